@@ -1,0 +1,83 @@
+import { assert } from './assert.ts';
+
+/**
+ * Every bound of Lockstep. Units are last in each name. What one bound needs of another is asserted below, so that
+ * a change that breaks a relation does not start.
+ */
+export const limits = {
+  /** A request body at the edge. */
+  bodyBytes: 1_000_000,
+  /** Nesting of a JSON body. */
+  jsonDepth: 8,
+  /** A key, in UTF-8. Upstash takes 32 KB. */
+  keyBytes: 32_000,
+  /** One argument of a command, in UTF-8. */
+  valueBytes: 512_000,
+  operationsPerWrite: 128,
+  checksPerWrite: 64,
+  argumentsPerOperation: 4_096,
+  keysPerWrite: 512,
+  readsPerSnapshot: 128,
+  idempotencyKeyBytes: 255,
+
+  timeoutMsDefault: 10_000,
+  timeoutMsMinimum: 50,
+  timeoutMsMaximum: 30_000,
+  priorityMaximum: 9,
+
+  /** Frames waiting or undecided in one coordinator; one more is answered 429. */
+  framesQueued: 10_000,
+  /** Their size together, bytes of frames. */
+  queuedBytes: 32_000_000,
+
+  /** Requests that wait for response headers in one Durable Object: the platform's bound. */
+  connections: 6,
+  roundsInFlightPerRegion: 3,
+  partsPerTransaction: 256,
+  preparesPerRound: 512,
+  decisionsPerRound: 2_048,
+  /** A round's body. Upstash takes 10 MB on its smallest plans; a body holds the text of a JSON text. */
+  roundBytes: 4_000_000,
+  /** A vote not in by then is a no. */
+  voteDeadlineMs: 2_000,
+  /** A round without an answer by then is given up. */
+  roundTimeoutMs: 2_500,
+  /** With few free connections a commit waits this long for a prepare to ride with. */
+  commitLingerMs: 10,
+  /** Pause before a region that did not answer is asked again: doubles from the first to the last. */
+  probePauseMsFirst: 50,
+  probePauseMsLast: 1_000,
+  /** Pause before a transaction that was refused or met a foreign lock is tried again. */
+  retryPauseMsFirst: 5,
+  retryPauseMsLast: 500,
+  /** Unacknowledged decisions of one region; beyond it nothing new is prepared. */
+  unacknowledgedPerRegion: 4_096,
+
+  /** Pairs of (counter, mark) that a region keeps. */
+  historyPairs: 64,
+  /** The highest acknowledged pair is stored at least this often, in rounds. */
+  pairStoredEveryRounds: 8,
+  /** Locks of older incarnations listed in one answer. */
+  olderLocksPerAnswer: 1_000,
+
+  /** An active coordinator is woken this often, so that work left by a crash is taken up. */
+  alarmMs: 10_000,
+  /** Decided writes kept by age and by number; older ones go once every region has applied them. */
+  decisionsKeptMs: 24 * 60 * 60 * 1_000,
+  decisionsKept: 100_000,
+
+  /** How often a strong read applies outcomes and looks again before it gives up. */
+  readAttempts: 6,
+  readTimeoutMs: 2_500,
+  regions: 16,
+} as const;
+
+assert(limits.valueBytes < limits.bodyBytes, 'a value fits a body');
+assert(limits.bodyBytes * 3 < limits.roundBytes, 'a frame fits a round, escaped twice');
+assert(limits.voteDeadlineMs < limits.roundTimeoutMs, 'a vote is missed before its round is given up');
+assert(
+  limits.pairStoredEveryRounds + limits.roundsInFlightPerRegion < limits.historyPairs / 2,
+  'the stored pair is still in the history after a restart',
+);
+assert(limits.timeoutMsMinimum < limits.timeoutMsDefault, 'the default timeout is allowed');
+assert(limits.timeoutMsDefault <= limits.timeoutMsMaximum, 'the default timeout is allowed');

@@ -1,0 +1,126 @@
+import type { RegionId, TransactionOrder, WriteId } from '../ids.ts';
+import type { Check } from '../protocol/frame.ts';
+
+/** A write as the edge hands it to the coordinator of its shard: checked for shape, not yet made deterministic. */
+export interface WriteRequest {
+  /** The id that the edge gave it. */
+  readonly id: WriteId;
+  /** Redis commands as arrays of strings, the name first. */
+  readonly ops: readonly (readonly string[])[];
+  readonly checks: readonly Check[];
+  readonly ack: 'committed' | 'confirmed';
+  /** For how long the coordinator tries, in ms from the arrival. */
+  readonly timeoutMs: number;
+  readonly priority: number;
+  /** The client's key and a digest of what it asked for, or null. */
+  readonly idempotency: { readonly key: string; readonly digest: string } | null;
+  /** No attempt starts after it (ms since the epoch, coordinator's clock); null: `timeoutMs` alone bounds it. */
+  readonly notAfter: number | null;
+}
+
+/** A region's vote as a client sees it. */
+export interface VoteRecord {
+  readonly region: RegionId;
+  readonly vote: 'yes' | 'no' | 'missing';
+  /** From the sending of the prepare to its answer, ms; null where none came. */
+  readonly ms: number | null;
+  /** Why not, for people; null for yes. */
+  readonly reason: string | null;
+}
+
+/** What is recorded of a write that was answered for good. */
+export interface WriteRecord {
+  readonly id: WriteId;
+  readonly outcome: 'committed' | 'rejected';
+  /** `shard.incarnation.sequence` of the transaction that carried it. */
+  readonly transaction: string;
+  /** Its place among the shard's committed writes, from 1, without gaps; null where rejected. */
+  readonly sequence: number | null;
+  /** One element of a yes vote's `outcomes` (shared/protocol/round.ts, PartOutcomeTag), as JSON text. */
+  readonly part: string;
+  readonly votes: readonly VoteRecord[];
+  /** ms since the epoch. */
+  readonly decidedAt: number;
+  /** How many transactions were tried, the last one included. */
+  readonly attempts: number;
+  /** The regions that have acknowledged the decision. For a rejected write: none, nothing is applied. */
+  readonly appliedIn: readonly RegionId[];
+  /** From the frame's arrival at the coordinator to the decision, ms. */
+  readonly ms: number;
+}
+
+/** Why a write could not be decided in its time: the regions at fault, by name. Nothing is visible anywhere. */
+export interface RegionFault {
+  readonly region: RegionId;
+  readonly reason: string;
+}
+
+/** What the coordinator answers to a write. */
+export type WriteAnswer =
+  /** Decided. `replayed`: the answer was recorded before, under the same idempotency key. */
+  | { readonly kind: 'decided'; readonly record: WriteRecord; readonly replayed: boolean }
+  /** Taken in; the answer is to be asked for later (`Prefer: respond-async`). */
+  | { readonly kind: 'accepted'; readonly id: WriteId }
+  /** Decided to commit, but some region has not acknowledged within the client's time (`ack: confirmed`). */
+  | { readonly kind: 'unconfirmed'; readonly record: WriteRecord }
+  /** Not decided in time. Nothing was written and no attempt will start. */
+  | { readonly kind: 'unavailable'; readonly id: WriteId; readonly faults: readonly RegionFault[]; readonly reason: string }
+  /** The queue is full. */
+  | { readonly kind: 'busy'; readonly retryAfterMs: number }
+  /** Another write was sent under this idempotency key. */
+  | { readonly kind: 'key-reused'; readonly id: WriteId }
+  /** A command or check is refused; `problem` is a problem type of problems.ts, `detail` says why and what to do. */
+  | { readonly kind: 'refused'; readonly problem: 'invalid-command' | 'unsupported-command' | 'reserved-key' | 'too-large'; readonly detail: string };
+
+/** What is known of a write by its id. */
+export type WriteStatus =
+  | { readonly kind: 'recorded'; readonly record: WriteRecord; readonly confirmed: boolean }
+  | { readonly kind: 'pending' }
+  /** Given up at its deadline by this instance; nothing was written. */
+  | { readonly kind: 'unavailable'; readonly faults: readonly RegionFault[]; readonly reason: string }
+  /** Never seen, or aborted by a restart, or older than the kept log. */
+  | { readonly kind: 'unknown' };
+
+/** What a coordinator says of a transaction in doubt. */
+export type Resolution =
+  | { readonly kind: 'committed'; readonly transaction: TransactionOrder; readonly keys: readonly string[] }
+  | { readonly kind: 'pending'; readonly transaction: TransactionOrder }
+  | { readonly kind: 'aborted'; readonly transaction: TransactionOrder }
+  /** Older than the kept log: the region that holds its lock is not to be believed. */
+  | { readonly kind: 'forgotten'; readonly transaction: TransactionOrder };
+
+/** A region as its coordinator sees it. */
+export interface RegionStatus {
+  readonly region: RegionId;
+  readonly state: 'voter';
+  /** `answering`, `silent` (no usable answer lately), or a reason why its votes cannot count. */
+  readonly health: 'answering' | 'silent' | 'lost' | 'foreign';
+  readonly detail: string | null;
+  /** Smoothed time of a round, ms; null before the first. */
+  readonly roundTripMs: number | null;
+  readonly unacknowledged: number;
+  readonly roundsInFlight: number;
+}
+
+/** A shard's state, for `GET /v1/regions`. */
+export interface CoordinatorStatus {
+  readonly shard: number;
+  readonly incarnation: number;
+  readonly epoch: number;
+  readonly generation: number;
+  readonly sequence: number;
+  readonly queued: number;
+  readonly undecided: number;
+  readonly regions: readonly RegionStatus[];
+}
+
+/** What the edge calls on a coordinator, by RPC. */
+export interface CoordinatorApi {
+  write(request: WriteRequest): Promise<WriteAnswer>;
+  /** As {@link write}, but answers as soon as the frame is queued, or at once where it cannot be. */
+  accept(request: WriteRequest): Promise<WriteAnswer>;
+  status(id: WriteId): Promise<WriteStatus>;
+  /** Follows a storage write begun after the call, so a stale instance cannot answer. */
+  resolve(transactions: readonly TransactionOrder[]): Promise<readonly Resolution[]>;
+  describe(): Promise<CoordinatorStatus>;
+}
