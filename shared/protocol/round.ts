@@ -116,3 +116,43 @@ export type RoundResult =
   | { readonly kind: 'refused'; readonly refusal: Refusal }
   /** No usable answer: the round may or may not have run. `reason` is for people. */
   | { readonly kind: 'silent'; readonly reason: string };
+
+/** A read command as the region runs it; positions of its keys as in Operation. */
+export interface ReadCommand {
+  readonly args: readonly string[];
+  readonly reads: readonly number[];
+  readonly reply: 'members' | 'pairs' | null;
+}
+
+/** A snapshot of several read commands in one region, taken by one script. */
+export interface SnapshotRequest {
+  readonly shard: number;
+  readonly generation: number;
+  /** False skips the locks: committed, possibly old. */
+  readonly strong: boolean;
+  /** Commits that a coordinator has confirmed; they are applied first, where their locks are found. */
+  readonly settle: readonly Decision[];
+  readonly keys: readonly string[];
+  readonly commands: readonly ReadCommand[];
+}
+
+/** What comes of a snapshot. */
+export type SnapshotResult =
+  /**
+   * `replies`: the JSON text of an array, one reply a command, in the form of PartOutcomeTag's replies; a command that
+   * failed stands there as `{"e":"text"}`. `locks`: the locks met on the keys; empty where `strong` is false.
+   */
+  | {
+      readonly kind: 'read';
+      readonly replies: string;
+      readonly locks: readonly { readonly key: string; readonly holder: TransactionOrder }[];
+    }
+  | { readonly kind: 'refused'; readonly refusal: Refusal }
+  | { readonly kind: 'silent'; readonly reason: string };
+
+/** One region, as the shells see it. What has no usable answer is a value, never a throw. */
+export interface RegionClient {
+  /** Sends the round exactly once. Silent after `timeoutMs`. */
+  round(round: Round, timeoutMs: number): Promise<RoundResult>;
+  snapshot(request: SnapshotRequest, timeoutMs: number): Promise<SnapshotResult>;
+}
