@@ -1,0 +1,198 @@
+/**
+ * Every problem that a client can be told (RFC 9457). The name is the stable end of its `type`; `remedy` says what to
+ * do about it, and is what `GET /problems/<name>` explains.
+ */
+export const problemKinds = {
+  'invalid-json': {
+    status: 400,
+    title: 'The body is not acceptable JSON',
+    remedy:
+      'Send one JSON value in UTF-8, without repeated names in an object, without lone surrogates, and nested no deeper than the limit. Send integers beyond 2^53 and long decimals as strings.',
+  },
+  'invalid-request': {
+    status: 400,
+    title: 'The request has the wrong form',
+    remedy: 'Compare the request with /openapi.json; `errors` points at what differs.',
+  },
+  'invalid-command': {
+    status: 400,
+    title: 'A command is not well formed',
+    remedy: 'Give the command the arguments that Redis 7.0 asks for.',
+  },
+  'unsupported-command': {
+    status: 400,
+    title: 'A command is not supported',
+    remedy:
+      'Use commands of strings, keys, hashes, sets, sorted sets and lists whose effect is the same in every region. Reads go to /v1/reads, writes to /v1/writes.',
+  },
+  'reserved-key': {
+    status: 400,
+    title: 'A key is reserved',
+    remedy: 'Use keys that do not begin with "lockstep:".',
+  },
+  unauthenticated: {
+    status: 401,
+    title: 'A valid bearer token is needed',
+    remedy:
+      'Send the header Authorization: Bearer <token>, with a token that LOCKSTEP_TOKENS lists.',
+  },
+  forbidden: {
+    status: 403,
+    title: 'The token does not allow this',
+    remedy: 'Use a token with the scope that `needs` names.',
+  },
+  'not-found': {
+    status: 404,
+    title: 'There is nothing at this address',
+    remedy: 'See /openapi.json for the addresses that exist.',
+  },
+  'key-absent': {
+    status: 404,
+    title: 'The key does not exist',
+    remedy: 'Write the key first, or treat it as absent.',
+  },
+  'write-unknown': {
+    status: 404,
+    title: 'The write is not known',
+    remedy:
+      'It was never received, or was given up at a restart with nothing written, or is older than the kept log. To learn what became of a request, send it again with the same Idempotency-Key.',
+  },
+  'method-not-allowed': {
+    status: 405,
+    title: 'The address does not answer this method',
+    remedy: 'Use one of the methods in the header Allow.',
+  },
+  'check-failed': {
+    status: 412,
+    title: 'A check did not hold',
+    remedy: 'Nothing was written. Read the current values and decide again.',
+  },
+  'precondition-failed': {
+    status: 412,
+    title: 'The key has changed',
+    remedy: 'Nothing was written. Read the key again and use its present ETag.',
+  },
+  'too-large': {
+    status: 413,
+    title: 'The request passes a limit',
+    remedy: 'Split it, or make the values smaller; `detail` names the limit.',
+  },
+  'unsupported-media-type': {
+    status: 415,
+    title: 'The body must be JSON',
+    remedy: 'Send the header Content-Type: application/json, and UTF-8.',
+  },
+  'command-failed': {
+    status: 422,
+    title: 'A command failed',
+    remedy: 'Nothing was written. `error` is what Redis says to it.',
+  },
+  'idempotency-key-reused': {
+    status: 422,
+    title: 'The Idempotency-Key belongs to another request',
+    remedy: 'Use a fresh key for a new request, and the same body for a repeated one.',
+  },
+  'unsupported-type': {
+    status: 422,
+    title: 'The value cannot be handled this way',
+    remedy: 'Use POST /v1/reads or POST /v1/writes, which take any supported command and check.',
+  },
+  'too-many-writes': {
+    status: 429,
+    title: 'Too many writes are waiting',
+    remedy: 'Nothing was written. Wait as long as Retry-After says, then send it again.',
+  },
+  internal: {
+    status: 500,
+    title: 'Lockstep has a fault',
+    remedy: 'Report it with the request id in `instance`.',
+  },
+  'configuration-invalid': {
+    status: 503,
+    title: 'Lockstep is not configured correctly',
+    remedy: 'The operator must correct the variable that `variable` names, and deploy again.',
+  },
+  'coordinator-unavailable': {
+    status: 503,
+    title: 'The coordinator did not answer',
+    remedy:
+      'The outcome of a write is unknown. Send the same request again with the same Idempotency-Key: it is carried out at most once.',
+  },
+  'not-decided': {
+    status: 503,
+    title: 'The write was not decided in its time',
+    remedy: 'Nothing was written. Send it again, with more time in timeoutMs if need be.',
+  },
+  'read-contended': {
+    status: 503,
+    title: 'The keys changed too often to be read together',
+    remedy: 'Send it again, name fewer keys, or use the consistency "local".',
+  },
+  'region-unavailable': {
+    status: 503,
+    title: 'A region does not answer',
+    remedy: 'Nothing was written. Send it again; `regions` names the regions and what is wrong.',
+  },
+} as const satisfies Readonly<
+  Record<string, { readonly status: number; readonly title: string; readonly remedy: string }>
+>;
+
+/** The stable name of a kind of problem. */
+export type ProblemName = keyof typeof problemKinds;
+
+/** One problem, as a function returns it and as the edge answers it. */
+export interface Problem {
+  readonly name: ProblemName;
+  /** What happened this time, and what to do, for people. */
+  readonly detail: string;
+  /** Further members of the problem's JSON. */
+  readonly members?: Readonly<Record<string, unknown>>;
+  /** Further headers, such as Retry-After. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** A value, or the problem that stands in its way. */
+export type Attempt<Value> =
+  | { readonly ok: true; readonly value: Value }
+  | { readonly ok: false; readonly problem: Problem };
+
+/** An attempt that came to `value`. */
+export function success<Value>(value: Value): Attempt<Value> {
+  return { ok: true, value };
+}
+
+/** An attempt that ended in the problem `name`. */
+export function failure(
+  name: ProblemName,
+  detail: string,
+  members?: Readonly<Record<string, unknown>>,
+  headers?: Readonly<Record<string, string>>,
+): { readonly ok: false; readonly problem: Problem } {
+  return {
+    ok: false,
+    problem: { name, detail, ...(members && { members }), ...(headers && { headers }) },
+  };
+}
+
+/** The JSON of a problem. `instance` is the id of the request that met it. */
+export function problemBody(problem: Problem, instance: string): Readonly<Record<string, unknown>> {
+  const { status, title } = problemKinds[problem.name];
+  const fixed = {
+    type: problemType(problem.name),
+    title,
+    status,
+    detail: problem.detail,
+    instance,
+  };
+  return { ...problem.members, ...fixed };
+}
+
+/** The `type` of a problem: an address of the Worker itself, which explains it. */
+export function problemType(name: ProblemName): string {
+  return `/problems/${name}`;
+}
+
+/** True where `text` names a kind of problem. */
+export function isProblemName(text: string): text is ProblemName {
+  return Object.hasOwn(problemKinds, text);
+}

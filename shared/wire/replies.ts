@@ -1,0 +1,106 @@
+import { assert, InvariantViolation } from '../assert.ts';
+
+/**
+ * A reply of Redis as a client sees it in JSON. An integer beyond 2^53 is a bigint, so that no digit is lost; an error
+ * inside an array is `{error}`.
+ */
+export type Reply = null | string | number | bigint | readonly Reply[] | { readonly error: string };
+
+/** What became of one write in its transaction. */
+export type PartOutcome =
+  | { readonly kind: 'done'; readonly results: readonly Reply[] }
+  /** Check `index` did not hold; `actual` was found in its place, null meaning absent. */
+  | { readonly kind: 'check-failed'; readonly index: number; readonly actual: Reply }
+  /** Operation `index` failed with the error text. */
+  | { readonly kind: 'command-failed'; readonly index: number; readonly error: string };
+
+/** Reads one element of a yes vote's `outcomes`. Throws InvariantViolation where it has no such form. */
+export function parsePartOutcome(text: string): PartOutcome {
+  const part = parseExact(text);
+  assert(Array.isArray(part), 'the outcome of a part is an array');
+  const [tag, ...rest] = part;
+  if (tag === 0) return { kind: 'done', results: rest.map(replyOf) };
+  const [index, found] = rest;
+  assert(typeof index === 'number', 'a failed part names its check or operation');
+  if (tag === 1) return { kind: 'check-failed', index, actual: replyOf(found ?? null) };
+  assert(tag === 2 && typeof found === 'string', 'a failed operation carries its error text');
+  return { kind: 'command-failed', index, error: textOfBytes(found) };
+}
+
+/** One reply of a snapshot: the reply, or the error text of a command that failed. */
+export type SnapshotReply =
+  | {
+      readonly ok: true;
+      readonly reply: Reply /** As it came, one character a byte. */;
+      readonly raw: unknown;
+    }
+  | { readonly ok: false; readonly error: string };
+
+/** Reads the replies of a snapshot, `count` of them; null where the text has no such form: the region talks garbage. */
+export function parseSnapshotReplies(text: string, count: number): readonly SnapshotReply[] | null {
+  try {
+    const replies = parseExact(text);
+    if (!Array.isArray(replies) || replies.length !== count) return null;
+    return replies.map(snapshotReplyOf);
+  } catch (error) {
+    if (error instanceof SyntaxError || error instanceof InvariantViolation) return null;
+    throw error;
+  }
+}
+
+/** The bytes of `text` in UTF-8, one character a byte: the form in which regions answer strings. */
+export function bytesOfText(text: string): string {
+  if (isAscii(text)) return text;
+  return Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join('');
+}
+
+/** The text that one character a byte spells in UTF-8. What is not UTF-8 becomes U+FFFD. */
+export function textOfBytes(bytes: string): string {
+  if (isAscii(bytes)) return bytes;
+  const values = Uint8Array.from(bytes, (character) => character.charCodeAt(0));
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(values);
+}
+
+/** JSON text of plain data in which bigints are written digit by digit. Undefined members are left out. */
+export function jsonText(value: unknown): string {
+  if (typeof value === 'bigint') return value.toString();
+  if (Array.isArray(value)) return `[${value.map((item) => jsonText(item ?? null)).join(',')}]`;
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  const members = Object.entries(value).filter(([, member]) => member !== undefined);
+  return `{${members.map(([name, member]) => `${JSON.stringify(name)}:${jsonText(member)}`).join(',')}}`;
+}
+
+function snapshotReplyOf(raw: unknown): SnapshotReply {
+  const reply = replyOf(raw);
+  const isError = typeof reply === 'object' && reply !== null && 'error' in reply;
+  return isError ? { ok: false, error: reply.error } : { ok: true, reply, raw };
+}
+
+function replyOf(raw: unknown): Reply {
+  if (raw === null || typeof raw === 'number' || typeof raw === 'bigint') return raw;
+  if (typeof raw === 'string') return textOfBytes(raw);
+  if (Array.isArray(raw)) return raw.map(replyOf);
+  assert(
+    typeof raw === 'object',
+    'a reply is null, a number, a string, an array or a tagged object',
+  );
+  // Only these two forms exist, so a hash field named "e" or "s" cannot be mistaken: hashes are flat arrays.
+  if ('s' in raw && typeof raw.s === 'string') return textOfBytes(raw.s);
+  assert('e' in raw && typeof raw.e === 'string', 'a tagged reply is a status or an error');
+  return { error: textOfBytes(raw.e) };
+}
+
+/** JSON.parse that keeps integers beyond 2^53 exact. The slow way is taken only where such a number may stand. */
+function parseExact(text: string): unknown {
+  if (!/\d{16}/.test(text)) return JSON.parse(text);
+  return JSON.parse(text, (_name, value: unknown, context?: { readonly source?: string }) => {
+    const source = context?.source;
+    const isUnsafe = typeof value === 'number' && !Number.isSafeInteger(value);
+    return isUnsafe && source !== undefined && /^-?\d+$/.test(source) ? BigInt(source) : value;
+  });
+}
+
+function isAscii(text: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the whole range of single-byte characters is meant.
+  return /^[\x00-\x7f]*$/.test(text);
+}
