@@ -34,6 +34,8 @@ export const limits = {
   connections: 6,
   roundsInFlightPerRegion: 3,
   partsPerTransaction: 256,
+  /** The frames of one transaction together, where it has more than one. */
+  transactionBytes: 1_000_000,
   preparesPerRound: 512,
   decisionsPerRound: 2_048,
   /** A round's body. Upstash takes 10 MB on its smallest plans; a body holds the text of a JSON text. */
@@ -69,11 +71,14 @@ export const limits = {
   /** How often a strong read applies outcomes and looks again before it gives up. */
   readAttempts: 6,
   readTimeoutMs: 2_500,
+  /** A region that did not answer a read is asked last for so long. */
+  silentRegionAvoidedMs: 5_000,
   regions: 16,
 } as const;
 
 assert(limits.valueBytes < limits.bodyBytes, 'a value fits a body');
 assert(limits.bodyBytes * 3 < limits.roundBytes, 'a frame fits a round, escaped twice');
+assert(limits.transactionBytes * 3 < limits.roundBytes, 'a transaction fits a round, escaped twice');
 assert(limits.voteDeadlineMs < limits.roundTimeoutMs, 'a vote is missed before its round is given up');
 assert(
   limits.pairStoredEveryRounds + limits.roundsInFlightPerRegion < limits.historyPairs / 2,

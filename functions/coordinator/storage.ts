@@ -1,0 +1,263 @@
+import { assert, unreachable } from '../../shared/assert.ts';
+import type { RegionId, TransactionOrder, WriteId } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
+import type {
+  DecidedWrite,
+  RecordedWrite,
+  StorageWrite,
+  Stored,
+  StoredDecision,
+  StoredRegion,
+} from '../../shared/protocol/events.ts';
+import type { WriteRecord } from '../../shared/wire/answers.ts';
+
+const schema = `
+  CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS region (
+    id TEXT PRIMARY KEY, begun INTEGER NOT NULL, counter INTEGER, mark TEXT, lost TEXT
+  ) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS decision (
+    incarnation INTEGER NOT NULL, number INTEGER NOT NULL, keys TEXT NOT NULL, sequence INTEGER NOT NULL,
+    confirmed_at INTEGER, PRIMARY KEY (incarnation, number)
+  ) WITHOUT ROWID;
+  CREATE INDEX IF NOT EXISTS unconfirmed ON decision (sequence) WHERE confirmed_at IS NULL;
+  CREATE TABLE IF NOT EXISTS write (
+    id TEXT PRIMARY KEY, incarnation INTEGER NOT NULL, number INTEGER NOT NULL, decided_at INTEGER NOT NULL,
+    record TEXT NOT NULL, idempotency_key TEXT, digest TEXT
+  ) WITHOUT ROWID;
+  CREATE UNIQUE INDEX IF NOT EXISTS idempotency ON write (idempotency_key) WHERE idempotency_key IS NOT NULL;
+  CREATE INDEX IF NOT EXISTS age ON write (decided_at);
+`;
+
+type MetaName = 'generation' | 'epoch' | 'incarnation' | 'sequence' | 'now' | 'proof' | 'horizon_incarnation' | 'horizon_number';
+
+/** The durable state of one coordinator, in its object's SQLite. What it holds is what the protocol rests on. */
+export class CoordinatorStorage {
+  readonly #storage: DurableObjectStorage;
+
+  constructor(storage: DurableObjectStorage) {
+    this.#storage = storage;
+  }
+
+  /**
+   * Begins a new life: raises the incarnation and reads what the last one left. The output gate holds back every
+   * round until the raised incarnation is durable. On the very first start the clock becomes the generation, so
+   * that a region which holds the state of another coordinator is recognised.
+   */
+  begin(now: number): Stored {
+    return this.#storage.transactionSync(() => {
+      this.#storage.sql.exec(schema);
+      const generation = this.#meta('generation') ?? now;
+      const incarnation = (this.#meta('incarnation') ?? 0) + 1;
+      this.#setMeta('generation', generation);
+      this.#setMeta('epoch', this.#meta('epoch') ?? 1);
+      this.#setMeta('incarnation', incarnation);
+      return {
+        generation,
+        epoch: this.#meta('epoch') ?? 1,
+        incarnation,
+        sequence: this.#meta('sequence') ?? 0,
+        now: this.#meta('now') ?? 0,
+        unconfirmed: this.#unconfirmed(),
+        regions: this.#regions(),
+      };
+    });
+  }
+
+  /** Stores all of `writes` in one transaction. A throw means that nothing of it may be acted on. */
+  write(writes: readonly StorageWrite[]): void {
+    if (writes.length === 0) return;
+    this.#storage.transactionSync(() => {
+      for (const write of writes) this.#writeOne(write);
+    });
+  }
+
+  /** What was recorded under an idempotency key. */
+  recordedUnder(key: string): RecordedWrite | null {
+    const [row] = this.#storage.sql
+      .exec<{ record: string; digest: string }>(
+        'SELECT record, digest FROM write WHERE idempotency_key = ?',
+        key,
+      )
+      .toArray();
+    return row === undefined ? null : { record: parseRecord(row.record), digest: row.digest };
+  }
+
+  /** The record of a write, and whether every region has acknowledged its decision. */
+  recordOf(id: WriteId): { readonly record: WriteRecord; readonly confirmed: boolean } | null {
+    const [row] = this.#storage.sql
+      .exec<{ record: string; confirmed_at: number | null }>(
+        `SELECT record, confirmed_at FROM write LEFT JOIN decision USING (incarnation, number) WHERE id = ?`,
+        id,
+      )
+      .toArray();
+    if (row === undefined) return null;
+    return { record: parseRecord(row.record), confirmed: row.confirmed_at !== null };
+  }
+
+  /** Those of `transactions` that are recorded as committed. */
+  decisionsOf(transactions: readonly TransactionOrder[]): readonly StoredDecision[] {
+    return transactions.flatMap((transaction) => {
+      const [row] = this.#storage.sql
+        .exec<{ keys: string }>(
+          'SELECT keys FROM decision WHERE incarnation = ? AND number = ?',
+          ...transaction,
+        )
+        .toArray();
+      return row === undefined ? [] : [{ transaction, keys: parseKeys(row.keys) }];
+    });
+  }
+
+  /** Decisions of transactions at or below it may have been dropped. */
+  get horizon(): TransactionOrder {
+    return [this.#meta('horizon_incarnation') ?? 0, this.#meta('horizon_number') ?? 0];
+  }
+
+  /** A write whose success proves that this instance still owns its storage. */
+  prove(): void {
+    this.#setMeta('proof', ((this.#meta('proof') ?? 0) + 1) % 1_000_000);
+  }
+
+  /** Drops records older than their retention, once every region has applied them. */
+  prune(now: number): void {
+    this.#storage.transactionSync(() => {
+      const { sql } = this.#storage;
+      const kept = sql
+        .exec<{ decided_at: number }>(
+          'SELECT decided_at FROM write ORDER BY decided_at DESC LIMIT 1 OFFSET ?',
+          limits.decisionsKept,
+        )
+        .toArray();
+      const before = Math.max(now - limits.decisionsKeptMs, kept[0]?.decided_at ?? 0);
+      const confirmed = `incarnation * 4294967296 + number NOT IN
+        (SELECT incarnation * 4294967296 + number FROM decision WHERE confirmed_at IS NULL)`;
+      sql.exec(`DELETE FROM write WHERE decided_at <= ? AND ${confirmed}`, before);
+      const [newest] = sql
+        .exec<{ incarnation: number; number: number }>(
+          `SELECT incarnation, number FROM decision WHERE confirmed_at <= ?
+           ORDER BY incarnation DESC, number DESC LIMIT 1`,
+          before,
+        )
+        .toArray();
+      if (newest === undefined) return;
+      sql.exec('DELETE FROM decision WHERE confirmed_at <= ?', before);
+      const [incarnation, number] = this.horizon;
+      const further = newest.incarnation - incarnation || newest.number - number;
+      if (further <= 0) return;
+      this.#setMeta('horizon_incarnation', newest.incarnation);
+      this.#setMeta('horizon_number', newest.number);
+    });
+  }
+
+  #writeOne(write: StorageWrite): void {
+    switch (write.kind) {
+      case 'commit': {
+        this.#storage.sql.exec(
+          'INSERT INTO decision (incarnation, number, keys, sequence) VALUES (?, ?, ?, ?)',
+          ...write.transaction,
+          JSON.stringify(write.keys),
+          write.sequence,
+        );
+        for (const decided of write.writes) this.#record(decided);
+        this.#setMeta('sequence', write.sequence);
+        this.#setMeta('now', write.now);
+        break;
+      }
+      case 'reject':
+        for (const decided of write.writes) this.#record(decided);
+        this.#setMeta('now', write.now);
+        break;
+      case 'confirm':
+        for (const transaction of write.transactions) {
+          this.#storage.sql.exec(
+            'UPDATE decision SET confirmed_at = ? WHERE incarnation = ? AND number = ?',
+            write.now,
+            ...transaction,
+          );
+        }
+        break;
+      case 'region':
+        this.#storeRegion(write.region);
+        break;
+      case 'prove':
+        this.prove();
+        break;
+      default:
+        unreachable(write);
+    }
+  }
+
+  #record({ record, idempotency }: DecidedWrite): void {
+    const [, incarnation, number] = record.transaction.split('.').map(Number);
+    assert(incarnation !== undefined && number !== undefined, 'a record names its transaction');
+    this.#storage.sql.exec(
+      'INSERT INTO write (id, incarnation, number, decided_at, record, idempotency_key, digest) VALUES (?, ?, ?, ?, ?, ?, ?)',
+      record.id,
+      incarnation,
+      number,
+      record.decidedAt,
+      JSON.stringify(record),
+      idempotency?.key ?? null,
+      idempotency?.digest ?? null,
+    );
+  }
+
+  #storeRegion({ region, begun, pair, lost }: StoredRegion): void {
+    this.#storage.sql.exec(
+      'INSERT OR REPLACE INTO region (id, begun, counter, mark, lost) VALUES (?, ?, ?, ?, ?)',
+      region,
+      begun ? 1 : 0,
+      pair?.[0] ?? null,
+      pair?.[1] ?? null,
+      lost,
+    );
+  }
+
+  #unconfirmed(): readonly StoredDecision[] {
+    return this.#storage.sql
+      .exec<{ incarnation: number; number: number; keys: string }>(
+        'SELECT incarnation, number, keys FROM decision WHERE confirmed_at IS NULL ORDER BY sequence',
+      )
+      .toArray()
+      .map(({ incarnation, number, keys }) => ({
+        transaction: [incarnation, number],
+        keys: parseKeys(keys),
+      }));
+  }
+
+  #regions(): readonly StoredRegion[] {
+    return this.#storage.sql
+      .exec<{ id: RegionId; begun: number; counter: number | null; mark: string | null; lost: string | null }>(
+        'SELECT id, begun, counter, mark, lost FROM region',
+      )
+      .toArray()
+      .map(({ id, begun, counter, mark, lost }) => ({
+        region: id,
+        begun: begun === 1,
+        pair: counter === null || mark === null ? null : ([counter, mark] as const),
+        lost,
+      }));
+  }
+
+  #meta(name: MetaName): number | null {
+    const [row] = this.#storage.sql
+      .exec<{ value: number }>('SELECT value FROM meta WHERE name = ?', name)
+      .toArray();
+    return row?.value ?? null;
+  }
+
+  #setMeta(name: MetaName, value: number): void {
+    this.#storage.sql.exec('INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)', name, value);
+  }
+}
+
+/** Rows were written by this class alone, so their JSON has the shape that it gave them. */
+function parseRecord(text: string): WriteRecord {
+  const record: WriteRecord = JSON.parse(text);
+  return record;
+}
+
+function parseKeys(text: string): readonly string[] {
+  const keys: readonly string[] = JSON.parse(text);
+  return keys;
+}

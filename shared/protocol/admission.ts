@@ -1,0 +1,152 @@
+import { limits } from '../limits.ts';
+import type { WriteFrame } from './frame.ts';
+import type { Ticket } from './events.ts';
+import type { RegionFault } from '../wire/answers.ts';
+
+/** A caller that waits for the answer of a frame. */
+export interface Caller {
+  readonly ticket: Ticket;
+  readonly ack: WriteFrame['ack'];
+  /** When it stops waiting for a confirmation, ms. */
+  readonly until: number;
+}
+
+/** A frame that has been admitted and is not decided. */
+export interface Waiting {
+  readonly frame: WriteFrame;
+  /** Its place among all arrivals of this instance; kept over attempts. */
+  readonly arrival: number;
+  readonly arrivedAt: number;
+  readonly callers: Caller[];
+  attempts: number;
+  /** No attempt before this moment, ms. */
+  retryAt: number;
+  /** What stood in the way of the last attempt. */
+  faults: readonly RegionFault[];
+}
+
+/** Higher priority first, then the earlier arrival (rule Order). */
+export function goesBefore(a: Waiting, b: Waiting): boolean {
+  if (a.frame.priority !== b.frame.priority) return a.frame.priority > b.frame.priority;
+  return a.arrival < b.arrival;
+}
+
+/**
+ * The frames that wait: for a key, for a region to answer, or for the pause after a failed attempt. A frame that
+ * waits for a key makes later ones on its keys wait too, so that none of them starves it.
+ */
+export class FrameQueue {
+  #frames: Waiting[] = [];
+  readonly #waitedKeys = new Map<string, number>();
+  #bytes = 0;
+
+  get length(): number {
+    return this.#frames.length;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** In the order in which they go. */
+  get frames(): readonly Waiting[] {
+    return this.#frames;
+  }
+
+  /** True where a queued frame names one of `keys`. */
+  waitsFor(keys: readonly string[]): boolean {
+    return keys.some((key) => this.#waitedKeys.has(key));
+  }
+
+  add(waiting: Waiting): void {
+    let low = 0;
+    let high = this.#frames.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const other = this.#frames[middle];
+      if (other !== undefined && goesBefore(other, waiting)) low = middle + 1;
+      else high = middle;
+    }
+    this.#frames.splice(low, 0, waiting);
+    this.#count(waiting, 1);
+  }
+
+  /** Takes out every frame that `leaves` picks, in order. */
+  take(leaves: (waiting: Waiting) => boolean): readonly Waiting[] {
+    const taken: Waiting[] = [];
+    const kept: Waiting[] = [];
+    for (const waiting of this.#frames) (leaves(waiting) ? taken : kept).push(waiting);
+    if (taken.length > 0) this.#frames = kept;
+    for (const waiting of taken) this.#count(waiting, -1);
+    return taken;
+  }
+
+  #count(waiting: Waiting, by: 1 | -1): void {
+    this.#bytes += by * waiting.frame.bytes;
+    for (const key of waiting.frame.keys) {
+      const count = (this.#waitedKeys.get(key) ?? 0) + by;
+      if (count === 0) this.#waitedKeys.delete(key);
+      else this.#waitedKeys.set(key, count);
+    }
+  }
+}
+
+/** A group of frames that share keys, directly or through each other: the parts of one transaction. */
+interface Group {
+  readonly parts: Waiting[];
+  readonly keys: Set<string>;
+  bytes: number;
+}
+
+/**
+ * Takes from the queue every frame that can go at `now`, grouped into transactions. `held` says whether an undecided
+ * transaction holds a key. A frame whose group would grow past the limits waits for the next batch.
+ */
+export function takeBatch(
+  queue: FrameQueue,
+  held: (key: string) => boolean,
+  now: number,
+): readonly (readonly Waiting[])[] {
+  const groupOfKey = new Map<string, Group>();
+  const blocked = new Set<string>();
+  queue.take((waiting) => {
+    if (waiting.retryAt > now) return false;
+    const { keys } = waiting.frame;
+    if (!keys.some((key) => blocked.has(key) || held(key)) && join(waiting, groupOfKey)) return true;
+    for (const key of keys) blocked.add(key);
+    return false;
+  });
+  return [...new Set(groupOfKey.values())].map((group) =>
+    group.parts.sort((a, b) => (goesBefore(a, b) ? -1 : 1)),
+  );
+}
+
+/** Puts a frame into the one group that its keys lead to, merging groups that it connects; false where too large. */
+function join(waiting: Waiting, groupOfKey: Map<string, Group>): boolean {
+  const touched = new Set<Group>();
+  for (const key of waiting.frame.keys) {
+    const group = groupOfKey.get(key);
+    if (group !== undefined) touched.add(group);
+  }
+  const groups = [...touched];
+  const parts = groups.reduce((sum, group) => sum + group.parts.length, 1);
+  const bytes = groups.reduce((sum, group) => sum + group.bytes, waiting.frame.bytes);
+  if (groups.length > 0 && (parts > limits.partsPerTransaction || bytes > limits.transactionBytes)) {
+    return false;
+  }
+  const [only = { parts: [], keys: new Set<string>(), bytes: 0 }, ...rest] = groups;
+  for (const group of rest) {
+    only.parts.push(...group.parts);
+    for (const key of group.keys) {
+      only.keys.add(key);
+      groupOfKey.set(key, only);
+    }
+  }
+  only.parts.push(waiting);
+  only.bytes = bytes;
+  for (const key of waiting.frame.keys) {
+    only.keys.add(key);
+    groupOfKey.set(key, only);
+  }
+  return true;
+}

@@ -1,0 +1,97 @@
+import type { RegionId } from '../ids.ts';
+
+/** A yes vote with the region that gave it. */
+export interface YesVote {
+  readonly region: RegionId;
+  readonly outcomes: string;
+  readonly fingerprints: readonly string[];
+}
+
+/** What the yes votes of all voters say together (PROTOCOL.md, Agreement). */
+export type Agreement =
+  | { readonly kind: 'agreed'; readonly parts: readonly string[] }
+  /** A region saw a key expire that another still holds: nothing is decided before `retryAt`, ms. */
+  | { readonly kind: 'expiring'; readonly retryAt: number }
+  /** The regions hold different data. `parts` are the positions of the parts that show it. */
+  | { readonly kind: 'diverged'; readonly parts: readonly number[]; readonly detail: string };
+
+/**
+ * Splits the JSON text of an array into the texts of its elements, without parsing numbers, so that integers beyond
+ * 2^53 stay as they are. `text` is what a region sent: an array, compact.
+ */
+export function splitElements(text: string): readonly string[] {
+  const elements: string[] = [];
+  let depth = 0;
+  let quoted = false;
+  let start = 1;
+  for (let index = 1; index < text.length - 1; index++) {
+    const character = text[index];
+    if (quoted) {
+      if (character === '\\') index++;
+      else if (character === '"') quoted = false;
+    } else if (character === '"') quoted = true;
+    else if (character === '[' || character === '{') depth++;
+    else if (character === ']' || character === '}') depth--;
+    else if (character === ',' && depth === 0) {
+      elements.push(text.slice(start, index));
+      start = index + 1;
+    }
+  }
+  if (text.length > 2) elements.push(text.slice(start, -1));
+  return elements;
+}
+
+/**
+ * Holds the votes of all voters against each other. `partsOfKey` gives the positions of the parts that touch the key
+ * at a position, `keys` the keys themselves.
+ */
+export function agreementOf(
+  votes: readonly YesVote[],
+  keys: readonly string[],
+  partsOfKey: (position: number) => readonly number[],
+): Agreement {
+  const [first, ...others] = votes;
+  if (first === undefined) return { kind: 'agreed', parts: [] };
+  const fingerprints = compareFingerprints(votes, keys, partsOfKey);
+  if (fingerprints !== null) return fingerprints;
+  const dissenting = others.filter((vote) => vote.outcomes !== first.outcomes);
+  const parts = splitElements(first.outcomes);
+  if (dissenting.length === 0) return { kind: 'agreed', parts };
+  const regions = [first, ...dissenting].map((vote) => vote.region).join(', ');
+  const different = new Set<number>();
+  for (const vote of dissenting) {
+    const theirs = splitElements(vote.outcomes);
+    parts.forEach((text, position) => {
+      if (theirs[position] !== text) different.add(position);
+    });
+  }
+  return {
+    kind: 'diverged',
+    parts: [...different],
+    detail: `the regions ${regions} computed different results for the same operations`,
+  };
+}
+
+function compareFingerprints(
+  votes: readonly YesVote[],
+  keys: readonly string[],
+  partsOfKey: (position: number) => readonly number[],
+): Agreement | null {
+  let retryAt = 0;
+  for (let position = 0; position < keys.length; position++) {
+    const seen = new Set(votes.map((vote) => vote.fingerprints[position] ?? ''));
+    if (seen.size <= 1) continue;
+    const expiries = [...seen].filter((fingerprint) => fingerprint !== 'absent').map(Number);
+    const expiry = expiries.length === 1 ? expiries[0] : undefined;
+    if (!seen.has('absent') || expiry === undefined || !Number.isSafeInteger(expiry)) {
+      const said = votes.map((vote) => `${vote.region}: ${vote.fingerprints[position]}`);
+      return {
+        kind: 'diverged',
+        parts: partsOfKey(position),
+        detail: `the key ${JSON.stringify(keys[position])} differs between regions (${said.join(', ')})`,
+      };
+    }
+    retryAt = Math.max(retryAt, expiry + 1);
+  }
+  return retryAt > 0 ? { kind: 'expiring', retryAt } : null;
+}

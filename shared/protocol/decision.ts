@@ -1,0 +1,53 @@
+import { formatTransactionId, type ShardId } from '../ids.ts';
+import type { DecidedWrite, StorageWrite } from './events.ts';
+import type { Transaction } from './transaction.ts';
+
+/** A decision with what has to be stored of it. */
+export interface Decided {
+  readonly storage: Extract<StorageWrite, { kind: 'commit' | 'reject' }>;
+  readonly writes: readonly DecidedWrite[];
+  /** The sequence of the last committed write. */
+  readonly sequence: number;
+}
+
+/**
+ * Records the outcome of each part. `parts` are the texts on which all voters agree (PartOutcomeTag in round.ts): the
+ * tag 0 makes a part committed and gives it the next sequence, any other tag is a rejection that every voter
+ * observed. Where no part is left to commit, there is nothing to apply and the decision is to reject.
+ */
+export function recordDecision(
+  transaction: Transaction,
+  parts: readonly string[],
+  shard: ShardId,
+  lastSequence: number,
+  now: number,
+): Decided {
+  const [incarnation, number] = transaction.order;
+  const id = formatTransactionId({ shard, incarnation, sequence: number });
+  const { votes } = transaction;
+  let sequence = lastSequence;
+  const writes = transaction.parts.map(({ frame, arrivedAt, attempts }, position): DecidedWrite => {
+    const part = parts[position] ?? '';
+    const committed = part.startsWith('[0');
+    if (committed) sequence += 1;
+    const record = {
+      id: frame.id,
+      outcome: committed ? ('committed' as const) : ('rejected' as const),
+      transaction: id,
+      sequence: committed ? sequence : null,
+      part,
+      votes,
+      decidedAt: now,
+      attempts,
+      appliedIn: [],
+      ms: now - arrivedAt,
+    };
+    return { record, idempotency: frame.idempotency };
+  });
+  const { order, keys } = transaction;
+  const storage: Decided['storage'] =
+    sequence > lastSequence
+      ? { kind: 'commit', transaction: order, keys, writes, sequence, now: transaction.now }
+      : { kind: 'reject', writes, now: transaction.now };
+  return { storage, writes, sequence };
+}

@@ -1,0 +1,154 @@
+import type { RegionId, TransactionOrder, WriteId } from '../ids.ts';
+import type {
+  CoordinatorStatus,
+  RegionFault,
+  Resolution,
+  VoteRecord,
+  WriteAnswer,
+  WriteRecord,
+} from '../wire/answers.ts';
+import type { WriteFrame } from './frame.ts';
+import type { Round, RoundPair, RoundResult } from './round.ts';
+
+/** Names a caller that waits for an answer. Given by the shell, never used twice in one instance. */
+export type Ticket = number;
+
+/** A write that was recorded under an idempotency key. */
+export interface RecordedWrite {
+  readonly record: WriteRecord;
+  readonly digest: string;
+}
+
+/** What has happened. Each event comes with the clock's reading (ms) and fresh entropy (hex). */
+export type CoordinatorEvent =
+  /** A frame came in. `recorded` is what storage holds under its idempotency key. */
+  | {
+      readonly kind: 'arrived';
+      readonly ticket: Ticket;
+      readonly frame: WriteFrame;
+      /** The caller is answered as soon as the frame is queued. */
+      readonly async: boolean;
+      readonly recorded: RecordedWrite | null;
+    }
+  /** A round ended. `recorded` names those of the listed older locks that storage holds a commit of. */
+  | {
+      readonly kind: 'answered';
+      readonly region: RegionId;
+      readonly round: number;
+      readonly result: RoundResult;
+      readonly recorded: readonly TransactionOrder[];
+    }
+  /** A reader asks about transactions whose locks it met. `recorded` is what storage holds of them. */
+  | {
+      readonly kind: 'asked';
+      readonly ticket: Ticket;
+      readonly transactions: readonly TransactionOrder[];
+      readonly recorded: readonly StoredDecision[];
+      /** Decisions of transactions at or below it may have been dropped from storage. */
+      readonly horizon: TransactionOrder;
+    }
+  /** The moment of `Ready.wakeAt` has come. */
+  | { readonly kind: 'ticked' };
+
+/** A commit as storage keeps it. */
+export interface StoredDecision {
+  readonly transaction: TransactionOrder;
+  readonly keys: readonly string[];
+}
+
+/** What storage knows of a region. */
+export interface StoredRegion {
+  readonly region: RegionId;
+  /** It has answered under the present generation. */
+  readonly begun: boolean;
+  /** The highest pair that it has acknowledged. */
+  readonly pair: RoundPair | null;
+  /** It was found to have lost writes: its votes count no more. */
+  readonly lost: string | null;
+}
+
+/** What an instance starts from. The incarnation has been raised, durably, for it alone. */
+export interface Stored {
+  readonly generation: number;
+  readonly epoch: number;
+  readonly incarnation: number;
+  /** The sequence of the last committed write. */
+  readonly sequence: number;
+  /** The last clock reading that a transaction used, ms. */
+  readonly now: number;
+  /** Commits that some region has not acknowledged, in the order of their sequence. */
+  readonly unconfirmed: readonly StoredDecision[];
+  readonly regions: readonly StoredRegion[];
+}
+
+/** A write's record with what storage needs beside it. */
+export interface DecidedWrite {
+  readonly record: WriteRecord;
+  readonly idempotency: WriteFrame['idempotency'];
+}
+
+/** What has to be stored. All writes of one `Ready` are one storage transaction. */
+export type StorageWrite =
+  /** A commit; `writes` holds its rejected parts too. */
+  | {
+      readonly kind: 'commit';
+      readonly transaction: TransactionOrder;
+      readonly keys: readonly string[];
+      readonly writes: readonly DecidedWrite[];
+      /** The sequence of its last committed write. */
+      readonly sequence: number;
+      /** The clock reading of the transaction. */
+      readonly now: number;
+    }
+  /** Every part was rejected: the answers are kept, nothing is applied. */
+  | { readonly kind: 'reject'; readonly writes: readonly DecidedWrite[]; readonly now: number }
+  /** Every region has acknowledged these commits. */
+  | { readonly kind: 'confirm'; readonly transactions: readonly TransactionOrder[]; readonly now: number }
+  | { readonly kind: 'region'; readonly region: StoredRegion }
+  /** Changes nothing that counts; its success proves that this instance is the owner of its storage. */
+  | { readonly kind: 'prove' };
+
+/** A round to send, once. */
+export interface Send {
+  readonly region: RegionId;
+  /** Names the round in its `answered` event. */
+  readonly number: number;
+  readonly round: Round;
+  /** After so long without an answer the round is silent. */
+  readonly timeoutMs: number;
+}
+
+/** An answer to a waiting caller. */
+export type Reply =
+  | { readonly kind: 'write'; readonly ticket: Ticket; readonly answer: WriteAnswer }
+  | { readonly kind: 'resolutions'; readonly ticket: Ticket; readonly resolutions: readonly Resolution[] };
+
+/**
+ * What the shell has to do, in this order: store `persist` in one transaction, and only when that is durable send
+ * `sends` and give `replies`. If storing fails or its outcome is unknown, the instance ends and nothing leaves.
+ */
+export interface Ready {
+  readonly persist: readonly StorageWrite[];
+  readonly sends: readonly Send[];
+  readonly replies: readonly Reply[];
+  /** When a `ticked` event is due, ms; null: not before another event. */
+  readonly wakeAt: number | null;
+  /** Set when this instance must end itself at once: another one has taken over. Nothing else is to be done. */
+  readonly ended: string | null;
+}
+
+/** What a running instance knows of a write that is not yet, or not only, in storage. */
+export type LiveWrite =
+  | { readonly kind: 'pending' }
+  | { readonly kind: 'unavailable'; readonly faults: readonly RegionFault[]; readonly reason: string }
+  /** Committed, and not acknowledged by every region. */
+  | { readonly kind: 'applying'; readonly appliedIn: readonly RegionId[] }
+  | { readonly kind: 'unknown' };
+
+export type { CoordinatorStatus, VoteRecord };
+
+/** What a live instance can be asked without changing it. */
+export interface CoordinatorView {
+  write(id: WriteId): LiveWrite;
+  status(): CoordinatorStatus;
+}

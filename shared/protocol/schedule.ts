@@ -1,0 +1,48 @@
+import { limits } from '../limits.ts';
+import type { TransactionOrder } from '../ids.ts';
+import type { RegionLink } from './region-link.ts';
+
+/** How soon a link should get the next free connection; lower goes first. */
+type Urgency = readonly [rank: 0 | 1, age: number, negativeRoundTripMs: number];
+
+/**
+ * The link that gets the next of `free` connections, or null where none may be used now.
+ *
+ * Prepares go before decisions that travel alone, the oldest first; where several regions wait equally long, the
+ * farthest goes first, since its answer takes longest: with one connection more than regions, a write that begins
+ * while the commits of the last one are on their way is still answered after one round trip to the farthest region.
+ */
+export function nextLink(links: readonly RegionLink[], free: number, now: number): RegionLink | null {
+  if (free <= 0) return null;
+  let best: { readonly link: RegionLink; readonly urgency: Urgency } | null = null;
+  for (const link of links) {
+    const urgency = urgencyOf(link, free >= 2 * links.length, now);
+    if (urgency !== null && (best === null || before(urgency, best.urgency))) best = { link, urgency };
+  }
+  return best?.link ?? null;
+}
+
+function urgencyOf(link: RegionLink, plenty: boolean, now: number): Urgency | null {
+  const distance = -(link.roundTripMs ?? Number.MAX_SAFE_INTEGER);
+  switch (link.health.kind) {
+    case 'lost':
+      return null;
+    case 'silent':
+    case 'foreign':
+      return now >= link.health.probeAt && !link.probing ? [1, link.health.probeAt, distance] : null;
+    case 'answering':
+      if (link.flightCount >= limits.roundsInFlightPerRegion) return null;
+      if (link.oldestPrepare !== null) return [0, ageOf(link.oldestPrepare), distance];
+      if (!link.hasUnsaid || (!plenty && now < link.lingerUntil)) return null;
+      return [1, link.lingerUntil, distance];
+  }
+}
+
+/** All waiting prepares are of this incarnation, so the sequence is their age. */
+function ageOf([, sequence]: TransactionOrder): number {
+  return sequence;
+}
+
+function before(a: Urgency, b: Urgency): boolean {
+  return (a[0] - b[0] || a[1] - b[1] || a[2] - b[2]) < 0;
+}

@@ -1,0 +1,15 @@
+/** Where the votes of one transaction stand: all voters must say yes. */
+export type Tally = 'pending' | 'won' | 'lost';
+
+/** What one voter has said so far. `missing` is a vote that will not come any more. */
+export type VoteState = 'waiting' | 'yes' | 'no' | 'missing';
+
+/** One no, or one vote that cannot come, loses; anything still out leaves it pending. */
+export function tallyOf(votes: Iterable<VoteState>): Tally {
+  let tally: Tally = 'won';
+  for (const vote of votes) {
+    if (vote === 'no' || vote === 'missing') return 'lost';
+    if (vote === 'waiting') tally = 'pending';
+  }
+  return tally;
+}

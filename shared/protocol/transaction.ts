@@ -1,0 +1,118 @@
+import type { RegionId, TransactionOrder } from '../ids.ts';
+import type { VoteRecord } from '../wire/answers.ts';
+import type { Waiting } from './admission.ts';
+import type { Prepare } from './round.ts';
+import { type Tally, tallyOf, type VoteState } from './tally.ts';
+
+/** One voter's place in an undecided transaction. */
+interface Voter {
+  state: VoteState;
+  /** When the prepare left, ms; null while it waits for a round. */
+  sentAt: number | null;
+  ms: number | null;
+  reason: string | null;
+  outcomes: string;
+  fingerprints: readonly string[];
+}
+
+/** What a region said to a prepare: a yes with its outcomes, or why not. */
+export type Ballot =
+  | { readonly state: 'yes'; readonly outcomes: string; readonly fingerprints: readonly string[] }
+  | { readonly state: 'no' | 'missing'; readonly reason: string };
+
+/** An undecided transaction: it holds its keys until it is decided. Each voter is counted exactly once. */
+export class Transaction {
+  readonly order: TransactionOrder;
+  readonly parts: readonly Waiting[];
+  readonly keys: readonly string[];
+  readonly priority: number;
+  readonly bytes: number;
+  /** The clock reading that its regions work with, ms. */
+  readonly now: number;
+  /** A vote not in by then is a no, ms. */
+  readonly deadline: number;
+  readonly #voters = new Map<RegionId, Voter>();
+  readonly prepare: Prepare;
+
+  constructor(
+    order: TransactionOrder,
+    parts: readonly Waiting[],
+    voters: readonly RegionId[],
+    now: number,
+    deadline: number,
+  ) {
+    this.order = order;
+    this.parts = parts;
+    this.keys = [...new Set(parts.flatMap((part) => part.frame.keys))];
+    this.priority = Math.max(...parts.map((part) => part.frame.priority));
+    this.bytes = parts.reduce((sum, part) => sum + part.frame.bytes, 0);
+    this.now = now;
+    this.deadline = deadline;
+    for (const region of voters) this.#voters.set(region, emptyVoter());
+    this.prepare = {
+      transaction: order,
+      keys: this.keys,
+      now,
+      parts: parts.map(({ frame }) => ({ checks: frame.checks, operations: frame.operations })),
+    };
+  }
+
+  get tally(): Tally {
+    return tallyOf([...this.#voters.values()].map((voter) => voter.state));
+  }
+
+  /** The regions to which the prepare has gone: it may stand there. */
+  get reached(): readonly RegionId[] {
+    return [...this.#voters].filter(([, voter]) => voter.sentAt !== null).map(([region]) => region);
+  }
+
+  /** The prepare leaves for `region`. */
+  sent(region: RegionId, now: number): void {
+    const voter = this.#voters.get(region);
+    if (voter !== undefined) voter.sentAt = now;
+  }
+
+  /** Counts the vote of `region`, once: whatever comes after the first is ignored. */
+  count(region: RegionId, ballot: Ballot, now: number): void {
+    const voter = this.#voters.get(region);
+    if (voter === undefined || voter.state !== 'waiting') return;
+    voter.state = ballot.state;
+    if (ballot.state === 'yes') {
+      voter.outcomes = ballot.outcomes;
+      voter.fingerprints = ballot.fingerprints;
+    } else voter.reason = ballot.reason;
+    if (ballot.state !== 'missing' && voter.sentAt !== null) voter.ms = now - voter.sentAt;
+  }
+
+  /** The deadline has passed: every vote still out is missing. */
+  closeVoting(reason: string): void {
+    for (const region of this.#voters.keys()) this.count(region, { state: 'missing', reason }, this.now);
+  }
+
+  get yesVotes() {
+    return [...this.#voters]
+      .filter(([, voter]) => voter.state === 'yes')
+      .map(([region, { outcomes, fingerprints }]) => ({ region, outcomes, fingerprints }));
+  }
+
+  get votes(): readonly VoteRecord[] {
+    return [...this.#voters].map(([region, { state, ms, reason }]) => ({
+      region,
+      vote: state === 'waiting' ? ('missing' as const) : state,
+      ms,
+      reason,
+    }));
+  }
+
+  /** The positions of the parts that touch the key at `position`. */
+  partsOfKey(position: number): readonly number[] {
+    const key = this.keys[position];
+    return this.parts.flatMap(({ frame }, part) =>
+      key !== undefined && frame.keys.includes(key) ? [part] : [],
+    );
+  }
+}
+
+function emptyVoter(): Voter {
+  return { state: 'waiting', sentAt: null, ms: null, reason: null, outcomes: '', fingerprints: [] };
+}
