@@ -23,7 +23,8 @@ export type TransactionOrder = readonly [incarnation: number, sequence: number];
 export type WriteId = string;
 
 const transactionIdPattern = /^(\d{1,5})\.(\d{1,15})\.(\d{1,15})$/;
-const writeIdPattern = /^(\d{1,5})-[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+const writeIdPattern =
+  /^(\d{1,5})-[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 /** `shard.incarnation.sequence`. */
 export function formatTransactionId(id: TransactionId): string {
@@ -47,6 +48,11 @@ export function writeIdOf(shard: ShardId, uuid: string): WriteId {
   const id = `${shard}-${uuid}`;
   assert(shardOfWriteId(id) === shard, `a write id is <shard>-<uuid v7>, not ${id}`);
   return id;
+}
+
+/** `incarnation.sequence`, as a key of maps and for people. */
+export function keyOf(order: TransactionOrder): string {
+  return `${order[0]}.${order[1]}`;
 }
 
 /** The shard that keeps the write `id`, or null where `id` is no write id. */

@@ -29,7 +29,15 @@ const schema = `
   CREATE INDEX IF NOT EXISTS age ON write (decided_at);
 `;
 
-type MetaName = 'generation' | 'epoch' | 'incarnation' | 'sequence' | 'now' | 'proof' | 'horizon_incarnation' | 'horizon_number';
+type MetaName =
+  | 'generation'
+  | 'epoch'
+  | 'incarnation'
+  | 'sequence'
+  | 'now'
+  | 'proof'
+  | 'horizon_incarnation'
+  | 'horizon_number';
 
 /** The durable state of one coordinator, in its object's SQLite. What it holds is what the protocol rests on. */
 export class CoordinatorStorage {
@@ -227,9 +235,13 @@ export class CoordinatorStorage {
 
   #regions(): readonly StoredRegion[] {
     return this.#storage.sql
-      .exec<{ id: RegionId; begun: number; counter: number | null; mark: string | null; lost: string | null }>(
-        'SELECT id, begun, counter, mark, lost FROM region',
-      )
+      .exec<{
+        id: RegionId;
+        begun: number;
+        counter: number | null;
+        mark: string | null;
+        lost: string | null;
+      }>('SELECT id, begun, counter, mark, lost FROM region')
       .toArray()
       .map(({ id, begun, counter, mark, lost }) => ({
         region: id,

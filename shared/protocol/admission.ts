@@ -1,7 +1,7 @@
 import { limits } from '../limits.ts';
-import type { WriteFrame } from './frame.ts';
-import type { Ticket } from './events.ts';
 import type { RegionFault } from '../wire/answers.ts';
+import type { Ticket } from './events.ts';
+import type { WriteFrame } from './frame.ts';
 
 /** A caller that waits for the answer of a frame. */
 export interface Caller {
@@ -112,7 +112,8 @@ export function takeBatch(
   queue.take((waiting) => {
     if (waiting.retryAt > now) return false;
     const { keys } = waiting.frame;
-    if (!keys.some((key) => blocked.has(key) || held(key)) && join(waiting, groupOfKey)) return true;
+    if (!keys.some((key) => blocked.has(key) || held(key)) && join(waiting, groupOfKey))
+      return true;
     for (const key of keys) blocked.add(key);
     return false;
   });
@@ -131,7 +132,10 @@ function join(waiting: Waiting, groupOfKey: Map<string, Group>): boolean {
   const groups = [...touched];
   const parts = groups.reduce((sum, group) => sum + group.parts.length, 1);
   const bytes = groups.reduce((sum, group) => sum + group.bytes, waiting.frame.bytes);
-  if (groups.length > 0 && (parts > limits.partsPerTransaction || bytes > limits.transactionBytes)) {
+  if (
+    groups.length > 0 &&
+    (parts > limits.partsPerTransaction || bytes > limits.transactionBytes)
+  ) {
     return false;
   }
   const [only = { parts: [], keys: new Set<string>(), bytes: 0 }, ...rest] = groups;

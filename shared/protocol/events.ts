@@ -103,7 +103,11 @@ export type StorageWrite =
   /** Every part was rejected: the answers are kept, nothing is applied. */
   | { readonly kind: 'reject'; readonly writes: readonly DecidedWrite[]; readonly now: number }
   /** Every region has acknowledged these commits. */
-  | { readonly kind: 'confirm'; readonly transactions: readonly TransactionOrder[]; readonly now: number }
+  | {
+      readonly kind: 'confirm';
+      readonly transactions: readonly TransactionOrder[];
+      readonly now: number;
+    }
   | { readonly kind: 'region'; readonly region: StoredRegion }
   /** Changes nothing that counts; its success proves that this instance is the owner of its storage. */
   | { readonly kind: 'prove' };
@@ -121,7 +125,11 @@ export interface Send {
 /** An answer to a waiting caller. */
 export type Reply =
   | { readonly kind: 'write'; readonly ticket: Ticket; readonly answer: WriteAnswer }
-  | { readonly kind: 'resolutions'; readonly ticket: Ticket; readonly resolutions: readonly Resolution[] };
+  | {
+      readonly kind: 'resolutions';
+      readonly ticket: Ticket;
+      readonly resolutions: readonly Resolution[];
+    };
 
 /**
  * What the shell has to do, in this order: store `persist` in one transaction, and only when that is durable send
@@ -140,7 +148,11 @@ export interface Ready {
 /** What a running instance knows of a write that is not yet, or not only, in storage. */
 export type LiveWrite =
   | { readonly kind: 'pending' }
-  | { readonly kind: 'unavailable'; readonly faults: readonly RegionFault[]; readonly reason: string }
+  | {
+      readonly kind: 'unavailable';
+      readonly faults: readonly RegionFault[];
+      readonly reason: string;
+    }
   /** Committed, and not acknowledged by every region. */
   | { readonly kind: 'applying'; readonly appliedIn: readonly RegionId[] }
   | { readonly kind: 'unknown' };

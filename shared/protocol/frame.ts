@@ -41,7 +41,12 @@ export type Check =
   | { readonly kind: 'exists'; readonly key: string }
   | { readonly kind: 'equals'; readonly key: string; readonly value: string }
   | { readonly kind: 'type'; readonly key: string; readonly type: RedisType }
-  | { readonly kind: 'field'; readonly key: string; readonly field: string; readonly value: string };
+  | {
+      readonly kind: 'field';
+      readonly key: string;
+      readonly field: string;
+      readonly value: string;
+    };
 
 /** The types that Redis's TYPE command names. */
 export type RedisType = 'string' | 'hash' | 'set' | 'zset' | 'list' | 'stream';

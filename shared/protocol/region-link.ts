@@ -1,5 +1,5 @@
 import { assert } from '../assert.ts';
-import { compareOrder, type RegionId, type TransactionOrder } from '../ids.ts';
+import { compareOrder, keyOf, type RegionId, type TransactionOrder } from '../ids.ts';
 import { limits } from '../limits.ts';
 import type { StoredRegion } from './events.ts';
 import type { Decision, Round, RoundPair, RoundReply } from './round.ts';
@@ -104,6 +104,16 @@ export class RegionLink {
     return false;
   }
 
+  /** When the oldest round in flight has been out for too long, ms; null where none is. */
+  get overdueAt(): number | null {
+    const [oldest] = this.#flights.values();
+    return oldest === undefined ? null : oldest.sentAt + limits.voteDeadlineMs;
+  }
+
+  isOverdue(now: number): boolean {
+    return this.overdueAt !== null && this.overdueAt <= now;
+  }
+
   /** True where a probe is on its way. */
   get probing(): boolean {
     for (const flight of this.#flights.values()) if (flight.probe) return true;
@@ -153,7 +163,13 @@ export class RegionLink {
     const transactions = whole ? this.#takePrepares(limits.roundBytes / 3 - bytes) : [];
     for (const transaction of transactions) transaction.sent(this.region, now);
     for (const decision of decisions) this.#carry(decision, 1);
-    this.#flights.set(number, { sentAt: now, decisions, transactions, probe, asked: !this.#greeted });
+    this.#flights.set(number, {
+      sentAt: now,
+      decisions,
+      transactions,
+      probe,
+      asked: !this.#greeted,
+    });
     return {
       shard: head.shard,
       generation: head.generation,
@@ -185,6 +201,11 @@ export class RegionLink {
 
   /** Takes in what an executed round says of the region itself. A string is the loss that it shows. */
   learn(reply: RoundReply, flight: Flight, now: number): string | null {
+    assert(
+      reply.decisions.length === flight.decisions.length &&
+        reply.votes.length === flight.transactions.length,
+      'an executed round answers each decision and prepare; the client has checked that',
+    );
     const contradiction = reply.marks.find(([counter, mark]) => {
       const known = this.#marks.get(counter);
       return known !== undefined && known !== mark;
@@ -275,9 +296,4 @@ export class RegionLink {
     const owed = this.#owed.get(keyOf(decision.transaction));
     if (owed !== undefined) owed.carried += by;
   }
-}
-
-/** A text for a transaction's order, for maps. */
-export function keyOf(order: TransactionOrder): string {
-  return `${order[0]}.${order[1]}`;
 }

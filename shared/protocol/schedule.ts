@@ -1,5 +1,5 @@
-import { limits } from '../limits.ts';
 import type { TransactionOrder } from '../ids.ts';
+import { limits } from '../limits.ts';
 import type { RegionLink } from './region-link.ts';
 
 /** How soon a link should get the next free connection; lower goes first. */
@@ -12,12 +12,17 @@ type Urgency = readonly [rank: 0 | 1, age: number, negativeRoundTripMs: number];
  * farthest goes first, since its answer takes longest: with one connection more than regions, a write that begins
  * while the commits of the last one are on their way is still answered after one round trip to the farthest region.
  */
-export function nextLink(links: readonly RegionLink[], free: number, now: number): RegionLink | null {
+export function nextLink(
+  links: readonly RegionLink[],
+  free: number,
+  now: number,
+): RegionLink | null {
   if (free <= 0) return null;
   let best: { readonly link: RegionLink; readonly urgency: Urgency } | null = null;
   for (const link of links) {
     const urgency = urgencyOf(link, free >= 2 * links.length, now);
-    if (urgency !== null && (best === null || before(urgency, best.urgency))) best = { link, urgency };
+    if (urgency !== null && (best === null || before(urgency, best.urgency)))
+      best = { link, urgency };
   }
   return best?.link ?? null;
 }
@@ -29,7 +34,9 @@ function urgencyOf(link: RegionLink, plenty: boolean, now: number): Urgency | nu
       return null;
     case 'silent':
     case 'foreign':
-      return now >= link.health.probeAt && !link.probing ? [1, link.health.probeAt, distance] : null;
+      return now >= link.health.probeAt && !link.probing
+        ? [1, link.health.probeAt, distance]
+        : null;
     case 'answering':
       if (link.flightCount >= limits.roundsInFlightPerRegion) return null;
       if (link.oldestPrepare !== null) return [0, ageOf(link.oldestPrepare), distance];

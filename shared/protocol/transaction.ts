@@ -1,7 +1,9 @@
-import type { RegionId, TransactionOrder } from '../ids.ts';
-import type { VoteRecord } from '../wire/answers.ts';
+import { unreachable } from '../assert.ts';
+import { keyOf, type RegionId, type TransactionOrder } from '../ids.ts';
+import { limits } from '../limits.ts';
+import type { RegionFault, VoteRecord } from '../wire/answers.ts';
 import type { Waiting } from './admission.ts';
-import type { Prepare } from './round.ts';
+import type { Prepare, Vote } from './round.ts';
 import { type Tally, tallyOf, type VoteState } from './tally.ts';
 
 /** One voter's place in an undecided transaction. */
@@ -85,8 +87,34 @@ export class Transaction {
   }
 
   /** The deadline has passed: every vote still out is missing. */
-  closeVoting(reason: string): void {
-    for (const region of this.#voters.keys()) this.count(region, { state: 'missing', reason }, this.now);
+  closeVoting(): void {
+    for (const [region, { sentAt }] of this.#voters) {
+      const reason = sentAt === null ? 'no connection was free to ask it' : 'did not vote in time';
+      this.count(region, { state: 'missing', reason }, this.now);
+    }
+  }
+
+  /** The regions that did not say yes, and why. */
+  get dissent(): readonly RegionFault[] {
+    return this.votes.flatMap(({ region, vote, reason }) =>
+      vote === 'yes' ? [] : [{ region, reason: reason ?? 'did not vote' }],
+    );
+  }
+
+  /** Notes for the callers what stood in the way of this attempt. */
+  blame(faults: readonly RegionFault[]): void {
+    for (const part of this.parts) part.faults = faults;
+  }
+
+  /**
+   * The pause before the parts are tried again, ms. It doubles with each attempt that a region refused; a vote that
+   * is missing needs none, since nothing is prepared before the silent region has answered a probe.
+   */
+  get pauseMs(): number {
+    if (![...this.#voters.values()].some((voter) => voter.state === 'no')) return 0;
+    const attempts = Math.max(...this.parts.map((part) => part.attempts));
+    const doubled = limits.retryPauseMsFirst * 2 ** Math.min(attempts - 1, 16);
+    return Math.min(doubled, limits.retryPauseMsLast);
   }
 
   get yesVotes() {
@@ -115,4 +143,24 @@ export class Transaction {
 
 function emptyVoter(): Voter {
   return { state: 'waiting', sentAt: null, ms: null, reason: null, outcomes: '', fingerprints: [] };
+}
+
+/** How a region's vote counts. A duplicate's first answer is lost, and with it the vote. */
+export function ballotOf(vote: Vote): Ballot {
+  switch (vote.kind) {
+    case 'yes':
+      return { state: 'yes', outcomes: vote.outcomes, fingerprints: vote.fingerprints };
+    case 'late':
+      return { state: 'no', reason: 'had settled the transaction before its prepare came' };
+    case 'duplicate':
+      return { state: 'missing', reason: 'executed the prepare, but its first answer was lost' };
+    case 'locked':
+      return { state: 'no', reason: `holds a lock of transaction ${keyOf(vote.holder)} on a key` };
+    case 'fenced':
+      return { state: 'no', reason: `has seen a later ${vote.by}` };
+    case 'refused':
+      return { state: 'no', reason: vote.reason };
+    default:
+      return unreachable(vote);
+  }
 }

@@ -1,0 +1,105 @@
+import type { WriteId } from '../ids.ts';
+import { limits } from '../limits.ts';
+import type { RegionFault } from '../wire/answers.ts';
+import { FrameQueue, type Waiting } from './admission.ts';
+import type { CoordinatorEvent, LiveWrite } from './events.ts';
+import type { Outbox } from './outbox.ts';
+
+type ArrivedEvent = Extract<CoordinatorEvent, { kind: 'arrived' }>;
+
+/** Every frame that has been admitted and not answered: queued, or part of an undecided transaction. */
+export class FrameBook {
+  readonly queue = new FrameQueue();
+  readonly #outbox: Outbox;
+  readonly #pending = new Map<WriteId, Waiting>();
+  readonly #pendingByKey = new Map<string, Waiting>();
+  readonly #unavailable = new Map<WriteId, LiveWrite & { kind: 'unavailable' }>();
+  #arrivals = 0;
+
+  constructor(outbox: Outbox) {
+    this.#outbox = outbox;
+  }
+
+  get pendingCount(): number {
+    return this.#pending.size;
+  }
+
+  /** True where a frame of this size is one too many. */
+  isFull(bytes: number): boolean {
+    const many = this.#pending.size >= limits.framesQueued;
+    return many || this.queue.bytes + bytes > limits.queuedBytes;
+  }
+
+  /** The frame that is on its way under an idempotency key. */
+  under(key: string): Waiting | undefined {
+    return this.#pendingByKey.get(key);
+  }
+
+  live(id: WriteId): LiveWrite {
+    if (this.#pending.has(id)) return { kind: 'pending' };
+    return this.#unavailable.get(id) ?? { kind: 'unknown' };
+  }
+
+  /** Takes a new frame in. It is not queued yet. */
+  admit({ frame }: ArrivedEvent): Waiting {
+    this.#arrivals += 1;
+    const waiting: Waiting = {
+      frame,
+      arrival: this.#arrivals,
+      arrivedAt: this.#outbox.now,
+      callers: [],
+      attempts: 0,
+      retryAt: 0,
+      faults: [],
+    };
+    this.#pending.set(frame.id, waiting);
+    if (frame.idempotency !== null) this.#pendingByKey.set(frame.idempotency.key, waiting);
+    return waiting;
+  }
+
+  /** One more caller waits for the frame; one that does not wait is told that it has been taken in. */
+  attend(waiting: Waiting, { async, ticket, frame }: ArrivedEvent): void {
+    if (async) this.#outbox.answer(ticket, { kind: 'accepted', id: waiting.frame.id });
+    else waiting.callers.push({ ticket, ack: frame.ack, until: frame.notAfter });
+  }
+
+  /** Queues a frame that cannot go, or not again before `waiting.retryAt`. */
+  enqueue(waiting: Waiting): void {
+    this.queue.add(waiting);
+    this.#outbox.schedule(waiting.frame.notAfter, waiting.retryAt);
+  }
+
+  /** The frame has been decided. */
+  forget({ frame }: Waiting): void {
+    this.#pending.delete(frame.id);
+    if (frame.idempotency !== null) this.#pendingByKey.delete(frame.idempotency.key);
+  }
+
+  /** Answers that nothing was written: no attempt is under way, and none will start. */
+  giveUp(waiting: Waiting, faults: readonly RegionFault[], reason: string): void {
+    this.forget(waiting);
+    const { id } = waiting.frame;
+    this.#unavailable.set(id, { kind: 'unavailable', faults, reason });
+    const [oldest] = this.#unavailable.keys();
+    if (this.#unavailable.size > limits.framesQueued && oldest !== undefined) {
+      this.#unavailable.delete(oldest);
+    }
+    for (const { ticket } of waiting.callers) {
+      this.#outbox.answer(ticket, { kind: 'unavailable', id, faults, reason });
+    }
+  }
+
+  /** Gives up the queued frames whose time is over, and plans for the others. */
+  sweep(obstacles: readonly RegionFault[]): void {
+    const { now } = this.#outbox;
+    for (const waiting of this.queue.take(({ frame }) => frame.notAfter <= now)) {
+      this.giveUp(waiting, obstacles.length > 0 ? obstacles : waiting.faults, tooLate);
+    }
+    for (const { frame, retryAt } of this.queue.frames) {
+      this.#outbox.schedule(frame.notAfter, retryAt);
+    }
+  }
+}
+
+/** The reason that a caller hears whose write was not decided in time. */
+export const tooLate = 'it could not be decided in the time given';

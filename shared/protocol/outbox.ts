@@ -1,0 +1,73 @@
+import type { WriteAnswer } from '../wire/answers.ts';
+import type { Ready, Reply, Send, StorageWrite, Ticket } from './events.ts';
+
+/** Collects what one step asks of the shell, and the moment of the next tick. */
+export class Outbox {
+  /** The clock of the coordinator, ms: the latest reading that it was given; it never goes back (rule Clock). */
+  now: number;
+  /** Why this instance must end itself, once it must. */
+  ended: string | null = null;
+  #wakeAt = Number.POSITIVE_INFINITY;
+  #persist: StorageWrite[] = [];
+  #sends: Send[] = [];
+  #replies: Reply[] = [];
+
+  constructor(now: number) {
+    this.now = now;
+  }
+
+  /** True where something of this step is to be stored. */
+  get writes(): boolean {
+    return this.#persist.length > 0;
+  }
+
+  /** True once the moment that was scheduled has come. */
+  get due(): boolean {
+    return this.now >= this.#wakeAt;
+  }
+
+  begin(now: number): void {
+    this.now = Math.max(this.now, now);
+    this.#persist = [];
+    this.#sends = [];
+    this.#replies = [];
+  }
+
+  persist(write: StorageWrite): void {
+    this.#persist.push(write);
+  }
+
+  send(send: Send): void {
+    this.#sends.push(send);
+  }
+
+  reply(reply: Reply): void {
+    this.#replies.push(reply);
+  }
+
+  answer(ticket: Ticket, answer: WriteAnswer): void {
+    this.reply({ kind: 'write', ticket, answer });
+  }
+
+  /** Makes sure that an event comes at the earliest of `moments`; those that have passed need none. */
+  schedule(...moments: readonly number[]): void {
+    for (const moment of moments) {
+      if (moment > this.now && moment < this.#wakeAt) this.#wakeAt = moment;
+    }
+  }
+
+  /** Forgets all moments, before those that still matter are scheduled anew. */
+  clearSchedule(): void {
+    this.#wakeAt = Number.POSITIVE_INFINITY;
+  }
+
+  ready(): Ready {
+    return {
+      persist: this.#persist,
+      sends: this.#sends,
+      replies: this.#replies,
+      wakeAt: Number.isFinite(this.#wakeAt) ? this.#wakeAt : null,
+      ended: this.ended,
+    };
+  }
+}

@@ -1,0 +1,136 @@
+import { assert } from '../assert.ts';
+import type { RegionId } from '../ids.ts';
+import { limits } from '../limits.ts';
+import type { RegionFault, RegionStatus } from '../wire/answers.ts';
+import type { Stored } from './events.ts';
+import type { Outbox } from './outbox.ts';
+import { RegionLink, type RoundHead } from './region-link.ts';
+import type { Decision } from './round.ts';
+import { nextLink } from './schedule.ts';
+
+/** All regions of a shard: what each is owed, and whose turn it is to get a round. */
+export class RegionLinks {
+  readonly #links: ReadonlyMap<RegionId, RegionLink>;
+  readonly #connections: number;
+  readonly #outbox: Outbox;
+  #rounds = 0;
+
+  constructor(regions: readonly RegionId[], connections: number, stored: Stored, outbox: Outbox) {
+    const known = new Map(stored.regions.map((one) => [one.region, one]));
+    const links = regions.map((region) => {
+      const fresh = { region, begun: false, pair: null, lost: null };
+      const link = new RegionLink(known.get(region) ?? fresh);
+      link.lingerUntil = outbox.now + limits.commitLingerMs;
+      return [region, link] as const;
+    });
+    this.#links = new Map(links);
+    this.#connections = connections;
+    this.#outbox = outbox;
+    outbox.schedule(outbox.now + limits.commitLingerMs);
+  }
+
+  get all(): readonly RegionLink[] {
+    return [...this.#links.values()];
+  }
+
+  of(region: RegionId): RegionLink {
+    const link = this.#links.get(region);
+    assert(link !== undefined, `${region} is a configured region`);
+    return link;
+  }
+
+  /** True while some region has something to hear or to answer. */
+  get busy(): boolean {
+    return this.all.some((link) => !link.settled);
+  }
+
+  /** The longest smoothed time of a round, ms. */
+  get slowestMs(): number {
+    return Math.max(...this.all.map((link) => link.roundTripMs ?? 0));
+  }
+
+  /** The regions because of which nothing can be prepared now. While there is one, none is asked to lock anything. */
+  get obstacles(): readonly RegionFault[] {
+    const faults: RegionFault[] = [];
+    for (const { region, health, owedCount } of this.#links.values()) {
+      if (health.kind !== 'answering') faults.push({ region, reason: health.reason });
+      else if (owedCount >= limits.unacknowledgedPerRegion) {
+        faults.push({ region, reason: `has ${owedCount} decisions to acknowledge` });
+      }
+    }
+    return faults;
+  }
+
+  /** The regions that have lost writes: without them nothing can be decided until an operator steps in. */
+  get lost(): readonly RegionFault[] {
+    return this.obstacles.filter(({ region }) => this.of(region).health.kind === 'lost');
+  }
+
+  /** `region` has to hear `decision`. It waits a moment for a prepare to ride with, unless it is `urgent`. */
+  owe(link: RegionLink, decision: Decision, bytes: number, urgent: boolean): void {
+    const lingering = link.hasUnsaid;
+    link.owe(decision, bytes);
+    if (urgent) link.lingerUntil = this.#outbox.now;
+    else if (!lingering) link.lingerUntil = this.#outbox.now + limits.commitLingerMs;
+    this.#outbox.schedule(link.lingerUntil);
+  }
+
+  /** No usable answer came from `link`. */
+  fail(link: RegionLink, reason: string, kind: 'silent' | 'foreign' = 'silent'): void {
+    link.fail(reason, this.#outbox.now, kind);
+    this.#plan(link);
+  }
+
+  /** Notices the regions that take too long, and plans for all. */
+  sweep(): void {
+    for (const link of this.#links.values()) {
+      if (link.health.kind === 'answering' && link.isOverdue(this.#outbox.now)) {
+        link.fail(`has not answered for ${limits.voteDeadlineMs} ms`, this.#outbox.now);
+      }
+      this.#plan(link);
+    }
+  }
+
+  /** Sends as many rounds as there are free connections and something to say. */
+  sendRounds(head: RoundHead, entropy: string): void {
+    const links = this.all;
+    for (;;) {
+      const inFlight = links.reduce((sum, link) => sum + link.flightCount, 0);
+      const link = nextLink(links, this.#connections - inFlight, this.#outbox.now);
+      if (link === null) return;
+      this.#rounds += 1;
+      const mark = `${entropy}${this.#rounds.toString(36)}`;
+      const round = link.nextRound(this.#rounds, head, mark, this.#outbox.now);
+      const { region } = link;
+      this.#outbox.send({ region, number: this.#rounds, round, timeoutMs: limits.roundTimeoutMs });
+      this.#outbox.schedule(this.#outbox.now + limits.voteDeadlineMs);
+    }
+  }
+
+  /** What storage has to know of the regions goes with the writes of this step. */
+  persist(): void {
+    for (const link of this.#links.values()) {
+      const region = link.takeStorable(this.#outbox.writes);
+      if (region !== null) this.#outbox.persist({ kind: 'region', region });
+    }
+  }
+
+  get statuses(): readonly RegionStatus[] {
+    return this.all.map((link) => ({
+      region: link.region,
+      state: 'voter',
+      health: link.health.kind,
+      detail: link.health.kind === 'answering' ? null : link.health.reason,
+      roundTripMs: link.roundTripMs,
+      unacknowledged: link.owedCount,
+      roundsInFlight: link.flightCount,
+    }));
+  }
+
+  #plan({ health, lingerUntil, overdueAt }: RegionLink): void {
+    this.#outbox.schedule(lingerUntil);
+    if (health.kind === 'silent' || health.kind === 'foreign')
+      this.#outbox.schedule(health.probeAt);
+    else if (health.kind === 'answering' && overdueAt !== null) this.#outbox.schedule(overdueAt);
+  }
+}
