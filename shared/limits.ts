@@ -71,15 +71,21 @@ export const limits = {
   /** How often a strong read applies outcomes and looks again before it gives up. */
   readAttempts: 6,
   readTimeoutMs: 2_500,
-  /** A region that did not answer a read is asked last for so long. */
+  /** A region that gave no answer to a read is asked last for so long. */
   silentRegionAvoidedMs: 5_000,
   regions: 16,
 } as const;
 
 assert(limits.valueBytes < limits.bodyBytes, 'a value fits a body');
 assert(limits.bodyBytes * 3 < limits.roundBytes, 'a frame fits a round, escaped twice');
-assert(limits.transactionBytes * 3 < limits.roundBytes, 'a transaction fits a round, escaped twice');
-assert(limits.voteDeadlineMs < limits.roundTimeoutMs, 'a vote is missed before its round is given up');
+assert(
+  limits.transactionBytes * 3 < limits.roundBytes,
+  'a transaction fits a round, escaped twice',
+);
+assert(
+  limits.voteDeadlineMs < limits.roundTimeoutMs,
+  'a vote is missed before its round is given up',
+);
 assert(
   limits.pairStoredEveryRounds + limits.roundsInFlightPerRegion < limits.historyPairs / 2,
   'the stored pair is still in the history after a restart',

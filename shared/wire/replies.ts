@@ -58,7 +58,7 @@ export function bytesOfText(text: string): string {
 export function textOfBytes(bytes: string): string {
   if (isAscii(bytes)) return bytes;
   const values = Uint8Array.from(bytes, (character) => character.charCodeAt(0));
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(values);
+  return new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(values);
 }
 
 /** JSON text of plain data in which bigints are written digit by digit. Undefined members are left out. */

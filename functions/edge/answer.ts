@@ -1,0 +1,35 @@
+import type { Context } from 'hono';
+import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import { type Problem, problemBody, problemKinds } from '../../shared/wire/problems.ts';
+import { jsonText } from '../../shared/wire/replies.ts';
+
+/** What each request carries through the edge. */
+export interface EdgeEnvironment {
+  Variables: { requestId: string };
+}
+
+export type EdgeContext = Context<EdgeEnvironment>;
+
+/** Answers with JSON in which no integer has lost a digit. State must not be answered from a cache. */
+export function answerJson(
+  context: EdgeContext,
+  value: unknown,
+  status: ContentfulStatusCode = 200,
+  headers: Readonly<Record<string, string>> = {},
+): Response {
+  return context.body(jsonText(value), status, {
+    'Content-Type': 'application/json; charset=utf-8',
+    'Cache-Control': 'no-store',
+    ...headers,
+  });
+}
+
+/** Answers with a problem of RFC 9457, marked with the request's id. */
+export function answerProblem(context: EdgeContext, problem: Problem): Response {
+  const body = jsonText(problemBody(problem, context.get('requestId') ?? 'unknown'));
+  return context.body(body, problemKinds[problem.name].status, {
+    'Content-Type': 'application/problem+json; charset=utf-8',
+    'Cache-Control': 'no-store',
+    ...problem.headers,
+  });
+}

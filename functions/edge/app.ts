@@ -1,0 +1,104 @@
+import { OpenAPIHono } from '@hono/zod-openapi';
+import { cors } from 'hono/cors';
+import { requestId } from 'hono/request-id';
+import type { ConfigurationResult } from '../../shared/wire/configuration.ts';
+import { failure } from '../../shared/wire/problems.ts';
+import { answerJson, answerProblem, type EdgeEnvironment } from './answer.ts';
+import { createGuard } from './authenticate.ts';
+import type { EdgeDependencies } from './dependencies.ts';
+import { mountDocs } from './docs.ts';
+import { mountKeys } from './keys.ts';
+import { mountReads } from './read-routes.ts';
+import { RegionReader } from './reads.ts';
+import { mountRegions } from './regions.ts';
+import { mountWrites } from './writes.ts';
+
+/** The HTTP API. */
+export type EdgeApp = OpenAPIHono<EdgeEnvironment>;
+
+const exposedHeaders = [
+  'ETag',
+  'Idempotency-Replayed',
+  'Location',
+  'Lockstep-Consistency',
+  'Lockstep-Region',
+  'Preference-Applied',
+  'Retry-After',
+  'Server-Timing',
+  'X-Request-Id',
+];
+const acceptedHeaders = [
+  'Authorization',
+  'Content-Type',
+  'Idempotency-Key',
+  'If-Match',
+  'If-None-Match',
+  'Prefer',
+  'X-Request-Id',
+];
+
+/** Puts the edge together over what it needs of the world. One app serves an isolate for its whole life. */
+export function createApp(dependencies: EdgeDependencies): EdgeApp {
+  const app = createBareApp(dependencies.log);
+  const guard = createGuard(dependencies.configuration.tokens);
+  const reader = new RegionReader(dependencies);
+  app.get('/healthz', (context) => answerJson(context, { ok: true }));
+  mountDocs(app, dependencies);
+  mountWrites(app, dependencies, guard);
+  mountReads(app, dependencies, reader, guard);
+  mountKeys(app, dependencies, reader, guard);
+  mountRegions(app, dependencies, guard);
+  refuseOtherMethods(app);
+  return app;
+}
+
+/** Stands in where the configuration is wrong: every request is told which variable, and what to do. */
+export function createMisconfiguredApp(
+  { variable, detail }: Extract<ConfigurationResult, { ok: false }>,
+  log: EdgeDependencies['log'],
+): EdgeApp {
+  log('configuration is invalid', { variable, detail });
+  const app = createBareApp(log);
+  app.all('*', (context) =>
+    answerProblem(context, failure('configuration-invalid', detail, { variable }).problem),
+  );
+  return app;
+}
+
+function createBareApp(log: EdgeDependencies['log']): EdgeApp {
+  const app: EdgeApp = new OpenAPIHono<EdgeEnvironment>();
+  app.use(requestId());
+  // Tokens travel in a header and never in a cookie, so any page may call: it has only what its user gave it.
+  app.use(cors({ origin: '*', allowHeaders: acceptedHeaders, exposeHeaders: exposedHeaders }));
+  app.notFound((context) => {
+    const detail = 'Nothing is served at this address. See /openapi.json.';
+    return answerProblem(context, failure('not-found', detail).problem);
+  });
+  app.onError((error, context) => {
+    const id = context.get('requestId');
+    log('request failed', { requestId: id, error: error.stack ?? String(error) });
+    const detail = `This is a fault of Lockstep itself. Report it with the request id ${id}.`;
+    return answerProblem(context, failure('internal', detail).problem);
+  });
+  return app;
+}
+
+/** Answers 405 on each address that exists, for the methods that it lacks. */
+function refuseOtherMethods(app: EdgeApp): void {
+  const methods = new Map<string, Set<string>>();
+  for (const { path, method } of app.routes) {
+    if (method === 'ALL') continue;
+    const known = methods.get(path) ?? new Set(['OPTIONS']);
+    known.add(method);
+    if (method === 'GET') known.add('HEAD');
+    methods.set(path, known);
+  }
+  for (const [path, known] of methods) {
+    const allow = [...known].sort().join(', ');
+    app.all(path, (context) => {
+      const detail = `This address answers ${allow}.`;
+      const refused = failure('method-not-allowed', detail, {}, { Allow: allow });
+      return answerProblem(context, refused.problem);
+    });
+  }
+}

@@ -1,0 +1,70 @@
+import type { MiddlewareHandler } from 'hono';
+import type { ClientToken, Scope } from '../../shared/wire/configuration.ts';
+import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
+import { answerProblem, type EdgeEnvironment } from './answer.ts';
+
+/** What each scope allows. */
+const allowed: Readonly<Record<Scope, readonly Scope[]>> = {
+  read: ['read'],
+  write: ['read', 'write'],
+  admin: ['read', 'write', 'admin'],
+};
+
+/** Lets a request pass that presents a token whose scope allows `needs`. */
+export type Guard = (needs: Scope) => MiddlewareHandler<EdgeEnvironment>;
+
+/** Guards over the configured tokens. */
+export function createGuard(tokens: readonly ClientToken[]): Guard {
+  // Computed by the first request that needs them; a promise kept across requests would belong to the first alone.
+  let digests: readonly Uint8Array[] | null = null;
+
+  return (needs) => async (context, next) => {
+    digests ??= await Promise.all(tokens.map(({ token }) => digestOf(token)));
+    const scope = await scopeOf(context.req.header('authorization'), tokens, digests);
+    if (!scope.ok) return answerProblem(context, scope.problem);
+    if (!allowed[scope.value].includes(needs)) {
+      const challenge = `Bearer realm="lockstep", error="insufficient_scope", scope="${needs}"`;
+      const detail = `This needs a token with the scope ${needs}; the token sent has ${scope.value}.`;
+      const headers = { 'WWW-Authenticate': challenge };
+      return answerProblem(context, failure('forbidden', detail, { needs }, headers).problem);
+    }
+    return next();
+  };
+}
+
+async function scopeOf(
+  header: string | undefined,
+  tokens: readonly ClientToken[],
+  digests: readonly Uint8Array[],
+): Promise<Attempt<Scope>> {
+  const presented = /^bearer +([^\s]+) *$/i.exec(header ?? '')?.[1];
+  if (presented === undefined) {
+    const detail = 'Send the header Authorization: Bearer <token>.';
+    return failure(
+      'unauthenticated',
+      detail,
+      {},
+      { 'WWW-Authenticate': 'Bearer realm="lockstep"' },
+    );
+  }
+  const digest = await digestOf(presented);
+  let scope: Scope | null = null;
+  // Every token is compared, to its last byte, so that the time tells nothing about how close a guess came.
+  for (const [index, token] of tokens.entries()) {
+    if (areEqual(digest, digests[index] ?? new Uint8Array())) scope = token.scope;
+  }
+  if (scope !== null) return success(scope);
+  const challenge = 'Bearer realm="lockstep", error="invalid_token"';
+  const detail = 'The token is not one of those configured. Check that it was copied whole.';
+  return failure('unauthenticated', detail, {}, { 'WWW-Authenticate': challenge });
+}
+
+function areEqual(a: Uint8Array, b: Uint8Array): boolean {
+  let difference = a.length ^ b.length;
+  for (const [index, byte] of a.entries()) difference |= byte ^ (b[index] ?? 0);
+  return difference === 0;
+}
+
+async function digestOf(text: string): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)));
+}

@@ -1,0 +1,36 @@
+import type { ShardId } from '../../shared/ids.ts';
+import type { CoordinatorApi } from '../../shared/wire/answers.ts';
+import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
+import type { EdgeDependencies } from './dependencies.ts';
+
+/**
+ * Calls the coordinator of `shard`. Where the call throws, the object was reset, is overloaded, or could not be reached:
+ * what it did is unknown. A question (`read`) is then asked once more of the fresh instance; a write never is, because
+ * only its sender's idempotency key makes a repetition safe.
+ */
+export async function askCoordinator<Answer>(
+  dependencies: EdgeDependencies,
+  shard: ShardId,
+  kind: 'read' | 'write',
+  call: (coordinator: CoordinatorApi) => Promise<Answer>,
+): Promise<Attempt<Answer>> {
+  const sends = kind === 'read' ? 2 : 1;
+  for (let send = 1; send <= sends; send += 1) {
+    try {
+      return success(await call(dependencies.coordinatorOf(shard)));
+    } catch (error) {
+      dependencies.log('coordinator did not answer', { shard, kind, send, error: String(error) });
+      if (isOverloaded(error)) break;
+    }
+  }
+  const detail =
+    kind === 'write'
+      ? 'Whether the write was carried out is unknown. Send it again with the same Idempotency-Key, which carries it out at most once; without one, read the keys first.'
+      : 'The question could not be answered. Send it again.';
+  return failure('coordinator-unavailable', detail, {}, { 'Retry-After': '1' });
+}
+
+/** True for the platform's own error of an object with too much to do; asking again would add to it. */
+function isOverloaded(error: unknown): boolean {
+  return error instanceof Error && 'overloaded' in error && error.overloaded === true;
+}

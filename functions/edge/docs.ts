@@ -1,0 +1,67 @@
+import type { OpenAPIHono } from '@hono/zod-openapi';
+import { failure, isProblemName, problemKinds, problemType } from '../../shared/wire/problems.ts';
+import { answerJson, answerProblem, type EdgeEnvironment } from './answer.ts';
+import type { EdgeDependencies } from './dependencies.ts';
+
+/** The only files of the documentation's assets that are served; the folder holds more. */
+const assets = ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'] as const;
+
+const page = `<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8">
+    <meta name="viewport" content="width=device-width, initial-scale=1">
+    <title>Lockstep API</title>
+    <link rel="icon" href="/docs/favicon-32x32.png">
+    <link rel="stylesheet" href="/docs/swagger-ui.css">
+  </head>
+  <body>
+    <div id="page"></div>
+    <script src="/docs/swagger-ui-bundle.js"></script>
+    <script src="/docs/start.js"></script>
+  </body>
+</html>
+`;
+
+const start = `SwaggerUIBundle({ url: '/openapi.json', dom_id: '#page', deepLinking: true });\n`;
+
+/** Nothing is loaded from elsewhere, so nothing else is allowed to be. */
+const pagePolicy =
+  "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'";
+
+const description = `One write lands in every region's Redis, or in none.
+
+Errors are problems of RFC 9457: \`type\` is stable and can be opened, \`detail\` says what to do. Every answer carries
+\`X-Request-Id\`.`;
+
+/** `/openapi.json`, `/docs` and `/problems/:name`: all public, none touches a coordinator or a region. */
+export function mountDocs(
+  app: OpenAPIHono<EdgeEnvironment>,
+  dependencies: Pick<EdgeDependencies, 'asset'>,
+): void {
+  app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', {
+    type: 'http',
+    scheme: 'bearer',
+  });
+  app.doc31('/openapi.json', {
+    openapi: '3.1.0',
+    info: { title: 'Lockstep', version: '0.1.0', description, license: { name: 'MIT' } },
+    servers: [{ url: '/' }],
+  });
+  app.get('/docs', (context) => context.html(page, 200, { 'Content-Security-Policy': pagePolicy }));
+  app.get('/docs/start.js', (context) =>
+    context.body(start, 200, { 'Content-Type': 'text/javascript; charset=utf-8' }),
+  );
+  for (const name of assets) app.get(`/docs/${name}`, () => dependencies.asset(name));
+
+  app.get('/problems/:name', (context) => {
+    const name = context.req.param('name');
+    if (!isProblemName(name)) {
+      const detail = 'There is no kind of problem of this name.';
+      const names = Object.keys(problemKinds);
+      return answerProblem(context, failure('not-found', detail, { names }).problem);
+    }
+    const { status, title, remedy } = problemKinds[name];
+    return answerJson(context, { type: problemType(name), title, status, remedy });
+  });
+}

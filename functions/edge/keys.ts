@@ -1,0 +1,168 @@
+import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
+import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
+import { bytesOfText } from '../../shared/wire/replies.ts';
+import {
+  keyAnswerSchema,
+  keyQuerySchema,
+  putSchema,
+  writeAnswerSchema,
+} from '../../shared/wire/schemas.ts';
+import { answerJson, answerProblem, type EdgeContext, type EdgeEnvironment } from './answer.ts';
+import type { Guard } from './authenticate.ts';
+import { checkShape, readBody } from './body.ts';
+import type { EdgeDependencies } from './dependencies.ts';
+import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
+import { etagOf, parseTags } from './etags.ts';
+import { readPreconditions, retellAsPrecondition as retell } from './preconditions.ts';
+import { snapshotHeaders } from './read-routes.ts';
+import type { RegionReader } from './reads.ts';
+import { readValue } from './values.ts';
+import { draftOf, sendWrite } from './writes.ts';
+
+const path = '/v1/keys/{key}';
+const pattern = '/v1/keys/:key{.+}';
+const params = z.object({
+  key: z.string().openapi({ description: 'Percent-encoded, slashes as %2F.', example: 'stock:42' }),
+});
+const conditionHeaders = z.object({
+  'if-match': z.string().optional().openapi({ description: 'The ETag that the key must have.' }),
+  'if-none-match': z.string().optional().openapi({ description: '* : the key must not exist.' }),
+  'idempotency-key': z.string().optional(),
+  prefer: z.string().optional(),
+});
+
+const getRoute = createRoute({
+  method: 'get',
+  path,
+  summary: 'The value of one key',
+  ...secured,
+  request: {
+    params,
+    query: keyQuerySchema,
+    headers: z.object({ 'if-none-match': z.string().optional() }),
+  },
+  responses: {
+    200: jsonResponse('The value, with a strong ETag', keyAnswerSchema),
+    304: { description: 'The value still has the ETag that If-None-Match names' },
+    ...problemResponses(400, 401, 403, 404, 422, 503),
+  },
+});
+
+const putRoute = createRoute({
+  method: 'put',
+  path,
+  summary: 'Set one key to a string, in every region or in none',
+  ...secured,
+  request: { params, headers: conditionHeaders, body: jsonBody(putSchema) },
+  responses: {
+    200: jsonResponse('Committed in every region', writeAnswerSchema),
+    ...problemResponses(400, 401, 403, 412, 413, 415, 422, 429, 503),
+  },
+});
+
+const deleteRoute = createRoute({
+  method: 'delete',
+  path,
+  summary: 'Delete one key, in every region or in none',
+  ...secured,
+  request: { params, headers: conditionHeaders },
+  responses: {
+    200: jsonResponse('Committed; the result is 0 where there was no such key', writeAnswerSchema),
+    ...problemResponses(400, 401, 403, 412, 422, 429, 503),
+  },
+});
+
+/** `GET`, `PUT` and `DELETE /v1/keys/:key`. */
+export function mountKeys(
+  app: OpenAPIHono<EdgeEnvironment>,
+  dependencies: EdgeDependencies,
+  reader: RegionReader,
+  guard: Guard,
+): void {
+  for (const route of [getRoute, putRoute, deleteRoute]) app.openAPIRegistry.registerPath(route);
+  app.get(pattern, guard('read'), (context) => getKey(context, dependencies, reader));
+  app.put(pattern, guard('write'), (context) => putKey(context, dependencies, reader));
+  app.delete(pattern, guard('write'), (context) => deleteKey(context, dependencies, reader));
+}
+
+async function getKey(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  reader: RegionReader,
+): Promise<Response> {
+  const key = keyOf(context);
+  if (!key.ok) return answerProblem(context, key.problem);
+  const query = checkShape(context.req.query(), keyQuerySchema);
+  if (!query.ok) return answerProblem(context, query.problem);
+  const { consistency, region } = query.value;
+  const location = dependencies.locate(context.req.raw);
+  const place = { consistency, region: region ?? null, location };
+  const read = await readValue(reader, key.value, place);
+  if (!read.ok) return answerProblem(context, read.problem);
+  const { snapshot, found } = read.value;
+  const headers = {
+    ...snapshotHeaders(snapshot, consistency),
+    'Cache-Control': 'private, no-cache',
+  };
+  if (found === null) {
+    const absent = failure('key-absent', 'The key does not exist.', { key: key.value }, headers);
+    return answerProblem(context, absent.problem);
+  }
+  const etag = await etagOf(found.type, found.raw);
+  const tags = parseTags(context.req.header('if-none-match') ?? '');
+  // The comparison for a cached copy is the weak one: a proxy may have weakened our tag.
+  if (tags === 'any' || tags?.some((tag) => tag.replace(/^W\//, '') === etag)) {
+    return context.body(null, 304, { ...headers, ETag: etag });
+  }
+  const answer = { key: key.value, type: found.type, value: found.value };
+  return answerJson(context, answer, 200, { ...headers, ETag: etag });
+}
+
+async function putKey(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  reader: RegionReader,
+): Promise<Response> {
+  const startedAt = dependencies.now();
+  const key = keyOf(context);
+  if (!key.ok) return answerProblem(context, key.problem);
+  const body = await readBody(context.req.raw, putSchema);
+  if (!body.ok) return answerProblem(context, body.problem);
+  const conditions = await readPreconditions(context, dependencies, reader, key.value);
+  if (!conditions.ok) return answerProblem(context, conditions.problem);
+  const value = String(body.value.value);
+  const { expiresInMs } = body.value;
+  const expiry = expiresInMs === undefined ? [] : ['PX', String(expiresInMs)];
+  const operation = ['SET', key.value, value, ...expiry];
+  const asked = ['PUT', operation, conditions.value.asked];
+  const draft = draftOf([operation], conditions.value.checks, asked);
+  const etag = await etagOf('string', bytesOfText(value));
+  return sendWrite(context, dependencies, draft, startedAt, { headers: { ETag: etag }, retell });
+}
+
+async function deleteKey(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  reader: RegionReader,
+): Promise<Response> {
+  const startedAt = dependencies.now();
+  const key = keyOf(context);
+  if (!key.ok) return answerProblem(context, key.problem);
+  const conditions = await readPreconditions(context, dependencies, reader, key.value);
+  if (!conditions.ok) return answerProblem(context, conditions.problem);
+  const operation = ['DEL', key.value];
+  const asked = ['DELETE', operation, conditions.value.asked];
+  const draft = draftOf([operation], conditions.value.checks, asked);
+  return sendWrite(context, dependencies, draft, startedAt, { retell });
+}
+
+/** The key in the address. Taken from the raw path, because a router's decoding may keep what it cannot decode. */
+function keyOf(context: EdgeContext): Attempt<string> {
+  const encoded = new URL(context.req.url).pathname.slice('/v1/keys/'.length);
+  try {
+    return success(decodeURIComponent(encoded));
+  } catch {
+    const detail = 'The key in the address is not valid percent-encoded UTF-8.';
+    return failure('invalid-request', detail);
+  }
+}

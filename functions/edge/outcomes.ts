@@ -1,0 +1,169 @@
+import type { WriteId } from '../../shared/ids.ts';
+import type { Check } from '../../shared/protocol/frame.ts';
+import type {
+  RegionFault,
+  VoteRecord,
+  WriteAnswer,
+  WriteRecord,
+  WriteRequest,
+  WriteStatus,
+} from '../../shared/wire/answers.ts';
+import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
+import { type PartOutcome, parsePartOutcome, type Reply } from '../../shared/wire/replies.ts';
+
+/** What a client is told of a write that was carried out or taken in: the JSON of the answer. */
+export type WriteTold = Readonly<Record<string, unknown>> & { readonly id: WriteId };
+
+type Decided = Extract<WriteAnswer, { kind: 'decided' | 'unconfirmed' }>;
+type CheckFailed = Extract<PartOutcome, { kind: 'check-failed' }>;
+
+/** From the coordinator's answer to what the client sees. */
+export function tellAnswer(answer: WriteAnswer, request: WriteRequest): Attempt<WriteTold> {
+  switch (answer.kind) {
+    case 'decided':
+    case 'unconfirmed':
+      return tellDecided(answer, request);
+    case 'accepted':
+      return success({ id: answer.id, outcome: 'pending' });
+    case 'unavailable':
+      return tellUnavailable(answer.id, answer.faults, answer.reason);
+    case 'busy': {
+      const retryAfter = String(Math.max(1, Math.ceil(answer.retryAfterMs / 1_000)));
+      const detail = `Nothing was written. Send it again in ${retryAfter} s.`;
+      return failure('too-many-writes', detail, {}, { 'Retry-After': retryAfter });
+    }
+    case 'key-reused':
+      return failure(
+        'idempotency-key-reused',
+        `Another request was sent under this Idempotency-Key, as write ${answer.id}. Use a fresh key.`,
+        { id: answer.id },
+      );
+    case 'refused':
+      return failure(answer.problem, answer.detail);
+  }
+}
+
+/** From what is recorded of a write to what the client sees. */
+export function tellStatus(id: WriteId, status: WriteStatus): Attempt<WriteTold> {
+  switch (status.kind) {
+    case 'pending':
+      return success({ id, outcome: 'pending' });
+    case 'unavailable':
+      return success({ id, outcome: 'unavailable', reason: status.reason, regions: status.faults });
+    case 'unknown':
+      return failure('write-unknown', 'It was never received, was given up, or is no longer kept.');
+    case 'recorded':
+      return success(tellRecord(status.record, status.confirmed));
+  }
+}
+
+function tellDecided(answer: Decided, request: WriteRequest): Attempt<WriteTold> {
+  const { record } = answer;
+  const part = parsePartOutcome(record.part);
+  const replayed = answer.kind === 'decided' && answer.replayed;
+  if (part.kind === 'done') {
+    const hasWaited = answer.kind === 'decided' && request.ack === 'confirmed';
+    return success({
+      ...tellCommitted(record, part.results, hasWaited || isApplied(record)),
+      replayed,
+    });
+  }
+  const common = {
+    id: record.id,
+    transaction: record.transaction,
+    replayed,
+    votes: votesOf(record),
+  };
+  if (part.kind === 'check-failed') return tellCheckFailed(part, request.checks, common);
+  const { index, error } = part;
+  const name = request.ops[index]?.[0] ?? '';
+  const detail = `ops[${index}] (${name.slice(0, 40)}) failed: ${error}. Nothing was written.`;
+  return failure('command-failed', detail, { ...common, index, error });
+}
+
+function tellCheckFailed(
+  { index, actual }: CheckFailed,
+  checks: readonly Check[],
+  common: Readonly<Record<string, unknown>>,
+): Attempt<WriteTold> {
+  const check = checks[index];
+  const expected = check === undefined ? null : expectationOf(check);
+  const detail = `checks[${index}] on the key ${JSON.stringify(check?.key.slice(0, 100))} did not hold. Nothing was written.`;
+  return failure('check-failed', detail, { ...common, index, check, expected, actual });
+}
+
+function expectationOf(check: Check): string {
+  switch (check.kind) {
+    case 'absent':
+    case 'exists':
+      return check.kind;
+    case 'type':
+      return check.type;
+    case 'equals':
+    case 'field':
+      return check.value;
+  }
+}
+
+function tellUnavailable(
+  id: WriteId,
+  faults: readonly RegionFault[],
+  reason: string,
+): Attempt<WriteTold> {
+  const headers = { 'Retry-After': '1' };
+  if (faults.length === 0) {
+    return failure(
+      'not-decided',
+      `Nothing was written: ${reason}. Send it again.`,
+      { id },
+      headers,
+    );
+  }
+  const named = faults.map((fault) => `${fault.region} (${fault.reason})`).join(', ');
+  const detail = `Nothing was written in any region: ${reason}. At fault: ${named}. Send it again.`;
+  return failure('region-unavailable', detail, { id, regions: faults }, headers);
+}
+
+function tellRecord(record: WriteRecord, confirmed: boolean): WriteTold {
+  const part = parsePartOutcome(record.part);
+  const kept = {
+    appliedIn: record.appliedIn,
+    decidedAt: new Date(record.decidedAt).toISOString(),
+  };
+  if (part.kind === 'done') return { ...tellCommitted(record, part.results, confirmed), ...kept };
+  const { id, transaction, attempts, ms } = record;
+  const votes = votesOf(record);
+  const rejection = { ...part, kind: undefined, type: `/problems/${part.kind}` };
+  return { id, outcome: 'rejected', transaction, rejection, votes, attempts, ms, ...kept };
+}
+
+function tellCommitted(
+  record: WriteRecord,
+  results: readonly Reply[],
+  confirmed: boolean,
+): WriteTold {
+  const { id, transaction, sequence, attempts, ms } = record;
+  const outcome = confirmed ? 'confirmed' : 'committed';
+  return {
+    id,
+    outcome,
+    confirmed,
+    transaction,
+    sequence,
+    results,
+    votes: votesOf(record),
+    attempts,
+    ms,
+  };
+}
+
+/** True where every region that voted has applied the write. */
+function isApplied({ votes, appliedIn }: WriteRecord): boolean {
+  return votes.every(({ region }) => appliedIn.includes(region));
+}
+
+function votesOf({ votes }: WriteRecord): readonly Readonly<Record<string, unknown>>[] {
+  return votes.map(({ reason, ...vote }: VoteRecord) =>
+    reason === null ? vote : { ...vote, reason },
+  );
+}

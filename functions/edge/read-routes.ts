@@ -1,0 +1,77 @@
+import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
+import { compileReads } from '../../shared/wire/commands.ts';
+import { type Attempt, failure } from '../../shared/wire/problems.ts';
+import {
+  type Consistency,
+  readAnswerSchema,
+  readSchema,
+  textsOf,
+} from '../../shared/wire/schemas.ts';
+import { answerJson, answerProblem, type EdgeEnvironment } from './answer.ts';
+import type { Guard } from './authenticate.ts';
+import { readBody } from './body.ts';
+import type { EdgeDependencies } from './dependencies.ts';
+import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
+import type { RegionReader, Snapshot } from './reads.ts';
+
+const postRoute = createRoute({
+  method: 'post',
+  path: '/v1/reads',
+  summary: 'Several read commands as one snapshot, in the nearest region',
+  ...secured,
+  request: { body: jsonBody(readSchema) },
+  responses: {
+    200: jsonResponse('One result a command', readAnswerSchema),
+    ...problemResponses(400, 401, 403, 413, 415, 422, 503),
+  },
+});
+
+/** `POST /v1/reads`. */
+export function mountReads(
+  app: OpenAPIHono<EdgeEnvironment>,
+  dependencies: EdgeDependencies,
+  reader: RegionReader,
+  guard: Guard,
+): void {
+  app.openAPIRegistry.registerPath(postRoute);
+  app.post(postRoute.getRoutingPath(), guard('read'), async (context) => {
+    const body = await readBody(context.req.raw, readSchema);
+    if (!body.ok) return answerProblem(context, body.problem);
+    const { reads, consistency, region } = body.value;
+    const place = { consistency, region: region ?? null };
+    const location = dependencies.locate(context.req.raw);
+    const snapshot = await takeSnapshot(reader, reads.map(textsOf), { ...place, location });
+    if (!snapshot.ok) return answerProblem(context, snapshot.problem);
+    const results: unknown[] = [];
+    for (const [index, reply] of snapshot.value.replies.entries()) {
+      if (!reply.ok) {
+        const detail = `reads[${index}] (${reads[index]?.[0]}) failed: ${reply.error}`;
+        const members = { index, error: reply.error };
+        return answerProblem(context, failure('command-failed', detail, members).problem);
+      }
+      results.push(reply.reply);
+    }
+    const { region: answeredBy, attempts } = snapshot.value;
+    const answer = { results, region: answeredBy, consistency, attempts };
+    return answerJson(context, answer, 200, snapshotHeaders(snapshot.value, consistency));
+  });
+}
+
+/** Checks the commands and takes a snapshot of them. */
+export async function takeSnapshot(
+  reader: RegionReader,
+  reads: readonly (readonly string[])[],
+  place: Pick<Parameters<RegionReader['read']>[0], 'consistency' | 'region' | 'location'>,
+): Promise<Attempt<Snapshot>> {
+  const compiled = compileReads(reads);
+  if (!compiled.ok) return failure(compiled.problem, compiled.detail);
+  return reader.read({ keys: compiled.keys, commands: compiled.commands, ...place });
+}
+
+/** Which region answered, and how far its answer can be trusted to be the newest. */
+export function snapshotHeaders(
+  { region }: Snapshot,
+  consistency: Consistency,
+): Readonly<Record<string, string>> {
+  return { 'Lockstep-Region': region, 'Lockstep-Consistency': consistency };
+}
