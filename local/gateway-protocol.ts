@@ -1,0 +1,184 @@
+/**
+ * The Upstash REST protocol as text and bytes: what an HTTP request asks for, and how a Redis reply is written down.
+ * No I/O happens here.
+ */
+
+/** One argument of a command. Bytes come from paths and bodies, text from JSON. */
+export type Argument = string | Buffer;
+
+/** One Redis command, its name first. */
+export type Command = readonly Argument[];
+
+/** What a request asks for. A transaction runs between MULTI and EXEC. */
+export type Asked =
+  | { readonly kind: 'command'; readonly commands: readonly [Command] }
+  | { readonly kind: 'pipeline'; readonly commands: readonly Command[] }
+  | { readonly kind: 'transaction'; readonly commands: readonly Command[] };
+
+/** A request that cannot be run. `message` is what the client reads. */
+export class BadRequest extends Error {
+  readonly status: 400 | 401 | 405 | 413;
+
+  constructor(status: 400 | 401 | 405 | 413, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+/**
+ * A reply of Redis as the client library hands it over with `returnBuffers` and `stringNumbers`: strings are buffers,
+ * integers are text with every digit, errors are errors.
+ */
+export type RedisReply = Buffer | string | null | Error | readonly RedisReply[];
+
+/** What a pipeline or transaction answers for one command. */
+export type ElementReply = { readonly result: RedisReply } | { readonly error: string };
+
+/**
+ * Commands that change the connection itself or wait on it. All requests of a gateway share one connection, so one
+ * of these would reach into the others.
+ */
+const refusedCommands: ReadonlySet<string> = new Set([
+  ...['auth', 'client', 'discard', 'exec', 'hello', 'monitor', 'multi', 'psubscribe', 'quit'],
+  ...['punsubscribe', 'reset', 'select', 'ssubscribe', 'subscribe', 'sunsubscribe', 'unsubscribe'],
+  ...['unwatch', 'wait', 'waitaof', 'watch', 'blmove', 'blmpop', 'blpop', 'brpop', 'brpoplpush'],
+  ...['bzmpop', 'bzpopmax', 'bzpopmin', 'shutdown', 'replicaof', 'slaveof', 'sync', 'psync'],
+]);
+
+/**
+ * What the request asks for.
+ *
+ * @throws BadRequest where it is malformed or names a command that a gateway cannot run.
+ */
+export function parseRequest(method: string, url: URL, body: Buffer): Asked {
+  if (method !== 'GET' && method !== 'POST') {
+    throw new BadRequest(405, `Method ${method} is not allowed, use GET or POST`);
+  }
+  const asked = parseAsked(method, url, body);
+  for (const command of asked.commands) refuseUnusable(command);
+  return asked;
+}
+
+function parseAsked(method: string, url: URL, body: Buffer): Asked {
+  switch (url.pathname) {
+    case '/':
+      return { kind: 'command', commands: [commandOf(parseBody(body))] };
+    case '/pipeline':
+      return { kind: 'pipeline', commands: commandsOf(parseBody(body)) };
+    case '/multi-exec':
+      return { kind: 'transaction', commands: commandsOf(parseBody(body)) };
+    default:
+      return { kind: 'command', commands: [commandOfPath(method, url, body)] };
+  }
+}
+
+function refuseUnusable(command: Command): void {
+  const name = String(command[0] ?? '');
+  if (name === '') throw new BadRequest(400, 'ERR empty command');
+  if (refusedCommands.has(name.toLowerCase())) {
+    throw new BadRequest(400, `ERR Command is not available: '${name.toUpperCase()}'`);
+  }
+}
+
+/** `/set/key/value?EX=100`: the path, then the body of a POST, then the query. */
+function commandOfPath(method: string, url: URL, body: Buffer): Command {
+  const command: Argument[] = url.pathname.slice(1).split('/').map(percentDecode);
+  if (method === 'POST' && body.length > 0) command.push(body);
+  for (const pair of url.search.slice(1).split('&')) {
+    const [name = '', value] = splitOnce(pair, '=');
+    if (name === '' || name === '_token') continue;
+    command.push(percentDecode(name));
+    if (value !== undefined && value !== '') command.push(percentDecode(value));
+  }
+  return command;
+}
+
+function splitOnce(text: string, separator: string): readonly [string, string | undefined] {
+  const at = text.indexOf(separator);
+  return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + separator.length)];
+}
+
+/** Percent-decoding into bytes: a key or value need not be UTF-8, which `decodeURIComponent` would insist on. */
+function percentDecode(text: string): Buffer {
+  const bytes = Buffer.from(text, 'utf8');
+  const decoded: number[] = [];
+  for (let at = 0; at < bytes.length; at += 1) {
+    const byte = bytes[at] ?? 0;
+    const hex = byte === 0x25 ? bytes.toString('latin1', at + 1, at + 3) : '';
+    const escaped = /^[0-9a-fA-F]{2}$/.test(hex);
+    decoded.push(escaped ? Number.parseInt(hex, 16) : byte);
+    if (escaped) at += 2;
+  }
+  return Buffer.from(decoded);
+}
+
+/** A JSON number in its own digits. `JSON.parse` would round what passes 2^53. */
+class Digits {
+  readonly text: string;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+type Reviver = (key: string, value: unknown, context?: { readonly source?: string }) => unknown;
+
+function parseBody(body: Buffer): unknown {
+  const reviver: Reviver = (_key, value, context) =>
+    typeof value === 'number' ? new Digits(context?.source ?? String(value)) : value;
+  try {
+    return JSON.parse(body.toString('utf8'), reviver);
+  } catch {
+    throw new BadRequest(400, 'ERR failed to parse pipeline request: the body is not JSON');
+  }
+}
+
+function commandsOf(value: unknown): readonly Command[] {
+  if (!Array.isArray(value)) throw new BadRequest(400, 'ERR the body is not an array of commands');
+  return value.map(commandOf);
+}
+
+function commandOf(value: unknown): Command {
+  if (!Array.isArray(value)) throw new BadRequest(400, 'ERR a command is an array of strings');
+  return value.map(argumentOf);
+}
+
+function argumentOf(value: unknown): string {
+  if (typeof value === 'string') return value;
+  if (value instanceof Digits) return value.text;
+  if (typeof value === 'boolean') return String(value);
+  throw new BadRequest(400, 'ERR an argument of a command is a string, a number or a boolean');
+}
+
+/** The JSON text of `{"result": …}` for one command. */
+export function encodeResult(reply: RedisReply, base64: boolean): string {
+  // Nothing in base64 reads OK, so that it may stay as it is, and a reader who decodes by hand is spared the step.
+  const isOk = Buffer.isBuffer(reply) && reply.length === 2 && reply.toString('latin1') === 'OK';
+  return `{"result":${isOk ? '"OK"' : encodeReply(reply, base64)}}`;
+}
+
+/** The JSON text of a pipeline's or transaction's answer. */
+export function encodeElements(elements: readonly ElementReply[], base64: boolean): string {
+  const encoded = elements.map((element) =>
+    'error' in element ? encodeError(element.error) : encodeResult(element.result, base64),
+  );
+  return `[${encoded.join(',')}]`;
+}
+
+/** The JSON text of `{"error": …}`. */
+export function encodeError(message: string): string {
+  return JSON.stringify({ error: message });
+}
+
+function encodeReply(reply: RedisReply, base64: boolean): string {
+  if (reply === null) return 'null';
+  // An integer goes out digit by digit, since a number of JavaScript would not hold all 64 bits.
+  if (typeof reply === 'string') return reply;
+  if (reply instanceof Error) return encodeText(Buffer.from(reply.message), base64);
+  if (Buffer.isBuffer(reply)) return encodeText(reply, base64);
+  return `[${reply.map((element) => encodeReply(element, base64)).join(',')}]`;
+}
+
+function encodeText(bytes: Buffer, base64: boolean): string {
+  return JSON.stringify(bytes.toString(base64 ? 'base64' : 'utf8'));
+}

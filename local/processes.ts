@@ -1,0 +1,208 @@
+import type { ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import process from 'node:process';
+import { setTimeout as delay } from 'node:timers/promises';
+
+/** What to run, and where its output goes. */
+export interface ProcessOptions {
+  /** A name for people and for the pid file, unique within the state directory. */
+  readonly name: string;
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly workingDirectory?: string;
+  /** An absolute path. Either `args` name it or `workingDirectory` lies in it; see {@link endStale}. */
+  readonly stateDirectory: string;
+  /** Both outputs go to this file, which is emptied first. */
+  readonly logFile: string;
+}
+
+/** How long a process has to end by itself after SIGTERM, in ms. */
+const graceMs = 5_000;
+
+/** Every group that this process has started and not seen end, to be ended when it ends itself. */
+const running = new Set<OwnProcess>();
+
+/** A process that leads a process group of its own, so that all it starts can be ended with it. */
+export class OwnProcess {
+  readonly name: string;
+  readonly pid: number;
+  /** Resolves with what is left to say of it, once it has ended. */
+  readonly ended: Promise<string>;
+  private readonly pidFile: string;
+  private over = false;
+
+  constructor(name: string, child: ChildProcess, pidFile: string) {
+    this.name = name;
+    this.pid = child.pid ?? 0;
+    this.pidFile = pidFile;
+    const { promise, resolve } = Promise.withResolvers<string>();
+    this.ended = promise;
+    child.once('error', (error) => resolve(this.end(error.message)));
+    child.once('exit', (code, signal) => resolve(this.end(signal ?? `exit code ${code}`)));
+  }
+
+  get isRunning(): boolean {
+    return !this.over;
+  }
+
+  /** Ends the group: SIGTERM, and SIGKILL for what is left when its leader has ended or its time is over. */
+  async stop(): Promise<void> {
+    if (this.isRunning) {
+      signalGroup(this.pid, 'SIGTERM');
+      const timer = setTimeout(() => signalGroup(this.pid, 'SIGKILL'), graceMs);
+      await this.ended;
+      clearTimeout(timer);
+    }
+    signalGroup(this.pid, 'SIGKILL');
+  }
+
+  /** Ends the group with SIGKILL: nothing in it gets to do anything more. */
+  async kill(): Promise<void> {
+    signalGroup(this.pid, 'SIGKILL');
+    await this.ended;
+  }
+
+  /** As {@link kill}, without waiting: for the end of this process. */
+  killNow(): void {
+    signalGroup(this.pid, 'SIGKILL');
+    rmSync(this.pidFile, { force: true });
+  }
+
+  private end(how: string): string {
+    this.over = true;
+    running.delete(this);
+    rmSync(this.pidFile, { force: true });
+    return how;
+  }
+}
+
+/** Starts a process in a group of its own, and notes its pid in the state directory. */
+export function startProcess(options: ProcessOptions): OwnProcess {
+  endWithThisProcess();
+  const log = openSync(options.logFile, 'w');
+  const child = spawn(options.command, [...options.args], {
+    cwd: options.workingDirectory ?? process.cwd(),
+    env: { ...process.env, ...options.environment },
+    stdio: ['ignore', log, log],
+    detached: true,
+  });
+  closeSync(log);
+  const pidFile = join(pidDirectory(options.stateDirectory), options.name);
+  const started = new OwnProcess(options.name, child, pidFile);
+  if (started.pid > 0) writeFileSync(pidFile, String(started.pid));
+  if (started.pid > 0) running.add(started);
+  return started;
+}
+
+/**
+ * Ends what an earlier owner of the state directory left behind because it was killed with SIGKILL: two servers must
+ * not write one directory. Pids are given out anew, so a noted pid may by now belong to a stranger. Only a group in which
+ * some process still names this state directory in its command line, or works inside of it, is ours and is ended.
+ * Where there is no /proc, nothing can be told apart and nothing is ended.
+ *
+ * @returns the names of what was ended.
+ */
+export async function endStale(stateDirectory: string): Promise<readonly string[]> {
+  const directory = pidDirectory(stateDirectory);
+  const stale: { readonly name: string; readonly group: number }[] = [];
+  for (const name of readdirSync(directory)) {
+    const group = Number(readFileSync(join(directory, name), 'utf8'));
+    if (Number.isInteger(group) && group > 1 && isOurs(group, stateDirectory)) {
+      signalGroup(group, 'SIGKILL');
+      stale.push({ name, group });
+    }
+    rmSync(join(directory, name), { force: true });
+  }
+  while (stale.some(({ group }) => isOurs(group, stateDirectory))) await delay(10);
+  return stale.map(({ name }) => name);
+}
+
+function pidDirectory(stateDirectory: string): string {
+  const directory = join(stateDirectory, 'pids');
+  mkdirSync(directory, { recursive: true });
+  return directory;
+}
+
+function isOurs(group: number, stateDirectory: string): boolean {
+  if (!existsSync('/proc')) return false;
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry) && groupOf(entry) === group)
+    .some((pid) => {
+      // redis-server overwrites its command line, but works in its data directory.
+      if (`${workingDirectoryOf(pid)}/`.startsWith(`${stateDirectory}/`)) return true;
+      return readProc(pid, 'cmdline').includes(`${stateDirectory}/`);
+    });
+}
+
+function groupOf(pid: string): number {
+  // The name in brackets may hold anything; after it come the state, the parent and the group.
+  const fields = readProc(pid, 'stat').split(') ').at(-1)?.split(' ') ?? [];
+  return Number(fields[2]);
+}
+
+function readProc(pid: string, file: 'cmdline' | 'stat'): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+  } catch {
+    // It has ended meanwhile.
+    return '';
+  }
+}
+
+function workingDirectoryOf(pid: string): string {
+  try {
+    return readlinkSync(`/proc/${pid}/cwd`);
+  } catch {
+    return '';
+  }
+}
+
+function signalGroup(group: number, signal: NodeJS.Signals): void {
+  // Group 0 would be our own.
+  if (group <= 1) return;
+  try {
+    process.kill(-group, signal);
+  } catch {
+    // Nobody is left in it.
+  }
+}
+
+let watching = false;
+
+/** Has all that was started end when this process ends, unless by SIGKILL, which nobody is told of. */
+function endWithThisProcess(): void {
+  if (watching) return;
+  watching = true;
+  process.on('exit', () => {
+    for (const own of running) own.killNow();
+  });
+  // Without a listener these would end the process with no `exit` event. Whoever wants to stop in order listens too.
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+    ['SIGHUP', 129],
+  ] as const) {
+    process.on(signal, () => {
+      if (process.listenerCount(signal) === 1) process.exit(code);
+    });
+  }
+}
+
+/** The last lines of a log, for people; empty where there is none. */
+export function lastLines(logFile: string, count = 20): string {
+  if (!existsSync(logFile)) return '';
+  return readFileSync(logFile, 'utf8').trimEnd().split('\n').slice(-count).join('\n');
+}

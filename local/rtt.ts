@@ -1,0 +1,59 @@
+/** A place where a local region pretends to be. */
+export interface Place {
+  readonly id: string;
+  /** Latitude and longitude in degrees. */
+  readonly location: readonly [latitude: number, longitude: number];
+  /** Round trip from the coordinator's place, us-east-1, in ms, as measured between AWS regions in June 2020. */
+  readonly awsRttMs: number;
+}
+
+/**
+ * The places of local regions. The coordinator stands at the first one, so that only the first row of the matrix of
+ * round trips matters here: no region ever talks to another.
+ */
+export const places: readonly Place[] = [
+  { id: 'us-east-1', location: [38.9, -77.4], awsRttMs: 0.3 },
+  { id: 'eu-west-1', location: [53.3, -6.3], awsRttMs: 70.5 },
+  { id: 'ap-northeast-1', location: [35.7, 139.7], awsRttMs: 152.4 },
+  { id: 'sa-east-1', location: [-23.5, -46.6], awsRttMs: 113.0 },
+  { id: 'ap-southeast-2', location: [-33.9, 151.2], awsRttMs: 198.0 },
+];
+
+/** Which round trips the gateways add: none, those measured between AWS regions, or the same number of ms for all. */
+export type RoundTrips = 'none' | 'aws' | number;
+
+const roundTripMsMaximum = 10_000;
+
+/**
+ * The first `count` places.
+ *
+ * @throws Error with a sentence for people where `count` is not an integer from 1 to 5.
+ */
+export function placesFor(count: number): readonly Place[] {
+  if (!Number.isInteger(count) || count < 1 || count > places.length) {
+    throw new Error(
+      `--regions takes a number from 1 to ${places.length}, one for each known place.`,
+    );
+  }
+  return places.slice(0, count);
+}
+
+/**
+ * Reads `--rtt none|aws|<ms>`.
+ *
+ * @throws Error with a sentence for people where `text` is none of these.
+ */
+export function parseRoundTrips(text: string): RoundTrips {
+  if (text === 'none' || text === 'aws') return text;
+  const ms = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN;
+  if (Number.isNaN(ms) || ms > roundTripMsMaximum) {
+    throw new Error(`--rtt takes none, aws, or a number of ms up to ${roundTripMsMaximum}.`);
+  }
+  return ms;
+}
+
+/** The round trip that the gateway of `place` adds, in ms. */
+export function roundTripMsOf(place: Place, roundTrips: RoundTrips): number {
+  if (roundTrips === 'none') return 0;
+  return roundTrips === 'aws' ? place.awsRttMs : roundTrips;
+}
