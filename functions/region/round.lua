@@ -1,0 +1,284 @@
+-- One round: every decision that this region has not acknowledged, then prepares, as one atomic step.
+--
+-- Guarantees: fences, no late and no second prepare, whole and idempotent decisions, no heuristics, the loss check.
+-- Everything that can fail is called protected, and ordered so that stopping half-way can be repeated.
+--
+-- ARGV[1]: a JSON text, written by encoding.ts:
+--   [generation, epoch, incarnation, begin, askOlder, floor, seen, mark, decisions, prepares, bounds]
+--   floor      [incarnation, sequence]
+--   seen       [counter, mark], or 0
+--   decision   [incarnation, sequence, isCommit, keys]
+--   prepare    [incarnation, sequence, now, keys, parts]; a part is [checks, operations]
+--   check      [kind, key, …]: 0 absent, 1 exists, 2 equals (value), 3 type (type), 4 field (field, value)
+--   operation  [kind, args, writes, reads, order] for 0 write, 1 read, 3 delete; positions count from 0
+--              [2, key, value, pxat] for set; [4, key, count, seed] for pop; [5, 'TTL' or 'PTTL', key] for ttl
+--   order      0 none, 1 members, 2 pairs, 3 exact, 4 exact-field
+--   bounds     [pairs kept, pairs answered, locks of older incarnations listed]
+--   Booleans are 0 and 1.
+--
+-- Replies, one ASCII JSON text each, read by decoding.ts:
+--   {"d":"alr…","v":[vote…],"m":[[counter,mark]…],"o":[[incarnation,sequence,keys]…],"t":0|1}   executed
+--       a acknowledged, l lost, r refused; votes: ["y",outcomes,fingerprints], ["t"] late, ["d"] duplicate,
+--       ["l",key,incarnation,sequence] locked, ["f","epoch"|"incarnation"] fenced, ["r",reason] refused
+--   {"f":["generation",has]}, {"f":["lost"]}, {"f":["history"]}                                 refused whole
+--   {"x":text}                                                                                  failed; may have run in part
+
+-- History ------------------------------------------------------------------------------------------------------------
+
+-- The marks of the last rounds, oldest first, each followed by a comma. The newest has the number of `counter`.
+local function marksOf(meta)
+  local marks = {}
+  for mark in string.gmatch(meta.history, '[^,]+') do insert(marks, mark) end
+  return marks
+end
+
+-- Nil where the region has the pair, else the refusal.
+local function lossOf(meta, seen)
+  if seen == 0 then return nil end
+  if seen[1] > meta.counter then return 'lost' end
+  local marks = marksOf(meta)
+  local index = seen[1] - meta.counter + #marks
+  if index < 1 then return 'history' end
+  if marks[index] ~= seen[2] then return 'lost' end
+  return nil
+end
+
+local function appendMark(meta, mark, kept)
+  meta.counter = meta.counter + 1
+  meta.history = meta.history .. mark .. ','
+  if meta.counter > kept then meta.history = sub(meta.history, string.find(meta.history, ',', 1, true) + 1) end
+end
+
+local function lastMarks(meta, count)
+  local marks, items = marksOf(meta), {}
+  for index = math.max(1, #marks - count + 1), #marks do
+    insert(items, '[' .. whole(meta.counter - #marks + index) .. ',' .. text(marks[index]) .. ']')
+  end
+  return '[' .. concat(items, ',') .. ']'
+end
+
+-- Fences -------------------------------------------------------------------------------------------------------------
+
+local function isAfter(incarnation, sequence, other)
+  if incarnation ~= other[1] then return incarnation > other[1] end
+  return sequence > other[2]
+end
+
+-- Raises what only rises and appends the mark, in one command. Nothing of the round was done before it.
+local function raiseMeta(meta, round, isNew)
+  local epoch, incarnation = math.max(meta.epoch, round.epoch), math.max(meta.incarnation, round.incarnation)
+  local floorMoves = isAfter(round.floor[1], round.floor[2], meta.floor)
+  local isProbe = #round.decisions == 0 and #round.prepares == 0
+  local isRaised = epoch > meta.epoch or incarnation > meta.incarnation or floorMoves
+  if isProbe and not isRaised and not isNew then return end
+  meta.epoch, meta.incarnation = epoch, incarnation
+  if floorMoves then meta.floor = round.floor end
+  if not isProbe then appendMark(meta, round.mark, round.bounds[1]) end
+  must('HSET', META, 'generation', whole(meta.generation), 'epoch', whole(epoch), 'incarnation', whole(incarnation),
+    'floor', idOf(meta.floor[1], meta.floor[2]), 'counter', whole(meta.counter), 'history', meta.history)
+  if floorMoves then
+    must('ZREMRANGEBYSCORE', DONE, '-inf', scoreOf(meta.floor[1], meta.floor[2]))
+  end
+end
+
+-- Everything that the round knows of its keys and transactions: one HMGET, and one ZMSCORE for those without a lock.
+local function readKnown(round, floor)
+  local keys, asked, done = {}, {}, {}
+  for _, decision in ipairs(round.decisions) do
+    for _, key in ipairs(decision[4]) do insert(keys, key) end
+  end
+  for _, prepare in ipairs(round.prepares) do
+    for _, key in ipairs(prepare[4]) do insert(keys, key) end
+  end
+  local locks = readLocks(keys)
+  local function ask(item)
+    local id = idOf(item[1], item[2])
+    if isAfter(item[1], item[2], floor) and countHeld(locks, item[4], id) == 0 then insert(asked, id) end
+  end
+  for _, decision in ipairs(round.decisions) do ask(decision) end
+  for _, prepare in ipairs(round.prepares) do ask(prepare) end
+  for first = 1, #asked, CHUNK do
+    local last = math.min(first + CHUNK - 1, #asked)
+    for index, score in ipairs(must('ZMSCORE', DONE, unpack(asked, first, last))) do
+      if score then done[asked[first + index - 1]] = true end
+    end
+  end
+  return locks, done
+end
+
+-- Decisions ----------------------------------------------------------------------------------------------------------
+
+-- Judges one decision. Returns its reply, or a plan; `settled` takes the aborts of what never came.
+local function judge(decision, incarnation, floor, locks, done, settled)
+  local id, keys = idOf(decision[1], decision[2]), decision[4]
+  if decision[1] > incarnation then return 'r' end
+  if not isAfter(decision[1], decision[2], floor) then return 'a' end
+  local held = countHeld(locks, keys, id)
+  if held == #keys and held > 0 then return nil, planOf(id, decision[3] == 1, keys, locks) end
+  if held > 0 then return 'l' end
+  if done[id] then return 'a' end
+  if decision[3] == 1 then return 'l' end
+  insert(settled, scoreOf(decision[1], decision[2]))
+  insert(settled, id)
+  done[id] = true
+  return 'a'
+end
+
+local function decide(round, floor, locks, done)
+  local replies, plans, planned, unmet, settled = {}, {}, {}, {}, {}
+  for index, decision in ipairs(round.decisions) do
+    local id = idOf(decision[1], decision[2])
+    local count = #settled
+    if planned[id] then
+      replies[index] = planned[id]
+    else
+      local reply, plan = judge(decision, round.incarnation, floor, locks, done, settled)
+      replies[index] = reply or plan
+      if plan then
+        insert(plans, plan)
+        planned[id] = plan
+      end
+    end
+    if #settled > count then insert(unmet, index) end
+  end
+  if not applyPlans(plans, settled, locks) then
+    for _, index in ipairs(unmet) do replies[index] = 'r' end
+  end
+  for index, reply in ipairs(replies) do
+    if type(reply) == 'table' then
+      replies[index] = reply.failure or 'a'
+      if not reply.failure then done[reply.id] = true end
+    end
+  end
+  return concat(replies)
+end
+
+-- Prepares -----------------------------------------------------------------------------------------------------------
+
+-- The flag allow-oom lets commits through, so the bound is looked at here. A server that keeps it to itself is trusted.
+local function isOutOfMemory()
+  local info = redis.pcall('INFO', 'memory')
+  if type(info) ~= 'string' then return false end
+  local used, bound = match(info, 'used_memory:(%d+)'), match(info, 'maxmemory:(%d+)')
+  if not used or not bound or tonumber(bound) == 0 then return false end
+  return tonumber(used) >= tonumber(bound)
+end
+
+-- The vote against, or nil where the transaction may be staged.
+local function objection(prepare, round, meta, locks, done)
+  local id, keys = idOf(prepare[1], prepare[2]), prepare[4]
+  if round.epoch < meta.epoch then return '["f","epoch"]' end
+  if prepare[1] < meta.incarnation then return '["f","incarnation"]' end
+  if not isAfter(prepare[1], prepare[2], meta.floor) then return '["t"]' end
+  if countHeld(locks, keys, id) > 0 then return '["d"]' end
+  if done[id] then return '["t"]' end
+  for _, key in ipairs(keys) do
+    if locks[key] then
+      local incarnation, sequence = orderOf(holderOf(locks[key]))
+      return '["l",' .. text(key) .. ',' .. whole(incarnation) .. ',' .. whole(sequence) .. ']'
+    end
+  end
+  return nil
+end
+
+local function refusedVote(reason) return '["r",' .. text(reason) .. ']' end
+
+-- Takes the locks of everything staged, by one command. Where the server refuses, every vote is taken back.
+local function takeLocks(staged, votes)
+  local records = {}
+  for _, item in pairs(staged) do
+    for _, field in ipairs(item.records) do insert(records, field) end
+  end
+  local _, failure = overMany('HSET', LOCK, records)
+  if not failure then return end
+  for index, item in pairs(staged) do
+    overMany('UNLINK', nil, item.made)
+    local keys = {}
+    for position = 1, #item.records, 2 do insert(keys, item.records[position]) end
+    overMany('HDEL', LOCK, keys)
+    votes[index] = refusedVote(failure)
+  end
+end
+
+local function prepareAll(round, meta, locks, done)
+  local votes, staged, isFull = {}, {}, nil
+  for index, prepare in ipairs(round.prepares) do
+    votes[index] = objection(prepare, round, meta, locks, done)
+    if not votes[index] and isFull == nil then isFull = isOutOfMemory() end
+    if not votes[index] and isFull then votes[index] = refusedVote('out of memory') end
+    if not votes[index] then
+      local item, reason = stage(idOf(prepare[1], prepare[2]), prepare[3], prepare[4], prepare[5])
+      if item then
+        staged[index] = item
+        for position = 1, #item.records, 2 do locks[item.records[position]] = item.records[position + 1] end
+      end
+      votes[index] = item and item.vote or refusedVote(reason)
+    end
+  end
+  takeLocks(staged, votes)
+  return '[' .. concat(votes, ',') .. ']'
+end
+
+-- Older incarnations -------------------------------------------------------------------------------------------------
+
+-- The locks of older incarnations by transaction, oldest first, and whether some were left out.
+local function olderLocks(incarnation, bound)
+  local flat, byId, ids = must('HGETALL', LOCK), {}, {}
+  for index = 1, #flat, 2 do
+    local id = holderOf(flat[index + 1])
+    if orderOf(id) < incarnation then
+      if not byId[id] then
+        byId[id] = {}
+        insert(ids, id)
+      end
+      insert(byId[id], flat[index])
+    end
+  end
+  table.sort(ids, function(a, b)
+    local incarnationA, sequenceA = orderOf(a)
+    local incarnationB, sequenceB = orderOf(b)
+    if incarnationA ~= incarnationB then return incarnationA < incarnationB end
+    return sequenceA < sequenceB
+  end)
+  local items, count = {}, 0
+  for index, id in ipairs(ids) do
+    if index > 1 and count + #byId[id] > bound then return items, 1 end
+    local incarnation, sequence = orderOf(id)
+    insert(items, '[' .. whole(incarnation) .. ',' .. whole(sequence) .. ',' .. encode(sortByBytes(byId[id])) .. ']')
+    count = count + #byId[id]
+  end
+  return items, 0
+end
+
+-- The round ----------------------------------------------------------------------------------------------------------
+
+local function readRound()
+  local given = cjson.decode(ARGV[1])
+  return {
+    generation = given[1], epoch = given[2], incarnation = given[3], begin = given[4] == 1, askOlder = given[5] == 1,
+    floor = given[6], seen = given[7], mark = given[8], decisions = given[9], prepares = given[10], bounds = given[11],
+  }
+end
+
+local function newMeta(generation)
+  return { generation = generation, epoch = 0, incarnation = 0, floor = { 0, 0 }, counter = 0, history = '' }
+end
+
+return answer(function()
+  local round = readRound()
+  local held = readMeta()
+  local meta = held
+  if not held and round.begin then meta = newMeta(round.generation) end
+  if not meta or meta.generation ~= round.generation then return refusedFor(held) end
+  local loss = lossOf(meta, round.seen)
+  if loss then return '{"f":["' .. loss .. '"]}' end
+
+  raiseMeta(meta, round, not held)
+  local locks, done = readKnown(round, meta.floor)
+  local decisions = decide(round, meta.floor, locks, done)
+  local votes = prepareAll(round, meta, locks, done)
+  local older, isTruncated = {}, 0
+  if round.askOlder then older, isTruncated = olderLocks(round.incarnation, round.bounds[3]) end
+  return '{"d":"' .. decisions .. '","v":' .. votes .. ',"m":' .. lastMarks(meta, round.bounds[2])
+    .. ',"o":[' .. concat(older, ',') .. '],"t":' .. isTruncated .. '}'
+end)

@@ -1,0 +1,39 @@
+import applyText from './apply.lua';
+import roundText from './round.lua';
+import snapshotText from './snapshot.lua';
+import stageText from './stage.lua';
+
+/**
+ * Commits must go through when the server is out of memory, and one script touches keys of any slot. Servers from
+ * Redis 7 on take the flags from the first line; older ones and some compatible ones know no such line, and do without.
+ */
+const flags = '#!lua flags=allow-oom,allow-cross-slot-keys\n';
+
+/** A script as sent by EVAL, with and without the line of flags. */
+export interface Script {
+  readonly name: 'round' | 'snapshot';
+  readonly flagged: string;
+  readonly plain: string;
+}
+
+/** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
+export const roundScript = scriptOf('round', [applyText, stageText, roundText]);
+
+/** The script of a snapshot; encoding.ts writes its argument, decoding.ts reads its reply. */
+export const snapshotScript = scriptOf('snapshot', [applyText, snapshotText]);
+
+/** The name that EVALSHA knows `text` by. */
+export async function digestOf(text: string): Promise<string> {
+  const digest = await crypto.subtle.digest('SHA-1', new TextEncoder().encode(text));
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+function scriptOf(name: Script['name'], texts: readonly string[]): Script {
+  const plain = withoutComments(texts.join('\n'));
+  return { name, flagged: flags + plain, plain };
+}
+
+/** The first use of a script sends its whole text, so what only people read stays here. Line numbers are kept. */
+function withoutComments(text: string): string {
+  return text.replaceAll(/^[ \t]*--.*$/gm, '').replaceAll(/^ +/gm, '');
+}

@@ -1,0 +1,56 @@
+-- One snapshot: read commands in this region, as one atomic step.
+--
+-- Guarantees: commits that a coordinator has confirmed are applied first, where all their locks are found, and otherwise
+-- left alone; then the locks and the values belong to one moment. Runs as EVALSHA, never as its read-only form, which a
+-- replica may answer.
+--
+-- ARGV[1]: a JSON text, written by encoding.ts: [generation, isStrong, decisions, keys, commands]
+--   decision   as in round.lua; only commits are applied
+--   command    [args, order]; order 0 none, 1 members, 2 pairs
+--
+-- Replies, one ASCII JSON text each, read by decoding.ts:
+--   {"q":replies,"l":[[key,incarnation,sequence]…]}   read; `replies` is the JSON text of an array
+--   {"f":["generation",has]}                          refused whole
+--   {"x":text}                                        failed
+
+local function settle(decisions)
+  local keys, plans = {}, {}
+  for _, decision in ipairs(decisions) do
+    for _, key in ipairs(decision[4]) do insert(keys, key) end
+  end
+  if #keys == 0 then return end
+  local locks = readLocks(keys)
+  for _, decision in ipairs(decisions) do
+    local id = idOf(decision[1], decision[2])
+    local isHeld = #decision[4] > 0 and countHeld(locks, decision[4], id) == #decision[4]
+    if decision[3] == 1 and isHeld then
+      insert(plans, planOf(id, true, decision[4], locks))
+      for _, key in ipairs(decision[4]) do locks[key] = nil end
+    end
+  end
+  applyPlans(plans, {}, locks)
+end
+
+local function locksMet(keys)
+  local locks, items = readLocks(keys), {}
+  for _, key in ipairs(keys) do
+    if locks[key] then
+      local incarnation, sequence = orderOf(holderOf(locks[key]))
+      insert(items, '[' .. text(key) .. ',' .. whole(incarnation) .. ',' .. whole(sequence) .. ']')
+    end
+  end
+  return items
+end
+
+return answer(function()
+  local given = cjson.decode(ARGV[1])
+  local meta = readMeta()
+  if not meta or meta.generation ~= given[1] then return refusedFor(meta) end
+  settle(given[3])
+  local met = given[2] == 1 and locksMet(given[4]) or {}
+  local replies = {}
+  for index, command in ipairs(given[5]) do
+    replies[index] = encode(ordered(redis.pcall(unpack(command[1])), command[2]))
+  end
+  return '{"q":' .. text('[' .. concat(replies, ',') .. ']') .. ',"l":[' .. concat(met, ',') .. ']}'
+end)

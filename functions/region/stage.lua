@@ -1,0 +1,370 @@
+-- Phase one of one transaction: runs its parts on a staged state of its keys, of which no plain client sees anything.
+--
+-- A key's staged state (`at`):
+--   base     as it stands in the region; counted as absent where its expiry is at or before the transaction's `now`
+--   inline   a plain SET, kept in the lock record; no command at all until the commit
+--   shadow   under its shadow's name, which may hold nothing
+--   gone     deleted
+local WRITE, READ, SET, DELETE, POP = 0, 1, 2, 3, 4
+local ABSENT, EXISTS, EQUALS, TYPE = 0, 1, 2, 3
+
+-- A name that no key ever has: read commands get it in place of a key that is staged as absent.
+local NOWHERE = PREFIX .. 'nowhere'
+
+-- Errors by their code that tell of the server rather than of the data: the region cannot vote.
+local serverErrors = {
+  OOM = true, MISCONF = true, READONLY = true, NOREPLICAS = true, NOPERM = true, NOAUTH = true,
+  LOADING = true, BUSY = true, MASTERDOWN = true, CLUSTERDOWN = true, CROSSSLOT = true, MOVED = true,
+}
+
+-- The transaction being staged: { id, now, states, made, saved, backups, isLong }.
+local tx
+
+local function stateOf(key)
+  local state = tx.states[key]
+  if not state then error('an operation names a key that its transaction does not list', 0) end
+  return state
+end
+
+local function backupName(key) return PREFIX .. 'backup:' .. tx.id .. ':' .. key end
+
+local function hasPassed(pxat) return pxat ~= '' and tonumber(pxat) <= tx.now end
+
+-- What the vote says of the base: `absent`, `persistent`, or its expiry.
+local function fingerprint(key, state)
+  if state.fingerprint == '' then
+    local expiry = must('PEXPIRETIME', key)
+    state.isThere = expiry ~= -2
+    if expiry == -1 then
+      state.fingerprint = 'persistent'
+    elseif expiry <= tx.now then
+      state.fingerprint = 'absent'
+    else
+      state.fingerprint = whole(expiry)
+    end
+  end
+  return state.fingerprint
+end
+
+-- Keeps the state that an undone part returns to.
+local function save(key, state)
+  if not tx.saved[key] then
+    tx.saved[key] = { at = state.at, value = state.value, pxat = state.pxat }
+  end
+end
+
+local function newShadow(key, state)
+  save(key, state)
+  local name = shadowName(tx.id, key)
+  insert(tx.made, name)
+  state.at = 'shadow'
+  return name
+end
+
+local function setTo(name, value, pxat)
+  if hasPassed(pxat) then
+    must('UNLINK', name)
+  elseif pxat == '' then
+    must('SET', name, value)
+  else
+    must('SET', name, value, 'PXAT', pxat)
+  end
+end
+
+local function materialise(key, state)
+  setTo(newShadow(key, state), state.value, state.pxat)
+end
+
+-- The name under which a command reads the staged state of `key`.
+local function nameToRead(key)
+  local state = stateOf(key)
+  if state.at == 'inline' then materialise(key, state) end
+  if state.at == 'shadow' then return shadowName(tx.id, key) end
+  if state.at == 'base' and fingerprint(key, state) ~= 'absent' then return key end
+  return NOWHERE
+end
+
+-- The name under which a command changes the staged state of `key`.
+local function nameToWrite(key)
+  local state = stateOf(key)
+  local name = shadowName(tx.id, key)
+  if state.at == 'inline' then
+    materialise(key, state)
+  elseif state.at == 'gone' then
+    newShadow(key, state)
+  elseif state.at == 'base' then
+    local isAbsent = fingerprint(key, state) == 'absent'
+    newShadow(key, state)
+    if not isAbsent then must('COPY', key, name, 'REPLACE') end
+  elseif tx.isLong and tx.backups[key] == nil then
+    -- A shadow of an earlier part, and this part can fail after it has changed it.
+    save(key, state)
+    if tx.saved[key].at == 'shadow' then
+      insert(tx.made, backupName(key))
+      tx.backups[key] = must('COPY', name, backupName(key), 'REPLACE') == 1
+    end
+  end
+  return name
+end
+
+-- Undoes what the current part has staged.
+local function undo()
+  for key, old in pairs(tx.saved) do
+    local state = tx.states[key]
+    if old.at ~= 'shadow' then
+      if state.at == 'shadow' then must('UNLINK', shadowName(tx.id, key)) end
+    elseif tx.backups[key] then
+      must('RENAME', backupName(key), shadowName(tx.id, key))
+    elseif tx.backups[key] == false then
+      must('UNLINK', shadowName(tx.id, key))
+    end
+    state.at, state.value, state.pxat = old.at, old.value, old.pxat
+  end
+end
+
+local function dropBackups()
+  for key, isMade in pairs(tx.backups) do
+    if isMade then must('UNLINK', backupName(key)) end
+  end
+end
+
+-- Checks -------------------------------------------------------------------------------------------------------------
+
+local function typeAt(name)
+  local kind = must('TYPE', name).ok
+  if kind == 'none' then return false end
+  return kind
+end
+
+-- What a check compares with: the value, the type's name where the type is wrong, or false.
+local function observed(name, ...)
+  local reply = redis.pcall(...)
+  if type(reply) == 'table' and reply.err then
+    if match(reply.err, '^WRONGTYPE') then return false, typeAt(name) end
+    error(reply.err, 0)
+  end
+  return reply, reply
+end
+
+-- True where the check holds; else false and what was found.
+local function holds(check)
+  local kind, name = check[1], nameToRead(check[2])
+  if kind == EQUALS then
+    local value, actual = observed(name, 'GET', name)
+    return value == check[3], actual
+  end
+  if kind == ABSENT or kind == EXISTS or kind == TYPE then
+    local found = typeAt(name)
+    if kind == ABSENT then return not found, found end
+    if kind == EXISTS then return found ~= false, found end
+    return found == check[3], found
+  end
+  local value, actual = observed(name, 'HGET', name, check[3])
+  return value == check[4], actual
+end
+
+-- Operations: each returns its reply, or nil and the text of its error ---------------------------------------------------
+
+local function run(arguments)
+  local reply = redis.pcall(unpack(arguments))
+  if type(reply) == 'table' and reply.err then
+    if serverErrors[match(reply.err, '^%S*')] then error(reply.err, 0) end
+    return nil, reply.err
+  end
+  return reply
+end
+
+-- Runs a command under the names of the staged states. Returns the names' list too.
+local function runCommand(operation)
+  local arguments = {}
+  for index, argument in ipairs(operation[2]) do arguments[index] = argument end
+  for _, position in ipairs(operation[3]) do
+    arguments[position + 1] = nameToWrite(operation[2][position + 1])
+  end
+  for _, position in ipairs(operation[4]) do
+    arguments[position + 1] = nameToRead(operation[2][position + 1])
+  end
+  local reply, failure = run(arguments)
+  return reply, failure, arguments
+end
+
+local function runSet(operation)
+  local key, value, pxat = operation[2], operation[3], operation[4]
+  local state = stateOf(key)
+  if state.at == 'shadow' then
+    setTo(nameToWrite(key), value, pxat)
+  else
+    save(key, state)
+    state.at, state.value, state.pxat = 'inline', value, pxat
+  end
+  return { ok = 'OK' }
+end
+
+-- True where the staged key was there.
+local function deleteKey(key)
+  local state = stateOf(key)
+  if state.at == 'gone' then return false end
+  local wasThere
+  if state.at == 'shadow' then
+    wasThere = must('UNLINK', nameToWrite(key)) == 1
+  elseif state.at == 'inline' then
+    wasThere = not hasPassed(state.pxat)
+  elseif fingerprint(key, state) == 'absent' then
+    return false
+  else
+    wasThere = true
+  end
+  save(key, state)
+  state.at = 'gone'
+  return wasThere
+end
+
+local function runDelete(operation)
+  local count = 0
+  for _, position in ipairs(operation[3]) do
+    if deleteKey(operation[2][position + 1]) then count = count + 1 end
+  end
+  return count
+end
+
+-- Numbers from a seed, the same on every server: the minimal standard generator, whose products stay below 2^53.
+local function drawer(seed)
+  local state = math.fmod(seed, 2147483645) + 1
+  return function(bound)
+    state = math.fmod(state * 16807, 2147483647)
+    return math.floor(state / 2147483647 * bound)
+  end
+end
+
+-- Moves `count` drawn members to the front of the list, and returns them.
+local function drawMembers(members, count, seed)
+  local draw = drawer(seed)
+  draw(1)
+  local drawn = {}
+  for index = 1, math.min(count, #members) do
+    local other = index + draw(#members - index + 1)
+    members[index], members[other] = members[other], members[index]
+    drawn[index] = members[index]
+  end
+  return drawn
+end
+
+local function runPop(operation)
+  local key, countText = operation[2], operation[3]
+  local count = countText == '' and 1 or (match(countText, '^%d+$') and tonumber(countText))
+  if not count then return nil, 'ERR value is out of range, must be positive' end
+  local members, failure = run({ 'SMEMBERS', nameToRead(key) })
+  if failure then return nil, failure end
+  local drawn = drawMembers(sortByBytes(members), count, operation[4])
+  if #drawn > 0 then
+    local removed, refusal = overMany('SREM', nameToWrite(key), drawn)
+    if not removed then error(refusal, 0) end
+  end
+  if countText == '' then return drawn[1] or false end
+  return drawn
+end
+
+local function expiryOf(key)
+  local state = stateOf(key)
+  if state.at == 'shadow' then return must('PEXPIRETIME', shadowName(tx.id, key)) end
+  if state.at == 'gone' then return -2 end
+  if state.at == 'inline' then return state.pxat == '' and -1 or tonumber(state.pxat) end
+  local print = fingerprint(key, state)
+  if print == 'absent' then return -2 end
+  return print == 'persistent' and -1 or tonumber(print)
+end
+
+local function runTtl(operation)
+  local expiry = expiryOf(operation[3])
+  if expiry < 0 then return expiry end
+  if expiry <= tx.now then return -2 end
+  local left = expiry - tx.now
+  return operation[2] == 'PTTL' and left or math.floor((left + 500) / 1000)
+end
+
+-- The digits of an integer that a Lua number cannot hold, read back from where the command has left it.
+local function digits(order, arguments)
+  if order == EXACT_FIELD then return must('HGET', arguments[2], arguments[3]) end
+  return must('GET', arguments[2])
+end
+
+local function runAny(operation)
+  local kind = operation[1]
+  if kind == SET then return runSet(operation) end
+  if kind == DELETE then return runDelete(operation) end
+  if kind == POP then return runPop(operation) end
+  if kind == WRITE or kind == READ then return runCommand(operation) end
+  return runTtl(operation)
+end
+
+-- The operation's reply as JSON, or nil and the text of its error.
+local function perform(operation)
+  local reply, failure, arguments = runAny(operation)
+  if failure then return nil, failure end
+  local order = operation[5] or 0
+  if order >= EXACT_VALUE and type(reply) == 'number' and math.abs(reply) >= EXACT then
+    return digits(order, arguments)
+  end
+  return encode(ordered(reply, order))
+end
+
+-- Parts and votes ----------------------------------------------------------------------------------------------------
+
+-- Runs checks, then operations. Returns the part's outcome, and whether its changes stand.
+local function attempt(part)
+  for index, check in ipairs(part[1]) do
+    local isMet, actual = holds(check)
+    if not isMet then return '[1,' .. index - 1 .. ',' .. encode(actual) .. ']', false end
+  end
+  local replies = { '0' }
+  for index, operation in ipairs(part[2]) do
+    local reply, failure = perform(operation)
+    if not reply then return '[2,' .. index - 1 .. ',' .. text(failure) .. ']', false end
+    insert(replies, reply)
+  end
+  return '[' .. concat(replies, ',') .. ']', true
+end
+
+local function runPart(part)
+  tx.saved, tx.backups, tx.isLong = {}, {}, #part[2] > 1
+  local outcome, stands = attempt(part)
+  if stands then dropBackups() else undo() end
+  return outcome
+end
+
+-- What a commit will do to the key, as in a lock record.
+local function intentOf(key, state)
+  if state.at == 'base' then return 'k' end
+  if state.at == 'inline' then return 's|' .. state.pxat .. '|' .. state.value end
+  if state.at == 'shadow' then
+    local expiry = must('PEXPIRETIME', shadowName(tx.id, key))
+    if expiry ~= -2 then return 'p|' .. whole(expiry) end
+  end
+  return state.isThere == false and 'k' or 'd'
+end
+
+-- Returns the outcomes, the fingerprints as JSON, and the lock records as a flat list of (key, record).
+local function stageParts(keys, parts)
+  local outcomes, fingerprints, records = {}, {}, {}
+  for index, part in ipairs(parts) do outcomes[index] = runPart(part) end
+  for index, key in ipairs(keys) do
+    local state = tx.states[key]
+    fingerprints[index] = text(state.fingerprint)
+    insert(records, key)
+    insert(records, tx.id .. '|' .. intentOf(key, state))
+  end
+  return '[' .. concat(outcomes, ',') .. ']', '[' .. concat(fingerprints, ',') .. ']', records
+end
+
+-- Stages one transaction. Returns { vote, records, made }, or nil and why the server could not; then nothing is left.
+-- `made` names every shadow, so that the caller can still take the vote back.
+local function stage(id, now, keys, parts)
+  tx = { id = id, now = now, states = {}, made = {} }
+  for _, key in ipairs(keys) do tx.states[key] = { at = 'base', fingerprint = '' } end
+  local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts)
+  if not ok then
+    overMany('UNLINK', nil, tx.made)
+    return nil, tostring(outcomes)
+  end
+  return { vote = '["y",' .. text(outcomes) .. ',' .. fingerprints .. ']', records = records, made = tx.made }
+end
