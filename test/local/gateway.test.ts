@@ -1,0 +1,382 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis as Upstash } from '@upstash/redis';
+import { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Gateway } from '../../local/gateway.ts';
+import { startGateway } from '../../local/gateway.ts';
+import type { LocalRegion } from '../../local/regions.ts';
+import { redisKind, startRegion } from '../../local/regions.ts';
+import { placesFor } from '../../local/rtt.ts';
+
+const token = 'token-of-the-gateway';
+const stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-gateway-'));
+let region: LocalRegion;
+let redis: Redis;
+let gateway: Gateway;
+
+beforeAll(async () => {
+  const [place] = placesFor(1);
+  if (place === undefined) throw new Error('there is a first place');
+  region = await startRegion(place, stateDirectory, redisKind());
+  redis = new Redis(region.port);
+  gateway = await startGateway({ redisPort: region.port, token, roundTripMs: 0 });
+});
+
+afterAll(async () => {
+  redis.disconnect();
+  await gateway.close();
+  await region.stop();
+  rmSync(stateDirectory, { recursive: true });
+});
+
+beforeEach(async () => {
+  await redis.flushall();
+});
+
+afterEach(() => {
+  gateway.faults.clear();
+});
+
+interface Sent {
+  readonly method?: string;
+  readonly body?: string | Uint8Array<ArrayBuffer>;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+async function send(path: string, sent: Sent = {}): Promise<{ status: number; text: string }> {
+  const response = await fetch(`${gateway.url}${path}`, {
+    method: sent.method ?? (sent.body === undefined ? 'GET' : 'POST'),
+    headers: { authorization: `Bearer ${token}`, ...sent.headers },
+    ...(sent.body === undefined ? {} : { body: sent.body }),
+  });
+  return { status: response.status, text: await response.text() };
+}
+
+function post(path: string, body: unknown, headers: Readonly<Record<string, string>> = {}) {
+  return send(path, { body: JSON.stringify(body), headers });
+}
+
+describe('a command as JSON', () => {
+  it('runs, and its reply is the result', async () => {
+    expect(await post('/', ['SET', 'key', 'välue'])).toEqual({
+      status: 200,
+      text: '{"result":"OK"}',
+    });
+    expect(await post('/', ['GET', 'key'])).toEqual({ status: 200, text: '{"result":"välue"}' });
+    expect(await post('/', ['get', 'none'])).toEqual({ status: 200, text: '{"result":null}' });
+    expect(await redis.get('key')).toBe('välue');
+  });
+
+  it('takes numbers and booleans as they are written', async () => {
+    await send('/', { body: '["SET","number",9007199254740993]' });
+    await send('/', { body: '["SET","boolean",true]' });
+    expect(await redis.mget('number', 'boolean')).toEqual(['9007199254740993', 'true']);
+  });
+
+  it('keeps every digit of an integer beyond 2^53', async () => {
+    await redis.set('counter', '9223372036854775806');
+    expect((await post('/', ['INCR', 'counter'])).text).toBe('{"result":9223372036854775807}');
+  });
+
+  it('gives the reply of a hash command as the flat array that Redis sent', async () => {
+    await post('/', ['hset', 'hash', 'a', '1', 'b', '2']);
+    expect((await post('/', ['hgetall', 'hash'])).text).toBe('{"result":["a","1","b","2"]}');
+  });
+
+  it("answers 400 with Redis's own words where Redis refuses it", async () => {
+    await redis.set('text', 'x');
+    const wrongType = await post('/', ['LPUSH', 'text', 'y']);
+    expect(wrongType.status).toBe(400);
+    expect(JSON.parse(wrongType.text).error).toMatch(/^WRONGTYPE /);
+    const noScript = await post('/', ['EVALSHA', 'f'.repeat(40), '0']);
+    expect(JSON.parse(noScript.text).error).toContain('NOSCRIPT');
+  });
+
+  it.each([
+    ['no JSON', '["GET"'],
+    ['an object', '{"a":1}'],
+    ['no command', '[]'],
+    ['an argument that is an array', '["GET",["a"]]'],
+    ['an argument that is null', '["SET","a",null]'],
+    ['a command that would hold the shared connection', '["BLPOP","a",0]'],
+    ['a command that would change the shared connection', '["select","1"]'],
+  ])('answers 400 to %s', async (_what, body) => {
+    const answer = await send('/', { body });
+    expect(answer.status).toBe(400);
+    expect(JSON.parse(answer.text).error).toMatch(/^ERR /);
+  });
+});
+
+describe('a command as a path', () => {
+  it('takes its arguments from the path, then from the body, then from the query', async () => {
+    expect((await send('/set/some%20key/1/PX/100000?NX')).text).toBe('{"result":"OK"}');
+    expect((await send('/set/body?EX=100&_token=ignored', { body: 'from the body' })).text).toBe(
+      '{"result":"OK"}',
+    );
+    expect(await redis.get('some key')).toBe('1');
+    expect(await redis.get('body')).toBe('from the body');
+    expect(await redis.ttl('body')).toBeGreaterThan(90);
+  });
+
+  it('keeps bytes that are no UTF-8', async () => {
+    await send('/set/path/%ff%00');
+    await send('/set/body', { body: new Uint8Array([0xff, 0x00]) });
+    const bytes = Buffer.from([0xff, 0x00]);
+    expect(await redis.mgetBuffer('path', 'body')).toEqual([bytes, bytes]);
+  });
+
+  it('passes an empty argument on', async () => {
+    await send('/hset/hash//empty');
+    expect(await redis.hgetall('hash')).toEqual({ '': 'empty' });
+  });
+});
+
+describe('a pipeline', () => {
+  it('answers each command by itself', async () => {
+    const answer = await post('/pipeline', [
+      ['SET', 'a', '1'],
+      ['LPUSH', 'a', 'x'],
+      ['INCR', 'a'],
+    ]);
+    expect(answer.status).toBe(200);
+    expect(JSON.parse(answer.text)).toEqual([
+      { result: 'OK' },
+      { error: expect.stringMatching(/^WRONGTYPE /) },
+      { result: 2 },
+    ]);
+  });
+});
+
+describe('a transaction', () => {
+  it('runs all commands with none of another request in between', async () => {
+    const increments = Array.from({ length: 20 }, () => ['INCR', 'counter']);
+    const answers = await Promise.all([
+      post('/multi-exec', increments),
+      post('/multi-exec', increments),
+      post('/pipeline', increments),
+    ]);
+    for (const answer of answers.slice(0, 2)) {
+      const results: { result: number }[] = JSON.parse(answer.text);
+      const first = results[0]?.result ?? 0;
+      expect(results).toEqual(increments.map((_, index) => ({ result: first + index })));
+    }
+    expect(await redis.get('counter')).toBe('60');
+  });
+
+  it('goes on after a command that fails as it runs', async () => {
+    const answer = await post('/multi-exec', [
+      ['SET', 'a', 'x'],
+      ['INCR', 'a'],
+      ['GET', 'a'],
+    ]);
+    expect(JSON.parse(answer.text)).toEqual([
+      { result: 'OK' },
+      { error: expect.stringContaining('not an integer') },
+      { result: 'x' },
+    ]);
+  });
+
+  it('is discarded whole where a command is malformed, and leaves the connection usable', async () => {
+    const answer = await post('/multi-exec', [['SET', 'a', '1'], ['GET']]);
+    expect(answer.status).toBe(400);
+    expect(JSON.parse(answer.text).error).toMatch(/^EXECABORT /);
+    expect((await post('/', ['GET', 'a'])).text).toBe('{"result":null}');
+  });
+});
+
+describe('base64', () => {
+  const headers = { 'upstash-encoding': 'base64' };
+
+  it('encodes strings at every depth and nothing else', async () => {
+    await redis.rpush('list', Buffer.from([0xff]), 'OK');
+    const list = await post('/', ['LRANGE', 'list', '0', '-1'], headers);
+    expect(list.text).toBe('{"result":["/w==","T0s="]}');
+    const scan = await post('/', ['SCAN', '0'], headers);
+    expect(scan.text).toBe('{"result":["MA==",["bGlzdA=="]]}');
+    const pipeline = await post(
+      '/pipeline',
+      [
+        ['SET', 'a', '1'],
+        ['INCR', 'a'],
+        ['GET', 'b'],
+      ],
+      headers,
+    );
+    expect(pipeline.text).toBe('[{"result":"OK"},{"result":2},{"result":null}]');
+  });
+});
+
+describe('the door', () => {
+  it('takes the token from the header or the query, and answers 401 to a missing or wrong one', async () => {
+    await redis.set('key', 'value');
+    const plain = (path: string, headers = {}) => fetch(`${gateway.url}${path}`, { headers });
+    expect((await plain(`/get/key?_token=${token}`)).status).toBe(200);
+    expect((await plain('/get/key', { authorization: `Bearer ${token}` })).status).toBe(200);
+    for (const refused of [plain('/get/key'), plain('/get/key', { authorization: 'Bearer no' })]) {
+      const response = await refused;
+      expect(response.status).toBe(401);
+      expect(await response.json()).toEqual({ error: 'Unauthorized' });
+    }
+  });
+
+  it('answers 405 to other methods', async () => {
+    expect((await send('/get/key', { method: 'DELETE' })).status).toBe(405);
+  });
+
+  it('answers 413 to a body of more than 10 MB', async () => {
+    expect((await send('/', { body: 'x'.repeat(10_000_001) })).status).toBe(413);
+  });
+
+  it('gives each answer another sync token', async () => {
+    const headers = { authorization: `Bearer ${token}` };
+    const first = await fetch(`${gateway.url}/incr/a`, { headers });
+    const second = await fetch(`${gateway.url}/incr/a`, { headers });
+    expect(first.headers.get('upstash-sync-token')).not.toBe(
+      second.headers.get('upstash-sync-token'),
+    );
+  });
+});
+
+describe('the Upstash client', () => {
+  const upstash = () => new Upstash({ url: gateway.url, token, retry: { retries: 0 } });
+
+  it('reads what it wrote, through commands, pipelines, transactions and scripts', async () => {
+    const client = upstash();
+    await client.set('object', { deep: ['ü', 1, null] }, { ex: 100 });
+    expect(await client.get('object')).toEqual({ deep: ['ü', 1, null] });
+    expect(await client.pipeline().incr('a').hset('h', { f: 'v' }).hgetall('h').exec()).toEqual([
+      1,
+      1,
+      { f: 'v' },
+    ]);
+    expect(await client.multi().incr('a').get('a').exec()).toEqual([2, 2]);
+    expect(await client.createScript('return {KEYS[1], ARGV[1]}').exec(['k'], ['v'])).toEqual([
+      'k',
+      'v',
+    ]);
+  });
+
+  it('throws what Redis says', async () => {
+    const client = upstash();
+    await client.set('text', 'x');
+    await expect(client.incr('text')).rejects.toThrow('not an integer');
+  });
+});
+
+describe('a fault', () => {
+  const increment = () => post('/', ['INCR', 'counter']);
+  const counter = () => redis.get('counter');
+
+  it('that drops a request leaves nothing behind, for as many requests as it says', async () => {
+    gateway.faults.add({ fault: { kind: 'drop', executed: false }, times: 1 });
+    await expect(increment()).rejects.toThrow();
+    expect(await counter()).toBe(null);
+    expect((await increment()).text).toBe('{"result":1}');
+  });
+
+  it('that refuses connections lasts until it is removed', async () => {
+    const refusal = gateway.faults.add({ fault: { kind: 'refuse' } });
+    await expect(increment()).rejects.toThrow();
+    await expect(increment()).rejects.toThrow();
+    refusal.remove();
+    expect((await increment()).text).toBe('{"result":1}');
+    expect(refusal.hits).toBe(2);
+  });
+
+  it('that drops an answer comes after the execution', async () => {
+    gateway.faults.add({ fault: { kind: 'drop', executed: true }, times: 1 });
+    await expect(increment()).rejects.toThrow();
+    expect(await counter()).toBe('1');
+  });
+
+  it('that duplicates runs the request twice and answers once', async () => {
+    gateway.faults.add({ fault: { kind: 'duplicate' }, times: 1 });
+    expect((await increment()).text).toBe('{"result":1}');
+    expect(await counter()).toBe('2');
+  });
+
+  it('that hangs keeps the sender waiting', async () => {
+    const hang = gateway.faults.add({ fault: { kind: 'hang', executed: true } });
+    const sender = new AbortController();
+    const asked = fetch(`${gateway.url}/incr/counter?_token=${token}`, { signal: sender.signal });
+    await hang.hit;
+    expect(await counter()).toBe('1');
+    sender.abort();
+    await expect(asked).rejects.toThrow('aborted');
+  });
+
+  it('that holds lets the request go on when told, even after its sender has gone', async () => {
+    const gate = Promise.withResolvers<void>();
+    const executed = gateway.faults.add({
+      fault: { kind: 'hold', executed: false, until: gate.promise },
+    });
+    const sender = new AbortController();
+    const asked = fetch(`${gateway.url}/incr/counter?_token=${token}`, { signal: sender.signal });
+    await executed.hit;
+    expect(await counter()).toBe(null);
+    sender.abort();
+    await expect(asked).rejects.toThrow('aborted');
+    gate.resolve();
+    await expect.poll(counter).toBe('1');
+  });
+
+  it('meets only the requests that match', async () => {
+    gateway.faults.add({
+      fault: { kind: 'garbage', executed: false, answer: 'status-500' },
+      matches: ({ text }) => text.includes('INCR'),
+    });
+    expect((await post('/', ['GET', 'counter'])).status).toBe(200);
+    expect((await increment()).status).toBe(500);
+  });
+
+  it('that answers garbage under status 200 gives a page or half a JSON', async () => {
+    gateway.faults.add({ fault: { kind: 'garbage', executed: true, answer: 'page' }, times: 1 });
+    gateway.faults.add({ fault: { kind: 'garbage', executed: true, answer: 'broken-json' } });
+    expect(await increment()).toMatchObject({ status: 200, text: expect.stringContaining('<') });
+    const broken = await increment();
+    expect(broken.status).toBe(200);
+    expect(() => JSON.parse(broken.text)).toThrow();
+    expect(await counter()).toBe('2');
+  });
+});
+
+describe('a gateway whose region is away', () => {
+  it('answers 503, and serves again by itself once the region is back with its data', async () => {
+    await redis.set('kept', '1');
+    await region.kill();
+    expect((await post('/', ['GET', 'kept'])).status).toBe(503);
+    await region.restart();
+    await gateway.ready();
+    expect((await post('/', ['GET', 'kept'])).text).toBe('{"result":"1"}');
+  });
+});
+
+describe('a meter', () => {
+  it('counts the requests that wait at the same time', async () => {
+    const gate = Promise.withResolvers<void>();
+    gateway.faults.add({ fault: { kind: 'hold', executed: false, until: gate.promise } });
+    gateway.meter.reset();
+    const asked = Promise.all([1, 2, 3].map(() => post('/', ['INCR', 'counter'])));
+    await expect.poll(() => gateway.meter.inFlight).toBe(3);
+    gate.resolve();
+    await asked;
+    gateway.faults.clear();
+    await post('/', ['INCR', 'counter']);
+    expect(gateway.meter).toMatchObject({ requests: 4, inFlightMaximum: 3 });
+    await expect.poll(() => gateway.meter.inFlight).toBe(0);
+  });
+});
+
+describe('a round trip', () => {
+  it('is added once to each request, and nothing where there is none', async () => {
+    const far = await startGateway({ redisPort: region.port, token, roundTripMs: 120 });
+    const startedAt = performance.now();
+    await fetch(`${far.url}/incr/counter?_token=${token}`);
+    const ms = performance.now() - startedAt;
+    await far.close();
+    // Only the lower bound is sure: a busy machine may add to it at will.
+    expect(ms).toBeGreaterThan(118);
+  });
+});
