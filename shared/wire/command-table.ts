@@ -1,0 +1,345 @@
+import type { ReplyOrder } from '../protocol/frame.ts';
+
+/** What Redis's documentation files a command under. */
+export type CommandGroup =
+  | 'string'
+  | 'bitmap'
+  | 'key'
+  | 'hash'
+  | 'set'
+  | 'sorted set'
+  | 'list'
+  | 'stream'
+  | 'geo'
+  | 'hyperloglog'
+  | 'script'
+  | 'publish and subscribe'
+  | 'transaction'
+  | 'connection'
+  | 'server';
+
+/** How a command is changed before it goes to the regions; command-rewrites.ts has one function for each. */
+export type Rewrite = keyof typeof rewriteNotes;
+
+/** What each rewriting does, for the documentation. */
+export const rewriteNotes = {
+  set: 'EX, PX and EXAT become PXAT, the moment of expiry by the coordinator’s clock.',
+  'set-for': 'It runs as SET with PXAT, the moment of expiry by the coordinator’s clock.',
+  getex: 'EX, PX and EXAT become PXAT, the moment of expiry by the coordinator’s clock.',
+  expire: 'It runs as PEXPIREAT, with the moment of expiry by the coordinator’s clock.',
+  delete: 'It is staged without copying the old value.',
+  pop: 'One random draw is made for all regions, so that each removes the same members.',
+  ttl: 'In a write it is counted from the coordinator’s clock, not from the region’s.',
+  'one-database': 'The option DB is refused: a region is one database.',
+} as const;
+
+interface RowBase {
+  /** In upper case. */
+  readonly name: string;
+  readonly group: CommandGroup;
+}
+
+interface SupportedRow extends RowBase {
+  /** As Redis counts, the name included: exactly so many, or where negative at least so many. */
+  readonly arity: number;
+  /** The position from which arguments come in pairs, or null. Position 0 is the name. */
+  readonly pairsFrom: number | null;
+  /** The position of the argument that counts the keys behind it, or null. */
+  readonly keyCountAt: number | null;
+  /** How replies are put into one order inside a write; a plain read keeps the order of its region. */
+  readonly reply: ReplyOrder;
+  readonly rewrite: Rewrite | null;
+  /** What a user should know, or null. */
+  readonly note: string | null;
+}
+
+/** A command that may change keys. */
+export interface WriteRow extends SupportedRow {
+  readonly class: 'write';
+  /** Which of its keys it may change; it only reads the others. */
+  readonly written: 'all' | 'first' | 'last';
+}
+
+/** A command that changes nothing: it may stand in a snapshot, and in a write unless `refusedInWrites` says why not. */
+export interface ReadRow extends SupportedRow {
+  readonly class: 'read';
+  readonly refusedInWrites: string | null;
+}
+
+/** A command of Redis 7.0 that is refused by name. `reason` says why and what to do. */
+export interface RefusedRow extends RowBase {
+  readonly class: 'refused';
+  readonly reason: string;
+}
+
+export type CommandRow = WriteRow | ReadRow | RefusedRow;
+
+type Extras<Row extends SupportedRow> = Partial<Omit<Row, 'class' | 'name' | 'group' | 'arity'>>;
+
+const plain = { pairsFrom: null, keyCountAt: null, reply: null, rewrite: null, note: null };
+
+function write(
+  group: CommandGroup,
+  name: string,
+  arity: number,
+  extras: Extras<WriteRow> = {},
+): WriteRow {
+  return { ...plain, class: 'write', name, group, arity, written: 'all', ...extras };
+}
+
+function read(
+  group: CommandGroup,
+  name: string,
+  arity: number,
+  extras: Extras<ReadRow> = {},
+): ReadRow {
+  return { ...plain, class: 'read', name, group, arity, refusedInWrites: null, ...extras };
+}
+
+/** `names` is a list with spaces between. */
+function refused(group: CommandGroup, names: string, reason: string): readonly RefusedRow[] {
+  return names.split(' ').map((name) => ({ class: 'refused', name, group, reason }));
+}
+
+function blocking(group: CommandGroup, name: string, instead: string): readonly RefusedRow[] {
+  return refused(group, name, `it blocks, and a write cannot wait for another; use ${instead}`);
+}
+
+const random = 'its answer is random and would differ between regions; use it in POST /v1/reads';
+const cursor = 'its cursor means something in one region only; use it in POST /v1/reads';
+const floating =
+  'Redis computes with the processor’s long double. Regions on different processors may disagree in the last digits; the write is then aborted.';
+const lexical =
+  'As in Redis, the members’ scores must be equal; otherwise the range is undefined, and regions may differ.';
+const database =
+  'it acts on a whole database, of which Lockstep owns only the keys that it is given';
+
+const strings: readonly CommandRow[] = [
+  read('string', 'GET', 2),
+  read('string', 'GETRANGE', 4),
+  read('string', 'LCS', -3),
+  read('string', 'MGET', -2),
+  read('string', 'STRLEN', 2),
+  read('string', 'SUBSTR', 4),
+  write('string', 'APPEND', 3),
+  write('string', 'DECR', 2, { reply: 'exact' }),
+  write('string', 'DECRBY', 3, { reply: 'exact' }),
+  write('string', 'GETDEL', 2),
+  write('string', 'GETEX', -2, { rewrite: 'getex' }),
+  write('string', 'GETSET', 3),
+  write('string', 'INCR', 2, { reply: 'exact' }),
+  write('string', 'INCRBY', 3, { reply: 'exact' }),
+  write('string', 'INCRBYFLOAT', 3, { note: floating }),
+  write('string', 'MSET', -3, { pairsFrom: 1 }),
+  write('string', 'MSETNX', -3, { pairsFrom: 1 }),
+  write('string', 'PSETEX', 4, { rewrite: 'set-for' }),
+  write('string', 'SET', -3, { rewrite: 'set' }),
+  write('string', 'SETEX', 4, { rewrite: 'set-for' }),
+  write('string', 'SETNX', 3),
+  write('string', 'SETRANGE', 4),
+];
+
+const bitmaps: readonly CommandRow[] = [
+  read('bitmap', 'BITCOUNT', -2),
+  read('bitmap', 'BITFIELD_RO', -2),
+  read('bitmap', 'BITPOS', -3),
+  read('bitmap', 'GETBIT', 3),
+  write('bitmap', 'BITFIELD', -2),
+  write('bitmap', 'BITOP', -4, { written: 'first' }),
+  write('bitmap', 'SETBIT', 4),
+];
+
+const keys: readonly CommandRow[] = [
+  read('key', 'EXISTS', -2),
+  read('key', 'EXPIRETIME', 2),
+  read('key', 'PEXPIRETIME', 2),
+  read('key', 'PTTL', 2, { rewrite: 'ttl' }),
+  read('key', 'TOUCH', -2),
+  read('key', 'TTL', 2, { rewrite: 'ttl' }),
+  read('key', 'TYPE', 2),
+  write('key', 'COPY', -3, { written: 'last', rewrite: 'one-database' }),
+  write('key', 'DEL', -2, { rewrite: 'delete' }),
+  write('key', 'EXPIRE', -3, { rewrite: 'expire' }),
+  write('key', 'EXPIREAT', -3, { rewrite: 'expire' }),
+  write('key', 'PERSIST', 2),
+  write('key', 'PEXPIRE', -3, { rewrite: 'expire' }),
+  write('key', 'PEXPIREAT', -3, { rewrite: 'expire' }),
+  write('key', 'RENAME', 3),
+  write('key', 'RENAMENX', 3),
+  write('key', 'UNLINK', -2, { rewrite: 'delete' }),
+  ...refused('key', 'DBSIZE FLUSHALL FLUSHDB KEYS RANDOMKEY SCAN SWAPDB', database),
+  ...refused('key', 'MOVE', 'a region is one database; use RENAME or COPY'),
+  ...refused(
+    'key',
+    'DUMP MIGRATE OBJECT RESTORE RESTORE-ASKING',
+    'what it shows or takes is the encoding of one server, which regions need not share',
+  ),
+  ...refused('key', 'SORT SORT_RO', 'it is not supported yet; read the elements and sort them'),
+  ...refused('key', 'WAIT', 'it is not needed: a committed write is in every region'),
+];
+
+const hashes: readonly CommandRow[] = [
+  read('hash', 'HEXISTS', 3),
+  read('hash', 'HGET', 3),
+  read('hash', 'HGETALL', 2, { reply: 'pairs' }),
+  read('hash', 'HKEYS', 2, { reply: 'members' }),
+  read('hash', 'HLEN', 2),
+  read('hash', 'HMGET', -3),
+  read('hash', 'HRANDFIELD', -2, { refusedInWrites: random }),
+  read('hash', 'HSCAN', -3, { refusedInWrites: cursor }),
+  read('hash', 'HSTRLEN', 3),
+  read('hash', 'HVALS', 2, { reply: 'members' }),
+  write('hash', 'HDEL', -3),
+  write('hash', 'HINCRBY', 4, { reply: 'exact-field' }),
+  write('hash', 'HINCRBYFLOAT', 4, { note: floating }),
+  write('hash', 'HMSET', -4, { pairsFrom: 2 }),
+  write('hash', 'HSET', -4, { pairsFrom: 2 }),
+  write('hash', 'HSETNX', 4),
+];
+
+const sets: readonly CommandRow[] = [
+  read('set', 'SCARD', 2),
+  read('set', 'SDIFF', -2, { reply: 'members' }),
+  read('set', 'SINTER', -2, { reply: 'members' }),
+  read('set', 'SINTERCARD', -3, { keyCountAt: 1 }),
+  read('set', 'SISMEMBER', 3),
+  read('set', 'SMEMBERS', 2, { reply: 'members' }),
+  read('set', 'SMISMEMBER', -3),
+  read('set', 'SRANDMEMBER', -2, { refusedInWrites: random }),
+  read('set', 'SSCAN', -3, { refusedInWrites: cursor }),
+  read('set', 'SUNION', -2, { reply: 'members' }),
+  write('set', 'SADD', -3),
+  write('set', 'SDIFFSTORE', -3, { written: 'first' }),
+  write('set', 'SINTERSTORE', -3, { written: 'first' }),
+  write('set', 'SMOVE', 4),
+  write('set', 'SPOP', -2, { rewrite: 'pop' }),
+  write('set', 'SREM', -3),
+  write('set', 'SUNIONSTORE', -3, { written: 'first' }),
+];
+
+const sortedSets: readonly CommandRow[] = [
+  read('sorted set', 'ZCARD', 2),
+  read('sorted set', 'ZCOUNT', 4),
+  read('sorted set', 'ZDIFF', -3, { keyCountAt: 1 }),
+  read('sorted set', 'ZINTER', -3, { keyCountAt: 1 }),
+  read('sorted set', 'ZINTERCARD', -3, { keyCountAt: 1 }),
+  read('sorted set', 'ZLEXCOUNT', 4, { note: lexical }),
+  read('sorted set', 'ZMSCORE', -3),
+  read('sorted set', 'ZRANDMEMBER', -2, { refusedInWrites: random }),
+  read('sorted set', 'ZRANGE', -4),
+  read('sorted set', 'ZRANGEBYLEX', -4, { note: lexical }),
+  read('sorted set', 'ZRANGEBYSCORE', -4),
+  read('sorted set', 'ZRANK', 3),
+  read('sorted set', 'ZREVRANGE', -4),
+  read('sorted set', 'ZREVRANGEBYLEX', -4, { note: lexical }),
+  read('sorted set', 'ZREVRANGEBYSCORE', -4),
+  read('sorted set', 'ZREVRANK', 3),
+  read('sorted set', 'ZSCAN', -3, { refusedInWrites: cursor }),
+  read('sorted set', 'ZSCORE', 3),
+  read('sorted set', 'ZUNION', -3, { keyCountAt: 1 }),
+  write('sorted set', 'ZADD', -4),
+  write('sorted set', 'ZDIFFSTORE', -4, { written: 'first', keyCountAt: 2 }),
+  write('sorted set', 'ZINCRBY', 4),
+  write('sorted set', 'ZINTERSTORE', -4, { written: 'first', keyCountAt: 2 }),
+  write('sorted set', 'ZMPOP', -4, { keyCountAt: 1 }),
+  write('sorted set', 'ZPOPMAX', -2),
+  write('sorted set', 'ZPOPMIN', -2),
+  write('sorted set', 'ZRANGESTORE', -5, { written: 'first' }),
+  write('sorted set', 'ZREM', -3),
+  write('sorted set', 'ZREMRANGEBYLEX', 4, { note: lexical }),
+  write('sorted set', 'ZREMRANGEBYRANK', 4),
+  write('sorted set', 'ZREMRANGEBYSCORE', 4),
+  write('sorted set', 'ZUNIONSTORE', -4, { written: 'first', keyCountAt: 2 }),
+  ...blocking('sorted set', 'BZMPOP', 'ZMPOP'),
+  ...blocking('sorted set', 'BZPOPMAX', 'ZPOPMAX'),
+  ...blocking('sorted set', 'BZPOPMIN', 'ZPOPMIN'),
+];
+
+const lists: readonly CommandRow[] = [
+  read('list', 'LINDEX', 3),
+  read('list', 'LLEN', 2),
+  read('list', 'LPOS', -3),
+  read('list', 'LRANGE', 4),
+  write('list', 'LINSERT', 5),
+  write('list', 'LMOVE', 5),
+  write('list', 'LMPOP', -4, { keyCountAt: 1 }),
+  write('list', 'LPOP', -2),
+  write('list', 'LPUSH', -3),
+  write('list', 'LPUSHX', -3),
+  write('list', 'LREM', 4),
+  write('list', 'LSET', 4),
+  write('list', 'LTRIM', 4),
+  write('list', 'RPOP', -2),
+  write('list', 'RPOPLPUSH', 3),
+  write('list', 'RPUSH', -3),
+  write('list', 'RPUSHX', -3),
+  ...blocking('list', 'BLMOVE', 'LMOVE'),
+  ...blocking('list', 'BLMPOP', 'LMPOP'),
+  ...blocking('list', 'BLPOP', 'LPOP'),
+  ...blocking('list', 'BRPOP', 'RPOP'),
+  ...blocking('list', 'BRPOPLPUSH', 'RPOPLPUSH'),
+];
+
+const others: readonly CommandRow[] = [
+  ...refused(
+    'stream',
+    'XACK XADD XAUTOCLAIM XCLAIM XDEL XGROUP XINFO XLEN XPENDING XRANGE XREAD XREADGROUP XREVRANGE XSETID XTRIM',
+    'streams are not supported yet',
+  ),
+  ...refused(
+    'geo',
+    'GEOADD GEODIST GEOHASH GEOPOS GEORADIUS GEORADIUS_RO GEORADIUSBYMEMBER GEORADIUSBYMEMBER_RO GEOSEARCH GEOSEARCHSTORE',
+    'geographic commands are not supported yet',
+  ),
+  ...refused(
+    'hyperloglog',
+    'PFADD PFCOUNT PFDEBUG PFMERGE PFSELFTEST',
+    'HyperLogLog commands are not supported yet',
+  ),
+  ...refused(
+    'script',
+    'EVAL EVAL_RO EVALSHA EVALSHA_RO FCALL FCALL_RO FUNCTION SCRIPT',
+    'scripts are not supported yet; send their commands as operations of one write',
+  ),
+  ...refused(
+    'publish and subscribe',
+    'PSUBSCRIBE PUBLISH PUBSUB PUNSUBSCRIBE SPUBLISH SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE UNSUBSCRIBE',
+    'messages are not data: a region cannot stage them; connect to a region itself',
+  ),
+  ...refused(
+    'transaction',
+    'DISCARD EXEC MULTI UNWATCH WATCH',
+    'a write is a transaction already; send its commands as operations and its conditions as checks',
+  ),
+  ...refused(
+    'connection',
+    'ASKING AUTH CLIENT ECHO HELLO PING QUIT READONLY READWRITE RESET SELECT',
+    'it is about a connection, and there is none here to a single region',
+  ),
+  ...refused(
+    'server',
+    'ACL BGREWRITEAOF BGSAVE CLUSTER COMMAND CONFIG DEBUG FAILOVER INFO LASTSAVE LATENCY LOLWUT MEMORY MODULE MONITOR PSYNC REPLCONF REPLICAOF ROLE SAVE SHUTDOWN SLAVEOF SLOWLOG SYNC TIME',
+    'it administers a single server; connect to that region itself',
+  ),
+];
+
+/** Every command that Redis 7.0 lists, one row each; a container of subcommands is one row. */
+export const commandTable: readonly CommandRow[] = [
+  ...strings,
+  ...bitmaps,
+  ...keys,
+  ...hashes,
+  ...sets,
+  ...sortedSets,
+  ...lists,
+  ...others,
+];
+
+// A Map, not an object: `constructor` is no command.
+const rows: ReadonlyMap<string, CommandRow> = new Map(commandTable.map((row) => [row.name, row]));
+
+/** The row of the command `name`, in any case, or null where Redis 7.0 has none of that name. */
+export function findCommand(name: string): CommandRow | null {
+  // Beyond ASCII there are letters whose upper case is an ASCII letter; no command is meant by them.
+  return /^[a-z_-]+$/i.test(name) ? (rows.get(name.toUpperCase()) ?? null) : null;
+}

@@ -1,0 +1,87 @@
+import { formatTransactionId, type ShardId, type TransactionId } from '../ids.ts';
+import { limits } from '../limits.ts';
+
+/** Every name that Lockstep itself uses in a region begins so; keys of users must not. */
+export const reservedPrefix = 'lockstep:';
+
+/** A key belongs to one of so many slots, numbered from 0, as in Redis Cluster. */
+export const slotCount = 16_384;
+
+/** Why a command, or one of its keys, cannot be taken. `detail` says what is wrong and what to do about it. */
+export interface CommandFault {
+  readonly problem: 'invalid-command' | 'unsupported-command' | 'reserved-key' | 'too-large';
+  readonly detail: string;
+}
+
+/** The names under which a region keeps the records of one shard. */
+export interface RecordNames {
+  /** Hash: generation, epoch, incarnation, floor, and the history of rounds. */
+  readonly meta: string;
+  /** Hash: a key to the intent that holds it. */
+  readonly lock: string;
+  /** The finished transactions above the floor. */
+  readonly done: string;
+}
+
+const encoder = new TextEncoder();
+
+/** The names of the records that a region keeps for `shard`. */
+export function recordNames(shard: ShardId): RecordNames {
+  const prefix = `${reservedPrefix}${shard}:`;
+  return { meta: `${prefix}meta`, lock: `${prefix}lock`, done: `${prefix}done` };
+}
+
+/** Where a region stages the value that `transaction` gives to `key`. */
+export function shadowName(transaction: TransactionId, key: string): string {
+  const id = formatTransactionId(transaction);
+  return `${reservedPrefix}${transaction.shard}:shadow:${id}:${key}`;
+}
+
+/** What forbids `key` as a user's key, or null. The empty string is a key. */
+export function keyFault(key: string): CommandFault | null {
+  if (!key.isWellFormed()) {
+    return { problem: 'invalid-command', detail: 'a key is not valid Unicode text' };
+  }
+  if (key.startsWith(reservedPrefix)) {
+    const detail = `a key begins with "${reservedPrefix}", which is reserved; give it another name`;
+    return { problem: 'reserved-key', detail };
+  }
+  const bytes = utf8Length(key);
+  if (bytes <= limits.keyBytes) return null;
+  return {
+    problem: 'too-large',
+    detail: `a key has ${bytes} bytes; the limit is ${limits.keyBytes}`,
+  };
+}
+
+/** The size of `text` in UTF-8, in bytes. */
+export function utf8Length(text: string): number {
+  return encoder.encode(text).byteLength;
+}
+
+/**
+ * The slot of `key`, from 0 to 16383. Keys that share a hash tag, the part between the first `{` and the next `}`,
+ * share a slot; an empty tag counts as none.
+ */
+export function slotOf(key: string): number {
+  const open = key.indexOf('{');
+  const close = open < 0 ? -1 : key.indexOf('}', open);
+  const tagged = close > open + 1 ? key.slice(open + 1, close) : key;
+  return checksum(encoder.encode(tagged)) % slotCount;
+}
+
+/**
+ * CRC16 with the polynomial 0x1021, as Redis Cluster computes it. It is written out here because the package
+ * cluster-key-slot skips an empty tag and takes the next one, which Redis does not.
+ */
+function checksum(bytes: Uint8Array): number {
+  let sum = 0;
+  for (const byte of bytes) {
+    sum ^= byte << 8;
+    for (let bit = 0; bit < 8; bit += 1) {
+      sum = sum & 0x8000 ? (sum << 1) ^ 0x1021 : sum << 1;
+    }
+    sum &= 0xffff;
+  }
+  return sum;
+}
