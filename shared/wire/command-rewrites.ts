@@ -1,0 +1,208 @@
+import { assert } from '../assert.ts';
+import type { Operation } from '../protocol/frame.ts';
+import type { ReadRow, Rewrite, WriteRow } from './command-table.ts';
+import type { CommandFault } from './keys.ts';
+
+/** What may differ from one run of the compiler to the next; all else follows from the command. */
+export interface CompileContext {
+  /** The coordinator's clock, in ms since the epoch; a whole number. */
+  readonly now: number;
+  /** A fresh integer from 0 to 2^31 - 1 for each random draw. */
+  readonly seed: () => number;
+}
+
+/** A command whose form is checked, with the operation that it is where nothing has to be rewritten. */
+export interface CheckedCommand {
+  readonly row: WriteRow | ReadRow;
+  readonly operation: Operation;
+}
+
+type Rewriter = (command: CheckedCommand, context: CompileContext) => Operation | CommandFault;
+
+/** One function for each rewriting that the table names. What it means is said in `rewriteNotes`. */
+export const rewriters: Readonly<Record<Rewrite, Rewriter>> = {
+  set: rewriteSet,
+  'set-for': rewriteSetFor,
+  getex: rewriteGetex,
+  expire: rewriteExpire,
+  delete: ({ operation }) => ({ ...operation, kind: 'delete' }),
+  pop: rewritePop,
+  ttl: ({ operation }) => ({ ...operation, kind: 'ttl' }),
+  'one-database': refuseDatabase,
+};
+
+/** How a number of a command tells a moment: its unit, and what it counts from. */
+interface Measure {
+  readonly unitMs: 1 | 1_000;
+  readonly from: 'now' | 'epoch';
+}
+
+const measures: ReadonlyMap<string, Measure> = new Map([
+  ['EX', { unitMs: 1_000, from: 'now' }],
+  ['PX', { unitMs: 1, from: 'now' }],
+  ['EXAT', { unitMs: 1_000, from: 'epoch' }],
+  ['PXAT', { unitMs: 1, from: 'epoch' }],
+  ['SETEX', { unitMs: 1_000, from: 'now' }],
+  ['PSETEX', { unitMs: 1, from: 'now' }],
+  ['EXPIRE', { unitMs: 1_000, from: 'now' }],
+  ['PEXPIRE', { unitMs: 1, from: 'now' }],
+  ['EXPIREAT', { unitMs: 1_000, from: 'epoch' }],
+  ['PEXPIREAT', { unitMs: 1, from: 'epoch' }],
+]);
+
+const expiryOptions: ReadonlySet<string> = new Set(['EX', 'PX', 'EXAT', 'PXAT']);
+
+/** Stands for every moment that has passed: any region's clock is beyond it, so that none keeps the key for a while. */
+const longAgoMs = 1;
+
+function rewriteSet(command: CheckedCommand, context: CompileContext): Operation | CommandFault {
+  const { operation } = command;
+  const [, key = '', value = '', ...options] = operation.args;
+  const parsed = parseOptions('set', options, ['NX', 'XX', 'GET', 'KEEPTTL'], context.now);
+  if ('problem' in parsed) return parsed;
+  const { flags, expiry } = parsed;
+  if (flags.has('NX') && flags.has('XX')) return syntaxFault('set');
+  if (flags.size === 0) return plainSet(operation, key, value, expiry);
+  return { ...operation, args: ['SET', key, value, ...flags, ...pxat(expiry)] };
+}
+
+function rewriteSetFor(command: CheckedCommand, context: CompileContext): Operation | CommandFault {
+  const { operation } = command;
+  const [name = '', key = '', time = '', value = ''] = operation.args;
+  const expiry = momentOf(time, name, name.toLowerCase(), context.now);
+  return typeof expiry === 'number' ? plainSet(operation, key, value, expiry) : expiry;
+}
+
+/** A SET that depends on nothing, in the form in which regions stage it without a shadow. */
+function plainSet(
+  operation: Operation,
+  key: string,
+  value: string,
+  expiry: number | null,
+): Operation {
+  const moment = expiry === null ? '' : String(expiry);
+  return { ...operation, kind: 'set', args: [key, value, moment], writes: [0] };
+}
+
+function rewriteGetex(command: CheckedCommand, context: CompileContext): Operation | CommandFault {
+  const { operation } = command;
+  const [, key = '', ...options] = operation.args;
+  const parsed = parseOptions('getex', options, ['PERSIST'], context.now);
+  if ('problem' in parsed) return parsed;
+  return { ...operation, args: ['GETEX', key, ...parsed.flags, ...pxat(parsed.expiry)] };
+}
+
+/** Unlike SET, EXPIRE takes moments that have passed: the key is deleted. Its conditions are left to Redis. */
+function rewriteExpire(command: CheckedCommand, context: CompileContext): Operation | CommandFault {
+  const { operation } = command;
+  const [name = '', key = '', time = '', ...conditions] = operation.args;
+  const moment = momentOf(time, name, name.toLowerCase(), context.now, true);
+  if (typeof moment !== 'number') return moment;
+  return { ...operation, args: ['PEXPIREAT', key, String(moment), ...conditions] };
+}
+
+function rewritePop(command: CheckedCommand, context: CompileContext): Operation | CommandFault {
+  const { operation } = command;
+  const [, key = '', count = '', ...rest] = operation.args;
+  if (rest.length > 0) return fault("syntax error in 'spop'; it takes a key and at most a count");
+  const single = operation.args.length === 2;
+  if (!single && !((parseInteger(count) ?? -1) >= 0)) {
+    return fault(
+      "value is out of range, must be positive; give 'spop' a whole number as its count",
+    );
+  }
+  const seed = context.seed();
+  assert(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 31, 'a seed is from 0 to 2^31 - 1');
+  return { ...operation, kind: 'pop', args: [key, count], writes: [0], seed };
+}
+
+function refuseDatabase({ operation }: CheckedCommand): Operation | CommandFault {
+  const named = operation.args.slice(3).some((option) => option.toUpperCase() === 'DB');
+  if (!named) return operation;
+  const detail = 'the option DB is not supported: a region is one database; leave it out';
+  return { problem: 'unsupported-command', detail };
+}
+
+interface ParsedOptions {
+  /** In upper case, each once, in the order in which they came. */
+  readonly flags: ReadonlySet<string>;
+  /** In ms since the epoch, or null. */
+  readonly expiry: number | null;
+}
+
+/** Reads the options of SET and GETEX by Redis's rules: any order, one way to say when, or one flag that forbids it. */
+function parseOptions(
+  command: string,
+  options: readonly string[],
+  allowed: readonly string[],
+  now: number,
+): ParsedOptions | CommandFault {
+  const flags = new Set<string>();
+  let expiry: number | null = null;
+  let measured: string | null = null;
+  for (let position = 0; position < options.length; position += 1) {
+    const option = (options[position] ?? '').toUpperCase();
+    if (allowed.includes(option)) {
+      flags.add(option);
+      continue;
+    }
+    const time = options[position + 1];
+    // The same option may come twice, and the last one counts; two different ones contradict each other.
+    const contradicts = measured !== null && measured !== option;
+    if (!expiryOptions.has(option) || time === undefined || contradicts)
+      return syntaxFault(command);
+    const moment = momentOf(time, option, command, now);
+    if (typeof moment !== 'number') return moment;
+    expiry = moment;
+    measured = option;
+    position += 1;
+  }
+  const lasting = flags.has('KEEPTTL') || flags.has('PERSIST');
+  return lasting && expiry !== null ? syntaxFault(command) : { flags, expiry };
+}
+
+function pxat(expiry: number | null): readonly string[] {
+  return expiry === null ? [] : ['PXAT', String(expiry)];
+}
+
+/**
+ * The moment that `time` tells, in ms since the epoch. `measure` names the option or command that says how to read it.
+ * A moment that has passed by the coordinator's clock has passed in every region, whatever its own clock says.
+ */
+function momentOf(
+  time: string,
+  measure: string,
+  command: string,
+  now: number,
+  mayHavePassed = false,
+): number | CommandFault {
+  const amount = parseInteger(time);
+  if (amount === null) {
+    return fault(`value is not an integer or out of range: the time of '${command}' must be one`);
+  }
+  const { unitMs, from } = measures.get(measure) ?? { unitMs: 1, from: 'epoch' };
+  // No digit is lost below 2^53, and what is lost above it cannot bring the sum below it again.
+  const moment = amount * unitMs + (from === 'now' ? now : 0);
+  if (!Number.isSafeInteger(moment) || (amount <= 0 && !mayHavePassed)) {
+    return fault(
+      `invalid expire time in '${command}' command; give ${mayHavePassed ? 'an' : 'a positive'} ` +
+        'integer whose moment in ms stays below 2^53',
+    );
+  }
+  return moment <= now ? longAgoMs : moment;
+}
+
+/** An integer as Redis spells it: no sign but a minus, no leading zero, no blanks; null where `text` is none. */
+function parseInteger(text: string): number | null {
+  return /^(?:0|-?[1-9]\d{0,18})$/.test(text) ? Number(text) : null;
+}
+
+function syntaxFault(command: string): CommandFault {
+  const time = 'EX seconds | PX milliseconds | EXAT seconds | PXAT milliseconds';
+  const form = command === 'set' ? `[NX | XX] [GET] [${time} | KEEPTTL]` : `[${time} | PERSIST]`;
+  return fault(`syntax error in the options of '${command}'; Redis 7.0 takes ${form}`);
+}
+
+function fault(detail: string): CommandFault {
+  return { problem: 'invalid-command', detail };
+}

@@ -1,0 +1,260 @@
+import { list as everyCommand, getKeyIndexes } from '@ioredis/commands';
+import { assert } from '../assert.ts';
+import { limits } from '../limits.ts';
+import type { Check, Operation } from '../protocol/frame.ts';
+import type { ReadCommand } from '../protocol/round.ts';
+import { type CheckedCommand, type CompileContext, rewriters } from './command-rewrites.ts';
+import { type CommandRow, findCommand, type ReadRow, type WriteRow } from './command-table.ts';
+import { type CommandFault, keyFault, utf8Length } from './keys.ts';
+
+/** A write in the form in which every region runs it, or why it cannot be taken. */
+export type Compiled =
+  | {
+      readonly ok: true;
+      readonly operations: readonly Operation[];
+      /** Every key of operations and checks, each once, in order of first appearance. */
+      readonly keys: readonly string[];
+      /** The UTF-8 size of the operations' arguments and the checks' texts. */
+      readonly bytes: number;
+    }
+  | ({ readonly ok: false } & CommandFault);
+
+/** The commands of a snapshot, or why they cannot be taken. */
+export type CompiledReads =
+  | {
+      readonly ok: true;
+      readonly commands: readonly ReadCommand[];
+      /** Every key, each once, in order of first appearance. */
+      readonly keys: readonly string[];
+    }
+  | ({ readonly ok: false } & CommandFault);
+
+/** Commands that @ioredis/commands knows and the table does not: they came after Redis 7.0. */
+const knownNames: ReadonlySet<string> = new Set(everyCommand);
+
+/**
+ * Makes a write deterministic: the same commands, checks, clock and seeds give the same operations, and these do the
+ * same in every region that holds the same data. Commands are arrays of strings, the name first, in any case.
+ */
+export function compileWrite(
+  ops: readonly (readonly string[])[],
+  checks: readonly Check[],
+  context: CompileContext,
+): Compiled {
+  assert(Number.isSafeInteger(context.now), 'the clock is a whole number of ms');
+  const counted = countFault(ops.length, checks.length);
+  if (counted !== null) return refuse(counted);
+  const operations: Operation[] = [];
+  for (const [position, op] of ops.entries()) {
+    const operation = compileOperation(op, context);
+    if ('problem' in operation) return refuse(operation, `ops[${position}]`);
+    operations.push(operation);
+  }
+  for (const [position, check] of checks.entries()) {
+    const wrong = checkFault(check);
+    if (wrong !== null) return refuse(wrong, `checks[${position}]`);
+  }
+  const keys = distinct([...operations.flatMap(keysOf), ...checks.map((check) => check.key)]);
+  const crowded = crowdFault(keys);
+  if (crowded !== null) return refuse(crowded);
+  const texts = [...operations.flatMap((operation) => operation.args), ...checks.flatMap(textsOf)];
+  const bytes = texts.reduce((sum, text) => sum + utf8Length(text), 0);
+  return { ok: true, operations, keys, bytes };
+}
+
+/** Checks the read commands of a snapshot. They run as they came, with the name in upper case. */
+export function compileReads(commands: readonly (readonly string[])[]): CompiledReads {
+  if (commands.length === 0) return refuse(invalid('a snapshot needs at least one command'));
+  if (commands.length > limits.readsPerSnapshot) {
+    return refuse(tooMany('read commands', commands.length, limits.readsPerSnapshot));
+  }
+  const compiled: ReadCommand[] = [];
+  for (const [position, command] of commands.entries()) {
+    const readCommand = compileRead(command);
+    if ('problem' in readCommand) return refuse(readCommand, `reads[${position}]`);
+    compiled.push(readCommand);
+  }
+  const keys = distinct(compiled.flatMap(({ args, reads }) => textsAt(args, reads)));
+  const crowded = crowdFault(keys);
+  return crowded === null ? { ok: true, commands: compiled, keys } : refuse(crowded);
+}
+
+function compileOperation(
+  op: readonly string[],
+  context: CompileContext,
+): Operation | CommandFault {
+  const command = checkCommand(op);
+  if ('problem' in command) return command;
+  const { row, operation } = command;
+  if (row.class === 'read' && row.refusedInWrites !== null) {
+    return unsupported(`${row.name} cannot stand in a write: ${row.refusedInWrites}`);
+  }
+  return row.rewrite === null ? operation : rewriters[row.rewrite](command, context);
+}
+
+function compileRead(command: readonly string[]): ReadCommand | CommandFault {
+  const checked = checkCommand(command);
+  if ('problem' in checked) return checked;
+  const { row, operation } = checked;
+  if (row.class === 'write') {
+    return invalid(`${row.name} may change its keys; send it to POST /v1/writes`);
+  }
+  // One region answers a snapshot, so its order needs no rule.
+  return { args: operation.args, reads: operation.reads, reply: null };
+}
+
+/** Checks the form of a command and finds its keys. */
+function checkCommand(op: readonly string[]): CheckedCommand | CommandFault {
+  const [given, ...rest] = op;
+  if (given === undefined) return invalid('a command needs a name, as its first element');
+  if (op.length > limits.argumentsPerOperation) {
+    return tooMany('elements in a command', op.length, limits.argumentsPerOperation);
+  }
+  const row = findCommand(given);
+  if (row === null) return unknownFault(given);
+  if (row.class === 'refused') return unsupported(`${row.name} is not supported: ${row.reason}`);
+  const args = [row.name, ...rest];
+  const wrong = arityFault(row, args.length) ?? textFault(args) ?? keyCountFault(row, args);
+  if (wrong !== null) return wrong;
+  const positions = keyPositions(row.name, rest);
+  for (const key of textsAt(args, positions)) {
+    const forbidden = keyFault(key);
+    if (forbidden !== null) return forbidden;
+  }
+  return { row, operation: operationOf(row, args, positions) };
+}
+
+function operationOf(
+  row: WriteRow | ReadRow,
+  args: readonly string[],
+  positions: readonly number[],
+): Operation {
+  const isWritten = (index: number): boolean => {
+    if (row.class === 'read') return false;
+    if (row.written === 'first') return index === 0;
+    return row.written === 'all' || index === positions.length - 1;
+  };
+  return {
+    kind: row.class,
+    args,
+    writes: positions.filter((_, index) => isWritten(index)),
+    reads: positions.filter((_, index) => !isWritten(index)),
+    reply: row.reply,
+    seed: null,
+  };
+}
+
+/** Where the keys stand, counted from the name. The package counts from the first argument. */
+function keyPositions(name: string, rest: readonly string[]): readonly number[] {
+  return getKeyIndexes(name.toLowerCase(), [...rest]).map((index) => index + 1);
+}
+
+function unknownFault(name: string): CommandFault {
+  if (!name.isWellFormed()) return invalid('the name of a command is not valid Unicode text');
+  if (knownNames.has(name.toLowerCase())) {
+    return unsupported(`${name.toUpperCase()} came after Redis 7.0, which regions may be running`);
+  }
+  const shown =
+    name.length > 64 ? `${Array.from(name.slice(0, 128)).slice(0, 64).join('')}…` : name;
+  return invalid(`unknown command '${shown}'; give the name of a command of Redis 7.0`);
+}
+
+function arityFault(
+  row: Exclude<CommandRow, { class: 'refused' }>,
+  count: number,
+): CommandFault | null {
+  const least = Math.abs(row.arity);
+  const isPaired = row.pairsFrom === null || (count - row.pairsFrom) % 2 === 0;
+  if (isPaired && (row.arity > 0 ? count === least : count >= least)) return null;
+  const some = `${row.arity > 0 ? 'exactly' : 'at least'} ${least - 1} after its name`;
+  const pairs = row.pairsFrom === null ? '' : ', in pairs';
+  const name = row.name.toLowerCase();
+  return invalid(`wrong number of arguments for '${name}' command; it takes ${some}${pairs}`);
+}
+
+/** What forbids an argument: text that no server could store as it is, or too much of it. */
+function textFault(args: readonly string[]): CommandFault | null {
+  for (const [position, text] of args.entries()) {
+    if (!text.isWellFormed()) return invalid(`argument ${position} is not valid Unicode text`);
+    const bytes = utf8Length(text);
+    if (bytes <= limits.valueBytes) continue;
+    const detail = `argument ${position} has ${bytes} bytes; the limit is ${limits.valueBytes}`;
+    return { problem: 'too-large', detail };
+  }
+  return null;
+}
+
+/** Commands such as ZUNION say how many keys follow. It is checked before anything counts up to it. */
+function keyCountFault(row: WriteRow | ReadRow, args: readonly string[]): CommandFault | null {
+  if (row.keyCountAt === null) return null;
+  const count = args[row.keyCountAt] ?? '';
+  const most = args.length - 1 - row.keyCountAt;
+  if (/^[1-9]\d{0,4}$/.test(count) && Number(count) <= most) return null;
+  const name = row.name.toLowerCase();
+  return invalid(`numkeys of '${name}' must say how many keys follow it, from 1 to ${most} here`);
+}
+
+function countFault(operations: number, checks: number): CommandFault | null {
+  if (operations === 0 && checks === 0) {
+    return invalid('a write needs at least one operation or check');
+  }
+  if (operations > limits.operationsPerWrite) {
+    return tooMany('operations in a write', operations, limits.operationsPerWrite);
+  }
+  if (checks > limits.checksPerWrite) {
+    return tooMany('checks in a write', checks, limits.checksPerWrite);
+  }
+  return null;
+}
+
+function checkFault(check: Check): CommandFault | null {
+  const forbidden = keyFault(check.key);
+  if (forbidden !== null) return forbidden;
+  const wrong = textsOf(check).find((text) => !text.isWellFormed());
+  if (wrong !== undefined) return invalid('a text of this check is not valid Unicode text');
+  const bytes = Math.max(...textsOf(check).map(utf8Length));
+  if (bytes <= limits.valueBytes) return null;
+  const detail = `a text of this check has ${bytes} bytes; the limit is ${limits.valueBytes}`;
+  return { problem: 'too-large', detail };
+}
+
+function crowdFault(keys: readonly string[]): CommandFault | null {
+  if (keys.length <= limits.keysPerWrite) return null;
+  return tooMany('different keys', keys.length, limits.keysPerWrite);
+}
+
+/** The texts of a check that a client chose, its key first. */
+function textsOf(check: Check): readonly string[] {
+  if (check.kind === 'equals') return [check.key, check.value];
+  return check.kind === 'field' ? [check.key, check.field, check.value] : [check.key];
+}
+
+function keysOf({ args, writes, reads }: Operation): readonly string[] {
+  const positions = [...writes, ...reads].sort((a, b) => a - b);
+  return textsAt(args, positions);
+}
+
+function textsAt(args: readonly string[], positions: readonly number[]): readonly string[] {
+  return positions.map((position) => args[position] ?? '');
+}
+
+function distinct(keys: readonly string[]): readonly string[] {
+  return [...new Set(keys)];
+}
+
+function refuse(fault: CommandFault, place?: string): { readonly ok: false } & CommandFault {
+  const detail = place === undefined ? fault.detail : `${place}: ${fault.detail}`;
+  return { ok: false, problem: fault.problem, detail };
+}
+
+function invalid(detail: string): CommandFault {
+  return { problem: 'invalid-command', detail };
+}
+
+function unsupported(detail: string): CommandFault {
+  return { problem: 'unsupported-command', detail };
+}
+
+function tooMany(what: string, count: number, limit: number): CommandFault {
+  return { problem: 'too-large', detail: `${count} ${what}; the limit is ${limit}` };
+}
