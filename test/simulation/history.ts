@@ -1,0 +1,165 @@
+import type { WriteFrame } from '../../shared/protocol/frame.ts';
+import type { SnapshotRequest } from '../../shared/protocol/round.ts';
+import type { WriteAnswer, WriteRecord } from '../../shared/wire/answers.ts';
+import { RegionModel } from '../region/model.ts';
+import { generation } from './world.ts';
+
+/** A write as its client saw it. `answer` is null where it never heard. */
+export interface WriteEntry {
+  readonly kind: 'write';
+  readonly frame: WriteFrame;
+  readonly invokedAt: number;
+  answeredAt: number;
+  answer: WriteAnswer | null;
+}
+
+/** A strong read as its client saw it; one without an answer is left out of the history. */
+export interface ReadEntry {
+  readonly kind: 'read';
+  readonly request: SnapshotRequest;
+  readonly invokedAt: number;
+  readonly answeredAt: number;
+  readonly replies: string;
+}
+
+/** Something seen at one moment between its invocation and its answer: a read, or a rejection. */
+interface Observation {
+  readonly invokedAt: number;
+  readonly answeredAt: number;
+  /** True where the state after some prefix of the writes shows just this. */
+  readonly matches: (state: RegionModel) => boolean;
+  readonly describe: string;
+  readonly feasible: number[];
+}
+
+/**
+ * Checks a history for strict serializability, exactly: the sequence that the coordinator gave each committed write
+ * is the order that it claims. Replaying the writes one by one in that order has to give every result that was
+ * answered; that order has to respect real time; and each read and each rejection has to match the state after some
+ * prefix that real time allows it to see, without any going back. Returns the final state, to compare regions with.
+ */
+export function checkHistory(
+  committed: readonly WriteRecord[],
+  writes: readonly WriteEntry[],
+  reads: readonly ReadEntry[],
+): RegionModel {
+  const frames = new Map(writes.map((entry) => [entry.frame.id, entry]));
+  checkAnswers(committed, writes);
+  const times = committed.map((record, position) => {
+    const entry = frames.get(record.id);
+    if (entry === undefined) fail(`write ${record.id} was committed but never sent`);
+    if (record.sequence !== position + 1) fail(`sequence ${record.sequence} stands at place ${position + 1}`);
+    return entry;
+  });
+  checkRealTime(times);
+  const observations = [...reads.map(observationOfRead), ...rejectionsOf(writes)];
+  const state = new RegionModel(() => 1);
+  for (let cut = 0; cut <= committed.length; cut++) {
+    for (const seen of observations) {
+      if (seen.matches(state)) seen.feasible.push(cut);
+    }
+    const record = committed[cut];
+    const frame = times[cut]?.frame;
+    if (record === undefined || frame === undefined) continue;
+    const outcome = execute(state, frame, cut + 1, true);
+    if (outcome !== record.part) fail(`write ${cut + 1} answered ${record.part}, the replay ${outcome}`);
+  }
+  placeObservations(observations, times);
+  return state;
+}
+
+/** What was answered is what is recorded, and what was given up is nowhere. */
+function checkAnswers(committed: readonly WriteRecord[], writes: readonly WriteEntry[]): void {
+  const records = new Map(committed.map((record) => [record.id, record]));
+  const tokens = new Set<string>();
+  for (const { frame, answer } of writes) {
+    const record = records.get(frame.id);
+    if (answer?.kind === 'unavailable' && record !== undefined) {
+      fail(`write ${frame.id} was answered as unavailable, yet committed`);
+    }
+    if (answer?.kind === 'decided' && answer.record.outcome === 'committed') {
+      if (!records.has(answer.record.id)) fail(`write ${answer.record.id} was answered and is lost`);
+    }
+    const key = frame.idempotency?.key;
+    if (record === undefined || key === undefined) continue;
+    if (tokens.has(key)) fail(`the key ${key} was committed twice`);
+    tokens.add(key);
+  }
+}
+
+function checkRealTime(times: readonly WriteEntry[]): void {
+  let latestInvocation = 0;
+  times.forEach((entry, position) => {
+    if (entry.answer !== null && entry.answeredAt < latestInvocation) {
+      fail(`write ${position + 1} was answered before an earlier one in the order began`);
+    }
+    latestInvocation = Math.max(latestInvocation, entry.invokedAt);
+  });
+}
+
+/** Each observation gets the first prefix that it may have seen; what was seen before is never unseen again. */
+function placeObservations(observations: Observation[], times: readonly WriteEntry[]): void {
+  const placed: { readonly answeredAt: number; readonly cut: number }[] = [];
+  const inOrder = [...observations].sort((a, b) => a.invokedAt - b.invokedAt);
+  for (const seen of inOrder) {
+    let low = 0;
+    let high = times.length;
+    times.forEach((entry, position) => {
+      const known = entry.answer !== null && entry.answeredAt < seen.invokedAt;
+      if (known) low = Math.max(low, position + 1);
+      if (entry.invokedAt > seen.answeredAt) high = Math.min(high, position);
+    });
+    for (const earlier of placed) {
+      if (earlier.answeredAt < seen.invokedAt) low = Math.max(low, earlier.cut);
+    }
+    const cut = seen.feasible.find((candidate) => candidate >= low && candidate <= high);
+    if (cut === undefined) {
+      fail(`${seen.describe} matches no state from ${low} to ${high}, only [${seen.feasible}]`);
+    }
+    placed.push({ answeredAt: seen.answeredAt, cut });
+  }
+}
+
+function observationOfRead(read: ReadEntry): Observation {
+  return {
+    invokedAt: read.invokedAt,
+    answeredAt: read.answeredAt,
+    describe: `the read of ${read.request.keys.join(', ')} as ${read.replies}`,
+    feasible: [],
+    matches: (state) => {
+      const now = state.snapshot({ ...read.request, generation, strong: false, settle: [] });
+      return now.kind === 'read' && now.replies === read.replies;
+    },
+  };
+}
+
+function rejectionsOf(writes: readonly WriteEntry[]): readonly Observation[] {
+  return writes.flatMap(({ answer, frame, invokedAt, answeredAt }) => {
+    if (answer?.kind !== 'decided' || answer.record.outcome !== 'rejected' || answer.replayed) return [];
+    const { part } = answer.record;
+    const matches = (state: RegionModel) => execute(state, frame, 0, false) === part;
+    return [{ invokedAt, answeredAt, describe: `the rejection ${part}`, feasible: [], matches }];
+  });
+}
+
+/** Runs a frame alone on a region; it is undone again unless it is to `keep`. */
+function execute(state: RegionModel, frame: WriteFrame, number: number, keep: boolean): string {
+  const base = keep ? null : state.snapshotState();
+  const head = { shard: 0, generation, epoch: 1, incarnation: 1, begin: true, askOlder: false } as const;
+  const transaction = [1, 2 * number + 1] as const;
+  const round = { ...head, floor: [0, 0] as const, seen: null, mark: 'x' };
+  const { keys, checks, operations } = frame;
+  const prepare = { transaction, keys, now: 1, parts: [{ checks, operations }] };
+  const voted = state.round({ ...round, decisions: [], prepares: [prepare] });
+  const vote = voted.kind === 'executed' ? voted.reply.votes[0] : undefined;
+  const outcome = vote?.kind === 'yes' ? vote.outcomes.slice(1, -1) : `no: ${JSON.stringify(vote ?? voted)}`;
+  const commit = { transaction, outcome: 'commit', keys } as const;
+  if (base === null) {
+    state.round({ ...round, floor: [1, transaction[1] - 1], decisions: [commit], prepares: [] });
+  } else state.restoreState(base);
+  return outcome;
+}
+
+function fail(reason: string): never {
+  throw new Error(reason);
+}

@@ -1,0 +1,259 @@
+import type { TransactionOrder } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
+import type { Check, WriteFrame } from '../../shared/protocol/frame.ts';
+import type { Decision, SnapshotRequest } from '../../shared/protocol/round.ts';
+import { compileReads, compileWrite } from '../../shared/wire/commands.ts';
+import { checkHistory, type ReadEntry, type WriteEntry } from './history.ts';
+import { Random } from './random.ts';
+import { Timeline } from './timeline.ts';
+import { generation, type Weather, World } from './world.ts';
+
+const keys = ['a', 'b', 'c', 'd'];
+
+/** What a run came to. */
+export interface Run {
+  readonly committed: number;
+  readonly rejected: number;
+  readonly unavailable: number;
+  readonly unknown: number;
+  readonly reads: number;
+  readonly incarnations: number;
+}
+
+/** One seeded run: clients write and read through bad weather; then it clears up, and everything has to be right. */
+export function run(seed: number): Run {
+  const random = new Random(seed);
+  const world = new World(new Timeline(), random, weatherOf(random));
+  const simulation = new Simulation(world, random);
+  return simulation.run();
+}
+
+function weatherOf(random: Random): Weather {
+  const regions = random.pick([1, 2, 3, 3, 3, 5]);
+  const bad = random.chance(0.85);
+  return {
+    regions,
+    connections: random.pick([6, 6, 3, regions + 1]),
+    loss: bad ? random.pick([0, 0.01, 0.05, 0.2]) : 0,
+    duplication: bad ? random.pick([0, 0.05, 0.3]) : 0,
+    straggling: bad ? random.pick([0, 0.02, 0.1]) : 0,
+    crashEveryMs: bad ? random.pick([0, 400, 2_000]) : 0,
+    zombies: random.pick([0, 0.5, 1]),
+    outageEveryMs: bad ? random.pick([0, 0, 5_000]) : 0,
+  };
+}
+
+class Simulation {
+  readonly #world: World;
+  readonly #random: Random;
+  readonly #writes: WriteEntry[] = [];
+  readonly #reads: ReadEntry[] = [];
+  #tokens = 0;
+  #open = 0;
+
+  constructor(world: World, random: Random) {
+    this.#world = world;
+    this.#random = random;
+  }
+
+  run(): Run {
+    const clients = this.#random.between(1, 6);
+    for (let client = 0; client < clients; client++) this.#client(this.#random.between(4, 14));
+    const { timeline } = this.#world;
+    timeline.run(timeline.now + 40_000, 2_000_000);
+    this.#world.calm = true;
+    for (const zombie of this.#world.zombies) zombie.die();
+    timeline.run(timeline.now + limits.timeoutMsMaximum, 2_000_000);
+    void this.#world.coordinator;
+    timeline.run(timeline.now + 20_000, 2_000_000);
+    if (this.#open > 0) throw new Error(`${this.#open} clients were never answered`);
+    this.#checkRegions();
+    return this.#summary();
+  }
+
+  // A client does one thing after the other.
+
+  #client(left: number): void {
+    if (left === 0) return;
+    this.#open += 1;
+    const next = () => {
+      this.#open -= 1;
+      this.#world.timeline.after(this.#random.between(0, 200), () => this.#client(left - 1));
+    };
+    if (this.#random.chance(0.35)) this.#read(next);
+    else this.#write(this.#frame(), this.#random.between(0, 3), next);
+  }
+
+  #frame(): WriteFrame {
+    this.#tokens += 1;
+    const { random } = this.#world;
+    const token = `${this.#tokens},`;
+    const key = random.pick(keys);
+    const other = random.pick(keys);
+    const checks: Check[] = random.chance(0.25)
+      ? [random.pick<Check>([{ kind: 'absent', key }, { kind: 'exists', key: other }])]
+      : [];
+    const ops = random.pick<string[][]>([
+      [['APPEND', key, token]],
+      [['APPEND', key, token]],
+      [['APPEND', key, token], ['APPEND', other, token]],
+      [['SET', key, token]],
+      [['SET', key, token], ['APPEND', key, token]],
+      [['INCR', 'n']],
+      [['INCR', 'n']],
+      [['HSET', 'h', key, token]],
+      [['RPUSH', key, token], ['SET', other, token]],
+      [['DEL', key]],
+      [['SADD', 's', token], ['SMEMBERS', 's']],
+      [['SPOP', 's']],
+    ]);
+    return this.#frameOf(ops, checks);
+  }
+
+  #frameOf(ops: readonly string[][], checks: readonly Check[]): WriteFrame {
+    const { random, timeline } = this.#world;
+    const now = Math.floor(timeline.now);
+    const compiled = compileWrite(ops, checks, { now, seed: () => random.between(0, 1_000_000) });
+    if (!compiled.ok) throw new Error(compiled.detail);
+    return {
+      id: `0-${this.#tokens}`,
+      operations: compiled.operations,
+      checks,
+      keys: compiled.keys,
+      priority: random.pick([0, 0, 0, 0, 1, 5]),
+      ack: random.pick(['committed', 'committed', 'confirmed']),
+      notAfter: now + random.pick([300, 2_000, 10_000]),
+      idempotency: random.chance(0.7) ? { key: `key-${this.#tokens}`, digest: 'same' } : null,
+      bytes: compiled.bytes,
+    };
+  }
+
+  /** Sends a frame; where the answer is lost, a client with an idempotency key tries again. */
+  #write(frame: WriteFrame, retries: number, done: () => void): void {
+    const { timeline, random } = this.#world;
+    const entry: WriteEntry = {
+      kind: 'write',
+      frame,
+      invokedAt: timeline.now,
+      answeredAt: Number.POSITIVE_INFINITY,
+      answer: null,
+    };
+    this.#writes.push(entry);
+    timeline.after(random.between(0, 30), () => {
+      this.#world.anyCoordinator.write(frame, (reply) => {
+        timeline.after(random.between(0, 30), () => {
+          entry.answeredAt = timeline.now;
+          if (reply?.kind === 'write') entry.answer = reply.answer;
+          const again = reply === null && frame.idempotency !== null && retries > 0;
+          if (!again) return done();
+          this.#tokens += 1;
+          const notAfter = Math.floor(timeline.now) + 5_000;
+          this.#write({ ...frame, id: `0-${this.#tokens}`, notAfter }, retries - 1, done);
+        });
+      });
+    });
+  }
+
+  // Strong reads, as the edge does them.
+
+  #read(done: () => void): void {
+    const { random, timeline } = this.#world;
+    const key = random.pick(keys);
+    const other = random.pick(keys);
+    const commands = random.pick<string[][]>([
+      [['TYPE', key], ['GET', key]],
+      [['GET', key], ['GET', other], ['GET', 'n']],
+      [['GET', 'n'], ['HGETALL', 'h']],
+      [['TYPE', 'a'], ['TYPE', 'b'], ['TYPE', 'c'], ['TYPE', 'd'], ['GET', 'n']],
+    ]);
+    const compiled = compileReads(commands);
+    if (!compiled.ok) throw new Error(compiled.detail);
+    const request = { shard: 0, generation, strong: true, settle: [], ...compiled };
+    this.#snapshot(random.pick([...this.#world.regions.keys()]), request, timeline.now, 6, done);
+  }
+
+  #snapshot(
+    region: string,
+    request: SnapshotRequest,
+    invokedAt: number,
+    attempts: number,
+    done: () => void,
+  ): void {
+    const { timeline } = this.#world;
+    let open = true;
+    const once = (finish: () => void) => {
+      if (!open) return;
+      open = false;
+      finish();
+    };
+    timeline.after(limits.readTimeoutMs, () => once(done));
+    this.#world.snapshot(region, request, (result) => once(() => {
+      if (result.kind !== 'read' || attempts === 0) return done();
+      const { replies, locks } = result;
+      const answer = () => {
+        const answeredAt = timeline.now;
+        this.#reads.push({ kind: 'read', request, invokedAt, answeredAt, replies });
+        done();
+      };
+      if (locks.length === 0) return answer();
+      this.#resolve(locks.map(({ holder }) => holder), (settle) => {
+        if (settle === null) done();
+        else if (settle.length === 0) answer();
+        else this.#snapshot(region, { ...request, settle }, invokedAt, attempts - 1, done);
+      });
+    }));
+  }
+
+  #resolve(
+    holders: readonly TransactionOrder[],
+    give: (settle: readonly Decision[] | null) => void,
+  ): void {
+    const { timeline, random } = this.#world;
+    timeline.after(random.between(0, 60), () => {
+      this.#world.anyCoordinator.ask(holders, (reply) => {
+        timeline.after(random.between(0, 60), () => {
+          if (reply?.kind !== 'resolutions') return give(null);
+          give(
+            reply.resolutions.flatMap((one) =>
+              one.kind === 'committed'
+                ? [{ transaction: one.transaction, outcome: 'commit' as const, keys: one.keys }]
+                : [],
+            ),
+          );
+        });
+      });
+    });
+  }
+
+  // After the storm.
+
+  #checkRegions(): void {
+    const { storage, regions } = this.#world;
+    const expected = checkHistory(storage.durable.committed, this.#writes, this.#reads).contents();
+    for (const [region, model] of regions) {
+      if (model.lockCount > 0) throw new Error(`${region} is left with ${model.lockCount} locks`);
+      if (model.shadowCount > 0) throw new Error(`${region} is left with shadows`);
+      const contents = model.contents();
+      if (contents !== expected) throw new Error(`${region} holds ${contents}, not ${expected}`);
+    }
+    for (const commit of storage.durable.commits.values()) {
+      if (!commit.confirmed) throw new Error(`transaction ${commit.transaction} was never confirmed`);
+    }
+    for (const { lost } of storage.durable.regions.values()) {
+      if (lost !== null) throw new Error(`a region was taken for lost: ${lost}`);
+    }
+  }
+
+  #summary(): Run {
+    const answers = this.#writes.map(({ answer }) => answer);
+    const count = (matches: (answer: WriteEntry['answer']) => boolean) => answers.filter(matches).length;
+    return {
+      committed: this.#world.storage.durable.committed.length,
+      rejected: count((answer) => answer?.kind === 'decided' && answer.record.outcome === 'rejected'),
+      unavailable: count((answer) => answer?.kind === 'unavailable'),
+      unknown: count((answer) => answer === null),
+      reads: this.#reads.length,
+      incarnations: this.#world.storage.durable.incarnation,
+    };
+  }
+}

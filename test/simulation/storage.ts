@@ -1,0 +1,146 @@
+import { compareOrder, type TransactionOrder, type WriteId } from '../../shared/ids.ts';
+import type {
+  DecidedWrite,
+  RecordedWrite,
+  StorageWrite,
+  Stored,
+  StoredDecision,
+  StoredRegion,
+} from '../../shared/protocol/events.ts';
+import type { WriteRecord } from '../../shared/wire/answers.ts';
+
+interface StoredCommit extends StoredDecision {
+  readonly sequence: number;
+  confirmed: boolean;
+}
+
+/** The tables of a coordinator's storage, as plain data. */
+export class Tables {
+  incarnation = 0;
+  sequence = 0;
+  now = 0;
+  readonly regions = new Map<string, StoredRegion>();
+  readonly commits = new Map<string, StoredCommit>();
+  readonly writes = new Map<WriteId, DecidedWrite>();
+  readonly byKey = new Map<string, DecidedWrite>();
+
+  copy(): Tables {
+    const copy = new Tables();
+    copy.incarnation = this.incarnation;
+    copy.sequence = this.sequence;
+    copy.now = this.now;
+    for (const [key, value] of this.regions) copy.regions.set(key, value);
+    for (const [key, value] of this.commits) copy.commits.set(key, { ...value });
+    for (const [key, value] of this.writes) copy.writes.set(key, value);
+    for (const [key, value] of this.byKey) copy.byKey.set(key, value);
+    return copy;
+  }
+
+  apply(writes: readonly StorageWrite[]): void {
+    for (const write of writes) this.#applyOne(write);
+  }
+
+  stored(generation: number): Stored {
+    const unconfirmed = [...this.commits.values()].filter((commit) => !commit.confirmed);
+    return {
+      generation,
+      epoch: 1,
+      incarnation: this.incarnation,
+      sequence: this.sequence,
+      now: this.now,
+      unconfirmed: unconfirmed.sort((a, b) => a.sequence - b.sequence),
+      regions: [...this.regions.values()],
+    };
+  }
+
+  recordedUnder(key: string): RecordedWrite | null {
+    const decided = this.byKey.get(key);
+    if (decided === undefined || decided.idempotency === null) return null;
+    return { record: decided.record, digest: decided.idempotency.digest };
+  }
+
+  decisionsOf(transactions: readonly TransactionOrder[]): readonly StoredDecision[] {
+    return transactions.flatMap((transaction) => this.commits.get(transaction.join('.')) ?? []);
+  }
+
+  /** Every committed write, in the order of its sequence. */
+  get committed(): readonly WriteRecord[] {
+    return [...this.writes.values()]
+      .map(({ record }) => record)
+      .filter((record) => record.outcome === 'committed')
+      .sort((a, b) => (a.sequence ?? 0) - (b.sequence ?? 0));
+  }
+
+  #applyOne(write: StorageWrite): void {
+    switch (write.kind) {
+      case 'commit':
+        this.#keep(write.writes);
+        this.sequence = write.sequence;
+        this.now = write.now;
+        this.commits.set(write.transaction.join('.'), {
+          transaction: write.transaction,
+          keys: write.keys,
+          sequence: write.sequence,
+          confirmed: false,
+        });
+        break;
+      case 'reject':
+        this.#keep(write.writes);
+        this.now = write.now;
+        break;
+      case 'confirm':
+        for (const transaction of write.transactions) {
+          const commit = this.commits.get(transaction.join('.'));
+          if (commit === undefined) throw new Error('a commit is stored before it is confirmed');
+          commit.confirmed = true;
+        }
+        break;
+      case 'region':
+        this.regions.set(write.region.region, write.region);
+        break;
+      case 'prove':
+        break;
+    }
+  }
+
+  #keep(writes: readonly DecidedWrite[]): void {
+    for (const decided of writes) {
+      if (this.writes.has(decided.record.id)) throw new Error('a write is decided once');
+      this.writes.set(decided.record.id, decided);
+      if (decided.idempotency === null) continue;
+      if (this.byKey.has(decided.idempotency.key)) throw new Error('a key is answered once');
+      this.byKey.set(decided.idempotency.key, decided);
+    }
+  }
+}
+
+/**
+ * The storage of one object, with one owner: an instance that is not the owner any more learns of it only when it
+ * writes. What is written is durable after a while; an instance that dies before has not written it.
+ */
+export class SimulatedStorage {
+  readonly durable = new Tables();
+  owner: object | null = null;
+
+  /** A new instance takes over: it is given its own view, with the incarnation raised durably. */
+  takeOver(owner: object): Tables {
+    this.owner = owner;
+    this.durable.incarnation += 1;
+    return this.durable.copy();
+  }
+
+  /** The moment when a write becomes durable; false where the writer has been fenced off. */
+  commit(owner: object, writes: readonly StorageWrite[]): boolean {
+    if (this.owner !== owner) return false;
+    this.durable.apply(writes);
+    return true;
+  }
+}
+
+/** The horizon of a storage that drops nothing. */
+export const noHorizon: TransactionOrder = [0, 0];
+
+/** True where `a` is older than `b`. */
+export function olderThan(a: TransactionOrder, b: TransactionOrder): boolean {
+  return compareOrder(a, b) < 0;
+}
