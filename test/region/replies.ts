@@ -1,0 +1,82 @@
+/** What a command of the model answers. Strings have one character a byte. */
+export type Reply =
+  | string
+  | number
+  | bigint
+  | null
+  | { readonly status: string }
+  | { readonly error: string }
+  | readonly Reply[];
+
+/** The UTF-8 of `text` with one character a byte. */
+export function bytesOf(text: string): string {
+  if (/^[\0-\x7f]*$/.test(text)) return text;
+  return Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join('');
+}
+
+/** A JSON string as the region's scripts write it. */
+export function quote(bytes: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what has to be escaped.
+  const escaped = bytes.replaceAll(/[\0-\x1f"\\\x7f-\xff]/g, escapeOf);
+  return `"${escaped}"`;
+}
+
+function escapeOf(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+}
+
+/** A reply as it stands in a part's outcome. */
+export function encodeReply(reply: Reply): string {
+  if (reply === null) return 'null';
+  if (typeof reply === 'string') return quote(reply);
+  if (typeof reply === 'number') return String(reply);
+  // Lua's numbers are doubles; only replies asked for exactly keep every digit.
+  if (typeof reply === 'bigint') return BigInt(Number(reply)).toString();
+  if ('status' in reply) return `{"s":${quote(reply.status)}}`;
+  if ('error' in reply) return `{"e":${quote(reply.error)}}`;
+  return `[${reply.map(encodeReply).join(',')}]`;
+}
+
+/** Before, the same, or after, by bytes: each character is one. */
+export function compareBytes(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** Sorts an array of members by bytes. */
+export function sortMembers(reply: Reply): Reply {
+  return Array.isArray(reply) ? reply.map(String).sort(compareBytes) : reply;
+}
+
+/** Sorts a flat array of field and value by field. */
+export function sortPairs(reply: Reply): Reply {
+  if (!Array.isArray(reply)) return reply;
+  const flat = reply.map(String);
+  const pairs = flat.flatMap((field, index) =>
+    index % 2 === 0 ? [[field, flat[index + 1] ?? ''] as const] : [],
+  );
+  return pairs.sort(([a], [b]) => compareBytes(a, b)).flat();
+}
+
+/** Draws `count` of the sorted `members`, as the scripts do from the same seed. */
+export function drawMembers(members: readonly string[], count: number, seed: number): string[] {
+  const left = [...members];
+  const draw = drawerOf(seed);
+  draw(1);
+  const drawn: string[] = [];
+  for (let index = 0; index < Math.min(count, left.length); index += 1) {
+    const other = index + draw(left.length - index);
+    const member = left[other] ?? '';
+    left[other] = left[index] ?? '';
+    left[index] = member;
+    drawn.push(member);
+  }
+  return drawn;
+}
+
+function drawerOf(seed: number): (bound: number) => number {
+  let state = (seed % 2147483645) + 1;
+  return (bound) => {
+    state = (state * 16807) % 2147483647;
+    return Math.floor((state / 2147483647) * bound);
+  };
+}

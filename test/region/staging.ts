@@ -1,0 +1,230 @@
+import { InvariantViolation } from '../../shared/assert.ts';
+import type { Check, Operation } from '../../shared/protocol/frame.ts';
+import type { Part, Prepare } from '../../shared/protocol/round.ts';
+import { type Entry, type Keys, runCommand, typeOf } from './commands.ts';
+import {
+  bytesOf,
+  drawMembers,
+  encodeReply,
+  quote,
+  type Reply,
+  sortMembers,
+  sortPairs,
+} from './replies.ts';
+
+/** What a commit does to a key: nothing, or this entry takes its place (null: the key goes). */
+export type Intent =
+  | { readonly kind: 'keep' }
+  | { readonly kind: 'put'; readonly entry: Entry | null };
+
+/** A transaction that was staged: what its vote says, and the intent of each key, in their order. */
+export interface Staged {
+  readonly outcomes: string;
+  readonly fingerprints: readonly string[];
+  readonly intents: readonly Intent[];
+}
+
+const keep: Intent = { kind: 'keep' };
+
+/** Runs a transaction's parts on a staged state of its keys, as stage.lua does. */
+export function stage(prepare: Prepare, base: Keys): Staged {
+  return new Staging(prepare, base).run();
+}
+
+/** A part's end: its outcome as JSON, and whether its changes stand. */
+interface Ended {
+  readonly outcome: string;
+  readonly stands: boolean;
+}
+
+/** One transaction while it is staged. */
+class Staging {
+  readonly #prepare: Prepare;
+  readonly #base: Keys;
+  readonly #fingerprints = new Map<string, string>();
+  /** What the parts so far have staged; null where a key is gone. A key that is missing here is as in the base. */
+  #staged = new Map<string, Entry | null>();
+
+  constructor(prepare: Prepare, base: Keys) {
+    this.#prepare = prepare;
+    this.#base = base;
+    for (const key of prepare.keys) this.#fingerprints.set(key, '');
+  }
+
+  run(): Staged {
+    const outcomes = this.#prepare.parts.map((part) => this.#part(part));
+    return {
+      outcomes: `[${outcomes.join(',')}]`,
+      fingerprints: this.#prepare.keys.map((key) => this.#fingerprints.get(key) ?? ''),
+      intents: this.#prepare.keys.map((key) => this.#intent(key)),
+    };
+  }
+
+  #part(part: Part): string {
+    const before = new Map(this.#staged);
+    const { outcome, stands } = this.#attempt(part);
+    if (!stands) this.#staged = before;
+    return outcome;
+  }
+
+  #attempt(part: Part): Ended {
+    for (const [index, check] of part.checks.entries()) {
+      const found = this.#check(check);
+      if (!found.holds) {
+        return { outcome: `[1,${index},${encodeReply(found.actual)}]`, stands: false };
+      }
+    }
+    const replies = ['0'];
+    for (const [index, operation] of part.operations.entries()) {
+      const reply = this.#operation(operation);
+      if (isError(reply)) {
+        return { outcome: `[2,${index},${quote(reply.error)}]`, stands: false };
+      }
+      replies.push(encodeInOrder(reply, operation));
+    }
+    return { outcome: `[${replies.join(',')}]`, stands: true };
+  }
+
+  /** The staged entry, whether or not it has expired by the region's clock; what is staged is read at `now`. */
+  #entry(key: string): Entry | undefined {
+    const staged = this.#staged.get(key);
+    if (staged !== undefined) return staged === null ? undefined : this.#unexpired(staged);
+    return this.#fingerprint(key) === 'absent' ? undefined : this.#base.get(key);
+  }
+
+  #unexpired(entry: Entry): Entry | undefined {
+    if (entry.expiry === -1) return entry;
+    return entry.expiry <= this.#prepare.now || entry.expiry < this.#base.clock ? undefined : entry;
+  }
+
+  #fingerprint(key: string): string {
+    const known = this.#fingerprints.get(key);
+    if (known === undefined) throw new InvariantViolation('operations name listed keys only');
+    if (known !== '') return known;
+    const expiry = this.#base.get(key)?.expiry;
+    const print = fingerprintOf(expiry, this.#prepare.now);
+    this.#fingerprints.set(key, print);
+    return print;
+  }
+
+  #keys(): Keys {
+    return {
+      clock: this.#base.clock,
+      get: (key) => this.#entry(key),
+      set: (key, entry) => this.#staged.set(key, entry ?? null),
+    };
+  }
+
+  #check(check: Check): { readonly holds: boolean; readonly actual: Reply } {
+    const entry = this.#entry(check.key);
+    const type = typeOf(entry);
+    switch (check.kind) {
+      case 'absent':
+        return { holds: type === null, actual: type };
+      case 'exists':
+        return { holds: type !== null, actual: type };
+      case 'type':
+        return { holds: type === check.type, actual: type };
+      case 'equals': {
+        if (type !== null && type !== 'string') return { holds: false, actual: type };
+        const actual = runCommand(this.#keys(), ['GET', check.key]);
+        return { holds: actual === bytesOf(check.value), actual };
+      }
+      case 'field': {
+        if (type !== null && type !== 'hash') return { holds: false, actual: type };
+        const actual = runCommand(this.#keys(), ['HGET', check.key, check.field]);
+        return { holds: actual === bytesOf(check.value), actual };
+      }
+    }
+  }
+
+  #operation(operation: Operation): Reply {
+    switch (operation.kind) {
+      case 'set':
+        return this.#set(operation.args);
+      case 'delete':
+        return this.#delete(operation);
+      case 'pop':
+        return this.#pop(operation);
+      case 'ttl':
+        return this.#ttl(operation.args);
+      default: {
+        // Every key that is named is looked at, also where the command fails before it needs it.
+        for (const at of [...operation.writes, ...operation.reads]) {
+          this.#entry(operation.args[at] ?? '');
+        }
+        return runCommand(this.#keys(), operation.args);
+      }
+    }
+  }
+
+  #set([key = '', value = '', pxat = '']: readonly string[]): Reply {
+    const expiry = pxat === '' ? -1 : Number(pxat);
+    this.#staged.set(key, { value: { type: 'string', text: bytesOf(value) }, expiry });
+    return { status: 'OK' };
+  }
+
+  #delete(operation: Operation): Reply {
+    let count = 0;
+    for (const at of operation.writes) {
+      const key = operation.args[at] ?? '';
+      if (this.#entry(key) === undefined) continue;
+      this.#staged.set(key, null);
+      count += 1;
+    }
+    return count;
+  }
+
+  #pop({ args: [key = '', countText = ''], seed }: Operation): Reply {
+    if (!/^\d*$/.test(countText)) {
+      return { error: 'ERR value is out of range, must be positive' };
+    }
+    const members = runCommand(this.#keys(), ['SMEMBERS', key]);
+    if (isError(members)) return members;
+    const sorted = sortMembers(members);
+    const count = countText === '' ? 1 : Number(countText);
+    const drawn = drawMembers(Array.isArray(sorted) ? sorted.map(String) : [], count, seed ?? 0);
+    this.#removeMembers(key, drawn);
+    return countText === '' ? (drawn[0] ?? null) : drawn;
+  }
+
+  /** The members are bytes already, so they do not go through a command. */
+  #removeMembers(key: string, drawn: readonly string[]): void {
+    const entry = this.#entry(key);
+    if (entry?.value.type !== 'set' || drawn.length === 0) return;
+    const members = new Set(entry.value.members);
+    for (const member of drawn) members.delete(member);
+    const left: Entry = { value: { type: 'set', members }, expiry: entry.expiry };
+    this.#staged.set(key, members.size === 0 ? null : left);
+  }
+
+  #ttl([name = '', key = '']: readonly string[]): Reply {
+    const entry = this.#entry(key);
+    if (entry === undefined) return -2;
+    if (entry.expiry === -1) return -1;
+    const left = entry.expiry - this.#prepare.now;
+    return name === 'PTTL' ? left : Math.floor((left + 500) / 1000);
+  }
+
+  #intent(key: string): Intent {
+    const entry = this.#staged.get(key);
+    return entry === undefined ? keep : { kind: 'put', entry };
+  }
+}
+
+function fingerprintOf(expiry: number | undefined, now: number): string {
+  if (expiry === undefined) return 'absent';
+  if (expiry === -1) return 'persistent';
+  return expiry <= now ? 'absent' : String(expiry);
+}
+
+function isError(reply: Reply): reply is { readonly error: string } {
+  return typeof reply === 'object' && reply !== null && 'error' in reply;
+}
+
+function encodeInOrder(reply: Reply, { reply: order }: Operation): string {
+  if (order === 'members') return encodeReply(sortMembers(reply));
+  if (order === 'pairs') return encodeReply(sortPairs(reply));
+  const isExact = order === 'exact' || order === 'exact-field';
+  return isExact && typeof reply === 'bigint' ? reply.toString() : encodeReply(reply);
+}
