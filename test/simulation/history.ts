@@ -54,6 +54,7 @@ export function checkHistory(
   checkRealTime(times);
   const observations = [...reads.map(observationOfRead), ...rejectionsOf(writes)];
   const state = new RegionModel(() => 1);
+  begin(state);
   for (let cut = 0; cut <= committed.length; cut++) {
     for (const seen of observations) {
       if (seen.matches(state)) seen.feasible.push(cut);
@@ -137,26 +138,50 @@ function rejectionsOf(writes: readonly WriteEntry[]): readonly Observation[] {
   return writes.flatMap(({ answer, frame, invokedAt, answeredAt }) => {
     if (answer?.kind !== 'decided' || answer.record.outcome !== 'rejected' || answer.replayed) return [];
     const { part } = answer.record;
-    const matches = (state: RegionModel) => execute(state, frame, 0, false) === part;
+    const matches = (state: RegionModel) => execute(state, frame, 1_000_000, false) === part;
     return [{ invokedAt, answeredAt, describe: `the rejection ${part}`, feasible: [], matches }];
   });
 }
 
+const head = {
+  shard: 0,
+  generation,
+  epoch: 1,
+  incarnation: 1,
+  begin: true,
+  askOlder: false,
+  floor: [0, 0],
+  seen: null,
+  mark: 'x',
+} as const;
+
+/** Gives the region the generation of the run, so that it can be read before the first write. */
+function begin(state: RegionModel): void {
+  state.round({ ...head, decisions: [], prepares: [] });
+}
+
+/** Everything that a region holds for its users, as text that is equal where the data is. */
+export function contentsOf(model: RegionModel): string {
+  const plain = (_: string, value: unknown) => {
+    if (value instanceof Map) return [...value].sort();
+    return value instanceof Set ? [...value].sort() : value;
+  };
+  return JSON.stringify([...model.state().data].sort(), plain);
+}
+
 /** Runs a frame alone on a region; it is undone again unless it is to `keep`. */
 function execute(state: RegionModel, frame: WriteFrame, number: number, keep: boolean): string {
-  const base = keep ? null : state.snapshotState();
-  const head = { shard: 0, generation, epoch: 1, incarnation: 1, begin: true, askOlder: false } as const;
+  const base = keep ? null : state.state();
   const transaction = [1, 2 * number + 1] as const;
-  const round = { ...head, floor: [0, 0] as const, seen: null, mark: 'x' };
   const { keys, checks, operations } = frame;
   const prepare = { transaction, keys, now: 1, parts: [{ checks, operations }] };
-  const voted = state.round({ ...round, decisions: [], prepares: [prepare] });
+  const voted = state.round({ ...head, decisions: [], prepares: [prepare] });
   const vote = voted.kind === 'executed' ? voted.reply.votes[0] : undefined;
   const outcome = vote?.kind === 'yes' ? vote.outcomes.slice(1, -1) : `no: ${JSON.stringify(vote ?? voted)}`;
   const commit = { transaction, outcome: 'commit', keys } as const;
   if (base === null) {
-    state.round({ ...round, floor: [1, transaction[1] - 1], decisions: [commit], prepares: [] });
-  } else state.restoreState(base);
+    state.round({ ...head, floor: [1, transaction[1] - 1], decisions: [commit], prepares: [] });
+  } else state.restore(base);
   return outcome;
 }
 

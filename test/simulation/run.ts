@@ -3,7 +3,7 @@ import { limits } from '../../shared/limits.ts';
 import type { Check, WriteFrame } from '../../shared/protocol/frame.ts';
 import type { Decision, SnapshotRequest } from '../../shared/protocol/round.ts';
 import { compileReads, compileWrite } from '../../shared/wire/commands.ts';
-import { checkHistory, type ReadEntry, type WriteEntry } from './history.ts';
+import { checkHistory, contentsOf, type ReadEntry, type WriteEntry } from './history.ts';
 import { Random } from './random.ts';
 import { Timeline } from './timeline.ts';
 import { generation, type Weather, World } from './world.ts';
@@ -112,7 +112,7 @@ class Simulation {
 
   #frameOf(ops: readonly string[][], checks: readonly Check[]): WriteFrame {
     const { random, timeline } = this.#world;
-    const now = Math.floor(timeline.now);
+    const now = timeline.now;
     const compiled = compileWrite(ops, checks, { now, seed: () => random.between(0, 1_000_000) });
     if (!compiled.ok) throw new Error(compiled.detail);
     return {
@@ -147,7 +147,7 @@ class Simulation {
           const again = reply === null && frame.idempotency !== null && retries > 0;
           if (!again) return done();
           this.#tokens += 1;
-          const notAfter = Math.floor(timeline.now) + 5_000;
+          const notAfter = timeline.now + 5_000;
           this.#write({ ...frame, id: `0-${this.#tokens}`, notAfter }, retries - 1, done);
         });
       });
@@ -229,11 +229,12 @@ class Simulation {
 
   #checkRegions(): void {
     const { storage, regions } = this.#world;
-    const expected = checkHistory(storage.durable.committed, this.#writes, this.#reads).contents();
+    const { committed } = storage.durable;
+    const expected = contentsOf(checkHistory(committed, this.#writes, this.#reads));
     for (const [region, model] of regions) {
-      if (model.lockCount > 0) throw new Error(`${region} is left with ${model.lockCount} locks`);
-      if (model.shadowCount > 0) throw new Error(`${region} is left with shadows`);
-      const contents = model.contents();
+      const locks = model.locks();
+      if (locks.length > 0) throw new Error(`${region} is left with the locks ${locks.join(' ')}`);
+      const contents = contentsOf(model);
       if (contents !== expected) throw new Error(`${region} holds ${contents}, not ${expected}`);
     }
     for (const commit of storage.durable.commits.values()) {

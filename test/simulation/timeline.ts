@@ -4,10 +4,10 @@ export class Timeline {
   #heap: { readonly at: number; readonly order: number; readonly run: () => void }[] = [];
   #planned = 0;
 
-  /** Runs `run` after `delayMs`. */
+  /** Runs `run` after `delayMs`, rounded up to whole milliseconds, as clocks read. */
   after(delayMs: number, run: () => void): void {
     this.#planned += 1;
-    const entry = { at: this.now + Math.max(0, delayMs), order: this.#planned, run };
+    const entry = { at: this.now + Math.max(0, Math.ceil(delayMs)), order: this.#planned, run };
     let index = this.#heap.push(entry) - 1;
     while (index > 0) {
       const parent = (index - 1) >> 1;

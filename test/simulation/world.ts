@@ -78,7 +78,7 @@ export class Instance {
     if (!this.alive) return;
     const { timeline, random } = this.#world;
     const entropy = random.between(0, 0xffffffff).toString(36);
-    const ready = this.core.step(event, Math.floor(timeline.now), entropy);
+    const ready = this.core.step(event, timeline.now, entropy);
     this.#world.assertSpoken(ready);
     if (ready.ended !== null) {
       this.die();
@@ -171,7 +171,7 @@ export class World {
     this.weather = weather;
     for (let number = 0; number < weather.regions; number++) {
       const region = `region-${number}`;
-      this.regions.set(region, new RegionModel(() => Math.floor(timeline.now)));
+      this.regions.set(region, new RegionModel(() => timeline.now));
       this.#distance.set(region, random.between(1, 120));
       this.#downUntil.set(region, 0);
     }
