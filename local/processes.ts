@@ -108,6 +108,30 @@ export function startProcess(options: ProcessOptions): OwnProcess {
 }
 
 /**
+ * Makes this process the owner of the state directory, and ends what a killed owner left running in it.
+ *
+ * @returns the names of what was ended.
+ * @throws Error with a sentence for people where another owner is alive.
+ */
+export async function ownStateDirectory(stateDirectory: string): Promise<readonly string[]> {
+  mkdirSync(stateDirectory, { recursive: true });
+  const ownerFile = join(stateDirectory, 'owner');
+  const owner = existsSync(ownerFile) ? readFileSync(ownerFile, 'utf8') : '';
+  const pid = owner.split(' ')[0] ?? '';
+  if (owner !== '' && pid !== String(process.pid) && owner === birthOf(pid)) {
+    throw new Error(`${stateDirectory} is in use by process ${pid}. Stop that first.`);
+  }
+  writeFileSync(ownerFile, birthOf(String(process.pid)));
+  return endStale(stateDirectory);
+}
+
+/** The pid and the moment of its start, which together never come again while the machine is up. */
+function birthOf(pid: string): string {
+  const startedAt = statOf(pid)[19];
+  return startedAt === undefined ? '' : `${pid} ${startedAt}`;
+}
+
+/**
  * Ends what an earlier owner of the state directory left behind because it was killed with SIGKILL: two servers must
  * not write one directory. Pids are given out anew, so a noted pid may by now belong to a stranger. Only a group in which
  * some process still names this state directory in its command line, or works inside of it, is ours and is ended.
@@ -115,7 +139,7 @@ export function startProcess(options: ProcessOptions): OwnProcess {
  *
  * @returns the names of what was ended.
  */
-export async function endStale(stateDirectory: string): Promise<readonly string[]> {
+async function endStale(stateDirectory: string): Promise<readonly string[]> {
   const directory = pidDirectory(stateDirectory);
   const stale: { readonly name: string; readonly group: number }[] = [];
   for (const name of readdirSync(directory)) {
@@ -148,9 +172,13 @@ function isOurs(group: number, stateDirectory: string): boolean {
 }
 
 function groupOf(pid: string): number {
-  // The name in brackets may hold anything; after it come the state, the parent and the group.
-  const fields = readProc(pid, 'stat').split(') ').at(-1)?.split(' ') ?? [];
-  return Number(fields[2]);
+  return Number(statOf(pid)[2]);
+}
+
+/** What Linux tells of a process, from its state on: the parent, the group, and so forth. */
+function statOf(pid: string): readonly string[] {
+  // The name in brackets before it may hold anything.
+  return readProc(pid, 'stat').split(') ').at(-1)?.split(' ') ?? [];
 }
 
 function readProc(pid: string, file: 'cmdline' | 'stat'): string {
