@@ -1,6 +1,8 @@
 import { uuidv7 } from 'uuidv7';
 import { assert } from '../shared/assert.ts';
-import { parseConfiguration } from '../shared/wire/configuration.ts';
+import type { ShardId } from '../shared/ids.ts';
+import type { CoordinatorApi, Resolution } from '../shared/wire/answers.ts';
+import { type LocationHint, parseConfiguration } from '../shared/wire/configuration.ts';
 import { createApp, createMisconfiguredApp, type EdgeApp } from './edge/app.ts';
 import type { EdgeDependencies, Location } from './edge/dependencies.ts';
 import { connectRegion } from './region/client.ts';
@@ -27,10 +29,7 @@ function start(environment: Env): EdgeApp {
   const { coordinatorLocation: locationHint } = configuration;
   const dependencies: EdgeDependencies = {
     configuration,
-    coordinatorOf(shard) {
-      const id = environment.COORDINATOR.idFromName(`shard-${shard}`);
-      return environment.COORDINATOR.get(id, locationHint === null ? {} : { locationHint });
-    },
+    coordinatorOf: (shard) => coordinatorOf(environment.COORDINATOR, shard, locationHint),
     regionOf(id) {
       const region = regions.get(id);
       assert(region !== undefined, 'only configured regions are asked');
@@ -44,6 +43,26 @@ function start(environment: Env): EdgeApp {
     log,
   };
   return createApp(dependencies);
+}
+
+function coordinatorOf(
+  namespace: Env['COORDINATOR'],
+  shard: ShardId,
+  locationHint: LocationHint | null,
+): CoordinatorApi {
+  const options = locationHint === null ? {} : { locationHint };
+  const stub = namespace.get(namespace.idFromName(`shard-${shard}`), options);
+  return {
+    write: (request) => stub.write(request),
+    accept: (request) => stub.accept(request),
+    status: (id) => stub.status(id),
+    describe: () => stub.describe(),
+    // The stub's own types turn each tuple into an array; the values are what the method returns.
+    resolve: async (transactions) => {
+      const resolutions: readonly unknown[] = await stub.resolve(transactions);
+      return resolutions as readonly Resolution[];
+    },
+  };
 }
 
 /** Where the platform places the client. It sends text, and nothing on a local machine. */

@@ -104,7 +104,10 @@ export async function sendWrite(
   const idempotency = await idempotencyOf(context, asked);
   if (!idempotency.ok) return answerProblem(context, idempotency.problem);
   // The coordinator compiles it again with its own clock. A faulty command is refused here, before it costs others time.
-  const compiled = compileWrite(draft.ops, draft.checks, { now: dependencies.now(), seed: 0 });
+  const compiled = compileWrite(draft.ops, draft.checks, {
+    now: dependencies.now(),
+    seed: () => 0,
+  });
   if (!compiled.ok) {
     return answerProblem(context, failure(compiled.problem, compiled.detail).problem);
   }

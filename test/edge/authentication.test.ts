@@ -1,0 +1,66 @@
+import { describe, expect, it } from 'vitest';
+import { decided, EdgeUnderTest, problemOf, read, tokens } from './stand-ins.ts';
+
+const write = { ops: [['SET', 'k', 'v']] };
+const routes = [
+  { method: 'POST', path: '/v1/writes', body: write, needs: 'write' },
+  { method: 'PUT', path: '/v1/keys/k', body: { value: 'v' }, needs: 'write' },
+  { method: 'DELETE', path: '/v1/keys/k', body: undefined, needs: 'write' },
+  { method: 'POST', path: '/v1/reads', body: { reads: [['GET', 'k']] }, needs: 'read' },
+  { method: 'GET', path: '/v1/regions', body: undefined, needs: 'read' },
+  { method: 'GET', path: '/v1/writes/0', body: undefined, needs: 'read' },
+] as const;
+
+function edge(): EdgeUnderTest {
+  return new EdgeUnderTest({ write: async () => decided() }, { 'us-east-1': [read('["v"]')] });
+}
+
+describe('authentication', () => {
+  it.each(routes)('refuses $method $path without a token', async ({ method, path, body }) => {
+    const told = await edge().ask(method, path, { token: null, body });
+    expect(told.status).toBe(401);
+    expect(problemOf(told)).toBe('unauthenticated');
+    expect(told.headers.get('www-authenticate')).toBe('Bearer realm="lockstep"');
+  });
+
+  it.each(routes)('refuses $method $path with a wrong token', async ({ method, path, body }) => {
+    const told = await edge().ask(method, path, { token: `${tokens.write}x`, body });
+    expect(told.status).toBe(401);
+    expect(told.headers.get('www-authenticate')).toContain('error="invalid_token"');
+    expect(told.text).not.toContain(tokens.write);
+  });
+
+  it.each(routes)('minds the scope on $method $path', async ({ method, path, body, needs }) => {
+    for (const scope of ['read', 'write', 'admin'] as const) {
+      const told = await edge().ask(method, path, { token: tokens[scope], body });
+      const isTooSmall = needs === 'write' && scope === 'read';
+      expect(told.status === 403).toBe(isTooSmall);
+      if (isTooSmall) expect(told.json.needs).toBe('write');
+    }
+  });
+
+  it.each([
+    ['another scheme', 'Basic abc'],
+    ['no token after the scheme', 'Bearer '],
+    ['two tokens', `Bearer ${tokens.read} ${tokens.write}`],
+  ])('refuses %s', async (_fault, authorization) => {
+    const told = await edge().ask('GET', '/v1/regions', {
+      token: null,
+      headers: { authorization },
+    });
+    expect(told.status).toBe(401);
+  });
+
+  it('takes the scheme in any case', async () => {
+    const headers = { authorization: `bearer ${tokens.read}` };
+    const told = await edge().ask('GET', '/v1/regions', { token: null, headers });
+    expect(told.status).toBe(200);
+  });
+
+  it.each(['/healthz', '/openapi.json', '/docs', '/problems/check-failed'])(
+    'is not asked for on %s',
+    async (path) => {
+      expect((await edge().ask('GET', path, { token: null })).status).toBe(200);
+    },
+  );
+});

@@ -1,0 +1,148 @@
+import { describe, expect, it } from 'vitest';
+import { createMisconfiguredApp } from '../../functions/edge/app.ts';
+import { problemKinds } from '../../shared/wire/problems.ts';
+import { coordinatorStatus, EdgeUnderTest, regionIds } from './stand-ins.ts';
+
+interface OpenApi {
+  readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+  readonly components: { readonly schemas: Readonly<Record<string, unknown>> };
+}
+
+interface Operation {
+  readonly summary: string;
+  readonly security: unknown;
+  readonly responses: Readonly<Record<string, { readonly description: string }>>;
+}
+
+async function openApi(): Promise<OpenApi> {
+  const told = await new EdgeUnderTest().ask('GET', '/openapi.json', { token: null });
+  return JSON.parse(told.text);
+}
+
+describe('the OpenAPI document', () => {
+  it('describes every address under /v1, and only those', async () => {
+    const { paths } = await openApi();
+    const described = Object.entries(paths).flatMap(([path, operations]) =>
+      Object.keys(operations).map((method) => `${method} ${path}`),
+    );
+    expect(described.sort()).toEqual([
+      'delete /v1/keys/{key}',
+      'get /v1/keys/{key}',
+      'get /v1/regions',
+      'get /v1/writes/{id}',
+      'post /v1/reads',
+      'post /v1/writes',
+      'put /v1/keys/{key}',
+    ]);
+  });
+
+  it('gives each operation a summary, security, and its problems', async () => {
+    const { paths } = await openApi();
+    for (const operation of Object.values(paths).flatMap((path) => Object.values(path))) {
+      expect(operation.summary).toMatch(/\S/);
+      expect(operation.security).toEqual([{ bearer: [] }]);
+      expect(operation.responses['401']?.description).toContain('/problems/unauthenticated');
+    }
+  });
+});
+
+describe('the documentation page', () => {
+  it('loads nothing from elsewhere', async () => {
+    const told = await new EdgeUnderTest().ask('GET', '/docs', { token: null });
+    expect(told.headers.get('content-security-policy')).toContain("default-src 'none'");
+    const addresses = [...told.text.matchAll(/(?:src|href)="([^"]*)"/g)].map(
+      ([, address]) => address,
+    );
+    expect(addresses.length).toBeGreaterThan(3);
+    for (const address of addresses) {
+      expect(address).toMatch(/^\/docs\//);
+      expect((await new EdgeUnderTest().ask('GET', String(address))).status).toBe(200);
+    }
+  });
+
+  it('serves no other file of its assets', async () => {
+    const told = await new EdgeUnderTest().ask('GET', '/docs/package.json', { token: null });
+    expect(told.status).toBe(404);
+  });
+});
+
+describe('the address of a problem', () => {
+  it.each(Object.keys(problemKinds))('explains %s', async (name) => {
+    const told = await new EdgeUnderTest().ask('GET', `/problems/${name}`, { token: null });
+    expect(told.status).toBe(200);
+    expect(told.json).toMatchObject({
+      type: `/problems/${name}`,
+      remedy: expect.stringMatching(/\S/),
+    });
+  });
+
+  it.each(['nothing', '__proto__', 'toString'])('gets 404 for %s', async (name) => {
+    const told = await new EdgeUnderTest().ask('GET', `/problems/${name}`, { token: null });
+    expect(told.status).toBe(404);
+  });
+});
+
+describe('the regions', () => {
+  it('are told with their health, and without what their URLs may hide', async () => {
+    const told = await new EdgeUnderTest().ask('GET', '/v1/regions');
+    expect(told.status).toBe(200);
+    expect(told.text).not.toContain('secret');
+    expect(told.json.regions).toHaveLength(regionIds.length);
+    expect(told.json).toMatchObject({
+      regions: [
+        { id: 'us-east-1', host: 'use1.example.com', health: 'answering', roundTripMs: 3 },
+        {},
+        {},
+      ],
+      coordinators: [{ shard: 0, generation: coordinatorStatus.generation }],
+    });
+  });
+
+  it('are told without a coordinator too', async () => {
+    const describe = () => Promise.reject(new Error('the object was reset'));
+    const told = await new EdgeUnderTest({ describe }).ask('GET', '/v1/regions');
+    expect(told.status).toBe(200);
+    expect(told.json).toMatchObject({ regions: [{ health: 'unknown' }, {}, {}], coordinators: [] });
+  });
+});
+
+describe('the edge', () => {
+  it('answers /healthz without asking anyone', async () => {
+    const describe = () => Promise.reject(new Error('not to be asked'));
+    const edge = new EdgeUnderTest({ describe });
+    expect((await edge.ask('GET', '/healthz', { token: null })).json).toEqual({ ok: true });
+    expect(edge.logged).toEqual([]);
+  });
+
+  it('lets pages of any origin call, and see its headers', async () => {
+    const edge = new EdgeUnderTest();
+    const headers = { origin: 'https://example.com', 'access-control-request-method': 'PUT' };
+    const preflight = await edge.ask('OPTIONS', '/v1/keys/k', { token: null, headers });
+    expect(preflight.status).toBe(204);
+    expect(preflight.headers.get('access-control-allow-methods')).toContain('PUT');
+    expect(preflight.headers.get('access-control-allow-headers')).toContain('Idempotency-Key');
+    const refused = await edge.ask('GET', '/v1/regions', { token: null, headers });
+    expect(refused.headers.get('access-control-allow-origin')).toBe('*');
+    expect(refused.headers.get('access-control-expose-headers')).toContain('ETag');
+  });
+
+  it('answers every request with the variable at fault where it is not configured', async () => {
+    const logged: string[] = [];
+    const fault = {
+      ok: false,
+      variable: 'LOCKSTEP_TOKENS',
+      detail: 'LOCKSTEP_TOKENS: is not set.',
+    } as const;
+    const app = createMisconfiguredApp(fault, (message) => logged.push(message));
+    for (const path of ['/healthz', '/v1/regions', '/elsewhere']) {
+      const response = await app.request(path);
+      expect(response.status).toBe(503);
+      expect(await response.json()).toMatchObject({
+        type: '/problems/configuration-invalid',
+        variable: 'LOCKSTEP_TOKENS',
+        detail: 'LOCKSTEP_TOKENS: is not set.',
+      });
+    }
+    expect(logged).toEqual(['configuration is invalid']);
+  });
+});

@@ -1,0 +1,201 @@
+import { describe, expect, it } from 'vitest';
+import { decided, EdgeUnderTest, problemOf, read } from './stand-ins.ts';
+
+const path = '/v1/keys/k';
+const string = (value: string) => read(`[{"s":"string"},${JSON.stringify(value)}]`);
+const absent = read('[{"s":"none"},null]');
+const wrongType = '{"e":"WRONGTYPE Operation against a key holding the wrong kind of value"}';
+
+function edgeHolding(...results: ReturnType<typeof read>[]): EdgeUnderTest {
+  return new EdgeUnderTest({ write: async () => decided() }, { 'us-east-1': results });
+}
+
+async function etagOf(value: string): Promise<string> {
+  return (await edgeHolding(string(value)).ask('GET', path)).headers.get('etag') ?? '';
+}
+
+describe('GET of a key', () => {
+  it('answers a string with a strong ETag that depends on the value alone', async () => {
+    const told = await edgeHolding(string('v')).ask('GET', path);
+    expect(told.json).toEqual({ key: 'k', type: 'string', value: 'v' });
+    expect(told.headers.get('etag')).toMatch(/^"[\w-]{22}"$/);
+    expect(await etagOf('v')).toBe(told.headers.get('etag'));
+    expect(await etagOf('w')).not.toBe(told.headers.get('etag'));
+  });
+
+  it('gets 404 where the key is absent', async () => {
+    const told = await edgeHolding(absent).ask('GET', path);
+    expect([told.status, problemOf(told)]).toEqual([404, 'key-absent']);
+  });
+
+  it.each([
+    [
+      'hash',
+      '["__proto__","1","f","2"]',
+      [
+        ['__proto__', '1'],
+        ['f', '2'],
+      ],
+    ],
+    ['zset', '["m","1.5"]', [['m', '1.5']]],
+    ['list', '["a","b"]', ['a', 'b']],
+    ['set', '["a"]', ['a']],
+  ])('answers a %s whole', async (type, reply, value) => {
+    const first = read(`[{"s":"${type}"},${wrongType}]`);
+    const edge = edgeHolding(first, read(`[{"s":"${type}"},${reply}]`));
+    const told = await edge.ask('GET', path);
+    expect(told.json).toEqual({ key: 'k', type, value });
+  });
+
+  it('gets 422 for a stream', async () => {
+    const told = await edgeHolding(read(`[{"s":"stream"},${wrongType}]`)).ask('GET', path);
+    expect([told.status, problemOf(told)]).toEqual([422, 'unsupported-type']);
+  });
+
+  it.each([
+    ['the ETag', (etag: string) => etag],
+    ['its weak form', (etag: string) => `W/${etag}`],
+    ['a list with it', (etag: string) => `"other", ${etag}`],
+    ['an asterisk', () => '*'],
+  ])('gets 304 where If-None-Match is %s', async (_form, headerOf) => {
+    const headers = { 'if-none-match': headerOf(await etagOf('v')) };
+    const told = await edgeHolding(string('v')).ask('GET', path, { headers });
+    expect([told.status, told.text]).toEqual([304, '']);
+    expect(told.headers.get('etag')).toBe(await etagOf('v'));
+  });
+
+  it('answers anew where the value has changed', async () => {
+    const headers = { 'if-none-match': await etagOf('v') };
+    const told = await edgeHolding(string('w')).ask('GET', path, { headers });
+    expect([told.status, told.json.value]).toEqual([200, 'w']);
+  });
+
+  it.each([
+    ['a%2Fb', 'a/b'],
+    ['a/b', 'a/b'],
+    ['100%25', '100%'],
+    ['a%252Fb', 'a%2Fb'],
+    ['%C3%A9%00', 'é\0'],
+    ['a+b%20c', 'a+b c'],
+  ])('reads %s as the key it spells', async (encoded, key) => {
+    const edge = edgeHolding(string('v'));
+    await edge.ask('GET', `/v1/keys/${encoded}`);
+    expect(edge.snapshots[0]?.request.keys).toEqual([key]);
+  });
+
+  it('passes consistency and region on', async () => {
+    const edge = new EdgeUnderTest({}, { 'eu-west-1': [string('v')] });
+    const told = await edge.ask('GET', `${path}?consistency=local&region=eu-west-1`);
+    expect(told.headers.get('lockstep-region')).toBe('eu-west-1');
+    expect(edge.snapshots[0]?.request.strong).toBe(false);
+  });
+});
+
+describe('PUT of a key', () => {
+  const body = { value: 'w' };
+
+  it('sets the key and tells the ETag that a GET will have', async () => {
+    const edge = edgeHolding();
+    const told = await edge.ask('PUT', path, { body: { value: 'é' } });
+    expect(told.status).toBe(200);
+    expect(edge.writes[0]).toMatchObject({ ops: [['SET', 'k', 'é']], checks: [] });
+    expect(told.headers.get('etag')).toBe(await etagOf('\u00c3\u00a9'));
+  });
+
+  it('sets an expiry', async () => {
+    const edge = edgeHolding();
+    await edge.ask('PUT', path, { body: { value: 1, expiresInMs: 500 } });
+    expect(edge.writes[0]?.ops).toEqual([['SET', 'k', '1', 'PX', '500']]);
+  });
+
+  it('with If-None-Match: * checks that the key is absent', async () => {
+    const edge = edgeHolding();
+    await edge.ask('PUT', path, { body, headers: { 'if-none-match': '*' } });
+    expect(edge.writes[0]?.checks).toEqual([{ kind: 'absent', key: 'k' }]);
+  });
+
+  it('with If-Match: * checks that the key exists', async () => {
+    const edge = edgeHolding();
+    await edge.ask('PUT', path, { body, headers: { 'if-match': '*' } });
+    expect(edge.writes[0]?.checks).toEqual([{ kind: 'exists', key: 'k' }]);
+  });
+
+  it('with the present ETag checks for exactly the present value', async () => {
+    const edge = edgeHolding(string('\u00c3\u00a9'));
+    const headers = { 'if-match': await etagOf('\u00c3\u00a9') };
+    await edge.ask('PUT', path, { body, headers });
+    expect(edge.writes[0]?.checks).toEqual([{ kind: 'equals', key: 'k', value: 'é' }]);
+  });
+
+  it.each([
+    ['another value', string('x')],
+    ['nothing', absent],
+  ])('with the ETag of a former value gets 412 where there is now %s', async (_now, result) => {
+    const edge = edgeHolding(result);
+    const told = await edge.ask('PUT', path, { body, headers: { 'if-match': await etagOf('v') } });
+    expect([told.status, problemOf(told)]).toEqual([412, 'precondition-failed']);
+    expect(edge.writes).toEqual([]);
+  });
+
+  it('gets 412 where the value changes between the comparison and the commit', async () => {
+    const lost = decided({ outcome: 'rejected', sequence: null, part: '[1,0,"x"]' });
+    const edge = new EdgeUnderTest({ write: async () => lost }, { 'us-east-1': [string('v')] });
+    const told = await edge.ask('PUT', path, { body, headers: { 'if-match': await etagOf('v') } });
+    expect([told.status, problemOf(told)]).toEqual([412, 'precondition-failed']);
+  });
+
+  it('sent again with its idempotency key is told its first answer, though the ETag no longer matches', async () => {
+    const headers = { 'if-match': await etagOf('v'), 'idempotency-key': 'put 1' };
+    const first = edgeHolding(string('v'));
+    await first.ask('PUT', path, { body, headers });
+    const second = new EdgeUnderTest(
+      { write: async () => decided({}, true) },
+      { 'us-east-1': [string('w')] },
+    );
+    const told = await second.ask('PUT', path, { body, headers });
+    expect([told.status, told.json.replayed]).toEqual([200, true]);
+    expect(second.writes[0]?.idempotency).toEqual(first.writes[0]?.idempotency);
+    // Should the coordinator not know the key, then these checks fail whatever the key holds.
+    expect(second.writes[0]?.checks.map(({ kind }) => kind)).toEqual(['absent', 'exists']);
+  });
+
+  it.each([
+    ['a hash', [read(`[{"s":"hash"},${wrongType}]`), read('[{"s":"hash"},["f","1"]]')]],
+    ['bytes that are no text', [string('\u00ff')]],
+  ])('cannot be guarded by the ETag of %s', async (_what, results) => {
+    const etag = (await edgeHolding(...results).ask('GET', path)).headers.get('etag') ?? '';
+    const told = await edgeHolding(...results).ask('PUT', path, {
+      body,
+      headers: { 'if-match': etag },
+    });
+    expect([told.status, problemOf(told)]).toEqual([422, 'unsupported-type']);
+  });
+
+  it.each([
+    ['an If-None-Match that names a tag', { 'if-none-match': '"a"' }],
+    ['both conditions', { 'if-none-match': '*', 'if-match': '*' }],
+    ['a malformed If-Match', { 'if-match': 'abc' }],
+  ])('refuses %s', async (_fault, headers) => {
+    const told = await edgeHolding().ask('PUT', path, { body, headers });
+    expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+  });
+
+  it.each([{ value: null }, { value: ['a'] }, {}, { value: 'v', expiresInMs: 0 }])(
+    'refuses the body %j',
+    async (refused) => {
+      expect((await edgeHolding().ask('PUT', path, { body: refused })).status).toBe(400);
+    },
+  );
+});
+
+describe('DELETE of a key', () => {
+  it('deletes it under its conditions', async () => {
+    const edge = edgeHolding(string('v'));
+    const told = await edge.ask('DELETE', path, { headers: { 'if-match': await etagOf('v') } });
+    expect(told.status).toBe(200);
+    expect(edge.writes[0]).toMatchObject({
+      ops: [['DEL', 'k']],
+      checks: [{ kind: 'equals', key: 'k', value: 'v' }],
+    });
+  });
+});

@@ -1,0 +1,212 @@
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import type { SnapshotResult } from '../../shared/protocol/round.ts';
+import type { Resolution } from '../../shared/wire/answers.ts';
+import { coordinatorStatus, EdgeUnderTest, problemOf, read, tokens } from './stand-ins.ts';
+
+const body = { reads: [['GET', 'k']] };
+const silent: SnapshotResult = { kind: 'silent', reason: 'no answer within 2500 ms' };
+
+type Kind = Resolution['kind'];
+
+/** An edge whose coordinator resolves every transaction to the next of `kinds`, the last one for all that follow. */
+function edgeResolving(kinds: readonly Kind[], regions: Record<string, readonly SnapshotResult[]>) {
+  const asked: (readonly (readonly [number, number])[])[] = [];
+  const resolve = async (transactions: readonly (readonly [number, number])[]) => {
+    const kind = kinds[Math.min(asked.length, kinds.length - 1)] ?? 'aborted';
+    asked.push(transactions);
+    return transactions.map(
+      (transaction): Resolution =>
+        kind === 'committed' ? { kind, transaction, keys: ['k', 'other'] } : { kind, transaction },
+    );
+  };
+  return { edge: new EdgeUnderTest({ resolve }, regions), asked };
+}
+
+function ask(edge: EdgeUnderTest, more: object = {}) {
+  return edge.ask('POST', '/v1/reads', { body: { ...body, ...more }, token: tokens.read });
+}
+
+describe('a strong read', () => {
+  it('of keys without locks is answered by one snapshot, without the coordinator resolving', async () => {
+    const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
+    const told = await ask(edge);
+    expect(told.status).toBe(200);
+    expect(told.json).toEqual({
+      results: ['v'],
+      region: 'us-east-1',
+      consistency: 'strong',
+      attempts: 1,
+    });
+    expect(told.headers.get('lockstep-region')).toBe('us-east-1');
+    expect(told.headers.get('lockstep-consistency')).toBe('strong');
+    expect(edge.snapshots[0]?.request).toMatchObject({
+      strong: true,
+      generation: 7,
+      settle: [],
+      keys: ['k'],
+    });
+  });
+
+  it.each(['pending', 'aborted'] as const)(
+    'that meets a lock of a %s write answers the value before it',
+    async (kind) => {
+      const { edge, asked } = edgeResolving([kind], { 'us-east-1': [read('["old"]', 4)] });
+      const told = await ask(edge);
+      expect(told.json).toMatchObject({ results: ['old'], attempts: 1 });
+      expect(asked).toEqual([[[1, 4]]]);
+    },
+  );
+
+  it('that meets a lock of a committed write applies it and looks again', async () => {
+    const regions = { 'us-east-1': [read('["old"]', 4, 4), read('["new"]')] };
+    const { edge, asked } = edgeResolving(['committed'], regions);
+    const told = await ask(edge);
+    expect(told.json).toMatchObject({ results: ['new'], attempts: 2 });
+    expect(asked).toEqual([[[1, 4]]]);
+    expect(edge.snapshots[1]?.request.settle).toEqual([
+      { transaction: [1, 4], outcome: 'commit', keys: ['k', 'other'] },
+    ]);
+  });
+
+  it('asks anew about a lock that it meets after applying another', async () => {
+    const regions = { 'us-east-1': [read('["a"]', 4), read('["b"]', 5), read('["c"]')] };
+    const { edge, asked } = edgeResolving(['committed', 'pending'], regions);
+    expect((await ask(edge)).json).toMatchObject({ results: ['b'], attempts: 2 });
+    expect(asked).toEqual([[[1, 4]], [[1, 5]]]);
+  });
+
+  it('whose keys change each time gives up after a bounded number of snapshots', async () => {
+    const { edge } = edgeResolving(['committed'], { 'us-east-1': [read('["v"]', 4)] });
+    const told = await ask(edge);
+    expect([told.status, problemOf(told)]).toEqual([503, 'read-contended']);
+    expect(edge.snapshots).toHaveLength(limits.readAttempts);
+    expect(told.headers.get('retry-after')).toBe('1');
+  });
+
+  it.each([
+    ['is silent', silent],
+    ['has lost writes', { kind: 'refused', refusal: { kind: 'lost' } }],
+    ['belongs to another generation', { kind: 'refused', refusal: { kind: 'generation', has: 3 } }],
+    ['talks garbage', read('{"not":"an array"}')],
+    ['answers too few replies', read('[]')],
+  ] as const)('goes to the next region where one %s', async (_fault, fault) => {
+    const edge = new EdgeUnderTest({}, { 'us-east-1': [fault], 'eu-west-1': [read('["v"]')] });
+    expect((await ask(edge)).json).toMatchObject({ results: ['v'], region: 'eu-west-1' });
+  });
+
+  it('goes to the next region where a lock is older than the kept log', async () => {
+    const regions = { 'us-east-1': [read('["?"]', 4)], 'eu-west-1': [read('["v"]')] };
+    const { edge } = edgeResolving(['forgotten'], regions);
+    expect((await ask(edge)).json).toMatchObject({ results: ['v'], region: 'eu-west-1' });
+  });
+
+  it('asks a region that was silent last, for a while', async () => {
+    const edge = new EdgeUnderTest({}, { 'us-east-1': [silent], 'eu-west-1': [read('["v"]')] });
+    await ask(edge);
+    await ask(edge);
+    expect(edge.snapshots.map(({ region }) => region)).toEqual([
+      'us-east-1',
+      'eu-west-1',
+      'eu-west-1',
+    ]);
+  });
+
+  it('learns a newer generation from the coordinator where a region refuses the old one', async () => {
+    const regions: Record<string, readonly SnapshotResult[]> = {
+      'us-east-1': [{ kind: 'refused', refusal: { kind: 'generation', has: 8 } }, read('["v"]')],
+    };
+    let generation = 6;
+    const describe = async () => {
+      generation += 1;
+      return { ...coordinatorStatus, generation };
+    };
+    const edge = new EdgeUnderTest({ describe }, regions);
+    expect((await ask(edge)).json).toMatchObject({ results: ['v'], region: 'us-east-1' });
+    expect(edge.snapshots.map(({ request }) => request.generation)).toEqual([7, 8]);
+  });
+
+  it('names every region where none answers', async () => {
+    const regions = { 'us-east-1': [silent], 'eu-west-1': [silent], 'ap-northeast-1': [silent] };
+    const told = await ask(new EdgeUnderTest({}, regions));
+    expect([told.status, problemOf(told)]).toEqual([503, 'region-unavailable']);
+    expect(told.json.detail).toMatch(/us-east-1.*eu-west-1.*ap-northeast-1/);
+  });
+
+  it('is not answered by guessing where the coordinator cannot say what a lock means', async () => {
+    const resolve = () => Promise.reject(new Error('the object was reset'));
+    const told = await ask(new EdgeUnderTest({ resolve }, { 'us-east-1': [read('["v"]', 4)] }));
+    expect([told.status, problemOf(told)]).toEqual([503, 'coordinator-unavailable']);
+  });
+
+  it('with a failing command gets 422 naming it', async () => {
+    const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v",{"e":"WRONGTYPE x"}]')] });
+    const told = await ask(edge, {
+      reads: [
+        ['GET', 'k'],
+        ['HGETALL', 'k'],
+      ],
+    });
+    expect([told.status, problemOf(told)]).toEqual([422, 'command-failed']);
+    expect(told.json).toMatchObject({ index: 1, error: 'WRONGTYPE x' });
+  });
+});
+
+describe('the region of a read', () => {
+  const regions = {
+    'us-east-1': [read('["1"]')],
+    'eu-west-1': [read('["2"]')],
+    'ap-northeast-1': [read('["3"]')],
+  };
+
+  it.each([
+    ['Paris', [48.9, 2.4], 'eu-west-1'],
+    ['Seoul', [37.6, 127], 'ap-northeast-1'],
+    ['Honolulu, across the date line from its nearest,', [21.3, -157.9], 'ap-northeast-1'],
+    ['Boston', [42.4, -71.1], 'us-east-1'],
+  ] as const)('for a client in %s is the nearest', async (_place, location, expected) => {
+    const edge = new EdgeUnderTest({}, regions);
+    edge.location = location;
+    expect((await ask(edge)).json.region).toBe(expected);
+  });
+
+  it('can be chosen', async () => {
+    const told = await ask(new EdgeUnderTest({}, regions), { region: 'ap-northeast-1' });
+    expect(told.json.region).toBe('ap-northeast-1');
+  });
+
+  it('that was chosen and is silent is not replaced by another', async () => {
+    const edge = new EdgeUnderTest({}, { ...regions, 'eu-west-1': [silent] });
+    const told = await ask(edge, { region: 'eu-west-1' });
+    expect([told.status, problemOf(told)]).toEqual([503, 'region-unavailable']);
+    expect(edge.snapshots).toHaveLength(1);
+  });
+
+  it('that does not exist gets 400 with those that do', async () => {
+    const told = await ask(new EdgeUnderTest({}, regions), { region: 'mars' });
+    expect(told.status).toBe(400);
+    expect(told.json.regions).toContain('eu-west-1');
+  });
+});
+
+describe('a local read', () => {
+  it('says so, and skips the locks', async () => {
+    const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
+    const told = await ask(edge, { consistency: 'local' });
+    expect(told.headers.get('lockstep-consistency')).toBe('local');
+    expect(edge.snapshots[0]?.request.strong).toBe(false);
+  });
+});
+
+describe('a read that is refused', () => {
+  it.each([
+    ['a write command', { reads: [['SET', 'k', 'v']] }],
+    ['no commands', { reads: [] }],
+    ['an unknown consistency', { ...body, consistency: 'maybe' }],
+    ['a reserved key', { reads: [['GET', 'lockstep:0:meta']] }],
+  ])('for %s reaches no region', async (_fault, refused) => {
+    const edge = new EdgeUnderTest();
+    expect((await edge.ask('POST', '/v1/reads', { body: refused })).status).toBe(400);
+    expect(edge.snapshots).toEqual([]);
+  });
+});

@@ -1,0 +1,207 @@
+import { createApp } from '../../functions/edge/app.ts';
+import type { EdgeDependencies, Location } from '../../functions/edge/dependencies.ts';
+import type { RegionClient, SnapshotRequest, SnapshotResult } from '../../shared/protocol/round.ts';
+import type {
+  CoordinatorApi,
+  CoordinatorStatus,
+  WriteAnswer,
+  WriteRecord,
+  WriteRequest,
+} from '../../shared/wire/answers.ts';
+import type { Configuration } from '../../shared/wire/configuration.ts';
+
+export const tokens = {
+  read: `read-${'r'.repeat(32)}`,
+  write: `write-${'w'.repeat(32)}`,
+  admin: `admin-${'a'.repeat(32)}`,
+} as const;
+
+export const regionIds = ['us-east-1', 'eu-west-1', 'ap-northeast-1'] as const;
+
+export const writeId = '0-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2';
+
+const configuration: Configuration = {
+  regions: [
+    {
+      id: 'us-east-1',
+      url: 'https://use1.example.com/secret',
+      token: 't1',
+      location: [38.9, -77.4],
+    },
+    { id: 'eu-west-1', url: 'https://euw1.example.com', token: 't2', location: [53.3, -6.3] },
+    {
+      id: 'ap-northeast-1',
+      url: 'https://apne1.example.com',
+      token: 't3',
+      location: [35.7, 139.7],
+    },
+  ],
+  tokens: [
+    { token: tokens.read, scope: 'read' },
+    { token: tokens.write, scope: 'write' },
+    { token: tokens.admin, scope: 'admin' },
+  ],
+  coordinatorLocation: null,
+  voteDeadlineMs: 2_000,
+  roundTimeoutMs: 2_500,
+  readTimeoutMs: 2_500,
+};
+
+export const coordinatorStatus: CoordinatorStatus = {
+  shard: 0,
+  incarnation: 1,
+  epoch: 1,
+  generation: 7,
+  sequence: 0,
+  queued: 0,
+  undecided: 0,
+  regions: regionIds.map((region) => ({
+    region,
+    state: 'voter',
+    health: 'answering',
+    detail: null,
+    roundTripMs: 3,
+    unacknowledged: 0,
+    roundsInFlight: 0,
+  })),
+};
+
+/** A record of a write that was committed with one result, unless said otherwise. */
+export function recordOf(changes: Partial<WriteRecord> = {}): WriteRecord {
+  return {
+    id: writeId,
+    outcome: 'committed',
+    transaction: '0.1.1',
+    sequence: 1,
+    part: '[0,{"s":"OK"}]',
+    votes: regionIds.map((region) => ({ region, vote: 'yes', ms: 2, reason: null })),
+    decidedAt: 1_795_000_000_000,
+    attempts: 1,
+    appliedIn: [],
+    ms: 3,
+    ...changes,
+  };
+}
+
+/** The answer to a write that was decided. */
+export function decided(changes: Partial<WriteRecord> = {}, replayed = false): WriteAnswer {
+  return { kind: 'decided', record: recordOf(changes), replayed };
+}
+
+/** A snapshot's answer: the replies as JSON text, and the sequences of the transactions that lock the first key. */
+export function read(replies: string, ...holders: readonly number[]): SnapshotResult {
+  const locks = holders.map((sequence) => ({ key: 'k', holder: [1, sequence] as const }));
+  return { kind: 'read', replies, locks };
+}
+
+export interface Question {
+  readonly token?: string | null;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Sent as it is where it is a string or bytes, else as JSON. */
+  readonly body?: unknown;
+}
+
+export interface Told {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  readonly json: Readonly<Record<string, unknown>>;
+}
+
+/** An edge over stand-ins: what is not given must not be called. `calls` lists what was. */
+export class EdgeUnderTest {
+  readonly writes: WriteRequest[] = [];
+  readonly snapshots: { readonly region: string; readonly request: SnapshotRequest }[] = [];
+  readonly logged: string[] = [];
+  location: Location | null = null;
+  coordinator: Partial<CoordinatorApi>;
+  /** For each region, what its snapshots come to, in order; the last one stands for all that follow. */
+  regions: Record<string, readonly SnapshotResult[]>;
+  readonly app: ReturnType<typeof createApp>;
+
+  constructor(
+    coordinator: Partial<CoordinatorApi> = {},
+    regions: Record<string, readonly SnapshotResult[]> = {},
+  ) {
+    this.coordinator = coordinator;
+    this.regions = regions;
+    this.app = createApp(this.#dependencies());
+  }
+
+  async ask(method: string, path: string, question: Question = {}): Promise<Told> {
+    const { token = tokens.write, headers = {}, body } = question;
+    const isRaw = typeof body === 'string' || body instanceof Uint8Array;
+    const response = await this.app.request(path, {
+      method,
+      headers: {
+        ...(token !== null && { authorization: `Bearer ${token}` }),
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...headers,
+      },
+      ...(body !== undefined && { body: isRaw ? body : JSON.stringify(body) }),
+    });
+    const text = await response.text();
+    const isJson = response.headers.get('content-type')?.includes('json') === true;
+    const { status } = response;
+    return { status, headers: response.headers, text, json: isJson ? JSON.parse(text) : {} };
+  }
+
+  write(body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<Told> {
+    return this.ask('POST', '/v1/writes', { body, headers });
+  }
+
+  #dependencies(): EdgeDependencies {
+    let uuids = 0;
+    return {
+      configuration,
+      coordinatorOf: () => this.#coordinator(),
+      regionOf: (id) => this.#region(id),
+      locate: () => this.location,
+      asset: async (path) => new Response(`asset ${path}`),
+      now: () => 1_795_000_000_000,
+      uuid() {
+        uuids += 1;
+        return `01990a5c-7d3e-7c1a-9b64-${String(uuids).padStart(12, '0')}`;
+      },
+      log: (message) => this.logged.push(message),
+    };
+  }
+
+  #coordinator(): CoordinatorApi {
+    const unexpected = async () => {
+      throw new Error('the coordinator is not expected to be asked');
+    };
+    const defaults: CoordinatorApi = {
+      write: unexpected,
+      accept: unexpected,
+      status: unexpected,
+      resolve: unexpected,
+      describe: async () => coordinatorStatus,
+      ...this.coordinator,
+    };
+    const noted = (call: CoordinatorApi['write']) => (request: WriteRequest) => {
+      this.writes.push(request);
+      return call(request);
+    };
+    return { ...defaults, write: noted(defaults.write), accept: noted(defaults.accept) };
+  }
+
+  #region(id: string): RegionClient {
+    return {
+      round: async () => ({ kind: 'silent', reason: 'the edge sends no rounds' }),
+      snapshot: async (request) => {
+        const asked = this.snapshots.filter(({ region }) => region === id).length;
+        this.snapshots.push({ region: id, request });
+        const results = this.regions[id] ?? [];
+        const result = results[Math.min(asked, results.length - 1)];
+        if (result === undefined) throw new Error(`${id} is not expected to be asked`);
+        return result;
+      },
+    };
+  }
+}
+
+/** The last part of a problem's type. */
+export function problemOf(told: Told): string {
+  return String(told.json.type).replace('/problems/', '');
+}
