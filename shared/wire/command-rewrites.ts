@@ -51,6 +51,7 @@ const measures: ReadonlyMap<string, Measure> = new Map([
 ]);
 
 const expiryOptions: ReadonlySet<string> = new Set(['EX', 'PX', 'EXAT', 'PXAT']);
+const conditionsOfExpire: ReadonlySet<string> = new Set(['NX', 'XX', 'GT', 'LT']);
 
 /** Stands for every moment that has passed: any region's clock is beyond it, so that none keeps the key for a while. */
 const longAgoMs = 1;
@@ -92,13 +93,24 @@ function rewriteGetex(command: CheckedCommand, context: CompileContext): Operati
   return { ...operation, args: ['GETEX', key, ...parsed.flags, ...pxat(parsed.expiry)] };
 }
 
-/** Unlike SET, EXPIRE takes moments that have passed: the key is deleted. Its conditions are left to Redis. */
+/** Unlike SET, EXPIRE takes moments that have passed: the key is deleted, if its conditions hold. */
 function rewriteExpire(command: CheckedCommand, context: CompileContext): Operation | CommandFault {
   const { operation } = command;
-  const [name = '', key = '', time = '', ...conditions] = operation.args;
+  const [name = '', key = '', time = '', ...options] = operation.args;
+  const conditions = new Set(options.map((option) => option.toUpperCase()));
+  const wrong = conditionFault(name.toLowerCase(), conditions);
+  if (wrong !== null) return wrong;
   const moment = momentOf(time, name, name.toLowerCase(), context.now, true);
   if (typeof moment !== 'number') return moment;
   return { ...operation, args: ['PEXPIREAT', key, String(moment), ...conditions] };
+}
+
+function conditionFault(command: string, conditions: ReadonlySet<string>): CommandFault | null {
+  const unknown = [...conditions].some((condition) => !conditionsOfExpire.has(condition));
+  if (unknown) return fault(`unsupported option in '${command}'; it takes NX, XX, GT or LT`);
+  const isMixed = conditions.has('NX') && conditions.size > 1;
+  if (!isMixed && !(conditions.has('GT') && conditions.has('LT'))) return null;
+  return fault(`options of '${command}' are not compatible; give NX alone, and GT or LT, not both`);
 }
 
 function rewritePop(command: CheckedCommand, context: CompileContext): Operation | CommandFault {

@@ -1,0 +1,167 @@
+import { describe, expect, it } from 'vitest';
+import type { Check } from '../../shared/protocol/frame.ts';
+import { commandTable, findCommand } from '../../shared/wire/command-table.ts';
+import { compileReads, compileWrite } from '../../shared/wire/commands.ts';
+import {
+  context,
+  keysAt,
+  now,
+  operationOf,
+  refusalOf,
+  samples,
+  writable,
+} from './command-samples.ts';
+
+describe('the command table', () => {
+  it('has one row for each name', () => {
+    const names = commandTable.map((row) => row.name);
+    expect(names.length).toBe(240);
+    expect(new Set(names).size).toBe(names.length);
+  });
+
+  it('has a sample for each supported command', () => {
+    const supported = commandTable.filter((row) => row.class !== 'refused').map((row) => row.name);
+    expect(samples.map((words) => words.split(' ')[0]).sort()).toEqual([...supported].sort());
+  });
+
+  it.each(['constructor', '__proto__', 'toString', 'ſet', '', ' SET', 'SET\n', 'FOO', 'JSON.SET'])(
+    'knows no command %j',
+    (name) => {
+      expect(findCommand(name)).toBeNull();
+      expect(refusalOf([name, 'key']).problem).toBe('invalid-command');
+    },
+  );
+});
+
+describe('an operation', () => {
+  it.each(writable)('has the keys of %s in their places', (words) => {
+    const operation = operationOf(words);
+    const named = words.split(' ').filter((word) => /^(from|to)2?$/.test(word));
+    expect(
+      [...keysAt(operation, operation.writes), ...keysAt(operation, operation.reads)].sort(),
+    ).toEqual([...named].sort());
+    for (const key of keysAt(operation, operation.writes)) expect(key).toMatch(/^to/);
+    for (const key of keysAt(operation, operation.reads)) expect(key).toMatch(/^from/);
+  });
+
+  it('names the command in upper case', () => {
+    expect(operationOf('hSet to f v').args).toEqual(['HSET', 'to', 'f', 'v']);
+  });
+
+  it.each([
+    ['SMEMBERS from', 'members'],
+    ['SUNION from from2', 'members'],
+    ['HKEYS from', 'members'],
+    ['HVALS from', 'members'],
+    ['HGETALL from', 'pairs'],
+    ['INCR to', 'exact'],
+    ['DECRBY to 2', 'exact'],
+    ['HINCRBY to f 1', 'exact-field'],
+    ['LRANGE from 0 -1', null],
+    ['BITFIELD to GET u8 0', null],
+  ])('has the reply of %s ordered as %s', (words, reply) => {
+    expect(operationOf(words).reply).toBe(reply);
+  });
+
+  it.each([
+    ['DEL to to2', 'delete', ['DEL', 'to', 'to2']],
+    ['unlink to', 'delete', ['UNLINK', 'to']],
+    ['TTL from', 'ttl', ['TTL', 'from']],
+    ['PTTL from', 'ttl', ['PTTL', 'from']],
+    ['TOUCH from', 'read', ['TOUCH', 'from']],
+    ['MSET to v', 'write', ['MSET', 'to', 'v']],
+    ['SETNX to v', 'write', ['SETNX', 'to', 'v']],
+  ])('makes %s a %s', (words, kind, args) => {
+    expect(operationOf(words)).toMatchObject({ kind, args, seed: null });
+  });
+});
+
+describe('a random command', () => {
+  it('becomes a pop with a seed of its own for each draw', () => {
+    let last = 0;
+    const ops = [
+      ['SPOP', 'a'],
+      ['SPOP', 'b', '0'],
+      ['SPOP', 'c', '3'],
+    ];
+    const compiled = compileWrite(ops, [], { now, seed: () => (last += 1) });
+    if (!compiled.ok) throw new Error(compiled.detail);
+    expect(compiled.operations.map(({ kind, args, seed }) => [kind, args, seed])).toEqual([
+      ['pop', ['a', ''], 1],
+      ['pop', ['b', '0'], 2],
+      ['pop', ['c', '3'], 3],
+    ]);
+  });
+
+  it.each(['SPOP k -1', 'SPOP k x', 'SPOP k 1 2', 'SPOP k 01'])('is refused as %s', (words) => {
+    expect(refusalOf(words).problem).toBe('invalid-command');
+  });
+
+  it.each([
+    'SRANDMEMBER k',
+    'HRANDFIELD k',
+    'ZRANDMEMBER k',
+    'SSCAN k 0',
+    'HSCAN k 0',
+    'ZSCAN k 0',
+  ])('that only reads, %s, is refused in a write and taken in a snapshot', (words) => {
+    expect(refusalOf(words).problem).toBe('unsupported-command');
+    expect(refusalOf(words).detail).toContain('/v1/reads');
+    expect(compileReads([words.split(' ')]).ok).toBe(true);
+  });
+});
+
+describe('a compiled write', () => {
+  it('lists each key once, in order of first appearance', () => {
+    const ops = [
+      ['ZUNIONSTORE', 'd', '2', 'b', 'a'],
+      ['SET', 'a', 'v'],
+      ['COPY', 'd', 'c'],
+    ];
+    const checks: readonly Check[] = [
+      { kind: 'absent', key: 'e' },
+      { kind: 'exists', key: 'b' },
+    ];
+    expect(compileWrite(ops, checks, context)).toMatchObject({ keys: ['d', 'b', 'a', 'c', 'e'] });
+  });
+
+  it('counts its bytes in UTF-8, checks included', () => {
+    const checks: readonly Check[] = [{ kind: 'field', key: 'é', field: 'f', value: '🔑' }];
+    expect(compileWrite([['APPEND', 'k', 'ü']], checks, context)).toMatchObject({ bytes: 9 + 7 });
+  });
+
+  it('may consist of checks alone', () => {
+    expect(compileWrite([], [{ kind: 'absent', key: '' }], context)).toMatchObject({
+      ok: true,
+      operations: [],
+      keys: [''],
+    });
+  });
+});
+
+describe('a snapshot', () => {
+  it('keeps a region’s own order', () => {
+    expect(
+      compileReads([
+        ['hgetall', 'h'],
+        ['Mget', 'a', 'h'],
+      ]),
+    ).toEqual({
+      ok: true,
+      commands: [
+        { args: ['HGETALL', 'h'], reads: [1], reply: null },
+        { args: ['MGET', 'a', 'h'], reads: [1, 2], reply: null },
+      ],
+      keys: ['h', 'a'],
+    });
+  });
+
+  it.each(['SET k v', 'GETDEL k', 'GETEX k', 'BITFIELD k GET u8 0', 'SPOP k', 'EXPIRE k x'])(
+    'refuses %s, which writes',
+    (words) => {
+      const compiled = compileReads([words.split(' ')]);
+      expect(compiled).toMatchObject({ ok: false, problem: 'invalid-command' });
+      expect(compiled).toHaveProperty('detail', expect.stringContaining('POST /v1/writes'));
+    },
+  );
+});
