@@ -63,6 +63,12 @@ export interface GatewayOptions {
   readonly total?: Meter;
 }
 
+/** The time from a request's arrival to its end, by `performance.now()`. The added round trip lies within. */
+export interface Span {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
 /** A region's HTTP endpoint: the Upstash REST protocol in front of one Redis. */
 export interface Gateway {
   readonly url: string;
@@ -70,6 +76,8 @@ export interface Gateway {
   readonly token: string;
   readonly faults: Faults;
   readonly meter: Meter;
+  /** Each is called when a request has ended. */
+  readonly observers: Set<(span: Span) => void>;
   /** Resolves once the region's Redis is connected. */
   ready(): Promise<void>;
   /** Ends all connections. Requests in flight are reset. */
@@ -100,6 +108,7 @@ class GatewayServer implements Gateway {
   readonly token: string;
   readonly faults = new Faults();
   readonly meter = new Meter();
+  readonly observers = new Set<(span: Span) => void>();
   private readonly roundTripMs: number;
   private readonly meters: readonly Meter[];
   private readonly link: RedisLink;
@@ -149,6 +158,7 @@ class GatewayServer implements Gateway {
   }
 
   private async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const fromMs = performance.now();
     for (const meter of this.meters) meter.started();
     // `close` follows an answer as well as a reset, and comes once.
     response.once('close', () => {
@@ -158,6 +168,8 @@ class GatewayServer implements Gateway {
     const ending = await this.endingOf(request).catch((): Ending => 'reset');
     if (ending === 'reset') request.socket.destroy();
     else this.send(response, ending);
+    const span: Span = { fromMs, toMs: performance.now() };
+    for (const observer of this.observers) observer(span);
   }
 
   private send(response: ServerResponse, answer: Answer): void {

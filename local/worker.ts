@@ -120,6 +120,9 @@ function wranglerEnvironment(
 ): Readonly<Record<string, string>> {
   return {
     CI: '1',
+    NO_COLOR: '1',
+    FORCE_COLOR: '0',
+    WRANGLER_WRITE_LOGS: 'false',
     WRANGLER_SEND_METRICS: 'false',
     WRANGLER_SEND_ERROR_REPORTS: 'false',
     WRANGLER_HIDE_BANNER: 'true',

@@ -1,0 +1,162 @@
+import { rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import process from 'node:process';
+import { parseArgs } from 'node:util';
+import { writeFirst } from './first-write.ts';
+import { lastLines } from './processes.ts';
+import { redisKind } from './regions.ts';
+import { parseRoundTrips, placesFor } from './rtt.ts';
+import type { Stack, StackOptions } from './stack.ts';
+import { startStack } from './stack.ts';
+import { drawTimeline, paintFor } from './timeline.ts';
+
+/** `npm start`: everything on this machine, a first write on show, and then a server to try. */
+
+const help = `npm start -- [options]
+
+  --regions <1-5>        how many regions (3)
+  --rtt none|aws|<ms>    round trips between them and the coordinator (aws)
+  --port <number>        where the API listens, or the next free port above (8787)
+  --fresh                begin with empty regions
+`;
+
+const stateDirectory = resolve('.lockstep');
+const localFile = join(stateDirectory, 'local.json');
+/** How many signals to stop have come. */
+let signals = 0;
+const paint = paintFor(process.stdout.isTTY === true);
+
+function readOptions(): StackOptions | null {
+  const { values } = parseArgs({
+    options: {
+      regions: { type: 'string', default: '3' },
+      rtt: { type: 'string', default: 'aws' },
+      port: { type: 'string', default: '8787' },
+      fresh: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  });
+  if (values.help) return null;
+  const regions = Number(values.regions);
+  placesFor(regions);
+  const port = Number(values.port);
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+    throw new Error('--port takes a number from 0 to 65535.');
+  }
+  return {
+    stateDirectory,
+    regions,
+    roundTrips: parseRoundTrips(values.rtt),
+    redis: redisKind(),
+    port,
+    fresh: values.fresh,
+    progress: say,
+  };
+}
+
+function say(line: string): void {
+  console.log(line);
+}
+
+async function main(): Promise<void> {
+  const options = readOptions();
+  if (options === null) {
+    say(help);
+    return;
+  }
+  const startedAt = performance.now();
+  const stack = await startStack(options);
+  const stopping = stopOnSignal(stack);
+  say(
+    `Worker: ${stack.url} (up after ${((performance.now() - startedAt) / 1_000).toFixed(1)} s).\n`,
+  );
+  try {
+    await showFirstWrite(stack);
+    writeLocalFile(stack);
+    showHowToTry(stack);
+  } catch (error) {
+    await stack.stop();
+    throw new Error(
+      `${messageOf(error)}\nThe Worker's log ends with:\n${lastLines(stack.worker.logFile)}`,
+    );
+  }
+  const reason = await Promise.race([stopping, stack.worker.ended]);
+  // The Worker ends after a signal too, before all the rest has.
+  if (reason === null || signals > 0) {
+    await stopping;
+    return;
+  }
+  await stack.stop();
+  throw new Error(
+    `The Worker ended (${reason}). Its log ends with:\n${lastLines(stack.worker.logFile)}`,
+  );
+}
+
+async function showFirstWrite(stack: Stack): Promise<void> {
+  const { key, value, story } = await writeFirst(stack);
+  say(paint('bold', 'A first write, and its way'));
+  for (const line of drawTimeline(story, paint)) say(line);
+  say(`\n${paint('bold', `GET ${key}, asked of each region's own Redis`)}`);
+  for (const { place, gateway } of stack.regions) {
+    const response = await fetch(`${gateway.url}/get/${key}`, {
+      headers: { authorization: `Bearer ${gateway.token}` },
+    });
+    const text = await response.text();
+    if (text !== JSON.stringify({ result: value })) {
+      throw new Error(`${place.id} answers ${text} instead of the value written.`);
+    }
+    say(`  ${place.id.padEnd(16)}${paint('green', value)}`);
+  }
+}
+
+function writeLocalFile(stack: Stack): void {
+  const regions = stack.regions.map(({ place, gateway, redis }) => ({
+    id: place.id,
+    gateway: { url: gateway.url, token: gateway.token },
+    redis: redis.kind === 'embedded' ? null : { port: redis.port },
+  }));
+  const local = { url: stack.url, tokens: stack.tokens, regions };
+  writeFileSync(localFile, `${JSON.stringify(local, null, 2)}\n`, { mode: 0o600 });
+}
+
+function showHowToTry({ url, tokens }: Stack): void {
+  const curl = [
+    `curl ${url}/v1/writes`,
+    `-H 'Authorization: Bearer ${tokens.write}'`,
+    "-H 'Content-Type: application/json'",
+    `-d '{"ops": [["INCR", "visits"], ["SADD", "pages", "home"]]}'`,
+  ];
+  say(`
+  URL     ${paint('bold', url)}  (documentation: ${url}/docs)
+  token   ${tokens.write}
+  try     ${curl.join(' \\\n            ')}
+
+The same for scripts is in .lockstep/local.json. Ctrl-C stops everything; the data stay in .lockstep.`);
+}
+
+/** Resolves with null once a signal has come and everything has been stopped. A second signal does not wait. */
+function stopOnSignal(stack: Stack): Promise<null> {
+  const { promise, resolve: stopped, reject } = Promise.withResolvers<null>();
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      signals += 1;
+      if (signals > 1) process.exit(130);
+      say('\nStopping.');
+      rmSync(localFile, { force: true });
+      stack.stop().then(() => stopped(null), reject);
+    });
+  }
+  return promise;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+try {
+  await main();
+  process.exit(0);
+} catch (error) {
+  console.error(paint('red', messageOf(error)));
+  process.exit(1);
+}
