@@ -1,0 +1,148 @@
+import { describe, expect, it } from 'vitest';
+import type { Part, Prepare } from '../../../shared/protocol/round.ts';
+import {
+  checked,
+  commitOf,
+  del,
+  executed,
+  increment,
+  part,
+  prepareOf,
+  read,
+  roundOf,
+  set,
+  ttl,
+  write,
+} from '../fixtures.ts';
+import type { World } from '../worlds.ts';
+
+const hour = 3_600_000;
+
+/** Claims about fingerprints and the moment of a key's expiry. */
+export function claimExpiry(world: () => World): void {
+  const vote = async (prepare: Prepare) =>
+    executed(await world().round(roundOf({ prepares: [prepare] }))).votes[0];
+  const commit = (...keys: readonly string[]) =>
+    world().round(roundOf({ decisions: [commitOf(1, keys)] }));
+  const at = (now: number, keys: readonly string[], ...parts: readonly Part[]) => ({
+    ...prepareOf(1, keys, ...parts),
+    now,
+  });
+
+  describe('a fingerprint', () => {
+    it('tells absent, persistent and the expiry of a key whose old value matters', async () => {
+      const expiry = String(Date.now() + hour);
+      await world().run('SET', 'persistent', '1');
+      await world().run('SET', 'expiring', '1', 'PXAT', expiry);
+      const keys = ['none', 'persistent', 'expiring'];
+      const operations = keys.map((key) => increment(key));
+      const found = await vote(prepareOf(1, keys, part(...operations)));
+      expect(found).toMatchObject({ fingerprints: ['absent', 'persistent', expiry] });
+    });
+
+    it('is empty for a plain SET and for a key that nothing touches, and stays when a part is undone', async () => {
+      await world().run('SET', 'a', '1');
+      const keys = ['a', 'idle', 'looked at', 'set and read'];
+      const parts = [
+        part(set('a', '2')),
+        checked({ kind: 'exists', key: 'looked at' }),
+        part(set('set and read', '1'), read(['GET', 'set and read'])),
+      ];
+      const found = await vote(prepareOf(1, keys, ...parts));
+      expect(found).toMatchObject({ fingerprints: ['', '', 'absent', ''] });
+    });
+
+    it('counts a key as absent from its expiry on, by the transaction’s clock', async () => {
+      const expiry = Date.now() + hour;
+      await world().run('SET', 'k', '5', 'PXAT', String(expiry));
+      const parts = [part(read(['GET', 'k'])), part(ttl('PTTL', 'k')), part(increment('k'))];
+      expect(await vote(at(expiry - 1, ['k'], ...parts))).toMatchObject({
+        outcomes: '[[0,"5"],[0,1],[0,6]]',
+        fingerprints: [String(expiry)],
+      });
+      await world().wipe();
+      await world().run('SET', 'k', '5', 'PXAT', String(expiry));
+      expect(await vote(at(expiry, ['k'], ...parts))).toMatchObject({
+        outcomes: '[[0,null],[0,-2],[0,1]]',
+        fingerprints: ['absent'],
+      });
+    });
+
+    it('lets a value made on an absent-counted base stand without the old expiry', async () => {
+      const expiry = Date.now() + hour;
+      await world().run('SET', 'k', '5', 'PXAT', String(expiry));
+      await vote(at(expiry + 1, ['k'], part(increment('k'), ttl('TTL', 'k'))));
+      await commit('k');
+      expect(await world().run('GET', 'k')).toBe('"1"');
+      expect(await world().run('PERSIST', 'k')).toBe('0');
+    });
+
+    it('deletes nothing that is counted as absent, and says so', async () => {
+      const expiry = Date.now() + hour;
+      await world().run('SET', 'k', '5', 'PXAT', String(expiry));
+      const found = await vote(at(expiry, ['k'], part(del('k'))));
+      expect(found).toMatchObject({ outcomes: '[[0,0]]', fingerprints: ['absent'] });
+    });
+  });
+
+  describe('an expiry', () => {
+    it('is kept by a change, set by an inline SET, and dropped by one without it', async () => {
+      const expiry = String(Date.now() + hour);
+      await world().run('SET', 'changed', '1', 'PXAT', expiry);
+      await world().run('SET', 'dropped', '1', 'PXAT', expiry);
+      const operations = [increment('changed'), set('dropped', '2'), set('set', '3', expiry)];
+      await vote(prepareOf(1, ['changed', 'dropped', 'set'], part(...operations)));
+      await commit('changed', 'dropped', 'set');
+      expect(await world().run('PERSIST', 'changed')).toBe('1');
+      expect(await world().run('PERSIST', 'dropped')).toBe('0');
+      expect(await world().run('PERSIST', 'set')).toBe('1');
+    });
+
+    it('is answered from the staged state and the transaction’s clock', async () => {
+      const now = Date.now();
+      const operations = [
+        ttl('TTL', 'none'),
+        set('k', '1', String(now + 90_499)),
+        ttl('TTL', 'k'),
+        ttl('PTTL', 'k'),
+        write('PERSIST', 'k'),
+        ttl('TTL', 'k'),
+        write('PEXPIREAT', 'k', String(now + 90_500)),
+        ttl('TTL', 'k'),
+      ];
+      const found = await vote(at(now, ['none', 'k'], part(...operations)));
+      expect(found).toMatchObject({ outcomes: '[[0,-2,{"s":"OK"},90,90499,1,-1,1,91]]' });
+    });
+
+    it('leaves a key absent that had expired between prepare and commit', async () => {
+      await world().run('SET', 'old', '1');
+      const soon = Date.now() + 30;
+      const operations = [
+        set('inline', '1', String(soon)),
+        write('PEXPIREAT', 'old', String(soon)),
+      ];
+      await vote(prepareOf(1, ['inline', 'old'], part(...operations)));
+      // The region's clock is the real one here, and a key's end is the event to wait for.
+      while (Date.now() <= soon + 1) await world().run('EXISTS', 'old');
+      const reply = executed(
+        await world().round(roundOf({ decisions: [commitOf(1, ['inline', 'old'])] })),
+      );
+      expect(reply.decisions).toEqual(['acknowledged']);
+      expect(await world().run('EXISTS', 'inline')).toBe('0');
+      expect(await world().run('EXISTS', 'old')).toBe('0');
+    });
+
+    it('in the past deletes the key', async () => {
+      await world().run('SET', 'a', '1');
+      await world().run('SET', 'b', '1');
+      const operations = [write('PEXPIREAT', 'a', '1'), read(['EXISTS', 'a']), set('b', '2', '1')];
+      const found = await vote(
+        prepareOf(1, ['a', 'b'], part(...operations, read(['EXISTS', 'b']))),
+      );
+      expect(found).toMatchObject({ outcomes: '[[0,1,0,{"s":"OK"},0]]' });
+      await commit('a', 'b');
+      expect(await world().run('EXISTS', 'a')).toBe('0');
+      expect(await world().run('EXISTS', 'b')).toBe('0');
+    });
+  });
+}

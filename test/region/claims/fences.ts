@@ -1,0 +1,175 @@
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../../shared/limits.ts';
+import type { RoundPair } from '../../../shared/protocol/round.ts';
+import {
+  abortOf,
+  commitOf,
+  executed,
+  ofIncarnation,
+  part,
+  prepareOf,
+  roundOf,
+  set,
+  snapshotOf,
+} from '../fixtures.ts';
+import type { World } from '../worlds.ts';
+
+/** Claims about who is heard: generation, epoch, incarnation, and the loss check. */
+export function claimFences(world: () => World): void {
+  const send = (given: Parameters<typeof roundOf>[0]) => world().round(roundOf(given));
+  const write = (sequence: number) => prepareOf(sequence, ['k'], part(set('k', String(sequence))));
+
+  describe('generation', () => {
+    it('is taken by a region without state only from a round that begins it', async () => {
+      const early = await send({ begin: false, prepares: [write(1)] });
+      expect(early).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 0 } });
+      expect((await send({ begin: true })).kind).toBe('executed');
+      expect((await send({ begin: false })).kind).toBe('executed');
+    });
+
+    it('refuses a round of another one whole, lower or higher', async () => {
+      await send({ generation: 5, prepares: [write(1)] });
+      for (const generation of [4, 6]) {
+        const decisions = [commitOf(1, ['k'])];
+        const result = await send({ generation, epoch: 9, decisions });
+        expect(result).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 5 } });
+      }
+      expect(await world().run('GET', 'k')).toBe('null');
+      const after = executed(await send({ generation: 5, prepares: [write(2)] }));
+      expect(after.votes[0]).toMatchObject({ kind: 'locked' });
+    });
+
+    it('refuses a snapshot of another one, and of a region without state', async () => {
+      const request = snapshotOf(['k'], []);
+      expect(await world().snapshot(request)).toMatchObject({ refusal: { has: 0 } });
+      await send({ generation: 2 });
+      expect(await world().snapshot(request)).toMatchObject({ refusal: { has: 2 } });
+    });
+
+    it('is not taken again by a region that was wiped, for a round that does not begin it', async () => {
+      await send({ prepares: [write(1)] });
+      await world().wipe();
+      const result = await send({ begin: false, decisions: [commitOf(1, ['k'])] });
+      expect(result).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 0 } });
+    });
+  });
+
+  describe('epoch', () => {
+    it('fences prepares of a lower one, and takes decisions of any', async () => {
+      await send({ epoch: 3, prepares: [write(1)] });
+      const round = { epoch: 2, decisions: [commitOf(1, ['k'])], prepares: [write(2)] };
+      const reply = executed(await send(round));
+      expect(reply.decisions).toEqual(['acknowledged']);
+      expect(reply.votes).toEqual([{ kind: 'fenced', by: 'epoch' }]);
+      expect(await world().run('GET', 'k')).toBe('"1"');
+    });
+
+    it('is raised by a round that carries nothing else', async () => {
+      await send({ epoch: 4 });
+      const reply = executed(await send({ epoch: 3, prepares: [write(1)] }));
+      expect(reply.votes).toEqual([{ kind: 'fenced', by: 'epoch' }]);
+    });
+  });
+
+  describe('incarnation', () => {
+    it('fences prepares of a lower one than the highest seen', async () => {
+      await send({ incarnation: 2 });
+      const reply = executed(await send({ incarnation: 1, prepares: [write(1)] }));
+      expect(reply.votes).toEqual([{ kind: 'fenced', by: 'incarnation' }]);
+    });
+
+    it('refuses a decision about a transaction of a higher one than its sender', async () => {
+      await send({ incarnation: 2, prepares: [ofIncarnation(2, write(1))] });
+      for (const decision of [commitOf(1, ['k']), abortOf(1, ['k'])]) {
+        const decisions = [ofIncarnation(2, decision)];
+        const reply = executed(await send({ incarnation: 1, decisions }));
+        expect(reply.decisions).toEqual(['refused']);
+      }
+      const after = executed(
+        await send({ incarnation: 2, decisions: [ofIncarnation(2, commitOf(1, ['k']))] }),
+      );
+      expect(after.decisions).toEqual(['acknowledged']);
+    });
+
+    it('lists the locks of older ones with all their keys, after the decisions', async () => {
+      const both = prepareOf(2, ['b', 'ä'], part(set('b', '2'), set('ä', '2')));
+      await send({ prepares: [write(1), both, prepareOf(3, ['c'], part(set('c', '3')))] });
+      const round = { incarnation: 2, askOlder: true, decisions: [abortOf(3, ['c'])] };
+      const reply = executed(await send(round));
+      expect(reply.older).toEqual([
+        { transaction: [1, 1], keys: ['k'] },
+        { transaction: [1, 2], keys: ['b', 'ä'] },
+      ]);
+      expect(reply.olderTruncated).toBe(false);
+    });
+
+    it('says that locks were left out when there are more than one answer lists', async () => {
+      const keys = Array.from({ length: limits.olderLocksPerAnswer }, (_, index) => `k${index}`);
+      await send({ prepares: [prepareOf(1, keys), prepareOf(2, ['one more'])] });
+      const reply = executed(await send({ incarnation: 2, askOlder: true }));
+      expect(reply.older.map((lock) => lock.keys.length)).toEqual([keys.length]);
+      expect(reply.olderTruncated).toBe(true);
+    });
+  });
+
+  describe('history', () => {
+    const leaveMarks = async (count: number) => {
+      for (let index = 0; index < count; index += 1) {
+        await send({ mark: `mark${index + 1}`, decisions: [abortOf(index + 1, ['k'])] });
+      }
+    };
+    const refusalFor = async (seen: RoundPair) => {
+      const result = await send({ seen, prepares: [write(1000)] });
+      return result.kind === 'refused' ? result.refusal.kind : result.kind;
+    };
+
+    it('executes a round whose pair it has', async () => {
+      await leaveMarks(3);
+      expect(await refusalFor([3, 'mark3'])).toBe('executed');
+      expect(await refusalFor([1, 'mark1'])).toBe('executed');
+    });
+
+    it('is lost where the pair lies beyond it, has another mark, or everything is gone', async () => {
+      await leaveMarks(3);
+      expect(await refusalFor([4, 'mark4'])).toBe('lost');
+      expect(await refusalFor([2, 'other'])).toBe('lost');
+      await world().wipe();
+      expect(await refusalFor([3, 'mark3'])).toBe('lost');
+    });
+
+    it('is lost after a rollback, also where late rounds have filled it again', async () => {
+      await leaveMarks(2);
+      const restore = await world().backup();
+      await leaveMarks(2);
+      await restore();
+      expect(await refusalFor([4, 'mark2'])).toBe('lost');
+      await send({ mark: 'late1', decisions: [abortOf(90, ['k'])] });
+      await send({ mark: 'late2', decisions: [abortOf(91, ['k'])] });
+      expect(await refusalFor([4, 'mark2'])).toBe('lost');
+    });
+
+    it('refuses a pair older than it keeps, which is no loss, and keeps the oldest one exactly', async () => {
+      await leaveMarks(limits.historyPairs + 1);
+      expect(await refusalFor([1, 'mark1'])).toBe('history');
+      expect(await refusalFor([2, 'other'])).toBe('lost');
+      expect(await refusalFor([2, 'mark2'])).toBe('executed');
+      expect(await refusalFor([2, 'mark2'])).toBe('history');
+    });
+
+    it('does nothing of a refused round', async () => {
+      await leaveMarks(1);
+      const result = await send({ seen: [7, 'x'], epoch: 9, incarnation: 9, prepares: [write(5)] });
+      expect(result).toEqual({ kind: 'refused', refusal: { kind: 'lost' } });
+      const reply = executed(await send({ seen: [1, 'mark1'], prepares: [write(5)] }));
+      expect(reply.votes[0]?.kind).toBe('yes');
+      expect(reply.marks.map(([counter]) => counter)).toEqual([1, 2]);
+    });
+
+    it('answers its last marks, newest last, and a round without work leaves none', async () => {
+      await leaveMarks(10);
+      const expected = [3, 4, 5, 6, 7, 8, 9, 10].map((index) => [index, `mark${index}`]);
+      const probe = executed(await send({ seen: [10, 'mark10'], epoch: 2 }));
+      expect(probe.marks).toEqual(expected);
+    });
+  });
+}

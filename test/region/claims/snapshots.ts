@@ -1,0 +1,93 @@
+import { describe, expect, it } from 'vitest';
+import {
+  abortOf,
+  command,
+  commitOf,
+  executed,
+  increment,
+  part,
+  prepareOf,
+  roundOf,
+  set,
+  snapshotOf,
+} from '../fixtures.ts';
+import type { World } from '../worlds.ts';
+
+/** Claims about reads. */
+export function claimSnapshots(world: () => World): void {
+  const prepare = (sequence: number, ...keys: readonly string[]) =>
+    prepareOf(sequence, keys, part(...keys.map((key) => set(key, String(sequence)))));
+  const send = async (given: Parameters<typeof roundOf>[0]) =>
+    executed(await world().round(roundOf(given)));
+  const read = (...args: Parameters<typeof snapshotOf>) => world().snapshot(snapshotOf(...args));
+  const get = (key: string) => command(['GET', key]);
+
+  describe('a snapshot', () => {
+    it('reads values, sorted where they have no order, and gives an error in its place', async () => {
+      await send({});
+      await world().run('SET', 'ключ', 'é\0');
+      await world().run('SADD', 's', 'b', 'a');
+      await world().run('HSET', 'h', 'z', '1', 'a', '2');
+      const commands = [
+        get('ключ'),
+        get('none'),
+        get('s'),
+        command(['SMEMBERS', 's'], 'members'),
+        command(['HGETALL', 'h'], 'pairs'),
+        command(['TYPE', 's']),
+      ];
+      expect(await read(['ключ', 'none', 's', 'h'], commands)).toEqual({
+        kind: 'read',
+        replies:
+          '["\\u00c3\\u00a9\\u0000",null,' +
+          '{"e":"WRONGTYPE Operation against a key holding the wrong kind of value"},' +
+          '["a","b"],["a","2","z","1"],{"s":"set"}]',
+        locks: [],
+      });
+    });
+
+    it('meets the locks of its keys and reads the old values', async () => {
+      await send({ prepares: [prepare(1, 'a', 'ä'), prepare(2, 'other')] });
+      expect(await read(['a', 'ä', 'free'], [get('a')])).toEqual({
+        kind: 'read',
+        replies: '[null]',
+        locks: [
+          { key: 'a', holder: [1, 1] },
+          { key: 'ä', holder: [1, 1] },
+        ],
+      });
+    });
+
+    it('skips the locks where it need not be strong', async () => {
+      await send({ prepares: [prepare(1, 'a')] });
+      expect(await read(['a'], [get('a')], { strong: false })).toMatchObject({ locks: [] });
+    });
+
+    it('applies confirmed commits first, and a late prepare or commit changes nothing then', async () => {
+      await send({ prepares: [prepareOf(1, ['n'], part(increment('n')))] });
+      const settle = [commitOf(1, ['n'])];
+      const found = await read(['n'], [get('n')], { settle });
+      expect(found).toEqual({ kind: 'read', replies: '["1"]', locks: [] });
+      const again = await send({ decisions: settle });
+      expect(again.decisions).toEqual(['acknowledged']);
+      const late = await send({ prepares: [prepareOf(1, ['n'], part(increment('n')))] });
+      expect(late.votes).toEqual([{ kind: 'late' }]);
+      expect(await world().run('GET', 'n')).toBe('"1"');
+    });
+
+    it('leaves a commit alone whose locks are not all there, and an abort', async () => {
+      await send({ prepares: [prepare(1, 'a', 'b'), prepare(2, 'c')] });
+      await world().dropLock('b');
+      const settle = [commitOf(1, ['a', 'b']), commitOf(7, ['x']), abortOf(2, ['c'])];
+      const found = await read(['a', 'c'], [get('a')], { settle });
+      expect(found).toMatchObject({
+        replies: '[null]',
+        locks: [
+          { key: 'a', holder: [1, 1] },
+          { key: 'c', holder: [1, 2] },
+        ],
+      });
+      expect((await send({ decisions: [commitOf(7, ['x'])] })).decisions).toEqual(['lost']);
+    });
+  });
+}

@@ -1,0 +1,290 @@
+import { describe, expect, it } from 'vitest';
+import type { Part } from '../../../shared/protocol/round.ts';
+import {
+  checked,
+  commitOf,
+  del,
+  executed,
+  increment,
+  outcomesOf,
+  part,
+  pop,
+  prepareOf,
+  read,
+  rename,
+  roundOf,
+  set,
+  write,
+} from '../fixtures.ts';
+import type { World } from '../worlds.ts';
+
+const wrongType = 'WRONGTYPE Operation against a key holding the wrong kind of value';
+
+/** Claims about parts: what they answer, and what is undone. */
+export function claimStaging(world: () => World): void {
+  const stage = async (keys: readonly string[], ...parts: readonly Part[]) => {
+    const prepares = [prepareOf(1, keys, ...parts)];
+    const reply = executed(await world().round(roundOf({ prepares })));
+    return outcomesOf(reply.votes[0]);
+  };
+  const commit = async (...keys: readonly string[]) => {
+    const decisions = [commitOf(1, keys)];
+    const reply = executed(await world().round(roundOf({ decisions })));
+    expect(reply.decisions).toEqual(['acknowledged']);
+  };
+  const value = (...args: readonly string[]) => world().run(...args);
+
+  describe('a part', () => {
+    it('sees what the parts before it have staged', async () => {
+      const parts = [part(increment('n')), part(increment('n')), part(read(['GET', 'n']))];
+      expect(await stage(['n'], ...parts)).toBe('[[0,1],[0,2],[0,"2"]]');
+      await commit('n');
+      expect(await value('GET', 'n')).toBe('"2"');
+    });
+
+    it('is undone when its check fails, and the parts around it stand', async () => {
+      const fails = checked({ kind: 'equals', key: 'n', value: '7' }, increment('n'));
+      const outcomes = await stage(['n'], part(increment('n')), fails, part(increment('n')));
+      expect(outcomes).toBe('[[0,1],[1,0,"1"],[0,2]]');
+      await commit('n');
+      expect(await value('GET', 'n')).toBe('"2"');
+    });
+
+    it('is undone as a whole when a later operation errs, over shadows of earlier parts too', async () => {
+      await value('SET', 's', 'text');
+      const broken = part(increment('n'), set('m', '1'), del('n'), write('HSET', 's', 'f', '1'));
+      const outcomes = await stage(
+        ['n', 'm', 's'],
+        part(increment('n')),
+        broken,
+        part(increment('n')),
+      );
+      expect(outcomes).toBe(`[[0,1],[2,3,"${wrongType}"],[0,2]]`);
+      await commit('n', 'm', 's');
+      expect(await value('GET', 'n')).toBe('"2"');
+      expect(await value('EXISTS', 'm')).toBe('0');
+      expect(await value('GET', 's')).toBe('"text"');
+    });
+
+    it('gives an inline value back when it is undone after reading and changing it', async () => {
+      const broken = part(write('APPEND', 'n', 'x'), write('HSET', 'n', 'f', '1'));
+      const outcomes = await stage(['n'], part(set('n', 'a')), broken, part(read(['GET', 'n'])));
+      expect(outcomes).toBe(`[[0,{"s":"OK"}],[2,1,"${wrongType}"],[0,"a"]]`);
+      await commit('n');
+      expect(await value('GET', 'n')).toBe('"a"');
+    });
+
+    it('gives a deleted key back when it is undone, and one that it had made stays away', async () => {
+      await value('SET', 'old', '1');
+      const broken = part(del('old'), set('new', '1'), write('INCRBY', 'new', 'x'));
+      const outcomes = await stage(['old', 'new'], broken);
+      expect(outcomes).toBe('[[2,2,"ERR value is not an integer or out of range"]]');
+      await commit('old', 'new');
+      expect(await value('GET', 'old')).toBe('"1"');
+      expect(await value('EXISTS', 'new')).toBe('0');
+    });
+
+    it('gives a key that an earlier part deleted back as deleted', async () => {
+      await value('SET', 'k', '1');
+      const broken = part(write('APPEND', 'k', 'x'), write('HSET', 'k', 'f', '1'));
+      const outcomes = await stage(['k'], part(del('k')), broken, part(read(['EXISTS', 'k'])));
+      expect(outcomes).toBe(`[[0,1],[2,1,"${wrongType}"],[0,0]]`);
+      await commit('k');
+      expect(await value('EXISTS', 'k')).toBe('0');
+    });
+
+    it('votes yes and takes its locks although every part fails', async () => {
+      const fails = checked({ kind: 'exists', key: 'k' }, set('k', '1'));
+      expect(await stage(['k'], fails, fails)).toBe('[[1,0,null],[1,0,null]]');
+      const second = prepareOf(2, ['k'], part(set('k', '2')));
+      const reply = executed(await world().round(roundOf({ prepares: [second] })));
+      expect(reply.votes[0]).toMatchObject({ kind: 'locked' });
+      await commit('k');
+      expect(await value('EXISTS', 'k')).toBe('0');
+    });
+  });
+
+  describe('a check', () => {
+    it('compares what is there, and tells what it found', async () => {
+      await value('SET', 's', 'v');
+      await value('HSET', 'h', 'f', '1');
+      const checks = [
+        checked({ kind: 'absent', key: 's' }),
+        checked({ kind: 'absent', key: 'h' }),
+        checked({ kind: 'absent', key: 'none' }),
+        checked({ kind: 'exists', key: 's' }),
+        checked({ kind: 'exists', key: 'none' }),
+        checked({ kind: 'equals', key: 's', value: 'v' }),
+        checked({ kind: 'equals', key: 's', value: 'w' }),
+        checked({ kind: 'equals', key: 'h', value: 'w' }),
+        checked({ kind: 'equals', key: 'none', value: '' }),
+      ];
+      expect(await stage(['s', 'h', 'none'], ...checks)).toBe(
+        '[[1,0,"string"],[1,0,"hash"],[0],[0],[1,0,null],[0],[1,0,"v"],[1,0,"hash"],[1,0,null]]',
+      );
+    });
+
+    it('compares types and fields', async () => {
+      await value('SET', 's', 'v');
+      await value('HSET', 'h', 'f', '1');
+      const checks = [
+        checked({ kind: 'type', key: 's', type: 'string' }),
+        checked({ kind: 'type', key: 's', type: 'list' }),
+        checked({ kind: 'type', key: 'none', type: 'list' }),
+        checked({ kind: 'field', key: 'h', field: 'f', value: '1' }),
+        checked({ kind: 'field', key: 'h', field: 'f', value: '2' }),
+        checked({ kind: 'field', key: 'h', field: 'g', value: '' }),
+        checked({ kind: 'field', key: 's', field: 'f', value: '1' }),
+        checked({ kind: 'field', key: 'none', field: 'f', value: '1' }),
+      ];
+      expect(await stage(['s', 'h', 'none'], ...checks)).toBe(
+        '[[0],[1,0,"string"],[1,0,null],[0],[1,0,"1"],[1,0,null],[1,0,"string"],[1,0,null]]',
+      );
+    });
+
+    it('sees what earlier parts have staged: inline, changed, deleted', async () => {
+      await value('SET', 'gone', '1');
+      const parts = [
+        part(set('a', 'x'), increment('n'), del('gone')),
+        checked({ kind: 'equals', key: 'a', value: 'x' }),
+        checked({ kind: 'equals', key: 'n', value: '1' }),
+        checked({ kind: 'absent', key: 'gone' }),
+      ];
+      expect(await stage(['a', 'n', 'gone'], ...parts)).toBe('[[0,{"s":"OK"},1,1],[0],[0],[0]]');
+    });
+  });
+
+  describe('an operation', () => {
+    it('renames over several keys, and errs where the source is absent', async () => {
+      await value('SET', 'a', '1');
+      await value('SET', 'b', '2');
+      const parts = [part(rename('a', 'b')), part(rename('a', 'c'))];
+      expect(await stage(['a', 'b', 'c'], ...parts)).toBe(
+        '[[0,{"s":"OK"}],[2,0,"ERR no such key"]]',
+      );
+      await commit('a', 'b', 'c');
+      expect(await value('EXISTS', 'a')).toBe('0');
+      expect(await value('GET', 'b')).toBe('"1"');
+      expect(await value('EXISTS', 'c')).toBe('0');
+    });
+
+    it('counts what it deletes, once each', async () => {
+      await value('SET', 'a', '1');
+      const parts = [part(set('b', '1'), increment('n'), del('a', 'b', 'n', 'none', 'a'))];
+      expect(await stage(['a', 'b', 'n', 'none'], ...parts)).toBe('[[0,{"s":"OK"},1,3]]');
+      await commit('a', 'b', 'n', 'none');
+      expect(await value('EXISTS', 'a')).toBe('0');
+      expect(await value('EXISTS', 'n')).toBe('0');
+    });
+
+    it('makes and deletes a key that was absent, and leaves it absent', async () => {
+      expect(await stage(['k'], part(increment('k'), del('k')))).toBe('[[0,1,1]]');
+      await commit('k');
+      expect(await value('EXISTS', 'k')).toBe('0');
+    });
+
+    it('sets over a staged value of another type', async () => {
+      const parts = [part(write('LPUSH', 'k', 'x')), part(set('k', 'text')), part(increment('k'))];
+      const notInteger = 'ERR value is not an integer or out of range';
+      expect(await stage(['k'], ...parts)).toBe(`[[0,1],[0,{"s":"OK"}],[2,0,"${notInteger}"]]`);
+      await commit('k');
+      expect(await value('GET', 'k')).toBe('"text"');
+    });
+
+    it('keeps every digit of an integer beyond 2^53', async () => {
+      await value('SET', 'n', '9007199254740992');
+      await value('SET', 'min', '-9223372036854775807');
+      const decrement = { ...write('INCRBY', 'min', '-1'), reply: 'exact' as const };
+      const field = {
+        ...write('HINCRBY', 'h', 'f', '9007199254740993'),
+        reply: 'exact-field' as const,
+      };
+      const outcomes = await stage(['n', 'min', 'h'], part(increment('n'), decrement, field));
+      expect(outcomes).toBe('[[0,9007199254740993,-9223372036854775808,9007199254740993]]');
+      await commit('n', 'min', 'h');
+      expect(await value('GET', 'n')).toBe('"9007199254740993"');
+    });
+
+    it('sorts members and pairs by bytes', async () => {
+      await value('SADD', 's', 'b', 'a', 'B', 'é', 'aa', '', 'z', '_');
+      await value('HSET', 'h', 'b', '1', 'a', '2', 'é', '3', 'Z', '4');
+      const reads = [read(['SMEMBERS', 's'], 'members'), read(['HGETALL', 'h'], 'pairs')];
+      expect(await stage(['s', 'h'], part(...reads))).toBe(
+        '[[0,["","B","_","a","aa","b","z","\\u00c3\\u00a9"],' +
+          '["Z","4","a","2","b","1","\\u00c3\\u00a9","3"]]]',
+      );
+    });
+
+    it('draws the same members from the same seed everywhere, and removes them', async () => {
+      await value('SADD', 's', ...Array.from({ length: 20 }, (_, index) => `m${index}`));
+      const operations = [
+        pop('s', '', 1),
+        pop('s', '3', 12345),
+        pop('s', '0', 9),
+        pop('none', '', 2),
+      ];
+      const outcomes = await stage(['s', 'none'], part(...operations, pop('none', '2', 2)));
+      expect(outcomes).toBe('[[0,"m13",["m9","m4","m19"],[],null,[]]]');
+      await commit('s', 'none');
+      const left = await value('SMEMBERS', 's');
+      expect(JSON.parse(left)).toHaveLength(16);
+    });
+
+    it('pops a set empty, and errs on another type', async () => {
+      await value('SADD', 's', 'a', 'b');
+      await value('SET', 'text', '1');
+      const parts = [part(pop('s', '9', 4)), part(pop('text', '', 4)), part(pop('s', '-1', 4))];
+      const outcomes = await stage(['s', 'text'], ...parts);
+      expect(outcomes).toContain(`[2,0,"${wrongType}"],[2,0,"ERR value is out of range`);
+      await commit('s', 'text');
+      expect(await value('EXISTS', 's')).toBe('0');
+      expect(await value('GET', 'text')).toBe('"1"');
+    });
+  });
+
+  describe('a value', () => {
+    const odd = [
+      '',
+      '\0',
+      'a\0|b|c',
+      '"\\\n\r\t/',
+      '😀é',
+      '__proto__',
+      '\u007f\u0080ÿ',
+      'x'.repeat(10_000),
+    ];
+
+    it('goes through inline and shadow byte by byte, under any key', async () => {
+      const keys = odd.map((text) => text.slice(0, 50));
+      const sets = odd.map((text, index) => set(keys[index] ?? '', text));
+      const appends = odd.map((text, index) => write('APPEND', keys[index] ?? '', text));
+      const before = await stage(keys, part(...sets));
+      expect(before.match(/OK/g)).toHaveLength(odd.length);
+      await commit(...keys);
+      for (const [index, text] of odd.entries()) {
+        expect(await textOf(value('GET', keys[index] ?? ''))).toBe(text);
+      }
+      const again = [{ ...prepareOf(2, keys, part(...appends)) }];
+      await world().round(roundOf({ prepares: again }));
+      await world().round(roundOf({ decisions: [commitOf(2, keys)] }));
+      for (const [index, text] of odd.entries()) {
+        expect(await textOf(value('GET', keys[index] ?? ''))).toBe(text + text);
+      }
+    });
+
+    it('comes back in outcomes with one character a byte', async () => {
+      const parts = odd.map((text, index) =>
+        part(set(`k${index}`, text), read(['GET', `k${index}`])),
+      );
+      const keys = odd.map((_, index) => `k${index}`);
+      const outcomes: unknown = JSON.parse(await stage(keys, ...parts));
+      const expected = odd.map((text) => [0, { s: 'OK' }, Buffer.from(text).toString('latin1')]);
+      expect(outcomes).toEqual(expected);
+    });
+  });
+}
+
+async function textOf(reply: Promise<string>): Promise<string> {
+  const bytes: unknown = JSON.parse(await reply);
+  return Buffer.from(String(bytes), 'latin1').toString('utf8');
+}

@@ -1,0 +1,22 @@
+import { afterAll, beforeAll, beforeEach, describe } from 'vitest';
+import { claimDecisions } from './claims/decisions.ts';
+import { claimExpiry } from './claims/expiry.ts';
+import { claimFences } from './claims/fences.ts';
+import { claimSnapshots } from './claims/snapshots.ts';
+import { claimStaging } from './claims/staging.ts';
+import { type World, worlds } from './worlds.ts';
+
+describe.each(worlds)('a region in %s', (_, open) => {
+  let current: World;
+  beforeAll(async () => {
+    current = await open();
+  });
+  beforeEach(() => current.wipe());
+  afterAll(() => current.stop());
+
+  claimFences(() => current);
+  claimDecisions(() => current);
+  claimStaging(() => current);
+  claimExpiry(() => current);
+  claimSnapshots(() => current);
+});

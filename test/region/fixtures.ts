@@ -1,0 +1,145 @@
+import type { TransactionOrder } from '../../shared/ids.ts';
+import type { Check, Operation, ReplyOrder } from '../../shared/protocol/frame.ts';
+import type {
+  Decision,
+  Part,
+  Prepare,
+  ReadCommand,
+  Round,
+  RoundReply,
+  RoundResult,
+  SnapshotRequest,
+  Vote,
+} from '../../shared/protocol/round.ts';
+
+let marksMade = 0;
+
+/** A round of the first incarnation under a fresh mark, with what `given` says. */
+export function roundOf(given: Partial<Round>): Round {
+  marksMade += 1;
+  return {
+    shard: 0,
+    generation: 1,
+    epoch: 1,
+    incarnation: 1,
+    begin: true,
+    askOlder: false,
+    floor: [0, 0],
+    seen: null,
+    mark: `m${marksMade}`,
+    decisions: [],
+    prepares: [],
+    ...given,
+  };
+}
+
+/** A prepare of transaction 1.`sequence`. */
+export function prepareOf(
+  sequence: number,
+  keys: readonly string[],
+  ...parts: readonly Part[]
+): Prepare {
+  return { transaction: [1, sequence], keys, now: Date.now(), parts };
+}
+
+/** A commit of transaction 1.`sequence`. */
+export function commitOf(sequence: number, keys: readonly string[]): Decision {
+  return { transaction: [1, sequence], outcome: 'commit', keys };
+}
+
+/** An abort of transaction 1.`sequence`. */
+export function abortOf(sequence: number, keys: readonly string[]): Decision {
+  return { transaction: [1, sequence], outcome: 'abort', keys };
+}
+
+/** A part without checks. */
+export function part(...operations: readonly Operation[]): Part {
+  return { checks: [], operations };
+}
+
+/** A part with one check. */
+export function checked(check: Check, ...operations: readonly Operation[]): Part {
+  return { checks: [check], operations };
+}
+
+/** `SET key value [PXAT pxat]` as an inline intent. */
+export function set(key: string, value: string, pxat = ''): Operation {
+  return {
+    kind: 'set',
+    args: [key, value, pxat],
+    writes: [0],
+    reads: [],
+    reply: null,
+    seed: null,
+  };
+}
+
+/** A command that changes its first argument. */
+export function write(...args: readonly string[]): Operation {
+  return { kind: 'write', args, writes: [1], reads: [], reply: null, seed: null };
+}
+
+/** `INCR key`, answered with every digit. */
+export function increment(key: string): Operation {
+  return { ...write('INCR', key), reply: 'exact' };
+}
+
+/** `RENAME from to`. */
+export function rename(from: string, to: string): Operation {
+  return { ...write('RENAME', from, to), writes: [1, 2] };
+}
+
+/** A command that reads its first argument. */
+export function read(args: readonly string[], reply: ReplyOrder = null): Operation {
+  return { kind: 'read', args, writes: [], reads: [1], reply, seed: null };
+}
+
+/** `DEL key…`. */
+export function del(...keys: readonly string[]): Operation {
+  const writes = keys.map((_, index) => index + 1);
+  return { kind: 'delete', args: ['DEL', ...keys], writes, reads: [], reply: null, seed: null };
+}
+
+/** `SPOP key [count]`, drawn with `seed`. */
+export function pop(key: string, count: string, seed: number): Operation {
+  return { kind: 'pop', args: [key, count], writes: [0], reads: [], reply: null, seed };
+}
+
+/** `TTL key` or `PTTL key`. */
+export function ttl(name: 'TTL' | 'PTTL', key: string): Operation {
+  return { kind: 'ttl', args: [name, key], writes: [], reads: [1], reply: null, seed: null };
+}
+
+/** A snapshot of `keys` by `commands`. */
+export function snapshotOf(
+  keys: readonly string[],
+  commands: readonly ReadCommand[],
+  given: Partial<SnapshotRequest> = {},
+): SnapshotRequest {
+  return { shard: 0, generation: 1, strong: true, settle: [], keys, commands, ...given };
+}
+
+/** A read command whose first argument is its key. */
+export function command(args: readonly string[], reply: ReadCommand['reply'] = null): ReadCommand {
+  return { args, reads: [1], reply };
+}
+
+/** The answer of a round that was executed; it throws for any other. */
+export function executed(result: RoundResult): RoundReply {
+  if (result.kind !== 'executed') throw new Error(`not executed: ${JSON.stringify(result)}`);
+  return result.reply;
+}
+
+/** The outcomes of a yes vote; it throws for any other vote. */
+export function outcomesOf(vote: Vote | undefined): string {
+  if (vote?.kind !== 'yes') throw new Error(`not a yes: ${JSON.stringify(vote)}`);
+  return vote.outcomes;
+}
+
+/** The same decision under another incarnation. */
+export function ofIncarnation<Item extends { readonly transaction: TransactionOrder }>(
+  incarnation: number,
+  item: Item,
+): Item {
+  return { ...item, transaction: [incarnation, item.transaction[1]] };
+}

@@ -1,0 +1,104 @@
+import type { Redis } from 'ioredis';
+import type {
+  Round,
+  RoundResult,
+  SnapshotRequest,
+  SnapshotResult,
+} from '../../shared/protocol/round.ts';
+import { connectDirectly } from './direct.ts';
+import { RegionModel } from './model.ts';
+import { encodeReply, type Reply } from './replies.ts';
+import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
+
+/** A region under test, with what its claims need. */
+export interface World {
+  round(round: Round): Promise<RoundResult>;
+  snapshot(request: SnapshotRequest): Promise<SnapshotResult>;
+  /** Runs a command as a plain client; the reply is JSON as in a part's outcome. */
+  run(...args: readonly string[]): Promise<string>;
+  /** Keeps the shard's own state, and returns what takes it back: a rollback. */
+  backup(): Promise<() => Promise<void>>;
+  /** Loses the lock of a key, as no region should. */
+  dropLock(key: string): Promise<void>;
+  /** Loses everything. */
+  wipe(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** Each implementation of a region, by its name. */
+export const worlds: readonly (readonly [name: string, open: () => Promise<World>])[] = [
+  ['the model', async () => modelWorld()],
+  ['redis-server', async () => redisWorld(await startRedisServer(), 'flagged')],
+  ['the embedded server', async () => redisWorld(await startEmbedded(), 'plain')],
+];
+
+function modelWorld(): World {
+  const model = new RegionModel(() => Date.now());
+  return {
+    round: async (round) => model.round(round),
+    snapshot: async (request) => model.snapshot(request),
+    run: async (...args) => encodeReply(model.run(...args)),
+    async backup() {
+      const state = model.state();
+      return async () => model.restore(state);
+    },
+    dropLock: async (key) => model.dropLock(key),
+    wipe: async () => model.wipe(),
+    stop: async () => {},
+  };
+}
+
+function redisWorld(server: TestServer, text: 'flagged' | 'plain'): World {
+  const { redis } = server;
+  const client = connectDirectly(redis, text);
+  return {
+    round: (round) => client.round(round, 0),
+    snapshot: (request) => client.snapshot(request, 0),
+    run: (...args) => runPlainly(redis, args),
+    backup: () => backupOf(redis),
+    async dropLock(key) {
+      await redis.hdel('lockstep:0:lock', key);
+    },
+    async wipe() {
+      await redis.flushall();
+    },
+    stop: () => server.stop(),
+  };
+}
+
+const statusCommands = new Set(['SET', 'RENAME', 'TYPE']);
+
+/** ioredis does not tell a status from a string, so the commands that answer by one are named. */
+async function runPlainly(redis: Redis, args: readonly string[]): Promise<string> {
+  const [name = '', ...rest] = args;
+  try {
+    const reply = plainReply(await redis.callBuffer(name, ...rest));
+    const isStatus = typeof reply === 'string' && statusCommands.has(name);
+    return encodeReply(isStatus ? { status: reply } : reply);
+  } catch (error) {
+    return encodeReply({ error: error instanceof Error ? error.message : String(error) });
+  }
+}
+
+function plainReply(reply: unknown): Reply {
+  if (Buffer.isBuffer(reply)) return reply.toString('latin1');
+  if (typeof reply === 'number' || reply === null) return reply;
+  if (Array.isArray(reply)) return reply.map(plainReply);
+  throw new Error(`no plain reply: ${String(reply)}`);
+}
+
+async function backupOf(redis: Redis): Promise<() => Promise<void>> {
+  const hashes = ['lockstep:0:meta', 'lockstep:0:lock'];
+  const kept = await Promise.all(hashes.map((key) => redis.hgetall(key)));
+  const done = await redis.zrange('lockstep:0:done', 0, -1, 'WITHSCORES');
+  return async () => {
+    await redis.del(...hashes, 'lockstep:0:done');
+    for (const [index, key] of hashes.entries()) {
+      const fields = Object.entries(kept[index] ?? {}).flat();
+      if (fields.length > 0) await redis.hset(key, ...fields);
+    }
+    for (let index = 0; index < done.length; index += 2) {
+      await redis.zadd('lockstep:0:done', done[index + 1] ?? '', done[index] ?? '');
+    }
+  };
+}
