@@ -1,0 +1,161 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Check, Operation } from '../../shared/protocol/frame.ts';
+import type { Decision, Part, Prepare, Round } from '../../shared/protocol/round.ts';
+import {
+  checked,
+  command,
+  del,
+  increment,
+  part,
+  pop,
+  read,
+  rename,
+  roundOf,
+  set,
+  snapshotOf,
+  ttl,
+  write,
+} from './fixtures.ts';
+import { type World, worlds } from './worlds.ts';
+
+const keys = ['a', 'b', 'ключ', '__proto__', ''];
+const base = Date.now();
+const hour = 3_600_000;
+
+const key = fc.constantFrom(...keys);
+const text = fc.constantFrom('', '1', '-5', '9007199254740992', 'x', 'é\0', '|s|');
+/** Expiries that have passed for nobody's clock, and lie on both sides of the transactions' clocks. */
+const expiry = fc.constantFrom(hour, hour + 1, hour + 2, 2 * hour).map((ms) => String(base + ms));
+const seed = fc.integer({ min: 0, max: 2_147_483_647 });
+
+const operation: fc.Arbitrary<Operation> = fc.oneof(
+  fc.tuple(key, text).map(([name, value]) => set(name, value)),
+  fc.tuple(key, text, expiry).map(([name, value, at]) => set(name, value, at)),
+  key.map(increment),
+  fc
+    .tuple(key, text)
+    .map(([name, by]) => ({ ...write('INCRBY', name, by), reply: 'exact' as const })),
+  fc.tuple(key, text).map(([name, more]) => write('APPEND', name, more)),
+  fc.tuple(key, text).map(([name, value]) => write('SET', name, value, 'NX', 'GET')),
+  fc.tuple(key, text, text).map(([name, field, value]) => write('HSET', name, field, value)),
+  fc.tuple(key, text).map(([name, field]) => write('HINCRBY', name, field, '3')),
+  fc.tuple(key, text, text).map(([name, one, two]) => write('SADD', name, one, two)),
+  fc.tuple(key, text).map(([name, member]) => write('SREM', name, member)),
+  fc.tuple(key, text, text).map(([name, one, two]) => write('LPUSH', name, one, two)),
+  fc.tuple(key, text).map(([name, member]) => write('ZADD', name, '1.5', member)),
+  fc.tuple(key, expiry).map(([name, at]) => write('PEXPIREAT', name, at)),
+  key.map((name) => write('PERSIST', name)),
+  fc.tuple(key, key).map(([from, to]) => rename(from, to)),
+  fc.tuple(key, key).map(([one, two]) => del(one, two)),
+  fc
+    .tuple(key, fc.constantFrom('', '0', '1', '5'), seed)
+    .map(([name, count, by]) => pop(name, count, by)),
+  fc
+    .tuple(fc.constantFrom('TTL' as const, 'PTTL' as const), key)
+    .map(([name, of]) => ttl(name, of)),
+  key.map((name) => read(['GET', name])),
+  key.map((name) => read(['HGETALL', name], 'pairs')),
+  key.map((name) => read(['SMEMBERS', name], 'members')),
+  key.map((name) => read(['LRANGE', name, '0', '-1'])),
+  fc.tuple(key, text).map(([name, member]) => read(['ZSCORE', name, member])),
+  key.map((name) => read(['TYPE', name])),
+);
+
+const check: fc.Arbitrary<Check> = fc.oneof(
+  fc.record({ kind: fc.constantFrom('absent' as const, 'exists' as const), key }),
+  fc.record({ kind: fc.constant('equals' as const), key, value: text }),
+  fc.record({
+    kind: fc.constant('type' as const),
+    key,
+    type: fc.constantFrom('string' as const, 'hash' as const, 'set' as const),
+  }),
+  fc.record({ kind: fc.constant('field' as const), key, field: text, value: text }),
+);
+
+const aPart: fc.Arbitrary<Part> = fc
+  .tuple(fc.option(check, { freq: 4 }), fc.array(operation, { maxLength: 4 }))
+  .map(([first, operations]) => (first ? checked(first, ...operations) : part(...operations)));
+
+const transaction = fc.tuple(fc.constantFrom(1, 1, 1, 2), fc.integer({ min: 1, max: 8 }));
+const now = fc.constantFrom(0, hour, hour + 1).map((ms) => base + ms);
+
+/** A transaction's keys follow from its name, as its decision has to name the same ones as its prepare. */
+function keysOf([incarnation, sequence]: readonly [number, number]): readonly string[] {
+  const given = sequence % 3 === 0 ? keys : keys.slice(sequence % 4);
+  return incarnation === 2 ? given.toReversed() : given;
+}
+
+const prepare: fc.Arbitrary<Prepare> = fc
+  .record({ transaction, now, parts: fc.array(aPart, { minLength: 1, maxLength: 4 }) })
+  .map((given) => ({
+    ...given,
+    keys: keysOf(given.transaction),
+    parts: given.parts.map(within(given.transaction)),
+  }));
+
+/** Leaves out operations and checks on keys that the transaction does not hold. */
+function within(of: readonly [number, number]): (given: Part) => Part {
+  const held = new Set(keysOf(of));
+  return ({ checks, operations }) => ({
+    checks: checks.filter((item) => held.has(item.key)),
+    operations: operations.filter(({ args, writes, reads }) =>
+      [...writes, ...reads].every((at) => held.has(args[at] ?? '')),
+    ),
+  });
+}
+
+const decision: fc.Arbitrary<Decision> = fc
+  .record({
+    transaction,
+    outcome: fc.constantFrom('commit' as const, 'commit' as const, 'abort' as const),
+  })
+  .map((given) => ({ ...given, keys: keysOf(given.transaction) }));
+
+const round: fc.Arbitrary<Round> = fc
+  .record({
+    generation: fc.constantFrom(...Array.from({ length: 19 }, () => 1), 2),
+    epoch: fc.constantFrom(1, 1, 1, 2),
+    incarnation: fc.constantFrom(1, 1, 1, 2),
+    askOlder: fc.boolean(),
+    floor: fc.constantFrom([0, 0] as const, [0, 0] as const, [1, 2] as const, [1, 4] as const),
+    seen: fc.constantFrom(null, null, null, [1, 'mark'] as const, [3, 'mark'] as const),
+    mark: fc.constantFrom('mark', 'mark', 'mark', 'other'),
+    decisions: fc.array(decision, { maxLength: 3 }),
+    prepares: fc.array(prepare, { maxLength: 3 }),
+  })
+  .map((given) => roundOf(given));
+
+describe('random rounds', () => {
+  let opened: { readonly name: string; readonly world: World }[] = [];
+  beforeAll(async () => {
+    opened = await Promise.all(worlds.map(async ([name, open]) => ({ name, world: await open() })));
+  });
+  afterAll(() => Promise.all(opened.map(({ world }) => world.stop())));
+
+  const agree = async (ask: (world: World) => Promise<unknown>) => {
+    const [model, ...others] = opened;
+    if (model === undefined) throw new Error('no region is open');
+    const expected = await ask(model.world);
+    for (const { name, world } of others) expect(await ask(world), name).toEqual(expected);
+  };
+
+  it('have the same results and leave the same values in each implementation', async () => {
+    const property = fc.asyncProperty(
+      fc.array(round, { minLength: 1, maxLength: 8 }),
+      async (rounds) => {
+        await Promise.all(opened.map(({ world }) => world.wipe()));
+        for (const given of rounds) await agree((world) => world.round(given));
+        const reads = keys.flatMap((name) => [
+          command(['TYPE', name]),
+          command(['GET', name]),
+          command(['HGETALL', name], 'pairs'),
+          command(['SMEMBERS', name], 'members'),
+          command(['LRANGE', name, '0', '-1']),
+        ]);
+        await agree((world) => world.snapshot(snapshotOf(keys, reads)));
+      },
+    );
+    await fc.assert(property, { numRuns: Number(process.env.ROUNDS ?? 150) });
+  }, 60_000);
+});

@@ -1,0 +1,181 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { RegionClient } from '../../shared/protocol/round.ts';
+import { connectDirectly } from './direct.ts';
+import {
+  abortOf,
+  checked,
+  command,
+  commitOf,
+  del,
+  executed,
+  increment,
+  part,
+  pop,
+  prepareOf,
+  roundOf,
+  set,
+  snapshotOf,
+  write,
+} from './fixtures.ts';
+import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
+
+const implementations = [
+  ['redis-server', startRedisServer, 'flagged'],
+  ['the embedded server', startEmbedded, 'plain'],
+] as const;
+
+describe.each(implementations)('the scripts in %s', (_, start, text) => {
+  let server: TestServer;
+  let client: RegionClient;
+  beforeAll(async () => {
+    server = await start();
+    client = connectDirectly(server.redis, text);
+  });
+  beforeEach(() => server.redis.flushall());
+  afterAll(() => server.stop());
+
+  const send = async (given: Parameters<typeof roundOf>[0]) =>
+    executed(await client.round(roundOf(given), 0));
+  const keysHeld = async () => (await server.redis.keys('*')).sort();
+
+  it('keep what is staged under names of their own shard', async () => {
+    const operations = [set('inline', '1'), increment('shadow'), write('SADD', 's', 'a', 'b')];
+    await send({ prepares: [prepareOf(1, ['inline', 'shadow', 's'], part(...operations))] });
+    const names = ['lock', 'meta', 'shadow:1.1:s', 'shadow:1.1:shadow'];
+    expect(await keysHeld()).toEqual(names.map((name) => `lockstep:0:${name}`));
+  });
+
+  it('leave no shadow or backup behind after a commit, an abort, or undone parts', async () => {
+    const fails = part(increment('n'), set('s', '1'), del('n'), write('HSET', 'n', 'x'));
+    const undone = checked({ kind: 'equals', key: 'n', value: 'no' }, increment('n'));
+    const fine = part(increment('n'), pop('s', '1', 5), set('n', '7'));
+    const parts = [part(increment('n')), fails, undone, fine, fails];
+    await server.redis.sadd('s', 'a', 'b', 'c');
+    const reply = await send({ prepares: [prepareOf(1, ['n', 's'], ...parts)] });
+    expect(reply.votes[0]?.kind).toBe('yes');
+    await send({ decisions: [commitOf(1, ['n', 's'])] });
+    await send({ prepares: [prepareOf(2, ['n', 's'], ...parts)] });
+    await send({ decisions: [abortOf(2, ['n', 's'])] });
+    expect(await keysHeld()).toEqual(['lockstep:0:done', 'lockstep:0:meta', 'n', 's']);
+    expect(await server.redis.get('n')).toBe('7');
+  });
+
+  it('forget what is done once the floor has passed it', async () => {
+    await send({ decisions: [abortOf(1, ['a']), abortOf(2, ['a']), abortOf(3, ['a'])] });
+    await send({ floor: [1, 2] });
+    expect(await server.redis.zrange('lockstep:0:done', 0, -1)).toEqual(['1.3']);
+  });
+
+  it('vote refused and leave nothing when a staging goes wrong half-way', async () => {
+    const parts = [part(increment('n')), part(increment('not listed'))];
+    const reply = await send({
+      prepares: [prepareOf(1, ['n'], ...parts), prepareOf(2, ['n'], part(increment('n')))],
+    });
+    expect(reply.votes.map((vote) => vote.kind)).toEqual(['refused', 'yes']);
+    await send({ decisions: [abortOf(2, ['n'])] });
+    expect(await keysHeld()).toEqual(['lockstep:0:done', 'lockstep:0:meta']);
+  });
+
+  it('report a commit whose shadow is gone as lost, and change none of its keys', async () => {
+    const operations = [set('inline', '1'), increment('n'), increment('m')];
+    await send({ prepares: [prepareOf(1, ['inline', 'n', 'm'], part(...operations))] });
+    await send({ prepares: [prepareOf(2, ['other'], part(increment('other')))] });
+    await server.redis.del('lockstep:0:shadow:1.1:n');
+    const decisions = [commitOf(1, ['inline', 'n', 'm']), commitOf(2, ['other'])];
+    expect((await send({ decisions })).decisions).toEqual(['lost', 'acknowledged']);
+    expect(await server.redis.exists('inline', 'n', 'm')).toBe(0);
+    expect(await server.redis.get('other')).toBe('1');
+    expect(await server.redis.hlen('lockstep:0:lock')).toBe(3);
+  });
+
+  it('answer nothing usable where the shard’s own keys are not theirs', async () => {
+    await server.redis.set('lockstep:0:meta', 'text');
+    const result = await client.round(roundOf({}), 0);
+    expect(result).toMatchObject({ kind: 'silent', reason: expect.stringContaining('WRONGTYPE') });
+    const read = await client.snapshot(snapshotOf(['k'], [command(['GET', 'k'])]), 0);
+    expect(read).toMatchObject({ kind: 'silent', reason: expect.stringContaining('WRONGTYPE') });
+  });
+
+  it('refuse decisions whole where what is done cannot be kept', async () => {
+    await send({ prepares: [prepareOf(1, ['n'], part(increment('n')))] });
+    await server.redis.set('lockstep:0:done', 'text');
+    const decisions = [commitOf(1, ['n']), abortOf(1, ['n'])];
+    expect((await send({ decisions })).decisions).toEqual(['refused', 'refused']);
+    await server.redis.del('lockstep:0:done');
+    expect((await send({ decisions })).decisions).toEqual(['acknowledged', 'acknowledged']);
+    expect(await server.redis.get('n')).toBe('1');
+  });
+
+  it('take a round at its limits: many keys in one transaction and many in one round', async () => {
+    const keys = Array.from({ length: 9_001 }, (_, index) => `k${index}`);
+    const operations = keys.map((key) => set(key, '1'));
+    const reply = await send({ prepares: [prepareOf(1, keys, part(...operations))] });
+    expect(reply.votes[0]?.kind).toBe('yes');
+    expect((await send({ decisions: [commitOf(1, keys)] })).decisions).toEqual(['acknowledged']);
+    expect(await server.redis.exists(...keys)).toBe(keys.length);
+    expect(await server.redis.hlen('lockstep:0:lock')).toBe(0);
+  });
+});
+
+describe('the scripts in redis-server', () => {
+  let server: TestServer;
+  let client: RegionClient;
+  beforeAll(async () => {
+    server = await startRedisServer();
+    client = connectDirectly(server.redis, 'flagged');
+  });
+  beforeEach(() => server.redis.flushall());
+  afterAll(() => server.stop());
+
+  const send = async (given: Parameters<typeof roundOf>[0]) =>
+    executed(await client.round(roundOf(given), 0));
+
+  it('refuse to prepare when memory is out, and still commit what was prepared', async () => {
+    await server.redis.set('n', '41');
+    const keys = ['n', 'inline'];
+    await send({ prepares: [prepareOf(1, keys, part(increment('n'), set('inline', '1')))] });
+    await server.redis.config('SET', 'maxmemory', '1');
+    try {
+      const full = await send({ prepares: [prepareOf(2, ['x'], part(set('x', '1')))] });
+      expect(full.votes).toEqual([{ kind: 'refused', reason: 'out of memory' }]);
+      const reply = await send({ decisions: [commitOf(1, keys)] });
+      expect(reply.decisions).toEqual(['acknowledged']);
+      expect(await server.redis.mget('n', 'inline')).toEqual(['42', '1']);
+    } finally {
+      await server.redis.config('SET', 'maxmemory', '0');
+    }
+    const after = await send({ prepares: [prepareOf(3, ['x'], part(set('x', '1')))] });
+    expect(after.votes[0]?.kind).toBe('yes');
+  });
+
+  it('cost one command a plain SET beyond the bookkeeping of a round', async () => {
+    const keys = Array.from({ length: 100 }, (_, index) => `k${index}`);
+    const prepares = keys.map((key, index) => prepareOf(index + 1, [key], part(set(key, 'v'))));
+    const decisions = keys.map((key, index) => commitOf(index + 1, [key]));
+    await send({});
+    await server.redis.config('RESETSTAT');
+    await send({ prepares });
+    const afterPrepare = await commandsRun(server);
+    await send({ decisions });
+    expect(afterPrepare).toBeLessThanOrEqual(8);
+    expect(await commandsRun(server)).toBeLessThanOrEqual(120);
+  });
+
+  it('write nothing for a round that carries nothing new', async () => {
+    await send({ floor: [1, 1], epoch: 2 });
+    await server.redis.config('RESETSTAT');
+    await send({ floor: [1, 1], epoch: 2, askOlder: true });
+    const stats = await server.redis.info('commandstats');
+    expect(stats).not.toMatch(/cmdstat_(hset|zadd|zremrangebyscore|hdel)/);
+  });
+});
+
+/** Commands that ran since the last RESETSTAT, those of the scripts included, but not the looking itself. */
+async function commandsRun({ redis }: TestServer): Promise<number> {
+  const stats = await redis.info('commandstats');
+  const calls = [...stats.matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm)];
+  const own = /^(info|config)/;
+  const counted = calls.filter(([, name = '']) => !own.test(name) || name === 'info');
+  const sum = counted.reduce((total, [, , count]) => total + Number(count), 0);
+  return sum;
+}
