@@ -89,7 +89,29 @@ function tellCheckFailed(
   const check = checks[index];
   const expected = check === undefined ? null : expectationOf(check);
   const detail = `checks[${index}] on the key ${JSON.stringify(check?.key.slice(0, 100))} did not hold. Nothing was written.`;
-  return failure('check-failed', detail, { ...common, index, check, expected, actual });
+  return failure('check-failed', detail, {
+    ...common,
+    index,
+    check: check && spelled(check),
+    expected,
+    actual,
+  });
+}
+
+/** A check as the client spelled it. */
+function spelled(check: Check): Readonly<Record<string, unknown>> {
+  const { key } = check;
+  switch (check.kind) {
+    case 'absent':
+    case 'exists':
+      return { key, [check.kind]: true };
+    case 'type':
+      return { key, type: check.type };
+    case 'equals':
+      return { key, equals: check.value };
+    case 'field':
+      return { key, field: check.field, equals: check.value };
+  }
 }
 
 function expectationOf(check: Check): string {

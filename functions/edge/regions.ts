@@ -38,11 +38,15 @@ export function mountRegions(
         location,
         health: known?.health ?? 'unknown',
         detail: known?.detail ?? (asked.ok ? null : asked.problem.detail),
-        roundTripMs: known?.roundTripMs ?? null,
+        roundTripMs: tenths(known?.roundTripMs ?? null),
         unacknowledged: known?.unacknowledged ?? null,
       };
     });
     const coordinators = status === null ? [] : [{ ...status, regions: undefined }];
     return answerJson(context, { regions, coordinators });
   });
+}
+
+function tenths(ms: number | null): number | null {
+  return ms === null ? null : Math.round(ms * 10) / 10;
 }

@@ -184,7 +184,8 @@ export function problemBody(problem: Problem, instance: string): Readonly<Record
     detail: problem.detail,
     instance,
   };
-  return { ...problem.members, ...fixed };
+  // Twice: first for the order in which people read it, last so that no member can take the place of a fixed one.
+  return { ...fixed, ...problem.members, ...fixed };
 }
 
 /** The `type` of a problem: an address of the Worker itself, which explains it. */

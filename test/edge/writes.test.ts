@@ -98,7 +98,7 @@ describe('a write', () => {
     const told = await edge.write({ ...body, checks: [{ key: 'c', equals: 'x' }] });
     expect([told.status, problemOf(told)]).toEqual([412, 'check-failed']);
     expect(told.json).toMatchObject({ id: writeId, index: 0, expected: 'x', actual: 'w' });
-    expect(told.json.check).toEqual({ kind: 'equals', key: 'c', value: 'x' });
+    expect(told.json.check).toEqual({ key: 'c', equals: 'x' });
   });
 
   it('whose command failed gets 422 with the error of Redis', async () => {
