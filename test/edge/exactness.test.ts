@@ -1,0 +1,98 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { parseStrictJson } from '../../functions/edge/body.ts';
+import {
+  bytesOfText,
+  jsonText,
+  parsePartOutcome,
+  parseSnapshotReplies,
+  textOfBytes,
+} from '../../shared/wire/replies.ts';
+
+const text = fc.string({ unit: 'grapheme' });
+
+/** Values that JSON spells and that lose nothing in a double, nested less deep than the limit. */
+const value = fc.letrec((tie) => ({
+  value: fc.oneof(
+    { maxDepth: 4, withCrossShrink: true },
+    fc.constantFrom(null, true, false),
+    text,
+    fc.maxSafeInteger().map((number) => (Object.is(number, -0) ? 0 : number)),
+    fc.integer({ min: -9_999, max: 9_999 }).map((number) => number / 8),
+    fc.array(tie('value'), { maxLength: 4 }),
+    fc.dictionary(
+      text.filter((name) => name !== '__proto__'),
+      tie('value'),
+      {
+        maxKeys: 4,
+        noNullPrototype: true,
+      },
+    ),
+  ),
+})).value;
+
+function parsed(json: string): unknown {
+  return parseStrictJson(new TextEncoder().encode(json));
+}
+
+describe('a strict JSON body', () => {
+  it('reads whatever loses nothing exactly as JSON.parse does', () => {
+    fc.assert(
+      fc.property(value, fc.constantFrom(undefined, 2), (original, indent) => {
+        const json = JSON.stringify(original, null, indent);
+        expect(parsed(json)).toEqual({ ok: true, value: JSON.parse(json) });
+      }),
+    );
+  });
+
+  it('refuses every integer that a double does not hold', () => {
+    const beyond = fc.bigInt({ min: 2n ** 53n, max: 2n ** 70n });
+    fc.assert(
+      fc.property(beyond, fc.boolean(), (integer, isNegative) => {
+        const json = `{"ops":[["SET","k",${isNegative ? -integer : integer}]]}`;
+        expect(parsed(json)).toMatchObject({ ok: false, problem: { name: 'invalid-json' } });
+      }),
+    );
+  });
+
+  it('does not take what stands in a string for anything else', () => {
+    const tricky = '{"a":"{\\"a\\":1,\\"a\\":2} 9007199254740993 [[[[[[[[[[[","b":"\\\\","c":":"}';
+    expect(parsed(tricky)).toEqual({ ok: true, value: JSON.parse(tricky) });
+  });
+});
+
+describe('a reply', () => {
+  it('keeps every digit of a 64-bit integer on its way to the client', () => {
+    const integer = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
+    fc.assert(
+      fc.property(fc.array(integer), (integers) => {
+        const outcome = parsePartOutcome(`[0,[${integers.join(',')}]]`);
+        expect(jsonText(outcome)).toBe(`{"kind":"done","results":[[${integers.join(',')}]]}`);
+      }),
+    );
+  });
+
+  it('keeps every character of a text on its way through bytes', () => {
+    fc.assert(
+      fc.property(text, (original) => {
+        expect(textOfBytes(bytesOfText(original))).toBe(original);
+        const replies = parseSnapshotReplies(JSON.stringify([bytesOfText(original)]), 1);
+        expect(replies).toEqual([{ ok: true, reply: original, raw: bytesOfText(original) }]);
+      }),
+    );
+  });
+
+  it('spells a long number inside a string as a string', () => {
+    expect(parsePartOutcome('[0,"9007199254740993"]')).toEqual({
+      kind: 'done',
+      results: ['9007199254740993'],
+    });
+  });
+
+  it.each(['', '{}', '[', '[1]', '[{"x":1}]', '[true]', 'null'])(
+    'of a snapshot that reads %j counts as garbage',
+    (garbage) => {
+      expect(parseSnapshotReplies(garbage, garbage === '[1]' ? 2 : 1)).toBeNull();
+    },
+  );
+});
