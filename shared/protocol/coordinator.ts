@@ -130,15 +130,14 @@ export class CoordinatorCore implements CoordinatorView {
     else this.#admit(event);
   }
 
-  /** Answers from storage; the proof makes sure that storage is still this instance's own. */
+  /** Answers from storage, at once or when the write is confirmed. */
   #replay(
     { frame, ticket, async }: Event<'arrived'>,
     record: Confirming['answer']['record'],
   ): void {
-    this.#outbox.persist({ kind: 'prove' });
     const answer = { kind: 'decided', record, replayed: true } as const;
     const caller = { ticket, ack: frame.ack, until: frame.notAfter };
-    const waits = frame.ack === 'confirmed' && !async;
+    const waits = frame.ack === 'confirmed' && !async && frame.notAfter > this.#outbox.now;
     if (waits && this.#applications.join(record.id, { caller, answer })) return;
     this.#outbox.answer(ticket, answer);
   }
@@ -445,7 +444,6 @@ export class CoordinatorCore implements CoordinatorView {
       this.#outbox.ended ??= `asked about transaction ${keyOf(later)} of a later incarnation`;
       return;
     }
-    this.#outbox.persist({ kind: 'prove' });
     const resolutions = transactions.map((transaction): Resolution => {
       const decision = recorded.find((one) => compareOrder(one.transaction, transaction) === 0);
       if (decision !== undefined) return { kind: 'committed', transaction, keys: decision.keys };

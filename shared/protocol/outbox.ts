@@ -61,7 +61,12 @@ export class Outbox {
     this.#wakeAt = Number.POSITIVE_INFINITY;
   }
 
+  /**
+   * What the step comes to. An answer that says anything of what was written, also that nothing was, must follow a
+   * storage write of its own step: a stale instance does not know that it is stale, and only a write tells (rule R17).
+   */
   ready(): Ready {
+    if (this.#replies.some(tellsState) && !this.writes) this.persist({ kind: 'prove' });
     return {
       persist: this.#persist,
       sends: this.#sends,
@@ -70,4 +75,10 @@ export class Outbox {
       ended: this.ended,
     };
   }
+}
+
+/** That a frame was taken in, or that there was no room, says nothing of what is stored. */
+function tellsState(reply: Reply): boolean {
+  if (reply.kind === 'resolutions') return true;
+  return reply.answer.kind !== 'accepted' && reply.answer.kind !== 'busy';
 }

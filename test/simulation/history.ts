@@ -48,7 +48,8 @@ export function checkHistory(
   const times = committed.map((record, position) => {
     const entry = frames.get(record.id);
     if (entry === undefined) fail(`write ${record.id} was committed but never sent`);
-    if (record.sequence !== position + 1) fail(`sequence ${record.sequence} stands at place ${position + 1}`);
+    if (record.sequence !== position + 1)
+      fail(`sequence ${record.sequence} stands at place ${position + 1}`);
     return entry;
   });
   checkRealTime(times);
@@ -63,7 +64,8 @@ export function checkHistory(
     const frame = times[cut]?.frame;
     if (record === undefined || frame === undefined) continue;
     const outcome = execute(state, frame, cut + 1, true);
-    if (outcome !== record.part) fail(`write ${cut + 1} answered ${record.part}, the replay ${outcome}`);
+    if (outcome !== record.part)
+      fail(`write ${cut + 1} answered ${record.part}, the replay ${outcome}`);
   }
   placeObservations(observations, times);
   return state;
@@ -79,7 +81,8 @@ function checkAnswers(committed: readonly WriteRecord[], writes: readonly WriteE
       fail(`write ${frame.id} was answered as unavailable, yet committed`);
     }
     if (answer?.kind === 'decided' && answer.record.outcome === 'committed') {
-      if (!records.has(answer.record.id)) fail(`write ${answer.record.id} was answered and is lost`);
+      if (!records.has(answer.record.id))
+        fail(`write ${answer.record.id} was answered and is lost`);
     }
     const key = frame.idempotency?.key;
     if (record === undefined || key === undefined) continue;
@@ -136,7 +139,8 @@ function observationOfRead(read: ReadEntry): Observation {
 
 function rejectionsOf(writes: readonly WriteEntry[]): readonly Observation[] {
   return writes.flatMap(({ answer, frame, invokedAt, answeredAt }) => {
-    if (answer?.kind !== 'decided' || answer.record.outcome !== 'rejected' || answer.replayed) return [];
+    if (answer?.kind !== 'decided' || answer.record.outcome !== 'rejected' || answer.replayed)
+      return [];
     const { part } = answer.record;
     const matches = (state: RegionModel) => execute(state, frame, 1_000_000, false) === part;
     return [{ invokedAt, answeredAt, describe: `the rejection ${part}`, feasible: [], matches }];
@@ -177,7 +181,8 @@ function execute(state: RegionModel, frame: WriteFrame, number: number, keep: bo
   const prepare = { transaction, keys, now: 1, parts: [{ checks, operations }] };
   const voted = state.round({ ...head, decisions: [], prepares: [prepare] });
   const vote = voted.kind === 'executed' ? voted.reply.votes[0] : undefined;
-  const outcome = vote?.kind === 'yes' ? vote.outcomes.slice(1, -1) : `no: ${JSON.stringify(vote ?? voted)}`;
+  const outcome =
+    vote?.kind === 'yes' ? vote.outcomes.slice(1, -1) : `no: ${JSON.stringify(vote ?? voted)}`;
   const commit = { transaction, outcome: 'commit', keys } as const;
   if (base === null) {
     state.round({ ...head, floor: [1, transaction[1] - 1], decisions: [commit], prepares: [] });

@@ -2,6 +2,7 @@ import type { TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Check, WriteFrame } from '../../shared/protocol/frame.ts';
 import type { Decision, SnapshotRequest } from '../../shared/protocol/round.ts';
+import type { WriteAnswer } from '../../shared/wire/answers.ts';
 import { compileReads, compileWrite } from '../../shared/wire/commands.ts';
 import { checkHistory, contentsOf, type ReadEntry, type WriteEntry } from './history.ts';
 import { Random } from './random.ts';
@@ -91,20 +92,37 @@ class Simulation {
     const key = random.pick(keys);
     const other = random.pick(keys);
     const checks: Check[] = random.chance(0.25)
-      ? [random.pick<Check>([{ kind: 'absent', key }, { kind: 'exists', key: other }])]
+      ? [
+          random.pick<Check>([
+            { kind: 'absent', key },
+            { kind: 'exists', key: other },
+          ]),
+        ]
       : [];
     const ops = random.pick<string[][]>([
       [['APPEND', key, token]],
       [['APPEND', key, token]],
-      [['APPEND', key, token], ['APPEND', other, token]],
+      [
+        ['APPEND', key, token],
+        ['APPEND', other, token],
+      ],
       [['SET', key, token]],
-      [['SET', key, token], ['APPEND', key, token]],
+      [
+        ['SET', key, token],
+        ['APPEND', key, token],
+      ],
       [['INCR', 'n']],
       [['INCR', 'n']],
       [['HSET', 'h', key, token]],
-      [['RPUSH', key, token], ['SET', other, token]],
+      [
+        ['RPUSH', key, token],
+        ['SET', other, token],
+      ],
       [['DEL', key]],
-      [['SADD', 's', token], ['SMEMBERS', 's']],
+      [
+        ['SADD', 's', token],
+        ['SMEMBERS', 's'],
+      ],
       [['SPOP', 's']],
     ]);
     return this.#frameOf(ops, checks);
@@ -145,11 +163,36 @@ class Simulation {
           entry.answeredAt = timeline.now;
           if (reply?.kind === 'write') entry.answer = reply.answer;
           const again = reply === null && frame.idempotency !== null && retries > 0;
+          if (entry.answer !== null) this.#duplicate(entry, entry.answer);
           if (!again) return done();
           this.#tokens += 1;
           const notAfter = timeline.now + 5_000;
           this.#write({ ...frame, id: `0-${this.#tokens}`, notAfter }, retries - 1, done);
         });
+      });
+    });
+  }
+
+  /** Delivers an answered request once more, much later: what its sender was told has to stay true. */
+  #duplicate({ frame }: WriteEntry, first: WriteAnswer): void {
+    const { timeline, random } = this.#world;
+    if (frame.idempotency === null || !random.chance(0.3)) return;
+    this.#tokens += 1;
+    const late = { ...frame, id: `0-${this.#tokens}` };
+    timeline.after(random.between(100, 5_000), () => {
+      this.#world.anyCoordinator.write(late, (reply) => {
+        if (reply?.kind !== 'write') return;
+        const { answer } = reply;
+        const same = first.kind === 'decided' || first.kind === 'unconfirmed';
+        const kept = answer.kind === 'decided' || answer.kind === 'unconfirmed';
+        if (same && (!kept || answer.record.id !== first.record.id)) {
+          throw new Error(
+            `a duplicate was answered ${answer.kind}, not as the first: ${first.record.part}`,
+          );
+        }
+        if (first.kind === 'unavailable' && kept) {
+          throw new Error('a duplicate was decided after its sender was told no');
+        }
       });
     });
   }
@@ -161,10 +204,26 @@ class Simulation {
     const key = random.pick(keys);
     const other = random.pick(keys);
     const commands = random.pick<string[][]>([
-      [['TYPE', key], ['GET', key]],
-      [['GET', key], ['GET', other], ['GET', 'n']],
-      [['GET', 'n'], ['HGETALL', 'h']],
-      [['TYPE', 'a'], ['TYPE', 'b'], ['TYPE', 'c'], ['TYPE', 'd'], ['GET', 'n']],
+      [
+        ['TYPE', key],
+        ['GET', key],
+      ],
+      [
+        ['GET', key],
+        ['GET', other],
+        ['GET', 'n'],
+      ],
+      [
+        ['GET', 'n'],
+        ['HGETALL', 'h'],
+      ],
+      [
+        ['TYPE', 'a'],
+        ['TYPE', 'b'],
+        ['TYPE', 'c'],
+        ['TYPE', 'd'],
+        ['GET', 'n'],
+      ],
     ]);
     const compiled = compileReads(commands);
     if (!compiled.ok) throw new Error(compiled.detail);
@@ -187,21 +246,26 @@ class Simulation {
       finish();
     };
     timeline.after(limits.readTimeoutMs, () => once(done));
-    this.#world.snapshot(region, request, (result) => once(() => {
-      if (result.kind !== 'read' || attempts === 0) return done();
-      const { replies, locks } = result;
-      const answer = () => {
-        const answeredAt = timeline.now;
-        this.#reads.push({ kind: 'read', request, invokedAt, answeredAt, replies });
-        done();
-      };
-      if (locks.length === 0) return answer();
-      this.#resolve(locks.map(({ holder }) => holder), (settle) => {
-        if (settle === null) done();
-        else if (settle.length === 0) answer();
-        else this.#snapshot(region, { ...request, settle }, invokedAt, attempts - 1, done);
-      });
-    }));
+    this.#world.snapshot(region, request, (result) =>
+      once(() => {
+        if (result.kind !== 'read' || attempts === 0) return done();
+        const { replies, locks } = result;
+        const answer = () => {
+          const answeredAt = timeline.now;
+          this.#reads.push({ kind: 'read', request, invokedAt, answeredAt, replies });
+          done();
+        };
+        if (locks.length === 0) return answer();
+        this.#resolve(
+          locks.map(({ holder }) => holder),
+          (settle) => {
+            if (settle === null) done();
+            else if (settle.length === 0) answer();
+            else this.#snapshot(region, { ...request, settle }, invokedAt, attempts - 1, done);
+          },
+        );
+      }),
+    );
   }
 
   #resolve(
@@ -238,7 +302,8 @@ class Simulation {
       if (contents !== expected) throw new Error(`${region} holds ${contents}, not ${expected}`);
     }
     for (const commit of storage.durable.commits.values()) {
-      if (!commit.confirmed) throw new Error(`transaction ${commit.transaction} was never confirmed`);
+      if (!commit.confirmed)
+        throw new Error(`transaction ${commit.transaction} was never confirmed`);
     }
     for (const { lost } of storage.durable.regions.values()) {
       if (lost !== null) throw new Error(`a region was taken for lost: ${lost}`);
@@ -247,10 +312,13 @@ class Simulation {
 
   #summary(): Run {
     const answers = this.#writes.map(({ answer }) => answer);
-    const count = (matches: (answer: WriteEntry['answer']) => boolean) => answers.filter(matches).length;
+    const count = (matches: (answer: WriteEntry['answer']) => boolean) =>
+      answers.filter(matches).length;
     return {
       committed: this.#world.storage.durable.committed.length,
-      rejected: count((answer) => answer?.kind === 'decided' && answer.record.outcome === 'rejected'),
+      rejected: count(
+        (answer) => answer?.kind === 'decided' && answer.record.outcome === 'rejected',
+      ),
       unavailable: count((answer) => answer?.kind === 'unavailable'),
       unknown: count((answer) => answer === null),
       reads: this.#reads.length,

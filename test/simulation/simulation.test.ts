@@ -6,7 +6,14 @@ const count = Number(process.env.SEEDS ?? (process.env.SEED === undefined ? 1_50
 
 describe('the coordinator in bad weather', () => {
   it(`keeps every promise in ${count} seeded runs from seed ${first}`, () => {
-    const total = { committed: 0, rejected: 0, unavailable: 0, unknown: 0, reads: 0, incarnations: 0 };
+    const total = {
+      committed: 0,
+      rejected: 0,
+      unavailable: 0,
+      unknown: 0,
+      reads: 0,
+      incarnations: 0,
+    };
     for (let seed = first; seed < first + count; seed++) {
       const summary = runOrName(seed);
       for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += summary[key];

@@ -22,7 +22,8 @@ export class Timeline {
     for (let taken = 0; ; taken++) {
       const [first] = this.#heap;
       if (first === undefined || first.at > until) break;
-      if (taken === steps) throw new Error(`still busy after ${steps} events: something runs in circles`);
+      if (taken === steps)
+        throw new Error(`still busy after ${steps} events: something runs in circles`);
       this.#pop();
       this.now = first.at;
       first.run();

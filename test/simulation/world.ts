@@ -1,8 +1,8 @@
+import type { TransactionOrder } from '../../shared/ids.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type { CoordinatorEvent, Ready, Reply, Send, Ticket } from '../../shared/protocol/events.ts';
 import type { WriteFrame } from '../../shared/protocol/frame.ts';
 import type { RoundResult, SnapshotRequest, SnapshotResult } from '../../shared/protocol/round.ts';
-import type { TransactionOrder } from '../../shared/ids.ts';
 import { RegionModel } from '../region/model.ts';
 import type { Random } from './random.ts';
 import { noHorizon, SimulatedStorage, type Tables } from './storage.ts';
