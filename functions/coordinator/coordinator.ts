@@ -42,11 +42,19 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi {
 
   constructor(context: DurableObjectState, environment: Env) {
     super(context, environment);
-    const { regions } = parseConfiguration(environment);
+    const parsed = parseConfiguration(environment);
+    if (!parsed.ok) throw new Error(parsed.detail);
+    const { regions, voteDeadlineMs, roundTimeoutMs } = parsed.configuration;
     for (const region of regions) this.#regions.set(region.id, connectRegion(region));
     this.#storage = new CoordinatorStorage(context.storage);
     const now = Date.now();
-    const config = { shard, regions: regions.map(({ id }) => id), connections: limits.connections };
+    const config = {
+      shard,
+      regions: regions.map(({ id }) => id),
+      connections: limits.connections,
+      voteDeadlineMs,
+      roundTimeoutMs,
+    };
     this.#core = new CoordinatorCore(config, this.#storage.begin(now), now);
     this.#step({ kind: 'ticked' });
   }

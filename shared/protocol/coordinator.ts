@@ -7,7 +7,6 @@ import {
   type TransactionOrder,
   type WriteId,
 } from '../ids.ts';
-import { limits } from '../limits.ts';
 import type { CoordinatorStatus, Resolution, WriteAnswer } from '../wire/answers.ts';
 import { takeBatch, type Waiting } from './admission.ts';
 import { agreementOf } from './agreement.ts';
@@ -28,6 +27,10 @@ export interface CoordinatorConfig {
   readonly regions: readonly RegionId[];
   /** How many rounds may wait for an answer at once, over all regions. */
   readonly connections: number;
+  /** A vote not in by then is a no, ms after its transaction began. */
+  readonly voteDeadlineMs: number;
+  /** A round without an answer by then is given up, ms. */
+  readonly roundTimeoutMs: number;
 }
 
 type Event<Kind> = Extract<CoordinatorEvent, { kind: Kind }>;
@@ -58,7 +61,7 @@ export class CoordinatorCore implements CoordinatorView {
     this.#stored = stored;
     this.#sequence = stored.sequence;
     this.#outbox = new Outbox(Math.max(now, stored.now));
-    this.#links = new RegionLinks(config.regions, config.connections, stored, this.#outbox);
+    this.#links = new RegionLinks(config, stored, this.#outbox);
     this.#frames = new FrameBook(this.#outbox);
     this.#applications = new Applications(config.regions, this.#outbox);
     for (const { transaction, keys } of stored.unconfirmed) {
@@ -199,7 +202,7 @@ export class CoordinatorCore implements CoordinatorView {
     this.#lastTransaction += 1;
     const order: TransactionOrder = [this.#stored.incarnation, this.#lastTransaction];
     const patience = Math.max(...parts.map((part) => part.frame.notAfter));
-    const deadline = Math.min(now + limits.voteDeadlineMs, patience);
+    const deadline = Math.min(now + this.#config.voteDeadlineMs, patience);
     const transaction = new Transaction(order, parts, this.#config.regions, now, deadline);
     for (const part of parts) part.attempts += 1;
     this.#undecided.set(keyOf(order), transaction);

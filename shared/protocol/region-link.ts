@@ -104,14 +104,15 @@ export class RegionLink {
     return false;
   }
 
-  /** When the oldest round in flight has been out for too long, ms; null where none is. */
-  get overdueAt(): number | null {
+  /** When the oldest round in flight left, ms; null where none is. */
+  get oldestSentAt(): number | null {
     const [oldest] = this.#flights.values();
-    return oldest === undefined ? null : oldest.sentAt + limits.voteDeadlineMs;
+    return oldest?.sentAt ?? null;
   }
 
-  isOverdue(now: number): boolean {
-    return this.overdueAt !== null && this.overdueAt <= now;
+  /** True where a round has been out for `deadlineMs` or longer. */
+  isOverdue(now: number, deadlineMs: number): boolean {
+    return this.oldestSentAt !== null && this.oldestSentAt + deadlineMs <= now;
   }
 
   /** True where a probe is on its way. */

@@ -2,6 +2,7 @@ import { assert } from '../assert.ts';
 import type { RegionId } from '../ids.ts';
 import { limits } from '../limits.ts';
 import type { RegionFault, RegionStatus } from '../wire/answers.ts';
+import type { CoordinatorConfig } from './coordinator.ts';
 import type { Stored } from './events.ts';
 import type { Outbox } from './outbox.ts';
 import { RegionLink, type RoundHead } from './region-link.ts';
@@ -11,20 +12,20 @@ import { nextLink } from './schedule.ts';
 /** All regions of a shard: what each is owed, and whose turn it is to get a round. */
 export class RegionLinks {
   readonly #links: ReadonlyMap<RegionId, RegionLink>;
-  readonly #connections: number;
+  readonly #config: CoordinatorConfig;
   readonly #outbox: Outbox;
   #rounds = 0;
 
-  constructor(regions: readonly RegionId[], connections: number, stored: Stored, outbox: Outbox) {
+  constructor(config: CoordinatorConfig, stored: Stored, outbox: Outbox) {
     const known = new Map(stored.regions.map((one) => [one.region, one]));
-    const links = regions.map((region) => {
+    const links = config.regions.map((region) => {
       const fresh = { region, begun: false, pair: null, lost: null };
       const link = new RegionLink(known.get(region) ?? fresh);
       link.lingerUntil = outbox.now + limits.commitLingerMs;
       return [region, link] as const;
     });
     this.#links = new Map(links);
-    this.#connections = connections;
+    this.#config = config;
     this.#outbox = outbox;
     outbox.schedule(outbox.now + limits.commitLingerMs);
   }
@@ -84,8 +85,11 @@ export class RegionLinks {
   /** Notices the regions that take too long, and plans for all. */
   sweep(): void {
     for (const link of this.#links.values()) {
-      if (link.health.kind === 'answering' && link.isOverdue(this.#outbox.now)) {
-        link.fail(`has not answered for ${limits.voteDeadlineMs} ms`, this.#outbox.now);
+      if (
+        link.health.kind === 'answering' &&
+        link.isOverdue(this.#outbox.now, this.#config.voteDeadlineMs)
+      ) {
+        link.fail(`has not answered for ${this.#config.voteDeadlineMs} ms`, this.#outbox.now);
       }
       this.#plan(link);
     }
@@ -96,14 +100,19 @@ export class RegionLinks {
     const links = this.all;
     for (;;) {
       const inFlight = links.reduce((sum, link) => sum + link.flightCount, 0);
-      const link = nextLink(links, this.#connections - inFlight, this.#outbox.now);
+      const link = nextLink(links, this.#config.connections - inFlight, this.#outbox.now);
       if (link === null) return;
       this.#rounds += 1;
       const mark = `${entropy}${this.#rounds.toString(36)}`;
       const round = link.nextRound(this.#rounds, head, mark, this.#outbox.now);
       const { region } = link;
-      this.#outbox.send({ region, number: this.#rounds, round, timeoutMs: limits.roundTimeoutMs });
-      this.#outbox.schedule(this.#outbox.now + limits.voteDeadlineMs);
+      this.#outbox.send({
+        region,
+        number: this.#rounds,
+        round,
+        timeoutMs: this.#config.roundTimeoutMs,
+      });
+      this.#outbox.schedule(this.#outbox.now + this.#config.voteDeadlineMs);
     }
   }
 
@@ -127,10 +136,11 @@ export class RegionLinks {
     }));
   }
 
-  #plan({ health, lingerUntil, overdueAt }: RegionLink): void {
+  #plan({ health, lingerUntil, oldestSentAt }: RegionLink): void {
     this.#outbox.schedule(lingerUntil);
     if (health.kind === 'silent' || health.kind === 'foreign')
       this.#outbox.schedule(health.probeAt);
-    else if (health.kind === 'answering' && overdueAt !== null) this.#outbox.schedule(overdueAt);
+    else if (oldestSentAt !== null)
+      this.#outbox.schedule(oldestSentAt + this.#config.voteDeadlineMs);
   }
 }

@@ -1,4 +1,5 @@
 import type { TransactionOrder } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type { CoordinatorEvent, Ready, Reply, Send, Ticket } from '../../shared/protocol/events.ts';
 import type { WriteFrame } from '../../shared/protocol/frame.ts';
@@ -47,6 +48,8 @@ export class Instance {
       shard: 0,
       regions: [...world.regions.keys()],
       connections: world.weather.connections,
+      voteDeadlineMs: limits.voteDeadlineMs,
+      roundTimeoutMs: limits.roundTimeoutMs,
     };
     this.core = new CoordinatorCore(config, this.#tables.stored(generation), world.timeline.now);
     this.step({ kind: 'ticked' });
