@@ -4,8 +4,6 @@ import type { RegionStory, WriteStory } from './timeline.ts';
 
 /** The part of an answer to `POST /v1/writes` that is shown. */
 interface Told {
-  readonly outcome: string;
-  readonly ms: number;
   readonly votes: readonly {
     readonly region: string;
     readonly vote: string;
@@ -50,7 +48,8 @@ export async function writeFirst(stack: Stack): Promise<FirstWrite> {
   const told: Told = JSON.parse(text);
   const regions = stack.regions.map(({ place }, index): RegionStory => {
     const vote = told.votes.find(({ region }) => region === place.id);
-    const spans = watches[index]?.spans ?? [];
+    // A coordinator that has just started may still be busy with rounds of its own.
+    const spans = watches[index]?.spans.filter(({ fromMs }) => fromMs >= sentAt) ?? [];
     return {
       region: place.id,
       vote: vote?.vote ?? 'missing',
@@ -58,25 +57,15 @@ export async function writeFirst(stack: Stack): Promise<FirstWrite> {
       requests: spans.map((span) => ({ fromMs: span.fromMs - sentAt, toMs: span.toMs - sentAt })),
     };
   });
-  return {
-    key,
-    value,
-    story: { frame: `SET ${key}`, regions, ...milestones(regions, told, confirmedAtMs) },
-  };
+  const decidedAtMs = decisionOf(regions, confirmedAtMs);
+  return { key, value, story: { frame: `SET ${key}`, regions, decidedAtMs, confirmedAtMs } };
 }
 
 /**
- * The coordinator says how long it took from the frame's arrival there. The way to it is what passed before the first
- * round left; it is long only where the object has just been created.
+ * The clocks of this process and the Worker's are not compared. A confirmed write ends with a commit in each region, and the
+ * first of these leaves at the moment of the decision.
  */
-function milestones(
-  regions: readonly RegionStory[],
-  told: Told,
-  confirmedAtMs: number,
-): Pick<WriteStory, 'decidedAtMs' | 'confirmedAtMs'> {
-  const firstRequestMs = Math.min(
-    ...regions.flatMap(({ requests }) => requests.map(({ fromMs }) => fromMs)),
-  );
-  const decidedAtMs = Math.min(firstRequestMs + told.ms, confirmedAtMs);
-  return { decidedAtMs, confirmedAtMs };
+function decisionOf(regions: readonly RegionStory[], confirmedAtMs: number): number {
+  const commits = regions.flatMap(({ requests }) => requests.slice(-1));
+  return Math.min(confirmedAtMs, ...commits.map(({ fromMs }) => fromMs));
 }

@@ -14,6 +14,7 @@ import {
 import { join } from 'node:path';
 import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
+import { stripVTControlCharacters } from 'node:util';
 
 /** What to run, and where its output goes. */
 export interface ProcessOptions {
@@ -229,8 +230,12 @@ function endWithThisProcess(): void {
   }
 }
 
-/** The last lines of a log, for people; empty where there is none. */
+/** The last lines of a log without its colours, for people; empty where there is none. */
 export function lastLines(logFile: string, count = 20): string {
   if (!existsSync(logFile)) return '';
-  return readFileSync(logFile, 'utf8').trimEnd().split('\n').slice(-count).join('\n');
+  return stripVTControlCharacters(readFileSync(logFile, 'utf8'))
+    .trimEnd()
+    .split('\n')
+    .slice(-count)
+    .join('\n');
 }

@@ -24,7 +24,7 @@ const stateDirectory = resolve('.lockstep');
 const localFile = join(stateDirectory, 'local.json');
 /** How many signals to stop have come. */
 let signals = 0;
-const paint = paintFor(process.stdout.isTTY === true);
+const paint = paintFor(process.stdout.isTTY === true && process.env.NO_COLOR === undefined);
 
 function readOptions(): StackOptions | null {
   const { values } = parseArgs({

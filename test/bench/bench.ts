@@ -1,0 +1,259 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, loadavg, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import process from 'node:process';
+import { Redis } from 'ioredis';
+import { redisKind } from '../../local/regions.ts';
+import { requireRedis } from '../../local/require-redis.ts';
+import type { Stack } from '../../local/stack.ts';
+import { startStack } from '../../local/stack.ts';
+import { limits } from '../../shared/limits.ts';
+import { BenchClient } from './client.ts';
+import type { Figure } from './measure.ts';
+import { drawTable, isWithin, median, timed } from './measure.ts';
+
+/**
+ * `npm run bench`: five regions with the round trips between AWS regions. What is judged are ratios and counts within
+ * this run, so that another machine comes to the same verdict.
+ */
+
+const regionCount = 5;
+const reportFile = join('.lockstep', 'bench.json');
+
+/** Series of one kind alternate with those of the others, so that a slow moment of the machine meets all alike. */
+const latencySeries = 5;
+const writesPerSeries = 6;
+const incrementsAtOnce = 100;
+const incrementRuns = 3;
+const readPairs = 200;
+const clients = 256;
+const writesPerClient = 12;
+
+interface Bench {
+  readonly stack: Stack;
+  readonly client: BenchClient;
+  /** The farthest region's round trip, in ms. */
+  readonly farthestMs: number;
+}
+
+function say(line: string): void {
+  console.log(line);
+}
+
+/** One client near the coordinator, one request after the other. */
+async function measureLatency({ stack, client, farthestMs }: Bench): Promise<readonly Figure[]> {
+  const samples = { write: [], sameKey: [], checked: [], bare: [], twoPhase: [] } as Record<
+    'write' | 'sameKey' | 'checked' | 'bare' | 'twoPhase',
+    number[]
+  >;
+  let inFlightMaximum = 0;
+  let number = 0;
+  const value = 'x'.repeat(32);
+  const series = async (kind: keyof typeof samples, work: (key: string) => Promise<void>) => {
+    await client.settled();
+    stack.total.reset();
+    for (let count = 0; count < writesPerSeries; count += 1) {
+      number += 1;
+      samples[kind].push(await timed(() => work(`latency:${number}`)));
+    }
+    if (kind !== 'bare' && kind !== 'twoPhase') {
+      inFlightMaximum = Math.max(inFlightMaximum, stack.total.inFlightMaximum);
+    }
+  };
+  for (let round = 0; round < latencySeries; round += 1) {
+    await series('write', (key) => client.write({ ops: [['SET', key, value]] }));
+    await series('bare', (key) => client.bareSet(key, value));
+    await series('sameKey', () => client.write({ ops: [['SET', 'latency:same', value]] }));
+    await series('checked', (key) =>
+      client.write({ ops: [['SET', key, value]], checks: [{ kind: 'absent', key }] }),
+    );
+    await series('twoPhase', async (key) => {
+      await client.bareSet(key, value);
+      await client.bareSet(key, value);
+    });
+    say(`  series ${round + 1} of ${latencySeries}`);
+  }
+  const bareMs = median(samples.bare);
+  const against = (name: string, kind: keyof typeof samples, limit: number | null): Figure[] => [
+    { name: `${name}, p50`, value: median(samples[kind]), unit: 'ms', limit: null },
+    {
+      name: '  of the farthest round trip',
+      value: median(samples[kind]) / farthestMs,
+      unit: 'ratio',
+      limit,
+    },
+    {
+      name: '  of a bare parallel SET',
+      value: median(samples[kind]) / bareMs,
+      unit: 'ratio',
+      limit,
+    },
+  ];
+  return [
+    { name: 'bare parallel SET in all regions, p50', value: bareMs, unit: 'ms', limit: null },
+    ...against('write', 'write', 1.1),
+    ...against('write, back to back on one key', 'sameKey', 1.1),
+    ...against('write with a check', 'checked', 1.1),
+    ...against('textbook two-phase commit', 'twoPhase', null),
+    {
+      name: 'requests in flight at once, one client',
+      value: inFlightMaximum,
+      unit: 'count',
+      limit: limits.connections,
+    },
+  ];
+}
+
+/** A hundred increments of one key sent at once. */
+async function measureIncrements({ stack, client, farthestMs }: Bench): Promise<readonly Figure[]> {
+  const roundTrips: number[] = [];
+  let wrongSums = 0;
+  stack.total.reset();
+  for (let run = 0; run < incrementRuns; run += 1) {
+    await client.settled();
+    const key = `increments:${run}`;
+    const all = Array.from({ length: incrementsAtOnce }, () => ['INCR', key]);
+    const ms = await timed(() => Promise.all(all.map((op) => client.write({ ops: [op] }))));
+    roundTrips.push(ms / farthestMs);
+    await client.settled();
+    const sums = await client.everywhere(key);
+    wrongSums += sums.filter((sum) => sum !== String(incrementsAtOnce)).length;
+  }
+  return [
+    {
+      name: `${incrementsAtOnce} increments of one key at once, in round trips`,
+      value: median(roundTrips),
+      unit: 'ratio',
+      limit: 3,
+    },
+    { name: '  regions with a wrong sum', value: wrongSums, unit: 'count', limit: 0 },
+  ];
+}
+
+/** A strong read against one that proves nothing, both by way of the Worker, in the region next to it. */
+async function measureReads({ stack, client }: Bench): Promise<readonly Figure[]> {
+  const region = stack.regions[0]?.place.id ?? '';
+  await client.write({ ops: [['SET', 'read', 'value']], ack: 'confirmed' });
+  const strong: number[] = [];
+  const local: number[] = [];
+  for (let pair = 0; pair < readPairs; pair += 1) {
+    strong.push(await timed(() => client.read('read', region, 'strong')));
+    local.push(await timed(() => client.read('read', region, 'local')));
+  }
+  return [
+    { name: 'local read, p50', value: median(local), unit: 'ms', limit: null },
+    { name: 'strong read of an unlocked key, p50', value: median(strong), unit: 'ms', limit: null },
+    {
+      name: '  of the local read',
+      value: median(strong) / median(local),
+      unit: 'ratio',
+      limit: 1.2,
+    },
+  ];
+}
+
+/** Many clients on distinct keys: what a write costs in requests and in Redis commands. */
+async function measureLoad({ stack, client }: Bench): Promise<readonly Figure[]> {
+  await client.settled();
+  const redises = stack.regions.map(({ redis }) => new Redis(redis.port));
+  await Promise.all(redises.map((redis) => redis.config('RESETSTAT')));
+  stack.total.reset();
+  for (const { gateway } of stack.regions) gateway.meter.reset();
+  const latencies: number[] = [];
+  const loop = async (name: number) => {
+    for (let count = 0; count < writesPerClient; count += 1) {
+      const op = ['SET', `load:${name}:${count}`, 'x'.repeat(32)];
+      latencies.push(await timed(() => client.write({ ops: [op] })));
+    }
+  };
+  const loadMs = await timed(() =>
+    Promise.all(Array.from({ length: clients }, (_, name) => loop(name))),
+  );
+  await client.settled();
+  const writes = clients * writesPerClient;
+  const rounds = stack.regions.map(({ gateway }) => gateway.meter.requests);
+  const commands = await Promise.all(redises.map(countCommands));
+  for (const redis of redises) redis.disconnect();
+  return [
+    {
+      name: `${clients} clients, p50 of a write`,
+      value: median(latencies),
+      unit: 'ms',
+      limit: null,
+    },
+    { name: '  throughput', value: (writes / loadMs) * 1_000, unit: 'writes/s', limit: null },
+    {
+      name: '  HTTP rounds per write and region',
+      value: Math.max(...rounds) / writes,
+      unit: 'count',
+      limit: 0.1,
+    },
+    {
+      name: '  Redis commands per write and region',
+      value: Math.max(...commands) / writes,
+      unit: 'count',
+      limit: 1.5,
+    },
+    {
+      name: '  requests in flight at once',
+      value: stack.total.inFlightMaximum,
+      unit: 'count',
+      limit: limits.connections,
+    },
+  ];
+}
+
+/** Commands since the last reset, those within scripts included, and those of this measurement not. */
+async function countCommands(redis: Redis): Promise<number> {
+  const stats = await redis.info('commandstats');
+  let calls = 0;
+  for (const [, name, count] of stats.matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm)) {
+    if (name !== 'info' && name !== 'config|resetstat') calls += Number(count);
+  }
+  return calls;
+}
+
+async function run(bench: Bench): Promise<readonly Figure[]> {
+  await bench.client.write({ ops: [['SET', 'warm', 'up']], ack: 'confirmed' });
+  say('One client …');
+  const latency = await measureLatency(bench);
+  say(`${incrementsAtOnce} increments at once …`);
+  const increments = await measureIncrements(bench);
+  say('Reads …');
+  const reads = await measureReads(bench);
+  say(`${clients} clients …`);
+  return [...latency, ...increments, ...reads, ...(await measureLoad(bench))];
+}
+
+async function main(): Promise<boolean> {
+  if (!requireRedis()) return false;
+  const stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-bench-'));
+  const stack = await startStack({
+    stateDirectory,
+    regions: regionCount,
+    roundTrips: 'aws',
+    redis: redisKind(),
+    port: 0,
+    fresh: true,
+    progress: say,
+  });
+  try {
+    const farthestMs = Math.max(...stack.regions.map(({ place }) => place.awsRttMs));
+    const figures = await run({ stack, client: new BenchClient(stack), farthestMs });
+    const machine = { node: process.version, cores: availableParallelism(), load: loadavg()[0] };
+    const judged = figures.map((figure) => ({ ...figure, pass: isWithin(figure) }));
+    mkdirSync('.lockstep', { recursive: true });
+    writeFileSync(
+      reportFile,
+      `${JSON.stringify({ at: new Date().toISOString(), machine, farthestMs, figures: judged }, null, 2)}\n`,
+    );
+    say(`\nFarthest round trip: ${farthestMs} ms. The same figures are in ${reportFile}.\n`);
+    for (const line of drawTable(figures)) say(line);
+    return figures.every(isWithin);
+  } finally {
+    await stack.stop();
+    rmSync(stateDirectory, { recursive: true });
+  }
+}
+
+process.exit((await main()) ? 0 : 1);

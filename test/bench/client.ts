@@ -1,0 +1,88 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Stack, StackRegion } from '../../local/stack.ts';
+
+/** What `GET /v1/regions` says that matters here. */
+interface Described {
+  readonly regions: readonly { readonly unacknowledged: number }[];
+}
+
+export interface WriteBody {
+  readonly ops: readonly (readonly string[])[];
+  readonly checks?: readonly Readonly<Record<string, string>>[];
+  readonly ack?: 'committed' | 'confirmed';
+}
+
+/** Clients of one stack: of its Worker, and of its gateways past the Worker. */
+export class BenchClient {
+  private readonly stack: Stack;
+
+  constructor(stack: Stack) {
+    this.stack = stack;
+  }
+
+  /** Makes a write. Throws unless it is committed. */
+  async write(body: WriteBody): Promise<void> {
+    await this.post('/v1/writes', body);
+  }
+
+  /** Reads one key in `region` by way of the Worker. */
+  async read(key: string, region: string, consistency: 'strong' | 'local'): Promise<void> {
+    await this.post('/v1/reads', { reads: [['GET', key]], region, consistency });
+  }
+
+  /** SETs a key in every region at once, past Lockstep: what a client without any guarantee would do. */
+  async bareSet(key: string, value: string): Promise<void> {
+    await Promise.all(
+      this.stack.regions.map((region) => gatewayCommand(region, ['SET', key, value])),
+    );
+  }
+
+  /** The key's value in every region, past Lockstep. */
+  everywhere(key: string): Promise<readonly unknown[]> {
+    return Promise.all(this.stack.regions.map((region) => gatewayCommand(region, ['GET', key])));
+  }
+
+  /** Resolves once every region has acknowledged every decision. */
+  async settled(): Promise<void> {
+    for (;;) {
+      const described = await this.get('/v1/regions');
+      if (described.regions.every(({ unacknowledged }) => unacknowledged === 0)) return;
+      await delay(20);
+    }
+  }
+
+  private async get(path: string): Promise<Described> {
+    const headers = { authorization: `Bearer ${this.stack.tokens.admin}` };
+    const response = await fetch(`${this.stack.url}${path}`, { headers });
+    return response.json() as Promise<Described>;
+  }
+
+  private async post(path: string, body: unknown): Promise<void> {
+    const response = await fetch(`${this.stack.url}${path}`, {
+      method: 'POST',
+      headers: {
+        authorization: `Bearer ${this.stack.tokens.write}`,
+        'content-type': 'application/json',
+      },
+      body: JSON.stringify(body),
+    });
+    const text = await response.text();
+    if (response.status !== 200) throw new Error(`${path} answered ${response.status}: ${text}`);
+  }
+}
+
+async function gatewayCommand(
+  { gateway }: StackRegion,
+  command: readonly string[],
+): Promise<unknown> {
+  const response = await fetch(gateway.url, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${gateway.token}` },
+    body: JSON.stringify(command),
+  });
+  const answer: { readonly result?: unknown; readonly error?: string } = JSON.parse(
+    await response.text(),
+  );
+  if (response.status !== 200) throw new Error(`a gateway answered: ${answer.error}`);
+  return answer.result;
+}
