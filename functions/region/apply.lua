@@ -18,6 +18,7 @@ local EXACT = 9007199254740992
 
 local byte, format, match, sub = string.byte, string.format, string.match, string.sub
 local concat, insert = table.concat, table.insert
+local unpack = unpack or table.unpack
 
 -- `%d` goes through a C long, which has 32 bits on some hosts.
 local function whole(number) return format('%.0f', number) end

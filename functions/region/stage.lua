@@ -61,13 +61,19 @@ local function newShadow(key, state)
   return name
 end
 
+-- An expiry at or before `now` has passed in every region alike, however far behind a region's own clock is.
+local function dropIfPassed(name)
+  local expiry = must('PEXPIRETIME', name)
+  if expiry >= 0 and expiry <= tx.now then must('UNLINK', name) end
+end
+
+-- Sets a shadow.
 local function setTo(name, value, pxat)
-  if hasPassed(pxat) then
-    must('UNLINK', name)
-  elseif pxat == '' then
+  if pxat == '' then
     must('SET', name, value)
   else
     must('SET', name, value, 'PXAT', pxat)
+    dropIfPassed(name)
   end
 end
 
@@ -174,7 +180,26 @@ local function run(arguments)
   return reply
 end
 
--- Runs a command under the names of the staged states. Returns the names' list too.
+local function canSetExpiry(arguments)
+  if match(arguments[1], 'EXPIREAT$') then return true end
+  for index = 3, #arguments do
+    local option = #arguments[index] == 4 and string.upper(arguments[index])
+    if option == 'PXAT' or option == 'EXAT' then return true end
+  end
+  return false
+end
+
+-- These answer the name of the key that they popped from.
+local answersKey = { LMPOP = true, ZMPOP = true }
+
+local function restoreName(reply, operation, arguments)
+  if not answersKey[arguments[1]] or type(reply) ~= 'table' then return end
+  for _, position in ipairs(operation[3]) do
+    if reply[1] == arguments[position + 1] then reply[1] = operation[2][position + 1] end
+  end
+end
+
+-- Runs a command under the names of the staged states. Returns the arguments with those names too.
 local function runCommand(operation)
   local arguments = {}
   for index, argument in ipairs(operation[2]) do arguments[index] = argument end
@@ -185,7 +210,12 @@ local function runCommand(operation)
     arguments[position + 1] = nameToRead(operation[2][position + 1])
   end
   local reply, failure = run(arguments)
-  return reply, failure, arguments
+  if failure then return nil, failure end
+  if #operation[3] > 0 and canSetExpiry(arguments) then
+    for _, position in ipairs(operation[3]) do dropIfPassed(arguments[position + 1]) end
+  end
+  restoreName(reply, operation, arguments)
+  return reply, nil, arguments
 end
 
 local function runSet(operation)
@@ -195,7 +225,7 @@ local function runSet(operation)
     setTo(nameToWrite(key), value, pxat)
   else
     save(key, state)
-    state.at, state.value, state.pxat = 'inline', value, pxat
+    state.at, state.value, state.pxat = hasPassed(pxat) and 'gone' or 'inline', value, pxat
   end
   return { ok = 'OK' }
 end
@@ -204,16 +234,8 @@ end
 local function deleteKey(key)
   local state = stateOf(key)
   if state.at == 'gone' then return false end
-  local wasThere
-  if state.at == 'shadow' then
-    wasThere = must('UNLINK', nameToWrite(key)) == 1
-  elseif state.at == 'inline' then
-    wasThere = not hasPassed(state.pxat)
-  elseif fingerprint(key, state) == 'absent' then
-    return false
-  else
-    wasThere = true
-  end
+  if state.at == 'base' and fingerprint(key, state) == 'absent' then return false end
+  local wasThere = state.at ~= 'shadow' or must('UNLINK', nameToWrite(key)) == 1
   save(key, state)
   state.at = 'gone'
   return wasThere

@@ -76,9 +76,11 @@ function integerOf(text: string): bigint | null {
 
 function increment(keys: Keys, key: string, by: string): Reply {
   const old = valueAs(keys.get(key), 'string');
+  const step = integerOf(by);
+  if (step === null) return notInteger;
   if (old === false) return wrongType;
-  const [base, step] = [integerOf(old?.text ?? '0'), integerOf(by)];
-  if (base === null || step === null) return notInteger;
+  const base = integerOf(old?.text ?? '0');
+  if (base === null) return notInteger;
   const sum = base + step;
   if (sum !== BigInt.asIntN(64, sum)) {
     return { error: 'ERR increment or decrement would overflow' };

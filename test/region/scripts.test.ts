@@ -9,6 +9,7 @@ import {
   del,
   executed,
   increment,
+  outcomesOf,
   part,
   pop,
   prepareOf,
@@ -159,6 +160,14 @@ describe('the scripts in redis-server', () => {
     await send({ decisions });
     expect(afterPrepare).toBeLessThanOrEqual(8);
     expect(await commandsRun(server)).toBeLessThanOrEqual(120);
+  });
+
+  it('answer the key itself where a command names the key that it popped from', async () => {
+    await server.redis.rpush('list', 'x', 'y');
+    const args = ['LMPOP', '2', 'none', 'list', 'LEFT'];
+    const operation = { ...write(...args), writes: [2, 3] };
+    const reply = await send({ prepares: [prepareOf(1, ['none', 'list'], part(operation))] });
+    expect(outcomesOf(reply.votes[0])).toBe('[[0,["list",["x"]]]]');
   });
 
   it('write nothing for a round that carries nothing new', async () => {

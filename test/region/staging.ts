@@ -85,7 +85,7 @@ class Staging {
     return { outcome: `[${replies.join(',')}]`, stands: true };
   }
 
-  /** The staged entry, whether or not it has expired by the region's clock; what is staged is read at `now`. */
+  /** The entry that an operation finds. */
   #entry(key: string): Entry | undefined {
     const staged = this.#staged.get(key);
     if (staged !== undefined) return staged === null ? undefined : this.#unexpired(staged);
@@ -93,8 +93,7 @@ class Staging {
   }
 
   #unexpired(entry: Entry): Entry | undefined {
-    if (entry.expiry === -1) return entry;
-    return entry.expiry <= this.#prepare.now || entry.expiry < this.#base.clock ? undefined : entry;
+    return entry.expiry !== -1 && entry.expiry < this.#base.clock ? undefined : entry;
   }
 
   #fingerprint(key: string): string {
@@ -111,8 +110,15 @@ class Staging {
     return {
       clock: this.#base.clock,
       get: (key) => this.#entry(key),
-      set: (key, entry) => this.#staged.set(key, entry ?? null),
+      set: (key, entry) => this.#put(key, entry),
     };
+  }
+
+  /** What has expired by `now` is gone in every region alike. */
+  #put(key: string, entry: Entry | undefined): void {
+    const isGone =
+      entry === undefined || (entry.expiry !== -1 && entry.expiry <= this.#prepare.now);
+    this.#staged.set(key, isGone ? null : entry);
   }
 
   #check(check: Check): { readonly holds: boolean; readonly actual: Reply } {
@@ -160,7 +166,7 @@ class Staging {
 
   #set([key = '', value = '', pxat = '']: readonly string[]): Reply {
     const expiry = pxat === '' ? -1 : Number(pxat);
-    this.#staged.set(key, { value: { type: 'string', text: bytesOf(value) }, expiry });
+    this.#put(key, { value: { type: 'string', text: bytesOf(value) }, expiry });
     return { status: 'OK' };
   }
 

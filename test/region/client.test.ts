@@ -1,0 +1,154 @@
+import { createServer, type Server } from 'node:http';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { connectRegion } from '../../functions/region/client.ts';
+import { type Gateway, startGateway } from '../../local/gateway.ts';
+import type { RegionClient } from '../../shared/protocol/round.ts';
+import {
+  command,
+  commitOf,
+  executed,
+  increment,
+  outcomesOf,
+  part,
+  prepareOf,
+  roundOf,
+  set,
+  snapshotOf,
+} from './fixtures.ts';
+import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
+
+const token = 'token of a test';
+const timeoutMs = 5_000;
+
+const implementations = [
+  ['redis-server', startRedisServer],
+  ['the embedded server', startEmbedded],
+] as const;
+
+describe.each(implementations)('a region client of %s', (_, start) => {
+  let server: TestServer;
+  let gateway: Gateway;
+  let client: RegionClient;
+  beforeAll(async () => {
+    server = await start();
+    gateway = await startGateway({ redisPort: server.port, token, roundTripMs: 0 });
+    await gateway.ready();
+  });
+  beforeEach(async () => {
+    await server.redis.flushall();
+    client = connectRegion({ id: 'here', url: gateway.url, token });
+  });
+  afterEach(() => gateway.faults.clear());
+  afterAll(async () => {
+    await gateway.close();
+    await server.stop();
+  });
+
+  const send = (given: Parameters<typeof roundOf>[0]) => client.round(roundOf(given), timeoutMs);
+  const incr = (sequence: number) => prepareOf(sequence, ['n'], part(increment('n')));
+
+  it('runs rounds and snapshots, one request each once the server knows the script', async () => {
+    const keys = ['é', 'n'];
+    const parts = [part(set('é', '"\0😀'), increment('n'))];
+    const first = executed(await send({ prepares: [prepareOf(1, keys, ...parts)] }));
+    expect(outcomesOf(first.votes[0])).toBe('[[0,{"s":"OK"},1]]');
+    gateway.meter.reset();
+    await send({ decisions: [commitOf(1, keys)] });
+    expect(gateway.meter.requests).toBe(1);
+    const request = snapshotOf(keys, [command(['GET', 'é'])]);
+    const result = await client.snapshot(request, timeoutMs);
+    expect(result).toMatchObject({ kind: 'read', locks: [] });
+    expect(result.kind === 'read' && JSON.parse(result.replies)).toEqual([
+      Buffer.from('"\0😀').toString('latin1'),
+    ]);
+  });
+
+  it('runs rounds that are sent at once before the server knows the script', async () => {
+    const prepares = [1, 2, 3].map((index) => [
+      prepareOf(index, [`k${index}`], part(set(`k${index}`, '1'))),
+    ]);
+    const results = await Promise.all(prepares.map((items) => send({ prepares: items })));
+    expect(results.map((result) => executed(result).votes[0]?.kind)).toEqual(['yes', 'yes', 'yes']);
+  });
+
+  it('sends the whole text again to a server that has forgotten the script', async () => {
+    await send({});
+    await server.redis.script('FLUSH');
+    expect(outcomesOf(executed(await send({ prepares: [incr(1)] })).votes[0])).toBe('[[0,1]]');
+  });
+
+  it('is silent and does not send again when the answer is lost after the round ran', async () => {
+    await send({});
+    for (const kind of ['drop', 'hang'] as const) {
+      gateway.faults.add({ fault: { kind, executed: true }, times: 1 });
+      gateway.meter.reset();
+      const lost = await client.round(roundOf({ prepares: [incr(1)] }), 200);
+      expect(lost.kind).toBe('silent');
+      expect(gateway.meter.requests).toBe(1);
+    }
+    const again = executed(await send({ prepares: [incr(1)] }));
+    expect(again.votes).toEqual([{ kind: 'duplicate' }]);
+  });
+
+  it('is silent on every answer that is none, and works again after it', async () => {
+    for (const answer of ['page', 'broken-json', 'status-500'] as const) {
+      gateway.faults.add({ fault: { kind: 'garbage', executed: false, answer }, times: 1 });
+      expect((await send({ prepares: [incr(1)] })).kind).toBe('silent');
+    }
+    expect((await send({ prepares: [incr(1)] })).kind).toBe('executed');
+  });
+
+  it('says that there was no answer in time', async () => {
+    gateway.faults.add({ fault: { kind: 'hang', executed: false }, times: 1 });
+    const result = await client.round(roundOf({}), 50);
+    expect(result).toEqual({ kind: 'silent', reason: 'no answer in time' });
+  });
+
+  it('is silent with a wrong token, and where nobody listens', async () => {
+    const stranger = connectRegion({ id: 'here', url: gateway.url, token: 'wrong' });
+    expect((await stranger.round(roundOf({}), timeoutMs)).kind).toBe('silent');
+    const nobody = connectRegion({ id: 'here', url: 'http://127.0.0.1:1', token });
+    expect((await nobody.round(roundOf({}), timeoutMs)).kind).toBe('silent');
+    const noPlace = connectRegion({ id: 'here', url: 'not a url', token });
+    expect((await noPlace.round(roundOf({}), timeoutMs)).kind).toBe('silent');
+  });
+});
+
+describe('a region client of something else', () => {
+  let answer = '';
+  let status = 200;
+  let server: Server;
+  let client: RegionClient;
+  beforeAll(async () => {
+    server = createServer((_, response) => response.writeHead(status).end(answer));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    const port = typeof address === 'object' && address !== null ? address.port : 0;
+    client = connectRegion({ id: 'here', url: `http://127.0.0.1:${port}`, token });
+  });
+  afterAll(() => new Promise((resolve) => server.close(resolve)));
+
+  const answers: readonly (readonly [status: number, body: string])[] = [
+    [200, 'null'],
+    [200, '[]'],
+    [200, '{"result":null}'],
+    [200, '{"result":7}'],
+    [200, '{"result":"OK"}'],
+    [200, '{"result":"{}"}'],
+    [200, '{"result":"{\\"d\\":\\"\\",\\"v\\":[[\\"d\\"]],\\"m\\":[],\\"o\\":[],\\"t\\":0}"}'],
+    [200, '{"result":"{\\"d\\":\\"x\\",\\"v\\":[],\\"m\\":[],\\"o\\":[],\\"t\\":0}"}'],
+    [200, '{"error":"ERR max requests limit exceeded"}'],
+    [400, '{"error":"OOM command not allowed"}'],
+    [400, 'null'],
+    [500, ''],
+    [404, '<html>'],
+  ];
+
+  it.each(answers)('is silent when it answers %i %s', async (givenStatus, body) => {
+    [status, answer] = [givenStatus, body];
+    const round = await client.round(roundOf({}), timeoutMs);
+    expect(round).toEqual({ kind: 'silent', reason: expect.any(String) });
+    const read = await client.snapshot(snapshotOf([], []), timeoutMs);
+    expect(read).toEqual({ kind: 'silent', reason: expect.any(String) });
+  });
+});
