@@ -1,13 +1,6 @@
 import { assert, unreachable } from '../assert.ts';
-import {
-  compareOrder,
-  keyOf,
-  type RegionId,
-  type ShardId,
-  type TransactionOrder,
-  type WriteId,
-} from '../ids.ts';
-import type { CoordinatorStatus, Resolution, WriteAnswer } from '../wire/answers.ts';
+import { keyOf, type RegionId, type ShardId, type TransactionOrder, type WriteId } from '../ids.ts';
+import type { CoordinatorStatus } from '../wire/answers.ts';
 import { takeBatch, type Waiting } from './admission.ts';
 import { agreementOf } from './agreement.ts';
 import { Applications, type Confirming } from './applications.ts';
@@ -15,10 +8,13 @@ import { recordDecision } from './decision.ts';
 import type { CoordinatorEvent, CoordinatorView, LiveWrite, Ready, Stored } from './events.ts';
 import { FrameBook, tooLate } from './frame-book.ts';
 import { Outbox } from './outbox.ts';
-import type { Flight, RegionLink } from './region-link.ts';
+import { lostReason, Reception } from './reception.ts';
+import type { Flight, RegionLink, RoundHead } from './region-link.ts';
 import { RegionLinks } from './region-links.ts';
+import { resolutionOf } from './resolution.ts';
 import type { Decision, Refusal, RoundReply, RoundResult } from './round.ts';
-import { ballotOf, Transaction } from './transaction.ts';
+import { ballotOf, type Transaction } from './transaction.ts';
+import { Transactions } from './transactions.ts';
 
 /** What stays the same for the life of an instance. */
 export interface CoordinatorConfig {
@@ -35,8 +31,6 @@ export interface CoordinatorConfig {
 
 type Event<Kind> = Extract<CoordinatorEvent, { kind: Kind }>;
 
-const lostReason = 'a region that must vote has lost writes';
-
 /**
  * The coordinator of one shard: two-phase commit over all regions. It does no I/O; each event goes in by `step`, and
  * what is to be stored, sent and answered comes out. PROTOCOL.md says why each rule is there.
@@ -48,11 +42,9 @@ export class CoordinatorCore implements CoordinatorView {
   readonly #links: RegionLinks;
   readonly #frames: FrameBook;
   readonly #applications: Applications;
-  /** In the order in which they began. */
-  readonly #undecided = new Map<string, Transaction>();
-  readonly #holders = new Map<string, Transaction>();
+  readonly #transactions: Transactions;
+  readonly #reception: Reception;
   #sequence: number;
-  #lastTransaction = 0;
   /** Set where a queued frame may be able to go that could not before. */
   #queueStirred = false;
 
@@ -63,7 +55,15 @@ export class CoordinatorCore implements CoordinatorView {
     this.#outbox = new Outbox(Math.max(now, stored.now));
     this.#links = new RegionLinks(config, stored, this.#outbox);
     this.#frames = new FrameBook(this.#outbox);
+    this.#transactions = new Transactions(stored.incarnation, config.regions);
     this.#applications = new Applications(config.regions, this.#outbox);
+    this.#reception = new Reception(
+      this.#outbox,
+      this.#links,
+      this.#frames,
+      this.#transactions,
+      this.#applications,
+    );
     for (const { transaction, keys } of stored.unconfirmed) {
       this.#apply({ transaction, outcome: 'commit', keys }, [], [], false);
     }
@@ -113,67 +113,15 @@ export class CoordinatorCore implements CoordinatorView {
       generation: this.#stored.generation,
       sequence: this.#sequence,
       queued: this.#frames.queue.length,
-      undecided: this.#undecided.size,
+      undecided: this.#transactions.count,
       regions: this.#links.statuses,
     };
   }
 
-  // A frame comes in.
-
   #onArrived(event: Event<'arrived'>): void {
-    const { frame, ticket, recorded } = event;
-    const waiting =
-      frame.idempotency === null ? undefined : this.#frames.under(frame.idempotency.key);
-    const digest = recorded?.digest ?? waiting?.frame.idempotency?.digest;
-    if (digest !== undefined && digest !== frame.idempotency?.digest) {
-      const id = recorded?.record.id ?? waiting?.frame.id ?? frame.id;
-      this.#outbox.answer(ticket, { kind: 'key-reused', id });
-    } else if (recorded !== null) this.#replay(event, recorded.record);
-    else if (waiting !== undefined) this.#frames.attend(waiting, event);
-    else this.#admit(event);
-  }
-
-  /** Answers from storage, at once or when the write is confirmed. */
-  #replay(
-    { frame, ticket, async }: Event<'arrived'>,
-    record: Confirming['answer']['record'],
-  ): void {
-    const answer = { kind: 'decided', record, replayed: true } as const;
-    const caller = { ticket, ack: frame.ack, until: frame.notAfter };
-    const waits = frame.ack === 'confirmed' && !async && frame.notAfter > this.#outbox.now;
-    if (waits && this.#applications.join(record.id, { caller, answer })) return;
-    this.#outbox.answer(ticket, answer);
-  }
-
-  #admit(event: Event<'arrived'>): void {
-    const { frame, ticket } = event;
-    const refusal = this.#refusalOf(event);
-    if (refusal !== null) {
-      this.#outbox.answer(ticket, refusal);
-      return;
-    }
-    const waiting = this.#frames.admit(event);
-    this.#frames.attend(waiting, event);
-    const held = frame.keys.some((key) => this.#holders.has(key));
-    const goes = !held && !this.#frames.queue.waitsFor(frame.keys);
-    if (goes && this.#links.obstacles.length === 0) this.#begin([waiting]);
-    else {
-      this.#frames.enqueue(waiting);
-      if (frame.priority > 0) this.#queueStirred = true;
-    }
-  }
-
-  #refusalOf({ frame }: Event<'arrived'>): WriteAnswer | null {
-    const { id, bytes, notAfter } = frame;
-    if (this.#frames.isFull(bytes)) {
-      return { kind: 'busy', retryAfterMs: Math.max(1_000, Math.ceil(this.#links.slowestMs)) };
-    }
-    if (notAfter <= this.#outbox.now) {
-      const reason = 'its notAfter had passed when it arrived at the coordinator';
-      return { kind: 'unavailable', id, faults: [], reason };
-    }
-    const faults = this.#links.lost;
-    return faults.length === 0 ? null : { kind: 'unavailable', id, faults, reason: lostReason };
+    const waiting = this.#reception.receive(event);
+    if (waiting !== null) this.#begin([waiting]);
+    else if (event.frame.priority > 0) this.#queueStirred = true;
   }
 
   // Transactions begin and end.
@@ -182,7 +130,7 @@ export class CoordinatorCore implements CoordinatorView {
     if (!this.#queueStirred || this.#links.obstacles.length > 0) return;
     this.#queueStirred = false;
     this.#preempt();
-    const held = (key: string) => this.#holders.has(key);
+    const held = (key: string) => this.#transactions.isHeld(key);
     for (const parts of takeBatch(this.#frames.queue, held, this.#outbox.now)) this.#begin(parts);
   }
 
@@ -190,30 +138,23 @@ export class CoordinatorCore implements CoordinatorView {
   #preempt(): void {
     for (const { frame, retryAt } of [...this.#frames.queue.frames]) {
       if (frame.priority === 0) return;
-      const holders = new Set(frame.keys.flatMap((key) => this.#holders.get(key) ?? []));
-      const lower = [...holders].every((holder) => holder.priority < frame.priority);
+      const holders = this.#transactions.holdersOf(frame.keys);
+      const lower = holders.every((holder) => holder.priority < frame.priority);
       if (!lower || retryAt > this.#outbox.now) continue;
       for (const holder of holders) this.#abort(holder, this.#outbox.now);
     }
   }
 
   #begin(parts: readonly Waiting[]): void {
-    const { now } = this.#outbox;
-    this.#lastTransaction += 1;
-    const order: TransactionOrder = [this.#stored.incarnation, this.#lastTransaction];
-    const patience = Math.max(...parts.map((part) => part.frame.notAfter));
-    const deadline = Math.min(now + this.#config.voteDeadlineMs, patience);
-    const transaction = new Transaction(order, parts, this.#config.regions, now, deadline);
-    for (const part of parts) part.attempts += 1;
-    this.#undecided.set(keyOf(order), transaction);
-    for (const key of transaction.keys) this.#holders.set(key, transaction);
+    const { voteDeadlineMs } = this.#config;
+    const transaction = this.#transactions.begin(parts, this.#outbox.now, voteDeadlineMs);
     for (const link of this.#links.all) link.enqueue(transaction);
-    this.#outbox.schedule(deadline);
+    this.#outbox.schedule(transaction.deadline);
   }
 
   /** Decides where the votes allow it. A transaction that is decided already is left alone. */
   #settle(transaction: Transaction): void {
-    if (this.#undecided.get(keyOf(transaction.order)) !== transaction) return;
+    if (!this.#transactions.isUndecided(transaction.order)) return;
     switch (transaction.tally) {
       case 'pending':
         return;
@@ -259,8 +200,7 @@ export class CoordinatorCore implements CoordinatorView {
   }
 
   #release(transaction: Transaction): void {
-    this.#undecided.delete(keyOf(transaction.order));
-    for (const key of transaction.keys) this.#holders.delete(key);
+    this.#transactions.release(transaction);
     this.#queueStirred = true;
   }
 
@@ -430,7 +370,7 @@ export class CoordinatorCore implements CoordinatorView {
     if (link.health.kind === 'lost') return;
     link.health = { kind: 'lost', reason };
     this.#outbox.persist({ kind: 'region', region: link.stored });
-    for (const transaction of [...this.#undecided.values()]) {
+    for (const transaction of this.#transactions.undecided) {
       this.#abort(transaction, this.#outbox.now);
     }
     const faults = [{ region: link.region, reason }];
@@ -447,20 +387,16 @@ export class CoordinatorCore implements CoordinatorView {
       this.#outbox.ended ??= `asked about transaction ${keyOf(later)} of a later incarnation`;
       return;
     }
-    const resolutions = transactions.map((transaction): Resolution => {
-      const decision = recorded.find((one) => compareOrder(one.transaction, transaction) === 0);
-      if (decision !== undefined) return { kind: 'committed', transaction, keys: decision.keys };
-      if (this.#undecided.has(keyOf(transaction))) return { kind: 'pending', transaction };
-      const dropped = compareOrder(transaction, horizon) <= 0;
-      return { kind: dropped ? 'forgotten' : 'aborted', transaction };
-    });
+    const resolutions = transactions.map((transaction) =>
+      resolutionOf(transaction, recorded, this.#transactions.isUndecided(transaction), horizon),
+    );
     this.#outbox.reply({ kind: 'resolutions', ticket, resolutions });
   }
 
   #sweep(): void {
     this.#outbox.clearSchedule();
     this.#links.sweep();
-    for (const transaction of [...this.#undecided.values()]) {
+    for (const transaction of this.#transactions.undecided) {
       if (transaction.deadline <= this.#outbox.now) transaction.closeVoting();
       this.#settle(transaction);
       this.#outbox.schedule(transaction.deadline);
@@ -470,15 +406,9 @@ export class CoordinatorCore implements CoordinatorView {
     if (this.#frames.queue.length > 0) this.#queueStirred = true;
   }
 
-  get #head() {
-    const [oldest] = this.#undecided.values();
-    return {
-      shard: this.#config.shard,
-      generation: this.#stored.generation,
-      epoch: this.#stored.epoch,
-      incarnation: this.#stored.incarnation,
-      newest: [this.#stored.incarnation, this.#lastTransaction] as const,
-      oldestUndecided: oldest?.order ?? null,
-    };
+  get #head(): RoundHead {
+    const { generation, epoch, incarnation } = this.#stored;
+    const { newest, oldestUndecided } = this.#transactions;
+    return { shard: this.#config.shard, generation, epoch, incarnation, newest, oldestUndecided };
   }
 }
