@@ -5,7 +5,14 @@ import { takeBatch, type Waiting } from './admission.ts';
 import { agreementOf } from './agreement.ts';
 import { Applications, type Confirming } from './applications.ts';
 import { recordDecision } from './decision.ts';
-import type { CoordinatorEvent, CoordinatorView, LiveWrite, Ready, Stored } from './events.ts';
+import type {
+  CoordinatorConfig,
+  CoordinatorEvent,
+  CoordinatorView,
+  LiveWrite,
+  Ready,
+  Stored,
+} from './events.ts';
 import { FrameBook, tooLate } from './frame-book.ts';
 import { Outbox } from './outbox.ts';
 import { lostReason, Reception } from './reception.ts';
@@ -15,19 +22,6 @@ import { resolutionOf } from './resolution.ts';
 import type { Decision, Refusal, RoundReply, RoundResult } from './round.ts';
 import { ballotOf, type Transaction } from './transaction.ts';
 import { Transactions } from './transactions.ts';
-
-/** What stays the same for the life of an instance. */
-export interface CoordinatorConfig {
-  readonly shard: ShardId;
-  /** The voters: every configured region. */
-  readonly regions: readonly RegionId[];
-  /** How many rounds may wait for an answer at once, over all regions. */
-  readonly connections: number;
-  /** A vote not in by then is a no, ms after its transaction began. */
-  readonly voteDeadlineMs: number;
-  /** A round without an answer by then is given up, ms. */
-  readonly roundTimeoutMs: number;
-}
 
 type Event<Kind> = Extract<CoordinatorEvent, { kind: Kind }>;
 

@@ -1,14 +1,26 @@
-import type { RegionId, TransactionOrder, WriteId } from '../ids.ts';
+import type { RegionId, ShardId, TransactionOrder, WriteId } from '../ids.ts';
 import type {
   CoordinatorStatus,
   RegionFault,
   Resolution,
-  VoteRecord,
   WriteAnswer,
   WriteRecord,
 } from '../wire/answers.ts';
 import type { WriteFrame } from './frame.ts';
 import type { Round, RoundPair, RoundResult } from './round.ts';
+
+/** What stays the same for the life of an instance. */
+export interface CoordinatorConfig {
+  readonly shard: ShardId;
+  /** The voters: every configured region. */
+  readonly regions: readonly RegionId[];
+  /** How many rounds may wait for an answer at once, over all regions. */
+  readonly connections: number;
+  /** A vote not in by then is a no, ms after its transaction began. */
+  readonly voteDeadlineMs: number;
+  /** A round without an answer by then is given up, ms. */
+  readonly roundTimeoutMs: number;
+}
 
 /** Names a caller that waits for an answer. Given by the shell, never used twice in one instance. */
 export type Ticket = number;
@@ -156,8 +168,6 @@ export type LiveWrite =
   /** Committed, and not acknowledged by every region. */
   | { readonly kind: 'applying'; readonly appliedIn: readonly RegionId[] }
   | { readonly kind: 'unknown' };
-
-export type { CoordinatorStatus, VoteRecord };
 
 /** What a live instance can be asked without changing it. */
 export interface CoordinatorView {

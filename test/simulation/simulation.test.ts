@@ -5,7 +5,7 @@ const first = Number(process.env.SEED ?? 1);
 const count = Number(process.env.SEEDS ?? (process.env.SEED === undefined ? 1_500 : 1));
 
 describe('the coordinator in bad weather', () => {
-  it(`keeps every promise in ${count} seeded runs from seed ${first}`, () => {
+  it(`keeps every promise in ${count} seeded runs from seed ${first}`, { timeout: 600_000 }, () => {
     const total = {
       committed: 0,
       rejected: 0,
