@@ -1,5 +1,5 @@
 import { assert, unreachable } from '../assert.ts';
-import { keyOf, type RegionId, type ShardId, type TransactionOrder, type WriteId } from '../ids.ts';
+import { keyOf, type TransactionOrder, type WriteId } from '../ids.ts';
 import type { CoordinatorStatus } from '../wire/answers.ts';
 import { takeBatch, type Waiting } from './admission.ts';
 import { agreementOf } from './agreement.ts';
@@ -16,10 +16,10 @@ import type {
 import { FrameBook, tooLate } from './frame-book.ts';
 import { Outbox } from './outbox.ts';
 import { lostReason, Reception } from './reception.ts';
-import type { Flight, RegionLink, RoundHead } from './region-link.ts';
+import type { Flight, RegionLink } from './region-link.ts';
 import { RegionLinks } from './region-links.ts';
 import { resolutionOf } from './resolution.ts';
-import type { Decision, Refusal, RoundReply, RoundResult } from './round.ts';
+import type { Decision, RoundReply, RoundResult } from './round.ts';
 import { ballotOf, type Transaction } from './transaction.ts';
 import { Transactions } from './transactions.ts';
 
@@ -84,9 +84,17 @@ export class CoordinatorCore implements CoordinatorView {
     }
     if (this.#outbox.due) this.#sweep();
     this.#batch();
-    if (this.#outbox.ended === null) this.#links.sendRounds(this.#head, entropy);
+    if (this.#outbox.ended === null) this.#sendRounds(entropy);
     this.#links.persist();
     return this.#outbox.ready();
+  }
+
+  #sendRounds(entropy: string): void {
+    const { generation, epoch, incarnation } = this.#stored;
+    const { newest, oldestUndecided } = this.#transactions;
+    const { shard } = this.#config;
+    const head = { shard, generation, epoch, incarnation, newest, oldestUndecided };
+    this.#links.sendRounds(head, entropy);
   }
 
   /** True while something is undecided, unacknowledged or unsaid: the instance has to be woken after a crash. */
@@ -291,9 +299,11 @@ export class CoordinatorCore implements CoordinatorView {
       case 'silent':
         this.#links.fail(link, result.reason);
         break;
-      case 'refused':
-        this.#onRefused(link, result.refusal);
+      case 'refused': {
+        const loss = this.#links.refused(link, result.refusal);
+        if (loss !== null) this.#lose(link, loss);
         break;
+      }
       case 'executed': {
         const loss = link.learn(result.reply, flight, this.#outbox.now);
         if (loss === null) this.#onExecuted(link, flight, result.reply, recorded);
@@ -305,25 +315,6 @@ export class CoordinatorCore implements CoordinatorView {
     }
   }
 
-  #onRefused(link: RegionLink, refusal: Refusal): void {
-    switch (refusal.kind) {
-      case 'lost':
-        this.#lose(link, 'it no longer holds a round that it had acknowledged');
-        break;
-      case 'history':
-        this.#links.fail(link, 'its history has moved past the last acknowledged round');
-        break;
-      case 'generation': {
-        const reason = `it holds the state of another Lockstep (generation ${refusal.has})`;
-        if (refusal.has === 0 && link.begun) this.#lose(link, 'it holds no state any more');
-        else this.#links.fail(link, reason, 'foreign');
-        break;
-      }
-      default:
-        unreachable(refusal);
-    }
-  }
-
   #onExecuted(
     link: RegionLink,
     flight: Flight,
@@ -332,8 +323,10 @@ export class CoordinatorCore implements CoordinatorView {
   ): void {
     flight.decisions.forEach(({ transaction }, position) => {
       const said = reply.decisions[position];
-      if (said === 'acknowledged') this.#acknowledge(link, transaction);
-      else if (said === 'lost')
+      if (said === 'acknowledged') {
+        link.acknowledged(transaction);
+        this.#applications.acknowledge(transaction, link.region);
+      } else if (said === 'lost')
         this.#lose(link, `it no longer holds transaction ${keyOf(transaction)}`);
       else this.#links.fail(link, 'its server refused to apply a decision (out of memory?)');
     });
@@ -352,11 +345,6 @@ export class CoordinatorCore implements CoordinatorView {
       if (vote.kind === 'locked' && vote.holder[0] < this.#stored.incarnation) link.greetAgain();
       transaction.count(link.region, ballotOf(vote), this.#outbox.now);
     });
-  }
-
-  #acknowledge(link: RegionLink, transaction: TransactionOrder): void {
-    link.acknowledged(transaction);
-    this.#applications.acknowledge(transaction, link.region);
   }
 
   /** The region has lost what it acknowledged: it votes no more, and that is stored. */
@@ -398,11 +386,5 @@ export class CoordinatorCore implements CoordinatorView {
     this.#frames.sweep(this.#links.obstacles);
     this.#applications.sweep();
     if (this.#frames.queue.length > 0) this.#queueStirred = true;
-  }
-
-  get #head(): RoundHead {
-    const { generation, epoch, incarnation } = this.#stored;
-    const { newest, oldestUndecided } = this.#transactions;
-    return { shard: this.#config.shard, generation, epoch, incarnation, newest, oldestUndecided };
   }
 }

@@ -1,11 +1,11 @@
-import { assert } from '../assert.ts';
+import { assert, unreachable } from '../assert.ts';
 import type { RegionId } from '../ids.ts';
 import { limits } from '../limits.ts';
 import type { RegionFault, RegionStatus } from '../wire/answers.ts';
 import type { CoordinatorConfig, Stored } from './events.ts';
 import type { Outbox } from './outbox.ts';
 import { RegionLink, type RoundHead } from './region-link.ts';
-import type { Decision } from './round.ts';
+import type { Decision, Refusal } from './round.ts';
 import { nextLink } from './schedule.ts';
 
 /** All regions of a shard: what each is owed, and whose turn it is to get a round. */
@@ -79,6 +79,25 @@ export class RegionLinks {
   fail(link: RegionLink, reason: string, kind: 'silent' | 'foreign' = 'silent'): void {
     link.fail(reason, this.#outbox.now, kind);
     this.#plan(link);
+  }
+
+  /** `link` refused a whole round. Returns the loss that this shows, or null where it shows none. */
+  refused(link: RegionLink, refusal: Refusal): string | null {
+    switch (refusal.kind) {
+      case 'lost':
+        return 'it no longer holds a round that it had acknowledged';
+      case 'history':
+        this.fail(link, 'its history has moved past the last acknowledged round');
+        return null;
+      case 'generation': {
+        if (refusal.has === 0 && link.begun) return 'it holds no state any more';
+        const reason = `it holds the state of another Lockstep (generation ${refusal.has})`;
+        this.fail(link, reason, 'foreign');
+        return null;
+      }
+      default:
+        return unreachable(refusal);
+    }
   }
 
   /** Notices the regions that take too long, and plans for all. */
