@@ -42,6 +42,8 @@ export class OwnProcess {
   readonly pid: number;
   /** Resolves with what is left to say of it, once it has ended. */
   readonly ended: Promise<string>;
+  /** 0 where it has ended by itself and is content. */
+  exitCode: number | null = null;
   private readonly pidFile: string;
   private over = false;
 
@@ -52,7 +54,10 @@ export class OwnProcess {
     const { promise, resolve } = Promise.withResolvers<string>();
     this.ended = promise;
     child.once('error', (error) => resolve(this.end(error.message)));
-    child.once('exit', (code, signal) => resolve(this.end(signal ?? `exit code ${code}`)));
+    child.once('exit', (code, signal) => {
+      this.exitCode = code;
+      resolve(this.end(signal ?? `exit code ${code}`));
+    });
   }
 
   get isRunning(): boolean {

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Bundle } from './bundle.ts';
+import { bundleWorker } from './bundle.ts';
 import { freePort } from './free-port.ts';
 import type { Gateway } from './gateway.ts';
 import { Meter, startGateway } from './gateway.ts';
@@ -73,7 +75,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const identity = openState(options, places, progress);
   const stack = new RunningStack(options, identity.tokens, identity.gatewayToken);
   try {
-    await stack.startRegions(places);
+    await Promise.all([stack.startRegions(places), stack.bundle()]);
     progress(`Regions: ${places.map(({ id }) => id).join(', ')} (${nameOf(options.redis)}).`);
     await stack.restartWorker();
     return stack;
@@ -149,6 +151,7 @@ class RunningStack implements Stack {
   private readonly options: StackOptions;
   private readonly gatewayToken: string;
   private started: readonly StackRegion[] = [];
+  private bundled: Bundle | null = null;
   private current: LocalWorker | null = null;
   private port = 0;
 
@@ -170,6 +173,10 @@ class RunningStack implements Stack {
   get worker(): LocalWorker {
     if (this.current === null) throw new Error('the Worker has not been started');
     return this.current;
+  }
+
+  async bundle(): Promise<void> {
+    this.bundled = await bundleWorker(this.options.stateDirectory);
   }
 
   async startRegions(places: readonly Place[]): Promise<void> {
@@ -211,12 +218,11 @@ class RunningStack implements Stack {
   }
 
   private workerOptions(): WorkerOptions {
-    const [first] = this.started;
-    if (first === undefined) throw new Error('the Worker is started after the regions');
+    if (this.bundled === null) throw new Error('the Worker is bundled before it is started');
     return {
       stateDirectory: this.options.stateDirectory,
+      bundle: this.bundled,
       port: this.port,
-      place: first.place,
       regions: this.started.map(({ place, gateway }) => ({
         id: place.id,
         url: gateway.url,

@@ -1,12 +1,10 @@
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import process from 'node:process';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
+import type { Bundle } from './bundle.ts';
+import { projectDirectory, workerdProgram } from './bundle.ts';
 import type { OwnProcess } from './processes.ts';
 import { lastLines, startProcess } from './processes.ts';
-import type { Place } from './rtt.ts';
 
 /** A region as the Worker is told of it. */
 export interface WorkerRegion {
@@ -25,30 +23,27 @@ export interface ClientToken {
 export interface WorkerOptions {
   /** An absolute path. The Worker's storage, settings and log live in it. */
   readonly stateDirectory: string;
+  readonly bundle: Bundle;
   /** On 127.0.0.1. */
   readonly port: number;
   readonly regions: readonly WorkerRegion[];
   readonly tokens: readonly ClientToken[];
-  /** Where requests seem to come from: the nearest region serves their reads. */
-  readonly place: Place;
   /** Further variables of the Worker, by name. */
   readonly variables?: Readonly<Record<string, string>>;
 }
 
-/** How long the Worker may take to answer for the first time, in ms. The first start on a machine is the slowest. */
-const startDeadlineMs = 90_000;
-
-const projectDirectory = dirname(dirname(fileURLToPath(import.meta.url)));
+/** How long the Worker may take to answer for the first time, in ms. */
+const startDeadlineMs = 60_000;
 
 /** The Worker under workerd, in a process of its own. */
 export interface LocalWorker {
   readonly url: string;
   readonly logFile: string;
-  /** Resolves with a reason when the Worker's process ends, whoever ended it. */
+  /** Resolves with a reason when the process ends, whoever ended it. */
   readonly ended: Promise<string>;
   /** Ends it in order. */
   stop(): Promise<void>;
-  /** Ends it, workerd included, with SIGKILL. */
+  /** Ends it with SIGKILL. */
   kill(): Promise<void>;
 }
 
@@ -58,98 +53,105 @@ export function workerStorage(stateDirectory: string): string {
 }
 
 /**
- * Starts the Worker, and waits until it answers.
+ * Starts the Worker, and waits until it answers. It runs in the bare runtime: what `wrangler dev` puts in front of a
+ * Worker costs several ms a request, and sends some requests again after a crash, which would hide what tests look for.
  *
- * @throws Error with the log's last lines where it does not.
+ * @throws Error with the log's last lines where it does not come up.
  */
 export async function startWorker(options: WorkerOptions): Promise<LocalWorker> {
-  const settings = join(options.stateDirectory, 'settings');
-  mkdirSync(settings, { recursive: true });
-  writeFileSync(join(settings, 'worker.env'), environmentFile(options), { mode: 0o600 });
-  writeFileSync(join(settings, 'place.json'), placeFile(options.place));
+  mkdirSync(workerStorage(options.stateDirectory), { recursive: true });
+  const configuration = join(options.stateDirectory, 'worker.capnp');
+  writeFileSync(configuration, configurationText(options), { mode: 0o600 });
   const logFile = join(options.stateDirectory, 'worker.log');
-  const wrangler = startProcess({
+  const workerd = startProcess({
     name: 'worker',
-    command: process.execPath,
-    args: wranglerArguments(options, settings),
-    environment: wranglerEnvironment(options, settings),
-    workingDirectory: projectDirectory,
+    command: workerdProgram(),
+    args: ['serve', configuration],
     stateDirectory: options.stateDirectory,
     logFile,
   });
   const url = `http://127.0.0.1:${options.port}`;
-  const complaint = await firstComplaint(wrangler, `${url}/healthz`);
+  const complaint = await firstComplaint(workerd, `${url}/healthz`);
   if (complaint !== null) {
-    await wrangler.kill();
+    await workerd.kill();
     const log = lastLines(logFile);
     throw new Error(`The Worker did not start. ${complaint}\nIts log ends with:\n${log}`);
   }
   return {
     url,
     logFile,
-    ended: wrangler.ended,
-    stop: () => wrangler.stop(),
-    kill: () => wrangler.kill(),
+    ended: workerd.ended,
+    stop: () => workerd.stop(),
+    kill: () => workerd.kill(),
   };
 }
 
-function wranglerArguments(options: WorkerOptions, settings: string): readonly string[] {
-  const require = createRequire(import.meta.url);
-  const entry = require.resolve('wrangler');
-  const flags: Readonly<Record<string, string>> = {
-    ip: '127.0.0.1',
-    port: String(options.port),
-    'inspector-port': '0',
-    'persist-to': workerStorage(options.stateDirectory),
-    'env-file': join(settings, 'worker.env'),
-    'log-level': 'warn',
-    'show-interactive-dev-session': 'false',
-  };
-  const variables = Object.entries(options.variables ?? {});
+/** What workerd serves, in its own language. It stands for wrangler.toml and for the platform around a deployment. */
+function configurationText(options: WorkerOptions): string {
+  const { bundle, port, stateDirectory } = options;
+  return `using Workerd = import "/workerd/workerd.capnp";
+
+const config :Workerd.Config = (
+  services = [
+    (name = "worker", worker = .worker),
+    (name = "assets", disk = (path = ${quote(join(projectDirectory, 'node_modules', 'swagger-ui-dist'))})),
+    (name = "storage", disk = (path = ${quote(workerStorage(stateDirectory))}, writable = true)),
+    (name = "internet", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
+  ],
+  # A request may say in this header where it comes from, as the platform does: {"latitude": "…", "longitude": "…"}.
+  sockets = [(name = "http", address = "127.0.0.1:${port}", http = (cfBlobHeader = "CF-Blob"), service = "worker")],
+);
+
+const worker :Workerd.Worker = (
+  compatibilityDate = ${quote(bundle.compatibilityDate)},
+  modules = [
+    ${modules(bundle).join(',\n    ')},
+  ],
+  bindings = [
+    (name = "COORDINATOR", durableObjectNamespace = "Coordinator"),
+    (name = "ASSETS", service = "assets"),
+    ${variables(options).join(',\n    ')},
+  ],
+  durableObjectNamespaces = [(className = "Coordinator", uniqueKey = "lockstep", enableSql = true)],
+  durableObjectStorage = (localDisk = "storage"),
+);
+`;
+}
+
+function modules({ directory }: Bundle): readonly string[] {
+  // Such a path counts from the file that names it, which lies beside the bundle.
+  const embed = (file: string) => `embed ${quote(`${basename(directory)}/${file}`)}`;
+  // A module imports the others by names relative to its own, so that each is named as its file.
+  const texts = readdirSync(directory).filter((file) => file.endsWith('.lua'));
   return [
-    ...[join(dirname(dirname(entry)), 'bin', 'wrangler.js'), 'dev'],
-    ...Object.entries(flags).map(([name, value]) => `--${name}=${value}`),
-    ...variables.map(([name, value]) => `--var=${name}:${value}`),
+    `(name = "worker.js", esModule = ${embed('worker.js')})`,
+    ...texts.map((file) => `(name = ${quote(file)}, text = ${embed(file)})`),
   ];
 }
 
-/** Keeps wrangler from asking questions, from calling home, and from writing outside of the state directory. */
-function wranglerEnvironment(
-  options: WorkerOptions,
-  settings: string,
-): Readonly<Record<string, string>> {
-  return {
-    CI: '1',
-    NO_COLOR: '1',
-    FORCE_COLOR: '0',
-    WRANGLER_WRITE_LOGS: 'false',
-    WRANGLER_SEND_METRICS: 'false',
-    WRANGLER_SEND_ERROR_REPORTS: 'false',
-    WRANGLER_HIDE_BANNER: 'true',
-    WRANGLER_LOG_PATH: join(options.stateDirectory, 'wrangler-logs'),
-    WRANGLER_REGISTRY_PATH: join(options.stateDirectory, 'wrangler-registry'),
-    // Instead of asking a server on the Internet where this machine is.
-    CLOUDFLARE_CF_FETCH_PATH: join(settings, 'place.json'),
-  };
-}
-
-/** What a deployment has as variables and secrets. Values of this file go before those of wrangler.toml. */
-function environmentFile(options: WorkerOptions): string {
+/** What a deployment has as variables and secrets. */
+function variables(options: WorkerOptions): readonly string[] {
   const regions = options.regions.map(({ id, url, location }) => ({ id, url, location }));
   const regionTokens = Object.fromEntries(options.regions.map(({ id, token }) => [id, token]));
-  const values: Readonly<Record<string, unknown>> = {
-    LOCKSTEP_REGIONS: regions,
-    LOCKSTEP_REGION_TOKENS: regionTokens,
-    LOCKSTEP_TOKENS: options.tokens,
+  const values: Readonly<Record<string, string>> = {
+    LOCKSTEP_REGIONS: JSON.stringify(regions),
+    LOCKSTEP_REGION_TOKENS: JSON.stringify(regionTokens),
+    LOCKSTEP_TOKENS: JSON.stringify(options.tokens),
+    ...options.variables,
   };
-  // Single quotes keep the text as it is; no id, URL or token has one in it.
-  const lines = Object.entries(values).map(([name, value]) => `${name}='${JSON.stringify(value)}'`);
-  return `${lines.join('\n')}\n`;
+  return Object.entries(values).map(
+    ([name, value]) => `(name = ${quote(name)}, text = ${quote(value)})`,
+  );
 }
 
-function placeFile(place: Place): string {
-  const [latitude, longitude] = place.location;
-  return JSON.stringify({ latitude: String(latitude), longitude: String(longitude), colo: 'LOC' });
+/** A text as Cap'n Proto writes it, byte by byte where it is more than plain ASCII. */
+function quote(text: string): string {
+  const quoted = [...Buffer.from(text, 'utf8')].map((byte) => {
+    const character = String.fromCharCode(byte);
+    const isPlain = byte >= 0x20 && byte < 0x7f && character !== '"' && character !== '\\';
+    return isPlain ? character : `\\x${byte.toString(16).padStart(2, '0')}`;
+  });
+  return `"${quoted.join('')}"`;
 }
 
 /**
@@ -157,16 +159,16 @@ function placeFile(place: Place): string {
  *
  * @returns null once the Worker is well; else what it says is wrong, or that it says nothing.
  */
-async function firstComplaint(wrangler: OwnProcess, url: string): Promise<string | null> {
+async function firstComplaint(workerd: OwnProcess, url: string): Promise<string | null> {
   const deadline = performance.now() + startDeadlineMs;
-  while (wrangler.isRunning && performance.now() < deadline) {
+  while (workerd.isRunning && performance.now() < deadline) {
     const response = await fetch(url).catch(() => null);
     const text = await response?.text().catch(() => '');
-    if (response?.status === 200 && wrangler.isRunning) return null;
-    // A problem comes from Lockstep itself, such as about its configuration, and waiting does not mend it.
-    const type = response?.headers.get('content-type') ?? '';
-    if (type.startsWith('application/problem+json')) return text ?? '';
-    await delay(25);
+    // The process may have ended because another server has the port, which then answers in its place.
+    if (response !== null && workerd.isRunning) {
+      return response.status === 200 ? null : `It answers ${response.status}: ${text}`;
+    }
+    await delay(10);
   }
-  return wrangler.isRunning ? 'It does not answer.' : 'Its process has ended.';
+  return workerd.isRunning ? 'It does not answer.' : 'Its process has ended.';
 }
