@@ -42,6 +42,8 @@ export const limits = {
   roundBytes: 4_000_000,
   /** A vote not in by then is a no. */
   voteDeadlineMs: 2_000,
+  /** How far apart the clocks of regions and coordinator may be where keys expire. */
+  clockSkewMs: 1_000,
   /** A round without an answer by then is given up. */
   roundTimeoutMs: 2_500,
   /** With few free connections a commit waits this long for a prepare to ride with. */

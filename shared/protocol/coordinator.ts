@@ -1,5 +1,6 @@
 import { assert, unreachable } from '../assert.ts';
 import { keyOf, type TransactionOrder, type WriteId } from '../ids.ts';
+import { limits } from '../limits.ts';
 import type { CoordinatorStatus } from '../wire/answers.ts';
 import { takeBatch, type Waiting } from './admission.ts';
 import { agreementOf } from './agreement.ts';
@@ -172,24 +173,33 @@ export class CoordinatorCore implements CoordinatorView {
 
   /** All voters said yes: what they said has to be the same. */
   #agree(transaction: Transaction): void {
+    const ownExpiry = transaction.ownExpiry(this.#outbox.now + limits.clockSkewMs);
+    if (ownExpiry !== null) {
+      this.#awaitExpiry(transaction, ownExpiry + 1);
+      return;
+    }
     const { yesVotes, keys } = transaction;
     const agreement = agreementOf(yesVotes, keys, (position) => transaction.partsOfKey(position));
     switch (agreement.kind) {
       case 'agreed':
         this.#decide(transaction, agreement.parts);
         break;
-      case 'expiring': {
-        const reason = 'saw a key of the write expire that another still held';
-        transaction.blame(yesVotes.map(({ region }) => ({ region, reason })));
-        this.#abort(transaction, agreement.retryAt);
+      case 'expiring':
+        this.#awaitExpiry(transaction, agreement.retryAt);
         break;
-      }
       case 'diverged':
         this.#refuseDiverged(transaction, agreement.parts, agreement.detail);
         break;
       default:
         unreachable(agreement);
     }
+  }
+
+  /** Regions see a key expire at moments of their own: the write is tried again once all of them do. */
+  #awaitExpiry(transaction: Transaction, retryAt: number): void {
+    const reason = 'saw a key of the write expire that another still held';
+    transaction.blame(transaction.yesVotes.map(({ region }) => ({ region, reason })));
+    this.#abort(transaction, retryAt);
   }
 
   #refuseDiverged(transaction: Transaction, parts: readonly number[], detail: string): void {

@@ -2,7 +2,7 @@ import type { WriteFrame } from '../../shared/protocol/frame.ts';
 import type { SnapshotRequest } from '../../shared/protocol/round.ts';
 import type { WriteAnswer, WriteRecord } from '../../shared/wire/answers.ts';
 import { RegionModel } from '../region/model.ts';
-import { generation } from './world.ts';
+import { clocksApartMs, generation } from './world.ts';
 
 /** A write as its client saw it. `answer` is null where it never heard. */
 export interface WriteEntry {
@@ -42,6 +42,7 @@ export function checkHistory(
   committed: readonly WriteRecord[],
   writes: readonly WriteEntry[],
   reads: readonly ReadEntry[],
+  clocks: ReadonlyMap<string, number>,
 ): RegionModel {
   const frames = new Map(writes.map((entry) => [entry.frame.id, entry]));
   checkAnswers(committed, writes);
@@ -54,7 +55,8 @@ export function checkHistory(
   });
   checkRealTime(times);
   const observations = [...reads.map(observationOfRead), ...rejectionsOf(writes)];
-  const state = new RegionModel(() => 1);
+  let now = 1;
+  const state = new RegionModel(() => now);
   begin(state);
   for (let cut = 0; cut <= committed.length; cut++) {
     for (const seen of observations) {
@@ -63,9 +65,19 @@ export function checkHistory(
     const record = committed[cut];
     const frame = times[cut]?.frame;
     if (record === undefined || frame === undefined) continue;
-    const outcome = execute(state, frame, cut + 1, true);
-    if (outcome !== record.part)
-      fail(`write ${cut + 1} answered ${record.part}, the replay ${outcome}`);
+    const clock = clocks.get(record.transaction.replace(/^0\./, '')) ?? fail('a missing clock');
+    const before = state.state();
+    // A key has expired by the transaction's own clock, or because every region saw it expire since.
+    const outcomes: string[] = [];
+    for (const moment of [clock, record.decidedAt + clocksApartMs]) {
+      now = moment;
+      state.restore(before);
+      outcomes.push(execute(state, frame, cut + 1, moment));
+      if (outcomes.includes(record.part)) break;
+    }
+    if (!outcomes.includes(record.part)) {
+      fail(`write ${cut + 1} answered ${record.part}, the replay ${outcomes.join(' or ')}`);
+    }
   }
   placeObservations(observations, times);
   return state;
@@ -142,7 +154,7 @@ function rejectionsOf(writes: readonly WriteEntry[]): readonly Observation[] {
     if (answer?.kind !== 'decided' || answer.record.outcome !== 'rejected' || answer.replayed)
       return [];
     const { part } = answer.record;
-    const matches = (state: RegionModel) => execute(state, frame, 1_000_000, false) === part;
+    const matches = (state: RegionModel) => execute(state, frame, 1_000_000, null) === part;
     return [{ invokedAt, answeredAt, describe: `the rejection ${part}`, feasible: [], matches }];
   });
 }
@@ -165,20 +177,26 @@ function begin(state: RegionModel): void {
 }
 
 /** Everything that a region holds for its users, as text that is equal where the data is. */
-export function contentsOf(model: RegionModel): string {
+export function contentsOf(model: RegionModel, now: number): string {
   const plain = (_: string, value: unknown) => {
     if (value instanceof Map) return [...value].sort();
     return value instanceof Set ? [...value].sort() : value;
   };
-  return JSON.stringify([...model.state().data].sort(), plain);
+  const data = [...model.state().data].filter(([, { expiry }]) => expiry === -1 || expiry > now);
+  return JSON.stringify(data.sort(), plain);
 }
 
-/** Runs a frame alone on a region; it is undone again unless it is to `keep`. */
-function execute(state: RegionModel, frame: WriteFrame, number: number, keep: boolean): string {
-  const base = keep ? null : state.state();
+/** Runs a frame alone on a region at `now`; where that is null, it is only tried, and undone again. */
+function execute(
+  state: RegionModel,
+  frame: WriteFrame,
+  number: number,
+  now: number | null,
+): string {
+  const base = now === null ? state.state() : null;
   const transaction = [1, 2 * number + 1] as const;
   const { keys, checks, operations } = frame;
-  const prepare = { transaction, keys, now: 1, parts: [{ checks, operations }] };
+  const prepare = { transaction, keys, now: now ?? 1, parts: [{ checks, operations }] };
   const voted = state.round({ ...head, decisions: [], prepares: [prepare] });
   const vote = voted.kind === 'executed' ? voted.reply.votes[0] : undefined;
   const outcome =

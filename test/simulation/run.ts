@@ -7,7 +7,7 @@ import { compileReads, compileWrite } from '../../shared/wire/commands.ts';
 import { checkHistory, contentsOf, type ReadEntry, type WriteEntry } from './history.ts';
 import { Random } from './random.ts';
 import { Timeline } from './timeline.ts';
-import { generation, type Weather, World } from './world.ts';
+import { clocksApartMs, generation, type Weather, World } from './world.ts';
 
 const keys = ['a', 'b', 'c', 'd'];
 
@@ -40,6 +40,7 @@ function weatherOf(random: Random): Weather {
     straggling: bad ? random.pick([0, 0.02, 0.1]) : 0,
     crashEveryMs: bad ? random.pick([0, 400, 2_000]) : 0,
     zombies: random.pick([0, 0.5, 1]),
+    skewMs: random.pick([0, 20, clocksApartMs]),
     outageEveryMs: bad ? random.pick([0, 0, 5_000]) : 0,
   };
 }
@@ -124,6 +125,17 @@ class Simulation {
         ['SMEMBERS', 's'],
       ],
       [['SPOP', 's']],
+      [['SET', 'x', token, 'PX', `${random.pick([5, 100, 800, 10_000_000])}`]],
+      [['APPEND', 'x', token]],
+      [
+        ['SET', 'x', token, 'PX', '60'],
+        ['APPEND', 'x', token],
+      ],
+      [['PERSIST', 'x']],
+      [
+        ['PEXPIRE', 'x', `${random.pick([1, 70, 900])}`],
+        ['GET', 'x'],
+      ],
     ]);
     return this.#frameOf(ops, checks);
   }
@@ -162,6 +174,9 @@ class Simulation {
         timeline.after(random.between(0, 30), () => {
           entry.answeredAt = timeline.now;
           if (reply?.kind === 'write') entry.answer = reply.answer;
+          if (entry.answer?.kind === 'unavailable' && entry.answer.reason.includes('diverged')) {
+            throw new Error(entry.answer.reason);
+          }
           const again = reply === null && frame.idempotency !== null && retries > 0;
           if (entry.answer !== null) this.#duplicate(entry, entry.answer);
           if (!again) return done();
@@ -292,13 +307,16 @@ class Simulation {
   // After the storm.
 
   #checkRegions(): void {
-    const { storage, regions } = this.#world;
+    const { storage, regions, clocks, timeline } = this.#world;
     const { committed } = storage.durable;
-    const expected = contentsOf(checkHistory(committed, this.#writes, this.#reads));
+    const expected = contentsOf(
+      checkHistory(committed, this.#writes, this.#reads, clocks),
+      timeline.now,
+    );
     for (const [region, model] of regions) {
       const locks = model.locks();
       if (locks.length > 0) throw new Error(`${region} is left with the locks ${locks.join(' ')}`);
-      const contents = contentsOf(model);
+      const contents = contentsOf(model, timeline.now);
       if (contents !== expected) throw new Error(`${region} holds ${contents}, not ${expected}`);
     }
     for (const commit of storage.durable.commits.values()) {

@@ -1,9 +1,14 @@
-import type { TransactionOrder } from '../../shared/ids.ts';
+import { keyOf, type TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type { CoordinatorEvent, Ready, Reply, Send, Ticket } from '../../shared/protocol/events.ts';
 import type { WriteFrame } from '../../shared/protocol/frame.ts';
-import type { RoundResult, SnapshotRequest, SnapshotResult } from '../../shared/protocol/round.ts';
+import type {
+  Round,
+  RoundResult,
+  SnapshotRequest,
+  SnapshotResult,
+} from '../../shared/protocol/round.ts';
 import { RegionModel } from '../region/model.ts';
 import type { Random } from './random.ts';
 import { noHorizon, SimulatedStorage, type Tables } from './storage.ts';
@@ -23,11 +28,16 @@ export interface Weather {
   readonly crashEveryMs: number;
   /** Of each crash: the old instance lives on without knowing. */
   readonly zombies: number;
+  /** How far the clock of a region may be off, ms. */
+  readonly skewMs: number;
   /** Mean time between outages of a region, ms; 0: none. */
   readonly outageEveryMs: number;
 }
 
 export const generation = 1_000;
+
+/** The clock of a region is at most this far off, ms. */
+export const clocksApartMs = 400;
 
 /** One life of the coordinator: the core, with storage that is durable a little later, and a network that fails. */
 export class Instance {
@@ -133,6 +143,7 @@ export class Instance {
   }
 
   #send({ region, number, round, timeoutMs }: Send): void {
+    this.#world.noteClocks(round);
     let open = true;
     const answer = (result: RoundResult) => {
       if (!open) return;
@@ -165,6 +176,8 @@ export class World {
   readonly zombies: Instance[] = [];
   /** No faults happen any more. */
   calm = false;
+  /** The clock reading that each transaction went out with, for the replay. */
+  readonly clocks = new Map<string, number>();
   readonly #distance = new Map<string, number>();
   readonly #downUntil = new Map<string, number>();
 
@@ -174,7 +187,8 @@ export class World {
     this.weather = weather;
     for (let number = 0; number < weather.regions; number++) {
       const region = `region-${number}`;
-      this.regions.set(region, new RegionModel(() => timeline.now));
+      const skew = random.between(-weather.skewMs, weather.skewMs);
+      this.regions.set(region, new RegionModel(() => timeline.now + skew));
       this.#distance.set(region, random.between(1, 120));
       this.#downUntil.set(region, 0);
     }
@@ -228,6 +242,10 @@ export class World {
 
   snapshot(region: string, request: SnapshotRequest, give: (result: SnapshotResult) => void): void {
     this.exchange(region, (model) => model.snapshot(request), give);
+  }
+
+  noteClocks(round: Round): void {
+    for (const { transaction, now } of round.prepares) this.clocks.set(keyOf(transaction), now);
   }
 
   /** Whether a connection limit or an order of output is broken shows here. */
