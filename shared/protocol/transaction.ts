@@ -95,11 +95,9 @@ export class Transaction {
     }
   }
 
-  /** The regions that did not say yes, and why. */
+  /** The regions that did not say yes, and why. One whose vote is still on its way is at no fault. */
   get dissent(): readonly RegionFault[] {
-    return this.votes.flatMap(({ region, vote, reason }) =>
-      vote === 'yes' ? [] : [{ region, reason: reason ?? 'did not vote' }],
-    );
+    return this.votes.flatMap(({ region, reason }) => (reason === null ? [] : [{ region, reason }]));
   }
 
   /**
