@@ -1,5 +1,5 @@
 -- What the scripts of a region share: names, protected commands, the reply encoding, and the application of decisions.
--- scripts.ts puts this text ahead of round.lua (with stage.lua) and of snapshot.lua.
+-- scripts.ts puts this text ahead of round.lua (with state.lua and stage.lua) and of snapshot.lua.
 --
 -- KEYS: `lockstep:<shard>:meta`, `lockstep:<shard>:lock`, `lockstep:<shard>:done`. User keys, shadows and backups are not
 -- declared: they are in the same database, and the shard's own names lead to them.

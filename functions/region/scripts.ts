@@ -2,6 +2,7 @@ import applyText from './apply.lua';
 import roundText from './round.lua';
 import snapshotText from './snapshot.lua';
 import stageText from './stage.lua';
+import stateText from './state.lua';
 
 /**
  * Commits must go through when the server is out of memory, and one script touches keys of any slot. Servers from
@@ -17,7 +18,7 @@ export interface Script {
 }
 
 /** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const roundScript = scriptOf('round', [applyText, stageText, roundText]);
+export const roundScript = scriptOf('round', [applyText, stateText, stageText, roundText]);
 
 /** The script of a snapshot; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const snapshotScript = scriptOf('snapshot', [applyText, snapshotText]);

@@ -1,138 +1,12 @@
--- Phase one of one transaction: runs its parts on a staged state of its keys, of which no plain client sees anything.
---
--- A key's staged state (`at`):
---   base     as it stands in the region; counted as absent where its expiry is at or before the transaction's `now`
---   inline   a plain SET, kept in the lock record; no command at all until the commit
---   shadow   under its shadow's name, which may hold nothing
---   gone     deleted
+-- Phase one of one transaction: runs its parts on the staged state of its keys (state.lua), and makes its vote.
 local WRITE, READ, SET, DELETE, POP = 0, 1, 2, 3, 4
 local ABSENT, EXISTS, EQUALS, TYPE = 0, 1, 2, 3
-
--- A name that no key ever has: read commands get it in place of a key that is staged as absent.
-local NOWHERE = PREFIX .. 'nowhere'
 
 -- Errors by their code that tell of the server rather than of the data: the region cannot vote.
 local serverErrors = {
   OOM = true, MISCONF = true, READONLY = true, NOREPLICAS = true, NOPERM = true, NOAUTH = true,
   LOADING = true, BUSY = true, MASTERDOWN = true, CLUSTERDOWN = true, CROSSSLOT = true, MOVED = true,
 }
-
--- The transaction being staged: { id, now, states, made, saved, backups, isLong }.
-local tx
-
-local function stateOf(key)
-  local state = tx.states[key]
-  if not state then error('an operation names a key that its transaction does not list', 0) end
-  return state
-end
-
-local function backupName(key) return PREFIX .. 'backup:' .. tx.id .. ':' .. key end
-
-local function hasPassed(pxat) return pxat ~= '' and tonumber(pxat) <= tx.now end
-
--- What the vote says of the base: `absent`, `persistent`, or its expiry.
-local function fingerprint(key, state)
-  if state.fingerprint == '' then
-    local expiry = must('PEXPIRETIME', key)
-    state.isThere = expiry ~= -2
-    if expiry == -1 then
-      state.fingerprint = 'persistent'
-    elseif expiry <= tx.now then
-      state.fingerprint = 'absent'
-    else
-      state.fingerprint = whole(expiry)
-    end
-  end
-  return state.fingerprint
-end
-
--- Keeps the state that an undone part returns to.
-local function save(key, state)
-  if not tx.saved[key] then
-    tx.saved[key] = { at = state.at, value = state.value, pxat = state.pxat }
-  end
-end
-
-local function newShadow(key, state)
-  save(key, state)
-  local name = shadowName(tx.id, key)
-  insert(tx.made, name)
-  state.at = 'shadow'
-  return name
-end
-
--- An expiry at or before `now` has passed in every region alike, however far behind a region's own clock is.
-local function dropIfPassed(name)
-  local expiry = must('PEXPIRETIME', name)
-  if expiry >= 0 and expiry <= tx.now then must('UNLINK', name) end
-end
-
--- Sets a shadow.
-local function setTo(name, value, pxat)
-  if pxat == '' then
-    must('SET', name, value)
-  else
-    must('SET', name, value, 'PXAT', pxat)
-    dropIfPassed(name)
-  end
-end
-
-local function materialise(key, state)
-  setTo(newShadow(key, state), state.value, state.pxat)
-end
-
--- The name under which a command reads the staged state of `key`.
-local function nameToRead(key)
-  local state = stateOf(key)
-  if state.at == 'inline' then materialise(key, state) end
-  if state.at == 'shadow' then return shadowName(tx.id, key) end
-  if state.at == 'base' and fingerprint(key, state) ~= 'absent' then return key end
-  return NOWHERE
-end
-
--- The name under which a command changes the staged state of `key`.
-local function nameToWrite(key)
-  local state = stateOf(key)
-  local name = shadowName(tx.id, key)
-  if state.at == 'inline' then
-    materialise(key, state)
-  elseif state.at == 'gone' then
-    newShadow(key, state)
-  elseif state.at == 'base' then
-    local isAbsent = fingerprint(key, state) == 'absent'
-    newShadow(key, state)
-    if not isAbsent then must('COPY', key, name, 'REPLACE') end
-  elseif tx.isLong and tx.backups[key] == nil then
-    -- A shadow of an earlier part, and this part can fail after it has changed it.
-    save(key, state)
-    if tx.saved[key].at == 'shadow' then
-      insert(tx.made, backupName(key))
-      tx.backups[key] = must('COPY', name, backupName(key), 'REPLACE') == 1
-    end
-  end
-  return name
-end
-
--- Undoes what the current part has staged.
-local function undo()
-  for key, old in pairs(tx.saved) do
-    local state = tx.states[key]
-    if old.at ~= 'shadow' then
-      if state.at == 'shadow' then must('UNLINK', shadowName(tx.id, key)) end
-    elseif tx.backups[key] then
-      must('RENAME', backupName(key), shadowName(tx.id, key))
-    elseif tx.backups[key] == false then
-      must('UNLINK', shadowName(tx.id, key))
-    end
-    state.at, state.value, state.pxat = old.at, old.value, old.pxat
-  end
-end
-
-local function dropBackups()
-  for key, isMade in pairs(tx.backups) do
-    if isMade then must('UNLINK', backupName(key)) end
-  end
-end
 
 -- Checks -------------------------------------------------------------------------------------------------------------
 
@@ -299,7 +173,6 @@ end
 local function runTtl(operation)
   local expiry = expiryOf(operation[3])
   if expiry < 0 then return expiry end
-  if expiry <= tx.now then return -2 end
   local left = expiry - tx.now
   return operation[2] == 'PTTL' and left or math.floor((left + 500) / 1000)
 end

@@ -47,17 +47,19 @@ describe.each(implementations)('the scripts in %s', (_, start, text) => {
   });
 
   it('leave no shadow or backup behind after a commit, an abort, or undone parts', async () => {
-    const fails = part(increment('n'), set('s', '1'), del('n'), write('HSET', 'n', 'x'));
+    const fails = part(increment('m'), increment('n'), set('s', '1'), del('n'), write('HSET', 'n'));
     const undone = checked({ kind: 'equals', key: 'n', value: 'no' }, increment('n'));
     const fine = part(increment('n'), pop('s', '1', 5), set('n', '7'));
-    const parts = [part(increment('n')), fails, undone, fine, fails];
+    const over = part(write('LPUSH', 'l', 'x'));
+    const parts = [part(increment('n')), over, fails, undone, fails, fine, part(set('l', '1'))];
+    const keys = ['n', 's', 'm', 'l'];
     await server.redis.sadd('s', 'a', 'b', 'c');
-    const reply = await send({ prepares: [prepareOf(1, ['n', 's'], ...parts)] });
+    const reply = await send({ prepares: [prepareOf(1, keys, ...parts)] });
     expect(reply.votes[0]?.kind).toBe('yes');
-    await send({ decisions: [commitOf(1, ['n', 's'])] });
-    await send({ prepares: [prepareOf(2, ['n', 's'], ...parts)] });
-    await send({ decisions: [abortOf(2, ['n', 's'])] });
-    expect(await keysHeld()).toEqual(['lockstep:0:done', 'lockstep:0:meta', 'n', 's']);
+    await send({ decisions: [commitOf(1, keys)] });
+    await send({ prepares: [prepareOf(2, keys, ...parts)] });
+    await send({ decisions: [abortOf(2, keys)] });
+    expect(await keysHeld()).toEqual(['l', 'lockstep:0:done', 'lockstep:0:meta', 'n', 's']);
     expect(await server.redis.get('n')).toBe('7');
   });
 

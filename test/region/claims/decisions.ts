@@ -40,6 +40,12 @@ export function claimDecisions(world: () => World): void {
       expect(reply.votes).toEqual([{ kind: 'late' }]);
     });
 
+    it('is refused as late in the very round that commits it', async () => {
+      await send({ prepares: [incr(1)] });
+      const reply = await send({ decisions: [commitOf(1, ['n'])], prepares: [incr(1)] });
+      expect(reply.votes).toEqual([{ kind: 'late' }]);
+    });
+
     it('is refused as late at and below the floor, although nothing else is known of it', async () => {
       await send({ floor: [1, 5] });
       const reply = await send({ prepares: [incr(4), incr(5), incr(6)] });

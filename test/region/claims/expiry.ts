@@ -132,6 +132,16 @@ export function claimExpiry(world: () => World): void {
       expect(await world().run('EXISTS', 'old')).toBe('0');
     });
 
+    it('at the transaction’s clock deletes the key in a region whose own clock is behind', async () => {
+      const now = Date.now() + hour;
+      await world().run('SET', 'a', '1');
+      const operations = [write('PEXPIREAT', 'a', String(now)), set('b', '1', String(now))];
+      await vote(at(now, ['a', 'b'], part(...operations)));
+      await commit('a', 'b');
+      expect(await world().run('EXISTS', 'a')).toBe('0');
+      expect(await world().run('EXISTS', 'b')).toBe('0');
+    });
+
     it('in the past deletes the key', async () => {
       await world().run('SET', 'a', '1');
       await world().run('SET', 'b', '1');

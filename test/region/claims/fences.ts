@@ -92,9 +92,11 @@ export function claimFences(world: () => World): void {
     });
 
     it('lists the locks of older ones with all their keys, after the decisions', async () => {
-      const both = prepareOf(2, ['b', 'ä'], part(set('b', '2'), set('ä', '2')));
+      const both = prepareOf(2, ['ä', 'b'], part(set('b', '2'), set('ä', '2')));
       await send({ prepares: [write(1), both, prepareOf(3, ['c'], part(set('c', '3')))] });
-      const round = { incarnation: 2, askOlder: true, decisions: [abortOf(3, ['c'])] };
+      const own = ofIncarnation(2, prepareOf(1, ['c']));
+      const decisions = [abortOf(3, ['c'])];
+      const round = { incarnation: 2, askOlder: true, decisions, prepares: [own] };
       const reply = executed(await send(round));
       expect(reply.older).toEqual([
         { transaction: [1, 1], keys: ['k'] },

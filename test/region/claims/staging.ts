@@ -74,6 +74,30 @@ export function claimStaging(world: () => World): void {
       expect(await value('GET', 'n')).toBe('"a"');
     });
 
+    it('gives an inline value back when it is undone after setting another', async () => {
+      const broken = part(set('n', 'b'), write('INCRBY', 'n', 'x'));
+      const notInteger = 'ERR value is not an integer or out of range';
+      const outcomes = await stage(['n'], part(set('n', 'a')), broken);
+      expect(outcomes).toBe(`[[0,{"s":"OK"}],[2,1,"${notInteger}"]]`);
+      await commit('n');
+      expect(await value('GET', 'n')).toBe('"a"');
+    });
+
+    it('leaves nothing of what it had made for the parts after it', async () => {
+      const broken = part(increment('n'), write('HSET', 'n', 'f', '1'));
+      const outcomes = await stage(['n'], broken, part(increment('n')));
+      expect(outcomes).toBe(`[[2,1,"${wrongType}"],[0,1]]`);
+    });
+
+    it('gives a key that an earlier part renamed away back as absent', async () => {
+      await value('SET', 'a', '1');
+      const broken = part(increment('a'), write('HSET', 'a', 'f', '1'));
+      const parts = [part(rename('a', 'b')), broken, part(read(['EXISTS', 'a']))];
+      expect(await stage(['a', 'b'], ...parts)).toBe(`[[0,{"s":"OK"}],[2,1,"${wrongType}"],[0,0]]`);
+      await commit('a', 'b');
+      expect(await value('EXISTS', 'a')).toBe('0');
+    });
+
     it('gives a deleted key back when it is undone, and one that it had made stays away', async () => {
       await value('SET', 'old', '1');
       const broken = part(del('old'), set('new', '1'), write('INCRBY', 'new', 'x'));
