@@ -72,6 +72,7 @@ export interface RefusedRow extends RowBase {
   readonly reason: string;
 }
 
+/** A row of the table, by what becomes of its command. */
 export type CommandRow = WriteRow | ReadRow | RefusedRow;
 
 type Extras<Row extends SupportedRow> = Partial<Omit<Row, 'class' | 'name' | 'group' | 'arity'>>;

@@ -91,6 +91,7 @@ export const keyQuerySchema = z.strictObject({
   region: z.string().optional(),
 });
 
+/** Whether a read heeds locks (`strong`) or takes what is committed in its region (`local`). */
 export type Consistency = z.infer<typeof readSchema>['consistency'];
 
 /** A command as the coordinator and the regions take it. */

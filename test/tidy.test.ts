@@ -1,0 +1,345 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path/posix';
+import { describe, expect, it } from 'vitest';
+import { problemKinds } from '../shared/wire/problems.ts';
+
+/**
+ * The house rules that no compiler and no linter keeps. Each test lists what breaks its rule, as `path:line: text`.
+ * New files count before they are committed; what git ignores does not.
+ */
+
+const files = filesOfTree();
+const sources = files.filter((path) => /\.(?:ts|tsx)$/.test(path));
+const scripts = files.filter((path) => path.endsWith('.lua'));
+const tests = sources.filter((path) => path.startsWith('test/') || path === 'vitest.config.ts');
+const shared = sources.filter((path) => path.startsWith('shared/'));
+const core = sources.filter((path) => path.startsWith('shared/protocol/'));
+
+const linesMaximum = 400;
+const luaColumnsMaximum = 120;
+
+const topLevel = [
+  '.ci',
+  '.dev.vars.example',
+  '.editorconfig',
+  '.gitignore',
+  '.npmrc',
+  'AGENTS.md',
+  'CONTRIBUTING.md',
+  'LICENSE',
+  'README.md',
+  'biome.json',
+  'functions',
+  'local',
+  'package-lock.json',
+  'package.json',
+  'shared',
+  'test',
+  'tsconfig.json',
+  'vitest.config.ts',
+  'worker-configuration.d.ts',
+  'wrangler.toml',
+];
+
+describe('the tree', () => {
+  it('has nothing at its top that is not on the list', () => {
+    const names = new Set(files.map((path) => path.split('/')[0]));
+    expect([...names].sort()).toEqual(topLevel);
+  });
+
+  it('has no file whose name hides what is in it, and no barrel', () => {
+    const vague = /(?:^|\/)(?:utils?|helpers?|lib|common|misc)(?:\.[a-z]+)?(?:\/|$)/;
+    const barrel = /(?:^|\/)(?:types|index)\.tsx?$/;
+    expect(files.filter((path) => vague.test(path) || barrel.test(path))).toEqual([]);
+    expect(linesWith(sources, /^\s*export \*/)).toEqual([]);
+  });
+
+  it(`has no TypeScript or Lua file of more than ${linesMaximum} lines`, () => {
+    const long = [...sources, ...scripts]
+      .map((path) => ({ path, lines: textOf(path).trimEnd().split('\n').length }))
+      .filter(({ lines }) => lines > linesMaximum);
+    expect(long).toEqual([]);
+  });
+
+  it('has a lock file without addresses', () => {
+    expect(lockedPackages().filter(([, entry]) => entry.resolved !== undefined)).toEqual([]);
+  });
+
+  it('has a lock file with the optional packages of every platform, so that npm ci takes it', () => {
+    const locked = lockedPackages();
+    const names = new Set(locked.map(([place]) => place.split('node_modules/').at(-1)));
+    const wanted = locked.flatMap(([, entry]) => Object.keys(entry.optionalDependencies ?? {}));
+    expect(wanted.filter((name) => !names.has(name))).toEqual([]);
+  });
+});
+
+describe('the types', () => {
+  it('hold without any', () => {
+    expect(linesWith(sources, /(?:[:<,|&(=]|=>|\bas)\s*any\b(?!['":(])/)).toEqual([]);
+  });
+
+  it('hold without casts by way of unknown', () => {
+    expect(linesWith(sources, /\bas\s+unknown\s+as\b/)).toEqual([]);
+  });
+
+  it('hold without telling the compiler to look away', () => {
+    // Such an order is a comment, so comments are searched too.
+    expect(linesWith(sources, /@ts-(?:ignore|nocheck)/, textOf)).toEqual([]);
+  });
+
+  it('hold without claims that something is not null', () => {
+    expect(linesWith(sources, /[\w)\]]!(?:[.;,)\][]|\s*$)/)).toEqual([]);
+  });
+});
+
+describe('an import', () => {
+  it('of the core stays in shared', () => {
+    const strangers = importsOf(core).filter(({ target }) => !target.startsWith('shared/'));
+    expect(strangers).toEqual([]);
+  });
+
+  it('of shared goes neither up to a shell nor to Node', () => {
+    const isOutside = /^(?:functions|local|test)\/|^node:/;
+    expect(importsOf(shared).filter(({ target }) => isOutside.test(target))).toEqual([]);
+  });
+
+  it('of functions goes neither to local nor to tests', () => {
+    const functions = sources.filter((path) => path.startsWith('functions/'));
+    const isOutside = /^(?:local|test)\//;
+    expect(importsOf(functions).filter(({ target }) => isOutside.test(target))).toEqual([]);
+  });
+
+  it('of local does not go to tests', () => {
+    const local = sources.filter((path) => path.startsWith('local/'));
+    expect(importsOf(local).filter(({ target }) => target.startsWith('test/'))).toEqual([]);
+  });
+});
+
+describe('the core', () => {
+  it('has no clock, no timer and no randomness of its own', () => {
+    const impure =
+      /\bDate\b|\bMath\.random\b|\bcrypto\b|\bperformance\b|\bset(?:Timeout|Interval)\b/;
+    expect(linesWith(core, impure)).toEqual([]);
+  });
+});
+
+describe('what shared exports', () => {
+  it('has a doc comment', () => {
+    const declaration = /^export (?:async |abstract )*(?:function|interface|type|class|const)\b/;
+    const bare = shared.flatMap((path) => {
+      const lines = textOf(path).split('\n');
+      return lines.flatMap((line, index) =>
+        declaration.test(line) && !lines[index - 1]?.trimEnd().endsWith('*/')
+          ? [`${path}:${index + 1}: ${line}`]
+          : [],
+      );
+    });
+    expect(bare).toEqual([]);
+  });
+});
+
+describe('a Lua file', () => {
+  it('opens with its contract', () => {
+    const faults = scripts.flatMap((path) => contractFaults(path).map((fault) => [path, fault]));
+    expect(faults).toEqual([]);
+  });
+
+  it(`has lines of up to ${luaColumnsMaximum} columns`, () => {
+    expect(linesWith(scripts, new RegExp(`^.{${luaColumnsMaximum + 1}}`, 'u'), textOf)).toEqual([]);
+  });
+});
+
+describe('a test', () => {
+  it('always runs, and is never alone', () => {
+    const dodge = /\b(?:it|test|describe|suite)\.(?:skip|only|todo|fails|skipIf|runIf)\b/;
+    expect(linesWith(tests, dodge)).toEqual([]);
+  });
+
+  it('runs once', () => {
+    // A client's setting of this name is an object of another form.
+    expect(linesWith(tests, /\bretry:\s*(?:\d|\{\s*count\b)/)).toEqual([]);
+  });
+});
+
+describe('PROTOCOL.md', () => {
+  const rules = rulesOfProtocol();
+
+  it('numbers its rules without a gap', () => {
+    const numbers = rules.map(({ number }) => number).sort((a, b) => a - b);
+    expect(numbers).toEqual(numbers.map((_, index) => index + 1));
+    expect(numbers.length).toBeGreaterThan(0);
+  });
+
+  it('names for each rule a test that exists', () => {
+    const unproven = rules.flatMap(({ number, tests: cell }) => {
+      const missing = namedTests(cell).filter((name) => !isInTree(name));
+      if (namedTests(cell).length === 0) return [`R${number} names no test`];
+      return missing.map((name) => `R${number} names ${name}, which does not exist`);
+    });
+    expect(unproven).toEqual([]);
+  });
+
+  it('is cited by rules that it has', () => {
+    const known = new Set(rules.map(({ number }) => number));
+    const cited = [...sources, ...scripts].flatMap((path) =>
+      [...textOf(path).matchAll(/\bR(\d{1,2})\b/g)]
+        .filter(([, number]) => !known.has(Number(number)))
+        .map(([text]) => `${path}: ${text}`),
+    );
+    expect(cited).toEqual([]);
+  });
+});
+
+describe('a problem', () => {
+  it('is in the list of README.md, with its status', () => {
+    const readme = textOf('README.md');
+    const missing = Object.entries(problemKinds).filter(
+      ([name, { status }]) => !new RegExp(`\\| *\`${name}\` *\\| *${status} *\\|`).test(readme),
+    );
+    expect(missing.map(([name]) => name)).toEqual([]);
+  });
+
+  it('is told somewhere', () => {
+    const tellers = sources.filter((path) => /^(?:functions|shared)\//.test(path));
+    const texts = tellers.filter((path) => !path.endsWith('/problems.ts')).map(textOf);
+    const silent = Object.keys(problemKinds).filter(
+      (name) => !texts.some((text) => text.includes(`'${name}'`)),
+    );
+    expect(silent).toEqual([]);
+  });
+});
+
+describe('a limit', () => {
+  const text = textOf('shared/limits.ts');
+  const names = [...text.matchAll(/^ {2}(\w+):/gm)].map(([, name = '']) => name);
+
+  it('is asserted to be in order with its relatives', () => {
+    const asserts = text.slice(text.indexOf('\nassert('));
+    const stemOf = (name: string) => name.replace(/(?:First|Last|Minimum|Default|Maximum)$/, '');
+    const related = names.filter(
+      (name) => names.filter((other) => stemOf(other) === stemOf(name)).length > 1,
+    );
+    expect(related.filter((name) => !asserts.includes(`limits.${name}`))).toEqual([]);
+    expect(related.length).toBeGreaterThan(0);
+  });
+
+  it('limits something', () => {
+    const users = sources.filter((path) => /^(?:functions|shared)\//.test(path));
+    const all = users.filter((path) => path !== 'shared/limits.ts').map(textOf);
+    const isUsed = (name: string) => all.some((each) => new RegExp(`\\b${name}\\b`).test(each));
+    expect(names.filter((name) => !isUsed(name))).toEqual([]);
+  });
+});
+
+/** The files that git tracks, and those that it would. */
+function filesOfTree(): readonly string[] {
+  const listed = spawnSync('git', ['ls-files', '-z', '-c', '-o', '--exclude-standard'], {
+    encoding: 'utf8',
+  });
+  if (listed.status !== 0) throw new Error(`git ls-files failed: ${listed.stderr}`);
+  // A file that was deleted but not yet committed is still listed.
+  return [...new Set(listed.stdout.split('\0'))].filter((path) => path !== '' && existsSync(path));
+}
+
+function textOf(path: string): string {
+  return readFileSync(path, 'utf8');
+}
+
+/** The text with comments and plain strings emptied; lines keep their numbers. */
+function codeOf(path: string): string {
+  const blank = (text: string) => text.replaceAll(/[^\n]/g, '');
+  return textOf(path)
+    .replaceAll(/^\s*\/\*[\s\S]*?\*\//gm, blank)
+    .replaceAll(/(?<=^|\s)\/\/.*$/gm, '')
+    .replaceAll(/'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"/g, "''");
+}
+
+function linesWith(
+  paths: readonly string[],
+  pattern: RegExp,
+  read: (path: string) => string = codeOf,
+): readonly string[] {
+  return paths.flatMap((path) =>
+    read(path)
+      .split('\n')
+      .flatMap((line, index) =>
+        pattern.test(line) ? [`${path}:${index + 1}: ${line.trim()}`] : [],
+      ),
+  );
+}
+
+interface Import {
+  readonly path: string;
+  /** A path in the tree, or the name of a package. */
+  readonly target: string;
+}
+
+function importsOf(paths: readonly string[]): readonly Import[] {
+  const specifier = /(?:\bfrom\s+|\bimport\s+|\bimport\(\s*)'([^']+)'/g;
+  return paths.flatMap((path) =>
+    [...textOf(path).matchAll(specifier)].map(([, name = '']) => ({
+      path,
+      target: name.startsWith('.') ? normalize(join(dirname(path), name)) : name,
+    })),
+  );
+}
+
+/** What the comment at the head of a Lua file leaves out. */
+function contractFaults(path: string): readonly string[] {
+  const lines = textOf(path).split('\n');
+  const end = lines.findIndex((line) => !line.startsWith('--'));
+  const header = lines.slice(0, end).join('\n');
+  const code = lines.slice(end).join('\n');
+  const faults: string[] = [];
+  if (end < 3) faults.push('has no header of three lines or more');
+  for (const name of ['KEYS', 'ARGV']) {
+    if (code.includes(`${name}[`) && !header.includes(name))
+      faults.push(`does not explain ${name}`);
+  }
+  // What takes an argument is a whole script, and answers.
+  if (code.includes('ARGV[') && !/Guarantees:/.test(header))
+    faults.push('does not say Guarantees:');
+  if (code.includes('ARGV[') && !/Replies/.test(header)) faults.push('does not list its replies');
+  return faults;
+}
+
+/** The rules of PROTOCOL.md: rows of its tables, whose last cell names tests, and paragraphs, which say `tests: …`. */
+function rulesOfProtocol(): readonly { readonly number: number; readonly tests: string }[] {
+  const text = textOf('shared/protocol/PROTOCOL.md');
+  const rows = [...text.matchAll(/^\| R(\d+) .*\|([^|]+)\|$/gm)];
+  const paragraphs = [...text.matchAll(/^- \*\*R(\d+)\.([\s\S]*?)(?=\n- |\n\n|$(?!\n))/gm)];
+  const described = paragraphs.map(([, number, body = '']) => ({
+    number: Number(number),
+    tests: /\btests?: ([\s\S]*)$/.exec(body)?.[1] ?? '',
+  }));
+  return [
+    ...rows.map(([, number, tests = '']) => ({ number: Number(number), tests })),
+    ...described,
+  ];
+}
+
+/** The tests that a cell names: files in backticks, or the first word of a suite's file. A script of npm is no file. */
+function namedTests(cell: string): readonly string[] {
+  return cell
+    .split(/[;,]/)
+    .map((name) => name.trim().replaceAll(/[`.]+$|^`/g, ''))
+    .filter((name) => name !== '' && !name.startsWith('npm run '))
+    .map((name) => (name.endsWith('.test.ts') ? name : `${name}.test.ts`));
+}
+
+function isInTree(name: string): boolean {
+  return files.some((path) => path === name || path.endsWith(`/${name}`));
+}
+
+interface LockedPackage {
+  readonly resolved?: string;
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
+}
+
+function lockedPackages(): readonly (readonly [place: string, entry: LockedPackage])[] {
+  const lock: { readonly packages: Readonly<Record<string, LockedPackage>> } = JSON.parse(
+    textOf('package-lock.json'),
+  );
+  return Object.entries(lock.packages);
+}
