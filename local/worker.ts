@@ -94,7 +94,8 @@ function configurationText(options: WorkerOptions): string {
 const config :Workerd.Config = (
   services = [
     (name = "worker", worker = .worker),
-    (name = "assets", disk = (path = ${quote(join(projectDirectory, 'node_modules', 'swagger-ui-dist'))})),
+    (name = "assets", worker = .assets),
+    (name = "files", disk = (path = ${quote(join(projectDirectory, 'node_modules', 'swagger-ui-dist'))})),
     (name = "storage", disk = (path = ${quote(workerStorage(stateDirectory))}, writable = true)),
     (name = "internet", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
   ],
@@ -115,8 +116,27 @@ const worker :Workerd.Worker = (
   durableObjectNamespaces = [(className = "Coordinator", uniqueKey = "lockstep", enableSql = true)],
   durableObjectStorage = (localDisk = "storage"),
 );
+
+const assets :Workerd.Worker = (
+  compatibilityDate = ${quote(bundle.compatibilityDate)},
+  modules = [(name = "assets.js", esModule = ${quote(assetsModule)})],
+  bindings = [(name = "FILES", service = "files")],
+);
 `;
 }
+
+/** The platform's static files: the runtime's own say of no file what it is, and a browser takes no such stylesheet. */
+const assetsModule = `
+const types = { css: 'text/css', html: 'text/html', js: 'text/javascript', png: 'image/png' };
+export default {
+  async fetch(request, { FILES }) {
+    const file = await FILES.fetch(request);
+    const type = types[new URL(request.url).pathname.split('.').at(-1)];
+    if (!file.ok || type === undefined) return file;
+    return new Response(file.body, { headers: { ...Object.fromEntries(file.headers), 'content-type': type } });
+  },
+};
+`;
 
 function modules({ directory }: Bundle): readonly string[] {
   // Such a path counts from the file that names it, which lies beside the bundle.

@@ -65,7 +65,7 @@ async function measureLatency({ stack, client, farthestMs }: Bench): Promise<rea
     await series('bare', (key) => client.bareSet(key, value));
     await series('sameKey', () => client.write({ ops: [['SET', 'latency:same', value]] }));
     await series('checked', (key) =>
-      client.write({ ops: [['SET', key, value]], checks: [{ kind: 'absent', key }] }),
+      client.write({ ops: [['SET', key, value]], checks: [{ key, absent: true }] }),
     );
     await series('twoPhase', async (key) => {
       await client.bareSet(key, value);

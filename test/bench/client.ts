@@ -8,7 +8,7 @@ interface Described {
 
 export interface WriteBody {
   readonly ops: readonly (readonly string[])[];
-  readonly checks?: readonly Readonly<Record<string, string>>[];
+  readonly checks?: readonly { readonly key: string; readonly absent: true }[];
   readonly ack?: 'committed' | 'confirmed';
 }
 
