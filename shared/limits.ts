@@ -69,6 +69,7 @@ export const limits = {
   /** Decided writes kept by age and by number; older ones go once every region has applied them. */
   decisionsKeptMs: 24 * 60 * 60 * 1_000,
   decisionsKept: 100_000,
+  pruneEveryMs: 10 * 60 * 1_000,
 
   /** How often a strong read applies outcomes and looks again before it gives up. */
   readAttempts: 6,

@@ -1,5 +1,4 @@
 import { DurableObject } from 'cloudflare:workers';
-import { unreachable } from '../../shared/assert.ts';
 import type { TransactionOrder, WriteId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
@@ -39,6 +38,7 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi {
   #lastTicket = 0;
   #timer: ReturnType<typeof setTimeout> | null = null;
   #alarmArmed = false;
+  #prunedAt = 0;
 
   constructor(context: DurableObjectState, environment: Env) {
     super(context, environment);
@@ -73,22 +73,10 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi {
   async status(id: WriteId): Promise<WriteStatus> {
     this.#storage.prove();
     const recorded = this.#storage.recordOf(id);
-    const live = this.#core.write(id);
-    if (recorded === null) {
-      switch (live.kind) {
-        case 'pending':
-        case 'unavailable':
-          return live;
-        case 'applying':
-        case 'unknown':
-          return { kind: 'unknown' };
-        default:
-          return unreachable(live);
-      }
-    }
+    if (recorded === null) return this.#core.write(id);
     const { record, confirmed } = recorded;
     const everywhere = confirmed ? [...this.#regions.keys()] : [];
-    const appliedIn = live.kind === 'applying' ? live.appliedIn : everywhere;
+    const appliedIn = this.#core.appliedIn(record) ?? everywhere;
     return { kind: 'recorded', record: { ...record, appliedIn }, confirmed };
   }
 
@@ -112,7 +100,12 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi {
   /** Wakes an instance that a crash left with work; the constructor has taken that work up already. */
   override async alarm(): Promise<void> {
     this.#alarmArmed = false;
-    this.#storage.prune(Date.now());
+    const now = Date.now();
+    // Looking for old rows reads many, and rows read are billed.
+    if (now - this.#prunedAt >= limits.pruneEveryMs) {
+      this.#prunedAt = now;
+      this.#storage.prune(now);
+    }
     this.#step({ kind: 'ticked' });
   }
 

@@ -41,23 +41,57 @@ export function splitElements(text: string): readonly string[] {
   return elements;
 }
 
+type PartsOfKey = (position: number) => readonly number[];
+
 /**
  * Holds the votes of all voters against each other. `partsOfKey` gives the positions of the parts that touch the key
  * at a position, `keys` the keys themselves.
+ *
+ * A part ends at its first failed check, so a region that saw a key expire may not have looked at the keys that come
+ * after it. That is why expiries are compared before results, and a base that a region did not look at comes last.
  */
 export function agreementOf(
   votes: readonly YesVote[],
   keys: readonly string[],
-  partsOfKey: (position: number) => readonly number[],
+  partsOfKey: PartsOfKey,
 ): Agreement {
-  const [first, ...others] = votes;
+  const [first] = votes;
   if (first === undefined) return { kind: 'agreed', parts: [] };
-  const fingerprints = compareFingerprints(votes, keys, partsOfKey);
-  if (fingerprints !== null) return fingerprints;
-  const dissenting = others.filter((vote) => vote.outcomes !== first.outcomes);
+  return (
+    compareBases(votes, keys, partsOfKey) ??
+    compareOutcomes(votes, first) ??
+    compareAttention(votes, keys, partsOfKey) ?? {
+      kind: 'agreed',
+      parts: splitElements(first.outcomes),
+    }
+  );
+}
+
+/** The bases that mattered: alike in every region that looked, or an expiry that only some have seen. */
+function compareBases(
+  votes: readonly YesVote[],
+  keys: readonly string[],
+  partsOfKey: PartsOfKey,
+): Agreement | null {
+  let retryAt = 0;
+  for (let position = 0; position < keys.length; position++) {
+    const seen = fingerprintsAt(votes, position);
+    seen.delete('');
+    if (seen.size <= 1) continue;
+    const expiries = [...seen].filter((fingerprint) => fingerprint !== 'absent').map(Number);
+    const expiry = expiries.length === 1 ? expiries[0] : undefined;
+    if (!seen.has('absent') || expiry === undefined || !Number.isSafeInteger(expiry)) {
+      return divergedAt(position, votes, keys, partsOfKey);
+    }
+    retryAt = Math.max(retryAt, expiry + 1);
+  }
+  return retryAt > 0 ? { kind: 'expiring', retryAt } : null;
+}
+
+function compareOutcomes(votes: readonly YesVote[], first: YesVote): Agreement | null {
+  const dissenting = votes.filter((vote) => vote.outcomes !== first.outcomes);
+  if (dissenting.length === 0) return null;
   const parts = splitElements(first.outcomes);
-  if (dissenting.length === 0) return { kind: 'agreed', parts };
-  const regions = [first, ...dissenting].map((vote) => vote.region).join(', ');
   const different = new Set<number>();
   for (const vote of dissenting) {
     const theirs = splitElements(vote.outcomes);
@@ -65,6 +99,7 @@ export function agreementOf(
       if (theirs[position] !== text) different.add(position);
     });
   }
+  const regions = [first, ...dissenting].map((vote) => vote.region).join(', ');
   return {
     kind: 'diverged',
     parts: [...different],
@@ -72,26 +107,32 @@ export function agreementOf(
   };
 }
 
-function compareFingerprints(
+/** With the same results, a base that mattered to one region mattered to all. */
+function compareAttention(
   votes: readonly YesVote[],
   keys: readonly string[],
-  partsOfKey: (position: number) => readonly number[],
+  partsOfKey: PartsOfKey,
 ): Agreement | null {
-  let retryAt = 0;
-  for (let position = 0; position < keys.length; position++) {
-    const seen = new Set(votes.map((vote) => vote.fingerprints[position] ?? ''));
-    if (seen.size <= 1) continue;
-    const expiries = [...seen].filter((fingerprint) => fingerprint !== 'absent').map(Number);
-    const expiry = expiries.length === 1 ? expiries[0] : undefined;
-    if (!seen.has('absent') || expiry === undefined || !Number.isSafeInteger(expiry)) {
-      const said = votes.map((vote) => `${vote.region}: ${vote.fingerprints[position]}`);
-      return {
-        kind: 'diverged',
-        parts: partsOfKey(position),
-        detail: `the key ${JSON.stringify(keys[position])} differs between regions (${said.join(', ')})`,
-      };
-    }
-    retryAt = Math.max(retryAt, expiry + 1);
-  }
-  return retryAt > 0 ? { kind: 'expiring', retryAt } : null;
+  const position = keys.findIndex((_, at) => fingerprintsAt(votes, at).size > 1);
+  return position < 0 ? null : divergedAt(position, votes, keys, partsOfKey);
+}
+
+function fingerprintsAt(votes: readonly YesVote[], position: number): Set<string> {
+  return new Set(votes.map((vote) => vote.fingerprints[position] ?? ''));
+}
+
+function divergedAt(
+  position: number,
+  votes: readonly YesVote[],
+  keys: readonly string[],
+  partsOfKey: PartsOfKey,
+): Agreement {
+  const said = votes.map(
+    (vote) => `${vote.region}: ${vote.fingerprints[position] || 'not looked at'}`,
+  );
+  return {
+    kind: 'diverged',
+    parts: partsOfKey(position),
+    detail: `the key ${JSON.stringify(keys[position])} differs between regions (${said.join(', ')})`,
+  };
 }

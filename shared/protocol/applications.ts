@@ -1,5 +1,5 @@
-import { keyOf, type RegionId, type TransactionOrder, type WriteId } from '../ids.ts';
-import type { WriteAnswer } from '../wire/answers.ts';
+import { keyOf, parseTransactionId, type RegionId, type TransactionOrder } from '../ids.ts';
+import type { WriteAnswer, WriteRecord } from '../wire/answers.ts';
 import type { Caller } from './admission.ts';
 import type { Outbox } from './outbox.ts';
 
@@ -11,7 +11,6 @@ export interface Confirming {
 
 interface Application {
   readonly missing: Set<RegionId>;
-  readonly writes: readonly WriteId[];
   waiting: Confirming[];
 }
 
@@ -20,7 +19,6 @@ export class Applications {
   readonly #regions: readonly RegionId[];
   readonly #outbox: Outbox;
   readonly #byTransaction = new Map<string, Application>();
-  readonly #byWrite = new Map<WriteId, Application>();
 
   constructor(regions: readonly RegionId[], outbox: Outbox) {
     this.#regions = regions;
@@ -28,24 +26,21 @@ export class Applications {
   }
 
   /** Every region has to acknowledge `transaction` from now on. */
-  add(transaction: TransactionOrder, writes: readonly WriteId[], waiting: Confirming[]): void {
-    const application = { missing: new Set(this.#regions), writes, waiting };
+  add(transaction: TransactionOrder, waiting: Confirming[]): void {
+    const application = { missing: new Set(this.#regions), waiting };
     this.#byTransaction.set(keyOf(transaction), application);
-    for (const id of writes) this.#byWrite.set(id, application);
     for (const { caller } of waiting) this.#outbox.schedule(caller.until);
   }
 
-  /** The caller waits too, if the write is still being applied; false where it is not. */
-  join(id: WriteId, confirming: Confirming): boolean {
-    const application = this.#byWrite.get(id);
-    application?.waiting.push(confirming);
+  /** One more caller waits for a write that is being applied. */
+  join(confirming: Confirming): void {
+    this.#of(confirming.answer.record)?.waiting.push(confirming);
     this.#outbox.schedule(confirming.caller.until);
-    return application !== undefined;
   }
 
   /** The regions that have applied the write, or null where it is not being applied. */
-  appliedIn(id: WriteId): readonly RegionId[] | null {
-    const application = this.#byWrite.get(id);
+  appliedIn(record: WriteRecord): readonly RegionId[] | null {
+    const application = this.#of(record);
     return application === undefined ? null : this.#applied(application);
   }
 
@@ -55,7 +50,6 @@ export class Applications {
     if (application === undefined || !application.missing.delete(region)) return;
     if (application.missing.size > 0) return;
     this.#byTransaction.delete(keyOf(transaction));
-    for (const id of application.writes) this.#byWrite.delete(id);
     this.#outbox.persist({ kind: 'confirm', transactions: [transaction], now: this.#outbox.now });
     for (const { caller, answer } of application.waiting) {
       const record = { ...answer.record, appliedIn: this.#regions };
@@ -76,6 +70,13 @@ export class Applications {
         return patient;
       });
     }
+  }
+
+  /** Found by the transaction that carried it: after a restart nothing else of the write is in memory. */
+  #of({ transaction, outcome }: WriteRecord): Application | undefined {
+    const id = outcome === 'committed' ? parseTransactionId(transaction) : null;
+    if (id === null) return undefined;
+    return this.#byTransaction.get(keyOf([id.incarnation, id.sequence]));
   }
 
   #applied({ missing }: Application): readonly RegionId[] {

@@ -1,7 +1,7 @@
 import { assert, unreachable } from '../assert.ts';
-import { keyOf, type TransactionOrder, type WriteId } from '../ids.ts';
+import { keyOf, type RegionId, type TransactionOrder, type WriteId } from '../ids.ts';
 import { limits } from '../limits.ts';
-import type { CoordinatorStatus } from '../wire/answers.ts';
+import type { CoordinatorStatus, WriteRecord } from '../wire/answers.ts';
 import { takeBatch, type Waiting } from './admission.ts';
 import { agreementOf } from './agreement.ts';
 import { Applications, type Confirming } from './applications.ts';
@@ -60,7 +60,7 @@ export class CoordinatorCore implements CoordinatorView {
       this.#applications,
     );
     for (const { transaction, keys } of stored.unconfirmed) {
-      this.#apply({ transaction, outcome: 'commit', keys }, [], [], false);
+      this.#apply({ transaction, outcome: 'commit', keys }, [], false);
     }
   }
 
@@ -104,8 +104,11 @@ export class CoordinatorCore implements CoordinatorView {
   }
 
   write(id: WriteId): LiveWrite {
-    const appliedIn = this.#applications.appliedIn(id);
-    return appliedIn === null ? this.#frames.live(id) : { kind: 'applying', appliedIn };
+    return this.#frames.live(id);
+  }
+
+  appliedIn(record: WriteRecord): readonly RegionId[] | null {
+    return this.#applications.appliedIn(record);
   }
 
   status(): CoordinatorStatus {
@@ -256,10 +259,7 @@ export class CoordinatorCore implements CoordinatorView {
     }
     const { order, keys } = transaction;
     const urgent = transaction.parts.some(({ frame }) => frame.ack === 'confirmed');
-    const committed = decided.writes.flatMap(({ record }) =>
-      record.outcome === 'committed' ? [record.id] : [],
-    );
-    this.#apply({ transaction: order, outcome: 'commit', keys }, committed, confirming, urgent);
+    this.#apply({ transaction: order, outcome: 'commit', keys }, confirming, urgent);
   }
 
   /** Answers the callers of a decided part; those that wait for the confirmation are returned. */
@@ -274,15 +274,10 @@ export class CoordinatorCore implements CoordinatorView {
     return confirming;
   }
 
-  #apply(
-    decision: Decision,
-    writes: readonly WriteId[],
-    waiting: Confirming[],
-    urgent: boolean,
-  ): void {
+  #apply(decision: Decision, waiting: Confirming[], urgent: boolean): void {
     const bytes = decision.keys.reduce((sum, key) => sum + 3 * key.length + 8, 32);
     for (const link of this.#links.all) this.#links.owe(link, decision, bytes, urgent);
-    this.#applications.add(decision.transaction, writes, waiting);
+    this.#applications.add(decision.transaction, waiting);
   }
 
   // A round ends.

@@ -157,7 +157,7 @@ export interface Ready {
   readonly ended: string | null;
 }
 
-/** What a running instance knows of a write that is not yet, or not only, in storage. */
+/** What a running instance knows of a write that is not in storage. */
 export type LiveWrite =
   | { readonly kind: 'pending' }
   | {
@@ -165,12 +165,12 @@ export type LiveWrite =
       readonly faults: readonly RegionFault[];
       readonly reason: string;
     }
-  /** Committed, and not acknowledged by every region. */
-  | { readonly kind: 'applying'; readonly appliedIn: readonly RegionId[] }
   | { readonly kind: 'unknown' };
 
 /** What a live instance can be asked without changing it. */
 export interface CoordinatorView {
   write(id: WriteId): LiveWrite;
+  /** The regions that have applied a recorded write, or null where it is not being applied any more, or never was. */
+  appliedIn(record: WriteRecord): readonly RegionId[] | null;
   status(): CoordinatorStatus;
 }

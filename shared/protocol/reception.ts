@@ -54,9 +54,11 @@ export class Reception {
     const { frame, ticket, async } = event;
     const answer = { kind: 'decided', record, replayed: true } as const;
     const caller = { ticket, ack: frame.ack, until: frame.notAfter };
-    const waits = frame.ack === 'confirmed' && !async && frame.notAfter > this.#outbox.now;
-    if (waits && this.#applications.join(record.id, { caller, answer })) return;
-    this.#outbox.answer(ticket, answer);
+    const appliedIn = frame.ack === 'confirmed' ? this.#applications.appliedIn(record) : null;
+    if (appliedIn === null) this.#outbox.answer(ticket, answer);
+    else if (!async && frame.notAfter > this.#outbox.now) {
+      this.#applications.join({ caller, answer });
+    } else this.#outbox.answer(ticket, { kind: 'unconfirmed', record: { ...record, appliedIn } });
   }
 
   #admit(event: ArrivedEvent): Waiting | null {
