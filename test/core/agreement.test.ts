@@ -1,0 +1,151 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { agreementOf, splitElements, type YesVote } from '../../shared/protocol/agreement.ts';
+
+const done = '[0,{"s":"OK"}]';
+
+/** Two keys and two parts: `a` belongs to part 0 alone, `b` to both. */
+const keys = ['a', 'b'];
+const partsOfKey = (position: number) => (position === 0 ? [0] : [0, 1]);
+
+function vote(region: string, fingerprints: readonly string[], ...parts: string[]): YesVote {
+  const outcomes = `[${parts.length === 0 ? `${done},${done}` : parts.join(',')}]`;
+  return { region, outcomes, fingerprints };
+}
+
+// R5: the yes votes agree in results and in the bases that mattered.
+describe('the agreement', () => {
+  it('holds where every region computed the same on the same bases', () => {
+    const votes = ['near', 'far'].map((region) => vote(region, ['absent', '2000'], done, '[0,7]'));
+    expect(agreementOf(votes, keys, partsOfKey)).toEqual({
+      kind: 'agreed',
+      parts: [done, '[0,7]'],
+    });
+  });
+
+  it('holds for one region alone', () => {
+    const votes = [vote('only', ['', ''])];
+    expect(agreementOf(votes, keys, partsOfKey)).toEqual({ kind: 'agreed', parts: [done, done] });
+  });
+
+  it('is put off past the expiry that some regions saw and others did not', () => {
+    const votes = [vote('near', ['2000', '']), vote('far', ['absent', ''])];
+    expect(agreementOf(votes, keys, partsOfKey)).toEqual({ kind: 'expiring', retryAt: 2_001 });
+  });
+
+  it('is put off past the latest of several expiries', () => {
+    const votes = [vote('near', ['2000', 'absent']), vote('far', ['absent', '3000'])];
+    expect(agreementOf(votes, keys, partsOfKey)).toEqual({ kind: 'expiring', retryAt: 3_001 });
+  });
+
+  it('is put off, and not refused, where the expiry kept a region from looking at another key', () => {
+    const failed = '[1,0,null]';
+    const votes = [vote('near', ['2000', 'persistent'], done), vote('far', ['absent', ''], failed)];
+    expect(agreementOf(votes, keys, partsOfKey)).toEqual({ kind: 'expiring', retryAt: 2_001 });
+  });
+
+  it.each([
+    ['without expiry in one and absent in another', 'persistent', 'absent'],
+    ['with one expiry here and another there', '2000', '3000'],
+    ['with an expiry here and none there', '2000', 'persistent'],
+    ['with an expiry that is no number', 'soon', 'absent'],
+  ])('fails for the parts of a key %s', (_, here, there) => {
+    const votes = [vote('near', [here, '']), vote('far', [there, ''])];
+    const agreement = agreementOf(votes, keys, partsOfKey);
+    expect(agreement).toMatchObject({ kind: 'diverged', parts: [0] });
+    expect(agreement).toHaveProperty('detail', expect.stringContaining('"a"'));
+    expect(agreement).toHaveProperty('detail', expect.stringContaining(`far: ${there}`));
+  });
+
+  it('fails for every part of a key that three regions see in three ways', () => {
+    const votes = [
+      vote('near', ['', 'absent']),
+      vote('middle', ['', '2000']),
+      vote('far', ['', '3000']),
+    ];
+    const agreement = agreementOf(votes, keys, partsOfKey);
+    expect(agreement).toMatchObject({ kind: 'diverged', parts: [0, 1] });
+  });
+
+  it('fails for the parts with different results alone, naming the regions', () => {
+    const votes = [vote('near', ['', ''], done, '[0,7]'), vote('far', ['', ''], done, '[0,8]')];
+    const agreement = agreementOf(votes, keys, partsOfKey);
+    expect(agreement).toMatchObject({ kind: 'diverged', parts: [1] });
+    expect(agreement).toHaveProperty('detail', expect.stringContaining('near, far'));
+  });
+
+  it('fails by the results where a key mattered to one region only because its check passed', () => {
+    const votes = [
+      vote('near', ['', 'absent'], done, '[0,1]'),
+      vote('far', ['', ''], done, '[1,0,null]'),
+    ];
+    expect(agreementOf(votes, keys, partsOfKey)).toMatchObject({ kind: 'diverged', parts: [1] });
+  });
+
+  it('fails where the results are alike but a key mattered to one region only', () => {
+    const votes = [vote('near', ['absent', '']), vote('far', ['', ''])];
+    expect(agreementOf(votes, keys, partsOfKey)).toMatchObject({ kind: 'diverged', parts: [0] });
+  });
+
+  it('does not round: integers beyond 2^53 that differ in the last digit differ', () => {
+    const votes = [
+      vote('near', ['', ''], '[0,9007199254740992]', done),
+      vote('far', ['', ''], '[0,9007199254740993]', done),
+    ];
+    expect(agreementOf(votes, keys, partsOfKey)).toMatchObject({ kind: 'diverged', parts: [0] });
+  });
+
+  const print = fc.constantFrom('', 'absent', 'persistent', '2000', '3000');
+  const cast = fc.array(fc.tuple(print, print, fc.constantFrom(done, '[0,7]')), {
+    minLength: 1,
+    maxLength: 5,
+  });
+
+  it('is the same in whatever order the votes are held against each other', () => {
+    fc.assert(
+      fc.property(cast, (given) => {
+        const votes = given.map(([a, b, part], at) => vote(`r${at}`, [a, b], part, done));
+        const forward = agreementOf(votes, keys, partsOfKey);
+        const backward = agreementOf(votes.toReversed(), keys, partsOfKey);
+        expect({ ...backward, detail: null }).toEqual({ ...forward, detail: null });
+      }),
+    );
+  });
+
+  it('never lets through votes that differ, and never puts them off for ever', () => {
+    fc.assert(
+      fc.property(cast, (given) => {
+        const votes = given.map(([a, b, part], at) => vote(`r${at}`, [a, b], part, done));
+        const agreement = agreementOf(votes, keys, partsOfKey);
+        const same = new Set(given.map((one) => one.join(' '))).size === 1;
+        expect(agreement.kind === 'agreed').toBe(same);
+        if (agreement.kind === 'expiring') expect(agreement.retryAt).toBeGreaterThan(2_000);
+        if (agreement.kind === 'diverged') expect(agreement.parts).not.toEqual([]);
+      }),
+    );
+  });
+});
+
+describe('the elements of a JSON array', () => {
+  it('keep the digits of integers beyond 2^53', () => {
+    expect(splitElements('[[0,9007199254740993],[0,null]]')).toEqual([
+      '[0,9007199254740993]',
+      '[0,null]',
+    ]);
+  });
+
+  it('are not split at commas and brackets inside strings', () => {
+    expect(splitElements('["a,b]","\\"],[","\\\\"]')).toEqual(['"a,b]"', '"\\"],["', '"\\\\"']);
+  });
+
+  it('are those that JSON.parse finds, for any array', () => {
+    fc.assert(
+      fc.property(fc.array(fc.jsonValue()), (values) => {
+        const text = JSON.stringify(values);
+        const elements = splitElements(text);
+        expect(elements.map((element) => JSON.parse(element))).toEqual(JSON.parse(text));
+        expect(`[${elements.join(',')}]`).toBe(text);
+      }),
+    );
+  });
+});
