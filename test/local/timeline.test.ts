@@ -58,8 +58,8 @@ describe('a timeline', () => {
   });
 
   it('has colours on a terminal only', () => {
-    const escape = '\u001b';
-    expect(drawTimeline(story, paintFor(false)).join('')).not.toContain(escape);
-    expect(drawTimeline(story, paintFor(true)).join('')).toContain(escape);
+    const escapeCode = '\u001b';
+    expect(drawTimeline(story, paintFor(false)).join('')).not.toContain(escapeCode);
+    expect(drawTimeline(story, paintFor(true)).join('')).toContain(escapeCode);
   });
 });
