@@ -36,6 +36,10 @@ export const limits = {
   partsPerTransaction: 256,
   /** The frames of one transaction together, where it has more than one. */
   transactionBytes: 1_000_000,
+  /** The replies of one transaction: they are stored with its decision, in a row of 2 MB, two bytes a character. */
+  outcomeBytes: 900_000,
+  /** The replies of one snapshot: the Worker has 128 MB. */
+  snapshotBytes: 8_000_000,
   preparesPerRound: 512,
   decisionsPerRound: 2_048,
   /** A round's body. Upstash takes 10 MB on its smallest plans; a body holds the text of a JSON text. */

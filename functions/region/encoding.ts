@@ -53,7 +53,7 @@ export function encodeRound(round: Round): string {
     round.mark,
     round.decisions.map(decisionForm),
     round.prepares.map(prepareForm),
-    [limits.historyPairs, marksAnswered, limits.olderLocksPerAnswer],
+    [limits.historyPairs, marksAnswered, limits.olderLocksPerAnswer, limits.outcomeBytes],
   ];
   return JSON.stringify(form);
 }
@@ -66,6 +66,7 @@ export function encodeSnapshot(request: SnapshotRequest): string {
     request.settle.map(decisionForm),
     request.keys,
     request.commands.map(commandForm),
+    limits.snapshotBytes,
   ];
   return JSON.stringify(form);
 }

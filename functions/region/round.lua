@@ -13,7 +13,7 @@
 --   operation  [kind, args, writes, reads, order] for 0 write, 1 read, 3 delete; positions count from 0
 --              [2, key, value, pxat] for set; [4, key, count, seed] for pop; [5, 'TTL' or 'PTTL', key] for ttl
 --   order      0 none, 1 members, 2 pairs, 3 exact, 4 exact-field
---   bounds     [pairs kept, pairs answered, locks of older incarnations listed]
+--   bounds     [pairs kept, pairs answered, locks of older incarnations listed, bytes of a transaction's outcomes]
 --   Booleans are 0 and 1.
 --
 -- Replies, one ASCII JSON text each, read by decoding.ts:
@@ -207,7 +207,8 @@ local function prepareAll(round, meta, locks, done)
     if not votes[index] and isFull == nil then isFull = isOutOfMemory() end
     if not votes[index] and isFull then votes[index] = refusedVote('out of memory') end
     if not votes[index] then
-      local item, reason = stage(idOf(prepare[1], prepare[2]), prepare[3], prepare[4], prepare[5])
+      local id = idOf(prepare[1], prepare[2])
+      local item, reason = stage(id, prepare[3], prepare[4], prepare[5], round.bounds[4])
       if item then
         staged[index] = item
         for position = 1, #item.records, 2 do locks[item.records[position]] = item.records[position + 1] end

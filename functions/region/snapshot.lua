@@ -4,14 +4,17 @@
 -- left alone; then the locks and the values belong to one moment. Runs as EVALSHA, never as its read-only form, which a
 -- replica may answer.
 --
--- ARGV[1]: a JSON text, written by encoding.ts: [generation, isStrong, decisions, keys, commands]
+-- ARGV[1]: a JSON text, written by encoding.ts: [generation, isStrong, decisions, keys, commands, bound]
 --   decision   as in round.lua; only commits are applied
 --   command    [args, order]; order 0 none, 1 members, 2 pairs
+--   bound      bytes of all replies together; a reply that passes it is answered as an error
 --
 -- Replies, one ASCII JSON text each, read by decoding.ts:
 --   {"q":replies,"l":[[key,incarnation,sequence]…]}   read; `replies` is the JSON text of an array
 --   {"f":["generation",has]}                          refused whole
 --   {"x":text}                                        failed
+
+local TOO_LARGE = encode({ err = 'ERR the replies are too large; ask for less at once' })
 
 local function settle(decisions)
   local keys, plans = {}, {}
@@ -48,9 +51,12 @@ return answer(function()
   if not meta or meta.generation ~= given[1] then return refusedFor(meta) end
   settle(given[3])
   local met = given[2] == 1 and locksMet(given[4]) or {}
-  local replies = {}
+  local replies, left = {}, given[6]
   for index, command in ipairs(given[5]) do
-    replies[index] = encode(ordered(redis.pcall(unpack(command[1])), command[2]))
+    local reply = encode(ordered(redis.pcall(unpack(command[1])), command[2]))
+    if #reply > left then reply = TOO_LARGE end
+    left = left - #reply
+    replies[index] = reply
   end
   return '{"q":' .. text('[' .. concat(replies, ',') .. ']') .. ',"l":[' .. concat(met, ',') .. ']}'
 end)

@@ -2,6 +2,12 @@
 local WRITE, READ, SET, DELETE, POP = 0, 1, 2, 3, 4
 local ABSENT, EXISTS, EQUALS, TYPE = 0, 1, 2, 3
 
+-- How much of a value a failed check shows, in bytes.
+local SHOWN = 1000
+
+-- A decision is stored with its outcomes, so there is a bound; a part that would pass it fails, alike in every region.
+local TOO_LARGE = text('ERR the replies of this write are too large; read them by a read')
+
 -- Errors by their code that tell of the server rather than of the data: the region cannot vote.
 local serverErrors = {
   OOM = true, MISCONF = true, READONLY = true, NOREPLICAS = true, NOPERM = true, NOAUTH = true,
@@ -209,6 +215,7 @@ end
 local function attempt(part)
   for index, check in ipairs(part[1]) do
     local isMet, actual = holds(check)
+    if type(actual) == 'string' then actual = sub(actual, 1, SHOWN) end
     if not isMet then return '[1,' .. index - 1 .. ',' .. encode(actual) .. ']', false end
   end
   local replies = { '0' }
@@ -223,6 +230,10 @@ end
 local function runPart(part)
   tx.saved, tx.backups, tx.isLong = {}, {}, #part[2] > 1
   local outcome, stands = attempt(part)
+  if #outcome > tx.left then
+    outcome, stands = '[2,' .. #part[2] - 1 .. ',' .. TOO_LARGE .. ']', false
+  end
+  tx.left = tx.left - #outcome
   if stands then dropBackups() else undo() end
   return outcome
 end
@@ -251,10 +262,10 @@ local function stageParts(keys, parts)
   return '[' .. concat(outcomes, ',') .. ']', '[' .. concat(fingerprints, ',') .. ']', records
 end
 
--- Stages one transaction. Returns { vote, records, made }, or nil and why the server could not; then nothing is left.
+-- Stages one transaction, whose outcomes have at most `bound` bytes. Returns { vote, records, made }, or nil and why the server could not; then nothing is left.
 -- `made` names every shadow, so that the caller can still take the vote back.
-local function stage(id, now, keys, parts)
-  tx = { id = id, now = now, states = {}, made = {} }
+local function stage(id, now, keys, parts, bound)
+  tx = { id = id, now = now, states = {}, made = {}, left = bound }
   for _, key in ipairs(keys) do tx.states[key] = { at = 'base', fingerprint = '' } end
   local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts)
   if not ok then

@@ -85,7 +85,7 @@ export type Vote =
 /**
  * The outcome of a part, as the JSON in a yes vote's `outcomes` (an array, one element a part):
  * `[0, reply, …]` with one reply an operation; `[1, i, actual]` where check `i` failed, `actual` being what was found
- * (null: absent); `[2, i, text]` where operation `i` failed with the error `text`.
+ * (null: absent; at most its first 1,000 bytes); `[2, i, text]` where operation `i` failed with the error `text`.
  * In a reply a string is `"…"` with one character a byte (U+0000 to U+00FF), an integer is a number, however large, a
  * nil is null, a status is `{"s":"OK"}`, an array is an array, an error inside an array is `{"e":"text"}`.
  */

@@ -97,7 +97,9 @@ export class Transaction {
 
   /** The regions that did not say yes, and why. One whose vote is still on its way is at no fault. */
   get dissent(): readonly RegionFault[] {
-    return this.votes.flatMap(({ region, reason }) => (reason === null ? [] : [{ region, reason }]));
+    return this.votes.flatMap(({ region, reason }) =>
+      reason === null ? [] : [{ region, reason }],
+    );
   }
 
   /**

@@ -64,26 +64,43 @@ export type WriteAnswer =
   /** Decided to commit, but some region has not acknowledged within the client's time (`ack: confirmed`). */
   | { readonly kind: 'unconfirmed'; readonly record: WriteRecord }
   /** Not decided in time. Nothing was written and no attempt will start. */
-  | { readonly kind: 'unavailable'; readonly id: WriteId; readonly faults: readonly RegionFault[]; readonly reason: string }
+  | {
+      readonly kind: 'unavailable';
+      readonly id: WriteId;
+      readonly faults: readonly RegionFault[];
+      readonly reason: string;
+    }
   /** The queue is full. */
   | { readonly kind: 'busy'; readonly retryAfterMs: number }
   /** Another write was sent under this idempotency key. */
   | { readonly kind: 'key-reused'; readonly id: WriteId }
   /** A command or check is refused; `problem` is a problem type of problems.ts, `detail` says why and what to do. */
-  | { readonly kind: 'refused'; readonly problem: 'invalid-command' | 'unsupported-command' | 'reserved-key' | 'too-large'; readonly detail: string };
+  | {
+      readonly kind: 'refused';
+      readonly problem: 'invalid-command' | 'unsupported-command' | 'reserved-key' | 'too-large';
+      readonly detail: string;
+    };
 
 /** What is known of a write by its id. */
 export type WriteStatus =
   | { readonly kind: 'recorded'; readonly record: WriteRecord; readonly confirmed: boolean }
   | { readonly kind: 'pending' }
   /** Given up at its deadline by this instance; nothing was written. */
-  | { readonly kind: 'unavailable'; readonly faults: readonly RegionFault[]; readonly reason: string }
+  | {
+      readonly kind: 'unavailable';
+      readonly faults: readonly RegionFault[];
+      readonly reason: string;
+    }
   /** Never seen, or aborted by a restart, or older than the kept log. */
   | { readonly kind: 'unknown' };
 
 /** What a coordinator says of a transaction in doubt. */
 export type Resolution =
-  | { readonly kind: 'committed'; readonly transaction: TransactionOrder; readonly keys: readonly string[] }
+  | {
+      readonly kind: 'committed';
+      readonly transaction: TransactionOrder;
+      readonly keys: readonly string[];
+    }
   | { readonly kind: 'pending'; readonly transaction: TransactionOrder }
   | { readonly kind: 'aborted'; readonly transaction: TransactionOrder }
   /** Older than the kept log: the region that holds its lock is not to be believed. */

@@ -28,6 +28,8 @@ import { type Intent, stage } from './staging.ts';
 
 const marksAnswered = 8;
 
+const tooLarge: Reply = { error: 'ERR the replies are too large; ask for less at once' };
+
 interface Meta {
   readonly generation: number;
   readonly epoch: number;
@@ -131,7 +133,13 @@ export class RegionModel {
         this.#apply(decision);
       }
     }
-    const replies = request.commands.map((command) => encodeInOrder(this.#read(command), command));
+    let left: number = limits.snapshotBytes;
+    const replies = request.commands.map((command) => {
+      const reply = encodeInOrder(this.#read(command), command);
+      const bounded = reply.length > left ? encodeReply(tooLarge) : reply;
+      left -= bounded.length;
+      return bounded;
+    });
     return { kind: 'read', replies: `[${replies.join(',')}]`, locks: this.#locksMet(request) };
   }
 

@@ -1,4 +1,5 @@
 import { InvariantViolation } from '../../shared/assert.ts';
+import { limits } from '../../shared/limits.ts';
 import type { Check, Operation } from '../../shared/protocol/frame.ts';
 import type { Part, Prepare } from '../../shared/protocol/round.ts';
 import { type Entry, type Keys, runCommand, typeOf } from './commands.ts';
@@ -24,6 +25,8 @@ export interface Staged {
   readonly intents: readonly Intent[];
 }
 
+const tooLarge = 'ERR the replies of this write are too large; read them by a read';
+
 const keep: Intent = { kind: 'keep' };
 
 /** Runs a transaction's parts on a staged state of its keys, as stage.lua does. */
@@ -41,6 +44,7 @@ interface Ended {
 class Staging {
   readonly #prepare: Prepare;
   readonly #base: Keys;
+  #left: number = limits.outcomeBytes;
   readonly #fingerprints = new Map<string, string>();
   /** What the parts so far have staged; null where a key is gone. A key that is missing here is as in the base. */
   #staged = new Map<string, Entry | null>();
@@ -62,16 +66,25 @@ class Staging {
 
   #part(part: Part): string {
     const before = new Map(this.#staged);
-    const { outcome, stands } = this.#attempt(part);
+    const { outcome, stands } = this.#bounded(this.#attempt(part), part);
+    this.#left -= outcome.length;
     if (!stands) this.#staged = before;
     return outcome;
+  }
+
+  #bounded(ended: Ended, part: Part): Ended {
+    if (ended.outcome.length <= this.#left) return ended;
+    const outcome = `[2,${part.operations.length - 1},${quote(tooLarge)}]`;
+    return { outcome, stands: false };
   }
 
   #attempt(part: Part): Ended {
     for (const [index, check] of part.checks.entries()) {
       const found = this.#check(check);
       if (!found.holds) {
-        return { outcome: `[1,${index},${encodeReply(found.actual)}]`, stands: false };
+        const { actual } = found;
+        const shown = typeof actual === 'string' ? actual.slice(0, 1000) : actual;
+        return { outcome: `[1,${index},${encodeReply(shown)}]`, stands: false };
       }
     }
     const replies = ['0'];

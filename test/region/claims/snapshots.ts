@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { limits } from '../../../shared/limits.ts';
 import {
   abortOf,
   command,
@@ -88,6 +89,18 @@ export function claimSnapshots(world: () => World): void {
         ],
       });
       expect((await send({ decisions: [commitOf(7, ['x'])] })).decisions).toEqual(['lost']);
+    });
+
+    it('answers an error in place of what passes the bound of all replies together', async () => {
+      await send({});
+      await world().run('SET', 'big', 'x'.repeat(limits.snapshotBytes / 2));
+      await world().run('SET', 'small', 'y');
+      const commands = [get('big'), get('big'), get('small')];
+      const found = await read(['big', 'small'], commands);
+      const replies = found.kind === 'read' ? JSON.parse(found.replies) : [];
+      expect(replies[0]).toHaveLength(limits.snapshotBytes / 2);
+      expect(replies[1]).toEqual({ e: expect.stringContaining('too large') });
+      expect(replies[2]).toBe('y');
     });
   });
 }

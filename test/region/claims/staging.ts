@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { limits } from '../../../shared/limits.ts';
 import type { Part } from '../../../shared/protocol/round.ts';
 import {
   checked,
@@ -304,6 +305,25 @@ export function claimStaging(world: () => World): void {
       const outcomes: unknown = JSON.parse(await stage(keys, ...parts));
       const expected = odd.map((text) => [0, { s: 'OK' }, Buffer.from(text).toString('latin1')]);
       expect(outcomes).toEqual(expected);
+    });
+
+    it('fails a part whose replies pass the bound, and undoes it alone', async () => {
+      const half = 'x'.repeat(limits.outcomeBytes / 2);
+      await world().run('SET', 'big', half);
+      const reads = part(set('k', '1'), read(['GET', 'big']), read(['GET', 'big']));
+      const outcomes = await stage(['k', 'big'], reads, part(read(['GET', 'big'])), reads);
+      const [first, second, third] = JSON.parse(outcomes);
+      expect(first).toEqual([2, 2, expect.stringContaining('too large')]);
+      expect(second).toEqual([0, half]);
+      expect(third).toEqual([2, 2, expect.stringContaining('too large')]);
+      await commit('k', 'big');
+      expect(await value('EXISTS', 'k')).toBe('0');
+    });
+
+    it('shows the beginning of a long value that fails a check', async () => {
+      await world().run('SET', 'big', 'x'.repeat(2_000));
+      const check = checked({ kind: 'equals', key: 'big', value: 'y' });
+      expect(await stage(['big'], check)).toBe(`[[1,0,"${'x'.repeat(1_000)}"]]`);
     });
   });
 }
