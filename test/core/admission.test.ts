@@ -122,7 +122,7 @@ describe('a batch', () => {
 });
 
 describe('any batch', () => {
-  const key = fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h');
+  const key = fc.constantFrom<string[]>('a', 'b', 'c', 'd', 'e', 'f', 'g', 'h');
   const frame = fc.record({
     keys: fc.uniqueArray(key, { minLength: 1, maxLength: 3 }),
     priority: fc.constantFrom(0, 0, 0, 5),
