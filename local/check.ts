@@ -31,6 +31,8 @@ const testReport = join('.lockstep', 'tests.json');
 const environment = {
   ...process.env,
   CI: '1',
+  // Colours would make a log unreadable.
+  ...(process.stdout.isTTY === true ? {} : { NO_COLOR: '1' }),
   WRANGLER_SEND_METRICS: 'false',
   WRANGLER_SEND_ERROR_REPORTS: 'false',
   WRANGLER_HIDE_BANNER: 'true',
