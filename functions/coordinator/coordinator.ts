@@ -35,6 +35,9 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi {
   readonly #core: CoordinatorCore;
   readonly #regions = new Map<string, RegionClient>();
   readonly #callers = new Map<Ticket, Give>();
+  /** Fulfilled when each region has answered once, or failed to. */
+  readonly #acquainted = Promise.withResolvers<void>();
+  #isAcquainted = false;
   #lastTicket = 0;
   #timer: ReturnType<typeof setTimeout> | null = null;
   #alarmArmed = false;
@@ -91,8 +94,12 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi {
     });
   }
 
-  /** The shard's state. */
+  /**
+   * The shard's state. Its first callers wait until each region has answered once or failed to: a region that has never
+   * heard of this coordinator would refuse the read for which they ask.
+   */
   async describe(): Promise<CoordinatorStatus> {
+    await this.#acquainted.promise;
     this.#storage.prove();
     return this.#core.status();
   }
@@ -139,11 +146,20 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi {
       for (const send of ready.sends) void this.#send(send);
       for (const reply of ready.replies) this.#give(reply);
       this.#arm(ready.wakeAt);
+      if (!this.#isAcquainted) this.#noteAcquaintance();
     } catch (error) {
       console.error('the coordinator ends itself', error);
       this.ctx.abort(String(error));
       throw error;
     }
+  }
+
+  #noteAcquaintance(): void {
+    const { regions } = this.#core.status();
+    this.#isAcquainted = regions.every(
+      ({ health, roundTripMs }) => health !== 'answering' || roundTripMs !== null,
+    );
+    if (this.#isAcquainted) this.#acquainted.resolve();
   }
 
   async #send({ region, number, round, timeoutMs }: Send): Promise<void> {
