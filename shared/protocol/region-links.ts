@@ -39,9 +39,9 @@ export class RegionLinks {
     return link;
   }
 
-  /** True while some region has something to hear or to answer. */
+  /** True while some region has something to hear or to answer. One that has lost writes hears nothing any more. */
   get busy(): boolean {
-    return this.all.some((link) => !link.settled);
+    return this.all.some((link) => link.health.kind !== 'lost' && !link.settled);
   }
 
   /** The longest smoothed time of a round, ms. */

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { run } from './run.ts';
 
 const first = Number(process.env.SEED ?? 1);
-const count = Number(process.env.SEEDS ?? (process.env.SEED === undefined ? 1_500 : 1));
+const count = Number(process.env.SEEDS ?? (process.env.SEED === undefined ? 3_000 : 1));
 
 describe('the coordinator in bad weather', () => {
   it(`keeps every promise in ${count} seeded runs from seed ${first}`, { timeout: 600_000 }, () => {
