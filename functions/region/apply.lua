@@ -87,6 +87,16 @@ local function encode(reply)
   return '[' .. concat(items, ',') .. ']'
 end
 
+-- What the reply takes at least when it is encoded, in bytes. Counting is cheap; encoding what then proves too large
+-- would keep the server from everything else for seconds.
+local function leastBytes(reply)
+  if type(reply) == 'string' then return #reply end
+  if type(reply) ~= 'table' then return 1 end
+  local sum = 0
+  for _, item in ipairs(reply) do sum = sum + leastBytes(item) end
+  return sum
+end
+
 -- True where `a` comes before `b` by bytes. Lua's own `<` follows the locale of the server.
 local function before(a, b)
   if a == b then return false end

@@ -53,10 +53,11 @@ return answer(function()
   local met = given[2] == 1 and locksMet(given[4]) or {}
   local replies, left = {}, given[6]
   for index, command in ipairs(given[5]) do
-    local reply = encode(ordered(redis.pcall(unpack(command[1])), command[2]))
-    if #reply > left then reply = TOO_LARGE end
-    left = left - #reply
-    replies[index] = reply
+    local reply = redis.pcall(unpack(command[1]))
+    local encoded = leastBytes(reply) <= left and encode(ordered(reply, command[2]))
+    if not encoded or #encoded > left then encoded = TOO_LARGE end
+    left = left - #encoded
+    replies[index] = encoded
   end
   return '{"q":' .. text('[' .. concat(replies, ',') .. ']') .. ',"l":[' .. concat(met, ',') .. ']}'
 end)

@@ -198,18 +198,21 @@ local function runAny(operation)
   return runTtl(operation)
 end
 
--- The operation's reply as JSON, or nil and the text of its error.
-local function perform(operation)
+-- The operation's reply as JSON, '' where `left` bytes do not hold it, or nil and the text of its error.
+local function perform(operation, left)
   local reply, failure, arguments = runAny(operation)
   if failure then return nil, failure end
   local order = operation[5] or 0
   if order >= EXACT_VALUE and type(reply) == 'number' and math.abs(reply) >= EXACT then
     return digits(order, arguments)
   end
+  if leastBytes(reply) > left then return '' end
   return encode(ordered(reply, order))
 end
 
 -- Parts and votes ----------------------------------------------------------------------------------------------------
+
+local function tooLarge(part) return '[2,' .. #part[2] - 1 .. ',' .. TOO_LARGE .. ']' end
 
 -- Runs checks, then operations. Returns the part's outcome, and whether its changes stand.
 local function attempt(part)
@@ -218,12 +221,14 @@ local function attempt(part)
     if type(actual) == 'string' then actual = sub(actual, 1, SHOWN) end
     if not isMet then return '[1,' .. index - 1 .. ',' .. encode(actual) .. ']', false end
   end
-  local replies = { '0' }
+  local replies, left = { '0' }, tx.left
   for index, operation in ipairs(part[2]) do
-    local reply, failure = perform(operation)
+    local reply, failure = perform(operation, left)
     if not reply then return '[2,' .. index - 1 .. ',' .. text(failure) .. ']', false end
+    left = reply == '' and -1 or left - #reply
     insert(replies, reply)
   end
+  if left < 0 then return tooLarge(part), false end
   return '[' .. concat(replies, ',') .. ']', true
 end
 
@@ -231,7 +236,7 @@ local function runPart(part)
   tx.saved, tx.backups, tx.isLong = {}, {}, #part[2] > 1
   local outcome, stands = attempt(part)
   if #outcome > tx.left then
-    outcome, stands = '[2,' .. #part[2] - 1 .. ',' .. TOO_LARGE .. ']', false
+    outcome, stands = tooLarge(part), false
   end
   tx.left = tx.left - #outcome
   if stands then dropBackups() else undo() end
