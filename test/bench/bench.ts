@@ -9,6 +9,7 @@ import type { Stack } from '../../local/stack.ts';
 import { startStack } from '../../local/stack.ts';
 import { limits } from '../../shared/limits.ts';
 import { BenchClient } from './client.ts';
+import { measureLatency } from './latency.ts';
 import type { Figure } from './measure.ts';
 import { drawTable, isWithin, median, timed } from './measure.ts';
 
@@ -20,9 +21,6 @@ import { drawTable, isWithin, median, timed } from './measure.ts';
 const regionCount = 5;
 const reportFile = join('.lockstep', 'bench.json');
 
-/** Series of one kind alternate with those of the others, so that a slow moment of the machine meets all alike. */
-const latencySeries = 5;
-const writesPerSeries = 6;
 const incrementsAtOnce = 100;
 const incrementRuns = 3;
 const readPairs = 200;
@@ -32,80 +30,17 @@ const writesPerClient = 12;
 interface Bench {
   readonly stack: Stack;
   readonly client: BenchClient;
-  /** The farthest region's round trip, in ms. */
-  readonly farthestMs: number;
 }
 
 function say(line: string): void {
   console.log(line);
 }
 
-/** One client near the coordinator, one request after the other. */
-async function measureLatency({ stack, client, farthestMs }: Bench): Promise<readonly Figure[]> {
-  const samples = { write: [], sameKey: [], checked: [], bare: [], twoPhase: [] } as Record<
-    'write' | 'sameKey' | 'checked' | 'bare' | 'twoPhase',
-    number[]
-  >;
-  let inFlightMaximum = 0;
-  let number = 0;
-  const value = 'x'.repeat(32);
-  const series = async (kind: keyof typeof samples, work: (key: string) => Promise<void>) => {
-    await client.settled();
-    stack.total.reset();
-    for (let count = 0; count < writesPerSeries; count += 1) {
-      number += 1;
-      samples[kind].push(await timed(() => work(`latency:${number}`)));
-    }
-    if (kind !== 'bare' && kind !== 'twoPhase') {
-      inFlightMaximum = Math.max(inFlightMaximum, stack.total.inFlightMaximum);
-    }
-  };
-  for (let round = 0; round < latencySeries; round += 1) {
-    await series('write', (key) => client.write({ ops: [['SET', key, value]] }));
-    await series('bare', (key) => client.bareSet(key, value));
-    await series('sameKey', () => client.write({ ops: [['SET', 'latency:same', value]] }));
-    await series('checked', (key) =>
-      client.write({ ops: [['SET', key, value]], checks: [{ key, absent: true }] }),
-    );
-    await series('twoPhase', async (key) => {
-      await client.bareSet(key, value);
-      await client.bareSet(key, value);
-    });
-    say(`  series ${round + 1} of ${latencySeries}`);
-  }
-  const bareMs = median(samples.bare);
-  const against = (name: string, kind: keyof typeof samples, limit: number | null): Figure[] => [
-    { name: `${name}, p50`, value: median(samples[kind]), unit: 'ms', limit: null },
-    {
-      name: '  of the farthest round trip',
-      value: median(samples[kind]) / farthestMs,
-      unit: 'ratio',
-      limit,
-    },
-    {
-      name: '  of a bare parallel SET',
-      value: median(samples[kind]) / bareMs,
-      unit: 'ratio',
-      limit,
-    },
-  ];
-  return [
-    { name: 'bare parallel SET in all regions, p50', value: bareMs, unit: 'ms', limit: null },
-    ...against('write', 'write', 1.1),
-    ...against('write, back to back on one key', 'sameKey', 1.1),
-    ...against('write with a check', 'checked', 1.1),
-    ...against('textbook two-phase commit', 'twoPhase', null),
-    {
-      name: 'requests in flight at once, one client',
-      value: inFlightMaximum,
-      unit: 'count',
-      limit: limits.connections,
-    },
-  ];
-}
-
 /** A hundred increments of one key sent at once. */
-async function measureIncrements({ stack, client, farthestMs }: Bench): Promise<readonly Figure[]> {
+async function measureIncrements(
+  { stack, client }: Bench,
+  farthestMs: number,
+): Promise<readonly Figure[]> {
   const roundTrips: number[] = [];
   let wrongSums = 0;
   stack.total.reset();
@@ -216,13 +151,13 @@ async function countCommands(redis: Redis): Promise<number> {
 async function run(bench: Bench): Promise<readonly Figure[]> {
   await bench.client.write({ ops: [['SET', 'warm', 'up']], ack: 'confirmed' });
   say('One client …');
-  const latency = await measureLatency(bench);
+  const { farthestMs, figures } = await measureLatency(bench.stack, bench.client, say);
   say(`${incrementsAtOnce} increments at once …`);
-  const increments = await measureIncrements(bench);
+  const increments = await measureIncrements(bench, farthestMs);
   say('Reads …');
   const reads = await measureReads(bench);
   say(`${clients} clients …`);
-  return [...latency, ...increments, ...reads, ...(await measureLoad(bench))];
+  return [...figures, ...increments, ...reads, ...(await measureLoad(bench))];
 }
 
 async function main(): Promise<boolean> {
@@ -238,16 +173,15 @@ async function main(): Promise<boolean> {
     progress: say,
   });
   try {
-    const farthestMs = Math.max(...stack.regions.map(({ place }) => place.awsRttMs));
-    const figures = await run({ stack, client: new BenchClient(stack), farthestMs });
+    const figures = await run({ stack, client: new BenchClient(stack) });
     const machine = { node: process.version, cores: availableParallelism(), load: loadavg()[0] };
     const judged = figures.map((figure) => ({ ...figure, pass: isWithin(figure) }));
     mkdirSync('.lockstep', { recursive: true });
     writeFileSync(
       reportFile,
-      `${JSON.stringify({ at: new Date().toISOString(), machine, farthestMs, figures: judged }, null, 2)}\n`,
+      `${JSON.stringify({ at: new Date().toISOString(), machine, figures: judged }, null, 2)}\n`,
     );
-    say(`\nFarthest round trip: ${farthestMs} ms. The same figures are in ${reportFile}.\n`);
+    say(`\nThe same figures are in ${reportFile}.\n`);
     for (const line of drawTable(figures)) say(line);
     return figures.every(isWithin);
   } finally {

@@ -37,6 +37,12 @@ export class BenchClient {
     );
   }
 
+  /** Reads a key in the farthest region, past Lockstep: one round trip. */
+  async farthestGet(key: string): Promise<void> {
+    const farthest = this.stack.regions.toSorted((a, b) => b.place.awsRttMs - a.place.awsRttMs)[0];
+    if (farthest !== undefined) await gatewayCommand(farthest, ['GET', key]);
+  }
+
   /** The key's value in every region, past Lockstep. */
   everywhere(key: string): Promise<readonly unknown[]> {
     return Promise.all(this.stack.regions.map((region) => gatewayCommand(region, ['GET', key])));
