@@ -337,9 +337,10 @@ export class CoordinatorCore implements CoordinatorView {
     });
     const committed = new Set(recorded.map(keyOf));
     for (const { transaction, keys } of reply.older) {
-      if (link.owes(transaction)) continue;
-      if (committed.has(keyOf(transaction))) {
-        this.#lose(link, `it locks transaction ${keyOf(transaction)} again, which it had applied`);
+      const key = keyOf(transaction);
+      if (link.owes(transaction) || flight.settledMeanwhile.has(key)) continue;
+      if (committed.has(key)) {
+        this.#lose(link, `it locks transaction ${key} again, which it had applied`);
       } else this.#links.owe(link, { transaction, outcome: 'abort', keys }, 0, false);
     }
     flight.transactions.forEach((transaction, position) => {

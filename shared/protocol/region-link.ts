@@ -30,6 +30,11 @@ export interface Flight {
   readonly probe: boolean;
   /** It asked for the locks of older incarnations. */
   readonly asked: boolean;
+  /**
+   * The transactions that other rounds settled since it left. It may have run before those, so a lock that it lists
+   * for one of them says nothing.
+   */
+  readonly settledMeanwhile: Set<string>;
 }
 
 /** What every round to any region says alike. */
@@ -170,6 +175,7 @@ export class RegionLink {
       transactions,
       probe,
       asked: !this.#greeted,
+      settledMeanwhile: new Set(),
     });
     return {
       shard: head.shard,
@@ -195,9 +201,13 @@ export class RegionLink {
     return flight;
   }
 
-  /** The region has acknowledged the decision about `transaction`; false where it had before. */
-  acknowledged(transaction: TransactionOrder): boolean {
-    return this.#owed.delete(keyOf(transaction));
+  /** The region has acknowledged the decision about `transaction`. */
+  acknowledged(transaction: TransactionOrder): void {
+    const key = keyOf(transaction);
+    if (!this.#owed.delete(key)) return;
+    for (const { asked, settledMeanwhile } of this.#flights.values()) {
+      if (asked) settledMeanwhile.add(key);
+    }
   }
 
   /** Takes in what an executed round says of the region itself. A string is the loss that it shows. */
