@@ -81,6 +81,37 @@ export const limits = {
   /** A region that gave no answer to a read is asked last for so long. */
   silentRegionAvoidedMs: 5_000,
   regions: 16,
+
+  /** Standing subscriptions of a shard. */
+  subscriptions: 200,
+  prefixesPerSubscription: 32,
+  urlBytes: 2_048,
+  /** Events handed over to a courier in one call. */
+  eventsPerHandover: 100,
+  /** Events that a courier keeps waiting; older ones fail beyond it. */
+  eventsPerEndpoint: 100_000,
+  /** An attempt without a full answer by then has failed. */
+  deliveryTimeoutMs: 15_000,
+  /** Of an endpoint's answer, this much is read and kept. */
+  deliveryAnswerBytes: 1_000,
+  /** Attempts of one endpoint at once. */
+  deliveriesInFlight: 4,
+  /** Pauses before each attempt, in ms: at once, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h; with jitter. */
+  deliveryPausesMs: [0, 5_000, 300_000, 1_800_000, 7_200_000, 18_000_000, 36_000_000, 36_000_000],
+  /** An endpoint that has failed without a success for this long is disabled. */
+  endpointFailingMs: 5 * 24 * 60 * 60 * 1_000,
+  deliveriesKeptMs: 7 * 24 * 60 * 60 * 1_000,
+  /** Both secrets sign for at most this long after a rotation. */
+  secretOverlapMsMaximum: 7 * 24 * 60 * 60 * 1_000,
+
+  changesPerPage: 1_000,
+  /** Followers of one feed object. */
+  followers: 10_000,
+  /** Changes sent to a follower beyond what it has acknowledged; then it is cut, with the place to resume. */
+  followerWindowChanges: 10_000,
+  /** The feed sends what has come together in this time, so that many commits cost one message. */
+  feedCoalesceMs: 20,
+  heartbeatMs: 15_000,
 } as const;
 
 assert(limits.valueBytes < limits.bodyBytes, 'a value fits a body');

@@ -1,5 +1,6 @@
 import type { RegionId, TransactionOrder, WriteId } from '../ids.ts';
 import type { Check } from '../protocol/frame.ts';
+import type { Callback } from './confirmations.ts';
 
 /** A write as the edge hands it to the coordinator of its shard: checked for shape, not yet made deterministic. */
 export interface WriteRequest {
@@ -16,6 +17,7 @@ export interface WriteRequest {
   readonly idempotency: { readonly key: string; readonly digest: string } | null;
   /** No attempt starts after it (ms since the epoch, coordinator's clock); null: `timeoutMs` alone bounds it. */
   readonly notAfter: number | null;
+  readonly callback: Callback | null;
 }
 
 /** A region's vote as a client sees it. */

@@ -1,0 +1,203 @@
+import type { RegionId, WriteId } from '../ids.ts';
+
+/** What a client can be told of by a signed callback. */
+export const eventTypes = [
+  /** The decision is durable. */
+  'write.committed',
+  /** Every region has applied it. */
+  'write.confirmed',
+  /** Nothing was written: a check or command failed, or it was not decided in time. */
+  'write.aborted',
+  /** An endpoint was switched off after failing for too long, or at its own wish (410). */
+  'endpoint.disabled',
+] as const;
+
+export type EventType = (typeof eventTypes)[number];
+
+/** `ep_…` for a standing subscription, `cb_…` for the target of callbacks that come with writes. */
+export type EndpointId = string;
+
+/** A callback as it comes with a write. Its endpoint's id is a digest of url and secret, so the same target is one endpoint. */
+export interface Callback {
+  readonly endpoint: EndpointId;
+  readonly url: string;
+  /** `whsec_…`, or null: then only the asymmetric signature is sent. */
+  readonly secret: string | null;
+  readonly events: readonly EventType[];
+  /** True adds the commands and results to the payload. */
+  readonly values: boolean;
+}
+
+/** A standing subscription. Its secrets live with its courier and are never shown again. */
+export interface Subscription {
+  readonly endpoint: EndpointId;
+  readonly url: string;
+  readonly events: readonly EventType[];
+  /** Only writes with a key that begins with one of these; empty: all. */
+  readonly prefixes: readonly string[];
+  readonly values: boolean;
+  readonly description: string;
+  /** Null while enabled. */
+  readonly disabled: { readonly at: number; readonly reason: string } | null;
+  readonly createdAt: number;
+}
+
+/** What may be changed of a subscription. */
+export type SubscriptionPatch = Partial<
+  Pick<Subscription, 'url' | 'events' | 'prefixes' | 'values' | 'description' | 'disabled'>
+>;
+
+/** One event for one endpoint. */
+export interface OwedEvent {
+  readonly endpoint: EndpointId;
+  /** The `webhook-id`: the same over all attempts, and after crashes. */
+  readonly id: string;
+  readonly type: EventType;
+  /** When it happened, ms since the epoch. */
+  readonly at: number;
+  /** The JSON text that is sent and signed. */
+  readonly body: string;
+}
+
+/** The body of an event about a write, before it is turned into text. */
+export interface WriteEventBody {
+  readonly type: Exclude<EventType, 'endpoint.disabled'>;
+  /** ISO 8601. */
+  readonly timestamp: string;
+  readonly data: {
+    readonly id: WriteId;
+    readonly transaction: string | null;
+    readonly sequence: number | null;
+    readonly keys: readonly string[];
+    /** For `write.confirmed`: ms from the decision to each region's acknowledgement; null where a restart lies between. */
+    readonly regions?: Readonly<Record<RegionId, number | null>>;
+    /** For `write.aborted`: why. */
+    readonly reason?: string;
+    /** On request: the commands as every region ran them, and what each answered. */
+    readonly commands?: readonly (readonly string[])[];
+    readonly results?: unknown;
+  };
+}
+
+/** The Ed25519 key pair of a deployment, as JWK texts. */
+export interface SigningKey {
+  readonly id: string;
+  readonly privateKey: string;
+  readonly publicKey: string;
+}
+
+/** What a coordinator hands over to a courier. */
+export interface Handover {
+  /** For an endpoint of callbacks, its target; null for a subscription, whose courier has been configured. */
+  readonly target: { readonly url: string; readonly secret: string | null } | null;
+  readonly signingKey: SigningKey;
+  readonly events: readonly OwedEvent[];
+}
+
+/** One attempt, or a delivery that is still to come, as its log tells. */
+export interface DeliveryRecord {
+  readonly event: string;
+  readonly type: EventType;
+  readonly state: 'waiting' | 'delivered' | 'failed';
+  readonly attempts: number;
+  /** Of the last attempt: the status, or null where there was no answer. */
+  readonly status: number | null;
+  readonly ms: number | null;
+  /** The beginning of the answer, or why there was none. */
+  readonly answer: string | null;
+  readonly lastAttemptAt: number | null;
+  readonly nextAttemptAt: number | null;
+  readonly at: number;
+}
+
+export interface DeliveryQuery {
+  readonly state: DeliveryRecord['state'] | null;
+  /** Only events whose log position is below it; null: from the newest. */
+  readonly before: number | null;
+  readonly limit: number;
+}
+
+export interface DeliveryPage {
+  readonly deliveries: readonly DeliveryRecord[];
+  /** For the next page, or null at the end. */
+  readonly before: number | null;
+}
+
+/** What is called on a courier, by RPC. One courier object an endpoint; its name is the endpoint's id. */
+export interface CourierApi {
+  /** Sets or changes the target of a subscription. `secret` null keeps the present one. */
+  configure(target: {
+    readonly endpoint: EndpointId;
+    readonly url: string;
+    readonly secret: string | null;
+    readonly signingKey: SigningKey;
+  }): Promise<void>;
+  /** Takes over events; answers when they are durable. The same event handed over twice is one delivery. */
+  deliver(endpoint: EndpointId, handover: Handover): Promise<void>;
+  /** Signs with both secrets until `overlapMs` have passed, then with the new one alone. */
+  rotate(secret: string, overlapMs: number): Promise<void>;
+  deliveries(query: DeliveryQuery): Promise<DeliveryPage>;
+  /** Sends failed deliveries anew: the named event, or all since a moment (ms). Answers how many. */
+  replay(what: { readonly event: string } | { readonly since: number }): Promise<number>;
+  /** Goes on after `endpoint.disabled`; what is owed is sent. */
+  enable(): Promise<void>;
+  /** Stops sending; what is owed is kept. */
+  disable(reason: string): Promise<void>;
+  /** Forgets everything. */
+  remove(): Promise<void>;
+}
+
+/** A committed write, as the change feed tells it. */
+export interface Change {
+  readonly sequence: number;
+  readonly id: WriteId;
+  readonly transaction: string;
+  /** When it was decided, ms since the epoch. */
+  readonly at: number;
+  readonly keys: readonly string[];
+  /** With values: the deterministic commands, in order, and the part text with their replies (PartOutcomeTag). */
+  readonly commands?: readonly (readonly string[])[];
+  readonly part?: string;
+}
+
+export interface ChangesQuery {
+  /** Changes after this sequence. */
+  readonly since: number;
+  readonly limit: number;
+  readonly prefixes: readonly string[];
+  readonly values: boolean;
+}
+
+export type ChangesAnswer =
+  | {
+      readonly kind: 'page';
+      readonly changes: readonly Change[];
+      /** Where to go on: every change up to it has been looked at. */
+      readonly next: number;
+      /** The newest sequence. */
+      readonly newest: number;
+    }
+  /** The asked place is older than the kept log, whose oldest change has the sequence `oldest`. */
+  | { readonly kind: 'expired'; readonly oldest: number }
+  /** The asked place lies after the newest change. */
+  | { readonly kind: 'ahead'; readonly newest: number };
+
+/** What a coordinator answers about the feed and the subscriptions of its shard, by RPC. */
+export interface HooksApi {
+  changes(query: ChangesQuery): Promise<ChangesAnswer>;
+  /** The feed has followers: commits are published to it from now on. Answers the newest sequence. */
+  follow(): Promise<number>;
+  subscribe(subscription: Subscription): Promise<'created' | 'full'>;
+  subscriptions(): Promise<readonly Subscription[]>;
+  changeSubscription(endpoint: EndpointId, patch: SubscriptionPatch): Promise<Subscription | null>;
+  unsubscribe(endpoint: EndpointId): Promise<boolean>;
+  signingKey(): Promise<SigningKey>;
+  /** A courier has given an endpoint up. Marks it, and tells the other subscriptions. */
+  disabled(endpoint: EndpointId, reason: string): Promise<void>;
+}
+
+/** What is called on the feed's fan-out object, by RPC. Followers come by `fetch` with an upgrade to WebSocket. */
+export interface FeedApi {
+  /** New changes, contiguous and in order, with values. Answers how many follow; 0 stops the publishing. */
+  publish(changes: readonly Change[]): Promise<number>;
+}
