@@ -55,9 +55,9 @@ return answer(function()
   for index, command in ipairs(given[5]) do
     local reply = redis.pcall(unpack(command[1]))
     local encoded = leastBytes(reply) <= left and encode(ordered(reply, command[2]))
-    if not encoded or #encoded > left then encoded = TOO_LARGE end
-    left = left - #encoded
-    replies[index] = encoded
+    -- What was encoded in vain counts too, so that the work is bounded as well.
+    left = left - (encoded and #encoded or #TOO_LARGE)
+    replies[index] = encoded and left >= 0 and encoded or TOO_LARGE
   end
   return '{"q":' .. text('[' .. concat(replies, ',') .. ']') .. ',"l":[' .. concat(met, ',') .. ']}'
 end)
