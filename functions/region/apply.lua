@@ -1,8 +1,8 @@
 -- What the scripts of a region share: names, protected commands, the reply encoding, and the application of decisions.
 -- scripts.ts puts this text ahead of round.lua (with state.lua and stage.lua) and of snapshot.lua.
 --
--- KEYS: `lockstep:<shard>:meta`, `lockstep:<shard>:lock`, `lockstep:<shard>:done`. User keys, shadows and backups are not
--- declared: they are in the same database, and the shard's own names lead to them.
+-- KEYS: `lockstep:<shard>:meta`, `lockstep:<shard>:lock`, `lockstep:<shard>:done`. User keys, shadows and backups are
+-- not declared: they are in the same database, and the shard's own names lead to them.
 --
 -- A lock record is a packed string: `<incarnation>.<sequence>|<intent>`, the intent being one of
 --   k                  keep: nothing to do
@@ -30,7 +30,8 @@ local function must(...)
   return reply
 end
 
--- Runs a command over many arguments, in chunks, protected. Returns the sum of its integer replies, or nil and the error.
+-- Runs a command over many arguments, in chunks, protected. Returns the sum of its integer replies, or nil and the
+-- error.
 local function overMany(command, key, arguments)
   local sum = 0
   for first = 1, #arguments, CHUNK do
@@ -286,8 +287,8 @@ local function runRenames(plans)
 end
 
 -- Applies plans whole. A plan that could not be applied has `failure` set ('l' lost, 'r' refused) and keeps its locks.
--- `settled` is a flat list of (score, id) that goes into `done` with them; it goes first, because a transaction that is in
--- `done` and still holds locks is applied again, while one that is in neither counts as lost.
+-- `settled` is a flat list of (score, id) that goes into `done` with them; it goes first, because a transaction that
+-- is in `done` and still holds locks is applied again, while one that is in neither counts as lost.
 -- Returns false where `done` could not be written; then nothing was changed.
 local function applyPlans(plans, settled, locks)
   checkShadows(plans)

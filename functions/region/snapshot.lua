@@ -1,8 +1,8 @@
 -- One snapshot: read commands in this region, as one atomic step.
 --
--- Guarantees: commits that a coordinator has confirmed are applied first, where all their locks are found, and otherwise
--- left alone; then the locks and the values belong to one moment. Runs as EVALSHA, never as its read-only form, which a
--- replica may answer.
+-- Guarantees: commits that a coordinator has confirmed are applied first, where all their locks are found, and
+-- otherwise left alone; then the locks and the values belong to one moment. Runs as EVALSHA, never as its read-only
+-- form, which a replica may answer.
 --
 -- ARGV[1]: a JSON text, written by encoding.ts: [generation, isStrong, decisions, keys, commands, bound]
 --   decision   as in round.lua; only commits are applied
