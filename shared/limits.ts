@@ -130,3 +130,9 @@ assert(
 );
 assert(limits.timeoutMsMinimum < limits.timeoutMsDefault, 'the default timeout is allowed');
 assert(limits.timeoutMsDefault <= limits.timeoutMsMaximum, 'the default timeout is allowed');
+assert(limits.probePauseMsFirst < limits.probePauseMsLast, 'the pauses between probes grow');
+assert(limits.retryPauseMsFirst < limits.retryPauseMsLast, 'the pauses between attempts grow');
+assert(
+  limits.outcomeBytes * 2 < 2_000_000,
+  'a record fits a row of the platform, two bytes a character',
+);

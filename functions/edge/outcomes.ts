@@ -142,7 +142,7 @@ function tellUnavailable(
     );
   }
   const named = faults.map((fault) => `${fault.region} (${fault.reason})`).join(', ');
-  const detail = `Nothing was written in any region: ${reason}. At fault: ${named}. Send it again.`;
+  const detail = `Nothing was written in any region: ${reason}. At fault: ${named}. Send it again once GET /v1/regions shows them answering.`;
   return failure('region-unavailable', detail, { id, regions: faults }, headers);
 }
 

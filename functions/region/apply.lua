@@ -1,8 +1,8 @@
 -- What the scripts of a region share: names, protected commands, the reply encoding, and the application of decisions.
 -- scripts.ts puts this text ahead of round.lua (with state.lua and stage.lua) and of snapshot.lua.
 --
--- KEYS: `lockstep:<shard>:meta`, `lockstep:<shard>:lock`, `lockstep:<shard>:done`. User keys, shadows and backups are not
--- declared: they are in the same database, and the shard's own names lead to them.
+-- KEYS: `lockstep:<shard>:meta`, `lockstep:<shard>:lock`, `lockstep:<shard>:done`. User keys, shadows and backups are
+-- not declared: they are in the same database, and the shard's own names lead to them.
 --
 -- A lock record is a packed string: `<incarnation>.<sequence>|<intent>`, the intent being one of
 --   k                  keep: nothing to do
@@ -30,7 +30,8 @@ local function must(...)
   return reply
 end
 
--- Runs a command over many arguments, in chunks, protected. Returns the sum of its integer replies, or nil and the error.
+-- Runs a command over many arguments, in chunks, protected. Returns the sum of its integer replies, or nil and the
+-- error.
 local function overMany(command, key, arguments)
   local sum = 0
   for first = 1, #arguments, CHUNK do
@@ -59,7 +60,7 @@ end
 
 -- Replies ------------------------------------------------------------------------------------------------------------
 
-local escaped = {}
+local escaped, isFilled = {}, false
 local function escape(character)
   local text = escaped[character]
   if not text then
@@ -69,9 +70,20 @@ local function escape(character)
   return text
 end
 
+-- What escapes the bytes of a text: a table for a long one, since a lookup is much faster than a call and binary values
+-- are escaped byte by byte; the function for a short one, since filling the table takes its time too.
+local function escaperFor(value)
+  if #value < 4096 then return escape end
+  if not isFilled then
+    for code = 0, 255 do escape(string.char(code)) end
+    isFilled = true
+  end
+  return escaped
+end
+
 -- A JSON string with one character a byte. Written here rather than by cjson, so that every server writes the same.
 local function text(value)
-  return '"' .. string.gsub(value, '[%z\1-\31"\\\127-\255]', escape) .. '"'
+  return '"' .. string.gsub(value, '[%z\1-\31"\\\127-\255]', escaperFor(value)) .. '"'
 end
 
 -- A reply in the form of PartOutcomeTag's replies.
@@ -275,8 +287,8 @@ local function runRenames(plans)
 end
 
 -- Applies plans whole. A plan that could not be applied has `failure` set ('l' lost, 'r' refused) and keeps its locks.
--- `settled` is a flat list of (score, id) that goes into `done` with them; it goes first, because a transaction that is in
--- `done` and still holds locks is applied again, while one that is in neither counts as lost.
+-- `settled` is a flat list of (score, id) that goes into `done` with them; it goes first, because a transaction that
+-- is in `done` and still holds locks is applied again, while one that is in neither counts as lost.
 -- Returns false where `done` could not be written; then nothing was changed.
 local function applyPlans(plans, settled, locks)
   checkShadows(plans)

@@ -21,7 +21,7 @@
 --       a acknowledged, l lost, r refused; votes: ["y",outcomes,fingerprints], ["t"] late, ["d"] duplicate,
 --       ["l",key,incarnation,sequence] locked, ["f","epoch"|"incarnation"] fenced, ["r",reason] refused
 --   {"f":["generation",has]}, {"f":["lost"]}, {"f":["history"]}                                 refused whole
---   {"x":text}                                                                                  failed; may have run in part
+--   {"x":text}                                                                       failed; may have run in part
 
 -- History ------------------------------------------------------------------------------------------------------------
 

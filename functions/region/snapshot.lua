@@ -1,8 +1,8 @@
 -- One snapshot: read commands in this region, as one atomic step.
 --
--- Guarantees: commits that a coordinator has confirmed are applied first, where all their locks are found, and otherwise
--- left alone; then the locks and the values belong to one moment. Runs as EVALSHA, never as its read-only form, which a
--- replica may answer.
+-- Guarantees: commits that a coordinator has confirmed are applied first, where all their locks are found, and
+-- otherwise left alone; then the locks and the values belong to one moment. Runs as EVALSHA, never as its read-only
+-- form, which a replica may answer.
 --
 -- ARGV[1]: a JSON text, written by encoding.ts: [generation, isStrong, decisions, keys, commands, bound]
 --   decision   as in round.lua; only commits are applied
@@ -55,9 +55,9 @@ return answer(function()
   for index, command in ipairs(given[5]) do
     local reply = redis.pcall(unpack(command[1]))
     local encoded = leastBytes(reply) <= left and encode(ordered(reply, command[2]))
-    if not encoded or #encoded > left then encoded = TOO_LARGE end
-    left = left - #encoded
-    replies[index] = encoded
+    -- What was encoded in vain counts too, so that the work is bounded as well.
+    left = left - (encoded and #encoded or #TOO_LARGE)
+    replies[index] = encoded and left >= 0 and encoded or TOO_LARGE
   end
   return '{"q":' .. text('[' .. concat(replies, ',') .. ']') .. ',"l":[' .. concat(met, ',') .. ']}'
 end)

@@ -1,4 +1,7 @@
 -- Phase one of one transaction: runs its parts on the staged state of its keys (state.lua), and makes its vote.
+--
+-- Guarantees: no plain client sees anything of it; a part that fails is undone whole, and the others stand; what the
+-- server refuses, or what errs, leaves nothing behind and is a vote against. round.lua has KEYS, ARGV and the replies.
 local WRITE, READ, SET, DELETE, POP = 0, 1, 2, 3, 4
 local ABSENT, EXISTS, EQUALS, TYPE = 0, 1, 2, 3
 
@@ -49,7 +52,7 @@ local function holds(check)
   return value == check[4], actual
 end
 
--- Operations: each returns its reply, or nil and the text of its error ---------------------------------------------------
+-- Operations: each returns its reply, or nil and the text of its error -----------------------------------------------
 
 local function run(arguments)
   local reply = redis.pcall(unpack(arguments))
@@ -267,7 +270,8 @@ local function stageParts(keys, parts)
   return '[' .. concat(outcomes, ',') .. ']', '[' .. concat(fingerprints, ',') .. ']', records
 end
 
--- Stages one transaction, whose outcomes have at most `bound` bytes. Returns { vote, records, made }, or nil and why the server could not; then nothing is left.
+-- Stages one transaction, whose outcomes have at most `bound` bytes. Returns { vote, records, made }, or nil and why
+-- the server could not; then nothing is left.
 -- `made` names every shadow, so that the caller can still take the vote back.
 local function stage(id, now, keys, parts, bound)
   tx = { id = id, now = now, states = {}, made = {}, left = bound }

@@ -131,7 +131,8 @@ export const problemKinds = {
   'region-unavailable': {
     status: 503,
     title: 'A region does not answer',
-    remedy: 'Nothing was written. Send it again; `regions` names the regions and what is wrong.',
+    remedy:
+      'Nothing was written. `regions` names the regions and what is wrong. Send it again once GET /v1/regions shows them answering; a region that has lost writes or differs needs an operator.',
   },
 } as const satisfies Readonly<
   Record<string, { readonly status: number; readonly title: string; readonly remedy: string }>

@@ -60,6 +60,20 @@ describe('a write that could not be decided', () => {
     expect(rig.persisted).not.toContainEqual(expect.objectContaining({ kind: 'commit' }));
   });
 
+  it('is not tried again past its notAfter, where a longer-lived one took it along and is preempted', () => {
+    const rig = Rig.greeted();
+    rig.arrive(frameOf(['a']));
+    const short = rig.arrive(frameOf(['a'], { notAfter: rig.now + 60 }));
+    const long = rig.arrive(frameOf(['a']));
+    rig.executeAll();
+    rig.advance(60);
+    expect(rig.told(short)).toBeUndefined();
+    const urgent = rig.arrive(frameOf(['a'], { priority: 1 }));
+    expect(rig.told(short)).toMatchObject({ kind: 'unavailable' });
+    rig.settle();
+    expect([urgent, long].map((ticket) => rig.record(ticket).sequence)).toEqual([2, 3]);
+  });
+
   it('pauses before it asks a region again that refused, twice as long each time', () => {
     const rig = Rig.greeted({ regions: ['only'] });
     rig.arrive(frameOf(['a']));
@@ -107,6 +121,24 @@ describe('the gate', () => {
       rig.silence(rig.flight('middle'));
     }
     expect(pauses).toEqual([50, 100, 200, 400, 800, 1_000, 1_000]);
+  });
+
+  it('is probed again after the first pause, once the region has answered a round in between', () => {
+    const { rig } = withSilence();
+    for (let probe = 0; probe < 3; probe++) {
+      while (rig.flights.length === 0) rig.advance((rig.last.wakeAt ?? rig.now) - rig.now);
+      if (probe < 2) rig.silence(rig.flight('middle'));
+    }
+    rig.settle();
+    rig.arrive(frameOf(['b']));
+    rig.silence(rig.flight('middle'));
+    const silentSince = rig.now;
+    rig.executeAll();
+    while (rig.flightsTo('middle').length === 0) {
+      rig.executeAll();
+      rig.advance((rig.last.wakeAt ?? rig.now) - rig.now);
+    }
+    expect(rig.now - silentSince).toBe(limits.probePauseMsFirst);
   });
 
   it('sends one probe at a time, however long it takes', () => {

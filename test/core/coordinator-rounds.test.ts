@@ -46,7 +46,6 @@ describe('a round', () => {
 
   it('carries no prepare while more decisions are owed than fit', () => {
     const rig = new Rig({ stored: { unconfirmed: unconfirmed(limits.decisionsPerRound + 1) } });
-    rig.tick();
     rig.arrive(frameOf(['a']));
     const [first] = rig.flightsTo('far');
     expect(first?.round.decisions).toHaveLength(limits.decisionsPerRound);
