@@ -90,8 +90,8 @@ function replyOf(raw: unknown): Reply {
   return { error: textOfBytes(raw.e) };
 }
 
-/** JSON.parse that keeps integers beyond 2^53 exact. The slow way is taken only where such a number may stand. */
-function parseExact(text: string): unknown {
+/** JSON.parse that keeps integers beyond 2^53 exact, as bigints. The slow way is taken only where such a number may stand. */
+export function parseExact(text: string): unknown {
   if (!/\d{16}/.test(text)) return JSON.parse(text);
   return JSON.parse(text, (_name, value: unknown, context?: { readonly source?: string }) => {
     const source = context?.source;

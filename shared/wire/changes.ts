@@ -1,0 +1,56 @@
+import { assert } from '../assert.ts';
+import type { Change } from './confirmations.ts';
+import { jsonText, parseExact, parsePartOutcome } from './replies.ts';
+
+/** What a follower's connection was closed with: one of these, or a code of the network. */
+export const feedCloseCodes = {
+  /** The follower was too slow; the reason is the sequence from which it can go on. */
+  slow: 4_008,
+  /** Its place lies before the kept log. */
+  expired: 4_010,
+} as const;
+
+/** A message of the feed to a follower, with the changes in the form in which clients see them. */
+export interface FeedMessage {
+  readonly changes: readonly ToldChange[];
+  /** Every change up to it has been looked at. */
+  readonly next: number;
+  readonly heartbeat: boolean;
+}
+
+/** A change as clients see it, in pages and in the feed alike. */
+export type ToldChange = Readonly<Record<string, unknown>> & { readonly sequence: number };
+
+/** From a change as it is kept to what a client sees; commands and results stand in it where `change` holds them. */
+export function tellChange(change: Change): ToldChange {
+  const { sequence, id, transaction, at, keys, commands, part } = change;
+  const told = { sequence, id, transaction, at: new Date(at).toISOString(), keys };
+  if (part === undefined) return commands === undefined ? told : { ...told, commands };
+  const outcome = parsePartOutcome(part);
+  assert(outcome.kind === 'done', 'a change was carried out');
+  return { ...told, commands, results: outcome.results };
+}
+
+/** A message of the feed as text. */
+export function feedMessageText(changes: readonly Change[], next: number): string {
+  return jsonText({ changes: changes.map(tellChange), next });
+}
+
+/** Reads a message of the feed; no integer loses a digit. Throws where it has no such form: both ends are ours. */
+export function parseFeedMessage(text: string): FeedMessage {
+  const message = parseExact(text);
+  assert(typeof message === 'object' && message !== null, 'a message of the feed is an object');
+  assert('next' in message && Number.isSafeInteger(message.next), 'a message says where to go on');
+  const changes = 'changes' in message ? message.changes : [];
+  assert(Array.isArray(changes) && changes.every(isToldChange), 'a change has a sequence');
+  return { changes, next: Number(message.next), heartbeat: 'heartbeat' in message };
+}
+
+function isToldChange(value: unknown): value is ToldChange {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'sequence' in value &&
+    Number.isSafeInteger(value.sequence)
+  );
+}
