@@ -86,6 +86,8 @@ export const limits = {
   subscriptions: 200,
   prefixesPerSubscription: 32,
   urlBytes: 2_048,
+  /** The body of an event; beyond it values are left out. */
+  eventBytes: 256_000,
   /** Events handed over to a courier in one call. */
   eventsPerHandover: 100,
   /** Events that a courier keeps waiting; older ones fail beyond it. */

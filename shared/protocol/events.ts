@@ -6,6 +6,7 @@ import type {
   WriteAnswer,
   WriteRecord,
 } from '../wire/answers.ts';
+import type { Callback, OwedEvent, Subscription } from '../wire/confirmations.ts';
 import type { WriteFrame } from './frame.ts';
 import type { Round, RoundPair, RoundResult } from './round.ts';
 
@@ -59,6 +60,8 @@ export type CoordinatorEvent =
       /** Decisions of transactions at or below it may have been dropped from storage. */
       readonly horizon: TransactionOrder;
     }
+  /** The standing subscriptions have changed; these are all. */
+  | { readonly kind: 'subscribed'; readonly subscriptions: readonly Subscription[] }
   /** The moment of `Ready.wakeAt` has come. */
   | { readonly kind: 'ticked' };
 
@@ -66,6 +69,11 @@ export type CoordinatorEvent =
 export interface StoredDecision {
   readonly transaction: TransactionOrder;
   readonly keys: readonly string[];
+}
+
+/** A commit that some region has not acknowledged, with the writes whose confirmation it still owes. */
+export interface UnconfirmedDecision extends StoredDecision {
+  readonly writes: readonly CommittedWrite[];
 }
 
 /** What storage knows of a region. */
@@ -89,13 +97,22 @@ export interface Stored {
   /** The last clock reading that a transaction used, ms. */
   readonly now: number;
   /** Commits that some region has not acknowledged, in the order of their sequence. */
-  readonly unconfirmed: readonly StoredDecision[];
+  readonly unconfirmed: readonly UnconfirmedDecision[];
   readonly regions: readonly StoredRegion[];
+  readonly subscriptions: readonly Subscription[];
+}
+
+/** What is told of a committed write, by the change feed and by confirmations. */
+export interface CommittedWrite {
+  readonly record: WriteRecord;
+  readonly keys: readonly string[];
+  /** The deterministic commands, as every region ran them. */
+  readonly commands: readonly (readonly string[])[];
+  readonly callback: Callback | null;
 }
 
 /** A write's record with what storage needs beside it. */
-export interface DecidedWrite {
-  readonly record: WriteRecord;
+export interface DecidedWrite extends CommittedWrite {
   readonly idempotency: WriteFrame['idempotency'];
 }
 
@@ -114,6 +131,8 @@ export type StorageWrite =
     }
   /** Every part was rejected: the answers are kept, nothing is applied. */
   | { readonly kind: 'reject'; readonly writes: readonly DecidedWrite[]; readonly now: number }
+  /** Events that endpoints are owed from now on, until their couriers have taken them over. */
+  | { readonly kind: 'owe'; readonly events: readonly OwedEvent[] }
   /** Every region has acknowledged these commits. */
   | {
       readonly kind: 'confirm';

@@ -1,4 +1,5 @@
 import type { WriteId } from '../ids.ts';
+import type { Callback } from '../wire/confirmations.ts';
 
 /**
  * How an operation runs on the staged state of its keys.
@@ -66,6 +67,8 @@ export interface WriteFrame {
   readonly notAfter: number;
   /** The client's idempotency key and a digest of what it sent, or null. */
   readonly idempotency: { readonly key: string; readonly digest: string } | null;
+  /** Who is to be told of its outcome, beside the standing subscriptions. */
+  readonly callback: Callback | null;
   /** The size of the frame on the wire, in bytes; counted against a round's limit. */
   readonly bytes: number;
 }

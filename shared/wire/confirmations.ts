@@ -73,9 +73,11 @@ export interface WriteEventBody {
     readonly regions?: Readonly<Record<RegionId, number | null>>;
     /** For `write.aborted`: why. */
     readonly reason?: string;
-    /** On request: the commands as every region ran them, and what each answered. */
+    /** On request: the commands as every region ran them, and the part with their replies (PartOutcomeTag). */
     readonly commands?: readonly (readonly string[])[];
-    readonly results?: unknown;
+    readonly part?: unknown;
+    /** True where they were asked for and are too large to send. */
+    readonly valuesOmitted?: boolean;
   };
 }
 
