@@ -18,9 +18,11 @@ export function nextLink(
   now: number,
 ): RegionLink | null {
   if (free <= 0) return null;
+  // Plenty: after all that could leave now, a prepare to every region still finds a connection.
+  const plenty = free >= links.length + links.filter((link) => link.hasUnsaid).length;
   let best: { readonly link: RegionLink; readonly urgency: Urgency } | null = null;
   for (const link of links) {
-    const urgency = urgencyOf(link, free >= 2 * links.length, now);
+    const urgency = urgencyOf(link, plenty, now);
     if (urgency !== null && (best === null || before(urgency, best.urgency)))
       best = { link, urgency };
   }

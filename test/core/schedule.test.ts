@@ -93,12 +93,15 @@ describe('the next connection', () => {
     expect(nextLink([far, near], 1, now)).toBe(near);
   });
 
-  it('goes to no commit that still lingers, unless there are two for each region', () => {
+  it('goes to no commit that still lingers, unless a prepare to each region still finds one', () => {
     const [near, far] = [linkOf('near', 10), linkOf('far', 200)];
     commit(far, later);
-    expect(nextLink([near, far], 3, now)).toBeNull();
-    expect(nextLink([near, far], 4, now)).toBe(far);
+    expect(nextLink([near, far], 2, now)).toBeNull();
+    expect(nextLink([near, far], 3, now)).toBe(far);
     expect(nextLink([near, far], 1, later)).toBe(far);
+    commit(near, later);
+    expect(nextLink([near, far], 3, now)).toBeNull();
+    expect(nextLink([near, far], 4, now)).not.toBeNull();
   });
 
   it('goes to no region that has its share of rounds on the way', () => {
