@@ -1,0 +1,110 @@
+import { limits } from '../limits.ts';
+
+/** How one attempt ended. */
+export type AttemptOutcome =
+  | {
+      readonly kind: 'answered';
+      readonly status: number;
+      /** What its Retry-After asks for, ms from now; null where it asks for nothing. */
+      readonly retryAfterMs: number | null;
+      /** The beginning of the answer. */
+      readonly answer: string;
+      readonly ms: number;
+    }
+  /** No full answer in time, no connection, or a target that may not be sent to. */
+  | { readonly kind: 'unanswered'; readonly reason: string; readonly ms: number };
+
+/** What a delivery and its endpoint have been through when an attempt ends. */
+export interface DeliveryPast {
+  /** Attempts made on this run through the schedule, the one that ends included. */
+  readonly step: number;
+  /** The endpoint's first failure after which nothing succeeded; null where the last attempt did. */
+  readonly failingSince: number | null;
+}
+
+/** What is needed to decide what follows, beside the outcome. */
+export interface Circumstances {
+  readonly now: number;
+  /** At least 0 and below 1. */
+  readonly entropy: number;
+  /** Before each attempt, ms. */
+  readonly pausesMs: readonly number[];
+}
+
+/** What follows an attempt, for the delivery and for its endpoint. */
+export interface Judgement {
+  readonly state: 'delivered' | 'waiting' | 'failed';
+  /** Set exactly while waiting. */
+  readonly nextAttemptAt: number | null;
+  readonly failingSince: number | null;
+  /** The endpoint asked for rest: nothing at all is sent to it before. Null: no such wish. */
+  readonly restUntil: number | null;
+  /** Why the endpoint is to be disabled; null: it is not. */
+  readonly disable: string | null;
+}
+
+/** Pauses grow by up to this part, so that what failed together does not come back together. */
+const jitter = 0.2;
+
+/**
+ * Decides what follows an attempt. Only a status from 200 to 299 is a success: a redirect is not followed, because its
+ * target was never checked, and so has failed.
+ */
+export function judge(
+  outcome: AttemptOutcome,
+  past: DeliveryPast,
+  circumstances: Circumstances,
+): Judgement {
+  if (outcome.kind === 'answered' && outcome.status >= 200 && outcome.status <= 299) {
+    return {
+      state: 'delivered',
+      nextAttemptAt: null,
+      failingSince: null,
+      restUntil: null,
+      disable: null,
+    };
+  }
+  const { now } = circumstances;
+  const failingSince = past.failingSince ?? now;
+  const isGone = outcome.kind === 'answered' && outcome.status === 410;
+  const askedMs = outcome.kind === 'answered' ? boundedRest(outcome.retryAfterMs) : 0;
+  const nextAttemptAt = isGone ? null : nextAttempt(past.step, askedMs, circumstances);
+  return {
+    state: nextAttemptAt === null ? 'failed' : 'waiting',
+    nextAttemptAt,
+    failingSince,
+    restUntil: asksForRest(outcome) && askedMs > 0 ? now + askedMs : null,
+    disable: isGone ? goneReason : failingReason(failingSince, now),
+  };
+}
+
+/**
+ * When to try again after `step` attempts, ms since the epoch, or null where the schedule has come to its end. Never
+ * earlier than the schedule says, nor than the endpoint has asked for.
+ */
+export function nextAttempt(
+  step: number,
+  askedMs: number,
+  { now, entropy, pausesMs }: Circumstances,
+): number | null {
+  const pauseMs = pausesMs[step];
+  if (pauseMs === undefined) return null;
+  return now + Math.max(Math.round(pauseMs * (1 + jitter * entropy)), askedMs);
+}
+
+const goneReason = 'It answered 410: it wants no more events.';
+
+function failingReason(failingSince: number, now: number): string | null {
+  if (now - failingSince < limits.endpointFailingMs) return null;
+  const days = Math.floor((now - failingSince) / (24 * 60 * 60 * 1_000));
+  return `Every attempt of the last ${days} days has failed.`;
+}
+
+function boundedRest(retryAfterMs: number | null): number {
+  return Math.min(Math.max(retryAfterMs ?? 0, 0), limits.retryAfterMsMaximum);
+}
+
+/** With these statuses Retry-After speaks of the endpoint; with others, of the one request. */
+function asksForRest(outcome: AttemptOutcome): boolean {
+  return outcome.kind === 'answered' && (outcome.status === 429 || outcome.status === 503);
+}
