@@ -103,14 +103,38 @@ export const limits = {
   /** An endpoint that has failed without a success for this long is disabled. */
   endpointFailingMs: 5 * 24 * 60 * 60 * 1_000,
   deliveriesKeptMs: 7 * 24 * 60 * 60 * 1_000,
+  /** An endpoint that asks for a longer rest by Retry-After is tried again after this one. */
+  retryAfterMsMaximum: 24 * 60 * 60 * 1_000,
+  /** Nobody enables the target of callbacks: once disabled, it is tried anew with the first event after this. */
+  callbackDisabledMs: 24 * 60 * 60 * 1_000,
+  /** What a courier stores, events and log; beyond it the oldest of the log goes, then the oldest that wait. */
+  courierBytes: 1_000_000_000,
   /** Both secrets sign for at most this long after a rotation. */
   secretOverlapMsMaximum: 7 * 24 * 60 * 60 * 1_000,
+  secretOverlapMsDefault: 24 * 60 * 60 * 1_000,
+  descriptionCharacters: 500,
+  eventIdCharacters: 100,
+  /** Of the log of deliveries. */
+  deliveriesPerPage: 100,
 
   changesPerPage: 1_000,
+  /** A page of the feed ends early where it would pass this, bytes. */
+  changesPageBytes: 4_000_000,
+  changesPerPageDefault: 100,
   /** Followers of one feed object. */
   followers: 10_000,
   /** Changes sent to a follower beyond what it has acknowledged; then it is cut, with the place to resume. */
   followerWindowChanges: 10_000,
+  followerWindowBytes: 8_000_000,
+  /** The filter of one follower: the platform keeps 16 KB with a sleeping connection. */
+  followerFilterBytes: 8_000,
+  /** One message of the feed, unless a single change is larger. */
+  feedMessageBytes: 500_000,
+  /** The newest changes that the feed holds, by number and by about so many characters. */
+  feedHeldChanges: 1_000,
+  feedHeldBytes: 8_000_000,
+  /** Pages that one feed asks for at once, so that many who come back do not take a coordinator's time. */
+  feedPagesInFlight: 4,
   /** The feed sends what has come together in this time, so that many commits cost one message. */
   feedCoalesceMs: 20,
   heartbeatMs: 15_000,
@@ -132,9 +156,19 @@ assert(
 );
 assert(limits.timeoutMsMinimum < limits.timeoutMsDefault, 'the default timeout is allowed');
 assert(limits.timeoutMsDefault <= limits.timeoutMsMaximum, 'the default timeout is allowed');
+assert(
+  limits.secretOverlapMsDefault <= limits.secretOverlapMsMaximum,
+  'the default overlap is allowed',
+);
+assert(limits.changesPerPageDefault <= limits.changesPerPage, 'the default page is allowed');
 assert(limits.probePauseMsFirst < limits.probePauseMsLast, 'the pauses between probes grow');
 assert(limits.retryPauseMsFirst < limits.retryPauseMsLast, 'the pauses between attempts grow');
 assert(
   limits.outcomeBytes * 2 < 2_000_000,
   'a record fits a row of the platform, two bytes a character',
 );
+assert(
+  limits.changesPerPage * 4 < limits.followerWindowChanges,
+  'one who catches up is ahead of its acknowledgements by some pages',
+);
+assert(limits.feedMessageBytes * 4 < limits.followerWindowBytes, 'so it is with large changes');

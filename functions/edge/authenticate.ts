@@ -10,17 +10,25 @@ const allowed: Readonly<Record<Scope, readonly Scope[]>> = {
   admin: ['read', 'write', 'admin'],
 };
 
-/** Lets a request pass that presents a token whose scope allows `needs`. */
-export type Guard = (needs: Scope) => MiddlewareHandler<EdgeEnvironment>;
+/**
+ * Lets a request pass that presents a token whose scope allows `needs`. With `inQuery` it may stand in `?_token=`, for
+ * what a browser opens without headers; elsewhere an address never holds one, because addresses end up in logs.
+ */
+export type Guard = (
+  needs: Scope,
+  options?: { readonly inQuery: boolean },
+) => MiddlewareHandler<EdgeEnvironment>;
 
 /** Guards over the configured tokens. */
 export function createGuard(tokens: readonly ClientToken[]): Guard {
   // Computed by the first request that needs them; a promise kept across requests would belong to the first alone.
   let digests: readonly Uint8Array[] | null = null;
 
-  return (needs) => async (context, next) => {
+  return (needs, options) => async (context, next) => {
     digests ??= await Promise.all(tokens.map(({ token }) => digestOf(token)));
-    const scope = await scopeOf(context.req.header('authorization'), tokens, digests);
+    const inQuery = options?.inQuery === true ? context.req.query('_token') : undefined;
+    const header = context.req.header('authorization') ?? (inQuery && `Bearer ${inQuery}`);
+    const scope = await scopeOf(header, tokens, digests);
     if (!scope.ok) return answerProblem(context, scope.problem);
     if (!allowed[scope.value].includes(needs)) {
       const challenge = `Bearer realm="lockstep", error="insufficient_scope", scope="${needs}"`;

@@ -1,7 +1,11 @@
 import type { ShardId } from '../../shared/ids.ts';
 import type { CoordinatorApi } from '../../shared/wire/answers.ts';
+import type { HooksApi } from '../../shared/wire/confirmations.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
 import type { EdgeDependencies } from './dependencies.ts';
+
+/** A question may be asked twice; what changes something may not. */
+type Kind = 'read' | 'write';
 
 /**
  * Calls the coordinator of `shard`. Where the call throws, the object was reset, is overloaded, or could not be reached:
@@ -11,22 +15,43 @@ import type { EdgeDependencies } from './dependencies.ts';
 export async function askCoordinator<Answer>(
   dependencies: EdgeDependencies,
   shard: ShardId,
-  kind: 'read' | 'write',
+  kind: Kind,
   call: (coordinator: CoordinatorApi) => Promise<Answer>,
+): Promise<Attempt<Answer>> {
+  const unknown =
+    'Whether the write was carried out is unknown. Send it again with the same Idempotency-Key, which carries it out at most once; without one, read the keys first.';
+  return ask(dependencies, shard, kind, () => call(dependencies.coordinatorOf(shard)), unknown);
+}
+
+/** Calls the same object about its feed and subscriptions, by the same rule. */
+export async function askHooks<Answer>(
+  dependencies: EdgeDependencies,
+  shard: ShardId,
+  kind: Kind,
+  call: (hooks: HooksApi) => Promise<Answer>,
+): Promise<Attempt<Answer>> {
+  const unknown =
+    'Whether the change was made is unknown. GET /v1/webhooks tells what stands; then send it again if need be.';
+  return ask(dependencies, shard, kind, () => call(dependencies.hooksOf(shard)), unknown);
+}
+
+async function ask<Answer>(
+  dependencies: EdgeDependencies,
+  shard: ShardId,
+  kind: Kind,
+  call: () => Promise<Answer>,
+  unknown: string,
 ): Promise<Attempt<Answer>> {
   const sends = kind === 'read' ? 2 : 1;
   for (let send = 1; send <= sends; send += 1) {
     try {
-      return success(await call(dependencies.coordinatorOf(shard)));
+      return success(await call());
     } catch (error) {
       dependencies.log('coordinator did not answer', { shard, kind, send, error: String(error) });
       if (isOverloaded(error)) break;
     }
   }
-  const detail =
-    kind === 'write'
-      ? 'Whether the write was carried out is unknown. Send it again with the same Idempotency-Key, which carries it out at most once; without one, read the keys first.'
-      : 'The question could not be answered. Send it again.';
+  const detail = kind === 'write' ? unknown : 'The question could not be answered. Send it again.';
   return failure('coordinator-unavailable', detail, {}, { 'Retry-After': '1' });
 }
 

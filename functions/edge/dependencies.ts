@@ -2,15 +2,53 @@ import type { RegionId, ShardId } from '../../shared/ids.ts';
 import type { RegionClient } from '../../shared/protocol/round.ts';
 import type { CoordinatorApi } from '../../shared/wire/answers.ts';
 import type { Configuration } from '../../shared/wire/configuration.ts';
+import type {
+  ChangesQuery,
+  CourierApi,
+  EndpointId,
+  HooksApi,
+} from '../../shared/wire/confirmations.ts';
+import type { TargetPolicy } from '../../shared/wire/webhook-target.ts';
 
 /** Latitude and longitude in degrees. */
 export type Location = readonly [latitude: number, longitude: number];
 
+/** From where a follower of the change feed goes on, and what it wants to see. */
+export type FollowQuery = Omit<ChangesQuery, 'limit'>;
+
+/** What a connection to the feed brings. `closed` is the last. */
+export type FeedEvent =
+  | { readonly kind: 'message'; readonly text: string }
+  | { readonly kind: 'closed'; readonly code: number; readonly reason: string };
+
+/** A connection to the feed, read by the edge on behalf of a client. */
+export interface FeedConnection {
+  /** Fulfilled with what comes next; after `closed` with the same again. */
+  next(): Promise<FeedEvent>;
+  /** Tells the feed that the client has all up to `next`. */
+  acknowledge(next: number): void;
+  close(): void;
+}
+
+/** The feed of a shard. Both methods throw where its object cannot be reached. */
+export interface Feed {
+  /** Hands over a request for a WebSocket; the answer carries the client's end, or a refusal. */
+  upgrade(query: FollowQuery): Promise<Response>;
+  open(query: FollowQuery): Promise<FeedConnection>;
+}
+
 /** All that the edge needs of the world, so that a test can stand in for it. */
 export interface EdgeDependencies {
   readonly configuration: Configuration;
+  /** Which addresses clients may have called. */
+  readonly targetPolicy: TargetPolicy;
   /** Its methods throw where the object cannot be reached, was reset, or is overloaded. */
   coordinatorOf(shard: ShardId): CoordinatorApi;
+  /** The feed and subscriptions of a shard; throws as `coordinatorOf` does. */
+  hooksOf(shard: ShardId): HooksApi;
+  /** Its methods throw as those of a coordinator do. */
+  courierOf(endpoint: EndpointId): CourierApi;
+  feedOf(shard: ShardId): Feed;
   /** A client of a configured region. */
   regionOf(id: RegionId): RegionClient;
   /** Where the client is, or null where nobody knows. */

@@ -47,7 +47,9 @@ export function mountDocs(
     openapi: '3.1.0',
     info: { title: 'Lockstep', version: '0.1.0', description, license: { name: 'MIT' } },
     servers: [{ url: '/' }],
+    tags: ['Writes', 'Reads', 'Keys', 'Changes', 'Webhooks', 'Regions'].map((name) => ({ name })),
   });
+  app.get('/', (context) => context.redirect('/docs'));
   app.get('/docs', (context) => context.html(page, 200, { 'Content-Security-Policy': pagePolicy }));
   app.get('/docs/start.js', (context) =>
     context.body(start, 200, { 'Content-Type': 'text/javascript; charset=utf-8' }),

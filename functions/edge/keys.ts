@@ -34,6 +34,7 @@ const conditionHeaders = z.object({
 const getRoute = createRoute({
   method: 'get',
   path,
+  tags: ['Keys'],
   summary: 'The value of one key',
   ...secured,
   request: {
@@ -51,6 +52,7 @@ const getRoute = createRoute({
 const putRoute = createRoute({
   method: 'put',
   path,
+  tags: ['Keys'],
   summary: 'Set one key to a string, in every region or in none',
   ...secured,
   request: { params, headers: conditionHeaders, body: jsonBody(putSchema) },
@@ -63,6 +65,7 @@ const putRoute = createRoute({
 const deleteRoute = createRoute({
   method: 'delete',
   path,
+  tags: ['Keys'],
   summary: 'Delete one key, in every region or in none',
   ...secured,
   request: { params, headers: conditionHeaders },

@@ -17,6 +17,7 @@ import type { RegionReader, Snapshot } from './reads.ts';
 const postRoute = createRoute({
   method: 'post',
   path: '/v1/reads',
+  tags: ['Reads'],
   summary: 'Several read commands as one snapshot, in the nearest region',
   ...secured,
   request: { body: jsonBody(readSchema) },

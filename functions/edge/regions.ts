@@ -9,6 +9,7 @@ import { jsonResponse, problemResponses, secured } from './documented.ts';
 const getRoute = createRoute({
   method: 'get',
   path: '/v1/regions',
+  tags: ['Regions'],
   summary: 'The regions, and how each one does',
   ...secured,
   responses: {

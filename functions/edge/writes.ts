@@ -3,6 +3,7 @@ import { shardOfWriteId, writeIdOf } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { WriteAnswer, WriteRequest } from '../../shared/wire/answers.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
+import type { Callback } from '../../shared/wire/confirmations.ts';
 import { type Attempt, failure, type Problem, success } from '../../shared/wire/problems.ts';
 import {
   checkOf,
@@ -18,6 +19,7 @@ import { askCoordinator } from './coordinators.ts';
 import { type EdgeDependencies, onlyShard } from './dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
 import { tellAnswer, tellStatus } from './outcomes.ts';
+import { callbackOf } from './targets.ts';
 
 const writeHeaders = z.object({
   'idempotency-key': z.string().optional().openapi({
@@ -30,6 +32,7 @@ const writeHeaders = z.object({
 const postRoute = createRoute({
   method: 'post',
   path: '/v1/writes',
+  tags: ['Writes'],
   summary: 'Carry out operations in every region, or in none',
   ...secured,
   request: { headers: writeHeaders, body: jsonBody(writeSchema) },
@@ -43,6 +46,7 @@ const postRoute = createRoute({
 const getRoute = createRoute({
   method: 'get',
   path: '/v1/writes/{id}',
+  tags: ['Writes'],
   summary: 'What became of a write, and which regions have applied it',
   ...secured,
   request: { params: z.object({ id: z.string() }) },
@@ -68,7 +72,10 @@ export function mountWrites(
     if (!body.ok) return answerProblem(context, body.problem);
     const ops = body.value.ops.map(textsOf);
     const checks = body.value.checks.map(checkOf);
-    const draft = { ...body.value, ops, checks, asked: [ops, checks] };
+    const callback = await callbackOf(body.value.callback, dependencies);
+    if (!callback.ok) return answerProblem(context, callback.problem);
+    const asked = [ops, checks, ...askedOf(callback.value)];
+    const draft = { ...body.value, ops, checks, callback: callback.value, asked };
     return sendWrite(context, dependencies, draft, startedAt);
   });
 
@@ -136,7 +143,13 @@ export function draftOf(
   asked: unknown,
 ): WriteDraft {
   const timeoutMs = limits.timeoutMsDefault;
-  return { ops, checks, ack: 'committed', timeoutMs, priority: 0, notAfter: null, asked };
+  const options = { timeoutMs, priority: 0, notAfter: null, callback: null };
+  return { ops, checks, ack: 'committed', ...options, asked };
+}
+
+/** Of a callback, what makes a request another one: a repetition may come with a rotated secret. */
+function askedOf(callback: Callback | null): readonly unknown[] {
+  return callback === null ? [] : [[callback.url, callback.events, callback.values]];
 }
 
 async function idempotencyOf(

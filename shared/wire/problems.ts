@@ -57,10 +57,26 @@ export const problemKinds = {
     remedy:
       'It was never received, or was given up at a restart with nothing written, or is older than the kept log. To learn what became of a request, send it again with the same Idempotency-Key.',
   },
+  'webhook-unknown': {
+    status: 404,
+    title: 'The webhook is not known',
+    remedy: 'It was deleted, or never created. GET /v1/webhooks lists those that exist.',
+  },
   'method-not-allowed': {
     status: 405,
     title: 'The address does not answer this method',
     remedy: 'Use one of the methods in the header Allow.',
+  },
+  'too-many-webhooks': {
+    status: 409,
+    title: 'There are as many webhooks as there can be',
+    remedy: 'Delete one that is no longer needed, or change one in place of creating another.',
+  },
+  'changes-expired': {
+    status: 410,
+    title: 'The changes are no longer kept',
+    remedy:
+      'Read anew the keys that you follow, and follow from now on: GET /v1/changes without `since` tells where.',
   },
   'check-failed': {
     status: 412,
@@ -81,6 +97,12 @@ export const problemKinds = {
     status: 415,
     title: 'The body must be JSON',
     remedy: 'Send the header Content-Type: application/json, and UTF-8.',
+  },
+  'target-refused': {
+    status: 422,
+    title: 'The address cannot be called',
+    remedy:
+      'Give an https:// address of a public host, without a user name or password; `detail` says what stands against it.',
   },
   'command-failed': {
     status: 422,
@@ -117,6 +139,16 @@ export const problemKinds = {
     title: 'The coordinator did not answer',
     remedy:
       'The outcome of a write is unknown. Send the same request again with the same Idempotency-Key: it is carried out at most once.',
+  },
+  'courier-unavailable': {
+    status: 503,
+    title: 'The courier of the webhook did not answer',
+    remedy: 'Whether it was carried out is unknown. Look at the webhook, then send it again.',
+  },
+  'feed-unavailable': {
+    status: 503,
+    title: 'The change feed did not answer',
+    remedy: 'Connect again from the last sequence that you have seen; no change is lost.',
   },
   'not-decided': {
     status: 503,

@@ -1,6 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import { limits } from '../limits.ts';
 import type { Check } from '../protocol/frame.ts';
+import { callbackSchema } from './hook-schemas.ts';
 import { problemType } from './problems.ts';
 
 /** An argument of a command. Numbers are taken as JSON writes them; the body's reader refuses those it cannot keep exact. */
@@ -59,6 +60,7 @@ export const writeSchema = z
     notAfter: z.int().min(0).nullable().default(null).openapi({
       description: 'No attempt starts after this moment, in ms since 1970.',
     }),
+    callback: callbackSchema.optional(),
   })
   .openapi('Write');
 

@@ -1,0 +1,19 @@
+import type { CourierApi, EndpointId } from '../../shared/wire/confirmations.ts';
+import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
+import type { EdgeDependencies } from './dependencies.ts';
+
+/** Calls the courier of `endpoint`, once: where that throws, what it did is unknown. */
+export async function askCourier<Answer>(
+  dependencies: EdgeDependencies,
+  endpoint: EndpointId,
+  call: (courier: CourierApi) => Promise<Answer>,
+): Promise<Attempt<Answer>> {
+  try {
+    return success(await call(dependencies.courierOf(endpoint)));
+  } catch (error) {
+    dependencies.log('courier did not answer', { endpoint, error: String(error) });
+    const detail =
+      'Whether it was carried out is unknown. Look at the webhook, then send it again.';
+    return failure('courier-unavailable', detail, {}, { 'Retry-After': '1' });
+  }
+}

@@ -1,0 +1,268 @@
+import { createRoute, type OpenAPIHono, type z } from '@hono/zod-openapi';
+import type { Subscription } from '../../shared/wire/confirmations.ts';
+import {
+  createdWebhookSchema,
+  endpointParams,
+  isEndpointId,
+  webhookAnswerSchema,
+  webhookPatchSchema,
+  webhookSchema,
+  webhooksAnswerSchema,
+} from '../../shared/wire/hook-schemas.ts';
+import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
+import { generateSecret } from '../../shared/wire/webhook-signature.ts';
+import { answerJson, answerProblem, type EdgeContext, type EdgeEnvironment } from './answer.ts';
+import type { Guard } from './authenticate.ts';
+import { readBody } from './body.ts';
+import { askHooks } from './coordinators.ts';
+import { askCourier } from './couriers.ts';
+import { type EdgeDependencies, onlyShard } from './dependencies.ts';
+import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
+import { targetOf } from './targets.ts';
+
+const tags = ['Webhooks'];
+
+const postRoute = createRoute({
+  method: 'post',
+  path: '/v1/webhooks',
+  tags,
+  summary: 'Subscribe an address to the events of writes',
+  ...secured,
+  request: { body: jsonBody(webhookSchema) },
+  responses: {
+    201: jsonResponse('Created. The secret is shown this once', createdWebhookSchema),
+    ...problemResponses(400, 401, 403, 409, 413, 415, 422, 503),
+  },
+});
+
+const listRoute = createRoute({
+  method: 'get',
+  path: '/v1/webhooks',
+  tags,
+  summary: 'Every subscription, without secrets',
+  ...secured,
+  responses: {
+    200: jsonResponse('The subscriptions, the oldest first', webhooksAnswerSchema),
+    ...problemResponses(401, 403, 503),
+  },
+});
+
+const getRoute = createRoute({
+  method: 'get',
+  path: '/v1/webhooks/{id}',
+  tags,
+  summary: 'One subscription, without its secret',
+  ...secured,
+  request: { params: endpointParams },
+  responses: {
+    200: jsonResponse('The subscription', webhookAnswerSchema),
+    ...problemResponses(401, 403, 404, 503),
+  },
+});
+
+const patchRoute = createRoute({
+  method: 'patch',
+  path: '/v1/webhooks/{id}',
+  tags,
+  summary: 'Change a subscription; what is left out stays',
+  ...secured,
+  request: { params: endpointParams, body: jsonBody(webhookPatchSchema) },
+  responses: {
+    200: jsonResponse('The subscription as it is now', webhookAnswerSchema),
+    ...problemResponses(400, 401, 403, 404, 413, 415, 422, 503),
+  },
+});
+
+const deleteRoute = createRoute({
+  method: 'delete',
+  path: '/v1/webhooks/{id}',
+  tags,
+  summary: 'End a subscription and forget its deliveries',
+  ...secured,
+  request: { params: endpointParams },
+  responses: { 204: { description: 'Gone' }, ...problemResponses(401, 403, 404, 503) },
+});
+
+/** `/v1/webhooks` and `/v1/webhooks/:id`. */
+export function mountWebhooks(
+  app: OpenAPIHono<EdgeEnvironment>,
+  dependencies: EdgeDependencies,
+  guard: Guard,
+): void {
+  const routes = [postRoute, listRoute, getRoute, patchRoute, deleteRoute];
+  for (const route of routes) app.openAPIRegistry.registerPath(route);
+  const [all, one] = [postRoute.getRoutingPath(), getRoute.getRoutingPath()];
+  app.post(all, guard('write'), (context) => createWebhook(context, dependencies));
+  app.get(all, guard('read'), (context) => listWebhooks(context, dependencies));
+  app.get(one, guard('read'), (context) => getWebhook(context, dependencies));
+  app.patch(one, guard('write'), (context) => changeWebhook(context, dependencies));
+  app.delete(one, guard('write'), (context) => deleteWebhook(context, dependencies));
+}
+
+/** The subscription that the address names, or that there is none. */
+export async function findWebhook(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Attempt<Subscription>> {
+  const id = context.req.param('id') ?? '';
+  if (!isEndpointId(id)) return unknownWebhook();
+  const subscriptions = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
+    hooks.subscriptions(),
+  );
+  if (!subscriptions.ok) return subscriptions;
+  const found = subscriptions.value.find(({ endpoint }) => endpoint === id);
+  return found === undefined ? unknownWebhook() : success(found);
+}
+
+/** There is no webhook of the id in the address. */
+export function unknownWebhook(): ReturnType<typeof failure> {
+  return failure('webhook-unknown', 'No webhook has this id. GET /v1/webhooks lists them.');
+}
+
+async function createWebhook(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Response> {
+  const body = await readBody(context.req.raw, webhookSchema);
+  if (!body.ok) return answerProblem(context, body.problem);
+  const { secret = generateSecret(), ...asked } = body.value;
+  const url = targetOf(asked.url, dependencies);
+  if (!url.ok) return answerProblem(context, url.problem);
+  const subscription: Subscription = {
+    ...asked,
+    endpoint: `ep_${dependencies.uuid().replaceAll('-', '')}`,
+    url: url.value,
+    disabled: null,
+    createdAt: dependencies.now(),
+  };
+  const created = await subscribe(dependencies, subscription, secret);
+  if (!created.ok) return answerProblem(context, created.problem);
+  const headers = { Location: `/v1/webhooks/${subscription.endpoint}` };
+  return answerJson(context, { ...tellWebhook(subscription), secret }, 201, headers);
+}
+
+/** Its courier comes first: one that nobody hands anything to sends nothing, should a crash lie between the two. */
+async function subscribe(
+  dependencies: EdgeDependencies,
+  subscription: Subscription,
+  secret: string,
+): Promise<Attempt<null>> {
+  const { endpoint, url } = subscription;
+  const signingKey = await askHooks(dependencies, onlyShard, 'read', (hooks) => hooks.signingKey());
+  if (!signingKey.ok) return signingKey;
+  const target = { endpoint, url, secret, signingKey: signingKey.value };
+  const configured = await askCourier(dependencies, endpoint, (courier) =>
+    courier.configure(target),
+  );
+  if (!configured.ok) return configured;
+  const result = await askHooks(dependencies, onlyShard, 'write', (hooks) =>
+    hooks.subscribe(subscription),
+  );
+  if (!result.ok) return result;
+  if (result.value === 'created') return success(null);
+  await askCourier(dependencies, endpoint, (courier) => courier.remove());
+  const detail = 'Delete a webhook that is no longer needed, or change one with PATCH.';
+  return failure('too-many-webhooks', detail);
+}
+
+async function listWebhooks(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Response> {
+  const subscriptions = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
+    hooks.subscriptions(),
+  );
+  if (!subscriptions.ok) return answerProblem(context, subscriptions.problem);
+  return answerJson(context, { webhooks: subscriptions.value.map(tellWebhook) });
+}
+
+async function getWebhook(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
+  const found = await findWebhook(context, dependencies);
+  if (!found.ok) return answerProblem(context, found.problem);
+  return answerJson(context, tellWebhook(found.value));
+}
+
+async function changeWebhook(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Response> {
+  const body = await readBody(context.req.raw, webhookPatchSchema);
+  if (!body.ok) return answerProblem(context, body.problem);
+  const found = await findWebhook(context, dependencies);
+  if (!found.ok) return answerProblem(context, found.problem);
+  const changed = await change(dependencies, found.value, body.value);
+  if (!changed.ok) return answerProblem(context, changed.problem);
+  return answerJson(context, tellWebhook(changed.value));
+}
+
+async function change(
+  dependencies: EdgeDependencies,
+  { endpoint, url: present }: Subscription,
+  { url: asked = present, ...rest }: z.infer<typeof webhookPatchSchema>,
+): Promise<Attempt<Subscription>> {
+  const url = targetOf(asked, dependencies);
+  if (!url.ok) return url;
+  if (url.value !== present) {
+    const moved = await moveCourier(dependencies, endpoint, url.value);
+    if (!moved.ok) return moved;
+  }
+  const patch = { ...defined(rest), url: url.value };
+  // The same change made twice is one, so it may be asked for again.
+  const changed = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
+    hooks.changeSubscription(endpoint, patch),
+  );
+  if (!changed.ok) return changed;
+  return changed.value === null ? unknownWebhook() : success(changed.value);
+}
+
+async function moveCourier(
+  dependencies: EdgeDependencies,
+  endpoint: string,
+  url: string,
+): Promise<Attempt<void>> {
+  const signingKey = await askHooks(dependencies, onlyShard, 'read', (hooks) => hooks.signingKey());
+  if (!signingKey.ok) return signingKey;
+  const target = { endpoint, url, secret: null, signingKey: signingKey.value };
+  return askCourier(dependencies, endpoint, (courier) => courier.configure(target));
+}
+
+/** Nothing is handed over any more before the courier forgets. Sent again, it ends what a crash left half done. */
+async function deleteWebhook(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Response> {
+  const id = context.req.param('id') ?? '';
+  if (!/^ep_/.test(id) || !isEndpointId(id))
+    return answerProblem(context, unknownWebhook().problem);
+  const removed = await askHooks(dependencies, onlyShard, 'write', (hooks) =>
+    hooks.unsubscribe(id),
+  );
+  if (!removed.ok) return answerProblem(context, removed.problem);
+  const forgotten = await askCourier(dependencies, id, (courier) => courier.remove());
+  if (!forgotten.ok) return answerProblem(context, forgotten.problem);
+  if (!removed.value) return answerProblem(context, unknownWebhook().problem);
+  return context.body(null, 204);
+}
+
+/** A subscription as a client sees it. Field by field, so that nothing that is added to it shows by itself. */
+function tellWebhook(subscription: Subscription): Readonly<Record<string, unknown>> {
+  const { endpoint, url, events, prefixes, values, description, disabled } = subscription;
+  return {
+    id: endpoint,
+    url,
+    events,
+    prefixes,
+    values,
+    description,
+    disabled: disabled && { ...disabled, at: new Date(disabled.at).toISOString() },
+    createdAt: new Date(subscription.createdAt).toISOString(),
+  };
+}
+
+type Defined<Type> = { [Name in keyof Type]?: Exclude<Type[Name], undefined> };
+
+/** Without the members that are undefined: a patch would take them for values. */
+function defined<Type extends object>(all: Type): Defined<Type> {
+  const entries = Object.entries(all).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as Defined<Type>;
+}
