@@ -1,8 +1,16 @@
 import { DurableObject } from 'cloudflare:workers';
 import type { TransactionOrder, WriteId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
+import { disabledEvents } from '../../shared/protocol/confirmations.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
-import type { CoordinatorEvent, Reply, Send, Ticket } from '../../shared/protocol/events.ts';
+import type {
+  CoordinatorEvent,
+  DecidedWrite,
+  Reply,
+  Send,
+  StorageWrite,
+  Ticket,
+} from '../../shared/protocol/events.ts';
 import type { WriteFrame } from '../../shared/protocol/frame.ts';
 import type { RegionClient } from '../../shared/protocol/round.ts';
 import type {
@@ -15,7 +23,21 @@ import type {
 } from '../../shared/wire/answers.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
 import { parseConfiguration } from '../../shared/wire/configuration.ts';
+import type {
+  Change,
+  ChangesAnswer,
+  ChangesQuery,
+  EndpointId,
+  HooksApi,
+  SigningKey,
+  Subscription,
+  SubscriptionPatch,
+} from '../../shared/wire/confirmations.ts';
 import { connectRegion } from '../region/client.ts';
+import { changeFrom } from './change-log.ts';
+import { Handover } from './handover.ts';
+import { Publisher } from './publisher.ts';
+import { newSigningKey } from './signing-key.ts';
 import { CoordinatorStorage } from './storage.ts';
 
 /** How a waiting caller gets its answer. */
@@ -30,9 +52,11 @@ const shard = 0;
  * answer that follows until they are durable; if one fails, the gate drops them and the object is reset. So
  * "persist before send" is the order of the statements in {@link Coordinator.step}.
  */
-export class Coordinator extends DurableObject<Env> implements CoordinatorApi {
+export class Coordinator extends DurableObject<Env> implements CoordinatorApi, HooksApi {
   readonly #storage: CoordinatorStorage;
   readonly #core: CoordinatorCore;
+  readonly #handover: Handover;
+  readonly #publisher: Publisher;
   readonly #regions = new Map<string, RegionClient>();
   readonly #callers = new Map<Ticket, Give>();
   /** Fulfilled when each region has answered once, or failed to. */
@@ -50,6 +74,11 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi {
     const { regions, voteDeadlineMs, roundTimeoutMs } = parsed.configuration;
     for (const region of regions) this.#regions.set(region.id, connectRegion(region));
     this.#storage = new CoordinatorStorage(context.storage);
+    const { hooks } = this.#storage;
+    const { COURIER, FEED } = environment;
+    const courierOf = (endpoint: string) => COURIER.get(COURIER.idFromName(endpoint));
+    this.#handover = new Handover(hooks, courierOf, () => this.signingKey());
+    this.#publisher = new Publisher(() => FEED.get(FEED.idFromName(`shard-${shard}`)));
     const now = Date.now();
     const config = {
       shard,
@@ -104,6 +133,74 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi {
     return this.#core.status();
   }
 
+  /** One page of the change feed. */
+  async changes(query: ChangesQuery): Promise<ChangesAnswer> {
+    this.#storage.prove();
+    return this.#storage.changes.page(query, this.#core.status().sequence);
+  }
+
+  /** The feed has followers. Answers the newest sequence. */
+  async follow(): Promise<number> {
+    this.#storage.prove();
+    this.#publisher.follow();
+    return this.#core.status().sequence;
+  }
+
+  /** Keeps a standing subscription; what is decided from now on is owed to it. */
+  async subscribe(subscription: Subscription): Promise<'created' | 'full'> {
+    if (this.#storage.hooks.subscriptions().length >= limits.subscriptions) return 'full';
+    this.#storage.hooks.keepSubscription(subscription);
+    this.#resubscribe();
+    return 'created';
+  }
+
+  /** All standing subscriptions. */
+  async subscriptions(): Promise<readonly Subscription[]> {
+    this.#storage.prove();
+    return this.#storage.hooks.subscriptions();
+  }
+
+  /** Changes a subscription; null where there is none. */
+  async changeSubscription(
+    endpoint: EndpointId,
+    patch: SubscriptionPatch,
+  ): Promise<Subscription | null> {
+    const { hooks } = this.#storage;
+    const known = hooks.subscriptions().find((one) => one.endpoint === endpoint);
+    if (known === undefined) return null;
+    const changed = { ...known, ...patch };
+    hooks.keepSubscription(changed);
+    this.#resubscribe();
+    return changed;
+  }
+
+  /** Ends a subscription, with all that it is owed; false where there is none. */
+  async unsubscribe(endpoint: EndpointId): Promise<boolean> {
+    const known = this.#storage.hooks.dropSubscription(endpoint);
+    this.#resubscribe();
+    return known;
+  }
+
+  /** The key that signs confirmations; made when it is first asked for. */
+  async signingKey(): Promise<SigningKey> {
+    const { hooks } = this.#storage;
+    return hooks.signingKey() ?? hooks.keepSigningKey(await newSigningKey());
+  }
+
+  /** A courier has given up an endpoint: nothing more is owed to it until it is enabled, and the others are told. */
+  async disabled(endpoint: EndpointId, reason: string): Promise<void> {
+    const { hooks } = this.#storage;
+    const at = Date.now();
+    const known = hooks.subscriptions().find((one) => one.endpoint === endpoint);
+    if (known?.disabled === null) {
+      hooks.keepSubscription({ ...known, disabled: { at, reason } });
+      this.#resubscribe();
+    }
+    hooks.owe(disabledEvents(hooks.subscriptions(), endpoint, reason, at));
+    this.#armAlarm();
+    void this.#handover.run();
+  }
+
   /** Wakes an instance that a crash left with work; the constructor has taken that work up already. */
   override async alarm(): Promise<void> {
     this.#alarmArmed = false;
@@ -141,10 +238,11 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi {
     try {
       const ready = this.#core.step(event, Date.now(), entropy());
       if (ready.ended !== null) throw new Error(`another instance has taken over: ${ready.ended}`);
-      if (ready.sends.length > 0 || this.#core.busy) this.#armAlarm();
+      if (ready.sends.length > 0 || this.#isBusy) this.#armAlarm();
       this.#storage.write(ready.persist);
       for (const send of ready.sends) void this.#send(send);
       for (const reply of ready.replies) this.#give(reply);
+      this.#tell(ready.persist);
       this.#arm(ready.wakeAt);
       if (!this.#isAcquainted) this.#noteAcquaintance();
     } catch (error) {
@@ -152,6 +250,24 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi {
       this.ctx.abort(String(error));
       throw error;
     }
+  }
+
+  get #isBusy(): boolean {
+    return this.#core.busy || this.#storage.hooks.owes;
+  }
+
+  /** What was stored goes on to those who hook in. The output gate holds it until it is durable. */
+  #tell(writes: readonly StorageWrite[]): void {
+    const changes = writes.flatMap((write) =>
+      write.kind === 'commit' ? changesOf(write.writes) : [],
+    );
+    if (changes.length > 0) void this.#publisher.publish(changes);
+    if (this.#storage.hooks.owes) void this.#handover.run();
+  }
+
+  #resubscribe(): void {
+    const subscriptions = this.#storage.hooks.subscriptions();
+    this.#step({ kind: 'subscribed', subscriptions });
   }
 
   #noteAcquaintance(): void {
@@ -202,12 +318,19 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi {
 
 /** The write frame of a request, or the answer that refuses it. */
 function frameOf(request: WriteRequest, now: number): WriteFrame | WriteAnswer {
-  const { id, ops, checks, ack, timeoutMs, priority, idempotency } = request;
+  const { id, ops, checks, ack, timeoutMs, priority, idempotency, callback } = request;
   const compiled = compileWrite(ops, checks, { now, seed });
   if (!compiled.ok) return { kind: 'refused', problem: compiled.problem, detail: compiled.detail };
   const { operations, keys, bytes } = compiled;
   const notAfter = Math.min(now + timeoutMs, request.notAfter ?? Number.POSITIVE_INFINITY);
-  return { id, operations, checks, keys, priority, ack, notAfter, idempotency, bytes };
+  return { id, operations, checks, keys, priority, ack, notAfter, idempotency, callback, bytes };
+}
+
+function changesOf(writes: readonly DecidedWrite[]): readonly Change[] {
+  return writes.flatMap((write) => {
+    const { sequence } = write.record;
+    return sequence === null ? [] : [changeFrom(write, sequence, true)];
+  });
 }
 
 function entropy(): string {

@@ -8,8 +8,11 @@ import type {
   Stored,
   StoredDecision,
   StoredRegion,
+  UnconfirmedDecision,
 } from '../../shared/protocol/events.ts';
 import type { WriteRecord } from '../../shared/wire/answers.ts';
+import { ChangeLog } from './change-log.ts';
+import { HookStorage } from './hook-storage.ts';
 
 const schema = `
   CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -41,10 +44,14 @@ type MetaName =
 
 /** The durable state of one coordinator, in its object's SQLite. What it holds is what the protocol rests on. */
 export class CoordinatorStorage {
+  readonly changes: ChangeLog;
+  readonly hooks: HookStorage;
   readonly #storage: DurableObjectStorage;
 
   constructor(storage: DurableObjectStorage) {
     this.#storage = storage;
+    this.changes = new ChangeLog(storage);
+    this.hooks = new HookStorage(storage);
   }
 
   /**
@@ -55,6 +62,8 @@ export class CoordinatorStorage {
   begin(now: number): Stored {
     return this.#storage.transactionSync(() => {
       this.#storage.sql.exec(schema);
+      this.changes.begin();
+      this.hooks.begin();
       const generation = this.#meta('generation') ?? now;
       const incarnation = (this.#meta('incarnation') ?? 0) + 1;
       this.#setMeta('generation', generation);
@@ -68,6 +77,7 @@ export class CoordinatorStorage {
         now: this.#meta('now') ?? 0,
         unconfirmed: this.#unconfirmed(),
         regions: this.#regions(),
+        subscriptions: this.hooks.subscriptions(),
       };
     });
   }
@@ -140,6 +150,7 @@ export class CoordinatorStorage {
       const confirmed = `incarnation * 4294967296 + number NOT IN
         (SELECT incarnation * 4294967296 + number FROM decision WHERE confirmed_at IS NULL)`;
       sql.exec(`DELETE FROM write WHERE decided_at <= ? AND ${confirmed}`, before);
+      this.changes.prune(before);
       const [newest] = sql
         .exec<{ incarnation: number; number: number }>(
           `SELECT incarnation, number FROM decision WHERE confirmed_at <= ?
@@ -166,7 +177,11 @@ export class CoordinatorStorage {
           JSON.stringify(write.keys),
           write.sequence,
         );
-        for (const decided of write.writes) this.#record(decided);
+        for (const decided of write.writes) {
+          this.#record(decided);
+          if (decided.record.outcome === 'committed')
+            this.changes.append(decided, write.transaction);
+        }
         this.#setMeta('sequence', write.sequence);
         this.#setMeta('now', write.now);
         break;
@@ -183,6 +198,10 @@ export class CoordinatorStorage {
             ...transaction,
           );
         }
+        break;
+      case 'owe':
+        this.hooks.owe(write.events);
+        this.hooks.keepTarget(write.callback);
         break;
       case 'region':
         this.#storeRegion(write.region);
@@ -221,7 +240,7 @@ export class CoordinatorStorage {
     );
   }
 
-  #unconfirmed(): readonly StoredDecision[] {
+  #unconfirmed(): readonly UnconfirmedDecision[] {
     return this.#storage.sql
       .exec<{ incarnation: number; number: number; keys: string }>(
         'SELECT incarnation, number, keys FROM decision WHERE confirmed_at IS NULL ORDER BY sequence',
@@ -230,6 +249,7 @@ export class CoordinatorStorage {
       .map(({ incarnation, number, keys }) => ({
         transaction: [incarnation, number],
         keys: parseKeys(keys),
+        writes: this.changes.writesOf([incarnation, number]),
       }));
   }
 

@@ -1,6 +1,8 @@
 import { keyOf, parseTransactionId, type RegionId, type TransactionOrder } from '../ids.ts';
 import type { WriteAnswer, WriteRecord } from '../wire/answers.ts';
 import type { Caller } from './admission.ts';
+import type { Confirmations } from './confirmations.ts';
+import type { CommittedWrite } from './events.ts';
 import type { Outbox } from './outbox.ts';
 
 /** A caller that waits until every region has applied its write, and what it is then told. */
@@ -12,23 +14,38 @@ export interface Confirming {
 interface Application {
   readonly missing: Set<RegionId>;
   waiting: Confirming[];
+  /** The writes of which somebody is to hear that they are confirmed. */
+  readonly told: readonly CommittedWrite[];
+  /** When each region acknowledged, ms since the epoch; null where this instance did not make the decision. */
+  readonly acknowledgedAt: Map<RegionId, number> | null;
 }
 
 /** The commits that some region has not acknowledged, and who waits for that. */
 export class Applications {
   readonly #regions: readonly RegionId[];
   readonly #outbox: Outbox;
+  readonly #confirmations: Confirmations;
   readonly #byTransaction = new Map<string, Application>();
 
-  constructor(regions: readonly RegionId[], outbox: Outbox) {
+  constructor(regions: readonly RegionId[], outbox: Outbox, confirmations: Confirmations) {
     this.#regions = regions;
     this.#outbox = outbox;
+    this.#confirmations = confirmations;
   }
 
-  /** Every region has to acknowledge `transaction` from now on. */
-  add(transaction: TransactionOrder, waiting: Confirming[]): void {
-    const application = { missing: new Set(this.#regions), waiting };
-    this.#byTransaction.set(keyOf(transaction), application);
+  /** Every region has to acknowledge `transaction` from now on. `isFresh`: it has been decided in this step. */
+  add(
+    transaction: TransactionOrder,
+    writes: readonly CommittedWrite[],
+    waiting: Confirming[],
+    isFresh: boolean,
+  ): void {
+    this.#byTransaction.set(keyOf(transaction), {
+      missing: new Set(this.#regions),
+      waiting,
+      told: writes.flatMap((write) => this.#confirmations.keptFor(write)),
+      acknowledgedAt: isFresh ? new Map() : null,
+    });
     for (const { caller } of waiting) this.#outbox.schedule(caller.until);
   }
 
@@ -48,9 +65,15 @@ export class Applications {
   acknowledge(transaction: TransactionOrder, region: RegionId): void {
     const application = this.#byTransaction.get(keyOf(transaction));
     if (application === undefined || !application.missing.delete(region)) return;
+    const { now } = this.#outbox;
+    application.acknowledgedAt?.set(region, now);
     if (application.missing.size > 0) return;
     this.#byTransaction.delete(keyOf(transaction));
-    this.#outbox.persist({ kind: 'confirm', transactions: [transaction], now: this.#outbox.now });
+    this.#outbox.persist({ kind: 'confirm', transactions: [transaction], now });
+    for (const write of application.told) {
+      const regions = this.#msOf(application, write.record.decidedAt);
+      this.#outbox.owe(this.#confirmations.confirmed(write, now, regions), write.callback);
+    }
     for (const { caller, answer } of application.waiting) {
       const record = { ...answer.record, appliedIn: this.#regions };
       this.#outbox.answer(caller.ticket, { ...answer, record });
@@ -77,6 +100,14 @@ export class Applications {
     const id = outcome === 'committed' ? parseTransactionId(transaction) : null;
     if (id === null) return undefined;
     return this.#byTransaction.get(keyOf([id.incarnation, id.sequence]));
+  }
+
+  #msOf({ acknowledgedAt }: Application, decidedAt: number): Record<RegionId, number | null> {
+    const moments = this.#regions.map((region) => {
+      const moment = acknowledgedAt?.get(region);
+      return [region, moment === undefined ? null : moment - decidedAt] as const;
+    });
+    return Object.fromEntries(moments);
   }
 
   #applied({ missing }: Application): readonly RegionId[] {

@@ -1,7 +1,13 @@
 import type { RegionId } from '../ids.ts';
 import { limits } from '../limits.ts';
 import type { WriteRecord } from '../wire/answers.ts';
-import type { EventType, OwedEvent, Subscription, WriteEventBody } from '../wire/confirmations.ts';
+import type {
+  EndpointId,
+  EventType,
+  OwedEvent,
+  Subscription,
+  WriteEventBody,
+} from '../wire/confirmations.ts';
 import type { CommittedWrite } from './events.ts';
 import type { Operation, WriteFrame } from './frame.ts';
 
@@ -31,11 +37,23 @@ export class Confirmations {
   /** The decision about `write` is stored with these events. */
   decided(write: CommittedWrite): readonly OwedEvent[] {
     const at = write.record.decidedAt;
-    if (write.record.outcome === 'committed') return this.#owed(write, { type: 'write.committed', at });
-    const reason = write.record.part.startsWith('[1')
-      ? 'a check did not hold'
-      : 'a command failed';
+    if (write.record.outcome === 'committed')
+      return this.#owed(write, { type: 'write.committed', at });
+    const reason = write.record.part.startsWith('[1') ? 'a check did not hold' : 'a command failed';
     return this.#owed(write, { type: 'write.aborted', at, reason });
+  }
+
+  /** What has to be kept of a write until it is confirmed: nothing where nobody is to hear of that. */
+  keptFor(write: CommittedWrite): readonly CommittedWrite[] {
+    const { callback, keys } = write;
+    const type = 'write.confirmed';
+    const listeners = [
+      ...this.#subscriptions.filter((subscription) => wants(subscription, type, keys)),
+      ...(callback?.events.includes(type) ? [callback] : []),
+    ];
+    if (listeners.length === 0) return [];
+    if (listeners.some(({ values }) => values)) return [write];
+    return [{ ...write, commands: [], record: { ...write.record, part: '' } }];
   }
 
   /** Every region has applied `write`; `regions` says after how many ms each. */
@@ -50,7 +68,10 @@ export class Confirmations {
   /** The frame was given up, and its callers are told so. */
   abandoned({ id, keys, callback }: WriteFrame, at: number, reason: string): readonly OwedEvent[] {
     const record = { id, transaction: null, sequence: null, part: '' };
-    return this.#owed({ record, keys, callback, commands: [] }, { type: 'write.aborted', at, reason });
+    return this.#owed(
+      { record, keys, callback, commands: [] },
+      { type: 'write.aborted', at, reason },
+    );
   }
 
   #owed(write: Teller, told: Told): readonly OwedEvent[] {
@@ -71,6 +92,24 @@ export class Confirmations {
   }
 }
 
+/** What the other subscriptions are owed when an endpoint is switched off. */
+export function disabledEvents(
+  subscriptions: readonly Subscription[],
+  endpoint: EndpointId,
+  reason: string,
+  at: number,
+): readonly OwedEvent[] {
+  const type = 'endpoint.disabled';
+  const timestamp = new Date(at).toISOString();
+  const body = JSON.stringify({ type, timestamp, data: { endpoint, reason } });
+  const id = `${endpoint}.${type}.${at}`;
+  return subscriptions
+    .filter(
+      (one) => one.endpoint !== endpoint && one.disabled === null && one.events.includes(type),
+    )
+    .map((one) => ({ endpoint: one.endpoint, id, type, at, body }));
+}
+
 /** A write as far as an event tells of it. */
 type Teller = Omit<CommittedWrite, 'record'> & {
   readonly record: Pick<WriteRecord, 'id' | 'sequence' | 'part'> & {
@@ -84,7 +123,9 @@ function wants(
   keys: readonly string[],
 ): boolean {
   if (disabled !== null || !events.includes(type)) return false;
-  return prefixes.length === 0 || keys.some((key) => prefixes.some((prefix) => key.startsWith(prefix)));
+  return (
+    prefixes.length === 0 || keys.some((key) => prefixes.some((prefix) => key.startsWith(prefix)))
+  );
 }
 
 /** The payload. It is thin unless values are asked for, and where they are too large to send. */
@@ -102,14 +143,16 @@ function bodyOf(write: Teller, { type, at, regions, reason }: Told, values: bool
   if (!values || part === '') return head;
   // The replies stay as they are written: integers beyond 2^53 would not survive being parsed.
   const tail = `,"commands":${JSON.stringify(write.commands)},"part":${part}}}`;
-  if (head.length + tail.length > limits.eventBytes) return `${head.slice(0, -2)},"valuesOmitted":true}}`;
+  if (head.length + tail.length > limits.eventBytes)
+    return `${head.slice(0, -2)},"valuesOmitted":true}}`;
   return head.slice(0, -2) + tail;
 }
 
 /** The Redis command that an operation stands for. */
 export function commandOf({ kind, args }: Operation): readonly string[] {
   const [key = '', second = '', third = ''] = args;
-  if (kind === 'set') return third === '' ? ['SET', key, second] : ['SET', key, second, 'PXAT', third];
+  if (kind === 'set')
+    return third === '' ? ['SET', key, second] : ['SET', key, second, 'PXAT', third];
   if (kind === 'pop') return second === '' ? ['SPOP', key] : ['SPOP', key, second];
   return args;
 }

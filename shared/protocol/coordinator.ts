@@ -5,6 +5,7 @@ import type { CoordinatorStatus, WriteRecord } from '../wire/answers.ts';
 import { takeBatch, type Waiting } from './admission.ts';
 import { agreementOf } from './agreement.ts';
 import { Applications, type Confirming } from './applications.ts';
+import { Confirmations } from './confirmations.ts';
 import { recordDecision } from './decision.ts';
 import type {
   CoordinatorConfig,
@@ -20,7 +21,7 @@ import { lostReason, Reception } from './reception.ts';
 import type { Flight, RegionLink } from './region-link.ts';
 import { RegionLinks } from './region-links.ts';
 import { resolutionOf } from './resolution.ts';
-import type { Decision, RoundReply, RoundResult } from './round.ts';
+import type { RoundReply, RoundResult } from './round.ts';
 import { ballotOf, type Transaction } from './transaction.ts';
 import { Transactions } from './transactions.ts';
 
@@ -36,6 +37,7 @@ export class CoordinatorCore implements CoordinatorView {
   readonly #outbox: Outbox;
   readonly #links: RegionLinks;
   readonly #frames: FrameBook;
+  readonly #confirmations: Confirmations;
   readonly #applications: Applications;
   readonly #transactions: Transactions;
   readonly #reception: Reception;
@@ -49,9 +51,10 @@ export class CoordinatorCore implements CoordinatorView {
     this.#sequence = stored.sequence;
     this.#outbox = new Outbox(Math.max(now, stored.now));
     this.#links = new RegionLinks(config, stored, this.#outbox);
-    this.#frames = new FrameBook(this.#outbox);
+    this.#confirmations = new Confirmations(stored.subscriptions);
+    this.#frames = new FrameBook(this.#outbox, this.#confirmations);
     this.#transactions = new Transactions(stored.incarnation, config.regions);
-    this.#applications = new Applications(config.regions, this.#outbox);
+    this.#applications = new Applications(config.regions, this.#outbox, this.#confirmations);
     this.#reception = new Reception(
       this.#outbox,
       this.#links,
@@ -59,8 +62,9 @@ export class CoordinatorCore implements CoordinatorView {
       this.#transactions,
       this.#applications,
     );
-    for (const { transaction, keys } of stored.unconfirmed) {
-      this.#apply({ transaction, outcome: 'commit', keys }, [], false);
+    for (const { transaction, keys, writes } of stored.unconfirmed) {
+      this.#links.oweAll({ transaction, outcome: 'commit', keys }, false);
+      this.#applications.add(transaction, writes, [], false);
     }
   }
 
@@ -77,6 +81,9 @@ export class CoordinatorCore implements CoordinatorView {
         break;
       case 'asked':
         this.#onAsked(event);
+        break;
+      case 'subscribed':
+        this.#confirmations.replace(event.subscriptions);
         break;
       case 'ticked':
         break;
@@ -247,6 +254,9 @@ export class CoordinatorCore implements CoordinatorView {
     this.#release(transaction);
     this.#sequence = decided.sequence;
     this.#outbox.persist(decided.storage);
+    for (const write of decided.writes) {
+      this.#outbox.owe(this.#confirmations.decided(write), write.callback);
+    }
     const confirming = decided.writes.flatMap(({ record }, position) => {
       const part = transaction.parts[position];
       return part === undefined
@@ -259,7 +269,9 @@ export class CoordinatorCore implements CoordinatorView {
     }
     const { order, keys } = transaction;
     const urgent = transaction.parts.some(({ frame }) => frame.ack === 'confirmed');
-    this.#apply({ transaction: order, outcome: 'commit', keys }, confirming, urgent);
+    this.#links.oweAll({ transaction: order, outcome: 'commit', keys }, urgent);
+    const committed = decided.writes.filter(({ record }) => record.outcome === 'committed');
+    this.#applications.add(order, committed, confirming, true);
   }
 
   /** Answers the callers of a decided part; those that wait for the confirmation are returned. */
@@ -273,14 +285,6 @@ export class CoordinatorCore implements CoordinatorView {
     }
     return confirming;
   }
-
-  #apply(decision: Decision, waiting: Confirming[], urgent: boolean): void {
-    const bytes = decision.keys.reduce((sum, key) => sum + 3 * key.length + 8, 32);
-    for (const link of this.#links.all) this.#links.owe(link, decision, bytes, urgent);
-    this.#applications.add(decision.transaction, waiting);
-  }
-
-  // A round ends.
 
   #onAnswered({ region, round, result, recorded }: Event<'answered'>): void {
     const link = this.#links.of(region);
@@ -366,8 +370,6 @@ export class CoordinatorCore implements CoordinatorView {
       this.#frames.giveUp(part, faults, lostReason);
     }
   }
-
-  // A reader asks; time passes.
 
   #onAsked({ ticket, transactions, recorded, horizon }: Event<'asked'>): void {
     const later = transactions.find(([incarnation]) => incarnation > this.#stored.incarnation);

@@ -1,4 +1,5 @@
 import { formatTransactionId, type ShardId } from '../ids.ts';
+import { commandOf } from './confirmations.ts';
 import type { DecidedWrite, StorageWrite } from './events.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -42,7 +43,8 @@ export function recordDecision(
       appliedIn: [],
       ms: now - arrivedAt,
     };
-    return { record, idempotency: frame.idempotency };
+    const { keys, callback, idempotency, operations } = frame;
+    return { record, keys, callback, idempotency, commands: operations.map(commandOf) };
   });
   const { order, keys } = transaction;
   const storage: Decided['storage'] =

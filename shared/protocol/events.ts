@@ -132,7 +132,12 @@ export type StorageWrite =
   /** Every part was rejected: the answers are kept, nothing is applied. */
   | { readonly kind: 'reject'; readonly writes: readonly DecidedWrite[]; readonly now: number }
   /** Events that endpoints are owed from now on, until their couriers have taken them over. */
-  | { readonly kind: 'owe'; readonly events: readonly OwedEvent[] }
+  | {
+      readonly kind: 'owe';
+      readonly events: readonly OwedEvent[];
+      /** Where events of callbacks go; null where only subscriptions are owed. */
+      readonly callback: Callback | null;
+    }
   /** Every region has acknowledged these commits. */
   | {
       readonly kind: 'confirm';

@@ -2,6 +2,7 @@ import type { WriteId } from '../ids.ts';
 import { limits } from '../limits.ts';
 import type { RegionFault } from '../wire/answers.ts';
 import { FrameQueue, type Waiting } from './admission.ts';
+import type { Confirmations } from './confirmations.ts';
 import type { CoordinatorEvent, LiveWrite } from './events.ts';
 import type { Outbox } from './outbox.ts';
 
@@ -11,13 +12,15 @@ type ArrivedEvent = Extract<CoordinatorEvent, { kind: 'arrived' }>;
 export class FrameBook {
   readonly queue = new FrameQueue();
   readonly #outbox: Outbox;
+  readonly #confirmations: Confirmations;
   readonly #pending = new Map<WriteId, Waiting>();
   readonly #pendingByKey = new Map<string, Waiting>();
   readonly #unavailable = new Map<WriteId, LiveWrite & { kind: 'unavailable' }>();
   #arrivals = 0;
 
-  constructor(outbox: Outbox) {
+  constructor(outbox: Outbox, confirmations: Confirmations) {
     this.#outbox = outbox;
+    this.#confirmations = confirmations;
   }
 
   get pendingCount(): number {
@@ -84,6 +87,8 @@ export class FrameBook {
     if (this.#unavailable.size > limits.framesQueued && oldest !== undefined) {
       this.#unavailable.delete(oldest);
     }
+    const events = this.#confirmations.abandoned(waiting.frame, this.#outbox.now, reason);
+    this.#outbox.owe(events, waiting.frame.callback);
     for (const { ticket } of waiting.callers) {
       this.#outbox.answer(ticket, { kind: 'unavailable', id, faults, reason });
     }

@@ -1,4 +1,5 @@
 import type { WriteAnswer } from '../wire/answers.ts';
+import type { Callback, OwedEvent } from '../wire/confirmations.ts';
 import type { Ready, Reply, Send, StorageWrite, Ticket } from './events.ts';
 
 /** Collects what one step asks of the shell, and the moment of the next tick. */
@@ -35,6 +36,11 @@ export class Outbox {
 
   persist(write: StorageWrite): void {
     this.#persist.push(write);
+  }
+
+  /** The events are stored with whatever else this step stores, so that no crash comes between. */
+  owe(events: readonly OwedEvent[], callback: Callback | null): void {
+    if (events.length > 0) this.persist({ kind: 'owe', events, callback });
   }
 
   send(send: Send): void {

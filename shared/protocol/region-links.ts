@@ -75,6 +75,12 @@ export class RegionLinks {
     this.#outbox.schedule(link.lingerUntil);
   }
 
+  /** Every region has to hear `decision`. */
+  oweAll(decision: Decision, urgent: boolean): void {
+    const bytes = decision.keys.reduce((sum, key) => sum + 3 * key.length + 8, 32);
+    for (const link of this.#links.values()) this.owe(link, decision, bytes, urgent);
+  }
+
   /** No usable answer came from `link`. */
   fail(link: RegionLink, reason: string, kind: 'silent' | 'foreign' = 'silent'): void {
     link.fail(reason, this.#outbox.now, kind);

@@ -1,11 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import type { StoredDecision } from '../../shared/protocol/events.ts';
+import type { UnconfirmedDecision } from '../../shared/protocol/events.ts';
 import { frameOf, Rig } from './rig.ts';
 
 /** Commits of an earlier life that no region is known to have acknowledged. */
-function unconfirmed(count: number): readonly StoredDecision[] {
-  return Array.from({ length: count }, (_, at) => ({ transaction: [2, at + 1], keys: [`k${at}`] }));
+function unconfirmed(count: number): readonly UnconfirmedDecision[] {
+  return Array.from({ length: count }, (_, at) => ({
+    transaction: [2, at + 1],
+    keys: [`k${at}`],
+    writes: [],
+  }));
 }
 
 /** A rig in which the commit of 3.1 has just left for every region. */

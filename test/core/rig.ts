@@ -44,6 +44,7 @@ export function frameOf(keys: readonly string[], given: Partial<WriteFrame> = {}
     ack: 'committed',
     notAfter: start + 10_000,
     idempotency: null,
+    callback: null,
     bytes: 100,
     ...given,
   };
@@ -79,6 +80,7 @@ export class Rig {
       now: 0,
       unconfirmed: [],
       regions: [],
+      subscriptions: [],
       ...options.stored,
     };
     this.core = new CoordinatorCore(config, stored, this.now);

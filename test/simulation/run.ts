@@ -4,12 +4,21 @@ import type { Check, WriteFrame } from '../../shared/protocol/frame.ts';
 import type { Decision, SnapshotRequest } from '../../shared/protocol/round.ts';
 import type { WriteAnswer } from '../../shared/wire/answers.ts';
 import { compileReads, compileWrite } from '../../shared/wire/commands.ts';
+import type { Callback } from '../../shared/wire/confirmations.ts';
 import { checkHistory, contentsOf, type ReadEntry, type WriteEntry } from './history.ts';
 import { Random } from './random.ts';
 import { Timeline } from './timeline.ts';
 import { clocksApartMs, generation, type Weather, World } from './world.ts';
 
 const keys = ['a', 'b', 'c', 'd'];
+
+const callback: Callback = {
+  endpoint: 'cb_1',
+  url: 'https://example.com/',
+  secret: null,
+  events: ['write.committed', 'write.confirmed', 'write.aborted'],
+  values: true,
+};
 
 /** What a run came to. */
 export interface Run {
@@ -70,6 +79,7 @@ class Simulation {
     timeline.run(timeline.now + 20_000, 2_000_000);
     if (this.#open > 0) throw new Error(`${this.#open} clients were never answered`);
     this.#checkRegions();
+    this.#checkEvents();
     return this.#summary();
   }
 
@@ -154,6 +164,7 @@ class Simulation {
       ack: random.pick(['committed', 'committed', 'confirmed']),
       notAfter: now + random.pick([300, 2_000, 10_000]),
       idempotency: random.chance(0.7) ? { key: `key-${this.#tokens}`, digest: 'same' } : null,
+      callback: random.chance(0.3) ? callback : null,
       bytes: compiled.bytes,
     };
   }
@@ -328,6 +339,24 @@ class Simulation {
     }
   }
 
+  /** Each committed write is confirmed once, each abandoned one is told of, and never both. */
+  #checkEvents(): void {
+    const { owed, committed } = this.#world.storage.durable;
+    const decided = new Set(committed.map(({ id }) => id));
+    for (const { frame, answer } of this.#writes) {
+      const expected: string[] = [];
+      const asked = frame.callback !== null;
+      if (asked && decided.has(frame.id)) expected.push('write.committed', 'write.confirmed');
+      else if (asked && isRefusal(answer, frame.id)) expected.push('write.aborted');
+      const types = ['write.committed', 'write.confirmed', 'write.aborted'];
+      const told = types.filter((type) => owed.has(`${frame.id}.${type}`));
+      const unheard = asked && answer === null && told.join() === 'write.aborted';
+      if (!unheard && told.join() !== expected.join()) {
+        throw new Error(`write ${frame.id} owes ${told.join()}, not ${expected.join()}`);
+      }
+    }
+  }
+
   #summary(): Run {
     const answers = this.#writes.map(({ answer }) => answer);
     const count = (matches: (answer: WriteEntry['answer']) => boolean) =>
@@ -343,4 +372,12 @@ class Simulation {
       incarnations: this.#world.storage.durable.incarnation,
     };
   }
+}
+
+/** The frame itself was decided against or given up; one that only joined or repeated another was not. */
+function isRefusal(answer: WriteAnswer | null, id: string): boolean {
+  if (answer?.kind === 'unavailable') return answer.id === id && !answer.reason.includes('arrived');
+  return (
+    answer?.kind === 'decided' && answer.record.id === id && answer.record.outcome === 'rejected'
+  );
 }

@@ -8,6 +8,7 @@ import type {
   StoredRegion,
 } from '../../shared/protocol/events.ts';
 import type { WriteRecord } from '../../shared/wire/answers.ts';
+import type { OwedEvent } from '../../shared/wire/confirmations.ts';
 
 interface StoredCommit extends StoredDecision {
   readonly sequence: number;
@@ -23,6 +24,8 @@ export class Tables {
   readonly commits = new Map<string, StoredCommit>();
   readonly writes = new Map<WriteId, DecidedWrite>();
   readonly byKey = new Map<string, DecidedWrite>();
+  /** Every event that was ever owed. */
+  readonly owed = new Map<string, OwedEvent>();
 
   copy(): Tables {
     const copy = new Tables();
@@ -33,6 +36,7 @@ export class Tables {
     for (const [key, value] of this.commits) copy.commits.set(key, { ...value });
     for (const [key, value] of this.writes) copy.writes.set(key, value);
     for (const [key, value] of this.byKey) copy.byKey.set(key, value);
+    for (const [key, value] of this.owed) copy.owed.set(key, value);
     return copy;
   }
 
@@ -41,7 +45,9 @@ export class Tables {
   }
 
   stored(generation: number): Stored {
-    const unconfirmed = [...this.commits.values()].filter((commit) => !commit.confirmed);
+    const unconfirmed = [...this.commits.values()]
+      .filter((commit) => !commit.confirmed)
+      .map((commit) => ({ ...commit, writes: this.#writesOf(commit) }));
     return {
       generation,
       epoch: 1,
@@ -50,6 +56,7 @@ export class Tables {
       now: this.now,
       unconfirmed: unconfirmed.sort((a, b) => a.sequence - b.sequence),
       regions: [...this.regions.values()],
+      subscriptions: [],
     };
   }
 
@@ -98,9 +105,22 @@ export class Tables {
       case 'region':
         this.regions.set(write.region.region, write.region);
         break;
+      case 'owe':
+        for (const event of write.events) {
+          if (this.owed.has(event.id)) throw new Error(`the event ${event.id} is owed once`);
+          this.owed.set(event.id, event);
+        }
+        break;
       case 'prove':
         break;
     }
+  }
+
+  #writesOf({ transaction }: StoredCommit): readonly DecidedWrite[] {
+    const id = `0.${transaction.join('.')}`;
+    return [...this.writes.values()].filter(
+      ({ record }) => record.transaction === id && record.outcome === 'committed',
+    );
   }
 
   #keep(writes: readonly DecidedWrite[]): void {

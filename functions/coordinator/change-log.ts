@@ -1,0 +1,145 @@
+import type { TransactionOrder } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
+import type { CommittedWrite, DecidedWrite } from '../../shared/protocol/events.ts';
+import type { WriteRecord } from '../../shared/wire/answers.ts';
+import type {
+  Callback,
+  Change,
+  ChangesAnswer,
+  ChangesQuery,
+} from '../../shared/wire/confirmations.ts';
+
+const schema = `
+  CREATE TABLE IF NOT EXISTS change (
+    sequence INTEGER PRIMARY KEY, write_id TEXT NOT NULL, incarnation INTEGER NOT NULL, number INTEGER NOT NULL,
+    decided_at INTEGER NOT NULL, keys TEXT NOT NULL, commands TEXT NOT NULL, callback TEXT
+  );
+  CREATE INDEX IF NOT EXISTS change_transaction ON change (incarnation, number);
+`;
+
+type ChangeRow = {
+  sequence: number;
+  write_id: string;
+  keys: string;
+  commands: string;
+  record: string;
+};
+
+type WriteRow = Omit<ChangeRow, 'sequence' | 'write_id'> & { callback: string | null };
+
+/** The committed writes in the order of their sequence, without a gap. A row is stored with its decision. */
+export class ChangeLog {
+  readonly #sql: SqlStorage;
+
+  constructor(storage: DurableObjectStorage) {
+    this.#sql = storage.sql;
+  }
+
+  begin(): void {
+    this.#sql.exec(schema);
+  }
+
+  append(write: DecidedWrite, [incarnation, number]: TransactionOrder): void {
+    const { record, keys, commands, callback } = write;
+    this.#sql.exec(
+      'INSERT INTO change VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      record.sequence,
+      record.id,
+      incarnation,
+      number,
+      record.decidedAt,
+      JSON.stringify(keys),
+      JSON.stringify(commands),
+      callback === null ? null : JSON.stringify(callback),
+    );
+  }
+
+  /** The committed writes of a transaction, whose confirmation may still be owed. */
+  writesOf([incarnation, number]: TransactionOrder): readonly CommittedWrite[] {
+    return this.#sql
+      .exec<WriteRow>(
+        `SELECT record, keys, commands, callback FROM change JOIN write ON write.id = write_id
+         WHERE change.incarnation = ? AND change.number = ? ORDER BY sequence`,
+        incarnation,
+        number,
+      )
+      .toArray()
+      .map(({ record, keys, commands, callback }) => ({
+        record: parse<WriteRecord>(record),
+        keys: parse<readonly string[]>(keys),
+        commands: parse<readonly (readonly string[])[]>(commands),
+        callback: callback === null ? null : parse<Callback>(callback),
+      }));
+  }
+
+  /** One page of what came after `since`. A page ends early where it grows large, but never before its first change. */
+  page({ since, limit, prefixes, values }: ChangesQuery, newest: number): ChangesAnswer {
+    const oldest = this.#oldest() ?? newest + 1;
+    if (since > newest) return { kind: 'ahead', newest };
+    if (since < oldest - 1) return { kind: 'expired', oldest };
+    const changes: Change[] = [];
+    let next = since;
+    let bytes = 0;
+    for (const row of this.#after(since)) {
+      bytes += row.keys.length + row.commands.length + row.record.length;
+      if (next > since && (changes.length >= limit || bytes > limits.changesPageBytes)) break;
+      next = row.sequence;
+      const change = changeOf(row, values);
+      if (concerns(change.keys, prefixes)) changes.push(change);
+    }
+    return { kind: 'page', changes, next, newest };
+  }
+
+  /** Drops what was decided at or before a moment, ms. */
+  prune(before: number): void {
+    this.#sql.exec('DELETE FROM change WHERE decided_at <= ?', before);
+  }
+
+  #oldest(): number | null {
+    const [row] = this.#sql
+      .exec<{ oldest: number | null }>('SELECT min(sequence) AS oldest FROM change')
+      .toArray();
+    return row?.oldest ?? null;
+  }
+
+  #after(since: number): SqlStorageCursor<ChangeRow> {
+    return this.#sql.exec<ChangeRow>(
+      `SELECT sequence, write_id, keys, commands, record FROM change JOIN write ON write.id = write_id
+       WHERE sequence > ? ORDER BY sequence LIMIT ?`,
+      since,
+      limits.changesPerPage,
+    );
+  }
+}
+
+/** A committed write as the feed tells it. */
+export function changeFrom(
+  { record, keys, commands }: CommittedWrite,
+  sequence: number,
+  values: boolean,
+): Change {
+  const { id, transaction, decidedAt, part } = record;
+  const thin = { sequence, id, transaction, at: decidedAt, keys };
+  return values ? { ...thin, commands, part } : thin;
+}
+
+function changeOf(row: ChangeRow, values: boolean): Change {
+  const write = {
+    record: parse<WriteRecord>(row.record),
+    keys: parse<readonly string[]>(row.keys),
+    commands: parse<readonly (readonly string[])[]>(row.commands),
+    callback: null,
+  };
+  return changeFrom(write, row.sequence, values);
+}
+
+function concerns(keys: readonly string[], prefixes: readonly string[]): boolean {
+  if (prefixes.length === 0) return true;
+  return keys.some((key) => prefixes.some((prefix) => key.startsWith(prefix)));
+}
+
+/** Rows were written by this class alone, so their JSON has the shape that it gave them. */
+function parse<Value>(text: string): Value {
+  const value: Value = JSON.parse(text);
+  return value;
+}
