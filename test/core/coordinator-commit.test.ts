@@ -183,7 +183,10 @@ describe('a failed check', () => {
     const record = rig.record(ticket);
     expect(record).toMatchObject({ outcome: 'rejected', sequence: null, part: failed });
     expect(rig.last.persist).toContainEqual(
-      expect.objectContaining({ kind: 'reject', writes: [{ record, idempotency }] }),
+      expect.objectContaining({
+        kind: 'reject',
+        writes: [expect.objectContaining({ record, idempotency })],
+      }),
     );
   });
 

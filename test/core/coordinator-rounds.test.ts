@@ -168,7 +168,8 @@ describe('the locks of an earlier life', () => {
   });
 
   it('are left to their commit where that is owed', () => {
-    const rig = new Rig({ regions: ['only'], stored: { unconfirmed: older } });
+    const unconfirmed = older.map((lock) => ({ ...lock, writes: [] }));
+    const rig = new Rig({ regions: ['only'], stored: { unconfirmed } });
     rig.tick();
     rig.advance(limits.commitLingerMs);
     rig.execute(rig.flight('only'), { older, decisions: ['refused'] }, [[2, 7]]);
@@ -191,8 +192,8 @@ describe('the locks of an earlier life', () => {
   it('show no loss in an answer that comes after the acknowledgement, but is of an earlier round', () => {
     const keys = Array.from({ length: limits.keysPerWrite }, (_, at) => `${at}`.padEnd(900, 'x'));
     const two = [
-      { transaction: [2, 6] as const, keys },
-      { transaction: [2, 7] as const, keys },
+      { transaction: [2, 6] as const, keys, writes: [] },
+      { transaction: [2, 7] as const, keys, writes: [] },
     ];
     const rig = new Rig({ regions: ['only'], stored: { unconfirmed: two } });
     rig.tick();

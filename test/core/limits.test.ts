@@ -4,8 +4,12 @@ import { limits } from '../../shared/limits.ts';
 
 describe('the limits', () => {
   it.each(Object.entries(limits))('have a whole number above zero for %s', (_, limit) => {
-    expect(Number.isSafeInteger(limit)).toBe(true);
-    expect(limit).toBeGreaterThan(0);
+    // The first attempt at a delivery waits for nothing; each later one waits.
+    const numbers: readonly unknown[] = Array.isArray(limit) ? limit.slice(1) : [limit];
+    for (const number of numbers) {
+      expect(Number.isSafeInteger(number)).toBe(true);
+      expect(number).toBeGreaterThan(0);
+    }
   });
 
   it('let the first pause be shorter than the last', () => {
