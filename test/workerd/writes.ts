@@ -15,6 +15,7 @@ export interface Told {
   readonly results?: readonly unknown[];
   readonly replayed?: boolean;
   readonly appliedIn?: readonly string[];
+  readonly coordinators?: readonly { readonly incarnation: number }[];
   readonly regions?: readonly { readonly region: string; readonly reason: string }[];
 }
 

@@ -1,0 +1,174 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { createTestHarness } from 'wrangler';
+import { type Gateway, startGateway } from '../../local/gateway.ts';
+import { type LocalRegion, redisKind, startRegion } from '../../local/regions.ts';
+import { placesFor } from '../../local/rtt.ts';
+import { commitsOf, type Picks, preparesOf } from './rounds.ts';
+import { patience, type Told } from './writes.ts';
+
+const token = 'a-token-for-writing-in-this-test-alone';
+const readToken = 'a-token-for-reading-in-this-test-alone';
+const harness = createTestHarness();
+const stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-eviction-'));
+
+interface Region {
+  readonly redis: LocalRegion;
+  readonly gateway: Gateway;
+  readonly client: Redis;
+}
+
+let regions: readonly Region[] = [];
+
+beforeAll(async () => {
+  const places = placesFor(3);
+  regions = await Promise.all(
+    places.map(async (place) => {
+      const redis = await startRegion(place, stateDirectory, redisKind());
+      const gateway = await startGateway({ redisPort: redis.port, token, roundTripMs: 0 });
+      return { redis, gateway, client: new Redis(redis.port, '127.0.0.1') };
+    }),
+  );
+  const configured = places.map(({ id, location }, index) => ({
+    ...{ id, location: [...location] },
+    url: regions[index]?.gateway.url ?? '',
+  }));
+  const tokens = [
+    { token, scope: 'write' },
+    { token: readToken, scope: 'read' },
+  ];
+  await harness.update({
+    workers: [
+      {
+        configPath: 'wrangler.toml',
+        vars: { LOCKSTEP_REGIONS: JSON.stringify(configured) },
+        secrets: {
+          LOCKSTEP_REGION_TOKENS: JSON.stringify(
+            Object.fromEntries(places.map(({ id }) => [id, token])),
+          ),
+          LOCKSTEP_TOKENS: JSON.stringify(tokens),
+        },
+      },
+    ],
+  });
+  await harness.listen();
+}, 120_000);
+
+afterEach(() => heal());
+
+afterAll(async () => {
+  for (const { client } of regions) client.disconnect();
+  await harness.close();
+  await Promise.all(regions.map(({ gateway }) => gateway.close()));
+  await Promise.all(regions.map(({ redis }) => redis.stop()));
+  rmSync(stateDirectory, { recursive: true });
+}, 60_000);
+
+function everyRegion<Value>(value: Value): readonly Value[] {
+  return regions.map(() => value);
+}
+
+function everywhere(key: string): Promise<readonly (string | null)[]> {
+  return Promise.all(regions.map(({ client }) => client.get(key)));
+}
+
+function locks(): Promise<readonly number[]> {
+  return Promise.all(regions.map(({ client }) => client.hlen('lockstep:0:lock')));
+}
+
+async function send(path: string, body?: unknown, key?: string): Promise<[number, Told]> {
+  const response = await harness.fetch(path, {
+    method: body === undefined ? 'GET' : 'POST',
+    headers: {
+      authorization: `Bearer ${token}`,
+      'content-type': 'application/json',
+      ...(key === undefined ? {} : { 'idempotency-key': key }),
+    },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  const told: Told = JSON.parse(await response.text());
+  return [response.status, told];
+}
+
+async function incarnation(): Promise<number> {
+  const [, told] = await send('/v1/regions');
+  return told.coordinators?.[0]?.incarnation ?? 0;
+}
+
+/** Has every picked request of all regions hang; resolves when each region has got one. */
+function hang(executed: boolean, matches: Picks): Promise<unknown> {
+  const faults = regions.map(({ gateway }) =>
+    gateway.faults.add({ fault: { kind: 'hang', executed }, matches }),
+  );
+  return Promise.all(faults.map(({ hit }) => hit));
+}
+
+/**
+ * Resets the object in the midst of its work, and leaves the process alone: a reader meets a lock that only a later
+ * incarnation can have taken, so the instance that it asks must be stale, and ends itself.
+ */
+async function reset(): Promise<void> {
+  const [first] = regions;
+  const before = await incarnation();
+  await first?.client.hset('lockstep:0:lock', 'trap', `${before + 1}.1|k`);
+  await send('/v1/reads', { reads: [['GET', 'trap']], consistency: 'strong' });
+  await first?.client.hdel('lockstep:0:lock', 'trap');
+  expect(await incarnation()).toBe(before + 1);
+}
+
+function heal(): void {
+  for (const { gateway } of regions) gateway.faults.clear();
+}
+
+describe('a reset of the object between prepare and decision', { timeout: 60_000 }, () => {
+  it('leaves the write undone and its outcome open, and the retry commits once', async () => {
+    const key = 'reset:prepared';
+    const held = hang(true, preparesOf(key));
+    const lost = send('/v1/writes', { ops: [['INCR', key]], timeoutMs: 30_000 }, key);
+    await held;
+    expect(await locks()).toEqual(everyRegion(1));
+    await reset();
+    heal();
+    const [status, told] = await lost;
+    expect([status, told.type]).toEqual([503, '/problems/coordinator-unavailable']);
+    await expect.poll(locks, patience).toEqual(everyRegion(0));
+    expect(await everywhere(key)).toEqual(everyRegion(null));
+    const retry = await send('/v1/writes', { ops: [['INCR', key]], ack: 'confirmed' }, key);
+    expect(retry).toMatchObject([200, { outcome: 'confirmed', results: [1], replayed: false }]);
+    expect(await everywhere(key)).toEqual(everyRegion('1'));
+  });
+});
+
+describe('a reset of the object between decision and commit', { timeout: 60_000 }, () => {
+  it('brings the answered write to every region', async () => {
+    const key = 'reset:decided';
+    const held = hang(false, commitsOf(key));
+    const [status] = await send('/v1/writes', { ops: [['SET', key, 'v']] }, key);
+    expect(status).toBe(200);
+    await held;
+    expect(await everywhere(key)).toEqual(everyRegion(null));
+    await reset();
+    heal();
+    const read = { reads: [['GET', key]], consistency: 'strong' };
+    expect(await send('/v1/reads', read)).toMatchObject([200, { results: ['v'] }]);
+    await expect.poll(locks, patience).toEqual(everyRegion(0));
+    expect(await everywhere(key)).toEqual(everyRegion('v'));
+  });
+});
+
+describe('an eviction of the idle object', { timeout: 60_000 }, () => {
+  it('changes nothing but the incarnation: a repeated write gets its first answer', async () => {
+    const key = 'evicted';
+    const body = { ops: [['INCR', key]], ack: 'confirmed' };
+    const first = await send('/v1/writes', body, key);
+    const before = await incarnation();
+    await harness.getWorker().evictDurableObject('Coordinator', { name: 'shard-0' });
+    const again = await send('/v1/writes', body, key);
+    expect(again).toEqual([200, { ...first[1], replayed: true }]);
+    expect(await incarnation()).toBe(before + 1);
+    expect(await everywhere(key)).toEqual(everyRegion('1'));
+  });
+});
