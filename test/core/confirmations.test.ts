@@ -1,0 +1,153 @@
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import { Confirmations, commandOf, disabledEvents } from '../../shared/protocol/confirmations.ts';
+import type { CommittedWrite } from '../../shared/protocol/events.ts';
+import type { Callback, Subscription } from '../../shared/wire/confirmations.ts';
+import { frameOf } from './rig.ts';
+
+const callback: Callback = {
+  endpoint: 'cb_one',
+  url: 'https://example.com/hook',
+  secret: null,
+  events: ['write.confirmed'],
+  values: false,
+};
+
+function subscriptionOf(given: Partial<Subscription> = {}): Subscription {
+  return {
+    endpoint: 'ep_one',
+    url: 'https://example.com/all',
+    events: ['write.committed', 'write.confirmed', 'write.aborted', 'endpoint.disabled'],
+    prefixes: [],
+    values: false,
+    description: '',
+    disabled: null,
+    createdAt: 1,
+    ...given,
+  };
+}
+
+function writeOf(
+  given: Partial<CommittedWrite> = {},
+  part = '[0,9007199254740993]',
+): CommittedWrite {
+  const record = {
+    id: '0-a',
+    outcome: part.startsWith('[0') ? ('committed' as const) : ('rejected' as const),
+    transaction: '0.1.2',
+    sequence: part.startsWith('[0') ? 7 : null,
+    part,
+    votes: [],
+    decidedAt: 1_000,
+    attempts: 1,
+    appliedIn: [],
+    ms: 3,
+  };
+  return { record, keys: ['stock:1'], commands: [['INCR', 'stock:1']], callback: null, ...given };
+}
+
+describe('what is owed', () => {
+  it('goes to the callback for the events that it names, under an id that does not change', () => {
+    const confirmations = new Confirmations([]);
+    const write = writeOf({ callback });
+    expect(confirmations.decided(write)).toEqual([]);
+    const owed = confirmations.confirmed(write, 1_200, { near: 20, far: null });
+    expect(owed).toEqual(confirmations.confirmed(write, 1_200, { near: 20, far: null }));
+    expect(owed).toMatchObject([{ endpoint: 'cb_one', id: '0-a.write.confirmed', at: 1_200 }]);
+    expect(JSON.parse(owed[0]?.body ?? '')).toEqual({
+      type: 'write.confirmed',
+      timestamp: '1970-01-01T00:00:01.200Z',
+      data: {
+        id: '0-a',
+        transaction: '0.1.2',
+        sequence: 7,
+        keys: ['stock:1'],
+        regions: { near: 20, far: null },
+      },
+    });
+  });
+
+  it('goes to each subscription whose prefix a key has, and to none that is disabled', () => {
+    const disabled = { at: 1, reason: 'it failed' };
+    const confirmations = new Confirmations([
+      subscriptionOf({ endpoint: 'all' }),
+      subscriptionOf({ endpoint: 'stock', prefixes: ['order:', 'stock:'] }),
+      subscriptionOf({ endpoint: 'orders', prefixes: ['order:'] }),
+      subscriptionOf({ endpoint: 'off', disabled }),
+      subscriptionOf({ endpoint: 'aborts', events: ['write.aborted'] }),
+    ]);
+    const endpoints = confirmations.decided(writeOf()).map(({ endpoint }) => endpoint);
+    expect(endpoints).toEqual(['all', 'stock']);
+  });
+
+  it('says why a write was aborted, whether voted down or given up', () => {
+    const confirmations = new Confirmations([subscriptionOf()]);
+    const reasons = [
+      ...confirmations.decided(writeOf({}, '[1,0,null]')),
+      ...confirmations.decided(writeOf({}, '[2,0,"WRONGTYPE"]')),
+      ...confirmations.abandoned(frameOf(['a']), 5, 'a region is away'),
+    ].map(({ type, body }) => [type, JSON.parse(body).data.reason]);
+    expect(reasons).toEqual([
+      ['write.aborted', 'a check did not hold'],
+      ['write.aborted', 'a command failed'],
+      ['write.aborted', 'a region is away'],
+    ]);
+  });
+
+  it('carries commands and exact replies where values are asked for, and nothing of them elsewhere', () => {
+    const confirmations = new Confirmations([
+      subscriptionOf({ endpoint: 'thin' }),
+      subscriptionOf({ endpoint: 'whole', values: true }),
+    ]);
+    const [thin, whole] = confirmations.decided(writeOf());
+    expect(thin?.body).not.toContain('INCR');
+    expect(whole?.body).toContain('"commands":[["INCR","stock:1"]],"part":[0,9007199254740993]}}');
+    expect(() => JSON.parse(whole?.body ?? '')).not.toThrow();
+  });
+
+  it('leaves values out that are too large to send, and says so', () => {
+    const confirmations = new Confirmations([subscriptionOf({ values: true })]);
+    const commands = [['SET', 'stock:1', 'x'.repeat(limits.eventBytes)]];
+    const [event] = confirmations.decided(writeOf({ commands }));
+    expect(JSON.parse(event?.body ?? '').data).toMatchObject({ id: '0-a', valuesOmitted: true });
+  });
+
+  it('is kept for a confirmation only where somebody is to hear of it, with values where they are wanted', () => {
+    const nobody = new Confirmations([subscriptionOf({ events: ['write.aborted'] })]);
+    expect(nobody.keptFor(writeOf())).toEqual([]);
+    const thin = nobody.keptFor(writeOf({ callback }))[0];
+    expect(thin).toMatchObject({ commands: [], record: { part: '' } });
+    const whole = writeOf({ callback: { ...callback, values: true } });
+    expect(nobody.keptFor(whole)).toEqual([whole]);
+  });
+});
+
+describe('the end of an endpoint', () => {
+  it('is told to the other subscriptions that ask for it', () => {
+    const subscriptions = [
+      subscriptionOf({ endpoint: 'gone' }),
+      subscriptionOf({ endpoint: 'other' }),
+      subscriptionOf({ endpoint: 'deaf', events: ['write.committed'] }),
+    ];
+    const events = disabledEvents(subscriptions, 'gone', '410 Gone', 9);
+    expect(events.map(({ endpoint }) => endpoint)).toEqual(['other']);
+    expect(JSON.parse(events[0]?.body ?? '').data).toEqual({
+      endpoint: 'gone',
+      reason: '410 Gone',
+    });
+  });
+});
+
+describe('the command of an operation', () => {
+  const none = { writes: [0], reads: [], reply: null, seed: null } as const;
+
+  it.each([
+    ['set', ['k', 'v', ''], ['SET', 'k', 'v']],
+    ['set', ['k', 'v', '99'], ['SET', 'k', 'v', 'PXAT', '99']],
+    ['pop', ['k', ''], ['SPOP', 'k']],
+    ['pop', ['k', '2'], ['SPOP', 'k', '2']],
+    ['write', ['INCR', 'k'], ['INCR', 'k']],
+  ] as const)('of kind %s with %j is %j', (kind, args, command) => {
+    expect(commandOf({ kind, args, ...none })).toEqual(command);
+  });
+});
