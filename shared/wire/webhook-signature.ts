@@ -12,6 +12,9 @@ const secretBytesMinimum = 24;
 const secretBytesMaximum = 64;
 const secretBytesGenerated = 32;
 
+/** Node and the Worker name this type differently. */
+type ImportedKey = Awaited<ReturnType<typeof crypto.subtle.importKey>>;
+
 /** One attempt's headers. */
 export type WebhookHeaders = Readonly<
   Record<'webhook-id' | 'webhook-timestamp' | 'webhook-signature', string>
@@ -70,25 +73,25 @@ export async function createSigner(
 async function signWith(
   version: 'v1' | 'v1a',
   algorithm: 'HMAC' | 'Ed25519',
-  key: CryptoKey,
-  content: Uint8Array<ArrayBuffer>,
+  key: ImportedKey,
+  content: Uint8Array,
 ): Promise<string> {
   const signature = await crypto.subtle.sign(algorithm, key, content);
   return `${version},${toBase64(new Uint8Array(signature))}`;
 }
 
-function importSecret(secret: string): Promise<CryptoKey> {
+function importSecret(secret: string): Promise<ImportedKey> {
   const bytes = secretBytes(secret);
   assert(bytes !== null, 'a secret was checked when it came in');
   return crypto.subtle.importKey('raw', bytes, { name: 'HMAC', hash: 'SHA-256' }, false, ['sign']);
 }
 
-function importPrivateKey(text: string): Promise<CryptoKey> {
+function importPrivateKey(text: string): Promise<ImportedKey> {
   return crypto.subtle.importKey('jwk', JSON.parse(text), { name: 'Ed25519' }, false, ['sign']);
 }
 
 /** The bytes of a secret, or null where it is none. */
-function secretBytes(text: string): Uint8Array<ArrayBuffer> | null {
+function secretBytes(text: string): Uint8Array | null {
   if (!text.startsWith(secretPrefix)) return null;
   const encoded = text.slice(secretPrefix.length);
   // Decoders differ in what else they take; only the one spelling means the same bytes to all of them.
@@ -103,6 +106,6 @@ function toBase64(bytes: Uint8Array): string {
   return btoa(String.fromCharCode(...bytes));
 }
 
-function fromBase64(text: string): Uint8Array<ArrayBuffer> {
+function fromBase64(text: string): Uint8Array {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }

@@ -1,0 +1,237 @@
+import { DurableObject } from 'cloudflare:workers';
+import { assert } from '../../shared/assert.ts';
+import { limits } from '../../shared/limits.ts';
+import { type AttemptOutcome, judge } from '../../shared/protocol/delivery.ts';
+import type {
+  CourierApi,
+  DeliveryPage,
+  DeliveryQuery,
+  EndpointId,
+  Handover,
+  HooksApi,
+  SigningKey,
+} from '../../shared/wire/confirmations.ts';
+import { createSigner, isSecret, type WebhookSigner } from '../../shared/wire/webhook-signature.ts';
+import { makeAttempt } from './attempt.ts';
+import { type CourierSettings, readSettings } from './settings.ts';
+import { CourierStorage, type DueDelivery, type Endpoint } from './storage.ts';
+
+/** The coordinator that keeps the subscriptions: the one shard that exists. */
+const coordinatorName = 'shard-0';
+
+/** An object with nothing to send looks this often for what has become too old to keep. */
+const housekeepingMs = limits.deliveriesKeptMs / 7;
+
+/**
+ * The courier of one endpoint as a Durable Object: it stores what it is handed, sends it at once, and sends it again by
+ * a schedule until it is taken. As it serves a single endpoint, one that is slow or dead delays no other.
+ *
+ * Each event is delivered at least once. It is durable before it is acknowledged; while one waits, an alarm is set,
+ * which outlives a crash; and it is noted as delivered only after the endpoint has said so. A crash in between sends
+ * it again, under the same `webhook-id`.
+ */
+export class Courier extends DurableObject<Env> implements CourierApi {
+  readonly #storage: CourierStorage;
+  readonly #settings: CourierSettings;
+  /** The events that are being sent. */
+  readonly #inFlight = new Set<string>();
+  #signer: { readonly of: string; readonly signer: Promise<WebhookSigner> } | null = null;
+  /** The alarm, as far as this instance knows. */
+  #alarmAt: number | null = null;
+  #prunedAt = 0;
+  #isTelling = false;
+
+  constructor(context: DurableObjectState, environment: Env) {
+    super(context, environment);
+    this.#settings = readSettings(environment);
+    this.#storage = new CourierStorage(context.storage);
+    this.#proceed();
+  }
+
+  /** Sets or changes the target of a subscription. It has to be set before events are handed over. */
+  async configure(target: {
+    readonly endpoint: EndpointId;
+    readonly url: string;
+    readonly secret: string | null;
+    readonly signingKey: SigningKey;
+  }): Promise<void> {
+    const { endpoint: id, ...rest } = target;
+    assert(
+      target.secret === null || isSecret(target.secret),
+      'a secret is checked before it is set',
+    );
+    this.#storage.setTarget({ id, ...rest });
+    this.#proceed();
+  }
+
+  /** Takes over events. Those for a subscription that nobody has configured, or that was removed, are dropped. */
+  async deliver(endpoint: EndpointId, handover: Handover): Promise<void> {
+    const { target, signingKey, events } = handover;
+    const now = Date.now();
+    if (target !== null) this.#aimAt(endpoint, { ...target, signingKey }, now);
+    if (this.#storage.endpoint === null) return;
+    this.#storage.add(events, now);
+    this.#proceed();
+  }
+
+  async rotate(secret: string, overlapMs: number): Promise<void> {
+    assert(isSecret(secret), 'a secret is checked before it is set');
+    const boundedMs = Math.min(Math.max(overlapMs, 0), limits.secretOverlapMsMaximum);
+    this.#storage.rotate(secret, Date.now() + boundedMs);
+  }
+
+  async deliveries(query: DeliveryQuery): Promise<DeliveryPage> {
+    return this.#storage.page(query);
+  }
+
+  async replay(what: { readonly event: string } | { readonly since: number }): Promise<number> {
+    const replayed = this.#storage.replay(what, Date.now());
+    this.#proceed();
+    return replayed;
+  }
+
+  async enable(): Promise<void> {
+    this.#storage.enable(Date.now());
+    this.#proceed();
+  }
+
+  /** The caller knows of it, so that the coordinator is not told. */
+  async disable(reason: string): Promise<void> {
+    this.#storage.disable(reason, Date.now(), true);
+  }
+
+  /** Forgets everything; what is being sent may still arrive. */
+  async remove(): Promise<void> {
+    await this.ctx.blockConcurrencyWhile(async () => {
+      await this.ctx.storage.deleteAlarm();
+      await this.ctx.storage.deleteAll();
+      this.#alarmAt = null;
+      this.#signer = null;
+      this.#storage.begin();
+    });
+  }
+
+  /** Takes up what is due, also what a crash has left. */
+  override async alarm(): Promise<void> {
+    this.#alarmAt = null;
+    this.#proceed();
+  }
+
+  /** The target of callbacks comes with each handover, and nobody else looks after it. */
+  #aimAt(
+    id: EndpointId,
+    target: {
+      readonly url: string;
+      readonly secret: string | null;
+      readonly signingKey: SigningKey;
+    },
+    now: number,
+  ): void {
+    this.#storage.setTarget({ id, ...target });
+    const disabledAt = this.#storage.endpoint?.disabledAt ?? null;
+    if (disabledAt !== null && now - disabledAt >= limits.callbackDisabledMs) {
+      this.#storage.enable(now);
+    }
+  }
+
+  /** Drops what is too old, starts what may be started now, and sees to it that the object is woken for the rest. */
+  #proceed(): void {
+    const endpoint = this.#storage.endpoint;
+    if (endpoint === null) return;
+    const now = Date.now();
+    // Not in the alarm alone: an instance that begins with one sets another, and the first need not be run.
+    if (now - this.#prunedAt >= limits.pruneEveryMs) {
+      this.#prunedAt = now;
+      this.#storage.prune(now);
+    }
+    if (endpoint.disabledAt === null && now >= endpoint.restUntil) {
+      const free = Math.max(0, limits.deliveriesInFlight - this.#inFlight.size);
+      for (const delivery of this.#storage.due(now, free, this.#inFlight)) {
+        this.#inFlight.add(delivery.event);
+        void this.#attempt(endpoint, delivery);
+      }
+    }
+    if (!endpoint.told) void this.#tell(endpoint);
+    this.#arm(endpoint, now);
+  }
+
+  async #attempt(endpoint: Endpoint, { event, body, step }: DueDelivery): Promise<void> {
+    const outcome = await makeAttempt({
+      id: event,
+      body,
+      url: endpoint.url,
+      signer: () => this.#signerOf(endpoint, Date.now()),
+      policy: this.#settings.policy,
+      timeoutMs: this.#settings.timeoutMs,
+    });
+    this.#inFlight.delete(event);
+    try {
+      this.#settle(event, step + 1, outcome);
+      this.#proceed();
+    } catch (error) {
+      // To go on without the note would send the same again and again; the alarm begins a new life.
+      console.error('the courier ends itself', error);
+      this.ctx.abort(String(error));
+    }
+  }
+
+  #settle(event: string, step: number, outcome: AttemptOutcome): void {
+    const endpoint = this.#storage.endpoint;
+    // It was removed meanwhile.
+    if (endpoint === null) return;
+    const now = Date.now();
+    const { failingSince } = endpoint;
+    const { pausesMs } = this.#settings;
+    const judgement = judge(
+      outcome,
+      { step, failingSince },
+      { now, entropy: Math.random(), pausesMs },
+    );
+    this.#storage.settle(event, outcome, judgement, now);
+    if (judgement.disable !== null) this.#storage.disable(judgement.disable, now, false);
+  }
+
+  /** The signer of what is in force. Keys are imported once, as it costs more than signing. */
+  #signerOf(endpoint: Endpoint, now: number): Promise<WebhookSigner> {
+    const { secret, previousSecret, previousUntil, privateKey } = endpoint;
+    const previous = now < previousUntil ? previousSecret : null;
+    const secrets = [secret, previous].filter((each) => each !== null);
+    const of = JSON.stringify([secrets, privateKey]);
+    if (this.#signer?.of !== of)
+      this.#signer = { of, signer: createSigner(secrets, { privateKey }) };
+    return this.#signer.signer;
+  }
+
+  /** Says to the coordinator that the endpoint was given up, until it has heard it. */
+  async #tell({ id, disabledReason }: Endpoint): Promise<void> {
+    if (this.#isTelling) return;
+    this.#isTelling = true;
+    try {
+      const { COORDINATOR } = this.env;
+      const coordinator: Pick<HooksApi, 'disabled'> = COORDINATOR.getByName(coordinatorName);
+      await coordinator.disabled(id, disabledReason ?? '');
+      this.#storage.noteTold();
+    } catch (error) {
+      console.error(`the coordinator was not told that ${id} is disabled`, error);
+    } finally {
+      this.#isTelling = false;
+    }
+  }
+
+  /** What is being sent or told is looked after soon, in case this instance dies with it. */
+  #arm(endpoint: Endpoint, now: number): void {
+    const wakes: number[] = [];
+    const isActive = this.#inFlight.size > 0 || !endpoint.told;
+    if (isActive) wakes.push(now + limits.alarmMs);
+    else if (!this.#storage.isEmpty) wakes.push(now + housekeepingMs);
+    const dueAt = endpoint.disabledAt === null ? this.#storage.nextDueAt(this.#inFlight) : null;
+    const nextAt = Math.max(dueAt ?? 0, endpoint.restUntil);
+    // What is due by now waits for a place, which the end of an attempt will give it.
+    if (dueAt !== null && nextAt > now) wakes.push(nextAt);
+    if (wakes.length === 0) return;
+    const at = Math.min(...wakes);
+    if (this.#alarmAt !== null && this.#alarmAt <= at) return;
+    this.#alarmAt = at;
+    void this.ctx.storage.setAlarm(at);
+  }
+}

@@ -1,0 +1,50 @@
+import { z } from 'zod';
+import { limits } from '../../shared/limits.ts';
+import { type TargetPolicy, targetPolicyOf } from '../../shared/wire/webhook-target.ts';
+
+/** What an operator sets for deliveries. */
+export interface CourierSettings {
+  readonly policy: TargetPolicy;
+  /** An attempt without a full answer by then has failed, ms. */
+  readonly timeoutMs: number;
+  /** Before each attempt, ms; their number is the number of attempts. */
+  readonly pausesMs: readonly number[];
+}
+
+const pausesMaximum = 16;
+const timeoutMsMaximum = 60_000;
+const pauseMsMaximum = 24 * 60 * 60 * 1_000;
+
+const settingsSchema = z.object({
+  LOCKSTEP_DELIVERY_TIMEOUT_MS: z.coerce
+    .number('use a whole number of milliseconds')
+    .int()
+    .min(50)
+    .max(timeoutMsMaximum)
+    .default(limits.deliveryTimeoutMs),
+  LOCKSTEP_DELIVERY_PAUSES_MS: z
+    .string()
+    .transform((text) => text.split(',').map((pause) => Number(pause.trim())))
+    .pipe(z.array(z.int().min(0).max(pauseMsMaximum)).max(pausesMaximum))
+    .default([...limits.deliveryPausesMs]),
+});
+
+/**
+ * Reads the settings from the Worker's environment.
+ *
+ * @throws Error that names the variable at fault and the rule it breaks.
+ */
+export function readSettings(environment: object): CourierSettings {
+  const parsed = settingsSchema.safeParse(environment);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new Error(
+      `${String(issue?.path[0])}: ${issue?.message}. See wrangler.toml for the form.`,
+    );
+  }
+  return {
+    policy: targetPolicyOf(environment),
+    timeoutMs: parsed.data.LOCKSTEP_DELIVERY_TIMEOUT_MS,
+    pausesMs: parsed.data.LOCKSTEP_DELIVERY_PAUSES_MS,
+  };
+}

@@ -1,0 +1,346 @@
+import { limits } from '../../shared/limits.ts';
+import type { AttemptOutcome, Judgement } from '../../shared/protocol/delivery.ts';
+import type {
+  DeliveryPage,
+  DeliveryQuery,
+  DeliveryRecord,
+  EventType,
+  OwedEvent,
+  SigningKey,
+} from '../../shared/wire/confirmations.ts';
+
+const schema = `
+  CREATE TABLE IF NOT EXISTS endpoint (
+    one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL, url TEXT NOT NULL, secret TEXT,
+    previous_secret TEXT, previous_until INTEGER NOT NULL DEFAULT 0, private_key TEXT NOT NULL,
+    failing_since INTEGER, rest_until INTEGER NOT NULL DEFAULT 0,
+    disabled_at INTEGER, disabled_reason TEXT, told INTEGER NOT NULL DEFAULT 1
+  );
+  CREATE TABLE IF NOT EXISTS delivery (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL UNIQUE, type TEXT NOT NULL, at INTEGER NOT NULL,
+    body TEXT NOT NULL, state TEXT NOT NULL, since INTEGER NOT NULL, due_at INTEGER, step INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0, status INTEGER, ms INTEGER, answer TEXT, last_attempt_at INTEGER
+  );
+  CREATE INDEX IF NOT EXISTS due ON delivery (due_at, position) WHERE state = 'waiting';
+  CREATE INDEX IF NOT EXISTS ended ON delivery (since) WHERE state <> 'waiting';
+  CREATE INDEX IF NOT EXISTS by_state ON delivery (state, position);
+`;
+
+/** The endpoint of a courier. Holds secrets: it is never logged, and never leaves the object. */
+export interface Endpoint {
+  readonly id: string;
+  readonly url: string;
+  readonly secret: string | null;
+  /** Signs too, until this moment, ms. */
+  readonly previousSecret: string | null;
+  readonly previousUntil: number;
+  readonly privateKey: string;
+  readonly failingSince: number | null;
+  /** Nothing is sent before, ms. */
+  readonly restUntil: number;
+  readonly disabledAt: number | null;
+  readonly disabledReason: string | null;
+  /** Whether the coordinator knows what it has to know of the endpoint's being disabled. */
+  readonly told: boolean;
+}
+
+/** What sets or changes where to send. */
+export interface Target {
+  readonly id: string;
+  readonly url: string;
+  /** Null keeps the present one. */
+  readonly secret: string | null;
+  readonly signingKey: SigningKey;
+}
+
+/** A delivery to be attempted. */
+export interface DueDelivery {
+  readonly event: string;
+  readonly body: string;
+  readonly step: number;
+}
+
+/** So many go at once where there is too little room: more than one handover brings. */
+const roomRows = 10 * limits.eventsPerHandover;
+
+type Row = Record<string, SqlStorageValue>;
+
+/**
+ * The durable state of one courier: its endpoint, what waits, and the log. `since` is when a delivery began to wait, or
+ * when it ended. Every method is synchronous, and the runtime's output gate holds back answers and requests until
+ * what was written before them is durable.
+ */
+export class CourierStorage {
+  readonly #storage: DurableObjectStorage;
+  /** At least as many as wait: it is counted anew only when it reaches the bound. */
+  #waitingAtMost = 0;
+  #endpoint: Endpoint | null = null;
+
+  constructor(storage: DurableObjectStorage) {
+    this.#storage = storage;
+    this.begin();
+  }
+
+  /** Takes up what is stored, or begins with nothing. */
+  begin(): void {
+    this.#storage.sql.exec(schema);
+    this.#waitingAtMost = this.#count();
+    this.#endpoint = this.#readEndpoint();
+  }
+
+  /** Null until one is set. */
+  get endpoint(): Endpoint | null {
+    return this.#endpoint;
+  }
+
+  /** Sets or changes the target, whose past is not held against another URL. A new secret gets no overlap here. */
+  setTarget({ id, url, secret, signingKey }: Target): void {
+    const present = this.#endpoint;
+    const { privateKey } = signingKey;
+    const isSame =
+      present?.url === url &&
+      (secret === null || present.secret === secret) &&
+      present.privateKey === privateKey;
+    if (isSame) return;
+    this.#change(
+      `INSERT INTO endpoint (one, id, url, secret, private_key) VALUES (1, ?, ?, ?, ?) ON CONFLICT (one)
+       DO UPDATE SET url = excluded.url, secret = coalesce(excluded.secret, secret),
+       private_key = excluded.private_key, failing_since = CASE url WHEN excluded.url THEN failing_since END,
+       rest_until = CASE url WHEN excluded.url THEN rest_until ELSE 0 END`,
+      ...[id, url, secret, privateKey],
+    );
+  }
+
+  /** The present secret becomes the previous one, in force until `previousUntil`. */
+  rotate(secret: string, previousUntil: number): void {
+    this.#change(
+      'UPDATE endpoint SET previous_secret = secret, previous_until = ?, secret = ?',
+      ...[previousUntil, secret],
+    );
+  }
+
+  /** `told` is false where the coordinator has yet to hear of it. */
+  disable(reason: string, now: number, told: boolean): void {
+    this.#change(
+      'UPDATE endpoint SET disabled_at = ?, disabled_reason = ?, told = ? WHERE disabled_at IS NULL',
+      ...[now, reason, told ? 1 : 0],
+    );
+  }
+
+  noteTold(): void {
+    this.#change('UPDATE endpoint SET told = 1');
+  }
+
+  /** Forgets failures and wishes for rest; what waits is due now, in the order of arrival. */
+  enable(now: number): void {
+    this.#change(
+      `UPDATE endpoint SET disabled_at = NULL, disabled_reason = NULL, told = 1, failing_since = NULL, rest_until = 0`,
+    );
+    this.#storage.sql.exec(
+      `UPDATE delivery SET due_at = ?, step = 0, since = ? WHERE state = 'waiting'`,
+      ...[now, now],
+    );
+  }
+
+  /** Takes over what is not known yet. Beyond the bound the oldest that wait are given up. */
+  add(events: readonly OwedEvent[], now: number): void {
+    this.#storage.transactionSync(() => {
+      for (const { id, type, at, body } of events) {
+        this.#storage.sql.exec(
+          `INSERT OR IGNORE INTO delivery (event, type, at, body, state, since, due_at)
+           VALUES (?, ?, ?, ?, 'waiting', ?, ?)`,
+          ...[id, type, at, body, now, now],
+        );
+      }
+      this.#makeRoom(now);
+      this.#waitingAtMost += events.length;
+      if (this.#waitingAtMost <= limits.eventsPerEndpoint) return;
+      this.#giveUpOldest(this.#count() - limits.eventsPerEndpoint, now);
+      this.#waitingAtMost = this.#count();
+    });
+  }
+
+  /** The deliveries due, the longest due first, then in the order of arrival; at most `count`, none of `excluded`. */
+  due(now: number, count: number, excluded: ReadonlySet<string>): readonly DueDelivery[] {
+    return this.#storage.sql
+      .exec<Row>(
+        `SELECT event, body, step FROM delivery WHERE state = 'waiting' AND due_at <= ?
+         ORDER BY due_at, position LIMIT ?`,
+        ...[now, count + excluded.size],
+      )
+      .toArray()
+      .map(({ event, body, step }) => ({
+        event: String(event),
+        body: String(body),
+        step: Number(step),
+      }))
+      .filter(({ event }) => !excluded.has(event))
+      .slice(0, count);
+  }
+
+  /** When the next delivery is due that is none of `excluded`; null where nothing waits. */
+  nextDueAt(excluded: ReadonlySet<string>): number | null {
+    const next = this.#storage.sql
+      .exec<Row>(
+        `SELECT event, due_at FROM delivery WHERE state = 'waiting' ORDER BY due_at, position LIMIT ?`,
+        excluded.size + 1,
+      )
+      .toArray()
+      .find(({ event }) => !excluded.has(String(event)));
+    return next === undefined ? null : Number(next.due_at);
+  }
+
+  get isEmpty(): boolean {
+    return this.#storage.sql.exec('SELECT 1 FROM delivery LIMIT 1').toArray().length === 0;
+  }
+
+  /** Notes how an attempt ended and what follows. Of a delivery that is gone meanwhile, nothing is noted. */
+  settle(event: string, outcome: AttemptOutcome, judgement: Judgement, now: number): void {
+    const { state, nextAttemptAt, failingSince, restUntil } = judgement;
+    const status = outcome.kind === 'answered' ? outcome.status : null;
+    const answer = outcome.kind === 'answered' ? outcome.answer : outcome.reason;
+    this.#storage.transactionSync(() => {
+      // A body is kept for as long as it may be sent again.
+      this.#storage.sql.exec(
+        `UPDATE delivery SET state = ?1, due_at = ?2, step = step + 1, attempts = attempts + 1, status = ?3, ms = ?4,
+         answer = ?5, last_attempt_at = ?6, since = CASE ?1 WHEN 'waiting' THEN since ELSE ?6 END,
+         body = CASE ?1 WHEN 'delivered' THEN '' ELSE body END
+         WHERE event = ?7 AND (state = 'waiting' OR ?1 = 'delivered')`,
+        ...[state, nextAttemptAt, status, outcome.ms, answer, now, event],
+      );
+      const present = this.#endpoint;
+      if (failingSince === present?.failingSince && restUntil === null) return;
+      this.#change(
+        'UPDATE endpoint SET failing_since = ?, rest_until = max(rest_until, ?)',
+        ...[failingSince, restUntil ?? 0],
+      );
+    });
+  }
+
+  /** Has failed deliveries wait again, from the start of the schedule. Answers how many. */
+  replay(what: { readonly event: string } | { readonly since: number }, now: number): number {
+    const [where, value] = 'event' in what ? ['event = ?', what.event] : ['at >= ?', what.since];
+    const replayed = this.#storage.sql
+      .exec(
+        `UPDATE delivery SET state = 'waiting', due_at = ?, since = ?, step = 0
+         WHERE state = 'failed' AND ${where} RETURNING 1`,
+        ...[now, now, value],
+      )
+      .toArray().length;
+    this.#waitingAtMost += replayed;
+    return replayed;
+  }
+
+  /** A page of the log, the newest first. */
+  page({ state, before, limit }: DeliveryQuery): DeliveryPage {
+    const rows = this.#storage.sql
+      .exec<Row>(
+        `SELECT * FROM delivery WHERE position < ? ${state === null ? '' : 'AND state = ?'}
+         ORDER BY position DESC LIMIT ?`,
+        before ?? Number.MAX_SAFE_INTEGER,
+        ...(state === null ? [] : [state]),
+        limit + 1,
+      )
+      .toArray();
+    const shown = rows.slice(0, limit);
+    const last = shown.at(-1);
+    const isEnd = rows.length <= limit || last === undefined;
+    return { deliveries: shown.map(recordOf), before: isEnd ? null : Number(last.position) };
+  }
+
+  /** Drops what ended too long ago, and gives up what has waited too long, as it does at a disabled endpoint. */
+  prune(now: number): void {
+    const before = now - limits.deliveriesKeptMs;
+    this.#storage.transactionSync(() => {
+      const { sql } = this.#storage;
+      sql.exec(`DELETE FROM delivery WHERE state <> 'waiting' AND since <= ?`, before);
+      sql.exec(
+        `DELETE FROM delivery WHERE state <> 'waiting' AND since <= (SELECT since FROM delivery
+         WHERE state <> 'waiting' ORDER BY since DESC LIMIT 1 OFFSET ?)`,
+        limits.eventsPerEndpoint,
+      );
+      sql.exec(
+        `UPDATE delivery SET state = 'failed', due_at = NULL, since = ?, answer = ?
+         WHERE state = 'waiting' AND since <= ?`,
+        ...[now, 'It has waited for too long.', before],
+      );
+    });
+  }
+
+  /** Keeps the object far below the platform's bound: beyond that, nothing could be taken over any more. */
+  #makeRoom(now: number): void {
+    const { sql } = this.#storage;
+    if (sql.databaseSize <= limits.courierBytes) return;
+    const dropped = sql
+      .exec(
+        `DELETE FROM delivery WHERE position IN (SELECT position FROM delivery WHERE state <> 'waiting'
+         ORDER BY since LIMIT ?) RETURNING 1`,
+        roomRows,
+      )
+      .toArray();
+    if (dropped.length === 0) this.#giveUpOldest(roomRows, now);
+  }
+
+  #giveUpOldest(count: number, now: number): void {
+    if (count <= 0) return;
+    this.#storage.sql.exec(
+      `UPDATE delivery SET state = 'failed', due_at = NULL, since = ?, answer = ? WHERE position IN
+       (SELECT position FROM delivery WHERE state = 'waiting' ORDER BY position LIMIT ?)`,
+      ...[now, 'Too many newer events waited behind it.', count],
+    );
+  }
+
+  #count(): number {
+    const [row] = this.#storage.sql
+      .exec<Row>(`SELECT count(*) AS waiting FROM delivery WHERE state = 'waiting'`)
+      .toArray();
+    return Number(row?.waiting ?? 0);
+  }
+
+  #change(statement: string, ...values: readonly SqlStorageValue[]): void {
+    this.#storage.sql.exec(statement, ...values);
+    this.#endpoint = this.#readEndpoint();
+  }
+
+  #readEndpoint(): Endpoint | null {
+    const [row] = this.#storage.sql.exec<Row>('SELECT * FROM endpoint').toArray();
+    if (row === undefined) return null;
+    return {
+      id: String(row.id),
+      url: String(row.url),
+      secret: textOrNull(row.secret),
+      previousSecret: textOrNull(row.previous_secret),
+      previousUntil: Number(row.previous_until),
+      privateKey: String(row.private_key),
+      failingSince: numberOrNull(row.failing_since),
+      restUntil: Number(row.rest_until),
+      disabledAt: numberOrNull(row.disabled_at),
+      disabledReason: textOrNull(row.disabled_reason),
+      told: row.told === 1,
+    };
+  }
+}
+
+function recordOf(row: Row): DeliveryRecord {
+  return {
+    event: String(row.event),
+    // Both were written from these types.
+    type: String(row.type) as EventType,
+    state: String(row.state) as DeliveryRecord['state'],
+    attempts: Number(row.attempts),
+    status: numberOrNull(row.status),
+    ms: numberOrNull(row.ms),
+    answer: textOrNull(row.answer),
+    lastAttemptAt: numberOrNull(row.last_attempt_at),
+    nextAttemptAt: numberOrNull(row.due_at),
+    at: Number(row.at),
+  };
+}
+
+function textOrNull(value: SqlStorageValue | undefined): string | null {
+  return typeof value === 'string' ? value : null;
+}
+
+function numberOrNull(value: SqlStorageValue | undefined): number | null {
+  return typeof value === 'number' ? value : null;
+}
