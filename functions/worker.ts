@@ -3,11 +3,16 @@ import { assert } from '../shared/assert.ts';
 import type { ShardId } from '../shared/ids.ts';
 import type { CoordinatorApi, Resolution } from '../shared/wire/answers.ts';
 import { type LocationHint, parseConfiguration } from '../shared/wire/configuration.ts';
+import type { HooksApi } from '../shared/wire/confirmations.ts';
+import { targetPolicyOf } from '../shared/wire/webhook-target.ts';
 import { createApp, createMisconfiguredApp, type EdgeApp } from './edge/app.ts';
 import type { EdgeDependencies, Location } from './edge/dependencies.ts';
+import { connectFeed } from './edge/feed-connection.ts';
 import { connectRegion } from './region/client.ts';
 
 export { Coordinator } from './coordinator/coordinator.ts';
+export { Courier } from './courier/courier.ts';
+export { ChangeFeed } from './feed/feed.ts';
 
 /** One app an isolate: its configuration cannot change while the isolate lives. */
 let app: EdgeApp | null = null;
@@ -29,7 +34,12 @@ function start(environment: Env): EdgeApp {
   const { coordinatorLocation: locationHint } = configuration;
   const dependencies: EdgeDependencies = {
     configuration,
-    coordinatorOf: (shard) => coordinatorOf(environment.COORDINATOR, shard, locationHint),
+    targetPolicy: targetPolicyOf(environment),
+    coordinatorOf: (shard) =>
+      coordinatorOf(coordinatorStub(environment.COORDINATOR, shard, locationHint)),
+    hooksOf: (shard) => hooksOf(coordinatorStub(environment.COORDINATOR, shard, locationHint)),
+    courierOf: (endpoint) => environment.COURIER.getByName(endpoint),
+    feedOf: (shard) => connectFeed(environment.FEED.getByName(`shard-${shard}`)),
     regionOf(id) {
       const region = regions.get(id);
       assert(region !== undefined, 'only configured regions are asked');
@@ -45,13 +55,18 @@ function start(environment: Env): EdgeApp {
   return createApp(dependencies);
 }
 
-function coordinatorOf(
+type CoordinatorStub = ReturnType<Env['COORDINATOR']['get']>;
+
+function coordinatorStub(
   namespace: Env['COORDINATOR'],
   shard: ShardId,
   locationHint: LocationHint | null,
-): CoordinatorApi {
+): CoordinatorStub {
   const options = locationHint === null ? {} : { locationHint };
-  const stub = namespace.get(namespace.idFromName(`shard-${shard}`), options);
+  return namespace.get(namespace.idFromName(`shard-${shard}`), options);
+}
+
+function coordinatorOf(stub: CoordinatorStub): CoordinatorApi {
   return {
     write: (request) => stub.write(request),
     accept: (request) => stub.accept(request),
@@ -62,6 +77,19 @@ function coordinatorOf(
       const resolutions: readonly unknown[] = await stub.resolve(transactions);
       return resolutions as readonly Resolution[];
     },
+  };
+}
+
+function hooksOf(stub: CoordinatorStub): HooksApi {
+  return {
+    changes: (query) => stub.changes(query),
+    follow: () => stub.follow(),
+    subscribe: (subscription) => stub.subscribe(subscription),
+    subscriptions: () => stub.subscriptions(),
+    changeSubscription: (endpoint, patch) => stub.changeSubscription(endpoint, patch),
+    unsubscribe: (endpoint) => stub.unsubscribe(endpoint),
+    signingKey: () => stub.signingKey(),
+    disabled: (endpoint, reason) => stub.disabled(endpoint, reason),
   };
 }
 

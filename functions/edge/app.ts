@@ -5,12 +5,15 @@ import type { ConfigurationResult } from '../../shared/wire/configuration.ts';
 import { failure } from '../../shared/wire/problems.ts';
 import { answerJson, answerProblem, type EdgeEnvironment } from './answer.ts';
 import { createGuard } from './authenticate.ts';
+import { mountChanges } from './changes.ts';
+import { mountDeliveries } from './deliveries.ts';
 import type { EdgeDependencies } from './dependencies.ts';
 import { mountDocs } from './docs.ts';
 import { mountKeys } from './keys.ts';
 import { mountReads } from './read-routes.ts';
 import { RegionReader } from './reads.ts';
 import { mountRegions } from './regions.ts';
+import { mountWebhooks } from './webhooks.ts';
 import { mountWrites } from './writes.ts';
 
 /** The HTTP API. */
@@ -33,6 +36,7 @@ const acceptedHeaders = [
   'Idempotency-Key',
   'If-Match',
   'If-None-Match',
+  'Last-Event-ID',
   'Prefer',
   'X-Request-Id',
 ];
@@ -47,6 +51,10 @@ export function createApp(dependencies: EdgeDependencies): EdgeApp {
   mountWrites(app, dependencies, guard);
   mountReads(app, dependencies, reader, guard);
   mountKeys(app, dependencies, reader, guard);
+  mountChanges(app, dependencies, guard);
+  // First, because of /v1/webhooks/keys: `keys` is no id.
+  mountDeliveries(app, dependencies, guard);
+  mountWebhooks(app, dependencies, guard);
   mountRegions(app, dependencies, guard);
   refuseOtherMethods(app);
   return app;

@@ -1,6 +1,6 @@
 import { assert } from '../assert.ts';
 import type { Change } from './confirmations.ts';
-import { jsonText, parseExact, parsePartOutcome } from './replies.ts';
+import { parseExact, parsePartOutcome } from './replies.ts';
 
 /** What a follower's connection was closed with: one of these, or a code of the network. */
 export const feedCloseCodes = {
@@ -8,6 +8,10 @@ export const feedCloseCodes = {
   slow: 4_008,
   /** Its place lies before the kept log. */
   expired: 4_010,
+  /** Its place lies after the newest change, which is the reason. */
+  ahead: 4_011,
+  /** It has acknowledged what it was not sent. */
+  unsent: 4_012,
 } as const;
 
 /** A message of the feed to a follower, with the changes in the form in which clients see them. */
@@ -29,11 +33,6 @@ export function tellChange(change: Change): ToldChange {
   const outcome = parsePartOutcome(part);
   assert(outcome.kind === 'done', 'a change was carried out');
   return { ...told, commands, results: outcome.results };
-}
-
-/** A message of the feed as text. */
-export function feedMessageText(changes: readonly Change[], next: number): string {
-  return jsonText({ changes: changes.map(tellChange), next });
 }
 
 /** Reads a message of the feed; no integer loses a digit. Throws where it has no such form: both ends are ours. */

@@ -1,5 +1,11 @@
 import { createApp } from '../../functions/edge/app.ts';
-import type { EdgeDependencies, Location } from '../../functions/edge/dependencies.ts';
+import type {
+  EdgeDependencies,
+  Feed,
+  FeedEvent,
+  FollowQuery,
+  Location,
+} from '../../functions/edge/dependencies.ts';
 import type { RegionClient, SnapshotRequest, SnapshotResult } from '../../shared/protocol/round.ts';
 import type {
   CoordinatorApi,
@@ -9,6 +15,7 @@ import type {
   WriteRequest,
 } from '../../shared/wire/answers.ts';
 import type { Configuration } from '../../shared/wire/configuration.ts';
+import type { CourierApi, HooksApi } from '../../shared/wire/confirmations.ts';
 
 export const tokens = {
   read: `read-${'r'.repeat(32)}`,
@@ -108,11 +115,74 @@ export interface Told {
   readonly json: Readonly<Record<string, unknown>>;
 }
 
+/** A call on a stand-in, as it was made: which object, which method, and with what. */
+export type Call = readonly [object: string, method: string, ...args: readonly unknown[]];
+
+/** A feed that says what it is told to, in order; then its connection is closed as `end` says. */
+export class FeedStandIn implements Feed {
+  readonly followed: FollowQuery[] = [];
+  readonly acknowledged: number[] = [];
+  readonly #events: FeedEvent[];
+  readonly #closing = Promise.withResolvers<void>();
+
+  constructor(messages: readonly unknown[] = [], code: number | null = 1_000) {
+    const texts = messages.map((message) =>
+      typeof message === 'string' ? message : JSON.stringify(message),
+    );
+    this.#events = texts.map((text) => ({ kind: 'message', text }));
+    // Without a code it stays open and silent.
+    if (code !== null) this.#events.push({ kind: 'closed', code, reason: '' });
+  }
+
+  /** Fulfilled once the edge has closed its connection. */
+  get closed(): Promise<void> {
+    return this.#closing.promise;
+  }
+
+  async upgrade(query: FollowQuery) {
+    this.followed.push(query);
+    return new Response('upgraded');
+  }
+
+  async open(query: FollowQuery) {
+    this.followed.push(query);
+    return {
+      next: () => {
+        const event = this.#events.shift();
+        return event === undefined ? new Promise<FeedEvent>(() => {}) : Promise.resolve(event);
+      },
+      acknowledge: (next: number) => void this.acknowledged.push(next),
+      close: () => this.#closing.resolve(),
+    };
+  }
+}
+
+/** The methods of a stand-in that are given; each call is noted, and one of any other fails. */
+function standInFor<Api extends object>(name: string, given: Partial<Api>, calls: Call[]): Api {
+  const handler: ProxyHandler<Partial<Api>> = {
+    get: (target, method) => {
+      const implementation: unknown = Reflect.get(target, method);
+      return async (...args: readonly unknown[]) => {
+        calls.push([name, String(method), ...args]);
+        if (typeof implementation !== 'function') throw new Error(`no ${String(method)} expected`);
+        return implementation(...args);
+      };
+    },
+  };
+  return new Proxy(given, handler) as Api;
+}
+
 /** An edge over stand-ins: what is not given must not be called. `calls` lists what was. */
 export class EdgeUnderTest {
   readonly writes: WriteRequest[] = [];
   readonly snapshots: { readonly region: string; readonly request: SnapshotRequest }[] = [];
   readonly logged: string[] = [];
+  /** What was asked of the coordinator's hooks and of couriers. */
+  readonly calls: Call[] = [];
+  hooks: Partial<HooksApi> = {};
+  courier: Partial<CourierApi> = {};
+  feed: Feed = new FeedStandIn();
+  allowLoopback = false;
   location: Location | null = null;
   coordinator: Partial<CoordinatorApi>;
   /** For each region, what its snapshots come to, in order; the last one stands for all that follow. */
@@ -152,8 +222,17 @@ export class EdgeUnderTest {
 
   #dependencies(): EdgeDependencies {
     let uuids = 0;
+    const allowLoopback = () => this.allowLoopback;
     return {
       configuration,
+      targetPolicy: {
+        get allowLoopback() {
+          return allowLoopback();
+        },
+      },
+      hooksOf: () => standInFor<HooksApi>('hooks', this.hooks, this.calls),
+      courierOf: (endpoint) => standInFor<CourierApi>(endpoint, this.courier, this.calls),
+      feedOf: () => this.feed,
       coordinatorOf: () => this.#coordinator(),
       regionOf: (id) => this.#region(id),
       locate: () => this.location,
