@@ -1,0 +1,12 @@
+import { generateKeyPairSync } from 'node:crypto';
+import type { SigningKey } from '../../shared/wire/confirmations.ts';
+
+/** A deployment's key pair. */
+export function newSigningKey(): SigningKey {
+  const { privateKey, publicKey } = generateKeyPairSync('ed25519');
+  return {
+    id: 'key_1',
+    privateKey: JSON.stringify(privateKey.export({ format: 'jwk' })),
+    publicKey: JSON.stringify(publicKey.export({ format: 'jwk' })),
+  };
+}

@@ -1,0 +1,128 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { retryAfterMs } from '../../functions/courier/attempt.ts';
+import { limits } from '../../shared/limits.ts';
+import { type AttemptOutcome, type Judgement, judge } from '../../shared/protocol/delivery.ts';
+
+const now = 1_800_000_000_000;
+const pausesMs = limits.deliveryPausesMs;
+const hourMs = 60 * 60 * 1_000;
+
+function answered(status: number, retryAfter: number | null = null): AttemptOutcome {
+  return { kind: 'answered', status, retryAfterMs: retryAfter, answer: '', ms: 1 };
+}
+
+const unanswered: AttemptOutcome = { kind: 'unanswered', reason: 'no connection', ms: 1 };
+
+function judged(
+  outcome: AttemptOutcome,
+  { step = 1, failingSince = null as number | null, entropy = 0 } = {},
+): Judgement {
+  return judge(outcome, { step, failingSince }, { now, entropy, pausesMs });
+}
+
+describe('a status', () => {
+  it.each([200, 201, 202, 204, 299])('%d delivers, and forgets earlier failures', (status) => {
+    expect(judged(answered(status), { failingSince: now - hourMs })).toEqual({
+      state: 'delivered',
+      nextAttemptAt: null,
+      failingSince: null,
+      restUntil: null,
+      disable: null,
+    });
+  });
+
+  const failures = [100, 199, 300, 301, 302, 304, 307, 308, 400, 401, 404, 408, 429, 500, 503, 599];
+  it.each(failures)('%d is tried again, and disables nothing', (status) => {
+    expect(judged(answered(status))).toMatchObject({ state: 'waiting', disable: null });
+  });
+
+  it('410 fails for good and disables the endpoint at once', () => {
+    const judgement = judged(answered(410, 60_000));
+    expect(judgement).toMatchObject({ state: 'failed', nextAttemptAt: null });
+    expect(judgement.disable).toContain('410');
+  });
+
+  it('that never came is tried again', () => {
+    expect(judged(unanswered)).toMatchObject({ state: 'waiting', restUntil: null });
+  });
+});
+
+describe('the schedule', () => {
+  it('goes through all its pauses, and then fails without disabling', () => {
+    const pauses = pausesMs.map((_, index) => judged(unanswered, { step: index + 1 }));
+    expect(pauses.map(({ nextAttemptAt: at }) => (at === null ? null : at - now))).toEqual([
+      ...pausesMs.slice(1),
+      null,
+    ]);
+    expect(pauses.at(-1)).toMatchObject({ state: 'failed', disable: null });
+  });
+
+  it('is never left early, and exceeded by a fifth at most', () => {
+    const steps = fc.integer({ min: 1, max: pausesMs.length - 1 });
+    const entropies = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
+    fc.assert(
+      fc.property(steps, entropies, (step, entropy) => {
+        const pauseMs = pausesMs[step] ?? 0;
+        const waitMs = (judged(unanswered, { step, entropy }).nextAttemptAt ?? 0) - now;
+        expect(waitMs).toBeGreaterThanOrEqual(pauseMs);
+        expect(waitMs).toBeLessThanOrEqual(pauseMs * 1.2);
+      }),
+    );
+  });
+
+  it('scatters what failed together', () => {
+    expect(judged(unanswered, { entropy: 0.9 })).not.toEqual(judged(unanswered, { entropy: 0.1 }));
+  });
+});
+
+describe('a wish for a pause', () => {
+  it('is granted where it is longer than the schedule, and bounded to a day', () => {
+    expect(judged(answered(500, 60_000)).nextAttemptAt).toBe(now + 60_000);
+    expect(judged(answered(500, 1_000)).nextAttemptAt).toBe(now + 5_000);
+    expect(judged(answered(500, 900 * hourMs)).nextAttemptAt).toBe(now + 24 * hourMs);
+    expect(judged(answered(500, -5)).nextAttemptAt).toBe(now + 5_000);
+  });
+
+  it.each([429, 503])('with status %d holds for the whole endpoint', (status) => {
+    expect(judged(answered(status, 60_000)).restUntil).toBe(now + 60_000);
+    expect(judged(answered(status)).restUntil).toBeNull();
+  });
+
+  it('with another status holds for the one event', () => {
+    expect(judged(answered(500, 60_000)).restUntil).toBeNull();
+  });
+
+  it.each([
+    [null, null],
+    ['120', 120_000],
+    [' 0 ', 0],
+    ['1.5', null],
+    ['-1', null],
+    ['soon', null],
+    ['2026', 2_026_000],
+    ['Fri, 15 Jan 2027 08:01:00 GMT', 60_000],
+    ['Friday, 15 Jan 2027 08:01:00 GMT', 60_000],
+    ['Thu, 01 Jan 1970 00:00:00 GMT', 0],
+    ['2027-01-15T08:01:00Z', null],
+    ['Fri, nonsense GMT', null],
+    ['9999999999', null],
+  ])('spelled %j means %j ms', (header, expected) => {
+    expect(new Date(now).toISOString()).toBe('2027-01-15T08:00:00.000Z');
+    expect(retryAfterMs(header, now)).toBe(expected);
+  });
+});
+
+describe('an endpoint that keeps failing', () => {
+  it('is remembered from its first failure on', () => {
+    expect(judged(unanswered).failingSince).toBe(now);
+    expect(judged(unanswered, { failingSince: now - 7 }).failingSince).toBe(now - 7);
+  });
+
+  it('is disabled when five days have passed, and not a moment before', () => {
+    const since = now - limits.endpointFailingMs;
+    expect(judged(unanswered, { failingSince: since + 1 }).disable).toBeNull();
+    expect(judged(unanswered, { failingSince: since }).disable).toContain('last 5 days');
+    expect(judged(answered(200), { failingSince: since }).disable).toBeNull();
+  });
+});
