@@ -9,6 +9,17 @@ const routes = [
   { method: 'POST', path: '/v1/reads', body: { reads: [['GET', 'k']] }, needs: 'read' },
   { method: 'GET', path: '/v1/regions', body: undefined, needs: 'read' },
   { method: 'GET', path: '/v1/writes/0', body: undefined, needs: 'read' },
+  { method: 'GET', path: '/v1/changes', body: undefined, needs: 'read' },
+  { method: 'GET', path: '/v1/webhooks', body: undefined, needs: 'read' },
+  { method: 'POST', path: '/v1/webhooks', body: {}, needs: 'write' },
+  { method: 'GET', path: '/v1/webhooks/ep_0', body: undefined, needs: 'read' },
+  { method: 'PATCH', path: '/v1/webhooks/ep_0', body: {}, needs: 'write' },
+  { method: 'DELETE', path: '/v1/webhooks/ep_0', body: undefined, needs: 'write' },
+  { method: 'POST', path: '/v1/webhooks/ep_0/test', body: undefined, needs: 'write' },
+  { method: 'POST', path: '/v1/webhooks/ep_0/rotate', body: {}, needs: 'write' },
+  { method: 'POST', path: '/v1/webhooks/ep_0/enable', body: undefined, needs: 'write' },
+  { method: 'POST', path: '/v1/webhooks/ep_0/replay', body: {}, needs: 'write' },
+  { method: 'GET', path: '/v1/webhooks/ep_0/deliveries', body: undefined, needs: 'read' },
 ] as const;
 
 function edge(): EdgeUnderTest {

@@ -5,11 +5,13 @@ import { coordinatorStatus, EdgeUnderTest, regionIds } from './stand-ins.ts';
 
 interface OpenApi {
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
+  readonly tags: readonly { readonly name: string }[];
   readonly components: { readonly schemas: Readonly<Record<string, unknown>> };
 }
 
 interface Operation {
   readonly summary: string;
+  readonly tags: readonly string[];
   readonly security: unknown;
   readonly responses: Readonly<Record<string, { readonly description: string }>>;
 }
@@ -17,6 +19,12 @@ interface Operation {
 async function openApi(): Promise<OpenApi> {
   const told = await new EdgeUnderTest().ask('GET', '/openapi.json', { token: null });
   return JSON.parse(told.text);
+}
+
+function operationsOf(paths: OpenApi['paths']): readonly (readonly [string, Operation])[] {
+  return Object.entries(paths).flatMap(([path, operations]) =>
+    Object.values(operations).map((operation) => [path, operation] as const),
+  );
 }
 
 describe('the OpenAPI document', () => {
@@ -27,19 +35,42 @@ describe('the OpenAPI document', () => {
     );
     expect(described.sort()).toEqual([
       'delete /v1/keys/{key}',
+      'delete /v1/webhooks/{id}',
+      'get /v1/changes',
       'get /v1/keys/{key}',
       'get /v1/regions',
+      'get /v1/webhooks',
+      'get /v1/webhooks/keys',
+      'get /v1/webhooks/{id}',
+      'get /v1/webhooks/{id}/deliveries',
       'get /v1/writes/{id}',
+      'patch /v1/webhooks/{id}',
       'post /v1/reads',
+      'post /v1/webhooks',
+      'post /v1/webhooks/{id}/enable',
+      'post /v1/webhooks/{id}/replay',
+      'post /v1/webhooks/{id}/rotate',
+      'post /v1/webhooks/{id}/test',
       'post /v1/writes',
       'put /v1/keys/{key}',
     ]);
   });
 
+  it('groups every operation under a tag that it lists', async () => {
+    const { paths, tags } = await openApi();
+    const names = tags.map(({ name }) => name);
+    const operations = Object.values(paths).flatMap((path) => Object.values(path));
+    const used = operations.flatMap((operation) => operation.tags);
+    expect(operations.filter((operation) => operation.tags.length !== 1)).toEqual([]);
+    expect([...new Set(used)].sort()).toEqual([...names].sort());
+  });
+
   it('gives each operation a summary, security, and its problems', async () => {
     const { paths } = await openApi();
-    for (const operation of Object.values(paths).flatMap((path) => Object.values(path))) {
+    for (const [path, operation] of operationsOf(paths)) {
       expect(operation.summary).toMatch(/\S/);
+      // Receivers check signatures, and have no token.
+      if (path === '/v1/webhooks/keys') continue;
       expect(operation.security).toEqual([{ bearer: [] }]);
       expect(operation.responses['401']?.description).toContain('/problems/unauthenticated');
     }
@@ -47,6 +78,11 @@ describe('the OpenAPI document', () => {
 });
 
 describe('the documentation page', () => {
+  it('is where the root leads', async () => {
+    const told = await new EdgeUnderTest().ask('GET', '/', { token: null });
+    expect([told.status, told.headers.get('location')]).toEqual([302, '/docs']);
+  });
+
   it('loads nothing from elsewhere', async () => {
     const told = await new EdgeUnderTest().ask('GET', '/docs', { token: null });
     expect(told.headers.get('content-security-policy')).toContain("default-src 'none'");

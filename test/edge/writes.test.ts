@@ -46,6 +46,7 @@ describe('a write', () => {
         timeoutMs: 10_000,
         priority: 0,
         notAfter: null,
+        callback: null,
         idempotency: null,
       },
     ]);

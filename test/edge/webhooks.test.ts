@@ -1,0 +1,447 @@
+import { describe, expect, it } from 'vitest';
+import type { DeliveryRecord, Subscription } from '../../shared/wire/confirmations.ts';
+import { isSecret } from '../../shared/wire/webhook-signature.ts';
+import { type Call, decided, EdgeUnderTest, problemOf, tokens } from './stand-ins.ts';
+
+const endpoint = 'ep_01990a5c7d3e7c1a9b642f0d8a51c7e2';
+const callbackEndpoint = 'cb_AbCdEfGhIjKlMnOpQrStUv';
+const secret = `whsec_${btoa('a'.repeat(32))}`;
+const now = 1_795_000_000_000;
+const signingKey = {
+  id: 'key-1',
+  privateKey: '{"kty":"OKP","crv":"Ed25519","x":"-_8","d":"private-half"}',
+  publicKey: '{"kty":"OKP","crv":"Ed25519","x":"-_8"}',
+};
+const subscription: Subscription = {
+  endpoint,
+  url: 'https://example.com/hooks',
+  events: ['write.confirmed'],
+  prefixes: ['order:'],
+  values: false,
+  description: '',
+  disabled: null,
+  createdAt: now,
+};
+
+function edgeWith(known: readonly Subscription[] = [subscription]): EdgeUnderTest {
+  const edge = new EdgeUnderTest({ write: async () => decided() });
+  edge.hooks = {
+    signingKey: async () => signingKey,
+    subscribe: async () => 'created',
+    subscriptions: async () => known,
+    changeSubscription: async (_id, patch) => ({ ...subscription, ...patch }),
+    unsubscribe: async (id) => known.some((each) => each.endpoint === id),
+  };
+  edge.courier = {
+    configure: async () => {},
+    deliver: async () => {},
+    rotate: async () => {},
+    enable: async () => {},
+    remove: async () => {},
+    replay: async () => 3,
+  };
+  return edge;
+}
+
+function changesIn(edge: EdgeUnderTest): readonly Call[] {
+  const isQuestion = (method: string) => ['subscriptions', 'signingKey'].includes(method);
+  return edge.calls.filter(([, method]) => !isQuestion(method));
+}
+
+describe('a new webhook', () => {
+  it('is told to its courier first, then to the coordinator, and shows its secret', async () => {
+    const edge = edgeWith();
+    const body = { url: 'https://EXAMPLE.com/hooks', prefixes: ['order:'], secret };
+    const told = await edge.ask('POST', '/v1/webhooks', { body });
+    expect(told.status).toBe(201);
+    const id = String(told.json.id);
+    expect(id).toMatch(/^ep_[0-9a-f]{32}$/);
+    expect(told.headers.get('location')).toBe(`/v1/webhooks/${id}`);
+    expect(told.json).toEqual({
+      id,
+      url: 'https://example.com/hooks',
+      events: ['write.committed', 'write.confirmed', 'write.aborted', 'endpoint.disabled'],
+      prefixes: ['order:'],
+      values: false,
+      description: '',
+      disabled: null,
+      createdAt: new Date(now).toISOString(),
+      secret,
+    });
+    const [configured, subscribed] = changesIn(edge);
+    const url = 'https://example.com/hooks';
+    expect(configured).toEqual([id, 'configure', { endpoint: id, url, secret, signingKey }]);
+    expect(subscribed).toMatchObject(['hooks', 'subscribe', { endpoint: id, url }]);
+    expect(JSON.stringify(subscribed)).not.toContain(secret);
+  });
+
+  it('gets a secret of its own where none was given', async () => {
+    const edge = edgeWith();
+    const one = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
+    const other = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
+    expect(isSecret(String(one.json.secret))).toBe(true);
+    expect(other.json.secret).not.toBe(one.json.secret);
+    expect(other.json.id).not.toBe(one.json.id);
+  });
+
+  it('that is one too many gets 409, and its courier forgets it', async () => {
+    const edge = edgeWith();
+    edge.hooks.subscribe = async () => 'full';
+    const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
+    expect([told.status, problemOf(told)]).toEqual([409, 'too-many-webhooks']);
+    expect(changesIn(edge).map(([, method]) => method)).toEqual([
+      'configure',
+      'subscribe',
+      'remove',
+    ]);
+  });
+
+  it('whose courier does not answer gets 503, and nobody hands anything to it', async () => {
+    const edge = edgeWith();
+    edge.courier.configure = () => Promise.reject(new Error('the object was reset'));
+    const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
+    expect([told.status, problemOf(told)]).toEqual([503, 'courier-unavailable']);
+    expect(told.text).not.toContain('the object was reset');
+    expect(changesIn(edge).map(([, method]) => method)).toEqual(['configure']);
+  });
+
+  it('whose coordinator is reset in the midst gets 503, and is subscribed once', async () => {
+    const edge = edgeWith();
+    edge.hooks.subscribe = () => Promise.reject(new Error('the object was reset'));
+    const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
+    expect([told.status, problemOf(told)]).toEqual([503, 'coordinator-unavailable']);
+    expect(changesIn(edge).filter(([, method]) => method === 'subscribe')).toHaveLength(1);
+  });
+
+  it.each([
+    ['plain http', 'http://example.com/'],
+    ['an address of this machine', 'https://127.0.0.1/'],
+    ['this machine as a number', 'https://2130706433/'],
+    ['the metadata of a cloud', 'http://169.254.169.254/latest'],
+    ['a private network', 'https://10.0.0.8/'],
+    ['credentials', 'https://user:hidden@example.com/'],
+    ['another scheme', 'file:///etc/passwd'],
+    ['no address', 'hooks'],
+  ])('is refused with %s as its target', async (_fault, url) => {
+    const edge = edgeWith();
+    const told = await edge.ask('POST', '/v1/webhooks', { body: { url } });
+    expect([told.status, problemOf(told)]).toEqual([422, 'target-refused']);
+    expect(told.text).not.toContain('hidden');
+    expect(edge.calls).toEqual([]);
+  });
+
+  it('may call this machine in development', async () => {
+    const edge = edgeWith();
+    edge.allowLoopback = true;
+    const body = { url: 'http://127.0.0.1:9000/hooks' };
+    expect((await edge.ask('POST', '/v1/webhooks', { body })).status).toBe(201);
+  });
+
+  it.each([
+    ['no address', {}],
+    ['a long address', { url: `https://example.com/${'a'.repeat(3_000)}` }],
+    ['an unknown event', { url: subscription.url, events: ['write.imagined'] }],
+    ['no events', { url: subscription.url, events: [] }],
+    ['an empty prefix', { url: subscription.url, prefixes: [''] }],
+    ['many prefixes', { url: subscription.url, prefixes: Array(33).fill('a') }],
+    ['a short secret', { url: subscription.url, secret: `whsec_${btoa('short')}` }],
+    ['a secret of another kind', { url: subscription.url, secret: 'sk_live' }],
+    ['an unknown member', { url: subscription.url, endpoint }],
+    ['a state', { url: subscription.url, disabled: null }],
+  ])('with %s gets 400', async (_fault, body) => {
+    const edge = edgeWith();
+    const told = await edge.ask('POST', '/v1/webhooks', { body });
+    expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+    expect(edge.calls).toEqual([]);
+  });
+
+  it('does not get its secret back in a problem', async () => {
+    const wrong = `${secret}!`;
+    const body = { url: subscription.url, secret: wrong };
+    const told = await edgeWith().ask('POST', '/v1/webhooks', { body });
+    expect(told.status).toBe(400);
+    expect(told.text).not.toContain(secret);
+  });
+});
+
+describe('the webhooks', () => {
+  it('are listed with the scope read, without what is not to be shown', async () => {
+    const kept = { ...subscription, disabled: { at: now, reason: 'gone' }, secret };
+    const told = await edgeWith([kept]).ask('GET', '/v1/webhooks', { token: tokens.read });
+    expect(told.status).toBe(200);
+    expect(told.text).not.toContain('whsec_');
+    expect(told.json.webhooks).toMatchObject([
+      { id: endpoint, disabled: { at: new Date(now).toISOString(), reason: 'gone' } },
+    ]);
+  });
+
+  it('can be looked at one by one', async () => {
+    const told = await edgeWith().ask('GET', `/v1/webhooks/${endpoint}`, { token: tokens.read });
+    expect([told.status, told.json.id]).toEqual([200, endpoint]);
+  });
+
+  it.each([
+    ['GET', ''],
+    ['PATCH', ''],
+    ['DELETE', ''],
+    ['POST', '/test'],
+    ['POST', '/rotate'],
+    ['POST', '/enable'],
+    ['POST', '/replay'],
+    ['GET', '/deliveries'],
+  ])('that do not exist get 404 for %s %s', async (method, rest) => {
+    const body = rest === '/replay' ? { since: 0 } : {};
+    const question = method === 'PATCH' || method === 'POST' ? { body } : {};
+    const stranger = endpoint.replace('01990a5c', 'ffffffff');
+    const idle = ['coordinator', '..%2Fshard-0', `${endpoint}x`, 'cb_short', stranger];
+    for (const id of idle) {
+      const edge = edgeWith();
+      const told = await edge.ask(method, `/v1/webhooks/${id}${rest}`, question);
+      expect([told.status, problemOf(told)]).toEqual([404, 'webhook-unknown']);
+      // Whatever a client writes there must not become the name of an object; a DELETE ends what a crash has left.
+      const touched = changesIn(edge).map(([object, call]) => `${object} ${call}`);
+      const isDeletion = method === 'DELETE' && id === stranger;
+      expect(touched).toEqual(isDeletion ? ['hooks unsubscribe', `${stranger} remove`] : []);
+    }
+  });
+
+  it('are changed member by member', async () => {
+    const edge = edgeWith();
+    const path = `/v1/webhooks/${endpoint}`;
+    const told = await edge.ask('PATCH', path, { body: { values: true } });
+    expect([told.status, told.json.values]).toEqual([200, true]);
+    const patch = { url: subscription.url, values: true };
+    expect(changesIn(edge)).toEqual([['hooks', 'changeSubscription', endpoint, patch]]);
+  });
+
+  it('that move tell their courier first, and keep their secret', async () => {
+    const edge = edgeWith();
+    const url = 'https://example.org/';
+    await edge.ask('PATCH', `/v1/webhooks/${endpoint}`, { body: { url } });
+    expect(changesIn(edge)).toEqual([
+      [endpoint, 'configure', { endpoint, url, secret: null, signingKey }],
+      ['hooks', 'changeSubscription', endpoint, { url }],
+    ]);
+  });
+
+  it.each([
+    [{ url: 'http://10.0.0.1/' }, 422],
+    [{ disabled: null }, 400],
+    [{ secret }, 400],
+    [{ events: [] }, 400],
+  ])('are not changed by %j', async (body, status) => {
+    const edge = edgeWith();
+    const told = await edge.ask('PATCH', `/v1/webhooks/${endpoint}`, { body });
+    expect(told.status).toBe(status);
+    expect(changesIn(edge)).toEqual([]);
+  });
+
+  it('that are deleted get nothing more before their courier forgets them', async () => {
+    const edge = edgeWith();
+    const told = await edge.ask('DELETE', `/v1/webhooks/${endpoint}`);
+    expect([told.status, told.text]).toEqual([204, '']);
+    expect(edge.calls).toEqual([
+      ['hooks', 'unsubscribe', endpoint],
+      [endpoint, 'remove'],
+    ]);
+  });
+});
+
+describe('a secret', () => {
+  it('is replaced, overlaps for a day unless told otherwise, and is shown once', async () => {
+    const edge = edgeWith();
+    const path = `/v1/webhooks/${endpoint}/rotate`;
+    const told = await edge.ask('POST', path, { body: {} });
+    expect([told.status, told.json.overlapMs]).toEqual([200, 86_400_000]);
+    const given = await edge.ask('POST', path, { body: { secret, overlapMs: 0 } });
+    expect(given.json).toEqual({ secret, overlapMs: 0 });
+    expect(changesIn(edge)).toEqual([
+      [endpoint, 'rotate', told.json.secret, 86_400_000],
+      [endpoint, 'rotate', secret, 0],
+    ]);
+  });
+
+  it('does not overlap for longer than the limit', async () => {
+    const body = { overlapMs: 604_800_001 };
+    const told = await edgeWith().ask('POST', `/v1/webhooks/${endpoint}/rotate`, { body });
+    expect(told.status).toBe(400);
+  });
+});
+
+describe('a test event', () => {
+  it('goes to the courier under an id that the deliveries will show', async () => {
+    const edge = edgeWith();
+    const told = await edge.ask('POST', `/v1/webhooks/${endpoint}/test`);
+    expect(told.status).toBe(202);
+    const [delivered] = changesIn(edge);
+    const event = { endpoint, id: told.json.event, type: 'write.confirmed', at: now };
+    const handover = { target: null, signingKey, events: [event] };
+    expect(delivered).toMatchObject([endpoint, 'deliver', endpoint, handover]);
+    expect(JSON.stringify(delivered)).toContain('\\"test\\":true');
+  });
+});
+
+describe('an endpoint', () => {
+  it('is enabled at its courier and in the list', async () => {
+    const edge = edgeWith();
+    expect((await edge.ask('POST', `/v1/webhooks/${endpoint}/enable`)).status).toBe(204);
+    expect(changesIn(edge)).toEqual([
+      [endpoint, 'enable'],
+      ['hooks', 'changeSubscription', endpoint, { disabled: null }],
+    ]);
+  });
+
+  it('of callbacks is enabled at its courier alone', async () => {
+    const edge = edgeWith();
+    expect((await edge.ask('POST', `/v1/webhooks/${callbackEndpoint}/enable`)).status).toBe(204);
+    expect(edge.calls).toEqual([[callbackEndpoint, 'enable']]);
+  });
+
+  it.each([endpoint, callbackEndpoint])(
+    'tells its deliveries, a page at a time: %s',
+    async (id) => {
+      const edge = edgeWith();
+      const record: DeliveryRecord = {
+        event: 'e1',
+        type: 'write.confirmed',
+        state: 'failed',
+        attempts: 2,
+        status: 500,
+        ms: 12,
+        answer: 'no',
+        lastAttemptAt: now,
+        nextAttemptAt: null,
+        at: now,
+      };
+      edge.courier.deliveries = async () => ({ deliveries: [record], before: 7 });
+      const path = `/v1/webhooks/${id}/deliveries?state=failed&before=9&limit=1`;
+      const told = await edge.ask('GET', path, { token: tokens.read });
+      const at = new Date(now).toISOString();
+      const shown = { ...record, at, lastAttemptAt: at };
+      expect([told.status, told.json]).toEqual([200, { deliveries: [shown], before: 7 }]);
+      const asked = { state: 'failed', before: 9, limit: 1 };
+      expect(changesIn(edge)).toEqual([[id, 'deliveries', asked]]);
+    },
+  );
+
+  it.each(['state=lost', 'limit=0', 'limit=101', 'limit=ten', 'before=-1', 'page=2'])(
+    'does not answer deliveries?%s',
+    async (query) => {
+      const told = await edgeWith().ask('GET', `/v1/webhooks/${endpoint}/deliveries?${query}`);
+      expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+    },
+  );
+
+  it.each([
+    [{ event: 'e1' }, { event: 'e1' }],
+    [{ since: 5 }, { since: 5 }],
+    [{ since: '2026-11-22T09:00:00+01:00' }, { since: Date.UTC(2026, 10, 22, 8) }],
+  ])('replays %j', async (body, what) => {
+    const edge = edgeWith();
+    const told = await edge.ask('POST', `/v1/webhooks/${endpoint}/replay`, { body });
+    expect([told.status, told.json]).toEqual([200, { replayed: 3 }]);
+    expect(changesIn(edge)).toEqual([[endpoint, 'replay', what]]);
+  });
+
+  it.each([{}, { event: 'e1', since: 5 }, { since: 'yesterday' }, { since: -1 }, { event: '' }])(
+    'does not replay %j',
+    async (body) => {
+      const edge = edgeWith();
+      const told = await edge.ask('POST', `/v1/webhooks/${endpoint}/replay`, { body });
+      expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+      expect(edge.calls).toEqual([]);
+    },
+  );
+});
+
+describe('the public keys', () => {
+  it('are told to everyone, without the private half, and asked for once', async () => {
+    const edge = edgeWith();
+    const told = await edge.ask('GET', '/v1/webhooks/keys', { token: null });
+    expect(told.status).toBe(200);
+    expect(told.headers.get('cache-control')).toBe('public, max-age=300');
+    const key = { kid: 'key-1', kty: 'OKP', crv: 'Ed25519', x: '-_8', publicKey: 'whpk_+/8=' };
+    expect(told.json).toEqual({ keys: [key] });
+    expect(told.text).not.toContain('private-half');
+    await edge.ask('GET', '/v1/webhooks/keys', { token: null });
+    expect(edge.calls).toEqual([['hooks', 'signingKey']]);
+  });
+
+  it('get 503 while the coordinator does not answer, and 200 after that', async () => {
+    const edge = edgeWith();
+    edge.hooks.signingKey = () => Promise.reject(new Error('the object was reset'));
+    const failed = await edge.ask('GET', '/v1/webhooks/keys', { token: null });
+    expect([failed.status, problemOf(failed)]).toEqual([503, 'coordinator-unavailable']);
+    edge.hooks.signingKey = async () => signingKey;
+    expect((await edge.ask('GET', '/v1/webhooks/keys', { token: null })).status).toBe(200);
+  });
+});
+
+describe('a callback', () => {
+  const ops = [['SET', 'k', 'v']];
+  const url = 'https://example.com/done';
+
+  it('goes along with its write, confirmed and without values by default', async () => {
+    const edge = edgeWith();
+    await edge.write({ ops, callback: { url, secret } });
+    expect(edge.writes[0]?.callback).toEqual({
+      endpoint: expect.stringMatching(/^cb_[A-Za-z0-9_-]{22}$/),
+      url,
+      secret,
+      events: ['write.confirmed'],
+      values: false,
+    });
+  });
+
+  it('has one endpoint for equal targets, and another for another secret', async () => {
+    const edge = edgeWith();
+    const callbacks = [
+      { url },
+      { url: 'https://EXAMPLE.com/done', values: true, events: ['write.aborted'] },
+      { url, secret },
+      { url: `${url}/too` },
+    ];
+    for (const callback of callbacks) await edge.write({ ops, callback });
+    const [one, same, ...others] = edge.writes.map(({ callback }) => callback?.endpoint);
+    expect(same).toBe(one);
+    expect(new Set([one, ...others]).size).toBe(3);
+    expect(edge.writes[0]?.callback?.secret).toBeNull();
+  });
+
+  it('makes another request of a write with an idempotency key, and a new secret does not', async () => {
+    const edge = edgeWith();
+    const key = { 'idempotency-key': 'order 7' };
+    const callbacks = [
+      undefined,
+      { url },
+      { url, secret },
+      { url, values: true },
+      { url, events: ['write.committed'] },
+    ];
+    for (const callback of callbacks) await edge.write({ ops, callback }, key);
+    const digests = edge.writes.map(({ idempotency }) => idempotency?.digest);
+    expect(digests[2]).toBe(digests[1]);
+    expect(new Set(digests).size).toBe(4);
+  });
+
+  it('to an unsafe target gets 422, and nothing is written', async () => {
+    const edge = edgeWith();
+    const told = await edge.write({ ops, callback: { url: 'http://169.254.169.254/' } });
+    expect([told.status, problemOf(told)]).toEqual([422, 'target-refused']);
+    expect(edge.writes).toEqual([]);
+  });
+
+  it.each([
+    'https://example.com/',
+    { url, events: ['endpoint.disabled'] },
+    { url, events: [] },
+    { url, secret: 'weak' },
+    { url, endpoint },
+    {},
+  ])('of the form %j gets 400, and nothing is written', async (callback) => {
+    const edge = edgeWith();
+    const told = await edge.write({ ops, callback });
+    expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+    expect(edge.writes).toEqual([]);
+  });
+});
