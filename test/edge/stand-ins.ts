@@ -211,7 +211,8 @@ export class EdgeUnderTest {
       ...(body !== undefined && { body: isRaw ? body : JSON.stringify(body) }),
     });
     const text = await response.text();
-    const isJson = response.headers.get('content-type')?.includes('json') === true;
+    const type = response.headers.get('content-type') ?? '';
+    const isJson = type.includes('json') && text !== '';
     const { status } = response;
     return { status, headers: response.headers, text, json: isJson ? JSON.parse(text) : {} };
   }

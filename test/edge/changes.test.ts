@@ -1,0 +1,307 @@
+import { describe, expect, it } from 'vitest';
+import type { Feed } from '../../functions/edge/dependencies.ts';
+import { feedCloseCodes } from '../../shared/wire/changes.ts';
+import type { Change, ChangesAnswer, ChangesQuery } from '../../shared/wire/confirmations.ts';
+import { EdgeUnderTest, FeedStandIn, problemOf, tokens, writeId } from './stand-ins.ts';
+
+const events = { accept: 'text/event-stream' };
+const websocket = { upgrade: 'websocket', connection: 'Upgrade' };
+const newest = 12;
+
+function change(sequence: number, more: Partial<Change> = {}): Change {
+  const at = 1_795_000_000_000;
+  return { sequence, id: writeId, transaction: `0.1.${sequence}`, at, keys: ['k'], ...more };
+}
+
+/** A coordinator with the changes 5 to 12, and the feed. */
+function edgeWith(feed: Feed = new FeedStandIn(), changes: readonly Change[] = []): EdgeUnderTest {
+  const edge = new EdgeUnderTest();
+  edge.feed = feed;
+  edge.hooks = {
+    changes: async ({ since }: ChangesQuery): Promise<ChangesAnswer> => {
+      if (since < 4) return { kind: 'expired', oldest: 5 };
+      if (since > newest) return { kind: 'ahead', newest };
+      return { kind: 'page', changes, next: changes.at(-1)?.sequence ?? newest, newest };
+    },
+  };
+  return edge;
+}
+
+function askedOf(edge: EdgeUnderTest): readonly unknown[] {
+  return edge.calls.map(([, , query]) => query);
+}
+
+describe('a page of changes', () => {
+  it('tells them, where to go on, and the newest', async () => {
+    const edge = edgeWith(new FeedStandIn(), [change(5), change(6, { keys: ['a', 'b'] })]);
+    const path = '/v1/changes?since=4&limit=2&prefix=a&prefix=k&values=false';
+    const told = await edge.ask('GET', path, { token: tokens.read });
+    expect(told.status).toBe(200);
+    expect(told.headers.get('cache-control')).toBe('no-store');
+    const at = new Date(1_795_000_000_000).toISOString();
+    expect(told.json).toEqual({
+      changes: [
+        { sequence: 5, id: writeId, transaction: '0.1.5', at, keys: ['k'] },
+        { sequence: 6, id: writeId, transaction: '0.1.6', at, keys: ['a', 'b'] },
+      ],
+      next: 6,
+      newest,
+    });
+    expect(askedOf(edge)).toEqual([{ since: 4, limit: 2, prefixes: ['a', 'k'], values: false }]);
+  });
+
+  it('carries commands and results on request, and no integer loses a digit', async () => {
+    const part = '[0,{"s":"OK"},9223372036854775807,"\u00c3\u00a9",[null]]';
+    const commands = [['SET', 'k', '1']];
+    const edge = edgeWith(new FeedStandIn(), [change(5, { commands, part })]);
+    const told = await edge.ask('GET', '/v1/changes?since=4&values=true');
+    expect(told.text).toContain('"commands":[["SET","k","1"]]');
+    expect(told.text).toContain('"results":["OK",9223372036854775807,"é",[null]]');
+    expect(askedOf(edge)).toMatchObject([{ values: true, limit: 100 }]);
+  });
+
+  it('without a place is empty and says where the newest stands', async () => {
+    const told = await edgeWith().ask('GET', '/v1/changes');
+    expect([told.status, told.json]).toEqual([200, { changes: [], next: newest, newest }]);
+  });
+
+  it('that is no longer kept gets 410, the oldest that is, and what to do', async () => {
+    const told = await edgeWith().ask('GET', '/v1/changes?since=0');
+    expect([told.status, problemOf(told), told.json.oldest]).toEqual([410, 'changes-expired', 5]);
+    expect(told.json.detail).toMatch(/Read anew/);
+  });
+
+  it('from a place that does not exist yet gets 400', async () => {
+    const told = await edgeWith().ask('GET', '/v1/changes?since=13');
+    expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+    expect(told.json.newest).toBe(newest);
+  });
+
+  it('whose coordinator was just reset is asked for again', async () => {
+    const edge = edgeWith();
+    const changes = edge.hooks.changes;
+    edge.hooks.changes = async (query) => {
+      edge.hooks = { ...(changes && { changes }) };
+      throw new Error(`the object was reset at ${query.since}`);
+    };
+    expect((await edge.ask('GET', '/v1/changes?since=5')).status).toBe(200);
+  });
+
+  it.each([
+    ['since=-1'],
+    ['since='],
+    ['since=1.5'],
+    ['since=1e3'],
+    ['since=99999999999999999999'],
+    ['since=9007199254740993'],
+    ['since=1&since=2'],
+    ['limit=0'],
+    ['limit=1001'],
+    ['limit=ten'],
+    ['values=yes'],
+    ['prefix='],
+    [`prefix=${'a&prefix='.repeat(32)}a`],
+    ['sinse=4'],
+    ['__proto__=4'],
+  ])('is not given for %s', async (query) => {
+    const edge = edgeWith();
+    const told = await edge.ask('GET', `/v1/changes?${query}`);
+    expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+    expect(edge.calls).toEqual([]);
+  });
+});
+
+describe('a token in the address', () => {
+  it('is taken for changes, which browsers open without headers', async () => {
+    const told = await edgeWith().ask('GET', `/v1/changes?_token=${tokens.read}`, { token: null });
+    expect(told.status).toBe(200);
+  });
+
+  it('that is wrong gets 401', async () => {
+    const told = await edgeWith().ask('GET', '/v1/changes?_token=guess', { token: null });
+    expect(told.status).toBe(401);
+  });
+
+  it('is taken nowhere else', async () => {
+    for (const path of ['/v1/regions', '/v1/webhooks']) {
+      const told = await edgeWith().ask('GET', `${path}?_token=${tokens.read}`, { token: null });
+      expect(told.status).toBe(401);
+    }
+  });
+});
+
+describe('the event stream', () => {
+  it('begins with a place and brings each change as one event', async () => {
+    const changes = [change(6), change(7)];
+    const feed = new FeedStandIn([{ changes, next: 7 }]);
+    const told = await edgeWith(feed).ask('GET', '/v1/changes?since=5', { headers: events });
+    expect(told.status).toBe(200);
+    expect(told.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
+    expect(told.headers.get('cache-control')).toBe('no-store, no-transform');
+    expect(told.text.split('\n\n')).toEqual([
+      'retry: 1000\nid: 5',
+      `id: 6\nevent: change\ndata: ${JSON.stringify(changes[0])}`,
+      `id: 7\nevent: change\ndata: ${JSON.stringify(changes[1])}`,
+      ': closed',
+      '',
+    ]);
+  });
+
+  it('moves the place past changes that the client does not want, without an event', async () => {
+    const feed = new FeedStandIn([
+      { changes: [], next: 8 },
+      { changes: [change(9)], next: 11 },
+      { heartbeat: true, next: 12 },
+    ]);
+    const path = '/v1/changes?since=5&prefix=k';
+    const told = await edgeWith(feed).ask('GET', path, { headers: events });
+    expect(told.text.split('\n\n').slice(1, -2)).toEqual([
+      'id: 8',
+      expect.stringMatching(/^id: 9\nevent: change\n/),
+      'id: 11',
+      ': heartbeat\nid: 12',
+    ]);
+    expect(feed.followed).toEqual([{ since: 5, prefixes: ['k'], values: false }]);
+  });
+
+  it('keeps a change on one line and every digit of it', async () => {
+    const text =
+      '{"changes":[{"sequence":6,"results":[9223372036854775807,"a\\nid: 99\\r\\n\\n"]}],"next":6}';
+    const feed = new FeedStandIn([text]);
+    const told = await edgeWith(feed).ask('GET', '/v1/changes?since=5&values=true', {
+      headers: events,
+    });
+    const data = '{"sequence":6,"results":[9223372036854775807,"a\\nid: 99\\r\\n\\n"]}';
+    expect(told.text).toContain(`id: 6\nevent: change\ndata: ${data}\n\n`);
+    expect(told.text.match(/^id: /gm)).toHaveLength(2);
+  });
+
+  it('goes on after Last-Event-ID, whatever since says', async () => {
+    const feed = new FeedStandIn();
+    const headers = { ...events, 'last-event-id': '9' };
+    await edgeWith(feed).ask('GET', '/v1/changes?since=5', { headers });
+    expect(feed.followed).toMatchObject([{ since: 9 }]);
+  });
+
+  it('begins at the newest change where no place is given', async () => {
+    const feed = new FeedStandIn();
+    await edgeWith(feed).ask('GET', '/v1/changes', { headers: events });
+    expect(feed.followed).toMatchObject([{ since: newest }]);
+  });
+
+  it('is not opened at a place that is no longer kept, ahead, or no place', async () => {
+    const feed = new FeedStandIn();
+    for (const [place, status] of [
+      ['0', 410],
+      ['13', 400],
+      ['x', 400],
+    ] as const) {
+      const headers = { ...events, 'last-event-id': place };
+      expect((await edgeWith(feed).ask('GET', '/v1/changes', { headers })).status).toBe(status);
+    }
+    expect(feed.followed).toEqual([]);
+  });
+
+  it('acknowledges what was written, and only then', async () => {
+    const feed = new FeedStandIn([
+      { changes: [change(6)], next: 6 },
+      { changes: [change(7)], next: 7 },
+    ]);
+    const edge = edgeWith(feed);
+    const headers = { authorization: `Bearer ${tokens.read}`, ...events };
+    const response = await edge.app.request('/v1/changes?since=5', { headers });
+    const reader = response.body?.getReader();
+    await reader?.read();
+    await reader?.read();
+    expect(feed.acknowledged).toEqual([]);
+    await reader?.read();
+    expect(feed.acknowledged).toEqual([6]);
+    await reader?.read();
+    expect(feed.acknowledged).toEqual([6, 7]);
+  });
+
+  it('ends its connection to the feed when the client goes', async () => {
+    const feed = new FeedStandIn([{ changes: [change(6)], next: 6 }], null);
+    const headers = { authorization: `Bearer ${tokens.read}`, ...events };
+    const response = await edgeWith(feed).app.request('/v1/changes?since=5', { headers });
+    const reader = response.body?.getReader();
+    await reader?.read();
+    await reader?.cancel();
+    await feed.closed;
+  });
+
+  it('ends with a place to resume where the client is too slow', async () => {
+    const feed = new FeedStandIn([{ changes: [change(6)], next: 6 }], feedCloseCodes.slow);
+    const told = await edgeWith(feed).ask('GET', '/v1/changes?since=5', { headers: events });
+    expect(told.text.split('\n\n').at(-2)).toBe(': too slow');
+    expect(told.text.match(/^id: \d+$/gm)?.at(-1)).toBe('id: 6');
+  });
+
+  it('ends with the problem where its place expires on the way', async () => {
+    const feed = new FeedStandIn([], feedCloseCodes.expired);
+    const told = await edgeWith(feed).ask('GET', '/v1/changes?since=5', { headers: events });
+    const data = /event: problem\ndata: (.*)\n\n$/.exec(told.text)?.[1] ?? '{}';
+    expect(JSON.parse(data)).toMatchObject({ type: '/problems/changes-expired', status: 410 });
+  });
+
+  it('gets 503 where the feed cannot be reached', async () => {
+    const feed = new FeedStandIn();
+    feed.open = () => Promise.reject(new Error('the object was reset'));
+    const told = await edgeWith(feed).ask('GET', '/v1/changes', { headers: events });
+    expect([told.status, problemOf(told)]).toEqual([503, 'feed-unavailable']);
+    expect(told.headers.get('retry-after')).toBe('1');
+    expect(told.text).not.toContain('the object was reset');
+  });
+
+  it('is not opened for HEAD, which nobody would end', async () => {
+    const feed = new FeedStandIn();
+    expect((await edgeWith(feed).ask('HEAD', '/v1/changes', { headers: events })).status).toBe(200);
+    expect(feed.followed).toEqual([]);
+  });
+
+  it('is not opened with more prefixes than the feed keeps', async () => {
+    const feed = new FeedStandIn();
+    const path = `/v1/changes?prefix=${'a'.repeat(9_000)}`;
+    const told = await edgeWith(feed).ask('GET', path, { headers: events });
+    expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+    expect((await edgeWith(feed).ask('GET', path)).status).toBe(200);
+    expect(feed.followed).toEqual([]);
+  });
+});
+
+describe('an upgrade to WebSocket', () => {
+  it('is handed to the feed with the checked query, and without the token', async () => {
+    const feed = new FeedStandIn();
+    const path = `/v1/changes?since=7&prefix=k&values=true&_token=${tokens.read}`;
+    const told = await edgeWith(feed).ask('GET', path, { token: null, headers: websocket });
+    expect([told.status, told.text]).toEqual([200, 'upgraded']);
+    expect(feed.followed).toEqual([{ since: 7, prefixes: ['k'], values: true }]);
+  });
+
+  it('begins at the newest change where no place is given', async () => {
+    const feed = new FeedStandIn();
+    await edgeWith(feed).ask('GET', '/v1/changes', { headers: websocket });
+    expect(feed.followed).toMatchObject([{ since: newest }]);
+  });
+
+  it.each([
+    ['no token', { token: null }, '', 401],
+    ['a wrong query', {}, '?since=x', 400],
+    ['an expired place', {}, '?since=0', 410],
+  ])('with %s is refused before the feed hears of it', async (_fault, question, query, status) => {
+    const feed = new FeedStandIn();
+    const told = await edgeWith(feed).ask('GET', `/v1/changes${query}`, {
+      ...question,
+      headers: websocket,
+    });
+    expect(told.status).toBe(status);
+    expect(feed.followed).toEqual([]);
+  });
+
+  it('gets 503 where the feed cannot be reached', async () => {
+    const feed = new FeedStandIn();
+    feed.upgrade = () => Promise.reject(new Error('the object was reset'));
+    const told = await edgeWith(feed).ask('GET', '/v1/changes', { headers: websocket });
+    expect([told.status, problemOf(told)]).toEqual([503, 'feed-unavailable']);
+  });
+});
