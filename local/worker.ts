@@ -110,10 +110,16 @@ const worker :Workerd.Worker = (
   ],
   bindings = [
     (name = "COORDINATOR", durableObjectNamespace = "Coordinator"),
+    (name = "COURIER", durableObjectNamespace = "Courier"),
+    (name = "FEED", durableObjectNamespace = "ChangeFeed"),
     (name = "ASSETS", service = "assets"),
     ${variables(options).join(',\n    ')},
   ],
-  durableObjectNamespaces = [(className = "Coordinator", uniqueKey = "lockstep", enableSql = true)],
+  durableObjectNamespaces = [
+    (className = "Coordinator", uniqueKey = "lockstep", enableSql = true),
+    (className = "Courier", uniqueKey = "lockstep-courier", enableSql = true),
+    (className = "ChangeFeed", uniqueKey = "lockstep-feed", enableSql = true),
+  ],
   durableObjectStorage = (localDisk = "storage"),
 );
 
@@ -157,6 +163,8 @@ function variables(options: WorkerOptions): readonly string[] {
     LOCKSTEP_REGIONS: JSON.stringify(regions),
     LOCKSTEP_REGION_TOKENS: JSON.stringify(regionTokens),
     LOCKSTEP_TOKENS: JSON.stringify(options.tokens),
+    // Receivers run beside it.
+    LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: 'true',
     ...options.variables,
   };
   return Object.entries(values).map(
