@@ -17,7 +17,7 @@ const reconnectMs = 1_000;
 export async function streamChanges(
   context: EdgeContext,
   dependencies: EdgeDependencies,
-  query: FollowQuery,
+  query: FollowQuery & { readonly since: number },
 ): Promise<Response> {
   let connection: FeedConnection;
   try {

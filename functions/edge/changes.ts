@@ -63,14 +63,13 @@ export function mountChanges(
         'The prefixes are too long together to be followed. Name shorter ones, or fewer.';
       return answerProblem(context, failure('invalid-request', detail).problem);
     }
+    const { since = null, prefixes, values } = query.value;
+    if (form === 'websocket') return upgrade(context, dependencies, { since, prefixes, values });
     // Told here, a problem has a status: a stream that ends at once would only be opened again by its client.
     const place = await lookUp(dependencies, { ...query.value, limit: 1, values: false });
     if (!place.ok) return answerProblem(context, place.problem);
-    const { prefixes, values, since = place.value.next } = query.value;
-    const follow = { since, prefixes, values };
-    return form === 'events'
-      ? streamChanges(context, dependencies, follow)
-      : upgrade(context, dependencies, follow);
+    const from = since ?? place.value.next;
+    return streamChanges(context, dependencies, { since: from, prefixes, values });
   });
 }
 
@@ -147,6 +146,7 @@ function expired(oldest: number): ReturnType<typeof failure> {
   return failure('changes-expired', detail, { oldest });
 }
 
+/** The feed itself judges the place: a browser sees why a connection was closed, and of a refusal nothing. */
 async function upgrade(
   context: EdgeContext,
   dependencies: EdgeDependencies,

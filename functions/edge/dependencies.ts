@@ -14,7 +14,10 @@ import type { TargetPolicy } from '../../shared/wire/webhook-target.ts';
 export type Location = readonly [latitude: number, longitude: number];
 
 /** From where a follower of the change feed goes on, and what it wants to see. */
-export type FollowQuery = Omit<ChangesQuery, 'limit'>;
+export interface FollowQuery extends Omit<ChangesQuery, 'limit' | 'since'> {
+  /** Null: from the newest change on. */
+  readonly since: number | null;
+}
 
 /** What a connection to the feed brings. `closed` is the last. */
 export type FeedEvent =

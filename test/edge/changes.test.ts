@@ -278,16 +278,24 @@ describe('an upgrade to WebSocket', () => {
     expect(feed.followed).toEqual([{ since: 7, prefixes: ['k'], values: true }]);
   });
 
-  it('begins at the newest change where no place is given', async () => {
-    const feed = new FeedStandIn();
-    await edgeWith(feed).ask('GET', '/v1/changes', { headers: websocket });
-    expect(feed.followed).toMatchObject([{ since: newest }]);
+  it('leaves its place to the feed, which closes it with a reason that a browser sees', async () => {
+    for (const [query, since] of [
+      ['', null],
+      ['?since=0', 0],
+      ['?since=13', 13],
+    ] as const) {
+      const feed = new FeedStandIn();
+      const edge = edgeWith(feed);
+      await edge.ask('GET', `/v1/changes${query}`, { headers: websocket });
+      expect(feed.followed).toMatchObject([{ since }]);
+      expect(edge.calls).toEqual([]);
+    }
   });
 
   it.each([
     ['no token', { token: null }, '', 401],
     ['a wrong query', {}, '?since=x', 400],
-    ['an expired place', {}, '?since=0', 410],
+    ['long prefixes', {}, `?prefix=${'a'.repeat(9_000)}`, 400],
   ])('with %s is refused before the feed hears of it', async (_fault, question, query, status) => {
     const feed = new FeedStandIn();
     const told = await edgeWith(feed).ask('GET', `/v1/changes${query}`, {
