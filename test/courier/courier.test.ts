@@ -1,0 +1,223 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import type { DeliveryPage } from '../../shared/wire/confirmations.ts';
+import { isSignedBy, Receiver, verified } from './receiver.ts';
+import { patience, Rig, variables } from './rig.ts';
+
+/** As many as there are pauses. */
+const attempts = 4;
+
+let rig: Rig;
+let receiver: Receiver;
+let name = '';
+let tests = 0;
+
+beforeAll(async () => {
+  rig = await Rig.start(variables);
+}, 120_000);
+
+beforeEach(async () => {
+  receiver = await Receiver.start();
+  // A courier of its own for each test.
+  tests += 1;
+  name = `cb_${tests}`;
+});
+
+afterEach(() => receiver.stop());
+
+afterAll(() => rig?.stop(), 60_000);
+
+/** Waits until the courier's log says of the event that it has ended in this state. */
+async function expectState(id: string, state: string): Promise<void> {
+  await expect.poll(() => rig.states(name, [id]), patience).toEqual([state]);
+}
+
+async function recordOf(id: string) {
+  return (await rig.deliveries(name)).find(({ event }) => event === id);
+}
+
+describe('a delivery', { timeout: 60_000 }, () => {
+  it('arrives once, signed for the published library and under the public key, and is logged', async () => {
+    await rig.deliver(name, receiver, ['evt_1']);
+    await expectState('evt_1', 'delivered');
+    const [received] = receiver.received;
+    expect(receiver.ids).toEqual(['evt_1']);
+    expect(received && verified(received, receiver.secret)).toMatchObject({
+      data: { id: 'evt_1' },
+    });
+    expect(received && isSignedBy(received, rig.signingKey)).toBe(true);
+    expect(received?.headers['content-type']).toBe('application/json');
+    expect(await recordOf('evt_1')).toMatchObject({
+      type: 'write.committed',
+      attempts: 1,
+      status: 200,
+      answer: 'thanks',
+      nextAttemptAt: null,
+    });
+  });
+
+  it('handed over again is still one, while it waits and after it has arrived', async () => {
+    const ids = ['evt_1', 'evt_2'];
+    await Promise.all([
+      rig.deliver(name, receiver, ids),
+      rig.deliver(name, receiver, ids),
+      rig.deliver(name, receiver, [...ids, ...ids]),
+    ]);
+    await expect.poll(() => rig.states(name, ids), patience).toEqual(['delivered', 'delivered']);
+    await rig.deliver(name, receiver, [...ids, 'evt_3']);
+    await expectState('evt_3', 'delivered');
+    expect(receiver.ids.toSorted()).toEqual(['evt_1', 'evt_2', 'evt_3']);
+  });
+
+  it('is repeated after errors under one id, each attempt with a signature of its own', async () => {
+    receiver.answer = (response, _, attempt) => {
+      response.statusCode = attempt < 3 ? 500 : 204;
+      response.end();
+    };
+    await rig.deliver(name, receiver, ['evt_1']);
+    await expectState('evt_1', 'delivered');
+    expect(receiver.ids).toEqual(['evt_1', 'evt_1', 'evt_1']);
+    for (const received of receiver.received) {
+      expect(verified(received, receiver.secret)).toMatchObject({ data: { id: 'evt_1' } });
+    }
+    expect(await recordOf('evt_1')).toMatchObject({ attempts: 3, status: 204, answer: '' });
+  });
+
+  it('is repeated where the connection breaks', async () => {
+    receiver.answer = (response, _, attempt) => {
+      if (attempt === 1) response.destroy();
+      else response.end();
+    };
+    await rig.deliver(name, receiver, ['evt_1']);
+    await expectState('evt_1', 'delivered');
+    expect(receiver.attempts('evt_1')).toBe(2);
+  });
+
+  it('fails where its attempts are used up, and a replay sends it anew under the same id', async () => {
+    receiver.answer = (response) => {
+      response.statusCode = 500;
+      response.end('out of order');
+    };
+    await rig.deliver(name, receiver, ['evt_1', 'evt_2']);
+    await expectState('evt_1', 'failed');
+    await expectState('evt_2', 'failed');
+    expect(receiver.attempts('evt_1')).toBe(attempts);
+    expect(await recordOf('evt_1')).toMatchObject({
+      attempts,
+      status: 500,
+      answer: 'out of order',
+    });
+    expect(await rig.told()).not.toHaveProperty(`reason:${name}`);
+
+    receiver.answer = (response) => response.end();
+    expect(await rig.call(name, 'replay', { event: 'evt_1' })).toBe(1);
+    await expectState('evt_1', 'delivered');
+    expect(await recordOf('evt_2')).toMatchObject({ state: 'failed' });
+    expect(await rig.call(name, 'replay', { since: Date.now() * 2 })).toBe(0);
+    expect(await rig.call(name, 'replay', { since: 0 })).toBe(1);
+    await expectState('evt_2', 'delivered');
+    const replayed = receiver.received.at(-1);
+    expect(replayed && verified(replayed, receiver.secret)).toMatchObject({
+      data: { id: 'evt_2' },
+    });
+  });
+
+  it('does not follow a redirect, which has failed', async () => {
+    receiver.answer = (response) => {
+      response.writeHead(307, { location: '/elsewhere' });
+      response.end();
+    };
+    await rig.deliver(name, receiver, ['evt_1']);
+    await expectState('evt_1', 'failed');
+    expect(new Set(receiver.received.map(({ path }) => path))).toEqual(new Set(['/hooks']));
+    expect(await recordOf('evt_1')).toMatchObject({ status: 307, attempts });
+  });
+
+  it('has failed where the answer hangs, before or after its status', async () => {
+    receiver.answer = (response, _, attempt) => {
+      if (attempt % 2 === 0) response.write('not all of it');
+    };
+    await rig.deliver(name, receiver, ['evt_1']);
+    await expectState('evt_1', 'failed');
+    expect(receiver.attempts('evt_1')).toBe(attempts);
+    expect(await recordOf('evt_1')).toMatchObject({
+      status: null,
+      answer: 'No full answer within 500 ms.',
+    });
+  });
+
+  it('reads only the beginning of an endless answer, and keeps no control characters', async () => {
+    receiver.answer = (response) => {
+      const more = () => {
+        while (response.write('\u0000\u001b[2Jä'.repeat(1_000)));
+      };
+      response.on('drain', more);
+      more();
+    };
+    await rig.deliver(name, receiver, ['evt_1']);
+    await expectState('evt_1', 'delivered');
+    const answer = (await recordOf('evt_1'))?.answer ?? '';
+    expect(answer).toMatch(/^\[2Jä( \[2Jä)+/);
+    expect(answer).not.toMatch(/\p{Cc}|\ufffd/u);
+    expect(Buffer.byteLength(answer)).toBeLessThanOrEqual(limits.deliveryAnswerBytes);
+  });
+});
+
+describe('the log', { timeout: 120_000 }, () => {
+  it('is told in pages, the newest first, of one state or all', async () => {
+    receiver.answer = (response, { id }) => {
+      response.statusCode = id === 'evt_2' ? 500 : 200;
+      response.end();
+    };
+    const ids = ['evt_0', 'evt_1', 'evt_2', 'evt_3', 'evt_4'];
+    await rig.deliver(name, receiver, ids);
+    for (const id of ids) await expectState(id, id === 'evt_2' ? 'failed' : 'delivered');
+    const pages: string[][] = [];
+    let before: number | null = null;
+    do {
+      const page: DeliveryPage = await rig.call(name, 'deliveries', {
+        state: null,
+        before,
+        limit: 2,
+      });
+      pages.push(page.deliveries.map(({ event }) => event));
+      before = page.before;
+    } while (before !== null);
+    expect(pages).toEqual([['evt_4', 'evt_3'], ['evt_2', 'evt_1'], ['evt_0']]);
+    const query = { state: 'failed', before: null, limit: 1 } as const;
+    const failed = await rig.call(name, 'deliveries', query);
+    expect(failed.deliveries.map(({ event }) => event)).toEqual(['evt_2']);
+    expect(failed.before).toBeNull();
+  });
+
+  it('never holds a secret, also where it cannot be used', async () => {
+    const secret = 'whsec_dGhpcyBpcyBubyBnb29kIHNlY3JldA';
+    const handover = rig.handover(name, receiver, ['evt_1']);
+    const target = { url: receiver.url, secret };
+    await rig.call(name, 'deliver', name, { ...handover, target });
+    await expectState('evt_1', 'failed');
+    const told = JSON.stringify(await rig.deliveries(name)) + rig.log;
+    expect(told).toContain('The secret or the signing key cannot be used.');
+    expect(told).not.toContain(secret.slice(6));
+    expect(told).not.toContain('"d":');
+    expect(receiver.received).toEqual([]);
+  });
+
+  it('gives the oldest up where one event too many waits', async () => {
+    await rig.deliver(name, receiver, ['evt_first']);
+    await expectState('evt_first', 'delivered');
+    await rig.call(name, 'disable', 'to let them wait');
+    for (let start = 0; start < limits.eventsPerEndpoint; start += limits.eventsPerHandover) {
+      const ids = Array.from(
+        { length: limits.eventsPerHandover },
+        (_, index) => `e${start + index}`,
+      );
+      await rig.deliver(name, receiver, ids);
+    }
+    const failed = { state: 'failed', before: null, limit: 10 } as const;
+    expect((await rig.call(name, 'deliveries', failed)).deliveries).toEqual([]);
+    await rig.deliver(name, receiver, ['evt_last']);
+    const { deliveries } = await rig.call(name, 'deliveries', failed);
+    expect(deliveries.map(({ event }) => event)).toEqual(['e0']);
+  });
+});

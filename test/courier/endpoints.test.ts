@@ -1,0 +1,181 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import { generateSecret } from '../../shared/wire/webhook-signature.ts';
+import { Receiver, verified } from './receiver.ts';
+import { patience, Rig, variables } from './rig.ts';
+
+let rig: Rig;
+let receiver: Receiver;
+let name = '';
+let tests = 0;
+
+beforeAll(async () => {
+  rig = await Rig.start(variables);
+}, 120_000);
+
+beforeEach(async () => {
+  receiver = await Receiver.start();
+  // A courier of its own for each test.
+  tests += 1;
+  name = `cb_${tests}`;
+});
+
+afterEach(() => receiver.stop());
+
+afterAll(() => rig?.stop(), 60_000);
+
+/** Waits until the courier's log says of the event that it has ended in this state. */
+async function expectState(id: string, state: string): Promise<void> {
+  await expect.poll(() => rig.states(name, [id]), patience).toEqual([state]);
+}
+
+async function recordOf(id: string) {
+  return (await rig.deliveries(name)).find(({ event }) => event === id);
+}
+
+describe('an endpoint', { timeout: 60_000 }, () => {
+  it('that asks for a pause gets it, for all that is sent to it', async () => {
+    receiver.answer = (response, { id }, attempt) => {
+      response.writeHead(id === 'evt_1' && attempt === 1 ? 429 : 200, { 'retry-after': '3600' });
+      response.end();
+    };
+    const before = Date.now();
+    await rig.deliver(name, receiver, ['evt_1']);
+    await expect.poll(async () => (await recordOf('evt_1'))?.status, patience).toBe(429);
+    expect((await recordOf('evt_1'))?.nextAttemptAt).toBeGreaterThanOrEqual(before + 3_600_000);
+    await rig.deliver(name, receiver, ['evt_2']);
+    await rig.deliver('cb_beside', receiver, ['evt_beside']);
+    await expect.poll(() => receiver.attempts('evt_beside'), patience).toBe(1);
+    expect(receiver.attempts('evt_2')).toBe(0);
+    await rig.call(name, 'enable');
+    await expectState('evt_1', 'delivered');
+    await expectState('evt_2', 'delivered');
+  });
+
+  it('that answers 410 is disabled, the coordinator told, and what waits is sent once it is enabled', async () => {
+    receiver.answer = (response) => {
+      response.statusCode = 410;
+      response.end();
+    };
+    await rig.deliver(name, receiver, ['evt_1']);
+    await expectState('evt_1', 'failed');
+    await rig.deliver(name, receiver, ['evt_2']);
+    // The stand-in refuses the first call, so that it takes a second one.
+    const told = async () => (await rig.told())[`reason:${name}`];
+    await expect.poll(told, patience).toContain('410');
+    expect(receiver.ids).toEqual(['evt_1']);
+    expect(await rig.states(name, ['evt_2'])).toEqual(['waiting']);
+    receiver.answer = (response) => response.end();
+    await rig.call(name, 'enable');
+    await expectState('evt_2', 'delivered');
+    expect(receiver.ids).toEqual(['evt_1', 'evt_2']);
+  });
+
+  it('that an operator disables gets nothing until it is enabled', async () => {
+    await rig.deliver(name, receiver, ['evt_1']);
+    await expectState('evt_1', 'delivered');
+    await rig.call(name, 'disable', 'maintenance');
+    await rig.deliver(name, receiver, ['evt_2']);
+    expect(await rig.states(name, ['evt_2'])).toEqual(['waiting']);
+    await rig.call(name, 'enable');
+    await expectState('evt_2', 'delivered');
+    expect(receiver.ids).toEqual(['evt_1', 'evt_2']);
+  });
+
+  it('that hangs does not delay another one', async () => {
+    const slow = `${name}_slow`;
+    const hanging = await Receiver.start();
+    hanging.answer = () => {};
+    const ids = Array.from({ length: 20 }, (_, index) => `evt_${index}`);
+    await rig.deliver(slow, hanging, ids);
+    await expect.poll(() => hanging.received.length, patience).toBeGreaterThan(0);
+    await rig.deliver(name, receiver, ids);
+    await expect.poll(() => rig.states(name, ids), patience).toEqual(ids.map(() => 'delivered'));
+    expect(await rig.states(slow, ids)).not.toContain('delivered');
+    await hanging.stop();
+  });
+
+  it('gets later events though an earlier one keeps failing', async () => {
+    receiver.answer = (response, { id }) => {
+      response.statusCode = id === 'evt_0' ? 500 : 200;
+      response.end();
+    };
+    const ids = Array.from({ length: 10 }, (_, index) => `evt_${index}`);
+    await rig.deliver(name, receiver, ids);
+    for (const id of ids) await expectState(id, id === 'evt_0' ? 'failed' : 'delivered');
+  });
+
+  it('gets events in the order of arrival, a few at once', async () => {
+    let open = 0;
+    let openMaximum = 0;
+    receiver.answer = (response) => {
+      open += 1;
+      openMaximum = Math.max(openMaximum, open);
+      setImmediate(() => {
+        open -= 1;
+        response.end();
+      });
+    };
+    const ids = Array.from({ length: 100 }, (_, index) => `evt_${index}`);
+    await rig.deliver(name, receiver, ids.slice(0, 50));
+    await rig.deliver(name, receiver, ids.slice(50));
+    await expect.poll(() => receiver.ids.length, patience).toBe(ids.length);
+    expect(openMaximum).toBeLessThanOrEqual(limits.deliveriesInFlight);
+    // What is under way at once may overtake; nothing else.
+    const shifts = receiver.ids.map((id, place) => Math.abs(ids.indexOf(id) - place));
+    expect(Math.max(...shifts)).toBeLessThan(limits.deliveriesInFlight * 2);
+  });
+});
+
+describe('a subscription', { timeout: 60_000 }, () => {
+  const configure = (secret: string | null) =>
+    rig.call(name, 'configure', {
+      endpoint: name,
+      url: receiver.url,
+      secret,
+      signingKey: rig.signingKey,
+    });
+  const deliver = (ids: readonly string[]) =>
+    rig.call(name, 'deliver', name, { ...rig.handover(name, receiver, ids), target: null });
+
+  it('is sent to where it was configured, and keeps its secret where that is not changed', async () => {
+    await configure(receiver.secret);
+    await configure(null);
+    await deliver(['evt_1']);
+    await expectState('evt_1', 'delivered');
+    const [received] = receiver.received;
+    expect(received && verified(received, receiver.secret)).toBeDefined();
+  });
+
+  it('signs with both secrets while a rotation overlaps, and with the new one alone after it', async () => {
+    const [fresh, last] = [generateSecret(), generateSecret()];
+    await configure(receiver.secret);
+    await rig.call(name, 'rotate', fresh, 3_600_000);
+    await deliver(['evt_1']);
+    await expectState('evt_1', 'delivered');
+    await rig.call(name, 'rotate', last, 0);
+    await deliver(['evt_2']);
+    await expectState('evt_2', 'delivered');
+    const [during, after] = receiver.received;
+    if (during === undefined || after === undefined) throw new Error('both have arrived');
+    expect(verified(during, receiver.secret)).toEqual(verified(during, fresh));
+    expect(verified(after, last)).toMatchObject({ data: { id: 'evt_2' } });
+    expect(() => verified(after, fresh)).toThrow('No matching signature');
+  });
+
+  it('that nobody has configured, or that was removed, takes no events and has no log', async () => {
+    await deliver(['evt_1']);
+    expect(await rig.deliveries(name)).toEqual([]);
+    await configure(receiver.secret);
+    await deliver(['evt_2']);
+    await expectState('evt_2', 'delivered');
+    await rig.call(name, 'remove');
+    await deliver(['evt_3']);
+    expect(await rig.deliveries(name)).toEqual([]);
+    expect(receiver.ids).toEqual(['evt_2']);
+    await configure(receiver.secret);
+    await deliver(['evt_2']);
+    await expectState('evt_2', 'delivered');
+    expect(receiver.ids).toEqual(['evt_2', 'evt_2']);
+  });
+});

@@ -1,0 +1,188 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { build } from 'vite';
+import { projectDirectory, workerdProgram } from '../../local/bundle.ts';
+import { freePort } from '../../local/free-port.ts';
+import { lastLines, type OwnProcess, startProcess } from '../../local/processes.ts';
+import type { CourierApi, Handover, OwedEvent } from '../../shared/wire/confirmations.ts';
+import { newSigningKey } from './keys.ts';
+import type { Receiver } from './receiver.ts';
+
+/** How long a condition may take to come true. It is no claim about speed: it only ends a test that would never end. */
+export const patience = { timeout: 30_000, interval: 20 } as const;
+
+/** Four attempts that follow each other closely, none of which may hang for long. */
+export const variables = {
+  LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: 'true',
+  LOCKSTEP_DELIVERY_TIMEOUT_MS: '500',
+  LOCKSTEP_DELIVERY_PAUSES_MS: '0,20,20,20',
+} as const;
+
+/** Couriers under workerd, without the rest of Lockstep. */
+export class Rig {
+  readonly signingKey = newSigningKey();
+  private readonly directory: string;
+  private readonly port: number;
+  private workerd: OwnProcess | null = null;
+
+  private constructor(directory: string, port: number) {
+    this.directory = directory;
+    this.port = port;
+  }
+
+  /** `variables` are those of the Worker, by name. */
+  static async start(variables: Readonly<Record<string, string>>): Promise<Rig> {
+    const directory = mkdtempSync(join(tmpdir(), 'lockstep-courier-'));
+    const rig = new Rig(directory, await freePort());
+    mkdirSync(join(directory, 'storage'));
+    await bundle(directory);
+    writeFileSync(join(directory, 'courier.capnp'), configurationText(rig.port, variables));
+    await rig.restart();
+    return rig;
+  }
+
+  /** Starts the runtime, on the storage that an earlier life has left. */
+  async restart(): Promise<void> {
+    const logFile = join(this.directory, 'worker.log');
+    this.workerd = startProcess({
+      name: 'courier',
+      command: workerdProgram(),
+      args: ['serve', join(this.directory, 'courier.capnp')],
+      workingDirectory: this.directory,
+      stateDirectory: this.directory,
+      logFile,
+    });
+    const url = `http://127.0.0.1:${this.port}/`;
+    while ((await fetch(url).catch(() => null))?.ok !== true) {
+      if (!this.workerd.isRunning) throw new Error(`workerd has ended:\n${lastLines(logFile)}`);
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+  }
+
+  /** SIGKILL. */
+  async kill(): Promise<void> {
+    await this.workerd?.kill();
+  }
+
+  async stop(): Promise<void> {
+    await this.workerd?.stop();
+    rmSync(this.directory, { recursive: true });
+  }
+
+  /** What the runtime has said. */
+  get log(): string {
+    return readFileSync(join(this.directory, 'worker.log'), 'utf8');
+  }
+
+  /** Calls the courier of this name, and rejects with what it throws. */
+  async call<Method extends keyof CourierApi>(
+    name: string,
+    method: Method,
+    ...values: Parameters<CourierApi[Method]>
+  ): Promise<Awaited<ReturnType<CourierApi[Method]>>> {
+    const response = await fetch(`http://127.0.0.1:${this.port}/call`, {
+      method: 'POST',
+      body: JSON.stringify({ name, method, arguments: values }),
+    });
+    const told: { readonly answer?: unknown; readonly error?: string } = JSON.parse(
+      await response.text(),
+    );
+    if (told.error !== undefined) throw new Error(told.error);
+    return told.answer as Awaited<ReturnType<CourierApi[Method]>>;
+  }
+
+  /** The reasons that the coordinator was told, by endpoint. */
+  async told(): Promise<Readonly<Record<string, string>>> {
+    const response = await fetch(`http://127.0.0.1:${this.port}/told`);
+    return JSON.parse(await response.text());
+  }
+
+  /** Hands these events over to the courier of callbacks to `receiver`. */
+  deliver(name: string, receiver: Receiver, ids: readonly string[]): Promise<void> {
+    return this.call(name, 'deliver', name, this.handover(name, receiver, ids));
+  }
+
+  handover(name: string, receiver: Receiver, ids: readonly string[]): Handover {
+    return {
+      target: { url: receiver.url, secret: receiver.secret },
+      signingKey: this.signingKey,
+      events: ids.map((id) => eventOf(name, id)),
+    };
+  }
+
+  /** The log's newest page. */
+  async deliveries(name: string) {
+    const page = await this.call(name, 'deliveries', { state: null, before: null, limit: 100 });
+    return page.deliveries;
+  }
+
+  /** The states of these events, undefined where the log has none. */
+  async states(name: string, ids: readonly string[]) {
+    const all = await this.deliveries(name);
+    return ids.map((id) => all.find(({ event }) => event === id)?.state);
+  }
+}
+
+function eventOf(endpoint: string, id: string): OwedEvent {
+  return {
+    endpoint,
+    id,
+    type: 'write.committed',
+    at: 1_800_000_000_000,
+    body: JSON.stringify({ type: 'write.committed', data: { id } }),
+  };
+}
+
+async function bundle(directory: string): Promise<void> {
+  await build({
+    configFile: false,
+    logLevel: 'error',
+    build: {
+      outDir: directory,
+      emptyOutDir: false,
+      target: 'esnext',
+      minify: false,
+      lib: {
+        entry: join(projectDirectory, 'test', 'courier', 'worker.ts'),
+        formats: ['es'],
+        fileName: () => 'worker.js',
+      },
+      rolldownOptions: { external: ['cloudflare:workers'] },
+    },
+  });
+}
+
+function configurationText(port: number, variables: Readonly<Record<string, string>>): string {
+  const toml = readFileSync(join(projectDirectory, 'wrangler.toml'), 'utf8');
+  const date = /^compatibility_date = "([\d-]+)"$/m.exec(toml)?.[1] ?? '';
+  const bindings = Object.entries(variables).map(
+    ([name, value]) => `(name = "${name}", text = "${value}"),`,
+  );
+  return `using Workerd = import "/workerd/workerd.capnp";
+
+const config :Workerd.Config = (
+  services = [
+    (name = "worker", worker = .worker),
+    (name = "storage", disk = (path = "storage", writable = true)),
+    (name = "internet", network = (allow = ["public", "private"])),
+  ],
+  sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "worker")],
+);
+
+const worker :Workerd.Worker = (
+  compatibilityDate = "${date}",
+  modules = [(name = "worker.js", esModule = embed "worker.js")],
+  bindings = [
+    (name = "COURIER", durableObjectNamespace = "Courier"),
+    (name = "COORDINATOR", durableObjectNamespace = "Coordinator"),
+    ${bindings.join('\n    ')}
+  ],
+  durableObjectNamespaces = [
+    (className = "Courier", uniqueKey = "courier", enableSql = true),
+    (className = "Coordinator", uniqueKey = "coordinator", enableSql = true),
+  ],
+  durableObjectStorage = (localDisk = "storage"),
+);
+`;
+}
