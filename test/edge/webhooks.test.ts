@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { DeliveryRecord, Subscription } from '../../shared/wire/confirmations.ts';
 import { isSecret } from '../../shared/wire/webhook-signature.ts';
-import { type Call, decided, EdgeUnderTest, problemOf, tokens } from './stand-ins.ts';
+import { type Call, EdgeUnderTest, problemOf, tokens } from './stand-ins.ts';
 
 const endpoint = 'ep_01990a5c7d3e7c1a9b642f0d8a51c7e2';
 const callbackEndpoint = 'cb_AbCdEfGhIjKlMnOpQrStUv';
@@ -24,7 +24,7 @@ const subscription: Subscription = {
 };
 
 function edgeWith(known: readonly Subscription[] = [subscription]): EdgeUnderTest {
-  const edge = new EdgeUnderTest({ write: async () => decided() });
+  const edge = new EdgeUnderTest();
   edge.hooks = {
     signingKey: async () => signingKey,
     subscribe: async () => 'created',
@@ -374,74 +374,5 @@ describe('the public keys', () => {
     expect([failed.status, problemOf(failed)]).toEqual([503, 'coordinator-unavailable']);
     edge.hooks.signingKey = async () => signingKey;
     expect((await edge.ask('GET', '/v1/webhooks/keys', { token: null })).status).toBe(200);
-  });
-});
-
-describe('a callback', () => {
-  const ops = [['SET', 'k', 'v']];
-  const url = 'https://example.com/done';
-
-  it('goes along with its write, confirmed and without values by default', async () => {
-    const edge = edgeWith();
-    await edge.write({ ops, callback: { url, secret } });
-    expect(edge.writes[0]?.callback).toEqual({
-      endpoint: expect.stringMatching(/^cb_[A-Za-z0-9_-]{22}$/),
-      url,
-      secret,
-      events: ['write.confirmed'],
-      values: false,
-    });
-  });
-
-  it('has one endpoint for equal targets, and another for another secret', async () => {
-    const edge = edgeWith();
-    const callbacks = [
-      { url },
-      { url: 'https://EXAMPLE.com/done', values: true, events: ['write.aborted'] },
-      { url, secret },
-      { url: `${url}/too` },
-    ];
-    for (const callback of callbacks) await edge.write({ ops, callback });
-    const [one, same, ...others] = edge.writes.map(({ callback }) => callback?.endpoint);
-    expect(same).toBe(one);
-    expect(new Set([one, ...others]).size).toBe(3);
-    expect(edge.writes[0]?.callback?.secret).toBeNull();
-  });
-
-  it('makes another request of a write with an idempotency key, and a new secret does not', async () => {
-    const edge = edgeWith();
-    const key = { 'idempotency-key': 'order 7' };
-    const callbacks = [
-      undefined,
-      { url },
-      { url, secret },
-      { url, values: true },
-      { url, events: ['write.committed'] },
-    ];
-    for (const callback of callbacks) await edge.write({ ops, callback }, key);
-    const digests = edge.writes.map(({ idempotency }) => idempotency?.digest);
-    expect(digests[2]).toBe(digests[1]);
-    expect(new Set(digests).size).toBe(4);
-  });
-
-  it('to an unsafe target gets 422, and nothing is written', async () => {
-    const edge = edgeWith();
-    const told = await edge.write({ ops, callback: { url: 'http://169.254.169.254/' } });
-    expect([told.status, problemOf(told)]).toEqual([422, 'target-refused']);
-    expect(edge.writes).toEqual([]);
-  });
-
-  it.each([
-    'https://example.com/',
-    { url, events: ['endpoint.disabled'] },
-    { url, events: [] },
-    { url, secret: 'weak' },
-    { url, endpoint },
-    {},
-  ])('of the form %j gets 400, and nothing is written', async (callback) => {
-    const edge = edgeWith();
-    const told = await edge.write({ ops, callback });
-    expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
-    expect(edge.writes).toEqual([]);
   });
 });

@@ -1,0 +1,78 @@
+import { describe, expect, it } from 'vitest';
+import { decided, EdgeUnderTest, problemOf } from './stand-ins.ts';
+
+const secret = `whsec_${btoa('a'.repeat(32))}`;
+const endpoint = 'cb_AbCdEfGhIjKlMnOpQrStUv';
+
+function edgeThatCommits(): EdgeUnderTest {
+  return new EdgeUnderTest({ write: async () => decided() });
+}
+
+describe('a callback', () => {
+  const ops = [['SET', 'k', 'v']];
+  const url = 'https://example.com/done';
+
+  it('goes along with its write, confirmed and without values by default', async () => {
+    const edge = edgeThatCommits();
+    await edge.write({ ops, callback: { url, secret } });
+    expect(edge.writes[0]?.callback).toEqual({
+      endpoint: expect.stringMatching(/^cb_[A-Za-z0-9_-]{22}$/),
+      url,
+      secret,
+      events: ['write.confirmed'],
+      values: false,
+    });
+  });
+
+  it('has one endpoint for equal targets, and another for another secret', async () => {
+    const edge = edgeThatCommits();
+    const callbacks = [
+      { url },
+      { url: 'https://EXAMPLE.com/done', values: true, events: ['write.aborted'] },
+      { url, secret },
+      { url: `${url}/too` },
+    ];
+    for (const callback of callbacks) await edge.write({ ops, callback });
+    const [one, same, ...others] = edge.writes.map(({ callback }) => callback?.endpoint);
+    expect(same).toBe(one);
+    expect(new Set([one, ...others]).size).toBe(3);
+    expect(edge.writes[0]?.callback?.secret).toBeNull();
+  });
+
+  it('makes another request of a write with an idempotency key, and a new secret does not', async () => {
+    const edge = edgeThatCommits();
+    const key = { 'idempotency-key': 'order 7' };
+    const callbacks = [
+      undefined,
+      { url },
+      { url, secret },
+      { url, values: true },
+      { url, events: ['write.committed'] },
+    ];
+    for (const callback of callbacks) await edge.write({ ops, callback }, key);
+    const digests = edge.writes.map(({ idempotency }) => idempotency?.digest);
+    expect(digests[2]).toBe(digests[1]);
+    expect(new Set(digests).size).toBe(4);
+  });
+
+  it('to an unsafe target gets 422, and nothing is written', async () => {
+    const edge = edgeThatCommits();
+    const told = await edge.write({ ops, callback: { url: 'http://169.254.169.254/' } });
+    expect([told.status, problemOf(told)]).toEqual([422, 'target-refused']);
+    expect(edge.writes).toEqual([]);
+  });
+
+  it.each([
+    'https://example.com/',
+    { url, events: ['endpoint.disabled'] },
+    { url, events: [] },
+    { url, secret: 'weak' },
+    { url, endpoint },
+    {},
+  ])('of the form %j gets 400, and nothing is written', async (callback) => {
+    const edge = edgeThatCommits();
+    const told = await edge.write({ ops, callback });
+    expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+    expect(edge.writes).toEqual([]);
+  });
+});
