@@ -1,0 +1,222 @@
+import { DurableObject } from 'cloudflare:workers';
+import { unreachable } from '../../shared/assert.ts';
+import { limits } from '../../shared/limits.ts';
+import { FeedCore, type FeedEffect, type FollowerId } from '../../shared/protocol/feed.ts';
+import { beginFollower, type Follower } from '../../shared/protocol/follower.ts';
+import { feedCloseCodes } from '../../shared/wire/changes.ts';
+import type { Change, ChangesAnswer, FeedApi, HooksApi } from '../../shared/wire/confirmations.ts';
+import { beatText, changeText, parseAcknowledgement, parseFollowing } from './messages.ts';
+
+type FetchEffect = Extract<FeedEffect, { kind: 'fetch' }>;
+
+/** The coordinator's side of the feed. */
+type ChangeLog = Pick<HooksApi, 'changes' | 'follow'>;
+
+/**
+ * Brings the changes of one shard to those who follow them, each over a WebSocket that outlives this object's sleep. It
+ * stores nothing: where a follower stands is attached to its socket, and all changes are in the coordinator's log.
+ */
+export class ChangeFeed extends DurableObject<Env> implements FeedApi {
+  readonly #core = new FeedCore(changeText);
+  readonly #log: ChangeLog;
+  readonly #sockets = new Map<FollowerId, WebSocket>();
+  readonly #ids = new Map<WebSocket, FollowerId>();
+  /** Pages that wait for others to come. */
+  readonly #pages: FetchEffect[] = [];
+  #pagesInFlight = 0;
+  /** Followers on their way in; the coordinator is not to stop because of the moment before they are in. */
+  #arriving = 0;
+  #lastId = 0;
+  #servedAt = 0;
+  #timer: ReturnType<typeof setTimeout> | null = null;
+
+  constructor(context: DurableObjectState, environment: Env) {
+    super(context, environment);
+    const name = context.id.name ?? 'shard-0';
+    const coordinators = environment.COORDINATOR;
+    this.#log = coordinators.get(coordinators.idFromName(name));
+    for (const socket of context.getWebSockets()) this.#wake(socket);
+  }
+
+  /**
+   * A follower comes, with `since`, `prefix` and `values` in the query. Without `since` it begins with the next change.
+   * The edge has authenticated it. 503 where the feed is full, or the coordinator cannot be asked.
+   */
+  override async fetch(request: Request): Promise<Response> {
+    if (request.headers.get('upgrade')?.toLowerCase() !== 'websocket') {
+      return new Response('This address speaks WebSocket only.\n', { status: 426 });
+    }
+    const following = parseFollowing(new URL(request.url).searchParams);
+    if (following === null) return new Response('The query is not understood.\n', { status: 400 });
+    if (this.#core.size + this.#arriving >= limits.followers) return unavailable();
+    this.#arriving += 1;
+    try {
+      const newest = await this.#log.follow();
+      const { since = newest, ...filter } = following;
+      const { 0: client, 1: server } = new WebSocketPair();
+      this.ctx.acceptWebSocket(server);
+      const id = this.#know(server);
+      this.#perform(this.#core.join(id, beginFollower(since, newest, filter)));
+      this.#keep(id);
+      await this.#armHeartbeat();
+      return new Response(null, { status: 101, webSocket: client });
+    } catch (error) {
+      console.error('a follower cannot be taken in', error);
+      return unavailable();
+    } finally {
+      this.#arriving -= 1;
+    }
+  }
+
+  /** The coordinator's newest changes. They go out together with what else comes within a moment. */
+  async publish(changes: readonly Change[]): Promise<number> {
+    this.#core.publish(changes);
+    this.#serveSoon();
+    return this.#core.size + this.#arriving;
+  }
+
+  override webSocketMessage(socket: WebSocket, message: string | ArrayBuffer): void {
+    const id = this.#ids.get(socket);
+    if (id === undefined) return;
+    const acked = parseAcknowledgement(message);
+    if (acked === null) {
+      this.#forget(socket);
+      socket.close(1_008, 'Send {"ack":<sequence>} and nothing else.');
+      return;
+    }
+    this.#perform(this.#core.acknowledge(id, acked));
+    this.#keep(id);
+  }
+
+  override webSocketClose(socket: WebSocket): void {
+    this.#forget(socket);
+  }
+
+  override webSocketError(socket: WebSocket): void {
+    this.#forget(socket);
+  }
+
+  /**
+   * The heartbeat. It also asks how far the coordinator has come: changes whose publishing was lost with a life of either
+   * side are fetched then.
+   */
+  override async alarm(): Promise<void> {
+    if (this.#core.size === 0) return;
+    await this.ctx.storage.setAlarm(Date.now() + limits.heartbeatMs);
+    this.#perform(this.#core.heartbeat(beatText));
+    for (const id of this.#sockets.keys()) this.#keep(id);
+    try {
+      const newest = await this.#log.follow();
+      // What is being published at this moment needs no page.
+      setTimeout(() => this.#perform(this.#core.raise(newest)), limits.heartbeatMs / 10);
+    } catch (error) {
+      console.error('the coordinator cannot be asked how far it is', error);
+    }
+  }
+
+  #serveSoon(): void {
+    if (this.#timer !== null) return;
+    const waitMs = Math.max(0, this.#servedAt + limits.feedCoalesceMs - Date.now());
+    this.#timer = setTimeout(() => {
+      this.#timer = null;
+      this.#servedAt = Date.now();
+      this.#perform(this.#core.serve());
+    }, waitMs);
+  }
+
+  #perform(effects: readonly FeedEffect[]): void {
+    for (const effect of effects) {
+      switch (effect.kind) {
+        case 'send':
+          for (const id of effect.to) this.#send(id, effect.text);
+          break;
+        case 'close':
+          this.#dismiss(effect);
+          break;
+        case 'fetch':
+          this.#pages.push(effect);
+          break;
+        default:
+          unreachable(effect);
+      }
+    }
+    while (this.#pagesInFlight < limits.feedPagesInFlight) {
+      const page = this.#pages.shift();
+      if (page === undefined) break;
+      void this.#fetchPage(page);
+    }
+  }
+
+  #send(id: FollowerId, text: string): void {
+    const socket = this.#sockets.get(id);
+    if (socket === undefined) return;
+    try {
+      socket.send(text);
+      this.#keep(id);
+    } catch {
+      // The connection is gone, and `webSocketClose` may never be called for it.
+      this.#forget(socket);
+    }
+  }
+
+  #dismiss({ follower, why, place }: Extract<FeedEffect, { kind: 'close' }>): void {
+    const socket = this.#sockets.get(follower);
+    if (socket === undefined) return;
+    this.#forget(socket);
+    socket.close(feedCloseCodes[why], String(place));
+  }
+
+  async #fetchPage({ ticket, query }: FetchEffect): Promise<void> {
+    this.#pagesInFlight += 1;
+    const answer = await this.#ask(query);
+    this.#pagesInFlight -= 1;
+    if (answer === null) this.#core.missed(ticket);
+    this.#perform(answer === null ? [] : this.#core.paged(ticket, answer));
+  }
+
+  async #ask(query: FetchEffect['query']): Promise<ChangesAnswer | null> {
+    try {
+      return await this.#log.changes(query);
+    } catch (error) {
+      console.error('a page of changes did not come', error);
+      return null;
+    }
+  }
+
+  #know(socket: WebSocket): FollowerId {
+    this.#lastId += 1;
+    this.#sockets.set(this.#lastId, socket);
+    this.#ids.set(socket, this.#lastId);
+    return this.#lastId;
+  }
+
+  #wake(socket: WebSocket): void {
+    if (socket.readyState !== WebSocket.OPEN) return;
+    // Only `#keep` attaches anything.
+    const follower: Follower | null = socket.deserializeAttachment();
+    if (follower !== null) this.#core.restore(this.#know(socket), follower);
+  }
+
+  /** Attaches to the socket what has to outlive this object's sleep. */
+  #keep(id: FollowerId): void {
+    const follower = this.#core.follower(id);
+    if (follower !== null) this.#sockets.get(id)?.serializeAttachment(follower);
+  }
+
+  #forget(socket: WebSocket): void {
+    const id = this.#ids.get(socket);
+    if (id === undefined) return;
+    this.#core.leave(id);
+    this.#ids.delete(socket);
+    this.#sockets.delete(id);
+  }
+
+  async #armHeartbeat(): Promise<void> {
+    const armedAt = await this.ctx.storage.getAlarm();
+    if (armedAt === null) await this.ctx.storage.setAlarm(Date.now() + limits.heartbeatMs);
+  }
+}
+
+function unavailable(): Response {
+  return new Response(null, { status: 503, headers: { 'retry-after': '5' } });
+}

@@ -1,0 +1,119 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { type Client, FeedWorld } from './world.ts';
+
+const keys = fc.subarray(['a:1', 'a:2', 'b:1', 'c'], { minLength: 1, maxLength: 2 });
+const filter = fc.record({
+  prefixes: fc.constantFrom<readonly string[]>([], ['a:'], ['a:2', 'c'], ['none']),
+  values: fc.boolean(),
+});
+const part = fc.double({ min: 0, max: 1, noNaN: true });
+
+/** One thing that may happen, and what it is to be told by where it fails. */
+const happening = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ kind: fc.constant('commit' as const), keys }) },
+  {
+    weight: 5,
+    arbitrary: fc.record({
+      kind: fc.constant('publish' as const),
+      // How far it begins before what was published last, or after it.
+      back: fc.integer({ min: -3, max: 3 }),
+      count: fc.integer({ min: 1, max: 6 }),
+    }),
+  },
+  { weight: 4, arbitrary: fc.record({ kind: fc.constant('serve' as const) }) },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant('join' as const), part, filter }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant('page' as const),
+      part,
+      limit: fc.integer({ min: 1, max: 4 }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('miss' as const), part }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('acknowledge' as const), part }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('sleep' as const) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('heartbeat' as const) }) },
+);
+
+type Happening = typeof happening extends fc.Arbitrary<infer Value> ? Value : never;
+
+class Run {
+  readonly world = new FeedWorld();
+  #published = 0;
+
+  happen(event: Happening): void {
+    const { world } = this;
+    switch (event.kind) {
+      case 'commit':
+        world.commit(...event.keys);
+        break;
+      case 'publish':
+        this.#publish(event.back, event.count);
+        break;
+      case 'join':
+        world.join(Math.floor(event.part * world.newest), event.filter);
+        break;
+      case 'page':
+        world.page(Math.floor(event.part * world.pages.length), event.limit);
+        break;
+      case 'miss':
+        world.miss(Math.floor(event.part * world.pages.length));
+        break;
+      case 'acknowledge': {
+        const client = world.clients.at(Math.floor(event.part * world.clients.length));
+        if (client !== undefined) world.acknowledge(client, client.places.at(-1) ?? client.since);
+        break;
+      }
+      default:
+        world[event.kind]();
+    }
+  }
+
+  #publish(back: number, count: number): void {
+    const from = Math.max(0, this.#published - back);
+    const changes = this.world.log.slice(from, from + count);
+    this.#published = Math.max(this.#published, changes.at(-1)?.sequence ?? 0);
+    this.world.publish(changes);
+  }
+}
+
+function expectInOrder({ places, since }: Client): void {
+  expect([since, ...places]).toEqual([since, ...places].toSorted((a, b) => a - b));
+}
+
+describe('a follower', () => {
+  it('gets each matching change once and in order, however publishing, pages and sleep interleave', () => {
+    fc.assert(
+      fc.property(fc.array(happening, { maxLength: 120, size: 'max' }), (events) => {
+        const run = new Run();
+        for (const event of events) run.happen(event);
+        run.world.settle();
+        for (const client of run.world.clients) {
+          expect(client.sequences).toEqual(run.world.expectedOf(client));
+          expect(client.farewell).toBeNull();
+          expectInOrder(client);
+          expect(run.world.core.follower(client.id)?.next).toBe(run.world.newest);
+        }
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it('has at every moment got a beginning of what it is to get, up to the place that it was told', () => {
+    fc.assert(
+      fc.property(fc.array(happening, { maxLength: 60, size: 'max' }), (events) => {
+        const run = new Run();
+        for (const event of events) {
+          run.happen(event);
+          for (const client of run.world.clients) {
+            const place = client.places.at(-1) ?? client.since;
+            expect(client.sequences).toEqual(run.world.expectedOf(client, place));
+          }
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});

@@ -1,0 +1,169 @@
+import { FeedCore, type FeedEffect, type FollowerId } from '../../shared/protocol/feed.ts';
+import {
+  beginFollower,
+  type Filter,
+  type Follower,
+  isWanted,
+} from '../../shared/protocol/follower.ts';
+import type { Change, ChangesAnswer, ChangesQuery } from '../../shared/wire/confirmations.ts';
+
+/** A change with these keys, as the coordinator would tell it. */
+export function changeOf(sequence: number, keys: readonly string[] = ['key']): Change {
+  return { sequence, id: `0-${sequence}`, transaction: `0.1.${sequence}`, at: sequence, keys };
+}
+
+/** Changes `from` up to `to`, all on one key. */
+export function changesOf(from: number, to: number, keys?: readonly string[]): readonly Change[] {
+  return Array.from({ length: to - from + 1 }, (_, index) => changeOf(from + index, keys));
+}
+
+/** What a client has got. */
+export interface Client {
+  readonly id: FollowerId;
+  readonly since: number;
+  readonly filter: Filter;
+  readonly sequences: number[];
+  /** The places that it was told, in order. */
+  readonly places: number[];
+  farewell: { readonly why: string; readonly place: number } | null;
+}
+
+interface Message {
+  readonly changes?: readonly { readonly sequence: number; readonly values: boolean }[];
+  readonly next: number;
+}
+
+/** A coordinator's log, a feed with its followers, and their clients; every delay is the caller's. */
+export class FeedWorld {
+  readonly log: Change[] = [];
+  readonly clients: Client[] = [];
+  /** Pages that were asked for and have not come. */
+  pages: Extract<FeedEffect, { kind: 'fetch' }>[] = [];
+  core: FeedCore;
+  readonly #attached = new Map<FollowerId, Follower>();
+
+  constructor() {
+    this.core = this.#newCore();
+  }
+
+  get newest(): number {
+    return this.log.length;
+  }
+
+  commit(...keys: readonly string[]): void {
+    this.log.push(changeOf(this.newest + 1, keys));
+  }
+
+  join(since: number, filter: Filter = { prefixes: [], values: false }): Client {
+    const id = this.clients.length + 1;
+    const client: Client = { id, since, filter, sequences: [], places: [], farewell: null };
+    this.clients.push(client);
+    this.perform(this.core.join(id, beginFollower(since, this.newest, filter)));
+    this.keep(id);
+    return client;
+  }
+
+  publish(changes: readonly Change[]): void {
+    this.core.publish(changes);
+  }
+
+  serve(): void {
+    this.perform(this.core.serve());
+  }
+
+  acknowledge(client: Client, place: number): void {
+    this.perform(this.core.acknowledge(client.id, place));
+    this.keep(client.id);
+  }
+
+  /** Has the page come that was asked for as number `index`, with at most `limit` changes. */
+  page(index = 0, limit = Number.POSITIVE_INFINITY): void {
+    const [fetch] = this.pages.splice(index, 1);
+    if (fetch !== undefined) {
+      this.perform(this.core.paged(fetch.ticket, this.#answer(fetch.query, limit)));
+    }
+  }
+
+  miss(index: number): void {
+    const [fetch] = this.pages.splice(index, 1);
+    if (fetch !== undefined) this.core.missed(fetch.ticket);
+  }
+
+  heartbeat(): void {
+    this.perform(this.core.heartbeat((next) => JSON.stringify({ heartbeat: true, next })));
+    for (const id of this.#attached.keys()) this.keep(id);
+    this.perform(this.core.raise(this.newest));
+  }
+
+  /** The feed forgets everything but what is attached to its sockets. */
+  sleep(): void {
+    this.pages = [];
+    this.core = this.#newCore();
+    for (const [id, follower] of this.#attached) this.core.restore(id, follower);
+  }
+
+  /** Lets everything come that is on its way. */
+  settle(): void {
+    this.heartbeat();
+    while (this.pages.length > 0) this.page();
+  }
+
+  /** What a client is to have got in the end. */
+  expectedOf({ since, filter }: Client, upTo = this.newest): readonly number[] {
+    return this.log
+      .filter(
+        ({ sequence, keys }) => sequence > since && sequence <= upTo && isWanted(filter, keys),
+      )
+      .map(({ sequence }) => sequence);
+  }
+
+  perform(effects: readonly FeedEffect[]): void {
+    for (const effect of effects) {
+      if (effect.kind === 'fetch') this.pages.push(effect);
+      if (effect.kind === 'send') {
+        for (const id of effect.to) this.#receive(id, JSON.parse(effect.text));
+      }
+      if (effect.kind !== 'close') continue;
+      const client = this.#client(effect.follower);
+      if (client.farewell !== null) throw new Error('it was closed before');
+      client.farewell = { why: effect.why, place: effect.place };
+      this.#attached.delete(effect.follower);
+    }
+  }
+
+  keep(id: FollowerId): void {
+    const follower = this.core.follower(id);
+    if (follower !== null) this.#attached.set(id, structuredClone(follower));
+  }
+
+  #receive(id: FollowerId, { changes = [], next }: Message): void {
+    const client = this.#client(id);
+    if (client.farewell !== null) throw new Error('it was sent something after its end');
+    client.sequences.push(...changes.map(({ sequence }) => sequence));
+    if (changes.some(({ values }) => values !== client.filter.values)) {
+      throw new Error('it was sent what it did not ask for');
+    }
+    client.places.push(next);
+    this.keep(id);
+  }
+
+  #client(id: FollowerId): Client {
+    const client = this.clients[id - 1];
+    if (client === undefined) throw new Error(`there is no client ${id}`);
+    return client;
+  }
+
+  #answer({ since, prefixes, values }: ChangesQuery, limit: number): ChangesAnswer {
+    const wanted = this.log.filter(
+      ({ sequence, keys }) => sequence > since && isWanted({ prefixes, values }, keys),
+    );
+    const changes = wanted.slice(0, limit);
+    const isAll = changes.length === wanted.length;
+    const next = isAll ? this.newest : (changes.at(-1)?.sequence ?? since);
+    return { kind: 'page', changes, next, newest: this.newest };
+  }
+
+  #newCore(): FeedCore {
+    return new FeedCore(({ sequence, keys }, values) => JSON.stringify({ sequence, keys, values }));
+  }
+}
