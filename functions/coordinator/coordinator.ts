@@ -1,7 +1,6 @@
 import { DurableObject } from 'cloudflare:workers';
 import type { TransactionOrder, WriteId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import { disabledEvents } from '../../shared/protocol/confirmations.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type {
   CoordinatorEvent,
@@ -33,6 +32,7 @@ import type {
   Subscription,
   SubscriptionPatch,
 } from '../../shared/wire/confirmations.ts';
+import { disabledEvents } from '../../shared/wire/event-text.ts';
 import { connectRegion } from '../region/client.ts';
 import { changeFrom } from './change-log.ts';
 import { Handover } from './handover.ts';
@@ -192,10 +192,10 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
     const { hooks } = this.#storage;
     const at = Date.now();
     const known = hooks.subscriptions().find((one) => one.endpoint === endpoint);
-    if (known?.disabled === null) {
-      hooks.keepSubscription({ ...known, disabled: { at, reason } });
-      this.#resubscribe();
-    }
+    // The courier says it again where it did not hear that it was heard.
+    if (known !== undefined && known.disabled !== null) return;
+    if (known !== undefined) hooks.keepSubscription({ ...known, disabled: { at, reason } });
+    this.#resubscribe();
     hooks.owe(disabledEvents(hooks.subscriptions(), endpoint, reason, at));
     this.#armAlarm();
     void this.#handover.run();

@@ -11,6 +11,7 @@ import type {
   UnconfirmedDecision,
 } from '../../shared/protocol/events.ts';
 import type { WriteRecord } from '../../shared/wire/answers.ts';
+import { owedEventOf } from '../../shared/wire/event-text.ts';
 import { ChangeLog } from './change-log.ts';
 import { HookStorage } from './hook-storage.ts';
 
@@ -200,7 +201,7 @@ export class CoordinatorStorage {
         }
         break;
       case 'owe':
-        this.hooks.owe(write.events);
+        this.hooks.owe(write.events.map(owedEventOf));
         this.hooks.keepTarget(write.callback);
         break;
       case 'region':

@@ -6,7 +6,7 @@ import type {
   WriteAnswer,
   WriteRecord,
 } from '../wire/answers.ts';
-import type { Callback, OwedEvent, Subscription } from '../wire/confirmations.ts';
+import type { Callback, EndpointId, Subscription, WriteEventBody } from '../wire/confirmations.ts';
 import type { WriteFrame } from './frame.ts';
 import type { Round, RoundPair, RoundResult } from './round.ts';
 
@@ -116,6 +116,28 @@ export interface DecidedWrite extends CommittedWrite {
   readonly idempotency: WriteFrame['idempotency'];
 }
 
+/** An event about a write that an endpoint is owed; the shell puts it into words. */
+export interface OwedWriteEvent {
+  readonly endpoint: EndpointId;
+  /** The same for all attempts, and for all endpoints that hear of it. */
+  readonly id: string;
+  readonly type: WriteEventBody['type'];
+  /** When it happened, ms since the epoch. */
+  readonly at: number;
+  readonly write: EventSubject;
+  readonly regions?: Readonly<Record<RegionId, number | null>>;
+  readonly reason?: string;
+  /** The endpoint asks for commands and results. */
+  readonly values: boolean;
+}
+
+/** A write as far as an event tells of it. One that was given up has no transaction. */
+export interface EventSubject extends Omit<CommittedWrite, 'record'> {
+  readonly record: Pick<WriteRecord, 'id' | 'sequence' | 'part'> & {
+    readonly transaction: string | null;
+  };
+}
+
 /** What has to be stored. All writes of one `Ready` are one storage transaction. */
 export type StorageWrite =
   /** A commit; `writes` holds its rejected parts too. */
@@ -134,7 +156,7 @@ export type StorageWrite =
   /** Events that endpoints are owed from now on, until their couriers have taken them over. */
   | {
       readonly kind: 'owe';
-      readonly events: readonly OwedEvent[];
+      readonly events: readonly OwedWriteEvent[];
       /** Where events of callbacks go; null where only subscriptions are owed. */
       readonly callback: Callback | null;
     }

@@ -1,6 +1,6 @@
 import type { WriteAnswer } from '../wire/answers.ts';
-import type { Callback, OwedEvent } from '../wire/confirmations.ts';
-import type { Ready, Reply, Send, StorageWrite, Ticket } from './events.ts';
+import type { Callback } from '../wire/confirmations.ts';
+import type { OwedWriteEvent, Ready, Reply, Send, StorageWrite, Ticket } from './events.ts';
 
 /** Collects what one step asks of the shell, and the moment of the next tick. */
 export class Outbox {
@@ -39,7 +39,7 @@ export class Outbox {
   }
 
   /** The events are stored with whatever else this step stores, so that no crash comes between. */
-  owe(events: readonly OwedEvent[], callback: Callback | null): void {
+  owe(events: readonly OwedWriteEvent[], callback: Callback | null): void {
     if (events.length > 0) this.persist({ kind: 'owe', events, callback });
   }
 

@@ -12,6 +12,7 @@ export const eventTypes = [
   'endpoint.disabled',
 ] as const;
 
+/** One of {@link eventTypes}. */
 export type EventType = (typeof eventTypes)[number];
 
 /** `ep_…` for a standing subscription, `cb_…` for the target of callbacks that come with writes. */
@@ -73,9 +74,9 @@ export interface WriteEventBody {
     readonly regions?: Readonly<Record<RegionId, number | null>>;
     /** For `write.aborted`: why. */
     readonly reason?: string;
-    /** On request: the commands as every region ran them, and the part with their replies (PartOutcomeTag). */
+    /** On request, for a committed write: the commands as every region ran them, and what each answered. */
     readonly commands?: readonly (readonly string[])[];
-    readonly part?: unknown;
+    readonly results?: readonly unknown[];
     /** True where they were asked for and are too large to send. */
     readonly valuesOmitted?: boolean;
   };
@@ -112,6 +113,7 @@ export interface DeliveryRecord {
   readonly at: number;
 }
 
+/** Which deliveries of an endpoint are asked for. */
 export interface DeliveryQuery {
   readonly state: DeliveryRecord['state'] | null;
   /** Only events whose log position is below it; null: from the newest. */
@@ -119,6 +121,7 @@ export interface DeliveryQuery {
   readonly limit: number;
 }
 
+/** A page of the delivery log, newest first. */
 export interface DeliveryPage {
   readonly deliveries: readonly DeliveryRecord[];
   /** For the next page, or null at the end. */
@@ -162,6 +165,7 @@ export interface Change {
   readonly part?: string;
 }
 
+/** Which changes are asked for. */
 export interface ChangesQuery {
   /** Changes after this sequence. */
   readonly since: number;
@@ -170,6 +174,7 @@ export interface ChangesQuery {
   readonly values: boolean;
 }
 
+/** A page of the feed, or why there is none. */
 export type ChangesAnswer =
   | {
       readonly kind: 'page';

@@ -1,6 +1,7 @@
 import { compareOrder, type TransactionOrder, type WriteId } from '../../shared/ids.ts';
 import type {
   DecidedWrite,
+  OwedWriteEvent,
   RecordedWrite,
   StorageWrite,
   Stored,
@@ -8,7 +9,6 @@ import type {
   StoredRegion,
 } from '../../shared/protocol/events.ts';
 import type { WriteRecord } from '../../shared/wire/answers.ts';
-import type { OwedEvent } from '../../shared/wire/confirmations.ts';
 
 interface StoredCommit extends StoredDecision {
   readonly sequence: number;
@@ -25,7 +25,7 @@ export class Tables {
   readonly writes = new Map<WriteId, DecidedWrite>();
   readonly byKey = new Map<string, DecidedWrite>();
   /** Every event that was ever owed. */
-  readonly owed = new Map<string, OwedEvent>();
+  readonly owed = new Map<string, OwedWriteEvent>();
 
   copy(): Tables {
     const copy = new Tables();

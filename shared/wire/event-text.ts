@@ -1,0 +1,62 @@
+import { limits } from '../limits.ts';
+import type { OwedWriteEvent } from '../protocol/events.ts';
+import type { EndpointId, OwedEvent, Subscription } from './confirmations.ts';
+import { jsonText, parsePartOutcome } from './replies.ts';
+
+/**
+ * The body of an event about a write (WriteEventBody). It is thin unless values are asked for, and also where they would
+ * be too large to send. Integers beyond 2^53 stay exact.
+ */
+export function writeEventText({
+  write,
+  type,
+  at,
+  regions,
+  reason,
+  values,
+}: OwedWriteEvent): string {
+  const { record, keys, commands } = write;
+  const { id, transaction, sequence, part } = record;
+  const data = {
+    id,
+    transaction,
+    sequence,
+    keys,
+    ...(regions === undefined ? {} : { regions }),
+    ...(reason === undefined ? {} : { reason }),
+  };
+  const timestamp = new Date(at).toISOString();
+  const thin = JSON.stringify({ type, timestamp, data });
+  const outcome = values && part !== '' ? parsePartOutcome(part) : null;
+  if (outcome?.kind !== 'done') return thin;
+  const whole = jsonText({
+    type,
+    timestamp,
+    data: { ...data, commands, results: outcome.results },
+  });
+  if (whole.length <= limits.eventBytes) return whole;
+  return JSON.stringify({ type, timestamp, data: { ...data, valuesOmitted: true } });
+}
+
+/** The event in the form in which it is kept and sent. */
+export function owedEventOf(event: OwedWriteEvent): OwedEvent {
+  const { endpoint, id, type, at } = event;
+  return { endpoint, id, type, at, body: writeEventText(event) };
+}
+
+/** What the other subscriptions are owed when an endpoint is switched off. Told twice within the hour, it is one event. */
+export function disabledEvents(
+  subscriptions: readonly Subscription[],
+  endpoint: EndpointId,
+  reason: string,
+  at: number,
+): readonly OwedEvent[] {
+  const type = 'endpoint.disabled';
+  const timestamp = new Date(at).toISOString();
+  const body = JSON.stringify({ type, timestamp, data: { endpoint, reason } });
+  const id = `${endpoint}.${type}.${Math.floor(at / 3_600_000)}`;
+  return subscriptions
+    .filter((one) => one.disabled === null && one.events.includes(type))
+    .filter((one) => one.endpoint !== endpoint)
+    .map((one) => ({ endpoint: one.endpoint, id, type, at, body }));
+}
