@@ -119,7 +119,9 @@ function writeLocalFile(stack: Stack): void {
   writeFileSync(localFile, `${JSON.stringify(local, null, 2)}\n`, { mode: 0o600 });
 }
 
-function showHowToTry({ url, tokens }: Stack): void {
+function showHowToTry({ url, tokens, regions }: Stack): void {
+  const inMemory = regions.some(({ redis }) => redis.kind === 'embedded');
+  const kept = inMemory ? 'the data, in memory, go with it' : 'the data stay in .lockstep';
   const curl = [
     `curl ${url}/v1/writes`,
     `-H 'Authorization: Bearer ${tokens.write}'`,
@@ -131,7 +133,7 @@ function showHowToTry({ url, tokens }: Stack): void {
   token   ${tokens.write}
   try     ${curl.join(' \\\n            ')}
 
-The same for scripts is in .lockstep/local.json. Ctrl-C stops everything; the data stay in .lockstep.`);
+The same for scripts is in .lockstep/local.json. Ctrl-C stops everything; ${kept}.`);
 }
 
 /** Resolves with null once a signal has come and everything has been stopped. A second signal does not wait. */

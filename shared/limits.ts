@@ -76,7 +76,7 @@ export const limits = {
   pruneEveryMs: 10 * 60 * 1_000,
 
   /** How often a strong read applies outcomes and looks again before it gives up. */
-  readAttempts: 6,
+  readAttempts: 20,
   readTimeoutMs: 2_500,
   /** A region that gave no answer to a read is asked last for so long. */
   silentRegionAvoidedMs: 5_000,

@@ -69,11 +69,19 @@ describe('a strong read', () => {
     ]);
   });
 
-  it('asks anew about a lock that it meets after applying another', async () => {
+  it('of several keys asks anew about a lock that it meets after applying another', async () => {
+    const two = [['MGET', 'k', 'other']];
     const regions = { 'us-east-1': [read('["a"]', 4), read('["b"]', 5), read('["c"]')] };
     const { edge, asked } = edgeResolving(['committed', 'pending'], regions);
-    expect((await ask(edge)).json).toMatchObject({ results: ['b'], attempts: 2 });
+    expect((await ask(edge, { reads: two })).json).toMatchObject({ results: ['b'], attempts: 2 });
     expect(asked).toEqual([[[1, 4]], [[1, 5]]]);
+  });
+
+  it('of one key answers what stood between a commit that it applied and a later lock', async () => {
+    const regions = { 'us-east-1': [read('["a"]', 4), read('["b"]', 5), read('["c"]')] };
+    const { edge, asked } = edgeResolving(['committed', 'committed'], regions);
+    expect((await ask(edge)).json).toMatchObject({ results: ['b'], attempts: 2 });
+    expect(asked).toEqual([[[1, 4]]]);
   });
 
   it('whose keys change each time gives up after a bounded number of snapshots', async () => {

@@ -1,4 +1,4 @@
-import type { TransactionOrder } from '../../shared/ids.ts';
+import { keyOf, type TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Check, WriteFrame } from '../../shared/protocol/frame.ts';
 import type { Decision, SnapshotRequest } from '../../shared/protocol/round.ts';
@@ -281,7 +281,11 @@ class Simulation {
           this.#reads.push({ kind: 'read', request, invokedAt, answeredAt, replies });
           done();
         };
-        if (locks.length === 0) return answer();
+        const settled = new Set(request.settle.map(({ transaction }) => keyOf(transaction)));
+        const repeated = locks.some(({ holder }) => settled.has(keyOf(holder)));
+        // Of one key, what stands between a commit that was applied and a later lock is an answer.
+        const outrun = request.keys.length === 1 && settled.size > 0 && !repeated;
+        if (locks.length === 0 || outrun) return answer();
         this.#resolve(
           locks.map(({ holder }) => holder),
           (settle) => {

@@ -246,4 +246,21 @@ describe('many clients at once', { timeout: 120_000 }, () => {
     const other = await write(stack, [['INCRBY', key, 2]], { key });
     expect([other.status, toldBy(other).type]).toEqual([422, '/problems/idempotency-key-reused']);
   });
+
+  it('that go away before they are answered are counted once each when they come back', async () => {
+    const key = 'impatient';
+    const keys = Array.from({ length: 24 }, (_, index) => `${key}:${index}`);
+    const body = { ops: [['INCR', key]] };
+    const leaving = keys.map((name, index) => {
+      const headers = { 'idempotency-key': name };
+      const signal = AbortSignal.timeout(index);
+      return stack.send('POST', '/v1/writes', body, { headers, signal }).catch(() => null);
+    });
+    await Promise.all(leaving);
+    const answers = await Promise.all(keys.map((name) => write(stack, body.ops, { key: name })));
+    const values = answers.map((answer) => Number(toldBy(answer).results?.[0]));
+    expect(values.toSorted((a, b) => a - b)).toEqual(keys.map((_, index) => index + 1));
+    await expectNoLocks();
+    expect(await stack.everywhere(key)).toEqual(everyRegion(String(keys.length)));
+  });
 });
