@@ -23,6 +23,7 @@ const exposedHeaders = [
   'ETag',
   'Idempotency-Replayed',
   'Location',
+  'Lockstep-Callback',
   'Lockstep-Consistency',
   'Lockstep-Region',
   'Preference-Applied',

@@ -101,7 +101,8 @@ function placeText(next: number): string {
 /** The last words. A client connects again by itself, and is then told with a status what is wrong. */
 function farewell({ code }: Extract<FeedEvent, { kind: 'closed' }>, requestId: string): string {
   if (code === feedCloseCodes.expired) {
-    const detail = 'The changes from here on are no longer kept. Read your keys anew.';
+    const detail =
+      'The changes from here on are no longer kept. Connect again, and see what to do.';
     const { problem } = failure('changes-expired', detail);
     return `event: problem\ndata: ${jsonText(problemBody(problem, requestId))}\n\n`;
   }

@@ -142,7 +142,7 @@ async function lookUp(
 }
 
 function expired(oldest: number): ReturnType<typeof failure> {
-  const detail = `The oldest change that is kept has the sequence ${oldest}. Read anew the keys that you follow, and go on without \`since\`.`;
+  const detail = `The oldest change that is kept has the sequence ${oldest}. Ask once without \`since\`, then read anew the keys that you follow, then go on from the \`next\` of that answer.`;
   return failure('changes-expired', detail, { oldest });
 }
 

@@ -121,6 +121,8 @@ export async function sendWrite(
   const id = writeIdOf(onlyShard, dependencies.uuid());
   const request: WriteRequest = { ...draft, id, idempotency: idempotency.value };
   const isAsync = prefersAsync(context.req.header('prefer'));
+  // Its log of deliveries is found by this id alone, also where the write is aborted or its answer is a problem.
+  if (draft.callback !== null) context.header('Lockstep-Callback', draft.callback.endpoint);
   const sentAt = dependencies.now();
   const answer = await askCoordinator(dependencies, onlyShard, 'write', (coordinator) =>
     isAsync ? coordinator.accept(request) : coordinator.write(request),

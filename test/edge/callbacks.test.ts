@@ -39,6 +39,17 @@ describe('a callback', () => {
     expect(edge.writes[0]?.callback?.secret).toBeNull();
   });
 
+  it('tells its endpoint with every answer to its write, also with a problem', async () => {
+    const committed = await edgeThatCommits().write({ ops, callback: { url, secret } });
+    const id = committed.headers.get('lockstep-callback');
+    expect(id).toMatch(/^cb_[A-Za-z0-9_-]{22}$/);
+    const silent = new EdgeUnderTest({ write: () => Promise.reject(new Error('reset')) });
+    const unknown = await silent.write({ ops, callback: { url, secret } });
+    expect([unknown.status, unknown.headers.get('lockstep-callback')]).toEqual([503, id]);
+    const plain = await edgeThatCommits().write({ ops });
+    expect(plain.headers.has('lockstep-callback')).toBe(false);
+  });
+
   it('makes another request of a write with an idempotency key, and a new secret does not', async () => {
     const edge = edgeThatCommits();
     const key = { 'idempotency-key': 'order 7' };
