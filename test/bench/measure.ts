@@ -1,7 +1,12 @@
 /** The middle one of the samples: half are at or below it. NaN where there are none. */
 export function median(samples: readonly number[]): number {
+  return percentile(samples, 50);
+}
+
+/** So many percent of the samples are at or below it. NaN where there are none. */
+export function percentile(samples: readonly number[], percent: number): number {
   const sorted = samples.toSorted((a, b) => a - b);
-  return sorted[Math.ceil(sorted.length / 2) - 1] ?? Number.NaN;
+  return sorted[Math.ceil((sorted.length * percent) / 100) - 1] ?? Number.NaN;
 }
 
 /** How long `work` takes, in ms. */
@@ -16,7 +21,7 @@ export interface Figure {
   readonly name: string;
   readonly value: number;
   /** What it counts; a ratio counts nothing. */
-  readonly unit: 'ms' | 'ratio' | 'count' | 'writes/s';
+  readonly unit: 'ms' | 'ratio' | 'count' | 'writes/s' | 'MB' | 'kB';
   /** The most that it may be, or null. */
   readonly limit: number | null;
 }

@@ -25,6 +25,7 @@ export interface WriteOptions {
   readonly timeoutMs?: number;
   readonly headers?: Readonly<Record<string, string>>;
   readonly checks?: readonly unknown[];
+  readonly callback?: Readonly<Record<string, unknown>>;
 }
 
 export type Operation = readonly (string | number)[];
