@@ -11,6 +11,8 @@ export class Publisher {
   #running = false;
   /** Nobody is known not to follow: after a restart there may be followers that this instance has not heard of. */
   #followed = true;
+  /** How often somebody came to follow: an answer to a call that began before does not count them. */
+  #arrivals = 0;
 
   constructor(feed: () => FeedApi) {
     this.#feed = feed;
@@ -18,6 +20,7 @@ export class Publisher {
 
   follow(): void {
     this.#followed = true;
+    this.#arrivals += 1;
   }
 
   /** New changes are stored. Never throws. */
@@ -32,8 +35,9 @@ export class Publisher {
       while (this.#waiting.length > 0) {
         const batch = this.#waiting;
         this.#waiting = [];
+        const arrivals = this.#arrivals;
         const followers = await this.#feed().publish(batch);
-        if (followers > 0) continue;
+        if (followers > 0 || this.#arrivals !== arrivals) continue;
         this.#followed = false;
         this.#waiting = [];
       }
