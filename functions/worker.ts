@@ -88,6 +88,7 @@ function hooksOf(stub: CoordinatorStub): HooksApi {
     subscriptions: () => stub.subscriptions(),
     changeSubscription: (endpoint, patch) => stub.changeSubscription(endpoint, patch),
     unsubscribe: (endpoint) => stub.unsubscribe(endpoint),
+    recover: (endpoint, since) => stub.recover(endpoint, since),
     signingKey: () => stub.signingKey(),
     disabled: (endpoint, reason) => stub.disabled(endpoint, reason),
   };

@@ -73,6 +73,11 @@ export const limits = {
   /** Decided writes kept by age and by number; older ones go once every region has applied them. */
   decisionsKeptMs: 24 * 60 * 60 * 1_000,
   decisionsKept: 100_000,
+  decisionsKeptMaximum: 10_000_000,
+  keptMsMinimum: 60_000,
+  keptMsMaximum: 90 * 24 * 60 * 60 * 1_000,
+  /** Writes that one recovery of an endpoint goes through. */
+  writesPerRecovery: 10_000,
   pruneEveryMs: 10 * 60 * 1_000,
 
   /** How often a strong read applies outcomes and looks again before it gives up. */

@@ -64,12 +64,7 @@ export class ChangeLog {
         number,
       )
       .toArray()
-      .map(({ record, keys, commands, callback }) => ({
-        record: parse<WriteRecord>(record),
-        keys: parse<readonly string[]>(keys),
-        commands: parse<readonly (readonly string[])[]>(commands),
-        callback: callback === null ? null : parse<Callback>(callback),
-      }));
+      .map(writeOf);
   }
 
   /** One page of what came after `since`. A page ends early where it grows large, but never before its first change. */
@@ -90,9 +85,29 @@ export class ChangeLog {
     return { kind: 'page', changes, next, newest };
   }
 
-  /** Drops what was decided at or before a moment, ms. */
+  /** Drops what was decided at or before a moment (ms), up to the first change that is not confirmed. */
   prune(before: number): void {
-    this.#sql.exec('DELETE FROM change WHERE decided_at <= ?', before);
+    this.#sql.exec(
+      `DELETE FROM change WHERE decided_at <= ?
+       AND sequence < coalesce((SELECT min(change.sequence) FROM change
+         JOIN decision USING (incarnation, number) WHERE confirmed_at IS NULL), 9007199254740991)`,
+      before,
+    );
+  }
+
+  /** The writes decided since a moment (ms), oldest first, with when each was confirmed; at most `count`. */
+  since(moment: number, count: number): readonly RecoveredWrite[] {
+    return this.#sql
+      .exec<WriteRow & { confirmed_at: number | null }>(
+        `SELECT record, keys, commands, callback, confirmed_at FROM change
+         JOIN write ON write.id = write_id
+         LEFT JOIN decision ON decision.incarnation = change.incarnation AND decision.number = change.number
+         WHERE change.decided_at >= ? ORDER BY change.sequence LIMIT ?`,
+        moment,
+        count,
+      )
+      .toArray()
+      .map((row) => ({ write: writeOf(row), confirmedAt: row.confirmed_at }));
   }
 
   #oldest(): number | null {
@@ -110,6 +125,21 @@ export class ChangeLog {
       limits.changesPerPage,
     );
   }
+}
+
+/** A write whose events may be owed once more. */
+export interface RecoveredWrite {
+  readonly write: CommittedWrite;
+  readonly confirmedAt: number | null;
+}
+
+function writeOf({ record, keys, commands, callback }: WriteRow): CommittedWrite {
+  return {
+    record: parse<WriteRecord>(record),
+    keys: parse<readonly string[]>(keys),
+    commands: parse<readonly (readonly string[])[]>(commands),
+    callback: callback === null ? null : parse<Callback>(callback),
+  };
 }
 
 /** A committed write as the feed tells it. */

@@ -1,6 +1,7 @@
 import { DurableObject } from 'cloudflare:workers';
 import type { TransactionOrder, WriteId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
+import { Confirmations } from '../../shared/protocol/confirmations.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type {
   CoordinatorEvent,
@@ -21,7 +22,7 @@ import type {
   WriteStatus,
 } from '../../shared/wire/answers.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
-import { parseConfiguration } from '../../shared/wire/configuration.ts';
+import { parseConfiguration, type Retention } from '../../shared/wire/configuration.ts';
 import type {
   Change,
   ChangesAnswer,
@@ -32,7 +33,7 @@ import type {
   Subscription,
   SubscriptionPatch,
 } from '../../shared/wire/confirmations.ts';
-import { disabledEvents } from '../../shared/wire/event-text.ts';
+import { disabledEvents, owedEventOf } from '../../shared/wire/event-text.ts';
 import { connectRegion } from '../region/client.ts';
 import { changeFrom } from './change-log.ts';
 import { Handover } from './handover.ts';
@@ -65,13 +66,15 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
   #lastTicket = 0;
   #timer: ReturnType<typeof setTimeout> | null = null;
   #alarmArmed = false;
+  readonly #retention: Retention;
   #prunedAt = 0;
 
   constructor(context: DurableObjectState, environment: Env) {
     super(context, environment);
     const parsed = parseConfiguration(environment);
     if (!parsed.ok) throw new Error(parsed.detail);
-    const { regions, voteDeadlineMs, roundTimeoutMs } = parsed.configuration;
+    const { regions, voteDeadlineMs, roundTimeoutMs, retention } = parsed.configuration;
+    this.#retention = retention;
     for (const region of regions) this.#regions.set(region.id, connectRegion(region));
     this.#storage = new CoordinatorStorage(context.storage);
     const { hooks } = this.#storage;
@@ -181,6 +184,31 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
     return known;
   }
 
+  /**
+   * Owes a subscription once more what it asks for of the committed writes since a moment (ms): also what was decided
+   * while it was disabled. What its courier has already, it keeps as it is. Answers how many events that were; null
+   * where there is no such subscription.
+   */
+  async recover(endpoint: EndpointId, since: number): Promise<number | null> {
+    const { hooks, changes } = this.#storage;
+    const known = hooks.subscriptions().find((one) => one.endpoint === endpoint);
+    if (known === undefined) return null;
+    const confirmations = new Confirmations([{ ...known, disabled: null }]);
+    const regions = Object.fromEntries([...this.#regions.keys()].map((id) => [id, null]));
+    const events = changes
+      .since(since, limits.writesPerRecovery)
+      .flatMap(({ write, confirmedAt }) => {
+        const uncalled = { ...write, callback: null };
+        const decided = confirmations.decided(uncalled);
+        if (confirmedAt === null) return decided;
+        return [...decided, ...confirmations.confirmed(uncalled, confirmedAt, regions)];
+      });
+    hooks.owe(events.map(owedEventOf));
+    this.#armAlarm();
+    void this.#handover.run();
+    return events.length;
+  }
+
   /** The key that signs confirmations; made when it is first asked for. */
   async signingKey(): Promise<SigningKey> {
     const { hooks } = this.#storage;
@@ -208,7 +236,7 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
     // Looking for old rows reads many, and rows read are billed.
     if (now - this.#prunedAt >= limits.pruneEveryMs) {
       this.#prunedAt = now;
-      this.#storage.prune(now);
+      this.#storage.prune(now, this.#retention);
     }
     this.#step({ kind: 'ticked' });
   }

@@ -1,6 +1,5 @@
 import { assert, unreachable } from '../../shared/assert.ts';
 import type { RegionId, TransactionOrder, WriteId } from '../../shared/ids.ts';
-import { limits } from '../../shared/limits.ts';
 import type {
   DecidedWrite,
   RecordedWrite,
@@ -11,6 +10,7 @@ import type {
   UnconfirmedDecision,
 } from '../../shared/protocol/events.ts';
 import type { WriteRecord } from '../../shared/wire/answers.ts';
+import type { Retention } from '../../shared/wire/configuration.ts';
 import { owedEventOf } from '../../shared/wire/event-text.ts';
 import { ChangeLog } from './change-log.ts';
 import { HookStorage } from './hook-storage.ts';
@@ -137,30 +137,35 @@ export class CoordinatorStorage {
     this.#setMeta('proof', ((this.#meta('proof') ?? 0) + 1) % 1_000_000);
   }
 
-  /** Drops records older than their retention, once every region has applied them. */
-  prune(now: number): void {
+  /**
+   * Drops what is older than its retention. The change log is dropped from its beginning only, and no further than the
+   * oldest write that some region has yet to apply, so that it never has a gap; its records and decisions stay with it.
+   */
+  prune(now: number, { keptMs, keptWrites }: Retention): void {
     this.#storage.transactionSync(() => {
       const { sql } = this.#storage;
       const kept = sql
         .exec<{ decided_at: number }>(
           'SELECT decided_at FROM write ORDER BY decided_at DESC LIMIT 1 OFFSET ?',
-          limits.decisionsKept,
+          keptWrites,
         )
         .toArray();
-      const before = Math.max(now - limits.decisionsKeptMs, kept[0]?.decided_at ?? 0);
-      const confirmed = `incarnation * 4294967296 + number NOT IN
-        (SELECT incarnation * 4294967296 + number FROM decision WHERE confirmed_at IS NULL)`;
-      sql.exec(`DELETE FROM write WHERE decided_at <= ? AND ${confirmed}`, before);
+      const before = Math.max(now - keptMs, kept[0]?.decided_at ?? 0);
       this.changes.prune(before);
+      sql.exec(
+        'DELETE FROM write WHERE decided_at <= ? AND id NOT IN (SELECT write_id FROM change)',
+        before,
+      );
+      const settled = `confirmed_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM change
+        WHERE change.incarnation = decision.incarnation AND change.number = decision.number)`;
       const [newest] = sql
         .exec<{ incarnation: number; number: number }>(
-          `SELECT incarnation, number FROM decision WHERE confirmed_at <= ?
+          `SELECT incarnation, number FROM decision WHERE ${settled}
            ORDER BY incarnation DESC, number DESC LIMIT 1`,
-          before,
         )
         .toArray();
       if (newest === undefined) return;
-      sql.exec('DELETE FROM decision WHERE confirmed_at <= ?', before);
+      sql.exec(`DELETE FROM decision WHERE ${settled}`);
       const [incarnation, number] = this.horizon;
       const further = newest.incarnation - incarnation || newest.number - number;
       if (further <= 0) return;

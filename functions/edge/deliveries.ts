@@ -97,11 +97,14 @@ const replayRoute = createRoute({
   method: 'post',
   path: '/v1/webhooks/{id}/replay',
   tags,
-  summary: 'Send failed deliveries again',
+  summary: 'Send failed deliveries again, or recover since a date',
   ...secured,
   request: { ...request, body: jsonBody(replaySchema) },
   responses: {
-    200: jsonResponse('How many are sent again', z.object({ replayed: z.int() })),
+    200: jsonResponse(
+      'How many failed deliveries are sent again, and how many events since then are owed once more; those that were delivered are not sent again',
+      z.object({ replayed: z.int(), recovered: z.int() }),
+    ),
     ...problemResponses(400, 401, 403, 404, 413, 415, 503),
   },
 });
@@ -220,7 +223,14 @@ async function replay(context: EdgeContext, dependencies: EdgeDependencies): Pro
     courier.replay(what),
   );
   if (!replayed.ok) return answerProblem(context, replayed.problem);
-  return answerJson(context, { replayed: replayed.value });
+  if (!('since' in what) || isCallback(endpoint.value)) {
+    return answerJson(context, { replayed: replayed.value, recovered: 0 });
+  }
+  const recovered = await askHooks(dependencies, onlyShard, 'write', (hooks) =>
+    hooks.recover(endpoint.value, what.since),
+  );
+  if (!recovered.ok) return answerProblem(context, recovered.problem);
+  return answerJson(context, { replayed: replayed.value, recovered: recovered.value ?? 0 });
 }
 
 /** The endpoint of a subscription or of callbacks. Nobody lists the latter, so their courier alone knows of them. */

@@ -90,6 +90,8 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
 
   override webSocketClose(socket: WebSocket): void {
     this.#forget(socket);
+    // Without an answer to its close the client would wait for one until it gives up.
+    socket.close(1_000);
   }
 
   override webSocketError(socket: WebSocket): void {

@@ -33,6 +33,13 @@ export interface Configuration {
   readonly roundTimeoutMs: number;
   /** A snapshot without an answer by then is asked of the next region, ms. */
   readonly readTimeoutMs: number;
+  readonly retention: Retention;
+}
+
+/** How long decided writes and the change feed are kept: whichever bound is reached first, but never before every region has applied them. */
+export interface Retention {
+  readonly keptMs: number;
+  readonly keptWrites: number;
 }
 
 /** A configuration, or the first variable at fault and what to do about it. Holds no secret either way it fails. */
@@ -89,8 +96,10 @@ const tokensSchema = z
     'add a token with the scope read, for clients that only read',
   );
 
-const milliseconds = (fallback: number) =>
-  z.coerce.number('use a whole number of milliseconds').int().min(50).max(60_000).default(fallback);
+const whole = (what: string, least: number, most: number) =>
+  z.coerce.number(`use a whole number ${what}`).int().min(least).max(most);
+
+const milliseconds = (fallback: number) => whole('of milliseconds', 50, 60_000).default(fallback);
 
 const environmentSchema = z
   .object({
@@ -101,6 +110,12 @@ const environmentSchema = z
     LOCKSTEP_VOTE_DEADLINE_MS: milliseconds(limits.voteDeadlineMs),
     LOCKSTEP_ROUND_TIMEOUT_MS: milliseconds(limits.roundTimeoutMs),
     LOCKSTEP_READ_TIMEOUT_MS: milliseconds(limits.readTimeoutMs),
+    LOCKSTEP_KEPT_MS: whole('of milliseconds', limits.keptMsMinimum, limits.keptMsMaximum).default(
+      limits.decisionsKeptMs,
+    ),
+    LOCKSTEP_KEPT_WRITES: whole('of writes', 1, limits.decisionsKeptMaximum).default(
+      limits.decisionsKept,
+    ),
   })
   .refine(
     (all) => all.LOCKSTEP_REGIONS.every(({ id }) => Object.hasOwn(all.LOCKSTEP_REGION_TOKENS, id)),
@@ -133,6 +148,7 @@ export function parseConfiguration(environment: object): ConfigurationResult {
     voteDeadlineMs: all.LOCKSTEP_VOTE_DEADLINE_MS,
     roundTimeoutMs: all.LOCKSTEP_ROUND_TIMEOUT_MS,
     readTimeoutMs: all.LOCKSTEP_READ_TIMEOUT_MS,
+    retention: { keptMs: all.LOCKSTEP_KEPT_MS, keptWrites: all.LOCKSTEP_KEPT_WRITES },
   };
   return { ok: true, configuration };
 }

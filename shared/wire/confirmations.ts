@@ -198,6 +198,8 @@ export interface HooksApi {
   subscriptions(): Promise<readonly Subscription[]>;
   changeSubscription(endpoint: EndpointId, patch: SubscriptionPatch): Promise<Subscription | null>;
   unsubscribe(endpoint: EndpointId): Promise<boolean>;
+  /** Owes a subscription once more what it asks for since a moment, ms; null where there is none. */
+  recover(endpoint: EndpointId, since: number): Promise<number | null>;
   signingKey(): Promise<SigningKey>;
   /** A courier has given an endpoint up. Marks it, and tells the other subscriptions. */
   disabled(endpoint: EndpointId, reason: string): Promise<void>;

@@ -76,7 +76,7 @@ export const problemKinds = {
     status: 410,
     title: 'The changes are no longer kept',
     remedy:
-      'Read anew the keys that you follow, and follow from now on: GET /v1/changes without `since` tells where.',
+      'Ask GET /v1/changes once without `since`, then read the keys that you follow, then go on from the `next` of that answer.',
   },
   'check-failed': {
     status: 412,

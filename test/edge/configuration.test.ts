@@ -31,6 +31,7 @@ describe('the configuration', () => {
         voteDeadlineMs: limits.voteDeadlineMs,
         roundTimeoutMs: limits.roundTimeoutMs,
         readTimeoutMs: limits.readTimeoutMs,
+        retention: { keptMs: limits.decisionsKeptMs, keptWrites: limits.decisionsKept },
       },
     });
   });

@@ -52,6 +52,7 @@ const configuration: Configuration = {
   voteDeadlineMs: 2_000,
   roundTimeoutMs: 2_500,
   readTimeoutMs: 2_500,
+  retention: { keptMs: 60_000, keptWrites: 100 },
 };
 
 export const coordinatorStatus: CoordinatorStatus = {

@@ -31,6 +31,7 @@ function edgeWith(known: readonly Subscription[] = [subscription]): EdgeUnderTes
     subscriptions: async () => known,
     changeSubscription: async (_id, patch) => ({ ...subscription, ...patch }),
     unsubscribe: async (id) => known.some((each) => each.endpoint === id),
+    recover: async () => 2,
   };
   edge.courier = {
     configure: async () => {},
@@ -333,14 +334,14 @@ describe('an endpoint', () => {
   );
 
   it.each([
-    [{ event: 'e1' }, { event: 'e1' }],
-    [{ since: 5 }, { since: 5 }],
-    [{ since: '2026-11-22T09:00:00+01:00' }, { since: Date.UTC(2026, 10, 22, 8) }],
-  ])('replays %j', async (body, what) => {
+    [{ event: 'e1' }, { event: 'e1' }, 0],
+    [{ since: 5 }, { since: 5 }, 2],
+    [{ since: '2026-11-22T09:00:00+01:00' }, { since: Date.UTC(2026, 10, 22, 8) }, 2],
+  ])('replays %j, and recovers what was not owed since', async (body, what, recovered) => {
     const edge = edgeWith();
     const told = await edge.ask('POST', `/v1/webhooks/${endpoint}/replay`, { body });
-    expect([told.status, told.json]).toEqual([200, { replayed: 3 }]);
-    expect(changesIn(edge)).toEqual([[endpoint, 'replay', what]]);
+    expect([told.status, told.json]).toEqual([200, { replayed: 3, recovered }]);
+    expect(changesIn(edge)[0]).toEqual([endpoint, 'replay', what]);
   });
 
   it.each([{}, { event: 'e1', since: 5 }, { since: 'yesterday' }, { since: -1 }, { event: '' }])(
