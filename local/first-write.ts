@@ -4,6 +4,7 @@ import type { RegionStory, WriteStory } from './timeline.ts';
 
 /** The part of an answer to `POST /v1/writes` that is shown. */
 interface Told {
+  readonly id: string;
   readonly votes: readonly {
     readonly region: string;
     readonly vote: string;
@@ -13,6 +14,7 @@ interface Told {
 
 /** The first write, as made and as seen. */
 export interface FirstWrite {
+  readonly id: string;
   readonly key: string;
   readonly value: string;
   readonly story: WriteStory;
@@ -21,9 +23,13 @@ export interface FirstWrite {
 /**
  * Makes a real write through the API, waits until it is confirmed, and watches it at the gateways.
  *
+ * @param callback who is told of it, too.
  * @throws Error with the API's own words where it is not committed.
  */
-export async function writeFirst(stack: Stack): Promise<FirstWrite> {
+export async function writeFirst(
+  stack: Stack,
+  callback: { readonly url: string; readonly secret: string },
+): Promise<FirstWrite> {
   const key = 'hello';
   const value = `in every region or in none, ${new Date().toISOString()}`;
   const watches = stack.regions.map(({ gateway }) => {
@@ -39,7 +45,7 @@ export async function writeFirst(stack: Stack): Promise<FirstWrite> {
       authorization: `Bearer ${stack.tokens.write}`,
       'content-type': 'application/json',
     },
-    body: JSON.stringify({ ops: [['SET', key, value]], ack: 'confirmed' }),
+    body: JSON.stringify({ ops: [['SET', key, value]], ack: 'confirmed', callback }),
   });
   const text = await response.text();
   const confirmedAtMs = performance.now() - sentAt;
@@ -58,7 +64,12 @@ export async function writeFirst(stack: Stack): Promise<FirstWrite> {
     };
   });
   const decidedAtMs = decisionOf(regions, confirmedAtMs);
-  return { key, value, story: { frame: `SET ${key}`, regions, decidedAtMs, confirmedAtMs } };
+  return {
+    id: told.id,
+    key,
+    value,
+    story: { frame: `SET ${key}`, regions, decidedAtMs, confirmedAtMs },
+  };
 }
 
 /**

@@ -1,9 +1,12 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
+import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { writeFirst } from './first-write.ts';
 import { lastLines } from './processes.ts';
+import type { LocalReceiver, VerifiedEvent } from './receiver.ts';
+import { lineOf, startReceiver, subscribeReceiver } from './receiver.ts';
 import { redisKind } from './regions.ts';
 import { parseRoundTrips, placesFor } from './rtt.ts';
 import type { Stack, StackOptions } from './stack.ts';
@@ -22,6 +25,8 @@ const help = `npm start -- [options]
 
 const stateDirectory = resolve('.lockstep');
 const localFile = join(stateDirectory, 'local.json');
+/** For so long the first confirmation is waited for, ms. */
+const patienceMs = 3_000;
 /** How many signals to stop have come. */
 let signals = 0;
 const paint = paintFor(process.stdout.isTTY === true && process.env.NO_COLOR === undefined);
@@ -50,6 +55,8 @@ function readOptions(): StackOptions | null {
     redis: redisKind(),
     port,
     fresh: values.fresh,
+    // The receiver is on this machine.
+    variables: { LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: 'true' },
     progress: say,
   };
 }
@@ -71,9 +78,14 @@ async function main(): Promise<void> {
     `Worker: ${stack.url} (up after ${((performance.now() - startedAt) / 1_000).toFixed(1)} s).\n`,
   );
   try {
-    await showFirstWrite(stack);
+    const heard = new Confirmations();
+    const receiver = await startReceiver(stateDirectory, (event) => heard.take(event));
+    const id = await showFirstWrite(stack, receiver);
+    await heard.of(id);
+    await subscribeReceiver(stateDirectory, stack, receiver);
     writeLocalFile(stack);
     showHowToTry(stack);
+    heard.show();
   } catch (error) {
     await stack.stop();
     throw new Error(
@@ -92,8 +104,35 @@ async function main(): Promise<void> {
   );
 }
 
-async function showFirstWrite(stack: Stack): Promise<void> {
-  const { key, value, story } = await writeFirst(stack);
+/** Shows the confirmations that the receiver gets, as they come; the first ones wait for their place on the screen. */
+class Confirmations {
+  private readonly waiting: VerifiedEvent[] = [];
+  private readonly arrivals = new Map<string, () => void>();
+  private isShown = false;
+
+  take(event: VerifiedEvent): void {
+    if (this.isShown) say(`  ${lineOf(event)}`);
+    else this.waiting.push(event);
+    this.arrivals.get(event.data.id ?? '')?.();
+  }
+
+  /** Resolves when the write has been heard of, or when it has taken too long for a show. */
+  async of(id: string): Promise<void> {
+    if (this.waiting.some(({ data }) => data.id === id)) return;
+    const arrived = new Promise<void>((resolve) => this.arrivals.set(id, resolve));
+    await Promise.race([arrived, delay(patienceMs)]);
+  }
+
+  show(): void {
+    say(`\n${paint('bold', 'Confirmations, as a receiver of webhooks gets and verifies them')}`);
+    for (const event of this.waiting.splice(0)) say(`  ${lineOf(event)}`);
+    this.isShown = true;
+  }
+}
+
+/** Shows the way of a first write, and answers its id. */
+async function showFirstWrite(stack: Stack, { url, secret }: LocalReceiver): Promise<string> {
+  const { id, key, value, story } = await writeFirst(stack, { url, secret });
   say(paint('bold', 'A first write, and its way'));
   for (const line of drawTimeline(story, paint)) say(line);
   say(`\n${paint('bold', `GET ${key}, asked of each region's own Redis`)}`);
@@ -107,6 +146,7 @@ async function showFirstWrite(stack: Stack): Promise<void> {
     }
     say(`  ${place.id.padEnd(16)}${paint('green', value)}`);
   }
+  return id;
 }
 
 function writeLocalFile(stack: Stack): void {

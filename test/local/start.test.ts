@@ -99,6 +99,8 @@ describe('npm start', () => {
       for (const region of local.regions) {
         expect(await get(region, 'key')).toEqual({ result: 'value' });
       }
+      const heard = /write\.confirmed +hello .*\n.*write\.confirmed +key +us-east-1 \d+ ms/;
+      await expect.poll(() => run.output, { timeout: timeoutMs }).toMatch(heard);
       expect(await run.end('SIGINT')).toBe(0);
       const addresses = [local.url, ...local.regions.map(({ gateway }) => gateway.url)];
       for (const address of addresses) await expect(fetch(address)).rejects.toThrow();
@@ -119,6 +121,11 @@ describe('npm start', () => {
       expect(second.output).toContain('a killed run had left');
       expect(after.tokens).toEqual(before.tokens);
       expect((await write(after, [['INCR', 'counter']])).status).toBe(200);
+      await expect.poll(() => second.output, { timeout: timeoutMs }).toMatch(/confirmed +counter/);
+      // The subscription of the first run serves the second one.
+      const headers = { authorization: `Bearer ${after.tokens.read}` };
+      const listed = await fetch(`${after.url}/v1/webhooks`, { headers });
+      expect(await listed.json()).toMatchObject({ webhooks: { length: 1 } });
       for (const region of after.regions) {
         expect(await get(region, 'counter')).toEqual({ result: '2' });
       }
