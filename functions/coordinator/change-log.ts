@@ -99,7 +99,7 @@ export class ChangeLog {
   since(moment: number, count: number): readonly RecoveredWrite[] {
     return this.#sql
       .exec<WriteRow & { confirmed_at: number | null }>(
-        `SELECT record, keys, commands, callback, confirmed_at FROM change
+        `SELECT record, change.keys AS keys, commands, callback, confirmed_at FROM change
          JOIN write ON write.id = write_id
          LEFT JOIN decision ON decision.incarnation = change.incarnation AND decision.number = change.number
          WHERE change.decided_at >= ? ORDER BY change.sequence LIMIT ?`,
