@@ -9,13 +9,15 @@ import type { Stack } from '../../local/stack.ts';
 import { startStack } from '../../local/stack.ts';
 import { limits } from '../../shared/limits.ts';
 import { BenchClient } from './client.ts';
+import { hookVariables, measureCallbackCost, measureHooks } from './hooks.ts';
 import { addedMs, measureLatency } from './latency.ts';
 import type { Figure } from './measure.ts';
 import { drawTable, isWithin, median, timed } from './measure.ts';
 
 /**
  * `npm run bench`: five regions with the round trips between AWS regions. What is judged are ratios and counts within
- * this run, so that another machine comes to the same verdict.
+ * this run, so that another machine comes to the same verdict. `npm run bench -- hooks` measures confirmations and the
+ * change feed alone.
  */
 
 const regionCount = 5;
@@ -157,6 +159,12 @@ async function countCommands(redis: Redis): Promise<number> {
 
 async function run(bench: Bench): Promise<readonly Figure[]> {
   await bench.client.write({ ops: [['SET', 'warm', 'up']], ack: 'confirmed' });
+  const writes = process.argv[2] === 'hooks' ? [] : await measureWrites(bench);
+  say('Callbacks …');
+  return [...writes, ...(await measureCallbackCost(bench.client, say))];
+}
+
+async function measureWrites(bench: Bench): Promise<readonly Figure[]> {
   say('One client …');
   const { farthestMs, figures } = await measureLatency(bench.stack, bench.client, say);
   say(`${incrementsAtOnce} increments at once …`);
@@ -177,10 +185,13 @@ async function main(): Promise<boolean> {
     redis: redisKind(),
     port: 0,
     fresh: true,
+    variables: hookVariables,
     progress: say,
   });
   try {
-    const figures = await run({ stack, client: new BenchClient(stack) });
+    const overDistance = await run({ stack, client: new BenchClient(stack) });
+    await stack.stop();
+    const figures = [...overDistance, ...(await measureHooks(say))];
     const machine = { node: process.version, cores: availableParallelism(), load: loadavg()[0] };
     const judged = figures.map((figure) => ({ ...figure, pass: isWithin(figure) }));
     mkdirSync('.lockstep', { recursive: true });

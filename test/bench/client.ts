@@ -10,6 +10,7 @@ export interface WriteBody {
   readonly ops: readonly (readonly string[])[];
   readonly checks?: readonly { readonly key: string; readonly absent: true }[];
   readonly ack?: 'committed' | 'confirmed';
+  readonly callback?: { readonly url: string; readonly secret: string };
 }
 
 /** Clients of one stack: of its Worker, and of its gateways past the Worker. */
@@ -57,13 +58,26 @@ export class BenchClient {
     }
   }
 
+  /** Subscribes an address to all events; answers the path of the subscription. */
+  async subscribe(url: string): Promise<string> {
+    const created = await this.post('/v1/webhooks', { url }, 201);
+    const { id }: { readonly id: string } = JSON.parse(created);
+    return `/v1/webhooks/${id}`;
+  }
+
+  async unsubscribe(path: string): Promise<void> {
+    const headers = { authorization: `Bearer ${this.stack.tokens.write}` };
+    const response = await fetch(`${this.stack.url}${path}`, { method: 'DELETE', headers });
+    if (!response.ok) throw new Error(`${path} answered ${response.status}`);
+  }
+
   private async get(path: string): Promise<Described> {
     const headers = { authorization: `Bearer ${this.stack.tokens.admin}` };
     const response = await fetch(`${this.stack.url}${path}`, { headers });
     return response.json() as Promise<Described>;
   }
 
-  private async post(path: string, body: unknown): Promise<void> {
+  private async post(path: string, body: unknown, expected = 200): Promise<string> {
     const response = await fetch(`${this.stack.url}${path}`, {
       method: 'POST',
       headers: {
@@ -73,7 +87,10 @@ export class BenchClient {
       body: JSON.stringify(body),
     });
     const text = await response.text();
-    if (response.status !== 200) throw new Error(`${path} answered ${response.status}: ${text}`);
+    if (response.status !== expected) {
+      throw new Error(`${path} answered ${response.status}: ${text}`);
+    }
+    return text;
   }
 }
 
