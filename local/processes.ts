@@ -156,7 +156,7 @@ async function endStale(stateDirectory: string): Promise<readonly string[]> {
     }
     rmSync(join(directory, name), { force: true });
   }
-  while (stale.some(({ group }) => isOurs(group, stateDirectory))) await delay(10);
+  while (stale.some(({ group }) => isAlive(group))) await delay(10);
   return stale.map(({ name }) => name);
 }
 
@@ -175,6 +175,18 @@ function isOurs(group: number, stateDirectory: string): boolean {
       if (`${workingDirectoryOf(pid)}/`.startsWith(`${stateDirectory}/`)) return true;
       return readProc(pid, 'cmdline').includes(`${stateDirectory}/`);
     });
+}
+
+/**
+ * True while a process of the group runs. One that is dying names no directory any more, while a thread of it may still
+ * hold its port: it is over when it is gone, or a zombie without other threads.
+ */
+function isAlive(group: number): boolean {
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map(statOf)
+    .filter((stat) => Number(stat[2]) === group)
+    .some((stat) => stat[0] !== 'Z' || Number(stat[17]) > 1);
 }
 
 function groupOf(pid: string): number {
