@@ -177,3 +177,6 @@ assert(
   'one who catches up is ahead of its acknowledgements by some pages',
 );
 assert(limits.feedMessageBytes * 4 < limits.followerWindowBytes, 'so it is with large changes');
+assert(limits.decisionsKept <= limits.decisionsKeptMaximum, 'the default retention is allowed');
+assert(limits.keptMsMinimum < limits.decisionsKeptMs, 'the default retention is allowed');
+assert(limits.decisionsKeptMs < limits.keptMsMaximum, 'the default retention is allowed');
