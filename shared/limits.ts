@@ -93,8 +93,16 @@ export const limits = {
   urlBytes: 2_048,
   /** The body of an event; beyond it values are left out. */
   eventBytes: 256_000,
-  /** Events handed over to a courier in one call. */
+  /** Events handed over to a courier in one call, and their characters: a call takes 32 MiB, and a character up to 2 bytes. */
   eventsPerHandover: 100,
+  handoverCharacters: 4_000_000,
+  /** Couriers that are handed events at once. */
+  couriersAtOnce: 4,
+  /** A courier that has not taken over by then is tried again. */
+  handoverTimeoutMs: 10_000,
+  /** Pause of a courier that was not reached: doubles from the first to the last. */
+  handoverPauseMsFirst: 1_000,
+  handoverPauseMsLast: 30_000,
   /** Events that a courier keeps waiting; older ones fail beyond it. */
   eventsPerEndpoint: 100_000,
   /** An attempt without a full answer by then has failed. */
@@ -138,6 +146,8 @@ export const limits = {
   /** The newest changes that the feed holds, by number and by about so many characters. */
   feedHeldChanges: 1_000,
   feedHeldBytes: 8_000_000,
+  /** The feed's object takes published changes by then, or reads them from the log later. */
+  publishTimeoutMs: 10_000,
   /** Pages that one feed asks for at once, so that many who come back do not take a coordinator's time. */
   feedPagesInFlight: 4,
   /** The feed sends what has come together in this time, so that many commits cost one message. */
@@ -165,6 +175,11 @@ assert(
   limits.secretOverlapMsDefault <= limits.secretOverlapMsMaximum,
   'the default overlap is allowed',
 );
+assert(
+  (limits.handoverCharacters + limits.bodyBytes) * 2 < 32 * 1_024 * 1_024,
+  'a handover fits a call, also where its last event is the largest',
+);
+assert(limits.handoverPauseMsFirst < limits.handoverPauseMsLast, 'the pauses of handovers grow');
 assert(limits.changesPerPageDefault <= limits.changesPerPage, 'the default page is allowed');
 assert(limits.probePauseMsFirst < limits.probePauseMsLast, 'the pauses between probes grow');
 assert(limits.retryPauseMsFirst < limits.retryPauseMsLast, 'the pauses between attempts grow');

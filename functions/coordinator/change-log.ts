@@ -8,6 +8,7 @@ import type {
   ChangesAnswer,
   ChangesQuery,
 } from '../../shared/wire/confirmations.ts';
+import type { Sql, SqlObjectStorage } from './sql.ts';
 
 const schema = `
   CREATE TABLE IF NOT EXISTS change (
@@ -29,9 +30,9 @@ type WriteRow = Omit<ChangeRow, 'sequence' | 'write_id'> & { callback: string | 
 
 /** The committed writes in the order of their sequence, without a gap. A row is stored with its decision. */
 export class ChangeLog {
-  readonly #sql: SqlStorage;
+  readonly #sql: Sql;
 
-  constructor(storage: DurableObjectStorage) {
+  constructor(storage: Pick<SqlObjectStorage, 'sql'>) {
     this.#sql = storage.sql;
   }
 
@@ -79,8 +80,8 @@ export class ChangeLog {
       bytes += row.keys.length + row.commands.length + row.record.length;
       if (next > since && (changes.length >= limit || bytes > limits.changesPageBytes)) break;
       next = row.sequence;
-      const change = changeOf(row, values);
-      if (concerns(change.keys, prefixes)) changes.push(change);
+      const keys = parse<readonly string[]>(row.keys);
+      if (concerns(keys, prefixes)) changes.push(changeOf(row, keys, values));
     }
     return { kind: 'page', changes, next, newest };
   }
@@ -117,7 +118,7 @@ export class ChangeLog {
     return row?.oldest ?? null;
   }
 
-  #after(since: number): SqlStorageCursor<ChangeRow> {
+  #after(since: number): Iterable<ChangeRow> {
     return this.#sql.exec<ChangeRow>(
       `SELECT sequence, write_id, keys, commands, record FROM change JOIN write ON write.id = write_id
        WHERE sequence > ? ORDER BY sequence LIMIT ?`,
@@ -153,13 +154,11 @@ export function changeFrom(
   return values ? { ...thin, commands, part } : thin;
 }
 
-function changeOf(row: ChangeRow, values: boolean): Change {
-  const write = {
-    record: parse<WriteRecord>(row.record),
-    keys: parse<readonly string[]>(row.keys),
-    commands: parse<readonly (readonly string[])[]>(row.commands),
-    callback: null,
-  };
+function changeOf(row: ChangeRow, keys: readonly string[], values: boolean): Change {
+  const record = parse<WriteRecord>(row.record);
+  // Large, and often not asked for.
+  const commands = values ? parse<readonly (readonly string[])[]>(row.commands) : [];
+  const write = { record, keys, commands, callback: null };
   return changeFrom(write, row.sequence, values);
 }
 

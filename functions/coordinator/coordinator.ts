@@ -33,7 +33,7 @@ import type {
   Subscription,
   SubscriptionPatch,
 } from '../../shared/wire/confirmations.ts';
-import { disabledEvents, owedEventOf } from '../../shared/wire/event-text.ts';
+import { disabledEvents, owedEventsOf } from '../../shared/wire/event-text.ts';
 import { connectRegion } from '../region/client.ts';
 import { changeFrom } from './change-log.ts';
 import { Handover } from './handover.ts';
@@ -203,9 +203,9 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
         if (confirmedAt === null) return decided;
         return [...decided, ...confirmations.confirmed(uncalled, confirmedAt, regions)];
       });
-    hooks.owe(events.map(owedEventOf));
+    hooks.owe(events.flatMap((event) => owedEventsOf([event])));
     this.#armAlarm();
-    void this.#handover.run();
+    this.#handover.run();
     return events.length;
   }
 
@@ -226,7 +226,7 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
     this.#resubscribe();
     hooks.owe(disabledEvents(hooks.subscriptions(), endpoint, reason, at));
     this.#armAlarm();
-    void this.#handover.run();
+    this.#handover.run();
   }
 
   /** Wakes an instance that a crash left with work; the constructor has taken that work up already. */
@@ -266,7 +266,7 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
     try {
       const ready = this.#core.step(event, Date.now(), entropy());
       if (ready.ended !== null) throw new Error(`another instance has taken over: ${ready.ended}`);
-      if (ready.sends.length > 0 || this.#isBusy) this.#armAlarm();
+      if (ready.sends.length > 0 || this.#isBusy || owesMore(ready.persist)) this.#armAlarm();
       this.#storage.write(ready.persist);
       for (const send of ready.sends) void this.#send(send);
       for (const reply of ready.replies) this.#give(reply);
@@ -290,7 +290,7 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
       write.kind === 'commit' ? changesOf(write.writes) : [],
     );
     if (changes.length > 0) void this.#publisher.publish(changes);
-    if (this.#storage.hooks.owes) void this.#handover.run();
+    this.#handover.run();
   }
 
   #resubscribe(): void {
@@ -352,6 +352,10 @@ function frameOf(request: WriteRequest, now: number): WriteFrame | WriteAnswer {
   const { operations, keys, bytes } = compiled;
   const notAfter = Math.min(now + timeoutMs, request.notAfter ?? Number.POSITIVE_INFINITY);
   return { id, operations, checks, keys, priority, ack, notAfter, idempotency, callback, bytes };
+}
+
+function owesMore(writes: readonly StorageWrite[]): boolean {
+  return writes.some(({ kind }) => kind === 'owe');
 }
 
 function changesOf(writes: readonly DecidedWrite[]): readonly Change[] {

@@ -1,82 +1,102 @@
 import { limits } from '../../shared/limits.ts';
-import type { CourierApi, SigningKey } from '../../shared/wire/confirmations.ts';
-import type { HookStorage } from './hook-storage.ts';
+import type {
+  CourierApi,
+  EndpointId,
+  OwedEvent,
+  SigningKey,
+} from '../../shared/wire/confirmations.ts';
+import { within } from './within.ts';
 
-/** How many couriers are handed events at once. */
-const couriersAtOnce = 4;
+/** Events owed to one endpoint, and up to which position they reach. */
+export interface OwedBatch {
+  readonly endpoint: EndpointId;
+  readonly events: readonly OwedEvent[];
+  readonly through: number;
+}
 
-/** Pause after a courier could not be reached, ms. */
-const pauseMs = 1_000;
+/** Where what is owed is kept. */
+export interface HandoverStorage {
+  readonly owes: boolean;
+  /** Those that are owed events, in their turn. */
+  owedEndpoints(): readonly EndpointId[];
+  owedTo(endpoint: EndpointId, count: number): OwedBatch;
+  settle(batch: OwedBatch): void;
+  targetOf(endpoint: EndpointId): { readonly url: string; readonly secret: string | null } | null;
+}
+
+type CourierOf = (endpoint: string) => Pick<CourierApi, 'deliver'>;
 
 /**
- * Hands what endpoints are owed over to their couriers. An event is deleted here only when its courier has it durably,
- * and a courier takes the same event twice as one, so a crash in between repeats at most a handover.
+ * Hands what endpoints are owed over to their couriers, a few couriers at a time and each in its turn. A courier that
+ * cannot be reached rests alone, so that it holds up no other. An event is deleted here only when its courier has it
+ * durably, and a courier takes the same event twice as one, so a crash in between repeats at most a handover.
  */
 export class Handover {
-  readonly #hooks: HookStorage;
-  readonly #courierOf: (endpoint: string) => Pick<CourierApi, 'deliver'>;
+  readonly #hooks: HandoverStorage;
+  readonly #courierOf: CourierOf;
   readonly #signingKey: () => Promise<SigningKey>;
-  #running = false;
-  #stirred = false;
+  readonly #underway = new Set<string>();
+  readonly #resting = new Set<string>();
+  /** How often in a row a courier was not reached. */
+  readonly #failures = new Map<string, number>();
 
-  constructor(
-    hooks: HookStorage,
-    courierOf: (endpoint: string) => Pick<CourierApi, 'deliver'>,
-    signingKey: () => Promise<SigningKey>,
-  ) {
+  constructor(hooks: HandoverStorage, courierOf: CourierOf, signingKey: () => Promise<SigningKey>) {
     this.#hooks = hooks;
     this.#courierOf = courierOf;
     this.#signingKey = signingKey;
   }
 
-  /** Events may be owed. Never throws; one loop runs at a time. */
-  async run(): Promise<void> {
-    this.#stirred = true;
-    if (this.#running) return;
-    this.#running = true;
-    try {
-      while (this.#stirred && this.#hooks.owes) {
-        this.#stirred = false;
-        const allReached = await this.#handOverAll();
-        if (!allReached) await new Promise((resolve) => setTimeout(resolve, pauseMs));
-        this.#stirred ||= this.#hooks.owes;
-      }
-    } finally {
-      this.#running = false;
+  /** Events may be owed: begins what may begin now. It goes on by itself until nothing is owed. Never throws. */
+  run(): void {
+    if (!this.#hooks.owes || this.#isFull) return;
+    for (const endpoint of this.#hooks.owedEndpoints()) {
+      if (this.#isFull) return;
+      if (!this.#underway.has(endpoint) && !this.#resting.has(endpoint)) void this.#serve(endpoint);
     }
   }
 
-  /** One batch to each endpoint; false where a courier could not be reached. */
-  async #handOverAll(): Promise<boolean> {
-    const signingKey = await this.#signingKey();
-    const endpoints = [...this.#hooks.owedEndpoints()];
-    const results: boolean[] = [];
-    const worker = async () => {
-      for (let next = endpoints.shift(); next !== undefined; next = endpoints.shift()) {
-        results.push(await this.#handOver(next, signingKey));
-      }
-    };
-    await Promise.all(Array.from({ length: couriersAtOnce }, worker));
-    return results.every((reached) => reached);
+  get #isFull(): boolean {
+    return this.#underway.size >= limits.couriersAtOnce;
   }
 
-  async #handOver(endpoint: string, signingKey: SigningKey): Promise<boolean> {
-    const batch = this.#hooks.owedTo(endpoint, limits.eventsPerHandover);
-    if (batch.events.length === 0) return true;
-    const target = this.#hooks.targetOf(endpoint);
+  /** One batch; what is left has its next turn after the others. */
+  async #serve(endpoint: string): Promise<void> {
+    this.#underway.add(endpoint);
     try {
-      await this.#courierOf(endpoint).deliver(endpoint, {
-        target,
-        signingKey,
-        events: batch.events,
-      });
+      await this.#handOver(endpoint);
+      this.#failures.delete(endpoint);
     } catch (error) {
       console.error(
         JSON.stringify({ message: 'a courier did not take over', endpoint, error: String(error) }),
       );
-      return false;
+      this.#rest(endpoint);
     }
+    this.#underway.delete(endpoint);
+    this.run();
+  }
+
+  async #handOver(endpoint: string): Promise<void> {
+    const signingKey = await this.#signingKey();
+    const batch = this.#hooks.owedTo(endpoint, limits.eventsPerHandover);
+    if (batch.events.length === 0) return;
+    const target = this.#hooks.targetOf(endpoint);
+    const handover = { target, signingKey, events: batch.events };
+    const taken = this.#courierOf(endpoint).deliver(endpoint, handover);
+    await within(taken, limits.handoverTimeoutMs);
     this.#hooks.settle(batch);
-    return true;
+  }
+
+  #rest(endpoint: string): void {
+    const failures = this.#failures.get(endpoint) ?? 0;
+    const pauseMs = Math.min(
+      limits.handoverPauseMsFirst * 2 ** failures,
+      limits.handoverPauseMsLast,
+    );
+    this.#failures.set(endpoint, failures + 1);
+    this.#resting.add(endpoint);
+    setTimeout(() => {
+      this.#resting.delete(endpoint);
+      this.run();
+    }, pauseMs);
   }
 }

@@ -1,3 +1,4 @@
+import { limits } from '../../shared/limits.ts';
 import type {
   Callback,
   EndpointId,
@@ -6,6 +7,8 @@ import type {
   SigningKey,
   Subscription,
 } from '../../shared/wire/confirmations.ts';
+import type { HandoverStorage, OwedBatch } from './handover.ts';
+import type { Sql, SqlObjectStorage } from './sql.ts';
 
 const schema = `
   CREATE TABLE IF NOT EXISTS owed (
@@ -27,31 +30,27 @@ type OwedRow = {
   body: string;
 };
 
-/** Events owed to one endpoint, and up to which position they reach. */
-export interface OwedBatch {
-  readonly endpoint: EndpointId;
-  readonly events: readonly OwedEvent[];
-  readonly through: number;
-}
-
 /** What a coordinator keeps for systems that hook in: who wants to hear, and what they are still owed. */
-export class HookStorage {
-  readonly #sql: SqlStorage;
-  #owedCount = 0;
+export class HookStorage implements HandoverStorage {
+  readonly #sql: Sql;
+  /** How many events each endpoint is owed, whose turn comes first at first: to ask the table would read all of it. */
+  readonly #owed = new Map<EndpointId, number>();
 
-  constructor(storage: DurableObjectStorage) {
+  constructor(storage: Pick<SqlObjectStorage, 'sql'>) {
     this.#sql = storage.sql;
   }
 
   begin(): void {
     this.#sql.exec(schema);
-    const [row] = this.#sql.exec<{ count: number }>('SELECT count(*) AS count FROM owed').toArray();
-    this.#owedCount = row?.count ?? 0;
+    const rows = this.#sql.exec<{ endpoint: string; count: number }>(
+      'SELECT endpoint, count(*) AS count FROM owed GROUP BY endpoint ORDER BY min(position)',
+    );
+    for (const { endpoint, count } of rows) this.#owed.set(endpoint, count);
   }
 
   /** True while some courier has to take over events. */
   get owes(): boolean {
-    return this.#owedCount > 0;
+    return this.#owed.size > 0;
   }
 
   owe(events: readonly OwedEvent[]): void {
@@ -64,43 +63,43 @@ export class HookStorage {
         at,
         body,
       );
+      this.#owed.set(endpoint, (this.#owed.get(endpoint) ?? 0) + 1);
     }
-    this.#owedCount += events.length;
   }
 
-  /** The endpoints that are owed events, the longest waiting first. */
+  /** The endpoints that are owed events, in their turn: one that was just served comes last. */
   owedEndpoints(): readonly EndpointId[] {
-    return this.#sql
-      .exec<{ endpoint: string }>(
-        'SELECT endpoint FROM owed GROUP BY endpoint ORDER BY min(position)',
-      )
-      .toArray()
-      .map(({ endpoint }) => endpoint);
+    return [...this.#owed.keys()];
   }
 
-  /** The oldest events that an endpoint is owed. */
+  /** The oldest events that an endpoint is owed, and as many as fit a call: at least one. */
   owedTo(endpoint: EndpointId, count: number): OwedBatch {
-    const rows = this.#sql
-      .exec<OwedRow>(
-        'SELECT * FROM owed WHERE endpoint = ? ORDER BY position LIMIT ?',
-        endpoint,
-        count,
-      )
-      .toArray();
-    const events = rows.map(({ id, type, at, body }) => ({
+    const rows = this.#sql.exec<OwedRow>(
+      'SELECT * FROM owed WHERE endpoint = ? ORDER BY position LIMIT ?',
       endpoint,
-      id,
-      type: type as EventType,
-      at,
-      body,
-    }));
-    return { endpoint, events, through: rows.at(-1)?.position ?? 0 };
+      count,
+    );
+    const events: OwedEvent[] = [];
+    let through = 0;
+    let characters = 0;
+    for (const { position, id, type, at, body } of rows) {
+      characters += body.length;
+      if (events.length > 0 && characters > limits.handoverCharacters) break;
+      through = position;
+      events.push({ endpoint, id, type: type as EventType, at, body });
+    }
+    return { endpoint, events, through };
   }
 
   /** The courier has taken the batch over, durably. */
-  settle({ endpoint, events, through }: OwedBatch): void {
-    this.#sql.exec('DELETE FROM owed WHERE endpoint = ? AND position <= ?', endpoint, through);
-    this.#owedCount -= events.length;
+  settle({ endpoint, through }: OwedBatch): void {
+    // Counted, as the endpoint may have been unsubscribed meanwhile, with all that it was owed.
+    const settled = this.#sql
+      .exec('DELETE FROM owed WHERE endpoint = ? AND position <= ? RETURNING 1', endpoint, through)
+      .toArray().length;
+    const left = (this.#owed.get(endpoint) ?? 0) - settled;
+    this.#owed.delete(endpoint);
+    if (left > 0) this.#owed.set(endpoint, left);
   }
 
   /** Remembers where the callbacks of an endpoint go. */
@@ -141,8 +140,13 @@ export class HookStorage {
     const known = this.subscriptions().some((one) => one.endpoint === endpoint);
     this.#sql.exec('DELETE FROM subscription WHERE endpoint = ?', endpoint);
     this.#sql.exec('DELETE FROM owed WHERE endpoint = ?', endpoint);
-    this.begin();
+    this.#owed.delete(endpoint);
     return known;
+  }
+
+  /** Drops the targets of callbacks that are owed nothing: each further event brings its target along. */
+  prune(): void {
+    this.#sql.exec('DELETE FROM target WHERE endpoint NOT IN (SELECT endpoint FROM owed)');
   }
 
   signingKey(): SigningKey | null {

@@ -1,5 +1,7 @@
 import { limits } from '../../shared/limits.ts';
+import { sizeOf } from '../../shared/protocol/feed-window.ts';
 import type { Change, FeedApi } from '../../shared/wire/confirmations.ts';
+import { within } from './within.ts';
 
 /**
  * Passes new changes on to the feed's fan-out object, in order and one call at a time. A change that is lost on the
@@ -8,10 +10,12 @@ import type { Change, FeedApi } from '../../shared/wire/confirmations.ts';
 export class Publisher {
   readonly #feed: () => FeedApi;
   #waiting: Change[] = [];
+  /** About the characters that they take. */
+  #waitingSize = 0;
   #running = false;
   /** Nobody is known not to follow: after a restart there may be followers that this instance has not heard of. */
   #followed = true;
-  /** How often somebody came to follow: an answer to a call that began before does not count them. */
+  /** How often followers were said to come: an answer that nobody follows may have been overtaken by one who does. */
   #arrivals = 0;
 
   constructor(feed: () => FeedApi) {
@@ -26,26 +30,43 @@ export class Publisher {
   /** New changes are stored. Never throws. */
   async publish(changes: readonly Change[]): Promise<void> {
     if (!this.#followed) return;
-    this.#waiting.push(...changes);
-    // The feed reads from the log what is dropped here.
-    if (this.#waiting.length > limits.changesPerPage) this.#waiting = [];
+    this.#add(changes);
     if (this.#running) return;
     this.#running = true;
     try {
       while (this.#waiting.length > 0) {
-        const batch = this.#waiting;
-        this.#waiting = [];
+        const batch = this.#take();
         const arrivals = this.#arrivals;
-        const followers = await this.#feed().publish(batch);
-        if (followers > 0 || this.#arrivals !== arrivals) continue;
+        const followers = await within(this.#feed().publish(batch), limits.publishTimeoutMs);
+        if (followers > 0 || this.#arrivals > arrivals) continue;
         this.#followed = false;
-        this.#waiting = [];
+        this.#take();
       }
     } catch (error) {
       console.error(JSON.stringify({ message: 'the feed took no changes', error: String(error) }));
-      this.#waiting = [];
+      this.#take();
     } finally {
       this.#running = false;
     }
+  }
+
+  /** Of too many only the newest goes out: the feed sees that some are missing, and reads them from the log. */
+  #add(changes: readonly Change[]): void {
+    for (const change of changes) {
+      this.#waiting.push(change);
+      this.#waitingSize += sizeOf(change);
+      const isWithin =
+        this.#waiting.length <= limits.changesPerPage && this.#waitingSize <= limits.feedHeldBytes;
+      if (isWithin) continue;
+      this.#waiting = [change];
+      this.#waitingSize = sizeOf(change);
+    }
+  }
+
+  #take(): readonly Change[] {
+    const taken = this.#waiting;
+    this.#waiting = [];
+    this.#waitingSize = 0;
+    return taken;
   }
 }

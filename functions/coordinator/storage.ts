@@ -11,9 +11,10 @@ import type {
 } from '../../shared/protocol/events.ts';
 import type { WriteRecord } from '../../shared/wire/answers.ts';
 import type { Retention } from '../../shared/wire/configuration.ts';
-import { owedEventOf } from '../../shared/wire/event-text.ts';
+import { owedEventsOf } from '../../shared/wire/event-text.ts';
 import { ChangeLog } from './change-log.ts';
 import { HookStorage } from './hook-storage.ts';
+import type { SqlObjectStorage } from './sql.ts';
 
 const schema = `
   CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -47,9 +48,9 @@ type MetaName =
 export class CoordinatorStorage {
   readonly changes: ChangeLog;
   readonly hooks: HookStorage;
-  readonly #storage: DurableObjectStorage;
+  readonly #storage: SqlObjectStorage;
 
-  constructor(storage: DurableObjectStorage) {
+  constructor(storage: SqlObjectStorage) {
     this.#storage = storage;
     this.changes = new ChangeLog(storage);
     this.hooks = new HookStorage(storage);
@@ -152,6 +153,7 @@ export class CoordinatorStorage {
         .toArray();
       const before = Math.max(now - keptMs, kept[0]?.decided_at ?? 0);
       this.changes.prune(before);
+      this.hooks.prune();
       sql.exec(
         'DELETE FROM write WHERE decided_at <= ? AND id NOT IN (SELECT write_id FROM change)',
         before,
@@ -206,7 +208,7 @@ export class CoordinatorStorage {
         }
         break;
       case 'owe':
-        this.hooks.owe(write.events.map(owedEventOf));
+        this.hooks.owe(owedEventsOf(write.events));
         this.hooks.keepTarget(write.callback);
         break;
       case 'region':

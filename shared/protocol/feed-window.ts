@@ -132,7 +132,7 @@ function textOfHeld(held: Held, values: boolean, textOf: TextOf): string {
 }
 
 /** About the characters that a change takes; its texts take about as many again. */
-function sizeOf({ keys, commands = [], part = '' }: Change): number {
+export function sizeOf({ keys, commands = [], part = '' }: Change): number {
   let size = part.length;
   for (const text of [...keys, ...commands.flat()]) size += text.length;
   return size;

@@ -38,10 +38,15 @@ export function writeEventText({
   return JSON.stringify({ type, timestamp, data: { ...data, valuesOmitted: true } });
 }
 
-/** The event in the form in which it is kept and sent. */
-export function owedEventOf(event: OwedWriteEvent): OwedEvent {
-  const { endpoint, id, type, at } = event;
-  return { endpoint, id, type, at, body: writeEventText(event) };
+/** Events that tell of the same, in the form in which they are kept and sent. The text is made once for all endpoints. */
+export function owedEventsOf(events: readonly OwedWriteEvent[]): readonly OwedEvent[] {
+  const texts = new Map<boolean, string>();
+  return events.map((event) => {
+    const { endpoint, id, type, at, values } = event;
+    const body = texts.get(values) ?? writeEventText(event);
+    texts.set(values, body);
+    return { endpoint, id, type, at, body };
+  });
 }
 
 /** What the other subscriptions are owed when an endpoint is switched off. Told twice within the hour, it is one event. */

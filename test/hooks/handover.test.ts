@@ -1,0 +1,191 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Handover } from '../../functions/coordinator/handover.ts';
+import { HookStorage } from '../../functions/coordinator/hook-storage.ts';
+import { limits } from '../../shared/limits.ts';
+import type { OwedEvent, Subscription } from '../../shared/wire/confirmations.ts';
+import { MemoryStorage } from './sqlite.ts';
+
+const signingKey = { id: 'key', privateKey: '{}', publicKey: '{}' };
+
+/** What a courier does with a handover; it takes it over where nothing is said. */
+type Courier = () => Promise<void>;
+
+const takes: Courier = async () => {};
+const fails: Courier = () => Promise.reject(new Error('the object is out of order'));
+const hangs: Courier = () => new Promise(() => {});
+
+/** The outbox of a coordinator and its couriers, which behave as told. */
+class World {
+  readonly storage = new MemoryStorage();
+  readonly couriers = new Map<string, Courier>();
+  /** `endpoint event`, as couriers have taken them over. */
+  readonly taken: string[] = [];
+  /** How many events each call brought. */
+  readonly calls: { readonly endpoint: string; readonly events: number }[] = [];
+  signs: () => Promise<typeof signingKey> = async () => signingKey;
+  hooks = new HookStorage(this.storage);
+  handover = this.begin();
+
+  /** A new life of the coordinator, on what is stored. */
+  begin(): Handover {
+    this.hooks = new HookStorage(this.storage);
+    this.hooks.begin();
+    const courierOf = (endpoint: string) => ({
+      deliver: async (_: string, { events }: { readonly events: readonly OwedEvent[] }) => {
+        this.calls.push({ endpoint, events: events.length });
+        await (this.couriers.get(endpoint) ?? takes)();
+        this.taken.push(...events.map(({ id }) => `${endpoint} ${id}`));
+      },
+    });
+    this.handover = new Handover(this.hooks, courierOf, () => this.signs());
+    return this.handover;
+  }
+
+  owe(endpoint: string, ids: readonly string[], body = '{}'): void {
+    const type = 'write.committed';
+    this.hooks.owe(ids.map((id) => ({ endpoint, id, type, at: 1, body })));
+    this.handover.run();
+  }
+
+  callsOf(endpoint: string): number {
+    return this.calls.filter((call) => call.endpoint === endpoint).length;
+  }
+}
+
+function subscriptionOf(endpoint: string): Subscription {
+  return {
+    endpoint,
+    url: 'https://example.com/all',
+    events: ['write.committed'],
+    prefixes: [],
+    values: false,
+    description: '',
+    disabled: null,
+    createdAt: 1,
+  };
+}
+
+function ids(count: number): readonly string[] {
+  return Array.from({ length: count }, (_, index) => `e${index}`);
+}
+
+let world = new World();
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  vi.spyOn(console, 'error').mockImplementation(() => {});
+  world = new World();
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+  vi.restoreAllMocks();
+});
+
+describe('a handover', () => {
+  it('brings each endpoint its events in order, in batches, and then owes nothing', async () => {
+    world.owe('a', ids(limits.eventsPerHandover + 1));
+    world.owe('b', ids(1));
+    await vi.runAllTimersAsync();
+    const taken = world.taken.filter((one) => one.startsWith('a '));
+    expect(taken).toEqual(ids(limits.eventsPerHandover + 1).map((id) => `a ${id}`));
+    expect(world.calls).toContainEqual({ endpoint: 'a', events: limits.eventsPerHandover });
+    expect(world.taken).toContain('b e0');
+    expect(world.hooks.owes).toBe(false);
+  });
+
+  it('never passes the size of a call, however large the events are', async () => {
+    const body = 'x'.repeat(limits.handoverCharacters / 2);
+    world.owe('a', ids(5), body);
+    world.owe('b', ids(2), 'x'.repeat(limits.handoverCharacters + 1));
+    await vi.runAllTimersAsync();
+    const sizes = world.calls.map(({ endpoint, events }) => `${endpoint} ${events}`);
+    expect(sizes.toSorted()).toEqual(['a 1', 'a 2', 'a 2', 'b 1', 'b 1']);
+    expect(world.taken).toHaveLength(7);
+  });
+
+  it('goes on with the others at once while one courier fails, and brings its events later', async () => {
+    world.couriers.set('broken', fails);
+    world.owe('broken', ids(1));
+    world.owe('well', ids(3 * limits.eventsPerHandover));
+    await vi.advanceTimersByTimeAsync(0);
+    expect(world.taken).toHaveLength(3 * limits.eventsPerHandover);
+    world.couriers.delete('broken');
+    await vi.runAllTimersAsync();
+    expect(world.taken).toContain('broken e0');
+    expect(world.hooks.owes).toBe(false);
+  });
+
+  it('goes on with the others while couriers never answer, and tries these again', async () => {
+    const stuck = ids(limits.couriersAtOnce).map((id) => `stuck-${id}`);
+    for (const endpoint of stuck) {
+      world.couriers.set(endpoint, hangs);
+      world.owe(endpoint, ids(1));
+    }
+    world.owe('well', ids(1));
+    await vi.advanceTimersByTimeAsync(limits.handoverTimeoutMs);
+    expect(world.taken).toEqual(['well e0']);
+    world.couriers.clear();
+    await vi.runAllTimersAsync();
+    expect(world.taken.toSorted()).toEqual([...stuck.map((each) => `${each} e0`), 'well e0']);
+  });
+
+  it('asks a courier that stays out of reach ever more rarely', async () => {
+    world.couriers.set('broken', fails);
+    world.owe('broken', ids(1));
+    await vi.advanceTimersByTimeAsync(10 * 60_000);
+    expect(world.callsOf('broken')).toBeLessThan(30);
+    const before = world.callsOf('broken');
+    await vi.advanceTimersByTimeAsync(limits.handoverPauseMsLast);
+    expect(world.callsOf('broken')).toBeGreaterThan(before);
+  });
+
+  it('outlives a signing key that cannot be made at first', async () => {
+    world.signs = () => Promise.reject(new Error('no key'));
+    world.owe('a', ids(1));
+    await vi.advanceTimersByTimeAsync(0);
+    world.signs = async () => signingKey;
+    await vi.runAllTimersAsync();
+    expect(world.taken).toEqual(['a e0']);
+  });
+
+  it('takes up in its next life what a killed one owed', async () => {
+    world.couriers.set('a', hangs);
+    world.owe('a', ids(2));
+    await vi.advanceTimersByTimeAsync(0);
+    world.couriers.clear();
+    world.begin().run();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(world.taken).toEqual(['a e0', 'a e1']);
+    expect(world.hooks.owes).toBe(false);
+  });
+});
+
+describe('an endpoint that is unsubscribed while its events are being handed over', () => {
+  it('takes nothing with it that others are owed', async () => {
+    const gate = Promise.withResolvers<void>();
+    world.hooks.keepSubscription(subscriptionOf('gone'));
+    world.couriers.set('gone', () => gate.promise);
+    world.owe('gone', ids(3));
+    await vi.advanceTimersByTimeAsync(0);
+    expect(world.hooks.dropSubscription('gone')).toBe(true);
+    gate.resolve();
+    await vi.advanceTimersByTimeAsync(0);
+    world.owe('stays', ids(1));
+    await vi.advanceTimersByTimeAsync(0);
+    expect(world.taken).toContain('stays e0');
+    expect(world.hooks.owes).toBe(false);
+  });
+
+  it('is handed no more than what was under way', async () => {
+    world.hooks.keepSubscription(subscriptionOf('gone'));
+    world.couriers.set('gone', fails);
+    world.owe('gone', ids(3));
+    await vi.advanceTimersByTimeAsync(0);
+    world.hooks.dropSubscription('gone');
+    world.couriers.clear();
+    await vi.runAllTimersAsync();
+    expect(world.taken).toEqual([]);
+    expect(world.hooks.owes).toBe(false);
+  });
+});
