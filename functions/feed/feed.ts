@@ -15,6 +15,9 @@ type ChangeLog = Pick<HooksApi, 'changes' | 'follow'>;
 /**
  * Brings the changes of one shard to those who follow them, each over a WebSocket that outlives this object's sleep. It
  * stores nothing: where a follower stands is attached to its socket, and all changes are in the coordinator's log.
+ *
+ * A client says `{"ack":<next>}` once it is through with a message; at least every few thousand changes, or it is cut off
+ * as too slow, with the place from which it can go on.
  */
 export class ChangeFeed extends DurableObject<Env> implements FeedApi {
   readonly #core = new FeedCore(changeText);
