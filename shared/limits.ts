@@ -101,6 +101,8 @@ export const limits = {
   /** A courier that has not taken over by then is tried again. */
   handoverTimeoutMs: 10_000,
   /** Pause of a courier that was not reached: doubles from the first to the last. */
+  /** Events wait so long for others before they are handed over: the answers to the writes go first. */
+  handoverLingerMs: 20,
   handoverPauseMsFirst: 1_000,
   handoverPauseMsLast: 30_000,
   /** Events that a courier keeps waiting; older ones fail beyond it. */
@@ -109,6 +111,11 @@ export const limits = {
   deliveryTimeoutMs: 15_000,
   /** Of an endpoint's answer, this much is read and kept. */
   deliveryAnswerBytes: 1_000,
+  /** An endpoint that does not answer rests after each attempt: as long as it has failed, within these bounds. */
+  endpointRestMsFirst: 1_000,
+  endpointRestMsLast: 60_000,
+  /** An attempt without an answer for so long lets the endpoint count as failing. */
+  deliverySlowMs: 1_000,
   /** Attempts of one endpoint at once. */
   deliveriesInFlight: 4,
   /** Pauses before each attempt, in ms: at once, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 10 h; with jitter. */
@@ -195,3 +202,5 @@ assert(limits.feedMessageBytes * 4 < limits.followerWindowBytes, 'so it is with 
 assert(limits.decisionsKept <= limits.decisionsKeptMaximum, 'the default retention is allowed');
 assert(limits.keptMsMinimum < limits.decisionsKeptMs, 'the default retention is allowed');
 assert(limits.decisionsKeptMs < limits.keptMsMaximum, 'the default retention is allowed');
+assert(limits.endpointRestMsFirst < limits.endpointRestMsLast, 'the rests of an endpoint grow');
+assert(limits.deliverySlowMs < limits.deliveryTimeoutMs, 'a slow attempt has not timed out');

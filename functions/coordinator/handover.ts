@@ -37,6 +37,8 @@ export class Handover {
   readonly #signingKey: () => Promise<SigningKey>;
   readonly #underway = new Set<string>();
   readonly #resting = new Set<string>();
+  /** Set while events wait for others to go with. */
+  #lingers = false;
   /** How often in a row a courier was not reached. */
   readonly #failures = new Map<string, number>();
 
@@ -46,8 +48,18 @@ export class Handover {
     this.#signingKey = signingKey;
   }
 
-  /** Events may be owed: begins what may begin now. It goes on by itself until nothing is owed. Never throws. */
+  /** Events may be owed. They are handed over soon, and by itself until nothing is owed. Never throws. */
   run(): void {
+    if (!this.#hooks.owes || this.#lingers) return;
+    this.#lingers = true;
+    setTimeout(() => {
+      this.#lingers = false;
+      this.#begin();
+    }, limits.handoverLingerMs);
+  }
+
+  /** Begins what may begin now. */
+  #begin(): void {
     if (!this.#hooks.owes || this.#isFull) return;
     for (const endpoint of this.#hooks.owedEndpoints()) {
       if (this.#isFull) return;
@@ -63,40 +75,44 @@ export class Handover {
   async #serve(endpoint: string): Promise<void> {
     this.#underway.add(endpoint);
     try {
-      await this.#handOver(endpoint);
+      const restMs = await this.#handOver(endpoint);
       this.#failures.delete(endpoint);
+      if (restMs > 0) this.#rest(endpoint, restMs);
     } catch (error) {
       console.error(
         JSON.stringify({ message: 'a courier did not take over', endpoint, error: String(error) }),
       );
-      this.#rest(endpoint);
+      this.#restAfterFailure(endpoint);
     }
     this.#underway.delete(endpoint);
-    this.run();
+    this.#begin();
   }
 
-  async #handOver(endpoint: string): Promise<void> {
+  /** Answers for how long its courier wants to be left alone, ms. */
+  async #handOver(endpoint: string): Promise<number> {
     const signingKey = await this.#signingKey();
     const batch = this.#hooks.owedTo(endpoint, limits.eventsPerHandover);
-    if (batch.events.length === 0) return;
+    if (batch.events.length === 0) return 0;
     const target = this.#hooks.targetOf(endpoint);
     const handover = { target, signingKey, events: batch.events };
     const taken = this.#courierOf(endpoint).deliver(endpoint, handover);
-    await within(taken, limits.handoverTimeoutMs);
+    const { restMs } = await within(taken, limits.handoverTimeoutMs);
     this.#hooks.settle(batch);
+    return restMs;
   }
 
-  #rest(endpoint: string): void {
+  #restAfterFailure(endpoint: string): void {
     const failures = this.#failures.get(endpoint) ?? 0;
-    const pauseMs = Math.min(
-      limits.handoverPauseMsFirst * 2 ** failures,
-      limits.handoverPauseMsLast,
-    );
     this.#failures.set(endpoint, failures + 1);
+    const doubledMs = limits.handoverPauseMsFirst * 2 ** failures;
+    this.#rest(endpoint, Math.min(doubledMs, limits.handoverPauseMsLast));
+  }
+
+  #rest(endpoint: string, pauseMs: number): void {
     this.#resting.add(endpoint);
     setTimeout(() => {
       this.#resting.delete(endpoint);
-      this.run();
+      this.#begin();
     }, pauseMs);
   }
 }

@@ -33,8 +33,8 @@ const housekeepingMs = limits.deliveriesKeptMs / 7;
 export class Courier extends DurableObject<Env> implements CourierApi {
   readonly #storage: CourierStorage;
   readonly #settings: CourierSettings;
-  /** The events that are being sent. */
-  readonly #inFlight = new Set<string>();
+  /** The events that are being sent, and since when, ms. */
+  readonly #inFlight = new Map<string, number>();
   #signer: { readonly of: string; readonly signer: Promise<WebhookSigner> } | null = null;
   /** The alarm, as far as this instance knows. */
   #alarmAt: number | null = null;
@@ -65,13 +65,25 @@ export class Courier extends DurableObject<Env> implements CourierApi {
   }
 
   /** Takes over events. Those for a subscription that nobody has configured, or that was removed, are dropped. */
-  async deliver(endpoint: EndpointId, handover: Handover): Promise<void> {
+  async deliver(endpoint: EndpointId, handover: Handover): Promise<{ readonly restMs: number }> {
     const { target, signingKey, events } = handover;
     const now = Date.now();
     if (target !== null) this.#aimAt(endpoint, { ...target, signingKey }, now);
-    if (this.#storage.endpoint === null) return;
+    if (this.#storage.endpoint === null) return { restMs: 0 };
     this.#storage.add(events, now);
     this.#proceed();
+    return { restMs: this.#restMs(now) };
+  }
+
+  /** For how long nothing more need be handed over: the endpoint rests, is disabled, or has let an attempt wait. */
+  #restMs(now: number): number {
+    const endpoint = this.#storage.endpoint;
+    if (endpoint === null) return 0;
+    const { endpointRestMsFirst, endpointRestMsLast, deliverySlowMs } = limits;
+    if (endpoint.disabledAt !== null) return endpointRestMsLast;
+    const isSlow = [...this.#inFlight.values()].some((since) => now - since >= deliverySlowMs);
+    const leastMs = isSlow ? 5 * endpointRestMsFirst : 0;
+    return Math.min(Math.max(endpoint.restUntil - now, leastMs), endpointRestMsLast);
   }
 
   async rotate(secret: string, overlapMs: number): Promise<void> {
@@ -145,9 +157,11 @@ export class Courier extends DurableObject<Env> implements CourierApi {
       this.#storage.prune(now);
     }
     if (endpoint.disabledAt === null && now >= endpoint.restUntil) {
-      const free = Math.max(0, limits.deliveriesInFlight - this.#inFlight.size);
-      for (const delivery of this.#storage.due(now, free, this.#inFlight)) {
-        this.#inFlight.add(delivery.event);
+      // What is failing is probed by one attempt at a time.
+      const places = endpoint.failingSince === null ? limits.deliveriesInFlight : 1;
+      const free = Math.max(0, places - this.#inFlight.size);
+      for (const delivery of this.#storage.due(now, free, new Set(this.#inFlight.keys()))) {
+        this.#inFlight.set(delivery.event, now);
         void this.#attempt(endpoint, delivery);
       }
     }
@@ -224,7 +238,8 @@ export class Courier extends DurableObject<Env> implements CourierApi {
     const isActive = this.#inFlight.size > 0 || !endpoint.told;
     if (isActive) wakes.push(now + limits.alarmMs);
     else if (!this.#storage.isEmpty) wakes.push(now + housekeepingMs);
-    const dueAt = endpoint.disabledAt === null ? this.#storage.nextDueAt(this.#inFlight) : null;
+    const dueAt =
+      endpoint.disabledAt === null ? this.#storage.nextDueAt(new Set(this.#inFlight.keys())) : null;
     const nextAt = Math.max(dueAt ?? 0, endpoint.restUntil);
     // What is due by now waits for a place, which the end of an attempt will give it.
     if (dueAt !== null && nextAt > now) wakes.push(nextAt);

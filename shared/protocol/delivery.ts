@@ -37,7 +37,7 @@ export interface Judgement {
   /** Set exactly while waiting. */
   readonly nextAttemptAt: number | null;
   readonly failingSince: number | null;
-  /** The endpoint asked for rest: nothing at all is sent to it before. Null: no such wish. */
+  /** The endpoint asked for rest, or does not answer: nothing at all is sent to it before. Null: no rest. */
   readonly restUntil: number | null;
   /** Why the endpoint is to be disabled; null: it is not. */
   readonly disable: string | null;
@@ -73,7 +73,7 @@ export function judge(
     state: nextAttemptAt === null ? 'failed' : 'waiting',
     nextAttemptAt,
     failingSince,
-    restUntil: asksForRest(outcome) && askedMs > 0 ? now + askedMs : null,
+    restUntil: restUntil(outcome, askedMs, now - failingSince, now),
     disable: isGone ? goneReason : failingReason(failingSince, now),
   };
 }
@@ -104,7 +104,20 @@ function boundedRest(retryAfterMs: number | null): number {
   return Math.min(Math.max(retryAfterMs ?? 0, 0), limits.retryAfterMsMaximum);
 }
 
-/** With these statuses Retry-After speaks of the endpoint; with others, of the one request. */
-function asksForRest(outcome: AttemptOutcome): boolean {
-  return outcome.kind === 'answered' && (outcome.status === 429 || outcome.status === 503);
+/**
+ * With 429 and 503 Retry-After speaks of the endpoint; with others, of the one request. An endpoint that does not answer
+ * at all rests for as long as it has failed: trying every event on it would cost much and tell nothing.
+ */
+function restUntil(
+  outcome: AttemptOutcome,
+  askedMs: number,
+  failingMs: number,
+  now: number,
+): number | null {
+  if (outcome.kind === 'unanswered') {
+    const { endpointRestMsFirst, endpointRestMsLast } = limits;
+    return now + Math.min(Math.max(failingMs, endpointRestMsFirst), endpointRestMsLast);
+  }
+  const asks = outcome.status === 429 || outcome.status === 503;
+  return asks && askedMs > 0 ? now + askedMs : null;
 }

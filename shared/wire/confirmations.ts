@@ -137,8 +137,11 @@ export interface CourierApi {
     readonly secret: string | null;
     readonly signingKey: SigningKey;
   }): Promise<void>;
-  /** Takes over events; answers when they are durable. The same event handed over twice is one delivery. */
-  deliver(endpoint: EndpointId, handover: Handover): Promise<void>;
+  /**
+   * Takes over events; answers when they are durable. The same event handed over twice is one delivery. It asks that
+   * nothing be handed over for `restMs`: 0, unless the endpoint is failing and would not be sent anything sooner.
+   */
+  deliver(endpoint: EndpointId, handover: Handover): Promise<{ readonly restMs: number }>;
   /** Signs with both secrets until `overlapMs` have passed, then with the new one alone. */
   rotate(secret: string, overlapMs: number): Promise<void>;
   deliveries(query: DeliveryQuery): Promise<DeliveryPage>;

@@ -99,7 +99,11 @@ export class Rig {
   }
 
   /** Hands these events over to the courier of callbacks to `receiver`. */
-  deliver(name: string, receiver: Receiver, ids: readonly string[]): Promise<void> {
+  deliver(
+    name: string,
+    receiver: Receiver,
+    ids: readonly string[],
+  ): Promise<{ readonly restMs: number }> {
     return this.call(name, 'deliver', name, this.handover(name, receiver, ids));
   }
 

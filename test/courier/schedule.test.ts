@@ -43,8 +43,14 @@ describe('a status', () => {
     expect(judgement.disable).toContain('410');
   });
 
-  it('that never came is tried again', () => {
-    expect(judged(unanswered)).toMatchObject({ state: 'waiting', restUntil: null });
+  it('that never came is tried again, and the endpoint rests for as long as it has failed', () => {
+    const restOf = (failedMs: number) => {
+      const { state, restUntil } = judged(unanswered, { failingSince: now - failedMs });
+      return [state, (restUntil ?? 0) - now];
+    };
+    expect(restOf(0)).toEqual(['waiting', limits.endpointRestMsFirst]);
+    expect(restOf(7_000)).toEqual(['waiting', 7_000]);
+    expect(restOf(10_000_000)).toEqual(['waiting', limits.endpointRestMsLast]);
   });
 });
 

@@ -35,7 +35,7 @@ function edgeWith(known: readonly Subscription[] = [subscription]): EdgeUnderTes
   };
   edge.courier = {
     configure: async () => {},
-    deliver: async () => {},
+    deliver: async () => ({ restMs: 0 }),
     rotate: async () => {},
     enable: async () => {},
     remove: async () => {},

@@ -20,6 +20,8 @@ class World {
   readonly couriers = new Map<string, Courier>();
   /** `endpoint event`, as couriers have taken them over. */
   readonly taken: string[] = [];
+  /** For how long couriers ask to be left alone. */
+  restMs = 0;
   /** How many events each call brought. */
   readonly calls: { readonly endpoint: string; readonly events: number }[] = [];
   signs: () => Promise<typeof signingKey> = async () => signingKey;
@@ -35,6 +37,7 @@ class World {
         this.calls.push({ endpoint, events: events.length });
         await (this.couriers.get(endpoint) ?? takes)();
         this.taken.push(...events.map(({ id }) => `${endpoint} ${id}`));
+        return { restMs: this.restMs };
       },
     });
     this.handover = new Handover(this.hooks, courierOf, () => this.signs());
@@ -108,7 +111,7 @@ describe('a handover', () => {
     world.couriers.set('broken', fails);
     world.owe('broken', ids(1));
     world.owe('well', ids(3 * limits.eventsPerHandover));
-    await vi.advanceTimersByTimeAsync(0);
+    await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
     expect(world.taken).toHaveLength(3 * limits.eventsPerHandover);
     world.couriers.delete('broken');
     await vi.runAllTimersAsync();
@@ -123,7 +126,7 @@ describe('a handover', () => {
       world.owe(endpoint, ids(1));
     }
     world.owe('well', ids(1));
-    await vi.advanceTimersByTimeAsync(limits.handoverTimeoutMs);
+    await vi.advanceTimersByTimeAsync(limits.handoverLingerMs + limits.handoverTimeoutMs);
     expect(world.taken).toEqual(['well e0']);
     world.couriers.clear();
     await vi.runAllTimersAsync();
@@ -143,7 +146,7 @@ describe('a handover', () => {
   it('outlives a signing key that cannot be made at first', async () => {
     world.signs = () => Promise.reject(new Error('no key'));
     world.owe('a', ids(1));
-    await vi.advanceTimersByTimeAsync(0);
+    await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
     world.signs = async () => signingKey;
     await vi.runAllTimersAsync();
     expect(world.taken).toEqual(['a e0']);
@@ -152,10 +155,10 @@ describe('a handover', () => {
   it('takes up in its next life what a killed one owed', async () => {
     world.couriers.set('a', hangs);
     world.owe('a', ids(2));
-    await vi.advanceTimersByTimeAsync(0);
+    await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
     world.couriers.clear();
     world.begin().run();
-    await vi.advanceTimersByTimeAsync(0);
+    await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
     expect(world.taken).toEqual(['a e0', 'a e1']);
     expect(world.hooks.owes).toBe(false);
   });
@@ -167,12 +170,12 @@ describe('an endpoint that is unsubscribed while its events are being handed ove
     world.hooks.keepSubscription(subscriptionOf('gone'));
     world.couriers.set('gone', () => gate.promise);
     world.owe('gone', ids(3));
-    await vi.advanceTimersByTimeAsync(0);
+    await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
     expect(world.hooks.dropSubscription('gone')).toBe(true);
     gate.resolve();
-    await vi.advanceTimersByTimeAsync(0);
+    await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
     world.owe('stays', ids(1));
-    await vi.advanceTimersByTimeAsync(0);
+    await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
     expect(world.taken).toContain('stays e0');
     expect(world.hooks.owes).toBe(false);
   });
@@ -181,11 +184,26 @@ describe('an endpoint that is unsubscribed while its events are being handed ove
     world.hooks.keepSubscription(subscriptionOf('gone'));
     world.couriers.set('gone', fails);
     world.owe('gone', ids(3));
-    await vi.advanceTimersByTimeAsync(0);
+    await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
     world.hooks.dropSubscription('gone');
     world.couriers.clear();
     await vi.runAllTimersAsync();
     expect(world.taken).toEqual([]);
     expect(world.hooks.owes).toBe(false);
+  });
+
+  it('leaves a courier alone for as long as it asks, and brings it then what came together', async () => {
+    world.restMs = 60_000;
+    world.owe('dead', ids(1));
+    await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
+    expect(world.callsOf('dead')).toBe(1);
+    for (const id of ['x', 'y', 'z']) {
+      world.owe('dead', [id]);
+      await vi.advanceTimersByTimeAsync(10_000);
+    }
+    expect(world.callsOf('dead')).toBe(1);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(world.callsOf('dead')).toBe(2);
+    expect(world.taken).toEqual(['dead e0', 'dead x', 'dead y', 'dead z']);
   });
 });
