@@ -65,9 +65,16 @@ export class BenchClient {
     return `/v1/webhooks/${id}`;
   }
 
-  async unsubscribe(path: string): Promise<void> {
-    const headers = { authorization: `Bearer ${this.stack.tokens.write}` };
-    const response = await fetch(`${this.stack.url}${path}`, { method: 'DELETE', headers });
+  /** Changes what a subscription asks for. */
+  async resubscribe(path: string, events: readonly string[]): Promise<void> {
+    const response = await fetch(`${this.stack.url}${path}`, {
+      method: 'PATCH',
+      headers: {
+        authorization: `Bearer ${this.stack.tokens.write}`,
+        'content-type': 'application/json',
+      },
+      body: JSON.stringify({ events }),
+    });
     if (!response.ok) throw new Error(`${path} answered ${response.status}`);
   }
 
