@@ -78,6 +78,8 @@ export const limits = {
   keptMsMaximum: 90 * 24 * 60 * 60 * 1_000,
   /** Writes that one recovery of an endpoint goes through. */
   writesPerRecovery: 10_000,
+  /** It goes through so many at a time, and lets writes go in between. */
+  writesPerRecoveryStep: 100,
   pruneEveryMs: 10 * 60 * 1_000,
 
   /** How often a strong read applies outcomes and looks again before it gives up. */

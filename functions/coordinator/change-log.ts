@@ -28,6 +28,8 @@ type ChangeRow = {
 
 type WriteRow = Omit<ChangeRow, 'sequence' | 'write_id'> & { callback: string | null };
 
+type RecoveredRow = WriteRow & { sequence: number; confirmed_at: number | null };
+
 /** The committed writes in the order of their sequence, without a gap. A row is stored with its decision. */
 export class ChangeLog {
   readonly #sql: Sql;
@@ -96,19 +98,37 @@ export class ChangeLog {
     );
   }
 
-  /** The writes decided since a moment (ms), oldest first, with when each was confirmed; at most `count`. */
-  since(moment: number, count: number): readonly RecoveredWrite[] {
-    return this.#sql
-      .exec<WriteRow & { confirmed_at: number | null }>(
-        `SELECT record, change.keys AS keys, commands, callback, confirmed_at FROM change
-         JOIN write ON write.id = write_id
-         LEFT JOIN decision ON decision.incarnation = change.incarnation AND decision.number = change.number
-         WHERE change.decided_at >= ? ORDER BY change.sequence LIMIT ?`,
+  /** The sequence before the first write that was decided since a moment (ms); null where there is none. */
+  placeOf(moment: number): number | null {
+    const [row] = this.#sql
+      .exec<{ first: number | null }>(
+        'SELECT min(sequence) AS first FROM change WHERE decided_at >= ?',
         moment,
-        count,
       )
-      .toArray()
-      .map((row) => ({ write: writeOf(row), confirmedAt: row.confirmed_at }));
+      .toArray();
+    const first = row?.first ?? null;
+    return first === null ? null : first - 1;
+  }
+
+  /** The writes after a sequence in their order, as many as are looked at in one step: at least one, where there are any. */
+  recoverable(since: number): readonly RecoveredWrite[] {
+    const rows = this.#sql.exec<RecoveredRow>(
+      `SELECT change.sequence AS sequence, record, change.keys AS keys, commands, callback, confirmed_at FROM change
+       JOIN write ON write.id = write_id
+       LEFT JOIN decision ON decision.incarnation = change.incarnation AND decision.number = change.number
+       WHERE change.sequence > ? ORDER BY change.sequence LIMIT ?`,
+      since,
+      limits.writesPerRecoveryStep,
+    );
+    const recovered: RecoveredWrite[] = [];
+    let bytes = 0;
+    for (const row of rows) {
+      bytes += row.keys.length + row.commands.length + row.record.length;
+      if (recovered.length > 0 && bytes > limits.changesPageBytes) break;
+      const { sequence, confirmed_at: confirmedAt } = row;
+      recovered.push({ write: writeOf(row), sequence, confirmedAt });
+    }
+    return recovered;
   }
 
   #oldest(): number | null {
@@ -130,6 +150,7 @@ export class ChangeLog {
 
 /** A write whose events may be owed once more. */
 export interface RecoveredWrite {
+  readonly sequence: number;
   readonly write: CommittedWrite;
   readonly confirmedAt: number | null;
 }

@@ -29,13 +29,14 @@ import type {
   ChangesQuery,
   EndpointId,
   HooksApi,
+  OwedEvent,
   SigningKey,
   Subscription,
   SubscriptionPatch,
 } from '../../shared/wire/confirmations.ts';
 import { disabledEvents, owedEventsOf } from '../../shared/wire/event-text.ts';
 import { connectRegion } from '../region/client.ts';
-import { changeFrom } from './change-log.ts';
+import { changeFrom, type RecoveredWrite } from './change-log.ts';
 import { Handover } from './handover.ts';
 import { Publisher } from './publisher.ts';
 import { newSigningKey } from './signing-key.ts';
@@ -191,22 +192,38 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
    */
   async recover(endpoint: EndpointId, since: number): Promise<number | null> {
     const { hooks, changes } = this.#storage;
-    const known = hooks.subscriptions().find((one) => one.endpoint === endpoint);
-    if (known === undefined) return null;
-    const confirmations = new Confirmations([{ ...known, disabled: null }]);
+    let place = changes.placeOf(since) ?? Number.MAX_SAFE_INTEGER;
+    let writes = 0;
+    let events = 0;
+    while (writes < limits.writesPerRecovery) {
+      const known = hooks.subscriptions().find((one) => one.endpoint === endpoint);
+      if (known === undefined) return null;
+      const recovered = changes.recoverable(place);
+      const owed = recovered.flatMap((write) => this.#recoveredEvents(known, write));
+      hooks.owe(owed);
+      this.#armAlarm();
+      this.#handover.run();
+      events += owed.length;
+      writes += recovered.length;
+      place = recovered.at(-1)?.sequence ?? Number.MAX_SAFE_INTEGER;
+      if (recovered.length === 0) break;
+      // All at once, it would hold up the writes of others.
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+    return events;
+  }
+
+  #recoveredEvents(
+    subscription: Subscription,
+    { write, confirmedAt }: RecoveredWrite,
+  ): readonly OwedEvent[] {
+    const confirmations = new Confirmations([{ ...subscription, disabled: null }]);
     const regions = Object.fromEntries([...this.#regions.keys()].map((id) => [id, null]));
-    const events = changes
-      .since(since, limits.writesPerRecovery)
-      .flatMap(({ write, confirmedAt }) => {
-        const uncalled = { ...write, callback: null };
-        const decided = confirmations.decided(uncalled);
-        if (confirmedAt === null) return decided;
-        return [...decided, ...confirmations.confirmed(uncalled, confirmedAt, regions)];
-      });
-    hooks.owe(events.flatMap((event) => owedEventsOf([event])));
-    this.#armAlarm();
-    this.#handover.run();
-    return events.length;
+    const uncalled = { ...write, callback: null };
+    const decided = owedEventsOf(confirmations.decided(uncalled));
+    if (confirmedAt === null) return decided;
+    const confirmed = confirmations.confirmed(uncalled, confirmedAt, regions);
+    return [...decided, ...owedEventsOf(confirmed)];
   }
 
   /** The key that signs confirmations; made when it is first asked for. */

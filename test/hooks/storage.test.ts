@@ -123,3 +123,27 @@ describe('a page of the log', () => {
     expect(second).toMatchObject({ changes: [{ sequence: count }], next: count });
   });
 });
+
+describe('a recovery', () => {
+  it('goes through the writes since a moment in steps, each once, and says which are confirmed', () => {
+    const { storage } = begun(new MemoryStorage());
+    const count = 2 * limits.writesPerRecoveryStep + 1;
+    for (let sequence = 1; sequence <= count; sequence += 1) commit(storage, sequence, sequence);
+    confirm(storage, 3, 500);
+    const seen: number[] = [];
+    const steps: number[] = [];
+    let place = storage.changes.placeOf(3);
+    expect(place).toBe(2);
+    while (place !== null) {
+      const step = storage.changes.recoverable(place);
+      if (seen.length === 0) expect(step[0]).toMatchObject({ sequence: 3, confirmedAt: 500 });
+      else expect(step[0]?.confirmedAt ?? null).toBeNull();
+      steps.push(step.length);
+      seen.push(...step.map(({ sequence }) => sequence));
+      place = step.at(-1)?.sequence ?? null;
+    }
+    expect(seen).toEqual(Array.from({ length: count - 2 }, (_, index) => index + 3));
+    expect(Math.max(...steps)).toBe(limits.writesPerRecoveryStep);
+    expect(storage.changes.placeOf(count + 1)).toBeNull();
+  });
+});
