@@ -102,9 +102,9 @@ export const limits = {
   couriersAtOnce: 4,
   /** A courier that has not taken over by then is tried again. */
   handoverTimeoutMs: 10_000,
-  /** Pause of a courier that was not reached: doubles from the first to the last. */
   /** Events wait so long for others before they are handed over: the answers to the writes go first. */
   handoverLingerMs: 20,
+  /** Pause of a courier that was not reached: doubles from the first to the last. */
   handoverPauseMsFirst: 1_000,
   handoverPauseMsLast: 30_000,
   /** Events that a courier keeps waiting; older ones fail beyond it. */
