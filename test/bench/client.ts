@@ -65,16 +65,9 @@ export class BenchClient {
     return `/v1/webhooks/${id}`;
   }
 
-  /** Changes what a subscription asks for. */
-  async resubscribe(path: string, events: readonly string[]): Promise<void> {
-    const response = await fetch(`${this.stack.url}${path}`, {
-      method: 'PATCH',
-      headers: {
-        authorization: `Bearer ${this.stack.tokens.write}`,
-        'content-type': 'application/json',
-      },
-      body: JSON.stringify({ events }),
-    });
+  async unsubscribe(path: string): Promise<void> {
+    const headers = { authorization: `Bearer ${this.stack.tokens.write}` };
+    const response = await fetch(`${this.stack.url}${path}`, { method: 'DELETE', headers });
     if (!response.ok) throw new Error(`${path} answered ${response.status}`);
   }
 

@@ -17,7 +17,6 @@ export const hookVariables = { LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: 'true' } as con
 const rounds = 6;
 const writesPerSeries = 8;
 const deadEndpoints = 100;
-const findingWrites = 20;
 
 const soakWrites = 10_000;
 const soakKills = 5;
@@ -35,16 +34,13 @@ export async function measureCallbackCost(
   const samples: Record<Kind, number[]> = { plain: [], callback: [], dead: [] };
   const callback = { url: receiver.url, secret: receiver.secret };
   try {
-    const dead = await subscribeDead(client, silent);
-    await findDead(client);
     for (let round = 0; round < rounds; round += 1) {
       const write = (kind: Kind) => measureSeries(client, samples[kind], kind, round, callback);
-      for (const path of dead) await client.resubscribe(path, ['endpoint.disabled']);
       await write('plain');
       await write('callback');
-      for (const path of dead)
-        await client.resubscribe(path, ['write.committed', 'write.confirmed']);
+      const dead = await subscribeDead(client, silent);
       await write('dead');
+      for (const path of dead) await client.unsubscribe(path);
       say(`  series ${round + 1} of ${rounds}`);
     }
   } finally {
@@ -77,13 +73,6 @@ async function measureSeries(
     const ops = [['SET', `hooks:${kind}:${round}:${write}`, 'x'.repeat(32)]];
     const body = kind === 'callback' ? { ops, callback } : { ops };
     samples.push(await timed(() => client.write(body)));
-  }
-}
-
-/** Writes until the couriers have found out that nobody answers: what is measured is how dead endpoints are lived with. */
-async function findDead(client: BenchClient): Promise<void> {
-  for (let write = 0; write < findingWrites; write += 1) {
-    await client.write({ ops: [['SET', `hooks:finding:${write}`, 'x']] });
   }
 }
 
