@@ -68,6 +68,34 @@ export const limits = {
   /** Locks of older incarnations listed in one answer. */
   olderLocksPerAnswer: 1_000,
 
+  /** A region may serve strong reads so long after the clock reading that its lease was granted on. */
+  leaseTtlMs: 4_000,
+  /** How far two clocks may drift apart within a lease; the coordinator waits this much longer for its end. */
+  leaseDriftMs: 250,
+  /** A lease is renewed by a round of its own after this; rounds that go anyway renew it after a part of it. */
+  leaseRenewMs: 1_500,
+  leaseRideMs: 750,
+  /** Leases are kept up for so long after the last strong read was heard of. */
+  leaseWantedMs: 10_000,
+  /** The edge tells the coordinator of its strong reads this often. */
+  leaseWantedSaidEveryMs: 3_000,
+
+  /** A voter without a usable answer for so long is put out. */
+  outAfterMs: 3_000,
+  /** Keys that a region out is known to have missed; beyond it everything is copied when it returns. */
+  missedKeysPerRegion: 100_000,
+  /** Keys and bytes of values that one step of a copy moves. A key of more bytes goes in pieces. */
+  copyKeysPerStep: 1_000,
+  copyBytesPerStep: 600_000,
+  /** Batches read ahead of the write that is on its way. */
+  copyStepsAhead: 2,
+  /** With so few keys left, admission is held for the last step of a copy. */
+  copyHoldKeys: 500,
+  /** A hold that does not end by then is given up. */
+  copyHoldMs: 1_500,
+  /** Pause before the next hold, and before a region that failed while it was copied is tried again. */
+  copyPauseMs: 2_000,
+
   /** An active coordinator is woken this often, so that work left by a crash is taken up. */
   alarmMs: 10_000,
   /** Decided writes kept by age and by number; older ones go once every region has applied them. */
@@ -177,6 +205,22 @@ assert(
 assert(
   limits.pairStoredEveryRounds + limits.roundsInFlightPerRegion < limits.historyPairs / 2,
   'the stored pair is still in the history after a restart',
+);
+assert(
+  limits.leaseRenewMs + limits.voteDeadlineMs < limits.leaseTtlMs,
+  'a renewal that is answered late comes before the end of the lease',
+);
+assert(limits.leaseRideMs < limits.leaseRenewMs, 'rounds that go anyway spare rounds of their own');
+assert(limits.leaseDriftMs < limits.leaseTtlMs, 'a lease is longer than its allowance');
+assert(
+  limits.leaseWantedSaidEveryMs * 2 < limits.leaseWantedMs,
+  'a word of reads that is lost does not end the leases',
+);
+assert(limits.copyBytesPerStep * 6 < limits.roundBytes, 'a step of a copy fits a round, escaped');
+assert(limits.copyHoldKeys <= limits.copyKeysPerStep, 'the last keys go in one step');
+assert(
+  limits.copyStepsAhead < limits.historyPairs / 4,
+  'steps of a copy do not push the acknowledged pair out of the history',
 );
 assert(limits.timeoutMsMinimum < limits.timeoutMsDefault, 'the default timeout is allowed');
 assert(limits.timeoutMsDefault <= limits.timeoutMsMaximum, 'the default timeout is allowed');

@@ -26,10 +26,109 @@ export interface Prepare {
   readonly parts: readonly Part[];
 }
 
+/**
+ * What the coordinator takes the region for when it sends a round. A round for a `voter` ends the copy phase of a region
+ * whose epoch is lower. Rounds for others carry no decisions, prepares or lease.
+ */
+export type Role = 'voter' | 'copying' | 'out';
+
+/** A lease is asked for with every round to a voter that should have one (rule Leases). */
+export interface LeaseOrder {
+  /**
+   * What the region's clock read in an earlier answer, ms: its lease lasts until this plus `ttlMs`, so that a delayed
+   * round cannot reach beyond the reading that it answers. Null grants nothing: only a reading is wanted.
+   */
+  readonly reading: number | null;
+  readonly ttlMs: number;
+}
+
+/**
+ * A key, or a part of its value, with one character a byte (U+0000 to U+00FF): what copies is not looked at on its way,
+ * and need not be text.
+ */
+export type Bytes = string;
+
+/** One key to be read for a copy, and from where on; '' is the beginning of its value. */
+export interface CopyKey {
+  readonly key: Bytes;
+  readonly from: string;
+}
+
+/**
+ * How a key's value travels: as the server dumps it; as elements of its type, where a server knows no dump or the value
+ * is too large for one round; or `absent`: only the keys that do not exist are answered, to be removed at the target.
+ */
+export type CopyForm = 'dump' | 'logical' | 'absent';
+
+/** What a round does for a copy, after its decisions and prepares. */
+export type CopyStep =
+  /**
+   * At the target: the copy `token` begins. Drops the shard's locks, shadows, `done` and lease, and takes the round's
+   * floor. The region may hold no state, the round's generation, or `replaces`, which is dropped for the round's.
+   */
+  | {
+      readonly kind: 'begin';
+      readonly token: string;
+      readonly number: number;
+      readonly replaces: number | null;
+    }
+  /** At the source: the keys from `cursor` on ('0' is the beginning), about `count`, with their values. */
+  | {
+      readonly kind: 'scan';
+      readonly cursor: string;
+      readonly count: number;
+      readonly form: CopyForm;
+    }
+  /** At the source: these keys with their values. */
+  | { readonly kind: 'read'; readonly keys: readonly CopyKey[]; readonly form: CopyForm }
+  /** At the target: what the source answered. `data` is CopyItem's, as it came. */
+  | {
+      readonly kind: 'write';
+      readonly token: string;
+      readonly number: number;
+      readonly data: readonly string[];
+    }
+  /** At the target: the keys from `cursor` on, without values. */
+  | { readonly kind: 'list'; readonly cursor: string; readonly count: number };
+
+/** A key as the source has it at one moment without a lock; what to write at the target is in `data`. */
+export interface CopyItem {
+  readonly key: Bytes;
+  /** The JSON text that the target's script reads; nobody looks into it on the way. */
+  readonly data: string;
+  /** From where the value goes on; null where this was the last of it. */
+  readonly next: string | null;
+}
+
+/** What came of a copy step. */
+export type CopyReply =
+  | { readonly kind: 'begun' }
+  /** Of a scan or a read. */
+  | {
+      readonly kind: 'read';
+      readonly items: readonly CopyItem[];
+      /** Keys under a lock: their next value is on its way, so they are to be read again later. */
+      readonly locked: readonly Bytes[];
+      /** Keys that the answer had no room for. */
+      readonly left: readonly Bytes[];
+      /** Where the scan goes on; null at its end and for a read. */
+      readonly cursor: string | null;
+    }
+  /** `failed` are the keys that this server could not take in this form, with its reason. */
+  | {
+      readonly kind: 'written';
+      readonly failed: readonly { readonly key: Bytes; readonly reason: string }[];
+    }
+  | { readonly kind: 'listed'; readonly keys: readonly Bytes[]; readonly cursor: string | null }
+  /** The token is not that of the region's copy phase, the number is not above the highest seen, or the epoch is old. */
+  | { readonly kind: 'refused'; readonly by: 'token' | 'number' | 'epoch' };
+
 /** One request to one region: every decision that it has not acknowledged, then prepares. Runs as one script. */
 export interface Round {
   readonly shard: number;
+  /** Of this region: a region that is copied whole gets a new one. */
   readonly generation: number;
+  readonly role: Role;
   readonly epoch: number;
   readonly incarnation: number;
   /** True until the region has answered once under this generation: it may take it if it holds no state at all. */
@@ -40,10 +139,12 @@ export interface Round {
   readonly floor: TransactionOrder;
   /** The highest acknowledged pair, or null before the first. */
   readonly seen: RoundPair | null;
-  /** A fresh mark for this round. A round without decisions and prepares leaves none. */
+  /** A fresh mark for this round. A round without decisions, prepares and copy step leaves none. */
   readonly mark: string;
   readonly decisions: readonly Decision[];
   readonly prepares: readonly Prepare[];
+  readonly lease: LeaseOrder | null;
+  readonly copy: CopyStep | null;
 }
 
 /** Why a whole round was refused. Nothing of it was done. */
@@ -53,7 +154,9 @@ export type Refusal =
   /** The region does not have the pair that the round names: it has lost acknowledged writes. */
   | { readonly kind: 'lost' }
   /** The pair that the round names is older than the kept history; no loss. */
-  | { readonly kind: 'history' };
+  | { readonly kind: 'history' }
+  /** A round for a voter came to a region that is being copied and has seen its epoch. */
+  | { readonly kind: 'phase' };
 
 /** What became of one decision. */
 export type DecisionReply =
@@ -108,6 +211,9 @@ export interface RoundReply {
   readonly older: readonly OlderLock[];
   /** True where more locks of older incarnations are left than one answer lists. */
   readonly olderTruncated: boolean;
+  /** The region's clock, ms, where the round asked for a lease; else null. */
+  readonly clock: number | null;
+  readonly copy: CopyReply | null;
 }
 
 /** What comes of a round: an answer, a refusal, or nothing that can be trusted. */
@@ -128,8 +234,12 @@ export interface ReadCommand {
 export interface SnapshotRequest {
   readonly shard: number;
   readonly generation: number;
-  /** False skips the locks: committed, possibly old. */
+  /** False skips the lease and the locks: committed, possibly old. */
   readonly strong: boolean;
+  /** True where the region has to have a lease: it is asked without its coordinator. Counts for a strong snapshot only. */
+  readonly leased: boolean;
+  /** The region has to have this pair in its history, or it has lost writes; null where nobody can name one. */
+  readonly seen: RoundPair | null;
   /** Commits that a coordinator has confirmed; they are applied first, where their locks are found. */
   readonly settle: readonly Decision[];
   readonly keys: readonly string[];
@@ -147,7 +257,39 @@ export type SnapshotResult =
       readonly replies: string;
       readonly locks: readonly { readonly key: string; readonly holder: TransactionOrder }[];
     }
-  | { readonly kind: 'refused'; readonly refusal: Refusal }
+  | { readonly kind: 'refused'; readonly refusal: Refusal | { readonly kind: 'lease' } }
+  | { readonly kind: 'silent'; readonly reason: string };
+
+/** A look at keys or locks of a region, for operators. It changes nothing, leaves no mark and needs no generation. */
+export type Inspection =
+  /** The keys from `cursor` on, about `count`, without Lockstep's own. */
+  | { readonly kind: 'scan'; readonly cursor: string; readonly count: number }
+  | { readonly kind: 'keys'; readonly keys: readonly Bytes[] }
+  /** Every lock, up to `count`. */
+  | { readonly kind: 'locks'; readonly count: number };
+
+/** A key as an inspection finds it. */
+export interface InspectedKey {
+  readonly key: Bytes;
+  /** Null where the key does not exist; '' where locks alone were asked for. */
+  readonly digest: string | null;
+  readonly holder: TransactionOrder | null;
+}
+
+/** What comes of an inspection; `cursor` is null at the end, `more` true where locks were left out. */
+export type InspectionResult =
+  | {
+      readonly kind: 'inspected';
+      readonly keys: readonly InspectedKey[];
+      readonly cursor: string | null;
+      readonly more: boolean;
+    }
+  | { readonly kind: 'silent'; readonly reason: string };
+
+/** What a plain command brought; `error` is the server's own. */
+export type CommandResult =
+  | { readonly kind: 'answered'; readonly reply: unknown }
+  | { readonly kind: 'error'; readonly message: string }
   | { readonly kind: 'silent'; readonly reason: string };
 
 /** One region, as the shells see it. What has no usable answer is a value, never a throw. */
@@ -155,4 +297,11 @@ export interface RegionClient {
   /** Sends the round exactly once. Silent after `timeoutMs`. */
   round(round: Round, timeoutMs: number): Promise<RoundResult>;
   snapshot(request: SnapshotRequest, timeoutMs: number): Promise<SnapshotResult>;
+  /**
+   * A digest of each key is of its type, its expiry and its value, whatever the order or encoding in which a server
+   * keeps it, so that equal keys have equal digests in every region.
+   */
+  inspect(shard: number, inspection: Inspection, timeoutMs: number): Promise<InspectionResult>;
+  /** A plain command, for the doctor. It is sent once. */
+  run(command: readonly string[], timeoutMs: number): Promise<CommandResult>;
 }

@@ -21,6 +21,8 @@ export interface RecordNames {
   readonly lock: string;
   /** The finished transactions above the floor. */
   readonly done: string;
+  /** String: the lease, with its expiry on the region's own clock. */
+  readonly lease: string;
 }
 
 const encoder = new TextEncoder();
@@ -28,7 +30,12 @@ const encoder = new TextEncoder();
 /** The names of the records that a region keeps for `shard`. */
 export function recordNames(shard: ShardId): RecordNames {
   const prefix = `${reservedPrefix}${shard}:`;
-  return { meta: `${prefix}meta`, lock: `${prefix}lock`, done: `${prefix}done` };
+  return {
+    meta: `${prefix}meta`,
+    lock: `${prefix}lock`,
+    done: `${prefix}done`,
+    lease: `${prefix}lease`,
+  };
 }
 
 /** Where a region stages the value that `transaction` gives to `key`. */
