@@ -1,4 +1,4 @@
-import type { RegionConfiguration } from '../../shared/wire/configuration.ts';
+import type { RegionConfiguration } from '../../shared/wire/members.ts';
 import type { Location } from './dependencies.ts';
 
 const earthRadiusKm = 6_371;

@@ -1,20 +1,40 @@
 import type { RegionId, ShardId, TransactionOrder, WriteId } from '../ids.ts';
 import type {
   CoordinatorStatus,
+  ReadAnswer,
+  ReadRequest,
   RegionFault,
   Resolution,
   WriteAnswer,
   WriteRecord,
 } from '../wire/answers.ts';
-import type { Callback, EndpointId, Subscription, WriteEventBody } from '../wire/confirmations.ts';
+import type {
+  Callback,
+  EndpointId,
+  RegionEventType,
+  Subscription,
+  WriteEventBody,
+} from '../wire/confirmations.ts';
+import type {
+  BlockedKey,
+  InDoubt,
+  MemberChange,
+  MemberOrder,
+  OrderAnswer,
+  OutCause,
+} from '../wire/members.ts';
 import type { WriteFrame } from './frame.ts';
-import type { Round, RoundPair, RoundResult } from './round.ts';
+import type { Round, RoundPair, RoundResult, SnapshotRequest, SnapshotResult } from './round.ts';
 
 /** What stays the same for the life of an instance. */
 export interface CoordinatorConfig {
   readonly shard: ShardId;
-  /** The voters: every configured region. */
+  /** Every configured region, and those that were added. All are voters when a shard begins; later ones are copied first. */
   readonly regions: readonly RegionId[];
+  /** With fewer voters nothing is written. */
+  readonly minVoters: number;
+  /** A voter without a usable answer for so long is put out, ms. */
+  readonly outAfterMs: number;
   /** How many rounds may wait for an answer at once, over all regions. */
   readonly connections: number;
   /** A vote not in by then is a no, ms after its transaction began. */
@@ -60,6 +80,21 @@ export type CoordinatorEvent =
       /** Decisions of transactions at or below it may have been dropped from storage. */
       readonly horizon: TransactionOrder;
     }
+  /** A snapshot that was sent as `Send` ended. `recorded` holds what storage has of the locks that it met. */
+  | {
+      readonly kind: 'looked';
+      readonly region: RegionId;
+      readonly number: number;
+      readonly result: SnapshotResult;
+      readonly recorded: readonly StoredDecision[];
+      readonly horizon: TransactionOrder;
+    }
+  /** A client reads through the coordinator. */
+  | { readonly kind: 'read'; readonly ticket: Ticket; readonly request: ReadRequest }
+  /** Strong reads come to these regions. */
+  | { readonly kind: 'wanted'; readonly regions: readonly RegionId[] }
+  /** An operator changes the members. */
+  | { readonly kind: 'ordered'; readonly ticket: Ticket; readonly order: MemberOrder }
   /** The standing subscriptions have changed; these are all. */
   | { readonly kind: 'subscribed'; readonly subscriptions: readonly Subscription[] }
   /** The moment of `Ready.wakeAt` has come. */
@@ -71,34 +106,64 @@ export interface StoredDecision {
   readonly keys: readonly string[];
 }
 
-/** A commit that some region has not acknowledged, with the writes whose confirmation it still owes. */
+/** A commit that some voter has not acknowledged, with the writes whose confirmation it still owes. */
 export interface UnconfirmedDecision extends StoredDecision {
+  /** Of its last write. */
+  readonly sequence: number;
   readonly writes: readonly CommittedWrite[];
 }
+
+/** Why a voter is about to be put out, and how it may come back. */
+export interface Leaving {
+  readonly cause: OutCause;
+  readonly detail: string;
+  /** It does not hold what it acknowledged, or not what others hold: all of it is copied when it returns. */
+  readonly whole: boolean;
+  /** It returns only when an operator says so. */
+  readonly held: boolean;
+}
+
+/** A region's place among the members, as storage keeps it. */
+export type Membership =
+  /** `leaving`: it is to be put out as soon as its lease is over; null for one that stays. */
+  | { readonly state: 'voter'; readonly since: number; readonly leaving: Leaving | null }
+  | ({ readonly state: 'out'; readonly since: number } & Leaving)
+  | ({ readonly state: 'copying'; readonly since: number; readonly token: string } & Leaving);
 
 /** What storage knows of a region. */
 export interface StoredRegion {
   readonly region: RegionId;
-  /** It has answered under the present generation. */
+  /** It accepts rounds of this generation alone. */
+  readonly generation: number;
+  /** It has answered under this generation. */
   readonly begun: boolean;
   /** The highest pair that it has acknowledged. */
   readonly pair: RoundPair | null;
-  /** It was found to have lost writes: its votes count no more. */
-  readonly lost: string | null;
+  readonly membership: Membership;
+}
+
+/** The keys that a region has missed, each with the sequence of the last write that it missed of it. */
+export interface MissedKeys {
+  readonly region: RegionId;
+  readonly keys: readonly (readonly [key: string, sequence: number])[];
 }
 
 /** What an instance starts from. The incarnation has been raised, durably, for it alone. */
 export interface Stored {
+  /** The generation of the regions with which this storage began. */
   readonly generation: number;
+  /** Of the members; 0 where there have never been any. */
   readonly epoch: number;
   readonly incarnation: number;
-  /** The sequence of the last committed write. */
+  /** The sequence of the last change. */
   readonly sequence: number;
   /** The last clock reading that a transaction used, ms. */
   readonly now: number;
-  /** Commits that some region has not acknowledged, in the order of their sequence. */
+  /** Commits that some voter has not acknowledged, in the order of their sequence. */
   readonly unconfirmed: readonly UnconfirmedDecision[];
   readonly regions: readonly StoredRegion[];
+  readonly missed: readonly MissedKeys[];
+  readonly blocked: readonly BlockedKey[];
   readonly subscriptions: readonly Subscription[];
 }
 
@@ -131,6 +196,14 @@ export interface OwedWriteEvent {
   readonly values: boolean;
 }
 
+/** An event about a region that an endpoint is owed. */
+export interface OwedRegionEvent {
+  readonly endpoint: EndpointId;
+  readonly id: string;
+  readonly type: RegionEventType;
+  readonly change: MemberChange;
+}
+
 /** A write as far as an event tells of it. One that was given up has no transaction. */
 export interface EventSubject extends Omit<CommittedWrite, 'record'> {
   readonly record: Pick<WriteRecord, 'id' | 'sequence' | 'part'> & {
@@ -150,6 +223,8 @@ export type StorageWrite =
       readonly sequence: number;
       /** The clock reading of the transaction. */
       readonly now: number;
+      /** These regions are no voters: its keys are missed there, at `sequence`. */
+      readonly missedBy: readonly RegionId[];
     }
   /** Every part was rejected: the answers are kept, nothing is applied. */
   | { readonly kind: 'reject'; readonly writes: readonly DecidedWrite[]; readonly now: number }
@@ -167,16 +242,51 @@ export type StorageWrite =
       readonly now: number;
     }
   | { readonly kind: 'region'; readonly region: StoredRegion }
+  /** The region is forgotten, with what it missed. */
+  | { readonly kind: 'forget'; readonly region: RegionId }
+  /** The members have changed: the epoch is new, and the entries go to their history and to the change log. */
+  | {
+      readonly kind: 'members';
+      readonly epoch: number;
+      /** In order of their sequences; the last one is the newest of the shard. */
+      readonly changes: readonly MemberChange[];
+    }
+  /** These keys have been missed. */
+  | { readonly kind: 'missed'; readonly missed: MissedKeys }
+  /** These keys are missed no more; null: none is. */
+  | {
+      readonly kind: 'copied';
+      readonly region: RegionId;
+      readonly keys: readonly string[] | null;
+    }
+  /** Nothing is written to these keys until an operator has named a source. */
+  | { readonly kind: 'block'; readonly keys: readonly BlockedKey[] }
+  | { readonly kind: 'unblock'; readonly keys: readonly string[] }
+  /** Events about regions that endpoints are owed. */
+  | { readonly kind: 'owe-region'; readonly events: readonly OwedRegionEvent[] }
   /** Changes nothing that counts; its success proves that this instance is the owner of its storage. */
   | { readonly kind: 'prove' };
 
-/** A round to send, once. */
-export interface Send {
+/** A round to send, or a snapshot to take, once. Its end is the event `answered` or `looked`. */
+export type Send = SentRound | SentSnapshot;
+
+/** A round on its way to a region. */
+export interface SentRound {
+  readonly kind: 'round';
   readonly region: RegionId;
-  /** Names the round in its `answered` event. */
+  /** Names it in the event of its end. */
   readonly number: number;
   readonly round: Round;
-  /** After so long without an answer the round is silent. */
+  /** After so long without an answer it is silent. */
+  readonly timeoutMs: number;
+}
+
+/** A snapshot on its way to a region. */
+export interface SentSnapshot {
+  readonly kind: 'snapshot';
+  readonly region: RegionId;
+  readonly number: number;
+  readonly request: SnapshotRequest;
   readonly timeoutMs: number;
 }
 
@@ -187,7 +297,9 @@ export type Reply =
       readonly kind: 'resolutions';
       readonly ticket: Ticket;
       readonly resolutions: readonly Resolution[];
-    };
+    }
+  | { readonly kind: 'read'; readonly ticket: Ticket; readonly answer: ReadAnswer }
+  | { readonly kind: 'order'; readonly ticket: Ticket; readonly answer: OrderAnswer };
 
 /**
  * What the shell has to do, in this order: store `persist` in one transaction, and only when that is durable send
@@ -219,4 +331,5 @@ export interface CoordinatorView {
   /** The regions that have applied a recorded write, or null where it is not being applied any more, or never was. */
   appliedIn(record: WriteRecord): readonly RegionId[] | null;
   status(): CoordinatorStatus;
+  inDoubt(): InDoubt;
 }

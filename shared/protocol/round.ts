@@ -113,6 +113,8 @@ export type CopyReply =
       readonly left: readonly Bytes[];
       /** Where the scan goes on; null at its end and for a read. */
       readonly cursor: string | null;
+      /** For a scan: how many keys the source holds, as DBSIZE says; null for a read. */
+      readonly total: number | null;
     }
   /** `failed` are the keys that this server could not take in this form, with its reason. */
   | {

@@ -1,6 +1,15 @@
 import type { RegionId, TransactionOrder, WriteId } from '../ids.ts';
 import type { Check } from '../protocol/frame.ts';
+import type { ReadCommand } from '../protocol/round.ts';
 import type { Callback } from './confirmations.ts';
+import type {
+  InDoubt,
+  MemberChange,
+  MemberOrder,
+  OrderAnswer,
+  RegionConfiguration,
+  RegionStatus,
+} from './members.ts';
 
 /** A write as the edge hands it to the coordinator of its shard: checked for shape, not yet made deterministic. */
 export interface WriteRequest {
@@ -36,7 +45,7 @@ export interface WriteRecord {
   readonly outcome: 'committed' | 'rejected';
   /** `shard.incarnation.sequence` of the transaction that carried it. */
   readonly transaction: string;
-  /** Its place among the shard's committed writes, from 1, without gaps; null where rejected. */
+  /** Its place among the changes of the shard: writes that were committed, and changes of members; null where rejected. */
   readonly sequence: number | null;
   /** One element of a yes vote's `outcomes` (shared/protocol/round.ts, PartOutcomeTag), as JSON text. */
   readonly part: string;
@@ -108,26 +117,31 @@ export type Resolution =
   /** Older than the kept log: the region that holds its lock is not to be believed. */
   | { readonly kind: 'forgotten'; readonly transaction: TransactionOrder };
 
-/** A region as its coordinator sees it. */
-export interface RegionStatus {
-  readonly region: RegionId;
-  readonly state: 'voter';
-  /** `answering`, `silent` (no usable answer lately), or a reason why its votes cannot count. */
-  readonly health: 'answering' | 'silent' | 'lost' | 'foreign';
-  readonly detail: string | null;
-  /** Smoothed time of a round, ms; null before the first. */
-  readonly roundTripMs: number | null;
-  readonly unacknowledged: number;
-  readonly roundsInFlight: number;
+/** A read that is taken through the coordinator, where no region near the client has a lease. */
+export interface ReadRequest {
+  readonly keys: readonly string[];
+  readonly commands: readonly ReadCommand[];
+  /** The region to read in, or null for the one that answers fastest. */
+  readonly region: RegionId | null;
 }
+
+/** What came of it. `replies` is that of SnapshotResult. */
+export type ReadAnswer =
+  | { readonly kind: 'read'; readonly replies: string; readonly region: RegionId }
+  | { readonly kind: 'unavailable'; readonly faults: readonly RegionFault[] };
 
 /** A shard's state, for `GET /v1/regions`. */
 export interface CoordinatorStatus {
   readonly shard: number;
   readonly incarnation: number;
   readonly epoch: number;
-  readonly generation: number;
   readonly sequence: number;
+  /** With fewer voters nothing is written. */
+  readonly minVoters: number;
+  /** True while admission is held for the last step of a copy. */
+  readonly held: boolean;
+  /** Keys that wait for an operator. */
+  readonly blockedKeys: number;
   readonly queued: number;
   readonly undecided: number;
   readonly regions: readonly RegionStatus[];
@@ -142,4 +156,21 @@ export interface CoordinatorApi {
   /** Follows a storage write begun after the call, so a stale instance cannot answer. */
   resolve(transactions: readonly TransactionOrder[]): Promise<readonly Resolution[]>;
   describe(): Promise<CoordinatorStatus>;
+  /** A strong read that needs no lease. */
+  read(request: ReadRequest): Promise<ReadAnswer>;
+  /** Strong reads come to these regions: they should have leases. Nothing is answered, and nothing proved. */
+  want(regions: readonly RegionId[]): Promise<void>;
+  /** The regions that are configured or were added, without those removed; with tokens, so it never leaves the Worker. */
+  regions(): Promise<readonly RegionConfiguration[]>;
+}
+
+/** What operators ask of a coordinator, by RPC. */
+export interface MembersApi {
+  /** `address` comes with the order to add a region. */
+  order(order: MemberOrder, address: RegionConfiguration | null): Promise<OrderAnswer>;
+  /** Newest first, those before a sequence (null: from the newest). */
+  history(before: number | null, limit: number): Promise<readonly MemberChange[]>;
+  inDoubt(): Promise<InDoubt>;
+  /** The newest kept write to each of `keys`, as its sequence; null where the kept log has none. */
+  lastWrites(keys: readonly string[]): Promise<readonly (number | null)[]>;
 }

@@ -1,14 +1,6 @@
 import { z } from 'zod';
-import type { RegionId } from '../ids.ts';
 import { limits } from '../limits.ts';
-
-/** One region as configured. `location` is [latitude, longitude] in degrees. */
-export interface RegionConfiguration {
-  readonly id: RegionId;
-  readonly url: string;
-  readonly token: string;
-  readonly location: readonly [latitude: number, longitude: number];
-}
+import type { RegionConfiguration } from './members.ts';
 
 /** What a client's token allows: `write` implies `read`, and `admin` implies both. */
 export type Scope = 'read' | 'write' | 'admin';
@@ -33,6 +25,10 @@ export interface Configuration {
   readonly roundTimeoutMs: number;
   /** A snapshot without an answer by then is asked of the next region, ms. */
   readonly readTimeoutMs: number;
+  /** With fewer voters writes are refused. */
+  readonly minVoters: number;
+  /** A voter without a usable answer for so long is put out, ms. */
+  readonly outAfterMs: number;
   readonly retention: Retention;
 }
 
@@ -110,6 +106,8 @@ const environmentSchema = z
     LOCKSTEP_VOTE_DEADLINE_MS: milliseconds(limits.voteDeadlineMs),
     LOCKSTEP_ROUND_TIMEOUT_MS: milliseconds(limits.roundTimeoutMs),
     LOCKSTEP_READ_TIMEOUT_MS: milliseconds(limits.readTimeoutMs),
+    LOCKSTEP_OUT_AFTER_MS: milliseconds(limits.outAfterMs),
+    LOCKSTEP_MIN_VOTERS: whole('of regions', 1, limits.regions).optional(),
     LOCKSTEP_KEPT_MS: whole('of milliseconds', limits.keptMsMinimum, limits.keptMsMaximum).default(
       limits.decisionsKeptMs,
     ),
@@ -124,6 +122,10 @@ const environmentSchema = z
       message: 'give a token for every id in LOCKSTEP_REGIONS',
     },
   )
+  .refine((all) => (all.LOCKSTEP_MIN_VOTERS ?? 1) <= all.LOCKSTEP_REGIONS.length, {
+    path: ['LOCKSTEP_MIN_VOTERS'],
+    message: 'make it no greater than the number of regions',
+  })
   // A round given up before its votes are due would count a region as silent that still has time to vote.
   .refine((all) => all.LOCKSTEP_VOTE_DEADLINE_MS < all.LOCKSTEP_ROUND_TIMEOUT_MS, {
     path: ['LOCKSTEP_ROUND_TIMEOUT_MS'],
@@ -148,6 +150,8 @@ export function parseConfiguration(environment: object): ConfigurationResult {
     voteDeadlineMs: all.LOCKSTEP_VOTE_DEADLINE_MS,
     roundTimeoutMs: all.LOCKSTEP_ROUND_TIMEOUT_MS,
     readTimeoutMs: all.LOCKSTEP_READ_TIMEOUT_MS,
+    minVoters: all.LOCKSTEP_MIN_VOTERS ?? Math.max(1, Math.min(2, all.LOCKSTEP_REGIONS.length - 1)),
+    outAfterMs: all.LOCKSTEP_OUT_AFTER_MS,
     retention: { keptMs: all.LOCKSTEP_KEPT_MS, keptWrites: all.LOCKSTEP_KEPT_WRITES },
   };
   return { ok: true, configuration };

@@ -1,4 +1,5 @@
 import type { RegionId, WriteId } from '../ids.ts';
+import type { MemberChange } from './members.ts';
 
 /** What a client can be told of by a signed callback. */
 export const eventTypes = [
@@ -10,6 +11,12 @@ export const eventTypes = [
   'write.aborted',
   /** An endpoint was switched off after failing for too long, or at its own wish (410). */
   'endpoint.disabled',
+  /** A region has no vote any more; writes go on without it. */
+  'region.out',
+  /** A region has been copied and votes again. */
+  'region.returned',
+  /** Regions gave different results for the same write. */
+  'region.diverged',
 ] as const;
 
 /** One of {@link eventTypes}. */
@@ -60,9 +67,20 @@ export interface OwedEvent {
   readonly body: string;
 }
 
+/** The types of events about regions. */
+export type RegionEventType = Extract<EventType, `region.${string}`>;
+
+/** The body of an event about a region, before it is turned into text. */
+export interface RegionEventBody {
+  readonly type: RegionEventType;
+  /** ISO 8601. */
+  readonly timestamp: string;
+  readonly data: Pick<MemberChange, 'region' | 'sequence' | 'epoch' | 'cause' | 'detail'>;
+}
+
 /** The body of an event about a write, before it is turned into text. */
 export interface WriteEventBody {
-  readonly type: Exclude<EventType, 'endpoint.disabled'>;
+  readonly type: Extract<EventType, `write.${string}`>;
   /** ISO 8601. */
   readonly timestamp: string;
   readonly data: {
@@ -155,7 +173,7 @@ export interface CourierApi {
   remove(): Promise<void>;
 }
 
-/** A committed write, as the change feed tells it. */
+/** A committed write, as the change feed tells it; or a change of members, which has no id, transaction and keys. */
 export interface Change {
   readonly sequence: number;
   readonly id: WriteId;
@@ -166,6 +184,8 @@ export interface Change {
   /** With values: the deterministic commands, in order, and the part text with their replies (PartOutcomeTag). */
   readonly commands?: readonly (readonly string[])[];
   readonly part?: string;
+  /** Set for a change of members; told only to those who ask for them. */
+  readonly member?: MemberChange;
 }
 
 /** Which changes are asked for. */
@@ -175,6 +195,8 @@ export interface ChangesQuery {
   readonly limit: number;
   readonly prefixes: readonly string[];
   readonly values: boolean;
+  /** True adds the changes of members. */
+  readonly members: boolean;
 }
 
 /** A page of the feed, or why there is none. */
