@@ -20,6 +20,7 @@ export function roundOf(given: Partial<Round>): Round {
   return {
     shard: 0,
     generation: 1,
+    role: 'voter',
     epoch: 1,
     incarnation: 1,
     begin: true,
@@ -29,6 +30,8 @@ export function roundOf(given: Partial<Round>): Round {
     mark: `m${marksMade}`,
     decisions: [],
     prepares: [],
+    lease: null,
+    copy: null,
     ...given,
   };
 }
@@ -116,7 +119,17 @@ export function snapshotOf(
   commands: readonly ReadCommand[],
   given: Partial<SnapshotRequest> = {},
 ): SnapshotRequest {
-  return { shard: 0, generation: 1, strong: true, settle: [], keys, commands, ...given };
+  return {
+    shard: 0,
+    generation: 1,
+    strong: true,
+    leased: false,
+    seen: null,
+    settle: [],
+    keys,
+    commands,
+    ...given,
+  };
 }
 
 /** A read command whose first argument is its key. */

@@ -1,14 +1,18 @@
 import { compareOrder, type TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type {
+  CopyForm,
+  CopyKey,
+  CopyReply,
+  CopyStep,
   Decision,
   DecisionReply,
+  Inspection,
+  InspectionResult,
   OlderLock,
   Prepare,
   ReadCommand,
-  Refusal,
   Round,
-  RoundPair,
   RoundReply,
   RoundResult,
   SnapshotRequest,
@@ -17,28 +21,26 @@ import type {
 } from '../../shared/protocol/round.ts';
 import { type Entry, type Keys, runCommand } from './commands.ts';
 import {
+  digestOfEntry,
+  keyOfItem,
+  keysAfter,
+  type Pieces,
+  readForCopy,
+  writeItem,
+} from './copying.ts';
+import { copyRefusal, lastMarks, type Meta, metaFor, raised, refusalOf } from './meta.ts';
+import {
   bytesOf,
   compareBytes,
   encodeReply,
   type Reply,
   sortMembers,
   sortPairs,
+  textOf,
 } from './replies.ts';
 import { type Intent, stage } from './staging.ts';
 
-const marksAnswered = 8;
-
 const tooLarge: Reply = { error: 'ERR the replies are too large; ask for less at once' };
-
-interface Meta {
-  readonly generation: number;
-  readonly epoch: number;
-  readonly incarnation: number;
-  readonly floor: TransactionOrder;
-  readonly counter: number;
-  /** The marks of the last rounds, oldest first; the newest has the number of `counter`. */
-  readonly marks: readonly string[];
-}
 
 interface Lock {
   readonly holder: TransactionOrder;
@@ -51,7 +53,20 @@ export interface RegionState {
   readonly data: ReadonlyMap<string, Entry>;
   readonly locks: ReadonlyMap<string, Lock>;
   readonly done: ReadonlyMap<string, TransactionOrder>;
+  /** When the lease ends by the region's own clock, ms; 0 where there is none. */
+  readonly lease: number;
+  /** Values of which pieces are still to come. */
+  readonly pieces: ReadonlyMap<string, string>;
 }
+
+const nothing: RegionState = {
+  meta: null,
+  data: new Map(),
+  locks: new Map(),
+  done: new Map(),
+  lease: 0,
+  pieces: new Map(),
+};
 
 /**
  * A region with one shard, in memory and synchronous: what a region client of a test or a simulation talks to. It follows
@@ -59,14 +74,18 @@ export interface RegionState {
  */
 export class RegionModel {
   readonly #clock: () => number;
+  readonly #dumps: boolean;
   #meta: Meta | null = null;
   #data = new Map<string, Entry>();
   #locks = new Map<string, Lock>();
   #done = new Map<string, TransactionOrder>();
+  #lease = 0;
+  #pieces: Pieces = new Map();
 
-  /** `clock` is the region's own, in ms since the epoch. */
-  constructor(clock: () => number) {
+  /** `clock` is the region's own, in ms since the epoch. Without `dumps` it takes no value as a server dumps it. */
+  constructor(clock: () => number, dumps = true) {
     this.#clock = clock;
+    this.#dumps = dumps;
   }
 
   /** A copy of everything, as a backup or a replica that lags would have it. */
@@ -76,6 +95,8 @@ export class RegionModel {
       data: new Map(this.#data),
       locks: new Map(this.#locks),
       done: new Map(this.#done),
+      lease: this.#lease,
+      pieces: new Map(this.#pieces),
     };
   }
 
@@ -85,11 +106,13 @@ export class RegionModel {
     this.#data = new Map(state.data);
     this.#locks = new Map(state.locks);
     this.#done = new Map(state.done);
+    this.#lease = state.lease;
+    this.#pieces = new Map(state.pieces);
   }
 
   /** Loses everything. */
   wipe(): void {
-    this.restore({ meta: null, data: new Map(), locks: new Map(), done: new Map() });
+    this.restore(nothing);
   }
 
   /** Loses the lock of a key, as no region should. */
@@ -108,25 +131,25 @@ export class RegionModel {
   }
 
   round(round: Round): RoundResult {
-    const isNew = this.#meta === null && round.begin;
-    const held = isNew ? newMeta(round.generation) : this.#meta;
+    const held = metaFor(this.#meta, round);
     const refusal = refusalOf(held, round);
     if (held === null || refusal !== null) {
       return { kind: 'refused', refusal: refusal ?? { kind: 'generation', has: 0 } };
     }
     const meta = raised(held, round);
+    if (held !== this.#meta) this.#dropState();
     this.#meta = meta;
     if (meta.floor !== held.floor) this.#forgetDone(meta.floor);
     const decisions = round.decisions.map((decision) => this.#decide(decision, round, meta));
     const votes = round.prepares.map((prepare) => this.#vote(prepare, round, meta));
-    return { kind: 'executed', reply: this.#reply(round, meta, decisions, votes) };
+    const copy = round.copy === null ? null : this.#copy(round.copy, round, meta);
+    this.#grant(round, meta);
+    return { kind: 'executed', reply: this.#reply(round, decisions, votes, copy) };
   }
 
   snapshot(request: SnapshotRequest): SnapshotResult {
-    const has = this.#meta?.generation ?? 0;
-    if (this.#meta === null || has !== request.generation) {
-      return { kind: 'refused', refusal: { kind: 'generation', has } };
-    }
+    const refusal = refusalOf(this.#meta, request) ?? this.#leaseRefusal(request);
+    if (refusal !== null) return { kind: 'refused', refusal };
     for (const decision of request.settle) {
       const isHeld = this.#held(decision.transaction, decision.keys) === decision.keys.length;
       if (decision.outcome === 'commit' && isHeld && decision.keys.length > 0) {
@@ -143,14 +166,103 @@ export class RegionModel {
     return { kind: 'read', replies: `[${replies.join(',')}]`, locks: this.#locksMet(request) };
   }
 
+  inspect(inspection: Inspection): InspectionResult {
+    if (inspection.kind === 'locks') {
+      const locks = [...this.#locks].slice(0, inspection.count);
+      const keys = locks.map(([key, { holder }]) => ({ key: bytesOf(key), digest: '', holder }));
+      const more = locks.length < this.#locks.size;
+      return { kind: 'inspected', keys, cursor: null, more };
+    }
+    const found =
+      inspection.kind === 'keys'
+        ? { keys: inspection.keys, cursor: null }
+        : keysAfter(this.#live(), inspection.cursor, inspection.count);
+    const keys = found.keys.map((key) => {
+      const entry = this.#keys().get(textOf(key));
+      const digest = entry === undefined ? null : digestOfEntry(entry);
+      return { key, digest, holder: this.#locks.get(textOf(key))?.holder ?? null };
+    });
+    return { kind: 'inspected', keys, cursor: found.cursor, more: false };
+  }
+
   #reply(
     round: Round,
-    meta: Meta,
     decisions: readonly DecisionReply[],
     votes: readonly Vote[],
+    copy: CopyReply | null,
   ): RoundReply {
     const [older, olderTruncated] = round.askOlder ? this.#older(round.incarnation) : [[], false];
-    return { decisions, votes, marks: lastMarks(meta), older, olderTruncated };
+    const clock = round.lease === null ? null : this.#clock();
+    const marks = this.#meta === null ? [] : lastMarks(this.#meta);
+    return { decisions, votes, marks, older, olderTruncated, clock, copy };
+  }
+
+  /** Drops what belongs to a generation, or to the time before a copy. What users wrote stays. */
+  #dropState(): void {
+    this.#locks.clear();
+    this.#done.clear();
+    this.#pieces.clear();
+    this.#lease = 0;
+  }
+
+  #copy(step: CopyStep, round: Round, meta: Meta): CopyReply {
+    const by = copyRefusal(step, round, meta);
+    if (by !== null) return { kind: 'refused', by };
+    switch (step.kind) {
+      case 'begin':
+        this.#dropState();
+        this.#meta = { ...meta, phase: step.token, copyNumber: step.number };
+        return { kind: 'begun' };
+      case 'write':
+        this.#meta = { ...meta, copyNumber: step.number };
+        return { kind: 'written', failed: this.#writeItems(step.data) };
+      case 'list':
+        return { kind: 'listed', ...keysAfter(this.#live(), step.cursor, step.count) };
+      case 'read':
+        return {
+          kind: 'read',
+          ...this.#readForCopy(step.keys, step.form),
+          cursor: null,
+          total: null,
+        };
+      case 'scan': {
+        const { keys, cursor } = keysAfter(this.#live(), step.cursor, step.count);
+        const wanted = keys.map((key) => ({ key, from: '' }));
+        const read = this.#readForCopy(wanted, step.form);
+        return { kind: 'read', ...read, cursor, total: this.#data.size };
+      }
+    }
+  }
+
+  #readForCopy(wanted: readonly CopyKey[], form: CopyForm) {
+    return readForCopy(wanted, form, this.#keys(), (key) => this.#locks.has(key));
+  }
+
+  #writeItems(data: readonly string[]) {
+    return data.flatMap((text) => {
+      const reason = writeItem(text, this.#keys(), this.#pieces, this.#dumps);
+      return reason === null ? [] : [{ key: keyOfItem(text), reason }];
+    });
+  }
+
+  /** The data without what has expired. */
+  #live(): ReadonlyMap<string, Entry> {
+    const keys = this.#keys();
+    for (const key of [...this.#data.keys()]) keys.get(key);
+    return this.#data;
+  }
+
+  #grant(round: Round, meta: Meta): void {
+    const { lease, role, epoch, incarnation } = round;
+    if (lease === null || lease.reading === null || role !== 'voter') return;
+    if (epoch < meta.epoch || incarnation < meta.incarnation) return;
+    this.#lease = Math.max(this.#lease, lease.reading + lease.ttlMs);
+  }
+
+  #leaseRefusal({ strong, leased }: SnapshotRequest): { readonly kind: 'lease' } | null {
+    if (!strong) return null;
+    const isCopied = this.#meta !== null && this.#meta.phase !== '';
+    return isCopied || (leased && this.#lease < this.#clock()) ? { kind: 'lease' } : null;
   }
 
   #keys(): Keys {
@@ -263,40 +375,6 @@ export class RegionModel {
       return lock === undefined ? [] : [{ key, holder: lock.holder }];
     });
   }
-}
-
-function newMeta(generation: number): Meta {
-  return { generation, epoch: 0, incarnation: 0, floor: [0, 0], counter: 0, marks: [] };
-}
-
-function refusalOf(meta: Meta | null, { generation, seen }: Round): Refusal | null {
-  if (meta === null || meta.generation !== generation) {
-    return { kind: 'generation', has: meta?.generation ?? 0 };
-  }
-  if (seen === null) return null;
-  const [counter, mark] = seen;
-  if (counter > meta.counter) return { kind: 'lost' };
-  const index = counter - meta.counter + meta.marks.length - 1;
-  if (index < 0) return { kind: 'history' };
-  return meta.marks[index] === mark ? null : { kind: 'lost' };
-}
-
-/** What only rises is raised; a round that does anything leaves its mark. */
-function raised(meta: Meta, round: Round): Meta {
-  const leavesMark = round.decisions.length > 0 || round.prepares.length > 0;
-  return {
-    generation: meta.generation,
-    epoch: Math.max(meta.epoch, round.epoch),
-    incarnation: Math.max(meta.incarnation, round.incarnation),
-    floor: compareOrder(round.floor, meta.floor) > 0 ? round.floor : meta.floor,
-    counter: meta.counter + Number(leavesMark),
-    marks: leavesMark ? [...meta.marks, round.mark].slice(-limits.historyPairs) : meta.marks,
-  };
-}
-
-function lastMarks({ counter, marks }: Meta): RoundPair[] {
-  const first = counter - marks.length + 1;
-  return marks.map((mark, index): RoundPair => [first + index, mark]).slice(-marksAnswered);
 }
 
 function isHolder(lock: Lock | undefined, transaction: TransactionOrder): boolean {

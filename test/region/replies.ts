@@ -14,6 +14,12 @@ export function bytesOf(text: string): string {
   return Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join('');
 }
 
+/** The text whose UTF-8 is `bytes`, one character a byte. */
+export function textOf(bytes: string): string {
+  if (/^[\0-\x7f]*$/.test(bytes)) return bytes;
+  return new TextDecoder().decode(Uint8Array.from(bytes, (character) => character.charCodeAt(0)));
+}
+
 /** A JSON string as the region's scripts write it. */
 export function quote(bytes: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what has to be escaped.

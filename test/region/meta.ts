@@ -1,0 +1,110 @@
+import { compareOrder, type TransactionOrder } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
+import type {
+  CopyStep,
+  Refusal,
+  Round,
+  RoundPair,
+  SnapshotRequest,
+} from '../../shared/protocol/round.ts';
+
+const marksAnswered = 8;
+
+/** What the model of a region keeps of its shard's generation, history and phase. Never changed in place. */
+export interface Meta {
+  readonly generation: number;
+  readonly epoch: number;
+  readonly incarnation: number;
+  readonly floor: TransactionOrder;
+  readonly counter: number;
+  /** The marks of the last rounds, oldest first; the newest has the number of `counter`. */
+  readonly marks: readonly string[];
+  /** The token of the copy that fills the region; '' for a voter. */
+  readonly phase: string;
+  /** The highest number of a copy step seen under the present token. */
+  readonly copyNumber: number;
+}
+
+function newMeta(generation: number): Meta {
+  return {
+    generation,
+    epoch: 0,
+    incarnation: 0,
+    floor: [0, 0],
+    counter: 0,
+    marks: [],
+    phase: '',
+    copyNumber: 0,
+  };
+}
+
+/** The state that a round is judged by: the region's, or a new one where the round's generation is taken. */
+export function metaFor(meta: Meta | null, { generation, begin, role, copy }: Round): Meta | null {
+  const begins = copy?.kind === 'begin';
+  if (meta === null) return begins || (begin && role === 'voter') ? newMeta(generation) : null;
+  if (!begins || meta.generation === generation) return meta;
+  const isReplaced =
+    copy.replaces === null ? meta.generation < generation : meta.generation === copy.replaces;
+  return isReplaced ? newMeta(generation) : meta;
+}
+
+/** Why a round or a snapshot is refused whole, or null. */
+export function refusalOf(meta: Meta | null, request: Round | SnapshotRequest): Refusal | null {
+  const { generation, seen } = request;
+  if (meta === null || meta.generation !== generation) {
+    return { kind: 'generation', has: meta?.generation ?? 0 };
+  }
+  const loss = seen === null ? null : lossOf(meta, seen);
+  if (loss !== null) return loss;
+  const isVoter = 'role' in request && request.role === 'voter';
+  return isVoter && meta.phase !== '' && request.epoch <= meta.epoch ? { kind: 'phase' } : null;
+}
+
+function lossOf(meta: Meta, [counter, mark]: RoundPair): Refusal | null {
+  if (counter > meta.counter) return { kind: 'lost' };
+  const index = counter - meta.counter + meta.marks.length - 1;
+  if (index < 0) return { kind: 'history' };
+  return meta.marks[index] === mark ? null : { kind: 'lost' };
+}
+
+/** What only rises is raised; a round that does anything leaves its mark; one for a voter ends the copy phase. */
+export function raised(meta: Meta, round: Round): Meta {
+  const { decisions, prepares, copy, role } = round;
+  const leavesMark = decisions.length > 0 || prepares.length > 0 || copy !== null;
+  return {
+    generation: meta.generation,
+    epoch: Math.max(meta.epoch, round.epoch),
+    incarnation: Math.max(meta.incarnation, round.incarnation),
+    floor: compareOrder(round.floor, meta.floor) > 0 ? round.floor : meta.floor,
+    counter: meta.counter + Number(leavesMark),
+    marks: leavesMark ? [...meta.marks, round.mark].slice(-limits.historyPairs) : meta.marks,
+    phase: role === 'voter' ? '' : meta.phase,
+    copyNumber: role === 'voter' ? 0 : meta.copyNumber,
+  };
+}
+
+/** Why a copy step is not done, by a state that the round has raised already. */
+export function copyRefusal(
+  step: CopyStep,
+  round: Round,
+  meta: Meta,
+): 'token' | 'number' | 'epoch' | null {
+  if (round.incarnation < meta.incarnation || round.epoch < meta.epoch) return 'epoch';
+  switch (step.kind) {
+    case 'begin':
+      return step.token === meta.phase && step.number <= meta.copyNumber ? 'number' : null;
+    case 'write':
+      if (meta.phase === '' || step.token !== meta.phase) return 'token';
+      return step.number <= meta.copyNumber ? 'number' : null;
+    case 'list':
+      return null;
+    default:
+      return meta.phase === '' ? null : 'token';
+  }
+}
+
+/** The last pairs of the history, newest last. */
+export function lastMarks({ counter, marks }: Meta): RoundPair[] {
+  const first = counter - marks.length + 1;
+  return marks.map((mark, index): RoundPair => [first + index, mark]).slice(-marksAnswered);
+}
