@@ -95,6 +95,8 @@ export const limits = {
   copyHoldMs: 1_500,
   /** Pause before the next hold, and before a region that failed while it was copied is tried again. */
   copyPauseMs: 2_000,
+  /** Entries of the history of members. */
+  memberChangesKept: 10_000,
 
   /** An active coordinator is woken this often, so that work left by a crash is taken up. */
   alarmMs: 10_000,
@@ -115,6 +117,11 @@ export const limits = {
   readTimeoutMs: 2_500,
   /** A region that gave no answer to a read is asked last for so long. */
   silentRegionAvoidedMs: 5_000,
+  /** A region that had no lease is not asked for a strong read for so long: it gets one meanwhile, if it can. */
+  leaselessMs: 1_000,
+  /** What the edge knows of the regions is asked for anew after this, beside the reads; beyond the other it is not used. */
+  directoryFreshMs: 10_000,
+  directoryStaleMs: 60_000,
   regions: 16,
 
   /** Standing subscriptions of a shard. */
@@ -190,6 +197,31 @@ export const limits = {
   /** The feed sends what has come together in this time, so that many commits cost one message. */
   feedCoalesceMs: 20,
   heartbeatMs: 15_000,
+
+  /** Of the history of members. */
+  memberChangesPerPage: 100,
+  /** A look at keys or locks of a region is given up after this. */
+  inspectTimeoutMs: 10_000,
+  /** Locks of one region that operators are shown. */
+  locksShown: 1_000,
+  /** Keys that one call of verify compares. */
+  verifyKeysDefault: 1_000,
+  verifyKeysMaximum: 10_000,
+  /** Keys that are looked at with one request. */
+  verifyKeysPerLook: 250,
+  /** A key that differs or is locked is looked at so often: a commit may be on its way to a region. */
+  verifyLooks: 6,
+  /** The pause before the second look; each next one doubles. */
+  verifyLookPauseMs: 50,
+  verifyPauseMsMaximum: 5_000,
+  /** A call ends early after this, with a place to go on. */
+  verifyMs: 20_000,
+  verifyCursorCharacters: 2_000,
+  verifyPrefixCharacters: 500,
+  repairKeys: 1_000,
+  /** The doctor asks a region for its time so often; the shortest round trip bounds the error. */
+  doctorClockReadings: 5,
+  doctorTimeoutMs: 3_000,
 } as const;
 
 assert(limits.valueBytes < limits.bodyBytes, 'a value fits a body');
@@ -222,6 +254,8 @@ assert(
   limits.copyStepsAhead < limits.historyPairs / 4,
   'steps of a copy do not push the acknowledged pair out of the history',
 );
+assert(limits.directoryFreshMs < limits.directoryStaleMs, 'what is renewed is still used');
+assert(limits.verifyKeysDefault <= limits.verifyKeysMaximum, 'the default slice is allowed');
 assert(limits.timeoutMsMinimum < limits.timeoutMsDefault, 'the default timeout is allowed');
 assert(limits.timeoutMsDefault <= limits.timeoutMsMaximum, 'the default timeout is allowed');
 assert(

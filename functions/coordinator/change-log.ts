@@ -1,6 +1,7 @@
+import { assert } from '../../shared/assert.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import type { CommittedWrite, DecidedWrite } from '../../shared/protocol/events.ts';
+import type { CommittedWrite, DecidedWrite, StorageWrite } from '../../shared/protocol/events.ts';
 import type { WriteRecord } from '../../shared/wire/answers.ts';
 import type {
   Callback,
@@ -8,29 +9,31 @@ import type {
   ChangesAnswer,
   ChangesQuery,
 } from '../../shared/wire/confirmations.ts';
+import type { MemberChange } from '../../shared/wire/members.ts';
 import type { Sql, SqlObjectStorage } from './sql.ts';
 
+/** A row tells of a write, or of a change of members: then `member` holds it, and it has no write and no transaction. */
 const schema = `
-  CREATE TABLE IF NOT EXISTS change (
-    sequence INTEGER PRIMARY KEY, write_id TEXT NOT NULL, incarnation INTEGER NOT NULL, number INTEGER NOT NULL,
-    decided_at INTEGER NOT NULL, keys TEXT NOT NULL, commands TEXT NOT NULL, callback TEXT
+  CREATE TABLE IF NOT EXISTS change_log (
+    sequence INTEGER PRIMARY KEY, write_id TEXT, incarnation INTEGER, number INTEGER, decided_at INTEGER NOT NULL,
+    keys TEXT NOT NULL, commands TEXT NOT NULL, callback TEXT, member TEXT
   );
-  CREATE INDEX IF NOT EXISTS change_transaction ON change (incarnation, number);
+  CREATE INDEX IF NOT EXISTS change_log_transaction ON change_log (incarnation, number);
 `;
 
 type ChangeRow = {
   sequence: number;
-  write_id: string;
   keys: string;
   commands: string;
-  record: string;
+  record: string | null;
+  member: string | null;
 };
 
-type WriteRow = Omit<ChangeRow, 'sequence' | 'write_id'> & { callback: string | null };
+type WriteRow = { record: string; keys: string; commands: string; callback: string | null };
 
 type RecoveredRow = WriteRow & { sequence: number; confirmed_at: number | null };
 
-/** The committed writes in the order of their sequence, without a gap. A row is stored with its decision. */
+/** The committed writes and the changes of members in the order of their sequence, without a gap. */
 export class ChangeLog {
   readonly #sql: Sql;
 
@@ -42,10 +45,12 @@ export class ChangeLog {
     this.#sql.exec(schema);
   }
 
+  /** Adds a committed write; it is stored with its decision, and its record beside it. */
   append(write: DecidedWrite, [incarnation, number]: TransactionOrder): void {
     const { record, keys, commands, callback } = write;
     this.#sql.exec(
-      'INSERT INTO change VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      `INSERT INTO change_log (sequence, write_id, incarnation, number, decided_at, keys, commands, callback)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
       record.sequence,
       record.id,
       incarnation,
@@ -57,12 +62,21 @@ export class ChangeLog {
     );
   }
 
+  appendMember(change: MemberChange): void {
+    this.#sql.exec(
+      `INSERT INTO change_log (sequence, decided_at, keys, commands, member) VALUES (?, ?, '[]', '[]', ?)`,
+      change.sequence,
+      change.at,
+      JSON.stringify(change),
+    );
+  }
+
   /** The committed writes of a transaction, whose confirmation may still be owed. */
   writesOf([incarnation, number]: TransactionOrder): readonly CommittedWrite[] {
     return this.#sql
       .exec<WriteRow>(
-        `SELECT record, keys, commands, callback FROM change JOIN write ON write.id = write_id
-         WHERE change.incarnation = ? AND change.number = ? ORDER BY sequence`,
+        `SELECT record, keys, commands, callback FROM change_log JOIN write ON write.id = write_id
+         WHERE change_log.incarnation = ? AND change_log.number = ? ORDER BY sequence`,
         incarnation,
         number,
       )
@@ -71,7 +85,8 @@ export class ChangeLog {
   }
 
   /** One page of what came after `since`. A page ends early where it grows large, but never before its first change. */
-  page({ since, limit, prefixes, values }: ChangesQuery, newest: number): ChangesAnswer {
+  page(query: ChangesQuery, newest: number): ChangesAnswer {
+    const { since, limit } = query;
     const oldest = this.#oldest() ?? newest + 1;
     if (since > newest) return { kind: 'ahead', newest };
     if (since < oldest - 1) return { kind: 'expired', oldest };
@@ -79,30 +94,39 @@ export class ChangeLog {
     let next = since;
     let bytes = 0;
     for (const row of this.#after(since)) {
-      bytes += row.keys.length + row.commands.length + row.record.length;
+      bytes += sizeOf(row);
       if (next > since && (changes.length >= limit || bytes > limits.changesPageBytes)) break;
       next = row.sequence;
-      const keys = parse<readonly string[]>(row.keys);
-      if (concerns(keys, prefixes)) changes.push(changeOf(row, keys, values));
+      const change = askedFor(row, query);
+      if (change !== null) changes.push(change);
     }
     return { kind: 'page', changes, next, newest };
   }
 
-  /** Drops what was decided at or before a moment (ms), up to the first change that is not confirmed. */
+  /**
+   * Drops what was decided at or before a moment (ms), from the beginning up to the first that is younger or that is
+   * not confirmed. After a restart the clock may have gone back behind a change of members, and no gap may come of that.
+   */
   prune(before: number): void {
+    const [kept] = this.#sql
+      .exec<{ sequence: number }>(
+        'SELECT sequence FROM change_log WHERE decided_at > ? ORDER BY sequence LIMIT 1',
+        before,
+      )
+      .toArray();
     this.#sql.exec(
-      `DELETE FROM change WHERE decided_at <= ?
-       AND sequence < coalesce((SELECT min(change.sequence) FROM change
+      `DELETE FROM change_log WHERE sequence < ?
+       AND sequence < coalesce((SELECT min(change_log.sequence) FROM change_log
          JOIN decision USING (incarnation, number) WHERE confirmed_at IS NULL), 9007199254740991)`,
-      before,
+      kept?.sequence ?? Number.MAX_SAFE_INTEGER,
     );
   }
 
-  /** The sequence before the first write that was decided since a moment (ms); null where there is none. */
+  /** The sequence before the first change since a moment (ms); null where there is none. */
   placeOf(moment: number): number | null {
     const [row] = this.#sql
       .exec<{ first: number | null }>(
-        'SELECT min(sequence) AS first FROM change WHERE decided_at >= ?',
+        'SELECT min(sequence) AS first FROM change_log WHERE decided_at >= ?',
         moment,
       )
       .toArray();
@@ -110,20 +134,34 @@ export class ChangeLog {
     return first === null ? null : first - 1;
   }
 
+  /** The sequence of the newest kept write to a key; null where there is none. It may look through all of the log. */
+  lastWriteTo(key: string): number | null {
+    // The text of an array holds the text of its elements, but one element may hold the text of another, quotes and all.
+    const rows = this.#sql.exec<{ sequence: number; keys: string }>(
+      'SELECT sequence, keys FROM change_log WHERE instr(keys, ?) > 0 ORDER BY sequence DESC',
+      JSON.stringify(key),
+    );
+    for (const row of rows) {
+      if (parse<readonly string[]>(row.keys).includes(key)) return row.sequence;
+    }
+    return null;
+  }
+
   /** The writes after a sequence in their order, as many as are looked at in one step: at least one, where there are any. */
   recoverable(since: number): readonly RecoveredWrite[] {
     const rows = this.#sql.exec<RecoveredRow>(
-      `SELECT change.sequence AS sequence, record, change.keys AS keys, commands, callback, confirmed_at FROM change
+      `SELECT log.sequence AS sequence, record, log.keys AS keys, commands, callback, confirmed_at
+       FROM change_log AS log
        JOIN write ON write.id = write_id
-       LEFT JOIN decision ON decision.incarnation = change.incarnation AND decision.number = change.number
-       WHERE change.sequence > ? ORDER BY change.sequence LIMIT ?`,
+       LEFT JOIN decision ON decision.incarnation = log.incarnation AND decision.number = log.number
+       WHERE log.sequence > ? ORDER BY log.sequence LIMIT ?`,
       since,
       limits.writesPerRecoveryStep,
     );
     const recovered: RecoveredWrite[] = [];
     let bytes = 0;
     for (const row of rows) {
-      bytes += row.keys.length + row.commands.length + row.record.length;
+      bytes += sizeOf(row);
       if (recovered.length > 0 && bytes > limits.changesPageBytes) break;
       const { sequence, confirmed_at: confirmedAt } = row;
       recovered.push({ write: writeOf(row), sequence, confirmedAt });
@@ -133,15 +171,15 @@ export class ChangeLog {
 
   #oldest(): number | null {
     const [row] = this.#sql
-      .exec<{ oldest: number | null }>('SELECT min(sequence) AS oldest FROM change')
+      .exec<{ oldest: number | null }>('SELECT min(sequence) AS oldest FROM change_log')
       .toArray();
     return row?.oldest ?? null;
   }
 
   #after(since: number): Iterable<ChangeRow> {
     return this.#sql.exec<ChangeRow>(
-      `SELECT sequence, write_id, keys, commands, record FROM change JOIN write ON write.id = write_id
-       WHERE sequence > ? ORDER BY sequence LIMIT ?`,
+      `SELECT sequence, keys, commands, record, member FROM change_log
+       LEFT JOIN write ON write.id = write_id WHERE sequence > ? ORDER BY sequence LIMIT ?`,
       since,
       limits.changesPerPage,
     );
@@ -175,12 +213,44 @@ export function changeFrom(
   return values ? { ...thin, commands, part } : thin;
 }
 
-function changeOf(row: ChangeRow, keys: readonly string[], values: boolean): Change {
-  const record = parse<WriteRecord>(row.record);
+/** A change of members as the feed tells it. It is of no write, and has no keys. */
+function memberChangeFrom(member: MemberChange): Change {
+  return { sequence: member.sequence, id: '', transaction: '', at: member.at, keys: [], member };
+}
+
+/** What `writes` add to the log, as the feed tells it, in the order of the log. */
+export function changesIn(writes: readonly StorageWrite[]): readonly Change[] {
+  const changes = writes.flatMap((write) => {
+    if (write.kind === 'members') return write.changes.map(memberChangeFrom);
+    if (write.kind !== 'commit') return [];
+    return write.writes.flatMap((decided) => {
+      const { sequence } = decided.record;
+      return sequence === null ? [] : [changeFrom(decided, sequence, true)];
+    });
+  });
+  return changes.sort((a, b) => a.sequence - b.sequence);
+}
+
+/** The change of a row, or null where it was not asked for. */
+function askedFor(row: ChangeRow, { prefixes, values, members }: ChangesQuery): Change | null {
+  const { sequence, record, member } = row;
+  if (member !== null) return members ? memberChangeFrom(parse<MemberChange>(member)) : null;
+  assert(record !== null, 'a write of the log has its record');
+  const keys = parse<readonly string[]>(row.keys);
+  if (!concerns(keys, prefixes)) return null;
   // Large, and often not asked for.
   const commands = values ? parse<readonly (readonly string[])[]>(row.commands) : [];
-  const write = { record, keys, commands, callback: null };
-  return changeFrom(write, row.sequence, values);
+  const write = { record: parse<WriteRecord>(record), keys, commands, callback: null };
+  return changeFrom(write, sequence, values);
+}
+
+/** About the bytes that a row takes. */
+function sizeOf(row: {
+  readonly keys: string;
+  readonly commands: string;
+  readonly record: string | null;
+}): number {
+  return row.keys.length + row.commands.length + (row.record?.length ?? 0);
 }
 
 function concerns(keys: readonly string[], prefixes: readonly string[]): boolean {

@@ -1,49 +1,55 @@
 import { DurableObject } from 'cloudflare:workers';
-import type { TransactionOrder, WriteId } from '../../shared/ids.ts';
+import type { RegionId, TransactionOrder, WriteId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import { Confirmations } from '../../shared/protocol/confirmations.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type {
+  CoordinatorConfig,
   CoordinatorEvent,
-  DecidedWrite,
-  Reply,
   Send,
   StorageWrite,
-  Ticket,
 } from '../../shared/protocol/events.ts';
-import type { WriteFrame } from '../../shared/protocol/frame.ts';
-import type { RegionClient } from '../../shared/protocol/round.ts';
 import type {
   CoordinatorApi,
   CoordinatorStatus,
+  MembersApi,
+  ReadAnswer,
+  ReadRequest,
   Resolution,
   WriteAnswer,
   WriteRequest,
   WriteStatus,
 } from '../../shared/wire/answers.ts';
-import { compileWrite } from '../../shared/wire/commands.ts';
-import { parseConfiguration, type Retention } from '../../shared/wire/configuration.ts';
+import {
+  type Configuration,
+  parseConfiguration,
+  type Retention,
+} from '../../shared/wire/configuration.ts';
 import type {
-  Change,
   ChangesAnswer,
   ChangesQuery,
   EndpointId,
   HooksApi,
-  OwedEvent,
   SigningKey,
   Subscription,
   SubscriptionPatch,
 } from '../../shared/wire/confirmations.ts';
-import { disabledEvents, owedEventsOf } from '../../shared/wire/event-text.ts';
+import type {
+  InDoubt,
+  MemberChange,
+  MemberOrder,
+  OrderAnswer,
+  RegionConfiguration,
+} from '../../shared/wire/members.ts';
 import { connectRegion } from '../region/client.ts';
-import { changeFrom, type RecoveredWrite } from './change-log.ts';
+import { Callers } from './callers.ts';
+import { changesIn } from './change-log.ts';
+import { frameOf } from './frame.ts';
 import { Handover } from './handover.ts';
+import { HookDesk } from './hook-desk.ts';
 import { Publisher } from './publisher.ts';
-import { newSigningKey } from './signing-key.ts';
+import { RegionBook } from './region-book.ts';
+import { perform } from './sending.ts';
 import { CoordinatorStorage } from './storage.ts';
-
-/** How a waiting caller gets its answer. */
-type Give = (reply: Reply) => void;
 
 /** The one shard that exists. */
 const shard = 0;
@@ -54,17 +60,20 @@ const shard = 0;
  * answer that follows until they are durable; if one fails, the gate drops them and the object is reset. So
  * "persist before send" is the order of the statements in {@link Coordinator.step}.
  */
-export class Coordinator extends DurableObject<Env> implements CoordinatorApi, HooksApi {
+export class Coordinator
+  extends DurableObject<Env>
+  implements CoordinatorApi, MembersApi, HooksApi
+{
   readonly #storage: CoordinatorStorage;
   readonly #core: CoordinatorCore;
   readonly #handover: Handover;
   readonly #publisher: Publisher;
-  readonly #regions = new Map<string, RegionClient>();
-  readonly #callers = new Map<Ticket, Give>();
+  readonly #desk: HookDesk;
+  readonly #regions: RegionBook;
+  readonly #callers = new Callers();
   /** Fulfilled when each region has answered once, or failed to. */
   readonly #acquainted = Promise.withResolvers<void>();
   #isAcquainted = false;
-  #lastTicket = 0;
   #timer: ReturnType<typeof setTimeout> | null = null;
   #alarmArmed = false;
   readonly #retention: Retention;
@@ -74,24 +83,23 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
     super(context, environment);
     const parsed = parseConfiguration(environment);
     if (!parsed.ok) throw new Error(parsed.detail);
-    const { regions, voteDeadlineMs, roundTimeoutMs, retention } = parsed.configuration;
-    this.#retention = retention;
-    for (const region of regions) this.#regions.set(region.id, connectRegion(region));
+    const { configuration } = parsed;
+    this.#retention = configuration.retention;
     this.#storage = new CoordinatorStorage(context.storage);
-    const { hooks } = this.#storage;
+    const { hooks, changes, members } = this.#storage;
     const { COURIER, FEED } = environment;
     const courierOf = (endpoint: string) => COURIER.get(COURIER.idFromName(endpoint));
     this.#handover = new Handover(hooks, courierOf, () => this.signingKey());
     this.#publisher = new Publisher(() => FEED.get(FEED.idFromName(`shard-${shard}`)));
+    this.#desk = new HookDesk(hooks, changes, {
+      voters: () => this.#voters,
+      resubscribe: () => this.#step({ kind: 'subscribed', subscriptions: hooks.subscriptions() }),
+      owed: () => this.#handOver(),
+    });
     const now = Date.now();
-    const config = {
-      shard,
-      regions: regions.map(({ id }) => id),
-      connections: limits.connections,
-      voteDeadlineMs,
-      roundTimeoutMs,
-    };
-    this.#core = new CoordinatorCore(config, this.#storage.begin(now), now);
+    const stored = this.#storage.begin(now);
+    this.#regions = new RegionBook(configuration.regions, members, connectRegion);
+    this.#core = new CoordinatorCore(coreConfig(configuration, this.#regions.all), stored, now);
     this.#step({ kind: 'ticked' });
   }
 
@@ -111,20 +119,62 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
     const recorded = this.#storage.recordOf(id);
     if (recorded === null) return this.#core.write(id);
     const { record, confirmed } = recorded;
-    const everywhere = confirmed ? [...this.#regions.keys()] : [];
-    const appliedIn = this.#core.appliedIn(record) ?? everywhere;
+    const appliedIn = this.#core.appliedIn(record) ?? (confirmed ? this.#voters : []);
     return { kind: 'recorded', record: { ...record, appliedIn }, confirmed };
   }
 
   /** What became of transactions whose locks a reader met. */
   resolve(transactions: readonly TransactionOrder[]): Promise<readonly Resolution[]> {
-    return new Promise((give) => {
-      const ticket = this.#expect((reply) => {
-        if (reply.kind === 'resolutions') give(reply.resolutions);
-      });
+    return this.#callers.resolve.expect((ticket) => {
       const recorded = this.#storage.decisionsOf(transactions);
       this.#step({ kind: 'asked', ticket, transactions, recorded, horizon: this.#storage.horizon });
     });
+  }
+
+  /** A strong read that needs no lease. */
+  read(request: ReadRequest): Promise<ReadAnswer> {
+    return this.#callers.read.expect((ticket) => this.#step({ kind: 'read', ticket, request }));
+  }
+
+  /** Strong reads come to these regions. */
+  async want(regions: readonly RegionId[]): Promise<void> {
+    this.#step({ kind: 'wanted', regions });
+  }
+
+  /** The regions that are configured or were added, without those removed. */
+  async regions(): Promise<readonly RegionConfiguration[]> {
+    this.#storage.prove();
+    return this.#regions.all;
+  }
+
+  /** Carries out an order of an operator. What it changes of the regions is kept, unless the core refuses it. */
+  async order(order: MemberOrder, address: RegionConfiguration | null): Promise<OrderAnswer> {
+    const members = this.#core.status().regions.map(({ region }) => region);
+    const noted = this.#regions.note(order, address, members);
+    if (noted.kind === 'refused') return noted;
+    const answer = await this.#callers.order.expect((ticket) =>
+      this.#step({ kind: 'ordered', ticket, order }),
+    );
+    if (answer.kind === 'refused') noted.undo();
+    return answer;
+  }
+
+  /** The changes of members before a sequence (null: from the newest), newest first. */
+  async history(before: number | null, limit: number): Promise<readonly MemberChange[]> {
+    this.#storage.prove();
+    return this.#storage.members.history(before, limit);
+  }
+
+  /** The transactions that are not over, and the keys that wait for an operator. */
+  async inDoubt(): Promise<InDoubt> {
+    this.#storage.prove();
+    return this.#core.inDoubt();
+  }
+
+  /** The newest kept write to each of a few keys. */
+  async lastWrites(keys: readonly string[]): Promise<readonly (number | null)[]> {
+    this.#storage.prove();
+    return keys.map((key) => this.#storage.changes.lastWriteTo(key));
   }
 
   /**
@@ -152,10 +202,7 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
 
   /** Keeps a standing subscription; what is decided from now on is owed to it. */
   async subscribe(subscription: Subscription): Promise<'created' | 'full'> {
-    if (this.#storage.hooks.subscriptions().length >= limits.subscriptions) return 'full';
-    this.#storage.hooks.keepSubscription(subscription);
-    this.#resubscribe();
-    return 'created';
+    return this.#desk.subscribe(subscription);
   }
 
   /** All standing subscriptions. */
@@ -169,20 +216,12 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
     endpoint: EndpointId,
     patch: SubscriptionPatch,
   ): Promise<Subscription | null> {
-    const { hooks } = this.#storage;
-    const known = hooks.subscriptions().find((one) => one.endpoint === endpoint);
-    if (known === undefined) return null;
-    const changed = { ...known, ...patch };
-    hooks.keepSubscription(changed);
-    this.#resubscribe();
-    return changed;
+    return this.#desk.change(endpoint, patch);
   }
 
   /** Ends a subscription, with all that it is owed; false where there is none. */
   async unsubscribe(endpoint: EndpointId): Promise<boolean> {
-    const known = this.#storage.hooks.dropSubscription(endpoint);
-    this.#resubscribe();
-    return known;
+    return this.#desk.unsubscribe(endpoint);
   }
 
   /**
@@ -190,60 +229,18 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
    * while it was disabled. What its courier has already, it keeps as it is. Answers how many events that were; null
    * where there is no such subscription.
    */
-  async recover(endpoint: EndpointId, since: number): Promise<number | null> {
-    const { hooks, changes } = this.#storage;
-    let place = changes.placeOf(since) ?? Number.MAX_SAFE_INTEGER;
-    let writes = 0;
-    let events = 0;
-    while (writes < limits.writesPerRecovery) {
-      const known = hooks.subscriptions().find((one) => one.endpoint === endpoint);
-      if (known === undefined) return null;
-      const recovered = changes.recoverable(place);
-      const owed = recovered.flatMap((write) => this.#recoveredEvents(known, write));
-      hooks.owe(owed);
-      this.#armAlarm();
-      this.#handover.run();
-      events += owed.length;
-      writes += recovered.length;
-      place = recovered.at(-1)?.sequence ?? Number.MAX_SAFE_INTEGER;
-      if (recovered.length === 0) break;
-      // All at once, it would hold up the writes of others.
-      await new Promise((resolve) => setTimeout(resolve));
-    }
-    return events;
-  }
-
-  #recoveredEvents(
-    subscription: Subscription,
-    { write, confirmedAt }: RecoveredWrite,
-  ): readonly OwedEvent[] {
-    const confirmations = new Confirmations([{ ...subscription, disabled: null }]);
-    const regions = Object.fromEntries([...this.#regions.keys()].map((id) => [id, null]));
-    const uncalled = { ...write, callback: null };
-    const decided = owedEventsOf(confirmations.decided(uncalled));
-    if (confirmedAt === null) return decided;
-    const confirmed = confirmations.confirmed(uncalled, confirmedAt, regions);
-    return [...decided, ...owedEventsOf(confirmed)];
+  recover(endpoint: EndpointId, since: number): Promise<number | null> {
+    return this.#desk.recover(endpoint, since);
   }
 
   /** The key that signs confirmations; made when it is first asked for. */
-  async signingKey(): Promise<SigningKey> {
-    const { hooks } = this.#storage;
-    return hooks.signingKey() ?? hooks.keepSigningKey(await newSigningKey());
+  signingKey(): Promise<SigningKey> {
+    return this.#desk.signingKey();
   }
 
   /** A courier has given up an endpoint: nothing more is owed to it until it is enabled, and the others are told. */
   async disabled(endpoint: EndpointId, reason: string): Promise<void> {
-    const { hooks } = this.#storage;
-    const at = Date.now();
-    const known = hooks.subscriptions().find((one) => one.endpoint === endpoint);
-    // The courier says it again where it did not hear that it was heard.
-    if (known !== undefined && known.disabled !== null) return;
-    if (known !== undefined) hooks.keepSubscription({ ...known, disabled: { at, reason } });
-    this.#resubscribe();
-    hooks.owe(disabledEvents(hooks.subscriptions(), endpoint, reason, at));
-    this.#armAlarm();
-    this.#handover.run();
+    this.#desk.disable(endpoint, reason, Date.now());
   }
 
   /** Wakes an instance that a crash left with work; the constructor has taken that work up already. */
@@ -262,20 +259,11 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
     const now = Date.now();
     const frame = frameOf(request, now);
     if ('kind' in frame) return Promise.resolve(frame);
-    return new Promise((give) => {
-      const ticket = this.#expect((reply) => {
-        if (reply.kind === 'write') give(reply.answer);
-      });
+    return this.#callers.write.expect((ticket) => {
       const key = frame.idempotency?.key;
       const recorded = key === undefined ? null : this.#storage.recordedUnder(key);
       this.#step({ kind: 'arrived', ticket, frame, async, recorded });
     });
-  }
-
-  #expect(give: Give): Ticket {
-    this.#lastTicket += 1;
-    this.#callers.set(this.#lastTicket, give);
-    return this.#lastTicket;
   }
 
   /** One turn: event in, state stored, rounds sent, callers answered. A bug or a failed write ends the instance. */
@@ -285,8 +273,8 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
       if (ready.ended !== null) throw new Error(`another instance has taken over: ${ready.ended}`);
       if (ready.sends.length > 0 || this.#isBusy || owesMore(ready.persist)) this.#armAlarm();
       this.#storage.write(ready.persist);
-      for (const send of ready.sends) void this.#send(send);
-      for (const reply of ready.replies) this.#give(reply);
+      for (const send of ready.sends) this.#send(send);
+      for (const reply of ready.replies) this.#callers.give(reply);
       this.#tell(ready.persist);
       this.#arm(ready.wakeAt);
       if (!this.#isAcquainted) this.#noteAcquaintance();
@@ -303,43 +291,33 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
 
   /** What was stored goes on to those who hook in. The output gate holds it until it is durable. */
   #tell(writes: readonly StorageWrite[]): void {
-    const changes = writes.flatMap((write) =>
-      write.kind === 'commit' ? changesOf(write.writes) : [],
-    );
+    const changes = changesIn(writes);
     if (changes.length > 0) void this.#publisher.publish(changes);
     this.#handover.run();
   }
 
-  #resubscribe(): void {
-    const subscriptions = this.#storage.hooks.subscriptions();
-    this.#step({ kind: 'subscribed', subscriptions });
+  #handOver(): void {
+    this.#armAlarm();
+    this.#handover.run();
+  }
+
+  get #voters(): readonly RegionId[] {
+    const { regions } = this.#core.status();
+    return regions.filter(({ state }) => state === 'voter').map(({ region }) => region);
   }
 
   #noteAcquaintance(): void {
     const { regions } = this.#core.status();
     this.#isAcquainted = regions.every(
-      ({ health, roundTripMs }) => health !== 'answering' || roundTripMs !== null,
+      ({ state, health, roundTripMs }) =>
+        state !== 'voter' || health !== 'answering' || roundTripMs !== null,
     );
     if (this.#isAcquainted) this.#acquainted.resolve();
   }
 
-  async #send({ region, number, round, timeoutMs }: Send): Promise<void> {
-    const client = this.#regions.get(region);
-    const result =
-      client === undefined
-        ? ({ kind: 'silent', reason: 'it is not configured' } as const)
-        : await client.round(round, timeoutMs);
-    const older = result.kind === 'executed' ? result.reply.older : [];
-    const recorded = this.#storage
-      .decisionsOf(older.map(({ transaction }) => transaction))
-      .map(({ transaction }) => transaction);
-    this.#step({ kind: 'answered', region, round: number, result, recorded });
-  }
-
-  #give(reply: Reply): void {
-    const give = this.#callers.get(reply.ticket);
-    this.#callers.delete(reply.ticket);
-    give?.(reply);
+  #send(send: Send): void {
+    const client = this.#regions.clientOf(send.region);
+    void perform(send, client, this.#storage, (event) => this.#step(event));
   }
 
   #arm(wakeAt: number | null): void {
@@ -361,33 +339,26 @@ export class Coordinator extends DurableObject<Env> implements CoordinatorApi, H
   }
 }
 
-/** The write frame of a request, or the answer that refuses it. */
-function frameOf(request: WriteRequest, now: number): WriteFrame | WriteAnswer {
-  const { id, ops, checks, ack, timeoutMs, priority, idempotency, callback } = request;
-  const compiled = compileWrite(ops, checks, { now, seed });
-  if (!compiled.ok) return { kind: 'refused', problem: compiled.problem, detail: compiled.detail };
-  const { operations, keys, bytes } = compiled;
-  const notAfter = Math.min(now + timeoutMs, request.notAfter ?? Number.POSITIVE_INFINITY);
-  return { id, operations, checks, keys, priority, ack, notAfter, idempotency, callback, bytes };
+function coreConfig(
+  { minVoters, outAfterMs, voteDeadlineMs, roundTimeoutMs }: Configuration,
+  regions: readonly RegionConfiguration[],
+): CoordinatorConfig {
+  return {
+    shard,
+    regions: regions.map(({ id }) => id),
+    minVoters,
+    outAfterMs,
+    connections: limits.connections,
+    voteDeadlineMs,
+    roundTimeoutMs,
+  };
 }
 
 function owesMore(writes: readonly StorageWrite[]): boolean {
-  return writes.some(({ kind }) => kind === 'owe');
-}
-
-function changesOf(writes: readonly DecidedWrite[]): readonly Change[] {
-  return writes.flatMap((write) => {
-    const { sequence } = write.record;
-    return sequence === null ? [] : [changeFrom(write, sequence, true)];
-  });
+  return writes.some(({ kind }) => kind === 'owe' || kind === 'owe-region');
 }
 
 function entropy(): string {
   const [bits = 0] = crypto.getRandomValues(new Uint32Array(1));
   return bits.toString(36);
-}
-
-function seed(): number {
-  const [bits = 0] = crypto.getRandomValues(new Uint32Array(1));
-  return bits >>> 1;
 }

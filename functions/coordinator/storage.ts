@@ -1,26 +1,23 @@
 import { assert, unreachable } from '../../shared/assert.ts';
-import type { RegionId, TransactionOrder, WriteId } from '../../shared/ids.ts';
+import type { TransactionOrder, WriteId } from '../../shared/ids.ts';
 import type {
   DecidedWrite,
   RecordedWrite,
   StorageWrite,
   Stored,
   StoredDecision,
-  StoredRegion,
   UnconfirmedDecision,
 } from '../../shared/protocol/events.ts';
 import type { WriteRecord } from '../../shared/wire/answers.ts';
 import type { Retention } from '../../shared/wire/configuration.ts';
-import { owedEventsOf } from '../../shared/wire/event-text.ts';
+import { owedEventsOf, owedRegionEventsOf } from '../../shared/wire/event-text.ts';
 import { ChangeLog } from './change-log.ts';
 import { HookStorage } from './hook-storage.ts';
+import { MemberStorage } from './member-storage.ts';
 import type { SqlObjectStorage } from './sql.ts';
 
 const schema = `
   CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-  CREATE TABLE IF NOT EXISTS region (
-    id TEXT PRIMARY KEY, begun INTEGER NOT NULL, counter INTEGER, mark TEXT, lost TEXT
-  ) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS decision (
     incarnation INTEGER NOT NULL, number INTEGER NOT NULL, keys TEXT NOT NULL, sequence INTEGER NOT NULL,
     confirmed_at INTEGER, PRIMARY KEY (incarnation, number)
@@ -36,7 +33,7 @@ const schema = `
 
 type MetaName =
   | 'generation'
-  | 'epoch'
+  | 'member_epoch'
   | 'incarnation'
   | 'sequence'
   | 'now'
@@ -44,16 +41,20 @@ type MetaName =
   | 'horizon_incarnation'
   | 'horizon_number';
 
+type WriteOf<Kind> = Extract<StorageWrite, { kind: Kind }>;
+
 /** The durable state of one coordinator, in its object's SQLite. What it holds is what the protocol rests on. */
 export class CoordinatorStorage {
   readonly changes: ChangeLog;
   readonly hooks: HookStorage;
+  readonly members: MemberStorage;
   readonly #storage: SqlObjectStorage;
 
   constructor(storage: SqlObjectStorage) {
     this.#storage = storage;
     this.changes = new ChangeLog(storage);
     this.hooks = new HookStorage(storage);
+    this.members = new MemberStorage(storage);
   }
 
   /**
@@ -66,19 +67,21 @@ export class CoordinatorStorage {
       this.#storage.sql.exec(schema);
       this.changes.begin();
       this.hooks.begin();
+      this.members.begin();
       const generation = this.#meta('generation') ?? now;
       const incarnation = (this.#meta('incarnation') ?? 0) + 1;
       this.#setMeta('generation', generation);
-      this.#setMeta('epoch', this.#meta('epoch') ?? 1);
       this.#setMeta('incarnation', incarnation);
       return {
         generation,
-        epoch: this.#meta('epoch') ?? 1,
+        epoch: this.#meta('member_epoch') ?? 0,
         incarnation,
         sequence: this.#meta('sequence') ?? 0,
         now: this.#meta('now') ?? 0,
         unconfirmed: this.#unconfirmed(),
-        regions: this.#regions(),
+        regions: this.members.regions(),
+        missed: this.members.missed(),
+        blocked: this.members.blocked(),
         subscriptions: this.hooks.subscriptions(),
       };
     });
@@ -154,12 +157,14 @@ export class CoordinatorStorage {
       const before = Math.max(now - keptMs, kept[0]?.decided_at ?? 0);
       this.changes.prune(before);
       this.hooks.prune();
+      this.members.prune();
       sql.exec(
-        'DELETE FROM write WHERE decided_at <= ? AND id NOT IN (SELECT write_id FROM change)',
+        `DELETE FROM write WHERE decided_at <= ?
+         AND id NOT IN (SELECT write_id FROM change_log WHERE write_id IS NOT NULL)`,
         before,
       );
-      const settled = `confirmed_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM change
-        WHERE change.incarnation = decision.incarnation AND change.number = decision.number)`;
+      const settled = `confirmed_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM change_log AS log
+        WHERE log.incarnation = decision.incarnation AND log.number = decision.number)`;
       const [newest] = sql
         .exec<{ incarnation: number; number: number }>(
           `SELECT incarnation, number FROM decision WHERE ${settled}
@@ -178,22 +183,9 @@ export class CoordinatorStorage {
 
   #writeOne(write: StorageWrite): void {
     switch (write.kind) {
-      case 'commit': {
-        this.#storage.sql.exec(
-          'INSERT INTO decision (incarnation, number, keys, sequence) VALUES (?, ?, ?, ?)',
-          ...write.transaction,
-          JSON.stringify(write.keys),
-          write.sequence,
-        );
-        for (const decided of write.writes) {
-          this.#record(decided);
-          if (decided.record.outcome === 'committed')
-            this.changes.append(decided, write.transaction);
-        }
-        this.#setMeta('sequence', write.sequence);
-        this.#setMeta('now', write.now);
+      case 'commit':
+        this.#writeCommit(write);
         break;
-      }
       case 'reject':
         for (const decided of write.writes) this.#record(decided);
         this.#setMeta('now', write.now);
@@ -211,14 +203,62 @@ export class CoordinatorStorage {
         this.hooks.owe(owedEventsOf(write.events));
         this.hooks.keepTarget(write.callback);
         break;
+      case 'owe-region':
+        this.hooks.owe(owedRegionEventsOf(write.events));
+        break;
       case 'region':
-        this.#storeRegion(write.region);
+        this.members.keepRegion(write.region);
+        break;
+      case 'forget':
+        this.members.forget(write.region);
+        break;
+      case 'members':
+        this.#writeMembers(write);
+        break;
+      case 'missed':
+        this.members.miss(write.missed);
+        break;
+      case 'copied':
+        this.members.copied(write.region, write.keys);
+        break;
+      case 'block':
+        this.members.block(write.keys);
+        break;
+      case 'unblock':
+        this.members.unblock(write.keys);
         break;
       case 'prove':
         this.prove();
         break;
       default:
         unreachable(write);
+    }
+  }
+
+  #writeCommit({ transaction, keys, writes, sequence, now, missedBy }: WriteOf<'commit'>): void {
+    this.#storage.sql.exec(
+      'INSERT INTO decision (incarnation, number, keys, sequence) VALUES (?, ?, ?, ?)',
+      ...transaction,
+      JSON.stringify(keys),
+      sequence,
+    );
+    for (const decided of writes) {
+      this.#record(decided);
+      if (decided.record.outcome === 'committed') this.changes.append(decided, transaction);
+    }
+    for (const region of missedBy) {
+      this.members.miss({ region, keys: keys.map((key) => [key, sequence]) });
+    }
+    this.#raiseMeta('sequence', sequence);
+    this.#setMeta('now', now);
+  }
+
+  #writeMembers({ epoch, changes }: WriteOf<'members'>): void {
+    this.#setMeta('member_epoch', epoch);
+    for (const change of changes) {
+      this.members.remember(change);
+      this.changes.appendMember(change);
+      this.#raiseMeta('sequence', change.sequence);
     }
   }
 
@@ -237,45 +277,17 @@ export class CoordinatorStorage {
     );
   }
 
-  #storeRegion({ region, begun, pair, lost }: StoredRegion): void {
-    this.#storage.sql.exec(
-      'INSERT OR REPLACE INTO region (id, begun, counter, mark, lost) VALUES (?, ?, ?, ?, ?)',
-      region,
-      begun ? 1 : 0,
-      pair?.[0] ?? null,
-      pair?.[1] ?? null,
-      lost,
-    );
-  }
-
   #unconfirmed(): readonly UnconfirmedDecision[] {
     return this.#storage.sql
-      .exec<{ incarnation: number; number: number; keys: string }>(
-        'SELECT incarnation, number, keys FROM decision WHERE confirmed_at IS NULL ORDER BY sequence',
+      .exec<{ incarnation: number; number: number; keys: string; sequence: number }>(
+        'SELECT incarnation, number, keys, sequence FROM decision WHERE confirmed_at IS NULL ORDER BY sequence',
       )
       .toArray()
-      .map(({ incarnation, number, keys }) => ({
+      .map(({ incarnation, number, keys, sequence }) => ({
         transaction: [incarnation, number],
         keys: parseKeys(keys),
+        sequence,
         writes: this.changes.writesOf([incarnation, number]),
-      }));
-  }
-
-  #regions(): readonly StoredRegion[] {
-    return this.#storage.sql
-      .exec<{
-        id: RegionId;
-        begun: number;
-        counter: number | null;
-        mark: string | null;
-        lost: string | null;
-      }>('SELECT id, begun, counter, mark, lost FROM region')
-      .toArray()
-      .map(({ id, begun, counter, mark, lost }) => ({
-        region: id,
-        begun: begun === 1,
-        pair: counter === null || mark === null ? null : ([counter, mark] as const),
-        lost,
       }));
   }
 
@@ -284,6 +296,16 @@ export class CoordinatorStorage {
       .exec<{ value: number }>('SELECT value FROM meta WHERE name = ?', name)
       .toArray();
     return row?.value ?? null;
+  }
+
+  /** The writes of one transaction come in any order, and the highest value counts. */
+  #raiseMeta(name: MetaName, value: number): void {
+    this.#storage.sql.exec(
+      `INSERT INTO meta (name, value) VALUES (?, ?)
+       ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)`,
+      name,
+      value,
+    );
   }
 
   #setMeta(name: MetaName, value: number): void {

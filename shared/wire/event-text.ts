@@ -1,6 +1,6 @@
 import { limits } from '../limits.ts';
-import type { OwedWriteEvent } from '../protocol/events.ts';
-import type { EndpointId, OwedEvent, Subscription } from './confirmations.ts';
+import type { OwedRegionEvent, OwedWriteEvent } from '../protocol/events.ts';
+import type { EndpointId, OwedEvent, RegionEventBody, Subscription } from './confirmations.ts';
 import { jsonText, parsePartOutcome } from './replies.ts';
 
 /**
@@ -46,6 +46,29 @@ export function owedEventsOf(events: readonly OwedWriteEvent[]): readonly OwedEv
     const body = texts.get(values) ?? writeEventText(event);
     texts.set(values, body);
     return { endpoint, id, type, at, body };
+  });
+}
+
+/** The body of an event about a region. */
+export function regionEventText({
+  type,
+  change,
+}: Pick<OwedRegionEvent, 'type' | 'change'>): string {
+  const { region, sequence, epoch, cause, detail } = change;
+  const timestamp = new Date(change.at).toISOString();
+  const body: RegionEventBody = {
+    type,
+    timestamp,
+    data: { region, sequence, epoch, cause, detail },
+  };
+  return JSON.stringify(body);
+}
+
+/** Events about regions in the form in which they are kept and sent. */
+export function owedRegionEventsOf(events: readonly OwedRegionEvent[]): readonly OwedEvent[] {
+  return events.map((event) => {
+    const { endpoint, id, type, change } = event;
+    return { endpoint, id, type, at: change.at, body: regionEventText(event) };
   });
 }
 

@@ -40,7 +40,7 @@ function commit(storage: CoordinatorStorage, sequence: number, decidedAt: number
   const transaction: TransactionOrder = [1, sequence];
   const { keys } = write;
   storage.write([
-    { kind: 'commit', transaction, keys, writes: [write], sequence, now: decidedAt },
+    { kind: 'commit', transaction, keys, writes: [write], sequence, now: decidedAt, missedBy: [] },
     {
       kind: 'owe',
       events: [
@@ -69,7 +69,7 @@ function begun(memory: MemoryStorage) {
 
 /** Keeps nothing that need not be kept. */
 const drop = { keptMs: 0, keptWrites: 100 };
-const all = { limit: 100, prefixes: [], values: false };
+const all = { limit: 100, prefixes: [], values: false, members: false };
 
 describe('dropping what is old', () => {
   it('keeps a write that is not confirmed, and the feed after it without a gap', () => {

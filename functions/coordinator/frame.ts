@@ -1,0 +1,18 @@
+import type { WriteFrame } from '../../shared/protocol/frame.ts';
+import type { WriteAnswer, WriteRequest } from '../../shared/wire/answers.ts';
+import { compileWrite } from '../../shared/wire/commands.ts';
+
+/** The write frame of a request, or the answer that refuses it. */
+export function frameOf(request: WriteRequest, now: number): WriteFrame | WriteAnswer {
+  const { id, ops, checks, ack, timeoutMs, priority, idempotency, callback } = request;
+  const compiled = compileWrite(ops, checks, { now, seed });
+  if (!compiled.ok) return { kind: 'refused', problem: compiled.problem, detail: compiled.detail };
+  const { operations, keys, bytes } = compiled;
+  const notAfter = Math.min(now + timeoutMs, request.notAfter ?? Number.POSITIVE_INFINITY);
+  return { id, operations, checks, keys, priority, ack, notAfter, idempotency, callback, bytes };
+}
+
+function seed(): number {
+  const [bits = 0] = crypto.getRandomValues(new Uint32Array(1));
+  return bits >>> 1;
+}

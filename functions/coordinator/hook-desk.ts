@@ -1,0 +1,117 @@
+import type { RegionId } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
+import { Confirmations } from '../../shared/protocol/confirmations.ts';
+import type {
+  EndpointId,
+  OwedEvent,
+  SigningKey,
+  Subscription,
+  SubscriptionPatch,
+} from '../../shared/wire/confirmations.ts';
+import { disabledEvents, owedEventsOf } from '../../shared/wire/event-text.ts';
+import type { ChangeLog, RecoveredWrite } from './change-log.ts';
+import type { HookStorage } from './hook-storage.ts';
+import { newSigningKey } from './signing-key.ts';
+
+/** What the desk needs of its coordinator. */
+export interface HookHost {
+  /** The regions that apply every write. */
+  voters(): readonly RegionId[];
+  /** The subscriptions have changed. */
+  resubscribe(): void;
+  /** Events have been stored that couriers are to take over. */
+  owed(): void;
+}
+
+/** Subscriptions as their owners and couriers change them, and what they are owed besides new writes. */
+export class HookDesk {
+  readonly #hooks: HookStorage;
+  readonly #changes: Pick<ChangeLog, 'placeOf' | 'recoverable'>;
+  readonly #host: HookHost;
+
+  constructor(
+    hooks: HookStorage,
+    changes: Pick<ChangeLog, 'placeOf' | 'recoverable'>,
+    host: HookHost,
+  ) {
+    this.#hooks = hooks;
+    this.#changes = changes;
+    this.#host = host;
+  }
+
+  subscribe(subscription: Subscription): 'created' | 'full' {
+    if (this.#hooks.subscriptions().length >= limits.subscriptions) return 'full';
+    this.#hooks.keepSubscription(subscription);
+    this.#host.resubscribe();
+    return 'created';
+  }
+
+  change(endpoint: EndpointId, patch: SubscriptionPatch): Subscription | null {
+    const known = this.#subscriptionOf(endpoint);
+    if (known === null) return null;
+    const changed = { ...known, ...patch };
+    this.#hooks.keepSubscription(changed);
+    this.#host.resubscribe();
+    return changed;
+  }
+
+  unsubscribe(endpoint: EndpointId): boolean {
+    const known = this.#hooks.dropSubscription(endpoint);
+    this.#host.resubscribe();
+    return known;
+  }
+
+  async recover(endpoint: EndpointId, since: number): Promise<number | null> {
+    let place = this.#changes.placeOf(since) ?? Number.MAX_SAFE_INTEGER;
+    let writes = 0;
+    let events = 0;
+    while (writes < limits.writesPerRecovery) {
+      const known = this.#subscriptionOf(endpoint);
+      if (known === null) return null;
+      const recovered = this.#changes.recoverable(place);
+      const owed = recovered.flatMap((write) => recoveredEvents(known, write, this.#host.voters()));
+      this.#hooks.owe(owed);
+      this.#host.owed();
+      events += owed.length;
+      writes += recovered.length;
+      place = recovered.at(-1)?.sequence ?? Number.MAX_SAFE_INTEGER;
+      if (recovered.length === 0) break;
+      // All at once, it would hold up the writes of others.
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+    return events;
+  }
+
+  async signingKey(): Promise<SigningKey> {
+    return this.#hooks.signingKey() ?? this.#hooks.keepSigningKey(await newSigningKey());
+  }
+
+  disable(endpoint: EndpointId, reason: string, at: number): void {
+    const known = this.#subscriptionOf(endpoint);
+    // The courier says it again where it did not hear that it was heard.
+    if (known !== null && known.disabled !== null) return;
+    if (known !== null) this.#hooks.keepSubscription({ ...known, disabled: { at, reason } });
+    this.#host.resubscribe();
+    this.#hooks.owe(disabledEvents(this.#hooks.subscriptions(), endpoint, reason, at));
+    this.#host.owed();
+  }
+
+  #subscriptionOf(endpoint: EndpointId): Subscription | null {
+    return this.#hooks.subscriptions().find((one) => one.endpoint === endpoint) ?? null;
+  }
+}
+
+/** The events about a kept write that a subscription is owed once more, whatever it was told before. */
+function recoveredEvents(
+  subscription: Subscription,
+  { write, confirmedAt }: RecoveredWrite,
+  voters: readonly RegionId[],
+): readonly OwedEvent[] {
+  const confirmations = new Confirmations([{ ...subscription, disabled: null }]);
+  const uncalled = { ...write, callback: null };
+  const decided = owedEventsOf(confirmations.decided(uncalled));
+  if (confirmedAt === null) return decided;
+  const regions = Object.fromEntries(voters.map((id) => [id, null]));
+  const confirmed = confirmations.confirmed(uncalled, confirmedAt, regions);
+  return [...decided, ...owedEventsOf(confirmed)];
+}
