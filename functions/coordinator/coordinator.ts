@@ -49,6 +49,7 @@ import { HookDesk } from './hook-desk.ts';
 import { Publisher } from './publisher.ts';
 import { RegionBook } from './region-book.ts';
 import { perform } from './sending.ts';
+import { newSigningKey } from './signing-key.ts';
 import { CoordinatorStorage } from './storage.ts';
 
 /** The one shard that exists. */
@@ -95,6 +96,7 @@ export class Coordinator
       voters: () => this.#voters,
       resubscribe: () => this.#step({ kind: 'subscribed', subscriptions: hooks.subscriptions() }),
       owed: () => this.#handOver(),
+      newSigningKey,
     });
     const now = Date.now();
     const stored = this.#storage.begin(now);

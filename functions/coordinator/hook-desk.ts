@@ -11,7 +11,6 @@ import type {
 import { disabledEvents, owedEventsOf } from '../../shared/wire/event-text.ts';
 import type { ChangeLog, RecoveredWrite } from './change-log.ts';
 import type { HookStorage } from './hook-storage.ts';
-import { newSigningKey } from './signing-key.ts';
 
 /** What the desk needs of its coordinator. */
 export interface HookHost {
@@ -21,6 +20,7 @@ export interface HookHost {
   resubscribe(): void;
   /** Events have been stored that couriers are to take over. */
   owed(): void;
+  newSigningKey(): Promise<SigningKey>;
 }
 
 /** Subscriptions as their owners and couriers change them, and what they are owed besides new writes. */
@@ -83,7 +83,7 @@ export class HookDesk {
   }
 
   async signingKey(): Promise<SigningKey> {
-    return this.#hooks.signingKey() ?? this.#hooks.keepSigningKey(await newSigningKey());
+    return this.#hooks.signingKey() ?? this.#hooks.keepSigningKey(await this.#host.newSigningKey());
   }
 
   disable(endpoint: EndpointId, reason: string, at: number): void {
