@@ -1,15 +1,15 @@
 -- What the scripts of a region share: names, protected commands, the reply encoding, and the application of decisions.
--- scripts.ts puts this text ahead of round.lua (with state.lua and stage.lua) and of snapshot.lua.
+-- scripts.ts puts this text ahead of round.lua (with others in between), of snapshot.lua and of inspect.lua.
 --
--- KEYS: `lockstep:<shard>:meta`, `lockstep:<shard>:lock`, `lockstep:<shard>:done`. User keys, shadows and backups are
--- not declared: they are in the same database, and the shard's own names lead to them.
+-- KEYS: `lockstep:<shard>:meta`, and the same with `lock`, `done` and `lease`. User keys, shadows, backups and the
+-- pieces of a copy are not declared: they are in the same database, and the shard's own names lead to them.
 --
 -- A lock record is a packed string: `<incarnation>.<sequence>|<intent>`, the intent being one of
 --   k                  keep: nothing to do
 --   d                  delete the key
 --   p|<expiry>         put: rename the shadow over the key; its expiry in ms, or -1
 --   s|<pxat>|<value>   set: the value itself, and its expiry in ms, or ''
-local META, LOCK, DONE = KEYS[1], KEYS[2], KEYS[3]
+local META, LOCK, DONE, LEASE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local PREFIX = string.sub(META, 1, -1 - #'meta')
 
 -- Arguments of one command; Lua's unpack does not take many more.
@@ -84,6 +84,18 @@ end
 -- A JSON string with one character a byte. Written here rather than by cjson, so that every server writes the same.
 local function text(value)
   return '"' .. string.gsub(value, '[%z\1-\31"\\\127-\255]', escaperFor(value)) .. '"'
+end
+
+local folded
+
+-- A string as cjson reads it, with one byte a character again: those from U+0080 to U+00FF come as two.
+local function fold(value)
+  if not string.find(value, '[\194\195]') then return value end
+  if not folded then
+    folded = {}
+    for code = 128, 255 do folded[string.char(code < 192 and 194 or 195, 128 + code % 64)] = string.char(code) end
+  end
+  return (string.gsub(value, '[\194\195][\128-\191]', folded))
 end
 
 -- A reply in the form of PartOutcomeTag's replies.
@@ -319,7 +331,8 @@ end
 
 -- The shard's state here, or nil where it has none.
 local function readMeta()
-  local found = must('HMGET', META, 'generation', 'epoch', 'incarnation', 'floor', 'counter', 'history')
+  local found = must('HMGET', META, 'generation', 'epoch', 'incarnation', 'floor', 'counter', 'history',
+    'phase', 'copyNumber')
   if not found[1] then return nil end
   local floorIncarnation, floorSequence = orderOf(found[4])
   return {
@@ -329,7 +342,27 @@ local function readMeta()
     floor = { floorIncarnation, floorSequence },
     counter = tonumber(found[5]),
     history = found[6],
+    phase = found[7] or '',
+    copyNumber = tonumber(found[8] or 0),
   }
+end
+
+-- The marks of the last rounds, oldest first, each followed by a comma. The newest has the number of `counter`.
+local function marksOf(meta)
+  local marks = {}
+  for mark in string.gmatch(meta.history, '[^,]+') do insert(marks, mark) end
+  return marks
+end
+
+-- Nil where the region has the pair, else the refusal.
+local function lossOf(meta, seen)
+  if seen == 0 then return nil end
+  if seen[1] > meta.counter then return 'lost' end
+  local marks = marksOf(meta)
+  local index = seen[1] - meta.counter + #marks
+  if index < 1 then return 'history' end
+  if marks[index] ~= seen[2] then return 'lost' end
+  return nil
 end
 
 local function refusedFor(meta) return '{"f":["generation",' .. whole(meta and meta.generation or 0) .. ']}' end

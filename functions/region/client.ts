@@ -1,8 +1,8 @@
 import { errors, Redis } from '@upstash/redis/cloudflare';
-import type { RegionClient } from '../../shared/protocol/round.ts';
-import { decodeRound, decodeSnapshot, silent } from './decoding.ts';
-import { encodeRound, encodeSnapshot, keysOf } from './encoding.ts';
-import { digestOf, roundScript, type Script, snapshotScript } from './scripts.ts';
+import type { CommandResult, RegionClient } from '../../shared/protocol/round.ts';
+import { decodeInspection, decodeRound, decodeSnapshot, silent } from './decoding.ts';
+import { encodeInspection, encodeRound, encodeSnapshot, keysOf } from './encoding.ts';
+import { digestOf, inspectScript, roundScript, type Script, snapshotScript } from './scripts.ts';
 
 /** Where a region is, and what it asks of its callers. */
 export interface RegionAddress {
@@ -33,6 +33,7 @@ export function connectRegion(address: RegionAddress): RegionClient {
     request(() => clientFor(address, clients, timeoutMs), command);
   const sendRound = senderOf(roundScript, send);
   const sendSnapshot = senderOf(snapshotScript, send);
+  const sendInspection = senderOf(inspectScript, send);
   return {
     async round(round, timeoutMs) {
       const sent = await sendRound(keysOf(round.shard), encodeRound(round), timeoutMs);
@@ -41,6 +42,15 @@ export function connectRegion(address: RegionAddress): RegionClient {
     async snapshot(request, timeoutMs) {
       const sent = await sendSnapshot(keysOf(request.shard), encodeSnapshot(request), timeoutMs);
       return sent.kind === 'silent' ? sent : decodeSnapshot(sent.reply, request);
+    },
+    async inspect(shard, inspection, timeoutMs) {
+      const argument = encodeInspection(inspection);
+      const sent = await sendInspection(keysOf(shard), argument, timeoutMs);
+      return sent.kind === 'silent' ? sent : decodeInspection(sent.reply);
+    },
+    async run(command, timeoutMs): Promise<CommandResult> {
+      const received = await send(timeoutMs, command);
+      return received.kind === 'error' ? { kind: 'error', message: received.message } : received;
     },
   };
 }

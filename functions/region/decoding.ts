@@ -1,7 +1,9 @@
 import { z } from 'zod';
 import { assert } from '../../shared/assert.ts';
 import type {
+  CopyReply,
   DecisionReply,
+  InspectionResult,
   Refusal,
   Round,
   RoundResult,
@@ -21,6 +23,23 @@ const voteSchema = z.union([
   z.tuple([z.literal('r'), z.string()]),
 ]);
 
+const bytes = z.array(z.string());
+
+const copySchema = z.union([
+  z.tuple([z.literal('b')]),
+  z.tuple([
+    z.literal('r'),
+    z.array(z.tuple([z.string(), z.string().nullable(), z.array(z.unknown())])),
+    bytes,
+    bytes,
+    z.string().nullable(),
+    count.nullable(),
+  ]),
+  z.tuple([z.literal('w'), z.array(z.tuple([z.string(), z.string()]))]),
+  z.tuple([z.literal('l'), bytes, z.string().nullable()]),
+  z.tuple([z.literal('f'), z.enum(['token', 'number', 'epoch'])]),
+]);
+
 /** An empty array is an array here, as the scripts write their JSON themselves. */
 const executedSchema = z.object({
   d: z.string().regex(/^[alr]*$/),
@@ -28,14 +47,24 @@ const executedSchema = z.object({
   m: z.array(z.tuple([count, z.string()])),
   o: z.array(z.tuple([count, count, z.array(z.string())])),
   t: z.union([z.literal(0), z.literal(1)]),
+  k: count.nullable(),
+  c: copySchema.nullable(),
 });
 
+const generationSchema = z.tuple([z.literal('generation'), count]);
+
 const refusedSchema = z.object({
-  f: z.union([
-    z.tuple([z.literal('generation'), count]),
-    z.tuple([z.literal('lost')]),
-    z.tuple([z.literal('history')]),
-  ]),
+  f: z.union([generationSchema, z.tuple([z.enum(['lost', 'history', 'phase'])])]),
+});
+
+const unreadSchema = z.object({
+  f: z.union([generationSchema, z.tuple([z.enum(['lost', 'history', 'lease'])])]),
+});
+
+const inspectedSchema = z.object({
+  i: z.array(z.tuple([z.string(), z.string().nullable(), z.number().int(), z.number().int()])),
+  n: z.string().nullable(),
+  t: z.union([z.literal(0), z.literal(1)]),
 });
 
 const readSchema = z.object({
@@ -46,7 +75,8 @@ const readSchema = z.object({
 const failedSchema = z.object({ x: z.string() });
 
 const roundSchema = z.union([executedSchema, refusedSchema, failedSchema]);
-const snapshotSchema = z.union([readSchema, refusedSchema, failedSchema]);
+const snapshotSchema = z.union([readSchema, unreadSchema, failedSchema]);
+const inspectionSchema = z.union([inspectedSchema, failedSchema]);
 
 const decisionReplies: Record<string, DecisionReply> = {
   a: 'acknowledged',
@@ -61,9 +91,12 @@ export function decodeRound(text: unknown, round: Round): RoundResult {
   if ('x' in read.data) return silent(`the script failed: ${read.data.x}`);
   if ('f' in read.data) return { kind: 'refused', refusal: refusalOf(read.data.f) };
   const reply = read.data;
-  if (reply.d.length !== round.decisions.length || reply.v.length !== round.prepares.length) {
-    return silent('an answer to another round');
-  }
+  const isOther =
+    reply.d.length !== round.decisions.length ||
+    reply.v.length !== round.prepares.length ||
+    (reply.c === null) !== (round.copy === null) ||
+    (reply.k === null) !== (round.lease === null);
+  if (isOther) return silent('an answer to another round');
   return {
     kind: 'executed',
     reply: {
@@ -75,6 +108,8 @@ export function decodeRound(text: unknown, round: Round): RoundResult {
         keys: keys.map(textOf),
       })),
       olderTruncated: reply.t === 1,
+      clock: reply.k,
+      copy: reply.c === null ? null : copyOf(reply.c),
     },
   };
 }
@@ -84,7 +119,10 @@ export function decodeSnapshot(text: unknown, request: SnapshotRequest): Snapsho
   const read = snapshotSchema.safeParse(parse(text));
   if (!read.success) return silent('an answer that is none of a snapshot');
   if ('x' in read.data) return silent(`the script failed: ${read.data.x}`);
-  if ('f' in read.data) return { kind: 'refused', refusal: refusalOf(read.data.f) };
+  if ('f' in read.data) {
+    const [kind, has = 0] = read.data.f;
+    return { kind: 'refused', refusal: kind === 'generation' ? { kind, has } : { kind } };
+  }
   const replies = parse(read.data.q);
   if (!Array.isArray(replies) || replies.length !== request.commands.length) {
     return silent('an answer to another snapshot');
@@ -94,6 +132,19 @@ export function decodeSnapshot(text: unknown, request: SnapshotRequest): Snapsho
     holder: [incarnation, sequence] as const,
   }));
   return { kind: 'read', replies: read.data.q, locks };
+}
+
+/** Reads what inspect.lua answered. Whatever is not its answer is `silent`. */
+export function decodeInspection(text: unknown): InspectionResult {
+  const read = inspectionSchema.safeParse(parse(text));
+  if (!read.success) return silent('an answer that is none of an inspection');
+  if ('x' in read.data) return silent(`the script failed: ${read.data.x}`);
+  const keys = read.data.i.map(([key, digest, incarnation, sequence]) => ({
+    key,
+    digest,
+    holder: sequence < 0 ? null : ([incarnation, sequence] as const),
+  }));
+  return { kind: 'inspected', keys, cursor: read.data.n, more: read.data.t === 1 };
 }
 
 /** No usable answer, with a reason for people. */
@@ -118,6 +169,27 @@ function decisionReplyOf(letter: string): DecisionReply {
 
 function refusalOf(refusal: z.infer<typeof refusedSchema>['f']): Refusal {
   return refusal[0] === 'generation' ? { kind: refusal[0], has: refusal[1] } : { kind: refusal[0] };
+}
+
+/** Keys stay bytes here: what copies is not looked at on its way. */
+function copyOf(copy: z.infer<typeof copySchema>): CopyReply {
+  switch (copy[0]) {
+    case 'b':
+      return { kind: 'begun' };
+    case 'r': {
+      const [, read, locked, left, cursor, total] = copy;
+      const items = read.map(([key, next, data]) => ({ key, data: JSON.stringify(data), next }));
+      return { kind: 'read', items, locked, left, cursor, total };
+    }
+    case 'w': {
+      const failed = copy[1].map(([key, reason]) => ({ key, reason: textOf(reason) }));
+      return { kind: 'written', failed };
+    }
+    case 'l':
+      return { kind: 'listed', keys: copy[1], cursor: copy[2] };
+    case 'f':
+      return { kind: 'refused', by: copy[1] };
+  }
 }
 
 function voteOf(vote: z.infer<typeof voteSchema>): Vote {

@@ -2,16 +2,23 @@ import { assert } from '../../shared/assert.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Check, Operation, OperationKind, ReplyOrder } from '../../shared/protocol/frame.ts';
 import type {
+  CopyForm,
+  CopyStep,
   Decision,
+  Inspection,
   Part,
   Prepare,
   ReadCommand,
+  Role,
   Round,
   SnapshotRequest,
 } from '../../shared/protocol/round.ts';
 
 /** How many of the region's last marks an answer brings: more than rounds are ever in flight. */
 const marksAnswered = 8;
+
+/** The values that one inspection reads, bytes: a server does nothing else meanwhile. */
+const inspectedBytes = 4_000_000;
 
 /** Marks are joined by commas in the region's history. */
 const markPattern = /^[0-9A-Za-z_-]{1,64}$/;
@@ -32,11 +39,15 @@ const orderCodes: Record<Exclude<ReplyOrder, null>, number> = {
   'exact-field': 4,
 };
 
+const roleCodes: Record<Role, number> = { voter: 0, copying: 1, out: 2 };
+
+const formCodes: Record<CopyForm, number> = { dump: 0, logical: 1, absent: 2 };
+
 type Json = string | number | readonly Json[];
 
 /** The names of a shard's own keys that a script declares, in the order of its KEYS. */
 export function keysOf(shard: number): string[] {
-  return ['meta', 'lock', 'done'].map((name) => `lockstep:${shard}:${name}`);
+  return ['meta', 'lock', 'done', 'lease'].map((name) => `lockstep:${shard}:${name}`);
 }
 
 /** ARGV[1] of round.lua; its header describes the form. */
@@ -53,9 +64,40 @@ export function encodeRound(round: Round): string {
     round.mark,
     round.decisions.map(decisionForm),
     round.prepares.map(prepareForm),
-    [limits.historyPairs, marksAnswered, limits.olderLocksPerAnswer, limits.outcomeBytes],
+    [
+      limits.historyPairs,
+      marksAnswered,
+      limits.olderLocksPerAnswer,
+      limits.outcomeBytes,
+      limits.copyBytesPerStep,
+    ],
+    roleCodes[round.role],
+    round.lease === null ? 0 : [round.lease.reading ?? -1, round.lease.ttlMs],
   ];
-  return JSON.stringify(form);
+  return `${JSON.stringify(form).slice(0, -1)},${copyText(round.copy)}]`;
+}
+
+/** What the source answered is JSON already, and goes in as it is. */
+function copyText(step: CopyStep | null): string {
+  if (step?.kind === 'write') {
+    const head = JSON.stringify(['w', step.token, step.number]).slice(0, -1);
+    return `${head},[${step.data.join(',')}]]`;
+  }
+  return JSON.stringify(step === null ? 0 : copyForm(step));
+}
+
+function copyForm(step: Exclude<CopyStep, { kind: 'write' }>): Json {
+  switch (step.kind) {
+    case 'begin':
+      assert(step.token !== '', 'a region without a copy has the empty token');
+      return ['b', step.token, step.number, step.replaces ?? -1];
+    case 'scan':
+      return ['s', step.cursor, step.count, formCodes[step.form]];
+    case 'read':
+      return ['r', step.keys.flatMap(({ key, from }) => [key, from]), formCodes[step.form]];
+    case 'list':
+      return ['l', step.cursor, step.count];
+  }
 }
 
 /** ARGV[1] of snapshot.lua; its header describes the form. */
@@ -67,8 +109,22 @@ export function encodeSnapshot(request: SnapshotRequest): string {
     request.keys,
     request.commands.map(commandForm),
     limits.snapshotBytes,
+    Number(request.leased),
+    request.seen ?? 0,
   ];
   return JSON.stringify(form);
+}
+
+/** ARGV[1] of inspect.lua; its header describes the form. */
+export function encodeInspection(inspection: Inspection): string {
+  switch (inspection.kind) {
+    case 'scan':
+      return JSON.stringify(['s', inspection.cursor, inspection.count, inspectedBytes]);
+    case 'keys':
+      return JSON.stringify(['k', inspection.keys, inspectedBytes]);
+    case 'locks':
+      return JSON.stringify(['l', inspection.count]);
+  }
 }
 
 function decisionForm(decision: Decision): Json {

@@ -4,7 +4,7 @@
 -- Everything that can fail is called protected, and ordered so that stopping half-way can be repeated.
 --
 -- ARGV[1]: a JSON text, written by encoding.ts:
---   [generation, epoch, incarnation, begin, askOlder, floor, seen, mark, decisions, prepares, bounds]
+--   [generation, epoch, incarnation, begin, askOlder, floor, seen, mark, decisions, prepares, bounds, role, lease, copy]
 --   floor      [incarnation, sequence]
 --   seen       [counter, mark], or 0
 --   decision   [incarnation, sequence, isCommit, keys]
@@ -13,35 +13,26 @@
 --   operation  [kind, args, writes, reads, order] for 0 write, 1 read, 3 delete; positions count from 0
 --              [2, key, value, pxat] for set; [4, key, count, seed] for pop; [5, 'TTL' or 'PTTL', key] for ttl
 --   order      0 none, 1 members, 2 pairs, 3 exact, 4 exact-field
---   bounds     [pairs kept, pairs answered, locks of older incarnations listed, bytes of a transaction's outcomes]
+--   bounds     [pairs kept, pairs answered, locks of older incarnations listed, bytes of a transaction's outcomes,
+--              bytes of values that a step of a copy reads]
+--   role       0 voter, 1 copying, 2 out
+--   lease      [reading or -1, ttl], or 0
+--   copy       ['b', token, number, replaces or -1] begin, ['s', cursor, count, form] scan, ['r', [key, from, …], form]
+--              read, ['w', token, number, items] write, ['l', cursor, count] list, or 0; form 0 dump, 1 logical, 2 absent.
+--              Its keys and what is in items have one character a byte (copy-source.lua, copy-target.lua).
 --   Booleans are 0 and 1.
 --
 -- Replies, one ASCII JSON text each, read by decoding.ts:
---   {"d":"alr…","v":[vote…],"m":[[counter,mark]…],"o":[[incarnation,sequence,keys]…],"t":0|1}   executed
+--   {"d":"alr…","v":[vote…],"m":[[counter,mark]…],"o":[[incarnation,sequence,keys]…],"t":0|1,"k":clock|null,"c":copy|null}
+--                                                                                               executed
 --       a acknowledged, l lost, r refused; votes: ["y",outcomes,fingerprints], ["t"] late, ["d"] duplicate,
 --       ["l",key,incarnation,sequence] locked, ["f","epoch"|"incarnation"] fenced, ["r",reason] refused
---   {"f":["generation",has]}, {"f":["lost"]}, {"f":["history"]}                                 refused whole
+--       copy: ["b"] begun, ["r",items,locked,left,cursor|null,total|null] read, ["w",[[key,reason]…]] written,
+--       ["l",keys,cursor|null] listed, ["f","token"|"number"|"epoch"] refused
+--   {"f":["generation",has]}, {"f":["lost"]}, {"f":["history"]}, {"f":["phase"]}                refused whole
 --   {"x":text}                                                                       failed; may have run in part
 
 -- History ------------------------------------------------------------------------------------------------------------
-
--- The marks of the last rounds, oldest first, each followed by a comma. The newest has the number of `counter`.
-local function marksOf(meta)
-  local marks = {}
-  for mark in string.gmatch(meta.history, '[^,]+') do insert(marks, mark) end
-  return marks
-end
-
--- Nil where the region has the pair, else the refusal.
-local function lossOf(meta, seen)
-  if seen == 0 then return nil end
-  if seen[1] > meta.counter then return 'lost' end
-  local marks = marksOf(meta)
-  local index = seen[1] - meta.counter + #marks
-  if index < 1 then return 'history' end
-  if marks[index] ~= seen[2] then return 'lost' end
-  return nil
-end
 
 local function appendMark(meta, mark, kept)
   meta.counter = meta.counter + 1
@@ -68,14 +59,15 @@ end
 local function raiseMeta(meta, round, isNew)
   local epoch, incarnation = math.max(meta.epoch, round.epoch), math.max(meta.incarnation, round.incarnation)
   local floorMoves = isAfter(round.floor[1], round.floor[2], meta.floor)
-  local isProbe = #round.decisions == 0 and #round.prepares == 0
+  local isProbe = #round.decisions == 0 and #round.prepares == 0 and not round.copy
   local isRaised = epoch > meta.epoch or incarnation > meta.incarnation or floorMoves
   if isProbe and not isRaised and not isNew then return end
   meta.epoch, meta.incarnation = epoch, incarnation
   if floorMoves then meta.floor = round.floor end
   if not isProbe then appendMark(meta, round.mark, round.bounds[1]) end
   must('HSET', META, 'generation', whole(meta.generation), 'epoch', whole(epoch), 'incarnation', whole(incarnation),
-    'floor', idOf(meta.floor[1], meta.floor[2]), 'counter', whole(meta.counter), 'history', meta.history)
+    'floor', idOf(meta.floor[1], meta.floor[2]), 'counter', whole(meta.counter), 'history', meta.history,
+    'phase', meta.phase, 'copyNumber', whole(meta.copyNumber))
   if floorMoves then
     must('ZREMRANGEBYSCORE', DONE, '-inf', scoreOf(meta.floor[1], meta.floor[2]))
   end
@@ -154,15 +146,6 @@ local function decide(round, floor, locks, done)
 end
 
 -- Prepares -----------------------------------------------------------------------------------------------------------
-
--- The flag allow-oom lets commits through, so the bound is looked at here. A server that keeps it to itself is trusted.
-local function isOutOfMemory()
-  local info = redis.pcall('INFO', 'memory')
-  if type(info) ~= 'string' then return false end
-  local used, bound = match(info, 'used_memory:(%d+)'), match(info, 'maxmemory:(%d+)')
-  if not used or not bound or tonumber(bound) == 0 then return false end
-  return tonumber(used) >= tonumber(bound)
-end
 
 -- The vote against, or nil where the transaction may be staged.
 local function objection(prepare, round, meta, locks, done)
@@ -258,28 +241,48 @@ local function readRound()
   return {
     generation = given[1], epoch = given[2], incarnation = given[3], begin = given[4] == 1, askOlder = given[5] == 1,
     floor = given[6], seen = given[7], mark = given[8], decisions = given[9], prepares = given[10], bounds = given[11],
+    isVoter = given[12] == 0, lease = given[13] ~= 0 and given[13], copy = given[14] ~= 0 and given[14],
   }
 end
 
 local function newMeta(generation)
-  return { generation = generation, epoch = 0, incarnation = 0, floor = { 0, 0 }, counter = 0, history = '' }
+  return {
+    generation = generation, epoch = 0, incarnation = 0, floor = { 0, 0 }, counter = 0, history = '', phase = '',
+    copyNumber = 0,
+  }
 end
+
+-- The state that the round is judged by: the region's, or a new one where the round's generation is taken.
+local function metaFor(held, round)
+  local begins = round.copy and round.copy[1] == 'b'
+  if not held then return (begins or (round.begin and round.isVoter)) and newMeta(round.generation) or nil end
+  if not begins or held.generation == round.generation then return held end
+  local replaces = round.copy[4]
+  local isReplaced = replaces == held.generation or (replaces < 0 and held.generation < round.generation)
+  return isReplaced and newMeta(round.generation) or held
+end
+
+local function isInPhase(meta, round) return round.isVoter and meta.phase ~= '' and round.epoch <= meta.epoch end
 
 return answer(function()
   local round = readRound()
   local held = readMeta()
-  local meta = held
-  if not held and round.begin then meta = newMeta(round.generation) end
+  local meta = metaFor(held, round)
   if not meta or meta.generation ~= round.generation then return refusedFor(held) end
-  local loss = lossOf(meta, round.seen)
-  if loss then return '{"f":["' .. loss .. '"]}' end
+  local refusal = lossOf(meta, round.seen) or (isInPhase(meta, round) and 'phase')
+  if refusal then return '{"f":["' .. refusal .. '"]}' end
 
-  raiseMeta(meta, round, not held)
+  if round.isVoter then meta.phase, meta.copyNumber = '', 0 end
+  local copyRefusal = round.copy and enterCopy(meta, round)
+  raiseMeta(meta, round, meta ~= held)
   local locks, done = readKnown(round, meta.floor)
   local decisions = decide(round, meta.floor, locks, done)
   local votes = prepareAll(round, meta, locks, done)
+  local copy = round.copy and (copyRefusal or performCopy(meta, round))
+  grantLease(meta, round)
   local older, isTruncated = {}, 0
   if round.askOlder then older, isTruncated = olderLocks(round.incarnation, round.bounds[3]) end
   return '{"d":"' .. decisions .. '","v":' .. votes .. ',"m":' .. lastMarks(meta, round.bounds[2])
-    .. ',"o":[' .. concat(older, ',') .. '],"t":' .. isTruncated .. '}'
+    .. ',"o":[' .. concat(older, ',') .. '],"t":' .. isTruncated
+    .. ',"k":' .. (round.lease and whole(clock()) or 'null') .. ',"c":' .. (copy or 'null') .. '}'
 end)

@@ -1,4 +1,8 @@
 import applyText from './apply.lua';
+import copyText from './copy.lua';
+import copySourceText from './copy-source.lua';
+import copyTargetText from './copy-target.lua';
+import inspectText from './inspect.lua';
 import roundText from './round.lua';
 import snapshotText from './snapshot.lua';
 import stageText from './stage.lua';
@@ -12,16 +16,27 @@ const flags = '#!lua flags=allow-oom,allow-cross-slot-keys\n';
 
 /** A script as sent by EVAL, with and without the line of flags. */
 export interface Script {
-  readonly name: 'round' | 'snapshot';
+  readonly name: 'round' | 'snapshot' | 'inspect';
   readonly flagged: string;
   readonly plain: string;
 }
 
 /** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const roundScript = scriptOf('round', [applyText, stateText, stageText, roundText]);
+export const roundScript = scriptOf('round', [
+  applyText,
+  stateText,
+  stageText,
+  moduleOf('copySource', copySourceText),
+  moduleOf('copyTarget', copyTargetText),
+  copyText,
+  roundText,
+]);
 
 /** The script of a snapshot; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const snapshotScript = scriptOf('snapshot', [applyText, snapshotText]);
+
+/** The script of an inspection; encoding.ts writes its argument, decoding.ts reads its reply. */
+export const inspectScript = scriptOf('inspect', [applyText, inspectText]);
 
 /** The name that EVALSHA knows `text` by. */
 export async function digestOf(text: string): Promise<string> {
@@ -32,6 +47,11 @@ export async function digestOf(text: string): Promise<string> {
 function scriptOf(name: Script['name'], texts: readonly string[]): Script {
   const plain = withoutComments(texts.join('\n'));
   return { name, flagged: flags + plain, plain };
+}
+
+/** A text as a function, so that only who calls it pays for what it defines, and its names are its own. */
+function moduleOf(name: string, text: string): string {
+  return `local function ${name}()\n${text}\nend`;
 }
 
 /** The first use of a script sends its whole text, so what only people read stays here. Line numbers are kept. */

@@ -4,14 +4,18 @@
 -- otherwise left alone; then the locks and the values belong to one moment. Runs as EVALSHA, never as its read-only
 -- form, which a replica may answer.
 --
--- ARGV[1]: a JSON text, written by encoding.ts: [generation, isStrong, decisions, keys, commands, bound]
+-- ARGV[1]: a JSON text, written by encoding.ts:
+--   [generation, isStrong, decisions, keys, commands, bound, isLeased, seen]
+--   isStrong   0 skips the locks and the lease
+--   isLeased   1 asks for a lease, where the snapshot is strong
+--   seen       [counter, mark], or 0
 --   decision   as in round.lua; only commits are applied
 --   command    [args, order]; order 0 none, 1 members, 2 pairs
 --   bound      bytes of all replies together; a reply that passes it is answered as an error
 --
 -- Replies, one ASCII JSON text each, read by decoding.ts:
 --   {"q":replies,"l":[[key,incarnation,sequence]…]}   read; `replies` is the JSON text of an array
---   {"f":["generation",has]}                          refused whole
+--   {"f":["generation",has]}, {"f":["lost"]}, {"f":["history"]}, {"f":["lease"]}   refused whole
 --   {"x":text}                                        failed
 
 local TOO_LARGE = encode({ err = 'ERR the replies are too large; ask for less at once' })
@@ -45,10 +49,19 @@ local function locksMet(keys)
   return items
 end
 
+-- A region that is copied has what others had at many moments. One that is asked without its coordinator needs a
+-- lease; it stands as at the start of the script, where expiry is frozen.
+local function mayReadStrongly(meta, isLeased)
+  return meta.phase == '' and (not isLeased or must('EXISTS', LEASE) == 1)
+end
+
 return answer(function()
   local given = cjson.decode(ARGV[1])
   local meta = readMeta()
   if not meta or meta.generation ~= given[1] then return refusedFor(meta) end
+  local loss = lossOf(meta, given[8])
+  if loss then return '{"f":["' .. loss .. '"]}' end
+  if given[2] == 1 and not mayReadStrongly(meta, given[7] == 1) then return '{"f":["lease"]}' end
   settle(given[3])
   local met = given[2] == 1 and locksMet(given[4]) or {}
   local replies, left = {}, given[6]

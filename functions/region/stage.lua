@@ -257,6 +257,15 @@ local function intentOf(key, state)
   return state.isThere == false and 'k' or 'd'
 end
 
+-- The flag allow-oom lets commits through, so the bound is looked at here. A server that keeps it to itself is trusted.
+local function isOutOfMemory()
+  local info = redis.pcall('INFO', 'memory')
+  if type(info) ~= 'string' then return false end
+  local used, bound = match(info, 'used_memory:(%d+)'), match(info, 'maxmemory:(%d+)')
+  if not used or not bound or tonumber(bound) == 0 then return false end
+  return tonumber(used) >= tonumber(bound)
+end
+
 -- Returns the outcomes, the fingerprints as JSON, and the lock records as a flat list of (key, record).
 local function stageParts(keys, parts)
   local outcomes, fingerprints, records = {}, {}, {}

@@ -1,7 +1,22 @@
 import type { Redis } from 'ioredis';
-import { decodeRound, decodeSnapshot, silent } from '../../functions/region/decoding.ts';
-import { encodeRound, encodeSnapshot, keysOf } from '../../functions/region/encoding.ts';
-import { roundScript, type Script, snapshotScript } from '../../functions/region/scripts.ts';
+import {
+  decodeInspection,
+  decodeRound,
+  decodeSnapshot,
+  silent,
+} from '../../functions/region/decoding.ts';
+import {
+  encodeInspection,
+  encodeRound,
+  encodeSnapshot,
+  keysOf,
+} from '../../functions/region/encoding.ts';
+import {
+  inspectScript,
+  roundScript,
+  type Script,
+  snapshotScript,
+} from '../../functions/region/scripts.ts';
 import type { RegionClient } from '../../shared/protocol/round.ts';
 
 /** A region client over a plain connection: the same scripts, encoding and decoding, without HTTP. */
@@ -20,6 +35,16 @@ export function connectDirectly(redis: Redis, text: 'flagged' | 'plain'): Region
       run(snapshotScript, request.shard, encodeSnapshot(request)).then(
         (reply) => decodeSnapshot(reply, request),
         (error: unknown) => silent(String(error)),
+      ),
+    inspect: (shard, inspection) =>
+      run(inspectScript, shard, encodeInspection(inspection)).then(
+        decodeInspection,
+        (error: unknown) => silent(String(error)),
+      ),
+    run: ([name = '', ...rest]) =>
+      redis.call(name, ...rest).then(
+        (reply) => ({ kind: 'answered', reply }),
+        (error: unknown) => ({ kind: 'error', message: String(error) }),
       ),
   };
 }

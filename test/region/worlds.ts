@@ -1,5 +1,7 @@
 import type { Redis } from 'ioredis';
 import type {
+  Inspection,
+  InspectionResult,
   Round,
   RoundResult,
   SnapshotRequest,
@@ -14,6 +16,7 @@ import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
 export interface World {
   round(round: Round): Promise<RoundResult>;
   snapshot(request: SnapshotRequest): Promise<SnapshotResult>;
+  inspect(inspection: Inspection): Promise<InspectionResult>;
   /** Runs a command as a plain client; the reply is JSON as in a part's outcome. */
   run(...args: readonly string[]): Promise<string>;
   /** Keeps the shard's own state, and returns what takes it back: a rollback. */
@@ -37,6 +40,7 @@ function modelWorld(): World {
   return {
     round: async (round) => model.round(round),
     snapshot: async (request) => model.snapshot(request),
+    inspect: async (inspection) => model.inspect(inspection),
     run: async (...args) => encodeReply(model.run(...args)),
     async backup() {
       const state = model.state();
@@ -54,6 +58,7 @@ function redisWorld(server: TestServer, text: 'flagged' | 'plain'): World {
   return {
     round: (round) => client.round(round, 0),
     snapshot: (request) => client.snapshot(request, 0),
+    inspect: (inspection) => client.inspect(0, inspection, 0),
     run: (...args) => runPlainly(redis, args),
     backup: () => backupOf(redis),
     async dropLock(key) {

@@ -1,0 +1,251 @@
+-- What a source answers to a copy: keys with their values, each as it stands at this moment. Changes nothing.
+--
+-- This text is a module: scripts.ts makes it a function's body, so that only rounds that copy pay for it.
+--
+-- An item is [key, next, data] in JSON, `next` null where the value is complete. `data` is read by copy-target.lua alone:
+--   [0, key]                                                remove it
+--   [1, key, expiry, value]                                 a string
+--   [2, key, expiry, dump]                                  as the server dumps it
+--   [3, key, expiry, type, isFirst, isLast, at, parts, about]   a piece; a value in one piece is the first and the last
+-- `parts` are in one flat row: the text, the items, (member, score)s, (field, value)s, the members, or entries
+-- [id, fields, group, consumer, deliveredAt, deliveries, …], whose fields are null where only groups still know the id.
+-- `at` counts what comes before: bytes, items; `about` is [lastId, maxDeletedId, entriesAdded, group…] for a stream, a
+-- group being [name, lastDelivered, entriesRead, consumer…]. Strings have one character a byte; expiry is -1 or in ms.
+--
+-- `next` begins with the type's initial letters. A value that is no longer of that type is begun anew; one that is gone is
+-- answered as a removal. Nothing else tells that a value has changed between its pieces: its reader has to know.
+local DUMP, ABSENT = 0, 2
+
+-- A collection of so few elements is dumped without a look at their sizes.
+local FEW = 64
+-- Elements read by one command at most.
+local MANY = 512
+
+-- Reads on from `place` until `bound` bytes, in chunks by the size that elements have had so far. `fetch` answers a
+-- chunk, and the place after it or nil. Returns the parts, the place to go on or nil, and the bytes; at least one chunk of one.
+local function gather(place, bound, fetch)
+  local parts, size, count, fetched = {}, 0, 1, 0
+  while true do
+    local chunk, after = fetch(place, count)
+    -- Every part has some letters around it.
+    local added = leastBytes(chunk) + 4 * #chunk
+    if size > 0 and size + added > bound then return parts, place, size end
+    for _, part in ipairs(chunk) do insert(parts, part) end
+    size, fetched, place = size + added, fetched + count, after
+    if not after or size >= bound then return parts, after, size end
+    count = math.max(1, math.min(MANY, math.floor((bound - size) / (size / fetched + 1) / 2)))
+  end
+end
+
+-- Reads by rank: `length` and `range` are commands, and more arguments follow them.
+local function byRank(length, range, option)
+  return function(key, from, bound)
+    local total, first = must(length, key), tonumber(from) or 0
+    local parts, after, size = gather(first, bound, function(place, count)
+      local chunk
+      if option then
+        chunk = must(range, key, whole(place), whole(place + count - 1), option)
+      else
+        chunk = must(range, key, whole(place), whole(place + count - 1))
+      end
+      if place + count < total then return chunk, place + count end
+      return chunk, nil
+    end)
+    return parts, after and whole(after), size, first
+  end
+end
+
+local function byScan(command)
+  return function(key, from, bound)
+    local parts, after, size = gather(from == '' and '0' or from, bound, function(place, count)
+      local reply = must(command, key, place, 'COUNT', whole(count))
+      if reply[1] ~= '0' then return reply[2], reply[1] end
+      return reply[2], nil
+    end)
+    return parts, after, size, 0
+  end
+end
+
+local function readText(key, from, bound)
+  local first = tonumber(from) or 0
+  local part = must('GETRANGE', key, whole(first), whole(first + bound - 1))
+  local after = first + #part
+  if after >= must('STRLEN', key) then after = nil end
+  return { part }, after and whole(after), #part, first
+end
+
+-- Streams ------------------------------------------------------------------------------------------------------------
+
+-- The pairs of an XINFO answer, by name.
+local function named(flat)
+  local values = {}
+  for index = 1, #flat, 2 do values[flat[index]] = flat[index + 1] end
+  return values
+end
+
+-- True where id `a` comes before `b`. The numbers may be larger than Lua's can be.
+local function isEarlier(a, b)
+  local timeA, sequenceA = match(a, '^(%d+)%-(%d+)$')
+  local timeB, sequenceB = match(b, '^(%d+)%-(%d+)$')
+  if timeA ~= timeB then
+    if #timeA ~= #timeB then return #timeA < #timeB end
+    return before(timeA, timeB)
+  end
+  if #sequenceA ~= #sequenceB then return #sequenceA < #sequenceB end
+  return before(sequenceA, sequenceB)
+end
+
+local function groupsOf(key)
+  local groups = {}
+  for _, flat in ipairs(must('XINFO', 'GROUPS', key)) do insert(groups, named(flat)) end
+  return groups
+end
+
+local function aboutStream(key, groups)
+  local info = named(must('XINFO', 'STREAM', key))
+  local about = { info['last-generated-id'], info['max-deleted-entry-id'] or '', info['entries-added'] or -1 }
+  for _, group in ipairs(groups) do
+    local item = { group.name, group['last-delivered-id'], group['entries-read'] or -1 }
+    for _, flat in ipairs(must('XINFO', 'CONSUMERS', key, group.name)) do insert(item, named(flat).name) end
+    insert(about, item)
+  end
+  return about
+end
+
+-- Adds what groups have pending from `low` to `high` to the entries there. Returns the id up to which all is known.
+local function addPending(key, groups, low, high, bound, byId, ids)
+  for _, group in ipairs(groups) do
+    local pending = group.pending > 0 and must('XPENDING', key, group.name, low, high, whole(bound)) or {}
+    for _, item in ipairs(pending) do
+      local entry = byId[item[1]]
+      if not entry then
+        entry = { item[1], false }
+        byId[item[1]] = entry
+        insert(ids, item[1])
+      end
+      insert(entry, group.name)
+      insert(entry, item[2])
+      insert(entry, clock() - item[3])
+      insert(entry, item[4])
+    end
+    if #pending >= bound then high = pending[#pending][1] end
+  end
+  return high
+end
+
+local function fetchEntries(key, groups, place, count)
+  local low = place == '' and '-' or '(' .. place
+  local found, byId, ids = must('XRANGE', key, low, '+', 'COUNT', whole(count)), {}, {}
+  for _, entry in ipairs(found) do
+    byId[entry[1]] = { entry[1], entry[2] }
+    insert(ids, entry[1])
+  end
+  local high = #found < count and '+' or found[#found][1]
+  high = addPending(key, groups, low, high, count + 1, byId, ids)
+  table.sort(ids, isEarlier)
+  local chunk = {}
+  for _, id in ipairs(ids) do
+    if high == '+' or not isEarlier(high, id) then insert(chunk, byId[id]) end
+  end
+  return chunk, high ~= '+' and high or nil
+end
+
+local function readStream(key, from, bound)
+  local groups = groupsOf(key)
+  local parts, after, size = gather(from, bound, function(place, count)
+    return fetchEntries(key, groups, place, count)
+  end)
+  return parts, after, size, 0, aboutStream(key, groups)
+end
+
+-- Items --------------------------------------------------------------------------------------------------------------
+
+local readers = {
+  string = readText,
+  list = byRank('LLEN', 'LRANGE'),
+  zset = byRank('ZCARD', 'ZRANGE', 'WITHSCORES'),
+  hash = byScan('HSCAN'),
+  set = byScan('SSCAN'),
+  stream = readStream,
+}
+local counters = { list = 'LLEN', zset = 'ZCARD', hash = 'HLEN', set = 'SCARD' }
+
+local hasDump = true
+local function dumpOf(key)
+  if not hasDump then return nil end
+  local reply = redis.pcall('DUMP', key)
+  if type(reply) == 'string' then return reply end
+  hasDump = false
+  return nil
+end
+
+local function dumped(key, expiry, dump) return '[2,' .. text(key) .. ',' .. whole(expiry) .. ',' .. text(dump) .. ']' end
+
+-- A piece from `from` on. Returns its data, size and next; nil where less than the whole has room, and `isFirst` is not set.
+local function pieceOf(key, expiry, kind, from, room, isFirst, dumpsWell)
+  local parts, after, size, at, about = readers[kind](key, from, room)
+  if not isFirst and (after or size > room) then return nil end
+  if dumpsWell and not after then
+    local dump = dumpOf(key)
+    if dump and #dump <= room then return dumped(key, expiry, dump), #dump, nil end
+  end
+  local ends = (from == '' and '1,' or '0,') .. (after and '0,' or '1,')
+  local data = '[3,' .. text(key) .. ',' .. whole(expiry) .. ',"' .. kind .. '",' .. ends .. whole(at) .. ','
+    .. encode(parts) .. ',' .. (about and encode(about) or '0') .. ']'
+  return data, size, after and sub(kind, 1, 2) .. after
+end
+
+-- The data of a key that is there, its size, and where it goes on; nil where it has no room and another one has gone.
+local function valueOf(key, from, expiry, form, room, isFirst)
+  local length = redis.pcall('STRLEN', key)
+  if from == '' and type(length) == 'number' and length <= room then
+    return '[1,' .. text(key) .. ',' .. whole(expiry) .. ',' .. text(must('GET', key)) .. ']', length, nil
+  end
+  local kind = must('TYPE', key).ok
+  if not readers[kind] then
+    local dump = must('DUMP', key)
+    if not isFirst and #dump > room then return nil end
+    return dumped(key, expiry, dump), #dump, nil
+  end
+  if from ~= '' then
+    from = sub(from, 1, 2) == sub(kind, 1, 2) and sub(from, 3) or ''
+    return pieceOf(key, expiry, kind, from, room, isFirst, false)
+  end
+  local isDumped = form == DUMP and kind ~= 'string' and hasDump
+  if isDumped and counters[kind] and must(counters[kind], key) <= FEW then
+    local dump = dumpOf(key)
+    if dump and #dump <= room then return dumped(key, expiry, dump), #dump, nil end
+    if dump and not isFirst then return nil end
+    isDumped = false
+  end
+  return pieceOf(key, expiry, kind, '', room, isFirst, isDumped)
+end
+
+-- Reads keys, flat as (key, from), as far as `bound` bytes go. Returns the lists of the answer in JSON.
+local function read(wanted, form, bound)
+  local keys, items, locked, left, used, hasGone = {}, {}, {}, {}, 0, false
+  for index = 1, #wanted, 2 do insert(keys, wanted[index]) end
+  local locks = readLocks(keys)
+  for index, key in ipairs(keys) do
+    local expiry = not locks[key] and must('PEXPIRETIME', key)
+    if not expiry then
+      insert(locked, text(key))
+    elseif expiry == -2 then
+      insert(items, '[' .. text(key) .. ',null,[0,' .. text(key) .. ']]')
+    elseif form ~= ABSENT then
+      local data, size, after
+      if #left == 0 then
+        data, size, after = valueOf(key, wanted[index * 2], expiry, form, math.max(1, bound - used - #key), not hasGone)
+      end
+      if data then
+        insert(items, '[' .. text(key) .. ',' .. (after and text(after) or 'null') .. ',' .. data .. ']')
+        used, hasGone = used + size + #key, true
+      else
+        insert(left, text(key))
+      end
+    end
+  end
+  return '[' .. concat(items, ',') .. '],[' .. concat(locked, ',') .. '],[' .. concat(left, ',') .. ']'
+end
+
+return read

@@ -1,0 +1,158 @@
+-- What a target does with the items of a copy (copy-source.lua has their form): each takes the place of its key.
+--
+-- This text is a module: scripts.ts makes it a function's body, so that only rounds that copy pay for it.
+--
+-- A value in pieces comes together under a name of its own, and replaces the key's with its last piece. A piece can be
+-- written again. A key that could not be written is absent or as it was, and reported with the server's reason.
+local function copyName(key) return PREFIX .. 'copy:' .. key end
+
+local MISSING = 'ERR the beginning of the value is missing'
+
+-- Raises where the command fails over many arguments.
+local function addMany(command, name, arguments)
+  if #arguments == 0 then return end
+  local _, failure = overMany(command, name, arguments)
+  if failure then error(failure, 0) end
+end
+
+local function foldAll(parts)
+  for index, part in ipairs(parts) do parts[index] = fold(part) end
+  return parts
+end
+
+local function writeText(name, at, parts)
+  if must('STRLEN', name) < at then error(MISSING, 0) end
+  must('SETRANGE', name, whole(at), fold(parts[1]))
+end
+
+local function writeItems(name, at, parts)
+  local length = must('LLEN', name)
+  if length < at then error(MISSING, 0) end
+  -- Items of this very piece, from an attempt that stopped half-way.
+  if length > at and at == 0 then must('UNLINK', name) end
+  if length > at and at > 0 then must('LTRIM', name, '0', whole(at - 1)) end
+  addMany('RPUSH', name, foldAll(parts))
+end
+
+local function writeScores(name, _, parts)
+  local arguments = {}
+  for index = 1, #parts, 2 do
+    insert(arguments, parts[index + 1])
+    insert(arguments, fold(parts[index]))
+  end
+  addMany('ZADD', name, arguments)
+end
+
+-- Streams ------------------------------------------------------------------------------------------------------------
+
+-- Creates an empty stream, and its groups with what they have delivered.
+local function beginStream(name, about)
+  must('XGROUP', 'CREATE', name, 'x', '0', 'MKSTREAM')
+  must('XGROUP', 'DESTROY', name, 'x')
+  for index = 4, #about do
+    local group, delivered, count = fold(about[index][1]), about[index][2], about[index][3]
+    local reply = { err = '' }
+    if count >= 0 then
+      reply = redis.pcall('XGROUP', 'CREATE', name, group, delivered, 'ENTRIESREAD', whole(count))
+    end
+    -- Servers before Redis 7 do not count what a group has read.
+    if reply.err then must('XGROUP', 'CREATE', name, group, delivered) end
+    for position = 4, #about[index] do
+      must('XGROUP', 'CREATECONSUMER', name, group, fold(about[index][position]))
+    end
+  end
+end
+
+local function addEntry(name, id, fields)
+  local reply
+  if type(fields) == 'table' then
+    reply = redis.pcall('XADD', name, id, unpack(foldAll(fields)))
+  else
+    -- Only what a stream holds can be claimed, so a deleted entry is there until that is done.
+    reply = redis.pcall('XADD', name, id, 'deleted', '')
+  end
+  -- It may be there from an attempt that stopped half-way.
+  if type(reply) == 'table' and reply.err and not string.find(reply.err, 'smaller', 1, true) then error(reply.err, 0) end
+end
+
+local function writeEntries(name, _, parts, about, isFirst, isLast)
+  if isFirst then beginStream(name, about) end
+  for _, entry in ipairs(parts) do
+    local id = entry[1]
+    addEntry(name, id, entry[2])
+    for index = 3, #entry, 4 do
+      must('XCLAIM', name, fold(entry[index]), fold(entry[index + 1]), '0', id, 'TIME', whole(entry[index + 2]),
+        'RETRYCOUNT', whole(entry[index + 3]), 'FORCE', 'JUSTID')
+    end
+    if type(entry[2]) ~= 'table' then must('XDEL', name, id) end
+  end
+  if not isLast then return end
+  local reply = { err = '' }
+  if about[3] >= 0 then
+    reply = redis.pcall('XSETID', name, about[1], 'ENTRIESADDED', whole(about[3]), 'MAXDELETEDID', about[2])
+  end
+  if reply.err then must('XSETID', name, about[1]) end
+end
+
+-- Items --------------------------------------------------------------------------------------------------------------
+
+local writers = {
+  string = writeText,
+  list = writeItems,
+  zset = writeScores,
+  hash = function(name, _, parts) addMany('HSET', name, foldAll(parts)) end,
+  set = function(name, _, parts) addMany('SADD', name, foldAll(parts)) end,
+  stream = writeEntries,
+}
+
+local function writePiece(key, item)
+  local name, isFirst, isLast = copyName(key), item[5] == 1, item[6] == 1
+  if isFirst then
+    must('UNLINK', name)
+  elseif must('EXISTS', name) == 0 then
+    error(MISSING, 0)
+  end
+  writers[item[4]](name, item[7], item[8], item[9], isFirst, isLast)
+  if not isLast then return end
+  must('UNLINK', key)
+  must('RENAME', name, key)
+  if item[3] >= 0 then must('PEXPIREAT', key, whole(item[3])) end
+end
+
+local function writeItem(key, item)
+  local kind, expiry = item[1], item[3]
+  if kind == 1 and expiry < 0 then
+    must('SET', key, fold(item[4]))
+  elseif kind == 1 then
+    must('SET', key, fold(item[4]), 'PXAT', whole(expiry))
+  elseif kind == 2 then
+    must('RESTORE', key, whole(math.max(expiry, 0)), fold(item[4]), 'REPLACE', 'ABSTTL')
+  elseif kind == 3 then
+    writePiece(key, item)
+  end
+end
+
+-- Writes every item; returns [key, reason] in JSON for each that could not be.
+return function(items)
+  local keys, failed, outdated = {}, {}, {}
+  for index, item in ipairs(items) do
+    keys[index] = fold(item[2])
+    if item[1] ~= 3 then
+      -- What is large goes out of line here, and with it the pieces that came before.
+      insert(outdated, keys[index])
+      insert(outdated, copyName(keys[index]))
+    end
+  end
+  addMany('UNLINK', nil, outdated)
+  local isFull = isOutOfMemory()
+  for index, item in ipairs(items) do
+    local ok, reason = true, nil
+    if isFull and item[1] ~= 0 then
+      ok, reason = false, 'OOM out of memory'
+    elseif item[1] ~= 0 then
+      ok, reason = pcall(writeItem, keys[index], item)
+    end
+    if not ok then insert(failed, '[' .. text(keys[index]) .. ',' .. text(tostring(reason)) .. ']') end
+  end
+  return '[' .. concat(failed, ',') .. ']'
+end

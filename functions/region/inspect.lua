@@ -1,0 +1,220 @@
+-- A look at keys, or at locks. Changes nothing but what has expired, and needs no generation.
+--
+-- Guarantees: a digest is of the key's type, expiry and value, and the same wherever these are, however the server
+-- keeps or orders them. It works within a bound of bytes, but for the last key that it looks at.
+--
+-- ARGV[1]: a JSON text, written by encoding.ts: ['s', cursor, count, bound], ['k', keys, bound], or ['l', count]
+--   Keys have one character a byte.
+--
+-- Replies, one ASCII JSON text each, read by decoding.ts:
+--   {"i":[[key,digest|null,incarnation,sequence]…],"n":cursor|null,"t":0|1}   sequence is -1 where there is no lock
+--   {"x":text}                                                                failed
+--
+-- Of `keys` those are missing at the end that the bound left no room for. A digest is a SHA-1 in hexadecimal digits, of
+-- `type|expiry|body`. The body is of chunks of fixed numbers of elements, each one's hash taken over the hash before and
+-- the elements; where elements have no order it is the sum of their hashes. Each string in it has its length ahead.
+local RESERVED, UNDIGESTED = 'lockstep:', '""'
+local CHUNK_BYTES, CHUNK_ELEMENTS, KEYS_AT_ONCE = 262144, 64, 16
+local HALF = 16777216
+
+local hash = redis.sha1hex
+local spent = 0
+
+-- A string that cannot be taken for others put together.
+local function sized(value)
+  value = tostring(value)
+  spent = spent + #value
+  return #value .. ':' .. value
+end
+
+-- The sum of hashes: 96 bits of each, in four numbers, as Lua adds 53 bits exactly and some servers read only 32.
+local function newSum() return { 0, 0, 0, 0, 0 } end
+
+local function addTo(sum, ...)
+  local items = { ... }
+  for index, item in ipairs(items) do items[index] = sized(item) end
+  local digest = hash(concat(items))
+  sum[5] = sum[5] + 1
+  for part = 1, 4 do
+    sum[part] = (sum[part] + tonumber(sub(digest, part * 6 - 5, part * 6), 16)) % HALF
+  end
+end
+
+local function totalOf(sum)
+  local items = {}
+  for part = 1, 5 do items[part] = whole(sum[part]) end
+  return concat(items, '.')
+end
+
+local function digestText(key)
+  local length, digest = must('STRLEN', key), ''
+  for first = 0, math.max(0, length - 1), CHUNK_BYTES do
+    digest = hash(digest .. sized(must('GETRANGE', key, whole(first), whole(first + CHUNK_BYTES - 1))))
+  end
+  return digest
+end
+
+local function digestList(key)
+  local length, digest = must('LLEN', key), ''
+  for first = 0, length - 1, CHUNK_ELEMENTS do
+    local items = must('LRANGE', key, whole(first), whole(first + CHUNK_ELEMENTS - 1))
+    for index, item in ipairs(items) do items[index] = sized(item) end
+    digest = hash(digest .. concat(items))
+  end
+  return digest
+end
+
+-- The score's digits, the same wherever the number is the same.
+local function scoreText(score)
+  local number = tonumber(score)
+  if number == math.huge then return 'inf' end
+  if number == -math.huge then return '-inf' end
+  if number == 0 then return '0' end
+  return format('%.17g', number)
+end
+
+local function digestScores(key)
+  local length, sum = must('ZCARD', key), newSum()
+  for first = 0, length - 1, CHUNK_ELEMENTS do
+    local items = must('ZRANGE', key, whole(first), whole(first + CHUNK_ELEMENTS - 1), 'WITHSCORES')
+    for index = 1, #items, 2 do addTo(sum, items[index], scoreText(items[index + 1])) end
+  end
+  return totalOf(sum)
+end
+
+-- A scan within one script meets every element once, as nothing changes meanwhile.
+local function digestScanned(command, width)
+  return function(key)
+    local cursor, sum = '0', newSum()
+    repeat
+      local reply = must(command, key, cursor, 'COUNT', whole(CHUNK_ELEMENTS))
+      cursor = reply[1]
+      for index = 1, #reply[2], width do addTo(sum, unpack(reply[2], index, index + width - 1)) end
+    until cursor == '0'
+    return totalOf(sum)
+  end
+end
+
+-- Streams ------------------------------------------------------------------------------------------------------------
+
+local function named(flat)
+  local values = {}
+  for index = 1, #flat, 2 do values[flat[index]] = flat[index + 1] end
+  return values
+end
+
+-- Chains the digests of what `fetch` answers from an id on, each item being made a string by `write`.
+local function chain(fetch, write)
+  local digest, from = '', '-'
+  while true do
+    local chunk, items = fetch(from), {}
+    for index, item in ipairs(chunk) do items[index] = write(item) end
+    if #items > 0 then digest = hash(digest .. concat(items)) end
+    if #chunk < CHUNK_ELEMENTS then return digest end
+    from = '(' .. chunk[#chunk][1]
+  end
+end
+
+local function entryText(entry)
+  local items = { sized(entry[1]) }
+  for _, value in ipairs(entry[2]) do insert(items, sized(value)) end
+  return sized(concat(items))
+end
+
+local function pendingText(item) return sized(item[1]) .. sized(item[2]) .. sized(whole(item[4])) end
+
+local function digestGroup(key, flat, sum)
+  local group, consumers = named(flat), {}
+  for _, consumer in ipairs(must('XINFO', 'CONSUMERS', key, group.name)) do insert(consumers, named(consumer).name) end
+  sortByBytes(consumers)
+  for index, name in ipairs(consumers) do consumers[index] = sized(name) end
+  local pending = group.pending > 0 and chain(function(from)
+    return must('XPENDING', key, group.name, from, '+', whole(CHUNK_ELEMENTS))
+  end, pendingText) or ''
+  addTo(sum, group.name, group['last-delivered-id'], concat(consumers), pending)
+end
+
+local function digestStream(key)
+  local entries = chain(function(from)
+    return must('XRANGE', key, from, '+', 'COUNT', whole(CHUNK_ELEMENTS))
+  end, entryText)
+  local sum = newSum()
+  for _, flat in ipairs(must('XINFO', 'GROUPS', key)) do digestGroup(key, flat, sum) end
+  return entries .. '|' .. named(must('XINFO', 'STREAM', key))['last-generated-id'] .. '|' .. totalOf(sum)
+end
+
+-- Keys ---------------------------------------------------------------------------------------------------------------
+
+local bodies = {
+  string = digestText,
+  list = digestList,
+  zset = digestScores,
+  hash = digestScanned('HSCAN', 2),
+  set = digestScanned('SSCAN', 1),
+  stream = digestStream,
+}
+
+-- The digest in JSON, null where the key is not there.
+local function digestOf(key)
+  local kind, expiry = must('TYPE', key).ok, must('PEXPIRETIME', key)
+  if kind == 'none' or expiry == -2 then return 'null' end
+  local body = bodies[kind] and bodies[kind](key) or hash(sized(must('DUMP', key)))
+  return text(hash(kind .. '|' .. whole(expiry) .. '|' .. body))
+end
+
+local function found(key, digest, record)
+  local incarnation, sequence = -1, -1
+  if record then incarnation, sequence = orderOf(holderOf(record)) end
+  return '[' .. text(key) .. ',' .. digest .. ',' .. whole(incarnation) .. ',' .. whole(sequence) .. ']'
+end
+
+local function reply(items, cursor, isMore)
+  return '{"i":[' .. concat(items, ',') .. '],"n":' .. cursor .. ',"t":' .. isMore .. '}'
+end
+
+-- Adds the keys to `items`, as long as the bound is not passed.
+local function inspectKeys(keys, items, bound)
+  local locks = readLocks(keys)
+  for _, key in ipairs(keys) do
+    if spent >= bound then return end
+    insert(items, found(key, digestOf(key), locks[key]))
+    spent = spent + #key
+  end
+end
+
+-- A few keys at a time, as a cursor can only stand between the answers of SCAN.
+local function scan(cursor, count, bound)
+  local items, seen = {}, 0
+  repeat
+    local answered, keys = must('SCAN', cursor, 'COUNT', whole(math.min(count, KEYS_AT_ONCE))), {}
+    cursor, seen = answered[1], seen + #answered[2]
+    for _, key in ipairs(answered[2]) do
+      if sub(key, 1, #RESERVED) ~= RESERVED then insert(keys, key) end
+    end
+    inspectKeys(keys, items, math.huge)
+  until cursor == '0' or seen >= count or spent >= bound
+  return reply(items, cursor == '0' and 'null' or text(cursor), 0)
+end
+
+local function listLocks(count)
+  local items, cursor = {}, '0'
+  repeat
+    local answered = must('HSCAN', LOCK, cursor, 'COUNT', whole(count))
+    cursor = answered[1]
+    for index = 1, #answered[2], 2 do
+      if #items == count then return reply(items, 'null', 1) end
+      insert(items, found(answered[2][index], UNDIGESTED, answered[2][index + 1]))
+    end
+  until cursor == '0'
+  return reply(items, 'null', 0)
+end
+
+return answer(function()
+  local given = cjson.decode(ARGV[1])
+  if given[1] == 's' then return scan(given[2], given[3], given[4]) end
+  if given[1] == 'l' then return listLocks(given[2]) end
+  local items, keys = {}, {}
+  for index, key in ipairs(given[2]) do keys[index] = fold(key) end
+  inspectKeys(keys, items, given[3])
+  return reply(items, 'null', 0)
+end)
