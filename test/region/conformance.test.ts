@@ -1,7 +1,11 @@
 import { afterAll, beforeAll, beforeEach, describe } from 'vitest';
+import { claimCopies } from './claims/copies.ts';
 import { claimDecisions } from './claims/decisions.ts';
 import { claimExpiry } from './claims/expiry.ts';
 import { claimFences } from './claims/fences.ts';
+import { claimInspections } from './claims/inspections.ts';
+import { claimLeases } from './claims/leases.ts';
+import { claimPhases } from './claims/phases.ts';
 import { claimSnapshots } from './claims/snapshots.ts';
 import { claimStaging } from './claims/staging.ts';
 import { type World, worlds } from './worlds.ts';
@@ -19,4 +23,8 @@ describe.each(worlds)('a region in %s', (_, open) => {
   claimStaging(() => current);
   claimExpiry(() => current);
   claimSnapshots(() => current);
+  claimLeases(() => current);
+  claimPhases(() => current);
+  claimCopies(() => current);
+  claimInspections(() => current);
 });

@@ -1,0 +1,274 @@
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../../shared/limits.ts';
+import type {
+  CopyForm,
+  CopyItem,
+  CopyReply,
+  CopyStep,
+  Round,
+} from '../../../shared/protocol/round.ts';
+import { executed, part, prepareOf, roundOf, set } from '../fixtures.ts';
+import { bytesOf } from '../replies.ts';
+import type { World } from '../worlds.ts';
+
+type Read = Extract<CopyReply, { kind: 'read' }>;
+
+const forms = ['dump', 'logical'] as const;
+
+/** Claims about what a source answers, and what a target makes of it. */
+export function claimCopies(world: () => World): void {
+  const send = async (given: Partial<Round>) => executed(await world().round(roundOf(given)));
+  const ask = async (copy: CopyStep, given: Partial<Round> = {}): Promise<Read> => {
+    const reply = await send({ copy, ...given });
+    if (reply.copy?.kind !== 'read') throw new Error(`not read: ${JSON.stringify(reply.copy)}`);
+    return reply.copy;
+  };
+  const read = (keys: readonly string[], form: CopyForm) =>
+    ask({ kind: 'read', keys: keys.map((key) => ({ key: bytesOf(key), from: '' })), form });
+  const digests = async (keys: readonly string[]) => {
+    const found = await world().inspect({ kind: 'keys', keys: keys.map(bytesOf) });
+    if (found.kind !== 'inspected') throw new Error(found.reason);
+    return found.keys.map(({ digest }) => digest);
+  };
+
+  /** Makes the region a target in a generation of its own, and a source again. */
+  let generation = 1;
+  let number = 1;
+  const begin = async () => {
+    generation += 1;
+    const copy = { kind: 'begin', token: 'token', number: 1, replaces: null } as const;
+    await send({ role: 'copying', generation, copy });
+    number = 1;
+  };
+  const write = async (items: readonly CopyItem[]) => {
+    number += 1;
+    const data = items.map((item) => item.data);
+    const copy = { kind: 'write', token: 'token', number, data } as const;
+    return (await send({ role: 'copying', generation, copy })).copy;
+  };
+  const written = { kind: 'written', failed: [] };
+
+  const far = String(Date.now() + 3_600_000);
+  const fill = async () => {
+    const { run } = world();
+    await run('SET', 's', 'text');
+    await run('SET', 'ключ é', 'ÿ\u0000"\\€');
+    await run('SET', 'empty', '');
+    await run('SET', 'expiring', 'v', 'PXAT', far);
+    await run('RPUSH', 'list', 'b', 'a', 'b', 'é\u0000');
+    await run('HSET', 'hash', 'f', '1', 'é', '\u0001ÿ', '', '');
+    await run('SADD', 'set', '1', '2', 'é', '');
+    await run('ZADD', 'zset', '1.5', 'a', '-3', 'b', '1e300', 'é', '0.1', 'c');
+    await run('PEXPIREAT', 'hash', far);
+    return ['s', 'ключ é', 'empty', 'expiring', 'list', 'hash', 'set', 'zset'];
+  };
+
+  describe('a copy of keys', () => {
+    it.each(forms)(
+      'has all types, bytes and expiries at the target, in the form %s',
+      async (form) => {
+        const keys = await fill();
+        const before = await digests(keys);
+        expect(before).not.toContain(null);
+        const found = await read(keys, form);
+        expect(found.items.map(({ key, next }) => [key, next])).toEqual(
+          keys.map((key) => [bytesOf(key), null]),
+        );
+        expect(found).toMatchObject({ locked: [], left: [], cursor: null, total: null });
+        await begin();
+        for (const key of keys) await world().run('DEL', key);
+        await world().run('SADD', 's', 'of another type');
+        await world().run('SADD', 'set', 'superfluous');
+        expect(await write(found.items)).toEqual(written);
+        expect(await digests(keys)).toEqual(before);
+        expect(await world().run('GET', 'ключ é')).toBe(
+          '"\\u00c3\\u00bf\\u0000\\u0022\\u005c\\u00e2\\u0082\\u00ac"',
+        );
+        // What was written once can be written again.
+        expect(await write(found.items)).toEqual(written);
+        expect(await digests(keys)).toEqual(before);
+      },
+    );
+
+    it.each(forms)('takes the bytes of a key that is no text, in the form %s', async (form) => {
+      await send({});
+      const key = '\u0000\u00ff\u00c3"';
+      const found = await ask({ kind: 'read', keys: [{ key, from: '' }], form });
+      expect(found.items.map((item) => item.key)).toEqual([key]);
+      await begin();
+      expect(await write(found.items)).toEqual(written);
+    });
+
+    it('removes what the source does not have, in every form', async () => {
+      for (const form of [...forms, 'absent'] as const) {
+        await world().run('SET', 'there', '1');
+        await world().run('SET', 'expired', '1', 'PXAT', '1000');
+        const found = await read(['there', 'gone', 'expired'], form);
+        const expected = form === 'absent' ? ['gone', 'expired'] : ['there', 'gone', 'expired'];
+        expect(found.items.map(({ key }) => key)).toEqual(expected);
+        await begin();
+        await world().run('SET', 'gone', 'stale');
+        await world().run('SADD', 'expired', 'stale');
+        expect(await write(found.items)).toEqual(written);
+        expect(await digests(['gone', 'expired'])).toEqual([null, null]);
+        expect(await world().run('GET', 'there')).toBe('"1"');
+        await world().wipe();
+        generation = 1;
+      }
+    });
+
+    it('leaves out keys under a lock, also those that are not there', async () => {
+      await world().run('SET', 'a', '1');
+      await world().run('SET', 'é', '1');
+      const parts = part(set('é', '2'), set('new', '2'));
+      await send({ prepares: [prepareOf(1, ['é', 'new'], parts)] });
+      for (const form of [...forms, 'absent'] as const) {
+        const found = await read(['a', 'é', 'new'], form);
+        expect(found.items.map(({ key }) => key)).toEqual(form === 'absent' ? [] : ['a']);
+        expect(found.locked).toEqual([bytesOf('é'), 'new']);
+      }
+    });
+
+    it('is absent at the target where it has expired on the way', async () => {
+      const soon = Date.now() + 50;
+      await world().run('SET', 'string', 'v', 'PXAT', String(soon));
+      await world().run('HSET', 'hash', 'f', 'v');
+      await world().run('PEXPIREAT', 'hash', String(soon));
+      const found = await Promise.all(forms.map((form) => read(['string', 'hash'], form)));
+      const isOver = async () => (await send({ lease: { reading: null, ttlMs: 1 } })).clock ?? 0;
+      while ((await isOver()) <= soon + 1);
+      await begin();
+      for (const { items } of found) {
+        await world().run('SET', 'string', 'stale');
+        await world().run('SET', 'hash', 'stale');
+        expect(await write(items)).toEqual(written);
+        expect(await digests(['string', 'hash'])).toEqual([null, null]);
+      }
+    });
+  });
+
+  describe('a scan for a copy', () => {
+    const scanAll = async (form: CopyForm, count: number) => {
+      const items: CopyItem[] = [];
+      let cursor: string | null = '0';
+      while (cursor !== null) {
+        const found: Read = await ask({ kind: 'scan', cursor, count, form });
+        expect(found.total).toBeGreaterThanOrEqual(60);
+        items.push(...found.items);
+        cursor = found.cursor;
+      }
+      return items;
+    };
+
+    it('meets every key, and none of Lockstep’s own', async () => {
+      const keys = Array.from({ length: 60 }, (_, index) => `é${index}`);
+      for (const key of keys) await world().run('SET', key, key);
+      await send({ prepares: [prepareOf(1, ['other'], part(set('other', '1')))] });
+      for (const form of forms) {
+        const names = (await scanAll(form, 7)).map(({ key }) => key);
+        expect([...new Set(names)].sort()).toEqual(keys.map(bytesOf).sort());
+      }
+      expect(await scanAll('absent', 100)).toEqual([]);
+    });
+
+    it('is answered with all keys of the target, also in the middle of a copy', async () => {
+      await begin();
+      const keys = Array.from({ length: 30 }, (_, index) => `é${index}`);
+      for (const key of keys) await world().run('SET', key, key);
+      const names: string[] = [];
+      let cursor: string | null = '0';
+      while (cursor !== null) {
+        const copy: CopyStep = { kind: 'list', cursor, count: 7 };
+        const reply: CopyReply | null = (await send({ role: 'copying', generation, copy })).copy;
+        if (reply?.kind !== 'listed') throw new Error('not listed');
+        names.push(...reply.keys);
+        cursor = reply.cursor;
+      }
+      expect([...new Set(names)].sort()).toEqual(keys.map(bytesOf).sort());
+    });
+  });
+
+  describe('a step of a copy', () => {
+    const large = limits.copyBytesPerStep;
+
+    it('leaves the keys for later that it has no room for, but takes one always', async () => {
+      const keys = ['a', 'b', 'c', 'gone', 'd'];
+      for (const key of ['a', 'b', 'c', 'd']) {
+        await world().run('SET', key, 'x'.repeat(Math.floor(large * 0.4)));
+      }
+      for (const form of forms) {
+        const found = await read(keys, form);
+        expect(found.items.map(({ key }) => key)).toEqual(['a', 'b', 'gone']);
+        expect(found.left).toEqual(['c', 'd']);
+      }
+      await world().run('SET', 'c', 'x'.repeat(large * 2));
+      expect((await read(['a', 'c', 'b'], 'dump')).left).toEqual(['c', 'b']);
+      expect((await read(['c', 'a', 'b'], 'dump')).left).toEqual(['a', 'b']);
+      expect((await read(['a', 'b', 'c', 'd'], 'absent')).left).toEqual([]);
+    });
+
+    const values: readonly (readonly [type: string, fill: () => Promise<unknown>])[] = [
+      ['string', () => world().run('SET', 'big', 'é'.repeat(large))],
+      ['list', () => world().run('RPUSH', 'big', ...elements)],
+      ['hash', () => world().run('HSET', 'big', ...elements)],
+      ['set', () => world().run('SADD', 'big', ...elements)],
+      [
+        'zset',
+        () => world().run('ZADD', 'big', ...elements.flatMap((item, at) => [`${at}.5`, item])),
+      ],
+    ];
+    const elements = Array.from({ length: 600 }, (_, at) => `${at} é ${'x'.repeat(large / 250)}`);
+
+    it.each(values)(
+      'takes a large %s in pieces, which replace the old value together',
+      async (_, make) => {
+        await send({});
+        await make();
+        await world().run('PEXPIREAT', 'big', far);
+        const [before] = await digests(['big']);
+        const pieces = await piecesOf('big');
+        expect(pieces.length).toBeGreaterThan(2);
+        for (const { data } of pieces) expect(data.length).toBeLessThan(limits.roundBytes);
+        await begin();
+        await world().run('SET', 'big', 'old');
+        const missing = await write(pieces.slice(1, 2));
+        expect(missing).toMatchObject({ failed: [{ key: 'big' }] });
+        // A piece that comes again, and a value that is begun again.
+        for (const piece of [...pieces.slice(0, 2), ...pieces.slice(0, -1)]) {
+          expect(await write([piece])).toEqual(written);
+          expect(await world().run('GET', 'big')).toBe('"old"');
+        }
+        const last = pieces.slice(-1);
+        expect(await write(last)).toEqual(written);
+        expect(await digests(['big'])).toEqual([before]);
+      },
+    );
+
+    const piecesOf = async (key: string) => {
+      const pieces: CopyItem[] = [];
+      let from: string | null = '';
+      while (from !== null) {
+        const copy: CopyStep = { kind: 'read', keys: [{ key, from }], form: 'dump' };
+        const [item]: readonly CopyItem[] = (await ask(copy)).items;
+        if (item === undefined) throw new Error('no piece was answered');
+        pieces.push(item);
+        from = item.next;
+      }
+      return pieces;
+    };
+
+    it('begins a value anew, or removes it, that is no longer what its pieces were of', async () => {
+      await send({});
+      await world().run('SET', 'big', 'x'.repeat(large + 1));
+      const [first] = await piecesOf('big');
+      const from = first?.next ?? '';
+      await world().run('DEL', 'big');
+      const copy: CopyStep = { kind: 'read', keys: [{ key: 'big', from }], form: 'dump' };
+      const gone = await ask(copy);
+      await begin();
+      await world().run('SET', 'big', 'stale');
+      expect(await write(gone.items)).toEqual(written);
+      expect(await digests(['big'])).toEqual([null]);
+    });
+  });
+}

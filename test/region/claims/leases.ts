@@ -1,0 +1,130 @@
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../../shared/limits.ts';
+import type { Round, SnapshotRequest } from '../../../shared/protocol/round.ts';
+import {
+  abortOf,
+  command,
+  executed,
+  part,
+  prepareOf,
+  roundOf,
+  set,
+  snapshotOf,
+} from '../fixtures.ts';
+import type { World } from '../worlds.ts';
+
+const refused = { kind: 'refused', refusal: { kind: 'lease' } };
+const ttlMs = 60_000;
+
+/** Claims about leases, and about reads that need one. */
+export function claimLeases(world: () => World): void {
+  const send = async (given: Partial<Round>) => executed(await world().round(roundOf(given)));
+  const read = (given: Partial<SnapshotRequest> = {}) =>
+    world().snapshot(snapshotOf(['k'], [command(['GET', 'k'])], { leased: true, ...given }));
+  const clock = async () => {
+    const reply = await send({ lease: { reading: null, ttlMs } });
+    if (reply.clock === null) throw new Error('no clock was answered');
+    return reply.clock;
+  };
+  const grant = async (given: Partial<Round> = {}) =>
+    send({ lease: { reading: await clock(), ttlMs }, ...given });
+  const begin = { kind: 'begin', token: 'first', number: 1, replaces: null } as const;
+
+  describe('a lease', () => {
+    it('is lent by a round that answers a reading of the clock, and by nothing else', async () => {
+      expect((await send({})).clock).toBe(null);
+      const reading = await clock();
+      expect(Math.abs(reading - Date.now())).toBeLessThan(limits.clockSkewMs);
+      expect(await read()).toEqual(refused);
+      expect((await send({ lease: { reading, ttlMs } })).clock).toBeGreaterThanOrEqual(reading);
+      expect(await read()).toMatchObject({ kind: 'read' });
+    });
+
+    it('lasts from the reading on, so that a late round lends none, and shortens none', async () => {
+      const late = { reading: (await clock()) - 10_000, ttlMs: limits.leaseTtlMs };
+      await send({ lease: late });
+      expect(await read()).toEqual(refused);
+      await grant();
+      await send({ lease: late });
+      await send({ lease: { reading: late.reading, ttlMs: 11_000 } });
+      expect(await read()).toMatchObject({ kind: 'read' });
+    });
+
+    it('is lent to no region but a voter', async () => {
+      await send({});
+      await grant({ role: 'out' });
+      await grant({ role: 'copying' });
+      expect(await read()).toEqual(refused);
+    });
+
+    it('is lent in no epoch and by no incarnation lower than the highest seen', async () => {
+      await send({ epoch: 2, incarnation: 2 });
+      await grant({ epoch: 1, incarnation: 2 });
+      await grant({ epoch: 2, incarnation: 1 });
+      expect(await read()).toEqual(refused);
+      await grant({ epoch: 2, incarnation: 2 });
+      expect(await read()).toMatchObject({ kind: 'read' });
+    });
+
+    it('is not lent by a round that is refused', async () => {
+      const reading = await clock();
+      const result = await world().round(roundOf({ seen: [1, 'x'], lease: { reading, ttlMs } }));
+      expect(result.kind).toBe('refused');
+      expect(await read()).toEqual(refused);
+    });
+
+    it('ends where a copy begins, in the same generation and in a new one', async () => {
+      for (const generation of [1, 2]) {
+        await grant();
+        await send({ generation, role: 'copying', copy: begin });
+        expect(await read({ generation })).toEqual(refused);
+        await send({ generation, epoch: 2 });
+        expect(await read({ generation })).toEqual(refused);
+        await world().wipe();
+      }
+    });
+
+    it('is asked for only where a read is strong and goes without its coordinator', async () => {
+      await send({});
+      await world().run('SET', 'k', 'v');
+      const expected = { kind: 'read', replies: '["v"]' };
+      expect(await read({ leased: false })).toMatchObject(expected);
+      expect(await read({ strong: false })).toMatchObject(expected);
+      expect(await read()).toEqual(refused);
+    });
+  });
+
+  describe('a region that is copied', () => {
+    it('answers no strong read, with a lease or without, and others as ever', async () => {
+      await send({ role: 'copying', copy: begin });
+      await world().run('SET', 'k', 'v');
+      expect(await read({ leased: false })).toEqual(refused);
+      expect(await read()).toEqual(refused);
+      expect(await read({ strong: false })).toMatchObject({ replies: '["v"]' });
+      await send({ epoch: 2 });
+      expect(await read({ leased: false })).toMatchObject({ replies: '["v"]' });
+    });
+  });
+
+  describe('a snapshot that names a pair', () => {
+    it('is refused where the region has lost it, or keeps it no more', async () => {
+      await send({ mark: 'one', decisions: [abortOf(1, ['k'])] });
+      expect(await read({ leased: false, seen: [1, 'one'] })).toMatchObject({ kind: 'read' });
+      const lost = { kind: 'refused', refusal: { kind: 'lost' } };
+      expect(await read({ leased: false, seen: [1, 'other'] })).toEqual(lost);
+      expect(await read({ leased: false, seen: [2, 'one'] })).toEqual(lost);
+      for (let index = 0; index < limits.historyPairs; index += 1) {
+        await send({ decisions: [abortOf(index + 2, ['k'])] });
+      }
+      const old = { kind: 'refused', refusal: { kind: 'history' } };
+      expect(await read({ leased: false, seen: [1, 'one'] })).toEqual(old);
+    });
+
+    it('settles nothing where it is refused', async () => {
+      await send({ prepares: [prepareOf(1, ['k'], part(set('k', 'v')))] });
+      const settle = [{ transaction: [1, 1], outcome: 'commit', keys: ['k'] }] as const;
+      expect(await read({ settle })).toEqual(refused);
+      expect(await world().run('GET', 'k')).toBe('null');
+    });
+  });
+}

@@ -1,0 +1,197 @@
+import { describe, expect, it } from 'vitest';
+import type { CopyStep, Round } from '../../../shared/protocol/round.ts';
+import {
+  abortOf,
+  commitOf,
+  executed,
+  increment,
+  part,
+  prepareOf,
+  roundOf,
+  set,
+} from '../fixtures.ts';
+import type { World } from '../worlds.ts';
+
+const begin = (given: Partial<Extract<CopyStep, { kind: 'begin' }>> = {}): CopyStep => ({
+  kind: 'begin',
+  token: 'first',
+  number: 1,
+  replaces: null,
+  ...given,
+});
+
+/** Claims about the beginning and the end of a copy, and about steps that come late. */
+export function claimPhases(world: () => World): void {
+  const ask = (given: Partial<Round>) => world().round(roundOf(given));
+  const send = async (given: Partial<Round>) => executed(await ask(given));
+  const step = async (copy: CopyStep, given: Partial<Round> = {}) =>
+    (await send({ role: 'copying', begin: false, copy, ...given })).copy;
+  const write = (token: string, number: number): CopyStep => ({
+    kind: 'write',
+    token,
+    number,
+    data: [],
+  });
+  const prepare = (sequence: number) => prepareOf(sequence, ['k'], part(increment('k')));
+  const refusedBy = (by: string) => ({ kind: 'refused', by });
+  const written = { kind: 'written', failed: [] };
+
+  describe('the beginning of a copy', () => {
+    it('gives its generation to a region without state, which others do not', async () => {
+      for (const role of ['copying', 'out'] as const) {
+        const refusal = { kind: 'generation', has: 0 };
+        expect(await ask({ role })).toEqual({ kind: 'refused', refusal });
+      }
+      expect(await step(begin(), { generation: 7 })).toEqual({ kind: 'begun' });
+      expect((await ask({ generation: 7, epoch: 2 })).kind).toBe('executed');
+    });
+
+    it('takes the place of the generation that it names, or of a lower one', async () => {
+      const refusal = { kind: 'generation', has: 5 };
+      await send({ generation: 5 });
+      const copying = { role: 'copying', generation: 4 } as const;
+      for (const replaces of [null, 3, 4]) {
+        const result = await ask({ ...copying, copy: begin({ replaces }) });
+        expect(result).toEqual({ kind: 'refused', refusal });
+      }
+      expect(await step(begin({ replaces: 5 }), copying)).toEqual({ kind: 'begun' });
+      expect(await step(begin(), { generation: 6 })).toEqual({ kind: 'begun' });
+      const other = await ask({ role: 'copying', generation: 8, copy: begin({ replaces: 5 }) });
+      expect(other).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 6 } });
+    });
+
+    it('starts a history in a new generation, and keeps what users wrote', async () => {
+      await world().run('SET', 'user', 'v');
+      await send({ epoch: 9, incarnation: 9, decisions: [abortOf(1, ['k'])] });
+      const copy = begin();
+      const reply = await send({ role: 'copying', generation: 2, mark: 'new', copy });
+      expect(reply.marks).toEqual([[1, 'new']]);
+      expect(await world().run('GET', 'user')).toBe('"v"');
+      const next = await step(write('first', 2), { generation: 2, seen: [1, 'new'] });
+      expect(next).toEqual(written);
+    });
+
+    it('goes on with the history of the same generation, whose pair it names', async () => {
+      await send({ mark: 'old', decisions: [abortOf(1, ['k'])] });
+      const lost = await ask({ role: 'copying', seen: [1, 'other'], copy: begin() });
+      expect(lost).toEqual({ kind: 'refused', refusal: { kind: 'lost' } });
+      const seen = [1, 'old'] as const;
+      const reply = await send({ role: 'copying', seen, mark: 'new', copy: begin() });
+      expect(reply.marks).toEqual([
+        [1, 'old'],
+        [2, 'new'],
+      ]);
+    });
+
+    it('drops what was prepared, so that a late commit finds nothing and changes nothing', async () => {
+      for (const generation of [1, 2]) {
+        await world().run('SET', 'k', '1');
+        await send({ prepares: [prepare(1)] });
+        await send({ decisions: [abortOf(7, ['other'])] });
+        const floor = [1, 5] as const;
+        await step(begin(), { generation, floor, epoch: 2 });
+        const decisions = [commitOf(1, ['k']), commitOf(6, ['k']), commitOf(7, ['other'])];
+        const late = await send({ role: 'out', generation, epoch: 2, decisions });
+        expect(late.decisions).toEqual(['acknowledged', 'lost', 'lost']);
+        expect(await world().run('GET', 'k')).toBe('"1"');
+        const locks = await world().inspect({ kind: 'locks', count: 10 });
+        expect(locks).toMatchObject({ keys: [], more: false });
+        await world().wipe();
+      }
+    });
+  });
+
+  describe('a copy phase', () => {
+    it('refuses rounds for a voter whole until one of a higher epoch ends it', async () => {
+      await step(begin(), { epoch: 3 });
+      for (const epoch of [2, 3]) {
+        const result = await ask({ epoch, incarnation: 9, prepares: [prepare(1)] });
+        expect(result).toEqual({ kind: 'refused', refusal: { kind: 'phase' } });
+      }
+      expect(await step(write('first', 2), { epoch: 3 })).toEqual(written);
+      const reply = await send({ epoch: 4, prepares: [prepare(1)] });
+      expect(reply.votes[0]?.kind).toBe('yes');
+      expect(await step(write('first', 3), { epoch: 4 })).toEqual(refusedBy('token'));
+    });
+
+    it('is left alone by rounds for a region that is out', async () => {
+      await step(begin());
+      await send({ role: 'out', epoch: 2 });
+      await send({ role: 'copying', epoch: 3 });
+      expect(await step(write('first', 2), { epoch: 3 })).toEqual(written);
+    });
+
+    it('is no source', async () => {
+      await step(begin());
+      const scan = { kind: 'scan', cursor: '0', count: 10, form: 'dump' } as const;
+      expect(await step(scan)).toEqual(refusedBy('token'));
+      const read = { kind: 'read', keys: [{ key: 'k', from: '' }], form: 'dump' } as const;
+      expect(await step(read)).toEqual(refusedBy('token'));
+    });
+  });
+
+  describe('a step of a copy', () => {
+    it('is refused where its token is not that of the phase', async () => {
+      await send({});
+      expect(await step(write('first', 1))).toEqual(refusedBy('token'));
+      await step(begin());
+      expect(await step(write('second', 9))).toEqual(refusedBy('token'));
+    });
+
+    it('is refused where its number is not above the highest seen', async () => {
+      expect(await step(begin({ number: 3 }))).toEqual({ kind: 'begun' });
+      expect(await step(write('first', 3))).toEqual(refusedBy('number'));
+      expect(await step(write('first', 5))).toEqual(written);
+      expect(await step(write('first', 4))).toEqual(refusedBy('number'));
+      expect(await step(begin({ number: 5 }))).toEqual(refusedBy('number'));
+      expect(await step(begin({ number: 6 }))).toEqual({ kind: 'begun' });
+      expect(await step(begin({ token: 'second', number: 1 }))).toEqual({ kind: 'begun' });
+      expect(await step(write('second', 2))).toEqual(written);
+      expect(await step(write('first', 9))).toEqual(refusedBy('token'));
+    });
+
+    it('is refused in a lower epoch and by a lower incarnation than the highest seen', async () => {
+      await send({ epoch: 2, incarnation: 2 });
+      await world().run('SET', 'k', '1');
+      await send({ epoch: 2, incarnation: 2, prepares: [{ ...prepare(1), transaction: [2, 1] }] });
+      const list = { kind: 'list', cursor: '0', count: 10 } as const;
+      for (const [epoch, incarnation] of [
+        [1, 2],
+        [2, 1],
+      ] as const) {
+        for (const copy of [begin(), list]) {
+          expect(await step(copy, { epoch, incarnation })).toEqual(refusedBy('epoch'));
+        }
+      }
+      const locks = await world().inspect({ kind: 'locks', count: 10 });
+      expect(locks).toMatchObject({ keys: [{ key: 'k', holder: [2, 1] }] });
+      expect(await step(begin(), { epoch: 2, incarnation: 2 })).toEqual({ kind: 'begun' });
+    });
+
+    it('leaves a mark, also where it is refused', async () => {
+      const first = await send({ mark: 'a', copy: write('none', 1) });
+      expect(first.copy).toEqual(refusedBy('token'));
+      const second = await send({ mark: 'b', copy: { kind: 'list', cursor: '0', count: 10 } });
+      expect(second.marks).toEqual([
+        [1, 'a'],
+        [2, 'b'],
+      ]);
+    });
+
+    it('runs after the decisions and prepares of its round', async () => {
+      await send({ prepares: [prepareOf(1, ['a'], part(set('a', 'new')))] });
+      const reply = await send({
+        decisions: [commitOf(1, ['a'])],
+        prepares: [prepareOf(2, ['b'], part(set('b', 'new')))],
+        copy: {
+          kind: 'read',
+          keys: ['a', 'b'].map((key) => ({ key, from: '' })),
+          form: 'logical',
+        },
+      });
+      const copy = reply.copy?.kind === 'read' ? reply.copy : null;
+      expect(copy?.items.map(({ key }) => key)).toEqual(['a']);
+      expect(copy?.locked).toEqual(['b']);
+    });
+  });
+}
