@@ -55,6 +55,8 @@ export const limits = {
   /** Pause before a region that did not answer is asked again: doubles from the first to the last. */
   probePauseMsFirst: 50,
   probePauseMsLast: 1_000,
+  /** Of a region that is out: nobody waits for it. */
+  outProbePauseMsLast: 10_000,
   /** Pause before a transaction that was refused or met a foreign lock is tried again. */
   retryPauseMsFirst: 5,
   retryPauseMsLast: 500,
@@ -115,6 +117,9 @@ export const limits = {
   /** How often a strong read applies outcomes and looks again before it gives up. */
   readAttempts: 20,
   readTimeoutMs: 2_500,
+  /** Reads through one coordinator that wait, and that take a connection at once. */
+  readsQueued: 1_000,
+  readsInFlight: 2,
   /** A region that gave no answer to a read is asked last for so long. */
   silentRegionAvoidedMs: 5_000,
   /** A region that had no lease is not asked for a strong read for so long: it gets one meanwhile, if it can. */
@@ -212,7 +217,7 @@ export const limits = {
   /** A key that differs or is locked is looked at so often: a commit may be on its way to a region. */
   verifyLooks: 6,
   /** The pause before the second look; each next one doubles. */
-  verifyLookPauseMs: 50,
+  verifyLookPauseMs: 70,
   verifyPauseMsMaximum: 5_000,
   /** A call ends early after this, with a place to go on. */
   verifyMs: 20_000,
@@ -256,6 +261,10 @@ assert(
 );
 assert(limits.directoryFreshMs < limits.directoryStaleMs, 'what is renewed is still used');
 assert(limits.verifyKeysDefault <= limits.verifyKeysMaximum, 'the default slice is allowed');
+assert(
+  limits.verifyLookPauseMs * 2 ** (limits.verifyLooks - 2) > limits.clockSkewMs,
+  'a key that expires in one region before another is not taken for a difference',
+);
 assert(limits.timeoutMsMinimum < limits.timeoutMsDefault, 'the default timeout is allowed');
 assert(limits.timeoutMsDefault <= limits.timeoutMsMaximum, 'the default timeout is allowed');
 assert(
@@ -269,6 +278,11 @@ assert(
 assert(limits.handoverPauseMsFirst < limits.handoverPauseMsLast, 'the pauses of handovers grow');
 assert(limits.changesPerPageDefault <= limits.changesPerPage, 'the default page is allowed');
 assert(limits.probePauseMsFirst < limits.probePauseMsLast, 'the pauses between probes grow');
+assert(
+  limits.probePauseMsLast < limits.outProbePauseMsLast,
+  'a region that is out is asked no more often than a voter',
+);
+assert(limits.readsInFlight < limits.connections, 'reads leave connections to the writes');
 assert(limits.retryPauseMsFirst < limits.retryPauseMsLast, 'the pauses between attempts grow');
 assert(
   limits.outcomeBytes * 2 < 2_000_000,

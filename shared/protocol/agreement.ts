@@ -13,7 +13,15 @@ export type Agreement =
   /** A region saw a key expire that another still holds: nothing is decided before `retryAt`, ms. */
   | { readonly kind: 'expiring'; readonly retryAt: number }
   /** The regions hold different data. `parts` are the positions of the parts that show it. */
-  | { readonly kind: 'diverged'; readonly parts: readonly number[]; readonly detail: string };
+  | {
+      readonly kind: 'diverged';
+      readonly parts: readonly number[];
+      /** The positions of the keys that show it. */
+      readonly keys: readonly number[];
+      /** The regions that differ from the majority; empty where there is no majority. */
+      readonly minority: readonly RegionId[];
+      readonly detail: string;
+    };
 
 /**
  * Splits the JSON text of an array into the texts of its elements, without parsing numbers, so that integers beyond
@@ -59,7 +67,7 @@ export function agreementOf(
   if (first === undefined) return { kind: 'agreed', parts: [] };
   return (
     compareBases(votes, keys, partsOfKey) ??
-    compareOutcomes(votes, first) ??
+    compareOutcomes(votes, first, keys, partsOfKey) ??
     compareAttention(votes, keys, partsOfKey) ?? {
       kind: 'agreed',
       parts: splitElements(first.outcomes),
@@ -88,7 +96,12 @@ function compareBases(
   return retryAt > 0 ? { kind: 'expiring', retryAt } : null;
 }
 
-function compareOutcomes(votes: readonly YesVote[], first: YesVote): Agreement | null {
+function compareOutcomes(
+  votes: readonly YesVote[],
+  first: YesVote,
+  keys: readonly string[],
+  partsOfKey: PartsOfKey,
+): Agreement | null {
   const dissenting = votes.filter((vote) => vote.outcomes !== first.outcomes);
   if (dissenting.length === 0) return null;
   const parts = splitElements(first.outcomes);
@@ -103,6 +116,10 @@ function compareOutcomes(votes: readonly YesVote[], first: YesVote): Agreement |
   return {
     kind: 'diverged',
     parts: [...different],
+    keys: keys.flatMap((_, position) =>
+      partsOfKey(position).some((part) => different.has(part)) ? [position] : [],
+    ),
+    minority: minorityOf(votes, ({ outcomes }) => outcomes),
     detail: `the regions ${regions} computed different results for the same operations`,
   };
 }
@@ -133,6 +150,17 @@ function divergedAt(
   return {
     kind: 'diverged',
     parts: partsOfKey(position),
+    keys: [position],
+    minority: minorityOf(votes, (vote) => vote.fingerprints[position] ?? ''),
     detail: `the key ${JSON.stringify(keys[position])} differs between regions (${said.join(', ')})`,
   };
+}
+
+/** The regions that do not say what more than half of all say; none where no saying has so many. */
+function minorityOf(votes: readonly YesVote[], saying: (vote: YesVote) => string): RegionId[] {
+  const counts = new Map<string, number>();
+  for (const vote of votes) counts.set(saying(vote), (counts.get(saying(vote)) ?? 0) + 1);
+  const [majority] = [...counts].filter(([, count]) => count * 2 > votes.length);
+  if (majority === undefined) return [];
+  return votes.filter((vote) => saying(vote) !== majority[0]).map(({ region }) => region);
 }

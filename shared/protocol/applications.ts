@@ -12,7 +12,11 @@ export interface Confirming {
 }
 
 interface Application {
+  /** The voters when it was decided. */
+  readonly voters: readonly RegionId[];
   readonly missing: Set<RegionId>;
+  /** Those that were put out before they acknowledged. */
+  readonly dismissed: Set<RegionId>;
   waiting: Confirming[];
   /** The writes of which somebody is to hear that they are confirmed. */
   readonly told: readonly CommittedWrite[];
@@ -22,26 +26,27 @@ interface Application {
 
 /** The commits that some region has not acknowledged, and who waits for that. */
 export class Applications {
-  readonly #regions: readonly RegionId[];
   readonly #outbox: Outbox;
   readonly #confirmations: Confirmations;
   readonly #byTransaction = new Map<string, Application>();
 
-  constructor(regions: readonly RegionId[], outbox: Outbox, confirmations: Confirmations) {
-    this.#regions = regions;
+  constructor(outbox: Outbox, confirmations: Confirmations) {
     this.#outbox = outbox;
     this.#confirmations = confirmations;
   }
 
-  /** Every region has to acknowledge `transaction` from now on. `isFresh`: it has been decided in this step. */
+  /** These voters have to acknowledge `transaction` from now on. `isFresh`: it has been decided in this step. */
   add(
     transaction: TransactionOrder,
+    voters: readonly RegionId[],
     writes: readonly CommittedWrite[],
     waiting: Confirming[],
     isFresh: boolean,
   ): void {
     this.#byTransaction.set(keyOf(transaction), {
-      missing: new Set(this.#regions),
+      voters,
+      missing: new Set(voters),
+      dismissed: new Set(),
       waiting,
       told: writes.flatMap((write) => this.#confirmations.keptFor(write)),
       acknowledgedAt: isFresh ? new Map() : null,
@@ -65,9 +70,28 @@ export class Applications {
   acknowledge(transaction: TransactionOrder, region: RegionId): void {
     const application = this.#byTransaction.get(keyOf(transaction));
     if (application === undefined || !application.missing.delete(region)) return;
+    application.acknowledgedAt?.set(region, this.#outbox.now);
+    if (application.missing.size === 0) this.#confirm(transaction, application);
+  }
+
+  /** The region votes no more: nobody waits for it. */
+  dismiss(region: RegionId): void {
+    for (const [key, application] of this.#byTransaction) {
+      if (!application.missing.delete(region)) continue;
+      application.dismissed.add(region);
+      if (application.missing.size > 0) continue;
+      const [incarnation = 0, sequence = 0] = key.split('.').map(Number);
+      this.#confirm([incarnation, sequence], application);
+    }
+  }
+
+  /** The transactions that voters have yet to acknowledge. */
+  get open(): readonly (readonly [key: string, missing: readonly RegionId[]])[] {
+    return [...this.#byTransaction].map(([key, { missing }]) => [key, [...missing]]);
+  }
+
+  #confirm(transaction: TransactionOrder, application: Application): void {
     const { now } = this.#outbox;
-    application.acknowledgedAt?.set(region, now);
-    if (application.missing.size > 0) return;
     this.#byTransaction.delete(keyOf(transaction));
     this.#outbox.persist({ kind: 'confirm', transactions: [transaction], now });
     for (const write of application.told) {
@@ -75,7 +99,7 @@ export class Applications {
       this.#outbox.owe(this.#confirmations.confirmed(write, now, regions), write.callback);
     }
     for (const { caller, answer } of application.waiting) {
-      const record = { ...answer.record, appliedIn: this.#regions };
+      const record = { ...answer.record, appliedIn: this.#applied(application) };
       this.#outbox.answer(caller.ticket, { ...answer, record });
     }
   }
@@ -102,15 +126,19 @@ export class Applications {
     return this.#byTransaction.get(keyOf([id.incarnation, id.sequence]));
   }
 
-  #msOf({ acknowledgedAt }: Application, decidedAt: number): Record<RegionId, number | null> {
-    const moments = this.#regions.map((region) => {
+  #msOf(
+    { acknowledgedAt, voters }: Application,
+    decidedAt: number,
+  ): Record<RegionId, number | null> {
+    const moments = voters.map((region) => {
       const moment = acknowledgedAt?.get(region);
       return [region, moment === undefined ? null : moment - decidedAt] as const;
     });
     return Object.fromEntries(moments);
   }
 
-  #applied({ missing }: Application): readonly RegionId[] {
-    return this.#regions.filter((region) => !missing.has(region));
+  /** One that was put out before it acknowledged is not told of: it votes no more. */
+  #applied({ missing, voters, dismissed }: Application): readonly RegionId[] {
+    return voters.filter((region) => !missing.has(region) && !dismissed.has(region));
   }
 }

@@ -1,10 +1,23 @@
 import type { RegionId } from '../ids.ts';
-import type { Callback, EventType, Subscription } from '../wire/confirmations.ts';
-import type { CommittedWrite, EventSubject, OwedWriteEvent } from './events.ts';
+import type { Callback, EventType, RegionEventType, Subscription } from '../wire/confirmations.ts';
+import type { MemberChange, MemberEvent } from '../wire/members.ts';
+import type { CommittedWrite, EventSubject, OwedRegionEvent, OwedWriteEvent } from './events.ts';
 import type { Operation, WriteFrame } from './frame.ts';
 
 /** What an event tells besides the write itself. */
 type Told = Pick<OwedWriteEvent, 'type' | 'at' | 'regions' | 'reason'>;
+
+/** The changes of members of which somebody is told. */
+const regionEvents: Readonly<Record<MemberEvent, RegionEventType | null>> = {
+  added: null,
+  leaving: null,
+  out: 'region.out',
+  copying: null,
+  returned: 'region.returned',
+  removed: null,
+  believed: 'region.returned',
+  diverged: 'region.diverged',
+};
 
 /** Who is owed which event. What is owed is stored together with what it tells of (rule R28). */
 export class Confirmations {
@@ -52,6 +65,16 @@ export class Confirmations {
     const record = { id, transaction: null, sequence: null, part: '' };
     const write = { record, keys, callback, commands: [] };
     return this.#owed(write, { type: 'write.aborted', at, reason });
+  }
+
+  /** A change of members is stored with these events. */
+  ofMember(change: MemberChange): readonly OwedRegionEvent[] {
+    const type = regionEvents[change.event];
+    if (type === null) return [];
+    const id = `${change.region}.${type}.${change.sequence}`;
+    return this.#subscriptions
+      .filter(({ disabled, events }) => disabled === null && events.includes(type))
+      .map(({ endpoint }) => ({ endpoint, id, type, change }));
   }
 
   #owed(write: EventSubject, told: Told): readonly OwedWriteEvent[] {

@@ -5,7 +5,10 @@ import type { Transaction } from './transaction.ts';
 
 /** A decision with what has to be stored of it. */
 export interface Decided {
-  readonly storage: Extract<StorageWrite, { kind: 'commit' | 'reject' }>;
+  /** Who misses its keys is known to the members alone. */
+  readonly storage:
+    | Omit<Extract<StorageWrite, { kind: 'commit' }>, 'missedBy'>
+    | Extract<StorageWrite, { kind: 'reject' }>;
   readonly writes: readonly DecidedWrite[];
   /** The sequence of the last committed write. */
   readonly sequence: number;

@@ -123,12 +123,19 @@ export interface Leaving {
   readonly held: boolean;
 }
 
+/** Why a region is no voter, and since when. */
+export interface Absence extends Leaving {
+  readonly since: number;
+  /** Another generation that it may hold still, and that a copy may replace; null: none. */
+  readonly replaces: number | null;
+}
+
 /** A region's place among the members, as storage keeps it. */
 export type Membership =
   /** `leaving`: it is to be put out as soon as its lease is over; null for one that stays. */
   | { readonly state: 'voter'; readonly since: number; readonly leaving: Leaving | null }
-  | ({ readonly state: 'out'; readonly since: number } & Leaving)
-  | ({ readonly state: 'copying'; readonly since: number; readonly token: string } & Leaving);
+  | ({ readonly state: 'out' } & Absence)
+  | ({ readonly state: 'copying'; readonly token: string } & Absence);
 
 /** What storage knows of a region. */
 export interface StoredRegion {

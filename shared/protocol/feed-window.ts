@@ -62,7 +62,7 @@ export class FeedWindow {
   helpingOf(follower: Follower): Helping {
     assert(this.reaches(follower.next), 'what follows the place is held');
     const held = this.#held.slice(follower.next - this.floor);
-    const wanted = held.filter(({ change }) => isWanted(follower, change.keys));
+    const wanted = held.filter(({ change }) => isWanted(follower, change));
     return cut(wanted, follower, this.#head, this.#textOf);
   }
 
@@ -132,8 +132,8 @@ function textOfHeld(held: Held, values: boolean, textOf: TextOf): string {
 }
 
 /** About the characters that a change takes; its texts take about as many again. */
-export function sizeOf({ keys, commands = [], part = '' }: Change): number {
-  let size = part.length;
+export function sizeOf({ keys, commands = [], part = '', member }: Change): number {
+  let size = part.length + (member?.detail.length ?? 0);
   for (const text of [...keys, ...commands.flat()]) size += text.length;
   return size;
 }

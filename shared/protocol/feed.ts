@@ -218,7 +218,7 @@ export class FeedCore {
 
   /** Asks for the page that a member needs, once for all that need the same. */
   #fetch(member: Member, turn: Turn): void {
-    const { next, target, pausedBeats, prefixes, values } = member.follower;
+    const { next, target, pausedBeats, prefixes, values, members } = member.follower;
     const { floor, head } = this.#window;
     const isBehind = next < floor || (next < target && next >= head);
     if (!isBehind || pausedBeats !== null || !this.#members.has(member.id)) return;
@@ -235,7 +235,7 @@ export class FeedCore {
     }
     this.#lastTicket += 1;
     this.#pages.set(this.#lastTicket, { place, waiting: [member] });
-    const query = { since: next, limit: limits.changesPerPage, prefixes, values };
+    const query = { since: next, limit: limits.changesPerPage, prefixes, values, members };
     turn.effects.push({ kind: 'fetch', ticket: this.#lastTicket, query });
   }
 
@@ -276,8 +276,8 @@ function raise(member: Member, newest: number): void {
   member.follower = { ...member.follower, target };
 }
 
-function groupOf({ values, prefixes }: Filter): string {
-  return JSON.stringify([values, ...prefixes]);
+function groupOf({ values, members, prefixes }: Filter): string {
+  return JSON.stringify([values, members, ...prefixes]);
 }
 
 function placeOf({ follower, group }: Member): string {

@@ -1,4 +1,5 @@
 import { limits } from '../limits.ts';
+import type { Change } from '../wire/confirmations.ts';
 
 /** What has been sent and not acknowledged. */
 export interface Outstanding {
@@ -12,6 +13,8 @@ export interface Filter {
   readonly prefixes: readonly string[];
   /** True adds commands and results. */
   readonly values: boolean;
+  /** True adds the changes of members, whatever the prefixes. */
+  readonly members: boolean;
 }
 
 /** All that is kept of one follower, also while its feed sleeps. */
@@ -95,8 +98,12 @@ export function afterAcknowledgement(follower: Follower, acked: number): Followe
   return { ...follower, mark: next, upToMark: afterMark, afterMark: nothing, pausedBeats: null };
 }
 
-/** True where a filter lets a change with these keys through. */
-export function isWanted({ prefixes }: Filter, keys: readonly string[]): boolean {
+/** True where a filter lets a change through. */
+export function isWanted(
+  { prefixes, members }: Omit<Filter, 'values'>,
+  { keys, member }: Pick<Change, 'keys' | 'member'>,
+): boolean {
+  if (member !== undefined) return members;
   if (prefixes.length === 0) return true;
   return keys.some((key) => prefixes.some((prefix) => key.startsWith(prefix)));
 }

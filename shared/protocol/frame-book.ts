@@ -1,6 +1,6 @@
 import type { WriteId } from '../ids.ts';
 import { limits } from '../limits.ts';
-import type { RegionFault } from '../wire/answers.ts';
+import type { RegionFault, UnavailableCode } from '../wire/answers.ts';
 import { FrameQueue, type Waiting } from './admission.ts';
 import type { Confirmations } from './confirmations.ts';
 import type { CoordinatorEvent, LiveWrite } from './events.ts';
@@ -79,7 +79,12 @@ export class FrameBook {
   }
 
   /** Answers that nothing was written: no attempt is under way, and none will start. */
-  giveUp(waiting: Waiting, faults: readonly RegionFault[], reason: string): void {
+  giveUp(
+    waiting: Waiting,
+    faults: readonly RegionFault[],
+    reason: string,
+    code: UnavailableCode | null = null,
+  ): void {
     this.forget(waiting);
     const { id } = waiting.frame;
     this.#unavailable.set(id, { kind: 'unavailable', faults, reason });
@@ -90,7 +95,7 @@ export class FrameBook {
     const events = this.#confirmations.abandoned(waiting.frame, this.#outbox.now, reason);
     this.#outbox.owe(events, waiting.frame.callback);
     for (const { ticket } of waiting.callers) {
-      this.#outbox.answer(ticket, { kind: 'unavailable', id, faults, reason });
+      this.#outbox.answer(ticket, { kind: 'unavailable', id, faults, reason, code });
     }
   }
 

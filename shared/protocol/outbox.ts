@@ -9,6 +9,7 @@ export class Outbox {
   /** Why this instance must end itself, once it must. */
   ended: string | null = null;
   #wakeAt = Number.POSITIVE_INFINITY;
+  #mustProve = false;
   #persist: StorageWrite[] = [];
   #sends: Send[] = [];
   #replies: Reply[] = [];
@@ -29,6 +30,7 @@ export class Outbox {
 
   begin(now: number): void {
     this.now = Math.max(this.now, now);
+    this.#mustProve = false;
     this.#persist = [];
     this.#sends = [];
     this.#replies = [];
@@ -36,6 +38,11 @@ export class Outbox {
 
   persist(write: StorageWrite): void {
     this.#persist.push(write);
+  }
+
+  /** Something that leaves with this step must follow a storage write of it. */
+  prove(): void {
+    this.#mustProve = true;
   }
 
   /** The events are stored with whatever else this step stores, so that no crash comes between. */
@@ -72,7 +79,8 @@ export class Outbox {
    * storage write of its own step: a stale instance does not know that it is stale, and only a write tells (rule R17).
    */
   ready(): Ready {
-    if (this.#replies.some(tellsState) && !this.writes) this.persist({ kind: 'prove' });
+    if ((this.#mustProve || this.#replies.some(tellsState)) && !this.writes)
+      this.persist({ kind: 'prove' });
     return {
       persist: this.#persist,
       sends: this.#sends,
@@ -85,6 +93,6 @@ export class Outbox {
 
 /** That a frame was taken in, or that there was no room, says nothing of what is stored. */
 function tellsState(reply: Reply): boolean {
-  if (reply.kind === 'resolutions') return true;
+  if (reply.kind !== 'write') return true;
   return reply.answer.kind !== 'accepted' && reply.answer.kind !== 'busy';
 }

@@ -1,16 +1,26 @@
 import type { WriteAnswer } from '../wire/answers.ts';
 import type { Waiting } from './admission.ts';
 import type { Applications, Confirming } from './applications.ts';
+import type { BlockedKeys } from './blocked-keys.ts';
 import type { CoordinatorEvent } from './events.ts';
 import type { FrameBook } from './frame-book.ts';
+import type { Members } from './members.ts';
 import type { Outbox } from './outbox.ts';
 import type { RegionLinks } from './region-links.ts';
 import type { Transactions } from './transactions.ts';
 
 type ArrivedEvent = Extract<CoordinatorEvent, { kind: 'arrived' }>;
 
-/** Why nothing can be decided after a loss. */
-export const lostReason = 'a region that must vote has lost writes';
+/** All that receiving works on. */
+export interface ReceptionParts {
+  readonly outbox: Outbox;
+  readonly links: RegionLinks;
+  readonly frames: FrameBook;
+  readonly transactions: Transactions;
+  readonly applications: Applications;
+  readonly members: Members;
+  readonly blocked: BlockedKeys;
+}
 
 /** Where frames come in: repeated ones find the answer of the first, others are queued, refused, or may go at once. */
 export class Reception {
@@ -19,19 +29,17 @@ export class Reception {
   readonly #frames: FrameBook;
   readonly #transactions: Transactions;
   readonly #applications: Applications;
+  readonly #members: Members;
+  readonly #blocked: BlockedKeys;
 
-  constructor(
-    outbox: Outbox,
-    links: RegionLinks,
-    frames: FrameBook,
-    transactions: Transactions,
-    applications: Applications,
-  ) {
-    this.#outbox = outbox;
-    this.#links = links;
-    this.#frames = frames;
-    this.#transactions = transactions;
-    this.#applications = applications;
+  constructor(parts: ReceptionParts) {
+    this.#outbox = parts.outbox;
+    this.#links = parts.links;
+    this.#frames = parts.frames;
+    this.#transactions = parts.transactions;
+    this.#applications = parts.applications;
+    this.#members = parts.members;
+    this.#blocked = parts.blocked;
   }
 
   /** Takes in a frame. Returns it where nothing stands in its way, so that a transaction may begin with it now. */
@@ -72,21 +80,22 @@ export class Reception {
     this.#frames.attend(waiting, event);
     const held = keys.some((key) => this.#transactions.isHeld(key));
     const free = !held && !this.#frames.queue.waitsFor(keys);
-    if (free && this.#links.obstacles.length === 0) return waiting;
+    const open = !this.#members.returns.held && this.#links.obstacles.length === 0;
+    if (free && open) return waiting;
     this.#frames.enqueue(waiting);
     return null;
   }
 
   #refusalOf({ frame }: ArrivedEvent): WriteAnswer | null {
-    const { id, bytes, notAfter } = frame;
+    const { id, bytes, notAfter, keys } = frame;
     if (this.#frames.isFull(bytes)) {
       return { kind: 'busy', retryAfterMs: Math.max(1_000, Math.ceil(this.#links.slowestMs)) };
     }
     if (notAfter <= this.#outbox.now) {
       const reason = 'its notAfter had passed when it arrived at the coordinator';
-      return { kind: 'unavailable', id, faults: [], reason };
+      return { kind: 'unavailable', id, faults: [], reason, code: null };
     }
-    const faults = this.#links.lost;
-    return faults.length === 0 ? null : { kind: 'unavailable', id, faults, reason: lostReason };
+    const refusal = this.#blocked.refusalOf(keys) ?? this.#members.refusal;
+    return refusal === null ? null : { kind: 'unavailable', id, ...refusal };
   }
 }

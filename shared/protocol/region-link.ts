@@ -1,26 +1,33 @@
 import { assert } from '../assert.ts';
 import { compareOrder, keyOf, type RegionId, type TransactionOrder } from '../ids.ts';
 import { limits } from '../limits.ts';
-import type { StoredRegion } from './events.ts';
-import type { Decision, Round, RoundPair, RoundReply } from './round.ts';
+import type { Leaving, Membership, StoredRegion } from './events.ts';
+import { Lease } from './lease.ts';
+import { MarkHistory } from './mark-history.ts';
+import { OwedDecisions } from './owed-decisions.ts';
+import type {
+  CopyStep,
+  Decision,
+  LeaseOrder,
+  Role,
+  Round,
+  RoundPair,
+  RoundReply,
+} from './round.ts';
 import type { Transaction } from './transaction.ts';
 
 /**
  * How a region answers. `silent` and `foreign` (it holds another coordinator's state) are probed until they answer as
- * they should; `lost` stays: it has lost acknowledged writes, and its votes count no more.
+ * they should. `since` is when the first request left that was not answered.
  */
 export type Health =
   | { readonly kind: 'answering' }
-  | { readonly kind: 'silent' | 'foreign'; readonly reason: string; readonly probeAt: number }
-  | { readonly kind: 'lost'; readonly reason: string };
-
-/** A decision that a region has not acknowledged. */
-interface Owed {
-  readonly decision: Decision;
-  readonly bytes: number;
-  /** How many rounds in flight carry it. */
-  carried: number;
-}
+  | {
+      readonly kind: 'silent' | 'foreign';
+      readonly reason: string;
+      readonly since: number;
+      readonly probeAt: number;
+    };
 
 /** A round on its way. */
 export interface Flight {
@@ -28,6 +35,10 @@ export interface Flight {
   readonly decisions: readonly Decision[];
   readonly transactions: readonly Transaction[];
   readonly probe: boolean;
+  readonly epoch: number;
+  readonly generation: number;
+  readonly lease: LeaseOrder | null;
+  readonly copy: CopyStep | null;
   /** It asked for the locks of older incarnations. */
   readonly asked: boolean;
   /**
@@ -40,7 +51,6 @@ export interface Flight {
 /** What every round to any region says alike. */
 export interface RoundHead {
   readonly shard: number;
-  readonly generation: number;
   readonly epoch: number;
   readonly incarnation: number;
   /** The last transaction given out, whatever became of it. */
@@ -59,30 +69,77 @@ export class RegionLink {
   roundTripMs: number | null = null;
   /** No round goes out for decisions alone before this moment, ms. */
   lingerUntil = 0;
-  pair: RoundPair | null;
+  generation: number;
   begun: boolean;
+  membership: Membership;
+  readonly lease: Lease;
+  /** Where it is no voter, or on the way to be none: the keys that it misses, each with its last missed sequence. */
+  readonly missed = new Map<string, number>();
+  /** The step of a copy that waits for a round; Copy puts it here. */
+  copyStep: CopyStep | null = null;
+  /** It is copied no sooner, ms. */
+  copyAfter = 0;
+  /** It has answered in any way since it was put out: a copy may begin. */
+  reachable = false;
+  /** The generation of other state that it was last found with. */
+  foreignGeneration: number | null = null;
+  /** A round that leaves no sooner has to be executed: it passes the loss check then. */
+  #checkAfter: number | null = null;
+  /** When the last round left that passed the loss check, ms. */
+  #checkedAt = Number.NEGATIVE_INFINITY;
   /** It has answered in this incarnation and all its older locks are known. */
   #greeted = false;
+  #settledMarks: string[] = [];
   #storedCounter: number;
   #storedBegun: boolean;
   #failures = 0;
-  readonly #marks = new Map<number, string>();
-  readonly #owed = new Map<string, Owed>();
+  #history: MarkHistory;
+  readonly owed = new OwedDecisions();
   #prepares: Transaction[] = [];
   readonly #flights = new Map<number, Flight>();
 
-  constructor(stored: StoredRegion) {
+  /** `leaseUntil`: until when a lease may last that this instance did not grant, ms. */
+  constructor(stored: StoredRegion, leaseUntil: number) {
     this.region = stored.region;
+    this.generation = stored.generation;
     this.begun = stored.begun;
-    this.pair = stored.pair;
+    this.#history = new MarkHistory(stored.pair);
+    this.membership = stored.membership;
+    this.lease = new Lease(leaseUntil);
     this.#storedBegun = stored.begun;
     this.#storedCounter = stored.pair?.[0] ?? 0;
-    if (stored.pair !== null) this.#marks.set(...stored.pair);
-    if (stored.lost !== null) this.health = { kind: 'lost', reason: stored.lost };
+  }
+
+  /** The highest pair that it has acknowledged under its generation. */
+  get pair(): RoundPair | null {
+    return this.#history.highest;
+  }
+
+  get isVoter(): boolean {
+    return this.membership.state === 'voter';
+  }
+
+  /** Why it is no voter, or will not be one for long. */
+  get leaving(): Leaving | null {
+    return this.membership.state === 'voter' ? this.membership.leaving : this.membership;
+  }
+
+  /** It votes, but what it holds is not to be trusted: its votes count no more, and it hears nothing. */
+  get isMute(): boolean {
+    return this.isVoter && this.leaving?.whole === true;
+  }
+
+  /** It votes, answers, and is to stay. */
+  get isSound(): boolean {
+    return this.isVoter && this.leaving === null && this.health.kind === 'answering';
+  }
+
+  get role(): Role {
+    return this.membership.state;
   }
 
   get owedCount(): number {
-    return this.#owed.size;
+    return this.owed.count;
   }
 
   get flightCount(): number {
@@ -102,11 +159,22 @@ export class RegionLink {
     return this.#prepares.length > 0;
   }
 
+  /** A round that leaves from now on has to pass the loss check. */
+  requireCheck(now: number): void {
+    this.#checkAfter ??= now;
+  }
+
+  /** True where a round passed the loss check that left at `since` or later. */
+  hasPassedCheck(since: number): boolean {
+    return this.#checkedAt >= since;
+  }
+
   /** True where something besides prepares is to be said and no round in flight says it already. */
   get hasUnsaid(): boolean {
+    if (!this.isVoter) return false;
     if (!this.#greeted && this.#flights.size === 0) return true;
-    for (const owed of this.#owed.values()) if (owed.carried === 0) return true;
-    return false;
+    if (this.#checkAfter !== null && !this.#checkIsOnItsWay(this.#checkAfter)) return true;
+    return this.owed.isUnsaid;
   }
 
   /** When the oldest round in flight left, ms; null where none is. */
@@ -126,14 +194,11 @@ export class RegionLink {
     return false;
   }
 
-  /** True where the region still has to acknowledge the decision about `transaction`. */
-  owes(transaction: TransactionOrder): boolean {
-    return this.#owed.has(keyOf(transaction));
-  }
-
-  /** True where nothing is owed, waiting or on its way. */
+  /** True where nothing is owed, waiting or on its way; for a region that is no voter, where nobody waits for it. */
   get settled(): boolean {
-    return this.#greeted && this.#owed.size === 0 && this.#flights.size === 0 && !this.hasPrepares;
+    if (this.membership.state === 'out') return this.membership.held;
+    if (this.membership.state === 'copying' || this.leaving !== null) return false;
+    return this.#greeted && this.owed.count === 0 && this.#flights.size === 0 && !this.hasPrepares;
   }
 
   enqueue(transaction: Transaction): void {
@@ -145,10 +210,43 @@ export class RegionLink {
     this.#prepares = this.#prepares.filter((waiting) => waiting !== transaction);
   }
 
-  /** From now on every round says `decision` until it is acknowledged. Nobody hears it who has been found lost. */
-  owe(decision: Decision, bytes: number): void {
-    if (this.health.kind === 'lost') return;
-    this.#owed.set(keyOf(decision.transaction), { decision, bytes, carried: 0 });
+  /**
+   * The region votes no more: nothing that it has been told matters any longer. What it has not acknowledged of commits
+   * is returned: it has missed these keys.
+   */
+  leave(): ReturnType<OwedDecisions['abandon']> {
+    this.#prepares = [];
+    this.#checkAfter = null;
+    this.lease.drop();
+    this.reachable = false;
+    return this.owed.abandon();
+  }
+
+  /** Its copy begins: what older rounds left there is dropped. A new generation has no history. */
+  beginCopy(generation: number): void {
+    if (generation !== this.generation) {
+      this.generation = generation;
+      this.begun = false;
+      this.#history = new MarkHistory(null);
+      this.#storedCounter = 0;
+    }
+    this.copyStep = null;
+    this.#greeted = false;
+  }
+
+  /** The keys have been copied as they were when `noted` was the sequence given out last. */
+  copied(keys: readonly string[], noted: number): void {
+    const settled = keys.filter((key) => {
+      const mark = this.missed.get(key);
+      return mark !== undefined && mark <= noted;
+    });
+    for (const key of settled) this.missed.delete(key);
+    this.#settledMarks.push(...settled);
+  }
+
+  /** The marks that were settled since this was last asked. */
+  takeSettledMarks(): readonly string[] {
+    return this.#settledMarks.splice(0);
   }
 
   /** Makes the region list its older locks again. */
@@ -162,33 +260,43 @@ export class RegionLink {
    * nothing and leaves no mark.
    */
   nextRound(number: number, head: RoundHead, mark: string, now: number): Round {
-    const probe = this.health.kind !== 'answering';
-    const { decisions, bytes, whole } = probe
-      ? { decisions: [], bytes: 0, whole: false }
-      : this.#decisionsThatFit();
+    const speaks = this.isVoter && !this.isMute && this.health.kind === 'answering';
+    const { decisions, bytes, whole } = speaks
+      ? this.owed.thatFit()
+      : { decisions: [], bytes: 0, whole: false };
     const transactions = whole ? this.#takePrepares(limits.roundBytes / 3 - bytes) : [];
     for (const transaction of transactions) transaction.sent(this.region, now);
-    for (const decision of decisions) this.#carry(decision, 1);
+    for (const decision of decisions) this.owed.carry(decision, 1);
+    const lease = speaks && this.leaving === null ? this.lease.orderFor(now) : null;
+    // A step of a copy takes its time, so no vote waits for one.
+    const copy = transactions.length === 0 ? this.#takeCopyStep() : null;
     this.#flights.set(number, {
       sentAt: now,
       decisions,
       transactions,
-      probe,
-      asked: !this.#greeted,
+      probe: this.health.kind !== 'answering',
+      epoch: head.epoch,
+      generation: this.generation,
+      lease,
+      copy,
+      asked: !this.#greeted && this.isVoter,
       settledMeanwhile: new Set(),
     });
     return {
       shard: head.shard,
-      generation: head.generation,
+      generation: this.generation,
+      role: this.role,
       epoch: head.epoch,
       incarnation: head.incarnation,
-      begin: !this.begun,
-      askOlder: !this.#greeted,
+      begin: this.isVoter && !this.begun,
+      askOlder: this.isVoter && !this.#greeted,
       floor: this.#floor(head),
       seen: this.pair,
       mark,
       decisions,
       prepares: transactions.map((transaction) => transaction.prepare),
+      lease,
+      copy,
     };
   }
 
@@ -197,14 +305,14 @@ export class RegionLink {
     const flight = this.#flights.get(number);
     assert(flight !== undefined, `round ${number} to ${this.region} is in flight`);
     this.#flights.delete(number);
-    for (const decision of flight.decisions) this.#carry(decision, -1);
+    for (const decision of flight.decisions) this.owed.carry(decision, -1);
     return flight;
   }
 
   /** The region has acknowledged the decision about `transaction`. */
   acknowledged(transaction: TransactionOrder): void {
     const key = keyOf(transaction);
-    if (!this.#owed.delete(key)) return;
+    if (!this.owed.remove(transaction)) return;
     for (const { asked, settledMeanwhile } of this.#flights.values()) {
       if (asked) settledMeanwhile.add(key);
     }
@@ -217,36 +325,37 @@ export class RegionLink {
         reply.votes.length === flight.transactions.length,
       'an executed round answers each decision and prepare; the client has checked that',
     );
-    const contradiction = reply.marks.find(([counter, mark]) => {
-      const known = this.#marks.get(counter);
-      return known !== undefined && known !== mark;
-    });
+    const contradiction = this.#history.contradictionIn(reply.marks);
     if (contradiction !== undefined) {
       return `its history shows another mark for round ${contradiction[0]} than it acknowledged`;
     }
-    for (const pair of reply.marks) {
-      this.#marks.set(...pair);
-      if (this.pair === null || pair[0] > this.pair[0]) this.pair = pair;
-    }
-    for (const counter of this.#marks.keys()) {
-      if (counter < (this.pair?.[0] ?? 0) - limits.historyPairs) this.#marks.delete(counter);
-    }
+    this.#history.learn(reply.marks);
     this.begun = true;
     this.#greeted ||= flight.asked && !reply.olderTruncated;
     this.health = { kind: 'answering' };
+    this.#checkedAt = Math.max(this.#checkedAt, flight.sentAt);
+    if (this.#checkAfter !== null && flight.sentAt >= this.#checkAfter) this.#checkAfter = null;
     if (!flight.probe) this.#failures = 0;
     const took = now - flight.sentAt;
     this.roundTripMs = this.roundTripMs === null ? took : this.roundTripMs * 0.8 + took * 0.2;
     return null;
   }
 
+  /** The failures of the past count no more. */
+  recover(): void {
+    this.#failures = 0;
+    this.health = { kind: 'answering' };
+  }
+
   /** No usable answer: the region is asked again after a pause that doubles with each failure in a row. */
-  fail(reason: string, now: number, kind: 'silent' | 'foreign' = 'silent'): void {
-    if (this.health.kind === 'lost') return;
+  fail(reason: string, now: number, sentAt: number, kind: 'silent' | 'foreign' = 'silent'): void {
     const doubled = limits.probePauseMsFirst * 2 ** Math.min(this.#failures, 16);
     this.#failures += 1;
-    const probeAt = now + Math.min(doubled, limits.probePauseMsLast);
-    this.health = { kind, reason, probeAt };
+    const longest =
+      this.membership.state === 'out' ? limits.outProbePauseMsLast : limits.probePauseMsLast;
+    const probeAt = now + Math.min(doubled, longest);
+    const since = this.health.kind === 'answering' ? sentAt : this.health.since;
+    this.health = { kind, reason, since, probeAt };
   }
 
   /**
@@ -263,33 +372,20 @@ export class RegionLink {
   }
 
   get stored(): StoredRegion {
-    const lost = this.health.kind === 'lost' ? this.health.reason : null;
-    return { region: this.region, begun: this.begun, pair: this.pair, lost };
+    const { region, generation, begun, pair, membership } = this;
+    return { region, generation, begun, pair, membership };
   }
 
   /** Everything at or below it is settled here: below the oldest undecided or unacknowledged transaction. */
   #floor(head: RoundHead): TransactionOrder {
+    // The locks of a region that is copied are dropped: nothing given out so far can mean anything there any more.
+    if (this.membership.state === 'copying') return head.newest;
     if (!this.#greeted) return nothingSettled;
-    let oldest = head.oldestUndecided;
-    for (const { decision } of this.#owed.values()) {
-      const order = decision.transaction;
-      if (oldest === null || compareOrder(order, oldest) < 0) oldest = order;
-    }
+    const { oldest: owed } = this.owed;
+    const undecided = head.oldestUndecided;
+    const isOwedFirst = undecided === null || (owed !== null && compareOrder(owed, undecided) < 0);
+    const oldest = isOwedFirst ? owed : undecided;
     return oldest === null ? head.newest : [oldest[0], oldest[1] - 1];
-  }
-
-  #decisionsThatFit() {
-    const decisions: Decision[] = [];
-    let bytes = 0;
-    for (const owed of this.#owed.values()) {
-      const fits = bytes + owed.bytes <= limits.roundBytes / 3 || decisions.length === 0;
-      if (decisions.length === limits.decisionsPerRound || !fits) {
-        return { decisions, bytes, whole: false };
-      }
-      decisions.push(owed.decision);
-      bytes += owed.bytes;
-    }
-    return { decisions, bytes, whole: true };
   }
 
   #takePrepares(budget: number): readonly Transaction[] {
@@ -303,8 +399,15 @@ export class RegionLink {
     return this.#prepares.splice(0, count);
   }
 
-  #carry(decision: Decision, by: 1 | -1): void {
-    const owed = this.#owed.get(keyOf(decision.transaction));
-    if (owed !== undefined) owed.carried += by;
+  #takeCopyStep(): CopyStep | null {
+    if (this.health.kind !== 'answering' || this.isMute) return null;
+    const step = this.copyStep;
+    this.copyStep = null;
+    return step;
+  }
+
+  #checkIsOnItsWay(since: number): boolean {
+    for (const flight of this.#flights.values()) if (flight.sentAt >= since) return true;
+    return false;
   }
 }

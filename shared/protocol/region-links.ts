@@ -1,31 +1,36 @@
 import { assert, unreachable } from '../assert.ts';
 import type { RegionId } from '../ids.ts';
 import { limits } from '../limits.ts';
-import type { RegionFault, RegionStatus } from '../wire/answers.ts';
-import type { CoordinatorConfig, Stored } from './events.ts';
+import type { RegionFault } from '../wire/answers.ts';
+import type { CoordinatorConfig, Membership, Stored, StoredRegion } from './events.ts';
 import type { Outbox } from './outbox.ts';
 import { RegionLink, type RoundHead } from './region-link.ts';
 import type { Decision, Refusal } from './round.ts';
 import { nextLink } from './schedule.ts';
 
+/** What a refused round shows of a region's state. Null: nothing. */
+export type Finding =
+  /** It does not hold what it acknowledged. */
+  | { readonly kind: 'lost'; readonly reason: string }
+  /** Its state is another coordinator's. */
+  | { readonly kind: 'foreign'; readonly reason: string }
+  | null;
+
 /** All regions of a shard: what each is owed, and whose turn it is to get a round. */
 export class RegionLinks {
-  readonly #links: ReadonlyMap<RegionId, RegionLink>;
+  readonly #links = new Map<RegionId, RegionLink>();
   readonly #config: CoordinatorConfig;
   readonly #outbox: Outbox;
-  #rounds = 0;
+  #sent = 0;
 
   constructor(config: CoordinatorConfig, stored: Stored, outbox: Outbox) {
-    const known = new Map(stored.regions.map((one) => [one.region, one]));
-    const links = config.regions.map((region) => {
-      const fresh = { region, begun: false, pair: null, lost: null };
-      const link = new RegionLink(known.get(region) ?? fresh);
-      link.lingerUntil = outbox.now + limits.commitLingerMs;
-      return [region, link] as const;
-    });
-    this.#links = new Map(links);
     this.#config = config;
     this.#outbox = outbox;
+    for (const region of stored.regions) this.#add(region, Number.POSITIVE_INFINITY);
+    for (const { region, keys } of stored.missed) {
+      const link = this.#links.get(region);
+      for (const [key, sequence] of keys) link?.missed.set(key, sequence);
+    }
     outbox.schedule(outbox.now + limits.commitLingerMs);
   }
 
@@ -33,27 +38,56 @@ export class RegionLinks {
     return [...this.#links.values()];
   }
 
-  of(region: RegionId): RegionLink {
-    const link = this.#links.get(region);
-    assert(link !== undefined, `${region} is a configured region`);
-    return link;
+  get voters(): readonly RegionLink[] {
+    return this.all.filter((link) => link.isVoter);
   }
 
-  /** True while some region has something to hear or to answer. One that has lost writes hears nothing any more. */
+  has(region: RegionId): boolean {
+    return this.#links.has(region);
+  }
+
+  find(region: RegionId): RegionLink | null {
+    return this.#links.get(region) ?? null;
+  }
+
+  /** A region that this shard has not known so far. A new one has no lease. */
+  add(region: RegionId, generation: number, membership: Membership): RegionLink {
+    const stored = { region, generation, begun: false, pair: null, membership };
+    return this.#add(stored, Number.NEGATIVE_INFINITY);
+  }
+
+  /** The region is none of this shard's any more. Rounds on their way to it are not waited for. */
+  remove(region: RegionId): void {
+    this.#links.delete(region);
+  }
+
+  /** True while some region has something to hear or to answer. */
   get busy(): boolean {
-    return this.all.some((link) => link.health.kind !== 'lost' && !link.settled);
+    return this.all.some(
+      (link) => (!link.isMute && !link.settled) || link.lease.isWanted(this.#outbox.now),
+    );
+  }
+
+  /** An answer has come: the first storage write of this instance is durable (rule R30). */
+  beginLeases(): void {
+    for (const link of this.#links.values()) link.lease.begin(this.#outbox.now);
   }
 
   /** The longest smoothed time of a round, ms. */
   get slowestMs(): number {
-    return Math.max(...this.all.map((link) => link.roundTripMs ?? 0));
+    return Math.max(0, ...this.all.map((link) => link.roundTripMs ?? 0));
   }
 
-  /** The regions because of which nothing can be prepared now. While there is one, none is asked to lock anything. */
+  get flightCount(): number {
+    return this.all.reduce((sum, link) => sum + link.flightCount, 0);
+  }
+
+  /** The voters because of which nothing can be prepared now. While there is one, none is asked to lock anything. */
   get obstacles(): readonly RegionFault[] {
     const faults: RegionFault[] = [];
-    for (const { region, health, owedCount } of this.#links.values()) {
-      if (health.kind !== 'answering') faults.push({ region, reason: health.reason });
+    for (const { region, health, owedCount, isMute, leaving } of this.voters) {
+      if (isMute) faults.push({ region, reason: leaving?.detail ?? '' });
+      else if (health.kind !== 'answering') faults.push({ region, reason: health.reason });
       else if (owedCount >= limits.unacknowledgedPerRegion) {
         faults.push({ region, reason: `has ${owedCount} decisions to acknowledge` });
       }
@@ -61,45 +95,64 @@ export class RegionLinks {
     return faults;
   }
 
-  /** The regions that have lost writes: without them nothing can be decided until an operator steps in. */
-  get lost(): readonly RegionFault[] {
-    return this.obstacles.filter(({ region }) => this.of(region).health.kind === 'lost');
-  }
-
-  /** `region` has to hear `decision`. It waits a moment for a prepare to ride with, unless it is `urgent`. */
-  owe(link: RegionLink, decision: Decision, bytes: number, urgent: boolean): void {
+  /** `link` has to hear `decision`. It waits a moment for a prepare to ride with, unless it is `urgent`. */
+  owe(
+    link: RegionLink,
+    decision: Decision,
+    how: { readonly sequence: number; readonly bytes: number; readonly urgent: boolean },
+  ): void {
+    if (!link.isVoter || link.isMute) return;
     const lingering = link.hasUnsaid;
-    link.owe(decision, bytes);
-    if (urgent) link.lingerUntil = this.#outbox.now;
+    link.owed.add(decision, how.sequence, how.bytes, this.#outbox.now);
+    if (how.urgent) link.lingerUntil = this.#outbox.now;
     else if (!lingering) link.lingerUntil = this.#outbox.now + limits.commitLingerMs;
     this.#outbox.schedule(link.lingerUntil);
   }
 
-  /** Every region has to hear `decision`. */
-  oweAll(decision: Decision, urgent: boolean): void {
-    const bytes = decision.keys.reduce((sum, key) => sum + 3 * key.length + 8, 32);
-    for (const link of this.#links.values()) this.owe(link, decision, bytes, urgent);
+  /** Every voter has to hear `decision`; `sequence` is that of a commit's last write. */
+  oweAll(decision: Decision, sequence: number, urgent: boolean): void {
+    const bytes = bytesOf(decision);
+    for (const link of this.#links.values()) this.owe(link, decision, { sequence, bytes, urgent });
   }
 
-  /** No usable answer came from `link`. */
-  fail(link: RegionLink, reason: string, kind: 'silent' | 'foreign' = 'silent'): void {
-    link.fail(reason, this.#outbox.now, kind);
+  /** No usable answer came from `link` to what left at `sentAt`. */
+  fail(
+    link: RegionLink,
+    reason: string,
+    sentAt: number,
+    kind: 'silent' | 'foreign' = 'silent',
+  ): void {
+    link.fail(reason, this.#outbox.now, sentAt, kind);
     this.#plan(link);
   }
 
-  /** `link` refused a whole round. Returns the loss that this shows, or null where it shows none. */
-  refused(link: RegionLink, refusal: Refusal): string | null {
+  /** `link` refused a whole round that left at `sentAt`, under its generation then. */
+  refused(link: RegionLink, refusal: Refusal, sentAt: number): Finding {
     switch (refusal.kind) {
       case 'lost':
-        return 'it no longer holds a round that it had acknowledged';
-      case 'history':
-        this.fail(link, 'its history has moved past the last acknowledged round');
+        return { kind: 'lost', reason: 'it no longer holds a round that it had acknowledged' };
+      case 'history': {
+        const reason = 'its history has moved past the last acknowledged round';
+        this.fail(link, reason, sentAt);
+        // Nobody can tell any more whether it has lost something.
+        return link.isVoter ? null : { kind: 'lost', reason };
+      }
+      case 'phase':
+        this.fail(link, 'it is in the midst of a copy that this coordinator has not begun', sentAt);
         return null;
       case 'generation': {
-        if (refusal.has === 0 && link.begun) return 'it holds no state any more';
+        const isMissed = refusal.has === 0 && link.begun;
+        if (isMissed) return { kind: 'lost', reason: 'it holds no state any more' };
+        // A region that is to be copied may be empty still, or hold what the copy replaces.
+        const { membership } = link;
+        const isExpected =
+          membership.state !== 'voter' &&
+          (refusal.has === 0 || refusal.has === membership.replaces);
+        if (isExpected) return null;
         const reason = `it holds the state of another Lockstep (generation ${refusal.has})`;
-        this.fail(link, reason, 'foreign');
-        return null;
+        link.foreignGeneration = refusal.has;
+        this.fail(link, reason, sentAt, 'foreign');
+        return { kind: 'foreign', reason };
       }
       default:
         return unreachable(refusal);
@@ -108,63 +161,74 @@ export class RegionLinks {
 
   /** Notices the regions that take too long, and plans for all. */
   sweep(): void {
+    const { now } = this.#outbox;
     for (const link of this.#links.values()) {
-      if (
-        link.health.kind === 'answering' &&
-        link.isOverdue(this.#outbox.now, this.#config.voteDeadlineMs)
-      ) {
-        link.fail(`has not answered for ${this.#config.voteDeadlineMs} ms`, this.#outbox.now);
+      const { oldestSentAt } = link;
+      const isOverdue = link.isOverdue(now, this.#config.voteDeadlineMs);
+      if (link.health.kind === 'answering' && isOverdue && oldestSentAt !== null) {
+        const reason = `has not answered for ${this.#config.voteDeadlineMs} ms`;
+        link.fail(reason, now, oldestSentAt);
       }
       this.#plan(link);
     }
   }
 
-  /** Sends as many rounds as there are free connections and something to say. */
-  sendRounds(head: RoundHead, entropy: string): void {
+  /** Names the next round or snapshot. */
+  nextNumber(): number {
+    this.#sent += 1;
+    return this.#sent;
+  }
+
+  /** Sends as many rounds as `connections` allow and as have something to say. */
+  sendRounds(head: RoundHead, entropy: string, connections: number): void {
+    const { now } = this.#outbox;
     const links = this.all;
     for (;;) {
-      const inFlight = links.reduce((sum, link) => sum + link.flightCount, 0);
-      const link = nextLink(links, this.#config.connections - inFlight, this.#outbox.now);
-      if (link === null) return;
-      this.#rounds += 1;
-      const mark = `${entropy}${this.#rounds.toString(36)}`;
-      const round = link.nextRound(this.#rounds, head, mark, this.#outbox.now);
+      const link = nextLink(links, connections - this.flightCount, now);
+      if (link === null) break;
+      const number = this.nextNumber();
+      const mark = `${entropy}${number.toString(36)}`;
+      const round = link.nextRound(number, head, mark, now);
+      // A renewal rests on a proof that comes after the reading and before it leaves (rule R30).
+      if (round.lease !== null && round.lease.reading !== null) this.#outbox.prove();
       const { region } = link;
-      this.#outbox.send({
-        region,
-        number: this.#rounds,
-        round,
-        timeoutMs: this.#config.roundTimeoutMs,
-      });
-      this.#outbox.schedule(this.#outbox.now + this.#config.voteDeadlineMs);
+      const timeoutMs = this.#config.roundTimeoutMs;
+      this.#outbox.send({ kind: 'round', region, number, round, timeoutMs });
+      this.#outbox.schedule(now + this.#config.voteDeadlineMs);
     }
+    for (const link of links) if (link.isSound) this.#outbox.schedule(link.lease.dueAt(now));
   }
 
   /** What storage has to know of the regions goes with the writes of this step. */
   persist(): void {
+    for (const link of this.#links.values()) {
+      const keys = link.takeSettledMarks();
+      if (keys.length > 0) this.#outbox.persist({ kind: 'copied', region: link.region, keys });
+    }
     for (const link of this.#links.values()) {
       const region = link.takeStorable(this.#outbox.writes);
       if (region !== null) this.#outbox.persist({ kind: 'region', region });
     }
   }
 
-  get statuses(): readonly RegionStatus[] {
-    return this.all.map((link) => ({
-      region: link.region,
-      state: 'voter',
-      health: link.health.kind,
-      detail: link.health.kind === 'answering' ? null : link.health.reason,
-      roundTripMs: link.roundTripMs,
-      unacknowledged: link.owedCount,
-      roundsInFlight: link.flightCount,
-    }));
+  #add(stored: StoredRegion, leaseUntil: number): RegionLink {
+    assert(!this.#links.has(stored.region), `${stored.region} is a member once`);
+    const link = new RegionLink(stored, leaseUntil);
+    link.lingerUntil = this.#outbox.now + limits.commitLingerMs;
+    this.#links.set(stored.region, link);
+    return link;
   }
 
   #plan({ health, lingerUntil, oldestSentAt }: RegionLink): void {
     this.#outbox.schedule(lingerUntil);
-    if (health.kind === 'silent' || health.kind === 'foreign')
-      this.#outbox.schedule(health.probeAt);
-    else if (oldestSentAt !== null)
+    if (health.kind !== 'answering') this.#outbox.schedule(health.probeAt);
+    else if (oldestSentAt !== null) {
       this.#outbox.schedule(oldestSentAt + this.#config.voteDeadlineMs);
+    }
   }
+}
+
+/** What a decision takes of a round, about. */
+export function bytesOf({ keys }: Decision): number {
+  return keys.reduce((sum, key) => sum + 3 * key.length + 8, 32);
 }

@@ -3,7 +3,7 @@ import { limits } from '../limits.ts';
 import type { RegionLink } from './region-link.ts';
 
 /** How soon a link should get the next free connection; lower goes first. */
-type Urgency = readonly [rank: 0 | 1, age: number, negativeRoundTripMs: number];
+type Urgency = readonly [rank: 0 | 1 | 2, age: number, negativeRoundTripMs: number];
 
 /**
  * The link that gets the next of `free` connections, or null where none may be used now.
@@ -11,6 +11,7 @@ type Urgency = readonly [rank: 0 | 1, age: number, negativeRoundTripMs: number];
  * Prepares go before decisions that travel alone, the oldest first; where several regions wait equally long, the
  * farthest goes first, since its answer takes longest: with one connection more than regions, a write that begins
  * while the commits of the last one are on their way is still answered after one round trip to the farthest region.
+ * Steps of a copy come last.
  */
 export function nextLink(
   links: readonly RegionLink[],
@@ -31,20 +32,15 @@ export function nextLink(
 
 function urgencyOf(link: RegionLink, plenty: boolean, now: number): Urgency | null {
   const distance = -(link.roundTripMs ?? Number.MAX_SAFE_INTEGER);
-  switch (link.health.kind) {
-    case 'lost':
-      return null;
-    case 'silent':
-    case 'foreign':
-      return now >= link.health.probeAt && !link.probing
-        ? [1, link.health.probeAt, distance]
-        : null;
-    case 'answering':
-      if (link.flightCount >= limits.roundsInFlightPerRegion) return null;
-      if (link.oldestPrepare !== null) return [0, ageOf(link.oldestPrepare), distance];
-      if (!link.hasUnsaid || (!plenty && now < link.lingerUntil)) return null;
-      return [1, link.lingerUntil, distance];
+  if (link.isMute) return null;
+  if (link.health.kind !== 'answering') {
+    return now >= link.health.probeAt && !link.probing ? [1, link.health.probeAt, distance] : null;
   }
+  if (link.flightCount >= limits.roundsInFlightPerRegion) return null;
+  if (link.oldestPrepare !== null) return [0, ageOf(link.oldestPrepare), distance];
+  if (link.hasUnsaid && (plenty || now >= link.lingerUntil)) return [1, link.lingerUntil, distance];
+  if (link.isSound && now >= link.lease.dueAt(now)) return [1, now, distance];
+  return link.copyStep === null ? null : [2, 0, distance];
 }
 
 /** All waiting prepares are of this incarnation, so the sequence is their age. */

@@ -60,6 +60,18 @@ export class Transaction {
     };
   }
 
+  /** Who votes on it. */
+  get voters(): readonly RegionId[] {
+    return [...this.#voters.keys()];
+  }
+
+  /** Whose vote is still out. */
+  get waitsFor(): readonly RegionId[] {
+    return [...this.#voters].flatMap(([region, { state }]) =>
+      state === 'waiting' ? [region] : [],
+    );
+  }
+
   get tally(): Tally {
     return tallyOf([...this.#voters.values()].map((voter) => voter.state));
   }

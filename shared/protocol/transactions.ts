@@ -5,15 +5,13 @@ import { Transaction } from './transaction.ts';
 /** The undecided transactions of one instance, and the keys that they hold. A key has one holder at most (rule R7). */
 export class Transactions {
   readonly #incarnation: number;
-  readonly #voters: readonly RegionId[];
   /** In the order in which they began. */
   readonly #undecided = new Map<string, Transaction>();
   readonly #holders = new Map<string, Transaction>();
   #last = 0;
 
-  constructor(incarnation: number, voters: readonly RegionId[]) {
+  constructor(incarnation: number) {
     this.#incarnation = incarnation;
-    this.#voters = voters;
   }
 
   get undecided(): readonly Transaction[] {
@@ -38,6 +36,11 @@ export class Transactions {
     return this.#undecided.has(keyOf(order));
   }
 
+  /** The undecided transaction of that order, or null. */
+  find(order: TransactionOrder): Transaction | null {
+    return this.#undecided.get(keyOf(order)) ?? null;
+  }
+
   isHeld(key: string): boolean {
     return this.#holders.has(key);
   }
@@ -47,11 +50,16 @@ export class Transactions {
   }
 
   /** Gives the parts the next id, and their keys to them. */
-  begin(parts: readonly Waiting[], now: number, voteDeadlineMs: number): Transaction {
+  begin(
+    parts: readonly Waiting[],
+    voters: readonly RegionId[],
+    now: number,
+    voteDeadlineMs: number,
+  ): Transaction {
     this.#last += 1;
     const patience = Math.max(...parts.map((part) => part.frame.notAfter));
     const deadline = Math.min(now + voteDeadlineMs, patience);
-    const transaction = new Transaction(this.newest, parts, this.#voters, now, deadline);
+    const transaction = new Transaction(this.newest, parts, voters, now, deadline);
     for (const part of parts) part.attempts += 1;
     this.#undecided.set(keyOf(transaction.order), transaction);
     for (const key of transaction.keys) this.#holders.set(key, transaction);

@@ -80,6 +80,8 @@ export type WriteAnswer =
       readonly id: WriteId;
       readonly faults: readonly RegionFault[];
       readonly reason: string;
+      /** What stands against every write, or every write to a key of it; null or absent: nothing but this attempt. */
+      readonly code?: 'too-few-voters' | 'diverged' | 'lost' | null;
     }
   /** The queue is full. */
   | { readonly kind: 'busy'; readonly retryAfterMs: number }
@@ -92,6 +94,12 @@ export type WriteAnswer =
       readonly detail: string;
     };
 
+/**
+ * Too few regions can vote; a key differs between regions and no majority says which is right; every voter has lost
+ * writes.
+ */
+export type UnavailableCode = 'too-few-voters' | 'diverged' | 'lost';
+
 /** What is known of a write by its id. */
 export type WriteStatus =
   | { readonly kind: 'recorded'; readonly record: WriteRecord; readonly confirmed: boolean }
@@ -101,6 +109,8 @@ export type WriteStatus =
       readonly kind: 'unavailable';
       readonly faults: readonly RegionFault[];
       readonly reason: string;
+      /** What an operator has to do something about; null where time may mend it. */
+      readonly code: UnavailableCode | null;
     }
   /** Never seen, or aborted by a restart, or older than the kept log. */
   | { readonly kind: 'unknown' };

@@ -1,0 +1,174 @@
+import { keyOf, type RegionId } from '../ids.ts';
+import { limits } from '../limits.ts';
+import type { ReadRequest, RegionFault } from '../wire/answers.ts';
+import type { CoordinatorEvent, Ticket } from './events.ts';
+import type { Outbox } from './outbox.ts';
+import type { RegionLink } from './region-link.ts';
+import type { RegionLinks } from './region-links.ts';
+import { resolutionOf } from './resolution.ts';
+import type { Decision } from './round.ts';
+import type { Transactions } from './transactions.ts';
+
+/** A read that goes through the coordinator. */
+interface Lookup {
+  readonly ticket: Ticket;
+  readonly request: ReadRequest;
+  readonly until: number;
+  settle: readonly Decision[];
+  looks: number;
+  readonly faults: RegionFault[];
+}
+
+/** A snapshot on its way. `since` is when its region became a voter: it has to be the same vote when it answers. */
+interface Look {
+  readonly lookup: Lookup;
+  readonly link: RegionLink;
+  readonly since: number;
+}
+
+/**
+ * Strong reads without a lease (rule R25). The snapshot is taken in a voter, after the read came; the proof follows it,
+ * so no other instance can have decided anything by then, and what this one decided is under a lock in that voter.
+ */
+export class Lookups {
+  readonly #outbox: Outbox;
+  readonly #links: RegionLinks;
+  readonly #transactions: Transactions;
+  readonly #timeoutMs: number;
+  #waiting: Lookup[] = [];
+  readonly #looks = new Map<number, Look>();
+
+  constructor(outbox: Outbox, links: RegionLinks, transactions: Transactions, timeoutMs: number) {
+    this.#outbox = outbox;
+    this.#links = links;
+    this.#transactions = transactions;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** Snapshots on their way: each takes a connection. */
+  get flightCount(): number {
+    return this.#looks.size;
+  }
+
+  get busy(): boolean {
+    return this.#waiting.length > 0 || this.#looks.size > 0;
+  }
+
+  read({ ticket, request }: Extract<CoordinatorEvent, { kind: 'read' }>): void {
+    if (this.#waiting.length >= limits.readsQueued) {
+      const faults = [{ region: '', reason: 'too many reads wait for the coordinator' }];
+      this.#outbox.reply({ kind: 'read', ticket, answer: { kind: 'unavailable', faults } });
+      return;
+    }
+    const until = this.#outbox.now + limits.timeoutMsDefault;
+    this.#waiting.push({ ticket, request, until, settle: [], looks: 0, faults: [] });
+  }
+
+  /** Takes as many snapshots as `free` connections allow, and gives up those whose time is over. */
+  send(shard: number, free: number): void {
+    const { now } = this.#outbox;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const lookup of waiting) {
+      if (lookup.until <= now || lookup.looks >= limits.readAttempts) this.#giveUp(lookup);
+      else if (this.#looks.size >= Math.min(free, limits.readsInFlight)) this.#waiting.push(lookup);
+      else this.#look(lookup, shard);
+      this.#outbox.schedule(lookup.until);
+    }
+  }
+
+  looked({
+    number,
+    result,
+    recorded,
+    horizon,
+  }: Extract<CoordinatorEvent, { kind: 'looked' }>): void {
+    const look = this.#looks.get(number);
+    if (look === undefined) return;
+    this.#looks.delete(number);
+    const { lookup, link, since } = look;
+    const isSame = link.isVoter && !link.isMute && link.membership.since === since;
+    if (result.kind !== 'read' || !isSame) {
+      const reason = result.kind === 'silent' ? result.reason : 'it is no voter';
+      lookup.faults.push({ region: link.region, reason });
+      this.#waiting.push(lookup);
+      return;
+    }
+    const holders = new Map(result.locks.map(({ holder }) => [keyOf(holder), holder]));
+    const resolutions = [...holders.values()].map((holder) =>
+      resolutionOf(holder, recorded, this.#transactions.isUndecided(holder), horizon),
+    );
+    const settle = resolutions.flatMap((one) =>
+      one.kind === 'committed'
+        ? [{ transaction: one.transaction, outcome: 'commit' as const, keys: one.keys }]
+        : [],
+    );
+    if (resolutions.some(({ kind }) => kind === 'forgotten')) {
+      lookup.faults.push({
+        region: link.region,
+        reason: 'it holds a lock older than the kept log',
+      });
+      this.#waiting.push(lookup);
+    } else if (settle.length > 0) this.#waiting.push({ ...lookup, settle });
+    else {
+      const answer = { kind: 'read', replies: result.replies, region: link.region } as const;
+      this.#outbox.reply({ kind: 'read', ticket: lookup.ticket, answer });
+    }
+  }
+
+  #look(lookup: Lookup, shard: number): void {
+    const link = this.#placeFor(lookup);
+    if (link === null) {
+      this.#giveUp(lookup);
+      return;
+    }
+    lookup.looks += 1;
+    const number = this.#links.nextNumber();
+    const { since } = link.membership;
+    this.#looks.set(number, { lookup, link, since });
+    const { keys, commands } = lookup.request;
+    const { settle } = lookup;
+    this.#outbox.send({
+      kind: 'snapshot',
+      region: link.region,
+      number,
+      request: {
+        shard,
+        generation: link.generation,
+        strong: true,
+        leased: false,
+        seen: link.pair,
+        settle,
+        keys,
+        commands,
+      },
+      timeoutMs: this.#timeoutMs,
+    });
+  }
+
+  /** The voter that answers fastest, and has not failed this read yet. */
+  #placeFor({ request, faults }: Lookup): RegionLink | null {
+    const failed = new Set<RegionId>(faults.map(({ region }) => region));
+    const able = this.#links.voters.filter(
+      (link) => !link.isMute && link.begun && link.health.kind === 'answering',
+    );
+    const wanted = request.region;
+    const places = able.filter(
+      ({ region }) => !failed.has(region) && (wanted === null || region === wanted),
+    );
+    places.sort((a, b) => (a.roundTripMs ?? 0) - (b.roundTripMs ?? 0));
+    return places[0] ?? null;
+  }
+
+  #giveUp({ ticket, request, faults }: Lookup): void {
+    const unable = this.#links.all
+      .filter(({ region }) => request.region === null || request.region === region)
+      .filter((link) => !link.isVoter || link.isMute || link.health.kind !== 'answering')
+      .map(({ region, leaving, health }) => {
+        const ailing = health.kind === 'answering' ? 'it is no voter' : health.reason;
+        return { region, reason: leaving?.detail ?? ailing };
+      });
+    const answer = { kind: 'unavailable', faults: [...faults, ...unable] } as const;
+    this.#outbox.reply({ kind: 'read', ticket, answer });
+  }
+}

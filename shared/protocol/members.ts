@@ -1,0 +1,364 @@
+import type { RegionId } from '../ids.ts';
+import { limits } from '../limits.ts';
+import type { WriteAnswer } from '../wire/answers.ts';
+import type { MemberEvent, OutCause } from '../wire/members.ts';
+import type { Applications } from './applications.ts';
+import type { Confirmations } from './confirmations.ts';
+import type { CoordinatorConfig, Leaving, Membership, Stored } from './events.ts';
+import type { Outbox } from './outbox.ts';
+import type { RegionLink } from './region-link.ts';
+import type { RegionLinks } from './region-links.ts';
+import { Returns } from './returns.ts';
+import type { ShardState } from './shard-state.ts';
+
+/** What a change of members needs of the rest of the coordinator. */
+export interface MembersHost {
+  /** Aborts every undecided transaction; their parts are tried again at once. */
+  abortAll(): void;
+  /** Gives up every frame that waits. */
+  refuseAll(refusal: Refusal): void;
+  /** Frames that waited may go now. */
+  stir(): void;
+  readonly undecided: number;
+}
+
+/** Why no write can be taken in. */
+export type Refusal = Pick<
+  Extract<WriteAnswer, { kind: 'unavailable' }>,
+  'code' | 'faults' | 'reason'
+>;
+
+/** All that Members works on. */
+export interface MembersParts {
+  readonly config: CoordinatorConfig;
+  readonly stored: Stored;
+  readonly outbox: Outbox;
+  readonly links: RegionLinks;
+  readonly applications: Applications;
+  readonly confirmations: Confirmations;
+  readonly state: ShardState;
+  readonly host: MembersHost;
+}
+
+/**
+ * Who votes. A voter that fails, has lost writes, or diverged is put out once its lease is over; what it misses from
+ * then on is noted with each decision; when it can be reached again it is copied, and votes again (rules R31 to R38).
+ */
+export class Members {
+  readonly #parts: MembersParts;
+  #isBegun = false;
+  /** When each voter that is to leave was first seen to, ms. */
+  readonly #suspectedAt = new Map<RegionId, number>();
+
+  readonly #returns: Returns;
+
+  constructor(parts: MembersParts) {
+    this.#parts = parts;
+    this.#returns = new Returns(parts, this);
+  }
+
+  get returns(): Returns {
+    return this.#returns;
+  }
+
+  /** Why no write can be taken in, or null. */
+  get refusal(): Refusal | null {
+    const { voters } = this.#parts.links;
+    const faults = this.#parts.links.all
+      .filter((link) => !link.isVoter || link.isMute)
+      .map(({ region, leaving }) => ({ region, reason: leaving?.detail ?? '' }));
+    if (voters.length > 0 && voters.every((link) => link.isMute)) {
+      const reason =
+        'every region that votes has lost writes: an operator has to say which one to believe';
+      return { code: 'lost', faults, reason };
+    }
+    const { minVoters } = this.#parts.config;
+    if (voters.length >= minVoters) return null;
+    const reason = `${voters.length} of at least ${minVoters} regions can vote`;
+    return { code: 'too-few-voters', faults, reason };
+  }
+
+  /** Once an instance: founds the shard, or brings its members together with the configuration. */
+  begin(): void {
+    if (this.#isBegun) return;
+    this.#isBegun = true;
+    if (this.#parts.state.epoch === 0) this.#found();
+    else this.#reconcile();
+  }
+
+  /** What it holds is not what it acknowledged: its votes count no more, and all of it has to be copied. */
+  lose(link: RegionLink, detail: string): void {
+    this.suspect(link, { cause: 'lost', detail, whole: true, held: false });
+  }
+
+  /** The region is to lose its vote, or, where it has none, to come back in another way. */
+  suspect(link: RegionLink, leaving: Leaving): void {
+    const { membership } = link;
+    if (membership.state === 'copying') {
+      this.#returns.fail(leaving);
+      return;
+    }
+    const known = link.leaving;
+    if (known?.whole === true || (known !== null && !leaving.whole)) return;
+    if (membership.state === 'out') {
+      this.set(link, { ...membership, cause: leaving.cause, detail: leaving.detail, whole: true });
+      this.#forgive(link);
+      return;
+    }
+    this.set(link, { ...membership, leaving });
+    const event = leaving.cause === 'diverged' ? 'diverged' : 'leaving';
+    this.note(link.region, event, leaving.cause, leaving.detail);
+    if (leaving.whole) this.#parts.host.abortAll();
+  }
+
+  /** The keys of a commit are missed by those that did not vote on it; their names are stored with the decision. */
+  missedBy(keys: readonly string[], sequence: number): readonly RegionId[] {
+    const absent = this.#parts.links.all.filter(({ membership }) =>
+      membership.state === 'out' ? !membership.whole : membership.state === 'copying',
+    );
+    for (const { missed } of absent) for (const key of keys) missed.set(key, sequence);
+    return absent.map(({ region }) => region);
+  }
+
+  /** The members' epoch. */
+  get epoch(): number {
+    return this.#parts.state.epoch;
+  }
+
+  /** A region without a vote holds the state of another coordinator: nothing is copied over it without an operator. */
+  findForeign(link: RegionLink, detail: string): void {
+    const { membership } = link;
+    const leaving: Leaving = { cause: 'foreign', detail, whole: true, held: true };
+    if (membership.state === 'copying') this.#returns.fail(leaving);
+    else if (membership.state === 'out' && membership.cause !== 'foreign') {
+      this.set(link, { ...membership, ...leaving });
+      this.#forgive(link);
+    }
+  }
+
+  /** A region that is out or copied has answered: it can be reached, and what it holds can be built on or not. */
+  met(link: RegionLink, passedCheck: boolean): void {
+    const { membership } = link;
+    if (membership.state !== 'out') return;
+    link.reachable ||= passedCheck || membership.whole;
+  }
+
+  /** Moves on what can be moved on. Called in each step, after its event. */
+  advance(): void {
+    this.#depart();
+    this.#boundMarks();
+    this.#returns.advance();
+  }
+
+  /** The region is no member any more. */
+  forget(link: RegionLink): void {
+    if (this.#returns.progressOf(link) !== null) this.#returns.cancel();
+    link.leave();
+    this.#parts.links.remove(link.region);
+    this.#parts.outbox.persist({ kind: 'forget', region: link.region });
+    this.note(link.region, 'removed', 'removed', 'it is no region of this shard any more');
+  }
+
+  /** This region alone is right from now on, whatever it holds. It votes once it has dropped what it was in the midst of. */
+  believe(link: RegionLink): void {
+    const { links, state } = this.#parts;
+    this.#returns.cancel();
+    this.#parts.host.abortAll();
+    state.epoch += 1;
+    for (const other of links.all) {
+      const detail = other === link ? 'it is believed' : `${link.region} is believed instead`;
+      this.#parts.applications.dismiss(other.region);
+      this.leave(other, { cause: 'ordered', detail, whole: true, held: false });
+    }
+    this.note(link.region, 'believed', 'ordered', 'an operator takes what it holds for right');
+    this.#returns.beginBelieved(link);
+  }
+
+  /** The region is asked anew whether it can be copied. */
+  askAgain(link: RegionLink): void {
+    const { now } = this.#parts.outbox;
+    link.reachable = false;
+    link.copyAfter = now;
+    link.recover();
+    link.fail('it has not been asked yet', now, now);
+    this.#parts.outbox.schedule(now + limits.probePauseMsFirst);
+  }
+
+  /** An entry of the history, and of the change feed; and the events that are owed about it. */
+  note(region: RegionId, event: MemberEvent, cause: OutCause | null, detail: string): void {
+    const { state, outbox, confirmations } = this.#parts;
+    state.sequence += 1;
+    const { epoch, sequence } = state;
+    const change = { sequence, at: outbox.now, epoch, region, event, cause, detail };
+    outbox.persist({ kind: 'members', epoch, changes: [change] });
+    const events = confirmations.ofMember(change);
+    if (events.length > 0) outbox.persist({ kind: 'owe-region', events });
+  }
+
+  /** These keys of a region have to be copied. */
+  mark(link: RegionLink, keys: readonly (readonly [key: string, sequence: number])[]): void {
+    if (keys.length === 0) return;
+    for (const [key, sequence] of keys) link.missed.set(key, sequence);
+    this.#parts.outbox.persist({ kind: 'missed', missed: { region: link.region, keys } });
+  }
+
+  /** The membership of a region, stored with this step. */
+  set(link: RegionLink, membership: Membership): void {
+    link.membership = membership;
+    this.#parts.outbox.persist({ kind: 'region', region: link.stored });
+  }
+
+  #found(): void {
+    const { config, stored, state, links, outbox } = this.#parts;
+    state.epoch = 1;
+    const since = outbox.now;
+    for (const region of config.regions) {
+      const membership = { state: 'voter', since, leaving: null } as const;
+      const link = links.add(region, stored.generation, membership);
+      outbox.persist({ kind: 'region', region: link.stored });
+    }
+    outbox.persist({ kind: 'members', epoch: state.epoch, changes: [] });
+  }
+
+  #reconcile(): void {
+    const { config, links, outbox } = this.#parts;
+    for (const region of config.regions) if (!links.has(region)) this.join(region);
+    for (const link of links.all) {
+      const { membership } = link;
+      if (membership.state === 'copying') {
+        // It goes on under a new token: what the last instance sent may still be on its way.
+        const { token: _, ...absence } = membership;
+        this.set(link, { ...absence, state: 'out' });
+      }
+      if (!link.isVoter) link.fail('it has not been asked yet', outbox.now, outbox.now);
+      if (config.regions.includes(link.region)) continue;
+      if (link.isVoter) this.suspect(link, removal);
+      else this.forget(link);
+    }
+  }
+
+  /** A region that this shard has not known so far: everything is copied to it before it votes. */
+  join(region: RegionId): void {
+    const { links, outbox } = this.#parts;
+    const since = outbox.now;
+    const detail = 'it is new: everything has to be copied to it';
+    const membership = {
+      state: 'out',
+      since,
+      cause: 'new',
+      detail,
+      whole: true,
+      held: false,
+      replaces: null,
+    } as const;
+    const link = links.add(region, 0, membership);
+    link.fail('it has not been asked yet', since, since);
+    outbox.persist({ kind: 'region', region: link.stored });
+    this.note(region, 'added', 'new', detail);
+  }
+
+  // Out.
+
+  #depart(): void {
+    const { outbox, links, config } = this.#parts;
+    const { now } = outbox;
+    const departing = links.voters.filter((link) => {
+      const { health } = link;
+      if (link.leaving !== null) return true;
+      if (health.kind === 'answering') return false;
+      outbox.schedule(health.since + config.outAfterMs);
+      return health.since + config.outAfterMs <= now;
+    });
+    for (const region of this.#suspectedAt.keys()) {
+      if (!departing.some((link) => link.region === region)) this.#suspectedAt.delete(region);
+    }
+    for (const { region } of departing) {
+      if (!this.#suspectedAt.has(region)) this.#suspectedAt.set(region, now);
+    }
+    const staying = links.voters.filter((link) => !departing.includes(link));
+    if (departing.length > 0 && staying.length > 0 && this.#mayDepart(departing, staying)) {
+      this.#putOut(departing);
+    }
+    const { refusal } = this;
+    if (refusal !== null) this.#parts.host.refuseAll(refusal);
+  }
+
+  /** True where no lease is left and every voter that stays has shown since that it has lost nothing (rule R32). */
+  #mayDepart(departing: readonly RegionLink[], staying: readonly RegionLink[]): boolean {
+    const { outbox } = this.#parts;
+    const since = Math.max(...this.#suspectedAt.values());
+    for (const link of staying) if (!link.hasPassedCheck(since)) link.requireCheck(since);
+    for (const link of departing) outbox.schedule(link.lease.endsAt);
+    return (
+      staying.every((link) => link.health.kind === 'answering' && link.hasPassedCheck(since)) &&
+      departing.every((link) => link.lease.endsAt <= outbox.now)
+    );
+  }
+
+  #putOut(departing: readonly RegionLink[]): void {
+    const { host, applications, state } = this.#parts;
+    host.abortAll();
+    state.epoch += 1;
+    for (const link of departing) {
+      const { health } = link;
+      const reason = health.kind === 'answering' ? '' : health.reason;
+      const cause = health.kind === 'foreign' ? 'foreign' : 'silent';
+      const silence: Leaving = {
+        cause,
+        detail: reason,
+        whole: cause === 'foreign',
+        held: cause === 'foreign',
+      };
+      const leaving = link.leaving ?? silence;
+      applications.dismiss(link.region);
+      this.leave(link, leaving);
+      this.note(link.region, 'out', leaving.cause, leaving.detail);
+      if (leaving.cause === 'removed') this.forget(link);
+    }
+    host.stir();
+  }
+
+  /** The region has no vote, from now on or as before, for the reason given. */
+  leave(link: RegionLink, leaving: Leaving): void {
+    const { now } = this.#parts.outbox;
+    const missed = link.leave();
+    const replaces = link.isVoter ? null : replacedBy(link.membership);
+    this.set(link, { state: 'out', since: now, replaces, ...leaving });
+    if (leaving.whole) this.#forgive(link);
+    else this.mark(link, missed);
+    link.fail('it is out', now, now);
+  }
+
+  /** Where everything is copied, nobody needs to know what has been missed. */
+  #forgive(link: RegionLink): void {
+    if (link.missed.size === 0) return;
+    link.missed.clear();
+    this.#parts.outbox.persist({ kind: 'copied', region: link.region, keys: null });
+  }
+
+  /** A region that is out for too long has missed so much that everything is copied. */
+  #boundMarks(): void {
+    for (const link of this.#parts.links.all) {
+      if (link.isVoter || link.missed.size <= limits.missedKeysPerRegion) continue;
+      const detail = `it has missed more than ${limits.missedKeysPerRegion} keys`;
+      this.suspect(link, {
+        cause: link.leaving?.cause ?? 'silent',
+        detail,
+        whole: true,
+        held: false,
+      });
+    }
+  }
+}
+
+/** Why a region that is not configured any more leaves. */
+export const removal: Leaving = {
+  cause: 'removed',
+  detail: 'it is not among the configured regions',
+  whole: false,
+  held: true,
+};
+
+function replacedBy(membership: Membership): number | null {
+  return membership.state === 'voter' ? null : membership.replaces;
+}

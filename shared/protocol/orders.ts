@@ -1,0 +1,153 @@
+import { unreachable } from '../assert.ts';
+import { keyOf, type RegionId } from '../ids.ts';
+import type { MemberOrder, OrderAnswer } from '../wire/members.ts';
+import type { BlockedKeys } from './blocked-keys.ts';
+import { type Members, removal } from './members.ts';
+import type { RegionLink } from './region-link.ts';
+import type { RegionLinks } from './region-links.ts';
+import type { ShardState } from './shard-state.ts';
+import type { Transaction } from './transaction.ts';
+import type { Transactions } from './transactions.ts';
+
+/** What orders work on. */
+export interface OrdersParts {
+  readonly links: RegionLinks;
+  readonly members: Members;
+  readonly blocked: BlockedKeys;
+  readonly transactions: Transactions;
+  readonly state: ShardState;
+  abort(transaction: Transaction): void;
+}
+
+type Order<Kind> = Extract<MemberOrder, { kind: Kind }>;
+
+/** What operators have done. An order is stored before it is answered; what it asks for follows as soon as it can. */
+export class Orders {
+  readonly #parts: OrdersParts;
+
+  constructor(parts: OrdersParts) {
+    this.#parts = parts;
+  }
+
+  take(order: MemberOrder): OrderAnswer {
+    switch (order.kind) {
+      case 'add':
+        return this.#add(order);
+      case 'remove':
+        return this.#with(order.region, (link) => this.#remove(link));
+      case 'put-out':
+        return this.#with(order.region, (link) => this.#putOut(link, order));
+      case 'return':
+        return this.#with(order.region, (link) => this.#return(link, order));
+      case 'believe':
+        return this.#with(order.region, (link) => this.#believe(link));
+      case 'repair':
+        return this.#with(order.source, (link) => this.#repair(link, order));
+      case 'settle':
+        return this.#settle(order);
+      default:
+        return unreachable(order);
+    }
+  }
+
+  #with(region: RegionId, act: (link: RegionLink) => OrderAnswer): OrderAnswer {
+    const link = this.#parts.links.find(region);
+    return link === null ? refused(`${region} is no region of this shard`) : act(link);
+  }
+
+  #add({ region }: Order<'add'>): OrderAnswer {
+    if (this.#parts.links.has(region))
+      return refused(`${region} is a region of this shard already`);
+    this.#parts.members.join(region);
+    return taken(`everything is copied to ${region}; then it votes`);
+  }
+
+  #remove(link: RegionLink): OrderAnswer {
+    if (link.isVoter && this.#isLast(link)) return refused(lastVoter(link));
+    if (link.isVoter) this.#parts.members.suspect(link, removal);
+    else this.#parts.members.forget(link);
+    return taken(`${link.region} is forgotten as soon as its lease is over`);
+  }
+
+  #putOut(link: RegionLink, { reason }: Order<'put-out'>): OrderAnswer {
+    const leaving = { cause: 'ordered', detail: reason, whole: false, held: true } as const;
+    const { membership } = link;
+    if (membership.state === 'voter' && this.#isLast(link)) return refused(lastVoter(link));
+    if (membership.state === 'out') {
+      this.#parts.members.set(link, { ...membership, held: true });
+      return taken(`${link.region} was out already, and stays out until it is told to return`);
+    }
+    this.#parts.members.suspect(link, leaving);
+    return taken(`${link.region} is put out as soon as its lease is over`);
+  }
+
+  #return(link: RegionLink, { whole, force }: Order<'return'>): OrderAnswer {
+    const { membership } = link;
+    if (membership.state !== 'out') {
+      return refused(`${link.region} is not out: it is a ${membership.state}`);
+    }
+    if (membership.cause === 'foreign' && !force) {
+      return refused(
+        `${link.region} holds the state of another Lockstep; force replaces it, with all its data`,
+      );
+    }
+    const replaces = force ? link.foreignGeneration : membership.replaces;
+    const isWhole = membership.whole || whole || force;
+    this.#parts.members.set(link, { ...membership, held: false, whole: isWhole, replaces });
+    this.#parts.members.askAgain(link);
+    return taken(`${link.region} is copied as soon as it answers; then it votes`);
+  }
+
+  #believe(link: RegionLink): OrderAnswer {
+    this.#parts.members.believe(link);
+    return taken(`${link.region} is the only voter; all others are copied from it`);
+  }
+
+  #repair(source: RegionLink, { keys }: Order<'repair'>): OrderAnswer {
+    if (!source.isSound)
+      return refused(`${source.region} does not vote, so nothing is copied from it`);
+    if (keys.some(({ regions }) => regions.includes(source.region))) {
+      return refused(`${source.region} cannot be repaired from itself`);
+    }
+    const { members, links, state, blocked } = this.#parts;
+    for (const link of links.all) {
+      const missed = keys
+        .filter(({ regions }) => regions.includes(link.region))
+        .map(({ key }) => [key, state.sequence] as const);
+      if (missed.length === 0 || link.leaving?.whole === true) continue;
+      members.mark(link, missed);
+      const detail = `${missed.length} keys are copied anew from ${source.region}`;
+      if (link.isVoter) {
+        members.suspect(link, { cause: 'repair', detail, whole: false, held: false });
+      }
+    }
+    blocked.remove(keys.map(({ key }) => key));
+    return taken(`${keys.length} keys are copied from ${source.region}`);
+  }
+
+  #settle({ transaction: order }: Order<'settle'>): OrderAnswer {
+    const transaction = this.#parts.transactions.find(order);
+    if (transaction !== null) {
+      this.#parts.abort(transaction);
+      return taken(`transaction ${keyOf(order)} was undecided: it is aborted and tried again`);
+    }
+    for (const link of this.#parts.links.voters) link.greetAgain();
+    return taken('it is not undecided; every voter is asked for the locks that it holds');
+  }
+
+  #isLast(link: RegionLink): boolean {
+    return this.#parts.links.voters.every((other) => other === link || other.leaving !== null);
+  }
+}
+
+function taken(detail: string): OrderAnswer {
+  return { kind: 'taken', detail };
+}
+
+function refused(detail: string): OrderAnswer {
+  return { kind: 'refused', detail };
+}
+
+function lastVoter({ region }: RegionLink): string {
+  return `${region} is the last region that votes: without it nothing is left to read or copy from`;
+}

@@ -1,0 +1,33 @@
+import type { CopyProgress, RegionStatus } from '../wire/members.ts';
+import type { RegionLink } from './region-link.ts';
+
+/** A region as its coordinator sees it at `now`, ms. */
+export function statusOf(link: RegionLink, copy: CopyProgress | null, now: number): RegionStatus {
+  const { region, membership, health, leaving } = link;
+  const isLost = leaving?.cause === 'lost';
+  const leaseMs = Math.max(0, link.lease.endsAt - now);
+  return {
+    region,
+    state: membership.state,
+    cause: leaving?.cause ?? null,
+    held: leaving?.held ?? false,
+    since: membership.since,
+    health: isLost ? 'lost' : health.kind,
+    circuit: circuitOf(link),
+    detail: leaving?.detail ?? (health.kind === 'answering' ? null : health.reason),
+    generation: link.generation,
+    // What a former instance may have granted is not known before this one has been answered.
+    leaseMs: Number.isFinite(leaseMs) ? leaseMs : 0,
+    roundTripMs: link.roundTripMs,
+    roundsInFlight: link.flightCount,
+    unacknowledged: link.owedCount,
+    oldestUnacknowledgedMs: link.owed.ageMs(now),
+    missedKeys: leaving?.whole === true ? null : link.missed.size,
+    copy,
+  };
+}
+
+function circuitOf(link: RegionLink): RegionStatus['circuit'] {
+  if (link.health.kind === 'answering' && !link.isMute) return 'closed';
+  return link.probing ? 'half-open' : 'open';
+}

@@ -1,0 +1,162 @@
+import { assert } from '../assert.ts';
+import { limits } from '../limits.ts';
+import type { CopyProgress } from '../wire/members.ts';
+import { Copy } from './copy.ts';
+import type { Leaving } from './events.ts';
+import type { Members, MembersParts } from './members.ts';
+import type { RegionLink } from './region-link.ts';
+import type { CopyReply, CopyStep } from './round.ts';
+
+/**
+ * How a region that is out gets its vote back: by a copy of what it lacks, one region at a time (rules R34 to R38).
+ * Bootstrap of a new region, catch-up after an outage, and repair after a loss or divergence are all this.
+ */
+export class Returns {
+  readonly #parts: MembersParts;
+  readonly #members: Members;
+  #copy: Copy | null = null;
+
+  constructor(parts: MembersParts, members: Members) {
+    this.#parts = parts;
+    this.#members = members;
+  }
+
+  /** True while nothing new may begin, because the last step of a copy is being taken. */
+  get held(): boolean {
+    return this.#copy !== null && this.#copy.holdUntil !== null;
+  }
+
+  progressOf(link: RegionLink): CopyProgress | null {
+    const copy = this.#copy?.target === link ? this.#copy : null;
+    return copy === null ? null : copy.progress(this.#parts.outbox.now);
+  }
+
+  /** A step of a copy has ended; null: without a usable answer. */
+  answered(step: CopyStep, reply: CopyReply | null): void {
+    const { target } = this.#copy ?? {};
+    const turn = this.#copy?.answered(step, reply, this.#parts.state.sequence);
+    if (turn?.kind !== 'failed' || target === undefined) return;
+    const { leaving } = target;
+    assert(leaving !== null, 'a copy has a reason');
+    this.fail({ ...leaving, detail: turn.reason });
+  }
+
+  /** Begins a copy where one can begin, and moves on the one that is under way. */
+  advance(): void {
+    if (this.#copy === null) this.#beginNext();
+    if (this.#copy !== null) this.#advanceCopy(this.#copy);
+  }
+
+  /** The region counts as copied already: it only drops what it was in the midst of. */
+  beginBelieved(link: RegionLink): void {
+    this.#start(link, true);
+  }
+
+  /** The copy under way is given up; its region is out again, as `leaving` says. */
+  fail(leaving: Leaving): void {
+    const copy = this.#copy;
+    if (copy === null) return;
+    const { target } = copy;
+    const whole = leaving.whole || target.leaving?.whole === true;
+    this.cancel();
+    this.#parts.state.epoch += 1;
+    this.#members.leave(target, { ...leaving, whole });
+    target.copyAfter = this.#parts.outbox.now + limits.copyPauseMs;
+    this.#members.note(target.region, 'out', leaving.cause, leaving.detail);
+  }
+
+  /** No copy is under way any more. */
+  cancel(): void {
+    const copy = this.#copy;
+    if (copy === null) return;
+    this.#copy = null;
+    copy.target.copyStep = null;
+    copy.readFrom(null);
+    this.#parts.host.stir();
+  }
+
+  #beginNext(): void {
+    const { links, outbox } = this.#parts;
+    const next = links.all.find(({ membership, reachable, copyAfter }) => {
+      if (membership.state !== 'out' || membership.held || !reachable) return false;
+      outbox.schedule(copyAfter);
+      return copyAfter <= outbox.now;
+    });
+    if (next !== undefined && this.#bestSource() !== null) this.#start(next, false);
+  }
+
+  #start(link: RegionLink, isBelieved: boolean): void {
+    const { stored, state, outbox } = this.#parts;
+    const { now } = outbox;
+    const { membership } = link;
+    assert(membership.state === 'out', 'only a region that is out is copied');
+    state.epoch += 1;
+    // A region that has not answered under its generation keeps it, and may hold the one before still.
+    const isRenewed = membership.whole && link.begun;
+    const replaces = isRenewed ? link.generation : membership.replaces;
+    const first = link.generation === 0 ? Math.max(now, stored.generation) : link.generation;
+    link.beginCopy(isRenewed ? Math.max(now, link.generation + 1) : first);
+    const token = `${stored.incarnation}-${state.epoch}`;
+    this.#members.set(link, { ...membership, state: 'copying', since: now, token, replaces });
+    this.#members.note(link.region, 'copying', membership.cause, membership.detail);
+    const whole = membership.whole && !isBelieved;
+    const mayReplace = membership.whole ? replaces : link.generation;
+    this.#copy = new Copy(link, token, { whole, replaces: mayReplace, startedAt: now });
+  }
+
+  #advanceCopy(copy: Copy): void {
+    const { outbox, config, state, host } = this.#parts;
+    const { health, leaving } = copy.target;
+    if (health.kind !== 'answering') {
+      outbox.schedule(health.since + config.outAfterMs);
+      if (health.since + config.outAfterMs <= outbox.now && leaving !== null) {
+        this.fail({ ...leaving, detail: health.reason });
+        return;
+      }
+    }
+    if (copy.source?.isSound !== true) copy.readFrom(this.#bestSource());
+    if (this.#hold(copy)) return;
+    const isStill = host.undecided === 0 && copy.source?.owed.count === 0;
+    copy.plan(state.sequence, isStill);
+  }
+
+  /** The last step: nothing new begins until the last keys are copied. True where the region votes again. */
+  #hold(copy: Copy): boolean {
+    const { outbox, host } = this.#parts;
+    const { now } = outbox;
+    if (copy.isComplete && host.undecided === 0) {
+      this.#return(copy);
+      return true;
+    }
+    if (copy.holdUntil === null) {
+      outbox.schedule(copy.holdAfter);
+      if (!copy.nearsEnd || now < copy.holdAfter) return false;
+      copy.holdUntil = now + limits.copyHoldMs;
+      copy.phase = 'hold';
+    } else if (copy.holdUntil <= now) {
+      copy.holdUntil = null;
+      copy.phase = 'keys';
+      copy.holdAfter = now + limits.copyPauseMs;
+      host.stir();
+    }
+    outbox.schedule(copy.holdUntil ?? copy.holdAfter);
+    return false;
+  }
+
+  #return({ target }: Copy): void {
+    const { state, outbox, host } = this.#parts;
+    this.#copy = null;
+    state.epoch += 1;
+    target.lease.drop();
+    this.#members.set(target, { state: 'voter', since: outbox.now, leaving: null });
+    this.#members.note(target.region, 'returned', null, 'it has been copied, and votes again');
+    host.stir();
+  }
+
+  /** The nearest voter that is to stay. */
+  #bestSource(): RegionLink | null {
+    const sound = this.#parts.links.voters.filter((link) => link.isSound);
+    const nearest = sound.sort((a, b) => (a.roundTripMs ?? 0) - (b.roundTripMs ?? 0));
+    return nearest[0] ?? null;
+  }
+}

@@ -1,0 +1,156 @@
+import { unreachable } from '../assert.ts';
+import { keyOf, type TransactionOrder } from '../ids.ts';
+import type { Applications } from './applications.ts';
+import type { Deciding } from './deciding.ts';
+import type { CoordinatorEvent, Stored } from './events.ts';
+import type { FrameBook } from './frame-book.ts';
+import type { Members } from './members.ts';
+import type { Outbox } from './outbox.ts';
+import type { Flight, RegionLink } from './region-link.ts';
+import { bytesOf, type RegionLinks } from './region-links.ts';
+import type { Refusal, RoundReply, RoundResult } from './round.ts';
+import { ballotOf } from './transaction.ts';
+
+/** All that the answers of regions work on. */
+export interface RoundAnswersParts {
+  readonly stored: Stored;
+  readonly outbox: Outbox;
+  readonly links: RegionLinks;
+  readonly frames: FrameBook;
+  readonly applications: Applications;
+  readonly members: Members;
+  readonly deciding: Deciding;
+}
+
+/** Takes in how rounds ended. */
+export class RoundAnswers {
+  readonly #parts: RoundAnswersParts;
+
+  constructor(parts: RoundAnswersParts) {
+    this.#parts = parts;
+  }
+
+  take({ region, round, result, recorded }: Extract<CoordinatorEvent, { kind: 'answered' }>): void {
+    const { links, outbox, deciding, frames } = this.#parts;
+    const link = links.find(region);
+    // The region was forgotten meanwhile.
+    if (link === null) return;
+    const flight = link.land(round);
+    if (!link.isMute && isCurrent(link, flight)) this.#judge(link, flight, result, recorded);
+    else if (flight.lease !== null) link.lease.learn(null, outbox.now);
+    if (flight.copy !== null) this.#tellCopy(flight, result);
+    const reason = result.kind === 'silent' ? result.reason : 'gave no vote';
+    for (const transaction of flight.transactions) {
+      transaction.count(region, { state: 'missing', reason }, outbox.now);
+      deciding.settle(transaction);
+    }
+    if (frames.queue.length > 0) deciding.stir();
+  }
+
+  #judge(
+    link: RegionLink,
+    flight: Flight,
+    result: RoundResult,
+    recorded: readonly TransactionOrder[],
+  ): void {
+    const { links, members, outbox } = this.#parts;
+    const clock = result.kind === 'executed' ? result.reply.clock : null;
+    if (flight.lease !== null) link.lease.learn(clock, outbox.now);
+    switch (result.kind) {
+      case 'silent':
+        links.fail(link, result.reason, flight.sentAt);
+        break;
+      case 'refused':
+        this.#refused(link, flight, result.refusal);
+        break;
+      case 'executed': {
+        const loss = link.learn(result.reply, flight, outbox.now);
+        if (loss !== null) members.lose(link, loss);
+        else this.#executed(link, flight, result.reply, recorded);
+        members.met(link, loss === null);
+        break;
+      }
+      default:
+        unreachable(result);
+    }
+  }
+
+  #refused(link: RegionLink, flight: Flight, refusal: Refusal): void {
+    const { links, members } = this.#parts;
+    const finding = links.refused(link, refusal, flight.sentAt);
+    if (finding?.kind === 'lost') members.lose(link, finding.reason);
+    if (finding?.kind === 'foreign') members.findForeign(link, finding.reason);
+    else members.met(link, false);
+  }
+
+  #tellCopy({ copy }: Flight, result: RoundResult): void {
+    if (copy === null) return;
+    const reply = result.kind === 'executed' ? result.reply.copy : null;
+    this.#parts.members.returns.answered(copy, reply);
+  }
+
+  #executed(
+    link: RegionLink,
+    flight: Flight,
+    reply: RoundReply,
+    recorded: readonly TransactionOrder[],
+  ): void {
+    const { links, members, applications, outbox } = this.#parts;
+    flight.decisions.forEach(({ transaction }, position) => {
+      const said = reply.decisions[position];
+      if (said === 'acknowledged') {
+        link.acknowledged(transaction);
+        applications.acknowledge(transaction, link.region);
+      } else if (said === 'lost') {
+        members.lose(link, `it no longer holds transaction ${keyOf(transaction)}`);
+      } else {
+        const reason = 'its server refused to apply a decision (out of memory?)';
+        links.fail(link, reason, flight.sentAt);
+      }
+    });
+    this.#settleOlder(link, flight, reply, recorded);
+    flight.transactions.forEach((transaction, position) => {
+      const vote = reply.votes[position];
+      if (vote === undefined) return;
+      // A round that was under way when the epoch rose is refused by a region that has heard of it: no news.
+      const isNews =
+        vote.kind === 'fenced' && (vote.by !== 'epoch' || flight.epoch === this.#epoch);
+      if (isNews) outbox.ended ??= `${link.region} has seen a later ${vote.by}`;
+      if (vote.kind === 'locked' && vote.holder[0] < this.#parts.stored.incarnation) {
+        link.greetAgain();
+      }
+      transaction.count(link.region, ballotOf(vote), outbox.now);
+    });
+  }
+
+  get #epoch(): number {
+    return this.#parts.members.epoch;
+  }
+
+  /** Locks of older incarnations: without a record their transactions are aborted (rule R3). */
+  #settleOlder(
+    link: RegionLink,
+    flight: Flight,
+    reply: RoundReply,
+    recorded: readonly TransactionOrder[],
+  ): void {
+    const committed = new Set(recorded.map(keyOf));
+    for (const { transaction, keys } of reply.older) {
+      const key = keyOf(transaction);
+      if (link.owed.has(transaction) || flight.settledMeanwhile.has(key)) continue;
+      if (committed.has(key)) {
+        const loss = `it locks transaction ${key} again, which it had applied`;
+        this.#parts.members.lose(link, loss);
+      } else {
+        const decision = { transaction, outcome: 'abort', keys } as const;
+        const bytes = bytesOf(decision);
+        this.#parts.links.owe(link, decision, { sequence: 0, bytes, urgent: false });
+      }
+    }
+  }
+}
+
+/** What left before the region became what it is now says nothing about it. */
+function isCurrent(link: RegionLink, flight: Flight): boolean {
+  return flight.sentAt >= link.membership.since && flight.generation === link.generation;
+}
