@@ -1,9 +1,10 @@
 import { uuidv7 } from 'uuidv7';
-import { assert } from '../shared/assert.ts';
 import type { ShardId } from '../shared/ids.ts';
-import type { CoordinatorApi, Resolution } from '../shared/wire/answers.ts';
+import type { RegionClient } from '../shared/protocol/round.ts';
+import type { CoordinatorApi, MembersApi, Resolution } from '../shared/wire/answers.ts';
 import { type LocationHint, parseConfiguration } from '../shared/wire/configuration.ts';
 import type { HooksApi } from '../shared/wire/confirmations.ts';
+import type { RegionConfiguration } from '../shared/wire/members.ts';
 import { targetPolicyOf } from '../shared/wire/webhook-target.ts';
 import { createApp, createMisconfiguredApp, type EdgeApp } from './edge/app.ts';
 import type { EdgeDependencies, Location } from './edge/dependencies.ts';
@@ -28,24 +29,20 @@ function start(environment: Env): EdgeApp {
   const parsed = parseConfiguration(environment);
   if (!parsed.ok) return createMisconfiguredApp(parsed, log);
   const { configuration } = parsed;
-  const regions = new Map(
-    configuration.regions.map((region) => [region.id, connectRegion(region)]),
-  );
   const { coordinatorLocation: locationHint } = configuration;
   const dependencies: EdgeDependencies = {
     configuration,
     targetPolicy: targetPolicyOf(environment),
     coordinatorOf: (shard) =>
       coordinatorOf(coordinatorStub(environment.COORDINATOR, shard, locationHint)),
+    membersOf: (shard) => membersOf(coordinatorStub(environment.COORDINATOR, shard, locationHint)),
     hooksOf: (shard) => hooksOf(coordinatorStub(environment.COORDINATOR, shard, locationHint)),
     courierOf: (endpoint) => environment.COURIER.getByName(endpoint),
     feedOf: (shard) => connectFeed(environment.FEED.getByName(`shard-${shard}`)),
-    regionOf(id) {
-      const region = regions.get(id);
-      assert(region !== undefined, 'only configured regions are asked');
-      return region;
-    },
+    regionOf: connectRegions(),
     locate,
+    inBackground: (context, work) => context.executionCtx.waitUntil(work),
+    pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
     // The binding looks at the path alone.
     asset: (path) => environment.ASSETS.fetch(`https://assets.invalid/${path}`),
     now: () => Date.now(),
@@ -53,6 +50,20 @@ function start(environment: Env): EdgeApp {
     log,
   };
   return createApp(dependencies);
+}
+
+/** Clients of regions, each made once: a client remembers which scripts its region knows. */
+function connectRegions(): (region: RegionConfiguration) => RegionClient {
+  const clients = new Map<string, { readonly address: string; readonly client: RegionClient }>();
+  return (region) => {
+    const address = JSON.stringify([region.url, region.token]);
+    const known = clients.get(region.id);
+    // One that was removed and added again may be another database.
+    if (known?.address === address) return known.client;
+    const client = connectRegion(region);
+    clients.set(region.id, { address, client });
+    return client;
+  };
 }
 
 type CoordinatorStub = ReturnType<Env['COORDINATOR']['get']>;
@@ -72,11 +83,26 @@ function coordinatorOf(stub: CoordinatorStub): CoordinatorApi {
     accept: (request) => stub.accept(request),
     status: (id) => stub.status(id),
     describe: () => stub.describe(),
-    // The stub's own types turn each tuple into an array; the values are what the method returns.
+    read: (request) => stub.read(request),
+    want: (regions) => stub.want(regions),
+    // The stub's own types turn each tuple into an array; the values are what the methods return.
+    regions: async () => {
+      const regions: readonly unknown[] = await stub.regions();
+      return regions as readonly RegionConfiguration[];
+    },
     resolve: async (transactions) => {
       const resolutions: readonly unknown[] = await stub.resolve(transactions);
       return resolutions as readonly Resolution[];
     },
+  };
+}
+
+function membersOf(stub: CoordinatorStub): MembersApi {
+  return {
+    order: (order, address) => stub.order(order, address),
+    history: (before, limit) => stub.history(before, limit),
+    inDoubt: () => stub.inDoubt(),
+    lastWrites: (keys) => stub.lastWrites(keys),
   };
 }
 

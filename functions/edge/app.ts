@@ -3,6 +3,10 @@ import { cors } from 'hono/cors';
 import { requestId } from 'hono/request-id';
 import type { ConfigurationResult } from '../../shared/wire/configuration.ts';
 import { failure } from '../../shared/wire/problems.ts';
+import { mountDoctor } from './admin-doctor.ts';
+import { mountAdminDoubt } from './admin-doubt.ts';
+import { mountAdminRegions } from './admin-regions.ts';
+import { mountAdminVerify } from './admin-verify.ts';
 import { answerJson, answerProblem, type EdgeEnvironment } from './answer.ts';
 import { createGuard } from './authenticate.ts';
 import { mountChanges } from './changes.ts';
@@ -26,6 +30,7 @@ const exposedHeaders = [
   'Lockstep-Callback',
   'Lockstep-Consistency',
   'Lockstep-Region',
+  'Lockstep-Via',
   'Preference-Applied',
   'Retry-After',
   'Server-Timing',
@@ -57,6 +62,10 @@ export function createApp(dependencies: EdgeDependencies): EdgeApp {
   mountDeliveries(app, dependencies, guard);
   mountWebhooks(app, dependencies, guard);
   mountRegions(app, dependencies, guard);
+  mountAdminRegions(app, dependencies, guard);
+  mountAdminDoubt(app, dependencies, guard);
+  mountAdminVerify(app, dependencies, guard);
+  mountDoctor(app, dependencies, guard);
   refuseOtherMethods(app);
   return app;
 }

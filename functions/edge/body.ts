@@ -20,6 +20,15 @@ export async function readBody<Schema extends z.ZodType>(
   return body.ok ? checkShape(body.value, schema) : body;
 }
 
+/** As {@link readBody}; a request without a body stands for `{}`. */
+export async function readBodyIfAny<Schema extends z.ZodType>(
+  request: Request,
+  schema: Schema,
+): Promise<Attempt<z.infer<Schema>>> {
+  const isEmpty = request.body === null || request.headers.get('content-length') === '0';
+  return isEmpty ? checkShape({}, schema) : readBody(request, schema);
+}
+
 /** `value` in the shape of `schema`, or a problem that points at each difference. */
 export function checkShape<Schema extends z.ZodType>(
   value: unknown,

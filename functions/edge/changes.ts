@@ -63,13 +63,14 @@ export function mountChanges(
         'The prefixes are too long together to be followed. Name shorter ones, or fewer.';
       return answerProblem(context, failure('invalid-request', detail).problem);
     }
-    const { since = null, prefixes, values } = query.value;
-    if (form === 'websocket') return upgrade(context, dependencies, { since, prefixes, values });
+    const { since = null, prefixes, values, members } = query.value;
+    const wanted = { prefixes, values, members };
+    if (form === 'websocket') return upgrade(context, dependencies, { since, ...wanted });
     // Told here, a problem has a status: a stream that ends at once would only be opened again by its client.
     const place = await lookUp(dependencies, { ...query.value, limit: 1, values: false });
     if (!place.ok) return answerProblem(context, place.problem);
     const from = since ?? place.value.next;
-    return streamChanges(context, dependencies, { since: from, prefixes, values });
+    return streamChanges(context, dependencies, { since: from, ...wanted });
   });
 }
 
@@ -98,13 +99,13 @@ function queryOf(context: EdgeContext, form: Form): Attempt<Asked> {
   const since = resume === undefined ? {} : { since: resume };
   const query = checkShape({ ...Object.fromEntries(single), ...since, prefix }, changesQuerySchema);
   if (!query.ok) return query;
-  const { limit, values } = query.value;
-  return success({ since: query.value.since, limit, prefixes: query.value.prefix, values });
+  const { since: place, limit, prefix: prefixes, values, members } = query.value;
+  return success({ since: place, limit, prefixes, values, members });
 }
 
 /** The feed keeps the filter of each follower with its connection, where there is little room. */
-function isFilterLarge({ prefixes, values }: Asked): boolean {
-  return JSON.stringify({ prefixes, values }).length > limits.followerFilterBytes;
+function isFilterLarge({ prefixes, values, members }: Asked): boolean {
+  return JSON.stringify({ prefixes, values, members }).length > limits.followerFilterBytes;
 }
 
 async function answerPage(

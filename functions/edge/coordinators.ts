@@ -1,5 +1,5 @@
 import type { ShardId } from '../../shared/ids.ts';
-import type { CoordinatorApi } from '../../shared/wire/answers.ts';
+import type { CoordinatorApi, MembersApi } from '../../shared/wire/answers.ts';
 import type { HooksApi } from '../../shared/wire/confirmations.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
 import type { EdgeDependencies } from './dependencies.ts';
@@ -33,6 +33,18 @@ export async function askHooks<Answer>(
   const unknown =
     'Whether the change was made is unknown. GET /v1/webhooks tells what stands; then send it again if need be.';
   return ask(dependencies, shard, kind, () => call(dependencies.hooksOf(shard)), unknown);
+}
+
+/** Calls the same object as an operator, by the same rule. */
+export async function askMembers<Answer>(
+  dependencies: EdgeDependencies,
+  shard: ShardId,
+  kind: Kind,
+  call: (members: MembersApi) => Promise<Answer>,
+): Promise<Attempt<Answer>> {
+  const unknown =
+    'Whether the order was taken is unknown. GET /v1/admin/regions tells how things stand; then send it again if need be.';
+  return ask(dependencies, shard, kind, () => call(dependencies.membersOf(shard)), unknown);
 }
 
 async function ask<Answer>(

@@ -1,6 +1,6 @@
-import type { RegionId, ShardId } from '../../shared/ids.ts';
+import type { ShardId } from '../../shared/ids.ts';
 import type { RegionClient } from '../../shared/protocol/round.ts';
-import type { CoordinatorApi } from '../../shared/wire/answers.ts';
+import type { CoordinatorApi, MembersApi } from '../../shared/wire/answers.ts';
 import type { Configuration } from '../../shared/wire/configuration.ts';
 import type {
   ChangesQuery,
@@ -8,7 +8,9 @@ import type {
   EndpointId,
   HooksApi,
 } from '../../shared/wire/confirmations.ts';
+import type { RegionConfiguration } from '../../shared/wire/members.ts';
 import type { TargetPolicy } from '../../shared/wire/webhook-target.ts';
+import type { EdgeContext } from './answer.ts';
 
 /** Latitude and longitude in degrees. */
 export type Location = readonly [latitude: number, longitude: number];
@@ -47,15 +49,21 @@ export interface EdgeDependencies {
   readonly targetPolicy: TargetPolicy;
   /** Its methods throw where the object cannot be reached, was reset, or is overloaded. */
   coordinatorOf(shard: ShardId): CoordinatorApi;
+  /** What operators ask of a shard; throws as `coordinatorOf` does. */
+  membersOf(shard: ShardId): MembersApi;
   /** The feed and subscriptions of a shard; throws as `coordinatorOf` does. */
   hooksOf(shard: ShardId): HooksApi;
   /** Its methods throw as those of a coordinator do. */
   courierOf(endpoint: EndpointId): CourierApi;
   feedOf(shard: ShardId): Feed;
-  /** A client of a configured region. */
-  regionOf(id: RegionId): RegionClient;
+  /** A client of a region. */
+  regionOf(region: RegionConfiguration): RegionClient;
   /** Where the client is, or null where nobody knows. */
   locate(request: Request): Location | null;
+  /** Has `work`, which never rejects, go on after the request's answer. */
+  inBackground(context: EdgeContext, work: Promise<void>): void;
+  /** Fulfilled after `ms`. */
+  pause(ms: number): Promise<void>;
   /** A file of the API's documentation page. */
   asset(path: string): Promise<Response>;
   /** ms, for measuring only. */

@@ -29,6 +29,8 @@ const start = `SwaggerUIBundle({ url: '/openapi.json', dom_id: '#page', deepLink
 const pagePolicy =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'";
 
+const tags = ['Writes', 'Reads', 'Keys', 'Changes', 'Webhooks', 'Regions', 'Administration'];
+
 const description = `One write lands in every region's Redis, or in none.
 
 Errors are problems of RFC 9457: \`type\` is stable and can be opened, \`detail\` says what to do. Every answer carries
@@ -47,7 +49,7 @@ export function mountDocs(
     openapi: '3.1.0',
     info: { title: 'Lockstep', version: '0.1.0', description, license: { name: 'MIT' } },
     servers: [{ url: '/' }],
-    tags: ['Writes', 'Reads', 'Keys', 'Changes', 'Webhooks', 'Regions'].map((name) => ({ name })),
+    tags: tags.map((name) => ({ name })),
   });
   app.get('/', (context) => context.redirect('/docs'));
   app.get('/docs', (context) => context.html(page, 200, { 'Content-Security-Policy': pagePolicy }));

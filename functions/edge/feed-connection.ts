@@ -21,8 +21,8 @@ export function connectFeed(object: Pick<Fetcher, 'fetch'>): Feed {
 }
 
 /** The host means nothing: the binding has led to the object already. */
-function addressOf({ since, prefixes, values }: FollowQuery): string {
-  const query = new URLSearchParams({ values: String(values) });
+function addressOf({ since, prefixes, values, members }: FollowQuery): string {
+  const query = new URLSearchParams({ values: String(values), members: String(members) });
   if (since !== null) query.set('since', String(since));
   for (const prefix of prefixes) query.append('prefix', prefix);
   return `https://feed.invalid/?${query}`;

@@ -15,7 +15,7 @@ import { jsonBody, jsonResponse, problemResponses, secured } from './documented.
 import { etagOf, parseTags } from './etags.ts';
 import { readPreconditions, retellAsPrecondition as retell } from './preconditions.ts';
 import { snapshotHeaders } from './read-routes.ts';
-import type { RegionReader } from './reads.ts';
+import { placeOf, type RegionReader } from './reads.ts';
 import { readValue } from './values.ts';
 import { draftOf, sendWrite } from './writes.ts';
 
@@ -97,9 +97,8 @@ async function getKey(
   if (!key.ok) return answerProblem(context, key.problem);
   const query = checkShape(context.req.query(), keyQuerySchema);
   if (!query.ok) return answerProblem(context, query.problem);
-  const { consistency, region } = query.value;
-  const location = dependencies.locate(context.req.raw);
-  const place = { consistency, region: region ?? null, location };
+  const { consistency } = query.value;
+  const place = placeOf(context, dependencies, query.value);
   const read = await readValue(reader, key.value, place);
   if (!read.ok) return answerProblem(context, read.problem);
   const { snapshot, found } = read.value;

@@ -1,7 +1,6 @@
 import type { WriteId } from '../../shared/ids.ts';
 import type { Check } from '../../shared/protocol/frame.ts';
 import type {
-  RegionFault,
   VoteRecord,
   WriteAnswer,
   WriteRecord,
@@ -15,7 +14,25 @@ import { type PartOutcome, parsePartOutcome, type Reply } from '../../shared/wir
 export type WriteTold = Readonly<Record<string, unknown>> & { readonly id: WriteId };
 
 type Decided = Extract<WriteAnswer, { kind: 'decided' | 'unconfirmed' }>;
+type Unavailable = Extract<WriteAnswer, { kind: 'unavailable' }>;
 type CheckFailed = Extract<PartOutcome, { kind: 'check-failed' }>;
+
+/** What a write waits for that no repetition alone brings. */
+const needsMembers = {
+  'too-few-voters': {
+    name: 'too-few-voters',
+    advice: 'Send it again once GET /v1/regions shows more voters.',
+  },
+  diverged: {
+    name: 'key-diverged',
+    advice: 'An operator has to name the region that is right: POST /v1/admin/repair.',
+  },
+  lost: {
+    name: 'region-lost',
+    advice:
+      'An operator has to name the region that is right: POST /v1/admin/regions/<id>/believe.',
+  },
+} as const;
 
 /** From the coordinator's answer to what the client sees. */
 export function tellAnswer(answer: WriteAnswer, request: WriteRequest): Attempt<WriteTold> {
@@ -26,7 +43,7 @@ export function tellAnswer(answer: WriteAnswer, request: WriteRequest): Attempt<
     case 'accepted':
       return success({ id: answer.id, outcome: 'pending' });
     case 'unavailable':
-      return tellUnavailable(answer.id, answer.faults, answer.reason);
+      return tellUnavailable(answer);
     case 'busy': {
       const retryAfter = String(Math.max(1, Math.ceil(answer.retryAfterMs / 1_000)));
       const detail = `Nothing was written. Send it again in ${retryAfter} s.`;
@@ -127,12 +144,13 @@ function expectationOf(check: Check): string {
   }
 }
 
-function tellUnavailable(
-  id: WriteId,
-  faults: readonly RegionFault[],
-  reason: string,
-): Attempt<WriteTold> {
+function tellUnavailable({ id, faults, reason, code }: Unavailable): Attempt<WriteTold> {
   const headers = { 'Retry-After': '1' };
+  if (code) {
+    const { name, advice } = needsMembers[code];
+    const detail = `Nothing was written: ${reason}. ${advice}`;
+    return failure(name, detail, { id, regions: faults }, headers);
+  }
   if (faults.length === 0) {
     return failure(
       'not-decided',
@@ -142,7 +160,7 @@ function tellUnavailable(
     );
   }
   const named = faults.map((fault) => `${fault.region} (${fault.reason})`).join(', ');
-  const detail = `Nothing was written in any region: ${reason}. At fault: ${named}. Send it again once GET /v1/regions shows them answering.`;
+  const detail = `Nothing was written in any region: ${reason}. At fault: ${named}. Send it again.`;
   return failure('region-unavailable', detail, { id, regions: faults }, headers);
 }
 

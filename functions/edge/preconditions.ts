@@ -4,7 +4,7 @@ import { bytesOfText } from '../../shared/wire/replies.ts';
 import type { EdgeContext } from './answer.ts';
 import type { EdgeDependencies } from './dependencies.ts';
 import { etagOf, parseTags } from './etags.ts';
-import type { RegionReader } from './reads.ts';
+import { placeOf, type RegionReader } from './reads.ts';
 import { type FoundValue, readValue } from './values.ts';
 
 /** If-Match and If-None-Match as checks of a write. `asked` is what the client sent, for its idempotency key. */
@@ -39,8 +39,8 @@ export async function readPreconditions(
     return failure('invalid-request', detail);
   }
   if (tags === 'any') return success({ asked, checks: [{ kind: 'exists', key }] });
-  const location = dependencies.locate(context.req.raw);
-  const read = await readValue(reader, key, { consistency: 'strong', region: null, location });
+  const place = placeOf(context, dependencies, { consistency: 'strong' });
+  const read = await readValue(reader, key, place);
   if (!read.ok) return read;
   const isRepeatable = context.req.header('idempotency-key') !== undefined;
   const checks = await checksFor(key, tags, read.value.found, isRepeatable);

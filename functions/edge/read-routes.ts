@@ -12,13 +12,16 @@ import type { Guard } from './authenticate.ts';
 import { readBody } from './body.ts';
 import type { EdgeDependencies } from './dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
-import type { RegionReader, Snapshot } from './reads.ts';
+import { type Place, placeOf, type RegionReader } from './reads.ts';
+import type { Snapshot } from './region-look.ts';
 
 const postRoute = createRoute({
   method: 'post',
   path: '/v1/reads',
   tags: ['Reads'],
   summary: 'Several read commands as one snapshot, in the nearest region',
+  description:
+    'A strong read is answered by the nearest region that has a lease (`via`: `lease`), or else through the coordinator (`coordinator`). The headers Lockstep-Region and Lockstep-Via say so too.',
   ...secured,
   request: { body: jsonBody(readSchema) },
   responses: {
@@ -38,10 +41,9 @@ export function mountReads(
   app.post(postRoute.getRoutingPath(), guard('read'), async (context) => {
     const body = await readBody(context.req.raw, readSchema);
     if (!body.ok) return answerProblem(context, body.problem);
-    const { reads, consistency, region } = body.value;
-    const place = { consistency, region: region ?? null };
-    const location = dependencies.locate(context.req.raw);
-    const snapshot = await takeSnapshot(reader, reads.map(textsOf), { ...place, location });
+    const { reads, consistency } = body.value;
+    const place = placeOf(context, dependencies, body.value);
+    const snapshot = await takeSnapshot(reader, reads.map(textsOf), place);
     if (!snapshot.ok) return answerProblem(context, snapshot.problem);
     const results: unknown[] = [];
     for (const [index, reply] of snapshot.value.replies.entries()) {
@@ -52,8 +54,8 @@ export function mountReads(
       }
       results.push(reply.reply);
     }
-    const { region: answeredBy, attempts } = snapshot.value;
-    const answer = { results, region: answeredBy, consistency, attempts };
+    const { region, attempts, via } = snapshot.value;
+    const answer = { results, region, consistency, via, attempts };
     return answerJson(context, answer, 200, snapshotHeaders(snapshot.value, consistency));
   });
 }
@@ -62,17 +64,21 @@ export function mountReads(
 export async function takeSnapshot(
   reader: RegionReader,
   reads: readonly (readonly string[])[],
-  place: Pick<Parameters<RegionReader['read']>[0], 'consistency' | 'region' | 'location'>,
+  place: Place,
 ): Promise<Attempt<Snapshot>> {
   const compiled = compileReads(reads);
   if (!compiled.ok) return failure(compiled.problem, compiled.detail);
   return reader.read({ keys: compiled.keys, commands: compiled.commands, ...place });
 }
 
-/** Which region answered, and how far its answer can be trusted to be the newest. */
+/** Which region answered, by which way, and how far its answer can be trusted to be the newest. */
 export function snapshotHeaders(
-  { region }: Snapshot,
+  { region, via }: Snapshot,
   consistency: Consistency,
 ): Readonly<Record<string, string>> {
-  return { 'Lockstep-Region': region, 'Lockstep-Consistency': consistency };
+  return {
+    'Lockstep-Region': region,
+    'Lockstep-Consistency': consistency,
+    'Lockstep-Via': via,
+  };
 }

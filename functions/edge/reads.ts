@@ -1,212 +1,224 @@
-import { assert } from '../../shared/assert.ts';
-import { compareOrder, type RegionId, type TransactionOrder } from '../../shared/ids.ts';
+import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Decision, ReadCommand, SnapshotResult } from '../../shared/protocol/round.ts';
-import type { RegionFault, Resolution } from '../../shared/wire/answers.ts';
+import type { RegionFault } from '../../shared/wire/answers.ts';
+import type { RegionConfiguration, RegionStatus } from '../../shared/wire/members.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
-import { parseSnapshotReplies, type SnapshotReply } from '../../shared/wire/replies.ts';
+import { parseSnapshotReplies } from '../../shared/wire/replies.ts';
 import type { Consistency } from '../../shared/wire/schemas.ts';
+import type { EdgeContext } from './answer.ts';
+import { Circuits } from './circuits.ts';
 import { askCoordinator } from './coordinators.ts';
 import { type EdgeDependencies, type Location, onlyShard } from './dependencies.ts';
+import { type Background, type Directory, RegionDirectory, statusOf } from './directory.ts';
+import { Leases } from './leases.ts';
 import { byDistance } from './nearest.ts';
+import { type Look, RegionLook, type RegionOutcome, type Snapshot } from './region-look.ts';
 
-/** A snapshot to take: checked commands, and where and how. */
-export interface SnapshotQuery {
-  readonly keys: readonly string[];
-  readonly commands: readonly ReadCommand[];
+/** How and where a snapshot is to be taken. */
+export interface Place {
   readonly consistency: Consistency;
   /** The only region to ask, or null for the nearest that answers. */
   readonly region: RegionId | null;
   readonly location: Location | null;
+  readonly background: Background;
 }
 
-/** A snapshot taken, and where. `attempts` counts the snapshots that it took in that region. */
-export interface Snapshot {
-  readonly replies: readonly SnapshotReply[];
-  readonly region: RegionId;
-  readonly attempts: number;
+/** A snapshot to take: checked commands, and where and how. */
+export type SnapshotQuery = Look & Place;
+
+/** The place of a read that came with a request. */
+export function placeOf(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  asked: { readonly consistency: Consistency; readonly region?: RegionId | null | undefined },
+): Place {
+  return {
+    consistency: asked.consistency,
+    region: asked.region ?? null,
+    location: dependencies.locate(context.req.raw),
+    background: (work) => dependencies.inBackground(context, work),
+  };
 }
 
-/** What one region came to: an answer, a reason to ask the next region, or the end of the whole read. */
-type RegionOutcome =
-  | { readonly kind: 'answered'; readonly snapshot: Snapshot }
-  | { readonly kind: 'fault'; readonly reason: string }
-  | { readonly kind: 'ended'; readonly problem: ReturnType<typeof failure> };
-
-type RefusedResult = Extract<SnapshotResult, { kind: 'refused' }>;
-type ReadResult = Extract<SnapshotResult, { kind: 'read' }>;
-
-/** Reads the regions. Remembers, for the life of an isolate, which gave no answer and what generation is current. */
+/** Reads the regions. Remembers, for the life of an isolate, which gave no answer, had no lease, and how they stand. */
 export class RegionReader {
+  readonly directory: RegionDirectory;
   readonly #dependencies: EdgeDependencies;
-  readonly #avoidedUntil = new Map<RegionId, number>();
-  /** The coordinator says it, once an isolate and again where a region refuses it. */
-  #generation: number | null = null;
+  readonly #circuits: Circuits;
+  readonly #leases: Leases;
 
   constructor(dependencies: EdgeDependencies) {
     this.#dependencies = dependencies;
+    this.directory = new RegionDirectory(dependencies);
+    this.#circuits = new Circuits(() => dependencies.now());
+    this.#leases = new Leases(dependencies);
   }
 
   /** Takes the snapshot in the nearest region that can answer. Its problem says what to do where none can. */
   async read(query: SnapshotQuery): Promise<Attempt<Snapshot>> {
-    const candidates = this.#candidatesOf(query);
+    const directory = await this.#directoryFor(query);
+    if (!directory.ok) return directory;
+    const candidates = candidatesOf(query, directory.value);
     if (!candidates.ok) return candidates;
     const startedAt = this.#dependencies.now();
-    const faults: RegionFault[] = [];
+    const reading = new Reading(query, directory.value);
     for (const region of candidates.value) {
-      const outcome = await this.#readIn(region, query);
-      if (outcome.kind === 'answered') {
-        this.#avoidedUntil.delete(region);
+      const ended = await this.#try(region, reading, 'if it answers lately');
+      if (ended !== null) return ended;
+      const ms = this.#dependencies.now() - startedAt;
+      if (reading.contendedIn !== null || ms > limits.timeoutMsDefault) break;
+    }
+    // Those that failed lately come last, and only where nobody else is left: a strong read has a better way.
+    if (query.consistency === 'strong') return this.#readThroughCoordinator(reading);
+    for (const region of reading.avoided) {
+      const ended = await this.#try(region, reading, 'in any case');
+      if (ended !== null) return ended;
+    }
+    return unavailable(reading.faults);
+  }
+
+  /** A region that nobody knows may have been added a moment ago. */
+  async #directoryFor({ region, background }: SnapshotQuery): Promise<Attempt<Directory>> {
+    const directory = await this.directory.current(background);
+    if (!directory.ok || region === null) return directory;
+    const isKnown = directory.value.regions.some(({ id }) => id === region);
+    return isKnown ? directory : this.directory.renewed();
+  }
+
+  /** Asks one region. Null: another way is to be tried. */
+  async #try(
+    region: RegionConfiguration,
+    reading: Reading,
+    when: 'if it answers lately' | 'in any case',
+  ): Promise<Attempt<Snapshot> | null> {
+    const { query, directory } = reading;
+    const status = statusOf(directory, region.id);
+    const obstacle = obstacleOf(status, query.consistency);
+    if (obstacle !== null) return reading.fault(region.id, obstacle);
+    const isStrong = query.consistency === 'strong';
+    if (isStrong && this.#leases.isLacking(region.id)) return this.#lack(region.id, reading);
+    const look = new RegionLook(this.#dependencies, this.directory, query, region);
+    const outcome =
+      when === 'in any case'
+        ? await look.take(directory)
+        : await this.#circuits.ask(region.id, () => look.take(directory));
+    if (outcome === null) return reading.avoid(region);
+    return this.#judge(outcome, region.id, reading);
+  }
+
+  #judge(outcome: RegionOutcome, region: RegionId, reading: Reading): Attempt<Snapshot> | null {
+    switch (outcome.kind) {
+      case 'answered':
+        if (reading.query.consistency === 'strong') this.#want(region, reading);
         return success(outcome.snapshot);
-      }
-      if (outcome.kind === 'ended') return outcome.problem;
-      this.#avoidedUntil.set(region, this.#dependencies.now() + limits.silentRegionAvoidedMs);
-      faults.push({ region, reason: outcome.reason });
-      if (this.#dependencies.now() - startedAt > limits.timeoutMsDefault) break;
+      case 'ended':
+        return outcome.problem;
+      case 'fault':
+        return reading.fault(region, outcome.reason);
+      case 'no-lease':
+        this.#leases.lacking(region);
+        return this.#lack(region, reading);
+      case 'contended':
+        reading.contendedIn = region;
+        return null;
     }
-    return unavailable(faults);
   }
 
-  #candidatesOf({ region, location }: SnapshotQuery): Attempt<readonly RegionId[]> {
-    const ids = this.#dependencies.configuration.regions.map(({ id }) => id);
-    if (region !== null) {
-      if (ids.includes(region)) return success([region]);
-      const detail = `The region is none of ${ids.join(', ')}: use one of these, or leave it out.`;
-      return failure('invalid-request', detail, { regions: ids });
-    }
-    const near = byDistance(this.#dependencies.configuration.regions, location).map(({ id }) => id);
-    // Each read would wait anew for a region that just let one wait, so that one goes to the end for a while.
-    const isAvoided = (id: RegionId) =>
-      (this.#avoidedUntil.get(id) ?? 0) > this.#dependencies.now();
-    return success([...near.filter((id) => !isAvoided(id)), ...near.filter(isAvoided)]);
+  #lack(region: RegionId, reading: Reading): null {
+    this.#want(region, reading);
+    return reading.fault(region, 'it has no lease');
   }
 
-  async #readIn(region: RegionId, query: SnapshotQuery): Promise<RegionOutcome> {
-    let settle: readonly Decision[] = [];
-    for (let attempts = 1; attempts <= limits.readAttempts; attempts += 1) {
-      const generation = await this.#currentGeneration();
-      if (!generation.ok) return { kind: 'ended', problem: generation };
-      const result = await this.#take(region, query, generation.value, settle);
-      if (result.kind === 'silent') return { kind: 'fault', reason: result.reason };
-      if (result.kind === 'refused') {
-        if (result.refusal.kind !== 'generation') return refused(result);
-        this.#generation = null;
-        const known = await this.#currentGeneration();
-        if (!known.ok) return { kind: 'ended', problem: known };
-        if (known.value === generation.value) return refused(result);
-        continue;
-      }
-      const holders = distinctHolders(result);
-      if (isOutrun(query, holders, settle)) return answered(result, region, query, attempts);
-      const resolved = await this.#resolve(holders);
-      if (!resolved.ok) return { kind: 'ended', problem: resolved };
-      if (resolved.value.some(({ kind }) => kind === 'forgotten')) {
-        return { kind: 'fault', reason: 'it holds a lock older than the kept log' };
-      }
-      settle = resolved.value.flatMap(commitOf);
-      // No lock, or locks of transactions that nobody has seen: what stands there is the present state.
-      if (settle.length === 0) return answered(result, region, query, attempts);
-    }
-    return { kind: 'ended', problem: contended(region) };
+  /** Of the regions that answer, the nearest is to have a lease; one farther away answers for it only meanwhile. */
+  #want(region: RegionId, reading: Reading): void {
+    if (reading.isWanted) return;
+    reading.isWanted = true;
+    this.#leases.want(region, reading.query.background);
   }
 
-  async #resolve(holders: readonly TransactionOrder[]): Promise<Attempt<readonly Resolution[]>> {
-    if (holders.length === 0) return success([]);
-    const resolved = await askCoordinator(this.#dependencies, onlyShard, 'read', (coordinator) =>
-      coordinator.resolve(holders),
+  async #readThroughCoordinator({
+    query,
+    faults,
+    contendedIn,
+  }: Reading): Promise<Attempt<Snapshot>> {
+    const { keys, commands } = query;
+    // Keys that are always busy in one region may be at rest where the coordinator looks.
+    const request = { keys, commands, region: query.region };
+    const answer = await askCoordinator(this.#dependencies, onlyShard, 'read', (coordinator) =>
+      coordinator.read(request),
     );
-    // A lock left without a word about it would let a committed value pass for an undecided one.
-    if (resolved.ok) assert(resolved.value.length === holders.length, 'each holder is resolved');
-    return resolved;
-  }
-
-  #take(
-    region: RegionId,
-    query: SnapshotQuery,
-    generation: number,
-    settle: readonly Decision[],
-  ): Promise<SnapshotResult> {
-    const request = {
-      shard: onlyShard,
-      generation,
-      strong: query.consistency === 'strong',
-      settle,
-      keys: query.keys,
-      commands: query.commands,
-    };
-    return this.#dependencies
-      .regionOf(region)
-      .snapshot(request, this.#dependencies.configuration.readTimeoutMs);
-  }
-
-  async #currentGeneration(): Promise<Attempt<number>> {
-    if (this.#generation !== null) return success(this.#generation);
-    const status = await askCoordinator(this.#dependencies, onlyShard, 'read', (coordinator) =>
-      coordinator.describe(),
-    );
-    if (!status.ok) return status;
-    this.#generation = status.value.generation;
-    return success(status.value.generation);
+    if (answer.ok && answer.value.kind === 'read') {
+      const { replies: text, region } = answer.value;
+      const replies = parseSnapshotReplies(text, commands.length);
+      if (replies !== null) {
+        return success({ replies, region, attempts: 1, via: 'coordinator' });
+      }
+    }
+    if (contendedIn !== null) return contended(contendedIn);
+    if (!answer.ok) return faults.length === 0 ? answer : unavailable(faults);
+    const told = answer.value.kind === 'unavailable' ? answer.value.faults : [];
+    return unavailable([...faults, ...told]);
   }
 }
 
-function answered(
-  result: ReadResult,
-  region: RegionId,
-  query: SnapshotQuery,
-  attempts: number,
-): RegionOutcome {
-  const replies = parseSnapshotReplies(result.replies, query.commands.length);
-  if (replies === null) return { kind: 'fault', reason: 'its answer has no usable form' };
-  return { kind: 'answered', snapshot: { replies, region, attempts } };
+/** What one read has come across. */
+class Reading {
+  readonly query: SnapshotQuery;
+  readonly directory: Directory;
+  readonly avoided: RegionConfiguration[] = [];
+  readonly faults: RegionFault[] = [];
+  /** Where its keys were busy at each look. */
+  contendedIn: RegionId | null = null;
+  /** True once the coordinator has been told where this read would like a lease. */
+  isWanted = false;
+
+  constructor(query: SnapshotQuery, directory: Directory) {
+    this.query = query;
+    this.directory = directory;
+  }
+
+  fault(region: RegionId, reason: string): null {
+    this.faults.push({ region, reason });
+    return null;
+  }
+
+  avoid(region: RegionConfiguration): null {
+    this.avoided.push(region);
+    if (this.query.consistency === 'strong')
+      this.fault(region.id, 'it gave no answer a moment ago');
+    return null;
+  }
 }
 
-function distinctHolders({ locks }: ReadResult): readonly TransactionOrder[] {
-  const holders: TransactionOrder[] = [];
-  for (const { holder } of locks) {
-    if (!holders.some((known) => compareOrder(known, holder) === 0)) holders.push(holder);
+/** The regions to ask, in this order: the nearest first, and those without a vote last. */
+function candidatesOf(
+  { region, location }: SnapshotQuery,
+  directory: Directory,
+): Attempt<readonly RegionConfiguration[]> {
+  const { regions } = directory;
+  if (region === null) {
+    const near = byDistance(regions, location);
+    const isVoter = ({ id }: RegionConfiguration) => statusOf(directory, id)?.state === 'voter';
+    return success([...near.filter(isVoter), ...near.filter((one) => !isVoter(one))]);
   }
-  return holders;
+  const asked = regions.filter(({ id }) => id === region);
+  if (asked.length > 0) return success(asked);
+  const ids = regions.map(({ id }) => id);
+  const detail = `The region is none of ${ids.join(', ')}: use one of these, or leave it out.`;
+  return failure('invalid-request', detail, { regions: ids });
 }
 
 /**
- * True where the one key of a read was locked by a commit that has now been applied, and is locked by a later
- * transaction. That one was prepared here after the first snapshot, so it was decided after the read had begun, if at all: the value
- * between the two was the present one for a moment of the read. Without this rule a key that is written all the time
- * could not be read. For several keys it would not do: two readers could see two writes in different orders.
+ * Why a region is not asked, or null where it may be. Without a vote it has no lease. A local read may be old, but it is
+ * not to be of a region that lacks keys or holds what never was.
  */
-function isOutrun(
-  { keys }: SnapshotQuery,
-  holders: readonly TransactionOrder[],
-  settled: readonly Decision[],
-): boolean {
-  if (keys.length !== 1 || settled.length === 0) return false;
-  return !holders.some((holder) =>
-    settled.some(({ transaction }) => compareOrder(transaction, holder) === 0),
-  );
-}
-
-function commitOf(resolution: Resolution): readonly Decision[] {
-  if (resolution.kind !== 'committed') return [];
-  const { transaction, keys } = resolution;
-  return [{ transaction, outcome: 'commit', keys }];
-}
-
-function refused(result: RefusedResult): RegionOutcome {
-  return { kind: 'fault', reason: refusalReason(result) };
-}
-
-function refusalReason({ refusal }: RefusedResult): string {
-  switch (refusal.kind) {
-    case 'generation':
-      return refusal.has === 0
-        ? 'it has not taken part in a write yet'
-        : `it belongs to generation ${refusal.has}`;
-    case 'lost':
-      return 'it has lost acknowledged writes';
-    case 'history':
-      return 'it does not remember that far back';
-  }
+function obstacleOf(status: RegionStatus | null, consistency: Consistency): string | null {
+  if (status === null) return 'it is not known to the coordinator yet';
+  if (status.state === 'voter') return null;
+  if (consistency === 'strong') return `it has no vote: ${status.state}`;
+  if (status.state === 'copying') return 'it is being copied';
+  const isWhole = status.cause === 'silent' || status.cause === 'ordered';
+  return isWhole ? null : `it is out: ${status.cause ?? 'for an unknown reason'}`;
 }
 
 function contended(region: RegionId): ReturnType<typeof failure> {

@@ -1,9 +1,13 @@
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
-import { regionsAnswerSchema } from '../../shared/wire/schemas.ts';
+import type { CoordinatorStatus } from '../../shared/wire/answers.ts';
+import type { CopyProgress, RegionConfiguration } from '../../shared/wire/members.ts';
+import { regionsAnswerSchema } from '../../shared/wire/members-schemas.ts';
+import type { Problem } from '../../shared/wire/problems.ts';
 import { answerJson, type EdgeEnvironment } from './answer.ts';
 import type { Guard } from './authenticate.ts';
 import { askCoordinator } from './coordinators.ts';
 import { type EdgeDependencies, onlyShard } from './dependencies.ts';
+import { allRegions } from './directory.ts';
 import { jsonResponse, problemResponses, secured } from './documented.ts';
 
 const getRoute = createRoute({
@@ -13,7 +17,7 @@ const getRoute = createRoute({
   summary: 'The regions, and how each one does',
   ...secured,
   responses: {
-    200: jsonResponse('The configured regions', regionsAnswerSchema),
+    200: jsonResponse('Every region that is configured or was added', regionsAnswerSchema),
     ...problemResponses(401, 403),
   },
 });
@@ -26,26 +30,70 @@ export function mountRegions(
 ): void {
   app.openAPIRegistry.registerPath(getRoute);
   app.get(getRoute.getRoutingPath(), guard('read'), async (context) => {
-    const asked = await askCoordinator(dependencies, onlyShard, 'read', (coordinator) =>
-      coordinator.describe(),
-    );
-    const status = asked.ok ? asked.value : null;
-    const regions = dependencies.configuration.regions.map(({ id, url, location }) => {
-      const known = status?.regions.find(({ region }) => region === id);
-      return {
-        id,
-        // The address may hold a secret path; the host is enough to know which database it is.
-        host: new URL(url).host,
-        location,
-        health: known?.health ?? 'unknown',
-        detail: known?.detail ?? (asked.ok ? null : asked.problem.detail),
-        roundTripMs: tenths(known?.roundTripMs ?? null),
-        unacknowledged: known?.unacknowledged ?? null,
-      };
+    const { regions, status, problem } = await askRegions(dependencies);
+    return answerJson(context, {
+      regions: regions.map((region) => tellRegion(region, status, problem)),
+      coordinators: status === null ? [] : [tellCoordinator(status)],
     });
-    const coordinators = status === null ? [] : [{ ...status, regions: undefined }];
-    return answerJson(context, { regions, coordinators });
   });
+}
+
+/** What is known of the regions: which there are, and how they stand or why nobody can say. */
+export type RegionsKnown = { readonly regions: readonly RegionConfiguration[] } & (
+  | { readonly status: CoordinatorStatus; readonly problem: null }
+  | { readonly status: null; readonly problem: Problem }
+);
+
+/** Asks the coordinator, as it is now. */
+export async function askRegions(dependencies: EdgeDependencies): Promise<RegionsKnown> {
+  const [regions, asked] = await Promise.all([
+    allRegions(dependencies),
+    askCoordinator(dependencies, onlyShard, 'read', (coordinator) => coordinator.describe()),
+  ]);
+  return asked.ok
+    ? { regions, status: asked.value, problem: null }
+    : { regions, status: null, problem: asked.problem };
+}
+
+/** A coordinator as clients see it. Its regions are told by themselves. */
+export function tellCoordinator(status: CoordinatorStatus): Readonly<Record<string, unknown>> {
+  return { ...status, regions: undefined };
+}
+
+/** A region as every client may see it. */
+export function tellRegion(
+  { id, url, location }: RegionConfiguration,
+  status: CoordinatorStatus | null,
+  problem: Problem | null,
+): Readonly<Record<string, unknown>> {
+  const known = status?.regions.find(({ region }) => region === id);
+  return {
+    id,
+    // The address may hold a secret path; the host is enough to know which database it is.
+    host: new URL(url).host,
+    location,
+    state: known?.state ?? 'unknown',
+    since: timeOf(known?.since ?? null),
+    cause: known?.cause ?? null,
+    health: known?.health ?? 'unknown',
+    detail: known?.detail ?? problem?.detail ?? null,
+    generation: known?.generation ?? null,
+    leaseMs: known?.leaseMs ?? null,
+    roundTripMs: tenths(known?.roundTripMs ?? null),
+    unacknowledged: known?.unacknowledged ?? null,
+    missedKeys: known?.missedKeys ?? null,
+    copy: tellCopy(known?.copy ?? null),
+  };
+}
+
+function tellCopy(copy: CopyProgress | null): Readonly<Record<string, unknown>> | null {
+  if (copy === null) return null;
+  const keysPerSecond = tenths(copy.keysPerSecond);
+  return { ...copy, startedAt: timeOf(copy.startedAt), keysPerSecond };
+}
+
+function timeOf(at: number | null): string | null {
+  return at === null ? null : new Date(at).toISOString();
 }
 
 function tenths(ms: number | null): number | null {

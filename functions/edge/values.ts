@@ -2,7 +2,8 @@ import { limits } from '../../shared/limits.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
 import type { Reply, SnapshotReply } from '../../shared/wire/replies.ts';
 import { takeSnapshot } from './read-routes.ts';
-import type { RegionReader, Snapshot } from './reads.ts';
+import type { Place, RegionReader } from './reads.ts';
+import type { Snapshot } from './region-look.ts';
 
 /** The whole value of a key. `raw` is as the region answered it: strings hold one character a byte. */
 export interface FoundValue {
@@ -16,8 +17,6 @@ export interface ReadValue {
   readonly snapshot: Snapshot;
   readonly found: FoundValue | null;
 }
-
-type Place = Parameters<typeof takeSnapshot>[2];
 
 /** How the whole value of each type is read. */
 const wholeValue: Readonly<Record<string, (key: string) => readonly string[]>> = {

@@ -42,7 +42,7 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
   }
 
   /**
-   * A follower comes, with `since`, `prefix` and `values` in the query. Without `since` it begins with the next change.
+   * A follower comes, with `since`, `prefix`, `values` and `members` in the query. Without `since` it begins with the next change.
    * The edge has authenticated it. 503 where the feed is full, or the coordinator cannot be asked.
    */
   override async fetch(request: Request): Promise<Response> {

@@ -12,7 +12,11 @@ export interface Following extends Filter {
 /** Reads the query of a follower, which the edge has checked; null where it is not understood or too long. */
 export function parseFollowing(query: URLSearchParams): Following | null {
   const since = query.get('since');
-  const filter = { prefixes: query.getAll('prefix'), values: query.get('values') === 'true' };
+  const filter = {
+    prefixes: query.getAll('prefix'),
+    values: query.get('values') === 'true',
+    members: query.get('members') === 'true',
+  };
   if (JSON.stringify(filter).length > limits.followerFilterBytes) return null;
   if (since === null || since === '') return filter;
   return /^\d{1,15}$/.test(since) ? { ...filter, since: Number(since) } : null;

@@ -1,5 +1,6 @@
 import { assert } from '../assert.ts';
 import type { Change } from './confirmations.ts';
+import type { MemberChange } from './members.ts';
 import { parseExact, parsePartOutcome } from './replies.ts';
 
 /** What a follower's connection was closed with: one of these, or a code of the network. */
@@ -27,12 +28,23 @@ export type ToldChange = Readonly<Record<string, unknown>> & { readonly sequence
 
 /** From a change as it is kept to what a client sees; commands and results stand in it where `change` holds them. */
 export function tellChange(change: Change): ToldChange {
-  const { sequence, id, transaction, at, keys, commands, part } = change;
+  const { sequence, id, transaction, at, keys, commands, part, member } = change;
+  if (member !== undefined) return tellMemberChange(member);
   const told = { sequence, id, transaction, at: new Date(at).toISOString(), keys };
   if (part === undefined) return commands === undefined ? told : { ...told, commands };
   const outcome = parsePartOutcome(part);
   assert(outcome.kind === 'done', 'a change was carried out');
   return { ...told, commands, results: outcome.results };
+}
+
+/** A change of members as clients see it, in the feed and in the history. */
+export function tellMemberChange({ sequence, at, ...member }: MemberChange): ToldChange {
+  const { region, event, epoch, cause, detail } = member;
+  return {
+    sequence,
+    at: new Date(at).toISOString(),
+    member: { region, event, epoch, cause, detail },
+  };
 }
 
 /** Reads a message of the feed; no integer loses a digit. Throws where it has no such form: both ends are ours. */

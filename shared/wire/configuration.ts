@@ -45,19 +45,20 @@ export type ConfigurationResult =
 
 const locationHints = ['wnam', 'enam', 'sam', 'weur', 'eeur', 'apac', 'oc', 'afr', 'me'] as const;
 
+/** A region without its token, as an operator names it in the configuration or adds it later. */
+export const regionEntrySchema = z.strictObject({
+  id: z
+    .string()
+    .regex(/^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/, 'use lower-case letters, digits and hyphens'),
+  url: z.string().refine(isRegionUrl, 'use https://… (http only for this machine)'),
+  location: z.tuple([z.number().min(-90).max(90), z.number().min(-180).max(180)]),
+});
+
+/** A region's token. */
+export const regionTokenSchema = z.string().min(1, 'a token is not empty');
+
 const regionsSchema = z
-  .array(
-    z.strictObject({
-      id: z
-        .string()
-        .regex(
-          /^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/,
-          'use lower-case letters, digits and hyphens',
-        ),
-      url: z.string().refine(isRegionUrl, 'use https://… (http only for this machine)'),
-      location: z.tuple([z.number().min(-90).max(90), z.number().min(-180).max(180)]),
-    }),
-  )
+  .array(regionEntrySchema)
   .min(1, 'name at least one region')
   .max(limits.regions, `name at most ${limits.regions} regions`)
   .refine(
@@ -70,7 +71,7 @@ const regionsSchema = z
     'give each region a URL of its own',
   );
 
-const regionTokensSchema = z.record(z.string(), z.string().min(1, 'a token is not empty'));
+const regionTokensSchema = z.record(z.string(), regionTokenSchema);
 
 const tokensSchema = z
   .array(

@@ -1,12 +1,12 @@
 import { z } from '@hono/zod-openapi';
 import { limits } from '../limits.ts';
 import { eventTypes } from './confirmations.ts';
+import { memberSchema } from './members-schemas.ts';
+import { flag, positionMaximum, wholeNumber } from './query-schemas.ts';
 import { isSecret } from './webhook-signature.ts';
 
 const endpointPattern = /^(?:ep_[0-9a-f]{32}|cb_[A-Za-z0-9_-]{22})$/;
 const example = 'ep_01990a5c7d3e7c1a9b642f0d8a51c7e2';
-/** Fifteen digits are kept exactly, and no log comes so far. */
-const positionMaximum = 999_999_999_999_999;
 
 const urlSchema = z
   .string()
@@ -33,7 +33,7 @@ const prefixesSchema = z
   .max(limits.prefixesPerSubscription)
   .openapi({
     description:
-      'Only writes that touch a key which begins with one of these. None: every write. An abort is told as well.',
+      'Only writes that touch a key which begins with one of these. None: every write. Aborts and events of regions are told as well.',
     example: ['order:'],
   });
 
@@ -51,7 +51,7 @@ export const callbackSchema = z
     url: urlSchema,
     secret: secretSchema.optional(),
     events: z
-      .array(eventSchema.exclude(['endpoint.disabled']))
+      .array(eventSchema.extract(['write.committed', 'write.confirmed', 'write.aborted']))
       .min(1, 'name at least one event')
       .default(['write.confirmed'])
       .transform(distinct),
@@ -122,10 +122,10 @@ export const changesQuerySchema = z.strictObject({
   }),
   limit: wholeNumber(1, limits.changesPerPage).default(limits.changesPerPageDefault),
   prefix: z.array(prefixSchema).max(limits.prefixesPerSubscription).default([]),
-  values: z
-    .enum(['true', 'false'])
-    .default('false')
-    .transform((text) => text === 'true'),
+  values: flag(),
+  members: flag().openapi({
+    description: 'True adds the changes of members, whatever the prefixes: `member` says which.',
+  }),
 });
 
 /** The path of everything about one endpoint. */
@@ -204,10 +204,11 @@ export const changesAnswerSchema = z
     changes: z.array(
       z.object({
         sequence: z.int().openapi({ example: 1041 }),
-        id: z.string(),
-        transaction: z.string(),
         at: z.string(),
-        keys: z.array(z.string()),
+        id: z.string().optional(),
+        transaction: z.string().optional(),
+        keys: z.array(z.string()).optional(),
+        member: memberSchema.optional(),
         commands: z.array(z.array(z.string())).optional(),
         results: z.array(z.unknown()).optional(),
       }),
@@ -220,16 +221,6 @@ export const changesAnswerSchema = z
 /** True where `id` can be the id of an endpoint. */
 export function isEndpointId(id: string): boolean {
   return endpointPattern.test(id);
-}
-
-/** A whole number as the text of a query. */
-function wholeNumber(minimum: number, maximum: number) {
-  const rule = `is a whole number from ${minimum} to ${maximum}`;
-  return z
-    .string()
-    .regex(/^\d{1,16}$/, rule)
-    .transform(Number)
-    .refine((value) => value >= minimum && value <= maximum, { message: rule });
 }
 
 function distinct<Item>(items: readonly Item[]): readonly Item[] {

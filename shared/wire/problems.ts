@@ -72,6 +72,11 @@ export const problemKinds = {
     title: 'There are as many webhooks as there can be',
     remedy: 'Delete one that is no longer needed, or change one in place of creating another.',
   },
+  'order-refused': {
+    status: 409,
+    title: 'The order cannot be carried out',
+    remedy: 'Nothing was changed. `detail` says what stands against it, and what to do.',
+  },
   'changes-expired': {
     status: 410,
     title: 'The changes are no longer kept',
@@ -150,6 +155,12 @@ export const problemKinds = {
     title: 'The change feed did not answer',
     remedy: 'Connect again from the last sequence that you have seen; no change is lost.',
   },
+  'key-diverged': {
+    status: 503,
+    title: 'Regions disagree about a key',
+    remedy:
+      'Nothing was written, and nothing is written to this key until an operator names the region that is right: POST /v1/admin/repair with the key and `source`.',
+  },
   'not-decided': {
     status: 503,
     title: 'The write was not decided in its time',
@@ -164,7 +175,19 @@ export const problemKinds = {
     status: 503,
     title: 'A region does not answer',
     remedy:
-      'Nothing was written. `regions` names the regions and what is wrong. Send it again once GET /v1/regions shows them answering; a region that has lost writes or differs needs an operator.',
+      'Nothing was written. `regions` names the regions and what is wrong. Send it again: a region that stays silent is put out after some seconds, and writes go on without it. GET /v1/regions shows how they do.',
+  },
+  'region-lost': {
+    status: 503,
+    title: 'The last whole copy has lost writes',
+    remedy:
+      'Nothing was written. An operator has to say which region is right: GET /v1/admin/regions, then POST /v1/admin/regions/<id>/believe.',
+  },
+  'too-few-voters': {
+    status: 503,
+    title: 'There are too few regions to write',
+    remedy:
+      'Nothing was written. Send it again once GET /v1/regions shows more voters; LOCKSTEP_MIN_VOTERS says how many it takes.',
   },
 } as const satisfies Readonly<
   Record<string, { readonly status: number; readonly title: string; readonly remedy: string }>

@@ -171,6 +171,9 @@ export const readAnswerSchema = z
     results: z.array(resultSchema).openapi({ example: ['7', ['total', '12']] }),
     region: z.string().openapi({ example: 'eu-west-1' }),
     consistency: z.enum(['strong', 'local']),
+    via: z.enum(['lease', 'coordinator', 'local']).openapi({
+      description: 'The way it went: by a lease, through the coordinator, or without either.',
+    }),
     attempts: z.int().openapi({ example: 1 }),
   })
   .openapi('ReadAnswer');
@@ -187,24 +190,6 @@ export const keyAnswerSchema = z
     }),
   })
   .openapi('Key');
-
-/** The answer to `GET /v1/regions`. */
-export const regionsAnswerSchema = z
-  .object({
-    regions: z.array(
-      z.object({
-        id: z.string(),
-        host: z.string(),
-        location: z.array(z.number()),
-        health: z.string().openapi({ example: 'answering' }),
-        detail: z.string().nullable(),
-        roundTripMs: z.number().nullable(),
-        unacknowledged: z.int().nullable(),
-      }),
-    ),
-    coordinators: z.array(z.record(z.string(), z.unknown())),
-  })
-  .openapi('Regions');
 
 /** A problem of RFC 9457. */
 export const problemSchema = z
