@@ -9,6 +9,8 @@ import type { LocalRegion } from '../../local/regions.ts';
 import { redisKind, startRegion } from '../../local/regions.ts';
 import { placesFor } from '../../local/rtt.ts';
 
+/** A busy machine may take longer than a poll usually waits. */
+const patience = { timeout: 4_500 };
 const token = 'token-of-the-gateway';
 const stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-line-'));
 let region: LocalRegion;
@@ -52,19 +54,19 @@ describe('a line', () => {
     const lostBefore = gateway.faults.lostOnLine;
     gateway.faults.setLine({ reach: 'cut' });
     const lost = increment();
-    await expect.poll(() => gateway.faults.lostOnLine).toBe(lostBefore + 1);
+    await expect.poll(() => gateway.faults.lostOnLine, patience).toBe(lostBefore + 1);
     gateway.faults.setLine({ reach: 'whole' });
     expect(await (await increment().answer).json()).toEqual({ result: 1 });
     lost.giveUp();
     await expect(lost.answer).rejects.toThrow('aborted');
-    await expect.poll(() => gateway.meter.inFlight).toBe(0);
+    await expect.poll(() => gateway.meter.inFlight, patience).toBe(0);
     expect(await counter()).toBe('1');
   });
 
   it('that loses answers lets requests arrive and run', async () => {
     gateway.faults.setLine({ reach: 'answers-lost' });
     const unanswered = increment();
-    await expect.poll(counter).toBe('1');
+    await expect.poll(counter, patience).toBe('1');
     unanswered.giveUp();
     await expect(unanswered.answer).rejects.toThrow('aborted');
   });

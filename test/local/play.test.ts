@@ -16,6 +16,9 @@ import { Screen } from '../../local/screen.ts';
 import type { StackRegion } from '../../local/stack.ts';
 import { paintFor } from '../../local/timeline.ts';
 
+/** A busy machine may take longer than a poll usually waits. */
+const patience = { timeout: 4_500 };
+
 /** Keys that a test presses. */
 class FakeKeyboard implements Keyboard {
   isRaw = false;
@@ -139,7 +142,7 @@ afterEach(async () => {
 async function pressUntil(keys: string, said: string | RegExp): Promise<void> {
   shown = '';
   keyboard.press(keys);
-  await expect.poll(() => shown, { timeout: 20_000 }).toMatch(said);
+  await expect.poll(() => shown, patience).toMatch(said);
 }
 
 describe('a key that is pressed', () => {
@@ -216,7 +219,9 @@ describe('the lines of the regions', () => {
   it('follow what the coordinator says', async () => {
     const told = { id: 'us-east-1', health: 'silent', detail: 'no answer in time' };
     worker.regions = [{ ...told, roundTripMs: 3, unacknowledged: 2, state: 'out' }];
-    await expect.poll(() => shown).toMatch(/us-east-1 +running +out +silent +2 to apply no answer/);
+    await expect
+      .poll(() => shown, patience)
+      .toMatch(/us-east-1 +running +out +silent +2 to apply no answer/);
     const copy = { done: 1, left: 3, keysPerSecond: 2, etaMs: 1_500 };
     const copying = { state: 'copying', health: 'answering', detail: null, copy };
     worker.regions = [{ ...told, roundTripMs: 3, unacknowledged: 0, ...copying }];
