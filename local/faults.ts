@@ -60,9 +60,35 @@ export interface MetFault {
   readonly reached: () => void;
 }
 
-/** The faults of one gateway. Of several rules that match a request the oldest applies. */
+/** How the network between a gateway and all who call it does. */
+export interface Line {
+  /**
+   * `cut`: no request arrives, and its sender waits in vain. `answers-lost`: requests arrive and run, and their senders
+   * wait in vain.
+   */
+  readonly reach: 'whole' | 'cut' | 'answers-lost';
+  /** Added to each request's round trip, ms. */
+  readonly slowMs: number;
+}
+
+/** A line with nothing the matter. */
+export const wholeLine: Line = { reach: 'whole', slowMs: 0 };
+
+/** The faults of one gateway. Of several rules that match a request the oldest applies; of the line's, if none does. */
 export class Faults {
   private rules: ActiveRule[] = [];
+  private currentLine = wholeLine;
+  /** How many requests the line has swallowed, or their answers. */
+  lostOnLine = 0;
+
+  get line(): Line {
+    return this.currentLine;
+  }
+
+  /** Changes the line for requests that arrive from now on. Those that were lost on it stay lost. */
+  setLine(change: Partial<Line>): void {
+    this.currentLine = { ...this.currentLine, ...change };
+  }
 
   /** Puts a rule in force for requests that arrive from now on. */
   add(rule: FaultRule): FaultHandle {
@@ -85,9 +111,10 @@ export class Faults {
     };
   }
 
-  /** Removes all rules. Requests that a fault already holds stay held. */
+  /** Removes all rules and makes the line whole. Requests that a fault already holds stay held. */
   clear(): void {
     this.rules = [];
+    this.currentLine = wholeLine;
   }
 
   /** The fault that resets connections before anything is read, if one is in force for every request. */
@@ -97,10 +124,23 @@ export class Faults {
 
   /** The fault that `request` meets, if any; null stands for a request that could not be read. */
   onRequest(request: SeenRequest | null): MetFault | null {
-    return this.take((rule) => {
+    const met = this.take((rule) => {
       if (rule.matches === undefined) return true;
       return request !== null && rule.matches(request);
     });
+    return met ?? this.metOnLine();
+  }
+
+  /** What a request meets on the line. One that is lost need not be slow too. */
+  private metOnLine(): MetFault | null {
+    const { reach, slowMs } = this.currentLine;
+    if (reach === 'whole') {
+      return slowMs > 0 ? { fault: { kind: 'slow', ms: slowMs }, reached: () => {} } : null;
+    }
+    const reached = () => {
+      this.lostOnLine += 1;
+    };
+    return { fault: { kind: 'hang', executed: reach === 'answers-lost' }, reached };
   }
 
   private take(applies: (rule: FaultRule) => boolean): MetFault | null {

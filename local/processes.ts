@@ -46,6 +46,7 @@ export class OwnProcess {
   exitCode: number | null = null;
   private readonly pidFile: string;
   private over = false;
+  private paused = false;
 
   constructor(name: string, child: ChildProcess, pidFile: string) {
     this.name = name;
@@ -64,10 +65,29 @@ export class OwnProcess {
     return !this.over;
   }
 
+  /** Held by {@link pause}: it runs no more and has not ended. */
+  get isPaused(): boolean {
+    return this.isRunning && this.paused;
+  }
+
+  /** Holds the group where it is, with its connections open and unanswered. */
+  pause(): void {
+    if (this.isRunning) signalGroup(this.pid, 'SIGSTOP');
+    this.paused = this.isRunning;
+  }
+
+  /** Lets a paused group go on. */
+  resume(): void {
+    if (this.isRunning) signalGroup(this.pid, 'SIGCONT');
+    this.paused = false;
+  }
+
   /** Ends the group: SIGTERM, and SIGKILL for what is left when its leader has ended or its time is over. */
   async stop(): Promise<void> {
     if (this.isRunning) {
       signalGroup(this.pid, 'SIGTERM');
+      // One that is paused would not hear of it.
+      this.resume();
       const timer = setTimeout(() => signalGroup(this.pid, 'SIGKILL'), graceMs);
       await this.ended;
       clearTimeout(timer);

@@ -1,8 +1,10 @@
-import { accessSync, constants, mkdirSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
 import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
+import { copyAppendOnly, restoreAppendOnly } from './append-only.ts';
 import { EmbeddedRedis } from './embedded-redis.ts';
 import { freePort } from './free-port.ts';
 import type { OwnProcess } from './processes.ts';
@@ -39,18 +41,44 @@ function findProgram(name: string): string | null {
   return null;
 }
 
+/** What a region's server does. A paused one holds its connections and answers nothing. */
+export type RegionCondition = 'running' | 'paused' | 'stopped';
+
 /** One region's Redis on this machine. */
 export interface LocalRegion {
   readonly place: Place;
   readonly kind: RedisKind;
   /** Stays the same when the region is started again. */
   readonly port: number;
+  readonly condition: RegionCondition;
   /** Ends it in order; what it acknowledged is on disk. */
   stop(): Promise<void>;
   /** Ends it with SIGKILL. */
   kill(): Promise<void>;
   /** Starts it again on its data after `stop` or `kill`. An embedded one starts empty. */
   restart(): Promise<void>;
+  /** Ends it with SIGKILL, deletes its data, and starts it again. A snapshot stays. */
+  wipe(): Promise<void>;
+  /**
+   * Keeps a copy of its data on disk, in place of an earlier one. All that was acknowledged before the call is in it.
+   *
+   * @throws Error for an embedded region, which has nothing on disk.
+   */
+  snapshot(): Promise<void>;
+  /**
+   * Ends it with SIGKILL, puts the snapshot in place of its data, and starts it again. What it acknowledged since is gone.
+   *
+   * @throws Error where there is no snapshot; it runs on then.
+   */
+  rollback(): Promise<void>;
+  /**
+   * Holds the server where it is (SIGSTOP), until `resume`, `stop` or `kill`.
+   *
+   * @throws Error for an embedded region, which has no process of its own.
+   */
+  pause(): void;
+  /** Lets a paused server go on (SIGCONT). */
+  resume(): void;
 }
 
 /**
@@ -89,6 +117,10 @@ class EmbeddedRegion implements LocalRegion {
     this.port = port;
   }
 
+  get condition(): RegionCondition {
+    return this.server === null ? 'stopped' : 'running';
+  }
+
   async stop(): Promise<void> {
     await this.server?.stop();
     this.server = null;
@@ -102,7 +134,27 @@ class EmbeddedRegion implements LocalRegion {
     await this.stop();
     this.server = await EmbeddedRedis.start(this.port);
   }
+
+  async wipe(): Promise<void> {
+    await this.restart();
+  }
+
+  async snapshot(): Promise<void> {
+    throw new Error(`${this.place.id} is embedded, in memory, and has no data to copy. ${advice}`);
+  }
+
+  async rollback(): Promise<void> {
+    throw new Error(`${this.place.id} is embedded, in memory, and has no snapshot. ${advice}`);
+  }
+
+  pause(): void {
+    throw new Error(`${this.place.id} is embedded, without a process to pause. ${advice}`);
+  }
+
+  resume(): void {}
 }
+
+const advice = 'Put a redis-server on the PATH.';
 
 class RealRegion implements LocalRegion {
   readonly place: Place;
@@ -123,6 +175,11 @@ class RealRegion implements LocalRegion {
     this.stateDirectory = stateDirectory;
   }
 
+  get condition(): RegionCondition {
+    if (this.server?.isRunning !== true) return 'stopped';
+    return this.server.isPaused ? 'paused' : 'running';
+  }
+
   async stop(): Promise<void> {
     await this.server?.stop();
   }
@@ -131,9 +188,45 @@ class RealRegion implements LocalRegion {
     await this.server?.kill();
   }
 
+  async wipe(): Promise<void> {
+    await this.kill();
+    await rm(this.directory, { recursive: true, force: true });
+    await this.restart();
+  }
+
+  async snapshot(): Promise<void> {
+    await copyAppendOnly(this.directory, this.snapshotDirectory);
+  }
+
+  async rollback(): Promise<void> {
+    if (!existsSync(this.snapshotDirectory)) {
+      throw new Error(`There is no snapshot of ${this.place.id} to go back to.`);
+    }
+    await this.kill();
+    await restoreAppendOnly(this.snapshotDirectory, this.directory);
+    await this.restart();
+  }
+
+  pause(): void {
+    this.server?.pause();
+  }
+
+  resume(): void {
+    this.server?.resume();
+  }
+
+  private get directory(): string {
+    return join(this.stateDirectory, 'regions', this.place.id);
+  }
+
+  /** Beside the data, so that it outlives a wipe and is cleared with all regions. */
+  private get snapshotDirectory(): string {
+    return `${this.directory}.snapshot`;
+  }
+
   async restart(): Promise<void> {
     await this.stop();
-    const directory = join(this.stateDirectory, 'regions', this.place.id);
+    const { directory } = this;
     mkdirSync(directory, { recursive: true });
     const logFile = join(this.stateDirectory, `${this.place.id}.log`);
     const server = startProcess({

@@ -4,11 +4,14 @@ import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { writeFirst } from './first-write.ts';
+import type { Play } from './play.ts';
+import { startPlay } from './play.ts';
 import { lastLines } from './processes.ts';
 import type { LocalReceiver, VerifiedEvent } from './receiver.ts';
 import { lineOf, startReceiver, subscribeReceiver } from './receiver.ts';
 import { redisKind } from './regions.ts';
 import { parseRoundTrips, placesFor } from './rtt.ts';
+import { Screen } from './screen.ts';
 import type { Stack, StackOptions } from './stack.ts';
 import { startStack } from './stack.ts';
 import { drawTimeline, paintFor } from './timeline.ts';
@@ -29,6 +32,9 @@ const localFile = join(stateDirectory, 'local.json');
 const patienceMs = 3_000;
 /** How many signals to stop have come. */
 let signals = 0;
+/** The keys, where there is a keyboard. */
+let play: Play | null = null;
+const screen = new Screen(process.stdout);
 const paint = paintFor(process.stdout.isTTY === true && process.env.NO_COLOR === undefined);
 
 function readOptions(): StackOptions | null {
@@ -62,7 +68,7 @@ function readOptions(): StackOptions | null {
 }
 
 function say(line: string): void {
-  console.log(line);
+  screen.say(line);
 }
 
 async function main(): Promise<void> {
@@ -86,6 +92,7 @@ async function main(): Promise<void> {
     writeLocalFile(stack);
     showHowToTry(stack);
     heard.show();
+    play = playWith(stack);
   } catch (error) {
     await stack.stop();
     throw new Error(
@@ -98,6 +105,7 @@ async function main(): Promise<void> {
     await stopping;
     return;
   }
+  await play?.end();
   await stack.stop();
   throw new Error(
     `The Worker ended (${reason}). Its log ends with:\n${lastLines(stack.worker.logFile)}`,
@@ -176,6 +184,14 @@ function showHowToTry({ url, tokens, regions }: Stack): void {
 The same for scripts is in .lockstep/local.json. Ctrl-C stops everything; ${kept}.`);
 }
 
+/** Without a keyboard, as in a test or a service, there is nothing to play with. A start that is being stopped gets none. */
+function playWith(stack: Stack): Play | null {
+  if (process.stdin.isTTY !== true || signals > 0) return null;
+  // As with a terminal that is not raw; and a second time, it does not wait.
+  const quit = () => process.kill(process.pid, 'SIGINT');
+  return startPlay({ stack, keyboard: process.stdin, screen, paint, quit });
+}
+
 /** Resolves with null once a signal has come and everything has been stopped. A second signal does not wait. */
 function stopOnSignal(stack: Stack): Promise<null> {
   const { promise, resolve: stopped, reject } = Promise.withResolvers<null>();
@@ -185,7 +201,8 @@ function stopOnSignal(stack: Stack): Promise<null> {
       if (signals > 1) process.exit(130);
       say('\nStopping.');
       rmSync(localFile, { force: true });
-      stack.stop().then(() => stopped(null), reject);
+      const ended = play?.end() ?? Promise.resolve();
+      ended.then(() => stack.stop()).then(() => stopped(null), reject);
     });
   }
   return promise;
@@ -194,6 +211,9 @@ function stopOnSignal(stack: Stack): Promise<null> {
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+// A terminal that was closed is told nothing more. What runs is still to be stopped in order.
+process.stdout.on('error', () => {});
 
 try {
   await main();

@@ -1,0 +1,87 @@
+/** The keys to play with in `npm start`, and what they stand for. No I/O happens here. */
+
+/** What a key does to the chosen region. */
+export type RegionDeed =
+  /** Stops it, or starts it where it is stopped. */
+  | 'stop-or-start'
+  | 'kill'
+  | 'restart'
+  | 'wipe'
+  | 'snapshot'
+  | 'roll-back'
+  /** This one and the next ones are switched on, and off again by the same key. */
+  | 'slow-down'
+  | 'cut-off'
+  | 'lose-answers'
+  | 'pause';
+
+/** What a pressed key asks for. */
+export type PlayAction =
+  | { readonly kind: 'choose' /** From 0. */; readonly index: number }
+  | { readonly kind: 'region'; readonly deed: RegionDeed }
+  | { readonly kind: 'write' }
+  | { readonly kind: 'help' }
+  | { readonly kind: 'quit' };
+
+interface Key {
+  readonly action: PlayAction;
+  readonly what: string;
+}
+
+/** How much the key `l` slows a region down, ms. */
+export const slowDownMs = 500;
+
+const keys: Readonly<Record<string, Key>> = {
+  s: region('stop-or-start', 'stop it, or start it again with its data'),
+  k: region('kill', 'kill it (SIGKILL)'),
+  r: region('restart', 'restart it'),
+  w: region('wipe', 'wipe it: kill it, delete its data, start it empty'),
+  b: region('snapshot', 'take a snapshot of its data'),
+  o: region('roll-back', 'roll back: kill it, start it on the old snapshot'),
+  l: region('slow-down', `slow it down by ${slowDownMs} ms, or not any more`),
+  c: region('cut-off', 'cut it off: no request arrives; or connect it again'),
+  a: region('lose-answers', 'lose its answers: requests arrive; or connect it again'),
+  p: region('pause', 'pause it (SIGSTOP), or let it go on'),
+  g: { action: { kind: 'write' }, what: 'write: increment a counter everywhere' },
+  '?': { action: { kind: 'help' }, what: 'this list' },
+  q: { action: { kind: 'quit' }, what: 'quit, as Ctrl-C does' },
+};
+
+const escapeCode = '\u001b';
+const controlC = '\u0003';
+
+/**
+ * What a terminal in raw mode has sent, as actions. Keys without a meaning are left out; so are arrows and the like, which
+ * come as an escape with letters behind it.
+ */
+export function actionsOf(input: string, regionCount: number): readonly PlayAction[] {
+  if (input.startsWith(escapeCode)) return [];
+  return [...input].flatMap((key) => actionOf(key, regionCount) ?? []);
+}
+
+function actionOf(key: string, regionCount: number): PlayAction | null {
+  // A terminal in raw mode turns it into no signal.
+  if (key === controlC) return { kind: 'quit' };
+  const number = /^[1-9]$/.test(key) ? Number(key) : null;
+  if (number !== null) {
+    return number <= regionCount ? { kind: 'choose', index: number - 1 } : null;
+  }
+  return Object.hasOwn(keys, key) ? (keys[key]?.action ?? null) : null;
+}
+
+/** The list of keys for people. */
+export function keyHelp(regionCount: number): readonly string[] {
+  const numbers = regionCount === 1 ? '1' : `1-${regionCount}`;
+  return [
+    keyLine(numbers, 'choose a region; the next keys act on it'),
+    ...Object.entries(keys).map(([key, { what }]) => keyLine(key, what)),
+  ];
+}
+
+function keyLine(key: string, what: string): string {
+  return `  ${key.padEnd(5)}${what}`;
+}
+
+function region(deed: RegionDeed, what: string): Key {
+  return { action: { kind: 'region', deed }, what };
+}

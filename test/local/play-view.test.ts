@@ -1,0 +1,115 @@
+import { describe, expect, it } from 'vitest';
+import { wholeLine } from '../../local/faults.ts';
+import type { PlayedRegion, RegionReport } from '../../local/play-view.ts';
+import { copyText, statusLine, writeText } from '../../local/play-view.ts';
+import { paintFor } from '../../local/timeline.ts';
+
+const report: RegionReport = {
+  id: 'eu-west-1',
+  state: 'voter',
+  health: 'answering',
+  detail: null,
+  roundTripMs: 70.6,
+  unacknowledged: 0,
+  copy: null,
+};
+
+const region: PlayedRegion = {
+  number: 2,
+  id: 'eu-west-1',
+  isChosen: false,
+  condition: 'running',
+  line: wholeLine,
+  report,
+};
+
+/** The line's words; wide gaps separate nothing that is looked for. */
+const shown = (change: Partial<PlayedRegion>) =>
+  statusLine({ ...region, ...change }, paintFor(false))
+    .trim()
+    .replaceAll(/ +/g, ' ');
+
+const reported = (change: Partial<RegionReport>) => shown({ report: { ...report, ...change } });
+
+describe('the line of a region', () => {
+  it('says that all is well', () => {
+    expect(shown({})).toBe('2 eu-west-1 running voter answering 71 ms');
+  });
+
+  it('marks the chosen one', () => {
+    expect(shown({ isChosen: true })).toMatch(/^▶ 2 eu-west-1 /);
+  });
+
+  it('says that it is out, why, and how much it has yet to apply', () => {
+    const out = {
+      state: 'out',
+      health: 'silent',
+      unacknowledged: 12,
+      detail: 'no answer\n in time',
+    };
+    expect(shown({ condition: 'stopped', report: { ...report, ...out } })).toBe(
+      '2 eu-west-1 stopped out silent 71 ms 12 to apply no answer in time',
+    );
+  });
+
+  it('says how far its copying has come', () => {
+    const copy = { done: 400, left: 600, keysPerSecond: 199.7, etaMs: 2_400 };
+    expect(reported({ state: 'copying', copy })).toBe(
+      '2 eu-west-1 running copying answering 71 ms 400 of 1000 keys (40 %), 200/s, 3 s left',
+    );
+  });
+
+  it('says what is wrong with its line', () => {
+    expect(shown({ line: { reach: 'whole', slowMs: 500 } })).toMatch(/ms slowed by 500 ms$/);
+    expect(shown({ line: { reach: 'cut', slowMs: 500 } })).toMatch(/slowed by 500 ms cut off$/);
+    expect(shown({ line: { reach: 'answers-lost', slowMs: 0 } })).toMatch(/ms answers lost$/);
+  });
+
+  it('does without what a coordinator does not tell', () => {
+    const bare = { id: 'eu-west-1', health: 'unknown', detail: null };
+    const told: RegionReport = { ...bare, roundTripMs: null, unacknowledged: null };
+    expect(shown({ report: told })).toBe('2 eu-west-1 running unknown');
+    expect(shown({ report: null })).toBe('2 eu-west-1 running not known');
+  });
+
+  it('has its columns where those of the other regions are', () => {
+    const lines = [region, { ...region, id: 'ap-northeast-1', condition: 'paused' as const }];
+    const places = lines.map((each) => statusLine(each, paintFor(false)).indexOf('answering'));
+    expect(places[0]).toBe(places[1]);
+  });
+});
+
+describe('the progress of a copy', () => {
+  it('can be told before there is a rate, and when nothing had to be copied', () => {
+    expect(copyText({ done: 0, left: 10, keysPerSecond: 0, etaMs: null })).toBe(
+      '0 of 10 keys (0 %), 0/s',
+    );
+    expect(copyText({ done: 0, left: 0, keysPerSecond: 0, etaMs: 0 })).toBe(
+      '0 of 0 keys (100 %), 0/s, 0 s left',
+    );
+  });
+
+  it('is not said to be through before it is', () => {
+    expect(copyText({ done: 999, left: 1, keysPerSecond: 10, etaMs: 100 })).toContain('(99 %)');
+  });
+});
+
+describe('the outcome of a write', () => {
+  it('is what became of it, how long it took, and its result', () => {
+    const body = { outcome: 'committed', results: [4], attempts: 1 };
+    expect(writeText('plays', { status: 200, body, ms: 203.4 })).toBe(
+      'write: committed after 203 ms, plays = 4',
+    );
+    expect(writeText('plays', { status: 200, body: { ...body, attempts: 3 }, ms: 900 })).toBe(
+      'write: committed after 900 ms at attempt 3, plays = 4',
+    );
+  });
+
+  it('is the reason where nothing was written', () => {
+    const body = { title: 'A region is missing', detail: 'Nothing was written:\neu-west-1' };
+    expect(writeText('plays', { status: 503, body, ms: 5_000 })).toBe(
+      'write: 503 after 5000 ms. Nothing was written: eu-west-1',
+    );
+    expect(writeText('plays', { status: 502, body: null, ms: 1 })).toContain('no JSON');
+  });
+});

@@ -1,0 +1,190 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { LocalRegion } from '../../local/regions.ts';
+import { redisKind, startRegion } from '../../local/regions.ts';
+import { placesFor } from '../../local/rtt.ts';
+
+const [place] = placesFor(1);
+if (place === undefined) throw new Error('there is a first place');
+
+/** A busy machine may take longer than a poll usually waits. */
+const patience = { timeout: 4_500 };
+let stateDirectory: string;
+let region: LocalRegion;
+let redis: Redis;
+
+beforeEach(async () => {
+  stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-data-'));
+  region = await startRegion(place, stateDirectory, redisKind());
+  redis = new Redis(region.port, '127.0.0.1', { retryStrategy: () => 20 });
+  // A region that a test has ended is not news to it.
+  redis.on('error', () => {});
+});
+
+afterEach(async () => {
+  redis.disconnect();
+  await region.stop();
+  rmSync(stateDirectory, { recursive: true });
+});
+
+/** Two keys that only ever change together. */
+const incrementBoth = 'redis.call("INCR", KEYS[1]) return redis.call("INCR", KEYS[2])';
+const both = () => redis.mget('one', 'other');
+
+/** Increments both keys until told to stop, some at a time; `acknowledged` is what has been answered. */
+function incrementing() {
+  const state = { acknowledged: 0, isOver: false };
+  const client = new Redis(region.port, '127.0.0.1', { retryStrategy: () => null });
+  client.on('error', () => {});
+  const loop = async () => {
+    while (!state.isOver) {
+      const sent = Array.from({ length: 20 }, () => client.eval(incrementBoth, 2, 'one', 'other'));
+      for (const answer of await Promise.all(sent)) state.acknowledged = Number(answer);
+    }
+  };
+  const done = loop().finally(() => client.disconnect());
+  return {
+    state,
+    stop: () => {
+      state.isOver = true;
+      return done;
+    },
+  };
+}
+
+describe('a wiped region', () => {
+  it('is empty at the same port, and keeps what it takes from then on', async () => {
+    await redis.set('before', '1');
+    await region.wipe();
+    expect(region.condition).toBe('running');
+    expect(await redis.dbsize()).toBe(0);
+    await redis.set('after', '1');
+    await region.kill();
+    await region.restart();
+    expect(await redis.mget('before', 'after')).toEqual([null, '1']);
+  });
+
+  it('can be one that was stopped or paused', async () => {
+    await redis.set('before', '1');
+    await region.stop();
+    await region.wipe();
+    region.pause();
+    await region.wipe();
+    expect(await redis.dbsize()).toBe(0);
+  });
+});
+
+describe('a region rolled back to its snapshot', () => {
+  it('has what it had then, with every expiry, and has it after further starts', async () => {
+    await redis.mset('kept', 'old', 'removed', '1');
+    await redis.pexpireat('removed', Date.now() + 1_000_000);
+    const expiry = await redis.pexpiretime('removed');
+    await region.snapshot();
+    await redis.mset('kept', 'new', 'late', '1');
+    await redis.del('removed');
+    await region.rollback();
+    expect(await redis.mget('kept', 'removed', 'late')).toEqual(['old', '1', null]);
+    expect(await redis.pexpiretime('removed')).toBe(expiry);
+    await redis.set('since', '1');
+    await region.restart();
+    expect(await redis.mget('kept', 'removed', 'since')).toEqual(['old', '1', '1']);
+  });
+
+  it('can be rolled back again, also after a wipe', async () => {
+    await redis.set('key', 'old');
+    await region.snapshot();
+    await region.rollback();
+    await region.wipe();
+    await region.rollback();
+    expect(await redis.get('key')).toBe('old');
+  });
+
+  it('goes back to the last one of two snapshots', async () => {
+    await redis.set('key', 'first');
+    await region.snapshot();
+    await redis.set('key', 'second');
+    await region.snapshot();
+    await redis.set('key', 'third');
+    await region.rollback();
+    expect(await redis.get('key')).toBe('second');
+  });
+
+  it.each([false, true])(
+    'has all that was acknowledged before, and no half of a script, though it was written to (rewritten: %s)',
+    async (isRewritten) => {
+      const writer = incrementing();
+      await expect.poll(() => writer.state.acknowledged, patience).toBeGreaterThan(200);
+      const acknowledged = writer.state.acknowledged;
+      if (isRewritten) await redis.bgrewriteaof();
+      await region.snapshot();
+      await writer.stop();
+      await region.rollback();
+      const [one, other] = await both();
+      expect(one).toBe(other);
+      expect(Number(one)).toBeGreaterThanOrEqual(acknowledged);
+      expect(Number(one)).toBeLessThanOrEqual(writer.state.acknowledged);
+    },
+  );
+
+  it('may have been stopped when the snapshot was taken', async () => {
+    await redis.set('key', 'old');
+    await region.stop();
+    await region.snapshot();
+    await region.restart();
+    await redis.set('key', 'new');
+    await region.rollback();
+    expect(await redis.get('key')).toBe('old');
+  });
+
+  it('needs one: without, it says so and runs on with its data', async () => {
+    await redis.set('key', 'value');
+    await expect(region.rollback()).rejects.toThrow('no snapshot of us-east-1');
+    expect(await redis.get('key')).toBe('value');
+  });
+});
+
+describe('a paused region', () => {
+  /** `T` for a process that is held. */
+  const letterOf = (pid: string) => readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.[0];
+
+  it('holds what it is sent until it goes on', async () => {
+    const pid = /process_id:(\d+)/.exec(await redis.info('server'))?.[1] ?? '';
+    region.pause();
+    expect(region.condition).toBe('paused');
+    await expect.poll(() => letterOf(pid), patience).toBe('T');
+    const incremented = redis.incr('key');
+    region.resume();
+    expect(await incremented).toBe(1);
+    expect(region.condition).toBe('running');
+  });
+
+  it('ends in order when it is stopped, with what it had acknowledged', async () => {
+    await redis.set('key', 'value');
+    region.pause();
+    await region.stop();
+    expect(region.condition).toBe('stopped');
+    await region.restart();
+    expect(await redis.get('key')).toBe('value');
+  });
+});
+
+describe('an embedded region', () => {
+  it('can be wiped, and says why it can do no more', async () => {
+    const embedded = await startRegion(place, stateDirectory, 'embedded');
+    const client = new Redis(embedded.port, '127.0.0.1', { retryStrategy: () => 20 });
+    client.on('error', () => {});
+    await client.set('key', 'value');
+    await embedded.wipe();
+    expect(await client.get('key')).toBe(null);
+    await expect(embedded.snapshot()).rejects.toThrow('is embedded, in memory');
+    await expect(embedded.rollback()).rejects.toThrow('is embedded, in memory');
+    expect(() => embedded.pause()).toThrow('is embedded');
+    expect(embedded.condition).toBe('running');
+    client.disconnect();
+    await embedded.stop();
+    expect(embedded.condition).toBe('stopped');
+  });
+});

@@ -1,0 +1,66 @@
+import type { ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+
+const timeoutMs = 120_000;
+const controlC = '\u0003';
+let directory: string;
+let terminal: ChildProcess;
+let exited: Promise<unknown[]>;
+let output: string;
+
+/** `npm start` on a terminal, as the program `script` of Linux makes one; then a look at how it leaves the terminal. */
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'lockstep-keys-'));
+  output = '';
+  const start = [process.execPath, resolve('local/start.ts')].map((word) => `'${word}'`).join(' ');
+  const command = `${start} --port 0 --rtt none --regions 2; echo ended with $?; stty -a`;
+  terminal = spawn('script', ['-qec', command, '/dev/null'], {
+    cwd: directory,
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  exited = once(terminal, 'close');
+  terminal.stdout?.on('data', (text) => {
+    output += text;
+  });
+});
+
+afterEach(async () => {
+  // The terminal goes with it, and what runs on it hears of that and ends.
+  terminal.kill('SIGTERM');
+  await exited;
+  rmSync(directory, { recursive: true });
+});
+
+async function pressUntil(keys: string, shown: string | RegExp): Promise<void> {
+  const before = output.length;
+  terminal.stdin?.write(keys);
+  await expect.poll(() => output.slice(before), { timeout: timeoutMs }).toMatch(shown);
+}
+
+describe('npm start on a terminal', () => {
+  it(
+    'takes keys, shows what becomes of the regions, and leaves the terminal as it was',
+    async () => {
+      await pressUntil('', /us-east-1 +running.*answering[\s\S]*eu-west-1 +running.*answering/);
+      const { url } = JSON.parse(readFileSync(join(directory, '.lockstep', 'local.json'), 'utf8'));
+      await pressUntil('g', /write: committed after \d+ ms, plays = 1/);
+      await pressUntil('2b', 'eu-west-1: has a snapshot');
+      await pressUntil('k', /eu-west-1 +.*stopped/);
+      await pressUntil('r', 'eu-west-1: started on the data it had');
+      await pressUntil('o', 'eu-west-1: rolled back');
+      await pressUntil(controlC, 'ended with 0');
+      await exited;
+      await expect(fetch(url)).rejects.toThrow();
+      // Lines, echo and signals are back.
+      for (const mode of ['icanon', 'echo', 'isig']) {
+        expect(output).toMatch(new RegExp(`\\s${mode}\\b`));
+      }
+    },
+    timeoutMs,
+  );
+});
