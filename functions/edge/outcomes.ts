@@ -65,8 +65,11 @@ export function tellStatus(id: WriteId, status: WriteStatus): Attempt<WriteTold>
   switch (status.kind) {
     case 'pending':
       return success({ id, outcome: 'pending' });
-    case 'unavailable':
-      return success({ id, outcome: 'unavailable', reason: status.reason, regions: status.faults });
+    case 'unavailable': {
+      const { reason, code, faults: regions } = status;
+      const type = code === null ? undefined : `/problems/${needsMembers[code].name}`;
+      return success({ id, outcome: 'unavailable', type, reason, regions });
+    }
     case 'unknown':
       return failure('write-unknown', 'It was never received, was given up, or is no longer kept.');
     case 'recorded':

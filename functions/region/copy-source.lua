@@ -179,73 +179,88 @@ local function dumpOf(key)
   return nil
 end
 
-local function dumped(key, expiry, dump) return '[2,' .. text(key) .. ',' .. whole(expiry) .. ',' .. text(dump) .. ']' end
+-- The answer as it grows, put together once at the end: what is large is not copied on the way.
+local out, count = {}, 0
 
--- A piece from `from` on. Returns its data, size and next; nil where less than the whole has room, and `isFirst` is not set.
-local function pieceOf(key, expiry, kind, from, room, isFirst, dumpsWell)
+local function emit(key, after, head, parts, tail)
+  insert(out, (count > 0 and ',[' or '[') .. text(key) .. (after and ',' .. text(after) .. ',' or ',null,') .. head)
+  for index, part in ipairs(parts) do
+    if index > 1 then insert(out, ',') end
+    insert(out, encode(part))
+  end
+  insert(out, tail)
+  count = count + 1
+end
+
+local function emitWhole(kind, key, expiry, value)
+  emit(key, nil, '[' .. kind .. ',' .. text(key) .. ',' .. whole(expiry) .. ',', { value }, ']]')
+  return #value
+end
+
+-- Answers a piece from `from` on. Returns its size; nil where less than the whole has room, and `isFirst` is not set.
+local function emitPiece(key, expiry, kind, from, room, isFirst, dumpsWell)
   local parts, after, size, at, about = readers[kind](key, from, room)
   if not isFirst and (after or size > room) then return nil end
   if dumpsWell and not after then
     local dump = dumpOf(key)
-    if dump and #dump <= room then return dumped(key, expiry, dump), #dump, nil end
+    if dump and #dump <= room then return emitWhole(2, key, expiry, dump) end
   end
   local ends = (from == '' and '1,' or '0,') .. (after and '0,' or '1,')
-  local data = '[3,' .. text(key) .. ',' .. whole(expiry) .. ',"' .. kind .. '",' .. ends .. whole(at) .. ','
-    .. encode(parts) .. ',' .. (about and encode(about) or '0') .. ']'
-  return data, size, after and sub(kind, 1, 2) .. after
+  local head = '[3,' .. text(key) .. ',' .. whole(expiry) .. ',"' .. kind .. '",' .. ends .. whole(at) .. ',['
+  emit(key, after and sub(kind, 1, 2) .. after, head, parts, '],' .. (about and encode(about) or '0') .. ']]')
+  return size
 end
 
--- The data of a key that is there, its size, and where it goes on; nil where it has no room and another one has gone.
-local function valueOf(key, from, expiry, form, room, isFirst)
+-- Answers a key that is there, and returns its size; nil where it has no room and another one has gone.
+local function emitKey(key, from, expiry, form, room, isFirst)
   local length = redis.pcall('STRLEN', key)
   if from == '' and type(length) == 'number' and length <= room then
-    return '[1,' .. text(key) .. ',' .. whole(expiry) .. ',' .. text(must('GET', key)) .. ']', length, nil
+    return emitWhole(1, key, expiry, must('GET', key))
   end
   local kind = must('TYPE', key).ok
   if not readers[kind] then
     local dump = must('DUMP', key)
     if not isFirst and #dump > room then return nil end
-    return dumped(key, expiry, dump), #dump, nil
+    return emitWhole(2, key, expiry, dump)
   end
   if from ~= '' then
     from = sub(from, 1, 2) == sub(kind, 1, 2) and sub(from, 3) or ''
-    return pieceOf(key, expiry, kind, from, room, isFirst, false)
+    return emitPiece(key, expiry, kind, from, room, isFirst, false)
   end
   local isDumped = form == DUMP and kind ~= 'string' and hasDump
   if isDumped and counters[kind] and must(counters[kind], key) <= FEW then
     local dump = dumpOf(key)
-    if dump and #dump <= room then return dumped(key, expiry, dump), #dump, nil end
+    if dump and #dump <= room then return emitWhole(2, key, expiry, dump) end
     if dump and not isFirst then return nil end
     isDumped = false
   end
-  return pieceOf(key, expiry, kind, '', room, isFirst, isDumped)
+  return emitPiece(key, expiry, kind, '', room, isFirst, isDumped)
 end
 
--- Reads keys, flat as (key, from), as far as `bound` bytes go. Returns the lists of the answer in JSON.
-local function read(wanted, form, bound)
-  local keys, items, locked, left, used, hasGone = {}, {}, {}, {}, 0, false
+-- Reads keys, flat as (key, from), as far as `bound` bytes go. Returns the answer in JSON; `cursor` and `total` are its end.
+local function read(wanted, form, bound, cursor, total)
+  local keys, locked, left, used, hasGone = {}, {}, {}, 0, false
   for index = 1, #wanted, 2 do insert(keys, wanted[index]) end
   local locks = readLocks(keys)
+  insert(out, '["r",[')
   for index, key in ipairs(keys) do
     local expiry = not locks[key] and must('PEXPIRETIME', key)
     if not expiry then
-      insert(locked, text(key))
+      insert(locked, key)
     elseif expiry == -2 then
-      insert(items, '[' .. text(key) .. ',null,[0,' .. text(key) .. ']]')
+      emit(key, nil, '[0,', { key }, ']]')
     elseif form ~= ABSENT then
-      local data, size, after
-      if #left == 0 then
-        data, size, after = valueOf(key, wanted[index * 2], expiry, form, math.max(1, bound - used - #key), not hasGone)
-      end
-      if data then
-        insert(items, '[' .. text(key) .. ',' .. (after and text(after) or 'null') .. ',' .. data .. ']')
+      local room = math.max(1, bound - used - #key)
+      local size = #left == 0 and emitKey(key, wanted[index * 2], expiry, form, room, not hasGone)
+      if size then
         used, hasGone = used + size + #key, true
       else
-        insert(left, text(key))
+        insert(left, key)
       end
     end
   end
-  return '[' .. concat(items, ',') .. '],[' .. concat(locked, ',') .. '],[' .. concat(left, ',') .. ']'
+  insert(out, '],' .. encode(locked) .. ',' .. encode(left) .. ',' .. cursor .. ',' .. total .. ']')
+  return concat(out)
 end
 
 return read

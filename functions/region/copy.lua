@@ -59,7 +59,7 @@ local function scanSource(cursor, count, form, bound)
     insert(wanted, key)
     insert(wanted, '')
   end
-  return '["r",' .. copySource()(wanted, form, bound) .. ',' .. after .. ',' .. whole(must('DBSIZE')) .. ']'
+  return copySource()(wanted, form, bound, after, whole(must('DBSIZE')))
 end
 
 local leftovers = { 'shadow:', 'backup:', 'copy:' }
@@ -91,7 +91,7 @@ local function performCopy(meta, round)
   if kind == 'l' then return listTarget(meta, copy[2], copy[3]) end
   local wanted = {}
   for index, value in ipairs(copy[2]) do wanted[index] = fold(value) end
-  return '["r",' .. copySource()(wanted, copy[3], bound) .. ',null,null]'
+  return copySource()(wanted, copy[3], bound, 'null', 'null')
 end
 
 -- Leases -------------------------------------------------------------------------------------------------------------

@@ -180,8 +180,7 @@ export class Members {
     link.reachable = false;
     link.copyAfter = now;
     link.recover();
-    link.fail('it has not been asked yet', now, now);
-    this.#parts.outbox.schedule(now + limits.probePauseMsFirst);
+    this.#parts.links.fail(link, 'it has not been asked yet', now);
   }
 
   /** An entry of the history, and of the change feed; and the events that are owed about it. */
@@ -230,7 +229,7 @@ export class Members {
         const { token: _, ...absence } = membership;
         this.set(link, { ...absence, state: 'out' });
       }
-      if (!link.isVoter) link.fail('it has not been asked yet', outbox.now, outbox.now);
+      if (!link.isVoter) links.fail(link, 'it has not been asked yet', outbox.now);
       if (config.regions.includes(link.region)) continue;
       if (link.isVoter) this.suspect(link, removal);
       else this.forget(link);
@@ -252,7 +251,7 @@ export class Members {
       replaces: null,
     } as const;
     const link = links.add(region, 0, membership);
-    link.fail('it has not been asked yet', since, since);
+    links.fail(link, 'it has not been asked yet', since);
     outbox.persist({ kind: 'region', region: link.stored });
     this.note(region, 'added', 'new', detail);
   }
@@ -323,10 +322,11 @@ export class Members {
     const { now } = this.#parts.outbox;
     const missed = link.leave();
     const replaces = link.isVoter ? null : replacedBy(link.membership);
-    this.set(link, { state: 'out', since: now, replaces, ...leaving });
-    if (leaving.whole) this.#forgive(link);
+    const { cause, detail, whole, held } = leaving;
+    this.set(link, { state: 'out', since: now, replaces, cause, detail, whole, held });
+    if (whole) this.#forgive(link);
     else this.mark(link, missed);
-    link.fail('it is out', now, now);
+    this.#parts.links.fail(link, 'it is out', now);
   }
 
   /** Where everything is copied, nobody needs to know what has been missed. */

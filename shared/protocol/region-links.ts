@@ -148,7 +148,10 @@ export class RegionLinks {
         const isExpected =
           membership.state !== 'voter' &&
           (refusal.has === 0 || refusal.has === membership.replaces);
-        if (isExpected) return null;
+        if (isExpected) {
+          link.recover();
+          return null;
+        }
         const reason = `it holds the state of another Lockstep (generation ${refusal.has})`;
         link.foreignGeneration = refusal.has;
         this.fail(link, reason, sentAt, 'foreign');

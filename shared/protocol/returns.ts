@@ -96,6 +96,7 @@ export class Returns {
     const replaces = isRenewed ? link.generation : membership.replaces;
     const first = link.generation === 0 ? Math.max(now, stored.generation) : link.generation;
     link.beginCopy(isRenewed ? Math.max(now, link.generation + 1) : first);
+    link.recover();
     const token = `${stored.incarnation}-${state.epoch}`;
     this.#members.set(link, { ...membership, state: 'copying', since: now, token, replaces });
     this.#members.note(link.region, 'copying', membership.cause, membership.detail);

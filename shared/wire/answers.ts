@@ -81,7 +81,7 @@ export type WriteAnswer =
       readonly faults: readonly RegionFault[];
       readonly reason: string;
       /** What stands against every write, or every write to a key of it; null or absent: nothing but this attempt. */
-      readonly code?: 'too-few-voters' | 'diverged' | 'lost' | null;
+      readonly code?: UnavailableCode | null;
     }
   /** The queue is full. */
   | { readonly kind: 'busy'; readonly retryAfterMs: number }

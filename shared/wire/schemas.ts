@@ -160,6 +160,7 @@ export const writeStatusSchema = z
     decidedAt: z.string().optional(),
     attempts: z.int().optional(),
     ms: z.number().optional(),
+    type: z.string().optional(),
     reason: z.string().optional(),
     regions: z.array(z.object({ region: z.string(), reason: z.string() })).optional(),
   })

@@ -47,7 +47,9 @@ describe('a page of changes', () => {
       next: 6,
       newest,
     });
-    expect(askedOf(edge)).toEqual([{ since: 4, limit: 2, prefixes: ['a', 'k'], values: false }]);
+    expect(askedOf(edge)).toEqual([
+      { since: 4, limit: 2, prefixes: ['a', 'k'], values: false, members: false },
+    ]);
   });
 
   it('carries commands and results on request, and no integer loses a digit', async () => {
@@ -58,6 +60,23 @@ describe('a page of changes', () => {
     expect(told.text).toContain('"commands":[["SET","k","1"]]');
     expect(told.text).toContain('"results":["OK",9223372036854775807,"é",[null]]');
     expect(askedOf(edge)).toMatchObject([{ values: true, limit: 100 }]);
+  });
+
+  it('tells changes of members on request', async () => {
+    const fixed = { region: 'eu-west-1', event: 'out', epoch: 2, cause: 'silent' } as const;
+    const at = 1_795_000_000_000;
+    const member = { ...fixed, sequence: 6, at, detail: 'no answer for 3 s' };
+    const bare = { id: '', transaction: '', keys: [] };
+    const edge = edgeWith(new FeedStandIn(), [change(6, { ...bare, member })]);
+    const told = await edge.ask('GET', '/v1/changes?since=5&members=true');
+    expect(told.json.changes).toEqual([
+      {
+        sequence: 6,
+        at: new Date(at).toISOString(),
+        member: { ...fixed, detail: 'no answer for 3 s' },
+      },
+    ]);
+    expect(askedOf(edge)).toMatchObject([{ members: true }]);
   });
 
   it('without a place is empty and says where the newest stands', async () => {
@@ -99,6 +118,7 @@ describe('a page of changes', () => {
     ['limit=1001'],
     ['limit=ten'],
     ['values=yes'],
+    ['members=1'],
     ['prefix='],
     [`prefix=${'a&prefix='.repeat(32)}a`],
     ['sinse=4'],
@@ -161,7 +181,7 @@ describe('the event stream', () => {
       'id: 11',
       ': heartbeat\nid: 12',
     ]);
-    expect(feed.followed).toEqual([{ since: 5, prefixes: ['k'], values: false }]);
+    expect(feed.followed).toEqual([{ since: 5, prefixes: ['k'], values: false, members: false }]);
   });
 
   it('keeps a change on one line and every digit of it', async () => {
@@ -272,10 +292,10 @@ describe('the event stream', () => {
 describe('an upgrade to WebSocket', () => {
   it('is handed to the feed with the checked query, and without the token', async () => {
     const feed = new FeedStandIn();
-    const path = `/v1/changes?since=7&prefix=k&values=true&_token=${tokens.read}`;
+    const path = `/v1/changes?since=7&prefix=k&values=true&members=true&_token=${tokens.read}`;
     const told = await edgeWith(feed).ask('GET', path, { token: null, headers: websocket });
     expect([told.status, told.text]).toEqual([200, 'upgraded']);
-    expect(feed.followed).toEqual([{ since: 7, prefixes: ['k'], values: true }]);
+    expect(feed.followed).toEqual([{ since: 7, prefixes: ['k'], values: true, members: true }]);
   });
 
   it('leaves its place to the feed, which closes it with a reason that a browser sees', async () => {

@@ -31,6 +31,8 @@ describe('the configuration', () => {
         voteDeadlineMs: limits.voteDeadlineMs,
         roundTimeoutMs: limits.roundTimeoutMs,
         readTimeoutMs: limits.readTimeoutMs,
+        minVoters: 1,
+        outAfterMs: limits.outAfterMs,
         retention: { keptMs: limits.decisionsKeptMs, keptWrites: limits.decisionsKept },
       },
     });

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createMisconfiguredApp } from '../../functions/edge/app.ts';
 import { problemKinds } from '../../shared/wire/problems.ts';
-import { coordinatorStatus, EdgeUnderTest, regionIds } from './stand-ins.ts';
+import { EdgeUnderTest, regionIds } from './stand-ins.ts';
 
 interface OpenApi {
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;
@@ -34,8 +34,13 @@ describe('the OpenAPI document', () => {
       Object.keys(operations).map((method) => `${method} ${path}`),
     );
     expect(described.sort()).toEqual([
+      'delete /v1/admin/regions/{id}',
       'delete /v1/keys/{key}',
       'delete /v1/webhooks/{id}',
+      'get /v1/admin/doctor',
+      'get /v1/admin/in-doubt',
+      'get /v1/admin/members',
+      'get /v1/admin/regions',
       'get /v1/changes',
       'get /v1/keys/{key}',
       'get /v1/regions',
@@ -45,6 +50,13 @@ describe('the OpenAPI document', () => {
       'get /v1/webhooks/{id}/deliveries',
       'get /v1/writes/{id}',
       'patch /v1/webhooks/{id}',
+      'post /v1/admin/in-doubt/settle',
+      'post /v1/admin/regions',
+      'post /v1/admin/regions/{id}/believe',
+      'post /v1/admin/regions/{id}/out',
+      'post /v1/admin/regions/{id}/return',
+      'post /v1/admin/repair',
+      'post /v1/admin/verify',
       'post /v1/reads',
       'post /v1/webhooks',
       'post /v1/webhooks/{id}/enable',
@@ -126,11 +138,18 @@ describe('the regions', () => {
     expect(told.json.regions).toHaveLength(regionIds.length);
     expect(told.json).toMatchObject({
       regions: [
-        { id: 'us-east-1', host: 'use1.example.com', health: 'answering', roundTripMs: 3 },
+        {
+          id: 'us-east-1',
+          host: 'use1.example.com',
+          state: 'voter',
+          health: 'answering',
+          generation: 7,
+          roundTripMs: 3,
+        },
         {},
         {},
       ],
-      coordinators: [{ shard: 0, generation: coordinatorStatus.generation }],
+      coordinators: [{ shard: 0, epoch: 1, minVoters: 2 }],
     });
   });
 
@@ -138,7 +157,10 @@ describe('the regions', () => {
     const describe = () => Promise.reject(new Error('the object was reset'));
     const told = await new EdgeUnderTest({ describe }).ask('GET', '/v1/regions');
     expect(told.status).toBe(200);
-    expect(told.json).toMatchObject({ regions: [{ health: 'unknown' }, {}, {}], coordinators: [] });
+    expect(told.json).toMatchObject({
+      regions: [{ state: 'unknown', health: 'unknown' }, {}, {}],
+      coordinators: [],
+    });
   });
 });
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { SnapshotResult } from '../../shared/protocol/round.ts';
 import type { Resolution } from '../../shared/wire/answers.ts';
-import { coordinatorStatus, EdgeUnderTest, problemOf, read, tokens } from './stand-ins.ts';
+import { EdgeUnderTest, problemOf, read, statusWith, tokens } from './stand-ins.ts';
 
 const body = { reads: [['GET', 'k']] };
 const silent: SnapshotResult = { kind: 'silent', reason: 'no answer within 2500 ms' };
@@ -36,6 +36,7 @@ describe('a strong read', () => {
       results: ['v'],
       region: 'us-east-1',
       consistency: 'strong',
+      via: 'lease',
       attempts: 1,
     });
     expect(told.headers.get('lockstep-region')).toBe('us-east-1');
@@ -127,7 +128,7 @@ describe('a strong read', () => {
     let generation = 6;
     const describe = async () => {
       generation += 1;
-      return { ...coordinatorStatus, generation };
+      return statusWith({ 'us-east-1': { generation } });
     };
     const edge = new EdgeUnderTest({ describe }, regions);
     expect((await ask(edge)).json).toMatchObject({ results: ['v'], region: 'us-east-1' });

@@ -6,16 +6,25 @@ import type {
   FollowQuery,
   Location,
 } from '../../functions/edge/dependencies.ts';
-import type { RegionClient, SnapshotRequest, SnapshotResult } from '../../shared/protocol/round.ts';
+import type {
+  CommandResult,
+  Inspection,
+  InspectionResult,
+  RegionClient,
+  SnapshotRequest,
+  SnapshotResult,
+} from '../../shared/protocol/round.ts';
 import type {
   CoordinatorApi,
   CoordinatorStatus,
+  MembersApi,
   WriteAnswer,
   WriteRecord,
   WriteRequest,
 } from '../../shared/wire/answers.ts';
 import type { Configuration } from '../../shared/wire/configuration.ts';
 import type { CourierApi, HooksApi } from '../../shared/wire/confirmations.ts';
+import type { RegionStatus } from '../../shared/wire/members.ts';
 
 export const tokens = {
   read: `read-${'r'.repeat(32)}`,
@@ -27,7 +36,7 @@ export const regionIds = ['us-east-1', 'eu-west-1', 'ap-northeast-1'] as const;
 
 export const writeId = '0-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2';
 
-const configuration: Configuration = {
+export const configuration: Configuration = {
   regions: [
     {
       id: 'us-east-1',
@@ -52,27 +61,53 @@ const configuration: Configuration = {
   voteDeadlineMs: 2_000,
   roundTimeoutMs: 2_500,
   readTimeoutMs: 2_500,
+  minVoters: 2,
+  outAfterMs: 3_000,
   retention: { keptMs: 60_000, keptWrites: 100 },
 };
 
-export const coordinatorStatus: CoordinatorStatus = {
-  shard: 0,
-  incarnation: 1,
-  epoch: 1,
-  generation: 7,
-  sequence: 0,
-  queued: 0,
-  undecided: 0,
-  regions: regionIds.map((region) => ({
+/** A voter that answers, unless said otherwise. */
+export function statusOf(region: string, changes: Partial<RegionStatus> = {}): RegionStatus {
+  return {
     region,
     state: 'voter',
+    cause: null,
+    held: false,
+    since: null,
     health: 'answering',
+    circuit: 'closed',
     detail: null,
+    generation: 7,
+    leaseMs: 4_000,
     roundTripMs: 3,
-    unacknowledged: 0,
     roundsInFlight: 0,
-  })),
-};
+    unacknowledged: 0,
+    oldestUnacknowledgedMs: null,
+    missedKeys: 0,
+    copy: null,
+    ...changes,
+  };
+}
+
+/** The state of a shard with these regions; those that are not named are voters that answer. */
+export function statusWith(
+  changes: Readonly<Record<string, Partial<RegionStatus>>> = {},
+): CoordinatorStatus {
+  return {
+    shard: 0,
+    incarnation: 1,
+    epoch: 1,
+    sequence: 0,
+    minVoters: 2,
+    held: false,
+    blockedKeys: 0,
+    queued: 0,
+    undecided: 0,
+    regions: regionIds.map((region) => statusOf(region, changes[region])),
+  };
+}
+
+export const coordinatorStatus: CoordinatorStatus = statusWith();
 
 /** A record of a write that was committed with one result, unless said otherwise. */
 export function recordOf(changes: Partial<WriteRecord> = {}): WriteRecord {
@@ -181,6 +216,18 @@ export class EdgeUnderTest {
   /** What was asked of the coordinator's hooks and of couriers. */
   readonly calls: Call[] = [];
   hooks: Partial<HooksApi> = {};
+  members: Partial<MembersApi> = {};
+  /** What a region answers to the looks and plain commands of operators. */
+  inspect: (region: string, inspection: Inspection) => InspectionResult = notExpected;
+  run: (region: string, command: readonly string[]) => CommandResult = notExpected;
+  /** Regions whose snapshots are never answered. */
+  readonly hanging = new Set<string>();
+  /** The regions of which the coordinator was told that strong reads come. */
+  readonly wanted: string[] = [];
+  /** The pauses that the edge made, ms. */
+  readonly pauses: number[] = [];
+  now = 1_795_000_000_000;
+  readonly #background: Promise<void>[] = [];
   courier: Partial<CourierApi> = {};
   feed: Feed = new FeedStandIn();
   allowLoopback = false;
@@ -218,6 +265,11 @@ export class EdgeUnderTest {
     return { status, headers: response.headers, text, json: isJson ? JSON.parse(text) : {} };
   }
 
+  /** Fulfilled once all that requests left to be done after their answers is done. */
+  async settled(): Promise<void> {
+    while (this.#background.length > 0) await this.#background.shift();
+  }
+
   write(body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<Told> {
     return this.ask('POST', '/v1/writes', { body, headers });
   }
@@ -232,14 +284,17 @@ export class EdgeUnderTest {
           return allowLoopback();
         },
       },
+      membersOf: () => standInFor<MembersApi>('members', this.members, this.calls),
       hooksOf: () => standInFor<HooksApi>('hooks', this.hooks, this.calls),
       courierOf: (endpoint) => standInFor<CourierApi>(endpoint, this.courier, this.calls),
       feedOf: () => this.feed,
       coordinatorOf: () => this.#coordinator(),
-      regionOf: (id) => this.#region(id),
+      regionOf: ({ id }) => this.#region(id),
       locate: () => this.location,
+      inBackground: (_context, work) => void this.#background.push(work),
+      pause: async (ms) => void this.pauses.push(ms),
       asset: async (path) => new Response(`asset ${path}`),
-      now: () => 1_795_000_000_000,
+      now: () => this.now,
       uuid() {
         uuids += 1;
         return `01990a5c-7d3e-7c1a-9b64-${String(uuids).padStart(12, '0')}`;
@@ -258,6 +313,9 @@ export class EdgeUnderTest {
       status: unexpected,
       resolve: unexpected,
       describe: async () => coordinatorStatus,
+      read: async () => ({ kind: 'unavailable', faults: [] }),
+      regions: async () => configuration.regions,
+      want: async (regions) => void this.wanted.push(...regions),
       ...this.coordinator,
     };
     const noted = (call: CoordinatorApi['write']) => (request: WriteRequest) => {
@@ -271,6 +329,7 @@ export class EdgeUnderTest {
     return {
       round: async () => ({ kind: 'silent', reason: 'the edge sends no rounds' }),
       snapshot: async (request) => {
+        if (this.hanging.has(id)) return new Promise<SnapshotResult>(() => {});
         const asked = this.snapshots.filter(({ region }) => region === id).length;
         this.snapshots.push({ region: id, request });
         const results = this.regions[id] ?? [];
@@ -278,8 +337,14 @@ export class EdgeUnderTest {
         if (result === undefined) throw new Error(`${id} is not expected to be asked`);
         return result;
       },
+      inspect: async (_shard, inspection) => this.inspect(id, inspection),
+      run: async (command) => this.run(id, command),
     };
   }
+}
+
+function notExpected(region: string): never {
+  throw new Error(`${region} is not expected to be asked`);
 }
 
 /** The last part of a problem's type. */

@@ -50,6 +50,14 @@ function changesIn(edge: EdgeUnderTest): readonly Call[] {
 }
 
 describe('a new webhook', () => {
+  it('may ask for what becomes of regions', async () => {
+    const edge = edgeWith();
+    const events = ['region.out', 'region.returned', 'region.diverged'];
+    const body = { url: 'https://example.com/hooks', events };
+    const told = await edge.ask('POST', '/v1/webhooks', { body });
+    expect([told.status, told.json.events]).toEqual([201, events]);
+  });
+
   it('is told to its courier first, then to the coordinator, and shows its secret', async () => {
     const edge = edgeWith();
     const body = { url: 'https://EXAMPLE.com/hooks', prefixes: ['order:'], secret };
@@ -61,7 +69,10 @@ describe('a new webhook', () => {
     expect(told.json).toEqual({
       id,
       url: 'https://example.com/hooks',
-      events: ['write.committed', 'write.confirmed', 'write.aborted', 'endpoint.disabled'],
+      events: [
+        ...['write.committed', 'write.confirmed', 'write.aborted', 'endpoint.disabled'],
+        ...['region.out', 'region.returned', 'region.diverged'],
+      ],
       prefixes: ['order:'],
       values: false,
       description: '',

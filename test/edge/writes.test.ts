@@ -243,7 +243,8 @@ describe('the status of a write', () => {
 
   it.each([
     [{ kind: 'pending' }, 'pending'],
-    [{ kind: 'unavailable', faults: [], reason: 'late' }, 'unavailable'],
+    [{ kind: 'unavailable', faults: [], reason: 'late', code: null }, 'unavailable'],
+    [{ kind: 'unavailable', faults: [], reason: 'few', code: 'too-few-voters' }, 'unavailable'],
   ] as const)('of the kind $kind is told', async (status, outcome) => {
     const told = await edgeKnowing(status).ask('GET', path);
     expect([told.status, told.json.outcome]).toEqual([200, outcome]);

@@ -6,12 +6,14 @@ const keys = fc.subarray(['a:1', 'a:2', 'b:1', 'c'], { minLength: 1, maxLength: 
 const filter = fc.record({
   prefixes: fc.constantFrom<readonly string[]>([], ['a:'], ['a:2', 'c'], ['none']),
   values: fc.boolean(),
+  members: fc.boolean(),
 });
 const part = fc.double({ min: 0, max: 1, noNaN: true });
 
 /** One thing that may happen, and what it is to be told by where it fails. */
 const happening = fc.oneof(
   { weight: 6, arbitrary: fc.record({ kind: fc.constant('commit' as const), keys }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('changeMembers' as const) }) },
   {
     weight: 5,
     arbitrary: fc.record({

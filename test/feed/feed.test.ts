@@ -20,7 +20,7 @@ describe('the feed', () => {
   it('sends followers with equal filters at one place one message, made once', () => {
     world.join(0);
     world.join(0);
-    world.join(0, { prefixes: ['k'], values: false });
+    world.join(0, { prefixes: ['k'], values: false, members: false });
     for (const _ of [1, 2]) world.commit('key');
     world.publish(world.log);
     const effects = world.core.serve();
@@ -68,11 +68,33 @@ describe('the feed', () => {
   });
 
   it('tells a follower that wants none of it how far it has looked', () => {
-    const client = world.join(0, { prefixes: ['other'], values: false });
+    const client = world.join(0, { prefixes: ['other'], values: false, members: false });
     live(3);
     expect(client.places).toEqual([]);
     world.heartbeat();
     expect(client).toMatchObject({ sequences: [], places: [3] });
+  });
+
+  it('tells changes of members to those who ask for them, whatever their prefixes', () => {
+    const asking = world.join(0, { prefixes: ['other'], values: false, members: true });
+    const other = world.join(0);
+    world.commit('key');
+    world.changeMembers();
+    world.publish(world.log);
+    world.serve();
+    expect(asking).toMatchObject({ sequences: [2], places: [2] });
+    expect(other).toMatchObject({ sequences: [1], places: [2] });
+  });
+
+  it('tells them from the log too', () => {
+    world.changeMembers();
+    live(1);
+    world.sleep();
+    const asking = world.join(0, { prefixes: [], values: false, members: true });
+    const other = world.join(0);
+    world.settle();
+    expect(asking.sequences).toEqual([1, 2]);
+    expect(other.sequences).toEqual([2]);
   });
 
   it('asks again for a page that did not come', () => {

@@ -6,10 +6,18 @@ import {
   isWanted,
 } from '../../shared/protocol/follower.ts';
 import type { Change, ChangesAnswer, ChangesQuery } from '../../shared/wire/confirmations.ts';
+import type { MemberChange } from '../../shared/wire/members.ts';
 
 /** A change with these keys, as the coordinator would tell it. */
 export function changeOf(sequence: number, keys: readonly string[] = ['key']): Change {
   return { sequence, id: `0-${sequence}`, transaction: `0.1.${sequence}`, at: sequence, keys };
+}
+
+/** A change of members, as the coordinator would tell it. */
+export function memberChangeOf(sequence: number): Change {
+  const fixed = { at: sequence, epoch: 2, region: 'a', event: 'out', cause: 'silent' } as const;
+  const member: MemberChange = { ...fixed, sequence, detail: 'it gave no answer' };
+  return { sequence, id: '', transaction: '', at: sequence, keys: [], member };
 }
 
 /** Changes `from` up to `to`, all on one key. */
@@ -54,7 +62,12 @@ export class FeedWorld {
     this.log.push(changeOf(this.newest + 1, keys));
   }
 
-  join(since: number, filter: Filter = { prefixes: [], values: false }): Client {
+  /** The members change: a region goes, or comes back. */
+  changeMembers(): void {
+    this.log.push(memberChangeOf(this.newest + 1));
+  }
+
+  join(since: number, filter: Filter = { prefixes: [], values: false, members: false }): Client {
     const id = this.clients.length + 1;
     const client: Client = { id, since, filter, sequences: [], places: [], farewell: null };
     this.clients.push(client);
@@ -112,7 +125,7 @@ export class FeedWorld {
   expectedOf({ since, filter }: Client, upTo = this.newest): readonly number[] {
     return this.log
       .filter(
-        ({ sequence, keys }) => sequence > since && sequence <= upTo && isWanted(filter, keys),
+        (change) => change.sequence > since && change.sequence <= upTo && isWanted(filter, change),
       )
       .map(({ sequence }) => sequence);
   }
@@ -153,10 +166,8 @@ export class FeedWorld {
     return client;
   }
 
-  #answer({ since, prefixes, values }: ChangesQuery, limit: number): ChangesAnswer {
-    const wanted = this.log.filter(
-      ({ sequence, keys }) => sequence > since && isWanted({ prefixes, values }, keys),
-    );
+  #answer({ since, ...filter }: ChangesQuery, limit: number): ChangesAnswer {
+    const wanted = this.log.filter((change) => change.sequence > since && isWanted(filter, change));
     const changes = wanted.slice(0, limit);
     const isAll = changes.length === wanted.length;
     const next = isAll ? this.newest : (changes.at(-1)?.sequence ?? since);

@@ -51,6 +51,9 @@ function weatherOf(random: Random): Weather {
     zombies: random.pick([0, 0.5, 1]),
     skewMs: random.pick([0, 20, clocksApartMs]),
     outageEveryMs: bad ? random.pick([0, 0, 5_000]) : 0,
+    lossEveryMs: bad ? random.pick([0, 0, 4_000, 10_000]) : 0,
+    minVoters: random.pick([1, 1, Math.min(2, regions)]),
+    ordersEveryMs: bad ? random.pick([0, 0, 0, 6_000]) : 0,
   };
 }
 
@@ -73,10 +76,15 @@ class Simulation {
     const { timeline } = this.#world;
     timeline.run(timeline.now + 40_000, 2_000_000);
     this.#world.calm = true;
+    this.#world.bringBack();
     for (const zombie of this.#world.zombies) zombie.die();
     timeline.run(timeline.now + limits.timeoutMsMaximum, 2_000_000);
     void this.#world.coordinator;
     timeline.run(timeline.now + 20_000, 2_000_000);
+    this.#world.bringBack();
+    // What a region lost unnoticed is found by the next round.
+    this.#write(this.#frameOf([['INCR', 'n']], []), 0, () => {});
+    timeline.run(timeline.now + 40_000, 2_000_000);
     if (this.#open > 0) throw new Error(`${this.#open} clients were never answered`);
     this.#checkRegions();
     this.#checkEvents();
@@ -97,9 +105,8 @@ class Simulation {
   }
 
   #frame(): WriteFrame {
-    this.#tokens += 1;
     const { random } = this.#world;
-    const token = `${this.#tokens},`;
+    const token = `${this.#tokens + 1},`;
     const key = random.pick(keys);
     const other = random.pick(keys);
     const checks: Check[] = random.chance(0.25)
@@ -151,6 +158,7 @@ class Simulation {
   }
 
   #frameOf(ops: readonly string[][], checks: readonly Check[]): WriteFrame {
+    this.#tokens += 1;
     const { random, timeline } = this.#world;
     const now = timeline.now;
     const compiled = compileWrite(ops, checks, { now, seed: () => random.between(0, 1_000_000) });
@@ -253,8 +261,38 @@ class Simulation {
     ]);
     const compiled = compileReads(commands);
     if (!compiled.ok) throw new Error(compiled.detail);
-    const request = { shard: 0, generation, strong: true, settle: [], ...compiled };
-    this.#snapshot(random.pick([...this.#world.regions.keys()]), request, timeline.now, 6, done);
+    const region = random.pick([...this.#world.regions.keys()]);
+    const known = this.#world.storage.durable.regions.get(region)?.generation ?? generation;
+    const request = {
+      shard: 0,
+      generation: known,
+      strong: true,
+      leased: true,
+      seen: null,
+      settle: [],
+      ...compiled,
+    };
+    timeline.after(random.between(0, 60), () => this.#world.anyCoordinator.want(region));
+    if (random.chance(0.1)) this.#readThroughCoordinator(request, timeline.now, done);
+    else this.#snapshot(region, request, timeline.now, 6, done);
+  }
+
+  #readThroughCoordinator(request: SnapshotRequest, invokedAt: number, done: () => void): void {
+    const { timeline, random } = this.#world;
+    const { keys: read, commands } = request;
+    timeline.after(random.between(0, 60), () => {
+      const asked = { keys: read, commands, region: null };
+      this.#world.anyCoordinator.read(asked, (reply) => {
+        timeline.after(random.between(0, 60), () => {
+          if (reply?.kind === 'read' && reply.answer.kind === 'read') {
+            const { replies } = reply.answer;
+            const answeredAt = timeline.now;
+            this.#reads.push({ kind: 'read', request, invokedAt, answeredAt, replies });
+          }
+          done();
+        });
+      });
+    });
   }
 
   #snapshot(
@@ -274,6 +312,8 @@ class Simulation {
     timeline.after(limits.readTimeoutMs, () => once(done));
     this.#world.snapshot(region, request, (result) =>
       once(() => {
+        const isUnleased = result.kind === 'refused' && result.refusal.kind === 'lease';
+        if (isUnleased) return this.#readThroughCoordinator(request, invokedAt, done);
         if (result.kind !== 'read' || attempts === 0) return done();
         const { replies, locks } = result;
         const answer = () => {
@@ -338,8 +378,10 @@ class Simulation {
       if (!commit.confirmed)
         throw new Error(`transaction ${commit.transaction} was never confirmed`);
     }
-    for (const { lost } of storage.durable.regions.values()) {
-      if (lost !== null) throw new Error(`a region was taken for lost: ${lost}`);
+    for (const { region, membership } of storage.durable.regions.values()) {
+      if (membership.state !== 'voter' || membership.leaving !== null) {
+        throw new Error(`${region} has not come back: ${JSON.stringify(membership)}`);
+      }
     }
   }
 

@@ -9,6 +9,7 @@ import type {
   StoredRegion,
 } from '../../shared/protocol/events.ts';
 import type { WriteRecord } from '../../shared/wire/answers.ts';
+import type { BlockedKey, MemberChange } from '../../shared/wire/members.ts';
 
 interface StoredCommit extends StoredDecision {
   readonly sequence: number;
@@ -18,9 +19,15 @@ interface StoredCommit extends StoredDecision {
 /** The tables of a coordinator's storage, as plain data. */
 export class Tables {
   incarnation = 0;
+  epoch = 0;
   sequence = 0;
   now = 0;
   readonly regions = new Map<string, StoredRegion>();
+  /** By region: its missed keys, each with its last missed sequence. */
+  readonly missed = new Map<string, Map<string, number>>();
+  readonly blocked = new Map<string, BlockedKey>();
+  /** Every change of members. */
+  readonly history: MemberChange[] = [];
   readonly commits = new Map<string, StoredCommit>();
   readonly writes = new Map<WriteId, DecidedWrite>();
   readonly byKey = new Map<string, DecidedWrite>();
@@ -30,9 +37,13 @@ export class Tables {
   copy(): Tables {
     const copy = new Tables();
     copy.incarnation = this.incarnation;
+    copy.epoch = this.epoch;
     copy.sequence = this.sequence;
     copy.now = this.now;
     for (const [key, value] of this.regions) copy.regions.set(key, value);
+    for (const [key, value] of this.missed) copy.missed.set(key, new Map(value));
+    for (const [key, value] of this.blocked) copy.blocked.set(key, value);
+    copy.history.push(...this.history);
     for (const [key, value] of this.commits) copy.commits.set(key, { ...value });
     for (const [key, value] of this.writes) copy.writes.set(key, value);
     for (const [key, value] of this.byKey) copy.byKey.set(key, value);
@@ -50,12 +61,14 @@ export class Tables {
       .map((commit) => ({ ...commit, writes: this.#writesOf(commit) }));
     return {
       generation,
-      epoch: 1,
+      epoch: this.epoch,
       incarnation: this.incarnation,
       sequence: this.sequence,
       now: this.now,
       unconfirmed: unconfirmed.sort((a, b) => a.sequence - b.sequence),
       regions: [...this.regions.values()],
+      missed: [...this.missed].map(([region, keys]) => ({ region, keys: [...keys] })),
+      blocked: [...this.blocked.values()],
       subscriptions: [],
     };
   }
@@ -84,6 +97,12 @@ export class Tables {
         this.#keep(write.writes);
         this.sequence = write.sequence;
         this.now = write.now;
+        for (const region of write.missedBy) {
+          this.#miss(
+            region,
+            write.keys.map((key) => [key, write.sequence]),
+          );
+        }
         this.commits.set(write.transaction.join('.'), {
           transaction: write.transaction,
           keys: write.keys,
@@ -105,6 +124,30 @@ export class Tables {
       case 'region':
         this.regions.set(write.region.region, write.region);
         break;
+      case 'forget':
+        this.regions.delete(write.region);
+        this.missed.delete(write.region);
+        break;
+      case 'members':
+        this.epoch = write.epoch;
+        this.history.push(...write.changes);
+        this.sequence = write.changes.at(-1)?.sequence ?? this.sequence;
+        break;
+      case 'missed':
+        this.#miss(write.missed.region, write.missed.keys);
+        break;
+      case 'copied':
+        if (write.keys === null) this.missed.delete(write.region);
+        for (const key of write.keys ?? []) this.missed.get(write.region)?.delete(key);
+        break;
+      case 'block':
+        for (const one of write.keys) this.blocked.set(one.key, one);
+        break;
+      case 'unblock':
+        for (const key of write.keys) this.blocked.delete(key);
+        break;
+      case 'owe-region':
+        break;
       case 'owe':
         for (const event of write.events) {
           if (this.owed.has(event.id)) throw new Error(`the event ${event.id} is owed once`);
@@ -114,6 +157,12 @@ export class Tables {
       case 'prove':
         break;
     }
+  }
+
+  #miss(region: string, keys: readonly (readonly [key: string, sequence: number])[]): void {
+    const marks = this.missed.get(region) ?? new Map<string, number>();
+    for (const [key, sequence] of keys) marks.set(key, sequence);
+    this.missed.set(region, marks);
   }
 
   #writesOf({ transaction }: StoredCommit): readonly DecidedWrite[] {

@@ -1,7 +1,15 @@
 import { keyOf, type TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
-import type { CoordinatorEvent, Ready, Reply, Send, Ticket } from '../../shared/protocol/events.ts';
+import type {
+  CoordinatorEvent,
+  Ready,
+  Reply,
+  Send,
+  SentRound,
+  SentSnapshot,
+  Ticket,
+} from '../../shared/protocol/events.ts';
 import type { WriteFrame } from '../../shared/protocol/frame.ts';
 import type {
   Round,
@@ -9,7 +17,9 @@ import type {
   SnapshotRequest,
   SnapshotResult,
 } from '../../shared/protocol/round.ts';
-import { RegionModel } from '../region/model.ts';
+import type { ReadRequest } from '../../shared/wire/answers.ts';
+import type { MemberOrder } from '../../shared/wire/members.ts';
+import { RegionModel, type RegionState } from '../region/model.ts';
 import type { Random } from './random.ts';
 import { noHorizon, SimulatedStorage, type Tables } from './storage.ts';
 import type { Timeline } from './timeline.ts';
@@ -30,9 +40,17 @@ export interface Weather {
   readonly zombies: number;
   /** How far the clock of a region may be off, ms. */
   readonly skewMs: number;
-  /** Mean time between outages of a region, ms; 0: none. */
+  /** Mean time between outages of a region, ms; 0: none. An outage is of the region, or of its way to some. */
   readonly outageEveryMs: number;
+  /** Mean time between losses of a region's data, ms; 0: none. */
+  readonly lossEveryMs: number;
+  readonly minVoters: number;
+  /** Mean time between orders of an operator, ms; 0: none. */
+  readonly ordersEveryMs: number;
 }
+
+/** Who asks a region. */
+export type Asker = 'coordinator' | 'edge';
 
 export const generation = 1_000;
 
@@ -50,9 +68,12 @@ export class Instance {
   #lastTicket = 0;
   #wakes = 0;
   #flushing = false;
+  /** Instances run on different machines: their clocks differ, ms. */
+  readonly #offset: number;
 
   constructor(world: World) {
     this.#world = world;
+    this.#offset = world.random.between(-20, 20);
     this.#tables = world.storage.takeOver(this);
     const config = {
       shard: 0,
@@ -60,8 +81,10 @@ export class Instance {
       connections: world.weather.connections,
       voteDeadlineMs: limits.voteDeadlineMs,
       roundTimeoutMs: limits.roundTimeoutMs,
+      outAfterMs: limits.outAfterMs,
+      minVoters: world.weather.minVoters,
     };
-    this.core = new CoordinatorCore(config, this.#tables.stored(generation), world.timeline.now);
+    this.core = new CoordinatorCore(config, this.#tables.stored(generation), this.#now);
     this.step({ kind: 'ticked' });
   }
 
@@ -80,6 +103,24 @@ export class Instance {
     this.step({ kind: 'asked', ticket, transactions, recorded, horizon: noHorizon });
   }
 
+  /** Reads through the coordinator. */
+  read(request: ReadRequest, give: (reply: Reply | null) => void): void {
+    this.step({ kind: 'read', ticket: this.#expect(give), request });
+  }
+
+  /** Somebody reads there. */
+  want(region: string): void {
+    this.step({ kind: 'wanted', regions: [region] });
+  }
+
+  order(order: MemberOrder): void {
+    this.step({ kind: 'ordered', ticket: this.#expect(() => {}), order });
+  }
+
+  get #now(): number {
+    return this.#world.timeline.now + this.#offset;
+  }
+
   die(): void {
     if (!this.alive) return;
     this.alive = false;
@@ -91,7 +132,7 @@ export class Instance {
     if (!this.alive) return;
     const { timeline, random } = this.#world;
     const entropy = random.between(0, 0xffffffff).toString(36);
-    const ready = this.core.step(event, timeline.now, entropy);
+    const ready = this.core.step(event, this.#now, entropy);
     this.#world.assertSpoken(ready);
     if (ready.ended !== null) {
       this.die();
@@ -103,7 +144,7 @@ export class Instance {
     this.#wakes += 1;
     const wake = this.#wakes;
     if (ready.wakeAt === null) return;
-    timeline.after(ready.wakeAt - timeline.now, () => {
+    timeline.after(ready.wakeAt - this.#now, () => {
       if (wake === this.#wakes) this.step({ kind: 'ticked' });
     });
   }
@@ -142,19 +183,39 @@ export class Instance {
     }
   }
 
-  #send({ region, number, round, timeoutMs }: Send): void {
-    this.#world.noteClocks(round);
+  #send(send: Send): void {
     let open = true;
-    const answer = (result: RoundResult) => {
-      if (!open) return;
-      open = false;
+    const once =
+      <Result>(end: (result: Result) => void) =>
+      (result: Result) => {
+        if (!open) return;
+        open = false;
+        end(result);
+      };
+    if (send.kind === 'round') this.#sendRound(send, once);
+    else this.#look(send, once);
+  }
+
+  #sendRound({ region, number, round, timeoutMs }: SentRound, once: Once): void {
+    this.#world.noteClocks(round);
+    const answer = once((result: RoundResult) => {
       const older = result.kind === 'executed' ? result.reply.older : [];
       const asked = older.map(({ transaction }) => transaction);
       const recorded = this.#tables.decisionsOf(asked).map(({ transaction }) => transaction);
       this.step({ kind: 'answered', region, round: number, result, recorded });
-    };
+    });
     this.#world.timeline.after(timeoutMs, () => answer({ kind: 'silent', reason: 'timed out' }));
-    this.#world.exchange(region, (model) => model.round(round), answer);
+    this.#world.exchange(region, 'coordinator', (model) => model.round(round), answer);
+  }
+
+  #look({ region, number, request, timeoutMs }: SentSnapshot, once: Once): void {
+    const answer = once((result: SnapshotResult) => {
+      const locks = result.kind === 'read' ? result.locks : [];
+      const recorded = this.#tables.decisionsOf(locks.map(({ holder }) => holder));
+      this.step({ kind: 'looked', region, number, result, recorded, horizon: noHorizon });
+    });
+    this.#world.timeline.after(timeoutMs, () => answer({ kind: 'silent', reason: 'timed out' }));
+    this.#world.exchange(region, 'coordinator', (model) => model.snapshot(request), answer);
   }
 
   #expect(give: (reply: Reply | null) => void): Ticket {
@@ -163,6 +224,9 @@ export class Instance {
     return this.#lastTicket;
   }
 }
+
+/** Lets only the first of several ends count. */
+type Once = <Result>(end: (result: Result) => void) => (result: Result) => void;
 
 /** Regions, a network between them and the coordinator, and what befalls them. */
 export class World {
@@ -179,7 +243,12 @@ export class World {
   /** The clock reading that each transaction went out with, for the replay. */
   readonly clocks = new Map<string, number>();
   readonly #distance = new Map<string, number>();
+  /** Until when nothing gets through, by asker and region. */
   readonly #downUntil = new Map<string, number>();
+  /** Older states of each region, as backups or lagging replicas would have them. */
+  readonly #backups = new Map<string, RegionState[]>();
+  /** Regions that have lost data, and when: until they have been copied since, they are not to be relied on. */
+  readonly #damagedAt = new Map<string, number>();
 
   constructor(timeline: Timeline, random: Random, weather: Weather) {
     this.timeline = timeline;
@@ -187,16 +256,85 @@ export class World {
     this.weather = weather;
     for (let number = 0; number < weather.regions; number++) {
       const region = `region-${number}`;
-      const skew = random.between(-weather.skewMs, weather.skewMs);
-      this.regions.set(region, new RegionModel(() => timeline.now + skew));
+      this.regions.set(region, new RegionModel(this.#clock()));
       this.#distance.set(region, random.between(1, 120));
-      this.#downUntil.set(region, 0);
+      this.#backups.set(region, []);
     }
     this.#plan(weather.crashEveryMs, () => this.crash());
-    this.#plan(weather.outageEveryMs, () => {
-      const region = random.pick([...this.regions.keys()]);
-      this.#downUntil.set(region, timeline.now + random.between(100, 6_000));
-    });
+    this.#plan(weather.outageEveryMs, () => this.#outage());
+    this.#plan(weather.lossEveryMs / 3, () => this.#backUp());
+    this.#plan(weather.lossEveryMs, () => this.#loseData());
+    this.#plan(weather.ordersEveryMs, () => this.#order());
+  }
+
+  /** A clock that is off by a constant, and besides runs fast and slow in turn, by up to 5 %. */
+  #clock(): () => number {
+    const { skewMs } = this.weather;
+    const skew = this.random.between(-skewMs, skewMs);
+    const wobble = this.random.pick([0, 0, 50, 100]);
+    const phase = this.random.between(0, 8_000);
+    return () => {
+      const { now } = this.timeline;
+      const position = ((now + phase) % 8_000) / 8_000;
+      const swing = position < 0.5 ? 4 * position - 1 : 3 - 4 * position;
+      return Math.round(now + skew + wobble * swing);
+    };
+  }
+
+  #outage(): void {
+    const region = this.random.pick([...this.regions.keys()]);
+    const until =
+      this.timeline.now + this.random.between(100, this.random.pick([1_000, 6_000, 20_000]));
+    const askers = this.random.pick<readonly Asker[]>([
+      ['coordinator', 'edge'],
+      ['coordinator', 'edge'],
+      ['coordinator'],
+      ['edge'],
+    ]);
+    for (const asker of askers) this.#downUntil.set(`${asker} ${region}`, until);
+  }
+
+  #backUp(): void {
+    for (const [region, model] of this.regions) {
+      const backups = this.#backups.get(region);
+      backups?.push(model.state());
+      if (backups !== undefined && backups.length > 4) backups.shift();
+    }
+  }
+
+  /**
+   * A region goes back to an older state, or loses everything. Lockstep rests on one voter that keeps what it
+   * acknowledged, so there is always another one that has not lost anything since it was last copied. A restart takes
+   * longer than a lease: within the lease of an older state, reads there may be old, and nobody promises otherwise.
+   */
+  #loseData(): void {
+    const { regions } = this.storage.durable;
+    for (const [region, at] of this.#damagedAt) {
+      const membership = regions.get(region)?.membership;
+      const isCopied = membership?.state === 'voter' && membership.since > at + 1_000;
+      if (isCopied) this.#damagedAt.delete(region);
+    }
+    const sound = [...regions.values()].filter(
+      ({ region, membership }) =>
+        membership.state === 'voter' && membership.leaving === null && !this.#damagedAt.has(region),
+    );
+    const victim = this.random.pick([...this.regions.keys()]);
+    if (!sound.some(({ region }) => region !== victim)) return;
+    const model = this.regions.get(victim);
+    const backup = this.random.pick([null, ...(this.#backups.get(victim) ?? [])]);
+    this.#damagedAt.set(victim, this.timeline.now);
+    if (backup === null) model?.wipe();
+    else model?.restore({ ...backup, lease: 0 });
+  }
+
+  #order(): void {
+    const region = this.random.pick([...this.regions.keys()]);
+    const { coordinator } = this;
+    if (this.random.chance(0.5)) coordinator.order({ kind: 'put-out', region, reason: 'a test' });
+    else {
+      const whole = this.random.chance(0.5);
+      coordinator.order({ kind: 'return', region, whole, force: false });
+    }
   }
 
   /** The present coordinator; it is started where none lives. */
@@ -209,6 +347,14 @@ export class World {
   get anyCoordinator(): Instance {
     const zombie = this.zombies.find((one) => one.alive);
     return zombie !== undefined && this.random.chance(0.5) ? zombie : this.coordinator;
+  }
+
+  /** An operator lets every region return that waits for one. */
+  bringBack(): void {
+    for (const { region, membership } of this.storage.durable.regions.values()) {
+      if (membership.state !== 'out' || !membership.held) continue;
+      this.coordinator.order({ kind: 'return', region, whole: false, force: false });
+    }
   }
 
   /** The instance dies, or is left behind without knowing; its alarm brings up the next one. */
@@ -224,24 +370,25 @@ export class World {
   /** One request to a region: each way it may be lost, late, or run twice. Silence is no answer at all. */
   exchange<Answer>(
     region: string,
+    asker: Asker,
     run: (model: RegionModel) => Answer,
     give: (answer: Answer) => void,
   ): void {
     const model = this.regions.get(region);
     if (model === undefined) throw new Error(`no region ${region}`);
-    this.#carry(region, () => {
+    this.#carry(region, asker, () => {
       const answer = run(model);
-      this.#carry(region, () => give(answer));
+      this.#carry(region, asker, () => give(answer));
     });
     if (!this.calm && this.random.chance(this.weather.duplication)) {
       this.timeline.after(this.random.between(0, 4_000), () => {
-        if (!this.#isDown(region)) run(model);
+        if (!this.#isDown(region, asker)) run(model);
       });
     }
   }
 
   snapshot(region: string, request: SnapshotRequest, give: (result: SnapshotResult) => void): void {
-    this.exchange(region, (model) => model.snapshot(request), give);
+    this.exchange(region, 'edge', (model) => model.snapshot(request), give);
   }
 
   noteClocks(round: Round): void {
@@ -253,19 +400,19 @@ export class World {
     if (ready.sends.length > this.weather.connections) throw new Error('too many rounds at once');
   }
 
-  #carry(region: string, arrive: () => void): void {
+  #carry(region: string, asker: Asker, arrive: () => void): void {
     const { random, weather } = this;
-    if (!this.calm && (random.chance(weather.loss) || this.#isDown(region))) return;
+    if (!this.calm && (random.chance(weather.loss) || this.#isDown(region, asker))) return;
     const straggles = !this.calm && random.chance(weather.straggling);
     const distance = this.#distance.get(region) ?? 0;
     const delay = straggles ? random.between(500, 6_000) : (distance * (1 + random.next())) / 2;
     this.timeline.after(delay, () => {
-      if (this.calm || !this.#isDown(region)) arrive();
+      if (this.calm || !this.#isDown(region, asker)) arrive();
     });
   }
 
-  #isDown(region: string): boolean {
-    return (this.#downUntil.get(region) ?? 0) > this.timeline.now;
+  #isDown(region: string, asker: Asker): boolean {
+    return (this.#downUntil.get(`${asker} ${region}`) ?? 0) > this.timeline.now;
   }
 
   #plan(everyMs: number, happen: () => void): void {
