@@ -123,6 +123,18 @@ describe('a write', () => {
     expect(told.headers.get('retry-after')).toBe('1');
   });
 
+  it.each([
+    ['too-few-voters', 'too-few-voters'],
+    ['diverged', 'key-diverged'],
+    ['lost', 'region-lost'],
+  ] as const)('that cannot be decided because of %s gets 503 %s', async (code, problem) => {
+    const answer = { kind: 'unavailable', id: writeId, faults: [], reason: 'so it is' } as const;
+    const told = await edgeAnswering({ ...answer, code }).write(body);
+    expect([told.status, problemOf(told)]).toEqual([503, problem]);
+    expect(told.headers.get('retry-after')).toBe('1');
+    expect(told.json.detail).toContain('so it is');
+  });
+
   it('that waited out its time behind others gets 503 without a region', async () => {
     const reason = 'its keys were held by other writes';
     const told = await edgeAnswering({

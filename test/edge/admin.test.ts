@@ -1,0 +1,323 @@
+import { describe, expect, it } from 'vitest';
+import type { InspectionResult } from '../../shared/protocol/round.ts';
+import type { MemberChange, MemberOrder, OrderAnswer } from '../../shared/wire/members.ts';
+import {
+  configuration,
+  EdgeUnderTest,
+  problemOf,
+  type Question,
+  statusWith,
+  type Told,
+  tokens,
+} from './stand-ins.ts';
+
+const none: InspectionResult = { kind: 'inspected', keys: [], cursor: null, more: false };
+const secret = 'a-token-that-nobody-sees';
+const added = {
+  id: 'sa-east-1',
+  url: 'https://sae1.example.com/path',
+  token: secret,
+  location: [-23.5, -46.6],
+};
+
+function ask(edge: EdgeUnderTest, method: string, path: string, more: Question = {}) {
+  return edge.ask(method, `/v1/admin/${path}`, { token: tokens.admin, ...more });
+}
+
+/** An edge whose coordinator takes or refuses every order, and the orders. */
+function edgeOrdering(answer: OrderAnswer = { kind: 'taken', detail: 'So be it.' }) {
+  const edge = new EdgeUnderTest();
+  const orders: MemberOrder[] = [];
+  edge.members.order = async (order) => {
+    orders.push(order);
+    return answer;
+  };
+  return { edge, orders };
+}
+
+describe('what is for operators', () => {
+  it.each([
+    ['GET', 'regions'],
+    ['POST', 'regions'],
+    ['DELETE', 'regions/eu-west-1'],
+    ['POST', 'regions/eu-west-1/out'],
+    ['POST', 'regions/eu-west-1/return'],
+    ['POST', 'regions/eu-west-1/believe'],
+    ['GET', 'members'],
+    ['GET', 'in-doubt'],
+    ['POST', 'in-doubt/settle'],
+    ['POST', 'verify'],
+    ['POST', 'repair'],
+    ['GET', 'doctor'],
+  ])('%s %s needs the scope admin, and asks nobody before', async (method, path) => {
+    const edge = new EdgeUnderTest();
+    for (const [token, status] of [
+      [tokens.write, 403],
+      [tokens.read, 403],
+      [null, 401],
+    ] as const) {
+      expect((await ask(edge, method, path, { token })).status).toBe(status);
+    }
+    const inQuery = await ask(edge, method, `${path}?_token=${tokens.admin}`, { token: null });
+    expect(inQuery.status).toBe(401);
+    expect(edge.calls).toEqual([]);
+  });
+});
+
+describe('the regions as operators see them', () => {
+  it('have all that their coordinator knows, and no token', async () => {
+    const describe = async () =>
+      statusWith({
+        'eu-west-1': {
+          state: 'copying',
+          cause: 'lost',
+          since: 1_795_000_000_000,
+          circuit: 'half-open',
+          missedKeys: null,
+          oldestUnacknowledgedMs: 12,
+          leaseMs: 0,
+          copy: {
+            whole: true,
+            source: 'us-east-1',
+            phase: 'keys',
+            startedAt: 1_795_000_000_000,
+            done: 10,
+            left: 90,
+            keysPerSecond: 33.333,
+            etaMs: 2_700,
+          },
+        },
+      });
+    const told = await ask(new EdgeUnderTest({ describe }), 'GET', 'regions');
+    expect(told.json.regions).toMatchObject([
+      { id: 'us-east-1', state: 'voter', circuit: 'closed', held: false, leaseMs: 4_000 },
+      {
+        id: 'eu-west-1',
+        host: 'euw1.example.com',
+        state: 'copying',
+        cause: 'lost',
+        since: '2026-11-18T11:06:40.000Z',
+        circuit: 'half-open',
+        oldestUnacknowledgedMs: 12,
+        missedKeys: null,
+        copy: { whole: true, done: 10, left: 90, keysPerSecond: 33.3, etaMs: 2_700 },
+      },
+      {},
+    ]);
+    const coordinator = { epoch: 1, minVoters: 2, held: false, blockedKeys: 0 };
+    expect(told.json.coordinators).toMatchObject([coordinator]);
+    for (const { token } of configuration.regions) expect(told.text).not.toContain(`"${token}"`);
+    expect(told.text).not.toContain('/secret');
+  });
+
+  it('are told without a coordinator too', async () => {
+    const describe = () => Promise.reject(new Error('the object was reset'));
+    const told = await ask(new EdgeUnderTest({ describe }), 'GET', 'regions');
+    expect(told.json).toMatchObject({ regions: [{ circuit: 'unknown' }, {}, {}] });
+  });
+});
+
+describe('an order', () => {
+  it.each([
+    ['DELETE', 'regions/eu-west-1', undefined, { kind: 'remove' }],
+    [
+      'POST',
+      'regions/eu-west-1/out',
+      { reason: 'repairs' },
+      { kind: 'put-out', reason: 'repairs' },
+    ],
+    ['POST', 'regions/eu-west-1/out', undefined, { kind: 'put-out', reason: '' }],
+    ['POST', 'regions/eu-west-1/return', undefined, { whole: false, force: false }],
+    ['POST', 'regions/eu-west-1/return', { whole: true }, { kind: 'return', whole: true }],
+    ['POST', 'regions/eu-west-1/believe', { confirm: 'eu-west-1' }, { kind: 'believe' }],
+  ])('%s %s is handed to the coordinator, and answered 202 with its words', async (...order) => {
+    const [method, path, body, expected] = order;
+    const { edge, orders } = edgeOrdering();
+    const told = await ask(edge, method, path, { body });
+    expect([told.status, told.json]).toEqual([202, { detail: 'So be it.' }]);
+    expect(orders).toMatchObject([{ region: 'eu-west-1', ...expected }]);
+  });
+
+  it('that the coordinator refuses gets 409 with its words', async () => {
+    const { edge } = edgeOrdering({ kind: 'refused', detail: 'It is the last voter.' });
+    const told = await ask(edge, 'POST', 'regions/eu-west-1/out');
+    expect([told.status, problemOf(told)]).toEqual([409, 'order-refused']);
+    expect(told.json.detail).toBe('It is the last voter.');
+  });
+
+  it('without an answer says that its outcome is unknown, and is sent once', async () => {
+    const edge = new EdgeUnderTest();
+    edge.members.order = () => Promise.reject(new Error('the object was reset'));
+    const told = await ask(edge, 'DELETE', 'regions/eu-west-1');
+    expect([told.status, problemOf(told)]).toEqual([503, 'coordinator-unavailable']);
+    expect(told.json.detail).toMatch(/unknown.*\/v1\/admin\/regions/);
+    expect(edge.calls).toHaveLength(1);
+  });
+
+  it.each([
+    ['believe', { confirm: 'us-east-1' }],
+    ['believe', {}],
+    ['believe', undefined],
+    ['out', { reason: 7 }],
+    ['return', { whole: 'yes' }],
+    ['return', { everything: true }],
+  ])('%s with the body %j reaches nobody', async (order, body) => {
+    const { edge, orders } = edgeOrdering();
+    const told = await ask(edge, 'POST', `regions/eu-west-1/${order}`, { body });
+    expect([400, 415]).toContain(told.status);
+    expect(orders).toEqual([]);
+  });
+
+  it('to settle names the transaction', async () => {
+    const { edge, orders } = edgeOrdering();
+    const body = { transaction: '0.3.17' };
+    expect((await ask(edge, 'POST', 'in-doubt/settle', { body })).status).toBe(202);
+    expect(orders).toEqual([{ kind: 'settle', transaction: [3, 17] }]);
+  });
+
+  it.each(['3.17', '0.3.17.1', 'x', '', '1.3.17'])(
+    'to settle %j is refused',
+    async (transaction) => {
+      const { edge, orders } = edgeOrdering();
+      const told = await ask(edge, 'POST', 'in-doubt/settle', { body: { transaction } });
+      expect([told.status, orders]).toEqual([400, []]);
+    },
+  );
+});
+
+describe('a region that is added', () => {
+  it('is handed over with its token, which no answer shows', async () => {
+    const { edge } = edgeOrdering();
+    const told = await ask(edge, 'POST', 'regions', { body: added });
+    expect(told.status).toBe(202);
+    expect(edge.calls).toEqual([['members', 'order', { kind: 'add', region: added.id }, added]]);
+    expect(told.text).not.toContain(secret);
+  });
+
+  it.each([
+    ['an id of another form', { id: 'South America' }, 400],
+    ['an address that is not https', { url: 'http://sae1.example.com' }, 400],
+    ['an address with a password', { url: 'https://a:b@sae1.example.com' }, 400],
+    ['no token', { token: '' }, 400],
+    ['a place outside the world', { location: [91, 0] }, 400],
+    ['a field too many', { role: 'leader' }, 400],
+    ['an id that is taken', { id: 'eu-west-1' }, 409],
+    ['the address of another', { url: 'https://EUW1.example.com/' }, 409],
+  ])('with %s is refused, and its token is not shown', async (_fault, changes, status) => {
+    const { edge, orders } = edgeOrdering();
+    const body = { ...added, ...changes };
+    const told: Told = await ask(edge, 'POST', 'regions', { body });
+    expect([told.status, orders]).toEqual([status, []]);
+    expect(told.text).not.toContain(secret);
+  });
+});
+
+describe('the history of members', () => {
+  const change = (sequence: number): MemberChange => ({
+    sequence,
+    at: 1_795_000_000_000,
+    epoch: sequence,
+    region: 'eu-west-1',
+    event: 'out',
+    cause: 'silent',
+    detail: 'no answer for 3 s',
+  });
+
+  it('comes in pages, the newest first', async () => {
+    const edge = new EdgeUnderTest();
+    const asked: unknown[] = [];
+    edge.members.history = async (before, limit) => {
+      asked.push([before, limit]);
+      return [change(9), change(7)];
+    };
+    const first = await ask(edge, 'GET', 'members?limit=2');
+    const member = { region: 'eu-west-1', event: 'out', epoch: 9, cause: 'silent' };
+    expect(first.json).toMatchObject({ members: [{ sequence: 9, member }, {}], before: 7 });
+    const last = await ask(edge, 'GET', 'members?limit=3&before=7');
+    expect(last.json.before).toBeNull();
+    expect(asked).toEqual([
+      [null, 2],
+      [7, 3],
+    ]);
+  });
+
+  it.each(['limit=0', 'limit=101', 'before=-1', 'before=x', 'after=1'])(
+    'is not given for %s',
+    async (query) => {
+      const told = await ask(new EdgeUnderTest(), 'GET', `members?${query}`);
+      expect(told.status).toBe(400);
+    },
+  );
+});
+
+describe('what is in doubt', () => {
+  const open = {
+    transaction: '0.1.4',
+    state: 'committing',
+    keys: ['k'],
+    ageMs: 40,
+    waitsFor: ['eu-west-1'],
+  } as const;
+
+  function edgeInDoubt(locks: Readonly<Record<string, InspectionResult>>) {
+    const edge = new EdgeUnderTest();
+    const resolved: unknown[] = [];
+    edge.coordinator.resolve = async (transactions) => {
+      resolved.push(...transactions);
+      return transactions.map((transaction) => ({ kind: 'committed', transaction, keys: ['k'] }));
+    };
+    edge.members.inDoubt = async () => ({
+      transactions: [open],
+      blocked: [{ key: 'b', detail: 'eu-west-1 and us-east-1 disagree' }],
+    });
+    edge.inspect = (region) => locks[region] ?? none;
+    return { edge, resolved };
+  }
+
+  function holding(key: string, holder: readonly [number, number]): InspectionResult {
+    return { kind: 'inspected', keys: [{ key, digest: '', holder }], cursor: null, more: false };
+  }
+
+  it('lists every lock with its holder, what became of it, and its age', async () => {
+    const { edge } = edgeInDoubt({ 'eu-west-1': holding('k', [1, 4]) });
+    const told = await ask(edge, 'GET', 'in-doubt');
+    expect(told.json).toEqual({
+      transactions: [open],
+      blocked: [{ key: 'b', detail: 'eu-west-1 and us-east-1 disagree' }],
+      locks: [
+        {
+          region: 'eu-west-1',
+          key: 'k',
+          transaction: '0.1.4',
+          resolution: 'committed',
+          ageMs: 40,
+        },
+      ],
+      truncated: [],
+      faults: [],
+    });
+  });
+
+  it('says which region could not be looked at, or holds more', async () => {
+    const more = { ...holding('k', [1, 4]), more: true } as InspectionResult;
+    const silent = { kind: 'silent', reason: 'no answer in time' } as const;
+    const { edge } = edgeInDoubt({ 'eu-west-1': silent, 'us-east-1': more });
+    expect((await ask(edge, 'GET', 'in-doubt')).json).toMatchObject({
+      truncated: ['us-east-1'],
+      faults: [{ region: 'eu-west-1', reason: 'no answer in time' }],
+    });
+  });
+
+  it('does not ask the coordinator about a holder that cannot be its own', async () => {
+    const { edge, resolved } = edgeInDoubt({ 'eu-west-1': holding('k', [9, 4]) });
+    const told = await ask(edge, 'GET', 'in-doubt');
+    expect(told.json.locks).toMatchObject([{ transaction: '0.9.4', resolution: 'unknown' }]);
+    expect(resolved).toEqual([]);
+  });
+
+  it('spells keys that are no text in base64', async () => {
+    const { edge } = edgeInDoubt({ 'eu-west-1': holding('\u00ff', [1, 4]) });
+    const told = await ask(edge, 'GET', 'in-doubt');
+    expect(told.json.locks).toMatchObject([{ key: '/w==', keyEncoding: 'base64' }]);
+  });
+});
