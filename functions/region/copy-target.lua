@@ -75,17 +75,40 @@ local function addEntry(name, id, fields)
   if type(reply) == 'table' and reply.err and not string.find(reply.err, 'smaller', 1, true) then error(reply.err, 0) end
 end
 
+-- Gives consumers what they have pending. What was delivered to one at once goes by one command.
+local function claimAll(name, parts)
+  local claims, order = {}, {}
+  for _, entry in ipairs(parts) do
+    for index = 3, #entry, 4 do
+      local kind = concat({ entry[index], entry[index + 1], whole(entry[index + 2]), whole(entry[index + 3]) }, '\0')
+      if not claims[kind] then
+        claims[kind] = { entry, index, {} }
+        insert(order, claims[kind])
+      end
+      insert(claims[kind][3], entry[1])
+    end
+  end
+  for _, claim in ipairs(order) do
+    local entry, index, ids = claim[1], claim[2], claim[3]
+    local group, consumer = fold(entry[index]), fold(entry[index + 1])
+    local time, count = whole(entry[index + 2]), whole(entry[index + 3])
+    for first = 1, #ids, CHUNK do
+      local arguments = { name, group, consumer, '0', unpack(ids, first, math.min(first + CHUNK - 1, #ids)) }
+      for _, option in ipairs({ 'TIME', time, 'RETRYCOUNT', count, 'FORCE', 'JUSTID' }) do insert(arguments, option) end
+      must('XCLAIM', unpack(arguments))
+    end
+  end
+end
+
 local function writeEntries(name, _, parts, about, isFirst, isLast)
   if isFirst then beginStream(name, about) end
+  local deleted = {}
   for _, entry in ipairs(parts) do
-    local id = entry[1]
-    addEntry(name, id, entry[2])
-    for index = 3, #entry, 4 do
-      must('XCLAIM', name, fold(entry[index]), fold(entry[index + 1]), '0', id, 'TIME', whole(entry[index + 2]),
-        'RETRYCOUNT', whole(entry[index + 3]), 'FORCE', 'JUSTID')
-    end
-    if type(entry[2]) ~= 'table' then must('XDEL', name, id) end
+    addEntry(name, entry[1], entry[2])
+    if type(entry[2]) ~= 'table' then insert(deleted, entry[1]) end
   end
+  claimAll(name, parts)
+  addMany('XDEL', name, deleted)
   if not isLast then return end
   local reply = { err = '' }
   if about[3] >= 0 then

@@ -90,7 +90,7 @@ function copyForm(step: Exclude<CopyStep, { kind: 'write' }>): Json {
   switch (step.kind) {
     case 'begin':
       assert(step.token !== '', 'a region without a copy has the empty token');
-      return ['b', step.token, step.number, step.replaces ?? -1];
+      return ['b', step.token, step.number, step.replaces];
     case 'scan':
       return ['s', step.cursor, step.count, formCodes[step.form]];
     case 'read':

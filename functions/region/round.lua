@@ -17,7 +17,7 @@
 --              bytes of values that a step of a copy reads]
 --   role       0 voter, 1 copying, 2 out
 --   lease      [reading or -1, ttl], or 0
---   copy       ['b', token, number, replaces or -1] begin, ['s', cursor, count, form] scan, ['r', [key, from, …], form]
+--   copy       ['b', token, number, [generation…]] begin, ['s', cursor, count, form] scan, ['r', [key, from, …], form]
 --              read, ['w', token, number, items] write, ['l', cursor, count] list, or 0; form 0 dump, 1 logical, 2 absent.
 --              Its keys and what is in items have one character a byte (copy-source.lua, copy-target.lua).
 --   Booleans are 0 and 1.
@@ -257,9 +257,10 @@ local function metaFor(held, round)
   local begins = round.copy and round.copy[1] == 'b'
   if not held then return (begins or (round.begin and round.isVoter)) and newMeta(round.generation) or nil end
   if not begins or held.generation == round.generation then return held end
-  local replaces = round.copy[4]
-  local isReplaced = replaces == held.generation or (replaces < 0 and held.generation < round.generation)
-  return isReplaced and newMeta(round.generation) or held
+  for _, generation in ipairs(round.copy[4]) do
+    if generation == held.generation then return newMeta(round.generation) end
+  end
+  return held
 end
 
 local function isInPhase(meta, round) return round.isVoter and meta.phase ~= '' and round.epoch <= meta.epoch end

@@ -43,9 +43,7 @@ export function metaFor(meta: Meta | null, { generation, begin, role, copy }: Ro
   const begins = copy?.kind === 'begin';
   if (meta === null) return begins || (begin && role === 'voter') ? newMeta(generation) : null;
   if (!begins || meta.generation === generation) return meta;
-  const isReplaced =
-    copy.replaces === null ? meta.generation < generation : meta.generation === copy.replaces;
-  return isReplaced ? newMeta(generation) : meta;
+  return copy.replaces.includes(meta.generation) ? newMeta(generation) : meta;
 }
 
 /** Why a round or a snapshot is refused whole, or null. */

@@ -16,7 +16,7 @@ const begin = (given: Partial<Extract<CopyStep, { kind: 'begin' }>> = {}): CopyS
   kind: 'begin',
   token: 'first',
   number: 1,
-  replaces: null,
+  replaces: [],
   ...given,
 });
 
@@ -46,18 +46,17 @@ export function claimPhases(world: () => World): void {
       expect((await ask({ generation: 7, epoch: 2 })).kind).toBe('executed');
     });
 
-    it('takes the place of the generation that it names, or of a lower one', async () => {
+    it('takes the place of a generation that it names, and of no other', async () => {
       const refusal = { kind: 'generation', has: 5 };
       await send({ generation: 5 });
       const copying = { role: 'copying', generation: 4 } as const;
-      for (const replaces of [null, 3, 4]) {
+      for (const replaces of [[], [3, 4]]) {
         const result = await ask({ ...copying, copy: begin({ replaces }) });
         expect(result).toEqual({ kind: 'refused', refusal });
       }
-      expect(await step(begin({ replaces: 5 }), copying)).toEqual({ kind: 'begun' });
-      expect(await step(begin(), { generation: 6 })).toEqual({ kind: 'begun' });
-      const other = await ask({ role: 'copying', generation: 8, copy: begin({ replaces: 5 }) });
-      expect(other).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 6 } });
+      expect(await step(begin({ replaces: [3, 5] }), copying)).toEqual({ kind: 'begun' });
+      const other = await ask({ role: 'copying', generation: 8, copy: begin({ replaces: [5] }) });
+      expect(other).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 4 } });
     });
 
     it('starts a history in a new generation, and keeps what users wrote', async () => {

@@ -1,0 +1,166 @@
+import fc from 'fast-check';
+import type { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import type {
+  CopyForm,
+  CopyItem,
+  CopyKey,
+  CopyReply,
+  CopyStep,
+  RegionClient,
+} from '../../shared/protocol/round.ts';
+import { connectDirectly } from './direct.ts';
+import { contentsOf, filling, perform } from './filling.ts';
+import { executed, roundOf } from './fixtures.ts';
+import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
+
+/** A server, and its region by the scripts. */
+interface Region {
+  readonly server: TestServer;
+  readonly client: RegionClient;
+}
+
+async function openRegion(kind: 'redis-server' | 'embedded'): Promise<Region> {
+  const server = await (kind === 'embedded' ? startEmbedded() : startRedisServer());
+  const text = kind === 'embedded' ? 'plain' : 'flagged';
+  return { server, client: connectDirectly(server.redis, text) };
+}
+
+/** Everything of `source` comes to `target`, as a coordinator would have it: in steps, and once more what did not go. */
+async function copyAll(source: Region, target: Region, form: CopyForm): Promise<void> {
+  let number = 1;
+  const write = async (copy: CopyStep) => {
+    const reply = await target.client.round(roundOf({ role: 'copying', copy }), 0);
+    return executed(reply).copy;
+  };
+  const read = async (copy: CopyStep) => {
+    const reply = executed(await source.client.round(roundOf({ copy }), 0)).copy;
+    if (reply?.kind !== 'read') throw new Error(`not read: ${JSON.stringify(reply)}`);
+    return reply;
+  };
+  await write({ kind: 'begin', token: 'token', number, replaces: [] });
+  let cursor: string | null = '0';
+  while (cursor !== null) {
+    const found: Extract<CopyReply, { kind: 'read' }> = await read({
+      kind: 'scan',
+      cursor,
+      count: 1_000,
+      form,
+    });
+    cursor = found.cursor;
+    let [items, left]: readonly [readonly CopyItem[], readonly string[]] = [
+      found.items,
+      found.left,
+    ];
+    while (items.length > 0) {
+      number += 1;
+      const data = items.map((item) => item.data);
+      const written = await write({ kind: 'write', token: 'token', number, data });
+      if (written?.kind !== 'written') throw new Error(`not written: ${JSON.stringify(written)}`);
+      const failed = new Set(written.failed.map(({ key }) => key));
+      const again: CopyKey[] = [...failed].map((key) => ({ key, from: '' }));
+      const on = items.flatMap(({ key, next }) =>
+        next === null || failed.has(key) ? [] : [{ key, from: next }],
+      );
+      const keys = [...on, ...again, ...left.map((key) => ({ key, from: '' }))];
+      if (keys.length === 0) break;
+      const more = await read({ kind: 'read', keys, form: failed.size > 0 ? 'logical' : form });
+      [items, left] = [more.items, more.left];
+    }
+  }
+}
+
+async function digestsOf({ client }: Region): Promise<ReadonlyMap<string, string | null>> {
+  const digests = new Map<string, string | null>();
+  let cursor: string | null = '0';
+  while (cursor !== null) {
+    const result = await client.inspect(0, { kind: 'scan', cursor, count: 100 }, 0);
+    if (result.kind === 'silent') throw new Error(result.reason);
+    for (const { key, digest } of result.keys) digests.set(key, digest);
+    cursor = result.cursor;
+  }
+  return digests;
+}
+
+async function digestOf({ client }: Region, key: Buffer): Promise<string | null> {
+  const keys = [key.toString('latin1')];
+  const result = await client.inspect(0, { kind: 'keys', keys }, 0);
+  if (result.kind === 'silent') throw new Error(result.reason);
+  return result.keys[0]?.digest ?? null;
+}
+
+async function telling(redis: Redis, keys: readonly Buffer[]): Promise<readonly string[]> {
+  return Promise.all(keys.map((key) => contentsOf(redis, key)));
+}
+
+/** The embedded server takes its time over large streams, so it is tried with fewer values. */
+const ways = [
+  ['redis-server', 'redis-server', 'dump', 40],
+  ['redis-server', 'redis-server', 'logical', 40],
+  ['redis-server', 'embedded', 'dump', 8],
+  ['embedded', 'redis-server', 'dump', 8],
+] as const;
+
+describe.each(ways)('a copy from %s to %s in the form %s', (from, to, form, times) => {
+  let source: Region;
+  let target: Region;
+  beforeAll(async () => {
+    [source, target] = await Promise.all([openRegion(from), openRegion(to)]);
+  });
+  afterAll(() => Promise.all([source, target].map(({ server }) => server.stop())));
+
+  const wipe = () => Promise.all([source, target].map(({ server }) => server.redis.flushall()));
+
+  it('has every key, byte, score, expiry and pending entry, and equal digests', async () => {
+    const property = fc.asyncProperty(fc.array(filling, { maxLength: 8 }), async (fillings) => {
+      await wipe();
+      for (const { key, commands } of fillings) {
+        await source.server.redis.del(key);
+        for (const command of commands) await perform(source.server.redis, command);
+      }
+      const keys = fillings.map(({ key }) => key);
+      await copyAll(source, target, form);
+      expect(await telling(target.server.redis, keys)).toEqual(
+        await telling(source.server.redis, keys),
+      );
+      expect(await digestsOf(target)).toEqual(await digestsOf(source));
+    });
+    await fc.assert(property, { numRuns: Number(process.env.COPIES ?? times) });
+  }, 60_000);
+});
+
+describe('a digest in redis-server', () => {
+  let region: Region;
+  beforeAll(async () => {
+    region = await openRegion('redis-server');
+  });
+  afterAll(() => region.server.stop());
+
+  it('changes with whatever changes of a key', async () => {
+    const property = fc.asyncProperty(filling, async ({ key, commands, change }) => {
+      const { redis } = region.server;
+      await redis.flushall();
+      for (const command of commands) await perform(redis, command);
+      const before = await digestOf(region, key);
+      await perform(redis, change);
+      const after = await digestOf(region, key);
+      expect(after).not.toBe(before);
+      await perform(redis, ['PEXPIREAT', key, '9999999999999']);
+      expect(await digestOf(region, key)).not.toBe(after);
+    });
+    await fc.assert(property, { numRuns: 100 });
+  }, 60_000);
+
+  it('stops early where values are large, and says where to go on', async () => {
+    const { redis } = region.server;
+    await redis.flushall();
+    const keys = Array.from({ length: 40 }, (_, index) => `k${index}`);
+    for (const key of keys) await redis.set(key, 'x'.repeat(limits.valueBytes));
+    const some = await region.client.inspect(0, { kind: 'keys', keys }, 0);
+    expect(some.kind === 'inspected' && some.keys.length).toBe(8);
+    const scanned = await region.client.inspect(0, { kind: 'scan', cursor: '0', count: 40 }, 0);
+    expect(scanned.kind === 'inspected' && scanned.cursor).not.toBe(null);
+    expect((await digestsOf(region)).size).toBe(keys.length);
+  });
+});
