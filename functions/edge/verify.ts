@@ -114,7 +114,7 @@ export async function verifySlice(
   let checked = 0;
   while (!isVerified(place) && checked < limit) {
     if (place !== from) {
-      if (world.now() - startedAt > limits.verifyMs) break;
+      if (world.now() - startedAt >= limits.verifyMs) break;
       if (pauseMs > 0) await world.pause(pauseMs);
     }
     const page = await scanPage(world, place, limit - checked);

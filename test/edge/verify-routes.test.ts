@@ -1,0 +1,181 @@
+import { describe, expect, it } from 'vitest';
+import type { Inspection, InspectionResult } from '../../shared/protocol/round.ts';
+import type { MemberOrder } from '../../shared/wire/members.ts';
+import { EdgeUnderTest, problemOf, regionIds, statusWith, tokens } from './stand-ins.ts';
+
+type Contents = Readonly<Record<string, Readonly<Record<string, string>>>>;
+
+/** An edge over regions that hold these digests by key, and whose log knows the writes to these keys. */
+function edgeOver(contents: Contents, lastWrites: Readonly<Record<string, number>> = {}) {
+  const edge = new EdgeUnderTest();
+  edge.inspect = (region: string, asked: Inspection): InspectionResult => {
+    const held = contents[region] ?? {};
+    const names = asked.kind === 'keys' ? asked.keys : Object.keys(held);
+    const keys = names.map((key) => ({ key, digest: held[key] ?? null, holder: null }));
+    return { kind: 'inspected', keys, cursor: null, more: false };
+  };
+  const orders: MemberOrder[] = [];
+  edge.members = {
+    lastWrites: async (keys) => keys.map((key) => lastWrites[key] ?? null),
+    inDoubt: async () => ({ transactions: [], blocked: [] }),
+    order: async (order) => {
+      orders.push(order);
+      return { kind: 'taken', detail: 'k is copied.' };
+    },
+  };
+  return { edge, orders };
+}
+
+const equal: Contents = Object.fromEntries(regionIds.map((id) => [id, { k: '1' }]));
+
+function verify(edge: EdgeUnderTest, body?: unknown) {
+  return edge.ask('POST', '/v1/admin/verify', { token: tokens.admin, body });
+}
+
+function repair(edge: EdgeUnderTest, body: unknown) {
+  return edge.ask('POST', '/v1/admin/repair', { token: tokens.admin, body });
+}
+
+describe('a call of verify', () => {
+  it('compares all voters, and says how far it is', async () => {
+    const told = await verify(edgeOver(equal).edge);
+    expect(told.json).toEqual({
+      checked: 1,
+      differing: [],
+      undecided: [],
+      regions: [...regionIds],
+      next: null,
+      done: { region: null, regionsDone: 3, regionsTotal: 3, checked: 1, differing: 0 },
+    });
+  });
+
+  it('leaves out what has no vote', async () => {
+    const { edge } = edgeOver({ ...equal, 'eu-west-1': { k: '2' } });
+    edge.coordinator.describe = async () => statusWith({ 'eu-west-1': { state: 'out' } });
+    expect((await verify(edge)).json).toMatchObject({ differing: [] });
+    const regions = ['eu-west-1', 'us-east-1'];
+    expect((await verify(edge, { regions })).json).toMatchObject({ differing: [{ key: 'k' }] });
+  });
+
+  it('tells of what kind each difference is, as far as the kept log can say', async () => {
+    const contents = {
+      'us-east-1': { differs: '1', partly: '1', around: '1', '\u00ff': '1' },
+      'eu-west-1': { differs: '2', partly: '1', around: '2', '\u00ff': '2' },
+      'ap-northeast-1': { differs: '1', around: '1', '\u00ff': '1' },
+    };
+    const { edge } = edgeOver(contents, { differs: 7, partly: 9 });
+    const told = await verify(edge);
+    expect(told.json.differing).toMatchObject([
+      { key: 'differs', kind: 'differs', lastWrite: 7, regions: { 'eu-west-1': '2' } },
+      { key: 'partly', kind: 'only-in', lastWrite: 9, regions: { 'ap-northeast-1': null } },
+      { key: 'around', kind: 'around', lastWrite: null },
+      { key: '/w==', keyEncoding: 'base64', kind: 'around', lastWrite: null },
+    ]);
+    const asked = edge.calls.filter(([, method]) => method === 'lastWrites');
+    expect(asked).toEqual([['members', 'lastWrites', ['differs', 'partly', 'around']]]);
+  });
+
+  it('goes on where the cursor says, also in another isolate', async () => {
+    const contents = Object.fromEntries(regionIds.map((id) => [id, { k1: '1', k2: '1' }]));
+    const first = await verify(edgeOver(contents).edge, { limit: 1 });
+    expect(first.json).toMatchObject({ checked: 2, done: { region: 'eu-west-1' } });
+    const second = await verify(edgeOver(contents).edge, { cursor: first.json.next });
+    expect(second.json).toMatchObject({ checked: 0, next: null, done: { checked: 2 } });
+  });
+
+  it('is refused to go on over a region that has lost its vote since', async () => {
+    const first = await verify(edgeOver(equal).edge, { limit: 1 });
+    const { edge } = edgeOver(equal);
+    edge.coordinator.describe = async () => statusWith({ 'eu-west-1': { state: 'out' } });
+    const told = await verify(edge, { cursor: first.json.next });
+    expect([told.status, problemOf(told)]).toEqual([409, 'order-refused']);
+    expect(told.json.detail).toMatch(/eu-west-1.*Begin again/);
+  });
+
+  it('has nothing to compare with one voter', async () => {
+    const { edge } = edgeOver(equal);
+    const out = { state: 'out' } as const;
+    const describe = async () => statusWith({ 'eu-west-1': out, 'us-east-1': out });
+    edge.coordinator.describe = describe;
+    expect((await verify(edge)).status).toBe(409);
+  });
+
+  it('whose region gives no answer gets 503 naming it', async () => {
+    const { edge } = edgeOver(equal);
+    edge.inspect = () => ({ kind: 'silent', reason: 'no answer in time' });
+    const told = await verify(edge);
+    expect([told.status, problemOf(told)]).toEqual([503, 'region-unavailable']);
+    expect(told.json.detail).toMatch(/us-east-1.*no answer in time/);
+  });
+
+  it.each([
+    [{ cursor: 'x' }],
+    [{ cursor: '' }],
+    [{ limit: 0 }],
+    [{ limit: 10_001 }],
+    [{ pauseMs: 5_001 }],
+    [{ regions: ['us-east-1'] }],
+    [{ regions: ['us-east-1', 'mars'] }],
+    [{ regions: ['us-east-1', 'us-east-1'] }],
+    [{ prefix: 'x'.repeat(501) }],
+    [{ everything: true }],
+  ])('with the body %j gets 400', async (body) => {
+    const told = await verify(edgeOver(equal).edge, body);
+    expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+  });
+});
+
+describe('a call of repair', () => {
+  const differing = { ...equal, 'eu-west-1': { k: '2' } };
+
+  it('orders the copies that are needed', async () => {
+    const { edge, orders } = edgeOver(differing);
+    const told = await repair(edge, { keys: ['k'] });
+    expect([told.status, told.json]).toEqual([202, { detail: 'k is copied.' }]);
+    const keys = [{ key: 'k', regions: ['eu-west-1'] }];
+    expect(orders).toEqual([{ kind: 'repair', source: 'us-east-1', keys }]);
+  });
+
+  it('for keys that all voters hold alike orders nothing', async () => {
+    const { edge, orders } = edgeOver(equal);
+    const told = await repair(edge, { keys: ['k'], source: 'eu-west-1' });
+    expect([told.status, orders]).toEqual([200, []]);
+  });
+
+  it.each(['mars', 'ap-northeast-1'])(
+    'from %s, which does not vote, is refused',
+    async (source) => {
+      const { edge, orders } = edgeOver(differing);
+      edge.coordinator.describe = async () =>
+        statusWith({ 'ap-northeast-1': { state: 'copying' } });
+      const told = await repair(edge, { keys: ['k'], source });
+      expect([told.status, problemOf(told), orders]).toEqual([409, 'order-refused', []]);
+    },
+  );
+
+  it('for a key that waits for an operator needs a source', async () => {
+    const { edge, orders } = edgeOver(equal);
+    edge.members.inDoubt = async () => ({
+      transactions: [],
+      blocked: [{ key: 'k', detail: 'eu-west-1 and us-east-1 disagree' }],
+    });
+    expect((await repair(edge, { keys: ['k'] })).status).toBe(409);
+    expect((await repair(edge, { keys: ['k'], source: 'us-east-1' })).status).toBe(202);
+    const keys = [{ key: 'k', regions: ['eu-west-1', 'ap-northeast-1'] }];
+    expect(orders).toEqual([{ kind: 'repair', source: 'us-east-1', keys }]);
+  });
+
+  it('that the coordinator refuses is told its words', async () => {
+    const { edge } = edgeOver(differing);
+    edge.members.order = async () => ({ kind: 'refused', detail: 'Too few would vote.' });
+    const told = await repair(edge, { keys: ['k'] });
+    expect([told.status, told.json.detail]).toEqual([409, 'Too few would vote.']);
+  });
+
+  it.each([[{ keys: [] }], [{}], [{ keys: ['k'], all: true }], [{ keys: [7] }]])(
+    'with the body %j gets 400',
+    async (body) => {
+      expect((await repair(edgeOver(equal).edge, body)).status).toBe(400);
+    },
+  );
+});

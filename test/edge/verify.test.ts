@@ -1,0 +1,310 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { ComparedRegion } from '../../functions/edge/comparison.ts';
+import { planRepair } from '../../functions/edge/repair.ts';
+import {
+  beginVerify,
+  cursorOf,
+  isVerified,
+  placeOfCursor,
+  type VerifyPlace,
+  type VerifySlice,
+  type VerifyWorld,
+  verifySlice,
+} from '../../functions/edge/verify.ts';
+import { limits } from '../../shared/limits.ts';
+import type { Inspection, InspectionResult } from '../../shared/protocol/round.ts';
+import { bytesOfText } from '../../shared/wire/replies.ts';
+
+/** A region as an inspection finds it: digests and locks by key. */
+class FakeRegion implements ComparedRegion {
+  readonly id: string;
+  readonly keys = new Map<string, string>();
+  readonly locks = new Set<string>();
+  readonly client = { inspect: async (_shard: number, asked: Inspection) => this.#answer(asked) };
+  /** What happens before each look at keys. */
+  before: () => void = () => {};
+  isSilent = false;
+  largestLook = 0;
+
+  constructor(id: string) {
+    this.id = id;
+  }
+
+  #answer(asked: Inspection): InspectionResult {
+    if (this.isSilent) return { kind: 'silent', reason: 'no answer in time' };
+    if (asked.kind === 'locks') throw new Error('locks are not asked for');
+    if (asked.kind === 'keys') {
+      this.before();
+      this.largestLook = Math.max(this.largestLook, asked.keys.length);
+      const keys = asked.keys.map((key) => ({
+        key,
+        digest: this.keys.get(key) ?? null,
+        holder: this.locks.has(key) ? ([1, 1] as const) : null,
+      }));
+      return { kind: 'inspected', keys, cursor: null, more: false };
+    }
+    const all = [...this.keys.keys()];
+    const from = Number(asked.cursor);
+    const some = all.slice(from, from + asked.count);
+    // A scan may bring a key twice.
+    const keys = [...some, ...some.slice(0, 1)].map((key) => ({ key, digest: '', holder: null }));
+    const to = from + asked.count;
+    return { kind: 'inspected', keys, cursor: to < all.length ? String(to) : null, more: false };
+  }
+}
+
+let a: FakeRegion;
+let b: FakeRegion;
+let c: FakeRegion;
+let pauses: number[];
+let world: VerifyWorld;
+
+beforeEach(() => {
+  [a, b, c] = [new FakeRegion('a'), new FakeRegion('b'), new FakeRegion('c')];
+  pauses = [];
+  world = {
+    regions: [a, b, c],
+    pause: async (ms) => void pauses.push(ms),
+    now: () => 0,
+  };
+});
+
+/** Puts the same under each key into every region. */
+function fill(...keys: readonly string[]): void {
+  for (const key of keys) for (const region of [a, b, c]) region.keys.set(key, '1');
+}
+
+async function slice(from: VerifyPlace, limit: number, pauseMs = 0): Promise<VerifySlice> {
+  const seen = await verifySlice(world, from, { limit, pauseMs });
+  if (!seen.ok) throw new Error(seen.fault.reason);
+  return seen.value;
+}
+
+/** Goes through to the end, from cursor to cursor. */
+async function verifyAll(limit = 1_000, prefix = '') {
+  let place: VerifyPlace | null = beginVerify(['a', 'b', 'c'], false, prefix);
+  const differing: VerifySlice['differing'][number][] = [];
+  const restless: string[] = [];
+  let checked = 0;
+  let calls = 0;
+  while (place !== null) {
+    const found: VerifySlice = await slice(place, limit);
+    differing.push(...found.differing);
+    restless.push(...found.restless);
+    checked += found.checked;
+    calls += 1;
+    place = isVerified(found.next) ? null : placeOfCursor(cursorOf(found.next));
+    if (place === null) expect(found.next).toMatchObject({ checked, differing: differing.length });
+  }
+  return { differing, restless, checked, calls };
+}
+
+describe('a verification', () => {
+  it('of equal regions compares each key once, and pauses for none', async () => {
+    fill('k1', 'k2', 'k3');
+    const found = await verifyAll();
+    expect(found).toEqual({ differing: [], restless: [], checked: 3, calls: 1 });
+    expect(pauses).toEqual([]);
+  });
+
+  it('finds a key that differs, with its digest in every region', async () => {
+    fill('k1', 'k2');
+    b.keys.set('k2', '2');
+    expect((await verifyAll()).differing).toEqual([
+      { key: 'k2', digests: { a: '1', b: '2', c: '1' } },
+    ]);
+  });
+
+  it.each(['a', 'b', 'c'])('finds a key that only %s holds', async (id) => {
+    fill('k1');
+    for (const region of [a, b, c]) if (region.id === id) region.keys.set('alone', '1');
+    const { differing, checked } = await verifyAll();
+    expect(differing).toMatchObject([{ key: 'alone', digests: { [id]: '1' } }]);
+    expect(checked).toBe(2);
+  });
+
+  it('finds the same in slices of any size, each key once', async () => {
+    fill(...Array.from({ length: 20 }, (_, index) => `k${index}`));
+    b.keys.set('k7', '2');
+    c.keys.set('alone', '1');
+    for (const limit of [1, 2, 7, 20, 1_000]) {
+      const { differing, checked } = await verifyAll(limit);
+      expect(differing.map(({ key }) => key)).toEqual(['k7', 'alone']);
+      expect(checked).toBe(21);
+    }
+  });
+
+  it('looks at no more keys at once than its bound', async () => {
+    fill(...Array.from({ length: limits.verifyKeysPerLook * 2 + 3 }, (_, index) => `k${index}`));
+    await verifyAll(limits.verifyKeysMaximum);
+    for (const region of [a, b, c]) expect(region.largestLook).toBe(limits.verifyKeysPerLook);
+  });
+
+  it('compares only keys with the prefix, and finds those that one region alone holds', async () => {
+    fill('ü:1', 'x:1');
+    for (const key of ['ü:1', 'ü:2', 'x:2']) c.keys.set(bytesOfText(key), '2');
+    const { differing, checked } = await verifyAll(1_000, 'ü:');
+    expect(differing.map(({ key }) => key)).toEqual([bytesOfText('ü:1'), bytesOfText('ü:2')]);
+    expect(checked).toBe(2);
+  });
+
+  it('does not report a key whose commit reaches a region only later', async () => {
+    fill('k1');
+    a.keys.set('k1', '2');
+    b.locks.add('k1');
+    let looks = 0;
+    b.before = () => {
+      looks += 1;
+      if (looks !== 3) return;
+      for (const region of [b, c]) region.keys.set('k1', '2');
+      b.locks.clear();
+    };
+    expect(await verifyAll()).toMatchObject({ differing: [], restless: [] });
+    expect(pauses).toHaveLength(2);
+  });
+
+  it('calls a key restless that stays locked while the regions differ', async () => {
+    fill('k1');
+    a.keys.set('k1', '2');
+    b.locks.add('k1');
+    expect(await verifyAll()).toMatchObject({ differing: [], restless: ['k1'] });
+  });
+
+  it('calls a key restless that is another at each look', async () => {
+    fill('k1');
+    a.before = () => a.keys.set('k1', String(pauses.length + 10));
+    expect(await verifyAll()).toMatchObject({ differing: [], restless: ['k1'] });
+    expect(pauses).toHaveLength(limits.verifyLooks - 1);
+  });
+
+  it('waits longer than clocks differ before it reports what may only have expired', async () => {
+    fill('k1');
+    b.keys.delete('k1');
+    await verifyAll();
+    expect(pauses.at(-1)).toBeGreaterThan(limits.clockSkewMs);
+  });
+
+  it('rests between two looks where it is told to', async () => {
+    fill(...Array.from({ length: limits.verifyKeysPerLook * 3 }, (_, index) => `k${index}`));
+    await slice(beginVerify(['a', 'b', 'c'], false, ''), limits.verifyKeysMaximum, 30);
+    expect(new Set(pauses)).toEqual(new Set([30]));
+  });
+
+  it('ends a call early that takes too long, with the place to go on', async () => {
+    fill(...Array.from({ length: limits.verifyKeysPerLook * 3 }, (_, index) => `k${index}`));
+    let now = 0;
+    world = { ...world, now: () => (now += limits.verifyMs) };
+    const found = await slice(beginVerify(['a', 'b', 'c'], false, ''), limits.verifyKeysMaximum);
+    expect(found.checked).toBe(limits.verifyKeysPerLook);
+    expect(found.next).toMatchObject({ region: 0, cursor: String(limits.verifyKeysPerLook) });
+  });
+
+  it('names the region that gives no answer', async () => {
+    fill('k1');
+    b.isSilent = true;
+    const place = beginVerify(['a', 'b', 'c'], false, '');
+    expect(await verifySlice(world, place, { limit: 10, pauseMs: 0 })).toEqual({
+      ok: false,
+      fault: { region: 'b', reason: 'no answer in time' },
+    });
+  });
+});
+
+describe('a cursor', () => {
+  it('is read back as the place that it stands for', () => {
+    const place = { ...beginVerify(['a', 'b'], true, 'ü'), cursor: '17', checked: 3 };
+    expect(placeOfCursor(cursorOf(place))).toEqual(place);
+  });
+
+  it.each([
+    '',
+    'x',
+    btoa('{}'),
+    btoa('null'),
+    cursorOf({ ...beginVerify(['a', 'b'], true, ''), region: 2 }),
+    cursorOf({ ...beginVerify(['a', 'b'], true, ''), cursor: '0 MATCH x' }),
+    cursorOf({ ...beginVerify(['a', 'b'], true, ''), checked: -1 }),
+    cursorOf({ ...beginVerify(['a'], true, '') }),
+  ])('that is none is refused: %j', (text) => {
+    expect(placeOfCursor(text)).toBeNull();
+  });
+});
+
+describe('a repair', () => {
+  const blocked = new Set(['blocked']);
+
+  function plan(keys: readonly string[], source: string | null = null) {
+    return planRepair(world, { keys, source, blocked });
+  }
+
+  it('without a source takes what most voters hold', async () => {
+    fill('k1', 'k2', 'k3');
+    a.keys.set('k1', '2');
+    c.keys.delete('k2');
+    expect(await plan(['k1', 'k2', 'k3', 'k2'])).toEqual({
+      ok: true,
+      value: [
+        { kind: 'repair', source: 'b', keys: [{ key: 'k1', regions: ['a'] }] },
+        { kind: 'repair', source: 'a', keys: [{ key: 'k2', regions: ['c'] }] },
+      ],
+    });
+  });
+
+  it('removes a key that a minority alone holds', async () => {
+    c.keys.set('k1', '1');
+    expect(await plan(['k1'])).toMatchObject({
+      value: [{ source: 'a', keys: [{ key: 'k1', regions: ['c'] }] }],
+    });
+  });
+
+  it('orders nothing for keys that all hold alike', async () => {
+    fill('k1');
+    expect(await plan(['k1', 'absent'], 'a')).toEqual({ ok: true, value: [] });
+  });
+
+  it('without a majority asks for a source, and takes what it is told', async () => {
+    for (const [index, region] of [a, b, c].entries()) region.keys.set('k1', String(index));
+    const refused = await plan(['k1']);
+    expect(refused).toMatchObject({ ok: false, problem: { name: 'order-refused' } });
+    expect(refused.ok || refused.problem.detail).toMatch(/"k1".*`source`/);
+    expect(await plan(['k1'], 'b')).toMatchObject({
+      value: [{ source: 'b', keys: [{ key: 'k1', regions: ['a', 'c'] }] }],
+    });
+  });
+
+  it('has no majority among two that differ', async () => {
+    world = { ...world, regions: [a, b] };
+    a.keys.set('k1', '1');
+    expect(await plan(['k1'])).toMatchObject({ ok: false });
+  });
+
+  it('of a key that waits for an operator takes all voters from the source, equal or not', async () => {
+    fill('blocked');
+    expect(await plan(['blocked'])).toMatchObject({ ok: false });
+    expect(await plan(['blocked'], 'c')).toMatchObject({
+      value: [{ source: 'c', keys: [{ key: 'blocked', regions: ['a', 'b'] }] }],
+    });
+  });
+
+  it('of a key that never rests needs a source, and then spares no voter', async () => {
+    fill('k1');
+    let look = 0;
+    a.before = () => {
+      look += 1;
+      a.keys.set('k1', `written ${look}`);
+    };
+    expect(await plan(['k1'])).toMatchObject({ ok: false });
+    expect(await plan(['k1'], 'b')).toMatchObject({
+      value: [{ keys: [{ key: 'k1', regions: ['a', 'c'] }] }],
+    });
+  });
+
+  it('orders nothing where a region gives no answer', async () => {
+    fill('k1');
+    c.isSilent = true;
+    expect(await plan(['k1'], 'a')).toMatchObject({
+      ok: false,
+      problem: { name: 'region-unavailable' },
+    });
+  });
+});
