@@ -84,6 +84,8 @@ export const limits = {
 
   /** A voter without a usable answer for so long is put out. */
   outAfterMs: 3_000,
+  /** Generations of a region that are remembered; a state that is older still counts as somebody else's. */
+  formerGenerations: 16,
   /** Keys that a region out is known to have missed; beyond it everything is copied when it returns. */
   missedKeysPerRegion: 100_000,
   /** Keys and bytes of values that one step of a copy moves. A key of more bytes goes in pieces. */

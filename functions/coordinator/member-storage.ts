@@ -8,7 +8,7 @@ import type { Sql, SqlObjectStorage } from './sql.ts';
 const schema = `
   CREATE TABLE IF NOT EXISTS member (
     id TEXT PRIMARY KEY, generation INTEGER NOT NULL, begun INTEGER NOT NULL, counter INTEGER, mark TEXT,
-    membership TEXT NOT NULL
+    membership TEXT NOT NULL, former TEXT NOT NULL
   ) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS missed (
     region TEXT NOT NULL, key TEXT NOT NULL, sequence INTEGER NOT NULL, PRIMARY KEY (region, key)
@@ -25,6 +25,7 @@ type MemberRow = {
   counter: number | null;
   mark: string | null;
   membership: string;
+  former: string;
 };
 
 /** What a coordinator keeps of its members: their state, what each has missed, and how it came to that. */
@@ -43,25 +44,27 @@ export class MemberStorage implements AddressStorage {
     return this.#sql
       .exec<MemberRow>('SELECT * FROM member ORDER BY id')
       .toArray()
-      .map(({ id, generation, begun, counter, mark, membership }) => ({
+      .map(({ id, generation, begun, counter, mark, membership, former }) => ({
         region: id,
         generation,
+        former: parse<readonly number[]>(former),
         begun: begun === 1,
         pair: counter === null || mark === null ? null : ([counter, mark] as const),
         membership: parse<Membership>(membership),
       }));
   }
 
-  keepRegion({ region, generation, begun, pair, membership }: StoredRegion): void {
+  keepRegion({ region, generation, former, begun, pair, membership }: StoredRegion): void {
     this.#sql.exec(
-      `INSERT OR REPLACE INTO member (id, generation, begun, counter, mark, membership)
-       VALUES (?, ?, ?, ?, ?, ?)`,
+      `INSERT OR REPLACE INTO member (id, generation, begun, counter, mark, membership, former)
+       VALUES (?, ?, ?, ?, ?, ?, ?)`,
       region,
       generation,
       begun ? 1 : 0,
       pair?.[0] ?? null,
       pair?.[1] ?? null,
       JSON.stringify(membership),
+      JSON.stringify(former),
     );
   }
 

@@ -46,7 +46,7 @@ export class Copy {
   holdUntil: number | null = null;
   /** No hold before this moment, ms. */
   holdAfter = 0;
-  readonly #replaces: number | null;
+  readonly #replaces: readonly number[];
   readonly #startedAt: number;
   #number = 0;
   #cursor: string | null;
@@ -68,7 +68,11 @@ export class Copy {
   constructor(
     target: RegionLink,
     token: string,
-    how: { readonly whole: boolean; readonly replaces: number | null; readonly startedAt: number },
+    how: {
+      readonly whole: boolean;
+      readonly replaces: readonly number[];
+      readonly startedAt: number;
+    },
   ) {
     this.target = target;
     this.token = token;

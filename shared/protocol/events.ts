@@ -126,8 +126,6 @@ export interface Leaving {
 /** Why a region is no voter, and since when. */
 export interface Absence extends Leaving {
   readonly since: number;
-  /** Another generation that it may hold still, and that a copy may replace; null: none. */
-  readonly replaces: number | null;
 }
 
 /** A region's place among the members, as storage keeps it. */
@@ -142,6 +140,8 @@ export interface StoredRegion {
   readonly region: RegionId;
   /** It accepts rounds of this generation alone. */
   readonly generation: number;
+  /** Those that it had before, newest first: a copy may replace them. */
+  readonly former: readonly number[];
   /** It has answered under this generation. */
   readonly begun: boolean;
   /** The highest pair that it has acknowledged. */

@@ -248,7 +248,6 @@ export class Members {
       detail,
       whole: true,
       held: false,
-      replaces: null,
     } as const;
     const link = links.add(region, 0, membership);
     links.fail(link, 'it has not been asked yet', since);
@@ -275,23 +274,31 @@ export class Members {
       if (!this.#suspectedAt.has(region)) this.#suspectedAt.set(region, now);
     }
     const staying = links.voters.filter((link) => !departing.includes(link));
-    if (departing.length > 0 && staying.length > 0 && this.#mayDepart(departing, staying)) {
-      this.#putOut(departing);
+    // Who may leave stays where those who must would leave nobody behind.
+    const willing = departing.filter((link) => link.isSound);
+    if (staying.length > 0) this.#mayDepart(departing, staying);
+    else if (willing.length < departing.length && willing.length > 0) {
+      this.#mayDepart(
+        departing.filter((link) => !link.isSound),
+        willing,
+      );
     }
     const { refusal } = this;
     if (refusal !== null) this.#parts.host.refuseAll(refusal);
   }
 
-  /** True where no lease is left and every voter that stays has shown since that it has lost nothing (rule R32). */
-  #mayDepart(departing: readonly RegionLink[], staying: readonly RegionLink[]): boolean {
+  /** They leave once no lease is left and every voter that stays has shown since that it has lost nothing (rule R32). */
+  #mayDepart(departing: readonly RegionLink[], staying: readonly RegionLink[]): void {
+    if (departing.length === 0) return;
     const { outbox } = this.#parts;
     const since = Math.max(...this.#suspectedAt.values());
     for (const link of staying) if (!link.hasPassedCheck(since)) link.requireCheck(since);
     for (const link of departing) outbox.schedule(link.lease.endsAt);
-    return (
-      staying.every((link) => link.health.kind === 'answering' && link.hasPassedCheck(since)) &&
-      departing.every((link) => link.lease.endsAt <= outbox.now)
+    const isShown = staying.every(
+      (link) => link.health.kind === 'answering' && link.hasPassedCheck(since),
     );
+    const isOver = departing.every((link) => link.lease.endsAt <= outbox.now);
+    if (isShown && isOver) this.#putOut(departing);
   }
 
   #putOut(departing: readonly RegionLink[]): void {
@@ -321,9 +328,10 @@ export class Members {
   leave(link: RegionLink, leaving: Leaving): void {
     const { now } = this.#parts.outbox;
     const missed = link.leave();
-    const replaces = link.isVoter ? null : replacedBy(link.membership);
-    const { cause, detail, whole, held } = leaving;
-    this.set(link, { state: 'out', since: now, replaces, cause, detail, whole, held });
+    const { cause, detail, held } = leaving;
+    // Nobody knows what a region holds that has never answered.
+    const whole = leaving.whole || !link.begun;
+    this.set(link, { state: 'out', since: now, cause, detail, whole, held });
     if (whole) this.#forgive(link);
     else this.mark(link, missed);
     this.#parts.links.fail(link, 'it is out', now);
@@ -358,7 +366,3 @@ export const removal: Leaving = {
   whole: false,
   held: true,
 };
-
-function replacedBy(membership: Membership): number | null {
-  return membership.state === 'voter' ? null : membership.replaces;
-}

@@ -91,9 +91,10 @@ export class Orders {
         `${link.region} holds the state of another Lockstep; force replaces it, with all its data`,
       );
     }
-    const replaces = force ? link.foreignGeneration : membership.replaces;
+    const foreign = link.foreignGeneration;
+    if (force && foreign !== null) link.former = [foreign, ...link.former];
     const isWhole = membership.whole || whole || force;
-    this.#parts.members.set(link, { ...membership, held: false, whole: isWhole, replaces });
+    this.#parts.members.set(link, { ...membership, held: false, whole: isWhole });
     this.#parts.members.askAgain(link);
     return taken(`${link.region} is copied as soon as it answers; then it votes`);
   }
@@ -104,7 +105,7 @@ export class Orders {
   }
 
   #repair(source: RegionLink, { keys }: Order<'repair'>): OrderAnswer {
-    if (!source.isSound)
+    if (!source.isLeased)
       return refused(`${source.region} does not vote, so nothing is copied from it`);
     if (keys.some(({ regions }) => regions.includes(source.region))) {
       return refused(`${source.region} cannot be repaired from itself`);

@@ -70,6 +70,8 @@ export class RegionLink {
   /** No round goes out for decisions alone before this moment, ms. */
   lingerUntil = 0;
   generation: number;
+  /** Generations that it had before, or that an operator lets be replaced: what holds one of them is not foreign. */
+  former: readonly number[];
   begun: boolean;
   membership: Membership;
   readonly lease: Lease;
@@ -99,12 +101,14 @@ export class RegionLink {
   readonly #flights = new Map<number, Flight>();
 
   /** `leaseUntil`: until when a lease may last that this instance did not grant, ms. */
-  constructor(stored: StoredRegion, leaseUntil: number) {
+  constructor(stored: StoredRegion, leaseUntil: number, now: number) {
     this.region = stored.region;
     this.generation = stored.generation;
     this.begun = stored.begun;
     this.#history = new MarkHistory(stored.pair);
-    this.membership = stored.membership;
+    this.former = stored.former;
+    // The clock of this instance may be behind that of the last one.
+    this.membership = { ...stored.membership, since: Math.min(stored.membership.since, now) };
     this.lease = new Lease(leaseUntil);
     this.#storedBegun = stored.begun;
     this.#storedCounter = stored.pair?.[0] ?? 0;
@@ -129,9 +133,14 @@ export class RegionLink {
     return this.isVoter && this.leaving?.whole === true;
   }
 
-  /** It votes, answers, and is to stay. */
+  /** It votes and answers, and what it holds is to be trusted. */
   get isSound(): boolean {
-    return this.isVoter && this.leaving === null && this.health.kind === 'answering';
+    return this.isVoter && !this.isMute && this.health.kind === 'answering';
+  }
+
+  /** It should have a lease where somebody reads: it is sound, and to stay. */
+  get isLeased(): boolean {
+    return this.isSound && this.leaving === null;
   }
 
   get role(): Role {
@@ -225,6 +234,7 @@ export class RegionLink {
   /** Its copy begins: what older rounds left there is dropped. A new generation has no history. */
   beginCopy(generation: number): void {
     if (generation !== this.generation) {
+      this.former = [this.generation, ...this.former].slice(0, limits.formerGenerations);
       this.generation = generation;
       this.begun = false;
       this.#history = new MarkHistory(null);
@@ -372,8 +382,8 @@ export class RegionLink {
   }
 
   get stored(): StoredRegion {
-    const { region, generation, begun, pair, membership } = this;
-    return { region, generation, begun, pair, membership };
+    const { region, generation, former, begun, pair, membership } = this;
+    return { region, generation, former, begun, pair, membership };
   }
 
   /** Everything at or below it is settled here: below the oldest undecided or unacknowledged transaction. */

@@ -52,7 +52,7 @@ export class RegionLinks {
 
   /** A region that this shard has not known so far. A new one has no lease. */
   add(region: RegionId, generation: number, membership: Membership): RegionLink {
-    const stored = { region, generation, begun: false, pair: null, membership };
+    const stored = { region, generation, former: [], begun: false, pair: null, membership };
     return this.#add(stored, Number.NEGATIVE_INFINITY);
   }
 
@@ -130,6 +130,7 @@ export class RegionLinks {
   refused(link: RegionLink, refusal: Refusal, sentAt: number): Finding {
     switch (refusal.kind) {
       case 'lost':
+        link.recover();
         return { kind: 'lost', reason: 'it no longer holds a round that it had acknowledged' };
       case 'history': {
         const reason = 'its history has moved past the last acknowledged round';
@@ -141,15 +142,11 @@ export class RegionLinks {
         this.fail(link, 'it is in the midst of a copy that this coordinator has not begun', sentAt);
         return null;
       case 'generation': {
-        const isMissed = refusal.has === 0 && link.begun;
-        if (isMissed) return { kind: 'lost', reason: 'it holds no state any more' };
-        // A region that is to be copied may be empty still, or hold what the copy replaces.
-        const { membership } = link;
-        const isExpected =
-          membership.state !== 'voter' &&
-          (refusal.has === 0 || refusal.has === membership.replaces);
-        if (isExpected) {
+        const { has } = refusal;
+        if (has === 0 || link.former.includes(has)) {
           link.recover();
+          if (link.begun) return { kind: 'lost', reason: lossOf(has) };
+          // A region that is to be copied may be empty still, or hold what the copy replaces.
           return null;
         }
         const reason = `it holds the state of another Lockstep (generation ${refusal.has})`;
@@ -199,7 +196,7 @@ export class RegionLinks {
       this.#outbox.send({ kind: 'round', region, number, round, timeoutMs });
       this.#outbox.schedule(now + this.#config.voteDeadlineMs);
     }
-    for (const link of links) if (link.isSound) this.#outbox.schedule(link.lease.dueAt(now));
+    for (const link of links) if (link.isLeased) this.#outbox.schedule(link.lease.dueAt(now));
   }
 
   /** What storage has to know of the regions goes with the writes of this step. */
@@ -216,7 +213,7 @@ export class RegionLinks {
 
   #add(stored: StoredRegion, leaseUntil: number): RegionLink {
     assert(!this.#links.has(stored.region), `${stored.region} is a member once`);
-    const link = new RegionLink(stored, leaseUntil);
+    const link = new RegionLink(stored, leaseUntil, this.#outbox.now);
     link.lingerUntil = this.#outbox.now + limits.commitLingerMs;
     this.#links.set(stored.region, link);
     return link;
@@ -229,6 +226,10 @@ export class RegionLinks {
       this.#outbox.schedule(oldestSentAt + this.#config.voteDeadlineMs);
     }
   }
+}
+
+function lossOf(generation: number): string {
+  return generation === 0 ? 'it holds no state any more' : 'it went back to before its last copy';
 }
 
 /** What a decision takes of a round, about. */

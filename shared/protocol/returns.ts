@@ -91,18 +91,17 @@ export class Returns {
     const { membership } = link;
     assert(membership.state === 'out', 'only a region that is out is copied');
     state.epoch += 1;
-    // A region that has not answered under its generation keeps it, and may hold the one before still.
+    // A region that has not answered under its generation keeps it.
     const isRenewed = membership.whole && link.begun;
-    const replaces = isRenewed ? link.generation : membership.replaces;
     const first = link.generation === 0 ? Math.max(now, stored.generation) : link.generation;
     link.beginCopy(isRenewed ? Math.max(now, link.generation + 1) : first);
     link.recover();
     const token = `${stored.incarnation}-${state.epoch}`;
-    this.#members.set(link, { ...membership, state: 'copying', since: now, token, replaces });
+    this.#members.set(link, { ...membership, state: 'copying', since: now, token });
     this.#members.note(link.region, 'copying', membership.cause, membership.detail);
     const whole = membership.whole && !isBelieved;
-    const mayReplace = membership.whole ? replaces : link.generation;
-    this.#copy = new Copy(link, token, { whole, replaces: mayReplace, startedAt: now });
+    const replaces = membership.whole ? link.former : [];
+    this.#copy = new Copy(link, token, { whole, replaces, startedAt: now });
   }
 
   #advanceCopy(copy: Copy): void {

@@ -64,13 +64,13 @@ export type CopyForm = 'dump' | 'logical' | 'absent';
 export type CopyStep =
   /**
    * At the target: the copy `token` begins. Drops the shard's locks, shadows, `done` and lease, and takes the round's
-   * floor. The region may hold no state, the round's generation, or `replaces`, which is dropped for the round's.
+   * floor. The region may hold no state, the round's generation, or one of `replaces`, which is dropped for the round's.
    */
   | {
       readonly kind: 'begin';
       readonly token: string;
       readonly number: number;
-      readonly replaces: number | null;
+      readonly replaces: readonly number[];
     }
   /** At the source: the keys from `cursor` on ('0' is the beginning), about `count`, with their values. */
   | {

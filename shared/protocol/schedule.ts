@@ -39,7 +39,7 @@ function urgencyOf(link: RegionLink, plenty: boolean, now: number): Urgency | nu
   if (link.flightCount >= limits.roundsInFlightPerRegion) return null;
   if (link.oldestPrepare !== null) return [0, ageOf(link.oldestPrepare), distance];
   if (link.hasUnsaid && (plenty || now >= link.lingerUntil)) return [1, link.lingerUntil, distance];
-  if (link.isSound && now >= link.lease.dueAt(now)) return [1, now, distance];
+  if (link.isLeased && now >= link.lease.dueAt(now)) return [1, now, distance];
   return link.copyStep === null ? null : [2, 0, distance];
 }
 

@@ -9,12 +9,12 @@ const leaving: Leaving = { cause: 'lost', detail: 'it was wiped', whole: true, h
 const memberships: readonly Membership[] = [
   { state: 'voter', since: 1, leaving: null },
   { state: 'voter', since: 1, leaving },
-  { state: 'out', since: 2, replaces: null, ...leaving },
-  { state: 'copying', since: 3, token: 'token', replaces: 4, ...leaving },
+  { state: 'out', since: 2, ...leaving },
+  { state: 'copying', since: 3, token: 'token', ...leaving },
 ];
 
 function regionOf(region: string, membership: Membership): StoredRegion {
-  return { region, generation: 7, begun: true, pair: [3, 'mark'], membership };
+  return { region, generation: 7, former: [5, 3], begun: true, pair: [3, 'mark'], membership };
 }
 
 describe('the stored members', () => {

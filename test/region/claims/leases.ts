@@ -28,7 +28,7 @@ export function claimLeases(world: () => World): void {
   };
   const grant = async (given: Partial<Round> = {}) =>
     send({ lease: { reading: await clock(), ttlMs }, ...given });
-  const begin = { kind: 'begin', token: 'first', number: 1, replaces: [] } as const;
+  const begin = { kind: 'begin', token: 'first', number: 1, replaces: [1] } as const;
 
   describe('a lease', () => {
     it('is lent by a round that answers a reading of the clock, and by nothing else', async () => {

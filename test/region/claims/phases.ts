@@ -62,7 +62,7 @@ export function claimPhases(world: () => World): void {
     it('starts a history in a new generation, and keeps what users wrote', async () => {
       await world().run('SET', 'user', 'v');
       await send({ epoch: 9, incarnation: 9, decisions: [abortOf(1, ['k'])] });
-      const copy = begin();
+      const copy = begin({ replaces: [1] });
       const reply = await send({ role: 'copying', generation: 2, mark: 'new', copy });
       expect(reply.marks).toEqual([[1, 'new']]);
       expect(await world().run('GET', 'user')).toBe('"v"');
@@ -88,7 +88,7 @@ export function claimPhases(world: () => World): void {
         await send({ prepares: [prepare(1)] });
         await send({ decisions: [abortOf(7, ['other'])] });
         const floor = [1, 5] as const;
-        await step(begin(), { generation, floor, epoch: 2 });
+        await step(begin({ replaces: [1] }), { generation, floor, epoch: 2 });
         const decisions = [commitOf(1, ['k']), commitOf(6, ['k']), commitOf(7, ['other'])];
         const late = await send({ role: 'out', generation, epoch: 2, decisions });
         expect(late.decisions).toEqual(['acknowledged', 'lost', 'lost']);
