@@ -36,7 +36,7 @@ export function claimCopies(world: () => World): void {
   let number = 1;
   const begin = async () => {
     generation += 1;
-    const replaces = [generation - 1];
+    const replaces = Array.from({ length: generation - 1 }, (_, index) => index + 1);
     const copy = { kind: 'begin', token: 'token', number: 1, replaces } as const;
     await send({ role: 'copying', generation, copy });
     number = 1;
