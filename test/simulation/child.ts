@@ -28,27 +28,24 @@ const given = process.env[errandVariable];
 // Imported for its types and names, this file does nothing.
 if (given !== undefined && process.send !== undefined) await serve(JSON.parse(given));
 
-async function serve(errand: Errand): Promise<void> {
+async function serve({ runner: name, patches }: Errand): Promise<void> {
+  let runner: Runner | null = null;
+  // The parent has what it wanted, or is gone.
+  process.on('disconnect', () => void leave(runner));
   try {
-    const runner = await begin(errand);
-    process.on('disconnect', () => void leave(runner));
-    process.on('message', (order: Order) => void obey(runner, order));
+    const unloaded = loadPatched(patches);
+    runner = await runners[name]();
+    if (unloaded().length > 0) throw new Error(`the runner ${name} does not load ${unloaded()}`);
+    const begun = runner;
+    process.on('message', (order: Order) => void obey(begun, order));
     say({ kind: 'ready' });
   } catch (error) {
     say({ kind: 'broken', reason: textOf(error) });
   }
 }
 
-async function begin({ runner, patches }: Errand): Promise<Runner> {
-  const unloaded = loadPatched(patches);
-  const loaded = await runners[runner]();
-  if (unloaded().length > 0) throw new Error(`the runner ${runner} does not load ${unloaded()}`);
-  return loaded;
-}
-
-/** The parent has what it wanted, or is gone. */
-async function leave(runner: Runner): Promise<void> {
-  await runner.end?.();
+async function leave(runner: Runner | null): Promise<void> {
+  await runner?.end?.();
   process.exit();
 }
 

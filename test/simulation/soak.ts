@@ -80,7 +80,7 @@ function drawTotals({ done, totals, failures }: Outcome): void {
   ];
   const width = Math.max(...rows.map(([name]) => name.length));
   for (const [name, value] of rows) console.log(`${name.padEnd(width)}  ${value}`);
-  if (failures.length > 0) console.log(`seeds     ${failures.map(({ seed }) => seed).join(' ')}`);
+  if (failures.length > 0) console.log(`of seeds    ${failures.map(({ seed }) => seed).join(' ')}`);
 }
 
 function wholeNumber(name: string, text: string, least: number): number {
