@@ -169,8 +169,11 @@ class Staging {
         return this.#ttl(operation.args);
       default: {
         // Every key that is named is looked at, also where the command fails before it needs it.
-        for (const at of [...operation.writes, ...operation.reads]) {
-          this.#entry(operation.args[at] ?? '');
+        for (const at of operation.reads) this.#entry(operation.args[at] ?? '');
+        for (const at of operation.writes) {
+          const key = operation.args[at] ?? '';
+          // What has expired by `now` is gone with the commit, although the region's own clock may keep it a while.
+          if (this.#entry(key) === undefined) this.#staged.set(key, null);
         }
         return runCommand(this.#keys(), operation.args);
       }

@@ -1,0 +1,64 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import process from 'node:process';
+import { parseArgs } from 'node:util';
+import { mutants, tableOfMutants } from './mutants.ts';
+import { treeRoot } from './mutation.ts';
+import { spread } from './spread.ts';
+
+/**
+ * `npm run mutants -- [--seeds N] [--from S] [NAME…]`: which seeds kill each mutant whose name or rule is given, or all
+ * of them. `npm run mutants -- --page` writes the table of PROTOCOL.md anew.
+ */
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    seeds: { type: 'string', default: '200' },
+    from: { type: 'string', default: '1' },
+    page: { type: 'boolean', default: false },
+  },
+});
+
+const page = `${treeRoot}shared/protocol/PROTOCOL.md`;
+
+if (values.page) writePage();
+else await hunt();
+
+async function hunt(): Promise<void> {
+  const wanted = mutants.filter(
+    ({ rule, name }) =>
+      positionals.length === 0 || positionals.some((one) => one === rule || name === one),
+  );
+  for (const { rule, name, patches, runner, seeds } of wanted) {
+    const { failures } = await spread({
+      runner,
+      patches,
+      from: Number(values.from),
+      count: Number(values.seeds),
+      jobs: availableParallelism(),
+      onlyFirst: false,
+    });
+    const killing = failures.map(({ seed }) => seed).toSorted((a, b) => a - b);
+    const [first] = failures;
+    const unproven = failures.filter(({ thrown }) => !thrown).length;
+    const within = killing.filter((seed) => seed >= seeds[0] && seed <= seeds[1]).length;
+    console.log(
+      `${rule} ${name}: ${killing.length} of ${values.seeds} seeds, ${within} in its range ${seeds.join(' to ')}`,
+    );
+    if (killing.length > 0) console.log(`  seeds ${killing.slice(0, 20).join(' ')}`);
+    const tenth = killing[9];
+    if (tenth !== undefined) console.log(`  ten of them by seed ${tenth}`);
+    if (unproven > 0) console.log(`  ${unproven} of them came to no end`);
+    if (first !== undefined) console.log(`  ${first.reason.split('\n').slice(0, 3).join('\n  ')}`);
+  }
+}
+
+/** The table of mutants is the last one of the page. */
+function writePage(): void {
+  const text = readFileSync(page, 'utf8');
+  const start = text.indexOf('| mutant ');
+  if (start < 0) throw new Error(`${page} has no table that begins with "| mutant "`);
+  writeFileSync(page, `${text.slice(0, start)}${tableOfMutants()}\n`);
+  process.stdout.write(`wrote ${mutants.length} mutants to ${page}\n`);
+}

@@ -1,0 +1,42 @@
+import { connectDirectly } from '../region/direct.ts';
+import { commitOf, executed, part, prepareOf, roundOf, set, write } from '../region/fixtures.ts';
+import { startRedisServer } from '../region/servers.ts';
+import { Random } from './random.ts';
+
+const server = await startRedisServer();
+const region = connectDirectly(server.redis, 'flagged');
+
+/** Ends the server. */
+export function end(): Promise<void> {
+  return server.stop();
+}
+
+/**
+ * One seeded run of a server whose memory runs out between some prepares and others: what was prepared is committed, and
+ * nothing more is.
+ */
+export async function run(seed: number): Promise<{ readonly commits: number }> {
+  const random = new Random(seed);
+  const early = random.between(1, 4);
+  await server.redis.flushall();
+  const prepare = (sequence: number) => {
+    const key = `k${sequence}`;
+    const operation = random.chance(0.5) ? set(key, 'x') : write('RPUSH', key, 'x');
+    return prepareOf(sequence, [key], part(operation));
+  };
+  const numbers = Array.from({ length: early }, (_, index) => index + 1);
+  executed(await region.round(roundOf({ prepares: numbers.map(prepare) }), 0));
+  await server.redis.config('SET', 'maxmemory', '1');
+  try {
+    const prepares = [prepare(early + 1)];
+    const decisions = numbers.map((number) => commitOf(number, [`k${number}`]));
+    const full = executed(await region.round(roundOf({ decisions, prepares }), 0));
+    const refused = full.decisions.filter((said) => said !== 'acknowledged');
+    if (refused.length > 0) throw new Error(`commits without memory were ${refused.join(', ')}`);
+    if (full.votes[0]?.kind !== 'refused')
+      throw new Error(`a full server said ${full.votes[0]?.kind}`);
+    return { commits: early };
+  } finally {
+    await server.redis.config('SET', 'maxmemory', '0');
+  }
+}

@@ -1,0 +1,331 @@
+import type { Mutant } from './mutants.ts';
+import type { Patch } from './mutation.ts';
+
+/** R1 to R12, R17 to R20 and R27: the core, and the storage and the sending that the simulation puts around it. */
+
+const core = 'shared/protocol/coordinator.ts';
+const agreement = 'shared/protocol/agreement.ts';
+const link = 'shared/protocol/region-link.ts';
+const model = 'test/region/model.ts';
+
+/** A region takes a lock that another transaction holds. */
+const locksGiveWay: Patch = {
+  file: model,
+  find: 'if (lock !== undefined) return { kind: ',
+  replace: 'if (lock === null) return { kind: ',
+};
+
+export const coordinatorMutants: readonly Mutant[] = [
+  {
+    rule: 'R1',
+    name: 'sends-before-it-has-stored',
+    patches: [
+      {
+        file: 'test/simulation/world.ts',
+        find: 'this.#flushing = true;',
+        replace: 'this.#flushing = true;\n    this.#perform(ready);',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 10],
+  },
+  {
+    rule: 'R2',
+    name: 'forgets-its-incarnation',
+    patches: [
+      {
+        file: 'test/simulation/storage.ts',
+        find: 'this.durable.incarnation += 1;\n    return this.durable.copy();',
+        replace: 'const copy = this.durable.copy();\n    copy.incarnation += 1;\n    return copy;',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R3',
+    name: 'leaves-older-locks',
+    patches: [
+      {
+        file: core,
+        find: "} else this.#links.owe(link, { transaction, outcome: 'abort', keys }, 0, false);",
+        replace: '}',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R3',
+    name: 'takes-an-unknown-transaction-for-committed',
+    patches: [
+      {
+        file: 'shared/protocol/resolution.ts',
+        find: "return { kind: dropped ? 'forgotten' : 'aborted', transaction };",
+        replace:
+          "return dropped ? { kind: 'forgotten', transaction } : { kind: 'committed', transaction, keys: ['a'] };",
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 200],
+  },
+  {
+    rule: 'R4',
+    name: 'takes-a-missing-vote-for-a-yes',
+    patches: [
+      {
+        file: 'shared/protocol/tally.ts',
+        find: "vote === 'no' || vote === 'missing'",
+        replace: "vote === 'no'",
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R4',
+    name: 'takes-a-no-for-a-yes',
+    patches: [
+      {
+        file: 'shared/protocol/tally.ts',
+        find: "vote === 'no' || vote === 'missing'",
+        replace: "vote === 'missing'",
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R4',
+    name: 'is-content-with-one-vote',
+    patches: [
+      {
+        file: 'shared/protocol/tally.ts',
+        find: "if (vote === 'waiting') tally = 'pending';",
+        replace: "if (vote === 'yes') return 'won';\n    tally = 'pending';",
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R5',
+    name: 'compares-no-results',
+    patches: [{ file: agreement, find: 'compareOutcomes(votes, first) ??', replace: '' }],
+    runner: 'agreement',
+    seeds: [1, 500],
+  },
+  {
+    rule: 'R5',
+    name: 'compares-no-bases',
+    patches: [
+      { file: agreement, find: 'compareBases(votes, keys, partsOfKey) ??\n', replace: '' },
+      {
+        file: agreement,
+        find: 'compareAttention(votes, keys, partsOfKey) ?? {\n      kind',
+        replace: '{\n      kind',
+      },
+    ],
+    runner: 'agreement',
+    seeds: [1, 500],
+  },
+  {
+    rule: 'R5',
+    name: 'takes-an-expiry-for-a-divergence',
+    patches: [{ file: agreement, find: 'compareBases(votes, keys, partsOfKey) ??\n', replace: '' }],
+    runner: 'simulation',
+    seeds: [1, 5000],
+  },
+  {
+    rule: 'R27',
+    name: 'decides-in-the-midst-of-an-expiry',
+    patches: [{ file: core, find: 'if (ownExpiry !== null) {', replace: 'if (false) {' }],
+    runner: 'simulation',
+    seeds: [1, 50],
+  },
+  {
+    rule: 'R6',
+    name: 'forgets-what-it-rejected',
+    patches: [
+      {
+        file: 'shared/protocol/decision.ts',
+        find: "{ kind: 'reject', writes,",
+        replace: "{ kind: 'reject', writes: [],",
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 50],
+  },
+  {
+    rule: 'R7',
+    name: 'lets-a-frame-in-whose-key-is-held',
+    // The region's lock would make the second one wait all the same, so locks give way as well; with that alone the first
+    // rule keeps every promise.
+    patches: [
+      {
+        file: 'shared/protocol/reception.ts',
+        find: 'const free = !held && !this.#frames.queue.waitsFor(keys);',
+        replace: 'const free = held || !held;',
+      },
+      locksGiveWay,
+    ],
+    runner: 'simulation',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R7',
+    name: 'lets-the-last-come-first',
+    patches: [
+      {
+        file: 'shared/protocol/admission.ts',
+        find: 'return a.arrival < b.arrival;',
+        replace: 'return a.arrival > b.arrival;',
+      },
+    ],
+    runner: 'order',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R8',
+    name: 'lets-urgent-writes-wait',
+    patches: [{ file: core, find: '    this.#preempt();\n', replace: '' }],
+    runner: 'order',
+    seeds: [1, 10],
+  },
+  {
+    rule: 'R9',
+    name: 'lets-prepares-overtake-decisions',
+    // A prepare that overtakes the commit before it meets that one's lock, so locks give way as well.
+    patches: [
+      {
+        file: link,
+        find: 'const fits = bytes',
+        replace: 'if (owed.carried > 0) continue;\n      const fits = bytes',
+      },
+      locksGiveWay,
+    ],
+    runner: 'simulation',
+    seeds: [1, 50],
+  },
+  {
+    rule: 'R11',
+    name: 'prepares-while-a-region-is-silent',
+    patches: [
+      {
+        file: 'shared/protocol/region-links.ts',
+        find: "if (health.kind !== 'answering') faults",
+        replace: "if (health.kind === 'lost') faults",
+      },
+    ],
+    runner: 'gate',
+    seeds: [1, 10],
+  },
+  {
+    rule: 'R11',
+    name: 'marks-its-probes',
+    patches: [
+      {
+        file: link,
+        find: "const probe = this.health.kind !== 'answering';",
+        replace: "const probe = this.health.kind === 'lost';",
+      },
+    ],
+    runner: 'gate',
+    seeds: [1, 10],
+  },
+  {
+    rule: 'R12',
+    name: 'raises-the-floor-before-older-locks-are-known',
+    patches: [{ file: link, find: 'if (!this.#greeted) return nothingSettled;', replace: '' }],
+    runner: 'simulation',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R12',
+    name: 'raises-the-floor-past-unacknowledged-decisions',
+    patches: [
+      {
+        file: link,
+        find: 'if (oldest === null || compareOrder(order, oldest) < 0) oldest = order;',
+        replace: 'if (oldest === order) oldest = order;',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 10],
+  },
+  {
+    rule: 'R12',
+    name: 'raises-the-floor-past-undecided-transactions',
+    patches: [
+      {
+        file: link,
+        find: 'let oldest = head.oldestUndecided;',
+        replace: 'let oldest: TransactionOrder | null = null;',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 10],
+  },
+  {
+    rule: 'R17',
+    name: 'answers-without-proof',
+    patches: [
+      {
+        file: 'shared/protocol/outbox.ts',
+        find: 'if (this.#replies.some(tellsState) && !this.writes)',
+        replace: 'if (false)',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 1000],
+  },
+  {
+    rule: 'R18',
+    name: 'begins-before-what-it-stored',
+    patches: [
+      { file: core, find: 'new Outbox(Math.max(now, stored.now))', replace: 'new Outbox(now)' },
+    ],
+    runner: 'order',
+    seeds: [1, 50],
+  },
+  {
+    rule: 'R18',
+    name: 'follows-its-clock-back',
+    patches: [
+      {
+        file: 'shared/protocol/outbox.ts',
+        find: 'this.now = Math.max(this.now, now);',
+        replace: 'this.now = now;',
+      },
+    ],
+    runner: 'order',
+    seeds: [1, 50],
+  },
+  {
+    rule: 'R19',
+    name: 'begins-after-not-after',
+    patches: [
+      {
+        file: 'shared/protocol/reception.ts',
+        find: 'if (notAfter <= this.#outbox.now) {',
+        replace: 'if (false) {',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 200],
+  },
+  {
+    rule: 'R19',
+    name: 'gives-up-what-is-under-way',
+    patches: [
+      {
+        file: 'shared/protocol/frame-book.ts',
+        find: 'for (const { frame, retryAt } of this.queue.frames) {',
+        replace:
+          'for (const waiting of this.#pending.values()) {\n      if (waiting.frame.notAfter <= now + 200) this.giveUp(waiting, [], tooLate);\n    }\n    for (const { frame, retryAt } of this.queue.frames) {',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 20],
+  },
+];

@@ -1,0 +1,161 @@
+import type { Mutant } from './mutants.ts';
+
+/** R13 to R16 and R21 to R24, in the model of a region that the simulation runs; the Lua is held to the same claims. */
+
+const model = 'test/region/model.ts';
+const staging = 'test/region/staging.ts';
+
+export const regionMutants: readonly Mutant[] = [
+  {
+    rule: 'R13',
+    name: 'takes-prepares-of-dead-instances',
+    patches: [
+      {
+        file: model,
+        find: "if (transaction[0] < meta.incarnation) return { kind: 'fenced', by: 'incarnation' };",
+        replace: '',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 50],
+  },
+  {
+    rule: 'R14',
+    name: 'prepares-what-is-done',
+    patches: [
+      {
+        file: model,
+        find: "if (this.#done.has(nameOf(transaction))) return { kind: 'late' };",
+        replace: '',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 50],
+  },
+  {
+    rule: 'R14',
+    name: 'prepares-what-lies-below-the-floor',
+    patches: [
+      {
+        file: model,
+        find: "if (compareOrder(transaction, meta.floor) <= 0) return { kind: 'late' };",
+        replace: '',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 50],
+  },
+  {
+    rule: 'R14',
+    name: 'forgets-aborts-that-come-first',
+    patches: [
+      {
+        file: model,
+        find: "if (decision.outcome === 'commit') return 'lost';\n    this.#done.set(nameOf(transaction), transaction);",
+        replace: "if (decision.outcome === 'commit') return 'lost';",
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 500],
+  },
+  {
+    rule: 'R14',
+    name: 'forgets-what-a-reader-applied',
+    patches: [
+      {
+        file: model,
+        find: 'this.#apply(decision);\n      }\n    }\n    let left',
+        replace:
+          'this.#apply(decision);\n        this.#done.delete(nameOf(decision.transaction));\n      }\n    }\n    let left',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 100],
+  },
+  {
+    rule: 'R15',
+    name: 'applies-what-it-does-not-hold',
+    patches: [
+      {
+        file: model,
+        find: 'const held = this.#held(transaction, keys);',
+        replace: 'const held = keys.filter((key) => this.#locks.has(key)).length;',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R15',
+    name: 'takes-a-repeated-commit-for-a-loss',
+    patches: [
+      {
+        file: model,
+        find: "if (this.#done.has(nameOf(transaction))) return 'acknowledged';",
+        replace: '',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R15',
+    name: 'applies-a-decision-in-part',
+    patches: [
+      {
+        file: model,
+        find: 'if (held > 0) {\n      this.#apply(decision);',
+        replace: 'if (held > 0) {\n      this.#apply({ ...decision, keys: keys.slice(0, 1) });',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 10],
+  },
+  {
+    rule: 'R21',
+    name: 'gives-up-locks-of-dead-instances',
+    patches: [
+      {
+        file: model,
+        find: 'if (holder[0] >= incarnation) continue;',
+        replace: 'if (holder[0] >= incarnation) continue;\n      this.#locks.delete(key);',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 1000],
+  },
+  {
+    rule: 'R21',
+    name: 'gives-up-locks-that-readers-meet',
+    patches: [
+      {
+        file: model,
+        find: 'const lock = this.#locks.get(key);\n      return lock',
+        replace:
+          'const lock = this.#locks.get(key);\n      this.#locks.delete(key);\n      return lock',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R22',
+    name: 'judges-what-it-stages-by-its-own-clock',
+    patches: [
+      {
+        file: staging,
+        find: 'entry.expiry <= this.#prepare.now',
+        replace: 'entry.expiry < this.#base.clock',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 200],
+  },
+  {
+    rule: 'R24',
+    name: 'draws-by-its-own-clock',
+    patches: [{ file: staging, find: 'count, seed ?? 0)', replace: 'count, this.#base.clock)' }],
+    runner: 'simulation',
+    seeds: [1, 500],
+  },
+];

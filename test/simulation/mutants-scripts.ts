@@ -1,0 +1,205 @@
+import type { Mutant } from './mutants.ts';
+import type { Patch } from './mutation.ts';
+
+/** R13 to R16 and R21 to R26 in the scripts themselves, which the seeded runs hold against the model of a region. */
+
+function round(find: string, replace: string): Patch {
+  return { file: 'functions/region/round.lua', find, replace };
+}
+
+export const scriptMutants: readonly Mutant[] = [
+  {
+    rule: 'R13',
+    name: 'script-takes-rounds-of-strangers',
+    patches: [round('if not meta or meta.generation ~= round.generation then', 'if not meta then')],
+    runner: 'region',
+    seeds: [1, 50],
+  },
+  {
+    rule: 'R13',
+    name: 'script-begins-unasked',
+    patches: [round('if not held and round.begin then', 'if not held then')],
+    runner: 'region',
+    seeds: [1, 100],
+  },
+  {
+    rule: 'R13',
+    name: 'script-ignores-epochs',
+    patches: [round('if round.epoch < meta.epoch then', 'if false then')],
+    runner: 'region',
+    seeds: [1, 50],
+  },
+  {
+    rule: 'R13',
+    name: 'script-ignores-incarnations',
+    patches: [round('if prepare[1] < meta.incarnation then', 'if false then')],
+    runner: 'region',
+    seeds: [1, 50],
+  },
+  {
+    rule: 'R13',
+    name: 'script-takes-decisions-about-later-incarnations',
+    patches: [round('if decision[1] > incarnation then', 'if false then')],
+    runner: 'region',
+    seeds: [1, 50],
+  },
+  {
+    rule: 'R14',
+    name: 'script-prepares-below-the-floor',
+    patches: [round('if not isAfter(prepare[1], prepare[2], meta.floor) then', 'if false then')],
+    runner: 'region',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R14',
+    name: 'script-prepares-what-is-done',
+    patches: [round(`if done[id] then return '["t"]' end`, '')],
+    runner: 'region',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R14',
+    name: 'script-votes-twice',
+    patches: [round(`if countHeld(locks, keys, id) > 0 then return '["d"]' end`, '')],
+    runner: 'region',
+    seeds: [1, 50],
+  },
+  {
+    rule: 'R15',
+    name: 'script-forgets-what-it-settled',
+    patches: [round(`if done[id] then return 'a' end`, '')],
+    runner: 'region',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R15',
+    name: 'script-acknowledges-what-it-never-had',
+    patches: [round(`if decision[3] == 1 then return 'l' end`, '')],
+    runner: 'region',
+    seeds: [1, 10],
+  },
+  {
+    rule: 'R16',
+    name: 'script-compares-no-counters',
+    patches: [
+      round("if seen[1] > meta.counter then return 'lost' end", ''),
+      round(
+        "if index < 1 then return 'history' end",
+        'if index < 1 or index > #marks then return nil end',
+      ),
+    ],
+    runner: 'region',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R16',
+    name: 'script-compares-no-marks',
+    patches: [round("if marks[index] ~= seen[2] then return 'lost' end", '')],
+    runner: 'region',
+    seeds: [1, 200],
+  },
+  {
+    rule: 'R21',
+    name: 'script-gives-up-locks-of-dead-instances',
+    patches: [
+      round(
+        '    if locks[key] then\n      local incarnation, sequence = orderOf(holderOf(locks[key]))\n      return',
+        '    if locks[key] and orderOf(holderOf(locks[key])) >= prepare[1] then\n      local incarnation, sequence = orderOf(holderOf(locks[key]))\n      return',
+      ),
+    ],
+    runner: 'region',
+    seeds: [1, 100],
+  },
+  {
+    rule: 'R22',
+    name: 'script-judges-the-base-by-its-own-clock',
+    patches: [
+      {
+        file: 'functions/region/state.lua',
+        find: 'elseif expiry <= tx.now then',
+        replace: 'elseif expiry < 0 then',
+      },
+    ],
+    runner: 'region',
+    seeds: [1, 200],
+  },
+  {
+    rule: 'R23',
+    name: 'script-stages-without-memory',
+    patches: [round('then isFull = isOutOfMemory() end', 'then isFull = false end')],
+    runner: 'memory',
+    seeds: [1, 10],
+  },
+  {
+    rule: 'R23',
+    name: 'script-commits-only-with-memory',
+    patches: [{ file: 'functions/region/scripts.ts', find: 'flags=allow-oom,', replace: 'flags=' }],
+    runner: 'memory',
+    seeds: [1, 10],
+  },
+  {
+    rule: 'R24',
+    name: 'script-sorts-no-members',
+    patches: [
+      {
+        file: 'functions/region/apply.lua',
+        find: 'if order == MEMBERS then return sortByBytes(reply) end',
+        replace: '',
+      },
+    ],
+    runner: 'region',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R24',
+    name: 'script-draws-from-members-as-they-come',
+    patches: [
+      {
+        file: 'functions/region/stage.lua',
+        find: 'drawMembers(sortByBytes(members)',
+        replace: 'drawMembers((members)',
+      },
+    ],
+    runner: 'region',
+    seeds: [1, 200],
+  },
+  {
+    rule: 'R24',
+    name: 'script-counts-ttl-from-its-own-clock',
+    patches: [
+      {
+        file: 'functions/region/stage.lua',
+        find: 'local left = expiry - tx.now',
+        replace: "local left = expiry - redis.call('TIME')[1] * 1000",
+      },
+    ],
+    runner: 'region',
+    seeds: [1, 100],
+  },
+  {
+    rule: 'R25',
+    name: 'script-applies-nothing-for-readers',
+    patches: [
+      {
+        file: 'functions/region/snapshot.lua',
+        find: '  settle(given[3])\n',
+        replace: '',
+      },
+    ],
+    runner: 'region',
+    seeds: [1, 100],
+  },
+  {
+    rule: 'R26',
+    name: 'script-meets-locks-where-it-need-not',
+    patches: [
+      {
+        file: 'functions/region/snapshot.lua',
+        find: 'given[2] == 1 and locksMet(given[4]) or {}',
+        replace: 'locksMet(given[4])',
+      },
+    ],
+    runner: 'region',
+    seeds: [1, 20],
+  },
+];

@@ -1,0 +1,146 @@
+import type { Mutant } from './mutants.ts';
+
+/** R10, R20, R25, R28 and R29: sending, reading, and those who hook in. */
+
+const schedule = 'shared/protocol/schedule.ts';
+
+export const shellMutants: readonly Mutant[] = [
+  {
+    rule: 'R10',
+    name: 'sends-a-round-again',
+    patches: [
+      {
+        file: 'functions/region/client.ts',
+        find: 'retry: { retries: 0 },',
+        replace: 'retry: { retries: 1, backoff: () => 1 },',
+      },
+    ],
+    runner: 'client',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R20',
+    name: 'takes-more-connections-than-there-are',
+    patches: [{ file: schedule, find: 'if (free <= 0) return null;', replace: '' }],
+    runner: 'pace',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R20',
+    name: 'sends-commits-alone-at-once',
+    patches: [{ file: schedule, find: '!plenty && now < link.lingerUntil', replace: 'false' }],
+    runner: 'pace',
+    seeds: [1, 50],
+  },
+  {
+    rule: 'R20',
+    name: 'serves-the-nearest-first',
+    patches: [{ file: schedule, find: 'const distance = -(', replace: 'const distance = +(' }],
+    runner: 'pace',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R25',
+    name: 'reads-past-locks',
+    patches: [
+      {
+        file: 'test/region/model.ts',
+        find: 'if (!strong) return [];',
+        replace: 'if (keys) return [];',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 100],
+  },
+  {
+    rule: 'R25',
+    name: 'answers-before-it-has-applied',
+    patches: [
+      {
+        file: 'test/simulation/run.ts',
+        find: 'else if (settle.length === 0) answer();',
+        replace: 'else if (settle !== null) answer();',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 100],
+  },
+  {
+    rule: 'R28',
+    name: 'owes-nothing-with-the-decision',
+    patches: [
+      {
+        file: 'shared/protocol/coordinator.ts',
+        find: 'this.#outbox.owe(this.#confirmations.decided(write), write.callback);',
+        replace: 'this.#confirmations.decided(write);',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R28',
+    name: 'owes-nothing-with-the-confirmation',
+    patches: [
+      {
+        file: 'shared/protocol/applications.ts',
+        find: 'this.#outbox.owe(this.#confirmations.confirmed(write, now, regions), write.callback);',
+        replace: 'this.#confirmations.confirmed(write, now, regions);',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R28',
+    name: 'owes-nothing-when-it-gives-up',
+    patches: [
+      {
+        file: 'shared/protocol/frame-book.ts',
+        find: 'this.#outbox.owe(events, waiting.frame.callback);',
+        replace: '',
+      },
+    ],
+    runner: 'simulation',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R29',
+    name: 'sees-no-gap-in-what-is-published',
+    patches: [
+      {
+        file: 'shared/protocol/feed-window.ts',
+        find: 'if (change.sequence > this.#head + 1) this.#empty();',
+        replace: '',
+      },
+    ],
+    runner: 'feed',
+    seeds: [1, 100],
+  },
+  {
+    rule: 'R29',
+    name: 'takes-what-is-published-twice-for-new',
+    patches: [
+      {
+        file: 'shared/protocol/feed-window.ts',
+        find: 'if (change.sequence <= this.#head) continue;',
+        replace: '',
+      },
+    ],
+    runner: 'feed',
+    seeds: [1, 50],
+  },
+  {
+    rule: 'R29',
+    name: 'asks-for-no-page',
+    patches: [
+      {
+        file: 'shared/protocol/feed.ts',
+        find: 'if (!isBehind || pausedBeats',
+        replace: 'if (isBehind || pausedBeats',
+      },
+    ],
+    runner: 'feed',
+    seeds: [1, 10],
+  },
+];

@@ -1,0 +1,34 @@
+/** What a seeded run comes to, in numbers that can be summed up. */
+export type Totals = Readonly<Record<string, number>>;
+
+/** One run that follows from its seed alone. It throws where a promise is broken. */
+export interface Runner {
+  run(seed: number): object | Promise<object>;
+  /** Ends what it has started for all its runs. */
+  end?(): Promise<void>;
+}
+
+/** Every kind of seeded run. A child process loads the one that it is to run, after it has been patched. */
+export const runners = {
+  /** Coordinators, regions and clients in bad weather. */
+  simulation: (): Promise<Runner> => import('./run.ts'),
+  /** Followers of the change feed, with publishing, pages and sleep in any order. */
+  feed: (): Promise<Runner> => import('./feed-run.ts'),
+  /** Regions of which one was changed around Lockstep. */
+  agreement: (): Promise<Runner> => import('./agreement-run.ts'),
+  /** Random rounds in the model of a region and in its scripts. */
+  region: (): Promise<Runner> => import('./region-run.ts'),
+  /** A redis-server whose memory runs out. */
+  memory: (): Promise<Runner> => import('./memory-run.ts'),
+  /** A region client whose answers are lost. */
+  client: (): Promise<Runner> => import('./client-run.ts'),
+  /** One coordinator whose frames have priorities and whose clock jumps back. */
+  order: (): Promise<Runner> => import('./order-run.ts'),
+  /** A region whose answers are lost for minutes. */
+  gate: (): Promise<Runner> => import('./gate-run.ts'),
+  /** One client with few connections, on a network without faults. */
+  pace: (): Promise<Runner> => import('./pace-run.ts'),
+} as const;
+
+/** Names a kind of seeded run. */
+export type RunnerName = keyof typeof runners;

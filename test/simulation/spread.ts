@@ -1,0 +1,181 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { type Errand, errandVariable, type Order, type Report } from './child.ts';
+import type { RunnerName } from './runners.ts';
+
+/** Seeded runs to make, and how. */
+export interface Work extends Errand {
+  readonly from: number;
+  readonly count: number;
+  /** Child processes at once. */
+  readonly jobs: number;
+  /** True where one failure is all that is asked for. */
+  readonly onlyFirst: boolean;
+  /** Called after each seed. */
+  readonly onProgress?: (outcome: Outcome) => void;
+}
+
+/** A seed that did not pass. */
+export interface Failure {
+  readonly seed: number;
+  readonly reason: string;
+  /** True where the run threw; false where its process died or came to no end, which proves no rule. */
+  readonly thrown: boolean;
+}
+
+/** What the runs came to so far. */
+export interface Outcome {
+  readonly done: number;
+  readonly totals: ReadonlyMap<string, number>;
+  readonly failures: readonly Failure[];
+}
+
+/** A run takes milliseconds; one that takes so long runs in circles, ms. */
+const patienceMs = 60_000;
+
+/** Enough for a run, and little enough that one which runs in circles does not take the machine along. */
+const heapMegabytes = 512;
+
+/** The seeds and the command that repeats a failure. */
+export function replayOf(runner: RunnerName, seed: number): string {
+  if (runner === 'simulation')
+    return `SEED=${seed} npx vitest run test/simulation/simulation.test.ts`;
+  return `npm run soak -- --runner ${runner} --from ${seed} --seeds 1`;
+}
+
+/** Makes the runs. It throws where they cannot be made at all, as with a patch whose source has moved. */
+export async function spread(work: Work): Promise<Outcome> {
+  const spreading = new Spreading(work);
+  await Promise.all(Array.from({ length: work.jobs }, () => spreading.lane()));
+  return spreading.outcome;
+}
+
+class Spreading {
+  readonly #work: Work;
+  readonly #totals = new Map<string, number>();
+  readonly #failures: Failure[] = [];
+  #done = 0;
+  #next: number;
+
+  constructor(work: Work) {
+    this.#work = work;
+    this.#next = work.from;
+  }
+
+  get outcome(): Outcome {
+    return { done: this.#done, totals: this.#totals, failures: this.#failures };
+  }
+
+  /** Runs batches in one child after the other, until no seed is left. A child ends early where it dies. */
+  async lane(): Promise<void> {
+    let child: Child | null = null;
+    try {
+      for (let order = this.#take(); order !== null; order = this.#take()) {
+        let left: Order | null = order;
+        while (left !== null && left.count > 0 && !this.#isOver) {
+          child ??= await Child.start(this.#work);
+          left = await child.run(left, (report) => this.#note(report));
+          if (left !== null) child = null;
+        }
+      }
+    } finally {
+      child?.end();
+    }
+  }
+
+  get #isOver(): boolean {
+    return this.#work.onlyFirst && this.#failures.length > 0;
+  }
+
+  #take(): Order | null {
+    const { from: first, count: all, jobs, onlyFirst } = this.#work;
+    const remaining = first + all - this.#next;
+    if (remaining <= 0 || this.#isOver) return null;
+    const from = this.#next;
+    const batch = onlyFirst ? 1 : Math.ceil(Math.min(50, all / jobs / 4));
+    const count = Math.min(remaining, batch);
+    this.#next += count;
+    return { from, count };
+  }
+
+  #note(result: Failure | Extract<Report, { kind: 'passed' }>): void {
+    this.#done += 1;
+    if ('thrown' in result) this.#failures.push(result);
+    else {
+      for (const [name, value] of Object.entries(result.totals)) {
+        this.#totals.set(name, (this.#totals.get(name) ?? 0) + value);
+      }
+    }
+    this.#work.onProgress?.(this.outcome);
+  }
+}
+
+type Note = (result: Failure | Extract<Report, { kind: 'passed' }>) => void;
+
+/** One child process. */
+class Child {
+  readonly #process: ChildProcess;
+
+  private constructor(started: ChildProcess) {
+    this.#process = started;
+  }
+
+  static start({ runner, patches }: Errand): Promise<Child> {
+    const errand: Errand = { runner, patches };
+    const started = fork(fileURLToPath(new URL('./child.ts', import.meta.url)), [], {
+      execArgv: [`--max-old-space-size=${heapMegabytes}`],
+      env: { ...process.env, [errandVariable]: JSON.stringify(errand) },
+      stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+    });
+    return new Promise((resolve, reject) => {
+      const onExit = () => reject(new Error(`a child of ${runner} ended before it began`));
+      started.once('exit', onExit);
+      started.once('message', (report: Report) => {
+        started.off('exit', onExit);
+        if (report.kind === 'ready') resolve(new Child(started));
+        else reject(new Error(report.kind === 'broken' ? report.reason : report.kind));
+        if (report.kind !== 'ready') started.disconnect();
+      });
+    });
+  }
+
+  /** Runs seeds. Where the process did not survive one, the seeds after that are left, and returned. */
+  run(order: Order, note: Note): Promise<Order | null> {
+    const { promise, resolve } = Promise.withResolvers<Order | null>();
+    const end = order.from + order.count;
+    let seed = order.from;
+    let why = 'its process died';
+    const give = () => {
+      why = `it came to no end within ${patienceMs} ms`;
+      this.#process.kill('SIGKILL');
+    };
+    let timer = setTimeout(give, patienceMs);
+    const finish = (left: Order | null) => {
+      clearTimeout(timer);
+      this.#process.off('message', onMessage);
+      this.#process.off('exit', onExit);
+      resolve(left);
+    };
+    const onExit = () => {
+      note({ seed, reason: why, thrown: false });
+      finish({ from: seed + 1, count: end - seed - 1 });
+    };
+    const onMessage = (report: Report) => {
+      clearTimeout(timer);
+      timer = setTimeout(give, patienceMs);
+      if (report.kind === 'passed') note(report);
+      if (report.kind === 'violated') note({ seed, reason: report.reason, thrown: true });
+      seed += 1;
+      if (seed === end) finish(null);
+    };
+    this.#process.on('message', onMessage);
+    this.#process.on('exit', onExit);
+    this.#process.send(order);
+    return promise;
+  }
+
+  end(): void {
+    if (this.#process.connected) this.#process.disconnect();
+  }
+}
