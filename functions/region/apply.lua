@@ -73,7 +73,7 @@ end
 -- What escapes the bytes of a text: a table for a long one, since a lookup is much faster than a call and binary values
 -- are escaped byte by byte; the function for a short one, since filling the table takes its time too.
 local function escaperFor(value)
-  if #value < 4096 then return escape end
+  if #value < 4096 and not isFilled then return escape end
   if not isFilled then
     for code = 0, 255 do escape(string.char(code)) end
     isFilled = true

@@ -20,6 +20,8 @@ local DUMP, ABSENT = 0, 2
 local FEW = 64
 -- Elements read by one command at most.
 local MANY = 512
+-- So many keys pay for the table of escapes.
+local MANY_KEYS = 50
 
 -- Reads on from `place` until `bound` bytes, in chunks by the size that elements have had so far. `fetch` answers a
 -- chunk, and the place after it or nil. Returns the parts, the place to go on or nil, and the bytes; at least one chunk of one.
@@ -243,6 +245,8 @@ local function read(wanted, form, bound, cursor, total)
   for index = 1, #wanted, 2 do insert(keys, wanted[index]) end
   local locks = readLocks(keys)
   insert(out, '["r",[')
+  -- Many short values are to come.
+  if #keys > MANY_KEYS then escaperFor(string.rep(' ', 4096)) end
   for index, key in ipairs(keys) do
     local expiry = not locks[key] and must('PEXPIRETIME', key)
     if not expiry then

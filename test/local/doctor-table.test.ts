@@ -1,0 +1,52 @@
+import { describe, expect, it } from 'vitest';
+import { drawDiagnosis, type ToldCheck, type ToldDiagnosis } from '../../local/doctor-table.ts';
+import { paintFor } from '../../local/timeline.ts';
+
+const plain = paintFor(false);
+const well: ToldCheck = { name: 'role', status: 'ok', found: 'primary', advice: null };
+const ill: ToldCheck = {
+  name: 'eviction',
+  status: 'problem',
+  found: 'allkeys-lru',
+  advice: 'Set `maxmemory-policy noeviction`: evicted keys are lost in this region alone.',
+};
+
+function diagnosisOf(...checks: readonly ToldCheck[]): ToldDiagnosis {
+  const regions = [{ id: 'eu-west-1', host: 'euw1.example.com', checks }];
+  return { verdict: 'ok', deployment: [well], regions };
+}
+
+describe('the table of the doctor', () => {
+  it('has a line for each check, and what to do below it', () => {
+    expect(drawDiagnosis(diagnosisOf(well, ill), 130, plain)).toEqual([
+      'Deployment',
+      '  role          ok       primary',
+      '',
+      'eu-west-1 euw1.example.com',
+      '  role          ok       primary',
+      '  eviction      PROBLEM  allkeys-lru',
+      '                         → Set `maxmemory-policy noeviction`: evicted keys are lost in this region alone.',
+      '',
+      '1 problem.',
+    ]);
+  });
+
+  it.each([60, 80, 100])('keeps to %i columns, also with a word that is longer', (columns) => {
+    const long = { ...ill, found: 'x'.repeat(200) };
+    const lines = drawDiagnosis(diagnosisOf(long), columns, plain);
+    expect(lines.filter((line) => line.length > columns)).toEqual([]);
+    expect(lines.join('').replaceAll(/\s/g, '')).toContain('x'.repeat(200));
+  });
+
+  it('stays readable in a terminal of no width', () => {
+    const widths = drawDiagnosis(diagnosisOf(ill), 0, plain).map((line) => line.length);
+    expect(Math.max(...widths)).toBe(49);
+  });
+
+  it('counts what is to be done', () => {
+    const unknown: ToldCheck = { ...ill, status: 'unknown' };
+    const lines = drawDiagnosis(diagnosisOf(ill, ill, unknown), 80, plain);
+    expect(lines.at(-1)).toBe('2 problems, 1 thing to look at by hand.');
+    expect(drawDiagnosis(diagnosisOf(well), 80, plain).at(-1)).toBe('All 2 checks are well.');
+  });
+});
