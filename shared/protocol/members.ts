@@ -291,14 +291,16 @@ export class Members {
   #mayDepart(departing: readonly RegionLink[], staying: readonly RegionLink[]): void {
     if (departing.length === 0) return;
     const { outbox } = this.#parts;
-    const since = Math.max(...this.#suspectedAt.values());
+    const leasesEndAt = Math.max(...departing.map((link) => link.lease.endsAt));
+    outbox.schedule(leasesEndAt);
+    if (leasesEndAt > outbox.now) return;
+    // Asked for as late as can be: a voter that stays may lose its data while the leases run out.
+    const since = Math.max(leasesEndAt, ...this.#suspectedAt.values());
     for (const link of staying) if (!link.hasPassedCheck(since)) link.requireCheck(since);
-    for (const link of departing) outbox.schedule(link.lease.endsAt);
     const isShown = staying.every(
       (link) => link.health.kind === 'answering' && link.hasPassedCheck(since),
     );
-    const isOver = departing.every((link) => link.lease.endsAt <= outbox.now);
-    if (isShown && isOver) this.#putOut(departing);
+    if (isShown) this.#putOut(departing);
   }
 
   #putOut(departing: readonly RegionLink[]): void {

@@ -319,7 +319,10 @@ export class World {
         membership.state === 'voter' && membership.leaving === null && !this.#damagedAt.has(region),
     );
     const victim = this.random.pick([...this.regions.keys()]);
-    if (!sound.some(({ region }) => region !== victim)) return;
+    // One that cannot be reached may be about to be put out, with all that it holds.
+    const isKept = ({ region }: { readonly region: string }) =>
+      region !== victim && !this.#isDown(region, 'coordinator');
+    if (!sound.some(isKept)) return;
     const model = this.regions.get(victim);
     const backup = this.random.pick([null, ...(this.#backups.get(victim) ?? [])]);
     this.#damagedAt.set(victim, this.timeline.now);
