@@ -129,7 +129,10 @@ local writers = {
 }
 
 local function writePiece(key, item)
-  local name, isFirst, isLast = copyName(key), item[5] == 1, item[6] == 1
+  local isFirst, isLast = item[5] == 1, item[6] == 1
+  -- What one command writes needs no other name.
+  local isPlain = isFirst and isLast and #item[8] <= CHUNK and item[4] ~= 'stream'
+  local name = isPlain and key or copyName(key)
   if isFirst then
     must('UNLINK', name)
   elseif must('EXISTS', name) == 0 then
@@ -137,8 +140,10 @@ local function writePiece(key, item)
   end
   writers[item[4]](name, item[7], item[8], item[9], isFirst, isLast)
   if not isLast then return end
-  must('UNLINK', key)
-  must('RENAME', name, key)
+  if not isPlain then
+    must('UNLINK', key)
+    must('RENAME', name, key)
+  end
   if item[3] >= 0 then must('PEXPIREAT', key, whole(item[3])) end
 end
 

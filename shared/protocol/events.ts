@@ -5,6 +5,7 @@ import type {
   ReadRequest,
   RegionFault,
   Resolution,
+  UnavailableCode,
   WriteAnswer,
   WriteRecord,
 } from '../wire/answers.ts';
@@ -329,6 +330,7 @@ export type LiveWrite =
       readonly kind: 'unavailable';
       readonly faults: readonly RegionFault[];
       readonly reason: string;
+      readonly code: UnavailableCode | null;
     }
   | { readonly kind: 'unknown' };
 

@@ -87,7 +87,7 @@ export class FrameBook {
   ): void {
     this.forget(waiting);
     const { id } = waiting.frame;
-    this.#unavailable.set(id, { kind: 'unavailable', faults, reason });
+    this.#unavailable.set(id, { kind: 'unavailable', faults, reason, code });
     const [oldest] = this.#unavailable.keys();
     if (this.#unavailable.size > limits.framesQueued && oldest !== undefined) {
       this.#unavailable.delete(oldest);
