@@ -155,7 +155,7 @@ function memoryCheck(info: Info): Check {
 
 function keysCheck(result: CommandResult): Check {
   const size = result.kind === 'answered' ? Number(result.reply) : Number.NaN;
-  if (!Number.isNaN(size)) return good('keys', String(size));
+  if (!Number.isNaN(size)) return good('keys', `${size}, with Lockstep's own`);
   return untold('keys', 'How long a copy takes cannot be estimated.');
 }
 

@@ -3,7 +3,7 @@ import type { RegionClient } from '../../shared/protocol/round.ts';
 import type { CoordinatorStatus } from '../../shared/wire/answers.ts';
 import type { Configuration } from '../../shared/wire/configuration.ts';
 import type { RegionConfiguration } from '../../shared/wire/members.ts';
-import { bad, type Check, doubtful, good, untold } from './doctor-check.ts';
+import { bad, type Check, doubtful, good } from './doctor-check.ts';
 import { examine, type Findings } from './doctor-region.ts';
 
 /** What the doctor needs to look at a deployment. */
@@ -93,7 +93,10 @@ function votersCheck(
   status: CoordinatorStatus | null,
   regions: readonly RegionConfiguration[],
 ): Check {
-  if (status === null) return untold('voters', 'The coordinator does not answer.');
+  if (status === null) {
+    const advice = 'Ask again once the coordinator answers.';
+    return { name: 'voters', status: 'unknown', found: 'the coordinator does not answer', advice };
+  }
   const { minVoters } = status;
   const voters = status.regions.filter(({ state }) => state === 'voter').length;
   const found = `${voters} of ${regions.length} vote; it takes ${minVoters} to write`;
@@ -162,13 +165,17 @@ function databasesCheck(
     return bad('databases', `the same: ${[...shared].join('; ')}`, advice);
   }
   if (isTold) return good('databases', 'one for each region');
-  return untold('databases', 'Not every region took a marker. Compare the URLs by hand.');
+  const advice = 'Not every region took a marker, so compare their URLs by hand.';
+  return { name: 'databases', status: 'unknown', found: 'not all could be asked', advice };
 }
 
 /** What a key's expiry rests on: two regions may disagree about it for as long as their clocks do. */
 function clocksCheck(findings: readonly Findings[]): Check {
   const clocks = findings.flatMap(({ clock }) => clock ?? []);
-  if (clocks.length < 2) return untold('clocks', 'Make sure that a time service sets them all.');
+  if (clocks.length < 2) {
+    const advice = 'Make sure that a time service sets them all.';
+    return { name: 'clocks', status: 'unknown', found: 'too few tell the time', advice };
+  }
   const least = clocks.reduce((one, other) => (other.aheadMs < one.aheadMs ? other : one));
   const most = clocks.reduce((one, other) => (other.aheadMs > one.aheadMs ? other : one));
   const errorMs = least === most ? 0 : least.errorMs + most.errorMs;
