@@ -80,7 +80,8 @@ function drawSum(checks: readonly ToldCheck[], paint: Paint): string {
   const told = counts.flatMap(([many, one, more]) =>
     many === 0 ? [] : `${many} ${many === 1 ? one : more}`,
   );
-  if (told.length === 0) return paint('green', `All ${checks.length} checks are well.`);
+  if (told.length === 0)
+    return paint('green', `Nothing to do: all ${checks.length} checks are well.`);
   return paint(count('problem') > 0 ? 'red' : 'yellow', `${told.join(', ')}.`);
 }
 

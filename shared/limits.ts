@@ -211,11 +211,13 @@ export const limits = {
   inspectTimeoutMs: 10_000,
   /** Locks of one region that operators are shown. */
   locksShown: 1_000,
-  /** Keys that one call of verify compares. */
+  /** Keys that one call of verify scans. */
   verifyKeysDefault: 1_000,
   verifyKeysMaximum: 10_000,
   /** Keys that are looked at with one request. */
   verifyKeysPerLook: 250,
+  /** Steps of a scan in one call: the platform bounds the requests that answer one. */
+  verifyStepsPerCall: 40,
   /** A key that differs or is locked is looked at so often: a commit may be on its way to a region. */
   verifyLooks: 6,
   /** The pause before the second look; each next one doubles. */
@@ -263,6 +265,10 @@ assert(
 );
 assert(limits.directoryFreshMs < limits.directoryStaleMs, 'what is renewed is still used');
 assert(limits.verifyKeysDefault <= limits.verifyKeysMaximum, 'the default slice is allowed');
+assert(
+  limits.verifyKeysMaximum <= limits.verifyKeysPerLook * limits.verifyStepsPerCall,
+  'the steps of a call suffice for the largest slice',
+);
 assert(
   limits.verifyLookPauseMs * 2 ** (limits.verifyLooks - 2) > limits.clockSkewMs,
   'a key that expires in one region before another is not taken for a difference',

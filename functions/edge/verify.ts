@@ -30,7 +30,7 @@ export interface VerifyPlace {
 
 /** How fast a verification goes. */
 export interface VerifyPace {
-  /** About so many keys a call. */
+  /** About so many keys are scanned by a call. */
   readonly limit: number;
   readonly pauseMs: number;
 }
@@ -112,12 +112,14 @@ export async function verifySlice(
   const restless: Bytes[] = [];
   let place = from;
   let checked = 0;
-  while (!isVerified(place) && checked < limit) {
-    if (place !== from) {
+  let scanned = 0;
+  for (let step = 0; step < limits.verifyStepsPerCall; step += 1) {
+    if (isVerified(place) || scanned >= limit) break;
+    if (step > 0) {
       if (world.now() - startedAt >= limits.verifyMs) break;
       if (pauseMs > 0) await world.pause(pauseMs);
     }
-    const page = await scanPage(world, place, limit - checked);
+    const page = await scanPage(world, place, limit - scanned);
     if (!page.ok) return page;
     const compared = await compareKeys(world, page.value.keys);
     if (!compared.ok) return compared;
@@ -126,6 +128,7 @@ export async function verifySlice(
       if (outcome.kind === 'restless') restless.push(key);
     }
     checked += compared.value.size;
+    scanned += page.value.scanned;
     place = page.value.next;
   }
   const counts = {
@@ -135,12 +138,19 @@ export async function verifySlice(
   return { ok: true, value: { checked, differing, restless, next: { ...place, ...counts } } };
 }
 
+/** One step of a scan: how many keys it brought, and which of them are to be compared. */
+interface Page {
+  readonly scanned: number;
+  readonly keys: readonly Bytes[];
+  readonly next: VerifyPlace;
+}
+
 /** The keys of one step of a scan that have not been compared yet, and the place after it. */
 async function scanPage(
   { regions }: VerifyWorld,
   place: VerifyPlace,
   wanted: number,
-): Promise<Seen<{ readonly keys: readonly Bytes[]; readonly next: VerifyPlace }>> {
+): Promise<Seen<Page>> {
   const id = place.regions[place.region] ?? '';
   const scanned = regions.find((region) => region.id === id);
   if (scanned === undefined) return silent(id, 'it is not there any more');
@@ -160,5 +170,5 @@ async function scanPage(
   const { cursor } = result;
   const next =
     cursor === null ? { ...place, region: place.region + 1, cursor: '0' } : { ...place, cursor };
-  return { ok: true, value: { keys, next } };
+  return { ok: true, value: { scanned: result.keys.length, keys, next } };
 }

@@ -24,6 +24,8 @@ class FakeRegion implements ComparedRegion {
   /** What happens before each look at keys. */
   before: () => void = () => {};
   isSilent = false;
+  /** How many keys a step of a scan brings at most. A server may bring none, and not be through. */
+  scanBrings = Number.POSITIVE_INFINITY;
   largestLook = 0;
 
   constructor(id: string) {
@@ -45,10 +47,11 @@ class FakeRegion implements ComparedRegion {
     }
     const all = [...this.keys.keys()];
     const from = Number(asked.cursor);
-    const some = all.slice(from, from + asked.count);
+    const step = Math.max(1, Math.min(asked.count, this.scanBrings));
+    const some = this.scanBrings === 0 ? [] : all.slice(from, from + step);
     // A scan may bring a key twice.
     const keys = [...some, ...some.slice(0, 1)].map((key) => ({ key, digest: '', holder: null }));
-    const to = from + asked.count;
+    const to = from + step;
     return { kind: 'inspected', keys, cursor: to < all.length ? String(to) : null, more: false };
   }
 }
@@ -197,6 +200,14 @@ describe('a verification', () => {
     const found = await slice(beginVerify(['a', 'b', 'c'], false, ''), limits.verifyKeysMaximum);
     expect(found.checked).toBe(limits.verifyKeysPerLook);
     expect(found.next).toMatchObject({ region: 0, cursor: String(limits.verifyKeysPerLook) });
+  });
+
+  it('ends a call after so many steps also where each of them brings nothing to compare', async () => {
+    fill(...Array.from({ length: 60 }, (_, index) => `k${index}`));
+    for (const region of [a, b, c]) region.scanBrings = 0;
+    const found = await slice(beginVerify(['a', 'b', 'c'], false, ''), 1_000);
+    expect(found).toMatchObject({ checked: 0, next: { region: 0 } });
+    expect(found.next.cursor).toBe(String(limits.verifyStepsPerCall));
   });
 
   it('names the region that gives no answer', async () => {

@@ -49,6 +49,8 @@ describe('the table of the doctor', () => {
     const unknown: ToldCheck = { ...ill, status: 'unknown' };
     const lines = drawDiagnosis(diagnosisOf(ill, ill, unknown), 80, plain);
     expect(lines.at(-1)).toBe('2 problems, 1 thing to look at by hand.');
-    expect(drawDiagnosis(diagnosisOf(well), 80, plain).at(-1)).toBe('All 2 checks are well.');
+    expect(drawDiagnosis(diagnosisOf(well), 80, plain).at(-1)).toBe(
+      'Nothing to do: all 2 checks are well.',
+    );
   });
 });
