@@ -72,7 +72,11 @@ function happen(world: FeedWorld, random: Random, publish: () => void): void {
 }
 
 function filterOf(random: Random): Filter {
-  return { prefixes: random.pick(filters), values: random.chance(0.5) };
+  return {
+    prefixes: random.pick(filters),
+    values: random.chance(0.5),
+    members: random.chance(0.5),
+  };
 }
 
 function check(world: FeedWorld, client: Client): void {

@@ -4,6 +4,8 @@ import type { Patch } from './mutation.ts';
 /** R1 to R12, R17 to R20 and R27: the core, and the storage and the sending that the simulation puts around it. */
 
 const core = 'shared/protocol/coordinator.ts';
+const deciding = 'shared/protocol/deciding.ts';
+const owed = 'shared/protocol/owed-decisions.ts';
 const agreement = 'shared/protocol/agreement.ts';
 const link = 'shared/protocol/region-link.ts';
 const model = 'test/region/model.ts';
@@ -47,9 +49,9 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'leaves-older-locks',
     patches: [
       {
-        file: core,
-        find: "} else this.#links.owe(link, { transaction, outcome: 'abort', keys }, 0, false);",
-        replace: '}',
+        file: 'shared/protocol/round-answers.ts',
+        find: 'this.#parts.links.owe(link, decision, { sequence: 0, bytes, urgent: false });',
+        replace: '',
       },
     ],
     runner: 'simulation',
@@ -111,7 +113,9 @@ export const coordinatorMutants: readonly Mutant[] = [
   {
     rule: 'R5',
     name: 'compares-no-results',
-    patches: [{ file: agreement, find: 'compareOutcomes(votes, first) ??', replace: '' }],
+    patches: [
+      { file: agreement, find: 'compareOutcomes(votes, first, keys, partsOfKey) ??', replace: '' },
+    ],
     runner: 'agreement',
     seeds: [1, 500],
   },
@@ -139,7 +143,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   {
     rule: 'R27',
     name: 'decides-in-the-midst-of-an-expiry',
-    patches: [{ file: core, find: 'if (ownExpiry !== null) {', replace: 'if (false) {' }],
+    patches: [{ file: deciding, find: 'if (ownExpiry !== null) {', replace: 'if (false) {' }],
     runner: 'simulation',
     seeds: [1, 50],
   },
@@ -188,7 +192,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   {
     rule: 'R8',
     name: 'lets-urgent-writes-wait',
-    patches: [{ file: core, find: '    this.#preempt();\n', replace: '' }],
+    patches: [{ file: deciding, find: '    this.#preempt();\n', replace: '' }],
     runner: 'order',
     seeds: [1, 10],
   },
@@ -198,7 +202,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     // A prepare that overtakes the commit before it meets that one's lock, so locks give way as well.
     patches: [
       {
-        file: link,
+        file: owed,
         find: 'const fits = bytes',
         replace: 'if (owed.carried > 0) continue;\n      const fits = bytes',
       },
@@ -226,8 +230,8 @@ export const coordinatorMutants: readonly Mutant[] = [
     patches: [
       {
         file: link,
-        find: "const probe = this.health.kind !== 'answering';",
-        replace: "const probe = this.health.kind === 'lost';",
+        find: "const speaks = this.isVoter && !this.isMute && this.health.kind === 'answering';",
+        replace: 'const speaks = this.isVoter && !this.isMute;',
       },
     ],
     runner: 'gate',
@@ -245,7 +249,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'raises-the-floor-past-unacknowledged-decisions',
     patches: [
       {
-        file: link,
+        file: owed,
         find: 'if (oldest === null || compareOrder(order, oldest) < 0) oldest = order;',
         replace: 'if (oldest === order) oldest = order;',
       },
@@ -259,8 +263,8 @@ export const coordinatorMutants: readonly Mutant[] = [
     patches: [
       {
         file: link,
-        find: 'let oldest = head.oldestUndecided;',
-        replace: 'let oldest: TransactionOrder | null = null;',
+        find: 'const undecided = head.oldestUndecided;',
+        replace: 'const undecided = null as TransactionOrder | null;',
       },
     ],
     runner: 'simulation',
@@ -272,8 +276,8 @@ export const coordinatorMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'shared/protocol/outbox.ts',
-        find: 'if (this.#replies.some(tellsState) && !this.writes)',
-        replace: 'if (false)',
+        find: '(this.#mustProve || this.#replies.some(tellsState))',
+        replace: 'this.#mustProve',
       },
     ],
     runner: 'simulation',

@@ -7,6 +7,8 @@ function round(find: string, replace: string): Patch {
   return { file: 'functions/region/round.lua', find, replace };
 }
 
+const apply = 'functions/region/apply.lua';
+
 export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R13',
@@ -18,7 +20,7 @@ export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R13',
     name: 'script-begins-unasked',
-    patches: [round('if not held and round.begin then', 'if not held then')],
+    patches: [round('(begins or (round.begin and round.isVoter)) and newMeta', 'newMeta')],
     runner: 'region',
     seeds: [1, 100],
   },
@@ -82,11 +84,12 @@ export const scriptMutants: readonly Mutant[] = [
     rule: 'R16',
     name: 'script-compares-no-counters',
     patches: [
-      round("if seen[1] > meta.counter then return 'lost' end", ''),
-      round(
-        "if index < 1 then return 'history' end",
-        'if index < 1 or index > #marks then return nil end',
-      ),
+      { file: apply, find: "if seen[1] > meta.counter then return 'lost' end", replace: '' },
+      {
+        file: apply,
+        find: "if index < 1 then return 'history' end",
+        replace: 'if index < 1 or index > #marks then return nil end',
+      },
     ],
     runner: 'region',
     seeds: [1, 20],
@@ -94,7 +97,9 @@ export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R16',
     name: 'script-compares-no-marks',
-    patches: [round("if marks[index] ~= seen[2] then return 'lost' end", '')],
+    patches: [
+      { file: apply, find: "if marks[index] ~= seen[2] then return 'lost' end", replace: '' },
+    ],
     runner: 'region',
     seeds: [1, 200],
   },

@@ -28,7 +28,7 @@ export const shellMutants: readonly Mutant[] = [
   {
     rule: 'R20',
     name: 'sends-commits-alone-at-once',
-    patches: [{ file: schedule, find: '!plenty && now < link.lingerUntil', replace: 'false' }],
+    patches: [{ file: schedule, find: '(plenty || now >= link.lingerUntil)', replace: 'true' }],
     runner: 'pace',
     seeds: [1, 50],
   },
@@ -70,9 +70,9 @@ export const shellMutants: readonly Mutant[] = [
     name: 'owes-nothing-with-the-decision',
     patches: [
       {
-        file: 'shared/protocol/coordinator.ts',
-        find: 'this.#outbox.owe(this.#confirmations.decided(write), write.callback);',
-        replace: 'this.#confirmations.decided(write);',
+        file: 'shared/protocol/deciding.ts',
+        find: 'outbox.owe(confirmations.decided(write), write.callback);',
+        replace: 'confirmations.decided(write);',
       },
     ],
     runner: 'simulation',

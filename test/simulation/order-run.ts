@@ -1,4 +1,5 @@
-import { frameOf, Rig, start } from '../core/rig.ts';
+import { frameOf } from '../core/rig.ts';
+import { Lone, start } from './lone.ts';
 import { Random } from './random.ts';
 
 /**
@@ -10,30 +11,34 @@ export function run(seed: number): { readonly writes: number } {
   const random = new Random(seed);
   const regions = ['near', 'middle', 'far'].slice(0, random.between(1, 3));
   const storedNow = start + random.between(-5_000, 2_000);
-  const rig = Rig.greeted({ regions, stored: { now: storedNow } });
+  const lone = new Lone(regions, { now: storedNow });
+  lone.tick();
+  lone.advance(10);
+  lone.settle();
   const lesser = Array.from({ length: random.between(1, 3) }, () => frameOf(['k']));
   const urgent = frameOf(['k', 'other'], { priority: random.between(1, 9) });
   for (const frame of lesser) {
-    rig.arrive(frame);
-    if (random.chance(0.3)) rig.now -= random.between(1, 500);
+    lone.arrive(frame);
+    if (random.chance(0.3)) lone.now -= random.between(1, 500);
   }
   // Whoever comes before the last vote comes before the decision.
-  rig.executeAll(regions.slice(0, random.between(0, regions.length - 1)));
-  rig.arrive(urgent);
-  rig.settle();
-  const committed = rig.persisted.flatMap((write) => (write.kind === 'commit' ? write.writes : []));
+  lone.executeAll(regions.slice(0, random.between(0, regions.length - 1)));
+  lone.arrive(urgent);
+  lone.settle();
+  const { persisted } = lone;
+  const committed = persisted.flatMap((write) => (write.kind === 'commit' ? write.writes : []));
   const came = [urgent, ...lesser].map(({ id }) => id).join(' ');
   const decided = committed.map(({ record }) => record.id).join(' ');
   if (decided !== came) throw new Error(`the order was ${decided}, not ${came}`);
-  checkClocks(rig, storedNow);
+  checkClocks(lone, storedNow);
   return { writes: committed.length };
 }
 
-function checkClocks(rig: Rig, storedNow: number): void {
+function checkClocks(lone: Lone, storedNow: number): void {
   let latest = storedNow;
-  for (const { persist, sends } of rig.steps) {
-    for (const { round } of sends) {
-      for (const { now } of round.prepares) {
+  for (const { persist, sends } of lone.steps) {
+    for (const send of sends) {
+      for (const { now } of send.kind === 'round' ? send.round.prepares : []) {
         if (now < latest) throw new Error(`a prepare works with ${now} after ${latest} was stored`);
       }
     }

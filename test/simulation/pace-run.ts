@@ -1,21 +1,11 @@
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type { CoordinatorEvent } from '../../shared/protocol/events.ts';
-import { frameOf, timing } from '../core/rig.ts';
+import { frameOf } from '../core/rig.ts';
 import { RegionModel } from '../region/model.ts';
+import { configOf, nothingStored } from './lone.ts';
 import { Random } from './random.ts';
 import { Timeline } from './timeline.ts';
-
-const stored = {
-  generation: 7,
-  epoch: 1,
-  incarnation: 1,
-  sequence: 0,
-  now: 0,
-  unconfirmed: [],
-  regions: [],
-  subscriptions: [],
-};
 
 /**
  * One seeded run of a coordinator with one connection more than regions, and one client that writes again as soon as it
@@ -37,8 +27,7 @@ export function run(seed: number): { readonly writes: number } {
   );
   const models = new Map(names.map((name) => [name, new RegionModel(() => timeline.now)]));
   const connections = count + 1;
-  const config = { shard: 0, regions: names, connections, ...timing };
-  const core = new CoordinatorCore(config, stored, timeline.now);
+  const core = new CoordinatorCore(configOf(names, connections), nothingStored, timeline.now);
   const begunAt = new Map<number, number>();
   let wakes = 0;
   let inFlight = 0;
@@ -48,7 +37,9 @@ export function run(seed: number): { readonly writes: number } {
   const step = (event: CoordinatorEvent): void => {
     entropy += 1;
     const ready = core.step(event, timeline.now, `e${entropy}-`);
-    for (const { region, round, number } of ready.sends) {
+    for (const send of ready.sends) {
+      if (send.kind !== 'round') continue;
+      const { region, round, number } = send;
       inFlight += 1;
       if (inFlight > connections)
         throw new Error(`${inFlight} rounds for ${connections} connections`);

@@ -1,0 +1,144 @@
+import type { RegionId } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
+import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
+import type {
+  CoordinatorConfig,
+  CoordinatorEvent,
+  Ready,
+  SentRound,
+  StorageWrite,
+  Stored,
+  Ticket,
+} from '../../shared/protocol/events.ts';
+import type { WriteFrame } from '../../shared/protocol/frame.ts';
+import type { RoundResult } from '../../shared/protocol/round.ts';
+import type { WriteAnswer } from '../../shared/wire/answers.ts';
+import { RegionModel } from '../region/model.ts';
+
+/** Where the clock begins, ms. */
+export const start = 1_000_000;
+
+/** A storage that was never written. */
+export const nothingStored: Stored = {
+  generation: 7,
+  epoch: 0,
+  incarnation: 1,
+  sequence: 0,
+  now: 0,
+  unconfirmed: [],
+  regions: [],
+  missed: [],
+  blocked: [],
+  subscriptions: [],
+};
+
+/** A coordinator of `regions` with the limits that it has everywhere. */
+export function configOf(regions: readonly RegionId[], connections: number): CoordinatorConfig {
+  const { voteDeadlineMs, roundTimeoutMs, outAfterMs } = limits;
+  return {
+    shard: 0,
+    regions,
+    minVoters: 1,
+    outAfterMs,
+    connections,
+    voteDeadlineMs,
+    roundTimeoutMs,
+  };
+}
+
+/** One core that is driven by hand, and its regions; nothing happens by itself, and storage is durable at once. */
+export class Lone {
+  now = start;
+  readonly core: CoordinatorCore;
+  readonly models: ReadonlyMap<RegionId, RegionModel>;
+  /** What each step came to, oldest first. */
+  readonly steps: Ready[] = [];
+  readonly #flights = new Map<number, SentRound>();
+  readonly #told = new Map<Ticket, WriteAnswer>();
+  #tickets = 0;
+
+  constructor(regions: readonly RegionId[], stored: Partial<Stored> = {}) {
+    this.models = new Map(regions.map((region) => [region, new RegionModel(() => this.now)]));
+    const config = configOf(regions, limits.connections);
+    this.core = new CoordinatorCore(config, { ...nothingStored, ...stored }, this.now);
+  }
+
+  /** The rounds on their way, oldest first. */
+  get flights(): readonly SentRound[] {
+    return [...this.#flights.values()];
+  }
+
+  /** Everything that was stored, oldest first. */
+  get persisted(): readonly StorageWrite[] {
+    return this.steps.flatMap((step) => step.persist);
+  }
+
+  /** A caller brings a frame; its ticket comes back. */
+  arrive(frame: WriteFrame): Ticket {
+    this.#tickets += 1;
+    const ticket = this.#tickets;
+    this.#step({ kind: 'arrived', ticket, frame, async: false, recorded: null });
+    return ticket;
+  }
+
+  /** What a caller was told; undefined while it waits. */
+  told(ticket: Ticket): WriteAnswer | undefined {
+    return this.#told.get(ticket);
+  }
+
+  /** Runs a round in its region. */
+  run({ region, round }: SentRound): RoundResult {
+    const result = this.models.get(region)?.round(round);
+    if (result === undefined) throw new Error(`no region ${region}`);
+    return result;
+  }
+
+  /** A round ends as `result` says. */
+  end({ region, number }: SentRound, result: RoundResult): void {
+    this.#flights.delete(number);
+    this.#step({ kind: 'answered', region, round: number, result, recorded: [] });
+  }
+
+  /** Runs and ends every round on its way to `regions`, those that this brings about not. */
+  executeAll(regions: Iterable<RegionId> = this.models.keys()): void {
+    const wanted = new Set(regions);
+    for (const send of this.flights) if (wanted.has(send.region)) this.end(send, this.run(send));
+  }
+
+  /** Executes rounds, and lets the commits that linger go, until no round is on its way. */
+  settle(): void {
+    for (let turn = 0; turn < 100; turn += 1) {
+      this.executeAll();
+      this.advance(10);
+      if (this.#flights.size === 0) return;
+    }
+    throw new Error('the rounds come to no end');
+  }
+
+  /** Moves the clock, with a tick wherever one was asked for. */
+  advance(ms: number): void {
+    const until = this.now + ms;
+    for (let wakeAt = this.#wakeAt; wakeAt !== null && wakeAt <= until; wakeAt = this.#wakeAt) {
+      this.now = Math.max(this.now, wakeAt);
+      this.tick();
+    }
+    this.now = until;
+  }
+
+  tick(): void {
+    this.#step({ kind: 'ticked' });
+  }
+
+  get #wakeAt(): number | null {
+    return this.steps.at(-1)?.wakeAt ?? null;
+  }
+
+  #step(event: CoordinatorEvent): void {
+    const ready = this.core.step(event, this.now, `e${this.steps.length}-`);
+    this.steps.push(ready);
+    for (const send of ready.sends) if (send.kind === 'round') this.#flights.set(send.number, send);
+    for (const reply of ready.replies) {
+      if (reply.kind === 'write') this.#told.set(reply.ticket, reply.answer);
+    }
+  }
+}
