@@ -157,7 +157,9 @@ export class RegionReader {
     if (contendedIn !== null) return contended(contendedIn);
     if (!answer.ok) return faults.length === 0 ? answer : unavailable(faults);
     const told = answer.value.kind === 'unavailable' ? answer.value.faults : [];
-    return unavailable([...faults, ...told]);
+    // Where the coordinator has looked too, it knows more of a region than that it has no lease.
+    const others = faults.filter((fault) => !told.some(({ region }) => region === fault.region));
+    return unavailable([...others, ...told]);
   }
 }
 
