@@ -1,8 +1,19 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { agreementOf, splitElements, type YesVote } from '../../shared/protocol/agreement.ts';
+import {
+  type Agreement,
+  agreementOf,
+  splitElements,
+  type YesVote,
+} from '../../shared/protocol/agreement.ts';
 
 const done = '[0,{"s":"OK"}]';
+
+/** An agreement without what only follows the order of the votes. */
+function unordered(agreement: Agreement) {
+  if (agreement.kind !== 'diverged') return agreement;
+  return { ...agreement, minority: agreement.minority.toSorted(), detail: null };
+}
 
 /** Two keys and two parts: `a` belongs to part 0 alone, `b` to both. */
 const keys = ['a', 'b'];
@@ -87,6 +98,29 @@ describe('the agreement', () => {
     expect(agreementOf(votes, keys, partsOfKey)).toMatchObject({ kind: 'diverged', parts: [0] });
   });
 
+  // R39: those who are put out are fewer than those who stay.
+  it('that fails names those outside the majority, by their results or by the base that differs', () => {
+    const byResults = ['[0,7]', '[0,8]', '[0,7]'].map((part, at) =>
+      vote(`r${at}`, ['', ''], part, done),
+    );
+    const byBases = ['2000', '2000', '3000'].map((base, at) => vote(`r${at}`, [base, '']));
+    const named = [byResults, byBases].map((votes) => agreementOf(votes, keys, partsOfKey));
+    expect(named).toMatchObject([
+      { kind: 'diverged', keys: [0, 1], minority: ['r1'] },
+      { kind: 'diverged', keys: [0], minority: ['r2'] },
+    ]);
+  });
+
+  it.each([
+    [['[0,7]', '[0,8]']],
+    [['[0,7]', '[0,8]', '[0,9]']],
+    [['[0,7]', '[0,7]', '[0,8]', '[0,8]']],
+  ])('that fails names nobody where no result has more than half of the votes: %j', (results) => {
+    const votes = results.map((part, at) => vote(`r${at}`, ['', ''], part, done));
+    const agreement = agreementOf(votes, keys, partsOfKey);
+    expect(agreement).toMatchObject({ kind: 'diverged', minority: [] });
+  });
+
   it('does not round: integers beyond 2^53 that differ in the last digit differ', () => {
     const votes = [
       vote('near', ['', ''], '[0,9007199254740992]', done),
@@ -107,7 +141,7 @@ describe('the agreement', () => {
         const votes = given.map(([a, b, part], at) => vote(`r${at}`, [a, b], part, done));
         const forward = agreementOf(votes, keys, partsOfKey);
         const backward = agreementOf(votes.toReversed(), keys, partsOfKey);
-        expect({ ...backward, detail: null }).toEqual({ ...forward, detail: null });
+        expect(unordered(backward)).toEqual(unordered(forward));
       }),
     );
   });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { frameOf, Rig, start, yes } from './rig.ts';
+import { yes } from './replies.ts';
+import { frameOf, Rig, start } from './rig.ts';
 
 describe('a commit', () => {
   // R1: the record is in the same Ready as the answer; the shell stores it before it answers.
@@ -18,7 +19,7 @@ describe('a commit', () => {
     );
     expect(rig.last.replies).toHaveLength(1);
     expect(rig.record(ticket)).toMatchObject({ outcome: 'committed', transaction: '0.3.1' });
-    for (const send of rig.last.sends) {
+    for (const send of rig.sent) {
       expect(send.round.decisions).toEqual([
         { transaction: [3, 1], outcome: 'commit', keys: ['a'] },
       ]);

@@ -145,7 +145,7 @@ describe('a caller that asked for the confirmation', () => {
 
   it('waits with a repeated request also after a restart, until the commit is acknowledged', () => {
     const { recorded } = committed();
-    const unconfirmed = [{ transaction: [3, 1] as const, keys: ['a'], writes: [] }];
+    const unconfirmed = [{ transaction: [3, 1] as const, keys: ['a'], sequence: 1, writes: [] }];
     const rig = new Rig({ stored: { incarnation: 4, unconfirmed, sequence: 1 } });
     rig.tick();
     const ticket = rig.arrive(frameOf(['a'], confirmed), { recorded });

@@ -1,7 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { StoredRegion } from '../../shared/protocol/events.ts';
-import { frameOf, Rig } from './rig.ts';
+import { frameOf, Rig, start } from './rig.ts';
+import { voterOf } from './stored.ts';
+
+/** A greeted rig's regions answered first then; a lease that an earlier life granted is over so long after that. */
+const leasesOverAt = start + 10 + limits.leaseTtlMs + limits.leaseDriftMs;
 
 /** A rig that has committed `a`, with the commit on its way, and in which `b` is undecided. */
 function busy() {
@@ -44,54 +48,79 @@ describe('a region that has lost writes', () => {
       ],
     ];
 
-  it.each(ways)('is stored as lost when it %s, and what is undecided is given up', (_, lose) => {
+  it.each(ways)('is stored as leaving when it %s, and what is undecided is aborted', (_, lose) => {
     const given = busy();
     lose(given);
     const { rig, ticket } = given;
+    const leaving = expect.objectContaining({ cause: 'lost', whole: true, held: false });
     expect(rig.last.persist).toContainEqual({
       kind: 'region',
-      region: expect.objectContaining({ region: 'far', lost: expect.any(String) }),
+      region: expect.objectContaining({
+        region: 'far',
+        membership: { state: 'voter', since: 0, leaving },
+      }),
     });
-    expect(rig.core.status()).toMatchObject({ undecided: 0, queued: 0 });
-    expect(rig.told(ticket)).toMatchObject({ kind: 'unavailable', faults: [{ region: 'far' }] });
+    expect(rig.ask([[3, 2]])).toEqual([{ kind: 'aborted', transaction: [3, 2] }]);
+    expect(rig.core.status()).toMatchObject({ undecided: 0, queued: 1 });
+    expect(rig.told(ticket)).toBeUndefined();
   });
 
-  it('is asked nothing more, and every write is answered unavailable at once', () => {
+  it('is asked nothing more, and nobody is asked to prepare anything before it is out', () => {
     const { rig, commit } = busy();
     rig.execute(commit, { decisions: ['lost'] });
-    rig.advance(limits.probePauseMsLast);
-    expect(rig.last.sends.filter(({ region }) => region === 'far')).toEqual([]);
+    const before = rig.rounds.length;
     const ticket = rig.arrive(frameOf(['c']));
-    expect(rig.told(ticket)).toMatchObject({ kind: 'unavailable', faults: [{ region: 'far' }] });
-    expect(rig.preparing('near').filter(([, sequence]) => sequence > 2)).toEqual([]);
+    rig.run(leasesOverAt - rig.now - 1);
+    const sends = rig.rounds.slice(before);
+    expect(sends.filter(({ region }) => region === 'far')).toEqual([]);
+    expect(sends.flatMap(({ round }) => round.prepares)).toEqual([]);
+    expect(rig.told(ticket)).toBeUndefined();
+    expect(rig.statusOf('far')).toMatchObject({ state: 'voter', health: 'lost', circuit: 'open' });
+  });
+
+  it('is put out when its lease is over, and what waited is decided by the others', () => {
+    const { rig, commit, ticket } = busy();
+    rig.execute(commit, { decisions: ['lost'] });
+    rig.run(leasesOverAt - rig.now, ['near', 'middle']);
+    expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'lost', missedKeys: null });
+    rig.run(limits.probePauseMsFirst, ['near', 'middle']);
+    const { attempts, votes } = rig.record(ticket);
+    expect(attempts).toBe(2);
+    expect(votes.map(({ region, vote }) => [region, vote])).toEqual([
+      ['near', 'yes'],
+      ['middle', 'yes'],
+    ]);
   });
 
   it('has its vote counted no more, even where it was on its way as a yes', () => {
     const { rig, commit, ticket } = busy();
     rig.execute(commit, { decisions: ['lost'] });
     rig.executeAll();
-    expect(rig.told(ticket)?.kind).toBe('unavailable');
-    expect(rig.core.status()).toMatchObject({ sequence: 1 });
-    expect(rig.core.status().regions[2]?.health).toBe('lost');
+    expect(rig.told(ticket)).toBeUndefined();
+    const commits = rig.persisted.filter(({ kind }) => kind === 'commit');
+    expect(commits).toHaveLength(1);
+    expect(rig.statusOf('far').health).toBe('lost');
   });
 
-  it('stays lost after a restart', () => {
-    const lost = { region: 'far', begun: true, pair: null, lost: 'it holds no state any more' };
-    const rig = new Rig({ stored: { regions: [lost] } });
+  it('stays lost after a restart: it is asked nothing, and put out without having answered', () => {
+    const { rig: before, commit } = busy();
+    before.execute(commit, { decisions: ['lost'] });
+    const rig = before.restarted();
     rig.tick();
     const ticket = rig.arrive(frameOf(['a']));
-    expect(rig.told(ticket)).toMatchObject({
-      kind: 'unavailable',
-      faults: [{ region: 'far', reason: 'it holds no state any more' }],
-    });
-    rig.settle();
-    expect(rig.steps.flatMap((step) => step.sends).map(({ region }) => region)).not.toContain(
-      'far',
+    rig.run(limits.commitLingerMs);
+    rig.run(limits.leaseTtlMs + limits.leaseDriftMs - 2 * limits.commitLingerMs);
+    expect(rig.rounds.filter(({ region }) => region === 'far')).toEqual([]);
+    expect(rig.told(ticket)).toBeUndefined();
+    rig.run(1_000);
+    expect(rig.changes).toContainEqual(
+      expect.objectContaining({ region: 'far', event: 'out', cause: 'lost' }),
     );
+    expect(rig.record(ticket).votes.map(({ region }) => region)).toEqual(['near', 'middle']);
   });
 
   it('is found by the mark that storage kept, also after a restart', () => {
-    const stored = { region: 'only', begun: true, pair: [9, 'kept'] as const, lost: null };
+    const stored = voterOf('only', { pair: [9, 'kept'] });
     const rig = new Rig({ regions: ['only'], stored: { regions: [stored] } });
     rig.tick();
     rig.advance(limits.commitLingerMs);
@@ -112,10 +141,7 @@ describe('a refusal that shows no loss', () => {
       health,
       detail: expect.stringContaining(detail),
     });
-    expect(rig.persisted).not.toContainEqual({
-      kind: 'region',
-      region: expect.objectContaining({ lost: expect.any(String) }),
-    });
+    expect(rig.changes).toEqual([]);
     while (rig.flightsTo('far').length === 0) {
       rig.executeAll();
       rig.advance((rig.last.wakeAt ?? rig.now) - rig.now);
@@ -125,13 +151,27 @@ describe('a refusal that shows no loss', () => {
     expect(rig.record(ticket)).toMatchObject({ outcome: 'committed', attempts: 2 });
   });
 
-  it('of generation 0 is foreign where the region had not begun', () => {
-    const rig = new Rig({ regions: ['only'] });
+  it('of generation 0 says nothing of a region that has never answered', () => {
+    const regions = [voterOf('only', { begun: false })];
+    const rig = new Rig({ regions: ['only'], stored: { regions } });
     rig.tick();
     rig.advance(limits.commitLingerMs);
     const refusal = { kind: 'generation', has: 0 } as const;
     rig.end(rig.flight('only'), { kind: 'refused', refusal });
-    expect(rig.core.status().regions[0]?.health).toBe('foreign');
+    expect(rig.statusOf('only')).toMatchObject({ health: 'answering', cause: null });
+  });
+
+  it('of a round that left before the region became what it is says nothing', () => {
+    const { rig, commit } = busy();
+    const late = rig.flightsTo('far').find((send) => send !== commit);
+    if (late === undefined) throw new Error('two rounds are on their way');
+    rig.execute(commit, { decisions: ['lost'] });
+    rig.run(leasesOverAt - rig.now, ['near', 'middle'], [late]);
+    expect(rig.statusOf('far').state).toBe('out');
+    const { changes } = rig;
+    rig.end(late, { kind: 'refused', refusal: { kind: 'generation', has: 12 } });
+    expect(rig.changes).toEqual(changes);
+    expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'lost' });
   });
 });
 
@@ -145,7 +185,7 @@ describe('the highest acknowledged pair', () => {
     for (const region of rig.regions) {
       expect(rig.last.persist).toContainEqual({
         kind: 'region',
-        region: { region, begun: true, pair: [1, marks.get(region)], lost: null },
+        region: voterOf(region, { pair: [1, marks.get(region) ?? ''] }),
       });
     }
   });

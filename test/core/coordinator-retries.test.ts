@@ -187,6 +187,7 @@ describe('the gate', () => {
     const unconfirmed = Array.from({ length: limits.unacknowledgedPerRegion }, (_, at) => ({
       transaction: [2, at + 1] as const,
       keys: [`k${at}`],
+      sequence: at + 1,
       writes: [],
     }));
     const rig = new Rig({ stored: { unconfirmed } });

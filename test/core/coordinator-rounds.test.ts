@@ -2,12 +2,14 @@ import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { UnconfirmedDecision } from '../../shared/protocol/events.ts';
 import { frameOf, Rig } from './rig.ts';
+import { voterOf } from './stored.ts';
 
 /** Commits of an earlier life that no region is known to have acknowledged. */
 function unconfirmed(count: number): readonly UnconfirmedDecision[] {
   return Array.from({ length: count }, (_, at) => ({
     transaction: [2, at + 1],
     keys: [`k${at}`],
+    sequence: at + 1,
     writes: [],
   }));
 }
@@ -68,7 +70,7 @@ describe('a round', () => {
 
   it('names the highest acknowledged pair, and has a mark that no other round has', () => {
     const rig = committing();
-    const sends = rig.steps.flatMap((step) => step.sends);
+    const sends = rig.rounds;
     expect(new Set(sends.map(({ round }) => round.mark)).size).toBe(sends.length);
     const [prepare, commit] = sends.filter(({ region }) => region === 'far').slice(-2);
     expect(prepare?.round.seen).toBeNull();
@@ -76,7 +78,7 @@ describe('a round', () => {
   });
 
   it('says to begin, and asks for older locks, until the region has answered once', () => {
-    const rig = new Rig();
+    const rig = new Rig({ stored: { epoch: 0, regions: [] } });
     rig.arrive(frameOf(['a']));
     expect(rig.flight('far').round).toMatchObject({ begin: true, askOlder: true });
     rig.executeAll();
@@ -84,19 +86,23 @@ describe('a round', () => {
   });
 
   it('asks for older locks in a new life, but does not begin where an earlier life did', () => {
-    const regions = [{ region: 'only', begun: true, pair: null, lost: null }];
-    const rig = new Rig({ regions: ['only'], stored: { regions } });
+    const rig = new Rig({ regions: ['only'] });
     rig.tick();
     rig.advance(limits.commitLingerMs);
     expect(rig.flight('only').round).toMatchObject({ begin: false, askOlder: true });
   });
 
-  it('names generation, epoch and incarnation', () => {
-    const rig = new Rig({ stored: { generation: 9, epoch: 4, incarnation: 6 } });
+  it('names epoch and incarnation, and the generation of its region', () => {
+    const regions = [voterOf('one', { generation: 9 }), voterOf('other', { generation: 8 })];
+    const stored = { generation: 6, epoch: 4, incarnation: 5, regions };
+    const rig = new Rig({ regions: ['one', 'other'], stored });
     rig.tick();
     rig.arrive(frameOf(['a']));
-    const named = { shard: 0, generation: 9, epoch: 4, incarnation: 6 };
-    for (const { round } of rig.flights) expect(round).toMatchObject(named);
+    const named = { shard: 0, epoch: 4, incarnation: 5, role: 'voter' };
+    expect(rig.flights.length).toBeGreaterThan(1);
+    for (const { region, round } of rig.flights) {
+      expect(round).toMatchObject({ ...named, generation: region === 'one' ? 9 : 8 });
+    }
   });
 });
 
@@ -168,7 +174,7 @@ describe('the locks of an earlier life', () => {
   });
 
   it('are left to their commit where that is owed', () => {
-    const unconfirmed = older.map((lock) => ({ ...lock, writes: [] }));
+    const unconfirmed = older.map((lock) => ({ ...lock, sequence: 7, writes: [] }));
     const rig = new Rig({ regions: ['only'], stored: { unconfirmed } });
     rig.tick();
     rig.advance(limits.commitLingerMs);
@@ -192,8 +198,8 @@ describe('the locks of an earlier life', () => {
   it('show no loss in an answer that comes after the acknowledgement, but is of an earlier round', () => {
     const keys = Array.from({ length: limits.keysPerWrite }, (_, at) => `${at}`.padEnd(900, 'x'));
     const two = [
-      { transaction: [2, 6] as const, keys, writes: [] },
-      { transaction: [2, 7] as const, keys, writes: [] },
+      { transaction: [2, 6] as const, keys, sequence: 6, writes: [] },
+      { transaction: [2, 7] as const, keys, sequence: 7, writes: [] },
     ];
     const rig = new Rig({ regions: ['only'], stored: { unconfirmed: two } });
     rig.tick();

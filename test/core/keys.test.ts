@@ -71,6 +71,7 @@ describe('the names of a region’s own records', () => {
       meta: 'lockstep:3:meta',
       lock: 'lockstep:3:lock',
       done: 'lockstep:3:done',
+      lease: 'lockstep:3:lease',
     });
     const transaction = { shard: 3, incarnation: 2, sequence: 7 };
     expect(shadowName(transaction, 'a:b')).toBe('lockstep:3:shadow:3.2.7:a:b');

@@ -5,27 +5,49 @@ import type {
   Ready,
   RecordedWrite,
   Reply,
-  Send,
+  SentRound,
+  SentSnapshot,
   StorageWrite,
   Stored,
   StoredDecision,
   Ticket,
 } from '../../shared/protocol/events.ts';
 import type { WriteFrame } from '../../shared/protocol/frame.ts';
-import type { Decision, RoundPair, RoundReply, RoundResult } from '../../shared/protocol/round.ts';
-import type { Resolution, WriteAnswer, WriteRecord } from '../../shared/wire/answers.ts';
+import type {
+  Decision,
+  RoundReply,
+  RoundResult,
+  SnapshotResult,
+} from '../../shared/protocol/round.ts';
+import type {
+  ReadAnswer,
+  ReadRequest,
+  Resolution,
+  WriteAnswer,
+  WriteRecord,
+} from '../../shared/wire/answers.ts';
+import type {
+  MemberChange,
+  MemberOrder,
+  OrderAnswer,
+  RegionStatus,
+} from '../../shared/wire/members.ts';
 import { set } from '../region/fixtures.ts';
+import type { Tables } from '../simulation/storage.ts';
+import { Replies } from './replies.ts';
+import { tablesOf, voterOf } from './stored.ts';
 
 /** Where the clock of every rig begins, ms. */
 export const start = 1_000_000;
 
-/** What a round or a deadline takes here, ms. They are other than the defaults, so that neither hides behind them. */
-export const timing = { voteDeadlineMs: 2_000, roundTimeoutMs: 2_500 } as const;
+/** What a round, a deadline or a silence takes here, ms. The last is other than its default, which must not be used. */
+export const timing = { voteDeadlineMs: 2_000, roundTimeoutMs: 2_500, outAfterMs: 3_200 } as const;
 
-/** How a rig differs from three regions, plenty of connections, and storage that was never written. */
+/** How a rig differs from three regions that have voted since ever, plenty of connections, and no other storage. */
 export interface RigOptions {
   readonly regions?: readonly RegionId[];
   readonly connections?: number;
+  readonly minVoters?: number;
   readonly stored?: Partial<Stored>;
   readonly now?: number;
 }
@@ -58,20 +80,27 @@ export class Rig {
   now: number;
   readonly core: CoordinatorCore;
   readonly regions: readonly RegionId[];
+  readonly #options: RigOptions;
   readonly #connections: number;
   /** What each step came to, oldest first. */
   readonly steps: Ready[] = [];
-  readonly #flights = new Map<number, Send>();
-  readonly #replies = new Map<Ticket, Reply>();
-  readonly #pairs = new Map<RegionId, RoundPair>();
+  /** What storage holds after the last step. */
+  readonly tables: Tables;
+  readonly #generation: number;
+  readonly #flights = new Map<number, SentRound>();
+  readonly #lookups = new Map<number, SentSnapshot>();
+  readonly #told = new Map<Ticket, Reply>();
+  readonly #replies = new Replies();
   #tickets = 0;
 
   constructor(options: RigOptions = {}) {
+    this.#options = options;
     this.regions = options.regions ?? ['near', 'middle', 'far'];
     this.#connections = options.connections ?? 100;
     this.now = options.now ?? start;
     const { regions } = this;
-    const config = { shard: 0, regions, connections: this.#connections, ...timing };
+    const { minVoters = 1 } = options;
+    const config = { shard: 0, regions, connections: this.#connections, minVoters, ...timing };
     const stored: Stored = {
       generation: 7,
       epoch: 1,
@@ -79,10 +108,14 @@ export class Rig {
       sequence: 0,
       now: 0,
       unconfirmed: [],
-      regions: [],
+      regions: regions.map((region) => voterOf(region)),
+      missed: [],
+      blocked: [],
       subscriptions: [],
       ...options.stored,
     };
+    this.#generation = stored.generation;
+    this.tables = tablesOf(stored);
     this.core = new CoordinatorCore(config, stored, this.now);
   }
 
@@ -93,6 +126,13 @@ export class Rig {
     rig.advance(10);
     rig.settle();
     return rig;
+  }
+
+  /** A new life, from what storage holds, at the same moment. What is on its way is forgotten. */
+  restarted(options: RigOptions = {}): Rig {
+    this.tables.incarnation += 1;
+    const stored = { ...this.tables.stored(this.#generation), ...options.stored };
+    return new Rig({ ...this.#options, now: this.now, ...options, stored });
   }
 
   /** What the last step came to. */
@@ -107,13 +147,33 @@ export class Rig {
     return this.steps.flatMap((step) => step.persist);
   }
 
+  /** The history of members, oldest first. */
+  get changes(): readonly MemberChange[] {
+    return this.persisted.flatMap((write) => (write.kind === 'members' ? write.changes : []));
+  }
+
   /** The rounds on their way, oldest first. */
-  get flights(): readonly Send[] {
+  get flights(): readonly SentRound[] {
     return [...this.#flights.values()];
   }
 
+  /** The snapshots on their way, oldest first. */
+  get lookups(): readonly SentSnapshot[] {
+    return [...this.#lookups.values()];
+  }
+
+  /** The rounds that left with the last step. */
+  get sent(): readonly SentRound[] {
+    return this.last.sends.filter((send) => send.kind === 'round');
+  }
+
+  /** Every round that has left, oldest first. */
+  get rounds(): readonly SentRound[] {
+    return this.steps.flatMap(({ sends }) => sends.filter((send) => send.kind === 'round'));
+  }
+
   /** The only round on its way to `region`; it throws where there is none or several. */
-  flight(region: RegionId): Send {
+  flight(region: RegionId): SentRound {
     const [only, ...more] = this.flightsTo(region);
     if (only === undefined || more.length > 0) {
       throw new Error(`${more.length + (only ? 1 : 0)} rounds are on their way to ${region}`);
@@ -121,7 +181,7 @@ export class Rig {
     return only;
   }
 
-  flightsTo(region: RegionId): readonly Send[] {
+  flightsTo(region: RegionId): readonly SentRound[] {
     return this.flights.filter((send) => send.region === region);
   }
 
@@ -135,6 +195,13 @@ export class Rig {
   /** The decisions that are on their way to `region`. */
   deciding(region: RegionId): readonly Decision[] {
     return this.flightsTo(region).flatMap(({ round }) => round.decisions);
+  }
+
+  /** A region as operators are shown it. */
+  statusOf(region: RegionId): RegionStatus {
+    const status = this.core.status().regions.find((one) => one.region === region);
+    if (status === undefined) throw new Error(`${region} is no member`);
+    return status;
   }
 
   /** A caller brings a frame; its ticket comes back. */
@@ -156,14 +223,42 @@ export class Rig {
   ): readonly Resolution[] | null {
     this.#tickets += 1;
     this.step({ kind: 'asked', ticket: this.#tickets, transactions, recorded, horizon });
-    const reply = this.#replies.get(this.#tickets);
+    const reply = this.#told.get(this.#tickets);
     return reply?.kind === 'resolutions' ? reply.resolutions : null;
+  }
+
+  /** A client reads through the coordinator; its ticket comes back. */
+  read(given: Partial<ReadRequest> = {}): Ticket {
+    this.#tickets += 1;
+    const request = { keys: ['a'], commands: [], region: null, ...given };
+    this.step({ kind: 'read', ticket: this.#tickets, request });
+    return this.#tickets;
+  }
+
+  /** Strong reads come to `regions`. */
+  want(...regions: readonly RegionId[]): void {
+    this.step({ kind: 'wanted', regions });
+  }
+
+  /** An operator orders; what is answered comes back. */
+  order(order: MemberOrder): OrderAnswer {
+    this.#tickets += 1;
+    this.step({ kind: 'ordered', ticket: this.#tickets, order });
+    const reply = this.#told.get(this.#tickets);
+    if (reply?.kind !== 'order') throw new Error('an order is answered with its step');
+    return reply.answer;
   }
 
   /** What a caller was told; undefined while it waits. */
   told(ticket: Ticket): WriteAnswer | undefined {
-    const reply = this.#replies.get(ticket);
+    const reply = this.#told.get(ticket);
     return reply?.kind === 'write' ? reply.answer : undefined;
+  }
+
+  /** What a client that reads through the coordinator was told; undefined while it waits. */
+  toldRead(ticket: Ticket): ReadAnswer | undefined {
+    const reply = this.#told.get(ticket);
+    return reply?.kind === 'read' ? reply.answer : undefined;
   }
 
   /** The record that a caller was told; it throws where the write was not decided. */
@@ -173,24 +268,42 @@ export class Rig {
     return answer.record;
   }
 
-  /** A round is executed: every decision is acknowledged and every prepare gets a yes, unless `given` says otherwise. */
+  /**
+   * A round is executed: every decision is acknowledged, every prepare gets a yes, and a step of a copy finds or takes
+   * what it asks for, unless `given` says otherwise.
+   */
   execute(
-    send: Send,
+    send: SentRound,
     given: Partial<RoundReply> = {},
     recorded: readonly TransactionOrder[] = [],
   ): void {
-    this.end(send, { kind: 'executed', reply: { ...this.#replyTo(send), ...given } }, recorded);
+    this.end(
+      send,
+      { kind: 'executed', reply: { ...this.#replies.to(send, this.now), ...given } },
+      recorded,
+    );
   }
 
   /** A round ends without a usable answer. */
-  silence(send: Send, reason = 'connection refused'): void {
+  silence(send: SentRound, reason = 'connection refused'): void {
     this.end(send, { kind: 'silent', reason });
   }
 
   /** A round ends as `result` says. */
-  end(send: Send, result: RoundResult, recorded: readonly TransactionOrder[] = []): void {
+  end(send: SentRound, result: RoundResult, recorded: readonly TransactionOrder[] = []): void {
     this.#flights.delete(send.number);
     this.step({ kind: 'answered', region: send.region, round: send.number, result, recorded });
+  }
+
+  /** A snapshot ends as `result` says. */
+  look(
+    { region, number }: SentSnapshot,
+    result: SnapshotResult,
+    recorded: readonly StoredDecision[] = [],
+    horizon: TransactionOrder = [0, 0],
+  ): void {
+    this.#lookups.delete(number);
+    this.step({ kind: 'looked', region, number, result, recorded, horizon });
   }
 
   /** Executes every round on its way to `regions`, those that this brings about not. */
@@ -206,6 +319,29 @@ export class Rig {
       if (this.#flights.size === 0) return;
     }
     throw new Error('the rounds come to no end');
+  }
+
+  /**
+   * Lets `ms` pass, in which rounds to `answering` are executed as soon as they leave, and all others end without an
+   * answer after a hundred ms, but for those that are `delayed`.
+   */
+  run(
+    ms: number,
+    answering: readonly RegionId[] = this.regions,
+    delayed: readonly SentRound[] = [],
+  ): void {
+    const until = this.now + ms;
+    const overAt = new Map<SentRound, number>();
+    for (;;) {
+      const sends = this.flights.filter((send) => !delayed.includes(send));
+      for (const send of sends) if (!overAt.has(send)) overAt.set(send, this.now + 100);
+      const next = sends.find((send) => answering.includes(send.region));
+      const silent = sends.find((send) => (overAt.get(send) ?? until) <= this.now);
+      if (next !== undefined) this.execute(next);
+      else if (silent !== undefined) this.silence(silent);
+      else if (this.now >= until) return;
+      else this.#toNext(until, [...overAt.values()]);
+    }
   }
 
   /** Moves the clock, with a tick wherever one was asked for. */
@@ -228,35 +364,24 @@ export class Rig {
   step(event: CoordinatorEvent): void {
     const ready = this.core.step(event, this.now, `e${this.steps.length}-`);
     this.steps.push(ready);
-    for (const send of ready.sends) this.#flights.set(send.number, send);
-    for (const reply of ready.replies) {
-      if (this.#replies.has(reply.ticket)) throw new Error(`${reply.ticket} is answered twice`);
-      this.#replies.set(reply.ticket, reply);
+    this.tables.apply(ready.persist);
+    for (const send of ready.sends) {
+      if (send.kind === 'round') this.#flights.set(send.number, send);
+      else this.#lookups.set(send.number, send);
     }
-    if (this.#flights.size > this.#connections) throw new Error('more rounds than connections');
+    for (const reply of ready.replies) {
+      if (this.#told.has(reply.ticket)) throw new Error(`${reply.ticket} is answered twice`);
+      this.#told.set(reply.ticket, reply);
+    }
+    const waiting = this.#flights.size + this.#lookups.size;
+    if (waiting > this.#connections) throw new Error('more rounds than connections');
   }
 
-  #replyTo({ region, round }: Send): RoundReply {
-    const empty = round.decisions.length + round.prepares.length === 0;
-    const counter = this.#pairs.get(region)?.[0] ?? round.seen?.[0] ?? 0;
-    if (!empty) this.#pairs.set(region, [counter + 1, round.mark]);
-    const pair = this.#pairs.get(region);
-    return {
-      decisions: round.decisions.map(() => 'acknowledged'),
-      votes: round.prepares.map(({ keys, parts }) =>
-        yes(
-          keys.map(() => ''),
-          ...parts.map(() => '[0,{"s":"OK"}]'),
-        ),
-      ),
-      marks: pair === undefined ? [] : [pair],
-      older: [],
-      olderTruncated: false,
-    };
+  /** To the next tick or moment, not beyond `until`. */
+  #toNext(until: number, moments: readonly number[]): void {
+    const wakeAt = this.last.wakeAt ?? until;
+    const next = Math.min(until, wakeAt, ...moments.filter((moment) => moment > this.now));
+    this.now = next;
+    if (next >= wakeAt) this.tick();
   }
-}
-
-/** A yes vote with one outcome a part. */
-export function yes(fingerprints: readonly string[], ...parts: readonly string[]) {
-  return { kind: 'yes', outcomes: `[${parts.join(',')}]`, fingerprints } as const;
 }

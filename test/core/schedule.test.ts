@@ -5,15 +5,17 @@ import { RegionLink } from '../../shared/protocol/region-link.ts';
 import { nextLink } from '../../shared/protocol/schedule.ts';
 import { Transaction } from '../../shared/protocol/transaction.ts';
 import { frameOf } from './rig.ts';
+import { voterOf } from './stored.ts';
 
 const now = 5_000;
 const later = now + 1;
 
 /** A link that has answered before, `roundTripMs` away, and to which nothing is owed. */
 function linkOf(region: string, roundTripMs: number): RegionLink {
-  const link = new RegionLink({ region, begun: true, pair: null, lost: null });
+  const link = new RegionLink(voterOf(region), Number.NEGATIVE_INFINITY, 0);
   send(link);
-  const reply = { decisions: [], votes: [], marks: [], older: [], olderTruncated: false };
+  const nothing = { decisions: [], votes: [], marks: [], older: [], olderTruncated: false };
+  const reply = { ...nothing, clock: null, copy: null };
   link.learn(reply, link.land(1), 0);
   link.roundTripMs = roundTripMs;
   return link;
@@ -40,7 +42,7 @@ function prepare(link: RegionLink, sequence: number): void {
 }
 
 function commit(link: RegionLink, lingerUntil: number): void {
-  link.owe({ transaction: [1, 1], outcome: 'commit', keys: ['a'] }, 10);
+  link.owed.add({ transaction: [1, 1], outcome: 'commit', keys: ['a'] }, 1, 10, 0);
   link.lingerUntil = lingerUntil;
 }
 
@@ -117,7 +119,7 @@ describe('the next connection', () => {
   it('goes to a silent region only to probe it, when its pause is over', () => {
     const link = linkOf('near', 10);
     prepare(link, 1);
-    link.fail('connection refused', now);
+    link.fail('connection refused', now, now);
     const probeAt = now + limits.probePauseMsFirst;
     expect(nextLink([link], 6, probeAt - 1)).toBeNull();
     expect(nextLink([link], 6, probeAt)).toBe(link);
@@ -125,10 +127,22 @@ describe('the next connection', () => {
     expect(nextLink([link], 6, probeAt)).toBeNull();
   });
 
+  it('goes to a lease that is due after all but a step of a copy', () => {
+    const [reader, owing, copied] = ['reader', 'owing', 'copied'].map((one) => linkOf(one, 10));
+    if (reader === undefined || owing === undefined || copied === undefined) throw new Error();
+    reader.lease.want(now);
+    copied.copyStep = { kind: 'list', cursor: '0', count: 1 };
+    commit(owing, now - 1);
+    expect(nextLink([copied, reader, owing], 1, now)).toBe(owing);
+    expect(nextLink([copied, reader], 1, now)).toBe(reader);
+    expect(nextLink([copied], 1, now)).toBe(copied);
+  });
+
   it('never goes to a region that has lost writes', () => {
     const link = linkOf('near', 10);
     prepare(link, 1);
-    link.health = { kind: 'lost', reason: 'it holds no state any more' };
+    const leaving = { cause: 'lost', detail: 'it is empty', whole: true, held: false } as const;
+    link.membership = { state: 'voter', since: 0, leaving };
     expect(nextLink([link], 6, now)).toBeNull();
   });
 });
