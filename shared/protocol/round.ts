@@ -141,7 +141,8 @@ export interface Round {
   readonly floor: TransactionOrder;
   /** The highest acknowledged pair, or null before the first. */
   readonly seen: RoundPair | null;
-  /** A fresh mark for this round. A round without decisions, prepares and copy step leaves none. */
+  /** A fresh mark for this round. A round without decisions, prepares and copy step leaves none, unless it asks for
+   * a lease and names no pair: nothing is lent to a region of which nobody could tell what it has lost. */
   readonly mark: string;
   readonly decisions: readonly Decision[];
   readonly prepares: readonly Prepare[];

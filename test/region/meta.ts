@@ -67,8 +67,9 @@ function lossOf(meta: Meta, [counter, mark]: RoundPair): Refusal | null {
 
 /** What only rises is raised; a round that does anything leaves its mark; one for a voter ends the copy phase. */
 export function raised(meta: Meta, round: Round): Meta {
-  const { decisions, prepares, copy, role } = round;
-  const leavesMark = decisions.length > 0 || prepares.length > 0 || copy !== null;
+  const { decisions, prepares, copy, role, lease, seen } = round;
+  const isFirst = lease !== null && seen === null;
+  const leavesMark = decisions.length > 0 || prepares.length > 0 || copy !== null || isFirst;
   return {
     generation: meta.generation,
     epoch: Math.max(meta.epoch, round.epoch),
