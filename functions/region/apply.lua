@@ -15,6 +15,8 @@ local PREFIX = string.sub(META, 1, -1 - #'meta')
 -- Arguments of one command; Lua's unpack does not take many more.
 local CHUNK = 4000
 local EXACT = 9007199254740992
+-- Bytes of a text that is worth a collection of garbage.
+local MUCH = 1000000
 
 local byte, format, match, sub = string.byte, string.format, string.match, string.sub
 local concat, insert = table.concat, table.insert
@@ -81,11 +83,13 @@ local function escaperFor(value)
   return escaped
 end
 
+-- What a JSON string has escaped here. The class says what it has not, most of it in its first range, as that is fast.
+local ESCAPED = '[^^-~#-[%] !]'
+
 -- A JSON string with one character a byte. Written here rather than by cjson, so that every server writes the same.
 local function text(value)
-  -- Most values need no escape, and this class is found out fast: nearly every character is in its first ranges.
-  if not string.find(value, '[^ !#-%[%]-~]') then return '"' .. value .. '"' end
-  return '"' .. string.gsub(value, '[%z\1-\31"\\\127-\255]', escaperFor(value)) .. '"'
+  if not string.find(value, ESCAPED) then return '"' .. value .. '"' end
+  return '"' .. string.gsub(value, ESCAPED, escaperFor(value)) .. '"'
 end
 
 local folded
@@ -369,9 +373,12 @@ end
 
 local function refusedFor(meta) return '{"f":["generation",' .. whole(meta and meta.generation or 0) .. ']}' end
 
--- Runs a script's body. Whatever it raises is answered as text, which its reader counts as no answer.
-local function answer(body)
+-- Runs a script's body, which was given so many bytes. Whatever it raises is answered as text, which its reader counts
+-- as no answer.
+local function answer(given, body)
   local ok, reply = pcall(body)
+  -- What made a long reply is many times its size, and an embedded server has little room for all scripts together.
+  if collectgarbage and (given > MUCH or #tostring(reply) > MUCH) then collectgarbage() end
   if ok then return reply end
-  return '{"x":' .. text(tostring(reply)) .. '}'
+  return '{"x":' .. text(tostring(type(reply) == 'table' and reply.err or reply)) .. '}'
 end

@@ -15,14 +15,26 @@ local function addMany(command, name, arguments)
   if failure then error(failure, 0) end
 end
 
-local function foldAll(parts)
-  for index, part in ipairs(parts) do parts[index] = fold(part) end
+local bytes
+
+-- The value that a text or hexadecimal digits stand for.
+local function unpacked(value)
+  if type(value) == 'string' then return fold(value) end
+  if not bytes then
+    bytes = {}
+    for code = 0, 255 do bytes[format('%02x', code)] = string.char(code) end
+  end
+  return (string.gsub(value[1], '..', bytes))
+end
+
+local function unpackAll(parts)
+  for index, part in ipairs(parts) do parts[index] = unpacked(part) end
   return parts
 end
 
 local function writeText(name, at, parts)
   if must('STRLEN', name) < at then error(MISSING, 0) end
-  must('SETRANGE', name, whole(at), fold(parts[1]))
+  must('SETRANGE', name, whole(at), unpacked(parts[1]))
 end
 
 local function writeItems(name, at, parts)
@@ -31,14 +43,14 @@ local function writeItems(name, at, parts)
   -- Items of this very piece, from an attempt that stopped half-way.
   if length > at and at == 0 then must('UNLINK', name) end
   if length > at and at > 0 then must('LTRIM', name, '0', whole(at - 1)) end
-  addMany('RPUSH', name, foldAll(parts))
+  addMany('RPUSH', name, unpackAll(parts))
 end
 
 local function writeScores(name, _, parts)
   local arguments = {}
   for index = 1, #parts, 2 do
     insert(arguments, parts[index + 1])
-    insert(arguments, fold(parts[index]))
+    insert(arguments, unpacked(parts[index]))
   end
   addMany('ZADD', name, arguments)
 end
@@ -66,13 +78,14 @@ end
 local function addEntry(name, id, fields)
   local reply
   if type(fields) == 'table' then
-    reply = redis.pcall('XADD', name, id, unpack(foldAll(fields)))
+    reply = redis.pcall('XADD', name, id, unpack(unpackAll(fields)))
   else
     -- Only what a stream holds can be claimed, so a deleted entry is there until that is done.
     reply = redis.pcall('XADD', name, id, 'deleted', '')
   end
   -- It may be there from an attempt that stopped half-way.
-  if type(reply) == 'table' and reply.err and not string.find(reply.err, 'smaller', 1, true) then error(reply.err, 0) end
+  local failure = type(reply) == 'table' and reply.err
+  if failure and not string.find(failure, 'smaller', 1, true) then error(failure, 0) end
 end
 
 -- Gives consumers what they have pending. What was delivered to one at once goes by one command.
@@ -123,8 +136,8 @@ local writers = {
   string = writeText,
   list = writeItems,
   zset = writeScores,
-  hash = function(name, _, parts) addMany('HSET', name, foldAll(parts)) end,
-  set = function(name, _, parts) addMany('SADD', name, foldAll(parts)) end,
+  hash = function(name, _, parts) addMany('HSET', name, unpackAll(parts)) end,
+  set = function(name, _, parts) addMany('SADD', name, unpackAll(parts)) end,
   stream = writeEntries,
 }
 
@@ -150,11 +163,11 @@ end
 local function writeItem(key, item)
   local kind, expiry = item[1], item[3]
   if kind == 1 and expiry < 0 then
-    must('SET', key, fold(item[4]))
+    must('SET', key, unpacked(item[4]))
   elseif kind == 1 then
-    must('SET', key, fold(item[4]), 'PXAT', whole(expiry))
+    must('SET', key, unpacked(item[4]), 'PXAT', whole(expiry))
   elseif kind == 2 then
-    must('RESTORE', key, whole(math.max(expiry, 0)), fold(item[4]), 'REPLACE', 'ABSTTL')
+    must('RESTORE', key, whole(math.max(expiry, 0)), unpacked(item[4]), 'REPLACE', 'ABSTTL')
   elseif kind == 3 then
     writePiece(key, item)
   end

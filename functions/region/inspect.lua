@@ -11,8 +11,8 @@
 --   {"x":text}                                                                failed
 --
 -- Of `keys` those are missing at the end that the bound left no room for. A digest is a SHA-1 in hexadecimal digits, of
--- `type|expiry|body`. The body is of chunks of fixed numbers of elements, each one's hash taken over the hash before and
--- the elements; where elements have no order it is the sum of their hashes. Each string in it has its length ahead.
+-- `type|expiry|body`. The body is of chunks of fixed numbers of elements, each one's hash taken over the hash before
+-- and the elements; where elements have no order it is the sum of their hashes. Each string in it has its length ahead.
 local RESERVED, UNDIGESTED = 'lockstep:', '""'
 local CHUNK_BYTES, CHUNK_ELEMENTS, KEYS_AT_ONCE = 262144, 64, 16
 local HALF = 16777216
@@ -209,7 +209,7 @@ local function listLocks(count)
   return reply(items, 'null', 0)
 end
 
-return answer(function()
+return answer(#ARGV[1], function()
   local given = cjson.decode(ARGV[1])
   if given[1] == 's' then return scan(given[2], given[3], given[4]) end
   if given[1] == 'l' then return listLocks(given[2]) end

@@ -4,7 +4,8 @@
 -- Everything that can fail is called protected, and ordered so that stopping half-way can be repeated.
 --
 -- ARGV[1]: a JSON text, written by encoding.ts:
---   [generation, epoch, incarnation, begin, askOlder, floor, seen, mark, decisions, prepares, bounds, role, lease, copy]
+--   [generation, epoch, incarnation, begin, askOlder, floor, seen, mark, decisions, prepares, bounds, role, lease,
+--   copy]
 --   floor      [incarnation, sequence]
 --   seen       [counter, mark], or 0
 --   decision   [incarnation, sequence, isCommit, keys]
@@ -17,14 +18,15 @@
 --              bytes of values that a step of a copy reads]
 --   role       0 voter, 1 copying, 2 out
 --   lease      [reading or -1, ttl], or 0
---   copy       ['b', token, number, [generation…]] begin, ['s', cursor, count, form] scan, ['r', [key, from, …], form]
---              read, ['w', token, number, items] write, ['l', cursor, count] list, or 0; form 0 dump, 1 logical, 2 absent.
+--   copy       ['b', token, number, [generation…]] begin, ['s', cursor, count, form] scan,
+--              ['r', [key, from, …], form] read, ['w', token, number, items] write, ['l', cursor, count] list, or 0;
+--              form 0 dump, 1 logical, 2 absent.
 --              Its keys and what is in items have one character a byte (copy-source.lua, copy-target.lua).
 --   Booleans are 0 and 1.
 --
 -- Replies, one ASCII JSON text each, read by decoding.ts:
---   {"d":"alr…","v":[vote…],"m":[[counter,mark]…],"o":[[incarnation,sequence,keys]…],"t":0|1,"k":clock|null,"c":copy|null}
---                                                                                               executed
+--   {"d":"alr…","v":[vote…],"m":[[counter,mark]…],"o":[[incarnation,sequence,keys]…],"t":0|1,"k":clock|null,
+--    "c":copy|null}                                                                             executed
 --       a acknowledged, l lost, r refused; votes: ["y",outcomes,fingerprints], ["t"] late, ["d"] duplicate,
 --       ["l",key,incarnation,sequence] locked, ["f","epoch"|"incarnation"] fenced, ["r",reason] refused
 --       copy: ["b"] begun, ["r",items,locked,left,cursor|null,total|null] read, ["w",[[key,reason]…]] written,
@@ -267,7 +269,7 @@ end
 
 local function isInPhase(meta, round) return round.isVoter and meta.phase ~= '' and round.epoch <= meta.epoch end
 
-return answer(function()
+return answer(#ARGV[1], function()
   local round = readRound()
   local held = readMeta()
   local meta = metaFor(held, round)

@@ -55,7 +55,7 @@ local function mayReadStrongly(meta, isLeased)
   return meta.phase == '' and (not isLeased or must('EXISTS', LEASE) == 1)
 end
 
-return answer(function()
+return answer(#ARGV[1], function()
   local given = cjson.decode(ARGV[1])
   local meta = readMeta()
   if not meta or meta.generation ~= given[1] then return refusedFor(meta) end
