@@ -1,8 +1,9 @@
 import type { WriteFrame } from '../../shared/protocol/frame.ts';
 import type { SnapshotRequest } from '../../shared/protocol/round.ts';
 import type { WriteAnswer, WriteRecord } from '../../shared/wire/answers.ts';
+import type { Entry } from '../region/commands.ts';
 import { RegionModel } from '../region/model.ts';
-import { clocksApartMs, generation } from './world.ts';
+import { clocksApartMs, generation } from './weather.ts';
 
 /** A write as its client saw it. `answer` is null where it never heard. */
 export interface WriteEntry {
@@ -189,13 +190,18 @@ function begin(state: RegionModel): void {
 
 /** Everything that a region holds for its users, as text that is equal where the data is. */
 export function contentsOf(model: RegionModel, now: number): string {
-  const plain = (_: string, value: unknown) => {
-    if (value instanceof Map) return [...value].sort();
-    return value instanceof Set ? [...value].sort() : value;
-  };
   const data = [...model.state().data].filter(([, { expiry }]) => expiry === -1 || expiry > now);
-  const inOrder = data.sort().map(([key, { value, expiry }]) => [key, { value, expiry }]);
-  return JSON.stringify(inOrder, plain);
+  const texts = data.map(([key, entry]) => `${JSON.stringify(key)} ${textOfEntry(entry)}`);
+  return texts.sort().join('\n');
+}
+
+/** A value with its expiry, as text that is equal where they are. */
+export function textOfEntry({ value, expiry }: Entry): string {
+  const plain = (_: string, part: unknown) => {
+    if (part instanceof Map) return [...part].sort();
+    return part instanceof Set ? [...part].sort() : part;
+  };
+  return JSON.stringify({ value, expiry }, plain);
 }
 
 /** Runs a frame alone on a region at `now`; where that is null, it is only tried, and undone again. */

@@ -23,7 +23,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'sends-before-it-has-stored',
     patches: [
       {
-        file: 'test/simulation/world.ts',
+        file: 'test/simulation/instance.ts',
         find: 'this.#flushing = true;',
         replace: 'this.#flushing = true;\n    this.#perform(ready);',
       },

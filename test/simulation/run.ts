@@ -8,7 +8,8 @@ import type { Callback } from '../../shared/wire/confirmations.ts';
 import { checkHistory, contentsOf, type ReadEntry, type WriteEntry } from './history.ts';
 import { Random } from './random.ts';
 import { Timeline } from './timeline.ts';
-import { clocksApartMs, generation, type Weather, World } from './world.ts';
+import { generation, weatherOf } from './weather.ts';
+import { World } from './world.ts';
 
 const keys = ['a', 'b', 'c', 'd'];
 
@@ -36,25 +37,6 @@ export function run(seed: number): Run {
   const world = new World(new Timeline(), random, weatherOf(random));
   const simulation = new Simulation(world, random);
   return simulation.run();
-}
-
-function weatherOf(random: Random): Weather {
-  const regions = random.pick([1, 2, 3, 3, 3, 5]);
-  const bad = random.chance(0.85);
-  return {
-    regions,
-    connections: random.pick([6, 6, 3, regions + 1]),
-    loss: bad ? random.pick([0, 0.01, 0.05, 0.2]) : 0,
-    duplication: bad ? random.pick([0, 0.05, 0.3]) : 0,
-    straggling: bad ? random.pick([0, 0.02, 0.1]) : 0,
-    crashEveryMs: bad ? random.pick([0, 400, 2_000]) : 0,
-    zombies: random.pick([0, 0.5, 1]),
-    skewMs: random.pick([0, 20, clocksApartMs]),
-    outageEveryMs: bad ? random.pick([0, 0, 5_000]) : 0,
-    lossEveryMs: bad ? random.pick([0, 0, 4_000, 10_000]) : 0,
-    minVoters: random.pick([1, 1, Math.min(2, regions)]),
-    ordersEveryMs: bad ? random.pick([0, 0, 0, 6_000]) : 0,
-  };
 }
 
 class Simulation {

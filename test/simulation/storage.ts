@@ -73,6 +73,10 @@ export class Tables {
     };
   }
 
+  get isCopying(): boolean {
+    return [...this.regions.values()].some(({ membership }) => membership.state === 'copying');
+  }
+
   recordedUnder(key: string): RecordedWrite | null {
     const decided = this.byKey.get(key);
     if (decided === undefined || decided.idempotency === null) return null;

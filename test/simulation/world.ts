@@ -1,237 +1,18 @@
-import { keyOf, type TransactionOrder } from '../../shared/ids.ts';
-import { limits } from '../../shared/limits.ts';
-import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
-import type {
-  CoordinatorEvent,
-  Ready,
-  Reply,
-  Send,
-  SentRound,
-  SentSnapshot,
-  Ticket,
-} from '../../shared/protocol/events.ts';
-import type { WriteFrame } from '../../shared/protocol/frame.ts';
-import type {
-  Round,
-  RoundResult,
-  SnapshotRequest,
-  SnapshotResult,
-} from '../../shared/protocol/round.ts';
-import type { ReadRequest } from '../../shared/wire/answers.ts';
-import type { MemberOrder } from '../../shared/wire/members.ts';
+import { keyOf } from '../../shared/ids.ts';
+import type { Round, SnapshotRequest, SnapshotResult } from '../../shared/protocol/round.ts';
 import { RegionModel, type RegionState } from '../region/model.ts';
+import { Instance } from './instance.ts';
 import type { Random } from './random.ts';
-import { noHorizon, SimulatedStorage, type Tables } from './storage.ts';
+import { SimulatedStorage } from './storage.ts';
 import type { Timeline } from './timeline.ts';
-
-/** What goes wrong in a run, and how often. */
-export interface Weather {
-  readonly regions: number;
-  readonly connections: number;
-  /** Of each message, one way. */
-  readonly loss: number;
-  /** Of each round: it is executed a second time, later. */
-  readonly duplication: number;
-  /** Of each message: it takes seconds. */
-  readonly straggling: number;
-  /** Mean time between crashes of the coordinator, ms; 0: none. */
-  readonly crashEveryMs: number;
-  /** Of each crash: the old instance lives on without knowing. */
-  readonly zombies: number;
-  /** How far the clock of a region may be off, ms. */
-  readonly skewMs: number;
-  /** Mean time between outages of a region, ms; 0: none. An outage is of the region, or of its way to some. */
-  readonly outageEveryMs: number;
-  /** Mean time between losses of a region's data, ms; 0: none. */
-  readonly lossEveryMs: number;
-  readonly minVoters: number;
-  /** Mean time between orders of an operator, ms; 0: none. */
-  readonly ordersEveryMs: number;
-}
-
-/** Who asks a region. */
-export type Asker = 'coordinator' | 'edge';
-
-export const generation = 1_000;
-
-/** The clock of a region is at most this far off, ms. */
-export const clocksApartMs = 400;
-
-/** One life of the coordinator: the core, with storage that is durable a little later, and a network that fails. */
-export class Instance {
-  alive = true;
-  readonly core: CoordinatorCore;
-  readonly #world: World;
-  readonly #tables: Tables;
-  readonly #outputs: Ready[] = [];
-  readonly #callers = new Map<Ticket, (reply: Reply | null) => void>();
-  #lastTicket = 0;
-  #wakes = 0;
-  #flushing = false;
-  /** Instances run on different machines: their clocks differ, ms. */
-  readonly #offset: number;
-
-  constructor(world: World) {
-    this.#world = world;
-    this.#offset = world.random.between(-20, 20);
-    this.#tables = world.storage.takeOver(this);
-    const config = {
-      shard: 0,
-      regions: [...world.regions.keys()],
-      connections: world.weather.connections,
-      voteDeadlineMs: limits.voteDeadlineMs,
-      roundTimeoutMs: limits.roundTimeoutMs,
-      outAfterMs: limits.outAfterMs,
-      minVoters: world.weather.minVoters,
-    };
-    this.core = new CoordinatorCore(config, this.#tables.stored(generation), this.#now);
-    this.step({ kind: 'ticked' });
-  }
-
-  /** Hands in a frame; the answer is null where the instance dies first. */
-  write(frame: WriteFrame, give: (reply: Reply | null) => void): void {
-    const ticket = this.#expect(give);
-    const key = frame.idempotency?.key;
-    const recorded = key === undefined ? null : this.#tables.recordedUnder(key);
-    this.step({ kind: 'arrived', ticket, frame, async: false, recorded });
-  }
-
-  /** Asks about transactions. */
-  ask(transactions: readonly TransactionOrder[], give: (reply: Reply | null) => void): void {
-    const ticket = this.#expect(give);
-    const recorded = this.#tables.decisionsOf(transactions);
-    this.step({ kind: 'asked', ticket, transactions, recorded, horizon: noHorizon });
-  }
-
-  /** Reads through the coordinator. */
-  read(request: ReadRequest, give: (reply: Reply | null) => void): void {
-    this.step({ kind: 'read', ticket: this.#expect(give), request });
-  }
-
-  /** Somebody reads there. */
-  want(region: string): void {
-    this.step({ kind: 'wanted', regions: [region] });
-  }
-
-  order(order: MemberOrder): void {
-    this.step({ kind: 'ordered', ticket: this.#expect(() => {}), order });
-  }
-
-  get #now(): number {
-    return this.#world.timeline.now + this.#offset;
-  }
-
-  die(): void {
-    if (!this.alive) return;
-    this.alive = false;
-    for (const give of this.#callers.values()) give(null);
-    this.#callers.clear();
-  }
-
-  step(event: CoordinatorEvent): void {
-    if (!this.alive) return;
-    const { timeline, random } = this.#world;
-    const entropy = random.between(0, 0xffffffff).toString(36);
-    const ready = this.core.step(event, this.#now, entropy);
-    this.#world.assertSpoken(ready);
-    if (ready.ended !== null) {
-      this.die();
-      return;
-    }
-    this.#tables.apply(ready.persist);
-    this.#outputs.push(ready);
-    this.#flush();
-    this.#wakes += 1;
-    const wake = this.#wakes;
-    if (ready.wakeAt === null) return;
-    timeline.after(ready.wakeAt - this.#now, () => {
-      if (wake === this.#wakes) this.step({ kind: 'ticked' });
-    });
-  }
-
-  /** Outputs leave in order, each after everything stored before it is durable. */
-  #flush(): void {
-    if (this.#flushing) return;
-    const [ready] = this.#outputs;
-    if (ready === undefined || !this.alive) return;
-    if (ready.persist.length === 0) {
-      this.#outputs.shift();
-      this.#perform(ready);
-      this.#flush();
-      return;
-    }
-    this.#flushing = true;
-    this.#world.timeline.after(this.#world.random.between(0, 4), () => {
-      this.#flushing = false;
-      if (!this.alive) return;
-      if (!this.#world.storage.commit(this, ready.persist)) {
-        this.die();
-        return;
-      }
-      this.#outputs.shift();
-      this.#perform(ready);
-      this.#flush();
-    });
-  }
-
-  #perform(ready: Ready): void {
-    for (const send of ready.sends) this.#send(send);
-    for (const reply of ready.replies) {
-      const give = this.#callers.get(reply.ticket);
-      this.#callers.delete(reply.ticket);
-      give?.(reply);
-    }
-  }
-
-  #send(send: Send): void {
-    let open = true;
-    const once =
-      <Result>(end: (result: Result) => void) =>
-      (result: Result) => {
-        if (!open) return;
-        open = false;
-        end(result);
-      };
-    if (send.kind === 'round') this.#sendRound(send, once);
-    else this.#look(send, once);
-  }
-
-  #sendRound({ region, number, round, timeoutMs }: SentRound, once: Once): void {
-    this.#world.noteClocks(round);
-    const answer = once((result: RoundResult) => {
-      const older = result.kind === 'executed' ? result.reply.older : [];
-      const asked = older.map(({ transaction }) => transaction);
-      const recorded = this.#tables.decisionsOf(asked).map(({ transaction }) => transaction);
-      this.step({ kind: 'answered', region, round: number, result, recorded });
-    });
-    this.#world.timeline.after(timeoutMs, () => answer({ kind: 'silent', reason: 'timed out' }));
-    this.#world.exchange(region, 'coordinator', (model) => model.round(round), answer);
-  }
-
-  #look({ region, number, request, timeoutMs }: SentSnapshot, once: Once): void {
-    const answer = once((result: SnapshotResult) => {
-      const locks = result.kind === 'read' ? result.locks : [];
-      const recorded = this.#tables.decisionsOf(locks.map(({ holder }) => holder));
-      this.step({ kind: 'looked', region, number, result, recorded, horizon: noHorizon });
-    });
-    this.#world.timeline.after(timeoutMs, () => answer({ kind: 'silent', reason: 'timed out' }));
-    this.#world.exchange(region, 'coordinator', (model) => model.snapshot(request), answer);
-  }
-
-  #expect(give: (reply: Reply | null) => void): Ticket {
-    this.#lastTicket += 1;
-    this.#callers.set(this.#lastTicket, give);
-    return this.#lastTicket;
-  }
-}
-
-/** Lets only the first of several ends count. */
-type Once = <Result>(end: (result: Result) => void) => (result: Result) => void;
+import { Watch } from './watch.ts';
+import type { Asker, Weather } from './weather.ts';
 
 /** Regions, a network between them and the coordinator, and what befalls them. */
 export class World {
   readonly regions = new Map<string, RegionModel>();
   readonly storage = new SimulatedStorage();
+  readonly watch = new Watch(this);
   readonly timeline: Timeline;
   readonly random: Random;
   readonly weather: Weather;
@@ -242,6 +23,7 @@ export class World {
   calm = false;
   /** The clock reading that each transaction went out with, for the replay. */
   readonly clocks = new Map<string, number>();
+  readonly #clocks = new Map<string, () => number>();
   readonly #distance = new Map<string, number>();
   /** Until when nothing gets through, by asker and region. */
   readonly #downUntil = new Map<string, number>();
@@ -256,8 +38,10 @@ export class World {
     this.weather = weather;
     for (let number = 0; number < weather.regions; number++) {
       const region = `region-${number}`;
-      this.regions.set(region, new RegionModel(this.#clock()));
-      this.#distance.set(region, random.between(1, 120));
+      const clock = this.#clock();
+      this.#clocks.set(region, clock);
+      this.regions.set(region, new RegionModel(clock));
+      this.#distance.set(region, random.between(1, weather.farMs));
       this.#backups.set(region, []);
     }
     this.#plan(weather.crashEveryMs, () => this.crash());
@@ -281,16 +65,28 @@ export class World {
     };
   }
 
+  /** Of one region, or of several at once. */
   #outage(): void {
-    const region = this.random.pick([...this.regions.keys()]);
-    const until =
-      this.timeline.now + this.random.between(100, this.random.pick([1_000, 6_000, 20_000]));
+    const count = this.random.between(1, this.weather.outagesAtOnce);
+    for (let number = 0; number < count; number += 1) {
+      const lasts = this.random.between(100, this.random.pick([1_000, 6_000, 20_000]));
+      this.#failOne(this.random.pick([...this.regions.keys()]), this.timeline.now + lasts);
+    }
+  }
+
+  #failOne(region: string, until: number): void {
     const askers = this.random.pick<readonly Asker[]>([
-      ['coordinator', 'edge'],
-      ['coordinator', 'edge'],
+      ['coordinator', 'stale', 'edge'],
+      ['coordinator', 'stale', 'edge'],
+      ['coordinator', 'stale'],
       ['coordinator'],
       ['edge'],
     ]);
+    this.cut(region, askers, until);
+  }
+
+  /** Until then nothing gets through between them. */
+  cut(region: string, askers: readonly Asker[], until: number): void {
     for (const asker of askers) this.#downUntil.set(`${asker} ${region}`, until);
   }
 
@@ -309,14 +105,9 @@ export class World {
    */
   #loseData(): void {
     const { regions } = this.storage.durable;
-    for (const [region, at] of this.#damagedAt) {
-      const membership = regions.get(region)?.membership;
-      const isCopied = membership?.state === 'voter' && membership.since > at + 1_000;
-      if (isCopied) this.#damagedAt.delete(region);
-    }
     const sound = [...regions.values()].filter(
       ({ region, membership }) =>
-        membership.state === 'voter' && membership.leaving === null && !this.#damagedAt.has(region),
+        membership.state === 'voter' && membership.leaving === null && !this.isDamaged(region),
     );
     const victim = this.random.pick([...this.regions.keys()]);
     // One that cannot be reached may be about to be put out, with all that it holds.
@@ -328,6 +119,20 @@ export class World {
     this.#damagedAt.set(victim, this.timeline.now);
     if (backup === null) model?.wipe();
     else model?.restore({ ...backup, lease: 0 });
+  }
+
+  /** True from a loss of data on, until the region has become a voter by a copy that began `marginMs` after it or later. */
+  isDamaged(region: string, marginMs = 1_000): boolean {
+    const at = this.#damagedAt.get(region);
+    if (at === undefined) return false;
+    const membership = this.storage.durable.regions.get(region)?.membership;
+    return membership?.state !== 'voter' || membership.since <= at + marginMs;
+  }
+
+  /** For how long the region may serve strong reads by its own clock, ms. */
+  leaseLeftMs(region: string): number {
+    const until = this.regions.get(region)?.state().lease ?? 0;
+    return Math.max(0, until - (this.#clocks.get(region)?.() ?? 0));
   }
 
   #order(): void {
@@ -396,11 +201,6 @@ export class World {
 
   noteClocks(round: Round): void {
     for (const { transaction, now } of round.prepares) this.clocks.set(keyOf(transaction), now);
-  }
-
-  /** Whether a connection limit or an order of output is broken shows here. */
-  assertSpoken(ready: Ready): void {
-    if (ready.sends.length > this.weather.connections) throw new Error('too many rounds at once');
   }
 
   #carry(region: string, asker: Asker, arrive: () => void): void {

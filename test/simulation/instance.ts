@@ -1,0 +1,210 @@
+import type { TransactionOrder } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
+import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
+import type {
+  CoordinatorEvent,
+  Ready,
+  Reply,
+  Send,
+  SentRound,
+  SentSnapshot,
+  Ticket,
+} from '../../shared/protocol/events.ts';
+import type { WriteFrame } from '../../shared/protocol/frame.ts';
+import type { RoundResult, SnapshotResult } from '../../shared/protocol/round.ts';
+import type { ReadRequest } from '../../shared/wire/answers.ts';
+import type { MemberOrder } from '../../shared/wire/members.ts';
+import { noHorizon, type Tables } from './storage.ts';
+import { type Asker, generation } from './weather.ts';
+import type { World } from './world.ts';
+
+/** One life of the coordinator: the core, with storage that is durable a little later, and a network that fails. */
+export class Instance {
+  alive = true;
+  readonly core: CoordinatorCore;
+  readonly #world: World;
+  readonly #tables: Tables;
+  readonly #outputs: Ready[] = [];
+  readonly #callers = new Map<Ticket, (reply: Reply | null) => void>();
+  #lastTicket = 0;
+  #wakes = 0;
+  #flushing = false;
+  /** Instances run on different machines: their clocks differ, ms. */
+  readonly #offset: number;
+
+  constructor(world: World) {
+    this.#world = world;
+    this.#offset = world.random.between(-20, 20);
+    this.#tables = world.storage.takeOver(this);
+    const config = {
+      shard: 0,
+      regions: [...world.regions.keys()],
+      connections: world.weather.connections,
+      voteDeadlineMs: limits.voteDeadlineMs,
+      roundTimeoutMs: limits.roundTimeoutMs,
+      outAfterMs: limits.outAfterMs,
+      minVoters: world.weather.minVoters,
+    };
+    this.core = new CoordinatorCore(config, this.#tables.stored(generation), this.#now);
+    this.step({ kind: 'ticked' });
+  }
+
+  /** Hands in a frame; the answer is null where the instance dies first. */
+  write(frame: WriteFrame, give: (reply: Reply | null) => void): void {
+    const ticket = this.#expect(give);
+    const key = frame.idempotency?.key;
+    const recorded = key === undefined ? null : this.#tables.recordedUnder(key);
+    this.step({ kind: 'arrived', ticket, frame, async: false, recorded });
+  }
+
+  /** Asks about transactions. */
+  ask(transactions: readonly TransactionOrder[], give: (reply: Reply | null) => void): void {
+    const ticket = this.#expect(give);
+    const recorded = this.#tables.decisionsOf(transactions);
+    this.step({ kind: 'asked', ticket, transactions, recorded, horizon: noHorizon });
+  }
+
+  /** Reads through the coordinator. */
+  read(request: ReadRequest, give: (reply: Reply | null) => void): void {
+    this.step({ kind: 'read', ticket: this.#expect(give), request });
+  }
+
+  /** Somebody reads there. */
+  want(region: string): void {
+    this.step({ kind: 'wanted', regions: [region] });
+  }
+
+  order(order: MemberOrder): void {
+    this.step({ kind: 'ordered', ticket: this.#expect(() => {}), order });
+  }
+
+  /** One that was left behind talks on ways of its own. */
+  get #asker(): Asker {
+    return this.#world.instance === this ? 'coordinator' : 'stale';
+  }
+
+  get #now(): number {
+    return this.#world.timeline.now + this.#offset;
+  }
+
+  die(): void {
+    if (!this.alive) return;
+    this.alive = false;
+    for (const give of this.#callers.values()) give(null);
+    this.#callers.clear();
+  }
+
+  step(event: CoordinatorEvent): void {
+    if (!this.alive) return;
+    const { timeline, random } = this.#world;
+    const entropy = random.between(0, 0xffffffff).toString(36);
+    const ready = this.core.step(event, this.#now, entropy);
+    this.#world.watch.spoken(ready);
+    if (ready.ended !== null) {
+      this.die();
+      return;
+    }
+    this.#tables.apply(ready.persist);
+    if (this.#tables.isCopying) this.#world.watch.held(this, this.core.status().held);
+    this.#outputs.push(ready);
+    this.#flush();
+    this.#wakes += 1;
+    const wake = this.#wakes;
+    if (ready.wakeAt === null) return;
+    timeline.after(ready.wakeAt - this.#now, () => {
+      if (wake === this.#wakes) this.step({ kind: 'ticked' });
+    });
+  }
+
+  /** Outputs leave in order, each after everything stored before it is durable. */
+  #flush(): void {
+    if (this.#flushing) return;
+    const [ready] = this.#outputs;
+    if (ready === undefined || !this.alive) return;
+    if (ready.persist.length === 0) {
+      this.#outputs.shift();
+      this.#perform(ready);
+      this.#flush();
+      return;
+    }
+    this.#flushing = true;
+    this.#world.timeline.after(this.#world.random.between(0, 4), () => {
+      this.#flushing = false;
+      if (!this.alive) return;
+      const { storage, watch } = this.#world;
+      if (storage.owner === this) watch.storing(ready.persist);
+      if (!storage.commit(this, ready.persist)) {
+        this.die();
+        return;
+      }
+      watch.stored(ready.persist);
+      this.#outputs.shift();
+      this.#perform(ready);
+      this.#flush();
+    });
+  }
+
+  #perform(ready: Ready): void {
+    for (const send of ready.sends) this.#send(send);
+    for (const reply of ready.replies) {
+      const give = this.#callers.get(reply.ticket);
+      this.#callers.delete(reply.ticket);
+      give?.(reply);
+    }
+  }
+
+  #send(send: Send): void {
+    let open = true;
+    const once =
+      <Result>(end: (result: Result) => void) =>
+      (result: Result) => {
+        if (!open) return;
+        open = false;
+        end(result);
+      };
+    if (send.kind === 'round') this.#sendRound(send, once);
+    else this.#look(send, once);
+  }
+
+  #sendRound({ region, number, round, timeoutMs }: SentRound, once: Once): void {
+    this.#world.noteClocks(round);
+    this.#world.watch.asked(region, round);
+    const answer = once((result: RoundResult) => {
+      if (result.kind === 'executed') this.#world.watch.scanned(region, result.reply.copy);
+      const older = result.kind === 'executed' ? result.reply.older : [];
+      const asked = older.map(({ transaction }) => transaction);
+      const recorded = this.#tables.decisionsOf(asked).map(({ transaction }) => transaction);
+      this.step({ kind: 'answered', region, round: number, result, recorded });
+    });
+    this.#world.timeline.after(timeoutMs, () => answer({ kind: 'silent', reason: 'timed out' }));
+    this.#world.exchange(
+      region,
+      this.#asker,
+      (model) => {
+        const result = model.round(round);
+        if (round.lease !== null) this.#world.watch.leases();
+        return result;
+      },
+      answer,
+    );
+  }
+
+  #look({ region, number, request, timeoutMs }: SentSnapshot, once: Once): void {
+    const answer = once((result: SnapshotResult) => {
+      const locks = result.kind === 'read' ? result.locks : [];
+      const recorded = this.#tables.decisionsOf(locks.map(({ holder }) => holder));
+      this.step({ kind: 'looked', region, number, result, recorded, horizon: noHorizon });
+    });
+    this.#world.timeline.after(timeoutMs, () => answer({ kind: 'silent', reason: 'timed out' }));
+    this.#world.exchange(region, this.#asker, (model) => model.snapshot(request), answer);
+  }
+
+  #expect(give: (reply: Reply | null) => void): Ticket {
+    this.#lastTicket += 1;
+    this.#callers.set(this.#lastTicket, give);
+    return this.#lastTicket;
+  }
+}
+
+/** Lets only the first of several ends count. */
+type Once = <Result>(end: (result: Result) => void) => (result: Result) => void;

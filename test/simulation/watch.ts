@@ -1,0 +1,179 @@
+import { compareOrder, keyOf } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
+import type { Ready, StorageWrite } from '../../shared/protocol/events.ts';
+import type { CopyReply, Round } from '../../shared/protocol/round.ts';
+import type { MemberChange, MemberEvent } from '../../shared/wire/members.ts';
+import type { RegionModel } from '../region/model.ts';
+import { textOfEntry } from './history.ts';
+import type { Instance } from './instance.ts';
+import type { World } from './world.ts';
+
+type Commit = Extract<StorageWrite, { kind: 'commit' }>;
+
+/** What may follow what in the history of a region. One that is taken up by a new instance is copied again. */
+const successors: Record<MemberEvent, readonly MemberEvent[]> = {
+  added: ['copying', 'out'],
+  leaving: ['leaving', 'diverged', 'out'],
+  diverged: ['leaving', 'diverged', 'out'],
+  out: ['copying', 'removed', 'believed'],
+  believed: ['copying'],
+  copying: ['copying', 'out', 'returned'],
+  returned: ['leaving', 'diverged', 'out'],
+  removed: ['added'],
+};
+
+/** Looks at every step of a run for what must never be so, whether anybody would notice in the end or not. */
+export class Watch {
+  readonly #world: World;
+  readonly #lastEvents = new Map<string, MemberEvent>();
+  /** Where scans may go on, by region. */
+  readonly #cursors = new Map<string, Set<string>>();
+  #heldSince: { readonly instance: Instance; readonly at: number } | null = null;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** Whether a connection limit or an order of output is broken shows here. */
+  spoken(ready: Ready): void {
+    if (ready.sends.length > this.#world.weather.connections) {
+      throw new Error('too many rounds at once');
+    }
+  }
+
+  /** The writes of one step are about to become durable. */
+  storing(writes: readonly StorageWrite[]): void {
+    for (const write of writes) if (write.kind === 'commit') this.#committed(write);
+  }
+
+  /** The writes of one step have become durable. */
+  stored(writes: readonly StorageWrite[]): void {
+    const changes = writes.flatMap((write) => (write.kind === 'members' ? write.changes : []));
+    for (const change of changes) this.#changed(change);
+    if (changes.length > 0) this.leases();
+    if (writes.some(({ kind }) => kind === 'missed' || kind === 'region')) this.#marks();
+  }
+
+  /** A round is about to leave: a scan goes on where the same region has said. */
+  asked(region: string, { copy }: Round): void {
+    if (copy?.kind !== 'scan' && copy?.kind !== 'list') return;
+    const known = this.#cursors.get(`${copy.kind} ${region}`);
+    if (copy.cursor !== '0' && known?.has(copy.cursor) !== true) {
+      throw new Error(`${region} is asked to go on with the scan of another region`);
+    }
+  }
+
+  /** A region has answered. */
+  scanned(region: string, reply: CopyReply | null): void {
+    if (reply?.kind !== 'read' && reply?.kind !== 'listed') return;
+    const name = `${reply.kind === 'read' ? 'scan' : 'list'} ${region}`;
+    const known = this.#cursors.get(name) ?? new Set();
+    this.#cursors.set(name, known);
+    if (reply.cursor !== null) known.add(reply.cursor);
+  }
+
+  /** Admission is held, or not (R37). */
+  held(instance: Instance, isHeld: boolean): void {
+    const { now } = this.#world.timeline;
+    if (!isHeld) this.#heldSince = null;
+    else if (this.#heldSince?.instance !== instance) this.#heldSince = { instance, at: now };
+    else if (now - this.#heldSince.at > limits.copyHoldMs + 50) {
+      throw new Error(`writes have been held for ${now - this.#heldSince.at} ms`);
+    }
+  }
+
+  /** At the moment of a decision every voter holds the write, or somebody could lose it (P1, P3). */
+  #committed({ transaction, keys }: Commit): void {
+    const { storage, weather } = this.#world;
+    const voters = [...storage.durable.regions.values()].filter(
+      ({ membership }) => membership.state === 'voter',
+    );
+    if (voters.length < weather.minVoters) {
+      throw new Error(`a write was decided with ${voters.length} voters`);
+    }
+    for (const { region } of voters) {
+      const model = this.#world.regions.get(region);
+      if (model === undefined || this.#world.isDamaged(region)) continue;
+      if (!holds(model, keyOf(transaction), keys)) {
+        throw new Error(`${region} votes and does not hold ${keyOf(transaction)}, now decided`);
+      }
+    }
+  }
+
+  #changed({ region, event }: MemberChange): void {
+    const last = this.#lastEvents.get(region) ?? 'returned';
+    if (!successors[last].includes(event)) {
+      throw new Error(`in the history of ${region} "${event}" follows "${last}"`);
+    }
+    this.#lastEvents.set(region, event);
+    if (event === 'returned') this.#returned(region);
+  }
+
+  /** What votes again holds what every other voter does, but for what is under way there (R37). */
+  #returned(region: string): void {
+    const { storage, timeline } = this.#world;
+    // Nothing needs to be asked of it in the last moments, so what it lost then is found with its first round.
+    if (this.#world.isDamaged(region, 3_000)) return;
+    const own = entriesOf(this.#world.regions.get(region));
+    for (const other of storage.durable.regions.values()) {
+      const { membership } = other;
+      const isSound = membership.state === 'voter' && membership.leaving === null;
+      if (other.region === region || !isSound || this.#world.isDamaged(other.region)) continue;
+      const model = this.#world.regions.get(other.region);
+      const theirs = entriesOf(model);
+      const locked = new Set(model?.locks().map(([key]) => key));
+      for (const key of new Set([...own.keys(), ...theirs.keys()])) {
+        const entries = [own.get(key), theirs.get(key)];
+        const expires = entries.some((entry) => (entry?.expiry ?? -1) > -1);
+        const soonest = Math.min(
+          ...entries.map((entry) => entry?.expiry ?? -1).filter((x) => x > -1),
+        );
+        if (locked.has(key) || (expires && soonest < timeline.now + 2_000)) continue;
+        const [mine, its] = entries.map((entry) => (entry === undefined ? '' : textOfEntry(entry)));
+        if (mine === its) continue;
+        throw new Error(`${region} votes again, with ${key} as ${mine}, not ${its}`);
+      }
+    }
+  }
+
+  /** What has no vote has no lease: a write asks nothing of it any more (R30, R32). */
+  leases(): void {
+    for (const { region, membership } of this.#world.storage.durable.regions.values()) {
+      if (membership.state === 'voter') continue;
+      const leftMs = this.#world.leaseLeftMs(region);
+      if (leftMs > 0) throw new Error(`${region} has no vote and a lease for ${leftMs} ms`);
+    }
+  }
+
+  /** A region that votes has missed nothing; nobody remembers too much of one that does not (R33). */
+  #marks(): void {
+    const { regions, missed } = this.#world.storage.durable;
+    for (const [region, keys] of missed) {
+      const membership = regions.get(region)?.membership;
+      const stays = membership?.state === 'voter' && membership.leaving === null;
+      if (stays && keys.size > 0)
+        throw new Error(`${region} votes and has missed ${keys.size} keys`);
+      if (keys.size > limits.missedKeysPerRegion + limits.keysPerWrite) {
+        throw new Error(`${keys.size} missed keys of ${region} are remembered`);
+      }
+    }
+  }
+}
+
+/** Under its locks, or settled already. */
+function holds(model: RegionModel, transaction: string, keys: readonly string[]): boolean {
+  const holders = new Map(model.locks());
+  const isHeld = keys.every((key) => {
+    const holder = holders.get(key);
+    return holder !== undefined && keyOf(holder) === transaction;
+  });
+  if (isHeld) return true;
+  const { done, meta } = model.state();
+  const [incarnation = 0, sequence = 0] = transaction.split('.').map(Number);
+  const isBelow = meta !== null && compareOrder([incarnation, sequence], meta.floor) <= 0;
+  return isBelow || done.has(transaction);
+}
+
+function entriesOf(model: RegionModel | undefined) {
+  return model?.state().data ?? new Map<string, never>();
+}

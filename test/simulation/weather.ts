@@ -1,0 +1,60 @@
+import type { Random } from './random.ts';
+
+/** What goes wrong in a run, and how often. */
+export interface Weather {
+  readonly regions: number;
+  readonly connections: number;
+  /** Of each message, one way. */
+  readonly loss: number;
+  /** Of each round: it is executed a second time, later. */
+  readonly duplication: number;
+  /** Of each message: it takes seconds. */
+  readonly straggling: number;
+  /** Mean time between crashes of the coordinator, ms; 0: none. */
+  readonly crashEveryMs: number;
+  /** Of each crash: the old instance lives on without knowing. */
+  readonly zombies: number;
+  /** How far the clock of a region may be off, ms. */
+  readonly skewMs: number;
+  /** Mean time between outages of a region, ms; 0: none. An outage is of the region, or of its way to some. */
+  readonly outageEveryMs: number;
+  /** So many regions may fail at once. */
+  readonly outagesAtOnce: number;
+  /** One way to the farthest region, ms. */
+  readonly farMs: number;
+  /** Mean time between losses of a region's data, ms; 0: none. */
+  readonly lossEveryMs: number;
+  readonly minVoters: number;
+  /** Mean time between orders of an operator, ms; 0: none. */
+  readonly ordersEveryMs: number;
+}
+
+/** Who asks a region: the coordinator, an older instance that goes on, or a reader at the edge. */
+export type Asker = 'coordinator' | 'stale' | 'edge';
+
+export const generation = 1_000;
+
+/** The clock of a region is at most this far off, ms. */
+export const clocksApartMs = 400;
+
+/** The weather of the simulation. */
+export function weatherOf(random: Random): Weather {
+  const regions = random.pick([1, 2, 3, 3, 3, 5]);
+  const bad = random.chance(0.85);
+  return {
+    regions,
+    connections: random.pick([6, 6, 3, regions + 1]),
+    loss: bad ? random.pick([0, 0.01, 0.05, 0.2]) : 0,
+    duplication: bad ? random.pick([0, 0.05, 0.3]) : 0,
+    straggling: bad ? random.pick([0, 0.02, 0.1]) : 0,
+    crashEveryMs: bad ? random.pick([0, 400, 2_000]) : 0,
+    zombies: random.pick([0, 0.5, 1]),
+    skewMs: random.pick([0, 20, clocksApartMs]),
+    outageEveryMs: bad ? random.pick([0, 0, 5_000]) : 0,
+    outagesAtOnce: random.pick([1, 1, 2]),
+    farMs: 120,
+    lossEveryMs: bad ? random.pick([0, 0, 4_000, 10_000]) : 0,
+    minVoters: random.pick([1, 1, Math.min(2, regions)]),
+    ordersEveryMs: bad ? random.pick([0, 0, 0, 6_000]) : 0,
+  };
+}
