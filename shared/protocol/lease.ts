@@ -58,7 +58,8 @@ export class Lease {
 
   /**
    * What a round that leaves now says of the lease. The step that sends it must store something: that proves that this
-   * instance still owns its storage, after the reading came and before the renewal leaves (rule R17).
+   * instance still owns its storage, after the reading came and before the renewal leaves (rule R17). `isKnown`: the
+   * round names a pair, so that a region which has lost its state since is not lent anything by a round that comes late.
    */
   orderFor(now: number, isKnown: boolean): LeaseOrder | null {
     const rides = this.isWanted(now) && now >= this.#orderedAt + limits.leaseRideMs;
