@@ -61,9 +61,7 @@ end
 local function raiseMeta(meta, round, isNew)
   local epoch, incarnation = math.max(meta.epoch, round.epoch), math.max(meta.incarnation, round.incarnation)
   local floorMoves = isAfter(round.floor[1], round.floor[2], meta.floor)
-  -- A region that has no history yet begins one before it is lent anything: nobody could tell later what it has lost.
-  local isFirst = round.lease and round.seen == 0
-  local isProbe = #round.decisions == 0 and #round.prepares == 0 and not round.copy and not isFirst
+  local isProbe = #round.decisions == 0 and #round.prepares == 0 and not round.copy
   local isRaised = epoch > meta.epoch or incarnation > meta.incarnation or floorMoves
   if isProbe and not isRaised and not isNew then return end
   meta.epoch, meta.incarnation = epoch, incarnation

@@ -58,10 +58,9 @@ export class Lease {
 
   /**
    * What a round that leaves now says of the lease. The step that sends it must store something: that proves that this
-   * instance still owns its storage, after the reading came and before the renewal leaves (rule R17). `isKnown`: the
-   * round names a pair, so that a region which has lost its state since is not lent anything by a round that comes late.
+   * instance still owns its storage, after the reading came and before the renewal leaves (rule R17).
    */
-  orderFor(now: number, isKnown: boolean): LeaseOrder | null {
+  orderFor(now: number): LeaseOrder | null {
     const rides = this.isWanted(now) && now >= this.#orderedAt + limits.leaseRideMs;
     if (!rides && now < this.dueAt(now)) return null;
     const ttlMs = limits.leaseTtlMs;
@@ -70,9 +69,7 @@ export class Lease {
     this.#isFresh = false;
     const reading = this.#reading;
     // A renewal on an old reading is worth little; a new one comes with the answer.
-    if (!isKnown || reading === null || now - reading.receivedAt > ttlMs / 2) {
-      return { reading: null, ttlMs };
-    }
+    if (reading === null || now - reading.receivedAt > ttlMs / 2) return { reading: null, ttlMs };
     this.#grantedUntil = Math.max(this.#grantedUntil, reading.receivedAt + ttlMs);
     return { reading: reading.clock, ttlMs };
   }

@@ -277,8 +277,7 @@ export class RegionLink {
     const transactions = whole ? this.#takePrepares(limits.roundBytes / 3 - bytes) : [];
     for (const transaction of transactions) transaction.sent(this.region, now);
     for (const decision of decisions) this.owed.carry(decision, 1);
-    const lease =
-      speaks && this.leaving === null ? this.lease.orderFor(now, this.pair !== null) : null;
+    const lease = speaks && this.leaving === null ? this.lease.orderFor(now) : null;
     // A step of a copy takes its time, so no vote waits for one.
     const copy = transactions.length === 0 ? this.#takeCopyStep() : null;
     this.#flights.set(number, {

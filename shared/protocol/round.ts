@@ -141,8 +141,7 @@ export interface Round {
   readonly floor: TransactionOrder;
   /** The highest acknowledged pair, or null before the first. */
   readonly seen: RoundPair | null;
-  /** A fresh mark for this round. A round without decisions, prepares and copy step leaves none, unless it asks for
-   * a lease and names no pair: nothing is lent to a region of which nobody could tell what it has lost. */
+  /** A fresh mark for this round. A round without decisions, prepares and copy step leaves none. */
   readonly mark: string;
   readonly decisions: readonly Decision[];
   readonly prepares: readonly Prepare[];
