@@ -100,8 +100,7 @@ export class World {
 
   /**
    * A region goes back to an older state, or loses everything. Lockstep rests on one voter that keeps what it
-   * acknowledged, so there is always another one that has not lost anything since it was last copied. A restart takes
-   * longer than a lease: within the lease of an older state, reads there may be old, and nobody promises otherwise.
+   * acknowledged, so there is always another one that has not lost anything since it was last copied.
    */
   #loseData(): void {
     const { regions } = this.storage.durable;
@@ -118,7 +117,7 @@ export class World {
     const backup = this.random.pick([null, ...(this.#backups.get(victim) ?? [])]);
     this.#damagedAt.set(victim, this.timeline.now);
     if (backup === null) model?.wipe();
-    else model?.restore({ ...backup, lease: 0 });
+    else model?.restore(backup);
   }
 
   /** True from a loss of data on, until the region has become a voter by a copy that began `marginMs` after it or later. */
@@ -196,7 +195,18 @@ export class World {
   }
 
   snapshot(region: string, request: SnapshotRequest, give: (result: SnapshotResult) => void): void {
-    this.exchange(region, 'edge', (model) => model.snapshot(request), give);
+    const look = (model: RegionModel): SnapshotResult => {
+      const result = model.snapshot(request);
+      // Until its lease is over a region that has lost data may answer from what is left, and nobody promises otherwise.
+      if (!request.leased || !this.#mayBeOld(region)) return result;
+      return { kind: 'silent', reason: 'what it answers may be old' };
+    };
+    this.exchange(region, 'edge', look, give);
+  }
+
+  #mayBeOld(region: string): boolean {
+    const at = this.#damagedAt.get(region) ?? Number.NEGATIVE_INFINITY;
+    return this.timeline.now <= at + limits.leaseTtlMs + limits.leaseDriftMs;
   }
 
   noteClocks(round: Round): void {
