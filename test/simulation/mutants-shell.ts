@@ -57,7 +57,7 @@ export const shellMutants: readonly Mutant[] = [
     name: 'answers-before-it-has-applied',
     patches: [
       {
-        file: 'test/simulation/run.ts',
+        file: 'test/simulation/reading.ts',
         find: 'else if (settle.length === 0) answer();',
         replace: 'else if (settle !== null) answer();',
       },

@@ -25,6 +25,16 @@ export interface Weather {
   /** Mean time between losses of a region's data, ms; 0: none. */
   readonly lossEveryMs: number;
   readonly minVoters: number;
+  /** What clients write and read; with `fill`, all of it is there from the beginning on. */
+  readonly keys: readonly string[];
+  readonly fill: boolean;
+  /** The share of reads in what clients do. */
+  readonly reads: number;
+  /** All clients read in the same region. */
+  readonly readsInOne: boolean;
+  /** How often a client does something, at least and at most, and its longest pause in between, ms. */
+  readonly turns: readonly [least: number, most: number];
+  readonly pauseMs: number;
   /** Mean time between orders of an operator, ms; 0: none. */
   readonly ordersEveryMs: number;
 }
@@ -55,6 +65,12 @@ export function weatherOf(random: Random): Weather {
     farMs: 120,
     lossEveryMs: bad ? random.pick([0, 0, 4_000, 10_000]) : 0,
     minVoters: random.pick([1, 1, Math.min(2, regions)]),
+    keys: ['a', 'b', 'c', 'd'],
+    fill: false,
+    reads: 0.35,
+    readsInOne: random.chance(0.2),
+    turns: [4, 14],
+    pauseMs: random.pick([200, 200, 200, 2_000]),
     ordersEveryMs: bad ? random.pick([0, 0, 0, 6_000]) : 0,
   };
 }

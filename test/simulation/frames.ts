@@ -1,0 +1,104 @@
+import type { Check, WriteFrame } from '../../shared/protocol/frame.ts';
+import { compileWrite } from '../../shared/wire/commands.ts';
+import type { Callback } from '../../shared/wire/confirmations.ts';
+import type { World } from './world.ts';
+
+const callback: Callback = {
+  endpoint: 'cb_1',
+  url: 'https://example.com/',
+  secret: null,
+  events: ['write.committed', 'write.confirmed', 'write.aborted'],
+  values: true,
+};
+
+/** What clients write. */
+export class Frames {
+  readonly #world: World;
+  #tokens = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  /** An id that no frame has had. */
+  nextId(): string {
+    this.#tokens += 1;
+    return `0-${this.#tokens}`;
+  }
+
+  /** Any frame. */
+  any(): WriteFrame {
+    const { random } = this.#world;
+    const { keys } = this.#world.weather;
+    const token = `${this.#tokens + 1},`;
+    const key = random.pick(keys);
+    const other = random.pick(keys);
+    const checks: Check[] = random.chance(0.25)
+      ? [
+          random.pick<Check>([
+            { kind: 'absent', key },
+            { kind: 'exists', key: other },
+          ]),
+        ]
+      : [];
+    const ops = random.pick<string[][]>([
+      [['APPEND', key, token]],
+      [['APPEND', key, token]],
+      [
+        ['APPEND', key, token],
+        ['APPEND', other, token],
+      ],
+      [['SET', key, token]],
+      [
+        ['SET', key, token],
+        ['APPEND', key, token],
+      ],
+      [['INCR', 'n']],
+      [['INCR', 'n']],
+      [['HSET', 'h', key, token]],
+      [
+        ['RPUSH', key, token],
+        ['SET', other, token],
+      ],
+      [['DEL', key]],
+      [
+        ['SADD', 's', token],
+        ['SMEMBERS', 's'],
+      ],
+      [['SPOP', 's']],
+      [['SET', 'x', token, 'PX', `${random.pick([5, 100, 800, 10_000_000])}`]],
+      [['APPEND', 'x', token]],
+      [
+        ['SET', 'x', token, 'PX', '60'],
+        ['APPEND', 'x', token],
+      ],
+      [['PERSIST', 'x']],
+      [
+        ['PEXPIRE', 'x', `${random.pick([1, 70, 900])}`],
+        ['GET', 'x'],
+      ],
+    ]);
+    return this.of(ops, checks);
+  }
+
+  /** The frame of these commands. */
+  of(ops: readonly string[][], checks: readonly Check[]): WriteFrame {
+    const id = this.nextId();
+    const { random, timeline } = this.#world;
+    const now = timeline.now;
+    const compiled = compileWrite(ops, checks, { now, seed: () => random.between(0, 1_000_000) });
+    if (!compiled.ok) throw new Error(compiled.detail);
+    return {
+      id,
+      operations: compiled.operations,
+      checks,
+      keys: compiled.keys,
+      priority: random.pick([0, 0, 0, 0, 1, 5]),
+      ack: random.pick(['committed', 'committed', 'confirmed']),
+      notAfter: now + random.pick([300, 2_000, 10_000]),
+      idempotency: random.chance(0.7) ? { key: `key-${this.#tokens}`, digest: 'same' } : null,
+      callback: random.chance(0.3) ? callback : null,
+      bytes: compiled.bytes,
+    };
+  }
+}

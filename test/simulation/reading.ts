@@ -1,0 +1,151 @@
+import { keyOf, type TransactionOrder } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
+import type { Decision, SnapshotRequest } from '../../shared/protocol/round.ts';
+import { compileReads } from '../../shared/wire/commands.ts';
+import type { ReadEntry } from './history.ts';
+import type { Random } from './random.ts';
+import { generation } from './weather.ts';
+import type { World } from './world.ts';
+
+/** Strong reads, as the edge does them. */
+export class Reader {
+  /** Those that were answered. */
+  readonly reads: ReadEntry[] = [];
+  readonly #world: World;
+  readonly #random: Random;
+
+  constructor(world: World, random: Random) {
+    this.#world = world;
+    this.#random = random;
+  }
+
+  /** One read, in the region that is given or in any. */
+  read(done: () => void): void {
+    const { timeline } = this.#world;
+    const random = this.#random;
+    const { keys } = this.#world.weather;
+    const key = random.pick(keys);
+    const other = random.pick(keys);
+    const commands = random.pick<string[][]>([
+      [
+        ['TYPE', key],
+        ['GET', key],
+      ],
+      [
+        ['GET', key],
+        ['GET', other],
+        ['GET', 'n'],
+      ],
+      [
+        ['GET', 'n'],
+        ['HGETALL', 'h'],
+      ],
+      [
+        ['TYPE', 'a'],
+        ['TYPE', 'b'],
+        ['TYPE', 'c'],
+        ['TYPE', 'd'],
+        ['GET', 'n'],
+      ],
+    ]);
+    const compiled = compileReads(commands);
+    if (!compiled.ok) throw new Error(compiled.detail);
+    const regions = [...this.#world.regions.keys()];
+    const region = this.#world.weather.readsInOne ? 'region-0' : random.pick(regions);
+    const known = this.#world.storage.durable.regions.get(region)?.generation ?? generation;
+    const request = {
+      shard: 0,
+      generation: known,
+      strong: true,
+      leased: true,
+      seen: null,
+      settle: [],
+      ...compiled,
+    };
+    timeline.after(random.between(0, 60), () => this.#world.anyCoordinator.want(region));
+    if (random.chance(0.1)) this.#readThroughCoordinator(request, timeline.now, done);
+    else this.#snapshot(region, request, timeline.now, 6, done);
+  }
+
+  #readThroughCoordinator(request: SnapshotRequest, invokedAt: number, done: () => void): void {
+    const { timeline, random } = this.#world;
+    const { keys: read, commands } = request;
+    timeline.after(random.between(0, 60), () => {
+      const asked = { keys: read, commands, region: null };
+      this.#world.anyCoordinator.read(asked, (reply) => {
+        timeline.after(random.between(0, 60), () => {
+          if (reply?.kind === 'read' && reply.answer.kind === 'read') {
+            const { replies } = reply.answer;
+            const answeredAt = timeline.now;
+            this.reads.push({ kind: 'read', request, invokedAt, answeredAt, replies });
+          }
+          done();
+        });
+      });
+    });
+  }
+
+  #snapshot(
+    region: string,
+    request: SnapshotRequest,
+    invokedAt: number,
+    attempts: number,
+    done: () => void,
+  ): void {
+    const { timeline } = this.#world;
+    let open = true;
+    const once = (finish: () => void) => {
+      if (!open) return;
+      open = false;
+      finish();
+    };
+    timeline.after(limits.readTimeoutMs, () => once(done));
+    this.#world.snapshot(region, request, (result) =>
+      once(() => {
+        const isUnleased = result.kind === 'refused' && result.refusal.kind === 'lease';
+        if (isUnleased) return this.#readThroughCoordinator(request, invokedAt, done);
+        if (result.kind !== 'read' || attempts === 0) return done();
+        const { replies, locks } = result;
+        const answer = () => {
+          const answeredAt = timeline.now;
+          this.reads.push({ kind: 'read', request, invokedAt, answeredAt, replies });
+          done();
+        };
+        const settled = new Set(request.settle.map(({ transaction }) => keyOf(transaction)));
+        const repeated = locks.some(({ holder }) => settled.has(keyOf(holder)));
+        // Of one key, what stands between a commit that was applied and a later lock is an answer.
+        const outrun = request.keys.length === 1 && settled.size > 0 && !repeated;
+        if (locks.length === 0 || outrun) return answer();
+        this.#resolve(
+          locks.map(({ holder }) => holder),
+          (settle) => {
+            if (settle === null) done();
+            else if (settle.length === 0) answer();
+            else this.#snapshot(region, { ...request, settle }, invokedAt, attempts - 1, done);
+          },
+        );
+      }),
+    );
+  }
+
+  #resolve(
+    holders: readonly TransactionOrder[],
+    give: (settle: readonly Decision[] | null) => void,
+  ): void {
+    const { timeline, random } = this.#world;
+    timeline.after(random.between(0, 60), () => {
+      this.#world.anyCoordinator.ask(holders, (reply) => {
+        timeline.after(random.between(0, 60), () => {
+          if (reply?.kind !== 'resolutions') return give(null);
+          give(
+            reply.resolutions.flatMap((one) =>
+              one.kind === 'committed'
+                ? [{ transaction: one.transaction, outcome: 'commit' as const, keys: one.keys }]
+                : [],
+            ),
+          );
+        });
+      });
+    });
+  }
+}

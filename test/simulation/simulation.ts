@@ -1,0 +1,207 @@
+import { limits } from '../../shared/limits.ts';
+import type { WriteFrame } from '../../shared/protocol/frame.ts';
+import type { WriteAnswer } from '../../shared/wire/answers.ts';
+import { Frames } from './frames.ts';
+import { checkHistory, contentsOf, type WriteEntry } from './history.ts';
+import type { Random } from './random.ts';
+import { Reader } from './reading.ts';
+import type { World } from './world.ts';
+
+/** What a run came to. */
+export interface Run {
+  readonly committed: number;
+  readonly rejected: number;
+  readonly unavailable: number;
+  readonly unknown: number;
+  readonly reads: number;
+  readonly incarnations: number;
+}
+
+/** Clients write and read through bad weather; then it clears up, and everything has to be right. */
+export class Simulation {
+  readonly #world: World;
+  readonly #random: Random;
+  readonly #writes: WriteEntry[] = [];
+  readonly #frames: Frames;
+  readonly #reader: Reader;
+  #open = 0;
+
+  constructor(world: World, random: Random) {
+    this.#world = world;
+    this.#random = random;
+    this.#frames = new Frames(world);
+    this.#reader = new Reader(world, random);
+  }
+
+  run(): Run {
+    const { timeline, weather } = this.#world;
+    if (weather.fill)
+      this.#write(
+        this.#frames.of(
+          weather.keys.map((key) => ['SET', key, key]),
+          [],
+        ),
+        3,
+        () => {},
+      );
+    const clients = this.#random.between(1, 6);
+    const [least, most] = weather.turns;
+    for (let client = 0; client < clients; client++) {
+      this.#client(this.#random.between(least, most));
+    }
+    timeline.run(timeline.now + 40_000, 2_000_000);
+    this.#world.calm = true;
+    this.#world.bringBack();
+    for (const zombie of this.#world.zombies) zombie.die();
+    timeline.run(timeline.now + limits.timeoutMsMaximum, 2_000_000);
+    void this.#world.coordinator;
+    timeline.run(timeline.now + 20_000, 2_000_000);
+    this.#world.bringBack();
+    // What a region lost unnoticed is found by the next round.
+    this.#write(this.#frames.of([['INCR', 'n']], []), 0, () => {});
+    timeline.run(timeline.now + 40_000, 2_000_000);
+    if (this.#open > 0) throw new Error(`${this.#open} clients were never answered`);
+    this.#checkRegions();
+    this.#checkEvents();
+    return this.#summary();
+  }
+
+  // A client does one thing after the other.
+
+  #client(left: number): void {
+    if (left === 0) return;
+    this.#open += 1;
+    const next = () => {
+      this.#open -= 1;
+      const pauseMs = this.#random.between(0, this.#world.weather.pauseMs);
+      this.#world.timeline.after(pauseMs, () => this.#client(left - 1));
+    };
+    if (this.#random.chance(this.#world.weather.reads)) this.#reader.read(next);
+    else this.#write(this.#frames.any(), this.#random.between(0, 3), next);
+  }
+
+  /** Sends a frame; where the answer is lost, a client with an idempotency key tries again. */
+  #write(frame: WriteFrame, retries: number, done: () => void): void {
+    const { timeline, random } = this.#world;
+    const entry: WriteEntry = {
+      kind: 'write',
+      frame,
+      invokedAt: timeline.now,
+      answeredAt: Number.POSITIVE_INFINITY,
+      answer: null,
+    };
+    this.#writes.push(entry);
+    timeline.after(random.between(0, 30), () => {
+      this.#world.anyCoordinator.write(frame, (reply) => {
+        timeline.after(random.between(0, 30), () => {
+          entry.answeredAt = timeline.now;
+          if (reply?.kind === 'write') entry.answer = reply.answer;
+          if (entry.answer?.kind === 'unavailable' && entry.answer.reason.includes('diverged')) {
+            throw new Error(entry.answer.reason);
+          }
+          const again = reply === null && frame.idempotency !== null && retries > 0;
+          if (entry.answer !== null) this.#duplicate(entry, entry.answer);
+          if (!again) return done();
+          const id = this.#frames.nextId();
+          const notAfter = timeline.now + 5_000;
+          this.#write({ ...frame, id, notAfter }, retries - 1, done);
+        });
+      });
+    });
+  }
+
+  /** Delivers an answered request once more, much later: what its sender was told has to stay true. */
+  #duplicate({ frame }: WriteEntry, first: WriteAnswer): void {
+    const { timeline, random } = this.#world;
+    if (frame.idempotency === null || !random.chance(0.3)) return;
+    // One that was refused before its time was over, for want of voters, may be sent again.
+    if (first.kind === 'unavailable' && first.code !== null) return;
+    const late = { ...frame, id: this.#frames.nextId() };
+    timeline.after(random.between(100, 5_000), () => {
+      this.#world.anyCoordinator.write(late, (reply) => {
+        if (reply?.kind !== 'write') return;
+        const { answer } = reply;
+        const same = first.kind === 'decided' || first.kind === 'unconfirmed';
+        const kept = answer.kind === 'decided' || answer.kind === 'unconfirmed';
+        if (same && (!kept || answer.record.id !== first.record.id)) {
+          throw new Error(
+            `a duplicate was answered ${answer.kind}, not as the first: ${first.record.part}`,
+          );
+        }
+        if (first.kind === 'unavailable' && kept) {
+          throw new Error('a duplicate was decided after its sender was told no');
+        }
+      });
+    });
+  }
+
+  // After the storm.
+
+  #checkRegions(): void {
+    const { storage, regions, clocks, timeline } = this.#world;
+    const { committed } = storage.durable;
+    const expected = contentsOf(
+      checkHistory(committed, this.#writes, this.#reader.reads, clocks),
+      timeline.now,
+    );
+    for (const [region, model] of regions) {
+      const locks = model.locks();
+      if (locks.length > 0) throw new Error(`${region} is left with the locks ${locks.join(' ')}`);
+      const contents = contentsOf(model, timeline.now);
+      if (contents !== expected) throw new Error(`${region} holds ${contents}, not ${expected}`);
+    }
+    for (const commit of storage.durable.commits.values()) {
+      if (!commit.confirmed)
+        throw new Error(`transaction ${commit.transaction} was never confirmed`);
+    }
+    for (const { region, membership } of storage.durable.regions.values()) {
+      if (membership.state !== 'voter' || membership.leaving !== null) {
+        throw new Error(`${region} has not come back: ${JSON.stringify(membership)}`);
+      }
+    }
+  }
+
+  /** Each committed write is confirmed once, each abandoned one is told of, and never both. */
+  #checkEvents(): void {
+    const { owed, committed } = this.#world.storage.durable;
+    const decided = new Set(committed.map(({ id }) => id));
+    for (const { frame, answer } of this.#writes) {
+      const expected: string[] = [];
+      const asked = frame.callback !== null;
+      if (asked && decided.has(frame.id)) expected.push('write.committed', 'write.confirmed');
+      else if (asked && isRefusal(answer, frame.id)) expected.push('write.aborted');
+      const types = ['write.committed', 'write.confirmed', 'write.aborted'];
+      const told = types.filter((type) => owed.has(`${frame.id}.${type}`));
+      const unheard = asked && answer === null && told.join() === 'write.aborted';
+      // Refused on arrival, nobody is told of it; given up while it waited, somebody is.
+      if (answer?.kind === 'unavailable' && answer.code !== null) continue;
+      if (!unheard && told.join() !== expected.join()) {
+        throw new Error(`write ${frame.id} owes ${told.join()}, not ${expected.join()}`);
+      }
+    }
+  }
+
+  #summary(): Run {
+    const answers = this.#writes.map(({ answer }) => answer);
+    const count = (matches: (answer: WriteEntry['answer']) => boolean) =>
+      answers.filter(matches).length;
+    return {
+      committed: this.#world.storage.durable.committed.length,
+      rejected: count(
+        (answer) => answer?.kind === 'decided' && answer.record.outcome === 'rejected',
+      ),
+      unavailable: count((answer) => answer?.kind === 'unavailable'),
+      unknown: count((answer) => answer === null),
+      reads: this.#reader.reads.length,
+      incarnations: this.#world.storage.durable.incarnation,
+    };
+  }
+}
+
+/** The frame itself was decided against or given up; one that only joined or repeated another was not. */
+function isRefusal(answer: WriteAnswer | null, id: string): boolean {
+  if (answer?.kind === 'unavailable') return answer.id === id && !answer.reason.includes('arrived');
+  return (
+    answer?.kind === 'decided' && answer.record.id === id && answer.record.outcome === 'rejected'
+  );
+}
