@@ -1,6 +1,6 @@
 import process from 'node:process';
 import { loadPatched, type Patch } from './mutation.ts';
-import { type Runner, type RunnerName, runners, type Totals } from './runners.ts';
+import { type Runner, type RunnerName, runners, settings, type Totals } from './runners.ts';
 
 /** What a child process is told in its environment. */
 export interface Errand {
@@ -33,7 +33,7 @@ async function serve({ runner: name, patches }: Errand): Promise<void> {
   // The parent has what it wanted, or is gone.
   process.on('disconnect', () => void leave(runner));
   try {
-    const unloaded = loadPatched(patches);
+    const unloaded = loadPatched([...(settings[name] ?? []), ...patches]);
     runner = await runners[name]();
     if (unloaded().length > 0) throw new Error(`the runner ${name} does not load ${unloaded()}`);
     const begun = runner;

@@ -1,4 +1,5 @@
 import { coordinatorMutants } from './mutants-coordinator.ts';
+import { memberMutants } from './mutants-members.ts';
 import { regionMutants } from './mutants-region.ts';
 import { scriptMutants } from './mutants-scripts.ts';
 import { shellMutants } from './mutants-shell.ts';
@@ -25,6 +26,7 @@ export const mutants: readonly Mutant[] = [
   ...regionMutants,
   ...scriptMutants,
   ...shellMutants,
+  ...memberMutants,
 ].toSorted((a, b) => Number(a.rule.slice(1)) - Number(b.rule.slice(1)));
 
 /** The table of PROTOCOL.md, as it has to stand there. */

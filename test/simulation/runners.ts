@@ -1,3 +1,5 @@
+import type { Patch } from './mutation.ts';
+
 /** What a seeded run comes to, in numbers that can be summed up. */
 export type Totals = Readonly<Record<string, number>>;
 
@@ -12,6 +14,8 @@ export interface Runner {
 export const runners = {
   /** Coordinators, regions and clients in bad weather. */
   simulation: (): Promise<Runner> => import('./run.ts'),
+  /** The same with members that come and go, copied in many small steps. */
+  members: (): Promise<Runner> => import('./member-run.ts'),
   /** Followers of the change feed, with publishing, pages and sleep in any order. */
   feed: (): Promise<Runner> => import('./feed-run.ts'),
   /** Regions of which one was changed around Lockstep. */
@@ -32,3 +36,17 @@ export const runners = {
 
 /** Names a kind of seeded run. */
 export type RunnerName = keyof typeof runners;
+
+/** What a kind of run changes of the sources besides any mutant: a copy of a few keys is to take several steps. */
+export const settings: Partial<Record<RunnerName, readonly Patch[]>> = {
+  members: [
+    limit('copyKeysPerStep', '1_000', '3'),
+    limit('copyBytesPerStep', '600_000', '60'),
+    limit('copyHoldKeys', '500', '2'),
+    limit('missedKeysPerRegion', '100_000', '7'),
+  ],
+};
+
+function limit(name: string, usual: string, here: string): Patch {
+  return { file: 'shared/limits.ts', find: `  ${name}: ${usual},`, replace: `  ${name}: ${here},` };
+}

@@ -74,3 +74,30 @@ export function weatherOf(random: Random): Weather {
     ordersEveryMs: bad ? random.pick([0, 0, 0, 6_000]) : 0,
   };
 }
+
+/** Weather in which members come and go all the time, with more to copy than one step takes. */
+export function memberWeatherOf(random: Random): Weather {
+  const regions = random.pick([2, 3, 3, 4]);
+  return {
+    regions,
+    connections: random.pick([6, 6, regions + 1]),
+    loss: random.pick([0, 0, 0.02, 0.1]),
+    duplication: random.pick([0, 0.1, 0.4]),
+    straggling: random.pick([0, 0.05, 0.2]),
+    crashEveryMs: random.pick([0, 2_000, 8_000]),
+    zombies: random.pick([0, 0.5, 1]),
+    skewMs: random.pick([0, clocksApartMs]),
+    outageEveryMs: random.pick([0, 3_000, 6_000]),
+    outagesAtOnce: random.pick([1, 2]),
+    farMs: random.pick([10, 120]),
+    lossEveryMs: random.pick([0, 3_000, 8_000]),
+    minVoters: random.pick([1, 1, 2]),
+    keys: ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'k'],
+    fill: true,
+    reads: random.pick([0.3, 0.7]),
+    readsInOne: random.chance(0.5),
+    turns: [8, 16],
+    pauseMs: random.pick([500, 3_000]),
+    ordersEveryMs: random.pick([0, 0, 3_000]),
+  };
+}
