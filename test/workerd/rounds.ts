@@ -4,7 +4,7 @@ import type { TestRegion, TestStack } from '../stack/stack.ts';
 /** The part of a round's JSON (functions/region/round.lua) that says what it carries. */
 const decisionsAt = 8;
 const preparesAt = 9;
-const roundFields = 11;
+const roundFields = 14;
 
 /** A predicate for fault rules. */
 export type Picks = (request: SeenRequest) => boolean;
