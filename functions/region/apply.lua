@@ -72,15 +72,16 @@ local function escape(character)
   return text
 end
 
+local function fillEscapes()
+  for code = 0, 255 do escape(string.char(code)) end
+  isFilled = true
+end
+
 -- What escapes the bytes of a text: a table for a long one, since a lookup is much faster than a call and binary values
 -- are escaped byte by byte; the function for a short one, since filling the table takes its time too.
 local function escaperFor(value)
-  if #value < 4096 and not isFilled then return escape end
-  if not isFilled then
-    for code = 0, 255 do escape(string.char(code)) end
-    isFilled = true
-  end
-  return escaped
+  if #value >= 4096 and not isFilled then fillEscapes() end
+  return isFilled and escaped or escape
 end
 
 -- What a JSON string has escaped here. The class says what it has not, most of it in its first range, as that is fast.

@@ -250,8 +250,9 @@ end
 -- Answers a key that is there, and returns its size; nil where it has no room and another one has gone.
 local function emitKey(key, from, expiry, form, room, isFirst)
   local length = redis.pcall('STRLEN', key)
-  if from == '' and type(length) == 'number' and length <= room then
-    return emitWhole(1, key, expiry, call('GET', key))
+  if from == '' and type(length) == 'number' then
+    if length <= room then return emitWhole(1, key, expiry, call('GET', key)) end
+    if not isFirst then return nil end
   end
   local kind = call('TYPE', key).ok
   if not readers[kind] then
@@ -282,8 +283,7 @@ local function read(wanted, form, bound, cursor, total)
   for index = 1, #wanted, 2 do insert(keys, wanted[index]) end
   local locks = readLocks(keys)
   insert(out, '["r",[')
-  -- Many short values are to come.
-  if #keys > MANY_KEYS then escaperFor(string.rep(' ', 4096)) end
+  if #keys > MANY_KEYS then fillEscapes() end
   for index, key in ipairs(keys) do
     local expiry = not locks[key] and call('PEXPIRETIME', key)
     if not expiry then

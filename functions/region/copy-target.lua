@@ -178,7 +178,7 @@ return function(items)
   local keys, failed, outdated = {}, {}, {}
   for index, item in ipairs(items) do
     keys[index] = fold(item[2])
-    if item[1] ~= 3 then
+    if item[1] ~= 3 or (item[5] == 1 and item[6] == 1) then
       -- What is large goes out of line here, and with it the pieces that came before.
       insert(outdated, keys[index])
       insert(outdated, copyName(keys[index]))

@@ -35,10 +35,7 @@ local function enterCopy(meta, round)
   local kind, token, number = round.copy[1], round.copy[2], round.copy[3]
   local objection = objectionToCopy(meta, round)
   if objection then return '["f","' .. objection .. '"]' end
-  if kind == 'b' then
-    dropShard()
-    meta.phase = token
-  end
+  if kind == 'b' then meta.phase = token end
   if kind == 'b' or kind == 'w' then meta.copyNumber = number end
   return nil
 end
@@ -85,7 +82,10 @@ end
 local function performCopy(meta, round)
   local copy, bound = round.copy, round.bounds[5]
   local kind = copy[1]
-  if kind == 'b' then return '["b"]' end
+  if kind == 'b' then
+    dropShard()
+    return '["b"]'
+  end
   if kind == 's' then return scanSource(copy[2], copy[3], copy[4], bound) end
   if kind == 'w' then return '["w",' .. copyTarget()(copy[4]) .. ']' end
   if kind == 'l' then return listTarget(meta, copy[2], copy[3]) end

@@ -277,6 +277,7 @@ return answer(#ARGV[1], function()
 
   if round.isVoter then meta.phase, meta.copyNumber = '', 0 end
   local copyRefusal = round.copy and enterCopy(meta, round)
+  if held and held ~= meta then dropShard() end
   raiseMeta(meta, round, meta ~= held)
   local locks, done = readKnown(round, meta.floor)
   local decisions = decide(round, meta.floor, locks, done)

@@ -63,6 +63,30 @@ describe.each(implementations)('a region client of %s', (_, start) => {
     ]);
   });
 
+  it('inspects keys, copies bytes, and runs plain commands', async () => {
+    const bytes = Buffer.from([0, 34, 92, 127, 195, 169, 255, 0x2f]);
+    const key = bytes.toString('latin1');
+    await server.redis.set(bytes, bytes);
+    const inspect = () => client.inspect(0, { kind: 'keys', keys: [key] }, timeoutMs);
+    const before = await inspect();
+    expect(before).toMatchObject({ keys: [{ key, digest: expect.any(String), holder: null }] });
+    const keys = [{ key, from: '' }];
+    const reply = executed(await send({ copy: { kind: 'read', keys, form: 'dump' } }));
+    const data = reply.copy?.kind === 'read' ? reply.copy.items.map((item) => item.data) : [];
+    const begin = { kind: 'begin', token: 'token', number: 1, replaces: [] } as const;
+    await send({ role: 'copying', copy: begin });
+    await server.redis.del(bytes);
+    const write = { kind: 'write', token: 'token', number: 2, data } as const;
+    const written = executed(await send({ role: 'copying', copy: write }));
+    expect(written.copy).toEqual({ kind: 'written', failed: [] });
+    expect(await inspect()).toEqual(before);
+    await server.redis.set('text', 'é');
+    const got = await client.run(['GET', 'text'], timeoutMs);
+    expect(got).toEqual({ kind: 'answered', reply: 'é' });
+    const unknown = await client.run(['NOSUCH', 'x'], timeoutMs);
+    expect(unknown).toMatchObject({ kind: 'error', message: expect.stringContaining('NOSUCH') });
+  });
+
   it('runs rounds that are sent at once before the server knows the script', async () => {
     const prepares = [1, 2, 3].map((index) => [
       prepareOf(index, [`k${index}`], part(set(`k${index}`, '1'))),
@@ -150,5 +174,23 @@ describe('a region client of something else', () => {
     expect(round).toEqual({ kind: 'silent', reason: expect.any(String) });
     const read = await client.snapshot(snapshotOf([], []), timeoutMs);
     expect(read).toEqual({ kind: 'silent', reason: expect.any(String) });
+    const seen = await client.inspect(0, { kind: 'locks', count: 1 }, timeoutMs);
+    expect(seen).toEqual({ kind: 'silent', reason: expect.any(String) });
+  });
+
+  const probe = '"d":"","v":[],"m":[],"o":[],"t":0';
+  const others = [
+    `{${probe},"k":null,"c":null}`,
+    `{${probe},"k":null,"c":["f","other"]}`,
+    `{${probe},"k":null,"c":["r",[["k"]],[],[],null,null]}`,
+    `{${probe},"k":1,"c":["b"]}`,
+    `{${probe}}`,
+  ];
+
+  it.each(others)('is silent to a copy step when the script answers %s', async (text) => {
+    [status, answer] = [200, JSON.stringify({ result: text })];
+    const copy = { kind: 'list', cursor: '0', count: 1 } as const;
+    const round = await client.round(roundOf({ copy }), timeoutMs);
+    expect(round).toEqual({ kind: 'silent', reason: expect.any(String) });
   });
 });

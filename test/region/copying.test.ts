@@ -130,6 +130,36 @@ describe.each(ways)('a copy from %s to %s in the form %s', (from, to, form, time
   }, 60_000);
 });
 
+describe('a copy of a large stream', () => {
+  let source: Region;
+  let target: Region;
+  beforeAll(async () => {
+    [source, target] = await Promise.all([openRegion('redis-server'), openRegion('redis-server')]);
+  });
+  afterAll(() => Promise.all([source, target].map(({ server }) => server.stop())));
+
+  it('has in pieces what groups have pending, also of entries that were deleted', async () => {
+    const { redis } = source.server;
+    const key = Buffer.from('stream');
+    await redis.xgroup('CREATE', key, 'group', '0', 'MKSTREAM');
+    await redis.xgroup('CREATE', key, 'other', '0');
+    const count = 2_000;
+    for (let at = 1; at <= count; at += 1) await redis.xadd(key, `${at}-0`, 'f', 'x'.repeat(1_000));
+    for (const [group, name, read] of [
+      ['group', 'a', '1500'],
+      ['group', 'b', '300'],
+      ['other', 'c', '900'],
+    ] as const) {
+      await redis.xreadgroup('GROUP', group, name, 'COUNT', read, 'STREAMS', key, '>');
+    }
+    const deleted = Array.from({ length: 1_200 }, (_, at) => `${Math.floor(at * 1.4) + 1}-0`);
+    await redis.xdel(key, ...deleted);
+    await copyAll(source, target, 'dump');
+    expect(await telling(target.server.redis, [key])).toEqual(await telling(redis, [key]));
+    expect(await digestOf(target, key)).toBe(await digestOf(source, key));
+  });
+});
+
 describe('a digest in redis-server', () => {
   let region: Region;
   beforeAll(async () => {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { RegionClient } from '../../shared/protocol/round.ts';
+import type { CopyStep, RegionClient } from '../../shared/protocol/round.ts';
 import { connectDirectly } from './direct.ts';
 import {
   abortOf,
@@ -120,6 +120,71 @@ describe.each(implementations)('the scripts in %s', (_, start, text) => {
   });
 });
 
+describe.each(implementations)('the scripts of a copy in %s', (_, start, text) => {
+  let server: TestServer;
+  let client: RegionClient;
+  beforeAll(async () => {
+    server = await start();
+    client = connectDirectly(server.redis, text);
+  });
+  beforeEach(() => server.redis.flushall());
+  afterAll(() => server.stop());
+
+  const send = async (given: Parameters<typeof roundOf>[0]) =>
+    executed(await client.round(roundOf(given), 0));
+  const copying = async (copy: CopyStep) => (await send({ role: 'copying', copy })).copy;
+  const begin: CopyStep = { kind: 'begin', token: 'token', number: 1, replaces: [] };
+  const keysHeld = async () => (await server.redis.keys('*')).sort();
+
+  it('drop the shadows of the locks that a copy drops', async () => {
+    const operations = [set('inline', '1'), increment('shadow')];
+    await send({ prepares: [prepareOf(1, ['inline', 'shadow'], part(...operations))] });
+    await send({ decisions: [abortOf(2, ['other'])] });
+    await copying(begin);
+    expect(await keysHeld()).toEqual(['lockstep:0:meta']);
+  });
+
+  it('clear away what nothing leads to any more while they list a target, and only there', async () => {
+    const stale = ['shadow:1.1:k', 'backup:1.1:k', 'copy:k'].map((name) => `lockstep:0:${name}`);
+    for (const name of [...stale, 'lockstep:1:copy:k', 'lockstep:0:else', 'k']) {
+      await server.redis.set(name, '1');
+    }
+    const list: CopyStep = { kind: 'list', cursor: '0', count: 100 };
+    const listed = (await send({ copy: list })).copy;
+    expect(listed).toEqual({ kind: 'listed', keys: ['k'], cursor: null });
+    expect(await server.redis.exists(...stale)).toBe(stale.length);
+    await copying(begin);
+    expect(await copying(list)).toEqual(listed);
+    const left = ['k', 'lockstep:0:else', 'lockstep:0:meta', 'lockstep:1:copy:k'];
+    expect(await keysHeld()).toEqual(left);
+  });
+
+  it('report a value that the server cannot take, and write the others', async () => {
+    await copying(begin);
+    const data = ['[2,"bad",-1,["00ff"]]', '[1,"good",-1,"1"]', '[0,"gone",-1,0]'];
+    const written = await copying({ kind: 'write', token: 'token', number: 2, data });
+    expect(written).toEqual({
+      kind: 'written',
+      failed: [{ key: 'bad', reason: expect.stringMatching(/ERR/) }],
+    });
+    expect(await server.redis.get('good')).toBe('1');
+    expect(await keysHeld()).toEqual(['good', 'lockstep:0:meta']);
+  });
+
+  it('have no piece left where a whole value takes its place', async () => {
+    await copying(begin);
+    const piece = '[3,"k",-1,"list",1,0,0,["a"],0]';
+    const wholes = ['[0,"k",-1,0]', '[1,"k",-1,"v"]', '[3,"k",-1,"list",1,1,0,["b"],0]'];
+    for (const [index, data] of wholes.entries()) {
+      const number = index * 2 + 2;
+      await copying({ kind: 'write', token: 'token', number, data: [piece] });
+      expect(await keysHeld()).toContain('lockstep:0:copy:k');
+      await copying({ kind: 'write', token: 'token', number: number + 1, data: [data] });
+      expect(await keysHeld()).not.toContain('lockstep:0:copy:k');
+    }
+  });
+});
+
 describe('the scripts in redis-server', () => {
   let server: TestServer;
   let client: RegionClient;
@@ -149,6 +214,21 @@ describe('the scripts in redis-server', () => {
     }
     const after = await send({ prepares: [prepareOf(3, ['x'], part(set('x', '1')))] });
     expect(after.votes[0]?.kind).toBe('yes');
+  });
+
+  it('take no copies when memory is out, but removals', async () => {
+    const copying = async (copy: CopyStep) => (await send({ role: 'copying', copy })).copy;
+    await server.redis.set('gone', '1');
+    await copying({ kind: 'begin', token: 'token', number: 1, replaces: [] });
+    await server.redis.config('SET', 'maxmemory', '1');
+    try {
+      const data = ['[1,"k",-1,"v"]', '[0,"gone",-1,0]'];
+      const written = await copying({ kind: 'write', token: 'token', number: 2, data });
+      expect(written).toMatchObject({ failed: [{ key: 'k', reason: 'OOM out of memory' }] });
+      expect(await server.redis.exists('k', 'gone')).toBe(0);
+    } finally {
+      await server.redis.config('SET', 'maxmemory', '0');
+    }
   });
 
   it('cost one command a plain SET beyond the bookkeeping of a round', async () => {
