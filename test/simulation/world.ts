@@ -110,9 +110,14 @@ export class World {
         membership.state === 'voter' && membership.leaving === null && !this.isDamaged(region),
     );
     const victim = this.random.pick([...this.regions.keys()]);
-    // One that cannot be reached may be about to be put out, with all that it holds.
+    // One that gives no answers may be about to be put out, with all that it holds.
+    const answering = new Set(
+      this.instance?.core
+        .status()
+        .regions.flatMap(({ region, health }) => (health === 'answering' ? [region] : [])),
+    );
     const isKept = ({ region }: { readonly region: string }) =>
-      region !== victim && !this.#isDown(region, 'coordinator');
+      region !== victim && answering.has(region);
     if (!sound.some(isKept)) return;
     const model = this.regions.get(victim);
     const backup = this.random.pick([null, ...(this.#backups.get(victim) ?? [])]);
