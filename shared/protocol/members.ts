@@ -213,7 +213,7 @@ export class Members {
     const since = outbox.now;
     for (const region of config.regions) {
       const membership = { state: 'voter', since, leaving: null } as const;
-      const link = links.add(region, stored.generation, membership);
+      const link = links.add(region, stored.generation, [], membership);
       outbox.persist({ kind: 'region', region: link.stored });
     }
     outbox.persist({ kind: 'members', epoch: state.epoch, changes: [] });
@@ -249,7 +249,8 @@ export class Members {
       whole: true,
       held: false,
     } as const;
-    const link = links.add(region, 0, membership);
+    // It may have been a region of this shard before it was removed.
+    const link = links.add(region, 0, [this.#parts.stored.generation], membership);
     links.fail(link, 'it has not been asked yet', since);
     outbox.persist({ kind: 'region', region: link.stored });
     this.note(region, 'added', 'new', detail);

@@ -3,8 +3,9 @@ import type { RegionId } from '../ids.ts';
 import { limits } from '../limits.ts';
 import type { RegionFault } from '../wire/answers.ts';
 import type { CoordinatorConfig, Membership, Stored, StoredRegion } from './events.ts';
+import type { RoundHead } from './flight.ts';
 import type { Outbox } from './outbox.ts';
-import { RegionLink, type RoundHead } from './region-link.ts';
+import { RegionLink } from './region-link.ts';
 import type { Decision, Refusal } from './round.ts';
 import { nextLink } from './schedule.ts';
 
@@ -50,9 +51,14 @@ export class RegionLinks {
     return this.#links.get(region) ?? null;
   }
 
-  /** A region that this shard has not known so far. A new one has no lease. */
-  add(region: RegionId, generation: number, membership: Membership): RegionLink {
-    const stored = { region, generation, former: [], begun: false, pair: null, membership };
+  /** A region that this shard has not known so far, or knows no more. It has no lease. */
+  add(
+    region: RegionId,
+    generation: number,
+    former: readonly number[],
+    membership: Membership,
+  ): RegionLink {
+    const stored = { region, generation, former, begun: false, pair: null, membership };
     return this.#add(stored, Number.NEGATIVE_INFINITY);
   }
 
