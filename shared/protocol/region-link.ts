@@ -6,15 +6,7 @@ import type { Flight, Health, RoundHead } from './flight.ts';
 import { Lease } from './lease.ts';
 import { MarkHistory } from './mark-history.ts';
 import { OwedDecisions } from './owed-decisions.ts';
-import type {
-  CopyStep,
-  Decision,
-  LeaseOrder,
-  Role,
-  Round,
-  RoundPair,
-  RoundReply,
-} from './round.ts';
+import type { CopyStep, Role, Round, RoundPair, RoundReply } from './round.ts';
 import type { Transaction } from './transaction.ts';
 
 const nothingSettled: TransactionOrder = [0, 0];
