@@ -16,6 +16,10 @@ export const runners = {
   simulation: (): Promise<Runner> => import('./run.ts'),
   /** The same with members that come and go, copied in many small steps. */
   members: (): Promise<Runner> => import('./member-run.ts'),
+  /** Fair weather in which regions fail together, in one of a few ways. */
+  outage: (): Promise<Runner> => import('./outage-run.ts'),
+  /** Regions of which one is changed around Lockstep, and how that is mended. */
+  divergence: (): Promise<Runner> => import('./divergence-run.ts'),
   /** Followers of the change feed, with publishing, pages and sleep in any order. */
   feed: (): Promise<Runner> => import('./feed-run.ts'),
   /** Regions of which one was changed around Lockstep. */

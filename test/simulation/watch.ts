@@ -15,7 +15,7 @@ const successors: Record<MemberEvent, readonly MemberEvent[]> = {
   added: ['copying', 'out'],
   leaving: ['leaving', 'diverged', 'out'],
   diverged: ['leaving', 'diverged', 'out'],
-  out: ['copying', 'removed', 'believed'],
+  out: ['copying', 'removed'],
   believed: ['copying'],
   copying: ['copying', 'out', 'returned'],
   returned: ['leaving', 'diverged', 'out'],
@@ -102,7 +102,10 @@ export class Watch {
 
   #changed({ region, event }: MemberChange): void {
     const last = this.#lastEvents.get(region) ?? 'returned';
-    if (!successors[last].includes(event)) {
+    // Who is believed puts all others out.
+    if (event === 'believed')
+      for (const one of this.#world.regions.keys()) this.#lastEvents.set(one, 'out');
+    else if (!successors[last].includes(event)) {
       throw new Error(`in the history of ${region} "${event}" follows "${last}"`);
     }
     this.#lastEvents.set(region, event);

@@ -101,3 +101,30 @@ export function memberWeatherOf(random: Random): Weather {
     ordersEveryMs: random.pick([0, 0, 3_000]),
   };
 }
+
+/** Weather in which nothing goes wrong by itself. */
+export function calmWeather(random: Random): Weather {
+  const regions = random.pick([2, 3]);
+  return {
+    regions,
+    connections: 6,
+    loss: 0,
+    duplication: 0,
+    straggling: 0,
+    crashEveryMs: 0,
+    zombies: 0,
+    skewMs: 20,
+    outageEveryMs: 0,
+    outagesAtOnce: 1,
+    farMs: 120,
+    lossEveryMs: 0,
+    minVoters: 1,
+    keys: ['a', 'b', 'c', 'd'],
+    fill: false,
+    reads: 0,
+    readsInOne: false,
+    turns: [4, 14],
+    pauseMs: 200,
+    ordersEveryMs: 0,
+  };
+}

@@ -119,9 +119,13 @@ export class World {
     const isKept = ({ region }: { readonly region: string }) =>
       region !== victim && answering.has(region);
     if (!sound.some(isKept)) return;
-    const model = this.regions.get(victim);
-    const backup = this.random.pick([null, ...(this.#backups.get(victim) ?? [])]);
-    this.#damagedAt.set(victim, this.timeline.now);
+    this.lose(victim, this.random.pick([null, ...(this.#backups.get(victim) ?? [])]));
+  }
+
+  /** A region goes back to an older state; null: to none. */
+  lose(region: string, backup: RegionState | null): void {
+    const model = this.regions.get(region);
+    this.#damagedAt.set(region, this.timeline.now);
     if (backup === null) model?.wipe();
     else model?.restore(backup);
   }

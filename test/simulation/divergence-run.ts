@@ -1,0 +1,121 @@
+import type { WriteAnswer } from '../../shared/wire/answers.ts';
+import { Frames } from './frames.ts';
+import { contentsOf } from './history.ts';
+import { Random } from './random.ts';
+import { Timeline } from './timeline.ts';
+import { calmWeather } from './weather.ts';
+import { World } from './world.ts';
+
+const keys = ['a', 'b', 'c'];
+
+/**
+ * One seeded run in which somebody changes a key of one region around Lockstep. With three regions the other two are
+ * right: the write that shows the difference is decided, and the region is copied whole. With two nobody can tell: writes
+ * to that key are refused, those to others are not, until an operator has named the region to copy from (R39).
+ */
+export function run(seed: number): { readonly writes: number } {
+  const random = new Random(seed);
+  const crashEveryMs = random.pick([0, 0, 15_000]);
+  const world = new World(new Timeline(), random, { ...calmWeather(random), crashEveryMs });
+  const run = new Divergence(world, random);
+  return { writes: run.run() };
+}
+
+class Divergence {
+  readonly #world: World;
+  readonly #random: Random;
+  readonly #frames: Frames;
+  readonly #values = new Map<string, string>();
+  #writes = 0;
+
+  constructor(world: World, random: Random) {
+    this.#world = world;
+    this.#random = random;
+    this.#frames = new Frames(world);
+  }
+
+  run(): number {
+    for (const key of keys) this.#append(key);
+    const victim = this.#random.pick([...this.#world.regions.keys()]);
+    const key = this.#random.pick(keys);
+    const { timeline } = this.#world;
+    // A commit that is applied after it would undo the change.
+    timeline.run(timeline.now + 5_000, 100_000);
+    const model = this.#world.regions.get(victim);
+    model?.run('APPEND', key, 'around');
+    const hasMajority = this.#world.regions.size > 2;
+    // A key that no write touches is compared by nobody; a whole copy mends it all the same.
+    if (hasMajority) model?.run('SET', 'untouched', 'around');
+    if (hasMajority) this.#append(key);
+    else this.#meetBlocked(key, victim);
+    for (const one of keys) this.#append(one);
+    this.#expectAlike();
+    return this.#writes;
+  }
+
+  /** Nobody can tell which of two regions is right. */
+  #meetBlocked(key: string, victim: string): void {
+    const { regions } = this.#world;
+    this.#expectRefusal(key);
+    for (const other of keys) if (other !== key) this.#append(other);
+    this.#world.crash();
+    this.#expectRefusal(key);
+    const [source] = [...regions.keys()].filter((region) => region !== victim);
+    const repaired = { key, regions: [victim] };
+    if (source === undefined) throw new Error('there is another region');
+    this.#world.coordinator.order({ kind: 'repair', source, keys: [repaired] });
+    const { timeline } = this.#world;
+    timeline.run(timeline.now + 20_000, 1_000_000);
+  }
+
+  #expectRefusal(key: string): void {
+    const answer = this.#send(key, 'x');
+    const code = answer?.kind === 'unavailable' ? answer.code : answer?.kind;
+    if (code !== 'diverged') throw new Error(`a write to a key that differs was answered ${code}`);
+  }
+
+  /** A write that has to be decided, and to find what the ones before it left. */
+  #append(key: string): void {
+    const text = this.#random.pick(['x', 'yy', 'zzz']);
+    const value = (this.#values.get(key) ?? '') + text;
+    const answer = this.#send(key, text);
+    if (answer?.kind !== 'decided') throw new Error(`a write was answered ${JSON.stringify(answer)}`);
+    if (answer.record.part !== `[0,${value.length}]`) {
+      throw new Error(`a write of ${value.length} bytes was answered ${answer.record.part}`);
+    }
+    this.#values.set(key, value);
+  }
+
+  /** Sends a write again until it is answered, as a client with an idempotency key does. */
+  #send(key: string, text: string): WriteAnswer | null {
+    const { timeline } = this.#world;
+    const idempotency = { key: `key-${this.#writes}`, digest: 'same' };
+    let answer: WriteAnswer | null = null;
+    for (let attempt = 0; attempt < 5 && answer === null; attempt += 1) {
+      const frame = this.#frames.of([['APPEND', key, text]], []);
+      const notAfter = timeline.now + 25_000;
+      this.#writes += 1;
+      this.#world.coordinator.write(
+        { ...frame, notAfter, ack: 'committed', idempotency },
+        (reply) => {
+          if (reply?.kind === 'write') answer = reply.answer;
+        },
+      );
+      const until = timeline.now + 30_000;
+      while (answer === null && timeline.now < until) timeline.run(timeline.now + 100, 100_000);
+    }
+    return answer;
+  }
+
+  #expectAlike(): void {
+    const { timeline, regions, storage } = this.#world;
+    this.#world.calm = true;
+    void this.#world.coordinator;
+    timeline.run(timeline.now + 30_000, 1_000_000);
+    for (const { region, membership } of storage.durable.regions.values()) {
+      if (membership.state !== 'voter') throw new Error(`${region} has not come back`);
+    }
+    const contents = new Set([...regions.values()].map((one) => contentsOf(one, timeline.now)));
+    if (contents.size > 1) throw new Error(`the regions hold ${[...contents].join(' and ')}`);
+  }
+}

@@ -1,0 +1,160 @@
+import type { WriteAnswer } from '../../shared/wire/answers.ts';
+import { Frames } from './frames.ts';
+import { contentsOf } from './history.ts';
+import { Random } from './random.ts';
+import { Timeline } from './timeline.ts';
+import { calmWeather } from './weather.ts';
+import { World } from './world.ts';
+
+/** Where time begins. */
+const start = new Timeline().now;
+
+/** What is asked of each write: when it was sent, and what was answered when. */
+interface Asked {
+  readonly sentAt: number;
+  readonly keys: readonly string[];
+  answer: WriteAnswer | null;
+  answeredAt: number;
+}
+
+/** One way in which regions fail together, and what Lockstep promises then. It throws where a promise is broken. */
+type Ordeal = (trial: Trial) => void;
+
+const ordeals: readonly Ordeal[] = [oneIsSilent, allAreSilent, tooFewAreLeft, allLoseData];
+
+/**
+ * One seeded run in fair weather in which one thing goes wrong, for half a minute: a region or all are silent, or all lose
+ * data. Writes come all the time; what becomes of them is known beforehand, and in the end everything is as it was.
+ */
+export function run(seed: number): { readonly writes: number } {
+  const random = new Random(seed);
+  const ordeal = ordeals[seed % ordeals.length] ?? oneIsSilent;
+  const trial = new Trial(random, ordeal === tooFewAreLeft ? 2 : 1);
+  ordeal(trial);
+  return { writes: trial.asked.length };
+}
+
+/** P8: writes go on once the region has been put out, and it comes back. */
+function oneIsSilent(trial: Trial): void {
+  const { world, random } = trial;
+  const from = trial.goOn(2_000);
+  world.cut(random.pick(trial.regions), ['coordinator', 'edge'], from + 30_000);
+  trial.goOn(30_000);
+  trial.goOn(15_000);
+  trial.expectAll((sentAt) => sentAt < from - 1_000 || sentAt > from + 9_000, 'decided', 1_000);
+  trial.expectBack();
+}
+
+/** A coordinator without a network puts nobody out (R32). */
+function allAreSilent(trial: Trial): void {
+  const { world } = trial;
+  const from = trial.goOn(2_000);
+  for (const region of trial.regions) world.cut(region, ['coordinator', 'edge'], from + 30_000);
+  trial.goOn(30_000);
+  const { history } = world.storage.durable;
+  if (history.some(({ event }) => event === 'out')) throw new Error('a region was put out');
+  trial.goOn(15_000);
+  trial.expectAll((sentAt) => sentAt < from - 1_000 || sentAt > from + 35_000, 'decided', 1_000);
+  trial.expectBack();
+}
+
+/** With fewer voters than `minVoters` every write is refused at once (R38). */
+function tooFewAreLeft(trial: Trial): void {
+  const { world, random } = trial;
+  const from = trial.goOn(2_000);
+  world.cut(random.pick(trial.regions), ['coordinator', 'edge'], from + 30_000);
+  const { minVoters } = world.weather;
+  trial.goOn(30_000);
+  const isShort = trial.regions.length - 1 < minVoters;
+  trial.goOn(20_000);
+  const within = (sentAt: number) => sentAt > from + 9_000 && sentAt < from + 29_000;
+  trial.expectAll(within, isShort ? 'too-few-voters' : 'decided', isShort ? 100 : 1_000);
+  trial.expectAll((sentAt) => sentAt > from + 46_000, 'decided', 1_000);
+  trial.expectBack();
+}
+
+/** Where every voter has lost writes, nothing is written before an operator has said which one is right (R38). */
+function allLoseData(trial: Trial): void {
+  const { world, random } = trial;
+  const backups = trial.regions.map((region) => world.regions.get(region)?.state());
+  const from = trial.goOn(5_000);
+  trial.regions.forEach((region, index) => {
+    const backup = backups[index];
+    if (backup !== undefined) world.lose(region, backup);
+  });
+  trial.goOn(20_000);
+  trial.expectAll((sentAt) => sentAt > from + 9_000, 'lost', 100);
+  const believed = random.pick(trial.regions);
+  world.coordinator.order({ kind: 'believe', region: believed });
+  const until = trial.goOn(20_000);
+  trial.expectAll((sentAt) => sentAt > until - 10_000, 'decided', 1_000);
+  trial.expectBack();
+}
+
+/** A world in fair weather, with writes that come again and again. */
+class Trial {
+  readonly world: World;
+  readonly random: Random;
+  readonly asked: Asked[] = [];
+  readonly #frames: Frames;
+
+  constructor(random: Random, minVoters: number) {
+    this.random = random;
+    this.world = new World(new Timeline(), random, { ...calmWeather(random), minVoters });
+    this.#frames = new Frames(this.world);
+  }
+
+  get regions(): readonly string[] {
+    return [...this.world.regions.keys()];
+  }
+
+  /** Lets time pass, with a write every now and then; returns the time after it. */
+  goOn(ms: number): number {
+    const { timeline } = this.world;
+    const end = timeline.now + ms;
+    while (timeline.now < end) {
+      this.#write();
+      timeline.run(Math.min(end, timeline.now + this.random.between(200, 900)), 100_000);
+    }
+    return end;
+  }
+
+  /** The writes that were sent at these times were all answered so, within `ms`. */
+  expectAll(isMeant: (sentAt: number) => boolean, how: string, ms: number): void {
+    const { timeline } = this.world;
+    for (const { sentAt, answer, answeredAt } of this.asked) {
+      if (!isMeant(sentAt) || sentAt > timeline.now - 2_000) continue;
+      const got = answer?.kind === 'unavailable' ? answer.code : (answer?.kind ?? 'nothing');
+      if (got !== how || answeredAt - sentAt > ms) {
+        const tookMs = answeredAt - sentAt;
+        throw new Error(
+          `the write at ${sentAt - start} was answered ${got} after ${tookMs} ms, not ${how}`,
+        );
+      }
+    }
+  }
+
+  /** In the end every region votes and holds the same. */
+  expectBack(): void {
+    const { timeline, storage, regions } = this.world;
+    timeline.run(timeline.now + 15_000, 1_000_000);
+    for (const { region, membership } of storage.durable.regions.values()) {
+      const stays = membership.state === 'voter' && membership.leaving === null;
+      if (!stays) throw new Error(`${region} has not come back`);
+    }
+    const contents = new Set([...regions.values()].map((one) => contentsOf(one, timeline.now)));
+    if (contents.size > 1) throw new Error(`the regions hold ${[...contents].join(' and ')}`);
+  }
+
+  #write(): void {
+    const { timeline, random } = this.world;
+    const key = random.pick(['a', 'b', 'c', 'd', 'e']);
+    const frame = { ...this.#frames.of([['APPEND', key, 'x']], []), ack: 'committed' as const };
+    const asked: Asked = { sentAt: timeline.now, keys: [key], answer: null, answeredAt: Infinity };
+    this.asked.push(asked);
+    this.world.coordinator.write({ ...frame, notAfter: timeline.now + 5_000 }, (reply) => {
+      asked.answeredAt = timeline.now;
+      if (reply?.kind === 'write') asked.answer = reply.answer;
+    });
+  }
+}
