@@ -72,7 +72,9 @@ export class Coordinator
   readonly #desk: HookDesk;
   readonly #regions: RegionBook;
   readonly #callers = new Callers();
-  /** Fulfilled when each region has answered once, or failed to. */
+  /** Regions that an earlier life was known to. */
+  readonly #acquaintances: ReadonlySet<RegionId>;
+  /** Fulfilled when each other one has answered once, or failed to. */
   readonly #acquainted = Promise.withResolvers<void>();
   #isAcquainted = false;
   #timer: ReturnType<typeof setTimeout> | null = null;
@@ -100,6 +102,8 @@ export class Coordinator
     });
     const now = Date.now();
     const stored = this.#storage.begin(now);
+    const begun = stored.regions.filter((region) => region.begun);
+    this.#acquaintances = new Set(begun.map(({ region }) => region));
     this.#regions = new RegionBook(configuration.regions, members, connectRegion);
     this.#core = new CoordinatorCore(coreConfig(configuration, this.#regions.all), stored, now);
     this.#step({ kind: 'ticked' });
@@ -180,8 +184,8 @@ export class Coordinator
   }
 
   /**
-   * The shard's state. Its first callers wait until each region has answered once or failed to: a region that has never
-   * heard of this coordinator would refuse the read for which they ask.
+   * The shard's state. Its first callers wait until each region that has never heard of this coordinator has answered
+   * once or failed to: it would refuse the read for which they ask.
    */
   async describe(): Promise<CoordinatorStatus> {
     await this.#acquainted.promise;
@@ -311,8 +315,11 @@ export class Coordinator
   #noteAcquaintance(): void {
     const { regions } = this.#core.status();
     this.#isAcquainted = regions.every(
-      ({ state, health, roundTripMs }) =>
-        state !== 'voter' || health !== 'answering' || roundTripMs !== null,
+      ({ region, state, health, roundTripMs }) =>
+        this.#acquaintances.has(region) ||
+        state !== 'voter' ||
+        health !== 'answering' ||
+        roundTripMs !== null,
     );
     if (this.#isAcquainted) this.#acquainted.resolve();
   }
