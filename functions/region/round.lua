@@ -61,12 +61,13 @@ end
 local function raiseMeta(meta, round, isNew)
   local epoch, incarnation = math.max(meta.epoch, round.epoch), math.max(meta.incarnation, round.incarnation)
   local floorMoves = isAfter(round.floor[1], round.floor[2], meta.floor)
-  local isProbe = #round.decisions == 0 and #round.prepares == 0 and not round.copy
-  local isRaised = epoch > meta.epoch or incarnation > meta.incarnation or floorMoves
-  if isProbe and not isRaised and not isNew then return end
+  -- A raised fence is something to lose as well: what it keeps away could come again.
+  local isRaised = epoch > meta.epoch or incarnation > meta.incarnation
+  local leavesMark = isRaised or #round.decisions > 0 or #round.prepares > 0 or round.copy
+  if not leavesMark and not floorMoves and not isNew then return end
   meta.epoch, meta.incarnation = epoch, incarnation
   if floorMoves then meta.floor = round.floor end
-  if not isProbe then appendMark(meta, round.mark, round.bounds[1]) end
+  if leavesMark then appendMark(meta, round.mark, round.bounds[1]) end
   must('HSET', META, 'generation', whole(meta.generation), 'epoch', whole(epoch), 'incarnation', whole(incarnation),
     'floor', idOf(meta.floor[1], meta.floor[2]), 'counter', whole(meta.counter), 'history', meta.history,
     'phase', meta.phase, 'copyNumber', whole(meta.copyNumber))

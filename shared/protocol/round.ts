@@ -141,7 +141,7 @@ export interface Round {
   readonly floor: TransactionOrder;
   /** The highest acknowledged pair, or null before the first. */
   readonly seen: RoundPair | null;
-  /** A fresh mark for this round. A round without decisions, prepares and copy step leaves none. */
+  /** A fresh mark for this round. One that raises no fence and has no decision, prepare or copy step leaves none. */
   readonly mark: string;
   readonly decisions: readonly Decision[];
   readonly prepares: readonly Prepare[];

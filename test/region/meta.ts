@@ -68,7 +68,9 @@ function lossOf(meta: Meta, [counter, mark]: RoundPair): Refusal | null {
 /** What only rises is raised; a round that does anything leaves its mark; one for a voter ends the copy phase. */
 export function raised(meta: Meta, round: Round): Meta {
   const { decisions, prepares, copy, role } = round;
-  const leavesMark = decisions.length > 0 || prepares.length > 0 || copy !== null;
+  // A raised fence is something to lose as well: what it keeps away could come again.
+  const isRaised = round.epoch > meta.epoch || round.incarnation > meta.incarnation;
+  const leavesMark = isRaised || decisions.length > 0 || prepares.length > 0 || copy !== null;
   return {
     generation: meta.generation,
     epoch: Math.max(meta.epoch, round.epoch),

@@ -170,8 +170,22 @@ export function claimFences(world: () => World): void {
     it('answers its last marks, newest last, and a round without work leaves none', async () => {
       await leaveMarks(10);
       const expected = [3, 4, 5, 6, 7, 8, 9, 10].map((index) => [index, `mark${index}`]);
-      const probe = executed(await send({ seen: [10, 'mark10'], epoch: 2 }));
+      const probe = executed(await send({ seen: [10, 'mark10'] }));
       expect(probe.marks).toEqual(expected);
+    });
+
+    it('keeps a mark of each round that raises a fence, so that its loss is noticed', async () => {
+      await leaveMarks(1);
+      const raises = [{ epoch: 2 }, { epoch: 2, incarnation: 2 }, { epoch: 2, incarnation: 2 }];
+      const marks = [];
+      for (const [index, fences] of raises.entries()) {
+        marks.push(executed(await send({ ...fences, mark: `raise${index}` })).marks.at(-1));
+      }
+      expect(marks).toEqual([
+        [2, 'raise0'],
+        [3, 'raise1'],
+        [3, 'raise1'],
+      ]);
     });
   });
 }
