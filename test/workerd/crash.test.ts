@@ -4,8 +4,12 @@ import { Load } from './load.ts';
 import { commitsOf, hangIn, met, preparesOf, roundCounter } from './rounds.ts';
 import { attempt, patience, strongEverywhere, strongRead, toldBy, wake, write } from './writes.ts';
 
-/** No deadline of the coordinator passes while a test holds a round. */
-const variables = { LOCKSTEP_VOTE_DEADLINE_MS: '20000', LOCKSTEP_ROUND_TIMEOUT_MS: '20500' };
+/** No deadline of the coordinator passes while a test holds a round, and no region is put out meanwhile. */
+const variables = {
+  LOCKSTEP_VOTE_DEADLINE_MS: '20000',
+  LOCKSTEP_ROUND_TIMEOUT_MS: '20500',
+  LOCKSTEP_OUT_AFTER_MS: '60000',
+};
 
 let stack: TestStack;
 
