@@ -56,10 +56,11 @@ class Divergence {
   /** Nobody can tell which of two regions is right. */
   #meetBlocked(key: string, victim: string): void {
     const { regions } = this.#world;
-    this.#expectRefusal(key);
+    this.#expectRefusal(['APPEND', key, 'x']);
     for (const other of keys) if (other !== key) this.#append(other);
     this.#world.crash();
-    this.#expectRefusal(key);
+    // Whatever is written there, also where it shows no difference.
+    this.#expectRefusal(['SET', key, 'x']);
     const [source] = [...regions.keys()].filter((region) => region !== victim);
     const repaired = { key, regions: [victim] };
     if (source === undefined) throw new Error('there is another region');
@@ -68,8 +69,8 @@ class Divergence {
     timeline.run(timeline.now + 20_000, 1_000_000);
   }
 
-  #expectRefusal(key: string): void {
-    const answer = this.#send(key, 'x');
+  #expectRefusal(operation: readonly string[]): void {
+    const answer = this.#send(operation);
     const code = answer?.kind === 'unavailable' ? answer.code : answer?.kind;
     if (code !== 'diverged') throw new Error(`a write to a key that differs was answered ${code}`);
   }
@@ -78,8 +79,9 @@ class Divergence {
   #append(key: string): void {
     const text = this.#random.pick(['x', 'yy', 'zzz']);
     const value = (this.#values.get(key) ?? '') + text;
-    const answer = this.#send(key, text);
-    if (answer?.kind !== 'decided') throw new Error(`a write was answered ${JSON.stringify(answer)}`);
+    const answer = this.#send(['APPEND', key, text]);
+    if (answer?.kind !== 'decided')
+      throw new Error(`a write was answered ${JSON.stringify(answer)}`);
     if (answer.record.part !== `[0,${value.length}]`) {
       throw new Error(`a write of ${value.length} bytes was answered ${answer.record.part}`);
     }
@@ -87,12 +89,12 @@ class Divergence {
   }
 
   /** Sends a write again until it is answered, as a client with an idempotency key does. */
-  #send(key: string, text: string): WriteAnswer | null {
+  #send(operation: readonly string[]): WriteAnswer | null {
     const { timeline } = this.#world;
     const idempotency = { key: `key-${this.#writes}`, digest: 'same' };
     let answer: WriteAnswer | null = null;
     for (let attempt = 0; attempt < 5 && answer === null; attempt += 1) {
-      const frame = this.#frames.of([['APPEND', key, text]], []);
+      const frame = this.#frames.of([[...operation]], []);
       const notAfter = timeline.now + 25_000;
       this.#writes += 1;
       this.#world.coordinator.write(

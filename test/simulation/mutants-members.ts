@@ -395,6 +395,109 @@ export const memberMutants: readonly Mutant[] = [
       'link.region !== null',
     ],
   ),
+  mutant(
+    'R31',
+    'puts-nobody-out',
+    'outage',
+    [1, 20],
+    [members, 'return health.since + config.outAfterMs <= now;', 'return health.since < 0;'],
+  ),
+  mutant(
+    'R32',
+    'puts-the-last-one-out',
+    'outage',
+    [1, 20],
+    [
+      members,
+      'if (staying.length > 0) this.#mayDepart(departing, staying);',
+      'if (departing.length > 0) this.#mayDepart(departing, staying);',
+    ],
+  ),
+  mutant(
+    'R38',
+    'refuses-nothing-with-too-few',
+    'outage',
+    [1, 20],
+    [
+      members,
+      'if (voters.length >= minVoters) return null;',
+      'if (voters.length >= 0) return null;',
+    ],
+  ),
+  mutant(
+    'R38',
+    'lets-writes-wait-where-all-have-lost',
+    'outage',
+    [1, 20],
+    [
+      members,
+      'if (voters.length > 0 && voters.every((link) => link.isMute)) {',
+      'if (voters.length === 0) {',
+    ],
+  ),
+  mutant(
+    'R38',
+    'copies-over-whom-it-believes',
+    'outage',
+    [1, 20],
+    [returns, 'const whole = membership.whole && !isBelieved;', 'const whole = membership.whole;'],
+  ),
+  mutant(
+    'R39',
+    'keeps-those-that-diverged',
+    'divergence',
+    [1, 20],
+    [deciding, 'if (link !== null) members.suspect(link, leaving);', ''],
+  ),
+  mutant(
+    'R39',
+    'copies-those-that-diverged-in-part',
+    'divergence',
+    [1, 20],
+    [
+      deciding,
+      "{ cause: 'diverged', detail, whole: true, held: false }",
+      "{ cause: 'diverged', detail, whole: false, held: false }",
+    ],
+  ),
+  mutant(
+    'R39',
+    'believes-the-minority',
+    'divergence',
+    [1, 20],
+    [
+      'shared/protocol/agreement.ts',
+      'saying(vote) !== majority[0]',
+      'saying(vote) === majority[0]',
+    ],
+  ),
+  mutant(
+    'R39',
+    'blocks-nothing',
+    'divergence',
+    [1, 20],
+    [
+      'shared/protocol/blocked-keys.ts',
+      'for (const key of keys) this.#details.set(key, detail);',
+      '',
+    ],
+  ),
+  mutant(
+    'R39',
+    'forgets-what-is-blocked',
+    'divergence',
+    [1, 20],
+    [
+      'shared/protocol/blocked-keys.ts',
+      'for (const { key, detail } of blocked) this.#details.set(key, detail);',
+      '',
+    ],
+  ),
+  mutant(
+    'R39',
+    'keeps-blocked-what-is-repaired',
+    'divergence',
+    [1, 20],
+    ['shared/protocol/orders.ts', 'blocked.remove(keys.map(({ key }) => key));', ''],
+  ),
 ];
-
-export const notYet = [deciding];
