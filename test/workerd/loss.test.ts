@@ -1,67 +1,117 @@
 import { rmSync } from 'node:fs';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { workerStorage } from '../../local/worker.ts';
-import { startTestStack, type TestStack } from '../stack/stack.ts';
-import { hangIn, met, preparesOf } from './rounds.ts';
+import { startTestStack, type TestRegion, type TestStack } from '../stack/stack.ts';
+import {
+  ask,
+  eventsOf,
+  expectWhole,
+  memberOf,
+  newestChange,
+  untilAllVote,
+  untilState,
+} from './members.ts';
+import { copiesBy, hangIn, met, preparesOf } from './rounds.ts';
 import { attempt, patience, strongRead, toldBy, wake, write } from './writes.ts';
 
 let stack: TestStack;
+let first: TestRegion;
+let lost: TestRegion;
+let other: TestRegion;
 
 beforeAll(async () => {
   stack = await startTestStack();
+  const [one, two, three] = stack.regions;
+  if (one === undefined || two === undefined || three === undefined) throw new Error('three');
+  [first, lost, other] = [one, two, three];
   await write(stack, [['SET', 'kept', 'v']], { ack: 'confirmed' });
 }, 120_000);
 
+afterEach(() => stack?.heal());
+
 afterAll(() => stack?.stop(), 60_000);
 
-/** These go in order: what is lost stays lost. */
 describe('a region that has lost its data', { timeout: 60_000 }, () => {
-  it('is named by every write from then on, and leaves no lock of a write that it interrupted', async () => {
-    const [, lost, other] = stack.regions;
-    const held = hangIn(other === undefined ? [] : [other], true, preparesOf('interrupted'));
-    const interrupted = write(stack, [['INCR', 'interrupted']], { timeoutMs: 20_000 });
+  it('is put out, so that the write it interrupted commits, and returns complete', async () => {
+    const since = await newestChange(stack);
+    const held = hangIn([other], true, preparesOf('interrupted'));
+    const interrupted = write(stack, [['INCR', 'interrupted']], { timeoutMs: 30_000 });
     await met(held);
-    await lost?.client.flushall();
+    await lost.client.flushall();
     stack.heal();
-    const first = await interrupted;
-    const second = await write(stack, [['INCR', 'kept']], { timeoutMs: 20_000 });
-    for (const answer of [first, second]) {
-      expect(answer.status).toBe(503);
-      expect(toldBy(answer).regions?.map(({ region }) => region)).toEqual([lost?.id]);
-    }
-    await expect.poll(() => stack.locks(), patience).toEqual([]);
-    expect(await stack.everywhere('interrupted')).toEqual([null, null, null]);
-    expect(await stack.everywhere('kept')).toEqual(['v', null, 'v']);
+    expect(toldBy(await interrupted)).toMatchObject({ outcome: 'committed', results: [1] });
+    const next = await write(stack, [['APPEND', 'kept', '+']], { timeoutMs: 30_000 });
+    expect(toldBy(next)).toMatchObject({ results: [2] });
+    await expectWhole(stack);
+    expect(await stack.everywhere('interrupted')).toEqual(['1', '1', '1']);
+    expect(await stack.everywhere('kept')).toEqual(['v+', 'v+', 'v+']);
+    const events = await eventsOf(stack, lost.id, since);
+    expect(events).toEqual(['leaving', 'out', 'copying', 'returned']);
   });
 
-  it('answers no read, and the others do', async () => {
-    const [first, lost, other] = stack.regions;
-    expect(await strongRead(stack, 'kept', lost?.id ?? '')).toBe(503);
-    expect(await strongRead(stack, 'kept', first?.id ?? '')).toBe('v');
-    expect(await strongRead(stack, 'kept', other?.id ?? '')).toBe('v');
+  it('answers no read before it is complete, and the others do', async () => {
+    const gate = Promise.withResolvers<void>();
+    const held = lost.gateway.faults.add({
+      fault: { kind: 'hold', executed: false, until: gate.promise },
+      matches: copiesBy('write'),
+      times: 1,
+    });
+    await lost.client.flushall();
+    const written = await write(stack, [['SET', 'kept', 'w']], { timeoutMs: 30_000 });
+    expect(written.status).toBe(200);
+    await held.hit;
+    expect(await memberOf(stack, lost.id)).toMatchObject({ state: 'copying', cause: 'lost' });
+    expect(await strongRead(stack, 'kept', lost.id)).toBe(503);
+    const local = { reads: [['GET', 'kept']], consistency: 'local', region: lost.id };
+    expect((await stack.send('POST', '/v1/reads', local)).status).toBe(503);
+    expect(await strongRead(stack, 'kept', first.id)).toBe('w');
+    expect(await strongRead(stack, 'kept', other.id)).toBe('w');
+    gate.resolve();
+    await untilAllVote(stack);
+    expect(await strongRead(stack, 'kept', lost.id)).toBe('w');
   });
 
-  it('is not taken back by a restart of the Worker', async () => {
+  it('while the Worker was down is found by its first round, and returns complete', async () => {
     await stack.killWorker();
+    await lost.client.flushall();
     await stack.restartWorker();
-    const answer = await write(stack, [['SET', 'kept', 'w']], { timeoutMs: 5_000 });
-    expect(answer.status).toBe(503);
-    expect(await stack.everywhere('kept')).toEqual(['v', null, 'v']);
+    const answer = await write(stack, [['SET', 'kept', 'x']], { timeoutMs: 30_000 });
+    expect(answer.status).toBe(200);
+    await expectWhole(stack);
+    expect(await stack.everywhere('kept')).toEqual(['x', 'x', 'x']);
   });
 });
 
+/** These go in order. */
 describe('a coordinator that has lost its storage', { timeout: 60_000 }, () => {
   it('is a stranger to its regions: it writes nothing over what they hold, and says why', async () => {
     await stack.killWorker();
     rmSync(workerStorage(stack.stateDirectory), { recursive: true });
     await stack.restartWorker();
     await wake(stack);
-    const answer = await attempt(stack, [['SET', 'kept', 'w']], { timeoutMs: 1_000 });
+    const answer = await attempt(stack, [['SET', 'kept', 'y']], { timeoutMs: 1_000 });
     expect(answer?.status).toBe(503);
     const told = answer === null ? {} : toldBy(answer);
     expect(told.regions?.map(({ reason }) => reason).join()).toContain('another Lockstep');
-    expect(await stack.everywhere('kept')).toEqual(['v', null, 'v']);
+    expect(await stack.everywhere('kept')).toEqual(['x', 'x', 'x']);
     expect(await stack.locks()).toEqual([]);
-    expect(await strongRead(stack, 'kept', stack.regions[0]?.id ?? '')).toBe(503);
+    expect(await strongRead(stack, 'kept', first.id)).toBe(503);
+  });
+
+  it('goes on with what one region holds once an operator says which, and how to treat the others', async () => {
+    const believed = await ask(stack, 'POST', `regions/${first.id}/believe`, { confirm: first.id });
+    expect(believed.status).toBe(202);
+    await untilState(stack, first.id, 'voter');
+    for (const { id } of [lost, other]) {
+      const back = async () => {
+        const order = await ask(stack, 'POST', `regions/${id}/return`, { force: true });
+        return order.status;
+      };
+      await expect.poll(back, patience).toBe(202);
+    }
+    await expectWhole(stack);
+    const answer = await write(stack, [['APPEND', 'kept', '+']], { timeoutMs: 30_000 });
+    expect(toldBy(answer)).toMatchObject({ results: [2] });
+    await expect.poll(() => stack.everywhere('kept'), patience).toEqual(['x+', 'x+', 'x+']);
   });
 });

@@ -4,6 +4,7 @@ import type { TestRegion, TestStack } from '../stack/stack.ts';
 /** The part of a round's JSON (functions/region/round.lua) that says what it carries. */
 const decisionsAt = 8;
 const preparesAt = 9;
+const copyAt = 13;
 const roundFields = 14;
 
 /** A predicate for fault rules. */
@@ -44,6 +45,17 @@ export function decisionsOn(key: string): Picks {
 export function commitsOf(key: string): Picks {
   return (request) =>
     itemsOf(request, decisionsAt).some((decision) => decision[2] === 1 && names(decision[3], key));
+}
+
+/** The steps of a copy, as a round spells them. */
+const copyLetters = { begin: 'b', scan: 's', read: 'r', write: 'w', list: 'l' } as const;
+
+/** Picks rounds that carry this step of a copy: `begin`, `write` and `list` go to its target, the others to its source. */
+export function copiesBy(step: keyof typeof copyLetters): Picks {
+  return (request) => {
+    const [letter] = itemsOf(request, copyAt);
+    return String(letter) === copyLetters[step];
+  };
 }
 
 /** Has every picked request of these regions hang, before or after it was executed. */
