@@ -12,21 +12,34 @@ export interface Acknowledged {
 /** What became of the attempts that were not acknowledged. */
 export type Failure = 'connection broken' | { readonly status: number; readonly told: Told };
 
-/** Clients that increment one counter, each write under a key of its own and tried until it is acknowledged. */
+/**
+ * Clients that increment one counter, each write under a key of its own and tried until it is acknowledged. `everyMs`: a
+ * client begins no sooner than that after it began the last one.
+ */
 export class Load {
   readonly acknowledged: Acknowledged[] = [];
   readonly failures: Failure[] = [];
   private readonly stack: TestStack;
-  private readonly counter: string;
+  readonly counter: string;
+  /** The highest value that a client was told. */
+  highest = 0;
   private readonly timeoutMs: number;
+  private readonly everyMs: number;
   private running = true;
   private arrivals: (() => void)[] = [];
   private readonly clients: readonly Promise<void>[];
 
-  constructor(stack: TestStack, counter: string, clients: number, timeoutMs: number) {
+  constructor(
+    stack: TestStack,
+    counter: string,
+    clients: number,
+    timeoutMs: number,
+    everyMs: number = 0,
+  ) {
     this.stack = stack;
     this.counter = counter;
     this.timeoutMs = timeoutMs;
+    this.everyMs = everyMs;
     this.clients = Array.from({ length: clients }, (_, client) => this.run(client));
   }
 
@@ -46,7 +59,9 @@ export class Load {
 
   private async run(client: number): Promise<void> {
     for (let number = 1; this.running; number += 1) {
+      const rested = this.everyMs === 0 ? null : delay(this.everyMs);
       await this.untilAcknowledged(`${this.counter}:${client}:${number}`);
+      await rested;
     }
   }
 
@@ -60,6 +75,7 @@ export class Load {
       if (answer?.status === 200) {
         const { results, id = '' } = toldBy(answer);
         this.acknowledged.push({ key, value: results?.[0], id });
+        this.highest = Math.max(this.highest, Number(results?.[0]));
         for (const arrived of this.arrivals.splice(0)) arrived();
         return;
       }
