@@ -100,6 +100,8 @@ export class Orders {
   }
 
   #believe(link: RegionLink): OrderAnswer {
+    // Where a coordinator has lost its storage, what its regions hold is another's.
+    if (link.foreignGeneration !== null) link.former = [link.foreignGeneration, ...link.former];
     this.#parts.members.believe(link);
     return taken(`${link.region} is the only voter; all others are copied from it`);
   }
