@@ -30,6 +30,8 @@ export class Frames {
   any(): WriteFrame {
     const { random } = this.#world;
     const { keys } = this.#world.weather;
+    if (random.chance(this.#world.weather.deletes))
+      return this.of([['DEL', random.pick(keys)]], []);
     const token = `${this.#tokens + 1},`;
     const key = random.pick(keys);
     const other = random.pick(keys);

@@ -62,7 +62,7 @@ export class Reader {
       settle: [],
       ...compiled,
     };
-    timeline.after(random.between(0, 60), () => this.#world.anyCoordinator.want(region));
+    timeline.after(random.between(0, 60), () => this.#world.want(region));
     if (random.chance(0.1)) this.#readThroughCoordinator(request, timeline.now, done);
     else this.#snapshot(region, request, timeline.now, 6, done);
   }

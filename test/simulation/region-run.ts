@@ -1,5 +1,12 @@
 import type { Operation } from '../../shared/protocol/frame.ts';
-import type { Decision, Prepare, Round } from '../../shared/protocol/round.ts';
+import type {
+  CopyForm,
+  CopyReply,
+  CopyStep,
+  Decision,
+  Prepare,
+  Round,
+} from '../../shared/protocol/round.ts';
 import {
   command,
   del,
@@ -29,18 +36,21 @@ export async function end(): Promise<void> {
   await Promise.all(opened.map((world) => world.stop()));
 }
 
+/** What each world has read for copies, read by read: their items have forms of their own. */
+let copied: (readonly (readonly string[])[])[] = [];
+
 /**
- * One seeded run of random rounds and snapshots, early, late, repeated and of strangers, in the model of a region and in
- * the scripts on the embedded server: both answer the same.
+ * One seeded run of random rounds and snapshots, early, late, repeated and of strangers, with steps of copies from
+ * anywhere, in the model of a region and in the scripts on the embedded server: both answer the same.
  */
 export async function run(seed: number): Promise<{ readonly rounds: number }> {
   const random = new Random(seed);
   const rounds = random.between(4, 14);
+  copied = [];
   await Promise.all(opened.map((world) => world.wipe()));
   for (const args of initialOf(random)) await agree(args.join(' '), (world) => world.run(...args));
   for (let count = 0; count < rounds; count += 1) {
-    const round = roundOfChance(random);
-    await agree(`round ${JSON.stringify(round)}`, (world) => world.round(round));
+    await exchange(roundOfChance(random), random.between(0, 100));
     if (random.chance(0.5)) await look(random);
   }
   await look(random);
@@ -58,12 +68,40 @@ function initialOf(random: Random): readonly (readonly string[])[] {
   ];
 }
 
+/** One round in every world; a copy's write brings what the world itself has read before. */
+async function exchange(round: Round, choice: number): Promise<void> {
+  const read: (readonly string[])[] = [];
+  await agree(`round ${JSON.stringify(round)}`, async (world) => {
+    const index = opened.indexOf(world);
+    const data = copied[choice % Math.max(1, copied.length)]?.[index] ?? [];
+    const copy = round.copy?.kind === 'write' ? { ...round.copy, data } : round.copy;
+    const result = await world.round({ ...round, copy });
+    if (result.kind !== 'executed') return result;
+    const { clock, copy: reply, ...rest } = result.reply;
+    if (reply?.kind === 'read') read[index] = reply.items.map((item) => item.data);
+    return { ...rest, hasClock: clock !== null, copy: comparable(reply) };
+  });
+  if (read.length > 0) copied.push(read);
+}
+
+/** What has to be the same in all worlds: they scan in orders of their own, and count their own keys too. */
+function comparable(reply: CopyReply | null): unknown {
+  if (reply?.kind === 'listed')
+    return { keys: reply.keys.toSorted(), isEnd: reply.cursor === null };
+  if (reply?.kind !== 'read') return reply;
+  const { items, locked, left, cursor, total } = reply;
+  const read = items.map(({ key, next }) => [key, next]).toSorted();
+  const [isEnd, isCounted] = [cursor === null, total !== null];
+  return { read, locked: locked.toSorted(), left: left.toSorted(), isEnd, isCounted };
+}
+
 async function look(random: Random): Promise<void> {
   const reads = [command(['GET', 'a']), command(['TYPE', 's'])];
   const request = snapshotOf(keys, [...reads, command(['SMEMBERS', 's'], 'members')], {
     strong: random.chance(0.5),
     settle: random.chance(0.6) ? [decisionOf(random)] : [],
     generation: rarely(random, 2, 1),
+    leased: random.chance(0.3),
   });
   await agree(`snapshot ${JSON.stringify(request)}`, (world) => world.snapshot(request));
 }
@@ -77,9 +115,12 @@ async function agree(asked: string, ask: (world: World) => Promise<unknown>): Pr
 }
 
 function roundOfChance(random: Random): Round {
+  const role = random.pick(['voter', 'voter', 'voter', 'copying', 'out'] as const);
+  const isVoter = role === 'voter';
   return roundOf({
+    role,
     generation: rarely(random, 2, 1),
-    epoch: rarely(random, 2, 1),
+    epoch: random.pick([1, 1, 1, 2, 3]),
     incarnation: rarely(random, 2, 1),
     begin: random.chance(0.9),
     askOlder: random.chance(0.3),
@@ -92,9 +133,37 @@ function roundOfChance(random: Random): Round {
     ] as const),
     seen: random.pick([null, null, null, null, [1, 'mark'], [2, 'mark']] as const),
     mark: rarely(random, 'other', 'mark'),
-    decisions: several(random, 3, () => decisionOf(random)),
-    prepares: several(random, 3, () => prepareOfChance(random)),
+    decisions: isVoter ? several(random, 3, () => decisionOf(random)) : [],
+    prepares: isVoter ? several(random, 3, () => prepareOfChance(random)) : [],
+    lease: isVoter ? leaseOf(random) : null,
+    copy: random.chance(role === 'copying' ? 0.9 : 0.1) ? copyStepOf(random) : null,
   });
+}
+
+/** One that lasts longer than the run, or was over before it began. */
+function leaseOf(random: Random): Round['lease'] {
+  return random.pick([
+    null,
+    { reading: null, ttlMs: hour },
+    { reading: base, ttlMs: hour },
+    { reading: base - 2 * hour, ttlMs: hour },
+  ]);
+}
+
+function copyStepOf(random: Random): CopyStep {
+  const token = random.pick(['one', 'one', 'other']);
+  const number = random.between(1, 4);
+  const form = random.pick<CopyForm>(['dump', 'logical']);
+  const wanted = [...keys, 'gone'].map((key) => ({ key, from: '' }));
+  return random.pick<CopyStep>([
+    { kind: 'begin', token, number, replaces: random.pick([[], [1], [2]]) },
+    { kind: 'begin', token, number, replaces: random.pick([[], [1], [2]]) },
+    { kind: 'write', token, number, data: [] },
+    { kind: 'write', token, number, data: [] },
+    { kind: 'scan', cursor: '0', count: 1_000, form },
+    { kind: 'read', keys: wanted, form: random.pick([form, 'absent']) },
+    { kind: 'list', cursor: '0', count: 1_000 },
+  ]);
 }
 
 function several<Item>(random: Random, most: number, make: () => Item): readonly Item[] {

@@ -44,10 +44,10 @@ export type RunnerName = keyof typeof runners;
 /** What a kind of run changes of the sources besides any mutant: a copy of a few keys is to take several steps. */
 export const settings: Partial<Record<RunnerName, readonly Patch[]>> = {
   members: [
-    limit('copyKeysPerStep', '1_000', '3'),
-    limit('copyBytesPerStep', '600_000', '60'),
-    limit('copyHoldKeys', '500', '2'),
-    limit('missedKeysPerRegion', '100_000', '7'),
+    limit('copyKeysPerStep', '1_000', '2'),
+    limit('copyBytesPerStep', '600_000', '30'),
+    limit('copyHoldKeys', '500', '1'),
+    limit('missedKeysPerRegion', '100_000', '9'),
   ],
 };
 

@@ -10,6 +10,9 @@ import type { World } from './world.ts';
 
 type Commit = Extract<StorageWrite, { kind: 'commit' }>;
 
+/** What may change what is known of missed keys. */
+const marking = new Set<StorageWrite['kind']>(['commit', 'missed', 'region']);
+
 /** What may follow what in the history of a region. One that is taken up by a new instance is copied again. */
 const successors: Record<MemberEvent, readonly MemberEvent[]> = {
   added: ['copying', 'out'],
@@ -51,7 +54,7 @@ export class Watch {
     const changes = writes.flatMap((write) => (write.kind === 'members' ? write.changes : []));
     for (const change of changes) this.#changed(change);
     if (changes.length > 0) this.leases();
-    if (writes.some(({ kind }) => kind === 'missed' || kind === 'region')) this.#marks();
+    if (writes.some(({ kind }) => marking.has(kind))) this.#marks();
   }
 
   /** A round is about to leave: a scan goes on where the same region has said. */
@@ -110,6 +113,7 @@ export class Watch {
     }
     this.#lastEvents.set(region, event);
     if (event === 'returned') this.#returned(region);
+    if (event === 'copying') this.#world.disturb();
   }
 
   /** What votes again holds what every other voter does, but for what is under way there (R37). */
@@ -156,7 +160,7 @@ export class Watch {
       const stays = membership?.state === 'voter' && membership.leaving === null;
       if (stays && keys.size > 0)
         throw new Error(`${region} votes and has missed ${keys.size} keys`);
-      if (keys.size > limits.missedKeysPerRegion + limits.keysPerWrite) {
+      if (keys.size > limits.missedKeysPerRegion) {
         throw new Error(`${keys.size} missed keys of ${region} are remembered`);
       }
     }

@@ -37,6 +37,14 @@ export interface Weather {
   readonly pauseMs: number;
   /** Mean time between orders of an operator, ms; 0: none. */
   readonly ordersEveryMs: number;
+  /** The share of callers who reach an instance that was left behind, where there is one. */
+  readonly astray: number;
+  /** Of each outage: the coordinator is replaced at the same time, and only the old instance reaches the region. */
+  readonly splits: number;
+  /** Of each copy that begins: something happens in the midst of it. */
+  readonly disturbs: number;
+  /** The share of deletions in what clients write, beside all others. */
+  readonly deletes: number;
 }
 
 /** Who asks a region: the coordinator, an older instance that goes on, or a reader at the edge. */
@@ -71,6 +79,10 @@ export function weatherOf(random: Random): Weather {
     readsInOne: random.chance(0.2),
     turns: [4, 14],
     pauseMs: random.pick([200, 200, 200, 2_000]),
+    astray: 0.5,
+    splits: random.pick([0, 0.3]),
+    disturbs: 0,
+    deletes: 0,
     ordersEveryMs: bad ? random.pick([0, 0, 0, 6_000]) : 0,
   };
 }
@@ -98,6 +110,10 @@ export function memberWeatherOf(random: Random): Weather {
     readsInOne: random.chance(0.5),
     turns: [8, 16],
     pauseMs: random.pick([500, 3_000]),
+    astray: random.pick([0.5, 0]),
+    splits: random.pick([0, 0.4]),
+    disturbs: random.pick([0, 0.5]),
+    deletes: random.pick([0, 0.15]),
     ordersEveryMs: random.pick([0, 0, 3_000]),
   };
 }
@@ -125,6 +141,10 @@ export function calmWeather(random: Random): Weather {
     readsInOne: false,
     turns: [4, 14],
     pauseMs: 200,
+    astray: 0,
+    splits: 0,
+    disturbs: 0,
+    deletes: 0,
     ordersEveryMs: 0,
   };
 }

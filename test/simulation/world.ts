@@ -76,6 +76,11 @@ export class World {
   }
 
   #failOne(region: string, until: number): void {
+    if (this.instance !== null && this.random.chance(this.weather.splits)) {
+      this.cut(region, ['coordinator'], until);
+      this.#replace(this.instance, true);
+      return;
+    }
     const askers = this.random.pick<readonly Asker[]>([
       ['coordinator', 'stale', 'edge'],
       ['coordinator', 'stale', 'edge'],
@@ -154,6 +159,22 @@ export class World {
     }
   }
 
+  /** A copy has begun: the coordinator dies, or a region loses its data, before it is over. */
+  disturb(): void {
+    if (this.calm || !this.random.chance(this.weather.disturbs)) return;
+    this.timeline.after(this.random.between(0, 1_500), () => {
+      if (this.calm) return;
+      if (this.random.chance(0.5)) this.crash();
+      else if (this.weather.lossEveryMs > 0) this.#loseData();
+    });
+  }
+
+  /** Somebody reads there; every instance that lives may hear of it. */
+  want(region: string): void {
+    this.coordinator.want(region);
+    for (const zombie of this.zombies) if (zombie.alive) zombie.want(region);
+  }
+
   /** The present coordinator; it is started where none lives. */
   get coordinator(): Instance {
     if (this.instance === null || !this.instance.alive) this.instance = new Instance(this);
@@ -163,7 +184,9 @@ export class World {
   /** Whoever a caller with an old connection may reach. */
   get anyCoordinator(): Instance {
     const zombie = this.zombies.find((one) => one.alive);
-    return zombie !== undefined && this.random.chance(0.5) ? zombie : this.coordinator;
+    return zombie !== undefined && this.random.chance(this.weather.astray)
+      ? zombie
+      : this.coordinator;
   }
 
   /** An operator lets every region return that waits for one. */
@@ -178,8 +201,12 @@ export class World {
   crash(): void {
     const old = this.instance;
     if (old === null) return;
+    this.#replace(old, this.random.chance(this.weather.zombies));
+  }
+
+  #replace(old: Instance, livesOn: boolean): void {
     this.instance = null;
-    if (this.random.chance(this.weather.zombies)) this.zombies.push(old);
+    if (livesOn) this.zombies.push(old);
     else old.die();
     this.timeline.after(this.random.between(0, 1_500), () => this.coordinator);
   }
