@@ -50,7 +50,10 @@ export class Deciding {
   /** Begins what can begin. */
   batch(): void {
     const { links, transactions, frames, outbox } = this.#parts;
-    if (!this.#stirred || links.obstacles.length > 0 || this.#members().returns.held) return;
+    if (!this.#stirred || links.obstacles.length > 0) return;
+    const members = this.#members();
+    // With too few voters, or none, nothing may begin; what waits is refused before the step ends.
+    if (members.returns.held || members.refusal !== null) return;
     this.#stirred = false;
     this.#preempt();
     const held = (key: string) => transactions.isHeld(key);

@@ -171,6 +171,14 @@ describe('a shard whose voters have all lost writes', () => {
     expect(steps).toEqual(['far begin', 'near begin', 'far scan', 'near list']);
   });
 
+  it('gives up what was under way when somebody is believed, since nobody votes for a moment', () => {
+    const rig = calm({ regions: ['near', 'far'] });
+    const ticket = rig.arrive(frameOf(['a'], lasting));
+    rig.order({ kind: 'believe', region: 'far' });
+    const refusal = { kind: 'unavailable', code: 'too-few-voters' };
+    expect(rig.told(ticket)).toMatchObject(refusal);
+  });
+
   it('keeps the order in its history, and tells those who asked', () => {
     const { rig } = lost();
     rig.order({ kind: 'believe', region: 'far' });
