@@ -13,11 +13,14 @@ import { hookVariables, measureCallbackCost, measureHooks } from './hooks.ts';
 import { addedMs, measureLatency } from './latency.ts';
 import type { Figure } from './measure.ts';
 import { drawTable, isWithin, median, timed } from './measure.ts';
+import { measureMembers } from './members.ts';
+import { measureReads } from './reads.ts';
 
 /**
  * `npm run bench`: five regions with the round trips between AWS regions. What is judged are ratios and counts within
- * this run, so that another machine comes to the same verdict. `npm run bench -- hooks` measures confirmations and the
- * change feed alone.
+ * this run, so that another machine comes to the same verdict. `npm run bench -- writes`, `hooks` or `members` measures a
+ * part alone: writes and reads, confirmations and the change feed, or regions that fail and come back. Of the last,
+ * `outages`, `copying`, `hold` or `reads` may be named too.
  */
 
 const regionCount = 5;
@@ -25,7 +28,6 @@ const reportFile = join('.lockstep', 'bench.json');
 
 const incrementsAtOnce = 100;
 const incrementRuns = 3;
-const readPairs = 200;
 const clients = 256;
 const writesPerClient = 12;
 
@@ -71,28 +73,6 @@ async function measureIncrements(
       limit: 3,
     },
     { name: '  regions with a wrong sum', value: wrongSums, unit: 'count', limit: 0 },
-  ];
-}
-
-/** A strong read against one that proves nothing, both by way of the Worker, in the region next to it. */
-async function measureReads({ stack, client }: Bench): Promise<readonly Figure[]> {
-  const region = stack.regions[0]?.place.id ?? '';
-  await client.write({ ops: [['SET', 'read', 'value']], ack: 'confirmed' });
-  const strong: number[] = [];
-  const local: number[] = [];
-  for (let pair = 0; pair < readPairs; pair += 1) {
-    strong.push(await timed(() => client.read('read', region, 'strong')));
-    local.push(await timed(() => client.read('read', region, 'local')));
-  }
-  return [
-    { name: 'local read, p50', value: median(local), unit: 'ms', limit: null },
-    { name: 'strong read of an unlocked key, p50', value: median(strong), unit: 'ms', limit: null },
-    {
-      name: '  of the local read',
-      value: median(strong) / median(local),
-      unit: 'ratio',
-      limit: 1.2,
-    },
   ];
 }
 
@@ -157,26 +137,18 @@ async function countCommands(redis: Redis): Promise<number> {
   return calls;
 }
 
-async function run(bench: Bench): Promise<readonly Figure[]> {
-  await bench.client.write({ ops: [['SET', 'warm', 'up']], ack: 'confirmed' });
-  const writes = process.argv[2] === 'hooks' ? [] : await measureWrites(bench);
-  say('Callbacks …');
-  return [...writes, ...(await measureCallbackCost(bench.client, say))];
-}
-
 async function measureWrites(bench: Bench): Promise<readonly Figure[]> {
   say('One client …');
   const { farthestMs, figures } = await measureLatency(bench.stack, bench.client, say);
   say(`${incrementsAtOnce} increments at once …`);
   const increments = await measureIncrements(bench, farthestMs);
-  say('Reads …');
-  const reads = await measureReads(bench);
+  const reads = await measureReads(bench.stack, bench.client, say);
   say(`${clients} clients …`);
   return [...figures, ...increments, ...reads, ...(await measureLoad(bench))];
 }
 
-async function main(): Promise<boolean> {
-  if (!requireRedis()) return false;
+/** Five regions, with the round trips between them: writes, reads, and what callbacks cost. */
+async function measureOverDistance(part: string | undefined): Promise<readonly Figure[]> {
   const stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-bench-'));
   const stack = await startStack({
     stateDirectory,
@@ -189,23 +161,40 @@ async function main(): Promise<boolean> {
     progress: say,
   });
   try {
-    const overDistance = await run({ stack, client: new BenchClient(stack) });
-    await stack.stop();
-    const figures = [...overDistance, ...(await measureHooks(say))];
-    const machine = { node: process.version, cores: availableParallelism(), load: loadavg()[0] };
-    const judged = figures.map((figure) => ({ ...figure, pass: isWithin(figure) }));
-    mkdirSync('.lockstep', { recursive: true });
-    writeFileSync(
-      reportFile,
-      `${JSON.stringify({ at: new Date().toISOString(), machine, figures: judged }, null, 2)}\n`,
-    );
-    say(`\nThe same figures are in ${reportFile}.\n`);
-    for (const line of drawTable(figures)) say(line);
-    return figures.every(isWithin);
+    const bench = { stack, client: new BenchClient(stack) };
+    await bench.client.write({ ops: [['SET', 'warm', 'up']], ack: 'confirmed' });
+    const writes = part === 'hooks' ? [] : await measureWrites(bench);
+    if (part === 'writes') return writes;
+    say('Callbacks …');
+    return [...writes, ...(await measureCallbackCost(bench.client, say))];
   } finally {
     await stack.stop();
     rmSync(stateDirectory, { recursive: true });
   }
+}
+
+async function measure(): Promise<readonly Figure[]> {
+  const [part, only] = process.argv.slice(2);
+  if (part === 'members') return measureMembers(say, only);
+  const figures = [...(await measureOverDistance(part))];
+  if (part !== 'writes') figures.push(...(await measureHooks(say)));
+  if (part === undefined) figures.push(...(await measureMembers(say)));
+  return figures;
+}
+
+async function main(): Promise<boolean> {
+  if (!requireRedis()) return false;
+  const figures = await measure();
+  const machine = { node: process.version, cores: availableParallelism(), load: loadavg()[0] };
+  const judged = figures.map((figure) => ({ ...figure, pass: isWithin(figure) }));
+  mkdirSync('.lockstep', { recursive: true });
+  writeFileSync(
+    reportFile,
+    `${JSON.stringify({ at: new Date().toISOString(), machine, figures: judged }, null, 2)}\n`,
+  );
+  say(`\nThe same figures are in ${reportFile}.\n`);
+  for (const line of drawTable(figures)) say(line);
+  return figures.every(isWithin);
 }
 
 process.exit((await main()) ? 0 : 1);

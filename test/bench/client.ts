@@ -3,7 +3,39 @@ import type { Stack, StackRegion } from '../../local/stack.ts';
 
 /** What `GET /v1/regions` says that matters here. */
 interface Described {
-  readonly regions: readonly { readonly unacknowledged: number }[];
+  readonly regions: readonly {
+    readonly id: string;
+    readonly unacknowledged: number;
+    readonly state: string;
+    readonly copy: { readonly source: string } | null;
+  }[];
+}
+
+/** What came of an attempt: committed with results, refused with nothing written, or nobody knows. */
+export type Attempted =
+  | { readonly kind: 'committed'; readonly results: readonly unknown[] }
+  | { readonly kind: 'refused'; readonly problem: string }
+  | { readonly kind: 'unknown' };
+
+/** What a read that was answered was told. */
+export interface ReadAnswer {
+  readonly results: readonly unknown[];
+  readonly via: string;
+}
+
+/** A change of members, with its moment in ms since 1970. */
+export interface MemberChange {
+  readonly sequence: number;
+  readonly atMs: number;
+  readonly region: string;
+  readonly event: string;
+}
+
+/** What a comparison of the regions came to. */
+export interface Comparison {
+  readonly checked: number;
+  readonly differing: number;
+  readonly undecided: number;
 }
 
 export interface WriteBody {
@@ -31,6 +63,72 @@ export class BenchClient {
     await this.post('/v1/reads', { reads: [['GET', key]], region, consistency });
   }
 
+  /** Makes a write, and says what came of it. */
+  async attempt(body: WriteBody): Promise<Attempted> {
+    const answer = await this.exchange('POST', '/v1/writes', 'write', body).catch(() => null);
+    if (answer === null) return { kind: 'unknown' };
+    const told: { results?: readonly unknown[]; type?: string } = JSON.parse(answer.text);
+    if (answer.status === 200) return { kind: 'committed', results: told.results ?? [] };
+    const problem = told.type ?? String(answer.status);
+    const isUnknown = /coordinator-unavailable|internal/.test(problem) || told.type === undefined;
+    return isUnknown ? { kind: 'unknown' } : { kind: 'refused', problem };
+  }
+
+  /** Reads several keys in `region` as one snapshot; null where it was not answered. */
+  async snapshot(
+    keys: readonly string[],
+    region: string,
+    consistency: 'strong' | 'local' = 'strong',
+  ): Promise<ReadAnswer | null> {
+    const body = { reads: keys.map((key) => ['GET', key]), region, consistency };
+    const answer = await this.exchange('POST', '/v1/reads', 'write', body).catch(() => null);
+    return answer?.status === 200 ? JSON.parse(answer.text) : null;
+  }
+
+  /** Gives an operator's order. Throws unless it is taken. */
+  async order(path: string, body: unknown): Promise<void> {
+    const { status, text } = await this.exchange('POST', `/v1/admin${path}`, 'admin', body);
+    if (status !== 202) throw new Error(`${path} answered ${status}: ${text}`);
+  }
+
+  /** The newest changes of members after `sequence`, the oldest first. */
+  async members(sequence: number): Promise<readonly MemberChange[]> {
+    const { text } = await this.exchange('GET', '/v1/admin/members', 'admin');
+    const { members }: History = JSON.parse(text);
+    return members
+      .filter((change) => change.sequence > sequence)
+      .map(({ sequence: number, at, member }) => ({
+        sequence: number,
+        atMs: Date.parse(at),
+        region: member.region,
+        event: member.event,
+      }))
+      .reverse();
+  }
+
+  /** What copies a region just now, or null. */
+  async copyOf(region: string): Promise<{ readonly source: string } | null> {
+    const { text } = await this.exchange('GET', '/v1/regions', 'admin');
+    const { regions }: Described = JSON.parse(text);
+    return regions.find(({ id }) => id === region)?.copy ?? null;
+  }
+
+  /** Compares the regions key by key. */
+  async verify(): Promise<Comparison> {
+    const sum = { checked: 0, differing: 0, undecided: 0 };
+    for (let cursor: string | null | undefined; cursor !== null; ) {
+      const body = { limit: 10_000, ...(cursor === undefined ? {} : { cursor }) };
+      const sent = await this.exchange('POST', '/v1/admin/verify', 'admin', body);
+      if (sent.status !== 200) throw new Error(`verify answered ${sent.status}: ${sent.text}`);
+      const slice: Slice = JSON.parse(sent.text);
+      sum.checked += slice.checked;
+      sum.differing += slice.differing.length;
+      sum.undecided += slice.undecided.length;
+      cursor = slice.next;
+    }
+    return sum;
+  }
+
   /** SETs a key in every region at once, past Lockstep: what a client without any guarantee would do. */
   async bareSet(key: string, value: string): Promise<void> {
     await Promise.all(
@@ -49,11 +147,13 @@ export class BenchClient {
     return Promise.all(this.stack.regions.map((region) => gatewayCommand(region, ['GET', key])));
   }
 
-  /** Resolves once every region has acknowledged every decision. */
+  /** Resolves once every region votes and has acknowledged every decision. */
   async settled(): Promise<void> {
     for (;;) {
-      const described = await this.get('/v1/regions');
-      if (described.regions.every(({ unacknowledged }) => unacknowledged === 0)) return;
+      const { text } = await this.exchange('GET', '/v1/regions', 'admin');
+      const { regions }: Described = JSON.parse(text);
+      if (regions.every(({ unacknowledged, state }) => unacknowledged === 0 && state === 'voter'))
+        return;
       await delay(20);
     }
   }
@@ -71,27 +171,41 @@ export class BenchClient {
     if (!response.ok) throw new Error(`${path} answered ${response.status}`);
   }
 
-  private async get(path: string): Promise<Described> {
-    const headers = { authorization: `Bearer ${this.stack.tokens.admin}` };
-    const response = await fetch(`${this.stack.url}${path}`, { headers });
-    return response.json() as Promise<Described>;
-  }
-
   private async post(path: string, body: unknown, expected = 200): Promise<string> {
-    const response = await fetch(`${this.stack.url}${path}`, {
-      method: 'POST',
-      headers: {
-        authorization: `Bearer ${this.stack.tokens.write}`,
-        'content-type': 'application/json',
-      },
-      body: JSON.stringify(body),
-    });
-    const text = await response.text();
-    if (response.status !== expected) {
-      throw new Error(`${path} answered ${response.status}: ${text}`);
-    }
+    const { status, text } = await this.exchange('POST', path, 'write', body);
+    if (status !== expected) throw new Error(`${path} answered ${status}: ${text}`);
     return text;
   }
+
+  private async exchange(
+    method: string,
+    path: string,
+    scope: 'write' | 'admin',
+    body?: unknown,
+  ): Promise<{ readonly status: number; readonly text: string }> {
+    const authorization = `Bearer ${this.stack.tokens[scope]}`;
+    const sent = body === undefined ? null : JSON.stringify(body);
+    const headers = { authorization, ...(sent === null ? {} : { 'content-type': contentType }) };
+    const response = await fetch(`${this.stack.url}${path}`, { method, headers, body: sent });
+    return { status: response.status, text: await response.text() };
+  }
+}
+
+const contentType = 'application/json';
+
+interface History {
+  readonly members: readonly {
+    readonly sequence: number;
+    readonly at: string;
+    readonly member: { readonly region: string; readonly event: string };
+  }[];
+}
+
+interface Slice {
+  readonly checked: number;
+  readonly differing: readonly unknown[];
+  readonly undecided: readonly unknown[];
+  readonly next: string | null;
 }
 
 async function gatewayCommand(

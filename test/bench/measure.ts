@@ -21,7 +21,7 @@ export interface Figure {
   readonly name: string;
   readonly value: number;
   /** What it counts; a ratio counts nothing. */
-  readonly unit: 'ms' | 'ratio' | 'count' | 'writes/s' | 'MB' | 'kB';
+  readonly unit: 'ms' | 'ratio' | 'count' | 'writes' | 'writes/s' | 'MB' | 'kB';
   /** The most that it may be, or null. */
   readonly limit: number | null;
 }

@@ -1,0 +1,106 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import type { Stack } from '../../local/stack.ts';
+import type { Attempted, BenchClient, WriteBody } from './client.ts';
+
+/** So many counters; each has a hash of the writes that incremented it. */
+const counters = 50;
+/** Of each reader: the counters in one snapshot, and its pause before the next one. */
+const countersPerRead = 8;
+const readPauseMs = 10;
+const readPauseMsAfterFailure = 100;
+
+/**
+ * Writes that leave a trace which can be checked, and reads that check it. Each write increments a counter and notes
+ * its own number beside it. A counter only grows, so a strong read must show at least what anybody was answered before
+ * the read began.
+ */
+export class Ledger {
+  readonly committed = new Set<number>();
+  readonly refused = new Set<number>();
+  /** Reads that were answered, by the way they went. */
+  readonly reads = new Map<string, number>();
+  readsUnanswered = 0;
+  staleReads = 0;
+  private readonly name: string;
+  /** The highest value of each counter that anybody has been told. */
+  private readonly known: number[] = Array.from({ length: counters }, () => 0);
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  /** The write of this number. */
+  bodyOf(number: number): WriteBody {
+    const counter = number % counters;
+    return {
+      ops: [
+        ['INCR', this.counterKey(counter)],
+        ['HSET', this.notesKey(counter), String(number), '1'],
+      ],
+    };
+  }
+
+  /** What became of the write of this number. */
+  ended(number: number, attempted: Attempted): void {
+    if (attempted.kind === 'refused') this.refused.add(number);
+    if (attempted.kind !== 'committed') return;
+    this.committed.add(number);
+    this.learn(number % counters, Number(attempted.results[0]));
+  }
+
+  /** Reads in `region`, one snapshot after the other, until `isOver`. */
+  async readUntil(client: BenchClient, region: string, isOver: () => boolean): Promise<void> {
+    for (let first = 0; !isOver(); first = (first + countersPerRead) % counters) {
+      const asked = Array.from({ length: countersPerRead }, (_, at) => (first + at) % counters);
+      const least = asked.map((counter) => this.known[counter] ?? 0);
+      const answer = await client.snapshot(asked.map(this.counterKey), region);
+      if (answer === null) {
+        this.readsUnanswered += 1;
+        await delay(readPauseMsAfterFailure);
+        continue;
+      }
+      this.reads.set(answer.via, (this.reads.get(answer.via) ?? 0) + 1);
+      const values = asked.map((_, at) => Number(answer.results[at] ?? 0));
+      if (values.some((value, at) => value < (least[at] ?? 0))) this.staleReads += 1;
+      for (const [at, counter] of asked.entries()) this.learn(counter, values[at] ?? 0);
+      await delay(readPauseMs);
+    }
+  }
+
+  /** What the regions hold in the end, read past Lockstep. Each number is a sum over all regions. */
+  async audit(stack: Stack): Promise<Audit> {
+    const sum = { lost: 0, inVain: 0, miscounted: 0 };
+    for (const { redis } of stack.regions) {
+      const client = new Redis(redis.port, '127.0.0.1');
+      const noted = new Set<number>();
+      for (let counter = 0; counter < counters; counter += 1) {
+        const numbers = await client.hkeys(this.notesKey(counter));
+        for (const number of numbers) noted.add(Number(number));
+        const value = Number((await client.get(this.counterKey(counter))) ?? 0);
+        if (value !== numbers.length) sum.miscounted += 1;
+      }
+      client.disconnect();
+      sum.lost += [...this.committed].filter((number) => !noted.has(number)).length;
+      sum.inVain += [...this.refused].filter((number) => noted.has(number)).length;
+    }
+    return sum;
+  }
+
+  private learn(counter: number, value: number): void {
+    this.known[counter] = Math.max(this.known[counter] ?? 0, value);
+  }
+
+  private readonly counterKey = (counter: number) => `${this.name}:counter:${counter}`;
+  private readonly notesKey = (counter: number) => `${this.name}:notes:${counter}`;
+}
+
+/** What is wrong in the regions after all. */
+export interface Audit {
+  /** Writes that were answered as committed and are not there. */
+  readonly lost: number;
+  /** Writes that were answered as not written and are there. */
+  readonly inVain: number;
+  /** Counters that do not show the number of writes noted beside them. */
+  readonly miscounted: number;
+}
