@@ -4,6 +4,7 @@ import { startTestStack, type TestRegion, type TestStack } from '../stack/stack.
 import { Load } from './load.ts';
 import { eventsOf, expectWhole, newestChange, untilAllVote, untilState } from './members.ts';
 import { Readers } from './readers.ts';
+import { hangIn, rounds } from './rounds.ts';
 import { patience } from './writes.ts';
 
 /** A region is out soon, so that tests do not take long; leases last as long as anywhere. */
@@ -77,6 +78,8 @@ async function underLoad(name: string, trouble: (loads: readonly Load[]) => Prom
   );
   const readers = new Readers(stack, loads);
   await Promise.all(loads.map((load) => load.more(20)));
+  // Where it is a lease that lets reads be wrong, there has to be one.
+  await expect.poll(() => readers.leased.has(faulty.id), patience).toBe(true);
   await trouble(loads);
   await expect.poll(() => eventsOf(stack, faulty.id, since), patience).toContain('returned');
   await untilAllVote(stack);
@@ -107,6 +110,14 @@ describe('200 writes a second, and strong reads everywhere', { timeout: 120_000 
       await faulty.redis.kill();
       await outForAWhile(loads);
       await faulty.redis.restart();
+    });
+  });
+
+  it('lose nothing where the rounds of a region are lost until it was put out, and reads are not', async () => {
+    await underLoad('deaf', async (loads) => {
+      hangIn([faulty], false, rounds);
+      await outForAWhile(loads);
+      stack.heal();
     });
   });
 

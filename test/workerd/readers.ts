@@ -15,6 +15,8 @@ export class Readers {
   readonly stale: string[] = [];
   /** Answers by the way of the reader and, for those that are pinned, by the region. */
   readonly answered = new Map<string, number>();
+  /** The regions that have answered by their lease. */
+  readonly leased = new Set<string>();
   readonly #stack: TestStack;
   readonly #loads: readonly Load[];
   readonly #seen = new Map<Load, number>();
@@ -56,13 +58,16 @@ export class Readers {
     if (answer?.status !== 200) return;
     const name = `${way} ${region}`;
     this.answered.set(name, (this.answered.get(name) ?? 0) + 1);
+    const by = answer.headers.get('lockstep-region') ?? '';
+    const via = answer.headers.get('lockstep-via');
+    if (via === 'lease') this.leased.add(by);
     const values = (toldBy(answer).results ?? []).map(Number);
     for (const [index, load] of this.#loads.entries()) {
       const value = values[index] ?? Number.NaN;
       const least = known[index] ?? 0;
       if (!(value >= least)) {
-        const from = `${answer.headers.get('lockstep-region')} by ${answer.headers.get('lockstep-via')}`;
-        this.stale.push(`${name} (${from}): ${load.counter} = ${value}, known was ${least}`);
+        const what = `${load.counter} = ${value}, known was ${least}`;
+        this.stale.push(`${name} (${by} by ${via}): ${what}`);
       }
       this.#seen.set(load, Math.max(this.#seen.get(load) ?? 0, value));
     }
