@@ -153,8 +153,8 @@ export const memberMutants: readonly Mutant[] = [
   mutant(
     'R32',
     'lets-nobody-stay-for-another',
-    'members',
-    [1, 500],
+    'outage',
+    [1, 20],
     [
       members,
       'else if (willing.length < departing.length && willing.length > 0) {',
@@ -212,19 +212,32 @@ export const memberMutants: readonly Mutant[] = [
       'this.#meta = { ...meta, phase',
     ],
   ),
+  // A prepare from before the copy is fenced by its epoch and its incarnation as well.
   mutant(
     'R34',
     'keeps-the-floor-when-a-copy-begins',
     'members',
     [1, 500],
     [link, "if (this.membership.state === 'copying') return head.newest;", ''],
+    [model, "if (round.epoch < meta.epoch) return { kind: 'fenced', by: 'epoch' };", ''],
+    [
+      model,
+      "if (transaction[0] < meta.incarnation) return { kind: 'fenced', by: 'incarnation' };",
+      '',
+    ],
   ),
+  // A step of an older copy is refused by its epoch as well.
   mutant(
     'R34',
     'copies-under-one-token',
     'members',
     [1, 500],
     [returns, 'const token = `', "const token = 'copy' || `"],
+    [
+      meta,
+      'if (round.incarnation < meta.incarnation || round.epoch < meta.epoch) return',
+      'if (round.epoch < 0) return',
+    ],
   ),
   mutant(
     'R34',
@@ -233,12 +246,18 @@ export const memberMutants: readonly Mutant[] = [
     [1, 100],
     [returns, 'const isRenewed = membership.whole && link.begun;', 'const isRenewed = false;'],
   ),
+  // Decisions ride with the round that reads, so that what it finds locked is undecided.
   mutant(
     'R35',
     'copies-what-is-locked',
     'members',
     [1, 200],
     [model, '(key) => this.#locks.has(key));', '() => false);'],
+    [
+      link,
+      'const { decisions, bytes, whole } = speaks\n',
+      'const { decisions, bytes, whole } = speaks && this.copyStep === null\n',
+    ],
   ),
   mutant(
     'R35',
@@ -259,7 +278,16 @@ export const memberMutants: readonly Mutant[] = [
     'leaves-what-the-source-lacks',
     'members',
     [1, 100],
-    [copy, "this.#listCursor = how.whole ? '0' : null;", 'this.#listCursor = null;'],
+    [
+      copy,
+      'const lists = this.#cursor === null && this.#listCursor !== null;',
+      'const lists = false;',
+    ],
+    [
+      copy,
+      'const scanned = this.#cursor === null && this.#listCursor === null;',
+      'const scanned = this.#cursor === null;',
+    ],
   ),
   mutant(
     'R35',
@@ -284,17 +312,6 @@ export const memberMutants: readonly Mutant[] = [
     ],
   ),
   mutant(
-    'R35',
-    'puts-old-and-new-pieces-together',
-    'members',
-    [1, 500],
-    [
-      copy,
-      "const isChanged = again.from === '' || (mark !== undefined && mark > again.noted);",
-      'const isChanged = mark === null;',
-    ],
-  ),
-  mutant(
     'R36',
     'takes-late-copies',
     'members',
@@ -305,6 +322,7 @@ export const memberMutants: readonly Mutant[] = [
       "if (meta.phase === '' || step.token !== meta.phase) return 'token';\n      return null;",
     ],
   ),
+  // A step of an older copy is refused by its epoch as well.
   mutant(
     'R36',
     'takes-copies-of-another-token',
@@ -314,6 +332,11 @@ export const memberMutants: readonly Mutant[] = [
       meta,
       "if (meta.phase === '' || step.token !== meta.phase) return 'token';",
       "if (meta.phase === '') return 'token';",
+    ],
+    [
+      meta,
+      'if (round.incarnation < meta.incarnation || round.epoch < meta.epoch) return',
+      'if (round.epoch < 0) return',
     ],
   ),
   mutant(

@@ -20,7 +20,13 @@ interface Asked {
 /** One way in which regions fail together, and what Lockstep promises then. It throws where a promise is broken. */
 type Ordeal = (trial: Trial) => void;
 
-const ordeals: readonly Ordeal[] = [oneIsSilent, allAreSilent, tooFewAreLeft, allLoseData];
+const ordeals: readonly Ordeal[] = [
+  oneIsSilent,
+  allAreSilent,
+  tooFewAreLeft,
+  allLoseData,
+  oneLosesWhileOneLeaves,
+];
 
 /**
  * One seeded run in fair weather in which one thing goes wrong, for half a minute: a region or all are silent, or all lose
@@ -88,6 +94,25 @@ function allLoseData(trial: Trial): void {
   world.coordinator.order({ kind: 'believe', region: believed });
   const until = trial.goOn(20_000);
   trial.expectAll((sentAt) => sentAt > until - 10_000, 'decided', 1_000);
+  trial.expectBack();
+}
+
+/** Who is to leave stays where the other one has lost its data, until that one is back (R32). */
+function oneLosesWhileOneLeaves(trial: Trial): void {
+  const { world, random } = trial;
+  const [leaving, losing, ...others] = trial.regions;
+  if (leaving === undefined || losing === undefined) throw new Error('there are two regions');
+  const from = trial.goOn(5_000);
+  // Its lease keeps it in the vote for a while.
+  world.want(leaving);
+  trial.goOn(2_000);
+  world.coordinator.order({ kind: 'put-out', region: leaving, reason: 'a test' });
+  trial.goOn(random.between(100, 1_000));
+  for (const region of [losing, ...others]) world.lose(region, null);
+  trial.goOn(40_000);
+  world.bringBack();
+  const until = trial.goOn(20_000);
+  trial.expectAll((sentAt) => sentAt < from || sentAt > until - 10_000, 'decided', 1_000);
   trial.expectBack();
 }
 

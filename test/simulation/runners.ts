@@ -47,7 +47,7 @@ export const settings: Partial<Record<RunnerName, readonly Patch[]>> = {
     limit('copyKeysPerStep', '1_000', '2'),
     limit('copyBytesPerStep', '600_000', '30'),
     limit('copyHoldKeys', '500', '1'),
-    limit('missedKeysPerRegion', '100_000', '9'),
+    limit('missedKeysPerRegion', '100_000', '12'),
   ],
 };
 

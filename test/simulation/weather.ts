@@ -43,6 +43,8 @@ export interface Weather {
   readonly splits: number;
   /** Of each copy that begins: something happens in the midst of it. */
   readonly disturbs: number;
+  /** Of each loss of data: only the last few things that the region did are lost. */
+  readonly recentLosses: number;
   /** The share of deletions in what clients write, beside all others. */
   readonly deletes: number;
 }
@@ -82,6 +84,7 @@ export function weatherOf(random: Random): Weather {
     astray: 0.5,
     splits: random.pick([0, 0.3]),
     disturbs: 0,
+    recentLosses: 0,
     deletes: 0,
     ordersEveryMs: bad ? random.pick([0, 0, 0, 6_000]) : 0,
   };
@@ -104,15 +107,16 @@ export function memberWeatherOf(random: Random): Weather {
     farMs: random.pick([10, 120]),
     lossEveryMs: random.pick([0, 3_000, 8_000]),
     minVoters: random.pick([1, 1, 2]),
-    keys: ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'k'],
+    keys: ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'i', 'j', 'k', 'l', 'm'],
     fill: true,
     reads: random.pick([0.3, 0.7]),
     readsInOne: random.chance(0.5),
     turns: [8, 16],
     pauseMs: random.pick([500, 3_000]),
     astray: random.pick([0.5, 0]),
-    splits: random.pick([0, 0.4]),
+    splits: random.pick([0, 0.6]),
     disturbs: random.pick([0, 0.5]),
+    recentLosses: random.pick([0, 0.5]),
     deletes: random.pick([0, 0.15]),
     ordersEveryMs: random.pick([0, 0, 3_000]),
   };
@@ -144,6 +148,7 @@ export function calmWeather(random: Random): Weather {
     astray: 0,
     splits: 0,
     disturbs: 0,
+    recentLosses: 0,
     deletes: 0,
     ordersEveryMs: 0,
   };

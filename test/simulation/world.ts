@@ -30,6 +30,7 @@ export class World {
   readonly #downUntil = new Map<string, number>();
   /** Older states of each region, as backups or lagging replicas would have them. */
   readonly #backups = new Map<string, RegionState[]>();
+  readonly #moments = new Map<string, RegionState[]>();
   /** Regions that have lost data, and when: until they have been copied since, they are not to be relied on. */
   readonly #damagedAt = new Map<string, number>();
 
@@ -96,6 +97,15 @@ export class World {
     for (const asker of askers) this.#downUntil.set(`${asker} ${region}`, until);
   }
 
+  /** The states of a region before the last few things that it did. */
+  #remember(region: string, model: RegionModel): void {
+    if (this.weather.recentLosses === 0) return;
+    const moments = this.#moments.get(region) ?? [];
+    this.#moments.set(region, moments);
+    moments.push(model.state());
+    if (moments.length > 4) moments.shift();
+  }
+
   #backUp(): void {
     for (const [region, model] of this.regions) {
       const backups = this.#backups.get(region);
@@ -108,13 +118,13 @@ export class World {
    * A region goes back to an older state, or loses everything. Lockstep rests on one voter that keeps what it
    * acknowledged, so there is always another one that has not lost anything since it was last copied.
    */
-  #loseData(): void {
+  #loseData(chosen: string | null = null): void {
     const { regions } = this.storage.durable;
     const sound = [...regions.values()].filter(
       ({ region, membership }) =>
         membership.state === 'voter' && membership.leaving === null && !this.isDamaged(region),
     );
-    const victim = this.random.pick([...this.regions.keys()]);
+    const victim = chosen ?? this.random.pick([...this.regions.keys()]);
     // One that gives no answers may be about to be put out, with all that it holds.
     const answering = new Set(
       this.instance?.core
@@ -124,7 +134,9 @@ export class World {
     const isKept = ({ region }: { readonly region: string }) =>
       region !== victim && answering.has(region);
     if (!sound.some(isKept)) return;
-    this.lose(victim, this.random.pick([null, ...(this.#backups.get(victim) ?? [])]));
+    const isRecent = this.random.chance(this.weather.recentLosses);
+    const states = (isRecent ? this.#moments : this.#backups).get(victim) ?? [];
+    this.lose(victim, this.random.pick([null, ...states]));
   }
 
   /** A region goes back to an older state; null: to none. */
@@ -164,8 +176,9 @@ export class World {
     if (this.calm || !this.random.chance(this.weather.disturbs)) return;
     this.timeline.after(this.random.between(0, 1_500), () => {
       if (this.calm) return;
+      const copies = this.instance?.core.status().regions.flatMap(({ copy }) => copy ?? []) ?? [];
       if (this.random.chance(0.5)) this.crash();
-      else if (this.weather.lossEveryMs > 0) this.#loseData();
+      else if (this.weather.lossEveryMs > 0) this.#loseData(copies[0]?.source || null);
     });
   }
 
@@ -221,11 +234,12 @@ export class World {
     const model = this.regions.get(region);
     if (model === undefined) throw new Error(`no region ${region}`);
     this.#carry(region, asker, () => {
+      this.#remember(region, model);
       const answer = run(model);
       this.#carry(region, asker, () => give(answer));
     });
     if (!this.calm && this.random.chance(this.weather.duplication)) {
-      this.timeline.after(this.random.between(0, 4_000), () => {
+      this.timeline.after(this.random.between(0, this.random.pick([500, 4_000])), () => {
         if (!this.#isDown(region, asker)) run(model);
       });
     }
