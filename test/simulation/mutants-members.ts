@@ -1,20 +1,19 @@
 import type { Mutant } from './mutants.ts';
 import type { Patch } from './mutation.ts';
 
-/** R30 to R40, and the coordinator's half of R16, in the core and in the model of a region that the simulation runs. */
+/** R30 to R33 and R38 to R40, and the coordinator's half of R16, in the core and in the model of a region that the simulation runs. */
 
 const members = 'shared/protocol/members.ts';
 const returns = 'shared/protocol/returns.ts';
-const copy = 'shared/protocol/copy.ts';
 const link = 'shared/protocol/region-link.ts';
 const links = 'shared/protocol/region-links.ts';
 const lease = 'shared/protocol/lease.ts';
 const lookups = 'shared/protocol/lookups.ts';
 const deciding = 'shared/protocol/deciding.ts';
 const model = 'test/region/model.ts';
-const meta = 'test/region/meta.ts';
 
-function mutant(
+/** A mutant by its places, each with what stands there and what it puts there. */
+export function mutant(
   rule: Mutant['rule'],
   name: string,
   runner: Mutant['runner'],
@@ -49,6 +48,7 @@ export const memberMutants: readonly Mutant[] = [
       'const due = moved >= 100;',
     ],
   ),
+  // The pair that the next round names finds it as well.
   mutant(
     'R16',
     'overlooks-histories-written-anew',
@@ -59,6 +59,7 @@ export const memberMutants: readonly Mutant[] = [
       'return known !== undefined && known !== mark;',
       'return known === null && known !== mark;',
     ],
+    [link, 'seen: this.pair,', 'seen: null,'],
   ),
   mutant(
     'R16',
@@ -133,6 +134,13 @@ export const memberMutants: readonly Mutant[] = [
     ],
   ),
   mutant(
+    'R31',
+    'puts-nobody-out',
+    'outage',
+    [1, 20],
+    [members, 'return health.since + config.outAfterMs <= now;', 'return health.since < 0;'],
+  ),
+  mutant(
     'R32',
     'waits-for-no-lease',
     'members',
@@ -159,6 +167,17 @@ export const memberMutants: readonly Mutant[] = [
       members,
       'else if (willing.length < departing.length && willing.length > 0) {',
       'else if (willing.length < 0) {',
+    ],
+  ),
+  mutant(
+    'R32',
+    'puts-the-last-one-out',
+    'outage',
+    [1, 20],
+    [
+      members,
+      'if (staying.length > 0) this.#mayDepart(departing, staying);',
+      'if (departing.length > 0) this.#mayDepart(departing, staying);',
     ],
   ),
   mutant(
@@ -202,183 +221,6 @@ export const memberMutants: readonly Mutant[] = [
     ],
   ),
   mutant(
-    'R34',
-    'keeps-locks-when-a-copy-begins',
-    'members',
-    [1, 100],
-    [
-      model,
-      'this.#dropState();\n        this.#meta = { ...meta, phase',
-      'this.#meta = { ...meta, phase',
-    ],
-  ),
-  // A prepare from before the copy is fenced by its epoch and its incarnation as well.
-  mutant(
-    'R34',
-    'keeps-the-floor-when-a-copy-begins',
-    'members',
-    [1, 500],
-    [link, "if (this.membership.state === 'copying') return head.newest;", ''],
-    [model, "if (round.epoch < meta.epoch) return { kind: 'fenced', by: 'epoch' };", ''],
-    [
-      model,
-      "if (transaction[0] < meta.incarnation) return { kind: 'fenced', by: 'incarnation' };",
-      '',
-    ],
-  ),
-  // A step of an older copy is refused by its epoch as well.
-  mutant(
-    'R34',
-    'copies-under-one-token',
-    'members',
-    [1, 500],
-    [returns, 'const token = `', "const token = 'copy' || `"],
-    [
-      meta,
-      'if (round.incarnation < meta.incarnation || round.epoch < meta.epoch) return',
-      'if (round.epoch < 0) return',
-    ],
-  ),
-  mutant(
-    'R34',
-    'copies-all-under-the-old-generation',
-    'members',
-    [1, 100],
-    [returns, 'const isRenewed = membership.whole && link.begun;', 'const isRenewed = false;'],
-  ),
-  // Decisions ride with the round that reads, so that what it finds locked is undecided.
-  mutant(
-    'R35',
-    'copies-what-is-locked',
-    'members',
-    [1, 200],
-    [model, '(key) => this.#locks.has(key));', '() => false);'],
-    [
-      link,
-      'const { decisions, bytes, whole } = speaks\n',
-      'const { decisions, bytes, whole } = speaks && this.copyStep === null\n',
-    ],
-  ),
-  mutant(
-    'R35',
-    'copies-unchecked',
-    'members',
-    [1, 1000],
-    [link, 'seen: this.pair,', 'seen: copy === null ? this.pair : null,'],
-  ),
-  mutant(
-    'R35',
-    'takes-later-commits-for-copied',
-    'members',
-    [1, 100],
-    [link, 'return mark !== undefined && mark <= noted;', 'return mark !== undefined;'],
-  ),
-  mutant(
-    'R35',
-    'leaves-what-the-source-lacks',
-    'members',
-    [1, 100],
-    [
-      copy,
-      'const lists = this.#cursor === null && this.#listCursor !== null;',
-      'const lists = false;',
-    ],
-    [
-      copy,
-      'const scanned = this.#cursor === null && this.#listCursor === null;',
-      'const scanned = this.#cursor === null;',
-    ],
-  ),
-  mutant(
-    'R35',
-    'goes-on-with-the-scan-of-another',
-    'members',
-    [1, 100],
-    [
-      copy,
-      "    this.#cursor = '0';\n    this.#listCursor = '0';\n    this.#counted = 0;\n    this.#removable = [];",
-      '    this.#counted = 0;',
-    ],
-  ),
-  mutant(
-    'R35',
-    'misses-nothing-while-it-is-copied',
-    'members',
-    [1, 50],
-    [
-      members,
-      "membership.state === 'out' ? !membership.whole : membership.state === 'copying'",
-      "membership.state === 'out' && !membership.whole",
-    ],
-  ),
-  mutant(
-    'R36',
-    'takes-late-copies',
-    'members',
-    [1, 500],
-    [
-      meta,
-      "if (meta.phase === '' || step.token !== meta.phase) return 'token';\n      return step.number <= meta.copyNumber ? 'number' : null;",
-      "if (meta.phase === '' || step.token !== meta.phase) return 'token';\n      return null;",
-    ],
-  ),
-  // A step of an older copy is refused by its epoch as well.
-  mutant(
-    'R36',
-    'takes-copies-of-another-token',
-    'members',
-    [1, 500],
-    [
-      meta,
-      "if (meta.phase === '' || step.token !== meta.phase) return 'token';",
-      "if (meta.phase === '') return 'token';",
-    ],
-    [
-      meta,
-      'if (round.incarnation < meta.incarnation || round.epoch < meta.epoch) return',
-      'if (round.epoch < 0) return',
-    ],
-  ),
-  mutant(
-    'R36',
-    'is-copied-for-ever',
-    'members',
-    [1, 20],
-    [meta, "phase: role === 'voter' ? '' : meta.phase,", 'phase: meta.phase,'],
-  ),
-  mutant(
-    'R37',
-    'switches-in-the-midst-of-writes',
-    'members',
-    [1, 100],
-    [returns, 'if (copy.isComplete && host.undecided === 0) {', 'if (copy.isComplete) {'],
-  ),
-  mutant(
-    'R37',
-    'votes-again-before-the-last-keys',
-    'members',
-    [1, 100],
-    [copy, 'return this.nearsEnd && this.left === 0;', 'return this.nearsEnd;'],
-  ),
-  mutant(
-    'R37',
-    'holds-for-ever',
-    'members',
-    [1, 500],
-    [returns, 'else if (copy.holdUntil <= now) {', 'else if (copy.holdUntil <= 0) {'],
-  ),
-  mutant(
-    'R37',
-    'votes-again-in-the-same-epoch',
-    'members',
-    [1, 20],
-    [
-      returns,
-      'this.#copy = null;\n    state.epoch += 1;\n    target.lease.drop();',
-      'this.#copy = null;\n    target.lease.drop();',
-    ],
-  ),
-  mutant(
     'R38',
     'decides-with-too-few',
     'members',
@@ -387,53 +229,6 @@ export const memberMutants: readonly Mutant[] = [
       members,
       'if (voters.length >= minVoters) return null;',
       'if (voters.length >= 0) return null;',
-    ],
-  ),
-  mutant(
-    'R40',
-    'looks-without-proof',
-    'members',
-    [1, 1000],
-    [
-      'shared/protocol/outbox.ts',
-      "if (reply.kind !== 'write') return true;",
-      "if (reply.kind !== 'write') return reply.kind !== 'read';",
-    ],
-  ),
-  mutant(
-    'R40',
-    'looks-unchecked',
-    'members',
-    [1, 1000],
-    [lookups, 'seen: link.pair,', 'seen: null,'],
-  ),
-  mutant(
-    'R40',
-    'believes-whoever-voted-before',
-    'members',
-    [1, 1000],
-    [
-      lookups,
-      'link.isVoter && !link.isMute && link.membership.since === since',
-      'link.region !== null',
-    ],
-  ),
-  mutant(
-    'R31',
-    'puts-nobody-out',
-    'outage',
-    [1, 20],
-    [members, 'return health.since + config.outAfterMs <= now;', 'return health.since < 0;'],
-  ),
-  mutant(
-    'R32',
-    'puts-the-last-one-out',
-    'outage',
-    [1, 20],
-    [
-      members,
-      'if (staying.length > 0) this.#mayDepart(departing, staying);',
-      'if (departing.length > 0) this.#mayDepart(departing, staying);',
     ],
   ),
   mutant(
@@ -522,5 +317,56 @@ export const memberMutants: readonly Mutant[] = [
     'divergence',
     [1, 20],
     ['shared/protocol/orders.ts', 'blocked.remove(keys.map(({ key }) => key));', ''],
+  ),
+  mutant(
+    'R40',
+    'looks-without-proof',
+    'members',
+    [1, 1000],
+    [
+      'shared/protocol/outbox.ts',
+      "if (reply.kind !== 'write') return true;",
+      "if (reply.kind !== 'write') return reply.kind !== 'read';",
+    ],
+  ),
+  mutant(
+    'R40',
+    'looks-unchecked',
+    'members',
+    [1, 1000],
+    [lookups, 'seen: link.pair,', 'seen: null,'],
+  ),
+  mutant(
+    'R30',
+    'script-takes-leases-of-older-epochs',
+    'region',
+    [1, 100],
+    [
+      'functions/region/copy.lua',
+      'if round.epoch < meta.epoch or round.incarnation < meta.incarnation then return end',
+      '',
+    ],
+  ),
+  mutant(
+    'R30',
+    'script-reads-without-a-lease',
+    'region',
+    [1, 50],
+    [
+      'functions/region/snapshot.lua',
+      "return meta.phase == '' and (not isLeased or must('EXISTS', LEASE) == 1)",
+      "return meta.phase == ''",
+    ],
+  ),
+  mutant(
+    'R40',
+    'script-reads-what-is-copied',
+    'region',
+    [1, 100],
+    [
+      'functions/region/snapshot.lua',
+      "return meta.phase == '' and (not isLeased",
+      'return (not isLeased',
+    ],
   ),
 ];

@@ -1,4 +1,5 @@
 import { coordinatorMutants } from './mutants-coordinator.ts';
+import { copyMutants } from './mutants-copies.ts';
 import { memberMutants } from './mutants-members.ts';
 import { regionMutants } from './mutants-region.ts';
 import { scriptMutants } from './mutants-scripts.ts';
@@ -27,6 +28,7 @@ export const mutants: readonly Mutant[] = [
   ...scriptMutants,
   ...shellMutants,
   ...memberMutants,
+  ...copyMutants,
 ].toSorted((a, b) => Number(a.rule.slice(1)) - Number(b.rule.slice(1)));
 
 /** The table of PROTOCOL.md, as it has to stand there. */

@@ -63,7 +63,8 @@ export class Reader {
       ...compiled,
     };
     timeline.after(random.between(0, 60), () => this.#world.want(region));
-    if (random.chance(0.1)) this.#readThroughCoordinator(request, timeline.now, done);
+    if (random.chance(this.#world.weather.through))
+      this.#readThroughCoordinator(request, timeline.now, done);
     else this.#snapshot(region, request, timeline.now, 6, done);
   }
 
@@ -72,7 +73,7 @@ export class Reader {
     const { keys: read, commands } = request;
     timeline.after(random.between(0, 60), () => {
       const asked = { keys: read, commands, region: null };
-      this.#world.anyCoordinator.read(asked, (reply) => {
+      this.#world.anyCoordinator(0.5).read(asked, (reply) => {
         timeline.after(random.between(0, 60), () => {
           if (reply?.kind === 'read' && reply.answer.kind === 'read') {
             const { replies } = reply.answer;
@@ -134,7 +135,7 @@ export class Reader {
   ): void {
     const { timeline, random } = this.#world;
     timeline.after(random.between(0, 60), () => {
-      this.#world.anyCoordinator.ask(holders, (reply) => {
+      this.#world.anyCoordinator().ask(holders, (reply) => {
         timeline.after(random.between(0, 60), () => {
           if (reply?.kind !== 'resolutions') return give(null);
           give(

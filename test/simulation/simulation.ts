@@ -92,7 +92,7 @@ export class Simulation {
     };
     this.#writes.push(entry);
     timeline.after(random.between(0, 30), () => {
-      this.#world.anyCoordinator.write(frame, (reply) => {
+      this.#world.anyCoordinator().write(frame, (reply) => {
         timeline.after(random.between(0, 30), () => {
           entry.answeredAt = timeline.now;
           if (reply?.kind === 'write') entry.answer = reply.answer;
@@ -118,7 +118,7 @@ export class Simulation {
     if (first.kind === 'unavailable' && first.code !== null) return;
     const late = { ...frame, id: this.#frames.nextId() };
     timeline.after(random.between(100, 5_000), () => {
-      this.#world.anyCoordinator.write(late, (reply) => {
+      this.#world.anyCoordinator().write(late, (reply) => {
         if (reply?.kind !== 'write') return;
         const { answer } = reply;
         const same = first.kind === 'decided' || first.kind === 'unconfirmed';

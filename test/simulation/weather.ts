@@ -39,6 +39,10 @@ export interface Weather {
   readonly ordersEveryMs: number;
   /** The share of callers who reach an instance that was left behind, where there is one. */
   readonly astray: number;
+  /** Of all reads: they go through the coordinator at once. */
+  readonly through: number;
+  /** Instances that were left behind hear of readers too. */
+  readonly staleWants: boolean;
   /** Of each outage: the coordinator is replaced at the same time, and only the old instance reaches the region. */
   readonly splits: number;
   /** Of each copy that begins: something happens in the midst of it. */
@@ -84,6 +88,8 @@ export function weatherOf(random: Random): Weather {
     astray: 0.5,
     splits: random.pick([0, 0.3]),
     disturbs: 0,
+    through: 0.1,
+    staleWants: random.chance(0.5),
     recentLosses: 0,
     deletes: 0,
     ordersEveryMs: bad ? random.pick([0, 0, 0, 6_000]) : 0,
@@ -116,6 +122,8 @@ export function memberWeatherOf(random: Random): Weather {
     astray: random.pick([0.5, 0]),
     splits: random.pick([0, 0.6]),
     disturbs: random.pick([0, 0.5]),
+    through: random.pick([0.1, 0.6]),
+    staleWants: random.chance(0.5),
     recentLosses: random.pick([0, 0.5]),
     deletes: random.pick([0, 0.15]),
     ordersEveryMs: random.pick([0, 0, 3_000]),
@@ -148,6 +156,8 @@ export function calmWeather(random: Random): Weather {
     astray: 0,
     splits: 0,
     disturbs: 0,
+    through: 0,
+    staleWants: false,
     recentLosses: 0,
     deletes: 0,
     ordersEveryMs: 0,

@@ -78,7 +78,7 @@ export class World {
 
   #failOne(region: string, until: number): void {
     if (this.instance !== null && this.random.chance(this.weather.splits)) {
-      this.cut(region, ['coordinator'], until);
+      this.cut(region, ['coordinator'], this.timeline.now + this.random.between(9_000, 20_000));
       this.#replace(this.instance, true);
       return;
     }
@@ -185,6 +185,7 @@ export class World {
   /** Somebody reads there; every instance that lives may hear of it. */
   want(region: string): void {
     this.coordinator.want(region);
+    if (!this.weather.staleWants) return;
     for (const zombie of this.zombies) if (zombie.alive) zombie.want(region);
   }
 
@@ -195,11 +196,9 @@ export class World {
   }
 
   /** Whoever a caller with an old connection may reach. */
-  get anyCoordinator(): Instance {
+  anyCoordinator(astray = this.weather.astray): Instance {
     const zombie = this.zombies.find((one) => one.alive);
-    return zombie !== undefined && this.random.chance(this.weather.astray)
-      ? zombie
-      : this.coordinator;
+    return zombie !== undefined && this.random.chance(astray) ? zombie : this.coordinator;
   }
 
   /** An operator lets every region return that waits for one. */

@@ -1,0 +1,272 @@
+import type { Mutant } from './mutants.ts';
+import { mutant } from './mutants-members.ts';
+
+/** R34 to R37: copies, in the core and in the model of a region that the simulation runs. */
+
+const members = 'shared/protocol/members.ts';
+const returns = 'shared/protocol/returns.ts';
+const copy = 'shared/protocol/copy.ts';
+const link = 'shared/protocol/region-link.ts';
+const model = 'test/region/model.ts';
+const meta = 'test/region/meta.ts';
+const script = 'functions/region/copy.lua';
+
+export const copyMutants: readonly Mutant[] = [
+  mutant(
+    'R34',
+    'keeps-locks-when-a-copy-begins',
+    'members',
+    [1, 100],
+    [
+      model,
+      'this.#dropState();\n        this.#meta = { ...meta, phase',
+      'this.#meta = { ...meta, phase',
+    ],
+  ),
+  // A prepare from before the copy is fenced by its epoch and its incarnation as well.
+  mutant(
+    'R34',
+    'keeps-the-floor-when-a-copy-begins',
+    'members',
+    [1, 500],
+    [link, "if (this.membership.state === 'copying') return head.newest;", ''],
+    [model, "if (round.epoch < meta.epoch) return { kind: 'fenced', by: 'epoch' };", ''],
+    [
+      model,
+      "if (transaction[0] < meta.incarnation) return { kind: 'fenced', by: 'incarnation' };",
+      '',
+    ],
+  ),
+  // A step of an older copy is refused by its epoch as well.
+  mutant(
+    'R34',
+    'copies-under-one-token',
+    'members',
+    [1, 500],
+    [returns, 'const token = `', "const token = 'copy' || `"],
+    [
+      meta,
+      'if (round.incarnation < meta.incarnation || round.epoch < meta.epoch) return',
+      'if (round.epoch < 0) return',
+    ],
+  ),
+  mutant(
+    'R34',
+    'copies-all-under-the-old-generation',
+    'members',
+    [1, 100],
+    [returns, 'const isRenewed = membership.whole && link.begun;', 'const isRenewed = false;'],
+  ),
+  // Decisions ride with the round that reads, so that what it finds locked is undecided.
+  mutant(
+    'R35',
+    'copies-what-is-locked',
+    'members',
+    [1, 200],
+    [model, '(key) => this.#locks.has(key));', '() => false);'],
+    [
+      link,
+      'const { decisions, bytes, whole } = speaks\n',
+      'const { decisions, bytes, whole } = speaks && this.copyStep === null\n',
+    ],
+  ),
+  mutant(
+    'R35',
+    'copies-unchecked',
+    'members',
+    [1, 1000],
+    [link, 'seen: this.pair,', 'seen: copy === null ? this.pair : null,'],
+  ),
+  mutant(
+    'R35',
+    'takes-later-commits-for-copied',
+    'members',
+    [1, 100],
+    [link, 'return mark !== undefined && mark <= noted;', 'return mark !== undefined;'],
+  ),
+  mutant(
+    'R35',
+    'leaves-what-the-source-lacks',
+    'members',
+    [1, 100],
+    [
+      copy,
+      'const lists = this.#cursor === null && this.#listCursor !== null;',
+      'const lists = false;',
+    ],
+    [
+      copy,
+      'const scanned = this.#cursor === null && this.#listCursor === null;',
+      'const scanned = this.#cursor === null;',
+    ],
+  ),
+  mutant(
+    'R35',
+    'goes-on-with-the-scan-of-another',
+    'members',
+    [1, 100],
+    [
+      copy,
+      "    this.#cursor = '0';\n    this.#listCursor = '0';\n    this.#counted = 0;\n    this.#removable = [];",
+      '    this.#counted = 0;',
+    ],
+  ),
+  mutant(
+    'R35',
+    'misses-nothing-while-it-is-copied',
+    'members',
+    [1, 50],
+    [
+      members,
+      "membership.state === 'out' ? !membership.whole : membership.state === 'copying'",
+      "membership.state === 'out' && !membership.whole",
+    ],
+  ),
+  mutant(
+    'R36',
+    'takes-late-copies',
+    'members',
+    [1, 500],
+    [
+      meta,
+      "if (meta.phase === '' || step.token !== meta.phase) return 'token';\n      return step.number <= meta.copyNumber ? 'number' : null;",
+      "if (meta.phase === '' || step.token !== meta.phase) return 'token';\n      return null;",
+    ],
+  ),
+  // A step of an older copy is refused by its epoch as well.
+  mutant(
+    'R36',
+    'takes-copies-of-another-token',
+    'members',
+    [1, 500],
+    [
+      meta,
+      "if (meta.phase === '' || step.token !== meta.phase) return 'token';",
+      "if (meta.phase === '') return 'token';",
+    ],
+    [
+      meta,
+      'if (round.incarnation < meta.incarnation || round.epoch < meta.epoch) return',
+      'if (round.epoch < 0) return',
+    ],
+  ),
+  mutant(
+    'R36',
+    'is-copied-for-ever',
+    'members',
+    [1, 20],
+    [meta, "phase: role === 'voter' ? '' : meta.phase,", 'phase: meta.phase,'],
+  ),
+  mutant(
+    'R37',
+    'switches-in-the-midst-of-writes',
+    'members',
+    [1, 100],
+    [returns, 'if (copy.isComplete && host.undecided === 0) {', 'if (copy.isComplete) {'],
+  ),
+  mutant(
+    'R37',
+    'votes-again-before-the-last-keys',
+    'members',
+    [1, 100],
+    [copy, 'return this.nearsEnd && this.left === 0;', 'return this.nearsEnd;'],
+  ),
+  mutant(
+    'R37',
+    'holds-for-ever',
+    'members',
+    [1, 500],
+    [returns, 'else if (copy.holdUntil <= now) {', 'else if (copy.holdUntil <= 0) {'],
+  ),
+  mutant(
+    'R37',
+    'votes-again-in-the-same-epoch',
+    'members',
+    [1, 20],
+    [
+      returns,
+      'this.#copy = null;\n    state.epoch += 1;\n    target.lease.drop();',
+      'this.#copy = null;\n    target.lease.drop();',
+    ],
+  ),
+  mutant(
+    'R34',
+    'script-keeps-locks-when-a-copy-begins',
+    'region',
+    [1, 100],
+    [script, '    dropShard()\n    meta.phase = token', '    meta.phase = token'],
+  ),
+  mutant(
+    'R34',
+    'script-copies-over-strangers',
+    'region',
+    [1, 100],
+    [
+      'functions/region/round.lua',
+      'if generation == held.generation then return newMeta',
+      'if generation then return newMeta',
+    ],
+  ),
+  mutant(
+    'R35',
+    'script-copies-what-is-locked',
+    'region',
+    [1, 100],
+    [
+      'functions/region/copy-source.lua',
+      "local expiry = not locks[key] and must('PEXPIRETIME', key)",
+      "local expiry = must('PEXPIRETIME', key)",
+    ],
+  ),
+  mutant(
+    'R36',
+    'script-takes-late-copies',
+    'region',
+    [1, 100],
+    [script, "if kind == 'w' and number <= meta.copyNumber then return 'number' end", ''],
+  ),
+  mutant(
+    'R36',
+    'script-takes-copies-of-another-token',
+    'region',
+    [1, 100],
+    [
+      script,
+      "if kind == 'w' and (meta.phase == '' or token ~= meta.phase) then return 'token' end",
+      '',
+    ],
+  ),
+  mutant(
+    'R36',
+    'script-takes-copies-of-older-epochs',
+    'region',
+    [1, 100],
+    [
+      script,
+      "if round.incarnation < meta.incarnation or round.epoch < meta.epoch then return 'epoch' end",
+      '',
+    ],
+  ),
+  mutant(
+    'R37',
+    'script-is-copied-for-ever',
+    'region',
+    [1, 50],
+    [
+      'functions/region/round.lua',
+      "if round.isVoter then meta.phase, meta.copyNumber = '', 0 end",
+      '',
+    ],
+  ),
+  mutant(
+    'R37',
+    'script-votes-while-it-is-copied',
+    'region',
+    [1, 50],
+    [
+      'functions/region/round.lua',
+      "return round.isVoter and meta.phase ~= '' and round.epoch <= meta.epoch",
+      'return false',
+    ],
+  ),
+];
