@@ -143,17 +143,20 @@ describe('a region that is copied', () => {
   });
 
   it('gets no step with a round of prepares: no vote waits for a copy', () => {
-    const rig = begun({ far: lost, missed: {} });
-    for (const { round } of rig.rounds) {
-      if (round.prepares.length > 0) expect(round.copy).toBeNull();
-    }
-    rig.silence(stepOf(rig, 'scan'));
+    const rig = begun({ far: lost, missed: {}, options: { connections: 3 } });
     rig.arrive(frameOf(['c'], lasting));
+    rig.arrive(frameOf(['d'], lasting));
+    const source = stepOf(rig, 'scan');
+    rig.execute(source, { copy: readingOf([], { cursor: '9', total: 10 }) });
     rig.run(500);
-    const mixed = rig.rounds.filter(
-      ({ round }) => round.prepares.length > 0 && round.copy !== null,
+    const preparing = rig.rounds.filter(({ round }) => round.prepares.length > 0);
+    expect(preparing.filter(({ region }) => region === source.region)).toHaveLength(2);
+    expect(preparing.filter(({ round }) => round.copy !== null)).toEqual([]);
+    expect(rig.rounds).toContainEqual(
+      expect.objectContaining({
+        round: expect.objectContaining({ copy: expect.objectContaining({ cursor: '9' }) }),
+      }),
     );
-    expect(mixed).toEqual([]);
   });
 
   it('has its marks settled in storage as its keys are written, and no sooner', () => {
@@ -221,8 +224,15 @@ describe('a region that is copied', () => {
     rig.execute(stepOf(rig, 'read'));
     const late = stepOf(rig, 'write');
     rig.order({ kind: 'put-out', region: 'far', reason: 'for repairs' });
+    rig.order({ kind: 'return', region: 'far', whole: false, force: false });
+    const steps = () => rig.flights.filter(({ round }) => round.copy?.kind === 'write');
+    while (steps().length < 2) {
+      for (const send of rig.flights) if (!steps().includes(send)) rig.execute(send);
+      rig.advance(10);
+    }
     rig.execute(late);
     expect(rig.tables.missed.get('far')?.size).toBe(2);
+    expect(rig.statusOf('far').state).toBe('copying');
   });
 
   it('shows how far it has come', () => {
