@@ -1,3 +1,4 @@
+import { enableCompileCache } from 'node:module';
 import process from 'node:process';
 import { loadPatched, type Patch } from './mutation.ts';
 import { type Runner, type RunnerName, runners, settings, type Totals } from './runners.ts';
@@ -29,6 +30,8 @@ const given = process.env[errandVariable];
 if (given !== undefined && process.send !== undefined) await serve(JSON.parse(given));
 
 async function serve({ runner: name, patches }: Errand): Promise<void> {
+  // Most of a short errand is loading, and mutants load the same files but for one.
+  enableCompileCache();
   let runner: Runner | null = null;
   // The parent has what it wanted, or is gone.
   process.on('disconnect', () => void leave(runner));
