@@ -151,6 +151,22 @@ describe('a voter that is to leave', () => {
     expect(rig.statusOf('far').state).toBe('out');
   });
 
+  it('stays until these rounds have left after the end of its lease, too', () => {
+    const rig = calm();
+    rig.want('far');
+    rig.run(0);
+    const { leaseMs } = rig.statusOf('far');
+    rig.order(putOutFar);
+    rig.run(leaseMs - 1);
+    rig.arrive(frameOf(['a'], lasting));
+    const early = rig.flights;
+    rig.advance(1);
+    for (const send of early) rig.execute(send);
+    expect(rig.statusOf('far').state).toBe('voter');
+    rig.run(0);
+    expect(rig.statusOf('far').state).toBe('out');
+  });
+
   it('stays where the only other one turns out to have lost writes, which then leaves in its place', () => {
     const rig = calm({ regions: ['near', 'far'] });
     rig.arrive(frameOf(['a'], lasting));
