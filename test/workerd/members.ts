@@ -129,12 +129,25 @@ export async function expectWhole(stack: TestStack): Promise<void> {
   expect({ differing, undecided }).toEqual({ differing: [], undecided: [] });
 }
 
-/** The whole content of one region but Lockstep's own keys: each key with its dump, which carries no expiry. */
+/** The whole content of one region but Lockstep's own keys, as plain commands read it; what has no order is sorted. */
 export async function contentOf({ client }: Pick<TestRegion, 'client'>): Promise<unknown> {
   const keys = (await client.keys('*')).filter((key) => !key.startsWith('lockstep:')).toSorted();
-  return Promise.all(
-    keys.map(async (key) => [key, (await client.dumpBuffer(key))?.toString('hex') ?? null]),
-  );
+  const read: Readonly<Record<string, (key: string) => Promise<unknown>>> = {
+    string: (key) => client.get(key),
+    list: (key) => client.lrange(key, 0, -1),
+    set: async (key) => (await client.smembers(key)).toSorted(),
+    hash: async (key) => Object.entries(await client.hgetall(key)).toSorted(),
+    zset: (key) => client.zrange(key, 0, -1, 'WITHSCORES'),
+    stream: async (key) => [
+      await client.xrange(key, '-', '+'),
+      await client.call('XINFO', 'GROUPS', key),
+    ],
+  };
+  const told = async (key: string) => {
+    const type = await client.type(key);
+    return [key, type, await client.pexpiretime(key), await read[type]?.(key)];
+  };
+  return Promise.all(keys.map(told));
 }
 
 function listIn<Item>(body: unknown, name: string): readonly Item[] {
