@@ -15,7 +15,7 @@ export const copyMutants: readonly Mutant[] = [
   mutant(
     'R34',
     'keeps-locks-when-a-copy-begins',
-    'members',
+    'copies',
     [1, 100],
     [
       model,
@@ -27,7 +27,7 @@ export const copyMutants: readonly Mutant[] = [
   mutant(
     'R34',
     'keeps-the-floor-when-a-copy-begins',
-    'members',
+    'copies',
     [1, 500],
     [link, "if (this.membership.state === 'copying') return head.newest;", ''],
     [model, "if (round.epoch < meta.epoch) return { kind: 'fenced', by: 'epoch' };", ''],
@@ -41,7 +41,7 @@ export const copyMutants: readonly Mutant[] = [
   mutant(
     'R34',
     'copies-under-one-token',
-    'members',
+    'copies',
     [1, 500],
     [returns, 'const token = `', "const token = 'copy' || `"],
     [
@@ -61,7 +61,7 @@ export const copyMutants: readonly Mutant[] = [
   mutant(
     'R35',
     'copies-what-is-locked',
-    'members',
+    'copies',
     [1, 200],
     [model, '(key) => this.#locks.has(key));', '() => false);'],
     [
@@ -73,21 +73,21 @@ export const copyMutants: readonly Mutant[] = [
   mutant(
     'R35',
     'copies-unchecked',
-    'members',
+    'copies',
     [1, 1000],
     [link, 'seen: this.pair,', 'seen: copy === null ? this.pair : null,'],
   ),
   mutant(
     'R35',
     'takes-later-commits-for-copied',
-    'members',
+    'copies',
     [1, 100],
     [link, 'return mark !== undefined && mark <= noted;', 'return mark !== undefined;'],
   ),
   mutant(
     'R35',
     'leaves-what-the-source-lacks',
-    'members',
+    'copies',
     [1, 100],
     [
       copy,
@@ -103,7 +103,7 @@ export const copyMutants: readonly Mutant[] = [
   mutant(
     'R35',
     'goes-on-with-the-scan-of-another',
-    'members',
+    'copies',
     [1, 100],
     [
       copy,
@@ -114,7 +114,7 @@ export const copyMutants: readonly Mutant[] = [
   mutant(
     'R35',
     'misses-nothing-while-it-is-copied',
-    'members',
+    'copies',
     [1, 50],
     [
       members,
@@ -125,7 +125,7 @@ export const copyMutants: readonly Mutant[] = [
   mutant(
     'R36',
     'takes-late-copies',
-    'members',
+    'copies',
     [1, 500],
     [
       meta,
@@ -137,7 +137,7 @@ export const copyMutants: readonly Mutant[] = [
   mutant(
     'R36',
     'takes-copies-of-another-token',
-    'members',
+    'copies',
     [1, 500],
     [
       meta,
@@ -160,21 +160,21 @@ export const copyMutants: readonly Mutant[] = [
   mutant(
     'R37',
     'switches-in-the-midst-of-writes',
-    'members',
+    'copies',
     [1, 100],
     [returns, 'if (copy.isComplete && host.undecided === 0) {', 'if (copy.isComplete) {'],
   ),
   mutant(
     'R37',
     'votes-again-before-the-last-keys',
-    'members',
+    'copies',
     [1, 100],
     [copy, 'return this.nearsEnd && this.left === 0;', 'return this.nearsEnd;'],
   ),
   mutant(
     'R37',
     'holds-for-ever',
-    'members',
+    'copies',
     [1, 500],
     [returns, 'else if (copy.holdUntil <= now) {', 'else if (copy.holdUntil <= 0) {'],
   ),

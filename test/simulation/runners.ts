@@ -16,6 +16,8 @@ export const runners = {
   simulation: (): Promise<Runner> => import('./run.ts'),
   /** The same with members that come and go, copied in many small steps. */
   members: (): Promise<Runner> => import('./member-run.ts'),
+  /** The same with operators who send regions away and call them back. */
+  copies: (): Promise<Runner> => import('./copy-run.ts'),
   /** Fair weather in which regions fail together, in one of a few ways. */
   outage: (): Promise<Runner> => import('./outage-run.ts'),
   /** Regions of which one is changed around Lockstep, and how that is mended. */
@@ -41,14 +43,17 @@ export const runners = {
 /** Names a kind of seeded run. */
 export type RunnerName = keyof typeof runners;
 
+const smallCopies: readonly Patch[] = [
+  limit('copyKeysPerStep', '1_000', '2'),
+  limit('copyBytesPerStep', '600_000', '30'),
+  limit('copyHoldKeys', '500', '1'),
+  limit('missedKeysPerRegion', '100_000', '12'),
+];
+
 /** What a kind of run changes of the sources besides any mutant: a copy of a few keys is to take several steps. */
 export const settings: Partial<Record<RunnerName, readonly Patch[]>> = {
-  members: [
-    limit('copyKeysPerStep', '1_000', '2'),
-    limit('copyBytesPerStep', '600_000', '30'),
-    limit('copyHoldKeys', '500', '1'),
-    limit('missedKeysPerRegion', '100_000', '12'),
-  ],
+  members: smallCopies,
+  copies: smallCopies,
 };
 
 function limit(name: string, usual: string, here: string): Patch {

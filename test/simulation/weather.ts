@@ -130,6 +130,26 @@ export function memberWeatherOf(random: Random): Weather {
   };
 }
 
+/** Weather in which operators send regions away and call them back all the time, so that there is always a copy. */
+export function copyWeatherOf(random: Random): Weather {
+  return {
+    ...memberWeatherOf(random),
+    loss: 0,
+    duplication: random.pick([0.2, 0.5]),
+    straggling: random.pick([0, 0.1]),
+    crashEveryMs: 0,
+    outageEveryMs: 0,
+    farMs: random.pick([10, 120, 300]),
+    lossEveryMs: 20_000,
+    recentLosses: 0.5,
+    disturbs: random.pick([0, 0.6]),
+    reads: random.pick([0, 0.2]),
+    turns: [15, 25],
+    pauseMs: 700,
+    ordersEveryMs: 800,
+  };
+}
+
 /** Weather in which nothing goes wrong by itself. */
 export function calmWeather(random: Random): Weather {
   const regions = random.pick([2, 3]);
