@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
-import { redisKind } from '../../local/regions.ts';
+import { type RedisKind, redisKind } from '../../local/regions.ts';
 import type { RoundTrips } from '../../local/rtt.ts';
 import type { Stack, StackRegion } from '../../local/stack.ts';
 import { startStack } from '../../local/stack.ts';
@@ -11,6 +11,8 @@ import { startStack } from '../../local/stack.ts';
 export interface TestStackOptions {
   readonly regions?: number;
   readonly roundTrips?: RoundTrips;
+  /** What is on the PATH by default. */
+  readonly redis?: RedisKind;
   /** An absolute path that is kept, for a stack that goes on from an earlier one's state. */
   readonly stateDirectory?: string;
   readonly variables?: Readonly<Record<string, string>>;
@@ -59,7 +61,7 @@ export async function startTestStack(options: TestStackOptions = {}): Promise<Te
     stateDirectory,
     regions: options.regions ?? 3,
     roundTrips: options.roundTrips ?? 'none',
-    redis: redisKind(),
+    redis: options.redis ?? redisKind(),
     port: 0,
     fresh: false,
     ...(options.variables === undefined ? {} : { variables: options.variables }),
