@@ -9,6 +9,7 @@ interface Described {
     readonly state: string;
     readonly copy: { readonly source: string } | null;
   }[];
+  readonly coordinators: readonly { readonly held: boolean }[];
 }
 
 /** What came of an attempt: committed with results, refused with nothing written, or nobody knows. */
@@ -111,6 +112,13 @@ export class BenchClient {
     const { text } = await this.exchange('GET', '/v1/regions', 'admin');
     const { regions }: Described = JSON.parse(text);
     return regions.find(({ id }) => id === region)?.copy ?? null;
+  }
+
+  /** True while the coordinator lets no write begin, because a region is about to return. */
+  async isHeld(): Promise<boolean> {
+    const { text } = await this.exchange('GET', '/v1/regions', 'admin');
+    const { coordinators }: Described = JSON.parse(text);
+    return coordinators.some(({ held }) => held);
   }
 
   /** Compares the regions key by key. */

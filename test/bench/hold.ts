@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Stack } from '../../local/stack.ts';
 import type { BenchClient } from './client.ts';
 import { addedMs } from './latency.ts';
-import { Load, lengthMs, longestStop } from './load.ts';
+import { Load, lengthMs, longestStop, nowMs } from './load.ts';
 import { type Figure, median } from './measure.ts';
 
 /** How long a region that returns holds all writes: few keys, and the round trips between AWS regions. */
@@ -10,69 +10,121 @@ import { type Figure, median } from './measure.ts';
 const writesPerSecond = 200;
 const returnsPerRegion = 3;
 const outMs = 1_000;
-/** Around the moment of the return; a hold cannot begin earlier or end later. */
+/** Around the moment of a return. */
 const aroundMs = 1_500;
+const askedEveryMs = 5;
 const patienceMs = 60_000;
 
-/** Every region goes and returns some times; the longest gap between answered writes around a return is its hold. */
+/** What one return came to. */
+interface Sample {
+  /** From the first answer that said `held` to the first one that did not; of several holds the longest. */
+  readonly heldMs: number;
+  /** Holds that ended before the region voted. */
+  readonly givenUp: number;
+  /** The longest time between two answered writes around the return. */
+  readonly gapMs: number;
+}
+
+/** Every region goes and returns some times. */
 export async function measureHold(
   stack: Stack,
   client: BenchClient,
   say: (line: string) => void,
 ): Promise<readonly Figure[]> {
   say('Holds …');
-  const farthestMs = addedMs(stack);
   const load = new Load(client, writesPerSecond, (number) => ({
     ops: [['SET', `hold:${number % 5_000}`, String(number)]],
   }));
-  await delay(2_000);
-  const holdsMs: number[] = [];
-  const calmMs: number[] = [];
+  const calm = { fromMs: nowMs() + aroundMs, toMs: nowMs() + 3 * aroundMs };
+  await delay(3 * aroundMs);
+  const calmGapMs = lengthMs(longestStop(load.answeredAtMs, calm));
+  const samples: Sample[] = [];
   for (const { place } of stack.regions) {
     for (let number = 0; number < returnsPerRegion; number += 1) {
-      const backMs = await goAndReturn(client, place.id);
-      await delay(2 * aroundMs);
-      const around = { fromMs: backMs - aroundMs, toMs: backMs + aroundMs };
-      holdsMs.push(lengthMs(longestStop(load.answeredAtMs, around)));
-      const after = { fromMs: backMs + aroundMs, toMs: backMs + 2 * aroundMs };
-      calmMs.push(lengthMs(longestStop(load.answeredAtMs, after)));
-      say(`  ${place.id} returned: writes stood still for ${Math.round(holdsMs.at(-1) ?? 0)} ms`);
+      const sample = await measureReturn(client, place.id, load);
+      samples.push(sample);
+      const { heldMs, gapMs, givenUp } = sample;
+      say(
+        `  ${place.id}: held for ${Math.round(heldMs)} ms, no answer for ${Math.round(gapMs)} ms${givenUp > 0 ? `, ${givenUp} given up` : ''}`,
+      );
     }
   }
   await load.stop();
+  return figuresOf(samples, calmGapMs, addedMs(stack));
+}
+
+function figuresOf(
+  samples: readonly Sample[],
+  calmGapMs: number,
+  farthestMs: number,
+): readonly Figure[] {
+  const heldMs = samples.map((sample) => sample.heldMs);
+  const gapsMs = samples.map((sample) => sample.gapMs);
+  const givenUp = samples.reduce((sum, sample) => sum + sample.givenUp, 0);
+  const plain = (name: string, value: number): Figure => ({ name, value, unit: 'ms', limit: null });
   return [
-    {
-      name: 'gap between writes with all regions, p50',
-      value: median(calmMs),
-      unit: 'ms',
-      limit: null,
-    },
-    { name: 'gap around a return, p50', value: median(holdsMs), unit: 'ms', limit: null },
-    { name: '  longest', value: Math.max(...holdsMs), unit: 'ms', limit: null },
+    plain('hold of a return, p50', median(heldMs)),
+    plain('  longest', Math.max(...heldMs)),
     {
       name: `  longest, in round trips of ${farthestMs} ms`,
-      value: Math.max(...holdsMs) / farthestMs,
+      value: Math.max(...heldMs) / farthestMs,
       unit: 'ratio',
       limit: 3,
     },
+    { name: '  holds that were given up', value: givenUp, unit: 'count', limit: null },
+    plain('longest gap between writes around a return, p50', median(gapsMs)),
+    plain('  longest', Math.max(...gapsMs)),
+    plain('  with no return in three seconds', calmGapMs),
   ];
 }
 
-/** Puts a region out and lets it return. Answers the moment at which it votes again. */
-async function goAndReturn(client: BenchClient, region: string): Promise<number> {
+/** Puts a region out and lets it return. */
+async function measureReturn(client: BenchClient, region: string, load: Load): Promise<Sample> {
   const since = (await client.members(0)).at(-1)?.sequence ?? 0;
-  const happened = async (event: string) => {
-    for (const deadline = performance.now() + patienceMs; performance.now() < deadline; ) {
-      const changes = await client.members(since);
-      const change = changes.find((one) => one.region === region && one.event === event);
-      if (change !== undefined) return change.atMs;
-      await delay(50);
-    }
-    throw new Error(`${region} is not ${event} after ${patienceMs} ms`);
-  };
   await client.order(`/regions/${region}/out`, {});
-  await happened('out');
+  await happened(client, region, 'out', since);
   await delay(outMs);
+  let isBack = false;
+  const watching = watchHolds(client, () => isBack);
   await client.order(`/regions/${region}/return`, {});
-  return happened('returned');
+  const backMs = await happened(client, region, 'returned', since);
+  isBack = true;
+  const holdsMs = await watching;
+  await delay(aroundMs);
+  const around = { fromMs: backMs - aroundMs, toMs: backMs + aroundMs };
+  return {
+    heldMs: Math.max(...holdsMs),
+    givenUp: holdsMs.length - 1,
+    gapMs: lengthMs(longestStop(load.answeredAtMs, around)),
+  };
+}
+
+/** How long each hold was that was seen, until `isOver` and none is left. */
+async function watchHolds(client: BenchClient, isOver: () => boolean): Promise<readonly number[]> {
+  const holdsMs: number[] = [];
+  let sinceMs: number | null = null;
+  while (!isOver() || sinceMs !== null) {
+    const isHeld = await client.isHeld();
+    if (isHeld) sinceMs ??= nowMs();
+    else if (sinceMs !== null) {
+      holdsMs.push(nowMs() - sinceMs);
+      sinceMs = null;
+    }
+    await delay(askedEveryMs);
+  }
+  return holdsMs;
+}
+
+async function happened(
+  client: BenchClient,
+  region: string,
+  event: string,
+  since: number,
+): Promise<number> {
+  for (const deadline = nowMs() + patienceMs; nowMs() < deadline; await delay(50)) {
+    const changes = await client.members(since);
+    const change = changes.find((one) => one.region === region && one.event === event);
+    if (change !== undefined) return change.atMs;
+  }
+  throw new Error(`${region} is not ${event} after ${patienceMs} ms`);
 }
