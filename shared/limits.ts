@@ -95,8 +95,11 @@ export const limits = {
   copyStepsAhead: 2,
   /** With so few keys left, admission is held for the last step of a copy. */
   copyHoldKeys: 500,
-  /** A hold that does not end by then is given up. */
+  /** A hold that does not end by then is given up; the next one may last twice as long, up to the last. */
   copyHoldMs: 1_500,
+  copyHoldMsLast: 12_000,
+  /** So many holds of a copy end at once where what is left does not fit one step. */
+  copyHoldsCutShort: 3,
   /** Pause before the next hold, and before a region that failed while it was copied is tried again. */
   copyPauseMs: 2_000,
   /** Entries of the history of members. */
@@ -258,6 +261,7 @@ assert(
   'a word of reads that is lost does not end the leases',
 );
 assert(limits.copyBytesPerStep * 6 < limits.roundBytes, 'a step of a copy fits a round, escaped');
+assert(limits.copyHoldMs < limits.copyHoldMsLast, 'holds grow');
 assert(limits.copyHoldKeys <= limits.copyKeysPerStep, 'the last keys go in one step');
 assert(
   limits.copyStepsAhead < limits.historyPairs / 4,

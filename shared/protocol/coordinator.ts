@@ -75,7 +75,7 @@ export class CoordinatorCore implements CoordinatorView {
         return transactions.count;
       },
     };
-    const members = new Members({ ...parts, stored, host });
+    const members = new Members({ ...parts, stored, blocked, host });
     this.#outbox = outbox;
     this.#links = links;
     this.#confirmations = confirmations;
@@ -103,6 +103,8 @@ export class CoordinatorCore implements CoordinatorView {
     if (this.#outbox.due) this.#sweep();
     this.#deciding.batch();
     this.#members.advance();
+    // What a change of members lets go need not wait for the next event.
+    this.#deciding.batch();
     if (this.#outbox.ended === null) this.#send(entropy);
     this.#links.persist();
     return this.#outbox.ready();

@@ -41,6 +41,8 @@ export class Copy {
   readonly token: string;
   readonly whole: boolean;
   source: RegionLink | null = null;
+  /** Whose keys the cursors are about. */
+  #scanned: RegionLink | null = null;
   phase: CopyProgress['phase'] = 'beginning';
   /** Until when admission is held, ms; null while it is not. */
   holdUntil: number | null = null;
@@ -60,6 +62,9 @@ export class Copy {
   readonly #open = new Set<CopyStep>();
   #isBeginning = false;
   #isListing = false;
+  /** What is left has to be read once without a hold, because it proved too large for one step. */
+  #mustPass = false;
+  #holds = 0;
   #isLogical = false;
   #done = 0;
   #total: number | null = null;
@@ -91,9 +96,34 @@ export class Copy {
   /** True where nothing but the last few keys is left to copy, and none is on its way. */
   get nearsEnd(): boolean {
     const scanned = this.#cursor === null && this.#listCursor === null;
-    return (
-      this.phase !== 'beginning' && scanned && this.#isQuiet && this.left <= limits.copyHoldKeys
-    );
+    if (this.phase === 'beginning' || !scanned || !this.#isQuiet) return false;
+    if (this.left === 0) return true;
+    // A value that goes in pieces is finished before.
+    const isWhole = [...this.#again.values()].every(({ from }) => from === '');
+    return isWhole && !this.#mustPass && this.left <= limits.copyHoldKeys;
+  }
+
+  /** Admission is held from now on. Each hold of this copy may last twice as long as the one before. */
+  hold(now: number): void {
+    const doubled = limits.copyHoldMs * 2 ** Math.min(this.#holds, 16);
+    this.holdUntil = now + Math.min(doubled, limits.copyHoldMsLast);
+    this.#holds += 1;
+    this.phase = 'hold';
+  }
+
+  /**
+   * What was left proves too large for one step: it is copied while writes go on, and another hold follows. A value that
+   * is written to each time in between is copied in a hold at last, or its region would never return.
+   */
+  get isOutgrown(): boolean {
+    return this.#mustPass && this.#holds <= limits.copyHoldsCutShort;
+  }
+
+  /** The hold is over, and the next one comes no sooner than `after`, ms. */
+  release(after: number): void {
+    this.holdUntil = null;
+    this.holdAfter = after;
+    this.phase = 'keys';
   }
 
   /** True where the target holds all that the source does, as long as nothing is decided. */
@@ -107,7 +137,11 @@ export class Copy {
     if (this.source !== null) this.source.copyStep = null;
     this.source = source;
     this.#giveBack();
-    if (!this.whole || this.phase === 'hold') return;
+    // What has changed since a scan was over is marked, whoever is asked for it.
+    if (source === null || source === this.#scanned || this.#cursor === null) return;
+    const isFirst = this.#scanned === null;
+    this.#scanned = source;
+    if (isFirst) return;
     this.#cursor = '0';
     this.#listCursor = '0';
     this.#counted = 0;
@@ -220,8 +254,11 @@ export class Copy {
       const keys = removable.map((key) => ({ key, from: '', noted }));
       return this.#ask({ kind: 'read', keys: keys.map(askedFor), form: 'absent' }, keys, noted);
     }
-    // What is locked now is read again in the hold, when nothing is.
-    if (this.nearsEnd && this.phase !== 'hold') return null;
+    if (this.phase !== 'hold') {
+      // What is left is read in the hold, when nothing is locked or written.
+      if (this.nearsEnd) return null;
+      this.#mustPass = false;
+    }
     const keys = this.#keysToRead(noted);
     if (keys.length === 0) return null;
     return this.#ask({ kind: 'read', keys: keys.map(askedFor), form }, keys, noted);
@@ -271,6 +308,8 @@ export class Copy {
       this.#readAgain(reading);
       return;
     }
+    const isWhole = reply.left.length === 0 && reply.items.every(({ next }) => next === null);
+    if (this.phase === 'hold' && !isWhole) this.#mustPass = true;
     const asked = new Map(reading.keys.map((again) => [again.key, again]));
     for (const key of reply.locked) {
       this.#again.set(key, { key, from: '', noted: sequence });

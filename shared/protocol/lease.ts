@@ -82,12 +82,17 @@ export class Lease {
     this.#isFresh = true;
   }
 
-  /** It has none and gets none before it is asked for anew: the region has been told to drop it. */
-  drop(): void {
+  /** It is not renewed any more; what has been granted runs out. */
+  cease(): void {
     this.#reading = null;
     this.#isFresh = false;
     this.#isOpen = false;
     this.#orderedAt = Number.NEGATIVE_INFINITY;
+  }
+
+  /** It has none and gets none before it is asked for anew: the region has been told to drop it. */
+  drop(): void {
+    this.cease();
     this.#grantedUntil = Number.NEGATIVE_INFINITY;
   }
 }

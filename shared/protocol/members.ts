@@ -3,6 +3,7 @@ import { limits } from '../limits.ts';
 import type { WriteAnswer } from '../wire/answers.ts';
 import type { MemberEvent, OutCause } from '../wire/members.ts';
 import type { Applications } from './applications.ts';
+import type { BlockedKeys } from './blocked-keys.ts';
 import type { Confirmations } from './confirmations.ts';
 import type { CoordinatorConfig, Leaving, Membership, Stored } from './events.ts';
 import type { Outbox } from './outbox.ts';
@@ -36,6 +37,7 @@ export interface MembersParts {
   readonly links: RegionLinks;
   readonly applications: Applications;
   readonly confirmations: Confirmations;
+  readonly blocked: BlockedKeys;
   readonly state: ShardState;
   readonly host: MembersHost;
 }
@@ -99,13 +101,14 @@ export class Members {
       return;
     }
     const known = link.leaving;
-    if (known?.whole === true || (known !== null && !leaving.whole)) return;
+    const both = known === null ? leaving : bothOf(known, leaving);
+    if (both === known) return;
     if (membership.state === 'out') {
-      this.set(link, { ...membership, cause: leaving.cause, detail: leaving.detail, whole: true });
-      this.#forgive(link);
+      this.set(link, { ...membership, ...both });
+      if (both.whole) this.#forgive(link);
       return;
     }
-    this.set(link, { ...membership, leaving });
+    this.set(link, { ...membership, leaving: both });
     const event = leaving.cause === 'diverged' ? 'diverged' : 'leaving';
     this.note(link.region, event, leaving.cause, leaving.detail);
     if (leaving.whole) this.#parts.host.abortAll();
@@ -166,12 +169,13 @@ export class Members {
     this.#parts.host.abortAll();
     state.epoch += 1;
     for (const other of links.all) {
+      const cause = other === link ? 'believed' : 'ordered';
       const detail = other === link ? 'it is believed' : `${link.region} is believed instead`;
       this.#parts.applications.dismiss(other.region);
-      this.leave(other, { cause: 'ordered', detail, whole: true, held: false });
+      this.leave(other, { cause, detail, whole: true, held: false });
     }
-    this.note(link.region, 'believed', 'ordered', 'an operator takes what it holds for right');
-    this.#returns.beginBelieved(link);
+    this.note(link.region, 'believed', 'believed', 'an operator takes what it holds for right');
+    this.#returns.begin(link);
   }
 
   /** The region is asked anew whether it can be copied. */
@@ -324,6 +328,7 @@ export class Members {
       this.note(link.region, 'out', leaving.cause, leaving.detail);
       if (leaving.cause === 'removed') this.forget(link);
     }
+    this.#unblockRepaired(departing);
     host.stir();
   }
 
@@ -338,6 +343,17 @@ export class Members {
     if (whole) this.#forgive(link);
     else this.mark(link, missed);
     this.#parts.links.fail(link, 'it is out', now);
+  }
+
+  /** Who differed about a key has no vote any more: it may be written to again. */
+  #unblockRepaired(departed: readonly RegionLink[]): void {
+    const { blocked, links } = this.#parts;
+    const repaired = departed.filter(({ leaving }) => leaving?.cause === 'repair');
+    const keys = blocked.all
+      .map(({ key }) => key)
+      .filter((key) => repaired.some(({ missed }) => missed.has(key)))
+      .filter((key) => !links.voters.some(({ missed }) => missed.has(key)));
+    blocked.remove(keys);
   }
 
   /** Where everything is copied, nobody needs to know what has been missed. */
@@ -360,6 +376,15 @@ export class Members {
       });
     }
   }
+}
+
+/** A second reason beside a first one: nothing of either is forgotten. `known` itself where the second adds nothing. */
+function bothOf(known: Leaving, added: Leaving): Leaving {
+  const adds = (added.whole && !known.whole) || (added.held && !known.held);
+  const isGoingForGood = added.cause === 'removed' && known.cause !== 'removed';
+  if (!adds && !isGoingForGood) return known;
+  const { cause, detail } = known.cause === 'removed' ? known : added;
+  return { cause, detail, whole: known.whole || added.whole, held: known.held || added.held };
 }
 
 /** Why a region that is not configured any more leaves. */

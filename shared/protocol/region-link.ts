@@ -176,7 +176,7 @@ export class RegionLink {
   leave(): ReturnType<OwedDecisions['abandon']> {
     this.#prepares = [];
     this.#checkAfter = null;
-    this.lease.drop();
+    this.lease.cease();
     this.reachable = false;
     return this.owed.abandon();
   }

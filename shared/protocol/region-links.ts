@@ -69,8 +69,11 @@ export class RegionLinks {
 
   /** True while some region has something to hear or to answer. */
   get busy(): boolean {
+    const { now } = this.#outbox;
+    // One that has lost writes is put out, as long as another one could stay.
+    const mayLeave = this.voters.some((link) => !link.isMute);
     return this.all.some(
-      (link) => (!link.isMute && !link.settled) || link.lease.isWanted(this.#outbox.now),
+      (link) => link.lease.isWanted(now) || (link.isMute ? mayLeave : !link.settled),
     );
   }
 

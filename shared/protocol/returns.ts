@@ -47,9 +47,9 @@ export class Returns {
     if (this.#copy !== null) this.#advanceCopy(this.#copy);
   }
 
-  /** The region counts as copied already: it only drops what it was in the midst of. */
-  beginBelieved(link: RegionLink): void {
-    this.#start(link, true);
+  /** The region, which is out, is copied from now on. One that is believed only drops what it was in the midst of. */
+  begin(link: RegionLink): void {
+    this.#start(link);
   }
 
   /** The copy under way is given up; its region is out again, as `leaving` says. */
@@ -82,10 +82,11 @@ export class Returns {
       outbox.schedule(copyAfter);
       return copyAfter <= outbox.now;
     });
-    if (next !== undefined && this.#bestSource() !== null) this.#start(next, false);
+    if (next === undefined) return;
+    if (isBelieved(next) || this.#bestSource() !== null) this.#start(next);
   }
 
-  #start(link: RegionLink, isBelieved: boolean): void {
+  #start(link: RegionLink): void {
     const { stored, state, outbox } = this.#parts;
     const { now } = outbox;
     const { membership } = link;
@@ -99,7 +100,7 @@ export class Returns {
     const token = `${stored.incarnation}-${state.epoch}`;
     this.#members.set(link, { ...membership, state: 'copying', since: now, token });
     this.#members.note(link.region, 'copying', membership.cause, membership.detail);
-    const whole = membership.whole && !isBelieved;
+    const whole = membership.whole && !isBelieved(link);
     const replaces = membership.whole ? link.former : [];
     this.#copy = new Copy(link, token, { whole, replaces, startedAt: now });
   }
@@ -114,7 +115,8 @@ export class Returns {
         return;
       }
     }
-    if (copy.source?.isSound !== true) copy.readFrom(this.#bestSource());
+    // One that is silent for a moment may answer again; a scan of another one would begin anew.
+    if (copy.source?.isVoter !== true || copy.source.isMute) copy.readFrom(this.#bestSource());
     if (this.#hold(copy)) return;
     const isStill = host.undecided === 0 && copy.source?.owed.count === 0;
     copy.plan(state.sequence, isStill);
@@ -124,19 +126,16 @@ export class Returns {
   #hold(copy: Copy): boolean {
     const { outbox, host } = this.#parts;
     const { now } = outbox;
-    if (copy.isComplete && host.undecided === 0) {
+    if (copy.isComplete && host.undecided === 0 && this.#leasesAreOver(copy.target)) {
       this.#return(copy);
       return true;
     }
     if (copy.holdUntil === null) {
       outbox.schedule(copy.holdAfter);
       if (!copy.nearsEnd || now < copy.holdAfter) return false;
-      copy.holdUntil = now + limits.copyHoldMs;
-      copy.phase = 'hold';
-    } else if (copy.holdUntil <= now) {
-      copy.holdUntil = null;
-      copy.phase = 'keys';
-      copy.holdAfter = now + limits.copyPauseMs;
+      copy.hold(now);
+    } else if (copy.holdUntil <= now || copy.isOutgrown) {
+      copy.release(copy.isOutgrown ? now : now + limits.copyPauseMs);
       host.stir();
     }
     outbox.schedule(copy.holdUntil ?? copy.holdAfter);
@@ -153,10 +152,23 @@ export class Returns {
     host.stir();
   }
 
+  /** No region without a vote may serve strong reads any more: there is such a lease where somebody was believed. */
+  #leasesAreOver(target: RegionLink): boolean {
+    const { links, outbox } = this.#parts;
+    const absent = links.all.filter((link) => !link.isVoter && link !== target);
+    const ends = absent.map(({ lease }) => lease.endsAt);
+    outbox.schedule(...ends);
+    return ends.every((end) => end <= outbox.now);
+  }
+
   /** The nearest voter that is to stay. */
   #bestSource(): RegionLink | null {
     const sound = this.#parts.links.voters.filter((link) => link.isSound);
     const nearest = sound.sort((a, b) => (a.roundTripMs ?? 0) - (b.roundTripMs ?? 0));
     return nearest[0] ?? null;
   }
+}
+
+function isBelieved({ membership }: RegionLink): boolean {
+  return membership.state !== 'voter' && membership.cause === 'believed';
 }

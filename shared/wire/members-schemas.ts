@@ -12,6 +12,7 @@ const outCauses = [
   'foreign',
   'diverged',
   'ordered',
+  'believed',
   'repair',
   'removed',
 ] as const satisfies readonly OutCause[];

@@ -22,6 +22,8 @@ export type OutCause =
   | 'diverged'
   /** An operator said so. */
   | 'ordered'
+  /** An operator takes what it holds for right: it votes again as soon as it has dropped what it was in the midst of. */
+  | 'believed'
   /** An operator has keys of it repaired. */
   | 'repair'
   /** It is not configured any more. */

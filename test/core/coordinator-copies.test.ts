@@ -168,13 +168,25 @@ describe('a region that is copied', () => {
     expect(rig.tables.missed.get('far')?.size).toBe(0);
   });
 
-  it('is read from the voter that is nearest, and from another where that one falls silent', () => {
+  it('is read from the voter that is nearest, and anew from another where that one has lost writes', () => {
     const rig = begun({ far: lost, missed: {} });
     const scan = stepOf(rig, 'scan');
-    rig.silence(scan);
+    rig.execute(scan, { copy: readingOf(['a'], { cursor: '17', total: 1_000 }) });
+    rig.end(stepOf(rig, 'scan'), { kind: 'refused', refusal: { kind: 'lost' } });
     const next = stepOf(rig, 'scan');
     expect(next.region).not.toBe(scan.region);
     expect(next.round.copy).toMatchObject({ cursor: '0' });
+  });
+
+  it('goes on where it was when its source has not answered once', () => {
+    const rig = begun({ far: lost, missed: {} });
+    rig.execute(stepOf(rig, 'scan'), { copy: readingOf(['a'], { cursor: '17', total: 1_000 }) });
+    const unanswered = stepOf(rig, 'scan');
+    rig.silence(unanswered);
+    rig.run(limits.probePauseMsLast, others);
+    const next = rig.rounds.filter(({ round }) => round.copy?.kind === 'scan').at(-1);
+    expect(next).toMatchObject({ region: unanswered.region, round: { copy: { cursor: '17' } } });
+    expect(next).not.toBe(unanswered);
   });
 
   it('is out again where it is silent for outAfterMs, and is copied under a new token when it answers', () => {
