@@ -8,7 +8,8 @@ import type { Paint } from './timeline.ts';
 export interface CopyProgress {
   /** Keys. */
   readonly done: number;
-  readonly left: number;
+  /** Null where nobody has counted. */
+  readonly left: number | null;
   readonly keysPerSecond: number;
   /** Until it is through, ms; null where that cannot be told yet. */
   readonly etaMs: number | null;
@@ -25,6 +26,8 @@ export interface RegionReport {
   readonly roundTripMs: number | null;
   /** Decisions that it has yet to apply; null where nobody knows. */
   readonly unacknowledged: number | null;
+  /** Keys that it lacks where it does not vote; null for all of them. */
+  readonly missedKeys?: number | null;
   readonly copy?: CopyProgress | null;
 }
 
@@ -64,11 +67,13 @@ function reportWords(report: RegionReport | null, paint: Paint): readonly string
   words.push(roundTrip(report.roundTripMs));
   if (unacknowledged !== null && unacknowledged > 0) words.push(`${unacknowledged} to apply`);
   if (copy !== null) words.push(paint('blue', copyText(copy)));
+  else if (state === 'out') words.push(`${report.missedKeys ?? 'all'} keys to copy`);
   return words;
 }
 
 /** `400 of 1000 keys (40 %), 200/s, 3 s left`. What is left may grow while writes go on. */
 export function copyText({ done, left, keysPerSecond, etaMs }: CopyProgress): string {
+  if (left === null) return `${done} keys, ${Math.round(keysPerSecond)}/s`;
   const all = done + left;
   const percent = all === 0 ? 100 : Math.floor((100 * done) / all);
   const rate = `${Math.round(keysPerSecond)}/s`;

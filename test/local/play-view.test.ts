@@ -45,11 +45,13 @@ describe('the line of a region', () => {
       state: 'out',
       health: 'silent',
       unacknowledged: 12,
+      missedKeys: 4,
       detail: 'no answer\n in time',
     };
     expect(shown({ condition: 'stopped', report: { ...report, ...out } })).toBe(
-      '2 eu-west-1 stopped out silent 71 ms 12 to apply no answer in time',
+      '2 eu-west-1 stopped out silent 71 ms 12 to apply 4 keys to copy no answer in time',
     );
+    expect(reported({ state: 'out', missedKeys: null })).toContain('all keys to copy');
   });
 
   it('says how far its copying has come', () => {
@@ -87,6 +89,11 @@ describe('the progress of a copy', () => {
     expect(copyText({ done: 0, left: 0, keysPerSecond: 0, etaMs: 0 })).toBe(
       '0 of 0 keys (100 %), 0/s, 0 s left',
     );
+  });
+
+  it('is told without a share where nobody has counted', () => {
+    const uncounted = { done: 30, left: null, keysPerSecond: 99.6, etaMs: null };
+    expect(copyText(uncounted)).toBe('30 keys, 100/s');
   });
 
   it('is not said to be through before it is', () => {

@@ -221,7 +221,7 @@ describe('the lines of the regions', () => {
     worker.regions = [{ ...told, roundTripMs: 3, unacknowledged: 2, state: 'out' }];
     await expect
       .poll(() => shown, patience)
-      .toMatch(/us-east-1 +running +out +silent +2 to apply no answer/);
+      .toMatch(/us-east-1 +running +out +silent +2 to apply all keys to copy no answer/);
     const copy = { done: 1, left: 3, keysPerSecond: 2, etaMs: 1_500 };
     const copying = { state: 'copying', health: 'answering', detail: null, copy };
     worker.regions = [{ ...told, roundTripMs: 3, unacknowledged: 0, ...copying }];

@@ -4,9 +4,11 @@ import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 const timeoutMs = 120_000;
+const patience = { timeout: timeoutMs };
 const controlC = '\u0003';
 let directory: string;
 let terminal: ChildProcess;
@@ -39,7 +41,29 @@ afterEach(async () => {
 async function pressUntil(keys: string, shown: string | RegExp): Promise<void> {
   const before = output.length;
   terminal.stdin?.write(keys);
-  await expect.poll(() => output.slice(before), { timeout: timeoutMs }).toMatch(shown);
+  await expect.poll(() => output.slice(before), patience).toMatch(shown);
+}
+
+/** How a region was drawn last. */
+function lastLine(id: string): string {
+  const drawn = [...output.matchAll(new RegExp(`${id} +(?:running|stopped|paused) .*`, 'g'))];
+  return stripVTControlCharacters(drawn.at(-1)?.[0] ?? '');
+}
+
+/** A key of one region, asked of that region alone. */
+async function valueIn(id: string, key: string): Promise<unknown> {
+  const file = join(directory, '.lockstep', 'local.json');
+  const { regions }: { readonly regions: readonly LocalRegion[] } = JSON.parse(
+    readFileSync(file, 'utf8'),
+  );
+  const gateway = regions.find((region) => region.id === id)?.gateway;
+  const headers = { authorization: `Bearer ${gateway?.token}` };
+  return (await fetch(`${gateway?.url}/get/${key}`, { headers })).json();
+}
+
+interface LocalRegion {
+  readonly id: string;
+  readonly gateway: { readonly url: string; readonly token: string };
 }
 
 describe('npm start on a terminal', () => {
@@ -52,7 +76,15 @@ describe('npm start on a terminal', () => {
       await pressUntil('2b', 'eu-west-1: has a snapshot');
       await pressUntil('k', /eu-west-1 +.*stopped/);
       await pressUntil('r', 'eu-west-1: started on the data it had');
+      await pressUntil('g', /write: committed after .*, plays = 2/);
+      // What a region has lost is found with the next write, which waits until it is out; then it is copied by itself.
       await pressUntil('o', 'eu-west-1: rolled back');
+      await pressUntil('g', /write: committed after .*, plays = 3/);
+      await expect.poll(() => valueIn('eu-west-1', 'plays'), patience).toEqual({ result: '3' });
+      await pressUntil('w', 'eu-west-1: wiped, and started empty');
+      await pressUntil('g', /write: committed after .*, plays = 4/);
+      await expect.poll(() => valueIn('eu-west-1', 'plays'), patience).toEqual({ result: '4' });
+      await expect.poll(() => lastLine('eu-west-1'), patience).toMatch(/running +voter +answering/);
       await pressUntil(controlC, 'ended with 0');
       await exited;
       await expect(fetch(url)).rejects.toThrow();
