@@ -67,7 +67,7 @@ function reportWords(report: RegionReport | null, paint: Paint): readonly string
   words.push(roundTrip(report.roundTripMs));
   if (unacknowledged !== null && unacknowledged > 0) words.push(`${unacknowledged} to apply`);
   if (copy !== null) words.push(paint('blue', copyText(copy)));
-  else if (state === 'out') words.push(`${report.missedKeys ?? 'all'} keys to copy`);
+  else if (state === 'out') words.push(missedText(report.missedKeys ?? null));
   return words;
 }
 
@@ -79,6 +79,10 @@ export function copyText({ done, left, keysPerSecond, etaMs }: CopyProgress): st
   const rate = `${Math.round(keysPerSecond)}/s`;
   const rest = etaMs === null ? [] : [`${Math.ceil(etaMs / 1_000)} s left`];
   return [`${done} of ${all} keys (${percent} %)`, rate, ...rest].join(', ');
+}
+
+function missedText(keys: number | null): string {
+  return keys === 1 ? '1 key to copy' : `${keys ?? 'all'} keys to copy`;
 }
 
 function lineWords({ reach, slowMs }: Line): readonly string[] {
