@@ -321,7 +321,7 @@ export const memberMutants: readonly Mutant[] = [
   mutant(
     'R40',
     'looks-without-proof',
-    'members',
+    'reads',
     [1, 1000],
     [
       'shared/protocol/outbox.ts',
@@ -332,7 +332,7 @@ export const memberMutants: readonly Mutant[] = [
   mutant(
     'R40',
     'looks-unchecked',
-    'members',
+    'reads',
     [1, 1000],
     [lookups, 'seen: link.pair,', 'seen: null,'],
   ),

@@ -62,17 +62,24 @@ export class Reader {
       settle: [],
       ...compiled,
     };
-    timeline.after(random.between(0, 60), () => this.#world.want(region));
     if (random.chance(this.#world.weather.through))
-      this.#readThroughCoordinator(request, timeline.now, done);
-    else this.#snapshot(region, request, timeline.now, 6, done);
+      this.#readThroughCoordinator(region, request, timeline.now, done);
+    else {
+      timeline.after(random.between(0, 60), () => this.#world.want(region));
+      this.#snapshot(region, request, timeline.now, 6, done);
+    }
   }
 
-  #readThroughCoordinator(request: SnapshotRequest, invokedAt: number, done: () => void): void {
+  #readThroughCoordinator(
+    region: string,
+    request: SnapshotRequest,
+    invokedAt: number,
+    done: () => void,
+  ): void {
     const { timeline, random } = this.#world;
     const { keys: read, commands } = request;
     timeline.after(random.between(0, 60), () => {
-      const asked = { keys: read, commands, region: null };
+      const asked = { keys: read, commands, region: random.chance(0.5) ? region : null };
       this.#world.anyCoordinator(0.5).read(asked, (reply) => {
         timeline.after(random.between(0, 60), () => {
           if (reply?.kind === 'read' && reply.answer.kind === 'read') {
@@ -104,7 +111,7 @@ export class Reader {
     this.#world.snapshot(region, request, (result) =>
       once(() => {
         const isUnleased = result.kind === 'refused' && result.refusal.kind === 'lease';
-        if (isUnleased) return this.#readThroughCoordinator(request, invokedAt, done);
+        if (isUnleased) return this.#readThroughCoordinator(region, request, invokedAt, done);
         if (result.kind !== 'read' || attempts === 0) return done();
         const { replies, locks } = result;
         const answer = () => {

@@ -18,6 +18,8 @@ export const runners = {
   members: (): Promise<Runner> => import('./member-run.ts'),
   /** The same with operators who send regions away and call them back. */
   copies: (): Promise<Runner> => import('./copy-run.ts'),
+  /** The same with much that is read through coordinators, also through one that was left behind. */
+  reads: (): Promise<Runner> => import('./read-run.ts'),
   /** Fair weather in which regions fail together, in one of a few ways. */
   outage: (): Promise<Runner> => import('./outage-run.ts'),
   /** Regions of which one is changed around Lockstep, and how that is mended. */
@@ -54,6 +56,7 @@ const smallCopies: readonly Patch[] = [
 export const settings: Partial<Record<RunnerName, readonly Patch[]>> = {
   members: smallCopies,
   copies: smallCopies,
+  reads: smallCopies,
 };
 
 function limit(name: string, usual: string, here: string): Patch {

@@ -140,13 +140,37 @@ export function copyWeatherOf(random: Random): Weather {
     crashEveryMs: 0,
     outageEveryMs: 0,
     farMs: random.pick([10, 120, 300]),
-    lossEveryMs: 20_000,
-    recentLosses: 0.5,
-    disturbs: random.pick([0, 0.6]),
+    lossEveryMs: 6_000,
+    recentLosses: 0.3,
+    disturbs: random.pick([0, 0.8]),
     reads: random.pick([0, 0.2]),
     turns: [15, 25],
     pauseMs: 700,
     ordersEveryMs: 800,
+  };
+}
+
+/** Weather in which many read through the coordinator, and some through one that was left behind. */
+export function readWeatherOf(random: Random): Weather {
+  return {
+    ...memberWeatherOf(random),
+    loss: 0,
+    straggling: 0,
+    crashEveryMs: random.pick([0, 8_000]),
+    outageEveryMs: 6_000,
+    outagesAtOnce: 1,
+    splits: random.pick([0.5, 1]),
+    farMs: random.pick([10, 120]),
+    lossEveryMs: random.pick([0, 3_000]),
+    recentLosses: 0.7,
+    minVoters: 1,
+    astray: 0,
+    keys: ['a', 'b'],
+    reads: 0.6,
+    through: random.pick([0.5, 1]),
+    turns: [20, 30],
+    pauseMs: random.pick([300, 1_500]),
+    ordersEveryMs: 0,
   };
 }
 

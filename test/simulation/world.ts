@@ -174,10 +174,10 @@ export class World {
   /** A copy has begun: the coordinator dies, or a region loses its data, before it is over. */
   disturb(): void {
     if (this.calm || !this.random.chance(this.weather.disturbs)) return;
-    this.timeline.after(this.random.between(0, 1_500), () => {
+    this.timeline.after(this.random.between(0, this.random.pick([100, 400, 1_500])), () => {
       if (this.calm) return;
       const copies = this.instance?.core.status().regions.flatMap(({ copy }) => copy ?? []) ?? [];
-      if (this.random.chance(0.5)) this.crash();
+      if (this.random.chance(0.3)) this.crash();
       else if (this.weather.lossEveryMs > 0) this.#loseData(copies[0]?.source || null);
     });
   }
