@@ -120,12 +120,13 @@ export class Watch {
   #returned(region: string): void {
     const { storage, timeline } = this.#world;
     // Nothing needs to be asked of it in the last moments, so what it lost then is found with its first round.
-    if (this.#world.isDamaged(region, 3_000)) return;
+    if (this.#world.isDamaged(region, limits.copyHoldMsLast)) return;
     const own = entriesOf(this.#world.regions.get(region));
     for (const other of storage.durable.regions.values()) {
       const { membership } = other;
       const isSound = membership.state === 'voter' && membership.leaving === null;
-      if (other.region === region || !isSound || this.#world.isDamaged(other.region)) continue;
+      const isLost = this.#world.isDamaged(other.region, limits.copyHoldMsLast);
+      if (other.region === region || !isSound || isLost) continue;
       const model = this.#world.regions.get(other.region);
       const theirs = entriesOf(model);
       const locked = new Set(model?.locks().map(([key]) => key));
