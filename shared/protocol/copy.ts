@@ -62,8 +62,8 @@ export class Copy {
   readonly #open = new Set<CopyStep>();
   #isBeginning = false;
   #isListing = false;
-  /** What is left has to be read once without a hold, because it proved too large for one step. */
-  #mustPass = false;
+  /** What has to be copied without a hold before the next one: a hold was too short for it. */
+  readonly #pass = new Set<Bytes>();
   #holds = 0;
   #isLogical = false;
   #done = 0;
@@ -95,12 +95,7 @@ export class Copy {
 
   /** True where nothing but the last few keys is left to copy, and none is on its way. */
   get nearsEnd(): boolean {
-    const scanned = this.#cursor === null && this.#listCursor === null;
-    if (this.phase === 'beginning' || !scanned || !this.#isQuiet) return false;
-    if (this.left === 0) return true;
-    // A value that goes in pieces is finished before.
-    const isWhole = [...this.#again.values()].every(({ from }) => from === '');
-    return isWhole && !this.#mustPass && this.left <= limits.copyHoldKeys;
+    return this.phase !== 'beginning' && this.#isQuiet && this.#isFew;
   }
 
   /** Admission is held from now on. Each hold of this copy may last twice as long as the one before. */
@@ -116,7 +111,7 @@ export class Copy {
    * is written to each time in between is copied in a hold at last, or its region would never return.
    */
   get isOutgrown(): boolean {
-    return this.#mustPass && this.#holds <= limits.copyHoldsCutShort;
+    return this.#pass.size > 0 && this.#holds <= limits.copyHoldsCutShort;
   }
 
   /** The hold is over, and the next one comes no sooner than `after`, ms. */
@@ -124,6 +119,7 @@ export class Copy {
     this.holdUntil = null;
     this.holdAfter = after;
     this.phase = 'keys';
+    this.#beginPass();
   }
 
   /** True where the target holds all that the source does, as long as nothing is decided. */
@@ -143,9 +139,7 @@ export class Copy {
     this.#scanned = source;
     if (isFirst) return;
     this.#cursor = '0';
-    this.#listCursor = '0';
     this.#counted = 0;
-    this.#removable = [];
   }
 
   /**
@@ -197,7 +191,7 @@ export class Copy {
     return {
       whole: this.whole,
       source: this.source?.region ?? '',
-      phase: this.phase === 'keys' && this.#cursor === null && this.whole ? 'removals' : this.phase,
+      phase: this.phase === 'keys' && this.#isRemoving ? 'removals' : this.phase,
       startedAt: this.#startedAt,
       done: this.#done,
       left,
@@ -210,6 +204,20 @@ export class Copy {
   #opened(step: CopyStep | null): CopyStep | null {
     if (step !== null) this.#open.add(step);
     return step;
+  }
+
+  /** What the source lacks is removed first, so that what is listed has not been copied. */
+  get #isRemoving(): boolean {
+    return this.#listCursor !== null || this.#isListing || this.#removable.length > 0;
+  }
+
+  /** True where what is left may go in a hold: few keys, and none of them known to be too much. */
+  get #isFew(): boolean {
+    if (this.#cursor !== null || this.#isRemoving) return false;
+    if (this.left === 0) return true;
+    if (this.#pass.size > 0 || this.left > limits.copyHoldKeys) return false;
+    // A value that goes in pieces is finished before.
+    return [...this.#again.values()].every(({ from }) => from === '');
   }
 
   get #isQuiet(): boolean {
@@ -231,10 +239,10 @@ export class Copy {
       const data = batch.items.map((item) => item.data);
       return { kind: 'write', token, number: this.#nextNumber(), data };
     }
-    const lists = this.#cursor === null && this.#listCursor !== null;
-    if (!lists || this.#removable.length > 0 || this.#reading !== null) return null;
+    const isAhead = this.#removable.length >= limits.copyKeysPerStep;
+    if (this.#listCursor === null || isAhead) return null;
     this.#isListing = true;
-    return { kind: 'list', cursor: this.#listCursor ?? '0', count: limits.copyKeysPerStep };
+    return { kind: 'list', cursor: this.#listCursor, count: limits.copyKeysPerStep };
   }
 
   #nextNumber(): number {
@@ -245,20 +253,18 @@ export class Copy {
   #stepForSource(noted: number): CopyStep | null {
     if (this.#batches.length >= limits.copyStepsAhead) return null;
     const form = this.#isLogical ? 'logical' : 'dump';
-    if (this.#cursor !== null && this.#again.size < limits.copyKeysPerStep) {
-      const count = limits.copyKeysPerStep;
-      return this.#ask({ kind: 'scan', cursor: this.#cursor, count, form }, [], noted);
-    }
     if (this.#removable.length > 0) {
       const removable = this.#removable.splice(0, limits.copyKeysPerStep);
       const keys = removable.map((key) => ({ key, from: '', noted }));
       return this.#ask({ kind: 'read', keys: keys.map(askedFor), form: 'absent' }, keys, noted);
     }
-    if (this.phase !== 'hold') {
-      // What is left is read in the hold, when nothing is locked or written.
-      if (this.nearsEnd) return null;
-      this.#mustPass = false;
+    if (this.#isRemoving) return null;
+    if (this.#cursor !== null && this.#again.size < limits.copyKeysPerStep) {
+      const count = limits.copyKeysPerStep;
+      return this.#ask({ kind: 'scan', cursor: this.#cursor, count, form }, [], noted);
     }
+    // What is left is read in the hold, when nothing is locked or written.
+    if (this.phase !== 'hold' && this.#isFew) return null;
     const keys = this.#keysToRead(noted);
     if (keys.length === 0) return null;
     return this.#ask({ kind: 'read', keys: keys.map(askedFor), form }, keys, noted);
@@ -309,9 +315,10 @@ export class Copy {
       return;
     }
     const isWhole = reply.left.length === 0 && reply.items.every(({ next }) => next === null);
-    if (this.phase === 'hold' && !isWhole) this.#mustPass = true;
+    if (this.phase === 'hold' && !isWhole) this.#beginPass();
     const asked = new Map(reading.keys.map((again) => [again.key, again]));
     for (const key of reply.locked) {
+      this.#pass.delete(key);
       this.#again.set(key, { key, from: '', noted: sequence });
     }
     for (const key of reply.left) {
@@ -359,12 +366,18 @@ export class Copy {
       else if (next !== null) this.#again.set(key, { key, from: next, noted: batch.noted });
       else {
         this.#done += 1;
+        this.#pass.delete(key);
         const text = textOfBytes(key);
         if (text !== null) copied.push(text);
       }
     }
     this.target.copied(copied, batch.noted);
     return going;
+  }
+
+  #beginPass(): void {
+    for (const key of this.#again.keys()) this.#pass.add(key);
+    for (const text of this.target.missed.keys()) this.#pass.add(bytesOfText(text));
   }
 
   /** What was asked of a source that is none any more is asked of the next one. */
