@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import type { TestStack } from '../stack/stack.ts';
+import type { Answer, TestStack } from '../stack/stack.ts';
 import { toldBy, write } from './writes.ts';
 
 /** One increment or read of a counter, with the value that its client was told. */
@@ -23,18 +23,29 @@ export class History {
     this.note('increment', key, startedAt, toldBy(answer).results?.[0]);
   }
 
-  /** Reads the counter in `region`, and notes what came of it. */
+  /** Reads the counter in `region` until that is answered, and notes what came of it. */
   async read(stack: TestStack, key: string, region: string): Promise<void> {
-    const startedAt = performance.now();
     const query = { reads: [['GET', key]], consistency: 'strong', region };
-    const answer = await stack.send('POST', '/v1/reads', query, { scope: 'read' });
-    expect(answer.status).toBe(200);
-    this.note('read', key, startedAt, toldBy(answer).results?.[0]);
+    for (;;) {
+      const startedAt = performance.now();
+      const answer = await stack.send('POST', '/v1/reads', query, { scope: 'read' });
+      if (answer.status === 200) {
+        this.note('read', key, startedAt, toldBy(answer).results?.[0]);
+        return;
+      }
+      expect(mayBeSentAgain(answer)).toBe(true);
+    }
   }
 
   private note(kind: Operation['kind'], key: string, startedAt: number, value: unknown): void {
     this.all.push({ kind, key, startedAt, endedAt: performance.now(), value: Number(value ?? 0) });
   }
+}
+
+/** True for a strong read that met a write each time, and for one whose region had no lease and no answer just then. */
+export function mayBeSentAgain(answer: Answer): boolean {
+  const { type } = toldBy(answer);
+  return type === '/problems/read-contended' || type === '/problems/region-unavailable';
 }
 
 /**

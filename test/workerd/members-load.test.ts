@@ -4,7 +4,7 @@ import { startTestStack, type TestRegion, type TestStack } from '../stack/stack.
 import { Load } from './load.ts';
 import { eventsOf, expectWhole, newestChange, untilAllVote, untilState } from './members.ts';
 import { Readers } from './readers.ts';
-import { hangIn, rounds } from './rounds.ts';
+import { copiesBy, hangIn, rounds } from './rounds.ts';
 import { patience } from './writes.ts';
 
 /** A region is out soon, so that tests do not take long; leases last as long as anywhere. */
@@ -134,6 +134,25 @@ describe('200 writes a second, and strong reads everywhere', { timeout: 120_000 
       faulty.gateway.faults.setLine({ reach: 'answers-lost' });
       await outForAWhile(loads);
       faulty.gateway.faults.setLine({ reach: 'whole' });
+    });
+  });
+
+  it('lose nothing where the coordinator is killed twice: while a region is out, and while it is copied', async () => {
+    await underLoad('killed-both', async (loads) => {
+      faulty.gateway.faults.setLine({ reach: 'cut' });
+      await outForAWhile(loads);
+      await stack.killWorker();
+      await stack.restartWorker();
+      await Promise.all(loads.map((load) => load.more(5)));
+      const copied = faulty.gateway.faults.add({
+        fault: { kind: 'hang', executed: true },
+        matches: copiesBy('write'),
+      });
+      faulty.gateway.faults.setLine({ reach: 'whole' });
+      await copied.hit;
+      await stack.killWorker();
+      copied.remove();
+      await stack.restartWorker();
     });
   });
 
