@@ -88,28 +88,15 @@ export const copyMutants: readonly Mutant[] = [
     'R35',
     'leaves-what-the-source-lacks',
     'copies',
-    [1, 100],
-    [
-      copy,
-      'const lists = this.#cursor === null && this.#listCursor !== null;',
-      'const lists = false;',
-    ],
-    [
-      copy,
-      'const scanned = this.#cursor === null && this.#listCursor === null;',
-      'const scanned = this.#cursor === null;',
-    ],
+    [1, 30],
+    [copy, "this.#listCursor = how.whole ? '0' : null;", 'this.#listCursor = null;'],
   ),
   mutant(
     'R35',
     'goes-on-with-the-scan-of-another',
     'copies',
     [1, 100],
-    [
-      copy,
-      "    this.#cursor = '0';\n    this.#listCursor = '0';\n    this.#counted = 0;\n    this.#removable = [];",
-      '    this.#counted = 0;',
-    ],
+    [copy, "    this.#cursor = '0';\n    this.#counted = 0;", '    this.#counted = 0;'],
   ),
   mutant(
     'R35',
@@ -161,8 +148,8 @@ export const copyMutants: readonly Mutant[] = [
     'R37',
     'switches-in-the-midst-of-writes',
     'copies',
-    [1, 100],
-    [returns, 'if (copy.isComplete && host.undecided === 0) {', 'if (copy.isComplete) {'],
+    [1, 150],
+    [returns, 'if (copy.isComplete && host.undecided === 0 && ', 'if (copy.isComplete && '],
   ),
   mutant(
     'R37',
@@ -175,8 +162,12 @@ export const copyMutants: readonly Mutant[] = [
     'R37',
     'holds-for-ever',
     'copies',
-    [1, 500],
-    [returns, 'else if (copy.holdUntil <= now) {', 'else if (copy.holdUntil <= 0) {'],
+    [1, 200],
+    [
+      returns,
+      'else if (copy.holdUntil <= now || copy.isOutgrown) {',
+      'else if (copy.isOutgrown) {',
+    ],
   ),
   mutant(
     'R37',

@@ -258,7 +258,11 @@ export const memberMutants: readonly Mutant[] = [
     'copies-over-whom-it-believes',
     'outage',
     [1, 20],
-    [returns, 'const whole = membership.whole && !isBelieved;', 'const whole = membership.whole;'],
+    [
+      returns,
+      'const whole = membership.whole && !isBelieved(link);',
+      'const whole = membership.whole;',
+    ],
   ),
   mutant(
     'R39',
@@ -316,7 +320,7 @@ export const memberMutants: readonly Mutant[] = [
     'keeps-blocked-what-is-repaired',
     'divergence',
     [1, 20],
-    ['shared/protocol/orders.ts', 'blocked.remove(keys.map(({ key }) => key));', ''],
+    [members, '    blocked.remove(keys);', ''],
   ),
   mutant(
     'R40',

@@ -50,6 +50,7 @@ const smallCopies: readonly Patch[] = [
   limit('copyBytesPerStep', '600_000', '30'),
   limit('copyHoldKeys', '500', '1'),
   limit('missedKeysPerRegion', '100_000', '12'),
+  limit('copyHoldMsLast', '12_000', '1_600'),
 ];
 
 /** What a kind of run changes of the sources besides any mutant: a copy of a few keys is to take several steps. */
