@@ -89,7 +89,7 @@ export const limits = {
   /** Keys that a region out is known to have missed; beyond it everything is copied when it returns. */
   missedKeysPerRegion: 100_000,
   /** Keys and bytes of values that one step of a copy moves. A key of more bytes goes in pieces. */
-  copyKeysPerStep: 1_000,
+  copyKeysPerStep: 2_000,
   copyBytesPerStep: 600_000,
   /** Batches read ahead of the write that is on its way. */
   copyStepsAhead: 2,
