@@ -129,7 +129,7 @@ describe('the order to return', () => {
     rig.order({ ...returnFar, whole: true });
     rig.run(limits.copyPauseMs);
     expect(rig.statusOf('far').state).toBe('voter');
-    expect(copySteps(rig)).toEqual(['begin', 'scan', 'list']);
+    expect(copySteps(rig)).toEqual(['begin', 'list', 'scan']);
   });
 
   it.each(['voter', 'copying'] as const)('is refused for a region that is a %s', (state) => {
@@ -165,7 +165,7 @@ describe('the order to add', () => {
     rig.run(limits.copyPauseMs, [...others, 'new']);
     expect(rig.statusOf('new')).toMatchObject({ state: 'voter', cause: null });
     expect(rig.statusOf('new').generation).toBeGreaterThanOrEqual(1_000_000);
-    expect(copySteps(rig)).toEqual(['begin', 'scan', 'list']);
+    expect(copySteps(rig)).toEqual(['begin', 'list', 'scan']);
     expect(rig.changes.map(({ event, epoch }) => [event, epoch])).toEqual([
       ['added', 1],
       ['copying', 2],

@@ -133,6 +133,55 @@ describe('the hold', () => {
     expect(steps.map(({ round }) => round.copy?.kind)).toEqual(['write']);
   });
 
+  it('begins though writes go on that miss new keys all the time', () => {
+    const rig = begun(limits.copyHoldKeys + 1);
+    let written = 0;
+    while (!rig.core.status().held && written < 100) {
+      rig.arrive(frameOf([`n${written}`], lasting));
+      written += 1;
+      for (const send of rig.flights) rig.execute(send);
+      rig.advance(10);
+    }
+    expect(rig.core.status().held).toBe(true);
+    expect(written).toBeLessThan(10);
+  });
+
+  it('is cut short where its keys do not fit one step: they go without it, and it comes again at once', () => {
+    const rig = begun();
+    rig.execute(stepOf(rig, 'begin'));
+    const ticket = rig.arrive(frameOf(['c'], lasting));
+    rig.execute(stepOf(rig, 'read'), { copy: readingOf(['m0'], { left: ['m1'] }) });
+    expect(rig.core.status().held).toBe(false);
+    const { now } = rig;
+    rig.executeAll(others);
+    expect(rig.record(ticket).votes.map(({ region }) => region)).toEqual(others);
+    rig.run(20);
+    expect(rig.statusOf('far').state).toBe('voter');
+    expect(rig.now - now).toBeLessThan(limits.copyPauseMs);
+  });
+
+  it('is cut short only so many times where a large key is written to in between, and then copies it', () => {
+    const rig = begun(1);
+    let holds = 0;
+    let outgrown = 0;
+    for (let turn = 0; turn < 200 && rig.statusOf('far').state === 'copying'; turn++) {
+      if (!rig.core.status().held) rig.arrive(frameOf(['m0'], lasting));
+      for (const send of rig.flights) {
+        const { held } = rig.core.status();
+        const isTooMuch = held && outgrown < holds && send.round.copy?.kind === 'read';
+        if (isTooMuch) outgrown += 1;
+        rig.execute(send, isTooMuch ? { copy: readingOf([], { left: ['m0'] }) } : {});
+        if (!held && rig.core.status().held) holds += 1;
+      }
+      rig.advance(10);
+    }
+    expect(rig.statusOf('far').state).toBe('voter');
+    expect({ holds, outgrown }).toEqual({
+      holds: limits.copyHoldsCutShort + 1,
+      outgrown: limits.copyHoldsCutShort + 1,
+    });
+  });
+
   it('is given up where it does not end in time: the writes go on, and the next one comes after a pause', () => {
     const rig = begun();
     rig.execute(stepOf(rig, 'begin'));

@@ -1,79 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { Copy, type CopyTurn } from '../../shared/protocol/copy.ts';
 import { RegionLink } from '../../shared/protocol/region-link.ts';
-import type { CopyReply, CopyStep } from '../../shared/protocol/round.ts';
-import { copyReplyTo, itemOf, readingOf } from './replies.ts';
-import { outOf, voterOf } from './stored.ts';
-
-const startedAt = 50_000;
-
-/** A copy between two links, whose steps are answered as the test says. */
-class Bench {
-  readonly target = new RegionLink(outOf('far'), Number.NEGATIVE_INFINITY, 0);
-  readonly source = new RegionLink(voterOf('near'), Number.NEGATIVE_INFINITY, 0);
-  readonly copy: Copy;
-  /** The sequence given out last. */
-  sequence = 10;
-
-  constructor(whole: boolean, missed: Readonly<Record<string, number>> = {}) {
-    for (const [key, sequence] of Object.entries(missed)) this.target.missed.set(key, sequence);
-    this.copy = new Copy(this.target, 'token', { whole, replaces: [6, 5], startedAt });
-    this.copy.readFrom(this.source);
-  }
-
-  /** One that has begun at its target. */
-  static begun(whole: boolean, missed: Readonly<Record<string, number>> = {}): Bench {
-    const bench = new Bench(whole, missed);
-    bench.answer(bench.atTarget());
-    return bench;
-  }
-
-  /** One that is held for its last keys, which have been missed. */
-  static held(missed: Readonly<Record<string, number>>): Bench {
-    const bench = Bench.begun(false, missed);
-    bench.copy.phase = 'hold';
-    return bench;
-  }
-
-  /** The next step at the target; it throws where there is none. */
-  atTarget(): CopyStep {
-    return this.#take(this.target);
-  }
-
-  atSource(): CopyStep {
-    return this.#take(this.source);
-  }
-
-  /** True where nothing is to be done at `link` now. */
-  isIdle(link: RegionLink): boolean {
-    this.copy.plan(this.sequence, true);
-    return link.copyStep === null;
-  }
-
-  answer(step: CopyStep, reply: CopyReply | null = copyReplyTo(step)): CopyTurn {
-    return this.copy.answered(step, reply, this.sequence);
-  }
-
-  /** The source answers `reply` to what it is asked, and the target takes what comes of it. Both steps come back. */
-  move(reply?: CopyReply): readonly [read: CopyStep, write: CopyStep] {
-    const read = this.atSource();
-    this.answer(read, reply);
-    const write = this.atTarget();
-    this.answer(write);
-    return [read, write];
-  }
-
-  #take(link: RegionLink): CopyStep {
-    this.copy.plan(this.sequence, true);
-    const step = link.copyStep;
-    if (step === null) throw new Error(`nothing is to be done in ${link.region}`);
-    link.copyStep = null;
-    return step;
-  }
-}
-
-const key = (name: string, from = '') => ({ key: name, from });
+import { Bench, key, startedAt } from './copy-bench.ts';
+import { itemOf, readingOf } from './replies.ts';
+import { voterOf } from './stored.ts';
 
 // R34: nothing is read before what was there has been dropped.
 describe('the beginning of a copy', () => {
@@ -84,6 +14,7 @@ describe('the beginning of a copy', () => {
     expect(bench.isIdle(bench.source)).toBe(true);
     expect(bench.isIdle(bench.target)).toBe(true);
     bench.answer(begin);
+    bench.answer(bench.atTarget());
     expect(bench.atSource()).toMatchObject({ kind: 'scan', cursor: '0', form: 'dump' });
   });
 
@@ -171,14 +102,14 @@ describe('the mark of a missed key', () => {
 
 describe('the keys of a whole copy', () => {
   it('are scanned from cursor to cursor, while what was read is written', () => {
-    const bench = Bench.begun(true);
+    const bench = Bench.listed();
     bench.answer(bench.atSource(), readingOf(['a'], { cursor: '17', total: 2 }));
     expect(bench.atSource()).toMatchObject({ kind: 'scan', cursor: '17' });
     expect(bench.atTarget()).toMatchObject({ kind: 'write', data: ['data of a'], number: 2 });
   });
 
   it('are read no further ahead of the target than a few steps', () => {
-    const bench = Bench.begun(true);
+    const bench = Bench.listed();
     for (let step = 0; step <= limits.copyStepsAhead; step++) {
       bench.answer(bench.atSource(), readingOf([`k${step}`], { cursor: `${step + 1}` }));
       if (step === 0) bench.atTarget();
@@ -187,96 +118,140 @@ describe('the keys of a whole copy', () => {
   });
 
   it('that were locked or did not fit are read by name, from their beginning', () => {
-    const bench = Bench.begun(true);
+    const bench = Bench.listed();
     bench.answer(bench.atSource(), readingOf([], { locked: ['a'], left: ['b'], total: 2 }));
     expect(bench.copy.isComplete).toBe(false);
-    bench.answer(bench.atTarget());
     bench.copy.phase = 'hold';
     expect(bench.atSource()).toEqual({ kind: 'read', keys: [key('a'), key('b')], form: 'dump' });
   });
 
-  it('that the source lacks are removed: listed at the target, asked for at the source', () => {
+  it('that a step found which gave no answer are found by the same step again', () => {
+    const bench = Bench.listed();
+    bench.answer(bench.atSource(), readingOf([], { cursor: '17' }));
+    bench.answer(bench.atSource(), null);
+    expect(bench.atSource()).toMatchObject({ kind: 'scan', cursor: '17' });
+  });
+
+  it('are not all copied before list and scan are over and nothing is on its way', () => {
     const bench = Bench.begun(true);
+    const seen = [bench.copy.isComplete];
+    bench.answer(bench.atTarget());
+    seen.push(bench.copy.isComplete);
     bench.answer(bench.atSource());
+    seen.push(bench.copy.isComplete);
+    expect(seen).toEqual([false, false, true]);
+  });
+});
+
+describe('the keys that the source lacks', () => {
+  it('are removed: listed at the target, asked for at the source', () => {
+    const bench = Bench.begun(true);
     const list = bench.atTarget();
     expect(list).toMatchObject({ kind: 'list', cursor: '0' });
-    bench.answer(list, { kind: 'listed', keys: ['a', 'b'], cursor: '9' });
+    bench.answer(list, { kind: 'listed', keys: ['a', 'b'], cursor: null });
     const read = bench.atSource();
     expect(read).toEqual({ kind: 'read', keys: [key('a'), key('b')], form: 'absent' });
     bench.answer(read, readingOf(['b']));
     expect(bench.atTarget()).toMatchObject({ kind: 'write', data: ['data of b'] });
   });
 
-  it('that may have to be removed are asked for again where the source gave no answer', () => {
+  it('are sought before anything is scanned: to the end of the list, and until the source has answered', () => {
     const bench = Bench.begun(true);
+    expect(bench.isIdle(bench.source)).toBe(true);
+    bench.answer(bench.atTarget(), { kind: 'listed', keys: ['a'], cursor: '9' });
     bench.answer(bench.atSource());
+    const list = bench.atTarget();
+    expect(list).toMatchObject({ kind: 'list', cursor: '9' });
+    expect(bench.isIdle(bench.source)).toBe(true);
+    bench.answer(list, { kind: 'listed', keys: ['b'], cursor: null });
+    const read = bench.atSource();
+    expect(read).toMatchObject({ keys: [key('b')], form: 'absent' });
+    expect(bench.isIdle(bench.source)).toBe(true);
+    bench.answer(read);
+    expect(bench.atSource()).toMatchObject({ kind: 'scan', cursor: '0' });
+  });
+
+  it('are listed no further ahead of the source than one step', () => {
+    const bench = Bench.begun(true);
+    const keys = Array.from({ length: limits.copyKeysPerStep }, (_, at) => `k${at}`);
+    bench.copy.readFrom(null);
+    bench.answer(bench.atTarget(), { kind: 'listed', keys, cursor: '9' });
+    expect(bench.isIdle(bench.target)).toBe(true);
+    bench.copy.readFrom(bench.source);
+    bench.answer(bench.atSource());
+    expect(bench.atTarget()).toMatchObject({ kind: 'list', cursor: '9' });
+  });
+
+  it('are asked for again where the source gave no answer', () => {
+    const bench = Bench.begun(true);
     bench.answer(bench.atTarget(), { kind: 'listed', keys: ['a'], cursor: null });
     bench.answer(bench.atSource(), null);
     expect(bench.copy.isComplete).toBe(false);
     expect(bench.atSource()).toMatchObject({ keys: [key('a')], form: 'absent' });
   });
 
-  it('that a step found which gave no answer are found by the same step again', () => {
+  it('are read by name where they were locked, since a lock may mean their return', () => {
     const bench = Bench.begun(true);
-    bench.answer(bench.atSource(), readingOf([], { cursor: '17' }));
-    bench.answer(bench.atSource(), null);
-    expect(bench.atSource()).toMatchObject({ kind: 'scan', cursor: '17' });
+    bench.answer(bench.atTarget(), { kind: 'listed', keys: ['a'], cursor: null });
+    bench.answer(bench.atSource(), readingOf([], { locked: ['a'] }));
+    bench.answer(bench.atSource());
+    bench.copy.phase = 'hold';
+    expect(bench.atSource()).toEqual({ kind: 'read', keys: [key('a')], form: 'dump' });
   });
 
   it('are listed again from where the last answer ended, where the target gave none', () => {
     const bench = Bench.begun(true);
-    bench.answer(bench.atSource());
     bench.answer(bench.atTarget(), { kind: 'listed', keys: [], cursor: '4' });
     bench.answer(bench.atTarget(), null);
     expect(bench.atTarget()).toMatchObject({ kind: 'list', cursor: '4' });
-  });
-
-  it('are not all copied before scan and list are over and nothing is on its way', () => {
-    const bench = Bench.begun(true);
-    const seen = [bench.copy.isComplete];
-    bench.answer(bench.atSource());
-    seen.push(bench.copy.isComplete);
-    bench.answer(bench.atTarget());
-    seen.push(bench.copy.isComplete);
-    expect(seen).toEqual([false, false, true]);
   });
 });
 
 // R35: another source may hold its keys in another order.
 describe('another source', () => {
-  it('is scanned from the beginning, and its keys are listed against it anew', () => {
-    const bench = Bench.begun(true);
+  const other = () => new RegionLink(voterOf('middle'), Number.NEGATIVE_INFINITY, 0);
+
+  it('is scanned from the beginning, and nothing is listed against it anew', () => {
+    const bench = Bench.listed();
     bench.answer(bench.atSource(), readingOf(['a'], { cursor: '17' }));
     const late = bench.atSource();
-    const other = new RegionLink(voterOf('middle'), Number.NEGATIVE_INFINITY, 0);
-    bench.copy.readFrom(other);
-    bench.copy.plan(bench.sequence, true);
+    const scan = bench.atOther(other());
     expect(bench.source.copyStep).toBeNull();
-    expect(other.copyStep).toMatchObject({ kind: 'scan', cursor: '0' });
+    expect(scan).toMatchObject({ kind: 'scan', cursor: '0' });
     bench.answer(late, readingOf(['z'], { cursor: null }));
     const written = bench.atTarget();
     expect(written).toMatchObject({ data: ['data of a'] });
     bench.answer(written);
     expect(bench.copy.isComplete).toBe(false);
     expect(bench.isIdle(bench.target)).toBe(true);
+    if (scan !== null) bench.answer(scan);
+    expect(bench.copy.isComplete).toBe(true);
   });
 
   it('is asked for the missed keys that the last one was asked for, and the late answer is nobody’s', () => {
     const bench = Bench.held({ a: 9 });
     const late = bench.atSource();
-    const other = new RegionLink(voterOf('middle'), Number.NEGATIVE_INFINITY, 0);
-    bench.copy.readFrom(other);
+    const read = bench.atOther(other());
     bench.answer(late);
     expect(bench.isIdle(bench.target)).toBe(true);
-    expect(other.copyStep).toMatchObject({ kind: 'read', keys: [key('a')] });
+    expect(read).toMatchObject({ kind: 'read', keys: [key('a')] });
+  });
+
+  it('is asked which keys it lacks where the last one has not said so, and no others', () => {
+    const bench = Bench.begun(true);
+    bench.answer(bench.atTarget(), { kind: 'listed', keys: ['a'], cursor: '9' });
+    bench.answer(bench.atSource(), readingOf([]));
+    bench.answer(bench.atTarget(), { kind: 'listed', keys: ['b'], cursor: null });
+    bench.atSource();
+    expect(bench.atOther(other())).toMatchObject({ keys: [key('b')], form: 'absent' });
+    expect(bench.isIdle(bench.target)).toBe(true);
   });
 
   it('is asked for nothing new in the hold, where the scan was over already', () => {
-    const bench = Bench.begun(true);
+    const bench = Bench.listed();
     bench.answer(bench.atSource());
-    bench.answer(bench.atTarget());
     bench.copy.phase = 'hold';
-    bench.copy.readFrom(new RegionLink(voterOf('middle'), Number.NEGATIVE_INFINITY, 0));
+    expect(bench.atOther(other())).toBeNull();
     expect(bench.copy.isComplete).toBe(true);
   });
 });
@@ -353,7 +328,7 @@ describe('a key that the target cannot take', () => {
 
 describe('the progress of a copy', () => {
   it('tells keys copied and left, their rate, and when they will be done', () => {
-    const bench = Bench.begun(true);
+    const bench = Bench.listed();
     bench.move(readingOf(['a', 'b'], { cursor: '17', total: 10 }));
     expect(bench.copy.progress(startedAt + 1_000)).toEqual({
       whole: true,
@@ -384,9 +359,10 @@ describe('the progress of a copy', () => {
     expect(bench.copy.progress(startedAt)).toMatchObject({ left: 0, done: 2, etaMs: 0 });
   });
 
-  it('says when only removals are left', () => {
+  it('says when only removals are made, and that nobody has counted yet', () => {
     const bench = Bench.begun(true);
-    bench.answer(bench.atSource());
-    expect(bench.copy.progress(startedAt)).toMatchObject({ phase: 'removals', left: 0 });
+    expect(bench.copy.progress(startedAt)).toMatchObject({ phase: 'removals', left: null });
+    bench.answer(bench.atTarget());
+    expect(bench.copy.progress(startedAt)).toMatchObject({ phase: 'keys', left: null });
   });
 });
