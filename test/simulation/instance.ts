@@ -169,8 +169,11 @@ export class Instance {
   #sendRound({ region, number, round, timeoutMs }: SentRound, once: Once): void {
     this.#world.noteClocks(round);
     this.#world.watch.asked(region, round);
+    const sentAt = this.#world.timeline.now;
     const answer = once((result: RoundResult) => {
-      if (result.kind === 'executed') this.#world.watch.scanned(region, result.reply.copy);
+      if (result.kind === 'executed') {
+        this.#world.watch.stepped(region, sentAt, result.reply.copy);
+      }
       const older = result.kind === 'executed' ? result.reply.older : [];
       const asked = older.map(({ transaction }) => transaction);
       const recorded = this.#tables.decisionsOf(asked).map(({ transaction }) => transaction);

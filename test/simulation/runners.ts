@@ -46,11 +46,11 @@ export const runners = {
 export type RunnerName = keyof typeof runners;
 
 const smallCopies: readonly Patch[] = [
-  limit('copyKeysPerStep', '1_000', '2'),
-  limit('copyBytesPerStep', '600_000', '30'),
-  limit('copyHoldKeys', '500', '1'),
-  limit('missedKeysPerRegion', '100_000', '12'),
-  limit('copyHoldMsLast', '12_000', '1_600'),
+  limit('copyKeysPerStep', '2'),
+  limit('copyBytesPerStep', '30'),
+  limit('copyHoldKeys', '1'),
+  limit('missedKeysPerRegion', '12'),
+  limit('copyHoldMsLast', '1_600'),
 ];
 
 /** What a kind of run changes of the sources besides any mutant: a copy of a few keys is to take several steps. */
@@ -60,6 +60,7 @@ export const settings: Partial<Record<RunnerName, readonly Patch[]>> = {
   reads: smallCopies,
 };
 
-function limit(name: string, usual: string, here: string): Patch {
-  return { file: 'shared/limits.ts', find: `  ${name}: ${usual},`, replace: `  ${name}: ${here},` };
+/** What stands there in the file becomes a comment. */
+function limit(name: string, value: string): Patch {
+  return { file: 'shared/limits.ts', find: `\n  ${name}: `, replace: `\n  ${name}: ${value}, // ` };
 }

@@ -31,6 +31,10 @@ export class Watch {
   readonly #lastEvents = new Map<string, MemberEvent>();
   /** Where scans may go on, by region. */
   readonly #cursors = new Map<string, Set<string>>();
+  /** When the last step of a copy left that each region took. */
+  readonly #steppedAt = new Map<string, number>();
+  /** Those that returned with less than they had been given. */
+  readonly #hollow = new Set<string>();
   #heldSince: { readonly instance: Instance; readonly at: number } | null = null;
 
   constructor(world: World) {
@@ -66,8 +70,9 @@ export class Watch {
     }
   }
 
-  /** A region has answered. */
-  scanned(region: string, reply: CopyReply | null): void {
+  /** A region has answered a round that left at `sentAt`. */
+  stepped(region: string, sentAt: number, reply: CopyReply | null): void {
+    if (reply !== null && reply.kind !== 'refused') this.#steppedAt.set(region, sentAt);
     if (reply?.kind !== 'read' && reply?.kind !== 'listed') return;
     const name = `${reply.kind === 'read' ? 'scan' : 'list'} ${region}`;
     const known = this.#cursors.get(name) ?? new Set();
@@ -119,13 +124,16 @@ export class Watch {
   /** What votes again holds what every other voter does, but for what is under way there (R37). */
   #returned(region: string): void {
     const { storage, timeline } = this.#world;
-    // Nothing needs to be asked of it in the last moments, so what it lost then is found with its first round.
-    if (this.#world.isDamaged(region, limits.copyHoldMsLast)) return;
+    // What it has lost since the last step that it took is found with its first round as a voter.
+    const isHollow = this.#world.lostAt(region) >= (this.#steppedAt.get(region) ?? 0);
+    if (isHollow) this.#hollow.add(region);
+    else this.#hollow.delete(region);
+    if (isHollow) return;
     const own = entriesOf(this.#world.regions.get(region));
     for (const other of storage.durable.regions.values()) {
       const { membership } = other;
       const isSound = membership.state === 'voter' && membership.leaving === null;
-      const isLost = this.#world.isDamaged(other.region, limits.copyHoldMsLast);
+      const isLost = this.#world.isDamaged(other.region) || this.#hollow.has(other.region);
       if (other.region === region || !isSound || isLost) continue;
       const model = this.#world.regions.get(other.region);
       const theirs = entriesOf(model);

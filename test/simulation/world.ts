@@ -147,12 +147,17 @@ export class World {
     else model?.restore(backup);
   }
 
-  /** True from a loss of data on, until the region has become a voter by a copy that began `marginMs` after it or later. */
-  isDamaged(region: string, marginMs = 1_000): boolean {
+  /** True from a loss of data on, until the region has become a voter by a copy that began after it. */
+  isDamaged(region: string): boolean {
     const at = this.#damagedAt.get(region);
     if (at === undefined) return false;
     const membership = this.storage.durable.regions.get(region)?.membership;
-    return membership?.state !== 'voter' || membership.since <= at + marginMs;
+    return membership?.state !== 'voter' || membership.since <= at + 1_000;
+  }
+
+  /** When the region last lost data, ms; 0 where it never did. */
+  lostAt(region: string): number {
+    return this.#damagedAt.get(region) ?? 0;
   }
 
   /** For how long the region may serve strong reads by its own clock, ms. */
