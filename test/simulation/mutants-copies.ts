@@ -27,7 +27,7 @@ export const copyMutants: readonly Mutant[] = [
   mutant(
     'R34',
     'keeps-the-floor-when-a-copy-begins',
-    'copies',
+    'members',
     [1, 500],
     [link, "if (this.membership.state === 'copying') return head.newest;", ''],
     [model, "if (round.epoch < meta.epoch) return { kind: 'fenced', by: 'epoch' };", ''],

@@ -25,7 +25,7 @@ export function mutant(
 }
 
 export const memberMutants: readonly Mutant[] = [
-  mutant('R16', 'names-no-pair', 'members', [1, 50], [link, 'seen: this.pair,', 'seen: null,']),
+  mutant('R16', 'names-no-pair', 'reads', [1, 50], [link, 'seen: this.pair,', 'seen: null,']),
   mutant(
     'R16',
     'stores-no-pair',
@@ -97,14 +97,14 @@ export const memberMutants: readonly Mutant[] = [
   mutant(
     'R30',
     'allows-for-no-drift',
-    'members',
+    'copies',
     [1, 200],
     [lease, 'return this.#grantedUntil + limits.leaseDriftMs;', 'return this.#grantedUntil;'],
   ),
   mutant(
     'R30',
     'renews-without-proof',
-    'members',
+    'reads',
     [1, 500],
     [links, 'if (round.lease !== null && round.lease.reading !== null) this.#outbox.prove();', ''],
   ),
@@ -125,7 +125,7 @@ export const memberMutants: readonly Mutant[] = [
   mutant(
     'R31',
     'counts-votes-of-those-that-lost',
-    'members',
+    'copies',
     [1, 500],
     [
       link,

@@ -16,6 +16,8 @@ export interface Weather {
   readonly zombies: number;
   /** How far the clock of a region may be off, ms. */
   readonly skewMs: number;
+  /** Besides, a clock may run fast and slow in turn, by so much: 100 is a rate of 5 % off. */
+  readonly wobblesMs: readonly number[];
   /** Mean time between outages of a region, ms; 0: none. An outage is of the region, or of its way to some. */
   readonly outageEveryMs: number;
   /** So many regions may fail at once. */
@@ -73,6 +75,7 @@ export function weatherOf(random: Random): Weather {
     straggling: bad ? random.pick([0, 0.02, 0.1]) : 0,
     crashEveryMs: bad ? random.pick([0, 400, 2_000]) : 0,
     zombies: random.pick([0, 0.5, 1]),
+    wobblesMs: [0, 50, 100],
     skewMs: random.pick([0, 20, clocksApartMs]),
     outageEveryMs: bad ? random.pick([0, 0, 5_000]) : 0,
     outagesAtOnce: random.pick([1, 1, 2]),
@@ -107,6 +110,7 @@ export function memberWeatherOf(random: Random): Weather {
     straggling: random.pick([0, 0.05, 0.2]),
     crashEveryMs: random.pick([0, 2_000, 8_000]),
     zombies: random.pick([0, 0.5, 1]),
+    wobblesMs: [100],
     skewMs: random.pick([0, clocksApartMs]),
     outageEveryMs: random.pick([0, 3_000, 6_000]),
     outagesAtOnce: random.pick([1, 2]),
@@ -143,7 +147,8 @@ export function copyWeatherOf(random: Random): Weather {
     lossEveryMs: 6_000,
     recentLosses: 0.3,
     disturbs: random.pick([0, 0.8]),
-    reads: random.pick([0, 0.2]),
+    reads: random.pick([0, 0.3]),
+    through: 0.1,
     turns: [15, 25],
     pauseMs: 700,
     ordersEveryMs: 800,
@@ -185,6 +190,7 @@ export function calmWeather(random: Random): Weather {
     straggling: 0,
     crashEveryMs: 0,
     zombies: 0,
+    wobblesMs: [],
     skewMs: 20,
     outageEveryMs: 0,
     outagesAtOnce: 1,

@@ -57,7 +57,7 @@ export class World {
   #clock(): () => number {
     const { skewMs } = this.weather;
     const skew = this.random.between(-skewMs, skewMs);
-    const wobble = this.random.pick([0, 0, 50, 100]);
+    const wobble = this.random.pick([0, ...this.weather.wobblesMs]);
     const phase = this.random.between(0, 8_000);
     return () => {
       const { now } = this.timeline;
