@@ -288,7 +288,8 @@ local function read(wanted, form, bound, cursor, total)
     local expiry = not locks[key] and call('PEXPIRETIME', key)
     if not expiry then
       insert(locked, key)
-    elseif expiry == -2 then
+    -- What expires before the scan comes to it leaves no mark: the target drops it now, and the scan brings it back.
+    elseif expiry == -2 or (form == ABSENT and expiry ~= -1) then
       begin(0, key, nil, -1)
       out[#out + 1] = '0]]'
     elseif form ~= ABSENT then

@@ -1,27 +1,9 @@
 import { limits } from '../limits.ts';
 import type { CopyProgress } from '../wire/members.ts';
 import { bytesOfText, textOfBytes } from './bytes.ts';
+import { type Again, askedFor, type Batch, type Reading } from './copy-work.ts';
 import type { RegionLink } from './region-link.ts';
-import type { Bytes, CopyItem, CopyKey, CopyReply, CopyStep } from './round.ts';
-
-/** Keys on their way from the source to the target. */
-interface Batch {
-  readonly items: readonly CopyItem[];
-  /** The sequence given out last when the source was asked: marks up to it are settled by what it answered. */
-  readonly noted: number;
-}
-
-/** A key that has to be read again, and where. `noted` is that of its first piece. */
-interface Again extends CopyKey {
-  readonly noted: number;
-}
-
-/** What the source has been asked, and the sequence given out last at that moment. */
-interface Reading {
-  readonly step: Extract<CopyStep, { kind: 'scan' | 'read' }>;
-  readonly keys: readonly Again[];
-  readonly noted: number;
-}
+import type { Bytes, CopyItem, CopyReply, CopyStep } from './round.ts';
 
 /** What a copy comes to with an answer. */
 export type CopyTurn =
@@ -282,8 +264,14 @@ export class Copy {
       if (keys.length === limits.copyKeysPerStep) break;
       const text = textOfBytes(again.key);
       const mark = text === null ? undefined : this.target.missed.get(text);
-      const isChanged = again.from === '' || (mark !== undefined && mark > again.noted);
-      keys.push(isChanged ? { key: again.key, from: '', noted } : again);
+      const isChanged = mark !== undefined && mark > again.noted;
+      if (isChanged && again.from !== '') {
+        // A value that is written to in the midst of its pieces begins anew, in the hold if nothing else is left.
+        this.#pass.delete(again.key);
+        this.#again.set(again.key, { key: again.key, from: '', noted });
+        if (this.phase !== 'hold') continue;
+      }
+      keys.push(isChanged || again.from === '' ? { key: again.key, from: '', noted } : again);
       this.#again.delete(again.key);
     }
     const taken = new Set(keys.map(({ key }) => key));
@@ -291,7 +279,8 @@ export class Copy {
     for (const text of this.target.missed.keys()) {
       if (keys.length >= limits.copyKeysPerStep) break;
       const key = bytesOfText(text);
-      if (!taken.has(key) && !onTheirWay.has(key)) keys.push({ key, from: '', noted });
+      const isKnown = taken.has(key) || onTheirWay.has(key) || this.#again.has(key);
+      if (!isKnown) keys.push({ key, from: '', noted });
     }
     return keys;
   }
@@ -315,7 +304,10 @@ export class Copy {
       return;
     }
     const isWhole = reply.left.length === 0 && reply.items.every(({ next }) => next === null);
-    if (this.phase === 'hold' && !isWhole) this.#beginPass();
+    if (this.phase === 'hold' && !isWhole) {
+      this.#beginPass();
+      for (const { key } of reading.keys) this.#pass.add(key);
+    }
     const asked = new Map(reading.keys.map((again) => [again.key, again]));
     for (const key of reply.locked) {
       this.#pass.delete(key);
@@ -387,8 +379,4 @@ export class Copy {
     if (reading !== null) this.#readAgain(reading);
     for (const [key, again] of this.#again) this.#again.set(key, { ...again, from: '' });
   }
-}
-
-function askedFor({ key, from }: Again): CopyKey {
-  return { key, from };
 }

@@ -56,7 +56,8 @@ export interface CopyKey {
 
 /**
  * How a key's value travels: as the server dumps it; as elements of its type, where a server knows no dump or the value
- * is too large for one round; or `absent`: only the keys that do not exist are answered, to be removed at the target.
+ * is too large for one round; or `absent`: only the keys that do not exist are answered, to be removed at the target,
+ * and those that have an expiry, since they may be gone before they are copied.
  */
 export type CopyForm = 'dump' | 'logical' | 'absent';
 

@@ -46,7 +46,7 @@ export function readForCopy(
     const entry = keys.get(textOf(key));
     if (isLocked(textOf(key))) {
       locked.push(key);
-    } else if (entry === undefined) {
+    } else if (entry === undefined || (form === 'absent' && entry.expiry !== -1)) {
       items.push(removalOf(key));
     } else if (form !== 'absent') {
       const text = textOfEntry(entry);

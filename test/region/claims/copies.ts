@@ -130,6 +130,13 @@ export function claimCopies(world: () => World): void {
       }
     });
 
+    it('is to be removed first where it has an expiry, since it may be gone before it is copied', async () => {
+      await world().run('SET', 'stays', 'v');
+      await world().run('SET', 'expires', 'v', 'PXAT', '9999999999999');
+      const found = await read(['stays', 'expires'], 'absent');
+      expect(found.items.map(({ key }) => key)).toEqual(['expires']);
+    });
+
     it('is absent at the target where it has expired on the way', async () => {
       const soon = Date.now() + 50;
       await world().run('SET', 'string', 'v', 'PXAT', String(soon));

@@ -1,0 +1,39 @@
+import { describe, expect, it } from 'vitest';
+import { Bench, startedAt } from './copy-bench.ts';
+import { itemOf, readingOf } from './replies.ts';
+
+describe('what is too large for one step', () => {
+  it.each([
+    ['has no room', readingOf([], { left: ['a'] })],
+    ['goes in pieces', readingOf([], { items: [itemOf('a', '512')] })],
+  ])(
+    'ends the hold at once where it is an unmarked key that was locked before: it %s',
+    (_, reply) => {
+      const bench = Bench.listed();
+      bench.answer(bench.atSource(), readingOf([], { locked: ['a'], total: 1 }));
+      bench.copy.hold(startedAt);
+      bench.answer(bench.atSource(), reply);
+      expect(bench.copy.isOutgrown).toBe(true);
+    },
+  );
+
+  it('comes to a hold though it is written to between its pieces', () => {
+    const bench = Bench.begun(false, { a: 9 });
+    bench.copy.hold(startedAt);
+    bench.answer(bench.atSource(), readingOf([], { left: ['a'] }));
+    bench.copy.release(startedAt);
+    let steps = 0;
+    const pieces: Record<string, string | null> = { '': '1', '1': '2', '2': null };
+    for (; !bench.copy.nearsEnd && steps < 100; steps += 1) {
+      bench.copy.plan(bench.sequence, false);
+      const read = bench.source.copyStep;
+      if (read?.kind !== 'read') continue;
+      const at = read.keys[0]?.from ?? '';
+      bench.answer(bench.atSource(), readingOf([], { items: [itemOf('a', pieces[at] ?? null)] }));
+      bench.answer(bench.atTarget());
+      bench.sequence += 1;
+      bench.target.missed.set('a', bench.sequence);
+    }
+    expect(steps).toBeLessThan(100);
+  });
+});
