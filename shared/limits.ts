@@ -125,6 +125,8 @@ export const limits = {
   /** Reads through one coordinator that wait, and that take a connection at once. */
   readsQueued: 1_000,
   readsInFlight: 2,
+  /** So often one region may fail a read through the coordinator. */
+  readFailuresPerRegion: 3,
   /** A region that gave no answer to a read is asked last for so long. */
   silentRegionAvoidedMs: 5_000,
   /** A region that had no lease is not asked for a strong read for so long: it gets one meanwhile, if it can. */

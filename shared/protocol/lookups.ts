@@ -1,4 +1,4 @@
-import { keyOf, type RegionId } from '../ids.ts';
+import { keyOf } from '../ids.ts';
 import { limits } from '../limits.ts';
 import type { ReadRequest, RegionFault } from '../wire/answers.ts';
 import type { CoordinatorEvent, Ticket } from './events.ts';
@@ -148,16 +148,17 @@ export class Lookups {
 
   /** The voter that answers fastest, and has not failed this read yet. */
   #placeFor({ request, faults }: Lookup): RegionLink | null {
-    const failed = new Set<RegionId>(faults.map(({ region }) => region));
     const able = this.#links.voters.filter(
       (link) => !link.isMute && link.begun && link.health.kind === 'answering',
     );
     const wanted = request.region;
-    const places = able.filter(
-      ({ region }) => !failed.has(region) && (wanted === null || region === wanted),
-    );
-    places.sort((a, b) => (a.roundTripMs ?? 0) - (b.roundTripMs ?? 0));
-    return places[0] ?? null;
+    const places = able.filter(({ region }) => wanted === null || region === wanted);
+    // Where all have failed, the one that failed least often is tried again: a connection may have been lost.
+    const failures = (link: RegionLink) =>
+      faults.filter(({ region }) => region === link.region).length;
+    places.sort((a, b) => failures(a) - failures(b) || (a.roundTripMs ?? 0) - (b.roundTripMs ?? 0));
+    const [place] = places;
+    return place !== undefined && failures(place) < limits.readFailuresPerRegion ? place : null;
   }
 
   #giveUp({ ticket, request, faults }: Lookup): void {
@@ -168,7 +169,9 @@ export class Lookups {
         const ailing = health.kind === 'answering' ? 'it is no voter' : health.reason;
         return { region, reason: leaving?.detail ?? ailing };
       });
-    const answer = { kind: 'unavailable', faults: [...faults, ...unable] } as const;
+    // What each region said last.
+    const last = new Map([...unable, ...faults].map((fault) => [fault.region, fault]));
+    const answer = { kind: 'unavailable', faults: [...last.values()] } as const;
     this.#outbox.reply({ kind: 'read', ticket, answer });
   }
 }

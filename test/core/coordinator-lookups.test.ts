@@ -113,10 +113,12 @@ describe('a read through the coordinator', () => {
     expect(rig.toldRead(ticket)).toBeUndefined();
   });
 
-  it('is given up where no voter is left to ask, with what each of them said', () => {
+  it('is given up where each voter has failed it too often, with what each of them said', () => {
     const rig = spread();
     const ticket = rig.read();
-    for (let region = 0; region < 3; region++) rig.look(only(rig), silent);
+    for (let look = 0; look < 3 * limits.readFailuresPerRegion; look++) {
+      rig.look(only(rig), silent);
+    }
     const reason = 'connection refused';
     expect(rig.toldRead(ticket)).toEqual({
       kind: 'unavailable',
