@@ -209,7 +209,7 @@ export const copyMutants: readonly Mutant[] = [
     'R36',
     'script-takes-late-copies',
     'region',
-    [1, 100],
+    [100, 600],
     [script, "if kind == 'w' and number <= meta.copyNumber then return 'number' end", ''],
   ),
   mutant(

@@ -213,7 +213,7 @@ export const memberMutants: readonly Mutant[] = [
     'R33',
     'remembers-without-bound',
     'members',
-    [1, 20],
+    [20, 120],
     [
       members,
       'if (link.isVoter || link.missed.size <= limits.missedKeysPerRegion) continue;',
