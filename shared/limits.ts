@@ -18,6 +18,8 @@ export const limits = {
   argumentsPerOperation: 4_096,
   keysPerWrite: 512,
   readsPerSnapshot: 128,
+  /** Commands of one pipeline of the Upstash form; each is a frame of its own. */
+  commandsPerPipeline: 4_096,
   idempotencyKeyBytes: 255,
 
   timeoutMsDefault: 10_000,

@@ -136,7 +136,8 @@ function prepareForm(prepare: Prepare): Json {
 }
 
 function partForm(part: Part): Json {
-  return [part.checks.map(checkForm), part.operations.map(operationForm)];
+  const form: Json = [part.checks.map(checkForm), part.operations.map(operationForm)];
+  return part.keepsGoing ? [...form, 1] : form;
 }
 
 function checkForm(check: Check): Json {

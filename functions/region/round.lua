@@ -9,7 +9,8 @@
 --   floor      [incarnation, sequence]
 --   seen       [counter, mark], or 0
 --   decision   [incarnation, sequence, isCommit, keys]
---   prepare    [incarnation, sequence, now, keys, parts]; a part is [checks, operations]
+--   prepare    [incarnation, sequence, now, keys, parts]; a part is [checks, operations], or
+--              [checks, operations, 1] where it keeps going when an operation fails
 --   check      [kind, key, …]: 0 absent, 1 exists, 2 equals (value), 3 type (type), 4 field (field, value)
 --   operation  [kind, args, writes, reads, order] for 0 write, 1 read, 3 delete; positions count from 0
 --              [2, key, value, pxat] for set; [4, key, count, seed] for pop; [5, 'TTL' or 'PTTL', key] for ttl
@@ -240,7 +241,7 @@ end
 -- The round ----------------------------------------------------------------------------------------------------------
 
 local function readRound()
-  local given = cjson.decode(ARGV[1])
+  local given = decodeGiven(ARGV[1])
   return {
     generation = given[1], epoch = given[2], incarnation = given[3], begin = given[4] == 1, askOlder = given[5] == 1,
     floor = given[6], seen = given[7], mark = given[8], decisions = given[9], prepares = given[10], bounds = given[11],

@@ -56,7 +56,7 @@ local function mayReadStrongly(meta, isLeased)
 end
 
 return answer(#ARGV[1], function()
-  local given = cjson.decode(ARGV[1])
+  local given = decodeGiven(ARGV[1])
   local meta = readMeta()
   if not meta or meta.generation ~= given[1] then return refusedFor(meta) end
   local loss = lossOf(meta, given[8])

@@ -1,6 +1,7 @@
 -- Phase one of one transaction: runs its parts on the staged state of its keys (state.lua), and makes its vote.
 --
--- Guarantees: no plain client sees anything of it; a part that fails is undone whole, and the others stand; what the
+-- Guarantees: no plain client sees anything of it; a part that fails is undone whole, and the others stand; in a part
+-- that keeps going, what fails has changed nothing, since Redis's commands change all or nothing; what the
 -- server refuses, or what errs, leaves nothing behind and is a vote against. round.lua has KEYS, ARGV and the replies.
 local WRITE, READ, SET, DELETE, POP = 0, 1, 2, 3, 4
 local ABSENT, EXISTS, EQUALS, TYPE = 0, 1, 2, 3
@@ -227,7 +228,10 @@ local function attempt(part)
   local replies, left = { '0' }, tx.left
   for index, operation in ipairs(part[2]) do
     local reply, failure = perform(operation, left)
-    if not reply then return '[2,' .. index - 1 .. ',' .. text(failure) .. ']', false end
+    if not reply then
+      if not part[3] then return '[2,' .. index - 1 .. ',' .. text(failure) .. ']', false end
+      reply = encode({ err = failure })
+    end
     left = reply == '' and -1 or left - #reply
     insert(replies, reply)
   end

@@ -98,29 +98,44 @@ function rewriteExpire(command: CheckedCommand, context: CompileContext): Operat
   const { operation } = command;
   const [name = '', key = '', time = '', ...options] = operation.args;
   const conditions = new Set(options.map((option) => option.toUpperCase()));
-  const wrong = conditionFault(name.toLowerCase(), conditions);
+  const wrong = conditionFault(name.toLowerCase(), options, conditions);
   if (wrong !== null) return wrong;
   const moment = momentOf(time, name, name.toLowerCase(), context.now, true);
   if (typeof moment !== 'number') return moment;
   return { ...operation, args: ['PEXPIREAT', key, String(moment), ...conditions] };
 }
 
-function conditionFault(command: string, conditions: ReadonlySet<string>): CommandFault | null {
-  const unknown = [...conditions].some((condition) => !conditionsOfExpire.has(condition));
-  if (unknown) return fault(`unsupported option in '${command}'; it takes NX, XX, GT or LT`);
+function conditionFault(
+  command: string,
+  options: readonly string[],
+  conditions: ReadonlySet<string>,
+): CommandFault | null {
+  const unknown = options.find((option) => !conditionsOfExpire.has(option.toUpperCase()));
+  if (unknown !== undefined) {
+    const detail = `unsupported option in '${command}'; it takes NX, XX, GT or LT`;
+    return fault(detail, `Unsupported option ${unknown}`);
+  }
   const isMixed = conditions.has('NX') && conditions.size > 1;
   if (!isMixed && !(conditions.has('GT') && conditions.has('LT'))) return null;
-  return fault(`options of '${command}' are not compatible; give NX alone, and GT or LT, not both`);
+  return fault(
+    `options of '${command}' are not compatible; give NX alone, and GT or LT, not both`,
+    isMixed
+      ? 'NX and XX, GT or LT options at the same time are not compatible'
+      : 'GT and LT options at the same time are not compatible',
+  );
 }
 
 function rewritePop(command: CheckedCommand, context: CompileContext): Operation | CommandFault {
   const { operation } = command;
   const [, key = '', count = '', ...rest] = operation.args;
-  if (rest.length > 0) return fault("syntax error in 'spop'; it takes a key and at most a count");
+  if (rest.length > 0) {
+    return fault("syntax error in 'spop'; it takes a key and at most a count", 'syntax error');
+  }
   const single = operation.args.length === 2;
   if (!single && !((parseInteger(count) ?? -1) >= 0)) {
     return fault(
       "value is out of range, must be positive; give 'spop' a whole number as its count",
+      'value is out of range, must be positive',
     );
   }
   const seed = context.seed();
@@ -190,7 +205,8 @@ function momentOf(
 ): number | CommandFault {
   const amount = parseInteger(time);
   if (amount === null) {
-    return fault(`value is not an integer or out of range: the time of '${command}' must be one`);
+    const error = 'value is not an integer or out of range';
+    return fault(`${error}: the time of '${command}' must be one`, error);
   }
   const { unitMs, from } = measures.get(measure) ?? { unitMs: 1, from: 'epoch' };
   // No digit is lost below 2^53, and what is lost above it cannot bring the sum below it again.
@@ -199,6 +215,7 @@ function momentOf(
     return fault(
       `invalid expire time in '${command}' command; give ${mayHavePassed ? 'an' : 'a positive'} ` +
         'integer whose moment in ms stays below 2^53',
+      `invalid expire time in '${command}' command`,
     );
   }
   return moment <= now ? longAgoMs : moment;
@@ -212,9 +229,12 @@ function parseInteger(text: string): number | null {
 function syntaxFault(command: string): CommandFault {
   const time = 'EX seconds | PX milliseconds | EXAT seconds | PXAT milliseconds';
   const form = command === 'set' ? `[NX | XX] [GET] [${time} | KEEPTTL]` : `[${time} | PERSIST]`;
-  return fault(`syntax error in the options of '${command}'; Redis 7.0 takes ${form}`);
+  const detail = `syntax error in the options of '${command}'; Redis 7.0 takes ${form}`;
+  return fault(detail, 'syntax error');
 }
 
-function fault(detail: string): CommandFault {
-  return { problem: 'invalid-command', detail };
+/** `error` is what Redis replies as it runs the command, without its code. */
+function fault(detail: string, error: string): CommandFault {
+  const redis = { error: `ERR ${error}`, whenQueued: false };
+  return { problem: 'invalid-command', detail, redis };
 }

@@ -6,6 +6,7 @@ import type { ReadCommand } from '../protocol/round.ts';
 import { type CheckedCommand, type CompileContext, rewriters } from './command-rewrites.ts';
 import { type CommandRow, findCommand, type ReadRow, type WriteRow } from './command-table.ts';
 import { type CommandFault, keyFault, utf8Length } from './keys.ts';
+import { hasBytes } from './raw-bytes.ts';
 
 /** A write in the form in which every region runs it, or why it cannot be taken. */
 export type Compiled =
@@ -168,14 +169,17 @@ function arityFault(
   if (isPaired && (row.arity > 0 ? count === least : count >= least)) return null;
   const some = `${row.arity > 0 ? 'exactly' : 'at least'} ${least - 1} after its name`;
   const pairs = row.pairsFrom === null ? '' : ', in pairs';
-  const name = row.name.toLowerCase();
-  return invalid(`wrong number of arguments for '${name}' command; it takes ${some}${pairs}`);
+  const words = `wrong number of arguments for '${row.name.toLowerCase()}' command`;
+  // That arguments do not come in pairs, Redis finds as it runs the command.
+  const whenQueued = row.arity > 0 ? count !== least : count < least;
+  const redis = { error: `ERR ${words}`, whenQueued };
+  return { ...invalid(`${words}; it takes ${some}${pairs}`), redis };
 }
 
 /** What forbids an argument: text that no server could store as it is, or too much of it. */
 function textFault(args: readonly string[]): CommandFault | null {
   for (const [position, text] of args.entries()) {
-    if (!text.isWellFormed()) return invalid(`argument ${position} is not valid Unicode text`);
+    if (!hasBytes(text)) return invalid(`argument ${position} is not valid Unicode text`);
     const bytes = utf8Length(text);
     if (bytes <= limits.valueBytes) continue;
     const detail = `argument ${position} has ${bytes} bytes; the limit is ${limits.valueBytes}`;
@@ -191,7 +195,24 @@ function keyCountFault(row: WriteRow | ReadRow, args: readonly string[]): Comman
   const most = args.length - 1 - row.keyCountAt;
   if (/^[1-9]\d{0,4}$/.test(count) && Number(count) <= most) return null;
   const name = row.name.toLowerCase();
-  return invalid(`numkeys of '${name}' must say how many keys follow it, from 1 to ${most} here`);
+  const redis = { error: keyCountError(row.name, count), whenQueued: false };
+  const detail = `numkeys of '${name}' must say how many keys follow it, from 1 to ${most} here`;
+  return { ...invalid(detail), redis };
+}
+
+/** What Redis says to a count of keys that is none, or more than there are keys. */
+function keyCountError(name: string, count: string): string {
+  const isInteger = /^(?:0|-?[1-9]\d{0,17})$/.test(count);
+  const isTooSmall = !isInteger || count === '0' || count.startsWith('-');
+  if (['LMPOP', 'ZMPOP', 'SINTERCARD'].includes(name)) {
+    if (isTooSmall) return 'ERR numkeys should be greater than 0';
+    return name === 'SINTERCARD'
+      ? "ERR Number of keys can't be greater than number of args"
+      : 'ERR syntax error';
+  }
+  if (!isInteger) return 'ERR value is not an integer or out of range';
+  if (!isTooSmall) return 'ERR syntax error';
+  return `ERR at least 1 input key is needed for '${name.toLowerCase()}' command`;
 }
 
 function countFault(operations: number, checks: number): CommandFault | null {
@@ -244,7 +265,7 @@ function distinct(keys: readonly string[]): readonly string[] {
 
 function refuse(fault: CommandFault, place?: string): { readonly ok: false } & CommandFault {
   const detail = place === undefined ? fault.detail : `${place}: ${fault.detail}`;
-  return { ok: false, problem: fault.problem, detail };
+  return { ok: false, ...fault, detail };
 }
 
 function invalid(detail: string): CommandFault {

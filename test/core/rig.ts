@@ -61,6 +61,7 @@ export function frameOf(keys: readonly string[], given: Partial<WriteFrame> = {}
     id: `0-frame-${framesMade}`,
     operations: keys.map((key) => set(key, 'value')),
     checks: [],
+    keepsGoing: false,
     keys,
     priority: 0,
     ack: 'committed',
