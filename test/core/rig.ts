@@ -216,6 +216,16 @@ export class Rig {
     return this.#tickets;
   }
 
+  /** A caller brings frames that go together; their tickets come back. */
+  arriveTogether(frames: readonly WriteFrame[]): readonly Ticket[] {
+    const arrivals = frames.map((frame, index) => {
+      return { ticket: this.#tickets + index + 1, frame, async: false, recorded: null };
+    });
+    this.#tickets += frames.length;
+    this.step({ kind: 'arrived-together', arrivals });
+    return arrivals.map(({ ticket }) => ticket);
+  }
+
   /** A reader asks; what it is told comes back. */
   ask(
     transactions: readonly TransactionOrder[],
