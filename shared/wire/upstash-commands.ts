@@ -22,6 +22,8 @@ export type UpstashPlan =
     }
   | { readonly kind: 'write' };
 
+type Refused = Extract<UpstashPlan, { kind: 'refused' }>;
+
 /** How much Redis quotes of a command that it does not know, in bytes. */
 const quotedBytes = 128;
 
@@ -56,7 +58,8 @@ function answerHere(name: string, rest: readonly string[], now: number): Upstash
   const [first] = rest;
   switch (name) {
     case 'PING':
-      if (rest.length > 1) return wrongArity('ping');
+      // Redis finds this one only as it runs it.
+      if (rest.length > 1) return { ...wrongArity('ping'), whenQueued: false };
       return answer(first === undefined ? { s: 'PONG' } : bytesWithin(first));
     case 'ECHO':
       return first === undefined || rest.length > 1
@@ -74,11 +77,11 @@ function answer(reply: RawReply): UpstashPlan {
   return { kind: 'answered', reply };
 }
 
-function wrongArity(name: string): UpstashPlan {
+function wrongArity(name: string): Refused {
   return refuse(`ERR wrong number of arguments for '${name}' command`);
 }
 
-function refuse(error: string): UpstashPlan {
+function refuse(error: string): Refused {
   return { kind: 'refused', error, whenQueued: true };
 }
 
