@@ -52,7 +52,7 @@ export function randomCommand(random: Random): readonly string[] {
       key(),
       value(),
       random.pick(['EX', 'PX', 'EXAT', 'FOO', 'XX']),
-      random.pick(['0', 'x', '100']),
+      random.pick(['0', 'x', '100000']),
     ],
     () => ['GET', key()],
     () => ['GETSET', key(), value()],
