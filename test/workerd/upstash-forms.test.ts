@@ -2,7 +2,14 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Random } from '../simulation/random.ts';
 import { type PlainRedis, startPlainRedis } from '../stack/plain.ts';
 import { startTestStack, type TestStack } from '../stack/stack.ts';
-import { type Endpoint, type Form, inOneOrder, randomForm, sendForm } from './upstash-forms.ts';
+import {
+  contentOf,
+  type Endpoint,
+  type Form,
+  inOneOrder,
+  randomForm,
+  sendForm,
+} from './upstash-forms.ts';
 import { patience } from './writes.ts';
 
 let stack: TestStack;
@@ -18,31 +25,6 @@ afterAll(async () => {
   await stack?.stop();
   await plain?.stop();
 }, 60_000);
-
-/** Every key of a user with its value, as a database holds it. */
-async function contentOf(client: PlainRedis['client']): Promise<readonly unknown[]> {
-  const keys = (await client.keys('*')).filter((key) => !key.startsWith('lockstep:')).toSorted();
-  return Promise.all(
-    keys.map(async (key) => [key, await client.type(key), await readValue(client, key)]),
-  );
-}
-
-async function readValue(client: PlainRedis['client'], key: string): Promise<unknown> {
-  switch (await client.type(key)) {
-    case 'string':
-      return client.get(key);
-    case 'hash':
-      return Object.entries(await client.hgetall(key)).toSorted();
-    case 'list':
-      return client.lrange(key, 0, -1);
-    case 'set':
-      return (await client.smembers(key)).toSorted();
-    case 'zset':
-      return client.zrange(key, 0, -1, 'WITHSCORES');
-    default:
-      return null;
-  }
-}
 
 const post = (path: string, body: unknown, headers: Form['headers'] = {}): Form => ({
   method: 'POST',

@@ -1,3 +1,4 @@
+import type { Redis } from 'ioredis';
 import type { Random } from '../simulation/random.ts';
 
 /** A request in the form of Upstash's REST protocol. */
@@ -167,4 +168,29 @@ function pairsOf(flat: readonly unknown[]): readonly string[] {
   const pairs: string[] = [];
   for (let at = 0; at < flat.length; at += 2) pairs.push(JSON.stringify([flat[at], flat[at + 1]]));
   return pairs.toSorted();
+}
+
+/** Every key of a user with its value, as a database holds it. */
+export async function contentOf(client: Redis): Promise<readonly unknown[]> {
+  const keys = (await client.keys('*')).filter((key) => !key.startsWith('lockstep:')).toSorted();
+  return Promise.all(
+    keys.map(async (key) => [key, await client.type(key), await readValue(client, key)]),
+  );
+}
+
+async function readValue(client: Redis, key: string): Promise<unknown> {
+  switch (await client.type(key)) {
+    case 'string':
+      return client.get(key);
+    case 'hash':
+      return Object.entries(await client.hgetall(key)).toSorted();
+    case 'list':
+      return client.lrange(key, 0, -1);
+    case 'set':
+      return (await client.smembers(key)).toSorted();
+    case 'zset':
+      return client.zrange(key, 0, -1, 'WITHSCORES');
+    default:
+      return null;
+  }
 }
