@@ -50,6 +50,8 @@ export const limits = {
   voteDeadlineMs: 2_000,
   /** How far apart the clocks of regions and coordinator may be where keys expire. */
   clockSkewMs: 1_000,
+  /** Entries that one XAUTOCLAIM claims. */
+  claimedEntries: 10_000,
   /** A round without an answer by then is given up. */
   roundTimeoutMs: 2_500,
   /** With few free connections a commit waits this long for a prepare to ride with. */

@@ -1,6 +1,22 @@
 import { assert } from '../assert.ts';
 import type { Operation } from '../protocol/frame.ts';
-import type { ReadRow, Rewrite, WriteRow } from './command-table.ts';
+import { argumentFault as fault, parseInteger } from './command-faults.ts';
+import {
+  checkSubcommand,
+  countTwice,
+  refuseDistances,
+  refuseWideBits,
+  restrictSort,
+} from './command-restrictions.ts';
+import type { ReadRow, Rewrite, WriteRow } from './command-rows.ts';
+import {
+  checkStreams,
+  rewriteAppend,
+  rewriteClaim,
+  rewriteDeliver,
+  rewritePending,
+  rewriteTrim,
+} from './command-streams.ts';
 import type { CommandFault } from './keys.ts';
 
 /** What may differ from one run of the compiler to the next; all else follows from the command. */
@@ -15,6 +31,8 @@ export interface CompileContext {
 export interface CheckedCommand {
   readonly row: WriteRow | ReadRow;
   readonly operation: Operation;
+  /** True where one region answers it, for a read. */
+  readonly isSnapshot: boolean;
 }
 
 type Rewriter = (command: CheckedCommand, context: CompileContext) => Operation | CommandFault;
@@ -29,6 +47,17 @@ export const rewriters: Readonly<Record<Rewrite, Rewriter>> = {
   pop: rewritePop,
   ttl: ({ operation }) => ({ ...operation, kind: 'ttl' }),
   'one-database': refuseDatabase,
+  'wide-bits': refuseWideBits,
+  count: countTwice,
+  sort: restrictSort,
+  'geo-store': refuseDistances,
+  append: rewriteAppend,
+  trim: rewriteTrim,
+  streams: checkStreams,
+  deliver: rewriteDeliver,
+  claim: rewriteClaim,
+  pending: rewritePending,
+  subcommand: checkSubcommand,
 };
 
 /** How a number of a command tells a moment: its unit, and what it counts from. */
@@ -221,20 +250,9 @@ function momentOf(
   return moment <= now ? longAgoMs : moment;
 }
 
-/** An integer as Redis spells it: no sign but a minus, no leading zero, no blanks; null where `text` is none. */
-function parseInteger(text: string): number | null {
-  return /^(?:0|-?[1-9]\d{0,18})$/.test(text) ? Number(text) : null;
-}
-
 function syntaxFault(command: string): CommandFault {
   const time = 'EX seconds | PX milliseconds | EXAT seconds | PXAT milliseconds';
   const form = command === 'set' ? `[NX | XX] [GET] [${time} | KEEPTTL]` : `[${time} | PERSIST]`;
   const detail = `syntax error in the options of '${command}'; Redis 7.0 takes ${form}`;
   return fault(detail, 'syntax error');
-}
-
-/** `error` is what Redis replies as it runs the command, without its code. */
-function fault(detail: string, error: string): CommandFault {
-  const redis = { error: `ERR ${error}`, whenQueued: false };
-  return { problem: 'invalid-command', detail, redis };
 }

@@ -1,0 +1,254 @@
+import { limits } from '../limits.ts';
+import type { Operation } from '../protocol/frame.ts';
+import { argumentFault, disorderFault, parseInteger, unsupportedOption } from './command-faults.ts';
+import type { CheckedCommand, CompileContext } from './command-rewrites.ts';
+import type { CommandFault } from './keys.ts';
+
+const blocks =
+  'BLOCK is not supported: a write cannot wait for another, nor a request for a write; leave it out';
+
+/** An id of a stream, whole or its ms alone. */
+const idPattern = /^\d{1,20}(?:-\d{1,20})?$/;
+
+/** Gives XADD its id, and makes its trimming exact. */
+export function rewriteAppend(
+  { operation }: CheckedCommand,
+  { now }: CompileContext,
+): Operation | CommandFault {
+  const trimmed = exactTrim(operation.args, true);
+  if ('problem' in trimmed) return trimmed;
+  const { args, end } = trimmed;
+  if (args[end] !== '*') return { ...operation, args };
+  return { ...operation, kind: 'append', args: args.with(end, `${now}-*`) };
+}
+
+/** Makes XTRIM exact. */
+export function rewriteTrim({ operation }: CheckedCommand): Operation | CommandFault {
+  const trimmed = exactTrim(operation.args, false);
+  return 'problem' in trimmed ? trimmed : { ...operation, args: trimmed.args };
+}
+
+/** Arguments with an exact trimming; `end` is where its options end: at the id of XADD. */
+interface Trimmed {
+  readonly args: readonly string[];
+  readonly end: number;
+}
+
+/** Reads the options of XADD and XTRIM as Redis does. */
+function exactTrim(args: readonly string[], isAdd: boolean): Trimmed | CommandFault {
+  const [name = '', key = ''] = args;
+  const command = name.toLowerCase();
+  const fail = (error: string) => argumentFault(`${error}; see '${command}'`, error);
+  const kept = [name, key];
+  let strategy: readonly string[] | null = null;
+  let isApproximate = false;
+  let limit: string | null = null;
+  let at = 2;
+  for (; at < args.length; at += 1) {
+    const given = args[at] ?? '';
+    const option = given.toUpperCase();
+    const left = args.length - 1 - at;
+    if (isAdd && given === '*') break;
+    if ((option === 'MAXLEN' || option === 'MINID') && left >= 1) {
+      const mark = args[at + 1] ?? '';
+      const isMarked = left >= 2 && (mark === '~' || mark === '=');
+      if (strategy !== null) {
+        return fail('syntax error, MAXLEN and MINID options at the same time are not compatible');
+      }
+      isApproximate = isMarked && mark === '~';
+      at += isMarked ? 2 : 1;
+      strategy = [option, '=', args[at] ?? ''];
+    } else if (option === 'LIMIT' && left >= 1) {
+      at += 1;
+      limit = args[at] ?? '';
+    } else if (isAdd && option === 'NOMKSTREAM') {
+      kept.push(option);
+    } else if (isAdd) {
+      break;
+    } else return disorderFault(command);
+  }
+  if (limit !== null) {
+    const amount = parseInteger(limit);
+    if (amount === null) return fail('value is not an integer or out of range');
+    if (amount < 0) return fail('The LIMIT argument must be >= 0.');
+    if (strategy === null) {
+      return fail('syntax error, LIMIT cannot be used without specifying a trimming strategy');
+    }
+    if (!isApproximate) {
+      return fail('syntax error, LIMIT cannot be used without the special ~ option');
+    }
+  }
+  const head = [...kept, ...(strategy ?? [])];
+  return { args: [...head, ...args.slice(at)], end: head.length };
+}
+
+/** What stands before STREAMS, and where that is; null where Redis would not find its way either. */
+export function streamOptions(args: readonly string[]): {
+  readonly group: readonly string[];
+  readonly options: readonly string[];
+  readonly isBlocking: boolean;
+  /** The position of the first key. */
+  readonly first: number;
+} | null {
+  let group: readonly string[] = [];
+  const options: string[] = [];
+  let isBlocking = false;
+  for (let at = 1; at < args.length; at += 1) {
+    const option = (args[at] ?? '').toUpperCase();
+    const left = args.length - 1 - at;
+    if (option === 'STREAMS' && left >= 1) return { group, options, isBlocking, first: at + 1 };
+    if (option === 'GROUP' && left >= 2) {
+      group = args.slice(at + 1, at + 3);
+      at += 2;
+    } else if (option === 'BLOCK' && left >= 1) {
+      isBlocking = true;
+      at += 1;
+    } else if (option === 'COUNT' && left >= 1) {
+      options.push(option, args[at + 1] ?? '');
+      at += 1;
+    } else if (option === 'NOACK') {
+      options.push(option);
+    } else return null;
+  }
+  return null;
+}
+
+/** Where the keys of XREAD and XREADGROUP stand; none where they have no such form. */
+export function streamKeys(args: readonly string[]): readonly number[] {
+  const found = streamOptions(args);
+  if (found === null) return [];
+  const count = (args.length - found.first) / 2;
+  return Number.isInteger(count)
+    ? Array.from({ length: count }, (_, index) => found.first + index)
+    : [];
+}
+
+/** Refuses what blocks or has no form, in XREAD. */
+export function checkStreams({ operation }: CheckedCommand): Operation | CommandFault {
+  return streamFault(operation.args) ?? operation;
+}
+
+function streamFault(args: readonly string[]): CommandFault | null {
+  const name = args[0] ?? '';
+  const command = name.toLowerCase();
+  const found = streamOptions(args);
+  if (found === null) return disorderFault(command);
+  if (found.isBlocking) return unsupportedOption(blocks);
+  if ((args.length - found.first) % 2 !== 0) {
+    // The words are those of Redis 7.0.
+    const error = `Unbalanced '${command}' list of streams: for each stream key an ID or '${name === 'XREAD' ? '$' : '>'}' must be specified.`;
+    return argumentFault(`${error} One is missing.`, error);
+  }
+  const hasGroup = found.group.length > 0;
+  if (name === 'XREADGROUP' && !hasGroup) {
+    return argumentFault("give 'xreadgroup' a GROUP", 'Missing GROUP option for XREADGROUP');
+  }
+  if (name === 'XREAD' && hasGroup) {
+    const error = 'The GROUP option is only supported by XREADGROUP. You called XREAD instead.';
+    return argumentFault(error, error);
+  }
+  return null;
+}
+
+/** Puts GROUP first, so that a region finds it. */
+export function rewriteDeliver({ operation }: CheckedCommand): Operation | CommandFault {
+  const { args } = operation;
+  const wrong = streamFault(args);
+  if (wrong !== null) return wrong;
+  const found = streamOptions(args);
+  if (found === null) return disorderFault('xreadgroup');
+  const head = ['XREADGROUP', 'GROUP', ...found.group, ...found.options, 'STREAMS'];
+  const moved = head.length - found.first;
+  return {
+    ...operation,
+    kind: 'deliver',
+    args: [...head, ...args.slice(found.first)],
+    writes: operation.writes.map((position) => position + moved),
+  };
+}
+
+/** Makes the times of XCLAIM and XAUTOCLAIM those of the coordinator. */
+export function rewriteClaim(
+  command: CheckedCommand,
+  context: CompileContext,
+): Operation | CommandFault {
+  const minimum = command.operation.args[4] ?? '';
+  const name = command.row.name;
+  if (parseInteger(minimum) === null) {
+    const error = `Invalid min-idle-time argument for ${name}`;
+    return argumentFault(error, error);
+  }
+  return name === 'XCLAIM' ? rewriteXclaim(command, context) : rewriteAutoclaim(command);
+}
+
+function rewriteXclaim(
+  { operation }: CheckedCommand,
+  { now }: CompileContext,
+): Operation | CommandFault {
+  const { args } = operation;
+  const behind = args.slice(5).findIndex((id) => !idPattern.test(id));
+  const end = behind < 0 ? args.length : 5 + behind;
+  if (end === 5) {
+    const error = 'Invalid stream ID specified as stream command argument';
+    return argumentFault(error, error);
+  }
+  // No region's clock may be before it, or that region would take its own.
+  const latest = now - limits.clockSkewMs;
+  let delivered = latest;
+  const kept: string[] = [];
+  for (let at = end; at < args.length; at += 1) {
+    const option = (args[at] ?? '').toUpperCase();
+    const value = args[at + 1];
+    if (option === 'FORCE' || option === 'JUSTID') kept.push(option);
+    else if (option === 'IDLE' || option === 'TIME') {
+      const amount = parseInteger(value ?? '');
+      if (amount === null) {
+        const error = `Invalid ${option} option argument for XCLAIM`;
+        return argumentFault(error, error);
+      }
+      delivered = option === 'TIME' ? amount : latest - amount;
+      at += 1;
+    } else if ((option === 'RETRYCOUNT' || option === 'LASTID') && value !== undefined) {
+      kept.push(option, value);
+      at += 1;
+    } else {
+      const error = `Unrecognized XCLAIM option '${args[at]}'`;
+      return argumentFault(error, error);
+    }
+  }
+  const time = delivered < 0 || delivered > latest ? latest : delivered;
+  const rest = ['TIME', String(time), ...kept];
+  return { ...operation, kind: 'claim', args: [...args.slice(0, end), ...rest] };
+}
+
+function rewriteAutoclaim({ operation }: CheckedCommand): Operation | CommandFault {
+  const { args } = operation;
+  let count = '100';
+  let isBrief = false;
+  for (let at = 6; at < args.length; at += 1) {
+    const option = (args[at] ?? '').toUpperCase();
+    if (option === 'JUSTID') isBrief = true;
+    else if (option === 'COUNT' && at + 1 < args.length) {
+      at += 1;
+      count = args[at] ?? '';
+    } else return disorderFault('xautoclaim');
+  }
+  const amount = parseInteger(count);
+  if (amount === null || amount < 1 || amount > limits.claimedEntries) {
+    const error = 'COUNT must be > 0';
+    return argumentFault(`${error}, and at most ${limits.claimedEntries}`, error);
+  }
+  const options = ['COUNT', count, ...(isBrief ? ['JUSTID'] : [])];
+  return { ...operation, kind: 'claim', args: [...args.slice(0, 6), ...options] };
+}
+
+/** In a write, idle times would differ between regions. */
+export function rewritePending({
+  operation,
+  isSnapshot,
+}: CheckedCommand): Operation | CommandFault {
+  if (isSnapshot || operation.args.length === 3) return operation;
+  return unsupportedOption(
+    'XPENDING with a range cannot stand in a write: idle times differ by the clocks of regions; use it in POST /v1/reads',
+  );
+}
