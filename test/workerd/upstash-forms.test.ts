@@ -37,6 +37,11 @@ const get = (path: string, headers: Form['headers'] = {}): Form => ({
   path,
   headers,
 });
+/** Among them halves of characters, and what looks like an escape. */
+const someBytes = Uint8Array.from([
+  ...[0, 255, 128, 0x5c, 0xc3, 0x28, 0xed, 0xa0, 0x80, 10],
+  ...Buffer.from('\\udc80 \\\\udcff "é😀'),
+]);
 const base64 = { 'Upstash-Encoding': 'base64' };
 
 /** In order: each finds what those before it have left. */
@@ -61,6 +66,15 @@ const forms: readonly (readonly [string, Form])[] = [
   ['an increment past it', post('/', ['INCR', 'big'])],
   ['half a character', { method: 'POST', path: '/', body: '["ECHO","a\\ud800b"]' }],
   ['a member named __proto__', post('/', ['HSET', 'proto', '__proto__', 'x'])],
+  ['bytes that are no UTF-8 as its body', { method: 'POST', path: '/set/bytes', body: someBytes }],
+  ['those bytes read as text', get('/get/bytes')],
+  ['those bytes read in base64', get('/get/bytes', base64)],
+  ['a range of those bytes', get('/getrange/bytes/1/2', base64)],
+  ['bytes in its path', get('/rpush/bytelist/%ff/a%fe%00/%C3%A9/%5Cudc80')],
+  ['bytes among words', { method: 'POST', path: '/linsert/bytelist/BEFORE/%ff', body: someBytes }],
+  ['the list of those', get('/lrange/bytelist/0/-1', base64)],
+  ['a search for bytes', get('/lpos/bytelist/a%fe%00')],
+  ['an echo of bytes', get('/echo/%fe', base64)],
   ['base64 of a string', get('/get/json', base64)],
   ['base64 of a status', get('/type/json', base64)],
   ['base64 of OK', get('/set/ok/OK', base64)],
