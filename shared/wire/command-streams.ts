@@ -135,8 +135,9 @@ function streamFault(args: readonly string[]): CommandFault | null {
   if (found === null) return disorderFault(command);
   if (found.isBlocking) return unsupportedOption(blocks);
   if ((args.length - found.first) % 2 !== 0) {
-    // The words are those of Redis 7.0.
-    const error = `Unbalanced '${command}' list of streams: for each stream key an ID or '${name === 'XREAD' ? '$' : '>'}' must be specified.`;
+    // Redis 7.0 has these words for both commands.
+    const error =
+      "Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.";
     return argumentFault(`${error} One is missing.`, error);
   }
   const hasGroup = found.group.length > 0;
@@ -167,33 +168,26 @@ export function rewriteDeliver({ operation }: CheckedCommand): Operation | Comma
   };
 }
 
-/** Makes the times of XCLAIM and XAUTOCLAIM those of the coordinator. */
+/**
+ * Makes the times of XCLAIM and XAUTOCLAIM those of the coordinator. What is wrong in them goes on to the region as it is,
+ * since Redis looks for the group before it says so.
+ */
 export function rewriteClaim(
   command: CheckedCommand,
   context: CompileContext,
 ): Operation | CommandFault {
-  const minimum = command.operation.args[4] ?? '';
-  const name = command.row.name;
-  if (parseInteger(minimum) === null) {
-    const error = `Invalid min-idle-time argument for ${name}`;
-    return argumentFault(error, error);
-  }
-  return name === 'XCLAIM' ? rewriteXclaim(command, context) : rewriteAutoclaim(command);
+  const { operation, row } = command;
+  if (parseInteger(operation.args[4] ?? '') === null) return operation;
+  if (row.name === 'XAUTOCLAIM') return rewriteAutoclaim(operation);
+  return rewriteXclaim(operation, context.now - limits.clockSkewMs) ?? operation;
 }
 
-function rewriteXclaim(
-  { operation }: CheckedCommand,
-  { now }: CompileContext,
-): Operation | CommandFault {
+/** `latest`: no region's clock may be before it, or that region would take its own. Null where Redis will refuse it. */
+function rewriteXclaim(operation: Operation, latest: number): Operation | null {
   const { args } = operation;
   const behind = args.slice(5).findIndex((id) => !idPattern.test(id));
   const end = behind < 0 ? args.length : 5 + behind;
-  if (end === 5) {
-    const error = 'Invalid stream ID specified as stream command argument';
-    return argumentFault(error, error);
-  }
-  // No region's clock may be before it, or that region would take its own.
-  const latest = now - limits.clockSkewMs;
+  if (end === 5) return null;
   let delivered = latest;
   const kept: string[] = [];
   for (let at = end; at < args.length; at += 1) {
@@ -202,26 +196,20 @@ function rewriteXclaim(
     if (option === 'FORCE' || option === 'JUSTID') kept.push(option);
     else if (option === 'IDLE' || option === 'TIME') {
       const amount = parseInteger(value ?? '');
-      if (amount === null) {
-        const error = `Invalid ${option} option argument for XCLAIM`;
-        return argumentFault(error, error);
-      }
+      if (amount === null) return null;
       delivered = option === 'TIME' ? amount : latest - amount;
       at += 1;
     } else if ((option === 'RETRYCOUNT' || option === 'LASTID') && value !== undefined) {
       kept.push(option, value);
       at += 1;
-    } else {
-      const error = `Unrecognized XCLAIM option '${args[at]}'`;
-      return argumentFault(error, error);
-    }
+    } else return null;
   }
   const time = delivered < 0 || delivered > latest ? latest : delivered;
   const rest = ['TIME', String(time), ...kept];
   return { ...operation, kind: 'claim', args: [...args.slice(0, end), ...rest] };
 }
 
-function rewriteAutoclaim({ operation }: CheckedCommand): Operation | CommandFault {
+function rewriteAutoclaim(operation: Operation): Operation | CommandFault {
   const { args } = operation;
   let count = '100';
   let isBrief = false;
@@ -231,12 +219,13 @@ function rewriteAutoclaim({ operation }: CheckedCommand): Operation | CommandFau
     else if (option === 'COUNT' && at + 1 < args.length) {
       at += 1;
       count = args[at] ?? '';
-    } else return disorderFault('xautoclaim');
+    } else return operation;
   }
   const amount = parseInteger(count);
-  if (amount === null || amount < 1 || amount > limits.claimedEntries) {
-    const error = 'COUNT must be > 0';
-    return argumentFault(`${error}, and at most ${limits.claimedEntries}`, error);
+  if (amount === null || amount < 1) return operation;
+  if (amount > limits.claimedEntries) {
+    const detail = `XAUTOCLAIM claims at most ${limits.claimedEntries} entries at once, not ${count}`;
+    return { problem: 'too-large', detail };
   }
   const options = ['COUNT', count, ...(isBrief ? ['JUSTID'] : [])];
   return { ...operation, kind: 'claim', args: [...args.slice(0, 6), ...options] };
