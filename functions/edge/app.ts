@@ -92,9 +92,9 @@ export function createMisconfiguredApp(
 ): EdgeApp {
   log('configuration is invalid', { variable, detail });
   const app = createBareApp(log);
-  app.all('*', (context) =>
-    answerProblem(context, failure('configuration-invalid', detail, { variable }).problem),
-  );
+  // `error` is what a client of Upstash reads.
+  const problem = failure('configuration-invalid', detail, { variable, error: `ERR ${detail}` });
+  app.all('*', (context) => answerProblem(context, problem.problem));
   return app;
 }
 

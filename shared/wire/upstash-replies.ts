@@ -96,7 +96,7 @@ function respOf(reply: RawReply, { isNullArray }: { readonly isNullArray: boolea
   if (typeof reply === 'number' || typeof reply === 'bigint') return `:${reply}\r\n`;
   if (typeof reply === 'string') return `$${reply.length}\r\n${reply}\r\n`;
   if (isTagged(reply)) return 's' in reply ? `+${reply.s}\r\n` : `-${reply.e}\r\n`;
-  const items = reply.map((item) => respOf(item, { isNullArray: false }));
+  const items = reply.map((item) => respOf(item, { isNullArray }));
   return `*${items.length}\r\n${items.join('')}`;
 }
 
@@ -105,11 +105,11 @@ function respError(error: string): string {
   return `-${bytesOfText(error.replaceAll(/[\r\n]/g, ' '))}\r\n`;
 }
 
-/** Redis has two kinds of nothing, which regions write down alike: these commands answer that of an array. */
+/** Redis has two kinds of nothing, which regions write down alike: these commands answer that of an array only. */
 function answersNullArray([name = '', , count]: readonly string[]): boolean {
   const upper = name.toUpperCase();
   if (upper === 'LPOP' || upper === 'RPOP') return count !== undefined;
-  return ['LMPOP', 'ZMPOP', 'XREAD', 'XREADGROUP'].includes(upper);
+  return ['GEOPOS', 'LMPOP', 'XREAD', 'XREADGROUP', 'ZMPOP'].includes(upper);
 }
 
 function isTagged(reply: RawReply): reply is { readonly s: string } | { readonly e: string } {

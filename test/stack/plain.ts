@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
@@ -12,6 +14,8 @@ export interface PlainRedis {
   readonly token: string;
   /** Straight to the Redis, past the gateway. */
   readonly client: Redis;
+  /** What the Redis answers to commands over its own protocol, one character a byte. */
+  say(commands: readonly (readonly string[])[]): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -29,6 +33,7 @@ export async function startPlainRedis(): Promise<PlainRedis> {
     url: gateway.url,
     token,
     client,
+    say: (commands) => say(region.port, commands),
     async stop() {
       client.disconnect();
       await gateway.close();
@@ -36,4 +41,26 @@ export async function startPlainRedis(): Promise<PlainRedis> {
       rmSync(stateDirectory, { recursive: true });
     },
   };
+}
+
+/** Nothing else answers this, so that it ends what came before it. */
+const end = 'the-end-of-all-replies';
+
+async function say(port: number, commands: readonly (readonly string[])[]): Promise<string> {
+  const socket = connect(port, '127.0.0.1');
+  await once(socket, 'connect');
+  socket.write(Buffer.concat([...commands, ['ECHO', end]].map(encoded)));
+  const echo = `$${end.length}\r\n${end}\r\n`;
+  let text = '';
+  for await (const chunk of socket) {
+    text += Buffer.from(chunk).toString('latin1');
+    if (text.endsWith(echo)) break;
+  }
+  socket.destroy();
+  return text.slice(0, -echo.length);
+}
+
+function encoded(command: readonly string[]): Buffer {
+  const parts = command.map((part) => `$${Buffer.byteLength(part)}\r\n${part}\r\n`);
+  return Buffer.from(`*${command.length}\r\n${parts.join('')}`);
 }

@@ -7,8 +7,10 @@ import {
   type Endpoint,
   type Form,
   inOneOrder,
+  randomCommand,
   randomForm,
   sendForm,
+  unordered,
 } from './upstash-forms.ts';
 import { patience } from './writes.ts';
 
@@ -207,6 +209,23 @@ describe('the form of Upstash', { timeout: 120_000 }, () => {
     expect(await sendForm(lockstep, get('/get/discarded'))).toMatchObject({
       body: { result: null },
     });
+  });
+
+  it('in RESP2 has no difference to what the same Redis says over its own protocol', async () => {
+    const headers = { 'Upstash-Response-Format': 'resp2' };
+    await plain.client.flushall();
+    const gone = await stack.regions[0]?.client.keys('*');
+    const names = gone?.filter((key) => !key.startsWith('lockstep:')) ?? [];
+    await sendForm(lockstep, post('/', ['DEL', 'none', ...names]));
+    for (let seed = 1; seed <= 60; seed += 1) {
+      const random = new Random(seed);
+      const commands = Array.from({ length: 10 }, () => randomCommand(random)).filter(
+        ([name = '']) => !unordered.test(name),
+      );
+      const answer = await sendForm(lockstep, post('/pipeline', commands, headers));
+      const shown = `seed ${seed}: ${JSON.stringify(commands)}`;
+      expect({ shown, text: answer.body }).toEqual({ shown, text: await plain.say(commands) });
+    }
   });
 
   it('has no difference to one plain Redis in random requests of every form', async () => {

@@ -38,7 +38,7 @@ export async function sendForm(endpoint: Endpoint, form: Form): Promise<FormAnsw
 }
 
 /** Commands whose replies have no order of their own: Lockstep may answer them in another one than Redis. */
-const unordered = /^(?:HGETALL|HKEYS|HVALS|SMEMBERS|SDIFF|SINTER|SUNION)$/i;
+export const unordered = /^(?:HGETALL|HKEYS|HVALS|SMEMBERS|SDIFF|SINTER|SUNION)$/i;
 
 /** Random commands over a few keys, right and wrong ones. Each is as likely to meet another type as its own. */
 export function randomCommand(random: Random): readonly string[] {
