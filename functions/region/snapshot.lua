@@ -63,7 +63,7 @@ local function everyLock()
   return #keys > 0 and locksMet(keys) or {}
 end
 
--- What tells of all keys -----------------------------------------------------------------------------------------------
+-- What tells of all keys ---------------------------------------------------------------------------------------------
 
 local RESERVED = 'lockstep:'
 

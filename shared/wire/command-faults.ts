@@ -20,3 +20,9 @@ export function parseInteger(text: string): number | null {
 export function disorderFault(command: string): CommandFault {
   return argumentFault(`syntax error in the arguments of '${command}'`, 'syntax error');
 }
+
+/** What is said of a number that is none. */
+export function notIntegerFault(command: string): CommandFault {
+  const error = 'value is not an integer or out of range';
+  return argumentFault(`${error}, in '${command}'`, error);
+}

@@ -1,5 +1,5 @@
 import type { Operation } from '../protocol/frame.ts';
-import { argumentFault, disorderFault, unsupportedOption } from './command-faults.ts';
+import { argumentFault, unsupportedOption } from './command-faults.ts';
 import type { CheckedCommand } from './command-rewrites.ts';
 import type { CommandFault } from './keys.ts';
 
@@ -26,7 +26,7 @@ export function countTwice({ operation }: CheckedCommand): Operation {
   return { ...operation, args: [name, key, key], reads: [1, 2] };
 }
 
-/** Takes of SORT what depends on its own key alone, and on no locale. */
+/** Takes of SORT what depends on its own key alone, and on no locale. What Redis refuses is left to it. */
 export function restrictSort({
   row,
   operation,
@@ -44,7 +44,7 @@ export function restrictSort({
       continue;
     }
     const takesOne = ['BY', 'GET', row.name === 'SORT' ? 'STORE' : 'BY'].includes(option);
-    if (!takesOne || left < 1) return disorderFault(row.name.toLowerCase());
+    if (!takesOne || left < 1) return operation;
     at += 1;
     if (option !== 'STORE' && (args[at] ?? '').includes('*')) {
       return unsupportedOption(

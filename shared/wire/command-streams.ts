@@ -1,6 +1,12 @@
 import { limits } from '../limits.ts';
 import type { Operation } from '../protocol/frame.ts';
-import { argumentFault, disorderFault, parseInteger, unsupportedOption } from './command-faults.ts';
+import {
+  argumentFault,
+  disorderFault,
+  notIntegerFault,
+  parseInteger,
+  unsupportedOption,
+} from './command-faults.ts';
 import type { CheckedCommand, CompileContext } from './command-rewrites.ts';
 import type { CommandFault } from './keys.ts';
 
@@ -10,22 +16,22 @@ const blocks =
 /** An id of a stream, whole or its ms alone. */
 const idPattern = /^\d{1,20}(?:-\d{1,20})?$/;
 
-/** Gives XADD its id, and makes its trimming exact. */
-export function rewriteAppend(
-  { operation }: CheckedCommand,
-  { now }: CompileContext,
-): Operation | CommandFault {
+/**
+ * Gives XADD its id, and makes its trimming exact. What is wrong in it goes on to the region as it is: Redis takes none of
+ * it either, and has the words for it.
+ */
+export function rewriteAppend({ operation }: CheckedCommand, { now }: CompileContext): Operation {
   const trimmed = exactTrim(operation.args, true);
-  if ('problem' in trimmed) return trimmed;
+  if (trimmed === null) return operation;
   const { args, end } = trimmed;
   if (args[end] !== '*') return { ...operation, args };
   return { ...operation, kind: 'append', args: args.with(end, `${now}-*`) };
 }
 
-/** Makes XTRIM exact. */
-export function rewriteTrim({ operation }: CheckedCommand): Operation | CommandFault {
-  const trimmed = exactTrim(operation.args, false);
-  return 'problem' in trimmed ? trimmed : { ...operation, args: trimmed.args };
+/** Makes XTRIM exact, or leaves it to the region to refuse it. */
+export function rewriteTrim({ operation }: CheckedCommand): Operation {
+  const args = exactTrim(operation.args, false)?.args ?? operation.args;
+  return { ...operation, args };
 }
 
 /** Arguments with an exact trimming; `end` is where its options end: at the id of XADD. */
@@ -34,51 +40,34 @@ interface Trimmed {
   readonly end: number;
 }
 
-/** Reads the options of XADD and XTRIM as Redis does. */
-function exactTrim(args: readonly string[], isAdd: boolean): Trimmed | CommandFault {
-  const [name = '', key = ''] = args;
-  const command = name.toLowerCase();
-  const fail = (error: string) => argumentFault(`${error}; see '${command}'`, error);
-  const kept = [name, key];
-  let strategy: readonly string[] | null = null;
+/** Reads the options of XADD and XTRIM as Redis does; null where Redis refuses them. */
+function exactTrim(args: readonly string[], isAdd: boolean): Trimmed | null {
+  const kept = [...args.slice(0, 2)];
+  let strategy: readonly string[] = [];
   let isApproximate = false;
   let limit: string | null = null;
   let at = 2;
   for (; at < args.length; at += 1) {
-    const given = args[at] ?? '';
-    const option = given.toUpperCase();
+    const option = (args[at] ?? '').toUpperCase();
     const left = args.length - 1 - at;
-    if (isAdd && given === '*') break;
+    if (isAdd && option === '*') break;
     if ((option === 'MAXLEN' || option === 'MINID') && left >= 1) {
       const mark = args[at + 1] ?? '';
       const isMarked = left >= 2 && (mark === '~' || mark === '=');
-      if (strategy !== null) {
-        return fail('syntax error, MAXLEN and MINID options at the same time are not compatible');
-      }
+      if (strategy.length > 0) return null;
       isApproximate = isMarked && mark === '~';
       at += isMarked ? 2 : 1;
       strategy = [option, '=', args[at] ?? ''];
     } else if (option === 'LIMIT' && left >= 1) {
       at += 1;
       limit = args[at] ?? '';
-    } else if (isAdd && option === 'NOMKSTREAM') {
-      kept.push(option);
-    } else if (isAdd) {
-      break;
-    } else return disorderFault(command);
+    } else if (isAdd && option === 'NOMKSTREAM') kept.push(option);
+    else if (isAdd) break;
+    else return null;
   }
-  if (limit !== null) {
-    const amount = parseInteger(limit);
-    if (amount === null) return fail('value is not an integer or out of range');
-    if (amount < 0) return fail('The LIMIT argument must be >= 0.');
-    if (strategy === null) {
-      return fail('syntax error, LIMIT cannot be used without specifying a trimming strategy');
-    }
-    if (!isApproximate) {
-      return fail('syntax error, LIMIT cannot be used without the special ~ option');
-    }
-  }
-  const head = [...kept, ...(strategy ?? [])];
+  const isLimitRight = isApproximate && (parseInteger(limit ?? '0') ?? -1) >= 0;
+  if (limit !== null && !isLimitRight) return null;
+  const head = [...kept, ...strategy];
   return { args: [...head, ...args.slice(at)], end: head.length };
 }
 
@@ -132,6 +121,7 @@ function streamFault(args: readonly string[]): CommandFault | null {
   const name = args[0] ?? '';
   const command = name.toLowerCase();
   const found = streamOptions(args);
+  if (hasWrongCount(found?.options ?? args)) return notIntegerFault(command);
   if (found === null) return disorderFault(command);
   if (found.isBlocking) return unsupportedOption(blocks);
   if ((args.length - found.first) % 2 !== 0) {
@@ -149,6 +139,13 @@ function streamFault(args: readonly string[]): CommandFault | null {
     return argumentFault(error, error);
   }
   return null;
+}
+
+/** Redis reads a count before it finds what is wrong behind it. */
+function hasWrongCount(args: readonly string[]): boolean {
+  return args.some(
+    (word, at) => word.toUpperCase() === 'COUNT' && parseInteger(args[at + 1] ?? '0') === null,
+  );
 }
 
 /** Puts GROUP first, so that a region finds it. */

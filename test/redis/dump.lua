@@ -1,4 +1,5 @@
 -- Every key of the database but Lockstep's own, with all that makes its value, whatever its encoding and order.
+-- It takes nothing, and changes nothing.
 -- Replies: one flat list a key: name, type, expiry in ms, and the elements of the value in an order of their own.
 local function named(flat)
   local values = {}
