@@ -4,6 +4,7 @@ import { type PlainRedis, startPlainRedis } from '../stack/plain.ts';
 import { startTestStack, type TestStack } from '../stack/stack.ts';
 import { preparesOf } from './rounds.ts';
 import { families, outcomes } from './upstash-families.ts';
+import { sendForm } from './upstash-forms.ts';
 import { patience } from './writes.ts';
 
 let stack: TestStack;
@@ -85,6 +86,39 @@ describe('a pipeline of the SDK', () => {
     for (const { client } of stack.regions) {
       await expect.poll(() => client.get('round:0'), patience).toBe('100');
     }
+  });
+});
+
+describe('a request with an idempotency key', () => {
+  it.each([
+    ['/', ['INCR', 'once:command'], { result: 1 }],
+    [
+      '/pipeline',
+      [
+        ['INCR', 'once:p'],
+        ['INCR', 'once:p'],
+      ],
+      [{ result: 1 }, { result: 2 }],
+    ],
+    [
+      '/multi-exec',
+      [
+        ['INCR', 'once:m'],
+        ['GET', 'once:m'],
+      ],
+      [{ result: 1 }, { result: '1' }],
+    ],
+  ])('to %s is carried out once, however often it is sent', async (path, commands, body) => {
+    const headers = { 'Idempotency-Key': `key of ${path}` };
+    const form = { method: 'POST', path, body: JSON.stringify(commands), headers };
+    const endpoint = { url: stack.url, token: stack.tokens.write };
+    const answers = [await sendForm(endpoint, form), await sendForm(endpoint, form)];
+    expect(answers).toEqual([
+      { status: 200, body },
+      { status: 200, body },
+    ]);
+    const other = { ...form, body: form.body.replaceAll('once', 'twice') };
+    expect(JSON.stringify(await sendForm(endpoint, other))).toContain('Another request was sent');
   });
 });
 
