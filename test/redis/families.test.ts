@@ -140,6 +140,13 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
     XAUTOCLAIM s g two 0 - COUNT 1; XAUTOCLAIM s g two 5000000 0; XPENDING s g; XGROUP DELCONSUMER s g two; XGROUP DESTROY s g`,
   ],
   [
+    'stream',
+    'keeps pending what was deleted since, and its history',
+    `
+    XGROUP CREATE s g 0 MKSTREAM; XADD s 1-1 a 1; XADD s 2-1 b 2; XREADGROUP GROUP g c STREAMS s >; XDEL s 1-1
+    XREADGROUP GROUP g c STREAMS s 0; XPENDING s g; XREADGROUP GROUP g c NOACK STREAMS s 0; XPENDING s g; COPY s t; XACK t g 1-1`,
+  ],
+  [
     'geo',
     'measures, finds and stores by place',
     `
