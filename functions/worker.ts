@@ -80,6 +80,7 @@ function coordinatorStub(
 function coordinatorOf(stub: CoordinatorStub): CoordinatorApi {
   return {
     write: (request) => stub.write(request),
+    writeAll: (requests) => stub.writeAll(requests),
     accept: (request) => stub.accept(request),
     status: (id) => stub.status(id),
     describe: () => stub.describe(),

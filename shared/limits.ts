@@ -18,6 +18,8 @@ export const limits = {
   argumentsPerOperation: 4_096,
   keysPerWrite: 512,
   readsPerSnapshot: 128,
+  /** Commands of one pipeline of the Upstash form; each is a frame of its own. */
+  commandsPerPipeline: 4_096,
   idempotencyKeyBytes: 255,
 
   timeoutMsDefault: 10_000,
@@ -48,6 +50,8 @@ export const limits = {
   voteDeadlineMs: 2_000,
   /** How far apart the clocks of regions and coordinator may be where keys expire. */
   clockSkewMs: 1_000,
+  /** Entries that one XAUTOCLAIM claims. */
+  claimedEntries: 10_000,
   /** A round without an answer by then is given up. */
   roundTimeoutMs: 2_500,
   /** With few free connections a commit waits this long for a prepare to ride with. */

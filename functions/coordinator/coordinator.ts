@@ -3,11 +3,14 @@ import type { RegionId, TransactionOrder, WriteId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type {
+  Arrival,
   CoordinatorConfig,
   CoordinatorEvent,
   Send,
   StorageWrite,
+  Ticket,
 } from '../../shared/protocol/events.ts';
+import type { WriteFrame } from '../../shared/protocol/frame.ts';
 import type {
   CoordinatorApi,
   CoordinatorStatus,
@@ -112,6 +115,21 @@ export class Coordinator
   /** Takes in a write and answers once it is decided, or confirmed where that was asked for. */
   write(request: WriteRequest): Promise<WriteAnswer> {
     return this.#arrive(request, false);
+  }
+
+  /** Takes in writes in order, which go out together, and answers once all of them are decided. */
+  writeAll(requests: readonly WriteRequest[]): Promise<readonly WriteAnswer[]> {
+    const now = Date.now();
+    const arrivals: Arrival[] = [];
+    const answers = requests.map((request) => {
+      const frame = frameOf(request, now);
+      if ('kind' in frame) return Promise.resolve(frame);
+      return this.#callers.write.expect((ticket) =>
+        arrivals.push(this.#arrivalOf(frame, ticket, false)),
+      );
+    });
+    if (arrivals.length > 0) this.#step({ kind: 'arrived-together', arrivals });
+    return Promise.all(answers);
   }
 
   /** Takes in a write and answers as soon as it is queued. */
@@ -265,11 +283,15 @@ export class Coordinator
     const now = Date.now();
     const frame = frameOf(request, now);
     if ('kind' in frame) return Promise.resolve(frame);
-    return this.#callers.write.expect((ticket) => {
-      const key = frame.idempotency?.key;
-      const recorded = key === undefined ? null : this.#storage.recordedUnder(key);
-      this.#step({ kind: 'arrived', ticket, frame, async, recorded });
-    });
+    return this.#callers.write.expect((ticket) =>
+      this.#step({ kind: 'arrived', ...this.#arrivalOf(frame, ticket, async) }),
+    );
+  }
+
+  #arrivalOf(frame: WriteFrame, ticket: Ticket, async: boolean): Arrival {
+    const key = frame.idempotency?.key;
+    const recorded = key === undefined ? null : this.#storage.recordedUnder(key);
+    return { ticket, frame, async, recorded };
   }
 
   /** One turn: event in, state stored, rounds sent, callers answered. A bug or a failed write ends the instance. */

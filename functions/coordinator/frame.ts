@@ -4,12 +4,13 @@ import { compileWrite } from '../../shared/wire/commands.ts';
 
 /** The write frame of a request, or the answer that refuses it. */
 export function frameOf(request: WriteRequest, now: number): WriteFrame | WriteAnswer {
-  const { id, ops, checks, ack, timeoutMs, priority, idempotency, callback } = request;
+  const { id, ops, checks, keepsGoing, ack, timeoutMs, priority, idempotency, callback } = request;
   const compiled = compileWrite(ops, checks, { now, seed });
   if (!compiled.ok) return { kind: 'refused', problem: compiled.problem, detail: compiled.detail };
   const { operations, keys, bytes } = compiled;
   const notAfter = Math.min(now + timeoutMs, request.notAfter ?? Number.POSITIVE_INFINITY);
-  return { id, operations, checks, keys, priority, ack, notAfter, idempotency, callback, bytes };
+  const given = { id, checks, keepsGoing, priority, ack, idempotency, callback };
+  return { ...given, operations, keys, notAfter, bytes };
 }
 
 function seed(): number {

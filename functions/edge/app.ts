@@ -8,7 +8,7 @@ import { mountAdminDoubt } from './admin-doubt.ts';
 import { mountAdminRegions } from './admin-regions.ts';
 import { mountAdminVerify } from './admin-verify.ts';
 import { answerJson, answerProblem, type EdgeEnvironment } from './answer.ts';
-import { createGuard } from './authenticate.ts';
+import { createAuthenticate, createGuard } from './authenticate.ts';
 import { mountChanges } from './changes.ts';
 import { mountDeliveries } from './deliveries.ts';
 import type { EdgeDependencies } from './dependencies.ts';
@@ -17,6 +17,7 @@ import { mountKeys } from './keys.ts';
 import { mountReads } from './read-routes.ts';
 import { RegionReader } from './reads.ts';
 import { mountRegions } from './regions.ts';
+import { serveUpstash } from './upstash.ts';
 import { mountWebhooks } from './webhooks.ts';
 import { mountWrites } from './writes.ts';
 
@@ -34,6 +35,7 @@ const exposedHeaders = [
   'Preference-Applied',
   'Retry-After',
   'Server-Timing',
+  'Upstash-Sync-Token',
   'X-Request-Id',
 ];
 const acceptedHeaders = [
@@ -43,15 +45,25 @@ const acceptedHeaders = [
   'If-Match',
   'If-None-Match',
   'Last-Event-ID',
+  'Lockstep-Consistency',
   'Prefer',
+  'Upstash-Encoding',
+  'Upstash-Response-Format',
+  'Upstash-Sync-Token',
+  'Upstash-Telemetry-Platform',
+  'Upstash-Telemetry-Retry',
+  'Upstash-Telemetry-Runtime',
+  'Upstash-Telemetry-Sdk',
   'X-Request-Id',
 ];
 
 /** Puts the edge together over what it needs of the world. One app serves an isolate for its whole life. */
 export function createApp(dependencies: EdgeDependencies): EdgeApp {
   const app = createBareApp(dependencies.log);
-  const guard = createGuard(dependencies.configuration.tokens);
+  const authenticate = createAuthenticate(dependencies.configuration.tokens);
+  const guard = createGuard(authenticate);
   const reader = new RegionReader(dependencies);
+  const upstash = serveUpstash(dependencies, reader, authenticate);
   app.get('/healthz', (context) => answerJson(context, { ok: true }));
   mountDocs(app, dependencies);
   mountWrites(app, dependencies, guard);
@@ -66,7 +78,10 @@ export function createApp(dependencies: EdgeDependencies): EdgeApp {
   mountAdminDoubt(app, dependencies, guard);
   mountAdminVerify(app, dependencies, guard);
   mountDoctor(app, dependencies, guard);
+  // Its clients send commands to `/`; a GET of it is for people.
+  app.on(['POST', 'PUT'], '/', upstash);
   refuseOtherMethods(app);
+  app.all('*', upstash);
   return app;
 }
 
@@ -77,9 +92,9 @@ export function createMisconfiguredApp(
 ): EdgeApp {
   log('configuration is invalid', { variable, detail });
   const app = createBareApp(log);
-  app.all('*', (context) =>
-    answerProblem(context, failure('configuration-invalid', detail, { variable }).problem),
-  );
+  // `error` is what a client of Upstash reads.
+  const problem = failure('configuration-invalid', detail, { variable, error: `ERR ${detail}` });
+  app.all('*', (context) => answerProblem(context, problem.problem));
   return app;
 }
 

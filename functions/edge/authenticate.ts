@@ -19,16 +19,26 @@ export type Guard = (
   options?: { readonly inQuery: boolean },
 ) => MiddlewareHandler<EdgeEnvironment>;
 
-/** Guards over the configured tokens. */
-export function createGuard(tokens: readonly ClientToken[]): Guard {
+/** The scope of the token that a header Authorization presents. */
+export type Authenticate = (header: string | undefined) => Promise<Attempt<Scope>>;
+
+/** Knows the configured tokens. */
+export function createAuthenticate(tokens: readonly ClientToken[]): Authenticate {
   // Computed by the first request that needs them; a promise kept across requests would belong to the first alone.
   let digests: readonly Uint8Array[] | null = null;
 
-  return (needs, options) => async (context, next) => {
+  return async (header) => {
     digests ??= await Promise.all(tokens.map(({ token }) => digestOf(token)));
+    return scopeOf(header, tokens, digests);
+  };
+}
+
+/** Guards over the configured tokens. */
+export function createGuard(authenticate: Authenticate): Guard {
+  return (needs, options) => async (context, next) => {
     const inQuery = options?.inQuery === true ? context.req.query('_token') : undefined;
     const header = context.req.header('authorization') ?? (inQuery && `Bearer ${inQuery}`);
-    const scope = await scopeOf(header, tokens, digests);
+    const scope = await authenticate(header);
     if (!scope.ok) return answerProblem(context, scope.problem);
     if (!allowed[scope.value].includes(needs)) {
       const challenge = `Bearer realm="lockstep", error="insufficient_scope", scope="${needs}"`;

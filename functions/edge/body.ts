@@ -69,7 +69,8 @@ export function parseStrictJson(bytes: Uint8Array): Attempt<unknown> {
   return fault === null ? success(value) : failure('invalid-json', fault);
 }
 
-async function readBytes(request: Request): Promise<Attempt<Uint8Array>> {
+/** The bytes of a body, or the problem `too-large`. */
+export async function readBytes(request: Request): Promise<Attempt<Uint8Array>> {
   const tooLarge = failure(
     'too-large',
     `A body may have ${limits.bodyBytes} bytes. Split it into several requests.`,

@@ -75,7 +75,8 @@ export function mountWrites(
     const callback = await callbackOf(body.value.callback, dependencies);
     if (!callback.ok) return answerProblem(context, callback.problem);
     const asked = [ops, checks, ...askedOf(callback.value)];
-    const draft = { ...body.value, ops, checks, callback: callback.value, asked };
+    const given = { ...body.value, keepsGoing: false, callback: callback.value };
+    const draft = { ...given, ops, checks, asked };
     return sendWrite(context, dependencies, draft, startedAt);
   });
 
@@ -145,7 +146,7 @@ export function draftOf(
   asked: unknown,
 ): WriteDraft {
   const timeoutMs = limits.timeoutMsDefault;
-  const options = { timeoutMs, priority: 0, notAfter: null, callback: null };
+  const options = { timeoutMs, keepsGoing: false, priority: 0, notAfter: null, callback: null };
   return { ops, checks, ack: 'committed', ...options, asked };
 }
 
@@ -154,7 +155,8 @@ function askedOf(callback: Callback | null): readonly unknown[] {
   return callback === null ? [] : [[callback.url, callback.events, callback.values]];
 }
 
-async function idempotencyOf(
+/** The Idempotency-Key of a request with a digest of what it asks for, or null where it brings none. */
+export async function idempotencyOf(
   context: EdgeContext,
   asked: unknown,
 ): Promise<Attempt<WriteRequest['idempotency']>> {

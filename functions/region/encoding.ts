@@ -30,6 +30,9 @@ const operationCodes: Record<OperationKind, number> = {
   delete: 3,
   pop: 4,
   ttl: 5,
+  append: 6,
+  deliver: 7,
+  claim: 8,
 };
 
 const orderCodes: Record<Exclude<ReplyOrder, null>, number> = {
@@ -136,7 +139,8 @@ function prepareForm(prepare: Prepare): Json {
 }
 
 function partForm(part: Part): Json {
-  return [part.checks.map(checkForm), part.operations.map(operationForm)];
+  const form: Json = [part.checks.map(checkForm), part.operations.map(operationForm)];
+  return part.keepsGoing ? [...form, 1] : form;
 }
 
 function checkForm(check: Check): Json {
@@ -163,9 +167,16 @@ function operationForm(operation: Operation): Json {
       return [code, ...operation.args, operation.seed ?? 0];
     case 'ttl':
       return [code, ...operation.args];
+    case 'deliver':
+    case 'claim':
+      return [...commandParts(operation), limits.clockSkewMs];
     default:
-      return [code, operation.args, operation.writes, operation.reads, orderCode(operation.reply)];
+      return commandParts(operation);
   }
+}
+
+function commandParts({ kind, args, writes, reads, reply }: Operation): readonly Json[] {
+  return [operationCodes[kind], args, writes, reads, orderCode(reply)];
 }
 
 function commandForm(command: ReadCommand): Json {

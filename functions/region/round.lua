@@ -9,9 +9,11 @@
 --   floor      [incarnation, sequence]
 --   seen       [counter, mark], or 0
 --   decision   [incarnation, sequence, isCommit, keys]
---   prepare    [incarnation, sequence, now, keys, parts]; a part is [checks, operations]
+--   prepare    [incarnation, sequence, now, keys, parts]; a part is [checks, operations], or
+--              [checks, operations, 1] where it keeps going when an operation fails
 --   check      [kind, key, …]: 0 absent, 1 exists, 2 equals (value), 3 type (type), 4 field (field, value)
---   operation  [kind, args, writes, reads, order] for 0 write, 1 read, 3 delete; positions count from 0
+--   operation  [kind, args, writes, reads, order] for 0 write, 1 read, 3 delete, 6 append; positions count from 0
+--              the same with the allowance for clocks in ms behind it for 7 deliver, 8 claim
 --              [2, key, value, pxat] for set; [4, key, count, seed] for pop; [5, 'TTL' or 'PTTL', key] for ttl
 --   order      0 none, 1 members, 2 pairs, 3 exact, 4 exact-field
 --   bounds     [pairs kept, pairs answered, locks of older incarnations listed, bytes of a transaction's outcomes,
@@ -240,7 +242,7 @@ end
 -- The round ----------------------------------------------------------------------------------------------------------
 
 local function readRound()
-  local given = cjson.decode(ARGV[1])
+  local given = decodeGiven(ARGV[1])
   return {
     generation = given[1], epoch = given[2], incarnation = given[3], begin = given[4] == 1, askOlder = given[5] == 1,
     floor = given[6], seen = given[7], mark = given[8], decisions = given[9], prepares = given[10], bounds = given[11],

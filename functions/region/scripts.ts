@@ -7,6 +7,7 @@ import roundText from './round.lua';
 import snapshotText from './snapshot.lua';
 import stageText from './stage.lua';
 import stateText from './state.lua';
+import streamsText from './streams.lua';
 
 /**
  * Commits must go through when the server is out of memory, and one script touches keys of any slot. Servers from
@@ -25,6 +26,7 @@ export interface Script {
 export const roundScript = scriptOf('round', [
   applyText,
   stateText,
+  streamsText,
   stageText,
   moduleOf('copySource', copySourceText),
   moduleOf('copyTarget', copyTargetText),

@@ -10,7 +10,8 @@
 --   isLeased   1 asks for a lease, where the snapshot is strong
 --   seen       [counter, mark], or 0
 --   decision   as in round.lua; only commits are applied
---   command    [args, order]; order 0 none, 1 members, 2 pairs
+--   command    [args, order]; order 0 none, 1 members, 2 pairs. SCAN, KEYS, RANDOMKEY and DBSIZE leave out Lockstep's
+--              own keys, and where the snapshot is strong and settles nothing, they meet every lock
 --   bound      bytes of all replies together; a reply that passes it is answered as an error
 --
 -- Replies, one ASCII JSON text each, read by decoding.ts:
@@ -55,8 +56,81 @@ local function mayReadStrongly(meta, isLeased)
   return meta.phase == '' and (not isLeased or must('EXISTS', LEASE) == 1)
 end
 
+-- Every lock, for what tells of all keys. A caller who comes again with commits to settle has been told already; what
+-- was locked since then is of writes that nobody was answered about before this read began.
+local function everyLock()
+  local keys = must('HKEYS', LOCK)
+  return #keys > 0 and locksMet(keys) or {}
+end
+
+-- What tells of all keys ---------------------------------------------------------------------------------------------
+
+local RESERVED = 'lockstep:'
+
+local function isVisible(name) return sub(name, 1, #RESERVED) ~= RESERVED end
+
+local function visible(names)
+  local kept = {}
+  for _, name in ipairs(names) do
+    if isVisible(name) then insert(kept, name) end
+  end
+  return kept
+end
+
+local function scan(command)
+  local reply = redis.pcall(unpack(command))
+  if not reply.err then reply[2] = visible(reply[2]) end
+  return reply
+end
+
+local function keysLike(command)
+  local reply = redis.pcall(unpack(command))
+  return reply.err and reply or visible(reply)
+end
+
+-- A key that may be seen, by chance; where chance brings Lockstep's own again and again, the first one there is.
+local function randomKey()
+  for _ = 1, 20 do
+    local name = must('RANDOMKEY')
+    if not name or isVisible(name) then return name end
+  end
+  local cursor = '0'
+  repeat
+    local reply = scan({ 'SCAN', cursor, 'COUNT', '1000' })
+    cursor = reply[1]
+    if #reply[2] > 0 then return reply[2][1] end
+  until cursor == '0'
+  return false
+end
+
+-- Less the shard's records and what is staged, of which the locks tell; no copy goes on where this is asked strongly.
+local function visibleCount()
+  local names = { META, LOCK, DONE, LEASE }
+  local flat = must('HGETALL', LOCK)
+  for index = 1, #flat, 2 do
+    local id, kind = match(flat[index + 1], '^([^|]+)|(%a)')
+    if kind == 'p' then insert(names, shadowName(id, flat[index])) end
+  end
+  return must('DBSIZE') - overMany('EXISTS', nil, names)
+end
+
+local aboutAll = { SCAN = scan, KEYS = keysLike, RANDOMKEY = randomKey, DBSIZE = visibleCount }
+
+local function tellsOfAll(commands)
+  for _, command in ipairs(commands) do
+    if aboutAll[command[1][1]] then return true end
+  end
+  return false
+end
+
+local function read(arguments)
+  local own = aboutAll[arguments[1]]
+  if own then return own(arguments) end
+  return redis.pcall(unpack(arguments))
+end
+
 return answer(#ARGV[1], function()
-  local given = cjson.decode(ARGV[1])
+  local given = decodeGiven(ARGV[1])
   local meta = readMeta()
   if not meta or meta.generation ~= given[1] then return refusedFor(meta) end
   local loss = lossOf(meta, given[8])
@@ -64,9 +138,10 @@ return answer(#ARGV[1], function()
   if given[2] == 1 and not mayReadStrongly(meta, given[7] == 1) then return '{"f":["lease"]}' end
   settle(given[3])
   local met = given[2] == 1 and locksMet(given[4]) or {}
+  if given[2] == 1 and #given[3] == 0 and tellsOfAll(given[5]) then met = everyLock() end
   local replies, left = {}, given[6]
   for index, command in ipairs(given[5]) do
-    local reply = redis.pcall(unpack(command[1]))
+    local reply = read(command[1])
     local encoded = leastBytes(reply) <= left and encode(ordered(reply, command[2]))
     -- What was encoded in vain counts too, so that the work is bounded as well.
     left = left - (encoded and #encoded or #TOO_LARGE)

@@ -1,8 +1,9 @@
 -- Phase one of one transaction: runs its parts on the staged state of its keys (state.lua), and makes its vote.
 --
--- Guarantees: no plain client sees anything of it; a part that fails is undone whole, and the others stand; what the
+-- Guarantees: no plain client sees anything of it; a part that fails is undone whole, and the others stand; in a part
+-- that keeps going, what fails has changed nothing, since Redis's commands change all or nothing; what the
 -- server refuses, or what errs, leaves nothing behind and is a vote against. round.lua has KEYS, ARGV and the replies.
-local WRITE, READ, SET, DELETE, POP = 0, 1, 2, 3, 4
+local SET, DELETE, POP, TTL = 2, 3, 4, 5
 local ABSENT, EXISTS, EQUALS, TYPE = 0, 1, 2, 3
 
 -- How much of a value a failed check shows, in bytes.
@@ -72,32 +73,56 @@ local function canSetExpiry(arguments)
   return false
 end
 
--- These answer the name of the key that they popped from.
+-- These answer the name of the key that they popped from, and those of the streams that they read.
 local answersKey = { LMPOP = true, ZMPOP = true }
+local answersKeys = { XREAD = true, XREADGROUP = true }
 
-local function restoreName(reply, operation, arguments)
-  if not answersKey[arguments[1]] or type(reply) ~= 'table' then return end
-  for _, position in ipairs(operation[3]) do
-    if reply[1] == arguments[position + 1] then reply[1] = operation[2][position + 1] end
+local function restoreNames(reply, command, names)
+  if type(reply) ~= 'table' then return end
+  if answersKey[command] then reply[1] = names[reply[1]] or reply[1] end
+  if not answersKeys[command] then return end
+  for _, stream in ipairs(reply) do stream[1] = names[stream[1]] or stream[1] end
+end
+
+-- Some errors tell of the key.
+local function restoreError(failure, names)
+  for name, key in pairs(names) do
+    local first, last = string.find(failure, name, 1, true)
+    if name ~= key and first then failure = sub(failure, 1, first - 1) .. key .. sub(failure, last + 1) end
   end
+  return failure
+end
+
+-- The arguments with the names of the staged states, and the keys by these names.
+local function renamed(operation)
+  local arguments, names = {}, {}
+  for index, argument in ipairs(operation[2]) do arguments[index] = argument end
+  local function rename(positions, nameFor)
+    for _, position in ipairs(positions) do
+      local key = operation[2][position + 1]
+      arguments[position + 1] = nameFor(key)
+      names[arguments[position + 1]] = key
+    end
+  end
+  rename(operation[3], nameToWrite)
+  rename(operation[4], nameToRead)
+  return arguments, names
 end
 
 -- Runs a command under the names of the staged states. Returns the arguments with those names too.
 local function runCommand(operation)
-  local arguments = {}
-  for index, argument in ipairs(operation[2]) do arguments[index] = argument end
-  for _, position in ipairs(operation[3]) do
-    arguments[position + 1] = nameToWrite(operation[2][position + 1])
+  local arguments, names = renamed(operation)
+  local runner, reply, failure = onStreams[operation[1]], nil, nil
+  if runner then
+    reply, failure = runner(arguments, operation[6], run)
+  else
+    reply, failure = run(arguments)
   end
-  for _, position in ipairs(operation[4]) do
-    arguments[position + 1] = nameToRead(operation[2][position + 1])
-  end
-  local reply, failure = run(arguments)
-  if failure then return nil, failure end
+  if failure then return nil, restoreError(failure, names) end
   if #operation[3] > 0 and canSetExpiry(arguments) then
     for _, position in ipairs(operation[3]) do dropIfPassed(arguments[position + 1]) end
   end
-  restoreName(reply, operation, arguments)
+  restoreNames(reply, arguments[1], names)
   return reply, nil, arguments
 end
 
@@ -197,8 +222,8 @@ local function runAny(operation)
   if kind == SET then return runSet(operation) end
   if kind == DELETE then return runDelete(operation) end
   if kind == POP then return runPop(operation) end
-  if kind == WRITE or kind == READ then return runCommand(operation) end
-  return runTtl(operation)
+  if kind == TTL then return runTtl(operation) end
+  return runCommand(operation)
 end
 
 -- The operation's reply as JSON, '' where `left` bytes do not hold it, or nil and the text of its error.
@@ -227,7 +252,10 @@ local function attempt(part)
   local replies, left = { '0' }, tx.left
   for index, operation in ipairs(part[2]) do
     local reply, failure = perform(operation, left)
-    if not reply then return '[2,' .. index - 1 .. ',' .. text(failure) .. ']', false end
+    if not reply then
+      if not part[3] then return '[2,' .. index - 1 .. ',' .. text(failure) .. ']', false end
+      reply = encode({ err = failure })
+    end
     left = reply == '' and -1 or left - #reply
     insert(replies, reply)
   end

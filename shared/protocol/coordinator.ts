@@ -157,6 +157,9 @@ export class CoordinatorCore implements CoordinatorView {
       case 'arrived':
         this.#onArrived(event);
         break;
+      case 'arrived-together':
+        this.#onArrivedTogether(event);
+        break;
       case 'answered':
         this.#links.beginLeases();
         this.#answers.take(event);
@@ -211,6 +214,15 @@ export class CoordinatorCore implements CoordinatorView {
     const waiting = this.#reception.receive(event);
     if (waiting !== null) this.#deciding.begin([waiting]);
     else if (event.frame.priority > 0) this.#deciding.stir();
+  }
+
+  /** All are queued before any begins, so that those which share keys become parts of one transaction. */
+  #onArrivedTogether({ arrivals }: Event<'arrived-together'>): void {
+    for (const arrival of arrivals) {
+      const waiting = this.#reception.receive(arrival);
+      if (waiting !== null) this.#frames.enqueue(waiting);
+    }
+    this.#deciding.stir();
   }
 
   #onAsked({ ticket, transactions, recorded, horizon }: Event<'asked'>): void {

@@ -53,17 +53,20 @@ export interface RecordedWrite {
   readonly digest: string;
 }
 
+/** A frame that came in. `recorded` is what storage holds under its idempotency key. */
+export interface Arrival {
+  readonly ticket: Ticket;
+  readonly frame: WriteFrame;
+  /** The caller is answered as soon as the frame is queued. */
+  readonly async: boolean;
+  readonly recorded: RecordedWrite | null;
+}
+
 /** What has happened. Each event comes with the clock's reading (ms) and fresh entropy (hex). */
 export type CoordinatorEvent =
-  /** A frame came in. `recorded` is what storage holds under its idempotency key. */
-  | {
-      readonly kind: 'arrived';
-      readonly ticket: Ticket;
-      readonly frame: WriteFrame;
-      /** The caller is answered as soon as the frame is queued. */
-      readonly async: boolean;
-      readonly recorded: RecordedWrite | null;
-    }
+  | (Arrival & { readonly kind: 'arrived' })
+  /** Frames came in together, in order: those that are free go in one batch. */
+  | { readonly kind: 'arrived-together'; readonly arrivals: readonly Arrival[] }
   /** A round ended. `recorded` names those of the listed older locks that storage holds a commit of. */
   | {
       readonly kind: 'answered';

@@ -3,10 +3,8 @@ import { limits } from '../limits.ts';
 import type { RegionFault, UnavailableCode } from '../wire/answers.ts';
 import { FrameQueue, type Waiting } from './admission.ts';
 import type { Confirmations } from './confirmations.ts';
-import type { CoordinatorEvent, LiveWrite } from './events.ts';
+import type { Arrival, LiveWrite } from './events.ts';
 import type { Outbox } from './outbox.ts';
-
-type ArrivedEvent = Extract<CoordinatorEvent, { kind: 'arrived' }>;
 
 /** Every frame that has been admitted and not answered: queued, or part of an undecided transaction. */
 export class FrameBook {
@@ -44,7 +42,7 @@ export class FrameBook {
   }
 
   /** Takes a new frame in. It is not queued yet. */
-  admit({ frame }: ArrivedEvent): Waiting {
+  admit({ frame }: Arrival): Waiting {
     this.#arrivals += 1;
     const waiting: Waiting = {
       frame,
@@ -61,7 +59,7 @@ export class FrameBook {
   }
 
   /** One more caller waits for the frame; one that does not wait is told that it has been taken in. */
-  attend(waiting: Waiting, { async, ticket, frame }: ArrivedEvent): void {
+  attend(waiting: Waiting, { async, ticket, frame }: Arrival): void {
     if (async) this.#outbox.answer(ticket, { kind: 'accepted', id: waiting.frame.id });
     else waiting.callers.push({ ticket, ack: frame.ack, until: frame.notAfter });
   }

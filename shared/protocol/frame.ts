@@ -12,8 +12,21 @@ import type { Callback } from '../wire/confirmations.ts';
  *   and draws with `seed`, so that every region draws the same.
  * - `ttl`: `TTL`/`PTTL`; `args` is the command as given; the answer is counted from the transaction's `now`, not from the
  *   region's clock.
+ * - `append`: `XADD` whose id is `<coordinator's ms>-*`; where the stream is ahead of it, its newest ms stands in its place.
+ * - `deliver`: `XREADGROUP GROUP group consumer …`; what it delivers gets the transaction's `now` as its time.
+ * - `claim`: `XCLAIM` with `TIME` right behind its ids, or `XAUTOCLAIM` with `COUNT`; idle times are counted from the
+ *   transaction's `now`.
  */
-export type OperationKind = 'write' | 'read' | 'set' | 'delete' | 'pop' | 'ttl';
+export type OperationKind =
+  | 'write'
+  | 'read'
+  | 'set'
+  | 'delete'
+  | 'pop'
+  | 'ttl'
+  | 'append'
+  | 'deliver'
+  | 'claim';
 
 /**
  * How the reply has to be put into one order that is the same in every region. `members`: an unordered array is
@@ -57,6 +70,8 @@ export interface WriteFrame {
   readonly id: WriteId;
   readonly operations: readonly Operation[];
   readonly checks: readonly Check[];
+  /** True for MULTI's way with failing commands; see Part. */
+  readonly keepsGoing: boolean;
   /** Every key that an operation or a check names, each once. */
   readonly keys: readonly string[];
   /** From 0 to 9; a frame of higher priority does not wait for an undecided one of lower priority. */

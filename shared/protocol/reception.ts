@@ -2,14 +2,12 @@ import type { WriteAnswer } from '../wire/answers.ts';
 import type { Waiting } from './admission.ts';
 import type { Applications, Confirming } from './applications.ts';
 import type { BlockedKeys } from './blocked-keys.ts';
-import type { CoordinatorEvent } from './events.ts';
+import type { Arrival } from './events.ts';
 import type { FrameBook } from './frame-book.ts';
 import type { Members } from './members.ts';
 import type { Outbox } from './outbox.ts';
 import type { RegionLinks } from './region-links.ts';
 import type { Transactions } from './transactions.ts';
-
-type ArrivedEvent = Extract<CoordinatorEvent, { kind: 'arrived' }>;
 
 /** All that receiving works on. */
 export interface ReceptionParts {
@@ -43,7 +41,7 @@ export class Reception {
   }
 
   /** Takes in a frame. Returns it where nothing stands in its way, so that a transaction may begin with it now. */
-  receive(event: ArrivedEvent): Waiting | null {
+  receive(event: Arrival): Waiting | null {
     const { frame, ticket, recorded } = event;
     const key = frame.idempotency?.key;
     const underway = key === undefined ? undefined : this.#frames.under(key);
@@ -58,7 +56,7 @@ export class Reception {
   }
 
   /** Answers from storage, at once or when the write is confirmed. */
-  #replay(event: ArrivedEvent, record: Confirming['answer']['record']): void {
+  #replay(event: Arrival, record: Confirming['answer']['record']): void {
     const { frame, ticket, async } = event;
     const answer = { kind: 'decided', record, replayed: true } as const;
     const caller = { ticket, ack: frame.ack, until: frame.notAfter };
@@ -69,7 +67,7 @@ export class Reception {
     } else this.#outbox.answer(ticket, { kind: 'unconfirmed', record: { ...record, appliedIn } });
   }
 
-  #admit(event: ArrivedEvent): Waiting | null {
+  #admit(event: Arrival): Waiting | null {
     const { keys } = event.frame;
     const refusal = this.#refusalOf(event);
     if (refusal !== null) {
@@ -86,7 +84,7 @@ export class Reception {
     return null;
   }
 
-  #refusalOf({ frame }: ArrivedEvent): WriteAnswer | null {
+  #refusalOf({ frame }: Arrival): WriteAnswer | null {
     const { id, bytes, notAfter, keys } = frame;
     if (this.#frames.isFull(bytes)) {
       return { kind: 'busy', retryAfterMs: Math.max(1_000, Math.ceil(this.#links.slowestMs)) };

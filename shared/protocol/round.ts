@@ -15,6 +15,12 @@ export interface Decision {
 export interface Part {
   readonly checks: readonly Check[];
   readonly operations: readonly Operation[];
+  /**
+   * What an operation does that fails, as with WRONGTYPE. False: the part is undone whole. True: its error stands among
+   * the part's replies, the operation has changed nothing, and the others stand, as after MULTI and EXEC. A failed check
+   * and replies that are too large undo the part in both cases.
+   */
+  readonly keepsGoing: boolean;
 }
 
 /** Phase one for one transaction: stage this, and vote. */
@@ -193,7 +199,8 @@ export type Vote =
  * `[0, reply, …]` with one reply an operation; `[1, i, actual]` where check `i` failed, `actual` being what was found
  * (null: absent; at most its first 1,000 bytes); `[2, i, text]` where operation `i` failed with the error `text`.
  * In a reply a string is `"…"` with one character a byte (U+0000 to U+00FF), an integer is a number, however large, a
- * nil is null, a status is `{"s":"OK"}`, an array is an array, an error inside an array is `{"e":"text"}`.
+ * nil is null, a status is `{"s":"OK"}`, an array is an array, an error inside an array is `{"e":"text"}`. So is the
+ * reply of a failed operation of a part that keeps going.
  */
 export type PartOutcomeTag = 0 | 1 | 2;
 

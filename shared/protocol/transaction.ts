@@ -56,7 +56,11 @@ export class Transaction {
       transaction: order,
       keys: this.keys,
       now,
-      parts: parts.map(({ frame }) => ({ checks: frame.checks, operations: frame.operations })),
+      parts: parts.map(({ frame: { checks, operations, keepsGoing } }) => ({
+        checks,
+        operations,
+        keepsGoing,
+      })),
     };
   }
 

@@ -18,6 +18,8 @@ export interface WriteRequest {
   /** Redis commands as arrays of strings, the name first. */
   readonly ops: readonly (readonly string[])[];
   readonly checks: readonly Check[];
+  /** True: a command that fails answers its error in its place, and the others stand (shared/protocol/round.ts, Part). */
+  readonly keepsGoing: boolean;
   readonly ack: 'committed' | 'confirmed';
   /** For how long the coordinator tries, in ms from the arrival. */
   readonly timeoutMs: number;
@@ -160,6 +162,11 @@ export interface CoordinatorStatus {
 /** What the edge calls on a coordinator, by RPC. */
 export interface CoordinatorApi {
   write(request: WriteRequest): Promise<WriteAnswer>;
+  /**
+   * As {@link write} for each, in order, but all go out together: one round trip where nothing stands in their way. Each
+   * is a write of its own, and finds what those before it have left. One answer each.
+   */
+  writeAll(requests: readonly WriteRequest[]): Promise<readonly WriteAnswer[]>;
   /** As {@link write}, but answers as soon as the frame is queued, or at once where it cannot be. */
   accept(request: WriteRequest): Promise<WriteAnswer>;
   status(id: WriteId): Promise<WriteStatus>;

@@ -1,6 +1,22 @@
 import { assert } from '../assert.ts';
 import type { Operation } from '../protocol/frame.ts';
-import type { ReadRow, Rewrite, WriteRow } from './command-table.ts';
+import { argumentFault as fault, parseInteger } from './command-faults.ts';
+import {
+  checkSubcommand,
+  countTwice,
+  refuseDistances,
+  refuseWideBits,
+  restrictSort,
+} from './command-restrictions.ts';
+import type { ReadRow, Rewrite, WriteRow } from './command-rows.ts';
+import {
+  checkStreams,
+  rewriteAppend,
+  rewriteClaim,
+  rewriteDeliver,
+  rewritePending,
+  rewriteTrim,
+} from './command-streams.ts';
 import type { CommandFault } from './keys.ts';
 
 /** What may differ from one run of the compiler to the next; all else follows from the command. */
@@ -15,6 +31,8 @@ export interface CompileContext {
 export interface CheckedCommand {
   readonly row: WriteRow | ReadRow;
   readonly operation: Operation;
+  /** True where one region answers it, for a read. */
+  readonly isSnapshot: boolean;
 }
 
 type Rewriter = (command: CheckedCommand, context: CompileContext) => Operation | CommandFault;
@@ -29,6 +47,17 @@ export const rewriters: Readonly<Record<Rewrite, Rewriter>> = {
   pop: rewritePop,
   ttl: ({ operation }) => ({ ...operation, kind: 'ttl' }),
   'one-database': refuseDatabase,
+  'wide-bits': refuseWideBits,
+  count: countTwice,
+  sort: restrictSort,
+  'geo-store': refuseDistances,
+  append: rewriteAppend,
+  trim: rewriteTrim,
+  streams: checkStreams,
+  deliver: rewriteDeliver,
+  claim: rewriteClaim,
+  pending: rewritePending,
+  subcommand: checkSubcommand,
 };
 
 /** How a number of a command tells a moment: its unit, and what it counts from. */
@@ -98,29 +127,44 @@ function rewriteExpire(command: CheckedCommand, context: CompileContext): Operat
   const { operation } = command;
   const [name = '', key = '', time = '', ...options] = operation.args;
   const conditions = new Set(options.map((option) => option.toUpperCase()));
-  const wrong = conditionFault(name.toLowerCase(), conditions);
+  const wrong = conditionFault(name.toLowerCase(), options, conditions);
   if (wrong !== null) return wrong;
   const moment = momentOf(time, name, name.toLowerCase(), context.now, true);
   if (typeof moment !== 'number') return moment;
   return { ...operation, args: ['PEXPIREAT', key, String(moment), ...conditions] };
 }
 
-function conditionFault(command: string, conditions: ReadonlySet<string>): CommandFault | null {
-  const unknown = [...conditions].some((condition) => !conditionsOfExpire.has(condition));
-  if (unknown) return fault(`unsupported option in '${command}'; it takes NX, XX, GT or LT`);
+function conditionFault(
+  command: string,
+  options: readonly string[],
+  conditions: ReadonlySet<string>,
+): CommandFault | null {
+  const unknown = options.find((option) => !conditionsOfExpire.has(option.toUpperCase()));
+  if (unknown !== undefined) {
+    const detail = `unsupported option in '${command}'; it takes NX, XX, GT or LT`;
+    return fault(detail, `Unsupported option ${unknown}`);
+  }
   const isMixed = conditions.has('NX') && conditions.size > 1;
   if (!isMixed && !(conditions.has('GT') && conditions.has('LT'))) return null;
-  return fault(`options of '${command}' are not compatible; give NX alone, and GT or LT, not both`);
+  return fault(
+    `options of '${command}' are not compatible; give NX alone, and GT or LT, not both`,
+    isMixed
+      ? 'NX and XX, GT or LT options at the same time are not compatible'
+      : 'GT and LT options at the same time are not compatible',
+  );
 }
 
 function rewritePop(command: CheckedCommand, context: CompileContext): Operation | CommandFault {
   const { operation } = command;
   const [, key = '', count = '', ...rest] = operation.args;
-  if (rest.length > 0) return fault("syntax error in 'spop'; it takes a key and at most a count");
+  if (rest.length > 0) {
+    return fault("syntax error in 'spop'; it takes a key and at most a count", 'syntax error');
+  }
   const single = operation.args.length === 2;
   if (!single && !((parseInteger(count) ?? -1) >= 0)) {
     return fault(
       "value is out of range, must be positive; give 'spop' a whole number as its count",
+      'value is out of range, must be positive',
     );
   }
   const seed = context.seed();
@@ -190,7 +234,8 @@ function momentOf(
 ): number | CommandFault {
   const amount = parseInteger(time);
   if (amount === null) {
-    return fault(`value is not an integer or out of range: the time of '${command}' must be one`);
+    const error = 'value is not an integer or out of range';
+    return fault(`${error}: the time of '${command}' must be one`, error);
   }
   const { unitMs, from } = measures.get(measure) ?? { unitMs: 1, from: 'epoch' };
   // No digit is lost below 2^53, and what is lost above it cannot bring the sum below it again.
@@ -199,22 +244,15 @@ function momentOf(
     return fault(
       `invalid expire time in '${command}' command; give ${mayHavePassed ? 'an' : 'a positive'} ` +
         'integer whose moment in ms stays below 2^53',
+      `invalid expire time in '${command}' command`,
     );
   }
   return moment <= now ? longAgoMs : moment;
 }
 
-/** An integer as Redis spells it: no sign but a minus, no leading zero, no blanks; null where `text` is none. */
-function parseInteger(text: string): number | null {
-  return /^(?:0|-?[1-9]\d{0,18})$/.test(text) ? Number(text) : null;
-}
-
 function syntaxFault(command: string): CommandFault {
   const time = 'EX seconds | PX milliseconds | EXAT seconds | PXAT milliseconds';
   const form = command === 'set' ? `[NX | XX] [GET] [${time} | KEEPTTL]` : `[${time} | PERSIST]`;
-  return fault(`syntax error in the options of '${command}'; Redis 7.0 takes ${form}`);
-}
-
-function fault(detail: string): CommandFault {
-  return { problem: 'invalid-command', detail };
+  const detail = `syntax error in the options of '${command}'; Redis 7.0 takes ${form}`;
+  return fault(detail, 'syntax error');
 }

@@ -1,119 +1,15 @@
-import type { ReplyOrder } from '../protocol/frame.ts';
-
-/** What Redis's documentation files a command under. */
-export type CommandGroup =
-  | 'string'
-  | 'bitmap'
-  | 'key'
-  | 'hash'
-  | 'set'
-  | 'sorted set'
-  | 'list'
-  | 'stream'
-  | 'geo'
-  | 'hyperloglog'
-  | 'script'
-  | 'publish and subscribe'
-  | 'transaction'
-  | 'connection'
-  | 'server';
-
-/** How a command is changed before it goes to the regions; command-rewrites.ts has one function for each. */
-export type Rewrite = keyof typeof rewriteNotes;
-
-/** What each rewriting does, for the documentation. */
-export const rewriteNotes = {
-  set: 'EX, PX and EXAT become PXAT, the moment of expiry by the coordinator’s clock.',
-  'set-for': 'It runs as SET with PXAT, the moment of expiry by the coordinator’s clock.',
-  getex: 'EX, PX and EXAT become PXAT, the moment of expiry by the coordinator’s clock.',
-  expire: 'It runs as PEXPIREAT, with the moment of expiry by the coordinator’s clock.',
-  delete: 'It is staged without copying the old value.',
-  pop: 'One random draw is made for all regions, so that each removes the same members.',
-  ttl: 'In a write it is counted from the coordinator’s clock, not from the region’s.',
-  'one-database': 'The option DB is refused: a region is one database.',
-} as const;
-
-interface RowBase {
-  /** In upper case. */
-  readonly name: string;
-  readonly group: CommandGroup;
-}
-
-interface SupportedRow extends RowBase {
-  /** As Redis counts, the name included: exactly so many, or where negative at least so many. */
-  readonly arity: number;
-  /** The position from which arguments come in pairs, or null. Position 0 is the name. */
-  readonly pairsFrom: number | null;
-  /** The position of the argument that counts the keys behind it, or null. */
-  readonly keyCountAt: number | null;
-  /** How replies are put into one order inside a write; a plain read keeps the order of its region. */
-  readonly reply: ReplyOrder;
-  readonly rewrite: Rewrite | null;
-  /** What a user should know, or null. */
-  readonly note: string | null;
-}
-
-/** A command that may change keys. */
-export interface WriteRow extends SupportedRow {
-  readonly class: 'write';
-  /** Which of its keys it may change; it only reads the others. */
-  readonly written: 'all' | 'first' | 'last';
-}
-
-/** A command that changes nothing: it may stand in a snapshot, and in a write unless `refusedInWrites` says why not. */
-export interface ReadRow extends SupportedRow {
-  readonly class: 'read';
-  readonly refusedInWrites: string | null;
-}
-
-/** A command of Redis 7.0 that is refused by name. `reason` says why and what to do. */
-export interface RefusedRow extends RowBase {
-  readonly class: 'refused';
-  readonly reason: string;
-}
-
-/** A row of the table, by what becomes of its command. */
-export type CommandRow = WriteRow | ReadRow | RefusedRow;
-
-type Extras<Row extends SupportedRow> = Partial<Omit<Row, 'class' | 'name' | 'group' | 'arity'>>;
-
-const plain = { pairsFrom: null, keyCountAt: null, reply: null, rewrite: null, note: null };
-
-function write(
-  group: CommandGroup,
-  name: string,
-  arity: number,
-  extras: Extras<WriteRow> = {},
-): WriteRow {
-  return { ...plain, class: 'write', name, group, arity, written: 'all', ...extras };
-}
-
-function read(
-  group: CommandGroup,
-  name: string,
-  arity: number,
-  extras: Extras<ReadRow> = {},
-): ReadRow {
-  return { ...plain, class: 'read', name, group, arity, refusedInWrites: null, ...extras };
-}
-
-/** `names` is a list with spaces between. */
-function refused(group: CommandGroup, names: string, reason: string): readonly RefusedRow[] {
-  return names.split(' ').map((name) => ({ class: 'refused', name, group, reason }));
-}
-
-function blocking(group: CommandGroup, name: string, instead: string): readonly RefusedRow[] {
-  return refused(group, name, `it blocks, and a write cannot wait for another; use ${instead}`);
-}
+import { refusedRows } from './command-refused.ts';
+import { blocking, type CommandRow, floating, read, refused, write } from './command-rows.ts';
+import { structureRows } from './command-structures.ts';
 
 const random = 'its answer is random and would differ between regions; use it in POST /v1/reads';
 const cursor = 'its cursor means something in one region only; use it in POST /v1/reads';
-const floating =
-  'Redis computes with the processor’s long double. Regions on different processors may disagree in the last digits; the write is then aborted.';
 const lexical =
   'As in Redis, the members’ scores must be equal; otherwise the range is undefined, and regions may differ.';
-const database =
-  'it acts on a whole database, of which Lockstep owns only the keys that it is given';
+const wholeDatabase =
+  'it is about all keys of a region and not about those of a write; use it in POST /v1/reads';
+const visible =
+  'Lockstep’s own keys are left out. It tells of the keys that one region has, and goes through all of them.';
 
 const strings: readonly CommandRow[] = [
   read('string', 'GET', 2),
@@ -142,10 +38,10 @@ const strings: readonly CommandRow[] = [
 
 const bitmaps: readonly CommandRow[] = [
   read('bitmap', 'BITCOUNT', -2),
-  read('bitmap', 'BITFIELD_RO', -2),
+  read('bitmap', 'BITFIELD_RO', -2, { rewrite: 'wide-bits' }),
   read('bitmap', 'BITPOS', -3),
   read('bitmap', 'GETBIT', 3),
-  write('bitmap', 'BITFIELD', -2),
+  write('bitmap', 'BITFIELD', -2, { rewrite: 'wide-bits' }),
   write('bitmap', 'BITOP', -4, { written: 'first' }),
   write('bitmap', 'SETBIT', 4),
 ];
@@ -168,14 +64,23 @@ const keys: readonly CommandRow[] = [
   write('key', 'RENAME', 3),
   write('key', 'RENAMENX', 3),
   write('key', 'UNLINK', -2, { rewrite: 'delete' }),
-  ...refused('key', 'DBSIZE FLUSHALL FLUSHDB KEYS RANDOMKEY SCAN SWAPDB', database),
+  read('key', 'DBSIZE', 1, { refusedInWrites: wholeDatabase, note: visible }),
+  read('key', 'KEYS', 2, { refusedInWrites: wholeDatabase, note: visible }),
+  read('key', 'RANDOMKEY', 1, { refusedInWrites: wholeDatabase, note: visible }),
+  read('key', 'SCAN', -2, { refusedInWrites: cursor, note: visible }),
+  read('key', 'SORT_RO', -2, { rewrite: 'sort' }),
+  write('key', 'SORT', -2, { keysAt: 'store', written: 'second', rewrite: 'sort' }),
+  ...refused(
+    'key',
+    'FLUSHALL FLUSHDB SWAPDB',
+    'it acts on a whole database, of which Lockstep owns only the keys that it is given',
+  ),
   ...refused('key', 'MOVE', 'a region is one database; use RENAME or COPY'),
   ...refused(
     'key',
     'DUMP MIGRATE OBJECT RESTORE RESTORE-ASKING',
     'what it shows or takes is the encoding of one server, which regions need not share',
   ),
-  ...refused('key', 'SORT SORT_RO', 'it is not supported yet; read the elements and sort them'),
   ...refused('key', 'WAIT', 'it is not needed: a committed write is in every region'),
 ];
 
@@ -281,49 +186,6 @@ const lists: readonly CommandRow[] = [
   ...blocking('list', 'BRPOPLPUSH', 'RPOPLPUSH'),
 ];
 
-const others: readonly CommandRow[] = [
-  ...refused(
-    'stream',
-    'XACK XADD XAUTOCLAIM XCLAIM XDEL XGROUP XINFO XLEN XPENDING XRANGE XREAD XREADGROUP XREVRANGE XSETID XTRIM',
-    'streams are not supported yet',
-  ),
-  ...refused(
-    'geo',
-    'GEOADD GEODIST GEOHASH GEOPOS GEORADIUS GEORADIUS_RO GEORADIUSBYMEMBER GEORADIUSBYMEMBER_RO GEOSEARCH GEOSEARCHSTORE',
-    'geographic commands are not supported yet',
-  ),
-  ...refused(
-    'hyperloglog',
-    'PFADD PFCOUNT PFDEBUG PFMERGE PFSELFTEST',
-    'HyperLogLog commands are not supported yet',
-  ),
-  ...refused(
-    'script',
-    'EVAL EVAL_RO EVALSHA EVALSHA_RO FCALL FCALL_RO FUNCTION SCRIPT',
-    'scripts are not supported yet; send their commands as operations of one write',
-  ),
-  ...refused(
-    'publish and subscribe',
-    'PSUBSCRIBE PUBLISH PUBSUB PUNSUBSCRIBE SPUBLISH SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE UNSUBSCRIBE',
-    'messages are not data: a region cannot stage them; connect to a region itself',
-  ),
-  ...refused(
-    'transaction',
-    'DISCARD EXEC MULTI UNWATCH WATCH',
-    'a write is a transaction already; send its commands as operations and its conditions as checks',
-  ),
-  ...refused(
-    'connection',
-    'ASKING AUTH CLIENT ECHO HELLO PING QUIT READONLY READWRITE RESET SELECT',
-    'it is about a connection, and there is none here to a single region',
-  ),
-  ...refused(
-    'server',
-    'ACL BGREWRITEAOF BGSAVE CLUSTER COMMAND CONFIG DEBUG FAILOVER INFO LASTSAVE LATENCY LOLWUT MEMORY MODULE MONITOR PSYNC REPLCONF REPLICAOF ROLE SAVE SHUTDOWN SLAVEOF SLOWLOG SYNC TIME',
-    'it administers a single server; connect to that region itself',
-  ),
-];
-
 /** Every command that Redis 7.0 lists, one row each; a container of subcommands is one row. */
 export const commandTable: readonly CommandRow[] = [
   ...strings,
@@ -333,7 +195,8 @@ export const commandTable: readonly CommandRow[] = [
   ...sets,
   ...sortedSets,
   ...lists,
-  ...others,
+  ...structureRows,
+  ...refusedRows,
 ];
 
 // A Map, not an object: `constructor` is no command.

@@ -4,8 +4,11 @@ import { limits } from '../limits.ts';
 import type { Check, Operation } from '../protocol/frame.ts';
 import type { ReadCommand } from '../protocol/round.ts';
 import { type CheckedCommand, type CompileContext, rewriters } from './command-rewrites.ts';
-import { type CommandRow, findCommand, type ReadRow, type WriteRow } from './command-table.ts';
+import type { CommandRow, ReadRow, WriteRow } from './command-rows.ts';
+import { streamKeys } from './command-streams.ts';
+import { findCommand } from './command-table.ts';
 import { type CommandFault, keyFault, utf8Length } from './keys.ts';
+import { hasBytes } from './raw-bytes.ts';
 
 /** A write in the form in which every region runs it, or why it cannot be taken. */
 export type Compiled =
@@ -28,6 +31,9 @@ export type CompiledReads =
       readonly keys: readonly string[];
     }
   | ({ readonly ok: false } & CommandFault);
+
+/** Nothing of a read depends on the clock or on chance. */
+const atNoTime: CompileContext = { now: 0, seed: () => 0 };
 
 /** Commands that @ioredis/commands knows and the table does not: they came after Redis 7.0. */
 const knownNames: ReadonlySet<string> = new Set(everyCommand);
@@ -83,7 +89,7 @@ function compileOperation(
   op: readonly string[],
   context: CompileContext,
 ): Operation | CommandFault {
-  const command = checkCommand(op);
+  const command = checkCommand(op, false);
   if ('problem' in command) return command;
   const { row, operation } = command;
   if (row.class === 'read' && row.refusedInWrites !== null) {
@@ -93,18 +99,21 @@ function compileOperation(
 }
 
 function compileRead(command: readonly string[]): ReadCommand | CommandFault {
-  const checked = checkCommand(command);
+  const checked = checkCommand(command, true);
   if ('problem' in checked) return checked;
-  const { row, operation } = checked;
+  const { row } = checked;
   if (row.class === 'write') {
     return invalid(`${row.name} may change its keys; send it to POST /v1/writes`);
   }
+  const operation =
+    row.rewrite === null ? checked.operation : rewriters[row.rewrite](checked, atNoTime);
+  if ('problem' in operation) return operation;
   // One region answers a snapshot, so its order needs no rule.
   return { args: operation.args, reads: operation.reads, reply: null };
 }
 
 /** Checks the form of a command and finds its keys. */
-function checkCommand(op: readonly string[]): CheckedCommand | CommandFault {
+function checkCommand(op: readonly string[], isSnapshot: boolean): CheckedCommand | CommandFault {
   const [given, ...rest] = op;
   if (given === undefined) return invalid('a command needs a name, as its first element');
   if (op.length > limits.argumentsPerOperation) {
@@ -116,12 +125,12 @@ function checkCommand(op: readonly string[]): CheckedCommand | CommandFault {
   const args = [row.name, ...rest];
   const wrong = arityFault(row, args.length) ?? textFault(args) ?? keyCountFault(row, args);
   if (wrong !== null) return wrong;
-  const positions = keyPositions(row.name, rest);
+  const positions = keyPositions(row, args);
   for (const key of textsAt(args, positions)) {
     const forbidden = keyFault(key);
     if (forbidden !== null) return forbidden;
   }
-  return { row, operation: operationOf(row, args, positions) };
+  return { row, operation: operationOf(row, args, positions), isSnapshot };
 }
 
 function operationOf(
@@ -132,6 +141,7 @@ function operationOf(
   const isWritten = (index: number): boolean => {
     if (row.class === 'read') return false;
     if (row.written === 'first') return index === 0;
+    if (row.written === 'second') return index === 1;
     return row.written === 'all' || index === positions.length - 1;
   };
   return {
@@ -145,8 +155,33 @@ function operationOf(
 }
 
 /** Where the keys stand, counted from the name. The package counts from the first argument. */
-function keyPositions(name: string, rest: readonly string[]): readonly number[] {
-  return getKeyIndexes(name.toLowerCase(), [...rest]).map((index) => index + 1);
+function keyPositions(row: WriteRow | ReadRow, args: readonly string[]): readonly number[] {
+  switch (row.keysAt) {
+    case 'streams':
+      return streamKeys(args);
+    case 'second':
+      return args.length > 2 ? [2] : [];
+    case 'store':
+      return [1, ...storePosition(args)];
+    case null:
+      return getKeyIndexes(row.name.toLowerCase(), args.slice(1)).map((index) => index + 1);
+  }
+}
+
+/** Where the key stands that SORT or GEORADIUS stores to: the last one counts. */
+function storePosition(args: readonly string[]): readonly number[] {
+  const isSort = args[0] === 'SORT';
+  // What an option takes is no option, although it may be spelt like one. GEORADIUS has only such as take a number.
+  const taken: Readonly<Record<string, number>> = isSort ? { LIMIT: 2, GET: 1, BY: 1 } : {};
+  let found: readonly number[] = [];
+  for (let at = isSort ? 2 : 5; at < args.length; at += 1) {
+    const option = (args[at] ?? '').toUpperCase();
+    if (option === 'STORE' && at + 1 < args.length) {
+      found = [at + 1];
+      at += 1;
+    } else at += new Map(Object.entries(taken)).get(option) ?? 0;
+  }
+  return found;
 }
 
 function unknownFault(name: string): CommandFault {
@@ -168,14 +203,17 @@ function arityFault(
   if (isPaired && (row.arity > 0 ? count === least : count >= least)) return null;
   const some = `${row.arity > 0 ? 'exactly' : 'at least'} ${least - 1} after its name`;
   const pairs = row.pairsFrom === null ? '' : ', in pairs';
-  const name = row.name.toLowerCase();
-  return invalid(`wrong number of arguments for '${name}' command; it takes ${some}${pairs}`);
+  const words = `wrong number of arguments for '${row.name.toLowerCase()}' command`;
+  // That arguments do not come in pairs, Redis finds as it runs the command.
+  const whenQueued = row.arity > 0 ? count !== least : count < least;
+  const redis = { error: `ERR ${words}`, whenQueued };
+  return { ...invalid(`${words}; it takes ${some}${pairs}`), redis };
 }
 
 /** What forbids an argument: text that no server could store as it is, or too much of it. */
 function textFault(args: readonly string[]): CommandFault | null {
   for (const [position, text] of args.entries()) {
-    if (!text.isWellFormed()) return invalid(`argument ${position} is not valid Unicode text`);
+    if (!hasBytes(text)) return invalid(`argument ${position} is not valid Unicode text`);
     const bytes = utf8Length(text);
     if (bytes <= limits.valueBytes) continue;
     const detail = `argument ${position} has ${bytes} bytes; the limit is ${limits.valueBytes}`;
@@ -191,7 +229,24 @@ function keyCountFault(row: WriteRow | ReadRow, args: readonly string[]): Comman
   const most = args.length - 1 - row.keyCountAt;
   if (/^[1-9]\d{0,4}$/.test(count) && Number(count) <= most) return null;
   const name = row.name.toLowerCase();
-  return invalid(`numkeys of '${name}' must say how many keys follow it, from 1 to ${most} here`);
+  const redis = { error: keyCountError(row.name, count), whenQueued: false };
+  const detail = `numkeys of '${name}' must say how many keys follow it, from 1 to ${most} here`;
+  return { ...invalid(detail), redis };
+}
+
+/** What Redis says to a count of keys that is none, or more than there are keys. */
+function keyCountError(name: string, count: string): string {
+  const isInteger = /^(?:0|-?[1-9]\d{0,17})$/.test(count);
+  const isTooSmall = !isInteger || count === '0' || count.startsWith('-');
+  if (['LMPOP', 'ZMPOP', 'SINTERCARD'].includes(name)) {
+    if (isTooSmall) return 'ERR numkeys should be greater than 0';
+    return name === 'SINTERCARD'
+      ? "ERR Number of keys can't be greater than number of args"
+      : 'ERR syntax error';
+  }
+  if (!isInteger) return 'ERR value is not an integer or out of range';
+  if (!isTooSmall) return 'ERR syntax error';
+  return `ERR at least 1 input key is needed for '${name.toLowerCase()}' command`;
 }
 
 function countFault(operations: number, checks: number): CommandFault | null {
@@ -244,7 +299,7 @@ function distinct(keys: readonly string[]): readonly string[] {
 
 function refuse(fault: CommandFault, place?: string): { readonly ok: false } & CommandFault {
   const detail = place === undefined ? fault.detail : `${place}: ${fault.detail}`;
-  return { ok: false, problem: fault.problem, detail };
+  return { ok: false, ...fault, detail };
 }
 
 function invalid(detail: string): CommandFault {

@@ -11,6 +11,8 @@ export const slotCount = 16_384;
 export interface CommandFault {
   readonly problem: 'invalid-command' | 'unsupported-command' | 'reserved-key' | 'too-large';
   readonly detail: string;
+  /** Where Redis refuses it as well: its words, and whether a transaction is told so as it queues the command. */
+  readonly redis?: { readonly error: string; readonly whenQueued: boolean };
 }
 
 /** The names under which a region keeps the records of one shard. */
@@ -47,7 +49,10 @@ export function shadowName(transaction: TransactionId, key: string): string {
 /** What forbids `key` as a user's key, or null. The empty string is a key. */
 export function keyFault(key: string): CommandFault | null {
   if (!key.isWellFormed()) {
-    return { problem: 'invalid-command', detail: 'a key is not valid Unicode text' };
+    return {
+      problem: 'invalid-command',
+      detail: 'a key is not valid Unicode text (UTF-8); values may hold any bytes, keys may not',
+    };
   }
   if (key.startsWith(reservedPrefix)) {
     const detail = `a key begins with "${reservedPrefix}", which is reserved; give it another name`;

@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { commandPage, commandPagePath } from '../../local/command-page.ts';
 import type { Check } from '../../shared/protocol/frame.ts';
 import { commandTable, findCommand } from '../../shared/wire/command-table.ts';
 import { compileReads, compileWrite } from '../../shared/wire/commands.ts';
@@ -31,6 +33,13 @@ describe('the command table', () => {
       expect(refusalOf([name, 'key']).problem).toBe('invalid-command');
     },
   );
+});
+
+describe('the page of commands', () => {
+  it('is what the table makes of it', () => {
+    const page = readFileSync(commandPagePath, 'utf8');
+    expect(page === commandPage(), 'run `npm run commands`').toBe(true);
+  });
 });
 
 describe('an operation', () => {

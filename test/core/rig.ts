@@ -61,6 +61,7 @@ export function frameOf(keys: readonly string[], given: Partial<WriteFrame> = {}
     id: `0-frame-${framesMade}`,
     operations: keys.map((key) => set(key, 'value')),
     checks: [],
+    keepsGoing: false,
     keys,
     priority: 0,
     ack: 'committed',
@@ -213,6 +214,16 @@ export class Rig {
     const { async = false, recorded = null } = how;
     this.step({ kind: 'arrived', ticket: this.#tickets, frame, async, recorded });
     return this.#tickets;
+  }
+
+  /** A caller brings frames that go together; their tickets come back. */
+  arriveTogether(frames: readonly WriteFrame[]): readonly Ticket[] {
+    const arrivals = frames.map((frame, index) => {
+      return { ticket: this.#tickets + index + 1, frame, async: false, recorded: null };
+    });
+    this.#tickets += frames.length;
+    this.step({ kind: 'arrived-together', arrivals });
+    return arrivals.map(({ ticket }) => ticket);
   }
 
   /** A reader asks; what it is told comes back. */

@@ -211,6 +211,8 @@ function standInFor<Api extends object>(name: string, given: Partial<Api>, calls
 /** An edge over stand-ins: what is not given must not be called. `calls` lists what was. */
 export class EdgeUnderTest {
   readonly writes: WriteRequest[] = [];
+  /** How many writes came with each call that brings several. */
+  readonly batches: number[] = [];
   readonly snapshots: { readonly region: string; readonly request: SnapshotRequest }[] = [];
   readonly logged: string[] = [];
   /** What was asked of the coordinator's hooks and of couriers. */
@@ -309,6 +311,7 @@ export class EdgeUnderTest {
     };
     const defaults: CoordinatorApi = {
       write: unexpected,
+      writeAll: (requests) => Promise.all(requests.map((request) => defaults.write(request))),
       accept: unexpected,
       status: unexpected,
       resolve: unexpected,
@@ -322,7 +325,13 @@ export class EdgeUnderTest {
       this.writes.push(request);
       return call(request);
     };
-    return { ...defaults, write: noted(defaults.write), accept: noted(defaults.accept) };
+    const writeAll = async (requests: readonly WriteRequest[]) => {
+      this.batches.push(requests.length);
+      this.writes.push(...requests);
+      return defaults.writeAll(requests);
+    };
+    const [write, accept] = [noted(defaults.write), noted(defaults.accept)];
+    return { ...defaults, write, writeAll, accept };
   }
 
   #region(id: string): RegionClient {

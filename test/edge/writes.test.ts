@@ -42,6 +42,7 @@ describe('a write', () => {
           { kind: 'type', key: 'd', type: 'hash' },
           { kind: 'field', key: 'e', field: 'f', value: 'v' },
         ],
+        keepsGoing: false,
         ack: 'committed',
         timeoutMs: 10_000,
         priority: 0,

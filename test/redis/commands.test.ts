@@ -36,6 +36,14 @@ async function replyOf(words: readonly string[]): Promise<unknown> {
   return ask(...words).catch((error: Error) => ({ error: error.message }));
 }
 
+/** What Redis's own table says of some keys: it counts what a command keeps for itself, or leaves out what it changes. */
+const claimedOtherwise: ReadonlyMap<string, readonly string[]> = new Map([
+  // What was counted is kept in the key, unless there are two.
+  ['PFCOUNT', ['from', 'from2']],
+  // What was delivered is recorded in the stream.
+  ['XREADGROUP', []],
+]);
+
 describe('the command table beside a real server', () => {
   it('names every command that the server has had since Redis 7.0, and no other', async () => {
     const documentation = (await ask('COMMAND', 'DOCS')) as readonly unknown[];
@@ -58,7 +66,10 @@ describe('the command table beside a real server', () => {
     expect(grown).toContain(information?.[1]);
   });
 
-  it.each(samples)('agrees about the keys of %s and what happens to them', async (words) => {
+  const aboutNoKey = new Set(['DBSIZE', 'KEYS', 'RANDOMKEY', 'SCAN']);
+  const named = samples.filter((words) => !aboutNoKey.has(words.split(' ')[0] ?? ''));
+
+  it.each(named)('agrees about the keys of %s and what happens to them', async (words) => {
     const args = words.split(' ');
     const found = (await ask('COMMAND', 'GETKEYSANDFLAGS', ...args)) as readonly [
       string,
@@ -67,10 +78,11 @@ describe('the command table beside a real server', () => {
     const [name = ''] = args;
     const compiled = findCommand(name)?.class === 'read' ? compileReads([args]) : null;
     const keys = compiled?.ok ? compiled.keys : keysInOrder(words);
-    expect(keys).toEqual(found.map(([key]) => key));
+    expect([...keys].sort()).toEqual(found.map(([key]) => key).sort());
     // The samples name a key `to` where it may be changed, and the core's tests hold the compiler to that.
     const changed = found.filter(([, flags]) => !flags.includes('RO')).map(([key]) => key);
-    expect(changed).toEqual(keys.filter((key) => key.startsWith('to')));
+    const expected = keys.filter((key) => key.startsWith('to')).sort();
+    expect(changed.sort()).toEqual(claimedOtherwise.get(name) ?? expected);
   });
 });
 

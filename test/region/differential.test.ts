@@ -74,8 +74,11 @@ const check: fc.Arbitrary<Check> = fc.oneof(
 );
 
 const aPart: fc.Arbitrary<Part> = fc
-  .tuple(fc.option(check, { freq: 4 }), fc.array(operation, { maxLength: 4 }))
-  .map(([first, operations]) => (first ? checked(first, ...operations) : part(...operations)));
+  .tuple(fc.option(check, { freq: 4 }), fc.array(operation, { maxLength: 4 }), fc.boolean())
+  .map(([first, operations, keepsGoing]) => ({
+    ...(first ? checked(first, ...operations) : part(...operations)),
+    keepsGoing,
+  }));
 
 const transaction = fc.tuple(fc.constantFrom(1, 1, 1, 1, 1, 1, 2), fc.integer({ min: 1, max: 8 }));
 const now = fc.constantFrom(0, hour, hour + 1).map((ms) => base + ms);
@@ -97,7 +100,8 @@ const prepare: fc.Arbitrary<Prepare> = fc
 /** Leaves out operations and checks on keys that the transaction does not hold. */
 function within(of: readonly [number, number]): (given: Part) => Part {
   const held = new Set(keysOf(of));
-  return ({ checks, operations }) => ({
+  return ({ checks, operations, keepsGoing }) => ({
+    keepsGoing,
     checks: checks.filter((item) => held.has(item.key)),
     operations: operations.filter(({ args, writes, reads }) =>
       [...writes, ...reads].every((at) => held.has(args[at] ?? '')),

@@ -57,12 +57,17 @@ export function abortOf(sequence: number, keys: readonly string[]): Decision {
 
 /** A part without checks. */
 export function part(...operations: readonly Operation[]): Part {
-  return { checks: [], operations };
+  return { checks: [], operations, keepsGoing: false };
 }
 
 /** A part with one check. */
 export function checked(check: Check, ...operations: readonly Operation[]): Part {
-  return { checks: [check], operations };
+  return { checks: [check], operations, keepsGoing: false };
+}
+
+/** The part, but an operation that fails answers its error among the replies, and the others stand. */
+export function keepingOn(given: Part): Part {
+  return { ...given, keepsGoing: true };
 }
 
 /** `SET key value [PXAT pxat]` as an inline intent. */

@@ -90,7 +90,7 @@ class Staging {
     const replies = ['0'];
     for (const [index, operation] of part.operations.entries()) {
       const reply = this.#operation(operation);
-      if (isError(reply)) {
+      if (isError(reply) && !part.keepsGoing) {
         return { outcome: `[2,${index},${quote(reply.error)}]`, stands: false };
       }
       replies.push(encodeInOrder(reply, operation));

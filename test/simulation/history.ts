@@ -213,8 +213,9 @@ function execute(
 ): string {
   const base = now === null ? state.state() : null;
   const transaction = [1, 2 * number + 1] as const;
-  const { keys, checks, operations } = frame;
-  const prepare = { transaction, keys, now: now ?? 1, parts: [{ checks, operations }] };
+  const { keys, checks, operations, keepsGoing } = frame;
+  const parts = [{ checks, operations, keepsGoing }];
+  const prepare = { transaction, keys, now: now ?? 1, parts };
   const voted = state.round({ ...head, decisions: [], prepares: [prepare] });
   const vote = voted.kind === 'executed' ? voted.reply.votes[0] : undefined;
   const outcome =

@@ -7,6 +7,7 @@ import {
   del,
   executed,
   increment,
+  keepingOn,
   outcomesOf,
   part,
   pop,
@@ -126,6 +127,47 @@ export function claimStaging(world: () => World): void {
       expect(reply.votes[0]).toMatchObject({ kind: 'locked' });
       await commit('k');
       expect(await value('EXISTS', 'k')).toBe('0');
+    });
+  });
+
+  describe('a part that keeps going', () => {
+    it('answers the error of what fails in its place, and the rest stands', async () => {
+      await value('SET', 's', 'text');
+      const operations = [increment('n'), write('HSET', 's', 'f', '1'), increment('s')];
+      const mixed = keepingOn(part(...operations, write('APPEND', 's', '!'), increment('n')));
+      const notInteger = 'ERR value is not an integer or out of range';
+      expect(await stage(['n', 's'], mixed)).toBe(
+        `[[0,1,{"e":"${wrongType}"},{"e":"${notInteger}"},5,2]]`,
+      );
+      await commit('n', 's');
+      expect(await value('GET', 'n')).toBe('"2"');
+      expect(await value('GET', 's')).toBe('"text!"');
+    });
+
+    it('leaves absent what a failed operation did not make, and unchanged what it looked at', async () => {
+      await value('SET', 's', 'text');
+      const failing = [rename('none', 's'), write('HSET', 's', 'f', '1'), pop('s', '', 1)];
+      const outcomes = await stage(['none', 's'], keepingOn(part(...failing)));
+      expect(outcomes).toBe(
+        `[[0,{"e":"ERR no such key"},{"e":"${wrongType}"},{"e":"${wrongType}"}]]`,
+      );
+      await commit('none', 's');
+      expect(await value('EXISTS', 'none')).toBe('0');
+      expect(await value('GET', 's')).toBe('"text"');
+    });
+
+    it('is undone whole when its check fails', async () => {
+      const fails = keepingOn(checked({ kind: 'exists', key: 'n' }, increment('n')));
+      expect(await stage(['n'], fails, part(increment('n')))).toBe('[[1,0,null],[0,1]]');
+    });
+
+    it('is undone whole when its replies are too large', async () => {
+      await value('SET', 'big', 'x'.repeat(limits.outcomeBytes / 2));
+      const reads = [read(['GET', 'big']), read(['GET', 'big']), increment('big')];
+      const outcomes = await stage(['n', 'big'], keepingOn(part(increment('n'), ...reads)));
+      expect(JSON.parse(outcomes)).toEqual([[2, 3, expect.stringContaining('too large')]]);
+      await commit('n', 'big');
+      expect(await value('EXISTS', 'n')).toBe('0');
     });
   });
 

@@ -1,0 +1,250 @@
+import { writeIdOf } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
+import type { WriteAnswer, WriteRequest } from '../../shared/wire/answers.ts';
+import { type Problem, problemKinds } from '../../shared/wire/problems.ts';
+import type { UpstashCommand } from '../../shared/wire/upstash.ts';
+import type { UpstashPlan } from '../../shared/wire/upstash-commands.ts';
+import {
+  elementOf,
+  rawOutcomeOf,
+  rawReplyOf,
+  type UpstashElement,
+} from '../../shared/wire/upstash-replies.ts';
+import { askCoordinator } from './coordinators.ts';
+import { type EdgeDependencies, onlyShard } from './dependencies.ts';
+import { tellAnswer } from './outcomes.ts';
+import type { Place, RegionReader } from './reads.ts';
+
+/** A command with what becomes of it. */
+export interface PlannedCommand {
+  readonly command: UpstashCommand;
+  readonly plan: UpstashPlan;
+}
+
+/** What a request came to. `wrote`: the token that its client hands back has to change. */
+export interface UpstashOutcome {
+  readonly elements: readonly UpstashElement[];
+  readonly wrote: boolean;
+  /** Where the reads were taken, as headers; empty where they went with writes. */
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** A transaction that was carried out as a whole, or the reason why nothing of it was. */
+export type TransactionOutcome =
+  | (UpstashOutcome & { readonly kind: 'done' })
+  | { readonly kind: 'discarded'; readonly error: string; readonly status: number };
+
+/** How a request is carried out. */
+export interface UpstashRun {
+  readonly dependencies: EdgeDependencies;
+  readonly reader: RegionReader;
+  readonly place: Place;
+  /** The key of the request and a digest of it, or null. */
+  readonly idempotency: WriteRequest['idempotency'];
+}
+
+/** Planned commands that go in one round trip: as frames, or as one snapshot. */
+interface Segment {
+  readonly planned: PlannedCommand[];
+  hasWrite: boolean;
+  /** It holds a read that cannot stand among writes. */
+  isSnapshot: boolean;
+}
+
+/**
+ * Carries out commands in order, each by itself: one that fails does not stop the others. It takes one round trip, unless a
+ * read that cannot stand in a write (SCAN, a random choice) comes between writes.
+ */
+export async function runPipeline(
+  run: UpstashRun,
+  planned: readonly PlannedCommand[],
+): Promise<UpstashOutcome> {
+  const elements: UpstashElement[] = [];
+  let wrote = false;
+  let headers: UpstashOutcome['headers'] = {};
+  for (const segment of segmentsOf(planned)) {
+    const outcome = segment.hasWrite
+      ? await writeAll(run, segment.planned, elements.length)
+      : await readAll(run, segment.planned);
+    elements.push(...outcome.elements);
+    wrote ||= outcome.wrote;
+    headers = outcome.headers;
+  }
+  return { elements, wrote, headers };
+}
+
+/** Carries out commands as one transaction. Those that fail answer their errors, and the others stand, as in Redis. */
+export async function runTransaction(
+  run: UpstashRun,
+  planned: readonly PlannedCommand[],
+): Promise<TransactionOutcome> {
+  const discarded = discardOf(planned);
+  if (discarded !== null) return { kind: 'discarded', error: discarded, status: 400 };
+  if (!planned.some(({ plan }) => plan.kind === 'write')) {
+    return { kind: 'done', ...(await readAll(run, planned)) };
+  }
+  const sent = planned.filter(isSent);
+  const ops = sent.map(({ command }) => command);
+  const request = requestOf(run, ops, true, null);
+  const answered = await askCoordinator(run.dependencies, onlyShard, 'write', (coordinator) =>
+    coordinator.write(request),
+  );
+  if (!answered.ok) return { kind: 'discarded', ...failed(answered.problem) };
+  const outcome = outcomeOf(answered.value, request);
+  if ('error' in outcome) {
+    return { kind: 'discarded', error: outcome.error, status: outcome.status };
+  }
+  let next = 0;
+  const elements = planned.map((each) => {
+    if (!isSent(each)) return settled(each);
+    const reply = outcome.replies[next] ?? null;
+    next += 1;
+    return elementOf(reply, each.command);
+  });
+  return { kind: 'done', elements, wrote: true, headers: {} };
+}
+
+/** Why the transaction is discarded before anything of it is carried out, or null. */
+function discardOf(planned: readonly PlannedCommand[]): string | null {
+  const hasWrite = planned.some(({ plan }) => plan.kind === 'write');
+  for (const { command, plan } of planned) {
+    if (plan.kind === 'refused' && plan.whenQueued) {
+      // Redis tells the reason to the command and not to EXEC; here there is one answer, so the reason is in it.
+      return `EXECABORT Transaction discarded because of previous errors. ${plan.error}`;
+    }
+    if (plan.kind === 'read' && hasWrite && !plan.mayBeFrame) {
+      const name = command[0]?.toUpperCase();
+      return `EXECABORT Transaction discarded because of previous errors. ERR ${name} cannot stand in a transaction that writes: regions would answer it differently`;
+    }
+  }
+  return null;
+}
+
+function segmentsOf(planned: readonly PlannedCommand[]): readonly Segment[] {
+  const segments: Segment[] = [];
+  for (const each of planned) {
+    const isWrite = each.plan.kind === 'write';
+    const isLone = each.plan.kind === 'read' && !each.plan.mayBeFrame;
+    const last = segments.at(-1);
+    if (last === undefined || (isWrite && last.isSnapshot) || (isLone && last.hasWrite)) {
+      segments.push({ planned: [each], hasWrite: isWrite, isSnapshot: isLone });
+      continue;
+    }
+    last.planned.push(each);
+    last.hasWrite ||= isWrite;
+    last.isSnapshot ||= isLone;
+  }
+  return segments;
+}
+
+/** One snapshot of all reads. */
+async function readAll(
+  { reader, place }: UpstashRun,
+  planned: readonly PlannedCommand[],
+): Promise<UpstashOutcome> {
+  const reads = planned.flatMap(({ plan }) => (plan.kind === 'read' ? [plan] : []));
+  if (reads.length === 0) return { elements: planned.map(settled), wrote: false, headers: {} };
+  const keys = [...new Set(reads.flatMap((read) => read.keys))];
+  const commands = reads.map(({ command }) => command);
+  const snapshot = await reader.read({ keys, commands, ...place });
+  let next = 0;
+  const elements = planned.map((each): UpstashElement => {
+    if (each.plan.kind !== 'read') return settled(each);
+    if (!snapshot.ok) return failed(snapshot.problem);
+    const reply = snapshot.value.replies[next];
+    next += 1;
+    if (reply === undefined) return { error: 'ERR the region gave no answer', status: 503 };
+    if (!reply.ok) return { error: reply.error, status: 400 };
+    return elementOf(rawReplyOf(reply.raw), each.command);
+  });
+  if (!snapshot.ok) return { elements, wrote: false, headers: {} };
+  const { region, via } = snapshot.value;
+  const headers = {
+    'Lockstep-Region': region,
+    'Lockstep-Consistency': place.consistency,
+    'Lockstep-Via': via,
+  };
+  return { elements, wrote: false, headers };
+}
+
+/** Each command as a frame of its own, all in one call. */
+async function writeAll(
+  run: UpstashRun,
+  planned: readonly PlannedCommand[],
+  offset: number,
+): Promise<UpstashOutcome> {
+  const requests = planned.flatMap((each, index) =>
+    isSent(each) ? [requestOf(run, [each.command], false, offset + index)] : [],
+  );
+  const answered = await askCoordinator(run.dependencies, onlyShard, 'write', (coordinator) =>
+    coordinator.writeAll(requests),
+  );
+  let next = 0;
+  const elements = planned.map((each): UpstashElement => {
+    if (!isSent(each)) return settled(each);
+    if (!answered.ok) return failed(answered.problem);
+    const answer = answered.value[next];
+    const request = requests[next];
+    next += 1;
+    if (answer === undefined || request === undefined) {
+      return { error: 'ERR the coordinator gave no answer', status: 503 };
+    }
+    const outcome = outcomeOf(answer, request);
+    return 'error' in outcome ? outcome : elementOf(outcome.replies[0] ?? null, each.command);
+  });
+  return { elements, wrote: true, headers: {} };
+}
+
+function isSent({ plan }: PlannedCommand): boolean {
+  return plan.kind === 'write' || plan.kind === 'read';
+}
+
+/** The element of a command that no region is asked about. */
+function settled({ command, plan }: PlannedCommand): UpstashElement {
+  if (plan.kind === 'answered') return elementOf(plan.reply, command);
+  if (plan.kind === 'refused') return { error: plan.error, status: 400 };
+  return { error: 'ERR the command was not carried out', status: 503 };
+}
+
+/** A write of `ops`. `place` is that of a command in its pipeline, where each has an idempotency key of its own. */
+function requestOf(
+  { dependencies, idempotency }: UpstashRun,
+  ops: readonly UpstashCommand[],
+  keepsGoing: boolean,
+  place: number | null,
+): WriteRequest {
+  const key = idempotency?.key;
+  const own = place === null ? key : `${key}/${place}`;
+  return {
+    id: writeIdOf(onlyShard, dependencies.uuid()),
+    ops,
+    checks: [],
+    keepsGoing,
+    ack: 'committed',
+    timeoutMs: limits.timeoutMsDefault,
+    priority: 0,
+    idempotency: idempotency === null || own === undefined ? null : { ...idempotency, key: own },
+    notAfter: null,
+    callback: null,
+  };
+}
+
+type Outcome =
+  | Extract<ReturnType<typeof rawOutcomeOf>, { kind: 'done' }>
+  | { readonly error: string; readonly status: number };
+
+/** The replies of a write, or the error that its client reads. */
+function outcomeOf(answer: WriteAnswer, request: WriteRequest): Outcome {
+  if (answer.kind === 'decided' || answer.kind === 'unconfirmed') {
+    const outcome = rawOutcomeOf(answer.record.part);
+    return outcome.kind === 'done' ? outcome : { error: outcome.error, status: 400 };
+  }
+  const told = tellAnswer(answer, request);
+  return told.ok ? { error: 'ERR the write is not decided', status: 503 } : failed(told.problem);
+}
+
+function failed({ name, detail }: Problem): { readonly error: string; readonly status: number } {
+  const { status } = problemKinds[name];
+  // What this protocol knows of requests at fault is 400; what is Lockstep's own state stays visible as such.
+  return { error: `ERR ${detail}`, status: status === 429 || status >= 500 ? status : 400 };
+}

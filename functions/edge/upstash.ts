@@ -1,0 +1,172 @@
+import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import type { Scope } from '../../shared/wire/configuration.ts';
+import {
+  isUpstashPath,
+  parseUpstash,
+  tokenInQuery,
+  type UpstashAsked,
+  type UpstashRefusal,
+} from '../../shared/wire/upstash.ts';
+import { planOf } from '../../shared/wire/upstash-commands.ts';
+import {
+  bytesOf,
+  encodeElement,
+  encodeElements,
+  type UpstashFormat,
+} from '../../shared/wire/upstash-replies.ts';
+import type { EdgeContext } from './answer.ts';
+import type { Authenticate } from './authenticate.ts';
+import { readBytes } from './body.ts';
+import type { EdgeDependencies } from './dependencies.ts';
+import { placeOf, type RegionReader } from './reads.ts';
+import { runPipeline, runTransaction, type UpstashRun } from './upstash-run.ts';
+import { idempotencyOf } from './writes.ts';
+
+/** What an answer has besides its body. */
+interface Told {
+  readonly status: number;
+  readonly body: string;
+  readonly format: UpstashFormat;
+  readonly wrote: boolean;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** Header values that are given back: what no proxy stumbles over. */
+const syncToken = /^[\x21-\x7e]{1,200}$/;
+
+/**
+ * The REST protocol of Upstash at every address that is not Lockstep's own, so that its clients need another URL and
+ * nothing else. Its errors are `{"error": text}`, as its clients read them, and no problems.
+ */
+export function serveUpstash(
+  dependencies: EdgeDependencies,
+  reader: RegionReader,
+  authenticate: Authenticate,
+): (context: EdgeContext) => Promise<Response> {
+  return async (context) => {
+    const target = targetOf(context.req.url);
+    const [path = '/'] = target.split('?', 1);
+    if (!isUpstashPath(path)) return context.notFound();
+    try {
+      const token = context.req.header('authorization') ?? `Bearer ${tokenInQuery(target) ?? ''}`;
+      const scope = await authenticate(token);
+      if (!scope.ok) {
+        const error = 'WRONGPASS invalid or missing auth token';
+        return refuse(context, dependencies, { status: 401, error });
+      }
+      return await answer(context, dependencies, reader, target, scope.value);
+    } catch (error) {
+      const id = context.get('requestId');
+      dependencies.log('request failed', { requestId: id, error: String(error) });
+      const told = `ERR Lockstep has a fault. Report it with the request id ${id}.`;
+      return send(context, dependencies, refused(500, told));
+    }
+  };
+}
+
+async function answer(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  reader: RegionReader,
+  target: string,
+  scope: Scope,
+): Promise<Response> {
+  const format = formatOf(context);
+  if (typeof format !== 'string') return refuse(context, dependencies, format);
+  const consistency = (context.req.header('lockstep-consistency') ?? 'strong').toLowerCase();
+  if (consistency !== 'strong' && consistency !== 'local') {
+    const error = 'ERR the header Lockstep-Consistency is strong or local';
+    return refuse(context, dependencies, { status: 400, error });
+  }
+  const body = await readBytes(context.req.raw);
+  if (!body.ok) {
+    const error = `ERR max request size exceeded. ${body.problem.detail}`;
+    return refuse(context, dependencies, { status: 413, error });
+  }
+  const asked = parseUpstash({ method: context.req.method, target, body: body.value });
+  if ('error' in asked) return refuse(context, dependencies, asked);
+  const idempotency = await idempotencyOf(context, asked);
+  if (!idempotency.ok) {
+    const error = `ERR ${idempotency.problem.detail}`;
+    return refuse(context, dependencies, { status: 400, error });
+  }
+  const place = placeOf(context, dependencies, { consistency });
+  const run = { dependencies, reader, place, idempotency: idempotency.value };
+  return send(context, dependencies, await carryOut(run, asked, scope, format));
+}
+
+async function carryOut(
+  run: UpstashRun,
+  asked: UpstashAsked,
+  scope: Scope,
+  format: UpstashFormat,
+): Promise<Told> {
+  const now = run.dependencies.now();
+  const planned = asked.commands.map((command) => ({ command, plan: planOf(command, now, scope) }));
+  if (asked.kind === 'transaction') {
+    // Upstash answers transactions in JSON alone.
+    const json = format === 'resp2' ? 'json' : format;
+    const outcome = await runTransaction(run, planned);
+    if (outcome.kind === 'discarded') return refused(outcome.status, outcome.error);
+    return { status: 200, ...outcome, body: encodeElements(outcome.elements, json), format: json };
+  }
+  const outcome = await runPipeline(run, planned);
+  if (asked.kind === 'pipeline') {
+    return { status: 200, ...outcome, body: encodeElements(outcome.elements, format), format };
+  }
+  const element = outcome.elements[0] ?? { error: 'ERR empty command', status: 400 };
+  const status = 'error' in element ? element.status : 200;
+  return { status, ...outcome, body: encodeElement(element, format), format };
+}
+
+function formatOf(context: EdgeContext): UpstashFormat | UpstashRefusal {
+  const encoding = context.req.header('upstash-encoding')?.toLowerCase();
+  const format = (context.req.header('upstash-response-format') ?? 'json').toLowerCase();
+  const isBase64 = encoding === 'base64';
+  if (format === 'json') return isBase64 ? 'base64' : 'json';
+  if (format !== 'resp2') {
+    return { status: 400, error: 'ERR the header Upstash-Response-Format is json or resp2' };
+  }
+  if (!isBase64) return 'resp2';
+  const error = 'ERR Upstash-Encoding base64 is not permitted with Upstash-Response-Format resp2';
+  return { status: 400, error };
+}
+
+function refused(status: number, error: string): Told {
+  const body = encodeElement({ error, status }, 'json');
+  return { status, body, format: 'json', wrote: false, headers: {} };
+}
+
+function refuse(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  { status, error }: UpstashRefusal,
+): Response {
+  if (status === 405) context.header('Allow', 'GET, HEAD, OPTIONS, POST, PUT');
+  return send(context, dependencies, refused(status, error));
+}
+
+function send(context: EdgeContext, dependencies: EdgeDependencies, told: Told): Response {
+  const given = context.req.header('upstash-sync-token') ?? '';
+  // A client hands the token back to read what it wrote. Reads are strong without it; it only has to change.
+  const token = told.wrote || !syncToken.test(given) ? dependencies.uuid() : given;
+  const isBinary = told.format === 'resp2';
+  return context.body(
+    isBinary ? bytesOf(told.body) : told.body,
+    told.status as ContentfulStatusCode,
+    {
+      'Content-Type': isBinary ? 'application/octet-stream' : 'application/json',
+      'Cache-Control': 'no-store',
+      'Upstash-Sync-Token': token,
+      ...told.headers,
+    },
+  );
+}
+
+/** The address from its path on, as it was sent: what decodes it would lose which slashes part arguments. */
+function targetOf(url: string): string {
+  const authority = url.indexOf('//');
+  const path = authority < 0 ? -1 : url.indexOf('/', authority + 2);
+  const [target = '/'] = (path < 0 ? '/' : url.slice(path)).split('#', 1);
+  return target;
+}

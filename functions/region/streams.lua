@@ -1,0 +1,129 @@
+-- Commands on streams whose result would depend on the clock of the region. What they do and record follows from the
+-- transaction's `now` instead, less the allowance for clocks: a region whose clock is behind would put its own time in
+-- place of one that it takes for the future.
+--
+-- Each is given the command under its staged names, the allowance in ms, and what runs a command: that returns the
+-- reply, or nil and the text of the error. So do these.
+
+-- XADD with the id `<ms>-*`. Where the stream is ahead of it, its newest ms stands in its place, as with `*`.
+local function append(arguments, _, run)
+  local reply, failure = run(arguments)
+  if not failure or not string.find(failure, 'equal or smaller', 1, true) then return reply, failure end
+  local info, position = must('XINFO', 'STREAM', arguments[2]), 3
+  while not match(arguments[position], '^%d+%-%*$') do position = position + 1 end
+  for index = 1, #info, 2 do
+    if info[index] == 'last-generated-id' then arguments[position] = match(info[index + 1], '^%d+') .. '-*' end
+  end
+  return run(arguments)
+end
+
+-- Sets the time of delivery of pending entries, and nothing else of them.
+local function setDelivered(name, group, consumer, ids, moment)
+  for first = 1, #ids, CHUNK do
+    local claim = { 'XCLAIM', name, group, consumer, '0' }
+    for index = first, math.min(first + CHUNK - 1, #ids) do insert(claim, ids[index]) end
+    for _, word in ipairs({ 'TIME', moment, 'JUSTID' }) do insert(claim, word) end
+    must(unpack(claim))
+  end
+end
+
+-- XREADGROUP GROUP group consumer …
+local function deliver(arguments, skew, run)
+  local reply, failure = run(arguments)
+  if type(reply) ~= 'table' then return reply, failure end
+  for _, stream in ipairs(reply) do
+    local ids = {}
+    for _, entry in ipairs(stream[2]) do
+      -- One that was deleted stays pending, and a claim would end that.
+      if entry[2] then insert(ids, entry[1]) end
+    end
+    setDelivered(stream[1], arguments[3], arguments[4], ids, whole(tx.now - skew))
+  end
+  return reply
+end
+
+local function exactClock()
+  local time = must('TIME')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+-- Pending entries with the moment of their delivery in place of the idle time; or nil and the error. Idle times are
+-- counted by the region's clock, which must not move on meanwhile.
+local function pendingOf(name, group, first, last, count)
+  while true do
+    local clockBefore = exactClock()
+    local items = redis.pcall('XPENDING', name, group, first, last, whole(count))
+    if items.err then return nil, items.err end
+    if exactClock() == clockBefore then
+      for _, item in ipairs(items) do item[3] = clockBefore - item[3] end
+      return items
+    end
+  end
+end
+
+local function exists(name, id) return #must('XRANGE', name, id, id) > 0 end
+
+-- XCLAIM key group consumer idle id … TIME moment …: without the ids that are not idle for long enough.
+local function claim(arguments, skew, run)
+  local name, group, least = arguments[2], arguments[3], tonumber(arguments[5])
+  local kept, ids, isOption = {}, 0, false
+  for index, word in ipairs(arguments) do
+    isOption = isOption or word == 'TIME'
+    local isId = index > 5 and not isOption
+    local items = isId and least > 0 and pendingOf(name, group, word, word, 1) or nil
+    local isFresh = items and items[1] and tx.now - skew - items[1][3] < least
+    if not isId or not isFresh or not exists(name, word) then
+      insert(kept, word)
+      if isId then ids = ids + 1 end
+    end
+  end
+  kept[5] = '0'
+  if ids == 0 then return {} end
+  return run(kept)
+end
+
+-- Goes through pending entries as XAUTOCLAIM does. Returns the ids to claim, those that are deleted, and the next id.
+local function seekIdle(name, items, least, count, moment)
+  local claimed, deleted, visited = {}, {}, 0
+  while visited < count * 10 and #claimed + #deleted < count and items[visited + 1] do
+    visited = visited + 1
+    local item = items[visited]
+    if not exists(name, item[1]) then
+      insert(deleted, item[1])
+    elseif moment - item[3] >= least then
+      insert(claimed, item[1])
+    end
+  end
+  local following = items[visited + 1]
+  return claimed, deleted, following and following[1] or '0-0'
+end
+
+-- XAUTOCLAIM key group consumer idle start COUNT count [JUSTID]
+local function autoclaim(arguments, skew, run)
+  local name, group, consumer = arguments[2], arguments[3], arguments[4]
+  local count, moment = tonumber(arguments[8]), tx.now - skew
+  local items = pendingOf(name, group, arguments[6], '+', count * 10 + 1)
+  -- The command itself has the right words for what is wrong.
+  if not items then return run(arguments) end
+  local claimed, deleted, following = seekIdle(name, items, tonumber(arguments[5]), count, moment)
+  local entries = {}
+  for _, ids in ipairs({ deleted, claimed }) do
+    for first = 1, #ids, CHUNK do
+      local words = { 'XCLAIM', name, group, consumer, '0' }
+      for index = first, math.min(first + CHUNK - 1, #ids) do insert(words, ids[index]) end
+      insert(words, 'TIME')
+      insert(words, whole(moment))
+      if arguments[9] then insert(words, 'JUSTID') end
+      for _, entry in ipairs(must(unpack(words))) do insert(entries, entry) end
+    end
+  end
+  return { following, entries, deleted }
+end
+
+local function claimAny(arguments, skew, run)
+  if arguments[1] == 'XCLAIM' then return claim(arguments, skew, run) end
+  return autoclaim(arguments, skew, run)
+end
+
+-- By the kind of the operation.
+local onStreams = { [6] = append, [7] = deliver, [8] = claimAny }

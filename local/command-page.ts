@@ -1,0 +1,69 @@
+import { writeFileSync } from 'node:fs';
+import { type CommandGroup, type CommandRow, rewriteNotes } from '../shared/wire/command-rows.ts';
+import { commandTable } from '../shared/wire/command-table.ts';
+
+/** Where the page of commands lies, from the root of the tree. */
+export const commandPagePath = 'shared/wire/COMMANDS.md';
+
+const introduction = `# Commands
+
+Every command of Redis 7.0, and what becomes of it. This page is made from the table that the code uses; \`npm run commands\`
+makes it anew.
+
+- **write** changes keys: in \`POST /v1/writes\`, and by the protocol of Upstash. **read** changes nothing: in
+  \`POST /v1/reads\`, and also among the commands of a write, unless its row says otherwise.
+- A write's command has to give the same in every region. Replies without an order are sorted; what depends on a clock or
+  on chance is rewritten or refused.
+- Moments lie before 2^53 ms since the epoch, where Redis takes later ones too.
+- A command that changes one element copies its whole collection to stage it, and so does one that reads it after a change
+  in the same write. Costs grow with the collection.
+- Keys are text in UTF-8. Those that begin with \`lockstep:\` are refused.
+`;
+
+/** The page of commands, as it has to stand in the tree. */
+export function commandPage(): string {
+  const groups = [...new Set(commandTable.map(({ group }) => group))];
+  return [introduction, ...groups.map(sectionOf)].join('\n');
+}
+
+function sectionOf(group: CommandGroup): string {
+  const rows = commandTable.filter((row) => row.group === group);
+  const taken = rows.filter((row) => row.class !== 'refused');
+  const title = `## ${group.charAt(0).toUpperCase()}${group.slice(1)}\n`;
+  const table = taken.length === 0 ? [] : [tableOf(taken)];
+  return [title, ...table, ...refusalsOf(rows), ''].join('\n').replaceAll(/\n{3,}/g, '\n\n');
+}
+
+function tableOf(rows: readonly CommandRow[]): string {
+  const cells = rows.map((row) => [`\`${row.name}\``, row.class, noteOf(row)]);
+  return `| command | is a | what to know |\n| --- | --- | --- |\n${cells
+    .map((row) => `| ${row.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`)
+    .join('\n')}\n`;
+}
+
+function noteOf(row: CommandRow): string {
+  if (row.class === 'refused') return row.reason;
+  const refusal = row.class === 'read' ? row.refusedInWrites : null;
+  return [
+    row.rewrite === null ? null : rewriteNotes[row.rewrite],
+    refusal === null ? null : `Not in a write: ${refusal}.`,
+    row.note,
+  ]
+    .filter((note) => note !== null)
+    .join(' ');
+}
+
+/** One line for each reason. */
+function refusalsOf(rows: readonly CommandRow[]): readonly string[] {
+  const byReason = new Map<string, string[]>();
+  for (const row of rows) {
+    if (row.class !== 'refused') continue;
+    const names = byReason.get(row.reason) ?? [];
+    byReason.set(row.reason, [...names, `\`${row.name}\``]);
+  }
+  if (byReason.size === 0) return [];
+  const lines = [...byReason].map(([reason, names]) => `- ${names.join(', ')}: ${reason}.`);
+  return [`Refused by name:\n`, ...lines, ''];
+}
+
+if (import.meta.main) writeFileSync(commandPagePath, commandPage());

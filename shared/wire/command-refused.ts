@@ -1,0 +1,31 @@
+import { type CommandRow, refused } from './command-rows.ts';
+
+/** Commands that are about no data, or about a single server. */
+export const refusedRows: readonly CommandRow[] = [
+  ...refused('hyperloglog', 'PFDEBUG PFSELFTEST', 'it tests the server itself'),
+  ...refused(
+    'script',
+    'EVAL EVAL_RO EVALSHA EVALSHA_RO FCALL FCALL_RO FUNCTION SCRIPT',
+    'scripts are not supported yet; send their commands as operations of one write',
+  ),
+  ...refused(
+    'publish and subscribe',
+    'PSUBSCRIBE PUBLISH PUBSUB PUNSUBSCRIBE SPUBLISH SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE UNSUBSCRIBE',
+    'messages are not data: a region cannot stage them; connect to a region itself',
+  ),
+  ...refused(
+    'transaction',
+    'DISCARD EXEC MULTI UNWATCH WATCH',
+    'a write is a transaction already; send its commands as operations and its conditions as checks',
+  ),
+  ...refused(
+    'connection',
+    'ASKING AUTH CLIENT ECHO HELLO PING QUIT READONLY READWRITE RESET SELECT',
+    'it is about a connection, and there is none here to a single region',
+  ),
+  ...refused(
+    'server',
+    'ACL BGREWRITEAOF BGSAVE CLUSTER COMMAND CONFIG DEBUG FAILOVER INFO LASTSAVE LATENCY LOLWUT MEMORY MODULE MONITOR PSYNC REPLCONF REPLICAOF ROLE SAVE SHUTDOWN SLAVEOF SLOWLOG SYNC TIME',
+    'it administers a single server; connect to that region itself',
+  ),
+];

@@ -1,0 +1,93 @@
+import type { Operation } from '../protocol/frame.ts';
+import { argumentFault, unsupportedOption } from './command-faults.ts';
+import type { CheckedCommand } from './command-rewrites.ts';
+import type { CommandFault } from './keys.ts';
+
+/** Scripts see numbers of so many bits exactly. */
+const exactBits = 53;
+
+/** Refuses fields of BITFIELD whose numbers a region's script would round. */
+export function refuseWideBits({ operation }: CheckedCommand): Operation | CommandFault {
+  const wide = operation.args.slice(2).find((word) => {
+    const [, bits] = /^[iu](\d{1,2})$/.exec(word) ?? [];
+    return bits !== undefined && Number(bits) > exactBits && Number(bits) <= 64;
+  });
+  if (wide === undefined) return operation;
+  return unsupportedOption(
+    `${operation.args[0]} of ${wide} is not supported: scripts see numbers of at most ${exactBits} bits; use narrower fields`,
+  );
+}
+
+/** PFCOUNT of one key keeps its result in the key, in the one region that is asked. Of two it does not. */
+export function countTwice({ operation }: CheckedCommand): Operation {
+  const { args, reads } = operation;
+  if (reads.length !== 1) return operation;
+  const [name = '', key = ''] = args;
+  return { ...operation, args: [name, key, key], reads: [1, 2] };
+}
+
+/** Takes of SORT what depends on its own key alone, and on no locale. What Redis refuses is left to it. */
+export function restrictSort({
+  row,
+  operation,
+  isSnapshot,
+}: CheckedCommand): Operation | CommandFault {
+  const { args } = operation;
+  const seen = new Set<string>();
+  for (let at = 2; at < args.length; at += 1) {
+    const option = (args[at] ?? '').toUpperCase();
+    const left = args.length - 1 - at;
+    seen.add(option);
+    if (option === 'ASC' || option === 'DESC' || option === 'ALPHA') continue;
+    if (option === 'LIMIT' && left >= 2) {
+      at += 2;
+      continue;
+    }
+    const takesOne = ['BY', 'GET', row.name === 'SORT' ? 'STORE' : 'BY'].includes(option);
+    if (!takesOne || left < 1) return operation;
+    at += 1;
+    if (option !== 'STORE' && (args[at] ?? '').includes('*')) {
+      return unsupportedOption(
+        `${option} with a pattern is not supported: it reads keys that the command does not name; read them and sort`,
+      );
+    }
+  }
+  const hasOrder = seen.has('STORE') || !(seen.has('ALPHA') || seen.has('BY'));
+  if (isSnapshot || hasOrder) return operation;
+  return unsupportedOption(
+    `${row.name} with ALPHA or BY needs STORE in a write: otherwise it follows the locale of the server; use SORT_RO in POST /v1/reads`,
+  );
+}
+
+/** Refuses to store distances, of which a vote does not tell whether they are the same everywhere. */
+export function refuseDistances({ operation }: CheckedCommand): Operation | CommandFault {
+  const named = operation.args.slice(4).some((word) => word.toUpperCase() === 'STOREDIST');
+  if (!named) return operation;
+  return unsupportedOption(
+    'STOREDIST is not supported: servers may compute distances that differ in the last digit; leave it out',
+  );
+}
+
+/** Checks the subcommand of a container, as Redis does before it runs it. */
+export function checkSubcommand({ row, operation }: CheckedCommand): Operation | CommandFault {
+  const [name = '', given = '', ...rest] = operation.args;
+  const subcommand = given.toUpperCase();
+  if (subcommand === 'HELP')
+    return unsupportedOption(`${name} HELP is not supported: see the documentation`);
+  const arity = Object.entries(row.subcommands ?? {}).find(([known]) => known === subcommand)?.[1];
+  if (arity === undefined) {
+    const error = `unknown subcommand '${given.slice(0, 128)}'. Try ${name} HELP.`;
+    return {
+      problem: 'invalid-command',
+      detail: error,
+      redis: { error: `ERR ${error}`, whenQueued: true },
+    };
+  }
+  const count = rest.length + 2;
+  if (arity > 0 ? count === arity : count >= -arity) {
+    return { ...operation, args: [name, subcommand, ...rest] };
+  }
+  const full = `${name}|${subcommand}`.toLowerCase();
+  const { problem, detail } = argumentFault(`wrong number of arguments for '${full}' command`, '');
+  return { problem, detail, redis: { error: `ERR ${detail}`, whenQueued: true } };
+}

@@ -1,0 +1,146 @@
+import type { ReplyOrder } from '../protocol/frame.ts';
+
+/** What Redis's documentation files a command under. */
+export type CommandGroup =
+  | 'string'
+  | 'bitmap'
+  | 'key'
+  | 'hash'
+  | 'set'
+  | 'sorted set'
+  | 'list'
+  | 'stream'
+  | 'geo'
+  | 'hyperloglog'
+  | 'script'
+  | 'publish and subscribe'
+  | 'transaction'
+  | 'connection'
+  | 'server';
+
+/** How a command is changed before it goes to the regions; command-rewrites.ts has one function for each. */
+export type Rewrite = keyof typeof rewriteNotes;
+
+/** What each rewriting does, for the documentation. */
+export const rewriteNotes = {
+  set: 'EX, PX and EXAT become PXAT, the moment of expiry by the coordinator’s clock.',
+  'set-for': 'It runs as SET with PXAT, the moment of expiry by the coordinator’s clock.',
+  getex: 'EX, PX and EXAT become PXAT, the moment of expiry by the coordinator’s clock.',
+  expire: 'It runs as PEXPIREAT, with the moment of expiry by the coordinator’s clock.',
+  delete: 'It is staged without copying the old value.',
+  pop: 'One random draw is made for all regions, so that each removes the same members.',
+  ttl: 'In a write it is counted from the coordinator’s clock, not from the region’s.',
+  'one-database': 'The option DB is refused: a region is one database.',
+  'wide-bits': 'Fields of more than 53 bits are refused: scripts would answer them rounded.',
+  count: 'One key is named twice, since counting a single one writes into it what was counted.',
+  sort: 'Patterns that name further keys are refused. In a write, ALPHA and BY need STORE: they follow the server’s locale.',
+  'geo-store': 'STOREDIST is refused: servers may compute distances that differ in the last digit.',
+  append:
+    'The id `*` becomes one by the coordinator’s clock, or the next one where the stream is ahead. `~` becomes `=`.',
+  trim: '`~` becomes `=`, and LIMIT goes: how much of it is trimmed depends on how a server stores a stream.',
+  streams: 'BLOCK is refused.',
+  deliver:
+    'BLOCK is refused. The time of delivery is the coordinator’s, less the allowance for clocks.',
+  claim: 'Idle times are counted by the coordinator’s clock, less the allowance for clocks.',
+  pending: 'In a write only its summary is taken: idle times differ by the clocks of the regions.',
+  subcommand: 'HELP is refused.',
+} as const;
+
+interface RowBase {
+  /** In upper case. */
+  readonly name: string;
+  readonly group: CommandGroup;
+}
+
+interface SupportedRow extends RowBase {
+  /** As Redis counts, the name included: exactly so many, or where negative at least so many. */
+  readonly arity: number;
+  /** The position from which arguments come in pairs, or null. Position 0 is the name. */
+  readonly pairsFrom: number | null;
+  /** The position of the argument that counts the keys behind it, or null. */
+  readonly keyCountAt: number | null;
+  /**
+   * Where its keys stand where that depends on its words. `store`: the first argument, and what follows STORE.
+   * `streams`: the first half of what follows STREAMS. `second`: behind the subcommand. Null: as the package says.
+   */
+  readonly keysAt: 'store' | 'streams' | 'second' | null;
+  /** Of a container: the arity of each subcommand, in upper case; or null. */
+  readonly subcommands: Readonly<Record<string, number>> | null;
+  /** How replies are put into one order inside a write; a plain read keeps the order of its region. */
+  readonly reply: ReplyOrder;
+  readonly rewrite: Rewrite | null;
+  /** What a user should know, or null. */
+  readonly note: string | null;
+}
+
+/** A command that may change keys. */
+export interface WriteRow extends SupportedRow {
+  readonly class: 'write';
+  /** Which of its keys it may change; it only reads the others. */
+  readonly written: 'all' | 'first' | 'second' | 'last';
+}
+
+/** A command that changes nothing: it may stand in a snapshot, and in a write unless `refusedInWrites` says why not. */
+export interface ReadRow extends SupportedRow {
+  readonly class: 'read';
+  readonly refusedInWrites: string | null;
+}
+
+/** A command of Redis 7.0 that is refused by name. `reason` says why and what to do. */
+export interface RefusedRow extends RowBase {
+  readonly class: 'refused';
+  readonly reason: string;
+}
+
+/** A row of the table, by what becomes of its command. */
+export type CommandRow = WriteRow | ReadRow | RefusedRow;
+
+type Extras<Row extends SupportedRow> = Partial<Omit<Row, 'class' | 'name' | 'group' | 'arity'>>;
+
+const plain = {
+  pairsFrom: null,
+  keyCountAt: null,
+  keysAt: null,
+  subcommands: null,
+  reply: null,
+  rewrite: null,
+  note: null,
+};
+
+/** A row of a command that may change keys. */
+export function write(
+  group: CommandGroup,
+  name: string,
+  arity: number,
+  extras: Extras<WriteRow> = {},
+): WriteRow {
+  return { ...plain, class: 'write', name, group, arity, written: 'all', ...extras };
+}
+
+/** A row of a command that only reads. */
+export function read(
+  group: CommandGroup,
+  name: string,
+  arity: number,
+  extras: Extras<ReadRow> = {},
+): ReadRow {
+  return { ...plain, class: 'read', name, group, arity, refusedInWrites: null, ...extras };
+}
+
+/** Rows of commands that are refused for one reason. `names` is a list with spaces between. */
+export function refused(group: CommandGroup, names: string, reason: string): readonly RefusedRow[] {
+  return names.split(' ').map((name) => ({ class: 'refused', name, group, reason }));
+}
+
+/** Rows of commands that wait for another client. */
+export function blocking(
+  group: CommandGroup,
+  name: string,
+  instead: string,
+): readonly RefusedRow[] {
+  return refused(group, name, `it blocks, and a write cannot wait for another; use ${instead}`);
+}
+
+/** Commands that compute with the processor's long doubles, or with its functions of angles. */
+export const floating =
+  'Redis computes with the processor’s floating point. Regions on different processors may disagree in the last digits; the write is then aborted.';

@@ -1,0 +1,78 @@
+import { bytesOfText } from './replies.ts';
+
+/**
+ * Arguments of commands are text, and may hold bytes that are no UTF-8: each such byte stands there as half a character,
+ * U+DC80 for 0x80 and so on up to U+DCFF, which no UTF-8 can spell. encoding.ts sends these as escapes of JSON, and the
+ * scripts of a region turn them back into bytes (apply.lua).
+ */
+const escapeBase = 0xdc00;
+
+const loneEscape = /[\udc80-\udcff]/gu;
+
+/** The text that the bytes spell, with escapes for those that are no UTF-8. */
+export function textWithBytes(bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    return escaped(bytes);
+  }
+}
+
+/** True where all of the text has bytes: it holds no half of a character but escapes. */
+export function hasBytes(text: string): boolean {
+  return text.isWellFormed() || text.replaceAll(loneEscape, '').isWellFormed();
+}
+
+/** The bytes of such a text, one character a byte. */
+export function bytesWithin(text: string): string {
+  if (text.isWellFormed()) return bytesOfText(text);
+  return Array.from(text, (character) => {
+    const code = character.charCodeAt(0);
+    const isEscape = character.length === 1 && code >= 0xdc80 && code <= 0xdcff;
+    return isEscape ? String.fromCharCode(code - escapeBase) : bytesOfText(character);
+  }).join('');
+}
+
+function escaped(bytes: Uint8Array): string {
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+  const pieces: string[] = [];
+  let from = 0;
+  let at = 0;
+  while (at < bytes.length) {
+    const length = sequenceLength(bytes, at);
+    if (length > 0) {
+      at += length;
+      continue;
+    }
+    pieces.push(decoder.decode(bytes.subarray(from, at)));
+    pieces.push(String.fromCharCode(escapeBase + (bytes[at] ?? 0)));
+    at += 1;
+    from = at;
+  }
+  pieces.push(decoder.decode(bytes.subarray(from)));
+  return pieces.join('');
+}
+
+/** How many bytes the character at `at` has in UTF-8; 0 where none begins there. */
+function sequenceLength(bytes: Uint8Array, at: number): 0 | 1 | 2 | 3 | 4 {
+  const first = bytes[at] ?? 0;
+  if (first < 0x80) return 1;
+  const second = bytes[at + 1] ?? 0;
+  if (first >= 0xc2 && first <= 0xdf) return isBetween(second, 0x80, 0xbf) ? 2 : 0;
+  const third = isBetween(bytes[at + 2] ?? 0, 0x80, 0xbf);
+  if (first >= 0xe0 && first <= 0xef) {
+    // Neither a shorter form in disguise nor half a character.
+    const least = first === 0xe0 ? 0xa0 : 0x80;
+    const most = first === 0xed ? 0x9f : 0xbf;
+    return isBetween(second, least, most) && third ? 3 : 0;
+  }
+  if (first < 0xf0 || first > 0xf4) return 0;
+  const least = first === 0xf0 ? 0x90 : 0x80;
+  const most = first === 0xf4 ? 0x8f : 0xbf;
+  const fourth = isBetween(bytes[at + 3] ?? 0, 0x80, 0xbf);
+  return isBetween(second, least, most) && third && fourth ? 4 : 0;
+}
+
+function isBetween(byte: number, least: number, most: number): boolean {
+  return byte >= least && byte <= most;
+}

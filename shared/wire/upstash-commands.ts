@@ -1,0 +1,106 @@
+import type { ReadCommand } from '../protocol/round.ts';
+import { findCommand } from './command-table.ts';
+import { compileReads, compileWrite } from './commands.ts';
+import type { Scope } from './configuration.ts';
+import type { CommandFault } from './keys.ts';
+import { bytesWithin } from './raw-bytes.ts';
+import type { UpstashCommand } from './upstash.ts';
+import type { RawReply } from './upstash-replies.ts';
+
+/** What becomes of one command. */
+export type UpstashPlan =
+  /** Answered without a region. */
+  | { readonly kind: 'answered'; readonly reply: RawReply }
+  /** `whenQueued`: a transaction that holds it is not carried out; `error` is then the reason. */
+  | { readonly kind: 'refused'; readonly error: string; readonly whenQueued: boolean }
+  /** `mayBeFrame`: it can stand among writes, and then sees what is before it. */
+  | {
+      readonly kind: 'read';
+      readonly command: ReadCommand;
+      readonly keys: readonly string[];
+      readonly mayBeFrame: boolean;
+    }
+  | { readonly kind: 'write' };
+
+type Refused = Extract<UpstashPlan, { kind: 'refused' }>;
+
+/** How much Redis quotes of a command that it does not know, in bytes. */
+const quotedBytes = 128;
+
+/** What becomes of `command`, sent at `now` (ms) by somebody with `scope`. */
+export function planOf(command: UpstashCommand, now: number, scope: Scope): UpstashPlan {
+  const [name = '', ...rest] = command;
+  const own = answerHere(name.toUpperCase(), rest, now);
+  if (own !== null) return own;
+  const row = findCommand(name);
+  if (row === null) return refuse(unknownError(name, rest));
+  // The reason comes with its own name for the command, which is the table's and not the client's.
+  if (row.class === 'refused') return refuse(`ERR ${row.name} is not supported: ${row.reason}`);
+  if (row.class === 'write') {
+    if (scope === 'read') {
+      return refuse(
+        `NOPERM this user has no permissions to run the '${name.toLowerCase()}' command`,
+      );
+    }
+    const compiled = compileWrite([command], [], { now, seed: () => 0 });
+    return compiled.ok ? { kind: 'write' } : refusalOf(compiled);
+  }
+  const compiled = compileReads([command]);
+  if (!compiled.ok) return refusalOf(compiled);
+  const [read] = compiled.commands;
+  if (read === undefined) return refuse('ERR empty command');
+  const mayBeFrame = compileWrite([command], [], { now, seed: () => 0 }).ok;
+  return { kind: 'read', command: read, keys: compiled.keys, mayBeFrame };
+}
+
+/** Commands about the connection: there is one to Lockstep, though none to a single region. */
+function answerHere(name: string, rest: readonly string[], now: number): UpstashPlan | null {
+  const [first] = rest;
+  switch (name) {
+    case 'PING':
+      // Redis finds this one only as it runs it.
+      if (rest.length > 1) return { ...wrongArity('ping'), whenQueued: false };
+      return answer(first === undefined ? { s: 'PONG' } : bytesWithin(first));
+    case 'ECHO':
+      return first === undefined || rest.length > 1
+        ? wrongArity('echo')
+        : answer(bytesWithin(first));
+    case 'TIME':
+      if (rest.length > 0) return wrongArity('time');
+      return answer([String(Math.floor(now / 1_000)), String((now % 1_000) * 1_000)]);
+    default:
+      return null;
+  }
+}
+
+function answer(reply: RawReply): UpstashPlan {
+  return { kind: 'answered', reply };
+}
+
+function wrongArity(name: string): Refused {
+  return refuse(`ERR wrong number of arguments for '${name}' command`);
+}
+
+function refuse(error: string): Refused {
+  return { kind: 'refused', error, whenQueued: true };
+}
+
+function refusalOf({ detail, redis }: CommandFault): UpstashPlan {
+  if (redis !== undefined) return { kind: 'refused', ...redis };
+  // It was compiled alone, so that its place among others says nothing.
+  return refuse(`ERR ${detail.replace(/^(?:ops|reads)\[0\]: /, '')}`);
+}
+
+/** Redis's own words, which quote the beginning of the arguments. Its errors are one line. */
+function unknownError(name: string, args: readonly string[]): string {
+  let quoted = '';
+  for (const argument of args) {
+    if (quoted.length >= quotedBytes) break;
+    quoted += `'${Array.from(argument)
+      .slice(0, quotedBytes - quoted.length)
+      .join('')}' `;
+  }
+  const shown = Array.from(name).slice(0, quotedBytes).join('');
+  const error = `ERR unknown command '${shown}', with args beginning with: ${quoted}`;
+  return error.replaceAll(/[\r\n]/g, ' ').toWellFormed();
+}

@@ -1,0 +1,71 @@
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import { now, operationOf } from './command-samples.ts';
+
+const latest = String(now - limits.clockSkewMs);
+
+describe('an operation on a stream', () => {
+  it.each([
+    ['XADD s * f v', 'append', `XADD s ${now}-* f v`],
+    ['XADD s 5-* f v', 'write', 'XADD s 5-* f v'],
+    [
+      'xadd s nomkstream maxlen ~ 9 limit 3 * f v',
+      'append',
+      `XADD s NOMKSTREAM MAXLEN = 9 ${now}-* f v`,
+    ],
+    ['XADD s MINID 3-0 7 f *', 'write', 'XADD s MINID = 3-0 7 f *'],
+    ['XADD s MAXLEN ~ 9 5 * *', 'write', 'XADD s MAXLEN = 9 5 * *'],
+    ['XTRIM s MAXLEN ~ 9', 'write', 'XTRIM s MAXLEN = 9'],
+    ['XTRIM s minid ~ 9 LIMIT 0', 'write', 'XTRIM s MINID = 9'],
+    [
+      'XREADGROUP COUNT 2 NOACK GROUP g c STREAMS a b > 0',
+      'deliver',
+      'XREADGROUP GROUP g c COUNT 2 NOACK STREAMS a b > 0',
+    ],
+    ['XCLAIM s g c 5 1-1 2', 'claim', `XCLAIM s g c 5 1-1 2 TIME ${latest}`],
+    [
+      'XCLAIM s g c 5 1 justid IDLE 7 LASTID 3',
+      'claim',
+      `XCLAIM s g c 5 1 TIME ${now - limits.clockSkewMs - 7} JUSTID LASTID 3`,
+    ],
+    ['XCLAIM s g c 5 1 TIME 99', 'claim', 'XCLAIM s g c 5 1 TIME 99'],
+    [`XCLAIM s g c 5 1 TIME ${now}`, 'claim', `XCLAIM s g c 5 1 TIME ${latest}`],
+    ['XCLAIM s g c 5 1 IDLE -1', 'claim', `XCLAIM s g c 5 1 TIME ${latest}`],
+    ['XAUTOCLAIM s g c 5 0', 'claim', 'XAUTOCLAIM s g c 5 0 COUNT 100'],
+    ['XAUTOCLAIM s g c 5 0 justid count 7', 'claim', 'XAUTOCLAIM s g c 5 0 COUNT 7 JUSTID'],
+    ['xgroup create s g $ mkstream', 'write', 'XGROUP CREATE s g $ mkstream'],
+  ])('goes from %s as %s: %s', (words, kind, args) => {
+    expect(operationOf(words)).toMatchObject({ kind, args: args.split(' ') });
+  });
+
+  it('has the keys of XREADGROUP where they stand after its words are put in order', () => {
+    expect(operationOf('XREADGROUP COUNT 2 GROUP g c STREAMS a b > >').writes).toEqual([7, 8]);
+    expect(operationOf('XREAD count 2 STREAMS streams b $ $').reads).toEqual([4, 5]);
+  });
+
+  it.each([
+    'XADD s MAXLEN = 5 LIMIT 3 * f v',
+    'XADD s LIMIT 3 * f v',
+    'XADD s MAXLEN ~ 5 LIMIT -1 * f v',
+    'XTRIM s MAXLEN 5 MINID 3',
+    'XTRIM s FROM 5',
+    'XCLAIM s g c soon 1-1',
+    'XCLAIM s g c 0 1-1 WHEN 5',
+    'XAUTOCLAIM s g c 0 0 COUNT 0',
+  ])('goes as it is where Redis refuses it: %s', (words) => {
+    expect(operationOf(words)).toMatchObject({ kind: 'write', args: words.split(' ') });
+  });
+});
+
+describe('an operation that stores', () => {
+  it.each([
+    ['SORT a BY nosort GET STORE STORE b', [7], [1]],
+    ['SORT a STORE b STORE c', [5], [1]],
+    ['SORT a', [], [1]],
+    ['GEORADIUS a 1 2 3 m STORE b', [7], [1]],
+    ['GEORADIUSBYMEMBER a m 3 m STORE b COUNT 1', [6], [1]],
+    ['PFCOUNT a', [], [1, 2]],
+  ])('finds its keys in %s', (words, writes, reads) => {
+    expect(operationOf(words)).toMatchObject({ writes, reads });
+  });
+});

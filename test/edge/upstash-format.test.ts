@@ -1,0 +1,50 @@
+import { describe, expect, it } from 'vitest';
+import { edgeOf, get, post } from './upstash-requests.ts';
+
+const resp2 = { 'Upstash-Response-Format': 'resp2' };
+const base64 = { 'Upstash-Encoding': 'base64' };
+
+describe('the format of an answer', () => {
+  const reply = '[["v",{"s":"OK"},null,-3,["\\u00c3\\u00a9"],{"e":"ERR x"}]]';
+
+  it('is JSON, with every digit of an integer', async () => {
+    const told = await get(edgeOf('[9223372036854775807]'), '/strlen/k');
+    expect(told.text).toBe('{"result":9223372036854775807}');
+    expect(told.headers.get('content-type')).toBe('application/json');
+    const nested = await post(edgeOf(reply), '/', ['MGET', 'k']);
+    expect(nested.text).toBe('{"result":["v","OK",null,-3,["é"],"ERR x"]}');
+  });
+
+  it('is base64 at every depth where asked for; only an OK of its own stays plain', async () => {
+    const told = await post(edgeOf(reply), '/', ['MGET', 'k'], { headers: base64 });
+    expect(told.text).toBe('{"result":["dg==","T0s=",null,-3,["w6k="],"RVJSIHg="]}');
+    const ok = await get(edgeOf(), '/set/k/v', { headers: base64 });
+    expect(ok.text).toBe('{"result":"OK"}');
+  });
+
+  it('is RESP2 in bytes where asked for, also of errors and of a pipeline', async () => {
+    const told = await post(edgeOf(reply), '/', ['MGET', 'k'], { headers: resp2 });
+    expect(told.text).toBe('*6\r\n$1\r\nv\r\n+OK\r\n$-1\r\n:-3\r\n*1\r\n$2\r\né\r\n-ERR x\r\n');
+    expect(told.headers.get('content-type')).toBe('application/octet-stream');
+    const commands = [['LPOP', 'l', 2], ['LPOP', 'l'], ['NOPE']];
+    const pipeline = await post(edgeOf('[]', '[0,null]'), '/pipeline', commands, {
+      headers: resp2,
+    });
+    const unknown = "-ERR unknown command 'NOPE', with args beginning with: \r\n";
+    expect(pipeline.text).toBe(`*-1\r\n$-1\r\n${unknown}`);
+  });
+
+  it('of a transaction is JSON whatever is asked for', async () => {
+    const told = await post(edgeOf(), '/multi-exec', [['SET', 'a', 1]], { headers: resp2 });
+    expect(told.text).toBe('[{"result":"OK"}]');
+  });
+
+  it.each([
+    ['both at once', { ...base64, ...resp2 }],
+    ['another one', { 'Upstash-Response-Format': 'resp3' }],
+  ])('is refused where %s is asked for', async (_name, headers) => {
+    const told = await get(edgeOf(), '/get/k', { headers });
+    expect(told.status).toBe(400);
+    expect(told.json.error).toMatch(/^ERR .*Upstash-Response-Format/);
+  });
+});

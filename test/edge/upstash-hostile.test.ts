@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest';
+import { compileWrite } from '../../shared/wire/commands.ts';
+import { Random } from '../simulation/random.ts';
+import { hostileForm, statuses } from '../workerd/upstash-hostile.ts';
+import { decided, EdgeUnderTest, tokens } from './stand-ins.ts';
+
+/** Reads go through the coordinator here, which knows how many replies each wants. */
+const silent = [{ kind: 'silent', reason: 'not now' }] as const;
+
+describe('hostile requests in the form of Upstash', () => {
+  it('are answered without a fault, and name no key of Lockstep to coordinator or region', async () => {
+    const read: string[] = [];
+    const edge = new EdgeUnderTest(
+      {
+        write: async ({ ops }) => decided({ part: JSON.stringify([0, ...ops.map(() => 1)]) }),
+        read: async ({ keys, commands }) => {
+          read.push(...keys);
+          return { kind: 'read', replies: JSON.stringify(commands.map(() => null)), region: 'r' };
+        },
+      },
+      { 'us-east-1': silent, 'eu-west-1': silent, 'ap-northeast-1': silent },
+    );
+    for (let seed = 1; seed <= 4_000; seed += 1) {
+      const { method, path, body, headers } = hostileForm(new Random(seed));
+      const init = { method, headers: { authorization: `Bearer ${tokens.write}`, ...headers } };
+      const { status } = await edge.app.request(
+        path,
+        body === undefined ? init : { ...init, body },
+      );
+      // A GET of / is led to the documentation.
+      expect([...statuses, 302], `seed ${seed}: ${method} ${path}`).toContain(status);
+    }
+    const written = edge.writes.flatMap(({ ops }) => {
+      const compiled = compileWrite(ops, [], { now: edge.now, seed: () => 0 });
+      return compiled.ok ? compiled.keys : ['lockstep: is what it was not compiled for'];
+    });
+    expect(written.length).toBeGreaterThan(100);
+    expect(read.length).toBeGreaterThan(100);
+    expect([...read, ...written].filter((key) => key.startsWith('lockstep:'))).toEqual([]);
+    expect(edge.logged).toEqual([]);
+  });
+});

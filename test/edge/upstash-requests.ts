@@ -1,0 +1,19 @@
+import { decided, EdgeUnderTest, type Question, read, type Told } from './stand-ins.ts';
+
+/** An edge whose nearest region answers snapshots with `replies`, and whose coordinator commits with `part`. */
+export function edgeOf(replies = '[]', part = '[0,{"s":"OK"}]'): EdgeUnderTest {
+  return new EdgeUnderTest(
+    { write: async () => decided({ part }) },
+    { 'us-east-1': [read(replies)] },
+  );
+}
+
+/** Sends a GET. */
+export function get(edge: EdgeUnderTest, path: string, question: Question = {}): Promise<Told> {
+  return edge.ask('GET', path, question);
+}
+
+/** Sends a body. */
+export function post(edge: EdgeUnderTest, path: string, body: unknown, question: Question = {}) {
+  return edge.ask('POST', path, { ...question, body });
+}

@@ -1,0 +1,331 @@
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import { decided, EdgeUnderTest, recordOf, tokens } from './stand-ins.ts';
+import { edgeOf, get, post } from './upstash-requests.ts';
+
+describe('a read in the form of Upstash', () => {
+  it('is one strong snapshot in the nearest region, and says where it was taken', async () => {
+    const edge = edgeOf('["v"]');
+    const told = await get(edge, '/get/k');
+    expect([told.status, told.json]).toEqual([200, { result: 'v' }]);
+    expect(edge.snapshots).toMatchObject([
+      { region: 'us-east-1', request: { strong: true, keys: ['k'] } },
+    ]);
+    expect(told.headers.get('lockstep-region')).toBe('us-east-1');
+    expect(told.headers.get('lockstep-consistency')).toBe('strong');
+    expect(edge.writes).toEqual([]);
+  });
+
+  it('is local where its header asks for that', async () => {
+    const edge = edgeOf('["v"]');
+    const told = await get(edge, '/get/k', { headers: { 'Lockstep-Consistency': 'local' } });
+    expect(told.headers.get('lockstep-consistency')).toBe('local');
+    expect(edge.snapshots[0]?.request.strong).toBe(false);
+  });
+
+  it('is refused where its header asks for something else', async () => {
+    const told = await get(edgeOf(), '/get/k', { headers: { 'Lockstep-Consistency': 'most' } });
+    expect([told.status, told.json]).toEqual([
+      400,
+      { error: 'ERR the header Lockstep-Consistency is strong or local' },
+    ]);
+  });
+
+  it('in a pipeline with other reads is one snapshot, however many they are', async () => {
+    const count = limits.readsPerSnapshot * 3;
+    const edge = edgeOf(JSON.stringify(Array(count).fill('v')));
+    const told = await post(edge, '/pipeline', Array(count).fill(['GET', 'k']));
+    expect(told.text).toBe(JSON.stringify(Array(count).fill({ result: 'v' })));
+    expect(edge.snapshots).toHaveLength(1);
+  });
+
+  it('that no region can take is an error with status 503 and the reason', async () => {
+    const edge = new EdgeUnderTest({}, {});
+    for (const region of ['us-east-1', 'eu-west-1', 'ap-northeast-1']) {
+      edge.regions[region] = [{ kind: 'silent', reason: 'connection refused' }];
+    }
+    const told = await get(edge, '/get/k');
+    expect(told.status).toBe(503);
+    expect(told.json.error).toMatch(/^ERR .*connection refused/);
+  });
+
+  it('keeps the token that its client sent, and gets one where it sent none', async () => {
+    const edge = edgeOf('["v"]');
+    const sent = await get(edge, '/get/k', { headers: { 'Upstash-Sync-Token': 'given' } });
+    const none = await get(edge, '/get/k');
+    expect(sent.headers.get('upstash-sync-token')).toBe('given');
+    expect(none.headers.get('upstash-sync-token')).toMatch(/\S/);
+  });
+});
+
+describe('a write in the form of Upstash', () => {
+  it('is one frame of its own, without an idempotency key, and changes the sync token', async () => {
+    const edge = edgeOf();
+    const headers = { 'Upstash-Sync-Token': 'given' };
+    const told = await get(edge, '/set/k/v?EX=100', { headers });
+    expect([told.status, told.json]).toEqual([200, { result: 'OK' }]);
+    expect(edge.writes).toMatchObject([
+      { ops: [['set', 'k', 'v', 'EX', '100']], checks: [], keepsGoing: false, idempotency: null },
+    ]);
+    expect(told.headers.get('upstash-sync-token')).not.toBe('given');
+  });
+
+  it('is told in Redis’s own words that it failed', async () => {
+    const edge = edgeOf('[]', '[2,0,"WRONGTYPE Operation against a key"]');
+    const told = await get(edge, '/lpush/k/v');
+    expect([told.status, told.json]).toEqual([400, { error: 'WRONGTYPE Operation against a key' }]);
+  });
+
+  it.each([
+    ['busy', { kind: 'busy', retryAfterMs: 1_000 } as const, 429],
+    [
+      'not decided',
+      { kind: 'unavailable', id: 'x', faults: [], reason: 'too late', code: null } as const,
+      503,
+    ],
+  ])('that is %s says that nothing was written', async (_name, answer, status) => {
+    const edge = new EdgeUnderTest({ write: async () => answer });
+    const told = await get(edge, '/incr/k');
+    expect(told.status).toBe(status);
+    expect(told.json.error).toMatch(/^ERR Nothing was written/);
+  });
+
+  it('whose coordinator does not answer says that its outcome is unknown, and is sent once', async () => {
+    let calls = 0;
+    const write = async () => {
+      calls += 1;
+      throw new Error('reset');
+    };
+    const told = await get(new EdgeUnderTest({ write }), '/incr/k');
+    expect([told.status, calls]).toEqual([503, 1]);
+    expect(told.json.error).toContain('is unknown');
+  });
+
+  it('has the idempotency key of its header, one for each command of a pipeline', async () => {
+    const edge = edgeOf();
+    const headers = { 'Idempotency-Key': 'once' };
+    await post(edge, '/', ['INCR', 'k'], { headers });
+    await post(
+      edge,
+      '/pipeline',
+      [
+        ['INCR', 'k'],
+        ['INCR', 'k'],
+      ],
+      { headers },
+    );
+    const keys = edge.writes.map(({ idempotency }) => idempotency?.key);
+    expect(keys).toEqual(['once/0', 'once/0', 'once/1']);
+    const digests = new Set(edge.writes.map(({ idempotency }) => idempotency?.digest));
+    expect(digests.size).toBe(2);
+  });
+
+  it('carries bytes that are no UTF-8 in a path or a body, and no such key', async () => {
+    const edge = edgeOf();
+    await edge.ask('POST', '/set/k', { body: new Uint8Array([0x61, 0xff, 0xc3, 0xa9]) });
+    await get(edge, '/set/k/%80x');
+    const key = await get(edge, '/set/%80/v');
+    expect(edge.writes.map(({ ops }) => ops[0]?.[2])).toEqual(['a\udcffé', '\udc80x']);
+    expect(key.status).toBe(400);
+    expect(key.json.error).toContain('a key is not valid Unicode text');
+  });
+});
+
+describe('a pipeline with writes', () => {
+  it('is one call of the coordinator, its reads among the frames', async () => {
+    const edge = edgeOf();
+    const told = await post(edge, '/pipeline', [
+      ['SET', 'a', 1],
+      ['GET', 'a'],
+      ['PING'],
+      ['INCR', 'b'],
+    ]);
+    expect(told.text).toBe('[{"result":"OK"},{"result":"OK"},{"result":"PONG"},{"result":"OK"}]');
+    expect(edge.batches).toEqual([3]);
+    expect(edge.snapshots).toEqual([]);
+    expect(edge.writes.map(({ ops }) => ops)).toEqual([
+      [['SET', 'a', '1']],
+      [['GET', 'a']],
+      [['INCR', 'b']],
+    ]);
+  });
+
+  it('goes on past a command that is refused, and one that fails', async () => {
+    const write: (typeof EdgeUnderTest.prototype.coordinator)['write'] = async ({ ops }) =>
+      decided(ops[0]?.[0] === 'INCR' ? { part: '[2,0,"ERR no"]', outcome: 'rejected' } : {});
+    const edge = new EdgeUnderTest({ write });
+    const told = await post(edge, '/pipeline', [
+      ['SET', 'a', 1],
+      ['NOPE'],
+      ['INCR', 'a'],
+      ['SET', 'b', 1],
+    ]);
+    expect([told.status, told.json]).toMatchObject([
+      200,
+      [
+        { result: 'OK' },
+        { error: "ERR unknown command 'NOPE', with args beginning with: " },
+        { error: 'ERR no' },
+        { result: 'OK' },
+      ],
+    ]);
+  });
+
+  it('takes a read that cannot stand among writes by itself, in its place', async () => {
+    const edge = edgeOf('["m"]');
+    const told = await post(edge, '/pipeline', [
+      ['SADD', 's', 'm'],
+      ['SRANDMEMBER', 's'],
+      ['SREM', 's', 'm'],
+    ]);
+    expect(told.text).toBe('[{"result":"OK"},{"result":"m"},{"result":"OK"}]');
+    expect(edge.batches).toEqual([1, 1]);
+    expect(edge.snapshots).toHaveLength(1);
+  });
+});
+
+describe('a transaction in the form of Upstash', () => {
+  it('is one frame that keeps going, each error in its place', async () => {
+    const edge = edgeOf('[]', '[0,{"s":"OK"},{"e":"ERR no"},9007199254740993]');
+    const commands = [
+      ['SET', 'a', 'x'],
+      ['INCR', 'a'],
+      ['PING'],
+      ['INCR', 'b'],
+      ['SET', 'a', 1, 'EX', 0],
+    ];
+    const told = await post(edge, '/multi-exec', commands);
+    expect(told.text).toBe(
+      '[{"result":"OK"},{"error":"ERR no"},{"result":"PONG"},{"result":9007199254740993},' +
+        '{"error":"ERR invalid expire time in \'set\' command"}]',
+    );
+    expect(edge.writes).toMatchObject([
+      {
+        ops: [
+          ['SET', 'a', 'x'],
+          ['INCR', 'a'],
+          ['INCR', 'b'],
+        ],
+        keepsGoing: true,
+      },
+    ]);
+  });
+
+  it('of reads is one snapshot', async () => {
+    const edge = edgeOf('["v",2]');
+    const told = await post(edge, '/multi-exec', [
+      ['GET', 'a'],
+      ['LLEN', 'l'],
+    ]);
+    expect(told.text).toBe('[{"result":"v"},{"result":2}]');
+    expect(edge.snapshots).toHaveLength(1);
+  });
+
+  it.each([
+    ['an unknown command', ['NOPE'], 'unknown command'],
+    ['a wrong number of arguments', ['GET'], 'wrong number of arguments'],
+    ['a command that is not supported', ['EVAL', 'return 1', 0], 'EVAL is not supported'],
+    ['a key of Lockstep’s own', ['GET', 'lockstep:0:meta'], 'reserved'],
+    ['a random choice beside a write', ['SRANDMEMBER', 's'], 'cannot stand in a transaction'],
+  ])('with %s is discarded whole, with the reason', async (_name, command, reason) => {
+    const edge = edgeOf();
+    const told = await post(edge, '/multi-exec', [['SET', 'a', 1], command]);
+    expect(told.status).toBe(400);
+    expect(told.json.error).toMatch(
+      /^EXECABORT Transaction discarded because of previous errors\./,
+    );
+    expect(told.json.error).toContain(reason);
+    expect(edge.writes).toEqual([]);
+  });
+});
+
+describe('who may send commands', () => {
+  it('is asked for a token, in the header or in the query', async () => {
+    const edge = edgeOf('["v"]');
+    const none = await get(edge, '/get/k', { token: null });
+    expect([none.status, none.json]).toEqual([
+      401,
+      { error: 'WRONGPASS invalid or missing auth token' },
+    ]);
+    const query = await get(edge, `/get/k?_token=${tokens.read}`, { token: null });
+    expect([query.status, query.json]).toEqual([200, { result: 'v' }]);
+  });
+
+  it('reads with a token for reading, and writes nothing', async () => {
+    const edge = edgeOf('["v"]');
+    const commands = [
+      ['GET', 'k'],
+      ['SET', 'k', 'v'],
+    ];
+    const told = await post(edge, '/pipeline', commands, { token: tokens.read });
+    const error = "NOPERM this user has no permissions to run the 'set' command";
+    expect(told.json).toEqual([{ result: 'v' }, { error }]);
+    const multi = await post(edge, '/multi-exec', commands, { token: tokens.read });
+    expect(multi.json.error).toContain(error);
+    expect(edge.writes).toEqual([]);
+  });
+});
+
+describe('the addresses of Lockstep', () => {
+  it.each([
+    ['GET', '/v1/nothing', 404],
+    ['GET', '/v1/writes', 405],
+    ['GET', '/docs/nothing', 404],
+    ['POST', '/healthz', 405],
+    ['GET', '/9lives/x', 404],
+  ])('stay its own: %s %s is a problem of status %i', async (method, path, status) => {
+    const told = await edgeOf().ask(method, path);
+    expect(told.status).toBe(status);
+    expect(told.headers.get('content-type')).toContain('application/problem+json');
+  });
+
+  it('are not taken by a command that a page asks for: GET / shows the documentation', async () => {
+    const told = await get(edgeOf(), '/');
+    expect([told.status, told.headers.get('location')]).toEqual([302, '/docs']);
+  });
+});
+
+describe('a command that cannot be carried out', () => {
+  it.each([
+    ['a script', '/eval/return%201/0', 'ERR EVAL is not supported: '],
+    ['a subscription', '/subscribe/channel', 'ERR SUBSCRIBE is not supported: '],
+    ['a subscription to a pattern', '/psubscribe/c*', 'ERR PSUBSCRIBE is not supported: '],
+    ['a monitor', '/monitor', 'ERR MONITOR is not supported: '],
+    ['a wait', '/blpop/l/0', 'ERR BLPOP is not supported: '],
+  ])('because it is %s is told why', async (_name, path, beginning) => {
+    const told = await post(edgeOf(), path, '');
+    expect(told.status).toBe(400);
+    expect(String(told.json.error).startsWith(beginning)).toBe(true);
+  });
+
+  it('because its value or its request is too large is told the limit', async () => {
+    const value = await post(edgeOf(), '/set/k', 'v'.repeat(limits.valueBytes + 1));
+    expect([value.status, value.json.error]).toEqual([
+      400,
+      expect.stringContaining('the limit is 512000'),
+    ]);
+    const body = await post(edgeOf(), '/set/k', 'v'.repeat(limits.bodyBytes + 1));
+    expect([body.status, body.json.error]).toEqual([
+      413,
+      expect.stringContaining('max request size'),
+    ]);
+    const many = Array(limits.commandsPerPipeline + 1).fill(['PING']);
+    const pipeline = await post(edgeOf(), '/pipeline', many);
+    expect([pipeline.status, pipeline.json.error]).toEqual([
+      400,
+      expect.stringContaining('too many'),
+    ]);
+  });
+});
+
+describe('a record that makes no sense', () => {
+  it('is a fault of Lockstep, told without its inside', async () => {
+    const edge = new EdgeUnderTest({
+      write: async () => ({ kind: 'decided', record: recordOf({ part: '{}' }), replayed: false }),
+    });
+    const told = await get(edge, '/incr/k');
+    expect(told.status).toBe(500);
+    expect(told.json.error).toMatch(/^ERR Lockstep has a fault\./);
+    expect(edge.logged).toEqual(['request failed']);
+  });
+});
