@@ -31,14 +31,22 @@ function sectionOf(group: CommandGroup): string {
   const taken = rows.filter((row) => row.class !== 'refused');
   const title = `## ${group.charAt(0).toUpperCase()}${group.slice(1)}\n`;
   const table = taken.length === 0 ? [] : [tableOf(taken)];
-  return [title, ...table, ...refusalsOf(rows), ''].join('\n').replaceAll(/\n{3,}/g, '\n\n');
+  return [title, ...table, ...refusalsOf(rows)].join('\n');
 }
 
+/** Its columns are as wide as their widest cells, as the formatter has them. */
 function tableOf(rows: readonly CommandRow[]): string {
-  const cells = rows.map((row) => [`\`${row.name}\``, row.class, noteOf(row)]);
-  return `| command | is a | what to know |\n| --- | --- | --- |\n${cells
-    .map((row) => `| ${row.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`)
-    .join('\n')}\n`;
+  const body = rows.map((row) => [
+    `\`${row.name}\``,
+    row.class,
+    noteOf(row).replaceAll('|', '\\|'),
+  ]);
+  const all = [['command', 'is a', 'what to know'], ...body];
+  const widths = [0, 1, 2].map((column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+  const lineOf = (row: readonly string[], filler = ' ') =>
+    `| ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0, filler)).join(' | ')} |`;
+  const [head = [], ...others] = all.map((row) => lineOf(row));
+  return [head, lineOf(['', '', ''], '-'), ...others, ''].join('\n');
 }
 
 function noteOf(row: CommandRow): string {
@@ -63,7 +71,7 @@ function refusalsOf(rows: readonly CommandRow[]): readonly string[] {
   }
   if (byReason.size === 0) return [];
   const lines = [...byReason].map(([reason, names]) => `- ${names.join(', ')}: ${reason}.`);
-  return [`Refused by name:\n`, ...lines, ''];
+  return ['Refused by name:\n', ...lines, ''];
 }
 
 if (import.meta.main) writeFileSync(commandPagePath, commandPage());

@@ -114,7 +114,7 @@ local function fold(value)
   return (string.gsub(value, '[\194\195][\128-\191]', folded))
 end
 
--- A reply in the form of PartOutcomeTag's replies.
+-- A reply in the form of PartOutcomeTag's replies. An integer that a Lua number does not hold comes as its digits.
 local function encode(reply)
   local kind = type(reply)
   if kind == 'string' then return text(reply) end
@@ -122,6 +122,7 @@ local function encode(reply)
   if kind ~= 'table' then return 'null' end
   if reply.err then return '{"e":' .. text(reply.err) .. '}' end
   if reply.ok then return '{"s":' .. text(reply.ok) .. '}' end
+  if reply.digits then return reply.digits end
   local items = {}
   for index, item in ipairs(reply) do items[index] = encode(item) end
   return '[' .. concat(items, ',') .. ']'

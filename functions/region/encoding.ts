@@ -33,6 +33,7 @@ const operationCodes: Record<OperationKind, number> = {
   append: 6,
   deliver: 7,
   claim: 8,
+  bits: 9,
 };
 
 const orderCodes: Record<Exclude<ReplyOrder, null>, number> = {

@@ -12,7 +12,8 @@
 --   prepare    [incarnation, sequence, now, keys, parts]; a part is [checks, operations], or
 --              [checks, operations, 1] where it keeps going when an operation fails
 --   check      [kind, key, …]: 0 absent, 1 exists, 2 equals (value), 3 type (type), 4 field (field, value)
---   operation  [kind, args, writes, reads, order] for 0 write, 1 read, 3 delete, 6 append; positions count from 0
+--   operation  [kind, args, writes, reads, order] for 0 write, 1 read, 3 delete, 6 append, 9 bits; positions count
+--              from 0
 --              the same with the allowance for clocks in ms behind it for 7 deliver, 8 claim
 --              [2, key, value, pxat] for set; [4, key, count, seed] for pop; [5, 'TTL' or 'PTTL', key] for ttl
 --   order      0 none, 1 members, 2 pairs, 3 exact, 4 exact-field

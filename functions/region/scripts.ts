@@ -1,4 +1,5 @@
 import applyText from './apply.lua';
+import bitsText from './bits.lua';
 import copyText from './copy.lua';
 import copySourceText from './copy-source.lua';
 import copyTargetText from './copy-target.lua';
@@ -27,6 +28,7 @@ export const roundScript = scriptOf('round', [
   applyText,
   stateText,
   streamsText,
+  bitsText,
   stageText,
   moduleOf('copySource', copySourceText),
   moduleOf('copyTarget', copyTargetText),

@@ -112,7 +112,7 @@ end
 -- Runs a command under the names of the staged states. Returns the arguments with those names too.
 local function runCommand(operation)
   local arguments, names = renamed(operation)
-  local runner, reply, failure = onStreams[operation[1]], nil, nil
+  local runner, reply, failure = runners[operation[1]], nil, nil
   if runner then
     reply, failure = runner(arguments, operation[6], run)
   else

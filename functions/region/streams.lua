@@ -27,15 +27,34 @@ local function setDelivered(name, group, consumer, ids, moment)
   end
 end
 
--- XREADGROUP GROUP group consumer …
+-- Of XREADGROUP: the id asked for in a stream, of those from `from` on, and where that stream stands. The streams of a
+-- reply are in the order of the command, without those that had nothing.
+local function askedOf(arguments, name, from)
+  local first = 5
+  while arguments[first] ~= 'STREAMS' do first = first + (arguments[first] == 'COUNT' and 2 or 1) end
+  local count, at = (#arguments - first) / 2, math.max(from, first + 1)
+  while at < first + count and arguments[at] ~= name do at = at + 1 end
+  return arguments[at + count], at
+end
+
+local function keepsPending(arguments)
+  for index = 5, #arguments do
+    if arguments[index] == 'NOACK' then return false end
+    if arguments[index] == 'STREAMS' then return true end
+  end
+end
+
+-- XREADGROUP GROUP group consumer [COUNT count] [NOACK] STREAMS …
 local function deliver(arguments, skew, run)
   local reply, failure = run(arguments)
   if type(reply) ~= 'table' then return reply, failure end
+  local isPending, asked, at = keepsPending(arguments), nil, 0
   for _, stream in ipairs(reply) do
     local ids = {}
+    asked, at = askedOf(arguments, stream[1], at + 1)
     for _, entry in ipairs(stream[2]) do
-      -- One that was deleted stays pending, and a claim would end that.
-      if entry[2] then insert(ids, entry[1]) end
+      -- One that was deleted stays pending, and a claim would end that. What was not recorded may be pending elsewhere.
+      if entry[2] and (isPending or asked ~= '>') then insert(ids, entry[1]) end
     end
     setDelivered(stream[1], arguments[3], arguments[4], ids, whole(tx.now - skew))
   end
@@ -125,5 +144,3 @@ local function claimAny(arguments, skew, run)
   return autoclaim(arguments, skew, run)
 end
 
--- By the kind of the operation.
-local onStreams = { [6] = append, [7] = deliver, [8] = claimAny }

@@ -16,6 +16,7 @@ import type { Callback } from '../wire/confirmations.ts';
  * - `deliver`: `XREADGROUP GROUP group consumer …`; what it delivers gets the transaction's `now` as its time.
  * - `claim`: `XCLAIM` with `TIME` right behind its ids, or `XAUTOCLAIM` with `COUNT`; idle times are counted from the
  *   transaction's `now`.
+ * - `bits`: `BITFIELD` of well-formed fields, of which some are wider than a script sees exactly; they run one by one.
  */
 export type OperationKind =
   | 'write'
@@ -26,7 +27,8 @@ export type OperationKind =
   | 'ttl'
   | 'append'
   | 'deliver'
-  | 'claim';
+  | 'claim'
+  | 'bits';
 
 /**
  * How the reply has to be put into one order that is the same in every region. `members`: an unordered array is

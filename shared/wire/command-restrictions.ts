@@ -1,21 +1,67 @@
 import type { Operation } from '../protocol/frame.ts';
-import { argumentFault, unsupportedOption } from './command-faults.ts';
+import { argumentFault, parseInteger, unsupportedOption } from './command-faults.ts';
 import type { CheckedCommand } from './command-rewrites.ts';
 import type { CommandFault } from './keys.ts';
 
 /** Scripts see numbers of so many bits exactly. */
 const exactBits = 53;
 
-/** Refuses fields of BITFIELD whose numbers a region's script would round. */
-export function refuseWideBits({ operation }: CheckedCommand): Operation | CommandFault {
-  const wide = operation.args.slice(2).find((word) => {
-    const [, bits] = /^[iu](\d{1,2})$/.exec(word) ?? [];
-    return bits !== undefined && Number(bits) > exactBits && Number(bits) <= 64;
-  });
+/** A string of Redis ends before this bit. */
+const mostBits = 2 ** 32;
+
+/**
+ * Fields of more bits than scripts see exactly are read back in halves. A region runs such a command field by field, so
+ * its form is checked here; what is wrong in it goes on as it is, to be refused whole. Snapshots have no such way.
+ */
+export function readWideBits({
+  row,
+  operation,
+  isSnapshot,
+}: CheckedCommand): Operation | CommandFault {
+  const wide = operation.args.slice(2).find((word) => (widthOf(word) ?? 0) > exactBits);
   if (wide === undefined) return operation;
-  return unsupportedOption(
-    `${operation.args[0]} of ${wide} is not supported: scripts see numbers of at most ${exactBits} bits; use narrower fields`,
-  );
+  if (isSnapshot || row.class === 'read') {
+    return unsupportedOption(
+      `${row.name} of ${wide} is not supported: scripts see numbers of at most ${exactBits} bits; use BITFIELD in a write`,
+    );
+  }
+  return areFields(operation.args.slice(2)) ? { ...operation, kind: 'bits' } : operation;
+}
+
+/** The bits of a type such as i5 or u63, or null. */
+function widthOf(word: string): number | null {
+  const [, sign, digits] = /^([iu])([1-9]\d?)$/.exec(word) ?? [];
+  const width = Number(digits ?? 0);
+  return width >= 1 && width <= (sign === 'u' ? 63 : 64) ? width : null;
+}
+
+function areFields(words: readonly string[]): boolean {
+  for (let at = 0; at < words.length; ) {
+    const name = (words[at] ?? '').toUpperCase();
+    const [first = '', second = '', third = ''] = words.slice(at + 1);
+    if (name === 'OVERFLOW') {
+      if (!['WRAP', 'SAT', 'FAIL'].includes(first.toUpperCase())) return false;
+      at += 2;
+      continue;
+    }
+    const isGet = name === 'GET';
+    if (!isGet && name !== 'SET' && name !== 'INCRBY') return false;
+    if (!isField(first, second) || !(isGet || isLong(third))) return false;
+    at += isGet ? 3 : 4;
+  }
+  return true;
+}
+
+function isField(type: string, offset: string): boolean {
+  const width = widthOf(type);
+  const [, mark, digits] = /^(#?)(0|[1-9]\d{0,9})$/.exec(offset) ?? [];
+  if (width === null || digits === undefined) return false;
+  return Number(digits) * (mark === '#' ? width : 1) + width <= mostBits;
+}
+
+/** An integer of 64 bits. */
+function isLong(text: string): boolean {
+  return parseInteger(text) !== null && BigInt.asIntN(64, BigInt(text)) === BigInt(text);
 }
 
 /** PFCOUNT of one key keeps its result in the key, in the one region that is asked. Of two it does not. */

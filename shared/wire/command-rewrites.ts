@@ -4,8 +4,8 @@ import { argumentFault as fault, parseInteger } from './command-faults.ts';
 import {
   checkSubcommand,
   countTwice,
+  readWideBits,
   refuseDistances,
-  refuseWideBits,
   restrictSort,
 } from './command-restrictions.ts';
 import type { ReadRow, Rewrite, WriteRow } from './command-rows.ts';
@@ -47,7 +47,7 @@ export const rewriters: Readonly<Record<Rewrite, Rewriter>> = {
   pop: rewritePop,
   ttl: ({ operation }) => ({ ...operation, kind: 'ttl' }),
   'one-database': refuseDatabase,
-  'wide-bits': refuseWideBits,
+  'wide-bits': readWideBits,
   count: countTwice,
   sort: restrictSort,
   'geo-store': refuseDistances,

@@ -31,7 +31,8 @@ export const rewriteNotes = {
   pop: 'One random draw is made for all regions, so that each removes the same members.',
   ttl: 'In a write it is counted from the coordinator’s clock, not from the region’s.',
   'one-database': 'The option DB is refused: a region is one database.',
-  'wide-bits': 'Fields of more than 53 bits are refused: scripts would answer them rounded.',
+  'wide-bits':
+    'Fields of more than 53 bits are refused in reads: scripts would answer them rounded. BITFIELD in a write reads them in halves.',
   count: 'One key is named twice, since counting a single one writes into it what was counted.',
   sort: 'Patterns that name further keys are refused. In a write, ALPHA and BY need STORE: they follow the server’s locale.',
   'geo-store': 'STOREDIST is refused: servers may compute distances that differ in the last digit.',

@@ -37,7 +37,7 @@ describe('a refusal', () => {
     ['XGROUP BURN s g', 'invalid-command', "unknown subcommand 'BURN'"],
     ['XGROUP CREATE s g', 'invalid-command', "arguments for 'xgroup|create' command"],
     ['XAUTOCLAIM s g c 0 0 COUNT 10001', 'too-large', 'at most 10000 entries'],
-    ['BITFIELD k GET i64 0', 'unsupported-command', 'at most 53 bits'],
+    ['BITFIELD_RO k GET i64 0', 'unsupported-command', 'at most 53 bits'],
     ['SORT k BY w_* STORE d', 'unsupported-command', 'BY with a pattern'],
     ['SORT k GET o_*', 'unsupported-command', 'GET with a pattern'],
     ['SORT k ALPHA', 'unsupported-command', 'locale'],

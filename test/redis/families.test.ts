@@ -144,7 +144,8 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
     'keeps pending what was deleted since, and its history',
     `
     XGROUP CREATE s g 0 MKSTREAM; XADD s 1-1 a 1; XADD s 2-1 b 2; XREADGROUP GROUP g c STREAMS s >; XDEL s 1-1
-    XREADGROUP GROUP g c STREAMS s 0; XPENDING s g; XREADGROUP GROUP g c NOACK STREAMS s 0; XPENDING s g; COPY s t; XACK t g 1-1`,
+    XREADGROUP GROUP g c STREAMS s 0; XPENDING s g; XREADGROUP GROUP g c NOACK STREAMS s 0; XPENDING s g; XGROUP SETID s g 0
+    XREADGROUP GROUP g two NOACK COUNT 1 STREAMS s s > 0; XPENDING s g; COPY s t; XACK t g 1-1`,
   ],
   [
     'geo',
