@@ -73,8 +73,8 @@ export const copyMutants: readonly Mutant[] = [
   mutant(
     'R35',
     'copies-unchecked',
-    'copies',
-    [1, 1000],
+    'outage',
+    [1, 60],
     [link, 'seen: this.pair,', 'seen: copy === null ? this.pair : null,'],
   ),
   mutant(
