@@ -209,7 +209,7 @@ export const copyMutants: readonly Mutant[] = [
     'R36',
     'script-takes-late-copies',
     'region',
-    [1, 150],
+    [20, 150],
     [script, "if kind == 'w' and number <= meta.copyNumber then return 'number' end", ''],
   ),
   mutant(
@@ -238,7 +238,7 @@ export const copyMutants: readonly Mutant[] = [
     'R37',
     'script-is-copied-for-ever',
     'region',
-    [1, 50],
+    [20, 100],
     [
       'functions/region/round.lua',
       "if round.isVoter then meta.phase, meta.copyNumber = '', 0 end",
