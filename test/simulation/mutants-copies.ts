@@ -7,6 +7,7 @@ const members = 'shared/protocol/members.ts';
 const returns = 'shared/protocol/returns.ts';
 const copy = 'shared/protocol/copy.ts';
 const link = 'shared/protocol/region-link.ts';
+const answers = 'shared/protocol/round-answers.ts';
 const model = 'test/region/model.ts';
 const meta = 'test/region/meta.ts';
 const script = 'functions/region/copy.lua';
@@ -70,12 +71,14 @@ export const copyMutants: readonly Mutant[] = [
       'const { decisions, bytes, whole } = speaks && this.copyStep === null\n',
     ],
   ),
+  // The coordinator finds the loss in the answer as well, and then passes no part of it on.
   mutant(
     'R35',
     'copies-unchecked',
     'outage',
     [1, 60],
     [link, 'seen: this.pair,', 'seen: copy === null ? this.pair : null,'],
+    [answers, 'isHeard && !link.isMute && result', 'result'],
   ),
   mutant(
     'R35',
