@@ -104,6 +104,8 @@ export const limits = {
   copyHoldMsLast: 12_000,
   /** So many holds of a copy end at once where what is left does not fit one step. */
   copyHoldsCutShort: 3,
+  /** So often pieces of values may fail to fit together in one copy: a write may come between two of them. */
+  copyPiecesBroken: 20,
   /** Pause before the next hold, and before a region that failed while it was copied is tried again. */
   copyPauseMs: 2_000,
   /** Entries of the history of members. */

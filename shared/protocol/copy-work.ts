@@ -1,10 +1,12 @@
-import type { CopyItem, CopyKey, CopyStep } from './round.ts';
+import type { Bytes, CopyItem, CopyKey, CopyStep } from './round.ts';
 
 /** Keys on their way from the source to the target. */
 export interface Batch {
   readonly items: readonly CopyItem[];
   /** The sequence given out last when the source was asked: marks up to it are settled by what it answered. */
   readonly noted: number;
+  /** Those of the keys whose value does not begin here. */
+  readonly pieces: ReadonlySet<Bytes>;
 }
 
 /** A key that has to be read again, and where. `noted` is that of its first piece. */

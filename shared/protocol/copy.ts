@@ -48,6 +48,7 @@ export class Copy {
   readonly #pass = new Set<Bytes>();
   #holds = 0;
   #isLogical = false;
+  #brokenPieces = 0;
   #done = 0;
   #total: number | null = null;
   #counted = 0;
@@ -117,9 +118,7 @@ export class Copy {
     this.#giveBack();
     // What has changed since a scan was over is marked, whoever is asked for it.
     if (source === null || source === this.#scanned || this.#cursor === null) return;
-    const isFirst = this.#scanned === null;
     this.#scanned = source;
-    if (isFirst) return;
     this.#cursor = '0';
     this.#counted = 0;
   }
@@ -140,8 +139,9 @@ export class Copy {
   answered(step: CopyStep, reply: CopyReply | null, sequence: number): CopyTurn {
     // One of a copy that was given up may still end.
     if (!this.#open.delete(step)) return going;
-    if (reply?.kind === 'refused' && reply.by !== 'number') {
-      return { kind: 'failed', reason: `it refused a step of the copy by its ${reply.by}` };
+    // A step under way when the epoch rose, or overtaken by a later one, is asked again.
+    if (reply?.kind === 'refused' && reply.by === 'token') {
+      return { kind: 'failed', reason: 'it refused a step of the copy by its token' };
     }
     switch (step.kind) {
       case 'begin':
@@ -203,8 +203,7 @@ export class Copy {
   }
 
   get #isQuiet(): boolean {
-    const idle = this.#reading === null && this.#writing === null && this.#batches.length === 0;
-    return idle && this.#removable.length === 0 && !this.#isListing;
+    return this.#reading === null && this.#writing === null && this.#batches.length === 0;
   }
 
   #stepForTarget(): CopyStep | null {
@@ -328,7 +327,9 @@ export class Copy {
   #batchUp(items: readonly CopyItem[], noted: number, asked: ReadonlyMap<Bytes, Again>): void {
     if (items.length === 0) return;
     const oldest = Math.min(noted, ...items.map(({ key }) => asked.get(key)?.noted ?? noted));
-    this.#batches.push({ items, noted: oldest });
+    const pieces = new Set<Bytes>();
+    for (const { key, from } of asked.values()) if (from !== '') pieces.add(key);
+    this.#batches.push({ items, noted: oldest, pieces });
   }
 
   #readAgain({ step, keys }: Reading): void {
@@ -347,9 +348,14 @@ export class Copy {
       return going;
     }
     const refused = new Set(failed.map(({ key }) => key));
-    const [first] = failed;
-    if (first !== undefined && this.#isLogical) {
-      return { kind: 'failed', reason: `it could not take a key: ${first.reason}` };
+    // A later piece does not fit the earlier ones where a write came between: that says nothing of the target.
+    const [first] = failed.filter(({ key }) => !batch.pieces.has(key));
+    const [broken] = failed.filter(({ key }) => batch.pieces.has(key));
+    if (broken !== undefined) this.#brokenPieces += 1;
+    const unfit = this.#isLogical ? first : undefined;
+    const fault = unfit ?? (this.#brokenPieces > limits.copyPiecesBroken ? broken : undefined);
+    if (fault !== undefined) {
+      return { kind: 'failed', reason: `it could not take a key: ${fault.reason}` };
     }
     if (first !== undefined) this.#isLogical = true;
     const copied: string[] = [];

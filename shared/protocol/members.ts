@@ -47,20 +47,15 @@ export interface MembersParts {
  * then on is noted with each decision; when it can be reached again it is copied, and votes again (rules R31 to R38).
  */
 export class Members {
+  readonly returns: Returns;
   readonly #parts: MembersParts;
   #isBegun = false;
   /** When each voter that is to leave was first seen to, ms. */
   readonly #suspectedAt = new Map<RegionId, number>();
 
-  readonly #returns: Returns;
-
   constructor(parts: MembersParts) {
     this.#parts = parts;
-    this.#returns = new Returns(parts, this);
-  }
-
-  get returns(): Returns {
-    return this.#returns;
+    this.returns = new Returns(parts, this);
   }
 
   /** Why no write can be taken in, or null. */
@@ -95,13 +90,12 @@ export class Members {
 
   /** The region is to lose its vote, or, where it has none, to come back in another way. */
   suspect(link: RegionLink, leaving: Leaving): void {
-    const { membership } = link;
+    const { membership, leaving: known } = link;
+    const both = known === null ? leaving : bothOf(known, leaving);
     if (membership.state === 'copying') {
-      this.#returns.fail(leaving);
+      this.returns.fail(both);
       return;
     }
-    const known = link.leaving;
-    const both = known === null ? leaving : bothOf(known, leaving);
     if (both === known) return;
     if (membership.state === 'out') {
       this.set(link, { ...membership, ...both });
@@ -132,7 +126,7 @@ export class Members {
   findForeign(link: RegionLink, detail: string): void {
     const { membership } = link;
     const leaving: Leaving = { cause: 'foreign', detail, whole: true, held: true };
-    if (membership.state === 'copying') this.#returns.fail(leaving);
+    if (membership.state === 'copying') this.returns.fail(leaving);
     else if (membership.state === 'out' && membership.cause !== 'foreign') {
       this.set(link, { ...membership, ...leaving });
       this.#forgive(link);
@@ -150,12 +144,12 @@ export class Members {
   advance(): void {
     this.#depart();
     this.#boundMarks();
-    this.#returns.advance();
+    this.returns.advance();
   }
 
   /** The region is no member any more. */
   forget(link: RegionLink): void {
-    if (this.#returns.progressOf(link) !== null) this.#returns.cancel();
+    if (this.returns.progressOf(link) !== null) this.returns.cancel();
     link.leave();
     this.#parts.links.remove(link.region);
     this.#parts.outbox.persist({ kind: 'forget', region: link.region });
@@ -165,7 +159,7 @@ export class Members {
   /** This region alone is right from now on, whatever it holds. It votes once it has dropped what it was in the midst of. */
   believe(link: RegionLink): void {
     const { links, state } = this.#parts;
-    this.#returns.cancel();
+    this.returns.cancel();
     this.#parts.host.abortAll();
     state.epoch += 1;
     for (const other of links.all) {
@@ -175,7 +169,7 @@ export class Members {
       this.leave(other, { cause, detail, whole: true, held: false });
     }
     this.note(link.region, 'believed', 'believed', 'an operator takes what it holds for right');
-    this.#returns.begin(link);
+    this.returns.begin(link);
   }
 
   /** The region is asked anew whether it can be copied. */
@@ -314,15 +308,13 @@ export class Members {
     state.epoch += 1;
     for (const link of departing) {
       const { health } = link;
-      const reason = health.kind === 'answering' ? '' : health.reason;
-      const cause = health.kind === 'foreign' ? 'foreign' : 'silent';
-      const silence: Leaving = {
-        cause,
-        detail: reason,
-        whole: cause === 'foreign',
-        held: cause === 'foreign',
+      const isForeign = health.kind === 'foreign';
+      const leaving: Leaving = link.leaving ?? {
+        cause: isForeign ? 'foreign' : 'silent',
+        detail: health.kind === 'answering' ? '' : health.reason,
+        whole: isForeign,
+        held: isForeign,
       };
-      const leaving = link.leaving ?? silence;
       applications.dismiss(link.region);
       this.leave(link, leaving);
       this.note(link.region, 'out', leaving.cause, leaving.detail);

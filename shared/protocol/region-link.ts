@@ -25,6 +25,7 @@ export class RegionLink {
   begun: boolean;
   membership: Membership;
   readonly lease: Lease;
+  readonly owed = new OwedDecisions();
   /** Where it is no voter, or on the way to be none: the keys that it misses, each with its last missed sequence. */
   readonly missed = new Map<string, number>();
   /** The step of a copy that waits for a round; Copy puts it here. */
@@ -46,7 +47,6 @@ export class RegionLink {
   #storedBegun: boolean;
   #failures = 0;
   #history: MarkHistory;
-  readonly owed = new OwedDecisions();
   #prepares: Transaction[] = [];
   readonly #flights = new Map<number, Flight>();
 
@@ -97,16 +97,8 @@ export class RegionLink {
     return this.membership.state;
   }
 
-  get owedCount(): number {
-    return this.owed.count;
-  }
-
   get flightCount(): number {
     return this.#flights.size;
-  }
-
-  get greeted(): boolean {
-    return this.#greeted;
   }
 
   /** When the oldest waiting prepare was made (its order), or null where none waits. */

@@ -94,11 +94,11 @@ export class RegionLinks {
   /** The voters because of which nothing can be prepared now. While there is one, none is asked to lock anything. */
   get obstacles(): readonly RegionFault[] {
     const faults: RegionFault[] = [];
-    for (const { region, health, owedCount, isMute, leaving } of this.voters) {
+    for (const { region, health, owed, isMute, leaving } of this.voters) {
       if (isMute) faults.push({ region, reason: leaving?.detail ?? '' });
       else if (health.kind !== 'answering') faults.push({ region, reason: health.reason });
-      else if (owedCount >= limits.unacknowledgedPerRegion) {
-        faults.push({ region, reason: `has ${owedCount} decisions to acknowledge` });
+      else if (owed.count >= limits.unacknowledgedPerRegion) {
+        faults.push({ region, reason: `has ${owed.count} decisions to acknowledge` });
       }
     }
     return faults;

@@ -20,7 +20,7 @@ export function statusOf(link: RegionLink, copy: CopyProgress | null, now: numbe
     leaseMs: Number.isFinite(leaseMs) ? leaseMs : 0,
     roundTripMs: link.roundTripMs,
     roundsInFlight: link.flightCount,
-    unacknowledged: link.owedCount,
+    unacknowledged: link.owed.count,
     oldestUnacknowledgedMs: link.owed.ageMs(now),
     missedKeys: leaving?.whole === true ? null : link.missed.size,
     copy,

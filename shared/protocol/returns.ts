@@ -47,20 +47,14 @@ export class Returns {
     if (this.#copy !== null) this.#advanceCopy(this.#copy);
   }
 
-  /** The region, which is out, is copied from now on. One that is believed only drops what it was in the midst of. */
-  begin(link: RegionLink): void {
-    this.#start(link);
-  }
-
   /** The copy under way is given up; its region is out again, as `leaving` says. */
   fail(leaving: Leaving): void {
     const copy = this.#copy;
     if (copy === null) return;
     const { target } = copy;
-    const whole = leaving.whole || target.leaving?.whole === true;
     this.cancel();
     this.#parts.state.epoch += 1;
-    this.#members.leave(target, { ...leaving, whole });
+    this.#members.leave(target, leaving);
     target.copyAfter = this.#parts.outbox.now + limits.copyPauseMs;
     this.#members.note(target.region, 'out', leaving.cause, leaving.detail);
   }
@@ -83,10 +77,11 @@ export class Returns {
       return copyAfter <= outbox.now;
     });
     if (next === undefined) return;
-    if (isBelieved(next) || this.#bestSource() !== null) this.#start(next);
+    if (isBelieved(next) || this.#bestSource() !== null) this.begin(next);
   }
 
-  #start(link: RegionLink): void {
+  /** The region, which is out, is copied from now on. One that is believed only drops what it was in the midst of. */
+  begin(link: RegionLink): void {
     const { stored, state, outbox } = this.#parts;
     const { now } = outbox;
     const { membership } = link;

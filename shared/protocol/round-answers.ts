@@ -32,14 +32,20 @@ export class RoundAnswers {
   }
 
   take({ region, round, result, recorded }: Extract<CoordinatorEvent, { kind: 'answered' }>): void {
-    const { links, outbox, deciding, frames } = this.#parts;
+    const { links, outbox, deciding, frames, members } = this.#parts;
     const link = links.find(region);
     // The region was forgotten meanwhile.
     if (link === null) return;
     const flight = link.land(round);
-    if (!link.isMute && isCurrent(link, flight)) this.#judge(link, flight, result, recorded);
+    const isHeard = !link.isMute && isCurrent(link, flight);
+    if (isHeard) this.#judge(link, flight, result, recorded);
     else if (flight.lease !== null) link.lease.learn(null, outbox.now);
-    if (flight.copy !== null) this.#tellCopy(flight, result);
+    if (flight.copy !== null) {
+      // What a region says that has lost writes, or was something else when it was asked, is no answer.
+      const reply =
+        isHeard && !link.isMute && result.kind === 'executed' ? result.reply.copy : null;
+      members.returns.answered(flight.copy, reply);
+    }
     const reason = result.kind === 'silent' ? result.reason : 'gave no vote';
     for (const transaction of flight.transactions) {
       transaction.count(region, { state: 'missing', reason }, outbox.now);
@@ -84,12 +90,6 @@ export class RoundAnswers {
     else members.met(link, false);
   }
 
-  #tellCopy({ copy }: Flight, result: RoundResult): void {
-    if (copy === null) return;
-    const reply = result.kind === 'executed' ? result.reply.copy : null;
-    this.#parts.members.returns.answered(copy, reply);
-  }
-
   #executed(
     link: RegionLink,
     flight: Flight,
@@ -115,17 +115,13 @@ export class RoundAnswers {
       if (vote === undefined) return;
       // A round that was under way when the epoch rose is refused by a region that has heard of it: no news.
       const isNews =
-        vote.kind === 'fenced' && (vote.by !== 'epoch' || flight.epoch === this.#epoch);
+        vote.kind === 'fenced' && (vote.by !== 'epoch' || flight.epoch === members.epoch);
       if (isNews) outbox.ended ??= `${link.region} has seen a later ${vote.by}`;
       if (vote.kind === 'locked' && vote.holder[0] < this.#parts.stored.incarnation) {
         link.greetAgain();
       }
       transaction.count(link.region, ballotOf(vote), outbox.now);
     });
-  }
-
-  get #epoch(): number {
-    return this.#parts.members.epoch;
   }
 
   /** Locks of older incarnations: without a record their transactions are aborted (rule R3). */

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { Bench, startedAt } from './copy-bench.ts';
+import { limits } from '../../shared/limits.ts';
+import { Bench, key, startedAt } from './copy-bench.ts';
 import { itemOf, readingOf } from './replies.ts';
 
 describe('what is too large for one step', () => {
@@ -35,5 +36,33 @@ describe('what is too large for one step', () => {
       bench.target.missed.set('a', bench.sequence);
     }
     expect(steps).toBeLessThan(100);
+  });
+});
+
+describe('a later piece that does not fit the earlier ones', () => {
+  const failed = [{ key: 'a', reason: 'Bad data format' }];
+
+  /** The value of `a` comes in two pieces, of which the target refuses the second one. */
+  const breakPiece = (bench: Bench) => {
+    bench.move(readingOf([], { items: [itemOf('a', '512')] }));
+    bench.answer(bench.atSource());
+    return bench.answer(bench.atTarget(), { kind: 'written', failed });
+  };
+
+  it('is read from the beginning again, in the same form', () => {
+    const bench = Bench.held({ a: 9 });
+    expect(breakPiece(bench).kind).toBe('going');
+    expect(bench.atSource()).toEqual({ kind: 'read', keys: [key('a')], form: 'dump' });
+  });
+
+  it('gives the copy up where it never fits', () => {
+    const bench = Bench.held({ a: 9 });
+    for (let times = 0; times < limits.copyPiecesBroken; times += 1) {
+      expect(breakPiece(bench).kind).toBe('going');
+    }
+    expect(breakPiece(bench)).toMatchObject({
+      kind: 'failed',
+      reason: expect.stringContaining('Bad data format'),
+    });
   });
 });

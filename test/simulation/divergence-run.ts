@@ -64,9 +64,12 @@ class Divergence {
     const [source] = [...regions.keys()].filter((region) => region !== victim);
     const repaired = { key, regions: [victim] };
     if (source === undefined) throw new Error('there is another region');
-    this.#world.coordinator.order({ kind: 'repair', source, keys: [repaired] });
-    const { timeline } = this.#world;
-    timeline.run(timeline.now + 20_000, 1_000_000);
+    const { timeline, storage } = this.#world;
+    // An operator whose order has died with the coordinator gives it again.
+    for (let attempt = 0; attempt < 3 && storage.durable.blocked.size > 0; attempt += 1) {
+      this.#world.coordinator.order({ kind: 'repair', source, keys: [repaired] });
+      timeline.run(timeline.now + 20_000, 1_000_000);
+    }
   }
 
   #expectRefusal(operation: readonly string[]): void {

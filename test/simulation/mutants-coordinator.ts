@@ -138,7 +138,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'takes-an-expiry-for-a-divergence',
     patches: [{ file: agreement, find: 'compareBases(votes, keys, partsOfKey) ??\n', replace: '' }],
     runner: 'simulation',
-    seeds: [1, 5000],
+    seeds: [100, 5000],
   },
   {
     rule: 'R27',
@@ -281,7 +281,7 @@ export const coordinatorMutants: readonly Mutant[] = [
       },
     ],
     runner: 'simulation',
-    seeds: [1, 1000],
+    seeds: [60, 1000],
   },
   {
     rule: 'R18',

@@ -7,6 +7,7 @@ const members = 'shared/protocol/members.ts';
 const returns = 'shared/protocol/returns.ts';
 const copy = 'shared/protocol/copy.ts';
 const link = 'shared/protocol/region-link.ts';
+const answers = 'shared/protocol/round-answers.ts';
 const model = 'test/region/model.ts';
 const meta = 'test/region/meta.ts';
 const script = 'functions/region/copy.lua';
@@ -16,7 +17,7 @@ export const copyMutants: readonly Mutant[] = [
     'R34',
     'keeps-locks-when-a-copy-begins',
     'copies',
-    [1, 100],
+    [1, 60],
     [
       model,
       'this.#dropState();\n        this.#meta = { ...meta, phase',
@@ -28,7 +29,7 @@ export const copyMutants: readonly Mutant[] = [
     'R34',
     'keeps-the-floor-when-a-copy-begins',
     'members',
-    [1, 500],
+    [20, 120],
     [link, "if (this.membership.state === 'copying') return head.newest;", ''],
     [model, "if (round.epoch < meta.epoch) return { kind: 'fenced', by: 'epoch' };", ''],
     [
@@ -42,7 +43,7 @@ export const copyMutants: readonly Mutant[] = [
     'R34',
     'copies-under-one-token',
     'copies',
-    [1, 500],
+    [1, 100],
     [returns, 'const token = `', "const token = 'copy' || `"],
     [
       meta,
@@ -54,7 +55,7 @@ export const copyMutants: readonly Mutant[] = [
     'R34',
     'copies-all-under-the-old-generation',
     'members',
-    [1, 100],
+    [1, 20],
     [returns, 'const isRenewed = membership.whole && link.begun;', 'const isRenewed = false;'],
   ),
   // Decisions ride with the round that reads, so that what it finds locked is undecided.
@@ -62,7 +63,7 @@ export const copyMutants: readonly Mutant[] = [
     'R35',
     'copies-what-is-locked',
     'copies',
-    [1, 200],
+    [10, 100],
     [model, '(key) => this.#locks.has(key));', '() => false);'],
     [
       link,
@@ -70,18 +71,20 @@ export const copyMutants: readonly Mutant[] = [
       'const { decisions, bytes, whole } = speaks && this.copyStep === null\n',
     ],
   ),
+  // The coordinator finds the loss in the answer as well, and then passes no part of it on.
   mutant(
     'R35',
     'copies-unchecked',
-    'copies',
-    [1, 1000],
+    'outage',
+    [1, 60],
     [link, 'seen: this.pair,', 'seen: copy === null ? this.pair : null,'],
+    [answers, 'isHeard && !link.isMute && result', 'result'],
   ),
   mutant(
     'R35',
     'takes-later-commits-for-copied',
     'copies',
-    [1, 100],
+    [1, 60],
     [link, 'return mark !== undefined && mark <= noted;', 'return mark !== undefined;'],
   ),
   mutant(
@@ -95,14 +98,14 @@ export const copyMutants: readonly Mutant[] = [
     'R35',
     'goes-on-with-the-scan-of-another',
     'copies',
-    [1, 100],
+    [20, 140],
     [copy, "    this.#cursor = '0';\n    this.#counted = 0;", '    this.#counted = 0;'],
   ),
   mutant(
     'R35',
     'misses-nothing-while-it-is-copied',
     'copies',
-    [1, 50],
+    [1, 30],
     [
       members,
       "membership.state === 'out' ? !membership.whole : membership.state === 'copying'",
@@ -113,7 +116,7 @@ export const copyMutants: readonly Mutant[] = [
     'R36',
     'takes-late-copies',
     'copies',
-    [1, 500],
+    [140, 300],
     [
       meta,
       "if (meta.phase === '' || step.token !== meta.phase) return 'token';\n      return step.number <= meta.copyNumber ? 'number' : null;",
@@ -125,7 +128,7 @@ export const copyMutants: readonly Mutant[] = [
     'R36',
     'takes-copies-of-another-token',
     'copies',
-    [1, 500],
+    [1, 110],
     [
       meta,
       "if (meta.phase === '' || step.token !== meta.phase) return 'token';",
@@ -141,28 +144,28 @@ export const copyMutants: readonly Mutant[] = [
     'R36',
     'is-copied-for-ever',
     'members',
-    [1, 20],
+    [1, 30],
     [meta, "phase: role === 'voter' ? '' : meta.phase,", 'phase: meta.phase,'],
   ),
   mutant(
     'R37',
     'switches-in-the-midst-of-writes',
     'copies',
-    [1, 150],
+    [1, 80],
     [returns, 'if (copy.isComplete && host.undecided === 0 && ', 'if (copy.isComplete && '],
   ),
   mutant(
     'R37',
     'votes-again-before-the-last-keys',
     'copies',
-    [1, 100],
+    [1, 40],
     [copy, 'return this.nearsEnd && this.left === 0;', 'return this.nearsEnd;'],
   ),
   mutant(
     'R37',
     'holds-for-ever',
     'copies',
-    [1, 200],
+    [20, 150],
     [
       returns,
       'else if (copy.holdUntil <= now || copy.isOutgrown) {',
@@ -209,7 +212,7 @@ export const copyMutants: readonly Mutant[] = [
     'R36',
     'script-takes-late-copies',
     'region',
-    [100, 600],
+    [20, 150],
     [script, "if kind == 'w' and number <= meta.copyNumber then return 'number' end", ''],
   ),
   mutant(
@@ -238,7 +241,7 @@ export const copyMutants: readonly Mutant[] = [
     'R37',
     'script-is-copied-for-ever',
     'region',
-    [1, 50],
+    [20, 100],
     [
       'functions/region/round.lua',
       "if round.isVoter then meta.phase, meta.copyNumber = '', 0 end",

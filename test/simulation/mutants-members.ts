@@ -25,7 +25,7 @@ export function mutant(
 }
 
 export const memberMutants: readonly Mutant[] = [
-  mutant('R16', 'names-no-pair', 'reads', [1, 50], [link, 'seen: this.pair,', 'seen: null,']),
+  mutant('R16', 'names-no-pair', 'reads', [1, 110], [link, 'seen: this.pair,', 'seen: null,']),
   mutant(
     'R16',
     'stores-no-pair',
@@ -41,7 +41,7 @@ export const memberMutants: readonly Mutant[] = [
     'R16',
     'stores-pairs-seldom',
     'members',
-    [1, 500],
+    [20, 80],
     [
       link,
       'const due = moved >= (writing ? 1 : limits.pairStoredEveryRounds);',
@@ -53,7 +53,7 @@ export const memberMutants: readonly Mutant[] = [
     'R16',
     'overlooks-histories-written-anew',
     'members',
-    [1, 500],
+    [1, 60],
     [
       'shared/protocol/mark-history.ts',
       'return known !== undefined && known !== mark;',
@@ -65,7 +65,7 @@ export const memberMutants: readonly Mutant[] = [
     'R16',
     'takes-a-loss-for-silence',
     'members',
-    [1, 50],
+    [1, 40],
     [
       links,
       "        link.recover();\n        return { kind: 'lost', reason: 'it no longer holds a round that it had acknowledged' };",
@@ -76,7 +76,7 @@ export const memberMutants: readonly Mutant[] = [
     'R16',
     'forgets-a-loss',
     'members',
-    [1, 100],
+    [1, 20],
     [
       members,
       "{ cause: 'lost', detail, whole: true, held: false }",
@@ -98,21 +98,21 @@ export const memberMutants: readonly Mutant[] = [
     'R30',
     'allows-for-no-drift',
     'copies',
-    [1, 200],
+    [20, 140],
     [lease, 'return this.#grantedUntil + limits.leaseDriftMs;', 'return this.#grantedUntil;'],
   ),
   mutant(
     'R30',
     'renews-without-proof',
     'reads',
-    [1, 500],
+    [100, 200],
     [links, 'if (round.lease !== null && round.lease.reading !== null) this.#outbox.prove();', ''],
   ),
   mutant(
     'R30',
     'knows-of-no-older-leases',
     'members',
-    [1, 200],
+    [20, 140],
     [lease, 'this.#grantedUntil = now + limits.leaseTtlMs;', 'this.#grantedUntil = now;'],
   ),
   mutant(
@@ -126,7 +126,7 @@ export const memberMutants: readonly Mutant[] = [
     'R31',
     'counts-votes-of-those-that-lost',
     'copies',
-    [1, 500],
+    [1, 100],
     [
       link,
       'return this.isVoter && this.leaving?.whole === true;',
@@ -144,14 +144,14 @@ export const memberMutants: readonly Mutant[] = [
     'R32',
     'waits-for-no-lease',
     'members',
-    [1, 50],
+    [1, 150],
     [members, 'if (leasesEndAt > outbox.now) return;', ''],
   ),
   mutant(
     'R32',
     'asks-no-check-of-those-that-stay',
     'members',
-    [1, 500],
+    [1, 180],
     [
       members,
       "(link) => link.health.kind === 'answering' && link.hasPassedCheck(since)",
@@ -184,7 +184,7 @@ export const memberMutants: readonly Mutant[] = [
     'R33',
     'marks-nothing-that-is-decided',
     'members',
-    [1, 20],
+    [1, 30],
     [
       members,
       'for (const { missed } of absent) for (const key of keys) missed.set(key, sequence);\n    return absent.map(({ region }) => region);',
@@ -195,7 +195,7 @@ export const memberMutants: readonly Mutant[] = [
     'R33',
     'keeps-marks-in-memory',
     'members',
-    [1, 100],
+    [1, 60],
     [
       members,
       'return absent.map(({ region }) => region);',
@@ -206,14 +206,14 @@ export const memberMutants: readonly Mutant[] = [
     'R33',
     'marks-nothing-with-the-change',
     'members',
-    [1, 100],
+    [60, 210],
     [members, 'else this.mark(link, missed);', ''],
   ),
   mutant(
     'R33',
     'remembers-without-bound',
     'members',
-    [20, 120],
+    [20, 150],
     [
       members,
       'if (link.isVoter || link.missed.size <= limits.missedKeysPerRegion) continue;',
@@ -326,20 +326,14 @@ export const memberMutants: readonly Mutant[] = [
     'R40',
     'looks-without-proof',
     'reads',
-    [1, 1000],
+    [1, 60],
     [
       'shared/protocol/outbox.ts',
       "if (reply.kind !== 'write') return true;",
       "if (reply.kind !== 'write') return reply.kind !== 'read';",
     ],
   ),
-  mutant(
-    'R40',
-    'looks-unchecked',
-    'reads',
-    [1, 1000],
-    [lookups, 'seen: link.pair,', 'seen: null,'],
-  ),
+  mutant('R40', 'looks-unchecked', 'reads', [1, 200], [lookups, 'seen: link.pair,', 'seen: null,']),
   mutant(
     'R30',
     'script-takes-leases-of-older-epochs',

@@ -36,7 +36,7 @@ export const scriptMutants: readonly Mutant[] = [
     name: 'script-ignores-incarnations',
     patches: [round('if prepare[1] < meta.incarnation then', 'if false then')],
     runner: 'region',
-    seeds: [1, 50],
+    seeds: [10, 100],
   },
   {
     rule: 'R13',
@@ -64,7 +64,7 @@ export const scriptMutants: readonly Mutant[] = [
     name: 'script-votes-twice',
     patches: [round(`if countHeld(locks, keys, id) > 0 then return '["d"]' end`, '')],
     runner: 'region',
-    seeds: [1, 50],
+    seeds: [10, 100],
   },
   {
     rule: 'R15',
@@ -101,7 +101,7 @@ export const scriptMutants: readonly Mutant[] = [
       { file: apply, find: "if marks[index] ~= seen[2] then return 'lost' end", replace: '' },
     ],
     runner: 'region',
-    seeds: [1, 200],
+    seeds: [20, 200],
   },
   {
     rule: 'R21',
@@ -113,7 +113,7 @@ export const scriptMutants: readonly Mutant[] = [
       ),
     ],
     runner: 'region',
-    seeds: [1, 100],
+    seeds: [20, 120],
   },
   {
     rule: 'R22',
@@ -126,7 +126,7 @@ export const scriptMutants: readonly Mutant[] = [
       },
     ],
     runner: 'region',
-    seeds: [1, 200],
+    seeds: [10, 200],
   },
   {
     rule: 'R23',
@@ -166,7 +166,7 @@ export const scriptMutants: readonly Mutant[] = [
       },
     ],
     runner: 'region',
-    seeds: [1, 200],
+    seeds: [20, 200],
   },
   {
     rule: 'R24',

@@ -26,6 +26,7 @@ const ordeals: readonly Ordeal[] = [
   tooFewAreLeft,
   allLoseData,
   oneLosesWhileOneLeaves,
+  theSourceLosesData,
 ];
 
 /**
@@ -113,6 +114,30 @@ function oneLosesWhileOneLeaves(trial: Trial): void {
   world.bringBack();
   const until = trial.goOn(20_000);
   trial.expectAll((sentAt) => sentAt < from || sentAt > until - 10_000, 'decided', 1_000);
+  trial.expectBack();
+}
+
+/** What is copied from has lost data, and nothing but the next step of the copy can tell (R35). */
+function theSourceLosesData(trial: Trial): void {
+  const { world, random } = trial;
+  const { timeline, storage } = world;
+  const from = trial.goOn(2_000);
+  const target = random.pick(trial.regions);
+  world.cut(target, ['coordinator', 'edge'], from + 20_000);
+  trial.goOn(12_000);
+  const backups = new Map([...world.regions].map(([region, model]) => [region, model.state()]));
+  trial.goOn(8_000);
+  const isCopying = () => storage.durable.regions.get(target)?.membership.state === 'copying';
+  const latest = timeline.now + 20_000;
+  while (!isCopying() && timeline.now < latest) timeline.run(timeline.now + 1, 1_000);
+  const copies = world.coordinator.core.status().regions.flatMap(({ copy }) => copy ?? []);
+  const source = copies[0]?.source ?? '';
+  // With two regions nobody else holds what it loses.
+  const backup = trial.regions.length > 2 ? backups.get(source) : undefined;
+  if (backup !== undefined) world.lose(source, backup);
+  timeline.run(timeline.now + 20_000, 1_000_000);
+  const until = trial.goOn(30_000);
+  trial.expectAll((sentAt) => sentAt > until - 10_000, 'decided', 1_000);
   trial.expectBack();
 }
 

@@ -46,7 +46,6 @@ export const runners = {
 export type RunnerName = keyof typeof runners;
 
 const smallCopies: readonly Patch[] = [
-  limit('copyKeysPerStep', '2'),
   limit('copyBytesPerStep', '30'),
   limit('copyHoldKeys', '1'),
   limit('missedKeysPerRegion', '12'),
@@ -55,9 +54,9 @@ const smallCopies: readonly Patch[] = [
 
 /** What a kind of run changes of the sources besides any mutant: a copy of a few keys is to take several steps. */
 export const settings: Partial<Record<RunnerName, readonly Patch[]>> = {
-  members: smallCopies,
-  copies: smallCopies,
-  reads: smallCopies,
+  members: [...smallCopies, limit('copyKeysPerStep', '2')],
+  copies: [...smallCopies, limit('copyKeysPerStep', '1')],
+  reads: [...smallCopies, limit('copyKeysPerStep', '2')],
 };
 
 /** What stands there in the file becomes a comment. */

@@ -139,19 +139,19 @@ export function copyWeatherOf(random: Random): Weather {
   return {
     ...memberWeatherOf(random),
     loss: 0,
-    duplication: random.pick([0.2, 0.5]),
+    duplication: random.pick([0.3, 0.9]),
     straggling: random.pick([0, 0.1]),
     crashEveryMs: 0,
     outageEveryMs: 0,
     farMs: random.pick([10, 120, 300]),
     lossEveryMs: 6_000,
     recentLosses: 0.3,
-    disturbs: random.pick([0, 0.8]),
+    disturbs: random.pick([0, 0.5]),
     reads: random.pick([0, 0.3]),
     through: 0.1,
-    turns: [15, 25],
+    turns: [25, 50],
     pauseMs: 700,
-    ordersEveryMs: 800,
+    ordersEveryMs: 600,
   };
 }
 
