@@ -20,6 +20,7 @@ const voteSchema = z.union([
   z.tuple([z.literal('d')]),
   z.tuple([z.literal('l'), z.string(), count, count]),
   z.tuple([z.literal('f'), z.enum(['epoch', 'incarnation'])]),
+  z.tuple([z.literal('u'), z.array(z.tuple([count, z.array(z.string())]))]),
   z.tuple([z.literal('r'), z.string()]),
 ]);
 
@@ -206,6 +207,11 @@ function voteOf(vote: z.infer<typeof voteSchema>): Vote {
       return { kind: 'fenced', by: vote[1] };
     case 'r':
       return { kind: 'refused', reason: vote[1] };
+    case 'u':
+      return {
+        kind: 'unlisted',
+        parts: vote[1].map(([part, keys]) => ({ part, keys: keys.map(textOf) })),
+      };
   }
 }
 

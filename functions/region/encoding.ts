@@ -34,6 +34,10 @@ const operationCodes: Record<OperationKind, number> = {
   deliver: 7,
   claim: 8,
   bits: 9,
+  script: 10,
+  publish: 11,
+  flush: 12,
+  fail: 13,
 };
 
 const orderCodes: Record<Exclude<ReplyOrder, null>, number> = {
@@ -171,6 +175,8 @@ function operationForm(operation: Operation): Json {
     case 'deliver':
     case 'claim':
       return [...commandParts(operation), limits.clockSkewMs];
+    case 'script':
+      return [...commandParts(operation), operation.seed ?? 0];
     default:
       return commandParts(operation);
   }

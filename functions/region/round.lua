@@ -15,6 +15,7 @@
 --   operation  [kind, args, writes, reads, order] for 0 write, 1 read, 3 delete, 6 append, 9 bits; positions count
 --              from 0
 --              the same with the allowance for clocks in ms behind it for 7 deliver, 8 claim
+--              the same with a seed behind it for 10 script; the same for 11 publish, 12 flush, 13 fail
 --              [2, key, value, pxat] for set; [4, key, count, seed] for pop; [5, 'TTL' or 'PTTL', key] for ttl
 --   order      0 none, 1 members, 2 pairs, 3 exact, 4 exact-field
 --   bounds     [pairs kept, pairs answered, locks of older incarnations listed, bytes of a transaction's outcomes,
@@ -31,7 +32,8 @@
 --   {"d":"alr…","v":[vote…],"m":[[counter,mark]…],"o":[[incarnation,sequence,keys]…],"t":0|1,"k":clock|null,
 --    "c":copy|null}                                                                             executed
 --       a acknowledged, l lost, r refused; votes: ["y",outcomes,fingerprints], ["t"] late, ["d"] duplicate,
---       ["l",key,incarnation,sequence] locked, ["f","epoch"|"incarnation"] fenced, ["r",reason] refused
+--       ["l",key,incarnation,sequence] locked, ["f","epoch"|"incarnation"] fenced, ["r",reason] refused,
+--       ["u",[[part,keys]…]] unlisted
 --       copy: ["b"] begun, ["r",items,locked,left,cursor|null,total|null] read, ["w",[[key,reason]…]] written,
 --       ["l",keys,cursor|null] listed, ["f","token"|"number"|"epoch"] refused
 --   {"f":["generation",has]}, {"f":["lost"]}, {"f":["history"]}, {"f":["phase"]}                refused whole

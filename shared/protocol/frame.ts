@@ -17,6 +17,11 @@ import type { Callback } from '../wire/confirmations.ts';
  * - `claim`: `XCLAIM` with `TIME` right behind its ids, or `XAUTOCLAIM` with `COUNT`; idle times are counted from the
  *   transaction's `now`.
  * - `bits`: `BITFIELD` of well-formed fields, of which some are wider than a script sees exactly; they run one by one.
+ * - `script`: a user's script; `args` is `[sha, text, ...keys, ...arguments]`, `writes` are the positions of the keys that its
+ *   caller declared, and `seed` seeds its random draws. It changes all or nothing.
+ * - `publish`: `args` is `[channelKey(channel), channel, message]`; the message is delivered in each region as it commits.
+ * - `flush`: every key of the shard is deleted; `args` is `[everyKey]`.
+ * - `fail`: fails with the text `args[0]`; names no key.
  */
 export type OperationKind =
   | 'write'
@@ -28,7 +33,11 @@ export type OperationKind =
   | 'append'
   | 'deliver'
   | 'claim'
-  | 'bits';
+  | 'bits'
+  | 'script'
+  | 'publish'
+  | 'flush'
+  | 'fail';
 
 /**
  * How the reply has to be put into one order that is the same in every region. `members`: an unordered array is
@@ -47,7 +56,7 @@ export interface Operation {
   /** Positions in `args` of keys that it only reads. */
   readonly reads: readonly number[];
   readonly reply: ReplyOrder;
-  /** For `pop` only: what the draw is seeded with, an integer from 0 to 2^31 - 1. */
+  /** For `pop` and `script` only: what draws are seeded with, an integer from 0 to 2^31 - 1. */
   readonly seed: number | null;
 }
 

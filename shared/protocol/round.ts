@@ -191,6 +191,14 @@ export type Vote =
   | { readonly kind: 'locked'; readonly key: string; readonly holder: TransactionOrder }
   /** The region has seen a higher epoch or incarnation than this round's. */
   | { readonly kind: 'fenced'; readonly by: 'epoch' | 'incarnation' }
+  /**
+   * Scripts of these parts touched keys that their transaction does not list, `everyKey` among them where they looked at
+   * all keys. Nothing is staged; with these keys listed as well it may be.
+   */
+  | {
+      readonly kind: 'unlisted';
+      readonly parts: readonly { readonly part: number; readonly keys: readonly string[] }[];
+    }
   /** The server has no memory left, or refused a step of the staging. */
   | { readonly kind: 'refused'; readonly reason: string };
 

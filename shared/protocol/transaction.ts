@@ -203,6 +203,8 @@ export function ballotOf(vote: Vote): Ballot {
       return { state: 'no', reason: `holds a lock of transaction ${keyOf(vote.holder)} on a key` };
     case 'fenced':
       return { state: 'no', reason: `has seen a later ${vote.by}` };
+    case 'unlisted':
+      return { state: 'no', reason: 'found that a script touches keys that it does not declare' };
     case 'refused':
       return { state: 'no', reason: vote.reason };
     default:

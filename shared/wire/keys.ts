@@ -4,6 +4,17 @@ import { limits } from '../limits.ts';
 /** Every name that Lockstep itself uses in a region begins so; keys of users must not. */
 export const reservedPrefix = 'lockstep:';
 
+/**
+ * Stands for every key of a shard, those that do not exist included, among the keys of a transaction: it is alone while
+ * it is undecided. No user's key is called so.
+ */
+export const everyKey = `${reservedPrefix}every-key`;
+
+/** What a message to `channel` holds until it is delivered, so that those of one channel keep their order. */
+export function channelKey(channel: string): string {
+  return `${reservedPrefix}channel:${channel}`;
+}
+
 /** A key belongs to one of so many slots, numbered from 0, as in Redis Cluster. */
 export const slotCount = 16_384;
 
