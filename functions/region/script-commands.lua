@@ -322,5 +322,9 @@ return function(command)
   if row.reason then return nil, refusalOf(command.name, row.reason) end
   local rewrite = rewriters[row.rewrite]
   if rewrite then return rewrite(command) end
+  -- What has no key, or is changed in a way that is not known here, cannot be staged as a command.
+  if row.rewrite ~= '-' or #command.positions == 0 then
+    return nil, refusalOf(command.name, 'send it as an operation of its own')
+  end
   return asItIs(command)
 end

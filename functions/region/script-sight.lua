@@ -3,8 +3,8 @@
 --
 -- This text is a chunk of its own, called `lockstep`: the lines of its functions must not be taken for lines of the
 -- user's script, which has the name that Redis gives to both. script.lua calls it with
---   { keys, arguments, seed, steps, perform, compile, isKnown }
--- `perform` runs what a user passed to redis.call: it returns the reply, or nil and the text of the error. `compile`
+--   { keys, arguments, seed, steps, place, perform, compile, isKnown }
+-- `place` is where the script is if nothing tells it: '' or its only line. `perform` runs what a user passed to redis.call: it returns the reply, or nil and the text of the error. `compile`
 -- makes a function of a text that sees the same names, and `isKnown` tells of a command whether Redis has it. Returns
 -- the values by name; what launches the script; and what tells why it was ended, and whether the server did it.
 local given = ...
@@ -29,8 +29,8 @@ local function placeAt(level)
   return place
 end
 
--- Where the script last looked up `redis.call`: that is where it calls from if that was a tail call.
-local lastLook = ''
+-- Where the script last looked up a function of `redis`: that is where it calls from if that was a tail call.
+local lastLook = given.place
 
 -- The places of errors that commands have raised.
 local places = setmetatable({}, { __mode = 'k' })
@@ -51,12 +51,17 @@ local function placeOfError()
   return lastLook, isByOwn
 end
 
+-- What the script sees as a local of the text around it is a global to Redis.
+local values
+local function kindOf(name) return values[name] ~= nil and "global '" .. name .. "'" or nil end
+
 -- Handles what nobody has caught: returns its text, and where it was raised.
 local function handled(raised)
   local place, isByOwn = placeOfError()
   -- An address is another one in each region.
   if type(raised) ~= 'table' then
-    return { message = 'ERR ' .. string.gsub(tostring(raised), '^(%a+): 0x%x+$', '%1'), place = place }
+    local message = string.gsub(tostring(raised), '^(%a+): 0x%x+$', '%1')
+    return { message = 'ERR ' .. string.gsub(message, "upvalue '([%w_]+)'", kindOf), place = place }
   end
   local message = rawget(raised, 'err')
   if type(message) == 'number' then message = tostring(message) end
@@ -64,7 +69,13 @@ local function handled(raised)
   return { message = message, place = isByOwn and places[raised] or place }
 end
 
-local function readonly() error('Attempt to modify a readonly table', 2) end
+-- Raises what a function of C would raise, for the script that has called the one that calls this.
+local function complain(message, level)
+  local place = placeAt((level or 1) + 1)
+  error((place == '' and lastLook or place) .. message, 0)
+end
+
+local function readonly() complain('Attempt to modify a readonly table') end
 
 -- Commands -----------------------------------------------------------------------------------------------------------
 
@@ -142,14 +153,22 @@ local fields = {
   REDIS_VERSION = '7.0.15', REDIS_VERSION_NUM = 458767,
 }
 
+-- What getmetatable finds of tables that Redis has without one.
+local OWN = 'lockstep'
+-- What is in a table of which a part is found through its metatable.
+local contents = {}
+
 local redis = setmetatable({}, {
   __index = function(_, name)
-    if name == 'call' then lastLook = placeAt(1) end
-    return fields[name]
+    local field = fields[name]
+    if type(field) == 'function' then lastLook = placeAt(1) end
+    return field
   end,
   __newindex = readonly,
-  __metatable = false,
+  __metatable = OWN,
 })
+
+contents[redis] = fields
 
 -- What would differ between regions ----------------------------------------------------------------------------------
 
@@ -157,14 +176,22 @@ local redis = setmetatable({}, {
 local function sealed(values, replaced)
   local copy = {}
   for name, value in next, values do copy[name] = value end
-  for name, value in next, replaced do copy[name] = value end
-  return setmetatable(copy, { __newindex = readonly, __metatable = false })
+  for name in next, replaced do copy[name] = nil end
+  local function find(_, name)
+    if replaced[name] then lastLook = placeAt(1) end
+    return replaced[name]
+  end
+  local all = {}
+  for name, value in next, values do all[name] = replaced[name] or value end
+  setmetatable(copy, { __index = find, __newindex = readonly, __metatable = OWN })
+  contents[copy] = all
+  return copy
 end
 
 local isObject = { table = true, ['function'] = true, userdata = true, thread = true }
 
 local function refuseObject()
-  error('a table with tables, functions or the like as its keys has an order that differs between regions', 3)
+  complain('a table with tables, functions or the like as its keys has an order that differs between regions', 2)
 end
 
 local function hasObjectKey(value)
@@ -176,15 +203,14 @@ end
 
 local function argumentError(position, name, wanted, ...)
   local found = select('#', ...) < position and 'no value' or type((select(position, ...)))
-  error(format("bad argument #%d to '%s' (%s expected, got %s)", position, name, wanted, found), 3)
+  complain(format("bad argument #%d to '%s' (%s expected, got %s)", position, name, wanted, found), 2)
 end
 
 local function allPairs(...)
   local value = ...
-  if value == redis then return next, fields, nil end
   if type(value) ~= 'table' then argumentError(1, 'pairs', 'table', ...) end
   if hasObjectKey(value) then refuseObject() end
-  return next, value, nil
+  return next, contents[value] or value, nil
 end
 
 local function following(...)
@@ -224,16 +250,24 @@ end
 local function withMetatable(...)
   local _, meta = ...
   if type(meta) == 'table' and rawget(meta, '__mode') ~= nil then
-    error('a table that loses what nobody else holds is not supported: when it does so differs between regions', 2)
+    complain('a table that loses what nobody else holds is not supported: when it does so differs between regions')
   end
+  if getmetatable((...)) == OWN then complain('Attempt to modify a readonly table') end
   return setmetatable(...)
+end
+
+local function metatableOf(...)
+  if select('#', ...) == 0 then complain("bad argument #1 to 'getmetatable' (value expected)") end
+  local meta = getmetatable((...))
+  if meta ~= OWN then return meta end
+  return nil
 end
 
 local named, namedCount = setmetatable({}, { __mode = 'k' }), 0
 
 -- Objects are numbered as they are first shown, since their addresses differ.
 local function shown(...)
-  if select('#', ...) == 0 then error("bad argument #1 to 'tostring' (value expected)", 2) end
+  if select('#', ...) == 0 then complain("bad argument #1 to 'tostring' (value expected)") end
   local value = ...
   local text = tostring(value)
   local kind = isObject[type(value)] and type(text) == 'string' and match(text, '^(%a+): 0x%x+$')
@@ -245,16 +279,21 @@ local function shown(...)
   return format('%s: 0x%012x', kind, named[value] * 64)
 end
 
+local collecting = { stop = true, restart = true, collect = true, step = true, setpause = true, setstepmul = true }
+
 local function collect(...)
-  local option = ...
+  local option = ... or 'collect'
   if option == 'count' then
-    error("collectgarbage('count') is not supported in a script: its answer differs between regions", 2)
+    complain("collectgarbage('count') is not supported in a script: its answer differs between regions")
+  end
+  if not collecting[option] then
+    complain(format("bad argument #1 to 'collectgarbage' (invalid option '%s')", tostring(option)))
   end
   return 0
 end
 
 local function countGarbage()
-  error('gcinfo is not supported in a script: its answer differs between regions', 2)
+  complain('gcinfo is not supported in a script: its answer differs between regions')
 end
 
 -- Random numbers -----------------------------------------------------------------------------------------------------
@@ -279,7 +318,7 @@ local function integerAt(position, name, ...)
   local value = select(position, ...)
   local number = tonumber(value)
   if not number then
-    error(format("bad argument #%d to '%s' (number expected, got %s)", position, name, type(value)), 3)
+    complain(format("bad argument #%d to '%s' (number expected, got %s)", position, name, type(value)), 2)
   end
   return number < 0 and nativeMath.ceil(number) or floor(number)
 end
@@ -287,10 +326,10 @@ end
 local function random(...)
   local count, part = select('#', ...), drawn()
   if count == 0 then return part end
-  if count > 2 then error('wrong number of arguments', 2) end
+  if count > 2 then complain('wrong number of arguments') end
   local first = integerAt(1, 'random', ...)
   local least, most = count == 2 and first or 1, count == 2 and integerAt(2, 'random', ...) or first
-  if least > most then error(format("bad argument #%d to 'random' (interval is empty)", count), 2) end
+  if least > most then complain(format("bad argument #%d to 'random' (interval is empty)", count)) end
   return floor(part * (most - least + 1)) + least
 end
 
@@ -310,7 +349,7 @@ local function canLoop(text)
 end
 
 local function compiled(text, name)
-  if canLoop(text) then
+  if string.byte(text, 1) ~= 27 and canLoop(text) then
     return nil, 'a text with loops or functions is not supported in loadstring and load: their steps are not counted'
   end
   return given.compile(text, name or text)
@@ -347,10 +386,10 @@ local function step()
 end
 
 seedWith(given.seed)
-local values = {
+values = {
   redis = redis, KEYS = given.keys, ARGV = given.arguments, __lockstep = step,
   load = loadPieces, loadstring = loadText, tostring = shown, pairs = allPairs, next = following,
-  setmetatable = withMetatable, collectgarbage = collect, gcinfo = countGarbage,
+  setmetatable = withMetatable, getmetatable = metatableOf, collectgarbage = collect, gcinfo = countGarbage,
   math = sealed(nativeMath, { random = random, randomseed = randomSeed }),
   table = sealed(table, { foreach = forEach }),
   cmsgpack = sealed(cmsgpack, { pack = pack }),
@@ -360,7 +399,7 @@ local values = {
 
 -- Names that are the same everywhere, and lead nowhere else.
 local harmless = {}
-for name in string.gmatch([[_VERSION assert bit coroutine error getmetatable ipairs pcall rawequal rawget rawset select
+for name in string.gmatch([[_VERSION assert bit coroutine error ipairs pcall rawequal rawget rawset select
   string struct tonumber type unpack xpcall __redis__err__handler]], '%S+') do harmless[name] = true end
 
 local seen = {}
@@ -374,12 +413,13 @@ for name, value in next, globals do
 end
 for name, value in next, values do seen[name] = value or nil end
 seen.__lockstep = nil
-seen._G = setmetatable(seen, {
+seen._G = seen
+setmetatable(seen, {
   __index = function(_, name)
-    error("Script attempted to access nonexistent global variable '" .. shown(name) .. "'", 2)
+    complain("Script attempted to access nonexistent global variable '" .. shown(name) .. "'")
   end,
   __newindex = readonly,
-  __metatable = false,
+  __metatable = OWN,
 })
 values._G = seen
 

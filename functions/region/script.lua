@@ -296,7 +296,7 @@ end
 -- Makes a function of a text, which sees `values` in place of the globals of their names. Alone the text has to be
 -- whole first: so nothing of it closes what is put around it, and Redis's words are those of the text as it is.
 local function compile(source, name, values)
-  if byte(source, 1) == 27 then return nil, 'a text that is compiled already is not supported' end
+  if byte(source, 1) == 27 then return nil, format("[string \"%s\"]:1: unexpected symbol near 'char(27)'", sub(name, 1, 5)) end
   local alone, failure = loadstring(source, name)
   if not alone then return nil, failure end
   local names, list = {}, {}
@@ -346,6 +346,7 @@ local function runScript(given)
   local launch, whyEnded
   values, launch, whyEnded = loadstring(SCRIPT_SIGHT, '=lockstep')({
     keys = given.keys, arguments = given.arguments, seed = given.seed, steps = SCRIPT_BOUNDS.steps, perform = perform,
+    place = string.find(source, '\n', 1, true) and '' or 'user_script:1: ',
     compile = function(inner, name) return compile(inner, name, values) end,
     isKnown = function(name) return type(name) == 'string' and rowOf(string.upper(name)) ~= nil end,
   })
