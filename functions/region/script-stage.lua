@@ -29,7 +29,14 @@ local function note(key)
   insert(notes.keys, key)
 end
 
-local function notedCount() return tx.unlisted and tx.unlisted[tx.part] and #tx.unlisted[tx.part].keys or 0 end
+-- A script that touches more keys than any write may hold fails instead.
+local function boundNotes(stop)
+  local notes = tx.unlisted and tx.unlisted[tx.part]
+  if not notes or #notes.keys <= SCRIPT_BOUNDS.keys then return end
+  tx.unlisted[tx.part] = nil
+  if not next(tx.unlisted) then tx.unlisted = nil end
+  stop('ERR the script touches too many keys that it does not declare: more than ' .. SCRIPT_BOUNDS.keys)
+end
 
 -- The moment as it is to be set: itself, or where it has passed here alone the next one that this script still sees.
 local function visibleMoment(moment)
@@ -54,11 +61,9 @@ local function putOff(operation)
 end
 
 -- Runs one command of the script.
-local function performCommand(command)
+local function performCommand(command, stop)
   for _, position in ipairs(command.positions) do note(command.arguments[position]) end
-  if notedCount() > SCRIPT_BOUNDS.keys then
-    return nil, 'ERR the script touches too many keys that it does not declare: more than ' .. SCRIPT_BOUNDS.keys
-  end
+  boundNotes(stop)
   local look = looks[command.name]
   if look then return look(command) end
   local operation, failure = operationOf(command)

@@ -6,7 +6,8 @@
 --
 -- It returns what runs a script, what reads an integer, and what makes the text of a refusal. The first is given
 --   sha, text, keys, arguments, seed; isReadOnly; isPlain where it must declare itself as `no-writes` if it has flags
---   perform(command)    the command being { name, row, arguments, positions of its keys }, counted from 1
+--   perform(command, stop)   the command is { name, row, arguments, positions of its keys }, counted from 1; `stop` ends
+--                            the script for a reason, whatever it catches
 -- and returns the reply for `encode`, or nil and the text of the error. A refusal of the server is raised.
 
 -- Commands -----------------------------------------------------------------------------------------------------------
@@ -340,7 +341,7 @@ local function runScript(given)
     if not arguments then return nil, failure end
     local command, wrong = commandOf(arguments, isReadOnly)
     if not command then return nil, wrong end
-    return given.perform(command)
+    return given.perform(command, stop)
   end
 
   local launch, whyEnded
