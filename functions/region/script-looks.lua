@@ -1,14 +1,16 @@
--- Commands of a user's script in a round that regions would answer each in its own way: what draws at random draws with
--- the operation's seed, what goes on with a cursor is answered at once and in order, and time is the transaction's.
+-- Commands of a user's script in a round that regions would answer each in its own way: what draws at random draws
+-- with the operation's seed, what goes on with a cursor is answered at once and in order, and time is the
+-- transaction's.
 --
--- This text is a module: scripts.ts makes it a function's body. It is given what reads an integer, what makes the text of
--- a refusal, what gives a fresh seed, and what notes a key. It returns the commands by name; each takes a command of
--- script.lua, and returns its reply, or nil and the text of the error.
+-- This text is a module: scripts.ts makes it a function's body. It is given what reads an integer, what makes the
+-- text of a refusal, what gives a fresh seed, and what notes a key. It returns the commands by name; each takes a
+-- command of script.lua, and returns its reply, or nil and the text of the error.
 local integerOf, refusalOf, freshSeed, note = ...
 -- More is not drawn at once, where the same may be drawn again.
 local MANY = 100000
 
--- Draws --------------------------------------------------------------------------------------------------------------
+-- Draws
+-- --------------------------------------------------------------------------------------------------------------
 
 -- Of `items`, each a list of texts: `count` different ones, or where it is negative as many with repetition.
 local function drawItems(items, count)
@@ -47,7 +49,9 @@ local function drawFrom(command)
   local isWhole = #given == 4 and valued[name] and string.upper(given[4]) == valued[name]
   -- What is wrong in it, Redis says best.
   if given[3] and (not count or (#given > 3 and not isWhole)) then return run({ name, staged, unpack(given, 3) }) end
-  if count and count < -MANY then return nil, refusalOf(name .. ' of so many', 'draw at most ' .. MANY .. ' at once') end
+  if count and count < -MANY then
+    return nil, refusalOf(name .. ' of so many', 'draw at most ' .. MANY .. ' at once')
+  end
   local items, failure = itemsOf(name, staged)
   if not items then return nil, failure end
   local drawn = drawItems(items, count or 1)
@@ -66,7 +70,8 @@ local function pop(command)
   return runAny({ POP, given[2], given[3] or '', freshSeed() })
 end
 
--- Cursors ------------------------------------------------------------------------------------------------------------
+-- Cursors
+-- ------------------------------------------------------------------------------------------------------------
 
 -- HSCAN, SSCAN, ZSCAN: all at once, and then there is no cursor to go on with.
 local function scanValue(command)
@@ -89,7 +94,8 @@ local function scanValue(command)
   return { '0', width == 1 and sortByBytes(items) or sortedPairs(items) }
 end
 
--- All keys -----------------------------------------------------------------------------------------------------------
+-- All keys
+-- -----------------------------------------------------------------------------------------------------------
 
 -- Notes what tells regions apart that have seen keys expire and those that have not: the expiries that are near, the
 -- latest of them first. Regions that differ in it wait for it to pass.
@@ -104,8 +110,8 @@ end
 
 local function isReserved(name) return sub(name, 1, #SCRIPT_RESERVED) == SCRIPT_RESERVED end
 
--- The keys like the pattern as they are staged so far, in order; or nil and the error. Shadows are matched under their
--- own names, by the pattern behind what these begin with.
+-- The keys like the pattern as they are staged so far, in order; or nil and the error. Shadows are matched under
+-- their own names, by the pattern behind what these begin with.
 local function keysLike(pattern)
   note(SCRIPT_EVERY_KEY)
   for key, state in pairs(tx.states) do
@@ -182,7 +188,8 @@ local function scanKeys(command)
   return { '0', kept }
 end
 
--- Time, and nothing --------------------------------------------------------------------------------------------------
+-- Time, and nothing
+-- --------------------------------------------------------------------------------------------------
 
 local function time() return { whole(math.floor(tx.now / 1000)), whole(tx.now % 1000 * 1000) } end
 

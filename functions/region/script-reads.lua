@@ -1,5 +1,5 @@
--- Runs a user's script in a snapshot: on the keys themselves, by the region's clock. It changes nothing; the locks of the
--- keys that it does not declare are met like those of the others.
+-- Runs a user's script in a snapshot: on the keys themselves, by the region's clock. It changes nothing; the locks of
+-- the keys that it does not declare are met like those of the others.
 --
 -- A command is ['EVAL_RO', sha, text, count of keys, key…, argument…].
 
@@ -12,8 +12,8 @@ local function readsUnnamed(command)
   return false
 end
 
--- Returns the script's reply; the keys that it touched go into `touched`, whose field `all` tells that it looked at all.
--- `read` runs a command, `aboutAll` has those that tell of all keys.
+-- Returns the script's reply; the keys that it touched go into `touched`, whose field `all` tells that it looked at
+-- all. `read` runs a command, `aboutAll` has those that tell of all keys.
 local function readByScript(given, touched, aboutAll, read)
   local launchScript, _, refusalOf = userScripts()
   local count, keys, arguments = tonumber(given[4]), {}, {}

@@ -1,12 +1,13 @@
 -- Runs a user's script on the staged state of its transaction's keys, all of it or nothing.
 --
--- It calls commands by the names of the keys, declared or not. A key that the transaction does not list is staged all the
--- same, so that the script goes on, and noted: then all is dropped, and the vote names what is to be listed. Every region
--- comes to the same names as long as they hold the same data; where they do not, each names what it needs itself.
+-- It calls commands by the names of the keys, declared or not. A key that the transaction does not list is staged all
+-- the same, so that the script goes on, and noted: then all is dropped, and the vote names what is to be listed.
+-- Every region comes to the same names as long as they hold the same data; where they do not, each names what it
+-- needs itself.
 --
 -- An expiry that lies after the transaction's `now` and has passed for this region's clock already would hide the key
--- from the rest of the script here, and not elsewhere. It is put off by what this script can still see, and set right once
--- all parts have run.
+-- from the rest of the script here, and not elsewhere. It is put off by what this script can still see, and set right
+-- once all parts have run.
 
 local launchScript, operationOf, looks, draw
 
@@ -49,14 +50,18 @@ local function visibleMoment(moment)
   return whole(shown)
 end
 
+local setsExpiry = { SET = true, GETEX = true, PEXPIREAT = true }
+
+-- Puts off the expiry that an operation sets; it stands last, or right behind the key.
 local function putOff(operation)
-  local arguments, last = operation[2], nil
+  local arguments = operation[2]
   if operation[1] == SET then
     if operation[4] ~= '' then operation[4] = visibleMoment(operation[4]) end
-  elseif type(arguments) == 'table' and operation[1] == 0 then
-    last = #arguments
-    if arguments[1] == 'PEXPIREAT' and tonumber(arguments[3]) then arguments[3] = visibleMoment(arguments[3]) end
-    if arguments[last - 1] == 'PXAT' and tonumber(arguments[last]) then arguments[last] = visibleMoment(arguments[last]) end
+  elseif type(arguments) == 'table' and setsExpiry[arguments[1]] then
+    local at = arguments[1] == 'PEXPIREAT' and 3 or #arguments
+    if (at == 3 or arguments[at - 1] == 'PXAT') and tonumber(arguments[at]) then
+      arguments[at] = visibleMoment(arguments[at])
+    end
   end
 end
 
@@ -76,8 +81,8 @@ end
 
 local function backupsKept() return { saved = tx.saved, backups = tx.backups, names = tx.backupMark } end
 
--- Joins what the script has kept for undoing with what its part had: where both have a state of a key, the part's is the
--- older one.
+-- Joins what the script has kept for undoing with what its part had: where both have a state of a key, the part's is
+-- the older one.
 local function joinBackups(outer)
   for key, old in pairs(tx.saved) do
     if outer.saved[key] == nil then
@@ -94,8 +99,8 @@ local function joinBackups(outer)
   end
 end
 
--- Runs `body`, which returns a reply, or nil and the text of an error. Where it fails, all that it changed is undone and
--- what its part has done before stands.
+-- Runs `body`, which returns a reply, or nil and the text of an error. Where it fails, all that it changed is undone
+-- and what its part has done before stands.
 local function undoable(body)
   local outer = backupsKept()
   tx.saved, tx.backups, tx.backupMark, tx.isLong = {}, {}, (outer.names or '') .. 's', true
@@ -122,7 +127,8 @@ function runScript(operation)
   draw(1)
   return undoable(function()
     return launchScript({
-      sha = given[1], text = given[2], keys = keys, arguments = arguments, seed = operation[6], perform = performCommand,
+      sha = given[1], text = given[2], keys = keys, arguments = arguments, seed = operation[6],
+      perform = performCommand,
     })
   end)
 end

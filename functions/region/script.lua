@@ -1,16 +1,17 @@
--- Runs a user's script inside Lockstep's own. What it calls goes through what the caller of this module gives, so that a
--- round runs it on staged keys and a snapshot on the keys themselves.
+-- Runs a user's script inside Lockstep's own. What it calls goes through what the caller of this module gives, so
+-- that a round runs it on staged keys and a snapshot on the keys themselves.
 --
--- This text is a module: scripts.ts makes it a function's body, so that only rounds and snapshots with scripts pay for
--- it. SCRIPT_SIGHT and SCRIPT_TABLE are texts that scripts.ts puts before it.
+-- This text is a module: scripts.ts makes it a function's body, so that only rounds and snapshots with scripts pay
+-- for it. SCRIPT_SIGHT and SCRIPT_TABLE are texts that scripts.ts puts before it.
 --
 -- It returns what runs a script, what reads an integer, and what makes the text of a refusal. The first is given
 --   sha, text, keys, arguments, seed; isReadOnly; isPlain where it must declare itself as `no-writes` if it has flags
---   perform(command, stop)   the command is { name, row, arguments, positions of its keys }, counted from 1; `stop` ends
---                            the script for a reason, whatever it catches
+--   perform(command, stop)   the command is { name, row, arguments, positions of its keys }, counted from 1;
+--                            `stop` ends the script for a reason, whatever it catches
 -- and returns the reply for `encode`, or nil and the text of the error. A refusal of the server is raised.
 
--- Commands -----------------------------------------------------------------------------------------------------------
+-- Commands
+-- -----------------------------------------------------------------------------------------------------------
 
 local UNKNOWN = 'ERR Unknown Redis command called from script'
 local NOT_ALLOWED = 'ERR This Redis command is not allowed from script'
@@ -31,9 +32,12 @@ local function rowOf(name)
   if not last or not match(name, '^[A-Z|_-]+$') then return nil end
   local class, arity, keys, written, order, rewrite, reason =
     match(SCRIPT_TABLE, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) ([^\n]*)', last + 1)
+  local first, bound, step = match(keys, '^(%d+),(%-?%d+),(%d+)$')
+  local kind, detail = match(keys, '^(%a+):?(%d*)$')
   known[name] = {
-    class = class, arity = tonumber(arity), keys = keys, written = written, order = tonumber(order), rewrite = rewrite,
-    reason = reason ~= '-' and reason,
+    class = class, arity = tonumber(arity), written = written, order = tonumber(order), rewrite = rewrite,
+    reason = reason ~= '-' and reason, kind = kind, detail = tonumber(detail), first = tonumber(first),
+    bound = tonumber(bound), step = tonumber(step),
   }
   return known[name]
 end
@@ -110,15 +114,15 @@ end
 
 -- Where the keys of a command stand, counted from 1, the name; or nil and the error.
 local function positionsOf(name, row, arguments)
-  local kind, detail = match(row.keys, '^(%a+):?(%d*)$')
+  local kind = row.kind
   if kind == 'none' then return {} end
-  if kind == 'count' then return countedKeys(name, arguments, tonumber(detail) + 1) end
+  if kind == 'count' then return countedKeys(name, arguments, row.detail + 1) end
   if kind == 'streams' then return streamKeys(arguments) end
   if kind == 'store' then return storeKeys(name, arguments) end
-  local first, last, step = match(row.keys, '^(%d+),(%-?%d+),(%d+)$')
-  local positions, bound = {}, tonumber(last)
+  if row.bound == row.first then return { row.first + 1 } end
+  local positions, bound = {}, row.bound
   if bound < 0 then bound = #arguments + bound end
-  for index = tonumber(first), bound, tonumber(step) do insert(positions, index + 1) end
+  for index = row.first, bound, row.step do insert(positions, index + 1) end
   return positions
 end
 
@@ -201,7 +205,8 @@ local function textsOf(...)
   return arguments
 end
 
--- Replies ------------------------------------------------------------------------------------------------------------
+-- Replies
+-- ------------------------------------------------------------------------------------------------------------
 
 local function oneLine(value) return (string.gsub(value, '[\r\n]', ' ')) end
 
@@ -262,7 +267,8 @@ function converted(value, depth)
   return value == true and 1 or false
 end
 
--- Texts --------------------------------------------------------------------------------------------------------------
+-- Texts
+-- --------------------------------------------------------------------------------------------------------------
 
 local FLAGS = {
   ['no-writes'] = true, ['allow-oom'] = true, ['allow-stale'] = true, ['no-cluster'] = true,
@@ -297,7 +303,9 @@ end
 -- Makes a function of a text, which sees `values` in place of the globals of their names. Alone the text has to be
 -- whole first: so nothing of it closes what is put around it, and Redis's words are those of the text as it is.
 local function compile(source, name, values)
-  if byte(source, 1) == 27 then return nil, format("[string \"%s\"]:1: unexpected symbol near 'char(27)'", sub(name, 1, 5)) end
+  if byte(source, 1) == 27 then
+    return nil, format("[string \"%s\"]:1: unexpected symbol near 'char(27)'", sub(name, 1, 5))
+  end
   local alone, failure = loadstring(source, name)
   if not alone then return nil, failure end
   local names, list = {}, {}

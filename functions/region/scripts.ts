@@ -9,6 +9,7 @@ import scriptText from './script.lua';
 import scriptCommandsText from './script-commands.lua';
 import scriptLooksText from './script-looks.lua';
 import scriptReadsText from './script-reads.lua';
+import scriptSameText from './script-same.lua';
 import scriptSightText from './script-sight.lua';
 import scriptStageText from './script-stage.lua';
 import { scriptTable } from './script-table.ts';
@@ -30,10 +31,10 @@ export interface Script {
   readonly plain: string;
 }
 
-/** What runs a user's script; script-sight.lua is a text in it, which is compiled under a name of its own. */
+/** What runs a user's script; what that sees is a text in it, which is compiled under a name of its own. */
 const userScripts = [
   scriptTable(),
-  `local SCRIPT_SIGHT = [==[\n${scriptSightText}]==]`,
+  `local SCRIPT_SIGHT = [==[\n${scriptSightText}\n${scriptSameText}]==]`,
   moduleOf('userScripts', scriptText),
 ];
 

@@ -10,9 +10,10 @@
 --   isLeased   1 asks for a lease, where the snapshot is strong
 --   seen       [counter, mark], or 0
 --   decision   as in round.lua; only commits are applied
---   command    [args, order]; order 0 none, 1 members, 2 pairs. ['EVAL_RO', sha, text, count of keys, key…, argument…]
---              is a user's script that only reads; it meets the locks of the keys that it touches. SCAN, KEYS, RANDOMKEY and DBSIZE leave out Lockstep's
---              own keys, and where the snapshot is strong and settles nothing, they meet every lock
+--   command    [args, order]; order 0 none, 1 members, 2 pairs. SCAN, KEYS, RANDOMKEY and DBSIZE leave out Lockstep's
+--              own keys, and where the snapshot is strong and settles nothing, they meet every lock.
+--              ['EVAL_RO', sha, text, count of keys, key…, argument…] is a user's script that only reads; it meets the
+--              locks of the keys that it touches
 --   bound      bytes of all replies together; a reply that passes it is answered as an error
 --
 -- Replies, one ASCII JSON text each, read by decoding.ts:
@@ -64,7 +65,8 @@ local function everyLock()
   return #keys > 0 and locksMet(keys) or {}
 end
 
--- What tells of all keys ---------------------------------------------------------------------------------------------
+-- What tells of all keys
+-- ---------------------------------------------------------------------------------------------
 
 local RESERVED = 'lockstep:'
 

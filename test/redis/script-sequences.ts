@@ -53,20 +53,34 @@ const anyCall = fc.oneof({ weight: 2, arbitrary: called }, { weight: 3, arbitrar
 const statement: fc.Arbitrary<string> = fc.oneof(
   { weight: 6, arbitrary: fc.tuple(variable, anyCall).map(([name, call]) => `${name} = ${call}`) },
   { weight: 2, arbitrary: anyCall },
-  fc.tuple(variable, called).map(([name, call]) => `local ok, e = pcall(function() return ${call} end) ${name} = { ok, e }`),
+  fc
+    .tuple(variable, called)
+    .map(
+      ([name, call]) => `local ok, e = pcall(function() return ${call} end) ${name} = { ok, e }`,
+    ),
   fc
     .tuple(variable, anyCall, anyCall)
     .map(([name, one, other]) => `if ${name} then ${one} else ${other} end`),
   fc.tuple(variable, anyCall).map(([name, call]) => `for i = 1, 3 do ${name} = ${call} end`),
-  fc.tuple(keyText, literal).map(([key, value]) => `for _, k in ipairs({${key}, 'c'}) do redis.pcall('rpush', k, ${value}) end`),
+  fc
+    .tuple(keyText, literal)
+    .map(
+      ([key, value]) =>
+        `for _, k in ipairs({${key}, 'c'}) do redis.pcall('rpush', k, ${value}) end`,
+    ),
   variable.map((name) => `${name} = { ${name}, #ARGV, { tostring(${name} == nil) } }`),
-  variable.map((name) => `if type(${name}) == 'table' and ${name}.err then ${name} = ${name}.err end`),
+  variable.map(
+    (name) => `if type(${name}) == 'table' and ${name}.err then ${name} = ${name}.err end`,
+  ),
   variable.map((name) => `if ${name} == false then ${name} = redis.status_reply('NONE') end`),
   fc.tuple(variable, variable).map(([name, other]) => `${name} = tonumber(${other}) or 7`),
 );
 
 const ending: fc.Arbitrary<string> = fc.oneof(
-  { weight: 4, arbitrary: fc.constantFrom('return p', 'return {p, q, r}', 'return q', 'return r', '') },
+  {
+    weight: 4,
+    arbitrary: fc.constantFrom('return p', 'return {p, q, r}', 'return q', 'return r', ''),
+  },
   { weight: 2, arbitrary: anyCall.map((call) => `return ${call}`) },
   fc.constantFrom(
     "error('stop')",

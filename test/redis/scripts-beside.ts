@@ -1,11 +1,17 @@
 import { createHash } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { expect } from 'vitest';
-import type { Operation } from '../../shared/protocol/frame.ts';
 import type { Decision, RegionClient } from '../../shared/protocol/round.ts';
 import { parseExact } from '../../shared/wire/replies.ts';
 import { connectDirectly } from '../region/direct.ts';
-import { commitOf, executed, part, roundOf, snapshotOf } from '../region/fixtures.ts';
+import {
+  commitOf,
+  executed,
+  part,
+  roundOf,
+  script as scriptOf,
+  snapshotOf,
+} from '../region/fixtures.ts';
 import { startRedisServer, type TestServer } from '../region/servers.ts';
 import { dumpOf, type Told, toldByClient, toldByRegion } from './beside.ts';
 
@@ -16,15 +22,8 @@ export interface Script {
   readonly argv: readonly string[];
 }
 
-/** A script as an operation of a write. */
-export function scriptOperation({ text, keys, argv }: Script, seed = 1): Operation {
-  const args = [digestOf(text), text, ...keys, ...argv];
-  const writes = keys.map((_, index) => index + 2);
-  return { kind: 'script', args, writes, reads: [], reply: null, seed };
-}
-
 /** The name by which EVALSHA knows the text. */
-export function digestOf(text: string): string {
+function digestOf(text: string): string {
   return createHash('sha1').update(text).digest('hex');
 }
 
@@ -102,11 +101,12 @@ export class ScriptsBeside {
   }
 
   /** Stages the script, with every key that it turns out to touch. */
-  async stage(
-    script: Script,
-    seed = 1,
-  ): Promise<{ readonly reply: Told; readonly isUndone: boolean; readonly keys: readonly string[] }> {
-    const parts = [part(scriptOperation(script, seed))];
+  async stage(script: Script): Promise<{
+    readonly reply: Told;
+    readonly isUndone: boolean;
+    readonly keys: readonly string[];
+  }> {
+    const parts = [part(scriptOf(script.text, script.keys, script.argv))];
     let keys = [...new Set(script.keys)];
     for (let attempt = 0; attempt < attempts; attempt += 1) {
       const decisions = this.#decisions();
@@ -135,7 +135,9 @@ export class ScriptsBeside {
 
   async #evaluate(name: string, { text, keys, argv }: Script): Promise<Told> {
     const args = [text, String(keys.length), ...keys, ...argv];
-    return toldByClient(await this.plain.callBuffer(name, ...args).catch((error: unknown) => error));
+    return toldByClient(
+      await this.plain.callBuffer(name, ...args).catch((error: unknown) => error),
+    );
   }
 
   async #keep(): Promise<void> {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { scriptBeginning, scriptTexts } from './script-texts.ts';
+import { scriptTextsOfNames } from './script-texts-names.ts';
 import { ScriptsBeside } from './scripts-beside.ts';
 
 let beside: ScriptsBeside;
@@ -16,12 +17,15 @@ function textsOf(list: string): readonly string[] {
 }
 
 describe('scripts', () => {
-  it.each(Object.entries(scriptTexts))('answer and leave what one plain Redis does: %s', async (_, list) => {
-    for (const text of textsOf(list)) {
-      await beside.begin(scriptBeginning);
-      await beside.run({ text, keys: ['k1', 'k2'], argv: ['a1', 'a2'] });
-      await beside.end();
-    }
-    expect(textsOf(list).length).toBeGreaterThan(10);
-  });
+  it.each(Object.entries({ ...scriptTexts, ...scriptTextsOfNames }))(
+    'answer and leave what one plain Redis does: %s',
+    async (_, list) => {
+      for (const text of textsOf(list)) {
+        await beside.begin(scriptBeginning);
+        await beside.run({ text, keys: ['k1', 'k2'], argv: ['a1', 'a2'] });
+        await beside.end();
+      }
+      expect(textsOf(list).length).toBeGreaterThan(10);
+    },
+  );
 });

@@ -15,18 +15,12 @@ import {
   part,
   prepareOf,
   roundOf,
+  script,
   set,
   snapshotOf,
   write,
 } from './fixtures.ts';
 import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
-
-/** A script with the keys that it declares and its arguments. */
-function script(text: string, keys: readonly string[] = [], argv: readonly string[] = []): Operation {
-  const args = [createHash('sha1').update(text).digest('hex'), text, ...keys, ...argv];
-  const writes = keys.map((_, index) => index + 2);
-  return { kind: 'script', args, writes, reads: [], reply: null, seed: 7 };
-}
 
 function reading(text: string, keys: readonly string[] = []): ReadCommand {
   const sha = createHash('sha1').update(text).digest('hex');
@@ -68,7 +62,11 @@ describe.each(implementations)('a user’s script in %s', (name, start, text) =>
   };
 
   it('shows nothing before its commit, and everything after it', async () => {
-    const both = script("redis.call('SET', KEYS[1], ARGV[1]) return redis.call('INCR', KEYS[2])", ['a', 'b'], ['x']);
+    const both = script(
+      "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('INCR', KEYS[2])",
+      ['a', 'b'],
+      ['x'],
+    );
     expect(await outcome(['a', 'b'], both)).toBe('[[0,1]]');
     expect(await server.redis.exists('a', 'b')).toBe(0);
     await commit(['a', 'b']);
@@ -76,7 +74,10 @@ describe.each(implementations)('a user’s script in %s', (name, start, text) =>
   });
 
   it('names the keys that its transaction does not list, and leaves nothing', async () => {
-    const wide = script("redis.call('INCR', 'one') redis.call('GET', 'two') return redis.call('DEL', KEYS[1])", ['k']);
+    const wide = script(
+      "redis.call('INCR', 'one') redis.call('GET', 'two') return redis.call('DEL', KEYS[1])",
+      ['k'],
+    );
     const vote = await prepare(['k', 'n'], increment('n'), wide);
     expect(vote).toEqual({ kind: 'unlisted', parts: [{ part: 0, keys: ['one', 'two'] }] });
     expect(await keysHeld()).toEqual(['lockstep:0:meta']);
@@ -99,7 +100,9 @@ describe.each(implementations)('a user’s script in %s', (name, start, text) =>
   it('is undone whole where it errs, and its part with it', async () => {
     await server.redis.set('n', '5');
     const errs = script("redis.call('INCR', 'n') redis.call('SET', 'm', '1') error('no')");
-    expect(await outcome(['n', 'm'], increment('n'), errs)).toMatch(/^\[\[2,1,"ERR user_script:1: no script: /);
+    expect(await outcome(['n', 'm'], increment('n'), errs)).toMatch(
+      /^\[\[2,1,"ERR user_script:1: no script: /,
+    );
     await commit(['n', 'm']);
     expect(await keysHeld()).toEqual(['lockstep:0:done', 'lockstep:0:meta', 'n']);
     expect(await server.redis.get('n')).toBe('5');
@@ -112,12 +115,21 @@ describe.each(implementations)('a user’s script in %s', (name, start, text) =>
       "redis.call('INCR', 'n') redis.call('SET', 'm', '1') redis.call('RPUSH', 'l', 'y') " +
         "redis.call('APPEND', 'inline', 'y') redis.call('SET', 'gone', '1') redis.call('LPUSH', 'n', 'x')",
     );
-    const before = [increment('n'), set('inline', 'x'), write('DEL', 'gone'), write('RPUSH', 'l', 'z')];
-    const fine = script("redis.call('INCR', 'n') redis.call('APPEND', 'inline', '!') return redis.call('LLEN', 'l')");
+    const before = [
+      increment('n'),
+      set('inline', 'x'),
+      write('DEL', 'gone'),
+      write('RPUSH', 'l', 'z'),
+    ];
+    const fine = script(
+      "redis.call('INCR', 'n') redis.call('APPEND', 'inline', '!') return redis.call('LLEN', 'l')",
+    );
     sequence += 1;
     const parts = [keepingOn(part(...before, errs, fine, increment('n')))];
     const { votes } = await send({ prepares: [prepareOf(sequence, keys, ...parts)] });
-    expect(outcomesOf(votes[0])).toMatch(/^\[\[0,1,\{"s":"OK"\},0,2,\{"e":"WRONGTYPE .*"\},2,3\]\]$/);
+    expect(outcomesOf(votes[0])).toMatch(
+      /^\[\[0,1,\{"s":"OK"\},0,2,\{"e":"WRONGTYPE .*"\},2,3\]\]$/,
+    );
     expect((await keysHeld()).filter((key) => key.includes('backup'))).toEqual([]);
     await commit(keys);
     expect(await keysHeld()).toEqual(['inline', 'l', 'lockstep:0:done', 'lockstep:0:meta', 'n']);
@@ -144,12 +156,16 @@ describe.each(implementations)('a user’s script in %s', (name, start, text) =>
   it('looks at all keys only where it holds what stands for them', async () => {
     await server.redis.mset('a', '1', 'b', '2', 'past', '3');
     await server.redis.pexpire('past', 50_000);
-    const count = script("redis.call('SET', 'new', '1') return {redis.call('DBSIZE'), redis.call('KEYS', '*')}");
+    const count = script(
+      "redis.call('SET', 'new', '1') return {redis.call('DBSIZE'), redis.call('KEYS', '*')}",
+    );
     const vote = await prepare(['new'], count);
     expect(vote).toEqual({ kind: 'unlisted', parts: [{ part: 0, keys: [everyKey] }] });
     // `past` has passed by the transaction's clock.
     sequence += 1;
-    const prepares = [{ ...prepareOf(sequence, ['new', everyKey], part(count)), now: Date.now() + 60_000 }];
+    const prepares = [
+      { ...prepareOf(sequence, ['new', everyKey], part(count)), now: Date.now() + 60_000 },
+    ];
     const { votes } = await send({ prepares });
     expect(outcomesOf(votes[0])).toBe('[[0,[3,["a","b","new"]]]]');
     expect(votes[0]).toMatchObject({ fingerprints: ['', 'absent'] });
@@ -159,7 +175,10 @@ describe.each(implementations)('a user’s script in %s', (name, start, text) =>
     await server.redis.set('soon', '1', 'PX', 1_500);
     const vote = await prepare([everyKey], script("return redis.call('DBSIZE')"));
     const expiry = String(await server.redis.pexpiretime('soon'));
-    expect(vote).toMatchObject({ kind: 'yes', fingerprints: [expect.stringMatching(`^${expiry}\\.1\\.`)] });
+    expect(vote).toMatchObject({
+      kind: 'yes',
+      fingerprints: [expect.stringMatching(`^${expiry}\\.1\\.`)],
+    });
   });
 
   it('sees what it sets to expire before the region’s clock, to its end', async () => {
@@ -191,7 +210,9 @@ describe.each(implementations)('a user’s script in %s', (name, start, text) =>
   });
 
   it('has the time of its transaction, and ids of streams by it', async () => {
-    const timed = script("local t = redis.call('TIME') return {t[1], t[2], redis.call('XADD', 'x', '*', 'f', 'v')}");
+    const timed = script(
+      "local t = redis.call('TIME') return {t[1], t[2], redis.call('XADD', 'x', '*', 'f', 'v')}",
+    );
     sequence += 1;
     const prepares = [{ ...prepareOf(sequence, ['x'], part(timed)), now: 1_700_000_000_123 }];
     const { votes } = await send({ prepares });
@@ -211,11 +232,17 @@ describe.each(implementations)('a user’s script in %s', (name, start, text) =>
       "redis.call('FLUSHALL')",
       "redis.call('SELECT', 1)",
     ];
-    const caught = tries.map((each) => `if redis.pcall${each.slice(10)}.err == nil then error('did') end`);
+    const caught = tries.map(
+      (each) => `if redis.pcall${each.slice(10)}.err == nil then error('did') end`,
+    );
     const before = await server.redis.keys('*');
-    expect(await outcome(['k'], script(`${caught.join(' ')} return 'kept off'`))).toBe('[[0,"kept off"]]');
+    expect(await outcome(['k'], script(`${caught.join(' ')} return 'kept off'`))).toBe(
+      '[[0,"kept off"]]',
+    );
     await send({ decisions: [abortOf(sequence, ['k'])] });
-    expect((await server.redis.keys('*')).filter((key) => !key.startsWith('lockstep:0:'))).toEqual(before);
+    expect((await server.redis.keys('*')).filter((key) => !key.startsWith('lockstep:0:'))).toEqual(
+      before,
+    );
   });
 
   it('sees none of Lockstep’s own keys among all keys', async () => {
@@ -240,7 +267,9 @@ describe.each(implementations)('a user’s script in %s', (name, start, text) =>
       "({pcall(loadstring, 'return redis')})[2]()",
     ];
     const reach = (way: string) =>
-      script(`local text = 'return redis'\nlocal r = ${way}\nreturn {r == redis, r.pcall('CONFIG', 'GET', '*').err}`);
+      script(
+        `local text = 'return redis'\nlocal r = ${way}\nreturn {r == redis, r.pcall('CONFIG', 'GET', '*').err}`,
+      );
     for (const way of ways.filter((each) => !each.startsWith('load('))) {
       expect(await outcome([], reach(way)), way).toBe(
         '[[0,[1,"ERR This Redis command is not allowed from script"]]]',
@@ -249,35 +278,54 @@ describe.each(implementations)('a user’s script in %s', (name, start, text) =>
   });
 
   it('cannot close what is put around it', async () => {
-    const texts = ["end)() redis.call('SET', 'k', '1') (function()", 'end end return redis --', 'return 1 end do'];
+    const texts = [
+      "end)() redis.call('SET', 'k', '1') (function()",
+      'end end return redis --',
+      'return 1 end do',
+    ];
     for (const each of texts) {
       expect(await outcome([], script(each))).toMatch(/^\[\[2,0,"ERR Error compiling script/);
     }
   });
 
   it('touches no more undeclared keys than a write has', async () => {
-    const wide = script(`for i = 1, ${limits.keysPerWrite + 1} do redis.call('SET', 'k' .. i, '1') end`);
+    const wide = script(
+      `for i = 1, ${limits.keysPerWrite + 1} do redis.call('SET', 'k' .. i, '1') end`,
+    );
     expect(await outcome([], wide)).toContain('too many keys that it does not declare');
-    const most = script(`for i = 1, ${limits.keysPerWrite} do redis.pcall('SET', 'k' .. i, '1') end`);
+    const most = script(
+      `for i = 1, ${limits.keysPerWrite} do redis.pcall('SET', 'k' .. i, '1') end`,
+    );
     expect(await prepare([], most)).toMatchObject({ kind: 'unlisted' });
   });
 
   it('keeps its settings of cjson to itself', async () => {
-    const sets = script("cjson.encode_max_depth(1) cjson.decode_max_depth(1) return cjson.encode({1})");
+    const sets = script(
+      'cjson.encode_max_depth(1) cjson.decode_max_depth(1) return cjson.encode({1})',
+    );
     await outcome([], sets);
-    expect(await outcome([], script("return cjson.encode(cjson.decode('[[[1]]]'))"))).toBe('[[0,"[[[1]]]"]]');
+    expect(await outcome([], script("return cjson.encode(cjson.decode('[[[1]]]'))"))).toBe(
+      '[[0,"[[[1]]]"]]',
+    );
   });
 
   it('refuses what no key can be', async () => {
-    expect(await outcome([], script("return redis.pcall('GET', '\\255').err"))).toContain('not valid Unicode');
-    expect(await outcome([], script("return redis.pcall('GET', string.rep('k', 40000)).err"))).toContain('bytes');
+    expect(await outcome([], script("return redis.pcall('GET', '\\255').err"))).toContain(
+      'not valid Unicode',
+    );
+    expect(
+      await outcome([], script("return redis.pcall('GET', string.rep('k', 40000)).err")),
+    ).toContain('bytes');
   });
 
   describe('in a snapshot', () => {
     it('reads, and writes nothing', async () => {
       await server.redis.set('k', 'v');
       await send({ askOlder: true });
-      const reads = reading("return {redis.call('GET', KEYS[1]), redis.pcall('SET', 'k', '1').err, #KEYS}", ['k']);
+      const reads = reading(
+        "return {redis.call('GET', KEYS[1]), redis.pcall('SET', 'k', '1').err, #KEYS}",
+        ['k'],
+      );
       const { replies } = await snapshot(reads, { keys: ['k'] });
       expect(JSON.parse(replies)).toEqual([
         ['v', 'ERR Write commands are not allowed from read-only scripts.', 1],
@@ -302,7 +350,9 @@ describe.each(implementations)('a user’s script in %s', (name, start, text) =>
     it('fails as a command of its own', async () => {
       await send({ askOlder: true });
       const { replies } = await snapshot(reading("error('no')"));
-      expect(JSON.parse(replies)).toEqual([{ e: expect.stringMatching(/^ERR user_script:1: no script: /) }]);
+      expect(JSON.parse(replies)).toEqual([
+        { e: expect.stringMatching(/^ERR user_script:1: no script: /) },
+      ]);
       const reserved = await snapshot(reading("return redis.call('GET', 'lockstep:0:meta')"));
       expect(JSON.parse(reserved.replies)).toEqual([{ e: expect.stringContaining('reserved') }]);
     });
@@ -318,40 +368,4 @@ describe.each(implementations)('a user’s script in %s', (name, start, text) =>
       '[[0,["table: 0x000000000040","function: 0x000000000080","table: 0x000000000040",["a","b"],"7.0.15",267,"h"]]]',
     );
   });
-});
-
-// The embedded server ends long scripts of all kinds by itself.
-describe('a user’s script without an end', () => {
-  let server: TestServer;
-  let client: RegionClient;
-  let sequence = 0;
-  beforeAll(async () => {
-    server = await startRedisServer();
-    client = connectDirectly(server.redis, 'flagged');
-  });
-  afterAll(() => server.stop());
-
-  const outcome = async (text: string) => {
-    sequence += 1;
-    const prepares = [prepareOf(sequence, [`k${sequence}`], part(script(text, [`k${sequence}`])))];
-    const reply = executed(await client.round(roundOf({ prepares }), 0));
-    return outcomesOf(reply.votes[0]);
-  };
-
-  it.each([
-    'while true do __lockstep() pcall(function() while true do __lockstep() end end) end',
-    'local function f() __lockstep() return f() end return f()',
-    'while true do __lockstep() xpcall(function() error(1) end, function() while true do __lockstep() end end) end',
-  ])('is ended although it catches what it can: %s', async (text) => {
-    expect(await outcome(text)).toContain('goes on for too long');
-  }, 60_000);
-
-  it.each([
-    "while true do redis.pcall('GET', KEYS[1]) end",
-    "while true do pcall(redis.call, 'INCR', KEYS[1]) end",
-    "while true do local co = coroutine.wrap(function() redis.call('INCR', KEYS[1]) end) pcall(co) end",
-  ])('is ended by its calls: %s', async (text) => {
-    expect(await outcome(`__lockstep() ${text.replace('do ', 'do __lockstep() ')}`)).toContain('calls too many commands');
-    expect(await server.redis.keys('lockstep:*:shadow:*')).toEqual([]);
-  }, 60_000);
 });
