@@ -199,6 +199,8 @@ export type Vote =
       readonly kind: 'unlisted';
       readonly parts: readonly { readonly part: number; readonly keys: readonly string[] }[];
     }
+  /** The region's server does not know a command of this part. Nothing is staged. */
+  | { readonly kind: 'lacking'; readonly part: number; readonly command: string }
   /** The server has no memory left, or refused a step of the staging. */
   | { readonly kind: 'refused'; readonly reason: string };
 

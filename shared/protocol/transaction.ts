@@ -122,6 +122,12 @@ export class Transaction {
     }
   }
 
+  /** A region's server does not know a command of a part, which is refused with this attempt. */
+  lack(region: RegionId, { part, command }: Extract<Vote, { kind: 'lacking' }>): void {
+    const waiting = this.parts[part];
+    if (waiting !== undefined) waiting.lacking = { region, command };
+  }
+
   /** The deadline has passed: every vote still out is missing. */
   closeVoting(): void {
     for (const [region, { sentAt }] of this.#voters) {
@@ -225,6 +231,8 @@ export function ballotOf(vote: Vote): Ballot {
       return { state: 'no', reason: `has seen a later ${vote.by}` };
     case 'unlisted':
       return { state: 'no', reason: 'found that a script touches keys that it does not declare' };
+    case 'lacking':
+      return { state: 'no', reason: `does not know ${vote.command}` };
     case 'refused':
       return { state: 'no', reason: vote.reason };
     default:
