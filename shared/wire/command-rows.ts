@@ -12,6 +12,7 @@ export type CommandGroup =
   | 'stream'
   | 'geo'
   | 'hyperloglog'
+  | 'json'
   | 'script'
   | 'publish and subscribe'
   | 'transaction'
@@ -64,9 +65,10 @@ interface SupportedRow extends RowBase {
   readonly keyCountAt: number | null;
   /**
    * Where its keys stand where that depends on its words. `store`: the first argument, and what follows STORE.
-   * `streams`: the first half of what follows STREAMS. `second`: behind the subcommand. Null: as the package says.
+   * `streams`: the first half of what follows STREAMS. `second`: behind the subcommand. `first`, `all-but-last`,
+   * `every-third`: of the arguments. Null: as the package says.
    */
-  readonly keysAt: 'store' | 'streams' | 'second' | null;
+  readonly keysAt: 'store' | 'streams' | 'second' | 'first' | 'all-but-last' | 'every-third' | null;
   /** Of a container: the arity of each subcommand, in upper case; or null. */
   readonly subcommands: Readonly<Record<string, number>> | null;
   /** How replies are put into one order inside a write; a plain read keeps the order of its region. */

@@ -1,3 +1,4 @@
+import { jsonRows } from './command-json.ts';
 import { refusedRows } from './command-refused.ts';
 import { blocking, type CommandRow, floating, read, refused, write } from './command-rows.ts';
 import { structureRows } from './command-structures.ts';
@@ -184,7 +185,9 @@ const lists: readonly CommandRow[] = [
   ...blocking('list', 'BRPOPLPUSH', 'RPOPLPUSH'),
 ];
 
-/** Every command that Redis 7.0 lists, one row each; a container of subcommands is one row. */
+/**
+ * Every command that Redis 7.0 lists, and those of JSON documents, one row each; a container of subcommands is one row.
+ */
 export const commandTable: readonly CommandRow[] = [
   ...strings,
   ...bitmaps,
@@ -194,6 +197,7 @@ export const commandTable: readonly CommandRow[] = [
   ...sortedSets,
   ...lists,
   ...structureRows,
+  ...jsonRows,
   ...refusedRows,
 ];
 
@@ -203,5 +207,5 @@ const rows: ReadonlyMap<string, CommandRow> = new Map(commandTable.map((row) => 
 /** The row of the command `name`, in any case, or null where Redis 7.0 has none of that name. */
 export function findCommand(name: string): CommandRow | null {
   // Beyond ASCII there are letters whose upper case is an ASCII letter; no command is meant by them.
-  return /^[a-z_-]+$/i.test(name) ? (rows.get(name.toUpperCase()) ?? null) : null;
+  return /^[a-z._-]+$/i.test(name) ? (rows.get(name.toUpperCase()) ?? null) : null;
 }
