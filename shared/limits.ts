@@ -11,6 +11,8 @@ export const limits = {
   jsonDepth: 8,
   /** A key, in UTF-8. Upstash takes 32 KB. */
   keyBytes: 32_000,
+  /** The name of a channel, or a pattern of such, in UTF-8. It stands among the keys of its transaction. */
+  channelBytes: 16_000,
   /** One argument of a command, in UTF-8. */
   valueBytes: 512_000,
   operationsPerWrite: 128,

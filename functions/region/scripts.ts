@@ -4,6 +4,7 @@ import copyText from './copy.lua';
 import copySourceText from './copy-source.lua';
 import copyTargetText from './copy-target.lua';
 import inspectText from './inspect.lua';
+import messagesText from './messages.lua';
 import roundText from './round.lua';
 import snapshotText from './snapshot.lua';
 import stageText from './stage.lua';
@@ -25,6 +26,7 @@ export interface Script {
 
 /** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const roundScript = scriptOf('round', [
+  messagesText,
   applyText,
   stateText,
   streamsText,
@@ -37,10 +39,10 @@ export const roundScript = scriptOf('round', [
 ]);
 
 /** The script of a snapshot; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const snapshotScript = scriptOf('snapshot', [applyText, snapshotText]);
+export const snapshotScript = scriptOf('snapshot', [messagesText, applyText, snapshotText]);
 
 /** The script of an inspection; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const inspectScript = scriptOf('inspect', [applyText, inspectText]);
+export const inspectScript = scriptOf('inspect', [messagesText, applyText, inspectText]);
 
 /** The name that EVALSHA knows `text` by. */
 export async function digestOf(text: string): Promise<string> {

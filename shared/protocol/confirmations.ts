@@ -1,4 +1,5 @@
 import type { RegionId } from '../ids.ts';
+import { withoutChannels } from '../wire/channels.ts';
 import type { Callback, EventType, RegionEventType, Subscription } from '../wire/confirmations.ts';
 import type { MemberChange, MemberEvent } from '../wire/members.ts';
 import type { CommittedWrite, EventSubject, OwedRegionEvent, OwedWriteEvent } from './events.ts';
@@ -63,7 +64,7 @@ export class Confirmations {
     reason: string,
   ): readonly OwedWriteEvent[] {
     const record = { id, transaction: null, sequence: null, part: '' };
-    const write = { record, keys, callback, commands: [] };
+    const write = { record, keys: withoutChannels(keys), callback, commands: [] };
     return this.#owed(write, { type: 'write.aborted', at, reason });
   }
 
@@ -114,5 +115,5 @@ export function commandOf({ kind, args }: Operation): readonly string[] {
     return third === '' ? ['SET', key, second] : ['SET', key, second, 'PXAT', third];
   }
   if (kind === 'pop') return second === '' ? ['SPOP', key] : ['SPOP', key, second];
-  return args;
+  return kind === 'publish' ? ['PUBLISH', second, third] : args;
 }

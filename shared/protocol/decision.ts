@@ -1,4 +1,5 @@
 import { formatTransactionId, type ShardId } from '../ids.ts';
+import { withoutChannels } from '../wire/channels.ts';
 import { commandOf } from './confirmations.ts';
 import type { DecidedWrite, StorageWrite } from './events.ts';
 import type { Transaction } from './transaction.ts';
@@ -46,7 +47,8 @@ export function recordDecision(
       appliedIn: [],
       ms: now - arrivedAt,
     };
-    const { keys, callback, idempotency, operations } = frame;
+    const { callback, idempotency, operations } = frame;
+    const keys = withoutChannels(frame.keys);
     return { record, keys, callback, idempotency, commands: operations.map(commandOf) };
   });
   const { order, keys } = transaction;

@@ -122,6 +122,7 @@ describe('the compiler', () => {
 function asCommand({ kind, args }: Operation): readonly string[] {
   const [first = '', second = '', third = ''] = args;
   if (kind === 'pop') return second === '' ? ['SPOP', first] : ['SPOP', first, second];
+  if (kind === 'publish') return ['PUBLISH', second, third];
   if (kind !== 'set') return args;
   return third === '' ? ['SET', first, second] : ['SET', first, second, 'PXAT', third];
 }

@@ -5,6 +5,7 @@ import { claimExpiry } from './claims/expiry.ts';
 import { claimFences } from './claims/fences.ts';
 import { claimInspections } from './claims/inspections.ts';
 import { claimLeases } from './claims/leases.ts';
+import { claimMessages } from './claims/messages.ts';
 import { claimPhases } from './claims/phases.ts';
 import { claimSnapshots } from './claims/snapshots.ts';
 import { claimStaging } from './claims/staging.ts';
@@ -22,6 +23,7 @@ describe.each(worlds)('a region in %s', (_, open) => {
   claimDecisions(() => current);
   claimStaging(() => current);
   claimExpiry(() => current);
+  claimMessages(() => current);
   claimSnapshots(() => current);
   claimLeases(() => current);
   claimPhases(() => current);

@@ -29,16 +29,8 @@ import {
   writeItem,
 } from './copying.ts';
 import { copyRefusal, lastMarks, type Meta, metaFor, raised, refusalOf } from './meta.ts';
-import {
-  bytesOf,
-  compareBytes,
-  encodeReply,
-  type Reply,
-  sortMembers,
-  sortPairs,
-  textOf,
-} from './replies.ts';
-import { type Intent, stage } from './staging.ts';
+import { bytesOf, compareBytes, encodeReply, type Reply, textOf } from './replies.ts';
+import { encodeInOrder, type Intent, type Message, stage } from './staging.ts';
 
 const tooLarge: Reply = { error: 'ERR the replies are too large; ask for less at once' };
 
@@ -73,6 +65,8 @@ const nothing: RegionState = {
  * the same claims as the scripts (conformance.test.ts). Its state is a value, so that faults can take it back.
  */
 export class RegionModel {
+  /** What was published, in order. Nothing takes it back. */
+  readonly published: Message[] = [];
   readonly #clock: () => number;
   readonly #dumps: boolean;
   #meta: Meta | null = null;
@@ -304,14 +298,17 @@ export class RegionModel {
 
   #apply({ transaction, outcome, keys }: Decision): void {
     const clock = this.#clock();
+    const messages: Message[] = [];
     for (const key of keys) {
       const intent = this.#locks.get(key)?.intent;
       this.#locks.delete(key);
       if (outcome === 'abort' || intent === undefined || intent.kind === 'keep') continue;
-      if (intent.entry === null || hasExpired(intent.entry, clock)) this.#data.delete(key);
+      if (intent.kind === 'publish') messages.push(...intent.messages);
+      else if (intent.entry === null || hasExpired(intent.entry, clock)) this.#data.delete(key);
       else this.#data.set(key, intent.entry);
     }
     this.#done.set(nameOf(transaction), transaction);
+    this.published.push(...messages.sort((a, b) => a.place - b.place));
   }
 
   #vote(prepare: Prepare, round: Round, meta: Meta): Vote {
@@ -388,9 +385,4 @@ function hasExpired(entry: Entry, clock: number): boolean {
 
 function nameOf(transaction: TransactionOrder): string {
   return transaction.join('.');
-}
-
-function encodeInOrder(reply: Reply, { reply: order }: ReadCommand): string {
-  if (order === 'members') return encodeReply(sortMembers(reply));
-  return encodeReply(order === 'pairs' ? sortPairs(reply) : reply);
 }

@@ -2,6 +2,7 @@ import { InvariantViolation } from '../../shared/assert.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Check, Operation } from '../../shared/protocol/frame.ts';
 import type { Part, Prepare } from '../../shared/protocol/round.ts';
+import { bytesWithin } from '../../shared/wire/raw-bytes.ts';
 import { type Entry, type Keys, runCommand, typeOf } from './commands.ts';
 import {
   bytesOf,
@@ -16,7 +17,15 @@ import {
 /** What a commit does to a key: nothing, or this entry takes its place (null: the key goes). */
 export type Intent =
   | { readonly kind: 'keep' }
-  | { readonly kind: 'put'; readonly entry: Entry | null };
+  | { readonly kind: 'put'; readonly entry: Entry | null }
+  | { readonly kind: 'publish'; readonly messages: readonly Message[] };
+
+/** A message as subscribers get it, in bytes, with its place among those of its transaction. */
+export interface Message {
+  readonly place: number;
+  readonly channel: string;
+  readonly text: string;
+}
 
 /** A transaction that was staged: what its vote says, and the intent of each key, in their order. */
 export interface Staged {
@@ -48,6 +57,7 @@ class Staging {
   readonly #fingerprints = new Map<string, string>();
   /** What the parts so far have staged; null where a key is gone. A key that is missing here is as in the base. */
   #staged = new Map<string, Entry | null>();
+  #messages: (Message & { readonly key: string })[] = [];
 
   constructor(prepare: Prepare, base: Keys) {
     this.#prepare = prepare;
@@ -66,9 +76,13 @@ class Staging {
 
   #part(part: Part): string {
     const before = new Map(this.#staged);
+    const published = this.#messages.length;
     const { outcome, stands } = this.#bounded(this.#attempt(part), part);
     this.#left -= outcome.length;
-    if (!stands) this.#staged = before;
+    if (!stands) {
+      this.#staged = before;
+      this.#messages.length = published;
+    }
     return outcome;
   }
 
@@ -167,6 +181,8 @@ class Staging {
         return this.#pop(operation);
       case 'ttl':
         return this.#ttl(operation.args);
+      case 'publish':
+        return this.#publish(operation.args);
       default: {
         // Every key that is named is looked at, also where the command fails before it needs it.
         for (const at of operation.reads) this.#entry(operation.args[at] ?? '');
@@ -228,7 +244,15 @@ class Staging {
     return name === 'PTTL' ? left : Math.floor((left + 500) / 1000);
   }
 
+  #publish([key = '', channel = '', text = '']: readonly string[]): Reply {
+    const place = this.#messages.length + 1;
+    this.#messages.push({ key, place, channel: bytesWithin(channel), text: bytesWithin(text) });
+    return 0;
+  }
+
   #intent(key: string): Intent {
+    const messages = this.#messages.filter((message) => message.key === key);
+    if (messages.length > 0) return { kind: 'publish', messages };
     const entry = this.#staged.get(key);
     return entry === undefined ? keep : { kind: 'put', entry };
   }
@@ -244,7 +268,8 @@ function isError(reply: Reply): reply is { readonly error: string } {
   return typeof reply === 'object' && reply !== null && 'error' in reply;
 }
 
-function encodeInOrder(reply: Reply, { reply: order }: Operation): string {
+/** The reply as JSON, in the order that its command asks for. */
+export function encodeInOrder(reply: Reply, { reply: order }: Pick<Operation, 'reply'>): string {
   if (order === 'members') return encodeReply(sortMembers(reply));
   if (order === 'pairs') return encodeReply(sortPairs(reply));
   const isExact = order === 'exact' || order === 'exact-field';
