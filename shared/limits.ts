@@ -22,6 +22,12 @@ export const limits = {
   readsPerSnapshot: 128,
   /** Commands of one pipeline of the Upstash form; each is a frame of its own. */
   commandsPerPipeline: 4_096,
+  /** Channels or patterns of one subscription. */
+  channelsPerStream: 100,
+  /** Subscriptions and monitors of one isolate, which has 128 MB. */
+  streamsPerIsolate: 1_000,
+  /** A line of a region's stream; the SDK of Upstash gives up at about as much. */
+  streamLineCharacters: 1_000_000,
   idempotencyKeyBytes: 255,
 
   timeoutMsDefault: 10_000,
@@ -247,6 +253,14 @@ export const limits = {
 } as const;
 
 assert(limits.valueBytes < limits.bodyBytes, 'a value fits a body');
+assert(
+  limits.valueBytes + 2 * limits.channelBytes < limits.streamLineCharacters,
+  'a message fits a line, with its channel and a pattern',
+);
+assert(
+  limits.channelBytes * 2 <= limits.keyBytes,
+  'what stands for a channel is no longer than a key',
+);
 assert(limits.bodyBytes * 3 < limits.roundBytes, 'a frame fits a round, escaped twice');
 assert(
   limits.transactionBytes * 3 < limits.roundBytes,
