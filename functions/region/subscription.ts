@@ -26,23 +26,30 @@ export async function subscribeIn(
   timeoutMs: number,
 ): Promise<Subscribed> {
   const controller = new AbortController();
-  const timer = setTimeout(() => controller.abort(), timeoutMs);
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    controller.abort();
+  }, timeoutMs);
   try {
     const response = await fetch(`${url.replace(/\/$/, '')}${streamPath(kind, names)}`, {
       method: 'POST',
       headers: { Authorization: `Bearer ${token}`, Accept: 'text/event-stream' },
+      redirect: 'manual',
       signal: controller.signal,
     });
     const isStream = response.headers.get('content-type')?.includes('text/event-stream') === true;
     if (response.status !== 200 || !isStream || response.body === null) {
-      const text = (await response.text()).slice(0, reasonLength);
-      return silent(`it answered ${response.status}: ${text}`);
+      // Only an error is for people.
+      const text = response.status === 200 ? 'no stream' : await response.text();
+      controller.abort();
+      return silent(`it answered ${response.status}: ${text}`.slice(0, reasonLength));
     }
     const rest: ReadableStreamDefaultReader<Uint8Array> = response.body.getReader();
     const { done, value } = await rest.read();
     return done ? silent('it ended the stream at once') : { kind: 'open', first: value, rest };
   } catch (error) {
-    if (controller.signal.aborted) return silent('no answer in time');
+    if (isLate) return silent('no answer in time');
     return silent(`the request failed: ${String(error)}`.slice(0, reasonLength));
   } finally {
     clearTimeout(timer);

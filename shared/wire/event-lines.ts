@@ -38,7 +38,8 @@ export class EventLines {
   }
 
   #pass(line: string): string {
-    if (line.startsWith('data: ')) {
+    // With a second space it is a further line that begins with one.
+    if (/^data: (?! )/.test(line)) {
       // Not every server ends its events before it begins the next.
       const end = this.#isOpen ? '\n' : '';
       this.#isOpen = this.#isShown(line.slice('data: '.length));

@@ -52,6 +52,8 @@ function subscriptionOf(
     const fault = channelFault(name);
     if (fault !== null) return bad(fault.detail);
     if (keyspace.test(name)) return bad('a channel tells of a key that is reserved');
+    // However it is spelled, an address takes it for a step up, and would lead to another command of the region.
+    if (/^\.{1,2}$/.test(name)) return bad('an address cannot name the channel . or ..');
     // Each line of an event is looked at by itself, and the first one has to tell whose it is.
     if (/[\r\n]/.test(name)) return bad('a channel or pattern that is subscribed to is one line');
   }
