@@ -19,6 +19,10 @@ export const limits = {
   checksPerWrite: 64,
   argumentsPerOperation: 4_096,
   keysPerWrite: 512,
+  /** Attempts at a write that only find keys which its script touches and does not declare. */
+  searchesPerWrite: 12,
+  /** Attempts at a write whose script gives different results in different regions. */
+  doubtsPerWrite: 3,
   readsPerSnapshot: 128,
   /** Commands of one pipeline of the Upstash form; each is a frame of its own. */
   commandsPerPipeline: 4_096,

@@ -1,4 +1,5 @@
 import applyText from './apply.lua';
+import baseText from './base.lua';
 import bitsText from './bits.lua';
 import copyText from './copy.lua';
 import copySourceText from './copy-source.lua';
@@ -26,6 +27,7 @@ export interface Script {
 
 /** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const roundScript = scriptOf('round', [
+  baseText,
   messagesText,
   applyText,
   stateText,
@@ -39,10 +41,15 @@ export const roundScript = scriptOf('round', [
 ]);
 
 /** The script of a snapshot; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const snapshotScript = scriptOf('snapshot', [messagesText, applyText, snapshotText]);
+export const snapshotScript = scriptOf('snapshot', [
+  baseText,
+  messagesText,
+  applyText,
+  snapshotText,
+]);
 
 /** The script of an inspection; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const inspectScript = scriptOf('inspect', [messagesText, applyText, inspectText]);
+export const inspectScript = scriptOf('inspect', [baseText, messagesText, applyText, inspectText]);
 
 /** The name that EVALSHA knows `text` by. */
 export async function digestOf(text: string): Promise<string> {

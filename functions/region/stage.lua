@@ -3,7 +3,7 @@
 -- Guarantees: no plain client sees anything of it; a part that fails is undone whole, and the others stand; in a part
 -- that keeps going, what fails has changed nothing, since Redis's commands change all or nothing; what the
 -- server refuses, or what errs, leaves nothing behind and is a vote against. round.lua has KEYS, ARGV and the replies.
-local SET, DELETE, POP, TTL, PUBLISH = 2, 3, 4, 5, 11
+local SET, DELETE, POP, TTL, PUBLISH, FLUSH, FAIL = 2, 3, 4, 5, 11, 12, 13
 local ABSENT, EXISTS, EQUALS, TYPE = 0, 1, 2, 3
 
 -- How much of a value a failed check shows, in bytes.
@@ -218,6 +218,17 @@ local function stageMessage(key, channel, message)
   return 0
 end
 
+-- Every key is gone for what comes after it in the transaction; the others go with the commit.
+local function runFlushing(operation)
+  for key in pairs(tx.states) do
+    if isVisible(key) then deleteKey(key) end
+  end
+  local marker = operation[2][2]
+  save(marker, stateOf(marker))
+  stateOf(marker).at = 'flush'
+  return { ok = 'OK' }
+end
+
 -- The digits of an integer that a Lua number cannot hold, read back from where the command has left it.
 local function digits(order, arguments)
   if order == EXACT_FIELD then return must('HGET', arguments[2], arguments[3]) end
@@ -231,6 +242,8 @@ local function runAny(operation)
   if kind == POP then return runPop(operation) end
   if kind == TTL then return runTtl(operation) end
   if kind == PUBLISH then return stageMessage(unpack(operation[2])) end
+  if kind == FLUSH then return runFlushing(operation) end
+  if kind == FAIL then return nil, operation[2][1] end
   return runCommand(operation)
 end
 
@@ -291,6 +304,7 @@ end
 -- What a commit will do to the key, as in a lock record.
 local function intentOf(key, state)
   if state.at == 'base' then return 'k' end
+  if state.at == 'flush' then return 'f' end
   if state.at == 'inline' then return 's|' .. state.pxat .. '|' .. state.value end
   if state.at == 'shadow' then
     local expiry = must('PEXPIRETIME', shadowName(tx.id, key))

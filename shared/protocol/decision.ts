@@ -1,7 +1,7 @@
 import { formatTransactionId, type ShardId } from '../ids.ts';
-import { withoutChannels } from '../wire/channels.ts';
 import { commandOf } from './confirmations.ts';
 import type { DecidedWrite, StorageWrite } from './events.ts';
+import { withoutChannels } from './own-keys.ts';
 import type { Transaction } from './transaction.ts';
 
 /** A decision with what has to be stored of it. */

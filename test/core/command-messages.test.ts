@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { commandOf } from '../../shared/protocol/confirmations.ts';
-import { withoutChannels } from '../../shared/wire/channels.ts';
+import { withoutChannels } from '../../shared/protocol/own-keys.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
 import { channelKey } from '../../shared/wire/keys.ts';
 import { context, operationOf, refusalOf } from './command-samples.ts';

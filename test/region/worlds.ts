@@ -90,7 +90,7 @@ const statusCommands = new Set(['SET', 'RENAME', 'TYPE']);
 const endChannel = 'the-end-of-all-messages';
 
 /** A subscriber to all channels of a server. */
-async function listenerOf(redis: Redis) {
+export async function listenerOf(redis: Redis) {
   const subscriber = redis.duplicate({ autoResubscribe: false });
   let heard: string[] = [];
   let atEnd = () => {};
