@@ -152,6 +152,31 @@ describe('a subscription', { timeout: 30_000 }, () => {
     expect(await hear(lockstep)).toEqual(await hear(plain));
   });
 
+  it('is told of by PUBSUB, in the region that it is in', async () => {
+    const ask = async (endpoint: Endpoint) => {
+      const channels = await Listener.open(endpoint, '/subscribe/one/two');
+      const patterns = await Listener.open(endpoint, '/psubscribe/o*/p*');
+      await channels.lines(2);
+      await patterns.lines(2);
+      const asked = [
+        'channels/o*',
+        'numsub/one/none',
+        'numsub',
+        'nosuch',
+        'numpat/x',
+        'numsub/two',
+      ];
+      const answers: unknown[] = [];
+      for (const words of asked) {
+        answers.push(await sendForm(endpoint, { method: 'GET', path: `/pubsub/${words}` }));
+      }
+      channels.leave();
+      patterns.leave();
+      return answers;
+    };
+    expect(await ask(lockstep)).toEqual(await ask(plain));
+  });
+
   it('tells nothing of Lockstep’s own keys, of which a region may notify', async () => {
     for (const { client } of stack.regions) {
       await client.config('SET', 'notify-keyspace-events', 'KEA');
@@ -173,7 +198,7 @@ describe('a subscription', { timeout: 30_000 }, () => {
   it('ends in the region too when there is something to tell and its client has left', async () => {
     const open = () => stack.regions.reduce((sum, { gateway }) => sum + gateway.streams.size, 0);
     const told = async () => {
-      const ops = ['c', 'news', 'a b'].map((channel) => ['PUBLISH', channel, '1']);
+      const ops = ['c', 'news', 'a b', 'one', 'p'].map((channel) => ['PUBLISH', channel, '1']);
       await stack.send('POST', '/v1/writes', { ops });
       return open();
     };
