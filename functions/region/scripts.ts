@@ -5,6 +5,7 @@ import copyText from './copy.lua';
 import copySourceText from './copy-source.lua';
 import copyTargetText from './copy-target.lua';
 import inspectText from './inspect.lua';
+import messagesText from './messages.lua';
 import roundText from './round.lua';
 import snapshotText from './snapshot.lua';
 import stageText from './stage.lua';
@@ -27,6 +28,7 @@ export interface Script {
 /** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const roundScript = scriptOf('round', [
   baseText,
+  messagesText,
   applyText,
   stateText,
   streamsText,
@@ -39,10 +41,15 @@ export const roundScript = scriptOf('round', [
 ]);
 
 /** The script of a snapshot; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const snapshotScript = scriptOf('snapshot', [baseText, applyText, snapshotText]);
+export const snapshotScript = scriptOf('snapshot', [
+  baseText,
+  messagesText,
+  applyText,
+  snapshotText,
+]);
 
 /** The script of an inspection; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const inspectScript = scriptOf('inspect', [baseText, applyText, inspectText]);
+export const inspectScript = scriptOf('inspect', [baseText, messagesText, applyText, inspectText]);
 
 /** The name that EVALSHA knows `text` by. */
 export async function digestOf(text: string): Promise<string> {

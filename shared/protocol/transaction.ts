@@ -202,6 +202,7 @@ export class Transaction {
 /** Compiled operations name expiries in ms since the epoch, after PXAT or as PEXPIREAT's argument. */
 function expiriesSetBy({ kind, args }: Operation): readonly number[] {
   if (kind === 'set') return args[2] === '' ? [] : [Number(args[2])];
+  if (kind === 'publish') return [];
   if (args[0] === 'PEXPIREAT') return [Number(args[2])];
   return args.flatMap((argument, index) =>
     argument.toUpperCase() === 'PXAT' ? [Number(args[index + 1])] : [],

@@ -18,7 +18,7 @@ import {
   rewritePending,
   rewriteTrim,
 } from './command-streams.ts';
-import type { CommandFault } from './keys.ts';
+import { type CommandFault, channelFault, channelKey } from './keys.ts';
 
 /** What may differ from one run of the compiler to the next; all else follows from the command. */
 export interface CompileContext {
@@ -60,6 +60,7 @@ export const rewriters: Readonly<Record<Rewrite, Rewriter>> = {
   claim: rewriteClaim,
   pending: rewritePending,
   subcommand: checkSubcommand,
+  publish: rewritePublish,
 };
 
 /** How a number of a command tells a moment: its unit, and what it counts from. */
@@ -172,6 +173,14 @@ function rewritePop(command: CheckedCommand, context: CompileContext): Operation
   const seed = context.seed();
   assert(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 31, 'a seed is from 0 to 2^31 - 1');
   return { ...operation, kind: 'pop', args: [key, count], writes: [0], seed };
+}
+
+function rewritePublish({ operation }: CheckedCommand): Operation | CommandFault {
+  const [, channel = '', message = ''] = operation.args;
+  const wrong = channelFault(channel);
+  if (wrong !== null) return wrong;
+  const args = [channelKey(channel), channel, message];
+  return { ...operation, kind: 'publish', args, writes: [0] };
 }
 
 function rewriteFlush({ operation }: CheckedCommand): Operation | CommandFault {

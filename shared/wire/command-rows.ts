@@ -48,6 +48,8 @@ export const rewriteNotes = {
   claim: 'Idle times are counted by the coordinator’s clock, less the allowance for clocks.',
   pending: 'In a write only its summary is taken: idle times differ by the clocks of the regions.',
   subcommand: 'HELP is refused.',
+  publish:
+    'It is delivered in each region as the write is applied there. The reply is 0: who receives it is not known before that.',
 } as const;
 
 interface RowBase {

@@ -28,7 +28,7 @@ export function keysAt(operation: Operation, positions: readonly number[]): read
 
 /**
  * One well-formed use of every supported command, its words separated by spaces. The keys are named `from`, `from2` where
- * they are only read and `to`, `to2` where they may be changed.
+ * they are only read and `to`, `to2` where they may be changed; so is the channel of a message.
  */
 export const samples: readonly string[] = `
 GET from|GETRANGE from 0 -1|LCS from from2 LEN|MGET from from2|STRLEN from|SUBSTR from 0 -1
@@ -64,6 +64,7 @@ GEODIST from m n|GEOHASH from m|GEOPOS from m|GEORADIUS_RO from 1 2 3 m|GEORADIU
 GEOSEARCH from FROMMEMBER m BYRADIUS 3 m|GEOADD to 1 2 m|GEORADIUS from 1 2 3 m STORE to
 GEORADIUSBYMEMBER from m 3 m STORE to|GEOSEARCHSTORE to from FROMMEMBER m BYRADIUS 3 m
 PFCOUNT from from2|PFADD to a b|PFMERGE to from from2
+PUBSUB NUMSUB c d|PUBLISH to m
 `
   .trim()
   .split(/[|\n]/);
