@@ -1,4 +1,6 @@
--- Runs a user's script on the staged state of its transaction's keys, all of it or nothing.
+-- Runs a user's script on the staged state of its transaction's keys, all of it or nothing. This text is a
+-- module: scripts.ts makes it a function's body, with the other modules of scripts before it. It returns what runs an
+-- operation of this kind.
 --
 -- It calls commands by the names of the keys, declared or not. A key that the transaction does not list is staged all
 -- the same, so that the script goes on, and noted: then all is dropped, and the vote names what is to be listed.
@@ -65,8 +67,16 @@ local function putOff(operation)
   end
 end
 
+-- Adds a command to what the vote tells of the scripts' changes, as their results need not tell of them.
+local function noteEffect(command)
+  local sizes = {}
+  for index, argument in ipairs(command.arguments) do sizes[index] = whole(#argument) end
+  tx.effects = redis.sha1hex((tx.effects or '') .. concat(sizes, ',') .. ';' .. concat(command.arguments))
+end
+
 -- Runs one command of the script.
 local function performCommand(command, stop)
+  if command.row.class == 'write' then noteEffect(command) end
   for _, position in ipairs(command.positions) do note(command.arguments[position]) end
   boundNotes(stop)
   local look = looks[command.name]
@@ -102,10 +112,15 @@ end
 -- Runs `body`, which returns a reply, or nil and the text of an error. Where it fails, all that it changed is undone
 -- and what its part has done before stands.
 local function undoable(body)
-  local outer = backupsKept()
+  local outer, published = backupsKept(), #tx.messages
   tx.saved, tx.backups, tx.backupMark, tx.isLong = {}, {}, (outer.names or '') .. 's', true
   local reply, failure = body()
-  if failure then undo() else joinBackups(outer) end
+  if failure then
+    undo()
+    for index = #tx.messages, published + 1, -1 do tx.messages[index] = nil end
+  else
+    joinBackups(outer)
+  end
   tx.saved, tx.backups, tx.backupMark = outer.saved, outer.backups, outer.names
   return reply, failure
 end
@@ -118,7 +133,7 @@ local function prepareScripts()
 end
 
 -- [10, [sha, text, key…, argument…], positions of the keys, [], order, seed]
-function runScript(operation)
+return function(operation)
   local given, keys, arguments = operation[2], {}, {}
   local count = #operation[3]
   for index = 3, #given do insert(index - 2 <= count and keys or arguments, given[index]) end

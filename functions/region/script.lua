@@ -29,7 +29,7 @@ local function rowOf(name)
   if known[name] ~= nil then return known[name] or nil end
   known[name] = false
   local _, last = string.find(SCRIPT_TABLE, '\n' .. name .. ' ', 1, true)
-  if not last or not match(name, '^[A-Z|_-]+$') then return nil end
+  if not last or not match(name, '^[A-Z|._-]+$') then return nil end
   local class, arity, keys, written, order, rewrite, reason =
     match(SCRIPT_TABLE, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) ([^\n]*)', last + 1)
   local first, bound, step = match(keys, '^(%d+),(%-?%d+),(%d+)$')
@@ -112,20 +112,6 @@ local function storeKeys(name, arguments)
   return positions
 end
 
--- Where the keys of a command stand, counted from 1, the name; or nil and the error.
-local function positionsOf(name, row, arguments)
-  local kind = row.kind
-  if kind == 'none' then return {} end
-  if kind == 'count' then return countedKeys(name, arguments, row.detail + 1) end
-  if kind == 'streams' then return streamKeys(arguments) end
-  if kind == 'store' then return storeKeys(name, arguments) end
-  if row.bound == row.first then return { row.first + 1 } end
-  local positions, bound = {}, row.bound
-  if bound < 0 then bound = #arguments + bound end
-  for index = row.first, bound, row.step do insert(positions, index + 1) end
-  return positions
-end
-
 -- True for what is UTF-8 as a key has to be: no surrogate, and nothing that is longer than it needs to be.
 local function isText(key)
   if not string.find(key, '[\128-\255]') then return true end
@@ -143,10 +129,28 @@ local function isText(key)
   return not string.find(left, '[\128-\255]')
 end
 
+-- Where the keys of a command stand, counted from 1, the name; or nil and the error.
+local function positionsOf(name, row, arguments)
+  local kind = row.kind
+  if kind == 'none' then return {} end
+  if kind == 'channel' then
+    if isText(arguments[2]) and #arguments[2] <= SCRIPT_BOUNDS.keyBytes then return {} end
+    return nil, 'ERR a channel is no valid Unicode text (UTF-8), or too long'
+  end
+  if kind == 'count' then return countedKeys(name, arguments, row.detail + 1) end
+  if kind == 'streams' then return streamKeys(arguments) end
+  if kind == 'store' then return storeKeys(name, arguments) end
+  if row.bound == row.first then return { row.first + 1 } end
+  local positions, bound = {}, row.bound
+  if bound < 0 then bound = #arguments + bound end
+  for index = row.first, bound, row.step do insert(positions, index + 1) end
+  return positions
+end
+
 -- What forbids a key, or nil.
 local function keyError(key)
-  if sub(key, 1, #SCRIPT_RESERVED) == SCRIPT_RESERVED then
-    return 'ERR a key begins with "' .. SCRIPT_RESERVED .. '", which is reserved; give it another name'
+  if sub(key, 1, #RESERVED) == RESERVED then
+    return 'ERR a key begins with "' .. RESERVED .. '", which is reserved; give it another name'
   end
   if #key > SCRIPT_BOUNDS.keyBytes then return 'ERR a key has more than ' .. SCRIPT_BOUNDS.keyBytes .. ' bytes' end
   if not isText(key) then
@@ -270,9 +274,11 @@ end
 -- Texts
 -- --------------------------------------------------------------------------------------------------------------
 
+-- Those of Redis, and Upstash's own, by which scripts lock no more than the keys that they declare; its libraries use
+-- it.
 local FLAGS = {
   ['no-writes'] = true, ['allow-oom'] = true, ['allow-stale'] = true, ['no-cluster'] = true,
-  ['allow-cross-slot-keys'] = true,
+  ['allow-cross-slot-keys'] = true, ['allow-key-locking'] = true,
 }
 
 -- Reads the first line where it is one of flags. Returns what follows it, whose lines keep their numbers, and the

@@ -1,9 +1,11 @@
 import applyText from './apply.lua';
+import baseText from './base.lua';
 import bitsText from './bits.lua';
 import copyText from './copy.lua';
 import copySourceText from './copy-source.lua';
 import copyTargetText from './copy-target.lua';
 import inspectText from './inspect.lua';
+import messagesText from './messages.lua';
 import roundText from './round.lua';
 import scriptText from './script.lua';
 import scriptCommandsText from './script-commands.lua';
@@ -38,17 +40,31 @@ const userScripts = [
   moduleOf('userScripts', scriptText),
 ];
 
+/** A script has room for few more names, so all of it is one module. */
+const scriptStage = moduleOf(
+  'scriptStage',
+  [
+    ...userScripts,
+    moduleOf('scriptCommands', scriptCommandsText),
+    moduleOf('scriptLooks', scriptLooksText),
+    scriptStageText,
+  ].join('\n'),
+);
+
+const scriptReads = moduleOf('scriptReads', [...userScripts, scriptReadsText].join('\n'));
+
 /** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const roundScript = scriptOf('round', [
+  baseText,
+  messagesText,
   applyText,
   stateText,
   streamsText,
   bitsText,
   stageText,
-  ...userScripts,
-  moduleOf('scriptCommands', scriptCommandsText),
-  moduleOf('scriptLooks', scriptLooksText),
-  scriptStageText,
+  scriptStage,
+  // What runs scripts is made with the first one.
+  'function runScript(operation) runScript = scriptStage() return runScript(operation) end',
   moduleOf('copySource', copySourceText),
   moduleOf('copyTarget', copyTargetText),
   copyText,
@@ -57,14 +73,15 @@ export const roundScript = scriptOf('round', [
 
 /** The script of a snapshot; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const snapshotScript = scriptOf('snapshot', [
+  baseText,
+  messagesText,
   applyText,
-  ...userScripts,
-  scriptReadsText,
+  scriptReads,
   snapshotText,
 ]);
 
 /** The script of an inspection; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const inspectScript = scriptOf('inspect', [applyText, inspectText]);
+export const inspectScript = scriptOf('inspect', [baseText, messagesText, applyText, inspectText]);
 
 /** The name that EVALSHA knows `text` by. */
 export async function digestOf(text: string): Promise<string> {

@@ -41,8 +41,10 @@ local function settle(decisions)
   applyPlans(plans, {}, locks)
 end
 
-local function locksMet(keys)
-  local locks, items = readLocks(keys), {}
+local function locksMet(given)
+  local keys, items = { EVERY }, {}
+  for _, key in ipairs(given) do insert(keys, key) end
+  local locks = readLocks(keys)
   for _, key in ipairs(keys) do
     if locks[key] then
       local incarnation, sequence = orderOf(holderOf(locks[key]))
@@ -62,15 +64,11 @@ end
 -- was locked since then is of writes that nobody was answered about before this read began.
 local function everyLock()
   local keys = must('HKEYS', LOCK)
-  return #keys > 0 and locksMet(keys) or {}
+  return locksMet(keys)
 end
 
 -- What tells of all keys
 -- ---------------------------------------------------------------------------------------------
-
-local RESERVED = 'lockstep:'
-
-local function isVisible(name) return sub(name, 1, #RESERVED) ~= RESERVED end
 
 local function visible(names)
   local kept = {}
@@ -133,16 +131,21 @@ local read
 function read(arguments)
   local own = aboutAll[arguments[1]]
   if own then return own(arguments) end
-  if arguments[1] == 'EVAL_RO' then return readByScript(arguments, touched, aboutAll, read) end
+  if arguments[1] == 'EVAL_RO' then return scriptReads()(arguments, touched, aboutAll, read) end
   return redis.pcall(unpack(arguments))
 end
 
--- The locks of keys that scripts have touched, beside those of `keys`.
-local function locksTouched(keys)
-  local left, list = touched.keys, {}
-  for _, key in ipairs(keys) do left[key] = nil end
-  for key in pairs(left) do insert(list, key) end
-  return #list > 0 and locksMet(sortByBytes(list)) or {}
+-- The locks of `keys`, and of those that scripts have touched; every lock where something told of all keys. A caller
+-- who comes again with commits to settle has been told of all already.
+local function locksOf(keys, isAboutAll)
+  if isAboutAll or touched.all then return everyLock() end
+  local list = {}
+  for _, key in ipairs(keys) do
+    insert(list, key)
+    touched.keys[key] = nil
+  end
+  for key in pairs(touched.keys) do insert(list, key) end
+  return locksMet(list)
 end
 
 return answer(#ARGV[1], function()
@@ -153,8 +156,6 @@ return answer(#ARGV[1], function()
   if loss then return '{"f":["' .. loss .. '"]}' end
   if given[2] == 1 and not mayReadStrongly(meta, given[7] == 1) then return '{"f":["lease"]}' end
   settle(given[3])
-  local met = given[2] == 1 and locksMet(given[4]) or {}
-  if given[2] == 1 and #given[3] == 0 and tellsOfAll(given[5]) then met = everyLock() end
   local replies, left = {}, given[6]
   for index, command in ipairs(given[5]) do
     local reply = read(command[1])
@@ -163,9 +164,8 @@ return answer(#ARGV[1], function()
     left = left - (encoded and #encoded or #TOO_LARGE)
     replies[index] = encoded and left >= 0 and encoded or TOO_LARGE
   end
-  if given[2] == 1 then
-    for _, item in ipairs(locksTouched(given[4])) do insert(met, item) end
-    if touched.all and #given[3] == 0 then met = everyLock() end
-  end
+  local isFirst = #given[3] == 0
+  touched.all = touched.all and isFirst
+  local met = given[2] == 1 and locksOf(given[4], isFirst and tellsOfAll(given[5])) or {}
   return '{"q":' .. text('[' .. concat(replies, ',') .. ']') .. ',"l":[' .. concat(met, ',') .. ']}'
 end)

@@ -1,4 +1,5 @@
 import type { RegionId } from '../ids.ts';
+import { everyKey } from './own-keys.ts';
 
 /** A yes vote with the region that gave it. */
 export interface YesVote {
@@ -68,7 +69,8 @@ export function agreementOf(
   return (
     compareBases(votes, keys, partsOfKey) ??
     compareOutcomes(votes, first, keys, partsOfKey) ??
-    compareAttention(votes, keys, partsOfKey) ?? {
+    compareAttention(votes, keys, partsOfKey) ??
+    compareEffects(votes, first, keys) ?? {
       kind: 'agreed',
       parts: splitElements(first.outcomes),
     }
@@ -86,6 +88,10 @@ function compareBases(
     const seen = fingerprintsAt(votes, position);
     seen.delete('');
     if (seen.size <= 1) continue;
+    if (keys[position] === everyKey) {
+      retryAt = Math.max(retryAt, ...[...seen].map(latestOf));
+      continue;
+    }
     const expiries = [...seen].filter((fingerprint) => fingerprint !== 'absent').map(Number);
     const expiry = expiries.length === 1 ? expiries[0] : undefined;
     if (!seen.has('absent') || expiry === undefined || !Number.isSafeInteger(expiry)) {
@@ -94,6 +100,14 @@ function compareBases(
     retryAt = Math.max(retryAt, expiry + 1);
   }
   return retryAt > 0 ? { kind: 'expiring', retryAt } : null;
+}
+
+/**
+ * Who looks at all keys tells of those that expire soon: the latest of them, how many, and a sum of their expiries. Where
+ * regions differ in it some have seen keys expire, which is not to be taken for other data.
+ */
+function latestOf(fingerprint: string): number {
+  return fingerprint === 'absent' ? 0 : Number(fingerprint.split('.', 1)[0]) + 1;
 }
 
 function compareOutcomes(
@@ -132,6 +146,23 @@ function compareAttention(
 ): Agreement | null {
   const position = keys.findIndex((_, at) => fingerprintsAt(votes, at).size > 1);
   return position < 0 ? null : divergedAt(position, votes, keys, partsOfKey);
+}
+
+/** What scripts wrote, of which their results need not tell. Its digest stands behind the fingerprints of the keys. */
+function compareEffects(
+  votes: readonly YesVote[],
+  first: YesVote,
+  keys: readonly string[],
+): Agreement | null {
+  const written = (vote: YesVote) => vote.fingerprints[keys.length] ?? '';
+  if (votes.every((vote) => written(vote) === written(first))) return null;
+  return {
+    kind: 'diverged',
+    parts: splitElements(first.outcomes).map((_, part) => part),
+    keys: keys.map((_, position) => position),
+    minority: minorityOf(votes, written),
+    detail: 'a script wrote other values in some regions, with the same results',
+  };
 }
 
 function fingerprintsAt(votes: readonly YesVote[], position: number): Set<string> {

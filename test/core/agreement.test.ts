@@ -6,6 +6,7 @@ import {
   splitElements,
   type YesVote,
 } from '../../shared/protocol/agreement.ts';
+import { everyKey } from '../../shared/protocol/own-keys.ts';
 
 const done = '[0,{"s":"OK"}]';
 
@@ -55,6 +56,17 @@ describe('the agreement', () => {
     expect(agreementOf(votes, keys, partsOfKey)).toEqual({ kind: 'expiring', retryAt: 2_001 });
   });
 
+  it('is put off where regions that looked at all keys have seen others expire', () => {
+    const all = ['a', everyKey];
+    const near = vote('near', ['', '3000.2.5000'], done, '[0,["a","b"]]');
+    const far = vote('far', ['', '3000.1.3000'], done, '[0,["b"]]');
+    expect(agreementOf([near, far], all, partsOfKey)).toEqual({ kind: 'expiring', retryAt: 3_001 });
+    const last = vote('last', ['', 'absent'], done, '[0,[]]');
+    expect(agreementOf([last, near], all, partsOfKey)).toMatchObject({ retryAt: 3_001 });
+    const alike = { ...near, region: 'other' };
+    expect(agreementOf([near, alike], all, partsOfKey)).toMatchObject({ kind: 'agreed' });
+  });
+
   it.each([
     ['without expiry in one and absent in another', 'persistent', 'absent'],
     ['with one expiry here and another there', '2000', '3000'],
@@ -99,6 +111,18 @@ describe('the agreement', () => {
   });
 
   // R39: those who are put out are fewer than those who stay.
+  it('fails where scripts wrote other values with the same results', () => {
+    const votes = ['near', 'middle', 'far'].map((region) =>
+      vote(region, ['', '', region === 'far' ? 'digest 2' : 'digest 1']),
+    );
+    expect(agreementOf(votes, keys, partsOfKey)).toMatchObject({
+      kind: 'diverged',
+      keys: [0, 1],
+      minority: ['far'],
+    });
+    expect(agreementOf(votes.slice(0, 2), keys, partsOfKey).kind).toBe('agreed');
+  });
+
   it('that fails names those outside the majority, by their results or by the base that differs', () => {
     const byResults = ['[0,7]', '[0,8]', '[0,7]'].map((part, at) =>
       vote(`r${at}`, ['', ''], part, done),

@@ -267,7 +267,8 @@ return redis.call('ping')
 return redis.call('ping','x')
 return redis.call('ping','x','y')
 return redis.call('echo','x')
-return #redis.call('time')`,
+return #redis.call('time')
+return redis.call('publish','c','m')`,
   'commands that no script may call': `
 return redis.call('eval','return 1','0')
 return redis.call('evalsha','x','0')

@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, beforeEach, describe } from 'vitest';
+import { claimAllKeys } from './claims/all-keys.ts';
 import { claimCopies } from './claims/copies.ts';
 import { claimDecisions } from './claims/decisions.ts';
 import { claimExpiry } from './claims/expiry.ts';
 import { claimFences } from './claims/fences.ts';
 import { claimInspections } from './claims/inspections.ts';
 import { claimLeases } from './claims/leases.ts';
+import { claimMessages } from './claims/messages.ts';
 import { claimPhases } from './claims/phases.ts';
 import { claimSnapshots } from './claims/snapshots.ts';
 import { claimStaging } from './claims/staging.ts';
@@ -21,7 +23,9 @@ describe.each(worlds)('a region in %s', (_, open) => {
   claimFences(() => current);
   claimDecisions(() => current);
   claimStaging(() => current);
+  claimAllKeys(() => current);
   claimExpiry(() => current);
+  claimMessages(() => current);
   claimSnapshots(() => current);
   claimLeases(() => current);
   claimPhases(() => current);

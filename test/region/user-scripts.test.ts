@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { Operation } from '../../shared/protocol/frame.ts';
+import { everyKey } from '../../shared/protocol/own-keys.ts';
 import type { ReadCommand, RegionClient, SnapshotRequest } from '../../shared/protocol/round.ts';
-import { everyKey } from '../../shared/wire/keys.ts';
+import { channelKey } from '../../shared/wire/keys.ts';
 import { connectDirectly } from './direct.ts';
 import {
   abortOf,
@@ -97,6 +98,46 @@ describe.each(implementations)('a user’s script in %s', (name, start, text) =>
     expect(votes[0]).toEqual({ kind: 'unlisted', parts: named });
   });
 
+  it('tells by a digest what it wrote, of which its results need not tell', async () => {
+    const digest = async (text: string) => {
+      const vote = await prepare(['k'], script(text, ['k']));
+      await send({ decisions: [abortOf(sequence, ['k'])] });
+      return vote?.kind === 'yes' ? vote.fingerprints[1] : null;
+    };
+    const one = await digest("redis.call('SET', KEYS[1], '1') return 'done'");
+    expect(one).toMatch(/^[0-9a-f]{40}$/);
+    expect(await digest("redis.call('set', 'k', 1) return 'done'")).toBe(one);
+    expect(await digest("redis.call('SET', KEYS[1], '2') return 'done'")).not.toBe(one);
+    expect(await digest("return redis.call('GET', KEYS[1])")).toBeUndefined();
+  });
+
+  it('publishes with its commit, holding the channel, and nothing where it errs', async () => {
+    const publish = script(
+      "redis.call('SET', 'k', '1') return redis.call('PUBLISH', 'news', 'text')",
+      ['k'],
+    );
+    const channel = channelKey('news');
+    const named = [{ part: 0, keys: [channel] }];
+    expect(await prepare(['k'], publish)).toEqual({ kind: 'unlisted', parts: named });
+    const heard = server.redis.duplicate();
+    await heard.subscribe('news');
+    const messages: string[] = [];
+    const first = new Promise<void>((resolve) => {
+      heard.on('message', (_, message) => {
+        messages.push(message);
+        resolve();
+      });
+    });
+    const errs = script("redis.call('PUBLISH', 'news', 'never') error('no')");
+    expect(await outcome(['k', channel], errs)).toContain('no script');
+    await commit(['k', channel]);
+    expect(await outcome(['k', channel], publish)).toBe('[[0,0]]');
+    await commit(['k', channel]);
+    await first;
+    heard.disconnect();
+    expect(messages).toEqual(['text']);
+  });
+
   it('is undone whole where it errs, and its part with it', async () => {
     await server.redis.set('n', '5');
     const errs = script("redis.call('INCR', 'n') redis.call('SET', 'm', '1') error('no')");
@@ -168,7 +209,9 @@ describe.each(implementations)('a user’s script in %s', (name, start, text) =>
     ];
     const { votes } = await send({ prepares });
     expect(outcomesOf(votes[0])).toBe('[[0,[3,["a","b","new"]]]]');
-    expect(votes[0]).toMatchObject({ fingerprints: ['', 'absent'] });
+    expect(votes[0]).toMatchObject({
+      fingerprints: ['', 'absent', expect.stringMatching(/^[0-9a-f]{40}$/)],
+    });
   });
 
   it('tells by the fingerprint of all keys that some expire soon', async () => {
