@@ -112,7 +112,7 @@ end
 local function keysLike(pattern)
   note(EVERY)
   for key, state in pairs(tx.states) do
-    if state.at == 'inline' then nameToRead(key) end
+    if state.at ~= 'base' and isVisible(key) then nameToRead(key) end
   end
   local found, failure = run({ 'KEYS', pattern })
   if failure then return nil, failure end
