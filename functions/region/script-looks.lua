@@ -117,7 +117,8 @@ local function keysLike(pattern)
   local found, failure = run({ 'KEYS', pattern })
   if failure then return nil, failure end
   local kept, soon = {}, {}
-  local isFlushed = tx.states[EVERY].at == 'flush'
+  local flush = tx.states[RESERVED .. 'flushed']
+  local isFlushed = flush and flush.at == 'flush'
   for _, key in ipairs(found) do
     local state = tx.states[key]
     if isVisible(key) and not isFlushed then

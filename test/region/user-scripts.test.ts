@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { Operation } from '../../shared/protocol/frame.ts';
-import { everyKey } from '../../shared/protocol/own-keys.ts';
+import { everyKey, flushedKey } from '../../shared/protocol/own-keys.ts';
 import type { ReadCommand, RegionClient, SnapshotRequest } from '../../shared/protocol/round.ts';
 import { channelKey } from '../../shared/wire/keys.ts';
 import { connectDirectly } from './direct.ts';
@@ -212,6 +212,18 @@ describe.each(implementations)('a user’s script in %s', (name, start, text) =>
     expect(votes[0]).toMatchObject({
       fingerprints: ['', 'absent', expect.stringMatching(/^[0-9a-f]{40}$/)],
     });
+  });
+
+  it('sees no key behind a flush of its transaction', async () => {
+    await server.redis.mset('a', '1', 'b', '2');
+    const args = [everyKey, flushedKey];
+    const flush = { ...set('', ''), kind: 'flush' as const, args, writes: [0, 1] };
+    const look = script(
+      "redis.call('SET', 'c', '1') return {redis.call('KEYS', '*'), redis.call('GET', 'a')}",
+    );
+    expect(await outcome([...args, 'a', 'c'], flush, look)).toBe('[[0,{"s":"OK"},[["c"],null]]]');
+    await commit([...args, 'a', 'c']);
+    expect(await server.redis.exists('a', 'b', 'c')).toBe(1);
   });
 
   it('tells by the fingerprint of all keys that some expire soon', async () => {
