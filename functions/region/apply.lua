@@ -9,6 +9,7 @@
 --   d                  delete the key
 --   p|<expiry>         put: rename the shadow over the key; its expiry in ms, or -1
 --   s|<pxat>|<value>   set: the value itself, and its expiry in ms, or ''
+--   m|…                merge the shadow into the key (merge.lua)
 local META, LOCK, DONE, LEASE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local PREFIX = string.sub(META, 1, -1 - #'meta')
 
@@ -19,8 +20,9 @@ local EXACT = 9007199254740992
 local MUCH = 1000000
 
 local byte, format, match, sub = string.byte, string.format, string.match, string.sub
-local concat, insert = table.concat, table.insert
-local unpack = unpack or table.unpack
+local concat, insert, unpack = table.concat, table.insert, unpack or table.unpack
+-- What merges elements into collections; merge.lua fills it.
+local mergers = {}
 
 -- Bytes that are no UTF-8 come as halves of characters, \udc80 for 0x80: cjson refuses these, and takes any byte.
 local function decodeGiven(json)
@@ -41,8 +43,7 @@ local function must(...)
   return reply
 end
 
--- Runs a command over many arguments, in chunks, protected. Returns the sum of its integer replies, or nil and the
--- error.
+-- Runs a command over many arguments, in chunks, protected. Returns the sum of its integer replies, or nil and why.
 local function overMany(command, key, arguments)
   local sum = 0
   for first = 1, #arguments, CHUNK do
@@ -86,8 +87,7 @@ local function fillEscapes()
   isFilled = true
 end
 
--- What escapes the bytes of a text: a table for a long one, since a lookup is much faster than a call and binary values
--- are escaped byte by byte; the function for a short one, since filling the table takes its time too.
+-- What escapes the bytes of a text: a table for a long one, as a lookup is faster than a call; else the function.
 local function escaperFor(value)
   if #value >= 4096 and not isFilled then fillEscapes() end
   return isFilled and escaped or escape
@@ -230,7 +230,7 @@ end
 
 -- What a decision does to keys that are all locked by its transaction.
 local function planOf(id, isCommit, keys, locks)
-  local plan = { id = id, keys = keys, unlinks = {}, renames = {}, sets = {} }
+  local plan = { id = id, keys = keys, unlinks = {}, renames = {}, sets = {}, merges = {} }
   for _, key in ipairs(keys) do
     local kind, at = match(locks[key], '^[^|]+|(%a)|?()')
     if kind == 'p' then
@@ -239,6 +239,8 @@ local function planOf(id, isCommit, keys, locks)
       if isCommit then insert(plan.renames, { shadow, key, tonumber(sub(locks[key], at)) }) end
     elseif kind == 'd' and isCommit then
       insert(plan.unlinks, key)
+    elseif kind == 'm' then
+      mergers.plan(plan, isCommit, key, sub(locks[key], at))
     elseif kind == 's' and isCommit then
       local bar = string.find(locks[key], '|', at, true)
       insert(plan.sets, { key, sub(locks[key], bar + 1), sub(locks[key], at, bar - 1) })
@@ -258,7 +260,7 @@ local function shadowsStand(plan)
     end
   end
   plan.renames = standing
-  return true
+  return mergers.stand(plan)
 end
 
 -- Marks the plans that lack a shadow as lost. One command where all is well.
@@ -266,6 +268,7 @@ local function checkShadows(plans)
   local names = {}
   for _, plan in ipairs(plans) do
     for _, rename in ipairs(plan.renames) do insert(names, rename[1]) end
+    mergers.name(plan, names)
   end
   if #names == 0 or overMany('EXISTS', nil, names) == #names then return end
   for _, plan in ipairs(plans) do
@@ -331,6 +334,7 @@ local function applyPlans(plans, settled, locks)
     return false
   end
   for _, plan in ipairs(plans) do runSets(plan) end
+  mergers.run(standing(plans))
   runRenames(standing(plans))
   local dropped = {}
   for _, plan in ipairs(standing(plans)) do
@@ -341,6 +345,7 @@ local function applyPlans(plans, settled, locks)
   end
   local _, failure = overMany('HDEL', LOCK, dropped)
   if failure then error(failure, 0) end
+  mergers.drop(standing(plans))
   return true
 end
 

@@ -1,9 +1,13 @@
+import addressingText from './addressing.lua';
 import applyText from './apply.lua';
 import bitsText from './bits.lua';
 import copyText from './copy.lua';
 import copySourceText from './copy-source.lua';
 import copyTargetText from './copy-target.lua';
+import elementWaysText from './element-ways.lua';
+import elementsText from './elements.lua';
 import inspectText from './inspect.lua';
+import mergeText from './merge.lua';
 import roundText from './round.lua';
 import snapshotText from './snapshot.lua';
 import stageText from './stage.lua';
@@ -26,7 +30,10 @@ export interface Script {
 /** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const roundScript = scriptOf('round', [
   applyText,
+  mergeText,
   stateText,
+  moduleOf('loadElements', `${elementsText}\n${elementWaysText}`),
+  addressingText,
   streamsText,
   bitsText,
   stageText,
@@ -37,7 +44,7 @@ export const roundScript = scriptOf('round', [
 ]);
 
 /** The script of a snapshot; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const snapshotScript = scriptOf('snapshot', [applyText, snapshotText]);
+export const snapshotScript = scriptOf('snapshot', [applyText, mergeText, snapshotText]);
 
 /** The script of an inspection; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const inspectScript = scriptOf('inspect', [applyText, inspectText]);

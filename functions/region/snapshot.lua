@@ -109,7 +109,7 @@ local function visibleCount()
   local flat = must('HGETALL', LOCK)
   for index = 1, #flat, 2 do
     local id, kind = match(flat[index + 1], '^([^|]+)|(%a)')
-    if kind == 'p' then insert(names, shadowName(id, flat[index])) end
+    if kind == 'p' or kind == 'm' then insert(names, shadowName(id, flat[index])) end
   end
   return must('DBSIZE') - overMany('EXISTS', nil, names)
 end
