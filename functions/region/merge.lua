@@ -12,7 +12,8 @@
 -- A merge can be repeated, also one that stopped half-way: elements are there or not, whoever has written them; and a
 -- list takes its items from the shadow one by one, each by one command, so that the shadow tells how far it has come.
 do
-  local REST = PREFIX .. 'rest'
+  -- Its length keeps a sorted set from the packed form of small ones, which has no -0.
+  local REST = PREFIX .. 'rest' .. string.rep('.', 60)
   local adders = { h = 'HSET', s = 'SADD', z = 'ZADD' }
   local removers = { h = 'HDEL', s = 'SREM', z = 'ZREM' }
   mergers.REST, mergers.adders, mergers.removers = REST, adders, removers
