@@ -29,6 +29,21 @@ local function rangeOf(args, length)
   return first, math.min(last, length - 1)
 end
 
+-- Loads a range of indexes from the end that is nearer to all of it, by `load(isFromEnd, count)`, and names them from
+-- there.
+local function loadBetween(args, length, replaced, load)
+  local from, to = rangeOf(args, length)
+  if not from then return true end
+  if from > to then
+    replaced[3], replaced[4] = '1', '0'
+    return true
+  end
+  local isFromEnd = to + 1 > length - from
+  if isFromEnd then from, to = from - length, to - length end
+  replaced[3], replaced[4] = whole(from), whole(to)
+  return load(isFromEnd, isFromEnd and -from or to + 1)
+end
+
 local function slice(args, from, step)
   local items = {}
   for index = from, #args, step do insert(items, args[index]) end
@@ -145,15 +160,9 @@ local function loadRange(key, part, args, replaced)
     if isReverse then min, max = max, min end
     return reachScores(key, part, min, max, isReverse, count)
   end
-  local length = lengthOf(key, part)
-  local from, to = rangeOf(args, length)
-  if not from or from > to then return true end
-  if to + 1 <= length - from then
-    replaced[3], replaced[4] = whole(from), whole(to)
-    return reach(key, part, isReverse and HIGH or LOW, to + 1)
-  end
-  replaced[3], replaced[4] = whole(from - length), whole(to - length)
-  return reach(key, part, isReverse and LOW or HIGH, length - from)
+  return loadBetween(args, lengthOf(key, part), replaced, function(isFromEnd, needed)
+    return reach(key, part, isFromEnd == isReverse and LOW or HIGH, needed)
+  end)
 end
 
 local function loadEnd(key, part, side, countText)
@@ -228,19 +237,9 @@ local function loadIndex(key, part, args, replaced)
 end
 
 local function loadItems(key, part, args, replaced)
-  local length = lengthOf(key, part)
-  local from, to = rangeOf(args, length)
-  if not from then return true end
-  if from > to then
-    replaced[3], replaced[4] = '1', '0'
-    return true
-  end
-  if to + 1 <= length - from then
-    replaced[3], replaced[4] = whole(from), whole(to)
-    return reachItems(key, part, LOW, to + 1)
-  end
-  replaced[3], replaced[4] = whole(from - length), whole(to - length)
-  return reachItems(key, part, HIGH, length - from)
+  return loadBetween(args, lengthOf(key, part), replaced, function(isFromEnd, needed)
+    return reachItems(key, part, isFromEnd and HIGH or LOW, needed)
+  end)
 end
 
 local function loadTrimmed(key, part, args, replaced)

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 /**
  * Commands by family, with placeholders: $k a key, $v a value, $m a member or field, $i an integer, $f a number, $n a small
  * count, $t a moment of expiry in ms, $x an id of a stream, $s a stream with groups, $g a group, $c a consumer,
- * $r a name that Lockstep uses within.
+ * $l a key that may hold a large collection, $r a name that Lockstep uses within.
  */
 const families: readonly string[] = [
   `SET $k $v|SET $k $v NX|SET $k $v XX GET|SET $k $v PXAT $t|SET $k $v EX 5000 GET|SET $k $v KEEPTTL|GET $k|GETDEL $k
@@ -128,6 +128,8 @@ const words: Readonly<Record<string, fc.Arbitrary<string>>> = {
     '18446744073709551615-18446744073709551615',
     'x',
   ),
+  // Large collections are few too.
+  $l: fc.constantFrom('a', 'a', 'a', 'b', 'b', 'c', ''),
   // What Lockstep puts into the shadow of a large collection.
   $r: fc.constant(`lockstep:0:rest${'.'.repeat(60)}`),
   // Streams with groups are few, so that they meet.
