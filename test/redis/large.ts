@@ -3,7 +3,7 @@ import { limits } from '../../shared/limits.ts';
 import { commandLike, type Step, stepOf } from './sequences.ts';
 
 /** One type of collection: how a large one is made, and commands of it that mostly address its elements. */
-interface Large {
+export interface Large {
   readonly make: (key: string, count: number) => readonly string[];
   readonly templates: string;
 }
@@ -31,7 +31,8 @@ function scoreAt(at: number): string {
 const anyType = `PEXPIREAT $l $t|PEXPIREAT $l $t NX|PEXPIREAT $l $t GT|PEXPIREAT $l $t LT|EXPIREAT $l 5000000000 XX|EXPIRE $l 0|PERSIST $l
 EXISTS $l $l|TYPE $l|TOUCH $l|PEXPIRETIME $l|PEXPIRETIME $l|EXPIRETIME $l|DEL $l|SET $l $v|RENAME $l $l|COPY $l $l REPLACE|INCR $l|SADD $l $m|HSET $l $m $v|ZADD $l $f $m|RPUSH $l $m`;
 
-const larges: readonly Large[] = [
+/** Collections of every type. */
+export const largeValues: readonly Large[] = [
   {
     make: (key, count) => ['HSET', key, ...members(count).flatMap((field, at) => [field, `${at}`])],
     templates: `HSET $l $m $v|HSET $l $m $v $m $v|HSETNX $l $m $v|HGET $l $m|HDEL $l $m $m|HDEL $l $m|HDEL $l e1 e2 e3|HLEN $l|HSET $l e1 $v
@@ -104,16 +105,22 @@ function beginningOf({ make }: Large): fc.Arbitrary<Step> {
   }));
 }
 
+function choose(templates: string): fc.Arbitrary<readonly string[]> {
+  return fc.constantFrom(...templates.split(/[|\n]/)).chain(commandLike);
+}
+
+/** A command that mostly addresses elements of such a collection. */
+export function largeCommand({ templates }: Large): fc.Arbitrary<readonly string[]> {
+  return fc.oneof(
+    { weight: 5, arbitrary: choose(templates) },
+    { weight: 1, arbitrary: choose(anyType) },
+  );
+}
+
 /** Sequences that begin on large collections, and mostly address their elements. */
 export const largeSequences: fc.Arbitrary<readonly Step[]> = fc
-  .constantFrom(...larges)
+  .constantFrom(...largeValues)
   .chain((large) => {
-    const choose = (templates: string) =>
-      fc.constantFrom(...templates.split(/[|\n]/)).chain(commandLike);
-    const command = fc.oneof(
-      { weight: 5, arbitrary: choose(large.templates) },
-      { weight: 1, arbitrary: choose(anyType) },
-    );
-    const steps = fc.array(stepOf(command), { minLength: 1, maxLength: 8 });
+    const steps = fc.array(stepOf(largeCommand(large)), { minLength: 1, maxLength: 8 });
     return fc.tuple(beginningOf(large), steps).map(([first, rest]) => [first, ...rest]);
   });

@@ -70,6 +70,9 @@ const templates = families.map((family) => family.trim().split(/[|\n]/));
 /** Moments far from now, and such as have passed; they are far enough apart to tell them from relative ones. */
 const moments = ['1', '4000000000000', '4000000000001', '5000000000000'];
 
+/** Large collections are few, so that commands meet them. */
+export const largeKeys = fc.constantFrom('a', 'a', 'a', 'b', 'b', 'c', '');
+
 const words: Readonly<Record<string, fc.Arbitrary<string>>> = {
   $k: fc.constantFrom('a', 'b', 'c', 'ключ|0', ''),
   // The last ones hold bytes that are no UTF-8, as halves of characters.
@@ -128,8 +131,7 @@ const words: Readonly<Record<string, fc.Arbitrary<string>>> = {
     '18446744073709551615-18446744073709551615',
     'x',
   ),
-  // Large collections are few too.
-  $l: fc.constantFrom('a', 'a', 'a', 'b', 'b', 'c', ''),
+  $l: largeKeys,
   // What Lockstep puts into the shadow of a large collection.
   $r: fc.constant(`lockstep:0:rest${'.'.repeat(60)}`),
   // Streams with groups are few, so that they meet.
