@@ -21,8 +21,8 @@ local MUCH = 1000000
 
 local byte, format, match, sub = string.byte, string.format, string.match, string.sub
 local concat, insert, unpack = table.concat, table.insert, unpack or table.unpack
--- What merges elements into collections; merge.lua fills it.
-local mergers = {}
+-- What merges elements into collections, once it is needed, and what loads it (merge.lua).
+local mergers, loadMergers
 
 -- Bytes that are no UTF-8 come as halves of characters, \udc80 for 0x80: cjson refuses these, and takes any byte.
 local function decodeGiven(json)
@@ -230,7 +230,7 @@ end
 
 -- What a decision does to keys that are all locked by its transaction.
 local function planOf(id, isCommit, keys, locks)
-  local plan = { id = id, keys = keys, unlinks = {}, renames = {}, sets = {}, merges = {} }
+  local plan = { id = id, keys = keys, unlinks = {}, renames = {}, sets = {} }
   for _, key in ipairs(keys) do
     local kind, at = match(locks[key], '^[^|]+|(%a)|?()')
     if kind == 'p' then
@@ -240,7 +240,7 @@ local function planOf(id, isCommit, keys, locks)
     elseif kind == 'd' and isCommit then
       insert(plan.unlinks, key)
     elseif kind == 'm' then
-      mergers.plan(plan, isCommit, key, sub(locks[key], at))
+      (mergers or loadMergers()).plan(plan, isCommit, key, sub(locks[key], at))
     elseif kind == 's' and isCommit then
       local bar = string.find(locks[key], '|', at, true)
       insert(plan.sets, { key, sub(locks[key], bar + 1), sub(locks[key], at, bar - 1) })
@@ -260,7 +260,7 @@ local function shadowsStand(plan)
     end
   end
   plan.renames = standing
-  return mergers.stand(plan)
+  return not plan.merges or mergers.stand(plan)
 end
 
 -- Marks the plans that lack a shadow as lost. One command where all is well.
@@ -268,7 +268,7 @@ local function checkShadows(plans)
   local names = {}
   for _, plan in ipairs(plans) do
     for _, rename in ipairs(plan.renames) do insert(names, rename[1]) end
-    mergers.name(plan, names)
+    if plan.merges then mergers.name(plan, names) end
   end
   if #names == 0 or overMany('EXISTS', nil, names) == #names then return end
   for _, plan in ipairs(plans) do
@@ -334,7 +334,7 @@ local function applyPlans(plans, settled, locks)
     return false
   end
   for _, plan in ipairs(plans) do runSets(plan) end
-  mergers.run(standing(plans))
+  if mergers then mergers.run(standing(plans)) end
   runRenames(standing(plans))
   local dropped = {}
   for _, plan in ipairs(standing(plans)) do
@@ -345,7 +345,7 @@ local function applyPlans(plans, settled, locks)
   end
   local _, failure = overMany('HDEL', LOCK, dropped)
   if failure then error(failure, 0) end
-  mergers.drop(standing(plans))
+  if mergers then mergers.drop(standing(plans)) end
   return true
 end
 

@@ -14,7 +14,7 @@
 --   isHidden  true while the one more of a sorted set is out of the way
 --   cut, side   of a list: how many items of the base's two ends are in the shadow, and how many items the shadow has
 --             there now; the one more stands between them, for the rest
-local REST, LOW, HIGH = mergers.REST, 1, 2
+local REST, LOW, HIGH = (mergers or loadMergers()).REST, 1, 2
 local finders = { hash = 'HMGET', set = 'SMISMEMBER', zset = 'ZMSCORE' }
 local letters = { hash = 'h', set = 's', zset = 'z', list = 'l', stream = 'x' }
 

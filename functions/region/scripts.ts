@@ -27,10 +27,13 @@ export interface Script {
   readonly plain: string;
 }
 
+/** apply.lua has the name already, as its functions use it. */
+const mergeModule = `loadMergers = function()\n${mergeText}\nend`;
+
 /** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const roundScript = scriptOf('round', [
   applyText,
-  mergeText,
+  mergeModule,
   stateText,
   moduleOf('loadElements', `${elementsText}\n${elementWaysText}`),
   addressingText,
@@ -44,7 +47,7 @@ export const roundScript = scriptOf('round', [
 ]);
 
 /** The script of a snapshot; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const snapshotScript = scriptOf('snapshot', [applyText, mergeText, snapshotText]);
+export const snapshotScript = scriptOf('snapshot', [applyText, mergeModule, snapshotText]);
 
 /** The script of an inspection; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const inspectScript = scriptOf('inspect', [applyText, inspectText]);
