@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe } from 'vitest';
 import { claimCopies } from './claims/copies.ts';
 import { claimDecisions } from './claims/decisions.ts';
+import { claimElements } from './claims/elements.ts';
 import { claimExpiry } from './claims/expiry.ts';
 import { claimFences } from './claims/fences.ts';
 import { claimInspections } from './claims/inspections.ts';
@@ -21,6 +22,7 @@ describe.each(worlds)('a region in %s', (_, open) => {
   claimFences(() => current);
   claimDecisions(() => current);
   claimStaging(() => current);
+  claimElements(() => current);
   claimExpiry(() => current);
   claimSnapshots(() => current);
   claimLeases(() => current);
