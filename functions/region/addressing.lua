@@ -1,5 +1,7 @@
--- Which keys of a command are staged by their elements. All that small collections and other commands cost for it is in
--- this text.
+-- Which keys of a command are staged by their elements (elements.lua).
+--
+-- What that costs small collections and other commands is in this text alone: a command that may address elements asks
+-- for the length of the collection that it is the first to change.
 local typesByLetter = { h = 'hash', s = 'set', z = 'zset', l = 'list' }
 
 -- True where the key is staged by its elements from now on: it was already, or a command that addresses elements is the

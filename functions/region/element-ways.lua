@@ -1,6 +1,6 @@
--- The ways in which commands address the elements of a collection, by the letters of encoding.ts: the type, and the way.
--- A way's `load` gets what the command will look at into the shadow, and may put other arguments in the place of the
--- command's; it answers false where the key has to be staged whole. `after` follows what the command has done.
+-- The ways in which commands address the elements of a collection, by the letters of addressing.ts: the type, and the
+-- way. A way's `load` gets what the command will look at into the shadow, and may put other arguments in the place of
+-- the command's; it answers false where the key has to be staged whole. `after` follows what the command has done.
 --
 -- What a command would not take goes to it as it is: it answers its error on the shadow as on the whole.
 local ways = {}
@@ -15,7 +15,8 @@ local function integerOf(word)
   if word == '0' then return 0 end
   local sign, digits = match(word or '', '^(%-?)([1-9]%d*)$')
   if not digits or #digits > 19 then return nil end
-  if #digits == 19 and before(sign == '-' and '9223372036854775808' or '9223372036854775807', digits) then return nil end
+  local most = sign == '-' and '9223372036854775808' or '9223372036854775807'
+  if #digits == 19 and before(most, digits) then return nil end
   local number = math.min(tonumber(digits), FAR)
   return sign == '-' and -number or number
 end
@@ -77,9 +78,15 @@ ways.hp = addressing(function(args) return slice(args, 3, 2) end)
 ways.zc = addressing(function(args) return slice(args, behindOptions(args) + 1, 2) end)
 ways.zg = addressing(function(args) return slice(args, behindOptions(args) + 2, 3) end)
 
--- Its expiry. Where the base has one, a region that applies the commit late could find the base gone, of which the others
--- have kept what the transaction left: there the commit has to bring the whole value.
-ways.kx = { load = function(key) return stateOf(key).fingerprint == 'persistent' end }
+-- Its expiry. Where the base has one and is to live longer, a region that applies the commit late could find the base
+-- gone, of which others have kept what the transaction left: then the commit has to bring the whole value.
+ways.kx = {
+  load = function(key, _, args)
+    local print = stateOf(key).fingerprint
+    local expiry = args[1] == 'PEXPIREAT' and integerOf(args[3])
+    return print == 'persistent' or (expiry and expiry <= tonumber(print))
+  end,
+}
 
 -- Sorted sets by rank and by score -----------------------------------------------------------------------------------
 

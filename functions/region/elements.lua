@@ -16,7 +16,7 @@
 --             there now; the one more stands between them, for the rest
 local REST, LOW, HIGH = (mergers or loadMergers()).REST, 1, 2
 local finders = { hash = 'HMGET', set = 'SMISMEMBER', zset = 'ZMSCORE' }
-local letters = { hash = 'h', set = 's', zset = 'z', list = 'l', stream = 'x' }
+local letters = { hash = 'h', set = 's', zset = 'z', list = 'l' }
 
 -- A base that expires so soon is copied, in ms: it could be gone before this script ends.
 local SOON = 1000
@@ -178,11 +178,11 @@ function module.intentOf(key, state)
   local expiry, rest = seal(part, name)
   -- It has expired on this region's clock since it was staged, and would have anywhere.
   if expiry == -2 then return 'd' end
-  if not rest and (expiry == -1 or state.fingerprint ~= 'persistent') then
+  if not rest and state.fingerprint == (expiry == -1 and 'persistent' or whole(expiry)) then
     must('UNLINK', name)
     return 'k'
   end
-  return 'm|' .. letters[part.kind] .. '|' .. whole(expiry) .. '|' .. (rest or (part.kind == 'list' and '0,0,0,0,0' or ''))
+  return concat({ 'm', rest and letters[part.kind] or 'x', whole(expiry), rest or '' }, '|')
 end
 
 -- Stages the key whole instead: a copy of the base, with what was staged so far merged into it.

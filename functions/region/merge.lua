@@ -1,16 +1,16 @@
--- How a commit changes a collection that was staged by its elements (elements.lua): by what the transaction came to, not
--- by running its commands again.
+-- How a commit changes a collection that was staged by its elements (elements.lua): by what the transaction came to,
+-- not by running its commands again.
 --
--- The intent is `m|<kind>|<expiry>|<rest>`. The kind is h hash, s set, z sorted set, l list, or x for a stream, of which
--- only the expiry changes. The expiry is what the key has afterwards, in ms, or -1; the shadow has it too.
+-- The intent is `m|<kind>|<expiry>|<rest>`. The kind is h hash, s set, z sorted set, l list, or x where only the expiry
+-- changes. The expiry is what the key has afterwards, in ms, or -1; the shadow has it too.
 --   h, s, z   the shadow holds the elements that are to be there; the rest lists those that are not, each as
 --             <bytes>:<element>
 --   l         <length>,<cut left>,<cut right>,<left>,<right>: the length that the list had, how many items go at its
 --             ends, and how many come there. The shadow holds those, in the order in which they are pushed.
 -- Every shadow holds one element more, so that it exists although there is nothing to add.
 --
--- A merge can be repeated, also one that stopped half-way: elements are there or not, whoever has written them; and a
--- list takes its items from the shadow one by one, each by one command, so that the shadow tells how far it has come.
+-- A merge can be repeated, also one that stopped half-way: elements are there or not, however often they are written;
+-- and of a list, its length tells what was cut and what was pushed.
 --
 -- This text is a module: scripts.ts makes it a function's body, so that only rounds that merge pay for it.
 
@@ -57,16 +57,31 @@ local function mergeElements(kind, from, into, rest)
   raising(overMany(removers[kind], into, readItems(rest)))
 end
 
--- What is cut makes the list shorter, so its length tells whether that was done; LMOVE takes and pushes at once.
-local function mergeItems(from, into, rest)
-  local length, cutLeft, cutRight, left, right = match(rest, '^(%d+),(%d+),(%d+),(%d+),(%d+)$')
-  local count = left + right
-  local done = count - (must('LLEN', from) - 1)
-  if done == 0 and cutLeft + cutRight > 0 and must('LLEN', into) == tonumber(length) then
-    must('LTRIM', into, cutLeft, whole(-1 - cutRight))
+-- The length of the list after the cut is noted at the end of the shadow. Returns it.
+local function cutOnce(from, into, count, length, cutLeft, cutRight)
+  if must('LLEN', from) > count + 1 then return tonumber(must('LINDEX', from, '-1')) end
+  local found = must('LLEN', into)
+  if cutLeft + cutRight > 0 and found == length then
+    must('LTRIM', into, whole(cutLeft), whole(-1 - cutRight))
+    found = length - cutLeft - cutRight
   end
-  for index = done + 1, count do
-    must('LMOVE', from, into, 'LEFT', index <= tonumber(left) and 'LEFT' or 'RIGHT')
+  must('RPUSH', from, whole(found))
+  return found
+end
+
+local function mergeItems(from, into, rest)
+  local numbers = {}
+  for number in string.gmatch(rest, '%d+') do insert(numbers, tonumber(number)) end
+  local length, cutLeft, cutRight, left, right = unpack(numbers)
+  local base = cutOnce(from, into, left + right, length, cutLeft, cutRight)
+  local done, items = must('LLEN', into) - base, must('LRANGE', from, '0', '-1')
+  local function push(command, first, last)
+    if first <= last then raising(overMany(command, into, { unpack(items, first, last) })) end
+  end
+  for first = done + 1, left + right, CHUNK do
+    local last = math.min(first + CHUNK - 1, left + right)
+    push('LPUSH', first, math.min(last, left))
+    push('RPUSH', math.max(first, left + 1), last)
   end
 end
 

@@ -179,23 +179,31 @@ describe('a merge that the server refuses half-way', () => {
   };
 
   // RENAME comes last: by then all four are merged, and are merged again.
-  it.each(['hdel', 'sadd', 'srem', 'zadd', 'zrem', 'ltrim', 'lmove', 'pexpireat', 'rename'])(
-    'at %s is refused, and whole when it comes again',
-    async (refused) => {
-      await fill(server);
-      await server.redis.pexpireat('l', Date.now() + 3_600_000);
-      const prepares = [prepareOf(1, all, part(...changes, increment('n')))];
-      await client.round(roundOf({ prepares }), 0);
-      await server.redis.call('ACL', 'SETUSER', 'default', `-${refused}`);
-      // The locks are kept by HSET as well, but a decision takes none.
-      expect(await decide()).toEqual(['refused']);
-      expect(await decide()).toEqual(['refused']);
-      await server.redis.call('ACL', 'SETUSER', 'default', `+${refused}`);
-      expect(await decide()).toEqual(['acknowledged']);
-      expect(await decide()).toEqual(['acknowledged']);
-      await expectChanged(server);
-      expect(await server.redis.pttl('l')).toBeGreaterThan(0);
-      expect(await server.redis.get('n')).toBe('1');
-    },
-  );
+  it.each([
+    'hdel',
+    'sadd',
+    'srem',
+    'zadd',
+    'zrem',
+    'ltrim',
+    'rpush',
+    'lpush',
+    'pexpireat',
+    'rename',
+  ])('at %s is refused, and whole when it comes again', async (refused) => {
+    await fill(server);
+    await server.redis.pexpireat('l', Date.now() + 3_600_000);
+    const prepares = [prepareOf(1, all, part(...changes, increment('n')))];
+    await client.round(roundOf({ prepares }), 0);
+    await server.redis.call('ACL', 'SETUSER', 'default', `-${refused}`);
+    // The locks are kept by HSET as well, but a decision takes none.
+    expect(await decide()).toEqual(['refused']);
+    expect(await decide()).toEqual(['refused']);
+    await server.redis.call('ACL', 'SETUSER', 'default', `+${refused}`);
+    expect(await decide()).toEqual(['acknowledged']);
+    expect(await decide()).toEqual(['acknowledged']);
+    await expectChanged(server);
+    expect(await server.redis.pttl('l')).toBeGreaterThan(0);
+    expect(await server.redis.get('n')).toBe('1');
+  });
 });
