@@ -40,6 +40,7 @@ const exposedHeaders = [
 ];
 const acceptedHeaders = [
   'Authorization',
+  'Cache-Control',
   'Content-Type',
   'Idempotency-Key',
   'If-Match',

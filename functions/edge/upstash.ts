@@ -14,12 +14,14 @@ import {
   encodeElements,
   type UpstashFormat,
 } from '../../shared/wire/upstash-replies.ts';
+import { parseStream } from '../../shared/wire/upstash-streams.ts';
 import type { EdgeContext } from './answer.ts';
 import type { Authenticate } from './authenticate.ts';
 import { readBytes } from './body.ts';
 import type { EdgeDependencies } from './dependencies.ts';
 import { placeOf, type RegionReader } from './reads.ts';
 import { runPipeline, runTransaction, type UpstashRun } from './upstash-run.ts';
+import { UpstashStreams } from './upstash-streams.ts';
 import { idempotencyOf } from './writes.ts';
 
 /** What an answer has besides its body. */
@@ -43,6 +45,7 @@ export function serveUpstash(
   reader: RegionReader,
   authenticate: Authenticate,
 ): (context: EdgeContext) => Promise<Response> {
+  const streams = new UpstashStreams(dependencies, reader);
   return async (context) => {
     const target = targetOf(context.req.url);
     const [path = '/'] = target.split('?', 1);
@@ -53,6 +56,11 @@ export function serveUpstash(
       if (!scope.ok) {
         const error = 'WRONGPASS invalid or missing auth token';
         return refuse(context, dependencies, { status: 401, error });
+      }
+      const stream = parseStream(context.req.method, target, scope.value);
+      if (stream !== null) {
+        const told = 'error' in stream ? stream : await streams.serve(context, stream);
+        return told instanceof Response ? told : refuse(context, dependencies, told);
       }
       return await answer(context, dependencies, reader, target, scope.value);
     } catch (error) {

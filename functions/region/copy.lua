@@ -6,13 +6,12 @@
 --
 -- The phase and the number are kept before anything is written, so a step that stops half-way is sent again under a
 -- higher number, and an older one cannot come in between.
-local RESERVED = 'lockstep:'
 
 -- Drops the locks, with the shadows that they lead to, what is done, and the lease.
 local function dropShard()
   local flat, names = must('HGETALL', LOCK), {}
   for index = 1, #flat, 2 do
-    if match(flat[index + 1], '^[^|]+|[pm]') then insert(names, shadowName(holderOf(flat[index + 1]), flat[index])) end
+    if match(flat[index + 1], '^[^|]+|[pe]') then insert(names, shadowName(holderOf(flat[index + 1]), flat[index])) end
   end
   local _, failure = overMany('UNLINK', nil, names)
   if failure then error(failure, 0) end
@@ -44,7 +43,7 @@ end
 local function scanKeys(cursor, count)
   local reply, keys, own = must('SCAN', cursor, 'COUNT', whole(count)), {}, {}
   for _, key in ipairs(reply[2]) do
-    insert(sub(key, 1, #RESERVED) == RESERVED and own or keys, key)
+    insert(isVisible(key) and keys or own, key)
   end
   return keys, own, reply[1] ~= '0' and text(reply[1]) or 'null'
 end

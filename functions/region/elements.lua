@@ -182,7 +182,7 @@ function module.intentOf(key, state)
     must('UNLINK', name)
     return 'k'
   end
-  return concat({ 'm', rest and letters[part.kind] or 'x', whole(expiry), rest or '' }, '|')
+  return concat({ 'e', rest and letters[part.kind] or 'x', whole(expiry), rest or '' }, '|')
 end
 
 -- Stages the key whole instead: a copy of the base, with what was staged so far merged into it.

@@ -1,7 +1,7 @@
 -- How a commit changes a collection that was staged by its elements (elements.lua): by what the transaction came to,
 -- not by running its commands again.
 --
--- The intent is `m|<kind>|<expiry>|<rest>`. The kind is h hash, s set, z sorted set, l list, or x where only the expiry
+-- The intent is `e|<kind>|<expiry>|<rest>`. The kind is h hash, s set, z sorted set, l list, or x where only the expiry
 -- changes. The expiry is what the key has afterwards, in ms, or -1; the shadow has it too.
 --   h, s, z   the shadow holds the elements that are to be there; the rest lists those that are not, each as
 --             <bytes>:<element>
@@ -96,7 +96,7 @@ function module.merge(kind, from, into, expiry, rest)
   if expiry ~= -1 then must('PEXPIREAT', into, whole(expiry)) end
 end
 
--- Adds to the plan what a decision does with the intent's text behind its `m|`.
+-- Adds to the plan what a decision does with the intent's text behind its `e|`.
 function module.plan(plan, isCommit, key, text)
   local shadow = shadowName(plan.id, key)
   if not isCommit then

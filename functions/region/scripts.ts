@@ -1,5 +1,6 @@
 import addressingText from './addressing.lua';
 import applyText from './apply.lua';
+import baseText from './base.lua';
 import bitsText from './bits.lua';
 import copyText from './copy.lua';
 import copySourceText from './copy-source.lua';
@@ -8,6 +9,7 @@ import elementWaysText from './element-ways.lua';
 import elementsText from './elements.lua';
 import inspectText from './inspect.lua';
 import mergeText from './merge.lua';
+import messagesText from './messages.lua';
 import roundText from './round.lua';
 import snapshotText from './snapshot.lua';
 import stageText from './stage.lua';
@@ -32,6 +34,8 @@ const mergeModule = `loadMergers = function()\n${mergeText}\nend`;
 
 /** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const roundScript = scriptOf('round', [
+  baseText,
+  messagesText,
   applyText,
   mergeModule,
   stateText,
@@ -47,10 +51,16 @@ export const roundScript = scriptOf('round', [
 ]);
 
 /** The script of a snapshot; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const snapshotScript = scriptOf('snapshot', [applyText, mergeModule, snapshotText]);
+export const snapshotScript = scriptOf('snapshot', [
+  baseText,
+  messagesText,
+  applyText,
+  mergeModule,
+  snapshotText,
+]);
 
 /** The script of an inspection; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const inspectScript = scriptOf('inspect', [applyText, inspectText]);
+export const inspectScript = scriptOf('inspect', [baseText, messagesText, applyText, inspectText]);
 
 /** The name that EVALSHA knows `text` by. */
 export async function digestOf(text: string): Promise<string> {

@@ -10,7 +10,7 @@
 -- A name that no key ever has: read commands get it in place of a key that is staged as absent.
 local NOWHERE = PREFIX .. 'nowhere'
 
--- The transaction being staged: { id, now, few, states, made, saved, backups, isLong, byElements }.
+-- The transaction being staged: { id, now, few, states, made, messages, saved, backups, isLong, byElements }.
 local tx
 -- What elements.lua returns; loaded where a collection is first staged by its elements.
 local elements

@@ -36,6 +36,7 @@ export class Transaction {
   readonly deadline: number;
   readonly #voters = new Map<RegionId, Voter>();
   readonly prepare: Prepare;
+  #isSearch = false;
 
   constructor(
     order: TransactionOrder,
@@ -80,6 +81,10 @@ export class Transaction {
     return tallyOf([...this.#voters.values()].map((voter) => voter.state));
   }
 
+  get hasScripts(): boolean {
+    return this.parts.some(({ frame }) => frame.operations.some(({ kind }) => kind === 'script'));
+  }
+
   /** The regions to which the prepare has gone: it may stand there. */
   get reached(): readonly RegionId[] {
     return [...this.#voters].filter(([, voter]) => voter.sentAt !== null).map(([region]) => region);
@@ -101,6 +106,26 @@ export class Transaction {
       voter.fingerprints = ballot.fingerprints;
     } else voter.reason = ballot.reason;
     if (ballot.state !== 'missing' && voter.sentAt !== null) voter.ms = now - voter.sentAt;
+  }
+
+  /** Scripts of these parts touch keys that are not listed: they are from now on, for the next attempt. */
+  search(parts: Extract<Vote, { kind: 'unlisted' }>['parts']): void {
+    this.#isSearch = true;
+    for (const { part, keys } of parts) {
+      const waiting = this.parts[part];
+      if (waiting === undefined) continue;
+      waiting.searches += 1;
+      waiting.frame = {
+        ...waiting.frame,
+        keys: [...new Set([...waiting.frame.keys, ...keys])],
+      };
+    }
+  }
+
+  /** A region's server does not know a command of a part, which is refused with this attempt. */
+  lack(region: RegionId, { part, command }: Extract<Vote, { kind: 'lacking' }>): void {
+    const waiting = this.parts[part];
+    if (waiting !== undefined) waiting.lacking = { region, command };
   }
 
   /** The deadline has passed: every vote still out is missing. */
@@ -140,9 +165,10 @@ export class Transaction {
 
   /**
    * The pause before the parts are tried again, ms. It doubles with each attempt that a region refused; a vote that
-   * is missing needs none, since nothing is prepared before the silent region has answered a probe.
+   * is missing needs none, since nothing is prepared before the silent region has answered a probe. Nor does a search.
    */
   get pauseMs(): number {
+    if (this.#isSearch) return 0;
     if (![...this.#voters.values()].some((voter) => voter.state === 'no')) return 0;
     const attempts = Math.max(...this.parts.map((part) => part.attempts));
     const doubled = limits.retryPauseMsFirst * 2 ** Math.min(attempts - 1, 16);
@@ -176,6 +202,7 @@ export class Transaction {
 /** Compiled operations name expiries in ms since the epoch, after PXAT or as PEXPIREAT's argument. */
 function expiriesSetBy({ kind, args }: Operation): readonly number[] {
   if (kind === 'set') return args[2] === '' ? [] : [Number(args[2])];
+  if (kind === 'publish') return [];
   if (args[0] === 'PEXPIREAT') return [Number(args[2])];
   return args.flatMap((argument, index) =>
     argument.toUpperCase() === 'PXAT' ? [Number(args[index + 1])] : [],
@@ -205,6 +232,8 @@ export function ballotOf(vote: Vote): Ballot {
       return { state: 'no', reason: `has seen a later ${vote.by}` };
     case 'unlisted':
       return { state: 'no', reason: 'found that a script touches keys that it does not declare' };
+    case 'lacking':
+      return { state: 'no', reason: `does not know ${vote.command}` };
     case 'refused':
       return { state: 'no', reason: vote.reason };
     default:

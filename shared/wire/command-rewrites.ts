@@ -1,5 +1,6 @@
 import { assert } from '../assert.ts';
 import type { Operation } from '../protocol/frame.ts';
+import { everyKey, flushedKey } from '../protocol/own-keys.ts';
 import { argumentFault as fault, parseInteger } from './command-faults.ts';
 import {
   checkSubcommand,
@@ -17,7 +18,7 @@ import {
   rewritePending,
   rewriteTrim,
 } from './command-streams.ts';
-import type { CommandFault } from './keys.ts';
+import { type CommandFault, channelFault, channelKey } from './keys.ts';
 
 /** What may differ from one run of the compiler to the next; all else follows from the command. */
 export interface CompileContext {
@@ -43,6 +44,7 @@ export const rewriters: Readonly<Record<Rewrite, Rewriter>> = {
   'set-for': rewriteSetFor,
   getex: rewriteGetex,
   expire: rewriteExpire,
+  flush: rewriteFlush,
   delete: ({ operation }) => ({ ...operation, kind: 'delete' }),
   pop: rewritePop,
   ttl: ({ operation }) => ({ ...operation, kind: 'ttl' }),
@@ -58,6 +60,7 @@ export const rewriters: Readonly<Record<Rewrite, Rewriter>> = {
   claim: rewriteClaim,
   pending: rewritePending,
   subcommand: checkSubcommand,
+  publish: rewritePublish,
 };
 
 /** How a number of a command tells a moment: its unit, and what it counts from. */
@@ -170,6 +173,24 @@ function rewritePop(command: CheckedCommand, context: CompileContext): Operation
   const seed = context.seed();
   assert(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 31, 'a seed is from 0 to 2^31 - 1');
   return { ...operation, kind: 'pop', args: [key, count], writes: [0], seed };
+}
+
+function rewritePublish({ operation }: CheckedCommand): Operation | CommandFault {
+  const [, channel = '', message = ''] = operation.args;
+  const wrong = channelFault(channel);
+  if (wrong !== null) return wrong;
+  const args = [channelKey(channel), channel, message];
+  return { ...operation, kind: 'publish', args, writes: [0] };
+}
+
+function rewriteFlush({ operation }: CheckedCommand): Operation | CommandFault {
+  const [name = '', ...options] = operation.args;
+  const isKnown = options.every((option) => /^a?sync$/i.test(option));
+  if (!isKnown || options.length > 1) {
+    const detail = `syntax error in '${name.toLowerCase()}'; it takes ASYNC or SYNC`;
+    return fault(detail, 'syntax error');
+  }
+  return { ...operation, kind: 'flush', args: [everyKey, flushedKey], writes: [0, 1] };
 }
 
 function refuseDatabase({ operation }: CheckedCommand): Operation | CommandFault {

@@ -12,6 +12,7 @@ export type CommandGroup =
   | 'stream'
   | 'geo'
   | 'hyperloglog'
+  | 'json'
   | 'script'
   | 'publish and subscribe'
   | 'transaction'
@@ -51,6 +52,8 @@ export const rewriteNotes = {
   'set-for': 'It runs as SET with PXAT, the moment of expiry by the coordinator’s clock.',
   getex: 'EX, PX and EXAT become PXAT, the moment of expiry by the coordinator’s clock.',
   expire: 'It runs as PEXPIREAT, with the moment of expiry by the coordinator’s clock.',
+  flush:
+    'It waits until nothing else is undecided, and nothing begins before it is over. Lockstep’s own keys stay. Each region goes through all of its keys, in one step.',
   delete: 'It is staged without copying the old value.',
   pop: 'One random draw is made for all regions, so that each removes the same members.',
   ttl: 'In a write it is counted from the coordinator’s clock, not from the region’s.',
@@ -69,6 +72,8 @@ export const rewriteNotes = {
   claim: 'Idle times are counted by the coordinator’s clock, less the allowance for clocks.',
   pending: 'In a write only its summary is taken: idle times differ by the clocks of the regions.',
   subcommand: 'HELP is refused.',
+  publish:
+    'It is delivered in each region as the write is applied there. The reply is 0: who receives it is not known before that.',
 } as const;
 
 interface RowBase {
@@ -86,9 +91,10 @@ interface SupportedRow extends RowBase {
   readonly keyCountAt: number | null;
   /**
    * Where its keys stand where that depends on its words. `store`: the first argument, and what follows STORE.
-   * `streams`: the first half of what follows STREAMS. `second`: behind the subcommand. Null: as the package says.
+   * `streams`: the first half of what follows STREAMS. `second`: behind the subcommand. `first`, `all-but-last`,
+   * `every-third`: of the arguments. Null: as the package says.
    */
-  readonly keysAt: 'store' | 'streams' | 'second' | null;
+  readonly keysAt: 'store' | 'streams' | 'second' | 'first' | 'all-but-last' | 'every-third' | null;
   /** Of a container: the arity of each subcommand, in upper case; or null. */
   readonly subcommands: Readonly<Record<string, number>> | null;
   /** How replies are put into one order inside a write; a plain read keeps the order of its region. */

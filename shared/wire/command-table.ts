@@ -1,3 +1,4 @@
+import { jsonRows } from './command-json.ts';
 import { refusedRows } from './command-refused.ts';
 import { blocking, type CommandRow, floating, read, refused, write } from './command-rows.ts';
 import { structureRows } from './command-structures.ts';
@@ -70,11 +71,9 @@ const keys: readonly CommandRow[] = [
   read('key', 'SCAN', -2, { refusedInWrites: cursor, note: visible }),
   read('key', 'SORT_RO', -2, { rewrite: 'sort' }),
   write('key', 'SORT', -2, { keysAt: 'store', written: 'second', rewrite: 'sort' }),
-  ...refused(
-    'key',
-    'FLUSHALL FLUSHDB SWAPDB',
-    'it acts on a whole database, of which Lockstep owns only the keys that it is given',
-  ),
+  write('key', 'FLUSHALL', -1, { rewrite: 'flush' }),
+  write('key', 'FLUSHDB', -1, { rewrite: 'flush' }),
+  ...refused('key', 'SWAPDB', 'a region is one database'),
   ...refused('key', 'MOVE', 'a region is one database; use RENAME or COPY'),
   ...refused(
     'key',
@@ -186,7 +185,9 @@ const lists: readonly CommandRow[] = [
   ...blocking('list', 'BRPOPLPUSH', 'RPOPLPUSH'),
 ];
 
-/** Every command that Redis 7.0 lists, one row each; a container of subcommands is one row. */
+/**
+ * Every command that Redis 7.0 lists, and those of JSON documents, one row each; a container of subcommands is one row.
+ */
 export const commandTable: readonly CommandRow[] = [
   ...strings,
   ...bitmaps,
@@ -196,6 +197,7 @@ export const commandTable: readonly CommandRow[] = [
   ...sortedSets,
   ...lists,
   ...structureRows,
+  ...jsonRows,
   ...refusedRows,
 ];
 
@@ -205,5 +207,5 @@ const rows: ReadonlyMap<string, CommandRow> = new Map(commandTable.map((row) => 
 /** The row of the command `name`, in any case, or null where Redis 7.0 has none of that name. */
 export function findCommand(name: string): CommandRow | null {
   // Beyond ASCII there are letters whose upper case is an ASCII letter; no command is meant by them.
-  return /^[a-z_-]+$/i.test(name) ? (rows.get(name.toUpperCase()) ?? null) : null;
+  return /^[a-z._-]+$/i.test(name) ? (rows.get(name.toUpperCase()) ?? null) : null;
 }

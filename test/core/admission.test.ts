@@ -21,6 +21,9 @@ function waiting(keys: readonly string[], given: Partial<Waiting> = {}): Waiting
     callers: [],
     attempts: 0,
     retryAt: 0,
+    searches: 0,
+    lacking: null,
+    doubts: 0,
     faults: [],
     ...given,
   };

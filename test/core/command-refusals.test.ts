@@ -23,7 +23,7 @@ describe('a refusal', () => {
     ['BLPOP a 0', 'unsupported-command', 'LPOP'],
     ['EVAL x 0', 'unsupported-command', 'scripts are not supported yet'],
     ['MULTI', 'unsupported-command', 'transaction already'],
-    ['FLUSHALL', 'unsupported-command', 'FLUSHALL'],
+    ['SWAPDB 0 1', 'unsupported-command', 'SWAPDB'],
     ['SCAN 0', 'unsupported-command', '/v1/reads'],
     ['XREADGROUP GROUP g c BLOCK 0 STREAMS s >', 'unsupported-command', 'BLOCK is not supported'],
     ['XREAD BLOCK 0 STREAMS s $', 'unsupported-command', 'BLOCK is not supported'],

@@ -22,16 +22,13 @@ export function refusalOf(words: string | readonly string[]): Compiled & { reado
   return compiled;
 }
 
-export function keysAt(
-  operation: Operation,
-  positions: readonly number[],
-): readonly (string | undefined)[] {
-  return positions.map((position) => operation.args[position]);
+export function keysAt(operation: Operation, positions: readonly number[]): readonly string[] {
+  return positions.map((position) => operation.args[position] ?? '');
 }
 
 /**
  * One well-formed use of every supported command, its words separated by spaces. The keys are named `from`, `from2` where
- * they are only read and `to`, `to2` where they may be changed.
+ * they are only read and `to`, `to2` where they may be changed; so is the channel of a message.
  */
 export const samples: readonly string[] = `
 GET from|GETRANGE from 0 -1|LCS from from2 LEN|MGET from from2|STRLEN from|SUBSTR from 0 -1
@@ -41,7 +38,7 @@ BITCOUNT from|BITFIELD_RO from GET u8 0|BITPOS from 1|GETBIT from 1|BITFIELD to 
 SETBIT to 1 1
 EXISTS from from2|EXPIRETIME from|PEXPIRETIME from|PTTL from|TOUCH from from2|TTL from|TYPE from
 COPY from to REPLACE|DEL to to2|EXPIRE to 10|EXPIREAT to 10 NX|PERSIST to|PEXPIRE to 10|PEXPIREAT to 10|RENAME to to2
-RENAMENX to to2|UNLINK to to2|DBSIZE|KEYS *|RANDOMKEY|SCAN 0 MATCH * COUNT 10|SORT from LIMIT 0 2 STORE to|SORT_RO from DESC
+RENAMENX to to2|UNLINK to to2|FLUSHALL|FLUSHDB ASYNC|DBSIZE|KEYS *|RANDOMKEY|SCAN 0 MATCH * COUNT 10|SORT from LIMIT 0 2 STORE to|SORT_RO from DESC
 HEXISTS from f|HGET from f|HGETALL from|HKEYS from|HLEN from|HMGET from f g|HRANDFIELD from 2|HSCAN from 0|HSTRLEN from f
 HVALS from|HDEL to f|HINCRBY to f 1|HINCRBYFLOAT to f 0.5|HMSET to f v|HSET to f v g v|HSETNX to f v
 SCARD from|SDIFF from from2|SINTER from from2|SINTERCARD 2 from from2 LIMIT 1|SISMEMBER from m|SMEMBERS from
@@ -56,6 +53,10 @@ ZREMRANGEBYRANK to 0 1|ZREMRANGEBYSCORE to 0 1|ZUNIONSTORE to 2 from from2 WEIGH
 LINDEX from 0|LLEN from|LPOS from v|LRANGE from 0 -1|LINSERT to BEFORE v w|LMOVE to to2 LEFT RIGHT
 LMPOP 2 to to2 LEFT|LPOP to|LPUSH to v w|LPUSHX to v|LREM to 0 v|LSET to 0 v|LTRIM to 0 1|RPOP to 2|RPOPLPUSH to to2
 RPUSH to v|RPUSHX to v
+JSON.ARRINDEX from $ 1|JSON.ARRLEN from|JSON.GET from $|JSON.MGET from from2 $|JSON.OBJKEYS from|JSON.OBJLEN from|JSON.RESP from
+JSON.STRLEN from|JSON.TYPE from|JSON.ARRAPPEND to $ 1|JSON.ARRINSERT to $ 0 1|JSON.ARRPOP to|JSON.ARRTRIM to $ 0 1|JSON.CLEAR to
+JSON.DEL to $.a|JSON.FORGET to|JSON.MERGE to $ {}|JSON.MSET to $ 1 to2 $ 2|JSON.NUMINCRBY to $ 1|JSON.NUMMULTBY to $ 2
+JSON.SET to $ {} NX|JSON.STRAPPEND to $ "a"|JSON.TOGGLE to $
 XINFO STREAM from|XLEN from|XPENDING from g|XRANGE from - +|XREAD COUNT 2 STREAMS from from2 0 0|XREVRANGE from + -
 XACK to g 1-1|XADD to NOMKSTREAM MAXLEN ~ 9 * f v|XAUTOCLAIM to g c 0 0 COUNT 2|XCLAIM to g c 0 1-1 JUSTID|XDEL to 1-1
 XGROUP CREATE to g 0 MKSTREAM|XREADGROUP GROUP g c COUNT 1 STREAMS to to2 > >|XSETID to 9-9|XTRIM to MAXLEN ~ 9
@@ -63,6 +64,7 @@ GEODIST from m n|GEOHASH from m|GEOPOS from m|GEORADIUS_RO from 1 2 3 m|GEORADIU
 GEOSEARCH from FROMMEMBER m BYRADIUS 3 m|GEOADD to 1 2 m|GEORADIUS from 1 2 3 m STORE to
 GEORADIUSBYMEMBER from m 3 m STORE to|GEOSEARCHSTORE to from FROMMEMBER m BYRADIUS 3 m
 PFCOUNT from from2|PFADD to a b|PFMERGE to from from2
+PUBSUB NUMSUB c d|PUBLISH to m
 `
   .trim()
   .split(/[|\n]/);

@@ -36,6 +36,9 @@ function prepare(link: RegionLink, sequence: number): void {
     callers: [],
     attempts: 0,
     retryAt: 0,
+    searches: 0,
+    lacking: null,
+    doubts: 0,
     faults: [],
   };
   link.enqueue(new Transaction([1, sequence], [waiting], [link.region], now, later));

@@ -9,7 +9,7 @@ const families: readonly string[] = [
   `SET $k $v|SET $k $v NX|SET $k $v XX GET|SET $k $v PXAT $t|SET $k $v EX 5000 GET|SET $k $v KEEPTTL|GET $k|GETDEL $k
 APPEND $k $v|INCR $k|INCRBY $k $i|DECRBY $k $i|DECR $k|INCRBYFLOAT $k $f|GETSET $k $v|GETEX $k PXAT $t|GETEX $k PERSIST
 SETRANGE $k $n $v|GETRANGE $k $n $i|SUBSTR $k $n $i|STRLEN $k|MSET $k $v $k $v|MSETNX $k $v $k $v|MGET $k $k $k
-SETNX $k $v|PSETEX $k 5000000 $v|SETEX $k 5000 $v|LCS $k $k|LCS $k $k LEN|LCS $k $k IDX WITHMATCHLEN|SET $k $i|SET $k $f`,
+SETNX $k $v|PSETEX $k 5000000 $v|SETEX $k 5000 $v|LCS $k $k|LCS $k $k LEN|LCS $k $k IDX WITHMATCHLEN|SET $k $i|SET $k $f|PUBLISH $k $v`,
   `SETBIT $k $n 1|SETBIT $k $i 0|GETBIT $k $n|BITCOUNT $k|BITCOUNT $k $i $n BIT|BITPOS $k 1 $n|BITPOS $k 0
 BITOP AND $k $k $k|BITOP NOT $k $k|BITOP XOR $k $k $k|BITFIELD $k SET u8 $n $i GET i5 $n|BITFIELD $k INCRBY i16 #1 $i
 BITFIELD $k SET i64 #1 $i GET u63 $n INCRBY i64 #0 $i|BITFIELD $k OVERFLOW SAT INCRBY i60 $n $i SET u57 3 $i
@@ -17,7 +17,7 @@ BITFIELD $k OVERFLOW FAIL INCRBY u62 $n $i GET i64 $n SET i64 $n $i|BITFIELD $k 
 BITFIELD $k OVERFLOW FAIL INCRBY u4 $n $i OVERFLOW SAT INCRBY u4 $n $i|BITFIELD_RO $k GET u8 $n`,
   `DEL $k $k|UNLINK $k|EXISTS $k $k|TYPE $k|RENAME $k $k|RENAMENX $k $k|COPY $k $k|COPY $k $k REPLACE|PERSIST $k
 PEXPIREAT $k $t|PEXPIREAT $k $t NX|PEXPIREAT $k $t GT|PEXPIREAT $k $t LT|EXPIRE $k 5000 XX|EXPIRE $k 900 GT|EXPIRE $k x|EXPIRE $k 0 LT|PEXPIRE $k -1
-TOUCH $k $k|EXPIREAT $k 5000000000|SORT $k|SORT $k DESC LIMIT $n $n|SORT $k ALPHA STORE $k|SORT $k STORE $k|SORT_RO $k`,
+TOUCH $k $k|FLUSHDB|FLUSHDB async|FLUSHDB now|EXPIREAT $k 5000000000|SORT $k|SORT $k DESC LIMIT $n $n|SORT $k ALPHA STORE $k|SORT $k STORE $k|SORT_RO $k`,
   `HSET $k $m $v|HSET $k $m $v $m $v|HSETNX $k $m $v|HGET $k $m|HDEL $k $m $m|HGETALL $k|HKEYS $k|HVALS $k|HLEN $k
 HINCRBY $k $m $i|HINCRBYFLOAT $k $m $f|HMGET $k $m $m|HEXISTS $k $m|HSTRLEN $k $m|HMSET $k $m $i $m $f`,
   `SADD $k $m $m|SADD $k $m $i|SREM $k $m|SMEMBERS $k|SCARD $k|SISMEMBER $k $m|SMISMEMBER $k $m $m|SMOVE $k $k $m
@@ -158,7 +158,7 @@ export function commandLike(template: string): fc.Arbitrary<readonly string[]> {
   return fc.oneof(
     { weight: 30, arbitrary: exact },
     { weight: 1, arbitrary: fc.tuple(exact, other).map(([command, more]) => [...command, more]) },
-    { weight: 1, arbitrary: exact.map((command) => command.slice(0, -1)) },
+    { weight: 1, arbitrary: exact.map(([name = '', ...rest]) => [name, ...rest.slice(0, -1)]) },
   );
 }
 

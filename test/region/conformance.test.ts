@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe } from 'vitest';
+import { claimAllKeys } from './claims/all-keys.ts';
 import { claimCopies } from './claims/copies.ts';
 import { claimDecisions } from './claims/decisions.ts';
 import { claimElements } from './claims/elements.ts';
@@ -6,6 +7,7 @@ import { claimExpiry } from './claims/expiry.ts';
 import { claimFences } from './claims/fences.ts';
 import { claimInspections } from './claims/inspections.ts';
 import { claimLeases } from './claims/leases.ts';
+import { claimMessages } from './claims/messages.ts';
 import { claimPhases } from './claims/phases.ts';
 import { claimSnapshots } from './claims/snapshots.ts';
 import { claimStaging } from './claims/staging.ts';
@@ -22,8 +24,10 @@ describe.each(worlds)('a region in %s', (_, open) => {
   claimFences(() => current);
   claimDecisions(() => current);
   claimStaging(() => current);
+  claimAllKeys(() => current);
   claimElements(() => current);
   claimExpiry(() => current);
+  claimMessages(() => current);
   claimSnapshots(() => current);
   claimLeases(() => current);
   claimPhases(() => current);

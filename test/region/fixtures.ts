@@ -1,5 +1,6 @@
 import type { TransactionOrder } from '../../shared/ids.ts';
 import type { Check, Operation, ReplyOrder } from '../../shared/protocol/frame.ts';
+import { everyKey, flushedKey } from '../../shared/protocol/own-keys.ts';
 import type {
   Decision,
   Part,
@@ -11,6 +12,7 @@ import type {
   SnapshotRequest,
   Vote,
 } from '../../shared/protocol/round.ts';
+import { channelKey } from '../../shared/wire/keys.ts';
 
 let marksMade = 0;
 
@@ -113,6 +115,12 @@ export function pop(key: string, count: string, seed: number): Operation {
   return { kind: 'pop', args: [key, count], writes: [0], reads: [], reply: null, seed };
 }
 
+/** `PUBLISH channel message`. */
+export function publish(channel: string, message: string): Operation {
+  const args = [channelKey(channel), channel, message];
+  return { kind: 'publish', args, writes: [0], reads: [], reply: null, seed: null };
+}
+
 /** `TTL key` or `PTTL key`. */
 export function ttl(name: 'TTL' | 'PTTL', key: string): Operation {
   return { kind: 'ttl', args: [name, key], writes: [], reads: [1], reply: null, seed: null };
@@ -161,3 +169,13 @@ export function ofIncarnation<Item extends { readonly transaction: TransactionOr
 ): Item {
   return { ...item, transaction: [incarnation, item.transaction[1]] };
 }
+
+/** `FLUSHALL`. */
+export const flush: Operation = {
+  kind: 'flush',
+  args: [everyKey, flushedKey],
+  writes: [0, 1],
+  reads: [],
+  reply: null,
+  seed: null,
+};

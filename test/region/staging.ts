@@ -1,28 +1,42 @@
 import { InvariantViolation } from '../../shared/assert.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Check, Operation } from '../../shared/protocol/frame.ts';
-import type { Part, Prepare } from '../../shared/protocol/round.ts';
-import { type Entry, type Keys, runCommand, typeOf } from './commands.ts';
+import { everyKey, flushedKey, valuesAmong } from '../../shared/protocol/own-keys.ts';
+import type { Part, Prepare, Vote } from '../../shared/protocol/round.ts';
+import { bytesWithin } from '../../shared/wire/raw-bytes.ts';
+import { type Entry, hasExpired, type Keys, runCommand, typeOf } from './commands.ts';
 import {
   bytesOf,
   drawMembers,
+  encodeInOrder,
   encodeReply,
   quote,
   type Reply,
   sortMembers,
-  sortPairs,
 } from './replies.ts';
 
-/** What a commit does to a key: nothing, or this entry takes its place (null: the key goes). */
+/** What a commit does to a key: nothing, to all keys, or this entry takes its place (null: the key goes). */
 export type Intent =
   | { readonly kind: 'keep' }
-  | { readonly kind: 'put'; readonly entry: Entry | null };
+  /** Every key goes, and what else the transaction does comes after that. */
+  | { readonly kind: 'flush' }
+  | { readonly kind: 'put'; readonly entry: Entry | null }
+  | { readonly kind: 'publish'; readonly messages: readonly Message[] };
+
+/** A message as subscribers get it, in bytes, with its place among those of its transaction. */
+export interface Message {
+  readonly place: number;
+  readonly channel: string;
+  readonly text: string;
+}
 
 /** A transaction that was staged: what its vote says, and the intent of each key, in their order. */
 export interface Staged {
   readonly outcomes: string;
   readonly fingerprints: readonly string[];
   readonly intents: readonly Intent[];
+  /** What scripts touch that the transaction does not list; then nothing is staged. */
+  readonly unlisted: Extract<Vote, { kind: 'unlisted' }>['parts'];
 }
 
 const tooLarge = 'ERR the replies of this write are too large; read them by a read';
@@ -48,6 +62,10 @@ class Staging {
   readonly #fingerprints = new Map<string, string>();
   /** What the parts so far have staged; null where a key is gone. A key that is missing here is as in the base. */
   #staged = new Map<string, Entry | null>();
+  #messages: (Message & { readonly key: string })[] = [];
+  /** What a script of the current part touches besides. */
+  #strays: string[] = [];
+  readonly #unlisted: { readonly part: number; readonly keys: readonly string[] }[] = [];
 
   constructor(prepare: Prepare, base: Keys) {
     this.#prepare = prepare;
@@ -56,19 +74,29 @@ class Staging {
   }
 
   run(): Staged {
-    const outcomes = this.#prepare.parts.map((part) => this.#part(part));
+    const outcomes = this.#prepare.parts.map((part, position) => {
+      const outcome = this.#part(part);
+      if (this.#strays.length > 0) this.#unlisted.push({ part: position, keys: this.#strays });
+      this.#strays = [];
+      return outcome;
+    });
     return {
       outcomes: `[${outcomes.join(',')}]`,
       fingerprints: this.#prepare.keys.map((key) => this.#fingerprints.get(key) ?? ''),
       intents: this.#prepare.keys.map((key) => this.#intent(key)),
+      unlisted: this.#unlisted,
     };
   }
 
   #part(part: Part): string {
     const before = new Map(this.#staged);
+    const published = this.#messages.length;
     const { outcome, stands } = this.#bounded(this.#attempt(part), part);
     this.#left -= outcome.length;
-    if (!stands) this.#staged = before;
+    if (!stands) {
+      this.#staged = before;
+      this.#messages.length = published;
+    }
     return outcome;
   }
 
@@ -93,7 +121,7 @@ class Staging {
       if (isError(reply) && !part.keepsGoing) {
         return { outcome: `[2,${index},${quote(reply.error)}]`, stands: false };
       }
-      replies.push(encodeInOrder(reply, operation));
+      replies.push(encodeInOrder(reply, operation.reply));
     }
     return { outcome: `[${replies.join(',')}]`, stands: true };
   }
@@ -106,7 +134,7 @@ class Staging {
   }
 
   #unexpired(entry: Entry): Entry | undefined {
-    return entry.expiry !== -1 && entry.expiry < this.#base.clock ? undefined : entry;
+    return hasExpired(entry, this.#base.clock) ? undefined : entry;
   }
 
   #fingerprint(key: string): string {
@@ -123,6 +151,7 @@ class Staging {
     return {
       clock: this.#base.clock,
       get: (key) => this.#entry(key),
+      names: () => [...this.#base.names()],
       set: (key, entry) => this.#put(key, entry),
     };
   }
@@ -167,6 +196,18 @@ class Staging {
         return this.#pop(operation);
       case 'ttl':
         return this.#ttl(operation.args);
+      case 'publish':
+        return this.#publish(operation.args);
+      case 'flush':
+        for (const key of valuesAmong(this.#prepare.keys)) {
+          if (this.#entry(key) !== undefined) this.#staged.set(key, null);
+        }
+        this.#staged.set(flushedKey, null);
+        return { status: 'OK' };
+      case 'script':
+        return this.#script(operation.args);
+      case 'fail':
+        return { error: operation.args[0] ?? '' };
       default: {
         // Every key that is named is looked at, also where the command fails before it needs it.
         for (const at of operation.reads) this.#entry(operation.args[at] ?? '');
@@ -184,6 +225,31 @@ class Staging {
     const expiry = pxat === '' ? -1 : Number(pxat);
     this.#put(key, { value: { type: 'string', text: bytesOf(value) }, expiry });
     return { status: 'OK' };
+  }
+
+  /** Here the text of a script is a list of commands, as JSON; `KEYS` tells the keys without an expiry. */
+  #script([, text = '']: readonly string[]): Reply {
+    const commands: readonly (readonly string[])[] = JSON.parse(text);
+    return commands.map((command): Reply => {
+      const [name, key = ''] = command;
+      const touched = name === 'KEYS' ? everyKey : key;
+      if (!this.#fingerprints.has(touched)) {
+        this.#fingerprints.set(touched, '');
+        this.#strays.push(touched);
+      }
+      return name === 'KEYS' ? this.#lasting() : runCommand(this.#keys(), command);
+    });
+  }
+
+  #lasting(): readonly string[] {
+    const keys = new Set([...this.#base.names(), ...this.#staged.keys()]);
+    return [...keys].filter((key) => this.#seen(key)?.expiry === -1).sort();
+  }
+
+  /** Without being looked at: what is about all keys needs no more than their lock. */
+  #seen(key: string): Entry | null | undefined {
+    const staged = this.#staged.get(key);
+    return staged === undefined ? this.#base.get(key) : staged;
   }
 
   #delete(operation: Operation): Reply {
@@ -228,8 +294,17 @@ class Staging {
     return name === 'PTTL' ? left : Math.floor((left + 500) / 1000);
   }
 
+  #publish([key = '', channel = '', text = '']: readonly string[]): Reply {
+    const place = this.#messages.length + 1;
+    this.#messages.push({ key, place, channel: bytesWithin(channel), text: bytesWithin(text) });
+    return 0;
+  }
+
   #intent(key: string): Intent {
+    const messages = this.#messages.filter((message) => message.key === key);
+    if (messages.length > 0) return { kind: 'publish', messages };
     const entry = this.#staged.get(key);
+    if (key === flushedKey && entry !== undefined) return { kind: 'flush' };
     return entry === undefined ? keep : { kind: 'put', entry };
   }
 }
@@ -242,11 +317,4 @@ function fingerprintOf(expiry: number | undefined, now: number): string {
 
 function isError(reply: Reply): reply is { readonly error: string } {
   return typeof reply === 'object' && reply !== null && 'error' in reply;
-}
-
-function encodeInOrder(reply: Reply, { reply: order }: Operation): string {
-  if (order === 'members') return encodeReply(sortMembers(reply));
-  if (order === 'pairs') return encodeReply(sortPairs(reply));
-  const isExact = order === 'exact' || order === 'exact-field';
-  return isExact && typeof reply === 'bigint' ? reply.toString() : encodeReply(reply);
 }
