@@ -32,6 +32,9 @@ export interface Script {
 /** apply.lua has the name already, as its functions use it. */
 const mergeModule = `loadMergers = function()\n${mergeText}\nend`;
 
+/** Of these the rest needs one name. */
+const runnersText = `local runners\ndo\n${streamsText}\n${bitsText}\nend`;
+
 /** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const roundScript = scriptOf('round', [
   baseText,
@@ -41,8 +44,7 @@ export const roundScript = scriptOf('round', [
   stateText,
   moduleOf('loadElements', `${elementsText}\n${elementWaysText}`),
   addressingText,
-  streamsText,
-  bitsText,
+  runnersText,
   stageText,
   moduleOf('copySource', copySourceText),
   moduleOf('copyTarget', copyTargetText),

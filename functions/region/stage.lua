@@ -297,21 +297,19 @@ local function attempt(part)
   return '[' .. concat(replies, ',') .. ']', true
 end
 
--- Operations that can change much and answer much: of these the reply may prove too large when they have run. The kinds
--- from 7 on are among them.
+-- Commands that can change something and answer much; of the other kinds these are POP and those from 7 on.
 local answersMuch = {
   BITFIELD = true, GETDEL = true, GETEX = true, GETSET = true, SET = true, LPOP = true, RPOP = true, LMOVE = true,
   RPOPLPUSH = true, LMPOP = true, ZPOPMIN = true, ZPOPMAX = true, ZMPOP = true,
 }
--- Bytes that suffice for the reply of any other operation that changes something.
-local AMPLE = 1000
 
--- True where a part can fail after it has changed something.
+-- True where a part can fail after it has changed something: by a later operation, or as the reply proves too large.
 local function canFailLate(operations)
   local first = operations[1]
   if not first then return false end
   local isMuch = first[1] == POP or first[1] >= 7 or (first[1] == 0 and answersMuch[first[2][1]])
-  return #operations > 1 or isMuch or tx.left < AMPLE
+  -- A thousand bytes suffice for any other reply.
+  return #operations > 1 or isMuch or tx.left < 1000
 end
 
 local function runPart(part)
