@@ -62,7 +62,7 @@ end
 -- Elements by name ---------------------------------------------------------------------------------------------------
 
 local function addressing(choose)
-  return { load = function(key, part, args) return find(key, part, choose(args)) end }
+  return { load = function(key, part, args) return find(key, part, choose(args)) end, makesShadow = true }
 end
 
 local first = addressing(function(args) return { args[3] } end)
@@ -337,7 +337,9 @@ local function loadKeys(operation, way, replaced)
     seen[key] = true
     local part = state.part
     local isOfType = isAny or letters[part.kind] == sub(operation[6], 1, 1)
+    if not (way.makesShadow and isOfType) then module.make(key, part) end
     if #operation[3] > 0 then protect(key, state) end
+    part.mayExpire = part.mayExpire or way == ways.kx
     local expiry = way.hidesRest and isOfType and hide(key, part)
     local isLoaded = not isOfType or way.load(key, part, args, replaced)
     if isLoaded then

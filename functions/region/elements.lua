@@ -5,8 +5,9 @@
 -- This text and element-ways.lua are a module: scripts.ts makes them a function's body, so that only rounds that touch
 -- large collections pay for it.
 --
--- state.part: { kind, size, present, known, journal, … }
---   kind      the type; size: how many elements the base has
+-- state.part: { kind, size, expiry, present, known, journal, … }
+--   kind      the type; size: how many elements the base has; expiry: in ms, or -1
+--   isNew     true until the shadow is made; mayExpire: true where a command may have changed its expiry
 --   known     by element: false where the base has it not, else its value there (true for a member of a set)
 --   journal   what is known, in the order in which it came to be; present: how many of these the base has
 --   reached, edges, ranges   of a sorted set: how many of the lowest and of the highest are known, with the last of
@@ -21,28 +22,40 @@ local letters = { hash = 'h', set = 's', zset = 'z', list = 'l' }
 -- A base that expires so soon is copied, in ms: it could be gone before this script ends.
 local SOON = 1000
 
+local adders = { hash = 'HSET', set = 'SADD', zset = 'ZADD', list = 'RPUSH' }
+
+-- Adds elements to the shadow, as arguments of their command. The first ones bring the one more, and the expiry.
+local function addAll(part, name, added)
+  local isNew = part.isNew
+  part.isNew = false
+  if isNew and part.kind == 'stream' then must('XADD', name, '1-1', REST, '') end
+  if isNew and part.kind ~= 'stream' then
+    if part.kind == 'zset' then insert(added, '0') end
+    insert(added, REST)
+    if part.kind == 'hash' then insert(added, '') end
+  end
+  local reply, failure = overMany(adders[part.kind], name, added)
+  if not reply then error(failure, 0) end
+  if isNew and part.expiry ~= -1 then must('PEXPIREAT', name, whole(part.expiry)) end
+end
+
 local module = {}
 
-local function addRest(kind, name)
-  if kind == 'hash' then must('HSET', name, REST, '') end
-  if kind == 'set' then must('SADD', name, REST) end
-  if kind == 'zset' then must('ZADD', name, '0', REST) end
-  if kind == 'list' then must('RPUSH', name, REST) end
-  if kind == 'stream' then must('XADD', name, '1-1', REST, '') end
+-- Makes the shadow, where that was not done yet.
+function module.make(key, part)
+  if part.isNew then addAll(part, shadowName(tx.id, key), {}) end
 end
 
 -- Begins to stage the key by its elements. False where it has to be copied.
 function module.begin(key, state, kind, size)
   local print = fingerprint(key, state)
   if print ~= 'persistent' and tonumber(print) <= clock() + SOON then return false end
-  local name = newShadow(key, state)
+  newShadow(key, state)
   state.at = 'part'
   state.part = {
-    kind = kind, size = size, present = 0, known = {}, journal = {}, reached = { 0, 0 }, edges = {}, ranges = {},
-    cut = { 0, 0 }, side = { 0, 0 },
+    kind = kind, size = size, expiry = print == 'persistent' and -1 or tonumber(print), isNew = true, present = 0,
+    known = {}, journal = {}, reached = { 0, 0 }, edges = {}, ranges = {}, cut = { 0, 0 }, side = { 0, 0 },
   }
-  addRest(kind, name)
-  if print ~= 'persistent' then must('PEXPIREAT', name, print) end
   return true
 end
 
@@ -71,11 +84,6 @@ local function note(part, element, value, added)
   if part.kind == 'zset' then insert(added, value) end
   insert(added, element)
   if part.kind == 'hash' then insert(added, value) end
-end
-
-local function addAll(part, name, added)
-  local reply, failure = overMany(mergers.adders[letters[part.kind]], name, added)
-  if not reply then error(failure, 0) end
 end
 
 -- Gets elements into the shadow. False where one has the name of the one more.
@@ -166,7 +174,7 @@ end
 -- Readies a shadow, found under `name`, for its merge. Returns its expiry, and the rest of the intent or nil where no
 -- element has changed.
 local function seal(part, name)
-  local expiry = must('PEXPIRETIME', name)
+  local expiry = part.mayExpire and must('PEXPIRETIME', name) or part.expiry
   if part.kind == 'list' then return expiry, sealItems(part, name) end
   if part.kind == 'stream' then return expiry, nil end
   return expiry, sealElements(part, name)
@@ -178,7 +186,7 @@ function module.intentOf(key, state)
   local expiry, rest = seal(part, name)
   -- It has expired on this region's clock since it was staged, and would have anywhere.
   if expiry == -2 then return 'd' end
-  if not rest and state.fingerprint == (expiry == -1 and 'persistent' or whole(expiry)) then
+  if not rest and expiry == part.expiry then
     must('UNLINK', name)
     return 'k'
   end
@@ -188,6 +196,7 @@ end
 -- Stages the key whole instead: a copy of the base, with what was staged so far merged into it.
 function module.makeWhole(key, state)
   local part, name, work = state.part, shadowName(tx.id, key), PREFIX .. 'work:' .. tx.id .. ':' .. key
+  module.make(key, part)
   protect(key, state)
   insert(tx.made, work)
   must('RENAME', name, work)

@@ -19,7 +19,7 @@ local REST = PREFIX .. 'rest' .. string.rep('.', 60)
 local adders = { h = 'HSET', s = 'SADD', z = 'ZADD' }
 local removers = { h = 'HDEL', s = 'SREM', z = 'ZREM' }
 
-local module = { REST = REST, adders = adders, removers = removers }
+local module = { REST = REST, removers = removers }
 
 -- The elements in one flat row, and how many items of it make one: (field, value)s, members, or (member, score)s.
 function module.elementsOf(kind, name)
