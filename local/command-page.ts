@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs';
+import { limits } from '../shared/limits.ts';
 import { type CommandGroup, type CommandRow, rewriteNotes } from '../shared/wire/command-rows.ts';
 import { commandTable } from '../shared/wire/command-table.ts';
 
@@ -15,8 +16,13 @@ makes it anew.
 - A write's command has to give the same in every region. Replies without an order are sorted; what depends on a clock or
   on chance is rewritten or refused.
 - Moments lie before 2^53 ms since the epoch, where Redis takes later ones too.
-- A command that changes one element copies its whole collection to stage it, and so does one that reads it after a change
-  in the same write. Costs grow with the collection.
+- The cost is what a region does to stage the command, beside running it. **elements**: it grows with the elements that
+  the command names, is answered or removes, and not with their collection. **whole**: the value is copied, and of a
+  collection all elements; a command that reads costs that only after a change in the same write. **none**: nothing of the
+  old value is copied. A collection of up to ${limits.elementsCopied} elements is copied anyway.
+- What stages _elements_ comes to a copy of the whole where a command of the same write takes the whole of the key, where
+  a range or a count goes beyond half of the collection or to elements far from both ends of a list, and where the expiry
+  of a key that has one is changed together with it.
 - Keys are text in UTF-8. Those that begin with \`lockstep:\` are refused.
 `;
 
@@ -39,14 +45,27 @@ function tableOf(rows: readonly CommandRow[]): string {
   const body = rows.map((row) => [
     `\`${row.name}\``,
     row.class,
+    costOf(row),
     noteOf(row).replaceAll('|', '\\|'),
   ]);
-  const all = [['command', 'is a', 'what to know'], ...body];
-  const widths = [0, 1, 2].map((column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+  const all = [['command', 'is a', 'cost in a write', 'what to know'], ...body];
+  const widths = [0, 1, 2, 3].map((column) =>
+    Math.max(...all.map((row) => row[column]?.length ?? 0)),
+  );
   const lineOf = (row: readonly string[], filler = ' ') =>
     `| ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0, filler)).join(' | ')} |`;
   const [head = [], ...others] = all.map((row) => lineOf(row));
-  return [head, lineOf(['', '', ''], '-'), ...others, ''].join('\n');
+  return [head, lineOf(['', '', '', ''], '-'), ...others, ''].join('\n');
+}
+
+/** What stages the command without a copy of what was there. */
+const replacing: ReadonlySet<string> = new Set(['DEL', 'PSETEX', 'SETEX', 'UNLINK']);
+
+function costOf(row: CommandRow): string {
+  if (row.class === 'refused' || (row.class === 'read' && row.refusedInWrites !== null)) return '';
+  if (row.addresses !== null) return 'elements';
+  if (row.name === 'SET') return 'none; with NX, XX, GET or KEEPTTL whole';
+  return replacing.has(row.name) ? 'none' : 'whole';
 }
 
 function noteOf(row: CommandRow): string {

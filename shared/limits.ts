@@ -66,6 +66,8 @@ export const limits = {
   voteDeadlineMs: 2_000,
   /** How far apart the clocks of regions and coordinator may be where keys expire. */
   clockSkewMs: 1_000,
+  /** A collection of more elements is staged by those that a write addresses; up to here a copy is cheaper. */
+  elementsCopied: 128,
   /** Entries that one XAUTOCLAIM claims. */
   claimedEntries: 10_000,
   /** A round without an answer by then is given up. */

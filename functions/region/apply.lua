@@ -7,6 +7,11 @@
 --   s|<pxat>|<value>   set: the value itself, and its expiry in ms, or ''
 --   f                  flush: delete every key that is not Lockstep's own
 --   m|<messages>       publish: see messages.lua
+--   e|…                merge elements into the key: see merge.lua
+
+-- What merges, once it is needed, and what loads it.
+local mergers, loadMergers
+
 -- Locks --------------------------------------------------------------------------------------------------------------
 
 local function idOf(incarnation, sequence) return whole(incarnation) .. '.' .. whole(sequence) end
@@ -57,6 +62,8 @@ local function planOf(id, isCommit, keys, locks)
       if isCommit then insert(plan.renames, { shadow, key, tonumber(sub(locks[key], at)) }) end
     elseif kind == 'f' then
       plan.isFlush = isCommit
+    elseif kind == 'e' then
+      (mergers or loadMergers()).plan(plan, isCommit, key, sub(locks[key], at))
     elseif kind == 'd' and isCommit then
       insert(plan.unlinks, key)
     elseif kind == 's' and isCommit then
@@ -80,7 +87,7 @@ local function shadowsStand(plan)
     end
   end
   plan.renames = standing
-  return true
+  return not plan.merges or mergers.stand(plan)
 end
 
 -- Marks the plans that lack a shadow as lost. One command where all is well.
@@ -88,6 +95,7 @@ local function checkShadows(plans)
   local names = {}
   for _, plan in ipairs(plans) do
     for _, rename in ipairs(plan.renames) do insert(names, rename[1]) end
+    if plan.merges then mergers.name(plan, names) end
   end
   if #names == 0 or overMany('EXISTS', nil, names) == #names then return end
   for _, plan in ipairs(plans) do
@@ -181,6 +189,7 @@ local function applyPlans(plans, settled, locks)
     if plan.isFlush then runFlush(plan) end
   end
   for _, plan in ipairs(standing(plans)) do runSets(plan) end
+  if mergers then mergers.run(standing(plans)) end
   runRenames(standing(plans))
   local dropped, applied = {}, standing(plans)
   for _, plan in ipairs(applied) do
@@ -191,6 +200,7 @@ local function applyPlans(plans, settled, locks)
   end
   local _, failure = overMany('HDEL', LOCK, dropped)
   if failure then error(failure, 0) end
+  if mergers then mergers.drop(applied) end
   publishAll(applied)
   return true
 end

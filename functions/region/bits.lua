@@ -72,5 +72,5 @@ local function runBits(arguments, _, run)
   return replies
 end
 
--- What runs an operation of these kinds.
-local runners = { [6] = append, [7] = deliver, [8] = claimAny, [9] = runBits }
+-- What runs an operation of these kinds; scripts.ts declares the name.
+runners = { [6] = append, [7] = deliver, [8] = claimAny, [9] = runBits }

@@ -11,7 +11,7 @@
 local function dropShard()
   local flat, names = must('HGETALL', LOCK), {}
   for index = 1, #flat, 2 do
-    if match(flat[index + 1], '^[^|]+|p') then insert(names, shadowName(holderOf(flat[index + 1]), flat[index])) end
+    if match(flat[index + 1], '^[^|]+|[pe]') then insert(names, shadowName(holderOf(flat[index + 1]), flat[index])) end
   end
   local _, failure = overMany('UNLINK', nil, names)
   if failure then error(failure, 0) end
@@ -58,7 +58,7 @@ local function scanSource(cursor, count, form, bound)
   return copySource()(wanted, form, bound, after, whole(must('DBSIZE')))
 end
 
-local leftovers = { 'shadow:', 'backup:', 'copy:' }
+local leftovers = { 'shadow:', 'backup:', 'work:', 'copy:' }
 
 -- In a copy phase nothing leads to what Lockstep has staged here before.
 local function dropLeftovers(own)

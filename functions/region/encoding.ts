@@ -13,6 +13,7 @@ import type {
   Round,
   SnapshotRequest,
 } from '../../shared/protocol/round.ts';
+import { addressingOf } from './addressing.ts';
 
 /** How many of the region's last marks an answer brings: more than rounds are ever in flight. */
 const marksAnswered = 8;
@@ -78,6 +79,7 @@ export function encodeRound(round: Round): string {
       limits.olderLocksPerAnswer,
       limits.outcomeBytes,
       limits.copyBytesPerStep,
+      limits.elementsCopied,
     ],
     roleCodes[round.role],
     round.lease === null ? 0 : [round.lease.reading ?? -1, round.lease.ttlMs],
@@ -177,6 +179,11 @@ function operationForm(operation: Operation): Json {
       return [...commandParts(operation), limits.clockSkewMs];
     case 'script':
       return [...commandParts(operation), operation.seed ?? 0];
+    case 'write':
+    case 'read': {
+      const addressing = addressingOf(operation.args[0] ?? '');
+      return [...commandParts(operation), ...(addressing === null ? [] : [addressing])];
+    }
     default:
       return commandParts(operation);
   }

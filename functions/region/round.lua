@@ -14,12 +14,14 @@
 --   check      [kind, key, …]: 0 absent, 1 exists, 2 equals (value), 3 type (type), 4 field (field, value)
 --   operation  [kind, args, writes, reads, order] for 0 write, 1 read, 3 delete, 6 append, 9 bits; positions count
 --              from 0
+--              the same with letters behind it for 0 write and 1 read where the command addresses elements
+--              (addressing.ts)
 --              the same with the allowance for clocks in ms behind it for 7 deliver, 8 claim
 --              the same with a seed behind it for 10 script; the same for 11 publish, 12 flush, 13 fail
 --              [2, key, value, pxat] for set; [4, key, count, seed] for pop; [5, 'TTL' or 'PTTL', key] for ttl
 --   order      0 none, 1 members, 2 pairs, 3 exact, 4 exact-field
 --   bounds     [pairs kept, pairs answered, locks of older incarnations listed, bytes of a transaction's outcomes,
---              bytes of values that a step of a copy reads]
+--              bytes of values that a step of a copy reads, elements of a collection that is staged as a copy]
 --   role       0 voter, 1 copying, 2 out
 --   lease      [reading or -1, ttl], or 0
 --   copy       ['b', token, number, [generation…]] begin, ['s', cursor, count, form] scan,
@@ -210,7 +212,7 @@ local function prepareAll(round, meta, locks, done)
     if not votes[index] and isFull then votes[index] = refusedVote('out of memory') end
     if not votes[index] then
       local id = idOf(prepare[1], prepare[2])
-      local item, reason = stage(id, prepare[3], prepare[4], prepare[5], round.bounds[4])
+      local item, reason = stage(id, prepare[3], prepare[4], prepare[5], round.bounds[4], round.bounds[6])
       if item then
         staged[index] = item
         for position = 1, #item.records, 2 do locks[item.records[position]] = item.records[position + 1] end

@@ -1,10 +1,14 @@
+import addressingText from './addressing.lua';
 import applyText from './apply.lua';
 import baseText from './base.lua';
 import bitsText from './bits.lua';
 import copyText from './copy.lua';
 import copySourceText from './copy-source.lua';
 import copyTargetText from './copy-target.lua';
+import elementWaysText from './element-ways.lua';
+import elementsText from './elements.lua';
 import inspectText from './inspect.lua';
+import mergeText from './merge.lua';
 import messagesText from './messages.lua';
 import roundText from './round.lua';
 import scriptText from './script.lua';
@@ -53,14 +57,22 @@ const scriptStage = moduleOf(
 
 const scriptReads = moduleOf('scriptReads', [...userScripts, scriptReadsText].join('\n'));
 
+/** apply.lua has the name already, as its functions use it. */
+const mergeModule = `loadMergers = function()\n${mergeText}\nend`;
+
+/** Of these the rest needs one name. */
+const runnersText = `local runners\ndo\n${streamsText}\n${bitsText}\nend`;
+
 /** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const roundScript = scriptOf('round', [
   baseText,
   messagesText,
   applyText,
+  mergeModule,
   stateText,
-  streamsText,
-  bitsText,
+  moduleOf('loadElements', `${elementsText}\n${elementWaysText}`),
+  addressingText,
+  runnersText,
   stageText,
   scriptStage,
   // What runs scripts is made with the first one.
@@ -76,6 +88,7 @@ export const snapshotScript = scriptOf('snapshot', [
   baseText,
   messagesText,
   applyText,
+  mergeModule,
   scriptReads,
   snapshotText,
 ]);

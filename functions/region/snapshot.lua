@@ -110,7 +110,7 @@ local function visibleCount()
   local flat = must('HGETALL', LOCK)
   for index = 1, #flat, 2 do
     local id, kind = match(flat[index + 1], '^([^|]+)|(%a)')
-    if kind == 'p' then insert(names, shadowName(id, flat[index])) end
+    if kind == 'p' or kind == 'e' then insert(names, shadowName(id, flat[index])) end
   end
   return must('DBSIZE') - overMany('EXISTS', nil, names)
 end

@@ -4,7 +4,7 @@
 -- that keeps going, what fails has changed nothing, since Redis's commands change all or nothing; what the
 -- server refuses, or what errs, leaves nothing behind and is a vote against. round.lua has KEYS, ARGV and the replies.
 local SET, DELETE, POP, TTL, SCRIPT, PUBLISH, FLUSH, FAIL = 2, 3, 4, 5, 10, 11, 12, 13
-local ABSENT, EXISTS, EQUALS, TYPE = 0, 1, 2, 3
+local ABSENT, EXISTS, EQUALS, TYPE, FIELD = 0, 1, 2, 3, 4
 
 -- How much of a value a failed check shows, in bytes.
 local SHOWN = 1000
@@ -26,6 +26,13 @@ local function typeAt(name)
   return kind
 end
 
+-- The name under which a check looks at its key.
+local function nameToCheck(kind, key, field)
+  local state = stateOf(key)
+  if state.at ~= 'part' or not elements.canCheck(key, state, kind == FIELD and field) then return nameToRead(key) end
+  return shadowName(tx.id, key)
+end
+
 -- What a check compares with: the value, the type's name where the type is wrong, or false.
 local function observed(name, ...)
   local reply = redis.pcall(...)
@@ -38,7 +45,7 @@ end
 
 -- True where the check holds; else false and what was found.
 local function holds(check)
-  local kind, name = check[1], nameToRead(check[2])
+  local kind, name = check[1], nameToCheck(check[1], check[2], check[3])
   if kind == EQUALS then
     local value, actual = observed(name, 'GET', name)
     return value == check[3], actual
@@ -111,12 +118,16 @@ end
 
 -- Runs a command under the names of the staged states. Returns the arguments with those names too.
 local function runCommand(operation)
-  local arguments, names = renamed(operation)
-  local runner, reply, failure = runners[operation[1]], nil, nil
-  if runner then
-    reply, failure = runner(arguments, operation[6], run)
+  local runner, reply, failure, arguments, names = runners[operation[1]], nil, nil, nil, nil
+  if isAddressed(operation) then
+    reply, failure, arguments, names = elements.run(operation, renamed, run)
   else
-    reply, failure = run(arguments)
+    arguments, names = renamed(operation)
+    if runner then
+      reply, failure = runner(arguments, operation[6], run)
+    else
+      reply, failure = run(arguments)
+    end
   end
   if failure then return nil, restoreError(failure, names) end
   if #operation[3] > 0 and canSetExpiry(arguments) then
@@ -132,6 +143,7 @@ local function runSet(operation)
   if state.at == 'shadow' then
     setTo(nameToWrite(key), value, pxat)
   else
+    if state.at == 'part' then elements.leave(key, state) end
     save(key, state)
     state.at, state.value, state.pxat = hasPassed(pxat) and 'gone' or 'inline', value, pxat
   end
@@ -144,6 +156,7 @@ local function deleteKey(key)
   if state.at == 'gone' then return false end
   if state.at == 'base' and fingerprint(key, state) == 'absent' then return false end
   local wasThere = state.at ~= 'shadow' or must('UNLINK', nameToWrite(key)) == 1
+  if state.at == 'part' then elements.leave(key, state) end
   save(key, state)
   state.at = 'gone'
   return wasThere
@@ -196,7 +209,7 @@ end
 
 local function expiryOf(key)
   local state = stateOf(key)
-  if state.at == 'shadow' then return settledExpiry(must('PEXPIRETIME', shadowName(tx.id, key))) end
+  if hasShadow(state) then return settledExpiry(must('PEXPIRETIME', shadowName(tx.id, key))) end
   if state.at == 'gone' then return -2 end
   if state.at == 'inline' then return state.pxat == '' and -1 or settledExpiry(tonumber(state.pxat)) end
   local print = fingerprint(key, state)
@@ -288,8 +301,23 @@ local function attempt(part)
   return '[' .. concat(replies, ',') .. ']', true
 end
 
+-- Commands that can change something and answer much; of the other kinds these are POP and those from 7 on.
+local answersMuch = {
+  BITFIELD = true, GETDEL = true, GETEX = true, GETSET = true, SET = true, LPOP = true, RPOP = true, LMOVE = true,
+  RPOPLPUSH = true, LMPOP = true, ZPOPMIN = true, ZPOPMAX = true, ZMPOP = true,
+}
+
+-- True where a part can fail after it has changed something: by a later operation, or as the reply proves too large.
+local function canFailLate(operations)
+  local first = operations[1]
+  if not first then return false end
+  local isMuch = first[1] == POP or first[1] >= 7 or (first[1] == 0 and answersMuch[first[2][1]])
+  -- A thousand bytes suffice for any other reply.
+  return #operations > 1 or isMuch or tx.left < 1000
+end
+
 local function runPart(part)
-  tx.saved, tx.backups, tx.isLong = {}, {}, #part[2] > 1
+  tx.saved, tx.backups, tx.isLong = {}, {}, canFailLate(part[2])
   local published = #tx.messages
   local outcome, stands = attempt(part)
   if #outcome > tx.left then
@@ -308,6 +336,7 @@ end
 -- What a commit will do to the key, as in a lock record.
 local function intentOf(key, state)
   if state.at == 'base' then return 'k' end
+  if state.at == 'part' then return elements.intentOf(key, state) end
   if state.at == 'flush' then return 'f' end
   if state.at == 'inline' then
     local settled = state.pxat ~= '' and settledExpiry(tonumber(state.pxat))
@@ -349,11 +378,12 @@ local function stageParts(keys, parts)
   return '[' .. concat(outcomes, ',') .. ']', '[' .. concat(fingerprints, ',') .. ']', records
 end
 
--- Stages one transaction, whose outcomes have at most `bound` bytes. Returns { vote, records, made }, or nil and why
+-- Stages one transaction, whose outcomes have at most `bound` bytes; a collection of more than `few` elements is not
+-- copied for what addresses some of them. Returns { vote, records, made }, or nil and why
 -- the server could not; then nothing is left.
 -- `made` names every shadow, so that the caller can still take the vote back.
-local function stage(id, now, keys, parts, bound)
-  tx = { id = id, now = now, states = {}, made = {}, messages = {}, left = bound }
+local function stage(id, now, keys, parts, bound, few)
+  tx = { id = id, now = now, few = few, states = {}, made = {}, messages = {}, left = bound }
   for _, key in ipairs(keys) do tx.states[key] = { at = 'base', fingerprint = '' } end
   local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts)
   if not ok or tx.unlisted then overMany('UNLINK', nil, tx.made) end

@@ -5,13 +5,20 @@
 --   base     as it stands in the region; counted as absent where its expiry is at or before the transaction's `now`
 --   inline   a plain SET, kept in the lock record; no command at all until the commit
 --   shadow   under its shadow's name, which may hold nothing
+--   part     a large collection, of which the shadow holds what the transaction addresses (elements.lua)
 --   gone     deleted
 
 -- A name that no key ever has: read commands get it in place of a key that is staged as absent.
 local NOWHERE = PREFIX .. 'nowhere'
 
--- The transaction being staged: { id, now, states, made, messages, saved, backups, isLong }, and what scripts add.
+-- The transaction being staged: { id, now, few, states, made, messages, saved, backups, isLong, byElements }, and
+-- what scripts add.
 local tx
+-- What elements.lua returns; loaded where a collection is first staged by its elements.
+local elements
+
+-- What tells how many elements a value of a type has.
+local lengths = { hash = 'HLEN', set = 'SCARD', zset = 'ZCARD', list = 'LLEN', stream = 'XLEN' }
 
 local function stateOf(key)
   local state = tx.states[key]
@@ -45,10 +52,24 @@ local function fingerprint(key, state)
   return state.fingerprint
 end
 
+local function hasShadow(state) return state.at == 'shadow' or state.at == 'part' end
+
 -- Keeps the state that an undone part returns to.
 local function save(key, state)
   if not tx.saved[key] then
-    tx.saved[key] = { at = state.at, value = state.value, pxat = state.pxat }
+    local part = state.part
+    tx.saved[key] = { at = state.at, value = state.value, pxat = state.pxat, part = part,
+      mark = part and elements.markOf(part) }
+  end
+end
+
+-- Copies a shadow of an earlier part, where this part can fail after it has changed it.
+local function protect(key, state)
+  if not tx.isLong or tx.backups[key] ~= nil then return end
+  save(key, state)
+  if hasShadow(tx.saved[key]) then
+    insert(tx.made, backupName(key))
+    tx.backups[key] = must('COPY', shadowName(tx.id, key), backupName(key), 'REPLACE') == 1
   end
 end
 
@@ -84,7 +105,8 @@ end
 local function nameToRead(key)
   local state = stateOf(key)
   if state.at == 'inline' then materialise(key, state) end
-  if state.at == 'shadow' then return shadowName(tx.id, key) end
+  if state.at == 'part' and not tx.byElements then elements.makeWhole(key, state) end
+  if hasShadow(state) then return shadowName(tx.id, key) end
   if state.at == 'base' and fingerprint(key, state) ~= 'absent' then return key end
   return NOWHERE
 end
@@ -101,13 +123,10 @@ local function nameToWrite(key)
     local isAbsent = fingerprint(key, state) == 'absent'
     newShadow(key, state)
     if not isAbsent then must('COPY', key, name, 'REPLACE') end
-  elseif tx.isLong and tx.backups[key] == nil then
-    -- A shadow of an earlier part, and this part can fail after it has changed it.
-    save(key, state)
-    if tx.saved[key].at == 'shadow' then
-      insert(tx.made, backupName(key))
-      tx.backups[key] = must('COPY', name, backupName(key), 'REPLACE') == 1
-    end
+  elseif state.at == 'part' and not tx.byElements then
+    elements.makeWhole(key, state)
+  else
+    protect(key, state)
   end
   return name
 end
@@ -116,14 +135,15 @@ end
 local function undo()
   for key, old in pairs(tx.saved) do
     local state = tx.states[key]
-    if old.at ~= 'shadow' then
-      if state.at == 'shadow' then must('UNLINK', shadowName(tx.id, key)) end
+    if not hasShadow(old) then
+      if hasShadow(state) then must('UNLINK', shadowName(tx.id, key)) end
     elseif tx.backups[key] then
       must('RENAME', backupName(key), shadowName(tx.id, key))
     elseif tx.backups[key] == false then
       must('UNLINK', shadowName(tx.id, key))
     end
-    state.at, state.value, state.pxat = old.at, old.value, old.pxat
+    state.at, state.value, state.pxat, state.part = old.at, old.value, old.pxat, old.part
+    if old.part then elements.rewind(old.part, old.mark) end
   end
 end
 

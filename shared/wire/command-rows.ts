@@ -19,6 +19,30 @@ export type CommandGroup =
   | 'connection'
   | 'server';
 
+/**
+ * How a command addresses elements, where its effect and its reply follow from these, from their number and from the
+ * key's expiry alone. `none`: it looks at no element. `first`, `second`, `all`: by the words behind its key. `pairs`: by
+ * every other one. `scored`, `located`: as in ZADD and GEOADD. `range`: by rank, score or index. `end`, `pop`, `popOfSome`:
+ * what it pops. `push`, `index`, `trim`, `move`: as lists have it. `expiry`: it changes that alone.
+ */
+export type Addressing =
+  | 'none'
+  | 'first'
+  | 'second'
+  | 'all'
+  | 'pairs'
+  | 'scored'
+  | 'located'
+  | 'range'
+  | 'end'
+  | 'pop'
+  | 'popOfSome'
+  | 'push'
+  | 'index'
+  | 'trim'
+  | 'move'
+  | 'expiry';
+
 /** How a command is changed before it goes to the regions; command-rewrites.ts has one function for each. */
 export type Rewrite = keyof typeof rewriteNotes;
 
@@ -76,6 +100,8 @@ interface SupportedRow extends RowBase {
   /** How replies are put into one order inside a write; a plain read keeps the order of its region. */
   readonly reply: ReplyOrder;
   readonly rewrite: Rewrite | null;
+  /** How it addresses elements, or null where it takes whole values: then a write copies them to stage it. */
+  readonly addresses: Addressing | null;
   /** What a user should know, or null. */
   readonly note: string | null;
 }
@@ -111,6 +137,7 @@ const plain = {
   subcommands: null,
   reply: null,
   rewrite: null,
+  addresses: null,
   note: null,
 };
 

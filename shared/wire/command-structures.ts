@@ -35,13 +35,13 @@ const streams: readonly CommandRow[] = [
 ];
 
 const geo: readonly CommandRow[] = [
-  read('geo', 'GEODIST', -4, { note: floating }),
-  read('geo', 'GEOHASH', -2),
-  read('geo', 'GEOPOS', -2, { note: floating }),
+  read('geo', 'GEODIST', -4, { addresses: 'all', note: floating }),
+  read('geo', 'GEOHASH', -2, { addresses: 'all' }),
+  read('geo', 'GEOPOS', -2, { addresses: 'all', note: floating }),
   read('geo', 'GEORADIUS_RO', -6, { note: angles }),
   read('geo', 'GEORADIUSBYMEMBER_RO', -5, { note: angles }),
   read('geo', 'GEOSEARCH', -7, { note: angles }),
-  write('geo', 'GEOADD', -5),
+  write('geo', 'GEOADD', -5, { addresses: 'located' }),
   write('geo', 'GEORADIUS', -6, {
     keysAt: 'store',
     written: 'second',

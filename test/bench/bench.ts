@@ -19,9 +19,9 @@ import { measureReads } from './reads.ts';
 
 /**
  * `npm run bench`: five regions with the round trips between AWS regions. What is judged are ratios and counts within
- * this run, so that another machine comes to the same verdict. `npm run bench -- writes`, `pipeline`, `hooks` or `members`
- * measures a part alone: writes and reads, a pipeline, confirmations and the change feed, or regions that fail and come
- * back. Of the last, `outages`, `copying`, `hold` or `reads` may be named too.
+ * this run, so that another machine comes to the same verdict. `npm run bench -- writes`, `pipeline`, `hooks`, `elements` or
+ * `members` measures a part alone: writes and reads, a pipeline, confirmations and the change feed, writes into large
+ * collections, or regions that fail and come back. Of the last, `outages`, `copying`, `hold` or `reads` may be named too.
  */
 
 const regionCount = 5;
@@ -176,13 +176,23 @@ async function measureOverDistance(part: string | undefined): Promise<readonly F
   }
 }
 
+/** It runs the regions' scripts itself. */
+async function measureInScripts(): Promise<readonly Figure[]> {
+  await import('./lua-text.ts');
+  const { measureElements } = await import('./elements.ts');
+  return measureElements(say);
+}
+
 async function measure(): Promise<readonly Figure[]> {
   const [part, only] = process.argv.slice(2);
   if (part === 'members') return measureMembers(say, only);
+  if (part === 'elements') return measureInScripts();
   const figures = [...(await measureOverDistance(part))];
   const isNear = part === undefined || part === 'hooks';
   if (isNear) figures.push(...(await measureHooks(say)));
-  if (part === undefined) figures.push(...(await measureMembers(say)));
+  if (part === undefined) {
+    figures.push(...(await measureInScripts()), ...(await measureMembers(say)));
+  }
   return figures;
 }
 

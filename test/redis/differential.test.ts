@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { Beside } from './beside.ts';
-import { sequences } from './sequences.ts';
+import { largeSequences } from './large.ts';
+import { type Step, sequences } from './sequences.ts';
 
 let beside: Beside;
 
@@ -12,10 +13,22 @@ beforeAll(async () => {
 afterAll(() => beside.stop());
 
 describe('random sequences of commands', () => {
-  it('answer as one plain Redis does, and leave what it has', async () => {
-    const numRuns = Number(process.env.SEQUENCES ?? 2_000);
+  const agree = async (arbitrary: fc.Arbitrary<readonly Step[]>, usualRuns: number) => {
+    const numRuns = Number(process.env.SEQUENCES ?? usualRuns);
     const seed = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
-    const property = fc.asyncProperty(sequences, (steps) => beside.agree(steps));
+    const property = fc.asyncProperty(arbitrary, (steps) => beside.agree(steps));
     await fc.assert(property, { numRuns, ...seed });
-  }, 300_000);
+  };
+
+  it(
+    'answer as one plain Redis does, and leave what it has',
+    () => agree(sequences, 2_000),
+    300_000,
+  );
+
+  it(
+    'do so on collections that are staged by their elements',
+    () => agree(largeSequences, 1_000),
+    300_000,
+  );
 });

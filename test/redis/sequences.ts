@@ -2,7 +2,8 @@ import fc from 'fast-check';
 
 /**
  * Commands by family, with placeholders: $k a key, $v a value, $m a member or field, $i an integer, $f a number, $n a small
- * count, $t a moment of expiry in ms, $x an id of a stream, $s a stream with groups, $g a group, $c a consumer.
+ * count, $t a moment of expiry in ms, $x an id of a stream, $s a stream with groups, $g a group, $c a consumer,
+ * $l a key that may hold a large collection, $r a name that Lockstep uses within.
  */
 const families: readonly string[] = [
   `SET $k $v|SET $k $v NX|SET $k $v XX GET|SET $k $v PXAT $t|SET $k $v EX 5000 GET|SET $k $v KEEPTTL|GET $k|GETDEL $k
@@ -69,6 +70,9 @@ const templates = families.map((family) => family.trim().split(/[|\n]/));
 /** Moments far from now, and such as have passed; they are far enough apart to tell them from relative ones. */
 const moments = ['1', '4000000000000', '4000000000001', '5000000000000'];
 
+/** Large collections are few, so that commands meet them. */
+export const largeKeys = fc.constantFrom('a', 'a', 'a', 'b', 'b', 'c', '');
+
 const words: Readonly<Record<string, fc.Arbitrary<string>>> = {
   $k: fc.constantFrom('a', 'b', 'c', 'ключ|0', ''),
   // The last ones hold bytes that are no UTF-8, as halves of characters.
@@ -127,6 +131,9 @@ const words: Readonly<Record<string, fc.Arbitrary<string>>> = {
     '18446744073709551615-18446744073709551615',
     'x',
   ),
+  $l: largeKeys,
+  // What Lockstep puts into the shadow of a large collection.
+  $r: fc.constant(`lockstep:0:rest${'.'.repeat(60)}`),
   // Streams with groups are few, so that they meet.
   $s: fc.constantFrom('a', 'a', 'a', 'b'),
   $g: fc.constantFrom('g', 'g', 'g', 'h'),
@@ -141,7 +148,8 @@ function wordFor(token: string): fc.Arbitrary<string> {
   return arbitrary.map((word) => `${prefix}${word}`);
 }
 
-function commandLike(template: string): fc.Arbitrary<readonly string[]> {
+/** Commands like a template with placeholders; now and then one has a word too many or too few. */
+export function commandLike(template: string): fc.Arbitrary<readonly string[]> {
   const exact = fc.tuple(...template.split(' ').map(wordFor));
   const other = fc.oneof(
     fc.constantFrom('NX', 'COUNT', '1', 'LIMIT', 'STORE', 'x'),
@@ -162,7 +170,8 @@ export interface Step {
   readonly commands: readonly (readonly string[])[];
 }
 
-function stepOf(command: fc.Arbitrary<readonly string[]>): fc.Arbitrary<Step> {
+/** Steps of such commands. */
+export function stepOf(command: fc.Arbitrary<readonly string[]>): fc.Arbitrary<Step> {
   return fc.record({
     together: fc.boolean(),
     commands: fc.array(command, { minLength: 1, maxLength: 5 }),

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe } from 'vitest';
 import { claimAllKeys } from './claims/all-keys.ts';
 import { claimCopies } from './claims/copies.ts';
 import { claimDecisions } from './claims/decisions.ts';
+import { claimElements } from './claims/elements.ts';
 import { claimExpiry } from './claims/expiry.ts';
 import { claimFences } from './claims/fences.ts';
 import { claimInspections } from './claims/inspections.ts';
@@ -24,6 +25,7 @@ describe.each(worlds)('a region in %s', (_, open) => {
   claimDecisions(() => current);
   claimStaging(() => current);
   claimAllKeys(() => current);
+  claimElements(() => current);
   claimExpiry(() => current);
   claimMessages(() => current);
   claimSnapshots(() => current);

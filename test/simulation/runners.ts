@@ -34,6 +34,8 @@ export const runners = {
   region: (): Promise<Runner> => import('./region-run.ts'),
   /** A redis-server whose memory runs out. */
   memory: (): Promise<Runner> => import('./memory-run.ts'),
+  /** Two regions that run the same scripts of users. */
+  scripts: (): Promise<Runner> => import('./script-run.ts'),
   /** A region client whose answers are lost. */
   client: (): Promise<Runner> => import('./client-run.ts'),
   /** One coordinator whose frames have priorities and whose clock jumps back. */

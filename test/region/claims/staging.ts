@@ -362,6 +362,17 @@ export function claimStaging(world: () => World): void {
       expect(await value('EXISTS', 'k')).toBe('0');
     });
 
+    it('undoes a part of a single operation whose reply passes the bound', async () => {
+      const half = 'x'.repeat(limits.outcomeBytes / 2);
+      await world().run('SADD', 's', half);
+      await world().run('SET', 'other', half);
+      const parts = [part(write('SADD', 's', '1')), part(read(['GET', 'other']))];
+      const outcomes = await stage(['s', 'other'], ...parts, part(pop('s', '2', 1)));
+      expect(JSON.parse(outcomes)[2]).toEqual([2, 0, expect.stringContaining('too large')]);
+      await commit('s', 'other');
+      expect(JSON.parse(await value('SMEMBERS', 's'))).toHaveLength(2);
+    });
+
     it('shows the beginning of a long value that fails a check', async () => {
       await world().run('SET', 'big', 'x'.repeat(2_000));
       const check = checked({ kind: 'equals', key: 'big', value: 'y' });

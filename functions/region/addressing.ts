@@ -1,0 +1,44 @@
+import type { Addressing, CommandGroup } from '../../shared/wire/command-rows.ts';
+import { commandTable } from '../../shared/wire/command-table.ts';
+
+/** The type that commands of a group work on, `k` for any. */
+const types: Partial<Record<CommandGroup, string>> = {
+  hash: 'h',
+  set: 's',
+  'sorted set': 'z',
+  geo: 'z',
+  list: 'l',
+  key: 'k',
+};
+
+const ways: Record<Addressing, string> = {
+  none: 'n',
+  first: 'f',
+  second: 'o',
+  all: 'a',
+  pairs: 'p',
+  scored: 'c',
+  located: 'g',
+  range: 'r',
+  end: 'e',
+  pop: 't',
+  popOfSome: 'm',
+  push: 'u',
+  index: 'i',
+  trim: 'k',
+  move: 'v',
+  expiry: 'x',
+};
+
+const letters: ReadonlyMap<string, string> = new Map(
+  commandTable.flatMap((row) => {
+    const type = types[row.group];
+    if (row.class === 'refused' || row.addresses === null || type === undefined) return [];
+    return [[row.name, `${type}${ways[row.addresses]}`]];
+  }),
+);
+
+/** How a command addresses the elements of a collection, in the letters of element-ways.lua, or null. */
+export function addressingOf(name: string): string | null {
+  return letters.get(name) ?? null;
+}

@@ -1,0 +1,164 @@
+import type { Redis } from 'ioredis';
+import { decodeRound } from '../../functions/region/decoding.ts';
+import { encodeRound, keysOf } from '../../functions/region/encoding.ts';
+import { digestOf, roundScript } from '../../functions/region/scripts.ts';
+import { compileWrite } from '../../shared/wire/commands.ts';
+import { commitOf, executed, part, prepareOf, roundOf } from '../region/fixtures.ts';
+import { startRedisServer } from '../region/servers.ts';
+import { type Figure, median } from './measure.ts';
+
+/**
+ * A write of one element, prepared and committed, in a large collection against a small one: the time that the region
+ * itself takes, as its server counts it, without any network.
+ */
+
+const small = 10;
+const large = 1_000_000;
+const elementsPerCommand = 1_000;
+/** Both sizes take turns, so that a slow moment of the machine meets both. */
+const turns = 40;
+const writesPerTurn = 25;
+/** Writes go here and there: a prime. */
+const stride = 7_919;
+
+type Say = (line: string) => void;
+
+interface Kind {
+  readonly name: string;
+  /** Adds elements from a number on. */
+  readonly fill: (key: string, numbers: readonly number[]) => readonly string[];
+  readonly write: (key: string, number: number) => readonly string[];
+}
+
+const kinds: readonly Kind[] = [
+  {
+    name: 'HSET',
+    fill: (key, numbers) => ['HSET', key, ...numbers.flatMap((at) => [`field${at}`, `${at}`])],
+    write: (key, number) => ['HSET', key, `field${number}`, 'changed'],
+  },
+  {
+    name: 'SADD',
+    fill: (key, numbers) => ['SADD', key, ...numbers.map((at) => `member${at}`)],
+    write: (key, number) => ['SADD', key, `new${number}`],
+  },
+  {
+    name: 'ZADD',
+    fill: (key, numbers) => ['ZADD', key, ...numbers.flatMap((at) => [`${at}`, `member${at}`])],
+    write: (key, number) => ['ZADD', key, `${number}.5`, `member${number}`],
+  },
+  {
+    name: 'LPUSH',
+    fill: (key, numbers) => ['RPUSH', key, ...numbers.map((at) => `item${at}`)],
+    write: (key, number) => ['LPUSH', key, `new${number}`],
+  },
+];
+
+/** Measures each kind of collection. The server is one of its own. */
+export async function measureElements(say: Say): Promise<readonly Figure[]> {
+  const server = await startRedisServer();
+  try {
+    const rounds = new Rounds(server.redis);
+    await rounds.load();
+    const figures: Figure[] = [];
+    for (const kind of kinds) {
+      say(`${kind.name} of one element in ${large} against ${small} …`);
+      figures.push(...(await measureKind(server.redis, rounds, kind)));
+    }
+    return figures;
+  } finally {
+    await server.stop();
+  }
+}
+
+async function measureKind(redis: Redis, rounds: Rounds, kind: Kind): Promise<readonly Figure[]> {
+  const few: number[] = [];
+  const many: number[] = [];
+  await fill(redis, kind, large);
+  for (let turn = 0; turn < turns; turn += 1) {
+    // What is written makes it grow.
+    await fill(redis, kind, small);
+    few.push(await measureTurn(redis, rounds, kind, { size: small, turn }));
+    many.push(await measureTurn(redis, rounds, kind, { size: large, turn }));
+  }
+  await redis.unlink(keyOf(kind, small), keyOf(kind, large));
+  const timeOf = (size: number, samples: readonly number[]): Figure => {
+    return { name: `  in ${size}`, value: median(samples) / 1_000, unit: 'ms', limit: null };
+  };
+  return [
+    {
+      name: `${kind.name} in ${large} elements, of the time in ${small}`,
+      value: median(many) / median(few),
+      unit: 'ratio',
+      limit: 1.5,
+    },
+    timeOf(small, few),
+    timeOf(large, many),
+  ];
+}
+
+/** Microseconds of the region's time for a write. */
+async function measureTurn(
+  redis: Redis,
+  rounds: Rounds,
+  kind: Kind,
+  { size, turn }: { readonly size: number; readonly turn: number },
+): Promise<number> {
+  const key = keyOf(kind, size);
+  await redis.config('RESETSTAT');
+  for (let write = 0; write < writesPerTurn; write += 1) {
+    const number = ((turn * writesPerTurn + write) * stride) % size;
+    await rounds.write(key, kind.write(key, number));
+  }
+  const [, spent] =
+    /^cmdstat_evalsha:calls=\d+,usec=(\d+)/m.exec(await redis.info('commandstats')) ?? [];
+  return Number(spent) / writesPerTurn;
+}
+
+function keyOf({ name }: Kind, size: number): string {
+  return `${name}:${size}`;
+}
+
+async function fill(redis: Redis, kind: Kind, size: number): Promise<void> {
+  const key = keyOf(kind, size);
+  await redis.unlink(key);
+  for (let first = 0; first < size; first += elementsPerCommand) {
+    const count = Math.min(elementsPerCommand, size - first);
+    const [name = '', ...rest] = kind.fill(
+      key,
+      Array.from({ length: count }, (_, at) => first + at),
+    );
+    await redis.call(name, ...rest);
+  }
+}
+
+/** Sends rounds to a server, each with one write and with the commit of the one before. */
+class Rounds {
+  readonly #redis: Redis;
+  #digest = '';
+  #sequence = 0;
+  #last = '';
+
+  constructor(redis: Redis) {
+    this.#redis = redis;
+  }
+
+  async load(): Promise<void> {
+    this.#digest = await digestOf(roundScript.flagged);
+    await this.#redis.script('LOAD', roundScript.flagged);
+  }
+
+  async write(key: string, words: readonly string[]): Promise<void> {
+    const compiled = compileWrite([words], [], { now: Date.now(), seed: () => 0 });
+    if (!compiled.ok) throw new Error(compiled.detail);
+    const decisions = this.#sequence === 0 ? [] : [commitOf(this.#sequence, [this.#last])];
+    this.#sequence += 1;
+    this.#last = key;
+    const prepares = [prepareOf(this.#sequence, [key], part(...compiled.operations))];
+    // What is settled leaves nothing behind.
+    const floor = [1, Math.max(0, this.#sequence - 2)] as const;
+    const round = roundOf({ decisions, prepares, floor });
+    const reply = await this.#redis.evalsha(this.#digest, 4, ...keysOf(0), encodeRound(round));
+    const { votes } = executed(decodeRound(reply, round));
+    if (votes[0]?.kind !== 'yes') throw new Error(`the region votes ${votes[0]?.kind}`);
+  }
+}

@@ -1,0 +1,53 @@
+import type { Mutant } from './mutants.ts';
+
+/** R43: what keeps users' scripts from seeing their region, or leaving in it what they should not. */
+
+const same = 'functions/region/script-same.lua';
+const looks = 'functions/region/script-looks.lua';
+const stage = 'functions/region/script-stage.lua';
+
+function mutant(name: string, file: string, find: string, replace: string): Mutant {
+  return {
+    rule: 'R43',
+    name,
+    patches: [{ file, find, replace }],
+    runner: 'scripts',
+    seeds: [1, 150],
+  };
+}
+
+export const userScriptMutants: readonly Mutant[] = [
+  mutant(
+    'scripts-draw-by-each-servers-clock',
+    same,
+    'seedWith(given.seed)',
+    "seedWith(tonumber(native.call('TIME')[2]))",
+  ),
+  mutant('scripts-see-addresses', same, 'tostring = shown', 'tostring = tostring'),
+  mutant('scripts-reach-the-real-redis', same, '  redis = redis, KEYS', '  redis = native, KEYS'),
+  mutant(
+    'scripts-read-the-clock',
+    looks,
+    '{ whole(math.floor(tx.now / 1000)), whole(tx.now % 1000 * 1000) }',
+    "must('TIME')",
+  ),
+  mutant(
+    'scripts-draw-from-members-as-they-come',
+    looks,
+    'if width == 1 then sortByBytes(flat) end',
+    '',
+  ),
+  mutant(
+    'scripts-keep-what-failed',
+    stage,
+    '  if failure then\n    undo()\n',
+    '  if failure then\n',
+  ),
+  mutant('scripts-lose-what-expires-meanwhile', stage, '  putOff(operation)\n', ''),
+  mutant(
+    'scripts-tell-nothing-of-their-writes',
+    stage,
+    "if command.row.class == 'write' then noteEffect(command) end",
+    '',
+  ),
+];
