@@ -1,13 +1,12 @@
 -- What a user's script sees in place of Redis's own globals, so that it can do nothing that Lockstep does not know
 -- of, and sees nothing that regions could see differently.
 --
--- This text is a chunk of its own, called `lockstep`: the lines of its functions must not be taken for lines of the
--- user's script, which has the name that Redis gives to both. script.lua calls it with
---   { keys, arguments, seed, steps, place, perform, compile, isKnown }
--- `place` is where the script is if nothing tells it: '' or its only line. `perform` runs what a user passed to
--- redis.call: it returns the reply, or nil and the text of the error. `compile` makes a function of a text that sees
--- the same names, and `isKnown` tells of a command whether Redis has it. Returns the values by name; what launches
--- the script; and what tells why it was ended, and whether the server did it.
+-- This text and script-same.lua are a module: scripts.ts makes them a function's body. script.lua calls it with
+--   { keys, arguments, seed, steps, lines, place, perform, compile, isKnown }
+-- `lines` is how many the script has, and `place` where it is if nothing tells it: '' or its only line. `perform`
+-- runs what a user passed to redis.call: it returns the reply, or nil and the text of the error. `compile` makes a
+-- function of a text that sees the same names, and `isKnown` tells of a command whether Redis has it. Returns the
+-- values by name; what launches the script; and what tells why it was ended, and whether the server did it.
 local given = ...
 local format, match, find = string.format, string.match, string.find
 local error, floor, next, pcall, rawget, select, type = error, math.floor, next, pcall, rawget, select, type
@@ -37,10 +36,15 @@ local lastLook = given.place
 -- The places of errors that commands have raised.
 local places = setmetatable({}, { __mode = 'k' })
 
-local function isOwn(place) return find(place, 'lockstep:', 1, true) == 1 end
+-- Redis gives Lockstep's script and the user's the same name, so lines tell them apart: this one's come behind those of
+-- any text that is not very long.
+local function isOwn(place)
+  local line = match(place, '^user_script:(%d+): $')
+  return line ~= nil and tonumber(line) > given.lines
+end
 
--- Where the script was that raised what is handled, and whether a function of this chunk did so for it. Beyond the
--- next function of this chunk, nothing is the script's.
+-- Where the script was that raised what is handled, and whether a function of this module did so for it. Beyond the
+-- next function of this module, nothing is the script's.
 local function placeOfError()
   local place, isByOwn, isPast = '', false, false
   for level = 2, 12 do

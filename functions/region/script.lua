@@ -2,7 +2,7 @@
 -- that a round runs it on staged keys and a snapshot on the keys themselves.
 --
 -- This text is a module: scripts.ts makes it a function's body, so that only rounds and snapshots with scripts pay
--- for it. SCRIPT_SIGHT and SCRIPT_TABLE are texts that scripts.ts puts before it.
+-- for it. scripts.ts puts SCRIPT_TABLE before it, a text, and the module of script-sight.lua.
 --
 -- It returns what runs a script, what reads an integer, and what makes the text of a refusal. The first is given
 --   sha, text, keys, arguments, seed; isReadOnly; isPlain where it must declare itself as `no-writes` if it has flags
@@ -354,9 +354,11 @@ local function runScript(given)
   end
 
   local launch, whyEnded
-  values, launch, whyEnded = loadstring(SCRIPT_SIGHT, '=lockstep')({
+  local _, breaks = string.gsub(source, '\n', '\n')
+  local lines = breaks + 1
+  values, launch, whyEnded = scriptSight({
     keys = given.keys, arguments = given.arguments, seed = given.seed, steps = SCRIPT_BOUNDS.steps, perform = perform,
-    place = string.find(source, '\n', 1, true) and '' or 'user_script:1: ',
+    lines = lines, place = lines == 1 and 'user_script:1: ' or '',
     compile = function(inner, name) return compile(inner, name, values) end,
     isKnown = function(name) return type(name) == 'string' and rowOf(string.upper(name)) ~= nil end,
   })

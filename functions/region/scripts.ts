@@ -37,10 +37,10 @@ export interface Script {
   readonly plain: string;
 }
 
-/** What runs a user's script; what that sees is a text in it, which is compiled under a name of its own. */
+/** What runs a user's script, with what that sees. */
 const userScripts = [
   scriptTable(),
-  `local SCRIPT_SIGHT = [==[\n${scriptSightText}\n${scriptSameText}]==]`,
+  moduleOf('scriptSight', `${scriptSightText}\n${scriptSameText}`),
   moduleOf('userScripts', scriptText),
 ];
 
