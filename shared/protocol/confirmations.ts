@@ -107,12 +107,13 @@ function wants(
   return keys.some((key) => prefixes.some((prefix) => key.startsWith(prefix)));
 }
 
-/** The Redis command that an operation stands for. */
-export function commandOf({ kind, args }: Operation): readonly string[] {
+/** The Redis command that an operation stands for. A script is told by its digest. */
+export function commandOf({ kind, args, writes }: Operation): readonly string[] {
   const [key = '', second = '', third = ''] = args;
   if (kind === 'set') {
     return third === '' ? ['SET', key, second] : ['SET', key, second, 'PXAT', third];
   }
+  if (kind === 'script') return ['EVALSHA', key, String(writes.length), ...args.slice(2)];
   if (kind === 'pop') return second === '' ? ['SPOP', key] : ['SPOP', key, second];
   return args;
 }

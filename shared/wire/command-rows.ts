@@ -45,6 +45,7 @@ export const rewriteNotes = {
   claim: 'Idle times are counted by the coordinator’s clock, less the allowance for clocks.',
   pending: 'In a write only its summary is taken: idle times differ by the clocks of the regions.',
   subcommand: 'HELP is refused.',
+  script: 'It changes all or nothing. See what scripts may do, in the README.',
 } as const;
 
 interface RowBase {
@@ -62,9 +63,10 @@ interface SupportedRow extends RowBase {
   readonly keyCountAt: number | null;
   /**
    * Where its keys stand where that depends on its words. `store`: the first argument, and what follows STORE.
-   * `streams`: the first half of what follows STREAMS. `second`: behind the subcommand. Null: as the package says.
+   * `streams`: the first half of what follows STREAMS. `second`: behind the subcommand. `counted`: behind the second
+   * argument, which is their number. Null: as the package says.
    */
-  readonly keysAt: 'store' | 'streams' | 'second' | null;
+  readonly keysAt: 'store' | 'streams' | 'second' | 'counted' | null;
   /** Of a container: the arity of each subcommand, in upper case; or null. */
   readonly subcommands: Readonly<Record<string, number>> | null;
   /** How replies are put into one order inside a write; a plain read keeps the order of its region. */

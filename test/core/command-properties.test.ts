@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { Operation } from '../../shared/protocol/frame.ts';
 import { commandTable } from '../../shared/wire/command-table.ts';
 import { compileReads, compileWrite } from '../../shared/wire/commands.ts';
-import { context, keysAt, now, writable } from './command-samples.ts';
+import { context, keysAt, knownSha, now, writable } from './command-samples.ts';
 
 describe('the compiler', () => {
   const names = commandTable.map((row) => row.name);
@@ -119,9 +119,13 @@ describe('the compiler', () => {
 });
 
 /** The Redis command that an operation stands for. */
-function asCommand({ kind, args }: Operation): readonly string[] {
+function asCommand({ kind, args, writes }: Operation): readonly string[] {
   const [first = '', second = '', third = ''] = args;
   if (kind === 'pop') return second === '' ? ['SPOP', first] : ['SPOP', first, second];
+  if (kind === 'script') {
+    const script = first === knownSha ? ['EVALSHA', first] : ['EVAL', second];
+    return [...script, String(writes.length), ...args.slice(2)];
+  }
   if (kind !== 'set') return args;
   return third === '' ? ['SET', first, second] : ['SET', first, second, 'PXAT', third];
 }
