@@ -1,12 +1,20 @@
 import type { WriteFrame } from '../../shared/protocol/frame.ts';
 import type { WriteAnswer, WriteRequest } from '../../shared/wire/answers.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
+import type { ScriptBook } from '../../shared/wire/user-scripts.ts';
 
 /** The write frame of a request, or the answer that refuses it. */
-export function frameOf(request: WriteRequest, now: number): WriteFrame | WriteAnswer {
+export function frameOf(
+  request: WriteRequest,
+  now: number,
+  scripts: ScriptBook,
+): WriteFrame | WriteAnswer {
   const { id, ops, checks, keepsGoing, ack, timeoutMs, priority, idempotency, callback } = request;
-  const compiled = compileWrite(ops, checks, { now, seed });
-  if (!compiled.ok) return { kind: 'refused', problem: compiled.problem, detail: compiled.detail };
+  const compiled = compileWrite(ops, checks, { now, seed, scripts, keepsGoing });
+  if (!compiled.ok) {
+    const { problem, detail, redis } = compiled;
+    return { kind: 'refused', problem, detail, ...(redis && { error: redis.error }) };
+  }
   const { operations, keys, bytes } = compiled;
   const notAfter = Math.min(now + timeoutMs, request.notAfter ?? Number.POSITIVE_INFINITY);
   const given = { id, checks, keepsGoing, priority, ack, idempotency, callback };
