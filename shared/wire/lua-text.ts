@@ -59,7 +59,8 @@ export function readLua(text: string): LuaText {
   const places = placesToCount(tokens);
   return {
     counted: places === null ? text : insertAt(text, places),
-    readsOnly: promisesNoWrites(text) || onlyReads(tokens),
+    // Redis runs a first line of flags as a read only where they promise it.
+    readsOnly: text.startsWith('#!') ? promisesNoWrites(text) : onlyReads(tokens),
     usesCounter: tokens.some((one) => one.kind === 'name' && one.text === counterName),
   };
 }
@@ -71,12 +72,15 @@ export function promisesNoWrites(text: string): boolean {
   return flags?.split(',').includes('no-writes') === true && first.length < text.length;
 }
 
-/** The text so that it ends before it does anything, but has to be Lua all the same, with its lines as they are. */
+/**
+ * The text so that it ends before it does anything, but has to be Lua all the same, with its lines as they are. What its
+ * first line promises is more than it did, since nothing else is run as a read; what is wrong in it still is.
+ */
 export function uncalled(text: string): string {
-  const from = text.startsWith('#!') ? text.indexOf('\n') + 1 : 0;
-  // A first line alone is refused for what it is.
-  if (from === 0 && text.startsWith('#!')) return text;
-  return `${text.slice(0, from)}do return 1 end ${text.slice(from)}`;
+  const ending = 'do return 1 end ';
+  if (!text.startsWith('#!')) return ending + text;
+  const end = text.indexOf('\n');
+  return end < 0 ? text : `${text.slice(0, end)} flags=no-writes\n${ending}${text.slice(end + 1)}`;
 }
 
 function tokensOf(text: string): readonly Token[] | null {

@@ -68,13 +68,14 @@ describe('a script’s text', () => {
     "return redis.call('\\83ET', KEYS[1], 1)",
     "return redis.call('NOSUCH')",
     '#!lua flags=no-writes',
+    '#!lua\nreturn 1',
   ])('does not show that it only reads: %j', (text) => {
     expect(readLua(text).readsOnly).toBe(false);
   });
 
   it('can be checked without being run, on the lines that it has', () => {
     expect(uncalled('x = = 1')).toBe('do return 1 end x = = 1');
-    expect(uncalled('#!lua\nx')).toBe('#!lua\ndo return 1 end x');
+    expect(uncalled('#!lua\nx')).toBe('#!lua flags=no-writes\ndo return 1 end x');
     expect(uncalled('#!lua')).toBe('#!lua');
   });
 
