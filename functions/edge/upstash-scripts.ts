@@ -1,4 +1,5 @@
 import { compileReads, compileWrite } from '../../shared/wire/commands.ts';
+import { promised } from '../../shared/wire/lua-text.ts';
 import type { UpstashCommand } from '../../shared/wire/upstash.ts';
 import { asReadOnly, refusalOf, type UpstashPlan } from '../../shared/wire/upstash-commands.ts';
 import { digestFrom, type ScriptBook, type UserScript } from '../../shared/wire/user-scripts.ts';
@@ -65,13 +66,16 @@ function planOfCall(
   const { readsOnly, mayBeKept } = plan;
   if (sha !== null && !readsOnly) scripts.learnLater(sha, place.background);
   if (!readsOnly && script?.readsOnly !== true) return { kind: 'write' };
-  const book = bookOf(script);
-  const compiled = compileReads([asReadOnly(command)], book);
+  const isAsked = /_RO$/i.test(command[0] ?? '');
+  // Who did not ask for a read need not have promised one.
+  const asRead =
+    isAsked || script === null ? script : { ...script, counted: promised(script.counted) };
+  const compiled = compileReads([asReadOnly(command)], bookOf(asRead));
   if (!compiled.ok) return refusalOf(compiled);
   const [read] = compiled.commands;
   if (read === undefined) return { kind: 'write' };
   if (sha === null && script !== null && mayBeKept) scripts.evaluated(script, place.background);
-  const context = { now: dependencies.now(), seed: () => 0, scripts: book };
+  const context = { now: dependencies.now(), seed: () => 0, scripts: bookOf(script) };
   const mayBeFrame = mayBeKept && compileWrite([command], [], context).ok;
   const mayWrite = !readsOnly && mayBeFrame;
   return { kind: 'read', command: read, keys: compiled.keys, mayBeFrame, mayWrite };

@@ -2,6 +2,7 @@ import type { Operation } from '../protocol/frame.ts';
 import { parseInteger } from './command-faults.ts';
 import type { CheckedCommand, CompileContext } from './command-rewrites.ts';
 import type { CommandFault } from './keys.ts';
+import { mayWriteByFlags } from './lua-text.ts';
 import { digestFrom, noScripts, type UserScript, unknownScriptError } from './user-scripts.ts';
 
 /** Where the keys of EVAL and its like stand; none where it does not say how many they are. */
@@ -22,12 +23,15 @@ export function rewriteScript(
   const [name = '', given = '', count = '', ...rest] = operation.args;
   const script = scriptIn(name, given, count, rest.length, context);
   if ('problem' in script) return script;
-  const { sha, counted, fault, readsOnly } = script;
+  const { sha, text, counted, fault, readsOnly } = script;
   if (fault !== null) return scriptFault(fault);
   const keys = scriptKeys(operation.args);
   if (isSnapshot) {
     const args = ['EVAL_RO', sha, counted, count, ...rest];
     return { ...operation, args, writes: [], reads: keys.map((position) => position + 1) };
+  }
+  if (row.class === 'read' && mayWriteByFlags(text)) {
+    return redisFault('ERR Can not execute a script with write flag using *_ro command.');
   }
   if (row.class === 'read' && !readsOnly) {
     const detail = `${name} among writes is not supported where the script’s text does not show that it only reads; use ${name.replace('_RO', '')}`;

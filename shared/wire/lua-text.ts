@@ -59,28 +59,37 @@ export function readLua(text: string): LuaText {
   const places = placesToCount(tokens);
   return {
     counted: places === null ? text : insertAt(text, places),
-    // Redis runs a first line of flags as a read only where they promise it.
-    readsOnly: text.startsWith('#!') ? promisesNoWrites(text) : onlyReads(tokens),
+    readsOnly: promisesNoWrites(text) || onlyReads(tokens),
     usesCounter: tokens.some((one) => one.kind === 'name' && one.text === counterName),
   };
 }
 
-/** True where the first line promises it, as in `#!lua flags=no-writes`; a region holds the script to that. */
+/** True where the first line is one of flags, and promises it: a region holds the script to that. */
 export function promisesNoWrites(text: string): boolean {
-  const [first = ''] = text.split('\n', 1);
-  const flags = /^#!lua(?:\s.*)?\sflags=([^\s"']+)/.exec(first)?.[1];
-  return flags?.split(',').includes('no-writes') === true && first.length < text.length;
+  const [first = '', ...lines] = text.split('\n', 2);
+  if (!first.startsWith('#!lua') || lines.length === 0) return false;
+  const flags = first.split(/\s+/).filter((word) => word.startsWith('flags='));
+  return flags.some((word) => word.slice('flags='.length).split(',').includes('no-writes'));
 }
 
-/**
- * The text so that it ends before it does anything, but has to be Lua all the same, with its lines as they are. What its
- * first line promises is more than it did, since nothing else is run as a read; what is wrong in it still is.
- */
-export function uncalled(text: string): string {
-  const ending = 'do return 1 end ';
-  if (!text.startsWith('#!')) return ending + text;
+/** True where its first line is one of flags and does not promise to write nothing: it cannot be run by EVAL_RO. */
+export function mayWriteByFlags(text: string): boolean {
+  return text.startsWith('#!') && !promisesNoWrites(text);
+}
+
+/** The text with the promise to write nothing, where it has a first line of flags. What is wrong there still is. */
+export function promised(text: string): string {
   const end = text.indexOf('\n');
-  return end < 0 ? text : `${text.slice(0, end)} flags=no-writes\n${ending}${text.slice(end + 1)}`;
+  if (!mayWriteByFlags(text) || end < 0) return text;
+  return `${text.slice(0, end)} flags=no-writes${text.slice(end)}`;
+}
+
+/** The text so that it ends before it does anything, but has to be Lua all the same, with its lines as they are. */
+export function uncalled(text: string): string {
+  const from = text.startsWith('#!') ? text.indexOf('\n') + 1 : 0;
+  // A first line alone is refused for what it is.
+  if (from === 0 && text.startsWith('#!')) return text;
+  return promised(`${text.slice(0, from)}do return 1 end ${text.slice(from)}`);
 }
 
 function tokensOf(text: string): readonly Token[] | null {

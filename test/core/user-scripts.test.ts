@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { compileReads, compileWrite } from '../../shared/wire/commands.ts';
-import { readLua, uncalled } from '../../shared/wire/lua-text.ts';
+import { promised, readLua, uncalled } from '../../shared/wire/lua-text.ts';
 import { scriptOf, unknownScriptError } from '../../shared/wire/user-scripts.ts';
 import { context, knownSha, refusalOf } from './command-samples.ts';
 
@@ -48,7 +48,9 @@ describe('a script’s text', () => {
     'return redis.pcall("hGetAll" , KEYS[1])',
     "redis.log(redis.LOG_NOTICE, 'x') return redis.sha1hex('')",
     "return redis.call('SCAN', 0)",
-    '#!lua name=x flags=allow-stale,no-writes\nreturn f()',
+    '#!lua name=x flags=allow-stale,no-writes\nreturn f(redis)',
+    '#!lua flags=no-writes flags=allow-oom\nreturn f(redis)',
+    '#!lua flags=allow-oom\nreturn redis.call("GET", KEYS[1])',
     "return 'redis.call' -- redis.call('SET')",
   ])('shows that it only reads: %j', (text) => {
     expect(readLua(text).readsOnly).toBe(true);
@@ -68,7 +70,6 @@ describe('a script’s text', () => {
     "return redis.call('\\83ET', KEYS[1], 1)",
     "return redis.call('NOSUCH')",
     '#!lua flags=no-writes',
-    '#!lua\nreturn 1',
   ])('does not show that it only reads: %j', (text) => {
     expect(readLua(text).readsOnly).toBe(false);
   });
@@ -77,6 +78,13 @@ describe('a script’s text', () => {
     expect(uncalled('x = = 1')).toBe('do return 1 end x = = 1');
     expect(uncalled('#!lua\nx')).toBe('#!lua flags=no-writes\ndo return 1 end x');
     expect(uncalled('#!lua')).toBe('#!lua');
+  });
+
+  it('promises by its first line to write nothing, where it has one', () => {
+    expect(promised('return 1')).toBe('return 1');
+    expect(promised('#!lua flags=no-writes\nx')).toBe('#!lua flags=no-writes\nx');
+    expect(promised('#!lua flags=allow-oom\nx')).toBe('#!lua flags=allow-oom flags=no-writes\nx');
+    expect(promised('#!lua')).toBe('#!lua');
   });
 
   it('of its largest size is read, without going through it twice', () => {
@@ -124,6 +132,12 @@ describe('EVAL in a write', () => {
       problem: 'unsupported-command',
       detail: expect.stringContaining('use EVAL'),
     });
+  });
+
+  it('is no read-only one where its first line does not promise it', () => {
+    const error = 'ERR Can not execute a script with write flag using *_ro command.';
+    const { redis } = refusalOf(['EVAL_RO', '#!lua\nreturn 1', '0']);
+    expect(redis).toEqual({ error, whenQueued: false });
   });
 
   it.each([
