@@ -18,6 +18,10 @@ export const limits = {
   argumentsPerOperation: 4_096,
   keysPerWrite: 512,
   readsPerSnapshot: 128,
+  /** Commands that one script calls. */
+  callsPerScript: 100_000,
+  /** Times that a script comes to a loop's body or a function; a second or so. */
+  stepsPerScript: 5_000_000,
   /** Commands of one pipeline of the Upstash form; each is a frame of its own. */
   commandsPerPipeline: 4_096,
   idempotencyKeyBytes: 255,

@@ -5,6 +5,13 @@ import copySourceText from './copy-source.lua';
 import copyTargetText from './copy-target.lua';
 import inspectText from './inspect.lua';
 import roundText from './round.lua';
+import scriptText from './script.lua';
+import scriptCommandsText from './script-commands.lua';
+import scriptLooksText from './script-looks.lua';
+import scriptReadsText from './script-reads.lua';
+import scriptSightText from './script-sight.lua';
+import scriptStageText from './script-stage.lua';
+import { scriptTable } from './script-table.ts';
 import snapshotText from './snapshot.lua';
 import stageText from './stage.lua';
 import stateText from './state.lua';
@@ -23,6 +30,13 @@ export interface Script {
   readonly plain: string;
 }
 
+/** What runs a user's script; script-sight.lua is a text in it, which is compiled under a name of its own. */
+const userScripts = [
+  scriptTable(),
+  `local SCRIPT_SIGHT = [==[\n${scriptSightText}]==]`,
+  moduleOf('userScripts', scriptText),
+];
+
 /** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const roundScript = scriptOf('round', [
   applyText,
@@ -30,6 +44,10 @@ export const roundScript = scriptOf('round', [
   streamsText,
   bitsText,
   stageText,
+  ...userScripts,
+  moduleOf('scriptCommands', scriptCommandsText),
+  moduleOf('scriptLooks', scriptLooksText),
+  scriptStageText,
   moduleOf('copySource', copySourceText),
   moduleOf('copyTarget', copyTargetText),
   copyText,
@@ -37,7 +55,12 @@ export const roundScript = scriptOf('round', [
 ]);
 
 /** The script of a snapshot; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const snapshotScript = scriptOf('snapshot', [applyText, snapshotText]);
+export const snapshotScript = scriptOf('snapshot', [
+  applyText,
+  ...userScripts,
+  scriptReadsText,
+  snapshotText,
+]);
 
 /** The script of an inspection; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const inspectScript = scriptOf('inspect', [applyText, inspectText]);
@@ -55,7 +78,7 @@ function scriptOf(name: Script['name'], texts: readonly string[]): Script {
 
 /** A text as a function, so that only who calls it pays for what it defines, and its names are its own. */
 function moduleOf(name: string, text: string): string {
-  return `local function ${name}()\n${text}\nend`;
+  return `local function ${name}(...)\n${text}\nend`;
 }
 
 /** The first use of a script sends its whole text, so what only people read stays here. Line numbers are kept. */

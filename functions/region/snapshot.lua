@@ -10,7 +10,8 @@
 --   isLeased   1 asks for a lease, where the snapshot is strong
 --   seen       [counter, mark], or 0
 --   decision   as in round.lua; only commits are applied
---   command    [args, order]; order 0 none, 1 members, 2 pairs. SCAN, KEYS, RANDOMKEY and DBSIZE leave out Lockstep's
+--   command    [args, order]; order 0 none, 1 members, 2 pairs. ['EVAL_RO', sha, text, count of keys, key…, argument…]
+--              is a user's script that only reads; it meets the locks of the keys that it touches. SCAN, KEYS, RANDOMKEY and DBSIZE leave out Lockstep's
 --              own keys, and where the snapshot is strong and settles nothing, they meet every lock
 --   bound      bytes of all replies together; a reply that passes it is answered as an error
 --
@@ -123,10 +124,23 @@ local function tellsOfAll(commands)
   return false
 end
 
-local function read(arguments)
+-- What scripts have touched that nobody declared: their keys, and whether they looked at all.
+local touched = { keys = {}, all = false }
+
+local read
+function read(arguments)
   local own = aboutAll[arguments[1]]
   if own then return own(arguments) end
+  if arguments[1] == 'EVAL_RO' then return readByScript(arguments, touched, aboutAll, read) end
   return redis.pcall(unpack(arguments))
+end
+
+-- The locks of keys that scripts have touched, beside those of `keys`.
+local function locksTouched(keys)
+  local left, list = touched.keys, {}
+  for _, key in ipairs(keys) do left[key] = nil end
+  for key in pairs(left) do insert(list, key) end
+  return #list > 0 and locksMet(sortByBytes(list)) or {}
 end
 
 return answer(#ARGV[1], function()
@@ -146,6 +160,10 @@ return answer(#ARGV[1], function()
     -- What was encoded in vain counts too, so that the work is bounded as well.
     left = left - (encoded and #encoded or #TOO_LARGE)
     replies[index] = encoded and left >= 0 and encoded or TOO_LARGE
+  end
+  if given[2] == 1 then
+    for _, item in ipairs(locksTouched(given[4])) do insert(met, item) end
+    if touched.all and #given[3] == 0 then met = everyLock() end
   end
   return '{"q":' .. text('[' .. concat(replies, ',') .. ']') .. ',"l":[' .. concat(met, ',') .. ']}'
 end)

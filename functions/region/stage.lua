@@ -3,7 +3,7 @@
 -- Guarantees: no plain client sees anything of it; a part that fails is undone whole, and the others stand; in a part
 -- that keeps going, what fails has changed nothing, since Redis's commands change all or nothing; what the
 -- server refuses, or what errs, leaves nothing behind and is a vote against. round.lua has KEYS, ARGV and the replies.
-local SET, DELETE, POP, TTL = 2, 3, 4, 5
+local SET, DELETE, POP, TTL, SCRIPT = 2, 3, 4, 5, 10
 local ABSENT, EXISTS, EQUALS, TYPE = 0, 1, 2, 3
 
 -- How much of a value a failed check shows, in bytes.
@@ -196,9 +196,9 @@ end
 
 local function expiryOf(key)
   local state = stateOf(key)
-  if state.at == 'shadow' then return must('PEXPIRETIME', shadowName(tx.id, key)) end
+  if state.at == 'shadow' then return settledExpiry(must('PEXPIRETIME', shadowName(tx.id, key))) end
   if state.at == 'gone' then return -2 end
-  if state.at == 'inline' then return state.pxat == '' and -1 or tonumber(state.pxat) end
+  if state.at == 'inline' then return state.pxat == '' and -1 or settledExpiry(tonumber(state.pxat)) end
   local print = fingerprint(key, state)
   if print == 'absent' then return -2 end
   return print == 'persistent' and -1 or tonumber(print)
@@ -217,12 +217,16 @@ local function digits(order, arguments)
   return must('GET', arguments[2])
 end
 
+-- Runs a user's script; script-stage.lua has it.
+local runScript
+
 local function runAny(operation)
   local kind = operation[1]
   if kind == SET then return runSet(operation) end
   if kind == DELETE then return runDelete(operation) end
   if kind == POP then return runPop(operation) end
   if kind == TTL then return runTtl(operation) end
+  if kind == SCRIPT then return runScript(operation) end
   return runCommand(operation)
 end
 
@@ -277,10 +281,15 @@ end
 -- What a commit will do to the key, as in a lock record.
 local function intentOf(key, state)
   if state.at == 'base' then return 'k' end
-  if state.at == 'inline' then return 's|' .. state.pxat .. '|' .. state.value end
+  if state.at == 'inline' then
+    local settled = state.pxat ~= '' and settledExpiry(tonumber(state.pxat))
+    return 's|' .. (settled and whole(settled) or '') .. '|' .. state.value
+  end
   if state.at == 'shadow' then
     local expiry = must('PEXPIRETIME', shadowName(tx.id, key))
-    if expiry ~= -2 then return 'p|' .. whole(expiry) end
+    local settled = settledExpiry(expiry)
+    if settled ~= expiry then must('PEXPIREAT', shadowName(tx.id, key), whole(settled)) end
+    if settled ~= -2 then return 'p|' .. whole(settled) end
   end
   return state.isThere == false and 'k' or 'd'
 end
@@ -297,7 +306,10 @@ end
 -- Returns the outcomes, the fingerprints as JSON, and the lock records as a flat list of (key, record).
 local function stageParts(keys, parts)
   local outcomes, fingerprints, records = {}, {}, {}
-  for index, part in ipairs(parts) do outcomes[index] = runPart(part) end
+  for index, part in ipairs(parts) do
+    tx.part = index - 1
+    outcomes[index] = runPart(part)
+  end
   for index, key in ipairs(keys) do
     local state = tx.states[key]
     fingerprints[index] = text(state.fingerprint)
@@ -307,6 +319,16 @@ local function stageParts(keys, parts)
   return '[' .. concat(outcomes, ',') .. ']', '[' .. concat(fingerprints, ',') .. ']', records
 end
 
+-- The vote of a transaction whose scripts touched keys that it does not list.
+local function unlistedVote()
+  local items = {}
+  for index, notes in pairs(tx.unlisted) do
+    insert(items, '[' .. whole(index) .. ',' .. encode(sortByBytes(notes.keys)) .. ']')
+  end
+  table.sort(items)
+  return '["u",[' .. concat(items, ',') .. ']]'
+end
+
 -- Stages one transaction, whose outcomes have at most `bound` bytes. Returns { vote, records, made }, or nil and why
 -- the server could not; then nothing is left.
 -- `made` names every shadow, so that the caller can still take the vote back.
@@ -314,9 +336,8 @@ local function stage(id, now, keys, parts, bound)
   tx = { id = id, now = now, states = {}, made = {}, left = bound }
   for _, key in ipairs(keys) do tx.states[key] = { at = 'base', fingerprint = '' } end
   local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts)
-  if not ok then
-    overMany('UNLINK', nil, tx.made)
-    return nil, tostring(outcomes)
-  end
+  if not ok or tx.unlisted then overMany('UNLINK', nil, tx.made) end
+  if not ok then return nil, tostring(outcomes) end
+  if tx.unlisted then return { vote = unlistedVote(), records = {}, made = {} } end
   return { vote = '["y",' .. text(outcomes) .. ',' .. fingerprints .. ']', records = records, made = tx.made }
 end

@@ -9,7 +9,7 @@
 -- A name that no key ever has: read commands get it in place of a key that is staged as absent.
 local NOWHERE = PREFIX .. 'nowhere'
 
--- The transaction being staged: { id, now, states, made, saved, backups, isLong }.
+-- The transaction being staged: { id, now, states, made, saved, backups, isLong }; script-stage.lua adds to it.
 local tx
 
 local function stateOf(key)
@@ -18,7 +18,11 @@ local function stateOf(key)
   return state
 end
 
-local function backupName(key) return PREFIX .. 'backup:' .. tx.id .. ':' .. key end
+-- A script inside a part keeps backups of its own, under a mark.
+local function backupName(key, mark) return PREFIX .. 'backup:' .. tx.id .. (mark or tx.backupMark or '') .. ':' .. key end
+
+-- The expiry that a staged key gets, where a script has put it off for as long as it runs.
+local function settledExpiry(expiry) return tx.putOff and tx.putOff.moments[expiry] or expiry end
 
 local function hasPassed(pxat) return pxat ~= '' and tonumber(pxat) <= tx.now end
 

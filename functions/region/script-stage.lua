@@ -1,0 +1,123 @@
+-- Runs a user's script on the staged state of its transaction's keys, all of it or nothing.
+--
+-- It calls commands by the names of the keys, declared or not. A key that the transaction does not list is staged all the
+-- same, so that the script goes on, and noted: then all is dropped, and the vote names what is to be listed. Every region
+-- comes to the same names as long as they hold the same data; where they do not, each names what it needs itself.
+--
+-- An expiry that lies after the transaction's `now` and has passed for this region's clock already would hide the key
+-- from the rest of the script here, and not elsewhere. It is put off by what this script can still see, and set right once
+-- all parts have run.
+
+local launchScript, operationOf, looks, draw
+
+-- The keys that are noted for the part that runs, as a list and a set.
+local function notesOfPart()
+  local notes = tx.unlisted or {}
+  tx.unlisted = notes
+  notes[tx.part] = notes[tx.part] or { keys = {}, seen = {} }
+  return notes[tx.part]
+end
+
+-- Notes a key that the transaction does not list. A key that an earlier script noted counts for this part too.
+local function note(key)
+  local state = tx.states[key]
+  if state and not state.isUnlisted then return end
+  if not state then tx.states[key] = { at = 'base', fingerprint = '', isUnlisted = true } end
+  local notes = notesOfPart()
+  if notes.seen[key] then return end
+  notes.seen[key] = true
+  insert(notes.keys, key)
+end
+
+local function notedCount() return tx.unlisted and tx.unlisted[tx.part] and #tx.unlisted[tx.part].keys or 0 end
+
+-- The moment as it is to be set: itself, or where it has passed here alone the next one that this script still sees.
+local function visibleMoment(moment)
+  local at = tonumber(moment)
+  if at <= tx.now or at > clock() then return moment end
+  tx.putOff = tx.putOff or { count = 0, moments = {} }
+  tx.putOff.count = tx.putOff.count + 1
+  local shown = clock() + 1000 + tx.putOff.count
+  tx.putOff.moments[shown] = at
+  return whole(shown)
+end
+
+local function putOff(operation)
+  local arguments, last = operation[2], nil
+  if operation[1] == SET then
+    if operation[4] ~= '' then operation[4] = visibleMoment(operation[4]) end
+  elseif type(arguments) == 'table' and operation[1] == 0 then
+    last = #arguments
+    if arguments[1] == 'PEXPIREAT' and tonumber(arguments[3]) then arguments[3] = visibleMoment(arguments[3]) end
+    if arguments[last - 1] == 'PXAT' and tonumber(arguments[last]) then arguments[last] = visibleMoment(arguments[last]) end
+  end
+end
+
+-- Runs one command of the script.
+local function performCommand(command)
+  for _, position in ipairs(command.positions) do note(command.arguments[position]) end
+  if notedCount() > SCRIPT_BOUNDS.keys then
+    return nil, 'ERR the script touches too many keys that it does not declare: more than ' .. SCRIPT_BOUNDS.keys
+  end
+  local look = looks[command.name]
+  if look then return look(command) end
+  local operation, failure = operationOf(command)
+  if not operation then return nil, failure end
+  putOff(operation)
+  local reply, wrong = runAny(operation)
+  if wrong then return nil, wrong end
+  return ordered(reply, operation[5] or 0)
+end
+
+local function backupsKept() return { saved = tx.saved, backups = tx.backups, names = tx.backupMark } end
+
+-- Joins what the script has kept for undoing with what its part had: where both have a state of a key, the part's is the
+-- older one.
+local function joinBackups(outer)
+  for key, old in pairs(tx.saved) do
+    if outer.saved[key] == nil then
+      outer.saved[key] = old
+      local isMade = tx.backups[key]
+      outer.backups[key] = isMade
+      if isMade then
+        insert(tx.made, backupName(key, outer.names or ''))
+        must('RENAME', backupName(key), backupName(key, outer.names or ''))
+      end
+    elseif tx.backups[key] then
+      must('UNLINK', backupName(key))
+    end
+  end
+end
+
+-- Runs `body`, which returns a reply, or nil and the text of an error. Where it fails, all that it changed is undone and
+-- what its part has done before stands.
+local function undoable(body)
+  local outer = backupsKept()
+  tx.saved, tx.backups, tx.backupMark, tx.isLong = {}, {}, (outer.names or '') .. 's', true
+  local reply, failure = body()
+  if failure then undo() else joinBackups(outer) end
+  tx.saved, tx.backups, tx.backupMark = outer.saved, outer.backups, outer.names
+  return reply, failure
+end
+
+-- Once a round, so that only rounds with scripts pay for it.
+local function prepareScripts()
+  local run, integerOf, refusalOf = userScripts()
+  launchScript, operationOf = run, scriptCommands(integerOf, refusalOf)
+  looks = scriptLooks(integerOf, refusalOf, function() return draw(2147483647) end, note)
+end
+
+-- [10, [sha, text, key…, argument…], positions of the keys, [], order, seed]
+function runScript(operation)
+  local given, keys, arguments = operation[2], {}, {}
+  local count = #operation[3]
+  for index = 3, #given do insert(index - 2 <= count and keys or arguments, given[index]) end
+  if not launchScript then prepareScripts() end
+  draw = drawer(operation[6])
+  draw(1)
+  return undoable(function()
+    return launchScript({
+      sha = given[1], text = given[2], keys = keys, arguments = arguments, seed = operation[6], perform = performCommand,
+    })
+  end)
+end

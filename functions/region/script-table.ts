@@ -1,0 +1,92 @@
+import { getKeyIndexes } from '@ioredis/commands';
+import { limits } from '../../shared/limits.ts';
+import type { CommandRow, ReadRow, WriteRow } from '../../shared/wire/command-rows.ts';
+import { commandTable } from '../../shared/wire/command-table.ts';
+import { everyKey, reservedPrefix } from '../../shared/wire/keys.ts';
+
+/** Of the commands that Lockstep refuses, those that no script of Redis 7.0 may call, which has words of its own for it. */
+const outside: ReadonlySet<string> = new Set(
+  (
+    'AUTH BGREWRITEAOF BGSAVE BLMOVE BLPOP BRPOP BRPOPLPUSH BZPOPMAX BZPOPMIN DEBUG DISCARD EVAL EVALSHA EVALSHA_RO ' +
+    'EVAL_RO EXEC FAILOVER FCALL FCALL_RO HELLO MONITOR MULTI PSUBSCRIBE PSYNC PUNSUBSCRIBE QUIT REPLCONF REPLICAOF ' +
+    'RESET ROLE SAVE SCRIPT SHUTDOWN SLAVEOF SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE SYNC UNSUBSCRIBE UNWATCH WAIT WATCH'
+  ).split(' '),
+);
+
+/** What scripts may call that is about no key: the answers are the same in every region. */
+const aboutNothing: Readonly<Record<string, number>> = { TIME: 1, PING: -1, ECHO: 2 };
+
+const orders = { members: 1, pairs: 2, exact: 0, 'exact-field': 0 } as const;
+
+/** Replies of a script are nested no deeper. */
+const replyDepth = 100;
+
+/**
+ * What script.lua knows of commands, as Lua: SCRIPT_TABLE, whose form it describes, made of the one table that the
+ * compiler uses too; SCRIPT_RESERVED, what keys may not begin with; SCRIPT_EVERY_KEY, the key that stands for all; and
+ * SCRIPT_BOUNDS.
+ */
+export function scriptTable(): string {
+  const rows = commandTable.flatMap(linesOf).join('\n');
+  const bounds = [
+    `calls = ${limits.callsPerScript}`,
+    `steps = ${limits.stepsPerScript}`,
+    `keys = ${limits.keysPerWrite}`,
+    `keyBytes = ${limits.keyBytes}`,
+    `claimed = ${limits.claimedEntries}`,
+    `skew = ${limits.clockSkewMs}`,
+    `depth = ${replyDepth}`,
+  ];
+  return [
+    `local SCRIPT_TABLE = [==[\n\n${rows}\n]==]`,
+    `local SCRIPT_RESERVED, SCRIPT_EVERY_KEY = '${reservedPrefix}', '${everyKey}'`,
+    `local SCRIPT_BOUNDS = { ${bounds.join(', ')} }`,
+  ].join('\n');
+}
+
+function linesOf(row: CommandRow): readonly string[] {
+  const arity = aboutNothing[row.name];
+  if (arity !== undefined) return [`${row.name} read ${arity} none - 0 - -`];
+  if (outside.has(row.name)) return [`${row.name} outside 0 none - 0 - -`];
+  if (row.class !== 'read' && row.class !== 'write') {
+    const reason = 'reason' in row ? row.reason : 'send it as an operation of its own';
+    return [`${row.name} refused 0 none - 0 - ${ascii(reason)}`];
+  }
+  if (row.subcommands === null) return [lineOf(row, row.name, row.arity)];
+  const members = Object.entries(row.subcommands);
+  return [
+    `${row.name} container 0 none - 0 - -`,
+    ...members.map(([name, count]) => lineOf(row, `${row.name}|${name}`, count)),
+  ];
+}
+
+function lineOf(row: WriteRow | ReadRow, name: string, arity: number): string {
+  const order = row.reply === null ? 0 : orders[row.reply];
+  const written = row.class === 'write' ? row.written : '-';
+  const reason = row.class === 'read' ? row.refusedInWrites : null;
+  const head = [name, row.class, arity, keysOf(row), written, order, row.rewrite ?? '-'];
+  return [...head, ascii(reason ?? '-')].join(' ');
+}
+
+/** Where the keys stand: `first,last,step` counted from the name and, where negative, from the end; or a way to find them. */
+function keysOf(row: WriteRow | ReadRow): string {
+  if (row.keysAt === 'second') return '2,2,1';
+  if (row.keysAt !== null) return row.keysAt;
+  if (row.keyCountAt !== null) return `count:${row.keyCountAt}`;
+  const [short, long] = [12, 18].map((count) => {
+    const found = getKeyIndexes(row.name.toLowerCase(), Array.from({ length: count }, () => 'x'));
+    return { count, found: found.map((index) => index + 1) };
+  });
+  const [first, second] = long?.found ?? [];
+  const [lastShort, lastLong] = [short?.found.at(-1), long?.found.at(-1)];
+  if (first === undefined || lastShort === undefined || lastLong === undefined) return 'none';
+  const isFixed = lastShort === lastLong;
+  // Counted from the end, -1 is the last argument.
+  const last = isFixed ? lastLong : lastLong - (long?.count ?? 0) - 1;
+  return `${first},${last},${second === undefined ? 1 : second - first}`;
+}
+
+/** Scripts are sent as they are, and servers need not know more than ASCII in them. */
+function ascii(text: string): string {
+  return text.replaceAll('’', "'").replaceAll(/[^ -~]/g, '?');
+}
