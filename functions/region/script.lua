@@ -263,8 +263,9 @@ end
 
 -- Texts --------------------------------------------------------------------------------------------------------------
 
+-- Those of Redis, and Upstash's own, by which scripts lock no more than the keys that they declare; its libraries use it.
 local FLAGS = {
-  ['no-writes'] = true, ['allow-oom'] = true, ['allow-stale'] = true, ['no-cluster'] = true,
+  ['allow-key-locking'] = true, ['no-writes'] = true, ['allow-oom'] = true, ['allow-stale'] = true, ['no-cluster'] = true,
   ['allow-cross-slot-keys'] = true,
 }
 
