@@ -17,6 +17,10 @@ export const limits = {
   checksPerWrite: 64,
   argumentsPerOperation: 4_096,
   keysPerWrite: 512,
+  /** Attempts at a write that only find keys which its script touches and does not declare. */
+  searchesPerWrite: 12,
+  /** Attempts at a write whose script gives different results in different regions. */
+  doubtsPerWrite: 3,
   readsPerSnapshot: 128,
   /** Commands that one script calls. */
   callsPerScript: 100_000,

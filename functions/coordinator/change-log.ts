@@ -2,6 +2,7 @@ import { assert } from '../../shared/assert.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { CommittedWrite, DecidedWrite, StorageWrite } from '../../shared/protocol/events.ts';
+import { concerns, flushedKey } from '../../shared/protocol/own-keys.ts';
 import type { WriteRecord } from '../../shared/wire/answers.ts';
 import type {
   Callback,
@@ -138,11 +139,14 @@ export class ChangeLog {
   lastWriteTo(key: string): number | null {
     // The text of an array holds the text of its elements, but one element may hold the text of another, quotes and all.
     const rows = this.#sql.exec<{ sequence: number; keys: string }>(
-      'SELECT sequence, keys FROM change_log WHERE instr(keys, ?) > 0 ORDER BY sequence DESC',
+      `SELECT sequence, keys FROM change_log WHERE instr(keys, ?) > 0 OR instr(keys, ?) > 0
+       ORDER BY sequence DESC`,
       JSON.stringify(key),
+      JSON.stringify(flushedKey),
     );
     for (const row of rows) {
-      if (parse<readonly string[]>(row.keys).includes(key)) return row.sequence;
+      const keys = parse<readonly string[]>(row.keys);
+      if (keys.includes(key) || keys.includes(flushedKey)) return row.sequence;
     }
     return null;
   }
@@ -251,11 +255,6 @@ function sizeOf(row: {
   readonly record: string | null;
 }): number {
   return row.keys.length + row.commands.length + (row.record?.length ?? 0);
-}
-
-function concerns(keys: readonly string[], prefixes: readonly string[]): boolean {
-  if (prefixes.length === 0) return true;
-  return keys.some((key) => prefixes.some((prefix) => key.startsWith(prefix)));
 }
 
 /** Rows were written by this class alone, so their JSON has the shape that it gave them. */

@@ -1,4 +1,5 @@
 import type { WriteFrame } from '../../shared/protocol/frame.ts';
+import { keyOfWrite } from '../../shared/protocol/own-keys.ts';
 import type { WriteAnswer, WriteRequest } from '../../shared/wire/answers.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
 import type { ScriptBook } from '../../shared/wire/user-scripts.ts';
@@ -15,7 +16,8 @@ export function frameOf(
     const { problem, detail, redis } = compiled;
     return { kind: 'refused', problem, detail, ...(redis && { error: redis.error }) };
   }
-  const { operations, keys, bytes } = compiled;
+  const { operations, bytes } = compiled;
+  const keys = compiled.keys.length === 0 ? [keyOfWrite(id)] : compiled.keys;
   const notAfter = Math.min(now + timeoutMs, request.notAfter ?? Number.POSITIVE_INFINITY);
   const given = { id, checks, keepsGoing, priority, ack, idempotency, callback };
   return { ...given, operations, keys, notAfter, bytes };

@@ -8,6 +8,7 @@ import type {
   StoredDecision,
   UnconfirmedDecision,
 } from '../../shared/protocol/events.ts';
+import { valuesAmong } from '../../shared/protocol/own-keys.ts';
 import type { WriteRecord } from '../../shared/wire/answers.ts';
 import type { Retention } from '../../shared/wire/configuration.ts';
 import { owedEventsOf, owedRegionEventsOf } from '../../shared/wire/event-text.ts';
@@ -251,7 +252,7 @@ export class CoordinatorStorage {
       if (decided.record.outcome === 'committed') this.changes.append(decided, transaction);
     }
     for (const region of missedBy) {
-      this.members.miss({ region, keys: keys.map((key) => [key, sequence]) });
+      this.members.miss({ region, keys: valuesAmong(keys).map((key) => [key, sequence]) });
     }
     this.#raiseMeta('sequence', sequence);
     this.#setMeta('now', now);

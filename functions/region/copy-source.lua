@@ -281,11 +281,11 @@ end
 local function read(wanted, form, bound, cursor, total)
   local keys, locked, left, used, hasGone = {}, {}, {}, 0, false
   for index = 1, #wanted, 2 do insert(keys, wanted[index]) end
-  local locks = readLocks(keys)
+  local locks, isAllLocked = readLocks(keys), readLocks({ EVERY })[EVERY] ~= nil
   insert(out, '["r",[')
   if #keys > MANY_KEYS then fillEscapes() end
   for index, key in ipairs(keys) do
-    local expiry = not locks[key] and call('PEXPIRETIME', key)
+    local expiry = not locks[key] and not isAllLocked and call('PEXPIRETIME', key)
     if not expiry then
       insert(locked, key)
     -- What expires before the scan comes to it leaves no mark: the target drops it now, and the scan brings it back.

@@ -6,7 +6,6 @@
 --
 -- The phase and the number are kept before anything is written, so a step that stops half-way is sent again under a
 -- higher number, and an older one cannot come in between.
-local RESERVED = 'lockstep:'
 
 -- Drops the locks, with the shadows that they lead to, what is done, and the lease.
 local function dropShard()
@@ -44,7 +43,7 @@ end
 local function scanKeys(cursor, count)
   local reply, keys, own = must('SCAN', cursor, 'COUNT', whole(count)), {}, {}
   for _, key in ipairs(reply[2]) do
-    insert(sub(key, 1, #RESERVED) == RESERVED and own or keys, key)
+    insert(isVisible(key) and keys or own, key)
   end
   return keys, own, reply[1] ~= '0' and text(reply[1]) or 'null'
 end

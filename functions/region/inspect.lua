@@ -13,7 +13,7 @@
 -- Of `keys` those are missing at the end that the bound left no room for. A digest is a SHA-1 in hexadecimal digits, of
 -- `type|expiry|body`. The body is of chunks of fixed numbers of elements, each one's hash taken over the hash before
 -- and the elements; where elements have no order it is the sum of their hashes. Each string in it has its length ahead.
-local RESERVED, UNDIGESTED = 'lockstep:', '""'
+local UNDIGESTED = '""'
 local CHUNK_BYTES, CHUNK_ELEMENTS, KEYS_AT_ONCE = 262144, 64, 16
 local HALF = 16777216
 
@@ -174,10 +174,10 @@ end
 
 -- Adds the keys to `items`, as long as the bound is not passed.
 local function inspectKeys(keys, items, bound)
-  local locks = readLocks(keys)
+  local locks, all = readLocks(keys), readLocks({ EVERY })[EVERY]
   for _, key in ipairs(keys) do
     if spent >= bound then return end
-    insert(items, found(key, digestOf(key), locks[key]))
+    insert(items, found(key, digestOf(key), locks[key] or all))
     spent = spent + #key
   end
 end
@@ -189,7 +189,7 @@ local function scan(cursor, count, bound)
     local answered, keys = must('SCAN', cursor, 'COUNT', whole(math.min(count, KEYS_AT_ONCE))), {}
     cursor, seen = answered[1], seen + #answered[2]
     for _, key in ipairs(answered[2]) do
-      if sub(key, 1, #RESERVED) ~= RESERVED then insert(keys, key) end
+      if isVisible(key) then insert(keys, key) end
     end
     inspectKeys(keys, items, math.huge)
   until cursor == '0' or seen >= count or spent >= bound

@@ -83,7 +83,7 @@ end
 
 -- Everything that the round knows of its keys and transactions: one HMGET, and one ZMSCORE for those without a lock.
 local function readKnown(round, floor)
-  local keys, asked, done = {}, {}, {}
+  local keys, asked, done = { EVERY }, {}, {}
   for _, decision in ipairs(round.decisions) do
     for _, key in ipairs(decision[4]) do insert(keys, key) end
   end
@@ -155,6 +155,18 @@ end
 
 -- Prepares -----------------------------------------------------------------------------------------------------------
 
+local function lockedVote(key, record)
+  local incarnation, sequence = orderOf(holderOf(record))
+  return '["l",' .. text(key) .. ',' .. whole(incarnation) .. ',' .. whole(sequence) .. ']'
+end
+
+-- The vote against what is about all keys: any lock is in its way, those of this round and those that it does not know.
+local function objectionToAll(locks)
+  for key, record in pairs(locks) do return lockedVote(key, record) end
+  local flat = must('HSCAN', LOCK, '0', 'COUNT', '1')[2]
+  return #flat > 0 and lockedVote(flat[1], flat[2]) or nil
+end
+
 -- The vote against, or nil where the transaction may be staged.
 local function objection(prepare, round, meta, locks, done)
   local id, keys = idOf(prepare[1], prepare[2]), prepare[4]
@@ -163,11 +175,10 @@ local function objection(prepare, round, meta, locks, done)
   if not isAfter(prepare[1], prepare[2], meta.floor) then return '["t"]' end
   if countHeld(locks, keys, id) > 0 then return '["d"]' end
   if done[id] then return '["t"]' end
+  if locks[EVERY] then return lockedVote(EVERY, locks[EVERY]) end
   for _, key in ipairs(keys) do
-    if locks[key] then
-      local incarnation, sequence = orderOf(holderOf(locks[key]))
-      return '["l",' .. text(key) .. ',' .. whole(incarnation) .. ',' .. whole(sequence) .. ']'
-    end
+    if key == EVERY then return objectionToAll(locks) end
+    if locks[key] then return lockedVote(key, locks[key]) end
   end
   return nil
 end

@@ -374,7 +374,8 @@ for name, value in next, globals do
 end
 for name, value in next, values do seen[name] = value or nil end
 seen.__lockstep = nil
-seen._G = setmetatable(seen, {
+seen._G = seen
+setmetatable(seen, {
   __index = function(_, name)
     error("Script attempted to access nonexistent global variable '" .. shown(name) .. "'", 2)
   end,

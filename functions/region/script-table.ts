@@ -74,7 +74,10 @@ function keysOf(row: WriteRow | ReadRow): string {
   if (row.keysAt !== null) return row.keysAt;
   if (row.keyCountAt !== null) return `count:${row.keyCountAt}`;
   const [short, long] = [12, 18].map((count) => {
-    const found = getKeyIndexes(row.name.toLowerCase(), Array.from({ length: count }, () => 'x'));
+    const found = getKeyIndexes(
+      row.name.toLowerCase(),
+      Array.from({ length: count }, () => 'x'),
+    );
     return { count, found: found.map((index) => index + 1) };
   });
   const [first, second] = long?.found ?? [];

@@ -1,4 +1,5 @@
 import applyText from './apply.lua';
+import baseText from './base.lua';
 import bitsText from './bits.lua';
 import copyText from './copy.lua';
 import copySourceText from './copy-source.lua';
@@ -39,6 +40,7 @@ const userScripts = [
 
 /** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const roundScript = scriptOf('round', [
+  baseText,
   applyText,
   stateText,
   streamsText,
@@ -56,6 +58,7 @@ export const roundScript = scriptOf('round', [
 
 /** The script of a snapshot; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const snapshotScript = scriptOf('snapshot', [
+  baseText,
   applyText,
   ...userScripts,
   scriptReadsText,
@@ -63,7 +66,7 @@ export const snapshotScript = scriptOf('snapshot', [
 ]);
 
 /** The script of an inspection; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const inspectScript = scriptOf('inspect', [applyText, inspectText]);
+export const inspectScript = scriptOf('inspect', [baseText, applyText, inspectText]);
 
 /** The name that EVALSHA knows `text` by. */
 export async function digestOf(text: string): Promise<string> {

@@ -40,8 +40,10 @@ local function settle(decisions)
   applyPlans(plans, {}, locks)
 end
 
-local function locksMet(keys)
-  local locks, items = readLocks(keys), {}
+local function locksMet(given)
+  local keys, items = { EVERY }, {}
+  for _, key in ipairs(given) do insert(keys, key) end
+  local locks = readLocks(keys)
   for _, key in ipairs(keys) do
     if locks[key] then
       local incarnation, sequence = orderOf(holderOf(locks[key]))
@@ -61,14 +63,10 @@ end
 -- was locked since then is of writes that nobody was answered about before this read began.
 local function everyLock()
   local keys = must('HKEYS', LOCK)
-  return #keys > 0 and locksMet(keys) or {}
+  return locksMet(keys)
 end
 
 -- What tells of all keys ---------------------------------------------------------------------------------------------
-
-local RESERVED = 'lockstep:'
-
-local function isVisible(name) return sub(name, 1, #RESERVED) ~= RESERVED end
 
 local function visible(names)
   local kept = {}

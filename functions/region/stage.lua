@@ -3,7 +3,11 @@
 -- Guarantees: no plain client sees anything of it; a part that fails is undone whole, and the others stand; in a part
 -- that keeps going, what fails has changed nothing, since Redis's commands change all or nothing; what the
 -- server refuses, or what errs, leaves nothing behind and is a vote against. round.lua has KEYS, ARGV and the replies.
+<<<<<<< HEAD
 local SET, DELETE, POP, TTL, SCRIPT = 2, 3, 4, 5, 10
+=======
+local SET, DELETE, POP, TTL, FLUSH, FAIL = 2, 3, 4, 5, 12, 13
+>>>>>>> five
 local ABSENT, EXISTS, EQUALS, TYPE = 0, 1, 2, 3
 
 -- How much of a value a failed check shows, in bytes.
@@ -211,6 +215,17 @@ local function runTtl(operation)
   return operation[2] == 'PTTL' and left or math.floor((left + 500) / 1000)
 end
 
+-- Every key is gone for what comes after it in the transaction; the others go with the commit.
+local function runFlushing(operation)
+  for key in pairs(tx.states) do
+    if isVisible(key) then deleteKey(key) end
+  end
+  local marker = operation[2][2]
+  save(marker, stateOf(marker))
+  stateOf(marker).at = 'flush'
+  return { ok = 'OK' }
+end
+
 -- The digits of an integer that a Lua number cannot hold, read back from where the command has left it.
 local function digits(order, arguments)
   if order == EXACT_FIELD then return must('HGET', arguments[2], arguments[3]) end
@@ -226,7 +241,12 @@ local function runAny(operation)
   if kind == DELETE then return runDelete(operation) end
   if kind == POP then return runPop(operation) end
   if kind == TTL then return runTtl(operation) end
+<<<<<<< HEAD
   if kind == SCRIPT then return runScript(operation) end
+=======
+  if kind == FLUSH then return runFlushing(operation) end
+  if kind == FAIL then return nil, operation[2][1] end
+>>>>>>> five
   return runCommand(operation)
 end
 
@@ -281,10 +301,15 @@ end
 -- What a commit will do to the key, as in a lock record.
 local function intentOf(key, state)
   if state.at == 'base' then return 'k' end
+<<<<<<< HEAD
   if state.at == 'inline' then
     local settled = state.pxat ~= '' and settledExpiry(tonumber(state.pxat))
     return 's|' .. (settled and whole(settled) or '') .. '|' .. state.value
   end
+=======
+  if state.at == 'flush' then return 'f' end
+  if state.at == 'inline' then return 's|' .. state.pxat .. '|' .. state.value end
+>>>>>>> five
   if state.at == 'shadow' then
     local expiry = must('PEXPIRETIME', shadowName(tx.id, key))
     local settled = settledExpiry(expiry)

@@ -2,6 +2,7 @@ import { limits } from '../limits.ts';
 import type { RegionFault } from '../wire/answers.ts';
 import type { Ticket } from './events.ts';
 import type { WriteFrame } from './frame.ts';
+import { areAll, everyKey } from './own-keys.ts';
 
 /** A caller that waits for the answer of a frame. */
 export interface Caller {
@@ -13,12 +14,17 @@ export interface Caller {
 
 /** A frame that has been admitted and is not decided. */
 export interface Waiting {
-  readonly frame: WriteFrame;
+  /** Its keys may grow: a script may touch more than it declares. */
+  frame: WriteFrame;
   /** Its place among all arrivals of this instance; kept over attempts. */
   readonly arrival: number;
   readonly arrivedAt: number;
   readonly callers: Caller[];
   attempts: number;
+  /** How many attempts only found keys that it touches and did not list. */
+  searches: number;
+  /** How many attempts of its script gave different results in different regions. */
+  doubts: number;
   /** No attempt before this moment, ms. */
   retryAt: number;
   /** What stood in the way of the last attempt. */
@@ -55,7 +61,8 @@ export class FrameQueue {
 
   /** True where a queued frame names one of `keys`. */
   waitsFor(keys: readonly string[]): boolean {
-    return keys.some((key) => this.#waitedKeys.has(key));
+    if (areAll(keys)) return this.#frames.length > 0;
+    return this.#waitedKeys.has(everyKey) || keys.some((key) => this.#waitedKeys.has(key));
   }
 
   add(waiting: Waiting): void {
@@ -112,14 +119,26 @@ export function takeBatch(
   queue.take((waiting) => {
     if (waiting.retryAt > now) return false;
     const { keys } = waiting.frame;
-    if (!keys.some((key) => blocked.has(key) || held(key)) && join(waiting, groupOfKey))
+    const isFree = !keys.some((key) => blocked.has(key) || held(key));
+    if (isFree && mayStandBeside(keys, groupOfKey, blocked) && join(waiting, groupOfKey)) {
       return true;
+    }
     for (const key of keys) blocked.add(key);
     return false;
   });
   return [...new Set(groupOfKey.values())].map((group) =>
     group.parts.sort((a, b) => (goesBefore(a, b) ? -1 : 1)),
   );
+}
+
+/** What is about all keys goes alone, and what came after it waits for it. */
+function mayStandBeside(
+  keys: readonly string[],
+  going: ReadonlyMap<string, Group>,
+  blocked: ReadonlySet<string>,
+): boolean {
+  if (areAll(keys)) return going.size === 0 && blocked.size === 0;
+  return !going.has(everyKey) && !blocked.has(everyKey);
 }
 
 /** Puts a frame into the one group that its keys lead to, merging groups that it connects; false where too large. */

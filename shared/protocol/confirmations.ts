@@ -3,6 +3,7 @@ import type { Callback, EventType, RegionEventType, Subscription } from '../wire
 import type { MemberChange, MemberEvent } from '../wire/members.ts';
 import type { CommittedWrite, EventSubject, OwedRegionEvent, OwedWriteEvent } from './events.ts';
 import type { Operation, WriteFrame } from './frame.ts';
+import { concerns } from './own-keys.ts';
 
 /** What an event tells besides the write itself. */
 type Told = Pick<OwedWriteEvent, 'type' | 'at' | 'regions' | 'reason'>;
@@ -102,18 +103,24 @@ function wants(
   type: EventType,
   keys: readonly string[],
 ): boolean {
-  if (disabled !== null || !events.includes(type)) return false;
-  if (prefixes.length === 0) return true;
-  return keys.some((key) => prefixes.some((prefix) => key.startsWith(prefix)));
+  return disabled === null && events.includes(type) && concerns(keys, prefixes);
 }
 
 /** The Redis command that an operation stands for. A script is told by its digest. */
 export function commandOf({ kind, args, writes }: Operation): readonly string[] {
   const [key = '', second = '', third = ''] = args;
-  if (kind === 'set') {
-    return third === '' ? ['SET', key, second] : ['SET', key, second, 'PXAT', third];
+  switch (kind) {
+    case 'set':
+      return third === '' ? ['SET', key, second] : ['SET', key, second, 'PXAT', third];
+    case 'pop':
+      return second === '' ? ['SPOP', key] : ['SPOP', key, second];
+    case 'script':
+      return ['EVALSHA', key, String(writes.length), ...args.slice(2)];
+    case 'publish':
+      return ['PUBLISH', second, third];
+    case 'flush':
+      return ['FLUSHALL'];
+    default:
+      return args;
   }
-  if (kind === 'script') return ['EVALSHA', key, String(writes.length), ...args.slice(2)];
-  if (kind === 'pop') return second === '' ? ['SPOP', key] : ['SPOP', key, second];
-  return args;
 }

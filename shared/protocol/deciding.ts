@@ -86,6 +86,11 @@ export class Deciding {
     }
   }
 
+  /** A region has found what scripts touch besides what is listed. An attempt that is over has its parts queued again. */
+  search(transaction: Transaction, found: Parameters<Transaction['search']>[0]): void {
+    if (this.#parts.transactions.isUndecided(transaction.order)) transaction.search(found);
+  }
+
   /** Closes the votes whose time is over. */
   sweep(): void {
     const { transactions, outbox, frames, links } = this.#parts;
@@ -106,8 +111,29 @@ export class Deciding {
     for (const part of transaction.parts) {
       part.retryAt = retryAt;
       if (part.frame.notAfter <= outbox.now) frames.giveUp(part, part.faults, tooLate);
-      else frames.enqueue(part);
+      else if (!this.#refuse(part)) frames.enqueue(part);
     }
+  }
+
+  /** Refuses a frame that a script has made larger than it may be. */
+  #refuse(part: Waiting): boolean {
+    const { frames, blocked } = this.#parts;
+    if (part.searches === 0) return false;
+    const { length } = part.frame.keys;
+    if (length > limits.keysPerWrite) {
+      const detail = `its script touches ${length} keys; the limit is ${limits.keysPerWrite}`;
+      frames.refuse(part, 'too-large', detail);
+      return true;
+    }
+    if (part.searches > limits.searchesPerWrite) {
+      const detail = 'its script touches other keys at each attempt; declare them';
+      frames.refuse(part, 'unsupported-command', detail);
+      return true;
+    }
+    const refusal = blocked.refusalOf(part.frame.keys);
+    if (refusal === null) return false;
+    frames.giveUp(part, refusal.faults, refusal.reason, refusal.code);
+    return true;
   }
 
   abortAll(): void {
@@ -168,6 +194,10 @@ export class Deciding {
   #diverge(transaction: Transaction, { minority, keys, detail }: Diverged): void {
     const { outbox, links, frames, blocked } = this.#parts;
     const members = this.#members();
+    if (transaction.hasScripts) {
+      this.#doubt(transaction, detail);
+      return;
+    }
     this.abort(transaction, outbox.now);
     for (const region of minority) {
       const link = links.find(region);
@@ -182,6 +212,22 @@ export class Deciding {
       const refusal = blocked.refusalOf(part.frame.keys);
       const { faults = [], reason = detail, code = 'diverged' } = refusal ?? {};
       frames.giveUp(part, faults, reason, code);
+    }
+  }
+
+  /**
+   * A script may itself be what differs from region to region, so no region is put out for its results: it is tried
+   * again, and then refused. If the data differ, plain writes and verify find that.
+   */
+  #doubt(transaction: Transaction, detail: string): void {
+    const { outbox, frames } = this.#parts;
+    for (const part of transaction.parts) part.doubts += 1;
+    this.abort(transaction, outbox.now + transaction.pauseMs);
+    const isDoubtful = ({ frame, doubts }: Waiting) =>
+      doubts > limits.doubtsPerWrite && frame.operations.some(({ kind }) => kind === 'script');
+    for (const part of frames.queue.take(isDoubtful)) {
+      const told = `its script does not do the same in every region: ${detail}`;
+      frames.refuse(part, 'unsupported-command', told);
     }
   }
 

@@ -1,5 +1,6 @@
 import { limits } from '../limits.ts';
 import type { Change } from '../wire/confirmations.ts';
+import { concerns } from './own-keys.ts';
 
 /** What has been sent and not acknowledged. */
 export interface Outstanding {
@@ -104,8 +105,7 @@ export function isWanted(
   { keys, member }: Pick<Change, 'keys' | 'member'>,
 ): boolean {
   if (member !== undefined) return members;
-  if (prefixes.length === 0) return true;
-  return keys.some((key) => prefixes.some((prefix) => key.startsWith(prefix)));
+  return concerns(keys, prefixes);
 }
 
 function sum(one: Outstanding, other: Outstanding): Outstanding {

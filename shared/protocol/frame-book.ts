@@ -1,6 +1,6 @@
 import type { WriteId } from '../ids.ts';
 import { limits } from '../limits.ts';
-import type { RegionFault, UnavailableCode } from '../wire/answers.ts';
+import type { RegionFault, UnavailableCode, WriteAnswer } from '../wire/answers.ts';
 import { FrameQueue, type Waiting } from './admission.ts';
 import type { Confirmations } from './confirmations.ts';
 import type { Arrival, LiveWrite } from './events.ts';
@@ -50,6 +50,8 @@ export class FrameBook {
       arrivedAt: this.#outbox.now,
       callers: [],
       attempts: 0,
+      searches: 0,
+      doubts: 0,
       retryAt: 0,
       faults: [],
     };
@@ -83,18 +85,31 @@ export class FrameBook {
     reason: string,
     code: UnavailableCode | null = null,
   ): void {
-    this.forget(waiting);
     const { id } = waiting.frame;
     this.#unavailable.set(id, { kind: 'unavailable', faults, reason, code });
+    this.#end(waiting, { kind: 'unavailable', id, faults, reason, code }, reason);
+  }
+
+  /** Answers that the frame can never be carried out as it is: nothing was written, and no attempt is under way. */
+  refuse(
+    waiting: Waiting,
+    problem: Extract<WriteAnswer, { kind: 'refused' }>['problem'],
+    detail: string,
+  ): void {
+    const { id } = waiting.frame;
+    this.#unavailable.set(id, { kind: 'unavailable', faults: [], reason: detail, code: null });
+    this.#end(waiting, { kind: 'refused', problem, detail }, detail);
+  }
+
+  #end(waiting: Waiting, answer: WriteAnswer, reason: string): void {
+    this.forget(waiting);
     const [oldest] = this.#unavailable.keys();
     if (this.#unavailable.size > limits.framesQueued && oldest !== undefined) {
       this.#unavailable.delete(oldest);
     }
     const events = this.#confirmations.abandoned(waiting.frame, this.#outbox.now, reason);
     this.#outbox.owe(events, waiting.frame.callback);
-    for (const { ticket } of waiting.callers) {
-      this.#outbox.answer(ticket, { kind: 'unavailable', id, faults, reason, code });
-    }
+    for (const { ticket } of waiting.callers) this.#outbox.answer(ticket, answer);
   }
 
   /** Gives up the queued frames whose time is over, and plans for the others. */

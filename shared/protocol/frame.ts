@@ -20,7 +20,7 @@ import type { Callback } from '../wire/confirmations.ts';
  * - `script`: a user's script; `args` is `[sha, text, ...keys, ...arguments]`, `writes` are the positions of the keys that its
  *   caller declared, and `seed` seeds its random draws. It changes all or nothing.
  * - `publish`: `args` is `[channelKey(channel), channel, message]`; the message is delivered in each region as it commits.
- * - `flush`: every key of the shard is deleted; `args` is `[everyKey]`.
+ * - `flush`: every key of the shard is deleted; `args` is `[everyKey, flushedKey]`.
  * - `fail`: fails with the text `args[0]`; names no key.
  */
 export type OperationKind =
@@ -83,7 +83,7 @@ export interface WriteFrame {
   readonly checks: readonly Check[];
   /** True for MULTI's way with failing commands; see Part. */
   readonly keepsGoing: boolean;
-  /** Every key that an operation or a check names, each once. */
+  /** Every key that an operation or a check names, each once; at least one (see keyOfWrite). */
   readonly keys: readonly string[];
   /** From 0 to 9; a frame of higher priority does not wait for an undecided one of lower priority. */
   readonly priority: number;

@@ -1,3 +1,4 @@
+import { assert } from '../assert.ts';
 import type { RegionId } from '../ids.ts';
 import { limits } from '../limits.ts';
 import type { WriteAnswer } from '../wire/answers.ts';
@@ -6,7 +7,9 @@ import type { Applications } from './applications.ts';
 import type { BlockedKeys } from './blocked-keys.ts';
 import type { Confirmations } from './confirmations.ts';
 import type { CoordinatorConfig, Leaving, Membership, Stored } from './events.ts';
+import { bothOf, removal } from './leaving.ts';
 import type { Outbox } from './outbox.ts';
+import { flushedKey, reservedPrefix, valuesAmong } from './own-keys.ts';
 import type { RegionLink } from './region-link.ts';
 import type { RegionLinks } from './region-links.ts';
 import { Returns } from './returns.ts';
@@ -113,8 +116,20 @@ export class Members {
     const absent = this.#parts.links.all.filter(({ membership }) =>
       membership.state === 'out' ? !membership.whole : membership.state === 'copying',
     );
-    for (const { missed } of absent) for (const key of keys) missed.set(key, sequence);
+    if (keys.includes(flushedKey)) {
+      for (const link of absent) this.#missAll(link);
+      return [];
+    }
+    const named = valuesAmong(keys);
+    for (const { missed } of absent) for (const key of named) missed.set(key, sequence);
     return absent.map(({ region }) => region);
+  }
+
+  /** It has missed what was done to all keys. A copy under way began before that. */
+  #missAll(link: RegionLink): void {
+    const { leaving } = link;
+    assert(leaving !== null, 'a region without a vote has left for a reason');
+    this.suspect(link, { ...leaving, whole: true });
   }
 
   /** The members' epoch. */
@@ -193,7 +208,8 @@ export class Members {
   }
 
   /** These keys of a region have to be copied. */
-  mark(link: RegionLink, keys: readonly (readonly [key: string, sequence: number])[]): void {
+  mark(link: RegionLink, missed: readonly (readonly [key: string, sequence: number])[]): void {
+    const keys = missed.filter(([key]) => !key.startsWith(reservedPrefix));
     if (keys.length === 0) return;
     for (const [key, sequence] of keys) link.missed.set(key, sequence);
     this.#parts.outbox.persist({ kind: 'missed', missed: { region: link.region, keys } });
@@ -330,7 +346,8 @@ export class Members {
     const missed = link.leave();
     const { cause, detail, held } = leaving;
     // Nobody knows what a region holds that has never answered.
-    const whole = leaving.whole || !link.begun;
+    const isFlushed = missed.some(([key]) => key === flushedKey);
+    const whole = leaving.whole || isFlushed || !link.begun;
     this.set(link, { state: 'out', since: now, cause, detail, whole, held });
     if (whole) this.#forgive(link);
     else this.mark(link, missed);
@@ -369,20 +386,3 @@ export class Members {
     }
   }
 }
-
-/** A second reason beside a first one: nothing of either is forgotten. `known` itself where the second adds nothing. */
-function bothOf(known: Leaving, added: Leaving): Leaving {
-  const adds = (added.whole && !known.whole) || (added.held && !known.held);
-  const isGoingForGood = added.cause === 'removed' && known.cause !== 'removed';
-  if (!adds && !isGoingForGood) return known;
-  const { cause, detail } = known.cause === 'removed' ? known : added;
-  return { cause, detail, whole: known.whole || added.whole, held: known.held || added.held };
-}
-
-/** Why a region that is not configured any more leaves. */
-export const removal: Leaving = {
-  cause: 'removed',
-  detail: 'it is not among the configured regions',
-  whole: false,
-  held: true,
-};

@@ -1,3 +1,4 @@
+import { assert } from '../assert.ts';
 import type { WriteAnswer } from '../wire/answers.ts';
 import type { Waiting } from './admission.ts';
 import type { Applications, Confirming } from './applications.ts';
@@ -69,6 +70,7 @@ export class Reception {
 
   #admit(event: Arrival): Waiting | null {
     const { keys } = event.frame;
+    assert(keys.length > 0, 'a write locks something, or nobody could tell that it was staged');
     const refusal = this.#refusalOf(event);
     if (refusal !== null) {
       this.#outbox.answer(event.ticket, refusal);

@@ -96,7 +96,7 @@ export class RoundAnswers {
     reply: RoundReply,
     recorded: readonly TransactionOrder[],
   ): void {
-    const { links, members, applications, outbox } = this.#parts;
+    const { links, members, applications, outbox, deciding } = this.#parts;
     flight.decisions.forEach(({ transaction }, position) => {
       const said = reply.decisions[position];
       if (said === 'acknowledged') {
@@ -120,6 +120,7 @@ export class RoundAnswers {
       if (vote.kind === 'locked' && vote.holder[0] < this.#parts.stored.incarnation) {
         link.greetAgain();
       }
+      if (vote.kind === 'unlisted') deciding.search(transaction, vote.parts);
       transaction.count(link.region, ballotOf(vote), outbox.now);
     });
   }

@@ -36,6 +36,7 @@ export class Transaction {
   readonly deadline: number;
   readonly #voters = new Map<RegionId, Voter>();
   readonly prepare: Prepare;
+  #isSearch = false;
 
   constructor(
     order: TransactionOrder,
@@ -80,6 +81,10 @@ export class Transaction {
     return tallyOf([...this.#voters.values()].map((voter) => voter.state));
   }
 
+  get hasScripts(): boolean {
+    return this.parts.some(({ frame }) => frame.operations.some(({ kind }) => kind === 'script'));
+  }
+
   /** The regions to which the prepare has gone: it may stand there. */
   get reached(): readonly RegionId[] {
     return [...this.#voters].filter(([, voter]) => voter.sentAt !== null).map(([region]) => region);
@@ -101,6 +106,20 @@ export class Transaction {
       voter.fingerprints = ballot.fingerprints;
     } else voter.reason = ballot.reason;
     if (ballot.state !== 'missing' && voter.sentAt !== null) voter.ms = now - voter.sentAt;
+  }
+
+  /** Scripts of these parts touch keys that are not listed: they are from now on, for the next attempt. */
+  search(parts: Extract<Vote, { kind: 'unlisted' }>['parts']): void {
+    this.#isSearch = true;
+    for (const { part, keys } of parts) {
+      const waiting = this.parts[part];
+      if (waiting === undefined) continue;
+      waiting.searches += 1;
+      waiting.frame = {
+        ...waiting.frame,
+        keys: [...new Set([...waiting.frame.keys, ...keys])],
+      };
+    }
   }
 
   /** The deadline has passed: every vote still out is missing. */
@@ -140,9 +159,10 @@ export class Transaction {
 
   /**
    * The pause before the parts are tried again, ms. It doubles with each attempt that a region refused; a vote that
-   * is missing needs none, since nothing is prepared before the silent region has answered a probe.
+   * is missing needs none, since nothing is prepared before the silent region has answered a probe. Nor does a search.
    */
   get pauseMs(): number {
+    if (this.#isSearch) return 0;
     if (![...this.#voters.values()].some((voter) => voter.state === 'no')) return 0;
     const attempts = Math.max(...this.parts.map((part) => part.attempts));
     const doubled = limits.retryPauseMsFirst * 2 ** Math.min(attempts - 1, 16);

@@ -1,5 +1,6 @@
 import { keyOf, type RegionId, type TransactionOrder } from '../ids.ts';
 import type { Waiting } from './admission.ts';
+import { areAll, everyKey } from './own-keys.ts';
 import { Transaction } from './transaction.ts';
 
 /** The undecided transactions of one instance, and the keys that they hold. A key has one holder at most (rule R7). */
@@ -42,11 +43,13 @@ export class Transactions {
   }
 
   isHeld(key: string): boolean {
-    return this.#holders.has(key);
+    if (key === everyKey) return this.#undecided.size > 0;
+    return this.#holders.has(key) || this.#holders.has(everyKey);
   }
 
   holdersOf(keys: readonly string[]): readonly Transaction[] {
-    return [...new Set(keys.flatMap((key) => this.#holders.get(key) ?? []))];
+    if (areAll(keys)) return this.undecided;
+    return [...new Set([...keys, everyKey].flatMap((key) => this.#holders.get(key) ?? []))];
   }
 
   /** Gives the parts the next id, and their keys to them. */

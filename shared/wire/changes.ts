@@ -1,4 +1,5 @@
 import { assert } from '../assert.ts';
+import { valuesAmong } from '../protocol/own-keys.ts';
 import type { Change } from './confirmations.ts';
 import type { MemberChange } from './members.ts';
 import { parseExact, parsePartOutcome } from './replies.ts';
@@ -30,7 +31,13 @@ export type ToldChange = Readonly<Record<string, unknown>> & { readonly sequence
 export function tellChange(change: Change): ToldChange {
   const { sequence, id, transaction, at, keys, commands, part, member } = change;
   if (member !== undefined) return tellMemberChange(member);
-  const told = { sequence, id, transaction, at: new Date(at).toISOString(), keys };
+  const told = {
+    sequence,
+    id,
+    transaction,
+    at: new Date(at).toISOString(),
+    keys: valuesAmong(keys),
+  };
   if (part === undefined) return commands === undefined ? told : { ...told, commands };
   const outcome = parsePartOutcome(part);
   assert(outcome.kind === 'done', 'a change was carried out');

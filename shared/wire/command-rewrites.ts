@@ -1,5 +1,6 @@
 import { assert } from '../assert.ts';
 import type { Operation } from '../protocol/frame.ts';
+import { everyKey, flushedKey } from '../protocol/own-keys.ts';
 import { argumentFault as fault, parseInteger } from './command-faults.ts';
 import {
   checkSubcommand,
@@ -49,6 +50,7 @@ export const rewriters: Readonly<Record<Rewrite, Rewriter>> = {
   'set-for': rewriteSetFor,
   getex: rewriteGetex,
   expire: rewriteExpire,
+  flush: rewriteFlush,
   delete: ({ operation }) => ({ ...operation, kind: 'delete' }),
   pop: rewritePop,
   ttl: ({ operation }) => ({ ...operation, kind: 'ttl' }),
@@ -177,6 +179,16 @@ function rewritePop(command: CheckedCommand, context: CompileContext): Operation
   const seed = context.seed();
   assert(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 31, 'a seed is from 0 to 2^31 - 1');
   return { ...operation, kind: 'pop', args: [key, count], writes: [0], seed };
+}
+
+function rewriteFlush({ operation }: CheckedCommand): Operation | CommandFault {
+  const [name = '', ...options] = operation.args;
+  const isKnown = options.every((option) => /^a?sync$/i.test(option));
+  if (!isKnown || options.length > 1) {
+    const detail = `syntax error in '${name.toLowerCase()}'; it takes ASYNC or SYNC`;
+    return fault(detail, 'syntax error');
+  }
+  return { ...operation, kind: 'flush', args: [everyKey, flushedKey], writes: [0, 1] };
 }
 
 function refuseDatabase({ operation }: CheckedCommand): Operation | CommandFault {

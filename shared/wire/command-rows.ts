@@ -27,6 +27,8 @@ export const rewriteNotes = {
   'set-for': 'It runs as SET with PXAT, the moment of expiry by the coordinator’s clock.',
   getex: 'EX, PX and EXAT become PXAT, the moment of expiry by the coordinator’s clock.',
   expire: 'It runs as PEXPIREAT, with the moment of expiry by the coordinator’s clock.',
+  flush:
+    'It waits until nothing else is undecided, and nothing begins before it is over. Lockstep’s own keys stay. Each region goes through all of its keys, in one step.',
   delete: 'It is staged without copying the old value.',
   pop: 'One random draw is made for all regions, so that each removes the same members.',
   ttl: 'In a write it is counted from the coordinator’s clock, not from the region’s.',

@@ -70,11 +70,9 @@ const keys: readonly CommandRow[] = [
   read('key', 'SCAN', -2, { refusedInWrites: cursor, note: visible }),
   read('key', 'SORT_RO', -2, { rewrite: 'sort' }),
   write('key', 'SORT', -2, { keysAt: 'store', written: 'second', rewrite: 'sort' }),
-  ...refused(
-    'key',
-    'FLUSHALL FLUSHDB SWAPDB',
-    'it acts on a whole database, of which Lockstep owns only the keys that it is given',
-  ),
+  write('key', 'FLUSHALL', -1, { rewrite: 'flush' }),
+  write('key', 'FLUSHDB', -1, { rewrite: 'flush' }),
+  ...refused('key', 'SWAPDB', 'a region is one database'),
   ...refused('key', 'MOVE', 'a region is one database; use RENAME or COPY'),
   ...refused(
     'key',

@@ -1,5 +1,6 @@
 import { limits } from '../limits.ts';
 import type { OwedRegionEvent, OwedWriteEvent } from '../protocol/events.ts';
+import { valuesAmong } from '../protocol/own-keys.ts';
 import type { EndpointId, OwedEvent, RegionEventBody, Subscription } from './confirmations.ts';
 import { jsonText, parsePartOutcome } from './replies.ts';
 
@@ -21,7 +22,7 @@ export function writeEventText({
     id,
     transaction,
     sequence,
-    keys,
+    keys: valuesAmong(keys),
     ...(regions === undefined ? {} : { regions }),
     ...(reason === undefined ? {} : { reason }),
   };

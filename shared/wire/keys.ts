@@ -1,14 +1,8 @@
 import { formatTransactionId, type ShardId, type TransactionId } from '../ids.ts';
 import { limits } from '../limits.ts';
+import { everyKey, reservedPrefix } from '../protocol/own-keys.ts';
 
-/** Every name that Lockstep itself uses in a region begins so; keys of users must not. */
-export const reservedPrefix = 'lockstep:';
-
-/**
- * Stands for every key of a shard, those that do not exist included, among the keys of a transaction: it is alone while
- * it is undecided. No user's key is called so.
- */
-export const everyKey = `${reservedPrefix}every-key`;
+export { everyKey, reservedPrefix };
 
 /** What a message to `channel` holds until it is delivered, so that those of one channel keep their order. */
 export function channelKey(channel: string): string {

@@ -3,7 +3,7 @@ import { bytesOfText } from './replies.ts';
 /**
  * Arguments of commands are text, and may hold bytes that are no UTF-8: each such byte stands there as half a character,
  * U+DC80 for 0x80 and so on up to U+DCFF, which no UTF-8 can spell. encoding.ts sends these as escapes of JSON, and the
- * scripts of a region turn them back into bytes (apply.lua).
+ * scripts of a region turn them back into bytes (base.lua).
  */
 const escapeBase = 0xdc00;
 

@@ -21,6 +21,8 @@ function waiting(keys: readonly string[], given: Partial<Waiting> = {}): Waiting
     callers: [],
     attempts: 0,
     retryAt: 0,
+    searches: 0,
+    doubts: 0,
     faults: [],
     ...given,
   };

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Operation } from '../../shared/protocol/frame.ts';
+import { commandOf } from '../../shared/protocol/confirmations.ts';
 import { commandTable } from '../../shared/wire/command-table.ts';
 import { compileReads, compileWrite } from '../../shared/wire/commands.ts';
-import { context, keysAt, knownSha, now, writable } from './command-samples.ts';
+import { context, keysAt, now, writable } from './command-samples.ts';
 
 describe('the compiler', () => {
   const names = commandTable.map((row) => row.name);
@@ -78,7 +78,7 @@ describe('the compiler', () => {
       fc.property(sampled, (given) => {
         const first = compileWrite(given, [], context);
         if (!first.ok) throw new Error(first.detail);
-        const again = first.operations.map(asCommand);
+        const again = first.operations.map(commandOf);
         const later = compileWrite(again, [], { ...context, now: now + 1 });
         expect(later).toMatchObject({ keys: first.keys });
         // An id that is given is the client's own: nothing stands in its place where the stream is ahead.
@@ -117,15 +117,3 @@ describe('the compiler', () => {
     );
   });
 });
-
-/** The Redis command that an operation stands for. */
-function asCommand({ kind, args, writes }: Operation): readonly string[] {
-  const [first = '', second = '', third = ''] = args;
-  if (kind === 'pop') return second === '' ? ['SPOP', first] : ['SPOP', first, second];
-  if (kind === 'script') {
-    const script = first === knownSha ? ['EVALSHA', first] : ['EVAL', second];
-    return [...script, String(writes.length), ...args.slice(2)];
-  }
-  if (kind !== 'set') return args;
-  return third === '' ? ['SET', first, second] : ['SET', first, second, 'PXAT', third];
-}

@@ -24,7 +24,7 @@ describe('a refusal', () => {
     ['FCALL f 0', 'unsupported-command', 'send their text with EVAL'],
     ['SCRIPT LOAD x', 'unsupported-command', 'in the form of Upstash'],
     ['MULTI', 'unsupported-command', 'transaction already'],
-    ['FLUSHALL', 'unsupported-command', 'FLUSHALL'],
+    ['SWAPDB 0 1', 'unsupported-command', 'SWAPDB'],
     ['SCAN 0', 'unsupported-command', '/v1/reads'],
     ['XREADGROUP GROUP g c BLOCK 0 STREAMS s >', 'unsupported-command', 'BLOCK is not supported'],
     ['XREAD BLOCK 0 STREAMS s $', 'unsupported-command', 'BLOCK is not supported'],

@@ -8,7 +8,7 @@ export const now = 1_800_000_000_000;
 /** A book that knows one script, which only reads, by a digest that is not its own. */
 export const knownSha = 'f0'.repeat(20);
 const scripts: ScriptBook = {
-  evaluated: (text) => scriptOf(text, 'e0'.repeat(20)),
+  evaluated: (text) => scriptOf(text, knownSha),
   find: (sha) => (sha === knownSha ? scriptOf('return', sha) : null),
 };
 export const context = { now, seed: () => 42, scripts };
@@ -30,11 +30,8 @@ export function refusalOf(words: string | readonly string[]): Compiled & { reado
   return compiled;
 }
 
-export function keysAt(
-  operation: Operation,
-  positions: readonly number[],
-): readonly (string | undefined)[] {
-  return positions.map((position) => operation.args[position]);
+export function keysAt(operation: Operation, positions: readonly number[]): readonly string[] {
+  return positions.map((position) => operation.args[position] ?? '');
 }
 
 /**
@@ -49,7 +46,7 @@ BITCOUNT from|BITFIELD_RO from GET u8 0|BITPOS from 1|GETBIT from 1|BITFIELD to 
 SETBIT to 1 1
 EXISTS from from2|EXPIRETIME from|PEXPIRETIME from|PTTL from|TOUCH from from2|TTL from|TYPE from
 COPY from to REPLACE|DEL to to2|EXPIRE to 10|EXPIREAT to 10 NX|PERSIST to|PEXPIRE to 10|PEXPIREAT to 10|RENAME to to2
-RENAMENX to to2|UNLINK to to2|DBSIZE|KEYS *|RANDOMKEY|SCAN 0 MATCH * COUNT 10|SORT from LIMIT 0 2 STORE to|SORT_RO from DESC
+RENAMENX to to2|UNLINK to to2|FLUSHALL|FLUSHDB ASYNC|DBSIZE|KEYS *|RANDOMKEY|SCAN 0 MATCH * COUNT 10|SORT from LIMIT 0 2 STORE to|SORT_RO from DESC
 HEXISTS from f|HGET from f|HGETALL from|HKEYS from|HLEN from|HMGET from f g|HRANDFIELD from 2|HSCAN from 0|HSTRLEN from f
 HVALS from|HDEL to f|HINCRBY to f 1|HINCRBYFLOAT to f 0.5|HMSET to f v|HSET to f v g v|HSETNX to f v
 SCARD from|SDIFF from from2|SINTER from from2|SINTERCARD 2 from from2 LIMIT 1|SISMEMBER from m|SMEMBERS from

@@ -12,7 +12,14 @@ const erred = '[2,0,"WRONGTYPE"]';
 /** An undecided transaction 3.8, begun at 1050, whose frames arrived at 1000. */
 function transactionOf(...frames: readonly WriteFrame[]): Transaction {
   const parts = frames.map((frame, position): Waiting => {
-    const rest = { callers: [], attempts: position + 1, retryAt: 0, faults: [] };
+    const rest = {
+      callers: [],
+      attempts: position + 1,
+      searches: 0,
+      doubts: 0,
+      retryAt: 0,
+      faults: [],
+    };
     return { frame, arrival: position, arrivedAt: 1_000, ...rest };
   });
   return new Transaction([3, 8], parts, ['near', 'far'], 1_050, 2_000);

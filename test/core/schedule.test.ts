@@ -36,6 +36,8 @@ function prepare(link: RegionLink, sequence: number): void {
     callers: [],
     attempts: 0,
     retryAt: 0,
+    searches: 0,
+    doubts: 0,
     faults: [],
   };
   link.enqueue(new Transaction([1, sequence], [waiting], [link.region], now, later));

@@ -107,7 +107,7 @@ describe('EVAL in a write', () => {
       operations: [
         {
           kind: 'script',
-          args: ['e0'.repeat(20), `do${tick} end`, 'a', 'b', 'a', 'x'],
+          args: [knownSha, `do${tick} end`, 'a', 'b', 'a', 'x'],
           writes: [2, 3],
           reads: [],
           seed: 42,

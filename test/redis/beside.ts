@@ -182,8 +182,11 @@ function toldOfAll(outcome: unknown): Told[] {
   return outcome.slice(1).map(toldByRegion);
 }
 
-/** Expiries that lie within a day are relative ones, and differ by the time between the two runs. */
-async function dumpOf(redis: Redis): Promise<Told> {
+/**
+ * All that a Redis has but Lockstep’s own keys. Expiries that lie within a day are relative ones, and differ by the time
+ * between the two runs.
+ */
+export async function dumpOf(redis: Redis): Promise<Told> {
   const keys = toldByClient(await redis.callBuffer('EVAL', dumpScript, '0'));
   if (!Array.isArray(keys)) throw new Error('a dump is an array');
   const soon = BigInt(Date.now() + 86_400_000);

@@ -16,7 +16,7 @@ BITFIELD $k OVERFLOW FAIL INCRBY u62 $n $i GET i64 $n SET i64 $n $i|BITFIELD $k 
 BITFIELD $k OVERFLOW FAIL INCRBY u4 $n $i OVERFLOW SAT INCRBY u4 $n $i|BITFIELD_RO $k GET u8 $n`,
   `DEL $k $k|UNLINK $k|EXISTS $k $k|TYPE $k|RENAME $k $k|RENAMENX $k $k|COPY $k $k|COPY $k $k REPLACE|PERSIST $k
 PEXPIREAT $k $t|PEXPIREAT $k $t NX|PEXPIREAT $k $t GT|PEXPIREAT $k $t LT|EXPIRE $k 5000 XX|EXPIRE $k 900 GT|EXPIRE $k x|EXPIRE $k 0 LT|PEXPIRE $k -1
-TOUCH $k $k|EXPIREAT $k 5000000000|SORT $k|SORT $k DESC LIMIT $n $n|SORT $k ALPHA STORE $k|SORT $k STORE $k|SORT_RO $k`,
+TOUCH $k $k|FLUSHDB|FLUSHDB async|FLUSHDB now|EXPIREAT $k 5000000000|SORT $k|SORT $k DESC LIMIT $n $n|SORT $k ALPHA STORE $k|SORT $k STORE $k|SORT_RO $k`,
   `HSET $k $m $v|HSET $k $m $v $m $v|HSETNX $k $m $v|HGET $k $m|HDEL $k $m $m|HGETALL $k|HKEYS $k|HVALS $k|HLEN $k
 HINCRBY $k $m $i|HINCRBYFLOAT $k $m $f|HMGET $k $m $m|HEXISTS $k $m|HSTRLEN $k $m|HMSET $k $m $i $m $f`,
   `SADD $k $m $m|SADD $k $m $i|SREM $k $m|SMEMBERS $k|SCARD $k|SISMEMBER $k $m|SMISMEMBER $k $m $m|SMOVE $k $k $m
@@ -150,7 +150,7 @@ function commandLike(template: string): fc.Arbitrary<readonly string[]> {
   return fc.oneof(
     { weight: 30, arbitrary: exact },
     { weight: 1, arbitrary: fc.tuple(exact, other).map(([command, more]) => [...command, more]) },
-    { weight: 1, arbitrary: exact.map((command) => command.slice(0, -1)) },
+    { weight: 1, arbitrary: exact.map(([name = '', ...rest]) => [name, ...rest.slice(0, -1)]) },
   );
 }
 

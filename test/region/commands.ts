@@ -20,7 +20,14 @@ export interface Entry {
 export interface Keys {
   readonly clock: number;
   get(key: string): Entry | undefined;
+  /** Of every key that is kept, expired or not. */
+  names(): readonly string[];
   set(key: string, entry: Entry | undefined): void;
+}
+
+/** As Redis has it: at its expiry a key is still there, and gone a moment later. */
+export function hasExpired(entry: Entry, clock: number): boolean {
+  return entry.expiry !== -1 && entry.expiry < clock;
 }
 
 type Command = (keys: Keys, key: string, args: readonly string[]) => Reply;

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe } from 'vitest';
+import { claimAllKeys } from './claims/all-keys.ts';
 import { claimCopies } from './claims/copies.ts';
 import { claimDecisions } from './claims/decisions.ts';
 import { claimExpiry } from './claims/expiry.ts';
@@ -21,6 +22,7 @@ describe.each(worlds)('a region in %s', (_, open) => {
   claimFences(() => current);
   claimDecisions(() => current);
   claimStaging(() => current);
+  claimAllKeys(() => current);
   claimExpiry(() => current);
   claimSnapshots(() => current);
   claimLeases(() => current);

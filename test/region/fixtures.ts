@@ -1,5 +1,6 @@
 import type { TransactionOrder } from '../../shared/ids.ts';
 import type { Check, Operation, ReplyOrder } from '../../shared/protocol/frame.ts';
+import { everyKey, flushedKey } from '../../shared/protocol/own-keys.ts';
 import type {
   Decision,
   Part,
@@ -161,3 +162,13 @@ export function ofIncarnation<Item extends { readonly transaction: TransactionOr
 ): Item {
   return { ...item, transaction: [incarnation, item.transaction[1]] };
 }
+
+/** `FLUSHALL`. */
+export const flush: Operation = {
+  kind: 'flush',
+  args: [everyKey, flushedKey],
+  writes: [0, 1],
+  reads: [],
+  reply: null,
+  seed: null,
+};

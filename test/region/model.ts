@@ -1,5 +1,6 @@
 import { compareOrder, type TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
+import { areAll, everyKey } from '../../shared/protocol/own-keys.ts';
 import type {
   CopyForm,
   CopyKey,
@@ -19,7 +20,7 @@ import type {
   SnapshotResult,
   Vote,
 } from '../../shared/protocol/round.ts';
-import { type Entry, type Keys, runCommand } from './commands.ts';
+import { type Entry, hasExpired, type Keys, runCommand } from './commands.ts';
 import {
   digestOfEntry,
   keyOfItem,
@@ -32,10 +33,9 @@ import { copyRefusal, lastMarks, type Meta, metaFor, raised, refusalOf } from '.
 import {
   bytesOf,
   compareBytes,
+  encodeInOrder,
   encodeReply,
   type Reply,
-  sortMembers,
-  sortPairs,
   textOf,
 } from './replies.ts';
 import { type Intent, stage } from './staging.ts';
@@ -158,7 +158,7 @@ export class RegionModel {
     }
     let left: number = limits.snapshotBytes;
     const replies = request.commands.map((command) => {
-      const reply = encodeInOrder(this.#read(command), command);
+      const reply = encodeInOrder(this.#read(command), command.reply);
       const bounded = reply.length > left ? encodeReply(tooLarge) : reply;
       left -= bounded.length;
       return bounded;
@@ -180,7 +180,7 @@ export class RegionModel {
     const keys = found.keys.map((key) => {
       const entry = this.#keys().get(textOf(key));
       const digest = entry === undefined ? null : digestOfEntry(entry);
-      return { key, digest, holder: this.#locks.get(textOf(key))?.holder ?? null };
+      return { key, digest, holder: this.#holderOf(textOf(key)) };
     });
     return { kind: 'inspected', keys, cursor: found.cursor, more: false };
   }
@@ -235,7 +235,7 @@ export class RegionModel {
   }
 
   #readForCopy(wanted: readonly CopyKey[], form: CopyForm) {
-    return readForCopy(wanted, form, this.#keys(), (key) => this.#locks.has(key));
+    return readForCopy(wanted, form, this.#keys(), (key) => this.#holderOf(key) !== null);
   }
 
   #writeItems(data: readonly string[]) {
@@ -275,6 +275,7 @@ export class RegionModel {
         this.#data.delete(key);
         return undefined;
       },
+      names: () => [...this.#data.keys()],
       set: (key, entry) => {
         if (entry === undefined) this.#data.delete(key);
         else this.#data.set(key, entry);
@@ -302,12 +303,18 @@ export class RegionModel {
     return 'acknowledged';
   }
 
+  #holderOf(key: string): TransactionOrder | null {
+    return (this.#locks.get(key) ?? this.#locks.get(everyKey))?.holder ?? null;
+  }
+
   #apply({ transaction, outcome, keys }: Decision): void {
     const clock = this.#clock();
+    const isFlush = keys.some((key) => this.#locks.get(key)?.intent.kind === 'flush');
+    if (isFlush && outcome === 'commit') this.#data.clear();
     for (const key of keys) {
       const intent = this.#locks.get(key)?.intent;
       this.#locks.delete(key);
-      if (outcome === 'abort' || intent === undefined || intent.kind === 'keep') continue;
+      if (outcome === 'abort' || intent?.kind !== 'put') continue;
       if (intent.entry === null || hasExpired(intent.entry, clock)) this.#data.delete(key);
       else this.#data.set(key, intent.entry);
     }
@@ -317,7 +324,8 @@ export class RegionModel {
   #vote(prepare: Prepare, round: Round, meta: Meta): Vote {
     const objection = this.#objection(prepare, round, meta);
     if (objection !== null) return objection;
-    const { outcomes, fingerprints, intents } = stage(prepare, this.#keys());
+    const { outcomes, fingerprints, intents, unlisted } = stage(prepare, this.#keys());
+    if (unlisted.length > 0) return { kind: 'unlisted', parts: unlisted };
     for (const [index, key] of prepare.keys.entries()) {
       const intent = intents[index];
       if (intent !== undefined) this.#locks.set(key, { holder: prepare.transaction, intent });
@@ -331,7 +339,7 @@ export class RegionModel {
     if (compareOrder(transaction, meta.floor) <= 0) return { kind: 'late' };
     if (this.#held(transaction, keys) > 0) return { kind: 'duplicate' };
     if (this.#done.has(nameOf(transaction))) return { kind: 'late' };
-    for (const key of keys) {
+    for (const key of areAll(keys) ? this.#locks.keys() : [everyKey, ...keys]) {
       const lock = this.#locks.get(key);
       if (lock !== undefined) return { kind: 'locked', key, holder: lock.holder };
     }
@@ -370,7 +378,7 @@ export class RegionModel {
 
   #locksMet({ strong, keys }: SnapshotRequest) {
     if (!strong) return [];
-    return keys.flatMap((key) => {
+    return [everyKey, ...keys].flatMap((key) => {
       const lock = this.#locks.get(key);
       return lock === undefined ? [] : [{ key, holder: lock.holder }];
     });
@@ -381,16 +389,6 @@ function isHolder(lock: Lock | undefined, transaction: TransactionOrder): boolea
   return lock !== undefined && compareOrder(lock.holder, transaction) === 0;
 }
 
-/** As Redis has it: at its expiry a key is still there, and gone a moment later. */
-function hasExpired(entry: Entry, clock: number): boolean {
-  return entry.expiry !== -1 && entry.expiry < clock;
-}
-
 function nameOf(transaction: TransactionOrder): string {
   return transaction.join('.');
-}
-
-function encodeInOrder(reply: Reply, { reply: order }: ReadCommand): string {
-  if (order === 'members') return encodeReply(sortMembers(reply));
-  return encodeReply(order === 'pairs' ? sortPairs(reply) : reply);
 }

@@ -1,3 +1,5 @@
+import type { ReplyOrder } from '../../shared/protocol/frame.ts';
+
 /** What a command of the model answers. Strings have one character a byte. */
 export type Reply =
   | string
@@ -85,4 +87,12 @@ function drawerOf(seed: number): (bound: number) => number {
     state = (state * 16807) % 2147483647;
     return Math.floor((state / 2147483647) * bound);
   };
+}
+
+/** The reply as JSON, in the one order that every region gives, and with all its digits where these matter. */
+export function encodeInOrder(reply: Reply, order: ReplyOrder): string {
+  if (order === 'members') return encodeReply(sortMembers(reply));
+  if (order === 'pairs') return encodeReply(sortPairs(reply));
+  const isExact = order === 'exact' || order === 'exact-field';
+  return isExact && typeof reply === 'bigint' ? reply.toString() : encodeReply(reply);
 }

@@ -1,21 +1,24 @@
 import { InvariantViolation } from '../../shared/assert.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Check, Operation } from '../../shared/protocol/frame.ts';
-import type { Part, Prepare } from '../../shared/protocol/round.ts';
-import { type Entry, type Keys, runCommand, typeOf } from './commands.ts';
+import { everyKey, flushedKey, valuesAmong } from '../../shared/protocol/own-keys.ts';
+import type { Part, Prepare, Vote } from '../../shared/protocol/round.ts';
+import { type Entry, hasExpired, type Keys, runCommand, typeOf } from './commands.ts';
 import {
   bytesOf,
   drawMembers,
+  encodeInOrder,
   encodeReply,
   quote,
   type Reply,
   sortMembers,
-  sortPairs,
 } from './replies.ts';
 
-/** What a commit does to a key: nothing, or this entry takes its place (null: the key goes). */
+/** What a commit does to a key: nothing, to all keys, or this entry takes its place (null: the key goes). */
 export type Intent =
   | { readonly kind: 'keep' }
+  /** Every key goes, and what else the transaction does comes after that. */
+  | { readonly kind: 'flush' }
   | { readonly kind: 'put'; readonly entry: Entry | null };
 
 /** A transaction that was staged: what its vote says, and the intent of each key, in their order. */
@@ -23,6 +26,8 @@ export interface Staged {
   readonly outcomes: string;
   readonly fingerprints: readonly string[];
   readonly intents: readonly Intent[];
+  /** What scripts touch that the transaction does not list; then nothing is staged. */
+  readonly unlisted: Extract<Vote, { kind: 'unlisted' }>['parts'];
 }
 
 const tooLarge = 'ERR the replies of this write are too large; read them by a read';
@@ -48,6 +53,9 @@ class Staging {
   readonly #fingerprints = new Map<string, string>();
   /** What the parts so far have staged; null where a key is gone. A key that is missing here is as in the base. */
   #staged = new Map<string, Entry | null>();
+  /** What a script of the current part touches besides. */
+  #strays: string[] = [];
+  readonly #unlisted: { readonly part: number; readonly keys: readonly string[] }[] = [];
 
   constructor(prepare: Prepare, base: Keys) {
     this.#prepare = prepare;
@@ -56,11 +64,17 @@ class Staging {
   }
 
   run(): Staged {
-    const outcomes = this.#prepare.parts.map((part) => this.#part(part));
+    const outcomes = this.#prepare.parts.map((part, position) => {
+      const outcome = this.#part(part);
+      if (this.#strays.length > 0) this.#unlisted.push({ part: position, keys: this.#strays });
+      this.#strays = [];
+      return outcome;
+    });
     return {
       outcomes: `[${outcomes.join(',')}]`,
       fingerprints: this.#prepare.keys.map((key) => this.#fingerprints.get(key) ?? ''),
       intents: this.#prepare.keys.map((key) => this.#intent(key)),
+      unlisted: this.#unlisted,
     };
   }
 
@@ -93,7 +107,7 @@ class Staging {
       if (isError(reply) && !part.keepsGoing) {
         return { outcome: `[2,${index},${quote(reply.error)}]`, stands: false };
       }
-      replies.push(encodeInOrder(reply, operation));
+      replies.push(encodeInOrder(reply, operation.reply));
     }
     return { outcome: `[${replies.join(',')}]`, stands: true };
   }
@@ -106,7 +120,7 @@ class Staging {
   }
 
   #unexpired(entry: Entry): Entry | undefined {
-    return entry.expiry !== -1 && entry.expiry < this.#base.clock ? undefined : entry;
+    return hasExpired(entry, this.#base.clock) ? undefined : entry;
   }
 
   #fingerprint(key: string): string {
@@ -123,6 +137,7 @@ class Staging {
     return {
       clock: this.#base.clock,
       get: (key) => this.#entry(key),
+      names: () => [...this.#base.names()],
       set: (key, entry) => this.#put(key, entry),
     };
   }
@@ -167,6 +182,16 @@ class Staging {
         return this.#pop(operation);
       case 'ttl':
         return this.#ttl(operation.args);
+      case 'flush':
+        for (const key of valuesAmong(this.#prepare.keys)) {
+          if (this.#entry(key) !== undefined) this.#staged.set(key, null);
+        }
+        this.#staged.set(flushedKey, null);
+        return { status: 'OK' };
+      case 'script':
+        return this.#script(operation.args);
+      case 'fail':
+        return { error: operation.args[0] ?? '' };
       default: {
         // Every key that is named is looked at, also where the command fails before it needs it.
         for (const at of operation.reads) this.#entry(operation.args[at] ?? '');
@@ -184,6 +209,31 @@ class Staging {
     const expiry = pxat === '' ? -1 : Number(pxat);
     this.#put(key, { value: { type: 'string', text: bytesOf(value) }, expiry });
     return { status: 'OK' };
+  }
+
+  /** Here the text of a script is a list of commands, as JSON; `KEYS` tells the keys without an expiry. */
+  #script([, text = '']: readonly string[]): Reply {
+    const commands: readonly (readonly string[])[] = JSON.parse(text);
+    return commands.map((command): Reply => {
+      const [name, key = ''] = command;
+      const touched = name === 'KEYS' ? everyKey : key;
+      if (!this.#fingerprints.has(touched)) {
+        this.#fingerprints.set(touched, '');
+        this.#strays.push(touched);
+      }
+      return name === 'KEYS' ? this.#lasting() : runCommand(this.#keys(), command);
+    });
+  }
+
+  #lasting(): readonly string[] {
+    const keys = new Set([...this.#base.names(), ...this.#staged.keys()]);
+    return [...keys].filter((key) => this.#seen(key)?.expiry === -1).sort();
+  }
+
+  /** Without being looked at: what is about all keys needs no more than their lock. */
+  #seen(key: string): Entry | null | undefined {
+    const staged = this.#staged.get(key);
+    return staged === undefined ? this.#base.get(key) : staged;
   }
 
   #delete(operation: Operation): Reply {
@@ -230,6 +280,7 @@ class Staging {
 
   #intent(key: string): Intent {
     const entry = this.#staged.get(key);
+    if (key === flushedKey && entry !== undefined) return { kind: 'flush' };
     return entry === undefined ? keep : { kind: 'put', entry };
   }
 }
@@ -242,11 +293,4 @@ function fingerprintOf(expiry: number | undefined, now: number): string {
 
 function isError(reply: Reply): reply is { readonly error: string } {
   return typeof reply === 'object' && reply !== null && 'error' in reply;
-}
-
-function encodeInOrder(reply: Reply, { reply: order }: Operation): string {
-  if (order === 'members') return encodeReply(sortMembers(reply));
-  if (order === 'pairs') return encodeReply(sortPairs(reply));
-  const isExact = order === 'exact' || order === 'exact-field';
-  return isExact && typeof reply === 'bigint' ? reply.toString() : encodeReply(reply);
 }

@@ -1,4 +1,5 @@
 import type { Check, WriteFrame } from '../../shared/protocol/frame.ts';
+import { keyOfWrite } from '../../shared/protocol/own-keys.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
 import type { Callback } from '../../shared/wire/confirmations.ts';
 import type { World } from './world.ts';
@@ -29,7 +30,9 @@ export class Frames {
   /** Any frame. */
   any(): WriteFrame {
     const { random } = this.#world;
-    const { keys } = this.#world.weather;
+    const { keys, flushes } = this.#world.weather;
+    if (flushes > 0 && random.chance(flushes)) return this.#flush();
+    if (flushes > 0 && random.chance(2 * flushes)) return this.#script();
     if (random.chance(this.#world.weather.deletes))
       return this.of([['DEL', random.pick(keys)]], []);
     const token = `${this.#tokens + 1},`;
@@ -81,6 +84,41 @@ export class Frames {
       ],
     ]);
     return this.of(ops, checks);
+  }
+
+  /** Every key is deleted, and some are written in the same step. */
+  #flush(): WriteFrame {
+    const { random, weather } = this.#world;
+    const key = random.pick(weather.keys);
+    const token = `${this.#tokens + 1},`;
+    const ops = random.pick<string[][]>([
+      [['FLUSHALL']],
+      [['FLUSHALL'], ['APPEND', key, token]],
+      [['APPEND', key, token], ['FLUSHDB'], ['SET', 'x', token]],
+    ]);
+    return this.of(ops, random.chance(0.2) ? [{ kind: 'exists', key }] : []);
+  }
+
+  /** A script, in the language of the model, that declares some of its keys or none. */
+  #script(): WriteFrame {
+    const { random, weather } = this.#world;
+    const [key, other] = [random.pick(weather.keys), random.pick(weather.keys)];
+    const token = `${this.#tokens + 1},`;
+    const commands = random.pick<string[][]>([
+      [['APPEND', key, token]],
+      [
+        ['GET', other],
+        ['APPEND', key, token],
+      ],
+      [['KEYS'], ['APPEND', key, token]],
+    ]);
+    const keys = random.pick([[], [key], [key, other]]);
+    const frame = this.of([['GET', key]], []);
+    const args = ['sha', JSON.stringify(commands), ...keys];
+    const writes = keys.map((_, at) => at + 2);
+    const operation = { kind: 'script', args, writes, reads: [], reply: null, seed: 1 } as const;
+    const named = keys.length === 0 ? [keyOfWrite(frame.id)] : [...new Set(keys)];
+    return { ...frame, keys: named, operations: [operation] };
   }
 
   /** The frame of these commands. */

@@ -213,14 +213,21 @@ function execute(
 ): string {
   const base = now === null ? state.state() : null;
   const transaction = [1, 2 * number + 1] as const;
-  const { keys, checks, operations, keepsGoing } = frame;
+  const { checks, operations, keepsGoing } = frame;
   const parts = [{ checks, operations, keepsGoing }];
-  const prepare = { transaction, keys, now: now ?? 1, parts };
-  const voted = state.round({ ...head, decisions: [], prepares: [prepare] });
-  const vote = voted.kind === 'executed' ? voted.reply.votes[0] : undefined;
-  const outcome =
-    vote?.kind === 'yes' ? vote.outcomes.slice(1, -1) : `no: ${JSON.stringify(vote ?? voted)}`;
-  const commit = { transaction, outcome: 'commit', keys } as const;
+  const listed = new Set(frame.keys);
+  const propose = () => {
+    const prepare = { transaction, keys: [...listed], now: now ?? 1, parts };
+    const voted = state.round({ ...head, decisions: [], prepares: [prepare] });
+    return voted.kind === 'executed' ? voted.reply.votes[0] : undefined;
+  };
+  let vote = propose();
+  // What a script touches besides is found as the coordinator finds it.
+  for (; vote?.kind === 'unlisted'; vote = propose()) {
+    for (const key of vote.parts.flatMap((part) => part.keys)) listed.add(key);
+  }
+  const outcome = vote?.kind === 'yes' ? vote.outcomes.slice(1, -1) : `no: ${JSON.stringify(vote)}`;
+  const commit = { transaction, outcome: 'commit', keys: [...listed] } as const;
   if (base === null) {
     state.round({ ...head, floor: [1, transaction[1] - 1], decisions: [commit], prepares: [] });
   } else state.restore(base);

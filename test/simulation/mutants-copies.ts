@@ -64,7 +64,7 @@ export const copyMutants: readonly Mutant[] = [
     'copies-what-is-locked',
     'copies',
     [10, 100],
-    [model, '(key) => this.#locks.has(key));', '() => false);'],
+    [model, '(key) => this.#holderOf(key) !== null);', '() => false);'],
     [
       link,
       'const { decisions, bytes, whole } = speaks\n',

@@ -187,7 +187,7 @@ export const memberMutants: readonly Mutant[] = [
     [1, 30],
     [
       members,
-      'for (const { missed } of absent) for (const key of keys) missed.set(key, sequence);\n    return absent.map(({ region }) => region);',
+      'for (const { missed } of absent) for (const key of named) missed.set(key, sequence);\n    return absent.map(({ region }) => region);',
       'return absent.slice(0, 0).map(({ region }) => region);',
     ],
   ),

@@ -108,8 +108,8 @@ export const scriptMutants: readonly Mutant[] = [
     name: 'script-gives-up-locks-of-dead-instances',
     patches: [
       round(
-        '    if locks[key] then\n      local incarnation, sequence = orderOf(holderOf(locks[key]))\n      return',
-        '    if locks[key] and orderOf(holderOf(locks[key])) >= prepare[1] then\n      local incarnation, sequence = orderOf(holderOf(locks[key]))\n      return',
+        'if locks[key] then return lockedVote',
+        'if locks[key] and orderOf(holderOf(locks[key])) >= prepare[1] then return lockedVote',
       ),
     ],
     runner: 'region',
@@ -147,7 +147,7 @@ export const scriptMutants: readonly Mutant[] = [
     name: 'script-sorts-no-members',
     patches: [
       {
-        file: 'functions/region/apply.lua',
+        file: 'functions/region/base.lua',
         find: 'if order == MEMBERS then return sortByBytes(reply) end',
         replace: '',
       },

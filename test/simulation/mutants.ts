@@ -1,3 +1,4 @@
+import { allKeysMutants } from './mutants-all-keys.ts';
 import { coordinatorMutants } from './mutants-coordinator.ts';
 import { copyMutants } from './mutants-copies.ts';
 import { memberMutants } from './mutants-members.ts';
@@ -29,6 +30,7 @@ export const mutants: readonly Mutant[] = [
   ...shellMutants,
   ...memberMutants,
   ...copyMutants,
+  ...allKeysMutants,
 ].toSorted((a, b) => Number(a.rule.slice(1)) - Number(b.rule.slice(1)));
 
 /** The table of PROTOCOL.md, as it has to stand there. */

@@ -18,6 +18,8 @@ export const runners = {
   members: (): Promise<Runner> => import('./member-run.ts'),
   /** The same with operators who send regions away and call them back. */
   copies: (): Promise<Runner> => import('./copy-run.ts'),
+  /** The same with members that come and go while all keys are deleted now and then. */
+  flushes: (): Promise<Runner> => import('./flush-run.ts'),
   /** The same with much that is read through coordinators, also through one that was left behind. */
   reads: (): Promise<Runner> => import('./read-run.ts'),
   /** Fair weather in which regions fail together, in one of a few ways. */
@@ -57,6 +59,7 @@ export const settings: Partial<Record<RunnerName, readonly Patch[]>> = {
   members: [...smallCopies, limit('copyKeysPerStep', '2')],
   copies: [...smallCopies, limit('copyKeysPerStep', '1')],
   reads: [...smallCopies, limit('copyKeysPerStep', '2')],
+  flushes: [...smallCopies, limit('copyKeysPerStep', '2')],
 };
 
 /** What stands there in the file becomes a comment. */

@@ -8,6 +8,7 @@ import type {
   StoredDecision,
   StoredRegion,
 } from '../../shared/protocol/events.ts';
+import { valuesAmong } from '../../shared/protocol/own-keys.ts';
 import type { WriteRecord } from '../../shared/wire/answers.ts';
 import type { BlockedKey, MemberChange } from '../../shared/wire/members.ts';
 
@@ -104,7 +105,7 @@ export class Tables {
         for (const region of write.missedBy) {
           this.#miss(
             region,
-            write.keys.map((key) => [key, write.sequence]),
+            valuesAmong(write.keys).map((key) => [key, write.sequence]),
           );
         }
         this.commits.set(write.transaction.join('.'), {

@@ -1,6 +1,7 @@
 import { compareOrder, keyOf } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Ready, StorageWrite } from '../../shared/protocol/events.ts';
+import { areAll } from '../../shared/protocol/own-keys.ts';
 import type { CopyReply, Round } from '../../shared/protocol/round.ts';
 import type { MemberChange, MemberEvent } from '../../shared/wire/members.ts';
 import type { RegionModel } from '../region/model.ts';
@@ -121,6 +122,11 @@ export class Watch {
     if (event === 'copying') this.#world.disturb();
   }
 
+  /** It votes again without what it has lost in the last step before, which nobody has found so far. */
+  isHollow(region: string): boolean {
+    return this.#hollow.has(region);
+  }
+
   /** What votes again holds what every other voter does, but for what is under way there (R37). */
   #returned(region: string): void {
     const { storage, timeline } = this.#world;
@@ -138,6 +144,7 @@ export class Watch {
       const model = this.#world.regions.get(other.region);
       const theirs = entriesOf(model);
       const locked = new Set(model?.locks().map(([key]) => key));
+      if (areAll([...locked])) continue;
       for (const key of new Set([...own.keys(), ...theirs.keys()])) {
         const entries = [own.get(key), theirs.get(key)];
         const expires = entries.some((entry) => (entry?.expiry ?? -1) > -1);

@@ -53,6 +53,8 @@ export interface Weather {
   readonly recentLosses: number;
   /** The share of deletions in what clients write, beside all others. */
   readonly deletes: number;
+  /** Of what clients write: every key is deleted. */
+  readonly flushes: number;
 }
 
 /** Who asks a region: the coordinator, an older instance that goes on, or a reader at the edge. */
@@ -96,6 +98,7 @@ export function weatherOf(random: Random): Weather {
     recentLosses: 0,
     deletes: 0,
     ordersEveryMs: bad ? random.pick([0, 0, 0, 6_000]) : 0,
+    flushes: 0,
   };
 }
 
@@ -131,6 +134,7 @@ export function memberWeatherOf(random: Random): Weather {
     recentLosses: random.pick([0, 0.5]),
     deletes: random.pick([0, 0.15]),
     ordersEveryMs: random.pick([0, 0, 3_000]),
+    flushes: 0,
   };
 }
 
@@ -152,6 +156,16 @@ export function copyWeatherOf(random: Random): Weather {
     turns: [25, 50],
     pauseMs: 700,
     ordersEveryMs: 600,
+  };
+}
+
+/** Weather in which members come and go while every key is deleted now and then. */
+export function flushWeatherOf(random: Random): Weather {
+  return {
+    ...memberWeatherOf(random),
+    flushes: random.pick([0.03, 0.15]),
+    pauseMs: random.pick([100, 500, 1_500]),
+    turns: [12, 25],
   };
 }
 
@@ -210,6 +224,7 @@ export function calmWeather(random: Random): Weather {
     staleWants: false,
     recentLosses: 0,
     deletes: 0,
+    flushes: 0,
     ordersEveryMs: 0,
   };
 }

@@ -152,7 +152,8 @@ export class World {
     const at = this.#damagedAt.get(region);
     if (at === undefined) return false;
     const membership = this.storage.durable.regions.get(region)?.membership;
-    return membership?.state !== 'voter' || membership.since <= at + 1_000;
+    const isBack = membership?.state === 'voter' && membership.since > at + 1_000;
+    return !isBack || this.watch.isHollow(region);
   }
 
   /** When the region last lost data, ms; 0 where it never did. */

@@ -1,0 +1,193 @@
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import type { WriteFrame } from '../../shared/protocol/frame.ts';
+import { everyKey, flushedKey } from '../../shared/protocol/own-keys.ts';
+import { flush } from '../region/fixtures.ts';
+import { frameOf, Rig, type RigOptions } from './rig.ts';
+import { outOf, voterOf } from './stored.ts';
+
+const others = ['near', 'middle'];
+const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
+
+/** `FLUSHALL`. */
+const flushing = (given: Partial<WriteFrame> = {}) =>
+  frameOf([everyKey, flushedKey], { operations: [flush], ...lasting, ...given });
+
+/** The keys that are being prepared, transaction by transaction. */
+const prepared = (rig: Rig) =>
+  rig.flightsTo('far').flatMap(({ round }) => round.prepares.map(({ keys }) => keys));
+
+/** A rig in which `far` is out, as `given` says. */
+function without(given: Parameters<typeof outOf>[1] = {}, options: RigOptions = {}): Rig {
+  const regions = [voterOf('near'), voterOf('middle'), outOf('far', given)];
+  const rig = new Rig({ ...options, stored: { regions, ...options.stored } });
+  rig.tick();
+  rig.run(20, others);
+  return rig;
+}
+
+// R41: what all regions are to see at one moment must be the same moment in all of them.
+describe('a frame about all keys', () => {
+  it('waits until everything before it is decided, and what comes later waits for it', () => {
+    const rig = Rig.greeted();
+    rig.arrive(frameOf(['a']));
+    rig.arrive(flushing());
+    const last = rig.arrive(frameOf(['b']));
+    expect(prepared(rig)).toEqual([['a']]);
+    rig.executeAll();
+    expect(prepared(rig)).toEqual([[everyKey, flushedKey]]);
+    rig.executeAll();
+    expect(prepared(rig)).toEqual([['b']]);
+    rig.settle();
+    expect(rig.record(last).sequence).toBe(3);
+  });
+
+  it('waits for what waits before it, and shares its transaction with none', () => {
+    const rig = Rig.greeted();
+    rig.arriveTogether([frameOf(['a']), flushing(), flushing(), frameOf(['a'])]);
+    expect(prepared(rig)).toEqual([['a']]);
+    rig.executeAll();
+    expect(prepared(rig)).toEqual([[everyKey, flushedKey]]);
+    rig.executeAll();
+    expect(prepared(rig)).toEqual([[everyKey, flushedKey]]);
+    rig.settle();
+    expect(rig.core.status()).toMatchObject({ sequence: 4, queued: 0, undecided: 0 });
+  });
+
+  it('of a higher priority does not wait for what is undecided', () => {
+    const rig = Rig.greeted();
+    rig.arrive(frameOf(['a'], lasting));
+    rig.arrive(flushing({ priority: 5 }));
+    expect(prepared(rig)).toContainEqual([everyKey, flushedKey]);
+    rig.settle();
+    expect(rig.core.status()).toMatchObject({ sequence: 2, queued: 0 });
+  });
+
+  it('makes a region that is out and misses it come back by a copy of everything', () => {
+    const rig = without();
+    rig.arrive(flushing());
+    rig.run(20, others);
+    expect(rig.statusOf('far')).toMatchObject({ state: 'out', missedKeys: null });
+    const stored = rig.tables.stored(7).regions.find(({ region }) => region === 'far');
+    expect(stored?.membership).toMatchObject({ state: 'out', whole: true });
+  });
+
+  it('makes a region that has not acknowledged it as it leaves come back so, too', () => {
+    const rig = Rig.greeted();
+    rig.run(limits.leaseTtlMs + limits.leaseDriftMs);
+    rig.arrive(flushing());
+    rig.executeAll();
+    rig.run(10_000, others);
+    expect(rig.statusOf('far')).toMatchObject({ state: 'out', missedKeys: null });
+    expect(rig.tables.missed.get('far') ?? new Map()).toEqual(new Map());
+  });
+
+  it('ends the copy that is under way: it began before that', () => {
+    const rig = without({ cause: 'lost', whole: true });
+    while (rig.flightsTo('far').length === 0) rig.run(10, others);
+    rig.execute(rig.flight('far'));
+    rig.execute(rig.flight('far'));
+    expect(rig.statusOf('far').state).toBe('copying');
+    const { epoch } = rig.core.status();
+    rig.arrive(flushing());
+    rig.executeAll(others);
+    expect(rig.statusOf('far')).toMatchObject({ state: 'out', missedKeys: null });
+    expect(rig.core.status().epoch).toBe(epoch + 1);
+  });
+});
+
+const script = (...keys: readonly string[]) =>
+  frameOf(keys, {
+    operations: [
+      {
+        kind: 'script',
+        args: ['sha', 'text', ...keys],
+        writes: [],
+        reads: [],
+        reply: null,
+        seed: 1,
+      },
+    ],
+    ...lasting,
+  });
+
+const unlisted = (...keys: readonly string[]) => ({
+  votes: [{ kind: 'unlisted' as const, parts: [{ part: 0, keys }] }],
+});
+
+// R42: what a script touches is locked before it counts.
+describe('a script that touches more than it declares', () => {
+  it('is tried again at once, with what it touched locked as well', () => {
+    const rig = Rig.greeted();
+    const ticket = rig.arrive(script('a'));
+    rig.execute(rig.flight('near'), unlisted('b', 'c'));
+    expect(rig.preparing('near')).toEqual([[3, 2]]);
+    expect(rig.flight('near').round.prepares[0]?.keys).toEqual(['a', 'b', 'c']);
+    rig.settle();
+    expect(rig.record(ticket)).toMatchObject({ outcome: 'committed', attempts: 2 });
+  });
+
+  it('waits for the keys that it turns out to touch', () => {
+    const rig = Rig.greeted();
+    rig.arrive(frameOf(['b'], lasting));
+    rig.arrive(script('a'));
+    const [, second] = rig.flightsTo('near');
+    if (second === undefined) throw new Error('two rounds were sent');
+    rig.execute(second, unlisted('b'));
+    expect(rig.preparing('near')).toEqual([[3, 1]]);
+    rig.settle();
+    expect(rig.core.status()).toMatchObject({ sequence: 2, queued: 0 });
+  });
+
+  it('is not changed by an answer that comes after its attempt was over', () => {
+    const rig = Rig.greeted();
+    const ticket = rig.arrive(script('a'));
+    const late = rig.flight('far');
+    rig.execute(rig.flight('near'), unlisted('b'));
+    rig.execute(late, unlisted('z'));
+    rig.settle();
+    expect(rig.record(ticket)).toMatchObject({ outcome: 'committed', attempts: 2 });
+    const commit = rig.persisted.find((write) => write.kind === 'commit');
+    expect(commit).toMatchObject({ keys: ['a', 'b'] });
+  });
+
+  it('is refused where it touches others each time, or too many', () => {
+    const rig = Rig.greeted();
+    const ticket = rig.arrive(script('a'));
+    for (let times = 0; times <= limits.searchesPerWrite; times += 1) {
+      rig.execute(rig.flight('near'), unlisted(`b${times}`));
+    }
+    expect(rig.told(ticket)).toMatchObject({
+      kind: 'refused',
+      problem: 'unsupported-command',
+      detail: expect.stringContaining('declare them'),
+    });
+    const other = rig.arrive(script('x'));
+    const many = Array.from({ length: limits.keysPerWrite }, (_, at) => `k${at}`);
+    const search = rig.flightsTo('near').find(({ round }) => round.prepares.length > 0);
+    if (search === undefined) throw new Error('a prepare is on its way');
+    rig.execute(search, unlisted(...many));
+    expect(rig.told(other)).toMatchObject({ kind: 'refused', problem: 'too-large' });
+  });
+});
+
+describe('a script that gives other results in another region', () => {
+  it('is refused at last, and no region is put out for it', () => {
+    const rig = Rig.greeted();
+    const ticket = rig.arrive(script('a'));
+    for (let times = 0; times <= limits.doubtsPerWrite; times += 1) {
+      for (const region of ['near', 'middle', 'far']) {
+        const flight = rig.flightsTo(region).find(({ round }) => round.prepares.length > 0);
+        if (flight === undefined) throw new Error(`${region} is asked`);
+        const outcomes = region === 'far' ? '[[0,1]]' : '[[0,2]]';
+        rig.execute(flight, { votes: [{ kind: 'yes', outcomes, fingerprints: [''] }] });
+      }
+    }
+    expect(rig.told(ticket)).toMatchObject({
+      kind: 'refused',
+      detail: expect.stringContaining('every region'),
+    });
+    expect(rig.statusOf('far').state).toBe('voter');
+    expect(rig.core.status().blockedKeys).toBe(0);
+  });
+});

@@ -1,0 +1,151 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { everyKey, flushedKey } from '../../../shared/protocol/own-keys.ts';
+import type { Part } from '../../../shared/protocol/round.ts';
+import {
+  abortOf,
+  command,
+  commitOf,
+  executed,
+  flush,
+  increment,
+  keepingOn,
+  outcomesOf,
+  part,
+  prepareOf,
+  read,
+  roundOf,
+  set,
+  snapshotOf,
+  write,
+} from '../fixtures.ts';
+import type { World } from '../worlds.ts';
+
+const all = [everyKey, flushedKey];
+
+/** Claims about transactions that are about all keys (rule R41). */
+export function claimAllKeys(world: () => World): void {
+  const send = async (given: Parameters<typeof roundOf>[0]) =>
+    executed(await world().round(roundOf(given)));
+  const stage = (keys: readonly string[], ...parts: readonly Part[]) =>
+    send({ prepares: [prepareOf(1, keys, ...parts)] });
+  const commit = (keys: readonly string[]) => send({ decisions: [commitOf(1, keys)] });
+  const value = (key: string) => world().run('GET', key);
+
+  const fill = async () => {
+    await world().run('SET', 'a', '1');
+    await world().run('SET', 'b', '2');
+  };
+
+  describe('a flush', () => {
+    beforeEach(fill);
+
+    it('deletes every key with its commit, no sooner, and nothing of the shard’s own', async () => {
+      const reply = await stage(all, part(flush));
+      expect(outcomesOf(reply.votes[0])).toBe('[[0,{"s":"OK"}]]');
+      expect([await value('a'), await value('b')]).toEqual(['"1"', '"2"']);
+      expect((await commit(all)).decisions).toEqual(['acknowledged']);
+      expect([await value('a'), await value('b')]).toEqual(['null', 'null']);
+      expect((await commit(all)).decisions).toEqual(['acknowledged']);
+    });
+
+    it('deletes more than one scan tells', async () => {
+      const keys = Array.from({ length: 2_500 }, (_, at) => `k${at}`);
+      await Promise.all(keys.map((key) => world().run('SET', key, 'v')));
+      await stage(all, part(flush));
+      await commit(all);
+      const answers = await Promise.all(['a', 'k0', 'k1234', 'k2499'].map(value));
+      expect(answers).toEqual(['null', 'null', 'null', 'null']);
+    });
+
+    it('is seen by what comes after it in its transaction, which stands behind it', async () => {
+      const keys = [...all, 'a', 'b', 'c'];
+      const operations = [increment('a'), flush, read(['GET', 'a']), increment('a'), set('c', 'x')];
+      const reply = await stage(keys, part(...operations));
+      expect(outcomesOf(reply.votes[0])).toBe('[[0,2,{"s":"OK"},null,1,{"s":"OK"}]]');
+      await commit(keys);
+      expect(await Promise.all(['a', 'b', 'c'].map(value))).toEqual(['"1"', 'null', '"x"']);
+    });
+
+    it('is undone with its part', async () => {
+      const keys = [...all, 'a'];
+      const reply = await stage(keys, part(flush, set('a', 'x'), write('HSET', 'a', 'f', '1')));
+      expect(outcomesOf(reply.votes[0])).toMatch(/^\[\[2,2,"WRONGTYPE/);
+      await commit(keys);
+      expect([await value('a'), await value('b')]).toEqual(['"1"', '"2"']);
+    });
+
+    it('that is aborted changes nothing', async () => {
+      await stage(all, part(flush));
+      expect((await send({ decisions: [abortOf(1, all)] })).decisions).toEqual(['acknowledged']);
+      expect(await value('a')).toBe('"1"');
+    });
+
+    it('is met by every strong read, which can apply its commit', async () => {
+      await stage(all, part(flush));
+      const commands = [command(['GET', 'a'])];
+      const holder = [1, 1];
+      expect(await world().snapshot(snapshotOf(['a'], commands))).toEqual({
+        kind: 'read',
+        replies: '["1"]',
+        locks: [{ key: everyKey, holder }],
+      });
+      const settle = [commitOf(1, all)];
+      expect(await world().snapshot(snapshotOf(['a'], commands, { settle }))).toEqual({
+        kind: 'read',
+        replies: '[null]',
+        locks: [],
+      });
+    });
+  });
+
+  describe('a transaction about all keys', () => {
+    it('is met by every other prepare', async () => {
+      await stage([everyKey], part());
+      const reply = await send({ prepares: [prepareOf(2, ['z'], part(set('z', '1')))] });
+      expect(reply.votes).toEqual([{ kind: 'locked', key: everyKey, holder: [1, 1] }]);
+    });
+
+    it('gives the source of a copy no value, of any key', async () => {
+      await fill();
+      await stage(all, part(flush));
+      const keys = ['a', 'b', 'none'].map((key) => ({ key, from: '' }));
+      for (const form of ['dump', 'absent'] as const) {
+        const { copy } = await send({ copy: { kind: 'read', keys, form } });
+        expect(copy).toMatchObject({ items: [], locked: ['a', 'b', 'none'] });
+      }
+    });
+
+    it('holds each key, as an inspection tells', async () => {
+      await fill();
+      await stage(all, part(flush));
+      const found = await world().inspect({ kind: 'keys', keys: ['a'] });
+      expect(found).toMatchObject({ keys: [{ key: 'a', holder: [1, 1] }] });
+    });
+
+    it('is not staged beside any other, in the same round or before', async () => {
+      const prepares = [prepareOf(1, ['z'], part(set('z', '1'))), prepareOf(2, all, part(flush))];
+      const first = await send({ prepares });
+      expect(first.votes[1]).toEqual({ kind: 'locked', key: 'z', holder: [1, 1] });
+      const second = await send({ prepares: [prepareOf(3, all, part(flush))] });
+      expect(second.votes).toEqual([{ kind: 'locked', key: 'z', holder: [1, 1] }]);
+    });
+  });
+
+  describe('an operation that fails by itself', () => {
+    beforeEach(fill);
+
+    const fails = {
+      kind: 'fail',
+      args: ['ERR told'],
+      writes: [],
+      reads: [],
+      reply: null,
+      seed: null,
+    } as const;
+
+    it('fails its part, or answers among the replies of one that keeps going', async () => {
+      const reply = await stage(['a'], part(fails), keepingOn(part(fails, increment('a'))));
+      expect(outcomesOf(reply.votes[0])).toBe('[[2,0,"ERR told"],[0,{"e":"ERR told"},2]]');
+    });
+  });
+}

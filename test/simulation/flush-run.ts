@@ -1,0 +1,12 @@
+import { Random } from './random.ts';
+import { type Run, Simulation } from './simulation.ts';
+import { Timeline } from './timeline.ts';
+import { flushWeatherOf } from './weather.ts';
+import { World } from './world.ts';
+
+/** One seeded run in which all keys are deleted now and then. The limits of copies are small here (runners.ts). */
+export function run(seed: number): Run {
+  const random = new Random(seed);
+  const world = new World(new Timeline(), random, flushWeatherOf(random));
+  return new Simulation(world, random).run();
+}

@@ -1,0 +1,84 @@
+import type { Mutant } from './mutants.ts';
+import { mutant } from './mutants-members.ts';
+
+/** R41 and R42: transactions that are about all keys, and scripts that touch more than they declare. */
+
+const admission = 'shared/protocol/admission.ts';
+const transactions = 'shared/protocol/transactions.ts';
+const transaction = 'shared/protocol/transaction.ts';
+const members = 'shared/protocol/members.ts';
+const model = 'test/region/model.ts';
+
+const unlocked = [
+  model,
+  'this.#locks.keys() : [everyKey, ...keys]) {',
+  'this.#locks.keys() : keys) {',
+] as const;
+const beside = [model, 'areAll(keys) ? this.#locks.keys() : [', '['] as const;
+
+export const allKeysMutants: readonly Mutant[] = [
+  // The regions refuse what is not alone as well.
+  mutant(
+    'R41',
+    'begins-beside-what-is-about-all-keys',
+    'flushes',
+    [1, 60],
+    [transactions, ' || this.#holders.has(everyKey);', ';'],
+    [admission, 'return !going.has(everyKey) && !blocked.has(everyKey);', 'return true;'],
+    [admission, 'this.#waitedKeys.has(everyKey) || ', ''],
+    unlocked,
+  ),
+  mutant(
+    'R41',
+    'is-about-all-keys-beside-others',
+    'flushes',
+    [1, 60],
+    [transactions, 'if (key === everyKey) return this.#undecided.size > 0;', ''],
+    [admission, 'return going.size === 0 && blocked.size === 0;', 'return true;'],
+    [admission, 'if (areAll(keys)) return this.#frames.length > 0;', ''],
+    beside,
+  ),
+  mutant(
+    'R41',
+    'reads-past-what-is-about-all-keys',
+    'flushes',
+    [240, 360],
+    [model, 'return [everyKey, ...keys].flatMap', 'return keys.flatMap'],
+  ),
+  mutant(
+    'R41',
+    'takes-a-flush-for-a-missed-key',
+    'flushes',
+    [1, 60],
+    [members, 'if (keys.includes(flushedKey)) {', 'if (keys.length === 0) {'],
+  ),
+  mutant(
+    'R41',
+    'leaves-with-a-flush-as-a-missed-key',
+    'flushes',
+    [460, 470],
+    [
+      members,
+      'const isFlushed = missed.some(([key]) => key === flushedKey);',
+      'const isFlushed = false;',
+    ],
+  ),
+  mutant(
+    'R42',
+    'goes-on-without-what-a-script-touches',
+    'flushes',
+    [1, 60],
+    [
+      transaction,
+      'keys: [...new Set([...waiting.frame.keys, ...keys])],',
+      'keys: waiting.frame.keys,',
+    ],
+  ),
+  mutant(
+    'R42',
+    'stages-what-is-not-listed',
+    'flushes',
+    [1, 60],
+    [model, 'if (unlisted.length > 0) return', 'if (unlisted.length < 0) return'],
+  ),
+];
