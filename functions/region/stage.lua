@@ -3,11 +3,7 @@
 -- Guarantees: no plain client sees anything of it; a part that fails is undone whole, and the others stand; in a part
 -- that keeps going, what fails has changed nothing, since Redis's commands change all or nothing; what the
 -- server refuses, or what errs, leaves nothing behind and is a vote against. round.lua has KEYS, ARGV and the replies.
-<<<<<<< HEAD
-local SET, DELETE, POP, TTL, SCRIPT = 2, 3, 4, 5, 10
-=======
-local SET, DELETE, POP, TTL, FLUSH, FAIL = 2, 3, 4, 5, 12, 13
->>>>>>> five
+local SET, DELETE, POP, TTL, SCRIPT, FLUSH, FAIL = 2, 3, 4, 5, 10, 12, 13
 local ABSENT, EXISTS, EQUALS, TYPE = 0, 1, 2, 3
 
 -- How much of a value a failed check shows, in bytes.
@@ -241,12 +237,9 @@ local function runAny(operation)
   if kind == DELETE then return runDelete(operation) end
   if kind == POP then return runPop(operation) end
   if kind == TTL then return runTtl(operation) end
-<<<<<<< HEAD
   if kind == SCRIPT then return runScript(operation) end
-=======
   if kind == FLUSH then return runFlushing(operation) end
   if kind == FAIL then return nil, operation[2][1] end
->>>>>>> five
   return runCommand(operation)
 end
 
@@ -301,15 +294,11 @@ end
 -- What a commit will do to the key, as in a lock record.
 local function intentOf(key, state)
   if state.at == 'base' then return 'k' end
-<<<<<<< HEAD
+  if state.at == 'flush' then return 'f' end
   if state.at == 'inline' then
     local settled = state.pxat ~= '' and settledExpiry(tonumber(state.pxat))
     return 's|' .. (settled and whole(settled) or '') .. '|' .. state.value
   end
-=======
-  if state.at == 'flush' then return 'f' end
-  if state.at == 'inline' then return 's|' .. state.pxat .. '|' .. state.value end
->>>>>>> five
   if state.at == 'shadow' then
     local expiry = must('PEXPIRETIME', shadowName(tx.id, key))
     local settled = settledExpiry(expiry)
