@@ -1,12 +1,13 @@
 import type { ScriptsApi, WriteAnswer, WriteRequest } from '../../shared/wire/answers.ts';
 import { rawOutcomeOf } from '../../shared/wire/upstash-replies.ts';
-import { type ScriptBook, scriptOf, type UserScript } from '../../shared/wire/user-scripts.ts';
+import {
+  type ScriptBook,
+  saysNoScript,
+  scriptOf,
+  type UserScript,
+} from '../../shared/wire/user-scripts.ts';
 import { sha1Of } from '../sha1.ts';
 import type { ScriptStorage } from './script-storage.ts';
-
-/** How Redis begins where a text is no script. */
-const noScript =
-  /^ERR (?:Error compiling script|Invalid (?:script|engine in script) shebang|Unexpected (?:engine|flag) in script|Unknown lua shebang)/;
 
 /** Users' scripts as writes bring and use them, and as the edge asks for them. */
 export class ScriptDesk implements ScriptBook {
@@ -43,7 +44,7 @@ export class ScriptDesk implements ScriptBook {
       const reply = outcome.kind === 'done' ? (outcome.replies[index] ?? null) : null;
       const failed = outcome.kind === 'failed' && outcome.index === index ? outcome.error : '';
       const isTagged = typeof reply === 'object' && reply !== null && 'e' in reply;
-      if (noScript.test(isTagged ? reply.e : failed)) this.#scripts.drop(sha1Of(text));
+      if (saysNoScript(isTagged ? reply.e : failed)) this.#scripts.drop(sha1Of(text));
     }
   }
 

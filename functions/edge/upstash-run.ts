@@ -9,6 +9,7 @@ import {
   rawReplyOf,
   type UpstashElement,
 } from '../../shared/wire/upstash-replies.ts';
+import { saysNoScript } from '../../shared/wire/user-scripts.ts';
 import { askCoordinator } from './coordinators.ts';
 import { onlyShard } from './dependencies.ts';
 import { tellAnswer } from './outcomes.ts';
@@ -175,7 +176,7 @@ function inSnapshots(planned: readonly PlannedCommand[]): readonly (readonly Pla
 }
 
 async function readBatch(
-  { reader, place }: UpstashRun,
+  { reader, place, scripts }: UpstashRun,
   planned: readonly PlannedCommand[],
 ): Promise<UpstashOutcome> {
   const reads = planned.flatMap(({ plan }) => (plan.kind === 'read' ? [plan] : []));
@@ -191,6 +192,10 @@ async function readBatch(
     const reply = snapshot.value.replies[next];
     next += 1;
     if (reply === undefined) return { error: 'ERR the region gave no answer', status: 503 };
+    const { brings } = each.plan;
+    if (brings !== undefined && (reply.ok || !saysNoScript(reply.error))) {
+      scripts.evaluated(brings, place.background);
+    }
     if (!reply.ok) {
       mustWrite ||= each.plan.mayWrite && reply.error.startsWith(writesAfterAll);
       return { error: reply.error, status: 400 };

@@ -74,11 +74,11 @@ function planOfCall(
   if (!compiled.ok) return refusalOf(compiled);
   const [read] = compiled.commands;
   if (read === undefined) return { kind: 'write' };
-  if (sha === null && script !== null && mayBeKept) scripts.evaluated(script, place.background);
   const context = { now: dependencies.now(), seed: () => 0, scripts: bookOf(script) };
   const mayBeFrame = mayBeKept && compileWrite([command], [], context).ok;
   const mayWrite = !readsOnly && mayBeFrame;
-  return { kind: 'read', command: read, keys: compiled.keys, mayBeFrame, mayWrite };
+  const brings = sha === null && script !== null && mayBeKept ? { brings: script } : {};
+  return { kind: 'read', command: read, keys: compiled.keys, mayBeFrame, mayWrite, ...brings };
 }
 
 /** Knows one script, or none. */

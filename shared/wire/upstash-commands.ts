@@ -7,7 +7,7 @@ import { bytesWithin } from './raw-bytes.ts';
 import { orderOf, type ScriptOrder } from './script-orders.ts';
 import type { UpstashCommand } from './upstash.ts';
 import type { RawReply } from './upstash-replies.ts';
-import { anyScript } from './user-scripts.ts';
+import { anyScript, type UserScript } from './user-scripts.ts';
 
 /** What becomes of one command. */
 export type UpstashPlan =
@@ -29,6 +29,8 @@ export type UpstashPlan =
       readonly mayBeFrame: boolean;
       /** It goes among writes where a region finds that it writes after all. */
       readonly mayWrite: boolean;
+      /** The script that EVAL brings, to be known by its digest once a region has run it. */
+      readonly brings?: UserScript;
     }
   | { readonly kind: 'write' }
   /** A user's script: a write, or a read, as its text says. `readsOnly`: it is to be refused as soon as it writes. */

@@ -26,6 +26,15 @@ export interface ScriptBook {
 /** What Redis says of a digest that it does not know; clients look for these words. */
 export const unknownScriptError = 'NOSCRIPT No matching script. Please use EVAL.';
 
+/** How Redis begins where a text is no script. It keeps no such text. */
+const notAScript =
+  /^ERR (?:Error compiling script|Invalid (?:script|engine in script) shebang|Unexpected (?:engine|flag) in script|Unknown lua shebang)/;
+
+/** True where an error says that the text of a script is none. */
+export function saysNoScript(error: string): boolean {
+  return notAScript.test(error);
+}
+
 /** Reads a script of which `sha` is the digest. */
 export function scriptOf(text: string, sha: string): UserScript {
   const { counted, readsOnly, usesCounter } = readLua(text);

@@ -112,6 +112,27 @@ describe('a script that shows that it only reads', () => {
     expect(edge.writes).toHaveLength(1);
   });
 
+  it('that has flags need not promise to write nothing: the promise is added', async () => {
+    const edge = edgeWith();
+    const text = `#!lua flags=allow-key-locking\n${reading}`;
+    await post(edge, '/', ['EVAL', text, 1, 'k']);
+    await post(edge, '/', ['EVAL_RO', text, 1, 'k']);
+    const promised = `#!lua flags=allow-key-locking flags=no-writes\n${reading}`;
+    const sent = edge.snapshots.map(({ request }) => request.commands[0]?.args.slice(1, 3));
+    expect(sent).toEqual([
+      [sha1Of(text), promised],
+      [sha1Of(text), text],
+    ]);
+  });
+
+  it('is not kept where a region finds that it is no Lua', async () => {
+    const error = 'ERR Error compiling script (new function): user_script:1: x';
+    const edge = edgeWith([], JSON.stringify([{ e: error }]));
+    const told = await post(edge, '/', ['EVAL', 'return (', 0]);
+    await edge.settled();
+    expect([told.json, askedOf(edge)]).toEqual([{ error }, []]);
+  });
+
   it('whose telling fails is told of again', async () => {
     const edge = edgeWith();
     const keep = edge.scripts.keepScripts;
