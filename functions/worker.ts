@@ -10,6 +10,7 @@ import { createApp, createMisconfiguredApp, type EdgeApp } from './edge/app.ts';
 import type { EdgeDependencies, Location } from './edge/dependencies.ts';
 import { connectFeed } from './edge/feed-connection.ts';
 import { connectRegion } from './region/client.ts';
+import { subscribeIn } from './region/subscription.ts';
 
 export { Coordinator } from './coordinator/coordinator.ts';
 export { Courier } from './courier/courier.ts';
@@ -41,6 +42,8 @@ function start(environment: Env): EdgeApp {
     courierOf: (endpoint) => environment.COURIER.getByName(endpoint),
     feedOf: (shard) => connectFeed(environment.FEED.getByName(`shard-${shard}`)),
     regionOf: connectRegions(),
+    subscribe: (region, subscription) =>
+      subscribeIn(region, subscription, configuration.readTimeoutMs),
     locate,
     inBackground: (context, work) => context.executionCtx.waitUntil(work),
     pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),

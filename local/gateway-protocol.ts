@@ -99,7 +99,7 @@ function splitOnce(text: string, separator: string): readonly [string, string | 
 }
 
 /** Percent-decoding into bytes: a key or value need not be UTF-8, which `decodeURIComponent` would insist on. */
-function percentDecode(text: string): Buffer {
+export function percentDecode(text: string): Buffer {
   const bytes = Buffer.from(text, 'utf8');
   const decoded: number[] = [];
   for (let at = 0; at < bytes.length; at += 1) {

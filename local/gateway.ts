@@ -12,6 +12,7 @@ import {
   encodeResult,
   parseRequest,
 } from './gateway-protocol.ts';
+import { type AskedStream, GatewayStreams, streamOf } from './gateway-streams.ts';
 import { RedisLink, RegionUnreachable } from './redis-link.ts';
 
 /** A request's body, in bytes; Upstash takes 10 MB on its smallest plans. */
@@ -76,6 +77,8 @@ export interface Gateway {
   readonly token: string;
   readonly faults: Faults;
   readonly meter: Meter;
+  /** How many streams are open. */
+  readonly streams: { readonly size: number };
   /** Each is called when a request has ended. */
   readonly observers: Set<(span: Span) => void>;
   /** Resolves once the region's Redis is connected. */
@@ -101,8 +104,8 @@ interface Answer {
   readonly body: string;
 }
 
-/** What becomes of a request: it is answered, or its connection is reset. */
-type Ending = Answer | 'reset';
+/** What becomes of a request: it is answered, at once or as a stream, or its connection is reset. */
+type Ending = Answer | { readonly stream: AskedStream } | 'reset';
 
 class GatewayServer implements Gateway {
   readonly token: string;
@@ -111,6 +114,7 @@ class GatewayServer implements Gateway {
   readonly observers = new Set<(span: Span) => void>();
   private readonly roundTripMs: number;
   private readonly meters: readonly Meter[];
+  readonly streams: GatewayStreams;
   private readonly link: RedisLink;
   private readonly server: Server;
   private readonly instance = randomBytes(8).toString('hex');
@@ -121,6 +125,7 @@ class GatewayServer implements Gateway {
     this.roundTripMs = options.roundTripMs;
     this.meters = options.total === undefined ? [this.meter] : [this.meter, options.total];
     this.link = new RedisLink(options.redisPort);
+    this.streams = new GatewayStreams(options.redisPort, options.roundTripMs);
     this.server = createServer({ noDelay: true }, (request, response) => {
       void this.serve(request, response);
     });
@@ -152,6 +157,7 @@ class GatewayServer implements Gateway {
   async close(): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.server.close(() => resolve());
+    this.streams.close();
     this.server.closeAllConnections();
     this.link.close();
     await promise;
@@ -160,16 +166,29 @@ class GatewayServer implements Gateway {
   private async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const fromMs = performance.now();
     for (const meter of this.meters) meter.started();
-    // `close` follows an answer as well as a reset, and comes once.
-    response.once('close', () => {
-      for (const meter of this.meters) meter.ended();
-    });
+    // `close` follows an answer as well as a reset. A stream is no request in flight: its sender has its answer.
+    let hasEnded = false;
+    const ended = () => {
+      if (!hasEnded) for (const meter of this.meters) meter.ended();
+      hasEnded = true;
+    };
+    response.once('close', ended);
     // Reading fails where the client went away; then nobody is left to be told.
     const ending = await this.endingOf(request).catch((): Ending => 'reset');
     if (ending === 'reset') request.socket.destroy();
+    else if ('stream' in ending) await this.stream(ending.stream, request, response).then(ended);
     else this.send(response, ending);
     const span: Span = { fromMs, toMs: performance.now() };
     for (const observer of this.observers) observer(span);
+  }
+
+  private async stream(
+    asked: AskedStream,
+    request: IncomingMessage,
+    response: ServerResponse,
+  ): Promise<void> {
+    if (await this.streams.serve(asked, request, response)) return;
+    this.send(response, failed(503, "ERR the region's Redis cannot be reached"));
   }
 
   private send(response: ServerResponse, answer: Answer): void {
@@ -209,6 +228,7 @@ class GatewayServer implements Gateway {
       const ending = await interfere(met);
       if (ending !== 'on') return ending;
     }
+    if ('stream' in read) return read;
     const answer = 'request' in read ? await this.execute(read) : read.refused;
     if (fault?.kind === 'duplicate' && 'request' in read) await this.execute(read);
     if (met !== null && isAfterExecution(met.fault)) {
@@ -226,6 +246,8 @@ class GatewayServer implements Gateway {
     try {
       if (body === null) throw new BadRequest(413, 'ERR max request size exceeded');
       this.authorize(request, url);
+      const stream = streamOf(method, url);
+      if (stream !== null) return { stream };
       const base64 = isBase64(request);
       const asked = parseRequest(method, url, body);
       const text = body.toString('utf8');
@@ -273,7 +295,7 @@ interface GoodRequest {
   readonly base64: boolean;
 }
 
-type ReadRequest = GoodRequest | { readonly refused: Answer };
+type ReadRequest = GoodRequest | { readonly refused: Answer } | { readonly stream: AskedStream };
 
 /** The body, or null where it is too large. It is read to its end all the same, so that the refusal can be read. */
 async function readBody(request: IncomingMessage): Promise<Buffer | null> {

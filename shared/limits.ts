@@ -11,6 +11,8 @@ export const limits = {
   jsonDepth: 8,
   /** A key, in UTF-8. Upstash takes 32 KB. */
   keyBytes: 32_000,
+  /** The name of a channel, or a pattern of such, in UTF-8. It stands among the keys of its transaction. */
+  channelBytes: 16_000,
   /** One argument of a command, in UTF-8. */
   valueBytes: 512_000,
   operationsPerWrite: 128,
@@ -28,6 +30,12 @@ export const limits = {
   stepsPerScript: 5_000_000,
   /** Commands of one pipeline of the Upstash form; each is a frame of its own. */
   commandsPerPipeline: 4_096,
+  /** Channels or patterns of one subscription. */
+  channelsPerStream: 100,
+  /** Subscriptions and monitors of one isolate, which has 128 MB. */
+  streamsPerIsolate: 1_000,
+  /** A line of a region's stream; the SDK of Upstash gives up at about as much. */
+  streamLineCharacters: 1_000_000,
   idempotencyKeyBytes: 255,
 
   /** A user's script, as regions run it: with calls that count its loops. */
@@ -265,6 +273,14 @@ export const limits = {
 } as const;
 
 assert(limits.valueBytes < limits.bodyBytes, 'a value fits a body');
+assert(
+  limits.valueBytes + 2 * limits.channelBytes < limits.streamLineCharacters,
+  'a message fits a line, with its channel and a pattern',
+);
+assert(
+  limits.channelBytes * 2 <= limits.keyBytes,
+  'what stands for a channel is no longer than a key',
+);
 assert(limits.bodyBytes * 3 < limits.roundBytes, 'a frame fits a round, escaped twice');
 assert(
   limits.transactionBytes * 3 < limits.roundBytes,

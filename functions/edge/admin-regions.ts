@@ -19,7 +19,7 @@ import { askMembers } from './coordinators.ts';
 import { type EdgeDependencies, onlyShard } from './dependencies.ts';
 import { allRegions } from './directory.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
-import { askRegions, tellCoordinator, tellRegion } from './regions.ts';
+import { askRegions, tellCoordinator, tellRegion, toldRegions } from './regions.ts';
 
 const tags = ['Administration'];
 const request = { params: regionParams };
@@ -144,7 +144,7 @@ function idOf(context: EdgeContext): RegionId {
 
 async function list(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
   const { regions, status, problem } = await askRegions(dependencies);
-  const told = regions.map((region) => {
+  const told = toldRegions(regions, status).map((region) => {
     const known = status?.regions.find((one) => one.region === region.id);
     return {
       ...tellRegion(region, status, problem),

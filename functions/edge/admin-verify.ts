@@ -214,10 +214,15 @@ async function repair(context: EdgeContext, dependencies: EdgeDependencies): Pro
     const answer = await askMembers(dependencies, onlyShard, 'write', (members) =>
       members.order(order, null),
     );
-    if (!answer.ok) return answerProblem(context, answer.problem);
-    details.push(answer.value.detail);
-    if (answer.value.kind === 'refused') {
-      return answerProblem(context, failure('order-refused', details.join(' ')).problem);
+    // What has been taken stays taken, whatever becomes of the rest.
+    const isFirst = details.length === 0;
+    if (!answer.ok && isFirst) return answerProblem(context, answer.problem);
+    const { detail } = answer.ok ? answer.value : answer.problem;
+    if (answer.ok && answer.value.kind !== 'refused') details.push(detail);
+    else if (isFirst) return answerProblem(context, failure('order-refused', detail).problem);
+    else {
+      const left = order.keys.map(({ key }) => JSON.stringify(key.slice(0, 100))).join(', ');
+      details.push(`Not taken for ${left}: ${detail} Send these keys again.`);
     }
   }
   if (details.length > 0) return answerJson(context, { detail: details.join(' ') }, 202);

@@ -41,6 +41,7 @@ const exposedHeaders = [
 ];
 const acceptedHeaders = [
   'Authorization',
+  'Cache-Control',
   'Content-Type',
   'Idempotency-Key',
   'If-Match',

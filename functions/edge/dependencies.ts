@@ -10,6 +10,7 @@ import type {
 } from '../../shared/wire/confirmations.ts';
 import type { RegionConfiguration } from '../../shared/wire/members.ts';
 import type { TargetPolicy } from '../../shared/wire/webhook-target.ts';
+import type { Subscribed, Subscription } from '../region/subscription.ts';
 import type { EdgeContext } from './answer.ts';
 
 /** Latitude and longitude in degrees. */
@@ -60,6 +61,8 @@ export interface EdgeDependencies {
   feedOf(shard: ShardId): Feed;
   /** A client of a region. */
   regionOf(region: RegionConfiguration): RegionClient;
+  /** Subscribes to messages in a region; never throws. */
+  subscribe(region: RegionConfiguration, subscription: Subscription): Promise<Subscribed>;
   /** Where the client is, or null where nobody knows. */
   locate(request: Request): Location | null;
   /** Has `work`, which never rejects, go on after the request's answer. */

@@ -1,4 +1,5 @@
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
+import type { RegionId } from '../../shared/ids.ts';
 import type { CoordinatorStatus } from '../../shared/wire/answers.ts';
 import type { CopyProgress, RegionConfiguration } from '../../shared/wire/members.ts';
 import { regionsAnswerSchema } from '../../shared/wire/members-schemas.ts';
@@ -32,7 +33,7 @@ export function mountRegions(
   app.get(getRoute.getRoutingPath(), guard('read'), async (context) => {
     const { regions, status, problem } = await askRegions(dependencies);
     return answerJson(context, {
-      regions: regions.map((region) => tellRegion(region, status, problem)),
+      regions: toldRegions(regions, status).map((region) => tellRegion(region, status, problem)),
       coordinators: status === null ? [] : [tellCoordinator(status)],
     });
   });
@@ -55,6 +56,25 @@ export async function askRegions(dependencies: EdgeDependencies): Promise<Region
     : { regions, status: null, problem: asked.problem };
 }
 
+/** A region of which is told; without an address where it is being removed and still votes. */
+export type ToldRegion =
+  | Pick<RegionConfiguration, 'id' | 'url' | 'location'>
+  | { readonly id: RegionId; readonly url: null; readonly location: null };
+
+/** The regions, and those that were removed and have not left yet. */
+export function toldRegions(
+  regions: readonly RegionConfiguration[],
+  status: CoordinatorStatus | null,
+): readonly ToldRegion[] {
+  const leaving = (status?.regions ?? []).filter(({ region }) =>
+    regions.every(({ id }) => id !== region),
+  );
+  return [
+    ...regions,
+    ...leaving.map(({ region }): ToldRegion => ({ id: region, url: null, location: null })),
+  ];
+}
+
 /** A coordinator as clients see it. Its regions are told by themselves. */
 export function tellCoordinator(status: CoordinatorStatus): Readonly<Record<string, unknown>> {
   return { ...status, regions: undefined };
@@ -62,7 +82,7 @@ export function tellCoordinator(status: CoordinatorStatus): Readonly<Record<stri
 
 /** A region as every client may see it. */
 export function tellRegion(
-  { id, url, location }: RegionConfiguration,
+  { id, url, location }: ToldRegion,
   status: CoordinatorStatus | null,
   problem: Problem | null,
 ): Readonly<Record<string, unknown>> {
@@ -70,7 +90,7 @@ export function tellRegion(
   return {
     id,
     // The address may hold a secret path; the host is enough to know which database it is.
-    host: new URL(url).host,
+    host: url === null ? null : new URL(url).host,
     location,
     state: known?.state ?? 'unknown',
     since: timeOf(known?.since ?? null),

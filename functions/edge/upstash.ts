@@ -14,6 +14,7 @@ import {
   encodeElements,
   type UpstashFormat,
 } from '../../shared/wire/upstash-replies.ts';
+import { parseStream } from '../../shared/wire/upstash-streams.ts';
 import type { EdgeContext } from './answer.ts';
 import type { Authenticate } from './authenticate.ts';
 import { readBytes } from './body.ts';
@@ -22,6 +23,7 @@ import { placeOf, type RegionReader } from './reads.ts';
 import type { EdgeScripts } from './scripts.ts';
 import type { UpstashRun } from './upstash-request.ts';
 import { runPipeline, runTransaction } from './upstash-run.ts';
+import { UpstashStreams } from './upstash-streams.ts';
 import { idempotencyOf } from './writes.ts';
 
 /** What an answer has besides its body. */
@@ -46,6 +48,7 @@ export function serveUpstash(
   scripts: EdgeScripts,
   authenticate: Authenticate,
 ): (context: EdgeContext) => Promise<Response> {
+  const streams = new UpstashStreams(dependencies, reader);
   return async (context) => {
     const target = targetOf(context.req.url);
     const [path = '/'] = target.split('?', 1);
@@ -56,6 +59,11 @@ export function serveUpstash(
       if (!scope.ok) {
         const error = 'WRONGPASS invalid or missing auth token';
         return refuse(context, dependencies, { status: 401, error });
+      }
+      const stream = parseStream(context.req.method, target, scope.value);
+      if (stream !== null) {
+        const told = 'error' in stream ? stream : await streams.serve(context, stream);
+        return told instanceof Response ? told : refuse(context, dependencies, told);
       }
       return await answer(context, dependencies, { reader, scripts }, target, scope.value);
     } catch (error) {

@@ -6,6 +6,7 @@
 --   p|<expiry>         put: rename the shadow over the key; its expiry in ms, or -1
 --   s|<pxat>|<value>   set: the value itself, and its expiry in ms, or ''
 --   f                  flush: delete every key that is not Lockstep's own
+--   m|<messages>       publish: see messages.lua
 -- Locks --------------------------------------------------------------------------------------------------------------
 
 local function idOf(incarnation, sequence) return whole(incarnation) .. '.' .. whole(sequence) end
@@ -47,7 +48,7 @@ end
 
 -- What a decision does to keys that are all locked by its transaction.
 local function planOf(id, isCommit, keys, locks)
-  local plan = { id = id, keys = keys, unlinks = {}, renames = {}, sets = {} }
+  local plan = { id = id, keys = keys, unlinks = {}, renames = {}, sets = {}, messages = {} }
   for _, key in ipairs(keys) do
     local kind, at = match(locks[key], '^[^|]+|(%a)|?()')
     if kind == 'p' then
@@ -61,6 +62,8 @@ local function planOf(id, isCommit, keys, locks)
     elseif kind == 's' and isCommit then
       local bar = string.find(locks[key], '|', at, true)
       insert(plan.sets, { key, sub(locks[key], bar + 1), sub(locks[key], at, bar - 1) })
+    elseif kind == 'm' and isCommit then
+      unpackMessages(locks[key], at, plan.messages)
     end
   end
   return plan
@@ -179,8 +182,8 @@ local function applyPlans(plans, settled, locks)
   end
   for _, plan in ipairs(standing(plans)) do runSets(plan) end
   runRenames(standing(plans))
-  local dropped = {}
-  for _, plan in ipairs(standing(plans)) do
+  local dropped, applied = {}, standing(plans)
+  for _, plan in ipairs(applied) do
     for _, key in ipairs(plan.keys) do
       insert(dropped, key)
       locks[key] = nil
@@ -188,6 +191,7 @@ local function applyPlans(plans, settled, locks)
   end
   local _, failure = overMany('HDEL', LOCK, dropped)
   if failure then error(failure, 0) end
+  publishAll(applied)
   return true
 end
 

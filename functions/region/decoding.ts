@@ -21,6 +21,7 @@ const voteSchema = z.union([
   z.tuple([z.literal('l'), z.string(), count, count]),
   z.tuple([z.literal('f'), z.enum(['epoch', 'incarnation'])]),
   z.tuple([z.literal('u'), z.array(z.tuple([count, z.array(z.string())]))]),
+  z.tuple([z.literal('n'), count, z.string()]),
   z.tuple([z.literal('r'), z.string()]),
 ]);
 
@@ -207,6 +208,8 @@ function voteOf(vote: z.infer<typeof voteSchema>): Vote {
       return { kind: 'fenced', by: vote[1] };
     case 'r':
       return { kind: 'refused', reason: vote[1] };
+    case 'n':
+      return { kind: 'lacking', part: vote[1], command: vote[2] };
     case 'u':
       return {
         kind: 'unlisted',

@@ -5,6 +5,7 @@ import copyText from './copy.lua';
 import copySourceText from './copy-source.lua';
 import copyTargetText from './copy-target.lua';
 import inspectText from './inspect.lua';
+import messagesText from './messages.lua';
 import roundText from './round.lua';
 import scriptText from './script.lua';
 import scriptCommandsText from './script-commands.lua';
@@ -41,6 +42,7 @@ const userScripts = [
 /** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const roundScript = scriptOf('round', [
   baseText,
+  messagesText,
   applyText,
   stateText,
   streamsText,
@@ -59,6 +61,7 @@ export const roundScript = scriptOf('round', [
 /** The script of a snapshot; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const snapshotScript = scriptOf('snapshot', [
   baseText,
+  messagesText,
   applyText,
   ...userScripts,
   scriptReadsText,
@@ -66,7 +69,7 @@ export const snapshotScript = scriptOf('snapshot', [
 ]);
 
 /** The script of an inspection; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const inspectScript = scriptOf('inspect', [baseText, applyText, inspectText]);
+export const inspectScript = scriptOf('inspect', [baseText, messagesText, applyText, inspectText]);
 
 /** The name that EVALSHA knows `text` by. */
 export async function digestOf(text: string): Promise<string> {

@@ -3,7 +3,7 @@
 -- Guarantees: no plain client sees anything of it; a part that fails is undone whole, and the others stand; in a part
 -- that keeps going, what fails has changed nothing, since Redis's commands change all or nothing; what the
 -- server refuses, or what errs, leaves nothing behind and is a vote against. round.lua has KEYS, ARGV and the replies.
-local SET, DELETE, POP, TTL, SCRIPT, FLUSH, FAIL = 2, 3, 4, 5, 10, 12, 13
+local SET, DELETE, POP, TTL, SCRIPT, PUBLISH, FLUSH, FAIL = 2, 3, 4, 5, 10, 11, 12, 13
 local ABSENT, EXISTS, EQUALS, TYPE = 0, 1, 2, 3
 
 -- How much of a value a failed check shows, in bytes.
@@ -211,6 +211,13 @@ local function runTtl(operation)
   return operation[2] == 'PTTL' and left or math.floor((left + 500) / 1000)
 end
 
+-- How many will receive it nobody knows before the commit, and regions would differ in it.
+local function stageMessage(key, channel, message)
+  stateOf(key)
+  insert(tx.messages, { key = key, channel = channel, text = message })
+  return 0
+end
+
 -- Every key is gone for what comes after it in the transaction; the others go with the commit.
 local function runFlushing(operation)
   for key in pairs(tx.states) do
@@ -238,6 +245,7 @@ local function runAny(operation)
   if kind == POP then return runPop(operation) end
   if kind == TTL then return runTtl(operation) end
   if kind == SCRIPT then return runScript(operation) end
+  if kind == PUBLISH then return stageMessage(unpack(operation[2])) end
   if kind == FLUSH then return runFlushing(operation) end
   if kind == FAIL then return nil, operation[2][1] end
   return runCommand(operation)
@@ -282,12 +290,18 @@ end
 
 local function runPart(part)
   tx.saved, tx.backups, tx.isLong = {}, {}, #part[2] > 1
+  local published = #tx.messages
   local outcome, stands = attempt(part)
   if #outcome > tx.left then
     outcome, stands = tooLarge(part), false
   end
   tx.left = tx.left - #outcome
-  if stands then dropBackups() else undo() end
+  if stands then
+    dropBackups()
+  else
+    undo()
+    for index = #tx.messages, published + 1, -1 do tx.messages[index] = nil end
+  end
   return outcome
 end
 
@@ -324,11 +338,12 @@ local function stageParts(keys, parts)
     tx.part = index - 1
     outcomes[index] = runPart(part)
   end
+  local messages = packedByKey(tx.messages)
   for index, key in ipairs(keys) do
     local state = tx.states[key]
     fingerprints[index] = text(state.fingerprint)
     insert(records, key)
-    insert(records, tx.id .. '|' .. intentOf(key, state))
+    insert(records, tx.id .. '|' .. (messages[key] and 'm|' .. messages[key] or intentOf(key, state)))
   end
   return '[' .. concat(outcomes, ',') .. ']', '[' .. concat(fingerprints, ',') .. ']', records
 end
@@ -347,7 +362,7 @@ end
 -- the server could not; then nothing is left.
 -- `made` names every shadow, so that the caller can still take the vote back.
 local function stage(id, now, keys, parts, bound)
-  tx = { id = id, now = now, states = {}, made = {}, left = bound }
+  tx = { id = id, now = now, states = {}, made = {}, messages = {}, left = bound }
   for _, key in ipairs(keys) do tx.states[key] = { at = 'base', fingerprint = '' } end
   local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts)
   if not ok or tx.unlisted then overMany('UNLINK', nil, tx.made) end

@@ -9,7 +9,7 @@
 -- A name that no key ever has: read commands get it in place of a key that is staged as absent.
 local NOWHERE = PREFIX .. 'nowhere'
 
--- The transaction being staged: { id, now, states, made, saved, backups, isLong }; script-stage.lua adds to it.
+-- The transaction being staged: { id, now, states, made, messages, saved, backups, isLong }; script-stage.lua adds to it.
 local tx
 
 local function stateOf(key)

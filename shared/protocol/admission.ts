@@ -1,3 +1,4 @@
+import type { RegionId } from '../ids.ts';
 import { limits } from '../limits.ts';
 import type { RegionFault } from '../wire/answers.ts';
 import type { Ticket } from './events.ts';
@@ -23,6 +24,8 @@ export interface Waiting {
   attempts: number;
   /** How many attempts only found keys that it touches and did not list. */
   searches: number;
+  /** A region whose server does not know one of its commands. */
+  lacking: { readonly region: RegionId; readonly command: string } | null;
   /** How many attempts of its script gave different results in different regions. */
   doubts: number;
   /** No attempt before this moment, ms. */

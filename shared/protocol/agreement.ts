@@ -68,7 +68,8 @@ export function agreementOf(
   return (
     compareBases(votes, keys, partsOfKey) ??
     compareOutcomes(votes, first, keys, partsOfKey) ??
-    compareAttention(votes, keys, partsOfKey) ?? {
+    compareAttention(votes, keys, partsOfKey) ??
+    compareEffects(votes, first, keys) ?? {
       kind: 'agreed',
       parts: splitElements(first.outcomes),
     }
@@ -132,6 +133,23 @@ function compareAttention(
 ): Agreement | null {
   const position = keys.findIndex((_, at) => fingerprintsAt(votes, at).size > 1);
   return position < 0 ? null : divergedAt(position, votes, keys, partsOfKey);
+}
+
+/** What scripts wrote, of which their results need not tell. Its digest stands behind the fingerprints of the keys. */
+function compareEffects(
+  votes: readonly YesVote[],
+  first: YesVote,
+  keys: readonly string[],
+): Agreement | null {
+  const written = (vote: YesVote) => vote.fingerprints[keys.length] ?? '';
+  if (votes.every((vote) => written(vote) === written(first))) return null;
+  return {
+    kind: 'diverged',
+    parts: splitElements(first.outcomes).map((_, part) => part),
+    keys: keys.map((_, position) => position),
+    minority: minorityOf(votes, written),
+    detail: 'a script wrote other values in some regions, with the same results',
+  };
 }
 
 function fingerprintsAt(votes: readonly YesVote[], position: number): Set<string> {

@@ -3,7 +3,7 @@ import type { Callback, EventType, RegionEventType, Subscription } from '../wire
 import type { MemberChange, MemberEvent } from '../wire/members.ts';
 import type { CommittedWrite, EventSubject, OwedRegionEvent, OwedWriteEvent } from './events.ts';
 import type { Operation, WriteFrame } from './frame.ts';
-import { concerns } from './own-keys.ts';
+import { concerns, withoutChannels } from './own-keys.ts';
 
 /** What an event tells besides the write itself. */
 type Told = Pick<OwedWriteEvent, 'type' | 'at' | 'regions' | 'reason'>;
@@ -64,7 +64,7 @@ export class Confirmations {
     reason: string,
   ): readonly OwedWriteEvent[] {
     const record = { id, transaction: null, sequence: null, part: '' };
-    const write = { record, keys, callback, commands: [] };
+    const write = { record, keys: withoutChannels(keys), callback, commands: [] };
     return this.#owed(write, { type: 'write.aborted', at, reason });
   }
 

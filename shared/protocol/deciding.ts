@@ -1,4 +1,5 @@
 import { assert, unreachable } from '../assert.ts';
+import type { RegionId } from '../ids.ts';
 import { limits } from '../limits.ts';
 import { takeBatch, type Waiting } from './admission.ts';
 import { type Agreement, agreementOf } from './agreement.ts';
@@ -11,6 +12,7 @@ import { type FrameBook, tooLate } from './frame-book.ts';
 import type { Members, Refusal } from './members.ts';
 import type { Outbox } from './outbox.ts';
 import type { RegionLinks } from './region-links.ts';
+import type { Vote } from './round.ts';
 import type { ShardState } from './shard-state.ts';
 import type { Transaction } from './transaction.ts';
 import type { Transactions } from './transactions.ts';
@@ -86,9 +88,11 @@ export class Deciding {
     }
   }
 
-  /** A region has found what scripts touch besides what is listed. An attempt that is over has its parts queued again. */
-  search(transaction: Transaction, found: Parameters<Transaction['search']>[0]): void {
-    if (this.#parts.transactions.isUndecided(transaction.order)) transaction.search(found);
+  /** What a vote tells of the parts themselves. An attempt that is over has its parts queued again, or answered. */
+  learn(transaction: Transaction, region: RegionId, vote: Vote): void {
+    if (!this.#parts.transactions.isUndecided(transaction.order)) return;
+    if (vote.kind === 'unlisted') transaction.search(vote.parts);
+    if (vote.kind === 'lacking') transaction.lack(region, vote);
   }
 
   /** Closes the votes whose time is over. */
@@ -115,9 +119,15 @@ export class Deciding {
     }
   }
 
-  /** Refuses a frame that a script has made larger than it may be. */
+  /** Refuses a frame that a region cannot run, or that a script has made larger than it may be. */
   #refuse(part: Waiting): boolean {
     const { frames, blocked } = this.#parts;
+    if (part.lacking !== null) {
+      const { region, command } = part.lacking;
+      const detail = `${region} does not know ${command}: its server is older, or lacks a module`;
+      frames.refuse(part, 'unsupported-command', detail);
+      return true;
+    }
     if (part.searches === 0) return false;
     const { length } = part.frame.keys;
     if (length > limits.keysPerWrite) {

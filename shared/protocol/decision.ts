@@ -1,6 +1,7 @@
 import { formatTransactionId, type ShardId } from '../ids.ts';
 import { commandOf } from './confirmations.ts';
 import type { DecidedWrite, StorageWrite } from './events.ts';
+import { withoutChannels } from './own-keys.ts';
 import type { Transaction } from './transaction.ts';
 
 /** A decision with what has to be stored of it. */
@@ -46,7 +47,8 @@ export function recordDecision(
       appliedIn: [],
       ms: now - arrivedAt,
     };
-    const { keys, callback, idempotency, operations } = frame;
+    const { callback, idempotency, operations } = frame;
+    const keys = withoutChannels(frame.keys);
     return { record, keys, callback, idempotency, commands: operations.map(commandOf) };
   });
   const { order, keys } = transaction;

@@ -51,6 +51,7 @@ export class FrameBook {
       callers: [],
       attempts: 0,
       searches: 0,
+      lacking: null,
       doubts: 0,
       retryAt: 0,
       faults: [],

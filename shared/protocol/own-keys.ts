@@ -32,3 +32,11 @@ export function concerns(keys: readonly string[], prefixes: readonly string[]): 
   if (prefixes.length === 0 || keys.includes(flushedKey)) return true;
   return keys.some((key) => prefixes.some((prefix) => key.startsWith(prefix)));
 }
+
+/** Begins the names of what stands for channels among the keys of transactions. */
+export const channelPrefix = `${reservedPrefix}channel:`;
+
+/** The keys without those that stand for channels: a message is no key's business, and nobody is told of one. */
+export function withoutChannels(keys: readonly string[]): readonly string[] {
+  return keys.filter((key) => !key.startsWith(channelPrefix));
+}

@@ -120,7 +120,7 @@ export class RoundAnswers {
       if (vote.kind === 'locked' && vote.holder[0] < this.#parts.stored.incarnation) {
         link.greetAgain();
       }
-      if (vote.kind === 'unlisted') deciding.search(transaction, vote.parts);
+      deciding.learn(transaction, link.region, vote);
       transaction.count(link.region, ballotOf(vote), outbox.now);
     });
   }

@@ -179,7 +179,7 @@ export type DecisionReply =
 /**
  * A vote. `yes` carries the outcome of every part as one text (see PartOutcome) that is equal in every region that
  * holds the same data, and one fingerprint per key, in the order of the prepare's keys: '' where the old value did not matter, `absent`,
- * `persistent` (no expiry), or the expiry in ms.
+ * `persistent` (no expiry), or the expiry in ms. Behind them stands a digest of what scripts wrote, where there are any.
  */
 export type Vote =
   | { readonly kind: 'yes'; readonly outcomes: string; readonly fingerprints: readonly string[] }
@@ -199,6 +199,8 @@ export type Vote =
       readonly kind: 'unlisted';
       readonly parts: readonly { readonly part: number; readonly keys: readonly string[] }[];
     }
+  /** The region's server does not know a command of this part. Nothing is staged. */
+  | { readonly kind: 'lacking'; readonly part: number; readonly command: string }
   /** The server has no memory left, or refused a step of the staging. */
   | { readonly kind: 'refused'; readonly reason: string };
 

@@ -122,6 +122,12 @@ export class Transaction {
     }
   }
 
+  /** A region's server does not know a command of a part, which is refused with this attempt. */
+  lack(region: RegionId, { part, command }: Extract<Vote, { kind: 'lacking' }>): void {
+    const waiting = this.parts[part];
+    if (waiting !== undefined) waiting.lacking = { region, command };
+  }
+
   /** The deadline has passed: every vote still out is missing. */
   closeVoting(): void {
     for (const [region, { sentAt }] of this.#voters) {
@@ -196,6 +202,7 @@ export class Transaction {
 /** Compiled operations name expiries in ms since the epoch, after PXAT or as PEXPIREAT's argument. */
 function expiriesSetBy({ kind, args }: Operation): readonly number[] {
   if (kind === 'set') return args[2] === '' ? [] : [Number(args[2])];
+  if (kind === 'publish') return [];
   if (args[0] === 'PEXPIREAT') return [Number(args[2])];
   return args.flatMap((argument, index) =>
     argument.toUpperCase() === 'PXAT' ? [Number(args[index + 1])] : [],
@@ -225,6 +232,8 @@ export function ballotOf(vote: Vote): Ballot {
       return { state: 'no', reason: `has seen a later ${vote.by}` };
     case 'unlisted':
       return { state: 'no', reason: 'found that a script touches keys that it does not declare' };
+    case 'lacking':
+      return { state: 'no', reason: `does not know ${vote.command}` };
     case 'refused':
       return { state: 'no', reason: vote.reason };
     default:

@@ -15,8 +15,18 @@ export const refusedRows: readonly CommandRow[] = [
   ),
   ...refused(
     'publish and subscribe',
-    'PSUBSCRIBE PUBLISH PUBSUB PUNSUBSCRIBE SPUBLISH SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE UNSUBSCRIBE',
-    'messages are not data: a region cannot stage them; connect to a region itself',
+    'PSUBSCRIBE SUBSCRIBE',
+    'its answer has no end; open /subscribe/<channel> or /psubscribe/<pattern> as server-sent events',
+  ),
+  ...refused(
+    'publish and subscribe',
+    'PUNSUBSCRIBE SUNSUBSCRIBE UNSUBSCRIBE',
+    'a subscription is a stream of its own; close that',
+  ),
+  ...refused(
+    'publish and subscribe',
+    'SPUBLISH SSUBSCRIBE',
+    'its channels are those of a cluster, and nobody can subscribe to them here; use PUBLISH',
   ),
   ...refused(
     'transaction',
@@ -28,9 +38,10 @@ export const refusedRows: readonly CommandRow[] = [
     'ASKING AUTH CLIENT ECHO HELLO PING QUIT READONLY READWRITE RESET SELECT',
     'it is about a connection, and there is none here to a single region',
   ),
+  ...refused('server', 'MONITOR', 'its answer has no end; open /monitor as server-sent events'),
   ...refused(
     'server',
-    'ACL BGREWRITEAOF BGSAVE CLUSTER COMMAND CONFIG DEBUG FAILOVER INFO LASTSAVE LATENCY LOLWUT MEMORY MODULE MONITOR PSYNC REPLCONF REPLICAOF ROLE SAVE SHUTDOWN SLAVEOF SLOWLOG SYNC TIME',
+    'ACL BGREWRITEAOF BGSAVE CLUSTER COMMAND CONFIG DEBUG FAILOVER INFO LASTSAVE LATENCY LOLWUT MEMORY MODULE PSYNC REPLCONF REPLICAOF ROLE SAVE SHUTDOWN SLAVEOF SLOWLOG SYNC TIME',
     'it administers a single server; connect to that region itself',
   ),
 ];

@@ -19,7 +19,7 @@ import {
   rewritePending,
   rewriteTrim,
 } from './command-streams.ts';
-import type { CommandFault } from './keys.ts';
+import { type CommandFault, channelFault, channelKey } from './keys.ts';
 import type { ScriptBook } from './user-scripts.ts';
 
 /** What may differ from one run of the compiler to the next; all else follows from the command. */
@@ -67,6 +67,7 @@ export const rewriters: Readonly<Record<Rewrite, Rewriter>> = {
   pending: rewritePending,
   subcommand: checkSubcommand,
   script: rewriteScript,
+  publish: rewritePublish,
 };
 
 /** How a number of a command tells a moment: its unit, and what it counts from. */
@@ -179,6 +180,14 @@ function rewritePop(command: CheckedCommand, context: CompileContext): Operation
   const seed = context.seed();
   assert(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 31, 'a seed is from 0 to 2^31 - 1');
   return { ...operation, kind: 'pop', args: [key, count], writes: [0], seed };
+}
+
+function rewritePublish({ operation }: CheckedCommand): Operation | CommandFault {
+  const [, channel = '', message = ''] = operation.args;
+  const wrong = channelFault(channel);
+  if (wrong !== null) return wrong;
+  const args = [channelKey(channel), channel, message];
+  return { ...operation, kind: 'publish', args, writes: [0] };
 }
 
 function rewriteFlush({ operation }: CheckedCommand): Operation | CommandFault {

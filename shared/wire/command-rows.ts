@@ -12,6 +12,7 @@ export type CommandGroup =
   | 'stream'
   | 'geo'
   | 'hyperloglog'
+  | 'json'
   | 'script'
   | 'publish and subscribe'
   | 'transaction'
@@ -48,6 +49,8 @@ export const rewriteNotes = {
   pending: 'In a write only its summary is taken: idle times differ by the clocks of the regions.',
   subcommand: 'HELP is refused.',
   script: 'It changes all or nothing. See what scripts may do, in the README.',
+  publish:
+    'It is delivered in each region as the write is applied there. The reply is 0: who receives it is not known before that.',
 } as const;
 
 interface RowBase {
@@ -65,10 +68,19 @@ interface SupportedRow extends RowBase {
   readonly keyCountAt: number | null;
   /**
    * Where its keys stand where that depends on its words. `store`: the first argument, and what follows STORE.
-   * `streams`: the first half of what follows STREAMS. `second`: behind the subcommand. `counted`: behind the second
-   * argument, which is their number. Null: as the package says.
+   * `streams`: the first half of what follows STREAMS. `second`: behind the subcommand. `first`, `all-but-last`,
+   * `every-third`: of the arguments. `counted`: behind the second argument, which is their number. Null: as the package
+   * says.
    */
-  readonly keysAt: 'store' | 'streams' | 'second' | 'counted' | null;
+  readonly keysAt:
+    | 'store'
+    | 'streams'
+    | 'second'
+    | 'first'
+    | 'all-but-last'
+    | 'every-third'
+    | 'counted'
+    | null;
   /** Of a container: the arity of each subcommand, in upper case; or null. */
   readonly subcommands: Readonly<Record<string, number>> | null;
   /** How replies are put into one order inside a write; a plain read keeps the order of its region. */

@@ -63,5 +63,20 @@ const hyperloglogs: readonly CommandRow[] = [
   write('hyperloglog', 'PFMERGE', -2, { written: 'first' }),
 ];
 
-/** The commands of the structures that stand on others: streams, geographic indexes, HyperLogLogs. */
-export const structureRows: readonly CommandRow[] = [...streams, ...geo, ...hyperloglogs];
+const messages: readonly CommandRow[] = [
+  read('publish and subscribe', 'PUBSUB', -2, {
+    subcommands: { CHANNELS: -2, NUMPAT: 2, NUMSUB: -2, SHARDCHANNELS: -2, SHARDNUMSUB: -2 },
+    rewrite: 'subcommand',
+    refusedInWrites: 'each region has its own subscribers; use it in POST /v1/reads',
+    note: 'It tells of the subscribers of one region.',
+  }),
+  write('publish and subscribe', 'PUBLISH', 3, { rewrite: 'publish' }),
+];
+
+/** The commands of the structures that stand on others: streams, geographic indexes, HyperLogLogs; and messages. */
+export const structureRows: readonly CommandRow[] = [
+  ...streams,
+  ...geo,
+  ...hyperloglogs,
+  ...messages,
+];

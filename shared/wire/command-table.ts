@@ -1,3 +1,4 @@
+import { jsonRows } from './command-json.ts';
 import { refusedRows } from './command-refused.ts';
 import { blocking, type CommandRow, floating, read, refused, write } from './command-rows.ts';
 import { structureRows } from './command-structures.ts';
@@ -196,7 +197,9 @@ const scriptRows: readonly CommandRow[] = [
   write('script', 'EVALSHA', -3, { ...scripted, note: byDigest }),
 ];
 
-/** Every command that Redis 7.0 lists, one row each; a container of subcommands is one row. */
+/**
+ * Every command that Redis 7.0 lists, and those of JSON documents, one row each; a container of subcommands is one row.
+ */
 export const commandTable: readonly CommandRow[] = [
   ...strings,
   ...bitmaps,
@@ -207,6 +210,7 @@ export const commandTable: readonly CommandRow[] = [
   ...lists,
   ...structureRows,
   ...scriptRows,
+  ...jsonRows,
   ...refusedRows,
 ];
 
@@ -216,5 +220,5 @@ const rows: ReadonlyMap<string, CommandRow> = new Map(commandTable.map((row) => 
 /** The row of the command `name`, in any case, or null where Redis 7.0 has none of that name. */
 export function findCommand(name: string): CommandRow | null {
   // Beyond ASCII there are letters whose upper case is an ASCII letter; no command is meant by them.
-  return /^[a-z_-]+$/i.test(name) ? (rows.get(name.toUpperCase()) ?? null) : null;
+  return /^[a-z._-]+$/i.test(name) ? (rows.get(name.toUpperCase()) ?? null) : null;
 }

@@ -181,6 +181,12 @@ function keyPositions(row: WriteRow | ReadRow, args: readonly string[]): readonl
       return scriptKeys(args);
     case 'second':
       return args.length > 2 ? [2] : [];
+    case 'first':
+      return [1];
+    case 'all-but-last':
+      return args.slice(1, -1).map((_, index) => index + 1);
+    case 'every-third':
+      return args.flatMap((_, index) => (index % 3 === 1 ? [index] : []));
     case 'store':
       return [1, ...storePosition(args)];
     case null:

@@ -1,12 +1,27 @@
 import { formatTransactionId, type ShardId, type TransactionId } from '../ids.ts';
 import { limits } from '../limits.ts';
-import { everyKey, reservedPrefix } from '../protocol/own-keys.ts';
+import { channelPrefix, everyKey, reservedPrefix } from '../protocol/own-keys.ts';
 
 export { everyKey, reservedPrefix };
 
-/** What a message to `channel` holds until it is delivered, so that those of one channel keep their order. */
+/**
+ * What a message to `channel` holds until it is delivered, so that those of one channel keep their order. A key is text
+ * and a channel need not be: channels that differ in bytes that are no UTF-8 may share one.
+ */
 export function channelKey(channel: string): string {
-  return `${reservedPrefix}channel:${channel}`;
+  return `${channelPrefix}${channel.toWellFormed()}`;
+}
+
+/** What forbids `channel` as one of users, or null. The empty string is a channel, and so are bytes that are no UTF-8. */
+export function channelFault(channel: string): CommandFault | null {
+  if (channel.startsWith(reservedPrefix)) {
+    const detail = `a channel begins with "${reservedPrefix}", which is reserved; give it another name`;
+    return { problem: 'reserved-key', detail };
+  }
+  const bytes = utf8Length(channel);
+  if (bytes <= limits.channelBytes) return null;
+  const detail = `a channel has ${bytes} bytes; the limit is ${limits.channelBytes}`;
+  return { problem: 'too-large', detail };
 }
 
 /** A key belongs to one of so many slots, numbered from 0, as in Redis Cluster. */

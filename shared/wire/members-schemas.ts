@@ -46,8 +46,11 @@ export const memberSchema = z
 /** What `GET /v1/regions` tells of one region. The host alone is told of its address. */
 export const regionSchemaOfAll = z.object({
   id: regionSchema,
-  host: z.string(),
-  location: z.array(z.number()).openapi({ example: [53.3, -6.3] }),
+  host: z.string().nullable().describe('Null for one that is being removed and still votes.'),
+  location: z
+    .array(z.number())
+    .nullable()
+    .openapi({ example: [53.3, -6.3] }),
   state: z.enum(['voter', 'out', 'copying', 'unknown']),
   since: z.string().nullable(),
   cause: causeSchema,

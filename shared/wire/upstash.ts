@@ -12,7 +12,7 @@ export type UpstashAsked =
 
 /** A request that is not carried out: the status and the text of `error`. */
 export interface UpstashRefusal {
-  readonly status: 400 | 401 | 404 | 405 | 413;
+  readonly status: 400 | 401 | 404 | 405 | 413 | 429 | 503;
   readonly error: string;
 }
 
@@ -156,7 +156,7 @@ function isShallow(value: unknown): boolean {
 }
 
 /** Percent-decoding into bytes. What only looks like an escape stays as it is; a plus sign is a plus sign. */
-function percentDecode(text: string): Uint8Array {
+export function percentDecode(text: string): Uint8Array {
   const bytes = new TextEncoder().encode(text);
   if (!text.includes('%')) return bytes;
   const decoded = new Uint8Array(bytes.length);

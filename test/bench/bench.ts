@@ -14,13 +14,14 @@ import { addedMs, measureLatency } from './latency.ts';
 import type { Figure } from './measure.ts';
 import { drawTable, isWithin, median, timed } from './measure.ts';
 import { measureMembers } from './members.ts';
+import { measurePipeline } from './pipeline.ts';
 import { measureReads } from './reads.ts';
 
 /**
  * `npm run bench`: five regions with the round trips between AWS regions. What is judged are ratios and counts within
- * this run, so that another machine comes to the same verdict. `npm run bench -- writes`, `hooks` or `members` measures a
- * part alone: writes and reads, confirmations and the change feed, or regions that fail and come back. Of the last,
- * `outages`, `copying`, `hold` or `reads` may be named too.
+ * this run, so that another machine comes to the same verdict. `npm run bench -- writes`, `pipeline`, `hooks` or `members`
+ * measures a part alone: writes and reads, a pipeline, confirmations and the change feed, or regions that fail and come
+ * back. Of the last, `outages`, `copying`, `hold` or `reads` may be named too.
  */
 
 const regionCount = 5;
@@ -163,10 +164,12 @@ async function measureOverDistance(part: string | undefined): Promise<readonly F
   try {
     const bench = { stack, client: new BenchClient(stack) };
     await bench.client.write({ ops: [['SET', 'warm', 'up']], ack: 'confirmed' });
+    if (part === 'pipeline') return await measurePipeline(bench.client, say);
     const writes = part === 'hooks' ? [] : await measureWrites(bench);
     if (part === 'writes') return writes;
+    const pipelines = part === 'hooks' ? [] : await measurePipeline(bench.client, say);
     say('Callbacks …');
-    return [...writes, ...(await measureCallbackCost(bench.client, say))];
+    return [...writes, ...pipelines, ...(await measureCallbackCost(bench.client, say))];
   } finally {
     await stack.stop();
     rmSync(stateDirectory, { recursive: true });
@@ -177,7 +180,8 @@ async function measure(): Promise<readonly Figure[]> {
   const [part, only] = process.argv.slice(2);
   if (part === 'members') return measureMembers(say, only);
   const figures = [...(await measureOverDistance(part))];
-  if (part !== 'writes') figures.push(...(await measureHooks(say)));
+  const isNear = part === undefined || part === 'hooks';
+  if (isNear) figures.push(...(await measureHooks(say)));
   if (part === undefined) figures.push(...(await measureMembers(say)));
   return figures;
 }

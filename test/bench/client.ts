@@ -59,6 +59,22 @@ export class BenchClient {
     await this.post('/v1/writes', body);
   }
 
+  /** Sends one command in the form of Upstash. Throws unless it is carried out. */
+  async command(command: readonly string[]): Promise<void> {
+    await this.post('/', command);
+  }
+
+  /** Sends commands as a pipeline in the form of Upstash. Throws unless all are carried out. */
+  async pipeline(commands: readonly (readonly string[])[]): Promise<void> {
+    const answers: readonly { readonly error?: string }[] = JSON.parse(
+      await this.post('/pipeline', commands),
+    );
+    const failed = answers.find(({ error }) => error !== undefined);
+    if (failed !== undefined || answers.length !== commands.length) {
+      throw new Error(`a pipeline came to ${failed?.error ?? `${answers.length} answers`}`);
+    }
+  }
+
   /** Reads one key in `region` by way of the Worker. */
   async read(key: string, region: string, consistency: 'strong' | 'local'): Promise<void> {
     await this.post('/v1/reads', { reads: [['GET', key]], region, consistency });

@@ -22,6 +22,7 @@ function waiting(keys: readonly string[], given: Partial<Waiting> = {}): Waiting
     attempts: 0,
     retryAt: 0,
     searches: 0,
+    lacking: null,
     doubts: 0,
     faults: [],
     ...given,

@@ -99,6 +99,18 @@ describe('the agreement', () => {
   });
 
   // R39: those who are put out are fewer than those who stay.
+  it('fails where scripts wrote other values with the same results', () => {
+    const votes = ['near', 'middle', 'far'].map((region) =>
+      vote(region, ['', '', region === 'far' ? 'digest 2' : 'digest 1']),
+    );
+    expect(agreementOf(votes, keys, partsOfKey)).toMatchObject({
+      kind: 'diverged',
+      keys: [0, 1],
+      minority: ['far'],
+    });
+    expect(agreementOf(votes.slice(0, 2), keys, partsOfKey).kind).toBe('agreed');
+  });
+
   it('that fails names those outside the majority, by their results or by the base that differs', () => {
     const byResults = ['[0,7]', '[0,8]', '[0,7]'].map((part, at) =>
       vote(`r${at}`, ['', ''], part, done),

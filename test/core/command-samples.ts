@@ -36,7 +36,7 @@ export function keysAt(operation: Operation, positions: readonly number[]): read
 
 /**
  * One well-formed use of every supported command, its words separated by spaces. The keys are named `from`, `from2` where
- * they are only read and `to`, `to2` where they may be changed.
+ * they are only read and `to`, `to2` where they may be changed; so is the channel of a message.
  */
 export const samples: readonly string[] = `
 GET from|GETRANGE from 0 -1|LCS from from2 LEN|MGET from from2|STRLEN from|SUBSTR from 0 -1
@@ -61,6 +61,10 @@ ZREMRANGEBYRANK to 0 1|ZREMRANGEBYSCORE to 0 1|ZUNIONSTORE to 2 from from2 WEIGH
 LINDEX from 0|LLEN from|LPOS from v|LRANGE from 0 -1|LINSERT to BEFORE v w|LMOVE to to2 LEFT RIGHT
 LMPOP 2 to to2 LEFT|LPOP to|LPUSH to v w|LPUSHX to v|LREM to 0 v|LSET to 0 v|LTRIM to 0 1|RPOP to 2|RPOPLPUSH to to2
 RPUSH to v|RPUSHX to v
+JSON.ARRINDEX from $ 1|JSON.ARRLEN from|JSON.GET from $|JSON.MGET from from2 $|JSON.OBJKEYS from|JSON.OBJLEN from|JSON.RESP from
+JSON.STRLEN from|JSON.TYPE from|JSON.ARRAPPEND to $ 1|JSON.ARRINSERT to $ 0 1|JSON.ARRPOP to|JSON.ARRTRIM to $ 0 1|JSON.CLEAR to
+JSON.DEL to $.a|JSON.FORGET to|JSON.MERGE to $ {}|JSON.MSET to $ 1 to2 $ 2|JSON.NUMINCRBY to $ 1|JSON.NUMMULTBY to $ 2
+JSON.SET to $ {} NX|JSON.STRAPPEND to $ "a"|JSON.TOGGLE to $
 XINFO STREAM from|XLEN from|XPENDING from g|XRANGE from - +|XREAD COUNT 2 STREAMS from from2 0 0|XREVRANGE from + -
 XACK to g 1-1|XADD to NOMKSTREAM MAXLEN ~ 9 * f v|XAUTOCLAIM to g c 0 0 COUNT 2|XCLAIM to g c 0 1-1 JUSTID|XDEL to 1-1
 XGROUP CREATE to g 0 MKSTREAM|XREADGROUP GROUP g c COUNT 1 STREAMS to to2 > >|XSETID to 9-9|XTRIM to MAXLEN ~ 9
@@ -69,6 +73,7 @@ GEOSEARCH from FROMMEMBER m BYRADIUS 3 m|GEOADD to 1 2 m|GEORADIUS from 1 2 3 m 
 GEORADIUSBYMEMBER from m 3 m STORE to|GEOSEARCHSTORE to from FROMMEMBER m BYRADIUS 3 m
 PFCOUNT from from2|PFADD to a b|PFMERGE to from from2
 EVAL return 2 to to2 a b|EVAL_RO return 2 to to2 a|EVALSHA known 1 to a|EVALSHA_RO known 1 to a
+PUBSUB NUMSUB c d|PUBLISH to m
 `
   .replaceAll('known', knownSha)
   .trim()

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { commandPage, commandPagePath } from '../../local/command-page.ts';
 import type { Check } from '../../shared/protocol/frame.ts';
-import { valuesAmong } from '../../shared/protocol/own-keys.ts';
+import { channelPrefix, valuesAmong } from '../../shared/protocol/own-keys.ts';
 import { commandTable, findCommand } from '../../shared/wire/command-table.ts';
 import { compileReads, compileWrite } from '../../shared/wire/commands.ts';
 import {
@@ -18,7 +18,7 @@ import {
 describe('the command table', () => {
   it('has one row for each name', () => {
     const names = commandTable.map((row) => row.name);
-    expect(names.length).toBe(240);
+    expect(names.length).toBe(263);
     expect(new Set(names).size).toBe(names.length);
   });
 
@@ -27,7 +27,7 @@ describe('the command table', () => {
     expect(samples.map((words) => words.split(' ')[0]).sort()).toEqual([...supported].sort());
   });
 
-  it.each(['constructor', '__proto__', 'toString', 'ſet', '', ' SET', 'SET\n', 'FOO', 'JSON.SET'])(
+  it.each(['constructor', '__proto__', 'toString', 'ſet', '', ' SET', 'SET\n', 'FOO', 'BF.ADD'])(
     'knows no command %j',
     (name) => {
       expect(findCommand(name)).toBeNull();
@@ -47,7 +47,10 @@ describe('an operation', () => {
   it.each(writable)('has the keys of %s in their places', (words) => {
     const operation = operationOf(words);
     const named = words.split(' ').filter((word) => /^(from|to)2?$/.test(word));
-    const writes = valuesAmong(keysAt(operation, operation.writes));
+    const isChannel = (key: string) => key.startsWith(channelPrefix);
+    const changed = keysAt(operation, operation.writes);
+    const channels = changed.filter(isChannel).map((key) => key.slice(channelPrefix.length));
+    const writes = [...valuesAmong(changed), ...channels];
     expect([...writes, ...keysAt(operation, operation.reads)].sort()).toEqual([...named].sort());
     for (const key of writes) expect(key).toMatch(/^to/);
     for (const key of keysAt(operation, operation.reads)) expect(key).toMatch(/^from/);

@@ -191,3 +191,20 @@ describe('a script that gives other results in another region', () => {
     expect(rig.core.status().blockedKeys).toBe(0);
   });
 });
+
+describe('a command that a region does not know', () => {
+  it('is refused at once, naming both, and what shares its transaction goes on', () => {
+    const rig = Rig.greeted();
+    const frames = [frameOf(['a'], lasting), frameOf(['a'], lasting)];
+    const [ticket = 0, other = 0] = rig.arriveTogether(frames);
+    const vote = { kind: 'lacking', part: 0, command: 'JSON.SET' } as const;
+    rig.execute(rig.flight('middle'), { votes: [vote] });
+    expect(rig.told(ticket)).toEqual({
+      kind: 'refused',
+      problem: 'unsupported-command',
+      detail: 'middle does not know JSON.SET: its server is older, or lacks a module',
+    });
+    rig.settle();
+    expect(rig.record(other).outcome).toBe('committed');
+  });
+});

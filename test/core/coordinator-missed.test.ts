@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { OwedDecisions } from '../../shared/protocol/owed-decisions.ts';
+import { channelKey } from '../../shared/wire/keys.ts';
 import { frameOf, Rig, type RigOptions, timing } from './rig.ts';
 import { outOf, voterOf } from './stored.ts';
 
@@ -101,6 +102,31 @@ describe('the keys that a region has missed', () => {
     expect(commits.map(({ missedBy }) => missedBy)).toEqual([['far'], ['far']]);
     expect(marksOf(rig, 'far')).toEqual({ a: 1, b: 2 });
     expect(rig.statusOf('far').missedKeys).toBe(2);
+  });
+
+  it('are none of a message, of which there is nothing to copy, and nobody is told a key', () => {
+    const rig = without();
+    commit(rig, ['a', channelKey('news')]);
+    commit(rig, [channelKey('news')]);
+    expect(marksOf(rig, 'far')).toEqual({ a: 1 });
+    expect(rig.statusOf('far').missedKeys).toBe(1);
+    const commits = rig.persisted.filter((write) => write.kind === 'commit');
+    expect(commits.flatMap(({ writes }) => writes.map(({ keys }) => keys))).toEqual([['a'], []]);
+    // Its decision holds all that its regions have locked.
+    expect(commits.map(({ keys }) => keys)).toEqual([
+      ['a', channelKey('news')],
+      [channelKey('news')],
+    ]);
+  });
+
+  it('are none of a message that was not acknowledged either', () => {
+    const rig = Rig.greeted();
+    rig.run(limits.leaseTtlMs + limits.leaseDriftMs);
+    rig.arrive(frameOf(['a', channelKey('news')], lasting));
+    rig.executeAll();
+    rig.run(timing.outAfterMs, others);
+    expect(rig.statusOf('far')).toMatchObject({ state: 'out', missedKeys: 1 });
+    expect(marksOf(rig, 'far')).toEqual({ a: 1 });
   });
 
   it('are those of no region where all vote', () => {

@@ -16,6 +16,7 @@ function transactionOf(...frames: readonly WriteFrame[]): Transaction {
       callers: [],
       attempts: position + 1,
       searches: 0,
+      lacking: null,
       doubts: 0,
       retryAt: 0,
       faults: [],

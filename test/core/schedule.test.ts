@@ -37,6 +37,7 @@ function prepare(link: RegionLink, sequence: number): void {
     attempts: 0,
     retryAt: 0,
     searches: 0,
+    lacking: null,
     doubts: 0,
     faults: [],
   };

@@ -110,6 +110,17 @@ describe('the regions as operators see them', () => {
     expect(told.text).not.toContain('/secret');
   });
 
+  it('are told as long as they vote, although they have been removed', async () => {
+    const edge = new EdgeUnderTest();
+    const { regions } = configuration;
+    edge.coordinator.regions = async () => regions.filter(({ id }) => id !== 'eu-west-1');
+    edge.coordinator.describe = async () => statusWith({});
+    const told = await ask(edge, 'GET', 'regions');
+    const leaving = { id: 'eu-west-1', state: 'voter', host: null, location: null };
+    expect(told.json.regions).toContainEqual(expect.objectContaining(leaving));
+    expect(told.json.regions).toHaveLength(regions.length);
+  });
+
   it('are told without a coordinator too', async () => {
     const describe = () => Promise.reject(new Error('the object was reset'));
     const told = await ask(new EdgeUnderTest({ describe }), 'GET', 'regions');

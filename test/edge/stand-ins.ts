@@ -6,6 +6,7 @@ import type {
   FollowQuery,
   Location,
 } from '../../functions/edge/dependencies.ts';
+import { limits } from '../../shared/limits.ts';
 import type {
   CommandResult,
   Inspection,
@@ -231,6 +232,10 @@ export class EdgeUnderTest {
   /** The pauses that the edge made, ms. */
   readonly pauses: number[] = [];
   now = 1_795_000_000_000;
+  /** What a region answers to who subscribes. */
+  subscribe: EdgeDependencies['subscribe'] = async ({ id }) => notExpected(id);
+  /** Fulfilled when the heartbeat of a stream is due; never, unless said otherwise. */
+  beat: () => Promise<void> = () => new Promise(() => {});
   readonly #background: Promise<void>[] = [];
   courier: Partial<CourierApi> = {};
   feed: Feed = new FeedStandIn();
@@ -297,7 +302,11 @@ export class EdgeUnderTest {
       regionOf: ({ id }) => this.#region(id),
       locate: () => this.location,
       inBackground: (_context, work) => void this.#background.push(work),
-      pause: async (ms) => void this.pauses.push(ms),
+      subscribe: (region, subscription) => this.subscribe(region, subscription),
+      pause: async (ms) => {
+        this.pauses.push(ms);
+        if (ms >= limits.heartbeatMs) await this.beat();
+      },
       asset: async (path) => new Response(`asset ${path}`),
       now: () => this.now,
       uuid() {

@@ -288,15 +288,25 @@ describe('the addresses of Lockstep', () => {
 describe('a command that cannot be carried out', () => {
   it.each([
     ['a function', '/fcall/f/0', 'ERR FCALL is not supported: '],
-    ['a subscription', '/subscribe/channel', 'ERR SUBSCRIBE is not supported: '],
-    ['a subscription to a pattern', '/psubscribe/c*', 'ERR PSUBSCRIBE is not supported: '],
-    ['a monitor', '/monitor', 'ERR MONITOR is not supported: '],
+    ['the end of a subscription', '/unsubscribe/channel', 'ERR UNSUBSCRIBE is not supported: '],
+    ['a message to a shard', '/spublish/channel/x', 'ERR SPUBLISH is not supported: '],
     ['a wait', '/blpop/l/0', 'ERR BLPOP is not supported: '],
   ])('because it is %s is told why', async (_name, path, beginning) => {
     const told = await post(edgeOf(), path, '');
     expect(told.status).toBe(400);
     expect(String(told.json.error).startsWith(beginning)).toBe(true);
   });
+
+  it.each(['SUBSCRIBE', 'PSUBSCRIBE', 'MONITOR'])(
+    'because %s has no end is told of its stream',
+    async (name) => {
+      const told = await post(edgeOf(), '/', [name, 'a']);
+      expect(told.status).toBe(400);
+      expect(told.json.error).toMatch(
+        new RegExp(`^ERR ${name} is not supported: .* /${name.toLowerCase()}`),
+      );
+    },
+  );
 
   it('because its value or its request is too large is told the limit', async () => {
     const value = await post(edgeOf(), '/set/k', 'v'.repeat(limits.valueBytes + 1));

@@ -172,6 +172,23 @@ describe('a call of repair', () => {
     expect([told.status, told.json.detail]).toEqual([409, 'Too few would vote.']);
   });
 
+  it('of keys with different majorities says which were not taken, where some were', async () => {
+    const voters: readonly string[] = regionIds;
+    const other = (id: string, odd: number) => (voters.indexOf(id) === odd ? '2' : '1');
+    const { edge } = edgeOver(
+      Object.fromEntries(voters.map((id) => [id, { a: other(id, 0), b: other(id, 1) }])),
+    );
+    const answers = [
+      { kind: 'taken', detail: 'The first is copied.' },
+      { kind: 'refused', detail: 'Too few would vote.' },
+    ] as const;
+    const left = [...answers];
+    edge.members.order = async () => left.shift() ?? answers[1];
+    const told = await repair(edge, { keys: ['a', 'b'] });
+    expect(told.status).toBe(202);
+    expect(told.json.detail).toMatch(/first is copied.*Not taken for "[ab]": Too few would vote/);
+  });
+
   it.each([[{ keys: [] }], [{}], [{ keys: ['k'], all: true }], [{ keys: [7] }]])(
     'with the body %j gets 400',
     async (body) => {

@@ -56,10 +56,14 @@ describe('the command table beside a real server', () => {
       const since = String(facts[facts.indexOf('since') + 1]);
       if (Number.parseFloat(since) <= 7) listed.push(String(documentation[at]).toUpperCase());
     }
-    expect(commandTable.map((row) => row.name).sort()).toEqual(listed.sort());
+    const rows = commandTable.filter(({ group }) => group !== 'json');
+    expect(rows.map((row) => row.name).sort()).toEqual(listed.sort());
   });
 
-  it.each(samples)('agrees about the arity of %s', async (words) => {
+  // A server of Redis 7.0 knows no JSON.
+  const known = samples.filter((words) => !words.startsWith('JSON.'));
+
+  it.each(known)('agrees about the arity of %s', async (words) => {
     const [name = ''] = words.split(' ');
     const row = findCommand(name);
     if (row === null || row.class === 'refused') throw new Error(`${name} has no arity`);
@@ -69,8 +73,8 @@ describe('the command table beside a real server', () => {
     expect(grown).toContain(information?.[1]);
   });
 
-  const aboutNoKey = new Set(['DBSIZE', 'KEYS', 'RANDOMKEY', 'SCAN']);
-  const named = samples.filter((words) => !aboutNoKey.has(words.split(' ')[0] ?? ''));
+  const aboutNoKey = new Set(['DBSIZE', 'FLUSHALL', 'FLUSHDB', 'KEYS', 'RANDOMKEY', 'SCAN']);
+  const named = known.filter((words) => !aboutNoKey.has(words.split(' ')[0] ?? ''));
 
   it.each(named)('agrees about the keys of %s and what happens to them', async (words) => {
     const args = words.split(' ');

@@ -8,7 +8,7 @@ const families: readonly string[] = [
   `SET $k $v|SET $k $v NX|SET $k $v XX GET|SET $k $v PXAT $t|SET $k $v EX 5000 GET|SET $k $v KEEPTTL|GET $k|GETDEL $k
 APPEND $k $v|INCR $k|INCRBY $k $i|DECRBY $k $i|DECR $k|INCRBYFLOAT $k $f|GETSET $k $v|GETEX $k PXAT $t|GETEX $k PERSIST
 SETRANGE $k $n $v|GETRANGE $k $n $i|SUBSTR $k $n $i|STRLEN $k|MSET $k $v $k $v|MSETNX $k $v $k $v|MGET $k $k $k
-SETNX $k $v|PSETEX $k 5000000 $v|SETEX $k 5000 $v|LCS $k $k|LCS $k $k LEN|LCS $k $k IDX WITHMATCHLEN|SET $k $i|SET $k $f`,
+SETNX $k $v|PSETEX $k 5000000 $v|SETEX $k 5000 $v|LCS $k $k|LCS $k $k LEN|LCS $k $k IDX WITHMATCHLEN|SET $k $i|SET $k $f|PUBLISH $k $v`,
   `SETBIT $k $n 1|SETBIT $k $i 0|GETBIT $k $n|BITCOUNT $k|BITCOUNT $k $i $n BIT|BITPOS $k 1 $n|BITPOS $k 0
 BITOP AND $k $k $k|BITOP NOT $k $k|BITOP XOR $k $k $k|BITFIELD $k SET u8 $n $i GET i5 $n|BITFIELD $k INCRBY i16 #1 $i
 BITFIELD $k SET i64 #1 $i GET u63 $n INCRBY i64 #0 $i|BITFIELD $k OVERFLOW SAT INCRBY i60 $n $i SET u57 3 $i

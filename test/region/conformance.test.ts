@@ -6,6 +6,7 @@ import { claimExpiry } from './claims/expiry.ts';
 import { claimFences } from './claims/fences.ts';
 import { claimInspections } from './claims/inspections.ts';
 import { claimLeases } from './claims/leases.ts';
+import { claimMessages } from './claims/messages.ts';
 import { claimPhases } from './claims/phases.ts';
 import { claimSnapshots } from './claims/snapshots.ts';
 import { claimStaging } from './claims/staging.ts';
@@ -24,6 +25,7 @@ describe.each(worlds)('a region in %s', (_, open) => {
   claimStaging(() => current);
   claimAllKeys(() => current);
   claimExpiry(() => current);
+  claimMessages(() => current);
   claimSnapshots(() => current);
   claimLeases(() => current);
   claimPhases(() => current);

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Check, Operation } from '../../shared/protocol/frame.ts';
 import type { CopyStep, Decision, Part, Prepare, Round } from '../../shared/protocol/round.ts';
+import { channelKey } from '../../shared/wire/keys.ts';
 import {
   checked,
   command,
@@ -9,6 +10,7 @@ import {
   increment,
   part,
   pop,
+  publish,
   read,
   rename,
   roundOf,
@@ -20,6 +22,8 @@ import {
 import { type World, worlds } from './worlds.ts';
 
 const keys = ['a', 'b', 'ключ', '__proto__', ''];
+const channels = ['c', 'канал|'];
+const locked = [...keys, ...channels.map(channelKey)];
 const base = Date.now();
 const hour = 3_600_000;
 
@@ -60,6 +64,9 @@ const operation: fc.Arbitrary<Operation> = fc.oneof(
   key.map((name) => read(['LRANGE', name, '0', '-1'])),
   fc.tuple(key, text).map(([name, member]) => read(['ZSCORE', name, member])),
   key.map((name) => read(['TYPE', name])),
+  fc
+    .tuple(fc.constantFrom(...channels), text)
+    .map(([channel, message]) => publish(channel, message)),
 );
 
 const check: fc.Arbitrary<Check> = fc.oneof(
@@ -85,7 +92,7 @@ const now = fc.constantFrom(0, hour, hour + 1).map((ms) => base + ms);
 
 /** A transaction's keys follow from its name, as its decision has to name the same ones as its prepare. */
 function keysOf([incarnation, sequence]: readonly [number, number]): readonly string[] {
-  const given = sequence % 3 === 0 ? keys : keys.slice(sequence % 4);
+  const given = sequence % 3 === 0 ? locked : locked.slice(sequence % 4);
   return incarnation === 2 ? given.toReversed() : given;
 }
 
@@ -173,7 +180,9 @@ describe('random rounds', () => {
       fc.array(round, { minLength: 1, maxLength: 8 }),
       async (rounds) => {
         await Promise.all(opened.map(({ world }) => world.wipe()));
+        await Promise.all(opened.map(({ world }) => world.published()));
         for (const given of rounds) await agree((world) => world.round(given));
+        await agree((world) => world.published());
         const reads = keys.flatMap((name) => [
           command(['TYPE', name]),
           command(['GET', name]),

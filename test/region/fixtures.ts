@@ -12,6 +12,7 @@ import type {
   SnapshotRequest,
   Vote,
 } from '../../shared/protocol/round.ts';
+import { channelKey } from '../../shared/wire/keys.ts';
 
 let marksMade = 0;
 
@@ -112,6 +113,12 @@ export function del(...keys: readonly string[]): Operation {
 /** `SPOP key [count]`, drawn with `seed`. */
 export function pop(key: string, count: string, seed: number): Operation {
   return { kind: 'pop', args: [key, count], writes: [0], reads: [], reply: null, seed };
+}
+
+/** `PUBLISH channel message`. */
+export function publish(channel: string, message: string): Operation {
+  const args = [channelKey(channel), channel, message];
+  return { kind: 'publish', args, writes: [0], reads: [], reply: null, seed: null };
 }
 
 /** `TTL key` or `PTTL key`. */

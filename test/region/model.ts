@@ -38,7 +38,7 @@ import {
   type Reply,
   textOf,
 } from './replies.ts';
-import { type Intent, stage } from './staging.ts';
+import { type Intent, type Message, stage } from './staging.ts';
 
 const tooLarge: Reply = { error: 'ERR the replies are too large; ask for less at once' };
 
@@ -73,6 +73,8 @@ const nothing: RegionState = {
  * the same claims as the scripts (conformance.test.ts). Its state is a value, so that faults can take it back.
  */
 export class RegionModel {
+  /** What was published, in order. Nothing takes it back. */
+  readonly published: Message[] = [];
   readonly #clock: () => number;
   readonly #dumps: boolean;
   #meta: Meta | null = null;
@@ -311,14 +313,17 @@ export class RegionModel {
     const clock = this.#clock();
     const isFlush = keys.some((key) => this.#locks.get(key)?.intent.kind === 'flush');
     if (isFlush && outcome === 'commit') this.#data.clear();
+    const messages: Message[] = [];
     for (const key of keys) {
       const intent = this.#locks.get(key)?.intent;
       this.#locks.delete(key);
+      if (outcome === 'commit' && intent?.kind === 'publish') messages.push(...intent.messages);
       if (outcome === 'abort' || intent?.kind !== 'put') continue;
       if (intent.entry === null || hasExpired(intent.entry, clock)) this.#data.delete(key);
       else this.#data.set(key, intent.entry);
     }
     this.#done.set(nameOf(transaction), transaction);
+    this.published.push(...messages.sort((a, b) => a.place - b.place));
   }
 
   #vote(prepare: Prepare, round: Round, meta: Meta): Vote {

@@ -3,6 +3,7 @@ import { limits } from '../../shared/limits.ts';
 import type { Check, Operation } from '../../shared/protocol/frame.ts';
 import { everyKey, flushedKey, valuesAmong } from '../../shared/protocol/own-keys.ts';
 import type { Part, Prepare, Vote } from '../../shared/protocol/round.ts';
+import { bytesWithin } from '../../shared/wire/raw-bytes.ts';
 import { type Entry, hasExpired, type Keys, runCommand, typeOf } from './commands.ts';
 import {
   bytesOf,
@@ -19,7 +20,15 @@ export type Intent =
   | { readonly kind: 'keep' }
   /** Every key goes, and what else the transaction does comes after that. */
   | { readonly kind: 'flush' }
-  | { readonly kind: 'put'; readonly entry: Entry | null };
+  | { readonly kind: 'put'; readonly entry: Entry | null }
+  | { readonly kind: 'publish'; readonly messages: readonly Message[] };
+
+/** A message as subscribers get it, in bytes, with its place among those of its transaction. */
+export interface Message {
+  readonly place: number;
+  readonly channel: string;
+  readonly text: string;
+}
 
 /** A transaction that was staged: what its vote says, and the intent of each key, in their order. */
 export interface Staged {
@@ -53,6 +62,7 @@ class Staging {
   readonly #fingerprints = new Map<string, string>();
   /** What the parts so far have staged; null where a key is gone. A key that is missing here is as in the base. */
   #staged = new Map<string, Entry | null>();
+  #messages: (Message & { readonly key: string })[] = [];
   /** What a script of the current part touches besides. */
   #strays: string[] = [];
   readonly #unlisted: { readonly part: number; readonly keys: readonly string[] }[] = [];
@@ -80,9 +90,13 @@ class Staging {
 
   #part(part: Part): string {
     const before = new Map(this.#staged);
+    const published = this.#messages.length;
     const { outcome, stands } = this.#bounded(this.#attempt(part), part);
     this.#left -= outcome.length;
-    if (!stands) this.#staged = before;
+    if (!stands) {
+      this.#staged = before;
+      this.#messages.length = published;
+    }
     return outcome;
   }
 
@@ -182,6 +196,8 @@ class Staging {
         return this.#pop(operation);
       case 'ttl':
         return this.#ttl(operation.args);
+      case 'publish':
+        return this.#publish(operation.args);
       case 'flush':
         for (const key of valuesAmong(this.#prepare.keys)) {
           if (this.#entry(key) !== undefined) this.#staged.set(key, null);
@@ -278,7 +294,15 @@ class Staging {
     return name === 'PTTL' ? left : Math.floor((left + 500) / 1000);
   }
 
+  #publish([key = '', channel = '', text = '']: readonly string[]): Reply {
+    const place = this.#messages.length + 1;
+    this.#messages.push({ key, place, channel: bytesWithin(channel), text: bytesWithin(text) });
+    return 0;
+  }
+
   #intent(key: string): Intent {
+    const messages = this.#messages.filter((message) => message.key === key);
+    if (messages.length > 0) return { kind: 'publish', messages };
     const entry = this.#staged.get(key);
     if (key === flushedKey && entry !== undefined) return { kind: 'flush' };
     return entry === undefined ? keep : { kind: 'put', entry };

@@ -19,6 +19,8 @@ export interface World {
   inspect(inspection: Inspection): Promise<InspectionResult>;
   /** Runs a command as a plain client; the reply is JSON as in a part's outcome. */
   run(...args: readonly string[]): Promise<string>;
+  /** What was published since it was asked last, as `channel message` with one character a byte. */
+  published(): Promise<readonly string[]>;
   /** Keeps the shard's own state, and returns what takes it back: a rollback. */
   backup(): Promise<() => Promise<void>>;
   /** Loses the lock of a key, as no region should. */
@@ -31,8 +33,8 @@ export interface World {
 /** Each implementation of a region, by its name. */
 export const worlds: readonly (readonly [name: string, open: () => Promise<World>])[] = [
   ['the model', async () => modelWorld()],
-  ['redis-server', async () => redisWorld(await startRedisServer(), 'flagged')],
-  ['the embedded server', async () => redisWorld(await startEmbedded(), 'plain')],
+  ['redis-server', () => redisWorld(startRedisServer(), 'flagged')],
+  ['the embedded server', () => redisWorld(startEmbedded(), 'plain')],
 ];
 
 function modelWorld(): World {
@@ -42,6 +44,8 @@ function modelWorld(): World {
     snapshot: async (request) => model.snapshot(request),
     inspect: async (inspection) => model.inspect(inspection),
     run: async (...args) => encodeReply(model.run(...args)),
+    published: async () =>
+      model.published.splice(0).map(({ channel, text }) => `${channel} ${text}`),
     async backup() {
       const state = model.state();
       return async () => model.restore(state);
@@ -52,14 +56,20 @@ function modelWorld(): World {
   };
 }
 
-function redisWorld(server: TestServer, text: 'flagged' | 'plain'): World {
+async function redisWorld(
+  starting: Promise<TestServer>,
+  text: 'flagged' | 'plain',
+): Promise<World> {
+  const server = await starting;
   const { redis } = server;
+  const listener = await listenerOf(redis);
   const client = connectDirectly(redis, text);
   return {
     round: (round) => client.round(round, 0),
     snapshot: (request) => client.snapshot(request, 0),
     inspect: (inspection) => client.inspect(0, inspection, 0),
     run: (...args) => runPlainly(redis, args),
+    published: () => listener.published(),
     backup: () => backupOf(redis),
     async dropLock(key) {
       await redis.hdel('lockstep:0:lock', key);
@@ -67,11 +77,43 @@ function redisWorld(server: TestServer, text: 'flagged' | 'plain'): World {
     async wipe() {
       await redis.flushall();
     },
-    stop: () => server.stop(),
+    async stop() {
+      listener.stop();
+      await server.stop();
+    },
   };
 }
 
 const statusCommands = new Set(['SET', 'RENAME', 'TYPE']);
+
+/** Marks the end of what was published before it. */
+const endChannel = 'the-end-of-all-messages';
+
+/** A subscriber to all channels of a server. */
+export async function listenerOf(redis: Redis) {
+  const subscriber = redis.duplicate({ autoResubscribe: false });
+  let heard: string[] = [];
+  let atEnd = () => {};
+  subscriber.on('pmessageBuffer', (_pattern, channel: Buffer, message: Buffer) => {
+    const name = channel.toString('latin1');
+    if (name === endChannel) atEnd();
+    else heard.push(`${name} ${message.toString('latin1')}`);
+  });
+  await subscriber.psubscribe('*');
+  return {
+    async published(): Promise<readonly string[]> {
+      const ended = new Promise<void>((resolve) => {
+        atEnd = resolve;
+      });
+      await redis.publish(endChannel, '');
+      await ended;
+      const published = heard;
+      heard = [];
+      return published;
+    },
+    stop: () => subscriber.disconnect(),
+  };
+}
 
 /** ioredis does not tell a status from a string, so the commands that answer by one are named. */
 async function runPlainly(redis: Redis, args: readonly string[]): Promise<string> {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Listener } from '../stack/listener.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../stack/stack.ts';
 import { contentOf, eventsOf, expectWhole, newestChange } from './members.ts';
 import { patience, write } from './writes.ts';
@@ -47,5 +48,14 @@ describe('a region in this process, which forgets all when it is restarted', {
     const after = await contentOf(forgetful);
     expect(after).toEqual(await contentOf(stack.region('us-east-1')));
     expect(after).toEqual(expect.arrayContaining(before as unknown[]));
+  });
+
+  it('publishes messages, and streams them', async () => {
+    const endpoint = { url: stack.url, token: stack.tokens.write };
+    const listener = await Listener.open(endpoint, '/psubscribe/n*');
+    expect(await listener.lines(1)).toEqual(['data: psubscribe,n*,1']);
+    expect((await write(stack, [['PUBLISH', 'news', 'a é \u0000']])).status).toBe(200);
+    expect(await listener.lines(1)).toEqual(['data: pmessage,n*,news,a é \u0000']);
+    listener.leave();
   });
 });

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Random } from '../simulation/random.ts';
+import { Listener } from '../stack/listener.ts';
 import { startTestStack, type TestStack } from '../stack/stack.ts';
 import { contentOf, sendForm } from './upstash-forms.ts';
 import { hostileForm, statuses } from './upstash-hostile.ts';
@@ -111,6 +112,65 @@ describe('hostile requests of every form', { timeout: 120_000 }, () => {
     }
     const answer = await sendForm(endpoint(), { method: 'GET', path: '/get/broken' });
     expect(answer).toEqual({ status: 200, body: { result: null } });
+  });
+});
+
+describe('hostile requests for streams', { timeout: 60_000 }, () => {
+  /** Sends a request as it is written, without what a client of HTTP makes of its path; answers the socket. */
+  const sendRaw = async (path: string) => {
+    const { port } = new URL(stack.url);
+    const socket = connect(Number(port), '127.0.0.1');
+    await once(socket, 'connect');
+    const head = `POST ${path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${stack.tokens.write}\r\n`;
+    socket.write(`${head}content-length: 2\r\n\r\n[]`);
+    return socket;
+  };
+
+  it.each([
+    ['/subscribe', 400],
+    ['/subscribe/lockstep%3Achannel%3Aa', 400],
+    ['/subscribe/a/__keyspace@0__:lockstep:0:meta', 400],
+    ['/subscribe/a%0D%0Adata:%20message,a,forged', 400],
+    [`/subscribe/${'x'.repeat(16_001)}`, 400],
+    [`/subscribe${'/a'.repeat(5_000)}`, 400],
+    ['/monitor/x', 400],
+    // The runtime takes these steps, so that Lockstep sees another address: here a command that does not exist.
+    ['/subscribe/../nosuch/x', 400],
+    ['/subscribe/%2e%2E/nosuch/x', 400],
+    ['/psubscribe/a/.%2e/../nosuch/x', 400],
+  ])('as %.60s are answered %i, and are no streams', async (path, status) => {
+    const socket = await sendRaw(path);
+    const [answer] = await once(socket, 'data');
+    socket.destroy();
+    expect(String(answer).split('\r\n')[0]).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
+    expect(String(answer)).not.toContain('event-stream');
+  });
+
+  it('by clients that take nothing neither stop the writes nor those that listen', async () => {
+    const silent = await sendRaw('/subscribe/flood');
+    await once(silent, 'data');
+    silent.pause();
+    const listener = await Listener.open(endpoint(), '/subscribe/flood');
+    expect(await listener.lines(1)).toEqual(['data: subscribe,flood,1']);
+    const text = 'x'.repeat(200_000);
+    const count = 100;
+    for (let number = 0; number < count; number += 1) {
+      const body = JSON.stringify(['PUBLISH', 'flood', `${number} ${text}`]);
+      expect(await sendForm(endpoint(), { method: 'POST', path: '/', body })).toEqual({
+        status: 200,
+        body: { result: 0 },
+      });
+      const [line] = await listener.lines(1);
+      expect(line?.slice(0, 30)).toBe(`data: message,flood,${number} ${text}`.slice(0, 30));
+    }
+    silent.destroy();
+    listener.leave();
+    const open = () => stack.regions.reduce((sum, { gateway }) => sum + gateway.streams.size, 0);
+    const told = async () => {
+      await sendForm(endpoint(), { method: 'GET', path: '/publish/flood/x' });
+      return open();
+    };
+    await expect.poll(told, patience).toBe(0);
   });
 });
 

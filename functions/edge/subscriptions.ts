@@ -1,0 +1,73 @@
+import type { RegionId } from '../../shared/ids.ts';
+import type { RegionFault } from '../../shared/wire/answers.ts';
+import { EventLines } from '../../shared/wire/event-lines.ts';
+import { isShown } from '../../shared/wire/upstash-streams.ts';
+import type { Subscribed, Subscription } from '../region/subscription.ts';
+import type { EdgeDependencies, Location } from './dependencies.ts';
+import { type Background, type RegionDirectory, statusOf } from './directory.ts';
+import { byDistance } from './nearest.ts';
+import type { OpenStream } from './open-streams.ts';
+import { beating, type Piece } from './paced-stream.ts';
+
+type Open = Extract<Subscribed, { kind: 'open' }>;
+
+/** What came of looking for a region that streams. */
+export type Found =
+  | { readonly kind: 'open'; readonly region: RegionId; readonly stream: Open }
+  | { readonly kind: 'none'; readonly faults: readonly RegionFault[] };
+
+/** How the requests for streams are served: what they need of the world, and where they come from. */
+export interface StreamPlace {
+  readonly dependencies: EdgeDependencies;
+  readonly directory: RegionDirectory;
+  readonly location: Location | null;
+  readonly background: Background;
+}
+
+/**
+ * Subscribes in the nearest region that votes and answers: only such a region applies every write, and so publishes
+ * every message.
+ */
+export async function findStream(place: StreamPlace, subscription: Subscription): Promise<Found> {
+  const { dependencies, directory, location, background } = place;
+  const known = await directory.current(background);
+  if (!known.ok) return { kind: 'none', faults: [] };
+  const faults: RegionFault[] = [];
+  for (const region of byDistance(known.value.regions, location)) {
+    if (statusOf(known.value, region.id)?.state !== 'voter') {
+      faults.push({ region: region.id, reason: 'it has no vote' });
+      continue;
+    }
+    const stream = await dependencies.subscribe(region, subscription);
+    if (stream.kind === 'open') return { kind: 'open', region: region.id, stream };
+    faults.push({ region: region.id, reason: stream.reason });
+  }
+  return { kind: 'none', faults };
+}
+
+/**
+ * Passes a region's stream on. It ends where the region's ends, or has lost its vote: then the client connects anew, to
+ * another one.
+ */
+export function messageStream(
+  place: StreamPlace,
+  subscription: Subscription,
+  { region, stream: { first, rest } }: Extract<Found, { kind: 'open' }>,
+  open: OpenStream,
+): ReadableStream<Uint8Array> {
+  const lines = new EventLines((line) => isShown(line, subscription));
+  let begun = false;
+  const next = async (): Promise<Piece> => {
+    const { done, value } = begun ? await rest.read() : { done: false, value: first };
+    begun = true;
+    const text = done || value === undefined ? null : lines.pass(value);
+    return text === null ? { kind: 'ended' } : { kind: 'text', text };
+  };
+  const goesOn = async () => {
+    const known = await place.directory.current(place.background);
+    return !known.ok || statusOf(known.value, region)?.state === 'voter';
+  };
+  // Ending it may fail where it has ended already.
+  const stop = () => void rest.cancel().catch(() => {});
+  return beating({ dependencies: place.dependencies, open, next, goesOn, stop });
+}

@@ -1,0 +1,101 @@
+import { limits } from '../limits.ts';
+import type { Scope } from './configuration.ts';
+import { channelFault } from './keys.ts';
+import { bytesWithin, textWithBytes } from './raw-bytes.ts';
+import { percentDecode, type UpstashRefusal } from './upstash.ts';
+
+/** What a client of Upstash's protocol may open as server-sent events. */
+export type UpstashStream =
+  | { readonly kind: 'subscribe' | 'psubscribe'; readonly names: readonly string[] }
+  | { readonly kind: 'monitor' };
+
+/** Channels of Redis's own that tell of a key by their name. */
+const keyspace = /^__keyspace@\d+__:lockstep:/;
+
+/** Channels of Redis's own whose messages are names of keys. */
+const keyevent = /^__keyevent@\d+__:/;
+
+/**
+ * What stream the address asks for, why it cannot be had, or null where it asks for none. A body says nothing here: the
+ * SDK of Upstash sends an empty array.
+ */
+export function parseStream(
+  method: string,
+  target: string,
+  scope: Scope,
+): UpstashStream | UpstashRefusal | null {
+  const [path = '/'] = target.split('?', 1);
+  const [first = '', ...steps] = path.slice(1).split('/');
+  const kind = first.toLowerCase();
+  if (kind !== 'subscribe' && kind !== 'psubscribe' && kind !== 'monitor') return null;
+  if (method !== 'GET' && method !== 'POST' && method !== 'PUT') {
+    return { status: 405, error: `ERR method ${method} is not allowed, use GET or POST` };
+  }
+  if (kind === 'monitor' ? steps.length > 0 : steps.length === 0) {
+    return bad(`wrong number of arguments for '${kind}' command`);
+  }
+  if (kind !== 'monitor') return subscriptionOf(kind, steps);
+  if (scope !== 'read') return { kind };
+  const error = "NOPERM this user has no permissions to run the 'monitor' command";
+  return { status: 400, error };
+}
+
+function subscriptionOf(
+  kind: 'subscribe' | 'psubscribe',
+  steps: readonly string[],
+): UpstashStream | UpstashRefusal {
+  if (steps.length > limits.channelsPerStream) {
+    return bad(`too many channels in one request: the limit is ${limits.channelsPerStream}`);
+  }
+  const names = steps.map((step) => textWithBytes(percentDecode(step)));
+  for (const name of names) {
+    const fault = channelFault(name);
+    if (fault !== null) return bad(fault.detail);
+    if (keyspace.test(name)) return bad('a channel tells of a key that is reserved');
+    // However it is spelled, an address takes it for a step up, and would lead to another command of the region.
+    if (/^\.{1,2}$/.test(name)) return bad('an address cannot name the channel . or ..');
+    // Each line of an event is looked at by itself, and the first one has to tell whose it is.
+    if (/[\r\n]/.test(name)) return bad('a channel or pattern that is subscribed to is one line');
+  }
+  return { kind, names };
+}
+
+/** The path by which a region's own endpoint is asked for a stream. */
+export function streamPath(kind: 'subscribe' | 'psubscribe', names: readonly string[]): string {
+  return `/${[kind, ...names.map(percentEncode)].join('/')}`;
+}
+
+/**
+ * True where clients may see a line of a region's stream, given without its `data: `: it belongs to one of the names
+ * that were asked for, and tells nothing of Lockstep's own keys. A region may notify of these in channels of its own.
+ */
+export function isShown(
+  line: string,
+  { kind, names }: Extract<UpstashStream, { names: readonly string[] }>,
+): boolean {
+  const given = names.map((name) => name.toWellFormed());
+  if (given.some((name) => line.startsWith(`${kind},${name},`))) return true;
+  const type = kind === 'subscribe' ? 'message' : 'pmessage';
+  // One name may be the beginning of another, and a comma may be part of both: whatever a line may mean counts.
+  const told = given.filter((name) => line.startsWith(`${type},${name},`));
+  return told.length > 0 && !told.some((name) => isInternal(line, type, name));
+}
+
+function isInternal(line: string, type: 'message' | 'pmessage', name: string): boolean {
+  const rest = line.slice(type.length + name.length + 2);
+  if (type === 'message') return keyevent.test(name) && rest.startsWith('lockstep:');
+  if (rest.startsWith('lockstep:') || keyspace.test(rest)) return true;
+  return keyevent.test(rest) && rest.includes(',lockstep:');
+}
+
+function percentEncode(name: string): string {
+  return Array.from(bytesWithin(name), (character) =>
+    /[\w.~-]/.test(character)
+      ? character
+      : `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`,
+  ).join('');
+}
+
+function bad(words: string): UpstashRefusal {
+  return { status: 400, error: `ERR ${words}` };
+}

@@ -1,0 +1,70 @@
+import type { Redis } from 'ioredis';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Decision, Prepare, RegionClient } from '../../shared/protocol/round.ts';
+import { channelKey } from '../../shared/wire/keys.ts';
+import { connectDirectly } from './direct.ts';
+import { commitOf, executed, part, prepareOf, publish, roundOf, set } from './fixtures.ts';
+import { startRedisServer, type TestServer } from './servers.ts';
+import { listenerOf } from './worlds.ts';
+
+describe('a message, where the server refuses a part of its commit', () => {
+  let server: TestServer;
+  let all: RegionClient;
+  let listener: Awaited<ReturnType<typeof listenerOf>>;
+  const others: Redis[] = [];
+
+  beforeAll(async () => {
+    server = await startRedisServer();
+    all = connectDirectly(server.redis, 'flagged');
+    listener = await listenerOf(server.redis);
+  });
+
+  beforeEach(() => server.redis.flushall());
+
+  afterAll(async () => {
+    listener.stop();
+    for (const redis of others) redis.disconnect();
+    await server.stop();
+  });
+
+  /** A client that may do all but what `rules` take away. */
+  async function limited(...rules: readonly string[]): Promise<RegionClient> {
+    const username = `limited-${others.length}`;
+    const given = ['on', 'nopass', '~*', '&*', '+@all', ...rules];
+    await server.redis.call('ACL', 'SETUSER', username, ...given);
+    const redis = server.redis.duplicate({ username, password: 'any' });
+    others.push(redis);
+    return connectDirectly(redis, 'flagged');
+  }
+
+  const send = async (
+    client: RegionClient,
+    given: { readonly prepares?: readonly Prepare[]; readonly decisions?: readonly Decision[] },
+  ) => executed(await client.round(roundOf(given), 0));
+
+  it('waits until the server takes all of it, and is published once then', async () => {
+    const keys = [channelKey('news'), 'k'];
+    const refused = prepareOf(1, keys, part(publish('news', 'refused'), set('k', 'v')));
+    const taken = prepareOf(2, [channelKey('other')], part(publish('other', 'taken')));
+    await send(all, { prepares: [refused, taken] });
+    const decisions = [commitOf(1, keys), commitOf(2, [channelKey('other')])];
+    const withoutSet = await limited('-set');
+    expect((await send(withoutSet, { decisions })).decisions).toEqual(['refused', 'acknowledged']);
+    expect(await listener.published()).toEqual(['other taken']);
+    expect((await send(all, { decisions })).decisions).toEqual(['acknowledged', 'acknowledged']);
+    expect(await listener.published()).toEqual(['news refused']);
+    expect(await server.redis.get('k')).toBe('v');
+  });
+
+  it('is lost in a channel that its user may not publish in, and the write stands', async () => {
+    const keys = [channelKey('news'), 'k'];
+    const operations = [publish('news', 'lost'), set('k', 'v')];
+    await send(all, { prepares: [prepareOf(1, keys, part(...operations))] });
+    const silenced = await limited('resetchannels');
+    const decisions = [commitOf(1, keys)];
+    expect((await send(silenced, { decisions })).decisions).toEqual(['acknowledged']);
+    expect(await listener.published()).toEqual([]);
+    expect(await server.redis.get('k')).toBe('v');
+    expect(await server.redis.hlen('lockstep:0:lock')).toBe(0);
+  });
+});
