@@ -89,7 +89,7 @@ export function uncalled(text: string): string {
   const from = text.startsWith('#!') ? text.indexOf('\n') + 1 : 0;
   // A first line alone is refused for what it is.
   if (from === 0 && text.startsWith('#!')) return text;
-  return promised(`${text.slice(0, from)}do return 1 end ${text.slice(from)}`);
+  return promised(`${text.slice(0, from)}do return 1 end; ${text.slice(from)}`);
 }
 
 function tokensOf(text: string): readonly Token[] | null {

@@ -75,8 +75,8 @@ describe('a script’s text', () => {
   });
 
   it('can be checked without being run, on the lines that it has', () => {
-    expect(uncalled('x = = 1')).toBe('do return 1 end x = = 1');
-    expect(uncalled('#!lua\nx')).toBe('#!lua flags=no-writes\ndo return 1 end x');
+    expect(uncalled('x = = 1')).toBe('do return 1 end; x = = 1');
+    expect(uncalled('#!lua\nx')).toBe('#!lua flags=no-writes\ndo return 1 end; x');
     expect(uncalled('#!lua')).toBe('#!lua');
   });
 

@@ -204,7 +204,7 @@ describe('SCRIPT', () => {
     expect(told.json).toEqual({ result: shaOfReading });
     expect(edge.snapshots[0]?.request).toMatchObject({
       strong: false,
-      commands: [{ args: ['EVAL_RO', shaOfReading, `do return 1 end ${reading}`, '0'] }],
+      commands: [{ args: ['EVAL_RO', shaOfReading, `do return 1 end; ${reading}`, '0'] }],
     });
     expect(edge.calls).toEqual([['scripts', 'keepScripts', [reading], true]]);
   });
