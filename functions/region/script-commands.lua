@@ -1,21 +1,24 @@
--- Makes operations of the commands that a user's script calls in a round: what commands.ts does with those of a write.
--- Relative expiries become absolute, ids of streams get the transaction's time, and so on; command-rows.ts says what each
--- rewriting does. What Redis takes as an error stays as it came, so that Redis finds the words.
+-- Makes operations of the commands that a user's script calls in a round: what commands.ts does with those of a
+-- write. Relative expiries become absolute, ids of streams get the transaction's time, and so on; command-rows.ts
+-- says what each rewriting does. What Redis takes as an error stays as it came, so that Redis finds the words.
 --
--- This text is a module: scripts.ts makes it a function's body. It is given what reads an integer, and what makes the text
--- of a refusal, and returns what gives an operation of stage.lua's form for a command of script.lua, or nil and an error.
+-- This text is a module: scripts.ts makes it a function's body. It is given what reads an integer, and what makes the
+-- text of a refusal, and returns what gives an operation of stage.lua's form for a command of script.lua, or nil and
+-- an error.
 local integerOf, refusalOf = ...
 local WRITE, READ, APPEND, DELIVER, CLAIM = 0, 1, 6, 7, 8
 
--- Expiries -----------------------------------------------------------------------------------------------------------
+-- Expiries
+-- -----------------------------------------------------------------------------------------------------------
 
 local UNITS = {
   EX = 1000, PX = 1, EXAT = 1000, PXAT = 1, SETEX = 1000, PSETEX = 1,
   EXPIRE = 1000, PEXPIRE = 1, EXPIREAT = 1000, PEXPIREAT = 1,
 }
 
--- The moment that a word tells, as ms since the epoch. Nil where Redis refuses the word, with an error where Redis would
--- take it and regions could not. A moment that has passed for the transaction has passed for every region's clock.
+-- The moment that a word tells, as ms since the epoch. Nil where Redis refuses the word, with an error where Redis
+-- would take it and regions could not. A moment that has passed for the transaction has passed for every region's
+-- clock.
 local function momentOf(word, measure, name, mayHavePassed)
   local amount = integerOf(word)
   if not amount or (amount <= 0 and not mayHavePassed) then return nil end
@@ -24,8 +27,8 @@ local function momentOf(word, measure, name, mayHavePassed)
   return moment <= tx.now and '1' or whole(moment)
 end
 
--- Goes through the options of SET and GETEX. Returns the absolute moment, '' without one, and the other options; or nil
--- where Redis will refuse them, and then perhaps an error.
+-- Goes through the options of SET and GETEX. Returns the absolute moment, '' without one, and the other options; or
+-- nil where Redis will refuse them, and then perhaps an error.
 local function expiryIn(arguments, first, name)
   local moment, measured, others, at = '', nil, {}, first
   while at <= #arguments do
@@ -108,7 +111,8 @@ function rewriters.expire(command)
   return withArguments(command, { 'PEXPIREAT', given[2], moment, unpack(given, 4) })
 end
 
--- Keys ---------------------------------------------------------------------------------------------------------------
+-- Keys
+-- ---------------------------------------------------------------------------------------------------------------
 
 function rewriters.delete(command) return asItIs(command, DELETE) end
 
@@ -158,7 +162,7 @@ function rewriters.sort(command)
     at = at + taken + 1
   end
   if (seen.ALPHA or seen.BY) and not seen.STORE then
-    return nil, refusalOf(given[1] .. ' with ALPHA or BY', 'it follows the locale of the server; add STORE, or table.sort')
+    return nil, refusalOf(given[1] .. ' with ALPHA or BY', 'it follows the locale of the server; add STORE')
   end
   return asItIs(command)
 end
@@ -172,7 +176,8 @@ rewriters['geo-store'] = function(command)
   return asItIs(command)
 end
 
--- Streams ------------------------------------------------------------------------------------------------------------
+-- Streams
+-- ------------------------------------------------------------------------------------------------------------
 
 -- The arguments of XADD and XTRIM with exact trimming, and where their options end; nil where Redis refuses them.
 local function exactTrim(given, isAdd)
@@ -214,7 +219,9 @@ function rewriters.append(command)
   return withArguments(command, kept, isMade and APPEND or nil)
 end
 
-function rewriters.trim(command) return withArguments(command, exactTrim(command.arguments, false) or command.arguments) end
+function rewriters.trim(command)
+  return withArguments(command, exactTrim(command.arguments, false) or command.arguments)
+end
 
 -- XREADGROUP with its group first, as streams.lua reads it. Where the streams begin was found with the keys.
 function rewriters.deliver(command)
@@ -322,5 +329,9 @@ return function(command)
   if row.reason then return nil, refusalOf(command.name, row.reason) end
   local rewrite = rewriters[row.rewrite]
   if rewrite then return rewrite(command) end
+  -- What has no key, or is changed in a way that is not known here, cannot be staged as a command.
+  if row.rewrite ~= '-' or #command.positions == 0 then
+    return nil, refusalOf(command.name, 'send it as an operation of its own')
+  end
   return asItIs(command)
 end

@@ -1,14 +1,16 @@
--- Commands of a user's script in a round that regions would answer each in its own way: what draws at random draws with
--- the operation's seed, what goes on with a cursor is answered at once and in order, and time is the transaction's.
+-- Commands of a user's script in a round that regions would answer each in its own way: what draws at random draws
+-- with the operation's seed, what goes on with a cursor is answered at once and in order, and time is the
+-- transaction's.
 --
--- This text is a module: scripts.ts makes it a function's body. It is given what reads an integer, what makes the text of
--- a refusal, what gives a fresh seed, and what notes a key. It returns the commands by name; each takes a command of
--- script.lua, and returns its reply, or nil and the text of the error.
+-- This text is a module: scripts.ts makes it a function's body. It is given what reads an integer, what makes the
+-- text of a refusal, what gives a fresh seed, and what notes a key. It returns the commands by name; each takes a
+-- command of script.lua, and returns its reply, or nil and the text of the error.
 local integerOf, refusalOf, freshSeed, note = ...
 -- More is not drawn at once, where the same may be drawn again.
 local MANY = 100000
 
--- Draws --------------------------------------------------------------------------------------------------------------
+-- Draws
+-- --------------------------------------------------------------------------------------------------------------
 
 -- Of `items`, each a list of texts: `count` different ones, or where it is negative as many with repetition.
 local function drawItems(items, count)
@@ -47,7 +49,9 @@ local function drawFrom(command)
   local isWhole = #given == 4 and valued[name] and string.upper(given[4]) == valued[name]
   -- What is wrong in it, Redis says best.
   if given[3] and (not count or (#given > 3 and not isWhole)) then return run({ name, staged, unpack(given, 3) }) end
-  if count and count < -MANY then return nil, refusalOf(name .. ' of so many', 'draw at most ' .. MANY .. ' at once') end
+  if count and count < -MANY then
+    return nil, refusalOf(name .. ' of so many', 'draw at most ' .. MANY .. ' at once')
+  end
   local items, failure = itemsOf(name, staged)
   if not items then return nil, failure end
   local drawn = drawItems(items, count or 1)
@@ -66,7 +70,8 @@ local function pop(command)
   return runAny({ POP, given[2], given[3] or '', freshSeed() })
 end
 
--- Cursors ------------------------------------------------------------------------------------------------------------
+-- Cursors
+-- ------------------------------------------------------------------------------------------------------------
 
 -- HSCAN, SSCAN, ZSCAN: all at once, and then there is no cursor to go on with.
 local function scanValue(command)
@@ -89,39 +94,39 @@ local function scanValue(command)
   return { '0', width == 1 and sortByBytes(items) or sortedPairs(items) }
 end
 
--- All keys -----------------------------------------------------------------------------------------------------------
+-- All keys
+-- -----------------------------------------------------------------------------------------------------------
 
--- Notes what tells regions apart that have seen keys expire and those that have not: the expiries that are near, the
--- latest of them first. Regions that differ in it wait for it to pass.
-local function noteExpiries(latest, count, sum)
-  local state = tx.states[SCRIPT_EVERY_KEY]
-  if count == 0 then
-    state.fingerprint = 'absent'
-  else
-    state.fingerprint = whole(latest) .. '.' .. whole(count) .. '.' .. whole(sum % 4294967296)
+-- Notes what tells regions apart that have seen keys expire and those that have not: the latest of the expiries that
+-- are near, how many there are, and their sum. Regions that differ in it wait for them to pass.
+local function noteExpiries(expiries)
+  local state = tx.states[EVERY]
+  local soon = state.soon or { latest = 0, count = 0, sum = 0 }
+  state.soon = soon
+  for _, expiry in ipairs(expiries) do
+    soon.latest, soon.count, soon.sum = math.max(soon.latest, expiry), soon.count + 1, (soon.sum + expiry) % 4294967296
   end
+  local isNone = soon.count == 0
+  state.fingerprint = isNone and 'absent' or concat({ whole(soon.latest), whole(soon.count), whole(soon.sum) }, '.')
 end
 
-local function isReserved(name) return sub(name, 1, #SCRIPT_RESERVED) == SCRIPT_RESERVED end
-
--- The keys like the pattern as they are staged so far, in order; or nil and the error. Shadows are matched under their
--- own names, by the pattern behind what these begin with.
+-- The keys like the pattern as they are staged so far, in order; or nil and the error. Shadows are matched under
+-- their own names, by the pattern behind what these begin with.
 local function keysLike(pattern)
-  note(SCRIPT_EVERY_KEY)
+  note(EVERY)
   for key, state in pairs(tx.states) do
     if state.at == 'inline' then nameToRead(key) end
   end
   local found, failure = run({ 'KEYS', pattern })
   if failure then return nil, failure end
-  local kept, latest, count, total = {}, 0, 0, 0
+  local kept, soon = {}, {}
+  local isFlushed = tx.states[EVERY].at == 'flush'
   for _, key in ipairs(found) do
     local state = tx.states[key]
-    if not isReserved(key) then
+    if isVisible(key) and not isFlushed then
       local expiry = must('PEXPIRETIME', key)
       local isPassed = expiry ~= -1 and expiry <= tx.now
-      if expiry > tx.now and expiry <= tx.now + 2 * SCRIPT_BOUNDS.skew then
-        latest, count, total = math.max(latest, expiry), count + 1, total + expiry % 65536
-      end
+      if expiry > tx.now and expiry <= tx.now + 2 * SCRIPT_BOUNDS.skew then insert(soon, expiry) end
       if not isPassed and (not state or state.at == 'base') then insert(kept, key) end
     end
   end
@@ -130,7 +135,7 @@ local function keysLike(pattern)
     local key = sub(name, #prefix + 1)
     if tx.states[key] and tx.states[key].at == 'shadow' then insert(kept, key) end
   end
-  noteExpiries(latest, count, total)
+  noteExpiries(soon)
   return sortByBytes(kept)
 end
 
@@ -165,7 +170,7 @@ local function scanKeys(command)
   local given = command.arguments
   local options = scanOptions(given)
   if not options or not match(given[2], '^%d+$') then
-    note(SCRIPT_EVERY_KEY)
+    note(EVERY)
     local _, failure = run(given)
     return nil, failure or 'ERR syntax error'
   end
@@ -182,7 +187,8 @@ local function scanKeys(command)
   return { '0', kept }
 end
 
--- Time, and nothing --------------------------------------------------------------------------------------------------
+-- Time, and nothing
+-- --------------------------------------------------------------------------------------------------
 
 local function time() return { whole(math.floor(tx.now / 1000)), whole(tx.now % 1000 * 1000) } end
 
@@ -190,6 +196,12 @@ local function expiryTime(command)
   local expiry = expiryOf(command.arguments[2])
   if expiry < 0 or command.name == 'PEXPIRETIME' then return expiry end
   return math.floor((expiry + 500) / 1000)
+end
+
+local function publish(command)
+  local channel = command.arguments[2]
+  note(RESERVED .. 'channel:' .. channel)
+  return stageMessage(RESERVED .. 'channel:' .. channel, channel, command.arguments[3])
 end
 
 local function ping(command)
@@ -201,6 +213,6 @@ return {
   SRANDMEMBER = drawFrom, HRANDFIELD = drawFrom, ZRANDMEMBER = drawFrom, SPOP = pop,
   HSCAN = scanValue, SSCAN = scanValue, ZSCAN = scanValue,
   SCAN = scanKeys, KEYS = allKeys, DBSIZE = countKeys, RANDOMKEY = randomKey,
-  TIME = time, EXPIRETIME = expiryTime, PEXPIRETIME = expiryTime, PING = ping,
+  PUBLISH = publish, TIME = time, EXPIRETIME = expiryTime, PEXPIRETIME = expiryTime, PING = ping,
   ECHO = function(command) return command.arguments[2] end,
 }

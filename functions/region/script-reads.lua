@@ -1,7 +1,9 @@
--- Runs a user's script in a snapshot: on the keys themselves, by the region's clock. It changes nothing; the locks of the
--- keys that it does not declare are met like those of the others.
+-- Runs a user's script in a snapshot: on the keys themselves, by the region's clock. It changes nothing; the locks of
+-- the keys that it does not declare are met like those of the others.
 --
 -- A command is ['EVAL_RO', sha, text, count of keys, key…, argument…].
+--
+-- This text is a module: scripts.ts makes it a function's body. It returns what runs such a command.
 
 -- SORT_RO by patterns reads keys whose locks nobody would meet.
 local function readsUnnamed(command)
@@ -12,9 +14,9 @@ local function readsUnnamed(command)
   return false
 end
 
--- Returns the script's reply; the keys that it touched go into `touched`, whose field `all` tells that it looked at all.
--- `read` runs a command, `aboutAll` has those that tell of all keys.
-local function readByScript(given, touched, aboutAll, read)
+-- Returns the script's reply; the keys that it touched go into `touched`, whose field `all` tells that it looked at
+-- all. `read` runs a command, `aboutAll` has those that tell of all keys.
+return function(given, touched, aboutAll, read)
   local launchScript, _, refusalOf = userScripts()
   local count, keys, arguments = tonumber(given[4]), {}, {}
   for index = 5, #given do insert(index - 4 <= count and keys or arguments, given[index]) end

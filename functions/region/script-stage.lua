@@ -1,12 +1,15 @@
--- Runs a user's script on the staged state of its transaction's keys, all of it or nothing.
+-- Runs a user's script on the staged state of its transaction's keys, all of it or nothing. This text is a
+-- module: scripts.ts makes it a function's body, with the other modules of scripts before it. It returns what runs an
+-- operation of this kind.
 --
--- It calls commands by the names of the keys, declared or not. A key that the transaction does not list is staged all the
--- same, so that the script goes on, and noted: then all is dropped, and the vote names what is to be listed. Every region
--- comes to the same names as long as they hold the same data; where they do not, each names what it needs itself.
+-- It calls commands by the names of the keys, declared or not. A key that the transaction does not list is staged all
+-- the same, so that the script goes on, and noted: then all is dropped, and the vote names what is to be listed.
+-- Every region comes to the same names as long as they hold the same data; where they do not, each names what it
+-- needs itself.
 --
 -- An expiry that lies after the transaction's `now` and has passed for this region's clock already would hide the key
--- from the rest of the script here, and not elsewhere. It is put off by what this script can still see, and set right once
--- all parts have run.
+-- from the rest of the script here, and not elsewhere. It is put off by what this script can still see, and set right
+-- once all parts have run.
 
 local launchScript, operationOf, looks, draw
 
@@ -29,7 +32,14 @@ local function note(key)
   insert(notes.keys, key)
 end
 
-local function notedCount() return tx.unlisted and tx.unlisted[tx.part] and #tx.unlisted[tx.part].keys or 0 end
+-- A script that touches more keys than any write may hold fails instead.
+local function boundNotes(stop)
+  local notes = tx.unlisted and tx.unlisted[tx.part]
+  if not notes or #notes.keys <= SCRIPT_BOUNDS.keys then return end
+  tx.unlisted[tx.part] = nil
+  if not next(tx.unlisted) then tx.unlisted = nil end
+  stop('ERR the script touches too many keys that it does not declare: more than ' .. SCRIPT_BOUNDS.keys)
+end
 
 -- The moment as it is to be set: itself, or where it has passed here alone the next one that this script still sees.
 local function visibleMoment(moment)
@@ -42,23 +52,33 @@ local function visibleMoment(moment)
   return whole(shown)
 end
 
+local setsExpiry = { SET = true, GETEX = true, PEXPIREAT = true }
+
+-- Puts off the expiry that an operation sets; it stands last, or right behind the key.
 local function putOff(operation)
-  local arguments, last = operation[2], nil
+  local arguments = operation[2]
   if operation[1] == SET then
     if operation[4] ~= '' then operation[4] = visibleMoment(operation[4]) end
-  elseif type(arguments) == 'table' and operation[1] == 0 then
-    last = #arguments
-    if arguments[1] == 'PEXPIREAT' and tonumber(arguments[3]) then arguments[3] = visibleMoment(arguments[3]) end
-    if arguments[last - 1] == 'PXAT' and tonumber(arguments[last]) then arguments[last] = visibleMoment(arguments[last]) end
+  elseif type(arguments) == 'table' and setsExpiry[arguments[1]] then
+    local at = arguments[1] == 'PEXPIREAT' and 3 or #arguments
+    if (at == 3 or arguments[at - 1] == 'PXAT') and tonumber(arguments[at]) then
+      arguments[at] = visibleMoment(arguments[at])
+    end
   end
 end
 
+-- Adds a command to what the vote tells of the scripts' changes, as their results need not tell of them.
+local function noteEffect(command)
+  local sizes = {}
+  for index, argument in ipairs(command.arguments) do sizes[index] = whole(#argument) end
+  tx.effects = redis.sha1hex((tx.effects or '') .. concat(sizes, ',') .. ';' .. concat(command.arguments))
+end
+
 -- Runs one command of the script.
-local function performCommand(command)
+local function performCommand(command, stop)
+  if command.row.class == 'write' then noteEffect(command) end
   for _, position in ipairs(command.positions) do note(command.arguments[position]) end
-  if notedCount() > SCRIPT_BOUNDS.keys then
-    return nil, 'ERR the script touches too many keys that it does not declare: more than ' .. SCRIPT_BOUNDS.keys
-  end
+  boundNotes(stop)
   local look = looks[command.name]
   if look then return look(command) end
   local operation, failure = operationOf(command)
@@ -71,8 +91,8 @@ end
 
 local function backupsKept() return { saved = tx.saved, backups = tx.backups, names = tx.backupMark } end
 
--- Joins what the script has kept for undoing with what its part had: where both have a state of a key, the part's is the
--- older one.
+-- Joins what the script has kept for undoing with what its part had: where both have a state of a key, the part's is
+-- the older one.
 local function joinBackups(outer)
   for key, old in pairs(tx.saved) do
     if outer.saved[key] == nil then
@@ -89,13 +109,18 @@ local function joinBackups(outer)
   end
 end
 
--- Runs `body`, which returns a reply, or nil and the text of an error. Where it fails, all that it changed is undone and
--- what its part has done before stands.
+-- Runs `body`, which returns a reply, or nil and the text of an error. Where it fails, all that it changed is undone
+-- and what its part has done before stands.
 local function undoable(body)
-  local outer = backupsKept()
+  local outer, published = backupsKept(), #tx.messages
   tx.saved, tx.backups, tx.backupMark, tx.isLong = {}, {}, (outer.names or '') .. 's', true
   local reply, failure = body()
-  if failure then undo() else joinBackups(outer) end
+  if failure then
+    undo()
+    for index = #tx.messages, published + 1, -1 do tx.messages[index] = nil end
+  else
+    joinBackups(outer)
+  end
   tx.saved, tx.backups, tx.backupMark = outer.saved, outer.backups, outer.names
   return reply, failure
 end
@@ -108,7 +133,7 @@ local function prepareScripts()
 end
 
 -- [10, [sha, text, key…, argument…], positions of the keys, [], order, seed]
-function runScript(operation)
+return function(operation)
   local given, keys, arguments = operation[2], {}, {}
   local count = #operation[3]
   for index = 3, #given do insert(index - 2 <= count and keys or arguments, given[index]) end
@@ -117,7 +142,8 @@ function runScript(operation)
   draw(1)
   return undoable(function()
     return launchScript({
-      sha = given[1], text = given[2], keys = keys, arguments = arguments, seed = operation[6], perform = performCommand,
+      sha = given[1], text = given[2], keys = keys, arguments = arguments, seed = operation[6],
+      perform = performCommand,
     })
   end)
 end

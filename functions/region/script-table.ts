@@ -2,13 +2,12 @@ import { getKeyIndexes } from '@ioredis/commands';
 import { limits } from '../../shared/limits.ts';
 import type { CommandRow, ReadRow, WriteRow } from '../../shared/wire/command-rows.ts';
 import { commandTable } from '../../shared/wire/command-table.ts';
-import { everyKey, reservedPrefix } from '../../shared/wire/keys.ts';
 
 /** Of the commands that Lockstep refuses, those that no script of Redis 7.0 may call, which has words of its own for it. */
 const outside: ReadonlySet<string> = new Set(
   (
-    'AUTH BGREWRITEAOF BGSAVE BLMOVE BLPOP BRPOP BRPOPLPUSH BZPOPMAX BZPOPMIN DEBUG DISCARD EVAL EVALSHA EVALSHA_RO ' +
-    'EVAL_RO EXEC FAILOVER FCALL FCALL_RO HELLO MONITOR MULTI PSUBSCRIBE PSYNC PUNSUBSCRIBE QUIT REPLCONF REPLICAOF ' +
+    'ACL AUTH BGREWRITEAOF BGSAVE BLMOVE BLPOP BRPOP BRPOPLPUSH BZPOPMAX BZPOPMIN CLIENT CONFIG DEBUG DISCARD EVAL ' +
+    'EVALSHA EVALSHA_RO EVAL_RO EXEC FAILOVER FCALL FCALL_RO FUNCTION HELLO LATENCY MODULE MONITOR MULTI PSUBSCRIBE PSYNC PUNSUBSCRIBE QUIT REPLCONF REPLICAOF ' +
     'RESET ROLE SAVE SCRIPT SHUTDOWN SLAVEOF SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE SYNC UNSUBSCRIBE UNWATCH WAIT WATCH'
   ).split(' '),
 );
@@ -18,13 +17,24 @@ const aboutNothing: Readonly<Record<string, number>> = { TIME: 1, PING: -1, ECHO
 
 const orders = { members: 1, pairs: 2, exact: 0, 'exact-field': 0 } as const;
 
+/** Keys that stand where the package does not say, in the form of `keysOf`. */
+const placesOf: Readonly<Record<NonNullable<WriteRow['keysAt']>, string>> = {
+  store: 'store',
+  streams: 'streams',
+  second: '2,2,1',
+  first: '1,1,1',
+  'all-but-last': '1,-2,1',
+  'every-third': '1,-1,3',
+  // Those of scripts, which no script calls.
+  counted: 'none',
+};
+
 /** Replies of a script are nested no deeper. */
 const replyDepth = 100;
 
 /**
  * What script.lua knows of commands, as Lua: SCRIPT_TABLE, whose form it describes, made of the one table that the
- * compiler uses too; SCRIPT_RESERVED, what keys may not begin with; SCRIPT_EVERY_KEY, the key that stands for all; and
- * SCRIPT_BOUNDS.
+ * compiler uses too; and SCRIPT_BOUNDS.
  */
 export function scriptTable(): string {
   const rows = commandTable.flatMap(linesOf).join('\n');
@@ -39,7 +49,6 @@ export function scriptTable(): string {
   ];
   return [
     `local SCRIPT_TABLE = [==[\n\n${rows}\n]==]`,
-    `local SCRIPT_RESERVED, SCRIPT_EVERY_KEY = '${reservedPrefix}', '${everyKey}'`,
     `local SCRIPT_BOUNDS = { ${bounds.join(', ')} }`,
   ].join('\n');
 }
@@ -70,8 +79,8 @@ function lineOf(row: WriteRow | ReadRow, name: string, arity: number): string {
 
 /** Where the keys stand: `first,last,step` counted from the name and, where negative, from the end; or a way to find them. */
 function keysOf(row: WriteRow | ReadRow): string {
-  if (row.keysAt === 'second') return '2,2,1';
-  if (row.keysAt !== null) return row.keysAt;
+  if (row.rewrite === 'publish') return 'channel';
+  if (row.keysAt !== null) return placesOf[row.keysAt];
   if (row.keyCountAt !== null) return `count:${row.keyCountAt}`;
   const [short, long] = [12, 18].map((count) => {
     const found = getKeyIndexes(

@@ -1,15 +1,17 @@
--- Runs a user's script inside Lockstep's own. What it calls goes through what the caller of this module gives, so that a
--- round runs it on staged keys and a snapshot on the keys themselves.
+-- Runs a user's script inside Lockstep's own. What it calls goes through what the caller of this module gives, so
+-- that a round runs it on staged keys and a snapshot on the keys themselves.
 --
--- This text is a module: scripts.ts makes it a function's body, so that only rounds and snapshots with scripts pay for
--- it. SCRIPT_SIGHT and SCRIPT_TABLE are texts that scripts.ts puts before it.
+-- This text is a module: scripts.ts makes it a function's body, so that only rounds and snapshots with scripts pay
+-- for it. SCRIPT_SIGHT and SCRIPT_TABLE are texts that scripts.ts puts before it.
 --
 -- It returns what runs a script, what reads an integer, and what makes the text of a refusal. The first is given
 --   sha, text, keys, arguments, seed; isReadOnly; isPlain where it must declare itself as `no-writes` if it has flags
---   perform(command)    the command being { name, row, arguments, positions of its keys }, counted from 1
+--   perform(command, stop)   the command is { name, row, arguments, positions of its keys }, counted from 1;
+--                            `stop` ends the script for a reason, whatever it catches
 -- and returns the reply for `encode`, or nil and the text of the error. A refusal of the server is raised.
 
--- Commands -----------------------------------------------------------------------------------------------------------
+-- Commands
+-- -----------------------------------------------------------------------------------------------------------
 
 local UNKNOWN = 'ERR Unknown Redis command called from script'
 local NOT_ALLOWED = 'ERR This Redis command is not allowed from script'
@@ -27,12 +29,15 @@ local function rowOf(name)
   if known[name] ~= nil then return known[name] or nil end
   known[name] = false
   local _, last = string.find(SCRIPT_TABLE, '\n' .. name .. ' ', 1, true)
-  if not last or not match(name, '^[A-Z|_-]+$') then return nil end
+  if not last or not match(name, '^[A-Z|._-]+$') then return nil end
   local class, arity, keys, written, order, rewrite, reason =
     match(SCRIPT_TABLE, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) ([^\n]*)', last + 1)
+  local first, bound, step = match(keys, '^(%d+),(%-?%d+),(%d+)$')
+  local kind, detail = match(keys, '^(%a+):?(%d*)$')
   known[name] = {
-    class = class, arity = tonumber(arity), keys = keys, written = written, order = tonumber(order), rewrite = rewrite,
-    reason = reason ~= '-' and reason,
+    class = class, arity = tonumber(arity), written = written, order = tonumber(order), rewrite = rewrite,
+    reason = reason ~= '-' and reason, kind = kind, detail = tonumber(detail), first = tonumber(first),
+    bound = tonumber(bound), step = tonumber(step),
   }
   return known[name]
 end
@@ -107,20 +112,6 @@ local function storeKeys(name, arguments)
   return positions
 end
 
--- Where the keys of a command stand, counted from 1, the name; or nil and the error.
-local function positionsOf(name, row, arguments)
-  local kind, detail = match(row.keys, '^(%a+):?(%d*)$')
-  if kind == 'none' then return {} end
-  if kind == 'count' then return countedKeys(name, arguments, tonumber(detail) + 1) end
-  if kind == 'streams' then return streamKeys(arguments) end
-  if kind == 'store' then return storeKeys(name, arguments) end
-  local first, last, step = match(row.keys, '^(%d+),(%-?%d+),(%d+)$')
-  local positions, bound = {}, tonumber(last)
-  if bound < 0 then bound = #arguments + bound end
-  for index = tonumber(first), bound, tonumber(step) do insert(positions, index + 1) end
-  return positions
-end
-
 -- True for what is UTF-8 as a key has to be: no surrogate, and nothing that is longer than it needs to be.
 local function isText(key)
   if not string.find(key, '[\128-\255]') then return true end
@@ -138,10 +129,28 @@ local function isText(key)
   return not string.find(left, '[\128-\255]')
 end
 
+-- Where the keys of a command stand, counted from 1, the name; or nil and the error.
+local function positionsOf(name, row, arguments)
+  local kind = row.kind
+  if kind == 'none' then return {} end
+  if kind == 'channel' then
+    if isText(arguments[2]) and #arguments[2] <= SCRIPT_BOUNDS.keyBytes then return {} end
+    return nil, 'ERR a channel is no valid Unicode text (UTF-8), or too long'
+  end
+  if kind == 'count' then return countedKeys(name, arguments, row.detail + 1) end
+  if kind == 'streams' then return streamKeys(arguments) end
+  if kind == 'store' then return storeKeys(name, arguments) end
+  if row.bound == row.first then return { row.first + 1 } end
+  local positions, bound = {}, row.bound
+  if bound < 0 then bound = #arguments + bound end
+  for index = row.first, bound, row.step do insert(positions, index + 1) end
+  return positions
+end
+
 -- What forbids a key, or nil.
 local function keyError(key)
-  if sub(key, 1, #SCRIPT_RESERVED) == SCRIPT_RESERVED then
-    return 'ERR a key begins with "' .. SCRIPT_RESERVED .. '", which is reserved; give it another name'
+  if sub(key, 1, #RESERVED) == RESERVED then
+    return 'ERR a key begins with "' .. RESERVED .. '", which is reserved; give it another name'
   end
   if #key > SCRIPT_BOUNDS.keyBytes then return 'ERR a key has more than ' .. SCRIPT_BOUNDS.keyBytes .. ' bytes' end
   if not isText(key) then
@@ -200,7 +209,8 @@ local function textsOf(...)
   return arguments
 end
 
--- Replies ------------------------------------------------------------------------------------------------------------
+-- Replies
+-- ------------------------------------------------------------------------------------------------------------
 
 local function oneLine(value) return (string.gsub(value, '[\r\n]', ' ')) end
 
@@ -261,12 +271,14 @@ function converted(value, depth)
   return value == true and 1 or false
 end
 
--- Texts --------------------------------------------------------------------------------------------------------------
+-- Texts
+-- --------------------------------------------------------------------------------------------------------------
 
--- Those of Redis, and Upstash's own, by which scripts lock no more than the keys that they declare; its libraries use it.
+-- Those of Redis, and Upstash's own, by which scripts lock no more than the keys that they declare; its libraries use
+-- it.
 local FLAGS = {
-  ['allow-key-locking'] = true, ['no-writes'] = true, ['allow-oom'] = true, ['allow-stale'] = true, ['no-cluster'] = true,
-  ['allow-cross-slot-keys'] = true,
+  ['no-writes'] = true, ['allow-oom'] = true, ['allow-stale'] = true, ['no-cluster'] = true,
+  ['allow-cross-slot-keys'] = true, ['allow-key-locking'] = true,
 }
 
 -- Reads the first line where it is one of flags. Returns what follows it, whose lines keep their numbers, and the
@@ -297,7 +309,9 @@ end
 -- Makes a function of a text, which sees `values` in place of the globals of their names. Alone the text has to be
 -- whole first: so nothing of it closes what is put around it, and Redis's words are those of the text as it is.
 local function compile(source, name, values)
-  if byte(source, 1) == 27 then return nil, 'a text that is compiled already is not supported' end
+  if byte(source, 1) == 27 then
+    return nil, format("[string \"%s\"]:1: unexpected symbol near 'char(27)'", sub(name, 1, 5))
+  end
   local alone, failure = loadstring(source, name)
   if not alone then return nil, failure end
   local names, list = {}, {}
@@ -341,12 +355,13 @@ local function runScript(given)
     if not arguments then return nil, failure end
     local command, wrong = commandOf(arguments, isReadOnly)
     if not command then return nil, wrong end
-    return given.perform(command)
+    return given.perform(command, stop)
   end
 
   local launch, whyEnded
   values, launch, whyEnded = loadstring(SCRIPT_SIGHT, '=lockstep')({
     keys = given.keys, arguments = given.arguments, seed = given.seed, steps = SCRIPT_BOUNDS.steps, perform = perform,
+    place = string.find(source, '\n', 1, true) and '' or 'user_script:1: ',
     compile = function(inner, name) return compile(inner, name, values) end,
     isKnown = function(name) return type(name) == 'string' and rowOf(string.upper(name)) ~= nil end,
   })

@@ -11,6 +11,7 @@ import scriptText from './script.lua';
 import scriptCommandsText from './script-commands.lua';
 import scriptLooksText from './script-looks.lua';
 import scriptReadsText from './script-reads.lua';
+import scriptSameText from './script-same.lua';
 import scriptSightText from './script-sight.lua';
 import scriptStageText from './script-stage.lua';
 import { scriptTable } from './script-table.ts';
@@ -32,12 +33,25 @@ export interface Script {
   readonly plain: string;
 }
 
-/** What runs a user's script; script-sight.lua is a text in it, which is compiled under a name of its own. */
+/** What runs a user's script; what that sees is a text in it, which is compiled under a name of its own. */
 const userScripts = [
   scriptTable(),
-  `local SCRIPT_SIGHT = [==[\n${scriptSightText}]==]`,
+  `local SCRIPT_SIGHT = [==[\n${scriptSightText}\n${scriptSameText}]==]`,
   moduleOf('userScripts', scriptText),
 ];
+
+/** A script has room for few more names, so all of it is one module. */
+const scriptStage = moduleOf(
+  'scriptStage',
+  [
+    ...userScripts,
+    moduleOf('scriptCommands', scriptCommandsText),
+    moduleOf('scriptLooks', scriptLooksText),
+    scriptStageText,
+  ].join('\n'),
+);
+
+const scriptReads = moduleOf('scriptReads', [...userScripts, scriptReadsText].join('\n'));
 
 /** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const roundScript = scriptOf('round', [
@@ -48,10 +62,9 @@ export const roundScript = scriptOf('round', [
   streamsText,
   bitsText,
   stageText,
-  ...userScripts,
-  moduleOf('scriptCommands', scriptCommandsText),
-  moduleOf('scriptLooks', scriptLooksText),
-  scriptStageText,
+  scriptStage,
+  // What runs scripts is made with the first one.
+  'function runScript(operation) runScript = scriptStage() return runScript(operation) end',
   moduleOf('copySource', copySourceText),
   moduleOf('copyTarget', copyTargetText),
   copyText,
@@ -63,8 +76,7 @@ export const snapshotScript = scriptOf('snapshot', [
   baseText,
   messagesText,
   applyText,
-  ...userScripts,
-  scriptReadsText,
+  scriptReads,
   snapshotText,
 ]);
 

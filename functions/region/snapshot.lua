@@ -10,9 +10,10 @@
 --   isLeased   1 asks for a lease, where the snapshot is strong
 --   seen       [counter, mark], or 0
 --   decision   as in round.lua; only commits are applied
---   command    [args, order]; order 0 none, 1 members, 2 pairs. ['EVAL_RO', sha, text, count of keys, key…, argument…]
---              is a user's script that only reads; it meets the locks of the keys that it touches. SCAN, KEYS, RANDOMKEY and DBSIZE leave out Lockstep's
---              own keys, and where the snapshot is strong and settles nothing, they meet every lock
+--   command    [args, order]; order 0 none, 1 members, 2 pairs. SCAN, KEYS, RANDOMKEY and DBSIZE leave out Lockstep's
+--              own keys, and where the snapshot is strong and settles nothing, they meet every lock.
+--              ['EVAL_RO', sha, text, count of keys, key…, argument…] is a user's script that only reads; it meets the
+--              locks of the keys that it touches
 --   bound      bytes of all replies together; a reply that passes it is answered as an error
 --
 -- Replies, one ASCII JSON text each, read by decoding.ts:
@@ -66,7 +67,8 @@ local function everyLock()
   return locksMet(keys)
 end
 
--- What tells of all keys ---------------------------------------------------------------------------------------------
+-- What tells of all keys
+-- ---------------------------------------------------------------------------------------------
 
 local function visible(names)
   local kept = {}
@@ -129,16 +131,21 @@ local read
 function read(arguments)
   local own = aboutAll[arguments[1]]
   if own then return own(arguments) end
-  if arguments[1] == 'EVAL_RO' then return readByScript(arguments, touched, aboutAll, read) end
+  if arguments[1] == 'EVAL_RO' then return scriptReads()(arguments, touched, aboutAll, read) end
   return redis.pcall(unpack(arguments))
 end
 
--- The locks of keys that scripts have touched, beside those of `keys`.
-local function locksTouched(keys)
-  local left, list = touched.keys, {}
-  for _, key in ipairs(keys) do left[key] = nil end
-  for key in pairs(left) do insert(list, key) end
-  return #list > 0 and locksMet(sortByBytes(list)) or {}
+-- The locks of `keys`, and of those that scripts have touched; every lock where something told of all keys. A caller
+-- who comes again with commits to settle has been told of all already.
+local function locksOf(keys, isAboutAll)
+  if isAboutAll or touched.all then return everyLock() end
+  local list = {}
+  for _, key in ipairs(keys) do
+    insert(list, key)
+    touched.keys[key] = nil
+  end
+  for key in pairs(touched.keys) do insert(list, key) end
+  return locksMet(list)
 end
 
 return answer(#ARGV[1], function()
@@ -149,8 +156,6 @@ return answer(#ARGV[1], function()
   if loss then return '{"f":["' .. loss .. '"]}' end
   if given[2] == 1 and not mayReadStrongly(meta, given[7] == 1) then return '{"f":["lease"]}' end
   settle(given[3])
-  local met = given[2] == 1 and locksMet(given[4]) or {}
-  if given[2] == 1 and #given[3] == 0 and tellsOfAll(given[5]) then met = everyLock() end
   local replies, left = {}, given[6]
   for index, command in ipairs(given[5]) do
     local reply = read(command[1])
@@ -159,9 +164,8 @@ return answer(#ARGV[1], function()
     left = left - (encoded and #encoded or #TOO_LARGE)
     replies[index] = encoded and left >= 0 and encoded or TOO_LARGE
   end
-  if given[2] == 1 then
-    for _, item in ipairs(locksTouched(given[4])) do insert(met, item) end
-    if touched.all and #given[3] == 0 then met = everyLock() end
-  end
+  local isFirst = #given[3] == 0
+  touched.all = touched.all and isFirst
+  local met = given[2] == 1 and locksOf(given[4], isFirst and tellsOfAll(given[5])) or {}
   return '{"q":' .. text('[' .. concat(replies, ',') .. ']') .. ',"l":[' .. concat(met, ',') .. ']}'
 end)

@@ -235,7 +235,7 @@ local function digits(order, arguments)
   return must('GET', arguments[2])
 end
 
--- Runs a user's script; script-stage.lua has it.
+-- Runs a user's script; scripts.ts puts it behind this text.
 local runScript
 
 local function runAny(operation)
@@ -345,6 +345,7 @@ local function stageParts(keys, parts)
     insert(records, key)
     insert(records, tx.id .. '|' .. (messages[key] and 'm|' .. messages[key] or intentOf(key, state)))
   end
+  if tx.effects then insert(fingerprints, text(tx.effects)) end
   return '[' .. concat(outcomes, ',') .. ']', '[' .. concat(fingerprints, ',') .. ']', records
 end
 

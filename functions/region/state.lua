@@ -1,4 +1,5 @@
--- The staged state of a transaction's keys, of which no plain client sees anything. What a part changes can be undone.
+-- The staged state of a transaction's keys, of which no plain client sees anything. What a part changes can be
+-- undone.
 --
 -- A key's staged state (`at`):
 --   base     as it stands in the region; counted as absent where its expiry is at or before the transaction's `now`
@@ -9,7 +10,7 @@
 -- A name that no key ever has: read commands get it in place of a key that is staged as absent.
 local NOWHERE = PREFIX .. 'nowhere'
 
--- The transaction being staged: { id, now, states, made, messages, saved, backups, isLong }; script-stage.lua adds to it.
+-- The transaction being staged: { id, now, states, made, messages, saved, backups, isLong }, and what scripts add.
 local tx
 
 local function stateOf(key)
@@ -19,7 +20,9 @@ local function stateOf(key)
 end
 
 -- A script inside a part keeps backups of its own, under a mark.
-local function backupName(key, mark) return PREFIX .. 'backup:' .. tx.id .. (mark or tx.backupMark or '') .. ':' .. key end
+local function backupName(key, mark)
+  return PREFIX .. 'backup:' .. tx.id .. (mark or tx.backupMark or '') .. ':' .. key
+end
 
 -- The expiry that a staged key gets, where a script has put it off for as long as it runs.
 local function settledExpiry(expiry) return tx.putOff and tx.putOff.moments[expiry] or expiry end

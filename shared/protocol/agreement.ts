@@ -1,4 +1,5 @@
 import type { RegionId } from '../ids.ts';
+import { everyKey } from './own-keys.ts';
 
 /** A yes vote with the region that gave it. */
 export interface YesVote {
@@ -87,6 +88,10 @@ function compareBases(
     const seen = fingerprintsAt(votes, position);
     seen.delete('');
     if (seen.size <= 1) continue;
+    if (keys[position] === everyKey) {
+      retryAt = Math.max(retryAt, ...[...seen].map(latestOf));
+      continue;
+    }
     const expiries = [...seen].filter((fingerprint) => fingerprint !== 'absent').map(Number);
     const expiry = expiries.length === 1 ? expiries[0] : undefined;
     if (!seen.has('absent') || expiry === undefined || !Number.isSafeInteger(expiry)) {
@@ -95,6 +100,14 @@ function compareBases(
     retryAt = Math.max(retryAt, expiry + 1);
   }
   return retryAt > 0 ? { kind: 'expiring', retryAt } : null;
+}
+
+/**
+ * Who looks at all keys tells of those that expire soon: the latest of them, how many, and a sum of their expiries. Where
+ * regions differ in it some have seen keys expire, which is not to be taken for other data.
+ */
+function latestOf(fingerprint: string): number {
+  return fingerprint === 'absent' ? 0 : Number(fingerprint.split('.', 1)[0]) + 1;
 }
 
 function compareOutcomes(

@@ -6,6 +6,7 @@ import {
   splitElements,
   type YesVote,
 } from '../../shared/protocol/agreement.ts';
+import { everyKey } from '../../shared/protocol/own-keys.ts';
 
 const done = '[0,{"s":"OK"}]';
 
@@ -53,6 +54,17 @@ describe('the agreement', () => {
     const failed = '[1,0,null]';
     const votes = [vote('near', ['2000', 'persistent'], done), vote('far', ['absent', ''], failed)];
     expect(agreementOf(votes, keys, partsOfKey)).toEqual({ kind: 'expiring', retryAt: 2_001 });
+  });
+
+  it('is put off where regions that looked at all keys have seen others expire', () => {
+    const all = ['a', everyKey];
+    const near = vote('near', ['', '3000.2.5000'], done, '[0,["a","b"]]');
+    const far = vote('far', ['', '3000.1.3000'], done, '[0,["b"]]');
+    expect(agreementOf([near, far], all, partsOfKey)).toEqual({ kind: 'expiring', retryAt: 3_001 });
+    const last = vote('last', ['', 'absent'], done, '[0,[]]');
+    expect(agreementOf([last, near], all, partsOfKey)).toMatchObject({ retryAt: 3_001 });
+    const alike = { ...near, region: 'other' };
+    expect(agreementOf([near, alike], all, partsOfKey)).toMatchObject({ kind: 'agreed' });
   });
 
   it.each([

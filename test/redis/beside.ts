@@ -13,16 +13,16 @@ import type { Step } from './sequences.ts';
 /** A reply in one form, whichever way it came: strings with one character a byte, integers as bigints. */
 export type Told = null | string | bigint | readonly Told[] | { readonly error: string };
 
-/** Of a client that gives integers as strings, and strings as bytes. */
-function toldByClient(reply: unknown): Told {
+/** The reply of a client that gives integers as strings, and strings as bytes. */
+export function toldByClient(reply: unknown): Told {
   if (Buffer.isBuffer(reply)) return reply.toString('latin1');
   if (Array.isArray(reply)) return reply.map(toldByClient);
   if (reply instanceof Error) return { error: bytesOfText(reply.message) };
   return reply === null ? null : BigInt(String(reply));
 }
 
-/** Of an outcome. */
-function toldByRegion(reply: unknown): Told {
+/** A reply in an outcome. */
+export function toldByRegion(reply: unknown): Told {
   if (reply === null || typeof reply === 'string') return reply;
   if (typeof reply === 'number' || typeof reply === 'bigint') return BigInt(reply);
   if (Array.isArray(reply)) return reply.map(toldByRegion);

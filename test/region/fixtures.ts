@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import type { Check, Operation, ReplyOrder } from '../../shared/protocol/frame.ts';
 import { everyKey, flushedKey } from '../../shared/protocol/own-keys.ts';
@@ -97,6 +98,17 @@ export function increment(key: string): Operation {
 /** `RENAME from to`. */
 export function rename(from: string, to: string): Operation {
   return { ...write('RENAME', from, to), writes: [1, 2] };
+}
+
+/** A user's script that declares `keys`; its draws have the seed 7. */
+export function script(
+  text: string,
+  keys: readonly string[] = [],
+  argv: readonly string[] = [],
+): Operation {
+  const args = [createHash('sha1').update(text).digest('hex'), text, ...keys, ...argv];
+  const writes = keys.map((_, index) => index + 2);
+  return { kind: 'script', args, writes, reads: [], reply: null, seed: 7 };
 }
 
 /** A command that reads its first argument. */

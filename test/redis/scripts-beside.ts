@@ -1,0 +1,170 @@
+import { createHash } from 'node:crypto';
+import { Redis } from 'ioredis';
+import { expect } from 'vitest';
+import type { Decision, RegionClient } from '../../shared/protocol/round.ts';
+import { parseExact } from '../../shared/wire/replies.ts';
+import { connectDirectly } from '../region/direct.ts';
+import {
+  commitOf,
+  executed,
+  part,
+  roundOf,
+  script as scriptOf,
+  snapshotOf,
+} from '../region/fixtures.ts';
+import { startRedisServer, type TestServer } from '../region/servers.ts';
+import { dumpOf, type Told, toldByClient, toldByRegion } from './beside.ts';
+
+/** A script with what it is given, as EVAL takes it. */
+export interface Script {
+  readonly text: string;
+  readonly keys: readonly string[];
+  readonly argv: readonly string[];
+}
+
+/** The name by which EVALSHA knows the text. */
+function digestOf(text: string): string {
+  return createHash('sha1').update(text).digest('hex');
+}
+
+/** How often a script may come with further keys before it is listed whole. */
+const attempts = 20;
+
+const keepScript = `
+redis.call('SELECT', ARGV[1])
+redis.call('FLUSHDB')
+redis.call('SELECT', '1')
+for _, key in ipairs(redis.call('KEYS', '*')) do redis.call('COPY', key, key, 'DB', ARGV[1]) end`;
+
+/**
+ * A region and one plain Redis beside it, in two databases of one server. Each script runs in both, and has to be answered
+ * the same and to leave the same; but one that raises an error leaves nothing in Lockstep.
+ */
+export class ScriptsBeside {
+  readonly #server: TestServer;
+  readonly staged: Redis;
+  readonly plain: Redis;
+  readonly region: RegionClient;
+  #transactions = 0;
+  #keys: readonly string[] = [];
+
+  constructor(server: TestServer) {
+    this.#server = server;
+    this.staged = new Redis(server.port, '127.0.0.1', { stringNumbers: true });
+    this.plain = new Redis(server.port, '127.0.0.1', { stringNumbers: true, db: 1 });
+    this.region = connectDirectly(this.staged, 'flagged');
+  }
+
+  static async start(): Promise<ScriptsBeside> {
+    return new ScriptsBeside(await startRedisServer());
+  }
+
+  async stop(): Promise<void> {
+    this.staged.disconnect();
+    this.plain.disconnect();
+    await this.#server.stop();
+  }
+
+  /** Empties both, and fills them with these commands. */
+  async begin(commands: readonly (readonly string[])[]): Promise<void> {
+    await this.plain.flushall();
+    this.#transactions = 0;
+    this.#keys = [];
+    for (const [name = '', ...rest] of commands) {
+      await Promise.all([this.staged.call(name, ...rest), this.plain.call(name, ...rest)]);
+    }
+  }
+
+  /** Runs the script in both; returns what it was answered. */
+  async run(script: Script): Promise<Told> {
+    const { reply, isUndone } = await this.stage(script);
+    await this.#keep();
+    const expected = await this.#evaluate('EVAL', script);
+    expect(reply, `the reply to ${JSON.stringify(script)}`).toEqual(expected);
+    if (isUndone) await this.#restore();
+    return reply;
+  }
+
+  /** Runs the script as a read, in both. */
+  async read(script: Script): Promise<Told> {
+    const { text, keys, argv } = script;
+    const args = ['EVAL_RO', digestOf(text), text, String(keys.length), ...keys, ...argv];
+    await this.commit();
+    const reads = keys.map((_, index) => index + 4);
+    const result = await this.region.snapshot(snapshotOf(keys, [{ args, reads, reply: null }]), 0);
+    if (result.kind !== 'read') throw new Error(`not read: ${JSON.stringify(result)}`);
+    const replies = parseExact(result.replies);
+    const reply = toldByRegion(Array.isArray(replies) ? replies[0] : replies);
+    const expected = await this.#evaluate('EVAL_RO', script);
+    expect(reply, `the reply to ${JSON.stringify(script)}`).toEqual(expected);
+    return reply;
+  }
+
+  /** Stages the script, with every key that it turns out to touch. */
+  async stage(script: Script): Promise<{
+    readonly reply: Told;
+    readonly isUndone: boolean;
+    readonly keys: readonly string[];
+  }> {
+    const parts = [part(scriptOf(script.text, script.keys, script.argv))];
+    let keys = [...new Set(script.keys)];
+    for (let attempt = 0; attempt < attempts; attempt += 1) {
+      const decisions = this.#decisions();
+      this.#transactions += 1;
+      this.#keys = [];
+      const transaction = [1, this.#transactions] as const;
+      const prepares = [{ transaction, keys, now: Date.now(), parts }];
+      const { votes } = executed(await this.region.round(roundOf({ decisions, prepares }), 0));
+      const [vote] = votes;
+      if (vote?.kind === 'yes') {
+        this.#keys = keys;
+        const outcomes = parseExact(vote.outcomes);
+        const [outcome] = Array.isArray(outcomes) ? outcomes : [];
+        if (outcome[0] === 0) return { reply: toldByRegion(outcome[1]), isUndone: false, keys };
+        return { reply: { error: String(outcome[2]) }, isUndone: true, keys };
+      }
+      if (vote?.kind !== 'unlisted') throw new Error(`${script.text}: ${JSON.stringify(vote)}`);
+      keys = [...new Set([...keys, ...vote.parts.flatMap((each) => each.keys)])];
+    }
+    throw new Error(`${script.text} touches ever more keys`);
+  }
+
+  #decisions(): readonly Decision[] {
+    return this.#keys.length === 0 ? [] : [commitOf(this.#transactions, this.#keys)];
+  }
+
+  async #evaluate(name: string, { text, keys, argv }: Script): Promise<Told> {
+    const args = [text, String(keys.length), ...keys, ...argv];
+    return toldByClient(
+      await this.plain.callBuffer(name, ...args).catch((error: unknown) => error),
+    );
+  }
+
+  async #keep(): Promise<void> {
+    await this.plain.eval(keepScript, 0, '2');
+  }
+
+  /** What a script left that raised an error. */
+  async #restore(): Promise<void> {
+    await this.plain.flushdb();
+    await this.plain.call('SWAPDB', '1', '2');
+  }
+
+  /** Commits the last script. */
+  async commit(): Promise<void> {
+    const decisions = this.#decisions();
+    this.#keys = [];
+    const { decisions: replies } = executed(await this.region.round(roundOf({ decisions }), 0));
+    expect(replies).toEqual(decisions.map(() => 'acknowledged'));
+  }
+
+  /** Commits the last script, and compares all that both have now. */
+  async end(): Promise<void> {
+    await this.commit();
+    const [found, expected] = await Promise.all([this.staged, this.plain].map(dumpOf));
+    expect(found).toEqual(expected);
+    const left = await this.staged.keys('lockstep:*:*:*');
+    expect(left, 'shadows and backups').toEqual([]);
+    expect(await this.staged.hlen('lockstep:0:lock'), 'locks').toBe('0');
+  }
+}
