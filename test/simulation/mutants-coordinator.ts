@@ -126,8 +126,8 @@ export const coordinatorMutants: readonly Mutant[] = [
       { file: agreement, find: 'compareBases(votes, keys, partsOfKey) ??\n', replace: '' },
       {
         file: agreement,
-        find: 'compareAttention(votes, keys, partsOfKey) ?? {\n      kind',
-        replace: '{\n      kind',
+        find: 'compareAttention(votes, keys, partsOfKey) ??\n',
+        replace: '',
       },
     ],
     runner: 'agreement',

@@ -168,7 +168,11 @@ describe('a subscription', { timeout: 30_000 }, () => {
       ];
       const answers: unknown[] = [];
       for (const words of asked) {
-        answers.push(await sendForm(endpoint, { method: 'GET', path: `/pubsub/${words}` }));
+        // A strong read goes to another region where the nearest has no lease at the moment.
+        const headers = { 'lockstep-consistency': 'local' };
+        answers.push(
+          await sendForm(endpoint, { method: 'GET', path: `/pubsub/${words}`, headers }),
+        );
       }
       channels.leave();
       patterns.leave();
