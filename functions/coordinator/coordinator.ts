@@ -43,7 +43,7 @@ import { connectRegion } from '../region/client.ts';
 import { Callers } from './callers.ts';
 import { changesIn } from './change-log.ts';
 import { coreConfig, entropy, owesMore, shard } from './core-config.ts';
-import { frameOf } from './frame.ts';
+import { frameOf, orderLocks } from './frame.ts';
 import { Handover } from './handover.ts';
 import { HookDesk } from './hook-desk.ts';
 import { Publisher } from './publisher.ts';
@@ -118,8 +118,9 @@ export class Coordinator
   writeAll(requests: readonly WriteRequest[]): Promise<readonly WriteAnswer[]> {
     const now = Date.now();
     const arrivals: Arrival[] = [];
-    const answers = requests.map((request) =>
-      this.#take(request, now, (frame, ticket) =>
+    const locks = requests.length > 1 ? orderLocks(requests) : [];
+    const answers = requests.map((request, at) =>
+      this.#take(request, now, locks[at] ?? null, (frame, ticket) =>
         arrivals.push(this.#arrivalOf(frame, ticket, false)),
       ),
     );
@@ -295,7 +296,7 @@ export class Coordinator
   }
 
   #arrive(request: WriteRequest, async: boolean): Promise<WriteAnswer> {
-    return this.#take(request, Date.now(), (frame, ticket) =>
+    return this.#take(request, Date.now(), null, (frame, ticket) =>
       this.#step({ kind: 'arrived', ...this.#arrivalOf(frame, ticket, async) }),
     );
   }
@@ -304,9 +305,10 @@ export class Coordinator
   async #take(
     request: WriteRequest,
     now: number,
+    lock: string | null,
     arrive: (frame: WriteFrame, ticket: Ticket) => void,
   ): Promise<WriteAnswer> {
-    const frame = frameOf(request, now, this.#scripts);
+    const frame = frameOf(request, now, this.#scripts, lock);
     const answer =
       'kind' in frame ? frame : await this.#callers.write.expect((ticket) => arrive(frame, ticket));
     this.#scripts.judge(request, answer);
