@@ -83,7 +83,7 @@ end
 
 -- Everything that the round knows of its keys and transactions: one HMGET, and one ZMSCORE for those without a lock.
 local function readKnown(round, floor)
-  local keys, asked, done = { EVERY }, {}, {}
+  local keys, asked, done = #round.prepares > 0 and { EVERY } or {}, {}, {}
   for _, decision in ipairs(round.decisions) do
     for _, key in ipairs(decision[4]) do insert(keys, key) end
   end
