@@ -8,8 +8,7 @@
 local integerOf, refusalOf = ...
 local WRITE, READ, APPEND, DELIVER, CLAIM = 0, 1, 6, 7, 8
 
--- Expiries
--- -----------------------------------------------------------------------------------------------------------
+-- Expiries ------------------------------------------------------------------------------------------------------------
 
 local UNITS = {
   EX = 1000, PX = 1, EXAT = 1000, PXAT = 1, SETEX = 1000, PSETEX = 1,
@@ -111,8 +110,7 @@ function rewriters.expire(command)
   return withArguments(command, { 'PEXPIREAT', given[2], moment, unpack(given, 4) })
 end
 
--- Keys
--- ---------------------------------------------------------------------------------------------------------------
+-- Keys ----------------------------------------------------------------------------------------------------------------
 
 function rewriters.delete(command) return asItIs(command, DELETE) end
 
@@ -176,8 +174,7 @@ rewriters['geo-store'] = function(command)
   return asItIs(command)
 end
 
--- Streams
--- ------------------------------------------------------------------------------------------------------------
+-- Streams -------------------------------------------------------------------------------------------------------------
 
 -- The arguments of XADD and XTRIM with exact trimming, and where their options end; nil where Redis refuses them.
 local function exactTrim(given, isAdd)

@@ -9,8 +9,7 @@ local integerOf, refusalOf, freshSeed, note = ...
 -- More is not drawn at once, where the same may be drawn again.
 local MANY = 100000
 
--- Draws
--- --------------------------------------------------------------------------------------------------------------
+-- Draws ---------------------------------------------------------------------------------------------------------------
 
 -- Of `items`, each a list of texts: `count` different ones, or where it is negative as many with repetition.
 local function drawItems(items, count)
@@ -70,8 +69,7 @@ local function pop(command)
   return runAny({ POP, given[2], given[3] or '', freshSeed() })
 end
 
--- Cursors
--- ------------------------------------------------------------------------------------------------------------
+-- Cursors -------------------------------------------------------------------------------------------------------------
 
 -- HSCAN, SSCAN, ZSCAN: all at once, and then there is no cursor to go on with.
 local function scanValue(command)
@@ -94,8 +92,7 @@ local function scanValue(command)
   return { '0', width == 1 and sortByBytes(items) or sortedPairs(items) }
 end
 
--- All keys
--- -----------------------------------------------------------------------------------------------------------
+-- All keys ------------------------------------------------------------------------------------------------------------
 
 -- Notes what tells regions apart that have seen keys expire and those that have not: the latest of the expiries that
 -- are near, how many there are, and their sum. Regions that differ in it wait for them to pass.
@@ -115,12 +112,13 @@ end
 local function keysLike(pattern)
   note(EVERY)
   for key, state in pairs(tx.states) do
-    if state.at == 'inline' then nameToRead(key) end
+    if state.at ~= 'base' and isVisible(key) then nameToRead(key) end
   end
   local found, failure = run({ 'KEYS', pattern })
   if failure then return nil, failure end
   local kept, soon = {}, {}
-  local isFlushed = tx.states[EVERY].at == 'flush'
+  local flush = tx.states[RESERVED .. 'flushed']
+  local isFlushed = flush and flush.at == 'flush'
   for _, key in ipairs(found) do
     local state = tx.states[key]
     if isVisible(key) and not isFlushed then
@@ -187,8 +185,7 @@ local function scanKeys(command)
   return { '0', kept }
 end
 
--- Time, and nothing
--- --------------------------------------------------------------------------------------------------
+-- Time, and nothing ---------------------------------------------------------------------------------------------------
 
 local function time() return { whole(math.floor(tx.now / 1000)), whole(tx.now % 1000 * 1000) } end
 

@@ -128,8 +128,7 @@ local function countGarbage()
   complain('gcinfo is not supported in a script: its answer differs between regions')
 end
 
--- Random numbers
--- -----------------------------------------------------------------------------------------------------
+-- Random numbers ------------------------------------------------------------------------------------------------------
 
 local MOST, HALF = 2147483647, 16777216
 local high, low
@@ -171,8 +170,7 @@ local function randomSeed(...)
   seedWith(integerAt(1, 'randomseed', ...))
 end
 
--- Texts that become functions
--- ----------------------------------------------------------------------------------------
+-- Texts that become functions -----------------------------------------------------------------------------------------
 
 -- A loop in such a text could go on for ever without anybody counting.
 local function canLoop(text)
@@ -209,14 +207,28 @@ local function loadPieces(...)
   return compiled(table.concat(pieces), name or '=(load)')
 end
 
--- The names
--- ----------------------------------------------------------------------------------------------------------
+-- Steps --------------------------------------------------------------------------------------------------------------
 
 -- Called wherever a script may come again and again.
 local function step()
   steps = steps - 1
   if steps < 0 then stop('ERR the script goes on for too long: it takes more than ' .. given.steps .. ' steps') end
 end
+
+-- What pcall gives ----------------------------------------------------------------------------------------------------
+
+local function withText(isDone, ...)
+  local raised = ...
+  if isDone or type(raised) ~= 'table' or rawget(raised, 'err') == nil then return isDone, ... end
+  return false, rawget(raised, 'err')
+end
+
+-- Redis 7.0 gives the text of an error in place of its table. Servers that give the table get this one instead.
+local function textOfErrors(...) return withText(pcall(...)) end
+
+local _, caught = pcall(error, { err = 'text' })
+
+-- The names ----------------------------------------------------------------------------------------------------------
 
 seedWith(given.seed)
 values = {
@@ -226,6 +238,7 @@ values = {
   math = sealed(nativeMath, { random = random, randomseed = randomSeed }),
   table = sealed(table, { foreach = forEach }),
   cmsgpack = sealed(cmsgpack, { pack = pack }),
+  pcall = type(caught) == 'table' and textOfErrors or nil,
   -- An instance of its own, whose settings end with the script.
   cjson = sealed(cjson.new and cjson.new() or cjson, {}),
 }

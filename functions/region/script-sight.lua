@@ -13,8 +13,7 @@ local format, match, find = string.format, string.match, string.find
 local error, floor, next, pcall, rawget, select, type = error, math.floor, next, pcall, rawget, select, type
 local globals, native, nativeMath = _G, redis, math
 
--- Errors
--- -------------------------------------------------------------------------------------------------------------
+-- Errors --------------------------------------------------------------------------------------------------------------
 
 -- Why the script may not go on, whatever it catches; and the server's own error, where that is the reason.
 local ending, refusal
@@ -80,8 +79,7 @@ end
 
 local function readonly() complain('Attempt to modify a readonly table') end
 
--- Commands
--- -----------------------------------------------------------------------------------------------------------
+-- Commands ------------------------------------------------------------------------------------------------------------
 
 local function failureOf(message) return { err = message, ignore_error_stats_update = true } end
 

@@ -10,8 +10,7 @@
 --                            `stop` ends the script for a reason, whatever it catches
 -- and returns the reply for `encode`, or nil and the text of the error. A refusal of the server is raised.
 
--- Commands
--- -----------------------------------------------------------------------------------------------------------
+-- Commands ------------------------------------------------------------------------------------------------------------
 
 local UNKNOWN = 'ERR Unknown Redis command called from script'
 local NOT_ALLOWED = 'ERR This Redis command is not allowed from script'
@@ -209,8 +208,7 @@ local function textsOf(...)
   return arguments
 end
 
--- Replies
--- ------------------------------------------------------------------------------------------------------------
+-- Replies -------------------------------------------------------------------------------------------------------------
 
 local function oneLine(value) return (string.gsub(value, '[\r\n]', ' ')) end
 
@@ -271,8 +269,7 @@ function converted(value, depth)
   return value == true and 1 or false
 end
 
--- Texts
--- --------------------------------------------------------------------------------------------------------------
+-- Texts ---------------------------------------------------------------------------------------------------------------
 
 -- Those of Redis, and Upstash's own, by which scripts lock no more than the keys that they declare; its libraries use
 -- it.
@@ -342,8 +339,6 @@ end
 local function runScript(given)
   local source, flags = withoutFlags(given.text)
   if not source then return nil, flags end
-  local objection = objectionTo(given, flags)
-  if objection then return nil, objection end
   local isReadOnly, callsLeft, values = given.isReadOnly or (flags and flags['no-writes']), SCRIPT_BOUNDS.calls, nil
 
   local function perform(stop, ...)
@@ -367,6 +362,8 @@ local function runScript(given)
   })
   local main, wrong = compile(source, '@user_script', values)
   if not main then return nil, oneLine('ERR Error compiling script (new function): ' .. wrong) end
+  local objection = objectionTo(given, flags)
+  if objection then return nil, objection end
   local isDone, result = launch(main)
   local ending, refusal = whyEnded()
   if refusal then error(refusal, 0) end

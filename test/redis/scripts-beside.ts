@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
 import { Redis } from 'ioredis';
 import { expect } from 'vitest';
+import type { ReplyOrder } from '../../shared/protocol/frame.ts';
 import type { Decision, RegionClient } from '../../shared/protocol/round.ts';
+import { bytesWithin } from '../../shared/wire/raw-bytes.ts';
 import { parseExact } from '../../shared/wire/replies.ts';
 import { connectDirectly } from '../region/direct.ts';
 import {
@@ -13,7 +15,7 @@ import {
   snapshotOf,
 } from '../region/fixtures.ts';
 import { startRedisServer, type TestServer } from '../region/servers.ts';
-import { dumpOf, type Told, toldByClient, toldByRegion } from './beside.ts';
+import { dumpOf, inOrder, type Told, toldByClient, toldByRegion } from './beside.ts';
 
 /** A script with what it is given, as EVAL takes it. */
 export interface Script {
@@ -75,12 +77,13 @@ export class ScriptsBeside {
     }
   }
 
-  /** Runs the script in both; returns what it was answered. */
-  async run(script: Script): Promise<Told> {
+  /** Runs the script in both; returns what it was answered. `order` is that of replies that have none. */
+  async run(script: Script, order: ReplyOrder = null): Promise<Told> {
     const { reply, isUndone } = await this.stage(script);
     await this.#keep();
     const expected = await this.#evaluate('EVAL', script);
-    expect(reply, `the reply to ${JSON.stringify(script)}`).toEqual(expected);
+    const message = `the reply to ${JSON.stringify(script)}`;
+    expect(inOrder(reply, order), message).toEqual(inOrder(expected, order));
     if (isUndone) await this.#restore();
     return reply;
   }
@@ -135,8 +138,9 @@ export class ScriptsBeside {
 
   async #evaluate(name: string, { text, keys, argv }: Script): Promise<Told> {
     const args = [text, String(keys.length), ...keys, ...argv];
+    const bytes = args.map((arg) => Buffer.from(bytesWithin(arg), 'latin1'));
     return toldByClient(
-      await this.plain.callBuffer(name, ...args).catch((error: unknown) => error),
+      await this.plain.callBuffer(name, ...bytes).catch((error: unknown) => error),
     );
   }
 

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { scriptLives } from './script-lives.ts';
 import { scriptBeginning, scriptTexts } from './script-texts.ts';
 import { scriptTextsOfNames } from './script-texts-names.ts';
-import { ScriptsBeside } from './scripts-beside.ts';
+import { type Script, ScriptsBeside } from './scripts-beside.ts';
 
 let beside: ScriptsBeside;
 
@@ -28,4 +29,35 @@ describe('scripts', () => {
       expect(textsOf(list).length).toBeGreaterThan(10);
     },
   );
+
+  it.each(Object.entries(scriptLives))(
+    'serve as on one plain Redis: %s',
+    async (_, { text, calls }) => {
+      await beside.begin([
+        ['RPUSH', 'jobs', 'one', 'two'],
+        ['SET', 'jokes', '1'],
+        ['INCR', 'apples'],
+      ]);
+      for (const call of calls) await beside.run(callOf(text, call));
+      await beside.end();
+    },
+  );
+
+  it('read as one plain Redis does', async () => {
+    const lists = Object.values({ ...scriptTexts, ...scriptTextsOfNames });
+    for (const text of lists.flatMap(textsOf).filter((each) => !isOfWrites(each))) {
+      await beside.begin(scriptBeginning);
+      await beside.read({ text, keys: ['k1', 'k2'], argv: ['a1', 'a2'] });
+    }
+  });
 });
+
+function callOf(text: string, call: string): Script {
+  const [keys = '', argv = ''] = call.split('|');
+  return { text, keys: keys.split(' '), argv: argv === '' ? [] : argv.split(' ') };
+}
+
+/** PFCOUNT counts as a write in a plain Redis, and what draws gets other draws. */
+function isOfWrites(text: string): boolean {
+  return /pfcount|s.?rand|randomkey|[hz]randfield/.test(text);
+}
