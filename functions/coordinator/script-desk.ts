@@ -55,12 +55,12 @@ export class ScriptDesk implements ScriptBook {
 
   texts(shas: readonly string[]): readonly (string | null)[] {
     this.#prove();
-    return shas.map((sha) => this.#scripts.find(sha)?.text ?? null);
+    return shas.map((sha) => this.#scripts.textOf(sha));
   }
 
   known(shas: readonly string[]): readonly boolean[] {
     this.#prove();
-    return shas.map((sha) => this.#scripts.find(sha) !== null);
+    return shas.map((sha) => this.#scripts.has(sha));
   }
 
   flush(): void {

@@ -10,7 +10,9 @@ const schema = `
 `;
 
 interface KeptScript {
-  readonly script: UserScript;
+  readonly text: string;
+  /** Null until it is used in this life: reading all texts would hold up its start. */
+  script: UserScript | null;
   /** True once SCRIPT LOAD has brought it: it stays until SCRIPT FLUSH. */
   readonly loaded: boolean;
   readonly bytes: number;
@@ -40,30 +42,39 @@ export class ScriptStorage {
       .toArray();
     for (const { sha, text, loaded, added } of rows) {
       // Texts are kept as JSON, since they may hold bytes that are no UTF-8.
-      this.#remember(scriptOf(JSON.parse(text), sha), loaded === 1);
+      this.#remember(sha, JSON.parse(text), null, loaded === 1);
       this.#lastAdded = added;
     }
   }
 
   /** The script of a digest, or null. */
   find(sha: string): UserScript | null {
-    const kept = this.#scripts.get(sha);
-    if (kept === undefined) return null;
-    this.#scripts.delete(sha);
-    this.#scripts.set(sha, kept);
+    const kept = this.#use(sha);
+    if (kept === null) return null;
+    kept.script ??= scriptOf(kept.text, sha);
     return kept.script;
+  }
+
+  /** The text of a digest, or null. */
+  textOf(sha: string): string | null {
+    return this.#use(sha)?.text ?? null;
+  }
+
+  /** Whether a digest is known. It counts as no use. */
+  has(sha: string): boolean {
+    return this.#scripts.has(sha);
   }
 
   /** Keeps a script. `full`: what SCRIPT LOAD has brought leaves no room for it. */
   keep(script: UserScript, loaded: boolean): 'kept' | 'full' {
     const known = this.#scripts.get(script.sha);
     if (known !== undefined && (known.loaded || !loaded)) {
-      this.find(script.sha);
+      this.#use(script.sha);
       return 'kept';
     }
     if (known === undefined && !this.#makeRoom(utf8Length(script.text))) return 'full';
     this.#forget(script.sha);
-    this.#remember(script, loaded);
+    this.#remember(script.sha, script.text, script, loaded);
     this.#lastAdded += 1;
     this.#sql.exec(
       'INSERT OR REPLACE INTO script (sha, text, loaded, added) VALUES (?, ?, ?, ?)',
@@ -88,9 +99,18 @@ export class ScriptStorage {
     this.#sql.exec('DELETE FROM script');
   }
 
-  #remember(script: UserScript, loaded: boolean): void {
-    const bytes = utf8Length(script.text);
-    this.#scripts.set(script.sha, { script, loaded, bytes });
+  /** Makes it the one that was used last. */
+  #use(sha: string): KeptScript | null {
+    const kept = this.#scripts.get(sha);
+    if (kept === undefined) return null;
+    this.#scripts.delete(sha);
+    this.#scripts.set(sha, kept);
+    return kept;
+  }
+
+  #remember(sha: string, text: string, script: UserScript | null, loaded: boolean): void {
+    const bytes = utf8Length(text);
+    this.#scripts.set(sha, { text, script, loaded, bytes });
     this.#bytes += bytes;
   }
 
