@@ -13,10 +13,20 @@
 
 local launchScript, operationOf, looks, draw
 
+-- The vote of a transaction whose scripts touched keys that it does not list.
+local function unlistedVote()
+  local items = {}
+  for index, notes in pairs(tx.unlisted) do
+    insert(items, '[' .. whole(index) .. ',' .. encode(sortByBytes(notes.keys)) .. ']')
+  end
+  table.sort(items)
+  return '["u",[' .. concat(items, ',') .. ']]'
+end
+
 -- The keys that are noted for the part that runs, as a list and a set.
 local function notesOfPart()
   local notes = tx.unlisted or {}
-  tx.unlisted = notes
+  tx.unlisted, tx.unlistedVote = notes, unlistedVote
   notes[tx.part] = notes[tx.part] or { keys = {}, seen = {} }
   return notes[tx.part]
 end

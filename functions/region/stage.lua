@@ -349,16 +349,6 @@ local function stageParts(keys, parts)
   return '[' .. concat(outcomes, ',') .. ']', '[' .. concat(fingerprints, ',') .. ']', records
 end
 
--- The vote of a transaction whose scripts touched keys that it does not list.
-local function unlistedVote()
-  local items = {}
-  for index, notes in pairs(tx.unlisted) do
-    insert(items, '[' .. whole(index) .. ',' .. encode(sortByBytes(notes.keys)) .. ']')
-  end
-  table.sort(items)
-  return '["u",[' .. concat(items, ',') .. ']]'
-end
-
 -- Stages one transaction, whose outcomes have at most `bound` bytes. Returns { vote, records, made }, or nil and why
 -- the server could not; then nothing is left.
 -- `made` names every shadow, so that the caller can still take the vote back.
@@ -368,6 +358,6 @@ local function stage(id, now, keys, parts, bound)
   local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts)
   if not ok or tx.unlisted then overMany('UNLINK', nil, tx.made) end
   if not ok then return nil, tostring(outcomes) end
-  if tx.unlisted then return { vote = unlistedVote(), records = {}, made = {} } end
+  if tx.unlisted then return { vote = tx.unlistedVote(), records = {}, made = {} } end
   return { vote = '["y",' .. text(outcomes) .. ',' .. fingerprints .. ']', records = records, made = tx.made }
 end

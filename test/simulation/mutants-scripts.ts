@@ -200,8 +200,8 @@ export const scriptMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'functions/region/snapshot.lua',
-        find: 'given[2] == 1 and locksMet(given[4]) or {}',
-        replace: 'locksMet(given[4])',
+        find: 'given[2] == 1 and locksOf(given[4], isFirst and tellsOfAll(given[5])) or {}',
+        replace: 'locksOf(given[4], isFirst and tellsOfAll(given[5]))',
       },
     ],
     runner: 'region',
