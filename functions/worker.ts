@@ -1,7 +1,7 @@
 import { uuidv7 } from 'uuidv7';
 import type { ShardId } from '../shared/ids.ts';
 import type { RegionClient } from '../shared/protocol/round.ts';
-import type { CoordinatorApi, MembersApi, Resolution } from '../shared/wire/answers.ts';
+import type { CoordinatorApi, MembersApi, Resolution, ScriptsApi } from '../shared/wire/answers.ts';
 import { type LocationHint, parseConfiguration } from '../shared/wire/configuration.ts';
 import type { HooksApi } from '../shared/wire/confirmations.ts';
 import type { RegionConfiguration } from '../shared/wire/members.ts';
@@ -38,6 +38,7 @@ function start(environment: Env): EdgeApp {
       coordinatorOf(coordinatorStub(environment.COORDINATOR, shard, locationHint)),
     membersOf: (shard) => membersOf(coordinatorStub(environment.COORDINATOR, shard, locationHint)),
     hooksOf: (shard) => hooksOf(coordinatorStub(environment.COORDINATOR, shard, locationHint)),
+    scriptsOf: (shard) => scriptsOf(coordinatorStub(environment.COORDINATOR, shard, locationHint)),
     courierOf: (endpoint) => environment.COURIER.getByName(endpoint),
     feedOf: (shard) => connectFeed(environment.FEED.getByName(`shard-${shard}`)),
     regionOf: connectRegions(),
@@ -121,6 +122,15 @@ function hooksOf(stub: CoordinatorStub): HooksApi {
     recover: (endpoint, since) => stub.recover(endpoint, since),
     signingKey: () => stub.signingKey(),
     disabled: (endpoint, reason) => stub.disabled(endpoint, reason),
+  };
+}
+
+function scriptsOf(stub: CoordinatorStub): ScriptsApi {
+  return {
+    keepScripts: (texts, loaded) => stub.keepScripts(texts, loaded),
+    scriptTexts: (shas) => stub.scriptTexts(shas),
+    scriptsKnown: (shas) => stub.scriptsKnown(shas),
+    flushScripts: () => stub.flushScripts(),
   };
 }
 

@@ -38,6 +38,18 @@ export const limits = {
   streamLineCharacters: 1_000_000,
   idempotencyKeyBytes: 255,
 
+  /** A user's script, as regions run it: with calls that count its loops. */
+  scriptBytes: 128_000,
+  /** The scripts of one write or snapshot together: EVALSHA brings a text that its request did not. */
+  scriptBytesPerWrite: 256_000,
+  /** Scripts that a shard knows by their digests, and their texts together. */
+  scriptsKept: 500,
+  scriptBytesKept: 4_000_000,
+  /** Texts of scripts that the edge remembers. */
+  scriptBytesRemembered: 4_000_000,
+  /** For so long the edge takes a script for known that the coordinator knew: SCRIPT FLUSH elsewhere may take so long. */
+  scriptKnownMs: 5_000,
+
   timeoutMsDefault: 10_000,
   timeoutMsMinimum: 50,
   timeoutMsMaximum: 30_000,
@@ -288,6 +300,13 @@ assert(
   limits.leaseRenewMs + limits.voteDeadlineMs < limits.leaseTtlMs,
   'a renewal that is answered late comes before the end of the lease',
 );
+assert(limits.scriptBytes <= limits.scriptBytesPerWrite, 'a write may run the largest script');
+assert(
+  (limits.bodyBytes + limits.scriptBytesPerWrite) * 3 < limits.roundBytes,
+  'a frame with its scripts fits a round, escaped twice',
+);
+assert(limits.scriptBytes * 10 < limits.scriptBytesKept, 'some large scripts are kept');
+assert(limits.scriptBytes * 10 < limits.scriptBytesRemembered, 'some large scripts are remembered');
 assert(limits.leaseRideMs < limits.leaseRenewMs, 'rounds that go anyway spare rounds of their own');
 assert(limits.leaseDriftMs < limits.leaseTtlMs, 'a lease is longer than its allowance');
 assert(

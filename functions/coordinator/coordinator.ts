@@ -4,7 +4,6 @@ import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type {
   Arrival,
-  CoordinatorConfig,
   CoordinatorEvent,
   Send,
   StorageWrite,
@@ -18,15 +17,12 @@ import type {
   ReadAnswer,
   ReadRequest,
   Resolution,
+  ScriptsApi,
   WriteAnswer,
   WriteRequest,
   WriteStatus,
 } from '../../shared/wire/answers.ts';
-import {
-  type Configuration,
-  parseConfiguration,
-  type Retention,
-} from '../../shared/wire/configuration.ts';
+import { parseConfiguration, type Retention } from '../../shared/wire/configuration.ts';
 import type {
   ChangesAnswer,
   ChangesQuery,
@@ -46,17 +42,16 @@ import type {
 import { connectRegion } from '../region/client.ts';
 import { Callers } from './callers.ts';
 import { changesIn } from './change-log.ts';
-import { frameOf } from './frame.ts';
+import { coreConfig, entropy, owesMore, shard } from './core-config.ts';
+import { frameOf, orderLocks } from './frame.ts';
 import { Handover } from './handover.ts';
 import { HookDesk } from './hook-desk.ts';
 import { Publisher } from './publisher.ts';
 import { RegionBook } from './region-book.ts';
+import { ScriptDesk } from './script-desk.ts';
 import { perform } from './sending.ts';
 import { newSigningKey } from './signing-key.ts';
 import { CoordinatorStorage } from './storage.ts';
-
-/** The one shard that exists. */
-const shard = 0;
 
 /**
  * The coordinator of one shard as a Durable Object: it feeds events to the core, stores what the core says, and only
@@ -66,13 +61,14 @@ const shard = 0;
  */
 export class Coordinator
   extends DurableObject<Env>
-  implements CoordinatorApi, MembersApi, HooksApi
+  implements CoordinatorApi, MembersApi, HooksApi, ScriptsApi
 {
   readonly #storage: CoordinatorStorage;
   readonly #core: CoordinatorCore;
   readonly #handover: Handover;
   readonly #publisher: Publisher;
   readonly #desk: HookDesk;
+  readonly #scripts: ScriptDesk;
   readonly #regions: RegionBook;
   readonly #callers = new Callers();
   /** Regions that an earlier life was known to. */
@@ -92,7 +88,8 @@ export class Coordinator
     const { configuration } = parsed;
     this.#retention = configuration.retention;
     this.#storage = new CoordinatorStorage(context.storage);
-    const { hooks, changes, members } = this.#storage;
+    const { hooks, changes, members, scripts } = this.#storage;
+    this.#scripts = new ScriptDesk(scripts, () => this.#storage.prove());
     const { COURIER, FEED } = environment;
     const courierOf = (endpoint: string) => COURIER.get(COURIER.idFromName(endpoint));
     this.#handover = new Handover(hooks, courierOf, () => this.signingKey());
@@ -121,13 +118,12 @@ export class Coordinator
   writeAll(requests: readonly WriteRequest[]): Promise<readonly WriteAnswer[]> {
     const now = Date.now();
     const arrivals: Arrival[] = [];
-    const answers = requests.map((request) => {
-      const frame = frameOf(request, now);
-      if ('kind' in frame) return Promise.resolve(frame);
-      return this.#callers.write.expect((ticket) =>
+    const locks = requests.length > 1 ? orderLocks(requests) : [];
+    const answers = requests.map((request, at) =>
+      this.#take(request, now, locks[at] ?? null, (frame, ticket) =>
         arrivals.push(this.#arrivalOf(frame, ticket, false)),
-      );
-    });
+      ),
+    );
     if (arrivals.length > 0) this.#step({ kind: 'arrived-together', arrivals });
     return Promise.all(answers);
   }
@@ -257,6 +253,26 @@ export class Coordinator
     return this.#desk.recover(endpoint, since);
   }
 
+  /** Keeps users' scripts. */
+  async keepScripts(texts: readonly string[], loaded: boolean) {
+    return this.#scripts.keep(texts, loaded);
+  }
+
+  /** The texts of scripts by their digests. */
+  async scriptTexts(shas: readonly string[]) {
+    return this.#scripts.texts(shas);
+  }
+
+  /** Which digests are of scripts. */
+  async scriptsKnown(shas: readonly string[]) {
+    return this.#scripts.known(shas);
+  }
+
+  /** Forgets every script. */
+  async flushScripts(): Promise<void> {
+    this.#scripts.flush();
+  }
+
   /** The key that signs confirmations; made when it is first asked for. */
   signingKey(): Promise<SigningKey> {
     return this.#desk.signingKey();
@@ -280,12 +296,23 @@ export class Coordinator
   }
 
   #arrive(request: WriteRequest, async: boolean): Promise<WriteAnswer> {
-    const now = Date.now();
-    const frame = frameOf(request, now);
-    if ('kind' in frame) return Promise.resolve(frame);
-    return this.#callers.write.expect((ticket) =>
+    return this.#take(request, Date.now(), null, (frame, ticket) =>
       this.#step({ kind: 'arrived', ...this.#arrivalOf(frame, ticket, async) }),
     );
+  }
+
+  /** Has the frame of a write arrive, unless it has none, and answers what becomes of it. */
+  async #take(
+    request: WriteRequest,
+    now: number,
+    lock: string | null,
+    arrive: (frame: WriteFrame, ticket: Ticket) => void,
+  ): Promise<WriteAnswer> {
+    const frame = frameOf(request, now, this.#scripts, lock);
+    const answer =
+      'kind' in frame ? frame : await this.#callers.write.expect((ticket) => arrive(frame, ticket));
+    this.#scripts.judge(request, answer);
+    return answer;
   }
 
   #arrivalOf(frame: WriteFrame, ticket: Ticket, async: boolean): Arrival {
@@ -368,28 +395,4 @@ export class Coordinator
     this.#alarmArmed = true;
     void this.ctx.storage.setAlarm(Date.now() + limits.alarmMs);
   }
-}
-
-function coreConfig(
-  { minVoters, outAfterMs, voteDeadlineMs, roundTimeoutMs }: Configuration,
-  regions: readonly RegionConfiguration[],
-): CoordinatorConfig {
-  return {
-    shard,
-    regions: regions.map(({ id }) => id),
-    minVoters,
-    outAfterMs,
-    connections: limits.connections,
-    voteDeadlineMs,
-    roundTimeoutMs,
-  };
-}
-
-function owesMore(writes: readonly StorageWrite[]): boolean {
-  return writes.some(({ kind }) => kind === 'owe' || kind === 'owe-region');
-}
-
-function entropy(): string {
-  const [bits = 0] = crypto.getRandomValues(new Uint32Array(1));
-  return bits.toString(36);
 }

@@ -2,17 +2,41 @@ import type { WriteFrame } from '../../shared/protocol/frame.ts';
 import { keyOfWrite } from '../../shared/protocol/own-keys.ts';
 import type { WriteAnswer, WriteRequest } from '../../shared/wire/answers.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
+import type { ScriptBook } from '../../shared/wire/user-scripts.ts';
 
-/** The write frame of a request, or the answer that refuses it. */
-export function frameOf(request: WriteRequest, now: number): WriteFrame | WriteAnswer {
+/**
+ * What each of several writes in order locks besides its keys. A script may touch keys that it does not declare, so nobody
+ * can tell which of those behind it it concerns: from the first script on, all of them keep their order by one lock.
+ */
+export function orderLocks(requests: readonly WriteRequest[]): readonly (string | null)[] {
+  const first = requests.findIndex(({ ops }) => ops.some(isScript));
+  const id = requests[first]?.id;
+  return requests.map((_, at) => (id === undefined || at < first ? null : keyOfWrite(id)));
+}
+
+function isScript([name = '']: readonly string[]): boolean {
+  return /^EVAL/i.test(name);
+}
+
+/** The write frame of a request, or the answer that refuses it. `lock` is locked besides its keys. */
+export function frameOf(
+  request: WriteRequest,
+  now: number,
+  scripts: ScriptBook,
+  lock: string | null = null,
+): WriteFrame | WriteAnswer {
   const { id, ops, checks, keepsGoing, ack, timeoutMs, priority, idempotency, callback } = request;
-  const compiled = compileWrite(ops, checks, { now, seed });
-  if (!compiled.ok) return { kind: 'refused', problem: compiled.problem, detail: compiled.detail };
+  const compiled = compileWrite(ops, checks, { now, seed, scripts, keepsGoing });
+  if (!compiled.ok) {
+    const { problem, detail, redis } = compiled;
+    return { kind: 'refused', problem, detail, ...(redis && { error: redis.error }) };
+  }
   const { operations, bytes } = compiled;
-  const keys = compiled.keys.length === 0 ? [keyOfWrite(id)] : compiled.keys;
+  const keys = lock === null ? compiled.keys : [...compiled.keys, lock];
   const notAfter = Math.min(now + timeoutMs, request.notAfter ?? Number.POSITIVE_INFINITY);
   const given = { id, checks, keepsGoing, priority, ack, idempotency, callback };
-  return { ...given, operations, keys, notAfter, bytes };
+  const locked = keys.length === 0 ? [keyOfWrite(id)] : keys;
+  return { ...given, operations, keys: locked, notAfter, bytes };
 }
 
 function seed(): number {

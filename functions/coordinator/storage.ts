@@ -15,6 +15,7 @@ import { owedEventsOf, owedRegionEventsOf } from '../../shared/wire/event-text.t
 import { ChangeLog } from './change-log.ts';
 import { HookStorage } from './hook-storage.ts';
 import { MemberStorage } from './member-storage.ts';
+import { ScriptStorage } from './script-storage.ts';
 import type { SqlObjectStorage } from './sql.ts';
 
 const schema = `
@@ -49,6 +50,7 @@ export class CoordinatorStorage {
   readonly changes: ChangeLog;
   readonly hooks: HookStorage;
   readonly members: MemberStorage;
+  readonly scripts: ScriptStorage;
   readonly #storage: SqlObjectStorage;
 
   constructor(storage: SqlObjectStorage) {
@@ -56,6 +58,7 @@ export class CoordinatorStorage {
     this.changes = new ChangeLog(storage);
     this.hooks = new HookStorage(storage);
     this.members = new MemberStorage(storage);
+    this.scripts = new ScriptStorage(storage);
   }
 
   /**
@@ -69,6 +72,7 @@ export class CoordinatorStorage {
       this.changes.begin();
       this.hooks.begin();
       this.members.begin();
+      this.scripts.begin();
       const generation = this.#meta('generation') ?? now;
       const incarnation = (this.#meta('incarnation') ?? 0) + 1;
       this.#setMeta('generation', generation);

@@ -17,6 +17,7 @@ import { mountKeys } from './keys.ts';
 import { mountReads } from './read-routes.ts';
 import { RegionReader } from './reads.ts';
 import { mountRegions } from './regions.ts';
+import { EdgeScripts } from './scripts.ts';
 import { serveUpstash } from './upstash.ts';
 import { mountWebhooks } from './webhooks.ts';
 import { mountWrites } from './writes.ts';
@@ -64,11 +65,12 @@ export function createApp(dependencies: EdgeDependencies): EdgeApp {
   const authenticate = createAuthenticate(dependencies.configuration.tokens);
   const guard = createGuard(authenticate);
   const reader = new RegionReader(dependencies);
-  const upstash = serveUpstash(dependencies, reader, authenticate);
+  const scripts = new EdgeScripts(dependencies);
+  const upstash = serveUpstash(dependencies, reader, scripts, authenticate);
   app.get('/healthz', (context) => answerJson(context, { ok: true }));
   mountDocs(app, dependencies);
   mountWrites(app, dependencies, guard);
-  mountReads(app, dependencies, reader, guard);
+  mountReads(app, dependencies, { reader, scripts }, guard);
   mountKeys(app, dependencies, reader, guard);
   mountChanges(app, dependencies, guard);
   // First, because of /v1/webhooks/keys: `keys` is no id.

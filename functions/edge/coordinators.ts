@@ -1,5 +1,5 @@
 import type { ShardId } from '../../shared/ids.ts';
-import type { CoordinatorApi, MembersApi } from '../../shared/wire/answers.ts';
+import type { CoordinatorApi, MembersApi, ScriptsApi } from '../../shared/wire/answers.ts';
 import type { HooksApi } from '../../shared/wire/confirmations.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
 import type { EdgeDependencies } from './dependencies.ts';
@@ -45,6 +45,15 @@ export async function askMembers<Answer>(
   const unknown =
     'Whether the order was taken is unknown. GET /v1/admin/regions tells how things stand; then send it again if need be.';
   return ask(dependencies, shard, kind, () => call(dependencies.membersOf(shard)), unknown);
+}
+
+/** Calls the same object about users' scripts. What it is asked to do may be asked for twice. */
+export async function askScripts<Answer>(
+  dependencies: EdgeDependencies,
+  shard: ShardId,
+  call: (scripts: ScriptsApi) => Promise<Answer>,
+): Promise<Attempt<Answer>> {
+  return ask(dependencies, shard, 'read', () => call(dependencies.scriptsOf(shard)), '');
 }
 
 async function ask<Answer>(

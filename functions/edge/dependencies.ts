@@ -1,6 +1,6 @@
 import type { ShardId } from '../../shared/ids.ts';
 import type { RegionClient } from '../../shared/protocol/round.ts';
-import type { CoordinatorApi, MembersApi } from '../../shared/wire/answers.ts';
+import type { CoordinatorApi, MembersApi, ScriptsApi } from '../../shared/wire/answers.ts';
 import type { Configuration } from '../../shared/wire/configuration.ts';
 import type {
   ChangesQuery,
@@ -54,6 +54,8 @@ export interface EdgeDependencies {
   membersOf(shard: ShardId): MembersApi;
   /** The feed and subscriptions of a shard; throws as `coordinatorOf` does. */
   hooksOf(shard: ShardId): HooksApi;
+  /** Users' scripts; throws as `coordinatorOf` does. */
+  scriptsOf(shard: ShardId): ScriptsApi;
   /** Its methods throw as those of a coordinator do. */
   courierOf(endpoint: EndpointId): CourierApi;
   feedOf(shard: ShardId): Feed;

@@ -7,6 +7,7 @@ import {
   readSchema,
   textsOf,
 } from '../../shared/wire/schemas.ts';
+import { digestFrom, type ScriptBook } from '../../shared/wire/user-scripts.ts';
 import { answerJson, answerProblem, type EdgeEnvironment } from './answer.ts';
 import type { Guard } from './authenticate.ts';
 import { readBody } from './body.ts';
@@ -14,6 +15,7 @@ import type { EdgeDependencies } from './dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
 import { type Place, placeOf, type RegionReader } from './reads.ts';
 import type { Snapshot } from './region-look.ts';
+import type { EdgeScripts } from './scripts.ts';
 
 const postRoute = createRoute({
   method: 'post',
@@ -34,7 +36,7 @@ const postRoute = createRoute({
 export function mountReads(
   app: OpenAPIHono<EdgeEnvironment>,
   dependencies: EdgeDependencies,
-  reader: RegionReader,
+  { reader, scripts }: { readonly reader: RegionReader; readonly scripts: EdgeScripts },
   guard: Guard,
 ): void {
   app.openAPIRegistry.registerPath(postRoute);
@@ -43,7 +45,10 @@ export function mountReads(
     if (!body.ok) return answerProblem(context, body.problem);
     const { reads, consistency } = body.value;
     const place = placeOf(context, dependencies, body.value);
-    const snapshot = await takeSnapshot(reader, reads.map(textsOf), place);
+    const commands = reads.map(textsOf);
+    const learnt = await scripts.learn(digestsIn(commands));
+    if (!learnt.ok) return answerProblem(context, learnt.problem);
+    const snapshot = await takeSnapshot(reader, commands, place, scripts.book);
     if (!snapshot.ok) return answerProblem(context, snapshot.problem);
     const results: unknown[] = [];
     for (const [index, reply] of snapshot.value.replies.entries()) {
@@ -60,13 +65,21 @@ export function mountReads(
   });
 }
 
+function digestsIn(commands: readonly (readonly string[])[]): readonly string[] {
+  return commands.flatMap(([name = '', given = '']) => {
+    const sha = /^EVALSHA_RO$/i.test(name) ? digestFrom(given) : null;
+    return sha === null ? [] : [sha];
+  });
+}
+
 /** Checks the commands and takes a snapshot of them. */
 export async function takeSnapshot(
   reader: RegionReader,
   reads: readonly (readonly string[])[],
   place: Place,
+  scripts?: ScriptBook,
 ): Promise<Attempt<Snapshot>> {
-  const compiled = compileReads(reads);
+  const compiled = compileReads(reads, scripts);
   if (!compiled.ok) return failure(compiled.problem, compiled.detail);
   return reader.read({ keys: compiled.keys, commands: compiled.commands, ...place });
 }

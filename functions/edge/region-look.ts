@@ -149,11 +149,13 @@ function distinctHolders({ locks }: ReadResult): readonly TransactionOrder[] {
  * could not be read. For several keys it would not do: two readers could see two writes in different orders.
  */
 function isOutrun(
-  { keys }: Look,
+  { keys, commands }: Look,
   holders: readonly TransactionOrder[],
   settled: readonly Decision[],
 ): boolean {
-  if (keys.length !== 1 || settled.length === 0) return false;
+  // A script may read keys that it does not declare.
+  const isOfOneKey = keys.length === 1 && commands.every(({ args }) => args[0] !== 'EVAL_RO');
+  if (!isOfOneKey || settled.length === 0) return false;
   return !holders.some((holder) =>
     settled.some(({ transaction }) => compareOrder(transaction, holder) === 0),
   );

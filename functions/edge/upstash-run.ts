@@ -1,25 +1,21 @@
 import { writeIdOf } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { WriteAnswer, WriteRequest } from '../../shared/wire/answers.ts';
-import { type Problem, problemKinds } from '../../shared/wire/problems.ts';
+import { utf8Length } from '../../shared/wire/keys.ts';
 import type { UpstashCommand } from '../../shared/wire/upstash.ts';
-import type { UpstashPlan } from '../../shared/wire/upstash-commands.ts';
 import {
   elementOf,
   rawOutcomeOf,
   rawReplyOf,
   type UpstashElement,
 } from '../../shared/wire/upstash-replies.ts';
+import { saysNoScript } from '../../shared/wire/user-scripts.ts';
 import { askCoordinator } from './coordinators.ts';
-import { type EdgeDependencies, onlyShard } from './dependencies.ts';
+import { onlyShard } from './dependencies.ts';
 import { tellAnswer } from './outcomes.ts';
-import type { Place, RegionReader } from './reads.ts';
-
-/** A command with what becomes of it. */
-export interface PlannedCommand {
-  readonly command: UpstashCommand;
-  readonly plan: UpstashPlan;
-}
+import { batchesOf, runOrders } from './upstash-orders.ts';
+import { failed, type PlannedCommand, type UpstashRun } from './upstash-request.ts';
+import { planScripts } from './upstash-scripts.ts';
 
 /** What a request came to. `wrote`: the token that its client hands back has to change. */
 export interface UpstashOutcome {
@@ -27,6 +23,8 @@ export interface UpstashOutcome {
   readonly wrote: boolean;
   /** Where the reads were taken, as headers; empty where they went with writes. */
   readonly headers: Readonly<Record<string, string>>;
+  /** True where a script that looked like a read was refused since it is none: all of it may go as writes. */
+  readonly mustWrite?: boolean;
 }
 
 /** A transaction that was carried out as a whole, or the reason why nothing of it was. */
@@ -34,14 +32,8 @@ export type TransactionOutcome =
   | (UpstashOutcome & { readonly kind: 'done' })
   | { readonly kind: 'discarded'; readonly error: string; readonly status: number };
 
-/** How a request is carried out. */
-export interface UpstashRun {
-  readonly dependencies: EdgeDependencies;
-  readonly reader: RegionReader;
-  readonly place: Place;
-  /** The key of the request and a digest of it, or null. */
-  readonly idempotency: WriteRequest['idempotency'];
-}
+/** How Redis begins where a script that may only read has come to a write. */
+const writesAfterAll = 'ERR Write commands are not allowed from read-only scripts';
 
 /** Planned commands that go in one round trip: as frames, or as one snapshot. */
 interface Segment {
@@ -62,26 +54,47 @@ export async function runPipeline(
   const elements: UpstashElement[] = [];
   let wrote = false;
   let headers: UpstashOutcome['headers'] = {};
-  for (const segment of segmentsOf(planned)) {
-    const outcome = segment.hasWrite
-      ? await writeAll(run, segment.planned, elements.length)
-      : await readAll(run, segment.planned);
-    elements.push(...outcome.elements);
-    wrote ||= outcome.wrote;
-    headers = outcome.headers;
+  for (const stretch of stretchesOf(planned)) {
+    const orders = stretch.flatMap(({ plan }) => (plan.kind === 'order' ? [plan.order] : []));
+    if (orders.length > 0) elements.push(...(await runOrders(run, orders)));
+    // Not before: a script may have been loaded just now.
+    else {
+      for (const segment of segmentsOf(await planScripts(run, stretch))) {
+        const outcome = await runSegment(run, segment, elements.length);
+        elements.push(...outcome.elements);
+        wrote ||= outcome.wrote;
+        headers = outcome.headers;
+      }
+    }
   }
   return { elements, wrote, headers };
+}
+
+async function runSegment(
+  run: UpstashRun,
+  { planned, hasWrite, isSnapshot }: Segment,
+  offset: number,
+): Promise<UpstashOutcome> {
+  if (hasWrite) return writeAll(run, planned, offset);
+  const outcome = await readAll(run, planned);
+  return outcome.mustWrite && !isSnapshot ? writeAll(run, planned, offset) : outcome;
 }
 
 /** Carries out commands as one transaction. Those that fail answer their errors, and the others stand, as in Redis. */
 export async function runTransaction(
   run: UpstashRun,
-  planned: readonly PlannedCommand[],
+  given: readonly PlannedCommand[],
 ): Promise<TransactionOutcome> {
+  const planned = await planScripts(run, given);
   const discarded = discardOf(planned);
   if (discarded !== null) return { kind: 'discarded', error: discarded, status: 400 };
   if (!planned.some(({ plan }) => plan.kind === 'write')) {
-    return { kind: 'done', ...(await readAll(run, planned)) };
+    if (inSnapshots(planned).length > 1) {
+      const detail = `the scripts of one transaction have at most ${limits.scriptBytesPerWrite} bytes`;
+      return { kind: 'discarded', error: `ERR ${detail}`, status: 400 };
+    }
+    const outcome = await readAll(run, planned);
+    if (!outcome.mustWrite || !planned.every(mayStandInWrite)) return { kind: 'done', ...outcome };
   }
   const sent = planned.filter(isSent);
   const ops = sent.map(({ command }) => command);
@@ -112,6 +125,9 @@ function discardOf(planned: readonly PlannedCommand[]): string | null {
       // Redis tells the reason to the command and not to EXEC; here there is one answer, so the reason is in it.
       return `EXECABORT Transaction discarded because of previous errors. ${plan.error}`;
     }
+    if (plan.kind === 'order') {
+      return 'EXECABORT Transaction discarded because of previous errors. ERR SCRIPT cannot stand in a transaction: scripts are kept beside the data; send it before';
+    }
     if (plan.kind === 'read' && hasWrite && !plan.mayBeFrame) {
       const name = command[0]?.toUpperCase();
       return `EXECABORT Transaction discarded because of previous errors. ERR ${name} cannot stand in a transaction that writes: regions would answer it differently`;
@@ -137,9 +153,30 @@ function segmentsOf(planned: readonly PlannedCommand[]): readonly Segment[] {
   return segments;
 }
 
-/** One snapshot of all reads. */
+/** One snapshot of all reads, or several where their scripts are too large for one. */
 async function readAll(
-  { reader, place }: UpstashRun,
+  run: UpstashRun,
+  planned: readonly PlannedCommand[],
+): Promise<UpstashOutcome> {
+  const outcomes: UpstashOutcome[] = [];
+  for (const batch of inSnapshots(planned)) outcomes.push(await readBatch(run, batch));
+  return {
+    elements: outcomes.flatMap(({ elements }) => elements),
+    wrote: false,
+    headers: outcomes.findLast(({ headers }) => 'Lockstep-Region' in headers)?.headers ?? {},
+    mustWrite: outcomes.some(({ mustWrite }) => mustWrite === true),
+  };
+}
+
+function inSnapshots(planned: readonly PlannedCommand[]): readonly (readonly PlannedCommand[])[] {
+  return batchesOf(planned, ({ plan }) => {
+    const isScript = plan.kind === 'read' && plan.command.args[0] === 'EVAL_RO';
+    return isScript ? utf8Length(plan.command.args[2] ?? '') : 0;
+  });
+}
+
+async function readBatch(
+  { reader, place, scripts }: UpstashRun,
   planned: readonly PlannedCommand[],
 ): Promise<UpstashOutcome> {
   const reads = planned.flatMap(({ plan }) => (plan.kind === 'read' ? [plan] : []));
@@ -148,13 +185,21 @@ async function readAll(
   const commands = reads.map(({ command }) => command);
   const snapshot = await reader.read({ keys, commands, ...place });
   let next = 0;
+  let mustWrite = false;
   const elements = planned.map((each): UpstashElement => {
     if (each.plan.kind !== 'read') return settled(each);
     if (!snapshot.ok) return failed(snapshot.problem);
     const reply = snapshot.value.replies[next];
     next += 1;
     if (reply === undefined) return { error: 'ERR the region gave no answer', status: 503 };
-    if (!reply.ok) return { error: reply.error, status: 400 };
+    const { brings } = each.plan;
+    if (brings !== undefined && (reply.ok || !saysNoScript(reply.error))) {
+      scripts.evaluated(brings, place.background);
+    }
+    if (!reply.ok) {
+      mustWrite ||= each.plan.mayWrite && reply.error.startsWith(writesAfterAll);
+      return { error: reply.error, status: 400 };
+    }
     return elementOf(rawReplyOf(reply.raw), each.command);
   });
   if (!snapshot.ok) return { elements, wrote: false, headers: {} };
@@ -164,7 +209,7 @@ async function readAll(
     'Lockstep-Consistency': place.consistency,
     'Lockstep-Via': via,
   };
-  return { elements, wrote: false, headers };
+  return { elements, wrote: false, headers, mustWrite };
 }
 
 /** Each command as a frame of its own, all in one call. */
@@ -195,6 +240,24 @@ async function writeAll(
   return { elements, wrote: true, headers: {} };
 }
 
+/** Orders of one kind that follow each other, or what is between such. */
+function stretchesOf(planned: readonly PlannedCommand[]): readonly (readonly PlannedCommand[])[] {
+  const kindOf = ({ plan }: PlannedCommand) => (plan.kind === 'order' ? plan.order.kind : null);
+  const stretches: PlannedCommand[][] = [];
+  for (const each of planned) {
+    const last = stretches.at(-1);
+    const [first] = last ?? [];
+    if (last === undefined || first === undefined || kindOf(first) !== kindOf(each)) {
+      stretches.push([each]);
+    } else last.push(each);
+  }
+  return stretches;
+}
+
+function mayStandInWrite({ plan }: PlannedCommand): boolean {
+  return plan.kind !== 'read' || plan.mayBeFrame;
+}
+
 function isSent({ plan }: PlannedCommand): boolean {
   return plan.kind === 'write' || plan.kind === 'read';
 }
@@ -202,7 +265,7 @@ function isSent({ plan }: PlannedCommand): boolean {
 /** The element of a command that no region is asked about. */
 function settled({ command, plan }: PlannedCommand): UpstashElement {
   if (plan.kind === 'answered') return elementOf(plan.reply, command);
-  if (plan.kind === 'refused') return { error: plan.error, status: 400 };
+  if (plan.kind === 'refused') return { error: plan.error, status: plan.status ?? 400 };
   return { error: 'ERR the command was not carried out', status: 503 };
 }
 
@@ -239,12 +302,9 @@ function outcomeOf(answer: WriteAnswer, request: WriteRequest): Outcome {
     const outcome = rawOutcomeOf(answer.record.part);
     return outcome.kind === 'done' ? outcome : { error: outcome.error, status: 400 };
   }
+  if (answer.kind === 'refused' && answer.error !== undefined) {
+    return { error: answer.error, status: 400 };
+  }
   const told = tellAnswer(answer, request);
   return told.ok ? { error: 'ERR the write is not decided', status: 503 } : failed(told.problem);
-}
-
-function failed({ name, detail }: Problem): { readonly error: string; readonly status: number } {
-  const { status } = problemKinds[name];
-  // What this protocol knows of requests at fault is 400; what is Lockstep's own state stays visible as such.
-  return { error: `ERR ${detail}`, status: status === 429 || status >= 500 ? status : 400 };
 }

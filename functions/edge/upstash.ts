@@ -20,7 +20,9 @@ import type { Authenticate } from './authenticate.ts';
 import { readBytes } from './body.ts';
 import type { EdgeDependencies } from './dependencies.ts';
 import { placeOf, type RegionReader } from './reads.ts';
-import { runPipeline, runTransaction, type UpstashRun } from './upstash-run.ts';
+import type { EdgeScripts } from './scripts.ts';
+import type { UpstashRun } from './upstash-request.ts';
+import { runPipeline, runTransaction } from './upstash-run.ts';
 import { UpstashStreams } from './upstash-streams.ts';
 import { idempotencyOf } from './writes.ts';
 
@@ -43,6 +45,7 @@ const syncToken = /^[\x21-\x7e]{1,200}$/;
 export function serveUpstash(
   dependencies: EdgeDependencies,
   reader: RegionReader,
+  scripts: EdgeScripts,
   authenticate: Authenticate,
 ): (context: EdgeContext) => Promise<Response> {
   const streams = new UpstashStreams(dependencies, reader);
@@ -62,7 +65,7 @@ export function serveUpstash(
         const told = 'error' in stream ? stream : await streams.serve(context, stream);
         return told instanceof Response ? told : refuse(context, dependencies, told);
       }
-      return await answer(context, dependencies, reader, target, scope.value);
+      return await answer(context, dependencies, { reader, scripts }, target, scope.value);
     } catch (error) {
       const id = context.get('requestId');
       dependencies.log('request failed', { requestId: id, error: String(error) });
@@ -75,7 +78,7 @@ export function serveUpstash(
 async function answer(
   context: EdgeContext,
   dependencies: EdgeDependencies,
-  reader: RegionReader,
+  memory: Pick<UpstashRun, 'reader' | 'scripts'>,
   target: string,
   scope: Scope,
 ): Promise<Response> {
@@ -99,7 +102,7 @@ async function answer(
     return refuse(context, dependencies, { status: 400, error });
   }
   const place = placeOf(context, dependencies, { consistency });
-  const run = { dependencies, reader, place, idempotency: idempotency.value };
+  const run = { dependencies, ...memory, place, idempotency: idempotency.value };
   return send(context, dependencies, await carryOut(run, asked, scope, format));
 }
 

@@ -12,6 +12,7 @@ import {
   writeSchema,
   writeStatusSchema,
 } from '../../shared/wire/schemas.ts';
+import { anyScript } from '../../shared/wire/user-scripts.ts';
 import { answerJson, answerProblem, type EdgeContext, type EdgeEnvironment } from './answer.ts';
 import type { Guard } from './authenticate.ts';
 import { readBody } from './body.ts';
@@ -115,6 +116,7 @@ export async function sendWrite(
   const compiled = compileWrite(draft.ops, draft.checks, {
     now: dependencies.now(),
     seed: () => 0,
+    scripts: anyScript,
   });
   if (!compiled.ok) {
     return answerProblem(context, failure(compiled.problem, compiled.detail).problem);

@@ -25,6 +25,8 @@ const placesOf: Readonly<Record<NonNullable<WriteRow['keysAt']>, string>> = {
   first: '1,1,1',
   'all-but-last': '1,-2,1',
   'every-third': '1,-1,3',
+  // Those of scripts, which no script calls.
+  counted: 'none',
 };
 
 /** Replies of a script are nested no deeper. */

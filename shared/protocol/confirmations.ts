@@ -106,7 +106,7 @@ function wants(
   return disabled === null && events.includes(type) && concerns(keys, prefixes);
 }
 
-/** The Redis command that an operation stands for. */
+/** The Redis command that an operation stands for. A script is told by its digest. */
 export function commandOf({ kind, args, writes }: Operation): readonly string[] {
   const [key = '', second = '', third = ''] = args;
   switch (kind) {

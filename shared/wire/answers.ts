@@ -94,6 +94,8 @@ export type WriteAnswer =
       readonly kind: 'refused';
       readonly problem: 'invalid-command' | 'unsupported-command' | 'reserved-key' | 'too-large';
       readonly detail: string;
+      /** What Redis says to it, where it refuses it too. */
+      readonly error?: string;
     };
 
 /**
@@ -179,6 +181,20 @@ export interface CoordinatorApi {
   want(regions: readonly RegionId[]): Promise<void>;
   /** The regions that are configured or were added, without those removed; with tokens, so it never leaves the Worker. */
   regions(): Promise<readonly RegionConfiguration[]>;
+}
+
+/** What the edge asks of a coordinator about users' scripts, by RPC. Each answer follows a storage write. */
+export interface ScriptsApi {
+  /**
+   * Keeps texts; `loaded` ones stay until they are flushed. One answer each; `full`: those that stay leave no room, and
+   * this one is not kept.
+   */
+  keepScripts(texts: readonly string[], loaded: boolean): Promise<readonly ('kept' | 'full')[]>;
+  /** The texts of digests (in lower case); null where there is none. */
+  scriptTexts(shas: readonly string[]): Promise<readonly (string | null)[]>;
+  /** Which of the digests are known. */
+  scriptsKnown(shas: readonly string[]): Promise<readonly boolean[]>;
+  flushScripts(): Promise<void>;
 }
 
 /** What operators ask of a coordinator, by RPC. */

@@ -5,8 +5,13 @@ export const refusedRows: readonly CommandRow[] = [
   ...refused('hyperloglog', 'PFDEBUG PFSELFTEST', 'it tests the server itself'),
   ...refused(
     'script',
-    'EVAL EVAL_RO EVALSHA EVALSHA_RO FCALL FCALL_RO FUNCTION SCRIPT',
-    'scripts are not supported yet; send their commands as operations of one write',
+    'FCALL FCALL_RO FUNCTION',
+    'functions are kept by a server, under names of its own; send their text with EVAL',
+  ),
+  ...refused(
+    'script',
+    'SCRIPT',
+    'it is about no data: LOAD, EXISTS and FLUSH are taken in the form of Upstash, outside of transactions',
   ),
   ...refused(
     'publish and subscribe',

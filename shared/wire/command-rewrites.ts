@@ -10,6 +10,7 @@ import {
   restrictSort,
 } from './command-restrictions.ts';
 import type { ReadRow, Rewrite, WriteRow } from './command-rows.ts';
+import { rewriteScript } from './command-scripts.ts';
 import {
   checkStreams,
   rewriteAppend,
@@ -19,6 +20,7 @@ import {
   rewriteTrim,
 } from './command-streams.ts';
 import { type CommandFault, channelFault, channelKey } from './keys.ts';
+import type { ScriptBook } from './user-scripts.ts';
 
 /** What may differ from one run of the compiler to the next; all else follows from the command. */
 export interface CompileContext {
@@ -26,6 +28,10 @@ export interface CompileContext {
   readonly now: number;
   /** A fresh integer from 0 to 2^31 - 1 for each random draw. */
   readonly seed: () => number;
+  /** Absent: no script is known by its digest. */
+  readonly scripts?: ScriptBook;
+  /** True where a command that fails by itself is to answer its error in its place; see Part. */
+  readonly keepsGoing?: boolean;
 }
 
 /** A command whose form is checked, with the operation that it is where nothing has to be rewritten. */
@@ -60,6 +66,7 @@ export const rewriters: Readonly<Record<Rewrite, Rewriter>> = {
   claim: rewriteClaim,
   pending: rewritePending,
   subcommand: checkSubcommand,
+  script: rewriteScript,
   publish: rewritePublish,
 };
 

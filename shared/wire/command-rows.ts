@@ -72,6 +72,7 @@ export const rewriteNotes = {
   claim: 'Idle times are counted by the coordinator’s clock, less the allowance for clocks.',
   pending: 'In a write only its summary is taken: idle times differ by the clocks of the regions.',
   subcommand: 'HELP is refused.',
+  script: 'It changes all or nothing. See what scripts may do, in the README.',
   publish:
     'It is delivered in each region as the write is applied there. The reply is 0: who receives it is not known before that.',
 } as const;
@@ -92,9 +93,18 @@ interface SupportedRow extends RowBase {
   /**
    * Where its keys stand where that depends on its words. `store`: the first argument, and what follows STORE.
    * `streams`: the first half of what follows STREAMS. `second`: behind the subcommand. `first`, `all-but-last`,
-   * `every-third`: of the arguments. Null: as the package says.
+   * `every-third`: of the arguments. `counted`: behind the second argument, which is their number. Null: as the package
+   * says.
    */
-  readonly keysAt: 'store' | 'streams' | 'second' | 'first' | 'all-but-last' | 'every-third' | null;
+  readonly keysAt:
+    | 'store'
+    | 'streams'
+    | 'second'
+    | 'first'
+    | 'all-but-last'
+    | 'every-third'
+    | 'counted'
+    | null;
   /** Of a container: the arity of each subcommand, in upper case; or null. */
   readonly subcommands: Readonly<Record<string, number>> | null;
   /** How replies are put into one order inside a write; a plain read keeps the order of its region. */

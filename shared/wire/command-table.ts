@@ -185,6 +185,18 @@ const lists: readonly CommandRow[] = [
   ...blocking('list', 'BRPOPLPUSH', 'RPOPLPUSH'),
 ];
 
+const readOnly = 'A script that changes something is refused as it does so.';
+const byDigest =
+  'Lockstep keeps the texts of scripts itself; NOSCRIPT where it has none, as in Redis.';
+const scripted = { keysAt: 'counted', rewrite: 'script' } as const;
+
+const scriptRows: readonly CommandRow[] = [
+  read('script', 'EVAL_RO', -3, { ...scripted, note: readOnly }),
+  read('script', 'EVALSHA_RO', -3, { ...scripted, note: `${readOnly} ${byDigest}` }),
+  write('script', 'EVAL', -3, scripted),
+  write('script', 'EVALSHA', -3, { ...scripted, note: byDigest }),
+];
+
 /**
  * Every command that Redis 7.0 lists, and those of JSON documents, one row each; a container of subcommands is one row.
  */
@@ -197,6 +209,7 @@ export const commandTable: readonly CommandRow[] = [
   ...sortedSets,
   ...lists,
   ...structureRows,
+  ...scriptRows,
   ...jsonRows,
   ...refusedRows,
 ];

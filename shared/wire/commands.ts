@@ -5,10 +5,12 @@ import type { Check, Operation } from '../protocol/frame.ts';
 import type { ReadCommand } from '../protocol/round.ts';
 import { type CheckedCommand, type CompileContext, rewriters } from './command-rewrites.ts';
 import type { CommandRow, ReadRow, WriteRow } from './command-rows.ts';
+import { failing, scriptKeys } from './command-scripts.ts';
 import { streamKeys } from './command-streams.ts';
 import { findCommand } from './command-table.ts';
 import { type CommandFault, keyFault, utf8Length } from './keys.ts';
 import { hasBytes } from './raw-bytes.ts';
+import { noScripts, type ScriptBook } from './user-scripts.ts';
 
 /** A write in the form in which every region runs it, or why it cannot be taken. */
 export type Compiled =
@@ -61,27 +63,35 @@ export function compileWrite(
     if (wrong !== null) return refuse(wrong, `checks[${position}]`);
   }
   const keys = distinct([...operations.flatMap(keysOf), ...checks.map((check) => check.key)]);
-  const crowded = crowdFault(keys);
+  const scripts = operations.filter(({ kind }) => kind === 'script').map(({ args }) => args);
+  const crowded = crowdFault(keys) ?? scriptsFault(scripts.map(([, text]) => text));
   if (crowded !== null) return refuse(crowded);
   const texts = [...operations.flatMap((operation) => operation.args), ...checks.flatMap(textsOf)];
   const bytes = texts.reduce((sum, text) => sum + utf8Length(text), 0);
   return { ok: true, operations, keys, bytes };
 }
 
-/** Checks the read commands of a snapshot. They run as they came, with the name in upper case. */
-export function compileReads(commands: readonly (readonly string[])[]): CompiledReads {
+/**
+ * Checks the read commands of a snapshot. They run as they came, with the name in upper case; scripts among them as
+ * EVAL_RO, with the digest in front of the text.
+ */
+export function compileReads(
+  commands: readonly (readonly string[])[],
+  scripts: ScriptBook = noScripts,
+): CompiledReads {
   if (commands.length === 0) return refuse(invalid('a snapshot needs at least one command'));
   if (commands.length > limits.readsPerSnapshot) {
     return refuse(tooMany('read commands', commands.length, limits.readsPerSnapshot));
   }
   const compiled: ReadCommand[] = [];
   for (const [position, command] of commands.entries()) {
-    const readCommand = compileRead(command);
+    const readCommand = compileRead(command, { ...atNoTime, scripts });
     if ('problem' in readCommand) return refuse(readCommand, `reads[${position}]`);
     compiled.push(readCommand);
   }
   const keys = distinct(compiled.flatMap(({ args, reads }) => textsAt(args, reads)));
-  const crowded = crowdFault(keys);
+  const texts = compiled.map(({ args }) => (args[0] === 'EVAL_RO' ? args[2] : ''));
+  const crowded = crowdFault(keys) ?? scriptsFault(texts);
   return crowded === null ? { ok: true, commands: compiled, keys } : refuse(crowded);
 }
 
@@ -95,10 +105,18 @@ function compileOperation(
   if (row.class === 'read' && row.refusedInWrites !== null) {
     return unsupported(`${row.name} cannot stand in a write: ${row.refusedInWrites}`);
   }
-  return row.rewrite === null ? operation : rewriters[row.rewrite](command, context);
+  if (row.rewrite === null) return operation;
+  const rewritten = rewriters[row.rewrite](command, context);
+  // Redis finds it as it runs the command: the others of a transaction stand.
+  const isAlone = 'problem' in rewritten && context.keepsGoing === true;
+  const error = isAlone && rewritten.redis?.whenQueued === false ? rewritten.redis.error : null;
+  return error === null ? rewritten : failing(error);
 }
 
-function compileRead(command: readonly string[]): ReadCommand | CommandFault {
+function compileRead(
+  command: readonly string[],
+  context: CompileContext,
+): ReadCommand | CommandFault {
   const checked = checkCommand(command, true);
   if ('problem' in checked) return checked;
   const { row } = checked;
@@ -106,7 +124,7 @@ function compileRead(command: readonly string[]): ReadCommand | CommandFault {
     return invalid(`${row.name} may change its keys; send it to POST /v1/writes`);
   }
   const operation =
-    row.rewrite === null ? checked.operation : rewriters[row.rewrite](checked, atNoTime);
+    row.rewrite === null ? checked.operation : rewriters[row.rewrite](checked, context);
   if ('problem' in operation) return operation;
   // One region answers a snapshot, so its order needs no rule.
   return { args: operation.args, reads: operation.reads, reply: null };
@@ -159,6 +177,8 @@ function keyPositions(row: WriteRow | ReadRow, args: readonly string[]): readonl
   switch (row.keysAt) {
     case 'streams':
       return streamKeys(args);
+    case 'counted':
+      return scriptKeys(args);
     case 'second':
       return args.length > 2 ? [2] : [];
     case 'first':
@@ -282,6 +302,13 @@ function checkFault(check: Check): CommandFault | null {
 function crowdFault(keys: readonly string[]): CommandFault | null {
   if (keys.length <= limits.keysPerWrite) return null;
   return tooMany('different keys', keys.length, limits.keysPerWrite);
+}
+
+function scriptsFault(texts: readonly (string | undefined)[]): CommandFault | null {
+  const bytes = texts.reduce((sum, text) => sum + utf8Length(text ?? ''), 0);
+  if (bytes <= limits.scriptBytesPerWrite) return null;
+  const detail = `the scripts have ${bytes} bytes together; the limit is ${limits.scriptBytesPerWrite}`;
+  return { problem: 'too-large', detail };
 }
 
 /** The texts of a check that a client chose, its key first. */

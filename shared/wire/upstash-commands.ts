@@ -4,23 +4,38 @@ import { compileReads, compileWrite } from './commands.ts';
 import type { Scope } from './configuration.ts';
 import type { CommandFault } from './keys.ts';
 import { bytesWithin } from './raw-bytes.ts';
+import { orderOf, type ScriptOrder } from './script-orders.ts';
 import type { UpstashCommand } from './upstash.ts';
 import type { RawReply } from './upstash-replies.ts';
+import { anyScript, type UserScript } from './user-scripts.ts';
 
 /** What becomes of one command. */
 export type UpstashPlan =
   /** Answered without a region. */
   | { readonly kind: 'answered'; readonly reply: RawReply }
   /** `whenQueued`: a transaction that holds it is not carried out; `error` is then the reason. */
-  | { readonly kind: 'refused'; readonly error: string; readonly whenQueued: boolean }
+  | {
+      readonly kind: 'refused';
+      readonly error: string;
+      readonly whenQueued: boolean;
+      /** Where it is not 400. */
+      readonly status?: number;
+    }
   /** `mayBeFrame`: it can stand among writes, and then sees what is before it. */
   | {
       readonly kind: 'read';
       readonly command: ReadCommand;
       readonly keys: readonly string[];
       readonly mayBeFrame: boolean;
+      /** It goes among writes where a region finds that it writes after all. */
+      readonly mayWrite: boolean;
+      /** The script that EVAL brings, to be known by its digest once a region has run it. */
+      readonly brings?: UserScript;
     }
-  | { readonly kind: 'write' };
+  | { readonly kind: 'write' }
+  /** A user's script: a write, or a read, as its text says. `readsOnly`: it is to be refused as soon as it writes. */
+  | { readonly kind: 'script'; readonly readsOnly: boolean; readonly mayBeKept: boolean }
+  | { readonly kind: 'order'; readonly order: ScriptOrder };
 
 type Refused = Extract<UpstashPlan, { kind: 'refused' }>;
 
@@ -32,10 +47,12 @@ export function planOf(command: UpstashCommand, now: number, scope: Scope): Upst
   const [name = '', ...rest] = command;
   const own = answerHere(name.toUpperCase(), rest, now);
   if (own !== null) return own;
+  if (name.toUpperCase() === 'SCRIPT') return planOfOrder(rest, scope);
   const row = findCommand(name);
   if (row === null) return refuse(unknownError(name, rest));
   // The reason comes with its own name for the command, which is the table's and not the client's.
   if (row.class === 'refused') return refuse(`ERR ${row.name} is not supported: ${row.reason}`);
+  if (row.rewrite === 'script') return planOfScript(command, now, scope);
   if (row.class === 'write') {
     if (scope === 'read') {
       return refuse(
@@ -50,7 +67,31 @@ export function planOf(command: UpstashCommand, now: number, scope: Scope): Upst
   const [read] = compiled.commands;
   if (read === undefined) return refuse('ERR empty command');
   const mayBeFrame = compileWrite([command], [], { now, seed: () => 0 }).ok;
-  return { kind: 'read', command: read, keys: compiled.keys, mayBeFrame };
+  return { kind: 'read', command: read, keys: compiled.keys, mayBeFrame, mayWrite: false };
+}
+
+/** Its form alone is looked at: what it does depends on a text that may have to be asked for. */
+function planOfScript(command: UpstashCommand, now: number, scope: Scope): UpstashPlan {
+  const readsOnly = scope === 'read' || /_RO$/i.test(command[0] ?? '');
+  const compiled = readsOnly
+    ? compileReads([asReadOnly(command)], anyScript)
+    : compileWrite([command], [], { now, seed: () => 0, scripts: anyScript });
+  // Who may only read leaves nothing behind, and so does not fill the store either.
+  return compiled.ok
+    ? { kind: 'script', readsOnly, mayBeKept: scope !== 'read' }
+    : refusalOf(compiled);
+}
+
+/** The command of a script as its read-only form. */
+export function asReadOnly([name = '', ...rest]: UpstashCommand): UpstashCommand {
+  return [name.toUpperCase().replace(/(?:_RO)?$/, '_RO'), ...rest];
+}
+
+function planOfOrder(rest: readonly string[], scope: Scope): UpstashPlan {
+  const order = orderOf(rest);
+  if ('error' in order) return { kind: 'refused', ...order };
+  if (scope !== 'read' || order.kind === 'exists') return { kind: 'order', order };
+  return refuse(`NOPERM this user has no permissions to run the 'script|${order.kind}' command`);
 }
 
 /** Commands about the connection: there is one to Lockstep, though none to a single region. */
@@ -85,7 +126,8 @@ function refuse(error: string): Refused {
   return { kind: 'refused', error, whenQueued: true };
 }
 
-function refusalOf({ detail, redis }: CommandFault): UpstashPlan {
+/** What a client is told of a command that was refused as it was compiled alone. */
+export function refusalOf({ detail, redis }: CommandFault): Refused {
   if (redis !== undefined) return { kind: 'refused', ...redis };
   // It was compiled alone, so that its place among others says nothing.
   return refuse(`ERR ${detail.replace(/^(?:ops|reads)\[0\]: /, '')}`);

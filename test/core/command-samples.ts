@@ -1,9 +1,17 @@
 import type { Operation } from '../../shared/protocol/frame.ts';
 import { findCommand } from '../../shared/wire/command-table.ts';
 import { type Compiled, compileWrite } from '../../shared/wire/commands.ts';
+import { type ScriptBook, scriptOf } from '../../shared/wire/user-scripts.ts';
 
 export const now = 1_800_000_000_000;
-export const context = { now, seed: () => 42 };
+
+/** A book that knows one script, which only reads, by a digest that is not its own. */
+export const knownSha = 'f0'.repeat(20);
+const scripts: ScriptBook = {
+  evaluated: (text) => scriptOf(text, knownSha),
+  find: (sha) => (sha === knownSha ? scriptOf('return', sha) : null),
+};
+export const context = { now, seed: () => 42, scripts };
 
 /** Compiles one operation given as words, and expects it to be taken. */
 export function operationOf(words: string): Operation {
@@ -64,8 +72,10 @@ GEODIST from m n|GEOHASH from m|GEOPOS from m|GEORADIUS_RO from 1 2 3 m|GEORADIU
 GEOSEARCH from FROMMEMBER m BYRADIUS 3 m|GEOADD to 1 2 m|GEORADIUS from 1 2 3 m STORE to
 GEORADIUSBYMEMBER from m 3 m STORE to|GEOSEARCHSTORE to from FROMMEMBER m BYRADIUS 3 m
 PFCOUNT from from2|PFADD to a b|PFMERGE to from from2
+EVAL return 2 to to2 a b|EVAL_RO return 2 to to2 a|EVALSHA known 1 to a|EVALSHA_RO known 1 to a
 PUBSUB NUMSUB c d|PUBLISH to m
 `
+  .replaceAll('known', knownSha)
   .trim()
   .split(/[|\n]/);
 

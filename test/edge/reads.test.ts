@@ -85,6 +85,14 @@ describe('a strong read', () => {
     expect(asked).toEqual([[[1, 4]]]);
   });
 
+  it('by a script of one key asks anew: it may have read others', async () => {
+    const script = [['EVAL_RO', "return redis.call('MGET', KEYS[1], 'other')", '1', 'k']];
+    const regions = { 'us-east-1': [read('["a"]', 4), read('["b"]', 5), read('["c"]')] };
+    const { edge, asked } = edgeResolving(['committed', 'committed'], regions);
+    expect((await ask(edge, { reads: script })).json).toMatchObject({ results: ['c'] });
+    expect(asked).toEqual([[[1, 4]], [[1, 5]]]);
+  });
+
   it('whose keys change each time gives up after a bounded number of snapshots', async () => {
     const { edge } = edgeResolving(['committed'], { 'us-east-1': [read('["v"]', 4)] });
     const told = await ask(edge);

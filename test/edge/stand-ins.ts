@@ -19,6 +19,7 @@ import type {
   CoordinatorApi,
   CoordinatorStatus,
   MembersApi,
+  ScriptsApi,
   WriteAnswer,
   WriteRecord,
   WriteRequest,
@@ -220,6 +221,7 @@ export class EdgeUnderTest {
   readonly calls: Call[] = [];
   hooks: Partial<HooksApi> = {};
   members: Partial<MembersApi> = {};
+  scripts: Partial<ScriptsApi> = {};
   /** What a region answers to the looks and plain commands of operators. */
   inspect: (region: string, inspection: Inspection) => InspectionResult = notExpected;
   run: (region: string, command: readonly string[]) => CommandResult = notExpected;
@@ -292,6 +294,7 @@ export class EdgeUnderTest {
         },
       },
       membersOf: () => standInFor<MembersApi>('members', this.members, this.calls),
+      scriptsOf: () => standInFor<ScriptsApi>('scripts', this.scripts, this.calls),
       hooksOf: () => standInFor<HooksApi>('hooks', this.hooks, this.calls),
       courierOf: (endpoint) => standInFor<CourierApi>(endpoint, this.courier, this.calls),
       feedOf: () => this.feed,

@@ -224,7 +224,7 @@ describe('a transaction in the form of Upstash', () => {
   it.each([
     ['an unknown command', ['NOPE'], 'unknown command'],
     ['a wrong number of arguments', ['GET'], 'wrong number of arguments'],
-    ['a command that is not supported', ['EVAL', 'return 1', 0], 'EVAL is not supported'],
+    ['a command that is not supported', ['FCALL', 'f', 0], 'FCALL is not supported'],
     ['a key of Lockstep’s own', ['GET', 'lockstep:0:meta'], 'reserved'],
     ['a random choice beside a write', ['SRANDMEMBER', 's'], 'cannot stand in a transaction'],
   ])('with %s is discarded whole, with the reason', async (_name, command, reason) => {
@@ -287,7 +287,7 @@ describe('the addresses of Lockstep', () => {
 
 describe('a command that cannot be carried out', () => {
   it.each([
-    ['a script', '/eval/return%201/0', 'ERR EVAL is not supported: '],
+    ['a function', '/fcall/f/0', 'ERR FCALL is not supported: '],
     ['the end of a subscription', '/unsubscribe/channel', 'ERR UNSUBSCRIBE is not supported: '],
     ['a message to a shard', '/spublish/channel/x', 'ERR SPUBLISH is not supported: '],
     ['a wait', '/blpop/l/0', 'ERR BLPOP is not supported: '],

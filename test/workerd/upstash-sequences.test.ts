@@ -1,12 +1,10 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { findCommand } from '../../shared/wire/command-table.ts';
-import { compileWrite } from '../../shared/wire/commands.ts';
-import { parseExact } from '../../shared/wire/replies.ts';
 import { dumpOf } from '../redis/beside.ts';
 import { type Step, sequences } from '../redis/sequences.ts';
 import { type PlainRedis, startPlainRedis } from '../stack/plain.ts';
 import { startTestStack, type TestStack } from '../stack/stack.ts';
+import { isComparable, send } from './sequences.ts';
 import { write } from './writes.ts';
 
 let stack: TestStack;
@@ -20,52 +18,6 @@ afterAll(async () => {
   await stack?.stop();
   await plain?.stop();
 }, 60_000);
-
-type Command = readonly string[];
-
-/**
- * What can be compared from outside: a command that Lockstep does not refuse by name, that draws nothing at random and
- * takes no time of its own, and whose words are text. PFCOUNT of one key keeps its result in a plain Redis.
- */
-function isComparable(command: Command): boolean {
-  if (!command.every((word) => word.isWellFormed())) return false;
-  const [name = ''] = command;
-  if (['PFCOUNT', 'SPOP'].includes(name) || (name === 'XADD' && command.includes('*')))
-    return false;
-  const compiled = compileWrite([command], [], { now: Date.now(), seed: () => 1 });
-  return compiled.ok || compiled.redis !== undefined;
-}
-
-/** Sends the commands as a pipeline or as a transaction; the replies with their integers as bigints where they are large. */
-async function send(
-  { url, token }: { readonly url: string; readonly token: string },
-  { together }: Step,
-  commands: readonly Command[],
-): Promise<unknown> {
-  const response = await fetch(`${url}/${together ? 'multi-exec' : 'pipeline'}`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
-    body: JSON.stringify(commands),
-  });
-  return { status: response.status, told: inOrder(parseExact(await response.text()), commands) };
-}
-
-/** Unordered replies sorted. Lockstep says why a transaction was discarded, which Redis told before. */
-function inOrder(told: unknown, commands: readonly Command[]): unknown {
-  if (!Array.isArray(told)) {
-    const error = typeof told === 'object' && told !== null && 'error' in told ? told.error : told;
-    return String(error).replace(/(previous errors\.).*/, '$1');
-  }
-  return told.map((element: unknown, at) => {
-    const row = findCommand(commands[at]?.[0] ?? '');
-    const result =
-      typeof element === 'object' && element !== null && 'result' in element
-        ? element.result
-        : null;
-    const isUnordered = row?.class !== 'refused' && ['members', 'pairs'].includes(row?.reply ?? '');
-    return isUnordered && Array.isArray(result) ? result.map(String).sort() : element;
-  });
-}
 
 async function agree(steps: readonly Step[]): Promise<void> {
   const lockstep = { url: stack.url, token: stack.tokens.write };

@@ -127,14 +127,14 @@ describe('what Lockstep does not do', () => {
     const redis = lockstep();
     expect(
       await outcomes(
-        () => redis.eval('return 1', [], []),
-        () => redis.multi().set('never', 1).eval('return 1', [], []).exec(),
+        () => redis.exec(['FCALL', 'f', 0]),
+        () => redis.multi().set('never', 1).scriptFlush().exec(),
         () => redis.get('lockstep:0:meta'),
       ),
     ).toEqual([
-      expect.stringContaining('ERR EVAL is not supported'),
+      expect.stringContaining('ERR FCALL is not supported'),
       expect.stringContaining(
-        'EXECABORT Transaction discarded because of previous errors. ERR EVAL',
+        'EXECABORT Transaction discarded because of previous errors. ERR SCRIPT',
       ),
       expect.stringContaining('which is reserved'),
     ]);

@@ -1,0 +1,34 @@
+import { limits } from '../../shared/limits.ts';
+import type { CoordinatorConfig, StorageWrite } from '../../shared/protocol/events.ts';
+import type { Configuration } from '../../shared/wire/configuration.ts';
+import type { RegionConfiguration } from '../../shared/wire/members.ts';
+
+/** The one shard that exists. */
+export const shard = 0;
+
+/** What the core is told of the configuration. */
+export function coreConfig(
+  { minVoters, outAfterMs, voteDeadlineMs, roundTimeoutMs }: Configuration,
+  regions: readonly RegionConfiguration[],
+): CoordinatorConfig {
+  return {
+    shard,
+    regions: regions.map(({ id }) => id),
+    minVoters,
+    outAfterMs,
+    connections: limits.connections,
+    voteDeadlineMs,
+    roundTimeoutMs,
+  };
+}
+
+/** True where more is owed to couriers once it is stored. */
+export function owesMore(writes: readonly StorageWrite[]): boolean {
+  return writes.some(({ kind }) => kind === 'owe' || kind === 'owe-region');
+}
+
+/** Chance, for one step of the core. */
+export function entropy(): string {
+  const [bits = 0] = crypto.getRandomValues(new Uint32Array(1));
+  return bits.toString(36);
+}

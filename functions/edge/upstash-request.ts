@@ -1,0 +1,33 @@
+import type { WriteRequest } from '../../shared/wire/answers.ts';
+import { type Problem, problemKinds } from '../../shared/wire/problems.ts';
+import type { UpstashCommand } from '../../shared/wire/upstash.ts';
+import type { UpstashPlan } from '../../shared/wire/upstash-commands.ts';
+import type { EdgeDependencies } from './dependencies.ts';
+import type { Place, RegionReader } from './reads.ts';
+import type { EdgeScripts } from './scripts.ts';
+
+/** A command with what becomes of it. */
+export interface PlannedCommand {
+  readonly command: UpstashCommand;
+  readonly plan: UpstashPlan;
+}
+
+/** How a request is carried out. */
+export interface UpstashRun {
+  readonly dependencies: EdgeDependencies;
+  readonly reader: RegionReader;
+  readonly scripts: EdgeScripts;
+  readonly place: Place;
+  /** The key of the request and a digest of it, or null. */
+  readonly idempotency: WriteRequest['idempotency'];
+}
+
+/** The element of a command that could not be carried out. */
+export function failed({ name, detail }: Problem): {
+  readonly error: string;
+  readonly status: number;
+} {
+  const { status } = problemKinds[name];
+  // What this protocol knows of requests at fault is 400; what is Lockstep's own state stays visible as such.
+  return { error: `ERR ${detail}`, status: status === 429 || status >= 500 ? status : 400 };
+}

@@ -1,0 +1,200 @@
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import { compileReads, compileWrite } from '../../shared/wire/commands.ts';
+import { promised, readLua, uncalled } from '../../shared/wire/lua-text.ts';
+import { scriptOf, unknownScriptError } from '../../shared/wire/user-scripts.ts';
+import { context, knownSha, refusalOf } from './command-samples.ts';
+
+const tick = ' __lockstep();';
+
+describe('a script’s text', () => {
+  it.each([
+    ['while true do x() end', `while true do${tick} x() end`],
+    ['repeat until f()', `repeat${tick} until f()`],
+    ['for i = 1, 2 do\n  y()\nend', `for i = 1, 2 do${tick}\n  y()\nend`],
+    ['local f = function(a, ...) return a end', `local f = function(a, ...)${tick} return a end`],
+    ['function a.b:c --[[x]] (x)\nend', `function a.b:c --[[x]] (x)${tick}\nend`],
+    ['do (f)() end', `do${tick} (f)() end`],
+    ['#!lua flags=no-writes\ndo end', `#!lua flags=no-writes\ndo${tick} end`],
+  ])('is counted at each loop and function: %j', (text, counted) => {
+    expect(readLua(text).counted).toBe(counted);
+    expect(counted.split('\n')).toHaveLength(text.split('\n').length);
+  });
+
+  it.each([
+    'return \'do\' .. "while true do \\" do end"',
+    'return [[ do ]] .. [==[ ]] do ]==]',
+    'return 1 -- do repeat function()',
+    'return 1 --[[ do\nrepeat ]] + 1',
+    'return undo + do_it + t.redo + 0x1do',
+    'return a[b[1]] + 3.4e-5',
+  ])('is not touched where its words are no words of Lua: %j', (text) => {
+    expect(readLua(text).counted).toBe(text);
+  });
+
+  it.each([
+    'do "not closed end',
+    'do --[[ not closed',
+    'do [==[ not closed ]=]',
+    'function 1() do end',
+    '#!lua do',
+  ])('stays as it is where it is no Lua: %j', (text) => {
+    expect(readLua(text)).toMatchObject({ counted: text });
+  });
+
+  it.each([
+    'return 1',
+    "return redis.call('GET', KEYS[1])",
+    'return redis.pcall("hGetAll" , KEYS[1])',
+    "redis.log(redis.LOG_NOTICE, 'x') return redis.sha1hex('')",
+    "return redis.call('SCAN', 0)",
+    '#!lua name=x flags=allow-stale,no-writes\nreturn f(redis)',
+    '#!lua flags=no-writes flags=allow-oom\nreturn f(redis)',
+    '#!lua flags=allow-oom\nreturn redis.call("GET", KEYS[1])',
+    "return 'redis.call' -- redis.call('SET')",
+  ])('shows that it only reads: %j', (text) => {
+    expect(readLua(text).readsOnly).toBe(true);
+  });
+
+  it.each([
+    "return redis.call('SET', KEYS[1], 1)",
+    "return redis.call('G' .. 'ET', KEYS[1])",
+    "return redis.call('GET' .. x, KEYS[1])",
+    'return redis.call(ARGV[1], KEYS[1])',
+    "return redis['call']('SET', KEYS[1], 1)",
+    "local r = redis return r.call('SET', KEYS[1], 1)",
+    "local call = redis.call return call('SET', KEYS[1], 1)",
+    "return _G['redis'].call('SET', KEYS[1], 1)",
+    "return loadstring('return redis')().call('SET', KEYS[1], 1)",
+    'return redis.call([[SET]], KEYS[1], 1)',
+    "return redis.call('\\83ET', KEYS[1], 1)",
+    "return redis.call('NOSUCH')",
+    '#!lua flags=no-writes',
+  ])('does not show that it only reads: %j', (text) => {
+    expect(readLua(text).readsOnly).toBe(false);
+  });
+
+  it('can be checked without being run, on the lines that it has', () => {
+    expect(uncalled('x = = 1')).toBe('do return 1 end; x = = 1');
+    expect(uncalled('#!lua\nx')).toBe('#!lua flags=no-writes\ndo return 1 end; x');
+    expect(uncalled('#!lua')).toBe('#!lua');
+  });
+
+  it('promises by its first line to write nothing, where it has one', () => {
+    expect(promised('return 1')).toBe('return 1');
+    expect(promised('#!lua flags=no-writes\nx')).toBe('#!lua flags=no-writes\nx');
+    expect(promised('#!lua flags=allow-oom\nx')).toBe('#!lua flags=allow-oom flags=no-writes\nx');
+    expect(promised('#!lua')).toBe('#!lua');
+  });
+
+  it('of its largest size is read, without going through it twice', () => {
+    for (const text of ["'", '[[', '--[[', '"\\', 'do ', '(', '[=', '1', 'e', '-']) {
+      const long = text.repeat(limits.scriptBytes / text.length);
+      expect(readLua(long).counted.length).toBeGreaterThanOrEqual(long.length);
+    }
+  });
+});
+
+describe('EVAL in a write', () => {
+  const operationOf = (...op: readonly string[]) => {
+    const compiled = compileWrite([op], [], context);
+    if (!compiled.ok) throw new Error(compiled.detail);
+    return compiled;
+  };
+
+  it('is an operation with its digest, its counted text, its keys, its arguments and a seed', () => {
+    expect(operationOf('eval', 'do end', '2', 'a', 'b', 'a', 'x')).toMatchObject({
+      operations: [
+        {
+          kind: 'script',
+          args: [knownSha, `do${tick} end`, 'a', 'b', 'a', 'x'],
+          writes: [2, 3],
+          reads: [],
+          seed: 42,
+        },
+      ],
+      keys: ['a', 'b'],
+    });
+  });
+
+  it('by its digest is the same, in any case of letters', () => {
+    const [byDigest] = operationOf('EVALSHA', knownSha.toUpperCase(), '1', 'k').operations;
+    expect(byDigest).toMatchObject({ kind: 'script', args: [knownSha, 'return', 'k'] });
+  });
+
+  it('may have no key, and arguments that look like keys of Lockstep', () => {
+    expect(operationOf('EVAL', 'return 1', '0', 'lockstep:x').keys).toEqual([]);
+  });
+
+  it('is read-only only where its text shows it', () => {
+    expect(operationOf('EVAL_RO', 'return 1', '1', 'k').operations[0]?.kind).toBe('script');
+    expect(refusalOf(['EVAL_RO', 'return f(redis)', '0'])).toMatchObject({
+      problem: 'unsupported-command',
+      detail: expect.stringContaining('use EVAL'),
+    });
+  });
+
+  it('is no read-only one where its first line does not promise it', () => {
+    const error = 'ERR Can not execute a script with write flag using *_ro command.';
+    const { redis } = refusalOf(['EVAL_RO', '#!lua\nreturn 1', '0']);
+    expect(redis).toEqual({ error, whenQueued: false });
+  });
+
+  it.each([
+    ['EVAL x y', 'ERR value is not an integer or out of range'],
+    ['EVAL x 99999999999999999999', 'ERR value is not an integer or out of range'],
+    ['EVAL x 1', "ERR Number of keys can't be greater than number of args"],
+    ['EVAL x 2 a', "ERR Number of keys can't be greater than number of args"],
+    ['EVAL x -1', "ERR Number of keys can't be negative"],
+    ['EVALSHA x 3', unknownScriptError],
+    [`EVALSHA ${'a'.repeat(40)} 0`, unknownScriptError],
+    [`EVALSHA ${'a'.repeat(40)} 1`, "ERR Number of keys can't be greater than number of args"],
+    [`EVALSHA ${knownSha}0 0`, unknownScriptError],
+  ])('%s is refused in Redis’s words', (words, error) => {
+    expect(refusalOf(words).redis).toEqual({ error, whenQueued: false });
+    const alone = { ...context, keepsGoing: true };
+    expect(compileWrite([words.split(' ')], [], alone)).toMatchObject({
+      operations: [{ kind: 'fail', args: [error] }],
+      keys: [],
+    });
+  });
+
+  it.each([
+    ['a key of Lockstep', ['EVAL', 'x', '1', 'lockstep:x'], 'reserved-key'],
+    ['what is compiled', ['EVAL', '\x1bLua', '0'], 'unsupported-command'],
+    ['the counter', ['EVAL', 'local __lockstep = 1', '0'], 'unsupported-command'],
+    ['much text', ['EVAL', 'x'.repeat(limits.scriptBytes + 1), '0'], 'too-large'],
+    ['much to count', ['EVAL', 'do '.repeat(limits.scriptBytes / 10), '0'], 'too-large'],
+  ])('with %s is refused', (_name, op, problem) => {
+    expect(refusalOf(op).problem).toBe(problem);
+  });
+
+  it('with too much text in one write is refused', () => {
+    const text = ' '.repeat(limits.scriptBytes);
+    const ops = (count: number) => Array.from({ length: count }, () => ['EVAL', text, '0']);
+    const most = limits.scriptBytesPerWrite / limits.scriptBytes;
+    expect(compileWrite(ops(most), [], context).ok).toBe(true);
+    expect(compileWrite(ops(most + 1), [], context)).toMatchObject({ problem: 'too-large' });
+  });
+});
+
+describe('EVAL_RO in a snapshot', () => {
+  it('is one command with its digest, its counted text and the number of its keys', () => {
+    expect(
+      compileReads([['evalsha_ro', knownSha, '1', 'k', 'v']], {
+        ...context.scripts,
+        find: (sha) => scriptOf('do end', sha),
+      }),
+    ).toMatchObject({
+      commands: [{ args: ['EVAL_RO', knownSha, `do${tick} end`, '1', 'k', 'v'], reads: [4] }],
+      keys: ['k'],
+    });
+  });
+
+  it('is known by EVAL_RO alone: EVAL is a write', () => {
+    expect(compileReads([['EVAL', 'return 1', '0']])).toMatchObject({ ok: false });
+    expect(compileReads([['EVALSHA_RO', knownSha, '0']])).toMatchObject({
+      redis: { error: unknownScriptError },
+    });
+  });
+});

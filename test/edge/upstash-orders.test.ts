@@ -1,0 +1,80 @@
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import { unknownScriptError } from '../../shared/wire/user-scripts.ts';
+import {
+  askedOf,
+  edgeWith,
+  reader,
+  reading,
+  shaOfReading,
+  shaOfWriting,
+} from './script-requests.ts';
+import { get, post } from './upstash-requests.ts';
+
+describe('SCRIPT', () => {
+  it('LOAD has a region compile the text, keeps it for good, and answers its digest', async () => {
+    const edge = edgeWith();
+    const told = await post(edge, '/', ['script', 'load', reading]);
+    expect(told.json).toEqual({ result: shaOfReading });
+    expect(edge.snapshots[0]?.request).toMatchObject({
+      strong: false,
+      commands: [{ args: ['EVAL_RO', shaOfReading, `do return 1 end; ${reading}`, '0'] }],
+    });
+    expect(edge.calls).toEqual([['scripts', 'keepScripts', [reading], true]]);
+  });
+
+  it('LOAD answers what the region says to a text that is no Lua', async () => {
+    const error = 'ERR Error compiling script (new function): user_script:1: x';
+    const edge = edgeWith([], JSON.stringify([{ e: error }]));
+    const told = await post(edge, '/', ['SCRIPT', 'LOAD', 'bad(']);
+    expect([told.status, told.json]).toEqual([400, { error }]);
+    expect(askedOf(edge)).toEqual([]);
+  });
+
+  it('LOAD says that the store is full', async () => {
+    const edge = edgeWith();
+    edge.scripts.keepScripts = async () => ['full'];
+    const told = await post(edge, '/', ['SCRIPT', 'LOAD', reading]);
+    expect(told.json.error).toContain(`keeps ${limits.scriptsKept} scripts`);
+  });
+
+  it('EXISTS asks the coordinator, which has been told by then of what was run here', async () => {
+    const edge = edgeWith();
+    await post(edge, '/', ['EVAL', reading, 1, 'k']);
+    const shas = [shaOfReading.toUpperCase(), 'x', shaOfWriting, shaOfReading];
+    const told = await post(edge, '/', ['SCRIPT', 'EXISTS', ...shas], reader);
+    expect(told.json).toEqual({ result: [1, 0, 0, 1] });
+  });
+
+  it('FLUSH forgets the texts here as well', async () => {
+    const edge = edgeWith([reading]);
+    await get(edge, `/evalsha_ro/${shaOfReading}/0`);
+    expect((await get(edge, '/script/flush/async')).json).toEqual({ result: 'OK' });
+    const told = await get(edge, `/evalsha_ro/${shaOfReading}/0`);
+    expect(told.json).toEqual({ error: unknownScriptError });
+  });
+
+  it.each([
+    [['SCRIPT'], "ERR wrong number of arguments for 'script' command"],
+    [['SCRIPT', 'LOAD'], "ERR wrong number of arguments for 'script|load' command"],
+    [['SCRIPT', 'load', 'a', 'b'], "ERR wrong number of arguments for 'script|load' command"],
+    [['SCRIPT', 'EXISTS'], "ERR wrong number of arguments for 'script|exists' command"],
+    [['SCRIPT', 'FLUSH', 'x'], 'ERR SCRIPT FLUSH only support SYNC|ASYNC option'],
+    [['SCRIPT', 'FLUSH', 'SYNC', 'ASYNC'], 'ERR SCRIPT FLUSH only support SYNC|ASYNC option'],
+    [['SCRIPT', 'NOPE'], "ERR unknown subcommand 'NOPE'. Try SCRIPT HELP."],
+  ])('%j is refused in Redis’s words', async (command, error) => {
+    const told = await post(edgeWith(), '/', command);
+    expect([told.status, told.json]).toEqual([400, { error }]);
+  });
+
+  it.each(['KILL', 'DEBUG', 'SHOW', 'HELP'])('%s is refused by name', async (name) => {
+    const told = await post(edgeWith(), '/', ['SCRIPT', name, 'x']);
+    expect(told.json.error).toContain(`ERR SCRIPT ${name} is not supported: `);
+  });
+
+  it.each(['LOAD', 'FLUSH'])('%s needs a token that writes', async (name) => {
+    const command = name === 'LOAD' ? ['SCRIPT', 'LOAD', reading] : ['SCRIPT', 'FLUSH'];
+    const told = await post(edgeWith(), '/', command, reader);
+    expect(told.json.error).toMatch(/^NOPERM .*'script\|/);
+  });
+});

@@ -1,0 +1,316 @@
+import { describe, expect, it } from 'vitest';
+import { sha1Of } from '../../functions/sha1.ts';
+import { limits } from '../../shared/limits.ts';
+import { unknownScriptError } from '../../shared/wire/user-scripts.ts';
+import {
+  askedOf,
+  edgeWith,
+  reader,
+  reading,
+  ro,
+  shaOfReading,
+  shaOfWriting,
+  writing,
+} from './script-requests.ts';
+import { decided, read } from './stand-ins.ts';
+import { get, post } from './upstash-requests.ts';
+
+describe('a script that shows that it only reads', () => {
+  it('is a strong snapshot, and the coordinator is told of it once, beside the answer', async () => {
+    const edge = edgeWith();
+    for (const _ of [1, 2]) {
+      const told = await post(edge, '/', ['EVAL', reading, 1, 'k', 'a']);
+      expect([told.status, told.json]).toEqual([200, { result: 'v' }]);
+      expect(told.headers.get('lockstep-via')).toBe('lease');
+      await edge.settled();
+    }
+    expect(edge.snapshots.map(({ request }) => request)).toMatchObject([
+      { strong: true, keys: ['k'], commands: [ro(reading, '1', 'k', 'a')] },
+      { strong: true, keys: ['k'] },
+    ]);
+    expect(edge.calls).toEqual([['scripts', 'keepScripts', [reading], false]]);
+    expect(edge.writes).toEqual([]);
+  });
+
+  it('is known by its digest from then on, without asking the coordinator', async () => {
+    const edge = edgeWith();
+    await post(edge, '/', ['EVAL', reading, 1, 'k']);
+    await edge.settled();
+    const told = await get(edge, `/evalsha/${shaOfReading.toUpperCase()}/1/k`);
+    expect(told.json).toEqual({ result: 'v' });
+    expect(edge.snapshots[1]?.request.commands).toEqual([ro(reading, '1', 'k')]);
+    expect(askedOf(edge)).toEqual(['keepScripts']);
+  });
+
+  it('is asked for anew after a while, first beside the answer and then before it', async () => {
+    const edge = edgeWith([reading]);
+    const evalsha = async () => (await get(edge, `/evalsha/${shaOfReading}/1/k`)).json;
+    await get(edge, `/evalsha_ro/${shaOfReading}/1/k`);
+    edge.now += limits.scriptKnownMs / 2 + 1;
+    expect(await evalsha()).toEqual({ result: 'v' });
+    await edge.settled();
+    expect(askedOf(edge)).toEqual(['scriptTexts', 'scriptTexts']);
+    edge.now += limits.scriptKnownMs / 2 - 1;
+    await evalsha();
+    expect(askedOf(edge)).toHaveLength(2);
+    edge.now += limits.scriptKnownMs;
+    await edge.scripts.flushScripts?.();
+    edge.coordinator.write = async () => ({
+      kind: 'refused',
+      problem: 'invalid-command',
+      detail: 'x',
+      error: unknownScriptError,
+    });
+    expect(await evalsha()).toEqual({ error: unknownScriptError });
+  });
+
+  it('by a digest that nobody remembers is a write, and its text is asked for beside it', async () => {
+    const edge = edgeWith([reading, writing]);
+    for (const _ of [1, 2]) {
+      await get(edge, `/evalsha/${shaOfReading}/1/k`);
+      await get(edge, `/evalsha/${shaOfWriting}/1/k/v`);
+      await edge.settled();
+    }
+    expect(edge.writes.map(({ ops }) => ops[0])).toEqual([
+      ['evalsha', shaOfReading, '1', 'k'],
+      ['evalsha', shaOfWriting, '1', 'k', 'v'],
+      ['evalsha', shaOfWriting, '1', 'k', 'v'],
+    ]);
+    expect(edge.snapshots).toHaveLength(1);
+    expect(askedOf(edge)).toEqual(['scriptTexts', 'scriptTexts']);
+  });
+
+  it('goes as a write where a region finds that it writes after all', async () => {
+    const refused = [{ e: 'ERR Write commands are not allowed from read-only scripts. script: x' }];
+    const edge = edgeWith([], JSON.stringify(refused));
+    const told = await post(edge, '/', ['EVAL', reading, 1, 'k']);
+    expect(told.json).toEqual({ result: 'w' });
+    expect(edge.writes).toHaveLength(1);
+    const only = await post(edge, '/', ['EVAL_RO', reading, 1, 'k']);
+    expect(only.json.error).toContain('Write commands are not allowed');
+    expect(edge.writes).toHaveLength(1);
+  });
+
+  it('that has flags need not promise to write nothing: the promise is added', async () => {
+    const edge = edgeWith();
+    const text = `#!lua flags=allow-key-locking\n${reading}`;
+    await post(edge, '/', ['EVAL', text, 1, 'k']);
+    await post(edge, '/', ['EVAL_RO', text, 1, 'k']);
+    const promised = `#!lua flags=allow-key-locking flags=no-writes\n${reading}`;
+    const sent = edge.snapshots.map(({ request }) => request.commands[0]?.args.slice(1, 3));
+    expect(sent).toEqual([
+      [sha1Of(text), promised],
+      [sha1Of(text), text],
+    ]);
+  });
+
+  it('is not kept where a region finds that it is no Lua', async () => {
+    const error = 'ERR Error compiling script (new function): user_script:1: x';
+    const edge = edgeWith([], JSON.stringify([{ e: error }]));
+    const told = await post(edge, '/', ['EVAL', 'return (', 0]);
+    await edge.settled();
+    expect([told.json, askedOf(edge)]).toEqual([{ error }, []]);
+  });
+
+  it('whose telling fails is told of again', async () => {
+    const edge = edgeWith();
+    const keep = edge.scripts.keepScripts;
+    edge.scripts.keepScripts = async () => {
+      throw new Error('reset');
+    };
+    await post(edge, '/', ['EVAL', reading, 1, 'k']);
+    await edge.settled();
+    if (keep !== undefined) edge.scripts.keepScripts = keep;
+    await post(edge, '/', ['EVAL', reading, 1, 'k']);
+    await edge.settled();
+    expect((await post(edge, '/', ['SCRIPT', 'EXISTS', shaOfReading])).json.result).toEqual([1]);
+  });
+});
+
+describe('a script that writes', () => {
+  it('is a write of its own, and is taken to the coordinator as it came', async () => {
+    const edge = edgeWith();
+    const told = await post(edge, '/', ['EVAL', writing, 1, 'k', 'v']);
+    expect(told.json).toEqual({ result: 'w' });
+    expect(edge.writes).toMatchObject([{ ops: [['EVAL', writing, '1', 'k', 'v']] }]);
+    expect([edge.snapshots, askedOf(edge)]).toEqual([[], []]);
+  });
+
+  it('is refused in Redis’s words by the coordinator that does not know its digest', async () => {
+    const edge = edgeWith();
+    edge.coordinator.write = async () => ({
+      kind: 'refused',
+      problem: 'invalid-command',
+      detail: 'ops[0]: x',
+      error: unknownScriptError,
+    });
+    const told = await get(edge, `/evalsha/${shaOfWriting}/0`);
+    expect([told.status, told.json]).toEqual([400, { error: unknownScriptError }]);
+  });
+
+  it('may not be sent with a token that only reads: a region holds it to that', async () => {
+    const edge = edgeWith();
+    await post(edge, '/', ['EVAL', writing, 1, 'k', 'v'], reader);
+    await edge.settled();
+    expect(edge.snapshots[0]?.request.commands).toEqual([ro(writing, '1', 'k', 'v')]);
+    // Nothing is left behind.
+    expect([edge.writes, askedOf(edge)]).toEqual([[], []]);
+  });
+});
+
+describe('a read-only script by its digest', () => {
+  it('is unknown in Redis’s words', async () => {
+    const edge = edgeWith();
+    const told = await get(edge, `/evalsha_ro/${shaOfReading}/0`);
+    expect([told.status, told.json]).toEqual([400, { error: unknownScriptError }]);
+    expect((await get(edge, `/evalsha/${shaOfReading}/0`, reader)).json).toEqual(told.json);
+    expect(edge.writes).toEqual([]);
+  });
+
+  it('is an error with status 503 where the coordinator cannot be asked for its text', async () => {
+    const edge = edgeWith();
+    edge.scripts = {};
+    const told = await get(edge, `/evalsha_ro/${shaOfReading}/0`);
+    expect(told.status).toBe(503);
+    expect((await post(edge, '/', ['EVAL_RO', reading, 0])).status).toBe(200);
+  });
+});
+
+describe('a pipeline with scripts', () => {
+  it('knows by its digest what was loaded before, and no more what was flushed before', async () => {
+    const edge = edgeWith([], '["v"]');
+    const told = await post(edge, '/pipeline', [
+      ['EVALSHA_RO', shaOfReading, 0],
+      ['SCRIPT', 'LOAD', reading],
+      ['SCRIPT', 'EXISTS', shaOfReading],
+      ['EVALSHA_RO', shaOfReading, 0],
+      ['SCRIPT', 'FLUSH'],
+      ['EVALSHA_RO', shaOfReading, 0],
+    ]);
+    expect(JSON.parse(told.text)).toEqual([
+      { error: unknownScriptError },
+      { result: shaOfReading },
+      { result: [1] },
+      { result: 'v' },
+      { result: 'OK' },
+      { error: unknownScriptError },
+    ]);
+  });
+
+  it('knows by its digest what EVAL brought before', async () => {
+    const edge = edgeWith([], '["v","w"]');
+    const told = await post(edge, '/pipeline', [
+      ['EVAL', reading, 1, 'k'],
+      ['EVALSHA_RO', shaOfReading, 1, 'k'],
+    ]);
+    expect(JSON.parse(told.text)).toEqual([{ result: 'v' }, { result: 'w' }]);
+    expect(edge.snapshots).toHaveLength(1);
+  });
+
+  it('has those that read among those that write where it writes', async () => {
+    const edge = edgeWith();
+    await post(edge, '/pipeline', [
+      ['SET', 'k', 'v'],
+      ['EVAL', reading, 1, 'k'],
+      ['EVAL_RO', reading, 1, 'k'],
+    ]);
+    expect(edge.batches).toEqual([3]);
+    expect(edge.snapshots).toEqual([]);
+  });
+
+  it('takes several snapshots where the texts are too many for one', async () => {
+    const long = `${reading} --`.padEnd(limits.scriptBytes, '-');
+    const edge = edgeWith([long]);
+    edge.regions['us-east-1'] = ['["v","v"]', '["v","v"]', '["v"]'].map((replies) => read(replies));
+    const commands = Array.from({ length: 5 }, () => ['EVALSHA_RO', sha1Of(long), 1, 'k']);
+    const told = await post(edge, '/pipeline', commands);
+    expect(JSON.parse(told.text)).toEqual(commands.map(() => ({ result: 'v' })));
+    expect(edge.snapshots.map(({ request }) => request.commands.length)).toEqual([2, 2, 1]);
+    const whole = await post(edge, '/multi-exec', commands);
+    expect(whole.json.error).toContain('at most 256000 bytes');
+  });
+
+  it('loads many texts with one look and one call', async () => {
+    const edge = edgeWith([], JSON.stringify(Array(50).fill(1)));
+    const texts = Array.from({ length: 50 }, (_, index) => `return ${index}`);
+    const told = await post(
+      edge,
+      '/pipeline',
+      texts.map((text) => ['SCRIPT', 'LOAD', text]),
+    );
+    expect(JSON.parse(told.text)).toEqual(texts.map((text) => ({ result: sha1Of(text) })));
+    expect([edge.snapshots.length, askedOf(edge)]).toEqual([1, ['keepScripts']]);
+  });
+});
+
+describe('a transaction with scripts', () => {
+  it('of reads is one snapshot, and of writes one frame that keeps going', async () => {
+    const edge = edgeWith([], '["v","v"]', '[0,"OK","w"]');
+    const reads = await post(edge, '/multi-exec', [
+      ['GET', 'k'],
+      ['EVAL', reading, 1, 'k'],
+    ]);
+    expect(JSON.parse(reads.text)).toEqual([{ result: 'v' }, { result: 'v' }]);
+    edge.coordinator.write = async () => decided({ part: '[0,{"s":"OK"},"w"]' });
+    const writes = await post(edge, '/multi-exec', [
+      ['SET', 'k', 'v'],
+      ['EVAL', reading, 1, 'k'],
+    ]);
+    expect(JSON.parse(writes.text)).toEqual([{ result: 'OK' }, { result: 'w' }]);
+    expect(edge.writes).toMatchObject([
+      { keepsGoing: true, ops: [{}, ['EVAL', reading, '1', 'k']] },
+    ]);
+  });
+
+  it('answers the error of one that cannot be run in its place', async () => {
+    const edge = edgeWith([], '["v"]');
+    const told = await post(edge, '/multi-exec', [
+      ['GET', 'k'],
+      ['EVAL', reading, 5],
+      ['EVALSHA_RO', shaOfReading, 0],
+    ]);
+    expect(JSON.parse(told.text)).toEqual([
+      { result: 'v' },
+      { error: "ERR Number of keys can't be greater than number of args" },
+      { error: unknownScriptError },
+    ]);
+  });
+
+  it('is discarded with SCRIPT in it, and with a read-only script that may write', async () => {
+    const edge = edgeWith();
+    for (const command of [
+      ['SCRIPT', 'EXISTS', 'x'],
+      ['EVAL_RO', 'return f(redis)', 0],
+    ]) {
+      const told = await post(edge, '/multi-exec', [['SET', 'k', 'v'], command]);
+      expect(told.json.error).toMatch(/^EXECABORT .*cannot stand in a transaction/);
+    }
+    expect(edge.writes).toEqual([]);
+  });
+});
+
+describe('a script in Lockstep’s own forms', () => {
+  it('is a command of a write', async () => {
+    const edge = edgeWith();
+    const told = await edge.write({ ops: [['EVALSHA', shaOfWriting, 1, 'k', 'v']] });
+    expect([told.status, told.json.results]).toEqual([200, ['w']]);
+    const refused = await edge.write({ ops: [['EVAL', writing, 2, 'k']] });
+    expect([refused.status, refused.json.detail]).toEqual([
+      400,
+      expect.stringContaining("Number of keys can't be greater"),
+    ]);
+  });
+
+  it('is a command of a snapshot', async () => {
+    const edge = edgeWith([reading]);
+    const body = { reads: [['EVALSHA_RO', shaOfReading, 1, 'k']] };
+    const told = await edge.ask('POST', '/v1/reads', { body, ...reader });
+    expect([told.status, told.json.results]).toEqual([200, ['v']]);
+    const unknown = { reads: [['EVALSHA_RO', shaOfWriting, 0]] };
+    const refused = await edge.ask('POST', '/v1/reads', { body: unknown });
+    expect([refused.status, refused.json.detail]).toEqual([
+      400,
+      expect.stringContaining('NOSCRIPT'),
+    ]);
+  });
+});
