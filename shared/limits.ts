@@ -28,6 +28,8 @@ export const limits = {
   callsPerScript: 100_000,
   /** Times that a script comes to a loop's body or a function; a second or so. */
   stepsPerScript: 5_000_000,
+  /** A script that runs for longer is ended by its region: one step or call may take any time. */
+  scriptMs: 1_500,
   /** Commands of one pipeline of the Upstash form; each is a frame of its own. */
   commandsPerPipeline: 4_096,
   /** Channels or patterns of one subscription. */
@@ -42,6 +44,8 @@ export const limits = {
   scriptBytes: 128_000,
   /** The scripts of one write or snapshot together: EVALSHA brings a text that its request did not. */
   scriptBytesPerWrite: 256_000,
+  /** A frame with its scripts, and with the keys that they touch without declaring them: those are stored in one row. */
+  frameBytes: 1_256_000,
   /** Scripts that a shard knows by their digests, and their texts together. */
   scriptsKept: 500,
   scriptBytesKept: 4_000_000,
@@ -71,6 +75,8 @@ export const limits = {
   /** The replies of one snapshot: the Worker has 128 MB. */
   snapshotBytes: 8_000_000,
   preparesPerRound: 512,
+  /** A round that has staged for so long leaves the transactions that are left to a later one. */
+  stagingMs: 500,
   decisionsPerRound: 2_048,
   /** A round's body. Upstash takes 10 MB on its smallest plans; a body holds the text of a JSON text. */
   roundBytes: 4_000_000,
@@ -297,12 +303,20 @@ assert(
   'the stored pair is still in the history after a restart',
 );
 assert(
+  limits.stagingMs + limits.scriptMs <= limits.voteDeadlineMs,
+  'the last script of a round ends before its vote is missed',
+);
+assert(
+  limits.bodyBytes + limits.scriptBytesPerWrite <= limits.frameBytes,
+  'the largest body is admitted',
+);
+assert(
   limits.leaseRenewMs + limits.voteDeadlineMs < limits.leaseTtlMs,
   'a renewal that is answered late comes before the end of the lease',
 );
 assert(limits.scriptBytes <= limits.scriptBytesPerWrite, 'a write may run the largest script');
 assert(
-  (limits.bodyBytes + limits.scriptBytesPerWrite) * 3 < limits.roundBytes,
+  limits.frameBytes * 3 < limits.roundBytes,
   'a frame with its scripts fits a round, escaped twice',
 );
 assert(limits.scriptBytes * 10 < limits.scriptBytesKept, 'some large scripts are kept');

@@ -80,6 +80,7 @@ export function encodeRound(round: Round): string {
       limits.outcomeBytes,
       limits.copyBytesPerStep,
       limits.elementsCopied,
+      limits.stagingMs,
     ],
     roleCodes[round.role],
     round.lease === null ? 0 : [round.lease.reading ?? -1, round.lease.ttlMs],

@@ -209,10 +209,17 @@ end
 
 -- Steps --------------------------------------------------------------------------------------------------------------
 
+-- How many steps are left when the clock is looked at next, and how many lie between two looks: few where they take
+-- long.
+local nextLook, stride = steps, 1
+
 -- Called wherever a script may come again and again.
 local function step()
   steps = steps - 1
   if steps < 0 then stop('ERR the script goes on for too long: it takes more than ' .. given.steps .. ' steps') end
+  if steps > nextLook then return end
+  stride = given.look(stop) < 5 and math.min(stride * 2, 100) or math.max(floor(stride / 2), 1)
+  nextLook = steps - stride
 end
 
 -- What pcall gives ----------------------------------------------------------------------------------------------------

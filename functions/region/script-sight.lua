@@ -2,9 +2,10 @@
 -- of, and sees nothing that regions could see differently.
 --
 -- This text and script-same.lua are a module: scripts.ts makes them a function's body. script.lua calls it with
---   { keys, arguments, seed, steps, lines, place, perform, compile, isKnown }
+--   { keys, arguments, seed, steps, lines, place, perform, look, compile, isKnown }
 -- `lines` is how many the script has, and `place` where it is if nothing tells it: '' or its only line. `perform`
--- runs what a user passed to redis.call: it returns the reply, or nil and the text of the error. `compile` makes a
+-- runs what a user passed to redis.call: it returns the reply, or nil and the text of the error. `look` ends the script
+-- where its time is over, and tells how many ms the last steps took. `compile` makes a
 -- function of a text that sees the same names, and `isKnown` tells of a command whether Redis has it. Returns the
 -- values by name; what launches the script; and what tells why it was ended, and whether the server did it.
 local given = ...

@@ -27,7 +27,7 @@ end
 local function notesOfPart()
   local notes = tx.unlisted or {}
   tx.unlisted, tx.unlistedVote = notes, unlistedVote
-  notes[tx.part] = notes[tx.part] or { keys = {}, seen = {} }
+  notes[tx.part] = notes[tx.part] or { keys = {}, seen = {}, bytes = 0 }
   return notes[tx.part]
 end
 
@@ -40,15 +40,17 @@ local function note(key)
   if notes.seen[key] then return end
   notes.seen[key] = true
   insert(notes.keys, key)
+  notes.bytes = notes.bytes + #key
 end
 
 -- A script that touches more keys than any write may hold fails instead.
 local function boundNotes(stop)
   local notes = tx.unlisted and tx.unlisted[tx.part]
-  if not notes or #notes.keys <= SCRIPT_BOUNDS.keys then return end
+  if not notes or (#notes.keys <= SCRIPT_BOUNDS.keys and notes.bytes <= SCRIPT_BOUNDS.foundBytes) then return end
   tx.unlisted[tx.part] = nil
   if not next(tx.unlisted) then tx.unlisted = nil end
-  stop('ERR the script touches too many keys that it does not declare: more than ' .. SCRIPT_BOUNDS.keys)
+  local bound = #notes.keys > SCRIPT_BOUNDS.keys and SCRIPT_BOUNDS.keys or SCRIPT_BOUNDS.foundBytes .. ' bytes of them'
+  stop('ERR the script touches too many keys that it does not declare: more than ' .. bound)
 end
 
 -- The moment as it is to be set: itself, or where it has passed here alone the next one that this script still sees.
@@ -148,6 +150,7 @@ return function(operation)
   local count = #operation[3]
   for index = 3, #given do insert(index - 2 <= count and keys or arguments, given[index]) end
   if not launchScript then prepareScripts() end
+  tx.hasScripts = true
   draw = drawer(operation[6])
   draw(1)
   return undoable(function()

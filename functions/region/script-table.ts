@@ -41,6 +41,8 @@ export function scriptTable(): string {
   const bounds = [
     `calls = ${limits.callsPerScript}`,
     `steps = ${limits.stepsPerScript}`,
+    `ms = ${limits.scriptMs}`,
+    `foundBytes = ${limits.frameBytes}`,
     `keys = ${limits.keysPerWrite}`,
     `keyBytes = ${limits.keyBytes}`,
     `claimed = ${limits.claimedEntries}`,

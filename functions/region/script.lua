@@ -336,16 +336,33 @@ local function objectionTo(given, flags)
   return 'ERR Can not execute a script with write flag using *_ro command.'
 end
 
+-- Looks at the clock for a script that begins now, and returns how many ms have passed since the last look. The second
+-- result tells whether it was too late; where the script was then is another place in each region.
+local function lookout()
+  local last, isLate = moment(), false
+  local latest = last + SCRIPT_BOUNDS.ms
+  return function(stop)
+    local now = moment()
+    local passed = now - last
+    last = now
+    if now <= latest then return passed end
+    isLate = true
+    stop('ERR the script goes on for too long: it takes more than ' .. SCRIPT_BOUNDS.ms .. ' ms')
+  end, function() return isLate end
+end
+
 local function runScript(given)
   local source, flags = withoutFlags(given.text)
   if not source then return nil, flags end
   local isReadOnly, callsLeft, values = given.isReadOnly or (flags and flags['no-writes']), SCRIPT_BOUNDS.calls, nil
+  local look, isLate = lookout()
 
   local function perform(stop, ...)
     callsLeft = callsLeft - 1
     if callsLeft < 0 then
       stop('ERR the script calls too many commands: more than ' .. SCRIPT_BOUNDS.calls)
     end
+    if callsLeft % 10 == 0 then look(stop) end
     local arguments, failure = textsOf(...)
     if not arguments then return nil, failure end
     local command, wrong = commandOf(arguments, isReadOnly)
@@ -358,6 +375,7 @@ local function runScript(given)
   local lines = breaks + 1
   values, launch, whyEnded = scriptSight({
     keys = given.keys, arguments = given.arguments, seed = given.seed, steps = SCRIPT_BOUNDS.steps, perform = perform,
+    look = look,
     lines = lines, place = lines == 1 and 'user_script:1: ' or '',
     compile = function(inner, name) return compile(inner, name, values) end,
     isKnown = function(name) return type(name) == 'string' and rowOf(string.upper(name)) ~= nil end,
@@ -369,7 +387,7 @@ local function runScript(given)
   local isDone, result = launch(main)
   local ending, refusal = whyEnded()
   if refusal then error(refusal, 0) end
-  if ending then return nil, oneLine(ending .. origin(given.sha, isDone and '' or result.place)) end
+  if ending then return nil, oneLine(ending .. origin(given.sha, (isDone or isLate()) and '' or result.place)) end
   if not isDone then return nil, oneLine(result.message .. origin(given.sha, result.place)) end
   local isRight, reply = pcall(converted, result, 1)
   if not isRight then return nil, reply end

@@ -20,10 +20,14 @@ export interface Waiting {
   /** Its place among all arrivals of this instance; kept over attempts. */
   readonly arrival: number;
   readonly arrivedAt: number;
+  /** The first arrival of those that came in together with it, in order; null where it came alone. */
+  readonly together: number | null;
   readonly callers: Caller[];
   attempts: number;
   /** How many attempts only found keys that it touches and did not list. */
   searches: number;
+  /** How many attempts a region could not carry out, or not in time. */
+  stalls: number;
   /** A region whose server does not know one of its commands. */
   lacking: { readonly region: RegionId; readonly command: string } | null;
   /** How many attempts of its script gave different results in different regions. */
@@ -106,11 +110,25 @@ interface Group {
   readonly parts: Waiting[];
   readonly keys: Set<string>;
   bytes: number;
+  /** How many parts it may have. */
+  most: number;
+}
+
+/**
+ * How many parts a transaction with this frame may have. Scripts take time, and many together more than a vote has: with
+ * each attempt that took too long fewer go together, until each goes alone.
+ */
+function mostWith({ frame, stalls }: Waiting): number {
+  const hasScripts = frame.operations.some(({ kind }) => kind === 'script');
+  return hasScripts
+    ? Math.max(1, Math.floor(limits.partsPerTransaction / 4 ** stalls))
+    : limits.partsPerTransaction;
 }
 
 /**
  * Takes from the queue every frame that can go at `now`, grouped into transactions. `held` says whether an undecided
- * transaction holds a key. A frame whose group would grow past the limits waits for the next batch.
+ * transaction holds a key. A frame whose group would grow past the limits waits for the next batch. One that pauses lets
+ * others have its keys, but not those that came in together with it: they keep their order.
  */
 export function takeBatch(
   queue: FrameQueue,
@@ -119,9 +137,15 @@ export function takeBatch(
 ): readonly (readonly Waiting[])[] {
   const groupOfKey = new Map<string, Group>();
   const blocked = new Set<string>();
+  const behindPause = new Set<string>();
   queue.take((waiting) => {
-    if (waiting.retryAt > now) return false;
     const { keys } = waiting.frame;
+    const inOrder =
+      waiting.together === null ? [] : keys.map((key) => `${waiting.together} ${key}`);
+    if (waiting.retryAt > now || inOrder.some((name) => behindPause.has(name))) {
+      for (const name of inOrder) behindPause.add(name);
+      return false;
+    }
     const isFree = !keys.some((key) => blocked.has(key) || held(key));
     if (isFree && mayStandBeside(keys, groupOfKey, blocked) && join(waiting, groupOfKey)) {
       return true;
@@ -154,13 +178,9 @@ function join(waiting: Waiting, groupOfKey: Map<string, Group>): boolean {
   const groups = [...touched];
   const parts = groups.reduce((sum, group) => sum + group.parts.length, 1);
   const bytes = groups.reduce((sum, group) => sum + group.bytes, waiting.frame.bytes);
-  if (
-    groups.length > 0 &&
-    (parts > limits.partsPerTransaction || bytes > limits.transactionBytes)
-  ) {
-    return false;
-  }
-  const [only = { parts: [], keys: new Set<string>(), bytes: 0 }, ...rest] = groups;
+  const most = Math.min(mostWith(waiting), ...groups.map((group) => group.most));
+  if (groups.length > 0 && (parts > most || bytes > limits.transactionBytes)) return false;
+  const [only = { parts: [], keys: new Set<string>(), bytes: 0, most }, ...rest] = groups;
   for (const group of rest) {
     only.parts.push(...group.parts);
     for (const key of group.keys) {
@@ -170,6 +190,7 @@ function join(waiting: Waiting, groupOfKey: Map<string, Group>): boolean {
   }
   only.parts.push(waiting);
   only.bytes = bytes;
+  only.most = most;
   for (const key of waiting.frame.keys) {
     only.keys.add(key);
     groupOfKey.set(key, only);

@@ -218,8 +218,9 @@ export class CoordinatorCore implements CoordinatorView {
 
   /** All are queued before any begins, so that those which share keys become parts of one transaction. */
   #onArrivedTogether({ arrivals }: Event<'arrived-together'>): void {
+    const together = this.#frames.nextArrival;
     for (const arrival of arrivals) {
-      const waiting = this.#reception.receive(arrival);
+      const waiting = this.#reception.receive(arrival, together);
       if (waiting !== null) this.#frames.enqueue(waiting);
     }
     this.#deciding.stir();

@@ -93,6 +93,7 @@ export class Deciding {
     if (!this.#parts.transactions.isUndecided(transaction.order)) return;
     if (vote.kind === 'unlisted') transaction.search(vote.parts);
     if (vote.kind === 'lacking') transaction.lack(region, vote);
+    if (vote.kind === 'refused') transaction.isStalled = true;
   }
 
   /** Closes the votes whose time is over. */
@@ -114,6 +115,7 @@ export class Deciding {
     this.#oweAbort(transaction);
     for (const part of transaction.parts) {
       part.retryAt = retryAt;
+      if (transaction.isStalled) part.stalls += 1;
       if (part.frame.notAfter <= outbox.now) frames.giveUp(part, part.faults, tooLate);
       else if (!this.#refuse(part)) frames.enqueue(part);
     }
@@ -132,6 +134,12 @@ export class Deciding {
     const { length } = part.frame.keys;
     if (length > limits.keysPerWrite) {
       const detail = `its script touches ${length} keys; the limit is ${limits.keysPerWrite}`;
+      frames.refuse(part, 'too-large', detail);
+      return true;
+    }
+    const { bytes } = part.frame;
+    if (bytes > limits.frameBytes) {
+      const detail = `with the keys that its script touches it has ${bytes} bytes; the limit is ${limits.frameBytes}`;
       frames.refuse(part, 'too-large', detail);
       return true;
     }

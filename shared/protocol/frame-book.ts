@@ -41,8 +41,13 @@ export class FrameBook {
     return this.#unavailable.get(id) ?? { kind: 'unknown' };
   }
 
+  /** The place that the next frame gets among all arrivals. */
+  get nextArrival(): number {
+    return this.#arrivals + 1;
+  }
+
   /** Takes a new frame in. It is not queued yet. */
-  admit({ frame }: Arrival): Waiting {
+  admit({ frame }: Arrival, together: number | null): Waiting {
     this.#arrivals += 1;
     const waiting: Waiting = {
       frame,
@@ -51,6 +56,8 @@ export class FrameBook {
       callers: [],
       attempts: 0,
       searches: 0,
+      stalls: 0,
+      together,
       lacking: null,
       doubts: 0,
       retryAt: 0,

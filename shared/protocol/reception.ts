@@ -41,8 +41,11 @@ export class Reception {
     this.#blocked = parts.blocked;
   }
 
-  /** Takes in a frame. Returns it where nothing stands in its way, so that a transaction may begin with it now. */
-  receive(event: Arrival): Waiting | null {
+  /**
+   * Takes in a frame. Returns it where nothing stands in its way, so that a transaction may begin with it now. `together`
+   * is what those have in common that came in together.
+   */
+  receive(event: Arrival, together: number | null = null): Waiting | null {
     const { frame, ticket, recorded } = event;
     const key = frame.idempotency?.key;
     const underway = key === undefined ? undefined : this.#frames.under(key);
@@ -52,7 +55,7 @@ export class Reception {
       this.#outbox.answer(ticket, { kind: 'key-reused', id });
     } else if (recorded !== null) this.#replay(event, recorded.record);
     else if (underway !== undefined) this.#frames.attend(underway, event);
-    else return this.#admit(event);
+    else return this.#admit(event, together);
     return null;
   }
 
@@ -68,7 +71,7 @@ export class Reception {
     } else this.#outbox.answer(ticket, { kind: 'unconfirmed', record: { ...record, appliedIn } });
   }
 
-  #admit(event: Arrival): Waiting | null {
+  #admit(event: Arrival, together: number | null): Waiting | null {
     const { keys } = event.frame;
     assert(keys.length > 0, 'a write locks something, or nobody could tell that it was staged');
     const refusal = this.#refusalOf(event);
@@ -76,7 +79,7 @@ export class Reception {
       this.#outbox.answer(event.ticket, refusal);
       return null;
     }
-    const waiting = this.#frames.admit(event);
+    const waiting = this.#frames.admit(event, together);
     this.#frames.attend(waiting, event);
     const held = keys.some((key) => this.#transactions.isHeld(key));
     const free = !held && !this.#frames.queue.waitsFor(keys);

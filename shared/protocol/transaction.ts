@@ -3,6 +3,7 @@ import { keyOf, type RegionId, type TransactionOrder } from '../ids.ts';
 import { limits } from '../limits.ts';
 import type { RegionFault, VoteRecord } from '../wire/answers.ts';
 import type { Waiting } from './admission.ts';
+import { bytesOfText } from './bytes.ts';
 import type { Operation } from './frame.ts';
 import type { Prepare, Vote } from './round.ts';
 import { type Tally, tallyOf, type VoteState } from './tally.ts';
@@ -37,6 +38,8 @@ export class Transaction {
   readonly #voters = new Map<RegionId, Voter>();
   readonly prepare: Prepare;
   #isSearch = false;
+  /** True where a region could not carry it out, or not in time. */
+  isStalled = false;
 
   constructor(
     order: TransactionOrder,
@@ -101,6 +104,7 @@ export class Transaction {
     const voter = this.#voters.get(region);
     if (voter === undefined || voter.state !== 'waiting') return;
     voter.state = ballot.state;
+    if (ballot.state === 'missing') this.isStalled = true;
     if (ballot.state === 'yes') {
       voter.outcomes = ballot.outcomes;
       voter.fingerprints = ballot.fingerprints;
@@ -115,10 +119,10 @@ export class Transaction {
       const waiting = this.parts[part];
       if (waiting === undefined) continue;
       waiting.searches += 1;
-      waiting.frame = {
-        ...waiting.frame,
-        keys: [...new Set([...waiting.frame.keys, ...keys])],
-      };
+      const { frame } = waiting;
+      const found = keys.filter((key) => !frame.keys.includes(key));
+      const bytes = found.reduce((sum, key) => sum + bytesOfText(key).length, frame.bytes);
+      waiting.frame = { ...frame, keys: [...frame.keys, ...found], bytes };
     }
   }
 

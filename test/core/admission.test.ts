@@ -22,6 +22,8 @@ function waiting(keys: readonly string[], given: Partial<Waiting> = {}): Waiting
     attempts: 0,
     retryAt: 0,
     searches: 0,
+    stalls: 0,
+    together: null,
     lacking: null,
     doubts: 0,
     faults: [],
@@ -100,6 +102,17 @@ describe('a batch', () => {
     const queue = queueOf(paused, other);
     expect(takeBatch(queue, free, 49)).toEqual([[other]]);
     expect(takeBatch(queue, free, 50)).toEqual([[paused]]);
+  });
+
+  it('lets none of those overtake a frame that pauses which came in together with it', () => {
+    const paused = waiting(['a', 'b'], { retryAt: 50, together: 1 });
+    const behind = waiting(['b', 'c'], { together: 1 });
+    const last = waiting(['c'], { together: 1 });
+    const beside = waiting(['d'], { together: 1 });
+    const other = waiting(['a', 'b', 'c'], { together: 2 });
+    const queue = queueOf(paused, behind, last, beside, other);
+    expect(takeBatch(queue, free, 49)).toEqual([[beside], [other]]);
+    expect(takeBatch(queue, free, 50)).toEqual([[paused, behind, last]]);
   });
 
   it('takes as many parts as a transaction may have, and leaves one more for the next', () => {

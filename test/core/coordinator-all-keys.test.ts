@@ -169,6 +169,59 @@ describe('a script that touches more than it declares', () => {
     rig.execute(search, unlisted(...many));
     expect(rig.told(other)).toMatchObject({ kind: 'refused', problem: 'too-large' });
   });
+
+  it('is refused where their names are longer than what is stored with a decision', () => {
+    const rig = Rig.greeted();
+    const fits = rig.arrive(script('a'));
+    const { bytes } = script('a');
+    rig.execute(rig.flight('near'), unlisted('é'.repeat((limits.frameBytes - bytes) / 2)));
+    expect(rig.told(fits)).toBeUndefined();
+    rig.execute(rig.flight('near'), unlisted('b'));
+    expect(rig.told(fits)).toMatchObject({
+      kind: 'refused',
+      problem: 'too-large',
+      detail: expect.stringContaining(String(limits.frameBytes)),
+    });
+  });
+});
+
+describe('scripts that take too long together', () => {
+  const refused = {
+    votes: [{ kind: 'refused' as const, reason: 'had no time left for all that came together' }],
+  };
+  const preparing = (rig: Rig) => {
+    const sent = rig.flightsTo('near').find(({ round }) => round.prepares.length > 0);
+    if (sent === undefined) throw new Error('a prepare is on its way');
+    return sent;
+  };
+  const partsOnTheirWay = (rig: Rig) =>
+    preparing(rig).round.prepares.map(({ parts }) => parts.length);
+  const refuse = (rig: Rig) => {
+    rig.execute(preparing(rig), refused);
+    rig.executeAll();
+    rig.advance(limits.retryPauseMsLast);
+  };
+
+  it('are tried by fewer at a time, in their order, until each goes alone', () => {
+    const rig = Rig.greeted();
+    const tickets = rig.arriveTogether(Array.from({ length: 100 }, () => script('a')));
+    const sizes: number[] = [];
+    for (let times = 0; times < 5; times += 1) {
+      sizes.push(...partsOnTheirWay(rig));
+      refuse(rig);
+    }
+    expect([...sizes, ...partsOnTheirWay(rig)]).toEqual([100, 64, 16, 4, 1, 1]);
+    rig.settle();
+    const sequences = tickets.map((ticket) => rig.record(ticket).sequence);
+    expect(sequences).toEqual(tickets.map((_, index) => index + 1));
+  });
+
+  it('do not keep writes without a script from going together', () => {
+    const rig = Rig.greeted();
+    rig.arriveTogether(Array.from({ length: 100 }, () => frameOf(['a'], lasting)));
+    refuse(rig);
+    expect(partsOnTheirWay(rig)).toEqual([100]);
+  });
 });
 
 describe('a script that gives other results in another region', () => {

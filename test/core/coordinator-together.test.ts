@@ -68,6 +68,19 @@ describe('frames that arrive together', () => {
     expect(sequences).toEqual(tickets.map((_, index) => index + 1));
   });
 
+  it('keep their order where the first transaction of them pauses', () => {
+    const rig = Rig.greeted();
+    const count = limits.partsPerTransaction + 1;
+    const tickets = rig.arriveTogether(Array.from({ length: count }, () => frameOf(['a'])));
+    rig.execute(rig.flight('near'), { votes: [{ kind: 'refused', reason: 'out of memory' }] });
+    rig.executeAll();
+    rig.settle();
+    rig.advance(limits.retryPauseMsLast);
+    rig.settle();
+    const sequences = tickets.map((ticket) => rig.record(ticket).sequence);
+    expect(sequences).toEqual(tickets.map((_, index) => index + 1));
+  });
+
   it('are refused one by one where the queue is full', () => {
     const rig = Rig.greeted();
     const half = limits.queuedBytes / 2;

@@ -16,6 +16,8 @@ function transactionOf(...frames: readonly WriteFrame[]): Transaction {
       callers: [],
       attempts: position + 1,
       searches: 0,
+      stalls: 0,
+      together: null,
       lacking: null,
       doubts: 0,
       retryAt: 0,

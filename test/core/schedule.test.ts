@@ -37,6 +37,8 @@ function prepare(link: RegionLink, sequence: number): void {
     attempts: 0,
     retryAt: 0,
     searches: 0,
+    stalls: 0,
+    together: null,
     lacking: null,
     doubts: 0,
     faults: [],
