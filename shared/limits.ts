@@ -75,7 +75,7 @@ export const limits = {
   /** The replies of one snapshot: the Worker has 128 MB. */
   snapshotBytes: 8_000_000,
   preparesPerRound: 512,
-  /** A round that has staged for so long leaves the transactions that are left to a later one. */
+  /** Once the scripts of a round have taken so long, no transaction is staged with it any more, nor a part of one. */
   stagingMs: 500,
   decisionsPerRound: 2_048,
   /** A round's body. Upstash takes 10 MB on its smallest plans; a body holds the text of a JSON text. */

@@ -21,7 +21,8 @@
 --              [2, key, value, pxat] for set; [4, key, count, seed] for pop; [5, 'TTL' or 'PTTL', key] for ttl
 --   order      0 none, 1 members, 2 pairs, 3 exact, 4 exact-field
 --   bounds     [pairs kept, pairs answered, locks of older incarnations listed, bytes of a transaction's outcomes,
---              bytes of values that a step of a copy reads, elements of a collection that is staged as a copy, ms of staging]
+--              bytes of values that a step of a copy reads, elements of a collection that is staged as a copy,
+--              ms that the scripts of all prepares may take together]
 --   role       0 voter, 1 copying, 2 out
 --   lease      [reading or -1, ttl], or 0
 --   copy       ['b', token, number, [generation…]] begin, ['s', cursor, count, form] scan,
@@ -204,20 +205,11 @@ local function takeLocks(staged, votes)
   end
 end
 
--- Tells whether staging has taken its time. Most transactions take none that is worth a look at the clock.
-local function staging(longest)
-  local latest, isOver = moment() + longest, false
-  return function(index)
-    if index > 1 and not isOver and (tx and tx.hasScripts or index % 8 == 0) then isOver = moment() > latest end
-    return isOver
-  end
-end
-
 local function prepareAll(round, meta, locks, done)
-  local votes, staged, isFull, isOver = {}, {}, nil, staging(round.bounds[7])
+  local votes, staged, isFull = {}, {}, nil
   for index, prepare in ipairs(round.prepares) do
     votes[index] = objection(prepare, round, meta, locks, done)
-    if not votes[index] and isOver(index) then votes[index] = refusedVote('had no time left for it in its round') end
+    if not votes[index] and isLate() then votes[index] = refusedVote('had no time left for it in its round') end
     if not votes[index] and isFull == nil then isFull = isOutOfMemory() end
     if not votes[index] and isFull then votes[index] = refusedVote('out of memory') end
     if not votes[index] then

@@ -150,7 +150,7 @@ return function(operation)
   local count = #operation[3]
   for index = 3, #given do insert(index - 2 <= count and keys or arguments, given[index]) end
   if not launchScript then prepareScripts() end
-  tx.hasScripts = true
+  stagedBy = stagedBy or moment() + tx.longest
   draw = drawer(operation[6])
   draw(1)
   return undoable(function()

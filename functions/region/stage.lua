@@ -248,6 +248,11 @@ local function digits(order, arguments)
   return must('GET', arguments[2])
 end
 
+-- When the scripts of this round are to be staged, by the region's clock; nil before the first of them.
+local stagedBy
+
+local function isLate() return stagedBy ~= nil and moment() > stagedBy end
+
 -- Runs a user's script; scripts.ts puts it behind this text.
 local runScript
 
@@ -361,12 +366,11 @@ local function isOutOfMemory()
 end
 
 -- Returns the outcomes, the fingerprints as JSON, and the lock records as a flat list of (key, record).
-local function stageParts(keys, parts, longest)
+local function stageParts(keys, parts)
   local outcomes, fingerprints, records = {}, {}, {}
-  local latest = moment() + longest
   for index, part in ipairs(parts) do
     -- Its parts were many: they are tried again by fewer at a time.
-    if tx.hasScripts and moment() > latest then error('had no time left for all that came together', 0) end
+    if index > 1 and isLate() then error('had no time left for all that came together', 0) end
     tx.part = index - 1
     outcomes[index] = runPart(part)
   end
@@ -382,13 +386,13 @@ local function stageParts(keys, parts, longest)
 end
 
 -- Stages one transaction, whose outcomes have at most `bound` bytes; a collection of more than `few` elements is not
--- copied for what addresses some of them; with scripts no part begins after `longest` ms. Returns { vote, records, made }, or nil and why
--- the server could not; then nothing is left.
+-- copied for what addresses some of them; `longest` is how many ms the scripts of a round may take. Returns
+-- { vote, records, made }, or nil and why the server could not; then nothing is left.
 -- `made` names every shadow, so that the caller can still take the vote back.
 local function stage(id, now, keys, parts, bound, few, longest)
-  tx = { id = id, now = now, few = few, states = {}, made = {}, messages = {}, left = bound }
+  tx = { id = id, now = now, few = few, longest = longest, states = {}, made = {}, messages = {}, left = bound }
   for _, key in ipairs(keys) do tx.states[key] = { at = 'base', fingerprint = '' } end
-  local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts, longest)
+  local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts)
   if not ok or tx.unlisted then overMany('UNLINK', nil, tx.made) end
   if not ok then return nil, tostring(outcomes) end
   if tx.unlisted then return { vote = tx.unlistedVote(), records = {}, made = {} } end
