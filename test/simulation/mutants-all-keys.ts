@@ -68,11 +68,7 @@ export const allKeysMutants: readonly Mutant[] = [
     'goes-on-without-what-a-script-touches',
     'flushes',
     [1, 60],
-    [
-      transaction,
-      'keys: [...new Set([...waiting.frame.keys, ...keys])],',
-      'keys: waiting.frame.keys,',
-    ],
+    [transaction, 'keys: [...frame.keys, ...found], bytes', 'keys: frame.keys, bytes'],
   ),
   mutant(
     'R42',
