@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { valuesAmong } from '../../shared/protocol/own-keys.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
 import { dumpOf } from '../redis/beside.ts';
+import { largeSequences } from '../redis/large.ts';
 import { type Step, sequences } from '../redis/sequences.ts';
 import { type PlainRedis, startPlainRedis } from '../stack/plain.ts';
 import { startTestStack, type TestStack } from '../stack/stack.ts';
@@ -52,10 +53,15 @@ async function agree(steps: readonly Step[]): Promise<void> {
   for (const { id, client } of stack.regions) expect(await dumpOf(client), id).toEqual(expected);
 }
 
+const seed = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
+const numRuns = Number(process.env.SEQUENCES ?? 100);
+
 describe('random sequences of commands, of which scripts run most', () => {
   it('answer as one plain Redis does, and leave in every region what it has', async () => {
-    const numRuns = Number(process.env.SEQUENCES ?? 100);
-    const seed = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
     await fc.assert(fc.asyncProperty(sequences, agree), { numRuns, ...seed });
+  }, 300_000);
+
+  it('do so on large collections, which are staged by their elements', async () => {
+    await fc.assert(fc.asyncProperty(largeSequences, agree), { numRuns, ...seed });
   }, 300_000);
 });
