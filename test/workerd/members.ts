@@ -84,10 +84,10 @@ export async function memberChanges(
 ): Promise<readonly MemberEntry[]> {
   const found: MemberEntry[] = [];
   for (let next = since; ; ) {
-    // Writes are filtered away by a prefix that none of them has.
+    // Writes are filtered away by a prefix that none of them has; a flush is news to all.
     const path = `/v1/changes?since=${next}&members=true&prefix=no-such-key&limit=1000`;
     const { body } = await stack.send('GET', path);
-    found.push(...listIn<MemberEntry>(body, 'changes'));
+    found.push(...listIn<MemberEntry>(body, 'changes').filter((change) => 'member' in change));
     const page = body as { readonly next: number; readonly newest: number };
     if (page.next >= page.newest) return found;
     next = page.next;

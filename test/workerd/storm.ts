@@ -38,7 +38,7 @@ function filling(group: Group): readonly Operation[] {
   ];
 }
 
-/** The keys are ARGV[1] of KEYS, or made up where it declares none. */
+/** It may declare its keys or not. */
 const moving = `local from, to = ARGV[1], ARGV[2]
 local item = redis.call('RPOP', 'l:' .. from)
 if item then redis.call('LPUSH', 'l:' .. to, item) end
@@ -254,11 +254,7 @@ export class Storm {
     if (status === 200 && typeof body === 'object' && body !== null && 'result' in body) {
       return Array.isArray(body.result) ? body.result : [];
     }
-    const isOutage =
-      /no region|unavailable|TRYAGAIN|not (?:be )?reach|did not|cannot be|busy/i.test(
-        JSON.stringify(body),
-      );
-    if (!isOutage) this.strange.push([command, status, body]);
+    if (status !== 503) this.strange.push([command, status, body]);
     return null;
   }
 }
