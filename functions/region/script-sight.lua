@@ -93,8 +93,9 @@ local function run(...)
   local isDone, reply, failure = pcall(given.perform, stop, ...)
   if isDone then return reply, failure end
   -- A script that calls itself too deeply fails by its own fault; all else is the server's.
-  if not ending and not find(tostring(reply), 'stack overflow', 1, true) then refusal = reply end
-  stop(reply)
+  local isTooDeep = find(tostring(reply), 'stack overflow', 1, true)
+  if not ending and not isTooDeep then refusal = reply end
+  stop(isTooDeep and 'ERR stack overflow' or reply)
 end
 
 local function call(...)

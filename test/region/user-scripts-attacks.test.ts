@@ -200,6 +200,15 @@ describe('a user’s script without an end', () => {
     return outcomesOf(reply.votes[0]);
   };
 
+  it('that calls itself too deeply is told so, and of no line of Lockstep’s own', async () => {
+    const deep =
+      "local function f(n) redis.call('SET', KEYS[1], n) return 1 + f(n + 1) end return f(1)";
+    const told = await outcome(deep);
+    expect(told).toMatch(/^\[\[2,0,"ERR stack overflow script: /);
+    expect(told).toContain(', on @user_script:1."');
+    expect(await server.redis.keys('lockstep:*:shadow:*')).toEqual([]);
+  });
+
   it.each([
     'while true do __lockstep() pcall(function() while true do __lockstep() end end) end',
     'local function f() __lockstep() return f() end return f()',
