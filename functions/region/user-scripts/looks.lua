@@ -4,7 +4,7 @@
 --
 -- This text is a module: scripts.ts makes it a function's body. It is given what reads an integer, what makes the
 -- text of a refusal, what gives a fresh seed, and what notes a key. It returns the commands by name; each takes a
--- command of script.lua, and returns its reply, or nil and the text of the error.
+-- command of run.lua, and returns its reply, or nil and the text of the error.
 local integerOf, refusalOf, freshSeed, note = ...
 -- More is not drawn at once, where the same may be drawn again.
 local MANY = 100000

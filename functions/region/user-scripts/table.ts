@@ -1,7 +1,7 @@
 import { getKeyIndexes } from '@ioredis/commands';
-import { limits } from '../../shared/limits.ts';
-import type { CommandRow, ReadRow, WriteRow } from '../../shared/wire/command-rows.ts';
-import { commandTable } from '../../shared/wire/command-table.ts';
+import { limits } from '../../../shared/limits.ts';
+import type { CommandRow, ReadRow, WriteRow } from '../../../shared/wire/command-rows.ts';
+import { commandTable } from '../../../shared/wire/command-table.ts';
 
 /** Of the commands that Lockstep refuses, those that no script of Redis 7.0 may call, which has words of its own for it. */
 const outside: ReadonlySet<string> = new Set(
@@ -33,7 +33,7 @@ const placesOf: Readonly<Record<NonNullable<WriteRow['keysAt']>, string>> = {
 const replyDepth = 100;
 
 /**
- * What script.lua knows of commands, as Lua: SCRIPT_TABLE, whose form it describes, made of the one table that the
+ * What run.lua knows of commands, as Lua: SCRIPT_TABLE, whose form it describes, made of the one table that the
  * compiler uses too; and SCRIPT_BOUNDS.
  */
 export function scriptTable(): string {
