@@ -7,8 +7,9 @@ import { commandTable } from '../../../shared/wire/command-table.ts';
 const outside: ReadonlySet<string> = new Set(
   (
     'ACL AUTH BGREWRITEAOF BGSAVE BLMOVE BLPOP BRPOP BRPOPLPUSH BZPOPMAX BZPOPMIN CLIENT CONFIG DEBUG DISCARD EVAL ' +
-    'EVALSHA EVALSHA_RO EVAL_RO EXEC FAILOVER FCALL FCALL_RO FUNCTION HELLO LATENCY MODULE MONITOR MULTI PSUBSCRIBE PSYNC PUNSUBSCRIBE QUIT REPLCONF REPLICAOF ' +
-    'RESET ROLE SAVE SCRIPT SHUTDOWN SLAVEOF SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE SYNC UNSUBSCRIBE UNWATCH WAIT WATCH'
+    'EVALSHA EVALSHA_RO EVAL_RO EXEC FAILOVER FCALL FCALL_RO FUNCTION HELLO LATENCY MODULE MONITOR MULTI PSUBSCRIBE ' +
+    'PSYNC PUNSUBSCRIBE QUIT REPLCONF REPLICAOF RESET ROLE SAVE SCRIPT SHUTDOWN SLAVEOF SSUBSCRIBE SUBSCRIBE ' +
+    'SUNSUBSCRIBE SYNC UNSUBSCRIBE UNWATCH WAIT WATCH'
   ).split(' '),
 );
 
@@ -29,9 +30,6 @@ const placesOf: Readonly<Record<NonNullable<WriteRow['keysAt']>, string>> = {
   counted: 'none',
 };
 
-/** Replies of a script are nested no deeper. */
-const replyDepth = 100;
-
 /**
  * What run.lua knows of commands, as Lua: SCRIPT_TABLE, whose form it describes, made of the one table that the
  * compiler uses too; and SCRIPT_BOUNDS.
@@ -45,7 +43,8 @@ export function scriptTable(): string {
     `keyBytes = ${limits.keyBytes}`,
     `claimed = ${limits.claimedEntries}`,
     `skew = ${limits.clockSkewMs}`,
-    `depth = ${replyDepth}`,
+    `depth = ${limits.scriptReplyDepth}`,
+    `draws = ${limits.drawsPerCall}`,
   ];
   return [
     `local SCRIPT_TABLE = [==[\n\n${rows}\n]==]`,
