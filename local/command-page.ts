@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { limits } from '../shared/limits.ts';
+import { jsonNote } from '../shared/wire/command-json.ts';
 import { type CommandGroup, type CommandRow, rewriteNotes } from '../shared/wire/command-rows.ts';
 import { commandTable } from '../shared/wire/command-table.ts';
 
@@ -24,8 +25,8 @@ makes it anew.
   a range or a count goes beyond half of the collection or to elements far from both ends of a list, and where the expiry
   of a key that has one is changed together with it.
 - Keys are text in UTF-8. Those that begin with \`lockstep:\` are refused.
-- A user's script may call the same commands, but for those that flush. It finds those that are only reads elsewhere
-  answered alike in every region, or refused by name.
+- A user's script may call the same commands, but for those that flush. Random choices, cursors and looks at all keys are
+  answered alike in every region there.
 - By the protocol of Upstash, Lockstep itself answers \`PING\`, \`ECHO\` and \`TIME\`, and takes \`SCRIPT\` with \`LOAD\`,
   \`EXISTS\` and \`FLUSH\`, although their rows refuse them.
 `;
@@ -47,7 +48,8 @@ function sectionOf(group: CommandGroup): string {
   const taken = rows.filter((row) => row.class !== 'refused');
   const title = `## ${titles[group] ?? `${group.charAt(0).toUpperCase()}${group.slice(1)}`}\n`;
   const table = taken.length === 0 ? [] : [tableOf(taken)];
-  return [title, ...table, ...refusalsOf(rows)].join('\n');
+  const about = group === 'json' ? [`${jsonNote}\n`] : [];
+  return [title, ...about, ...table, ...refusalsOf(rows)].join('\n');
 }
 
 /** Its columns are as wide as their widest cells, as the formatter has them. */
