@@ -4,14 +4,9 @@ import type { Operation } from '../../shared/protocol/frame.ts';
 import type { RegionClient } from '../../shared/protocol/round.ts';
 import { connectDirectly } from './direct.ts';
 import { abortOf, executed, outcomesOf, part, prepareOf, roundOf, script } from './fixtures.ts';
-import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
+import { servers, startRedisServer, type TestServer } from './servers.ts';
 
-const implementations = [
-  ['redis-server', startRedisServer, 'flagged'],
-  ['the embedded server', startEmbedded, 'plain'],
-] as const;
-
-describe.each(implementations)('a hostile script in %s', (_, start, text) => {
+describe.each(servers)('a hostile script in %s', (_, start, text) => {
   let server: TestServer;
   let client: RegionClient;
   let sequence = 0;
