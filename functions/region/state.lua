@@ -7,6 +7,7 @@
 --   shadow   under its shadow's name, which may hold nothing
 --   part     a large collection, of which the shadow holds what the transaction addresses (elements.lua)
 --   gone     deleted
+--   flush    no key, but the marker that every key is deleted (own-keys.ts)
 
 -- A name that no key ever has: read commands get it in place of a key that is staged as absent.
 local NOWHERE = PREFIX .. 'nowhere'
