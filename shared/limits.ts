@@ -28,10 +28,6 @@ export const limits = {
   callsPerScript: 100_000,
   /** Times that a script comes to a loop's body or a function; a second or so. */
   stepsPerScript: 5_000_000,
-  /** Levels to which the reply of a script is nested; the script of a region goes down by calling itself. */
-  scriptReplyDepth: 100,
-  /** Members that one command of a script draws at random, where it may draw the same again. */
-  drawsPerCall: 100_000,
   /** Commands of one pipeline of the Upstash form; each is a frame of its own. */
   commandsPerPipeline: 4_096,
   /** Channels or patterns of one subscription. */
@@ -46,6 +42,10 @@ export const limits = {
   scriptBytes: 128_000,
   /** The scripts of one write or snapshot together: EVALSHA brings a text that its request did not. */
   scriptBytesPerWrite: 256_000,
+  /** Levels to which the reply of a script is nested; the script of a region goes down by calling itself. */
+  scriptReplyDepth: 100,
+  /** Members that one command of a script draws at random, where it may draw the same again. */
+  drawsPerCall: 100_000,
   /** Scripts that a shard knows by their digests, and their texts together. */
   scriptsKept: 500,
   scriptBytesKept: 4_000_000,
