@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { limits } from '../shared/limits.ts';
+import { jsonNote } from '../shared/wire/command-json.ts';
 import { type CommandGroup, type CommandRow, rewriteNotes } from '../shared/wire/command-rows.ts';
 import { commandTable } from '../shared/wire/command-table.ts';
 
@@ -12,7 +13,7 @@ Every command of Redis 7.0, and what becomes of it. This page is made from the t
 makes it anew.
 
 - **write** changes keys: in \`POST /v1/writes\`, and by the protocol of Upstash. **read** changes nothing: in
-  \`POST /v1/reads\`, and also among the commands of a write, unless its row says otherwise.
+  \`POST /v1/reads\`, by the protocol of Upstash, and also among the commands of a write, unless its row says otherwise.
 - A write's command has to give the same in every region. Replies without an order are sorted; what depends on a clock or
   on chance is rewritten or refused.
 - Moments lie before 2^53 ms since the epoch, where Redis takes later ones too.
@@ -24,7 +25,17 @@ makes it anew.
   a range or a count goes beyond half of the collection or to elements far from both ends of a list, and where the expiry
   of a key that has one is changed together with it.
 - Keys are text in UTF-8. Those that begin with \`lockstep:\` are refused.
+- A user's script may call the same commands, but for those that flush. Random choices, cursors and looks at all keys are
+  answered alike in every region there.
+- By the protocol of Upstash, Lockstep itself answers \`PING\`, \`ECHO\` and \`TIME\`, and takes \`SCRIPT\` with \`LOAD\`,
+  \`EXISTS\` and \`FLUSH\`, although their rows refuse them.
 `;
+
+/** Of the groups whose names have capitals of their own. */
+const titles: Partial<Readonly<Record<CommandGroup, string>>> = {
+  hyperloglog: 'HyperLogLog',
+  json: 'JSON',
+};
 
 /** The page of commands, as it has to stand in the tree. */
 export function commandPage(): string {
@@ -35,9 +46,10 @@ export function commandPage(): string {
 function sectionOf(group: CommandGroup): string {
   const rows = commandTable.filter((row) => row.group === group);
   const taken = rows.filter((row) => row.class !== 'refused');
-  const title = `## ${group.charAt(0).toUpperCase()}${group.slice(1)}\n`;
+  const title = `## ${titles[group] ?? `${group.charAt(0).toUpperCase()}${group.slice(1)}`}\n`;
   const table = taken.length === 0 ? [] : [tableOf(taken)];
-  return [title, ...table, ...refusalsOf(rows)].join('\n');
+  const about = group === 'json' ? [`${jsonNote}\n`] : [];
+  return [title, ...about, ...table, ...refusalsOf(rows)].join('\n');
 }
 
 /** Its columns are as wide as their widest cells, as the formatter has them. */
@@ -59,13 +71,16 @@ function tableOf(rows: readonly CommandRow[]): string {
 }
 
 /** What stages the command without a copy of what was there. */
-const replacing: ReadonlySet<string> = new Set(['DEL', 'PSETEX', 'SETEX', 'UNLINK']);
+const copyless: ReadonlySet<string> = new Set(
+  'DEL FLUSHALL FLUSHDB PSETEX PUBLISH SETEX UNLINK'.split(' '),
+);
 
 function costOf(row: CommandRow): string {
   if (row.class === 'refused' || (row.class === 'read' && row.refusedInWrites !== null)) return '';
+  if (row.rewrite === 'script') return 'that of the commands it calls';
   if (row.addresses !== null) return 'elements';
   if (row.name === 'SET') return 'none; with NX, XX, GET or KEEPTTL whole';
-  return replacing.has(row.name) ? 'none' : 'whole';
+  return copyless.has(row.name) ? 'none' : 'whole';
 }
 
 function noteOf(row: CommandRow): string {

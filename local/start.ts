@@ -181,7 +181,7 @@ function showHowToTry({ url, tokens, regions }: Stack): void {
   token   ${tokens.write}
   try     ${curl.join(' \\\n            ')}
 
-The same for scripts is in .lockstep/local.json. Ctrl-C stops everything; ${kept}.`);
+The same for programs is in .lockstep/local.json. Ctrl-C stops everything; ${kept}.`);
 }
 
 /** Without a keyboard, as in a test or a service, there is nothing to play with. A start that is being stopped gets none. */

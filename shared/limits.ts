@@ -46,6 +46,10 @@ export const limits = {
   scriptBytesPerWrite: 256_000,
   /** A frame with its scripts, and with the keys that they touch without declaring them: those are stored in one row. */
   frameBytes: 1_256_000,
+  /** Levels to which the reply of a script is nested; the script of a region goes down by calling itself. */
+  scriptReplyDepth: 100,
+  /** Members that one command of a script draws at random, where it may draw the same again. */
+  drawsPerCall: 100_000,
   /** Scripts that a shard knows by their digests, and their texts together. */
   scriptsKept: 500,
   scriptBytesKept: 4_000_000,

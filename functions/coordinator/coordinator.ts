@@ -40,6 +40,7 @@ import type {
   RegionConfiguration,
 } from '../../shared/wire/members.ts';
 import { connectRegion } from '../region/client.ts';
+import { Acquaintance } from './acquaintance.ts';
 import { Callers } from './callers.ts';
 import { changesIn } from './change-log.ts';
 import { coreConfig, entropy, owesMore, shard } from './core-config.ts';
@@ -52,6 +53,7 @@ import { ScriptDesk } from './script-desk.ts';
 import { perform } from './sending.ts';
 import { newSigningKey } from './signing-key.ts';
 import { CoordinatorStorage } from './storage.ts';
+import { Waking } from './waking.ts';
 
 /**
  * The coordinator of one shard as a Durable Object: it feeds events to the core, stores what the core says, and only
@@ -71,13 +73,8 @@ export class Coordinator
   readonly #scripts: ScriptDesk;
   readonly #regions: RegionBook;
   readonly #callers = new Callers();
-  /** Regions that an earlier life was known to. */
-  readonly #acquaintances: ReadonlySet<RegionId>;
-  /** Fulfilled when each other one has answered once, or failed to. */
-  readonly #acquainted = Promise.withResolvers<void>();
-  #isAcquainted = false;
-  #timer: ReturnType<typeof setTimeout> | null = null;
-  #alarmArmed = false;
+  readonly #acquaintance: Acquaintance;
+  readonly #waking: Waking;
   readonly #retention: Retention;
   #prunedAt = 0;
 
@@ -103,7 +100,11 @@ export class Coordinator
     const now = Date.now();
     const stored = this.#storage.begin(now);
     const begun = stored.regions.filter((region) => region.begun);
-    this.#acquaintances = new Set(begun.map(({ region }) => region));
+    this.#acquaintance = new Acquaintance(begun.map(({ region }) => region));
+    this.#waking = new Waking(
+      (at) => void context.storage.setAlarm(at),
+      () => this.#step({ kind: 'ticked' }),
+    );
     this.#regions = new RegionBook(configuration.regions, members, connectRegion);
     this.#core = new CoordinatorCore(coreConfig(configuration, this.#regions.all), stored, now);
     this.#step({ kind: 'ticked' });
@@ -202,7 +203,7 @@ export class Coordinator
    * once or failed to: it would refuse the read for which they ask.
    */
   async describe(): Promise<CoordinatorStatus> {
-    await this.#acquainted.promise;
+    await this.#acquaintance.made;
     this.#storage.prove();
     return this.#core.status();
   }
@@ -285,7 +286,7 @@ export class Coordinator
 
   /** Wakes an instance that a crash left with work; the constructor has taken that work up already. */
   override async alarm(): Promise<void> {
-    this.#alarmArmed = false;
+    this.#waking.alarmCame();
     const now = Date.now();
     // Looking for old rows reads many, and rows read are billed.
     if (now - this.#prunedAt >= limits.pruneEveryMs) {
@@ -326,13 +327,14 @@ export class Coordinator
     try {
       const ready = this.#core.step(event, Date.now(), entropy());
       if (ready.ended !== null) throw new Error(`another instance has taken over: ${ready.ended}`);
-      if (ready.sends.length > 0 || this.#isBusy || owesMore(ready.persist)) this.#armAlarm();
+      if (ready.sends.length > 0 || this.#isBusy || owesMore(ready.persist))
+        this.#waking.armAlarm();
       this.#storage.write(ready.persist);
       for (const send of ready.sends) this.#send(send);
       for (const reply of ready.replies) this.#callers.give(reply);
       this.#tell(ready.persist);
-      this.#arm(ready.wakeAt);
-      if (!this.#isAcquainted) this.#noteAcquaintance();
+      this.#waking.at(ready.wakeAt);
+      this.#acquaintance.note(() => this.#core.status());
     } catch (error) {
       console.error('the coordinator ends itself', error);
       this.ctx.abort(String(error));
@@ -352,7 +354,7 @@ export class Coordinator
   }
 
   #handOver(): void {
-    this.#armAlarm();
+    this.#waking.armAlarm();
     this.#handover.run();
   }
 
@@ -361,38 +363,8 @@ export class Coordinator
     return regions.filter(({ state }) => state === 'voter').map(({ region }) => region);
   }
 
-  #noteAcquaintance(): void {
-    const { regions } = this.#core.status();
-    this.#isAcquainted = regions.every(
-      ({ region, state, health, roundTripMs }) =>
-        this.#acquaintances.has(region) ||
-        state !== 'voter' ||
-        health !== 'answering' ||
-        roundTripMs !== null,
-    );
-    if (this.#isAcquainted) this.#acquainted.resolve();
-  }
-
   #send(send: Send): void {
     const client = this.#regions.clientOf(send.region);
     void perform(send, client, this.#storage, (event) => this.#step(event));
-  }
-
-  #arm(wakeAt: number | null): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
-    if (wakeAt === null) return;
-    const waitMs = Math.max(0, wakeAt - Date.now());
-    this.#timer = setTimeout(() => {
-      this.#timer = null;
-      this.#step({ kind: 'ticked' });
-    }, waitMs);
-  }
-
-  /** Before work goes out it is made sure that the object is woken again, should it die in the midst of it. */
-  #armAlarm(): void {
-    if (this.#alarmArmed) return;
-    this.#alarmArmed = true;
-    void this.ctx.storage.setAlarm(Date.now() + limits.alarmMs);
   }
 }

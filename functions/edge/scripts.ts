@@ -22,7 +22,7 @@ interface RememberedScript {
  */
 export class EdgeScripts {
   readonly #dependencies: EdgeDependencies;
-  /** Those used last come last. */
+  /** Those that were told or asked for last come last; what is used is asked for again and again. */
   readonly #scripts = new Map<string, RememberedScript>();
   readonly #beingAskedFor = new Set<string>();
   #bytes = 0;

@@ -41,6 +41,13 @@ local function must(...)
   return reply
 end
 
+-- True where the error says that the server has no such command.
+local function isUnknown(failure)
+  local words = string.lower(failure)
+  return string.find(words, 'unknown command', 1, true) ~= nil
+    or string.find(words, 'unknown redis command', 1, true) ~= nil
+end
+
 -- Runs a command over many arguments, in chunks, protected. Returns the sum of its integer replies, or nil and the
 -- error.
 local function overMany(command, key, arguments)

@@ -36,7 +36,7 @@
 --    "c":copy|null}                                                                             executed
 --       a acknowledged, l lost, r refused; votes: ["y",outcomes,fingerprints], ["t"] late, ["d"] duplicate,
 --       ["l",key,incarnation,sequence] locked, ["f","epoch"|"incarnation"] fenced, ["r",reason] refused,
---       ["u",[[part,keys]…]] unlisted
+--       ["u",[[part,keys]…]] unlisted, ["n",part,command] lacking
 --       copy: ["b"] begun, ["r",items,locked,left,cursor|null,total|null] read, ["w",[[key,reason]…]] written,
 --       ["l",keys,cursor|null] listed, ["f","token"|"number"|"epoch"] refused
 --   {"f":["generation",has]}, {"f":["lost"]}, {"f":["history"]}, {"f":["phase"]}                refused whole

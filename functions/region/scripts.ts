@@ -11,18 +11,18 @@ import inspectText from './inspect.lua';
 import mergeText from './merge.lua';
 import messagesText from './messages.lua';
 import roundText from './round.lua';
-import scriptText from './script.lua';
-import scriptCommandsText from './script-commands.lua';
-import scriptLooksText from './script-looks.lua';
-import scriptReadsText from './script-reads.lua';
-import scriptSameText from './script-same.lua';
-import scriptSightText from './script-sight.lua';
-import scriptStageText from './script-stage.lua';
-import { scriptTable } from './script-table.ts';
 import snapshotText from './snapshot.lua';
 import stageText from './stage.lua';
 import stateText from './state.lua';
 import streamsText from './streams.lua';
+import scriptCommandsText from './user-scripts/commands.lua';
+import scriptRoundsText from './user-scripts/in-rounds.lua';
+import scriptSnapshotsText from './user-scripts/in-snapshots.lua';
+import scriptLooksText from './user-scripts/looks.lua';
+import scriptRunText from './user-scripts/run.lua';
+import scriptSameText from './user-scripts/same.lua';
+import scriptSightText from './user-scripts/sight.lua';
+import { scriptTable } from './user-scripts/table.ts';
 
 /**
  * Commits must go through when the server is out of memory, and one script touches keys of any slot. Servers from
@@ -41,21 +41,24 @@ export interface Script {
 const userScripts = [
   scriptTable(),
   moduleOf('scriptSight', `${scriptSightText}\n${scriptSameText}`),
-  moduleOf('userScripts', scriptText),
+  moduleOf('userScripts', scriptRunText),
 ];
 
 /** A script has room for few more names, so all of it is one module. */
-const scriptStage = moduleOf(
+const scriptsInRounds = moduleOf(
   'scriptStage',
   [
     ...userScripts,
     moduleOf('scriptCommands', scriptCommandsText),
     moduleOf('scriptLooks', scriptLooksText),
-    scriptStageText,
+    scriptRoundsText,
   ].join('\n'),
 );
 
-const scriptReads = moduleOf('scriptReads', [...userScripts, scriptReadsText].join('\n'));
+const scriptsInSnapshots = moduleOf(
+  'scriptReads',
+  [...userScripts, scriptSnapshotsText].join('\n'),
+);
 
 /** apply.lua has the name already, as its functions use it. */
 const mergeModule = `loadMergers = function()\n${mergeText}\nend`;
@@ -74,7 +77,7 @@ export const roundScript = scriptOf('round', [
   addressingText,
   runnersText,
   stageText,
-  scriptStage,
+  scriptsInRounds,
   // What runs scripts is made with the first one.
   'function runScript(operation) runScript = scriptStage() return runScript(operation) end',
   moduleOf('copySource', copySourceText),
@@ -89,7 +92,7 @@ export const snapshotScript = scriptOf('snapshot', [
   messagesText,
   applyText,
   mergeModule,
-  scriptReads,
+  scriptsInSnapshots,
   snapshotText,
 ]);
 

@@ -132,7 +132,11 @@ function read(arguments)
   local own = aboutAll[arguments[1]]
   if own then return own(arguments) end
   if arguments[1] == 'EVAL_RO' then return scriptReads()(arguments, touched, aboutAll, read) end
-  return redis.pcall(unpack(arguments))
+  local reply = redis.pcall(unpack(arguments))
+  if type(reply) == 'table' and reply.err and isUnknown(reply.err) then
+    return { err = "ERR unknown command '" .. arguments[1] .. "': this region's server is older, or lacks a module" }
+  end
+  return reply
 end
 
 -- The locks of `keys`, and of those that scripts have touched; every lock where something told of all keys. A caller

@@ -65,7 +65,9 @@ end
 local function run(arguments)
   local reply = redis.pcall(unpack(arguments))
   if type(reply) == 'table' and reply.err then
-    if serverErrors[match(reply.err, '^%S*')] then error(reply.err, 0) end
+    -- Where one server does not know a command, no region may run it.
+    if isUnknown(reply.err) then tx.lacking = arguments[1] end
+    if tx.lacking or serverErrors[match(reply.err, '^%S*')] then error(reply.err, 0) end
     return nil, reply.err
   end
   return reply
@@ -248,11 +250,6 @@ local function digits(order, arguments)
   return must('GET', arguments[2])
 end
 
--- When the scripts of this round are to be staged, by the region's clock; nil before the first of them.
-local stagedBy
-
-local function isLate() return stagedBy ~= nil and moment() > stagedBy end
-
 -- Runs a user's script; scripts.ts puts it behind this text.
 local runScript
 
@@ -394,6 +391,9 @@ local function stage(id, now, keys, parts, bound, few, longest)
   for _, key in ipairs(keys) do tx.states[key] = { at = 'base', fingerprint = '' } end
   local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts)
   if not ok or tx.unlisted then overMany('UNLINK', nil, tx.made) end
+  if tx.lacking then
+    return { vote = '["n",' .. whole(tx.part) .. ',' .. text(tx.lacking) .. ']', records = {}, made = {} }
+  end
   if not ok then return nil, tostring(outcomes) end
   if tx.unlisted then return { vote = tx.unlistedVote(), records = {}, made = {} } end
   return { vote = '["y",' .. text(outcomes) .. ',' .. fingerprints .. ']', records = records, made = tx.made }

@@ -7,13 +7,19 @@
 --   shadow   under its shadow's name, which may hold nothing
 --   part     a large collection, of which the shadow holds what the transaction addresses (elements.lua)
 --   gone     deleted
+--   flush    no key, but the marker that every key is deleted (own-keys.ts)
 
 -- A name that no key ever has: read commands get it in place of a key that is staged as absent.
 local NOWHERE = PREFIX .. 'nowhere'
 
--- The transaction being staged: { id, now, few, states, made, messages, saved, backups, isLong, byElements }, and
+-- The transaction being staged: { id, now, few, longest, states, made, messages, saved, backups, isLong, byElements }, and
 -- what scripts add.
 local tx
+-- When the scripts of this round are to be staged, by the region's clock; nil before the first of them.
+local stagedBy
+
+local function isLate() return stagedBy ~= nil and moment() > stagedBy end
+
 -- What elements.lua returns; loaded where a collection is first staged by its elements.
 local elements
 

@@ -1,14 +1,15 @@
 import { type CommandRow, read, write } from './command-rows.ts';
 
-const needed =
-  'A region’s server has to know it: Upstash does, Redis from 8 on, and older ones with a module. A write that meets one which does not is refused, naming the region.';
-const computed = `${needed} Numbers are computed by the server in floating point.`;
+/** What to know of all of them. */
+export const jsonNote =
+  'A region’s server has to know them: Upstash does, Redis from 8 on, and older ones with a module. A write that meets one which does not is refused, naming the region.';
+const computed = 'Numbers are computed by the server in floating point.';
 
 /** A row of the module for JSON, whose key is the first argument unless `keysAt` says where else. */
 const reads = (name: string, arity: number, keysAt: 'first' | 'all-but-last' = 'first') =>
-  read('json', `JSON.${name}`, arity, { keysAt, note: needed });
+  read('json', `JSON.${name}`, arity, { keysAt });
 const writes = (name: string, arity: number, keysAt: 'first' | 'every-third' = 'first') =>
-  write('json', `JSON.${name}`, arity, { keysAt, note: needed });
+  write('json', `JSON.${name}`, arity, { keysAt });
 
 /** The commands of JSON documents. No package lists where their keys stand. */
 export const jsonRows: readonly CommandRow[] = [

@@ -80,6 +80,25 @@ describe('a script that shows that it only reads', () => {
     expect(askedOf(edge)).toEqual(['scriptTexts', 'scriptTexts']);
   });
 
+  it('is remembered as long as there is room, and forgotten when one more comes', async () => {
+    // Remembered are its text, and the text with its loops counted: it has none.
+    const bytes = 100_000;
+    const most = limits.scriptBytesRemembered / (2 * bytes);
+    const textOf = (number: number) => `${reading} -- ${number}`.padEnd(bytes);
+    const edge = edgeWith();
+    const evalshaOfFirst = () => get(edge, `/evalsha/${sha1Of(textOf(0))}/1/k`);
+    for (let number = 0; number < most; number += 1) {
+      await post(edge, '/', ['EVAL', textOf(number), 1, 'k']);
+      await edge.settled();
+    }
+    await evalshaOfFirst();
+    expect(edge.writes).toEqual([]);
+    await post(edge, '/', ['EVAL', textOf(most), 1, 'k']);
+    await edge.settled();
+    await evalshaOfFirst();
+    expect(edge.writes.map(({ ops }) => ops[0]?.[0])).toEqual(['evalsha']);
+  });
+
   it('goes as a write where a region finds that it writes after all', async () => {
     const refused = [{ e: 'ERR Write commands are not allowed from read-only scripts. script: x' }];
     const edge = edgeWith([], JSON.stringify(refused));

@@ -1,31 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { frameOf, orderLocks } from '../../functions/coordinator/frame.ts';
 import { keyOfWrite } from '../../shared/protocol/own-keys.ts';
-import type { WriteRequest } from '../../shared/wire/answers.ts';
 import { noScripts, unknownScriptError } from '../../shared/wire/user-scripts.ts';
-
-function requestOf(id: string, ...op: readonly string[]): WriteRequest {
-  return {
-    id,
-    ops: [op],
-    checks: [],
-    keepsGoing: false,
-    ack: 'committed',
-    timeoutMs: 1_000,
-    priority: 0,
-    idempotency: null,
-    notAfter: null,
-    callback: null,
-  };
-}
+import { requestOf } from './requests.ts';
 
 describe('writes that come together', () => {
   it('are bound to their order from the first script on, which may touch any key', () => {
     const requests = [
-      requestOf('0-1', 'SET', 'a', '1'),
-      requestOf('0-2', 'eval', 'return 1', '0'),
-      requestOf('0-3', 'SET', 'b', '1'),
-      requestOf('0-4', 'EVALSHA', 'x', '0'),
+      requestOf('0-1', ['SET', 'a', '1']),
+      requestOf('0-2', ['eval', 'return 1', '0']),
+      requestOf('0-3', ['SET', 'b', '1']),
+      requestOf('0-4', ['EVALSHA', 'x', '0']),
     ];
     const lock = keyOfWrite('0-2');
     expect(orderLocks(requests)).toEqual([null, lock, lock, lock]);
@@ -35,12 +20,17 @@ describe('writes that come together', () => {
 
 describe('the frame of a write', () => {
   it.each([
-    ['its keys alone', requestOf('0-1', 'SET', 'a', '1'), null, ['a']],
-    ['what it is bound by as well', requestOf('0-1', 'SET', 'a', '1'), 'lock', ['a', 'lock']],
-    ['that alone where it has no key', requestOf('0-1', 'EVAL', 'return 1', '0'), 'lock', ['lock']],
+    ['its keys alone', requestOf('0-1', ['SET', 'a', '1']), null, ['a']],
+    ['what it is bound by as well', requestOf('0-1', ['SET', 'a', '1']), 'lock', ['a', 'lock']],
+    [
+      'that alone where it has no key',
+      requestOf('0-1', ['EVAL', 'return 1', '0']),
+      'lock',
+      ['lock'],
+    ],
     [
       'a lock of its own without either',
-      requestOf('0-1', 'EVAL', '', '0'),
+      requestOf('0-1', ['EVAL', '', '0']),
       null,
       [keyOfWrite('0-1')],
     ],
@@ -49,12 +39,12 @@ describe('the frame of a write', () => {
   });
 
   it('is refused in Redis’s words where Redis refuses it too', () => {
-    const request = requestOf('0-1', 'EVALSHA', 'f'.repeat(40), '0');
+    const request = requestOf('0-1', ['EVALSHA', 'f'.repeat(40), '0']);
     expect(frameOf(request, 1, noScripts)).toMatchObject({ error: unknownScriptError });
     expect(frameOf({ ...request, keepsGoing: true }, 1, noScripts)).toMatchObject({
       operations: [{ kind: 'fail', args: [unknownScriptError] }],
     });
-    const own = frameOf(requestOf('0-1', 'FCALL', 'f', '0'), 1, noScripts);
+    const own = frameOf(requestOf('0-1', ['FCALL', 'f', '0']), 1, noScripts);
     expect(own).toMatchObject({ kind: 'refused' });
     expect(own).not.toHaveProperty('error');
   });

@@ -4,9 +4,9 @@ import { ScriptDesk } from '../../functions/coordinator/script-desk.ts';
 import { ScriptStorage } from '../../functions/coordinator/script-storage.ts';
 import { sha1Of } from '../../functions/sha1.ts';
 import { limits } from '../../shared/limits.ts';
-import type { WriteRequest } from '../../shared/wire/answers.ts';
 import { textWithBytes } from '../../shared/wire/raw-bytes.ts';
 import { decided } from '../edge/stand-ins.ts';
+import { requestOf } from './requests.ts';
 import { MemoryStorage } from './sqlite.ts';
 
 /** A desk over `memory`, as a coordinator has it in one life. */
@@ -24,19 +24,6 @@ function begun(memory = new MemoryStorage()) {
 function textOf(number: number, bytes = 0): string {
   return `return ${number}`.padEnd(bytes);
 }
-
-const request: WriteRequest = {
-  id: '0-1',
-  ops: [],
-  checks: [],
-  keepsGoing: false,
-  ack: 'committed',
-  timeoutMs: 1_000,
-  priority: 0,
-  idempotency: null,
-  notAfter: null,
-  callback: null,
-};
 
 describe('the digest of a script', () => {
   it('is that of its bytes, also where they are no UTF-8', () => {
@@ -64,7 +51,12 @@ describe('the store of scripts', () => {
     desk.texts(['none']);
     desk.keep([textOf(1)], true);
     desk.flush();
-    desk.judge(request, { kind: 'refused', problem: 'invalid-command', detail: '', error: 'NO' });
+    desk.judge(requestOf('0-1'), {
+      kind: 'refused',
+      problem: 'invalid-command',
+      detail: '',
+      error: 'NO',
+    });
     expect(proofs()).toBe(5);
   });
 
@@ -145,7 +137,7 @@ describe('the store of scripts', () => {
   ])('drops what a region could not compile, %s', (_name, ops, part) => {
     const { desk } = begun();
     const shas = ['bad(', 'return 1'].map((text) => desk.evaluated(text).sha);
-    desk.judge({ ...request, ops }, decided({ part }));
+    desk.judge(requestOf('0-1', ...ops), decided({ part }));
     expect(desk.known(shas)).toEqual([false, true]);
   });
 });

@@ -76,17 +76,12 @@ export function inOrder(told: Told, order: ReplyOrder): Told {
   return flat.flatMap((name, at) => (at % 2 === 0 ? [`${name}\0${flat[at + 1]}`] : [])).sort();
 }
 
-/**
- * A region and one plain Redis beside it, in two databases of one server. Each step goes through both, and has to be
- * answered the same.
- */
-export class Beside {
+/** A region and one plain Redis beside it, in two databases of one server. */
+export class RegionBesidePlain {
   readonly #server: TestServer;
   readonly staged: Redis;
   readonly plain: Redis;
   readonly region: RegionClient;
-  #transactions = 0;
-  #keys: readonly string[] = [];
 
   constructor(server: TestServer) {
     this.#server = server;
@@ -95,14 +90,35 @@ export class Beside {
     this.region = connectDirectly(this.staged, 'flagged');
   }
 
-  static async start(): Promise<Beside> {
-    return new Beside(await startRedisServer());
-  }
-
   async stop(): Promise<void> {
     this.staged.disconnect();
     this.plain.disconnect();
     await this.#server.stop();
+  }
+
+  /** Has the region apply these. */
+  async decide(decisions: readonly Decision[]): Promise<void> {
+    const reply = executed(await this.region.round(roundOf({ decisions }), 0));
+    expect(reply.decisions).toEqual(decisions.map(() => 'acknowledged'));
+  }
+
+  /** Compares all that both have now, when nothing is staged. */
+  async compare(): Promise<void> {
+    const [found, expected] = await Promise.all([this.staged, this.plain].map(dumpOf));
+    expect(found).toEqual(expected);
+    const left = await this.staged.keys('lockstep:*:*:*');
+    expect(left, 'shadows and backups').toEqual([]);
+    expect(await this.staged.hlen('lockstep:0:lock'), 'locks').toBe('0');
+  }
+}
+
+/** Each step goes through both, and has to be answered the same. */
+export class Beside extends RegionBesidePlain {
+  #transactions = 0;
+  #keys: readonly string[] = [];
+
+  static async start(): Promise<Beside> {
+    return new Beside(await startRedisServer());
   }
 
   /** Runs the steps on empty databases, and compares what they leave. */
@@ -171,13 +187,8 @@ export class Beside {
 
   /** Commits the last step, and compares all that both have now. */
   async end(): Promise<void> {
-    const decisions = this.#decisions();
-    const reply = executed(await this.region.round(roundOf({ decisions }), 0));
-    expect(reply.decisions).toEqual(decisions.map(() => 'acknowledged'));
-    const [found, expected] = await Promise.all([this.staged, this.plain].map(dumpOf));
-    expect(found).toEqual(expected);
-    const left = await this.staged.keys('lockstep:*:*:*');
-    expect(left, 'shadows and backups').toEqual([]);
+    await this.decide(this.#decisions());
+    await this.compare();
   }
 }
 

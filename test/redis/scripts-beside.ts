@@ -1,11 +1,9 @@
 import { createHash } from 'node:crypto';
-import { Redis } from 'ioredis';
 import { expect } from 'vitest';
 import type { ReplyOrder } from '../../shared/protocol/frame.ts';
-import type { Decision, RegionClient } from '../../shared/protocol/round.ts';
+import type { Decision } from '../../shared/protocol/round.ts';
 import { bytesWithin } from '../../shared/wire/raw-bytes.ts';
 import { parseExact } from '../../shared/wire/replies.ts';
-import { connectDirectly } from '../region/direct.ts';
 import {
   commitOf,
   executed,
@@ -14,8 +12,8 @@ import {
   script as scriptOf,
   snapshotOf,
 } from '../region/fixtures.ts';
-import { startRedisServer, type TestServer } from '../region/servers.ts';
-import { dumpOf, inOrder, type Told, toldByClient, toldByRegion } from './beside.ts';
+import { startRedisServer } from '../region/servers.ts';
+import { inOrder, RegionBesidePlain, type Told, toldByClient, toldByRegion } from './beside.ts';
 
 /** A script with what it is given, as EVAL takes it. */
 export interface Script {
@@ -39,32 +37,15 @@ redis.call('SELECT', '1')
 for _, key in ipairs(redis.call('KEYS', '*')) do redis.call('COPY', key, key, 'DB', ARGV[1]) end`;
 
 /**
- * A region and one plain Redis beside it, in two databases of one server. Each script runs in both, and has to be answered
- * the same and to leave the same; but one that raises an error leaves nothing in Lockstep.
+ * Each script runs in both, and has to be answered the same and to leave the same; but one that raises an error leaves
+ * nothing in Lockstep.
  */
-export class ScriptsBeside {
-  readonly #server: TestServer;
-  readonly staged: Redis;
-  readonly plain: Redis;
-  readonly region: RegionClient;
+export class ScriptsBeside extends RegionBesidePlain {
   #transactions = 0;
   #keys: readonly string[] = [];
 
-  constructor(server: TestServer) {
-    this.#server = server;
-    this.staged = new Redis(server.port, '127.0.0.1', { stringNumbers: true });
-    this.plain = new Redis(server.port, '127.0.0.1', { stringNumbers: true, db: 1 });
-    this.region = connectDirectly(this.staged, 'flagged');
-  }
-
   static async start(): Promise<ScriptsBeside> {
     return new ScriptsBeside(await startRedisServer());
-  }
-
-  async stop(): Promise<void> {
-    this.staged.disconnect();
-    this.plain.disconnect();
-    await this.#server.stop();
   }
 
   /** Empties both, and fills them with these commands. */
@@ -158,17 +139,12 @@ export class ScriptsBeside {
   async commit(): Promise<void> {
     const decisions = this.#decisions();
     this.#keys = [];
-    const { decisions: replies } = executed(await this.region.round(roundOf({ decisions }), 0));
-    expect(replies).toEqual(decisions.map(() => 'acknowledged'));
+    await this.decide(decisions);
   }
 
   /** Commits the last script, and compares all that both have now. */
   async end(): Promise<void> {
     await this.commit();
-    const [found, expected] = await Promise.all([this.staged, this.plain].map(dumpOf));
-    expect(found).toEqual(expected);
-    const left = await this.staged.keys('lockstep:*:*:*');
-    expect(left, 'shadows and backups').toEqual([]);
-    expect(await this.staged.hlen('lockstep:0:lock'), 'locks').toBe('0');
+    await this.compare();
   }
 }

@@ -15,17 +15,12 @@ import {
   set,
   snapshotOf,
 } from './fixtures.ts';
-import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
+import { servers, type TestServer } from './servers.ts';
 
 const token = 'token of a test';
 const timeoutMs = 5_000;
 
-const implementations = [
-  ['redis-server', startRedisServer],
-  ['the embedded server', startEmbedded],
-] as const;
-
-describe.each(implementations)('a region client of %s', (_, start) => {
+describe.each(servers)('a region client of %s', (_, start) => {
   let server: TestServer;
   let gateway: Gateway;
   let client: RegionClient;

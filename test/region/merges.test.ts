@@ -16,12 +16,7 @@ import {
   snapshotOf,
   write,
 } from './fixtures.ts';
-import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
-
-const implementations = [
-  ['redis-server', startRedisServer, 'flagged'],
-  ['the embedded server', startEmbedded, 'plain'],
-] as const;
+import { servers, startRedisServer, type TestServer } from './servers.ts';
 
 const count = limits.elementsCopied + 50;
 const members = Array.from({ length: count }, (_, index) => `m${index}`);
@@ -60,7 +55,7 @@ async function expectChanged({ redis }: TestServer): Promise<void> {
   expect(await redis.lrange('l', 0, -1)).toEqual(['a', 'b', ...members.slice(1, -2), 'y']);
 }
 
-describe.each(implementations)('a merge in %s', (_, start, text) => {
+describe.each(servers)('a merge in %s', (_, start, text) => {
   let server: TestServer;
   let client: RegionClient;
   beforeAll(async () => {

@@ -18,14 +18,9 @@ import {
   snapshotOf,
   write,
 } from './fixtures.ts';
-import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
+import { servers, startRedisServer, type TestServer } from './servers.ts';
 
-const implementations = [
-  ['redis-server', startRedisServer, 'flagged'],
-  ['the embedded server', startEmbedded, 'plain'],
-] as const;
-
-describe.each(implementations)('the scripts in %s', (_, start, text) => {
+describe.each(servers)('the scripts in %s', (_, start, text) => {
   let server: TestServer;
   let client: RegionClient;
   beforeAll(async () => {
@@ -120,7 +115,7 @@ describe.each(implementations)('the scripts in %s', (_, start, text) => {
   });
 });
 
-describe.each(implementations)('the scripts of a copy in %s', (_, start, text) => {
+describe.each(servers)('the scripts of a copy in %s', (_, start, text) => {
   let server: TestServer;
   let client: RegionClient;
   beforeAll(async () => {

@@ -70,3 +70,9 @@ function accepting(server: ChildProcess): Promise<void> {
     });
   });
 }
+
+/** The servers that every claim about the scripts is tried on, and the form in which each takes a script. */
+export const servers = [
+  ['redis-server', startRedisServer, 'flagged'],
+  ['the embedded server', startEmbedded, 'plain'],
+] as const;

@@ -1,16 +1,12 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
 import type { Operation } from '../../shared/protocol/frame.ts';
 import type { RegionClient } from '../../shared/protocol/round.ts';
 import { connectDirectly } from './direct.ts';
 import { abortOf, executed, outcomesOf, part, prepareOf, roundOf, script } from './fixtures.ts';
-import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
+import { servers, startRedisServer, type TestServer } from './servers.ts';
 
-const implementations = [
-  ['redis-server', startRedisServer, 'flagged'],
-  ['the embedded server', startEmbedded, 'plain'],
-] as const;
-
-describe.each(implementations)('a hostile script in %s', (_, start, text) => {
+describe.each(servers)('a hostile script in %s', (_, start, text) => {
   let server: TestServer;
   let client: RegionClient;
   let sequence = 0;
@@ -232,6 +228,50 @@ describe('a user’s script without an end', () => {
         'calls too many commands',
       );
       expect(await server.redis.keys('lockstep:*:shadow:*')).toEqual([]);
+    },
+    60_000,
+  );
+
+  it.each<readonly [string, number, (count: number) => string, string]>([
+    [
+      'steps',
+      limits.stepsPerScript,
+      // Its own beginning is the first.
+      (count) => `for step = 2, ${count} do __lockstep() end return 'done'`,
+      'goes on for too long',
+    ],
+    [
+      'calls',
+      limits.callsPerScript,
+      (count) => `for call = 1, ${count} do redis.call('EXISTS', KEYS[1]) end return 'done'`,
+      'calls too many commands',
+    ],
+    [
+      'levels of its reply',
+      limits.scriptReplyDepth,
+      (count) => `local reply = 'done' for level = 1, ${count} do reply = {reply} end return reply`,
+      'nested too deeply',
+    ],
+    [
+      'draws of one call',
+      limits.drawsPerCall,
+      (count) =>
+        `redis.call('SADD', KEYS[1], 'm') return 'done ' .. #redis.call('SRANDMEMBER', KEYS[1], -${count})`,
+      'of so many is not supported',
+    ],
+    [
+      'entries that one call claims',
+      limits.claimedEntries,
+      (count) =>
+        `redis.call('XGROUP', 'CREATE', KEYS[1], 'g', '$', 'MKSTREAM')
+        return {'done', redis.call('XAUTOCLAIM', KEYS[1], 'g', 'c', 0, 0, 'COUNT', ${count})}`,
+      'of so many is not supported',
+    ],
+  ])(
+    'has as many %s as it may, and not one more',
+    async (_name, most, textOf, refusal) => {
+      expect(await outcome(textOf(most))).toContain('done');
+      expect(await outcome(textOf(most + 1))).toContain(refusal);
     },
     60_000,
   );

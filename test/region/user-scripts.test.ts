@@ -21,7 +21,7 @@ import {
   snapshotOf,
   write,
 } from './fixtures.ts';
-import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
+import { servers, type TestServer } from './servers.ts';
 
 function reading(text: string, keys: readonly string[] = []): ReadCommand {
   const sha = createHash('sha1').update(text).digest('hex');
@@ -29,12 +29,7 @@ function reading(text: string, keys: readonly string[] = []): ReadCommand {
   return { args, reads: keys.map((_, index) => index + 4), reply: null };
 }
 
-const implementations = [
-  ['redis-server', startRedisServer, 'flagged'],
-  ['the embedded server', startEmbedded, 'plain'],
-] as const;
-
-describe.each(implementations)('a user’s script in %s', (name, start, text) => {
+describe.each(servers)('a user’s script in %s', (name, start, text) => {
   let server: TestServer;
   let client: RegionClient;
   let sequence = 0;

@@ -2,9 +2,9 @@ import type { Mutant } from './mutants.ts';
 
 /** R43: what keeps users' scripts from seeing their region, or leaving in it what they should not. */
 
-const same = 'functions/region/script-same.lua';
-const looks = 'functions/region/script-looks.lua';
-const stage = 'functions/region/script-stage.lua';
+const same = 'functions/region/user-scripts/same.lua';
+const looks = 'functions/region/user-scripts/looks.lua';
+const stage = 'functions/region/user-scripts/in-rounds.lua';
 
 function mutant(name: string, file: string, find: string, replace: string): Mutant {
   return {

@@ -1,4 +1,4 @@
-import { compareOrder, type TransactionOrder, type WriteId } from '../../shared/ids.ts';
+import type { TransactionOrder, WriteId } from '../../shared/ids.ts';
 import type {
   DecidedWrite,
   OwedWriteEvent,
@@ -213,8 +213,3 @@ export class SimulatedStorage {
 
 /** The horizon of a storage that drops nothing. */
 export const noHorizon: TransactionOrder = [0, 0];
-
-/** True where `a` is older than `b`. */
-export function olderThan(a: TransactionOrder, b: TransactionOrder): boolean {
-  return compareOrder(a, b) < 0;
-}

@@ -1,7 +1,12 @@
+import { expect } from 'vitest';
 import { findCommand } from '../../shared/wire/command-table.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
 import { parseExact } from '../../shared/wire/replies.ts';
+import { dumpOf } from '../redis/beside.ts';
 import type { Step } from '../redis/sequences.ts';
+import type { PlainRedis } from '../stack/plain.ts';
+import type { TestStack } from '../stack/stack.ts';
+import { write } from './writes.ts';
 
 export type Command = readonly string[];
 
@@ -9,7 +14,7 @@ export type Command = readonly string[];
  * What can be compared from outside: a command that Lockstep does not refuse by name, that draws nothing at random and
  * takes no time of its own, and whose words are text. PFCOUNT of one key keeps its result in a plain Redis.
  */
-export function isComparable(command: Command): boolean {
+function isComparable(command: Command): boolean {
   if (!command.every((word) => word.isWellFormed())) return false;
   const [name = ''] = command;
   if (['PFCOUNT', 'SPOP'].includes(name) || (name === 'XADD' && command.includes('*')))
@@ -19,14 +24,43 @@ export function isComparable(command: Command): boolean {
 }
 
 /**
+ * Sends the steps to Lockstep and to one plain Redis, both empty at first: each has to be answered alike, and every region
+ * to hold in the end what the plain Redis does. `carried` is what is sent in place of a command.
+ */
+export async function agree(
+  stack: TestStack,
+  plain: PlainRedis,
+  steps: readonly Step[],
+  carried: (command: Command, position: number) => Command = (command) => command,
+): Promise<void> {
+  const lockstep = { url: stack.url, token: stack.tokens.write };
+  await Promise.all([write(stack, [['FLUSHALL']]), plain.client.flushall()]);
+  for (const step of steps) {
+    const meant = step.commands.filter(isComparable);
+    if (meant.length === 0) continue;
+    const commands = meant.map(carried);
+    const [found, expected] = await Promise.all([
+      send(lockstep, step, commands, meant),
+      send(plain, step, commands, meant),
+    ]);
+    expect(found, JSON.stringify(commands)).toEqual(expected);
+  }
+  // A write that every region has acknowledged comes behind all others.
+  await write(stack, [['SET', 'end', '1']], { ack: 'confirmed' });
+  await plain.client.set('end', '1');
+  const expected = await dumpOf(plain.client);
+  for (const { id, client } of stack.regions) expect(await dumpOf(client), id).toEqual(expected);
+}
+
+/**
  * Sends the commands as a pipeline or as a transaction; the replies with their integers as bigints where they are large.
  * `meant` are the commands whose replies come, where others carry them.
  */
-export async function send(
+async function send(
   { url, token }: { readonly url: string; readonly token: string },
   { together }: Step,
   commands: readonly Command[],
-  meant: readonly Command[] = commands,
+  meant: readonly Command[],
 ): Promise<unknown> {
   const response = await fetch(`${url}/${together ? 'multi-exec' : 'pipeline'}`, {
     method: 'POST',

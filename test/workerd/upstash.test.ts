@@ -49,6 +49,23 @@ describe.each(clients)('the SDK of Upstash %s', (_name, settings) => {
   });
 });
 
+describe('a command that regions do not know', () => {
+  it('is refused by name, as a write, a read and in a transaction, and changes nothing', async () => {
+    const redis = lockstep();
+    await expect(redis.json.set('doc', '$', { a: 1 })).rejects.toThrow(
+      /does not know JSON\.SET: its server is older, or lacks a module/,
+    );
+    await expect(redis.json.get('doc')).rejects.toThrow(/unknown command 'JSON\.GET'/);
+    const multi = redis.multi();
+    multi.set('beside', 'x');
+    multi.json.set('doc', '$', { a: 1 });
+    await expect(multi.exec()).rejects.toThrow(/JSON\.SET/);
+    expect(await redis.get('beside')).toBeNull();
+    const status = await stack.send('GET', '/v1/regions', undefined, { scope: 'read' });
+    expect(JSON.stringify(status.body)).not.toContain('"out"');
+  });
+});
+
 describe('calls of the SDK at the same time', () => {
   it('each get their own answer, and reads what was written before them', async () => {
     const redis = lockstep();

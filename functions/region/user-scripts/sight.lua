@@ -1,7 +1,7 @@
 -- What a user's script sees in place of Redis's own globals, so that it can do nothing that Lockstep does not know
 -- of, and sees nothing that regions could see differently.
 --
--- This text and script-same.lua are a module: scripts.ts makes them a function's body. script.lua calls it with
+-- This text and same.lua are a module: scripts.ts makes them a function's body. run.lua calls it with
 --   { keys, arguments, seed, steps, lines, place, perform, look, compile, isKnown }
 -- `lines` is how many the script has, and `place` where it is if nothing tells it: '' or its only line. `perform`
 -- runs what a user passed to redis.call: it returns the reply, or nil and the text of the error. `look` ends the script

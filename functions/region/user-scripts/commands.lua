@@ -3,7 +3,7 @@
 -- says what each rewriting does. What Redis takes as an error stays as it came, so that Redis finds the words.
 --
 -- This text is a module: scripts.ts makes it a function's body. It is given what reads an integer, and what makes the
--- text of a refusal, and returns what gives an operation of stage.lua's form for a command of script.lua, or nil and
+-- text of a refusal, and returns what gives an operation of stage.lua's form for a command of run.lua, or nil and
 -- an error.
 local integerOf, refusalOf = ...
 local WRITE, READ, APPEND, DELIVER, CLAIM = 0, 1, 6, 7, 8

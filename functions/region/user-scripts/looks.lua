@@ -4,10 +4,8 @@
 --
 -- This text is a module: scripts.ts makes it a function's body. It is given what reads an integer, what makes the
 -- text of a refusal, what gives a fresh seed, and what notes a key. It returns the commands by name; each takes a
--- command of script.lua, and returns its reply, or nil and the text of the error.
+-- command of run.lua, and returns its reply, or nil and the text of the error.
 local integerOf, refusalOf, freshSeed, note = ...
--- More is not drawn at once, where the same may be drawn again.
-local MANY = 100000
 
 -- Draws ---------------------------------------------------------------------------------------------------------------
 
@@ -48,8 +46,8 @@ local function drawFrom(command)
   local isWhole = #given == 4 and valued[name] and string.upper(given[4]) == valued[name]
   -- What is wrong in it, Redis says best.
   if given[3] and (not count or (#given > 3 and not isWhole)) then return run({ name, staged, unpack(given, 3) }) end
-  if count and count < -MANY then
-    return nil, refusalOf(name .. ' of so many', 'draw at most ' .. MANY .. ' at once')
+  if count and count < -SCRIPT_BOUNDS.draws then
+    return nil, refusalOf(name .. ' of so many', 'draw at most ' .. SCRIPT_BOUNDS.draws .. ' at once')
   end
   local items, failure = itemsOf(name, staged)
   if not items then return nil, failure end

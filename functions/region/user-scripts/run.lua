@@ -2,7 +2,7 @@
 -- that a round runs it on staged keys and a snapshot on the keys themselves.
 --
 -- This text is a module: scripts.ts makes it a function's body, so that only rounds and snapshots with scripts pay
--- for it. scripts.ts puts SCRIPT_TABLE before it, a text, and the module of script-sight.lua.
+-- for it. scripts.ts puts SCRIPT_TABLE before it, a text, and the module of sight.lua.
 --
 -- It returns what runs a script, what reads an integer, and what makes the text of a refusal. The first is given
 --   sha, text, keys, arguments, seed; isReadOnly; isPlain where it must declare itself as `no-writes` if it has flags
@@ -23,7 +23,7 @@ local NOT_INTEGER = 'ERR value is not an integer or out of range'
 local known = {}
 
 -- The row of a command, by its name in upper case; nil where Redis 7.0 has none. A row of the table is
--- `NAME class arity keys written order rewrite reason`, with - for nothing; script-table.ts writes it.
+-- `NAME class arity keys written order rewrite reason`, with - for nothing; table.ts writes it.
 local function rowOf(name)
   if known[name] ~= nil then return known[name] or nil end
   known[name] = false

@@ -1,5 +1,5 @@
 -- What a user's script sees that could tell one region from another: the same everywhere, or refused by name. It ends
--- the module that script-sight.lua begins, whose header says what it is given and returns.
+-- the module that sight.lua begins, whose header says what it is given and returns.
 --
 -- Objects have other addresses in each region, which show in their texts and in the order of tables that have them as
 -- keys; memory is freed at other times; chance is another one. Loops in texts that a script compiles are not counted.

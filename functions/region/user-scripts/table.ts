@@ -1,14 +1,15 @@
 import { getKeyIndexes } from '@ioredis/commands';
-import { limits } from '../../shared/limits.ts';
-import type { CommandRow, ReadRow, WriteRow } from '../../shared/wire/command-rows.ts';
-import { commandTable } from '../../shared/wire/command-table.ts';
+import { limits } from '../../../shared/limits.ts';
+import type { CommandRow, ReadRow, WriteRow } from '../../../shared/wire/command-rows.ts';
+import { commandTable } from '../../../shared/wire/command-table.ts';
 
 /** Of the commands that Lockstep refuses, those that no script of Redis 7.0 may call, which has words of its own for it. */
 const outside: ReadonlySet<string> = new Set(
   (
     'ACL AUTH BGREWRITEAOF BGSAVE BLMOVE BLPOP BRPOP BRPOPLPUSH BZPOPMAX BZPOPMIN CLIENT CONFIG DEBUG DISCARD EVAL ' +
-    'EVALSHA EVALSHA_RO EVAL_RO EXEC FAILOVER FCALL FCALL_RO FUNCTION HELLO LATENCY MODULE MONITOR MULTI PSUBSCRIBE PSYNC PUNSUBSCRIBE QUIT REPLCONF REPLICAOF ' +
-    'RESET ROLE SAVE SCRIPT SHUTDOWN SLAVEOF SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE SYNC UNSUBSCRIBE UNWATCH WAIT WATCH'
+    'EVALSHA EVALSHA_RO EVAL_RO EXEC FAILOVER FCALL FCALL_RO FUNCTION HELLO LATENCY MODULE MONITOR MULTI PSUBSCRIBE ' +
+    'PSYNC PUNSUBSCRIBE QUIT REPLCONF REPLICAOF RESET ROLE SAVE SCRIPT SHUTDOWN SLAVEOF SSUBSCRIBE SUBSCRIBE ' +
+    'SUNSUBSCRIBE SYNC UNSUBSCRIBE UNWATCH WAIT WATCH'
   ).split(' '),
 );
 
@@ -29,11 +30,8 @@ const placesOf: Readonly<Record<NonNullable<WriteRow['keysAt']>, string>> = {
   counted: 'none',
 };
 
-/** Replies of a script are nested no deeper. */
-const replyDepth = 100;
-
 /**
- * What script.lua knows of commands, as Lua: SCRIPT_TABLE, whose form it describes, made of the one table that the
+ * What run.lua knows of commands, as Lua: SCRIPT_TABLE, whose form it describes, made of the one table that the
  * compiler uses too; and SCRIPT_BOUNDS.
  */
 export function scriptTable(): string {
@@ -47,7 +45,8 @@ export function scriptTable(): string {
     `keyBytes = ${limits.keyBytes}`,
     `claimed = ${limits.claimedEntries}`,
     `skew = ${limits.clockSkewMs}`,
-    `depth = ${replyDepth}`,
+    `depth = ${limits.scriptReplyDepth}`,
+    `draws = ${limits.drawsPerCall}`,
   ];
   return [
     `local SCRIPT_TABLE = [==[\n\n${rows}\n]==]`,
