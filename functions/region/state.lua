@@ -12,9 +12,10 @@
 -- A name that no key ever has: read commands get it in place of a key that is staged as absent.
 local NOWHERE = PREFIX .. 'nowhere'
 
--- The transaction being staged: { id, now, few, longest, states, made, messages, saved, backups, isLong, byElements }, and
--- what scripts add.
+-- The transaction being staged: { id, now, few, longest, states, made, messages, saved, backups, isLong,
+-- byElements }, and what scripts add.
 local tx
+
 -- When the scripts of this round are to be staged, by the region's clock; nil before the first of them.
 local stagedBy
 
