@@ -104,7 +104,7 @@ export class Deciding {
       this.settle(transaction);
       outbox.schedule(transaction.deadline);
     }
-    frames.sweep(links.obstacles);
+    frames.sweep([...links.obstacles, ...this.#members().returns.obstacles]);
     if (frames.queue.length > 0) this.stir();
   }
 

@@ -80,6 +80,11 @@ export class FrameBook {
     this.#outbox.schedule(waiting.frame.notAfter, waiting.retryAt);
   }
 
+  /** Notes what the frame waits for, where it is these: they may be gone when its time is over. */
+  hinder(waiting: Waiting, obstacles: readonly RegionFault[]): void {
+    if (obstacles.length > 0) waiting.faults = obstacles;
+  }
+
   /** The frame has been decided. */
   forget({ frame }: Waiting): void {
     this.#pending.delete(frame.id);
@@ -126,8 +131,9 @@ export class FrameBook {
     for (const waiting of this.queue.take(({ frame }) => frame.notAfter <= now)) {
       this.giveUp(waiting, obstacles.length > 0 ? obstacles : waiting.faults, tooLate);
     }
-    for (const { frame, retryAt } of this.queue.frames) {
-      this.#outbox.schedule(frame.notAfter, retryAt);
+    for (const waiting of this.queue.frames) {
+      this.hinder(waiting, obstacles);
+      this.#outbox.schedule(waiting.frame.notAfter, waiting.retryAt);
     }
   }
 }

@@ -83,8 +83,9 @@ export class Reception {
     this.#frames.attend(waiting, event);
     const held = keys.some((key) => this.#transactions.isHeld(key));
     const free = !held && !this.#frames.queue.waitsFor(keys);
-    const open = !this.#members.returns.held && this.#links.obstacles.length === 0;
-    if (free && open) return waiting;
+    const obstacles = [...this.#links.obstacles, ...this.#members.returns.obstacles];
+    if (free && obstacles.length === 0) return waiting;
+    this.#frames.hinder(waiting, obstacles);
     this.#frames.enqueue(waiting);
     return null;
   }

@@ -1,5 +1,6 @@
 import { assert } from '../assert.ts';
 import { limits } from '../limits.ts';
+import type { RegionFault } from '../wire/answers.ts';
 import type { CopyProgress } from '../wire/members.ts';
 import { Copy } from './copy.ts';
 import type { Leaving } from './events.ts';
@@ -24,6 +25,13 @@ export class Returns {
   /** True while nothing new may begin, because the last step of a copy is being taken. */
   get held(): boolean {
     return this.#copy !== null && this.#copy.holdUntil !== null;
+  }
+
+  /** What every write waits for meanwhile. */
+  get obstacles(): readonly RegionFault[] {
+    if (this.#copy === null || !this.held) return [];
+    const reason = 'returns: writes wait until its last keys are copied';
+    return [{ region: this.#copy.target.region, reason }];
   }
 
   progressOf(link: RegionLink): CopyProgress | null {

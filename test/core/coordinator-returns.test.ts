@@ -40,6 +40,17 @@ describe('the hold', () => {
     expect(rig.statusOf('far').copy?.phase).toBe('hold');
   });
 
+  it('names the region that returns to whoever has no time to wait', () => {
+    const rig = begun();
+    rig.execute(stepOf(rig, 'begin'));
+    const ticket = rig.arrive(frameOf(['c'], { notAfter: rig.now + 50 }));
+    rig.run(50, others);
+    expect(rig.told(ticket)).toMatchObject({
+      kind: 'unavailable',
+      faults: [{ region: 'far', reason: expect.stringContaining('last keys') }],
+    });
+  });
+
   it('does not begin while more keys are left: they are copied while writes go on', () => {
     const rig = begun(limits.copyHoldKeys + 1);
     rig.execute(stepOf(rig, 'begin'));

@@ -324,9 +324,9 @@ export const coordinatorMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'shared/protocol/frame-book.ts',
-        find: 'for (const { frame, retryAt } of this.queue.frames) {',
+        find: 'for (const waiting of this.queue.frames) {',
         replace:
-          'for (const waiting of this.#pending.values()) {\n      if (waiting.frame.notAfter <= now + 200) this.giveUp(waiting, [], tooLate);\n    }\n    for (const { frame, retryAt } of this.queue.frames) {',
+          'for (const waiting of this.#pending.values()) {\n      if (waiting.frame.notAfter <= now + 200) this.giveUp(waiting, [], tooLate);\n    }\n    for (const waiting of this.queue.frames) {',
       },
     ],
     runner: 'simulation',

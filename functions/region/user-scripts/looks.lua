@@ -64,6 +64,8 @@ end
 local function pop(command)
   local given = command.arguments
   if #given > 3 then return nil, 'ERR syntax error' end
+  -- To the operation, no count is an empty one.
+  if given[3] == '' then return nil, 'ERR value is out of range, must be positive' end
   return runAny({ POP, given[2], given[3] or '', freshSeed() })
 end
 
