@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { Beside } from './beside.ts';
 import { largeSequences } from './large.ts';
+import { runsOf } from './runs.ts';
 import { type Step, sequences } from './sequences.ts';
 
 let beside: Beside;
@@ -14,10 +15,8 @@ afterAll(() => beside.stop());
 
 describe('random sequences of commands', () => {
   const agree = async (arbitrary: fc.Arbitrary<readonly Step[]>, usualRuns: number) => {
-    const numRuns = Number(process.env.SEQUENCES ?? usualRuns);
-    const seed = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
     const property = fc.asyncProperty(arbitrary, (steps) => beside.agree(steps));
-    await fc.assert(property, { numRuns, ...seed });
+    await fc.assert(property, runsOf(usualRuns));
   };
 
   it(

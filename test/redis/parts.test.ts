@@ -1,4 +1,3 @@
-import process from 'node:process';
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -22,6 +21,7 @@ import {
 import { startRedisServer, type TestServer } from '../region/servers.ts';
 import { dumpOf, inOrder, toldByClient, toldByRegion } from './beside.ts';
 import { largeSequences } from './large.ts';
+import { runsOf } from './runs.ts';
 import type { Step } from './sequences.ts';
 
 /** How a command runs: as it is, by a script, or by a script that fails once it has done it. */
@@ -176,8 +176,6 @@ const worlds = largeSequences.chain((steps) =>
 
 describe('parts that succeed, fail and are scripts, beside each other on large collections', () => {
   it('leave what those that stood leave in one Redis, and nothing where they are aborted', async () => {
-    const numRuns = Number(process.env.SEQUENCES ?? 200);
-    const seed = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
-    await fc.assert(fc.asyncProperty(worlds, agree), { numRuns, ...seed });
+    await fc.assert(fc.asyncProperty(worlds, agree), runsOf(200));
   }, 300_000);
 });

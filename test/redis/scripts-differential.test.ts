@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { compileWrite } from '../../shared/wire/commands.ts';
+import { runsOf } from './runs.ts';
 import { scriptSequences } from './script-sequences.ts';
 import { ScriptsBeside } from './scripts-beside.ts';
 import { sequences } from './sequences.ts';
@@ -12,12 +13,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => beside.stop());
-
-/** How many sequences run, and from which seed, if the environment says so. */
-function runsOf(count: number): { readonly numRuns: number; readonly seed?: number } {
-  const numRuns = Number(process.env.SEQUENCES ?? count);
-  return process.env.SEED === undefined ? { numRuns } : { numRuns, seed: Number(process.env.SEED) };
-}
 
 describe('random scripts', () => {
   it('answer as one plain Redis does, and leave what it has', async () => {

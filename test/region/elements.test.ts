@@ -10,6 +10,7 @@ import type { Part, Round, RoundReply } from '../../shared/protocol/round.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
 import dumpScript from '../redis/dump.lua';
 import { largeCommand, largeValues } from '../redis/large.ts';
+import { runsOf } from '../redis/runs.ts';
 import { largeKeys } from '../redis/sequences.ts';
 import { abortOf, commitOf, executed, part, roundOf } from './fixtures.ts';
 import { startRedisServer, type TestServer } from './servers.ts';
@@ -159,7 +160,6 @@ describe('a collection that is staged by its elements', () => {
         await agree(({ redis }) => redis.keys('lockstep:0:*:*'));
       }
     });
-    const seed = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
-    await fc.assert(property, { numRuns: Number(process.env.SEQUENCES ?? 500), ...seed });
+    await fc.assert(property, runsOf(500));
   }, 300_000);
 });

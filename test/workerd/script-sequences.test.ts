@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, it } from 'vitest';
 import { valuesAmong } from '../../shared/protocol/own-keys.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
 import { largeSequences } from '../redis/large.ts';
+import { runsOf } from '../redis/runs.ts';
 import { sequences } from '../redis/sequences.ts';
 import { type PlainRedis, startPlainRedis } from '../stack/plain.ts';
 import { startTestStack, type TestStack } from '../stack/stack.ts';
@@ -34,18 +35,14 @@ function scripted(command: Command, position: number): Command {
 
 describe('random sequences of commands, of which scripts run most', () => {
   it('answer as one plain Redis does, and leave in every region what it has', async () => {
-    const numRuns = Number(process.env.SEQUENCES ?? 100);
-    const seed = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
     const property = fc.asyncProperty(sequences, (steps) => agree(stack, plain, steps, scripted));
-    await fc.assert(property, { numRuns, ...seed });
+    await fc.assert(property, runsOf(100));
   }, 300_000);
 
   it('do so on large collections, which are staged by their elements', async () => {
-    const numRuns = Number(process.env.SEQUENCES ?? 100);
-    const seed = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
     const property = fc.asyncProperty(largeSequences, (steps) =>
       agree(stack, plain, steps, scripted),
     );
-    await fc.assert(property, { numRuns, ...seed });
+    await fc.assert(property, runsOf(100));
   }, 300_000);
 });

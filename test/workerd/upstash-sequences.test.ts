@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, it } from 'vitest';
+import { runsOf } from '../redis/runs.ts';
 import { sequences } from '../redis/sequences.ts';
 import { type PlainRedis, startPlainRedis } from '../stack/plain.ts';
 import { startTestStack, type TestStack } from '../stack/stack.ts';
@@ -19,9 +20,7 @@ afterAll(async () => {
 
 describe('random sequences of pipelines and transactions', () => {
   it('answer as one plain Redis does, and leave in every region what it has', async () => {
-    const numRuns = Number(process.env.SEQUENCES ?? 250);
-    const seed = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
     const property = fc.asyncProperty(sequences, (steps) => agree(stack, plain, steps));
-    await fc.assert(property, { numRuns, ...seed });
+    await fc.assert(property, runsOf(250));
   }, 300_000);
 });
