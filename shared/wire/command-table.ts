@@ -12,6 +12,10 @@ const wholeDatabase =
 const visible =
   'Lockstep’s own keys are left out. It tells of the keys that one region has, and goes through all of them.';
 
+/** They came with Redis 7.4 and 8. */
+const fieldExpiry =
+  'HEXPIRE HEXPIREAT HEXPIRETIME HGETDEL HGETEX HPERSIST HPEXPIRE HPEXPIREAT HPEXPIRETIME HPTTL HSETEX HTTL';
+
 const strings: readonly CommandRow[] = [
   read('string', 'GET', 2),
   read('string', 'GETRANGE', 4),
@@ -99,6 +103,11 @@ const hashes: readonly CommandRow[] = [
   write('hash', 'HINCRBYFLOAT', 4, { addresses: 'first', note: floating }),
   write('hash', 'HMSET', -4, { addresses: 'pairs', pairsFrom: 2 }),
   write('hash', 'HSET', -4, { addresses: 'pairs', pairsFrom: 2 }),
+  ...refused(
+    'hash',
+    fieldExpiry,
+    'fields of a hash expire by the clock of each region, so that regions would answer differently; use a key for each field, or its moment as a value',
+  ),
   write('hash', 'HSETNX', 4, { addresses: 'first' }),
 ];
 
@@ -198,7 +207,7 @@ const scriptRows: readonly CommandRow[] = [
 ];
 
 /**
- * Every command that Redis 7.0 lists, and those of JSON documents, one row each; a container of subcommands is one row.
+ * Every command that Redis 7.0 lists, those of JSON documents, and those by which fields expire, one row each; a container of subcommands is one row.
  */
 export const commandTable: readonly CommandRow[] = [
   ...strings,

@@ -1,8 +1,6 @@
 import { formatTransactionId, type ShardId, type TransactionId } from '../ids.ts';
 import { limits } from '../limits.ts';
-import { channelPrefix, everyKey, reservedPrefix } from '../protocol/own-keys.ts';
-
-export { everyKey, reservedPrefix };
+import { channelPrefix, reservedPrefix } from '../protocol/own-keys.ts';
 
 /**
  * What a message to `channel` holds until it is delivered, so that those of one channel keep their order. A key is text

@@ -47,7 +47,8 @@ describe('a refusal', () => {
     ['GEORADIUS k 1 1 1 m STORE lockstep:x', 'reserved-key', 'lockstep:'],
     ['XREADGROUP GROUP g c STREAMS a lockstep:x > >', 'reserved-key', 'lockstep:'],
     ['XGROUP CREATE lockstep:x g $', 'reserved-key', 'lockstep:'],
-    ['HEXPIRE k 1 FIELDS 1 f', 'unsupported-command', 'HEXPIRE came after Redis 7.0'],
+    ['MSETEX 1 k v', 'unsupported-command', 'MSETEX came after Redis 7.0'],
+    ['HEXPIRE k 1 FIELDS 1 f', 'unsupported-command', 'clock of each region'],
     ['SET lockstep:0:meta v', 'reserved-key', 'lockstep:'],
     ['SUNIONSTORE d a lockstep:x', 'reserved-key', 'lockstep:'],
   ])('of %s is %s: %s', (words, problem, detail) => {

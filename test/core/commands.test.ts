@@ -18,7 +18,7 @@ import {
 describe('the command table', () => {
   it('has one row for each name', () => {
     const names = commandTable.map((row) => row.name);
-    expect(names.length).toBe(263);
+    expect(names.length).toBe(275);
     expect(new Set(names).size).toBe(names.length);
   });
 

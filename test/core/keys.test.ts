@@ -2,14 +2,8 @@ import calculateSlot from 'cluster-key-slot';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import {
-  keyFault,
-  recordNames,
-  reservedPrefix,
-  shadowName,
-  slotCount,
-  slotOf,
-} from '../../shared/wire/keys.ts';
+import { reservedPrefix } from '../../shared/protocol/own-keys.ts';
+import { keyFault, recordNames, shadowName, slotCount, slotOf } from '../../shared/wire/keys.ts';
 
 describe('a key', () => {
   it.each(['', ' ', 'lockstep', 'Lockstep:0', ':lockstep:', '__proto__', 'ключ', '🔑', '\0'])(

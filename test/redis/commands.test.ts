@@ -56,7 +56,9 @@ describe('the command table beside a real server', () => {
       const since = String(facts[facts.indexOf('since') + 1]);
       if (Number.parseFloat(since) <= 7) listed.push(String(documentation[at]).toUpperCase());
     }
-    const rows = commandTable.filter(({ group }) => group !== 'json');
+    // Those by which the fields of a hash expire came later, and are refused.
+    const later = /^H(?:P?(?:EXPIRE(?:AT|TIME)?|TTL)|PERSIST|GETDEL|GETEX|SETEX)$/;
+    const rows = commandTable.filter(({ group, name }) => group !== 'json' && !later.test(name));
     expect(rows.map((row) => row.name).sort()).toEqual(listed.sort());
   });
 
