@@ -9,5 +9,12 @@ const luaAsText = {
 
 export default defineConfig({
   plugins: [luaAsText],
-  test: { include: ['test/**/*.test.ts'] },
+  test: {
+    include: ['test/**/*.test.ts'],
+    // One generous bound for all: a test must not fail because the machine is slow, only because it hangs.
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
+    teardownTimeout: 300_000,
+    expect: { poll: { timeout: 120_000 } },
+  },
 });

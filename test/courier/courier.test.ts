@@ -14,7 +14,7 @@ let tests = 0;
 
 beforeAll(async () => {
   rig = await Rig.start(variables);
-}, 120_000);
+});
 
 beforeEach(async () => {
   receiver = await Receiver.start();
@@ -36,7 +36,7 @@ async function recordOf(id: string) {
   return (await rig.deliveries(name)).find(({ event }) => event === id);
 }
 
-describe('a delivery', { timeout: 60_000 }, () => {
+describe('a delivery', () => {
   it('arrives once, signed for the published library and under the public key, and is logged', async () => {
     await rig.deliver(name, receiver, ['evt_1']);
     await expectState('evt_1', 'delivered');
@@ -163,7 +163,7 @@ describe('a delivery', { timeout: 60_000 }, () => {
   });
 });
 
-describe('the log', { timeout: 120_000 }, () => {
+describe('the log', () => {
   it('is told in pages, the newest first, of one state or all', async () => {
     receiver.answer = (response, { id }) => {
       response.statusCode = id === 'evt_2' ? 500 : 200;

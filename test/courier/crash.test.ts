@@ -12,7 +12,7 @@ beforeEach(async () => {
 
 afterEach(() => receiver.stop());
 
-describe('a kill -9', { timeout: 120_000 }, () => {
+describe('a kill -9', () => {
   it('between the handover and the answer loses nothing: the same id comes again by itself', async () => {
     // No attempt is given up before the kill.
     const rig = await Rig.start({ ...variables, LOCKSTEP_DELIVERY_TIMEOUT_MS: '60000' });
@@ -38,7 +38,7 @@ describe('a kill -9', { timeout: 120_000 }, () => {
   });
 });
 
-describe('a deployment', { timeout: 60_000 }, () => {
+describe('a deployment', () => {
   it('that does not allow it never calls this machine, and says why in the log', async () => {
     const { LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: _, ...others } = variables;
     const deployed = await Rig.start(others);

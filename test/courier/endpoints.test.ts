@@ -11,7 +11,7 @@ let tests = 0;
 
 beforeAll(async () => {
   rig = await Rig.start(variables);
-}, 120_000);
+});
 
 beforeEach(async () => {
   receiver = await Receiver.start();
@@ -33,7 +33,7 @@ async function recordOf(id: string) {
   return (await rig.deliveries(name)).find(({ event }) => event === id);
 }
 
-describe('an endpoint', { timeout: 60_000 }, () => {
+describe('an endpoint', () => {
   it('that asks for a pause gets it, for all that is sent to it', async () => {
     receiver.answer = (response, { id }, attempt) => {
       response.writeHead(id === 'evt_1' && attempt === 1 ? 429 : 200, { 'retry-after': '3600' });
@@ -127,7 +127,7 @@ describe('an endpoint', { timeout: 60_000 }, () => {
   });
 });
 
-describe('a subscription', { timeout: 60_000 }, () => {
+describe('a subscription', () => {
   const configure = (secret: string | null) =>
     rig.call(name, 'configure', {
       endpoint: name,

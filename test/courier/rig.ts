@@ -10,7 +10,7 @@ import { newSigningKey } from './keys.ts';
 import type { Receiver } from './receiver.ts';
 
 /** How long a condition may take to come true. It is no claim about speed: it only ends a test that would never end. */
-export const patience = { timeout: 30_000, interval: 20 } as const;
+export const patience = { timeout: 120_000, interval: 20 } as const;
 
 /** Four attempts that follow each other closely, none of which may hang for long. */
 export const variables = {

@@ -17,7 +17,7 @@ import type { StackRegion } from '../../local/stack.ts';
 import { paintFor } from '../../local/timeline.ts';
 
 /** A busy machine may take longer than a poll usually waits. */
-const patience = { timeout: 4_500 };
+const patience = { timeout: 120_000 };
 
 /** Keys that a test presses. */
 class FakeKeyboard implements Keyboard {

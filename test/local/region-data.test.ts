@@ -11,7 +11,7 @@ const [place] = placesFor(1);
 if (place === undefined) throw new Error('there is a first place');
 
 /** A busy machine may take longer than a poll usually waits. */
-const patience = { timeout: 4_500 };
+const patience = { timeout: 120_000 };
 let stateDirectory: string;
 let region: LocalRegion;
 let redis: Redis;

@@ -7,7 +7,7 @@ let redis: PlainRedis;
 
 beforeAll(async () => {
   redis = await startPlainRedis();
-}, 60_000);
+});
 
 afterAll(() => redis?.stop());
 
@@ -94,7 +94,7 @@ const statements = [
 ] as const;
 
 describe('a text with its loops counted, beside the text as it is', () => {
-  it('is taken or refused by a server in the same words', { timeout: 60_000 }, async () => {
+  it('is taken or refused by a server in the same words', async () => {
     const random = new Random(7);
     let taken = 0;
     for (let round = 0; round < 4_000; round += 1) {
@@ -110,7 +110,7 @@ describe('a text with its loops counted, beside the text as it is', () => {
 });
 
 describe('a script that shows that it only reads', () => {
-  it('is never refused as one that writes', { timeout: 60_000 }, async () => {
+  it('is never refused as one that writes', async () => {
     const random = new Random(11);
     let shown = 0;
     for (let round = 0; round < 2_000; round += 1) {

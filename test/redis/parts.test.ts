@@ -177,5 +177,5 @@ const worlds = largeSequences.chain((steps) =>
 describe('parts that succeed, fail and are scripts, beside each other on large collections', () => {
   it('leave what those that stood leave in one Redis, and nothing where they are aborted', async () => {
     await fc.assert(fc.asyncProperty(worlds, agree), runsOf(200));
-  }, 300_000);
+  });
 });

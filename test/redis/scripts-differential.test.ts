@@ -22,7 +22,7 @@ describe('random scripts', () => {
       await beside.end();
     });
     await fc.assert(property, runsOf(600));
-  }, 300_000);
+  });
 });
 
 // A script gives its arguments to redis.call, so that every command is tried as scripts call it.
@@ -34,7 +34,7 @@ describe('random commands of scripts', () => {
       await beside.end();
     });
     await fc.assert(property, runsOf(300));
-  }, 300_000);
+  });
 });
 
 /** Leaves out what is refused by name, or follows chance or the clock, or keeps in a key what was counted. */

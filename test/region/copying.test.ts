@@ -127,7 +127,7 @@ describe.each(ways)('a copy from %s to %s in the form %s', (from, to, form, time
       expect(await digestsOf(target)).toEqual(await digestsOf(source));
     });
     await fc.assert(property, { numRuns: Number(process.env.COPIES ?? times) });
-  }, 60_000);
+  });
 });
 
 describe('a copy of a large stream', () => {
@@ -180,7 +180,7 @@ describe('a digest in redis-server', () => {
       expect(await digestOf(region, key)).not.toBe(after);
     });
     await fc.assert(property, { numRuns: 100 });
-  }, 60_000);
+  });
 
   it('stops early where values are large, and says where to go on', async () => {
     const { redis } = region.server;

@@ -161,5 +161,5 @@ describe('a collection that is staged by its elements', () => {
       }
     });
     await fc.assert(property, runsOf(500));
-  }, 300_000);
+  });
 });

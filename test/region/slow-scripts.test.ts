@@ -38,7 +38,7 @@ describe('slow scripts', () => {
       );
       expect(outcomesOf(vote)).toContain(', on @user_script."]]');
     }
-  }, 60_000);
+  });
 
   it('end by the clock where their calls take long', async () => {
     const calls = `local many = {} for i = 1, 7000 do many[i] = i end
@@ -46,7 +46,7 @@ describe('slow scripts', () => {
     const [vote] = await votesOn([[part(script(calls, [`k${sequence + 1}`]))]]);
     expect(outcomesOf(vote)).toContain('goes on for too long');
     expect(await server.redis.keys('lockstep:*:shadow:*')).toEqual([]);
-  }, 60_000);
+  });
 
   it('leave the transactions behind them to a later round, which nothing is left of', async () => {
     const first = endless();
@@ -56,7 +56,7 @@ describe('slow scripts', () => {
       { kind: 'refused', reason: 'had no time left for it in its round' },
     ]);
     expect(await server.redis.hexists('lockstep:0:lock', `k${sequence}`)).toBe(0);
-  }, 60_000);
+  });
 
   it('that are parts of one transaction have it refused whole, which nothing is left of', async () => {
     const key = `k${sequence + 1}`;
@@ -68,5 +68,5 @@ describe('slow scripts', () => {
     });
     expect(await server.redis.hexists('lockstep:0:lock', key)).toBe(0);
     expect(await server.redis.keys('lockstep:*:*:*')).toEqual([]);
-  }, 60_000);
+  });
 });

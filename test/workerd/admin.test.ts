@@ -25,7 +25,7 @@ beforeAll(async () => {
   const [one, two, three] = stack.regions;
   if (one === undefined || two === undefined || three === undefined) throw new Error('three');
   [first, second, third] = [one, two, three];
-}, 120_000);
+});
 
 afterEach(() => stack?.heal());
 
@@ -52,7 +52,7 @@ async function set(key: string, value: string): Promise<void> {
   expect(answer.status).toBe(200);
 }
 
-describe('a region that is put out by order', { timeout: 120_000 }, () => {
+describe('a region that is put out by order', () => {
   it('stays out though it answers, also over a kill -9, and returns when it is told to', async () => {
     const since = await newestChange(stack);
     await set('ordered', '1');
@@ -90,12 +90,12 @@ describe('a region that is put out by order', { timeout: 120_000 }, () => {
   });
 });
 
-describe('a region that comes and goes at run time', { timeout: 120_000 }, () => {
+describe('a region that comes and goes at run time', () => {
   let spare: Spare;
 
   beforeAll(async () => {
     spare = await startSpare(stack);
-  }, 60_000);
+  });
 
   afterAll(() => spare?.stop(), 60_000);
 
@@ -148,7 +148,7 @@ describe('a region that comes and goes at run time', { timeout: 120_000 }, () =>
   });
 });
 
-describe('a verification', { timeout: 120_000 }, () => {
+describe('a verification', () => {
   it('finds what was changed around Lockstep, and a repair takes what most regions hold', async () => {
     await Promise.all(['a', 'b'].map((key) => set(`verify:${key}`, 'right')));
     await second.client.set('verify:a', 'wrong');
@@ -213,7 +213,7 @@ describe('a verification', { timeout: 120_000 }, () => {
   });
 });
 
-describe('what is in doubt', { timeout: 120_000 }, () => {
+describe('what is in doubt', () => {
   interface Doubt {
     readonly transactions: readonly {
       readonly transaction: string;
@@ -261,7 +261,7 @@ describe('what is in doubt', { timeout: 120_000 }, () => {
 });
 
 /** It comes last: it loses data. */
-describe('a region that is believed', { timeout: 120_000 }, () => {
+describe('a region that is believed', () => {
   it('brings a stack back of which no whole copy is left, with what that region holds', async () => {
     await set('believed', 'old');
     await first.redis.snapshot();

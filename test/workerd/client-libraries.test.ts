@@ -11,12 +11,12 @@ let plain: PlainRedis;
 
 beforeAll(async () => {
   [stack, plain] = await Promise.all([startTestStack(), startPlainRedis()]);
-}, 120_000);
+});
 
 afterAll(async () => {
   await stack?.stop();
   await plain?.stop();
-}, 60_000);
+});
 
 /**
  * The flag of the rate limiter's scripts is Upstash's own. A plain Redis refuses it, so it is taken out on the way there;
@@ -40,7 +40,7 @@ function lockstep(): Tried {
   return { endpoint, redis: new Redis(endpoint) };
 }
 
-describe('a client library', { timeout: 60_000 }, () => {
+describe('a client library', () => {
   it.each(Object.keys(libraries))('%s finds all as on one plain Redis', async (name) => {
     const run = libraries[name];
     if (run === undefined) throw new Error('a library has a run');

@@ -28,7 +28,7 @@ let receiver: Receiver;
 
 beforeAll(async () => {
   stack = await startTestStack({ variables });
-}, 120_000);
+});
 
 beforeEach(async () => {
   receiver = await Receiver.start();
@@ -70,7 +70,7 @@ async function crash(): Promise<void> {
   await stack.restartWorker();
 }
 
-describe('a confirmation', { timeout: 120_000 }, () => {
+describe('a confirmation', () => {
   it('of a committed write comes signed, one of the decision and one of all regions', async () => {
     const id = await writeWithCallback('plain');
     await expect.poll(() => heardOf(id).toSorted(), patience).toHaveLength(2);
@@ -122,7 +122,7 @@ describe('a confirmation', { timeout: 120_000 }, () => {
   });
 });
 
-describe('confirmations under load', { timeout: 120_000 }, () => {
+describe('confirmations under load', () => {
   it('come for each committed write and for no aborted one, over three kills', async () => {
     const report = await soakCallbacks(stack, {
       writes: 1_000,
@@ -144,7 +144,7 @@ describe('confirmations under load', { timeout: 120_000 }, () => {
   });
 });
 
-describe('a follower of the changes', { timeout: 120_000 }, () => {
+describe('a follower of the changes', () => {
   const ways: readonly (readonly [string, Follow])[] = [
     ['a WebSocket', followBySocket],
     ['server-sent events', followByEvents],

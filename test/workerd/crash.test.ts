@@ -15,7 +15,7 @@ let stack: TestStack;
 
 beforeAll(async () => {
   stack = await startTestStack({ variables });
-}, 120_000);
+});
 
 afterEach(() => stack.heal());
 
@@ -37,7 +37,7 @@ async function expectNoLocks(): Promise<void> {
   await expect.poll(() => stack.locks(), patience).toEqual([]);
 }
 
-describe('a kill -9 between prepare and decision', { timeout: 120_000 }, () => {
+describe('a kill -9 between prepare and decision', () => {
   it('loses an unanswered write whole, and its retry under the same key commits once', async () => {
     const key = 'prepared:everywhere';
     const held = hangIn(stack.regions, true, preparesOf(key));
@@ -105,7 +105,7 @@ describe('a kill -9 between prepare and decision', { timeout: 120_000 }, () => {
   });
 });
 
-describe('a kill -9 between decision and commit', { timeout: 120_000 }, () => {
+describe('a kill -9 between decision and commit', () => {
   it('brings the answered write to every region, also to one whose commit is still withheld', async () => {
     const key = 'decided';
     await write(stack, [['SET', key, 'old']], { ack: 'confirmed' });
@@ -176,7 +176,7 @@ describe('a kill -9 between decision and commit', { timeout: 120_000 }, () => {
   });
 });
 
-describe('a kill -9 after the commit', { timeout: 120_000 }, () => {
+describe('a kill -9 after the commit', () => {
   it('changes nothing: values, records and answers by key stay what they were', async () => {
     const key = 'committed';
     const done = await write(stack, [['INCRBY', key, 5]], { key, ack: 'confirmed' });
@@ -223,7 +223,7 @@ async function expectExactlyOnce(load: Load, counter: string): Promise<void> {
   expect(await stack.everywhere(counter)).toEqual(everyRegion(String(count)));
 }
 
-describe('a kill -9 under load', { timeout: 240_000 }, () => {
+describe('a kill -9 under load', () => {
   it('counts each acknowledged key once in every region after ten of them', async () => {
     const load = new Load(stack, 'load', 8, 10_000);
     for (let kill = 1; kill <= 10; kill += 1) {

@@ -7,7 +7,7 @@ let stack: TestStack;
 
 beforeAll(async () => {
   stack = await startTestStack({ regions: 2 });
-}, 120_000);
+});
 
 afterAll(() => stack?.stop(), 60_000);
 
@@ -19,7 +19,7 @@ async function blocked(): Promise<readonly string[]> {
 
 const increment = (key: string) => write(stack, [['INCR', key]], { timeoutMs: 30_000 });
 
-describe('a key that differs where there is no majority', { timeout: 120_000 }, () => {
+describe('a key that differs where there is no majority', () => {
   it('takes no write until an operator names the region that is right, and others do', async () => {
     const [, second] = stack.regions;
     await write(stack, [['SET', 'count', '1']], { ack: 'confirmed' });

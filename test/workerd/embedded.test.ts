@@ -10,12 +10,12 @@ let forgetful: TestRegion;
 beforeAll(async () => {
   stack = await startTestStack({ redis: 'embedded' });
   forgetful = stack.region('eu-west-1');
-}, 120_000);
+});
 
 afterAll(() => stack?.stop(), 60_000);
 
 describe('a region in this process, which forgets all when it is restarted', {
-  timeout: 120_000,
+  timeout: 300_000,
 }, () => {
   it('is copied without DUMP and RESTORE: each type, each expiry, and a value of many steps', async () => {
     const since = await newestChange(stack);

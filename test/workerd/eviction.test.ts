@@ -55,7 +55,7 @@ beforeAll(async () => {
     ],
   });
   await harness.listen();
-}, 120_000);
+});
 
 afterEach(() => heal());
 
@@ -65,7 +65,7 @@ afterAll(async () => {
   await Promise.all(regions.map(({ gateway }) => gateway.close()));
   await Promise.all(regions.map(({ redis }) => redis.stop()));
   rmSync(stateDirectory, { recursive: true });
-}, 60_000);
+});
 
 function everyRegion<Value>(value: Value): readonly Value[] {
   return regions.map(() => value);
@@ -123,7 +123,7 @@ function heal(): void {
 }
 
 /** It comes first: as long as somebody reads, leases are kept up, and the object is not idle. */
-describe('an eviction of the idle object', { timeout: 60_000 }, () => {
+describe('an eviction of the idle object', () => {
   it('changes nothing but the incarnation: a repeated write gets its first answer', async () => {
     const key = 'evicted';
     const body = { ops: [['INCR', key]], ack: 'confirmed' };
@@ -137,7 +137,7 @@ describe('an eviction of the idle object', { timeout: 60_000 }, () => {
   });
 });
 
-describe('a reset of the object between prepare and decision', { timeout: 60_000 }, () => {
+describe('a reset of the object between prepare and decision', () => {
   it('leaves the write undone and its outcome open, and the retry commits once', async () => {
     const key = 'reset:prepared';
     const held = hang(regions, true, preparesOf(key));
@@ -156,7 +156,7 @@ describe('a reset of the object between prepare and decision', { timeout: 60_000
   });
 });
 
-describe('a reset of the object between decision and commit', { timeout: 60_000 }, () => {
+describe('a reset of the object between decision and commit', () => {
   it('brings the answered write to a region that has not heard of it', async () => {
     const key = 'reset:decided';
     const held = hang(regions.slice(0, 1), false, commitsOf(key));

@@ -20,7 +20,7 @@ beforeAll(async () => {
   const [, second] = stack.regions;
   if (second === undefined) throw new Error('the stack has three regions');
   faulty = second;
-}, 120_000);
+});
 
 afterEach(async () => {
   stack?.heal();
@@ -63,7 +63,7 @@ async function expectAllOrNothing(key: string, timeoutMs = 700): Promise<'commit
   return committed ? 'committed' : '503';
 }
 
-describe('a region that fails for as long as a write tries', { timeout: 60_000 }, () => {
+describe('a region that fails for as long as a write tries', () => {
   it.each<[string, Fault]>([
     ['refuses connections', { kind: 'refuse' }],
     ['loses requests', { kind: 'drop', executed: false }],
@@ -117,7 +117,7 @@ describe('a region that fails for as long as a write tries', { timeout: 60_000 }
   });
 });
 
-describe('a region that fails once', { timeout: 60_000 }, () => {
+describe('a region that fails once', () => {
   const faults: [string, Fault][] = [
     ['loses the request', { kind: 'drop', executed: false }],
     ['loses the answer after executing', { kind: 'drop', executed: true }],
@@ -173,7 +173,7 @@ describe('a region that fails once', { timeout: 60_000 }, () => {
   });
 });
 
-describe('a read while a region is silent', { timeout: 60_000 }, () => {
+describe('a read while a region is silent', () => {
   it('is answered by another region, and names the silent one where that one alone is asked for', async () => {
     await write(stack, [['SET', 'read', 'here']], { ack: 'confirmed' });
     const [nearest] = stack.regions;
@@ -201,7 +201,7 @@ describe('a read while a region is silent', { timeout: 60_000 }, () => {
   });
 });
 
-describe('a region without memory', { timeout: 60_000 }, () => {
+describe('a region without memory', () => {
   const setMaximum = (bytes: number) => faulty.client.config('SET', 'maxmemory', bytes);
   const usedBytes = async () =>
     Number(/used_memory:(\d+)/.exec(await faulty.client.info('memory'))?.[1]);
@@ -243,7 +243,7 @@ describe('a region without memory', { timeout: 60_000 }, () => {
   });
 });
 
-describe('data changed behind the back of Lockstep', { timeout: 60_000 }, () => {
+describe('data changed behind the back of Lockstep', () => {
   it('in one region of three lets that one be copied anew, and the increment commits without it', async () => {
     const key = 'diverged';
     await write(stack, [['SET', key, '1']], { ack: 'confirmed' });
@@ -266,7 +266,7 @@ describe('data changed behind the back of Lockstep', { timeout: 60_000 }, () => 
   });
 });
 
-describe('respond-async', { timeout: 60_000 }, () => {
+describe('respond-async', () => {
   it('answers 202 while a region is silent, and the record is there once it has voted', async () => {
     const key = 'async';
     const held = hangIn([faulty], false, rounds);

@@ -16,15 +16,15 @@ let receiver: Receiver;
 beforeAll(async () => {
   receiver = await Receiver.start();
   stack = await startTestStack({ stateDirectory, variables: broken });
-}, 120_000);
+});
 
 afterAll(async () => {
   await stack?.stop();
   await receiver.stop();
   rmSync(stateDirectory, { recursive: true });
-}, 60_000);
+});
 
-describe('couriers that nobody can reach', { timeout: 60_000 }, () => {
+describe('couriers that nobody can reach', () => {
   it('hold up no write, and in a later life bring every event once, without a secret in any log', async () => {
     const { secret, url } = receiver;
     const ids: string[] = [];

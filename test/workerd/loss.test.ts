@@ -25,13 +25,13 @@ beforeAll(async () => {
   if (one === undefined || two === undefined || three === undefined) throw new Error('three');
   [first, lost, other] = [one, two, three];
   await write(stack, [['SET', 'kept', 'v']], { ack: 'confirmed' });
-}, 120_000);
+});
 
 afterEach(() => stack?.heal());
 
 afterAll(() => stack?.stop(), 60_000);
 
-describe('a region that has lost its data', { timeout: 60_000 }, () => {
+describe('a region that has lost its data', () => {
   it('is put out, so that the write it interrupted commits, and returns complete', async () => {
     const since = await newestChange(stack);
     const held = hangIn([other], true, preparesOf('interrupted'));
@@ -83,7 +83,7 @@ describe('a region that has lost its data', { timeout: 60_000 }, () => {
 });
 
 /** These go in order. */
-describe('a coordinator that has lost its storage', { timeout: 60_000 }, () => {
+describe('a coordinator that has lost its storage', () => {
   it('is a stranger to its regions: it writes nothing over what they hold, and says why', async () => {
     await stack.killWorker();
     rmSync(workerStorage(stack.stateDirectory), { recursive: true });

@@ -31,14 +31,14 @@ beforeAll(async () => {
   const events = ['region.out', 'region.returned'];
   const body = { url: receiver.url, secret: receiver.secret, events };
   expect((await stack.send('POST', '/v1/webhooks', body)).status).toBe(201);
-}, 120_000);
+});
 
 afterEach(() => stack?.heal());
 
 afterAll(async () => {
   await receiver?.stop();
   await stack?.stop();
-}, 60_000);
+});
 
 /** What webhooks told of the region, each event once, in the order of the changes. */
 function heard(since: number): readonly string[] {
@@ -104,7 +104,7 @@ async function outForAWhile(loads: readonly Load[]): Promise<void> {
   await Promise.all(loads.map((load) => load.more(20)));
 }
 
-describe('200 writes a second, and strong reads everywhere', { timeout: 120_000 }, () => {
+describe('200 writes a second, and strong reads everywhere', () => {
   it('lose nothing where a region is killed, and restarted after it was put out', async () => {
     await underLoad('killed', async (loads) => {
       await faulty.redis.kill();

@@ -30,7 +30,7 @@ class Three {
     beforeAll(async () => {
       this.stack = await startTestStack({ variables: this.variables });
       await write(this.stack, [['SET', 'kept', 'v']], { ack: 'confirmed' });
-    }, 120_000);
+    });
     afterEach(() => this.stack?.heal());
     afterAll(() => this.stack?.stop(), 60_000);
   }
@@ -80,7 +80,7 @@ function whenOldEnds({ gateway: { observers } }: TestRegion): Promise<void> {
   return promise;
 }
 
-describe('a kill -9 of the coordinator', { timeout: 120_000 }, () => {
+describe('a kill -9 of the coordinator', () => {
   const three = new Three(soonOut);
 
   it('while a region is copied lets the next life copy it, and a step of the last one comes too late', async () => {
@@ -123,7 +123,7 @@ describe('a kill -9 of the coordinator', { timeout: 120_000 }, () => {
   });
 });
 
-describe('two regions that fail at once', { timeout: 120_000 }, () => {
+describe('two regions that fail at once', () => {
   const three = new Three(soonOut);
 
   it('leave too few where two have to vote: writes are refused by that name until one is back', async () => {
@@ -157,7 +157,7 @@ describe('two regions that fail at once', { timeout: 120_000 }, () => {
   });
 });
 
-describe('a stack in which one vote suffices', { timeout: 120_000 }, () => {
+describe('a stack in which one vote suffices', () => {
   const three = new Three({ ...soonOut, LOCKSTEP_MIN_VOTERS: '1' });
 
   it('goes on with one region, puts that one out never, and has all back in the end', async () => {

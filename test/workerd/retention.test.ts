@@ -45,7 +45,7 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve));
   const address = receiver.address();
   receiverUrl = `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}/`;
-}, 60_000);
+});
 
 afterAll(async () => {
   receiver?.close();
@@ -54,7 +54,7 @@ afterAll(async () => {
 
 describe('a log with a bound', () => {
   it('forgets from its beginning, without a gap, and says where it begins', {
-    timeout: 60_000,
+    timeout: 300_000,
   }, async () => {
     const ids: string[] = [];
     for (let number = 1; number <= written; number++) {
@@ -74,7 +74,7 @@ describe('a log with a bound', () => {
   });
 
   it('owes a subscription what it kept, when that is recovered since a date', {
-    timeout: 60_000,
+    timeout: 300_000,
   }, async () => {
     const events = ['write.confirmed'];
     const created = await ask('POST', '/v1/webhooks', { url: receiverUrl, events });

@@ -14,12 +14,12 @@ let plain: PlainRedis;
 
 beforeAll(async () => {
   [stack, plain] = await Promise.all([startTestStack(), startPlainRedis()]);
-}, 120_000);
+});
 
 afterAll(async () => {
   await stack?.stop();
   await plain?.stop();
-}, 60_000);
+});
 
 /** Its keys are declared or not, and the command is one that its text does not tell. */
 const text = 'return redis.call(unpack(ARGV))';
@@ -37,12 +37,12 @@ describe('random sequences of commands, of which scripts run most', () => {
   it('answer as one plain Redis does, and leave in every region what it has', async () => {
     const property = fc.asyncProperty(sequences, (steps) => agree(stack, plain, steps, scripted));
     await fc.assert(property, runsOf(100));
-  }, 300_000);
+  });
 
   it('do so on large collections, which are staged by their elements', async () => {
     const property = fc.asyncProperty(largeSequences, (steps) =>
       agree(stack, plain, steps, scripted),
     );
     await fc.assert(property, runsOf(100));
-  }, 300_000);
+  });
 });

@@ -23,12 +23,12 @@ let plain: PlainRedis;
 
 beforeAll(async () => {
   [stack, plain] = await Promise.all([startTestStack({ variables }), startPlainRedis()]);
-}, 120_000);
+});
 
 afterAll(async () => {
   await stack?.stop();
   await plain?.stop();
-}, 60_000);
+});
 
 async function kill(): Promise<void> {
   await stack.killWorker();
@@ -141,5 +141,5 @@ describe('a storm of scripts, flushes, messages and writes to large collections'
     const changes = await memberChanges(stack, 0);
     const causes = changes.flatMap(({ member }) => (member.event === 'out' ? [member.cause] : []));
     expect(new Set(causes)).toEqual(new Set(['silent']));
-  }, 120_000);
+  });
 });

@@ -13,7 +13,7 @@ beforeAll(async () => {
   // From here on no key of Lockstep's own comes or goes while nothing is written.
   await write(stack, [['SET', 'first', '1']], { ack: 'confirmed' });
   await write(stack, [['SET', 'first', '2']], { ack: 'confirmed' });
-}, 120_000);
+});
 
 afterAll(() => stack?.stop(), 60_000);
 
@@ -25,7 +25,7 @@ async function expectNoLocks(): Promise<void> {
   await expect.poll(() => stack.locks(), patience).toEqual([]);
 }
 
-describe('hostile input over HTTP', { timeout: 60_000 }, () => {
+describe('hostile input over HTTP', () => {
   /** Everything of a database but its round counter, to tell that nothing at all was written. */
   const present = async () => {
     const keys = stack.regions.map(async ({ client }) => (await client.keys('*')).toSorted());
@@ -108,7 +108,7 @@ describe('hostile input over HTTP', { timeout: 60_000 }, () => {
   });
 });
 
-describe('writes near the limits', { timeout: 120_000 }, () => {
+describe('writes near the limits', () => {
   it('carry a value of 500,000 bytes, of any characters, to every region as it is', async () => {
     const values = {
       plain: 'x'.repeat(500_000),
@@ -176,7 +176,7 @@ describe('writes near the limits', { timeout: 120_000 }, () => {
   });
 });
 
-describe('many clients at once', { timeout: 120_000 }, () => {
+describe('many clients at once', () => {
   it('see one order of increments and strong reads in all regions, also when votes get lost', async () => {
     const counters = ['order:a', 'order:b', 'order:c'];
     const ids = stack.regions.map(({ id }) => id);

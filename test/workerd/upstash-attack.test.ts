@@ -13,13 +13,13 @@ let stack: TestStack;
 beforeAll(async () => {
   stack = await startTestStack();
   await sendForm(endpoint(), { method: 'GET', path: '/set/first/1' });
-}, 120_000);
+});
 
 afterAll(() => stack?.stop(), 60_000);
 
 const endpoint = () => ({ url: stack.url, token: stack.tokens.write });
 
-describe('hostile requests of every form', { timeout: 120_000 }, () => {
+describe('hostile requests of every form', () => {
   it('are answered without a fault, and leave every region alike with its records as they were', async () => {
     for (let seed = 1; seed <= 500; seed += 1) {
       const form = hostileForm(new Random(seed));
@@ -115,7 +115,7 @@ describe('hostile requests of every form', { timeout: 120_000 }, () => {
   });
 });
 
-describe('hostile requests for streams', { timeout: 60_000 }, () => {
+describe('hostile requests for streams', () => {
   /** Sends a request as it is written, without what a client of HTTP makes of its path; answers the socket. */
   const sendRaw = async (path: string) => {
     const { port } = new URL(stack.url);

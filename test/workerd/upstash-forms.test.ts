@@ -21,12 +21,12 @@ let lockstep: Endpoint;
 beforeAll(async () => {
   [stack, plain] = await Promise.all([startTestStack(), startPlainRedis()]);
   lockstep = { url: stack.url, token: stack.tokens.write };
-}, 120_000);
+});
 
 afterAll(async () => {
   await stack?.stop();
   await plain?.stop();
-}, 60_000);
+});
 
 const post = (path: string, body: unknown, headers: Form['headers'] = {}): Form => ({
   method: 'POST',
@@ -174,7 +174,7 @@ function comparable(body: unknown): unknown {
   return isError && ownWords.test(String(body.error)) ? 'an error in its own words' : body;
 }
 
-describe('the form of Upstash', { timeout: 120_000 }, () => {
+describe('the form of Upstash', () => {
   it.each(forms)('with %s is answered as by one plain Redis', async (_name, form) => {
     const expected = await sendForm(plain, form);
     const answer = await sendForm(lockstep, form);

@@ -13,12 +13,12 @@ let lockstep: Endpoint;
 beforeAll(async () => {
   [stack, plain] = await Promise.all([startTestStack(), startPlainRedis()]);
   lockstep = { url: stack.url, token: stack.tokens.write };
-}, 120_000);
+});
 
 afterAll(async () => {
   await stack?.stop();
   await plain?.stop();
-}, 60_000);
+});
 
 const clients: readonly (readonly [string, Omit<Partial<RedisConfigNodejs>, 'url' | 'token'>])[] = [
   ['as it comes', {}],
@@ -54,7 +54,7 @@ async function conversation(redis: Redis): Promise<unknown> {
   return [told.toSorted(), heard.map((one) => JSON.stringify(one)).toSorted()];
 }
 
-describe('messages of the SDK', { timeout: 30_000 }, () => {
+describe('messages of the SDK', () => {
   it.each(clients)('%s reach its subscribers as through one plain Redis', async (_name, given) => {
     const ours = await conversation(new Redis({ ...lockstep, ...given }));
     expect(ours).toEqual(
@@ -80,7 +80,7 @@ async function everywhere(): Promise<readonly { readonly heard: string[]; stop()
   );
 }
 
-describe('a message', { timeout: 30_000 }, () => {
+describe('a message', () => {
   it('comes once in every region after its commit, in the order of its channel', async () => {
     const regions = await everywhere();
     const numbers = Array.from({ length: 100 }, (_, index) => index);
@@ -126,7 +126,7 @@ describe('a message', { timeout: 30_000 }, () => {
   });
 });
 
-describe('a subscription', { timeout: 30_000 }, () => {
+describe('a subscription', () => {
   it('has the lines of the plain gateway, whatever is published', async () => {
     const hear = async (endpoint: Endpoint) => {
       const listener = await Listener.open(endpoint, '/subscribe/c/d,e');
@@ -236,7 +236,7 @@ describe('a subscription', { timeout: 30_000 }, () => {
   });
 });
 
-describe('a monitor', { timeout: 30_000 }, () => {
+describe('a monitor', () => {
   it('tells of committed writes as MONITOR tells of commands', async () => {
     const listener = await Listener.open(lockstep, '/monitor');
     expect(await listener.lines(1)).toEqual(['data: "OK"']);

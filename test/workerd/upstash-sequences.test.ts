@@ -11,16 +11,16 @@ let plain: PlainRedis;
 
 beforeAll(async () => {
   [stack, plain] = await Promise.all([startTestStack(), startPlainRedis()]);
-}, 120_000);
+});
 
 afterAll(async () => {
   await stack?.stop();
   await plain?.stop();
-}, 60_000);
+});
 
 describe('random sequences of pipelines and transactions', () => {
   it('answer as one plain Redis does, and leave in every region what it has', async () => {
     const property = fc.asyncProperty(sequences, (steps) => agree(stack, plain, steps));
     await fc.assert(property, runsOf(250));
-  }, 300_000);
+  });
 });

@@ -12,12 +12,12 @@ let plain: PlainRedis;
 
 beforeAll(async () => {
   [stack, plain] = await Promise.all([startTestStack(), startPlainRedis()]);
-}, 120_000);
+});
 
 afterAll(async () => {
   await stack?.stop();
   await plain?.stop();
-}, 60_000);
+});
 
 type Settings = Omit<Partial<RedisConfigNodejs>, 'url' | 'token'>;
 

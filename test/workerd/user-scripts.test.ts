@@ -12,12 +12,12 @@ let lockstep: Endpoint;
 beforeAll(async () => {
   [stack, plain] = await Promise.all([startTestStack(), startPlainRedis()]);
   lockstep = { url: stack.url, token: stack.tokens.write };
-}, 120_000);
+});
 
 afterAll(async () => {
   await stack?.stop();
   await plain?.stop();
-}, 60_000);
+});
 
 const shaOf = (text: string) => createHash('sha1').update(text).digest('hex');
 const post = (path: string, body: unknown, headers: Form['headers'] = {}): Form => ({
@@ -160,7 +160,7 @@ const forms: readonly (readonly [string, Form])[] = [
   ['a script after that', command('EVAL', adding, 1, 'n', 2)],
 ];
 
-describe('a script sent in the form of Upstash', { timeout: 60_000 }, () => {
+describe('a script sent in the form of Upstash', () => {
   it.each(forms)('with %s is answered as by one plain Redis', async (_name, form) => {
     const expected = await sendForm(plain, form);
     expect(await sendForm(lockstep, form)).toEqual(expected);
@@ -171,7 +171,7 @@ describe('a script sent in the form of Upstash', { timeout: 60_000 }, () => {
   });
 });
 
-describe('a script', { timeout: 60_000 }, () => {
+describe('a script', () => {
   it('that fails half-way has changed nothing, where Redis keeps the first half', async () => {
     const text = 'redis.call("SET", KEYS[1], "half") return redis.call("LPUSH", KEYS[1], 1)';
     const form = command('EVAL', text, 1, 'half');

@@ -1,7 +1,7 @@
 import type { Answer, SendOptions, TestStack } from '../stack/stack.ts';
 
 /** How long a condition may take to come true. It is no claim about speed: it only ends a test that would never end. */
-export const patience = { timeout: 30_000, interval: 20 } as const;
+export const patience = { timeout: 120_000, interval: 20 } as const;
 
 /** What the tests read of an answer; absent members are undefined. */
 export interface Told {
