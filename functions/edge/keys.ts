@@ -14,6 +14,7 @@ import type { EdgeDependencies } from './dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
 import { etagOf, parseTags } from './etags.ts';
 import { readPreconditions, retellAsPrecondition as retell } from './preconditions.ts';
+import { rawTarget } from './raw-target.ts';
 import { snapshotHeaders } from './read-routes.ts';
 import { placeOf, type RegionReader } from './reads.ts';
 import { readValue } from './values.ts';
@@ -158,9 +159,16 @@ async function deleteKey(
   return sendWrite(context, dependencies, draft, startedAt, { retell });
 }
 
-/** The key in the address. Taken from the raw path, because a router's decoding may keep what it cannot decode. */
+/**
+ * The key in the address: everything after the third slash of the target as it was sent, so that the keys `.` and
+ * `a/../b` are taken as they stand. The steps before it may be escaped, and the router has matched them already.
+ */
 function keyOf(context: EdgeContext): Attempt<string> {
-  const encoded = new URL(context.req.url).pathname.slice('/v1/keys/'.length);
+  const [path = ''] = rawTarget(context.req.url).split('?', 1);
+  const encoded = path.split('/').slice(3).join('/');
+  if (encoded === '') {
+    return failure('invalid-request', 'The address names no key: write /v1/keys/<key>.');
+  }
   try {
     return success(decodeURIComponent(encoded));
   } catch {

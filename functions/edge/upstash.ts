@@ -19,6 +19,7 @@ import type { EdgeContext } from './answer.ts';
 import type { Authenticate } from './authenticate.ts';
 import { readBytes } from './body.ts';
 import type { EdgeDependencies } from './dependencies.ts';
+import { rawTarget } from './raw-target.ts';
 import { placeOf, type RegionReader } from './reads.ts';
 import type { EdgeScripts } from './scripts.ts';
 import type { UpstashRun } from './upstash-request.ts';
@@ -50,7 +51,7 @@ export function serveUpstash(
 ): (context: EdgeContext) => Promise<Response> {
   const streams = new UpstashStreams(dependencies, reader);
   return async (context) => {
-    const target = targetOf(context.req.url);
+    const target = rawTarget(context.req.url);
     const [path = '/'] = target.split('?', 1);
     if (!isUpstashPath(path)) return context.notFound();
     try {
@@ -172,12 +173,4 @@ function send(context: EdgeContext, dependencies: EdgeDependencies, told: Told):
       ...told.headers,
     },
   );
-}
-
-/** The address from its path on, as it was sent: what decodes it would lose which slashes part arguments. */
-function targetOf(url: string): string {
-  const authority = url.indexOf('//');
-  const path = authority < 0 ? -1 : url.indexOf('/', authority + 2);
-  const [target = '/'] = (path < 0 ? '/' : url.slice(path)).split('#', 1);
-  return target;
 }

@@ -47,6 +47,22 @@ describe('GET of a key', () => {
     expect(told.json).toEqual({ key: 'k', type, value });
   });
 
+  it.each([
+    ['set', '["b","a","\\u00ff"]', '["\\u00ff","b","a"]', '["b","a"]'],
+    ['hash', '["f","1","e","2"]', '["e","2","f","1"]', '["e","1","f","2"]'],
+  ])(
+    'has one ETag for a %s, in whatever order its region lists it',
+    async (type, one, same, other) => {
+      const tagFor = async (reply: string) => {
+        const first = read(`[{"s":"${type}"},${wrongType}]`);
+        const edge = edgeHolding(first, read(`[{"s":"${type}"},${reply}]`));
+        return (await edge.ask('GET', path)).headers.get('etag');
+      };
+      expect(await tagFor(same)).toBe(await tagFor(one));
+      expect(await tagFor(other)).not.toBe(await tagFor(one));
+    },
+  );
+
   it('gets 422 for a stream', async () => {
     const told = await edgeHolding(read(`[{"s":"stream"},${wrongType}]`)).ask('GET', path);
     expect([told.status, problemOf(told)]).toEqual([422, 'unsupported-type']);
@@ -88,6 +104,20 @@ describe('GET of a key', () => {
     const told = await edge.ask('GET', `${path}?consistency=local&region=eu-west-1`);
     expect(told.headers.get('lockstep-region')).toBe('eu-west-1');
     expect(edge.snapshots[0]?.request.strong).toBe(false);
+  });
+});
+
+describe('an address that names a key', () => {
+  it.each([
+    ['/v1/keys/%2E', '.'],
+    ['/v1/keys/..', '..'],
+    ['/v1/keys/tenant1/../tenant2/x', 'tenant1/../tenant2/x'],
+    ['/v1/keys/a//b/', 'a//b/'],
+    ['/v1/%6Beys/x', 'x'],
+  ])('of the form %s is taken as it was sent', async (target, key) => {
+    const edge = edgeHolding(string('v'));
+    expect((await edge.askRaw(target)).status).toBe(200);
+    expect(edge.snapshots[0]?.request.keys).toEqual([key]);
   });
 });
 

@@ -274,6 +274,15 @@ export class EdgeUnderTest {
     return { status, headers: response.headers, text, json: isJson ? JSON.parse(text) : {} };
   }
 
+  /** A GET of a target that is sent as it stands, as workerd gives it: a Request made here would resolve its dots. */
+  async askRaw(target: string): Promise<Response> {
+    const request = new Request('http://localhost/', {
+      headers: { authorization: `Bearer ${tokens.write}` },
+    });
+    Object.defineProperty(request, 'url', { value: `http://localhost${target}` });
+    return this.app.fetch(request);
+  }
+
   /** Fulfilled once all that requests left to be done after their answers is done. */
   async settled(): Promise<void> {
     while (this.#background.length > 0) await this.#background.shift();
