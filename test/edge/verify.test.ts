@@ -27,6 +27,8 @@ class FakeRegion implements ComparedRegion {
   /** How many keys a step of a scan brings at most. A server may bring none, and not be through. */
   scanBrings = Number.POSITIVE_INFINITY;
   largestLook = 0;
+  /** How many of the keys asked for an answer names at most: a bound of bytes leaves out the rest. */
+  lookBrings = Number.POSITIVE_INFINITY;
 
   constructor(id: string) {
     this.id = id;
@@ -38,7 +40,7 @@ class FakeRegion implements ComparedRegion {
     if (asked.kind === 'keys') {
       this.before();
       this.largestLook = Math.max(this.largestLook, asked.keys.length);
-      const keys = asked.keys.map((key) => ({
+      const keys = asked.keys.slice(0, this.lookBrings).map((key) => ({
         key,
         digest: this.keys.get(key) ?? null,
         holder: this.locks.has(key) ? ([1, 1] as const) : null,
@@ -141,6 +143,24 @@ describe('a verification', () => {
     fill(...Array.from({ length: limits.verifyKeysPerLook * 2 + 3 }, (_, index) => `k${index}`));
     await verifyAll(limits.verifyKeysMaximum);
     for (const region of [a, b, c]) expect(region.largestLook).toBe(limits.verifyKeysPerLook);
+  });
+
+  it('asks again for the keys that an answer has no room for, and for each of them once', async () => {
+    fill(...Array.from({ length: 10 }, (_, index) => `k${index}`));
+    b.keys.set('k9', '2');
+    for (const region of [a, b, c]) region.lookBrings = 3;
+    const { differing, checked } = await verifyAll();
+    expect(differing.map(({ key }) => key)).toEqual(['k9']);
+    expect(checked).toBe(10);
+  });
+
+  it('names a region whose answer holds none of the keys', async () => {
+    fill('k1');
+    c.lookBrings = 0;
+    const place = beginVerify(['a', 'b', 'c'], false, '');
+    expect(await verifySlice(world, place, { limit: 10, pauseMs: 0 })).toMatchObject({
+      fault: { region: 'c' },
+    });
   });
 
   it('compares only keys with the prefix, and finds those that one region alone holds', async () => {

@@ -170,6 +170,20 @@ describe('a verification', () => {
     expect(again.status).toBe(200);
   });
 
+  it('and a repair go through beside values larger than one answer may read', async () => {
+    const large = ['large:1', 'large:2', 'large:3'];
+    for (const key of large) await write(stack, [['SETBIT', key, '40000000', '1']]);
+    for (const key of ['large:a', 'large:z']) await set(key, 'right');
+    await expectWhole(stack);
+    await second.client.set('large:z', 'wrong');
+    const { differing } = await verify(stack);
+    expect(differing).toMatchObject([{ key: 'large:z', kind: 'differs' }]);
+    await ordered('POST', 'repair', { keys: [...large, 'large:a', 'large:z'] });
+    await expectWhole(stack);
+    expect(await stack.everywhere('large:z')).toEqual(['right', 'right', 'right']);
+    await write(stack, [['DEL', ...large]]);
+  });
+
   it('of regions each of which is wrong about another key ends well where repair is sent until all is', async () => {
     const keys = stack.regions.map(({ id }) => `wrong:${id}`);
     for (const key of keys) await set(key, 'right');
