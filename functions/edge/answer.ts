@@ -1,11 +1,18 @@
 import type { Context } from 'hono';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
+import type { Scope } from '../../shared/wire/configuration.ts';
 import { type Problem, problemBody, problemKinds } from '../../shared/wire/problems.ts';
 import { jsonText } from '../../shared/wire/replies.ts';
 
-/** What each request carries through the edge. */
+/** Who sends a request: the token's id, which outlives a rotation of its secret, and what it allows. */
+export interface Caller {
+  readonly id: string;
+  readonly scope: Scope;
+}
+
+/** What each request carries through the edge. `caller` is set behind a guard. */
 export interface EdgeEnvironment {
-  Variables: { requestId: string };
+  Variables: { requestId: string; caller: Caller };
 }
 
 export type EdgeContext = Context<EdgeEnvironment>;

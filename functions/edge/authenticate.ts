@@ -1,7 +1,7 @@
 import type { MiddlewareHandler } from 'hono';
 import type { ClientToken, Scope } from '../../shared/wire/configuration.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
-import { answerProblem, type EdgeEnvironment } from './answer.ts';
+import { answerProblem, type Caller, type EdgeEnvironment } from './answer.ts';
 
 /** What each scope allows. */
 const allowed: Readonly<Record<Scope, readonly Scope[]>> = {
@@ -19,8 +19,8 @@ export type Guard = (
   options?: { readonly inQuery: boolean },
 ) => MiddlewareHandler<EdgeEnvironment>;
 
-/** The scope of the token that a header Authorization presents. */
-export type Authenticate = (header: string | undefined) => Promise<Attempt<Scope>>;
+/** Whose token a header Authorization presents. */
+export type Authenticate = (header: string | undefined) => Promise<Attempt<Caller>>;
 
 /** Knows the configured tokens. */
 export function createAuthenticate(tokens: readonly ClientToken[]): Authenticate {
@@ -29,7 +29,7 @@ export function createAuthenticate(tokens: readonly ClientToken[]): Authenticate
 
   return async (header) => {
     digests ??= await Promise.all(tokens.map(({ token }) => digestOf(token)));
-    return scopeOf(header, tokens, digests);
+    return callerOf(header, tokens, digests);
   };
 }
 
@@ -38,23 +38,25 @@ export function createGuard(authenticate: Authenticate): Guard {
   return (needs, options) => async (context, next) => {
     const inQuery = options?.inQuery === true ? context.req.query('_token') : undefined;
     const header = context.req.header('authorization') ?? (inQuery && `Bearer ${inQuery}`);
-    const scope = await authenticate(header);
-    if (!scope.ok) return answerProblem(context, scope.problem);
-    if (!allowed[scope.value].includes(needs)) {
+    const caller = await authenticate(header);
+    if (!caller.ok) return answerProblem(context, caller.problem);
+    const { scope } = caller.value;
+    if (!allowed[scope].includes(needs)) {
       const challenge = `Bearer realm="lockstep", error="insufficient_scope", scope="${needs}"`;
-      const detail = `This needs a token with the scope ${needs}; the token sent has ${scope.value}.`;
+      const detail = `This needs a token with the scope ${needs}; the token sent has ${scope}.`;
       const headers = { 'WWW-Authenticate': challenge };
       return answerProblem(context, failure('forbidden', detail, { needs }, headers).problem);
     }
+    context.set('caller', caller.value);
     return next();
   };
 }
 
-async function scopeOf(
+async function callerOf(
   header: string | undefined,
   tokens: readonly ClientToken[],
   digests: readonly Uint8Array[],
-): Promise<Attempt<Scope>> {
+): Promise<Attempt<Caller>> {
   const presented = /^bearer +([^\s]+) *$/i.exec(header ?? '')?.[1];
   if (presented === undefined) {
     const detail = 'Send the header Authorization: Bearer <token>.';
@@ -66,12 +68,13 @@ async function scopeOf(
     );
   }
   const digest = await digestOf(presented);
-  let scope: Scope | null = null;
+  let caller: Caller | null = null;
   // Every token is compared, to its last byte, so that the time tells nothing about how close a guess came.
   for (const [index, token] of tokens.entries()) {
-    if (areEqual(digest, digests[index] ?? new Uint8Array())) scope = token.scope;
+    const isPresented = areEqual(digest, digests[index] ?? new Uint8Array());
+    if (isPresented) caller = { id: token.id ?? idOf(digest), scope: token.scope };
   }
-  if (scope !== null) return success(scope);
+  if (caller !== null) return success(caller);
   const challenge = 'Bearer realm="lockstep", error="invalid_token"';
   const detail = 'The token is not one of those configured. Check that it was copied whole.';
   return failure('unauthenticated', detail, {}, { 'WWW-Authenticate': challenge });
@@ -81,6 +84,11 @@ function areEqual(a: Uint8Array, b: Uint8Array): boolean {
   let difference = a.length ^ b.length;
   for (const [index, byte] of a.entries()) difference |= byte ^ (b[index] ?? 0);
   return difference === 0;
+}
+
+/** The id of a token that the configuration gives none: 16 digits of its digest, which tell nothing of the secret. */
+function idOf(digest: Uint8Array): string {
+  return Array.from(digest.subarray(0, 8), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
 async function digestOf(text: string): Promise<Uint8Array> {

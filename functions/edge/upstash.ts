@@ -56,17 +56,19 @@ export function serveUpstash(
     if (!isUpstashPath(path)) return context.notFound();
     try {
       const token = context.req.header('authorization') ?? `Bearer ${tokenInQuery(target) ?? ''}`;
-      const scope = await authenticate(token);
-      if (!scope.ok) {
+      const caller = await authenticate(token);
+      if (!caller.ok) {
         const error = 'WRONGPASS invalid or missing auth token';
         return refuse(context, dependencies, { status: 401, error });
       }
-      const stream = parseStream(context.req.method, target, scope.value);
+      context.set('caller', caller.value);
+      const { scope } = caller.value;
+      const stream = parseStream(context.req.method, target, scope);
       if (stream !== null) {
         const told = 'error' in stream ? stream : await streams.serve(context, stream);
         return told instanceof Response ? told : refuse(context, dependencies, told);
       }
-      return await answer(context, dependencies, { reader, scripts }, target, scope.value);
+      return await answer(context, dependencies, { reader, scripts }, target, scope);
     } catch (error) {
       const id = context.get('requestId');
       dependencies.log('request failed', { requestId: id, error: String(error) });

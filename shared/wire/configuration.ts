@@ -7,6 +7,11 @@ export type Scope = 'read' | 'write' | 'admin';
 
 /** A bearer token that clients present. */
 export interface ClientToken {
+  /**
+   * Who the token belongs to: idempotency keys and webhooks are kept under it, so that they outlive a rotation of the
+   * secret. Null: a prefix of the secret's digest stands for it. Two secrets may share an id while one replaces the other.
+   */
+  readonly id: string | null;
   readonly token: string;
   readonly scope: Scope;
 }
@@ -76,6 +81,11 @@ const regionTokensSchema = z.record(z.string(), regionTokenSchema);
 const tokensSchema = z
   .array(
     z.strictObject({
+      id: z
+        .string()
+        .regex(/^[A-Za-z0-9._-]{1,64}$/, 'use 1 to 64 letters, digits and ._-')
+        .nullable()
+        .default(null),
       token: z
         .string()
         .min(32, 'use at least 32 characters')

@@ -1,4 +1,6 @@
+import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { createAuthenticate } from '../../functions/edge/authenticate.ts';
 import { decided, EdgeUnderTest, problemOf, read, tokens } from './stand-ins.ts';
 
 const write = { ops: [['SET', 'k', 'v']] };
@@ -74,4 +76,23 @@ describe('authentication', () => {
       expect((await edge().ask('GET', path, { token: null })).status).toBe(200);
     },
   );
+});
+
+describe('the id of a token', () => {
+  const secret = 's'.repeat(32);
+
+  it('is the one that the configuration gives', async () => {
+    const authenticate = createAuthenticate([{ id: 'shop', token: secret, scope: 'write' }]);
+    const caller = { id: 'shop', scope: 'write' };
+    expect(await authenticate(`Bearer ${secret}`)).toEqual({ ok: true, value: caller });
+  });
+
+  it('is a prefix of the digest of its secret if the configuration gives none', async () => {
+    const authenticate = createAuthenticate([{ id: null, token: secret, scope: 'read' }]);
+    const id = createHash('sha256').update(secret).digest('hex').slice(0, 16);
+    expect(await authenticate(`Bearer ${secret}`)).toEqual({
+      ok: true,
+      value: { id, scope: 'read' },
+    });
+  });
 });

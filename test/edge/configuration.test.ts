@@ -26,7 +26,10 @@ describe('the configuration', () => {
       ok: true,
       configuration: {
         regions: [{ ...region, token: 'region-secret' }],
-        tokens: [writeToken, readToken],
+        tokens: [
+          { id: null, ...writeToken },
+          { id: null, ...readToken },
+        ],
         coordinatorLocation: null,
         voteDeadlineMs: limits.voteDeadlineMs,
         roundTimeoutMs: limits.roundTimeoutMs,
@@ -120,6 +123,12 @@ describe('the configuration', () => {
       withTokens(writeToken, { ...writeToken, scope: 'read' }),
       'LOCKSTEP_TOKENS',
       'once',
+    ],
+    [
+      'an id of a token that is no word',
+      withTokens({ ...writeToken, id: 'a b' }, readToken),
+      'LOCKSTEP_TOKENS',
+      'letters, digits',
     ],
     ['no token that writes', withTokens(readToken), 'LOCKSTEP_TOKENS', 'scope write'],
     ['no token that only reads', withTokens(writeToken), 'LOCKSTEP_TOKENS', 'scope read'],

@@ -55,9 +55,9 @@ export const configuration: Configuration = {
     },
   ],
   tokens: [
-    { token: tokens.read, scope: 'read' },
-    { token: tokens.write, scope: 'write' },
-    { token: tokens.admin, scope: 'admin' },
+    { id: 'reader', token: tokens.read, scope: 'read' },
+    { id: 'writeer', token: tokens.write, scope: 'write' },
+    { id: 'operator', token: tokens.admin, scope: 'admin' },
   ],
   coordinatorLocation: null,
   voteDeadlineMs: 2_000,
