@@ -45,7 +45,7 @@ const addRoute = createRoute({
   description: 'The token is kept by the coordinator and never shown.',
   ...secured,
   request: { body: jsonBody(addRegionSchema) },
-  responses: { ...taken, ...problemResponses(400, 401, 403, 409, 413, 415, 503) },
+  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503) },
 });
 
 const removeRoute = createRoute({
@@ -55,7 +55,7 @@ const removeRoute = createRoute({
   summary: 'Put a region out and forget it; its data stay where they are',
   ...secured,
   request,
-  responses: { ...taken, ...problemResponses(401, 403, 409, 503) },
+  responses: { ...taken, ...problemResponses(401, 403, 404, 409, 503) },
 });
 
 const outRoute = createRoute({
@@ -65,7 +65,7 @@ const outRoute = createRoute({
   summary: 'Put a region out until it is told to return',
   ...secured,
   request: { ...request, body: { ...jsonBody(outSchema), required: false } },
-  responses: { ...taken, ...problemResponses(400, 401, 403, 409, 413, 415, 503) },
+  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503) },
 });
 
 const returnRoute = createRoute({
@@ -75,7 +75,7 @@ const returnRoute = createRoute({
   summary: 'Let a region return: what it lacks is copied first',
   ...secured,
   request: { ...request, body: { ...jsonBody(returnSchema), required: false } },
-  responses: { ...taken, ...problemResponses(400, 401, 403, 409, 413, 415, 503) },
+  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503) },
 });
 
 const believeRoute = createRoute({
@@ -87,7 +87,7 @@ const believeRoute = createRoute({
     'For the case that no whole copy is left. The region becomes the only voter; every other one is copied from it. Writes that were answered and are not in this region are LOST, with no way back. `confirm` repeats the id.',
   ...secured,
   request: { ...request, body: jsonBody(believeSchema) },
-  responses: { ...taken, ...problemResponses(400, 401, 403, 409, 413, 415, 503) },
+  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503) },
 });
 
 /** `/v1/admin/regions` and what is ordered of one region. */
@@ -121,7 +121,10 @@ export function mountAdminRegions(
   );
 }
 
-/** Has the coordinator carry out an order, and answers with its words: 202 where it was taken, 409 where it was refused. */
+/**
+ * Has the coordinator carry out an order, and answers with its words: 202 if it was taken, 409 if
+ * it was refused, 404 if it names no region.
+ */
 export async function sendOrder(
   context: EdgeContext,
   dependencies: EdgeDependencies,
@@ -133,9 +136,14 @@ export async function sendOrder(
   );
   if (!answer.ok) return answerProblem(context, answer.problem);
   const { kind, detail } = answer.value;
-  return kind === 'taken'
-    ? answerJson(context, { detail }, 202)
-    : answerProblem(context, failure('order-refused', detail).problem);
+  switch (kind) {
+    case 'taken':
+      return answerJson(context, { detail }, 202);
+    case 'refused':
+      return answerProblem(context, failure('order-refused', detail).problem);
+    case 'unknown-region':
+      return answerProblem(context, failure('region-unknown', detail).problem);
+  }
 }
 
 function idOf(context: EdgeContext): RegionId {

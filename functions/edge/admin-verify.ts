@@ -41,7 +41,7 @@ const verifyRoute = createRoute({
   request: { body: { ...jsonBody(verifySchema), required: false } },
   responses: {
     200: jsonResponse('What this slice holds, and where to go on', verifyAnswerSchema),
-    ...problemResponses(400, 401, 403, 409, 413, 415, 503),
+    ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503),
   },
 });
 
@@ -57,7 +57,7 @@ const repairRoute = createRoute({
   responses: {
     200: jsonResponse('All voters hold these keys alike; nothing was ordered', orderAnswerSchema),
     202: jsonResponse('Taken; `detail` says what happens now', orderAnswerSchema),
-    ...problemResponses(400, 401, 403, 409, 413, 415, 503),
+    ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503),
   },
 });
 
@@ -132,9 +132,11 @@ function placeOf(
 ): Attempt<VerifyPlace> {
   const ids = regions.map(({ id }) => id);
   if (cursor === undefined) {
-    const unknown = chosen?.find((id, index) => !ids.includes(id) || chosen.indexOf(id) < index);
-    if (unknown !== undefined) {
-      const detail = `The regions are ${ids.join(', ')}: name some of these, each once.`;
+    const detail = `The regions are ${ids.join(', ')}: name some of these, each once.`;
+    if (chosen?.some((id) => !ids.includes(id))) {
+      return failure('region-unknown', detail, { regions: ids });
+    }
+    if (new Set(chosen).size < (chosen?.length ?? 0)) {
       return failure('invalid-request', detail, { regions: ids });
     }
     if (chosen === undefined && voters.length < 2) {
@@ -218,7 +220,7 @@ async function repair(context: EdgeContext, dependencies: EdgeDependencies): Pro
     const isFirst = details.length === 0;
     if (!answer.ok && isFirst) return answerProblem(context, answer.problem);
     const { detail } = answer.ok ? answer.value : answer.problem;
-    if (answer.ok && answer.value.kind !== 'refused') details.push(detail);
+    if (answer.ok && answer.value.kind === 'taken') details.push(detail);
     else if (isFirst) return answerProblem(context, failure('order-refused', detail).problem);
     else {
       const left = order.keys.map(({ key }) => JSON.stringify(key.slice(0, 100))).join(', ');

@@ -44,6 +44,11 @@ export function tellAnswer(answer: WriteAnswer, request: WriteRequest): Attempt<
       return success({ id: answer.id, outcome: 'pending' });
     case 'unavailable':
       return tellUnavailable(answer);
+    case 'too-late': {
+      const detail =
+        'Nothing was written: notAfter had passed when the write arrived. Send it with a later one, in ms since 1970.';
+      return failure('not-after-passed', detail, { id: answer.id });
+    }
     case 'busy': {
       const retryAfter = String(Math.max(1, Math.ceil(answer.retryAfterMs / 1_000)));
       const detail = `Nothing was written. Send it again in ${retryAfter} s.`;

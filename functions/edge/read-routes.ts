@@ -28,7 +28,7 @@ const postRoute = createRoute({
   request: { body: jsonBody(readSchema) },
   responses: {
     200: jsonResponse('One result a command', readAnswerSchema),
-    ...problemResponses(400, 401, 403, 413, 415, 422, 503),
+    ...problemResponses(400, 401, 403, 404, 413, 415, 422, 503),
   },
 });
 

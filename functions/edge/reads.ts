@@ -207,7 +207,7 @@ function candidatesOf(
   if (asked.length > 0) return success(asked);
   const ids = regions.map(({ id }) => id);
   const detail = `The region is none of ${ids.join(', ')}: use one of these, or leave it out.`;
-  return failure('invalid-request', detail, { regions: ids });
+  return failure('region-unknown', detail, { regions: ids });
 }
 
 /**

@@ -53,7 +53,12 @@ export class Orders {
 
   #with(region: RegionId, act: (link: RegionLink) => OrderAnswer): OrderAnswer {
     const link = this.#parts.links.find(region);
-    return link === null ? refused(`${region} is no region of this shard`) : act(link);
+    if (link !== null) return act(link);
+    const ids = this.#parts.links.all.map((known) => known.region);
+    return {
+      kind: 'unknown-region',
+      detail: `The regions are ${ids.join(', ')}: use one of these.`,
+    };
   }
 
   #add({ region }: Order<'add'>): OrderAnswer {

@@ -96,8 +96,7 @@ export class Reception {
       return { kind: 'busy', retryAfterMs: Math.max(1_000, Math.ceil(this.#links.slowestMs)) };
     }
     if (notAfter <= this.#outbox.now) {
-      const reason = 'its notAfter had passed when it arrived at the coordinator';
-      return { kind: 'unavailable', id, faults: [], reason, code: null };
+      return { kind: 'too-late', id };
     }
     const refusal = this.#blocked.refusalOf(keys) ?? this.#members.refusal;
     return refusal === null ? null : { kind: 'unavailable', id, ...refusal };

@@ -85,6 +85,8 @@ export type WriteAnswer =
       /** What stands against every write, or every write to a key of it; null or absent: nothing but this attempt. */
       readonly code?: UnavailableCode | null;
     }
+  /** Its `notAfter` had passed when it arrived. Nothing was written and no attempt will start. */
+  | { readonly kind: 'too-late'; readonly id: WriteId }
   /** The queue is full. */
   | { readonly kind: 'busy'; readonly retryAfterMs: number }
   /** Another write was sent under this idempotency key. */

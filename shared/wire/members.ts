@@ -132,7 +132,9 @@ export type MemberOrder =
 export type OrderAnswer =
   | { readonly kind: 'taken'; readonly detail: string }
   /** Nothing was done; `detail` says why and what to do. */
-  | { readonly kind: 'refused'; readonly detail: string };
+  | { readonly kind: 'refused'; readonly detail: string }
+  /** The order names a region that this shard does not have; `detail` lists those that it has. */
+  | { readonly kind: 'unknown-region'; readonly detail: string };
 
 /** A transaction that is not over: undecided, or with voters that have not acknowledged it. */
 export interface OpenTransaction {

@@ -51,6 +51,11 @@ export const problemKinds = {
     title: 'The key does not exist',
     remedy: 'Write the key first, or treat it as absent.',
   },
+  'region-unknown': {
+    status: 404,
+    title: 'The region is not known',
+    remedy: 'Use the id of a region that GET /v1/regions lists.',
+  },
   'write-unknown': {
     status: 404,
     title: 'The write is not known',
@@ -118,6 +123,11 @@ export const problemKinds = {
     status: 422,
     title: 'The Idempotency-Key belongs to another request',
     remedy: 'Use a fresh key for a new request, and the same body for a repeated one.',
+  },
+  'not-after-passed': {
+    status: 422,
+    title: 'The write came after its notAfter',
+    remedy: 'Nothing was written. Send it with a later notAfter, or without one.',
   },
   'unsupported-type': {
     status: 422,

@@ -1,7 +1,7 @@
 import { assert, InvariantViolation } from '../assert.ts';
 
 /**
- * A reply of Redis as a client sees it in JSON. An integer beyond 2^53 is a bigint, so that no digit is lost; an error
+ * A reply of Redis as a client sees it in JSON. An integer beyond 2^53 is a bigint, so that no digit is lost (JSON for clients has it as a string); an error
  * inside an array is `{error}`.
  */
 export type Reply = null | string | number | bigint | readonly Reply[] | { readonly error: string };
@@ -61,9 +61,12 @@ export function textOfBytes(bytes: string): string {
   return new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(values);
 }
 
-/** JSON text of plain data in which bigints are written digit by digit. Undefined members are left out. */
+/**
+ * JSON text of plain data. An integer beyond 2^53 becomes a string of its digits: as a bare number it would lose some in
+ * nearly every client. Undefined members are left out.
+ */
 export function jsonText(value: unknown): string {
-  if (typeof value === 'bigint') return value.toString();
+  if (typeof value === 'bigint') return `"${value}"`;
   if (Array.isArray(value)) return `[${value.map((item) => jsonText(item ?? null)).join(',')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
   const members = Object.entries(value).filter(([, member]) => member !== undefined);

@@ -114,7 +114,8 @@ export function checkOf(check: z.infer<typeof checkSchema>): Check {
 }
 
 const resultSchema = z.unknown().openapi({
-  description: 'A string, an integer (however large), null, or an array of them.',
+  description:
+    'A string, an integer, null, or an array of these. An integer beyond 2^53 is a string of its digits.',
 });
 
 const voteSchema = z.object({

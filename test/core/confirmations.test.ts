@@ -108,7 +108,7 @@ describe('what is owed', () => {
     const [thin, whole] = confirmations.decided(writeOf());
     expect(JSON.stringify(bodyOf(thin))).not.toContain('INCR');
     expect(whole === undefined ? '' : writeEventText(whole)).toContain(
-      '"commands":[["INCR","stock:1"]],"results":[9007199254740993]}}',
+      '"commands":[["INCR","stock:1"]],"results":["9007199254740993"]}}',
     );
   });
 

@@ -36,7 +36,7 @@ describe('the admission', () => {
   it('refuses a frame whose notAfter has passed when it arrives, and tries nothing', () => {
     const rig = Rig.greeted();
     const ticket = rig.arrive(frameOf(['a'], { notAfter: rig.now }));
-    expect(rig.told(ticket)).toMatchObject({ kind: 'unavailable', faults: [] });
+    expect(rig.told(ticket)).toMatchObject({ kind: 'too-late' });
     expect(rig.flights).toEqual([]);
     expect(rig.core.status()).toMatchObject({ queued: 0, undecided: 0 });
   });

@@ -51,7 +51,7 @@ describe('an order', () => {
 
   it('that is refused is answered with a proof all the same', () => {
     const rig = calm();
-    expect(rig.order({ ...putOutFar, region: 'nowhere' }).kind).toBe('refused');
+    expect(rig.order({ ...putOutFar, region: 'nowhere' }).kind).toBe('unknown-region');
     expect(rig.last.persist).toEqual([{ kind: 'prove' }]);
   });
 
@@ -61,10 +61,16 @@ describe('an order', () => {
     { kind: 'remove', region: 'nowhere' },
     { kind: 'believe', region: 'nowhere' },
     { kind: 'repair', source: 'nowhere', keys: [] },
-  ] as const)('about a region that is no member is refused by name: $kind', (order) => {
-    const answer = calm().order(order);
-    expect(answer).toMatchObject({ kind: 'refused', detail: expect.stringContaining('nowhere') });
-  });
+  ] as const)(
+    'about a region that the shard does not have names those that it has: $kind',
+    (order) => {
+      const answer = calm().order(order);
+      expect(answer).toMatchObject({
+        kind: 'unknown-region',
+        detail: expect.stringContaining('far'),
+      });
+    },
+  );
 });
 
 describe('the order to put out', () => {

@@ -156,6 +156,13 @@ describe('an order', () => {
     expect(told.json.detail).toBe('It is the last voter.');
   });
 
+  it('about a region that does not exist gets 404 with those that do', async () => {
+    const { edge } = edgeOrdering({ kind: 'unknown-region', detail: 'The regions are a, b.' });
+    const told = await ask(edge, 'POST', 'regions/mars/out');
+    expect([told.status, problemOf(told)]).toEqual([404, 'region-unknown']);
+    expect(told.json.detail).toBe('The regions are a, b.');
+  });
+
   it('without an answer says that its outcome is unknown, and is sent once', async () => {
     const edge = new EdgeUnderTest();
     edge.members.order = () => Promise.reject(new Error('the object was reset'));

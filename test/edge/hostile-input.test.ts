@@ -210,7 +210,7 @@ describe('a hostile address', () => {
     ['a reserved key', 'GET', '/v1/keys/lockstep:0:meta', 400],
     ['an unknown consistency', 'GET', '/v1/keys/k?consistency=maybe', 400],
     ['an unknown option', 'GET', '/v1/keys/k?color=red', 400],
-    ['an unknown region', 'GET', '/v1/keys/k?region=mars', 400],
+    ['an unknown region', 'GET', '/v1/keys/k?region=mars', 404],
     ['no key', 'GET', '/v1/keys/', 404],
     ['an unknown address', 'GET', '/v2/writes', 404],
     ['an id that is none', 'GET', '/v1/writes/abc', 404],

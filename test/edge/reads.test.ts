@@ -199,9 +199,9 @@ describe('the region of a read', () => {
     expect(edge.snapshots).toHaveLength(1);
   });
 
-  it('that does not exist gets 400 with those that do', async () => {
+  it('that does not exist gets 404 with those that do', async () => {
     const told = await ask(new EdgeUnderTest({}, regions), { region: 'mars' });
-    expect(told.status).toBe(400);
+    expect(told.status).toBe(404);
     expect(told.json.regions).toContain('eu-west-1');
   });
 });

@@ -115,13 +115,17 @@ describe('a call of verify', () => {
     [{ limit: 10_001 }],
     [{ pauseMs: 5_001 }],
     [{ regions: ['us-east-1'] }],
-    [{ regions: ['us-east-1', 'mars'] }],
     [{ regions: ['us-east-1', 'us-east-1'] }],
     [{ prefix: 'x'.repeat(501) }],
     [{ everything: true }],
   ])('with the body %j gets 400', async (body) => {
     const told = await verify(edgeOver(equal).edge, body);
     expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+  });
+
+  it('of a region that does not exist gets 404', async () => {
+    const told = await verify(edgeOver(equal).edge, { regions: ['us-east-1', 'mars'] });
+    expect([told.status, problemOf(told)]).toEqual([404, 'region-unknown']);
   });
 });
 

@@ -92,8 +92,8 @@ function checkAnswers(committed: readonly WriteRecord[], writes: readonly WriteE
   const tokens = new Set<string>();
   for (const { frame, answer } of writes) {
     const record = records.get(frame.id);
-    if (answer?.kind === 'unavailable' && record !== undefined) {
-      fail(`write ${frame.id} was answered as unavailable, yet committed`);
+    if ((answer?.kind === 'unavailable' || answer?.kind === 'too-late') && record !== undefined) {
+      fail(`write ${frame.id} was answered as ${answer.kind}, yet committed`);
     }
     if (answer?.kind === 'decided' && answer.record.outcome === 'committed') {
       if (!records.has(answer.record.id))

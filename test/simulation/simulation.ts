@@ -128,7 +128,7 @@ export class Simulation {
             `a duplicate was answered ${answer.kind}, not as the first: ${first.record.part}`,
           );
         }
-        if (first.kind === 'unavailable' && kept) {
+        if ((first.kind === 'unavailable' || first.kind === 'too-late') && kept) {
           throw new Error('a duplicate was decided after its sender was told no');
         }
       });
@@ -200,7 +200,7 @@ export class Simulation {
 
 /** The frame itself was decided against or given up; one that only joined or repeated another was not. */
 function isRefusal(answer: WriteAnswer | null, id: string): boolean {
-  if (answer?.kind === 'unavailable') return answer.id === id && !answer.reason.includes('arrived');
+  if (answer?.kind === 'unavailable') return answer.id === id;
   return (
     answer?.kind === 'decided' && answer.record.id === id && answer.record.outcome === 'rejected'
   );
