@@ -163,6 +163,8 @@ export const limits = {
   writesPerRecovery: 10_000,
   /** It goes through so many at a time, and lets writes go in between. */
   writesPerRecoveryStep: 100,
+  /** Pause between two slices of what is pruned. */
+  pruneSliceMs: 1_000,
   pruneEveryMs: 10 * 60 * 1_000,
 
   /** How often a strong read applies outcomes and looks again before it gives up. */
@@ -191,6 +193,8 @@ export const limits = {
   /** Events handed over to a courier in one call, and their characters: a call takes 32 MiB, and a character up to 2 bytes. */
   eventsPerHandover: 100,
   handoverCharacters: 4_000_000,
+  /** Targets of callbacks that one step of pruning looks at. */
+  targetsPerPrune: 10_000,
   /** Couriers that are handed events at once. */
   couriersAtOnce: 4,
   /** A courier that has not taken over by then is tried again. */
@@ -217,6 +221,8 @@ export const limits = {
   deliveryPausesMs: [0, 5_000, 300_000, 1_800_000, 7_200_000, 18_000_000, 36_000_000, 36_000_000],
   /** An endpoint that has failed without a success for this long is disabled. */
   endpointFailingMs: 5 * 24 * 60 * 60 * 1_000,
+  /** Deliveries that one replay sends again. */
+  deliveriesPerReplay: 10_000,
   deliveriesKeptMs: 7 * 24 * 60 * 60 * 1_000,
   /** An endpoint that asks for a longer rest by Retry-After is tried again after this one. */
   retryAfterMsMaximum: 24 * 60 * 60 * 1_000,

@@ -35,6 +35,8 @@ export class HookStorage implements HandoverStorage {
   readonly #sql: Sql;
   /** How many events each endpoint is owed, whose turn comes first at first: to ask the table would read all of it. */
   readonly #owed = new Map<EndpointId, number>();
+  /** The target that pruning looked at last. */
+  #prunedTo = '';
 
   constructor(storage: Pick<SqlObjectStorage, 'sql'>) {
     this.#sql = storage.sql;
@@ -144,9 +146,24 @@ export class HookStorage implements HandoverStorage {
     return known;
   }
 
-  /** Drops the targets of callbacks that are owed nothing: each further event brings its target along. */
+  /**
+   * Drops the targets of callbacks that are owed nothing: each further event brings its target along. One call looks at a
+   * bounded number of them, and the next one goes on from there.
+   */
   prune(): void {
-    this.#sql.exec('DELETE FROM target WHERE endpoint NOT IN (SELECT endpoint FROM owed)');
+    const looked = this.#sql
+      .exec<{ endpoint: string }>(
+        'SELECT endpoint FROM target WHERE endpoint > ? ORDER BY endpoint LIMIT ?',
+        this.#prunedTo,
+        limits.targetsPerPrune,
+      )
+      .toArray();
+    for (const { endpoint } of looked) {
+      if (this.#owed.has(endpoint)) continue;
+      this.#sql.exec('DELETE FROM target WHERE endpoint = ?', endpoint);
+    }
+    const isEnd = looked.length < limits.targetsPerPrune;
+    this.#prunedTo = isEnd ? '' : (looked.at(-1)?.endpoint ?? '');
   }
 
   signingKey(): SigningKey | null {

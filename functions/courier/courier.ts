@@ -39,6 +39,7 @@ export class Courier extends DurableObject<Env> implements CourierApi {
   /** The alarm, as far as this instance knows. */
   #alarmAt: number | null = null;
   #prunedAt = 0;
+  #hasMoreToPrune = false;
   #isTelling = false;
 
   constructor(context: DurableObjectState, environment: Env) {
@@ -153,8 +154,9 @@ export class Courier extends DurableObject<Env> implements CourierApi {
     const now = Date.now();
     // Not in the alarm alone: an instance that begins with one sets another, and the first need not be run.
     if (now - this.#prunedAt >= limits.pruneEveryMs) {
-      this.#prunedAt = now;
-      this.#storage.prune(now);
+      // One slice at a time: the next turn goes on with what is left.
+      this.#hasMoreToPrune = this.#storage.prune(now);
+      if (!this.#hasMoreToPrune) this.#prunedAt = now;
     }
     if (endpoint.disabledAt === null && now >= endpoint.restUntil) {
       // What is failing is probed by one attempt at a time.
@@ -236,6 +238,7 @@ export class Courier extends DurableObject<Env> implements CourierApi {
   #arm(endpoint: Endpoint, now: number): void {
     const wakes: number[] = [];
     const isActive = this.#inFlight.size > 0 || !endpoint.told;
+    if (this.#hasMoreToPrune) wakes.push(now + limits.pruneSliceMs);
     if (isActive) wakes.push(now + limits.alarmMs);
     else if (!this.#storage.isEmpty) wakes.push(now + housekeepingMs);
     const dueAt =

@@ -8,6 +8,7 @@ import type {
   OwedEvent,
   SigningKey,
 } from '../../shared/wire/confirmations.ts';
+import type { Sql, SqlObjectStorage } from '../coordinator/sql.ts';
 
 const schema = `
   CREATE TABLE IF NOT EXISTS endpoint (
@@ -63,7 +64,13 @@ export interface DueDelivery {
 /** So many go at once where there is too little room: more than one handover brings. */
 const roomRows = 10 * limits.eventsPerHandover;
 
-type Row = Record<string, SqlStorageValue>;
+type Row = Record<string, string | number | null>;
+
+/** The storage of an object as far as a courier uses it, so that a test can stand in for it. */
+export interface CourierSqlStorage extends SqlObjectStorage {
+  /** `databaseSize` counts the bytes in use. */
+  readonly sql: Sql & { readonly databaseSize: number };
+}
 
 /**
  * The durable state of one courier: its endpoint, what waits, and the log. `since` is when a delivery began to wait, or
@@ -71,12 +78,12 @@ type Row = Record<string, SqlStorageValue>;
  * what was written before them is durable.
  */
 export class CourierStorage {
-  readonly #storage: DurableObjectStorage;
+  readonly #storage: CourierSqlStorage;
   /** At least as many as wait: it is counted anew only when it reaches the bound. */
   #waitingAtMost = 0;
   #endpoint: Endpoint | null = null;
 
-  constructor(storage: DurableObjectStorage) {
+  constructor(storage: CourierSqlStorage) {
     this.#storage = storage;
     this.begin();
   }
@@ -84,7 +91,7 @@ export class CourierStorage {
   /** Takes up what is stored, or begins with nothing. */
   begin(): void {
     this.#storage.sql.exec(schema);
-    this.#waitingAtMost = this.#count();
+    this.#waitingAtMost = this.#kept();
     this.#endpoint = this.#readEndpoint();
   }
 
@@ -136,9 +143,11 @@ export class CourierStorage {
     this.#change(
       `UPDATE endpoint SET disabled_at = NULL, disabled_reason = NULL, told = 1, failing_since = NULL, rest_until = 0`,
     );
+    // Asked for twice, it writes nothing the second time: rows written are billed.
     this.#storage.sql.exec(
-      `UPDATE delivery SET due_at = ?, step = 0, since = ? WHERE state = 'waiting'`,
-      ...[now, now],
+      `UPDATE delivery INDEXED BY by_state SET due_at = ?1, step = 0, since = ?1
+       WHERE state = 'waiting' AND (due_at > ?1 OR step > 0)`,
+      now,
     );
   }
 
@@ -164,7 +173,8 @@ export class CourierStorage {
   due(now: number, count: number, excluded: ReadonlySet<string>): readonly DueDelivery[] {
     return this.#storage.sql
       .exec<Row>(
-        `SELECT event, body, step FROM delivery WHERE state = 'waiting' AND due_at <= ?
+        // The planner knows nothing of how many rows are in which state, and would sort all that wait.
+        `SELECT event, body, step FROM delivery INDEXED BY due WHERE state = 'waiting' AND due_at <= ?
          ORDER BY due_at, position LIMIT ?`,
         ...[now, count + excluded.size],
       )
@@ -182,7 +192,8 @@ export class CourierStorage {
   nextDueAt(excluded: ReadonlySet<string>): number | null {
     const next = this.#storage.sql
       .exec<Row>(
-        `SELECT event, due_at FROM delivery WHERE state = 'waiting' ORDER BY due_at, position LIMIT ?`,
+        `SELECT event, due_at FROM delivery INDEXED BY due WHERE state = 'waiting' AND due_at > 0
+         ORDER BY due_at, position LIMIT ?`,
         excluded.size + 1,
       )
       .toArray()
@@ -191,7 +202,8 @@ export class CourierStorage {
   }
 
   get isEmpty(): boolean {
-    return this.#storage.sql.exec('SELECT 1 FROM delivery LIMIT 1').toArray().length === 0;
+    const any = this.#storage.sql.exec('SELECT 1 FROM delivery WHERE position > 0 LIMIT 1');
+    return any.toArray().length === 0;
   }
 
   /** Notes how an attempt ended and what follows. Of a delivery that is gone meanwhile, nothing is noted. */
@@ -217,53 +229,77 @@ export class CourierStorage {
     });
   }
 
-  /** Has failed deliveries wait again, from the start of the schedule. Answers how many. */
+  /** Has failed deliveries wait again, from the start of the schedule. Answers how many; at most a bounded number. */
   replay(what: { readonly event: string } | { readonly since: number }, now: number): number {
-    const [where, value] = 'event' in what ? ['event = ?', what.event] : ['at >= ?', what.since];
-    const replayed = this.#storage.sql
-      .exec(
-        `UPDATE delivery SET state = 'waiting', due_at = ?, since = ?, step = 0
-         WHERE state = 'failed' AND ${where} RETURNING 1`,
-        ...[now, now, value],
-      )
-      .toArray().length;
-    this.#waitingAtMost += replayed;
-    return replayed;
+    const { sql } = this.#storage;
+    const replayed =
+      'event' in what
+        ? sql.exec(
+            `UPDATE delivery SET state = 'waiting', due_at = ?1, since = ?1, step = 0
+             WHERE event = ?2 AND state = 'failed' RETURNING 1`,
+            ...[now, what.event],
+          )
+        : sql.exec(
+            `UPDATE delivery SET state = 'waiting', due_at = ?1, since = ?1, step = 0 WHERE position IN
+             (SELECT position FROM delivery INDEXED BY by_state WHERE state = 'failed' AND at >= ?2
+              ORDER BY position LIMIT ?3) RETURNING 1`,
+            ...[now, what.since, limits.deliveriesPerReplay],
+          );
+    const count = replayed.toArray().length;
+    this.#waitingAtMost += count;
+    return count;
   }
 
   /** A page of the log, the newest first. */
   page({ state, before, limit }: DeliveryQuery): DeliveryPage {
-    const rows = this.#storage.sql
-      .exec<Row>(
-        `SELECT * FROM delivery WHERE position < ? ${state === null ? '' : 'AND state = ?'}
-         ORDER BY position DESC LIMIT ?`,
-        before ?? Number.MAX_SAFE_INTEGER,
-        ...(state === null ? [] : [state]),
-        limit + 1,
-      )
-      .toArray();
+    const { sql } = this.#storage;
+    const below = before ?? Number.MAX_SAFE_INTEGER;
+    const found =
+      state === null
+        ? sql.exec<Row>(
+            'SELECT * FROM delivery WHERE position < ? ORDER BY position DESC LIMIT ?',
+            ...[below, limit + 1],
+          )
+        : sql.exec<Row>(
+            `SELECT * FROM delivery INDEXED BY by_state WHERE state = ? AND position < ?
+             ORDER BY position DESC LIMIT ?`,
+            ...[state, below, limit + 1],
+          );
+    const rows = found.toArray();
     const shown = rows.slice(0, limit);
     const last = shown.at(-1);
     const isEnd = rows.length <= limit || last === undefined;
     return { deliveries: shown.map(recordOf), before: isEnd ? null : Number(last.position) };
   }
 
-  /** Drops what ended too long ago, and gives up what has waited too long, as it does at a disabled endpoint. */
-  prune(now: number): void {
+  /**
+   * Drops what ended too long ago or before too many newer events, and gives up what has waited too long, as it does at a
+   * disabled endpoint. One call touches a bounded number of rows; true: there is more to do.
+   */
+  prune(now: number): boolean {
     const before = now - limits.deliveriesKeptMs;
-    this.#storage.transactionSync(() => {
+    return this.#storage.transactionSync(() => {
       const { sql } = this.#storage;
-      sql.exec(`DELETE FROM delivery WHERE state <> 'waiting' AND since <= ?`, before);
-      sql.exec(
-        `DELETE FROM delivery WHERE state <> 'waiting' AND since <= (SELECT since FROM delivery
-         WHERE state <> 'waiting' ORDER BY since DESC LIMIT 1 OFFSET ?)`,
-        limits.eventsPerEndpoint,
+      const old = sql.exec(
+        `DELETE FROM delivery WHERE position IN (SELECT position FROM delivery INDEXED BY ended
+         WHERE state <> 'waiting' AND since <= ? ORDER BY since LIMIT ?) RETURNING 1`,
+        ...[before, roomRows],
       );
-      sql.exec(
-        `UPDATE delivery SET state = 'failed', due_at = NULL, since = ?, answer = ?
-         WHERE state = 'waiting' AND since <= ?`,
-        ...[now, 'It has waited for too long.', before],
+      const excess = sql.exec(
+        `DELETE FROM delivery WHERE position IN (SELECT position FROM delivery INDEXED BY by_state
+         WHERE state IN ('delivered', 'failed') AND position <= ? LIMIT ?) RETURNING 1`,
+        ...[this.#newest() - limits.eventsPerEndpoint, roomRows],
       );
+      const isFull = [old, excess].some((dropped) => dropped.toArray().length === roomRows);
+      // An endpoint in use comes to the end of its schedule long before.
+      if ((this.#endpoint?.disabledAt ?? null) === null) return isFull;
+      const waitedTooLong = sql.exec(
+        `UPDATE delivery SET state = 'failed', due_at = NULL, since = ?, answer = ? WHERE position IN
+         (SELECT position FROM delivery INDEXED BY by_state WHERE state = 'waiting' AND since <= ?
+          ORDER BY position LIMIT ?) RETURNING 1`,
+        ...[now, 'It has waited for too long.', before, roomRows],
+      );
+      return waitedTooLong.toArray().length === roomRows || isFull;
     });
   }
 
@@ -273,8 +309,8 @@ export class CourierStorage {
     if (sql.databaseSize <= limits.courierBytes) return;
     const dropped = sql
       .exec(
-        `DELETE FROM delivery WHERE position IN (SELECT position FROM delivery WHERE state <> 'waiting'
-         ORDER BY since LIMIT ?) RETURNING 1`,
+        `DELETE FROM delivery WHERE position IN (SELECT position FROM delivery INDEXED BY ended
+         WHERE state <> 'waiting' AND since >= 0 ORDER BY since LIMIT ?) RETURNING 1`,
         roomRows,
       )
       .toArray();
@@ -285,19 +321,38 @@ export class CourierStorage {
     if (count <= 0) return;
     this.#storage.sql.exec(
       `UPDATE delivery SET state = 'failed', due_at = NULL, since = ?, answer = ? WHERE position IN
-       (SELECT position FROM delivery WHERE state = 'waiting' ORDER BY position LIMIT ?)`,
+       (SELECT position FROM delivery INDEXED BY by_state WHERE state = 'waiting'
+        ORDER BY position LIMIT ?)`,
       ...[now, 'Too many newer events waited behind it.', count],
     );
   }
 
+  /** The position of the newest event; 0 if there is none. */
+  #newest(): number {
+    const [row] = this.#storage.sql
+      .exec<Row>('SELECT max(position) AS newest FROM delivery')
+      .toArray();
+    return Number(row?.newest ?? 0);
+  }
+
+  /** At least as many as are kept. Positions tell it without a look at the rows: each start of a life asks. */
+  #kept(): number {
+    const [row] = this.#storage.sql
+      .exec<Row>('SELECT min(position) AS oldest FROM delivery')
+      .toArray();
+    return row?.oldest === null ? 0 : this.#newest() - Number(row?.oldest) + 1;
+  }
+
   #count(): number {
     const [row] = this.#storage.sql
-      .exec<Row>(`SELECT count(*) AS waiting FROM delivery WHERE state = 'waiting'`)
+      .exec<Row>(
+        `SELECT count(*) AS waiting FROM delivery INDEXED BY by_state WHERE state = 'waiting'`,
+      )
       .toArray();
     return Number(row?.waiting ?? 0);
   }
 
-  #change(statement: string, ...values: readonly SqlStorageValue[]): void {
+  #change(statement: string, ...values: readonly (string | number | null)[]): void {
     this.#storage.sql.exec(statement, ...values);
     this.#endpoint = this.#readEndpoint();
   }
@@ -337,10 +392,10 @@ function recordOf(row: Row): DeliveryRecord {
   };
 }
 
-function textOrNull(value: SqlStorageValue | undefined): string | null {
+function textOrNull(value: string | number | null | undefined): string | null {
   return typeof value === 'string' ? value : null;
 }
 
-function numberOrNull(value: SqlStorageValue | undefined): number | null {
+function numberOrNull(value: string | number | null | undefined): number | null {
   return typeof value === 'number' ? value : null;
 }

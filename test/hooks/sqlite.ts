@@ -6,7 +6,9 @@ type Values = (string | number | null)[];
 /** The SQLite of one object, in memory. */
 export class MemoryStorage implements SqlObjectStorage {
   readonly #database = new DatabaseSync(':memory:');
-  readonly sql: Sql = {
+  readonly sql: Sql & { databaseSize: number } = {
+    /** Set by tests of a full object. */
+    databaseSize: 0,
     exec: <Row extends Record<string, string | number | null>>(text: string, ...values: Values) => {
       const rows = this.#run(text, values) as Row[];
       return Object.assign(rows.values(), { toArray: () => rows });

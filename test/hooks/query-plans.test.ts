@@ -1,0 +1,113 @@
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { CoordinatorStorage } from '../../functions/coordinator/storage.ts';
+import { CourierStorage } from '../../functions/courier/storage.ts';
+import { projectDirectory } from '../../local/bundle.ts';
+import { MemoryStorage } from './sqlite.ts';
+
+/**
+ * The statements that may look through a whole table or sort it, by their beginning, and why. Each of them runs once in
+ * the life of an object, or on behalf of an operator. Every other statement has to find its rows by an index.
+ */
+const exceptions: Readonly<Record<string, string>> = {
+  'SELECT endpoint, count(*) AS count FROM owed': 'counts once, at the start of a life',
+  'SELECT value FROM subscription': 'reads a table of at most as many rows as limits.subscriptions',
+  'SELECT * FROM signing_key LIMIT 1': 'reads a table of one row',
+  'SELECT * FROM endpoint': 'reads a table of one row',
+  'UPDATE endpoint SET': 'writes a table of one row',
+  'SELECT * FROM member ORDER BY id': 'reads one row per region, once a life',
+  'SELECT region, key, sequence FROM missed': 'reads what every region missed, once a life',
+  'SELECT key, detail FROM blocked': 'reads the blocked keys, once a life',
+  'SELECT id, value FROM region_address': 'reads one row per region, once a life',
+  'SELECT sha, text, loaded, added FROM script': 'reads the scripts, once a life',
+  'DELETE FROM script': 'SCRIPT FLUSH drops all of them',
+  'SELECT incarnation, number, keys, sequence FROM decision WHERE confirmed_at IS NULL':
+    'reads what is unconfirmed, once a life',
+  'SELECT max(position) AS newest': 'finds one end of an index',
+  'SELECT min(position) AS oldest': 'finds one end of an index',
+  'SELECT sequence, keys FROM change_log WHERE instr':
+    'an operator asks for the last write to a key',
+};
+
+/** What the coordinator prunes looks through what it keeps. It is no hot path: it runs once in limits.pruneEveryMs. */
+const pruning: readonly string[] = [
+  'DELETE FROM decision WHERE confirmed_at IS NOT NULL',
+  'DELETE FROM member_history WHERE sequence <=',
+  'DELETE FROM write WHERE decided_at <=',
+  'SELECT decided_at FROM write ORDER BY decided_at DESC',
+  'SELECT incarnation, number FROM decision WHERE confirmed_at IS NOT NULL',
+  'SELECT sequence FROM change_log WHERE decided_at >',
+];
+
+/** The SQL of a file: every string or template that begins with a statement's first word. */
+function statementsOf(file: string): readonly string[] {
+  const source = readFileSync(join(projectDirectory, file), 'utf8').replaceAll(
+    /^\s*(?:\/\/|\/?\*).*$/gm,
+    '',
+  );
+  const texts = [...source.matchAll(/`([^`]*)`|'((?:[^'\\\n]|\\.)*)'/g)].map(
+    ([, template, quoted]) => template ?? quoted ?? '',
+  );
+  return texts
+    .map((text) =>
+      text.replaceAll(/\$\{(\w+)\}/g, (hole, name) => constantOf(source, name) ?? hole),
+    )
+    .map((text) => text.replaceAll(/\s+/g, ' ').trim())
+    .filter((text) => /^(?:SELECT|INSERT|UPDATE|DELETE|WITH)\b/.test(text));
+}
+
+/** The text of a constant that statements of a file share. */
+function constantOf(source: string, name: string): string | undefined {
+  return new RegExp(`const ${name} = [\`']([^\`']*)[\`'];`).exec(source)?.[1];
+}
+
+const files = globSync('functions/{coordinator,courier}/*.ts', { cwd: projectDirectory });
+const statements = files.flatMap((file) => statementsOf(file).map((text) => ({ file, text })));
+
+/** An object's SQLite with the tables of both classes. */
+function tables(): MemoryStorage {
+  const memory = new MemoryStorage();
+  new CoordinatorStorage(memory).begin(1);
+  new CourierStorage(memory);
+  return memory;
+}
+
+function planOf(memory: MemoryStorage, text: string): readonly string[] {
+  return memory.sql
+    .exec<{ detail: string }>(`EXPLAIN QUERY PLAN ${text}`)
+    .toArray()
+    .map(({ detail }) => detail);
+}
+
+function isExcepted(text: string): boolean {
+  return [...Object.keys(exceptions), ...pruning].some((beginning) => text.startsWith(beginning));
+}
+
+describe('the plan of every statement on an object’s SQLite', () => {
+  const memory = tables();
+
+  it('is looked at: all files with statements are known', () => {
+    expect(statements.length).toBeGreaterThan(50);
+    for (const { file, text } of statements) {
+      expect(text, `${file}: a statement is one text, so that its plan can be seen`).not.toContain(
+        '${',
+      );
+    }
+  });
+
+  it.each(statements.filter(({ text }) => !isExcepted(text)))(
+    'finds its rows by an index: $text',
+    ({ text }) => {
+      for (const detail of planOf(memory, text)) {
+        expect(detail).not.toMatch(/^SCAN (?!CONSTANT ROW)/);
+        expect(detail).not.toContain('TEMP B-TREE');
+        expect(detail).not.toContain('AUTOMATIC');
+      }
+    },
+  );
+
+  it.each(Object.keys(exceptions))('is excepted only if it is there: %s', (beginning) => {
+    expect(statements.some(({ text }) => text.startsWith(beginning))).toBe(true);
+  });
+});
