@@ -1,3 +1,4 @@
+import { printable } from './printable.ts';
 import type { Colour, Paint } from './timeline.ts';
 
 /** One check as `GET /v1/admin/doctor` tells it. */
@@ -51,7 +52,7 @@ export function drawDiagnosis(
     ...rows(deployment),
     ...regions.flatMap(({ id, host, checks }) => [
       '',
-      `${paint('bold', id)} ${paint('dim', host)}`,
+      `${paint('bold', printable(id))} ${paint('dim', printable(host))}`,
       ...rows(checks),
     ]),
     '',
@@ -89,7 +90,10 @@ function drawSum(checks: readonly ToldCheck[], paint: Paint): string {
 function wrap(text: string, columns: number): readonly string[] {
   const lines: string[] = [];
   let line = '';
-  for (const word of text.split(/\s+/).flatMap((one) => cut(one, columns))) {
+  for (const word of text
+    .split(/\s+/)
+    .map(printable)
+    .flatMap((one) => cut(one, columns))) {
     if (line !== '' && line.length + 1 + word.length > columns) {
       lines.push(line);
       line = '';

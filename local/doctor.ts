@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
 import { drawDiagnosis, type ToldDiagnosis } from './doctor-table.ts';
+import { printableLines } from './printable.ts';
 import { paintFor } from './timeline.ts';
 
 /** `npm run doctor`: whether each region is what it has to be, and what to do where it is not. */
@@ -88,13 +89,13 @@ async function main(): Promise<number> {
   const diagnosis = await askDoctor(target);
   const paint = paintFor(process.stdout.isTTY === true && process.env.NO_COLOR === undefined);
   const columns = process.stdout.columns ?? columnsDefault;
-  for (const line of drawDiagnosis(diagnosis, columns, paint)) console.log(line);
+  for (const line of drawDiagnosis(diagnosis, columns, paint)) console.log(printableLines(line));
   return diagnosis.verdict === 'problem' ? 1 : 0;
 }
 
 try {
   process.exitCode = await main();
 } catch (error) {
-  console.error(error instanceof Error ? error.message : String(error));
+  console.error(printableLines(error instanceof Error ? error.message : String(error)));
   process.exitCode = 1;
 }

@@ -1,4 +1,5 @@
 import type { Line } from './faults.ts';
+import { printable } from './printable.ts';
 import type { RegionCondition } from './regions.ts';
 import type { Paint } from './timeline.ts';
 
@@ -98,7 +99,7 @@ function roundTrip(ms: number | null): string {
 }
 
 function oneLine(text: string): string {
-  return text.replaceAll(/\s+/g, ' ').trim();
+  return printable(text.replaceAll(/\s+/g, ' ').trim());
 }
 
 /** What a write answered: its status, the parsed body (null where it was no JSON), and how long it took. */
@@ -126,5 +127,5 @@ export function writeText(key: string, { status, body, ms }: WriteOutcome): stri
   }
   const attempts = body?.attempts ?? 1;
   const again = attempts > 1 ? ` at attempt ${attempts}` : '';
-  return `write: ${body?.outcome ?? 'answered'} after ${took}${again}, ${key} = ${body?.results?.[0]}`;
+  return `write: ${body?.outcome ?? 'answered'} after ${took}${again}, ${key} = ${printable(String(body?.results?.[0]))}`;
 }

@@ -5,6 +5,7 @@ import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { Webhook } from 'standardwebhooks';
 import { freePort } from './free-port.ts';
+import { printable } from './printable.ts';
 import type { Stack } from './stack.ts';
 
 /** A webhook whose signature is right. */
@@ -138,11 +139,13 @@ function keep(stateDirectory: string, kept: Kept): void {
 /** An event as one line for people. */
 export function lineOf({ type, timestamp, data }: VerifiedEvent): string {
   const time = timestamp.slice(11, 23);
-  const keys = data.keys?.join(' ') ?? '';
+  const keys = data.keys?.map(printable).join(' ') ?? '';
   const times = Object.entries(data.regions ?? {}).map(([region, ms]) =>
-    ms === null ? region : `${region} ${Math.round(ms)} ms`,
+    ms === null ? printable(region) : `${printable(region)} ${Math.round(ms)} ms`,
   );
-  const details = [keys, ...times, data.reason ?? ''].filter((text) => text !== '').join('  ');
+  const details = [keys, ...times, printable(data.reason ?? '')]
+    .filter((text) => text !== '')
+    .join('  ');
   return `${time}  ${type.padEnd(16)}  ${details}`;
 }
 

@@ -1,4 +1,5 @@
 import { stripVTControlCharacters } from 'node:util';
+import { printableLines } from './printable.ts';
 
 /** What a screen needs of a terminal. */
 export interface Terminal {
@@ -21,11 +22,12 @@ export class Screen {
 
   /** Writes a line, or several, above the panel. */
   say(text: string): void {
-    this.terminal.write(`${this.erasing()}${text}\n${this.drawing()}`);
+    this.terminal.write(`${this.erasing()}${printableLines(text)}\n${this.drawing()}`);
   }
 
   /** Shows these lines as the panel. Does nothing where they are shown already. */
-  show(lines: readonly string[]): void {
+  show(given: readonly string[]): void {
+    const lines = given.map(printableLines);
     const changed = lines.filter((line, index) => line !== this.panel[index]);
     if (changed.length === 0 && lines.length === this.panel.length) return;
     const erasing = this.erasing();

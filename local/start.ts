@@ -6,6 +6,7 @@ import { parseArgs } from 'node:util';
 import { writeFirst } from './first-write.ts';
 import type { Play } from './play.ts';
 import { startPlay } from './play.ts';
+import { printableLines } from './printable.ts';
 import { lastLines } from './processes.ts';
 import type { LocalReceiver, VerifiedEvent } from './receiver.ts';
 import { lineOf, startReceiver, subscribeReceiver } from './receiver.ts';
@@ -219,6 +220,6 @@ try {
   await main();
   process.exit(0);
 } catch (error) {
-  console.error(paint('red', messageOf(error)));
+  console.error(printableLines(paint('red', messageOf(error))));
   process.exit(1);
 }

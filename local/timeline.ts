@@ -1,4 +1,5 @@
 import type { Span } from './gateway.ts';
+import { printable } from './printable.ts';
 
 /** What happened to one write, in ms since it was sent. */
 export interface WriteStory {
@@ -64,7 +65,7 @@ export function drawTimeline(story: WriteStory, paint: Paint): readonly string[]
     return row(region, 'commit', ms, commit === undefined ? '' : bar('green', commit));
   });
   return [
-    row('frame', '', 0, `${point(0)}${paint('yellow', '▶')} ${story.frame}`),
+    row('frame', '', 0, `${point(0)}${paint('yellow', '▶')} ${printable(story.frame)}`),
     ...votes,
     row(
       'decision',
