@@ -71,6 +71,10 @@ export const limits = {
   /** Requests that wait for response headers in one Durable Object: the platform's bound. */
   connections: 6,
   roundsInFlightPerRegion: 3,
+  /** What has waited so long for a connection goes before all that has not, whatever its kind. */
+  fairAfterMs: 100,
+  /** Silent regions that are probed at once: a probe may hold its connection until its timeout. */
+  probesInFlight: 2,
   partsPerTransaction: 256,
   /** The frames of one transaction together, where it has more than one. */
   transactionBytes: 1_000_000,
@@ -371,7 +375,14 @@ assert(
   limits.probePauseMsLast < limits.outProbePauseMsLast,
   'a region that is out is asked no more often than a voter',
 );
-assert(limits.readsInFlight < limits.connections, 'reads leave connections to the writes');
+assert(
+  limits.readsInFlight + limits.probesInFlight < limits.connections,
+  'reads and probes leave connections to the writes',
+);
+assert(
+  limits.commitLingerMs < limits.fairAfterMs && limits.fairAfterMs < limits.voteDeadlineMs,
+  'a commit lingers before it counts as late, and a late prepare still has time for its votes',
+);
 assert(limits.retryPauseMsFirst < limits.retryPauseMsLast, 'the pauses between attempts grow');
 assert(
   limits.outcomeBytes * 2 < 2_000_000,

@@ -25,6 +25,7 @@ import { RegionLinks } from './region-links.ts';
 import { statusOf } from './region-status.ts';
 import { resolutionOf } from './resolution.ts';
 import { RoundAnswers } from './round-answers.ts';
+import { nextTurn } from './schedule.ts';
 import type { ShardState } from './shard-state.ts';
 import { Transactions } from './transactions.ts';
 
@@ -198,8 +199,16 @@ export class CoordinatorCore implements CoordinatorView {
     const { shard, connections } = this.#config;
     const { incarnation } = this.#stored;
     const head = { shard, epoch: this.#state.epoch, incarnation, newest, oldestUndecided };
-    this.#links.sendRounds(head, entropy, connections - this.#lookups.flightCount);
-    this.#lookups.send(shard, connections - this.#links.flightCount);
+    this.#lookups.sweep();
+    for (const link of this.#links.all) link.noteCopyStep(this.#outbox.now);
+    for (;;) {
+      const free = connections - this.#links.flightCount - this.#lookups.flightCount;
+      const turn = nextTurn(this.#links.all, this.#lookups.waitingSince, free, this.#outbox.now);
+      if (turn === null) break;
+      if (turn.kind === 'snapshot') this.#lookups.sendNext(shard);
+      else this.#links.sendRound(turn.link, head, entropy, turn.copies);
+    }
+    this.#links.planLeases();
   }
 
   #takeUpUnconfirmed(): void {

@@ -13,6 +13,7 @@ interface Reading {
  * so it is over here once `leaseTtlMs` and the drift have passed since then (rule R30).
  */
 export class Lease {
+  #wantedSince = Number.NEGATIVE_INFINITY;
   #wantedUntil = Number.NEGATIVE_INFINITY;
   #reading: Reading | null = null;
   /** The last reading that came has not been used for a renewal yet. */
@@ -41,6 +42,7 @@ export class Lease {
 
   /** Somebody reads there. */
   want(now: number): void {
+    if (!this.isWanted(now)) this.#wantedSince = now;
     this.#wantedUntil = now + limits.leaseWantedMs;
   }
 
@@ -48,12 +50,13 @@ export class Lease {
     return now < this.#wantedUntil;
   }
 
-  /** When a round is due for the lease alone, ms; infinity where nobody wants it. */
+  /** When a round became due for the lease alone, or becomes so, ms; infinity where nobody wants it. */
   dueAt(now: number): number {
     if (!this.isWanted(now)) return Number.POSITIVE_INFINITY;
-    const isShort = this.#grantedUntil - now < limits.leaseTtlMs / 4;
-    if (isShort && this.#isFresh && !this.#isOpen) return now;
-    return this.#orderedAt + limits.leaseRenewMs;
+    const shortFrom = this.#grantedUntil - limits.leaseTtlMs / 4;
+    const isUsable = this.#isFresh && !this.#isOpen && this.#reading !== null;
+    if (isUsable && now > shortFrom) return Math.max(shortFrom, this.#reading?.receivedAt ?? now);
+    return Math.max(this.#wantedSince, this.#orderedAt + limits.leaseRenewMs);
   }
 
   /**

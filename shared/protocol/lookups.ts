@@ -13,6 +13,8 @@ import type { Transactions } from './transactions.ts';
 interface Lookup {
   readonly ticket: Ticket;
   readonly request: ReadRequest;
+  /** When it came, and until when it waits, ms. */
+  readonly since: number;
   readonly until: number;
   settle: readonly Decision[];
   looks: number;
@@ -60,21 +62,39 @@ export class Lookups {
       this.#outbox.reply({ kind: 'read', ticket, answer: { kind: 'unavailable', faults } });
       return;
     }
-    const until = this.#outbox.now + limits.timeoutMsDefault;
-    this.#waiting.push({ ticket, request, until, settle: [], looks: 0, faults: [] });
+    const since = this.#outbox.now;
+    const until = since + limits.timeoutMsDefault;
+    this.#waiting.push({ ticket, request, since, until, settle: [], looks: 0, faults: [] });
   }
 
-  /** Takes as many snapshots as `free` connections allow, and gives up those whose time is over. */
-  send(shard: number, free: number): void {
+  /** When the read came that has waited longest for a snapshot, ms; null if none waits, or no more may be taken now. */
+  get waitingSince(): number | null {
+    if (this.#looks.size >= limits.readsInFlight) return null;
+    return this.#oldest?.since ?? null;
+  }
+
+  /** Gives up the reads whose time is over, and plans for the others. */
+  sweep(): void {
     const { now } = this.#outbox;
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const lookup of waiting) {
-      if (lookup.until <= now || lookup.looks >= limits.readAttempts) this.#giveUp(lookup);
-      else if (this.#looks.size >= Math.min(free, limits.readsInFlight)) this.#waiting.push(lookup);
-      else this.#look(lookup, shard);
-      this.#outbox.schedule(lookup.until);
-    }
+    const isOver = ({ until, looks }: Lookup) => until <= now || looks >= limits.readAttempts;
+    for (const lookup of this.#waiting) if (isOver(lookup)) this.#giveUp(lookup);
+    this.#waiting = this.#waiting.filter((lookup) => !isOver(lookup));
+    for (const { until } of this.#waiting) this.#outbox.schedule(until);
+  }
+
+  /** Takes a snapshot for the read that has waited longest, or gives that up if no region can answer it. */
+  sendNext(shard: number): void {
+    const lookup = this.#oldest;
+    if (lookup === null) return;
+    this.#waiting = this.#waiting.filter((waiting) => waiting !== lookup);
+    this.#look(lookup, shard);
+  }
+
+  get #oldest(): Lookup | null {
+    let oldest: Lookup | null = null;
+    for (const lookup of this.#waiting)
+      if (oldest === null || lookup.since < oldest.since) oldest = lookup;
+    return oldest;
   }
 
   looked({
@@ -92,8 +112,12 @@ export class Lookups {
       const reason = result.kind === 'silent' ? result.reason : 'it is no voter';
       lookup.faults.push({ region: link.region, reason });
       this.#waiting.push(lookup);
+      // One that lets a read wait would let each read wait anew.
+      if (result.kind === 'silent')
+        link.readsElsewhereUntil = this.#outbox.now + limits.silentRegionAvoidedMs;
       return;
     }
+    link.readsElsewhereUntil = 0;
     const holders = new Map(result.locks.map(({ holder }) => [keyOf(holder), holder]));
     const resolutions = [...holders.values()].map((holder) =>
       resolutionOf(holder, recorded, this.#transactions.isUndecided(holder), horizon),
@@ -156,7 +180,13 @@ export class Lookups {
     // Where all have failed, the one that failed least often is tried again: a connection may have been lost.
     const failures = (link: RegionLink) =>
       faults.filter(({ region }) => region === link.region).length;
-    places.sort((a, b) => failures(a) - failures(b) || (a.roundTripMs ?? 0) - (b.roundTripMs ?? 0));
+    const isAvoided = (link: RegionLink) => Number(link.readsElsewhereUntil > this.#outbox.now);
+    places.sort(
+      (a, b) =>
+        failures(a) - failures(b) ||
+        isAvoided(a) - isAvoided(b) ||
+        (a.roundTripMs ?? 0) - (b.roundTripMs ?? 0),
+    );
     const [place] = places;
     return place !== undefined && failures(place) < limits.readFailuresPerRegion ? place : null;
   }

@@ -32,6 +32,8 @@ export class RegionLink {
   copyStep: CopyStep | null = null;
   /** It is copied no sooner, ms. */
   copyAfter = 0;
+  /** Reads are taken elsewhere until then, ms: it let a snapshot wait. */
+  readsElsewhereUntil = 0;
   /** It has answered in any way since it was put out: a copy may begin. */
   reachable = false;
   /** The generation of other state that it was last found with. */
@@ -42,6 +44,7 @@ export class RegionLink {
   #checkedAt = Number.NEGATIVE_INFINITY;
   /** It has answered in this incarnation and all its older locks are known. */
   #greeted = false;
+  #copySince: number | null = null;
   #settledMarks: string[] = [];
   #storedCounter: number;
   #storedBegun: boolean;
@@ -101,13 +104,24 @@ export class RegionLink {
     return this.#flights.size;
   }
 
-  /** When the oldest waiting prepare was made (its order), or null where none waits. */
-  get oldestPrepare(): TransactionOrder | null {
-    return this.#prepares[0]?.order ?? null;
+  /** The transaction whose prepare has waited longest for a round, or null. */
+  get oldestPrepare(): Transaction | null {
+    return this.#prepares[0] ?? null;
   }
 
   get hasPrepares(): boolean {
     return this.#prepares.length > 0;
+  }
+
+  /** Since when its step of a copy waits for a round, ms; null if none may go. `noteCopyStep` keeps it current. */
+  get copySince(): number | null {
+    return this.copyStep === null ? null : this.#copySince;
+  }
+
+  /** Called in each step: notes since when a step of a copy waits. */
+  noteCopyStep(now: number): void {
+    if (this.copyStep === null) this.#copySince = null;
+    else this.#copySince ??= now;
   }
 
   /** A round that leaves from now on has to pass the loss check. */
@@ -209,14 +223,15 @@ export class RegionLink {
   /**
    * The next round, and what of it is on its way. Unacknowledged decisions come first, all of them; where they do
    * not fit one round, no prepare goes along (rule Order of a round). A silent region gets a probe, which carries
-   * nothing and leaves no mark.
+   * nothing and leaves no mark. With `copies`, prepares wait for another round: a step of a copy goes in this one.
    */
-  nextRound(number: number, head: RoundHead, mark: string, now: number): Round {
+  nextRound(number: number, head: RoundHead, mark: string, now: number, copies = false): Round {
     const speaks = this.isVoter && !this.isMute && this.health.kind === 'answering';
     const { decisions, bytes, whole } = speaks
       ? this.owed.thatFit()
       : { decisions: [], bytes: 0, whole: false };
-    const transactions = whole ? this.#takePrepares(limits.roundBytes / 3 - bytes) : [];
+    const budget = limits.roundBytes / 3 - bytes;
+    const transactions = whole && !copies ? this.#takePrepares(budget) : [];
     for (const transaction of transactions) transaction.sent(this.region, now);
     for (const decision of decisions) this.owed.carry(decision, 1);
     const lease = speaks && this.leaving === null ? this.lease.orderFor(now) : null;
@@ -355,6 +370,7 @@ export class RegionLink {
     if (this.health.kind !== 'answering' || this.isMute) return null;
     const step = this.copyStep;
     this.copyStep = null;
+    this.#copySince = null;
     return step;
   }
 

@@ -7,7 +7,6 @@ import type { RoundHead } from './flight.ts';
 import type { Outbox } from './outbox.ts';
 import { RegionLink } from './region-link.ts';
 import type { Decision, Refusal } from './round.ts';
-import { nextLink } from './schedule.ts';
 
 /** What a refused round shows of a region's state. Null: nothing. */
 export type Finding =
@@ -188,24 +187,24 @@ export class RegionLinks {
     return this.#sent;
   }
 
-  /** Sends as many rounds as `connections` allow and as have something to say. */
-  sendRounds(head: RoundHead, entropy: string, connections: number): void {
+  /** Sends the next round to `link`; `copies` as in {@link RegionLink.nextRound}. */
+  sendRound(link: RegionLink, head: RoundHead, entropy: string, copies: boolean): void {
     const { now } = this.#outbox;
-    const links = this.all;
-    for (;;) {
-      const link = nextLink(links, connections - this.flightCount, now);
-      if (link === null) break;
-      const number = this.nextNumber();
-      const mark = `${entropy}${number.toString(36)}`;
-      const round = link.nextRound(number, head, mark, now);
-      // A renewal rests on a proof that comes after the reading and before it leaves (rule R30).
-      if (round.lease !== null && round.lease.reading !== null) this.#outbox.prove();
-      const { region } = link;
-      const timeoutMs = this.#config.roundTimeoutMs;
-      this.#outbox.send({ kind: 'round', region, number, round, timeoutMs });
-      this.#outbox.schedule(now + this.#config.voteDeadlineMs);
-    }
-    for (const link of links) if (link.isLeased) this.#outbox.schedule(link.lease.dueAt(now));
+    const number = this.nextNumber();
+    const mark = `${entropy}${number.toString(36)}`;
+    const round = link.nextRound(number, head, mark, now, copies);
+    // A renewal rests on a proof that comes after the reading and before it leaves (rule R30).
+    if (round.lease !== null && round.lease.reading !== null) this.#outbox.prove();
+    const { region } = link;
+    const timeoutMs = this.#config.roundTimeoutMs;
+    this.#outbox.send({ kind: 'round', region, number, round, timeoutMs });
+    this.#outbox.schedule(now + this.#config.voteDeadlineMs);
+  }
+
+  /** Plans for the leases that become due before anything else happens. */
+  planLeases(): void {
+    const { now } = this.#outbox;
+    for (const link of this.all) if (link.isLeased) this.#outbox.schedule(link.lease.dueAt(now));
   }
 
   /** What storage has to know of the regions goes with the writes of this step. */

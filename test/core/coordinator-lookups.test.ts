@@ -63,6 +63,20 @@ describe('a read through the coordinator', () => {
     expect(only(rig).region).toBe('far');
   });
 
+  it('is taken elsewhere for a while once a region has let another read wait', () => {
+    const rig = spread();
+    rig.read();
+    rig.look(only(rig), silent);
+    rig.look(only(rig), readOf());
+    rig.advance(limits.silentRegionAvoidedMs - 1);
+    rig.read();
+    expect(only(rig).region).toBe('middle');
+    rig.look(only(rig), readOf());
+    rig.advance(1);
+    rig.read();
+    expect(only(rig).region).toBe('near');
+  });
+
   it('is answered in a step that proves the instance, and not before the snapshot has come', () => {
     const rig = spread();
     const ticket = rig.read();

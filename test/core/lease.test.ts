@@ -100,7 +100,7 @@ describe('a lease', () => {
     lease.orderFor(0);
     lease.drop();
     expect(lease.endsAt).toBe(never);
-    expect(lease.dueAt(1)).toBe(never);
+    expect(lease.dueAt(1)).toBe(0);
     expect(lease.orderFor(1)).toEqual({ reading: null, ttlMs });
   });
 });

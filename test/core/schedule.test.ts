@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { Waiting } from '../../shared/protocol/admission.ts';
 import { RegionLink } from '../../shared/protocol/region-link.ts';
-import { nextLink } from '../../shared/protocol/schedule.ts';
+import type { Round } from '../../shared/protocol/round.ts';
+import { nextTurn } from '../../shared/protocol/schedule.ts';
 import { Transaction } from '../../shared/protocol/transaction.ts';
 import { frameOf } from './rig.ts';
 import { voterOf } from './stored.ts';
@@ -22,10 +23,11 @@ function linkOf(region: string, roundTripMs: number): RegionLink {
 }
 
 /** A round leaves for the link's region. */
-function send(link: RegionLink, number = 1): void {
+function send(link: RegionLink, number = 1, copies = false): Round {
   const order = [1, 0] as const;
   const head = { shard: 0, generation: 1, epoch: 1, incarnation: 1 };
-  link.nextRound(number, { ...head, newest: order, oldestUndecided: null }, 'mark', 0);
+  const parts = { ...head, newest: order, oldestUndecided: null };
+  return link.nextRound(number, parts, 'mark', 0, copies);
 }
 
 function prepare(link: RegionLink, sequence: number): void {
@@ -49,6 +51,17 @@ function prepare(link: RegionLink, sequence: number): void {
 function commit(link: RegionLink, lingerUntil: number): void {
   link.owed.add({ transaction: [1, 1], outcome: 'commit', keys: ['a'] }, 1, 10, 0);
   link.lingerUntil = lingerUntil;
+}
+
+/** The link that gets the next connection, while no read waits. */
+function nextLink(links: readonly RegionLink[], free: number, at: number): RegionLink | null {
+  const turn = nextTurn(links, null, free, at);
+  return turn?.kind === 'round' ? turn.link : null;
+}
+
+function copy(link: RegionLink, since: number): void {
+  link.copyStep = { kind: 'list', cursor: '0', count: 1 };
+  link.noteCopyStep(since);
 }
 
 // R20: prepares before commits that travel alone, the oldest first, the farthest first among equals.
@@ -115,7 +128,8 @@ describe('the next connection', () => {
     const link = linkOf('near', 10);
     for (let number = 2; number <= limits.roundsInFlightPerRegion; number++) send(link, number);
     prepare(link, 1);
-    expect(nextLink([link], 9, now)).toBe(link);
+    expect(nextLink([link], 1, now)).toBeNull();
+    expect(nextLink([link], 2, now)).toBe(link);
     send(link, limits.roundsInFlightPerRegion + 1);
     prepare(link, 2);
     expect(nextLink([link], 9, now)).toBeNull();
@@ -136,7 +150,7 @@ describe('the next connection', () => {
     const [reader, owing, copied] = ['reader', 'owing', 'copied'].map((one) => linkOf(one, 10));
     if (reader === undefined || owing === undefined || copied === undefined) throw new Error();
     reader.lease.want(now);
-    copied.copyStep = { kind: 'list', cursor: '0', count: 1 };
+    copy(copied, now);
     commit(owing, now - 1);
     expect(nextLink([copied, reader, owing], 1, now)).toBe(owing);
     expect(nextLink([copied, reader], 1, now)).toBe(reader);
@@ -149,5 +163,71 @@ describe('the next connection', () => {
     const leaving = { cause: 'lost', detail: 'it is empty', whole: true, held: false } as const;
     link.membership = { state: 'voter', since: 0, leaving };
     expect(nextLink([link], 6, now)).toBeNull();
+  });
+});
+
+const overdue = now - limits.fairAfterMs;
+
+// R20: whatever has waited for long goes first, so no kind of request keeps another from ever leaving.
+describe('the next connection, once something has waited for long', () => {
+  it('goes to a step of a copy before a younger prepare, in a round that takes no prepare', () => {
+    const link = linkOf('near', 10);
+    prepare(link, 1);
+    copy(link, overdue + 1);
+    expect(nextTurn([link], null, 6, now)).toEqual({ kind: 'round', link, copies: false });
+    expect(nextTurn([link], null, 6, now + 1)).toEqual({ kind: 'round', link, copies: true });
+  });
+
+  it('goes to a round whose prepares wait for another one if a step of a copy has waited', () => {
+    const link = linkOf('near', 10);
+    prepare(link, 1);
+    copy(link, overdue);
+    const round = send(link, 2, true);
+    expect(round).toMatchObject({ prepares: [], copy: { kind: 'list' } });
+    expect(nextTurn([link], null, 6, now)).toEqual({ kind: 'round', link, copies: false });
+  });
+
+  it('goes to a probe before a younger prepare', () => {
+    const [silent, near] = [linkOf('silent', 10), linkOf('near', 10)];
+    silent.fail('connection refused', overdue - limits.probePauseMsFirst, 0);
+    prepare(near, 1);
+    expect(nextLink([near, silent], 1, now - 1)).toBe(near);
+    expect(nextLink([near, silent], 1, now)).toBe(silent);
+  });
+
+  it('goes to a commit and to a lease before a younger prepare', () => {
+    const [near, owing, reader] = [linkOf('near', 10), linkOf('owing', 10), linkOf('reader', 10)];
+    prepare(near, 1);
+    commit(owing, overdue);
+    expect(nextLink([near, owing], 1, now)).toBe(owing);
+    reader.lease.want(overdue - 1);
+    expect(nextLink([near, owing, reader], 1, now)).toBe(reader);
+  });
+
+  it('goes to a read that has waited, and before that to prepares', () => {
+    const link = linkOf('near', 10);
+    prepare(link, 1);
+    expect(nextTurn([link], overdue + 1, 1, now)).toMatchObject({ kind: 'round' });
+    expect(nextTurn([link], overdue, 1, now)).toEqual({ kind: 'snapshot' });
+    expect(nextTurn([link], overdue, 0, now)).toBeNull();
+  });
+
+  it('goes to a prepare that has waited longer than all others', () => {
+    const [near, copied] = [linkOf('near', 10), linkOf('copied', 10)];
+    prepare(near, 1);
+    const at = now + 2 * limits.fairAfterMs;
+    copy(copied, now + 1);
+    expect(nextTurn([near, copied], now + 2, 1, at)).toMatchObject({ link: near });
+  });
+
+  it('goes to no more silent regions than may be probed at once', () => {
+    const count = limits.probesInFlight + 1;
+    const links = Array.from({ length: count }, (_, index) => linkOf(`${index}`, 10));
+    for (const link of links) link.fail('connection refused', overdue - 1_000, 0);
+    for (const link of links.slice(1)) {
+      expect(nextLink(links, 6, now)).not.toBeNull();
+      send(link, 2);
+    }
+    expect(nextLink(links, 6, now)).toBeNull();
   });
 });

@@ -35,8 +35,21 @@ export const shellMutants: readonly Mutant[] = [
   {
     rule: 'R20',
     name: 'serves-the-nearest-first',
-    patches: [{ file: schedule, find: 'const distance = -(', replace: 'const distance = +(' }],
+    patches: [
+      {
+        file: schedule,
+        find: 'b.distanceMs - a.distanceMs',
+        replace: 'a.distanceMs - b.distanceMs',
+      },
+    ],
     runner: 'pace',
+    seeds: [1, 20],
+  },
+  {
+    rule: 'R20',
+    name: 'lets-prepares-go-first-for-ever',
+    patches: [{ file: schedule, find: 'now - since >= limits.fairAfterMs', replace: 'since < 0' }],
+    runner: 'saturation',
     seeds: [1, 20],
   },
   {
