@@ -1,10 +1,10 @@
 import { uuidv7 } from 'uuidv7';
 import type { ShardId } from '../shared/ids.ts';
 import type { RegionClient } from '../shared/protocol/round.ts';
-import type { CoordinatorApi, MembersApi, Resolution, ScriptsApi } from '../shared/wire/answers.ts';
+import type { CoordinatorMethods } from '../shared/wire/answers.ts';
 import { type LocationHint, parseConfiguration } from '../shared/wire/configuration.ts';
-import type { HooksApi } from '../shared/wire/confirmations.ts';
 import type { RegionConfiguration } from '../shared/wire/members.ts';
+import { remote } from '../shared/wire/rpc.ts';
 import { targetPolicyOf } from '../shared/wire/webhook-target.ts';
 import { createApp, createMisconfiguredApp, type EdgeApp } from './edge/app.ts';
 import type { EdgeDependencies, Location } from './edge/dependencies.ts';
@@ -12,7 +12,7 @@ import { connectFeed } from './edge/feed-connection.ts';
 import { connectRegion } from './region/client.ts';
 import { subscribeIn } from './region/subscription.ts';
 
-export { Coordinator } from './coordinator/coordinator.ts';
+export { Coordinator } from './coordinator/object.ts';
 export { Courier } from './courier/courier.ts';
 export { ChangeFeed } from './feed/feed.ts';
 
@@ -31,15 +31,16 @@ function start(environment: Env): EdgeApp {
   if (!parsed.ok) return createMisconfiguredApp(parsed, log);
   const { configuration } = parsed;
   const { coordinatorLocation: locationHint } = configuration;
+  const coordinator = (shard: ShardId) =>
+    coordinatorOf(environment.COORDINATOR, shard, locationHint);
   const dependencies: EdgeDependencies = {
     configuration,
     targetPolicy: targetPolicyOf(environment),
-    coordinatorOf: (shard) =>
-      coordinatorOf(coordinatorStub(environment.COORDINATOR, shard, locationHint)),
-    membersOf: (shard) => membersOf(coordinatorStub(environment.COORDINATOR, shard, locationHint)),
-    hooksOf: (shard) => hooksOf(coordinatorStub(environment.COORDINATOR, shard, locationHint)),
-    scriptsOf: (shard) => scriptsOf(coordinatorStub(environment.COORDINATOR, shard, locationHint)),
-    courierOf: (endpoint) => environment.COURIER.getByName(endpoint),
+    coordinatorOf: coordinator,
+    membersOf: coordinator,
+    hooksOf: coordinator,
+    scriptsOf: coordinator,
+    courierOf: (endpoint) => remote(() => environment.COURIER.getByName(endpoint)),
     feedOf: (shard) => connectFeed(environment.FEED.getByName(`shard-${shard}`)),
     regionOf: connectRegions(),
     subscribe: (region, subscription) =>
@@ -70,68 +71,15 @@ function connectRegions(): (region: RegionConfiguration) => RegionClient {
   };
 }
 
-type CoordinatorStub = ReturnType<Env['COORDINATOR']['get']>;
-
-function coordinatorStub(
+/** The coordinator of a shard, whose every call asks for a stub of its own: one that has failed stays broken. */
+function coordinatorOf(
   namespace: Env['COORDINATOR'],
   shard: ShardId,
   locationHint: LocationHint | null,
-): CoordinatorStub {
+): CoordinatorMethods {
   const options = locationHint === null ? {} : { locationHint };
-  return namespace.get(namespace.idFromName(`shard-${shard}`), options);
-}
-
-function coordinatorOf(stub: CoordinatorStub): CoordinatorApi {
-  return {
-    write: (request) => stub.write(request),
-    writeAll: (requests) => stub.writeAll(requests),
-    accept: (request) => stub.accept(request),
-    status: (id) => stub.status(id),
-    describe: () => stub.describe(),
-    read: (request) => stub.read(request),
-    want: (regions) => stub.want(regions),
-    // The stub's own types turn each tuple into an array; the values are what the methods return.
-    regions: async () => {
-      const regions: readonly unknown[] = await stub.regions();
-      return regions as readonly RegionConfiguration[];
-    },
-    resolve: async (transactions) => {
-      const resolutions: readonly unknown[] = await stub.resolve(transactions);
-      return resolutions as readonly Resolution[];
-    },
-  };
-}
-
-function membersOf(stub: CoordinatorStub): MembersApi {
-  return {
-    order: (order, address) => stub.order(order, address),
-    history: (before, limit) => stub.history(before, limit),
-    inDoubt: () => stub.inDoubt(),
-    lastWrites: (keys) => stub.lastWrites(keys),
-  };
-}
-
-function hooksOf(stub: CoordinatorStub): HooksApi {
-  return {
-    changes: (query) => stub.changes(query),
-    follow: () => stub.follow(),
-    subscribe: (subscription) => stub.subscribe(subscription),
-    subscriptions: () => stub.subscriptions(),
-    changeSubscription: (endpoint, patch) => stub.changeSubscription(endpoint, patch),
-    unsubscribe: (endpoint) => stub.unsubscribe(endpoint),
-    recover: (endpoint, since) => stub.recover(endpoint, since),
-    signingKey: () => stub.signingKey(),
-    disabled: (endpoint, reason) => stub.disabled(endpoint, reason),
-  };
-}
-
-function scriptsOf(stub: CoordinatorStub): ScriptsApi {
-  return {
-    keepScripts: (texts, loaded) => stub.keepScripts(texts, loaded),
-    scriptTexts: (shas) => stub.scriptTexts(shas),
-    scriptsKnown: (shas) => stub.scriptsKnown(shas),
-    flushScripts: () => stub.flushScripts(),
-  };
+  const id = namespace.idFromName(`shard-${shard}`);
+  return remote(() => namespace.get(id, options));
 }
 
 /** Where the platform places the client. It sends text, and nothing on a local machine. */

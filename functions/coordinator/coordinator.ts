@@ -1,4 +1,3 @@
-import { DurableObject } from 'cloudflare:workers';
 import type { RegionId, TransactionOrder, WriteId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
@@ -11,34 +10,16 @@ import type {
 } from '../../shared/protocol/events.ts';
 import type { WriteFrame } from '../../shared/protocol/frame.ts';
 import type {
-  CoordinatorApi,
-  CoordinatorStatus,
-  MembersApi,
-  ReadAnswer,
-  ReadRequest,
+  CoordinatorMethods,
   Resolution,
-  ScriptsApi,
   WriteAnswer,
   WriteRequest,
   WriteStatus,
 } from '../../shared/wire/answers.ts';
 import { parseConfiguration, type Retention } from '../../shared/wire/configuration.ts';
-import type {
-  ChangesAnswer,
-  ChangesQuery,
-  EndpointId,
-  HooksApi,
-  SigningKey,
-  Subscription,
-  SubscriptionPatch,
-} from '../../shared/wire/confirmations.ts';
-import type {
-  InDoubt,
-  MemberChange,
-  MemberOrder,
-  OrderAnswer,
-  RegionConfiguration,
-} from '../../shared/wire/members.ts';
+import type { CourierApi, FeedApi, SigningKey } from '../../shared/wire/confirmations.ts';
+import type { MemberOrder, OrderAnswer, RegionConfiguration } from '../../shared/wire/members.ts';
+import { type RpcTarget, remote, type Served } from '../../shared/wire/rpc.ts';
 import { connectRegion } from '../region/client.ts';
 import { Acquaintance } from './acquaintance.ts';
 import { Callers } from './callers.ts';
@@ -51,20 +32,34 @@ import { Publisher } from './publisher.ts';
 import { RegionBook } from './region-book.ts';
 import { ScriptDesk } from './script-desk.ts';
 import { perform } from './sending.ts';
-import { newSigningKey } from './signing-key.ts';
+import type { SqlObjectStorage } from './sql.ts';
 import { CoordinatorStorage } from './storage.ts';
 import { Waking } from './waking.ts';
 
+/** The object that a life has, as far as it uses it. */
+export interface LifeContext {
+  readonly storage: SqlObjectStorage & { setAlarm(at: number): Promise<void> };
+  /** Ends the object, and with it this life. */
+  abort(reason: string): void;
+  newSigningKey(): Promise<SigningKey>;
+}
+
+/** The other objects, and the variables that `parseConfiguration` reads. */
+export interface LifeEnvironment {
+  readonly COURIER: { getByName(name: string): RpcTarget };
+  readonly FEED: { getByName(name: string): RpcTarget };
+}
+
 /**
- * The coordinator of one shard as a Durable Object: it feeds events to the core, stores what the core says, and only
- * then sends and answers. Writes to storage are synchronous, and the runtime's output gate holds every request and
- * answer that follows until they are durable; if one fails, the gate drops them and the object is reset. So
- * "persist before send" is the order of the statements in {@link Coordinator.step}.
+ * One life of the coordinator of a shard: it feeds events to the core, stores what the core says, and only then sends and
+ * answers. Writes to storage are synchronous, and the runtime's output gate holds every request and answer that follows
+ * until they are durable; if one fails, the gate drops them and the object is reset. So "persist before send" is the order
+ * of the statements in {@link CoordinatorLife.step}.
  */
-export class Coordinator
-  extends DurableObject<Env>
-  implements CoordinatorApi, MembersApi, HooksApi, ScriptsApi
-{
+export class CoordinatorLife {
+  /** All that is served by RPC, and how each answer is proved (rule R17). */
+  readonly served: Served<CoordinatorMethods>;
+  readonly #context: LifeContext;
   readonly #storage: CoordinatorStorage;
   readonly #core: CoordinatorCore;
   readonly #handover: Handover;
@@ -78,8 +73,8 @@ export class Coordinator
   readonly #retention: Retention;
   #prunedAt = 0;
 
-  constructor(context: DurableObjectState, environment: Env) {
-    super(context, environment);
+  constructor(context: LifeContext, environment: LifeEnvironment) {
+    this.#context = context;
     const parsed = parseConfiguration(environment);
     if (!parsed.ok) throw new Error(parsed.detail);
     const { configuration } = parsed;
@@ -87,15 +82,16 @@ export class Coordinator
     this.#storage = new CoordinatorStorage(context.storage);
     const { hooks, changes, members, scripts } = this.#storage;
     this.#scripts = new ScriptDesk(scripts, () => this.#storage.prove());
+    this.served = this.#serve();
     const { COURIER, FEED } = environment;
-    const courierOf = (endpoint: string) => COURIER.get(COURIER.idFromName(endpoint));
-    this.#handover = new Handover(hooks, courierOf, () => this.signingKey());
-    this.#publisher = new Publisher(() => FEED.get(FEED.idFromName(`shard-${shard}`)));
+    const courierOf = (endpoint: string) => remote<CourierApi>(() => COURIER.getByName(endpoint));
+    this.#handover = new Handover(hooks, courierOf, () => this.#desk.signingKey());
+    this.#publisher = new Publisher(() => remote<FeedApi>(() => FEED.getByName(`shard-${shard}`)));
     this.#desk = new HookDesk(hooks, changes, {
       voters: () => this.#voters,
       resubscribe: () => this.#step({ kind: 'subscribed', subscriptions: hooks.subscriptions() }),
       owed: () => this.#handOver(),
-      newSigningKey,
+      newSigningKey: () => context.newSigningKey(),
     });
     const now = Date.now();
     const stored = this.#storage.begin(now);
@@ -110,13 +106,64 @@ export class Coordinator
     this.#step({ kind: 'ticked' });
   }
 
-  /** Takes in a write and answers once it is decided, or confirmed where that was asked for. */
-  write(request: WriteRequest): Promise<WriteAnswer> {
-    return this.#arrive(request, false);
+  /** What is stored, for proofs. */
+  get storage(): CoordinatorStorage {
+    return this.#storage;
+  }
+
+  #serve(): Served<CoordinatorMethods> {
+    const core = <Run>(run: Run) => ({ proof: 'core' as const, run });
+    const stored = <Run>(run: Run) => ({ proof: 'stored' as const, run });
+    const hooks = () => this.#storage.hooks;
+    return {
+      write: core((request) => this.#arrive(request, false)),
+      writeAll: core((requests) => this.#writeAll(requests)),
+      accept: core((request) => this.#arrive(request, true)),
+      status: stored(async (id) => this.#statusOf(id)),
+      resolve: stored((transactions) => this.#resolve(transactions)),
+      read: stored((request) =>
+        this.#callers.read.expect((ticket) => this.#step({ kind: 'read', ticket, request })),
+      ),
+      want: {
+        proof: { none: 'it answers nothing' },
+        run: async (regions) => this.#step({ kind: 'wanted', regions }),
+      },
+      regions: stored(async () => this.#regions.all),
+      // Its first callers wait until each region that has never heard of this coordinator has answered once, or failed to:
+      // it would refuse the read for which they ask.
+      describe: stored(async () => {
+        await this.#acquaintance.made;
+        return this.#core.status();
+      }),
+      order: stored((order, address) => this.#order(order, address)),
+      history: stored(async (before, limit) => this.#storage.members.history(before, limit)),
+      inDoubt: stored(async () => this.#core.inDoubt()),
+      lastWrites: stored(async (keys) => keys.map((key) => this.#storage.changes.lastWriteTo(key))),
+      changes: stored(async (query) =>
+        this.#storage.changes.page(query, this.#core.status().sequence),
+      ),
+      follow: stored(async () => {
+        this.#publisher.follow();
+        return this.#core.status().sequence;
+      }),
+      subscribe: stored(async (subscription) => this.#desk.subscribe(subscription)),
+      subscriptions: stored(async () => hooks().subscriptions()),
+      changeSubscription: stored(async (endpoint, patch) => this.#desk.change(endpoint, patch)),
+      unsubscribe: stored(async (endpoint) => this.#desk.unsubscribe(endpoint)),
+      recover: stored((endpoint, since) => this.#desk.recover(endpoint, since)),
+      signingKey: stored(() => this.#desk.signingKey()),
+      disabled: stored(async (endpoint, reason) =>
+        this.#desk.disable(endpoint, reason, Date.now()),
+      ),
+      keepScripts: stored(async (texts, loaded) => this.#scripts.keep(texts, loaded)),
+      scriptTexts: stored(async (shas) => this.#scripts.texts(shas)),
+      scriptsKnown: stored(async (shas) => this.#scripts.known(shas)),
+      flushScripts: stored(async () => this.#scripts.flush()),
+    };
   }
 
   /** Takes in writes in order, which go out together, and answers once all of them are decided. */
-  writeAll(requests: readonly WriteRequest[]): Promise<readonly WriteAnswer[]> {
+  #writeAll(requests: readonly WriteRequest[]): Promise<readonly WriteAnswer[]> {
     const now = Date.now();
     const arrivals: Arrival[] = [];
     const locks = requests.length > 1 ? orderLocks(requests) : [];
@@ -129,14 +176,7 @@ export class Coordinator
     return Promise.all(answers);
   }
 
-  /** Takes in a write and answers as soon as it is queued. */
-  accept(request: WriteRequest): Promise<WriteAnswer> {
-    return this.#arrive(request, true);
-  }
-
-  /** What is known of a write. */
-  async status(id: WriteId): Promise<WriteStatus> {
-    this.#storage.prove();
+  #statusOf(id: WriteId): WriteStatus {
     const recorded = this.#storage.recordOf(id);
     if (recorded === null) return this.#core.write(id);
     const { record, confirmed } = recorded;
@@ -145,31 +185,15 @@ export class Coordinator
   }
 
   /** What became of transactions whose locks a reader met. */
-  resolve(transactions: readonly TransactionOrder[]): Promise<readonly Resolution[]> {
+  #resolve(transactions: readonly TransactionOrder[]): Promise<readonly Resolution[]> {
     return this.#callers.resolve.expect((ticket) => {
       const recorded = this.#storage.decisionsOf(transactions);
       this.#step({ kind: 'asked', ticket, transactions, recorded, horizon: this.#storage.horizon });
     });
   }
 
-  /** A strong read that needs no lease. */
-  read(request: ReadRequest): Promise<ReadAnswer> {
-    return this.#callers.read.expect((ticket) => this.#step({ kind: 'read', ticket, request }));
-  }
-
-  /** Strong reads come to these regions. */
-  async want(regions: readonly RegionId[]): Promise<void> {
-    this.#step({ kind: 'wanted', regions });
-  }
-
-  /** The regions that are configured or were added, without those removed. */
-  async regions(): Promise<readonly RegionConfiguration[]> {
-    this.#storage.prove();
-    return this.#regions.all;
-  }
-
   /** Carries out an order of an operator. What it changes of the regions is kept, unless the core refuses it. */
-  async order(order: MemberOrder, address: RegionConfiguration | null): Promise<OrderAnswer> {
+  async #order(order: MemberOrder, address: RegionConfiguration | null): Promise<OrderAnswer> {
     const members = this.#core.status().regions.map(({ region }) => region);
     const noted = this.#regions.note(order, address, members);
     if (noted.kind === 'refused') return noted;
@@ -180,112 +204,8 @@ export class Coordinator
     return answer;
   }
 
-  /** The changes of members before a sequence (null: from the newest), newest first. */
-  async history(before: number | null, limit: number): Promise<readonly MemberChange[]> {
-    this.#storage.prove();
-    return this.#storage.members.history(before, limit);
-  }
-
-  /** The transactions that are not over, and the keys that wait for an operator. */
-  async inDoubt(): Promise<InDoubt> {
-    this.#storage.prove();
-    return this.#core.inDoubt();
-  }
-
-  /** The newest kept write to each of a few keys. */
-  async lastWrites(keys: readonly string[]): Promise<readonly (number | null)[]> {
-    this.#storage.prove();
-    return keys.map((key) => this.#storage.changes.lastWriteTo(key));
-  }
-
-  /**
-   * The shard's state. Its first callers wait until each region that has never heard of this coordinator has answered
-   * once or failed to: it would refuse the read for which they ask.
-   */
-  async describe(): Promise<CoordinatorStatus> {
-    await this.#acquaintance.made;
-    this.#storage.prove();
-    return this.#core.status();
-  }
-
-  /** One page of the change feed. */
-  async changes(query: ChangesQuery): Promise<ChangesAnswer> {
-    this.#storage.prove();
-    return this.#storage.changes.page(query, this.#core.status().sequence);
-  }
-
-  /** The feed has followers. Answers the newest sequence. */
-  async follow(): Promise<number> {
-    this.#storage.prove();
-    this.#publisher.follow();
-    return this.#core.status().sequence;
-  }
-
-  /** Keeps a standing subscription; what is decided from now on is owed to it. */
-  async subscribe(subscription: Subscription): Promise<'created' | 'full'> {
-    return this.#desk.subscribe(subscription);
-  }
-
-  /** All standing subscriptions. */
-  async subscriptions(): Promise<readonly Subscription[]> {
-    this.#storage.prove();
-    return this.#storage.hooks.subscriptions();
-  }
-
-  /** Changes a subscription; null where there is none. */
-  async changeSubscription(
-    endpoint: EndpointId,
-    patch: SubscriptionPatch,
-  ): Promise<Subscription | null> {
-    return this.#desk.change(endpoint, patch);
-  }
-
-  /** Ends a subscription, with all that it is owed; false where there is none. */
-  async unsubscribe(endpoint: EndpointId): Promise<boolean> {
-    return this.#desk.unsubscribe(endpoint);
-  }
-
-  /**
-   * Owes a subscription once more what it asks for of the committed writes since a moment (ms): also what was decided
-   * while it was disabled. What its courier has already, it keeps as it is. Answers how many events that were; null
-   * where there is no such subscription.
-   */
-  recover(endpoint: EndpointId, since: number): Promise<number | null> {
-    return this.#desk.recover(endpoint, since);
-  }
-
-  /** Keeps users' scripts. */
-  async keepScripts(texts: readonly string[], loaded: boolean) {
-    return this.#scripts.keep(texts, loaded);
-  }
-
-  /** The texts of scripts by their digests. */
-  async scriptTexts(shas: readonly string[]) {
-    return this.#scripts.texts(shas);
-  }
-
-  /** Which digests are of scripts. */
-  async scriptsKnown(shas: readonly string[]) {
-    return this.#scripts.known(shas);
-  }
-
-  /** Forgets every script. */
-  async flushScripts(): Promise<void> {
-    this.#scripts.flush();
-  }
-
-  /** The key that signs confirmations; made when it is first asked for. */
-  signingKey(): Promise<SigningKey> {
-    return this.#desk.signingKey();
-  }
-
-  /** A courier has given up an endpoint: nothing more is owed to it until it is enabled, and the others are told. */
-  async disabled(endpoint: EndpointId, reason: string): Promise<void> {
-    this.#desk.disable(endpoint, reason, Date.now());
-  }
-
-  /** Wakes an instance that a crash left with work; the constructor has taken that work up already. */
-  override async alarm(): Promise<void> {
+  /** The alarm has come: it wakes an instance that a crash left with work, which the constructor has taken up already. */
+  alarm(): void {
     this.#waking.alarmCame();
     const now = Date.now();
     // Looking for old rows reads many, and rows read are billed.
@@ -337,7 +257,7 @@ export class Coordinator
       this.#acquaintance.note(() => this.#core.status());
     } catch (error) {
       console.error('the coordinator ends itself', error);
-      this.ctx.abort(String(error));
+      this.#context.abort(String(error));
       throw error;
     }
   }

@@ -17,6 +17,7 @@ import { HookStorage } from './hook-storage.ts';
 import { MemberStorage } from './member-storage.ts';
 import { ScriptStorage } from './script-storage.ts';
 import type { SqlObjectStorage } from './sql.ts';
+import { formatOf, storageFormat } from './storage-format.ts';
 
 const schema = `
   CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -34,6 +35,7 @@ const schema = `
 `;
 
 type MetaName =
+  | 'format'
   | 'generation'
   | 'member_epoch'
   | 'incarnation'
@@ -52,6 +54,7 @@ export class CoordinatorStorage {
   readonly members: MemberStorage;
   readonly scripts: ScriptStorage;
   readonly #storage: SqlObjectStorage;
+  #writesBegun = 0;
 
   constructor(storage: SqlObjectStorage) {
     this.#storage = storage;
@@ -64,9 +67,11 @@ export class CoordinatorStorage {
   /**
    * Begins a new life: raises the incarnation and reads what the last one left. The output gate holds back every
    * round until the raised incarnation is durable. On the very first start the clock becomes the generation, so
-   * that a region which holds the state of another coordinator is recognised.
+   * that a region which holds the state of another coordinator is recognised. Throws {@link UnknownStorageFormat} before
+   * anything is written.
    */
   begin(now: number): Stored {
+    formatOf(this.#storage.sql);
     return this.#storage.transactionSync(() => {
       this.#storage.sql.exec(schema);
       this.changes.begin();
@@ -75,6 +80,7 @@ export class CoordinatorStorage {
       this.scripts.begin();
       const generation = this.#meta('generation') ?? now;
       const incarnation = (this.#meta('incarnation') ?? 0) + 1;
+      this.#setMeta('format', storageFormat);
       this.#setMeta('generation', generation);
       this.#setMeta('incarnation', incarnation);
       return {
@@ -95,6 +101,7 @@ export class CoordinatorStorage {
   /** Stores all of `writes` in one transaction. A throw means that nothing of it may be acted on. */
   write(writes: readonly StorageWrite[]): void {
     if (writes.length === 0) return;
+    this.#writesBegun += 1;
     this.#storage.transactionSync(() => {
       for (const write of writes) this.#writeOne(write);
     });
@@ -141,8 +148,14 @@ export class CoordinatorStorage {
     return [this.#meta('horizon_incarnation') ?? 0, this.#meta('horizon_number') ?? 0];
   }
 
+  /** How many writes this instance has begun; each that succeeds proves that it owns its storage. */
+  get writesBegun(): number {
+    return this.#writesBegun;
+  }
+
   /** A write whose success proves that this instance still owns its storage. */
   prove(): void {
+    this.#writesBegun += 1;
     this.#setMeta('proof', ((this.#meta('proof') ?? 0) + 1) % 1_000_000);
   }
 

@@ -11,6 +11,14 @@ import type {
   HooksApi,
   SigningKey,
 } from '../../shared/wire/confirmations.ts';
+import {
+  type Proof,
+  type RpcAnswer,
+  type RpcCall,
+  remote,
+  type Served,
+  serveCall,
+} from '../../shared/wire/rpc.ts';
 import { createSigner, isSecret, type WebhookSigner } from '../../shared/wire/webhook-signature.ts';
 import { makeAttempt } from './attempt.ts';
 import { type CourierSettings, readSettings } from './settings.ts';
@@ -21,6 +29,10 @@ const coordinatorName = 'shard-0';
 
 /** An object with nothing to send looks this often for what has become too old to keep. */
 const housekeepingMs = limits.deliveriesKeptMs / 7;
+
+const storedBefore: Proof = {
+  none: 'what it acknowledges was stored while it owned its storage, and its log is for people',
+};
 
 /**
  * The courier of one endpoint as a Durable Object: it stores what it is handed, sends it at once, and sends it again by
@@ -47,6 +59,22 @@ export class Courier extends DurableObject<Env> implements CourierApi {
     this.#settings = readSettings(environment);
     this.#storage = new CourierStorage(context.storage);
     this.#proceed();
+  }
+
+  /** Carries out a call of a method of `CourierApi`. */
+  call(call: RpcCall): Promise<RpcAnswer> {
+    const stored = <Run>(run: Run) => ({ proof: storedBefore, run });
+    const served: Served<CourierApi> = {
+      configure: stored((target) => this.configure(target)),
+      deliver: stored((endpoint, handover) => this.deliver(endpoint, handover)),
+      rotate: stored((secret, overlapMs) => this.rotate(secret, overlapMs)),
+      deliveries: stored((query) => this.deliveries(query)),
+      replay: stored((what) => this.replay(what)),
+      enable: stored(() => this.enable()),
+      disable: stored((reason) => this.disable(reason)),
+      remove: stored(() => this.remove()),
+    };
+    return serveCall(served, null, call);
   }
 
   /** Sets or changes the target of a subscription. It has to be set before events are handed over. */
@@ -224,7 +252,9 @@ export class Courier extends DurableObject<Env> implements CourierApi {
     this.#isTelling = true;
     try {
       const { COORDINATOR } = this.env;
-      const coordinator: Pick<HooksApi, 'disabled'> = COORDINATOR.getByName(coordinatorName);
+      const coordinator = remote<Pick<HooksApi, 'disabled'>>(() =>
+        COORDINATOR.getByName(coordinatorName),
+      );
       await coordinator.disabled(id, disabledReason ?? '');
       this.#storage.noteTold();
     } catch (error) {

@@ -2,6 +2,7 @@ import type { ShardId } from '../../shared/ids.ts';
 import type { CoordinatorApi, MembersApi, ScriptsApi } from '../../shared/wire/answers.ts';
 import type { HooksApi } from '../../shared/wire/confirmations.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
+import { UnfitVersion } from '../../shared/wire/rpc.ts';
 import type { EdgeDependencies } from './dependencies.ts';
 
 /** A question may be asked twice; what changes something may not. */
@@ -56,6 +57,8 @@ export async function askScripts<Answer>(
   return ask(dependencies, shard, 'read', () => call(dependencies.scriptsOf(shard)), '');
 }
 
+const later = { 'Retry-After': '1' };
+
 async function ask<Answer>(
   dependencies: EdgeDependencies,
   shard: ShardId,
@@ -69,11 +72,13 @@ async function ask<Answer>(
       return success(await call());
     } catch (error) {
       dependencies.log('coordinator did not answer', { shard, kind, send, error: String(error) });
+      if (error instanceof UnfitVersion)
+        return failure('version-unknown', error.message, {}, later);
       if (isOverloaded(error)) break;
     }
   }
   const detail = kind === 'write' ? unknown : 'The question could not be answered. Send it again.';
-  return failure('coordinator-unavailable', detail, {}, { 'Retry-After': '1' });
+  return failure('coordinator-unavailable', detail, {}, later);
 }
 
 /** True for the platform's own error of an object with too much to do; asking again would add to it. */

@@ -5,6 +5,13 @@ import { FeedCore, type FeedEffect, type FollowerId } from '../../shared/protoco
 import { beginFollower, type Follower } from '../../shared/protocol/follower.ts';
 import { feedCloseCodes } from '../../shared/wire/changes.ts';
 import type { Change, ChangesAnswer, FeedApi, HooksApi } from '../../shared/wire/confirmations.ts';
+import {
+  type RpcAnswer,
+  type RpcCall,
+  remote,
+  type Served,
+  serveCall,
+} from '../../shared/wire/rpc.ts';
 import { beatText, changeText, parseAcknowledgement, parseFollowing } from './messages.ts';
 
 type FetchEffect = Extract<FeedEffect, { kind: 'fetch' }>;
@@ -37,7 +44,7 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
     super(context, environment);
     const name = context.id.name ?? 'shard-0';
     const coordinators = environment.COORDINATOR;
-    this.#log = coordinators.get(coordinators.idFromName(name));
+    this.#log = remote(() => coordinators.get(coordinators.idFromName(name)));
     for (const socket of context.getWebSockets()) this.#wake(socket);
   }
 
@@ -69,6 +76,15 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
     } finally {
       this.#arriving -= 1;
     }
+  }
+
+  /** Carries out a call of a method of `FeedApi`. */
+  call(call: RpcCall): Promise<RpcAnswer> {
+    const proof = { none: 'it stores nothing' };
+    const served: Served<FeedApi> = {
+      publish: { proof, run: (changes) => this.publish(changes) },
+    };
+    return serveCall(served, null, call);
   }
 
   /** The coordinator's newest changes. They go out together with what else comes within a moment. */

@@ -1,7 +1,7 @@
 import type { RegionId, TransactionOrder, WriteId } from '../ids.ts';
 import type { Check } from '../protocol/frame.ts';
 import type { ReadCommand } from '../protocol/round.ts';
-import type { Callback } from './confirmations.ts';
+import type { Callback, HooksApi } from './confirmations.ts';
 import type {
   InDoubt,
   MemberChange,
@@ -209,3 +209,6 @@ export interface MembersApi {
   /** The newest kept write to each of `keys`, as its sequence; null where the kept log has none. */
   lastWrites(keys: readonly string[]): Promise<readonly (number | null)[]>;
 }
+
+/** All that a coordinator offers by RPC. */
+export type CoordinatorMethods = CoordinatorApi & MembersApi & HooksApi & ScriptsApi;

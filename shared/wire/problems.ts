@@ -187,6 +187,12 @@ export const problemKinds = {
     remedy:
       'Nothing was written. `regions` names the regions and what is wrong. Send it again: a region that stays silent is put out after some seconds, and writes go on without it. GET /v1/regions shows how they do.',
   },
+  'version-unknown': {
+    status: 503,
+    title: 'Two releases of Lockstep do not fit together',
+    remedy:
+      'Nothing was done. During a deployment this passes within seconds: send it again. If it stays, an older release runs than the one that wrote the storage: deploy that one, or a later one.',
+  },
   'region-lost': {
     status: 503,
     title: 'The last whole copy has lost writes',

@@ -1,15 +1,22 @@
 import { DurableObject } from 'cloudflare:workers';
+import { Courier } from '../../functions/courier/courier.ts';
+import { type RpcAnswer, type RpcCall, remote, serveCall } from '../../shared/wire/rpc.ts';
 
 /**
  * A Worker for tests of the courier alone: it passes calls on to couriers, and stands in for the coordinator that
  * couriers call.
  */
 
-export { Courier } from '../../functions/courier/courier.ts';
+export { Courier };
 
 /** Remembers which endpoints were given up, each time it is told. The first of each endpoint is refused. */
 export class Coordinator extends DurableObject {
-  async disabled(endpoint: string, reason: string): Promise<void> {
+  call(call: RpcCall): Promise<RpcAnswer> {
+    const disabled = (endpoint: string, reason: string) => this.#disabled(endpoint, reason);
+    return serveCall({ disabled: { proof: 'core', run: disabled } }, null, call);
+  }
+
+  async #disabled(endpoint: string, reason: string): Promise<void> {
     const told = (await this.ctx.storage.get<number>(`count:${endpoint}`)) ?? 0;
     await this.ctx.storage.put(`count:${endpoint}`, told + 1);
     if (told === 0) throw new Error('the coordinator is out of order');
@@ -29,7 +36,7 @@ interface Call {
 }
 
 interface Bindings {
-  readonly COURIER: DurableObjectNamespace;
+  readonly COURIER: DurableObjectNamespace<Courier>;
   readonly COORDINATOR: DurableObjectNamespace<Coordinator>;
 }
 
@@ -39,8 +46,9 @@ export default {
     if (pathname === '/told') return Response.json(await COORDINATOR.getByName('shard-0').told());
     if (pathname !== '/call') return new Response('well');
     const call = await request.json<Call>();
-    const stub: unknown = COURIER.getByName(call.name);
-    const courier = stub as Record<string, (...values: readonly unknown[]) => Promise<unknown>>;
+    const courier = remote<Record<string, (...values: readonly unknown[]) => Promise<unknown>>>(
+      () => COURIER.getByName(call.name),
+    );
     try {
       return Response.json({ answer: (await courier[call.method]?.(...call.arguments)) ?? null });
     } catch (error) {
