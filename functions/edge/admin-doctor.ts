@@ -10,11 +10,12 @@ import { askRegions } from './regions.ts';
 const getRoute = createRoute({
   method: 'get',
   path: '/v1/admin/doctor',
+  operationId: 'runDoctor',
   tags: ['Administration'],
   summary: 'Whether each region is what it has to be, and what to do where it is not',
   description:
     'Writes only keys under `lockstep:doctor:`, and removes them. `unknown` says what to look at by hand. No token is shown.',
-  ...secured,
+  ...secured('admin'),
   responses: {
     200: jsonResponse('Every check, whatever it came to', doctorAnswerSchema),
     ...problemResponses(401, 403),

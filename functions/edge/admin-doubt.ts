@@ -33,9 +33,10 @@ const tags = ['Administration'];
 const historyRoute = createRoute({
   method: 'get',
   path: '/v1/admin/members',
+  operationId: 'listMemberChanges',
   tags,
   summary: 'Every change of members, the newest first',
-  ...secured,
+  ...secured('admin'),
   request: { query: historyQuerySchema },
   responses: {
     200: jsonResponse('A page of the history', historyAnswerSchema),
@@ -46,9 +47,10 @@ const historyRoute = createRoute({
 const inDoubtRoute = createRoute({
   method: 'get',
   path: '/v1/admin/in-doubt',
+  operationId: 'listInDoubt',
   tags,
   summary: 'Transactions that are not over, keys that wait for an operator, and every lock',
-  ...secured,
+  ...secured('admin'),
   responses: {
     200: jsonResponse('What is in doubt, as coordinator and regions see it', inDoubtSchema),
     ...problemResponses(401, 403, 503),
@@ -58,9 +60,10 @@ const inDoubtRoute = createRoute({
 const settleRoute = createRoute({
   method: 'post',
   path: '/v1/admin/in-doubt/settle',
+  operationId: 'settleTransaction',
   tags,
   summary: 'Abort a transaction that is undecided, or tell every voter its decision once more',
-  ...secured,
+  ...secured('admin'),
   request: { body: jsonBody(settleSchema) },
   responses: {
     202: jsonResponse('Taken; `detail` says what happens now', orderAnswerSchema),

@@ -28,9 +28,10 @@ const taken = { 202: jsonResponse('Taken; `detail` says what happens now', order
 const listRoute = createRoute({
   method: 'get',
   path: '/v1/admin/regions',
+  operationId: 'listRegionsForOperators',
   tags,
   summary: 'The regions with all that their coordinator knows of them',
-  ...secured,
+  ...secured('admin'),
   responses: {
     200: jsonResponse('Every region, and every shard', adminRegionsSchema),
     ...problemResponses(401, 403, 503),
@@ -40,10 +41,11 @@ const listRoute = createRoute({
 const addRoute = createRoute({
   method: 'post',
   path: '/v1/admin/regions',
+  operationId: 'addRegion',
   tags,
   summary: 'Add a region: it is copied, and then it votes',
   description: 'The token is kept by the coordinator and never shown.',
-  ...secured,
+  ...secured('admin'),
   request: { body: jsonBody(addRegionSchema) },
   responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503) },
 });
@@ -51,9 +53,10 @@ const addRoute = createRoute({
 const removeRoute = createRoute({
   method: 'delete',
   path: '/v1/admin/regions/{id}',
+  operationId: 'removeRegion',
   tags,
   summary: 'Put a region out and forget it; its data stay where they are',
-  ...secured,
+  ...secured('admin'),
   request,
   responses: { ...taken, ...problemResponses(401, 403, 404, 409, 503) },
 });
@@ -61,9 +64,10 @@ const removeRoute = createRoute({
 const outRoute = createRoute({
   method: 'post',
   path: '/v1/admin/regions/{id}/out',
+  operationId: 'takeRegionOut',
   tags,
   summary: 'Put a region out until it is told to return',
-  ...secured,
+  ...secured('admin'),
   request: { ...request, body: { ...jsonBody(outSchema), required: false } },
   responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503) },
 });
@@ -71,9 +75,10 @@ const outRoute = createRoute({
 const returnRoute = createRoute({
   method: 'post',
   path: '/v1/admin/regions/{id}/return',
+  operationId: 'returnRegion',
   tags,
   summary: 'Let a region return: what it lacks is copied first',
-  ...secured,
+  ...secured('admin'),
   request: { ...request, body: { ...jsonBody(returnSchema), required: false } },
   responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503) },
 });
@@ -81,11 +86,12 @@ const returnRoute = createRoute({
 const believeRoute = createRoute({
   method: 'post',
   path: '/v1/admin/regions/{id}/believe',
+  operationId: 'believeRegion',
   tags,
   summary: 'DANGEROUS: take what this region holds for right, and copy it to all others',
   description:
     'For the case that no whole copy is left. The region becomes the only voter; every other one is copied from it. Writes that were answered and are not in this region are LOST, with no way back. `confirm` repeats the id.',
-  ...secured,
+  ...secured('admin'),
   request: { ...request, body: jsonBody(believeSchema) },
   responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503) },
 });

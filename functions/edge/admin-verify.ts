@@ -33,11 +33,12 @@ const tags = ['Administration'];
 const verifyRoute = createRoute({
   method: 'post',
   path: '/v1/admin/verify',
+  operationId: 'verifyRegions',
   tags,
   summary: 'Compare the regions key by key: one slice a call',
   description:
     'Call it again with `cursor` set to `next` until that is null. Digests are of type, expiry and value, whatever the order in which a server keeps them. A key is told as differing only if it stays so over several looks.',
-  ...secured,
+  ...secured('admin'),
   request: { body: { ...jsonBody(verifySchema), required: false } },
   responses: {
     200: jsonResponse('What this slice holds, and where to go on', verifyAnswerSchema),
@@ -48,11 +49,12 @@ const verifyRoute = createRoute({
 const repairRoute = createRoute({
   method: 'post',
   path: '/v1/admin/repair',
+  operationId: 'repairKeys',
   tags,
   summary: 'Have keys copied to the voters that hold something else',
   description:
     'A region that gets a key copied is out for that long. With `source`, a key that waits for an operator can be written again afterwards.',
-  ...secured,
+  ...secured('admin'),
   request: { body: jsonBody(repairSchema) },
   responses: {
     200: jsonResponse('All voters hold these keys alike; nothing was ordered', orderAnswerSchema),

@@ -1,6 +1,7 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { cors } from 'hono/cors';
 import { requestId } from 'hono/request-id';
+import { secureHeaders } from 'hono/secure-headers';
 import type { ConfigurationResult } from '../../shared/wire/configuration.ts';
 import { failure } from '../../shared/wire/problems.ts';
 import { mountDoctor } from './admin-doctor.ts';
@@ -104,6 +105,15 @@ export function createMisconfiguredApp(
 function createBareApp(log: EdgeDependencies['log']): EdgeApp {
   const app: EdgeApp = new OpenAPIHono<EdgeEnvironment>();
   app.use(requestId());
+  app.use(
+    secureHeaders({
+      // Nothing of this is to be framed; pages of other origins may call it, with a token of their user's.
+      xFrameOptions: 'DENY',
+      crossOriginResourcePolicy: false,
+      contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
+      overwrite: false,
+    }),
+  );
   // Tokens travel in a header and never in a cookie, so any page may call: it has only what its user gave it.
   app.use(cors({ origin: '*', allowHeaders: acceptedHeaders, exposeHeaders: exposedHeaders }));
   app.notFound((context) => {

@@ -20,15 +20,16 @@ const beyond = Number.MAX_SAFE_INTEGER;
 const getRoute = createRoute({
   method: 'get',
   path: '/v1/changes',
+  operationId: 'listChanges',
   tags: ['Changes'],
   summary: 'Committed writes in their order: a page, or all that follow as they come',
   description:
     'Answers a page as JSON. With `Accept: text/event-stream` it answers server-sent events, and with `Upgrade: websocket` a WebSocket, both without end; there `limit` has no meaning. A browser, which sends no header with these, gives its token as `?_token=`.',
-  ...secured,
+  ...secured('read'),
   request: {
     query: changesQuerySchema,
     headers: z.object({
-      'last-event-id': z.string().optional().openapi({
+      'Last-Event-ID': z.string().optional().openapi({
         description: 'For server-sent events: the last `id` that was seen. It wins over `since`.',
       }),
     }),

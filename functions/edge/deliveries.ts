@@ -33,6 +33,8 @@ const request = { params: endpointParams };
 const keysRoute = createRoute({
   method: 'get',
   path: '/v1/webhooks/keys',
+  operationId: 'listWebhookKeys',
+  security: [],
   tags,
   summary: 'The public keys with which deliveries are signed',
   responses: {
@@ -44,9 +46,10 @@ const keysRoute = createRoute({
 const testRoute = createRoute({
   method: 'post',
   path: '/v1/webhooks/{id}/test',
+  operationId: 'testWebhook',
   tags,
   summary: 'Send an event to try the receiver',
-  ...secured,
+  ...secured('write'),
   request,
   responses: {
     202: jsonResponse('It is on its way; see the deliveries', z.object({ event: z.string() })),
@@ -57,9 +60,10 @@ const testRoute = createRoute({
 const rotateRoute = createRoute({
   method: 'post',
   path: '/v1/webhooks/{id}/rotate',
+  operationId: 'rotateWebhookSecret',
   tags,
   summary: 'Replace the secret; for a while both sign',
-  ...secured,
+  ...secured('write'),
   request: { ...request, body: jsonBody(rotationSchema) },
   responses: {
     200: jsonResponse('The new secret, shown this once', rotatedSchema),
@@ -70,9 +74,10 @@ const rotateRoute = createRoute({
 const enableRoute = createRoute({
   method: 'post',
   path: '/v1/webhooks/{id}/enable',
+  operationId: 'enableWebhook',
   tags,
   summary: 'Go on after the endpoint was disabled',
-  ...secured,
+  ...secured('write'),
   request,
   responses: {
     204: { description: 'Enabled; what is owed is sent' },
@@ -83,9 +88,10 @@ const enableRoute = createRoute({
 const deliveriesRoute = createRoute({
   method: 'get',
   path: '/v1/webhooks/{id}/deliveries',
+  operationId: 'listDeliveries',
   tags,
   summary: 'The log of deliveries, the newest first',
-  ...secured,
+  ...secured('read'),
   request: { ...request, query: deliveriesQuerySchema },
   responses: {
     200: jsonResponse('A page of the log', deliveriesAnswerSchema),
@@ -96,9 +102,10 @@ const deliveriesRoute = createRoute({
 const replayRoute = createRoute({
   method: 'post',
   path: '/v1/webhooks/{id}/replay',
+  operationId: 'replayDeliveries',
   tags,
   summary: 'Send failed deliveries again, or recover since a date',
-  ...secured,
+  ...secured('write'),
   request: { ...request, body: jsonBody(replaySchema) },
   responses: {
     200: jsonResponse(

@@ -1,7 +1,9 @@
 import type { OpenAPIHono } from '@hono/zod-openapi';
+import { etag } from 'hono/etag';
 import { failure, isProblemName, problemKinds, problemType } from '../../shared/wire/problems.ts';
 import { answerJson, answerProblem, type EdgeEnvironment } from './answer.ts';
 import type { EdgeDependencies } from './dependencies.ts';
+import { openApiOf } from './openapi-document.ts';
 
 /** The only files of the documentation's assets that are served; the folder holds more. */
 const assets = ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'] as const;
@@ -27,30 +29,21 @@ const start = `SwaggerUIBundle({ url: '/openapi.json', dom_id: '#page', deepLink
 
 /** Nothing is loaded from elsewhere, so nothing else is allowed to be. */
 const pagePolicy =
-  "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'";
-
-const tags = ['Writes', 'Reads', 'Keys', 'Changes', 'Webhooks', 'Regions', 'Administration'];
-
-const description = `One write lands in every region's Redis, or in none.
-
-Errors are problems of RFC 9457: \`type\` is stable and can be opened, \`detail\` says what to do. Every answer carries
-\`X-Request-Id\`.`;
+  "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /** `/openapi.json`, `/docs` and `/problems/:name`: all public, none touches a coordinator or a region. */
 export function mountDocs(
   app: OpenAPIHono<EdgeEnvironment>,
   dependencies: Pick<EdgeDependencies, 'asset'>,
 ): void {
-  app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', {
-    type: 'http',
-    scheme: 'bearer',
-  });
-  app.doc31('/openapi.json', {
-    openapi: '3.1.0',
-    info: { title: 'Lockstep', version: '0.1.0', description, license: { name: 'MIT' } },
-    servers: [{ url: '/' }],
-    tags: tags.map((name) => ({ name })),
-  });
+  const text = openApiOf(app);
+  app.use('/openapi.json', etag());
+  app.get('/openapi.json', (context) =>
+    context.body(text(), 200, {
+      'Content-Type': 'application/json; charset=utf-8',
+      'Cache-Control': 'public, max-age=300',
+    }),
+  );
   app.get('/', (context) => context.redirect('/docs'));
   app.get('/docs', (context) => context.html(page, 200, { 'Content-Security-Policy': pagePolicy }));
   app.get('/docs/start.js', (context) =>

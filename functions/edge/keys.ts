@@ -11,14 +11,14 @@ import { answerJson, answerProblem, type EdgeContext, type EdgeEnvironment } fro
 import type { Guard } from './authenticate.ts';
 import { checkShape, readBody } from './body.ts';
 import type { EdgeDependencies } from './dependencies.ts';
-import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
+import { headersOf, jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
 import { etagOf, parseTags } from './etags.ts';
 import { readPreconditions, retellAsPrecondition as retell } from './preconditions.ts';
 import { rawTarget } from './raw-target.ts';
 import { snapshotHeaders } from './read-routes.ts';
 import { placeOf, type RegionReader } from './reads.ts';
 import { readValue } from './values.ts';
-import { draftOf, sendWrite } from './writes.ts';
+import { acceptedResponse, draftOf, sendWrite } from './writes.ts';
 
 const path = '/v1/keys/{key}';
 const pattern = '/v1/keys/:key{.+}';
@@ -26,26 +26,37 @@ const params = z.object({
   key: z.string().openapi({ description: 'Percent-encoded, slashes as %2F.', example: 'stock:42' }),
 });
 const conditionHeaders = z.object({
-  'if-match': z.string().optional().openapi({ description: 'The ETag that the key must have.' }),
-  'if-none-match': z.string().optional().openapi({ description: '* : the key must not exist.' }),
-  'idempotency-key': z.string().optional(),
-  prefer: z.string().optional(),
+  'If-Match': z.string().optional().openapi({ description: 'The ETag that the key must have.' }),
+  'If-None-Match': z.string().optional().openapi({ description: '* : the key must not exist.' }),
+  'Idempotency-Key': z.string().optional(),
+  Prefer: z.string().optional().openapi({ example: 'respond-async' }),
 });
+
+const readHeaders = ['ETag', 'Lockstep-Region', 'Lockstep-Consistency', 'Lockstep-Via'] as const;
 
 const getRoute = createRoute({
   method: 'get',
   path,
+  operationId: 'getKey',
   tags: ['Keys'],
   summary: 'The value of one key',
-  ...secured,
+  ...secured('read'),
   request: {
     params,
     query: keyQuerySchema,
-    headers: z.object({ 'if-none-match': z.string().optional() }),
+    headers: z.object({
+      'If-None-Match': z
+        .string()
+        .optional()
+        .openapi({ description: 'ETags that the client holds.' }),
+    }),
   },
   responses: {
-    200: jsonResponse('The value, with a strong ETag', keyAnswerSchema),
-    304: { description: 'The value still has the ETag that If-None-Match names' },
+    200: jsonResponse('The value, with a strong ETag', keyAnswerSchema, readHeaders),
+    304: {
+      description: 'The value still has the ETag that If-None-Match names',
+      headers: headersOf(readHeaders),
+    },
     ...problemResponses(400, 401, 403, 404, 422, 503),
   },
 });
@@ -53,12 +64,18 @@ const getRoute = createRoute({
 const putRoute = createRoute({
   method: 'put',
   path,
+  operationId: 'putKey',
   tags: ['Keys'],
   summary: 'Set one key to a string, in every region or in none',
-  ...secured,
+  ...secured('write'),
   request: { params, headers: conditionHeaders, body: jsonBody(putSchema) },
   responses: {
-    200: jsonResponse('Committed in every region', writeAnswerSchema),
+    200: jsonResponse('Committed in every region', writeAnswerSchema, [
+      'ETag',
+      'Idempotency-Replayed',
+      'Server-Timing',
+    ]),
+    202: acceptedResponse,
     ...problemResponses(400, 401, 403, 412, 413, 415, 422, 429, 503),
   },
 });
@@ -66,12 +83,17 @@ const putRoute = createRoute({
 const deleteRoute = createRoute({
   method: 'delete',
   path,
+  operationId: 'deleteKey',
   tags: ['Keys'],
   summary: 'Delete one key, in every region or in none',
-  ...secured,
+  ...secured('write'),
   request: { params, headers: conditionHeaders },
   responses: {
-    200: jsonResponse('Committed; the result is 0 where there was no such key', writeAnswerSchema),
+    200: jsonResponse('Committed; the result is 0 if there was no such key', writeAnswerSchema, [
+      'Idempotency-Replayed',
+      'Server-Timing',
+    ]),
+    202: acceptedResponse,
     ...problemResponses(400, 401, 403, 412, 422, 429, 503),
   },
 });

@@ -20,14 +20,19 @@ import type { EdgeScripts } from './scripts.ts';
 const postRoute = createRoute({
   method: 'post',
   path: '/v1/reads',
+  operationId: 'read',
   tags: ['Reads'],
   summary: 'Several read commands as one snapshot, in the nearest region',
   description:
     'A strong read is answered by the nearest region that has a lease (`via`: `lease`), or else through the coordinator (`coordinator`). The headers Lockstep-Region and Lockstep-Via say so too.',
-  ...secured,
+  ...secured('read'),
   request: { body: jsonBody(readSchema) },
   responses: {
-    200: jsonResponse('One result a command', readAnswerSchema),
+    200: jsonResponse('One result per command', readAnswerSchema, [
+      'Lockstep-Region',
+      'Lockstep-Consistency',
+      'Lockstep-Via',
+    ]),
     ...problemResponses(400, 401, 403, 404, 413, 415, 422, 503),
   },
 });

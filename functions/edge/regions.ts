@@ -14,9 +14,10 @@ import { jsonResponse, problemResponses, secured } from './documented.ts';
 const getRoute = createRoute({
   method: 'get',
   path: '/v1/regions',
+  operationId: 'listRegions',
   tags: ['Regions'],
   summary: 'The regions, and how each one does',
-  ...secured,
+  ...secured('read'),
   responses: {
     200: jsonResponse('Every region that is configured or was added', regionsAnswerSchema),
     ...problemResponses(401, 403),

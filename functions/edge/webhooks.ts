@@ -25,9 +25,10 @@ const tags = ['Webhooks'];
 const postRoute = createRoute({
   method: 'post',
   path: '/v1/webhooks',
+  operationId: 'createWebhook',
   tags,
   summary: 'Subscribe an address to the events of writes',
-  ...secured,
+  ...secured('write'),
   request: { body: jsonBody(webhookSchema) },
   responses: {
     201: jsonResponse('Created. The secret is shown this once', createdWebhookSchema),
@@ -38,9 +39,10 @@ const postRoute = createRoute({
 const listRoute = createRoute({
   method: 'get',
   path: '/v1/webhooks',
+  operationId: 'listWebhooks',
   tags,
   summary: 'Every subscription, without secrets',
-  ...secured,
+  ...secured('read'),
   responses: {
     200: jsonResponse('The subscriptions, the oldest first', webhooksAnswerSchema),
     ...problemResponses(401, 403, 503),
@@ -50,9 +52,10 @@ const listRoute = createRoute({
 const getRoute = createRoute({
   method: 'get',
   path: '/v1/webhooks/{id}',
+  operationId: 'getWebhook',
   tags,
   summary: 'One subscription, without its secret',
-  ...secured,
+  ...secured('read'),
   request: { params: endpointParams },
   responses: {
     200: jsonResponse('The subscription', webhookAnswerSchema),
@@ -63,9 +66,10 @@ const getRoute = createRoute({
 const patchRoute = createRoute({
   method: 'patch',
   path: '/v1/webhooks/{id}',
+  operationId: 'changeWebhook',
   tags,
   summary: 'Change a subscription; what is left out stays',
-  ...secured,
+  ...secured('write'),
   request: { params: endpointParams, body: jsonBody(webhookPatchSchema) },
   responses: {
     200: jsonResponse('The subscription as it is now', webhookAnswerSchema),
@@ -76,9 +80,10 @@ const patchRoute = createRoute({
 const deleteRoute = createRoute({
   method: 'delete',
   path: '/v1/webhooks/{id}',
+  operationId: 'deleteWebhook',
   tags,
   summary: 'End a subscription and forget its deliveries',
-  ...secured,
+  ...secured('write'),
   request: { params: endpointParams },
   responses: { 204: { description: 'Gone' }, ...problemResponses(401, 403, 404, 503) },
 });

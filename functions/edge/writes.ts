@@ -23,23 +23,35 @@ import { tellAnswer, tellStatus } from './outcomes.ts';
 import { callbackOf } from './targets.ts';
 
 const writeHeaders = z.object({
-  'idempotency-key': z.string().optional().openapi({
+  'Idempotency-Key': z.string().optional().openapi({
     description:
       'Up to 255 printable ASCII characters. The same request under the same key is carried out once, and answered alike.',
   }),
-  prefer: z.string().optional().openapi({ example: 'respond-async' }),
+  Prefer: z.string().optional().openapi({ example: 'respond-async' }),
 });
+
+/** For OpenAPI: a write that is carried out after its response. */
+export const acceptedResponse = jsonResponse(
+  'Accepted (Prefer: respond-async); see Location',
+  writeStatusSchema,
+  ['Location', 'Preference-Applied', 'Lockstep-Callback'],
+);
 
 const postRoute = createRoute({
   method: 'post',
   path: '/v1/writes',
+  operationId: 'write',
   tags: ['Writes'],
   summary: 'Carry out operations in every region, or in none',
-  ...secured,
+  ...secured('write'),
   request: { headers: writeHeaders, body: jsonBody(writeSchema) },
   responses: {
-    200: jsonResponse('Committed in every region', writeAnswerSchema),
-    202: jsonResponse('Taken in (Prefer: respond-async); see Location', writeStatusSchema),
+    200: jsonResponse('Committed in every region', writeAnswerSchema, [
+      'Idempotency-Replayed',
+      'Lockstep-Callback',
+      'Server-Timing',
+    ]),
+    202: acceptedResponse,
     ...problemResponses(400, 401, 403, 412, 413, 415, 422, 429, 503),
   },
 });
@@ -47,9 +59,10 @@ const postRoute = createRoute({
 const getRoute = createRoute({
   method: 'get',
   path: '/v1/writes/{id}',
+  operationId: 'getWrite',
   tags: ['Writes'],
   summary: 'What became of a write, and which regions have applied it',
-  ...secured,
+  ...secured('read'),
   request: { params: z.object({ id: z.string() }) },
   responses: {
     200: jsonResponse('What is recorded, or that it is pending', writeStatusSchema),

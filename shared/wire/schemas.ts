@@ -62,7 +62,15 @@ export const writeSchema = z
     }),
     callback: callbackSchema.optional(),
   })
-  .openapi('Write');
+  // Without it, a page that sends the example would call whatever the callback's example names.
+  .openapi('Write', {
+    example: {
+      ops: [
+        ['SET', 'stock:42', 7],
+        ['INCR', 'orders'],
+      ],
+    },
+  });
 
 /** The body of `POST /v1/reads`. */
 export const readSchema = z

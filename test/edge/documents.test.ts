@@ -33,7 +33,8 @@ describe('the OpenAPI document', () => {
     const described = Object.entries(paths).flatMap(([path, operations]) =>
       Object.keys(operations).map((method) => `${method} ${path}`),
     );
-    expect(described.sort()).toEqual([
+    const own = described.filter((address) => address.includes(' /v1/'));
+    expect(own.sort()).toEqual([
       'delete /v1/admin/regions/{id}',
       'delete /v1/keys/{key}',
       'delete /v1/webhooks/{id}',
@@ -82,8 +83,10 @@ describe('the OpenAPI document', () => {
     for (const [path, operation] of operationsOf(paths)) {
       expect(operation.summary).toMatch(/\S/);
       // Receivers check signatures, and have no token.
-      if (path === '/v1/webhooks/keys') continue;
-      expect(operation.security).toEqual([{ bearer: [] }]);
+      if (!path.startsWith('/v1/') || path === '/v1/webhooks/keys') continue;
+      expect(operation.security).toEqual([
+        { bearer: [expect.stringMatching(/^(?:read|write|admin)$/)] },
+      ]);
       expect(operation.responses['401']?.description).toContain('/problems/unauthenticated');
     }
   });
@@ -97,7 +100,9 @@ describe('the documentation page', () => {
 
   it('loads nothing from elsewhere', async () => {
     const told = await new EdgeUnderTest().ask('GET', '/docs', { token: null });
-    expect(told.headers.get('content-security-policy')).toContain("default-src 'none'");
+    const policy = told.headers.get('content-security-policy');
+    expect(policy).toContain("default-src 'none'");
+    expect(policy).toContain("frame-ancestors 'none'");
     const addresses = [...told.text.matchAll(/(?:src|href)="([^"]*)"/g)].map(
       ([, address]) => address,
     );
@@ -171,6 +176,18 @@ describe('the edge', () => {
     expect((await edge.ask('GET', '/healthz', { token: null })).json).toEqual({ ok: true });
     expect(edge.logged).toEqual([]);
   });
+
+  it.each(['/healthz', '/docs', '/openapi.json', '/v1/regions', '/nowhere'])(
+    'answers %s with the headers that keep a browser from misusing it',
+    async (path) => {
+      const { headers } = await new EdgeUnderTest().ask('GET', path, { token: null });
+      expect(headers.get('content-security-policy')).toContain("frame-ancestors 'none'");
+      expect(headers.get('x-content-type-options')).toBe('nosniff');
+      expect(headers.get('referrer-policy')).toBe('no-referrer');
+      expect(headers.get('strict-transport-security')).toMatch(/max-age=\d+/);
+      expect(headers.get('x-frame-options')).toBe('DENY');
+    },
+  );
 
   it('lets pages of any origin call, and see its headers', async () => {
     const edge = new EdgeUnderTest();

@@ -1,0 +1,186 @@
+/**
+ * The addresses of Upstash's REST protocol, and those that are open to everybody, for the OpenAPI document. They are
+ * written out here because no route of Lockstep's own parses them by a schema.
+ */
+
+const json = (schema: object, example?: unknown) => ({
+  'application/json': { schema, ...(example === undefined ? {} : { example }) },
+});
+
+const command = { type: 'array', minItems: 1, items: { type: ['string', 'number', 'boolean'] } };
+const commands = { type: 'array', minItems: 1, items: command };
+const result = {
+  type: 'object',
+  description: 'What Redis replies to the command, or its error.',
+  properties: { result: {}, error: { type: 'string' } },
+};
+
+const encodingHeaders = [
+  {
+    name: 'Upstash-Encoding',
+    in: 'header',
+    description: '`base64`: every string of the response is encoded so.',
+    schema: { type: 'string', enum: ['base64'] },
+  },
+  {
+    name: 'Upstash-Response-Format',
+    in: 'header',
+    description: '`resp2`: the response is in the format of Redis.',
+    schema: { type: 'string', enum: ['json', 'resp2'] },
+  },
+  {
+    name: 'Lockstep-Consistency',
+    in: 'header',
+    description: '`local`: reads take what their region has committed, possibly old.',
+    schema: { type: 'string', enum: ['strong', 'local'], default: 'strong' },
+  },
+  {
+    name: 'Idempotency-Key',
+    in: 'header',
+    description: 'The same request under the same key is carried out once.',
+    schema: { type: 'string' },
+  },
+];
+
+const syncToken = {
+  'Upstash-Sync-Token': {
+    description: 'Changes with each write. Reads do not need it: they are strong.',
+    schema: { type: 'string' },
+  },
+};
+
+const refusals = {
+  400: { description: 'The error of Redis, or of the request', content: json(result) },
+  401: { description: 'No valid token', content: json(result) },
+  413: { description: 'The request passes a limit', content: json(result) },
+  429: { description: 'Too many writes are waiting', content: json(result) },
+  503: { description: 'Nothing was written, or the outcome is unknown', content: json(result) },
+};
+
+const bearer = [{ bearer: ['read'] }];
+
+function operation(operationId: string, summary: string, rest: object) {
+  return { operationId, summary, tags: ['Upstash'], security: bearer, ...rest };
+}
+
+function posted(operationId: string, summary: string, schema: object, example: unknown) {
+  return operation(operationId, summary, {
+    parameters: encodingHeaders,
+    requestBody: { required: true, content: json(schema, example) },
+    responses: {
+      200: {
+        description: 'The result, or one per command',
+        headers: syncToken,
+        content: json(schema === command ? result : { type: 'array', items: result }),
+      },
+      ...refusals,
+    },
+  });
+}
+
+const nameParameter = (name: string, description: string, example: string) => ({
+  name,
+  in: 'path',
+  required: true,
+  description,
+  schema: { type: 'string' },
+  example,
+});
+
+const events = {
+  200: { description: 'Server-sent events', content: { 'text/event-stream': { schema: {} } } },
+  ...refusals,
+};
+
+/** Paths of the document besides those of `/v1`. */
+export const upstashPaths = {
+  '/': {
+    post: posted('runCommand', 'One Redis command', command, ['SET', 'greeting', 'hello']),
+  },
+  '/pipeline': {
+    post: posted('runPipeline', 'Several commands in order, each by itself', commands, [
+      ['SET', 'a', '1'],
+      ['GET', 'a'],
+    ]),
+  },
+  '/multi-exec': {
+    post: posted('runTransaction', 'Several commands as one transaction', commands, [
+      ['INCR', 'a'],
+      ['INCR', 'b'],
+    ]),
+  },
+  '/{command}/{arguments}': {
+    get: operation('runCommandOfPath', 'One Redis command in the address', {
+      description:
+        'Further arguments follow, parted by slashes; a body of POST is appended as the last argument, then come the parameters of the query.',
+      parameters: [
+        nameParameter('command', 'Its name', 'get'),
+        nameParameter('arguments', 'Percent-encoded', 'greeting'),
+        ...encodingHeaders,
+      ],
+      responses: {
+        200: { description: 'The result', headers: syncToken, content: json(result) },
+        ...refusals,
+      },
+    }),
+  },
+  '/subscribe/{channel}': {
+    get: operation('subscribe', 'Messages of channels, as events', {
+      parameters: [nameParameter('channel', 'One or more, parted by slashes', 'news')],
+      responses: events,
+    }),
+  },
+  '/psubscribe/{pattern}': {
+    get: operation('subscribeToPattern', 'Messages of channels that match, as events', {
+      parameters: [nameParameter('pattern', 'One or more, parted by slashes', 'news.*')],
+      responses: events,
+    }),
+  },
+  '/monitor': {
+    get: operation('monitor', 'Committed writes, as events', { responses: events }),
+  },
+};
+
+/** Paths that need no token. */
+export const openPaths = {
+  '/healthz': {
+    get: {
+      operationId: 'getHealth',
+      summary: 'Whether the Worker runs; it asks nobody else',
+      tags: ['Open'],
+      security: [],
+      responses: {
+        200: {
+          description: 'It runs',
+          content: json({ type: 'object', properties: { ok: { type: 'boolean' } } }),
+        },
+        503: { description: 'The configuration is invalid' },
+      },
+    },
+  },
+  '/problems/{name}': {
+    get: {
+      operationId: 'getProblem',
+      summary: 'What a kind of problem means, and what to do about it',
+      tags: ['Open'],
+      security: [],
+      parameters: [nameParameter('name', 'The end of the `type` of a problem', 'check-failed')],
+      responses: {
+        200: {
+          description: 'The kind of problem',
+          content: json({
+            type: 'object',
+            required: ['type', 'title', 'status', 'remedy'],
+            properties: {
+              type: { type: 'string' },
+              title: { type: 'string' },
+              status: { type: 'integer' },
+              remedy: { type: 'string' },
+            },
+          }),
+        },
+        404: { description: 'There is no such kind' },
+      },
+    },
+  },
+};
