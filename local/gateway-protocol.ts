@@ -36,7 +36,7 @@ export type ElementReply = { readonly result: RedisReply } | { readonly error: s
 
 /**
  * Commands that change the connection itself or wait on it. All requests of a gateway share one connection, so one
- * of these would reach into the others.
+ * of these would reach into the others. (XREAD and XREADGROUP that wait get one of their own.)
  */
 const refusedCommands: ReadonlySet<string> = new Set([
   ...['auth', 'client', 'discard', 'exec', 'hello', 'monitor', 'multi', 'psubscribe', 'quit'],
@@ -57,6 +57,14 @@ export function parseRequest(method: string, url: URL, body: Buffer): Asked {
   const asked = parseAsked(method, url, body);
   for (const command of asked.commands) refuseUnusable(command);
   return asked;
+}
+
+/** True for a command that waits for data, unless it stands in a transaction: Redis does not wait there. */
+export function waits([name = '', ...args]: Command): boolean {
+  if (!/^XREAD(?:GROUP)?$/i.test(String(name))) return false;
+  const words = args.map((argument) => String(argument).toUpperCase());
+  const streams = words.indexOf('STREAMS');
+  return words.slice(0, streams < 0 ? words.length : streams).includes('BLOCK');
 }
 
 function parseAsked(method: string, url: URL, body: Buffer): Asked {

@@ -11,9 +11,10 @@ import {
   encodeError,
   encodeResult,
   parseRequest,
+  waits,
 } from './gateway-protocol.ts';
 import { type AskedStream, GatewayStreams, streamOf } from './gateway-streams.ts';
-import { RedisLink, RegionUnreachable } from './redis-link.ts';
+import { RedisLink, RegionUnreachable, TooManyBlocked } from './redis-link.ts';
 
 /** A request's body, in bytes; Upstash takes 10 MB on its smallest plans. */
 const bodyBytesMaximum = 10_000_000;
@@ -174,7 +175,9 @@ class GatewayServer implements Gateway {
     };
     response.once('close', ended);
     // Reading fails where the client went away; then nobody is left to be told.
-    const ending = await this.endingOf(request).catch((): Ending => 'reset');
+    const gone = new AbortController();
+    response.once('close', () => gone.abort());
+    const ending = await this.endingOf(request, gone.signal).catch((): Ending => 'reset');
     if (ending === 'reset') request.socket.destroy();
     else if ('stream' in ending) await this.stream(ending.stream, request, response).then(ended);
     else this.send(response, ending);
@@ -204,7 +207,7 @@ class GatewayServer implements Gateway {
     response.end(body);
   }
 
-  private async endingOf(request: IncomingMessage): Promise<Ending> {
+  private async endingOf(request: IncomingMessage, gone: AbortSignal): Promise<Ending> {
     const arrivedAt = performance.now();
     const refused = this.faults.onConnection();
     if (refused !== null) {
@@ -216,21 +219,25 @@ class GatewayServer implements Gateway {
     await travel(this.roundTripMs / 2);
     // Timers are off by up to a millisecond, by more when the machine is busy. The way back makes up for it.
     const wayThereMs = performance.now() - arrivedAt;
-    const ending = await this.spoiled(read, met);
+    const ending = await this.spoiled(read, met, gone);
     await travel(this.roundTripMs - wayThereMs);
     return ending;
   }
 
   /** The request's ending, with the fault that it met on its side of Redis. */
-  private async spoiled(read: ReadRequest, met: MetFault | null): Promise<Ending> {
+  private async spoiled(
+    read: ReadRequest,
+    met: MetFault | null,
+    gone: AbortSignal,
+  ): Promise<Ending> {
     const fault = met?.fault ?? null;
     if (met !== null && !isAfterExecution(met.fault)) {
       const ending = await interfere(met);
       if (ending !== 'on') return ending;
     }
     if ('stream' in read) return read;
-    const answer = 'request' in read ? await this.execute(read) : read.refused;
-    if (fault?.kind === 'duplicate' && 'request' in read) await this.execute(read);
+    const answer = 'request' in read ? await this.execute(read, gone) : read.refused;
+    if (fault?.kind === 'duplicate' && 'request' in read) await this.execute(read, gone);
     if (met !== null && isAfterExecution(met.fault)) {
       const ending = await interfere(met);
       if (ending !== 'on') return ending;
@@ -267,22 +274,25 @@ class GatewayServer implements Gateway {
     }
   }
 
-  private async execute(read: GoodRequest): Promise<Answer> {
+  private async execute(read: GoodRequest, gone: AbortSignal): Promise<Answer> {
     try {
-      return await this.run(read.request.asked, read.base64);
+      return await this.run(read.request.asked, read.base64, gone);
     } catch (error) {
       if (error instanceof RegionUnreachable) return failed(503, error.message);
+      if (error instanceof TooManyBlocked) return failed(429, error.message);
       return failed(500, error instanceof Error ? error.message : String(error));
     }
   }
 
-  private async run(asked: Asked, base64: boolean): Promise<Answer> {
+  private async run(asked: Asked, base64: boolean, gone: AbortSignal): Promise<Answer> {
     if (asked.kind === 'transaction') {
       const replies = await this.link.transaction(asked.commands);
       if (typeof replies === 'string') return failed(400, replies);
       return json(200, encodeElements(replies, base64));
     }
-    const replies = await this.link.pipeline(asked.commands);
+    const replies = asked.commands.some(waits)
+      ? await this.link.pipelineThatWaits(asked.commands, gone)
+      : await this.link.pipeline(asked.commands);
     if (asked.kind === 'pipeline') return json(200, encodeElements(replies, base64));
     const reply = replies[0] ?? { result: null };
     if ('error' in reply) return failed(400, reply.error);

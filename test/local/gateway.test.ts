@@ -353,6 +353,39 @@ describe('a gateway whose region is away', () => {
   });
 });
 
+describe('a hostile request', () => {
+  it('for a reply that holds itself gets an error, and the gateway serves on', async () => {
+    const itself = ['EVAL', 'local t = {} t[1] = t return t', '0'];
+    expect((await post('/', itself)).text).toMatch(/nested deeper/);
+    const both = await post('/pipeline', [itself, ['INCR', 'counter']]);
+    expect(both.text).toMatch(/^\[\{"error":"ERR the reply is nested deeper.*\{"result":1\}\]$/);
+    expect((await post('/multi-exec', [['INCR', 'counter'], itself])).status).toBe(400);
+    expect((await post('/', ['GET', 'counter'])).text).toBe('{"result":"2"}');
+  });
+
+  it('that waits for a stream keeps nobody else waiting, and gets what comes', async () => {
+    const waiting = post('/', ['XREAD', 'BLOCK', '0', 'STREAMS', 'news', '$']);
+    await expect.poll(async () => String(await redis.client('LIST'))).toMatch(/ flags=[A-Za-z]*b/);
+    expect((await post('/', ['INCR', 'counter'])).status).toBe(200);
+    expect((await post('/', ['XADD', 'news', '1-1', 'f', 'v'])).status).toBe(200);
+    expect((await waiting).text).toBe('{"result":[["news",[["1-1",["f","v"]]]]]}');
+  });
+
+  it('that waits and whose sender goes away leaves no connection behind', async () => {
+    const sender = new AbortController();
+    const asked = fetch(`${gateway.url}/?_token=${token}`, {
+      method: 'POST',
+      body: JSON.stringify(['XREAD', 'BLOCK', '0', 'STREAMS', 'news', '$']),
+      signal: sender.signal,
+    });
+    const blocked = async () => / flags=[A-Za-z]*b/.test(String(await redis.client('LIST')));
+    await expect.poll(blocked).toBe(true);
+    sender.abort();
+    await expect(asked).rejects.toThrow('aborted');
+    await expect.poll(blocked).toBe(false);
+  });
+});
+
 describe('a meter', () => {
   it('counts the requests that wait at the same time', async () => {
     const gate = Promise.withResolvers<void>();
