@@ -132,6 +132,10 @@ export const limits = {
 
   /** A voter without a usable answer for so long is put out. */
   outAfterMs: 3_000,
+  /** Refusals of a region's server that are farther apart do not count as in a row. */
+  refusalsApartMs: 10_000,
+  /** A region that is out and says that it has no memory is copied no sooner than this after the last try. */
+  fullCopyPauseMs: 60_000,
   /** Generations of a region that are remembered; a state that is older still counts as somebody else's. */
   formerGenerations: 16,
   /** Keys that a region out is known to have missed; beyond it everything is copied when it returns. */
@@ -344,6 +348,15 @@ assert(
   'a word of reads that is lost does not end the leases',
 );
 assert(limits.copyBytesPerStep * 6 < limits.roundBytes, 'a step of a copy fits a round, escaped');
+assert(
+  limits.retryPauseMsLast + limits.probePauseMsLast + limits.roundTimeoutMs <
+    limits.refusalsApartMs,
+  'a region that refuses each attempt refuses in a row',
+);
+assert(
+  limits.copyPauseMs < limits.fullCopyPauseMs,
+  'a region without memory is tried less often than another',
+);
 assert(limits.copyHoldMs < limits.copyHoldMsLast, 'holds grow');
 assert(limits.copyHoldKeys <= limits.copyKeysPerStep, 'the last keys go in one step');
 assert(

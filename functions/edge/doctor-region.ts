@@ -82,13 +82,18 @@ function stateCheck(status: RegionStatus | null): Check {
   const found = [state, cause, detail].filter((part) => part !== null).join(', ');
   if (state === 'voter' && health === 'answering') return good('state', found);
   if (state === 'voter') {
-    const advice = 'It is about to be put out. Bring the database back, or its network.';
+    const advice =
+      health === 'refusing'
+        ? 'It is put out soon, if the others carry out what it refuses. Look at the error: memory, disk, or a replica.'
+        : 'It is about to be put out. Bring the database back, or its network.';
     return doubtful('state', `${found}, ${health}`, advice);
   }
   if (state === 'copying') return doubtful('state', found, 'Nothing: it votes again by itself.');
   const advice = held
     ? 'It returns when told to: POST /v1/admin/regions/<id>/return.'
-    : 'It returns by itself once it answers.';
+    : cause === 'refusing'
+      ? 'It returns by itself once its server writes again: look at the error (memory, disk, a replica).'
+      : 'It returns by itself once it answers.';
   return bad('state', found, advice);
 }
 
@@ -142,14 +147,15 @@ function memoryCheck(info: Info): Check {
   const used = Number(info.get('used_memory') ?? Number.NaN);
   const most = Number(info.get('maxmemory') ?? Number.NaN);
   if (Number.isNaN(used) || Number.isNaN(most)) {
-    return untold('memory', 'Watch it: a full region refuses writes, for all.');
+    return untold('memory', 'Watch it: a region without memory is put out, and if all are full, what takes memory is refused.');
   }
   const megabytes = (bytes: number) => `${Math.round(bytes / 1_000_000)} MB`;
   if (most === 0) return good('memory', `${megabytes(used)} used, no bound set`);
   const found = `${megabytes(used)} of ${megabytes(most)} used`;
   const share = used / most;
   if (share < memoryTightShare) return good('memory', found);
-  const advice = 'Give it more memory: a full region refuses writes, for all.';
+  const advice =
+    'Give it more memory, or delete what is not needed: without memory it is put out, and if all are full, what takes memory is refused.';
   return share < memoryFullShare ? doubtful('memory', found, advice) : bad('memory', found, advice);
 }
 

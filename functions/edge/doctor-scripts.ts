@@ -57,7 +57,7 @@ async function flagsCheck(run: Run): Promise<Check> {
   const result = await run('EVAL', flagged, '0');
   if (isOne(result)) return good('script flags', 'allow-oom, allow-cross-slot-keys');
   const advice =
-    'Nothing, if memory is plenty: without the flags a commit waits when the region is out of memory.';
+    'Nothing, if the server lets a script that has written go on when it is out of memory, as Redis does.';
   return doubtful('script flags', reasonOf(result), advice);
 }
 

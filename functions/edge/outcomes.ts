@@ -23,6 +23,11 @@ const needsMembers = {
     name: 'too-few-voters',
     advice: 'Send it again once GET /v1/regions shows more voters.',
   },
+  full: {
+    name: 'regions-full',
+    advice:
+      'Delete what is not needed any more, which goes through, or give these regions more memory.',
+  },
   diverged: {
     name: 'key-diverged',
     advice: 'An operator has to name the region that is right: POST /v1/admin/repair.',

@@ -219,8 +219,8 @@ function obstacleOf(status: RegionStatus | null, consistency: Consistency): stri
   if (status.state === 'voter') return null;
   if (consistency === 'strong') return `it has no vote: ${status.state}`;
   if (status.state === 'copying') return 'it is being copied';
-  const isWhole = status.cause === 'silent' || status.cause === 'ordered';
-  return isWhole ? null : `it is out: ${status.cause ?? 'for an unknown reason'}`;
+  const lacksNewest = ['silent', 'refusing', 'ordered'].includes(status.cause ?? '');
+  return lacksNewest ? null : `it is out: ${status.cause ?? 'for an unknown reason'}`;
 }
 
 function contended(region: RegionId): ReturnType<typeof failure> {

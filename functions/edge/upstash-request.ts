@@ -29,5 +29,7 @@ export function failed({ name, detail }: Problem): {
 } {
   const { status } = problemKinds[name];
   // What this protocol knows of requests at fault is 400; what is Lockstep's own state stays visible as such.
-  return { error: `ERR ${detail}`, status: status === 429 || status >= 500 ? status : 400 };
+  const code =
+    name === 'regions-full' ? "OOM command not allowed when used memory > 'maxmemory'." : 'ERR';
+  return { error: `${code} ${detail}`, status: status === 429 || status >= 500 ? status : 400 };
 }

@@ -15,7 +15,7 @@ export interface RegionAddress {
 /** What came of one use of a script: its reply, or why there is none that can be used. */
 type Sent =
   | { readonly kind: 'answered'; readonly reply: unknown }
-  | { readonly kind: 'silent'; readonly reason: string };
+  | { readonly kind: 'silent'; readonly reason: string; readonly code?: string };
 
 /** What one request brought. An `error` is the server's own reply, so the script has not answered. */
 type Received = Sent | { readonly kind: 'error'; readonly code: string; readonly message: string };
@@ -41,12 +41,12 @@ export function connectRegion(address: RegionAddress): RegionClient {
     },
     async snapshot(request, timeoutMs) {
       const sent = await sendSnapshot(keysOf(request.shard), encodeSnapshot(request), timeoutMs);
-      return sent.kind === 'silent' ? sent : decodeSnapshot(sent.reply, request);
+      return sent.kind === 'silent' ? silent(sent.reason) : decodeSnapshot(sent.reply, request);
     },
     async inspect(shard, inspection, timeoutMs) {
       const argument = encodeInspection(inspection);
       const sent = await sendInspection(keysOf(shard), argument, timeoutMs);
-      return sent.kind === 'silent' ? sent : decodeInspection(sent.reply);
+      return sent.kind === 'silent' ? silent(sent.reason) : decodeInspection(sent.reply);
     },
     async run(command, timeoutMs): Promise<CommandResult> {
       const received = await send(timeoutMs, command);
@@ -85,7 +85,8 @@ function senderOf(script: Script, send: Send): SendScript {
 
   return async (keys, argument, timeoutMs) => {
     const received = await deliver([String(keys.length), ...keys, argument], timeoutMs);
-    return received.kind === 'error' ? silent(`the server refused: ${received.message}`) : received;
+    if (received.kind !== 'error') return received;
+    return silent(`the server refused: ${received.message}`, received.code);
   };
 }
 

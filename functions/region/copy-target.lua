@@ -185,11 +185,11 @@ return function(items)
     end
   end
   addMany('UNLINK', nil, outdated)
-  local isFull = isOutOfMemory()
+  local isFull = memory.look()
   for index, item in ipairs(items) do
     local ok, reason = true, nil
     if isFull and item[1] ~= 0 then
-      ok, reason = false, 'OOM out of memory'
+      ok, reason = false, memory.FAILURE
     elseif item[1] ~= 0 then
       ok, reason = pcall(writeItem, keys[index], item)
     end

@@ -22,6 +22,7 @@ const voteSchema = z.union([
   z.tuple([z.literal('f'), z.enum(['epoch', 'incarnation'])]),
   z.tuple([z.literal('u'), z.array(z.tuple([count, z.array(z.string())]))]),
   z.tuple([z.literal('n'), count, z.string()]),
+  z.tuple([z.literal('e'), z.string(), z.string(), z.number().int().min(-1)]),
   z.tuple([z.literal('r'), z.string()]),
 ]);
 
@@ -51,6 +52,7 @@ const executedSchema = z.object({
   t: z.union([z.literal(0), z.literal(1)]),
   k: count.nullable(),
   c: copySchema.nullable(),
+  z: z.union([z.literal(0), z.literal(1)]).nullable(),
 });
 
 const generationSchema = z.tuple([z.literal('generation'), count]);
@@ -86,11 +88,21 @@ const decisionReplies: Record<string, DecisionReply> = {
   r: 'refused',
 };
 
+/** Errors by which a server says that it does not write, whatever it is sent; as `serverErrors` in stage.lua. */
+const serverRefusals: ReadonlySet<string> = new Set(
+  'OOM MISCONF READONLY NOREPLICAS NOPERM NOAUTH LOADING BUSY MASTERDOWN CLUSTERDOWN CROSSSLOT MOVED'.split(
+    ' ',
+  ),
+);
+
 /** Reads what round.lua answered to `round`. Whatever is not its answer is `silent`. */
 export function decodeRound(text: unknown, round: Round): RoundResult {
   const read = roundSchema.safeParse(parse(text));
   if (!read.success) return silent('an answer that is none of a round');
-  if ('x' in read.data) return silent(`the script failed: ${read.data.x}`);
+  if ('x' in read.data) {
+    const code = /^[A-Z]+(?=\s)/.exec(read.data.x)?.[0];
+    return silent(`the script failed: ${read.data.x}`, code);
+  }
   if ('f' in read.data) return { kind: 'refused', refusal: refusalOf(read.data.f) };
   const reply = read.data;
   const isOther =
@@ -112,6 +124,7 @@ export function decodeRound(text: unknown, round: Round): RoundResult {
       olderTruncated: reply.t === 1,
       clock: reply.k,
       copy: reply.c === null ? null : copyOf(reply.c),
+      isFull: reply.z === null ? null : reply.z === 1,
     },
   };
 }
@@ -150,8 +163,11 @@ export function decodeInspection(text: unknown): InspectionResult {
 }
 
 /** No usable answer, with a reason for people. */
-export function silent(reason: string): { readonly kind: 'silent'; readonly reason: string } {
-  return { kind: 'silent', reason };
+export function silent(
+  reason: string,
+  code = '',
+): { readonly kind: 'silent'; readonly reason: string; readonly code?: string } {
+  return serverRefusals.has(code) ? { kind: 'silent', reason, code } : { kind: 'silent', reason };
 }
 
 function parse(text: unknown): unknown {
@@ -206,6 +222,10 @@ function voteOf(vote: z.infer<typeof voteSchema>): Vote {
       return { kind: 'locked', key: textOf(vote[1]), holder: [vote[2], vote[3]] };
     case 'f':
       return { kind: 'fenced', by: vote[1] };
+    case 'e': {
+      const [, code, reason, part] = vote;
+      return { kind: 'denied', code, reason, part: part < 0 ? null : part };
+    }
     case 'r':
       return { kind: 'refused', reason: vote[1] };
     case 'n':

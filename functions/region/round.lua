@@ -33,10 +33,12 @@
 --
 -- Replies, one ASCII JSON text each, read by decoding.ts:
 --   {"d":"alr…","v":[vote…],"m":[[counter,mark]…],"o":[[incarnation,sequence,keys]…],"t":0|1,"k":clock|null,
---    "c":copy|null}                                                                             executed
+--    "c":copy|null,"z":0|1|null}                                                                executed
 --       a acknowledged, l lost, r refused; votes: ["y",outcomes,fingerprints], ["t"] late, ["d"] duplicate,
 --       ["l",key,incarnation,sequence] locked, ["f","epoch"|"incarnation"] fenced, ["r",reason] refused,
---       ["u",[[part,keys]…]] unlisted, ["n",part,command] lacking
+--       ["u",[[part,keys]…]] unlisted, ["n",part,command] lacking,
+--       ["e",code,reason,part] denied by the server, of a part or -1
+--       z: whether the server is out of memory; null if nothing has asked
 --       copy: ["b"] begun, ["r",items,locked,left,cursor|null,total|null] read, ["w",[[key,reason]…]] written,
 --       ["l",keys,cursor|null] listed, ["f","token"|"number"|"epoch"] refused
 --   {"f":["generation",has]}, {"f":["lost"]}, {"f":["history"]}, {"f":["phase"]}                refused whole
@@ -65,6 +67,17 @@ local function isAfter(incarnation, sequence, other)
   return sequence > other[2]
 end
 
+-- As `must` for the first command of the round that takes memory. A server that knows no flag of scripts refuses it if
+-- it is full, unless the script has written before: then it lets the script go on to its end.
+local function mustGrow(...)
+  local reply = redis.pcall(...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if denialOf(reply.err) ~= 'OOM' then error(reply.err, 0) end
+  memory.isFull = true
+  must('UNLINK', NOWHERE)
+  return must(...)
+end
+
 -- Raises what only rises and appends the mark, in one command. Nothing of the round was done before it.
 local function raiseMeta(meta, round, isNew)
   local epoch, incarnation = math.max(meta.epoch, round.epoch), math.max(meta.incarnation, round.incarnation)
@@ -76,7 +89,7 @@ local function raiseMeta(meta, round, isNew)
   meta.epoch, meta.incarnation = epoch, incarnation
   if floorMoves then meta.floor = round.floor end
   if leavesMark then appendMark(meta, round.mark, round.bounds[1]) end
-  must('HSET', META, 'generation', whole(meta.generation), 'epoch', whole(epoch), 'incarnation', whole(incarnation),
+  mustGrow('HSET', META, 'generation', whole(meta.generation), 'epoch', whole(epoch), 'incarnation', whole(incarnation),
     'floor', idOf(meta.floor[1], meta.floor[2]), 'counter', whole(meta.counter), 'history', meta.history,
     'phase', meta.phase, 'copyNumber', whole(meta.copyNumber))
   if floorMoves then
@@ -188,6 +201,11 @@ end
 
 local function refusedVote(reason) return '["r",' .. text(reason) .. ']' end
 
+-- The vote of a transaction whose locks could not be taken.
+local function unlockedVote(failure)
+  return denialOf(failure) and deniedVote(failure, -1) or refusedVote(failure)
+end
+
 -- Takes the locks of everything staged, by one command. Where the server refuses, every vote is taken back.
 local function takeLocks(staged, votes)
   local records = {}
@@ -201,17 +219,15 @@ local function takeLocks(staged, votes)
     local keys = {}
     for position = 1, #item.records, 2 do insert(keys, item.records[position]) end
     overMany('HDEL', LOCK, keys)
-    votes[index] = refusedVote(failure)
+    votes[index] = unlockedVote(failure)
   end
 end
 
 local function prepareAll(round, meta, locks, done)
-  local votes, staged, isFull = {}, {}, nil
+  local votes, staged = {}, {}
   for index, prepare in ipairs(round.prepares) do
     votes[index] = objection(prepare, round, meta, locks, done)
     if not votes[index] and isLate() then votes[index] = refusedVote('had no time left for it in its round') end
-    if not votes[index] and isFull == nil then isFull = isOutOfMemory() end
-    if not votes[index] and isFull then votes[index] = refusedVote('out of memory') end
     if not votes[index] then
       local id = idOf(prepare[1], prepare[2])
       local item, reason = stage(id, prepare[3], prepare[4], prepare[5], round.bounds[4], round.bounds[6],
@@ -306,9 +322,12 @@ return answer(#ARGV[1], function()
   local votes = prepareAll(round, meta, locks, done)
   local copy = round.copy and (copyRefusal or performCopy(meta, round))
   grantLease(meta, round)
+  -- Nobody waits for a region without a vote, and its coordinator asks when it can be copied.
+  if not round.isVoter and memory.isFull == nil then memory.isFull = memory.look() end
   local older, isTruncated = {}, 0
   if round.askOlder then older, isTruncated = olderLocks(round.incarnation, round.bounds[3]) end
   return '{"d":"' .. decisions .. '","v":' .. votes .. ',"m":' .. lastMarks(meta, round.bounds[2])
     .. ',"o":[' .. concat(older, ',') .. '],"t":' .. isTruncated
-    .. ',"k":' .. (round.lease and whole(clock()) or 'null') .. ',"c":' .. (copy or 'null') .. '}'
+    .. ',"k":' .. (round.lease and whole(clock()) or 'null') .. ',"c":' .. (copy or 'null')
+    .. ',"z":' .. (memory.isFull == nil and 'null' or memory.isFull and '1' or '0') .. '}'
 end)

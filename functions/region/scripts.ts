@@ -1,3 +1,4 @@
+import { growingCommands, growingOfGroups } from '../../shared/protocol/growing.ts';
 import addressingText from './addressing.lua';
 import applyText from './apply.lua';
 import baseText from './base.lua';
@@ -8,6 +9,7 @@ import copyTargetText from './copy-target.lua';
 import elementWaysText from './element-ways.lua';
 import elementsText from './elements.lua';
 import inspectText from './inspect.lua';
+import memoryText from './memory.lua';
 import mergeText from './merge.lua';
 import messagesText from './messages.lua';
 import roundText from './round.lua';
@@ -66,6 +68,13 @@ const mergeModule = `loadMergers = function()\n${mergeText}\nend`;
 /** Of these the rest needs one name. */
 const runnersText = `local runners\ndo\n${streamsText}\n${bitsText}\nend`;
 
+/** Of this the rest needs one name. */
+const growingText = [
+  setText('GROWING', growingCommands),
+  setText('GROWING_GROUPS', growingOfGroups),
+].join('\n');
+const memoryModule = `local memory = (function()\n${growingText}\n${memoryText}\nend)()`;
+
 /** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const roundScript = scriptOf('round', [
   baseText,
@@ -76,6 +85,7 @@ export const roundScript = scriptOf('round', [
   moduleOf('loadElements', `${elementsText}\n${elementWaysText}`),
   addressingText,
   runnersText,
+  memoryModule,
   stageText,
   scriptsInRounds,
   // What runs scripts is made with the first one.
@@ -108,6 +118,11 @@ export async function digestOf(text: string): Promise<string> {
 function scriptOf(name: Script['name'], texts: readonly string[]): Script {
   const plain = withoutComments(texts.join('\n'));
   return { name, flagged: flags + plain, plain };
+}
+
+/** A local table of Lua whose keys are the names. */
+function setText(name: string, names: ReadonlySet<string>): string {
+  return `local ${name} = {${Array.from(names, (each) => `['${each}']=1`).join(',')}}`;
 }
 
 /** A text as a function, so that only who calls it pays for what it defines, and its names are its own. */

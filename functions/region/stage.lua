@@ -18,6 +18,22 @@ local serverErrors = {
   LOADING = true, BUSY = true, MASTERDOWN = true, CLUSTERDOWN = true, CROSSSLOT = true, MOVED = true,
 }
 
+-- The code of an error that tells of the server, or nil.
+local function denialOf(failure)
+  local code = match(failure, '^%u+')
+  return serverErrors[code] and code or nil
+end
+
+-- Ends the staging of the transaction, whatever a script catches: the server refuses what others may carry out.
+local function deny(failure)
+  tx.denied = tx.denied or { failure, tx.part }
+  error(failure, 0)
+end
+
+local function deniedVote(failure, part)
+  return '["e",' .. text(denialOf(failure)) .. ',' .. text(failure) .. ',' .. whole(part) .. ']'
+end
+
 -- Checks -------------------------------------------------------------------------------------------------------------
 
 local function typeAt(name)
@@ -67,7 +83,8 @@ local function run(arguments)
   if type(reply) == 'table' and reply.err then
     -- Where one server does not know a command, no region may run it.
     if isUnknown(reply.err) then tx.lacking = arguments[1] end
-    if tx.lacking or serverErrors[match(reply.err, '^%S*')] then error(reply.err, 0) end
+    if tx.lacking then error(reply.err, 0) end
+    if denialOf(reply.err) then deny(reply.err) end
     return nil, reply.err
   end
   return reply
@@ -255,6 +272,7 @@ local runScript
 
 local function runAny(operation)
   local kind = operation[1]
+  if memory.refuses(operation) then deny(memory.FAILURE) end
   if kind == SET then return runSet(operation) end
   if kind == DELETE then return runDelete(operation) end
   if kind == POP then return runPop(operation) end
@@ -353,15 +371,6 @@ local function intentOf(key, state)
   return state.isThere == false and 'k' or 'd'
 end
 
--- The flag allow-oom lets commits through, so the bound is looked at here. A server that keeps it to itself is trusted.
-local function isOutOfMemory()
-  local info = redis.pcall('INFO', 'memory')
-  if type(info) ~= 'string' then return false end
-  local used, bound = match(info, 'used_memory:(%d+)'), match(info, 'maxmemory:(%d+)')
-  if not used or not bound or tonumber(bound) == 0 then return false end
-  return tonumber(used) >= tonumber(bound)
-end
-
 -- Returns the outcomes, the fingerprints as JSON, and the lock records as a flat list of (key, record).
 local function stageParts(keys, parts)
   local outcomes, fingerprints, records = {}, {}, {}
@@ -370,6 +379,7 @@ local function stageParts(keys, parts)
     if index > 1 and isLate() then error('had no time left for all that came together', 0) end
     tx.part = index - 1
     outcomes[index] = runPart(part)
+    if tx.denied then error(tx.denied[1], 0) end
   end
   local messages = packedByKey(tx.messages)
   for index, key in ipairs(keys) do
@@ -384,16 +394,19 @@ end
 
 -- Stages one transaction, whose outcomes have at most `bound` bytes; a collection of more than `few` elements is not
 -- copied for what addresses some of them; `longest` is how many ms the scripts of a round may take. Returns
--- { vote, records, made }, or nil and why the server could not; then nothing is left.
+-- { vote, records, made }, or nil and why it could not be staged; then nothing is left.
 -- `made` names every shadow, so that the caller can still take the vote back.
 local function stage(id, now, keys, parts, bound, few, longest)
-  tx = { id = id, now = now, few = few, longest = longest, states = {}, made = {}, messages = {}, left = bound }
+  tx = { id = id, now = now, few = few, longest = longest, states = {}, made = {}, messages = {}, left = bound,
+    part = 0 }
   for _, key in ipairs(keys) do tx.states[key] = { at = 'base', fingerprint = '' } end
   local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts)
+  if not ok and not tx.denied and denialOf(tostring(outcomes)) then tx.denied = { outcomes, tx.part } end
   if not ok or tx.unlisted then overMany('UNLINK', nil, tx.made) end
   if tx.lacking then
     return { vote = '["n",' .. whole(tx.part) .. ',' .. text(tx.lacking) .. ']', records = {}, made = {} }
   end
+  if tx.denied then return { vote = deniedVote(tx.denied[1], tx.denied[2]), records = {}, made = {} } end
   if not ok then return nil, tostring(outcomes) end
   if tx.unlisted then return { vote = tx.unlistedVote(), records = {}, made = {} } end
   return { vote = '["y",' .. text(outcomes) .. ',' .. fingerprints .. ']', records = records, made = tx.made }

@@ -30,6 +30,8 @@ export interface Waiting {
   stalls: number;
   /** A region whose server does not know one of its commands. */
   lacking: { readonly region: RegionId; readonly command: string } | null;
+  /** The last attempt met a region without memory, and this is what takes some. */
+  isDenied: boolean;
   /** How many attempts of its script gave different results in different regions. */
   doubts: number;
   /** No attempt before this moment, ms. */

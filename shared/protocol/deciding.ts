@@ -11,6 +11,7 @@ import type { CoordinatorConfig } from './events.ts';
 import { type FrameBook, tooLate } from './frame-book.ts';
 import type { Members, Refusal } from './members.ts';
 import type { Outbox } from './outbox.ts';
+import { outOfMemory } from './region-link.ts';
 import type { RegionLinks } from './region-links.ts';
 import type { Vote } from './round.ts';
 import type { ShardState } from './shard-state.ts';
@@ -94,6 +95,7 @@ export class Deciding {
     if (vote.kind === 'unlisted') transaction.search(vote.parts);
     if (vote.kind === 'lacking') transaction.lack(region, vote);
     if (vote.kind === 'refused') transaction.isStalled = true;
+    if (vote.kind === 'denied' && vote.code === outOfMemory) transaction.deny(vote);
   }
 
   /** Closes the votes whose time is over. */
@@ -128,6 +130,11 @@ export class Deciding {
       const { region, command } = part.lacking;
       const detail = `${region} does not know ${command}: its server is older, or lacks a module`;
       frames.refuse(part, 'unsupported-command', detail);
+      return true;
+    }
+    const faults = part.isDenied ? this.#members().fullRegions : [];
+    if (faults.length > 0) {
+      frames.giveUp(part, faults, 'the regions that vote are out of memory', 'full');
       return true;
     }
     if (part.searches === 0) return false;

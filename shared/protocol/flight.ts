@@ -15,6 +15,16 @@ export type Health =
       readonly probeAt: number;
     };
 
+/** Errors of a region's server in a row, by which it refused what other servers may carry out. */
+export interface Refusals {
+  /** Of the last of them, such as OOM. */
+  readonly code: string;
+  readonly reason: string;
+  /** When the first and the last came, ms. */
+  readonly since: number;
+  readonly last: number;
+}
+
 /** A round on its way. */
 export interface Flight {
   readonly sentAt: number;

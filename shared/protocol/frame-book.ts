@@ -59,6 +59,7 @@ export class FrameBook {
       stalls: 0,
       together,
       lacking: null,
+      isDenied: false,
       doubts: 0,
       retryAt: 0,
       faults: [],

@@ -1,7 +1,7 @@
 import { assert } from '../assert.ts';
 import type { RegionId } from '../ids.ts';
 import { limits } from '../limits.ts';
-import type { WriteAnswer } from '../wire/answers.ts';
+import type { RegionFault, WriteAnswer } from '../wire/answers.ts';
 import type { MemberEvent, OutCause } from '../wire/members.ts';
 import type { Applications } from './applications.ts';
 import type { BlockedKeys } from './blocked-keys.ts';
@@ -10,7 +10,7 @@ import type { CoordinatorConfig, Leaving, Membership, Stored } from './events.ts
 import { bothOf, removal } from './leaving.ts';
 import type { Outbox } from './outbox.ts';
 import { flushedKey, reservedPrefix, valuesAmong } from './own-keys.ts';
-import type { RegionLink } from './region-link.ts';
+import { outOfMemory, type RegionLink } from './region-link.ts';
 import type { RegionLinks } from './region-links.ts';
 import { Returns } from './returns.ts';
 import type { ShardState } from './shard-state.ts';
@@ -76,6 +76,21 @@ export class Members {
     if (voters.length >= minVoters) return null;
     const reason = `${voters.length} of at least ${minVoters} regions can vote`;
     return { code: 'too-few-voters', faults, reason };
+  }
+
+  /**
+   * The voters that are out of memory, if too few would be left without them: then they stay, since what frees memory
+   * goes through everywhere, and what takes some is refused. Empty if others can go on without them.
+   */
+  get fullRegions(): readonly RegionFault[] {
+    const { links, config } = this.#parts;
+    const others = links.voters.filter(
+      (link) => !link.isMute && link.leaving === null && link.refusals === null,
+    );
+    if (others.length >= Math.max(1, config.minVoters)) return [];
+    return links.voters.flatMap(({ region, refusals }) =>
+      refusals?.code === outOfMemory ? [{ region, reason: refusals.reason }] : [],
+    );
   }
 
   /** Once an instance: founds the shard, or brings its members together with the configuration. */
@@ -153,6 +168,10 @@ export class Members {
     const { membership } = link;
     if (membership.state !== 'out') return;
     link.reachable ||= passedCheck || membership.whole;
+    // It is asked again until it has memory.
+    if (link.isFull) {
+      this.#parts.links.fail(link, 'its server is out of memory', this.#parts.outbox.now);
+    }
   }
 
   /** Moves on what can be moved on. Called in each step, after its event. */
@@ -272,9 +291,26 @@ export class Members {
 
   // Out.
 
+  /** A voter whose server goes on refusing what others carry out is to leave, as long as enough others stay. */
+  #suspectRefusing(): void {
+    const { links, config, outbox } = this.#parts;
+    const others = links.voters.filter((link) => link.isLeased && link.refusals === null);
+    const isEnough = others.length >= Math.max(1, config.minVoters);
+    for (const link of links.voters) {
+      // It is measured against others, so the time counts from when these carry out what it refuses.
+      if (!isEnough) link.refusesFrom(outbox.now);
+      const { refusals, leaving } = link;
+      if (refusals === null || leaving !== null) continue;
+      if (refusals.last - refusals.since < config.outAfterMs) continue;
+      const detail = `its server refuses what others carry out: ${refusals.reason}`;
+      this.suspect(link, { cause: 'refusing', detail, whole: false, held: false });
+    }
+  }
+
   #depart(): void {
     const { outbox, links, config } = this.#parts;
     const { now } = outbox;
+    this.#suspectRefusing();
     const departing = links.voters.filter((link) => {
       const { health } = link;
       if (link.leaving !== null) return true;
@@ -326,7 +362,7 @@ export class Members {
       const { health } = link;
       const isForeign = health.kind === 'foreign';
       const leaving: Leaving = link.leaving ?? {
-        cause: isForeign ? 'foreign' : 'silent',
+        cause: isForeign ? 'foreign' : causeOf(link),
         detail: health.kind === 'answering' ? '' : health.reason,
         whole: isForeign,
         held: isForeign,
@@ -385,4 +421,10 @@ export class Members {
       });
     }
   }
+}
+
+/** Whether its server refused to the last, or nothing usable came at all. */
+function causeOf({ health, refusals }: RegionLink): OutCause {
+  const isRefusing = health.kind !== 'answering' && refusals !== null;
+  return isRefusing && refusals.last >= health.since ? 'refusing' : 'silent';
 }

@@ -2,7 +2,7 @@ import { assert } from '../assert.ts';
 import { compareOrder, keyOf, type RegionId, type TransactionOrder } from '../ids.ts';
 import { limits } from '../limits.ts';
 import type { Leaving, Membership, StoredRegion } from './events.ts';
-import type { Flight, Health, RoundHead } from './flight.ts';
+import type { Flight, Health, Refusals, RoundHead } from './flight.ts';
 import { Lease } from './lease.ts';
 import { MarkHistory } from './mark-history.ts';
 import { OwedDecisions } from './owed-decisions.ts';
@@ -10,6 +10,9 @@ import type { CopyStep, Role, Round, RoundPair, RoundReply } from './round.ts';
 import type { Transaction } from './transaction.ts';
 
 const nothingSettled: TransactionOrder = [0, 0];
+
+/** The code of the error by which a server refuses what takes memory. */
+export const outOfMemory = 'OOM';
 
 /** One region as the coordinator deals with it: what it owes, what waits for it, and what is on its way. */
 export class RegionLink {
@@ -36,6 +39,10 @@ export class RegionLink {
   readsElsewhereUntil = 0;
   /** It has answered in any way since it was put out: a copy may begin. */
   reachable = false;
+  /** It is known to be out of memory: a copy would fail. */
+  isFull = false;
+  /** When a copy last failed as it was out of memory, ms. */
+  fullSince = Number.NEGATIVE_INFINITY;
   /** The generation of other state that it was last found with. */
   foreignGeneration: number | null = null;
   /** A round that leaves no sooner has to be executed: it passes the loss check then. */
@@ -45,6 +52,7 @@ export class RegionLink {
   /** It has answered in this incarnation and all its older locks are known. */
   #greeted = false;
   #copySince: number | null = null;
+  #refusals: Refusals | null = null;
   #settledMarks: string[] = [];
   #storedCounter: number;
   #storedBegun: boolean;
@@ -94,6 +102,11 @@ export class RegionLink {
   /** It should have a lease where somebody reads: it is sound, and to stay. */
   get isLeased(): boolean {
     return this.isSound && this.leaving === null;
+  }
+
+  /** Its server refuses what others carry out, in a row, for so long; null if it does not. */
+  get refusals(): Refusals | null {
+    return this.#refusals;
   }
 
   get role(): Role {
@@ -182,6 +195,7 @@ export class RegionLink {
   leave(): ReturnType<OwedDecisions['abandon']> {
     this.#prepares = [];
     this.#checkAfter = null;
+    this.#refusals = null;
     this.lease.cease();
     this.reachable = false;
     return this.owed.abandon();
@@ -298,6 +312,7 @@ export class RegionLink {
     }
     this.#history.learn(reply.marks);
     this.begun = true;
+    this.#endRefusals(reply);
     this.#greeted ||= flight.asked && !reply.olderTruncated;
     this.health = { kind: 'answering' };
     this.#checkedAt = Math.max(this.#checkedAt, flight.sentAt);
@@ -312,6 +327,30 @@ export class RegionLink {
   recover(): void {
     this.#failures = 0;
     this.health = { kind: 'answering' };
+  }
+
+  /** Its server refused a step by an error of its own. Refusals that are far apart are not in a row. */
+  refuses(code: string, reason: string, now: number): void {
+    const known = this.#refusals;
+    const isInRow = known !== null && now - known.last <= limits.refusalsApartMs;
+    this.#refusals = { code, reason, since: isInRow ? known.since : now, last: now };
+  }
+
+  /** Its refusals count from now on, if there are any. */
+  refusesFrom(now: number): void {
+    if (this.#refusals !== null) this.#refusals = { ...this.#refusals, since: now };
+  }
+
+  /** What an executed round says of its server's refusals: that they are over, or nothing. */
+  #endRefusals({ isFull, votes, decisions }: RoundReply): void {
+    if (isFull !== null) this.isFull = isFull;
+    if (this.#refusals === null) return;
+    const hasWritten =
+      votes.some(({ kind }) => kind === 'yes') ||
+      (decisions.length > 0 && decisions.every((reply) => reply === 'acknowledged'));
+    // What takes no memory goes through in a region that is full.
+    const isOver = this.#refusals.code === outOfMemory ? isFull === false : hasWritten;
+    if (isOver) this.#refusals = null;
   }
 
   /** No usable answer: the region is asked again after a pause that doubles with each failure in a row. */

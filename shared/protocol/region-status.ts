@@ -5,6 +5,7 @@ import type { RegionLink } from './region-link.ts';
 export function statusOf(link: RegionLink, copy: CopyProgress | null, now: number): RegionStatus {
   const { region, membership, health, leaving } = link;
   const isLost = leaving?.cause === 'lost';
+  const refusal = link.refusals === null ? null : `its server refuses: ${link.refusals.reason}`;
   const leaseMs = Math.max(0, link.lease.endsAt - now);
   return {
     region,
@@ -12,9 +13,9 @@ export function statusOf(link: RegionLink, copy: CopyProgress | null, now: numbe
     cause: leaving?.cause ?? null,
     held: leaving?.held ?? false,
     since: membership.since,
-    health: isLost ? 'lost' : health.kind,
+    health: isLost ? 'lost' : healthOf(link),
     circuit: circuitOf(link),
-    detail: leaving?.detail ?? (health.kind === 'answering' ? null : health.reason),
+    detail: leaving?.detail ?? (health.kind === 'answering' ? refusal : health.reason),
     generation: link.generation,
     // What a former instance may have granted is not known before this one has been answered.
     leaseMs: Number.isFinite(leaseMs) ? leaseMs : 0,
@@ -25,6 +26,10 @@ export function statusOf(link: RegionLink, copy: CopyProgress | null, now: numbe
     missedKeys: leaving?.whole === true ? null : link.missed.size,
     copy,
   };
+}
+
+function healthOf({ health, refusals }: RegionLink): RegionStatus['health'] {
+  return health.kind === 'answering' && refusals !== null ? 'refusing' : health.kind;
 }
 
 function circuitOf(link: RegionLink): RegionStatus['circuit'] {

@@ -64,6 +64,7 @@ export class Returns {
     this.#parts.state.epoch += 1;
     this.#members.leave(target, leaving);
     target.copyAfter = this.#parts.outbox.now + limits.copyPauseMs;
+    if (target.isFull) target.fullSince = this.#parts.outbox.now;
     this.#members.note(target.region, 'out', leaving.cause, leaving.detail);
   }
 
@@ -79,10 +80,12 @@ export class Returns {
 
   #beginNext(): void {
     const { links, outbox } = this.#parts;
-    const next = links.all.find(({ membership, reachable, copyAfter }) => {
+    const next = links.all.find(({ membership, reachable, copyAfter, isFull, fullSince }) => {
       if (membership.state !== 'out' || membership.held || !reachable) return false;
-      outbox.schedule(copyAfter);
-      return copyAfter <= outbox.now;
+      // A copy would fail; now and then it is tried, since it may remove what fills the region.
+      const after = isFull ? Math.max(copyAfter, fullSince + limits.fullCopyPauseMs) : copyAfter;
+      outbox.schedule(after);
+      return after <= outbox.now;
     });
     if (next === undefined) return;
     if (isBelieved(next) || this.#bestSource() !== null) this.begin(next);
@@ -125,10 +128,16 @@ export class Returns {
     copy.plan(state.sequence, isStill);
   }
 
-  /** The last step: nothing new begins until the last keys are copied. True where the region votes again. */
+  /** The last step: nothing new begins until the last keys are copied. True if the copy is over: the region votes again, or cannot. */
   #hold(copy: Copy): boolean {
     const { outbox, host } = this.#parts;
     const { now } = outbox;
+    const { isFull, leaving } = copy.target;
+    if (copy.isComplete && isFull && leaving !== null) {
+      // It would refuse the next write, and hold up all of them.
+      this.fail({ ...leaving, detail: 'its server is out of memory' });
+      return true;
+    }
     if (copy.isComplete && host.undecided === 0 && this.#leasesAreOver(copy.target)) {
       this.#return(copy);
       return true;

@@ -66,6 +66,7 @@ export class RoundAnswers {
     switch (result.kind) {
       case 'silent':
         links.fail(link, result.reason, flight.sentAt);
+        if (result.code !== undefined) link.refuses(result.code, result.reason, outbox.now);
         break;
       case 'refused':
         this.#refused(link, flight, result.refusal);
@@ -105,8 +106,9 @@ export class RoundAnswers {
       } else if (said === 'lost') {
         members.lose(link, `it no longer holds transaction ${keyOf(transaction)}`);
       } else {
-        const reason = 'its server refused to apply a decision (out of memory?)';
+        const reason = 'its server refused to apply a decision';
         links.fail(link, reason, flight.sentAt);
+        link.refuses('ERR', reason, outbox.now);
       }
     });
     this.#settleOlder(link, flight, reply, recorded);
@@ -120,6 +122,7 @@ export class RoundAnswers {
       if (vote.kind === 'locked' && vote.holder[0] < this.#parts.stored.incarnation) {
         link.greetAgain();
       }
+      if (vote.kind === 'denied') link.refuses(vote.code, vote.reason, outbox.now);
       deciding.learn(transaction, link.region, vote);
       transaction.count(link.region, ballotOf(vote), outbox.now);
     });

@@ -201,7 +201,17 @@ export type Vote =
     }
   /** The region's server does not know a command of this part. Nothing is staged. */
   | { readonly kind: 'lacking'; readonly part: number; readonly command: string }
-  /** The server has no memory left, or refused a step of the staging. */
+  /**
+   * The server itself refused a step that others may carry out: it has no memory left, is a replica, cannot write to
+   * its disk. `code` is that of its error, such as OOM; `part` is whose step it was, null if of none. Nothing is staged.
+   */
+  | {
+      readonly kind: 'denied';
+      readonly code: string;
+      readonly reason: string;
+      readonly part: number | null;
+    }
+  /** It could not be staged, or not in time. */
   | { readonly kind: 'refused'; readonly reason: string };
 
 /**
@@ -234,14 +244,22 @@ export interface RoundReply {
   /** The region's clock, ms, where the round asked for a lease; else null. */
   readonly clock: number | null;
   readonly copy: CopyReply | null;
+  /**
+   * Whether its server is out of memory. Null if nothing has asked: a round to a voter asks once something of it takes
+   * memory, any other round always.
+   */
+  readonly isFull: boolean | null;
 }
 
 /** What comes of a round: an answer, a refusal, or nothing that can be trusted. */
 export type RoundResult =
   | { readonly kind: 'executed'; readonly reply: RoundReply }
   | { readonly kind: 'refused'; readonly refusal: Refusal }
-  /** No usable answer: the round may or may not have run. `reason` is for people. */
-  | { readonly kind: 'silent'; readonly reason: string };
+  /**
+   * No usable answer: the round may or may not have run. `reason` is for people; `code` is that of the server's own
+   * error, if one came instead of an answer.
+   */
+  | { readonly kind: 'silent'; readonly reason: string; readonly code?: string };
 
 /** A read command as the region runs it; positions of its keys as in Operation. */
 export interface ReadCommand {

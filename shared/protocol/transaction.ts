@@ -5,6 +5,7 @@ import type { RegionFault, VoteRecord } from '../wire/answers.ts';
 import type { Waiting } from './admission.ts';
 import { bytesOfText } from './bytes.ts';
 import type { Operation } from './frame.ts';
+import { isGrowing } from './growing.ts';
 import type { Prepare, Vote } from './round.ts';
 import { type Tally, tallyOf, type VoteState } from './tally.ts';
 
@@ -132,6 +133,13 @@ export class Transaction {
     if (waiting !== undefined) waiting.lacking = { region, command };
   }
 
+  /** A region without memory refuses a part. The others that take memory would be next. */
+  deny({ part: denied }: Extract<Vote, { kind: 'denied' }>): void {
+    this.parts.forEach((waiting, part) => {
+      if (part === denied || waiting.frame.operations.some(isGrowing)) waiting.isDenied = true;
+    });
+  }
+
   /** The deadline has passed: every vote still out is missing. */
   closeVoting(): void {
     for (const [region, { sentAt }] of this.#voters) {
@@ -238,6 +246,8 @@ export function ballotOf(vote: Vote): Ballot {
       return { state: 'no', reason: 'found that a script touches keys that it does not declare' };
     case 'lacking':
       return { state: 'no', reason: `does not know ${vote.command}` };
+    case 'denied':
+      return { state: 'no', reason: `its server refuses: ${vote.reason}` };
     case 'refused':
       return { state: 'no', reason: vote.reason };
     default:

@@ -63,7 +63,10 @@ export class Transactions {
     const patience = Math.max(...parts.map((part) => part.frame.notAfter));
     const deadline = Math.min(now + voteDeadlineMs, patience);
     const transaction = new Transaction(this.newest, parts, voters, now, deadline);
-    for (const part of parts) part.attempts += 1;
+    for (const part of parts) {
+      part.attempts += 1;
+      part.isDenied = false;
+    }
     this.#undecided.set(keyOf(transaction.order), transaction);
     for (const key of transaction.keys) this.#holders.set(key, transaction);
     return transaction;

@@ -101,10 +101,10 @@ export type WriteAnswer =
     };
 
 /**
- * Too few regions can vote; a key differs between regions and no majority says which is right; every voter has lost
+ * Too few regions can vote; those that vote are out of memory, and this write takes some; a key differs between regions and no majority says which is right; every voter has lost
  * writes.
  */
-export type UnavailableCode = 'too-few-voters' | 'diverged' | 'lost';
+export type UnavailableCode = 'too-few-voters' | 'full' | 'diverged' | 'lost';
 
 /** What is known of a write by its id. */
 export type WriteStatus =

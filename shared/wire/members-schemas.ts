@@ -8,6 +8,7 @@ import { positionMaximum, wholeNumber } from './query-schemas.ts';
 const outCauses = [
   'new',
   'silent',
+  'refusing',
   'lost',
   'foreign',
   'diverged',
@@ -54,7 +55,7 @@ export const regionSchemaOfAll = z.object({
   state: z.enum(['voter', 'out', 'copying', 'unknown']),
   since: z.string().nullable(),
   cause: causeSchema,
-  health: z.enum(['answering', 'silent', 'foreign', 'lost', 'unknown']),
+  health: z.enum(['answering', 'refusing', 'silent', 'foreign', 'lost', 'unknown']),
   detail: z.string().nullable(),
   generation: z.int().nullable(),
   leaseMs: z.number().nullable().openapi({

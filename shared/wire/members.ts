@@ -14,6 +14,8 @@ export type OutCause =
   | 'new'
   /** It gave no usable answer for too long. */
   | 'silent'
+  /** Its server refused for too long what others carried out: it has no memory, cannot write to its disk, is a replica. */
+  | 'refusing'
   /** It had lost what it acknowledged. */
   | 'lost'
   /** It holds the state of another Lockstep. */
@@ -82,8 +84,8 @@ export interface RegionStatus {
   readonly held: boolean;
   /** Since when it has been in this state, ms since the epoch; null where that is not known. */
   readonly since: number | null;
-  /** `answering`; `silent` (no usable answer lately), `foreign`, or `lost`. */
-  readonly health: 'answering' | 'silent' | 'foreign' | 'lost';
+  /** `answering`; `refusing` (its server refuses writes), `silent` (no usable answer lately), `foreign`, or `lost`. */
+  readonly health: 'answering' | 'refusing' | 'silent' | 'foreign' | 'lost';
   /** Whether rounds go there: freely, not at all for the moment, or a single probe. */
   readonly circuit: 'closed' | 'open' | 'half-open';
   /** What ails it, for people. */

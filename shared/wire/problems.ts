@@ -199,6 +199,12 @@ export const problemKinds = {
     remedy:
       'Nothing was written. An operator has to say which region is right: GET /v1/admin/regions, then POST /v1/admin/regions/<id>/believe.',
   },
+  'regions-full': {
+    status: 507,
+    title: 'The regions are out of memory',
+    remedy:
+      'Nothing was written. Delete what is not needed any more: DEL, UNLINK, EXPIRE, LPOP, FLUSHALL and other commands that take no memory go through. Or give the regions that `regions` names more memory (maxmemory, a larger plan).',
+  },
   'too-few-voters': {
     status: 503,
     title: 'There are too few regions to write',

@@ -23,6 +23,7 @@ function waiting(keys: readonly string[], given: Partial<Waiting> = {}): Waiting
     retryAt: 0,
     searches: 0,
     stalls: 0,
+    isDenied: false,
     together: null,
     lacking: null,
     doubts: 0,

@@ -179,7 +179,7 @@ describe('the gate', () => {
     rig.advance(40);
     expect(rig.told(waiting)).toMatchObject({
       kind: 'unavailable',
-      faults: [{ region: 'far', reason: expect.stringContaining('out of memory') }],
+      faults: [{ region: 'far', reason: expect.stringContaining('refused to apply') }],
     });
   });
 

@@ -19,6 +19,7 @@ function transactionOf(...frames: readonly WriteFrame[]): Transaction {
       stalls: 0,
       together: null,
       lacking: null,
+      isDenied: false,
       doubts: 0,
       retryAt: 0,
       faults: [],

@@ -37,6 +37,7 @@ export class Replies {
       olderTruncated: false,
       clock: round.lease === null ? null : now + clockAheadMs,
       copy: copy === null ? null : copyReplyTo(copy),
+      isFull: null,
     };
   }
 }

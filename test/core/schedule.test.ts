@@ -16,7 +16,7 @@ function linkOf(region: string, roundTripMs: number): RegionLink {
   const link = new RegionLink(voterOf(region), Number.NEGATIVE_INFINITY, 0);
   send(link);
   const nothing = { decisions: [], votes: [], marks: [], older: [], olderTruncated: false };
-  const reply = { ...nothing, clock: null, copy: null };
+  const reply = { ...nothing, clock: null, copy: null, isFull: null };
   link.learn(reply, link.land(1), 0);
   link.roundTripMs = roundTripMs;
   return link;
@@ -40,6 +40,7 @@ function prepare(link: RegionLink, sequence: number): void {
     retryAt: 0,
     searches: 0,
     stalls: 0,
+    isDenied: false,
     together: null,
     lacking: null,
     doubts: 0,

@@ -140,6 +140,7 @@ describe('a round', () => {
         olderTruncated: false,
         clock: null,
         copy: null,
+        isFull: null,
       },
     });
     await sent;

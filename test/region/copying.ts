@@ -107,6 +107,17 @@ export function writeItem(text: string, keys: Keys, pieces: Pieces, dumps: boole
   return null;
 }
 
+/** True if the item takes its key away. */
+export function isRemoval(text: string): boolean {
+  const data: ItemData = JSON.parse(text);
+  return data.text === null;
+}
+
+/** How many characters the values of an entry have. */
+export function charactersOf({ value }: Entry): number {
+  return contentsOf(value).join('').length;
+}
+
 /** The key that an item is about. */
 export function keyOfItem(text: string): Bytes {
   const data: ItemData = JSON.parse(text);

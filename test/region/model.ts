@@ -1,5 +1,6 @@
 import { compareOrder, type TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
+import { isGrowing } from '../../shared/protocol/growing.ts';
 import { areAll, everyKey } from '../../shared/protocol/own-keys.ts';
 import type {
   CopyForm,
@@ -22,7 +23,9 @@ import type {
 } from '../../shared/protocol/round.ts';
 import { type Entry, hasExpired, type Keys, runCommand } from './commands.ts';
 import {
+  charactersOf,
   digestOfEntry,
+  isRemoval,
   keyOfItem,
   keysAfter,
   type Pieces,
@@ -75,6 +78,8 @@ const nothing: RegionState = {
 export class RegionModel {
   /** What was published, in order. Nothing takes it back. */
   readonly published: Message[] = [];
+  /** The most characters that its values may have before its server refuses what takes memory. */
+  memory = Number.POSITIVE_INFINITY;
   readonly #clock: () => number;
   readonly #dumps: boolean;
   #meta: Meta | null = null;
@@ -196,7 +201,15 @@ export class RegionModel {
     const [older, olderTruncated] = round.askOlder ? this.#older(round.incarnation) : [[], false];
     const clock = round.lease === null ? null : this.#clock();
     const marks = this.#meta === null ? [] : lastMarks(this.#meta);
-    return { decisions, votes, marks, older, olderTruncated, clock, copy };
+    const isAsked = round.role !== 'voter' || round.prepares.some(takesMemory);
+    const isFull = isAsked ? this.#isFull : null;
+    return { decisions, votes, marks, older, olderTruncated, clock, copy, isFull };
+  }
+
+  get #isFull(): boolean {
+    if (this.memory === Number.POSITIVE_INFINITY) return false;
+    const sizes = [...this.#data.values()].map(charactersOf);
+    return sizes.reduce((sum, size) => sum + size, 0) > this.memory;
   }
 
   /** Drops what belongs to a generation, or to the time before a copy. What users wrote stays. */
@@ -242,7 +255,10 @@ export class RegionModel {
 
   #writeItems(data: readonly string[]) {
     return data.flatMap((text) => {
-      const reason = writeItem(text, this.#keys(), this.#pieces, this.#dumps);
+      const reason =
+        !isRemoval(text) && this.#isFull
+          ? 'OOM out of memory'
+          : writeItem(text, this.#keys(), this.#pieces, this.#dumps);
       return reason === null ? [] : [{ key: keyOfItem(text), reason }];
     });
   }
@@ -329,6 +345,10 @@ export class RegionModel {
   #vote(prepare: Prepare, round: Round, meta: Meta): Vote {
     const objection = this.#objection(prepare, round, meta);
     if (objection !== null) return objection;
+    if (takesMemory(prepare) && this.#isFull) {
+      const part = prepare.parts.findIndex(({ operations }) => operations.some(isGrowing));
+      return { kind: 'denied', code: 'OOM', reason: 'OOM out of memory', part };
+    }
     const { outcomes, fingerprints, intents, unlisted } = stage(prepare, this.#keys());
     if (unlisted.length > 0) return { kind: 'unlisted', parts: unlisted };
     for (const [index, key] of prepare.keys.entries()) {
@@ -388,6 +408,10 @@ export class RegionModel {
       return lock === undefined ? [] : [{ key, holder: lock.holder }];
     });
   }
+}
+
+function takesMemory({ parts }: Prepare): boolean {
+  return parts.some(({ operations }) => operations.some(isGrowing));
 }
 
 function isHolder(lock: Lock | undefined, transaction: TransactionOrder): boolean {

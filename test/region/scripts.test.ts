@@ -200,7 +200,9 @@ describe('the scripts in redis-server', () => {
     await server.redis.config('SET', 'maxmemory', '1');
     try {
       const full = await send({ prepares: [prepareOf(2, ['x'], part(set('x', '1')))] });
-      expect(full.votes).toEqual([{ kind: 'refused', reason: 'out of memory' }]);
+      const reason = 'OOM out of memory';
+      expect(full.votes).toEqual([{ kind: 'denied', code: 'OOM', reason, part: 0 }]);
+      expect(full.isFull).toBe(true);
       const reply = await send({ decisions: [commitOf(1, keys)] });
       expect(reply.decisions).toEqual(['acknowledged']);
       expect(await server.redis.mget('n', 'inline')).toEqual(['42', '1']);

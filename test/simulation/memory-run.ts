@@ -1,5 +1,14 @@
 import { connectDirectly } from '../region/direct.ts';
-import { commitOf, executed, part, prepareOf, roundOf, set, write } from '../region/fixtures.ts';
+import {
+  commitOf,
+  del,
+  executed,
+  part,
+  prepareOf,
+  roundOf,
+  set,
+  write,
+} from '../region/fixtures.ts';
 import { startRedisServer } from '../region/servers.ts';
 import { Random } from './random.ts';
 
@@ -33,8 +42,12 @@ export async function run(seed: number): Promise<{ readonly commits: number }> {
     const full = executed(await region.round(roundOf({ decisions, prepares }), 0));
     const refused = full.decisions.filter((said) => said !== 'acknowledged');
     if (refused.length > 0) throw new Error(`commits without memory were ${refused.join(', ')}`);
-    if (full.votes[0]?.kind !== 'refused')
+    if (full.votes[0]?.kind !== 'denied')
       throw new Error(`a full server said ${full.votes[0]?.kind}`);
+    const freeing = [prepareOf(early + 2, ['k1'], part(del('k1')))];
+    const made = executed(await region.round(roundOf({ prepares: freeing }), 0));
+    if (made.votes[0]?.kind !== 'yes')
+      throw new Error(`a full server said ${made.votes[0]?.kind} to a deletion`);
     return { commits: early };
   } finally {
     await server.redis.config('SET', 'maxmemory', '0');

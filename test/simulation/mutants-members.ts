@@ -141,6 +141,43 @@ export const memberMutants: readonly Mutant[] = [
     [members, 'return health.since + config.outAfterMs <= now;', 'return health.since < 0;'],
   ),
   mutant(
+    'R31',
+    'keeps-those-that-refuse',
+    'outage',
+    [1, 40],
+    [members, "this.suspect(link, { cause: 'refusing'", "void (link, { cause: 'refusing'"],
+  ),
+  mutant(
+    'R31',
+    'puts-out-all-that-refuse',
+    'outage',
+    [1, 40],
+    [members, 'if (!isEnough) link.refusesFrom(outbox.now);', ''],
+    [
+      members,
+      'if (others.length >= Math.max(1, config.minVoters)) return [];',
+      'if (true) return [];',
+    ],
+  ),
+  mutant(
+    'R31',
+    'forgives-refusals-for-what-takes-no-memory',
+    'outage',
+    [1, 40],
+    [link, '? isFull === false : hasWritten', '? hasWritten : hasWritten'],
+  ),
+  mutant(
+    'R31',
+    'copies-in-vain',
+    'outage',
+    [1, 40],
+    [
+      returns,
+      'isFull ? Math.max(copyAfter, fullSince + limits.fullCopyPauseMs) : copyAfter',
+      'copyAfter',
+    ],
+  ),
+  mutant(
     'R32',
     'waits-for-no-lease',
     'members',

@@ -7,6 +7,10 @@ function round(find: string, replace: string): Patch {
   return { file: 'functions/region/round.lua', find, replace };
 }
 
+function memory(find: string, replace: string): Patch {
+  return { file: 'functions/region/memory.lua', find, replace };
+}
+
 const apply = 'functions/region/apply.lua';
 
 export const scriptMutants: readonly Mutant[] = [
@@ -131,7 +135,17 @@ export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R23',
     name: 'script-stages-without-memory',
-    patches: [round('then isFull = isOutOfMemory() end', 'then isFull = false end')],
+    patches: [memory('module.isFull = module.look() end', 'module.isFull = false end')],
+    runner: 'memory',
+    seeds: [1, 10],
+  },
+  {
+    rule: 'R23',
+    name: 'script-frees-nothing-without-memory',
+    patches: [
+      memory('elseif not GROWING[name] then', 'elseif false then'),
+      memory('elseif kind ~= 2 and kind ~= 6 and kind ~= 9 then', 'elseif false then'),
+    ],
     runner: 'memory',
     seeds: [1, 10],
   },

@@ -27,6 +27,8 @@ const ordeals: readonly Ordeal[] = [
   allLoseData,
   oneLosesWhileOneLeaves,
   theSourceLosesData,
+  oneIsFull,
+  allAreFull,
 ];
 
 /**
@@ -49,6 +51,48 @@ function oneIsSilent(trial: Trial): void {
   trial.goOn(30_000);
   trial.goOn(15_000);
   trial.expectAll((sentAt) => sentAt < from - 1_000 || sentAt > from + 9_000, 'decided', 1_000);
+  trial.expectBack();
+}
+
+/** A region without memory leaves as a silent one does, takes what needs none until then, and returns by itself (R31). */
+function oneIsFull(trial: Trial): void {
+  const { world, random } = trial;
+  const from = trial.goOn(2_000);
+  const full = world.regions.get(random.pick(trial.regions));
+  if (full === undefined) throw new Error('there is a region');
+  full.memory = -1;
+  for (let second = 0; second < 30; second++) {
+    trial.remove('f');
+    trial.goOn(1_000);
+  }
+  const { epoch } = world.coordinator.core.status();
+  if (epoch < 2 || epoch > 6) throw new Error(`a full region has led to epoch ${epoch}`);
+  full.memory = Number.POSITIVE_INFINITY;
+  trial.goOn(20_000);
+  trial.expectRemoved(1_000);
+  trial.expectAll((sentAt) => sentAt < from - 1_000 || sentAt > from + 9_000, 'decided', 1_000);
+  trial.expectBack();
+}
+
+/** If every region is full, what takes memory is refused at once, and what makes room makes room (R31). */
+function allAreFull(trial: Trial): void {
+  const { world } = trial;
+  const from = trial.goOn(2_000);
+  for (const model of world.regions.values()) model.memory = 0;
+  trial.goOn(15_000);
+  const until = world.timeline.now;
+  trial.expectAll((sentAt) => sentAt > from + 2_000 && sentAt < until, 'full', 1_500);
+  for (const model of world.regions.values()) model.memory = 1_000;
+  // What is left is more than there is room for, until some of it is deleted.
+  for (const model of world.regions.values()) model.run('SET', 'a', 'x'.repeat(2_000));
+  trial.goOn(5_000);
+  trial.remove('a');
+  trial.goOn(10_000);
+  trial.expectRemoved(1_000);
+  trial.expectAll((sentAt) => sentAt > until + 8_000, 'decided', 1_000);
+  const { history } = world.storage.durable;
+  if (history.some(({ event }) => event === 'out'))
+    throw new Error(`a region was put out ${JSON.stringify(history)}`);
   trial.expectBack();
 }
 
@@ -146,6 +190,8 @@ class Trial {
   readonly world: World;
   readonly random: Random;
   readonly asked: Asked[] = [];
+  /** The deletions, which take no memory. */
+  readonly removed: Asked[] = [];
   readonly #frames: Frames;
 
   constructor(random: Random, minVoters: number) {
@@ -184,6 +230,20 @@ class Trial {
     }
   }
 
+  /** A client deletes a key. */
+  remove(key: string): void {
+    this.removed.push(this.#send([['DEL', key]], key));
+  }
+
+  /** Every deletion was carried out within `ms`. */
+  expectRemoved(ms: number): void {
+    for (const { sentAt, answer, answeredAt } of this.removed) {
+      if (answer?.kind !== 'decided' || answeredAt - sentAt > ms) {
+        throw new Error(`a deletion was answered ${answer?.kind} after ${answeredAt - sentAt} ms`);
+      }
+    }
+  }
+
   /** In the end every region votes and holds the same. */
   expectBack(): void {
     const { timeline, storage, regions } = this.world;
@@ -197,14 +257,18 @@ class Trial {
   }
 
   #write(): void {
-    const { timeline, random } = this.world;
-    const key = random.pick(['a', 'b', 'c', 'd', 'e']);
-    const frame = { ...this.#frames.of([['APPEND', key, 'x']], []), ack: 'committed' as const };
+    const key = this.random.pick(['a', 'b', 'c', 'd', 'e']);
+    this.asked.push(this.#send([['APPEND', key, 'x']], key));
+  }
+
+  #send(ops: readonly string[][], key: string): Asked {
+    const { timeline } = this.world;
+    const frame = { ...this.#frames.of(ops, []), ack: 'committed' as const };
     const asked: Asked = { sentAt: timeline.now, keys: [key], answer: null, answeredAt: Infinity };
-    this.asked.push(asked);
     this.world.coordinator.write({ ...frame, notAfter: timeline.now + 5_000 }, (reply) => {
       asked.answeredAt = timeline.now;
       if (reply?.kind === 'write') asked.answer = reply.answer;
     });
+    return asked;
   }
 }

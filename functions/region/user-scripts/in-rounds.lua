@@ -96,7 +96,10 @@ local function performCommand(command, stop)
   local operation, failure = operationOf(command)
   if not operation then return nil, failure end
   putOff(operation)
-  local reply, wrong = runAny(operation)
+  local isDone, reply, wrong = pcall(runAny, operation)
+  -- The server refuses it: that is no result of the script, whatever it makes of errors.
+  if not isDone and type(reply) == 'string' and denialOf(reply) then deny(reply) end
+  if not isDone then error(reply, 0) end
   if wrong then return nil, wrong end
   return ordered(reply, operation[5] or 0)
 end

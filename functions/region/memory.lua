@@ -1,0 +1,38 @@
+-- What a server without memory still does: all that Redis itself would do then, as that may be what makes room. GROWING
+-- and GROWING_GROUPS, which stand before this text, name the commands that Redis refuses (growing.ts).
+--
+-- The flag allow-oom lets commits and the copies that staging makes through, so the bound is looked at here. A server
+-- that does not tell its bound to scripts is trusted.
+local module = { FAILURE = 'OOM out of memory' }
+
+-- True if the server has no memory left now. What it would not evict for is not counted, as Redis does.
+function module.look()
+  local info = redis.pcall('INFO', 'memory')
+  if type(info) ~= 'string' then return false end
+  local used, bound = match(info, 'used_memory:(%d+)'), match(info, 'maxmemory:(%d+)')
+  if not used or not bound or tonumber(bound) == 0 then return false end
+  return tonumber(used) - tonumber(match(info, 'mem_not_counted_for_evict:(%d+)') or 0) > tonumber(bound)
+end
+
+-- The same for the whole round: true, false, or nil if nothing has asked yet.
+module.isFull = nil
+
+-- True if the operation is refused as there is no memory.
+function module.refuses(operation)
+  local kind, arguments = operation[1], operation[2]
+  -- set, append and bits grow; of writes some do.
+  if kind == 0 then
+    local name = arguments[1]
+    if name == 'XGROUP' then
+      if not GROWING_GROUPS[arguments[2]] then return false end
+    elseif not GROWING[name] then
+      return false
+    end
+  elseif kind ~= 2 and kind ~= 6 and kind ~= 9 then
+    return false
+  end
+  if module.isFull == nil then module.isFull = module.look() end
+  return module.isFull
+end
+
+return module
