@@ -76,7 +76,7 @@ export const copyMutants: readonly Mutant[] = [
     'R35',
     'copies-unchecked',
     'outage',
-    [1, 60],
+    [1, 120],
     [link, 'seen: this.pair,', 'seen: copy === null ? this.pair : null,'],
     [answers, 'isHeard && !link.isMute && result', 'result'],
   ),
