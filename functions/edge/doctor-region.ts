@@ -147,7 +147,10 @@ function memoryCheck(info: Info): Check {
   const used = Number(info.get('used_memory') ?? Number.NaN);
   const most = Number(info.get('maxmemory') ?? Number.NaN);
   if (Number.isNaN(used) || Number.isNaN(most)) {
-    return untold('memory', 'Watch it: a region without memory is put out, and if all are full, what takes memory is refused.');
+    return untold(
+      'memory',
+      'Watch it: a region without memory is put out, and if all are full, what takes memory is refused.',
+    );
   }
   const megabytes = (bytes: number) => `${Math.round(bytes / 1_000_000)} MB`;
   if (most === 0) return good('memory', `${megabytes(used)} used, no bound set`);
