@@ -7,6 +7,8 @@ import { assert } from './assert.ts';
 export const limits = {
   /** A request body at the edge. */
   bodyBytes: 1_000_000,
+  /** Of a larger one so much is read and dropped, so that its sender gets to see the refusal. */
+  bodyDrainedBytes: 16_000_000,
   /** Nesting of a JSON body. */
   jsonDepth: 8,
   /** A key, in UTF-8. Upstash takes 32 KB. */
@@ -301,6 +303,10 @@ export const limits = {
 } as const;
 
 assert(limits.valueBytes < limits.bodyBytes, 'a value fits a body');
+assert(
+  limits.bodyBytes < limits.bodyDrainedBytes,
+  'a body that is a little too large is refused in words',
+);
 assert(
   limits.valueBytes + 2 * limits.channelBytes < limits.streamLineCharacters,
   'a message fits a line, with its channel and a pattern',

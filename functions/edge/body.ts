@@ -69,28 +69,32 @@ export function parseStrictJson(bytes: Uint8Array): Attempt<unknown> {
   return fault === null ? success(value) : failure('invalid-json', fault);
 }
 
-/** The bytes of a body, or the problem `too-large`. */
+/**
+ * The bytes of a body, or the problem `too-large`. A body that is too large is still read to its end, up to
+ * `limits.bodyDrainedBytes`: a client that is sending sees the response only then, and a broken connection otherwise.
+ */
 export async function readBytes(request: Request): Promise<Attempt<Uint8Array>> {
-  const tooLarge = failure(
-    'too-large',
-    `A body may have ${limits.bodyBytes} bytes. Split it into several requests.`,
-  );
-  if (Number(request.headers.get('content-length') ?? 0) > limits.bodyBytes) return tooLarge;
-  const chunks: Uint8Array[] = [];
+  // Counted as it comes: the length that a client announces proves nothing, and a chunked body announces none.
+  const announced = Number(request.headers.get('content-length') ?? 0);
+  let isTooLarge = announced > limits.bodyBytes;
+  let chunks: Uint8Array[] = [];
   let length = 0;
   const reader = request.body?.getReader();
-  // Counted as it comes: the length that a client announces proves nothing, and a chunked body announces none.
   for (;;) {
     const chunk = await reader?.read();
     if (chunk === undefined || chunk.done) break;
     length += chunk.value.length;
-    if (length > limits.bodyBytes) {
+    isTooLarge ||= length > limits.bodyBytes;
+    if (isTooLarge) chunks = [];
+    else chunks.push(chunk.value);
+    if (length > limits.bodyDrainedBytes) {
       await reader?.cancel();
-      return tooLarge;
+      break;
     }
-    chunks.push(chunk.value);
   }
-  return success(concatenate(chunks, length));
+  if (!isTooLarge) return success(concatenate(chunks, length));
+  const detail = `A body may have ${limits.bodyBytes} bytes. Split it into several requests.`;
+  return failure('too-large', detail);
 }
 
 function concatenate(chunks: readonly Uint8Array[], length: number): Uint8Array {

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestStack, type TestStack } from '../stack/stack.ts';
 
-/** Addresses as they stand on the wire: clients of HTTP resolve dots before they send, and workerd does not. */
+/** Requests as they stand on the wire: addresses whose dots nobody resolves, and bodies that are too large. */
 
 let stack: TestStack;
 
@@ -27,6 +27,30 @@ async function put(target: string, value: string): Promise<string> {
   await once(socket, 'close');
   return Buffer.concat(chunks).toString('utf8').split('\r\n', 1)[0] ?? '';
 }
+
+describe('a body over the limit', () => {
+  it.each([
+    ['of a write', '/v1/writes', 1_100_000],
+    ['of a write, many times too large', '/v1/writes', 12_000_000],
+    ['of a command', '/set/key', 3_000_000],
+    ['of a pipeline', '/pipeline', 3_000_000],
+  ])('%s is refused in words that its sender gets to see', async (_what, path, bytes) => {
+    for (let time = 1; time <= 5; time += 1) {
+      const response = await fetch(`${stack.url}${path}`, {
+        method: 'POST',
+        headers: {
+          authorization: `Bearer ${stack.tokens.write}`,
+          'content-type': 'application/json',
+        },
+        body: new Uint8Array(bytes).fill(0x20),
+      });
+      expect([response.status, await response.text()]).toEqual([
+        413,
+        expect.stringMatching(/1000000/),
+      ]);
+    }
+  });
+});
 
 describe('PUT of a key whose name has dots', () => {
   it.each([
