@@ -198,10 +198,15 @@ export const limits = {
 
   /** Standing subscriptions of a shard. */
   subscriptions: 200,
+  /** To one host, and of one token: each of them is sent every write. */
+  subscriptionsPerHost: 20,
+  subscriptionsPerToken: 100,
   prefixesPerSubscription: 32,
   urlBytes: 2_048,
   /** The body of an event; beyond it values are left out. */
   eventBytes: 256_000,
+  /** The same over all who are sent its values. */
+  eventBytesTogether: 1_000_000,
   /** Events handed over to a courier in one call, and their characters: a call takes 32 MiB, and a character up to 2 bytes. */
   eventsPerHandover: 100,
   handoverCharacters: 4_000_000,
@@ -240,7 +245,12 @@ export const limits = {
   retryAfterMsMaximum: 24 * 60 * 60 * 1_000,
   /** Nobody enables the target of callbacks: once disabled, it is tried anew with the first event after this. */
   callbackDisabledMs: 24 * 60 * 60 * 1_000,
-  /** What a courier stores, events and log; beyond it the oldest of the log goes, then the oldest that wait. */
+  /** The newest attempts that a delivery keeps, and the beginning of the answer to each. */
+  attemptsKeptPerDelivery: 20,
+  attemptAnswerCharacters: 200,
+  /** What a courier stores, payloads and log: beyond it the oldest that has ended goes. */
+  courierLogBytes: 200_000_000,
+  /** Beyond this, with nothing left that has ended, the oldest that wait are given up. */
   courierBytes: 1_000_000_000,
   /** Both secrets sign for at most this long after a rotation. */
   secretOverlapMsMaximum: 7 * 24 * 60 * 60 * 1_000,
@@ -418,4 +428,8 @@ assert(limits.decisionsKept <= limits.decisionsKeptMaximum, 'the default retenti
 assert(limits.keptMsMinimum < limits.decisionsKeptMs, 'the default retention is allowed');
 assert(limits.decisionsKeptMs < limits.keptMsMaximum, 'the default retention is allowed');
 assert(limits.endpointRestMsFirst < limits.endpointRestMsLast, 'the rests of an endpoint grow');
+assert(limits.subscriptionsPerHost < limits.subscriptions, 'one host leaves room for others');
+assert(limits.subscriptionsPerToken < limits.subscriptions, 'one token leaves room for others');
+assert(limits.eventBytes < limits.eventBytesTogether, 'the largest event has room');
+assert(limits.courierLogBytes < limits.courierBytes, 'the log goes before what waits');
 assert(limits.deliverySlowMs < limits.deliveryTimeoutMs, 'a slow attempt has not timed out');

@@ -5,7 +5,9 @@ import type {
   EndpointId,
   OwedEvent,
   SigningKey,
+  Subscribed,
   Subscription,
+  SubscriptionChange,
   SubscriptionPatch,
 } from '../../shared/wire/confirmations.ts';
 import { disabledEvents, owedEventsOf } from '../../shared/wire/event-text.ts';
@@ -39,20 +41,33 @@ export class HookDesk {
     this.#host = host;
   }
 
-  subscribe(subscription: Subscription): 'created' | 'full' {
-    if (this.#hooks.subscriptions().length >= limits.subscriptions) return 'full';
+  /** Keeps a subscription, unless its owner has one that asks for the same: that would only double what is sent. */
+  subscribe(subscription: Subscription): Subscribed {
+    const all = this.#hooks.subscriptions();
+    const same = all.find((one) => asksForTheSame(one, subscription));
+    if (same !== undefined && same.endpoint !== subscription.endpoint) {
+      return { kind: 'known', subscription: same };
+    }
+    // The same request, sent again under the same Idempotency-Key.
+    if (same !== undefined) return { kind: 'created' };
+    const detail = faultOfCount([...all, subscription], subscription);
+    if (detail !== null) return { kind: 'full', detail };
     this.#hooks.keepSubscription(subscription);
     this.#host.resubscribe();
-    return 'created';
+    return { kind: 'created' };
   }
 
-  change(endpoint: EndpointId, patch: SubscriptionPatch): Subscription | null {
+  change(endpoint: EndpointId, patch: SubscriptionPatch): SubscriptionChange {
     const known = this.#subscriptionOf(endpoint);
-    if (known === null) return null;
+    if (known === null) return { kind: 'unknown' };
     const changed = { ...known, ...patch };
+    const others = this.#hooks.subscriptions().filter((one) => one.endpoint !== endpoint);
+    const moves = hostOf(changed) !== hostOf(known);
+    const detail = moves ? faultOfCount([...others, changed], changed) : null;
+    if (detail !== null) return { kind: 'full', detail };
     this.#hooks.keepSubscription(changed);
     this.#host.resubscribe();
-    return changed;
+    return { kind: 'changed', subscription: changed };
   }
 
   unsubscribe(endpoint: EndpointId): boolean {
@@ -99,6 +114,30 @@ export class HookDesk {
   #subscriptionOf(endpoint: EndpointId): Subscription | null {
     return this.#hooks.subscriptions().find((one) => one.endpoint === endpoint) ?? null;
   }
+}
+
+/** True if two subscriptions of one owner would be sent the same at the same address. */
+function asksForTheSame(one: Subscription, other: Subscription): boolean {
+  const asked = ({ owner, url, events, prefixes, values }: Subscription) =>
+    JSON.stringify([owner, url, events.toSorted(), prefixes.toSorted(), values]);
+  return asked(one) === asked(other);
+}
+
+/** Which bound `all`, the new one included, would pass; null: none. One write is sent to each of them. */
+function faultOfCount(all: readonly Subscription[], added: Subscription): string | null {
+  const { subscriptions, subscriptionsPerHost, subscriptionsPerToken } = limits;
+  if (all.length > subscriptions) return `There are ${subscriptions} webhooks already.`;
+  const ofHost = all.filter((one) => hostOf(one) === hostOf(added));
+  if (ofHost.length > subscriptionsPerHost) {
+    return `There are ${subscriptionsPerHost} webhooks to this host already.`;
+  }
+  const ofToken = all.filter(({ owner }) => owner !== null && owner === added.owner);
+  if (ofToken.length <= subscriptionsPerToken) return null;
+  return `This token has ${subscriptionsPerToken} webhooks already.`;
+}
+
+function hostOf({ url }: Subscription): string {
+  return new URL(url).host;
 }
 
 /** The events about a kept write that a subscription is owed once more, whatever it was told before. */

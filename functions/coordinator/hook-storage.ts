@@ -125,7 +125,7 @@ export class HookStorage implements HandoverStorage {
     return this.#sql
       .exec<{ value: string }>('SELECT value FROM subscription')
       .toArray()
-      .map(({ value }): Subscription => JSON.parse(value));
+      .map(({ value }): Subscription => ({ owner: null, ...JSON.parse(value) }));
   }
 
   keepSubscription(subscription: Subscription): void {

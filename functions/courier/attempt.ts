@@ -1,7 +1,7 @@
 import { limits } from '../../shared/limits.ts';
 import type { AttemptOutcome } from '../../shared/protocol/delivery.ts';
 import type { WebhookSigner } from '../../shared/wire/webhook-signature.ts';
-import { checkTarget, type TargetPolicy } from '../../shared/wire/webhook-target.ts';
+import { checkTarget, type TargetPolicy, webhookHeader } from '../../shared/wire/webhook-target.ts';
 
 /** What is sent, where, and under which bounds. */
 export interface Attempt {
@@ -47,7 +47,12 @@ async function send(
   const headers = await signedHeaders(signer, id, Math.floor(startedAt / 1_000), body);
   const response = await fetch(target.url, {
     method: 'POST',
-    headers: { 'content-type': 'application/json', 'user-agent': 'Lockstep-Webhooks', ...headers },
+    headers: {
+      'content-type': 'application/json',
+      'user-agent': 'Lockstep-Webhooks',
+      [webhookHeader]: '1',
+      ...headers,
+    },
     body,
     // A redirect leads to where nobody has checked.
     redirect: 'manual',

@@ -4,11 +4,13 @@ import { limits } from '../../shared/limits.ts';
 import { type AttemptOutcome, judge } from '../../shared/protocol/delivery.ts';
 import type {
   CourierApi,
+  DeliveryDetail,
   DeliveryPage,
   DeliveryQuery,
   EndpointId,
   Handover,
   HooksApi,
+  ReplayQuery,
   SigningKey,
 } from '../../shared/wire/confirmations.ts';
 import {
@@ -26,9 +28,6 @@ import { CourierStorage, type DueDelivery, type Endpoint } from './storage.ts';
 
 /** The coordinator that keeps the subscriptions: the one shard that exists. */
 const coordinatorName = 'shard-0';
-
-/** An object with nothing to send looks this often for what has become too old to keep. */
-const housekeepingMs = limits.deliveriesKeptMs / 7;
 
 const storedBefore: Proof = {
   none: 'what it acknowledges was stored while it owned its storage, and its log is for people',
@@ -69,6 +68,7 @@ export class Courier extends DurableObject<Env> implements CourierApi {
       deliver: stored((endpoint, handover) => this.deliver(endpoint, handover)),
       rotate: stored((secret, overlapMs) => this.rotate(secret, overlapMs)),
       deliveries: stored((query) => this.deliveries(query)),
+      delivery: stored((event) => this.delivery(event)),
       replay: stored((what) => this.replay(what)),
       enable: stored(() => this.enable()),
       disable: stored((reason) => this.disable(reason)),
@@ -125,7 +125,11 @@ export class Courier extends DurableObject<Env> implements CourierApi {
     return this.#storage.page(query);
   }
 
-  async replay(what: { readonly event: string } | { readonly since: number }): Promise<number> {
+  async delivery(event: string): Promise<DeliveryDetail | null> {
+    return this.#storage.detail(event);
+  }
+
+  async replay(what: ReplayQuery): Promise<number> {
     const replayed = this.#storage.replay(what, Date.now());
     this.#proceed();
     return replayed;
@@ -141,7 +145,7 @@ export class Courier extends DurableObject<Env> implements CourierApi {
     this.#storage.disable(reason, Date.now(), true);
   }
 
-  /** Forgets everything; what is being sent may still arrive. */
+  /** Forgets everything; what is being sent may still arrive. An object without storage ceases to exist. */
   async remove(): Promise<void> {
     await this.ctx.blockConcurrencyWhile(async () => {
       await this.ctx.storage.deleteAlarm();
@@ -156,6 +160,20 @@ export class Courier extends DurableObject<Env> implements CourierApi {
   override async alarm(): Promise<void> {
     this.#alarmAt = null;
     this.#proceed();
+    if (this.#isForgettable(Date.now())) await this.remove();
+  }
+
+  /**
+   * True for the endpoint of callbacks of which nothing is left that a later event would find changed: the next event
+   * brings its target along, and starts the courier anew. Nobody deletes such an endpoint, and there may be one per write.
+   */
+  #isForgettable(now: number): boolean {
+    const endpoint = this.#storage.endpoint;
+    if (endpoint === null || !isCallback(endpoint)) return false;
+    const { disabledAt, restUntil, told } = endpoint;
+    const isEnabled = disabledAt === null || now - disabledAt >= limits.callbackDisabledMs;
+    const isQuiet = told && this.#inFlight.size === 0 && now >= restUntil;
+    return isEnabled && isQuiet && this.#storage.isEmpty;
   }
 
   /** The target of callbacks comes with each handover, and nobody else looks after it. */
@@ -181,9 +199,10 @@ export class Courier extends DurableObject<Env> implements CourierApi {
     if (endpoint === null) return;
     const now = Date.now();
     // Not in the alarm alone: an instance that begins with one sets another, and the first need not be run.
-    if (now - this.#prunedAt >= limits.pruneEveryMs) {
+    const { keptMs } = this.#settings;
+    if (now - this.#prunedAt >= Math.min(limits.pruneEveryMs, keptMs / 7)) {
       // One slice at a time: the next turn goes on with what is left.
-      this.#hasMoreToPrune = this.#storage.prune(now);
+      this.#hasMoreToPrune = this.#storage.prune(now, keptMs);
       if (!this.#hasMoreToPrune) this.#prunedAt = now;
     }
     if (endpoint.disabledAt === null && now >= endpoint.restUntil) {
@@ -270,7 +289,10 @@ export class Courier extends DurableObject<Env> implements CourierApi {
     const isActive = this.#inFlight.size > 0 || !endpoint.told;
     if (this.#hasMoreToPrune) wakes.push(now + limits.pruneSliceMs);
     if (isActive) wakes.push(now + limits.alarmMs);
-    else if (!this.#storage.isEmpty) wakes.push(now + housekeepingMs);
+    // Looks for what has become too old to keep.
+    else if (isCallback(endpoint) || !this.#storage.isEmpty) {
+      wakes.push(now + this.#settings.keptMs / 7);
+    }
     const dueAt =
       endpoint.disabledAt === null ? this.#storage.nextDueAt(new Set(this.#inFlight.keys())) : null;
     const nextAt = Math.max(dueAt ?? 0, endpoint.restUntil);
@@ -282,4 +304,8 @@ export class Courier extends DurableObject<Env> implements CourierApi {
     this.#alarmAt = at;
     void this.ctx.storage.setAlarm(at);
   }
+}
+
+function isCallback({ id }: Endpoint): boolean {
+  return id.startsWith('cb_');
 }

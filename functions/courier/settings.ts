@@ -9,11 +9,16 @@ export interface CourierSettings {
   readonly timeoutMs: number;
   /** Before each attempt, ms; their number is the number of attempts. */
   readonly pausesMs: readonly number[];
+  /** The log keeps what has ended for so long, ms. */
+  readonly keptMs: number;
 }
 
 const pausesMaximum = 16;
 const timeoutMsMaximum = 60_000;
 const pauseMsMaximum = 24 * 60 * 60 * 1_000;
+
+const keptMsMinimum = 100;
+const keptMsMaximum = 90 * 24 * 60 * 60 * 1_000;
 
 const settingsSchema = z.object({
   LOCKSTEP_DELIVERY_TIMEOUT_MS: z.coerce
@@ -27,6 +32,12 @@ const settingsSchema = z.object({
     .transform((text) => text.split(',').map((pause) => Number(pause.trim())))
     .pipe(z.array(z.int().min(0).max(pauseMsMaximum)).max(pausesMaximum))
     .default([...limits.deliveryPausesMs]),
+  LOCKSTEP_DELIVERIES_KEPT_MS: z.coerce
+    .number('use a whole number of milliseconds')
+    .int()
+    .min(keptMsMinimum)
+    .max(keptMsMaximum)
+    .default(limits.deliveriesKeptMs),
 });
 
 /**
@@ -46,5 +57,6 @@ export function readSettings(environment: object): CourierSettings {
     policy: targetPolicyOf(environment),
     timeoutMs: parsed.data.LOCKSTEP_DELIVERY_TIMEOUT_MS,
     pausesMs: parsed.data.LOCKSTEP_DELIVERY_PAUSES_MS,
+    keptMs: parsed.data.LOCKSTEP_DELIVERIES_KEPT_MS,
   };
 }

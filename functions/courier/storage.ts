@@ -1,11 +1,14 @@
 import { limits } from '../../shared/limits.ts';
 import type { AttemptOutcome, Judgement } from '../../shared/protocol/delivery.ts';
 import type {
+  DeliveryAttempt,
+  DeliveryDetail,
   DeliveryPage,
   DeliveryQuery,
   DeliveryRecord,
   EventType,
   OwedEvent,
+  ReplayQuery,
   SigningKey,
 } from '../../shared/wire/confirmations.ts';
 import type { Sql, SqlObjectStorage } from '../coordinator/sql.ts';
@@ -20,7 +23,8 @@ const schema = `
   CREATE TABLE IF NOT EXISTS delivery (
     position INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL UNIQUE, type TEXT NOT NULL, at INTEGER NOT NULL,
     body TEXT NOT NULL, state TEXT NOT NULL, since INTEGER NOT NULL, due_at INTEGER, step INTEGER NOT NULL DEFAULT 0,
-    attempts INTEGER NOT NULL DEFAULT 0, status INTEGER, ms INTEGER, answer TEXT, last_attempt_at INTEGER
+    attempts INTEGER NOT NULL DEFAULT 0, status INTEGER, ms INTEGER, answer TEXT, last_attempt_at INTEGER,
+    history TEXT NOT NULL DEFAULT '[]'
   );
   CREATE INDEX IF NOT EXISTS due ON delivery (due_at, position) WHERE state = 'waiting';
   CREATE INDEX IF NOT EXISTS ended ON delivery (since) WHERE state <> 'waiting';
@@ -82,6 +86,8 @@ export class CourierStorage {
   /** At least as many as wait: it is counted anew only when it reaches the bound. */
   #waitingAtMost = 0;
   #endpoint: Endpoint | null = null;
+  /** False until there are tables. */
+  #exists = false;
 
   constructor(storage: CourierSqlStorage) {
     this.#storage = storage;
@@ -90,9 +96,31 @@ export class CourierStorage {
 
   /** Takes up what is stored, or begins with nothing. */
   begin(): void {
-    this.#storage.sql.exec(schema);
-    this.#waitingAtMost = this.#kept();
-    this.#endpoint = this.#readEndpoint();
+    // An object that holds nothing costs nothing, so that asking for an unknown endpoint must not leave tables behind.
+    this.#exists = this.#tableText('endpoint') !== null;
+    if (this.#exists) this.#create();
+    this.#waitingAtMost = this.#exists ? this.#kept() : 0;
+    this.#endpoint = this.#exists ? this.#readEndpoint() : null;
+  }
+
+  /** The tables, in today's form. */
+  #create(): void {
+    const { sql } = this.#storage;
+    const deliveries = this.#tableText('delivery');
+    // Release 0.1 kept the last attempt alone.
+    if (deliveries !== null && !deliveries.includes('history TEXT')) {
+      sql.exec(`ALTER TABLE delivery ADD COLUMN history TEXT NOT NULL DEFAULT '[]'`);
+    }
+    sql.exec(schema);
+    this.#exists = true;
+  }
+
+  /** The statement that made a table, or null. */
+  #tableText(name: string): string | null {
+    const [row] = this.#storage.sql
+      .exec<Row>(`SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?`, name)
+      .toArray();
+    return textOrNull(row?.sql);
   }
 
   /** Null until one is set. */
@@ -109,6 +137,7 @@ export class CourierStorage {
       (secret === null || present.secret === secret) &&
       present.privateKey === privateKey;
     if (isSame) return;
+    if (!this.#exists) this.#create();
     this.#change(
       `INSERT INTO endpoint (one, id, url, secret, private_key) VALUES (1, ?, ?, ?, ?) ON CONFLICT (one)
        DO UPDATE SET url = excluded.url, secret = coalesce(excluded.secret, secret),
@@ -140,6 +169,7 @@ export class CourierStorage {
 
   /** Forgets failures and wishes for rest; what waits is due now, in the order of arrival. */
   enable(now: number): void {
+    if (!this.#exists) return;
     this.#change(
       `UPDATE endpoint SET disabled_at = NULL, disabled_reason = NULL, told = 1, failing_since = NULL, rest_until = 0`,
     );
@@ -202,6 +232,7 @@ export class CourierStorage {
   }
 
   get isEmpty(): boolean {
+    if (!this.#exists) return true;
     const any = this.#storage.sql.exec('SELECT 1 FROM delivery WHERE position > 0 LIMIT 1');
     return any.toArray().length === 0;
   }
@@ -212,13 +243,15 @@ export class CourierStorage {
     const status = outcome.kind === 'answered' ? outcome.status : null;
     const answer = outcome.kind === 'answered' ? outcome.answer : outcome.reason;
     this.#storage.transactionSync(() => {
-      // A body is kept for as long as it may be sent again.
+      // The attempts stand in the row itself: rows written are billed.
       this.#storage.sql.exec(
         `UPDATE delivery SET state = ?1, due_at = ?2, step = step + 1, attempts = attempts + 1, status = ?3, ms = ?4,
          answer = ?5, last_attempt_at = ?6, since = CASE ?1 WHEN 'waiting' THEN since ELSE ?6 END,
-         body = CASE ?1 WHEN 'delivered' THEN '' ELSE body END
+         history = json_insert(CASE WHEN json_array_length(history) >= ?8 THEN json_remove(history, '$[0]')
+           ELSE history END, '$[#]', json(?9))
          WHERE event = ?7 AND (state = 'waiting' OR ?1 = 'delivered')`,
         ...[state, nextAttemptAt, status, outcome.ms, answer, now, event],
+        ...[limits.attemptsKeptPerDelivery, attemptText(status, outcome.ms, answer, now)],
       );
       const present = this.#endpoint;
       if (failingSince === present?.failingSince && restUntil === null) return;
@@ -229,21 +262,24 @@ export class CourierStorage {
     });
   }
 
-  /** Has failed deliveries wait again, from the start of the schedule. Answers how many; at most a bounded number. */
-  replay(what: { readonly event: string } | { readonly since: number }, now: number): number {
+  /** Has deliveries wait again, from the start of the schedule. Answers how many; at most a bounded number. */
+  replay(what: ReplayQuery, now: number): number {
+    if (!this.#exists) return 0;
     const { sql } = this.#storage;
+    // Release 0.1 dropped the bodies of what it delivered.
     const replayed =
       'event' in what
         ? sql.exec(
             `UPDATE delivery SET state = 'waiting', due_at = ?1, since = ?1, step = 0
-             WHERE event = ?2 AND state = 'failed' RETURNING 1`,
+             WHERE event = ?2 AND state <> 'waiting' AND body <> '' RETURNING 1`,
             ...[now, what.event],
           )
         : sql.exec(
             `UPDATE delivery SET state = 'waiting', due_at = ?1, since = ?1, step = 0 WHERE position IN
-             (SELECT position FROM delivery INDEXED BY by_state WHERE state = 'failed' AND at >= ?2
-              ORDER BY position LIMIT ?3) RETURNING 1`,
+             (SELECT position FROM delivery INDEXED BY by_state WHERE state IN ('failed', ?4) AND at >= ?2
+              AND body <> '' LIMIT ?3) RETURNING 1`,
             ...[now, what.since, limits.deliveriesPerReplay],
+            what.delivered ? 'delivered' : 'failed',
           );
     const count = replayed.toArray().length;
     this.#waitingAtMost += count;
@@ -252,6 +288,7 @@ export class CourierStorage {
 
   /** A page of the log, the newest first. */
   page({ state, before, limit }: DeliveryQuery): DeliveryPage {
+    if (!this.#exists) return { deliveries: [], before: null };
     const { sql } = this.#storage;
     const below = before ?? Number.MAX_SAFE_INTEGER;
     const found =
@@ -272,12 +309,23 @@ export class CourierStorage {
     return { deliveries: shown.map(recordOf), before: isEnd ? null : Number(last.position) };
   }
 
+  /** One delivery with all that is kept of it, or null. */
+  detail(event: string): DeliveryDetail | null {
+    if (!this.#exists) return null;
+    const [row] = this.#storage.sql
+      .exec<Row>('SELECT * FROM delivery WHERE event = ?', event)
+      .toArray();
+    if (row === undefined) return null;
+    const history: DeliveryDetail['history'] = JSON.parse(String(row.history));
+    return { ...recordOf(row), body: String(row.body), history };
+  }
+
   /**
    * Drops what ended too long ago or before too many newer events, and gives up what has waited too long, as it does at a
    * disabled endpoint. One call touches a bounded number of rows; true: there is more to do.
    */
-  prune(now: number): boolean {
-    const before = now - limits.deliveriesKeptMs;
+  prune(now: number, keptMs: number): boolean {
+    const before = now - keptMs;
     return this.#storage.transactionSync(() => {
       const { sql } = this.#storage;
       const old = sql.exec(
@@ -306,7 +354,7 @@ export class CourierStorage {
   /** Keeps the object far below the platform's bound: beyond that, nothing could be taken over any more. */
   #makeRoom(now: number): void {
     const { sql } = this.#storage;
-    if (sql.databaseSize <= limits.courierBytes) return;
+    if (sql.databaseSize <= limits.courierLogBytes) return;
     const dropped = sql
       .exec(
         `DELETE FROM delivery WHERE position IN (SELECT position FROM delivery INDEXED BY ended
@@ -314,7 +362,8 @@ export class CourierStorage {
         roomRows,
       )
       .toArray();
-    if (dropped.length === 0) this.#giveUpOldest(roomRows, now);
+    const isFull = dropped.length === 0 && sql.databaseSize > limits.courierBytes;
+    if (isFull) this.#giveUpOldest(roomRows, now);
   }
 
   #giveUpOldest(count: number, now: number): void {
@@ -352,7 +401,9 @@ export class CourierStorage {
     return Number(row?.waiting ?? 0);
   }
 
+  /** Changes the endpoint; of one that was never set, nothing. */
   #change(statement: string, ...values: readonly (string | number | null)[]): void {
+    if (!this.#exists) return;
     this.#storage.sql.exec(statement, ...values);
     this.#endpoint = this.#readEndpoint();
   }
@@ -374,6 +425,17 @@ export class CourierStorage {
       told: row.told === 1,
     };
   }
+}
+
+/** An attempt as the log keeps it. The answer is cut: a schedule has many attempts. */
+function attemptText(status: number | null, ms: number, answer: string, at: number): string {
+  const attempt: DeliveryAttempt = {
+    at,
+    status,
+    ms,
+    answer: answer.slice(0, limits.attemptAnswerCharacters).toWellFormed(),
+  };
+  return JSON.stringify(attempt);
 }
 
 function recordOf(row: Row): DeliveryRecord {

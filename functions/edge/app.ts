@@ -4,6 +4,7 @@ import { requestId } from 'hono/request-id';
 import { secureHeaders } from 'hono/secure-headers';
 import type { ConfigurationResult } from '../../shared/wire/configuration.ts';
 import { failure } from '../../shared/wire/problems.ts';
+import { webhookHeader } from '../../shared/wire/webhook-target.ts';
 import { mountDoctor } from './admin-doctor.ts';
 import { mountAdminDoubt } from './admin-doubt.ts';
 import { mountAdminRegions } from './admin-regions.ts';
@@ -116,6 +117,13 @@ function createBareApp(log: EdgeDependencies['log']): EdgeApp {
   );
   // Tokens travel in a header and never in a cookie, so any page may call: it has only what its user gave it.
   app.use(cors({ origin: '*', allowHeaders: acceptedHeaders, exposeHeaders: exposedHeaders }));
+  // A webhook whose receiver passes it on to Lockstep could cause the next one, without end.
+  app.use(async (context, next) => {
+    if (context.req.header(webhookHeader) === undefined) return next();
+    const detail = `A request with the header ${webhookHeader} comes from a webhook of Lockstep.`;
+    const problem = failure('webhook-loop', detail, { error: `ERR ${detail}` });
+    return answerProblem(context, problem.problem);
+  });
   app.notFound((context) => {
     const detail = 'Nothing is served at this address. See /openapi.json.';
     return answerProblem(context, failure('not-found', detail).problem);

@@ -1,31 +1,43 @@
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import type {
-  DeliveryRecord,
   EndpointId,
+  EventType,
   OwedEvent,
+  ReplayQuery,
   SigningKey,
   Subscription,
 } from '../../shared/wire/confirmations.ts';
+import { sampleEvent } from '../../shared/wire/event-samples.ts';
 import {
   deliveriesAnswerSchema,
   deliveriesQuerySchema,
+  deliveryAnswerSchema,
+  deliveryParams,
   endpointParams,
   isEndpointId,
   replaySchema,
   rotatedSchema,
   rotationSchema,
+  testSchema,
   webhookKeysSchema,
 } from '../../shared/wire/hook-schemas.ts';
-import { type Attempt, success } from '../../shared/wire/problems.ts';
+import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
 import { generateSecret, publicKeyText } from '../../shared/wire/webhook-signature.ts';
 import { answerJson, answerProblem, type EdgeContext, type EdgeEnvironment } from './answer.ts';
 import type { Guard } from './authenticate.ts';
-import { checkShape, readBody } from './body.ts';
+import { checkShape, readBody, readBodyIfAny } from './body.ts';
 import { askHooks } from './coordinators.ts';
 import { askCourier } from './couriers.ts';
 import { type EdgeDependencies, onlyShard } from './dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
-import { findWebhook, unknownWebhook } from './webhooks.ts';
+import {
+  isCallback,
+  isOwn,
+  ownsCallbacks,
+  presentDelivery,
+  presentDetail,
+} from './webhook-views.ts';
+import { findOwnWebhook, findWebhook, unknownWebhook } from './webhooks.ts';
 
 const tags = ['Webhooks'];
 const request = { params: endpointParams };
@@ -49,11 +61,13 @@ const testRoute = createRoute({
   operationId: 'testWebhook',
   tags,
   summary: 'Send an event to try the receiver',
+  description:
+    'It has the form of a real event of its type, and `data.test` is true. Its `webhook-id` begins with `test_`.',
   ...secured('write'),
-  request,
+  request: { ...request, body: { ...jsonBody(testSchema), required: false } },
   responses: {
     202: jsonResponse('It is on its way; see the deliveries', z.object({ event: z.string() })),
-    ...problemResponses(401, 403, 404, 503),
+    ...problemResponses(400, 401, 403, 404, 413, 415, 503),
   },
 });
 
@@ -99,17 +113,33 @@ const deliveriesRoute = createRoute({
   },
 });
 
+const deliveryRoute = createRoute({
+  method: 'get',
+  path: '/v1/webhooks/{id}/deliveries/{event}',
+  operationId: 'getDelivery',
+  tags,
+  summary: 'One delivery with its payload and its attempts',
+  description:
+    'The payload and the answers of the receiver are for the token that created the webhook, and for the scope admin.',
+  ...secured('read'),
+  request: { params: deliveryParams },
+  responses: {
+    200: jsonResponse('The delivery', deliveryAnswerSchema),
+    ...problemResponses(401, 403, 404, 503),
+  },
+});
+
 const replayRoute = createRoute({
   method: 'post',
   path: '/v1/webhooks/{id}/replay',
   operationId: 'replayDeliveries',
   tags,
-  summary: 'Send failed deliveries again, or recover since a date',
+  summary: 'Send deliveries again, or recover since a date',
   ...secured('write'),
   request: { ...request, body: jsonBody(replaySchema) },
   responses: {
     200: jsonResponse(
-      'How many failed deliveries are sent again, and how many events since then are owed once more; those that were delivered are not sent again',
+      'How many deliveries are sent again, under their ids, and how many events since then are owed once more. Of those since a date, delivered ones are sent again only if `delivered` is true',
       z.object({ replayed: z.int(), recovered: z.int() }),
     ),
     ...problemResponses(400, 401, 403, 404, 413, 415, 503),
@@ -122,7 +152,10 @@ export function mountDeliveries(
   dependencies: EdgeDependencies,
   guard: Guard,
 ): void {
-  const routes = [keysRoute, testRoute, rotateRoute, enableRoute, deliveriesRoute, replayRoute];
+  const routes = [
+    ...[keysRoute, testRoute, rotateRoute, enableRoute],
+    ...[deliveriesRoute, deliveryRoute, replayRoute],
+  ];
   for (const route of routes) app.openAPIRegistry.registerPath(route);
   mountWebhookKeys(app, dependencies);
   app.post(testRoute.getRoutingPath(), guard('write'), (context) =>
@@ -137,6 +170,7 @@ export function mountDeliveries(
   app.get(deliveriesRoute.getRoutingPath(), guard('read'), (context) =>
     list(context, dependencies),
   );
+  app.get(deliveryRoute.getRoutingPath(), guard('read'), (context) => show(context, dependencies));
   app.post(replayRoute.getRoutingPath(), guard('write'), (context) =>
     replay(context, dependencies),
   );
@@ -156,11 +190,13 @@ function mountWebhookKeys(app: OpenAPIHono<EdgeEnvironment>, dependencies: EdgeD
 }
 
 async function sendTest(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
-  const found = await findWebhook(context, dependencies);
+  const body = await readBodyIfAny(context.req.raw, testSchema);
+  if (!body.ok) return answerProblem(context, body.problem);
+  const found = await findOwnWebhook(context, dependencies);
   if (!found.ok) return answerProblem(context, found.problem);
   const key = await askHooks(dependencies, onlyShard, 'read', (hooks) => hooks.signingKey());
   if (!key.ok) return answerProblem(context, key.problem);
-  const event = testEvent(found.value, `test_${dependencies.uuid()}`, dependencies.now());
+  const event = testEvent(found.value, body.value.type, dependencies);
   const handover = { target: null, signingKey: key.value, events: [event] };
   const sent = await askCourier(dependencies, event.endpoint, (courier) =>
     courier.deliver(event.endpoint, handover),
@@ -169,18 +205,24 @@ async function sendTest(context: EdgeContext, dependencies: EdgeDependencies): P
   return answerJson(context, { event: event.id }, 202);
 }
 
-/** Of a type that the receiver expects, about a write that says of itself that it never was. */
-function testEvent({ endpoint, events }: Subscription, id: string, at: number): OwedEvent {
-  const [type = 'write.confirmed'] = events;
-  const data = { test: true, id, transaction: null, sequence: null, keys: [] };
-  const body = JSON.stringify({ type, timestamp: new Date(at).toISOString(), data });
-  return { endpoint, id, type, at, body };
+/** Of the type that is asked for, else of one that the receiver expects. */
+function testEvent(
+  subscription: Subscription,
+  asked: EventType | undefined,
+  { uuid, now, configuration }: EdgeDependencies,
+): OwedEvent {
+  const { endpoint, events, prefixes, values } = subscription;
+  const type = asked ?? events[0] ?? 'write.confirmed';
+  const regions = configuration.regions.map(({ id }) => id);
+  const [id, at] = [uuid(), now()];
+  const body = sampleEvent(type, { endpoint, id, at, regions, prefix: prefixes[0] ?? '', values });
+  return { endpoint, id: `test_${id}`, type, at, body };
 }
 
 async function rotate(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
   const body = await readBody(context.req.raw, rotationSchema);
   if (!body.ok) return answerProblem(context, body.problem);
-  const found = await findWebhook(context, dependencies);
+  const found = await findOwnWebhook(context, dependencies);
   if (!found.ok) return answerProblem(context, found.problem);
   const { secret = generateSecret(), overlapMs } = body.value;
   const rotated = await askCourier(dependencies, found.value.endpoint, (courier) =>
@@ -192,7 +234,7 @@ async function rotate(context: EdgeContext, dependencies: EdgeDependencies): Pro
 
 /** The courier first: while it sends and is still listed as disabled, a repetition puts that right. */
 async function enable(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
-  const endpoint = await findEndpoint(context, dependencies);
+  const endpoint = await findOwnEndpoint(context, dependencies);
   if (!endpoint.ok) return answerProblem(context, endpoint.problem);
   const enabled = await askCourier(dependencies, endpoint.value, (courier) => courier.enable());
   if (!enabled.ok) return answerProblem(context, enabled.problem);
@@ -208,24 +250,40 @@ async function enable(context: EdgeContext, dependencies: EdgeDependencies): Pro
 async function list(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
   const query = checkShape(context.req.query(), deliveriesQuerySchema);
   if (!query.ok) return answerProblem(context, query.problem);
-  const endpoint = await findEndpoint(context, dependencies);
-  if (!endpoint.ok) return answerProblem(context, endpoint.problem);
+  const found = await findSeen(context, dependencies);
+  if (!found.ok) return answerProblem(context, found.problem);
+  const { endpoint, whole } = found.value;
   const { state = null, before = null, limit } = query.value;
-  const page = await askCourier(dependencies, endpoint.value, (courier) =>
+  const page = await askCourier(dependencies, endpoint, (courier) =>
     courier.deliveries({ state, before, limit }),
   );
   if (!page.ok) return answerProblem(context, page.problem);
-  const deliveries = page.value.deliveries.map(tellDelivery);
+  const deliveries = page.value.deliveries.map((record) => presentDelivery(record, whole));
   return answerJson(context, { deliveries, before: page.value.before });
+}
+
+async function show(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
+  const found = await findSeen(context, dependencies);
+  if (!found.ok) return answerProblem(context, found.problem);
+  const { endpoint, whole } = found.value;
+  const event = context.req.param('event') ?? '';
+  const detail = await askCourier(dependencies, endpoint, (courier) => courier.delivery(event));
+  if (!detail.ok) return answerProblem(context, detail.problem);
+  if (detail.value !== null) return answerJson(context, presentDetail(detail.value, whole));
+  const unknown = 'The log has no delivery of this event. It may be older than what is kept.';
+  return answerProblem(context, failure('delivery-unknown', unknown).problem);
 }
 
 async function replay(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
   const body = await readBody(context.req.raw, replaySchema);
   if (!body.ok) return answerProblem(context, body.problem);
-  const endpoint = await findEndpoint(context, dependencies);
+  const endpoint = await findOwnEndpoint(context, dependencies);
   if (!endpoint.ok) return answerProblem(context, endpoint.problem);
   const asked = body.value;
-  const what = 'event' in asked ? asked : { since: new Date(asked.since).getTime() };
+  const what: ReplayQuery =
+    'event' in asked
+      ? asked
+      : { since: new Date(asked.since).getTime(), delivered: asked.delivered };
   const replayed = await askCourier(dependencies, endpoint.value, (courier) =>
     courier.replay(what),
   );
@@ -240,36 +298,38 @@ async function replay(context: EdgeContext, dependencies: EdgeDependencies): Pro
   return answerJson(context, { replayed: replayed.value, recovered: recovered.value ?? 0 });
 }
 
-/** The endpoint of a subscription or of callbacks. Nobody lists the latter, so their courier alone knows of them. */
-async function findEndpoint(
+/** The endpoint of a subscription that the caller may change, or of callbacks. */
+async function findOwnEndpoint(
   context: EdgeContext,
   dependencies: EdgeDependencies,
 ): Promise<Attempt<EndpointId>> {
   const id = context.req.param('id') ?? '';
   if (isCallback(id)) return isEndpointId(id) ? success(id) : unknownWebhook();
-  const found = await findWebhook(context, dependencies);
+  const found = await findOwnWebhook(context, dependencies);
   return found.ok ? success(found.value.endpoint) : found;
 }
 
-function isCallback(endpoint: EndpointId): boolean {
-  return endpoint.startsWith('cb_');
+/** An endpoint whose deliveries are looked at. */
+interface Seen {
+  readonly endpoint: EndpointId;
+  /** True if the caller may see its payloads and the answers of its receiver. */
+  readonly whole: boolean;
 }
 
-function tellDelivery(record: DeliveryRecord): Readonly<Record<string, unknown>> {
-  const { event, type, state, attempts, status, ms, answer } = record;
-  const iso = (at: number | null) => (at === null ? null : new Date(at).toISOString());
-  return {
-    event,
-    type,
-    state,
-    attempts,
-    status,
-    ms,
-    answer,
-    at: iso(record.at),
-    lastAttemptAt: iso(record.lastAttemptAt),
-    nextAttemptAt: iso(record.nextAttemptAt),
-  };
+/** The endpoint of a subscription or of callbacks, and how much of it the caller sees. */
+async function findSeen(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Attempt<Seen>> {
+  const id = context.req.param('id') ?? '';
+  const caller = context.get('caller');
+  if (isCallback(id)) {
+    if (!isEndpointId(id)) return unknownWebhook();
+    return success({ endpoint: id, whole: ownsCallbacks(caller) });
+  }
+  const found = await findWebhook(context, dependencies);
+  if (!found.ok) return found;
+  return success({ endpoint: found.value.endpoint, whole: isOwn(caller, found.value) });
 }
 
 /** The public half alone, member by member: a JWK with a `d` would be the private key. */

@@ -2,14 +2,25 @@ import type { z } from '@hono/zod-openapi';
 import type { Callback, EndpointId } from '../../shared/wire/confirmations.ts';
 import type { callbackSchema } from '../../shared/wire/hook-schemas.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
-import { checkTarget } from '../../shared/wire/webhook-target.ts';
+import { checkTarget, ownHostOf } from '../../shared/wire/webhook-target.ts';
+import type { EdgeContext } from './answer.ts';
 import type { EdgeDependencies } from './dependencies.ts';
 
 type Rules = Pick<EdgeDependencies, 'targetPolicy'>;
 
-/** The address in its canonical form, or why it is not called. The courier looks at it again before each attempt. */
-export function targetOf(url: string, { targetPolicy }: Rules): Attempt<string> {
-  const checked = checkTarget(url, targetPolicy);
+/**
+ * The address in its canonical form, or why it is not called. The courier looks at it again before each attempt. The host
+ * to which the request came is Lockstep's own, whether it is configured or not.
+ */
+export function targetOf(
+  url: string,
+  { targetPolicy }: Rules,
+  context: EdgeContext,
+): Attempt<string> {
+  const { allowLoopback, allowedHosts, ownHosts } = targetPolicy;
+  const here = ownHostOf(new URL(context.req.url));
+  const policy = { allowLoopback, allowedHosts, ownHosts: [...ownHosts, here] };
+  const checked = checkTarget(url, policy);
   // The address itself is left out: it may hold a secret of its receiver.
   return checked.ok ? success(checked.url) : failure('target-refused', checked.reason);
 }
@@ -18,9 +29,10 @@ export function targetOf(url: string, { targetPolicy }: Rules): Attempt<string> 
 export async function callbackOf(
   asked: z.infer<typeof callbackSchema> | undefined,
   rules: Rules,
+  context: EdgeContext,
 ): Promise<Attempt<Callback | null>> {
   if (asked === undefined) return success(null);
-  const target = targetOf(asked.url, rules);
+  const target = targetOf(asked.url, rules, context);
   if (!target.ok) return target;
   const { events, values } = asked;
   const secret = asked.secret ?? null;

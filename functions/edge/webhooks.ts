@@ -19,6 +19,7 @@ import { askCourier } from './couriers.ts';
 import { type EdgeDependencies, onlyShard } from './dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
 import { targetOf } from './targets.ts';
+import { ownedBy, presentWebhook } from './webhook-views.ts';
 
 const tags = ['Webhooks'];
 
@@ -31,6 +32,10 @@ const postRoute = createRoute({
   ...secured('write'),
   request: { body: jsonBody(webhookSchema) },
   responses: {
+    200: jsonResponse(
+      'This token has a webhook that asks for the same already; its secret stays as it is',
+      webhookAnswerSchema,
+    ),
     201: jsonResponse('Created. The secret is shown this once', createdWebhookSchema),
     ...problemResponses(400, 401, 403, 409, 413, 415, 422, 503),
   },
@@ -41,7 +46,8 @@ const listRoute = createRoute({
   path: '/v1/webhooks',
   operationId: 'listWebhooks',
   tags,
-  summary: 'Every subscription, without secrets',
+  summary:
+    'Every subscription, without secrets; of those of other tokens, the origin of the address',
   ...secured('read'),
   responses: {
     200: jsonResponse('The subscriptions, the oldest first', webhooksAnswerSchema),
@@ -73,7 +79,7 @@ const patchRoute = createRoute({
   request: { params: endpointParams, body: jsonBody(webhookPatchSchema) },
   responses: {
     200: jsonResponse('The subscription as it is now', webhookAnswerSchema),
-    ...problemResponses(400, 401, 403, 404, 413, 415, 422, 503),
+    ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 503),
   },
 });
 
@@ -119,6 +125,15 @@ export async function findWebhook(
   return found === undefined ? unknownWebhook() : success(found);
 }
 
+/** The subscription that the address names, if the caller may change it. */
+export async function findOwnWebhook(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Attempt<Subscription>> {
+  const found = await findWebhook(context, dependencies);
+  return found.ok ? ownedBy(context.get('caller'), found.value) : found;
+}
+
 /** There is no webhook of the id in the address. */
 export function unknownWebhook(): ReturnType<typeof failure> {
   return failure('webhook-unknown', 'No webhook has this id. GET /v1/webhooks lists them.');
@@ -131,27 +146,34 @@ async function createWebhook(
   const body = await readBody(context.req.raw, webhookSchema);
   if (!body.ok) return answerProblem(context, body.problem);
   const { secret = generateSecret(), ...asked } = body.value;
-  const url = targetOf(asked.url, dependencies);
+  const url = targetOf(asked.url, dependencies, context);
   if (!url.ok) return answerProblem(context, url.problem);
   const subscription: Subscription = {
     ...asked,
     endpoint: `ep_${dependencies.uuid().replaceAll('-', '')}`,
     url: url.value,
+    owner: context.get('caller').id,
     disabled: null,
     createdAt: dependencies.now(),
   };
   const created = await subscribe(dependencies, subscription, secret);
   if (!created.ok) return answerProblem(context, created.problem);
-  const headers = { Location: `/v1/webhooks/${subscription.endpoint}` };
-  return answerJson(context, { ...tellWebhook(subscription), secret }, 201, headers);
+  const known = created.value;
+  const headers = { Location: `/v1/webhooks/${known?.endpoint ?? subscription.endpoint}` };
+  const caller = context.get('caller');
+  if (known !== null) return answerJson(context, presentWebhook(known, caller), 200, headers);
+  return answerJson(context, { ...presentWebhook(subscription, caller), secret }, 201, headers);
 }
 
-/** Its courier comes first: one that nobody hands anything to sends nothing, should a crash lie between the two. */
+/**
+ * Answers null once it is created, or the subscription that asks for the same. Its courier comes first: one that nobody
+ * hands anything to sends nothing, should a crash lie between the two.
+ */
 async function subscribe(
   dependencies: EdgeDependencies,
   subscription: Subscription,
   secret: string,
-): Promise<Attempt<null>> {
+): Promise<Attempt<Subscription | null>> {
   const { endpoint, url } = subscription;
   const signingKey = await askHooks(dependencies, onlyShard, 'read', (hooks) => hooks.signingKey());
   if (!signingKey.ok) return signingKey;
@@ -164,10 +186,16 @@ async function subscribe(
     hooks.subscribe(subscription),
   );
   if (!result.ok) return result;
-  if (result.value === 'created') return success(null);
+  if (result.value.kind === 'created') return success(null);
   await askCourier(dependencies, endpoint, (courier) => courier.remove());
-  const detail = 'Delete a webhook that is no longer needed, or change one with PATCH.';
-  return failure('too-many-webhooks', detail);
+  return result.value.kind === 'known'
+    ? success(result.value.subscription)
+    : tooManyWebhooks(result.value.detail);
+}
+
+function tooManyWebhooks(detail: string): ReturnType<typeof failure> {
+  const remedy = 'Delete a webhook that is no longer needed, or change one with PATCH.';
+  return failure('too-many-webhooks', `${detail} ${remedy}`);
 }
 
 async function listWebhooks(
@@ -178,13 +206,15 @@ async function listWebhooks(
     hooks.subscriptions(),
   );
   if (!subscriptions.ok) return answerProblem(context, subscriptions.problem);
-  return answerJson(context, { webhooks: subscriptions.value.map(tellWebhook) });
+  const caller = context.get('caller');
+  const webhooks = subscriptions.value.map((one) => presentWebhook(one, caller));
+  return answerJson(context, { webhooks });
 }
 
 async function getWebhook(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
   const found = await findWebhook(context, dependencies);
   if (!found.ok) return answerProblem(context, found.problem);
-  return answerJson(context, tellWebhook(found.value));
+  return answerJson(context, presentWebhook(found.value, context.get('caller')));
 }
 
 async function changeWebhook(
@@ -193,31 +223,35 @@ async function changeWebhook(
 ): Promise<Response> {
   const body = await readBody(context.req.raw, webhookPatchSchema);
   if (!body.ok) return answerProblem(context, body.problem);
-  const found = await findWebhook(context, dependencies);
+  const found = await findOwnWebhook(context, dependencies);
   if (!found.ok) return answerProblem(context, found.problem);
-  const changed = await change(dependencies, found.value, body.value);
+  const changed = await change(context, dependencies, found.value, body.value);
   if (!changed.ok) return answerProblem(context, changed.problem);
-  return answerJson(context, tellWebhook(changed.value));
+  return answerJson(context, presentWebhook(changed.value, context.get('caller')));
 }
 
 async function change(
+  context: EdgeContext,
   dependencies: EdgeDependencies,
   { endpoint, url: present }: Subscription,
-  { url: asked = present, ...rest }: z.infer<typeof webhookPatchSchema>,
+  { url: asked, ...rest }: z.infer<typeof webhookPatchSchema>,
 ): Promise<Attempt<Subscription>> {
-  const url = targetOf(asked, dependencies);
+  const url = targetOf(asked ?? present, dependencies, context);
   if (!url.ok) return url;
-  if (url.value !== present) {
-    const moved = await moveCourier(dependencies, endpoint, url.value);
-    if (!moved.ok) return moved;
-  }
   const patch = { ...defined(rest), url: url.value };
   // The same change made twice is one, so it may be asked for again.
   const changed = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
     hooks.changeSubscription(endpoint, patch),
   );
   if (!changed.ok) return changed;
-  return changed.value === null ? unknownWebhook() : success(changed.value);
+  if (changed.value.kind === 'unknown') return unknownWebhook();
+  if (changed.value.kind === 'full') return tooManyWebhooks(changed.value.detail);
+  // Also if the address is listed already: a crash may have come before the courier heard of it.
+  if (asked !== undefined) {
+    const moved = await moveCourier(dependencies, endpoint, url.value);
+    if (!moved.ok) return moved;
+  }
+  return success(changed.value.subscription);
 }
 
 async function moveCourier(
@@ -239,6 +273,11 @@ async function deleteWebhook(
   const id = context.req.param('id') ?? '';
   if (!/^ep_/.test(id) || !isEndpointId(id))
     return answerProblem(context, unknownWebhook().problem);
+  // Of one that is listed no more, a crash may have left the courier: nobody owns that.
+  const found = await findOwnWebhook(context, dependencies);
+  if (!found.ok && found.problem.name !== 'webhook-unknown') {
+    return answerProblem(context, found.problem);
+  }
   const removed = await askHooks(dependencies, onlyShard, 'write', (hooks) =>
     hooks.unsubscribe(id),
   );
@@ -247,21 +286,6 @@ async function deleteWebhook(
   if (!forgotten.ok) return answerProblem(context, forgotten.problem);
   if (!removed.value) return answerProblem(context, unknownWebhook().problem);
   return context.body(null, 204);
-}
-
-/** A subscription as a client sees it. Field by field, so that nothing that is added to it shows by itself. */
-function tellWebhook(subscription: Subscription): Readonly<Record<string, unknown>> {
-  const { endpoint, url, events, prefixes, values, description, disabled } = subscription;
-  return {
-    id: endpoint,
-    url,
-    events,
-    prefixes,
-    values,
-    description,
-    disabled: disabled && { ...disabled, at: new Date(disabled.at).toISOString() },
-    createdAt: new Date(subscription.createdAt).toISOString(),
-  };
 }
 
 type Defined<Type> = { [Name in keyof Type]?: Exclude<Type[Name], undefined> };

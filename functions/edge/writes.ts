@@ -86,7 +86,7 @@ export function mountWrites(
     if (!body.ok) return answerProblem(context, body.problem);
     const ops = body.value.ops.map(textsOf);
     const checks = body.value.checks.map(checkOf);
-    const callback = await callbackOf(body.value.callback, dependencies);
+    const callback = await callbackOf(body.value.callback, dependencies, context);
     if (!callback.ok) return answerProblem(context, callback.problem);
     const asked = [ops, checks, ...askedOf(callback.value)];
     const given = { ...body.value, keepsGoing: false, callback: callback.value };

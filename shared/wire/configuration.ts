@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { limits } from '../limits.ts';
 import type { RegionConfiguration } from './members.ts';
+import { hostsOf, hostsRule } from './webhook-target.ts';
 
 /** What a client's token allows: `write` implies `read`, and `admin` implies both. */
 export type Scope = 'read' | 'write' | 'admin';
@@ -108,6 +109,12 @@ const whole = (what: string, least: number, most: number) =>
 
 const milliseconds = (fallback: number) => whole('of milliseconds', 50, 60_000).default(fallback);
 
+/** Read again by those who need it (targetPolicyOf). */
+const hostList = z
+  .string()
+  .refine((text) => hostsOf(text) !== null, hostsRule)
+  .optional();
+
 const environmentSchema = z
   .object({
     LOCKSTEP_REGIONS: json(regionsSchema),
@@ -118,6 +125,8 @@ const environmentSchema = z
     LOCKSTEP_ROUND_TIMEOUT_MS: milliseconds(limits.roundTimeoutMs),
     LOCKSTEP_READ_TIMEOUT_MS: milliseconds(limits.readTimeoutMs),
     LOCKSTEP_OUT_AFTER_MS: milliseconds(limits.outAfterMs),
+    LOCKSTEP_OWN_HOSTS: hostList,
+    LOCKSTEP_WEBHOOK_HOSTS: hostList,
     LOCKSTEP_MIN_VOTERS: whole('of regions', 1, limits.regions).optional(),
     LOCKSTEP_KEPT_MS: whole('of milliseconds', limits.keptMsMinimum, limits.keptMsMaximum).default(
       limits.decisionsKeptMs,

@@ -45,6 +45,8 @@ export interface Subscription {
   readonly prefixes: readonly string[];
   readonly values: boolean;
   readonly description: string;
+  /** The id of the token that created it; null if release 0.1 has stored it. */
+  readonly owner: string | null;
   /** Null while enabled. */
   readonly disabled: { readonly at: number; readonly reason: string } | null;
   readonly createdAt: number;
@@ -54,6 +56,20 @@ export interface Subscription {
 export type SubscriptionPatch = Partial<
   Pick<Subscription, 'url' | 'events' | 'prefixes' | 'values' | 'description' | 'disabled'>
 >;
+
+/** What became of a new subscription. */
+export type Subscribed =
+  | { readonly kind: 'created' }
+  /** Its owner has one that asks for the same already. */
+  | { readonly kind: 'known'; readonly subscription: Subscription }
+  /** There are as many as there can be; `detail` says of what. */
+  | { readonly kind: 'full'; readonly detail: string };
+
+/** What became of a change of a subscription. */
+export type SubscriptionChange =
+  | { readonly kind: 'changed'; readonly subscription: Subscription }
+  | { readonly kind: 'unknown' }
+  | { readonly kind: 'full'; readonly detail: string };
 
 /** One event for one endpoint. */
 export interface OwedEvent {
@@ -115,7 +131,7 @@ export interface Handover {
   readonly events: readonly OwedEvent[];
 }
 
-/** One attempt, or a delivery that is still to come, as its log tells. */
+/** A delivery, done or still to come, as the log tells it. */
 export interface DeliveryRecord {
   readonly event: string;
   readonly type: EventType;
@@ -130,6 +146,30 @@ export interface DeliveryRecord {
   readonly nextAttemptAt: number | null;
   readonly at: number;
 }
+
+/** One attempt of a delivery. */
+export interface DeliveryAttempt {
+  /** When it ended, ms since the epoch. */
+  readonly at: number;
+  /** Null if there was no answer. */
+  readonly status: number | null;
+  readonly ms: number;
+  /** The beginning of the answer, or why there was none. */
+  readonly answer: string;
+}
+
+/** A delivery with all that is kept of it. */
+export interface DeliveryDetail extends DeliveryRecord {
+  /** The JSON text that is sent. */
+  readonly body: string;
+  /** The newest attempts, the oldest first. */
+  readonly history: readonly DeliveryAttempt[];
+}
+
+/** Which deliveries are sent again: one, or those since a moment (ms), failed ones alone unless `delivered` is true. */
+export type ReplayQuery =
+  | { readonly event: string }
+  | { readonly since: number; readonly delivered: boolean };
 
 /** Which deliveries of an endpoint are asked for. */
 export interface DeliveryQuery {
@@ -163,8 +203,10 @@ export interface CourierApi {
   /** Signs with both secrets until `overlapMs` have passed, then with the new one alone. */
   rotate(secret: string, overlapMs: number): Promise<void>;
   deliveries(query: DeliveryQuery): Promise<DeliveryPage>;
-  /** Sends failed deliveries anew: the named event, or all since a moment (ms). Answers how many. */
-  replay(what: { readonly event: string } | { readonly since: number }): Promise<number>;
+  /** One delivery with its payload and its attempts; null if the log has none of this event. */
+  delivery(event: string): Promise<DeliveryDetail | null>;
+  /** Sends deliveries that have ended again, under their ids. Answers how many; at most limits.deliveriesPerReplay. */
+  replay(what: ReplayQuery): Promise<number>;
   /** Goes on after `endpoint.disabled`; what is owed is sent. */
   enable(): Promise<void>;
   /** Stops sending; what is owed is kept. */
@@ -219,9 +261,9 @@ export interface HooksApi {
   changes(query: ChangesQuery): Promise<ChangesAnswer>;
   /** The feed has followers: commits are published to it from now on. Answers the newest sequence. */
   follow(): Promise<number>;
-  subscribe(subscription: Subscription): Promise<'created' | 'full'>;
+  subscribe(subscription: Subscription): Promise<Subscribed>;
   subscriptions(): Promise<readonly Subscription[]>;
-  changeSubscription(endpoint: EndpointId, patch: SubscriptionPatch): Promise<Subscription | null>;
+  changeSubscription(endpoint: EndpointId, patch: SubscriptionPatch): Promise<SubscriptionChange>;
   unsubscribe(endpoint: EndpointId): Promise<boolean>;
   /** Owes a subscription once more what it asks for since a moment, ms; null where there is none. */
   recover(endpoint: EndpointId, since: number): Promise<number | null>;

@@ -5,17 +5,12 @@ import type { EndpointId, OwedEvent, RegionEventBody, Subscription } from './con
 import { jsonText, parsePartOutcome } from './replies.ts';
 
 /**
- * The body of an event about a write (WriteEventBody). It is thin unless values are asked for, and also where they would
- * be too large to send. Integers beyond 2^53 stay exact.
+ * The body of an event about a write (WriteEventBody). It is thin unless values are asked for, and also if `copies` of it
+ * would be too large to send: a write of some bytes may read and remove a large value, and everybody who asks for values
+ * would be sent that. Integers beyond 2^53 stay exact.
  */
-export function writeEventText({
-  write,
-  type,
-  at,
-  regions,
-  reason,
-  values,
-}: OwedWriteEvent): string {
+export function writeEventText(event: OwedWriteEvent, copies = 1): string {
+  const { write, type, at, regions, reason, values } = event;
   const { record, keys, commands } = write;
   const { id, transaction, sequence, part } = record;
   const data = {
@@ -35,16 +30,19 @@ export function writeEventText({
     timestamp,
     data: { ...data, commands, results: outcome.results },
   });
-  if (whole.length <= limits.eventBytes) return whole;
+  const isWithin =
+    whole.length <= limits.eventBytes && whole.length * copies <= limits.eventBytesTogether;
+  if (isWithin) return whole;
   return JSON.stringify({ type, timestamp, data: { ...data, valuesOmitted: true } });
 }
 
 /** Events that tell of the same, in the form in which they are kept and sent. The text is made once for all endpoints. */
 export function owedEventsOf(events: readonly OwedWriteEvent[]): readonly OwedEvent[] {
   const texts = new Map<boolean, string>();
+  const copies = events.filter(({ values }) => values).length;
   return events.map((event) => {
     const { endpoint, id, type, at, values } = event;
-    const body = texts.get(values) ?? writeEventText(event);
+    const body = texts.get(values) ?? writeEventText(event, copies);
     texts.set(values, body);
     return { endpoint, id, type, at, body };
   });
@@ -73,6 +71,12 @@ export function owedRegionEventsOf(events: readonly OwedRegionEvent[]): readonly
   });
 }
 
+/** The body of the event that an endpoint was switched off. */
+export function disabledEventText(endpoint: EndpointId, reason: string, at: number): string {
+  const timestamp = new Date(at).toISOString();
+  return JSON.stringify({ type: 'endpoint.disabled', timestamp, data: { endpoint, reason } });
+}
+
 /** What the other subscriptions are owed when an endpoint is switched off. Told twice within the hour, it is one event. */
 export function disabledEvents(
   subscriptions: readonly Subscription[],
@@ -81,8 +85,7 @@ export function disabledEvents(
   at: number,
 ): readonly OwedEvent[] {
   const type = 'endpoint.disabled';
-  const timestamp = new Date(at).toISOString();
-  const body = JSON.stringify({ type, timestamp, data: { endpoint, reason } });
+  const body = disabledEventText(endpoint, reason, at);
   const id = `${endpoint}.${type}.${Math.floor(at / 3_600_000)}`;
   return subscriptions
     .filter((one) => one.disabled === null && one.events.includes(type))

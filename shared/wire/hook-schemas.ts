@@ -95,6 +95,15 @@ export const rotationSchema = z
   })
   .openapi('Rotation');
 
+/** The body of `POST /v1/webhooks/{id}/test`. */
+export const testSchema = z
+  .strictObject({
+    type: eventSchema.optional().openapi({
+      description: 'Left out: the first of the events that the webhook asks for.',
+    }),
+  })
+  .openapi('TestEvent');
+
 /** The body of `POST /v1/webhooks/{id}/replay`. */
 export const replaySchema = z
   .union(
@@ -102,6 +111,9 @@ export const replaySchema = z
       z.strictObject({ event: z.string().min(1).max(limits.eventIdCharacters) }),
       z.strictObject({
         since: z.union([z.int().min(0), z.iso.datetime({ offset: true })]),
+        delivered: z.boolean().default(false).openapi({
+          description: 'True sends those again, too, that were delivered.',
+        }),
       }),
     ],
     { error: 'a replay names {event}, or {since} as an ISO 8601 time or ms since 1970' },
@@ -131,11 +143,19 @@ export const changesQuerySchema = z.strictObject({
 /** The path of everything about one endpoint. */
 export const endpointParams = z.object({ id: z.string().openapi({ example }) });
 
+/** The path of one delivery. */
+export const deliveryParams = endpointParams.extend({
+  event: z.string().openapi({ example: '0-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2.write.confirmed' }),
+});
+
 /** A subscription as clients see it. */
 export const webhookAnswerSchema = z
   .object({
     id: z.string().openapi({ example }),
-    url: z.string(),
+    url: z.string().openapi({
+      description:
+        'For the token that created the webhook, and for the scope admin; others see its origin.',
+    }),
     events: z.array(eventSchema),
     prefixes: z.array(z.string()),
     values: z.boolean(),
@@ -160,23 +180,49 @@ export const rotatedSchema = z
   .object({ secret: secretSchema, overlapMs: z.int() })
   .openapi('Rotated');
 
+const answerSchema = z.string().nullable().openapi({
+  description:
+    'The beginning of what the receiver answered, or why there was no answer; null for who may not see it.',
+});
+
+const deliverySchema = z.object({
+  event: z.string(),
+  type: eventSchema,
+  state: z.enum(['waiting', 'delivered', 'failed']),
+  attempts: z.int(),
+  status: z.int().nullable(),
+  ms: z.number().nullable(),
+  answer: answerSchema,
+  at: z.string(),
+  lastAttemptAt: z.string().nullable(),
+  nextAttemptAt: z.string().nullable(),
+});
+
+/** One delivery, with what is kept of it. */
+export const deliveryAnswerSchema = deliverySchema
+  .extend({
+    history: z
+      .array(
+        z.object({
+          at: z.string(),
+          status: z.int().nullable(),
+          ms: z.number(),
+          answer: answerSchema,
+        }),
+      )
+      .openapi({
+        description: `The newest ${limits.attemptsKeptPerDelivery} attempts, the oldest first.`,
+      }),
+    payload: z.string().nullable().openapi({
+      description: 'The JSON text that is sent; null for who may not see it.',
+    }),
+  })
+  .openapi('Delivery');
+
 /** The log of deliveries, a page of it, the newest first. */
 export const deliveriesAnswerSchema = z
   .object({
-    deliveries: z.array(
-      z.object({
-        event: z.string(),
-        type: eventSchema,
-        state: z.enum(['waiting', 'delivered', 'failed']),
-        attempts: z.int(),
-        status: z.int().nullable(),
-        ms: z.number().nullable(),
-        answer: z.string().nullable(),
-        at: z.string(),
-        lastAttemptAt: z.string().nullable(),
-        nextAttemptAt: z.string().nullable(),
-      }),
-    ),
+    deliveries: z.array(deliverySchema),
     before: z.int().nullable().openapi({ description: 'For the next page; null at the end.' }),
   })
   .openapi('Deliveries');

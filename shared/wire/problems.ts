@@ -67,6 +67,11 @@ export const problemKinds = {
     title: 'The webhook is not known',
     remedy: 'It was deleted, or never created. GET /v1/webhooks lists those that exist.',
   },
+  'delivery-unknown': {
+    status: 404,
+    title: 'The delivery is not known',
+    remedy: 'It is older than the kept log, or there was none. GET …/deliveries lists those kept.',
+  },
   'method-not-allowed': {
     status: 405,
     title: 'The address does not answer this method',
@@ -143,6 +148,12 @@ export const problemKinds = {
     status: 500,
     title: 'Lockstep has a fault',
     remedy: 'Report it with the request id in `instance`.',
+  },
+  'webhook-loop': {
+    status: 508,
+    title: 'A webhook of Lockstep called Lockstep',
+    remedy:
+      'Nothing was done. Let the receiver make a request of its own, without the headers of the delivery.',
   },
   'configuration-invalid': {
     status: 503,

@@ -11,10 +11,17 @@ import { limits } from '../limits.ts';
  * what goes out.
  */
 
+/** Every delivery has this header, and Lockstep refuses what has it. */
+export const webhookHeader = 'Lockstep-Webhook';
+
 /** What an operator allows beyond the rules. */
 export interface TargetPolicy {
   /** Development only: http and https to this machine, on any port. */
   readonly allowLoopback: boolean;
+  /** Where Lockstep itself is served, with or without a port: never called, as each call could cause the next. */
+  readonly ownHosts: readonly string[];
+  /** The only hosts that are called: names, or `*.` and a name for all below it. Empty: any public host. */
+  readonly allowedHosts: readonly string[];
 }
 
 /** A target that may be sent to, in its normal spelling, or why not and what to do. */
@@ -41,14 +48,41 @@ const privateZones: ReadonlySet<string> = new Set([
 const unprivilegedPort = 1_024;
 const hostLengthMaximum = 253;
 
-/** The policy of an environment: what LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS says. */
+/**
+ * The policy of an environment: LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS, LOCKSTEP_OWN_HOSTS and LOCKSTEP_WEBHOOK_HOSTS.
+ *
+ * @throws Error if a list of hosts cannot be read; the configuration is checked before.
+ */
 export function targetPolicyOf(environment: object): TargetPolicy {
-  const { LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: allow }: Readonly<Record<string, unknown>> = {
-    ...environment,
+  const variables: Readonly<Record<string, unknown>> = { ...environment };
+  const hosts = (name: string) => {
+    const listed = hostsOf(String(variables[name] ?? ''));
+    if (listed === null) throw new Error(`${name}: ${hostsRule}`);
+    return listed;
   };
-  return { allowLoopback: allow === 'true' };
+  return {
+    allowLoopback: variables.LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS === 'true',
+    ownHosts: hosts('LOCKSTEP_OWN_HOSTS'),
+    allowedHosts: hosts('LOCKSTEP_WEBHOOK_HOSTS'),
+  };
 }
 
+/** The form of a list of hosts, for an operator. */
+export const hostsRule =
+  'use names of hosts with commas between them, such as a.example.com,*.b.example.com';
+
+/** The hosts of a list with commas, or null if it has another form. */
+export function hostsOf(text: string): readonly string[] | null {
+  const hosts = text
+    .split(',')
+    .map((host) => host.trim().toLowerCase())
+    .filter((host) => host !== '');
+  const isHost = (host: string) =>
+    /^(?:\*\.)?[a-z0-9_-]+(?:\.[a-z0-9_-]+)*(?::\d{1,5})?$|^\[[0-9a-f:.]+\](?::\d{1,5})?$/.test(
+      host,
+    );
+  return hosts.every(isHost) ? hosts : null;
+}
 /** Judges the URL of an endpoint. It is judged when it is set, and again before each attempt. Never throws. */
 export function checkTarget(text: string, policy: TargetPolicy): TargetResult {
   if (new TextEncoder().encode(text).length > limits.urlBytes) {
@@ -72,13 +106,40 @@ function faultOf(url: URL, text: string, policy: TargetPolicy): TargetResult | n
   }
   if (text.includes('#')) return refuse('The URL has a fragment, which is never sent. Remove it.');
   const host = url.hostname.replace(/\.$/, '');
+  if (policy.ownHosts.some((own) => isOwnHost(own, host, portOf(url)))) {
+    return refuse('The URL leads to Lockstep itself. Its events would cause further events.');
+  }
   if (policy.allowLoopback && isLoopback(host)) return null;
   if (url.protocol !== 'https:') return refuse('The URL is not encrypted. Use https.');
-  const port = url.port === '' ? 443 : Number(url.port);
+  const port = Number(portOf(url));
   if (port !== 443 && port < unprivilegedPort) {
     return refuse(`Port ${port} is not allowed. Use 443, or one from ${unprivilegedPort} on.`);
   }
-  return hostFault(host);
+  return hostFault(host) ?? listFault(host, policy.allowedHosts);
+}
+
+/** The own host that the URL of a request names. Only this machine serves others on other ports of the same name. */
+export function ownHostOf(url: URL): string {
+  return isLoopback(url.hostname) ? `${url.hostname}:${portOf(url)}` : url.hostname;
+}
+
+function portOf({ port, protocol }: URL): string {
+  return port !== '' ? port : protocol === 'https:' ? '443' : '80';
+}
+
+/** True if `own`, with or without a port, stands for the host of a URL. One machine has many names for itself. */
+function isOwnHost(own: string, host: string, port: string): boolean {
+  const [, name = own, ownPort = ''] = /^(.*?)(?::(\d+))?$/.exec(own) ?? [];
+  if (isLoopback(name) && isLoopback(host)) return ownPort === '' || ownPort === port;
+  return name.replace(/\.$/, '') === host && (ownPort === '' || ownPort === port);
+}
+
+function listFault(host: string, allowedHosts: readonly string[]): TargetResult | null {
+  const isListed = allowedHosts.some((allowed) =>
+    allowed.startsWith('*.') ? host.endsWith(allowed.slice(1)) : host === allowed,
+  );
+  if (allowedHosts.length === 0 || isListed) return null;
+  return refuse(`The host ${host} is not one that the operator allows (LOCKSTEP_WEBHOOK_HOSTS).`);
 }
 
 /** By now the URL parser has brought decimal, octal, hexadecimal, short and full-width forms to the usual one. */

@@ -27,6 +27,7 @@ function subscriptionOf(given: Partial<Subscription> = {}): Subscription {
     prefixes: [],
     values: false,
     description: '',
+    owner: null,
     disabled: null,
     createdAt: 1,
     ...given,

@@ -252,6 +252,7 @@ describe('the storage write that puts a voter out', () => {
         prefixes: [],
         values: false,
         description: '',
+        owner: null,
         disabled: null,
         createdAt: 1,
       },

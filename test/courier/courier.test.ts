@@ -113,13 +113,36 @@ describe('a delivery', () => {
     expect(await rig.call(name, 'replay', { event: 'evt_1' })).toBe(1);
     await expectState('evt_1', 'delivered');
     expect(await recordOf('evt_2')).toMatchObject({ state: 'failed' });
-    expect(await rig.call(name, 'replay', { since: Date.now() * 2 })).toBe(0);
-    expect(await rig.call(name, 'replay', { since: 0 })).toBe(1);
+    expect(await rig.call(name, 'replay', { since: Date.now() * 2, delivered: false })).toBe(0);
+    expect(await rig.call(name, 'replay', { since: 0, delivered: false })).toBe(1);
     await expectState('evt_2', 'delivered');
     const replayed = receiver.received.at(-1);
     expect(replayed && verified(replayed, receiver.secret)).toMatchObject({
       data: { id: 'evt_2' },
     });
+  });
+
+  it('keeps its payload and each attempt, and goes again though it was delivered', async () => {
+    receiver.answer = (response, _received, attempt) => {
+      response.statusCode = attempt === 1 ? 500 : 200;
+      response.end(attempt === 1 ? 'out of order' : 'taken');
+    };
+    await rig.deliver(name, receiver, ['evt_1']);
+    await expectState('evt_1', 'delivered');
+    const detail = await rig.call(name, 'delivery', 'evt_1');
+    expect(JSON.parse(detail?.body ?? '')).toMatchObject({ data: { id: 'evt_1' } });
+    const told = detail?.history.map(({ status, answer }) => [status, answer]);
+    expect(told).toEqual([
+      [500, 'out of order'],
+      [200, 'taken'],
+    ]);
+    expect(await rig.call(name, 'replay', { since: 0, delivered: false })).toBe(0);
+    expect(await rig.call(name, 'replay', { event: 'evt_1' })).toBe(1);
+    await expect.poll(() => receiver.attempts('evt_1'), patience).toBe(3);
+    await expectState('evt_1', 'delivered');
+    expect(await rig.call(name, 'replay', { since: 0, delivered: true })).toBe(1);
+    await expect.poll(() => receiver.attempts('evt_1'), patience).toBe(4);
+    expect(await rig.call(name, 'delivery', 'evt_2')).toBeNull();
   });
 
   it('does not follow a redirect, which has failed', async () => {

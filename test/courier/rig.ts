@@ -1,6 +1,7 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { build } from 'vite';
 import { projectDirectory, workerdProgram } from '../../local/bundle.ts';
 import { freePort } from '../../local/free-port.ts';
@@ -68,6 +69,24 @@ export class Rig {
   async stop(): Promise<void> {
     await this.workerd?.stop();
     rmSync(this.directory, { recursive: true });
+  }
+
+  /** The tables of each courier that stores anything. */
+  storedTables(): readonly (readonly string[])[] {
+    const stored = join(this.directory, 'storage', 'courier');
+    const files = readdirSync(stored).filter((file) => file.endsWith('.sqlite'));
+    const tables = files.map((file) => {
+      const database = new DatabaseSync(join(stored, file), { readOnly: true });
+      try {
+        const rows = database
+          .prepare(`SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB '_cf_*'`)
+          .all();
+        return rows.map(({ name }) => String(name));
+      } finally {
+        database.close();
+      }
+    });
+    return tables.filter((names) => names.length > 0);
   }
 
   /** What the runtime has said. */

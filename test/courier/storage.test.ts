@@ -53,7 +53,11 @@ describe('the storage of a courier', () => {
     const now = 3 + limits.deliveriesKeptMs;
     storage.add(young, now);
     deliver(storage, young, now);
-    expect([1, 2, 3].map(() => storage.prune(now))).toEqual([true, true, false]);
+    expect([1, 2, 3].map(() => storage.prune(now, limits.deliveriesKeptMs))).toEqual([
+      true,
+      true,
+      false,
+    ]);
     const kept = storage.page(page).deliveries.map(({ event }) => event);
     expect(kept).toEqual(['evt_5002', 'evt_5001', 'evt_5000']);
   });
@@ -62,10 +66,10 @@ describe('the storage of a courier', () => {
     const storage = courier();
     storage.add(events(2), 1);
     const now = 2 + limits.deliveriesKeptMs;
-    storage.prune(now);
+    storage.prune(now, limits.deliveriesKeptMs);
     expect(storage.page(page).deliveries.map(({ state }) => state)).toEqual(['waiting', 'waiting']);
     storage.disable('gone', now, true);
-    storage.prune(now);
+    storage.prune(now, limits.deliveriesKeptMs);
     expect(storage.page(page).deliveries.map(({ state }) => state)).toEqual(['failed', 'failed']);
   });
 

@@ -1,12 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { checkTarget, targetPolicyOf } from '../../shared/wire/webhook-target.ts';
+import {
+  checkTarget,
+  type TargetPolicy,
+  targetPolicyOf,
+} from '../../shared/wire/webhook-target.ts';
 
-const deployed = { allowLoopback: false };
-const development = { allowLoopback: true };
+const deployed = { allowLoopback: false, ownHosts: [], allowedHosts: [] };
+const development = { ...deployed, allowLoopback: true };
 
 /** The reason of a refusal, or `allowed`. */
-function verdict(url: string, policy = deployed): string {
+function verdict(url: string, policy: TargetPolicy = deployed): string {
   const result = checkTarget(url, policy);
   return result.ok ? 'allowed' : result.reason;
 }
@@ -185,5 +189,55 @@ describe('development', () => {
       expect(policyWith(value)).toEqual(deployed);
     }
     expect(targetPolicyOf({})).toEqual(deployed);
+  });
+});
+
+describe('Lockstep itself', () => {
+  const policy = { ...deployed, ownHosts: ['lockstep.example.com', 'internal.example.com:8443'] };
+
+  it.each([
+    'https://lockstep.example.com/incr/k?_token=t',
+    'https://LOCKSTEP.example.com./',
+    'https://lockstep.example.com:8443/',
+    'https://internal.example.com:8443/',
+  ])('is not called: %s', (url) => {
+    expect(verdict(url, policy)).toContain('Lockstep itself');
+  });
+
+  it.each([
+    'https://example.com/',
+    'https://internal.example.com/',
+    'https://a.lockstep.example.com/',
+  ])('is not taken for %s', (url) => {
+    expect(verdict(url, policy)).toBe('allowed');
+  });
+
+  it('is known by every name of this machine', () => {
+    const own = { ...development, ownHosts: ['127.0.0.1:8787'] };
+    expect(verdict('http://localhost:8787/', own)).toContain('Lockstep itself');
+    expect(verdict('http://[::1]:8787/', own)).toContain('Lockstep itself');
+    expect(verdict('http://localhost:9000/', own)).toBe('allowed');
+  });
+});
+
+describe('a list of allowed hosts', () => {
+  const policy = targetPolicyOf({ LOCKSTEP_WEBHOOK_HOSTS: 'Hooks.example.com, *.example.org' });
+
+  it.each(['https://hooks.example.com/a', 'https://a.example.org/', 'https://a.b.example.org/'])(
+    'lets %s pass',
+    (url) => {
+      expect(verdict(url, policy)).toBe('allowed');
+    },
+  );
+
+  it.each(['https://example.com/', 'https://example.org/', 'https://a.hooks.example.com/'])(
+    'stops %s',
+    (url) => {
+      expect(verdict(url, policy)).toContain('LOCKSTEP_WEBHOOK_HOSTS');
+    },
+  );
+
+  it.each(['https://example.com', 'a b', '*.', '*'])('is not read from %s', (text) => {
+    expect(() => targetPolicyOf({ LOCKSTEP_WEBHOOK_HOSTS: text })).toThrow('names of hosts');
   });
 });

@@ -22,6 +22,7 @@ const routes = [
   { method: 'POST', path: '/v1/webhooks/ep_0/enable', body: undefined, needs: 'write' },
   { method: 'POST', path: '/v1/webhooks/ep_0/replay', body: {}, needs: 'write' },
   { method: 'GET', path: '/v1/webhooks/ep_0/deliveries', body: undefined, needs: 'read' },
+  { method: 'GET', path: '/v1/webhooks/ep_0/deliveries/e', body: undefined, needs: 'read' },
 ] as const;
 
 function edge(): EdgeUnderTest {

@@ -130,6 +130,12 @@ describe('the configuration', () => {
       'LOCKSTEP_TOKENS',
       'letters, digits',
     ],
+    [
+      'a URL among the hosts of webhooks',
+      { LOCKSTEP_WEBHOOK_HOSTS: 'https://example.com' },
+      'LOCKSTEP_WEBHOOK_HOSTS',
+      'names of hosts',
+    ],
     ['no token that writes', withTokens(readToken), 'LOCKSTEP_TOKENS', 'scope write'],
     ['no token that only reads', withTokens(writeToken), 'LOCKSTEP_TOKENS', 'scope read'],
     [

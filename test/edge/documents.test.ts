@@ -49,6 +49,7 @@ describe('the OpenAPI document', () => {
       'get /v1/webhooks/keys',
       'get /v1/webhooks/{id}',
       'get /v1/webhooks/{id}/deliveries',
+      'get /v1/webhooks/{id}/deliveries/{event}',
       'get /v1/writes/{id}',
       'patch /v1/webhooks/{id}',
       'post /v1/admin/in-doubt/settle',

@@ -56,7 +56,7 @@ export const configuration: Configuration = {
   ],
   tokens: [
     { id: 'reader', token: tokens.read, scope: 'read' },
-    { id: 'writeer', token: tokens.write, scope: 'write' },
+    { id: 'writer', token: tokens.write, scope: 'write' },
     { id: 'operator', token: tokens.admin, scope: 'admin' },
   ],
   coordinatorLocation: null,
@@ -301,6 +301,8 @@ export class EdgeUnderTest {
         get allowLoopback() {
           return allowLoopback();
         },
+        ownHosts: ['lockstep.example.com'],
+        allowedHosts: [],
       },
       membersOf: () => standInFor<MembersApi>('members', this.members, this.calls),
       scriptsOf: () => standInFor<ScriptsApi>('scripts', this.scripts, this.calls),

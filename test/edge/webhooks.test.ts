@@ -1,53 +1,22 @@
 import { describe, expect, it } from 'vitest';
-import type { DeliveryRecord, Subscription } from '../../shared/wire/confirmations.ts';
+import {
+  type DeliveryRecord,
+  type EventType,
+  eventTypes,
+  type Handover,
+} from '../../shared/wire/confirmations.ts';
 import { isSecret } from '../../shared/wire/webhook-signature.ts';
-import { type Call, EdgeUnderTest, problemOf, tokens } from './stand-ins.ts';
-
-const endpoint = 'ep_01990a5c7d3e7c1a9b642f0d8a51c7e2';
-const callbackEndpoint = 'cb_AbCdEfGhIjKlMnOpQrStUv';
-const secret = `whsec_${btoa('a'.repeat(32))}`;
-const now = 1_795_000_000_000;
-const signingKey = {
-  id: 'key-1',
-  privateKey: '{"kty":"OKP","crv":"Ed25519","x":"-_8","d":"private-half"}',
-  publicKey: '{"kty":"OKP","crv":"Ed25519","x":"-_8"}',
-};
-const subscription: Subscription = {
+import { problemOf, tokens } from './stand-ins.ts';
+import {
+  callbackEndpoint,
+  changesIn,
+  edgeWith,
   endpoint,
-  url: 'https://example.com/hooks',
-  events: ['write.confirmed'],
-  prefixes: ['order:'],
-  values: false,
-  description: '',
-  disabled: null,
-  createdAt: now,
-};
-
-function edgeWith(known: readonly Subscription[] = [subscription]): EdgeUnderTest {
-  const edge = new EdgeUnderTest();
-  edge.hooks = {
-    signingKey: async () => signingKey,
-    subscribe: async () => 'created',
-    subscriptions: async () => known,
-    changeSubscription: async (_id, patch) => ({ ...subscription, ...patch }),
-    unsubscribe: async (id) => known.some((each) => each.endpoint === id),
-    recover: async () => 2,
-  };
-  edge.courier = {
-    configure: async () => {},
-    deliver: async () => ({ restMs: 0 }),
-    rotate: async () => {},
-    enable: async () => {},
-    remove: async () => {},
-    replay: async () => 3,
-  };
-  return edge;
-}
-
-function changesIn(edge: EdgeUnderTest): readonly Call[] {
-  const isQuestion = (method: string) => ['subscriptions', 'signingKey'].includes(method);
-  return edge.calls.filter(([, method]) => !isQuestion(method));
-}
+  now,
+  secret,
+  signingKey,
+  subscription,
+} from './webhook-fixtures.ts';
 
 describe('a new webhook', () => {
   it('may ask for what becomes of regions', async () => {
@@ -98,7 +67,7 @@ describe('a new webhook', () => {
 
   it('that is one too many gets 409, and its courier forgets it', async () => {
     const edge = edgeWith();
-    edge.hooks.subscribe = async () => 'full';
+    edge.hooks.subscribe = async () => ({ kind: 'full', detail: 'There are 3 already.' });
     const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
     expect([told.status, problemOf(told)]).toEqual([409, 'too-many-webhooks']);
     expect(changesIn(edge).map(([, method]) => method)).toEqual([
@@ -106,6 +75,16 @@ describe('a new webhook', () => {
       'subscribe',
       'remove',
     ]);
+  });
+
+  it('that its token has already is answered as it is, and its new courier forgets it', async () => {
+    const edge = edgeWith();
+    edge.hooks.subscribe = async () => ({ kind: 'known', subscription });
+    const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
+    expect([told.status, told.json.id, told.json.secret]).toEqual([200, endpoint, undefined]);
+    expect(told.headers.get('location')).toBe(`/v1/webhooks/${endpoint}`);
+    const methods = changesIn(edge).map(([, method]) => method);
+    expect(methods).toEqual(['configure', 'subscribe', 'remove']);
   });
 
   it('whose courier does not answer gets 503, and nobody hands anything to it', async () => {
@@ -133,6 +112,8 @@ describe('a new webhook', () => {
     ['a private network', 'https://10.0.0.8/'],
     ['credentials', 'https://user:hidden@example.com/'],
     ['another scheme', 'file:///etc/passwd'],
+    ['a configured host of Lockstep', 'https://lockstep.example.com/incr/k?_token=t'],
+    ['the host that was asked', 'http://localhost/incr/k?_token=t'],
     ['no address', 'hooks'],
   ])('is refused with %s as its target', async (_fault, url) => {
     const edge = edgeWith();
@@ -173,6 +154,16 @@ describe('a new webhook', () => {
     const told = await edgeWith().ask('POST', '/v1/webhooks', { body });
     expect(told.status).toBe(400);
     expect(told.text).not.toContain(secret);
+  });
+});
+
+describe('a delivery that comes to Lockstep', () => {
+  it.each(['/v1/webhooks', '/incr/k', '/healthz'])('is refused at %s', async (path) => {
+    const edge = edgeWith();
+    const headers = { 'Lockstep-Webhook': '1' };
+    const told = await edge.ask('POST', path, { headers, body: {} });
+    expect([told.status, problemOf(told)]).toEqual([508, 'webhook-loop']);
+    expect(edge.calls).toEqual([]);
   });
 });
 
@@ -226,13 +217,13 @@ describe('the webhooks', () => {
     expect(changesIn(edge)).toEqual([['hooks', 'changeSubscription', endpoint, patch]]);
   });
 
-  it('that move tell their courier first, and keep their secret', async () => {
+  it('that move are counted first, and keep their secret', async () => {
     const edge = edgeWith();
     const url = 'https://example.org/';
     await edge.ask('PATCH', `/v1/webhooks/${endpoint}`, { body: { url } });
     expect(changesIn(edge)).toEqual([
-      [endpoint, 'configure', { endpoint, url, secret: null, signingKey }],
       ['hooks', 'changeSubscription', endpoint, { url }],
+      [endpoint, 'configure', { endpoint, url, secret: null, signingKey }],
     ]);
   });
 
@@ -252,7 +243,7 @@ describe('the webhooks', () => {
     const edge = edgeWith();
     const told = await edge.ask('DELETE', `/v1/webhooks/${endpoint}`);
     expect([told.status, told.text]).toEqual([204, '']);
-    expect(edge.calls).toEqual([
+    expect(changesIn(edge)).toEqual([
       ['hooks', 'unsubscribe', endpoint],
       [endpoint, 'remove'],
     ]);
@@ -280,6 +271,30 @@ describe('a secret', () => {
   });
 });
 
+/** What real events of each type hold, where it says nothing of a moment. */
+const aWrite = { id: expect.stringMatching(/^0-[0-9a-f-]{36}$/), keys: ['order:test'] };
+const committed = { ...aWrite, transaction: '0.1.1', sequence: 1 };
+const results = { commands: [['SET', 'order:test', 'value']], results: ['OK'] };
+const aRegion = { region: 'us-east-1', sequence: 1, epoch: 1 };
+const realData: Readonly<Record<EventType, unknown>> = {
+  'write.committed': { ...committed, ...results },
+  'write.confirmed': {
+    ...committed,
+    ...results,
+    regions: { 'us-east-1': 40, 'eu-west-1': 80, 'ap-northeast-1': 120 },
+  },
+  'write.aborted': {
+    ...aWrite,
+    transaction: null,
+    sequence: null,
+    reason: 'a check did not hold',
+  },
+  'endpoint.disabled': { endpoint, reason: 'Every attempt of the last 5 days has failed.' },
+  'region.out': { ...aRegion, cause: 'silent', detail: expect.any(String) },
+  'region.returned': { ...aRegion, cause: null, detail: expect.any(String) },
+  'region.diverged': { ...aRegion, cause: 'diverged', detail: expect.any(String) },
+};
+
 describe('a test event', () => {
   it('goes to the courier under an id that the deliveries will show', async () => {
     const edge = edgeWith();
@@ -290,6 +305,27 @@ describe('a test event', () => {
     const handover = { target: null, signingKey, events: [event] };
     expect(delivered).toMatchObject([endpoint, 'deliver', endpoint, handover]);
     expect(JSON.stringify(delivered)).toContain('\\"test\\":true');
+  });
+
+  it.each(eventTypes)('of the type %s has the form of a real one', async (type) => {
+    const edge = edgeWith([{ ...subscription, values: true }]);
+    const told = await edge.ask('POST', `/v1/webhooks/${endpoint}/test`, { body: { type } });
+    expect(told.status).toBe(202);
+    const [, , , handover] = changesIn(edge)[0] ?? [];
+    const [event] = (handover as Handover).events;
+    const { data, ...rest }: { readonly data: Readonly<Record<string, unknown>> } = JSON.parse(
+      event?.body ?? '',
+    );
+    expect(rest).toEqual({ type, timestamp: new Date(now).toISOString() });
+    const { test, ...members } = data;
+    expect(test).toBe(true);
+    expect(members).toEqual(realData[type]);
+  });
+
+  it('of an unknown type gets 400', async () => {
+    const body = { type: 'write.imagined' };
+    const told = await edgeWith().ask('POST', `/v1/webhooks/${endpoint}/test`, { body });
+    expect(told.status).toBe(400);
   });
 });
 
@@ -329,10 +365,14 @@ describe('an endpoint', () => {
       const path = `/v1/webhooks/${id}/deliveries?state=failed&before=9&limit=1`;
       const told = await edge.ask('GET', path, { token: tokens.read });
       const at = new Date(now).toISOString();
-      const shown = { ...record, at, lastAttemptAt: at };
+      // The answer of a receiver is not for the scope read.
+      const shown = { ...record, answer: null, at, lastAttemptAt: at };
       expect([told.status, told.json]).toEqual([200, { deliveries: [shown], before: 7 }]);
+      const own = await edge.ask('GET', path);
+      expect(own.json.deliveries).toEqual([{ ...shown, answer: 'no' }]);
       const asked = { state: 'failed', before: 9, limit: 1 };
-      expect(changesIn(edge)).toEqual([[id, 'deliveries', asked]]);
+      const call = [id, 'deliveries', asked];
+      expect(changesIn(edge)).toEqual([call, call]);
     },
   );
 
@@ -346,8 +386,12 @@ describe('an endpoint', () => {
 
   it.each([
     [{ event: 'e1' }, { event: 'e1' }, 0],
-    [{ since: 5 }, { since: 5 }, 2],
-    [{ since: '2026-11-22T09:00:00+01:00' }, { since: Date.UTC(2026, 10, 22, 8) }, 2],
+    [{ since: 5 }, { since: 5, delivered: false }, 2],
+    [
+      { since: '2026-11-22T09:00:00+01:00', delivered: true },
+      { since: Date.UTC(2026, 10, 22, 8), delivered: true },
+      2,
+    ],
   ])('replays %j, and recovers what was not owed since', async (body, what, recovered) => {
     const edge = edgeWith();
     const told = await edge.ask('POST', `/v1/webhooks/${endpoint}/replay`, { body });

@@ -63,6 +63,7 @@ function subscriptionOf(endpoint: string): Subscription {
     prefixes: [],
     values: false,
     description: '',
+    owner: null,
     disabled: null,
     createdAt: 1,
   };

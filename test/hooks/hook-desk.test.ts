@@ -8,11 +8,12 @@ import { begun, change, commit, confirm } from './stored.ts';
 function subscriptionOf(endpoint: string): Subscription {
   return {
     endpoint,
-    url: 'https://example.com/all',
+    url: `https://${endpoint.replace('_', '-')}.example.com/all`,
     events: ['write.committed', 'write.confirmed', 'region.out', 'endpoint.disabled'],
     prefixes: [],
     values: false,
     description: '',
+    owner: null,
     disabled: null,
     createdAt: 1,
   };
@@ -62,10 +63,53 @@ describe('a subscription', () => {
   it('is refused beyond the most that are allowed', () => {
     const { desk, told } = deskOf([]);
     for (let count = 0; count < limits.subscriptions; count += 1) {
-      expect(desk.subscribe(subscriptionOf(`ep_${count}`))).toBe('created');
+      expect(desk.subscribe(subscriptionOf(`ep_${count}`))).toEqual({ kind: 'created' });
     }
-    expect(desk.subscribe(subscriptionOf('ep_more'))).toBe('full');
+    expect(desk.subscribe(subscriptionOf('ep_more')).kind).toBe('full');
     expect(told).toHaveLength(limits.subscriptions);
+  });
+
+  it('that asks for the same as one of the same token is not added', () => {
+    const { storage, desk } = deskOf([]);
+    const one = { ...subscriptionOf('ep_one'), owner: 'shop' };
+    desk.subscribe(one);
+    const same = { ...one, endpoint: 'ep_two', events: one.events.toReversed(), createdAt: 2 };
+    expect(desk.subscribe(same)).toEqual({ kind: 'known', subscription: one });
+    // The first request, sent again under its idempotency key, has the same id.
+    expect(desk.subscribe(one)).toEqual({ kind: 'created' });
+    expect(storage.hooks.subscriptions()).toHaveLength(1);
+    expect(desk.subscribe({ ...same, owner: 'other' }).kind).toBe('created');
+    expect(desk.subscribe({ ...same, endpoint: 'ep_three', prefixes: ['a'] }).kind).toBe('created');
+  });
+
+  it('is refused beyond the most of one host, also by a move, while other hosts have room', () => {
+    const { desk } = deskOf([]);
+    const to = (number: number, host: string) => ({
+      ...subscriptionOf(`ep_${number}`),
+      url: `https://${host}/${number}`,
+    });
+    for (let number = 0; number < limits.subscriptionsPerHost; number += 1) {
+      expect(desk.subscribe(to(number, 'relay.example.com')).kind).toBe('created');
+    }
+    expect(desk.subscribe(to(100, 'relay.example.com')).kind).toBe('full');
+    expect(desk.subscribe(to(100, 'other.example.com')).kind).toBe('created');
+    const url = 'https://relay.example.com/moved';
+    expect(desk.change('ep_100', { url }).kind).toBe('full');
+    expect(desk.change('ep_0', { url }).kind).toBe('changed');
+    expect(desk.change('ep_none', { url }).kind).toBe('unknown');
+  });
+
+  it('is refused beyond the most of one token', () => {
+    const { desk } = deskOf([]);
+    const by = (number: number, owner: string) => ({
+      ...subscriptionOf(`ep-${number}`),
+      owner,
+    });
+    for (let number = 0; number < limits.subscriptionsPerToken; number += 1) {
+      expect(desk.subscribe(by(number, 'shop')).kind).toBe('created');
+    }
+    expect(desk.subscribe(by(1_000, 'shop')).kind).toBe('full');
+    expect(desk.subscribe(by(1_000, 'other')).kind).toBe('created');
   });
 
   it('that a courier gave up is disabled once, and the others are told once', () => {

@@ -15,6 +15,8 @@ const exceptions: Readonly<Record<string, string>> = {
   'SELECT value FROM subscription': 'reads a table of at most as many rows as limits.subscriptions',
   'SELECT * FROM signing_key LIMIT 1': 'reads a table of one row',
   'SELECT * FROM endpoint': 'reads a table of one row',
+  'SELECT name FROM sqlite_master': 'reads the list of tables',
+  'SELECT sql FROM sqlite_master': 'reads the list of tables',
   'UPDATE endpoint SET': 'writes a table of one row',
   'SELECT * FROM member ORDER BY id': 'reads one row per region, once a life',
   'SELECT region, key, sequence FROM missed': 'reads what every region missed, once a life',
@@ -46,8 +48,8 @@ function statementsOf(file: string): readonly string[] {
     /^\s*(?:\/\/|\/?\*).*$/gm,
     '',
   );
-  const texts = [...source.matchAll(/`([^`]*)`|'((?:[^'\\\n]|\\.)*)'/g)].map(
-    ([, template, quoted]) => template ?? quoted ?? '',
+  const texts = [...source.matchAll(/`([^`]*)`|"([^"\n]*)"|'((?:[^'\\\n]|\\.)*)'/g)].map(
+    ([, template, double, single]) => template ?? double ?? single ?? '',
   );
   return texts
     .map((text) =>
@@ -69,7 +71,9 @@ const statements = files.flatMap((file) => statementsOf(file).map((text) => ({ f
 function tables(): MemoryStorage {
   const memory = new MemoryStorage();
   new CoordinatorStorage(memory).begin(1);
-  new CourierStorage(memory);
+  const target = { id: 'cb_1', url: '', secret: null };
+  const signingKey = { id: '', privateKey: '', publicKey: '' };
+  new CourierStorage(memory).setTarget({ ...target, signingKey });
   return memory;
 }
 

@@ -10,12 +10,13 @@ import { MemoryStorage } from './sqlite.ts';
 function subscriptionOf(endpoint: string): Subscription {
   return {
     endpoint,
-    url: 'https://example.com/hook',
+    url: `https://${endpoint.replace('_', '-')}.example.com/hook`,
     events: ['write.committed'],
     prefixes: [],
     values: false,
     description: '',
     createdAt: 1,
+    owner: null,
     disabled: null,
   };
 }
@@ -108,7 +109,8 @@ describe('a coordinator', () => {
       await methods.subscribe(subscriptionOf(`wh_${number}`));
     }
     const writes = begun();
-    await expect(methods.subscribe(subscriptionOf('wh_more'))).resolves.toBe('full');
+    const more = await methods.subscribe(subscriptionOf('wh_more'));
+    expect(more.kind).toBe('full');
     expect(begun()).toBeGreaterThan(writes);
   });
 

@@ -1,0 +1,86 @@
+import { describe, expect, it } from 'vitest';
+import type { DeliveryDetail } from '../../shared/wire/confirmations.ts';
+import { problemOf, tokens } from './stand-ins.ts';
+import { changesIn, edgeWith, endpoint, now, subscription } from './webhook-fixtures.ts';
+
+describe('what a webhook shows', () => {
+  const url = 'https://hooks.example.com/T0/B0/secret-path?key=hidden';
+  const foreign = { ...subscription, url, owner: 'somebody' };
+  const path = `/v1/webhooks/${endpoint}`;
+  const detail: DeliveryDetail = {
+    event: 'e1',
+    type: 'write.confirmed',
+    state: 'delivered',
+    attempts: 1,
+    status: 200,
+    ms: 1,
+    answer: 'private answer',
+    at: now,
+    lastAttemptAt: now,
+    nextAttemptAt: null,
+    body: '{"type":"write.confirmed","data":{"keys":["private key"]}}',
+    history: [{ at: now, status: 200, ms: 1, answer: 'private answer' }],
+  };
+
+  it.each([
+    ['read', false],
+    ['write', false],
+    ['admin', true],
+  ] as const)('of another token to the scope %s', async (scope, isWhole) => {
+    const edge = edgeWith([foreign]);
+    edge.courier.deliveries = async () => ({ deliveries: [detail], before: null });
+    edge.courier.delivery = async () => detail;
+    const question = { token: tokens[scope] };
+    for (const asked of ['/v1/webhooks', path]) {
+      const told = await edge.ask('GET', asked, question);
+      expect(told.text.includes('secret-path')).toBe(isWhole);
+      expect(told.text.includes('hidden')).toBe(isWhole);
+      expect(told.text).toContain('https://hooks.example.com/');
+    }
+    const deliveries = await edge.ask('GET', `${path}/deliveries`, question);
+    const delivery = await edge.ask('GET', `${path}/deliveries/e1`, question);
+    expect([deliveries.status, delivery.status]).toEqual([200, 200]);
+    for (const { text } of [deliveries, delivery]) expect(text.includes('private')).toBe(isWhole);
+  });
+
+  it('to its owner is all of it, with the payload of each delivery', async () => {
+    const edge = edgeWith([{ ...foreign, owner: 'writer' }]);
+    edge.courier.delivery = async () => detail;
+    expect((await edge.ask('GET', path)).json.url).toBe(url);
+    const told = await edge.ask('GET', `${path}/deliveries/e1`);
+    const at = new Date(now).toISOString();
+    expect(told.json).toMatchObject({
+      payload: detail.body,
+      history: [{ at, status: 200, ms: 1, answer: 'private answer' }],
+    });
+  });
+
+  it('to the scope read is the origin alone, also if the token that created it has that scope', async () => {
+    const edge = edgeWith([{ ...foreign, owner: 'reader' }]);
+    const told = await edge.ask('GET', path, { token: tokens.read });
+    expect(told.json.url).toBe('https://hooks.example.com/…');
+  });
+
+  it.each([
+    ['PATCH', '', { values: true }],
+    ['DELETE', '', undefined],
+    ['POST', '/test', {}],
+    ['POST', '/rotate', {}],
+    ['POST', '/enable', {}],
+    ['POST', '/replay', { since: 0 }],
+  ])('stands under the same rule as its change: %s %s', async (method, rest, body) => {
+    const edge = edgeWith([foreign]);
+    const told = await edge.ask(method, `${path}${rest}`, { body });
+    expect([told.status, problemOf(told)]).toEqual([403, 'forbidden']);
+    expect(changesIn(edge)).toEqual([]);
+    const operator = await edge.ask(method, `${path}${rest}`, { body, token: tokens.admin });
+    expect(operator.status).toBeLessThan(300);
+  });
+
+  it('of a delivery that is not kept is 404', async () => {
+    const edge = edgeWith();
+    edge.courier.delivery = async () => null;
+    const told = await edge.ask('GET', `${path}/deliveries/e1`);
+    expect([told.status, problemOf(told)]).toEqual([404, 'delivery-unknown']);
+  });
+});
