@@ -105,8 +105,15 @@ export const limits = {
   /** Pause before a region that did not answer is asked again: doubles from the first to the last. */
   probePauseMsFirst: 50,
   probePauseMsLast: 1_000,
-  /** Of a region that is out: nobody waits for it. */
-  outProbePauseMsLast: 10_000,
+  /** Of a region that is out: no write waits for it. */
+  outProbePauseMsLast: 5_000,
+  /** Of any region, once no client has wanted anything of the coordinator for so long. */
+  idleProbePauseMsLast: 60_000,
+  idleAfterMs: 30_000,
+  /** The pause grows to this part of the time for which the region has been out. */
+  outProbesPerAge: 16,
+  /** Once nothing has been open at any voter for so long, that is stored, and the next instance asks nobody. */
+  restAfterMs: 5_000,
   /** Pause before a transaction that was refused or met a foreign lock is tried again. */
   retryPauseMsFirst: 5,
   retryPauseMsLast: 500,
@@ -278,6 +285,11 @@ export const limits = {
   feedHeldBytes: 8_000_000,
   /** The feed's object takes published changes by then, or reads them from the log later. */
   publishTimeoutMs: 10_000,
+  /** Pause before a change that the feed did not take is published again: doubles from the first to the last. */
+  publishPauseMsFirst: 1_000,
+  publishPauseMsLast: 30_000,
+  /** The feed asks its coordinator this rarely how far it is; all that happens is published without being asked for. */
+  feedAsksEveryMs: 10 * 60 * 1_000,
   /** Pages that one feed asks for at once, so that many who come back do not take a coordinator's time. */
   feedPagesInFlight: 4,
   /** The feed sends what has come together in this time, so that many commits cost one message. */
@@ -400,6 +412,8 @@ assert(
   'a handover fits a call, also where its last event is the largest',
 );
 assert(limits.handoverPauseMsFirst < limits.handoverPauseMsLast, 'the pauses of handovers grow');
+assert(limits.publishPauseMsFirst < limits.publishPauseMsLast, 'the pauses of publishing grow');
+assert(limits.heartbeatMs < limits.feedAsksEveryMs, 'a follower that is idle seldom wakes anybody');
 assert(limits.changesPerPageDefault <= limits.changesPerPage, 'the default page is allowed');
 assert(limits.probePauseMsFirst < limits.probePauseMsLast, 'the pauses between probes grow');
 assert(
@@ -414,6 +428,11 @@ assert(
   limits.commitLingerMs < limits.fairAfterMs && limits.fairAfterMs < limits.voteDeadlineMs,
   'a commit lingers before it counts as late, and a late prepare still has time for its votes',
 );
+assert(
+  limits.outProbePauseMsLast < limits.idleProbePauseMsLast,
+  'an idle coordinator asks no more often than one at work',
+);
+assert(limits.restAfterMs < limits.alarmMs, 'a rest is stored before the last alarm of a write');
 assert(limits.retryPauseMsFirst < limits.retryPauseMsLast, 'the pauses between attempts grow');
 assert(
   limits.outcomeBytes * 2 < 2_000_000,

@@ -104,6 +104,21 @@ export class ChangeLog {
     return { kind: 'page', changes, next, newest };
   }
 
+  /** The newest change, or null if none is kept. */
+  newest(): Change | null {
+    const [row] = this.#sql
+      .exec<{ sequence: number | null }>('SELECT max(sequence) AS sequence FROM change_log')
+      .toArray();
+    const sequence = row?.sequence ?? null;
+    if (sequence === null) return null;
+    const since = sequence - 1;
+    const page = this.page(
+      { since, limit: 1, prefixes: [], values: true, members: true },
+      sequence,
+    );
+    return page.kind === 'page' ? (page.changes[0] ?? null) : null;
+  }
+
   /**
    * Drops what was decided at or before a moment (ms), from the beginning up to the first that is younger or that is
    * not confirmed. After a restart the clock may have gone back behind a change of members, and no gap may come of that.

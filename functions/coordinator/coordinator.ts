@@ -104,6 +104,9 @@ export class CoordinatorLife {
     this.#regions = new RegionBook(configuration.regions, members, connectRegion);
     this.#core = new CoordinatorCore(coreConfig(configuration, this.#regions.all), stored, now);
     this.#step({ kind: 'ticked' });
+    // The last life may have ended before the feed had its last change.
+    const newest = changes.newest();
+    if (newest !== null) void this.#publisher.publish([newest]);
   }
 
   /** What is stored, for proofs. */
@@ -247,8 +250,8 @@ export class CoordinatorLife {
     try {
       const ready = this.#core.step(event, Date.now(), entropy());
       if (ready.ended !== null) throw new Error(`another instance has taken over: ${ready.ended}`);
-      if (ready.sends.length > 0 || this.#isBusy || owesMore(ready.persist))
-        this.#waking.armAlarm();
+      if (this.#isBusy || owesMore(ready.persist)) this.#waking.armAlarm();
+      else if (this.#core.awaitsReturn) this.#waking.armAlarm(ready.wakeAt ?? 0);
       this.#storage.write(ready.persist);
       for (const send of ready.sends) this.#send(send);
       for (const reply of ready.replies) this.#callers.give(reply);
@@ -263,7 +266,7 @@ export class CoordinatorLife {
   }
 
   get #isBusy(): boolean {
-    return this.#core.busy || this.#storage.hooks.owes;
+    return this.#core.busy || this.#storage.hooks.owes || this.#publisher.owes;
   }
 
   /** What was stored goes on to those who hook in. The output gate holds it until it is durable. */

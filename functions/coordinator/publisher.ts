@@ -5,7 +5,8 @@ import { within } from './within.ts';
 
 /**
  * Passes new changes on to the feed's fan-out object, in order and one call at a time. A change that is lost on the
- * way is no loss: the feed sees the gap and reads the log.
+ * way is no loss: the newest is sent again until the feed has it, and the feed sees the gap and reads the log. So the
+ * feed need not ask, and followers of an idle deployment cost its coordinator nothing.
  */
 export class Publisher {
   readonly #feed: () => FeedApi;
@@ -15,11 +16,20 @@ export class Publisher {
   #running = false;
   /** Nobody is known not to follow: after a restart there may be followers that this instance has not heard of. */
   #followed = true;
+  /** The newest change, if the feed did not take it. */
+  #unheard: Change | null = null;
+  #failures = 0;
+  #timer: ReturnType<typeof setTimeout> | null = null;
   /** How often followers were said to come: an answer that nobody follows may have been overtaken by one who does. */
   #arrivals = 0;
 
   constructor(feed: () => FeedApi) {
     this.#feed = feed;
+  }
+
+  /** True while the feed has to hear of a change that it did not take. */
+  get owes(): boolean {
+    return this.#unheard !== null;
   }
 
   follow(): void {
@@ -37,17 +47,36 @@ export class Publisher {
       while (this.#waiting.length > 0) {
         const batch = this.#take();
         const arrivals = this.#arrivals;
+        this.#unheard = batch.at(-1) ?? null;
         const followers = await within(this.#feed().publish(batch), limits.publishTimeoutMs);
+        this.#unheard = null;
+        this.#failures = 0;
         if (followers > 0 || this.#arrivals > arrivals) continue;
         this.#followed = false;
         this.#take();
       }
     } catch (error) {
       console.error(JSON.stringify({ message: 'the feed took no changes', error: String(error) }));
-      this.#take();
+      const left = this.#take();
+      this.#unheard = left.at(-1) ?? this.#unheard;
+      this.#repeatLater();
     } finally {
       this.#running = false;
     }
+  }
+
+  /** The feed hears of the newest change again, after a pause that doubles with each failure in a row. */
+  #repeatLater(): void {
+    const doubled = limits.publishPauseMsFirst * 2 ** Math.min(this.#failures, 16);
+    this.#failures += 1;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = null;
+        if (this.#unheard !== null && !this.#running) void this.publish([this.#unheard]);
+      },
+      Math.min(doubled, limits.publishPauseMsLast),
+    );
   }
 
   /** Of too many only the newest goes out: the feed sees that some are missing, and reads them from the log. */

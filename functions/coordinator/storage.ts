@@ -42,6 +42,7 @@ type MetaName =
   | 'sequence'
   | 'now'
   | 'proof'
+  | 'resting'
   | 'horizon_incarnation'
   | 'horizon_number';
 
@@ -94,6 +95,7 @@ export class CoordinatorStorage {
         missed: this.members.missed(),
         blocked: this.members.blocked(),
         subscriptions: this.hooks.subscriptions(),
+        isResting: this.#meta('resting') === 1,
       };
     });
   }
@@ -244,6 +246,9 @@ export class CoordinatorStorage {
         break;
       case 'unblock':
         this.members.unblock(write.keys);
+        break;
+      case 'rest':
+        this.#setMeta('resting', write.isResting ? 1 : 0);
         break;
       case 'prove':
         this.prove();

@@ -5,7 +5,7 @@ export class Waking {
   readonly #setAlarm: (at: number) => void;
   readonly #wake: () => void;
   #timer: ReturnType<typeof setTimeout> | null = null;
-  #hasAlarm = false;
+  #alarmAt: number | null = null;
 
   constructor(setAlarm: (at: number) => void, wake: () => void) {
     this.#setAlarm = setAlarm;
@@ -24,15 +24,19 @@ export class Waking {
     }, waitMs);
   }
 
-  /** Makes sure, before work goes out, that the object is woken again, should it die in the midst of it. */
-  armAlarm(): void {
-    if (this.#hasAlarm) return;
-    this.#hasAlarm = true;
-    this.#setAlarm(Date.now() + limits.alarmMs);
+  /**
+   * Makes sure, before work goes out, that the object is woken again, should it die in the midst of it: soon, or no
+   * sooner than `moment` (ms) if nothing is to be done before.
+   */
+  armAlarm(moment = 0): void {
+    const at = Math.max(Date.now() + limits.alarmMs, moment);
+    if (this.#alarmAt !== null && this.#alarmAt <= at) return;
+    this.#alarmAt = at;
+    this.#setAlarm(at);
   }
 
   /** The alarm has come, so there is none any more. */
   alarmCame(): void {
-    this.#hasAlarm = false;
+    this.#alarmAt = null;
   }
 }

@@ -118,14 +118,20 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
   }
 
   /**
-   * The heartbeat. It also asks how far the coordinator has come: changes whose publishing was lost with a life of either
-   * side are fetched then.
+   * The heartbeat. Pages that did not come are asked for again with it. The coordinator publishes each change until this
+   * object has it, so it is asked how far it is only now and then: each question would start it anew where it sleeps.
    */
   override async alarm(): Promise<void> {
     if (this.#core.size === 0) return;
-    await this.ctx.storage.setAlarm(Date.now() + limits.heartbeatMs);
+    const now = Date.now();
+    await this.ctx.storage.setAlarm(now + limits.heartbeatMs);
     this.#perform(this.#core.heartbeat(beatText));
+    this.#perform(this.#core.serve());
     for (const id of this.#sockets.keys()) this.#keep(id);
+    if (asksAt(now) !== asksAt(now - limits.heartbeatMs)) await this.#askHowFar();
+  }
+
+  async #askHowFar(): Promise<void> {
     try {
       const newest = await this.#log.follow();
       // What is being published at this moment needs no page.
@@ -236,6 +242,11 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
     const armedAt = await this.ctx.storage.getAlarm();
     if (armedAt === null) await this.ctx.storage.setAlarm(Date.now() + limits.heartbeatMs);
   }
+}
+
+/** Counts the periods in which one question is asked: this object remembers nothing while it sleeps. */
+function asksAt(now: number): number {
+  return Math.floor(now / limits.feedAsksEveryMs);
 }
 
 function unavailable(): Response {

@@ -24,6 +24,7 @@ import { Reception } from './reception.ts';
 import { RegionLinks } from './region-links.ts';
 import { statusOf } from './region-status.ts';
 import { resolutionOf } from './resolution.ts';
+import { Rest } from './rest.ts';
 import { RoundAnswers } from './round-answers.ts';
 import { nextTurn } from './schedule.ts';
 import type { ShardState } from './shard-state.ts';
@@ -53,6 +54,7 @@ export class CoordinatorCore implements CoordinatorView {
   readonly #reception: Reception;
   readonly #lookups: Lookups;
   readonly #orders: Orders;
+  readonly #rest: Rest;
 
   constructor(config: CoordinatorConfig, stored: Stored, now: number) {
     this.#config = config;
@@ -77,6 +79,7 @@ export class CoordinatorCore implements CoordinatorView {
       },
     };
     const members = new Members({ ...parts, stored, blocked, host });
+    this.#rest = new Rest(stored.isResting, outbox);
     this.#outbox = outbox;
     this.#links = links;
     this.#confirmations = confirmations;
@@ -99,7 +102,10 @@ export class CoordinatorCore implements CoordinatorView {
   step(event: CoordinatorEvent, now: number, entropy: string): Ready {
     assert(this.#outbox.ended === null, 'an instance that has ended takes no events');
     this.#outbox.begin(now);
+    const { epoch } = this.#state;
     this.#members.begin();
+    const isAwaited = this.#frames.pendingCount > 0 || this.#lookups.busy;
+    if (isAwaited || isWork(event)) this.#links.work();
     this.#take(event);
     if (this.#outbox.due) this.#sweep();
     this.#deciding.batch();
@@ -107,6 +113,7 @@ export class CoordinatorCore implements CoordinatorView {
     // What a change of members lets go need not wait for the next event.
     this.#deciding.batch();
     if (this.#outbox.ended === null) this.#send(entropy);
+    this.#noteRest(epoch);
     this.#links.persist();
     return this.#outbox.ready();
   }
@@ -114,6 +121,11 @@ export class CoordinatorCore implements CoordinatorView {
   /** True while something is undecided, unacknowledged or unsaid: the instance has to be woken after a crash. */
   get busy(): boolean {
     return this.#frames.pendingCount > 0 || this.#links.busy || this.#lookups.busy;
+  }
+
+  /** True while a region is out that is probed from time to time. */
+  get awaitsReturn(): boolean {
+    return this.#links.awaitsReturn;
   }
 
   write(id: WriteId): LiveWrite {
@@ -211,6 +223,12 @@ export class CoordinatorCore implements CoordinatorView {
     this.#links.planLeases();
   }
 
+  #noteRest(epochBefore: number): void {
+    const isCalm = !this.busy && this.#links.areCalm;
+    const hasChanged = this.#state.epoch !== epochBefore;
+    this.#rest.note({ isCalm, stirs: hasChanged || this.#outbox.sendsPrepares });
+  }
+
   #takeUpUnconfirmed(): void {
     const voters = this.#links.voters.map(({ region }) => region);
     for (const { transaction, keys, writes, sequence } of this.#stored.unconfirmed) {
@@ -252,5 +270,25 @@ export class CoordinatorCore implements CoordinatorView {
     this.#links.sweep();
     this.#deciding.sweep();
     this.#applications.sweep();
+  }
+}
+
+/** True for what clients and operators want; all else is the coordinator's own. */
+function isWork({ kind }: CoordinatorEvent): boolean {
+  switch (kind) {
+    case 'arrived':
+    case 'arrived-together':
+    case 'asked':
+    case 'read':
+    case 'wanted':
+    case 'ordered':
+      return true;
+    case 'answered':
+    case 'looked':
+    case 'subscribed':
+    case 'ticked':
+      return false;
+    default:
+      return unreachable(kind);
   }
 }

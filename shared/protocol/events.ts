@@ -176,6 +176,8 @@ export interface Stored {
   readonly missed: readonly MissedKeys[];
   readonly blocked: readonly BlockedKey[];
   readonly subscriptions: readonly Subscription[];
+  /** No voter holds a lock, and nothing is on its way to one (rule R44). */
+  readonly isResting: boolean;
 }
 
 /** What is told of a committed write, by the change feed and by confirmations. */
@@ -275,6 +277,8 @@ export type StorageWrite =
   | { readonly kind: 'unblock'; readonly keys: readonly string[] }
   /** Events about regions that endpoints are owed. */
   | { readonly kind: 'owe-region'; readonly events: readonly OwedRegionEvent[] }
+  /** Whether nothing is open at any voter (rule R44). */
+  | { readonly kind: 'rest'; readonly isResting: boolean }
   /** Changes nothing that counts; its success proves that this instance is the owner of its storage. */
   | { readonly kind: 'prove' };
 

@@ -344,6 +344,10 @@ export class Members {
     const { outbox } = this.#parts;
     const leasesEndAt = Math.max(...departing.map((link) => link.lease.endsAt));
     outbox.schedule(leasesEndAt);
+    if (leasesEndAt === Number.POSITIVE_INFINITY) {
+      // It can be told once anybody has answered in this life, and a resting instance has asked nobody.
+      for (const link of staying) link.requireCheck(outbox.now);
+    }
     if (leasesEndAt > outbox.now) return;
     // Asked for as late as can be: a voter that stays may lose its data while the leases run out.
     const since = Math.max(leasesEndAt, ...this.#suspectedAt.values());

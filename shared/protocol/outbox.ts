@@ -23,6 +23,11 @@ export class Outbox {
     return this.#persist.length > 0;
   }
 
+  /** True if a round that leaves with this step asks a region to lock something. */
+  get sendsPrepares(): boolean {
+    return this.#sends.some((send) => send.kind === 'round' && send.round.prepares.length > 0);
+  }
+
   /** True once the moment that was scheduled has come. */
   get due(): boolean {
     return this.now >= this.#wakeAt;

@@ -51,6 +51,8 @@ export class RegionLink {
   #checkedAt = Number.NEGATIVE_INFINITY;
   /** It has answered in this incarnation and all its older locks are known. */
   #greeted = false;
+  /** It may hold older locks, so it is asked for them also if there is nothing else to say. */
+  #owesGreeting = true;
   #copySince: number | null = null;
   #refusals: Refusals | null = null;
   #settledMarks: string[] = [];
@@ -150,7 +152,7 @@ export class RegionLink {
   /** True where something besides prepares is to be said and no round in flight says it already. */
   get hasUnsaid(): boolean {
     if (!this.isVoter) return false;
-    if (!this.#greeted && this.#flights.size === 0) return true;
+    if (!this.#isKnown && this.#flights.size === 0) return true;
     if (this.#checkAfter !== null && !this.#checkIsOnItsWay(this.#checkAfter)) return true;
     return this.owed.isUnsaid;
   }
@@ -176,7 +178,22 @@ export class RegionLink {
   get settled(): boolean {
     if (this.membership.state === 'out') return this.membership.held;
     if (this.membership.state === 'copying' || this.leaving !== null) return false;
-    return this.#greeted && this.owed.count === 0 && this.#flights.size === 0 && !this.hasPrepares;
+    return this.#isKnown && this.owed.count === 0 && this.#flights.size === 0 && !this.hasPrepares;
+  }
+
+  /** It is out, and no copy may begin before it has answered a probe. */
+  get isAwaited(): boolean {
+    const { membership, reachable } = this;
+    return membership.state === 'out' && !membership.held && !reachable;
+  }
+
+  /** Storage says that it holds no lock (rule R44): it need not be asked for older ones until a round leaves anyway. */
+  rest(): void {
+    this.#owesGreeting = false;
+  }
+
+  get #isKnown(): boolean {
+    return this.#greeted || !this.#owesGreeting;
   }
 
   enqueue(transaction: Transaction): void {
@@ -211,7 +228,7 @@ export class RegionLink {
       this.#storedCounter = 0;
     }
     this.copyStep = null;
-    this.#greeted = false;
+    this.greetAgain();
   }
 
   /** The keys have been copied as they were when `noted` was the sequence given out last. */
@@ -232,6 +249,7 @@ export class RegionLink {
   /** Makes the region list its older locks again. */
   greetAgain(): void {
     this.#greeted = false;
+    this.#owesGreeting = true;
   }
 
   /**
@@ -353,15 +371,35 @@ export class RegionLink {
     if (isOver) this.#refusals = null;
   }
 
-  /** No usable answer: the region is asked again after a pause that doubles with each failure in a row. */
-  fail(reason: string, now: number, sentAt: number, kind: 'silent' | 'foreign' = 'silent'): void {
+  /**
+   * No usable answer: the region is asked again after a pause that doubles with each failure in a row, or grows with the
+   * time for which it has been out, up to `longestMs`.
+   */
+  fail(
+    reason: string,
+    now: number,
+    sentAt: number,
+    longestMs: number,
+    kind: 'silent' | 'foreign' = 'silent',
+  ): void {
     const doubled = limits.probePauseMsFirst * 2 ** Math.min(this.#failures, 16);
+    const { membership } = this;
+    // A new instance does not know how often it was asked before, but since when it has been out.
+    const grown =
+      membership.state === 'out' ? (now - membership.since) / limits.outProbesPerAge : 0;
+    const isFirst = this.#failures === 0;
     this.#failures += 1;
-    const longest =
-      this.membership.state === 'out' ? limits.outProbePauseMsLast : limits.probePauseMsLast;
-    const probeAt = now + Math.min(doubled, longest);
+    const probeAt =
+      now + Math.ceil(Math.min(isFirst ? doubled : Math.max(doubled, grown), longestMs));
     const since = this.health.kind === 'answering' ? sentAt : this.health.since;
     this.health = { kind, reason, since, probeAt };
+  }
+
+  /** Work has come: a region that is silent is asked no later than after `longestMs`. */
+  hasten(now: number, longestMs: number): void {
+    if (this.health.kind === 'answering') return;
+    const probeAt = Math.min(this.health.probeAt, now + longestMs);
+    this.health = { ...this.health, probeAt };
   }
 
   /**

@@ -22,6 +22,8 @@ export class RegionLinks {
   readonly #config: CoordinatorConfig;
   readonly #outbox: Outbox;
   #sent = 0;
+  /** When work last came from outside, ms. */
+  #workedAt: number;
 
   constructor(config: CoordinatorConfig, stored: Stored, outbox: Outbox) {
     this.#config = config;
@@ -31,6 +33,9 @@ export class RegionLinks {
       const link = this.#links.get(region);
       for (const [key, sequence] of keys) link?.missed.set(key, sequence);
     }
+    if (stored.isResting) for (const link of this.voters) link.rest();
+    // A new instance is idle until somebody wants something of it; a shard that begins has to find its regions.
+    this.#workedAt = stored.epoch === 0 ? outbox.now : Number.NEGATIVE_INFINITY;
     outbox.schedule(outbox.now + limits.commitLingerMs);
   }
 
@@ -72,8 +77,31 @@ export class RegionLinks {
     // One that has lost writes is put out, as long as another one could stay.
     const mayLeave = this.voters.some((link) => !link.isMute);
     return this.all.some(
-      (link) => link.lease.isWanted(now) || (link.isMute ? mayLeave : !link.settled),
+      (link) =>
+        link.lease.isWanted(now) || (link.isMute ? mayLeave : !link.settled && !link.isAwaited),
     );
+  }
+
+  /** True while a region is out that returns by itself once it answers. */
+  get awaitsReturn(): boolean {
+    return this.all.some((link) => link.isAwaited);
+  }
+
+  /** True if every voter answers and nothing is open there: no lock is left anywhere (rule R44). */
+  get areCalm(): boolean {
+    return this.voters.every((link) => link.isSound && link.settled);
+  }
+
+  /** Clients or operators want something: silent regions are asked soon again. */
+  work(): void {
+    const { now } = this.#outbox;
+    const wasIdle = this.#isIdle;
+    this.#workedAt = now;
+    if (!wasIdle) return;
+    for (const link of this.#links.values()) {
+      link.hasten(now, this.#longestPauseMs(link));
+      this.#plan(link);
+    }
   }
 
   /** An answer has come: the first storage write of this instance is durable (rule R30). */
@@ -130,7 +158,7 @@ export class RegionLinks {
     sentAt: number,
     kind: 'silent' | 'foreign' = 'silent',
   ): void {
-    link.fail(reason, this.#outbox.now, sentAt, kind);
+    link.fail(reason, this.#outbox.now, sentAt, this.#longestPauseMs(link), kind);
     this.#plan(link);
   }
 
@@ -175,7 +203,7 @@ export class RegionLinks {
       const isOverdue = link.isOverdue(now, this.#config.voteDeadlineMs);
       if (link.health.kind === 'answering' && isOverdue && oldestSentAt !== null) {
         const reason = `has not answered for ${this.#config.voteDeadlineMs} ms`;
-        link.fail(reason, now, oldestSentAt);
+        link.fail(reason, now, oldestSentAt, this.#longestPauseMs(link));
       }
       this.#plan(link);
     }
@@ -217,6 +245,16 @@ export class RegionLinks {
       const region = link.takeStorable(this.#outbox.writes);
       if (region !== null) this.#outbox.persist({ kind: 'region', region });
     }
+  }
+
+  get #isIdle(): boolean {
+    return this.#outbox.now >= this.#workedAt + limits.idleAfterMs;
+  }
+
+  /** The longest pause before a region is probed again, ms. Nobody waits for one while there is no work. */
+  #longestPauseMs({ membership }: RegionLink): number {
+    if (this.#isIdle) return limits.idleProbePauseMsLast;
+    return membership.state === 'out' ? limits.outProbePauseMsLast : limits.probePauseMsLast;
   }
 
   #add(stored: StoredRegion, leaseUntil: number): RegionLink {

@@ -104,7 +104,7 @@ describe('the beginning of a copy', () => {
   });
 
   it('waits for a voter that can be copied from', () => {
-    const regions = [voterOf('near'), outOf('far')];
+    const regions = [voterOf('near'), outOf('far', { since: start })];
     const rig = new Rig({ regions: ['near', 'far'], stored: { regions } });
     rig.tick();
     rig.run(200, []);

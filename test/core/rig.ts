@@ -113,6 +113,7 @@ export class Rig {
       missed: [],
       blocked: [],
       subscriptions: [],
+      isResting: false,
       ...options.stored,
     };
     this.#generation = stored.generation;

@@ -139,7 +139,7 @@ describe('the next connection', () => {
   it('goes to a silent region only to probe it, when its pause is over', () => {
     const link = linkOf('near', 10);
     prepare(link, 1);
-    link.fail('connection refused', now, now);
+    link.fail('connection refused', now, now, limits.probePauseMsLast);
     const probeAt = now + limits.probePauseMsFirst;
     expect(nextLink([link], 6, probeAt - 1)).toBeNull();
     expect(nextLink([link], 6, probeAt)).toBe(link);
@@ -190,7 +190,12 @@ describe('the next connection, once something has waited for long', () => {
 
   it('goes to a probe before a younger prepare', () => {
     const [silent, near] = [linkOf('silent', 10), linkOf('near', 10)];
-    silent.fail('connection refused', overdue - limits.probePauseMsFirst, 0);
+    silent.fail(
+      'connection refused',
+      overdue - limits.probePauseMsFirst,
+      0,
+      limits.probePauseMsLast,
+    );
     prepare(near, 1);
     expect(nextLink([near, silent], 1, now - 1)).toBe(near);
     expect(nextLink([near, silent], 1, now)).toBe(silent);
@@ -224,7 +229,8 @@ describe('the next connection, once something has waited for long', () => {
   it('goes to no more silent regions than may be probed at once', () => {
     const count = limits.probesInFlight + 1;
     const links = Array.from({ length: count }, (_, index) => linkOf(`${index}`, 10));
-    for (const link of links) link.fail('connection refused', overdue - 1_000, 0);
+    for (const link of links)
+      link.fail('connection refused', overdue - 1_000, 0, limits.probePauseMsLast);
     for (const link of links.slice(1)) {
       expect(nextLink(links, 6, now)).not.toBeNull();
       send(link, 2);

@@ -25,8 +25,9 @@ export const silence: Leaving = {
 /** The tables that an instance finds which starts from `stored`. */
 export function tablesOf(stored: Stored): Tables {
   const { epoch, incarnation, sequence, now, regions, missed, blocked, unconfirmed } = stored;
+  const { isResting } = stored;
   const tables = new Tables();
-  Object.assign(tables, { epoch, incarnation, sequence, now });
+  Object.assign(tables, { epoch, incarnation, sequence, now, isResting });
   for (const region of regions) tables.regions.set(region.region, region);
   for (const { region, keys } of missed) tables.missed.set(region, new Map(keys));
   for (const one of blocked) tables.blocked.set(one.key, one);

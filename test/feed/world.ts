@@ -104,8 +104,13 @@ export class FeedWorld {
 
   heartbeat(): void {
     this.perform(this.core.heartbeat((next) => JSON.stringify({ heartbeat: true, next })));
+    this.perform(this.core.serve());
     for (const id of this.#attached.keys()) this.keep(id);
-    this.perform(this.core.raise(this.newest));
+  }
+
+  /** The newest change is published once more: the coordinator does not know that the feed has it. */
+  announce(): void {
+    this.publish(this.log.slice(-1));
   }
 
   /** The feed forgets everything but what is attached to its sockets. */
@@ -117,6 +122,7 @@ export class FeedWorld {
 
   /** Lets everything come that is on its way. */
   settle(): void {
+    this.announce();
     this.heartbeat();
     while (this.pages.length > 0) this.page();
   }

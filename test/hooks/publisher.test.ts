@@ -66,6 +66,23 @@ describe('publishing', () => {
     expect(feed.published).toEqual([[1], [2]]);
   });
 
+  it('sends the newest change again until a feed has it that was not reached', async () => {
+    const feed = new Feed();
+    void feed.publisher.publish([changeOf(1)]);
+    void feed.publisher.publish([changeOf(2)]);
+    expect(feed.publisher.owes).toBe(true);
+    await vi.advanceTimersByTimeAsync(limits.publishTimeoutMs + limits.publishPauseMsFirst);
+    expect(feed.published).toEqual([[1], [2]]);
+    await vi.advanceTimersByTimeAsync(limits.publishTimeoutMs + 2 * limits.publishPauseMsFirst);
+    expect(feed.published).toEqual([[1], [2], [2]]);
+    await feed.answer(1);
+    await feed.answer(1);
+    await feed.answer(1);
+    expect(feed.publisher.owes).toBe(false);
+    await vi.advanceTimersByTimeAsync(limits.publishPauseMsLast);
+    expect(feed.published).toHaveLength(3);
+  });
+
   it('holds a bounded amount for a feed that is slow, the newest always among it', async () => {
     const feed = new Feed();
     void feed.publisher.publish([changeOf(1)]);

@@ -37,7 +37,16 @@ function happen(world: FeedWorld, random: Random, publish: () => void): void {
     'serve',
     'join',
   ] as const;
-  const kind = random.pick([...kinds, 'page', 'page', 'miss', 'acknowledge', 'sleep', 'heartbeat']);
+  const kind = random.pick([
+    ...kinds,
+    'page',
+    'page',
+    'miss',
+    'acknowledge',
+    'sleep',
+    'heartbeat',
+    'announce',
+  ]);
   const index = (count: number) => random.between(0, Math.max(0, count - 1));
   switch (kind) {
     case 'commit':
@@ -68,6 +77,9 @@ function happen(world: FeedWorld, random: Random, publish: () => void): void {
       break;
     case 'heartbeat':
       world.heartbeat();
+      break;
+    case 'announce':
+      world.announce();
   }
 }
 

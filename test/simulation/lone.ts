@@ -30,6 +30,7 @@ export const nothingStored: Stored = {
   missed: [],
   blocked: [],
   subscriptions: [],
+  isResting: false,
 };
 
 /** A coordinator of `regions` with the limits that it has everywhere. */

@@ -1,8 +1,9 @@
 import type { Mutant } from './mutants.ts';
 
-/** R10, R20, R25, R28 and R29: sending, reading, and those who hook in. */
+/** R10, R20, R25, R28, R29 and R44: sending, reading, those who hook in, and rest. */
 
 const schedule = 'shared/protocol/schedule.ts';
+const coordinator = 'shared/protocol/coordinator.ts';
 
 export const shellMutants: readonly Mutant[] = [
   {
@@ -155,5 +156,44 @@ export const shellMutants: readonly Mutant[] = [
     ],
     runner: 'feed',
     seeds: [1, 10],
+  },
+  {
+    rule: 'R44',
+    name: 'keeps-its-word-while-it-prepares',
+    patches: [
+      {
+        file: coordinator,
+        find: 'stirs: hasChanged || this.#outbox.sendsPrepares',
+        replace: 'stirs: hasChanged',
+      },
+    ],
+    runner: 'rest',
+    seeds: [1, 100],
+  },
+  {
+    rule: 'R44',
+    name: 'rests-while-locks-are-left',
+    patches: [
+      {
+        file: coordinator,
+        find: 'const isCalm = !this.busy && this.#links.areCalm;',
+        replace: 'const isCalm = this.#frames.pendingCount === 0;',
+      },
+    ],
+    runner: 'rest',
+    seeds: [1, 200],
+  },
+  {
+    rule: 'R44',
+    name: 'asks-everybody-in-each-life',
+    patches: [
+      {
+        file: 'shared/protocol/region-links.ts',
+        find: 'if (stored.isResting) for',
+        replace: 'if (stored.isResting && outbox.now < 0) for',
+      },
+    ],
+    runner: 'rest',
+    seeds: [1, 20],
   },
 ];

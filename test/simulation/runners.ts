@@ -44,6 +44,8 @@ export const runners = {
   gate: (): Promise<Runner> => import('./gate-run.ts'),
   /** One client with few connections, on a network without faults. */
   pace: (): Promise<Runner> => import('./pace-run.ts'),
+  /** One coordinator that is mostly idle, and dies now and then. */
+  rest: (): Promise<Runner> => import('./rest-run.ts'),
   /** More clients than connections, with regions that hang and return. */
   saturation: (): Promise<Runner> => import('./saturation-run.ts'),
 } as const;

@@ -23,6 +23,7 @@ export class Tables {
   epoch = 0;
   sequence = 0;
   now = 0;
+  isResting = false;
   readonly regions = new Map<string, StoredRegion>();
   /** By region: its missed keys, each with its last missed sequence. */
   readonly missed = new Map<string, Map<string, number>>();
@@ -41,6 +42,7 @@ export class Tables {
     copy.epoch = this.epoch;
     copy.sequence = this.sequence;
     copy.now = this.now;
+    copy.isResting = this.isResting;
     for (const [key, value] of this.regions) copy.regions.set(key, value);
     for (const [key, value] of this.missed) copy.missed.set(key, new Map(value));
     for (const [key, value] of this.blocked) copy.blocked.set(key, value);
@@ -71,6 +73,7 @@ export class Tables {
       missed: [...this.missed].map(([region, keys]) => ({ region, keys: [...keys] })),
       blocked: [...this.blocked.values()],
       subscriptions: [],
+      isResting: this.isResting,
     };
   }
 
@@ -158,6 +161,9 @@ export class Tables {
           if (this.owed.has(event.id)) throw new Error(`the event ${event.id} is owed once`);
           this.owed.set(event.id, event);
         }
+        break;
+      case 'rest':
+        this.isResting = write.isResting;
         break;
       case 'prove':
         break;
