@@ -12,7 +12,7 @@ import { Timeline } from './timeline.ts';
 /** How long a run goes on as it is, when some of its regions fail and answer again, and when it ends, ms. */
 const phases = { failure: 5_000, calm: 20_000, return: 45_000, end: 90_000 } as const;
 
-/** A read may wait this much longer than the round trip of its snapshot: its turn, and rounds that are on their way. */
+/** A read waits this long for its turn, and for a round trip of the reads before it, ms; then its snapshot is taken. */
 const readPatienceMs = 500;
 
 /** A region that is out and can answer votes again within this time, while clients write. */
@@ -133,7 +133,7 @@ class Crowd {
       const tripMs = 2 * (this.#distances.get(reply.answer.region) ?? 0);
       // Until it is known which regions hang, a read may wait for each of them once.
       const hangMs = this.#wasCalm(begunAt) ? 0 : this.#failing.length * limits.roundTimeoutMs;
-      const mayTakeMs = readPatienceMs + tripMs + hangMs;
+      const mayTakeMs = readPatienceMs + 2 * tripMs + hangMs;
       if (tookMs > mayTakeMs) throw new Error(`a read took ${tookMs} ms, not ${mayTakeMs}`);
     });
     const request = { keys: ['unwritten'], commands: [], region: null };
