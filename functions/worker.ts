@@ -39,6 +39,7 @@ function start(environment: Env): EdgeApp {
     coordinatorOf: coordinator,
     membersOf: coordinator,
     hooksOf: coordinator,
+    requestsOf: coordinator,
     scriptsOf: coordinator,
     courierOf: (endpoint) => remote(() => environment.COURIER.getByName(endpoint)),
     feedOf: (shard) => connectFeed(environment.FEED.getByName(`shard-${shard}`)),

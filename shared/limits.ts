@@ -203,6 +203,18 @@ export const limits = {
   directoryStaleMs: 60_000,
   regions: 16,
 
+  /** Requests under an idempotency key, writes aside, are kept for so long with their responses. */
+  requestsKeptMs: 24 * 60 * 60 * 1_000,
+  /** So many of them, of all tokens and of one. */
+  requestsKept: 10_000,
+  requestsKeptPerToken: 1_000,
+  /** A larger response is not kept: the request is carried out again with the same effect. */
+  requestResponseCharacters: 16_000,
+  /** An attempt that has not ended by then is taken for lost. */
+  requestUnderwayMs: 60_000,
+  /** Those whose time is over are dropped so many at a time. */
+  requestsPerPrune: 100,
+
   /** Standing subscriptions of a shard. */
   subscriptions: 200,
   /** To one host, and of one token: each of them is sent every write. */
@@ -450,5 +462,6 @@ assert(limits.endpointRestMsFirst < limits.endpointRestMsLast, 'the rests of an 
 assert(limits.subscriptionsPerHost < limits.subscriptions, 'one host leaves room for others');
 assert(limits.subscriptionsPerToken < limits.subscriptions, 'one token leaves room for others');
 assert(limits.eventBytes < limits.eventBytesTogether, 'the largest event has room');
+assert(limits.requestsKeptPerToken < limits.requestsKept, 'one token leaves room for others');
 assert(limits.courierLogBytes < limits.courierBytes, 'the log goes before what waits');
 assert(limits.deliverySlowMs < limits.deliveryTimeoutMs, 'a slow attempt has not timed out');

@@ -158,6 +158,12 @@ export class CoordinatorLife {
       disabled: stored(async (endpoint, reason) =>
         this.#desk.disable(endpoint, reason, Date.now()),
       ),
+      beginRequest: stored(async (request) =>
+        this.#storage.requests.beginRequest(request, Date.now()),
+      ),
+      endRequest: stored(async (request, end) =>
+        this.#storage.requests.endRequest(request, end, Date.now()),
+      ),
       keepScripts: stored(async (texts, loaded) => this.#scripts.keep(texts, loaded)),
       scriptTexts: stored(async (shas) => this.#scripts.texts(shas)),
       scriptsKnown: stored(async (shas) => this.#scripts.known(shas)),

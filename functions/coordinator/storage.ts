@@ -15,6 +15,7 @@ import { owedEventsOf, owedRegionEventsOf } from '../../shared/wire/event-text.t
 import { ChangeLog } from './change-log.ts';
 import { HookStorage } from './hook-storage.ts';
 import { MemberStorage } from './member-storage.ts';
+import { RequestStorage } from './request-storage.ts';
 import { ScriptStorage } from './script-storage.ts';
 import type { SqlObjectStorage } from './sql.ts';
 import { formatOf, storageFormat } from './storage-format.ts';
@@ -53,6 +54,7 @@ export class CoordinatorStorage {
   readonly changes: ChangeLog;
   readonly hooks: HookStorage;
   readonly members: MemberStorage;
+  readonly requests: RequestStorage;
   readonly scripts: ScriptStorage;
   readonly #storage: SqlObjectStorage;
   #writesBegun = 0;
@@ -62,6 +64,7 @@ export class CoordinatorStorage {
     this.changes = new ChangeLog(storage);
     this.hooks = new HookStorage(storage);
     this.members = new MemberStorage(storage);
+    this.requests = new RequestStorage(storage);
     this.scripts = new ScriptStorage(storage);
   }
 
@@ -78,6 +81,7 @@ export class CoordinatorStorage {
       this.changes.begin();
       this.hooks.begin();
       this.members.begin();
+      this.requests.begin();
       this.scripts.begin();
       const generation = this.#meta('generation') ?? now;
       const incarnation = (this.#meta('incarnation') ?? 0) + 1;

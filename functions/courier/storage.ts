@@ -149,6 +149,8 @@ export class CourierStorage {
 
   /** The present secret becomes the previous one, in force until `previousUntil`. */
   rotate(secret: string, previousUntil: number): void {
+    // The same rotation, sent again: the secret before it goes on to overlap.
+    if (this.#endpoint?.secret === secret) return;
     this.#change(
       'UPDATE endpoint SET previous_secret = secret, previous_until = ?, secret = ?',
       ...[previousUntil, secret],

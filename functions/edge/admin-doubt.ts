@@ -27,6 +27,7 @@ import { type EdgeDependencies, onlyShard } from './dependencies.ts';
 import { allRegions } from './directory.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
 import { tellKey } from './key-texts.ts';
+import { repeatable, repeatableHeaders } from './repeatable.ts';
 
 const tags = ['Administration'];
 
@@ -64,10 +65,10 @@ const settleRoute = createRoute({
   tags,
   summary: 'Abort a transaction that is undecided, or tell every voter its decision once more',
   ...secured('admin'),
-  request: { body: jsonBody(settleSchema) },
+  request: { headers: repeatableHeaders, body: jsonBody(settleSchema) },
   responses: {
     202: jsonResponse('Taken; `detail` says what happens now', orderAnswerSchema),
-    ...problemResponses(400, 401, 403, 409, 413, 415, 503),
+    ...problemResponses(400, 401, 403, 409, 413, 415, 422, 429, 503),
   },
 });
 
@@ -86,7 +87,7 @@ export function mountAdminDoubt(
   app.get(inDoubtRoute.getRoutingPath(), guard('admin'), (context) =>
     tellInDoubt(context, dependencies),
   );
-  app.post(settleRoute.getRoutingPath(), guard('admin'), (context) =>
+  app.post(settleRoute.getRoutingPath(), guard('admin'), repeatable(dependencies), (context) =>
     settle(context, dependencies),
   );
 }

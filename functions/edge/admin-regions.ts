@@ -20,6 +20,7 @@ import { type EdgeDependencies, onlyShard } from './dependencies.ts';
 import { allRegions } from './directory.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
 import { askRegions, tellCoordinator, tellRegion, toldRegions } from './regions.ts';
+import { repeatable, repeatableHeaders } from './repeatable.ts';
 
 const tags = ['Administration'];
 const request = { params: regionParams };
@@ -46,8 +47,8 @@ const addRoute = createRoute({
   summary: 'Add a region: it is copied, and then it votes',
   description: 'The token is kept by the coordinator and never shown.',
   ...secured('admin'),
-  request: { body: jsonBody(addRegionSchema) },
-  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503) },
+  request: { headers: repeatableHeaders, body: jsonBody(addRegionSchema) },
+  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
 });
 
 const removeRoute = createRoute({
@@ -68,8 +69,12 @@ const outRoute = createRoute({
   tags,
   summary: 'Put a region out until it is told to return',
   ...secured('admin'),
-  request: { ...request, body: { ...jsonBody(outSchema), required: false } },
-  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503) },
+  request: {
+    ...request,
+    headers: repeatableHeaders,
+    body: { ...jsonBody(outSchema), required: false },
+  },
+  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
 });
 
 const returnRoute = createRoute({
@@ -79,8 +84,12 @@ const returnRoute = createRoute({
   tags,
   summary: 'Let a region return: what it lacks is copied first',
   ...secured('admin'),
-  request: { ...request, body: { ...jsonBody(returnSchema), required: false } },
-  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503) },
+  request: {
+    ...request,
+    headers: repeatableHeaders,
+    body: { ...jsonBody(returnSchema), required: false },
+  },
+  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
 });
 
 const believeRoute = createRoute({
@@ -92,8 +101,8 @@ const believeRoute = createRoute({
   description:
     'For the case that no whole copy is left. The region becomes the only voter; every other one is copied from it. Writes that were answered and are not in this region are LOST, with no way back. `confirm` repeats the id.',
   ...secured('admin'),
-  request: { ...request, body: jsonBody(believeSchema) },
-  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503) },
+  request: { ...request, headers: repeatableHeaders, body: jsonBody(believeSchema) },
+  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
 });
 
 /** `/v1/admin/regions` and what is ordered of one region. */
@@ -105,24 +114,31 @@ export function mountAdminRegions(
   const routes = [listRoute, addRoute, removeRoute, outRoute, returnRoute, believeRoute];
   for (const route of routes) app.openAPIRegistry.registerPath(route);
   app.get(listRoute.getRoutingPath(), guard('admin'), (context) => list(context, dependencies));
-  app.post(addRoute.getRoutingPath(), guard('admin'), (context) => add(context, dependencies));
+  app.post(addRoute.getRoutingPath(), guard('admin'), repeatable(dependencies), (context) =>
+    add(context, dependencies),
+  );
   app.delete(removeRoute.getRoutingPath(), guard('admin'), (context) =>
     sendOrder(context, dependencies, { kind: 'remove', region: idOf(context) }),
   );
-  app.post(outRoute.getRoutingPath(), guard('admin'), async (context) => {
+  app.post(outRoute.getRoutingPath(), guard('admin'), repeatable(dependencies), async (context) => {
     const body = await readBodyIfAny(context.req.raw, outSchema);
     if (!body.ok) return answerProblem(context, body.problem);
     const region = idOf(context);
     return sendOrder(context, dependencies, { kind: 'put-out', region, reason: body.value.reason });
   });
-  app.post(returnRoute.getRoutingPath(), guard('admin'), async (context) => {
-    const body = await readBodyIfAny(context.req.raw, returnSchema);
-    if (!body.ok) return answerProblem(context, body.problem);
-    const { whole, force } = body.value;
-    const region = idOf(context);
-    return sendOrder(context, dependencies, { kind: 'return', region, whole, force });
-  });
-  app.post(believeRoute.getRoutingPath(), guard('admin'), (context) =>
+  app.post(
+    returnRoute.getRoutingPath(),
+    guard('admin'),
+    repeatable(dependencies),
+    async (context) => {
+      const body = await readBodyIfAny(context.req.raw, returnSchema);
+      if (!body.ok) return answerProblem(context, body.problem);
+      const { whole, force } = body.value;
+      const region = idOf(context);
+      return sendOrder(context, dependencies, { kind: 'return', region, whole, force });
+    },
+  );
+  app.post(believeRoute.getRoutingPath(), guard('admin'), repeatable(dependencies), (context) =>
     believe(context, dependencies),
   );
 }

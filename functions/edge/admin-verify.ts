@@ -17,6 +17,7 @@ import { jsonBody, jsonResponse, problemResponses, secured } from './documented.
 import { tellKey, textOfKey } from './key-texts.ts';
 import { askRegions } from './regions.ts';
 import { planRepair } from './repair.ts';
+import { repeatable, repeatableHeaders } from './repeatable.ts';
 import {
   beginVerify,
   cursorOf,
@@ -55,11 +56,11 @@ const repairRoute = createRoute({
   description:
     'A region that gets a key copied is out for that long. With `source`, a key that waits for an operator can be written again afterwards.',
   ...secured('admin'),
-  request: { body: jsonBody(repairSchema) },
+  request: { headers: repeatableHeaders, body: jsonBody(repairSchema) },
   responses: {
     200: jsonResponse('All voters hold these keys alike; nothing was ordered', orderAnswerSchema),
     202: jsonResponse('Taken; `detail` says what happens now', orderAnswerSchema),
-    ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503),
+    ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
   },
 });
 
@@ -73,7 +74,7 @@ export function mountAdminVerify(
   app.post(verifyRoute.getRoutingPath(), guard('admin'), (context) =>
     verify(context, dependencies),
   );
-  app.post(repairRoute.getRoutingPath(), guard('admin'), (context) =>
+  app.post(repairRoute.getRoutingPath(), guard('admin'), repeatable(dependencies), (context) =>
     repair(context, dependencies),
   );
 }

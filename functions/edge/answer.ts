@@ -10,9 +10,9 @@ export interface Caller {
   readonly scope: Scope;
 }
 
-/** What each request carries through the edge. `caller` is set behind a guard. */
+/** What each request carries through the edge. `caller` is set behind a guard, `seed` under an idempotency key. */
 export interface EdgeEnvironment {
-  Variables: { requestId: string; caller: Caller };
+  Variables: { requestId: string; caller: Caller; seed: string | undefined };
 }
 
 export type EdgeContext = Context<EdgeEnvironment>;

@@ -29,6 +29,7 @@ export type EdgeApp = OpenAPIHono<EdgeEnvironment>;
 
 const exposedHeaders = [
   'ETag',
+  'Idempotency-Kept-Until',
   'Idempotency-Replayed',
   'Location',
   'Lockstep-Callback',

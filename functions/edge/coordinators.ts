@@ -2,6 +2,7 @@ import type { ShardId } from '../../shared/ids.ts';
 import type { CoordinatorApi, MembersApi, ScriptsApi } from '../../shared/wire/answers.ts';
 import type { HooksApi } from '../../shared/wire/confirmations.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
+import type { RequestsApi } from '../../shared/wire/requests.ts';
 import { UnfitVersion } from '../../shared/wire/rpc.ts';
 import type { EdgeDependencies } from './dependencies.ts';
 
@@ -46,6 +47,15 @@ export async function askMembers<Answer>(
   const unknown =
     'Whether the order was taken is unknown. GET /v1/admin/regions tells how things stand; then send it again if need be.';
   return ask(dependencies, shard, kind, () => call(dependencies.membersOf(shard)), unknown);
+}
+
+/** Calls the same object about requests under their keys. Each call may be made twice. */
+export async function askRequests<Answer>(
+  dependencies: EdgeDependencies,
+  shard: ShardId,
+  call: (requests: RequestsApi) => Promise<Answer>,
+): Promise<Attempt<Answer>> {
+  return ask(dependencies, shard, 'read', () => call(dependencies.requestsOf(shard)), '');
 }
 
 /** Calls the same object about users' scripts. What it is asked to do may be asked for twice. */

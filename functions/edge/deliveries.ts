@@ -22,7 +22,7 @@ import {
   webhookKeysSchema,
 } from '../../shared/wire/hook-schemas.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
-import { generateSecret, publicKeyText } from '../../shared/wire/webhook-signature.ts';
+import { publicKeyText } from '../../shared/wire/webhook-signature.ts';
 import { answerJson, answerProblem, type EdgeContext, type EdgeEnvironment } from './answer.ts';
 import type { Guard } from './authenticate.ts';
 import { checkShape, readBody, readBodyIfAny } from './body.ts';
@@ -30,6 +30,7 @@ import { askHooks } from './coordinators.ts';
 import { askCourier } from './couriers.ts';
 import { type EdgeDependencies, onlyShard } from './dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
+import { repeatable, repeatableHeaders, secretOf, uuidOf } from './repeatable.ts';
 import {
   isCallback,
   isOwn,
@@ -64,10 +65,14 @@ const testRoute = createRoute({
   description:
     'It has the form of a real event of its type, and `data.test` is true. Its `webhook-id` begins with `test_`.',
   ...secured('write'),
-  request: { ...request, body: { ...jsonBody(testSchema), required: false } },
+  request: {
+    ...request,
+    headers: repeatableHeaders,
+    body: { ...jsonBody(testSchema), required: false },
+  },
   responses: {
     202: jsonResponse('It is on its way; see the deliveries', z.object({ event: z.string() })),
-    ...problemResponses(400, 401, 403, 404, 413, 415, 503),
+    ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
   },
 });
 
@@ -78,10 +83,10 @@ const rotateRoute = createRoute({
   tags,
   summary: 'Replace the secret; for a while both sign',
   ...secured('write'),
-  request: { ...request, body: jsonBody(rotationSchema) },
+  request: { ...request, headers: repeatableHeaders, body: jsonBody(rotationSchema) },
   responses: {
     200: jsonResponse('The new secret, shown this once', rotatedSchema),
-    ...problemResponses(400, 401, 403, 404, 413, 415, 503),
+    ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
   },
 });
 
@@ -92,10 +97,10 @@ const enableRoute = createRoute({
   tags,
   summary: 'Go on after the endpoint was disabled',
   ...secured('write'),
-  request,
+  request: { ...request, headers: repeatableHeaders },
   responses: {
     204: { description: 'Enabled; what is owed is sent' },
-    ...problemResponses(401, 403, 404, 503),
+    ...problemResponses(400, 401, 403, 404, 409, 413, 422, 429, 503),
   },
 });
 
@@ -136,13 +141,13 @@ const replayRoute = createRoute({
   tags,
   summary: 'Send deliveries again, or recover since a date',
   ...secured('write'),
-  request: { ...request, body: jsonBody(replaySchema) },
+  request: { ...request, headers: repeatableHeaders, body: jsonBody(replaySchema) },
   responses: {
     200: jsonResponse(
       'How many deliveries are sent again, under their ids, and how many events since then are owed once more. Of those since a date, delivered ones are sent again only if `delivered` is true',
       z.object({ replayed: z.int(), recovered: z.int() }),
     ),
-    ...problemResponses(400, 401, 403, 404, 413, 415, 503),
+    ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
   },
 });
 
@@ -158,20 +163,20 @@ export function mountDeliveries(
   ];
   for (const route of routes) app.openAPIRegistry.registerPath(route);
   mountWebhookKeys(app, dependencies);
-  app.post(testRoute.getRoutingPath(), guard('write'), (context) =>
+  app.post(testRoute.getRoutingPath(), guard('write'), repeatable(dependencies), (context) =>
     sendTest(context, dependencies),
   );
-  app.post(rotateRoute.getRoutingPath(), guard('write'), (context) =>
+  app.post(rotateRoute.getRoutingPath(), guard('write'), repeatable(dependencies), (context) =>
     rotate(context, dependencies),
   );
-  app.post(enableRoute.getRoutingPath(), guard('write'), (context) =>
+  app.post(enableRoute.getRoutingPath(), guard('write'), repeatable(dependencies), (context) =>
     enable(context, dependencies),
   );
   app.get(deliveriesRoute.getRoutingPath(), guard('read'), (context) =>
     list(context, dependencies),
   );
   app.get(deliveryRoute.getRoutingPath(), guard('read'), (context) => show(context, dependencies));
-  app.post(replayRoute.getRoutingPath(), guard('write'), (context) =>
+  app.post(replayRoute.getRoutingPath(), guard('write'), repeatable(dependencies), (context) =>
     replay(context, dependencies),
   );
 }
@@ -196,7 +201,8 @@ async function sendTest(context: EdgeContext, dependencies: EdgeDependencies): P
   if (!found.ok) return answerProblem(context, found.problem);
   const key = await askHooks(dependencies, onlyShard, 'read', (hooks) => hooks.signingKey());
   if (!key.ok) return answerProblem(context, key.problem);
-  const event = testEvent(found.value, body.value.type, dependencies);
+  const id = await uuidOf(context, dependencies, 'event');
+  const event = testEvent(found.value, body.value.type, id, dependencies);
   const handover = { target: null, signingKey: key.value, events: [event] };
   const sent = await askCourier(dependencies, event.endpoint, (courier) =>
     courier.deliver(event.endpoint, handover),
@@ -209,12 +215,13 @@ async function sendTest(context: EdgeContext, dependencies: EdgeDependencies): P
 function testEvent(
   subscription: Subscription,
   asked: EventType | undefined,
-  { uuid, now, configuration }: EdgeDependencies,
+  id: string,
+  { now, configuration }: EdgeDependencies,
 ): OwedEvent {
   const { endpoint, events, prefixes, values } = subscription;
   const type = asked ?? events[0] ?? 'write.confirmed';
   const regions = configuration.regions.map(({ id }) => id);
-  const [id, at] = [uuid(), now()];
+  const at = now();
   const body = sampleEvent(type, { endpoint, id, at, regions, prefix: prefixes[0] ?? '', values });
   return { endpoint, id: `test_${id}`, type, at, body };
 }
@@ -224,7 +231,7 @@ async function rotate(context: EdgeContext, dependencies: EdgeDependencies): Pro
   if (!body.ok) return answerProblem(context, body.problem);
   const found = await findOwnWebhook(context, dependencies);
   if (!found.ok) return answerProblem(context, found.problem);
-  const { secret = generateSecret(), overlapMs } = body.value;
+  const { secret = await secretOf(context, 'secret'), overlapMs } = body.value;
   const rotated = await askCourier(dependencies, found.value.endpoint, (courier) =>
     courier.rotate(secret, overlapMs),
   );

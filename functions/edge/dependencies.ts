@@ -9,6 +9,7 @@ import type {
   HooksApi,
 } from '../../shared/wire/confirmations.ts';
 import type { RegionConfiguration } from '../../shared/wire/members.ts';
+import type { RequestsApi } from '../../shared/wire/requests.ts';
 import type { TargetPolicy } from '../../shared/wire/webhook-target.ts';
 import type { Subscribed, Subscription } from '../region/subscription.ts';
 import type { EdgeContext } from './answer.ts';
@@ -54,6 +55,8 @@ export interface EdgeDependencies {
   membersOf(shard: ShardId): MembersApi;
   /** The feed and subscriptions of a shard; throws as `coordinatorOf` does. */
   hooksOf(shard: ShardId): HooksApi;
+  /** Requests under their idempotency keys; throws as `coordinatorOf` does. */
+  requestsOf(shard: ShardId): RequestsApi;
   /** Users' scripts; throws as `coordinatorOf` does. */
   scriptsOf(shard: ShardId): ScriptsApi;
   /** Its methods throw as those of a coordinator do. */

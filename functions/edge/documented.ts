@@ -21,6 +21,10 @@ const responseHeaders = {
     '`true` if the response was recorded before, under the same Idempotency-Key.',
     'true',
   ),
+  'Idempotency-Kept-Until': text(
+    'The response is kept under its Idempotency-Key until then at least.',
+    '2026-11-23T09:00:00.000Z',
+  ),
   'Preference-Applied': text('`respond-async` if Prefer asked for it.', 'respond-async'),
   'Server-Timing': text('How long each step took, ms.', 'coordinator;dur=72.4'),
   'Lockstep-Region': text('The region that answered.', 'eu-west-1'),

@@ -10,7 +10,6 @@ import {
   webhooksAnswerSchema,
 } from '../../shared/wire/hook-schemas.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
-import { generateSecret } from '../../shared/wire/webhook-signature.ts';
 import { answerJson, answerProblem, type EdgeContext, type EdgeEnvironment } from './answer.ts';
 import type { Guard } from './authenticate.ts';
 import { readBody } from './body.ts';
@@ -18,6 +17,7 @@ import { askHooks } from './coordinators.ts';
 import { askCourier } from './couriers.ts';
 import { type EdgeDependencies, onlyShard } from './dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
+import { repeatable, repeatableHeaders, secretOf, uuidOf } from './repeatable.ts';
 import { targetOf } from './targets.ts';
 import { ownedBy, presentWebhook } from './webhook-views.ts';
 
@@ -30,14 +30,14 @@ const postRoute = createRoute({
   tags,
   summary: 'Subscribe an address to the events of writes',
   ...secured('write'),
-  request: { body: jsonBody(webhookSchema) },
+  request: { headers: repeatableHeaders, body: jsonBody(webhookSchema) },
   responses: {
     200: jsonResponse(
       'This token has a webhook that asks for the same already; its secret stays as it is',
       webhookAnswerSchema,
     ),
     201: jsonResponse('Created. The secret is shown this once', createdWebhookSchema),
-    ...problemResponses(400, 401, 403, 409, 413, 415, 422, 503),
+    ...problemResponses(400, 401, 403, 409, 413, 415, 422, 429, 503),
   },
 });
 
@@ -103,7 +103,9 @@ export function mountWebhooks(
   const routes = [postRoute, listRoute, getRoute, patchRoute, deleteRoute];
   for (const route of routes) app.openAPIRegistry.registerPath(route);
   const [all, one] = [postRoute.getRoutingPath(), getRoute.getRoutingPath()];
-  app.post(all, guard('write'), (context) => createWebhook(context, dependencies));
+  app.post(all, guard('write'), repeatable(dependencies), (context) =>
+    createWebhook(context, dependencies),
+  );
   app.get(all, guard('read'), (context) => listWebhooks(context, dependencies));
   app.get(one, guard('read'), (context) => getWebhook(context, dependencies));
   app.patch(one, guard('write'), (context) => changeWebhook(context, dependencies));
@@ -145,12 +147,12 @@ async function createWebhook(
 ): Promise<Response> {
   const body = await readBody(context.req.raw, webhookSchema);
   if (!body.ok) return answerProblem(context, body.problem);
-  const { secret = generateSecret(), ...asked } = body.value;
+  const { secret = await secretOf(context, 'secret'), ...asked } = body.value;
   const url = targetOf(asked.url, dependencies, context);
   if (!url.ok) return answerProblem(context, url.problem);
   const subscription: Subscription = {
     ...asked,
-    endpoint: `ep_${dependencies.uuid().replaceAll('-', '')}`,
+    endpoint: `ep_${(await uuidOf(context, dependencies, 'endpoint')).replaceAll('-', '')}`,
     url: url.value,
     owner: context.get('caller').id,
     disabled: null,

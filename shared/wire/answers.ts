@@ -10,6 +10,7 @@ import type {
   RegionConfiguration,
   RegionStatus,
 } from './members.ts';
+import type { RequestsApi } from './requests.ts';
 
 /** A write as the edge hands it to the coordinator of its shard: checked for shape, not yet made deterministic. */
 export interface WriteRequest {
@@ -211,4 +212,4 @@ export interface MembersApi {
 }
 
 /** All that a coordinator offers by RPC. */
-export type CoordinatorMethods = CoordinatorApi & MembersApi & HooksApi & ScriptsApi;
+export type CoordinatorMethods = CoordinatorApi & MembersApi & HooksApi & RequestsApi & ScriptsApi;

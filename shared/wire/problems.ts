@@ -82,6 +82,11 @@ export const problemKinds = {
     title: 'There are as many webhooks as there can be',
     remedy: 'Delete one that is no longer needed, or change one in place of creating another.',
   },
+  'idempotency-key-in-use': {
+    status: 409,
+    title: 'A request is being carried out under this Idempotency-Key',
+    remedy: 'Wait as long as Retry-After says, then send the same request again for its response.',
+  },
   'order-refused': {
     status: 409,
     title: 'The order cannot be carried out',
@@ -143,6 +148,11 @@ export const problemKinds = {
     status: 429,
     title: 'Too many writes are waiting',
     remedy: 'Nothing was written. Wait as long as Retry-After says, then send it again.',
+  },
+  'too-many-keys': {
+    status: 429,
+    title: 'Too many Idempotency-Keys are in use',
+    remedy: 'Nothing was done. Send it later, or without the key: each key is kept for a day.',
   },
   internal: {
     status: 500,

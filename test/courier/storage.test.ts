@@ -73,6 +73,15 @@ describe('the storage of a courier', () => {
     expect(storage.page(page).deliveries.map(({ state }) => state)).toEqual(['failed', 'failed']);
   });
 
+  it('keeps the secret before a rotation that is sent twice', () => {
+    const storage = courier();
+    storage.rotate('whsec_one', 10);
+    storage.rotate('whsec_two', 20);
+    storage.rotate('whsec_two', 30);
+    const { secret, previousSecret, previousUntil } = storage.endpoint ?? {};
+    expect([secret, previousSecret, previousUntil]).toEqual(['whsec_two', 'whsec_one', 20]);
+  });
+
   it('takes what is due the longest first, and leaves out what is on its way', () => {
     const storage = courier();
     storage.add(events(2, 10), 5);

@@ -69,6 +69,15 @@ describe('the OpenAPI document', () => {
     }
   });
 
+  it('takes an Idempotency-Key with each POST that creates or triggers something', () => {
+    const questions = ['/v1/reads', '/v1/admin/verify'];
+    const without = operations().filter(({ path, method, operation }) => {
+      if (method !== 'post' || !path.startsWith('/v1') || questions.includes(path)) return false;
+      return !(operation.parameters ?? []).some(({ name }) => name === 'Idempotency-Key');
+    });
+    expect(without.map(({ path }) => path)).toEqual([]);
+  });
+
   it('spells headers as they are written, and names those of responses', () => {
     const headers = operations().flatMap(({ operation }) =>
       (operation.parameters ?? []).filter((parameter) => parameter.in === 'header'),

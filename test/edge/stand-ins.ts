@@ -27,6 +27,7 @@ import type {
 import type { Configuration } from '../../shared/wire/configuration.ts';
 import type { CourierApi, HooksApi } from '../../shared/wire/confirmations.ts';
 import type { RegionStatus } from '../../shared/wire/members.ts';
+import type { RequestsApi } from '../../shared/wire/requests.ts';
 
 export const tokens = {
   read: `read-${'r'.repeat(32)}`,
@@ -221,6 +222,7 @@ export class EdgeUnderTest {
   readonly calls: Call[] = [];
   hooks: Partial<HooksApi> = {};
   members: Partial<MembersApi> = {};
+  requests: Partial<RequestsApi> = {};
   scripts: Partial<ScriptsApi> = {};
   /** What a region answers to the looks and plain commands of operators. */
   inspect: (region: string, inspection: Inspection) => InspectionResult = notExpected;
@@ -305,6 +307,7 @@ export class EdgeUnderTest {
         allowedHosts: [],
       },
       membersOf: () => standInFor<MembersApi>('members', this.members, this.calls),
+      requestsOf: () => standInFor<RequestsApi>('requests', this.requests, this.calls),
       scriptsOf: () => standInFor<ScriptsApi>('scripts', this.scripts, this.calls),
       hooksOf: () => standInFor<HooksApi>('hooks', this.hooks, this.calls),
       courierOf: (endpoint) => standInFor<CourierApi>(endpoint, this.courier, this.calls),

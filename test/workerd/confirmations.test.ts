@@ -70,6 +70,42 @@ async function crash(): Promise<void> {
   await stack.restartWorker();
 }
 
+describe('a webhook', () => {
+  it('that is created under an Idempotency-Key is one, with one secret, also past a crash', async () => {
+    const sent = { headers: { 'idempotency-key': 'one webhook' } };
+    const body = { url: receiver.url, events: ['write.committed'], prefixes: ['keyed:'] };
+    const create = () => stack.send('POST', '/v1/webhooks', body, sent);
+    const first = await create();
+    expect(first.status).toBe(201);
+    await crash();
+    const second = await create();
+    expect([second.status, second.body]).toEqual([201, first.body]);
+    expect(second.headers.get('idempotency-replayed')).toBe('true');
+    const keptUntil = Date.parse(String(second.headers.get('idempotency-kept-until')));
+    expect(keptUntil).toBeGreaterThan(Date.now());
+    const { id, secret }: { readonly id?: string; readonly secret?: string } = Object(first.body);
+    const tested = await stack.send('POST', `/v1/webhooks/${id}/test`, {});
+    expect(tested.status).toBe(202);
+    await expect.poll(() => receiver.received.length, patience).toBe(1);
+    for (const one of receiver.received) expect(verified(one, String(secret))).toBeTruthy();
+    expect((await stack.send('DELETE', `/v1/webhooks/${id}`)).status).toBe(204);
+  });
+
+  it('does not call Lockstep, by its address or through a receiver that passes it on', async () => {
+    const url = `${stack.url}/incr/loop?_token=${stack.tokens.write}`;
+    const refused = await stack.send('POST', '/v1/webhooks', { url });
+    expect(refused.status).toBe(422);
+    expect(JSON.stringify(refused.body)).toContain('Lockstep itself');
+    const id = await writeWithCallback('passed on');
+    await expect.poll(() => heardOf(id).length, patience).toBe(2);
+    const [received] = receiver.received;
+    const passedOn = { 'lockstep-webhook': String(received?.headers['lockstep-webhook']) };
+    const looped = await stack.send('POST', '/incr/loop', undefined, { headers: passedOn });
+    expect(looped.status).toBe(508);
+    expect(await stack.everywhere('loop')).toEqual([null, null, null]);
+  });
+});
+
 describe('a confirmation', () => {
   it('of a committed write comes signed, one of the decision and one of all regions', async () => {
     const id = await writeWithCallback('plain');
