@@ -121,7 +121,7 @@ class Crowd {
     this.#step({ kind: 'arrived', ticket, frame, async: false, recorded: null });
   }
 
-  /** A client reads through the coordinator, ten times a second or so. */
+  /** Somebody reads through the coordinator, four times a second or so: more often than it can answer would prove nothing. */
   #read(): void {
     const begunAt = this.#timeline.now;
     const ticket = this.#expect((reply) => {
@@ -138,7 +138,7 @@ class Crowd {
     });
     const request = { keys: ['unwritten'], commands: [], region: null };
     this.#step({ kind: 'read', ticket, request });
-    this.#timeline.after(this.#random.between(50, 150), () => this.#read());
+    this.#timeline.after(this.#random.between(150, 350), () => this.#read());
   }
 
   /** Readers want a lease in the last region, which never fails; once it has one, it always does. */
