@@ -134,10 +134,14 @@ export const limits = {
   /** A lease is renewed by a round of its own after this; rounds that go anyway renew it after a part of it. */
   leaseRenewMs: 1_500,
   leaseRideMs: 750,
-  /** Leases are kept up for so long after the last strong read was heard of. */
-  leaseWantedMs: 10_000,
-  /** The edge tells the coordinator of its strong reads this often. */
-  leaseWantedSaidEveryMs: 3_000,
+  /**
+   * An isolate of the edge says that it reads in a region: the lease is kept up for so long then. It doubles from the
+   * first to the last as long as reads go on, so steady readers seldom ask, and a single read costs few renewals.
+   */
+  leaseWantedMsFirst: 10_000,
+  leaseWantedMsLast: 90_000,
+  /** A region without a lease is asked for one no more often than this, by one isolate. */
+  leaseMissedSaidEveryMs: 3_000,
 
   /** A voter without a usable answer for so long is put out. */
   outAfterMs: 3_000,
@@ -199,8 +203,12 @@ export const limits = {
   /** A region that had no lease is not asked for a strong read for so long: it gets one meanwhile, if it can. */
   leaselessMs: 1_000,
   /** What the edge knows of the regions is asked for anew after this, beside the reads; beyond the other it is not used. */
-  directoryFreshMs: 10_000,
-  directoryStaleMs: 60_000,
+  directoryFreshMs: 90_000,
+  directoryStaleMs: 10 * 60 * 1_000,
+  /** Streams of messages are not to go on for long in a region that has lost its vote. */
+  directoryStreamStaleMs: 60_000,
+  /** The same while some region is not as it should be: it may return at any moment. */
+  directoryUnsettledMs: 10_000,
   regions: 16,
 
   /** Requests under an idempotency key, writes aside, are kept for so long with their responses. */
@@ -384,8 +392,13 @@ assert(limits.scriptBytes * 10 < limits.scriptBytesRemembered, 'some large scrip
 assert(limits.leaseRideMs < limits.leaseRenewMs, 'rounds that go anyway spare rounds of their own');
 assert(limits.leaseDriftMs < limits.leaseTtlMs, 'a lease is longer than its allowance');
 assert(
-  limits.leaseWantedSaidEveryMs * 2 < limits.leaseWantedMs,
-  'a word of reads that is lost does not end the leases',
+  limits.leaseMissedSaidEveryMs < limits.leaseWantedMsFirst &&
+    limits.leaseWantedMsFirst < limits.leaseWantedMsLast,
+  'a lease that is asked for is kept up until it is asked for again, and longer each time',
+);
+assert(
+  limits.leaseWantedMsLast < limits.directoryStaleMs,
+  'a steady reader is told of the regions with the leases that it asks for',
 );
 assert(limits.copyBytesPerStep * 6 < limits.roundBytes, 'a step of a copy fits a round, escaped');
 assert(
@@ -403,7 +416,11 @@ assert(
   limits.copyStepsAhead < limits.historyPairs / 4,
   'steps of a copy do not push the acknowledged pair out of the history',
 );
-assert(limits.directoryFreshMs < limits.directoryStaleMs, 'what is renewed is still used');
+assert(
+  limits.directoryUnsettledMs < limits.directoryFreshMs &&
+    limits.directoryFreshMs < limits.directoryStaleMs,
+  'what is renewed is still used',
+);
 assert(limits.verifyKeysDefault <= limits.verifyKeysMaximum, 'the default slice is allowed');
 assert(
   limits.verifyKeysMaximum <= limits.verifyKeysPerLook * limits.verifyStepsPerCall,

@@ -127,10 +127,12 @@ export class CoordinatorLife {
       read: stored((request) =>
         this.#callers.read.expect((ticket) => this.#step({ kind: 'read', ticket, request })),
       ),
-      want: {
-        proof: { none: 'it answers nothing' },
-        run: async (regions) => this.#step({ kind: 'wanted', regions }),
-      },
+      // As for `describe`, a reader that came first waits until each region has heard of this coordinator.
+      attend: stored(async (wishes) => {
+        if (wishes.length > 0) this.#step({ kind: 'wanted', wishes });
+        await this.#acquaintance.made;
+        return { regions: this.#regions.all, status: this.#core.status() };
+      }),
       regions: stored(async () => this.#regions.all),
       // Its first callers wait until each region that has never heard of this coordinator has answered once, or failed to:
       // it would refuse the read for which they ask.

@@ -1,16 +1,10 @@
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import type { CoordinatorStatus } from '../../shared/wire/answers.ts';
+import type { Directory, LeaseWish } from '../../shared/wire/answers.ts';
 import type { RegionConfiguration, RegionStatus } from '../../shared/wire/members.ts';
 import { type Attempt, success } from '../../shared/wire/problems.ts';
 import { askCoordinator } from './coordinators.ts';
 import { type EdgeDependencies, onlyShard } from './dependencies.ts';
-
-/** The regions as their coordinator last told of them. */
-export interface Directory {
-  readonly regions: readonly RegionConfiguration[];
-  readonly status: CoordinatorStatus;
-}
 
 /** How a request lets work go on after its answer. */
 export type Background = (work: Promise<void>) => void;
@@ -25,13 +19,18 @@ export class RegionDirectory {
     this.#dependencies = dependencies;
   }
 
-  /** What is known; where that is no longer fresh it is renewed beside the request. A problem where nobody could say. */
-  async current(background: Background): Promise<Attempt<Directory>> {
+  /**
+   * What is known; where that is no longer fresh it is renewed beside the request. A problem where nobody could say. A
+   * read notices by itself that a region is not what it was; a stream does not, and asks `forStreams` more often.
+   */
+  async current(background: Background, forStreams = false): Promise<Attempt<Directory>> {
+    const staleMs = forStreams ? limits.directoryStreamStaleMs : limits.directoryStaleMs;
     const now = this.#dependencies.now();
     const ageMs = this.#known === null ? Number.POSITIVE_INFINITY : now - this.#known.at;
-    if (this.#known === null || ageMs >= limits.directoryStaleMs) return this.renewed();
+    if (this.#known === null || ageMs >= staleMs) return this.renewed();
     // Once in a while is enough: a request that renews it may have been cancelled, and the next one tries again.
-    if (ageMs >= limits.directoryFreshMs && now - this.#renewedAt >= limits.directoryFreshMs) {
+    const freshMs = forStreams ? limits.directoryUnsettledMs : freshMsOf(this.#known.directory);
+    if (ageMs >= freshMs && now - this.#renewedAt >= limits.directoryUnsettledMs) {
       this.#renewedAt = now;
       background(this.renewed().then(() => {}));
     }
@@ -40,17 +39,31 @@ export class RegionDirectory {
 
   /** Asks the coordinator. Where it cannot be reached, what is known stands, however old. */
   async renewed(): Promise<Attempt<Directory>> {
-    const [regions, status] = await Promise.all([
-      allRegions(this.#dependencies),
-      askCoordinator(this.#dependencies, onlyShard, 'read', (coordinator) =>
-        coordinator.describe(),
-      ),
-    ]);
-    if (!status.ok) return this.#known === null ? status : success(this.#known.directory);
-    const directory = { regions, status: status.value };
-    this.#known = { directory, at: this.#dependencies.now() };
-    return success(directory);
+    const asked = await this.#ask([]);
+    return asked.ok || this.#known === null ? asked : success(this.#known.directory);
   }
+
+  /** Tells the coordinator where strong reads go, and keeps what it answers. False if it could not be told. */
+  async attend(wishes: readonly LeaseWish[]): Promise<boolean> {
+    const asked = await this.#ask(wishes);
+    return asked.ok;
+  }
+
+  async #ask(wishes: readonly LeaseWish[]): Promise<Attempt<Directory>> {
+    const asked = await askCoordinator(this.#dependencies, onlyShard, 'read', (coordinator) =>
+      coordinator.attend(wishes),
+    );
+    if (asked.ok) this.#known = { directory: asked.value, at: this.#dependencies.now() };
+    return asked;
+  }
+}
+
+/** A region that is not as it should be may be back at any moment; else little is to be heard. */
+function freshMsOf({ status }: Directory): number {
+  const isSettled = status.regions.every(
+    ({ state, health }) => state === 'voter' && health === 'answering',
+  );
+  return isSettled ? limits.directoryFreshMs : limits.directoryUnsettledMs;
 }
 
 /** Every region that is configured or was added, without those removed; the configured ones where nobody can say. */

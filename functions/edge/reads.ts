@@ -1,6 +1,6 @@
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import type { RegionFault } from '../../shared/wire/answers.ts';
+import type { Directory, RegionFault } from '../../shared/wire/answers.ts';
 import type { RegionConfiguration, RegionStatus } from '../../shared/wire/members.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
 import { parseSnapshotReplies } from '../../shared/wire/replies.ts';
@@ -9,7 +9,7 @@ import type { EdgeContext } from './answer.ts';
 import { Circuits } from './circuits.ts';
 import { askCoordinator } from './coordinators.ts';
 import { type EdgeDependencies, type Location, onlyShard } from './dependencies.ts';
-import { type Background, type Directory, RegionDirectory, statusOf } from './directory.ts';
+import { type Background, RegionDirectory, statusOf } from './directory.ts';
 import { Leases } from './leases.ts';
 import { byDistance } from './nearest.ts';
 import { type Look, RegionLook, type RegionOutcome, type Snapshot } from './region-look.ts';
@@ -51,7 +51,7 @@ export class RegionReader {
     this.#dependencies = dependencies;
     this.directory = new RegionDirectory(dependencies);
     this.#circuits = new Circuits(() => dependencies.now());
-    this.#leases = new Leases(dependencies);
+    this.#leases = new Leases(dependencies, this.directory);
   }
 
   /** Takes the snapshot in the nearest region that can answer. Its problem says what to do where none can. */
@@ -109,7 +109,7 @@ export class RegionReader {
   #judge(outcome: RegionOutcome, region: RegionId, reading: Reading): Attempt<Snapshot> | null {
     switch (outcome.kind) {
       case 'answered':
-        if (reading.query.consistency === 'strong') this.#want(region, reading);
+        if (reading.query.consistency === 'strong') this.#want(region, true, reading);
         return success(outcome.snapshot);
       case 'ended':
         return outcome.problem;
@@ -125,15 +125,15 @@ export class RegionReader {
   }
 
   #lack(region: RegionId, reading: Reading): null {
-    this.#want(region, reading);
+    this.#want(region, false, reading);
     return reading.fault(region, 'it has no lease');
   }
 
   /** Of the regions that answer, the nearest is to have a lease; one farther away answers for it only meanwhile. */
-  #want(region: RegionId, reading: Reading): void {
+  #want(region: RegionId, hasLease: boolean, reading: Reading): void {
     if (reading.isWanted) return;
     reading.isWanted = true;
-    this.#leases.want(region, reading.query.background);
+    this.#leases.want(region, hasLease, reading.query.background);
   }
 
   async #readThroughCoordinator({

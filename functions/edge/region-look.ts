@@ -2,14 +2,14 @@ import { assert } from '../../shared/assert.ts';
 import { compareOrder, type RegionId, type TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Decision, ReadCommand, SnapshotResult } from '../../shared/protocol/round.ts';
-import type { Resolution } from '../../shared/wire/answers.ts';
+import type { Directory, Resolution } from '../../shared/wire/answers.ts';
 import type { RegionConfiguration } from '../../shared/wire/members.ts';
 import { type Attempt, type failure, success } from '../../shared/wire/problems.ts';
 import { parseSnapshotReplies, type SnapshotReply } from '../../shared/wire/replies.ts';
 import type { Consistency } from '../../shared/wire/schemas.ts';
 import { askCoordinator } from './coordinators.ts';
 import { type EdgeDependencies, onlyShard } from './dependencies.ts';
-import { type Directory, type RegionDirectory, statusOf } from './directory.ts';
+import { type RegionDirectory, statusOf } from './directory.ts';
 
 /** What is to be read, and how. */
 export interface Look {

@@ -30,7 +30,7 @@ export interface StreamPlace {
  */
 export async function findStream(place: StreamPlace, subscription: Subscription): Promise<Found> {
   const { dependencies, directory, location, background } = place;
-  const known = await directory.current(background);
+  const known = await directory.current(background, true);
   if (!known.ok) return { kind: 'none', faults: [] };
   const faults: RegionFault[] = [];
   for (const region of byDistance(known.value.regions, location)) {
@@ -64,7 +64,7 @@ export function messageStream(
     return text === null ? { kind: 'ended' } : { kind: 'text', text };
   };
   const goesOn = async () => {
-    const known = await place.directory.current(place.background);
+    const known = await place.directory.current(place.background, true);
     return !known.ok || statusOf(known.value, region)?.state === 'voter';
   };
   // Ending it may fail where it has ended already.

@@ -187,8 +187,8 @@ export class CoordinatorCore implements CoordinatorView {
         this.#lookups.read(event);
         break;
       case 'wanted':
-        for (const region of event.regions) {
-          this.#links.find(region)?.lease.want(this.#outbox.now);
+        for (const { region, forMs } of event.wishes) {
+          this.#links.find(region)?.lease.want(this.#outbox.now, forMs);
         }
         break;
       case 'ordered': {

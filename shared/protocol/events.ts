@@ -1,6 +1,7 @@
 import type { RegionId, ShardId, TransactionOrder, WriteId } from '../ids.ts';
 import type {
   CoordinatorStatus,
+  LeaseWish,
   ReadAnswer,
   ReadRequest,
   RegionFault,
@@ -96,7 +97,7 @@ export type CoordinatorEvent =
   /** A client reads through the coordinator. */
   | { readonly kind: 'read'; readonly ticket: Ticket; readonly request: ReadRequest }
   /** Strong reads come to these regions. */
-  | { readonly kind: 'wanted'; readonly regions: readonly RegionId[] }
+  | { readonly kind: 'wanted'; readonly wishes: readonly LeaseWish[] }
   /** An operator changes the members. */
   | { readonly kind: 'ordered'; readonly ticket: Ticket; readonly order: MemberOrder }
   /** The standing subscriptions have changed; these are all. */

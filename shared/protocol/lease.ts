@@ -40,10 +40,11 @@ export class Lease {
     }
   }
 
-  /** Somebody reads there. */
-  want(now: number): void {
+  /** Somebody reads there, and will for `forMs`, as far as that is within the bound. */
+  want(now: number, forMs: number): void {
     if (!this.isWanted(now)) this.#wantedSince = now;
-    this.#wantedUntil = now + limits.leaseWantedMs;
+    const until = now + Math.min(forMs, limits.leaseWantedMsLast);
+    this.#wantedUntil = Math.max(this.#wantedUntil, until);
   }
 
   isWanted(now: number): boolean {

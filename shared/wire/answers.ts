@@ -164,6 +164,18 @@ export interface CoordinatorStatus {
   readonly regions: readonly RegionStatus[];
 }
 
+/** Strong reads come to a region: it should have a lease for so long, ms. The coordinator bounds it. */
+export interface LeaseWish {
+  readonly region: RegionId;
+  readonly forMs: number;
+}
+
+/** Which regions there are and how they stand. It holds their tokens, so it never leaves the Worker. */
+export interface Directory {
+  readonly regions: readonly RegionConfiguration[];
+  readonly status: CoordinatorStatus;
+}
+
 /** What the edge calls on a coordinator, by RPC. */
 export interface CoordinatorApi {
   write(request: WriteRequest): Promise<WriteAnswer>;
@@ -180,8 +192,8 @@ export interface CoordinatorApi {
   describe(): Promise<CoordinatorStatus>;
   /** A strong read that needs no lease. */
   read(request: ReadRequest): Promise<ReadAnswer>;
-  /** Strong reads come to these regions: they should have leases. Nothing is answered, and nothing proved. */
-  want(regions: readonly RegionId[]): Promise<void>;
+  /** Strong reads come to regions, which should have leases for a while. Answers what a reader has to know of all. */
+  attend(wishes: readonly LeaseWish[]): Promise<Directory>;
   /** The regions that are configured or were added, without those removed; with tokens, so it never leaves the Worker. */
   regions(): Promise<readonly RegionConfiguration[]>;
 }

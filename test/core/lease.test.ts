@@ -2,14 +2,20 @@ import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { Lease } from '../../shared/protocol/lease.ts';
 
-const { leaseTtlMs: ttlMs, leaseDriftMs, leaseRenewMs, leaseRideMs, leaseWantedMs } = limits;
+const {
+  leaseTtlMs: ttlMs,
+  leaseDriftMs,
+  leaseRenewMs,
+  leaseRideMs,
+  leaseWantedMsFirst: leaseWantedMs,
+} = limits;
 const never = Number.NEGATIVE_INFINITY;
 const clock = 900_000;
 
 /** A lease that is wanted, with a reading of `clock` whose answer came at 0. */
 function read(): Lease {
   const lease = new Lease(never);
-  lease.want(0);
+  lease.want(0, leaseWantedMs);
   lease.orderFor(0);
   lease.learn(clock, 0);
   return lease;
@@ -19,7 +25,7 @@ function read(): Lease {
 describe('a lease', () => {
   it('is asked for by a reading first, which grants nothing', () => {
     const lease = new Lease(never);
-    lease.want(0);
+    lease.want(0, leaseWantedMs);
     expect(lease.orderFor(0)).toEqual({ reading: null, ttlMs });
     expect(lease.endsAt).toBe(never);
   });
@@ -49,7 +55,7 @@ describe('a lease', () => {
 
   it('is not renewed on a reading that is half as old as the lease is long: a new one is asked for', () => {
     const lease = read();
-    lease.want(ttlMs);
+    lease.want(ttlMs, leaseWantedMs);
     expect(lease.orderFor(ttlMs / 2)).toEqual({ reading: clock, ttlMs });
     lease.learn(null, ttlMs / 2);
     expect(lease.orderFor(ttlMs / 2 + leaseRideMs)).toEqual({ reading: null, ttlMs });

@@ -1,4 +1,5 @@
 import type { RegionId, TransactionOrder } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type {
   CoordinatorEvent,
@@ -249,7 +250,8 @@ export class Rig {
 
   /** Strong reads come to `regions`. */
   want(...regions: readonly RegionId[]): void {
-    this.step({ kind: 'wanted', regions });
+    const wishes = regions.map((region) => ({ region, forMs: limits.leaseWantedMsFirst }));
+    this.step({ kind: 'wanted', wishes });
   }
 
   /** An operator orders; what is answered comes back. */

@@ -150,7 +150,7 @@ describe('the next connection', () => {
   it('goes to a lease that is due after all but a step of a copy', () => {
     const [reader, owing, copied] = ['reader', 'owing', 'copied'].map((one) => linkOf(one, 10));
     if (reader === undefined || owing === undefined || copied === undefined) throw new Error();
-    reader.lease.want(now);
+    reader.lease.want(now, limits.leaseWantedMsFirst);
     copy(copied, now);
     commit(owing, now - 1);
     expect(nextLink([copied, reader, owing], 1, now)).toBe(owing);
@@ -206,7 +206,7 @@ describe('the next connection, once something has waited for long', () => {
     prepare(near, 1);
     commit(owing, overdue);
     expect(nextLink([near, owing], 1, now)).toBe(owing);
-    reader.lease.want(overdue - 1);
+    reader.lease.want(overdue - 1, limits.leaseWantedMsFirst);
     expect(nextLink([near, owing, reader], 1, now)).toBe(reader);
   });
 

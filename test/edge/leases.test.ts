@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { SnapshotResult } from '../../shared/protocol/round.ts';
-import type { ReadAnswer, ReadRequest } from '../../shared/wire/answers.ts';
+import type { LeaseWish, ReadAnswer, ReadRequest } from '../../shared/wire/answers.ts';
 import {
   configuration,
   EdgeUnderTest,
@@ -78,7 +78,7 @@ describe('a strong read with a lease', () => {
     for (const _ of [1, 2, 3]) await ask(edge);
     await edge.settled();
     expect(edge.wanted).toEqual(['us-east-1']);
-    edge.now += limits.leaseWantedSaidEveryMs;
+    edge.now += limits.leaseWantedMsFirst;
     await ask(edge);
     await edge.settled();
     expect(edge.wanted).toEqual(['us-east-1', 'us-east-1']);
@@ -86,16 +86,61 @@ describe('a strong read with a lease', () => {
 
   it('says it again at once where the word did not reach the coordinator', async () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
-    edge.coordinator.want = () => Promise.reject(new Error('the object was reset'));
     await ask(edge);
     await edge.settled();
-    let said = 0;
-    edge.coordinator.want = async () => {
-      said += 1;
+    edge.now += limits.leaseWantedMsFirst;
+    edge.coordinator.attend = () => Promise.reject(new Error('the object was reset'));
+    await ask(edge);
+    await edge.settled();
+    const said: LeaseWish[] = [];
+    edge.coordinator.attend = async (wishes) => {
+      said.push(...wishes);
+      return { regions: configuration.regions, status: statusWith() };
     };
     await ask(edge);
     await edge.settled();
-    expect(said).toBe(1);
+    expect(said).toEqual([{ region: 'us-east-1', forMs: limits.leaseWantedMsFirst }]);
+  });
+
+  it('costs the coordinator one call in half a minute at most, however often it is asked for', async () => {
+    const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
+    const calls: { readonly at: number; readonly wishes: readonly LeaseWish[] }[] = [];
+    edge.coordinator.attend = async (wishes) => {
+      calls.push({ at: edge.now, wishes });
+      return { regions: configuration.regions, status: statusWith() };
+    };
+    const begunAt = edge.now;
+    for (let second = 0; second < 1_200; second += 1) {
+      for (const _ of [1, 2]) await ask(edge);
+      await edge.settled();
+      edge.now += 1_000;
+    }
+    const steady = calls.filter(({ at }) => at > begunAt + 300_000);
+    expect(steady.length).toBeGreaterThan(0);
+    expect(steady.length * 30_000).toBeLessThanOrEqual(900_000);
+    // And yet a lease is asked for again before the time is over for which it was asked for.
+    const wished = calls.filter(({ wishes }) => wishes.length > 0);
+    const gaps = wished.slice(1).map(({ at }, index) => {
+      const before = wished[index];
+      return at - (before?.at ?? 0) - (before?.wishes[0]?.forMs ?? 0);
+    });
+    expect(Math.max(...gaps)).toBeLessThan(-limits.leaseTtlMs / 2);
+  });
+
+  it('is asked for as long as at first once nobody has read for a while', async () => {
+    const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
+    const said: number[] = [];
+    edge.coordinator.attend = async (wishes) => {
+      said.push(...wishes.map(({ forMs }) => forMs));
+      return { regions: configuration.regions, status: statusWith() };
+    };
+    for (const waitMs of [0, limits.leaseWantedMsFirst, 10 * limits.leaseWantedMsFirst]) {
+      edge.now += waitMs;
+      await ask(edge);
+      await edge.settled();
+    }
+    const first = limits.leaseWantedMsFirst;
+    expect(said).toEqual([first, 2 * first, first]);
   });
 
   it('does not ask a region without a vote', async () => {
@@ -274,10 +319,10 @@ describe('the regions that an isolate knows', () => {
       return statusWith();
     };
     const edge = new EdgeUnderTest({ describe }, answering);
-    for (const _ of [1, 2]) await ask(edge);
+    for (const _ of [1, 2]) await ask(edge, { consistency: 'local' });
     expect(asked).toBe(1);
     edge.now += limits.directoryFreshMs;
-    await ask(edge);
+    await ask(edge, { consistency: 'local' });
     await edge.settled();
     expect(asked).toBe(2);
   });
@@ -292,10 +337,18 @@ describe('the regions that an isolate knows', () => {
     expect((await ask(edge, { region: 'sa-east-1' })).json.results).toEqual(['new']);
   });
 
-  it('are those of the configuration where the coordinator cannot say', async () => {
-    const regions = () => Promise.reject(new Error('the object was reset'));
-    const edge = new EdgeUnderTest({ regions }, answering);
-    expect((await ask(edge)).json.region).toBe('us-east-1');
+  it('are asked for sooner while one of them is not as it should be', async () => {
+    let asked = 0;
+    const describe = async () => {
+      asked += 1;
+      return statusWith({ 'eu-west-1': { state: 'out' } });
+    };
+    const edge = new EdgeUnderTest({ describe }, answering);
+    await ask(edge, { consistency: 'local' });
+    edge.now += limits.directoryUnsettledMs;
+    await ask(edge, { consistency: 'local' });
+    await edge.settled();
+    expect(asked).toBe(2);
   });
 
   it('stand as they were where the coordinator cannot be reached', async () => {

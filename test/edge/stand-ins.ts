@@ -344,7 +344,11 @@ export class EdgeUnderTest {
       describe: async () => coordinatorStatus,
       read: async () => ({ kind: 'unavailable', faults: [] }),
       regions: async () => configuration.regions,
-      want: async (regions) => void this.wanted.push(...regions),
+      attend: async (wishes) => {
+        this.wanted.push(...wishes.map(({ region }) => region));
+        const { regions, describe } = { ...defaults, ...this.coordinator };
+        return { regions: await regions(), status: await describe() };
+      },
       ...this.coordinator,
     };
     const noted = (call: CoordinatorApi['write']) => (request: WriteRequest) => {

@@ -141,7 +141,7 @@ describe('a subscription', () => {
     const { next } = await open(fresh, '/subscribe/a');
     await next();
     status = statusWith({ 'us-east-1': { state: 'out' } });
-    fresh.now += limits.directoryStaleMs;
+    fresh.now += limits.directoryStreamStaleMs;
     const last = next();
     beats[0]?.();
     expect(await last).toBeNull();

@@ -71,7 +71,8 @@ export class Instance {
 
   /** Somebody reads there. */
   want(region: string): void {
-    this.step({ kind: 'wanted', regions: [region] });
+    const forMs = limits.leaseWantedMsFirst;
+    this.step({ kind: 'wanted', wishes: [{ region, forMs }] });
   }
 
   order(order: MemberOrder): void {

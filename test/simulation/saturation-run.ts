@@ -144,14 +144,14 @@ class Crowd {
   /** Readers want a lease in the last region, which never fails; once it has one, it always does. */
   #want(): void {
     const region = this.#names.at(-1) ?? '';
-    const regions = [region];
     const { leaseMs } = this.#statusOf(region);
     const { now } = this.#timeline;
     if (now > start + limits.leaseTtlMs && this.#wasCalm(now) && leaseMs <= limits.leaseDriftMs) {
       throw new Error(`${region} is read in, and has no lease`);
     }
-    this.#step({ kind: 'wanted', regions });
-    this.#timeline.after(limits.leaseWantedMs / 4, () => this.#want());
+    const forMs = limits.leaseWantedMsFirst;
+    this.#step({ kind: 'wanted', wishes: [{ region, forMs }] });
+    this.#timeline.after(limits.leaseWantedMsFirst / 4, () => this.#want());
   }
 
   #statusOf(region: string) {
