@@ -17,6 +17,8 @@ export const limits = {
   channelBytes: 16_000,
   /** One argument of a command, in UTF-8. */
   valueBytes: 512_000,
+  /** The farthest moment at which a key may expire, ms since 1970: scripts count exactly, and add to it, below 2^53. */
+  expiryMsMaximum: 4_000_000_000_000_000,
   operationsPerWrite: 128,
   checksPerWrite: 64,
   argumentsPerOperation: 4_096,

@@ -16,6 +16,13 @@ export function parseInteger(text: string): number | null {
   return /^(?:0|-?[1-9]\d{0,18})$/.test(text) ? Number(text) : null;
 }
 
+/** As {@link parseInteger}, with every digit; null also if it is none of 64 bits. */
+export function parseLong(text: string): bigint | null {
+  if (parseInteger(text) === null) return null;
+  const value = BigInt(text);
+  return BigInt.asIntN(64, value) === value ? value : null;
+}
+
 /** What is said of arguments that are in no order that Redis knows. */
 export function disorderFault(command: string): CommandFault {
   return argumentFault(`syntax error in the arguments of '${command}'`, 'syntax error');

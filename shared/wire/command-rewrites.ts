@@ -1,7 +1,8 @@
 import { assert } from '../assert.ts';
+import { limits } from '../limits.ts';
 import type { Operation } from '../protocol/frame.ts';
 import { everyKey, flushedKey } from '../protocol/own-keys.ts';
-import { argumentFault as fault, parseInteger } from './command-faults.ts';
+import { argumentFault as fault, parseInteger, parseLong } from './command-faults.ts';
 import {
   checkSubcommand,
   countTwice,
@@ -92,16 +93,21 @@ const measures: ReadonlyMap<string, Measure> = new Map([
 const expiryOptions: ReadonlySet<string> = new Set(['EX', 'PX', 'EXAT', 'PXAT']);
 const conditionsOfExpire: ReadonlySet<string> = new Set(['NX', 'XX', 'GT', 'LT']);
 
+/** The greatest integer of 64 bits. */
+const longMaximum = 2n ** 63n - 1n;
+
 /** Stands for every moment that has passed: any region's clock is beyond it, so that none keeps the key for a while. */
 const longAgoMs = 1;
 
 function rewriteSet(command: CheckedCommand, context: CompileContext): Operation | CommandFault {
   const { operation } = command;
   const [, key = '', value = '', ...options] = operation.args;
-  const parsed = parseOptions('set', options, ['NX', 'XX', 'GET', 'KEEPTTL'], context.now);
+  const parsed = parseOptions('set', options, ['NX', 'XX', 'GET', 'KEEPTTL']);
   if ('problem' in parsed) return parsed;
-  const { flags, expiry } = parsed;
+  const { flags } = parsed;
   if (flags.has('NX') && flags.has('XX')) return syntaxFault('set');
+  const expiry = expiryOf(parsed, 'set', context.now);
+  if (typeof expiry === 'object' && expiry !== null) return expiry;
   if (flags.size === 0) return plainSet(operation, key, value, expiry);
   return { ...operation, args: ['SET', key, value, ...flags, ...pxat(expiry)] };
 }
@@ -124,12 +130,20 @@ function plainSet(
   return { ...operation, kind: 'set', args: [key, value, moment], writes: [0] };
 }
 
+/**
+ * Redis looks for the key before it looks at the time: without a key it replies nil, whatever the time is. So a wrong time
+ * goes to the region in a form that each region finds wrong.
+ */
 function rewriteGetex(command: CheckedCommand, context: CompileContext): Operation | CommandFault {
   const { operation } = command;
   const [, key = '', ...options] = operation.args;
-  const parsed = parseOptions('getex', options, ['PERSIST'], context.now);
+  const parsed = parseOptions('getex', options, ['PERSIST']);
   if ('problem' in parsed) return parsed;
-  return { ...operation, args: ['GETEX', key, ...parsed.flags, ...pxat(parsed.expiry)] };
+  const expiry = expiryOf(parsed, 'getex', context.now);
+  const isWrong = typeof expiry === 'object' && expiry !== null;
+  const time = parseLong(parsed.time ?? '') === null ? (parsed.time ?? '') : '0';
+  const told = isWrong ? ['PX', time] : pxat(expiry);
+  return { ...operation, args: ['GETEX', key, ...parsed.flags, ...told] };
 }
 
 /** Unlike SET, EXPIRE takes moments that have passed: the key is deleted, if its conditions hold. */
@@ -210,8 +224,9 @@ function refuseDatabase({ operation }: CheckedCommand): Operation | CommandFault
 interface ParsedOptions {
   /** In upper case, each once, in the order in which they came. */
   readonly flags: ReadonlySet<string>;
-  /** In ms since the epoch, or null. */
-  readonly expiry: number | null;
+  /** The option that says when, with its time as it came; null if none does. */
+  readonly measure: string | null;
+  readonly time: string | null;
 }
 
 /** Reads the options of SET and GETEX by Redis's rules: any order, one way to say when, or one flag that forbids it. */
@@ -219,30 +234,35 @@ function parseOptions(
   command: string,
   options: readonly string[],
   allowed: readonly string[],
-  now: number,
 ): ParsedOptions | CommandFault {
   const flags = new Set<string>();
-  let expiry: number | null = null;
-  let measured: string | null = null;
+  let measure: string | null = null;
+  let time: string | null = null;
   for (let position = 0; position < options.length; position += 1) {
     const option = (options[position] ?? '').toUpperCase();
     if (allowed.includes(option)) {
       flags.add(option);
       continue;
     }
-    const time = options[position + 1];
+    const given = options[position + 1];
     // The same option may come twice, and the last one counts; two different ones contradict each other.
-    const contradicts = measured !== null && measured !== option;
-    if (!expiryOptions.has(option) || time === undefined || contradicts)
+    const contradicts = measure !== null && measure !== option;
+    if (!expiryOptions.has(option) || given === undefined || contradicts)
       return syntaxFault(command);
-    const moment = momentOf(time, option, command, now);
-    if (typeof moment !== 'number') return moment;
-    expiry = moment;
-    measured = option;
+    [measure, time] = [option, given];
     position += 1;
   }
   const lasting = flags.has('KEEPTTL') || flags.has('PERSIST');
-  return lasting && expiry !== null ? syntaxFault(command) : { flags, expiry };
+  return lasting && measure !== null ? syntaxFault(command) : { flags, measure, time };
+}
+
+/** The moment that options name, in ms since the epoch, or null if they name none. */
+function expiryOf(
+  { measure, time }: ParsedOptions,
+  command: string,
+  now: number,
+): number | null | CommandFault {
+  return measure === null || time === null ? null : momentOf(time, measure, command, now);
 }
 
 function pxat(expiry: number | null): readonly string[] {
@@ -250,8 +270,9 @@ function pxat(expiry: number | null): readonly string[] {
 }
 
 /**
- * The moment that `time` tells, in ms since the epoch. `measure` names the option or command that says how to read it.
- * A moment that has passed by the coordinator's clock has passed in every region, whatever its own clock says.
+ * The moment that `time` names, in ms since the epoch, by the rules of Redis for integers of 64 bits. `measure` is the
+ * option or command that says how to read it. A moment that has passed by the coordinator's clock has passed in every
+ * region, whatever its own clock says; one beyond `limits.expiryMsMaximum` becomes that.
  */
 function momentOf(
   time: string,
@@ -260,22 +281,24 @@ function momentOf(
   now: number,
   mayHavePassed = false,
 ): number | CommandFault {
-  const amount = parseInteger(time);
+  const amount = parseLong(time);
   if (amount === null) {
     const error = 'value is not an integer or out of range';
     return fault(`${error}: the time of '${command}' must be one`, error);
   }
   const { unitMs, from } = measures.get(measure) ?? { unitMs: 1, from: 'epoch' };
-  // No digit is lost below 2^53, and what is lost above it cannot bring the sum below it again.
-  const moment = amount * unitMs + (from === 'now' ? now : 0);
-  if (!Number.isSafeInteger(moment) || (amount <= 0 && !mayHavePassed)) {
+  const base = from === 'now' ? BigInt(now) : 0n;
+  const ms = amount * BigInt(unitMs);
+  const isOutOfRange = BigInt.asIntN(64, ms) !== ms || ms > longMaximum - base;
+  if (isOutOfRange || (amount <= 0n && !mayHavePassed)) {
     return fault(
       `invalid expire time in '${command}' command; give ${mayHavePassed ? 'an' : 'a positive'} ` +
-        'integer whose moment in ms stays below 2^53',
+        'integer whose moment in ms is one of 64 bits',
       `invalid expire time in '${command}' command`,
     );
   }
-  return moment <= now ? longAgoMs : moment;
+  if (ms + base <= BigInt(now)) return longAgoMs;
+  return Math.min(Number(ms + base), limits.expiryMsMaximum);
 }
 
 function syntaxFault(command: string): CommandFault {

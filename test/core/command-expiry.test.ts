@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
 import { now, operationOf, refusalOf } from './command-samples.ts';
 
 describe('an expiry', () => {
@@ -46,11 +47,29 @@ describe('an expiry', () => {
     expect(operationOf(`SET k v PXAT ${now + 1}`).args).toEqual(['k', 'v', `${now + 1}`]);
   });
 
-  it('reaches to 2^53 and no further', () => {
-    const last = Number.MAX_SAFE_INTEGER;
+  it('reaches to a bound, and what Redis takes beyond it becomes that', () => {
+    const last = limits.expiryMsMaximum;
     expect(operationOf(`PEXPIRE k ${last - now}`).args[2]).toBe(String(last));
-    expect(refusalOf(`PEXPIRE k ${last - now + 1}`).detail).toContain('invalid expire time');
+    expect(operationOf(`PEXPIRE k ${last - now + 1}`).args[2]).toBe(String(last));
+    expect(operationOf('EXPIREAT k 9007199254740993').args[2]).toBe(String(last));
+    expect(operationOf('SET k v PXAT 9223372036854775807').args[2]).toBe(String(last));
     expect(refusalOf('EXPIRE k 9223372036854775807').detail).toContain("'expire' command");
+    expect(refusalOf('PEXPIRE k 9223372036854775807').detail).toContain("'pexpire' command");
+    expect(refusalOf('SET k v EX 9223372036854776').detail).toContain("'set' command");
+  });
+
+  it.each([
+    'EXPIRE k -9007199254740993',
+    'EXPIREAT k -9223372036854775',
+    'PEXPIRE k -9223372036854775808',
+  ])('far in the past, as in %s, deletes the key', (words) => {
+    expect(operationOf(words).args).toEqual(['PEXPIREAT', 'k', '1']);
+  });
+
+  it('that is wrong in GETEX is left to the region, which looks for the key first', () => {
+    expect(operationOf('GETEX k EX 0').args).toEqual(['GETEX', 'k', 'PX', '0']);
+    expect(operationOf('GETEX k EXAT soon').args).toEqual(['GETEX', 'k', 'PX', 'soon']);
+    expect(operationOf('GETEX k EX 9223372036854775807').args).toEqual(['GETEX', 'k', 'PX', '0']);
   });
 
   it.each([
@@ -58,7 +77,9 @@ describe('an expiry', () => {
     ['SET k v EXAT -1', "invalid expire time in 'set' command"],
     ['SETEX k 0 v', "invalid expire time in 'setex' command"],
     ['PSETEX k -5 v', "invalid expire time in 'psetex' command"],
-    ['GETEX k PX 0', "invalid expire time in 'getex' command"],
+    ['SET k v EX 0 FOO', 'syntax error'],
+    ['SET k v EX 0 PX 1', 'syntax error'],
+    ['GETEX k EX 0 FOO', 'syntax error'],
     ['SET k v EX +1', 'value is not an integer'],
     ['SET k v EX 01', 'value is not an integer'],
     ['SET k v EX 1e3', 'value is not an integer'],
