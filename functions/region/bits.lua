@@ -73,4 +73,4 @@ local function runBits(arguments, _, run)
 end
 
 -- What runs an operation of these kinds; scripts.ts declares the name.
-runners = { [6] = append, [7] = deliver, [8] = claimAny, [9] = runBits }
+runners = { [6] = append, [7] = deliver, [8] = claimAny, [9] = runBits, [14] = trim }

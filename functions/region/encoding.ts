@@ -39,6 +39,7 @@ const operationCodes: Record<OperationKind, number> = {
   publish: 11,
   flush: 12,
   fail: 13,
+  trim: 14,
 };
 
 const orderCodes: Record<Exclude<ReplyOrder, null>, number> = {

@@ -17,7 +17,7 @@
 --              the same with letters behind it for 0 write and 1 read where the command addresses elements
 --              (addressing.ts)
 --              the same with the allowance for clocks in ms behind it for 7 deliver, 8 claim
---              the same with a seed behind it for 10 script; the same for 11 publish, 12 flush, 13 fail
+--              the same with a seed behind it for 10 script; the same for 11 publish, 12 flush, 13 fail; 14 trim, as 0
 --              [2, key, value, pxat] for set; [4, key, count, seed] for pop; [5, 'TTL' or 'PTTL', key] for ttl
 --   order      0 none, 1 members, 2 pairs, 3 exact, 4 exact-field
 --   bounds     [pairs kept, pairs answered, locks of older incarnations listed, bytes of a transaction's outcomes,

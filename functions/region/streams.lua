@@ -5,16 +5,91 @@
 -- Each is given the command under its staged names, the allowance in ms, and what runs a command: that returns the
 -- reply, or nil and the text of the error. So do these.
 
--- XADD with the id `<ms>-*`. Where the stream is ahead of it, its newest ms stands in its place, as with `*`.
-local function append(arguments, _, run)
+-- Digits of a number of 64 bits, which a Lua number does not hold.
+local LAST_SEQUENCE = '18446744073709551615'
+
+local function increased(digits)
+  local head, nines = match(digits, '^(%d-)(9*)$')
+  if head == '' then return '1' .. string.rep('0', #nines) end
+  local last = tonumber(sub(head, -1)) + 1
+  return sub(head, 1, -2) .. last .. string.rep('0', #nines)
+end
+
+-- True where the number of the digits `a` is below that of `b`; neither has leading zeros.
+local function isBelow(a, b)
+  if #a ~= #b then return #a < #b end
+  return before(a, b)
+end
+
+local function isIdBelow(a, b)
+  local aMs, aSequence = match(a, '^(%d+)%-(%d+)$')
+  local bMs, bSequence = match(b, '^(%d+)%-?(%d*)$')
+  if not bMs then return false end
+  if aMs ~= bMs then return isBelow(aMs, bMs) end
+  return isBelow(aSequence, bSequence == '' and '0' or bSequence)
+end
+
+-- The id of the entry behind the first `limit` ones, or nil where there are no more. It is found in pieces, as a limit
+-- may be any number.
+local function idBehind(name, limit)
+  local from, left = '-', limit + 1
+  while true do
+    local entries = must('XRANGE', name, from, '+', 'COUNT', whole(math.min(left, 1000)))
+    if #entries == 0 then return nil end
+    left = left - #entries
+    if left == 0 then return entries[#entries][1] end
+    from = '(' .. entries[#entries][1]
+  end
+end
+
+-- XADD or XTRIM whose threshold has LIMIT behind it, with the threshold that trims at most so many entries.
+local function limited(arguments)
+  local at = arguments[3] == 'NOMKSTREAM' and 4 or 3
+  if arguments[at + 3] ~= 'LIMIT' then return arguments end
+  local name, threshold, limit = arguments[2], arguments[at + 2], tonumber(arguments[at + 4])
+  local kept = {}
+  for index, word in ipairs(arguments) do
+    if index ~= at + 3 and index ~= at + 4 then insert(kept, word) end
+  end
+  local length = redis.pcall('XLEN', name)
+  -- What is wrong with the key or the threshold, the command itself has the words for.
+  if type(length) ~= 'number' then return kept end
+  local least = tonumber(threshold)
+  if arguments[at] == 'MAXLEN' and least then
+    local added = arguments[1] == 'XADD' and 1 or 0
+    kept[at + 2] = whole(math.max(least, length + added - limit))
+  elseif arguments[at] == 'MINID' and limit < length then
+    local bound = idBehind(name, limit)
+    if bound and isIdBelow(bound, threshold) then kept[at + 2] = bound end
+  end
+  return kept
+end
+
+local function trim(arguments, _, run) return run(limited(arguments)) end
+
+-- The id that follows the newest one of a stream, but for its sequence: that is the next ms where none is left in its
+-- own.
+local function msBehind(last)
+  local ms, sequence = match(last, '^(%d+)%-(%d+)$')
+  return sequence == LAST_SEQUENCE and ms ~= LAST_SEQUENCE and increased(ms) or ms
+end
+
+-- XADD with the id `<ms>-*`. Where the stream is ahead of it, the id follows the newest one, as with `*`.
+local function append(given, _, run)
+  local arguments = limited(given)
   local reply, failure = run(arguments)
   if not failure or not string.find(failure, 'equal or smaller', 1, true) then return reply, failure end
   local info, position = must('XINFO', 'STREAM', arguments[2]), 3
   while not match(arguments[position], '^%d+%-%*$') do position = position + 1 end
   for index = 1, #info, 2 do
-    if info[index] == 'last-generated-id' then arguments[position] = match(info[index + 1], '^%d+') .. '-*' end
+    if info[index] == 'last-generated-id' then arguments[position] = msBehind(info[index + 1]) .. '-*' end
   end
-  return run(arguments)
+  reply, failure = run(arguments)
+  -- In the words of `*`: only the last id of all has none behind it.
+  if failure and string.find(failure, 'equal or smaller', 1, true) then
+    return nil, 'ERR The stream has exhausted the last possible ID, unable to add more items'
+  end
+  return reply, failure
 end
 
 -- Sets the time of delivery of pending entries, and nothing else of them.

@@ -12,7 +12,9 @@ import type { Callback } from '../wire/confirmations.ts';
  *   and draws with `seed`, so that every region draws the same.
  * - `ttl`: `TTL`/`PTTL`; `args` is the command as given; the answer is counted from the transaction's `now`, not from the
  *   region's clock.
- * - `append`: `XADD` whose id is `<coordinator's ms>-*`; where the stream is ahead of it, its newest ms stands in its place.
+ * - `append`: `XADD` whose id is `<coordinator's ms>-*`; if the stream is ahead of it, the id
+ *   follows its newest one. A `LIMIT` behind its threshold bounds what is trimmed.
+ * - `trim`: `XADD` or `XTRIM` with `LIMIT` right behind its threshold: at most so many entries are trimmed.
  * - `deliver`: `XREADGROUP GROUP group consumer …`; what it delivers gets the transaction's `now` as its time.
  * - `claim`: `XCLAIM` with `TIME` right behind its ids, or `XAUTOCLAIM` with `COUNT`; idle times are counted from the
  *   transaction's `now`.
@@ -31,6 +33,7 @@ export type OperationKind =
   | 'pop'
   | 'ttl'
   | 'append'
+  | 'trim'
   | 'deliver'
   | 'claim'
   | 'bits'

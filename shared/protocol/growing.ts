@@ -25,6 +25,7 @@ export function isGrowing({ kind, args }: Operation): boolean {
     case 'append':
     case 'bits':
       return true;
+    case 'trim':
     case 'write':
       if (args[0] === 'XGROUP') return growingOfGroups.has(args[1] ?? '');
       return growingCommands.has(args[0] ?? '');

@@ -64,11 +64,11 @@ export const rewriteNotes = {
   sort: 'Patterns that name further keys are refused. In a write, ALPHA and BY need STORE: they follow the server’s locale.',
   'geo-store': 'STOREDIST is refused: servers may compute distances that differ in the last digit.',
   append:
-    'The id `*` becomes one by the coordinator’s clock, or the next one where the stream is ahead. `~` becomes `=`.',
-  trim: '`~` becomes `=`, and LIMIT goes: how much of it is trimmed depends on how a server stores a stream.',
-  streams: 'BLOCK is refused.',
+    'The id `*` becomes one by the coordinator’s clock, or the next one if the stream is ahead. `~` becomes `=`; with LIMIT at most so many entries are trimmed.',
+  trim: '`~` becomes `=`; with LIMIT at most so many entries are trimmed, whole nodes or not.',
+  streams: 'BLOCK does not wait, as in a transaction of Redis.',
   deliver:
-    'BLOCK is refused. The time of delivery is the coordinator’s, less the allowance for clocks.',
+    'BLOCK does not wait, as in a transaction of Redis. The time of delivery is the coordinator’s, less the allowance for clocks.',
   claim: 'Idle times are counted by the coordinator’s clock, less the allowance for clocks.',
   pending: 'In a write only its summary is taken: idle times differ by the clocks of the regions.',
   subcommand: 'HELP is refused.',

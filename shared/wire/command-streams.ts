@@ -10,9 +10,6 @@ import {
 import type { CheckedCommand, CompileContext } from './command-rewrites.ts';
 import type { CommandFault } from './keys.ts';
 
-const blocks =
-  'BLOCK is not supported: a write cannot wait for another, nor a request for a write; leave it out';
-
 /** An id of a stream, whole or its ms alone. */
 const idPattern = /^\d{1,20}(?:-\d{1,20})?$/;
 
@@ -23,21 +20,24 @@ const idPattern = /^\d{1,20}(?:-\d{1,20})?$/;
 export function rewriteAppend({ operation }: CheckedCommand, { now }: CompileContext): Operation {
   const trimmed = exactTrim(operation.args, true);
   if (trimmed === null) return operation;
-  const { args, end } = trimmed;
-  if (args[end] !== '*') return { ...operation, args };
+  const { args, end, isLimited } = trimmed;
+  if (args[end] !== '*') return { ...operation, kind: isLimited ? 'trim' : 'write', args };
   return { ...operation, kind: 'append', args: args.with(end, `${now}-*`) };
 }
 
 /** Makes XTRIM exact, or leaves it to the region to refuse it. */
 export function rewriteTrim({ operation }: CheckedCommand): Operation {
-  const args = exactTrim(operation.args, false)?.args ?? operation.args;
-  return { ...operation, args };
+  const trimmed = exactTrim(operation.args, false);
+  if (trimmed === null) return operation;
+  return { ...operation, kind: trimmed.isLimited ? 'trim' : 'write', args: trimmed.args };
 }
 
 /** Arguments with an exact trimming; `end` is where its options end: at the id of XADD. */
 interface Trimmed {
   readonly args: readonly string[];
   readonly end: number;
+  /** True if a LIMIT stands behind the threshold: the region works out which threshold that comes to. */
+  readonly isLimited: boolean;
 }
 
 /** Reads the options of XADD and XTRIM as Redis does; null where Redis refuses them. */
@@ -67,33 +67,37 @@ function exactTrim(args: readonly string[], isAdd: boolean): Trimmed | null {
   }
   const isLimitRight = isApproximate && (parseInteger(limit ?? '0') ?? -1) >= 0;
   if (limit !== null && !isLimitRight) return null;
-  const head = [...kept, ...strategy];
-  return { args: [...head, ...args.slice(at)], end: head.length };
+  // A limit of 0 is none.
+  const isLimited = limit !== null && parseInteger(limit) !== 0;
+  const head = [...kept, ...strategy, ...(isLimited ? ['LIMIT', limit ?? ''] : [])];
+  return { args: [...head, ...args.slice(at)], end: head.length, isLimited };
 }
 
 /** What stands before STREAMS, and where that is; null where Redis would not find its way either. */
 export function streamOptions(args: readonly string[]): {
   readonly group: readonly string[];
   readonly options: readonly string[];
-  readonly isBlocking: boolean;
+  /** COUNT and BLOCK with their numbers, as they came. */
+  readonly numbers: readonly string[];
   /** The position of the first key. */
   readonly first: number;
 } | null {
   let group: readonly string[] = [];
   const options: string[] = [];
-  let isBlocking = false;
+  const numbers: string[] = [];
   for (let at = 1; at < args.length; at += 1) {
     const option = (args[at] ?? '').toUpperCase();
     const left = args.length - 1 - at;
-    if (option === 'STREAMS' && left >= 1) return { group, options, isBlocking, first: at + 1 };
+    if (option === 'STREAMS' && left >= 1) return { group, options, numbers, first: at + 1 };
     if (option === 'GROUP' && left >= 2) {
       group = args.slice(at + 1, at + 3);
       at += 2;
     } else if (option === 'BLOCK' && left >= 1) {
-      isBlocking = true;
+      numbers.push(option, args[at + 1] ?? '');
       at += 1;
     } else if (option === 'COUNT' && left >= 1) {
       options.push(option, args[at + 1] ?? '');
+      numbers.push(option, args[at + 1] ?? '');
       at += 1;
     } else if (option === 'NOACK') {
       options.push(option);
@@ -112,18 +116,34 @@ export function streamKeys(args: readonly string[]): readonly number[] {
     : [];
 }
 
-/** Refuses what blocks or has no form, in XREAD. */
+/** Refuses what has no form, in XREAD, and leaves BLOCK out: nothing waits, as in a transaction of Redis. */
 export function checkStreams({ operation }: CheckedCommand): Operation | CommandFault {
-  return streamFault(operation.args) ?? operation;
+  const { args } = operation;
+  const wrong = streamFault(args);
+  if (wrong !== null) return wrong;
+  const found = streamOptions(args);
+  if (found === null || !found.numbers.includes('BLOCK')) return operation;
+  return moved(operation, ['XREAD', ...found.options, 'STREAMS'], found.first);
+}
+
+/** The operation with another head before its keys, which stood from `first` on. */
+function moved(operation: Operation, head: readonly string[], first: number): Operation {
+  const shift = (position: number) => position + head.length - first;
+  return {
+    ...operation,
+    args: [...head, ...operation.args.slice(first)],
+    writes: operation.writes.map(shift),
+    reads: operation.reads.map(shift),
+  };
 }
 
 function streamFault(args: readonly string[]): CommandFault | null {
   const name = args[0] ?? '';
   const command = name.toLowerCase();
   const found = streamOptions(args);
-  if (hasWrongCount(found?.options ?? args)) return notIntegerFault(command);
+  const wrongNumber = numberFault(found?.numbers ?? args, command);
+  if (wrongNumber !== null) return wrongNumber;
   if (found === null) return disorderFault(command);
-  if (found.isBlocking) return unsupportedOption(blocks);
   if ((args.length - found.first) % 2 !== 0) {
     // Redis 7.0 has these words for both commands.
     const error =
@@ -141,11 +161,26 @@ function streamFault(args: readonly string[]): CommandFault | null {
   return null;
 }
 
-/** Redis reads a count before it finds what is wrong behind it. */
-function hasWrongCount(args: readonly string[]): boolean {
-  return args.some(
-    (word, at) => word.toUpperCase() === 'COUNT' && parseInteger(args[at + 1] ?? '0') === null,
-  );
+function blockFault(block: string): CommandFault | null {
+  const timeout = parseInteger(block);
+  if (timeout !== null && timeout >= 0) return null;
+  const error =
+    timeout === null ? 'timeout is not an integer or out of range' : 'timeout is negative';
+  return argumentFault(error, error);
+}
+
+/** Redis reads each number before it finds what is wrong behind it. */
+function numberFault(args: readonly string[], command: string): CommandFault | null {
+  for (const [at, word] of args.entries()) {
+    const option = word.toUpperCase();
+    if (option === 'BLOCK') {
+      const wrong = blockFault(args[at + 1] ?? '0');
+      if (wrong !== null) return wrong;
+    } else if (option === 'COUNT' && parseInteger(args[at + 1] ?? '0') === null) {
+      return notIntegerFault(command);
+    }
+  }
+  return null;
 }
 
 /** Puts GROUP first, so that a region finds it. */
@@ -156,13 +191,7 @@ export function rewriteDeliver({ operation }: CheckedCommand): Operation | Comma
   const found = streamOptions(args);
   if (found === null) return disorderFault('xreadgroup');
   const head = ['XREADGROUP', 'GROUP', ...found.group, ...found.options, 'STREAMS'];
-  const moved = head.length - found.first;
-  return {
-    ...operation,
-    kind: 'deliver',
-    args: [...head, ...args.slice(found.first)],
-    writes: operation.writes.map((position) => position + moved),
-  };
+  return { ...moved(operation, head, found.first), kind: 'deliver' };
 }
 
 /**
@@ -220,11 +249,9 @@ function rewriteAutoclaim(operation: Operation): Operation | CommandFault {
   }
   const amount = parseInteger(count);
   if (amount === null || amount < 1) return operation;
-  if (amount > limits.claimedEntries) {
-    const detail = `XAUTOCLAIM claims at most ${limits.claimedEntries} entries at once, not ${count}`;
-    return { problem: 'too-large', detail };
-  }
-  const options = ['COUNT', count, ...(isBrief ? ['JUSTID'] : [])];
+  // It may claim fewer than COUNT and say where to go on, so a larger count is no fault.
+  const bounded = String(Math.min(amount, limits.claimedEntries));
+  const options = ['COUNT', bounded, ...(isBrief ? ['JUSTID'] : [])];
   return { ...operation, kind: 'claim', args: [...args.slice(0, 6), ...options] };
 }
 

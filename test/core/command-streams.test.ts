@@ -11,11 +11,16 @@ describe('an operation on a stream', () => {
     [
       'xadd s nomkstream maxlen ~ 9 limit 3 * f v',
       'append',
-      `XADD s NOMKSTREAM MAXLEN = 9 ${now}-* f v`,
+      `XADD s NOMKSTREAM MAXLEN = 9 LIMIT 3 ${now}-* f v`,
     ],
     ['XADD s MINID 3-0 7 f *', 'write', 'XADD s MINID = 3-0 7 f *'],
     ['XADD s MAXLEN ~ 9 5 * *', 'write', 'XADD s MAXLEN = 9 5 * *'],
     ['XTRIM s MAXLEN ~ 9', 'write', 'XTRIM s MAXLEN = 9'],
+    ['XTRIM s MAXLEN ~ 9 limit 3', 'trim', 'XTRIM s MAXLEN = 9 LIMIT 3'],
+    ['XADD s MINID ~ 9 limit 3 7-1 f v', 'trim', 'XADD s MINID = 9 LIMIT 3 7-1 f v'],
+    ['XREAD BLOCK 5 COUNT 2 STREAMS s $', 'read', 'XREAD COUNT 2 STREAMS s $'],
+    ['XREADGROUP BLOCK 0 GROUP g c STREAMS s >', 'deliver', 'XREADGROUP GROUP g c STREAMS s >'],
+    ['XAUTOCLAIM s g c 5 0 COUNT 99999999', 'claim', 'XAUTOCLAIM s g c 5 0 COUNT 10000'],
     ['XTRIM s minid ~ 9 LIMIT 0', 'write', 'XTRIM s MINID = 9'],
     [
       'XREADGROUP COUNT 2 NOACK GROUP g c STREAMS a b > 0',

@@ -22,6 +22,15 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
   ],
   [
     'string',
+    'looks for the key before it looks at the time in GETEX, and takes moments however far',
+    `
+    GETEX none EX 0; GETEX none PX soon; GETEX none EXAT -1; GETEX none EX 0 NONSENSE; SET k v; GETEX k EX 0; GETEX k PX x; GETEX k EXAT -5
+    GETEX k EX 9223372036854775807; EXPIREAT none 9007199254740993; EXPIREAT none 9223372036854775807; PEXPIRE none 9223372036854775807
+    LPUSH l x; GETEX l EX 0; EXPIREAT k 9007199254740993; PERSIST k; EXPIRE k -9007199254740993; EXISTS k; SET k v; PEXPIRE k -9223372036854775808
+    EXISTS k; SET k v EX 9223372036854776; SET k v PX -9223372036854775808; SET k v EX 1 FOO; SET k v EX 0 PX 1; EXISTS k`,
+  ],
+  [
+    'string',
     'sets nothing by MSETNX where one key is there, and deletes by GETDEL',
     `
     SET a 1; MSETNX b 1 a 2; EXISTS b; MSETNX b 1 c 2; GETDEL b; GETDEL b; GETDEL c; EXISTS a b c`,
@@ -121,6 +130,21 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
     XADD s 5-1 f v; XADD s 5-1 f v; XADD s 5 f v; XADD s 0-0 f v; XADD s 5-* f v; XADD s 6-* f v; XDEL s 5-1 5-2 6-0; XLEN s; EXISTS s
     XADD s 6-* f v; XADD none NOMKSTREAM 1 f v; EXISTS none; XADD s 7 f; XADD s 18446744073709551615-18446744073709551615 f v
     XADD s * f v; XSETID s 1-1; XTRIM s MAXLEN 0; XLEN s; XSETID s 3-3; XSETID none 1-1; LPUSH l x; XADD l 1 f v; XLEN l`,
+  ],
+  [
+    'stream',
+    'goes on with the next ms behind the last sequence of one, and ends with the last id of all',
+    `
+    XADD s 5000000000000-18446744073709551615 f v; XADD s * f v; XADD s * f v
+    XADD t 5999999999999-18446744073709551615 f v; XADD t * f v; XADD u 18446744073709551615-5 f v; XADD u * f v
+    XADD v 18446744073709551615-18446744073709551615 f v; XADD v * f v; XADD v NOMKSTREAM MAXLEN ~ 0 * f v; XLEN v`,
+  ],
+  [
+    'stream',
+    'does not wait in a transaction, whatever BLOCK says',
+    `
+    XADD s 1-1 f v; XGROUP CREATE s g 0; XREAD BLOCK 1 STREAMS s $; XREAD BLOCK 5 COUNT 1 STREAMS s 0; XREAD BLOCK x STREAMS s 0
+    XREADGROUP GROUP g c BLOCK 100 STREAMS s >; XREADGROUP GROUP g c BLOCK 1 STREAMS s >; XREADGROUP BLOCK -1 GROUP g c STREAMS s >`,
   ],
   [
     'stream',

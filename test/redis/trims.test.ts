@@ -1,0 +1,51 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { compileWrite } from '../../shared/wire/commands.ts';
+import { commitOf, executed, part, prepareOf, roundOf } from '../region/fixtures.ts';
+import { startRedisServer } from '../region/servers.ts';
+import { RegionBesidePlain } from './beside.ts';
+
+/** Trimming with a LIMIT: a server removes whole nodes of its own, so no other server can be compared with. */
+
+let beside: RegionBesidePlain;
+let sequence = 0;
+
+beforeAll(async () => {
+  beside = new RegionBesidePlain(await startRedisServer());
+});
+
+afterAll(() => beside.stop());
+
+beforeEach(async () => {
+  await beside.staged.flushdb();
+  sequence = 0;
+  for (let id = 1; id <= 100; id += 1) await beside.staged.xadd('s', `${id}-1`, 'f', 'v');
+});
+
+async function write(words: string): Promise<void> {
+  const compiled = compileWrite([words.split(' ')], [], { now: Date.now(), seed: () => 1 });
+  if (!compiled.ok) throw new Error(compiled.detail);
+  sequence += 1;
+  const prepares = [prepareOf(sequence, ['s'], part(...compiled.operations))];
+  const { votes } = executed(await beside.region.round(roundOf({ prepares }), 0));
+  expect(votes[0]?.kind).toBe('yes');
+  await beside.decide([commitOf(sequence, ['s'])]);
+}
+
+describe('an approximate trimming with a LIMIT', () => {
+  it.each([
+    ['XTRIM s MAXLEN ~ 50 LIMIT 10', 90, '11-1'],
+    ['XTRIM s MAXLEN ~ 95 LIMIT 10', 95, '6-1'],
+    ['XTRIM s MAXLEN ~ 500 LIMIT 10', 100, '1-1'],
+    ['XTRIM s MAXLEN ~ 50 LIMIT 0', 50, '51-1'],
+    ['XTRIM s MINID ~ 50 LIMIT 10', 90, '11-1'],
+    ['XTRIM s MINID ~ 5-2 LIMIT 10', 95, '6-1'],
+    ['XTRIM s MINID ~ 500 LIMIT 1000', 0, undefined],
+    ['XADD s MAXLEN ~ 50 LIMIT 10 200-1 f v', 91, '11-1'],
+    ['XADD s MAXLEN ~ 50 LIMIT 10 * f v', 91, '11-1'],
+    ['XADD s NOMKSTREAM MINID ~ 50 LIMIT 10 200-1 f v', 91, '11-1'],
+  ])('removes no more entries than that: %s', async (words, length, first) => {
+    await write(words);
+    expect(await beside.staged.xlen('s')).toBe(String(length));
+    expect((await beside.staged.xrange('s', '-', '+', 'COUNT', 1))[0]?.[0]).toBe(first);
+  });
+});
