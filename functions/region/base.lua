@@ -41,11 +41,12 @@ local function must(...)
   return reply
 end
 
--- True where the error says that the server has no such command.
+-- True if the error says that the server has no such command. Only its beginning is the server's own: names of groups
+-- and keys stand behind it. Older servers put the place of the call in front.
 local function isUnknown(failure)
-  local words = string.lower(failure)
-  return string.find(words, 'unknown command', 1, true) ~= nil
-    or string.find(words, 'unknown redis command', 1, true) ~= nil
+  local words = match(string.lower(failure), '^@?user_script:%s*%d+:%s*(.*)') or string.lower(failure)
+  words = match(words, '^err%s+(.*)') or words
+  return match(words, '^unknown command') ~= nil or match(words, '^unknown redis command') ~= nil
 end
 
 -- Runs a command over many arguments, in chunks, protected. Returns the sum of its integer replies, or nil and the

@@ -179,8 +179,13 @@ end
 -- The vote against what is about all keys: any lock is in its way, those of this round and those that it does not know.
 local function objectionToAll(locks)
   for key, record in pairs(locks) do return lockedVote(key, record) end
-  local flat = must('HSCAN', LOCK, '0', 'COUNT', '1')[2]
-  return #flat > 0 and lockedVote(flat[1], flat[2]) or nil
+  if must('HLEN', LOCK) == 0 then return nil end
+  local cursor, flat = '0', nil
+  repeat
+    -- One step of a scan may find nothing although there is something.
+    cursor, flat = unpack(must('HSCAN', LOCK, cursor, 'COUNT', '10'))
+  until #flat > 0 or cursor == '0'
+  return lockedVote(flat[1], flat[2])
 end
 
 -- The vote against, or nil where the transaction may be staged.

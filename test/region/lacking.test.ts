@@ -3,6 +3,7 @@ import {
   command,
   executed,
   increment,
+  keepingOn,
   outcomesOf,
   part,
   prepareOf,
@@ -31,6 +32,20 @@ describe.each(servers)('a command that %s does not know', (_, open) => {
     const again = [prepareOf(2, ['n'], part(increment('n')))];
     const next = executed(await world.round(roundOf({ prepares: again })));
     expect(outcomesOf(next.votes[0])).toBe('[[0,1]]');
+  });
+
+  it('is not one that answers an error with such words in it', async () => {
+    const group = 'unknown command';
+    const reading = ['XREADGROUP', 'GROUP', group, 'c', 'STREAMS', 's', '>'];
+    const deliver = { ...write(...reading), kind: 'deliver' as const, writes: [5] };
+    const operations = [write('XADD', 's', '1-1', 'f', 'v'), deliver];
+    const prepares = [prepareOf(3, ['s'], keepingOn(part(...operations)))];
+    const reply = executed(await world.round(roundOf({ prepares })));
+    expect(outcomesOf(reply.votes[0])).toContain('NOGROUP');
+    const read = await world.snapshot(
+      snapshotOf([group], [command(['XINFO', 'CONSUMERS', 'none', group])]),
+    );
+    expect(read).toMatchObject({ replies: expect.not.stringContaining('server is older') });
   });
 
   it('is told by its name in a read', async () => {

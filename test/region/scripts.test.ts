@@ -8,6 +8,7 @@ import {
   commitOf,
   del,
   executed,
+  flush,
   increment,
   outcomesOf,
   part,
@@ -247,6 +248,20 @@ describe('the scripts in redis-server', () => {
     const operation = { ...write(...args), writes: [2, 3] };
     const reply = await send({ prepares: [prepareOf(1, ['none', 'list'], part(operation))] });
     expect(outcomesOf(reply.votes[0])).toBe('[[0,["list",["x"]]]]');
+  });
+
+  it('refuse what is about all keys beside a lock that a scan does not find at once', async () => {
+    const keys = Array.from({ length: 600 }, (_, index) => `k${index}`);
+    await send({ prepares: [prepareOf(1, keys, part(...keys.map((key) => set(key, 'v'))))] });
+    const lock = 'lockstep:0:lock';
+    for (;;) {
+      const [, found] = await server.redis.hscan(lock, 0, 'COUNT', 1);
+      if (found.length === 0) break;
+      await server.redis.hdel(lock, ...found.filter((_, index) => index % 2 === 0));
+    }
+    expect(await server.redis.hlen(lock)).toBeGreaterThan(0);
+    const reply = await send({ prepares: [prepareOf(2, flush.args, part(flush))] });
+    expect(reply.votes).toMatchObject([{ kind: 'locked', holder: [1, 1] }]);
   });
 
   it('write nothing for a round that carries nothing new', async () => {
