@@ -52,6 +52,23 @@ local function appendMark(meta, mark, kept)
   if meta.counter > kept then meta.history = sub(meta.history, string.find(meta.history, ',', 1, true) + 1) end
 end
 
+-- Puts what the round came to behind its mark, if that is anything but all of it done: it depends on more than the
+-- history (memory, time), so a region that goes back in time and then gets a late copy of the round would have the pair
+-- that its coordinator knows, and not what was staged.
+local function noteOutcome(meta, round, outcome)
+  meta.history = sub(meta.history, 1, -1 - #round.mark - 1) .. round.mark .. outcome .. ','
+  must('HSET', META, 'history', meta.history)
+end
+
+-- '' for a round of which all was done, else a digest of what was not. `letters` has one a vote.
+local function outcomeOf(decisions, letters, copy)
+  local kind, failed = copy and sub(copy, 1, 4), ''
+  if kind == '["f"' then failed = 'f' end
+  if kind == '["w"' and copy ~= '["w",[]]' then failed = 'w' end
+  if failed == '' and match(decisions, '^a*$') and match(letters, '^y*$') then return '' end
+  return '.' .. sub(redis.sha1hex(decisions .. ';' .. letters .. ';' .. failed), 1, 8)
+end
+
 local function lastMarks(meta, count)
   local marks, items = marksOf(meta), {}
   for index = math.max(1, #marks - count + 1), #marks do
@@ -78,14 +95,15 @@ local function mustGrow(...)
   return must(...)
 end
 
--- Raises what only rises and appends the mark, in one command. Nothing of the round was done before it.
+-- Raises what only rises and appends the mark, in one command. Nothing of the round was done before it. True if it has
+-- left a mark.
 local function raiseMeta(meta, round, isNew)
   local epoch, incarnation = math.max(meta.epoch, round.epoch), math.max(meta.incarnation, round.incarnation)
   local floorMoves = isAfter(round.floor[1], round.floor[2], meta.floor)
   -- A raised fence is something to lose as well: what it keeps away could come again.
   local isRaised = epoch > meta.epoch or incarnation > meta.incarnation
   local leavesMark = isRaised or #round.decisions > 0 or #round.prepares > 0 or round.copy
-  if not leavesMark and not floorMoves and not isNew then return end
+  if not leavesMark and not floorMoves and not isNew then return false end
   meta.epoch, meta.incarnation = epoch, incarnation
   if floorMoves then meta.floor = round.floor end
   if leavesMark then appendMark(meta, round.mark, round.bounds[1]) end
@@ -95,6 +113,7 @@ local function raiseMeta(meta, round, isNew)
   if floorMoves then
     must('ZREMRANGEBYSCORE', DONE, '-inf', scoreOf(meta.floor[1], meta.floor[2]))
   end
+  return leavesMark
 end
 
 -- Everything that the round knows of its keys and transactions: one HMGET, and one ZMSCORE for those without a lock.
@@ -245,7 +264,9 @@ local function prepareAll(round, meta, locks, done)
     end
   end
   takeLocks(staged, votes)
-  return '[' .. concat(votes, ',') .. ']'
+  local letters = {}
+  for index, vote in ipairs(votes) do letters[index] = sub(vote, 3, 3) end
+  return '[' .. concat(votes, ',') .. ']', concat(letters)
 end
 
 -- Older incarnations -------------------------------------------------------------------------------------------------
@@ -310,6 +331,15 @@ end
 
 local function isInPhase(meta, round) return round.isVoter and meta.phase ~= '' and round.epoch <= meta.epoch end
 
+-- Decides, prepares and copies. Returns the replies.
+local function carryOut(meta, round, copyRefusal)
+  local locks, done = readKnown(round, meta.floor)
+  local decisions = decide(round, meta.floor, locks, done)
+  local votes, letters = prepareAll(round, meta, locks, done)
+  local copy = round.copy and (copyRefusal or performCopy(meta, round)) or nil
+  return decisions, votes, letters, copy
+end
+
 return answer(#ARGV[1], function()
   local round = readRound()
   local held = readMeta()
@@ -321,11 +351,11 @@ return answer(#ARGV[1], function()
   if round.isVoter then meta.phase, meta.copyNumber = '', 0 end
   local copyRefusal = round.copy and enterCopy(meta, round)
   if held and held ~= meta then dropShard() end
-  raiseMeta(meta, round, meta ~= held)
-  local locks, done = readKnown(round, meta.floor)
-  local decisions = decide(round, meta.floor, locks, done)
-  local votes = prepareAll(round, meta, locks, done)
-  local copy = round.copy and (copyRefusal or performCopy(meta, round))
+  local leavesMark = raiseMeta(meta, round, meta ~= held)
+  local ok, decisions, votes, letters, copy = pcall(carryOut, meta, round, copyRefusal)
+  local outcome = not ok and '.x' or outcomeOf(decisions, letters, copy)
+  if leavesMark and outcome ~= '' then noteOutcome(meta, round, outcome) end
+  if not ok then error(decisions, 0) end
   grantLease(meta, round)
   -- Nobody waits for a region without a vote, and its coordinator asks when it can be copied.
   if not round.isVoter and memory.isFull == nil then memory.isFull = memory.look() end

@@ -1,7 +1,10 @@
 import type { TransactionOrder } from '../ids.ts';
 import type { Check, Operation } from './frame.ts';
 
-/** The counter of an executed round and the fresh mark that it left in the region's history. */
+/**
+ * The counter of an executed round and the fresh mark that it left in the region's history. Behind the mark stands a dot
+ * and a digest of what the round came to, unless all that it asked for was done.
+ */
 export type RoundPair = readonly [counter: number, mark: string];
 
 /** What a region is told about a transaction: commit or abort, on all of its keys. */

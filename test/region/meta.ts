@@ -1,11 +1,15 @@
+import { createHash } from 'node:crypto';
 import { compareOrder, type TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type {
+  CopyReply,
   CopyStep,
+  DecisionReply,
   Refusal,
   Round,
   RoundPair,
   SnapshotRequest,
+  Vote,
 } from '../../shared/protocol/round.ts';
 
 const marksAnswered = 8;
@@ -81,6 +85,44 @@ export function raised(meta: Meta, round: Round): Meta {
     phase: role === 'voter' ? '' : meta.phase,
     copyNumber: role === 'voter' ? 0 : meta.copyNumber,
   };
+}
+
+/**
+ * The state with what the round came to behind its mark: nothing if all was done, so that a late copy of it that
+ * is refused leaves another mark.
+ */
+export function outcomeNoted(
+  meta: Meta,
+  decisions: readonly DecisionReply[],
+  votes: readonly Vote[],
+  copy: CopyReply | null,
+): Meta {
+  const said = decisions.map((reply) => (reply === 'acknowledged' ? 'a' : reply[0])).join('');
+  const letters = votes.map(({ kind }) => voteLetters[kind]).join('');
+  const failed = letterOf(copy);
+  const outcome = `${said};${letters};${failed}`;
+  const isWhole = /^a*;y*;$/.test(outcome);
+  if (isWhole) return meta;
+  const digest = createHash('sha1').update(outcome).digest('hex');
+  const last = `${meta.marks.at(-1) ?? ''}.${digest.slice(0, 8)}`;
+  return { ...meta, marks: [...meta.marks.slice(0, -1), last] };
+}
+
+const voteLetters: Readonly<Record<Vote['kind'], string>> = {
+  yes: 'y',
+  late: 't',
+  duplicate: 'd',
+  locked: 'l',
+  fenced: 'f',
+  unlisted: 'u',
+  lacking: 'n',
+  denied: 'e',
+  refused: 'r',
+};
+
+function letterOf(copy: CopyReply | null): string {
+  if (copy?.kind === 'refused') return 'f';
+  return copy?.kind === 'written' && copy.failed.length > 0 ? 'w' : '';
 }
 
 /** Why a copy step is not done, by a state that the round has raised already. */

@@ -32,7 +32,15 @@ import {
   readForCopy,
   writeItem,
 } from './copying.ts';
-import { copyRefusal, lastMarks, type Meta, metaFor, raised, refusalOf } from './meta.ts';
+import {
+  copyRefusal,
+  lastMarks,
+  type Meta,
+  metaFor,
+  outcomeNoted,
+  raised,
+  refusalOf,
+} from './meta.ts';
 import {
   bytesOf,
   compareBytes,
@@ -150,6 +158,9 @@ export class RegionModel {
     const decisions = round.decisions.map((decision) => this.#decide(decision, round, meta));
     const votes = round.prepares.map((prepare) => this.#vote(prepare, round, meta));
     const copy = round.copy === null ? null : this.#copy(round.copy, round, meta);
+    if (this.#meta !== null && meta.counter > held.counter) {
+      this.#meta = outcomeNoted(this.#meta, decisions, votes, copy);
+    }
     this.#grant(round, meta);
     return { kind: 'executed', reply: this.#reply(round, decisions, votes, copy) };
   }

@@ -25,6 +25,17 @@ export function mutant(
 }
 
 export const memberMutants: readonly Mutant[] = [
+  mutant(
+    'R16',
+    'leaves-the-same-pair-for-another-outcome',
+    'late',
+    [1, 10],
+    [
+      'test/region/meta.ts',
+      'if (isWhole) return meta;',
+      'if (isWhole || failed.length < 2) return meta;',
+    ],
+  ),
   mutant('R16', 'names-no-pair', 'reads', [1, 110], [link, 'seen: this.pair,', 'seen: null,']),
   mutant(
     'R16',

@@ -133,6 +133,15 @@ export const scriptMutants: readonly Mutant[] = [
     seeds: [10, 200],
   },
   {
+    rule: 'R16',
+    name: 'script-leaves-the-same-pair-for-another-outcome',
+    patches: [
+      round("if leavesMark and outcome ~= '' then", "if leavesMark and outcome == '.x' then"),
+    ],
+    runner: 'memory',
+    seeds: [1, 10],
+  },
+  {
     rule: 'R23',
     name: 'script-stages-without-memory',
     patches: [memory('module.isFull = module.look() end', 'module.isFull = false end')],

@@ -83,7 +83,8 @@ async function exchange(round: Round, choice: number): Promise<void> {
     const copy = round.copy?.kind === 'write' ? { ...round.copy, data } : round.copy;
     const result = await world.round({ ...round, copy });
     if (result.kind !== 'executed') return result;
-    const { clock, copy: reply, ...rest } = result.reply;
+    // Whether the memory was looked at depends on how far an attempt came.
+    const { clock, copy: reply, isFull: _, ...rest } = result.reply;
     if (reply?.kind === 'read') read[index] = reply.items.map((item) => item.data);
     return { ...rest, hasClock: clock !== null, copy: comparable(reply) };
   });

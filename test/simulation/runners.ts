@@ -42,6 +42,8 @@ export const runners = {
   order: (): Promise<Runner> => import('./order-run.ts'),
   /** A region whose answers are lost for minutes. */
   gate: (): Promise<Runner> => import('./gate-run.ts'),
+  /** A region that goes back in time, and a late copy of a round that is refused there. */
+  late: (): Promise<Runner> => import('./late-copy-run.ts'),
   /** One client with few connections, on a network without faults. */
   pace: (): Promise<Runner> => import('./pace-run.ts'),
   /** One coordinator that is mostly idle, and dies now and then. */

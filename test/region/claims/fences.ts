@@ -174,6 +174,24 @@ export function claimFences(world: () => World): void {
       expect(probe.marks).toEqual(expected);
     });
 
+    it('leaves another pair if it did not do all that it was asked, and that one counts as well', async () => {
+      const marks: RoundPair[] = [];
+      for (const sequence of [1, 1]) {
+        const reply = executed(
+          await send({ mark: `try${marks.length}`, prepares: [write(sequence)] }),
+        );
+        marks.push(...reply.marks.slice(-1));
+      }
+      expect(marks).toEqual([
+        [1, 'try0'],
+        [2, expect.stringMatching(/^try1\.[0-9a-f]{8}$/)],
+      ]);
+      const [, last] = marks;
+      if (last === undefined) throw new Error('there are two rounds');
+      expect(await refusalFor([2, 'try1'])).toBe('lost');
+      expect(await refusalFor(last)).toBe('executed');
+    });
+
     it('keeps a mark of each round that raises a fence, so that its loss is noticed', async () => {
       await leaveMarks(1);
       const raises = [{ epoch: 2 }, { epoch: 2, incarnation: 2 }, { epoch: 2, incarnation: 2 }];
