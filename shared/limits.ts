@@ -151,6 +151,11 @@ export const limits = {
   refusalsApartMs: 10_000,
   /** A region that is out and says that it has no memory is copied no sooner than this after the last try. */
   fullCopyPauseMs: 60_000,
+  /** Before a shard begins: what a region said of its contents is asked again if it is older than this. */
+  foundingCountsLastMs: 5_000,
+  /** While an operator is awaited, the regions are asked again after this; doubles from the first to the last. */
+  foundingRecountMsFirst: 1_000,
+  foundingRecountMsLast: 60_000,
   /** Generations of a region that are remembered; a state that is older still counts as somebody else's. */
   formerGenerations: 16,
   /** Keys that a region out is known to have missed; beyond it everything is copied when it returns. */
@@ -462,6 +467,10 @@ assert(
 assert(
   limits.outProbePauseMsLast < limits.idleProbePauseMsLast,
   'an idle coordinator asks no more often than one at work',
+);
+assert(
+  limits.foundingRecountMsFirst < limits.foundingRecountMsLast,
+  'the pauses between counts grow',
 );
 assert(limits.restAfterMs < limits.alarmMs, 'a rest is stored before the last alarm of a write');
 assert(limits.retryPauseMsFirst < limits.retryPauseMsLast, 'the pauses between attempts grow');

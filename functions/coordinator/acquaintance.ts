@@ -21,9 +21,12 @@ export class Acquaintance {
   }
 
   /** Looks at the regions, until all is made. */
-  note(status: () => Pick<CoordinatorStatus, 'regions'>): void {
+  note(status: () => Pick<CoordinatorStatus, 'regions' | 'founding'>): void {
     if (this.#isMade) return;
-    this.#isMade = status().regions.every(
+    const { regions, founding } = status();
+    // The regions may be about to say that the shard can begin.
+    if (founding?.phase === 'counting') return;
+    this.#isMade = regions.every(
       ({ region, state, health, roundTripMs }) =>
         this.#known.has(region) ||
         state !== 'voter' ||

@@ -3,6 +3,7 @@ import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type {
   Arrival,
+  Comparison,
   CoordinatorEvent,
   Send,
   StorageWrite,
@@ -24,6 +25,7 @@ import { connectRegion } from '../region/client.ts';
 import { Acquaintance } from './acquaintance.ts';
 import { Callers } from './callers.ts';
 import { changesIn } from './change-log.ts';
+import { compareSlice } from './comparing.ts';
 import { coreConfig, entropy, owesMore, shard } from './core-config.ts';
 import { frameOf, orderLocks } from './frame.ts';
 import { Handover } from './handover.ts';
@@ -262,6 +264,7 @@ export class CoordinatorLife {
       else if (this.#core.awaitsReturn) this.#waking.armAlarm(ready.wakeAt ?? 0);
       this.#storage.write(ready.persist);
       for (const send of ready.sends) this.#send(send);
+      if (ready.comparison !== null) this.#compare(ready.comparison);
       for (const reply of ready.replies) this.#callers.give(reply);
       this.#tell(ready.persist);
       this.#waking.at(ready.wakeAt);
@@ -292,6 +295,13 @@ export class CoordinatorLife {
   get #voters(): readonly RegionId[] {
     const { regions } = this.#core.status();
     return regions.filter(({ state }) => state === 'voter').map(({ region }) => region);
+  }
+
+  #compare(comparison: Comparison): void {
+    const { number } = comparison;
+    void compareSlice(comparison, (region) => this.#regions.clientOf(region)).then((result) =>
+      this.#step({ kind: 'compared', number, result }),
+    );
   }
 
   #send(send: Send): void {

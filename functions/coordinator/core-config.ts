@@ -8,12 +8,13 @@ export const shard = 0;
 
 /** What the core is told of the configuration. */
 export function coreConfig(
-  { minVoters, outAfterMs, voteDeadlineMs, roundTimeoutMs }: Configuration,
+  { source, minVoters, outAfterMs, voteDeadlineMs, roundTimeoutMs }: Configuration,
   regions: readonly RegionConfiguration[],
 ): CoordinatorConfig {
   return {
     shard,
     regions: regions.map(({ id }) => id),
+    source,
     minVoters,
     outAfterMs,
     connections: limits.connections,

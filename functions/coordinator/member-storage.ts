@@ -8,7 +8,7 @@ import type { Sql, SqlObjectStorage } from './sql.ts';
 const schema = `
   CREATE TABLE IF NOT EXISTS member (
     id TEXT PRIMARY KEY, generation INTEGER NOT NULL, begun INTEGER NOT NULL, counter INTEGER, mark TEXT,
-    membership TEXT NOT NULL, former TEXT NOT NULL
+    membership TEXT NOT NULL, former TEXT NOT NULL, takes INTEGER NOT NULL DEFAULT 0
   ) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS missed (
     region TEXT NOT NULL, key TEXT NOT NULL, sequence INTEGER NOT NULL, PRIMARY KEY (region, key)
@@ -26,6 +26,7 @@ type MemberRow = {
   mark: string | null;
   membership: string;
   former: string;
+  takes: number;
 };
 
 /** What a coordinator keeps of its members: their state, what each has missed, and how it came to that. */
@@ -38,26 +39,38 @@ export class MemberStorage implements AddressStorage {
 
   begin(): void {
     this.#sql.exec(schema);
+    this.#addTakes();
+  }
+
+  /** The tables of release 0.1 had no such column. */
+  #addTakes(): void {
+    const columns = this.#sql.exec<{ name: string }>(
+      "SELECT name FROM pragma_table_info('member')",
+    );
+    if (columns.toArray().some(({ name }) => name === 'takes')) return;
+    this.#sql.exec('ALTER TABLE member ADD COLUMN takes INTEGER NOT NULL DEFAULT 0');
   }
 
   regions(): readonly StoredRegion[] {
     return this.#sql
       .exec<MemberRow>('SELECT * FROM member ORDER BY id')
       .toArray()
-      .map(({ id, generation, begun, counter, mark, membership, former }) => ({
+      .map(({ id, generation, begun, counter, mark, membership, former, takes }) => ({
         region: id,
         generation,
         former: parse<readonly number[]>(former),
         begun: begun === 1,
+        takes,
         pair: counter === null || mark === null ? null : ([counter, mark] as const),
         membership: parse<Membership>(membership),
       }));
   }
 
-  keepRegion({ region, generation, former, begun, pair, membership }: StoredRegion): void {
+  keepRegion(stored: StoredRegion): void {
+    const { region, generation, former, begun, takes, pair, membership } = stored;
     this.#sql.exec(
-      `INSERT OR REPLACE INTO member (id, generation, begun, counter, mark, membership, former)
-       VALUES (?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT OR REPLACE INTO member (id, generation, begun, counter, mark, membership, former, takes)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
       region,
       generation,
       begun ? 1 : 0,
@@ -65,6 +78,7 @@ export class MemberStorage implements AddressStorage {
       pair?.[1] ?? null,
       JSON.stringify(membership),
       JSON.stringify(former),
+      takes,
     );
   }
 

@@ -1,11 +1,13 @@
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
+import type { Round } from '../../shared/protocol/round.ts';
 import type { MemberOrder, RegionConfiguration } from '../../shared/wire/members.ts';
 import {
   addRegionSchema,
   adminRegionsSchema,
   believeSchema,
+  foundSchema,
   orderAnswerSchema,
   outSchema,
   regionParams,
@@ -105,13 +107,34 @@ const believeRoute = createRoute({
   responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
 });
 
+const foundRoute = createRoute({
+  method: 'post',
+  path: '/v1/admin/found',
+  operationId: 'foundShard',
+  tags,
+  summary: 'Begin over regions that hold data',
+  description:
+    'Lockstep begins by itself over empty regions, and over regions that hold the same. In every other case it waits for this order: `source` names the region whose data are copied to all others (this is how a database that exists already is taken over); keys that another region would lose thereby have to be named in `replace`. `agree` says that all regions hold the same. With neither, the regions are asked once more.',
+  ...secured('admin'),
+  request: { headers: repeatableHeaders, body: { ...jsonBody(foundSchema), required: false } },
+  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
+});
+
 /** `/v1/admin/regions` and what is ordered of one region. */
 export function mountAdminRegions(
   app: OpenAPIHono<EdgeEnvironment>,
   dependencies: EdgeDependencies,
   guard: Guard,
 ): void {
-  const routes = [listRoute, addRoute, removeRoute, outRoute, returnRoute, believeRoute];
+  const routes = [
+    listRoute,
+    addRoute,
+    removeRoute,
+    outRoute,
+    returnRoute,
+    believeRoute,
+    foundRoute,
+  ];
   for (const route of routes) app.openAPIRegistry.registerPath(route);
   app.get(listRoute.getRoutingPath(), guard('admin'), (context) => list(context, dependencies));
   app.post(addRoute.getRoutingPath(), guard('admin'), repeatable(dependencies), (context) =>
@@ -133,9 +156,20 @@ export function mountAdminRegions(
     async (context) => {
       const body = await readBodyIfAny(context.req.raw, returnSchema);
       if (!body.ok) return answerProblem(context, body.problem);
-      const { whole, force } = body.value;
+      const { whole, force, replace } = body.value;
       const region = idOf(context);
-      return sendOrder(context, dependencies, { kind: 'return', region, whole, force });
+      return sendOrder(context, dependencies, { kind: 'return', region, whole, force, replace });
+    },
+  );
+  app.post(
+    foundRoute.getRoutingPath(),
+    guard('admin'),
+    repeatable(dependencies),
+    async (context) => {
+      const body = await readBodyIfAny(context.req.raw, foundSchema);
+      if (!body.ok) return answerProblem(context, body.problem);
+      const { source = null, agree, replace } = body.value;
+      return sendOrder(context, dependencies, { kind: 'found', source, agree, replace });
     },
   );
   app.post(believeRoute.getRoutingPath(), guard('admin'), repeatable(dependencies), (context) =>
@@ -161,8 +195,10 @@ export async function sendOrder(
   switch (kind) {
     case 'taken':
       return answerJson(context, { detail }, 202);
-    case 'refused':
-      return answerProblem(context, failure('order-refused', detail).problem);
+    case 'refused': {
+      const { keys } = answer.value;
+      return answerProblem(context, failure('order-refused', detail, keys && { keys }).problem);
+    }
     case 'unknown-region':
       return answerProblem(context, failure('region-unknown', detail).problem);
   }
@@ -191,10 +227,12 @@ async function list(context: EdgeContext, dependencies: EdgeDependencies): Promi
 async function add(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
   const body = await readBody(context.req.raw, addRegionSchema);
   if (!body.ok) return answerProblem(context, body.problem);
-  const region = body.value;
+  const { replace, ...region } = body.value;
   const addable = isAddable(region, await allRegions(dependencies));
   if (!addable.ok) return answerProblem(context, addable.problem);
-  return sendOrder(context, dependencies, { kind: 'add', region: region.id }, region);
+  const strangers = await strangersIn(dependencies, region, replace);
+  if (!strangers.ok) return answerProblem(context, strangers.problem);
+  return sendOrder(context, dependencies, { kind: 'add', region: region.id, replace }, region);
 }
 
 /** The same rules that the configuration keeps: two regions on one database would vote twice for one copy. */
@@ -216,6 +254,43 @@ function isAddable(
   }
   return success(null);
 }
+
+/**
+ * Refuses a region that holds keys which nobody has said may be lost. One that does not answer, or whose keys come later,
+ * is found out by its coordinator, which copies nothing over them either.
+ */
+async function strangersIn(
+  dependencies: EdgeDependencies,
+  region: RegionConfiguration,
+  replace: number,
+): Promise<Attempt<null>> {
+  const result = await dependencies.regionOf(region).round(question, limits.doctorTimeoutMs);
+  if (result.kind !== 'refused' || result.refusal.kind !== 'generation') return success(null);
+  const { has, keys } = result.refusal;
+  // Where there is the state of a Lockstep, its coordinator knows whether that was its own.
+  if (has !== 0 || keys <= replace) return success(null);
+  const detail = `The database of ${region.id} holds ${keys} keys that Lockstep did not put there; a copy would delete them. If that is right, send "replace": ${keys}.`;
+  return failure('order-refused', detail, { keys: { [region.id]: keys } });
+}
+
+/** A round that no region executes: each says by its refusal what it holds. */
+const question: Round = {
+  shard: onlyShard,
+  generation: -1,
+  role: 'out',
+  epoch: 0,
+  incarnation: 0,
+  begin: false,
+  takes: 0,
+  askOlder: false,
+  floor: [0, 0],
+  seen: null,
+  mark: 'question',
+  decisions: [],
+  prepares: [],
+  lease: null,
+  copy: null,
+};
 
 async function believe(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
   const body = await readBody(context.req.raw, believeSchema);

@@ -1,6 +1,8 @@
 import { limits } from '../../shared/limits.ts';
 import type { CommandResult, RegionClient } from '../../shared/protocol/round.ts';
 import type { RegionStatus } from '../../shared/wire/members.ts';
+import { keysOf } from '../region/encoding.ts';
+import { onlyShard } from './dependencies.ts';
 import { bad, type Check, doubtful, good, type Run, untold } from './doctor-check.ts';
 import { type ClockReading, clockCheck, readClock, roundTripCheck } from './doctor-clock.ts';
 import { scriptChecks } from './doctor-scripts.ts';
@@ -22,6 +24,8 @@ export interface Findings {
   readonly clock: ClockReading | null;
   /** Names the running server; null where it does not tell. */
   readonly runId: string | null;
+  /** Besides the records of Lockstep; null where it does not tell. */
+  readonly keys: number | null;
 }
 
 type Info = ReadonlyMap<string, string>;
@@ -34,10 +38,16 @@ export async function examine(patient: Patient): Promise<Findings> {
   const run: Run = (...command) => patient.client.run(command, limits.doctorTimeoutMs);
   const ping = await run('PING');
   if (ping.kind !== 'answered') {
-    return { checks: [noAnswer(ping), stateCheck(patient.status)], clock: null, runId: null };
+    return {
+      checks: [noAnswer(ping), stateCheck(patient.status)],
+      clock: null,
+      runId: null,
+      keys: null,
+    };
   }
   const info = await readInfo(run);
   const clock = await readClock(run, () => patient.now());
+  const keys = await countKeys(run);
   const regionNow = patient.now() + (clock?.aheadMs ?? 0);
   const checks = [
     good('answers', 'yes'),
@@ -50,9 +60,9 @@ export async function examine(patient: Patient): Promise<Findings> {
     await evictionCheck(run, info),
     memoryCheck(info),
     ...(await scriptChecks(run, patient.visit, regionNow)),
-    keysCheck(await run('DBSIZE')),
+    keysCheck(keys),
   ];
-  return { checks, clock, runId: info.get('run_id') ?? null };
+  return { checks, clock, runId: info.get('run_id') ?? null, keys };
 }
 
 /** The fields of INFO that the server tells; a managed one may keep them all to itself. */
@@ -162,9 +172,16 @@ function memoryCheck(info: Info): Check {
   return share < memoryFullShare ? doubtful('memory', found, advice) : bad('memory', found, advice);
 }
 
-function keysCheck(result: CommandResult): Check {
-  const size = result.kind === 'answered' ? Number(result.reply) : Number.NaN;
-  if (!Number.isNaN(size)) return good('keys', `${size}, with Lockstep's own`);
+async function countKeys(run: Run): Promise<number | null> {
+  const size = await run('DBSIZE');
+  const own = await run('EXISTS', ...keysOf(onlyShard));
+  if (size.kind !== 'answered' || own.kind !== 'answered') return null;
+  const keys = Number(size.reply) - Number(own.reply);
+  return Number.isNaN(keys) ? null : keys;
+}
+
+function keysCheck(keys: number | null): Check {
+  if (keys !== null) return good('keys', String(keys));
   return untold('keys', 'How long a copy takes cannot be estimated.');
 }
 

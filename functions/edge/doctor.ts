@@ -52,6 +52,7 @@ export async function diagnose(practice: Practice): Promise<Diagnosis> {
     votersCheck(status, regions),
     databasesCheck(regions, findings, await markersSeen(practice)),
     clocksCheck(findings),
+    countsCheck(status, regions, findings),
     tokensCheck(practice),
   ];
   const all = [...deployment, ...findings.flatMap(({ checks }) => checks)];
@@ -81,6 +82,36 @@ function coordinatorChecks(status: CoordinatorStatus | null): readonly Check[] {
   if (blockedKeys === 0) return [answering];
   const advice = 'Name the region that is right: GET /v1/admin/in-doubt, POST /v1/admin/repair.';
   return [answering, bad('blocked keys', `${blockedKeys} wait for an operator`, advice)];
+}
+
+/** Voters hold the same keys, but for what is under way. */
+function countsCheck(
+  status: CoordinatorStatus | null,
+  regions: readonly RegionConfiguration[],
+  findings: readonly Findings[],
+): Check {
+  const name = 'key counts';
+  if (status?.founding) {
+    const { detail } = status.founding;
+    return bad(name, detail, 'Say how to begin: POST /v1/admin/found.');
+  }
+  const counted = regions.flatMap(({ id }, index) => {
+    const keys = findings[index]?.keys ?? null;
+    const known = status?.regions.find(({ region }) => region === id);
+    return keys === null || known?.state !== 'voter' ? [] : [{ id, keys, known }];
+  });
+  if (status === null || counted.length < 2) {
+    const advice = 'Compare them once two regions vote and answer.';
+    return { name, status: 'unknown', found: 'fewer than two could be counted', advice };
+  }
+  const counts = counted.map(({ keys }) => keys);
+  const found = counted.map(({ id, keys }) => `${id} ${keys}`).join(', ');
+  const underWay = counted.reduce((sum, { known }) => sum + known.unacknowledged, status.undecided);
+  const apart = Math.max(...counts) - Math.min(...counts);
+  if (apart === 0 || apart <= underWay) return good(name, found);
+  const advice =
+    'Writes on their way and keys that have just expired differ for a moment. If it stays, compare the regions: POST /v1/admin/verify.';
+  return doubtful(name, found, advice);
 }
 
 function regionsCheck({ length }: readonly RegionConfiguration[]): Check {

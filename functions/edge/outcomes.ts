@@ -17,6 +17,10 @@ type Decided = Extract<WriteAnswer, { kind: 'decided' | 'unconfirmed' }>;
 type Unavailable = Extract<WriteAnswer, { kind: 'unavailable' }>;
 type CheckFailed = Extract<PartOutcome, { kind: 'check-failed' }>;
 
+/** How a shard begins over regions that hold data. */
+export const foundingAdvice =
+  'An operator has to say how to begin: POST /v1/admin/found with {"source": "<id>"} copies that region to all others, with {"agree": true} takes all for equal, and with {} asks them once more. The counts are in `regions`, and in GET /v1/regions.';
+
 /** What a write waits for that no repetition alone brings. */
 const needsMembers = {
   'too-few-voters': {
@@ -37,6 +41,7 @@ const needsMembers = {
     advice:
       'An operator has to name the region that is right: POST /v1/admin/regions/<id>/believe.',
   },
+  'not-founded': { name: 'not-founded', advice: foundingAdvice },
 } as const;
 
 /** From the coordinator's answer to what the client sees. */

@@ -12,6 +12,7 @@ import { type EdgeDependencies, type Location, onlyShard } from './dependencies.
 import { type Background, RegionDirectory, statusOf } from './directory.ts';
 import { Leases } from './leases.ts';
 import { byDistance } from './nearest.ts';
+import { foundingAdvice } from './outcomes.ts';
 import { type Look, RegionLook, type RegionOutcome, type Snapshot } from './region-look.ts';
 
 /** How and where a snapshot is to be taken. */
@@ -156,6 +157,15 @@ export class RegionReader {
     }
     if (contendedIn !== null) return contended(contendedIn);
     if (!answer.ok) return faults.length === 0 ? answer : unavailable(faults);
+    if (answer.value.kind === 'unavailable' && answer.value.notFounded !== undefined) {
+      const detail = `Nothing was read: ${answer.value.notFounded}. ${foundingAdvice}`;
+      return failure(
+        'not-founded',
+        detail,
+        { regions: answer.value.faults },
+        { 'Retry-After': '1' },
+      );
+    }
     const told = answer.value.kind === 'unavailable' ? answer.value.faults : [];
     // Where the coordinator has looked too, it knows more of a region than that it has no lease.
     const others = faults.filter((fault) => !told.some(({ region }) => region === fault.region));

@@ -243,7 +243,23 @@ local function lossOf(meta, seen)
   return nil
 end
 
-local function refusedFor(meta) return '{"f":["generation",' .. whole(meta and meta.generation or 0) .. ']}' end
+-- Up to so many keys are counted one by one: exactly, without Lockstep's own and without those that have expired.
+local COUNTED = 1000
+
+-- How many keys this database holds besides Lockstep's own.
+local function countKeys()
+  local size = must('DBSIZE')
+  if size > COUNTED then return size - must('EXISTS', META, LOCK, DONE, LEASE) end
+  local count = 0
+  for _, name in ipairs(must('KEYS', '*')) do
+    if isVisible(name) then count = count + 1 end
+  end
+  return count
+end
+
+local function refusedFor(meta)
+  return '{"f":["generation",' .. whole(meta and meta.generation or 0) .. ',' .. whole(countKeys()) .. ']}'
+end
 
 -- Runs a script's body, which was given so many bytes. Whatever it raises is answered as text, which its reader counts
 -- as no answer.

@@ -55,7 +55,7 @@ const executedSchema = z.object({
   z: z.union([z.literal(0), z.literal(1)]).nullable(),
 });
 
-const generationSchema = z.tuple([z.literal('generation'), count]);
+const generationSchema = z.tuple([z.literal('generation'), count, count]);
 
 const refusedSchema = z.object({
   f: z.union([generationSchema, z.tuple([z.enum(['lost', 'history', 'phase'])])]),
@@ -135,8 +135,8 @@ export function decodeSnapshot(text: unknown, request: SnapshotRequest): Snapsho
   if (!read.success) return silent('an answer that is none of a snapshot');
   if ('x' in read.data) return silent(`the script failed: ${read.data.x}`);
   if ('f' in read.data) {
-    const [kind, has = 0] = read.data.f;
-    return { kind: 'refused', refusal: kind === 'generation' ? { kind, has } : { kind } };
+    const [kind, has = 0, keys = 0] = read.data.f;
+    return { kind: 'refused', refusal: kind === 'generation' ? { kind, has, keys } : { kind } };
   }
   const replies = parse(read.data.q);
   if (!Array.isArray(replies) || replies.length !== request.commands.length) {
@@ -186,7 +186,9 @@ function decisionReplyOf(letter: string): DecisionReply {
 }
 
 function refusalOf(refusal: z.infer<typeof refusedSchema>['f']): Refusal {
-  return refusal[0] === 'generation' ? { kind: refusal[0], has: refusal[1] } : { kind: refusal[0] };
+  if (refusal[0] !== 'generation') return { kind: refusal[0] };
+  const [kind, has, keys] = refusal;
+  return { kind, has, keys };
 }
 
 /** Keys stay bytes here: what copies is not looked at on its way. */

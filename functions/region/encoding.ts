@@ -85,6 +85,7 @@ export function encodeRound(round: Round): string {
     ],
     roleCodes[round.role],
     round.lease === null ? 0 : [round.lease.reading ?? -1, round.lease.ttlMs],
+    round.takes,
   ];
   return `${JSON.stringify(form).slice(0, -1)},${copyText(round.copy)}]`;
 }

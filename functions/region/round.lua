@@ -5,7 +5,7 @@
 --
 -- ARGV[1]: a JSON text, written by encoding.ts:
 --   [generation, epoch, incarnation, begin, askOlder, floor, seen, mark, decisions, prepares, bounds, role, lease,
---   copy]
+--   takes, copy]
 --   floor      [incarnation, sequence]
 --   seen       [counter, mark], or 0
 --   decision   [incarnation, sequence, isCommit, keys]
@@ -25,6 +25,7 @@
 --              ms that the scripts of all prepares may take together]
 --   role       0 voter, 1 copying, 2 out
 --   lease      [reading or -1, ttl], or 0
+--   takes      a database without state is taken only if it holds no more keys than this
 --   copy       ['b', token, number, [generation…]] begin, ['s', cursor, count, form] scan,
 --              ['r', [key, from, …], form] read, ['w', token, number, items] write, ['l', cursor, count] list, or 0;
 --              form 0 dump, 1 logical, 2 absent.
@@ -41,7 +42,7 @@
 --       z: whether the server is out of memory; null if nothing has asked
 --       copy: ["b"] begun, ["r",items,locked,left,cursor|null,total|null] read, ["w",[[key,reason]…]] written,
 --       ["l",keys,cursor|null] listed, ["f","token"|"number"|"epoch"] refused
---   {"f":["generation",has]}, {"f":["lost"]}, {"f":["history"]}, {"f":["phase"]}                refused whole
+--   {"f":["generation",has,keys]}, {"f":["lost"]}, {"f":["history"]}, {"f":["phase"]}           refused whole
 --   {"x":text}                                                                       failed; may have run in part
 
 -- History ------------------------------------------------------------------------------------------------------------
@@ -307,7 +308,8 @@ local function readRound()
   return {
     generation = given[1], epoch = given[2], incarnation = given[3], begin = given[4] == 1, askOlder = given[5] == 1,
     floor = given[6], seen = given[7], mark = given[8], decisions = given[9], prepares = given[10], bounds = given[11],
-    isVoter = given[12] == 0, lease = given[13] ~= 0 and given[13], copy = given[14] ~= 0 and given[14],
+    isVoter = given[12] == 0, lease = given[13] ~= 0 and given[13], takes = given[14],
+    copy = given[15] ~= 0 and given[15],
   }
 end
 
@@ -321,7 +323,11 @@ end
 -- The state that the round is judged by: the region's, or a new one where the round's generation is taken.
 local function metaFor(held, round)
   local begins = round.copy and round.copy[1] == 'b'
-  if not held then return (begins or (round.begin and round.isVoter)) and newMeta(round.generation) or nil end
+  if not held then
+    -- Keys without a state are somebody else's: nothing is begun over more of them than an operator has agreed to.
+    local mayBegin = (begins or (round.begin and round.isVoter)) and countKeys() <= round.takes
+    return mayBegin and newMeta(round.generation) or nil
+  end
   if not begins or held.generation == round.generation then return held end
   for _, generation in ipairs(round.copy[4]) do
     if generation == held.generation then return newMeta(round.generation) end

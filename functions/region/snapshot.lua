@@ -18,7 +18,7 @@
 --
 -- Replies, one ASCII JSON text each, read by decoding.ts:
 --   {"q":replies,"l":[[key,incarnation,sequence]…]}   read; `replies` is the JSON text of an array
---   {"f":["generation",has]}, {"f":["lost"]}, {"f":["history"]}, {"f":["lease"]}   refused whole
+--   {"f":["generation",has,keys]}, {"f":["lost"]}, {"f":["history"]}, {"f":["lease"]}   refused whole
 --   {"x":text}                                        failed
 
 local TOO_LARGE = encode({ err = 'ERR the replies are too large; ask for less at once' })

@@ -12,11 +12,13 @@ type Told = Pick<OwedWriteEvent, 'type' | 'at' | 'regions' | 'reason'>;
 const regionEvents: Readonly<Record<MemberEvent, RegionEventType | null>> = {
   added: null,
   leaving: null,
+  stayed: null,
   out: 'region.out',
   copying: null,
   returned: 'region.returned',
   removed: null,
   believed: 'region.returned',
+  founded: null,
   diverged: 'region.diverged',
 };
 

@@ -120,6 +120,7 @@ export class CoordinatorCore implements CoordinatorView {
 
   /** True while something is undecided, unacknowledged or unsaid: the instance has to be woken after a crash. */
   get busy(): boolean {
+    if (this.#members.founding.isComparing) return true;
     return this.#frames.pendingCount > 0 || this.#links.busy || this.#lookups.busy;
   }
 
@@ -145,6 +146,7 @@ export class CoordinatorCore implements CoordinatorView {
       sequence: this.#state.sequence,
       minVoters: this.#config.minVoters,
       held: this.#members.returns.held,
+      founding: this.#members.founding.status,
       blockedKeys: this.#blocked.count,
       queued: this.#frames.queue.length,
       undecided: this.#transactions.count,
@@ -186,6 +188,9 @@ export class CoordinatorCore implements CoordinatorView {
       case 'read':
         this.#lookups.read(event);
         break;
+      case 'compared':
+        this.#members.founding.compared(event.number, event.result);
+        break;
       case 'wanted':
         for (const { region, forMs } of event.wishes) {
           this.#links.find(region)?.lease.want(this.#outbox.now, forMs);
@@ -211,11 +216,15 @@ export class CoordinatorCore implements CoordinatorView {
     const { shard, connections } = this.#config;
     const { incarnation } = this.#stored;
     const head = { shard, epoch: this.#state.epoch, incarnation, newest, oldestUndecided };
+    const { founding } = this.#members;
+    if (founding.refusal !== null) this.#lookups.refuseAll(founding.refusal);
     this.#lookups.sweep();
     for (const link of this.#links.all) link.noteCopyStep(this.#outbox.now);
     for (;;) {
       const free = connections - this.#links.flightCount - this.#lookups.flightCount;
-      const turn = nextTurn(this.#links.all, this.#lookups.waitingSince, free, this.#outbox.now);
+      const waits = founding.isOpen || this.#links.isBeginning;
+      const readSince = waits ? null : this.#lookups.waitingSince;
+      const turn = nextTurn(this.#links.all, readSince, free, this.#outbox.now);
       if (turn === null) break;
       if (turn.kind === 'snapshot') this.#lookups.sendNext(shard);
       else this.#links.sendRound(turn.link, head, entropy, turn.copies);
@@ -224,7 +233,8 @@ export class CoordinatorCore implements CoordinatorView {
   }
 
   #noteRest(epochBefore: number): void {
-    const isCalm = !this.busy && this.#links.areCalm;
+    const hasMembers = !this.#members.founding.isOpen;
+    const isCalm = hasMembers && !this.busy && this.#links.areCalm;
     const hasChanged = this.#state.epoch !== epochBefore;
     this.#rest.note({ isCalm, stirs: hasChanged || this.#outbox.sendsPrepares });
   }
@@ -284,6 +294,7 @@ function isWork({ kind }: CoordinatorEvent): boolean {
     case 'ordered':
       return true;
     case 'answered':
+    case 'compared':
     case 'looked':
     case 'subscribed':
     case 'ticked':

@@ -56,7 +56,7 @@ export class Deciding {
     if (!this.#stirred || links.obstacles.length > 0) return;
     const members = this.#members();
     // With too few voters, or none, nothing may begin; what waits is refused before the step ends.
-    if (members.returns.held || members.refusal !== null) return;
+    if (members.isPaused || members.refusal !== null) return;
     this.#stirred = false;
     this.#preempt();
     const held = (key: string) => transactions.isHeld(key);
@@ -106,7 +106,7 @@ export class Deciding {
       this.settle(transaction);
       outbox.schedule(transaction.deadline);
     }
-    frames.sweep([...links.obstacles, ...this.#members().returns.obstacles]);
+    frames.sweep([...links.obstacles, ...this.#members().obstacles]);
     if (frames.queue.length > 0) this.stir();
   }
 

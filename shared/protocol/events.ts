@@ -33,6 +33,11 @@ export interface CoordinatorConfig {
   readonly shard: ShardId;
   /** Every configured region, and those that were added. All are voters when a shard begins; later ones are copied first. */
   readonly regions: readonly RegionId[];
+  /**
+   * A shard that begins over this region's data, and over no other, is founded from it without an order; null or absent:
+   * an operator has to say so.
+   */
+  readonly source?: RegionId | null;
   /** With fewer voters nothing is written. */
   readonly minVoters: number;
   /** A voter without a usable answer for so long is put out, ms. */
@@ -98,12 +103,30 @@ export type CoordinatorEvent =
   | { readonly kind: 'read'; readonly ticket: Ticket; readonly request: ReadRequest }
   /** Strong reads come to these regions. */
   | { readonly kind: 'wanted'; readonly wishes: readonly LeaseWish[] }
+  /** A comparison ended. */
+  | {
+      readonly kind: 'compared';
+      readonly number: number;
+      readonly result: ComparisonResult;
+    }
   /** An operator changes the members. */
   | { readonly kind: 'ordered'; readonly ticket: Ticket; readonly order: MemberOrder }
   /** The standing subscriptions have changed; these are all. */
   | { readonly kind: 'subscribed'; readonly subscriptions: readonly Subscription[] }
   /** The moment of `Ready.wakeAt` has come. */
   | { readonly kind: 'ticked' };
+
+/** What comes of comparing a slice of all keys in all regions. */
+export type ComparisonResult =
+  | {
+      readonly kind: 'compared';
+      readonly checked: number;
+      /** Keys that differ, or that changed at each look. */
+      readonly differing: number;
+      /** Where to go on; null at the end. */
+      readonly next: string | null;
+    }
+  | { readonly kind: 'silent'; readonly region: RegionId; readonly reason: string };
 
 /** A commit as storage keeps it. */
 export interface StoredDecision {
@@ -149,6 +172,8 @@ export interface StoredRegion {
   readonly former: readonly number[];
   /** It has answered under this generation. */
   readonly begun: boolean;
+  /** How many keys that Lockstep did not put there an operator lets be taken over or lost in it. */
+  readonly takes: number;
   /** The highest pair that it has acknowledged. */
   readonly pair: RoundPair | null;
   readonly membership: Membership;
@@ -306,6 +331,14 @@ export interface SentSnapshot {
   readonly timeoutMs: number;
 }
 
+/** A slice of all keys, to be compared in these regions. Its end is the event `compared`. */
+export interface Comparison {
+  readonly number: number;
+  readonly regions: readonly RegionId[];
+  /** Where to go on; null: from the beginning. */
+  readonly cursor: string | null;
+}
+
 /** An answer to a waiting caller. */
 export type Reply =
   | { readonly kind: 'write'; readonly ticket: Ticket; readonly answer: WriteAnswer }
@@ -324,6 +357,8 @@ export type Reply =
 export interface Ready {
   readonly persist: readonly StorageWrite[];
   readonly sends: readonly Send[];
+  /** What is to be compared, once; null: nothing. */
+  readonly comparison: Comparison | null;
   readonly replies: readonly Reply[];
   /** When a `ticked` event is due, ms; null: not before another event. */
   readonly wakeAt: number | null;

@@ -2,6 +2,7 @@ import { keyOf } from '../ids.ts';
 import { limits } from '../limits.ts';
 import type { ReadRequest, RegionFault } from '../wire/answers.ts';
 import type { CoordinatorEvent, Ticket } from './events.ts';
+import type { Refusal } from './members.ts';
 import type { Outbox } from './outbox.ts';
 import type { RegionLink } from './region-link.ts';
 import type { RegionLinks } from './region-links.ts';
@@ -65,6 +66,14 @@ export class Lookups {
     const since = this.#outbox.now;
     const until = since + limits.timeoutMsDefault;
     this.#waiting.push({ ticket, request, since, until, settle: [], looks: 0, faults: [] });
+  }
+
+  /** The shard has no members: nobody can be asked. */
+  refuseAll({ faults, reason }: Refusal): void {
+    for (const { ticket } of this.#waiting.splice(0)) {
+      const answer = { kind: 'unavailable', faults, notFounded: reason } as const;
+      this.#outbox.reply({ kind: 'read', ticket, answer });
+    }
   }
 
   /** When the read came that has waited longest for a snapshot, ms; null if none waits, or no more may be taken now. */

@@ -7,6 +7,7 @@ import type { Applications } from './applications.ts';
 import type { BlockedKeys } from './blocked-keys.ts';
 import type { Confirmations } from './confirmations.ts';
 import type { CoordinatorConfig, Leaving, Membership, Stored } from './events.ts';
+import { Founding } from './founding.ts';
 import { bothOf, removal } from './leaving.ts';
 import type { Outbox } from './outbox.ts';
 import { flushedKey, reservedPrefix, valuesAmong } from './own-keys.ts';
@@ -51,6 +52,7 @@ export interface MembersParts {
  */
 export class Members {
   readonly returns: Returns;
+  readonly founding: Founding;
   readonly #parts: MembersParts;
   #isBegun = false;
   /** When each voter that is to leave was first seen to, ms. */
@@ -59,10 +61,22 @@ export class Members {
   constructor(parts: MembersParts) {
     this.#parts = parts;
     this.returns = new Returns(parts, this);
+    this.founding = new Founding(parts, this);
+  }
+
+  /** True where nothing may begin for the moment, and what waits is not refused for that. */
+  get isPaused(): boolean {
+    return this.returns.held || this.founding.isOpen;
+  }
+
+  /** What every write waits for, besides voters that do not answer. */
+  get obstacles(): readonly RegionFault[] {
+    return [...this.returns.obstacles, ...this.founding.obstacles];
   }
 
   /** Why no write can be taken in, or null. */
   get refusal(): Refusal | null {
+    if (this.founding.isOpen) return this.founding.refusal;
     const { voters } = this.#parts.links;
     const faults = this.#parts.links.all
       .filter((link) => !link.isVoter || link.isMute)
@@ -97,7 +111,7 @@ export class Members {
   begin(): void {
     if (this.#isBegun) return;
     this.#isBegun = true;
-    if (this.#parts.state.epoch === 0) this.#found();
+    if (this.#parts.state.epoch === 0) this.founding.open();
     else this.#reconcile();
   }
 
@@ -157,9 +171,12 @@ export class Members {
     const { membership } = link;
     const leaving: Leaving = { cause: 'foreign', detail, whole: true, held: true };
     if (membership.state === 'copying') this.returns.fail(leaving);
-    else if (membership.state === 'out' && membership.cause !== 'foreign') {
+    else if (membership.state === 'out') {
+      const isNoted = membership.held && membership.detail === detail;
+      if (membership.cause === 'foreign' && isNoted) return;
       this.set(link, { ...membership, ...leaving });
       this.#forgive(link);
+      if (membership.cause !== 'foreign') this.note(link.region, 'out', 'foreign', detail);
     }
   }
 
@@ -176,6 +193,7 @@ export class Members {
 
   /** Moves on what can be moved on. Called in each step, after its event. */
   advance(): void {
+    this.founding.advance();
     this.#depart();
     this.#boundMarks();
     this.returns.advance();
@@ -190,19 +208,39 @@ export class Members {
     this.note(link.region, 'removed', 'removed', 'it is no region of this shard any more');
   }
 
-  /** This region alone is right from now on, whatever it holds. It votes once it has dropped what it was in the midst of. */
+  /** An operator takes what this region holds for right, whatever was lost. */
   believe(link: RegionLink): void {
+    link.takes = Number.MAX_SAFE_INTEGER;
+    this.trust(link, {
+      event: 'believed',
+      detail: 'an operator takes what it holds for right',
+      cause: 'ordered',
+      detailOfOthers: `${link.region} is believed instead`,
+    });
+  }
+
+  /** This region alone is right from now on, whatever it holds. It votes once it has dropped what it was in the midst of. */
+  trust(
+    link: RegionLink,
+    why: {
+      readonly event: 'believed' | 'founded';
+      readonly detail: string;
+      /** Of the others, which are copied from it. */
+      readonly cause: OutCause;
+      readonly detailOfOthers: string;
+    },
+  ): void {
     const { links, state } = this.#parts;
     this.returns.cancel();
     this.#parts.host.abortAll();
     state.epoch += 1;
     for (const other of links.all) {
-      const cause = other === link ? 'believed' : 'ordered';
-      const detail = other === link ? 'it is believed' : `${link.region} is believed instead`;
+      const cause = other === link ? 'believed' : why.cause;
+      const detail = other === link ? 'it is believed' : why.detailOfOthers;
       this.#parts.applications.dismiss(other.region);
       this.leave(other, { cause, detail, whole: true, held: false });
     }
-    this.note(link.region, 'believed', 'believed', 'an operator takes what it holds for right');
+    this.note(link.region, why.event, 'believed', why.detail);
     this.returns.begin(link);
   }
 
@@ -240,21 +278,9 @@ export class Members {
     this.#parts.outbox.persist({ kind: 'region', region: link.stored });
   }
 
-  #found(): void {
-    const { config, stored, state, links, outbox } = this.#parts;
-    state.epoch = 1;
-    const since = outbox.now;
-    for (const region of config.regions) {
-      const membership = { state: 'voter', since, leaving: null } as const;
-      const link = links.add(region, stored.generation, [], membership);
-      outbox.persist({ kind: 'region', region: link.stored });
-    }
-    outbox.persist({ kind: 'members', epoch: state.epoch, changes: [] });
-  }
-
   #reconcile(): void {
     const { config, links, outbox } = this.#parts;
-    for (const region of config.regions) if (!links.has(region)) this.join(region);
+    for (const region of config.regions) if (!links.has(region)) this.join(region, 0);
     for (const link of links.all) {
       const { membership } = link;
       if (membership.state === 'copying') {
@@ -269,8 +295,11 @@ export class Members {
     }
   }
 
-  /** A region that this shard has not known so far: everything is copied to it before it votes. */
-  join(region: RegionId): void {
+  /**
+   * A region that this shard has not known so far: everything is copied to it before it votes. Up to `takes` keys that
+   * Lockstep did not put there may be lost in it.
+   */
+  join(region: RegionId, takes: number): void {
     const { links, outbox } = this.#parts;
     const since = outbox.now;
     const detail = 'it is new: everything has to be copied to it';
@@ -284,6 +313,7 @@ export class Members {
     } as const;
     // It may have been a region of this shard before it was removed.
     const link = links.add(region, 0, [this.#parts.stored.generation], membership);
+    link.takes = takes;
     links.fail(link, 'it has not been asked yet', since);
     outbox.persist({ kind: 'region', region: link.stored });
     this.note(region, 'added', 'new', detail);

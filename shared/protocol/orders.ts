@@ -2,6 +2,7 @@ import { unreachable } from '../assert.ts';
 import { keyOf, type RegionId } from '../ids.ts';
 import type { MemberOrder, OrderAnswer } from '../wire/members.ts';
 import type { BlockedKeys } from './blocked-keys.ts';
+import type { Leaving } from './events.ts';
 import { removal } from './leaving.ts';
 import type { Members } from './members.ts';
 import type { RegionLink } from './region-link.ts';
@@ -31,7 +32,10 @@ export class Orders {
   }
 
   take(order: MemberOrder): OrderAnswer {
+    if (this.#parts.members.founding.isOpen) return this.#takeBefore(order);
     switch (order.kind) {
+      case 'found':
+        return this.#found(order);
       case 'add':
         return this.#add(order);
       case 'remove':
@@ -51,6 +55,27 @@ export class Orders {
     }
   }
 
+  /** Before the shard has members it can be said which regions those are to be, and how it begins. */
+  #takeBefore(order: MemberOrder): OrderAnswer {
+    const { founding } = this.#parts.members;
+    switch (order.kind) {
+      case 'found':
+        return this.#found(order);
+      case 'add':
+        if (this.#parts.links.has(order.region)) return refused(knownAlready(order.region));
+        founding.join(order.region);
+        return taken(`${order.region} is asked what it holds, as the shard has not begun`);
+      case 'remove':
+        return this.#with(order.region, (link) => {
+          if (this.#parts.links.all.length === 1) return refused(lastVoter(link));
+          founding.drop(link);
+          return taken(`${link.region} is not among the regions with which the shard begins`);
+        });
+      default:
+        return refused('the shard has no members yet: POST /v1/admin/found says how it begins');
+    }
+  }
+
   #with(region: RegionId, act: (link: RegionLink) => OrderAnswer): OrderAnswer {
     const link = this.#parts.links.find(region);
     if (link !== null) return act(link);
@@ -61,10 +86,17 @@ export class Orders {
     };
   }
 
-  #add({ region }: Order<'add'>): OrderAnswer {
-    if (this.#parts.links.has(region))
-      return refused(`${region} is a region of this shard already`);
-    this.#parts.members.join(region);
+  #found(order: Order<'found'>): OrderAnswer {
+    const { founding } = this.#parts.members;
+    const { source } = order;
+    return source === null
+      ? founding.found(order)
+      : this.#with(source, () => founding.found(order));
+  }
+
+  #add({ region, replace = 0 }: Order<'add'>): OrderAnswer {
+    if (this.#parts.links.has(region)) return refused(knownAlready(region));
+    this.#parts.members.join(region, replace);
     return taken(`everything is copied to ${region}; then it votes`);
   }
 
@@ -87,22 +119,43 @@ export class Orders {
     return taken(`${link.region} is put out as soon as its lease is over`);
   }
 
-  #return(link: RegionLink, { whole, force }: Order<'return'>): OrderAnswer {
+  #return(link: RegionLink, { whole, force, replace = 0 }: Order<'return'>): OrderAnswer {
     const { membership } = link;
-    if (membership.state !== 'out') {
-      return refused(`${link.region} is not out: it is a ${membership.state}`);
+    const { members } = this.#parts;
+    if (membership.state === 'voter') return this.#stay(link, membership.leaving, whole);
+    if (membership.state === 'copying') {
+      return refused(`${link.region} is being copied, and votes when that is over`);
     }
-    if (membership.cause === 'foreign' && !force) {
-      return refused(
-        `${link.region} holds the state of another Lockstep; force replaces it, with all its data`,
-      );
-    }
+    const objection = objectionTo(link, force, replace);
+    if (objection !== null) return objection;
     const foreign = link.foreignGeneration;
     if (force && foreign !== null) link.former = [foreign, ...link.former];
-    const isWhole = membership.whole || whole || force;
-    this.#parts.members.set(link, { ...membership, held: false, whole: isWhole });
-    this.#parts.members.askAgain(link);
+    link.takes = replace;
+    const isWhole = membership.whole || whole || force || replace > 0;
+    members.set(link, { ...membership, held: false, whole: isWhole });
+    members.askAgain(link);
     return taken(`${link.region} is copied as soon as it answers; then it votes`);
+  }
+
+  /** A region that has not left yet stays, if its data are whole; one that must leave is not held when it is out. */
+  #stay(link: RegionLink, leaving: Leaving | null, whole: boolean): OrderAnswer {
+    const { region, membership } = link;
+    const { members } = this.#parts;
+    if (membership.state !== 'voter' || leaving === null) {
+      return refused(`${region} is not out: it votes`);
+    }
+    if (leaving.cause === 'removed') {
+      return refused(`${region} is being removed; add it again once it has left`);
+    }
+    // What it misses already, or does not hold as others do, has to be copied.
+    if (leaving.whole || leaving.cause !== 'ordered' || link.missed.size > 0 || whole) {
+      const later = { ...leaving, whole: leaving.whole || whole, held: false };
+      members.set(link, { ...membership, leaving: later });
+      return taken(`${region} leaves, is copied, and votes again by itself`);
+    }
+    members.set(link, { ...membership, leaving: null });
+    members.note(region, 'stayed', 'ordered', 'an operator took the order back in time');
+    return taken(`${region} had not left yet: it stays`);
   }
 
   #believe(link: RegionLink): OrderAnswer {
@@ -149,6 +202,30 @@ export class Orders {
   #isLast(link: RegionLink): boolean {
     return this.#parts.links.voters.every((other) => other === link || other.leaving !== null);
   }
+}
+
+/** Why what the region holds must not be lost without more being said, or null. */
+function objectionTo(link: RegionLink, force: boolean, replace: number): OrderAnswer | null {
+  const { region, contents, membership } = link;
+  const isForeign = membership.state === 'out' && membership.cause === 'foreign';
+  if (contents === null) {
+    // What it holds has not been found out since this instance began.
+    if (!isForeign || force || replace > 0) return null;
+    return refused(`${region} is not Lockstep's: ${membership.detail}`);
+  }
+  const { generation, keys } = contents;
+  if (generation !== 0 && isForeign && !force) {
+    return refused(
+      `${region} holds the state of another Lockstep; force replaces it, with all its data`,
+    );
+  }
+  if (generation !== 0 || keys <= replace) return null;
+  const detail = `${region} holds ${keys} keys that Lockstep did not put there, and would lose them. If it may, send "replace": ${keys}`;
+  return { kind: 'refused', detail, keys: { [region]: keys } };
+}
+
+function knownAlready(region: RegionId): string {
+  return `${region} is a region of this shard already`;
 }
 
 function taken(detail: string): OrderAnswer {

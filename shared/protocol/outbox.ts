@@ -1,6 +1,14 @@
 import type { WriteAnswer } from '../wire/answers.ts';
 import type { Callback } from '../wire/confirmations.ts';
-import type { OwedWriteEvent, Ready, Reply, Send, StorageWrite, Ticket } from './events.ts';
+import type {
+  Comparison,
+  OwedWriteEvent,
+  Ready,
+  Reply,
+  Send,
+  StorageWrite,
+  Ticket,
+} from './events.ts';
 
 /** Collects what one step asks of the shell, and the moment of the next tick. */
 export class Outbox {
@@ -12,6 +20,7 @@ export class Outbox {
   #mustProve = false;
   #persist: StorageWrite[] = [];
   #sends: Send[] = [];
+  #comparison: Comparison | null = null;
   #replies: Reply[] = [];
 
   constructor(now: number) {
@@ -38,6 +47,7 @@ export class Outbox {
     this.#mustProve = false;
     this.#persist = [];
     this.#sends = [];
+    this.#comparison = null;
     this.#replies = [];
   }
 
@@ -57,6 +67,10 @@ export class Outbox {
 
   send(send: Send): void {
     this.#sends.push(send);
+  }
+
+  compare(comparison: Comparison): void {
+    this.#comparison = comparison;
   }
 
   reply(reply: Reply): void {
@@ -89,6 +103,7 @@ export class Outbox {
     return {
       persist: this.#persist,
       sends: this.#sends,
+      comparison: this.#comparison,
       replies: this.#replies,
       wakeAt: Number.isFinite(this.#wakeAt) ? this.#wakeAt : null,
       ended: this.ended,

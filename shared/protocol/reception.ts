@@ -83,7 +83,7 @@ export class Reception {
     this.#frames.attend(waiting, event);
     const held = keys.some((key) => this.#transactions.isHeld(key));
     const free = !held && !this.#frames.queue.waitsFor(keys);
-    const obstacles = [...this.#links.obstacles, ...this.#members.returns.obstacles];
+    const obstacles = [...this.#links.obstacles, ...this.#members.obstacles];
     if (free && obstacles.length === 0) return waiting;
     this.#frames.hinder(waiting, obstacles);
     this.#frames.enqueue(waiting);

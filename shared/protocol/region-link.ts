@@ -14,6 +14,15 @@ const nothingSettled: TransactionOrder = [0, 0];
 /** The code of the error by which a server refuses what takes memory. */
 export const outOfMemory = 'OOM';
 
+/** What a region holds that does not hold this shard's state: the generation of other state (0: none), and its keys. */
+export interface Contents {
+  readonly generation: number;
+  /** Besides Lockstep's own. */
+  readonly keys: number;
+  /** ms. */
+  readonly at: number;
+}
+
 /** One region as the coordinator deals with it: what it owes, what waits for it, and what is on its way. */
 export class RegionLink {
   readonly region: RegionId;
@@ -26,6 +35,8 @@ export class RegionLink {
   /** Generations that it had before, or that an operator lets be replaced: what holds one of them is not foreign. */
   former: readonly number[];
   begun: boolean;
+  /** How many keys that Lockstep did not put there may be taken over or lost in it. */
+  takes: number;
   membership: Membership;
   readonly lease: Lease;
   readonly owed = new OwedDecisions();
@@ -43,8 +54,10 @@ export class RegionLink {
   isFull = false;
   /** When a copy last failed as it was out of memory, ms. */
   fullSince = Number.NEGATIVE_INFINITY;
-  /** The generation of other state that it was last found with. */
-  foreignGeneration: number | null = null;
+  /** What it held when it last refused a round for its generation; null before that. */
+  contents: Contents | null = null;
+  /** It is to say what it holds: the shard has no members yet. */
+  asksContents = false;
   /** A round that leaves no sooner has to be executed: it passes the loss check then. */
   #checkAfter: number | null = null;
   /** When the last round left that passed the loss check, ms. */
@@ -58,6 +71,7 @@ export class RegionLink {
   #settledMarks: string[] = [];
   #storedCounter: number;
   #storedBegun: boolean;
+  #storedTakes: number;
   #failures = 0;
   #history: MarkHistory;
   #prepares: Transaction[] = [];
@@ -70,16 +84,23 @@ export class RegionLink {
     this.begun = stored.begun;
     this.#history = new MarkHistory(stored.pair);
     this.former = stored.former;
+    this.takes = stored.takes;
     // The clock of this instance may be behind that of the last one.
     this.membership = { ...stored.membership, since: Math.min(stored.membership.since, now) };
     this.lease = new Lease(leaseUntil);
     this.#storedBegun = stored.begun;
+    this.#storedTakes = stored.takes;
     this.#storedCounter = stored.pair?.[0] ?? 0;
   }
 
   /** The highest pair that it has acknowledged under its generation. */
   get pair(): RoundPair | null {
     return this.#history.highest;
+  }
+
+  /** The generation of other state that it was last found with, or null. */
+  get foreignGeneration(): number | null {
+    return this.contents?.generation || null;
   }
 
   get isVoter(): boolean {
@@ -288,6 +309,7 @@ export class RegionLink {
       epoch: head.epoch,
       incarnation: head.incarnation,
       begin: this.isVoter && !this.begun,
+      takes: this.takes,
       askOlder: this.isVoter && !this.#greeted,
       floor: this.#floor(head),
       seen: this.pair,
@@ -331,6 +353,9 @@ export class RegionLink {
     this.#history.learn(reply.marks);
     this.begun = true;
     this.#endRefusals(reply);
+    // What it holds is Lockstep's from now on; who fills it behind its back has to be asked anew.
+    this.takes = 0;
+    this.contents = null;
     this.#greeted ||= flight.asked && !reply.olderTruncated;
     this.health = { kind: 'answering' };
     this.#checkedAt = Math.max(this.#checkedAt, flight.sentAt);
@@ -409,15 +434,17 @@ export class RegionLink {
   takeStorable(writing: boolean): StoredRegion | null {
     const moved = (this.pair?.[0] ?? 0) - this.#storedCounter;
     const due = moved >= (writing ? 1 : limits.pairStoredEveryRounds);
-    if (!due && this.begun === this.#storedBegun) return null;
+    const isKnown = this.begun === this.#storedBegun && this.takes === this.#storedTakes;
+    if (!due && isKnown) return null;
     this.#storedCounter = this.pair?.[0] ?? 0;
     this.#storedBegun = this.begun;
+    this.#storedTakes = this.takes;
     return this.stored;
   }
 
   get stored(): StoredRegion {
-    const { region, generation, former, begun, pair, membership } = this;
-    return { region, generation, former, begun, pair, membership };
+    const { region, generation, former, begun, takes, pair, membership } = this;
+    return { region, generation, former, begun, takes, pair, membership };
   }
 
   /** Everything at or below it is settled here: below the oldest undecided or unacknowledged transaction. */

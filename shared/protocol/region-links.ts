@@ -12,7 +12,7 @@ import type { Decision, Refusal } from './round.ts';
 export type Finding =
   /** It does not hold what it acknowledged. */
   | { readonly kind: 'lost'; readonly reason: string }
-  /** Its state is another coordinator's. */
+  /** What it holds is another coordinator's state, or keys of nobody's. */
   | { readonly kind: 'foreign'; readonly reason: string }
   | null;
 
@@ -62,13 +62,20 @@ export class RegionLinks {
     former: readonly number[],
     membership: Membership,
   ): RegionLink {
-    const stored = { region, generation, former, begun: false, pair: null, membership };
+    const stored = { region, generation, former, begun: false, takes: 0, pair: null, membership };
     return this.#add(stored, Number.NEGATIVE_INFINITY);
   }
 
   /** The region is none of this shard's any more. Rounds on their way to it are not waited for. */
   remove(region: RegionId): void {
     this.#links.delete(region);
+  }
+
+  /** True while no voter can be read from, and one is about to be told that it votes. */
+  get isBeginning(): boolean {
+    const { voters } = this;
+    const isBegun = voters.some(({ begun }) => begun);
+    return !isBegun && voters.some(({ health }) => health.kind === 'answering');
   }
 
   /** True while some region has something to hear or to answer. */
@@ -178,15 +185,19 @@ export class RegionLinks {
         this.fail(link, 'it is in the midst of a copy that this coordinator has not begun', sentAt);
         return null;
       case 'generation': {
-        const { has } = refusal;
-        if (has === 0 || link.former.includes(has)) {
+        const { has, keys } = refusal;
+        link.contents = { generation: has, keys, at: this.#outbox.now };
+        const isKnown = has === 0 || link.former.includes(has);
+        if (isKnown && link.begun) {
           link.recover();
-          if (link.begun) return { kind: 'lost', reason: lossOf(has) };
-          // A region that is to be copied may be empty still, or hold what the copy replaces.
+          return { kind: 'lost', reason: lossOf(has) };
+        }
+        // A region that is to be copied may be empty still, or hold what the copy replaces.
+        if (isKnown && (has !== 0 || keys <= link.takes)) {
+          link.recover();
           return null;
         }
-        const reason = `it holds the state of another Lockstep (generation ${refusal.has})`;
-        link.foreignGeneration = refusal.has;
+        const reason = foreignnessOf(has, keys);
         this.fail(link, reason, sentAt, 'foreign');
         return { kind: 'foreign', reason };
       }
@@ -276,6 +287,11 @@ export class RegionLinks {
 
 function lossOf(generation: number): string {
   return generation === 0 ? 'it holds no state any more' : 'it went back to before its last copy';
+}
+
+function foreignnessOf(generation: number, keys: number): string {
+  if (generation === 0) return `it holds ${keys} keys that Lockstep did not put there`;
+  return `it holds the state of another Lockstep (generation ${generation}), and ${keys} keys`;
 }
 
 /** What a decision takes of a round, about. */

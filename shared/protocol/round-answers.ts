@@ -72,6 +72,11 @@ export class RoundAnswers {
         this.#refused(link, flight, result.refusal);
         break;
       case 'executed': {
+        if (members.founding.isOpen) {
+          link.contents = { generation: flight.generation, keys: 0, at: outbox.now };
+          members.founding.counted(link);
+          break;
+        }
         const loss = link.learn(result.reply, flight, outbox.now);
         if (loss !== null) members.lose(link, loss);
         else this.#executed(link, flight, result.reply, recorded);
@@ -85,10 +90,24 @@ export class RoundAnswers {
 
   #refused(link: RegionLink, flight: Flight, refusal: Refusal): void {
     const { links, members } = this.#parts;
+    if (members.founding.isOpen) {
+      this.#counted(link, flight, refusal);
+      return;
+    }
     const finding = links.refused(link, refusal, flight.sentAt);
     if (finding?.kind === 'lost') members.lose(link, finding.reason);
     if (finding?.kind === 'foreign') members.findForeign(link, finding.reason);
     else members.met(link, false);
+  }
+
+  /** Before a shard has members, a region refuses every round, and says what it holds. */
+  #counted(link: RegionLink, flight: Flight, refusal: Refusal): void {
+    const { members, outbox } = this.#parts;
+    const { now } = outbox;
+    // One that knows the round's generation was this shard's before its coordinator forgot that.
+    const found = refusal.kind === 'generation' ? refusal : { has: flight.generation, keys: 0 };
+    link.contents = { generation: found.has, keys: found.keys, at: now };
+    members.founding.counted(link);
   }
 
   #executed(

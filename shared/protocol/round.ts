@@ -145,6 +145,11 @@ export interface Round {
   readonly incarnation: number;
   /** True until the region has answered once under this generation: it may take it if it holds no state at all. */
   readonly begin: boolean;
+  /**
+   * A region without state is taken, by `begin` or by the beginning of a copy, only if it holds no more keys than this.
+   * They are none of Lockstep's: 0, unless an operator has agreed to a number.
+   */
+  readonly takes: number;
   /** True until the region has answered once in this incarnation: it lists the locks of older ones. */
   readonly askOlder: boolean;
   /** Transactions at or below it are settled in this region. */
@@ -161,8 +166,8 @@ export interface Round {
 
 /** Why a whole round was refused. Nothing of it was done. */
 export type Refusal =
-  /** The region holds another generation, `has` (0: it holds no state). */
-  | { readonly kind: 'generation'; readonly has: number }
+  /** The region holds another generation, `has` (0: it holds no state), and `keys` keys besides Lockstep's own. */
+  | { readonly kind: 'generation'; readonly has: number; readonly keys: number }
   /** The region does not have the pair that the round names: it has lost acknowledged writes. */
   | { readonly kind: 'lost' }
   /** The pair that the round names is older than the kept history; no loss. */

@@ -72,6 +72,9 @@ function candidatesOf(link: RegionLink, plenty: boolean, now: number): readonly 
     return now >= probeAt ? [{ ...waiting, since: probeAt, rank: 1 }] : [];
   }
   const candidates: Candidate[] = [];
+  if (link.asksContents && link.flightCount === 0) {
+    candidates.push({ ...waiting, since: now, rank: 1 });
+  }
   const prepare = link.oldestPrepare;
   if (prepare !== null) {
     // All waiting prepares are of this incarnation, so the sequence is their age.

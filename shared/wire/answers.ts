@@ -3,6 +3,7 @@ import type { Check } from '../protocol/frame.ts';
 import type { ReadCommand } from '../protocol/round.ts';
 import type { Callback, HooksApi } from './confirmations.ts';
 import type {
+  FoundingStatus,
   InDoubt,
   MemberChange,
   MemberOrder,
@@ -102,10 +103,11 @@ export type WriteAnswer =
     };
 
 /**
- * Too few regions can vote; those that vote are out of memory, and this write takes some; a key differs between regions and no majority says which is right; every voter has lost
- * writes.
+ * Too few regions can vote; those that vote are out of memory, and this write takes some; a key differs between regions
+ * and no majority says which is right; every voter has lost writes; the regions held data before the shard began, and
+ * nobody has said what becomes of them.
  */
-export type UnavailableCode = 'too-few-voters' | 'full' | 'diverged' | 'lost';
+export type UnavailableCode = 'too-few-voters' | 'full' | 'diverged' | 'lost' | 'not-founded';
 
 /** What is known of a write by its id. */
 export type WriteStatus =
@@ -145,7 +147,12 @@ export interface ReadRequest {
 /** What came of it. `replies` is that of SnapshotResult. */
 export type ReadAnswer =
   | { readonly kind: 'read'; readonly replies: string; readonly region: RegionId }
-  | { readonly kind: 'unavailable'; readonly faults: readonly RegionFault[] };
+  | {
+      readonly kind: 'unavailable';
+      readonly faults: readonly RegionFault[];
+      /** Set where the shard has no members yet: why not, and what to do. */
+      readonly notFounded?: string;
+    };
 
 /** A shard's state, for `GET /v1/regions`. */
 export interface CoordinatorStatus {
@@ -157,6 +164,8 @@ export interface CoordinatorStatus {
   readonly minVoters: number;
   /** True while admission is held for the last step of a copy. */
   readonly held: boolean;
+  /** Null once the shard has members. */
+  readonly founding: FoundingStatus | null;
   /** Keys that wait for an operator. */
   readonly blockedKeys: number;
   readonly queued: number;

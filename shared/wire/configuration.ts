@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { RegionId } from '../ids.ts';
 import { limits } from '../limits.ts';
 import type { RegionConfiguration } from './members.ts';
 import { hostsOf, hostsRule } from './webhook-target.ts';
@@ -31,6 +32,8 @@ export interface Configuration {
   readonly roundTimeoutMs: number;
   /** A snapshot without an answer by then is asked of the next region, ms. */
   readonly readTimeoutMs: number;
+  /** Whose data a new deployment begins with, if all other regions are empty; null: an operator says so. */
+  readonly source: RegionId | null;
   /** With fewer voters writes are refused. */
   readonly minVoters: number;
   /** A voter without a usable answer for so long is put out, ms. */
@@ -127,6 +130,7 @@ const environmentSchema = z
     LOCKSTEP_OUT_AFTER_MS: milliseconds(limits.outAfterMs),
     LOCKSTEP_OWN_HOSTS: hostList,
     LOCKSTEP_WEBHOOK_HOSTS: hostList,
+    LOCKSTEP_SOURCE_REGION: z.string().default(''),
     LOCKSTEP_MIN_VOTERS: whole('of regions', 1, limits.regions).optional(),
     LOCKSTEP_KEPT_MS: whole('of milliseconds', limits.keptMsMinimum, limits.keptMsMaximum).default(
       limits.decisionsKeptMs,
@@ -141,6 +145,11 @@ const environmentSchema = z
       path: ['LOCKSTEP_REGION_TOKENS'],
       message: 'give a token for every id in LOCKSTEP_REGIONS',
     },
+  )
+  .refine(
+    ({ LOCKSTEP_SOURCE_REGION: source, LOCKSTEP_REGIONS: regions }) =>
+      source === '' || regions.some(({ id }) => id === source),
+    { path: ['LOCKSTEP_SOURCE_REGION'], message: 'name an id of LOCKSTEP_REGIONS, or nothing' },
   )
   .refine((all) => (all.LOCKSTEP_MIN_VOTERS ?? 1) <= all.LOCKSTEP_REGIONS.length, {
     path: ['LOCKSTEP_MIN_VOTERS'],
@@ -170,6 +179,7 @@ export function parseConfiguration(environment: object): ConfigurationResult {
     voteDeadlineMs: all.LOCKSTEP_VOTE_DEADLINE_MS,
     roundTimeoutMs: all.LOCKSTEP_ROUND_TIMEOUT_MS,
     readTimeoutMs: all.LOCKSTEP_READ_TIMEOUT_MS,
+    source: all.LOCKSTEP_SOURCE_REGION || null,
     minVoters: all.LOCKSTEP_MIN_VOTERS ?? Math.max(1, Math.min(2, all.LOCKSTEP_REGIONS.length - 1)),
     outAfterMs: all.LOCKSTEP_OUT_AFTER_MS,
     retention: { keptMs: all.LOCKSTEP_KEPT_MS, keptWrites: all.LOCKSTEP_KEPT_WRITES },

@@ -21,16 +21,21 @@ const outCauses = [
 const memberEvents = [
   'added',
   'leaving',
+  'stayed',
   'out',
   'copying',
   'returned',
   'removed',
   'believed',
+  'founded',
   'diverged',
 ] as const satisfies readonly MemberEvent[];
 
 const regionSchema = z.string().openapi({ example: 'eu-west-1' });
 const keySchema = z.string().max(limits.keyBytes).openapi({ example: 'stock:42' });
+const replaceSchema = z.int().min(0);
+const replaceText =
+  'How many keys that Lockstep did not put there may be lost in it. With more, nothing is copied to it.';
 const causeSchema = z.enum(outCauses).nullable();
 
 /** A change of members, as the feed and the history tell it. */
@@ -82,7 +87,7 @@ export const regionSchemaOfAll = z.object({
 
 const coordinatorSchema = z.record(z.string(), z.unknown()).openapi({
   description:
-    'Of each shard: incarnation, epoch, sequence, minVoters, held, blockedKeys, queued, undecided.',
+    'Of each shard: incarnation, epoch, sequence, minVoters, held, founding, blockedKeys, queued, undecided. `founding` is null once the shard has members; before that it has the keys of each region, and what the shard waits for.',
 });
 
 /** The answer to `GET /v1/regions`. */
@@ -105,9 +110,35 @@ export const adminRegionsSchema = z
   })
   .openapi('AdminRegions');
 
+/** The body of `POST /v1/admin/found`. */
+export const foundSchema = z
+  .strictObject({
+    source: regionSchema.optional().openapi({ description: 'Its data are copied to all others.' }),
+    agree: z.boolean().default(false).openapi({
+      description: 'The regions hold the same: nothing is copied or compared.',
+    }),
+    replace: z
+      .record(z.string().max(64), replaceSchema)
+      .default({})
+      .openapi({
+        description: 'With `source`: how many keys may be lost in each other region.',
+        example: { 'us-east-1': 12 },
+      }),
+  })
+  .refine(
+    ({ source, agree, replace }) =>
+      source === undefined ? Object.keys(replace).length === 0 : !agree,
+    'name a `source`, with `replace` if need be, or `agree`, or none of them',
+  )
+  .openapi('Found');
+
 /** The body of `POST /v1/admin/regions`. */
 export const addRegionSchema = z
-  .strictObject({ ...regionEntrySchema.shape, token: regionTokenSchema })
+  .strictObject({
+    ...regionEntrySchema.shape,
+    token: regionTokenSchema,
+    replace: replaceSchema.default(0).openapi({ description: replaceText }),
+  })
   .openapi('NewRegion', {
     example: {
       id: 'sa-east-1',
@@ -127,8 +158,9 @@ export const returnSchema = z
   .strictObject({
     whole: z.boolean().default(false).openapi({ description: 'Copy everything.' }),
     force: z.boolean().default(false).openapi({
-      description: "Also where it holds another Lockstep's state, which is dropped.",
+      description: "Also if it holds another Lockstep's state, which is dropped.",
     }),
+    replace: replaceSchema.default(0).openapi({ description: replaceText }),
   })
   .openapi('Return');
 

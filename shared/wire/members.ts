@@ -18,7 +18,7 @@ export type OutCause =
   | 'refusing'
   /** It had lost what it acknowledged. */
   | 'lost'
-  /** It holds the state of another Lockstep. */
+  /** It holds the state of another Lockstep, or keys that Lockstep did not put there. */
   | 'foreign'
   /** Its results differed from those of the other regions. */
   | 'diverged'
@@ -35,12 +35,16 @@ export type OutCause =
 export type MemberEvent =
   | 'added'
   | 'leaving'
+  /** It was to leave, and stays: the order was taken back in time. */
+  | 'stayed'
   | 'out'
   | 'copying'
   | 'returned'
   | 'removed'
   /** An operator took its data for the right ones; every other region is out. */
   | 'believed'
+  /** A shard begins over data that Lockstep did not write, as an operator or a comparison of the regions allowed. */
+  | 'founded'
   /** Regions gave different results for the same write. */
   | 'diverged';
 
@@ -106,18 +110,36 @@ export interface RegionStatus {
 
 /** What an operator has the coordinator do. */
 export type MemberOrder =
-  /** A region that has just been configured gets a copy of everything, and then its vote. */
-  | { readonly kind: 'add'; readonly region: RegionId }
+  /**
+   * A shard that has no members yet begins: with what `source` holds, which is copied to all others, or with what all
+   * regions hold where they `agree`. With neither, the regions are asked once more what they hold. `replace` says per
+   * region how many keys may be lost there.
+   */
+  | {
+      readonly kind: 'found';
+      readonly source: RegionId | null;
+      readonly agree: boolean;
+      readonly replace: KeyCounts;
+    }
+  /**
+   * A region that has just been configured gets a copy of everything, and then its vote. Up to `replace` keys that
+   * Lockstep did not put there may be lost.
+   */
+  | { readonly kind: 'add'; readonly region: RegionId; readonly replace?: number }
   /** The region is put out and forgotten. */
   | { readonly kind: 'remove'; readonly region: RegionId }
   /** The region is put out, and stays out until it is told to return. */
   | { readonly kind: 'put-out'; readonly region: RegionId; readonly reason: string }
-  /** The region may return. `whole` copies everything; `force` also where it holds another Lockstep's state. */
+  /**
+   * The region may return. `whole` copies everything; `force` also where it holds another Lockstep's state; up to
+   * `replace` keys that Lockstep did not put there may be lost.
+   */
   | {
       readonly kind: 'return';
       readonly region: RegionId;
       readonly whole: boolean;
       readonly force: boolean;
+      readonly replace?: number;
     }
   /** What this region holds is right, whatever was lost: it is the only voter, and all others are copied from it. */
   | { readonly kind: 'believe'; readonly region: RegionId }
@@ -130,11 +152,29 @@ export type MemberOrder =
   /** A transaction that is undecided is aborted; of one that is decided, every voter is told once more. */
   | { readonly kind: 'settle'; readonly transaction: readonly [number, number] };
 
+/** A number of keys per region. */
+export type KeyCounts = Readonly<Record<RegionId, number>>;
+
+/** How a shard stands that has no members yet. */
+export interface FoundingStatus {
+  /**
+   * `counting`: the regions are asked what they hold. `comparing`: they hold equally many keys, and these are compared.
+   * `waiting`: an operator has to say how to begin (POST /v1/admin/found).
+   */
+  readonly phase: 'counting' | 'comparing' | 'waiting';
+  /** What it waits for, for people. */
+  readonly detail: string;
+  /** Keys that Lockstep did not put there, per region; null for one that has not answered. */
+  readonly keys: Readonly<Record<RegionId, number | null>>;
+  /** Keys compared so far; null where nothing is compared. */
+  readonly compared: number | null;
+}
+
 /** What became of an order. It is durable when it is answered; a region leaves or returns after that. */
 export type OrderAnswer =
   | { readonly kind: 'taken'; readonly detail: string }
-  /** Nothing was done; `detail` says why and what to do. */
-  | { readonly kind: 'refused'; readonly detail: string }
+  /** Nothing was done; `detail` says why and what to do. `keys`: what would be lost, by region. */
+  | { readonly kind: 'refused'; readonly detail: string; readonly keys?: KeyCounts }
   /** The order names a region that this shard does not have; `detail` lists those that it has. */
   | { readonly kind: 'unknown-region'; readonly detail: string };
 

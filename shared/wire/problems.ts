@@ -192,6 +192,12 @@ export const problemKinds = {
     remedy:
       'Nothing was written, and nothing is written to this key until an operator names the region that is right: POST /v1/admin/repair with the key and `source`.',
   },
+  'not-founded': {
+    status: 503,
+    title: 'The regions held data before Lockstep began, or do not answer',
+    remedy:
+      'Nothing was written, and nothing was deleted. `regions` says what each region holds. An operator has to say how to begin: POST /v1/admin/found with the region to copy from, or that all hold the same.',
+  },
   'not-decided': {
     status: 503,
     title: 'The write was not decided in its time',

@@ -29,44 +29,37 @@ function nextTo(rig: Rig, region: string): SentRound {
 describe('a shard without members', () => {
   const nothing = { epoch: 0, regions: [], generation: 9 };
 
-  it('is founded by the first step: every configured region votes, in epoch 1, and that is stored', () => {
+  /** One whose regions have all said that they are empty, and been told to begin (founding.test.ts). */
+  function founded(): Rig {
     const rig = new Rig({ stored: nothing });
     rig.tick();
-    const membership = { state: 'voter', since: start, leaving: null } as const;
-    for (const region of rig.regions) {
-      expect(rig.last.persist).toContainEqual({
-        kind: 'region',
-        region: voterOf(region, { generation: 9, begun: false, membership }),
-      });
-    }
-    expect(rig.last.persist).toContainEqual({ kind: 'members', epoch: 1, changes: [] });
-    for (const { round } of rig.sent) {
-      expect(round).toMatchObject({ generation: 9, epoch: 1, begin: true, role: 'voter' });
-    }
-  });
+    rig.executeAll();
+    return rig;
+  }
 
   it('has granted no lease: one that never answers is put out without waiting for the end of one', () => {
-    const rig = new Rig({ stored: nothing });
+    const rig = founded();
     rig.arrive(frameOf(['a'], lasting));
     rig.run(leaseMs - 500, others);
     expect(rig.statusOf('far').state).toBe('out');
   });
 
   it('has everything copied to a region that never answered, however little it missed', () => {
-    const rig = new Rig({ stored: nothing });
+    const rig = founded();
     rig.arrive(frameOf(['a'], lasting));
     rig.run(leaseMs, others);
     expect(rig.statusOf('far')).toMatchObject({ state: 'out', missedKeys: null });
-    rig.end(nextTo(rig, 'far'), { kind: 'refused', refusal: { kind: 'generation', has: 0 } });
+    rig.end(nextTo(rig, 'far'), {
+      kind: 'refused',
+      refusal: { kind: 'generation', has: 0, keys: 0 },
+    });
     expect(rig.flight('far').round).toMatchObject({ role: 'copying', begin: false });
     rig.run(limits.copyPauseMs);
     expect(rig.statusOf('far').state).toBe('voter');
   });
 
   it('is founded once: a restart finds its members', () => {
-    const before = new Rig({ stored: nothing });
-    before.tick();
-    const rig = before.restarted();
+    const rig = founded().restarted();
     rig.tick();
     expect(rig.last.persist).toEqual([]);
     expect(rig.core.status()).toMatchObject({ epoch: 1, incarnation: 4 });
@@ -93,7 +86,10 @@ describe('a region that is configured anew', () => {
   it('that holds the state of another Lockstep is held, and nothing is copied over it', () => {
     const rig = new Rig({ stored: { regions: others.map((region) => voterOf(region)) } });
     rig.tick();
-    rig.end(nextTo(rig, 'far'), { kind: 'refused', refusal: { kind: 'generation', has: 12 } });
+    rig.end(nextTo(rig, 'far'), {
+      kind: 'refused',
+      refusal: { kind: 'generation', has: 12, keys: 0 },
+    });
     expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
     rig.run(limits.outProbePauseMsLast);
     expect(rig.statusOf('far').state).toBe('out');

@@ -36,7 +36,7 @@ describe('a region that has lost writes', () => {
       [
         'holds no state, though it had begun',
         ({ rig, commit }) =>
-          rig.end(commit, { kind: 'refused', refusal: { kind: 'generation', has: 0 } }),
+          rig.end(commit, { kind: 'refused', refusal: { kind: 'generation', has: 0, keys: 0 } }),
       ],
       [
         'finds no trace of a transaction that it is to commit',
@@ -132,7 +132,12 @@ describe('a region that has lost writes', () => {
 
 describe('a refusal that shows no loss', () => {
   it.each([
-    ['of a foreign generation', { kind: 'generation', has: 12 }, 'foreign', 'generation 12'],
+    [
+      'of a foreign generation',
+      { kind: 'generation', has: 12, keys: 0 },
+      'foreign',
+      'generation 12',
+    ],
     ['of a pair older than the history', { kind: 'history' }, 'silent', 'history'],
   ] as const)('%s closes the gate, is probed, and passes', (_, refusal, health, detail) => {
     const { rig, ticket } = busy();
@@ -156,7 +161,7 @@ describe('a refusal that shows no loss', () => {
     const rig = new Rig({ regions: ['only'], stored: { regions } });
     rig.tick();
     rig.advance(limits.commitLingerMs);
-    const refusal = { kind: 'generation', has: 0 } as const;
+    const refusal = { kind: 'generation', has: 0, keys: 0 } as const;
     rig.end(rig.flight('only'), { kind: 'refused', refusal });
     expect(rig.statusOf('only')).toMatchObject({ health: 'answering', cause: null });
   });
@@ -169,7 +174,7 @@ describe('a refusal that shows no loss', () => {
     rig.run(leasesOverAt - rig.now, ['near', 'middle'], [late]);
     expect(rig.statusOf('far').state).toBe('out');
     const { changes } = rig;
-    rig.end(late, { kind: 'refused', refusal: { kind: 'generation', has: 12 } });
+    rig.end(late, { kind: 'refused', refusal: { kind: 'generation', has: 12, keys: 0 } });
     expect(rig.changes).toEqual(changes);
     expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'lost' });
   });

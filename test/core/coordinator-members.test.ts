@@ -101,7 +101,7 @@ describe('a voter that is silent', () => {
     rig.arrive(frameOf(['a'], lasting));
     for (let waited = 0; waited <= timing.outAfterMs; waited += 100) {
       for (const send of rig.flightsTo('far')) {
-        rig.end(send, { kind: 'refused', refusal: { kind: 'generation', has: 12 } });
+        rig.end(send, { kind: 'refused', refusal: { kind: 'generation', has: 12, keys: 0 } });
       }
       rig.run(100, others, rig.flightsTo('far'));
     }

@@ -138,25 +138,34 @@ describe('the order to return', () => {
     expect(copySteps(rig)).toEqual(['begin', 'list', 'scan']);
   });
 
-  it.each(['voter', 'copying'] as const)('is refused for a region that is a %s', (state) => {
+  it.each([
+    ['voter', 'votes'],
+    ['copying', 'copied'],
+  ] as const)('is refused for a region that is a %s', (state, why) => {
     const rig = state === 'voter' ? calm() : probed();
     if (state === 'copying') rig.execute(rig.flight('far'));
     expect(rig.order(returnFar)).toMatchObject({
       kind: 'refused',
-      detail: expect.stringContaining(state),
+      detail: expect.stringContaining(why),
     });
   });
 
   it('is refused over the state of another Lockstep, unless it is forced', () => {
     const rig = probed({ cause: 'foreign', whole: true, held: true });
-    rig.end(rig.flight('far'), { kind: 'refused', refusal: { kind: 'generation', has: 12 } });
+    rig.end(rig.flight('far'), {
+      kind: 'refused',
+      refusal: { kind: 'generation', has: 12, keys: 0 },
+    });
     expect(rig.order(returnFar)).toMatchObject({
       kind: 'refused',
       detail: expect.stringContaining('force'),
     });
     expect(rig.order({ ...returnFar, force: true }).kind).toBe('taken');
     rig.run(limits.probePauseMsFirst, ['near']);
-    rig.end(rig.flight('far'), { kind: 'refused', refusal: { kind: 'generation', has: 12 } });
+    rig.end(rig.flight('far'), {
+      kind: 'refused',
+      refusal: { kind: 'generation', has: 12, keys: 0 },
+    });
     const { copy, generation } = rig.flight('far').round;
     expect(copy).toMatchObject({ kind: 'begin', replaces: expect.arrayContaining([7, 12]) });
     expect(generation).toBeGreaterThan(12);

@@ -80,6 +80,7 @@ describe('a round', () => {
   it('says to begin, and asks for older locks, until the region has answered once', () => {
     const rig = new Rig({ stored: { epoch: 0, regions: [] } });
     rig.arrive(frameOf(['a']));
+    rig.executeAll();
     expect(rig.flight('far').round).toMatchObject({ begin: true, askOlder: true });
     rig.executeAll();
     expect(rig.flight('far').round).toMatchObject({ begin: false, askOlder: false });

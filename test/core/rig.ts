@@ -2,6 +2,7 @@ import type { RegionId, TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type {
+  Comparison,
   CoordinatorEvent,
   Ready,
   RecordedWrite,
@@ -49,6 +50,8 @@ export interface RigOptions {
   readonly regions?: readonly RegionId[];
   readonly connections?: number;
   readonly minVoters?: number;
+  /** Whose data a shard begins with. */
+  readonly source?: RegionId;
   readonly stored?: Partial<Stored>;
   readonly now?: number;
 }
@@ -88,6 +91,8 @@ export class Rig {
   readonly steps: Ready[] = [];
   /** What storage holds after the last step. */
   readonly tables: Tables;
+  /** How many keys each region holds before the shard begins; 0 where none is named. */
+  readonly holds = new Map<RegionId, number>();
   readonly #generation: number;
   readonly #flights = new Map<number, SentRound>();
   readonly #lookups = new Map<number, SentSnapshot>();
@@ -101,8 +106,15 @@ export class Rig {
     this.#connections = options.connections ?? 100;
     this.now = options.now ?? start;
     const { regions } = this;
-    const { minVoters = 1 } = options;
-    const config = { shard: 0, regions, connections: this.#connections, minVoters, ...timing };
+    const { minVoters = 1, source = null } = options;
+    const config = {
+      shard: 0,
+      regions,
+      connections: this.#connections,
+      minVoters,
+      source,
+      ...timing,
+    };
     const stored: Stored = {
       generation: 7,
       epoch: 1,
@@ -291,11 +303,27 @@ export class Rig {
     given: Partial<RoundReply> = {},
     recorded: readonly TransactionOrder[] = [],
   ): void {
+    if (send.round.epoch === 0) {
+      this.count(send);
+      return;
+    }
     this.end(
       send,
       { kind: 'executed', reply: { ...this.#replies.to(send, this.now), ...given } },
       recorded,
     );
+  }
+
+  /** A region without the shard's state refuses a round, and says what it holds. */
+  count(send: SentRound, keys = this.holds.get(send.region) ?? 0, has = 0): void {
+    this.end(send, { kind: 'refused', refusal: { kind: 'generation', has, keys } });
+  }
+
+  /** The comparison that the last step asked for; it throws where there is none. */
+  get comparison(): Comparison {
+    const { comparison } = this.last;
+    if (comparison === null) throw new Error('nothing is to be compared');
+    return comparison;
   }
 
   /** A round ends without a usable answer. */

@@ -5,7 +5,16 @@ import { Tables } from '../simulation/storage.ts';
 /** What storage knows of a region that votes since ever and has answered before. */
 export function voterOf(region: RegionId, given: Partial<StoredRegion> = {}): StoredRegion {
   const membership = { state: 'voter', since: 0, leaving: null } as const;
-  return { region, generation: 7, former: [], begun: true, pair: null, membership, ...given };
+  return {
+    region,
+    generation: 7,
+    former: [],
+    begun: true,
+    takes: 0,
+    pair: null,
+    membership,
+    ...given,
+  };
 }
 
 /** Of a region that voted until it fell silent. */

@@ -208,7 +208,8 @@ describe('a region that is added', () => {
     const { edge } = edgeOrdering();
     const told = await ask(edge, 'POST', 'regions', { body: added });
     expect(told.status).toBe(202);
-    expect(edge.calls).toEqual([['members', 'order', { kind: 'add', region: added.id }, added]]);
+    const order = { kind: 'add', region: added.id, replace: 0 };
+    expect(edge.calls).toEqual([['members', 'order', order, added]]);
     expect(told.text).not.toContain(secret);
   });
 

@@ -34,6 +34,7 @@ describe('the configuration', () => {
         voteDeadlineMs: limits.voteDeadlineMs,
         roundTimeoutMs: limits.roundTimeoutMs,
         readTimeoutMs: limits.readTimeoutMs,
+        source: null,
         minVoters: 1,
         outAfterMs: limits.outAfterMs,
         retention: { keptMs: limits.decisionsKeptMs, keptWrites: limits.decisionsKept },

@@ -62,6 +62,8 @@ class Clinic {
         return [String(now / 1_000), '0'];
       case 'DBSIZE':
         return 12;
+      case 'EXISTS':
+        return 2;
       case 'SET':
         stored.add(args[0] ?? '');
         return 'OK';
@@ -221,6 +223,31 @@ describe('the doctor', () => {
     const describe = async () => statusWith({ 'eu-west-1': changes, 'us-east-1': changes });
     clinic.edge.coordinator.describe = describe;
     expect(deploymentOf(await clinic.ask(), 'voters')).toMatchObject({ status });
+  });
+
+  it('finds voters that hold more or fewer keys than others, as long as nothing is under way', async () => {
+    const clinic = new Clinic({ DBSIZE: 512 }, 'us-east-1');
+    expect(deploymentOf(await clinic.ask(), 'key counts')).toMatchObject({
+      status: 'warning',
+      found: 'us-east-1 510, eu-west-1 10, ap-northeast-1 10',
+    });
+    clinic.edge.coordinator.describe = async () => ({ ...statusWith(), undecided: 500 });
+    expect(deploymentOf(await clinic.ask(), 'key counts')).toMatchObject({ status: 'ok' });
+    const out = { 'us-east-1': { state: 'out' } } as const;
+    clinic.edge.coordinator.describe = async () => statusWith(out);
+    expect(deploymentOf(await clinic.ask(), 'key counts')).toMatchObject({ status: 'ok' });
+  });
+
+  it('says what a shard waits for that has not begun', async () => {
+    const clinic = new Clinic();
+    const keys = { 'us-east-1': 500, 'eu-west-1': 0, 'ap-northeast-1': null };
+    const founding = { phase: 'waiting', detail: 'they differ', keys, compared: null } as const;
+    clinic.edge.coordinator.describe = async () => ({ ...statusWith(), founding });
+    expect(deploymentOf(await clinic.ask(), 'key counts')).toMatchObject({
+      status: 'problem',
+      found: 'they differ',
+      advice: expect.stringContaining('POST /v1/admin/found'),
+    });
   });
 
   it('tells of keys that wait for an operator', async () => {

@@ -52,6 +52,7 @@ describe('the OpenAPI document', () => {
       'get /v1/webhooks/{id}/deliveries/{event}',
       'get /v1/writes/{id}',
       'patch /v1/webhooks/{id}',
+      'post /v1/admin/found',
       'post /v1/admin/in-doubt/settle',
       'post /v1/admin/regions',
       'post /v1/admin/regions/{id}/believe',

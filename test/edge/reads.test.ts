@@ -104,7 +104,10 @@ describe('a strong read', () => {
   it.each([
     ['is silent', silent],
     ['has lost writes', { kind: 'refused', refusal: { kind: 'lost' } }],
-    ['belongs to another generation', { kind: 'refused', refusal: { kind: 'generation', has: 3 } }],
+    [
+      'belongs to another generation',
+      { kind: 'refused', refusal: { kind: 'generation', has: 3, keys: 0 } },
+    ],
     ['talks garbage', read('{"not":"an array"}')],
     ['answers too few replies', read('[]')],
   ] as const)('goes to the next region where one %s', async (_fault, fault) => {
@@ -131,7 +134,10 @@ describe('a strong read', () => {
 
   it('learns a newer generation from the coordinator where a region refuses the old one', async () => {
     const regions: Record<string, readonly SnapshotResult[]> = {
-      'us-east-1': [{ kind: 'refused', refusal: { kind: 'generation', has: 8 } }, read('["v"]')],
+      'us-east-1': [
+        { kind: 'refused', refusal: { kind: 'generation', has: 8, keys: 0 } },
+        read('["v"]'),
+      ],
     };
     let generation = 6;
     const describe = async () => {

@@ -14,7 +14,15 @@ const memberships: readonly Membership[] = [
 ];
 
 function regionOf(region: string, membership: Membership): StoredRegion {
-  return { region, generation: 7, former: [5, 3], begun: true, pair: [3, 'mark'], membership };
+  return {
+    region,
+    generation: 7,
+    former: [5, 3],
+    begun: true,
+    takes: 0,
+    pair: [3, 'mark'],
+    membership,
+  };
 }
 
 describe('the stored members', () => {

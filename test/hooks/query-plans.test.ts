@@ -18,6 +18,7 @@ const exceptions: Readonly<Record<string, string>> = {
   'SELECT * FROM signing_key LIMIT 1': 'reads a table of one row',
   'SELECT * FROM endpoint': 'reads a table of one row',
   'SELECT name FROM sqlite_master': 'reads the list of tables',
+  'SELECT name FROM pragma_table_info': 'reads the columns of a table, once a life',
   'SELECT sql FROM sqlite_master': 'reads the list of tables',
   'UPDATE endpoint SET': 'writes a table of one row',
   'SELECT * FROM member ORDER BY id': 'reads one row per region, once a life',

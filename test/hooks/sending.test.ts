@@ -38,6 +38,7 @@ const round: SentRound = {
     epoch: 1,
     incarnation: 2,
     begin: false,
+    takes: 0,
     askOlder: true,
     floor: [0, 0],
     seen: null,

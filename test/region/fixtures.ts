@@ -17,7 +17,7 @@ import { channelKey } from '../../shared/wire/keys.ts';
 
 let marksMade = 0;
 
-/** A round of the first incarnation under a fresh mark, with what `given` says. */
+/** A round of the first incarnation under a fresh mark, which takes any data, with what `given` says. */
 export function roundOf(given: Partial<Round>): Round {
   marksMade += 1;
   return {
@@ -27,6 +27,7 @@ export function roundOf(given: Partial<Round>): Round {
     epoch: 1,
     incarnation: 1,
     begin: true,
+    takes: Number.MAX_SAFE_INTEGER,
     askOlder: false,
     floor: [0, 0],
     seen: null,

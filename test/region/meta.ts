@@ -43,18 +43,26 @@ function newMeta(generation: number): Meta {
 }
 
 /** The state that a round is judged by: the region's, or a new one where the round's generation is taken. */
-export function metaFor(meta: Meta | null, { generation, begin, role, copy }: Round): Meta | null {
+export function metaFor(meta: Meta | null, round: Round, keys: number): Meta | null {
+  const { generation, begin, role, copy } = round;
   const begins = copy?.kind === 'begin';
-  if (meta === null) return begins || (begin && role === 'voter') ? newMeta(generation) : null;
+  if (meta === null) {
+    const mayBegin = (begins || (begin && role === 'voter')) && keys <= round.takes;
+    return mayBegin ? newMeta(generation) : null;
+  }
   if (!begins || meta.generation === generation) return meta;
   return copy.replaces.includes(meta.generation) ? newMeta(generation) : meta;
 }
 
 /** Why a round or a snapshot is refused whole, or null. */
-export function refusalOf(meta: Meta | null, request: Round | SnapshotRequest): Refusal | null {
+export function refusalOf(
+  meta: Meta | null,
+  request: Round | SnapshotRequest,
+  keys: number,
+): Refusal | null {
   const { generation, seen } = request;
   if (meta === null || meta.generation !== generation) {
-    return { kind: 'generation', has: meta?.generation ?? 0 };
+    return { kind: 'generation', has: meta?.generation ?? 0, keys };
   }
   const loss = seen === null ? null : lossOf(meta, seen);
   if (loss !== null) return loss;

@@ -146,10 +146,11 @@ export class RegionModel {
   }
 
   round(round: Round): RoundResult {
-    const held = metaFor(this.#meta, round);
-    const refusal = refusalOf(held, round);
+    const keys = this.#countKeys();
+    const held = metaFor(this.#meta, round, keys);
+    const refusal = refusalOf(held, round, keys);
     if (held === null || refusal !== null) {
-      return { kind: 'refused', refusal: refusal ?? { kind: 'generation', has: 0 } };
+      return { kind: 'refused', refusal: refusal ?? { kind: 'generation', has: 0, keys } };
     }
     const meta = raised(held, round);
     if (held !== this.#meta) this.#dropState();
@@ -166,7 +167,8 @@ export class RegionModel {
   }
 
   snapshot(request: SnapshotRequest): SnapshotResult {
-    const refusal = refusalOf(this.#meta, request) ?? this.#leaseRefusal(request);
+    const keys = this.#countKeys();
+    const refusal = refusalOf(this.#meta, request, keys) ?? this.#leaseRefusal(request);
     if (refusal !== null) return { kind: 'refused', refusal };
     for (const decision of request.settle) {
       const isHeld = this.#held(decision.transaction, decision.keys) === decision.keys.length;
@@ -272,6 +274,11 @@ export class RegionModel {
           : writeItem(text, this.#keys(), this.#pieces, this.#dumps);
       return reason === null ? [] : [{ key: keyOfItem(text), reason }];
     });
+  }
+
+  /** Besides Lockstep's own, and without what has expired. */
+  #countKeys(): number {
+    return [...this.#live().keys()].filter((key) => !key.startsWith('lockstep:')).length;
   }
 
   /** The data without what has expired. */

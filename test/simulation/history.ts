@@ -177,6 +177,7 @@ const head = {
   lease: null,
   copy: null,
   begin: true,
+  takes: Number.MAX_SAFE_INTEGER,
   askOlder: false,
   floor: [0, 0],
   seen: null,

@@ -17,10 +17,12 @@ const marking = new Set<StorageWrite['kind']>(['commit', 'missed', 'region']);
 /** What may follow what in the history of a region. One that is taken up by a new instance is copied again. */
 const successors: Record<MemberEvent, readonly MemberEvent[]> = {
   added: ['copying', 'out'],
-  leaving: ['leaving', 'diverged', 'out'],
+  leaving: ['leaving', 'stayed', 'diverged', 'out'],
+  stayed: ['leaving', 'diverged', 'out'],
   diverged: ['leaving', 'diverged', 'out'],
-  out: ['copying', 'removed'],
+  out: ['copying', 'out', 'removed'],
   believed: ['copying'],
+  founded: ['copying', 'founded', 'leaving', 'out', 'diverged', 'removed'],
   copying: ['copying', 'out', 'returned'],
   returned: ['leaving', 'diverged', 'out'],
   removed: ['added'],

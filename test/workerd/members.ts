@@ -150,7 +150,7 @@ export async function contentOf({ client }: Pick<TestRegion, 'client'>): Promise
   return Promise.all(keys.map(told));
 }
 
-function listIn<Item>(body: unknown, name: string): readonly Item[] {
+export function listIn<Item>(body: unknown, name: string): readonly Item[] {
   if (typeof body !== 'object' || body === null) return [];
   const list: unknown = Reflect.get(body, name);
   return Array.isArray(list) ? list : [];

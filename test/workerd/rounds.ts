@@ -4,8 +4,8 @@ import type { TestRegion, TestStack } from '../stack/stack.ts';
 /** The part of a round's JSON (functions/region/round.lua) that says what it carries. */
 const decisionsAt = 8;
 const preparesAt = 9;
-const copyAt = 13;
-const roundFields = 14;
+const copyAt = 14;
+const roundFields = 15;
 
 /** A predicate for fault rules. */
 export type Picks = (request: SeenRequest) => boolean;

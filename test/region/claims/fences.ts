@@ -22,7 +22,7 @@ export function claimFences(world: () => World): void {
   describe('generation', () => {
     it('is taken by a region without state only from a round that begins it', async () => {
       const early = await send({ begin: false, prepares: [write(1)] });
-      expect(early).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 0 } });
+      expect(early).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 0, keys: 0 } });
       expect((await send({ begin: true })).kind).toBe('executed');
       expect((await send({ begin: false })).kind).toBe('executed');
     });
@@ -32,7 +32,10 @@ export function claimFences(world: () => World): void {
       for (const generation of [4, 6]) {
         const decisions = [commitOf(1, ['k'])];
         const result = await send({ generation, epoch: 9, decisions });
-        expect(result).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 5 } });
+        expect(result).toEqual({
+          kind: 'refused',
+          refusal: { kind: 'generation', has: 5, keys: 0 },
+        });
       }
       expect(await world().run('GET', 'k')).toBe('null');
       const after = executed(await send({ generation: 5, prepares: [write(2)] }));
@@ -46,11 +49,35 @@ export function claimFences(world: () => World): void {
       expect(await world().snapshot(request)).toMatchObject({ refusal: { has: 2 } });
     });
 
+    it('is taken over no more keys than the round says, and a refusal says how many there are', async () => {
+      for (const key of ['x', 'y']) await world().run('SET', key, '1');
+      await world().run('SET', 'lockstep:doctor:mark', '1');
+      await world().run('SET', 'gone', '1', 'PXAT', '1');
+      for (const takes of [0, 1]) {
+        const result = await send({ takes, prepares: [write(1)] });
+        expect(result).toEqual({
+          kind: 'refused',
+          refusal: { kind: 'generation', has: 0, keys: 2 },
+        });
+      }
+      expect((await send({ takes: 2, prepares: [write(1)] })).kind).toBe('executed');
+      const other = await send({ generation: 9 });
+      expect(other).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 1, keys: 2 } });
+      expect((await send({ takes: 0 })).kind).toBe('executed');
+    });
+
+    it('counts many keys as well, and takes no fewer for that', async () => {
+      for (let key = 0; key < 1_001; key += 1) await world().run('SET', `many:${key}`, '');
+      const refusal = { kind: 'generation', has: 0, keys: 1_001 };
+      expect(await send({ takes: 1_000 })).toEqual({ kind: 'refused', refusal });
+      expect((await send({ takes: 1_001 })).kind).toBe('executed');
+    });
+
     it('is not taken again by a region that was wiped, for a round that does not begin it', async () => {
       await send({ prepares: [write(1)] });
       await world().wipe();
       const result = await send({ begin: false, decisions: [commitOf(1, ['k'])] });
-      expect(result).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 0 } });
+      expect(result).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 0, keys: 0 } });
     });
   });
 

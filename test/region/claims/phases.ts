@@ -39,15 +39,24 @@ export function claimPhases(world: () => World): void {
   describe('the beginning of a copy', () => {
     it('gives its generation to a region without state, which others do not', async () => {
       for (const role of ['copying', 'out'] as const) {
-        const refusal = { kind: 'generation', has: 0 };
+        const refusal = { kind: 'generation', has: 0, keys: 0 };
         expect(await ask({ role })).toEqual({ kind: 'refused', refusal });
       }
       expect(await step(begin(), { generation: 7 })).toEqual({ kind: 'begun' });
       expect((await ask({ generation: 7, epoch: 2 })).kind).toBe('executed');
     });
 
+    it('takes a region that holds keys only if it says so, and leaves them where they are', async () => {
+      await world().run('SET', 'x', '1');
+      const copying = { role: 'copying', generation: 4, copy: begin() } as const;
+      const refusal = { kind: 'generation', has: 0, keys: 1 };
+      expect(await ask({ ...copying, takes: 0 })).toEqual({ kind: 'refused', refusal });
+      expect(await world().run('GET', 'x')).toBe('"1"');
+      expect(await step(begin(), { generation: 4, takes: 1 })).toEqual({ kind: 'begun' });
+    });
+
     it('takes the place of a generation that it names, and of no other', async () => {
-      const refusal = { kind: 'generation', has: 5 };
+      const refusal = { kind: 'generation', has: 5, keys: 0 };
       await send({ generation: 5 });
       const copying = { role: 'copying', generation: 4 } as const;
       for (const replaces of [[], [3, 4]]) {
@@ -56,7 +65,7 @@ export function claimPhases(world: () => World): void {
       }
       expect(await step(begin({ replaces: [3, 5] }), copying)).toEqual({ kind: 'begun' });
       const other = await ask({ role: 'copying', generation: 8, copy: begin({ replaces: [5] }) });
-      expect(other).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 4 } });
+      expect(other).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 4, keys: 0 } });
     });
 
     it('starts a history in a new generation, and keeps what users wrote', async () => {

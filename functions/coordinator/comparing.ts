@@ -1,0 +1,41 @@
+import type { RegionId } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
+import type { Comparison, ComparisonResult } from '../../shared/protocol/events.ts';
+import type { RegionClient } from '../../shared/protocol/round.ts';
+import {
+  beginVerify,
+  cursorOf,
+  isVerified,
+  placeOfCursor,
+  type VerifyWorld,
+  verifySlice,
+} from '../edge/verify.ts';
+
+/** Compares one slice of all keys in some regions. Never rejects: what gives no usable answer is `silent`. */
+export async function compareSlice(
+  { regions, cursor }: Comparison,
+  clientOf: (region: RegionId) => RegionClient | null,
+): Promise<ComparisonResult> {
+  const compared: VerifyWorld['regions'][number][] = [];
+  for (const id of regions) {
+    const client = clientOf(id);
+    if (client === null) return { kind: 'silent', region: id, reason: 'it is not configured' };
+    compared.push({ id, client });
+  }
+  const world: VerifyWorld = {
+    regions: compared,
+    pause: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+    now: () => Date.now(),
+  };
+  const begun = cursor === null ? null : placeOfCursor(cursor);
+  const pace = { limit: limits.verifyKeysDefault, pauseMs: 0 };
+  const slice = await verifySlice(world, begun ?? beginVerify(regions, true, ''), pace);
+  if (!slice.ok) return { kind: 'silent', ...slice.fault };
+  const { checked, differing, restless, next } = slice.value;
+  return {
+    kind: 'compared',
+    checked,
+    differing: differing.length + restless.length,
+    next: isVerified(next) ? null : cursorOf(next),
+  };
+}
