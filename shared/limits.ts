@@ -21,8 +21,12 @@ export const limits = {
   expiryMsMaximum: 4_000_000_000_000_000,
   operationsPerWrite: 128,
   checksPerWrite: 64,
-  argumentsPerOperation: 4_096,
-  keysPerWrite: 512,
+  /** Words of one command, its name included: Lua's unpack, by which a region calls it, takes 8,000 at most. */
+  argumentsPerOperation: 7_000,
+  /** Each is locked and staged by a handful of commands, all in one script. */
+  keysPerWrite: 4_096,
+  /** Of one snapshot; its script looks for a lock on each. */
+  keysPerSnapshot: 7_000,
   /** Attempts at a write that only find keys which its script touches and does not declare. */
   searchesPerWrite: 12,
   /** Attempts at a write whose script gives different results in different regions. */
@@ -436,6 +440,10 @@ assert(
 assert(
   limits.verifyLookPauseMs * 2 ** (limits.verifyLooks - 2) > limits.clockSkewMs,
   'a key that expires in one region before another is not taken for a difference',
+);
+assert(
+  limits.argumentsPerOperation <= limits.keysPerSnapshot,
+  'one read may name as many keys as a command has words',
 );
 assert(limits.timeoutMsMinimum < limits.timeoutMsDefault, 'the default timeout is allowed');
 assert(limits.timeoutMsDefault <= limits.timeoutMsMaximum, 'the default timeout is allowed');

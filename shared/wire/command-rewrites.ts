@@ -141,8 +141,8 @@ function rewriteGetex(command: CheckedCommand, context: CompileContext): Operati
   if ('problem' in parsed) return parsed;
   const expiry = expiryOf(parsed, 'getex', context.now);
   const isWrong = typeof expiry === 'object' && expiry !== null;
-  const time = parseLong(parsed.time ?? '') === null ? (parsed.time ?? '') : '0';
-  const told = isWrong ? ['PX', time] : pxat(expiry);
+  const time = parseLong(parsed.time ?? '') === null ? 'x' : '0';
+  const told = isWrong ? ['PXAT', time] : pxat(expiry);
   return { ...operation, args: ['GETEX', key, ...parsed.flags, ...told] };
 }
 

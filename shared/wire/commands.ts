@@ -64,7 +64,8 @@ export function compileWrite(
   }
   const keys = distinct([...operations.flatMap(keysOf), ...checks.map((check) => check.key)]);
   const scripts = operations.filter(({ kind }) => kind === 'script').map(({ args }) => args);
-  const crowded = crowdFault(keys) ?? scriptsFault(scripts.map(([, text]) => text));
+  const crowded =
+    crowdFault(keys, limits.keysPerWrite) ?? scriptsFault(scripts.map(([, text]) => text));
   if (crowded !== null) return refuse(crowded);
   const texts = [...operations.flatMap((operation) => operation.args), ...checks.flatMap(textsOf)];
   const bytes = texts.reduce((sum, text) => sum + utf8Length(text), 0);
@@ -91,7 +92,7 @@ export function compileReads(
   }
   const keys = distinct(compiled.flatMap(({ args, reads }) => textsAt(args, reads)));
   const texts = compiled.map(({ args }) => (args[0] === 'EVAL_RO' ? args[2] : ''));
-  const crowded = crowdFault(keys) ?? scriptsFault(texts);
+  const crowded = crowdFault(keys, limits.keysPerSnapshot) ?? scriptsFault(texts);
   return crowded === null ? { ok: true, commands: compiled, keys } : refuse(crowded);
 }
 
@@ -299,9 +300,8 @@ function checkFault(check: Check): CommandFault | null {
   return { problem: 'too-large', detail };
 }
 
-function crowdFault(keys: readonly string[]): CommandFault | null {
-  if (keys.length <= limits.keysPerWrite) return null;
-  return tooMany('different keys', keys.length, limits.keysPerWrite);
+function crowdFault(keys: readonly string[], limit: number): CommandFault | null {
+  return keys.length <= limit ? null : tooMany('different keys', keys.length, limit);
 }
 
 function scriptsFault(texts: readonly (string | undefined)[]): CommandFault | null {

@@ -67,9 +67,9 @@ describe('an expiry', () => {
   });
 
   it('that is wrong in GETEX is left to the region, which looks for the key first', () => {
-    expect(operationOf('GETEX k EX 0').args).toEqual(['GETEX', 'k', 'PX', '0']);
-    expect(operationOf('GETEX k EXAT soon').args).toEqual(['GETEX', 'k', 'PX', 'soon']);
-    expect(operationOf('GETEX k EX 9223372036854775807').args).toEqual(['GETEX', 'k', 'PX', '0']);
+    expect(operationOf('GETEX k EX 0').args).toEqual(['GETEX', 'k', 'PXAT', '0']);
+    expect(operationOf('GETEX k EXAT soon').args).toEqual(['GETEX', 'k', 'PXAT', 'x']);
+    expect(operationOf('GETEX k EX 9223372036854775807').args).toEqual(['GETEX', 'k', 'PXAT', '0']);
   });
 
   it.each([

@@ -152,8 +152,12 @@ describe('a limit', () => {
     ],
     [
       'keys of a snapshot',
-      limits.keysPerWrite,
-      (count) => compileReads([['MGET', ...times(count, String)]]),
+      limits.keysPerSnapshot,
+      (count) =>
+        compileReads([
+          ['MGET', ...times(9, (at) => `x${at}`)],
+          ['MGET', ...times(count - 9, String)],
+        ]),
     ],
     ['reads', limits.readsPerSnapshot, (count) => compileReads(times(count, () => ['GET', 'k']))],
     [
