@@ -1,10 +1,12 @@
 import { assert } from './assert.ts';
+import { storageLimits } from './storage-limits.ts';
 
 /**
  * Every bound of Lockstep. Units are last in each name. What one bound needs of another is asserted below, so that
  * a change that breaks a relation does not start.
  */
 export const limits = {
+  ...storageLimits,
   /** A request body at the edge. */
   bodyBytes: 1_000_000,
   /** Of a larger one so much is read and dropped, so that its sender gets to see the refusal. */
@@ -70,6 +72,9 @@ export const limits = {
   timeoutMsMinimum: 50,
   timeoutMsMaximum: 30_000,
   priorityMaximum: 9,
+  /** So often the edge sends a write again whose coordinator gave no answer: the pause before it grows fourfold. */
+  resendsPerWrite: 3,
+  resendPauseMs: 50,
 
   /** Frames waiting or undecided in one coordinator; one more is answered 429. */
   framesQueued: 10_000,

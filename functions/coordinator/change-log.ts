@@ -46,9 +46,11 @@ export class ChangeLog {
     this.#sql.exec(schema);
   }
 
-  /** Adds a committed write; it is stored with its decision, and its record beside it. */
-  append(write: DecidedWrite, [incarnation, number]: TransactionOrder): void {
-    const { record, keys, commands, callback } = write;
+  /** Adds a committed write; it is stored with its decision, and its record beside it. Returns about the bytes that it takes. */
+  append(write: DecidedWrite, [incarnation, number]: TransactionOrder): number {
+    const { record, callback } = write;
+    const keys = JSON.stringify(write.keys);
+    const commands = JSON.stringify(write.commands);
     this.#sql.exec(
       `INSERT INTO change_log (sequence, write_id, incarnation, number, decided_at, keys, commands, callback)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -57,10 +59,11 @@ export class ChangeLog {
       incarnation,
       number,
       record.decidedAt,
-      JSON.stringify(keys),
-      JSON.stringify(commands),
+      keys,
+      commands,
       callback === null ? null : JSON.stringify(callback),
     );
+    return keys.length + commands.length;
   }
 
   appendMember(change: MemberChange): void {
@@ -117,25 +120,6 @@ export class ChangeLog {
       sequence,
     );
     return page.kind === 'page' ? (page.changes[0] ?? null) : null;
-  }
-
-  /**
-   * Drops what was decided at or before a moment (ms), from the beginning up to the first that is younger or that is
-   * not confirmed. After a restart the clock may have gone back behind a change of members, and no gap may come of that.
-   */
-  prune(before: number): void {
-    const [kept] = this.#sql
-      .exec<{ sequence: number }>(
-        'SELECT sequence FROM change_log WHERE decided_at > ? ORDER BY sequence LIMIT 1',
-        before,
-      )
-      .toArray();
-    this.#sql.exec(
-      `DELETE FROM change_log WHERE sequence < ?
-       AND sequence < coalesce((SELECT min(change_log.sequence) FROM change_log
-         JOIN decision USING (incarnation, number) WHERE confirmed_at IS NULL), 9007199254740991)`,
-      kept?.sequence ?? Number.MAX_SAFE_INTEGER,
-    );
   }
 
   /** The sequence before the first change since a moment (ms); null where there is none. */

@@ -5,19 +5,19 @@ import type {
   Arrival,
   Comparison,
   CoordinatorEvent,
+  RecordedWrite,
   Send,
   StorageWrite,
-  Ticket,
 } from '../../shared/protocol/events.ts';
-import type { WriteFrame } from '../../shared/protocol/frame.ts';
 import type {
   CoordinatorMethods,
+  RecallRequest,
   Resolution,
   WriteAnswer,
   WriteRequest,
   WriteStatus,
 } from '../../shared/wire/answers.ts';
-import { parseConfiguration, type Retention } from '../../shared/wire/configuration.ts';
+import { parseConfiguration } from '../../shared/wire/configuration.ts';
 import type { CourierApi, FeedApi, SigningKey } from '../../shared/wire/confirmations.ts';
 import type { MemberOrder, OrderAnswer, RegionConfiguration } from '../../shared/wire/members.ts';
 import { type RpcTarget, remote, type Served } from '../../shared/wire/rpc.ts';
@@ -27,7 +27,7 @@ import { Callers } from './callers.ts';
 import { changesIn } from './change-log.ts';
 import { compareSlice } from './comparing.ts';
 import { coreConfig, entropy, owesMore, shard } from './core-config.ts';
-import { frameOf, orderLocks } from './frame.ts';
+import { frameOf, orderLocks, type Repeatable, repeatedFrameOf } from './frame.ts';
 import { Handover } from './handover.ts';
 import { HookDesk } from './hook-desk.ts';
 import { Publisher } from './publisher.ts';
@@ -72,16 +72,15 @@ export class CoordinatorLife {
   readonly #callers = new Callers();
   readonly #acquaintance: Acquaintance;
   readonly #waking: Waking;
-  readonly #retention: Retention;
   #prunedAt = 0;
+  #isPruning = false;
 
   constructor(context: LifeContext, environment: LifeEnvironment) {
     this.#context = context;
     const parsed = parseConfiguration(environment);
     if (!parsed.ok) throw new Error(parsed.detail);
     const { configuration } = parsed;
-    this.#retention = configuration.retention;
-    this.#storage = new CoordinatorStorage(context.storage);
+    this.#storage = new CoordinatorStorage(context.storage, configuration.retention);
     const { hooks, changes, members, scripts } = this.#storage;
     this.#scripts = new ScriptDesk(scripts, () => this.#storage.prove());
     this.served = this.#serve();
@@ -124,6 +123,7 @@ export class CoordinatorLife {
       write: core((request) => this.#arrive(request, false)),
       writeAll: core((requests) => this.#writeAll(requests)),
       accept: core((request) => this.#arrive(request, true)),
+      recall: stored((requests) => this.#recall(requests)),
       status: stored(async (id) => this.#statusOf(id)),
       resolve: stored((transactions) => this.#resolve(transactions)),
       read: stored((request) =>
@@ -181,9 +181,7 @@ export class CoordinatorLife {
     const arrivals: Arrival[] = [];
     const locks = requests.length > 1 ? orderLocks(requests) : [];
     const answers = requests.map((request, at) =>
-      this.#take(request, now, locks[at] ?? null, (frame, ticket) =>
-        arrivals.push(this.#arrivalOf(frame, ticket, false)),
-      ),
+      this.#take(request, now, locks[at] ?? null, false, (arrival) => arrivals.push(arrival)),
     );
     if (arrivals.length > 0) this.#step({ kind: 'arrived-together', arrivals });
     return Promise.all(answers);
@@ -220,39 +218,93 @@ export class CoordinatorLife {
   /** The alarm has come: it wakes an instance that a crash left with work, which the constructor has taken up already. */
   alarm(): void {
     this.#waking.alarmCame();
-    const now = Date.now();
-    // Looking for old rows reads many, and rows read are billed.
-    if (now - this.#prunedAt >= limits.pruneEveryMs) {
-      this.#prunedAt = now;
-      this.#storage.prune(now, this.#retention);
-    }
+    if (Date.now() - this.#prunedAt >= limits.pruneEveryMs) this.#prune();
     this.#step({ kind: 'ticked' });
   }
 
+  /** Drops what need not be kept, a slice at a time, and lets other work go on in between. */
+  #prune(): void {
+    if (this.#isPruning) return;
+    this.#isPruning = true;
+    const next = () => {
+      this.#prunedAt = Date.now();
+      try {
+        if (this.#storage.prune(this.#prunedAt)) setTimeout(next);
+        else this.#isPruning = false;
+      } catch (error) {
+        this.#end(error);
+      }
+    };
+    setTimeout(next);
+  }
+
+  /** Nothing is stored while writes are refused for want of room, so their arrival has to see to it that room is made. */
+  #pruneIfShort(now: number): void {
+    const { isFull, keysKeptMs } = this.#storage.room;
+    const isShort = isFull || keysKeptMs === 0;
+    if (isShort && now - this.#prunedAt >= limits.pruneShortMs) this.#prune();
+  }
+
   #arrive(request: WriteRequest, async: boolean): Promise<WriteAnswer> {
-    return this.#take(request, Date.now(), null, (frame, ticket) =>
-      this.#step({ kind: 'arrived', ...this.#arrivalOf(frame, ticket, async) }),
+    return this.#take(request, Date.now(), null, async, (arrival) =>
+      this.#step({ kind: 'arrived', ...arrival }),
     );
   }
 
-  /** Has the frame of a write arrive, unless it has none, and answers what becomes of it. */
+  /**
+   * Has the frame of a write arrive, unless it has none, and answers what becomes of it. What stands under its idempotency
+   * key is looked up before anything of the request is judged: a script that was flushed since, or another bound, must
+   * not keep its sender from the first answer.
+   */
   async #take(
     request: WriteRequest,
     now: number,
     lock: string | null,
-    arrive: (frame: WriteFrame, ticket: Ticket) => void,
+    async: boolean,
+    arrive: (arrival: Arrival) => void,
   ): Promise<WriteAnswer> {
-    const frame = frameOf(request, now, this.#scripts, lock);
-    const answer =
-      'kind' in frame ? frame : await this.#callers.write.expect((ticket) => arrive(frame, ticket));
+    const recorded = this.#recordedOf(request, now);
+    const isRepeated = recorded !== null || this.#core.isUnderway(request);
+    const frame = isRepeated
+      ? repeatedFrameOf(request, now)
+      : frameOf(request, now, this.#scripts, lock);
+    if ('kind' in frame) {
+      this.#scripts.judge(request, frame);
+      return frame;
+    }
+    const { again, id } = request;
+    const abandoned = again ? this.#storage.abandoned(id) : null;
+    this.#pruneIfShort(now);
+    const { room } = this.#storage;
+    const answer = await this.#callers.write.expect((ticket) =>
+      arrive({ ticket, frame, async, recorded, again, abandoned, room }),
+    );
     this.#scripts.judge(request, answer);
     return answer;
   }
 
-  #arrivalOf(frame: WriteFrame, ticket: Ticket, async: boolean): Arrival {
-    const key = frame.idempotency?.key;
-    const recorded = key === undefined ? null : this.#storage.recordedUnder(key);
-    return { ticket, frame, async, recorded };
+  /** What is recorded of the same request: under its key, or under its own id where it is sent again. */
+  #recordedOf({ idempotency, id, again }: Repeatable, now: number): RecordedWrite | null {
+    const known = idempotency === null ? null : this.#storage.recordedUnder(idempotency.key, now);
+    if (known !== null || !again) return known;
+    const own = this.#storage.recordOf(id);
+    return own === null ? null : { record: own.record, digest: null };
+  }
+
+  /** The answers to writes that came before, or are on their way, under these keys; null where there is none. */
+  #recall(requests: readonly RecallRequest[]): Promise<readonly (WriteAnswer | null)[]> {
+    const now = Date.now();
+    const { room } = this.#storage;
+    const answers = requests.map((request) => {
+      const recorded = this.#recordedOf(request, now);
+      if (recorded === null && !this.#core.isUnderway(request)) return null;
+      const frame = repeatedFrameOf(request, now);
+      const arrival = { frame, async: false, recorded, again: false, abandoned: null, room };
+      return this.#callers.write.expect((ticket) =>
+        this.#step({ kind: 'arrived', ticket, ...arrival }),
+      );
+    });
+    return Promise.all(answers);
   }
 
   /** One turn: event in, state stored, rounds sent, callers answered. A bug or a failed write ends the instance. */
@@ -269,11 +321,16 @@ export class CoordinatorLife {
       this.#tell(ready.persist);
       this.#waking.at(ready.wakeAt);
       this.#acquaintance.note(() => this.#core.status());
+      if (this.#storage.isPruneDue) this.#prune();
     } catch (error) {
-      console.error('the coordinator ends itself', error);
-      this.#context.abort(String(error));
+      this.#end(error);
       throw error;
     }
+  }
+
+  #end(error: unknown): void {
+    console.error('the coordinator ends itself', error);
+    this.#context.abort(String(error));
   }
 
   get #isBusy(): boolean {

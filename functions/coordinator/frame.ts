@@ -18,6 +18,37 @@ function isScript([name = '']: readonly string[]): boolean {
   return /^EVAL/i.test(name);
 }
 
+/** What of a request finds its first answer. */
+export type Repeatable = Pick<
+  WriteRequest,
+  'id' | 'idempotency' | 'ack' | 'timeoutMs' | 'notAfter' | 'again'
+>;
+
+/**
+ * The frame of a request that came before: it is answered as the first one is, and never carried out, so nothing of what it
+ * asks for is compiled.
+ */
+export function repeatedFrameOf(request: Repeatable, now: number): WriteFrame {
+  const { id, idempotency, ack } = request;
+  return {
+    id,
+    idempotency,
+    ack,
+    notAfter: notAfterOf(request, now),
+    operations: [],
+    checks: [],
+    keepsGoing: false,
+    keys: [],
+    priority: 0,
+    callback: null,
+    bytes: 0,
+  };
+}
+
+function notAfterOf({ timeoutMs, notAfter }: Repeatable, now: number): number {
+  return Math.min(now + timeoutMs, notAfter ?? Number.POSITIVE_INFINITY);
+}
+
 /** The write frame of a request, or the answer that refuses it. `lock` is locked besides its keys. */
 export function frameOf(
   request: WriteRequest,
@@ -25,7 +56,7 @@ export function frameOf(
   scripts: ScriptBook,
   lock: string | null = null,
 ): WriteFrame | WriteAnswer {
-  const { id, ops, checks, keepsGoing, ack, timeoutMs, priority, idempotency, callback } = request;
+  const { id, ops, checks, keepsGoing, ack, priority, idempotency, callback } = request;
   const compiled = compileWrite(ops, checks, { now, seed, scripts, keepsGoing });
   if (!compiled.ok) {
     const { problem, detail, redis } = compiled;
@@ -33,7 +64,7 @@ export function frameOf(
   }
   const { operations, bytes } = compiled;
   const keys = lock === null ? compiled.keys : [...compiled.keys, lock];
-  const notAfter = Math.min(now + timeoutMs, request.notAfter ?? Number.POSITIVE_INFINITY);
+  const notAfter = notAfterOf(request, now);
   const given = { id, checks, keepsGoing, priority, ack, idempotency, callback };
   const locked = keys.length === 0 ? [keyOfWrite(id)] : keys;
   return { ...given, operations, keys: locked, notAfter, bytes };

@@ -1,5 +1,7 @@
 /** The part of an object's SQLite that is used here, so that a test can stand in for it. */
 export interface Sql {
+  /** The bytes that are in use: what was deleted does not count. */
+  readonly databaseSize: number;
   exec<Row extends Record<string, string | number | null>>(
     statement: string,
     ...values: (string | number | null)[]

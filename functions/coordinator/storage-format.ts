@@ -1,10 +1,11 @@
+import { limits } from '../../shared/limits.ts';
 import type { Sql } from './sql.ts';
 
 /**
  * The form of a coordinator's storage. Format 1 is that of release 0.1, which wrote no number. Raise it with each change
  * that the release before would misread, and turn the old form into the new one when a life begins.
  */
-export const storageFormat = 1;
+export const storageFormat = 2;
 
 /** Thrown where the storage has a form that this release cannot read: nothing of it was read or changed. */
 export class UnknownStorageFormat extends Error {
@@ -19,14 +20,36 @@ export class UnknownStorageFormat extends Error {
 
 /** The format of the storage, or null where nothing is stored. It only reads. */
 export function formatOf(sql: Sql): number | null {
-  const [table] = sql
-    .exec<{ name: string }>("SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'meta'")
-    .toArray();
-  if (table === undefined) return null;
+  if (!hasTable(sql, 'meta')) return null;
   const [row] = sql
     .exec<{ value: number }>("SELECT value FROM meta WHERE name = 'format'")
     .toArray();
   const format = row?.value ?? 1;
   if (format > storageFormat) throw new UnknownStorageFormat(format);
   return format;
+}
+
+/** What a storage has to have before the tables and indexes of this release are made. */
+const fromFormat1 = `
+  ALTER TABLE write ADD COLUMN kept_until INTEGER;
+  ALTER TABLE write ADD COLUMN rejected INTEGER;
+  DROP INDEX age;
+  UPDATE write SET rejected = 1
+    WHERE id NOT IN (SELECT write_id FROM change_log WHERE write_id IS NOT NULL);
+  UPDATE write SET kept_until = decided_at + ${limits.keysKeptMsDefault} WHERE idempotency_key IS NOT NULL;
+  INSERT INTO meta SELECT 'plain_keys_until', max(kept_until) FROM write HAVING max(kept_until) IS NOT NULL;
+`;
+
+/**
+ * Turns the form of an older release into that of this one. Idempotency keys of release 0.1 belong to no token; until the
+ * last of them is over (`plain_keys_until`), a key that is not found under its token is looked up without it.
+ */
+export function upgrade(sql: Sql, format: number | null): void {
+  // Before release 0.1 there was a time without these tables: then there is nothing to turn.
+  if (format === 1 && hasTable(sql, 'write')) sql.exec(fromFormat1);
+}
+
+function hasTable(sql: Sql, name: string): boolean {
+  const tables = sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", name);
+  return tables.toArray().length > 0;
 }

@@ -1,7 +1,9 @@
 import { assert, unreachable } from '../../shared/assert.ts';
 import type { TransactionOrder, WriteId } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
 import type {
   DecidedWrite,
+  OwedWriteEvent,
   RecordedWrite,
   StorageWrite,
   Stored,
@@ -9,16 +11,19 @@ import type {
   UnconfirmedDecision,
 } from '../../shared/protocol/events.ts';
 import { valuesAmong } from '../../shared/protocol/own-keys.ts';
+import { type Room, roomOf } from '../../shared/protocol/room.ts';
 import type { WriteRecord } from '../../shared/wire/answers.ts';
 import type { Retention } from '../../shared/wire/configuration.ts';
 import { owedEventsOf, owedRegionEventsOf } from '../../shared/wire/event-text.ts';
+import { plainKeyOf } from '../../shared/wire/idempotency.ts';
 import { ChangeLog } from './change-log.ts';
 import { HookStorage } from './hook-storage.ts';
 import { MemberStorage } from './member-storage.ts';
+import { Pruner } from './pruner.ts';
 import { RequestStorage } from './request-storage.ts';
 import { ScriptStorage } from './script-storage.ts';
 import type { SqlObjectStorage } from './sql.ts';
-import { formatOf, storageFormat } from './storage-format.ts';
+import { formatOf, storageFormat, upgrade } from './storage-format.ts';
 
 const schema = `
   CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
@@ -29,10 +34,11 @@ const schema = `
   CREATE INDEX IF NOT EXISTS unconfirmed ON decision (sequence) WHERE confirmed_at IS NULL;
   CREATE TABLE IF NOT EXISTS write (
     id TEXT PRIMARY KEY, incarnation INTEGER NOT NULL, number INTEGER NOT NULL, decided_at INTEGER NOT NULL,
-    record TEXT NOT NULL, idempotency_key TEXT, digest TEXT
+    record TEXT NOT NULL, idempotency_key TEXT, digest TEXT, kept_until INTEGER, rejected INTEGER
   ) WITHOUT ROWID;
   CREATE UNIQUE INDEX IF NOT EXISTS idempotency ON write (idempotency_key) WHERE idempotency_key IS NOT NULL;
-  CREATE INDEX IF NOT EXISTS age ON write (decided_at);
+  CREATE INDEX IF NOT EXISTS keyed ON write (kept_until) WHERE idempotency_key IS NOT NULL;
+  CREATE INDEX IF NOT EXISTS rejected ON write (decided_at) WHERE rejected = 1 AND idempotency_key IS NULL;
 `;
 
 type MetaName =
@@ -45,7 +51,8 @@ type MetaName =
   | 'proof'
   | 'resting'
   | 'horizon_incarnation'
-  | 'horizon_number';
+  | 'horizon_number'
+  | 'plain_keys_until';
 
 type WriteOf<Kind> = Extract<StorageWrite, { kind: Kind }>;
 
@@ -57,10 +64,21 @@ export class CoordinatorStorage {
   readonly requests: RequestStorage;
   readonly scripts: ScriptStorage;
   readonly #storage: SqlObjectStorage;
+  readonly #retention: Retention;
+  readonly #pruner: Pruner;
   #writesBegun = 0;
+  #room: Room;
+  /** What was written since the size of the database was looked at: writes, and about their bytes. */
+  #grownWrites = 0;
+  #grownBytes = 0;
+  #plainKeysUntil = 0;
+  #isPruneDue = false;
 
-  constructor(storage: SqlObjectStorage) {
+  constructor(storage: SqlObjectStorage, retention: Retention) {
     this.#storage = storage;
+    this.#retention = retention;
+    this.#pruner = new Pruner(storage, this);
+    this.#room = roomOf(0, retention);
     this.changes = new ChangeLog(storage);
     this.hooks = new HookStorage(storage);
     this.members = new MemberStorage(storage);
@@ -72,12 +90,20 @@ export class CoordinatorStorage {
    * Begins a new life: raises the incarnation and reads what the last one left. The output gate holds back every
    * round until the raised incarnation is durable. On the very first start the clock becomes the generation, so
    * that a region which holds the state of another coordinator is recognised. Throws {@link UnknownStorageFormat} before
-   * anything is written.
+   * anything is written. A storage that is full is emptied of what is not promised to anybody before it is written to.
    */
   begin(now: number): Stored {
-    formatOf(this.#storage.sql);
+    const { sql } = this.#storage;
+    const format = formatOf(sql);
+    this.#lookAtRoom();
+    if (format === storageFormat) {
+      for (let slice = 0; this.#room.isFull && slice < limits.prunesAtStart; slice += 1) {
+        if (!this.prune(now)) break;
+      }
+    }
     return this.#storage.transactionSync(() => {
-      this.#storage.sql.exec(schema);
+      upgrade(sql, format);
+      sql.exec(schema);
       this.changes.begin();
       this.hooks.begin();
       this.members.begin();
@@ -85,9 +111,10 @@ export class CoordinatorStorage {
       this.scripts.begin();
       const generation = this.#meta('generation') ?? now;
       const incarnation = (this.#meta('incarnation') ?? 0) + 1;
-      this.#setMeta('format', storageFormat);
-      this.#setMeta('generation', generation);
+      if (format !== storageFormat) this.#setMeta('format', storageFormat);
+      if (format === null) this.#setMeta('generation', generation);
       this.#setMeta('incarnation', incarnation);
+      this.#plainKeysUntil = this.#meta('plain_keys_until') ?? 0;
       return {
         generation,
         epoch: this.#meta('member_epoch') ?? 0,
@@ -111,10 +138,30 @@ export class CoordinatorStorage {
     this.#storage.transactionSync(() => {
       for (const write of writes) this.#writeOne(write);
     });
+    if (this.#grownWrites >= limits.roomWrites || this.#grownBytes >= limits.roomBytes) {
+      this.#lookAtRoom();
+      this.#isPruneDue = true;
+    }
   }
 
-  /** What was recorded under an idempotency key. */
-  recordedUnder(key: string): RecordedWrite | null {
+  /** True where it is worth a look whether something can be dropped. */
+  get isPruneDue(): boolean {
+    return this.#isPruneDue;
+  }
+
+  /** What there is room for, as far as it was looked at. */
+  get room(): Room {
+    return this.#room;
+  }
+
+  /** What was recorded under an idempotency key. `now` is the clock, ms. */
+  recordedUnder(key: string, now: number): RecordedWrite | null {
+    const recorded = this.#recordedUnder(key);
+    if (recorded !== null || now > this.#plainKeysUntil) return recorded;
+    return this.#recordedUnder(plainKeyOf(key));
+  }
+
+  #recordedUnder(key: string): RecordedWrite | null {
     const [row] = this.#storage.sql
       .exec<{ record: string; digest: string }>(
         'SELECT record, digest FROM write WHERE idempotency_key = ?',
@@ -132,8 +179,16 @@ export class CoordinatorStorage {
         id,
       )
       .toArray();
-    if (row === undefined) return null;
+    if (row === undefined || abandonedIn(row.record) !== null) return null;
     return { record: parseRecord(row.record), confirmed: row.confirmed_at !== null };
+  }
+
+  /** Why a write was given up, if somebody was told that it is aborted; null where nobody was. */
+  abandoned(id: WriteId): string | null {
+    const [row] = this.#storage.sql
+      .exec<{ record: string }>('SELECT record FROM write WHERE id = ?', id)
+      .toArray();
+    return row === undefined ? null : abandonedIn(row.record);
   }
 
   /** Those of `transactions` that are recorded as committed. */
@@ -154,6 +209,11 @@ export class CoordinatorStorage {
     return [this.#meta('horizon_incarnation') ?? 0, this.#meta('horizon_number') ?? 0];
   }
 
+  set horizon([incarnation, number]: TransactionOrder) {
+    this.#setMeta('horizon_incarnation', incarnation);
+    this.#setMeta('horizon_number', number);
+  }
+
   /** How many writes this instance has begun; each that succeeds proves that it owns its storage. */
   get writesBegun(): number {
     return this.#writesBegun;
@@ -166,43 +226,30 @@ export class CoordinatorStorage {
   }
 
   /**
-   * Drops what is older than its retention. The change log is dropped from its beginning only, and no further than the
-   * oldest write that some region has yet to apply, so that it never has a gap; its records and decisions stay with it.
+   * Drops one slice of what is older than its retention, or of what has to go because the room is short. True if there may
+   * be more to drop. Throws what the storage throws.
    */
-  prune(now: number, { keptMs, keptWrites }: Retention): void {
-    this.#storage.transactionSync(() => {
-      const { sql } = this.#storage;
-      const kept = sql
-        .exec<{ decided_at: number }>(
-          'SELECT decided_at FROM write ORDER BY decided_at DESC LIMIT 1 OFFSET ?',
-          keptWrites,
-        )
-        .toArray();
-      const before = Math.max(now - keptMs, kept[0]?.decided_at ?? 0);
-      this.changes.prune(before);
+  prune(
+    now: number,
+    retention: Pick<Retention, 'keptMs' | 'keptWrites'> = this.#retention,
+  ): boolean {
+    this.#writesBegun += 1;
+    const { keptMs, keptWrites } = retention;
+    const { isPressed } = this.#room;
+    const more = this.#pruner.slice(now, { keptMs, keptWrites, isPressed });
+    if (!more) {
       this.hooks.prune();
       this.members.prune();
-      sql.exec(
-        `DELETE FROM write WHERE decided_at <= ?
-         AND id NOT IN (SELECT write_id FROM change_log WHERE write_id IS NOT NULL)`,
-        before,
-      );
-      const settled = `confirmed_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM change_log AS log
-        WHERE log.incarnation = decision.incarnation AND log.number = decision.number)`;
-      const [newest] = sql
-        .exec<{ incarnation: number; number: number }>(
-          `SELECT incarnation, number FROM decision WHERE ${settled}
-           ORDER BY incarnation DESC, number DESC LIMIT 1`,
-        )
-        .toArray();
-      if (newest === undefined) return;
-      sql.exec(`DELETE FROM decision WHERE ${settled}`);
-      const [incarnation, number] = this.horizon;
-      const further = newest.incarnation - incarnation || newest.number - number;
-      if (further <= 0) return;
-      this.#setMeta('horizon_incarnation', newest.incarnation);
-      this.#setMeta('horizon_number', newest.number);
-    });
+    }
+    this.#lookAtRoom();
+    this.#isPruneDue = false;
+    return more;
+  }
+
+  #lookAtRoom(): void {
+    this.#grownWrites = 0;
+    this.#grownBytes = 0;
+    this.#room = roomOf(this.#storage.sql.databaseSize, this.#retention);
   }
 
   #writeOne(write: StorageWrite): void {
@@ -226,6 +273,9 @@ export class CoordinatorStorage {
       case 'owe':
         this.hooks.owe(owedEventsOf(write.events));
         this.hooks.keepTarget(write.callback);
+        for (const event of write.events) {
+          if (event.type === 'write.aborted') this.#recordAbandoned(event);
+        }
         break;
       case 'owe-region':
         this.hooks.owe(owedRegionEventsOf(write.events));
@@ -271,7 +321,9 @@ export class CoordinatorStorage {
     );
     for (const decided of writes) {
       this.#record(decided);
-      if (decided.record.outcome === 'committed') this.changes.append(decided, transaction);
+      if (decided.record.outcome === 'committed') {
+        this.#grownBytes += this.changes.append(decided, transaction);
+      }
     }
     for (const region of missedBy) {
       this.members.miss({ region, keys: valuesAmong(keys).map((key) => [key, sequence]) });
@@ -292,15 +344,33 @@ export class CoordinatorStorage {
   #record({ record, idempotency }: DecidedWrite): void {
     const [, incarnation, number] = record.transaction.split('.').map(Number);
     assert(incarnation !== undefined && number !== undefined, 'a record names its transaction');
+    const text = JSON.stringify(record);
+    this.#grownWrites += 1;
+    this.#grownBytes += text.length;
+    const isRejected = record.outcome === 'rejected';
     this.#storage.sql.exec(
-      'INSERT INTO write (id, incarnation, number, decided_at, record, idempotency_key, digest) VALUES (?, ?, ?, ?, ?, ?, ?)',
+      `INSERT INTO write (id, incarnation, number, decided_at, record, idempotency_key, digest, kept_until, rejected)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       record.id,
       incarnation,
       number,
       record.decidedAt,
-      JSON.stringify(record),
+      text,
       idempotency?.key ?? null,
       idempotency?.digest ?? null,
+      idempotency === null ? null : (record.keptUntil ?? record.decidedAt),
+      isRejected ? 1 : null,
+    );
+  }
+
+  /** Who was told that a write is aborted must not hear the contrary, should its sender send it again. */
+  #recordAbandoned({ write: { record }, at, reason = '' }: OwedWriteEvent): void {
+    this.#storage.sql.exec(
+      `INSERT OR IGNORE INTO write (id, incarnation, number, decided_at, record, rejected)
+       VALUES (?, 0, 0, ?, ?, 1)`,
+      record.id,
+      at,
+      JSON.stringify({ abandoned: reason }),
     );
   }
 
@@ -344,6 +414,12 @@ export class CoordinatorStorage {
 function parseRecord(text: string): WriteRecord {
   const record: WriteRecord = JSON.parse(text);
   return record;
+}
+
+/** The reason in the record of a write that was given up, or null in that of one that was decided. */
+function abandonedIn(text: string): string | null {
+  const record: { readonly abandoned?: string } = JSON.parse(text);
+  return record.abandoned ?? null;
 }
 
 function parseKeys(text: string): readonly string[] {

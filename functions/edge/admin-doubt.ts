@@ -196,12 +196,12 @@ async function resolutionsOf(
 ): Promise<ReadonlyMap<string, string>> {
   const all = [...new Map(locks.map(({ holder }) => [keyOf(holder), holder])).values()];
   if (all.length === 0) return new Map();
-  const status = await askCoordinator(dependencies, onlyShard, 'read', (coordinator) =>
+  const status = await askCoordinator(dependencies, onlyShard, (coordinator) =>
     coordinator.describe(),
   );
   if (!status.ok) return new Map();
   const holders = all.filter(([incarnation]) => incarnation <= status.value.incarnation);
-  const resolved = await askCoordinator(dependencies, onlyShard, 'read', (coordinator) =>
+  const resolved = await askCoordinator(dependencies, onlyShard, (coordinator) =>
     coordinator.resolve(holders),
   );
   if (!resolved.ok) return new Map();

@@ -31,6 +31,7 @@ const exposedHeaders = [
   'ETag',
   'Idempotency-Kept-Until',
   'Idempotency-Replayed',
+  'Idempotency-Kept-Until',
   'Location',
   'Lockstep-Callback',
   'Lockstep-Consistency',

@@ -10,14 +10,18 @@ export async function readBody<Schema extends z.ZodType>(
   request: Request,
   schema: Schema,
 ): Promise<Attempt<z.infer<Schema>>> {
+  const body = await readJson(request);
+  return body.ok ? checkShape(body.value, schema) : body;
+}
+
+/** As {@link readBody}, of any shape. */
+export async function readJson(request: Request): Promise<Attempt<unknown>> {
   const type = request.headers.get('content-type') ?? '';
   if (!isJsonType(type)) {
     return failure('unsupported-media-type', 'Send the body with Content-Type: application/json.');
   }
   const bytes = await readBytes(request);
-  if (!bytes.ok) return bytes;
-  const body = parseStrictJson(bytes.value);
-  return body.ok ? checkShape(body.value, schema) : body;
+  return bytes.ok ? parseStrictJson(bytes.value) : bytes;
 }
 
 /** As {@link readBody}; a request without a body stands for `{}`. */

@@ -10,19 +10,15 @@ import type { EdgeDependencies } from './dependencies.ts';
 type Kind = 'read' | 'write';
 
 /**
- * Calls the coordinator of `shard`. Where the call throws, the object was reset, is overloaded, or could not be reached:
- * what it did is unknown. A question (`read`) is then asked once more of the fresh instance; a write never is, because
- * only its sender's idempotency key makes a repetition safe.
+ * Asks the coordinator of `shard` something. Where the call throws, the object was reset, is overloaded, or could not be
+ * reached, and the fresh instance is asked once more. Writes go by `sendWrites`.
  */
 export async function askCoordinator<Answer>(
   dependencies: EdgeDependencies,
   shard: ShardId,
-  kind: Kind,
   call: (coordinator: CoordinatorApi) => Promise<Answer>,
 ): Promise<Attempt<Answer>> {
-  const unknown =
-    'Whether the write was carried out is unknown. Send it again with the same Idempotency-Key, which carries it out at most once; without one, read the keys first.';
-  return ask(dependencies, shard, kind, () => call(dependencies.coordinatorOf(shard)), unknown);
+  return ask(dependencies, shard, 'read', () => call(dependencies.coordinatorOf(shard)), '');
 }
 
 /** Calls the same object about its feed and subscriptions, by the same rule. */
@@ -92,6 +88,6 @@ async function ask<Answer>(
 }
 
 /** True for the platform's own error of an object with too much to do; asking again would add to it. */
-function isOverloaded(error: unknown): boolean {
+export function isOverloaded(error: unknown): boolean {
   return error instanceof Error && 'overloaded' in error && error.overloaded === true;
 }

@@ -50,7 +50,7 @@ export class RegionDirectory {
   }
 
   async #ask(wishes: readonly LeaseWish[]): Promise<Attempt<Directory>> {
-    const asked = await askCoordinator(this.#dependencies, onlyShard, 'read', (coordinator) =>
+    const asked = await askCoordinator(this.#dependencies, onlyShard, (coordinator) =>
       coordinator.attend(wishes),
     );
     if (asked.ok) this.#known = { directory: asked.value, at: this.#dependencies.now() };
@@ -70,7 +70,7 @@ function freshMsOf({ status }: Directory): number {
 export async function allRegions(
   dependencies: EdgeDependencies,
 ): Promise<readonly RegionConfiguration[]> {
-  const asked = await askCoordinator(dependencies, onlyShard, 'read', (coordinator) =>
+  const asked = await askCoordinator(dependencies, onlyShard, (coordinator) =>
     coordinator.regions(),
   );
   return asked.ok ? asked.value : dependencies.configuration.regions;

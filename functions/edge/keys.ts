@@ -1,4 +1,5 @@
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
+import { askedOfKey } from '../../shared/wire/idempotency.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
 import { bytesOfText } from '../../shared/wire/replies.ts';
 import {
@@ -9,11 +10,15 @@ import {
 } from '../../shared/wire/schemas.ts';
 import { answerJson, answerProblem, type EdgeContext, type EdgeEnvironment } from './answer.ts';
 import type { Guard } from './authenticate.ts';
-import { checkShape, readBody } from './body.ts';
+import { checkShape, readJson } from './body.ts';
 import type { EdgeDependencies } from './dependencies.ts';
 import { headersOf, jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
 import { etagOf, parseTags } from './etags.ts';
-import { readPreconditions, retellAsPrecondition as retell } from './preconditions.ts';
+import {
+  conditionsOf,
+  readPreconditions,
+  retellAsPrecondition as retell,
+} from './preconditions.ts';
 import { rawTarget } from './raw-target.ts';
 import { snapshotHeaders } from './read-routes.ts';
 import { placeOf, type RegionReader } from './reads.ts';
@@ -73,10 +78,11 @@ const putRoute = createRoute({
     200: jsonResponse('Committed in every region', writeAnswerSchema, [
       'ETag',
       'Idempotency-Replayed',
+      'Idempotency-Kept-Until',
       'Server-Timing',
     ]),
     202: acceptedResponse,
-    ...problemResponses(400, 401, 403, 412, 413, 415, 422, 429, 503),
+    ...problemResponses(400, 401, 403, 412, 413, 415, 422, 429, 503, 507),
   },
 });
 
@@ -91,10 +97,11 @@ const deleteRoute = createRoute({
   responses: {
     200: jsonResponse('Committed; the result is 0 if there was no such key', writeAnswerSchema, [
       'Idempotency-Replayed',
+      'Idempotency-Kept-Until',
       'Server-Timing',
     ]),
     202: acceptedResponse,
-    ...problemResponses(400, 401, 403, 412, 422, 429, 503),
+    ...problemResponses(400, 401, 403, 412, 422, 429, 503, 507),
   },
 });
 
@@ -151,18 +158,21 @@ async function putKey(
   const startedAt = dependencies.now();
   const key = keyOf(context);
   if (!key.ok) return answerProblem(context, key.problem);
-  const body = await readBody(context.req.raw, putSchema);
+  const body = await readJson(context.req.raw);
   if (!body.ok) return answerProblem(context, body.problem);
-  const conditions = await readPreconditions(context, dependencies, reader, key.value);
-  if (!conditions.ok) return answerProblem(context, conditions.problem);
-  const value = String(body.value.value);
-  const { expiresInMs } = body.value;
+  const asked = askedOfKey(key.value, body.value, conditionsOf(context));
+  const shaped = checkShape(body.value, putSchema);
+  if (!shaped.ok) return sendWrite(context, dependencies, asked, shaped, startedAt, { retell });
+  const value = String(shaped.value.value);
+  const { expiresInMs } = shaped.value;
   const expiry = expiresInMs === undefined ? [] : ['PX', String(expiresInMs)];
-  const operation = ['SET', key.value, value, ...expiry];
-  const asked = ['PUT', operation, conditions.value.asked];
-  const draft = draftOf([operation], conditions.value.checks, asked);
+  const checks = await readPreconditions(context, dependencies, reader, key.value);
+  const draft = checks.ok
+    ? success(draftOf([['SET', key.value, value, ...expiry]], checks.value))
+    : checks;
   const etag = await etagOf('string', bytesOfText(value));
-  return sendWrite(context, dependencies, draft, startedAt, { headers: { ETag: etag }, retell });
+  const telling = { headers: { ETag: etag }, retell };
+  return sendWrite(context, dependencies, asked, draft, startedAt, telling);
 }
 
 async function deleteKey(
@@ -173,12 +183,10 @@ async function deleteKey(
   const startedAt = dependencies.now();
   const key = keyOf(context);
   if (!key.ok) return answerProblem(context, key.problem);
-  const conditions = await readPreconditions(context, dependencies, reader, key.value);
-  if (!conditions.ok) return answerProblem(context, conditions.problem);
-  const operation = ['DEL', key.value];
-  const asked = ['DELETE', operation, conditions.value.asked];
-  const draft = draftOf([operation], conditions.value.checks, asked);
-  return sendWrite(context, dependencies, draft, startedAt, { retell });
+  const asked = askedOfKey(key.value, null, conditionsOf(context));
+  const checks = await readPreconditions(context, dependencies, reader, key.value);
+  const draft = checks.ok ? success(draftOf([['DEL', key.value]], checks.value)) : checks;
+  return sendWrite(context, dependencies, asked, draft, startedAt, { retell });
 }
 
 /**

@@ -13,6 +13,8 @@ import { type PartOutcome, parsePartOutcome, type Reply } from '../../shared/wir
 /** What a client is told of a write that was carried out or taken in: the JSON of the answer. */
 export type WriteTold = Readonly<Record<string, unknown>> & { readonly id: WriteId };
 
+/** What of a request its answer is told with. */
+type Told = Pick<WriteRequest, 'ops' | 'checks' | 'ack'>;
 type Decided = Extract<WriteAnswer, { kind: 'decided' | 'unconfirmed' }>;
 type Unavailable = Extract<WriteAnswer, { kind: 'unavailable' }>;
 type CheckFailed = Extract<PartOutcome, { kind: 'check-failed' }>;
@@ -20,6 +22,12 @@ type CheckFailed = Extract<PartOutcome, { kind: 'check-failed' }>;
 /** How a shard begins over regions that hold data. */
 export const foundingAdvice =
   'An operator has to say how to begin: POST /v1/admin/found with {"source": "<id>"} copies that region to all others, with {"agree": true} takes all for equal, and with {} asks them once more. The counts are in `regions`, and in GET /v1/regions.';
+
+const fullDetails = {
+  writes:
+    'Nothing was written: the storage of the coordinator has reached LOCKSTEP_KEPT_BYTES. Reads go on, and writes do as soon as what is kept by time may be dropped.',
+  keys: 'Nothing was written: answers to writes with an Idempotency-Key fill the storage of the coordinator, and there is no room to keep this one for an hour. Send it later, or without the key.',
+} as const;
 
 /** What a write waits for that no repetition alone brings. */
 const needsMembers = {
@@ -45,7 +53,7 @@ const needsMembers = {
 } as const;
 
 /** From the coordinator's answer to what the client sees. */
-export function tellAnswer(answer: WriteAnswer, request: WriteRequest): Attempt<WriteTold> {
+export function tellAnswer(answer: WriteAnswer, request: Told): Attempt<WriteTold> {
   switch (answer.kind) {
     case 'decided':
     case 'unconfirmed':
@@ -64,6 +72,8 @@ export function tellAnswer(answer: WriteAnswer, request: WriteRequest): Attempt<
       const detail = `Nothing was written. Send it again in ${retryAfter} s.`;
       return failure('too-many-writes', detail, {}, { 'Retry-After': retryAfter });
     }
+    case 'full':
+      return failure('storage-full', fullDetails[answer.what], {}, { 'Retry-After': '60' });
     case 'key-reused':
       return failure(
         'idempotency-key-reused',
@@ -92,7 +102,7 @@ export function tellStatus(id: WriteId, status: WriteStatus): Attempt<WriteTold>
   }
 }
 
-function tellDecided(answer: Decided, request: WriteRequest): Attempt<WriteTold> {
+function tellDecided(answer: Decided, request: Told): Attempt<WriteTold> {
   const { record } = answer;
   const part = parsePartOutcome(record.part);
   const replayed = answer.kind === 'decided' && answer.replayed;
@@ -101,12 +111,14 @@ function tellDecided(answer: Decided, request: WriteRequest): Attempt<WriteTold>
     return success({
       ...tellCommitted(record, part.results, hasWaited || isApplied(record)),
       replayed,
+      keptUntil: keptUntilOf(record),
     });
   }
   const common = {
     id: record.id,
     transaction: record.transaction,
     replayed,
+    keptUntil: keptUntilOf(record),
     votes: votesOf(record),
   };
   if (part.kind === 'check-failed') return tellCheckFailed(part, request.checks, common);
@@ -213,6 +225,11 @@ function tellCommitted(
     attempts,
     ms,
   };
+}
+
+/** Until when the answer is kept under its Idempotency-Key at least. */
+function keptUntilOf({ keptUntil }: WriteRecord): string | undefined {
+  return keptUntil === undefined ? undefined : new Date(keptUntil).toISOString();
 }
 
 /** True where every region that voted has applied the write. */

@@ -7,10 +7,9 @@ import { etagOf, parseTags } from './etags.ts';
 import { placeOf, type RegionReader } from './reads.ts';
 import { type FoundValue, readValue } from './values.ts';
 
-/** If-Match and If-None-Match as checks of a write. `asked` is what the client sent, for its idempotency key. */
-export interface Preconditions {
-  readonly checks: readonly Check[];
-  readonly asked: readonly (string | null)[];
+/** If-Match and If-None-Match as the client sent them. */
+export function conditionsOf(context: EdgeContext): readonly (string | null)[] {
+  return [context.req.header('if-match') ?? null, context.req.header('if-none-match') ?? null];
 }
 
 /**
@@ -22,29 +21,26 @@ export async function readPreconditions(
   dependencies: EdgeDependencies,
   reader: RegionReader,
   key: string,
-): Promise<Attempt<Preconditions>> {
-  const match = context.req.header('if-match') ?? null;
-  const noneMatch = context.req.header('if-none-match') ?? null;
-  const asked = [match, noneMatch];
+): Promise<Attempt<readonly Check[]>> {
+  const [match = null, noneMatch = null] = conditionsOf(context);
   if (noneMatch !== null && (noneMatch.trim() !== '*' || match !== null)) {
     const detail =
       'A write takes If-None-Match: * (the key must be absent), or If-Match, not both. Leave one out.';
     return failure('invalid-request', detail);
   }
-  if (noneMatch !== null) return success({ asked, checks: [{ kind: 'absent', key }] });
-  if (match === null) return success({ asked, checks: [] });
+  if (noneMatch !== null) return success([{ kind: 'absent', key }]);
+  if (match === null) return success([]);
   const tags = parseTags(match);
   if (tags === null) {
     const detail = 'If-Match takes * or ETags in double quotes, separated by commas.';
     return failure('invalid-request', detail);
   }
-  if (tags === 'any') return success({ asked, checks: [{ kind: 'exists', key }] });
+  if (tags === 'any') return success([{ kind: 'exists', key }]);
   const place = placeOf(context, dependencies, { consistency: 'strong' });
   const read = await readValue(reader, key, place);
   if (!read.ok) return read;
   const isRepeatable = context.req.header('idempotency-key') !== undefined;
-  const checks = await checksFor(key, tags, read.value.found, isRepeatable);
-  return checks.ok ? success({ asked, checks: checks.value }) : checks;
+  return checksFor(key, tags, read.value.found, isRepeatable);
 }
 
 /** A client that sent a condition in a header knows nothing of checks, so it is told of its condition. */

@@ -145,7 +145,7 @@ export class RegionReader {
     const { keys, commands } = query;
     // Keys that are always busy in one region may be at rest where the coordinator looks.
     const request = { keys, commands, region: query.region };
-    const answer = await askCoordinator(this.#dependencies, onlyShard, 'read', (coordinator) =>
+    const answer = await askCoordinator(this.#dependencies, onlyShard, (coordinator) =>
       coordinator.read(request),
     );
     if (answer.ok && answer.value.kind === 'read') {

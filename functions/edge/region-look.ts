@@ -117,7 +117,7 @@ export class RegionLook {
 
   async #resolve(holders: readonly TransactionOrder[]): Promise<Attempt<readonly Resolution[]>> {
     if (holders.length === 0) return success([]);
-    const resolved = await askCoordinator(this.#dependencies, onlyShard, 'read', (coordinator) =>
+    const resolved = await askCoordinator(this.#dependencies, onlyShard, (coordinator) =>
       coordinator.resolve(holders),
     );
     // A lock left without a word about it would let a committed value pass for an undecided one.

@@ -50,7 +50,7 @@ export type RegionsKnown = { readonly regions: readonly RegionConfiguration[] } 
 export async function askRegions(dependencies: EdgeDependencies): Promise<RegionsKnown> {
   const [regions, asked] = await Promise.all([
     allRegions(dependencies),
-    askCoordinator(dependencies, onlyShard, 'read', (coordinator) => coordinator.describe()),
+    askCoordinator(dependencies, onlyShard, (coordinator) => coordinator.describe()),
   ]);
   return asked.ok
     ? { regions, status: asked.value, problem: null }

@@ -1,8 +1,8 @@
-import type { WriteRequest } from '../../shared/wire/answers.ts';
 import { type Problem, problemKinds } from '../../shared/wire/problems.ts';
 import type { UpstashCommand } from '../../shared/wire/upstash.ts';
 import type { UpstashPlan } from '../../shared/wire/upstash-commands.ts';
 import type { EdgeDependencies } from './dependencies.ts';
+import type { ClientKey } from './idempotency.ts';
 import type { Place, RegionReader } from './reads.ts';
 import type { EdgeScripts } from './scripts.ts';
 
@@ -18,8 +18,8 @@ export interface UpstashRun {
   readonly reader: RegionReader;
   readonly scripts: EdgeScripts;
   readonly place: Place;
-  /** The key of the request and a digest of it, or null. */
-  readonly idempotency: WriteRequest['idempotency'];
+  /** The idempotency key of the request, or null. */
+  readonly key: ClientKey | null;
 }
 
 /** The element of a command that could not be carried out. */

@@ -10,9 +10,10 @@ import {
   type UpstashElement,
 } from '../../shared/wire/upstash-replies.ts';
 import { saysNoScript } from '../../shared/wire/user-scripts.ts';
-import { askCoordinator } from './coordinators.ts';
 import { onlyShard } from './dependencies.ts';
+import { keptHeaders, keptUnder, recall } from './idempotency.ts';
 import { tellAnswer } from './outcomes.ts';
+import { sendWrites } from './send-writes.ts';
 import { batchesOf, runOrders } from './upstash-orders.ts';
 import { failed, type PlannedCommand, type UpstashRun } from './upstash-request.ts';
 import { planScripts } from './upstash-scripts.ts';
@@ -54,6 +55,7 @@ export async function runPipeline(
   const elements: UpstashElement[] = [];
   let wrote = false;
   let headers: UpstashOutcome['headers'] = {};
+  const first = await recallRefused(run, planned);
   for (const stretch of stretchesOf(planned)) {
     const orders = stretch.flatMap(({ plan }) => (plan.kind === 'order' ? [plan.order] : []));
     if (orders.length > 0) elements.push(...(await runOrders(run, orders)));
@@ -67,6 +69,7 @@ export async function runPipeline(
       }
     }
   }
+  for (const [place, element] of first) elements[place] = element;
   return { elements, wrote, headers };
 }
 
@@ -87,7 +90,10 @@ export async function runTransaction(
 ): Promise<TransactionOutcome> {
   const planned = await planScripts(run, given);
   const discarded = discardOf(planned);
-  if (discarded !== null) return { kind: 'discarded', error: discarded, status: 400 };
+  if (discarded !== null) {
+    const refused = { kind: 'discarded', error: discarded, status: 400 } as const;
+    return (await recallTransaction(run, planned)) ?? refused;
+  }
   if (!planned.some(({ plan }) => plan.kind === 'write')) {
     if (inSnapshots(planned).length > 1) {
       const detail = `the scripts of one transaction have at most ${limits.scriptBytesPerWrite} bytes`;
@@ -99,22 +105,74 @@ export async function runTransaction(
   const sent = planned.filter(isSent);
   const ops = sent.map(({ command }) => command);
   const request = requestOf(run, ops, true, null);
-  const answered = await askCoordinator(run.dependencies, onlyShard, 'write', (coordinator) =>
-    coordinator.write(request),
+  const answered = await sendWrites(run.dependencies, [request], (coordinator, [one = request]) =>
+    coordinator.write(one),
   );
   if (!answered.ok) return { kind: 'discarded', ...failed(answered.problem) };
-  const outcome = outcomeOf(answered.value, request);
+  return transactionOutcome(answered.value, planned, isSent);
+}
+
+/** What a transaction came to. `sent` says which of its commands went to the coordinator. */
+function transactionOutcome(
+  answer: WriteAnswer,
+  planned: readonly PlannedCommand[],
+  sent: (each: PlannedCommand) => boolean,
+): TransactionOutcome {
+  const outcome = outcomeOf(answer);
   if ('error' in outcome) {
     return { kind: 'discarded', error: outcome.error, status: outcome.status };
   }
   let next = 0;
   const elements = planned.map((each) => {
-    if (!isSent(each)) return settled(each);
+    if (!sent(each)) return settled(each);
     const reply = outcome.replies[next] ?? null;
     next += 1;
     return elementOf(reply, each.command);
   });
-  return { kind: 'done', elements, wrote: true, headers: {} };
+  return { kind: 'done', elements, wrote: true, headers: keptHeaders([answer]) };
+}
+
+/** The first outcome of a transaction that is refused today, if one stands under its key; null where there is none. */
+async function recallTransaction(
+  run: UpstashRun,
+  planned: readonly PlannedCommand[],
+): Promise<TransactionOutcome | null> {
+  if (run.key === null) return null;
+  const recalled = await recall(run.dependencies, run.key, [null]);
+  if (!recalled.ok) return { kind: 'discarded', ...failed(recalled.problem) };
+  const [first = null] = recalled.value;
+  return first === null ? null : transactionOutcome(first, planned, wasSent);
+}
+
+/** What is refused today can have been carried out before, but not what is answered without the coordinator. */
+function wasSent({ plan }: PlannedCommand): boolean {
+  return plan.kind !== 'answered' && plan.kind !== 'order';
+}
+
+/** The first outcomes of commands of a pipeline that are refused today, by their places. */
+async function recallRefused(
+  run: UpstashRun,
+  planned: readonly PlannedCommand[],
+): Promise<ReadonlyMap<number, UpstashElement>> {
+  const places = planned.flatMap(({ plan }, place) => (plan.kind === 'refused' ? [place] : []));
+  if (run.key === null || places.length === 0) return new Map();
+  const recalled = await recall(run.dependencies, run.key, places);
+  if (!recalled.ok) {
+    const { problem } = recalled;
+    return new Map(places.map((place) => [place, failed(problem)]));
+  }
+  return new Map(
+    recalled.value.flatMap((answer, index) => {
+      const place = places[index] ?? 0;
+      const command = planned[place]?.command ?? [];
+      return answer === null ? [] : [[place, elementOfAnswer(answer, command)] as const];
+    }),
+  );
+}
+
+function elementOfAnswer(answer: WriteAnswer, command: UpstashCommand): UpstashElement {
+  const outcome = outcomeOf(answer);
+  return 'error' in outcome ? outcome : elementOf(outcome.replies[0] ?? null, command);
 }
 
 /** Why the transaction is discarded before anything of it is carried out, or null. */
@@ -221,23 +279,20 @@ async function writeAll(
   const requests = planned.flatMap((each, index) =>
     isSent(each) ? [requestOf(run, [each.command], false, offset + index)] : [],
   );
-  const answered = await askCoordinator(run.dependencies, onlyShard, 'write', (coordinator) =>
-    coordinator.writeAll(requests),
+  const answered = await sendWrites(run.dependencies, requests, (coordinator, sent) =>
+    coordinator.writeAll(sent),
   );
   let next = 0;
   const elements = planned.map((each): UpstashElement => {
     if (!isSent(each)) return settled(each);
     if (!answered.ok) return failed(answered.problem);
     const answer = answered.value[next];
-    const request = requests[next];
     next += 1;
-    if (answer === undefined || request === undefined) {
-      return { error: 'ERR the coordinator gave no answer', status: 503 };
-    }
-    const outcome = outcomeOf(answer, request);
-    return 'error' in outcome ? outcome : elementOf(outcome.replies[0] ?? null, each.command);
+    if (answer === undefined) return { error: 'ERR the coordinator gave no answer', status: 503 };
+    return elementOfAnswer(answer, each.command);
   });
-  return { elements, wrote: true, headers: {} };
+  const headers = answered.ok ? keptHeaders(answered.value) : {};
+  return { elements, wrote: true, headers };
 }
 
 /** Orders of one kind that follow each other, or what is between such. */
@@ -271,13 +326,11 @@ function settled({ command, plan }: PlannedCommand): UpstashElement {
 
 /** A write of `ops`. `place` is that of a command in its pipeline, where each has an idempotency key of its own. */
 function requestOf(
-  { dependencies, idempotency }: UpstashRun,
+  { dependencies, key }: UpstashRun,
   ops: readonly UpstashCommand[],
   keepsGoing: boolean,
   place: number | null,
 ): WriteRequest {
-  const key = idempotency?.key;
-  const own = place === null ? key : `${key}/${place}`;
   return {
     id: writeIdOf(onlyShard, dependencies.uuid()),
     ops,
@@ -286,9 +339,10 @@ function requestOf(
     ack: 'committed',
     timeoutMs: limits.timeoutMsDefault,
     priority: 0,
-    idempotency: idempotency === null || own === undefined ? null : { ...idempotency, key: own },
+    idempotency: keptUnder(key, place),
     notAfter: null,
     callback: null,
+    again: false,
   };
 }
 
@@ -297,7 +351,7 @@ type Outcome =
   | { readonly error: string; readonly status: number };
 
 /** The replies of a write, or the error that its client reads. */
-function outcomeOf(answer: WriteAnswer, request: WriteRequest): Outcome {
+function outcomeOf(answer: WriteAnswer): Outcome {
   if (answer.kind === 'decided' || answer.kind === 'unconfirmed') {
     const outcome = rawOutcomeOf(answer.record.part);
     return outcome.kind === 'done' ? outcome : { error: outcome.error, status: 400 };
@@ -305,6 +359,6 @@ function outcomeOf(answer: WriteAnswer, request: WriteRequest): Outcome {
   if (answer.kind === 'refused' && answer.error !== undefined) {
     return { error: answer.error, status: 400 };
   }
-  const told = tellAnswer(answer, request);
+  const told = tellAnswer(answer, { ops: [], checks: [], ack: 'committed' });
   return told.ok ? { error: 'ERR the write is not decided', status: 503 } : failed(told.problem);
 }

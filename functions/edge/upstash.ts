@@ -19,13 +19,13 @@ import type { EdgeContext } from './answer.ts';
 import type { Authenticate } from './authenticate.ts';
 import { readBytes } from './body.ts';
 import type { EdgeDependencies } from './dependencies.ts';
+import { clientKeyOf } from './idempotency.ts';
 import { rawTarget } from './raw-target.ts';
 import { placeOf, type RegionReader } from './reads.ts';
 import type { EdgeScripts } from './scripts.ts';
 import type { UpstashRun } from './upstash-request.ts';
 import { runPipeline, runTransaction } from './upstash-run.ts';
 import { UpstashStreams } from './upstash-streams.ts';
-import { idempotencyOf } from './writes.ts';
 
 /** What an answer has besides its body. */
 interface Told {
@@ -99,13 +99,13 @@ async function answer(
   }
   const asked = parseUpstash({ method: context.req.method, target, body: body.value });
   if ('error' in asked) return refuse(context, dependencies, asked);
-  const idempotency = await idempotencyOf(context, asked);
-  if (!idempotency.ok) {
-    const error = `ERR ${idempotency.problem.detail}`;
+  const key = await clientKeyOf(context, asked);
+  if (!key.ok) {
+    const error = `ERR ${key.problem.detail}`;
     return refuse(context, dependencies, { status: 400, error });
   }
   const place = placeOf(context, dependencies, { consistency });
-  const run = { dependencies, ...memory, place, idempotency: idempotency.value };
+  const run = { dependencies, ...memory, place, key: key.value };
   return send(context, dependencies, await carryOut(run, asked, scope, format));
 }
 

@@ -3,7 +3,7 @@ import { shardOfWriteId, writeIdOf } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { WriteAnswer, WriteRequest } from '../../shared/wire/answers.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
-import type { Callback } from '../../shared/wire/confirmations.ts';
+import { askedByWrite } from '../../shared/wire/idempotency.ts';
 import { type Attempt, failure, type Problem, success } from '../../shared/wire/problems.ts';
 import {
   checkOf,
@@ -15,11 +15,13 @@ import {
 import { anyScript } from '../../shared/wire/user-scripts.ts';
 import { answerJson, answerProblem, type EdgeContext, type EdgeEnvironment } from './answer.ts';
 import type { Guard } from './authenticate.ts';
-import { readBody } from './body.ts';
+import { checkShape, readJson } from './body.ts';
 import { askCoordinator } from './coordinators.ts';
 import { type EdgeDependencies, onlyShard } from './dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
+import { type ClientKey, clientKeyOf, keptHeaders, keptUnder, recall } from './idempotency.ts';
 import { tellAnswer, tellStatus } from './outcomes.ts';
+import { sendWrites } from './send-writes.ts';
 import { callbackOf } from './targets.ts';
 
 const writeHeaders = z.object({
@@ -48,11 +50,12 @@ const postRoute = createRoute({
   responses: {
     200: jsonResponse('Committed in every region', writeAnswerSchema, [
       'Idempotency-Replayed',
+      'Idempotency-Kept-Until',
       'Lockstep-Callback',
       'Server-Timing',
     ]),
     202: acceptedResponse,
-    ...problemResponses(400, 401, 403, 412, 413, 415, 422, 429, 503),
+    ...problemResponses(400, 401, 403, 412, 413, 415, 422, 429, 503, 507),
   },
 });
 
@@ -70,8 +73,8 @@ const getRoute = createRoute({
   },
 });
 
-/** A write before it has an id and a key. `asked` is what an idempotency key stands for. */
-export type WriteDraft = Omit<WriteRequest, 'id' | 'idempotency'> & { readonly asked: unknown };
+/** A write before it has an id and a key. */
+export type WriteDraft = Omit<WriteRequest, 'id' | 'idempotency' | 'again'>;
 
 /** `POST /v1/writes` and `GET /v1/writes/:id`. */
 export function mountWrites(
@@ -82,16 +85,10 @@ export function mountWrites(
   app.openAPIRegistry.registerPath(postRoute);
   app.post(postRoute.getRoutingPath(), guard('write'), async (context) => {
     const startedAt = dependencies.now();
-    const body = await readBody(context.req.raw, writeSchema);
+    const body = await readJson(context.req.raw);
     if (!body.ok) return answerProblem(context, body.problem);
-    const ops = body.value.ops.map(textsOf);
-    const checks = body.value.checks.map(checkOf);
-    const callback = await callbackOf(body.value.callback, dependencies, context);
-    if (!callback.ok) return answerProblem(context, callback.problem);
-    const asked = [ops, checks, ...askedOf(callback.value)];
-    const given = { ...body.value, keepsGoing: false, callback: callback.value };
-    const draft = { ...given, ops, checks, asked };
-    return sendWrite(context, dependencies, draft, startedAt);
+    const draft = await draftFrom(body.value, dependencies, context);
+    return sendWrite(context, dependencies, askedByWrite(body.value), draft, startedAt);
   });
 
   app.openAPIRegistry.registerPath(getRoute);
@@ -101,7 +98,7 @@ export function mountWrites(
       const detail = 'This is no id of a write. Use the id that POST /v1/writes answered.';
       return answerProblem(context, failure('write-unknown', detail).problem);
     }
-    const status = await askCoordinator(dependencies, onlyShard, 'read', (coordinator) =>
+    const status = await askCoordinator(dependencies, onlyShard, (coordinator) =>
       coordinator.status(id),
     );
     const told = status.ok ? tellStatus(id, status.value) : status;
@@ -115,76 +112,99 @@ export interface Telling {
   readonly retell?: (problem: Problem) => Problem;
 }
 
-/** Has a write carried out and answers it. */
+async function draftFrom(
+  body: unknown,
+  dependencies: EdgeDependencies,
+  context: EdgeContext,
+): Promise<Attempt<WriteDraft>> {
+  const shaped = checkShape(body, writeSchema);
+  if (!shaped.ok) return shaped;
+  const ops = shaped.value.ops.map(textsOf);
+  const checks = shaped.value.checks.map(checkOf);
+  const callback = await callbackOf(shaped.value.callback, dependencies, context);
+  if (!callback.ok) return callback;
+  return success({ ...shaped.value, ops, checks, keepsGoing: false, callback: callback.value });
+}
+
+/**
+ * Has a write carried out and answers it. `asked` is what its Idempotency-Key stands for. A draft that is refused is
+ * first looked up under its key: what was carried out once is answered so, whatever this release thinks of it.
+ */
 export async function sendWrite(
   context: EdgeContext,
   dependencies: EdgeDependencies,
-  { asked, ...draft }: WriteDraft,
+  asked: unknown,
+  draft: Attempt<WriteDraft>,
   startedAt: number,
-  { headers = {}, retell = (problem) => problem }: Telling = {},
+  telling: Telling = {},
 ): Promise<Response> {
-  const idempotency = await idempotencyOf(context, asked);
-  if (!idempotency.ok) return answerProblem(context, idempotency.problem);
-  // The coordinator compiles it again with its own clock. A faulty command is refused here, before it costs others time.
-  const compiled = compileWrite(draft.ops, draft.checks, {
-    now: dependencies.now(),
-    seed: () => 0,
-    scripts: anyScript,
-  });
-  if (!compiled.ok) {
-    return answerProblem(context, failure(compiled.problem, compiled.detail).problem);
-  }
+  const key = await clientKeyOf(context, asked);
+  if (!key.ok) return answerProblem(context, key.problem);
+  const checked = draft.ok ? compiled(draft.value, dependencies) : draft;
+  if (!checked.ok) return tellFirst(context, dependencies, key.value, checked.problem, telling);
   const id = writeIdOf(onlyShard, dependencies.uuid());
-  const request: WriteRequest = { ...draft, id, idempotency: idempotency.value };
+  const idempotency = keptUnder(key.value, null);
+  const request: WriteRequest = { ...checked.value, id, idempotency, again: false };
   const isAsync = prefersAsync(context.req.header('prefer'));
   // Its log of deliveries is found by this id alone, also where the write is aborted or its answer is a problem.
-  if (draft.callback !== null) context.header('Lockstep-Callback', draft.callback.endpoint);
+  if (request.callback !== null) {
+    context.header('Lockstep-Callback', request.callback.endpoint);
+  }
   const sentAt = dependencies.now();
-  const answer = await askCoordinator(dependencies, onlyShard, 'write', (coordinator) =>
-    isAsync ? coordinator.accept(request) : coordinator.write(request),
+  const answer = await sendWrites(dependencies, [request], (coordinator, [sent = request]) =>
+    isAsync ? coordinator.accept(sent) : coordinator.write(sent),
   );
   if (!answer.ok) return answerProblem(context, answer.problem);
   const timing = serverTiming(answer.value, sentAt - startedAt, dependencies.now() - sentAt);
   context.header('Server-Timing', timing);
-  if (isReplayed(answer.value)) context.header('Idempotency-Replayed', 'true');
-  const told = tellAnswer(answer.value, request);
-  if (!told.ok) return answerProblem(context, retell(told.problem));
   if (isAsync) context.header('Preference-Applied', 'respond-async');
-  if (answer.value.kind !== 'accepted') return answerJson(context, told.value, 200, headers);
+  return tell(context, answer.value, request, telling);
+}
+
+function tell(
+  context: EdgeContext,
+  answer: WriteAnswer,
+  request: Pick<WriteRequest, 'ops' | 'checks' | 'ack'>,
+  { headers = {}, retell = (problem) => problem }: Telling,
+): Response {
+  if (isReplayed(answer)) context.header('Idempotency-Replayed', 'true');
+  for (const [name, value] of Object.entries(keptHeaders([answer]))) context.header(name, value);
+  const told = tellAnswer(answer, request);
+  if (!told.ok) return answerProblem(context, retell(told.problem));
+  if (answer.kind !== 'accepted') return answerJson(context, told.value, 200, headers);
   return answerJson(context, told.value, 202, { Location: `/v1/writes/${told.value.id}` });
 }
 
+/** The first answer under the key of a write that is refused today, or why it is refused. */
+async function tellFirst(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  key: ClientKey | null,
+  refusal: Problem,
+  telling: Telling,
+): Promise<Response> {
+  const recalled = key === null ? success([]) : await recall(dependencies, key, [null]);
+  if (!recalled.ok) return answerProblem(context, recalled.problem);
+  const [first = null] = recalled.value;
+  if (first === null) return answerProblem(context, refusal);
+  return tell(context, first, { ops: [], checks: [], ack: 'committed' }, telling);
+}
+
+/** The coordinator compiles it again with its own clock. A faulty command is refused here, before it costs others time. */
+function compiled(draft: WriteDraft, dependencies: EdgeDependencies): Attempt<WriteDraft> {
+  const result = compileWrite(draft.ops, draft.checks, {
+    now: dependencies.now(),
+    seed: () => 0,
+    scripts: anyScript,
+  });
+  return result.ok ? success(draft) : failure(result.problem, result.detail);
+}
+
 /** A write with the default options. */
-export function draftOf(
-  ops: WriteDraft['ops'],
-  checks: WriteDraft['checks'],
-  asked: unknown,
-): WriteDraft {
+export function draftOf(ops: WriteDraft['ops'], checks: WriteDraft['checks']): WriteDraft {
   const timeoutMs = limits.timeoutMsDefault;
   const options = { timeoutMs, keepsGoing: false, priority: 0, notAfter: null, callback: null };
-  return { ops, checks, ack: 'committed', ...options, asked };
-}
-
-/** Of a callback, what makes a request another one: a repetition may come with a rotated secret. */
-function askedOf(callback: Callback | null): readonly unknown[] {
-  return callback === null ? [] : [[callback.url, callback.events, callback.values]];
-}
-
-/** The Idempotency-Key of a request with a digest of what it asks for, or null where it brings none. */
-export async function idempotencyOf(
-  context: EdgeContext,
-  asked: unknown,
-): Promise<Attempt<WriteRequest['idempotency']>> {
-  const key = context.req.header('idempotency-key');
-  if (key === undefined) return success(null);
-  if (!/^[\x20-\x7e]+$/.test(key) || key.length > limits.idempotencyKeyBytes) {
-    const detail = `An Idempotency-Key has 1 to ${limits.idempotencyKeyBytes} printable ASCII characters.`;
-    return failure('invalid-request', detail);
-  }
-  const bytes = new TextEncoder().encode(JSON.stringify(asked));
-  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-  const hex = Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
-  return success({ key, digest: hex });
+  return { ops, checks, ack: 'committed', ...options };
 }
 
 function prefersAsync(header: string | undefined): boolean {

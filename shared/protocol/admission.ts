@@ -20,6 +20,8 @@ export interface Waiting {
   /** Its place among all arrivals of this instance; kept over attempts. */
   readonly arrival: number;
   readonly arrivedAt: number;
+  /** For how long its answer will be kept under its idempotency key, ms. */
+  readonly keysKeptMs: number;
   /** The first arrival of those that came in together with it, in order; null where it came alone. */
   readonly together: number | null;
   readonly callers: Caller[];

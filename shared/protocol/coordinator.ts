@@ -133,6 +133,11 @@ export class CoordinatorCore implements CoordinatorView {
     return this.#frames.live(id);
   }
 
+  isUnderway({ id, idempotency, again }: Parameters<CoordinatorView['isUnderway']>[0]): boolean {
+    const known = again && this.#frames.live(id).kind !== 'unknown';
+    return known || (idempotency !== null && this.#frames.under(idempotency.key) !== undefined);
+  }
+
   appliedIn(record: WriteRecord): readonly RegionId[] | null {
     return this.#applications.appliedIn(record);
   }

@@ -31,7 +31,8 @@ export function recordDecision(
   const id = formatTransactionId({ shard, incarnation, sequence: number });
   const { votes } = transaction;
   let sequence = lastSequence;
-  const writes = transaction.parts.map(({ frame, arrivedAt, attempts }, position): DecidedWrite => {
+  const writes = transaction.parts.map((waiting, position): DecidedWrite => {
+    const { frame, arrivedAt, attempts, keysKeptMs } = waiting;
     const part = parts[position] ?? '';
     const committed = part.startsWith('[0');
     if (committed) sequence += 1;
@@ -46,6 +47,7 @@ export function recordDecision(
       attempts,
       appliedIn: [],
       ms: now - arrivedAt,
+      ...(frame.idempotency !== null && { keptUntil: now + keysKeptMs }),
     };
     const { callback, idempotency, operations } = frame;
     const keys = withoutChannels(frame.keys);

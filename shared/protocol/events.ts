@@ -26,6 +26,7 @@ import type {
   OutCause,
 } from '../wire/members.ts';
 import type { WriteFrame } from './frame.ts';
+import type { Room } from './room.ts';
 import type { Round, RoundPair, RoundResult, SnapshotRequest, SnapshotResult } from './round.ts';
 
 /** What stays the same for the life of an instance. */
@@ -53,19 +54,25 @@ export interface CoordinatorConfig {
 /** Names a caller that waits for an answer. Given by the shell, never used twice in one instance. */
 export type Ticket = number;
 
-/** A write that was recorded under an idempotency key. */
+/** A write that was recorded under an idempotency key; `digest` is null where it was found by its own id. */
 export interface RecordedWrite {
   readonly record: WriteRecord;
-  readonly digest: string;
+  readonly digest: string | null;
 }
 
-/** A frame that came in. `recorded` is what storage holds under its idempotency key. */
+/** A frame that came in. `recorded` is what storage holds under its idempotency key, or under its id where it came again. */
 export interface Arrival {
   readonly ticket: Ticket;
   readonly frame: WriteFrame;
   /** The caller is answered as soon as the frame is queued. */
   readonly async: boolean;
   readonly recorded: RecordedWrite | null;
+  /** It came before under the same id, and its sender got no answer. */
+  readonly again: boolean;
+  /** Why an earlier instance gave it up and told so, as storage has it of one that came again; else null. */
+  readonly abandoned: string | null;
+  /** What the storage has room for. */
+  readonly room: Room;
 }
 
 /** What has happened. Each event comes with the clock's reading (ms) and fresh entropy (hex). */
@@ -380,6 +387,8 @@ export type LiveWrite =
 /** What a live instance can be asked without changing it. */
 export interface CoordinatorView {
   write(id: WriteId): LiveWrite;
+  /** True for a frame that is on its way under the same key, or that came again and of which this instance knows. */
+  isUnderway(frame: Pick<WriteFrame, 'id' | 'idempotency'> & Pick<Arrival, 'again'>): boolean;
   /** The regions that have applied a recorded write, or null where it is not being applied any more, or never was. */
   appliedIn(record: WriteRecord): readonly RegionId[] | null;
   status(): CoordinatorStatus;

@@ -36,6 +36,11 @@ export class FrameBook {
     return this.#pendingByKey.get(key);
   }
 
+  /** The frame that is on its way under an id. */
+  withId(id: WriteId): Waiting | undefined {
+    return this.#pending.get(id);
+  }
+
   live(id: WriteId): LiveWrite {
     if (this.#pending.has(id)) return { kind: 'pending' };
     return this.#unavailable.get(id) ?? { kind: 'unknown' };
@@ -47,12 +52,13 @@ export class FrameBook {
   }
 
   /** Takes a new frame in. It is not queued yet. */
-  admit({ frame }: Arrival, together: number | null): Waiting {
+  admit({ frame, room }: Arrival, together: number | null): Waiting {
     this.#arrivals += 1;
     const waiting: Waiting = {
       frame,
       arrival: this.#arrivals,
       arrivedAt: this.#outbox.now,
+      keysKeptMs: room.keysKeptMs,
       callers: [],
       attempts: 0,
       searches: 0,

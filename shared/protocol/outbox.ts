@@ -111,8 +111,9 @@ export class Outbox {
   }
 }
 
-/** That a frame was taken in, or that there was no room, says nothing of what is stored. */
+/** That a frame was taken in, or that there was no room, says nothing of what was written. */
 function tellsState(reply: Reply): boolean {
   if (reply.kind !== 'write') return true;
-  return reply.answer.kind !== 'accepted' && reply.answer.kind !== 'busy';
+  const { kind } = reply.answer;
+  return kind !== 'accepted' && kind !== 'busy' && kind !== 'full';
 }

@@ -3,8 +3,10 @@ import type { WriteAnswer } from '../wire/answers.ts';
 import type { Waiting } from './admission.ts';
 import type { Applications, Confirming } from './applications.ts';
 import type { BlockedKeys } from './blocked-keys.ts';
+import type { Confirmations } from './confirmations.ts';
 import type { Arrival } from './events.ts';
-import type { FrameBook } from './frame-book.ts';
+import type { WriteFrame } from './frame.ts';
+import { type FrameBook, tooLate } from './frame-book.ts';
 import type { Members } from './members.ts';
 import type { Outbox } from './outbox.ts';
 import type { RegionLinks } from './region-links.ts';
@@ -17,6 +19,7 @@ export interface ReceptionParts {
   readonly frames: FrameBook;
   readonly transactions: Transactions;
   readonly applications: Applications;
+  readonly confirmations: Confirmations;
   readonly members: Members;
   readonly blocked: BlockedKeys;
 }
@@ -28,6 +31,7 @@ export class Reception {
   readonly #frames: FrameBook;
   readonly #transactions: Transactions;
   readonly #applications: Applications;
+  readonly #confirmations: Confirmations;
   readonly #members: Members;
   readonly #blocked: BlockedKeys;
 
@@ -37,6 +41,7 @@ export class Reception {
     this.#frames = parts.frames;
     this.#transactions = parts.transactions;
     this.#applications = parts.applications;
+    this.#confirmations = parts.confirmations;
     this.#members = parts.members;
     this.#blocked = parts.blocked;
   }
@@ -47,22 +52,40 @@ export class Reception {
    */
   receive(event: Arrival, together: number | null = null): Waiting | null {
     const { frame, ticket, recorded } = event;
-    const key = frame.idempotency?.key;
-    const underway = key === undefined ? undefined : this.#frames.under(key);
-    const digest = recorded?.digest ?? underway?.frame.idempotency?.digest;
-    if (digest !== undefined && digest !== frame.idempotency?.digest) {
+    const underway = this.#underway(event);
+    const first = underway?.frame.idempotency?.digest;
+    const digest = recorded === null ? first : recorded.digest;
+    const given = frame.idempotency?.digest;
+    if (digest !== undefined && digest !== null && digest !== given) {
       const id = recorded?.record.id ?? underway?.frame.id ?? frame.id;
       this.#outbox.answer(ticket, { kind: 'key-reused', id });
     } else if (recorded !== null) this.#replay(event, recorded.record);
     else if (underway !== undefined) this.#frames.attend(underway, event);
-    else return this.#admit(event, together);
+    else if (!this.#wasGivenUp(event)) return this.#admit(event, together);
     return null;
+  }
+
+  /** The same request on its way: under its key, or under its own id where it came again. */
+  #underway({ frame, again }: Arrival): Waiting | undefined {
+    const key = frame.idempotency?.key;
+    const known = key === undefined ? undefined : this.#frames.under(key);
+    return known ?? (again ? this.#frames.withId(frame.id) : undefined);
+  }
+
+  /** One that came again, and that was answered before as not written, is answered so once more. */
+  #wasGivenUp({ frame, ticket, again }: Arrival): boolean {
+    const { id } = frame;
+    const live = again ? this.#frames.live(id) : null;
+    if (live?.kind !== 'unavailable') return false;
+    this.#outbox.answer(ticket, { ...live, id });
+    return true;
   }
 
   /** Answers from storage, at once or when the write is confirmed. */
   #replay(event: Arrival, record: Confirming['answer']['record']): void {
     const { frame, ticket, async } = event;
-    const answer = { kind: 'decided', record, replayed: true } as const;
+    const replayed = record.id !== frame.id;
+    const answer = { kind: 'decided', record, replayed } as const;
     const caller = { ticket, ack: frame.ack, until: frame.notAfter };
     const appliedIn = frame.ack === 'confirmed' ? this.#applications.appliedIn(record) : null;
     if (appliedIn === null) this.#outbox.answer(ticket, answer);
@@ -90,8 +113,16 @@ export class Reception {
     return null;
   }
 
-  #refusalOf({ frame }: Arrival): WriteAnswer | null {
+  #refusalOf({ frame, room, again, abandoned }: Arrival): WriteAnswer | null {
     const { id, bytes, notAfter, keys } = frame;
+    if (abandoned !== null) return unavailable(frame, abandoned);
+    if (again && notAfter <= this.#outbox.now) {
+      const events = this.#confirmations.abandoned(frame, this.#outbox.now, tooLate);
+      this.#outbox.owe(events, frame.callback);
+      return unavailable(frame, tooLate);
+    }
+    if (room.isFull) return { kind: 'full', what: 'writes' };
+    if (frame.idempotency !== null && room.keysKeptMs === 0) return { kind: 'full', what: 'keys' };
     if (this.#frames.isFull(bytes)) {
       return { kind: 'busy', retryAfterMs: Math.max(1_000, Math.ceil(this.#links.slowestMs)) };
     }
@@ -101,4 +132,9 @@ export class Reception {
     const refusal = this.#blocked.refusalOf(keys) ?? this.#members.refusal;
     return refusal === null ? null : { kind: 'unavailable', id, ...refusal };
   }
+}
+
+/** The instance that had the frame is dead: it was not carried out, and it will not be. */
+function unavailable({ id }: WriteFrame, reason: string): WriteAnswer {
+  return { kind: 'unavailable', id, faults: [], reason, code: null };
 }

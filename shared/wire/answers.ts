@@ -26,12 +26,21 @@ export interface WriteRequest {
   /** For how long the coordinator tries, in ms from the arrival. */
   readonly timeoutMs: number;
   readonly priority: number;
-  /** The client's key and a digest of what it asked for, or null. */
+  /** The client's key as it is kept (`keptKeyOf`), and a digest of what it asked for, or null. */
   readonly idempotency: { readonly key: string; readonly digest: string } | null;
   /** No attempt starts after it (ms since the epoch, coordinator's clock); null: `timeoutMs` alone bounds it. */
   readonly notAfter: number | null;
   readonly callback: Callback | null;
+  /** The same request was sent before under the same id, and no answer came: it is carried out at most once. */
+  readonly again: boolean;
 }
+
+/** Asks for the answer to a write under its idempotency key, without the write: what it asked for may be refused today. */
+export type RecallRequest = Pick<WriteRequest, 'id' | 'ack' | 'timeoutMs'> & {
+  readonly idempotency: NonNullable<WriteRequest['idempotency']>;
+  readonly notAfter: null;
+  readonly again: false;
+};
 
 /** A region's vote as a client sees it. */
 export interface VoteRecord {
@@ -56,6 +65,8 @@ export interface WriteRecord {
   readonly votes: readonly VoteRecord[];
   /** ms since the epoch. */
   readonly decidedAt: number;
+  /** Until when the answer is kept under its idempotency key at least, ms since the epoch; absent where it has none. */
+  readonly keptUntil?: number;
   /** How many transactions were tried, the last one included. */
   readonly attempts: number;
   /** The regions that have acknowledged the decision. For a rejected write: none, nothing is applied. */
@@ -91,6 +102,8 @@ export type WriteAnswer =
   | { readonly kind: 'too-late'; readonly id: WriteId }
   /** The queue is full. */
   | { readonly kind: 'busy'; readonly retryAfterMs: number }
+  /** The storage has no room for the write, or only for one without an idempotency key. */
+  | { readonly kind: 'full'; readonly what: 'writes' | 'keys' }
   /** Another write was sent under this idempotency key. */
   | { readonly kind: 'key-reused'; readonly id: WriteId }
   /** A command or check is refused; `problem` is a problem type of problems.ts, `detail` says why and what to do. */
@@ -195,6 +208,8 @@ export interface CoordinatorApi {
   writeAll(requests: readonly WriteRequest[]): Promise<readonly WriteAnswer[]>;
   /** As {@link write}, but answers as soon as the frame is queued, or at once where it cannot be. */
   accept(request: WriteRequest): Promise<WriteAnswer>;
+  /** What came of writes under these idempotency keys, also of one on its way; null where none came. */
+  recall(requests: readonly RecallRequest[]): Promise<readonly (WriteAnswer | null)[]>;
   status(id: WriteId): Promise<WriteStatus>;
   /** Follows a storage write begun after the call, so a stale instance cannot answer. */
   resolve(transactions: readonly TransactionOrder[]): Promise<readonly Resolution[]>;

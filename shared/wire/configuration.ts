@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { RegionId } from '../ids.ts';
 import { limits } from '../limits.ts';
+import type { RoomBounds } from '../protocol/room.ts';
 import type { RegionConfiguration } from './members.ts';
 import { hostsOf, hostsRule } from './webhook-target.ts';
 
@@ -41,8 +42,11 @@ export interface Configuration {
   readonly retention: Retention;
 }
 
-/** How long decided writes and the change feed are kept: whichever bound is reached first, but never before every region has applied them. */
-export interface Retention {
+/**
+ * How long decided writes and the change feed are kept: whichever bound is reached first, but never before every region has
+ * applied them. The answers of writes with idempotency keys are kept by time alone.
+ */
+export interface Retention extends RoomBounds {
   readonly keptMs: number;
   readonly keptWrites: number;
 }
@@ -138,6 +142,16 @@ const environmentSchema = z
     LOCKSTEP_KEPT_WRITES: whole('of writes', 1, limits.decisionsKeptMaximum).default(
       limits.decisionsKept,
     ),
+    LOCKSTEP_KEPT_BYTES: whole(
+      'of bytes',
+      limits.keptBytesMinimum,
+      limits.keptBytesMaximum,
+    ).default(limits.keptBytesDefault),
+    LOCKSTEP_KEYS_KEPT_MS: whole(
+      'of milliseconds',
+      limits.keysKeptMsMinimum,
+      limits.keysKeptMsMaximum,
+    ).default(limits.keysKeptMsDefault),
   })
   .refine(
     (all) => all.LOCKSTEP_REGIONS.every(({ id }) => Object.hasOwn(all.LOCKSTEP_REGION_TOKENS, id)),
@@ -182,7 +196,12 @@ export function parseConfiguration(environment: object): ConfigurationResult {
     source: all.LOCKSTEP_SOURCE_REGION || null,
     minVoters: all.LOCKSTEP_MIN_VOTERS ?? Math.max(1, Math.min(2, all.LOCKSTEP_REGIONS.length - 1)),
     outAfterMs: all.LOCKSTEP_OUT_AFTER_MS,
-    retention: { keptMs: all.LOCKSTEP_KEPT_MS, keptWrites: all.LOCKSTEP_KEPT_WRITES },
+    retention: {
+      keptMs: all.LOCKSTEP_KEPT_MS,
+      keptWrites: all.LOCKSTEP_KEPT_WRITES,
+      keptBytes: all.LOCKSTEP_KEPT_BYTES,
+      keysKeptMs: all.LOCKSTEP_KEYS_KEPT_MS,
+    },
   };
   return { ok: true, configuration };
 }

@@ -165,6 +165,12 @@ export const problemKinds = {
     remedy:
       'Nothing was done. Let the receiver make a request of its own, without the headers of the delivery.',
   },
+  'storage-full': {
+    status: 507,
+    title: 'The coordinator has no room for the write',
+    remedy:
+      'Nothing was written. `detail` says what fills the storage. It empties itself with time; LOCKSTEP_KEPT_BYTES gives it more room, LOCKSTEP_KEPT_MS and LOCKSTEP_KEYS_KEPT_MS let it keep less.',
+  },
   'configuration-invalid': {
     status: 503,
     title: 'Lockstep is not configured correctly',

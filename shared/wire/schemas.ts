@@ -151,6 +151,9 @@ export const writeAnswerSchema = z
     attempts: z.int().openapi({ example: 1 }),
     ms: z.number().openapi({ example: 73, description: 'From arrival to decision.' }),
     replayed: z.boolean().openapi({ description: 'Answered before, under this Idempotency-Key.' }),
+    keptUntil: z.iso.datetime().optional().openapi({
+      description: 'The answer is kept under its Idempotency-Key until then at least.',
+    }),
   })
   .openapi('WriteAnswer');
 

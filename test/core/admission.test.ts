@@ -18,6 +18,7 @@ function waiting(keys: readonly string[], given: Partial<Waiting> = {}): Waiting
     frame: frameOf(keys),
     arrival: arrivals,
     arrivedAt: 0,
+    keysKeptMs: 1,
     callers: [],
     attempts: 0,
     retryAt: 0,

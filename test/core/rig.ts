@@ -15,6 +15,7 @@ import type {
   Ticket,
 } from '../../shared/protocol/events.ts';
 import type { WriteFrame } from '../../shared/protocol/frame.ts';
+import { ampleRoom, type Room } from '../../shared/protocol/room.ts';
 import type {
   Decision,
   RoundReply,
@@ -222,18 +223,42 @@ export class Rig {
   /** A caller brings a frame; its ticket comes back. */
   arrive(
     frame: WriteFrame,
-    how: { readonly async?: boolean; readonly recorded?: RecordedWrite | null } = {},
+    how: {
+      readonly async?: boolean;
+      readonly recorded?: RecordedWrite | null;
+      readonly again?: boolean;
+      readonly abandoned?: string | null;
+      readonly room?: Room;
+    } = {},
   ): Ticket {
     this.#tickets += 1;
-    const { async = false, recorded = null } = how;
-    this.step({ kind: 'arrived', ticket: this.#tickets, frame, async, recorded });
+    const { async = false, recorded = null, again = false, room = ampleRoom } = how;
+    const { abandoned = null } = how;
+    this.step({
+      kind: 'arrived',
+      ticket: this.#tickets,
+      frame,
+      async,
+      recorded,
+      again,
+      abandoned,
+      room,
+    });
     return this.#tickets;
   }
 
   /** A caller brings frames that go together; their tickets come back. */
   arriveTogether(frames: readonly WriteFrame[]): readonly Ticket[] {
     const arrivals = frames.map((frame, index) => {
-      return { ticket: this.#tickets + index + 1, frame, async: false, recorded: null };
+      return {
+        ticket: this.#tickets + index + 1,
+        frame,
+        async: false,
+        recorded: null,
+        again: false,
+        abandoned: null,
+        room: ampleRoom,
+      };
     });
     this.#tickets += frames.length;
     this.step({ kind: 'arrived-together', arrivals });

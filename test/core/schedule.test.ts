@@ -35,6 +35,7 @@ function prepare(link: RegionLink, sequence: number): void {
     frame: frameOf(['a']),
     arrival: sequence,
     arrivedAt: 0,
+    keysKeptMs: 1,
     callers: [],
     attempts: 0,
     retryAt: 0,

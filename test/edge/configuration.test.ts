@@ -37,7 +37,12 @@ describe('the configuration', () => {
         source: null,
         minVoters: 1,
         outAfterMs: limits.outAfterMs,
-        retention: { keptMs: limits.decisionsKeptMs, keptWrites: limits.decisionsKept },
+        retention: {
+          keptMs: limits.decisionsKeptMs,
+          keptWrites: limits.decisionsKept,
+          keptBytes: limits.keptBytesDefault,
+          keysKeptMs: limits.keysKeptMsDefault,
+        },
       },
     });
   });

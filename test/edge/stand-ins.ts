@@ -67,7 +67,7 @@ export const configuration: Configuration = {
   source: null,
   minVoters: 2,
   outAfterMs: 3_000,
-  retention: { keptMs: 60_000, keptWrites: 100 },
+  retention: { keptMs: 60_000, keptWrites: 100, keptBytes: 1_000_000_000, keysKeptMs: 3_600_000 },
 };
 
 /** A voter that answers, unless said otherwise. */
@@ -341,6 +341,7 @@ export class EdgeUnderTest {
       write: unexpected,
       writeAll: (requests) => Promise.all(requests.map((request) => defaults.write(request))),
       accept: unexpected,
+      recall: async (requests) => requests.map(() => null),
       status: unexpected,
       resolve: unexpected,
       describe: async () => coordinatorStatus,

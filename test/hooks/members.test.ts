@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { Leaving, Membership, StoredRegion } from '../../shared/protocol/events.ts';
 import { MemoryStorage } from './sqlite.ts';
-import { begun, change, changeAt, commit } from './stored.ts';
+import { begun, change, changeAt, commit, pruneAll } from './stored.ts';
 
 const leaving: Leaving = { cause: 'lost', detail: 'it was wiped', whole: true, held: false };
 
@@ -238,7 +238,7 @@ describe('the history of members', () => {
     const memory = new MemoryStorage();
     const { storage } = begun(memory);
     change(storage, 1);
-    storage.prune(1_000_000, { keptMs: 0, keptWrites: 1 });
+    pruneAll(storage, 1_000_000, { keptMs: 0, keptWrites: 1 });
     expect(begun(memory).storage.members.history(null, 10)).toEqual([changeAt(1)]);
   });
 
@@ -247,7 +247,7 @@ describe('the history of members', () => {
     const kept = limits.memberChangesKept;
     const changes = Array.from({ length: kept + 2 }, (_, index) => changeAt(index + 1));
     storage.write([{ kind: 'members', epoch: 1, changes }]);
-    storage.prune(0, { keptMs: 1, keptWrites: 1 });
+    pruneAll(storage, 0, { keptMs: 1, keptWrites: 1 });
     const history = storage.members.history(null, 2 * kept);
     expect(history).toHaveLength(kept);
     expect([history[0]?.sequence, history.at(-1)?.sequence]).toEqual([kept + 2, 3]);

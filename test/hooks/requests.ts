@@ -13,5 +13,6 @@ export function requestOf(id: string, ...ops: WriteRequest['ops']): WriteRequest
     idempotency: null,
     notAfter: null,
     callback: null,
+    again: false,
   };
 }

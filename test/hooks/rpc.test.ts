@@ -5,7 +5,9 @@ import { limits } from '../../shared/limits.ts';
 import type { Subscription } from '../../shared/wire/confirmations.ts';
 import { type Proof, remote, rpcVersion, serveCall, UnfitVersion } from '../../shared/wire/rpc.ts';
 import { LifeUnderTest } from './life.ts';
+import { requestOf } from './requests.ts';
 import { MemoryStorage } from './sqlite.ts';
+import { writeOf } from './stored.ts';
 
 function subscriptionOf(endpoint: string): Subscription {
   return {
@@ -147,5 +149,58 @@ describe('a coordinator', () => {
       await ask();
       expect(begun()).toBeGreaterThan(writes);
     }
+  });
+});
+
+describe('a keyed write', () => {
+  const key = { key: 'client::order 7', digest: 'd' };
+  const evalsha = ['EVALSHA', 'a'.repeat(40), '0'];
+
+  function recorded() {
+    const life = new LifeUnderTest(new MemoryStorage());
+    const write = writeOf(1, 1);
+    const record = { ...write.record, keptUntil: Number.MAX_SAFE_INTEGER };
+    const writes = [{ ...write, record, idempotency: key }];
+    const transaction = [1, 1] as const;
+    const { keys } = write;
+    life.life.storage.write([
+      { kind: 'commit', transaction, keys, writes, sequence: 1, now: 1, missedBy: [] },
+    ]);
+    return life;
+  }
+
+  it('gets its first answer though its script is gone, its time is over, and its commands are refused', async () => {
+    const { methods } = recorded();
+    for (const ops of [[evalsha], [['KEYS', '*']], []]) {
+      const request = { ...requestOf('0-other', ...ops), idempotency: key, notAfter: 1 };
+      const answer = await methods.write(request);
+      expect(answer).toMatchObject({ kind: 'decided', replayed: true, record: { id: '0-1' } });
+      await expect(methods.writeAll([request, request])).resolves.toEqual([answer, answer]);
+    }
+    const fresh = await methods.write(requestOf('0-other', evalsha));
+    expect(fresh).toMatchObject({ kind: 'refused', error: expect.stringContaining('NOSCRIPT') });
+  });
+
+  it('is recalled without its commands, and what never came is not', async () => {
+    const { methods } = recorded();
+    const asked = { id: '0-2', ack: 'committed', timeoutMs: 1_000, notAfter: null } as const;
+    const recall = (idempotency: typeof key) => ({ ...asked, again: false as const, idempotency });
+    const answers = await methods.recall([
+      recall(key),
+      recall({ ...key, key: 'other::order 7' }),
+      recall({ ...key, digest: 'e' }),
+    ]);
+    expect(answers).toMatchObject([
+      { kind: 'decided', record: { id: '0-1' } },
+      null,
+      { kind: 'key-reused', id: '0-1' },
+    ]);
+  });
+
+  it('that comes again under its own id is answered from its record', async () => {
+    const { methods } = recorded();
+    const again = { ...requestOf('0-1', ['SET', 'k', 'v']), again: true };
+    const answer = await methods.write(again);
+    expect(answer).toMatchObject({ kind: 'decided', replayed: false, record: { id: '0-1' } });
   });
 });

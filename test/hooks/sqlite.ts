@@ -3,17 +3,62 @@ import type { Sql, SqlObjectStorage } from '../../functions/coordinator/sql.ts';
 
 type Values = (string | number | null)[];
 
-/** The SQLite of one object, in memory. */
+/** The bounds of the platform, which a local SQLite does not have. */
+const rowBytes = 2_000_000;
+const parameters = 100;
+const statementBytes = 100_000;
+const pageBytes = 4_096;
+
+/** Bytes as the platform counts those of a value. */
+function bytesOf(value: SQLInputValue): number {
+  return typeof value === 'string' ? Buffer.byteLength(value) : 8;
+}
+
+/** The SQLite of one object, in memory, with the bounds of the platform. */
 export class MemoryStorage implements SqlObjectStorage {
   readonly #database = new DatabaseSync(':memory:');
-  readonly sql: Sql & { databaseSize: number } = {
-    /** Set by tests of a full object. */
-    databaseSize: 0,
-    exec: <Row extends Record<string, string | number | null>>(text: string, ...values: Values) => {
+  /** What the database says of its size, unless a test sets it. */
+  #databaseSize: number | null = null;
+  /** Throws what a statement is to fail with. */
+  fails: (statement: string, values: readonly SQLInputValue[]) => void = () => {};
+  readonly sql: Sql & { databaseSize: number };
+
+  constructor() {
+    this.#database.exec(`PRAGMA page_size = ${pageBytes}`);
+    const exec: Sql['exec'] = <Row extends Record<string, string | number | null>>(
+      text: string,
+      ...values: Values
+    ) => {
       const rows = this.#run(text, values) as Row[];
       return Object.assign(rows.values(), { toArray: () => rows });
-    },
-  };
+    };
+    const sizeOf = () => this.#databaseSize ?? this.#bytesInUse();
+    const setSize = (bytes: number) => {
+      this.#databaseSize = bytes;
+    };
+    this.sql = {
+      exec,
+      get databaseSize() {
+        return sizeOf();
+      },
+      /** Set by tests of a full object. */
+      set databaseSize(bytes: number) {
+        setSize(bytes);
+      },
+    };
+  }
+
+  /** Lets the database grow to so many bytes, and no further: then it is full, as the platform's is at its bound. */
+  limit(bytes: number): void {
+    this.#database.exec(`PRAGMA max_page_count = ${Math.ceil(bytes / pageBytes)}`);
+  }
+
+  /** Rows that were written so far: those of tables, and those of their indexes, as the platform bills them. */
+  get rowsWritten(): number {
+    return this.#rowsWritten;
+  }
+
+  #rowsWritten = 0;
 
   transactionSync<Result>(work: () => Result): Result {
     this.#database.exec('SAVEPOINT work');
@@ -22,17 +67,47 @@ export class MemoryStorage implements SqlObjectStorage {
       this.#database.exec('RELEASE work');
       return result;
     } catch (error) {
-      this.#database.exec('ROLLBACK TO work; RELEASE work');
+      // A database that is full has rolled all of it back already.
+      if (this.#database.isTransaction) this.#database.exec('ROLLBACK TO work; RELEASE work');
       throw error;
     }
   }
 
   #run(text: string, values: readonly SQLInputValue[]): unknown[] {
+    this.fails(text, values);
+    if (values.length > parameters) throw new Error('too many SQL variables');
+    if (Buffer.byteLength(text) > statementBytes) throw new Error('statement too long');
+    const bytes = values.reduce<number>((sum, value) => sum + bytesOf(value), 0);
+    if (bytes >= rowBytes) throw new Error('string or blob too big: SQLITE_TOOBIG');
     // Several statements in one text have no values.
     if (/;\s*\S/.test(text)) {
       this.#database.exec(text);
       return [];
     }
-    return this.#database.prepare(text).all(...values);
+    const before = this.#changes();
+    const rows = this.#database.prepare(text).all(...values);
+    const changed = this.#changes() - before;
+    if (changed > 0) this.#rowsWritten += changed * (1 + this.#indexesOf(text));
+    return rows;
+  }
+
+  #changes(): number {
+    return Number(this.#database.prepare('SELECT total_changes() AS n').get()?.n ?? 0);
+  }
+
+  /** How many indexes the table of a statement has, at most: partial ones count, too. */
+  #indexesOf(text: string): number {
+    const [, table = ''] = /(?:INTO|UPDATE|FROM)\s+(\w+)/i.exec(text) ?? [];
+    const named = "SELECT count(*) AS n FROM sqlite_master WHERE type = 'index' AND tbl_name = ?";
+    return Number(this.#database.prepare(named).get(table)?.n ?? 0);
+  }
+
+  #bytesInUse(): number {
+    const pages = this.#database
+      .prepare(
+        'SELECT (SELECT * FROM pragma_page_count) - (SELECT * FROM pragma_freelist_count) AS n',
+      )
+      .get();
+    return Number(pages?.n ?? 0) * pageBytes;
   }
 }

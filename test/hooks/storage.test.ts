@@ -5,6 +5,7 @@ import { limits } from '../../shared/limits.ts';
 import type { DecidedWrite } from '../../shared/protocol/events.ts';
 import type { Callback } from '../../shared/wire/confirmations.ts';
 import { MemoryStorage } from './sqlite.ts';
+import { retention } from './stored.ts';
 
 const callback: Callback = {
   endpoint: 'cb_one',
@@ -63,7 +64,7 @@ function confirm(storage: CoordinatorStorage, sequence: number, now: number): vo
 }
 
 function begun(memory: MemoryStorage) {
-  const storage = new CoordinatorStorage(memory);
+  const storage = new CoordinatorStorage(memory, retention);
   return { storage, stored: storage.begin(1) };
 }
 

@@ -1,13 +1,34 @@
 import { CoordinatorStorage } from '../../functions/coordinator/storage.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
 import type { DecidedWrite } from '../../shared/protocol/events.ts';
+import type { Retention } from '../../shared/wire/configuration.ts';
 import type { MemberChange } from '../../shared/wire/members.ts';
 import type { MemoryStorage } from './sqlite.ts';
 
+/** What a coordinator keeps by default. */
+export const retention: Retention = {
+  keptMs: limits.decisionsKeptMs,
+  keptWrites: limits.decisionsKept,
+  keptBytes: limits.keptBytesDefault,
+  keysKeptMs: limits.keysKeptMsDefault,
+};
+
 /** A new life of a coordinator on what is stored, and what it starts from. */
-export function begun(memory: MemoryStorage) {
-  const storage = new CoordinatorStorage(memory);
+export function begun(memory: MemoryStorage, changes: Partial<Retention> = {}) {
+  const storage = new CoordinatorStorage(memory, { ...retention, ...changes });
   return { storage, stored: storage.begin(1) };
+}
+
+/** Drops all that may be dropped at `now`, slice by slice. Returns how many slices that took. */
+export function pruneAll(
+  storage: CoordinatorStorage,
+  now: number,
+  kept?: Pick<Retention, 'keptMs' | 'keptWrites'>,
+): number {
+  let slices = 1;
+  while (storage.prune(now, kept)) slices += 1;
+  return slices;
 }
 
 /** A committed write to one key; its transaction is `[1, sequence]`. */

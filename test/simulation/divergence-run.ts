@@ -102,6 +102,7 @@ class Divergence {
       this.#writes += 1;
       this.#world.coordinator.write(
         { ...frame, notAfter, ack: 'committed', idempotency },
+        false,
         (reply) => {
           if (reply?.kind === 'write') answer = reply.answer;
         },

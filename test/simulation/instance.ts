@@ -11,6 +11,7 @@ import type {
   Ticket,
 } from '../../shared/protocol/events.ts';
 import type { WriteFrame } from '../../shared/protocol/frame.ts';
+import { ampleRoom } from '../../shared/protocol/room.ts';
 import type { RoundResult, SnapshotResult } from '../../shared/protocol/round.ts';
 import type { ReadRequest } from '../../shared/wire/answers.ts';
 import type { MemberOrder } from '../../shared/wire/members.ts';
@@ -49,12 +50,14 @@ export class Instance {
     this.step({ kind: 'ticked' });
   }
 
-  /** Hands in a frame; the answer is null where the instance dies first. */
-  write(frame: WriteFrame, give: (reply: Reply | null) => void): void {
+  /** Hands in a frame, `again` if the same came before; the answer is null where the instance dies first. */
+  write(frame: WriteFrame, again: boolean, give: (reply: Reply | null) => void): void {
     const ticket = this.#expect(give);
-    const key = frame.idempotency?.key;
-    const recorded = key === undefined ? null : this.#tables.recordedUnder(key);
-    this.step({ kind: 'arrived', ticket, frame, async: false, recorded });
+    const recorded = this.#tables.recordedOf(frame, again);
+    const abandoned =
+      again && this.#tables.owed.has(`${frame.id}.write.aborted`) ? 'given up' : null;
+    const arrival = { frame, async: false, recorded, again, abandoned, room: ampleRoom };
+    this.step({ kind: 'arrived', ticket, ...arrival });
   }
 
   /** Asks about transactions. */

@@ -11,6 +11,7 @@ import type {
   Ticket,
 } from '../../shared/protocol/events.ts';
 import type { WriteFrame } from '../../shared/protocol/frame.ts';
+import { ampleRoom } from '../../shared/protocol/room.ts';
 import type { RoundResult } from '../../shared/protocol/round.ts';
 import type { WriteAnswer } from '../../shared/wire/answers.ts';
 import { RegionModel } from '../region/model.ts';
@@ -78,7 +79,16 @@ export class Lone {
   arrive(frame: WriteFrame): Ticket {
     this.#tickets += 1;
     const ticket = this.#tickets;
-    this.#step({ kind: 'arrived', ticket, frame, async: false, recorded: null });
+    this.#step({
+      kind: 'arrived',
+      ticket,
+      frame,
+      async: false,
+      recorded: null,
+      again: false,
+      abandoned: null,
+      room: ampleRoom,
+    });
     return ticket;
   }
 

@@ -265,7 +265,7 @@ class Trial {
     const { timeline } = this.world;
     const frame = { ...this.#frames.of(ops, []), ack: 'committed' as const };
     const asked: Asked = { sentAt: timeline.now, keys: [key], answer: null, answeredAt: Infinity };
-    this.world.coordinator.write({ ...frame, notAfter: timeline.now + 5_000 }, (reply) => {
+    this.world.coordinator.write({ ...frame, notAfter: timeline.now + 5_000 }, false, (reply) => {
       asked.answeredAt = timeline.now;
       if (reply?.kind === 'write') asked.answer = reply.answer;
     });

@@ -1,6 +1,7 @@
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type { CoordinatorEvent } from '../../shared/protocol/events.ts';
+import { ampleRoom } from '../../shared/protocol/room.ts';
 import { frameOf } from '../core/rig.ts';
 import { RegionModel } from '../region/model.ts';
 import { configOf, nothingStored } from './lone.ts';
@@ -73,7 +74,16 @@ export function run(seed: number): { readonly writes: number } {
     writes += 1;
     begunAt.set(ticket, timeline.now);
     const frame = frameOf([`k${ticket % 7}`], { notAfter: timeline.now + 10_000 });
-    step({ kind: 'arrived', ticket, frame, async: false, recorded: null });
+    step({
+      kind: 'arrived',
+      ticket,
+      frame,
+      async: false,
+      recorded: null,
+      again: false,
+      abandoned: null,
+      room: ampleRoom,
+    });
   };
 
   step({ kind: 'ticked' });

@@ -1,6 +1,7 @@
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type { CoordinatorEvent, SentRound } from '../../shared/protocol/events.ts';
+import { ampleRoom } from '../../shared/protocol/room.ts';
 import type { RoundResult } from '../../shared/protocol/round.ts';
 import { frameOf } from '../core/rig.ts';
 import { RegionModel } from '../region/model.ts';
@@ -91,7 +92,16 @@ class Idler {
     this.#tickets += 1;
     const frame = frameOf([this.#random.pick(['a', 'b'])], { notAfter: now + 4_000 });
     const ticket = this.#tickets;
-    this.#step({ kind: 'arrived', ticket, frame, async: false, recorded: null });
+    this.#step({
+      kind: 'arrived',
+      ticket,
+      frame,
+      async: false,
+      recorded: null,
+      again: false,
+      abandoned: null,
+      room: ampleRoom,
+    });
   }
 
   #pass(ms: number): void {

@@ -1,6 +1,7 @@
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type { CoordinatorEvent, Reply, Send, Ticket } from '../../shared/protocol/events.ts';
+import { ampleRoom } from '../../shared/protocol/room.ts';
 import type { RoundResult } from '../../shared/protocol/round.ts';
 import { frameOf } from '../core/rig.ts';
 import { RegionModel } from '../region/model.ts';
@@ -118,7 +119,16 @@ class Crowd {
       this.#writes += 1;
       this.#timeline.after(this.#random.between(0, 5), () => this.#write(client));
     });
-    this.#step({ kind: 'arrived', ticket, frame, async: false, recorded: null });
+    this.#step({
+      kind: 'arrived',
+      ticket,
+      frame,
+      async: false,
+      recorded: null,
+      again: false,
+      abandoned: null,
+      room: ampleRoom,
+    });
   }
 
   /** Somebody reads through the coordinator, four times a second or so: more often than it can answer would prove nothing. */

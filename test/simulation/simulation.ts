@@ -82,7 +82,7 @@ export class Simulation {
 
   /** Sends a frame; where the answer is lost, a client with an idempotency key tries again. */
   #write(frame: WriteFrame, retries: number, done: () => void): void {
-    const { timeline, random } = this.#world;
+    const { timeline } = this.#world;
     const entry: WriteEntry = {
       kind: 'write',
       frame,
@@ -91,17 +91,26 @@ export class Simulation {
       answer: null,
     };
     this.#writes.push(entry);
+    this.#send(entry, retries, false, done);
+  }
+
+  /** The edge sends it again under its own id where no answer came, and a client under its key and a new id. */
+  #send(entry: WriteEntry, retries: number, again: boolean, done: () => void): void {
+    const { timeline, random } = this.#world;
+    const { frame } = entry;
     timeline.after(random.between(0, 30), () => {
-      this.#world.anyCoordinator().write(frame, (reply) => {
+      this.#world.anyCoordinator().write(frame, again, (reply) => {
         timeline.after(random.between(0, 30), () => {
           entry.answeredAt = timeline.now;
           if (reply?.kind === 'write') entry.answer = reply.answer;
           if (entry.answer?.kind === 'unavailable' && entry.answer.reason.includes('diverged')) {
             throw new Error(entry.answer.reason);
           }
-          const again = reply === null && frame.idempotency !== null && retries > 0;
           if (entry.answer !== null) this.#duplicate(entry, entry.answer);
-          if (!again) return done();
+          if (reply !== null || retries === 0) return done();
+          if (frame.idempotency === null || random.chance(0.5)) {
+            return this.#send(entry, retries - 1, true, done);
+          }
           const id = this.#frames.nextId();
           const notAfter = timeline.now + 5_000;
           this.#write({ ...frame, id, notAfter }, retries - 1, done);
@@ -118,7 +127,7 @@ export class Simulation {
     if (first.kind === 'unavailable' && first.code !== null) return;
     const late = { ...frame, id: this.#frames.nextId() };
     timeline.after(random.between(100, 5_000), () => {
-      this.#world.anyCoordinator().write(late, (reply) => {
+      this.#world.anyCoordinator().write(late, false, (reply) => {
         if (reply?.kind !== 'write') return;
         const { answer } = reply;
         const same = first.kind === 'decided' || first.kind === 'unconfirmed';

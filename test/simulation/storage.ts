@@ -8,6 +8,7 @@ import type {
   StoredDecision,
   StoredRegion,
 } from '../../shared/protocol/events.ts';
+import type { WriteFrame } from '../../shared/protocol/frame.ts';
 import { valuesAmong } from '../../shared/protocol/own-keys.ts';
 import type { WriteRecord } from '../../shared/wire/answers.ts';
 import type { BlockedKey, MemberChange } from '../../shared/wire/members.ts';
@@ -81,10 +82,14 @@ export class Tables {
     return [...this.regions.values()].some(({ membership }) => membership.state === 'copying');
   }
 
-  recordedUnder(key: string): RecordedWrite | null {
-    const decided = this.byKey.get(key);
-    if (decided === undefined || decided.idempotency === null) return null;
-    return { record: decided.record, digest: decided.idempotency.digest };
+  /** What is recorded under the key of a frame, or under its own id where it came again. */
+  recordedOf({ idempotency, id }: WriteFrame, again: boolean): RecordedWrite | null {
+    const keyed = idempotency === null ? undefined : this.byKey.get(idempotency.key);
+    if (keyed !== undefined) {
+      return { record: keyed.record, digest: keyed.idempotency?.digest ?? null };
+    }
+    const own = again ? this.writes.get(id) : undefined;
+    return own === undefined ? null : { record: own.record, digest: null };
   }
 
   decisionsOf(transactions: readonly TransactionOrder[]): readonly StoredDecision[] {

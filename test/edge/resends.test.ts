@@ -1,0 +1,76 @@
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import type { WriteRequest } from '../../shared/wire/answers.ts';
+import { decided, EdgeUnderTest, problemOf } from './stand-ins.ts';
+
+const body = { ops: [['INCR', 'k']] };
+
+/** A coordinator that is reset while it carries out the first calls, so many of them; each call takes a while. */
+function resetting(resets: number, failure: object = {}) {
+  let calls = 0;
+  const answer = () => {
+    calls += 1;
+    edge.now += 100;
+    if (calls <= resets) throw Object.assign(new Error('the object was reset'), failure);
+    return decided();
+  };
+  const edge = new EdgeUnderTest({
+    write: async () => answer(),
+    accept: async () => answer(),
+    writeAll: async (requests) => requests.map(() => answer()),
+  });
+  return edge;
+}
+
+describe('a write whose coordinator is reset', () => {
+  it('is sent again under its own id, and tells its client the real outcome', async () => {
+    const edge = resetting(1);
+    const told = await edge.write(body);
+    expect([told.status, told.json.replayed]).toEqual([200, false]);
+    const [first, second] = edge.writes;
+    expect(edge.writes).toHaveLength(2);
+    expect(second?.id).toBe(first?.id);
+    expect([first?.again, second?.again]).toEqual([false, true]);
+    expect(edge.pauses).toHaveLength(1);
+  });
+
+  it('is tried anew only in the time that is left of its own', async () => {
+    const edge = resetting(2);
+    await edge.write({ ...body, timeoutMs: 150 });
+    expect(edge.writes.map(({ timeoutMs }) => timeoutMs)).toEqual([150, 50, 0]);
+  });
+
+  it('is given up after a few times, each after a longer pause', async () => {
+    const edge = resetting(100);
+    const told = await edge.write(body);
+    expect([told.status, problemOf(told)]).toEqual([503, 'coordinator-unavailable']);
+    expect(edge.writes).toHaveLength(1 + limits.resendsPerWrite);
+    edge.pauses.forEach((pause, resends) => {
+      const planned = limits.resendPauseMs * 4 ** resends;
+      expect(pause).toBeGreaterThanOrEqual(planned / 2);
+      expect(pause).toBeLessThanOrEqual(1.5 * planned);
+    });
+  });
+
+  it('is not sent again to one that is overloaded', async () => {
+    const edge = resetting(1, { overloaded: true });
+    expect((await edge.write(body)).status).toBe(503);
+    expect(edge.writes).toHaveLength(1);
+  });
+
+  it('is sent again without an answer to wait for, too', async () => {
+    const edge = resetting(1);
+    await edge.write(body, { prefer: 'respond-async' });
+    expect(edge.writes.map(({ again }) => again)).toEqual([false, true]);
+  });
+
+  it('keeps its id in a pipeline and in a transaction', async () => {
+    for (const path of ['/pipeline', '/multi-exec']) {
+      const edge = resetting(1);
+      const told = await edge.ask('POST', path, { body: [['INCR', 'k']] });
+      expect(told.status).toBe(200);
+      const ids = edge.writes.map(({ id }: WriteRequest) => id);
+      expect([ids.length, new Set(ids).size]).toEqual([2, 1]);
+    }
+  });
+});
