@@ -9,6 +9,11 @@
 --   m|<messages>       publish: see messages.lua
 --   e|…                merge elements into the key: see merge.lua
 
+-- The form of what is kept here, in the field `format` of META; a state without one is of the form 1. This release
+-- reads the forms up to its own, and nothing of a later one: what a later release has left must not be taken for a
+-- loss, nor be settled in part.
+local FORMAT = 2
+
 -- What merges, once it is needed, and what loads it.
 local mergers, loadMergers
 
@@ -51,6 +56,9 @@ end
 
 -- Decisions ----------------------------------------------------------------------------------------------------------
 
+-- Every letter of an intent that this release knows. A plan with another one is not carried out, to commit or to abort.
+local INTENTS = { k = true, d = true, p = true, s = true, f = true, m = true, e = true }
+
 -- What a decision does to keys that are all locked by its transaction.
 local function planOf(id, isCommit, keys, locks)
   local plan = { id = id, keys = keys, unlinks = {}, renames = {}, sets = {}, messages = {} }
@@ -71,6 +79,8 @@ local function planOf(id, isCommit, keys, locks)
       insert(plan.sets, { key, sub(locks[key], bar + 1), sub(locks[key], at, bar - 1) })
     elseif kind == 'm' and isCommit then
       unpackMessages(locks[key], at, plan.messages)
+    elseif not INTENTS[kind] then
+      plan.failure = 'u'
     end
   end
   return plan
@@ -210,7 +220,7 @@ end
 -- The shard's state here, or nil where it has none.
 local function readMeta()
   local found = must('HMGET', META, 'generation', 'epoch', 'incarnation', 'floor', 'counter', 'history',
-    'phase', 'copyNumber')
+    'phase', 'copyNumber', 'format')
   if not found[1] then return nil end
   local floorIncarnation, floorSequence = orderOf(found[4])
   return {
@@ -222,6 +232,7 @@ local function readMeta()
     history = found[6],
     phase = found[7] or '',
     copyNumber = tonumber(found[8] or 0),
+    format = tonumber(found[9] or 1),
   }
 end
 
@@ -259,6 +270,11 @@ end
 
 local function refusedFor(meta)
   return '{"f":["generation",' .. whole(meta and meta.generation or 0) .. ',' .. whole(countKeys()) .. ']}'
+end
+
+-- The refusal of a state that this release cannot read, or nil.
+local function laterFormat(meta)
+  return meta and meta.format > FORMAT and '{"f":["format",' .. whole(meta.format) .. ']}' or nil
 end
 
 -- Runs a script's body, which was given so many bytes. Whatever it raises is answered as text, which its reader counts

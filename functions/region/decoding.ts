@@ -45,7 +45,7 @@ const copySchema = z.union([
 
 /** An empty array is an array here, as the scripts write their JSON themselves. */
 const executedSchema = z.object({
-  d: z.string().regex(/^[alr]*$/),
+  d: z.string().regex(/^[alru]*$/),
   v: z.array(voteSchema),
   m: z.array(z.tuple([count, z.string()])),
   o: z.array(z.tuple([count, count, z.array(z.string())])),
@@ -56,6 +56,10 @@ const executedSchema = z.object({
 });
 
 const generationSchema = z.tuple([z.literal('generation'), count, count]);
+
+/** The region's state is of a later release: that is nothing about its data. */
+const formatSchema = z.tuple([z.literal('format'), count]);
+const laterSchema = z.object({ f: formatSchema });
 
 const refusedSchema = z.object({
   f: z.union([generationSchema, z.tuple([z.enum(['lost', 'history', 'phase'])])]),
@@ -78,14 +82,15 @@ const readSchema = z.object({
 
 const failedSchema = z.object({ x: z.string() });
 
-const roundSchema = z.union([executedSchema, refusedSchema, failedSchema]);
-const snapshotSchema = z.union([readSchema, unreadSchema, failedSchema]);
+const roundSchema = z.union([executedSchema, refusedSchema, laterSchema, failedSchema]);
+const snapshotSchema = z.union([readSchema, unreadSchema, laterSchema, failedSchema]);
 const inspectionSchema = z.union([inspectedSchema, failedSchema]);
 
 const decisionReplies: Record<string, DecisionReply> = {
   a: 'acknowledged',
   l: 'lost',
   r: 'refused',
+  u: 'unreadable',
 };
 
 /** Errors by which a server says that it does not write, whatever it is sent; as `serverErrors` in stage.lua. */
@@ -103,7 +108,11 @@ export function decodeRound(text: unknown, round: Round): RoundResult {
     const code = /^[A-Z]+(?=\s)/.exec(read.data.x)?.[0];
     return silent(`the script failed: ${read.data.x}`, code);
   }
-  if ('f' in read.data) return { kind: 'refused', refusal: refusalOf(read.data.f) };
+  if ('f' in read.data) {
+    const { f: refusal } = read.data;
+    if (refusal[0] === 'format') return silent(laterRelease(refusal[1]));
+    return { kind: 'refused', refusal: refusalOf(refusal) };
+  }
   const reply = read.data;
   const isOther =
     reply.d.length !== round.decisions.length ||
@@ -135,6 +144,7 @@ export function decodeSnapshot(text: unknown, request: SnapshotRequest): Snapsho
   if (!read.success) return silent('an answer that is none of a snapshot');
   if ('x' in read.data) return silent(`the script failed: ${read.data.x}`);
   if ('f' in read.data) {
+    if (read.data.f[0] === 'format') return silent(laterRelease(read.data.f[1]));
     const [kind, has = 0, keys = 0] = read.data.f;
     return { kind: 'refused', refusal: kind === 'generation' ? { kind, has, keys } : { kind } };
   }
@@ -160,6 +170,10 @@ export function decodeInspection(text: unknown): InspectionResult {
     holder: sequence < 0 ? null : ([incarnation, sequence] as const),
   }));
   return { kind: 'inspected', keys, cursor: read.data.n, more: read.data.t === 1 };
+}
+
+function laterRelease(format: number): string {
+  return `its state is of a later release of Lockstep (form ${format}), which this one cannot read: deploy that release`;
 }
 
 /** No usable answer, with a reason for people. */

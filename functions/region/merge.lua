@@ -103,7 +103,11 @@ function module.plan(plan, isCommit, key, text)
     insert(plan.unlinks, shadow)
     return
   end
-  local kind, expiry, at = match(text, '^(%a)|(-?%d+)|()')
+  local kind, expiry, at = match(text, '^([hszlx])|(-?%d+)|()')
+  if not kind then
+    plan.failure = 'u'
+    return
+  end
   plan.merges = plan.merges or {}
   insert(plan.merges, { from = shadow, into = key, kind = kind, expiry = tonumber(expiry), rest = sub(text, at) })
 end

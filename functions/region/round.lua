@@ -35,7 +35,8 @@
 -- Replies, one ASCII JSON text each, read by decoding.ts:
 --   {"d":"alr…","v":[vote…],"m":[[counter,mark]…],"o":[[incarnation,sequence,keys]…],"t":0|1,"k":clock|null,
 --    "c":copy|null,"z":0|1|null}                                                                executed
---       a acknowledged, l lost, r refused; votes: ["y",outcomes,fingerprints], ["t"] late, ["d"] duplicate,
+--       a acknowledged, l lost, r refused, u of a form that this release does not know
+--       votes: ["y",outcomes,fingerprints], ["t"] late, ["d"] duplicate,
 --       ["l",key,incarnation,sequence] locked, ["f","epoch"|"incarnation"] fenced, ["r",reason] refused,
 --       ["u",[[part,keys]…]] unlisted, ["n",part,command] lacking,
 --       ["e",code,reason,part] denied by the server, of a part or -1
@@ -43,6 +44,7 @@
 --       copy: ["b"] begun, ["r",items,locked,left,cursor|null,total|null] read, ["w",[[key,reason]…]] written,
 --       ["l",keys,cursor|null] listed, ["f","token"|"number"|"epoch"] refused
 --   {"f":["generation",has,keys]}, {"f":["lost"]}, {"f":["history"]}, {"f":["phase"]}           refused whole
+--   {"f":["format",has]}                              refused whole: of a later release
 --   {"x":text}                                                                       failed; may have run in part
 
 -- History ------------------------------------------------------------------------------------------------------------
@@ -110,7 +112,7 @@ local function raiseMeta(meta, round, isNew)
   if leavesMark then appendMark(meta, round.mark, round.bounds[1]) end
   mustGrow('HSET', META, 'generation', whole(meta.generation), 'epoch', whole(epoch), 'incarnation', whole(incarnation),
     'floor', idOf(meta.floor[1], meta.floor[2]), 'counter', whole(meta.counter), 'history', meta.history,
-    'phase', meta.phase, 'copyNumber', whole(meta.copyNumber))
+    'phase', meta.phase, 'copyNumber', whole(meta.copyNumber), 'format', whole(FORMAT))
   if floorMoves then
     must('ZREMRANGEBYSCORE', DONE, '-inf', scoreOf(meta.floor[1], meta.floor[2]))
   end
@@ -316,7 +318,7 @@ end
 local function newMeta(generation)
   return {
     generation = generation, epoch = 0, incarnation = 0, floor = { 0, 0 }, counter = 0, history = '', phase = '',
-    copyNumber = 0,
+    copyNumber = 0, format = FORMAT,
   }
 end
 
@@ -349,6 +351,7 @@ end
 return answer(#ARGV[1], function()
   local round = readRound()
   local held = readMeta()
+  if laterFormat(held) then return laterFormat(held) end
   local meta = metaFor(held, round)
   if not meta or meta.generation ~= round.generation then return refusedFor(held) end
   local refusal = lossOf(meta, round.seen) or (isInPhase(meta, round) and 'phase')

@@ -19,6 +19,7 @@
 -- Replies, one ASCII JSON text each, read by decoding.ts:
 --   {"q":replies,"l":[[key,incarnation,sequence]…]}   read; `replies` is the JSON text of an array
 --   {"f":["generation",has,keys]}, {"f":["lost"]}, {"f":["history"]}, {"f":["lease"]}   refused whole
+--   {"f":["format",has]}                              refused whole: of a later release
 --   {"x":text}                                        failed
 
 local TOO_LARGE = encode({ err = 'ERR the replies are too large; ask for less at once' })
@@ -155,6 +156,7 @@ end
 return answer(#ARGV[1], function()
   local given = decodeGiven(ARGV[1])
   local meta = readMeta()
+  if laterFormat(meta) then return laterFormat(meta) end
   if not meta or meta.generation ~= given[1] then return refusedFor(meta) end
   local loss = lossOf(meta, given[8])
   if loss then return '{"f":["' .. loss .. '"]}' end

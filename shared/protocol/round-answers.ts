@@ -125,7 +125,10 @@ export class RoundAnswers {
       } else if (said === 'lost') {
         members.lose(link, `it no longer holds transaction ${keyOf(transaction)}`);
       } else {
-        const reason = 'its server refused to apply a decision';
+        const reason =
+          said === 'unreadable'
+            ? 'it holds a lock of a later release of Lockstep, which this one cannot apply: deploy that release'
+            : 'its server refused to apply a decision';
         links.fail(link, reason, flight.sentAt);
         link.refuses('ERR', reason, outbox.now);
       }

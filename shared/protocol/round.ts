@@ -181,6 +181,8 @@ export type DecisionReply =
   | 'acknowledged'
   /** A commit above the floor that finds neither its locks nor a record in `done`: a prepared transaction is gone. */
   | 'lost'
+  /** It holds locks in a form of a later release, which nobody here can apply; they stay. */
+  | 'unreadable'
   /** The server refused a step, or the sender is of an older incarnation than the transaction; the locks stay. */
   | 'refused';
 
