@@ -273,6 +273,13 @@ export const limits = {
   /** An endpoint that does not answer rests after each attempt: as long as it has failed, within these bounds. */
   endpointRestMsFirst: 1_000,
   endpointRestMsLast: 60_000,
+  /** A host rests after a bad answer of one of its addresses: others have addresses there, so it is never long. */
+  hostRestMsLeast: 1_000,
+  hostRestMsMost: 60_000,
+  /** Hosts that rest at once; beyond it each address rests alone. */
+  hostsResting: 1_000,
+  /** Endpoints that are owed events and that one look passes by. */
+  endpointsPerLook: 1_000,
   /** An attempt without an answer for so long lets the endpoint count as failing. */
   deliverySlowMs: 1_000,
   /** Attempts of one endpoint at once. */
@@ -504,5 +511,10 @@ assert(limits.subscriptionsPerHost < limits.subscriptions, 'one host leaves room
 assert(limits.subscriptionsPerToken < limits.subscriptions, 'one token leaves room for others');
 assert(limits.eventBytes < limits.eventBytesTogether, 'the largest event has room');
 assert(limits.requestsKeptPerToken < limits.requestsKept, 'one token leaves room for others');
+assert(limits.hostRestMsLeast < limits.hostRestMsMost, 'a host that asks for a rest may get more');
+assert(
+  limits.hostRestMsMost <= limits.endpointRestMsLast,
+  'a host rests no longer than an endpoint that does not answer',
+);
 assert(limits.courierLogBytes < limits.courierBytes, 'the log goes before what waits');
 assert(limits.deliverySlowMs < limits.deliveryTimeoutMs, 'a slow attempt has not timed out');

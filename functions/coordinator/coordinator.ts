@@ -162,6 +162,10 @@ export class CoordinatorLife {
       disabled: stored(async (endpoint, reason) =>
         this.#desk.disable(endpoint, reason, Date.now()),
       ),
+      hostRests: {
+        proof: { none: 'it shows no state: how long a host rests is advice' },
+        run: async (host, restMs) => this.#handover.restHost(host, restMs),
+      },
       beginRequest: stored(async (request) =>
         this.#storage.requests.beginRequest(request, Date.now()),
       ),

@@ -18,7 +18,10 @@ export interface OwedBatch {
 export interface HandoverStorage {
   readonly owes: boolean;
   /** Those that are owed events, in their turn. */
-  owedEndpoints(): readonly EndpointId[];
+  owedEndpoints(): Iterator<EndpointId>;
+  /** How many they are. */
+  readonly owedCount: number;
+  hostOf(endpoint: EndpointId): string | null;
   owedTo(endpoint: EndpointId, count: number): OwedBatch;
   settle(batch: OwedBatch): void;
   targetOf(endpoint: EndpointId): { readonly url: string; readonly secret: string | null } | null;
@@ -27,7 +30,8 @@ export interface HandoverStorage {
 type CourierOf = (endpoint: string) => Pick<CourierApi, 'deliver'>;
 
 /**
- * Hands what endpoints are owed over to their couriers, a few couriers at a time and each in its turn. A courier that
+ * Hands what endpoints are owed over to their couriers, a few couriers at a time and each in its turn. A host rests with
+ * all its endpoints. A courier that
  * cannot be reached rests alone, so that it holds up no other. An event is deleted here only when its courier has it
  * durably, and a courier takes the same event twice as one, so a crash in between repeats at most a handover.
  */
@@ -37,6 +41,10 @@ export class Handover {
   readonly #signingKey: () => Promise<SigningKey>;
   readonly #underway = new Set<string>();
   readonly #resting = new Set<string>();
+  /** Hosts of which nothing is handed over to any endpoint, and until when, ms. */
+  readonly #hostsResting = new Map<string, number>();
+  /** Goes around all that are owed events. */
+  #turn: Iterator<EndpointId> | null = null;
   /** Set while events wait for others to go with. */
   #lingers = false;
   /** How often in a row a courier was not reached. */
@@ -58,13 +66,59 @@ export class Handover {
     }, limits.handoverLingerMs);
   }
 
-  /** Begins what may begin now. */
-  #begin(): void {
-    if (!this.#hooks.owes || this.#isFull) return;
-    for (const endpoint of this.#hooks.owedEndpoints()) {
-      if (this.#isFull) return;
-      if (!this.#underway.has(endpoint) && !this.#resting.has(endpoint)) void this.#serve(endpoint);
+  /**
+   * Nothing more is handed over to any endpoint of a host for a while, at most limits.hostRestMsMost. Answers for how long
+   * it rests in all, ms.
+   */
+  restHost(host: string, restMs: number): number {
+    const now = Date.now();
+    const boundedMs = Math.min(Math.max(restMs, 0), limits.hostRestMsMost);
+    const known = this.#hostsResting.get(host);
+    const until = Math.max(known ?? 0, now + boundedMs);
+    if (known === undefined) {
+      if (this.#hostsResting.size >= limits.hostsResting) return boundedMs;
+      this.#hostsResting.set(host, until);
+      this.#wakeHost(host);
     }
+    this.#hostsResting.set(host, until);
+    return until - now;
+  }
+
+  /** Goes on once the rest of a host is over, which may have grown meanwhile. */
+  #wakeHost(host: string): void {
+    const leftMs = (this.#hostsResting.get(host) ?? 0) - Date.now();
+    if (leftMs <= 0) {
+      this.#hostsResting.delete(host);
+      this.#begin();
+      return;
+    }
+    setTimeout(() => this.#wakeHost(host), leftMs);
+  }
+
+  /** Begins what may begin now. Of very many that are owed events it looks at some, and at the others after a while. */
+  #begin(): void {
+    const { owedCount } = this.#hooks;
+    let left = Math.min(owedCount, limits.endpointsPerLook);
+    while (left > 0) {
+      if (this.#isFull) return;
+      this.#turn ??= this.#hooks.owedEndpoints();
+      const next = this.#turn.next();
+      if (next.done === true) {
+        // From the first again: there is one, since events are owed.
+        this.#turn = null;
+        continue;
+      }
+      left -= 1;
+      if (this.#mayBegin(next.value)) void this.#serve(next.value);
+    }
+    if (owedCount > limits.endpointsPerLook) this.run();
+  }
+
+  #mayBegin(endpoint: EndpointId): boolean {
+    if (this.#underway.has(endpoint) || this.#resting.has(endpoint)) return false;
+    if (this.#hostsResting.size === 0) return true;
+    const host = this.#hooks.hostOf(endpoint);
+    return host === null || !this.#hostsResting.has(host);
   }
 
   get #isFull(): boolean {

@@ -35,6 +35,8 @@ export class HookStorage implements HandoverStorage {
   readonly #sql: Sql;
   /** How many events each endpoint is owed, whose turn comes first at first: to ask the table would read all of it. */
   readonly #owed = new Map<EndpointId, number>();
+  /** Their hosts, as far as they were asked for. */
+  readonly #hosts = new Map<EndpointId, string | null>();
   /** The target that pruning looked at last. */
   #prunedTo = '';
 
@@ -55,6 +57,11 @@ export class HookStorage implements HandoverStorage {
     return this.#owed.size > 0;
   }
 
+  /** How many endpoints are owed events. */
+  get owedCount(): number {
+    return this.#owed.size;
+  }
+
   owe(events: readonly OwedEvent[]): void {
     for (const { endpoint, id, type, at, body } of events) {
       this.#sql.exec(
@@ -69,9 +76,20 @@ export class HookStorage implements HandoverStorage {
     }
   }
 
-  /** The endpoints that are owed events, in their turn: one that was just served comes last. */
-  owedEndpoints(): readonly EndpointId[] {
-    return [...this.#owed.keys()];
+  /** The endpoints that are owed events, in their turn: one that was just served comes last. Goes on as they change. */
+  owedEndpoints(): Iterator<EndpointId> {
+    return this.#owed.keys();
+  }
+
+  /** The host of an endpoint that is owed events; null if nobody knows it any more. */
+  hostOf(endpoint: EndpointId): string | null {
+    const known = this.#hosts.get(endpoint);
+    if (known !== undefined) return known;
+    const subscribed = () => this.subscriptions().find((one) => one.endpoint === endpoint);
+    const { url = null } = this.targetOf(endpoint) ?? subscribed() ?? {};
+    const host = url === null ? null : new URL(url).host;
+    if (this.#owed.has(endpoint)) this.#hosts.set(endpoint, host);
+    return host;
   }
 
   /** The oldest events that an endpoint is owed, and as many as fit a call: at least one. */
@@ -102,6 +120,7 @@ export class HookStorage implements HandoverStorage {
     const left = (this.#owed.get(endpoint) ?? 0) - settled;
     this.#owed.delete(endpoint);
     if (left > 0) this.#owed.set(endpoint, left);
+    else this.#hosts.delete(endpoint);
   }
 
   /** Remembers where the callbacks of an endpoint go. */
@@ -135,6 +154,8 @@ export class HookStorage implements HandoverStorage {
       subscription.endpoint,
       value,
     );
+    // Its address may be another one.
+    this.#hosts.delete(subscription.endpoint);
   }
 
   /** Forgets a subscription and what it is owed; false where there is none. */
@@ -143,6 +164,7 @@ export class HookStorage implements HandoverStorage {
     this.#sql.exec('DELETE FROM subscription WHERE endpoint = ?', endpoint);
     this.#sql.exec('DELETE FROM owed WHERE endpoint = ?', endpoint);
     this.#owed.delete(endpoint);
+    this.#hosts.delete(endpoint);
     return known;
   }
 

@@ -52,6 +52,10 @@ export class Courier extends DurableObject<Env> implements CourierApi {
   #prunedAt = 0;
   #hasMoreToPrune = false;
   #isTelling = false;
+  /** When the coordinator handed something over last, ms. */
+  #handedOverAt = 0;
+  /** The host rests until then, as far as the coordinator has said, ms. */
+  #hostRestsUntil = 0;
 
   constructor(context: DurableObjectState, environment: Env) {
     super(context, environment);
@@ -97,6 +101,7 @@ export class Courier extends DurableObject<Env> implements CourierApi {
   async deliver(endpoint: EndpointId, handover: Handover): Promise<{ readonly restMs: number }> {
     const { target, signingKey, events } = handover;
     const now = Date.now();
+    this.#handedOverAt = now;
     if (target !== null) this.#aimAt(endpoint, { ...target, signingKey }, now);
     if (this.#storage.endpoint === null) return { restMs: 0 };
     this.#storage.add(events, now);
@@ -136,6 +141,7 @@ export class Courier extends DurableObject<Env> implements CourierApi {
   }
 
   async enable(): Promise<void> {
+    this.#hostRestsUntil = 0;
     this.#storage.enable(Date.now());
     this.#proceed();
   }
@@ -205,7 +211,8 @@ export class Courier extends DurableObject<Env> implements CourierApi {
       this.#hasMoreToPrune = this.#storage.prune(now, keptMs);
       if (!this.#hasMoreToPrune) this.#prunedAt = now;
     }
-    if (endpoint.disabledAt === null && now >= endpoint.restUntil) {
+    const restUntil = Math.max(endpoint.restUntil, this.#hostRestsUntil);
+    if (endpoint.disabledAt === null && now >= restUntil) {
       // What is failing is probed by one attempt at a time.
       const places = endpoint.failingSince === null ? limits.deliveriesInFlight : 1;
       const free = Math.max(0, places - this.#inFlight.size);
@@ -252,6 +259,30 @@ export class Courier extends DurableObject<Env> implements CourierApi {
     );
     this.#storage.settle(event, outcome, judgement, now);
     if (judgement.disable !== null) this.#storage.disable(judgement.disable, now, false);
+    if (judgement.hostRestMs > 0) void this.#restHost(endpoint, judgement.hostRestMs, now);
+  }
+
+  /** Has all endpoints of the host rest, as far as the coordinator hands anything over to them; it is advice. */
+  async #restHost({ url }: Endpoint, restMs: number, now: number): Promise<void> {
+    // Said once per rest: each word is a request. To a coordinator that has handed nothing over of late it would be of no
+    // use, and would wake it for nothing.
+    if (now < this.#hostRestsUntil || now - this.#handedOverAt > limits.hostRestMsMost) return;
+    this.#hostRestsUntil = now + restMs;
+    try {
+      const allMs = await this.#coordinator.hostRests(new URL(url).host, restMs);
+      this.#hostRestsUntil = Math.max(this.#hostRestsUntil, now + allMs);
+    } catch (error) {
+      console.error('the coordinator was not told that a host rests', error);
+    }
+    // Nothing that is due is forgotten: the alarm is set anew, past the rest.
+    this.#proceed();
+  }
+
+  get #coordinator(): Pick<HooksApi, 'disabled' | 'hostRests'> {
+    const { COORDINATOR } = this.env;
+    return remote<Pick<HooksApi, 'disabled' | 'hostRests'>>(() =>
+      COORDINATOR.getByName(coordinatorName),
+    );
   }
 
   /** The signer of what is in force. Keys are imported once, as it costs more than signing. */
@@ -270,11 +301,7 @@ export class Courier extends DurableObject<Env> implements CourierApi {
     if (this.#isTelling) return;
     this.#isTelling = true;
     try {
-      const { COORDINATOR } = this.env;
-      const coordinator = remote<Pick<HooksApi, 'disabled'>>(() =>
-        COORDINATOR.getByName(coordinatorName),
-      );
-      await coordinator.disabled(id, disabledReason ?? '');
+      await this.#coordinator.disabled(id, disabledReason ?? '');
       this.#storage.noteTold();
     } catch (error) {
       console.error(`the coordinator was not told that ${id} is disabled`, error);
@@ -295,7 +322,7 @@ export class Courier extends DurableObject<Env> implements CourierApi {
     }
     const dueAt =
       endpoint.disabledAt === null ? this.#storage.nextDueAt(new Set(this.#inFlight.keys())) : null;
-    const nextAt = Math.max(dueAt ?? 0, endpoint.restUntil);
+    const nextAt = Math.max(dueAt ?? 0, endpoint.restUntil, this.#hostRestsUntil);
     // What is due by now waits for a place, which the end of an attempt will give it.
     if (dueAt !== null && nextAt > now) wakes.push(nextAt);
     if (wakes.length === 0) return;

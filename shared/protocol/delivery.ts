@@ -39,6 +39,8 @@ export interface Judgement {
   readonly failingSince: number | null;
   /** The endpoint asked for rest, or does not answer: nothing at all is sent to it before. Null: no rest. */
   readonly restUntil: number | null;
+  /** For so long events for any address of the same host wait, ms; 0: they need not. */
+  readonly hostRestMs: number;
   /** Why the endpoint is to be disabled; null: it is not. */
   readonly disable: string | null;
 }
@@ -61,6 +63,7 @@ export function judge(
       nextAttemptAt: null,
       failingSince: null,
       restUntil: null,
+      hostRestMs: 0,
       disable: null,
     };
   }
@@ -74,6 +77,7 @@ export function judge(
     nextAttemptAt,
     failingSince,
     restUntil: restUntil(outcome, askedMs, now - failingSince, now),
+    hostRestMs: hostRestMs(outcome, askedMs),
     disable: isGone ? goneReason : failingReason(failingSince, now),
   };
 }
@@ -120,4 +124,17 @@ function restUntil(
   }
   const asks = outcome.status === 429 || outcome.status === 503;
   return asks && askedMs > 0 ? now + askedMs : null;
+}
+
+/**
+ * For how long the host of an endpoint is left alone. Hosts are shared, as by the customers of a relay, so this has to weigh
+ * two harms: one who makes many addresses of a host could have it called without a rest, and one whose address answers
+ * badly could silence the others. So a host rests for a short time only, and then all its addresses have their turn:
+ * up to a minute if it asks for it (429 or 503 with Retry-After), a second after no answer, and after 410. What lasts
+ * longer counts for the one address: its own rests, its failing, and above all 410, which disables nobody else.
+ */
+function hostRestMs(outcome: AttemptOutcome, askedMs: number): number {
+  if (outcome.kind === 'unanswered' || outcome.status === 410) return limits.hostRestMsLeast;
+  const asks = outcome.status === 429 || outcome.status === 503;
+  return asks ? Math.min(askedMs, limits.hostRestMsMost) : 0;
 }

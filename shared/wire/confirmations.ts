@@ -270,6 +270,11 @@ export interface HooksApi {
   signingKey(): Promise<SigningKey>;
   /** A courier has given an endpoint up. Marks it, and tells the other subscriptions. */
   disabled(endpoint: EndpointId, reason: string): Promise<void>;
+  /**
+   * A courier had an answer after which nothing is to be sent to any address of a host for `restMs`. Answers for how long
+   * the host rests in all, ms: others may have said the same.
+   */
+  hostRests(host: string, restMs: number): Promise<number>;
 }
 
 /** What is called on the feed's fan-out object, by RPC. Followers come by `fetch` with an upgrade to WebSocket. */

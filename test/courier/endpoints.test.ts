@@ -52,6 +52,18 @@ describe('an endpoint', () => {
     await expectState('evt_2', 'delivered');
   });
 
+  it('that asks for a pause has its host rest, of which the coordinator is told once', async () => {
+    receiver.answer = (response) => {
+      response.writeHead(429, { 'retry-after': '7' });
+      response.end();
+    };
+    await rig.deliver(name, receiver, ['evt_1', 'evt_2', 'evt_3']);
+    const { host } = new URL(receiver.url);
+    await expect
+      .poll(async () => (await rig.told())[`reason:${host}`], patience)
+      .toBe('rests for 7000 ms');
+  });
+
   it('that answers 410 is disabled, the coordinator told, and what waits is sent once it is enabled', async () => {
     receiver.answer = (response) => {
       response.statusCode = 410;

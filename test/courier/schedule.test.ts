@@ -28,6 +28,7 @@ describe('a status', () => {
       nextAttemptAt: null,
       failingSince: null,
       restUntil: null,
+      hostRestMs: 0,
       disable: null,
     });
   });
@@ -116,6 +117,21 @@ describe('a wish for a pause', () => {
   ])('spelled %j means %j ms', (header, expected) => {
     expect(new Date(now).toISOString()).toBe('2027-01-15T08:00:00.000Z');
     expect(retryAfterMs(header, now)).toBe(expected);
+  });
+});
+
+describe('a host', () => {
+  it.each([
+    ['200', answered(200), 0],
+    ['500', answered(500), 0],
+    ['500 that asks for an hour', answered(500, hourMs), 0],
+    ['429 that asks for nothing', answered(429), 0],
+    ['429 that asks for five seconds', answered(429, 5_000), 5_000],
+    ['503 that asks for a day', answered(503, 24 * hourMs), limits.hostRestMsMost],
+    ['410', answered(410), limits.hostRestMsLeast],
+    ['no answer', unanswered, limits.hostRestMsLeast],
+  ] as const)('rests after %s of one of its addresses for a bounded time', (_, outcome, restMs) => {
+    expect(judged(outcome).hostRestMs).toBe(restMs);
   });
 });
 

@@ -19,6 +19,7 @@ const delivered = {
   nextAttemptAt: null,
   failingSince: null,
   restUntil: null,
+  hostRestMs: 0,
   disable: null,
 } as const;
 const page = { state: null, before: null, limit: 100 } as const;

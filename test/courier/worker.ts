@@ -13,7 +13,17 @@ export { Courier };
 export class Coordinator extends DurableObject {
   call(call: RpcCall): Promise<RpcAnswer> {
     const disabled = (endpoint: string, reason: string) => this.#disabled(endpoint, reason);
-    return serveCall({ disabled: { proof: 'core', run: disabled } }, null, call);
+    const hostRests = (host: string, restMs: number) => this.#hostRests(host, restMs);
+    const served = {
+      disabled: { proof: 'core', run: disabled },
+      hostRests: { proof: 'core', run: hostRests },
+    } as const;
+    return serveCall(served, null, call);
+  }
+
+  async #hostRests(host: string, restMs: number): Promise<number> {
+    await this.ctx.storage.put(`reason:${host}`, `rests for ${restMs} ms`);
+    return restMs;
   }
 
   async #disabled(endpoint: string, reason: string): Promise<void> {

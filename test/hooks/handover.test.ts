@@ -134,6 +134,40 @@ describe('a handover', () => {
     expect(world.taken.toSorted()).toEqual([...stuck.map((each) => `${each} e0`), 'well e0']);
   });
 
+  it('lets all endpoints of a host rest, for a bounded time, and no other', async () => {
+    const targets = { a: 'https://one.example.com/a', b: 'https://one.example.com/b' };
+    for (const [endpoint, url] of Object.entries(targets)) {
+      world.hooks.keepTarget({ endpoint, url, secret: null, events: [], values: false });
+    }
+    world.hooks.keepSubscription({ ...subscriptionOf('c'), url: 'https://one.example.com/c' });
+    world.hooks.keepSubscription({ ...subscriptionOf('d'), url: 'https://two.example.com/' });
+    expect(world.handover.restHost('one.example.com', 5_000)).toBe(5_000);
+    expect(world.handover.restHost('one.example.com', 1_000)).toBe(5_000);
+    for (const endpoint of ['a', 'b', 'c', 'd']) world.owe(endpoint, ids(1));
+    await vi.advanceTimersByTimeAsync(4_000);
+    expect(world.taken).toEqual(['d e0']);
+    await vi.advanceTimersByTimeAsync(1_000 + limits.handoverLingerMs);
+    expect(world.taken.toSorted()).toEqual(['a e0', 'b e0', 'c e0', 'd e0']);
+    expect(world.handover.restHost('one.example.com', 10 * 60_000)).toBe(limits.hostRestMsMost);
+  });
+
+  it('passes by those that rest, however many they are, and comes to all others', async () => {
+    const many = Array.from(
+      { length: 2 * limits.endpointsPerLook + 10 },
+      (_, index) => `r${index}`,
+    );
+    world.restMs = 60_000;
+    for (const endpoint of many) world.owe(endpoint, ids(limits.eventsPerHandover + 1));
+    await vi.advanceTimersByTimeAsync(20_000);
+    // Each was handed one batch, and rests with what is left.
+    expect(new Set(world.calls.map(({ endpoint }) => endpoint)).size).toBe(many.length);
+    expect(world.calls).toHaveLength(many.length);
+    world.restMs = 0;
+    world.owe('well', ids(1));
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(world.taken).toContain('well e0');
+  });
+
   it('asks a courier that stays out of reach ever more rarely', async () => {
     world.couriers.set('broken', fails);
     world.owe('broken', ids(1));
