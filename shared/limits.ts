@@ -21,6 +21,8 @@ export const limits = {
   valueBytes: 512_000,
   /** The farthest moment at which a key may expire, ms since 1970: scripts count exactly, and add to it, below 2^53. */
   expiryMsMaximum: 4_000_000_000_000_000,
+  /** The byte of a string that one SETBIT, SETRANGE or BITFIELD may reach: a region allocates all before it. */
+  reachedBytes: 16_000_000,
   operationsPerWrite: 128,
   checksPerWrite: 64,
   /** Words of one command, its name included: Lua's unpack, by which a region calls it, takes 8,000 at most. */

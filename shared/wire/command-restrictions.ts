@@ -1,7 +1,8 @@
+import { limits } from '../limits.ts';
 import type { Operation } from '../protocol/frame.ts';
 import { argumentFault, parseInteger, unsupportedOption } from './command-faults.ts';
 import type { CheckedCommand } from './command-rewrites.ts';
-import type { CommandFault } from './keys.ts';
+import { type CommandFault, utf8Length } from './keys.ts';
 
 /** Scripts see numbers of so many bits exactly. */
 const exactBits = 53;
@@ -18,6 +19,9 @@ export function readWideBits({
   operation,
   isSnapshot,
 }: CheckedCommand): Operation | CommandFault {
+  const reached = row.class === 'write' ? reachOfFields(operation.args.slice(2)) : 0;
+  const wrong = reachFault(row.name, reached);
+  if (wrong !== null) return wrong;
   const wide = operation.args.slice(2).find((word) => (widthOf(word) ?? 0) > exactBits);
   if (wide === undefined) return operation;
   if (isSnapshot || row.class === 'read') {
@@ -52,6 +56,19 @@ function areFields(words: readonly string[]): boolean {
   return true;
 }
 
+/** The byte that the farthest field ends in which BITFIELD changes; what is no field counts for nothing. */
+function reachOfFields(words: readonly string[]): number {
+  let bits = 0;
+  for (const [at, word] of words.entries()) {
+    if (!/^(?:SET|INCRBY)$/i.test(word)) continue;
+    const width = widthOf(words[at + 1] ?? '') ?? 0;
+    const [, mark, digits] = /^(#?)(0|[1-9]\d{0,10})$/.exec(words[at + 2] ?? '') ?? [];
+    if (digits !== undefined)
+      bits = Math.max(bits, Number(digits) * (mark === '#' ? width : 1) + width);
+  }
+  return bits / 8;
+}
+
 function isField(type: string, offset: string): boolean {
   const width = widthOf(type);
   const [, mark, digits] = /^(#?)(0|[1-9]\d{0,9})$/.exec(offset) ?? [];
@@ -62,6 +79,34 @@ function isField(type: string, offset: string): boolean {
 /** An integer of 64 bits. */
 function isLong(text: string): boolean {
   return parseInteger(text) !== null && BigInt.asIntN(64, BigInt(text)) === BigInt(text);
+}
+
+/**
+ * Bounds how far SETBIT, SETRANGE and BITFIELD may reach: a few words would otherwise have every region allocate half a
+ * gigabyte, and do nothing else meanwhile. What Redis itself refuses goes on to it, for its words.
+ */
+export function boundReach({ row, operation }: CheckedCommand): Operation | CommandFault {
+  const [, , offset = '', value = ''] = operation.args;
+  const at = parseInteger(offset);
+  if (at === null || at < 0) return operation;
+  const bytes =
+    row.name === 'SETBIT' ? Math.floor(at / 8) + 1 : at + (value === '' ? -at : utf8Length(value));
+  return reachFault(row.name, bytes) ?? operation;
+}
+
+/** Null also beyond the longest string of Redis, which refuses that without allocating anything. */
+function reachFault(name: string, bytes: number): CommandFault | null {
+  if (bytes <= limits.reachedBytes || bytes > mostBits / 8) return null;
+  const detail = `${name} reaches to byte ${Math.ceil(bytes)}; the limit is ${limits.reachedBytes}`;
+  return { problem: 'too-large', detail };
+}
+
+/** Bounds how many elements a random choice that may repeat some of them replies. */
+export function boundDraws({ row, operation }: CheckedCommand): Operation | CommandFault {
+  const count = parseInteger(operation.args[2] ?? '') ?? 0;
+  if (count >= -limits.drawsPerCall) return operation;
+  const detail = `${row.name} draws ${-count} elements; the limit is ${limits.drawsPerCall}`;
+  return { problem: 'too-large', detail };
 }
 
 /** PFCOUNT of one key keeps its result in the key, in the one region that is asked. Of two it does not. */

@@ -4,6 +4,8 @@ import type { Operation } from '../protocol/frame.ts';
 import { everyKey, flushedKey } from '../protocol/own-keys.ts';
 import { argumentFault as fault, parseInteger, parseLong } from './command-faults.ts';
 import {
+  boundDraws,
+  boundReach,
   checkSubcommand,
   countTwice,
   readWideBits,
@@ -57,6 +59,8 @@ export const rewriters: Readonly<Record<Rewrite, Rewriter>> = {
   ttl: ({ operation }) => ({ ...operation, kind: 'ttl' }),
   'one-database': refuseDatabase,
   'wide-bits': readWideBits,
+  reach: boundReach,
+  draws: boundDraws,
   count: countTwice,
   sort: restrictSort,
   'geo-store': refuseDistances,

@@ -60,6 +60,8 @@ export const rewriteNotes = {
   'one-database': 'The option DB is refused: a region is one database.',
   'wide-bits':
     'Fields of more than 53 bits are refused in reads: scripts would answer them rounded. BITFIELD in a write reads them in halves.',
+  reach: 'How far it may reach is bounded: it would have every region allocate that much.',
+  draws: 'How many elements it replies is bounded, also if some repeat.',
   count: 'One key is named twice, since counting a single one writes into it what was counted.',
   sort: 'Patterns that name further keys are refused. In a write, ALPHA and BY need STORE: they follow the server’s locale.',
   'geo-store': 'STOREDIST is refused: servers may compute distances that differ in the last digit.',

@@ -38,7 +38,7 @@ const strings: readonly CommandRow[] = [
   write('string', 'SET', -3, { rewrite: 'set' }),
   write('string', 'SETEX', 4, { rewrite: 'set-for' }),
   write('string', 'SETNX', 3),
-  write('string', 'SETRANGE', 4),
+  write('string', 'SETRANGE', 4, { rewrite: 'reach' }),
 ];
 
 const bitmaps: readonly CommandRow[] = [
@@ -48,7 +48,7 @@ const bitmaps: readonly CommandRow[] = [
   read('bitmap', 'GETBIT', 3),
   write('bitmap', 'BITFIELD', -2, { rewrite: 'wide-bits' }),
   write('bitmap', 'BITOP', -4, { written: 'first' }),
-  write('bitmap', 'SETBIT', 4),
+  write('bitmap', 'SETBIT', 4, { rewrite: 'reach' }),
 ];
 
 const keys: readonly CommandRow[] = [
@@ -94,7 +94,7 @@ const hashes: readonly CommandRow[] = [
   read('hash', 'HKEYS', 2, { reply: 'members' }),
   read('hash', 'HLEN', 2, { addresses: 'none' }),
   read('hash', 'HMGET', -3, { addresses: 'all' }),
-  read('hash', 'HRANDFIELD', -2, { refusedInWrites: random }),
+  read('hash', 'HRANDFIELD', -2, { refusedInWrites: random, rewrite: 'draws' }),
   read('hash', 'HSCAN', -3, { refusedInWrites: cursor }),
   read('hash', 'HSTRLEN', 3, { addresses: 'first' }),
   read('hash', 'HVALS', 2, { reply: 'members' }),
@@ -119,7 +119,7 @@ const sets: readonly CommandRow[] = [
   read('set', 'SISMEMBER', 3, { addresses: 'first' }),
   read('set', 'SMEMBERS', 2, { reply: 'members' }),
   read('set', 'SMISMEMBER', -3, { addresses: 'all' }),
-  read('set', 'SRANDMEMBER', -2, { refusedInWrites: random }),
+  read('set', 'SRANDMEMBER', -2, { refusedInWrites: random, rewrite: 'draws' }),
   read('set', 'SSCAN', -3, { refusedInWrites: cursor }),
   read('set', 'SUNION', -2, { reply: 'members' }),
   write('set', 'SADD', -3, { addresses: 'all' }),
@@ -139,7 +139,7 @@ const sortedSets: readonly CommandRow[] = [
   read('sorted set', 'ZINTERCARD', -3, { keyCountAt: 1 }),
   read('sorted set', 'ZLEXCOUNT', 4, { note: lexical }),
   read('sorted set', 'ZMSCORE', -3, { addresses: 'all' }),
-  read('sorted set', 'ZRANDMEMBER', -2, { refusedInWrites: random }),
+  read('sorted set', 'ZRANDMEMBER', -2, { refusedInWrites: random, rewrite: 'draws' }),
   read('sorted set', 'ZRANGE', -4, { addresses: 'range' }),
   read('sorted set', 'ZRANGEBYLEX', -4, { note: lexical }),
   read('sorted set', 'ZRANGEBYSCORE', -4, { addresses: 'range' }),

@@ -26,6 +26,11 @@ describe('a refusal', () => {
     ['MULTI', 'unsupported-command', 'transaction already'],
     ['SWAPDB 0 1', 'unsupported-command', 'SWAPDB'],
     ['SCAN 0', 'unsupported-command', '/v1/reads'],
+    ['SETBIT k 4294967295 1', 'too-large', 'SETBIT reaches to byte 536870912'],
+    ['SETBIT k 128000000 1', 'too-large', 'the limit is 16000000'],
+    ['SETRANGE k 16000000 x', 'too-large', 'the limit is 16000000'],
+    ['BITFIELD k GET u8 0 SET u8 #16000000 1', 'too-large', 'the limit is 16000000'],
+    ['BITFIELD k INCRBY i5 4294967290 1', 'too-large', 'the limit is 16000000'],
     ['XREADGROUP GROUP g c BLOCK soon STREAMS s >', 'invalid-command', 'timeout is not an integer'],
     ['XREAD BLOCK -1 STREAMS s $', 'invalid-command', 'timeout is negative'],
     ['XREAD BLOCK x COUNT y STREAMS s $', 'invalid-command', 'timeout is not an integer'],
@@ -157,6 +162,15 @@ describe('a limit', () => {
         compileReads([
           ['MGET', ...times(9, (at) => `x${at}`)],
           ['MGET', ...times(count - 9, String)],
+        ]),
+    ],
+    [
+      'random elements',
+      limits.drawsPerCall,
+      (count) =>
+        compileReads([
+          ['SRANDMEMBER', 'k', `-${count}`],
+          ['HRANDFIELD', 'k', `${count}`],
         ]),
     ],
     ['reads', limits.readsPerSnapshot, (count) => compileReads(times(count, () => ['GET', 'k']))],

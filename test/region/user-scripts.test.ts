@@ -277,6 +277,16 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     expect(await outcome(['n', everyKey], all)).toBe('[[0,[[],["k","n"],["n"]]]]');
   });
 
+  it.each([
+    "redis.call('SETBIT', KEYS[1], 4294967295, 1)",
+    "redis.call('SETRANGE', KEYS[1], 400000000, 'x')",
+    "redis.call('BITFIELD', KEYS[1], 'SET', 'u8', '#400000000', 1)",
+    "redis.call('bitfield', KEYS[1], 'GET', 'u8', 0, 'incrby', 'i5', 4000000000, 1)",
+  ])('has no region allocate far beyond what is there: %s', async (text) => {
+    expect(await outcome(['k'], script(text, ['k']))).toContain('so far out is not supported');
+    expect(await server.redis.exists('k')).toBe(0);
+  });
+
   it('touches no more undeclared keys than a write has', async () => {
     const wide = script(
       `for i = 1, ${limits.keysPerWrite + 1} do redis.call('SET', 'k' .. i, '1') end`,

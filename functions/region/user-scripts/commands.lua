@@ -125,10 +125,42 @@ rewriters['one-database'] = function(command)
   return asItIs(command)
 end
 
--- Numbers of scripts are as wide as Lua's, in Redis as here.
-rewriters['wide-bits'] = function(command) return asItIs(command) end
+-- What Redis refuses without allocating anything, it refuses in its own words.
+local STRING_BYTES = 536870912
 
-rewriters.subcommand = rewriters['wide-bits']
+local function reachFault(name, bytes)
+  if bytes <= SCRIPT_BOUNDS.reached or bytes > STRING_BYTES then return nil end
+  return refusalOf(name .. ' so far out', 'the limit is byte ' .. SCRIPT_BOUNDS.reached)
+end
+
+function rewriters.reach(command)
+  local given = command.arguments
+  local offset = integerOf(given[3])
+  if not offset or offset < 0 then return asItIs(command) end
+  local bytes = math.floor(offset / 8) + 1
+  if given[1] == 'SETRANGE' then bytes = #given[4] == 0 and 0 or offset + #given[4] end
+  local failure = reachFault(given[1], bytes)
+  if failure then return nil, failure end
+  return asItIs(command)
+end
+
+-- Numbers of scripts are as wide as Lua's, in Redis as here.
+rewriters['wide-bits'] = function(command)
+  local given = command.arguments
+  for index, word in ipairs(given) do
+    local name = string.upper(word)
+    if index > 2 and (name == 'SET' or name == 'INCRBY') then
+      local width = tonumber(match(given[index + 1] or '', '^[iu](%d+)$') or 0)
+      local mark, digits = match(given[index + 2] or '', '^(#?)(%d+)$')
+      local bits = tonumber(digits or 0) * (mark == '#' and width or 1) + width
+      local failure = reachFault(given[1], bits / 8)
+      if failure then return nil, failure end
+    end
+  end
+  return asItIs(command)
+end
+
+function rewriters.subcommand(command) return asItIs(command) end
 rewriters.streams = function(command)
   for index, word in ipairs(command.arguments) do
     if index == command.positions[1] then break end

@@ -47,6 +47,7 @@ export function scriptTable(): string {
     `skew = ${limits.clockSkewMs}`,
     `depth = ${limits.scriptReplyDepth}`,
     `draws = ${limits.drawsPerCall}`,
+    `reached = ${limits.reachedBytes}`,
   ];
   return [
     `local SCRIPT_TABLE = [==[\n\n${rows}\n]==]`,
