@@ -14,7 +14,7 @@ type Kind = 'read' | 'write';
  * reached, and the fresh instance is asked once more. Writes go by `sendWrites`.
  */
 export async function askCoordinator<Answer>(
-  dependencies: EdgeDependencies,
+  dependencies: Pick<EdgeDependencies, 'coordinatorOf' | 'log'>,
   shard: ShardId,
   call: (coordinator: CoordinatorApi) => Promise<Answer>,
 ): Promise<Attempt<Answer>> {
@@ -66,7 +66,7 @@ export async function askScripts<Answer>(
 const later = { 'Retry-After': '1' };
 
 async function ask<Answer>(
-  dependencies: EdgeDependencies,
+  dependencies: Pick<EdgeDependencies, 'log'>,
   shard: ShardId,
   kind: Kind,
   call: () => Promise<Answer>,

@@ -82,5 +82,11 @@ export interface EdgeDependencies {
   log(message: string, details: Readonly<Record<string, unknown>>): void;
 }
 
+/** What reads of a snapshot need of it. */
+export interface ReadDependencies
+  extends Pick<EdgeDependencies, 'coordinatorOf' | 'regionOf' | 'now' | 'log'> {
+  readonly configuration: Pick<Configuration, 'regions' | 'readTimeoutMs'>;
+}
+
 /** The only shard today. Where there are more, the slot of the first key says which. */
 export const onlyShard: ShardId = 0;

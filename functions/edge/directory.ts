@@ -4,18 +4,18 @@ import type { Directory, LeaseWish } from '../../shared/wire/answers.ts';
 import type { RegionConfiguration, RegionStatus } from '../../shared/wire/members.ts';
 import { type Attempt, success } from '../../shared/wire/problems.ts';
 import { askCoordinator } from './coordinators.ts';
-import { type EdgeDependencies, onlyShard } from './dependencies.ts';
+import { onlyShard, type ReadDependencies } from './dependencies.ts';
 
 /** How a request lets work go on after its answer. */
 export type Background = (work: Promise<void>) => void;
 
 /** Remembers, for the life of an isolate, which regions there are and how they stand. */
 export class RegionDirectory {
-  readonly #dependencies: EdgeDependencies;
+  readonly #dependencies: ReadDependencies;
   #known: { readonly directory: Directory; readonly at: number } | null = null;
   #renewedAt = 0;
 
-  constructor(dependencies: EdgeDependencies) {
+  constructor(dependencies: ReadDependencies) {
     this.#dependencies = dependencies;
   }
 
@@ -68,7 +68,7 @@ function freshMsOf({ status }: Directory): number {
 
 /** Every region that is configured or was added, without those removed; the configured ones where nobody can say. */
 export async function allRegions(
-  dependencies: EdgeDependencies,
+  dependencies: ReadDependencies,
 ): Promise<readonly RegionConfiguration[]> {
   const asked = await askCoordinator(dependencies, onlyShard, (coordinator) =>
     coordinator.regions(),

@@ -1,7 +1,7 @@
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { LeaseWish } from '../../shared/wire/answers.ts';
-import type { EdgeDependencies } from './dependencies.ts';
+import type { ReadDependencies } from './dependencies.ts';
 import type { Background, RegionDirectory } from './directory.ts';
 
 /** What was last said of a region: that reads come there, when, and for how long its lease was asked for, ms. */
@@ -16,14 +16,14 @@ interface Said {
  * reader asks its coordinator nothing else.
  */
 export class Leases {
-  readonly #dependencies: EdgeDependencies;
+  readonly #dependencies: ReadDependencies;
   readonly #directory: RegionDirectory;
   readonly #noneUntil = new Map<RegionId, number>();
   readonly #said = new Map<RegionId, Said>();
   /** Where something was read since that was last said. */
   readonly #readIn = new Set<RegionId>();
 
-  constructor(dependencies: EdgeDependencies, directory: RegionDirectory) {
+  constructor(dependencies: ReadDependencies, directory: RegionDirectory) {
     this.#dependencies = dependencies;
     this.#directory = directory;
   }

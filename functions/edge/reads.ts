@@ -8,7 +8,12 @@ import type { Consistency } from '../../shared/wire/schemas.ts';
 import type { EdgeContext } from './answer.ts';
 import { Circuits } from './circuits.ts';
 import { askCoordinator } from './coordinators.ts';
-import { type EdgeDependencies, type Location, onlyShard } from './dependencies.ts';
+import {
+  type EdgeDependencies,
+  type Location,
+  onlyShard,
+  type ReadDependencies,
+} from './dependencies.ts';
 import { type Background, RegionDirectory, statusOf } from './directory.ts';
 import { Leases } from './leases.ts';
 import { byDistance } from './nearest.ts';
@@ -44,11 +49,11 @@ export function placeOf(
 /** Reads the regions. Remembers, for the life of an isolate, which gave no answer, had no lease, and how they stand. */
 export class RegionReader {
   readonly directory: RegionDirectory;
-  readonly #dependencies: EdgeDependencies;
+  readonly #dependencies: ReadDependencies;
   readonly #circuits: Circuits;
   readonly #leases: Leases;
 
-  constructor(dependencies: EdgeDependencies) {
+  constructor(dependencies: ReadDependencies) {
     this.#dependencies = dependencies;
     this.directory = new RegionDirectory(dependencies);
     this.#circuits = new Circuits(() => dependencies.now());

@@ -8,7 +8,7 @@ import { type Attempt, type failure, success } from '../../shared/wire/problems.
 import { parseSnapshotReplies, type SnapshotReply } from '../../shared/wire/replies.ts';
 import type { Consistency } from '../../shared/wire/schemas.ts';
 import { askCoordinator } from './coordinators.ts';
-import { type EdgeDependencies, onlyShard } from './dependencies.ts';
+import { onlyShard, type ReadDependencies } from './dependencies.ts';
 import { type RegionDirectory, statusOf } from './directory.ts';
 
 /** What is to be read, and how. */
@@ -46,13 +46,13 @@ type ReadResult = Extract<SnapshotResult, { kind: 'read' }>;
 
 /** Looks into one region, as often as locks of commits are met there, which are applied first. */
 export class RegionLook {
-  readonly #dependencies: EdgeDependencies;
+  readonly #dependencies: ReadDependencies;
   readonly #directory: RegionDirectory;
   readonly #look: Look;
   readonly #region: RegionConfiguration;
 
   constructor(
-    dependencies: EdgeDependencies,
+    dependencies: ReadDependencies,
     directory: RegionDirectory,
     look: Look,
     region: RegionConfiguration,

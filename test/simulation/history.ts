@@ -1,6 +1,7 @@
 import type { WriteFrame } from '../../shared/protocol/frame.ts';
 import type { SnapshotRequest } from '../../shared/protocol/round.ts';
 import type { WriteAnswer, WriteRecord } from '../../shared/wire/answers.ts';
+import { parseSnapshotReplies, type SnapshotReply } from '../../shared/wire/replies.ts';
 import type { Entry } from '../region/commands.ts';
 import { RegionModel } from '../region/model.ts';
 import { clocksApartMs, generation } from './weather.ts';
@@ -21,6 +22,8 @@ export interface ReadEntry {
   readonly invokedAt: number;
   readonly answeredAt: number;
   readonly replies: string;
+  /** Its replies are as `textOfReplies` writes them, not as they came from a region. */
+  readonly isParsed?: boolean;
 }
 
 /** Something seen at one moment between its invocation and its answer: a read, or a rejection. */
@@ -153,9 +156,17 @@ function observationOfRead(read: ReadEntry): Observation {
         seen: null,
         settle: [],
       });
-      return now.kind === 'read' && now.replies === read.replies;
+      if (now.kind !== 'read') return false;
+      if (read.isParsed !== true) return now.replies === read.replies;
+      const replies = parseSnapshotReplies(now.replies, read.request.commands.length);
+      return replies !== null && textOfReplies(replies) === read.replies;
     },
   };
+}
+
+/** The replies of a snapshot as text that is equal where they are. */
+export function textOfReplies(replies: readonly SnapshotReply[]): string {
+  return JSON.stringify(replies.map((one) => (one.ok ? one.reply : { failed: one.error })));
 }
 
 function rejectionsOf(writes: readonly WriteEntry[]): readonly Observation[] {

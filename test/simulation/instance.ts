@@ -73,9 +73,23 @@ export class Instance {
   }
 
   /** Somebody reads there. */
-  want(region: string): void {
-    const forMs = limits.leaseWantedMsFirst;
+  want(region: string, forMs: number): void {
     this.step({ kind: 'wanted', wishes: [{ region, forMs }] });
+  }
+
+  /** How the shard stands, once a storage write has proved that this instance owns its storage; null if it dies first. */
+  describe(give: (status: ReturnType<CoordinatorCore['status']> | null) => void): void {
+    const { timeline, random, storage } = this.#world;
+    timeline.after(random.between(1, 4), () => {
+      if (!this.alive) give(null);
+      // What is not durable yet is not told.
+      else if (this.#outputs.length > 0) this.describe(give);
+      else if (storage.commit(this, [])) give(this.core.status());
+      else {
+        this.die();
+        give(null);
+      }
+    });
   }
 
   order(order: MemberOrder): void {

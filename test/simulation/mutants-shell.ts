@@ -4,6 +4,7 @@ import type { Mutant } from './mutants.ts';
 
 const schedule = 'shared/protocol/schedule.ts';
 const coordinator = 'shared/protocol/coordinator.ts';
+const look = 'functions/edge/region-look.ts';
 
 export const shellMutants: readonly Mutant[] = [
   {
@@ -78,6 +79,26 @@ export const shellMutants: readonly Mutant[] = [
     ],
     runner: 'simulation',
     seeds: [1, 100],
+  },
+  {
+    rule: 'R25',
+    name: 'edge-answers-before-it-has-applied',
+    patches: [
+      {
+        file: look,
+        find: 'if (settle.length === 0) return this.#answered(result, attempts);',
+        replace: 'if (settle !== null) return this.#answered(result, attempts);',
+      },
+    ],
+    runner: 'edge',
+    seeds: [1, 60],
+  },
+  {
+    rule: 'R25',
+    name: 'edge-asks-for-no-lease',
+    patches: [{ file: look, find: 'leased: strong,', replace: 'leased: false,' }],
+    runner: 'edge',
+    seeds: [1, 60],
   },
   {
     rule: 'R28',

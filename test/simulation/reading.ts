@@ -2,21 +2,31 @@ import { keyOf, type TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Decision, SnapshotRequest } from '../../shared/protocol/round.ts';
 import { compileReads } from '../../shared/wire/commands.ts';
+import { EdgeReader } from './edge-reading.ts';
 import type { ReadEntry } from './history.ts';
 import type { Random } from './random.ts';
 import { generation } from './weather.ts';
 import type { World } from './world.ts';
 
-/** Strong reads, as the edge does them. */
+/** Strong reads, as the edge does them, and by its own code. */
 export class Reader {
   /** Those that were answered. */
   readonly reads: ReadEntry[] = [];
   readonly #world: World;
   readonly #random: Random;
 
+  readonly #edge: EdgeReader | null;
+
   constructor(world: World, random: Random) {
     this.#world = world;
     this.#random = random;
+    const take = (entry: ReadEntry) => void this.reads.push(entry);
+    this.#edge = world.weather.atEdge > 0 ? new EdgeReader(world, random, take) : null;
+  }
+
+  /** True while the edge's own code waits for something. */
+  get isAwaited(): boolean {
+    return this.#edge?.isAwaited === true;
   }
 
   /** One read, in the region that is given or in any. */
@@ -62,7 +72,9 @@ export class Reader {
       settle: [],
       ...compiled,
     };
-    if (random.chance(this.#world.weather.through))
+    if (this.#edge !== null && random.chance(this.#world.weather.atEdge)) {
+      this.#edge.read(request, random.chance(0.5) ? region : null, done);
+    } else if (random.chance(this.#world.weather.through))
       this.#readThroughCoordinator(region, request, timeline.now, done);
     else {
       timeline.after(random.between(0, 60), () => this.#world.want(region));

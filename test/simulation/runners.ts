@@ -22,6 +22,8 @@ export const runners = {
   flushes: (): Promise<Runner> => import('./flush-run.ts'),
   /** The same with much that is read through coordinators, also through one that was left behind. */
   reads: (): Promise<Runner> => import('./read-run.ts'),
+  /** The same with reads by the edge's own code. */
+  edge: (): Promise<Runner> => import('./edge-run.ts'),
   /** Fair weather in which regions fail together, in one of a few ways. */
   outage: (): Promise<Runner> => import('./outage-run.ts'),
   /** Regions of which one is changed around Lockstep, and how that is mended. */
@@ -67,6 +69,7 @@ export const settings: Partial<Record<RunnerName, readonly Patch[]>> = {
   members: [...smallCopies, limit('copyKeysPerStep', '2')],
   copies: [...smallCopies, limit('copyKeysPerStep', '1')],
   reads: [...smallCopies, limit('copyKeysPerStep', '2')],
+  edge: [...smallCopies, limit('copyKeysPerStep', '2')],
   flushes: [...smallCopies, limit('copyKeysPerStep', '2')],
 };
 

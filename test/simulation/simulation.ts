@@ -34,7 +34,24 @@ export class Simulation {
   }
 
   run(): Run {
-    const { timeline, weather } = this.#world;
+    const { timeline } = this.#world;
+    for (const forMs of this.#phases()) timeline.run(timeline.now + forMs, 2_000_000);
+    return this.#summary();
+  }
+
+  /** The same with reads at the edge, whose code waits for promises. */
+  async runAtEdge(): Promise<Run> {
+    const { timeline } = this.#world;
+    for (const forMs of this.#phases()) {
+      const until = timeline.now + forMs;
+      await timeline.runAwaited(until, 2_000_000, () => this.#reader.isAwaited);
+    }
+    return this.#summary();
+  }
+
+  /** The run, step by step: after each, so many ms have to pass. */
+  *#phases(): Generator<number> {
+    const { weather } = this.#world;
     if (weather.fill)
       this.#write(
         this.#frames.of(
@@ -49,21 +66,20 @@ export class Simulation {
     for (let client = 0; client < clients; client++) {
       this.#client(this.#random.between(least, most));
     }
-    timeline.run(timeline.now + 40_000, 2_000_000);
+    yield 40_000;
     this.#world.calm = true;
     this.#world.bringBack();
     for (const zombie of this.#world.zombies) zombie.die();
-    timeline.run(timeline.now + limits.timeoutMsMaximum, 2_000_000);
+    yield limits.timeoutMsMaximum;
     void this.#world.coordinator;
-    timeline.run(timeline.now + 20_000, 2_000_000);
+    yield 20_000;
     this.#world.bringBack();
     // What a region lost unnoticed is found by the next round.
     this.#write(this.#frames.of([['INCR', 'n']], []), 0, () => {});
-    timeline.run(timeline.now + 40_000, 2_000_000);
+    yield 40_000;
     if (this.#open > 0) throw new Error(`${this.#open} clients were never answered`);
     this.#checkRegions();
     this.#checkEvents();
-    return this.#summary();
   }
 
   // A client does one thing after the other.
@@ -125,22 +141,32 @@ export class Simulation {
     if (frame.idempotency === null || !random.chance(0.3)) return;
     // One that was refused before its time was over, for want of voters, may be sent again.
     if (first.kind === 'unavailable' && first.code !== null) return;
+    const { renewals } = this.#world.weather;
+    if (renewals > 0 && random.chance(renewals)) {
+      timeline.after(random.between(100, 5_000), () => this.#repeatAnew(frame, first));
+      return;
+    }
     const late = { ...frame, id: this.#frames.nextId() };
     timeline.after(random.between(100, 5_000), () => {
       this.#world.anyCoordinator().write(late, false, (reply) => {
         if (reply?.kind !== 'write') return;
         const { answer } = reply;
-        const same = first.kind === 'decided' || first.kind === 'unconfirmed';
-        const kept = answer.kind === 'decided' || answer.kind === 'unconfirmed';
-        if (same && (!kept || answer.record.id !== first.record.id)) {
-          throw new Error(
-            `a duplicate was answered ${answer.kind}, not as the first: ${first.record.part}`,
-          );
-        }
+        const kept = checkRepeated(first, answer);
         if ((first.kind === 'unavailable' || first.kind === 'too-late') && kept) {
           throw new Error('a duplicate was decided after its sender was told no');
         }
       });
+    });
+  }
+
+  /** A request that names no `notAfter` gets a new one each time it arrives, so what was refused may be carried out now. */
+  #repeatAnew(frame: WriteFrame, first: WriteAnswer): void {
+    const { timeline, random } = this.#world;
+    const notAfter = timeline.now + random.between(300, 5_000);
+    const at = this.#writes.length;
+    this.#write({ ...frame, id: this.#frames.nextId(), notAfter }, 0, () => {
+      const answer = this.#writes[at]?.answer ?? null;
+      if (answer !== null) checkRepeated(first, answer);
     });
   }
 
@@ -213,4 +239,16 @@ function isRefusal(answer: WriteAnswer | null, id: string): boolean {
   return (
     answer?.kind === 'decided' && answer.record.id === id && answer.record.outcome === 'rejected'
   );
+}
+
+/** A request that was decided is answered the same when it arrives again. True if the repeated one was decided. */
+function checkRepeated(first: WriteAnswer, answer: WriteAnswer): boolean {
+  const same = first.kind === 'decided' || first.kind === 'unconfirmed';
+  const kept = answer.kind === 'decided' || answer.kind === 'unconfirmed';
+  if (same && (!kept || answer.record.id !== first.record.id)) {
+    throw new Error(
+      `a duplicate was answered ${answer.kind}, not as the first: ${first.record.part}`,
+    );
+  }
+  return kept;
 }

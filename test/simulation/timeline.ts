@@ -31,6 +31,24 @@ export class Timeline {
     this.now = Math.max(this.now, until);
   }
 
+  /**
+   * As {@link run}, for a world in which promises wait for what happens: after each event, while `isAwaited`, all that
+   * follows from it by promises has been done before the next one, and nothing of that takes time.
+   */
+  async runAwaited(until: number, steps: number, isAwaited: () => boolean): Promise<void> {
+    for (let taken = 0; ; taken++) {
+      if (isAwaited()) await new Promise((resolve) => setImmediate(resolve));
+      const [first] = this.#heap;
+      if (first === undefined || first.at > until) break;
+      if (taken === steps)
+        throw new Error(`still busy after ${steps} events: something runs in circles`);
+      this.#pop();
+      this.now = first.at;
+      first.run();
+    }
+    this.now = Math.max(this.now, until);
+  }
+
   #pop(): void {
     const last = this.#heap.pop();
     if (last === undefined || this.#heap.length === 0) return;

@@ -32,6 +32,10 @@ export interface Weather {
   readonly fill: boolean;
   /** The share of reads in what clients do. */
   readonly reads: number;
+  /** Of requests that arrive once more, much later: they get a new `notAfter`, as one gets that names none. */
+  readonly renewals: number;
+  /** Of all reads: they go by the edge's own code. */
+  readonly atEdge: number;
   /** All clients read in the same region. */
   readonly readsInOne: boolean;
   /** How often a client does something, at least and at most, and its longest pause in between, ms. */
@@ -87,6 +91,8 @@ export function weatherOf(random: Random): Weather {
     keys: ['a', 'b', 'c', 'd'],
     fill: false,
     reads: 0.35,
+    renewals: 0,
+    atEdge: 0,
     readsInOne: random.chance(0.2),
     turns: [4, 14],
     pauseMs: random.pick([200, 200, 200, 2_000]),
@@ -123,6 +129,8 @@ export function memberWeatherOf(random: Random): Weather {
     keys: ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'i', 'j', 'k', 'l', 'm'],
     fill: true,
     reads: random.pick([0.3, 0.7]),
+    renewals: 0,
+    atEdge: 0,
     readsInOne: random.chance(0.5),
     turns: [8, 16],
     pauseMs: random.pick([500, 3_000]),
@@ -193,6 +201,25 @@ export function readWeatherOf(random: Random): Weather {
   };
 }
 
+/** Weather in which all reads go by the edge's own code, while regions, leases and coordinators come and go. */
+export function edgeWeatherOf(random: Random): Weather {
+  return {
+    ...memberWeatherOf(random),
+    loss: random.pick([0, 0.02]),
+    straggling: random.pick([0, 0.1]),
+    crashEveryMs: random.pick([0, 3_000]),
+    outageEveryMs: random.pick([0, 3_000]),
+    lossEveryMs: random.pick([0, 5_000]),
+    keys: ['a', 'b', 'c'],
+    reads: 0.7,
+    renewals: 0.7,
+    atEdge: 1,
+    turns: [15, 25],
+    pauseMs: random.pick([100, 700]),
+    ordersEveryMs: random.pick([0, 4_000]),
+  };
+}
+
 /** Weather in which nothing goes wrong by itself. */
 export function calmWeather(random: Random): Weather {
   const regions = random.pick([2, 3]);
@@ -214,6 +241,8 @@ export function calmWeather(random: Random): Weather {
     keys: ['a', 'b', 'c', 'd'],
     fill: false,
     reads: 0,
+    renewals: 0,
+    atEdge: 0,
     readsInOne: false,
     turns: [4, 14],
     pauseMs: 200,

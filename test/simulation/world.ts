@@ -189,10 +189,10 @@ export class World {
   }
 
   /** Somebody reads there; every instance that lives may hear of it. */
-  want(region: string): void {
-    this.coordinator.want(region);
+  want(region: string, forMs: number = limits.leaseWantedMsFirst): void {
+    this.coordinator.want(region, forMs);
     if (!this.weather.staleWants) return;
-    for (const zombie of this.zombies) if (zombie.alive) zombie.want(region);
+    for (const zombie of this.zombies) if (zombie.alive) zombie.want(region, forMs);
   }
 
   /** The present coordinator; it is started where none lives. */

@@ -1,0 +1,156 @@
+import type { ReadDependencies } from '../../functions/edge/dependencies.ts';
+import { RegionReader } from '../../functions/edge/reads.ts';
+import { limits } from '../../shared/limits.ts';
+import type { RegionClient, SnapshotRequest, SnapshotResult } from '../../shared/protocol/round.ts';
+import type { CoordinatorApi, LeaseWish } from '../../shared/wire/answers.ts';
+import { type ReadEntry, textOfReplies } from './history.ts';
+import type { Instance } from './instance.ts';
+import type { Random } from './random.ts';
+import type { World } from './world.ts';
+
+/** No read takes longer than all its ways one after the other, ms. */
+const patienceMs = 120_000;
+
+/** Asks an instance; the answer is null if that dies first. */
+type Ask<Answer> = (instance: Instance, give: (answer: Answer | null) => void) => void;
+
+/**
+ * Strong reads by the edge's own code, in isolates that come and go. Its region clients and its coordinator are those of
+ * the simulated world, and so is its clock.
+ */
+export class EdgeReader {
+  readonly #world: World;
+  readonly #random: Random;
+  readonly #give: (entry: ReadEntry) => void;
+  readonly #isolates: RegionReader[];
+  #open = 0;
+
+  /** `give` gets each read that a client was answered. */
+  constructor(world: World, random: Random, give: (entry: ReadEntry) => void) {
+    this.#world = world;
+    this.#random = random;
+    this.#give = give;
+    this.#isolates = [this.#isolate(), this.#isolate()];
+  }
+
+  /** True while a read is under way. */
+  get isAwaited(): boolean {
+    return this.#open > 0;
+  }
+
+  /** One read, in the region that is given or in any; `request` says what is read. */
+  read(request: SnapshotRequest, region: string | null, done: () => void): void {
+    const random = this.#random;
+    if (random.chance(0.03)) this.#isolates[random.between(0, 1)] = this.#isolate();
+    const isolate = random.pick(this.#isolates);
+    // Of a client that goes away nobody hears what was read; what has been sent goes on.
+    const leaves = random.chance(0.1);
+    if (leaves) this.#world.timeline.after(random.between(0, 500), done);
+    void this.#readIn(isolate, request, region, leaves ? () => {} : done, leaves);
+  }
+
+  async #readIn(
+    isolate: RegionReader,
+    request: SnapshotRequest,
+    region: string | null,
+    done: () => void,
+    isIgnored: boolean,
+  ): Promise<void> {
+    const { timeline } = this.#world;
+    const invokedAt = timeline.now;
+    this.#open += 1;
+    const { keys, commands } = request;
+    const place = { consistency: 'strong', region, location: null } as const;
+    const background = (work: Promise<void>) => void this.#await(work);
+    const read = await isolate.read({ keys, commands, ...place, background });
+    this.#open -= 1;
+    const answeredAt = timeline.now;
+    if (answeredAt - invokedAt > patienceMs) throw new Error('a read went on without end');
+    if (read.ok && !isIgnored) {
+      const replies = textOfReplies(read.value.replies);
+      this.#give({ kind: 'read', request, invokedAt, answeredAt, replies, isParsed: true });
+    }
+    // It goes on as an event of its own, as a client would.
+    timeline.after(0, done);
+  }
+
+  async #await(work: Promise<void>): Promise<void> {
+    this.#open += 1;
+    await work;
+    this.#open -= 1;
+  }
+
+  #isolate(): RegionReader {
+    const { timeline } = this.#world;
+    const regions = [...this.#world.regions.keys()].map((id, index) => {
+      const location = [0, index] as const;
+      return { id, url: `https://${id}.example.com`, token: '', location };
+    });
+    const dependencies: ReadDependencies = {
+      configuration: { regions, readTimeoutMs: limits.readTimeoutMs },
+      coordinatorOf: () => this.#coordinator(regions),
+      regionOf: ({ id }) => this.#client(id),
+      now: () => timeline.now,
+      log: () => {},
+    };
+    return new RegionReader(dependencies);
+  }
+
+  #client(region: string): RegionClient {
+    const snapshot = (request: SnapshotRequest, timeoutMs: number) =>
+      new Promise<SnapshotResult>((resolve) => {
+        const silent = { kind: 'silent', reason: 'no answer in time' } as const;
+        this.#world.timeline.after(timeoutMs, () => resolve(silent));
+        this.#world.snapshot(region, request, resolve);
+      });
+    return { round: unexpected, inspect: unexpected, run: unexpected, snapshot };
+  }
+
+  #coordinator(regions: ReadDependencies['configuration']['regions']): CoordinatorApi {
+    const attend = async (wishes: readonly LeaseWish[]) => {
+      for (const { region, forMs } of wishes) this.#world.want(region, forMs);
+      const status = await this.#call<ReturnType<Instance['core']['status']>>((instance, give) =>
+        instance.describe(give),
+      );
+      return { regions, status };
+    };
+    return {
+      write: unexpected,
+      writeAll: unexpected,
+      accept: unexpected,
+      status: unexpected,
+      describe: unexpected,
+      regions: unexpected,
+      attend,
+      resolve: (transactions) =>
+        this.#call((instance, give) =>
+          instance.ask(transactions, (reply) =>
+            give(reply?.kind === 'resolutions' ? reply.resolutions : null),
+          ),
+        ),
+      read: (request) =>
+        this.#call((instance, give) =>
+          instance.read(request, (reply) => give(reply?.kind === 'read' ? reply.answer : null)),
+        ),
+    };
+  }
+
+  /** A call of the coordinator. It rejects if that dies before it has answered. */
+  #call<Answer>(ask: Ask<Answer>): Promise<Answer> {
+    const { timeline, random } = this.#world;
+    return new Promise((resolve, reject) => {
+      timeline.after(random.between(0, 60), () =>
+        ask(this.#world.anyCoordinator(), (answer) =>
+          timeline.after(random.between(0, 60), () => {
+            if (answer === null) reject(new Error('the object was reset'));
+            else resolve(answer);
+          }),
+        ),
+      );
+    });
+  }
+}
+
+async function unexpected(): Promise<never> {
+  throw new Error('a read does not ask for that');
+}
