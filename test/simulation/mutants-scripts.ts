@@ -24,7 +24,7 @@ export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R13',
     name: 'script-begins-unasked',
-    patches: [round('(begins or (round.begin and round.isVoter)) and newMeta', 'newMeta')],
+    patches: [round('(begins or (round.begin and round.isVoter)) and countKeys', 'countKeys')],
     runner: 'region',
     seeds: [1, 100],
   },

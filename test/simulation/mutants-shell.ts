@@ -197,8 +197,8 @@ export const shellMutants: readonly Mutant[] = [
     patches: [
       {
         file: coordinator,
-        find: 'const isCalm = !this.busy && this.#links.areCalm;',
-        replace: 'const isCalm = this.#frames.pendingCount === 0;',
+        find: 'hasMembers && !this.busy && this.#links.areCalm',
+        replace: 'hasMembers && this.#frames.pendingCount === 0',
       },
     ],
     runner: 'rest',
