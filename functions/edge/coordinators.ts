@@ -1,5 +1,5 @@
 import type { ShardId } from '../../shared/ids.ts';
-import type { CoordinatorApi, MembersApi, ScriptsApi } from '../../shared/wire/answers.ts';
+import type { MembersApi, ScriptsApi } from '../../shared/wire/answers.ts';
 import type { HooksApi } from '../../shared/wire/confirmations.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
 import type { RequestsApi } from '../../shared/wire/requests.ts';
@@ -13,10 +13,10 @@ type Kind = 'read' | 'write';
  * Asks the coordinator of `shard` something. Where the call throws, the object was reset, is overloaded, or could not be
  * reached, and the fresh instance is asked once more. Writes go by `sendWrites`.
  */
-export async function askCoordinator<Answer>(
-  dependencies: Pick<EdgeDependencies, 'coordinatorOf' | 'log'>,
+export async function askCoordinator<Answer, Asked>(
+  dependencies: Pick<EdgeDependencies, 'log'> & { coordinatorOf(shard: ShardId): Asked },
   shard: ShardId,
-  call: (coordinator: CoordinatorApi) => Promise<Answer>,
+  call: (coordinator: Asked) => Promise<Answer>,
 ): Promise<Attempt<Answer>> {
   return ask(dependencies, shard, 'read', () => call(dependencies.coordinatorOf(shard)), '');
 }

@@ -83,8 +83,8 @@ export interface EdgeDependencies {
 }
 
 /** What reads of a snapshot need of it. */
-export interface ReadDependencies
-  extends Pick<EdgeDependencies, 'coordinatorOf' | 'regionOf' | 'now' | 'log'> {
+export interface ReadDependencies extends Pick<EdgeDependencies, 'regionOf' | 'now' | 'log'> {
+  coordinatorOf(shard: ShardId): Pick<CoordinatorApi, 'attend' | 'regions' | 'resolve' | 'read'>;
   readonly configuration: Pick<Configuration, 'regions' | 'readTimeoutMs'>;
 }
 

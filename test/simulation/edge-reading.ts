@@ -2,7 +2,7 @@ import type { ReadDependencies } from '../../functions/edge/dependencies.ts';
 import { RegionReader } from '../../functions/edge/reads.ts';
 import { limits } from '../../shared/limits.ts';
 import type { RegionClient, SnapshotRequest, SnapshotResult } from '../../shared/protocol/round.ts';
-import type { CoordinatorApi, LeaseWish } from '../../shared/wire/answers.ts';
+import type { LeaseWish } from '../../shared/wire/answers.ts';
 import { type ReadEntry, textOfReplies } from './history.ts';
 import type { Instance } from './instance.ts';
 import type { Random } from './random.ts';
@@ -106,7 +106,9 @@ export class EdgeReader {
     return { round: unexpected, inspect: unexpected, run: unexpected, snapshot };
   }
 
-  #coordinator(regions: ReadDependencies['configuration']['regions']): CoordinatorApi {
+  #coordinator(
+    regions: ReadDependencies['configuration']['regions'],
+  ): ReturnType<ReadDependencies['coordinatorOf']> {
     const attend = async (wishes: readonly LeaseWish[]) => {
       for (const { region, forMs } of wishes) this.#world.want(region, forMs);
       const status = await this.#call<ReturnType<Instance['core']['status']>>((instance, give) =>
@@ -115,11 +117,6 @@ export class EdgeReader {
       return { regions, status };
     };
     return {
-      write: unexpected,
-      writeAll: unexpected,
-      accept: unexpected,
-      status: unexpected,
-      describe: unexpected,
       regions: unexpected,
       attend,
       resolve: (transactions) =>
