@@ -107,6 +107,8 @@ export const limits = {
   voteDeadlineMs: 2_000,
   /** How far apart the clocks of regions and coordinator may be where keys expire. */
   clockSkewMs: 1_000,
+  /** Expiries of staged values are put off by this much, so that none passes by a region's clock meanwhile. */
+  expiryPutOffMs: 30 * 86_400_000,
   /** A collection of more elements is staged by those that a write addresses; up to here a copy is cheaper. */
   elementsCopied: 128,
   /** Entries that one XAUTOCLAIM claims. */
@@ -408,6 +410,7 @@ assert(
   'a renewal that is answered late comes before the end of the lease',
 );
 assert(limits.scriptBytes <= limits.scriptBytesPerWrite, 'a write may run the largest script');
+assert(limits.expiryMsMaximum + 2 * limits.expiryPutOffMs < 2 ** 53, 'a put-off expiry is exact');
 assert(
   limits.frameBytes * 3 < limits.roundBytes,
   'a frame with its scripts fits a round, escaped twice',

@@ -3,7 +3,7 @@
 -- A lock record is a packed string: `<incarnation>.<sequence>|<intent>`, the intent being one of
 --   k                  keep: nothing to do
 --   d                  delete the key
---   p|<expiry>         put: rename the shadow over the key; its expiry in ms, or -1
+--   p|<expiry>         put: rename the shadow over the key; its expiry in ms, or -1. The shadow has it put off
 --   s|<pxat>|<value>   set: the value itself, and its expiry in ms, or ''
 --   f                  flush: delete every key that is not Lockstep's own
 --   m|<messages>       publish: see messages.lua
@@ -86,7 +86,7 @@ local function planOf(id, isCommit, keys, locks)
   return plan
 end
 
--- False where a shadow is missing before its expiry. What has expired since leaves the key absent, as it should.
+-- False if a shadow is missing before its expiry. One that has passed since leaves the key absent, as it should.
 local function shadowsStand(plan)
   local standing = {}
   for _, rename in ipairs(plan.renames) do
@@ -165,6 +165,15 @@ local function runFlush(plan)
   until not count or count == 0
 end
 
+-- Puts the shadow in the place of its key. It gets its real expiry before that, so that a plan which is stopped here
+-- can be applied again; an expiry that has passed deletes it, and then there is nothing to rename.
+local function putShadow(rename)
+  local shadow, key, expiry = rename[1], rename[2], rename[3]
+  if expiry ~= -1 and type(redis.pcall('PEXPIREAT', shadow, whole(expiry))) == 'table' then return false end
+  if not redis.pcall('RENAME', shadow, key).err then return true end
+  return expiry ~= -1 and must('EXISTS', shadow) == 0
+end
+
 -- The old value goes by UNLINK first: RENAME would free it in line.
 local function runRenames(plans)
   local names = {}
@@ -174,7 +183,7 @@ local function runRenames(plans)
   if not overMany('UNLINK', nil, names) then return failAll(plans) end
   for _, plan in ipairs(plans) do
     for _, rename in ipairs(plan.renames) do
-      if redis.pcall('RENAME', rename[1], rename[2]).err then plan.failure = 'r' end
+      if not putShadow(rename) then plan.failure = 'r' end
     end
   end
 end

@@ -357,7 +357,7 @@ end
 -- A collection that has become empty, or has expired, is gone.
 local function settle(item, way)
   local mayExpire = way == ways.kx or (item.expiry and item.expiry >= 0)
-  local expiry = mayExpire and must('PEXPIRETIME', shadowName(tx.id, item.key)) or -1
+  local expiry = mayExpire and stagedExpiry(shadowName(tx.id, item.key)) or -1
   local hasExpired = expiry == -2 or (expiry >= 0 and expiry <= tx.now)
   local mayBeEmpty = item.part.kind ~= 'list' and item.part.kind ~= 'stream' and item.part.present >= item.part.size
   if hasExpired or (mayBeEmpty and lengthOf(item.key, item.part) == 0) then module.leave(item.key, item.state) end

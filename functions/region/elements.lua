@@ -1,6 +1,7 @@
 -- Staging of large collections by their elements: the shadow holds those alone that the transaction addresses, and one
--- more, so that it is never empty and has the collection's type and expiry. Commands run on it as they are, and answer
--- what they would on the whole; what counts all elements is put right. merge.lua has what a commit does.
+-- more, so that it is never empty and has the collection's type, and its expiry put off. Commands run on it as they
+-- are, and answer what they would on the whole; what counts all elements is put right. merge.lua has what a commit
+-- does.
 --
 -- This text and element-ways.lua are a module: scripts.ts makes them a function's body, so that only rounds that touch
 -- large collections pay for it.
@@ -36,7 +37,7 @@ local function addAll(part, name, added)
   end
   local reply, failure = overMany(adders[part.kind], name, added)
   if not reply then error(failure, 0) end
-  if isNew and part.expiry ~= -1 then must('PEXPIREAT', name, whole(part.expiry)) end
+  if isNew and part.expiry ~= -1 then must('PEXPIREAT', name, putOff(part.expiry)) end
 end
 
 local module = {}
@@ -174,7 +175,7 @@ end
 -- Readies a shadow, found under `name`, for its merge. Returns its expiry, and the rest of the intent or nil where no
 -- element has changed.
 local function seal(part, name)
-  local expiry = part.mayExpire and settledExpiry(must('PEXPIRETIME', name)) or part.expiry
+  local expiry = part.mayExpire and stagedExpiry(name) or part.expiry
   if part.kind == 'list' then return expiry, sealItems(part, name) end
   if part.kind == 'stream' then return expiry, nil end
   return expiry, sealElements(part, name)
@@ -184,8 +185,6 @@ end
 function module.intentOf(key, state)
   local part, name = state.part, shadowName(tx.id, key)
   local expiry, rest = seal(part, name)
-  -- It has expired on this region's clock since it was staged, and would have anywhere.
-  if expiry == -2 then return 'd' end
   if not rest and expiry == part.expiry then
     must('UNLINK', name)
     return 'k'
@@ -202,7 +201,7 @@ function module.makeWhole(key, state)
   must('RENAME', name, work)
   must('COPY', key, name, 'REPLACE')
   local expiry, rest = seal(part, work)
-  mergers.merge(rest and letters[part.kind] or 'x', work, name, expiry, rest)
+  mergers.merge(rest and letters[part.kind] or 'x', work, name, expiry == -1 and -1 or expiry + tx.putOff, rest)
   must('UNLINK', work)
   state.at, state.part = 'shadow', nil
 end

@@ -82,6 +82,7 @@ export function encodeRound(round: Round): string {
       limits.copyBytesPerStep,
       limits.elementsCopied,
       limits.stagingMs,
+      limits.expiryPutOffMs,
     ],
     roleCodes[round.role],
     round.lease === null ? 0 : [round.lease.reading ?? -1, round.lease.ttlMs],

@@ -2,7 +2,7 @@
 -- not by running its commands again.
 --
 -- The intent is `e|<kind>|<expiry>|<rest>`. The kind is h hash, s set, z sorted set, l list, or x where only the expiry
--- changes. The expiry is what the key has afterwards, in ms, or -1; the shadow has it too.
+-- changes. The expiry is what the key has afterwards, in ms, or -1; the shadow has it put off.
 --   h, s, z   the shadow holds the elements that are to be there; the rest lists those that are not, each as
 --             <bytes>:<element>
 --   l         <length>,<cut left>,<cut right>,<left>,<right>: the length that the list had, how many items go at its

@@ -18,11 +18,12 @@
 --              (addressing.ts)
 --              the same with the allowance for clocks in ms behind it for 7 deliver, 8 claim
 --              the same with a seed behind it for 10 script; the same for 11 publish, 12 flush, 13 fail; 14 trim, as 0
---              [2, key, value, pxat] for set; [4, key, count, seed] for pop; [5, 'TTL' or 'PTTL', key] for ttl
+--              [2, key, value, pxat] for set; [4, key, count, seed] for pop; [5, name, key] for ttl: TTL, PTTL,
+--              EXPIRETIME or PEXPIRETIME
 --   order      0 none, 1 members, 2 pairs, 3 exact, 4 exact-field
 --   bounds     [pairs kept, pairs answered, locks of older incarnations listed, bytes of a transaction's outcomes,
 --              bytes of values that a step of a copy reads, elements of a collection that is staged as a copy,
---              ms that the scripts of all prepares may take together]
+--              ms that the scripts of all prepares may take together, ms that the expiries of shadows are put off by]
 --   role       0 voter, 1 copying, 2 out
 --   lease      [reading or -1, ttl], or 0
 --   takes      a database without state is taken only if it holds no more keys than this
@@ -258,7 +259,7 @@ local function prepareAll(round, meta, locks, done)
     if not votes[index] then
       local id = idOf(prepare[1], prepare[2])
       local item, reason = stage(id, prepare[3], prepare[4], prepare[5], round.bounds[4], round.bounds[6],
-        round.bounds[7])
+        round.bounds[7], round.bounds[8])
       if item then
         staged[index] = item
         for position = 1, #item.records, 2 do locks[item.records[position]] = item.records[position + 1] end

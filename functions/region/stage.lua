@@ -90,13 +90,18 @@ local function run(arguments)
   return reply
 end
 
-local function canSetExpiry(arguments)
-  if match(arguments[1], 'EXPIREAT$') then return true end
-  for index = 3, #arguments do
-    local option = #arguments[index] == 4 and string.upper(arguments[index])
-    if option == 'PXAT' or option == 'EXAT' then return true end
-  end
-  return false
+-- The position of the moment that a command sets as an expiry, or nil. The commands that can set one come in these
+-- forms alone: commands.ts and commands.lua write them.
+local function expiryPosition(arguments)
+  local name, last = arguments[1], #arguments
+  if name == 'PEXPIREAT' then return 3 end
+  if (name == 'SET' or name == 'GETEX') and last > 3 and arguments[last - 1] == 'PXAT' then return last end
+end
+
+-- Puts off the moment. What is none stays as it is, so that Redis finds the words for it.
+local function putOffArgument(arguments)
+  local at = expiryPosition(arguments)
+  if at and match(arguments[at] or '', '^[1-9]%d*$') then arguments[at] = putOff(arguments[at]) end
 end
 
 -- These answer the name of the key that they popped from, and those of the streams that they read.
@@ -119,7 +124,7 @@ local function restoreError(failure, names)
   return failure
 end
 
--- The arguments with the names of the staged states, and the keys by these names.
+-- The arguments with the names of the staged states and with the expiry put off, and the keys by these names.
 local function renamed(operation)
   local arguments, names = {}, {}
   for index, argument in ipairs(operation[2]) do arguments[index] = argument end
@@ -132,7 +137,18 @@ local function renamed(operation)
   end
   rename(operation[3], nameToWrite)
   rename(operation[4], nameToRead)
+  putOffArgument(arguments)
   return arguments, names
+end
+
+-- Drops what a command has given an expiry that has passed, and puts off what COPY brought from the base itself.
+local function settleExpiries(operation, arguments, reply)
+  if #operation[3] == 0 then return end
+  if expiryPosition(arguments) then
+    for _, position in ipairs(operation[3]) do dropIfPassed(arguments[position + 1]) end
+  elseif arguments[1] == 'COPY' and reply == 1 and arguments[2] == operation[2][2] then
+    putOffCopied(arguments[3], stateOf(arguments[2]))
+  end
 end
 
 -- Runs a command under the names of the staged states. Returns the arguments with those names too.
@@ -149,9 +165,7 @@ local function runCommand(operation)
     end
   end
   if failure then return nil, restoreError(failure, names) end
-  if #operation[3] > 0 and canSetExpiry(arguments) then
-    for _, position in ipairs(operation[3]) do dropIfPassed(arguments[position + 1]) end
-  end
+  settleExpiries(operation, arguments, reply)
   restoreNames(reply, arguments[1], names)
   return reply, nil, arguments
 end
@@ -228,19 +242,20 @@ end
 
 local function expiryOf(key)
   local state = stateOf(key)
-  if hasShadow(state) then return settledExpiry(must('PEXPIRETIME', shadowName(tx.id, key))) end
+  if hasShadow(state) then return stagedExpiry(shadowName(tx.id, key)) end
   if state.at == 'gone' then return -2 end
-  if state.at == 'inline' then return state.pxat == '' and -1 or settledExpiry(tonumber(state.pxat)) end
+  if state.at == 'inline' then return state.pxat == '' and -1 or tonumber(state.pxat) end
   local print = fingerprint(key, state)
   if print == 'absent' then return -2 end
   return print == 'persistent' and -1 or tonumber(print)
 end
 
+-- TTL and PTTL count from `now`, EXPIRETIME and PEXPIRETIME from the epoch.
 local function runTtl(operation)
-  local expiry = expiryOf(operation[3])
+  local name, expiry = operation[2], expiryOf(operation[3])
   if expiry < 0 then return expiry end
-  local left = expiry - tx.now
-  return operation[2] == 'PTTL' and left or math.floor((left + 500) / 1000)
+  local told = match(name, 'TTL$') and expiry - tx.now or expiry
+  return sub(name, 1, 1) == 'P' and told or math.floor((told + 500) / 1000)
 end
 
 -- How many will receive it nobody knows before the commit, and regions would differ in it.
@@ -358,15 +373,10 @@ local function intentOf(key, state)
   if state.at == 'base' then return 'k' end
   if state.at == 'part' then return elements.intentOf(key, state) end
   if state.at == 'flush' then return 'f' end
-  if state.at == 'inline' then
-    local settled = state.pxat ~= '' and settledExpiry(tonumber(state.pxat))
-    return 's|' .. (settled and whole(settled) or '') .. '|' .. state.value
-  end
+  if state.at == 'inline' then return 's|' .. state.pxat .. '|' .. state.value end
   if state.at == 'shadow' then
-    local expiry = must('PEXPIRETIME', shadowName(tx.id, key))
-    local settled = settledExpiry(expiry)
-    if settled ~= expiry then must('PEXPIREAT', shadowName(tx.id, key), whole(settled)) end
-    if settled ~= -2 then return 'p|' .. whole(settled) end
+    local expiry = stagedExpiry(shadowName(tx.id, key))
+    if expiry ~= -2 then return 'p|' .. whole(expiry) end
   end
   return state.isThere == false and 'k' or 'd'
 end
@@ -393,12 +403,14 @@ local function stageParts(keys, parts)
 end
 
 -- Stages one transaction, whose outcomes have at most `bound` bytes; a collection of more than `few` elements is not
--- copied for what addresses some of them; `longest` is how many ms the scripts of a round may take. Returns
--- { vote, records, made }, or nil and why it could not be staged; then nothing is left.
--- `made` names every shadow, so that the caller can still take the vote back.
-local function stage(id, now, keys, parts, bound, few, longest)
-  tx = { id = id, now = now, few = few, longest = longest, states = {}, made = {}, messages = {}, left = bound,
-    part = 0 }
+-- copied for what addresses some of them; `longest` is how many ms the scripts of a round may take; `putOffBy` is how
+-- many ms the expiries of shadows are put off by. Returns { vote, records, made }, or nil and why it could
+-- not be staged; then nothing is left. `made` names every shadow, so that the caller can still take the vote back.
+local function stage(id, now, keys, parts, bound, few, longest, putOffBy)
+  tx = {
+    id = id, now = now, few = few, longest = longest, putOff = putOffBy, states = {}, made = {}, messages = {},
+    left = bound, part = 0,
+  }
   for _, key in ipairs(keys) do tx.states[key] = { at = 'base', fingerprint = '' } end
   local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts)
   if not ok and not tx.denied and denialOf(tostring(outcomes)) then tx.denied = { outcomes, tx.part } end

@@ -12,7 +12,7 @@
 -- A name that no key ever has: read commands get it in place of a key that is staged as absent.
 local NOWHERE = PREFIX .. 'nowhere'
 
--- The transaction being staged: { id, now, few, longest, states, made, messages, saved, backups, isLong,
+-- The transaction being staged: { id, now, few, longest, putOff, states, made, messages, saved, backups, isLong,
 -- byElements }, and what scripts add.
 local tx
 
@@ -38,8 +38,16 @@ local function backupName(key, mark)
   return PREFIX .. 'backup:' .. tx.id .. (mark or tx.backupMark or '') .. ':' .. key
 end
 
--- The expiry that a staged key gets, where a script has put it off for as long as it runs.
-local function settledExpiry(expiry) return tx.putOff and tx.putOff.moments[expiry] or expiry end
+-- Every expiry under a staged name is put off by one constant, so that none passes by this region's clock while its
+-- transaction is staged, however late that is: everything follows from `now`. The order of expiries stays as it is,
+-- so that commands compare them as ever. The lock record has the real one, which the commit sets.
+local function putOff(moment) return whole(tonumber(moment) + tx.putOff) end
+
+-- The real expiry of what is staged under the name, in ms; -1 without one, -2 if nothing is there.
+local function stagedExpiry(name)
+  local expiry = must('PEXPIRETIME', name)
+  return expiry < 0 and expiry or expiry - tx.putOff
+end
 
 local function hasPassed(pxat) return pxat ~= '' and tonumber(pxat) <= tx.now end
 
@@ -90,8 +98,13 @@ end
 
 -- An expiry at or before `now` has passed in every region alike, however far behind a region's own clock is.
 local function dropIfPassed(name)
-  local expiry = must('PEXPIRETIME', name)
+  local expiry = stagedExpiry(name)
   if expiry >= 0 and expiry <= tx.now then must('UNLINK', name) end
+end
+
+-- Puts off the expiry that a copy of the base brought along.
+local function putOffCopied(name, state)
+  if state.fingerprint ~= 'persistent' then must('PEXPIREAT', name, putOff(state.fingerprint)) end
 end
 
 -- Sets a shadow.
@@ -99,7 +112,7 @@ local function setTo(name, value, pxat)
   if pxat == '' then
     must('SET', name, value)
   else
-    must('SET', name, value, 'PXAT', pxat)
+    must('SET', name, value, 'PXAT', putOff(pxat))
     dropIfPassed(name)
   end
 end
@@ -129,7 +142,10 @@ local function nameToWrite(key)
   elseif state.at == 'base' then
     local isAbsent = fingerprint(key, state) == 'absent'
     newShadow(key, state)
-    if not isAbsent then must('COPY', key, name, 'REPLACE') end
+    if not isAbsent then
+      must('COPY', key, name, 'REPLACE')
+      putOffCopied(name, state)
+    end
   elseif state.at == 'part' and not tx.byElements then
     elements.makeWhole(key, state)
   else

@@ -186,11 +186,6 @@ export class Deciding {
 
   /** All voters said yes: what they said has to be the same. */
   #agree(transaction: Transaction): void {
-    const ownExpiry = transaction.ownExpiry(this.#parts.outbox.now + limits.clockSkewMs);
-    if (ownExpiry !== null) {
-      this.#awaitExpiry(transaction, ownExpiry + 1);
-      return;
-    }
     const { yesVotes, keys } = transaction;
     const agreement = agreementOf(yesVotes, keys, (position) => transaction.partsOfKey(position));
     switch (agreement.kind) {

@@ -49,9 +49,11 @@ export function recordDecision(
       ms: now - arrivedAt,
       ...(frame.idempotency !== null && { keptUntil: now + keysKeptMs }),
     };
-    const { callback, idempotency, operations } = frame;
+    const { callback, idempotency } = frame;
     const keys = withoutChannels(frame.keys);
-    return { record, keys, callback, idempotency, commands: operations.map(commandOf) };
+    // As the regions ran them: what is told names the moment of an expiry, not how long something was to live.
+    const commands = transaction.prepare.parts[position]?.operations.map(commandOf) ?? [];
+    return { record, keys, callback, idempotency, commands };
   });
   const { order, keys } = transaction;
   const storage: Decided['storage'] =

@@ -6,12 +6,13 @@ import type { Callback } from '../wire/confirmations.ts';
  *
  * - `write`: runs on shadows of its keys.
  * - `read`: changes nothing; runs on a shadow where the key has one, else on the key itself.
- * - `set`: a plain `SET key value [PXAT t]`; `args` is `[key, value, t]` with `t` in ms since the epoch, or ''.
+ * - `set`: a plain `SET key value [PXAT t]`; `args` is `[key, value, t]` with `t` in ms since the epoch, or ''. See also
+ *   `lifetimeAt`.
  * - `delete`: `DEL`/`UNLINK`; `args` is the command as given.
  * - `pop`: `SPOP key [count]`; `args` is `[key, count]`, with `count` '' for a single pop. The region sorts the members
  *   and draws with `seed`, so that every region draws the same.
- * - `ttl`: `TTL`/`PTTL`; `args` is the command as given; the answer is counted from the transaction's `now`, not from the
- *   region's clock.
+ * - `ttl`: `TTL`, `PTTL`, `EXPIRETIME` or `PEXPIRETIME`; `args` is the command as given; what is counted is counted from
+ *   the transaction's `now`, not from the region's clock.
  * - `append`: `XADD` whose id is `<coordinator's ms>-*`; if the stream is ahead of it, the id
  *   follows its newest one. A `LIMIT` behind its threshold bounds what is trimmed.
  * - `trim`: `XADD` or `XTRIM` with `LIMIT` right behind its threshold: at most so many entries are trimmed.
@@ -61,6 +62,18 @@ export interface Operation {
   readonly reply: ReplyOrder;
   /** For `pop` and `script` only: what draws are seeded with, an integer from 0 to 2^31 - 1. */
   readonly seed: number | null;
+  /**
+   * The position in `args` of a lifetime in ms, which a transaction replaces by the moment at which it ends, counted from
+   * its `now`; absent if there is none. Regions never see it.
+   */
+  readonly lifetimeAt?: number;
+}
+
+/** The operation as a transaction of this `now` (ms since the epoch) carries it: a lifetime becomes a moment. */
+export function operationAt({ lifetimeAt, ...operation }: Operation, now: number): Operation {
+  if (lifetimeAt === undefined) return operation;
+  const { args } = operation;
+  return { ...operation, args: args.with(lifetimeAt, String(now + Number(args[lifetimeAt]))) };
 }
 
 /** A precondition of a write. It fails, rather than errs, where the key holds another type. */

@@ -4,7 +4,7 @@ import { limits } from '../limits.ts';
 import type { RegionFault, VoteRecord } from '../wire/answers.ts';
 import type { Waiting } from './admission.ts';
 import { bytesOfText } from './bytes.ts';
-import type { Operation } from './frame.ts';
+import { operationAt } from './frame.ts';
 import { isGrowing } from './growing.ts';
 import type { Prepare, Vote } from './round.ts';
 import { type Tally, tallyOf, type VoteState } from './tally.ts';
@@ -63,7 +63,7 @@ export class Transaction {
       now,
       parts: parts.map(({ frame: { checks, operations, keepsGoing } }) => ({
         checks,
-        operations,
+        operations: operations.map((operation) => operationAt(operation, now)),
         keepsGoing,
       })),
     };
@@ -155,21 +155,6 @@ export class Transaction {
     );
   }
 
-  /**
-   * The latest expiry up to `until`, ms, that an operation sets on a key which another operation touches as well; null
-   * where there is none. A region whose clock has passed it sees that key gone in the midst of the transaction.
-   */
-  ownExpiry(until: number): number | null {
-    const operations = this.parts.flatMap(({ frame }) => frame.operations);
-    const expiries = operations.flatMap((operation) => {
-      const near = expiriesSetBy(operation).filter((at) => at > this.now && at <= until);
-      const keys = new Set(keysNamedBy(operation));
-      const touches = (other: Operation) => keysNamedBy(other).some((key) => keys.has(key));
-      return near.length > 0 && operations.filter(touches).length > 1 ? near : [];
-    });
-    return expiries.length === 0 ? null : Math.max(...expiries);
-  }
-
   /** Notes for the callers what stood in the way of this attempt. */
   blame(faults: readonly RegionFault[]): void {
     for (const part of this.parts) part.faults = faults;
@@ -209,20 +194,6 @@ export class Transaction {
       key !== undefined && frame.keys.includes(key) ? [part] : [],
     );
   }
-}
-
-/** Compiled operations name expiries in ms since the epoch, after PXAT or as PEXPIREAT's argument. */
-function expiriesSetBy({ kind, args }: Operation): readonly number[] {
-  if (kind === 'set') return args[2] === '' ? [] : [Number(args[2])];
-  if (kind === 'publish') return [];
-  if (args[0] === 'PEXPIREAT') return [Number(args[2])];
-  return args.flatMap((argument, index) =>
-    argument.toUpperCase() === 'PXAT' ? [Number(args[index + 1])] : [],
-  );
-}
-
-function keysNamedBy({ args, writes, reads }: Operation): readonly (string | undefined)[] {
-  return [...writes, ...reads].map((position) => args[position]);
 }
 
 function emptyVoter(): Voter {

@@ -111,16 +111,16 @@ function rewriteSet(command: CheckedCommand, context: CompileContext): Operation
   const { flags } = parsed;
   if (flags.has('NX') && flags.has('XX')) return syntaxFault('set');
   const expiry = expiryOf(parsed, 'set', context.now);
-  if (typeof expiry === 'object' && expiry !== null) return expiry;
+  if (expiry !== null && 'problem' in expiry) return expiry;
   if (flags.size === 0) return plainSet(operation, key, value, expiry);
-  return { ...operation, args: ['SET', key, value, ...flags, ...pxat(expiry)] };
+  return withExpiry(operation, ['SET', key, value, ...flags], expiry);
 }
 
 function rewriteSetFor(command: CheckedCommand, context: CompileContext): Operation | CommandFault {
   const { operation } = command;
   const [name = '', key = '', time = '', value = ''] = operation.args;
   const expiry = momentOf(time, name, name.toLowerCase(), context.now);
-  return typeof expiry === 'number' ? plainSet(operation, key, value, expiry) : expiry;
+  return 'problem' in expiry ? expiry : plainSet(operation, key, value, expiry);
 }
 
 /** A SET that depends on nothing, in the form in which regions stage it without a shadow. */
@@ -128,10 +128,10 @@ function plainSet(
   operation: Operation,
   key: string,
   value: string,
-  expiry: number | null,
+  expiry: Expiry | null,
 ): Operation {
-  const moment = expiry === null ? '' : String(expiry);
-  return { ...operation, kind: 'set', args: [key, value, moment], writes: [0] };
+  const args = [key, value, expiry === null ? '' : String(expiry.ms)];
+  return { ...operation, kind: 'set', args, writes: [0], ...lifetime(expiry, 2) };
 }
 
 /**
@@ -144,10 +144,10 @@ function rewriteGetex(command: CheckedCommand, context: CompileContext): Operati
   const parsed = parseOptions('getex', options, ['PERSIST']);
   if ('problem' in parsed) return parsed;
   const expiry = expiryOf(parsed, 'getex', context.now);
-  const isWrong = typeof expiry === 'object' && expiry !== null;
+  const args = ['GETEX', key, ...parsed.flags];
+  if (expiry === null || !('problem' in expiry)) return withExpiry(operation, args, expiry);
   const time = parseLong(parsed.time ?? '') === null ? 'x' : '0';
-  const told = isWrong ? ['PXAT', time] : pxat(expiry);
-  return { ...operation, args: ['GETEX', key, ...parsed.flags, ...told] };
+  return { ...operation, args: [...args, 'PXAT', time] };
 }
 
 /** Unlike SET, EXPIRE takes moments that have passed: the key is deleted, if its conditions hold. */
@@ -157,9 +157,10 @@ function rewriteExpire(command: CheckedCommand, context: CompileContext): Operat
   const conditions = new Set(options.map((option) => option.toUpperCase()));
   const wrong = conditionFault(name.toLowerCase(), options, conditions);
   if (wrong !== null) return wrong;
-  const moment = momentOf(time, name, name.toLowerCase(), context.now, true);
-  if (typeof moment !== 'number') return moment;
-  return { ...operation, args: ['PEXPIREAT', key, String(moment), ...conditions] };
+  const expiry = momentOf(time, name, name.toLowerCase(), context.now, true);
+  if ('problem' in expiry) return expiry;
+  const args = ['PEXPIREAT', key, String(expiry.ms), ...conditions];
+  return { ...operation, args, ...lifetime(expiry, 2) };
 }
 
 function conditionFault(
@@ -225,6 +226,12 @@ function refuseDatabase({ operation }: CheckedCommand): Operation | CommandFault
   return { problem: 'unsupported-command', detail };
 }
 
+/** When a key expires: a moment in ms since the epoch, or a lifetime in ms from the transaction's `now` on. */
+interface Expiry {
+  readonly ms: number;
+  readonly isLifetime: boolean;
+}
+
 interface ParsedOptions {
   /** In upper case, each once, in the order in which they came. */
   readonly flags: ReadonlySet<string>;
@@ -260,23 +267,34 @@ function parseOptions(
   return lasting && measure !== null ? syntaxFault(command) : { flags, measure, time };
 }
 
-/** The moment that options name, in ms since the epoch, or null if they name none. */
+/** The expiry that options name, or null if they name none. */
 function expiryOf(
   { measure, time }: ParsedOptions,
   command: string,
   now: number,
-): number | null | CommandFault {
+): Expiry | null | CommandFault {
   return measure === null || time === null ? null : momentOf(time, measure, command, now);
 }
 
-function pxat(expiry: number | null): readonly string[] {
-  return expiry === null ? [] : ['PXAT', String(expiry)];
+function withExpiry(
+  operation: Operation,
+  args: readonly string[],
+  expiry: Expiry | null,
+): Operation {
+  if (expiry === null) return { ...operation, args };
+  const all = [...args, 'PXAT', String(expiry.ms)];
+  return { ...operation, args: all, ...lifetime(expiry, all.length - 1) };
+}
+
+/** Names the position of a lifetime: when it ends depends on when its transaction begins. */
+function lifetime(expiry: Expiry | null, position: number): Pick<Operation, 'lifetimeAt'> {
+  return expiry?.isLifetime === true ? { lifetimeAt: position } : {};
 }
 
 /**
- * The moment that `time` names, in ms since the epoch, by the rules of Redis for integers of 64 bits. `measure` is the
- * option or command that says how to read it. A moment that has passed by the coordinator's clock has passed in every
- * region, whatever its own clock says; one beyond `limits.expiryMsMaximum` becomes that.
+ * The expiry that `time` names, by the rules of Redis for integers of 64 bits. `measure` is the option or command that
+ * says how to read it. A moment that has passed by the coordinator's clock has passed in every region, whatever its own
+ * clock says, and so has a lifetime of 0 or less; a moment beyond `limits.expiryMsMaximum` becomes that.
  */
 function momentOf(
   time: string,
@@ -284,7 +302,7 @@ function momentOf(
   command: string,
   now: number,
   mayHavePassed = false,
-): number | CommandFault {
+): Expiry | CommandFault {
   const amount = parseLong(time);
   if (amount === null) {
     const error = 'value is not an integer or out of range';
@@ -301,8 +319,9 @@ function momentOf(
       `invalid expire time in '${command}' command`,
     );
   }
-  if (ms + base <= BigInt(now)) return longAgoMs;
-  return Math.min(Number(ms + base), limits.expiryMsMaximum);
+  if (ms + base <= BigInt(now)) return { ms: longAgoMs, isLifetime: false };
+  if (ms + base > limits.expiryMsMaximum) return { ms: limits.expiryMsMaximum, isLifetime: false };
+  return { ms: Number(ms), isLifetime: from === 'now' };
 }
 
 function syntaxFault(command: string): CommandFault {

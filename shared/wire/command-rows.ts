@@ -48,15 +48,15 @@ export type Rewrite = keyof typeof rewriteNotes;
 
 /** What each rewriting does, for the documentation. */
 export const rewriteNotes = {
-  set: 'EX, PX and EXAT become PXAT, the moment of expiry by the coordinator’s clock.',
-  'set-for': 'It runs as SET with PXAT, the moment of expiry by the coordinator’s clock.',
-  getex: 'EX, PX and EXAT become PXAT, the moment of expiry by the coordinator’s clock.',
-  expire: 'It runs as PEXPIREAT, with the moment of expiry by the coordinator’s clock.',
+  set: 'EX, PX and EXAT become PXAT, with the expiry counted from the transaction’s one moment.',
+  'set-for': 'It runs as SET with PXAT, with the expiry counted from the transaction’s one moment.',
+  getex: 'EX, PX and EXAT become PXAT, with the expiry counted from the transaction’s one moment.',
+  expire: 'It runs as PEXPIREAT, with the expiry counted from the transaction’s one moment.',
   flush:
     'It waits until nothing else is undecided, and nothing begins before it is over. Lockstep’s own keys stay. Each region goes through all of its keys, in one step.',
   delete: 'It is staged without copying the old value.',
   pop: 'One random draw is made for all regions, so that each removes the same members.',
-  ttl: 'In a write it is counted from the coordinator’s clock, not from the region’s.',
+  ttl: 'In a write it is answered by the transaction’s one moment, not by the region’s clock.',
   'one-database': 'The option DB is refused: a region is one database.',
   'wide-bits':
     'Fields of more than 53 bits are refused in reads: scripts would answer them rounded. BITFIELD in a write reads them in halves.',

@@ -53,8 +53,8 @@ const bitmaps: readonly CommandRow[] = [
 
 const keys: readonly CommandRow[] = [
   read('key', 'EXISTS', -2, { addresses: 'none' }),
-  read('key', 'EXPIRETIME', 2, { addresses: 'none' }),
-  read('key', 'PEXPIRETIME', 2, { addresses: 'none' }),
+  read('key', 'EXPIRETIME', 2, { addresses: 'none', rewrite: 'ttl' }),
+  read('key', 'PEXPIRETIME', 2, { addresses: 'none', rewrite: 'ttl' }),
   read('key', 'PTTL', 2, { addresses: 'none', rewrite: 'ttl' }),
   read('key', 'TOUCH', -2, { addresses: 'none' }),
   read('key', 'TTL', 2, { addresses: 'none', rewrite: 'ttl' }),

@@ -2,6 +2,7 @@ import type { Redis } from 'ioredis';
 import { decodeRound } from '../../functions/region/decoding.ts';
 import { encodeRound, keysOf } from '../../functions/region/encoding.ts';
 import { digestOf, roundScript } from '../../functions/region/scripts.ts';
+import { operationAt } from '../../shared/protocol/frame.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
 import { commitOf, executed, part, prepareOf, roundOf } from '../region/fixtures.ts';
 import { startRedisServer } from '../region/servers.ts';
@@ -148,12 +149,14 @@ class Rounds {
   }
 
   async write(key: string, words: readonly string[]): Promise<void> {
-    const compiled = compileWrite([words], [], { now: Date.now(), seed: () => 0 });
+    const now = Date.now();
+    const compiled = compileWrite([words], [], { now, seed: () => 0 });
     if (!compiled.ok) throw new Error(compiled.detail);
     const decisions = this.#sequence === 0 ? [] : [commitOf(this.#sequence, [this.#last])];
     this.#sequence += 1;
     this.#last = key;
-    const prepares = [prepareOf(this.#sequence, [key], part(...compiled.operations))];
+    const operations = compiled.operations.map((operation) => operationAt(operation, now));
+    const prepares = [prepareOf(this.#sequence, [key], part(...operations))];
     // What is settled leaves nothing behind.
     const floor = [1, Math.max(0, this.#sequence - 2)] as const;
     const round = roundOf({ decisions, prepares, floor });

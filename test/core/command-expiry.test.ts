@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
+import { operationAt } from '../../shared/protocol/frame.ts';
 import { now, operationOf, refusalOf } from './command-samples.ts';
+
+/** As a transaction that begins at `now` carries it. */
+const carried = (words: string) => operationAt(operationOf(words), now);
 
 describe('an expiry', () => {
   it.each([
@@ -14,7 +18,7 @@ describe('an expiry', () => {
     ['PSETEX k 10 v', ['k', 'v', `${now + 10}`]],
     ['SET k EX EX 1', ['k', 'EX', `${now + 1_000}`]],
   ])('makes %s a plain set', (words, args) => {
-    expect(operationOf(words)).toMatchObject({ kind: 'set', args, writes: [0], reads: [] });
+    expect(carried(words)).toMatchObject({ kind: 'set', args, writes: [0], reads: [] });
   });
 
   it.each([
@@ -32,7 +36,7 @@ describe('an expiry', () => {
     ['EXPIREAT k 1900000000 GT', ['PEXPIREAT', 'k', '1900000000000', 'GT']],
     ['PEXPIREAT k 1900000000001', ['PEXPIREAT', 'k', '1900000000001']],
   ])('makes %s absolute', (words, args) => {
-    expect(operationOf(words)).toMatchObject({ kind: 'write', args, writes: [1], reads: [] });
+    expect(carried(words)).toMatchObject({ kind: 'write', args, writes: [1], reads: [] });
   });
 
   it.each(['EXPIRE k 0', 'EXPIRE k -5', 'PEXPIRE k -1', `PEXPIREAT k ${now}`, 'EXPIREAT k -7'])(
@@ -47,9 +51,24 @@ describe('an expiry', () => {
     expect(operationOf(`SET k v PXAT ${now + 1}`).args).toEqual(['k', 'v', `${now + 1}`]);
   });
 
+  it.each(['SET k v PX 10', 'SET k v NX PX 10', 'GETEX k PX 10', 'PEXPIRE k 10 GT'])(
+    'of %s counts from the moment of its transaction, and is a moment by then',
+    (words) => {
+      const later = operationAt(operationOf(words), now + 5_000);
+      expect(later.args).toContain(String(now + 5_010));
+      expect(later).not.toHaveProperty('lifetimeAt');
+      expect(operationAt(later, now + 9_000)).toEqual(later);
+    },
+  );
+
+  it('that names its moment keeps it, whenever its transaction begins', () => {
+    const words = ['SET k v PXAT 1900000000001', 'PEXPIREAT k 1900000000001', 'EXPIRE k -1'];
+    for (const given of words.map(operationOf)) expect(operationAt(given, now + 1)).toEqual(given);
+  });
+
   it('reaches to a bound, and what Redis takes beyond it becomes that', () => {
     const last = limits.expiryMsMaximum;
-    expect(operationOf(`PEXPIRE k ${last - now}`).args[2]).toBe(String(last));
+    expect(carried(`PEXPIRE k ${last - now}`).args[2]).toBe(String(last));
     expect(operationOf(`PEXPIRE k ${last - now + 1}`).args[2]).toBe(String(last));
     expect(operationOf('EXPIREAT k 9007199254740993').args[2]).toBe(String(last));
     expect(operationOf('SET k v PXAT 9223372036854775807').args[2]).toBe(String(last));

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { commandOf } from '../../shared/protocol/confirmations.ts';
+import { operationAt } from '../../shared/protocol/frame.ts';
 import { commandTable } from '../../shared/wire/command-table.ts';
 import { compileReads, compileWrite } from '../../shared/wire/commands.ts';
 import { context, keysAt, now, writable } from './command-samples.ts';
@@ -78,11 +79,12 @@ describe('the compiler', () => {
       fc.property(sampled, (given) => {
         const first = compileWrite(given, [], context);
         if (!first.ok) throw new Error(first.detail);
-        const again = first.operations.map(commandOf);
+        const carried = first.operations.map((operation) => operationAt(operation, context.now));
+        const again = carried.map(commandOf);
         const later = compileWrite(again, [], { ...context, now: now + 1 });
         expect(later).toMatchObject({ keys: first.keys });
         // An id that is given is the client's own: nothing stands in its place where the stream is ahead.
-        const expected = first.operations.map((operation) =>
+        const expected = carried.map((operation) =>
           operation.kind === 'append' ? { ...operation, kind: 'write' } : operation,
         );
         expect(later).toHaveProperty('operations', expected);

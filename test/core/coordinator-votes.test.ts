@@ -145,18 +145,40 @@ describe('a divergence', () => {
     expect(rig.record(ticket)).toMatchObject({ outcome: 'committed', attempts: 2 });
   });
 
-  it('is not risked between the moments at which regions see the expiry that a write itself sets', () => {
+  it('is not risked by an expiry that a write itself sets: it is decided at once, and after the expiry too', () => {
     const rig = Rig.greeted();
     const expiry = rig.now + 200;
     const operations = [set('a', 'value', `${expiry}`), increment('a')];
     const ticket = rig.arrive(frameOf(['a'], { operations }));
-    rig.executeAll();
-    expect(rig.told(ticket)).toBeUndefined();
-    rig.settle();
-    rig.advance(expiry - rig.now);
-    expect(rig.core.status()).toMatchObject({ undecided: 0, queued: 1 });
-    rig.advance(1);
+    rig.executeAll(['near', 'middle']);
+    rig.advance(expiry + 100 - rig.now);
+    rig.executeAll(['far']);
+    expect(rig.record(ticket)).toMatchObject({ outcome: 'committed', attempts: 1 });
+  });
+});
+
+// R27: everything follows from the moment of the transaction.
+describe('a lifetime', () => {
+  const operations = [{ ...set('a', 'value', '500'), lifetimeAt: 2 }];
+
+  it('counts from the moment of each attempt, and is recorded as the moment of its end', () => {
+    const rig = Rig.greeted();
+    const begunAt = rig.now;
+    const ticket = rig.arrive(frameOf(['a'], { operations }));
+    const prepares = () => rig.flightsTo('far').flatMap(({ round }) => round.prepares);
+    const momentsOf = () => prepares().map(({ parts }) => parts[0]?.operations[0]?.args[2]);
+    expect(momentsOf()).toEqual([`${begunAt + 500}`]);
+    rig.executeAll(['near', 'middle']);
+    rig.execute(rig.flight('far'), { votes: [{ kind: 'refused', reason: 'out of memory' }] });
+    rig.advance(limits.retryPauseMsFirst);
+    const now = prepares()[0]?.now ?? 0;
+    expect(now).toBeGreaterThan(begunAt);
+    expect(momentsOf()).toEqual([`${now + 500}`]);
     rig.settle();
     expect(rig.record(ticket)).toMatchObject({ outcome: 'committed', attempts: 2 });
+    const stored = rig.persisted.flatMap((write) => (write.kind === 'commit' ? write.writes : []));
+    expect(stored.map(({ commands }) => commands)).toEqual([
+      [['SET', 'a', 'value', 'PXAT', `${now + 500}`]],
+    ]);
   });
 });

@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
 import { expect } from 'vitest';
-import type { ReplyOrder } from '../../shared/protocol/frame.ts';
+import { operationAt, type ReplyOrder } from '../../shared/protocol/frame.ts';
 import type { Decision, Part, RegionClient } from '../../shared/protocol/round.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
 import { bytesWithin } from '../../shared/wire/raw-bytes.ts';
@@ -42,7 +42,10 @@ interface Tried {
 /** Null for a command that is refused by name: its differences are listed in the table. */
 function tryOut(words: readonly string[], now: number): Tried | null {
   const compiled = compileWrite([words], [], { now, seed: () => 1 });
-  if (compiled.ok) return { words, operation: compiled.operations[0] ?? null, error: null };
+  if (compiled.ok) {
+    const [operation = null] = compiled.operations.map((each) => operationAt(each, now));
+    return { words, operation, error: null };
+  }
   if (compiled.problem === 'unsupported-command') return null;
   if (compiled.redis === undefined) throw new Error(`${words.join(' ')}: ${compiled.detail}`);
   return { words, operation: null, error: bytesWithin(compiled.redis.error) };

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Operation } from '../../shared/protocol/frame.ts';
+import { type Operation, operationAt } from '../../shared/protocol/frame.ts';
 import type { RegionClient } from '../../shared/protocol/round.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
 import { bytesWithin } from '../../shared/wire/raw-bytes.ts';
@@ -80,8 +80,10 @@ function keysOf({ args, writes, reads }: Operation): readonly string[] {
 /** What draws at random, or makes an id, is told of elsewhere; so is what Redis refuses before it runs. */
 function taskOf(words: readonly string[], way: Way): readonly Task[] {
   if (words[0] === 'SPOP' || (words[0] === 'XADD' && words.includes('*'))) return [];
-  const compiled = compileWrite([words], [], { now: Date.now(), seed: () => 1 });
-  const [operation] = compiled.ok ? compiled.operations : [];
+  const now = Date.now();
+  const compiled = compileWrite([words], [], { now, seed: () => 1 });
+  const given = compiled.ok ? compiled.operations : [];
+  const [operation] = given.map((each) => operationAt(each, now));
   if (operation === undefined) return [];
   if (way === 'plain') return [{ words, operation }];
   const text = way === 'script' ? calling : failing;

@@ -42,8 +42,9 @@ const syntaxError: Reply = { error: 'ERR syntax error' };
 /** Runs one command of the model's small table. `args` begins with the name; it throws for another command. */
 export function runCommand(keys: Keys, args: readonly string[]): Reply {
   const [name = '', key = '', ...rest] = args;
-  // It names a second key, and keys are text.
+  // These name a second key, and keys are text.
   if (name.toUpperCase() === 'RENAME') return rename(keys, key, rest[0] ?? '');
+  if (name.toUpperCase() === 'COPY') return copy(keys, key, rest[0] ?? '');
   const command = commands.get(name.toUpperCase());
   if (command === undefined) throw new InvariantViolation(`the model knows no ${name}`);
   return command(keys, key, rest.map(bytesOf));
@@ -213,12 +214,30 @@ function score(keys: Keys, key: string, [member = '']: readonly string[]): Reply
   return found === undefined ? null : String(found);
 }
 
-function expireAt(keys: Keys, key: string, [at = '']: readonly string[]): Reply {
+function expireAt(keys: Keys, key: string, [at = '', ...conditions]: readonly string[]): Reply {
   const entry = keys.get(key);
   if (integerOf(at) === null) return notInteger;
-  if (entry === undefined) return 0;
+  if (entry === undefined || !conditions.every((one) => allows(one, entry.expiry, Number(at)))) {
+    return 0;
+  }
   keys.set(key, Number(at) <= keys.clock ? undefined : { ...entry, expiry: Number(at) });
   return 1;
+}
+
+/** A condition of EXPIRE: to Redis a key without an expiry expires last of all. */
+function allows(condition: string, present: number, next: number): boolean {
+  if (condition === 'NX') return present === -1;
+  if (condition === 'XX') return present !== -1;
+  if (condition === 'GT') return present !== -1 && next > present;
+  return present === -1 || next < present;
+}
+
+function getAndExpire(keys: Keys, key: string, [option = '', at = '']: readonly string[]): Reply {
+  const value = get(keys, key);
+  const isText = typeof value === 'string';
+  if (isText && option === 'PERSIST') persist(keys, key);
+  if (isText && option === 'PXAT') expireAt(keys, key, [at]);
+  return value;
 }
 
 function persist(keys: Keys, key: string): Reply {
@@ -234,6 +253,13 @@ function rename(keys: Keys, key: string, to: string): Reply {
   keys.set(key, undefined);
   keys.set(to, entry);
   return ok;
+}
+
+function copy(keys: Keys, key: string, to: string): Reply {
+  const entry = keys.get(key);
+  if (entry === undefined || keys.get(to) !== undefined) return 0;
+  keys.set(to, entry);
+  return 1;
 }
 
 function get(keys: Keys, key: string): Reply {
@@ -284,6 +310,7 @@ const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['ZSCORE', score],
   ['PEXPIREAT', expireAt],
   ['PERSIST', persist],
+  ['GETEX', getAndExpire],
   ['EXISTS', (keys, key) => Number(keys.get(key) !== undefined)],
   ['TYPE', (keys, key) => ({ status: typeOf(keys.get(key)) ?? 'none' })],
 ]);

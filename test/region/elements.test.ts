@@ -5,7 +5,7 @@ import { decodeRound } from '../../functions/region/decoding.ts';
 import { encodeRound, keysOf } from '../../functions/region/encoding.ts';
 import { roundScript } from '../../functions/region/scripts.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Check } from '../../shared/protocol/frame.ts';
+import { type Check, operationAt } from '../../shared/protocol/frame.ts';
 import type { Part, Round, RoundReply } from '../../shared/protocol/round.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
 import dumpScript from '../redis/dump.lua';
@@ -69,7 +69,7 @@ function partOf(
 ): Part {
   const operations = commands.flatMap((words) => {
     const compiled = compileWrite([words], [], { now, seed: () => 7 });
-    return compiled.ok ? compiled.operations : [];
+    return compiled.ok ? compiled.operations.map((each) => operationAt(each, now)) : [];
   });
   return { ...part(...operations), checks, keepsGoing };
 }

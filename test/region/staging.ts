@@ -4,7 +4,7 @@ import type { Check, Operation } from '../../shared/protocol/frame.ts';
 import { everyKey, flushedKey, valuesAmong } from '../../shared/protocol/own-keys.ts';
 import type { Part, Prepare, Vote } from '../../shared/protocol/round.ts';
 import { bytesWithin } from '../../shared/wire/raw-bytes.ts';
-import { type Entry, hasExpired, type Keys, runCommand, typeOf } from './commands.ts';
+import { type Entry, type Keys, runCommand, typeOf } from './commands.ts';
 import {
   bytesOf,
   drawMembers,
@@ -126,15 +126,11 @@ class Staging {
     return { outcome: `[${replies.join(',')}]`, stands: true };
   }
 
-  /** The entry that an operation finds. */
+  /** The entry that an operation finds. What is staged does not expire meanwhile, whatever the region's clock says. */
   #entry(key: string): Entry | undefined {
     const staged = this.#staged.get(key);
-    if (staged !== undefined) return staged === null ? undefined : this.#unexpired(staged);
+    if (staged !== undefined) return staged ?? undefined;
     return this.#fingerprint(key) === 'absent' ? undefined : this.#base.get(key);
-  }
-
-  #unexpired(entry: Entry): Entry | undefined {
-    return hasExpired(entry, this.#base.clock) ? undefined : entry;
   }
 
   #fingerprint(key: string): string {
@@ -149,7 +145,7 @@ class Staging {
 
   #keys(): Keys {
     return {
-      clock: this.#base.clock,
+      clock: this.#prepare.now,
       get: (key) => this.#entry(key),
       names: () => [...this.#base.names()],
       set: (key, entry) => this.#put(key, entry),
@@ -290,8 +286,8 @@ class Staging {
     const entry = this.#entry(key);
     if (entry === undefined) return -2;
     if (entry.expiry === -1) return -1;
-    const left = entry.expiry - this.#prepare.now;
-    return name === 'PTTL' ? left : Math.floor((left + 500) / 1000);
+    const told = name.endsWith('TTL') ? entry.expiry - this.#prepare.now : entry.expiry;
+    return name.startsWith('P') ? told : Math.floor((told + 500) / 1000);
   }
 
   #publish([key = '', channel = '', text = '']: readonly string[]): Reply {

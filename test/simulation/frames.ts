@@ -30,9 +30,10 @@ export class Frames {
   /** Any frame. */
   any(): WriteFrame {
     const { random } = this.#world;
-    const { keys, flushes } = this.#world.weather;
+    const { keys, flushes, expiries } = this.#world.weather;
     if (flushes > 0 && random.chance(flushes)) return this.#flush();
     if (flushes > 0 && random.chance(2 * flushes)) return this.#script();
+    if (expiries > 0 && random.chance(expiries)) return this.#expiring();
     if (random.chance(this.#world.weather.deletes))
       return this.of([['DEL', random.pick(keys)]], []);
     const token = `${this.#tokens + 1},`;
@@ -97,6 +98,56 @@ export class Frames {
       [['APPEND', key, token], ['FLUSHDB'], ['SET', 'x', token]],
     ]);
     return this.of(ops, random.chance(0.2) ? [{ kind: 'exists', key }] : []);
+  }
+
+  /** A key gets a short expiry, and something else happens to it: in one step, or in those of others. */
+  #expiring(): WriteFrame {
+    const { random } = this.#world;
+    const token = `${this.#tokens + 1},`;
+    const soon = `${random.pick([1, 20, 90, 300, 900, 2_000])}`;
+    const later = `${random.pick([1, 150, 1_200])}`;
+    const [key, other] = random.pick([
+      ['x', 'y'],
+      ['y', 'x'],
+    ]);
+    const set = ['SET', key, token, 'PX', soon];
+    const told = ['PTTL', key];
+    const ops = random.pick<string[][]>([
+      [set],
+      [['SET', key, token, 'NX', 'PX', soon], ['GET', key], told],
+      [set, ['APPEND', key, token], told],
+      [
+        ['INCR', 'w'],
+        ['PEXPIRE', 'w', soon],
+        ['PTTL', 'w'],
+      ],
+      [
+        ['INCR', 'w'],
+        ['PEXPIRE', 'w', soon, 'NX'],
+        ['PTTL', 'w'],
+      ],
+      [set, ['PEXPIRE', key, later], ['GET', key], told],
+      [set, ['PEXPIRE', key, later, random.pick(['GT', 'LT', 'NX', 'XX'])], told],
+      [set, ['PERSIST', key], told],
+      [['GETEX', key, 'PX', soon], told],
+      [set, ['GETEX', key, 'PERSIST'], told],
+      [set, ['SET', key, token, 'KEEPTTL'], told],
+      [set, ['RENAME', key, other], ['APPEND', other, token], ['PTTL', other], ['EXISTS', key]],
+      [
+        ['COPY', key, other],
+        ['PTTL', other],
+        ['APPEND', other, token],
+      ],
+      [
+        ['PEXPIRE', key, soon],
+        ['APPEND', key, token],
+        ['DEL', key],
+        ['APPEND', key, token],
+      ],
+      [['GET', key], told, ['EXISTS', other]],
+      [['APPEND', key, token], told],
+    ]);
+    return this.of(ops, []);
   }
 
   /** A script, in the language of the model, that declares some of its keys or none. */

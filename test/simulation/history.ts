@@ -1,9 +1,9 @@
-import type { WriteFrame } from '../../shared/protocol/frame.ts';
+import { operationAt, type WriteFrame } from '../../shared/protocol/frame.ts';
 import type { SnapshotRequest } from '../../shared/protocol/round.ts';
 import type { WriteAnswer, WriteRecord } from '../../shared/wire/answers.ts';
 import { parseSnapshotReplies, type SnapshotReply } from '../../shared/wire/replies.ts';
 import type { Entry } from '../region/commands.ts';
-import { RegionModel } from '../region/model.ts';
+import { RegionModel, type RegionState } from '../region/model.ts';
 import { clocksApartMs, generation } from './weather.ts';
 
 /** A write as its client saw it. `answer` is null where it never heard. */
@@ -73,20 +73,31 @@ export function checkHistory(
     if (record === undefined || frame === undefined) continue;
     const clock = clocks.get(record.transaction.replace(/^0\./, '')) ?? fail('a missing clock');
     const before = state.state();
-    // A key has expired by the transaction's own clock, or because every region saw it expire since.
+    // A key has expired by the transaction's own moment, or because every region saw it expire since.
     const outcomes: string[] = [];
-    for (const moment of [clock, record.decidedAt + clocksApartMs]) {
-      now = moment;
+    for (const seen of [clock, ...expiriesIn(before, clock, record.decidedAt + clocksApartMs)]) {
       state.restore(before);
-      outcomes.push(execute(state, frame, cut + 1, moment));
+      outcomes.push(
+        execute(state, frame, cut + 1, clock, (isStaged) => {
+          now = isStaged ? clock : seen;
+        }),
+      );
       if (outcomes.includes(record.part)) break;
     }
+    now = clock;
     if (!outcomes.includes(record.part)) {
       fail(`write ${cut + 1} answered ${record.part}, the replay ${outcomes.join(' or ')}`);
     }
   }
   placeObservations(observations, times);
   return state;
+}
+
+/** The moments right after the expiries of what a region holds, from `first` to `last`, ms. */
+function expiriesIn({ data }: RegionState, first: number, last: number): readonly number[] {
+  const expiries = [...data.values()].map(({ expiry }) => expiry);
+  const near = expiries.filter((expiry) => expiry > first && expiry <= last);
+  return [...new Set(near)].sort((a, b) => a - b).map((expiry) => expiry + 1);
 }
 
 /** What was answered is what is recorded, and what was given up is nowhere. */
@@ -216,16 +227,21 @@ export function textOfEntry({ value, expiry }: Entry): string {
   return JSON.stringify({ value, expiry }, plain);
 }
 
-/** Runs a frame alone on a region at `now`; where that is null, it is only tried, and undone again. */
+/**
+ * Runs a frame alone on a region at `now`; if that is null, it is only tried, and undone again. `phase` is told before
+ * the frame is staged (false) and before it is committed (true).
+ */
 function execute(
   state: RegionModel,
   frame: WriteFrame,
   number: number,
   now: number | null,
+  phase: (isStaged: boolean) => void = () => {},
 ): string {
   const base = now === null ? state.state() : null;
   const transaction = [1, 2 * number + 1] as const;
-  const { checks, operations, keepsGoing } = frame;
+  const { checks, keepsGoing } = frame;
+  const operations = frame.operations.map((operation) => operationAt(operation, now ?? 1));
   const parts = [{ checks, operations, keepsGoing }];
   const listed = new Set(frame.keys);
   const propose = () => {
@@ -233,12 +249,14 @@ function execute(
     const voted = state.round({ ...head, decisions: [], prepares: [prepare] });
     return voted.kind === 'executed' ? voted.reply.votes[0] : undefined;
   };
+  phase(false);
   let vote = propose();
   // What a script touches besides is found as the coordinator finds it.
   for (; vote?.kind === 'unlisted'; vote = propose()) {
     for (const key of vote.parts.flatMap((part) => part.keys)) listed.add(key);
   }
   const outcome = vote?.kind === 'yes' ? vote.outcomes.slice(1, -1) : `no: ${JSON.stringify(vote)}`;
+  phase(true);
   const commit = { transaction, outcome: 'commit', keys: [...listed] } as const;
   if (base === null) {
     state.round({ ...head, floor: [1, transaction[1] - 1], decisions: [commit], prepares: [] });

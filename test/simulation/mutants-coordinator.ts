@@ -142,10 +142,21 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R27',
-    name: 'decides-in-the-midst-of-an-expiry',
-    patches: [{ file: deciding, find: 'if (ownExpiry !== null) {', replace: 'if (false) {' }],
-    runner: 'simulation',
-    seeds: [1, 50],
+    name: 'counts-lifetimes-from-arrivals',
+    patches: [
+      {
+        file: 'shared/protocol/transaction.ts',
+        find: 'parts: parts.map(({ frame: { checks',
+        replace: 'parts: parts.map(({ arrivedAt, frame: { checks',
+      },
+      {
+        file: 'shared/protocol/transaction.ts',
+        find: 'operationAt(operation, now)',
+        replace: 'operationAt(operation, arrivedAt)',
+      },
+    ],
+    runner: 'expiries',
+    seeds: [1, 20],
   },
   {
     rule: 'R6',

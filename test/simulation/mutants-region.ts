@@ -1,6 +1,6 @@
 import type { Mutant } from './mutants.ts';
 
-/** R13 to R16 and R21 to R24, in the model of a region that the simulation runs; the Lua is held to the same claims. */
+/** R13 to R16, R21 to R24 and R27, in the model of a region that the simulation runs; the Lua is held to the same claims. */
 
 const model = 'test/region/model.ts';
 const staging = 'test/region/staging.ts';
@@ -150,6 +150,21 @@ export const regionMutants: readonly Mutant[] = [
     ],
     runner: 'simulation',
     seeds: [80, 400],
+  },
+  {
+    rule: 'R27',
+    name: 'lets-what-it-stages-expire',
+    patches: [
+      {
+        file: staging,
+        find: 'if (staged !== undefined) return staged ?? undefined;',
+        replace:
+          'const isOver = (staged?.expiry ?? -1) !== -1 && (staged?.expiry ?? 0) < this.#base.clock;\n' +
+          '    if (staged !== undefined) return isOver ? undefined : (staged ?? undefined);',
+      },
+    ],
+    runner: 'expiries',
+    seeds: [1, 20],
   },
   {
     rule: 'R24',

@@ -1,7 +1,7 @@
 import type { Mutant } from './mutants.ts';
 import type { Patch } from './mutation.ts';
 
-/** R13 to R16 and R21 to R26 in the scripts themselves, which the seeded runs hold against the model of a region. */
+/** R13 to R16 and R21 to R27 in the scripts themselves, which the seeded runs hold against the model of a region. */
 
 function round(find: string, replace: string): Patch {
   return { file: 'functions/region/round.lua', find, replace };
@@ -13,7 +13,48 @@ function memory(find: string, replace: string): Patch {
 
 const apply = 'functions/region/apply.lua';
 
+/** Of R27, in the scripts of a region. */
+function expiry(name: string, file: string, find: string, replace: string): Mutant {
+  const patches = [{ file: `functions/region/${file}`, find, replace }];
+  return { rule: 'R27', name, patches, runner: 'staging', seeds: [1, 100] };
+}
+
+const expiryMutants: readonly Mutant[] = [
+  expiry('script-puts-no-expiry-off', 'stage.lua', 'putOff = putOffBy', 'putOff = 0'),
+  expiry(
+    'script-settles-no-expiry',
+    'apply.lua',
+    "type(redis.pcall('PEXPIREAT', shadow, whole(expiry))) == 'table'",
+    'false',
+  ),
+  expiry(
+    'script-puts-no-expiry-of-the-base-off',
+    'state.lua',
+    "must('COPY', key, name, 'REPLACE')\n      putOffCopied(name, state)",
+    "must('COPY', key, name, 'REPLACE')",
+  ),
+  expiry(
+    'script-puts-no-expiry-of-a-copy-off',
+    'stage.lua',
+    'putOffCopied(arguments[3], stateOf(arguments[2]))',
+    '',
+  ),
+  expiry(
+    'script-puts-no-expiry-of-elements-off',
+    'elements.lua',
+    "must('PEXPIREAT', name, putOff(part.expiry))",
+    "must('PEXPIREAT', name, whole(part.expiry))",
+  ),
+  expiry(
+    'script-puts-no-expiry-of-what-was-merged-off',
+    'elements.lua',
+    'expiry == -1 and -1 or expiry + tx.putOff',
+    'expiry',
+  ),
+];
+
 export const scriptMutants: readonly Mutant[] = [
+  ...expiryMutants,
   {
     rule: 'R13',
     name: 'script-takes-rounds-of-strangers',
@@ -197,8 +238,8 @@ export const scriptMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'functions/region/stage.lua',
-        find: 'local left = expiry - tx.now',
-        replace: "local left = expiry - redis.call('TIME')[1] * 1000",
+        find: 'expiry - tx.now or expiry',
+        replace: "expiry - redis.call('TIME')[1] * 1000 or expiry",
       },
     ],
     runner: 'region',

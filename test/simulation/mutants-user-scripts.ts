@@ -43,7 +43,6 @@ export const userScriptMutants: readonly Mutant[] = [
     '  if failure then\n    undo()\n',
     '  if failure then\n',
   ),
-  mutant('scripts-lose-what-expires-meanwhile', stage, '  putOff(operation)\n', ''),
   mutant(
     'scripts-tell-nothing-of-their-writes',
     stage,

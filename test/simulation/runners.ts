@@ -20,6 +20,8 @@ export const runners = {
   copies: (): Promise<Runner> => import('./copy-run.ts'),
   /** The same with members that come and go while all keys are deleted now and then. */
   flushes: (): Promise<Runner> => import('./flush-run.ts'),
+  /** The same with keys that expire while they are written. */
+  expiries: (): Promise<Runner> => import('./expiry-run.ts'),
   /** The same with much that is read through coordinators, also through one that was left behind. */
   reads: (): Promise<Runner> => import('./read-run.ts'),
   /** The same with reads by the edge's own code. */
@@ -36,6 +38,8 @@ export const runners = {
   region: (): Promise<Runner> => import('./region-run.ts'),
   /** A redis-server whose memory runs out. */
   memory: (): Promise<Runner> => import('./memory-run.ts'),
+  /** Transactions that set expiries, in the model of a region and in its scripts, early and late. */
+  staging: (): Promise<Runner> => import('./staging-run.ts'),
   /** Two regions that run the same scripts of users. */
   scripts: (): Promise<Runner> => import('./script-run.ts'),
   /** A region client whose answers are lost. */

@@ -59,6 +59,8 @@ export interface Weather {
   readonly deletes: number;
   /** Of what clients write: every key is deleted. */
   readonly flushes: number;
+  /** Of what clients write: it sets a short expiry, and more happens to the key in the same step. */
+  readonly expiries: number;
 }
 
 /** Who asks a region: the coordinator, an older instance that goes on, or a reader at the edge. */
@@ -105,6 +107,7 @@ export function weatherOf(random: Random): Weather {
     deletes: 0,
     ordersEveryMs: bad ? random.pick([0, 0, 0, 6_000]) : 0,
     flushes: 0,
+    expiries: 0,
   };
 }
 
@@ -143,6 +146,7 @@ export function memberWeatherOf(random: Random): Weather {
     deletes: random.pick([0, 0.15]),
     ordersEveryMs: random.pick([0, 0, 3_000]),
     flushes: 0,
+    expiries: 0,
   };
 }
 
@@ -174,6 +178,21 @@ export function flushWeatherOf(random: Random): Weather {
     flushes: random.pick([0.03, 0.15]),
     pauseMs: random.pick([100, 500, 1_500]),
     turns: [12, 25],
+  };
+}
+
+/** Weather in which keys expire while they are written, and decisions come late. */
+export function expiryWeatherOf(random: Random): Weather {
+  return {
+    ...weatherOf(random),
+    straggling: random.pick([0, 0.05, 0.2]),
+    lossEveryMs: 0,
+    skewMs: random.pick([0, clocksApartMs]),
+    keys: ['a', 'b'],
+    reads: 0.15,
+    turns: [10, 25],
+    pauseMs: random.pick([20, 200, 600]),
+    expiries: random.pick([0.6, 0.9]),
   };
 }
 
@@ -254,6 +273,7 @@ export function calmWeather(random: Random): Weather {
     recentLosses: 0,
     deletes: 0,
     flushes: 0,
+    expiries: 0,
     ordersEveryMs: 0,
   };
 }

@@ -23,7 +23,7 @@ local function momentOf(word, measure, name, mayHavePassed)
   if not amount or (amount <= 0 and not mayHavePassed) then return nil end
   local moment = amount * UNITS[measure] + (match(measure, 'AT$') and 0 or tx.now)
   if math.abs(moment) >= EXACT then return nil, "ERR invalid expire time in '" .. name .. "' command" end
-  return moment <= tx.now and '1' or whole(moment)
+  return moment <= tx.now and '1' or whole(math.min(moment, SCRIPT_BOUNDS.farthestExpiry))
 end
 
 -- Goes through the options of SET and GETEX. Returns the absolute moment, '' without one, and the other options; or

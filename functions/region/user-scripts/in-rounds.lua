@@ -6,10 +6,6 @@
 -- the same, so that the script goes on, and noted: then all is dropped, and the vote names what is to be listed.
 -- Every region comes to the same names as long as they hold the same data; where they do not, each names what it
 -- needs itself.
---
--- An expiry that lies after the transaction's `now` and has passed for this region's clock already would hide the key
--- from the rest of the script here, and not elsewhere. It is put off by what this script can still see, and set right
--- once all parts have run.
 
 local launchScript, operationOf, looks, draw
 
@@ -53,32 +49,6 @@ local function boundNotes(stop)
   stop('ERR the script touches too many keys that it does not declare: more than ' .. bound)
 end
 
--- The moment as it is to be set: itself, or where it has passed here alone the next one that this script still sees.
-local function visibleMoment(moment)
-  local at = tonumber(moment)
-  if at <= tx.now or at > clock() then return moment end
-  tx.putOff = tx.putOff or { count = 0, moments = {} }
-  tx.putOff.count = tx.putOff.count + 1
-  local shown = clock() + 1000 + tx.putOff.count
-  tx.putOff.moments[shown] = at
-  return whole(shown)
-end
-
-local setsExpiry = { SET = true, GETEX = true, PEXPIREAT = true }
-
--- Puts off the expiry that an operation sets; it stands last, or right behind the key.
-local function putOff(operation)
-  local arguments = operation[2]
-  if operation[1] == SET then
-    if operation[4] ~= '' then operation[4] = visibleMoment(operation[4]) end
-  elseif type(arguments) == 'table' and setsExpiry[arguments[1]] then
-    local at = arguments[1] == 'PEXPIREAT' and 3 or #arguments
-    if (at == 3 or arguments[at - 1] == 'PXAT') and tonumber(arguments[at]) then
-      arguments[at] = visibleMoment(arguments[at])
-    end
-  end
-end
-
 -- Adds a command to what the vote tells of the scripts' changes, as their results need not tell of them.
 local function noteEffect(command)
   local sizes = {}
@@ -95,7 +65,6 @@ local function performCommand(command, stop)
   if look then return look(command) end
   local operation, failure = operationOf(command)
   if not operation then return nil, failure end
-  putOff(operation)
   local isDone, reply, wrong = pcall(runAny, operation)
   -- The server refuses it: that is no result of the script, whatever it makes of errors.
   if not isDone and type(reply) == 'string' and denialOf(reply) then deny(reply) end

@@ -189,12 +189,6 @@ end
 
 local function time() return { whole(math.floor(tx.now / 1000)), whole(tx.now % 1000 * 1000) } end
 
-local function expiryTime(command)
-  local expiry = expiryOf(command.arguments[2])
-  if expiry < 0 or command.name == 'PEXPIRETIME' then return expiry end
-  return math.floor((expiry + 500) / 1000)
-end
-
 local function publish(command)
   local channel = command.arguments[2]
   note(RESERVED .. 'channel:' .. channel)
@@ -210,6 +204,6 @@ return {
   SRANDMEMBER = drawFrom, HRANDFIELD = drawFrom, ZRANDMEMBER = drawFrom, SPOP = pop,
   HSCAN = scanValue, SSCAN = scanValue, ZSCAN = scanValue,
   SCAN = scanKeys, KEYS = allKeys, DBSIZE = countKeys, RANDOMKEY = randomKey,
-  PUBLISH = publish, TIME = time, EXPIRETIME = expiryTime, PEXPIRETIME = expiryTime, PING = ping,
+  PUBLISH = publish, TIME = time, PING = ping,
   ECHO = function(command) return command.arguments[2] end,
 }

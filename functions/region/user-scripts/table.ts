@@ -45,6 +45,7 @@ export function scriptTable(): string {
     `keyBytes = ${limits.keyBytes}`,
     `claimed = ${limits.claimedEntries}`,
     `skew = ${limits.clockSkewMs}`,
+    `farthestExpiry = ${limits.expiryMsMaximum}`,
     `depth = ${limits.scriptReplyDepth}`,
     `draws = ${limits.drawsPerCall}`,
     `reached = ${limits.reachedBytes}`,

@@ -9,6 +9,7 @@ import {
   part,
   prepareOf,
   read,
+  rename,
   roundOf,
   set,
   ttl,
@@ -130,6 +131,72 @@ export function claimExpiry(world: () => World): void {
       expect(reply.decisions).toEqual(['acknowledged']);
       expect(await world().run('EXISTS', 'inline')).toBe('0');
       expect(await world().run('EXISTS', 'old')).toBe('0');
+    });
+
+    it('kept, dropped or put off by a later step counts from the same moment', async () => {
+      const now = Date.now() + hour;
+      const soon = String(now + 800);
+      const operations = [
+        set('kept', '1', soon),
+        increment('kept'),
+        ttl('PTTL', 'kept'),
+        set('dropped', '1', soon),
+        write('PERSIST', 'dropped'),
+        ttl('PTTL', 'dropped'),
+        set('moved', '1', soon),
+        rename('moved', 'to'),
+        ttl('PTTL', 'to'),
+        write('PEXPIREAT', 'to', String(now + 900)),
+        ttl('PTTL', 'to'),
+      ];
+      const all = ['kept', 'dropped', 'moved', 'to'];
+      const found = await vote(at(now, all, part(...operations)));
+      expect(found).toMatchObject({
+        outcomes: '[[0,{"s":"OK"},2,800,{"s":"OK"},1,-1,{"s":"OK"},{"s":"OK"},800,1,900]]',
+      });
+      await commit(...all);
+      const keep = (key: string) => write('PERSIST', key);
+      const after = at(now + 1, all, part(...all.flatMap((key) => [ttl('PTTL', key), keep(key)])));
+      const seen = await vote({ ...after, transaction: [1, 2] });
+      expect(seen).toMatchObject({ outcomes: '[[0,799,1,-1,0,-2,0,899,1]]' });
+    });
+
+    it('that the region’s clock has passed is still to come for its own transaction', async () => {
+      const now = Date.now() - hour;
+      const soon = String(now + 800);
+      await world().run('SET', 'old', '5');
+      const operations = [
+        set('new', '1', soon),
+        increment('new'),
+        write('SET', 'new', '9', 'NX'),
+        ttl('PTTL', 'new'),
+        write('PEXPIREAT', 'old', soon),
+        increment('old'),
+        set('kept', '1', soon),
+        write('APPEND', 'kept', '2'),
+        write('PERSIST', 'kept'),
+        set('gone', '1', soon),
+        rename('gone', 'to'),
+        read(['GET', 'to']),
+      ];
+      const all = ['new', 'old', 'kept', 'gone', 'to'];
+      const found = await vote(at(now, all, part(...operations)));
+      expect(found).toMatchObject({
+        outcomes: '[[0,{"s":"OK"},2,null,800,1,6,{"s":"OK"},2,1,{"s":"OK"},{"s":"OK"},"1"]]',
+      });
+      await commit(...all);
+      for (const key of ['new', 'old', 'gone', 'to']) {
+        expect(await world().run('EXISTS', key), key).toBe('0');
+      }
+      expect(await world().run('GET', 'kept')).toBe('"12"');
+    });
+
+    it('of an earlier part counts for the later ones, whatever the region’s clock says', async () => {
+      const now = Date.now() - hour;
+      const lock = (holder: string) =>
+        part(write('SET', 'lock', holder, 'NX', 'PXAT', String(now + 800)));
+      const found = await vote(at(now, ['lock'], lock('a'), lock('b'), lock('c')));
+      expect(found).toMatchObject({ outcomes: '[[0,{"s":"OK"}],[0,null],[0,null]]' });
     });
 
     it('at the transaction’s clock deletes the key in a region whose own clock is behind', async () => {

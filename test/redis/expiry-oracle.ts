@@ -1,0 +1,57 @@
+import { type Told, toldByClient } from './beside.ts';
+
+/**
+ * The oracle's moments are so much later than those of the transactions, in ms: no expiry passes on its clock while it
+ * compares them. What has passed by then is deleted in it.
+ */
+export const oracleLaterMs = 365 * 86_400_000;
+
+/** A command as the oracle runs it, and what its reply says of the original's. */
+export interface Translated {
+  readonly words: readonly string[];
+  readonly told: (reply: unknown) => Told;
+}
+
+const lifetimes: Readonly<Record<string, number>> = { EX: 1_000, PX: 1 };
+const moments: Readonly<Record<string, number>> = { EXAT: 1_000, PXAT: 1 };
+const expires: Readonly<Record<string, readonly [unitMs: number, isLifetime: boolean]>> = {
+  EXPIRE: [1_000, true],
+  PEXPIRE: [1, true],
+  EXPIREAT: [1_000, false],
+  PEXPIREAT: [1, false],
+};
+
+/**
+ * The command with each expiry as one moment of the oracle, counted from `now`, ms: a plain Redis 7.0 counts lifetimes from
+ * a clock that goes on within MULTI, so that the oracle would differ from itself.
+ */
+export function translated(words: readonly string[], now: number): Translated {
+  const [name = '', key = '', ...rest] = words;
+  const at = (moment: number) => (moment <= now ? '1' : String(moment + oracleLaterMs));
+  const told = toldByClient;
+  const expire = expires[name];
+  if (expire !== undefined) {
+    const [unitMs, isLifetime] = expire;
+    const moment = Number(rest[0]) * unitMs + (isLifetime ? now : 0);
+    return { words: ['PEXPIREAT', key, at(moment), ...rest.slice(1)], told };
+  }
+  if (name === 'SETEX' || name === 'PSETEX') {
+    const moment = now + Number(rest[0]) * (name === 'SETEX' ? 1_000 : 1);
+    return { words: ['SET', key, rest[1] ?? '', 'PXAT', at(moment)], told };
+  }
+  if (/^P?(?:TTL|EXPIRETIME)$/.test(name)) {
+    return { words: ['PEXPIRETIME', key], told: (reply) => toldOfExpiry(name, reply, now) };
+  }
+  const option = words.at(-2) ?? '';
+  const unitMs = lifetimes[option] ?? moments[option];
+  if (!['SET', 'GETEX'].includes(name) || unitMs === undefined) return { words, told };
+  const moment = Number(words.at(-1)) * unitMs + (option in lifetimes ? now : 0);
+  return { words: [...words.slice(0, -2), 'PXAT', at(moment)], told };
+}
+
+function toldOfExpiry(name: string, reply: unknown, now: number): Told {
+  const expiry = Number(reply);
+  if (expiry < 0) return BigInt(expiry);
+  const moment = expiry - oracleLaterMs - (name.endsWith('TTL') ? now : 0);
+  return BigInt(name.startsWith('P') ? moment : Math.floor((moment + 500) / 1_000));
+}
