@@ -45,7 +45,8 @@ end
 -- XADD or XTRIM whose threshold has LIMIT behind it, with the threshold that trims at most so many entries.
 local function limited(arguments)
   local at = arguments[3] == 'NOMKSTREAM' and 4 or 3
-  if arguments[at + 3] ~= 'LIMIT' then return arguments end
+  local isTrimming = (arguments[at] == 'MAXLEN' or arguments[at] == 'MINID') and arguments[at + 1] == '='
+  if not isTrimming or arguments[at + 3] ~= 'LIMIT' then return arguments end
   local name, threshold, limit = arguments[2], arguments[at + 2], tonumber(arguments[at + 4])
   local kept = {}
   for index, word in ipairs(arguments) do

@@ -137,6 +137,7 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
     `
     XADD s 5000000000000-18446744073709551615 f v; XADD s * f v; XADD s * f v
     XADD t 5999999999999-18446744073709551615 f v; XADD t * f v; XADD u 18446744073709551615-5 f v; XADD u * f v
+    XADD w * m '' LIMIT; XADD w * MAXLEN LIMIT = LIMIT LIMIT; XADD w MAXLEN = 1 * LIMIT 5 f; XADD w 7000000000000-1 LIMIT 5 LIMIT 1
     XADD v 18446744073709551615-18446744073709551615 f v; XADD v * f v; XADD v NOMKSTREAM MAXLEN ~ 0 * f v; XLEN v`,
   ],
   [
