@@ -2,6 +2,10 @@ import { assert } from './assert.ts';
 
 /** The bounds of what a coordinator stores, as a part of `limits`, where everybody finds them. */
 export const storageLimits = {
+  /** The platform refuses a row of so many bytes. */
+  rowBytes: 2_000_000,
+  /** Names of keys that a region out is known to have missed, bytes, in storage and in memory. */
+  missedBytesPerRegion: 4_000_000,
   /** What a coordinator stores, bytes: the platform gives an object 10 GB. At the bound nothing more is written. */
   keptBytesDefault: 1_000_000_000,
   keptBytesMinimum: 10_000_000,

@@ -259,7 +259,7 @@ export class CoordinatorStorage {
         break;
       case 'reject':
         for (const decided of write.writes) this.#record(decided);
-        this.#setMeta('now', write.now);
+        this.#raiseMeta('now', write.now);
         break;
       case 'confirm':
         for (const transaction of write.transactions) {
@@ -304,6 +304,9 @@ export class CoordinatorStorage {
       case 'rest':
         this.#setMeta('resting', write.isResting ? 1 : 0);
         break;
+      case 'clock':
+        this.#raiseMeta('now', write.now);
+        break;
       case 'prove':
         this.prove();
         break;
@@ -329,7 +332,7 @@ export class CoordinatorStorage {
       this.members.miss({ region, keys: valuesAmong(keys).map((key) => [key, sequence]) });
     }
     this.#raiseMeta('sequence', sequence);
-    this.#setMeta('now', now);
+    this.#raiseMeta('now', now);
   }
 
   #writeMembers({ epoch, changes }: WriteOf<'members'>): void {

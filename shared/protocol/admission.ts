@@ -22,6 +22,8 @@ export interface Waiting {
   readonly arrivedAt: number;
   /** For how long its answer will be kept under its idempotency key, ms. */
   readonly keysKeptMs: number;
+  /** What counted for it when it was admitted: its keys may grow. */
+  readonly admittedBytes: number;
   /** The first arrival of those that came in together with it, in order; null where it came alone. */
   readonly together: number | null;
   readonly callers: Caller[];
@@ -36,6 +38,8 @@ export interface Waiting {
   isDenied: boolean;
   /** How many attempts of its script gave different results in different regions. */
   doubts: number;
+  /** What it came to cannot be stored. */
+  isTooLarge: boolean;
   /** No attempt before this moment, ms. */
   retryAt: number;
   /** What stood in the way of the last attempt. */

@@ -25,3 +25,15 @@ export function textOfBytes(bytes: Bytes): string | null {
 function isAscii(text: string): boolean {
   return /^[\0-\x7f]*$/.test(text);
 }
+
+/** How many bytes a text takes in UTF-8. */
+export function bytesInUtf8(text: string): number {
+  let bytes = text.length;
+  for (let index = 0; index < text.length; index += 1) {
+    const unit = text.charCodeAt(index);
+    // Each half of a surrogate pair stands for two of its four bytes.
+    if (unit >= 0xd800 && unit < 0xe000) bytes += 1;
+    else if (unit >= 0x80) bytes += unit >= 0x800 ? 2 : 1;
+  }
+  return bytes;
+}

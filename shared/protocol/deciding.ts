@@ -6,7 +6,7 @@ import { type Agreement, agreementOf } from './agreement.ts';
 import type { Applications, Confirming } from './applications.ts';
 import type { BlockedKeys } from './blocked-keys.ts';
 import type { Confirmations } from './confirmations.ts';
-import { recordDecision } from './decision.ts';
+import { type Decided, recordDecision } from './decision.ts';
 import type { CoordinatorConfig } from './events.ts';
 import { type FrameBook, tooLate } from './frame-book.ts';
 import type { Members, Refusal } from './members.ts';
@@ -15,6 +15,7 @@ import { outOfMemory } from './region-link.ts';
 import type { RegionLinks } from './region-links.ts';
 import type { Vote } from './round.ts';
 import type { ShardState } from './shard-state.ts';
+import { isTooLargeToStore } from './stored-size.ts';
 import type { Transaction } from './transaction.ts';
 import type { Transactions } from './transactions.ts';
 
@@ -135,6 +136,11 @@ export class Deciding {
     const faults = part.isDenied ? this.#members().fullRegions : [];
     if (faults.length > 0) {
       frames.giveUp(part, faults, 'the regions that vote are out of memory', 'full');
+      return true;
+    }
+    if (part.isTooLarge) {
+      const detail = `with its replies it takes more than the ${limits.rowBytes} bytes that can be stored`;
+      frames.refuse(part, 'too-large', detail);
       return true;
     }
     if (part.searches === 0) return false;
@@ -271,6 +277,10 @@ export class Deciding {
     assert(parts.length === transaction.parts.length, 'a yes vote has one outcome a part');
     const { config, state, outbox, links, applications, confirmations } = this.#parts;
     const decided = recordDecision(transaction, parts, config.shard, state.sequence, outbox.now);
+    if (isTooLargeToStore(decided)) {
+      this.#refuseLargest(transaction, decided);
+      return;
+    }
     this.#release(transaction);
     state.sequence = decided.sequence;
     const { order, keys } = transaction;
@@ -297,6 +307,16 @@ export class Deciding {
     links.oweAll({ transaction: order, outcome: 'commit', keys }, sequence, urgent);
     const committed = decided.writes.filter(({ record }) => record.outcome === 'committed');
     applications.add(order, transaction.voters, committed, confirming, true);
+  }
+
+  /** Refuses the largest part of what cannot be stored, and tries the others again without it. */
+  #refuseLargest(transaction: Transaction, { writes }: Decided): void {
+    const sizes = writes.map((write) => JSON.stringify(write).length);
+    const largest = sizes.indexOf(Math.max(...sizes));
+    transaction.parts.forEach((part, position) => {
+      part.isTooLarge = position === largest;
+    });
+    this.abort(transaction, this.#parts.outbox.now);
   }
 
   /** Answers the callers of a decided part; those that wait for the confirmation are returned. */

@@ -312,6 +312,8 @@ export type StorageWrite =
   | { readonly kind: 'owe-region'; readonly events: readonly OwedRegionEvent[] }
   /** Whether nothing is open at any voter (rule R44). */
   | { readonly kind: 'rest'; readonly isResting: boolean }
+  /** The clock has come so far: what was given up by it is not to be decided by a later instance whose clock is behind. */
+  | { readonly kind: 'clock'; readonly now: number }
   /** Changes nothing that counts; its success proves that this instance is the owner of its storage. */
   | { readonly kind: 'prove' };
 

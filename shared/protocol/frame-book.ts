@@ -15,6 +15,8 @@ export class FrameBook {
   readonly #pendingByKey = new Map<string, Waiting>();
   readonly #unavailable = new Map<WriteId, LiveWrite & { kind: 'unavailable' }>();
   #arrivals = 0;
+  /** Of all that were admitted and are not answered: the undecided ones are in memory as well as those that wait. */
+  #pendingBytes = 0;
 
   constructor(outbox: Outbox, confirmations: Confirmations) {
     this.#outbox = outbox;
@@ -28,7 +30,7 @@ export class FrameBook {
   /** True where a frame of this size is one too many. */
   isFull(bytes: number): boolean {
     const many = this.#pending.size >= limits.framesQueued;
-    return many || this.queue.bytes + bytes > limits.queuedBytes;
+    return many || this.#pendingBytes + bytes > limits.queuedBytes;
   }
 
   /** The frame that is on its way under an idempotency key. */
@@ -59,6 +61,7 @@ export class FrameBook {
       arrival: this.#arrivals,
       arrivedAt: this.#outbox.now,
       keysKeptMs: room.keysKeptMs,
+      admittedBytes: frame.bytes,
       callers: [],
       attempts: 0,
       searches: 0,
@@ -67,10 +70,12 @@ export class FrameBook {
       lacking: null,
       isDenied: false,
       doubts: 0,
+      isTooLarge: false,
       retryAt: 0,
       faults: [],
     };
     this.#pending.set(frame.id, waiting);
+    this.#pendingBytes += frame.bytes;
     if (frame.idempotency !== null) this.#pendingByKey.set(frame.idempotency.key, waiting);
     return waiting;
   }
@@ -93,7 +98,8 @@ export class FrameBook {
   }
 
   /** The frame has been decided. */
-  forget({ frame }: Waiting): void {
+  forget({ frame, admittedBytes }: Waiting): void {
+    this.#pendingBytes -= admittedBytes;
     this.#pending.delete(frame.id);
     if (frame.idempotency !== null) this.#pendingByKey.delete(frame.idempotency.key);
   }

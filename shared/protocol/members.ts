@@ -444,9 +444,11 @@ export class Members {
 
   /** A region that is out for too long has missed so much that everything is copied. */
   #boundMarks(): void {
+    const { missedKeysPerRegion, missedBytesPerRegion } = limits;
     for (const link of this.#parts.links.all) {
-      if (link.isVoter || link.missed.size <= limits.missedKeysPerRegion) continue;
-      const detail = `it has missed more than ${limits.missedKeysPerRegion} keys`;
+      const { size, bytes } = link.missed;
+      if (link.isVoter || (size <= missedKeysPerRegion && bytes <= missedBytesPerRegion)) continue;
+      const detail = `it has missed more than ${missedKeysPerRegion} keys, or ${missedBytesPerRegion} bytes of their names`;
       this.suspect(link, {
         cause: link.leaving?.cause ?? 'silent',
         detail,

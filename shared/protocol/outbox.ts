@@ -18,6 +18,8 @@ export class Outbox {
   ended: string | null = null;
   #wakeAt = Number.POSITIVE_INFINITY;
   #mustProve = false;
+  /** The latest reading that this instance has stored, ms. */
+  #storedNow = 0;
   #persist: StorageWrite[] = [];
   #sends: Send[] = [];
   #comparison: Comparison | null = null;
@@ -52,6 +54,9 @@ export class Outbox {
   }
 
   persist(write: StorageWrite): void {
+    if (write.kind === 'commit' || write.kind === 'reject' || write.kind === 'clock') {
+      this.#storedNow = Math.max(this.#storedNow, write.now);
+    }
     this.#persist.push(write);
   }
 
@@ -98,6 +103,9 @@ export class Outbox {
    * storage write of its own step: a stale instance does not know that it is stale, and only a write tells (rule R17).
    */
   ready(): Ready {
+    if (this.#storedNow < this.now && this.#replies.some(tellsTooLate)) {
+      this.persist({ kind: 'clock', now: this.now });
+    }
     if ((this.#mustProve || this.#replies.some(tellsState)) && !this.writes)
       this.persist({ kind: 'prove' });
     return {
@@ -116,4 +124,13 @@ function tellsState(reply: Reply): boolean {
   if (reply.kind !== 'write') return true;
   const { kind } = reply.answer;
   return kind !== 'accepted' && kind !== 'busy' && kind !== 'full';
+}
+
+/** That nothing was written, and nothing will be: by the clock of this instance the time was over. */
+function tellsTooLate(reply: Reply): boolean {
+  if (reply.kind !== 'write') return false;
+  const { answer } = reply;
+  // What stands against every write, as a code says, stands in storage.
+  if (answer.kind === 'unavailable') return (answer.code ?? null) === null;
+  return answer.kind === 'too-late';
 }

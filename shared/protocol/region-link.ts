@@ -5,6 +5,7 @@ import type { Leaving, Membership, StoredRegion } from './events.ts';
 import type { Flight, Health, Refusals, RoundHead } from './flight.ts';
 import { Lease } from './lease.ts';
 import { MarkHistory } from './mark-history.ts';
+import { MissedMarks } from './missed-marks.ts';
 import { OwedDecisions } from './owed-decisions.ts';
 import type { CopyStep, Role, Round, RoundPair, RoundReply } from './round.ts';
 import type { Transaction } from './transaction.ts';
@@ -41,7 +42,7 @@ export class RegionLink {
   readonly lease: Lease;
   readonly owed = new OwedDecisions();
   /** Where it is no voter, or on the way to be none: the keys that it misses, each with its last missed sequence. */
-  readonly missed = new Map<string, number>();
+  readonly missed = new MissedMarks();
   /** The step of a copy that waits for a round; Copy puts it here. */
   copyStep: CopyStep | null = null;
   /** It is copied no sooner, ms. */

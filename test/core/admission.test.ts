@@ -19,6 +19,8 @@ function waiting(keys: readonly string[], given: Partial<Waiting> = {}): Waiting
     arrival: arrivals,
     arrivedAt: 0,
     keysKeptMs: 1,
+    admittedBytes: 0,
+    isTooLarge: false,
     callers: [],
     attempts: 0,
     retryAt: 0,

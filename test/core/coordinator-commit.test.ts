@@ -133,7 +133,7 @@ describe('the proof of ownership', () => {
     const rig = Rig.greeted();
     rig.arrive(frameOf(['a'], { notAfter: start }));
     expect(rig.last.replies).toHaveLength(1);
-    expect(rig.last.persist).toEqual([{ kind: 'prove' }]);
+    expect(rig.last.persist).toEqual([{ kind: 'clock', now: rig.now }]);
   });
 
   it('is not needed to say that a frame was taken in', () => {

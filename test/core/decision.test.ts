@@ -24,7 +24,15 @@ function transactionOf(...frames: readonly WriteFrame[]): Transaction {
       retryAt: 0,
       faults: [],
     };
-    return { frame, arrival: position, arrivedAt: 1_000, keysKeptMs: 60_000, ...rest };
+    return {
+      frame,
+      arrival: position,
+      arrivedAt: 1_000,
+      keysKeptMs: 60_000,
+      admittedBytes: 0,
+      isTooLarge: false,
+      ...rest,
+    };
   });
   return new Transaction([3, 8], parts, ['near', 'far'], 1_050, 2_000);
 }

@@ -36,6 +36,8 @@ function prepare(link: RegionLink, sequence: number): void {
     arrival: sequence,
     arrivedAt: 0,
     keysKeptMs: 1,
+    admittedBytes: 0,
+    isTooLarge: false,
     callers: [],
     attempts: 0,
     retryAt: 0,

@@ -264,8 +264,8 @@ export const memberMutants: readonly Mutant[] = [
     [20, 150],
     [
       members,
-      'if (link.isVoter || link.missed.size <= limits.missedKeysPerRegion) continue;',
-      'if (link.isVoter || link.missed.size >= 0) continue;',
+      'if (link.isVoter || (size <= missedKeysPerRegion && bytes <= missedBytesPerRegion)) continue;',
+      'if (link.isVoter || (size >= 0 && bytes >= 0)) continue;',
     ],
   ),
   mutant(

@@ -109,7 +109,7 @@ export class Tables {
       case 'commit':
         this.#keep(write.writes);
         this.sequence = write.sequence;
-        this.now = write.now;
+        this.now = Math.max(this.now, write.now);
         for (const region of write.missedBy) {
           this.#miss(
             region,
@@ -125,7 +125,7 @@ export class Tables {
         break;
       case 'reject':
         this.#keep(write.writes);
-        this.now = write.now;
+        this.now = Math.max(this.now, write.now);
         break;
       case 'confirm':
         for (const transaction of write.transactions) {
@@ -169,6 +169,9 @@ export class Tables {
         break;
       case 'rest':
         this.isResting = write.isResting;
+        break;
+      case 'clock':
+        this.now = Math.max(this.now, write.now);
         break;
       case 'prove':
         break;
