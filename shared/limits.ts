@@ -254,6 +254,8 @@ export const limits = {
   eventBytes: 256_000,
   /** The same over all who are sent its values. */
   eventBytesTogether: 1_000_000,
+  /** The keys of a write over all who are sent them: one receiver gets the keys of the largest write. */
+  eventKeysTogether: 4_000_000,
   /** Events handed over to a courier in one call, and their characters: a call takes 32 MiB, and a character up to 2 bytes. */
   eventsPerHandover: 100,
   handoverCharacters: 4_000_000,
@@ -514,6 +516,7 @@ assert(limits.decisionsKeptMs < limits.keptMsMaximum, 'the default retention is 
 assert(limits.endpointRestMsFirst < limits.endpointRestMsLast, 'the rests of an endpoint grow');
 assert(limits.subscriptionsPerHost < limits.subscriptions, 'one host leaves room for others');
 assert(limits.subscriptionsPerToken < limits.subscriptions, 'one token leaves room for others');
+assert(limits.bodyBytes * 2 < limits.eventKeysTogether, 'one receiver is sent all keys, escaped');
 assert(limits.eventBytes < limits.eventBytesTogether, 'the largest event has room');
 assert(limits.requestsKeptPerToken < limits.requestsKept, 'one token leaves room for others');
 assert(limits.hostRestMsLeast < limits.hostRestMsMost, 'a host that asks for a rest may get more');

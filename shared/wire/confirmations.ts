@@ -104,6 +104,8 @@ export interface WriteEventBody {
     readonly transaction: string | null;
     readonly sequence: number | null;
     readonly keys: readonly string[];
+    /** True if they are too large to send to all who are told of the write; then `keys` is empty. */
+    readonly keysOmitted?: boolean;
     /** For `write.confirmed`: ms from the decision to each region's acknowledgement; null where a restart lies between. */
     readonly regions?: Readonly<Record<RegionId, number | null>>;
     /** For `write.aborted`: why. */

@@ -4,11 +4,20 @@ import { z } from '@hono/zod-openapi';
 
 const timestamp = z.iso.datetime().openapi({ example: '2026-11-30T12:00:00.000Z' });
 
+const test = z
+  .literal(true)
+  .optional()
+  .openapi({ description: 'Only of an event that `POST /v1/webhooks/{id}/test` has sent.' });
+
 const writeData = z.object({
   id: z.string().openapi({ example: '0-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2' }),
   transaction: z.string().nullable().openapi({ example: '0.3.1288' }),
   sequence: z.int().nullable().openapi({ example: 1041 }),
   keys: z.array(z.string()).openapi({ example: ['stock:42'] }),
+  keysOmitted: z.literal(true).optional().openapi({
+    description: 'The keys are too large to send to all who are told of the write.',
+  }),
+  test,
 });
 const writeValues = {
   commands: z
@@ -28,6 +37,7 @@ const regionData = z.object({
   epoch: z.int(),
   cause: z.string().nullable(),
   detail: z.string().nullable(),
+  test,
 });
 
 function regionEvent(type: `region.${string}`) {
@@ -61,7 +71,7 @@ export const eventSchemas = {
   'endpoint.disabled': z.object({
     type: z.literal('endpoint.disabled'),
     timestamp,
-    data: z.object({ endpoint: z.string(), reason: z.string() }),
+    data: z.object({ endpoint: z.string(), reason: z.string(), test }),
   }),
   'region.out': regionEvent('region.out'),
   'region.returned': regionEvent('region.returned'),

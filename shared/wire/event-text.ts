@@ -5,19 +5,24 @@ import type { EndpointId, OwedEvent, RegionEventBody, Subscription } from './con
 import { jsonText, parsePartOutcome } from './replies.ts';
 
 /**
- * The body of an event about a write (WriteEventBody). It is thin unless values are asked for, and also if `copies` of it
+ * The body of an event about a write (WriteEventBody). It is thin unless values are asked for, and also if all copies of it
  * would be too large to send: a write of some bytes may read and remove a large value, and everybody who asks for values
- * would be sent that. Integers beyond 2^53 stay exact.
+ * would be sent that. So it is with many keys. Integers beyond 2^53 stay exact.
  */
-export function writeEventText(event: OwedWriteEvent, copies = 1): string {
+export function writeEventText(
+  event: OwedWriteEvent,
+  copies: Copies = { all: 1, withValues: 1 },
+): string {
   const { write, type, at, regions, reason, values } = event;
   const { record, keys, commands } = write;
   const { id, transaction, sequence, part } = record;
+  const named = valuesAmong(keys);
+  const areTooMany = JSON.stringify(named).length * copies.all > limits.eventKeysTogether;
   const data = {
     id,
     transaction,
     sequence,
-    keys: valuesAmong(keys),
+    ...(areTooMany ? { keys: [], keysOmitted: true } : { keys: named }),
     ...(regions === undefined ? {} : { regions }),
     ...(reason === undefined ? {} : { reason }),
   };
@@ -31,15 +36,23 @@ export function writeEventText(event: OwedWriteEvent, copies = 1): string {
     data: { ...data, commands, results: outcome.results },
   });
   const isWithin =
-    whole.length <= limits.eventBytes && whole.length * copies <= limits.eventBytesTogether;
+    whole.length <= limits.eventBytes &&
+    whole.length * copies.withValues <= limits.eventBytesTogether;
   if (isWithin) return whole;
   return JSON.stringify({ type, timestamp, data: { ...data, valuesOmitted: true } });
+}
+
+/** How many endpoints are sent the same event, and how many of them with values. */
+interface Copies {
+  readonly all: number;
+  readonly withValues: number;
 }
 
 /** Events that tell of the same, in the form in which they are kept and sent. The text is made once for all endpoints. */
 export function owedEventsOf(events: readonly OwedWriteEvent[]): readonly OwedEvent[] {
   const texts = new Map<boolean, string>();
-  const copies = events.filter(({ values }) => values).length;
+  const withValues = events.filter(({ values }) => values).length;
+  const copies = { all: events.length, withValues };
   return events.map((event) => {
     const { endpoint, id, type, at, values } = event;
     const body = texts.get(values) ?? writeEventText(event, copies);

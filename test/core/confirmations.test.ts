@@ -3,7 +3,7 @@ import { limits } from '../../shared/limits.ts';
 import { Confirmations, commandOf } from '../../shared/protocol/confirmations.ts';
 import type { CommittedWrite, OwedWriteEvent } from '../../shared/protocol/events.ts';
 import type { Callback, Subscription } from '../../shared/wire/confirmations.ts';
-import { disabledEvents, writeEventText } from '../../shared/wire/event-text.ts';
+import { disabledEvents, owedEventsOf, writeEventText } from '../../shared/wire/event-text.ts';
 import { frameOf } from './rig.ts';
 
 const callback: Callback = {
@@ -118,6 +118,23 @@ describe('what is owed', () => {
     const commands = [['SET', 'stock:1', 'x'.repeat(limits.eventBytes)]];
     const [event] = confirmations.decided(writeOf({ commands }));
     expect(bodyOf(event).data).toMatchObject({ id: '0-a', valuesOmitted: true });
+  });
+
+  it('leaves values and keys out that are too large to send to all, and says so', () => {
+    const many = Array.from({ length: 30 }, (_, index) =>
+      subscriptionOf({ endpoint: `ep_${index}`, values: true }),
+    );
+    const commands = [['SET', 'stock:1', 'x'.repeat(limits.eventBytesTogether / 25)]];
+    const bodies = (count: number, write: CommittedWrite) =>
+      owedEventsOf(new Confirmations(many.slice(0, count)).decided(write)).map(({ body }) => body);
+    expect(bodies(20, writeOf({ commands })).join('')).toContain('xxx');
+    const bounded = bodies(30, writeOf({ commands }));
+    expect(bounded).toHaveLength(30);
+    expect(JSON.parse(bounded[0] ?? '').data).toMatchObject({ valuesOmitted: true });
+    const keys = ['stock:1', `stock:${'k'.repeat(limits.eventKeysTogether / 25)}`];
+    expect(JSON.parse(bodies(1, writeOf({ keys }))[0] ?? '').data.keys).toEqual(keys);
+    const omitted = JSON.parse(bodies(30, writeOf({ keys }))[0] ?? '').data;
+    expect(omitted).toMatchObject({ keys: [], keysOmitted: true });
   });
 
   it('is kept for a confirmation only where somebody is to hear of it, with values where they are wanted', () => {

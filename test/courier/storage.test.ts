@@ -104,3 +104,55 @@ describe('the storage of a courier', () => {
     expect(failed.map(({ event }) => event)).toEqual(['evt_1', 'evt_0']);
   });
 });
+
+/** The tables of release 0.1, with a delivery of each state. */
+const release01 = `
+  CREATE TABLE endpoint (
+    one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL, url TEXT NOT NULL, secret TEXT,
+    previous_secret TEXT, previous_until INTEGER NOT NULL DEFAULT 0, private_key TEXT NOT NULL,
+    failing_since INTEGER, rest_until INTEGER NOT NULL DEFAULT 0,
+    disabled_at INTEGER, disabled_reason TEXT, told INTEGER NOT NULL DEFAULT 1
+  );
+  CREATE TABLE delivery (
+    position INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL UNIQUE, type TEXT NOT NULL, at INTEGER NOT NULL,
+    body TEXT NOT NULL, state TEXT NOT NULL, since INTEGER NOT NULL, due_at INTEGER, step INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0, status INTEGER, ms INTEGER, answer TEXT, last_attempt_at INTEGER
+  );
+  CREATE INDEX due ON delivery (due_at, position) WHERE state = 'waiting';
+  CREATE INDEX ended ON delivery (since) WHERE state <> 'waiting';
+  CREATE INDEX by_state ON delivery (state, position);
+  INSERT INTO endpoint (one, id, url, secret, private_key) VALUES (1, 'cb_1', '${url}', 'whsec_old', '{}');
+  INSERT INTO delivery (event, type, at, body, state, since, due_at) VALUES
+    ('evt_0', 'write.committed', 1, '{}', 'waiting', 1, 1), ('evt_1', 'write.committed', 1, '', 'delivered', 1, NULL),
+    ('evt_2', 'write.committed', 1, '{}', 'failed', 1, NULL);
+`;
+
+describe('the storage of a courier of release 0.1', () => {
+  it('goes on: what waits is sent, and what has no payload any more is not sent again', () => {
+    const memory = new MemoryStorage();
+    memory.sql.exec(release01);
+    const storage = new CourierStorage(memory);
+    expect(storage.endpoint).toMatchObject({ id: 'cb_1', url, secret: 'whsec_old' });
+    expect(storage.replay({ since: 0, delivered: true }, 5)).toBe(1);
+    expect(storage.due(6, 9, new Set()).map(({ event }) => event)).toEqual(['evt_0', 'evt_2']);
+    storage.settle('evt_0', outcome, delivered, 7);
+    const history = [{ at: 7, status: 200, ms: 7, answer: 'taken' }];
+    expect(storage.detail('evt_0')).toMatchObject({ state: 'delivered', body: '{}', history });
+    expect(storage.detail('evt_1')).toMatchObject({ state: 'delivered', body: '', history: [] });
+  });
+});
+
+describe('the attempts of a delivery', () => {
+  it('are bounded in number and size: the newest stay', () => {
+    const storage = courier();
+    storage.add(events(1), 1);
+    const answer = 'x'.repeat(limits.deliveryAnswerBytes);
+    for (let attempt = 0; attempt < limits.attemptsKeptPerDelivery + 5; attempt += 1) {
+      storage.settle('evt_0', { ...outcome, answer, ms: attempt }, delivered, attempt);
+    }
+    const { history = [] } = storage.detail('evt_0') ?? {};
+    expect(history).toHaveLength(limits.attemptsKeptPerDelivery);
+    expect(history.map(({ ms }) => ms)[0]).toBe(5);
+    expect(history[0]?.answer).toHaveLength(limits.attemptAnswerCharacters);
+  });
+});

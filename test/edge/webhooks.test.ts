@@ -5,6 +5,7 @@ import {
   eventTypes,
   type Handover,
 } from '../../shared/wire/confirmations.ts';
+import { eventSchemas } from '../../shared/wire/event-schemas.ts';
 import { isSecret } from '../../shared/wire/webhook-signature.ts';
 import { problemOf, tokens } from './stand-ins.ts';
 import {
@@ -320,6 +321,7 @@ describe('a test event', () => {
     const { test, ...members } = data;
     expect(test).toBe(true);
     expect(members).toEqual(realData[type]);
+    expect(eventSchemas[type].safeParse({ ...rest, data }).success).toBe(true);
   });
 
   it('of an unknown type gets 400', async () => {
