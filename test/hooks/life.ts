@@ -37,18 +37,25 @@ export class LifeUnderTest {
   readonly life: CoordinatorLife;
   readonly target: RpcTarget;
   readonly methods: CoordinatorMethods;
+  /** When the platform was asked to wake it, ms. */
+  readonly alarms: number[] = [];
   /** Why the life has ended itself, if it has. */
   ended: string | null = null;
 
-  constructor(storage: MemoryStorage, variables: Readonly<Record<string, string>> = {}) {
+  constructor(
+    storage: MemoryStorage,
+    variables: Readonly<Record<string, string>> = {},
+    feed: LifeEnvironment['FEED'] = nobody,
+  ) {
+    const setAlarm = async (at: number) => void this.alarms.push(at);
     const context = {
-      storage: Object.assign(storage, { setAlarm: async () => {} }),
+      storage: Object.assign(storage, { setAlarm }),
       abort: (reason: string) => {
         this.ended = reason;
       },
       newSigningKey: async () => newSigningKey(),
     };
-    const life = new CoordinatorLife(context, environmentWith(variables));
+    const life = new CoordinatorLife(context, { ...environmentWith(variables), FEED: feed });
     this.life = life;
     this.target = { call: (call) => serveCall(life.served, life.storage, call) };
     this.methods = remote(() => this.target);
