@@ -8,6 +8,8 @@ import { jsonText } from '../../shared/wire/replies.ts';
 export interface Caller {
   readonly id: string;
   readonly scope: Scope;
+  /** Whether it may run scripts. */
+  readonly scripts: boolean;
 }
 
 /** What each request carries through the edge. `caller` is set behind a guard, `seed` under an idempotency key. */

@@ -52,6 +52,17 @@ export function createGuard(authenticate: Authenticate): Guard {
   };
 }
 
+/** The problem of commands that the caller may not send, or null: scripts are a permission of their own. */
+export function scriptsFault(
+  { scripts }: Caller,
+  commands: readonly (readonly string[])[],
+): ReturnType<typeof failure> | null {
+  const named = scripts ? undefined : commands.find(([name = '']) => /^EVAL/i.test(name));
+  if (named === undefined) return null;
+  const detail = `${named[0]?.toUpperCase()} needs a token that may run scripts: an operator adds "scripts": true to its entry in LOCKSTEP_TOKENS.`;
+  return failure('forbidden', detail, { needs: 'scripts' });
+}
+
 async function callerOf(
   header: string | undefined,
   tokens: readonly ClientToken[],
@@ -72,7 +83,8 @@ async function callerOf(
   // Every token is compared, to its last byte, so that the time tells nothing about how close a guess came.
   for (const [index, token] of tokens.entries()) {
     const isPresented = areEqual(digest, digests[index] ?? new Uint8Array());
-    if (isPresented) caller = { id: token.id ?? idOf(digest), scope: token.scope };
+    if (!isPresented) continue;
+    caller = { id: token.id ?? idOf(digest), scope: token.scope, scripts: token.scripts };
   }
   if (caller !== null) return success(caller);
   const challenge = 'Bearer realm="lockstep", error="invalid_token"';

@@ -9,7 +9,7 @@ import {
 } from '../../shared/wire/schemas.ts';
 import { digestFrom, type ScriptBook } from '../../shared/wire/user-scripts.ts';
 import { answerJson, answerProblem, type EdgeEnvironment } from './answer.ts';
-import type { Guard } from './authenticate.ts';
+import { type Guard, scriptsFault } from './authenticate.ts';
 import { readBody } from './body.ts';
 import type { EdgeDependencies } from './dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from './documented.ts';
@@ -51,6 +51,8 @@ export function mountReads(
     const { reads, consistency } = body.value;
     const place = placeOf(context, dependencies, body.value);
     const commands = reads.map(textsOf);
+    const forbidden = scriptsFault(context.get('caller'), commands);
+    if (forbidden !== null) return answerProblem(context, forbidden.problem);
     const learnt = await scripts.learn(digestsIn(commands));
     if (!learnt.ok) return answerProblem(context, learnt.problem);
     const snapshot = await takeSnapshot(reader, commands, place, scripts.book);

@@ -1,5 +1,4 @@
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
-import type { Scope } from '../../shared/wire/configuration.ts';
 import {
   isUpstashPath,
   parseUpstash,
@@ -15,7 +14,7 @@ import {
   type UpstashFormat,
 } from '../../shared/wire/upstash-replies.ts';
 import { parseStream } from '../../shared/wire/upstash-streams.ts';
-import type { EdgeContext } from './answer.ts';
+import type { Caller, EdgeContext } from './answer.ts';
 import type { Authenticate } from './authenticate.ts';
 import { readBytes } from './body.ts';
 import type { EdgeDependencies } from './dependencies.ts';
@@ -68,7 +67,7 @@ export function serveUpstash(
         const told = 'error' in stream ? stream : await streams.serve(context, stream);
         return told instanceof Response ? told : refuse(context, dependencies, told);
       }
-      return await answer(context, dependencies, { reader, scripts }, target, scope);
+      return await answer(context, dependencies, { reader, scripts }, target, caller.value);
     } catch (error) {
       const id = context.get('requestId');
       dependencies.log('request failed', { requestId: id, error: String(error) });
@@ -83,7 +82,7 @@ async function answer(
   dependencies: EdgeDependencies,
   memory: Pick<UpstashRun, 'reader' | 'scripts'>,
   target: string,
-  scope: Scope,
+  caller: Caller,
 ): Promise<Response> {
   const format = formatOf(context);
   if (typeof format !== 'string') return refuse(context, dependencies, format);
@@ -106,17 +105,20 @@ async function answer(
   }
   const place = placeOf(context, dependencies, { consistency });
   const run = { dependencies, ...memory, place, key: key.value };
-  return send(context, dependencies, await carryOut(run, asked, scope, format));
+  return send(context, dependencies, await carryOut(run, asked, caller, format));
 }
 
 async function carryOut(
   run: UpstashRun,
   asked: UpstashAsked,
-  scope: Scope,
+  caller: Caller,
   format: UpstashFormat,
 ): Promise<Told> {
   const now = run.dependencies.now();
-  const planned = asked.commands.map((command) => ({ command, plan: planOf(command, now, scope) }));
+  const planned = asked.commands.map((command) => ({
+    command,
+    plan: planOf(command, now, caller),
+  }));
   if (asked.kind === 'transaction') {
     // Upstash answers transactions in JSON alone.
     const json = format === 'resp2' ? 'json' : format;

@@ -14,7 +14,7 @@ import {
 } from '../../shared/wire/schemas.ts';
 import { anyScript } from '../../shared/wire/user-scripts.ts';
 import { answerJson, answerProblem, type EdgeContext, type EdgeEnvironment } from './answer.ts';
-import type { Guard } from './authenticate.ts';
+import { type Guard, scriptsFault } from './authenticate.ts';
 import { checkShape, readJson } from './body.ts';
 import { askCoordinator } from './coordinators.ts';
 import { type EdgeDependencies, onlyShard } from './dependencies.ts';
@@ -120,6 +120,8 @@ async function draftFrom(
   const shaped = checkShape(body, writeSchema);
   if (!shaped.ok) return shaped;
   const ops = shaped.value.ops.map(textsOf);
+  const forbidden = scriptsFault(context.get('caller'), ops);
+  if (forbidden !== null) return forbidden;
   const checks = shaped.value.checks.map(checkOf);
   const callback = await callbackOf(shaped.value.callback, dependencies, context);
   if (!callback.ok) return callback;

@@ -17,6 +17,8 @@ export interface ClientToken {
   readonly id: string | null;
   readonly token: string;
   readonly scope: Scope;
+  /** Whether it may run scripts. */
+  readonly scripts: boolean;
 }
 
 /** Where a Durable Object may be asked to live; the platform's own words. */
@@ -99,7 +101,12 @@ const tokensSchema = z
         .min(32, 'use at least 32 characters')
         .regex(/^[A-Za-z0-9._~+/=-]+$/, 'use letters, digits and ._~+/=- only'),
       scope: z.enum(['read', 'write', 'admin']),
+      // A script takes a region's time as no other read does.
+      scripts: z.boolean().optional(),
     }),
+  )
+  .transform((tokens) =>
+    tokens.map((token) => ({ ...token, scripts: token.scripts ?? token.scope !== 'read' })),
   )
   .refine((tokens) => areDistinct(tokens.map(({ token }) => token)), 'list each token once')
   .refine(

@@ -42,11 +42,22 @@ type Refused = Extract<UpstashPlan, { kind: 'refused' }>;
 /** How much Redis quotes of a command that it does not know, in bytes. */
 const quotedBytes = 128;
 
-/** What becomes of `command`, sent at `now` (ms) by somebody with `scope`. */
-export function planOf(command: UpstashCommand, now: number, scope: Scope): UpstashPlan {
+/** What whoever sends a command may do. */
+export interface Permissions {
+  readonly scope: Scope;
+  readonly scripts: boolean;
+}
+
+/** What becomes of `command`, sent at `now` (ms) by somebody with these permissions. */
+export function planOf(
+  command: UpstashCommand,
+  now: number,
+  { scope, scripts }: Permissions,
+): UpstashPlan {
   const [name = '', ...rest] = command;
   const own = answerHere(name.toUpperCase(), rest, now);
   if (own !== null) return own;
+  if (/^(?:EVAL(?:SHA)?(?:_RO)?|SCRIPT)$/i.test(name) && !scripts) return notPermitted(name);
   if (name.toUpperCase() === 'SCRIPT') return planOfOrder(rest, scope);
   const row = findCommand(name);
   if (row === null) return refuse(unknownError(name, rest));
@@ -54,11 +65,7 @@ export function planOf(command: UpstashCommand, now: number, scope: Scope): Upst
   if (row.class === 'refused') return refuse(`ERR ${row.name} is not supported: ${row.reason}`);
   if (row.rewrite === 'script') return planOfScript(command, now, scope);
   if (row.class === 'write') {
-    if (scope === 'read') {
-      return refuse(
-        `NOPERM this user has no permissions to run the '${name.toLowerCase()}' command`,
-      );
-    }
+    if (scope === 'read') return notPermitted(name);
     const compiled = compileWrite([command], [], { now, seed: () => 0 });
     return compiled.ok ? { kind: 'write' } : refusalOf(compiled);
   }
@@ -91,7 +98,12 @@ function planOfOrder(rest: readonly string[], scope: Scope): UpstashPlan {
   const order = orderOf(rest);
   if ('error' in order) return { kind: 'refused', ...order };
   if (scope !== 'read' || order.kind === 'exists') return { kind: 'order', order };
-  return refuse(`NOPERM this user has no permissions to run the 'script|${order.kind}' command`);
+  return notPermitted(`script|${order.kind}`);
+}
+
+/** Redis's own words. */
+function notPermitted(name: string): Refused {
+  return refuse(`NOPERM this user has no permissions to run the '${name.toLowerCase()}' command`);
 }
 
 /** Commands about the connection: there is one to Lockstep, though none to a single region. */

@@ -83,17 +83,21 @@ describe('the id of a token', () => {
   const secret = 's'.repeat(32);
 
   it('is the one that the configuration gives', async () => {
-    const authenticate = createAuthenticate([{ id: 'shop', token: secret, scope: 'write' }]);
-    const caller = { id: 'shop', scope: 'write' };
+    const authenticate = createAuthenticate([
+      { id: 'shop', token: secret, scope: 'write', scripts: true },
+    ]);
+    const caller = { id: 'shop', scope: 'write', scripts: true };
     expect(await authenticate(`Bearer ${secret}`)).toEqual({ ok: true, value: caller });
   });
 
   it('is a prefix of the digest of its secret if the configuration gives none', async () => {
-    const authenticate = createAuthenticate([{ id: null, token: secret, scope: 'read' }]);
+    const authenticate = createAuthenticate([
+      { id: null, token: secret, scope: 'read', scripts: false },
+    ]);
     const id = createHash('sha256').update(secret).digest('hex').slice(0, 16);
     expect(await authenticate(`Bearer ${secret}`)).toEqual({
       ok: true,
-      value: { id, scope: 'read' },
+      value: { id, scope: 'read', scripts: false },
     });
   });
 });

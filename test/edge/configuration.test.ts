@@ -27,8 +27,8 @@ describe('the configuration', () => {
       configuration: {
         regions: [{ ...region, token: 'region-secret' }],
         tokens: [
-          { id: null, ...writeToken },
-          { id: null, ...readToken },
+          { id: null, ...writeToken, scripts: true },
+          { id: null, ...readToken, scripts: false },
         ],
         coordinatorLocation: null,
         voteDeadlineMs: limits.voteDeadlineMs,
@@ -45,6 +45,16 @@ describe('the configuration', () => {
         },
       },
     });
+  });
+
+  it('lets a token run scripts or not, as it says', () => {
+    const tokens = [
+      { ...readToken, scripts: true },
+      { ...writeToken, scripts: false },
+    ];
+    expect(
+      parseConfiguration({ ...environment, LOCKSTEP_TOKENS: JSON.stringify(tokens) }),
+    ).toMatchObject({ configuration: { tokens } });
   });
 
   it('takes numbers as text and lists already parsed', () => {

@@ -1,6 +1,7 @@
 import { expect } from 'vitest';
 import { sha1Of } from '../../functions/sha1.ts';
-import { type EdgeUnderTest, tokens } from './stand-ins.ts';
+import { readLua } from '../../shared/wire/lua-text.ts';
+import { type EdgeUnderTest, scriptedToken } from './stand-ins.ts';
 import { edgeOf } from './upstash-requests.ts';
 
 export const reading = "return redis.call('GET', KEYS[1])";
@@ -29,7 +30,13 @@ export function askedOf(edge: EdgeUnderTest): readonly string[] {
 }
 
 export function ro(text: string, ...tail: readonly string[]) {
-  return expect.objectContaining({ args: ['EVAL_RO', sha1Of(text), text, ...tail] });
+  return expect.objectContaining({ args: ['EVAL_RO', sha1Of(text), counted(text), ...tail] });
 }
 
-export const reader = { token: tokens.read };
+/** The text as regions run it. */
+export function counted(text: string): string {
+  return readLua(text).counted;
+}
+
+/** Who may run scripts, and only read. */
+export const reader = { token: scriptedToken };

@@ -35,6 +35,9 @@ export const tokens = {
   admin: `admin-${'a'.repeat(32)}`,
 } as const;
 
+/** Of one who reads, by scripts too. */
+export const scriptedToken = `scripted-${'s'.repeat(32)}`;
+
 export const regionIds = ['us-east-1', 'eu-west-1', 'ap-northeast-1'] as const;
 
 export const writeId = '0-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2';
@@ -56,9 +59,10 @@ export const configuration: Configuration = {
     },
   ],
   tokens: [
-    { id: 'reader', token: tokens.read, scope: 'read' },
-    { id: 'writer', token: tokens.write, scope: 'write' },
-    { id: 'operator', token: tokens.admin, scope: 'admin' },
+    { id: 'reader', token: tokens.read, scope: 'read', scripts: false },
+    { id: 'scripted', token: scriptedToken, scope: 'read', scripts: true },
+    { id: 'writer', token: tokens.write, scope: 'write', scripts: true },
+    { id: 'operator', token: tokens.admin, scope: 'admin', scripts: true },
   ],
   coordinatorLocation: null,
   voteDeadlineMs: 2_000,

@@ -4,6 +4,7 @@ import { limits } from '../../shared/limits.ts';
 import { unknownScriptError } from '../../shared/wire/user-scripts.ts';
 import {
   askedOf,
+  counted,
   edgeWith,
   reader,
   reading,
@@ -12,7 +13,7 @@ import {
   shaOfWriting,
   writing,
 } from './script-requests.ts';
-import { decided, read } from './stand-ins.ts';
+import { decided, read, tokens } from './stand-ins.ts';
 import { get, post } from './upstash-requests.ts';
 
 describe('a script that shows that it only reads', () => {
@@ -81,9 +82,10 @@ describe('a script that shows that it only reads', () => {
   });
 
   it('is remembered as long as there is room, and forgotten when one more comes', async () => {
-    // Remembered are its text, and the text with its loops counted: it has none.
+    // Remembered are its text, and the text as regions run it.
     const bytes = 100_000;
-    const most = limits.scriptBytesRemembered / (2 * bytes);
+    const own = counted(reading).length - reading.length;
+    const most = Math.floor(limits.scriptBytesRemembered / (2 * bytes + own));
     const textOf = (number: number) => `${reading} -- ${number}`.padEnd(bytes);
     const edge = edgeWith();
     const evalshaOfFirst = () => get(edge, `/evalsha/${sha1Of(textOf(0))}/1/k`);
@@ -115,11 +117,11 @@ describe('a script that shows that it only reads', () => {
     const text = `#!lua flags=allow-key-locking\n${reading}`;
     await post(edge, '/', ['EVAL', text, 1, 'k']);
     await post(edge, '/', ['EVAL_RO', text, 1, 'k']);
-    const promised = `#!lua flags=allow-key-locking flags=no-writes\n${reading}`;
+    const promised = counted(`#!lua flags=allow-key-locking flags=no-writes\n${reading}`);
     const sent = edge.snapshots.map(({ request }) => request.commands[0]?.args.slice(1, 3));
     expect(sent).toEqual([
       [sha1Of(text), promised],
-      [sha1Of(text), text],
+      [sha1Of(text), counted(text)],
     ]);
   });
 
@@ -174,6 +176,42 @@ describe('a script that writes', () => {
     expect(edge.snapshots[0]?.request.commands).toEqual([ro(writing, '1', 'k', 'v')]);
     // Nothing is left behind.
     expect([edge.writes, askedOf(edge)]).toEqual([[], []]);
+  });
+});
+
+describe('a token that may not run scripts', () => {
+  it.each([
+    ['EVAL', reading, '1', 'k'],
+    ['eval_ro', reading, '1', 'k'],
+    ['EVALSHA', shaOfReading, '1', 'k'],
+    ['EVALSHA_RO', shaOfReading, '1', 'k'],
+    ['SCRIPT', 'LOAD', reading],
+    ['SCRIPT', 'EXISTS', shaOfReading],
+    ['SCRIPT', 'FLUSH'],
+  ])('is refused in Redis’s words: %s', async (...command) => {
+    const edge = edgeWith([reading]);
+    const told = await post(edge, '/', command, { token: tokens.read });
+    const error = `NOPERM this user has no permissions to run the '${command[0].toLowerCase()}' command`;
+    expect([told.status, told.json]).toEqual([400, { error }]);
+    const whole = await post(edge, '/multi-exec', [command], { token: tokens.read });
+    expect(whole.json.error).toContain('NOPERM');
+    expect([edge.snapshots, edge.writes, edge.calls]).toEqual([[], [], []]);
+  });
+
+  it('is refused by a problem that names the permission', async () => {
+    const edge = edgeWith([reading]);
+    const body = JSON.stringify({
+      reads: [
+        ['GET', 'k'],
+        ['EVAL_RO', reading, '1', 'k'],
+      ],
+    });
+    const told = await edge.ask('POST', '/v1/reads', { body, token: tokens.read });
+    expect([told.status, told.json]).toEqual([
+      403,
+      expect.objectContaining({ type: '/problems/forbidden', needs: 'scripts' }),
+    ]);
+    expect(edge.snapshots).toEqual([]);
   });
 });
 
@@ -238,7 +276,8 @@ describe('a pipeline with scripts', () => {
   });
 
   it('takes several snapshots where the texts are too many for one', async () => {
-    const long = `${reading} --`.padEnd(limits.scriptBytes, '-');
+    const own = counted(reading).length - reading.length;
+    const long = `${reading} --`.padEnd(limits.scriptBytes - own, '-');
     const edge = edgeWith([long]);
     edge.regions['us-east-1'] = ['["v","v"]', '["v","v"]', '["v"]'].map((replies) => read(replies));
     const commands = Array.from({ length: 5 }, () => ['EVALSHA_RO', sha1Of(long), 1, 'k']);

@@ -216,7 +216,7 @@ describe('a script', () => {
     const again = await stack.send('POST', '/v1/writes', { ops, checks });
     expect(again.status).toBe(412);
     const reads = [['EVAL_RO', reading, 1, 'op']];
-    expect(await stack.send('POST', '/v1/reads', { reads }, { scope: 'read' })).toMatchObject({
+    expect(await stack.send('POST', '/v1/reads', { reads })).toMatchObject({
       status: 200,
       body: { results: ['5'] },
     });
@@ -239,15 +239,20 @@ describe('a script', () => {
     }
   });
 
-  it('may only read with a token that only reads', async () => {
+  it('may not run with a token that only reads, unless its entry says so', async () => {
     const reader: Endpoint = { url: stack.url, token: stack.tokens.read };
-    expect(await sendForm(reader, command('EVAL', reading, 1, 'op'))).toMatchObject({
-      body: { result: '5' },
-    });
-    const refused = await sendForm(reader, command('EVAL', adding, 1, 'op', 1));
-    expect(refused.body).toEqual({ error: expect.stringContaining('Write commands are not') });
-    const flushing = await sendForm(reader, command('SCRIPT', 'FLUSH'));
-    expect(flushing.body).toEqual({ error: expect.stringContaining('NOPERM') });
+    for (const words of [
+      ['EVAL', reading, 1, 'op'],
+      ['EVAL_RO', reading, 1, 'op'],
+      ['EVALSHA_RO', shaOf(reading), 1, 'op'],
+      ['SCRIPT', 'FLUSH'],
+    ] as const) {
+      const refused = await sendForm(reader, command(...words));
+      expect(refused.body).toEqual({ error: expect.stringContaining('NOPERM') });
+    }
+    const reads = [['EVAL_RO', reading, 1, 'op']];
+    const told = await stack.send('POST', '/v1/reads', { reads }, { scope: 'read' });
+    expect(told).toMatchObject({ status: 403, body: { needs: 'scripts' } });
     expect(await stack.everywhere('op')).toEqual(['5', '5', '5']);
   });
 
