@@ -38,8 +38,13 @@ export const limits = {
   readsPerSnapshot: 128,
   /** Commands that one script calls. */
   callsPerScript: 100_000,
-  /** Times that a script comes to a loop's body or a function; a second or so. */
+  /** What a script does: a step is a loop's body or a function, or as much work of a function that it calls. */
   stepsPerScript: 5_000_000,
+  /** What a script makes, in bytes of texts and tables, whether it keeps them or not. */
+  memoryPerScript: 64_000_000,
+  /** Items of a script's reply, at all levels together, and bytes of an error that it raises. */
+  scriptReplyItems: 100_000,
+  scriptErrorBytes: 8_000,
   /** A script that runs for longer is ended by its region: one step or call may take any time. */
   scriptMs: 1_500,
   /** Commands of one pipeline of the Upstash form; each is a frame of its own. */

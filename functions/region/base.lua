@@ -41,6 +41,13 @@ local function must(...)
   return reply
 end
 
+-- Runs a command of any number of arguments that a script can have given: `unpack` alone takes fewer.
+local function invoke(words)
+  if #words <= CHUNK then return redis.pcall(unpack(words)) end
+  return redis.pcall(words[1], words[2], words[3], words[4], words[5], words[6], words[7], words[8], words[9],
+    unpack(words, 10))
+end
+
 -- True if the error says that the server has no such command. Only its beginning is the server's own: names of groups
 -- and keys stand behind it. Older servers put the place of the call in front.
 local function isUnknown(failure)

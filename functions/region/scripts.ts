@@ -17,14 +17,20 @@ import snapshotText from './snapshot.lua';
 import stageText from './stage.lua';
 import stateText from './state.lua';
 import streamsText from './streams.lua';
+import scriptBudgetText from './user-scripts/budget.lua';
 import scriptCommandsText from './user-scripts/commands.lua';
 import scriptRoundsText from './user-scripts/in-rounds.lua';
 import scriptSnapshotsText from './user-scripts/in-snapshots.lua';
 import scriptLooksText from './user-scripts/looks.lua';
+import scriptNamesText from './user-scripts/names.lua';
+import scriptPacksText from './user-scripts/packs.lua';
+import scriptPatternsText from './user-scripts/patterns.lua';
 import scriptRunText from './user-scripts/run.lua';
 import scriptSameText from './user-scripts/same.lua';
 import scriptSightText from './user-scripts/sight.lua';
 import { scriptTable } from './user-scripts/table.ts';
+import scriptTablesText from './user-scripts/tables.lua';
+import scriptTextsText from './user-scripts/texts.lua';
 
 /**
  * Commits must go through when the server is out of memory, and one script touches keys of any slot. Servers from
@@ -39,10 +45,22 @@ export interface Script {
   readonly plain: string;
 }
 
+/** What a user's script sees: one module, in this order, as each of them uses names of those before it. */
+const sightTexts = [
+  scriptSightText,
+  scriptBudgetText,
+  scriptPatternsText,
+  scriptTextsText,
+  scriptTablesText,
+  scriptSameText,
+  scriptPacksText,
+  scriptNamesText,
+];
+
 /** What runs a user's script, with what that sees. */
 const userScripts = [
   scriptTable(),
-  moduleOf('scriptSight', `${scriptSightText}\n${scriptSameText}`),
+  moduleOf('scriptSight', sightTexts.join('\n')),
   moduleOf('userScripts', scriptRunText),
 ];
 

@@ -133,7 +133,7 @@ function read(arguments)
   local own = aboutAll[arguments[1]]
   if own then return own(arguments) end
   if arguments[1] == 'EVAL_RO' then return scriptReads()(arguments, touched, aboutAll, read) end
-  local reply = redis.pcall(unpack(arguments))
+  local reply = invoke(arguments)
   if type(reply) == 'table' and reply.err and isUnknown(reply.err) then
     return { err = "ERR unknown command '" .. arguments[1] .. "': this region's server is older, or lacks a module" }
   end

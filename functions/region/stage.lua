@@ -79,7 +79,7 @@ end
 -- Operations: each returns its reply, or nil and the text of its error -----------------------------------------------
 
 local function run(arguments)
-  local reply = redis.pcall(unpack(arguments))
+  local reply = invoke(arguments)
   if type(reply) == 'table' and reply.err then
     -- Where one server does not know a command, no region may run it.
     if isUnknown(reply.err) then tx.lacking = arguments[1] end
@@ -282,8 +282,10 @@ local function digits(order, arguments)
   return must('GET', arguments[2])
 end
 
--- Runs a user's script; scripts.ts puts it behind this text.
+-- Runs a user's script; scripts.ts puts it behind this text. `broken` has why scripts fail that had no stack left
+-- within a command: what they had staged may be half-done, so the transaction is staged anew without them.
 local runScript
+local broken = {}
 
 local function runAny(operation)
   local kind = operation[1]
@@ -406,7 +408,8 @@ end
 -- copied for what addresses some of them; `longest` is how many ms the scripts of a round may take; `putOffBy` is how
 -- many ms the expiries of shadows are put off by. Returns { vote, records, made }, or nil and why it could
 -- not be staged; then nothing is left. `made` names every shadow, so that the caller can still take the vote back.
-local function stage(id, now, keys, parts, bound, few, longest, putOffBy)
+local stage
+function stage(id, now, keys, parts, bound, few, longest, putOffBy)
   tx = {
     id = id, now = now, few = few, longest = longest, putOff = putOffBy, states = {}, made = {}, messages = {},
     left = bound, part = 0,
@@ -415,6 +418,7 @@ local function stage(id, now, keys, parts, bound, few, longest, putOffBy)
   local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts)
   if not ok and not tx.denied and denialOf(tostring(outcomes)) then tx.denied = { outcomes, tx.part } end
   if not ok or tx.unlisted then overMany('UNLINK', nil, tx.made) end
+  if tx.isBroken then return stage(id, now, keys, parts, bound, few, longest, putOffBy) end
   if tx.lacking then
     return { vote = '["n",' .. whole(tx.part) .. ',' .. text(tx.lacking) .. ']', records = {}, made = {} }
   end

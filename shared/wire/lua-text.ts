@@ -1,22 +1,18 @@
 import { findCommand } from './command-table.ts';
+import { counterName, rewriteLua } from './lua-rewrite.ts';
 
 /** What can be told of a script from its text alone. */
 export interface LuaText {
   /**
-   * The text with a call of `__lockstep` at the beginning of each loop and function, where a region counts them: so an
-   * endless script ends. On the same lines as before. It is the text itself where that is no Lua, which the region says.
+   * The text as regions run it: with calls of Lockstep's own names that count what it does, on the same lines as before.
+   * A text that is no Lua of version 5.1 is such that a region says so, or refuses it.
    */
   readonly counted: string;
   /** True where it changes nothing, whatever its keys and arguments are. False where that cannot be told. */
   readonly readsOnly: boolean;
-  /** True where it uses the name by which loops are counted. */
+  /** True where it uses a name by which what it does is counted. */
   readonly usesCounter: boolean;
 }
-
-/** The name of the function that a region counts by. */
-export const counterName = '__lockstep';
-
-const count = ` ${counterName}();`;
 
 /**
  * One token of Lua 5.1: what is skipped, a name or keyword, a quoted string, another string or a number, or one character.
@@ -48,20 +44,38 @@ const harmless: ReadonlySet<string> = new Set(
 interface Token {
   readonly kind: 'name' | 'quoted' | 'other' | 'symbol';
   readonly text: string;
-  /** Where it ends in the whole text. */
-  readonly end: number;
 }
 
 /** Reads a script's text. */
 export function readLua(text: string): LuaText {
   const tokens = tokensOf(text);
-  if (tokens === null) return { counted: text, readsOnly: false, usesCounter: false };
-  const places = placesToCount(tokens);
+  if (tokens === null) return { counted: unread(text), readsOnly: false, usesCounter: false };
   return {
-    counted: places === null ? text : insertAt(text, places),
+    counted: counted(text),
     readsOnly: promisesNoWrites(text) || onlyReads(tokens),
-    usesCounter: tokens.some((one) => one.kind === 'name' && one.text === counterName),
+    usesCounter: tokens.some((one) => one.kind === 'name' && one.text.startsWith(counterName)),
   };
+}
+
+function counted(text: string): string {
+  const from = bodyOf(text);
+  const rewritten = from === null ? null : rewriteLua(text.slice(from));
+  return from === null || rewritten === null ? unread(text) : text.slice(0, from) + rewritten;
+}
+
+/** Where the text begins that is Lua: Redis cuts off a first line of flags. Null where there is nothing else. */
+function bodyOf(text: string): number | null {
+  if (!text.startsWith('#!')) return 0;
+  const end = text.indexOf('\n');
+  return end < 0 ? null : end + 1;
+}
+
+/** A text that cannot be read must not run: a region says what is wrong in it, or else refuses it. */
+function unread(text: string): string {
+  const from = bodyOf(text);
+  // What was compiled is refused before anything is put around it.
+  if (from === null || text.startsWith('\x1b')) return text;
+  return `${text.slice(0, from)} ${counterName}_x(); ${text.slice(from)}`;
 }
 
 /** True where the first line is one of flags, and promises it: a region holds the script to that. */
@@ -104,48 +118,12 @@ function tokensOf(text: string): readonly Token[] | null {
     // A pattern that fails starts again from 0.
     if (end === 0) return null;
     if (skipped !== undefined) continue;
-    if (name !== undefined) tokens.push({ kind: 'name', text: name, end });
-    else if (quoted !== undefined) tokens.push({ kind: 'quoted', text: quoted.slice(1, -1), end });
-    else if (other !== undefined) tokens.push({ kind: 'other', text: other, end });
-    else if (symbol !== undefined) tokens.push({ kind: 'symbol', text: symbol, end });
+    if (name !== undefined) tokens.push({ kind: 'name', text: name });
+    else if (quoted !== undefined) tokens.push({ kind: 'quoted', text: quoted.slice(1, -1) });
+    else if (other !== undefined) tokens.push({ kind: 'other', text: other });
+    else if (symbol !== undefined) tokens.push({ kind: 'symbol', text: symbol });
   }
   return tokens;
-}
-
-/** Behind `do`, `repeat` and the parameters of a function; null where a function has no such form. */
-function placesToCount(tokens: readonly Token[]): readonly number[] | null {
-  const places: number[] = [];
-  for (const [at, { kind, text, end }] of tokens.entries()) {
-    if (kind !== 'name') continue;
-    if (text === 'do' || text === 'repeat') places.push(end);
-    if (text !== 'function') continue;
-    const closing = endOfHead(tokens, at + 1);
-    if (closing === null) return null;
-    places.push(closing);
-  }
-  return places;
-}
-
-/** Where the head of a function ends: `name.name:name (name, name, ...)`. */
-function endOfHead(tokens: readonly Token[], from: number): number | null {
-  let isOpen = false;
-  for (let at = from; at < tokens.length; at += 1) {
-    const { kind, text = '', end = 0 } = tokens[at] ?? {};
-    if (text === '(' && !isOpen) isOpen = true;
-    else if (text === ')' && isOpen) return end;
-    else if (kind !== 'name' && !/^[.,:]$/.test(text)) return null;
-  }
-  return null;
-}
-
-function insertAt(text: string, places: readonly number[]): string {
-  let from = 0;
-  const pieces = places.map((place) => {
-    const piece = text.slice(from, place);
-    from = place;
-    return piece + count;
-  });
-  return pieces.join('') + text.slice(from);
 }
 
 /** Every mention of `redis` is a call of a command that reads, by its name, or of what changes nothing. */

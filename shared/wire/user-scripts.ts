@@ -1,6 +1,7 @@
 import { limits } from '../limits.ts';
 import { utf8Length } from './keys.ts';
-import { counterName, readLua } from './lua-text.ts';
+import { counterName } from './lua-rewrite.ts';
+import { readLua } from './lua-text.ts';
 
 /** A user's script. */
 export interface UserScript {
@@ -61,10 +62,11 @@ export const anyScript: ScriptBook = {
 function faultOf(text: string, counted: string, usesCounter: boolean): string | null {
   const bytes = utf8Length(counted);
   if (bytes > limits.scriptBytes) {
-    return `the script has ${bytes} bytes with what counts its loops; the limit is ${limits.scriptBytes}`;
+    return `the script has ${bytes} bytes with what counts its work; the limit is ${limits.scriptBytes}`;
   }
   // What Lua has compiled is nothing whose loops could be counted, and the server would not check it.
   if (text.startsWith('\x1b')) return 'a script is text, and not what Lua makes of it';
-  if (usesCounter) return `a script uses the name ${counterName}, which is Lockstep’s own`;
+  if (usesCounter)
+    return `a script uses a name that begins with ${counterName}; those are Lockstep’s own`;
   return null;
 }

@@ -5,31 +5,69 @@ import { promised, readLua, uncalled } from '../../shared/wire/lua-text.ts';
 import { scriptOf, unknownScriptError } from '../../shared/wire/user-scripts.ts';
 import { context, knownSha, refusalOf } from './command-samples.ts';
 
-const tick = ' __lockstep();';
+const tick = ' __lockstep(1,1);';
 
 describe('a script’s text', () => {
   it.each([
     ['while true do x() end', `while true do${tick} x() end`],
     ['repeat until f()', `repeat${tick} until f()`],
     ['for i = 1, 2 do\n  y()\nend', `for i = 1, 2 do${tick}\n  y()\nend`],
-    ['local f = function(a, ...) return a end', `local f = function(a, ...)${tick} return a end`],
-    ['function a.b:c --[[x]] (x)\nend', `function a.b:c --[[x]] (x)${tick}\nend`],
-    ['do (f)() end', `do${tick} (f)() end`],
-    ['#!lua flags=no-writes\ndo end', `#!lua flags=no-writes\ndo${tick} end`],
-  ])('is counted at each loop and function: %j', (text, counted) => {
-    expect(readLua(text).counted).toBe(counted);
-    expect(counted.split('\n')).toHaveLength(text.split('\n').length);
+    ['while (x) --[[ do ]] do end', `while (x) --[[ do ]] do${tick} end`],
+    ['return 1 -- do repeat function()', 'return 1 -- do repeat function()'],
+    ['return 1 --[[ do\nrepeat ]] + 1', 'return 1 --[[ do\nrepeat ]] + 1'],
+    ['return undo + do_it + t.redo', 'return undo + do_it + t.redo'],
+  ])('is counted at its beginning and at each loop: %j', (text, counted) => {
+    expect(readLua(text).counted).toBe(tick + counted);
   });
 
   it.each([
-    'return \'do\' .. "while true do \\" do end"',
-    'return [[ do ]] .. [==[ ]] do ]==]',
-    'return 1 -- do repeat function()',
-    'return 1 --[[ do\nrepeat ]] + 1',
-    'return undo + do_it + t.redo + 0x1do',
-    'return a[b[1]] + 3.4e-5',
-  ])('is not touched where its words are no words of Lua: %j', (text) => {
-    expect(readLua(text).counted).toBe(text);
+    ['local f = function(a, ...) end', 64, `local f = function(a, ...)${tick} end`],
+    ['function a.b:c --[[x]] (x)\nend', 104, `function a.b:c --[[x]] (x)${tick}\nend`],
+    ['local t = {1, a = 2}', 136, 'local t = {1, a = 2}'],
+    ['t[1] = 2', 40, 't[1] = 2'],
+    ['local t = {...}', 96, 'local t = __lockstep_t({...})'],
+    ['f{...}', 96, 'f(__lockstep_t({...}))'],
+  ])('is counted with what it makes: %j', (text, bytes, counted) => {
+    expect(readLua(text).counted).toBe(` __lockstep(1,${bytes});${counted}`);
+  });
+
+  it('is counted with its size, and with the arguments that it keeps', () => {
+    const long = `f = function(...) local x = ${'1 + '.repeat(100)}1 return ... end`;
+    expect(readLua(long).counted).toContain('function(...) __lockstep_v(7,1,...);');
+    const wide = `local function f() ${'local a '.repeat(140)} return 1 + f() end`;
+    expect(readLua(wide).counted).toContain('__lockstep(5,1600);');
+  });
+
+  it.each([
+    ['return a..b', 'return __lockstep_c(a..b)'],
+    ["return 'a'..b..'c'..d", "return __lockstep_c('a'..b..'c'..d)"],
+    ['return a..b..c..d', 'return __lockstep_c(a..__lockstep_c(b..c..d))'],
+    ['return (a..b)..(c..d)', 'return __lockstep_c((__lockstep_c(a..b))..(c..d))'],
+    ['return t.len', 'return __lockstep_g(t.len)'],
+    ["return t['len'], t['other'], t.other", "return __lockstep_g(t['len']), t['other'], t.other"],
+    ["return t['l\\101n']", "return __lockstep_g(t['l\\101n'])"],
+    ['return t[k]', 'return __lockstep_g(t[k])'],
+    ['return t[1], t[#t + 1], t[tonumber(k)]', 'return t[1], t[#t + 1], t[tonumber(k)]'],
+    ['if t[k] == 1 then end', 'if t[k] == 1 then end'],
+    ['return t[k] + 1, t[k] + u', 'return t[k] + 1, __lockstep_g(t[k]) + u'],
+    ['local i = 1 i = i + 1 return t[i]', 'local i = 1 i = i + 1 return t[i]'],
+    ["local i = 1 i = 'rep' return t[i]", "local i = 1 i = 'rep' return __lockstep_g(t[i])"],
+    ['local i = f() return t[i]', 'local i = f() return __lockstep_g(t[i])'],
+    ['local function f(i) return t[i] end', null],
+    ["return x:find('a')", 'return __lockstep_p(__lockstep_m(x,"find","global \'x\'")(\'a\'))'],
+    [
+      'local x return (x:len())',
+      'local x return (__lockstep_p(__lockstep_m(x,"len","local \'x\'")()))',
+    ],
+    ['return x:other()', 'return x:other()'],
+    ["return string.rep('x', 2)", "return __lockstep_p(string.rep('x', 2))"],
+    ["local string = f return string.rep('x')", null],
+    ['string = f return string.len', null],
+  ])('goes around operators and the methods of strings: %j', (text, expected) => {
+    const { counted } = readLua(text);
+    const [, body = ''] = /^ __lockstep\(\d+,\d+\);(.*)$/.exec(counted) ?? [];
+    if (expected === null) expect(body).toContain('__lockstep_g(');
+    else expect(body).toBe(expected);
   });
 
   it.each([
@@ -37,9 +75,21 @@ describe('a script’s text', () => {
     'do --[[ not closed',
     'do [==[ not closed ]=]',
     'function 1() do end',
-    '#!lua do',
-  ])('stays as it is where it is no Lua: %j', (text) => {
-    expect(readLua(text)).toMatchObject({ counted: text });
+    'return 3..2',
+    'return 1e5x',
+    'return f\n(x)',
+    `return ${'('.repeat(20_000)}`,
+    `return 1${' + 1'.repeat(30_000)}`,
+  ])('does not run where it cannot be read: %#', (text) => {
+    expect(readLua(text).counted).toBe(` __lockstep_x(); ${text}`);
+  });
+
+  it('keeps its lines, and its line of flags', () => {
+    const text = "#!lua flags=no-writes\nreturn ('x')\n:rep( -- three\n3) .. f{\n...}";
+    const { counted } = readLua(text);
+    expect(counted.split('\n')).toHaveLength(text.split('\n').length);
+    expect(counted).toContain('#!lua flags=no-writes\n __lockstep(');
+    expect(readLua('#!lua do').counted).toBe('#!lua do');
   });
 
   it.each([
@@ -107,7 +157,7 @@ describe('EVAL in a write', () => {
       operations: [
         {
           kind: 'script',
-          args: [knownSha, `do${tick} end`, 'a', 'b', 'a', 'x'],
+          args: [knownSha, `${tick}do end`, 'a', 'b', 'a', 'x'],
           writes: [2, 3],
           reads: [],
           seed: 42,
@@ -119,7 +169,7 @@ describe('EVAL in a write', () => {
 
   it('by its digest is the same, in any case of letters', () => {
     const [byDigest] = operationOf('EVALSHA', knownSha.toUpperCase(), '1', 'k').operations;
-    expect(byDigest).toMatchObject({ kind: 'script', args: [knownSha, 'return', 'k'] });
+    expect(byDigest).toMatchObject({ kind: 'script', args: [knownSha, `${tick}return`, 'k'] });
   });
 
   it('may have no key, and arguments that look like keys of Lockstep', () => {
@@ -164,13 +214,17 @@ describe('EVAL in a write', () => {
     ['what is compiled', ['EVAL', '\x1bLua', '0'], 'unsupported-command'],
     ['the counter', ['EVAL', 'local __lockstep = 1', '0'], 'unsupported-command'],
     ['much text', ['EVAL', 'x'.repeat(limits.scriptBytes + 1), '0'], 'too-large'],
-    ['much to count', ['EVAL', 'do '.repeat(limits.scriptBytes / 10), '0'], 'too-large'],
+    [
+      'much to count',
+      ['EVAL', 'repeat until x '.repeat(limits.scriptBytes / 20), '0'],
+      'too-large',
+    ],
   ])('with %s is refused', (_name, op, problem) => {
     expect(refusalOf(op).problem).toBe(problem);
   });
 
   it('with too much text in one write is refused', () => {
-    const text = ' '.repeat(limits.scriptBytes);
+    const text = ' '.repeat(limits.scriptBytes - tick.length);
     const ops = (count: number) => Array.from({ length: count }, () => ['EVAL', text, '0']);
     const most = limits.scriptBytesPerWrite / limits.scriptBytes;
     expect(compileWrite(ops(most), [], context).ok).toBe(true);
@@ -186,7 +240,7 @@ describe('EVAL_RO in a snapshot', () => {
         find: (sha) => scriptOf('do end', sha),
       }),
     ).toMatchObject({
-      commands: [{ args: ['EVAL_RO', knownSha, `do${tick} end`, '1', 'k', 'v'], reads: [4] }],
+      commands: [{ args: ['EVAL_RO', knownSha, `${tick}do end`, '1', 'k', 'v'], reads: [4] }],
       keys: ['k'],
     });
   });

@@ -25,7 +25,7 @@ string.x=1
 math.x=1
 _G.x=1
 rawset(string,'x',1)
-return {tostring(getmetatable(redis)),tostring(getmetatable(cjson)),type(getmetatable(''))}
+return {tostring(getmetatable(redis)),tostring(getmetatable(cjson))}
 return _G.nope
 return rawget(_G,'nope')
 return {type(_G._G),_G.redis==redis,rawget(_G,'redis')==redis}

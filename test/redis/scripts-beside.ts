@@ -6,6 +6,7 @@ import { bytesWithin } from '../../shared/wire/raw-bytes.ts';
 import { parseExact } from '../../shared/wire/replies.ts';
 import {
   commitOf,
+  countedText,
   executed,
   part,
   roundOf,
@@ -72,7 +73,14 @@ export class ScriptsBeside extends RegionBesidePlain {
   /** Runs the script as a read, in both. */
   async read(script: Script): Promise<Told> {
     const { text, keys, argv } = script;
-    const args = ['EVAL_RO', digestOf(text), text, String(keys.length), ...keys, ...argv];
+    const args = [
+      'EVAL_RO',
+      digestOf(text),
+      countedText(text),
+      String(keys.length),
+      ...keys,
+      ...argv,
+    ];
     await this.commit();
     const reads = keys.map((_, index) => index + 4);
     const result = await this.region.snapshot(snapshotOf(keys, [{ args, reads, reply: null }]), 0);

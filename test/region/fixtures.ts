@@ -14,6 +14,7 @@ import type {
   Vote,
 } from '../../shared/protocol/round.ts';
 import { channelKey } from '../../shared/wire/keys.ts';
+import { readLua } from '../../shared/wire/lua-text.ts';
 
 let marksMade = 0;
 
@@ -107,9 +108,14 @@ export function script(
   keys: readonly string[] = [],
   argv: readonly string[] = [],
 ): Operation {
-  const args = [createHash('sha1').update(text).digest('hex'), text, ...keys, ...argv];
+  const args = [createHash('sha1').update(text).digest('hex'), countedText(text), ...keys, ...argv];
   const writes = keys.map((_, index) => index + 2);
   return { kind: 'script', args, writes, reads: [], reply: null, seed: 7 };
+}
+
+/** The text of a script as it is sent to a region. */
+export function countedText(text: string): string {
+  return readLua(text).counted;
 }
 
 /** A command that reads its first argument. */

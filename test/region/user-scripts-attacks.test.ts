@@ -2,8 +2,18 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { Operation } from '../../shared/protocol/frame.ts';
 import type { RegionClient } from '../../shared/protocol/round.ts';
-import { connectDirectly } from './direct.ts';
-import { abortOf, executed, outcomesOf, part, prepareOf, roundOf, script } from './fixtures.ts';
+import { connectDirectly, patient } from './direct.ts';
+import {
+  abortOf,
+  executed,
+  increment,
+  keepingOn,
+  outcomesOf,
+  part,
+  prepareOf,
+  roundOf,
+  script,
+} from './fixtures.ts';
 import { servers, startRedisServer, type TestServer } from './servers.ts';
 
 describe.each(servers)('a hostile script in %s', (_, start, text) => {
@@ -127,6 +137,11 @@ describe.each(servers)('a hostile script in %s', (_, start, text) => {
       'table.insert = nil',
       'math.floor = nil',
       'getmetatable("").__index = {}',
+      'string.format = nil',
+      'local _, fields = pairs(string) fields.format = nil',
+      'bit.band = nil',
+      'coroutine.wrap = nil',
+      'struct.pack = nil',
       'setmetatable(_G, {})',
       'setmetatable(string, {__index = error})',
       'getmetatable(_G).__index = nil',
@@ -185,7 +200,7 @@ describe('a user’s script without an end', () => {
   let sequence = 0;
   beforeAll(async () => {
     server = await startRedisServer();
-    client = connectDirectly(server.redis, 'flagged');
+    client = connectDirectly(server.redis, 'flagged', patient);
   });
   afterAll(() => server.stop());
 
@@ -206,9 +221,9 @@ describe('a user’s script without an end', () => {
   });
 
   it.each([
-    'while true do __lockstep() pcall(function() while true do __lockstep() end end) end',
-    'local function f() __lockstep() return f() end return f()',
-    'while true do __lockstep() xpcall(function() error(1) end, function() while true do __lockstep() end end) end',
+    'while true do pcall(function() while true do end end) end',
+    'local function f() return f() end return f()',
+    'while true do xpcall(function() error(1) end, function() while true do end end) end',
   ])(
     'is ended although it catches what it can: %s',
     async (text) => {
@@ -220,13 +235,11 @@ describe('a user’s script without an end', () => {
   it.each([
     "while true do redis.pcall('GET', KEYS[1]) end",
     "while true do pcall(redis.call, 'INCR', KEYS[1]) end",
-    "while true do local co = coroutine.wrap(function() redis.call('INCR', KEYS[1]) end) pcall(co) end",
+    "local co = coroutine.wrap(function() while true do redis.call('INCR', KEYS[1]) coroutine.yield() end end) while true do pcall(co) end",
   ])(
     'is ended by its calls: %s',
     async (text) => {
-      expect(await outcome(`__lockstep() ${text.replace('do ', 'do __lockstep() ')}`)).toContain(
-        'calls too many commands',
-      );
+      expect(await outcome(text)).toContain('calls too many commands');
       expect(await server.redis.keys('lockstep:*:shadow:*')).toEqual([]);
     },
     60_000,
@@ -236,8 +249,8 @@ describe('a user’s script without an end', () => {
     [
       'steps',
       limits.stepsPerScript,
-      // Its own beginning is the first.
-      (count) => `for step = 2, ${count} do __lockstep() end return 'done'`,
+      // Its beginning takes two.
+      (count) => `for step = 3, ${count} do end return 'done'`,
       'goes on for too long',
     ],
     [
@@ -275,4 +288,207 @@ describe('a user’s script without an end', () => {
     },
     60_000,
   );
+});
+
+/** The cases of hostile scripts, which a token may send that only reads: each is refused by a bound. */
+const beyondBounds: readonly (readonly [string, string, RegExp])[] = [
+  ['a pattern that backtracks', "string.find(string.rep('a', 480), '.-.-.-b')", /too long/],
+  [
+    'a text that doubles without a loop',
+    `(function() local s = string.rep('a', 1000) ${'s=s..s '.repeat(18)} return #s end)()`,
+    /too much memory/,
+  ],
+  [
+    'a text joined of many',
+    `(function() local s = string.rep('a', 1e7) return #(${'s..'.repeat(99)}s) end)()`,
+    /too (?:long|much)/,
+  ],
+  ['a method on a text', "#(('x'):rep(400000000))", /too much memory/],
+  ['a function of a text', "#(('x').rep('x', 400000000))", /too much memory/],
+  ['a function by a name that is made', "('x')['r' .. 'ep']('x', 4e8)", /too much memory/],
+  [
+    'a function by way of a metatable',
+    "setmetatable({}, {__index = ''}).rep('x', 4e8)",
+    /too much memory/,
+  ],
+  [
+    'a function as a metamethod’s result',
+    "(setmetatable({}, {__add = function(a) return a end}) + 1)['x'] or ('')[({rep = 'rep'}).rep]('x', 4e8)",
+    /too much memory/,
+  ],
+  ['a long repetition', "#string.rep('x', 400000000)", /too much memory/],
+  [
+    'a replacement that grows',
+    "#string.gsub(string.rep('a', 1e6), '.*', string.rep('%0', 1e3))",
+    /too much memory/,
+  ],
+  [
+    'a list of one text',
+    "(function() local s, t = string.rep('a', 1e6), {} for i = 1, 1000 do t[i] = s end return #table.concat(t) end)()",
+    /too much memory/,
+  ],
+  [
+    'a list with one place far out',
+    '#cjson.encode(cjson.encode_sparse_array(false, 0, 0) or {[1e8] = 1})',
+    /too much memory/,
+  ],
+  [
+    'an instance of cjson of its own',
+    '(function() local j = cjson.new() j.encode_sparse_array(false, 0, 0) return #j.encode({[1e8] = 1}) end)()',
+    /too much memory/,
+  ],
+  [
+    'tables that share others, as JSON',
+    '(function() local t = {} for i = 1, 22 do t = {t, t} end return #cjson.encode(t) end)()',
+    /too (?:long|much)/,
+  ],
+  [
+    'tables that share others, packed',
+    '(function() local t = {} for i = 1, 15 do t = {t,t,t,t,t,t,t,t} end return #cmsgpack.pack(t) end)()',
+    /too (?:long|much)/,
+  ],
+  [
+    'arguments that are kept at each level',
+    '(function() local t = {} for i = 1, 7900 do t[i] = i end local function r(...) return 1 + r(...) end return r(unpack(t)) end)()',
+    /too much memory/,
+  ],
+  [
+    'tables without an end',
+    '(function() local t = {} for i = 1, 1e9 do t[i] = {} end end)()',
+    /too much memory/,
+  ],
+  [
+    'a plain search that begins everywhere',
+    "string.find(string.rep('a', 1e6), string.rep('a', 5e5) .. 'b', 1, true)",
+    /too long/,
+  ],
+  [
+    'a pattern of many items',
+    "string.find(string.rep('a', 1e5), string.rep('a?', 1e5))",
+    /pattern is too long/,
+  ],
+  [
+    'a digest of much',
+    "redis.sha1hex(string.rep('xxxxxxxxxx', 4e6) .. redis.sha1hex(string.rep('xxxxxxxxxx', 2e6)))",
+    /too (?:long|much)/,
+  ],
+  [
+    'one value many times',
+    "(function() redis.call('SET', 'k', string.rep('xxxxxxxxxx', 5e4)) local t = {'MGET'} for i = 1, 7000 do t[i + 1] = 'k' end return #redis.call(unpack(t)) end)()",
+    /too much memory/,
+  ],
+];
+
+// The embedded server ends long scripts of all kinds by itself.
+describe('what goes beyond a bound', () => {
+  let server: TestServer;
+  let client: RegionClient;
+  let sequence = 0;
+  beforeAll(async () => {
+    server = await startRedisServer();
+    client = connectDirectly(server.redis, 'flagged', patient);
+  });
+  afterAll(() => server.stop());
+
+  const outcome = async (words: string) => {
+    sequence += 1;
+    const prepares = [prepareOf(sequence, ['k'], part(script(words, ['k'])))];
+    const result = await client.round(roundOf({ prepares }), 0);
+    const told = outcomesOf(executed(result).votes[0]);
+    await client.round(roundOf({ decisions: [abortOf(sequence, ['k'])] }), 0);
+    return told;
+  };
+
+  it.each(beyondBounds)('is refused, and the vote comes: %s', async (_name, words, refusal) => {
+    expect(await outcome(`return ${words}`)).toMatch(refusal);
+    // Whatever catches it cannot go on.
+    expect(
+      await outcome(`pcall(function() return ${words} end) return pcall(string.len, 'x')`),
+    ).toMatch(refusal);
+    expect(await server.redis.keys('lockstep:0:*:*')).toEqual([]);
+  });
+
+  it('is refused as a reply', async () => {
+    const wide = 'local t = {} for i = 1, 22 do t = {t, t} end return t';
+    expect(await outcome(wide)).toContain('too many items');
+    const most = `local t = {} for i = 1, ${limits.scriptReplyItems} do t[i] = 1 end`;
+    expect(await outcome(`${most} return t`)).toMatch(/^\[\[0,\[1,1/);
+    expect(await outcome(`${most} t[#t + 1] = 1 return t`)).toContain('too many items');
+    for (const kind of ['err', 'ok']) {
+      expect(await outcome(`return {${kind} = string.rep('x', 1e6)}`)).toContain('too long');
+    }
+    expect((await outcome("error(string.rep('x', 1e6))")).length).toBeLessThan(10_000);
+  });
+
+  it('is as much as it may be, and not one byte more', async () => {
+    const half = limits.memoryPerScript / 2;
+    const words = (count: number) =>
+      `local s = string.rep('${'x'.repeat(100)}', ${count}) return #s`;
+    expect(await outcome(words(half / 100))).toContain(String(half));
+    expect(await outcome(words(limits.memoryPerScript / 100))).toContain('too much memory');
+  });
+
+  it('leads to no metatable of texts', async () => {
+    expect(await outcome("return {type(getmetatable('')), type(getmetatable('x'))}")).toBe(
+      '[[0,["nil","nil"]]]',
+    );
+  });
+
+  it('takes as many arguments of one command as Redis does', async () => {
+    const push = (count: number) =>
+      `local t = {} for i = 1, ${count} do t[i] = i end return redis.call('RPUSH', KEYS[1], unpack(t))`;
+    expect(await outcome(push(7_900))).toBe('[[0,7900]]');
+    expect(await outcome(push(7_990))).toMatch(/^\[\[0,7990\]\]$|too many/);
+    expect(await outcome(push(8_100))).toContain('too many results to unpack');
+  });
+
+  it('is no message to a channel of Lockstep', async () => {
+    expect(await outcome("return redis.call('PUBLISH', 'lockstep:x', '1')")).toContain('reserved');
+  });
+});
+
+// Depth is counted by the server, so each place at which a command can be cut off is tried.
+describe('a script that has no stack left within a command', () => {
+  let server: TestServer;
+  let client: RegionClient;
+  beforeAll(async () => {
+    server = await startRedisServer();
+    client = connectDirectly(server.redis, 'flagged', patient);
+  });
+  afterAll(() => server.stop());
+
+  it('fails alone, and leaves no work key and no lost vote, wherever it was cut off', async () => {
+    await server.redis.hset('h', Object.fromEntries(Array.from({ length: 300 }, (_, i) => [i, i])));
+    const dive = (depth: number) => `
+local function work()
+  redis.call('APPEND', 'a', 'x') redis.call('HSET', 'h', 'f', 'v') redis.call('RPUSH', 'l', 'x')
+end
+local function dive(left)
+  if left > 0 then return 1 + dive(left - 1) end
+  pcall(work)
+  return 0
+end
+pcall(dive, ${depth})
+return redis.call('STRLEN', 'a')`;
+    const keys = ['a', 'h', 'l'];
+    let failed = 0;
+    for (let depth = 19_900; depth <= 20_000; depth += 1) {
+      const sequence = depth;
+      const own = keepingOn(part(increment('a'), script(dive(depth), keys), increment('a')));
+      const prepares = [prepareOf(sequence, keys, own)];
+      const told = outcomesOf(executed(await client.round(roundOf({ prepares }), 0)).votes[0]);
+      // It did all of its work or none of it: the rest of its part sees nothing in between.
+      expect(told).toMatch(
+        /^\[\[0,1,(?:2,"ERR value|1,2\]\]|\{"e":"ERR stack overflow[^"]*"\},2\]\]|2,\{"e":"ERR value)/,
+      );
+      if (told.includes('stack overflow')) failed += 1;
+      await client.round(roundOf({ decisions: [abortOf(sequence, keys)] }), 0);
+      const left = (await server.redis.keys('*')).sort();
+      expect(
+        left.filter((key) => !/^lockstep:0:(?:meta|done)$/.test(key)),
+        told,
+      ).toEqual(['h']);
+    }
+    expect(failed).toBeGreaterThan(5);
+  });
 });

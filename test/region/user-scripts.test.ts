@@ -9,6 +9,7 @@ import { connectDirectly } from './direct.ts';
 import {
   abortOf,
   commitOf,
+  countedText,
   executed,
   increment,
   keepingOn,
@@ -25,7 +26,7 @@ import { servers, type TestServer } from './servers.ts';
 
 function reading(text: string, keys: readonly string[] = []): ReadCommand {
   const sha = createHash('sha1').update(text).digest('hex');
-  const args = ['EVAL_RO', sha, text, String(keys.length), ...keys];
+  const args = ['EVAL_RO', sha, countedText(text), String(keys.length), ...keys];
   return { args, reads: keys.map((_, index) => index + 4), reply: null };
 }
 

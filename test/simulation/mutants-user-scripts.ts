@@ -2,7 +2,7 @@ import type { Mutant } from './mutants.ts';
 
 /** R43: what keeps users' scripts from seeing their region, or leaving in it what they should not. */
 
-const same = 'functions/region/user-scripts/same.lua';
+const names = 'functions/region/user-scripts/names.lua';
 const looks = 'functions/region/user-scripts/looks.lua';
 const stage = 'functions/region/user-scripts/in-rounds.lua';
 
@@ -19,12 +19,12 @@ function mutant(name: string, file: string, find: string, replace: string): Muta
 export const userScriptMutants: readonly Mutant[] = [
   mutant(
     'scripts-draw-by-each-servers-clock',
-    same,
+    names,
     'seedWith(given.seed)',
     "seedWith(tonumber(native.call('TIME')[2]))",
   ),
-  mutant('scripts-see-addresses', same, 'tostring = shown', 'tostring = tostring'),
-  mutant('scripts-reach-the-real-redis', same, '  redis = redis, KEYS', '  redis = native, KEYS'),
+  mutant('scripts-see-addresses', names, 'tostring = shown', 'tostring = tostring'),
+  mutant('scripts-reach-the-real-redis', names, '  redis = redis, KEYS', '  redis = native, KEYS'),
   mutant(
     'scripts-read-the-clock',
     looks,

@@ -125,10 +125,16 @@ return function(operation)
   stagedBy = stagedBy or moment() + tx.longest
   draw = drawer(operation[6])
   draw(1)
+  if broken[operation] then return nil, broken[operation] end
   return undoable(function()
-    return launchScript({
+    local reply, failure, isCutOff = launchScript({
       sha = given[1], text = given[2], keys = keys, arguments = arguments, seed = operation[6],
       perform = performCommand,
     })
+    if isCutOff then
+      broken[operation], tx.isBroken = failure, true
+      error(failure, 0)
+    end
+    return reply, failure
   end)
 end

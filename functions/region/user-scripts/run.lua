@@ -8,16 +8,21 @@
 --   sha, text, keys, arguments, seed; isReadOnly; isPlain where it must declare itself as `no-writes` if it has flags
 --   perform(command, stop)   the command is { name, row, arguments, positions of its keys }, counted from 1;
 --                            `stop` ends the script for a reason, whatever it catches
--- and returns the reply for `encode`, or nil and the text of the error. A refusal of the server is raised.
+-- and returns the reply for `encode`, or nil and the text of the error, and then true if one of its commands was cut
+-- off half-way, since no stack was left. A refusal of the server is raised.
 
 -- Commands ------------------------------------------------------------------------------------------------------------
 
+-- More cannot be handed on to a server: Lua keeps 8,000 values for a call.
+local MOST_ARGUMENTS = 8000
 local UNKNOWN = 'ERR Unknown Redis command called from script'
 local NOT_ALLOWED = 'ERR This Redis command is not allowed from script'
 local WRONG_COUNT = 'ERR Wrong number of args calling Redis command from script'
 local WRONG_ARGUMENT = 'ERR Lua redis lib command arguments must be strings or integers'
 local NO_ARGUMENT = 'ERR Please specify at least one argument for this redis lib call'
+local TOO_MANY = 'ERR too many arguments: a command of a script has at most ' .. MOST_ARGUMENTS
 local READ_ONLY = 'ERR Write commands are not allowed from read-only scripts.'
+local DRAWING = { SRANDMEMBER = true, HRANDFIELD = true, ZRANDMEMBER = true }
 local NOT_INTEGER = 'ERR value is not an integer or out of range'
 
 local known = {}
@@ -133,7 +138,10 @@ local function positionsOf(name, row, arguments)
   local kind = row.kind
   if kind == 'none' then return {} end
   if kind == 'channel' then
-    if isText(arguments[2]) and #arguments[2] <= SCRIPT_BOUNDS.keyBytes then return {} end
+    if sub(arguments[2], 1, #RESERVED) == RESERVED then
+      return nil, 'ERR a channel begins with "' .. RESERVED .. '", which is reserved; give it another name'
+    end
+    if isText(arguments[2]) and #arguments[2] <= SCRIPT_BOUNDS.channelBytes then return {} end
     return nil, 'ERR a channel is no valid Unicode text (UTF-8), or too long'
   end
   if kind == 'count' then return countedKeys(name, arguments, row.detail + 1) end
@@ -193,10 +201,11 @@ local function commandOf(arguments, isReadOnly)
   return { name = arguments[1], row = row, arguments = arguments, positions = positions }
 end
 
--- The arguments as texts, as Redis makes them of a script's; or nil and the error.
-local function textsOf(...)
-  local count, arguments = select('#', ...), { ... }
+-- The arguments as texts, as Redis makes them of a script's; or nil and the error. `charge` is told of their bytes.
+local function textsOf(charge, ...)
+  local count, arguments, bytes = select('#', ...), { ... }, 0
   if count == 0 then return nil, NO_ARGUMENT end
+  if count > MOST_ARGUMENTS then return nil, TOO_MANY end
   for index = 1, count do
     local kind = type(arguments[index])
     if kind == 'number' then
@@ -204,8 +213,54 @@ local function textsOf(...)
     elseif kind ~= 'string' then
       return nil, WRONG_ARGUMENT
     end
+    bytes = bytes + #arguments[index]
   end
+  charge(bytes + count)
   return arguments
+end
+
+-- Pieces -------------------------------------------------------------------------------------------------------------
+
+-- So many values are asked for at once where a command may ask for the same one again and again: what they take is
+-- known only when they are there.
+local PIECE = 16
+
+local function slice(arguments, kept, first)
+  local words = { unpack(arguments, 1, kept) }
+  for index = first, math.min(first + PIECE - 1, #arguments) do insert(words, arguments[index]) end
+  return words
+end
+
+-- The commands that together are MGET or HMGET, or one that draws with repetition; nil if it is small, or none of
+-- these.
+local function piecesOf(name, arguments)
+  local pieces, kept = {}, ({ MGET = 1, HMGET = 2 })[name]
+  if kept and #arguments > kept + PIECE then
+    for first = kept + 1, #arguments, PIECE do insert(pieces, slice(arguments, kept, first)) end
+    return pieces
+  end
+  local left = DRAWING[name] and -(integerOf(arguments[3] or '') or 0) or 0
+  if left <= PIECE or left > SCRIPT_BOUNDS.draws then return nil end
+  while left > 0 do
+    insert(pieces, { name, arguments[2], whole(-math.min(left, PIECE)), arguments[4] })
+    left = left - PIECE
+  end
+  return pieces
+end
+
+-- Carries out a command, which may be by several. Returns its reply, or nil and the error.
+local function carryOut(command, isReadOnly, perform, stop, charged)
+  local pieces = piecesOf(command.name, command.arguments)
+  if not pieces then return perform(command, stop) end
+  local items = {}
+  for _, arguments in ipairs(pieces) do
+    local piece, wrong = commandOf(arguments, isReadOnly)
+    if not piece then return nil, wrong end
+    local reply, failure = perform(piece, stop)
+    if failure then return nil, failure end
+    for _, item in ipairs(charged(reply)) do insert(items, item) end
+  end
+  return items
 end
 
 -- Replies -------------------------------------------------------------------------------------------------------------
@@ -222,11 +277,19 @@ local function integerReply(number)
   return { digits = whole(cut) }
 end
 
-local converted
+local converted, itemsLeft
+
+local function line(value)
+  if #value > SCRIPT_BOUNDS.errorBytes then
+    local bound = SCRIPT_BOUNDS.errorBytes
+    error('ERR a status or an error of a reply is too long: it has more than ' .. bound .. ' bytes', 0)
+  end
+  return oneLine(value)
+end
 
 local function flatReply(values, depth, hasValues)
   local items = {}
-  for key, value in pairs(values) do
+  for key, value in next, values do
     if type(key) ~= 'string' and type(key) ~= 'number' and type(key) ~= 'boolean' then
       error('ERR a reply has tables or functions as its keys, whose order differs between regions', 0)
     end
@@ -242,12 +305,12 @@ local function tableReply(value, depth)
     local found = rawget(value, name)
     return type(found) == kind and found or nil
   end
-  if field('err', 'string') then return { err = oneLine(value.err) } end
-  if field('ok', 'string') then return { ok = oneLine(value.ok) } end
+  if field('err', 'string') then return { err = line(rawget(value, 'err')) } end
+  if field('ok', 'string') then return { ok = line(rawget(value, 'ok')) } end
   if field('double', 'number') then return format('%.17g', rawget(value, 'double')) end
   if field('map', 'table') then return flatReply(rawget(value, 'map'), depth + 1, true) end
   if field('set', 'table') then return flatReply(rawget(value, 'set'), depth + 1, false) end
-  if field('big_number', 'string') then return oneLine(rawget(value, 'big_number')) end
+  if field('big_number', 'string') then return line(rawget(value, 'big_number')) end
   local verbatim = field('verbatim_string', 'table')
   if verbatim and type(rawget(verbatim, 'string')) == 'string' and type(rawget(verbatim, 'format')) == 'string' then
     return rawget(verbatim, 'string')
@@ -262,6 +325,10 @@ end
 
 -- What Redis answers where a script returns this, in the form that `encode` takes.
 function converted(value, depth)
+  itemsLeft = itemsLeft - 1
+  if itemsLeft < 0 then
+    error('ERR a reply has too many items: more than ' .. SCRIPT_BOUNDS.items .. ' of all levels together', 0)
+  end
   local kind = type(value)
   if kind == 'string' then return value end
   if kind == 'number' then return integerReply(value) end
@@ -305,18 +372,22 @@ end
 
 -- Makes a function of a text, which sees `values` in place of the globals of their names. Alone the text has to be
 -- whole first: so nothing of it closes what is put around it, and Redis's words are those of the text as it is.
+local checked = {}
 local function compile(source, name, values)
   if byte(source, 1) == 27 then
     return nil, format("[string \"%s\"]:1: unexpected symbol near 'char(27)'", sub(name, 1, 5))
   end
-  local alone, failure = loadstring(source, name)
-  if not alone then return nil, failure end
+  if checked[source] ~= name then
+    local alone, failure = loadstring(source, name)
+    if not alone then return nil, failure end
+    checked[source] = name
+  end
   local names, list = {}, {}
   for each, value in pairs(values) do
     insert(names, each)
     insert(list, value)
   end
-  local head = 'local ' .. concat(names, ',') .. '=... return function(...) __lockstep(...); '
+  local head = 'local ' .. concat(names, ',') .. '=... return function(...) __lockstep_v(1,1,...); '
   local made, wrong = loadstring(head .. source .. '\nend', name)
   if not made then return nil, wrong end
   return made(unpack(list, 1, #names))
@@ -357,25 +428,25 @@ local function runScript(given)
   local isReadOnly, callsLeft, values = given.isReadOnly or (flags and flags['no-writes']), SCRIPT_BOUNDS.calls, nil
   local look, isLate = lookout()
 
-  local function perform(stop, ...)
+  local function perform(stop, charge, charged, ...)
     callsLeft = callsLeft - 1
     if callsLeft < 0 then
       stop('ERR the script calls too many commands: more than ' .. SCRIPT_BOUNDS.calls)
     end
     if callsLeft % 10 == 0 then look(stop) end
-    local arguments, failure = textsOf(...)
+    local arguments, failure = textsOf(charge, ...)
     if not arguments then return nil, failure end
     local command, wrong = commandOf(arguments, isReadOnly)
     if not command then return nil, wrong end
-    return given.perform(command, stop)
+    return carryOut(command, isReadOnly, given.perform, stop, charged)
   end
 
   local launch, whyEnded
   local _, breaks = string.gsub(source, '\n', '\n')
   local lines = breaks + 1
   values, launch, whyEnded = scriptSight({
-    keys = given.keys, arguments = given.arguments, seed = given.seed, steps = SCRIPT_BOUNDS.steps, perform = perform,
-    look = look,
+    keys = given.keys, arguments = given.arguments, seed = given.seed, steps = SCRIPT_BOUNDS.steps,
+    memory = SCRIPT_BOUNDS.memory, errorBytes = SCRIPT_BOUNDS.errorBytes, perform = perform, look = look,
     lines = lines, place = lines == 1 and 'user_script:1: ' or '',
     compile = function(inner, name) return compile(inner, name, values) end,
     isKnown = function(name) return type(name) == 'string' and rowOf(string.upper(name)) ~= nil end,
@@ -385,10 +456,14 @@ local function runScript(given)
   local objection = objectionTo(given, flags)
   if objection then return nil, objection end
   local isDone, result = launch(main)
-  local ending, refusal = whyEnded()
+  local ending, refusal, isCutOff = whyEnded()
   if refusal then error(refusal, 0) end
-  if ending then return nil, oneLine(ending .. origin(given.sha, (isDone or isLate()) and '' or result.place)) end
+  if ending then
+    return nil, oneLine(ending .. origin(given.sha, (isDone or isLate()) and '' or result.place)), isCutOff
+  end
   if not isDone then return nil, oneLine(result.message .. origin(given.sha, result.place)) end
+  -- The reply itself is none of its items.
+  itemsLeft = SCRIPT_BOUNDS.items + 1
   local isRight, reply = pcall(converted, result, 1)
   if not isRight then return nil, reply end
   return reply

@@ -1,22 +1,13 @@
--- What a user's script sees that could tell one region from another: the same everywhere, or refused by name. It ends
--- the module that sight.lua begins, whose header says what it is given and returns.
+-- What a user's script sees that could tell one region from another: the same everywhere, or refused by name. This text
+-- belongs to the module that sight.lua begins, behind budget.lua.
 --
 -- Objects have other addresses in each region, which show in their texts and in the order of tables that have them as
--- keys; memory is freed at other times; chance is another one. Loops in texts that a script compiles are not counted.
+-- keys; memory is freed at other times; chance is another one.
 
--- A table that can be read like another one. What it has can be replaced for this script alone, and nothing be added.
-local function sealed(values, replaced)
-  local copy = {}
-  for name, value in next, values do copy[name] = value end
-  for name in next, replaced do copy[name] = nil end
-  local function find(_, name)
-    if replaced[name] then lastLook = placeAt(1) end
-    return replaced[name]
-  end
-  local all = {}
-  for name, value in next, values do all[name] = replaced[name] or value end
-  setmetatable(copy, { __index = find, __newindex = readonly, __metatable = OWN })
-  contents[copy] = all
+-- A table that can be read, and nothing else.
+local function sealed(values)
+  local copy = setmetatable({}, { __index = values, __newindex = readonly, __metatable = OWN })
+  contents[copy] = values
   return copy
 end
 
@@ -27,9 +18,12 @@ local function refuseObject()
 end
 
 local function hasObjectKey(value)
+  local count = 0
   for key in next, value do
+    count = count + 1
     if isObject[type(key)] then return true end
   end
+  spend(floor(count / 8))
   return false
 end
 
@@ -48,7 +42,7 @@ end
 local function following(...)
   local value, key = ...
   if type(value) ~= 'table' then argumentError(1, 'next', 'table', ...) end
-  local found, content = next(value, key)
+  local found, content = next(contents[value] or value, key)
   if isObject[type(found)] then refuseObject() end
   return found, content
 end
@@ -58,25 +52,11 @@ local function forEach(...)
   if type(value) ~= 'table' then argumentError(1, 'foreach', 'table', ...) end
   if type(visit) ~= 'function' then argumentError(2, 'foreach', 'function', ...) end
   if hasObjectKey(value) then refuseObject() end
-  for key, content in next, value do
+  for key, content in next, contents[value] or value do
+    spend(1)
     local result = visit(key, content)
     if result ~= nil then return result end
   end
-end
-
-local function hasObjectKeyWithin(value, depth)
-  if type(value) ~= 'table' or depth > 16 then return false end
-  for key, content in next, value do
-    if isObject[type(key)] or hasObjectKeyWithin(content, depth + 1) then return true end
-  end
-  return false
-end
-
-local function pack(...)
-  for index = 1, select('#', ...) do
-    if hasObjectKeyWithin((select(index, ...)), 1) then refuseObject() end
-  end
-  return cmsgpack.pack(...)
 end
 
 local function withMetatable(...)
@@ -90,6 +70,8 @@ end
 
 local function metatableOf(...)
   if select('#', ...) == 0 then complain("bad argument #1 to 'getmetatable' (value expected)") end
+  -- That of texts is the server's own, and is shared by all its scripts.
+  if type((...)) == 'string' then return nil end
   local meta = getmetatable((...))
   if meta ~= OWN then return meta end
   return nil
@@ -169,113 +151,3 @@ local function randomSeed(...)
   if select('#', ...) == 0 then argumentError(1, 'randomseed', 'number', ...) end
   seedWith(integerAt(1, 'randomseed', ...))
 end
-
--- Texts that become functions -----------------------------------------------------------------------------------------
-
--- A loop in such a text could go on for ever without anybody counting.
-local function canLoop(text)
-  for _, word in ipairs({ 'while', 'for', 'repeat', 'function' }) do
-    if find(text, word, 1, true) then return true end
-  end
-  return false
-end
-
-local function compiled(text, name)
-  if string.byte(text, 1) ~= 27 and canLoop(text) then
-    return nil, 'a text with loops or functions is not supported in loadstring and load: their steps are not counted'
-  end
-  return given.compile(text, name or text)
-end
-
-local function loadText(...)
-  local text, name = ...
-  if type(text) == 'number' then text = tostring(text) end
-  if type(text) ~= 'string' then argumentError(1, 'loadstring', 'string', ...) end
-  return compiled(text, name)
-end
-
-local function loadPieces(...)
-  local read, name = ...
-  if type(read) ~= 'function' then argumentError(1, 'load', 'function', ...) end
-  local pieces = {}
-  local piece = read()
-  while piece ~= nil and piece ~= '' do
-    if type(piece) ~= 'string' then return nil, 'reader function must return a string' end
-    pieces[#pieces + 1] = piece
-    piece = read()
-  end
-  return compiled(table.concat(pieces), name or '=(load)')
-end
-
--- Steps --------------------------------------------------------------------------------------------------------------
-
--- How many steps are left when the clock is looked at next, and how many lie between two looks: few where they take
--- long.
-local nextLook, stride = steps, 1
-
--- Called wherever a script may come again and again.
-local function step()
-  steps = steps - 1
-  if steps < 0 then stop('ERR the script goes on for too long: it takes more than ' .. given.steps .. ' steps') end
-  if steps > nextLook then return end
-  stride = given.look(stop) < 5 and math.min(stride * 2, 100) or math.max(floor(stride / 2), 1)
-  nextLook = steps - stride
-end
-
--- What pcall gives ----------------------------------------------------------------------------------------------------
-
-local function withText(isDone, ...)
-  local raised = ...
-  if isDone or type(raised) ~= 'table' or rawget(raised, 'err') == nil then return isDone, ... end
-  return false, rawget(raised, 'err')
-end
-
--- Redis 7.0 gives the text of an error in place of its table. Servers that give the table get this one instead.
-local function textOfErrors(...) return withText(pcall(...)) end
-
-local _, caught = pcall(error, { err = 'text' })
-
--- The names ----------------------------------------------------------------------------------------------------------
-
-seedWith(given.seed)
-values = {
-  redis = redis, KEYS = given.keys, ARGV = given.arguments, __lockstep = step,
-  load = loadPieces, loadstring = loadText, tostring = shown, pairs = allPairs, next = following,
-  setmetatable = withMetatable, getmetatable = metatableOf, collectgarbage = collect, gcinfo = countGarbage,
-  math = sealed(nativeMath, { random = random, randomseed = randomSeed }),
-  table = sealed(table, { foreach = forEach }),
-  cmsgpack = sealed(cmsgpack, { pack = pack }),
-  pcall = type(caught) == 'table' and textOfErrors or nil,
-  -- An instance of its own, whose settings end with the script.
-  cjson = sealed(cjson.new and cjson.new() or cjson, {}),
-}
-
--- Names that are the same everywhere, and lead nowhere else.
-local harmless = {}
-for name in string.gmatch([[_VERSION assert bit coroutine error ipairs pcall rawequal rawget rawset select
-  string struct tonumber type unpack xpcall __redis__err__handler]], '%S+') do harmless[name] = true end
-
-local seen = {}
-for name, value in next, globals do
-  if harmless[name] then
-    seen[name] = value
-  elseif values[name] == nil and match(name, '^[%a_][%w_]*$') then
-    -- What a server has beyond Redis 7.0.
-    values[name] = false
-  end
-end
-for name, value in next, values do seen[name] = value or nil end
-seen.__lockstep = nil
-seen._G = seen
-setmetatable(seen, {
-  __index = function(_, name)
-    complain("Script attempted to access nonexistent global variable '" .. shown(name) .. "'")
-  end,
-  __newindex = readonly,
-  __metatable = OWN,
-})
-values._G = seen
-
-local function launch(main) return xpcall(main, handled) end
-
-return values, launch, function() return ending, refusal end

@@ -1,8 +1,9 @@
 -- What a user's script sees in place of Redis's own globals, so that it can do nothing that Lockstep does not know
 -- of, and sees nothing that regions could see differently.
 --
--- This text and same.lua are a module: scripts.ts makes them a function's body. run.lua calls it with
---   { keys, arguments, seed, steps, lines, place, perform, look, compile, isKnown }
+-- This text and those that scripts.ts puts behind it are a module: it makes them a function's body. run.lua calls it
+-- with
+--   { keys, arguments, seed, steps, memory, errorBytes, lines, place, perform, look, compile, isKnown }
 -- `lines` is how many the script has, and `place` where it is if nothing tells it: '' or its only line. `perform`
 -- runs what a user passed to redis.call: it returns the reply, or nil and the text of the error. `look` ends the script
 -- where its time is over, and tells how many ms the last steps took. `compile` makes a
@@ -62,24 +63,55 @@ end
 local values
 local function kindOf(name) return values[name] ~= nil and "global '" .. name .. "'" or nil end
 
+-- An error is a text for people, and stands in places that have little room.
+local function shortened(message) return sub(message, 1, given.errorBytes) end
+
 -- Handles what nobody has caught: returns its text, and where it was raised.
 local function handled(raised)
   local place, isByOwn = placeOfError()
   -- An address is another one in each region.
   if type(raised) ~= 'table' then
-    local message = string.gsub(tostring(raised), '^(%a+): 0x%x+$', '%1')
+    local message = string.gsub(shortened(tostring(raised)), '^(%a+): 0x%x+$', '%1')
     return { message = 'ERR ' .. string.gsub(message, "upvalue '([%w_]+)'", kindOf), place = place }
   end
   local message = rawget(raised, 'err')
   if type(message) == 'number' then message = tostring(message) end
   if type(message) ~= 'string' then message = 'ERR a table was raised that has no text as its err' end
-  return { message = message, place = isByOwn and places[raised] or place }
+  return { message = shortened(message), place = isByOwn and places[raised] or place }
 end
 
--- Raises what a function of C would raise, for the script that has called the one that calls this.
+-- True while a function runs that was called as a method: its first argument stands before the others then.
+local isMethod = false
+
+local function ofMethod(message)
+  isMethod = false
+  return (string.gsub(message, "^bad argument #(%d+) to ('[^']*') (%b())", function(position, name, reason)
+    if position == '1' then return 'calling ' .. name .. ' on bad self ' .. reason end
+    return 'bad argument #' .. position - 1 .. ' to ' .. name .. ' ' .. reason
+  end))
+end
+
+local function ended(...)
+  isMethod = false
+  return ...
+end
+
+local function asMethod(own, ...)
+  isMethod = true
+  return ended(own(...))
+end
+
+-- Raises what a function of C would raise, for the script that has called the one that calls this, by way of functions
+-- of this module or not.
 local function complain(message, level)
-  local place = placeAt((level or 1) + 1)
-  error((place == '' and lastLook or place) .. message, 0)
+  level = (level or 1) + 1
+  local place = placeAt(level)
+  while (place == '' or isOwn(place)) and level < 12 do
+    level = level + 1
+    place = placeAt(level)
+  end
+  if isMethod then message = ofMethod(message) end
+  error(((place == '' or isOwn(place)) and lastLook or place) .. message, 0)
 end
 
 local function readonly() complain('Attempt to modify a readonly table') end
@@ -88,12 +120,25 @@ local function readonly() complain('Attempt to modify a readonly table') end
 
 local function failureOf(message) return { err = message, ignore_error_stats_update = true } end
 
+-- What charges for bytes, and for the reply of a command; budget.lua sets them.
+local charge, charged
+
+-- True while a command runs. If the script goes on and it still is, the command was cut off half-way, because there
+-- was no stack left to end it.
+local isInside = false
+
 local function run(...)
   if ending then error(ending, 0) end
-  local isDone, reply, failure = pcall(given.perform, stop, ...)
-  if isDone then return reply, failure end
+  if isInside then stop('ERR stack overflow') end
+  isInside = true
+  local isDone, reply, failure = pcall(given.perform, stop, charge, charged, ...)
+  if isDone then
+    isInside = false
+    return charged(reply), failure
+  end
   -- A script that calls itself too deeply fails by its own fault; all else is the server's.
   local isTooDeep = find(tostring(reply), 'stack overflow', 1, true)
+  isInside = isTooDeep and not ending
   if not ending and not isTooDeep then refusal = reply end
   stop(isTooDeep and 'ERR stack overflow' or reply)
 end

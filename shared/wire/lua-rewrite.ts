@@ -1,0 +1,456 @@
+import luaparse, {
+  type BinaryExpression,
+  type Expression,
+  type FunctionDeclaration,
+  type MemberExpression,
+  type Node,
+  type Statement,
+  type TableConstructorExpression,
+} from 'luaparse';
+import { globalName, isPlain, mayBeMany, type Scopes, scopesOf } from './lua-scopes.ts';
+
+/**
+ * Rewrites a script so that a region can bound what it does: Lua's operators and its strings' methods are out of reach
+ * for what a script runs in, so calls go around them in its text. Lines stay as they are, for the sake of errors.
+ *
+ * | in the script | as it runs | why |
+ * | --- | --- | --- |
+ * | loops and functions | `__lockstep(steps, bytes)` comes first | what comes again is counted, with its size |
+ * | `a .. b` | `__lockstep_c(a .. b)` | the text that is made is counted |
+ * | `{ f() }`, `{ ... }` | `__lockstep_t({ f() })` | so are the items, if the text does not show how many |
+ * | `x.rep`, `x[k]` | `__lockstep_g(x.rep)` | a string gives the server's own functions for these names |
+ * | `x:rep(n)` | `__lockstep_m(x, "rep", "local 'x'")(n)` | so it does for methods |
+ * | `return string.rep(x)` | `return __lockstep_p(string.rep(x))` | errors name the line; a call in this place has none |
+ */
+export const counterName = '__lockstep';
+
+/** What strings have in any server that runs Lua. An access by another name cannot come to a function of these. */
+const methods: ReadonlySet<string> = new Set(
+  (
+    'byte char dump find format gfind gmatch gsub len lower match pack packsize rep reverse sub unpack upper ' +
+    'endswith split startswith'
+  ).split(' '),
+);
+
+/** Globals whose functions are Lockstep's own, and raise errors in the name of who calls them. */
+const ownTables: ReadonlySet<string> = new Set(
+  'bit cjson cmsgpack coroutine math string struct table'.split(' '),
+);
+const ownFunctions: ReadonlySet<string> = new Set(
+  'collectgarbage getmetatable load loadstring next pairs rawget rawset setmetatable tostring unpack'.split(
+    ' ',
+  ),
+);
+
+/** Bytes that Lua takes for a table, for an item of one, and for a function. */
+const tableBytes = 56;
+const itemBytes = 40;
+const functionBytes = 64;
+/** Parts of a text that together are worth one more step. */
+const partsPerStep = 32;
+/** Variables beyond these are counted at each call of their function, since a deep recursion keeps them all. */
+const variablesFree = 40;
+const variableBytes = 16;
+/** So many texts of unknown length are joined at once; what comes of more is counted in between. */
+const joinedAtOnce = 3;
+
+/** Closings come before what is counted, and that before openings, if they are at one place. */
+const Place = { closing: 0, counting: 1, opening: 2 } as const;
+type Place = (typeof Place)[keyof typeof Place];
+
+interface Edit {
+  readonly from: number;
+  readonly to: number;
+  readonly place: Place;
+  readonly text: string;
+}
+
+/** What runs at once: a whole script, or the body of a loop or a function. */
+interface Block {
+  parts: number;
+  bytes: number;
+  variables: number;
+  hasVarargs: boolean;
+}
+
+/** The rewritten text, or null if it is no Lua 5.1. */
+export function rewriteLua(text: string): string | null {
+  try {
+    const chunk = luaparse.parse(text, { luaVersion: '5.1', ranges: true, comments: false });
+    const writer = new Rewriter(text, scopesOf(chunk));
+    writer.main(chunk.body);
+    return applied(text, writer.edits);
+  } catch (error) {
+    // The parser raises syntax errors; what is nested too deeply for it raises a range error.
+    if (error instanceof SyntaxError || error instanceof RangeError) return null;
+    throw error;
+  }
+}
+
+function applied(text: string, edits: readonly Edit[]): string {
+  const ordered = edits.toSorted((a, b) => a.from - b.from || a.place - b.place);
+  const pieces: string[] = [];
+  let from = 0;
+  for (const edit of ordered) {
+    pieces.push(text.slice(from, edit.from), edit.text);
+    from = edit.to;
+  }
+  return pieces.join('') + text.slice(from);
+}
+
+/** Where a node stands in the text. The parser's types leave it out. */
+function rangeOf(node: Node): readonly [number, number] {
+  const { range } = node as Node & { readonly range: readonly [number, number] };
+  return range;
+}
+
+class Rewriter {
+  readonly edits: Edit[] = [];
+  readonly #text: string;
+  readonly #scopes: Scopes;
+  #block: Block = newBlock();
+  #depth = 0;
+
+  constructor(text: string, scopes: Scopes) {
+    this.#text = text;
+    this.#scopes = scopes;
+  }
+
+  main(body: readonly Statement[]): void {
+    this.#statements(body);
+    this.#count(0, this.#block, counterName);
+  }
+
+  #insert(at: number, place: Place, text: string): void {
+    this.edits.push({ from: at, to: at, place, text });
+  }
+
+  #wrap(node: Node, name: string): void {
+    const [from, to] = rangeOf(node);
+    this.#insert(from, Place.opening, `${counterName}_${name}(`);
+    this.#insert(to, Place.closing, ')');
+  }
+
+  #count(at: number, { parts, bytes }: Block, name: string, rest = ''): void {
+    const steps = 1 + Math.floor(parts / partsPerStep);
+    // Lua 5.1 keeps one constant for 0 and -0: none of these may come into a script by this.
+    this.#insert(at, Place.counting, ` ${name}(${steps},${bytes || 1}${rest});`);
+  }
+
+  /** Runs `work` for a block of its own, and gives back what that has come to. */
+  #within(work: () => void): Block {
+    const outer = this.#block;
+    const block = newBlock();
+    this.#block = block;
+    work();
+    this.#block = outer;
+    return block;
+  }
+
+  #statements(body: readonly Statement[]): void {
+    for (const statement of body) this.#statement(statement);
+  }
+
+  #loop(at: number, body: readonly Statement[], condition: Expression | null = null): void {
+    const block = this.#within(() => {
+      if (condition !== null) this.#expression(condition, false);
+      this.#statements(body);
+    });
+    this.#block.variables += block.variables;
+    this.#count(at, block, counterName);
+  }
+
+  #function(node: FunctionDeclaration): void {
+    const { identifier, parameters, body } = node;
+    this.#block.bytes += functionBytes;
+    const last = parameters.at(-1) ?? identifier;
+    const from = last === null ? rangeOf(node)[0] + 'function'.length : rangeOf(last)[1];
+    const at = this.#behind(from, ')');
+    this.#depth += 1;
+    const block = this.#within(() => this.#statements(body));
+    this.#depth -= 1;
+    const variables = Math.min(250, block.variables + parameters.length);
+    block.bytes += Math.max(0, variables - variablesFree) * variableBytes;
+    if (block.hasVarargs) this.#count(at, block, `${counterName}_v`, ',...');
+    else this.#count(at, block, counterName);
+  }
+
+  #statement(node: Statement): void {
+    this.#block.parts += 1;
+    switch (node.type) {
+      case 'LocalStatement':
+        this.#block.variables += node.variables.length;
+        this.#values(node.init);
+        break;
+      case 'AssignmentStatement':
+        for (const target of node.variables) this.#target(target);
+        this.#values(node.init);
+        break;
+      case 'FunctionDeclaration':
+        this.#block.variables += 1;
+        if (node.identifier?.type === 'MemberExpression') this.#block.bytes += itemBytes;
+        this.#function(node);
+        break;
+      case 'CallStatement':
+        this.#expression(node.expression, false);
+        break;
+      case 'ReturnStatement':
+        this.#return(node.arguments);
+        break;
+      case 'IfStatement':
+        for (const clause of node.clauses) {
+          if (clause.type !== 'ElseClause') this.#expression(clause.condition, false);
+          this.#statements(clause.body);
+        }
+        break;
+      case 'DoStatement':
+        this.#statements(node.body);
+        break;
+      case 'WhileStatement':
+        this.#loop(this.#behind(rangeOf(node.condition)[1], 'do'), node.body, node.condition);
+        break;
+      case 'RepeatStatement':
+        this.#loop(rangeOf(node)[0] + 'repeat'.length, node.body, node.condition);
+        break;
+      case 'ForNumericStatement': {
+        this.#block.variables += 4;
+        const last = node.step ?? node.end;
+        for (const one of [node.start, node.end, node.step]) {
+          if (one !== null) this.#expression(one, false);
+        }
+        this.#loop(this.#behind(rangeOf(last)[1], 'do'), node.body);
+        break;
+      }
+      case 'ForGenericStatement': {
+        this.#block.variables += 3 + node.variables.length;
+        this.#values(node.iterators);
+        const last = node.iterators.at(-1);
+        const from = last === undefined ? 0 : rangeOf(last)[1];
+        this.#loop(this.#behind(from, 'do'), node.body);
+        break;
+      }
+    }
+  }
+
+  #return(values: readonly Expression[]): void {
+    const [first] = values;
+    if (values.length === 1 && first !== undefined && this.#isOwnCall(first))
+      this.#wrap(first, 'p');
+    this.#values(values);
+  }
+
+  /** A call of a function of Lockstep's own: its last act would hide where it was called. */
+  #isOwnCall(node: Expression): boolean {
+    if (!('base' in node) || node.type === 'MemberExpression' || node.type === 'IndexExpression') {
+      return false;
+    }
+    const { base } = node;
+    if (base.type !== 'MemberExpression') {
+      return ownFunctions.has(globalName(base, this.#scopes) ?? '');
+    }
+    const { identifier, indexer } = base;
+    if (indexer === ':') return methods.has(identifier.name);
+    return ownTables.has(globalName(base.base, this.#scopes) ?? '');
+  }
+
+  /** An assignment reads what holds the field, and not the field. */
+  #target(node: Expression): void {
+    if (node.type === 'Identifier') return;
+    this.#block.bytes += itemBytes;
+    if (node.type === 'MemberExpression' || node.type === 'IndexExpression') {
+      this.#expression(node.base, true);
+    }
+    if (node.type === 'IndexExpression') this.#expression(node.index, true);
+  }
+
+  #values(nodes: readonly Expression[]): void {
+    for (const node of nodes) this.#expression(node, true);
+  }
+
+  /** `flows` is false if the value goes nowhere: it is tested, compared, or nothing but a number can be made of it. */
+  #expression(node: Expression, flows: boolean): void {
+    this.#block.parts += 1;
+    switch (node.type) {
+      case 'VarargLiteral':
+        this.#block.hasVarargs = true;
+        break;
+      case 'NumericLiteral':
+        // The parser ends a number earlier than Lua does.
+        if (/[\w.]/.test(this.#text[rangeOf(node)[1]] ?? '')) throw new SyntaxError(node.raw);
+        break;
+      case 'FunctionDeclaration':
+        this.#function(node);
+        break;
+      case 'TableConstructorExpression':
+        this.#table(node);
+        break;
+      case 'UnaryExpression':
+        this.#expression(node.argument, false);
+        break;
+      case 'LogicalExpression':
+        this.#expression(node.left, flows);
+        this.#expression(node.right, flows);
+        break;
+      case 'BinaryExpression':
+        this.#binary(node);
+        break;
+      case 'MemberExpression':
+        if (flows && this.#isOfStrings(node)) this.#wrap(node, 'g');
+        this.#expression(node.base, true);
+        break;
+      case 'IndexExpression':
+        if (flows && this.#mayBeOfStrings(node.index)) this.#wrap(node, 'g');
+        this.#expression(node.base, true);
+        this.#expression(node.index, true);
+        break;
+      case 'CallExpression':
+        this.#call(node.base, node.arguments, rangeOf(node));
+        break;
+      case 'StringCallExpression':
+        this.#call(node.base, [node.argument], rangeOf(node));
+        break;
+      case 'TableCallExpression':
+        this.#call(node.base, [node.arguments], rangeOf(node));
+        break;
+    }
+  }
+
+  #binary(node: BinaryExpression): void {
+    const { operator, left, right } = node;
+    if (operator === '..') {
+      this.#join(node);
+      return;
+    }
+    const isComparison = /[=<>]/.test(operator);
+    // A metamethod of the other operand would be given this one.
+    this.#expression(left, !isComparison && !isPlain(right, this.#scopes));
+    this.#expression(right, !isComparison && !isPlain(left, this.#scopes));
+  }
+
+  /** Joining goes from right to left: the last ones first. */
+  #join(whole: BinaryExpression): void {
+    const suffixes = [whole];
+    for (
+      let { right } = whole;
+      right.type === 'BinaryExpression' && right.operator === '..';
+      { right } = right
+    ) {
+      suffixes.push(right);
+    }
+    const operands = suffixes.map(({ left }) => left);
+    const last = suffixes.at(-1)?.right;
+    if (last !== undefined) operands.push(last);
+    const starts: number[] = [];
+    let room = joinedAtOnce;
+    for (let index = operands.length - 1; index >= 0; index -= 1) {
+      const operand = operands[index];
+      if (operand === undefined || !isOpen(operand)) continue;
+      if (room === 0) {
+        starts.push(index + 1);
+        room = joinedAtOnce - 1;
+      }
+      room -= 1;
+    }
+    for (const start of [...starts, 0].toSorted((a, b) => a - b)) {
+      const suffix = suffixes[start];
+      if (suffix !== undefined) this.#wrap(suffix, 'c');
+    }
+    this.#values(operands);
+  }
+
+  #table(node: TableConstructorExpression): void {
+    this.#block.bytes += tableBytes + node.fields.length * itemBytes;
+    const last = node.fields.at(-1);
+    if (last?.type === 'TableValue' && mayBeMany(last.value)) this.#wrap(node, 't');
+    for (const field of node.fields) {
+      this.#block.parts += 1;
+      if (field.type === 'TableKey') this.#expression(field.key, true);
+      this.#expression(field.value, true);
+    }
+  }
+
+  #call(base: Expression, given: readonly Expression[], [, to]: readonly [number, number]): void {
+    const isMethod = base.type === 'MemberExpression' && base.indexer === ':';
+    if (isMethod && methods.has(base.identifier.name)) this.#method(base);
+    else this.#expression(isMethod ? base.base : base, true);
+    // `f{...}` has no parentheses to put a call into.
+    const isBare = given[0]?.type === 'TableConstructorExpression' && this.#text[to - 1] !== ')';
+    if (isBare) this.#insert(rangeOf(given[0] ?? base)[0], Place.opening, '(');
+    this.#values(given);
+    if (isBare) this.#insert(to, Place.closing, ')');
+  }
+
+  /** Looks the method up before the arguments are there, as Lua does. */
+  #method(node: MemberExpression): void {
+    const { base, identifier } = node;
+    const [from] = rangeOf(node);
+    this.#block.bytes += functionBytes;
+    const head = this.#behindParentheses(rangeOf(base)[1]);
+    const [, end] = rangeOf(identifier);
+    this.#insert(from, Place.opening, `${counterName}_m(`);
+    this.#expression(base, true);
+    const lines = this.#text.slice(head, end).replaceAll(/[^\r\n]/g, '');
+    const text = `,"${identifier.name}",${this.#hint(base)}${lines})`;
+    this.edits.push({ from: head, to: end, place: Place.counting, text });
+  }
+
+  /** What Lua calls the value that a method is looked up in, if it has no such thing. */
+  #hint(base: Expression): string {
+    if (base.type === 'Identifier') {
+      const binding = this.#scopes.bindings.get(base);
+      if (binding === undefined) return `"global '${base.name}'"`;
+      return `"${binding.depth === this.#depth ? 'local' : 'upvalue'} '${base.name}'"`;
+    }
+    if (base.type === 'MemberExpression') return `"field '${base.identifier.name}'"`;
+    return base.type === 'IndexExpression' ? `"field '?'"` : 'nil';
+  }
+
+  /** A field whose name is that of a string's function, and which is none of what a script is given. */
+  #isOfStrings({ base, identifier }: MemberExpression): boolean {
+    if (!methods.has(identifier.name)) return false;
+    return !ownTables.has(globalName(base, this.#scopes) ?? '');
+  }
+
+  #mayBeOfStrings(index: Expression): boolean {
+    if (index.type !== 'StringLiteral') return !isPlain(index, this.#scopes);
+    const [quote = '', ...rest] = index.raw;
+    const text = rest.slice(0, -1).join('');
+    // What is written in another way may be any name.
+    return quote === '[' || text.includes('\\') || methods.has(text);
+  }
+
+  /** The place behind `word`, the next thing at or after `from` besides parentheses, comments and space. */
+  #behind(from: number, word: string): number {
+    let at = skipSpace(this.#text, from);
+    while (!this.#text.startsWith(word, at) && at < this.#text.length) {
+      at = skipSpace(this.#text, at + 1);
+    }
+    return at + word.length;
+  }
+
+  /** The place behind the parentheses that close at `from` or later. */
+  #behindParentheses(from: number): number {
+    let at = from;
+    for (let next = skipSpace(this.#text, at); this.#text[next] === ')'; ) {
+      at = next + 1;
+      next = skipSpace(this.#text, at);
+    }
+    return at;
+  }
+}
+
+function newBlock(): Block {
+  return { parts: 0, bytes: 0, variables: 0, hasVarargs: false };
+}
+
+function isOpen({ type }: Expression): boolean {
+  return type !== 'StringLiteral' && type !== 'NumericLiteral';
+}
+
+const space = /(?:[ \t\v\f\r\n]+|--\[(?<level>=*)\[[\s\S]*?\]\k<level>\]|--(?!\[=*\[)[^\r\n]*)*/y;
+
+/** The place of the next token. */
+function skipSpace(text: string, from: number): number {
+  space.lastIndex = from;
+  return space.exec(text) === null ? from : space.lastIndex;
+}
