@@ -26,11 +26,21 @@ const words: Readonly<Record<string, fc.Arbitrary<string>>> = {
   $u: fc.constantFrom('@@-1', '@@1', '@@2'),
 };
 
-const command: fc.Arbitrary<readonly string[]> = fc
-  .constantFrom(...templates)
-  .chain((template) =>
-    fc.tuple(...template.split(' ').map((token) => words[token] ?? fc.constant(token))),
-  );
+function commandOf(given: readonly string[]): fc.Arbitrary<readonly string[]> {
+  return fc
+    .constantFrom(...given)
+    .chain((template) =>
+      fc.tuple(...template.split(' ').map((token) => words[token] ?? fc.constant(token))),
+    );
+}
+
+const command = commandOf(templates);
+
+/** Commands whose replies do not depend on when they run, if their keys are new to the transaction. */
+export const timelessCommands: fc.Arbitrary<readonly (readonly string[])[]> = fc.array(
+  commandOf(templates.filter((template) => !/\$[tu]|EXPIRETIME/.test(template))),
+  { minLength: 1, maxLength: 8 },
+);
 
 /** How the commands of a part come: one by itself, several as after MULTI, or several called by one script. */
 export type Form = 'alone' | 'multi' | 'script';
