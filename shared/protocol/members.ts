@@ -171,7 +171,7 @@ export class Members {
     const { membership } = link;
     const leaving: Leaving = { cause: 'foreign', detail, whole: true, held: true };
     if (membership.state === 'copying') this.returns.fail(leaving);
-    else if (membership.state === 'out') {
+    else if (membership.state === 'out' && membership.cause !== 'removed') {
       const isNoted = membership.held && membership.detail === detail;
       if (membership.cause === 'foreign' && isNoted) return;
       this.set(link, { ...membership, ...leaving });
@@ -195,13 +195,34 @@ export class Members {
   advance(): void {
     this.founding.advance();
     this.#depart();
+    this.#forgetRemoved();
     this.#boundMarks();
     this.returns.advance();
   }
 
-  /** The region is no member any more. */
-  forget(link: RegionLink): void {
-    if (this.returns.progressOf(link) !== null) this.returns.cancel();
+  /**
+   * The region is forgotten once nobody can read in it any more: whoever is believed instead must not decide before
+   * that, in the next life of this coordinator neither (rules R30 and R38).
+   */
+  remove(link: RegionLink): void {
+    if (link.isVoter) this.suspect(link, removal);
+    else {
+      if (this.returns.progressOf(link) !== null) this.returns.cancel();
+      this.leave(link, removal);
+      this.#forgetRemoved();
+    }
+  }
+
+  #forgetRemoved(): void {
+    const { links, outbox } = this.#parts;
+    for (const link of links.all) {
+      if (link.isVoter || link.leaving?.cause !== 'removed') continue;
+      outbox.schedule(link.lease.endsAt);
+      if (link.lease.endsAt <= outbox.now) this.#forget(link);
+    }
+  }
+
+  #forget(link: RegionLink): void {
     link.leave();
     this.#parts.links.remove(link.region);
     this.#parts.outbox.persist({ kind: 'forget', region: link.region });
@@ -290,8 +311,7 @@ export class Members {
       }
       if (!link.isVoter) links.fail(link, 'it has not been asked yet', outbox.now);
       if (config.regions.includes(link.region)) continue;
-      if (link.isVoter) this.suspect(link, removal);
-      else this.forget(link);
+      this.remove(link);
     }
   }
 
@@ -404,7 +424,6 @@ export class Members {
       applications.dismiss(link.region);
       this.leave(link, leaving);
       this.note(link.region, 'out', leaving.cause, leaving.detail);
-      if (leaving.cause === 'removed') this.forget(link);
     }
     this.#unblockRepaired(departing);
     host.stir();

@@ -3,7 +3,6 @@ import { keyOf, type RegionId } from '../ids.ts';
 import type { MemberOrder, OrderAnswer } from '../wire/members.ts';
 import type { BlockedKeys } from './blocked-keys.ts';
 import type { Leaving } from './events.ts';
-import { removal } from './leaving.ts';
 import type { Members } from './members.ts';
 import type { RegionLink } from './region-link.ts';
 import type { RegionLinks } from './region-links.ts';
@@ -102,8 +101,7 @@ export class Orders {
 
   #remove(link: RegionLink): OrderAnswer {
     if (link.isVoter && this.#isLast(link)) return refused(lastVoter(link));
-    if (link.isVoter) this.#parts.members.suspect(link, removal);
-    else this.#parts.members.forget(link);
+    this.#parts.members.remove(link);
     return taken(`${link.region} is forgotten as soon as its lease is over`);
   }
 
@@ -123,6 +121,7 @@ export class Orders {
     const { membership } = link;
     const { members } = this.#parts;
     if (membership.state === 'voter') return this.#stay(link, membership.leaving, whole);
+    if (membership.cause === 'removed') return refused(isRemoved(link.region));
     if (membership.state === 'copying') {
       return refused(`${link.region} is being copied, and votes when that is over`);
     }
@@ -144,9 +143,7 @@ export class Orders {
     if (membership.state !== 'voter' || leaving === null) {
       return refused(`${region} is not out: it votes`);
     }
-    if (leaving.cause === 'removed') {
-      return refused(`${region} is being removed; add it again once it has left`);
-    }
+    if (leaving.cause === 'removed') return refused(isRemoved(region));
     // What it misses already, or does not hold as others do, has to be copied.
     if (leaving.whole || leaving.cause !== 'ordered' || link.missed.size > 0 || whole) {
       const later = { ...leaving, whole: leaving.whole || whole, held: false };
@@ -222,6 +219,10 @@ function objectionTo(link: RegionLink, force: boolean, replace: number): OrderAn
   if (generation !== 0 || keys <= replace) return null;
   const detail = `${region} holds ${keys} keys that Lockstep did not put there, and would lose them. If it may, send "replace": ${keys}`;
   return { kind: 'refused', detail, keys: { [region]: keys } };
+}
+
+function isRemoved(region: RegionId): string {
+  return `${region} is being removed; add it again once it has left`;
 }
 
 function knownAlready(region: RegionId): string {

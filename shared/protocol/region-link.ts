@@ -137,6 +137,11 @@ export class RegionLink {
     return this.membership.state;
   }
 
+  /** The numbers of the rounds on their way. */
+  get flights(): readonly number[] {
+    return [...this.#flights.keys()];
+  }
+
   get flightCount(): number {
     return this.#flights.size;
   }

@@ -21,6 +21,8 @@ export class RegionLinks {
   readonly #links = new Map<RegionId, RegionLink>();
   readonly #config: CoordinatorConfig;
   readonly #outbox: Outbox;
+  /** The rounds on their way to regions that have left. */
+  readonly #orphans = new Set<number>();
   #sent = 0;
   /** When work last came from outside, ms. */
   #workedAt: number;
@@ -66,8 +68,18 @@ export class RegionLinks {
     return this.#add(stored, Number.NEGATIVE_INFINITY);
   }
 
-  /** The region is none of this shard's any more. Rounds on their way to it are not waited for. */
+  /**
+   * The region to which a round went, or null where it has left since, also if it has been added again: the round is of
+   * no interest then, and gives its connection free.
+   */
+  receiverOf(region: RegionId, round: number): RegionLink | null {
+    if (this.#orphans.delete(round)) return null;
+    return this.find(region);
+  }
+
+  /** The region is none of this shard's any more. What is on its way to it keeps its connection until it ends. */
   remove(region: RegionId): void {
+    for (const number of this.#links.get(region)?.flights ?? []) this.#orphans.add(number);
     this.#links.delete(region);
   }
 
@@ -122,7 +134,7 @@ export class RegionLinks {
   }
 
   get flightCount(): number {
-    return this.all.reduce((sum, link) => sum + link.flightCount, 0);
+    return this.all.reduce((sum, link) => sum + link.flightCount, this.#orphans.size);
   }
 
   /** The voters because of which nothing can be prepared now. While there is one, none is asked to lock anything. */

@@ -33,9 +33,11 @@ export class RoundAnswers {
 
   take({ region, round, result, recorded }: Extract<CoordinatorEvent, { kind: 'answered' }>): void {
     const { links, outbox, deciding, frames, members } = this.#parts;
-    const link = links.find(region);
-    // The region was forgotten meanwhile.
-    if (link === null) return;
+    const link = links.receiverOf(region, round);
+    if (link === null) {
+      if (frames.queue.length > 0) deciding.stir();
+      return;
+    }
     const flight = link.land(round);
     const isHeard = !link.isMute && isCurrent(link, flight);
     if (isHeard) this.#judge(link, flight, result, recorded);

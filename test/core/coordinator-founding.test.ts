@@ -109,11 +109,13 @@ describe('a region that is not configured any more', () => {
     expect([...rig.tables.regions.keys()]).toEqual(others);
   });
 
-  it('is forgotten at once where it was out', () => {
+  it('is forgotten where it was out as soon as no lease is left that an earlier life may have granted', () => {
     const regions = [voterOf('near'), outOf('far')];
     const rig = new Rig({ regions: ['near'], stored: { regions } });
     rig.tick();
-    expect(rig.last.persist).toContainEqual({ kind: 'forget', region: 'far' });
+    expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'removed' });
+    rig.run(leaseMs + 20);
+    expect(rig.persisted).toContainEqual({ kind: 'forget', region: 'far' });
   });
 
   it('stays where it is the last one that votes, until another one has returned', () => {

@@ -172,6 +172,58 @@ describe('the order to return', () => {
   });
 });
 
+// A voter that is about to leave has its vote still, and its data: nothing has to be copied to keep both.
+describe('the order to return for a region that has not left yet', () => {
+  /** A rig in which `far` has a lease, so that it takes a while until it is out. */
+  function leased(): Rig {
+    const rig = calm();
+    rig.want('far');
+    rig.run(limits.leaseRenewMs + 100);
+    return rig;
+  }
+
+  it('takes the order to put it out back: it stays, votes, and keeps its lease', () => {
+    const rig = leased();
+    rig.order(putOutFar);
+    expect(rig.statusOf('far')).toMatchObject({ state: 'voter', cause: 'ordered' });
+    expect(rig.order(returnFar).kind).toBe('taken');
+    expect(rig.tables.regions.get('far')?.membership).toMatchObject({ leaving: null });
+    rig.run(2 * limits.leaseTtlMs);
+    expect(rig.statusOf('far')).toMatchObject({ state: 'voter', cause: null });
+    const ticket = rig.arrive(frameOf(['a'], lasting));
+    rig.run(50);
+    expect(rig.record(ticket).votes).toHaveLength(3);
+    expect(rig.changes.map(({ event }) => event)).toEqual(['leaving', 'stayed']);
+  });
+
+  it('has it come back by itself where it is to be copied, or has lost writes', () => {
+    const rig = leased();
+    rig.order(putOutFar);
+    expect(rig.order({ ...returnFar, whole: true }).kind).toBe('taken');
+    rig.run(2 * limits.leaseTtlMs);
+    expect(rig.statusOf('far')).toMatchObject({ state: 'voter', cause: null });
+    expect(rig.changes.map(({ event }) => event)).toEqual([
+      'leaving',
+      'out',
+      'copying',
+      'returned',
+    ]);
+    const lost = leased();
+    lost.order(putOutFar);
+    lost.arrive(frameOf(['a'], lasting));
+    lost.end(lost.flight('far'), { kind: 'refused', refusal: { kind: 'lost' } });
+    expect(lost.order(returnFar).kind).toBe('taken');
+    expect(lost.statusOf('far')).toMatchObject({ cause: 'lost', held: false });
+  });
+
+  it('is refused where it is being removed, or is to stay anyway', () => {
+    const rig = leased();
+    expect(rig.order(returnFar).kind).toBe('refused');
+    rig.order({ kind: 'remove', region: 'far' });
+    expect(rig.order(returnFar).kind).toBe('refused');
+  });
+});
+
 describe('the order to add', () => {
   it('has everything copied to the new region under a generation of its own, and then lets it vote', () => {
     const rig = calm({ regions: others });
@@ -207,11 +259,82 @@ describe('the order to remove', () => {
     expect(rig.changes.map(({ event }) => event)).toEqual(['leaving', 'out', 'removed']);
   });
 
-  it('forgets a region that is out at once, with what it missed', () => {
+  it('forgets a region that is out as soon as no lease of an earlier life is left there, with what it missed', () => {
     const rig = without({}, { missed: [{ region: 'far', keys: [['a', 1]] }] });
     rig.order({ kind: 'remove', region: 'far' });
-    expect(rig.last.persist).toContainEqual({ kind: 'forget', region: 'far' });
+    rig.run(limits.leaseTtlMs, ['near']);
+    expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'removed', held: true });
+    expect(rig.order(returnFar).kind).toBe('refused');
+    rig.run(limits.leaseDriftMs + 20, ['near']);
+    expect(rig.core.status().regions.map(({ region }) => region)).toEqual(['near']);
+    expect(rig.persisted).toContainEqual({ kind: 'forget', region: 'far' });
     expect(rig.tables.missed.size).toBe(0);
+  });
+
+  it('forgets a region at once that this life has put out: it has no lease', () => {
+    const rig = calm();
+    rig.order(putOutFar);
+    rig.run(100, others);
+    expect(rig.statusOf('far').state).toBe('out');
+    rig.order({ kind: 'remove', region: 'far' });
+    expect(rig.last.persist).toContainEqual({ kind: 'forget', region: 'far' });
+  });
+
+  it('leaves nobody to serve strong reads beside the region that is believed', () => {
+    const rig = calm();
+    rig.want('near');
+    rig.run(2 * limits.leaseRenewMs);
+    const until = rig.now + rig.statusOf('near').leaseMs;
+    expect(until).toBeGreaterThan(rig.now + 1_000);
+    rig.order({ kind: 'believe', region: 'far' });
+    rig.order({ kind: 'remove', region: 'near' });
+    rig.run(until - rig.now - 20, ['far']);
+    expect(rig.statusOf('far').state).not.toBe('voter');
+    rig.run(40, ['far']);
+    expect(rig.statusOf('far').state).toBe('voter');
+  });
+
+  it('leaves nobody to serve strong reads over the death of the coordinator either', () => {
+    const before = calm({ regions: ['near', 'far'] });
+    before.want('near');
+    before.run(2 * limits.leaseRenewMs);
+    before.order({ kind: 'believe', region: 'far' });
+    before.order({ kind: 'remove', region: 'near' });
+    const rig = before.restarted({ regions: ['far'] });
+    rig.tick();
+    const since = rig.now;
+    while (rig.statusOf('far').state !== 'voter') rig.run(50, ['far']);
+    expect(rig.now).toBeGreaterThan(since + limits.leaseTtlMs);
+  });
+
+  it('and to add again has no effect on a probe that hangs, which takes its connection as long as it does', () => {
+    const rig = calm();
+    rig.order(putOutFar);
+    rig.run(100, others);
+    while (rig.flightsTo('far').length === 0) rig.run(10, others);
+    const hanging = rig.flight('far');
+    rig.order({ kind: 'remove', region: 'far' });
+    rig.order({ kind: 'add', region: 'far' });
+    rig.run(100, others, [hanging]);
+    rig.execute(hanging);
+    expect(rig.last.ended).toBeNull();
+    expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'new' });
+    rig.run(limits.outProbePauseMsLast);
+    expect(rig.statusOf('far').state).toBe('voter');
+  });
+
+  it('keeps to the connections while a round to a region that is gone has not ended', () => {
+    const rig = Rig.greeted({ connections: 3 });
+    rig.run(limits.leaseTtlMs + limits.leaseDriftMs);
+    rig.order(putOutFar);
+    rig.run(100, others);
+    while (rig.flightsTo('far').length === 0) rig.run(10, others);
+    const hanging = rig.flight('far');
+    rig.order({ kind: 'remove', region: 'far' });
+    for (let number = 0; number < 6; number += 1) rig.arrive(frameOf([`k${number}`], lasting));
+    expect(rig.flights.length).toBeLessThanOrEqual(3);
+    rig.silence(hanging);
+    rig.run(100, others);
   });
 
   it('is refused for the last voter', () => {
