@@ -54,7 +54,8 @@ type PartsOfKey = (position: number) => readonly number[];
 
 /**
  * Holds the votes of all voters against each other. `partsOfKey` gives the positions of the parts that touch the key
- * at a position, `keys` the keys themselves.
+ * at a position, `keys` the keys themselves. By no region's clock can it be later than `latest` (ms): a key whose expiry
+ * lies after it has not expired anywhere.
  *
  * A part ends at its first failed check, so a region that saw a key expire may not have looked at the keys that come
  * after it. That is why expiries are compared before results, and a base that a region did not look at comes last.
@@ -63,11 +64,12 @@ export function agreementOf(
   votes: readonly YesVote[],
   keys: readonly string[],
   partsOfKey: PartsOfKey,
+  latest = Number.POSITIVE_INFINITY,
 ): Agreement {
   const [first] = votes;
   if (first === undefined) return { kind: 'agreed', parts: [] };
   return (
-    compareBases(votes, keys, partsOfKey) ??
+    compareBases(votes, keys, partsOfKey, latest) ??
     compareOutcomes(votes, first, keys, partsOfKey) ??
     compareAttention(votes, keys, partsOfKey) ??
     compareEffects(votes, first, keys) ?? {
@@ -82,6 +84,7 @@ function compareBases(
   votes: readonly YesVote[],
   keys: readonly string[],
   partsOfKey: PartsOfKey,
+  latest: number,
 ): Agreement | null {
   let retryAt = 0;
   for (let position = 0; position < keys.length; position++) {
@@ -94,7 +97,8 @@ function compareBases(
     }
     const expiries = [...seen].filter((fingerprint) => fingerprint !== 'absent').map(Number);
     const expiry = expiries.length === 1 ? expiries[0] : undefined;
-    if (!seen.has('absent') || expiry === undefined || !Number.isSafeInteger(expiry)) {
+    const isExpiry = expiry !== undefined && Number.isSafeInteger(expiry) && expiry <= latest;
+    if (!seen.has('absent') || !isExpiry) {
       return divergedAt(position, votes, keys, partsOfKey);
     }
     retryAt = Math.max(retryAt, expiry + 1);

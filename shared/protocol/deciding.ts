@@ -193,7 +193,9 @@ export class Deciding {
   /** All voters said yes: what they said has to be the same. */
   #agree(transaction: Transaction): void {
     const { yesVotes, keys } = transaction;
-    const agreement = agreementOf(yesVotes, keys, (position) => transaction.partsOfKey(position));
+    const partsOfKey = (position: number) => transaction.partsOfKey(position);
+    const latest = this.#parts.outbox.now + limits.clockSkewMs;
+    const agreement = agreementOf(yesVotes, keys, partsOfKey, latest);
     switch (agreement.kind) {
       case 'agreed':
         this.#decide(transaction, agreement.parts);

@@ -67,6 +67,21 @@ describe('the agreement', () => {
     expect(agreementOf([near, alike], all, partsOfKey)).toMatchObject({ kind: 'agreed' });
   });
 
+  it('fails where a key is absent in one region whose expiry no clock can have passed', () => {
+    const votes = [
+      vote('near', ['2000', '']),
+      vote('middle', ['2000', '']),
+      vote('far', ['absent', '']),
+    ];
+    expect(agreementOf(votes, keys, partsOfKey, 1_999)).toMatchObject({
+      kind: 'diverged',
+      parts: [0],
+      keys: [0],
+      minority: ['far'],
+    });
+    expect(agreementOf(votes, keys, partsOfKey, 2_000)).toMatchObject({ kind: 'expiring' });
+  });
+
   it.each([
     ['without expiry in one and absent in another', 'persistent', 'absent'],
     ['with one expiry here and another there', '2000', '3000'],

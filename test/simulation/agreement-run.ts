@@ -1,3 +1,4 @@
+import { limits } from '../../shared/limits.ts';
 import { agreementOf } from '../../shared/protocol/agreement.ts';
 import type { Operation } from '../../shared/protocol/frame.ts';
 import {
@@ -38,7 +39,9 @@ export function run(seed: number): { readonly agreed: number; readonly refused: 
     if (vote?.kind !== 'yes') throw new Error(`${region} said ${vote?.kind}`);
     return { region, outcomes: vote.outcomes, fingerprints: vote.fingerprints };
   });
-  const { kind } = agreementOf(votes, keys, () => [0]);
+  const { kind } = agreementOf(votes, keys, () => [0], now + limits.clockSkewMs);
+  // No clock is so far ahead that a key could have expired.
+  if (kind === 'expiring') throw new Error('a key that is missing is taken for one that expires');
   if (kind !== 'agreed') return { agreed: 0, refused: 1 };
   const decision = { transaction: [1, 1], outcome: 'commit', keys } as const;
   const results = regions.map(({ model }, index) => {

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { type Spare, startSpare } from '../stack/spare.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../stack/stack.ts';
-import { ask, listIn, memberOf, untilAllVote } from './members.ts';
+import { ask, eventsOf, listIn, memberOf, untilAllVote } from './members.ts';
 import { copiesBy } from './rounds.ts';
 import { attempt, patience, strongRead, toldBy, wake, write } from './writes.ts';
 
@@ -107,6 +107,20 @@ describe('a deployment over data that Lockstep did not write', () => {
     await expect.poll(() => foundingOf(stack), patience).toBeNull();
     expect(await attempt(stack, [['APPEND', 'user:1', 'x']])).toMatchObject({ status: 200 });
     expect(await counts(stack.regions)).toEqual([40, 40, 40]);
+  });
+});
+
+describe('a key with a far expiry that is missing in one region', () => {
+  it('is a divergence: the majority decides, and the region is copied', async () => {
+    const [stack, , , three] = await freshStack();
+    await write(stack, [['SET', 'k', '5', 'PX', '86400000']], { ack: 'confirmed' });
+    await three.client.del('k');
+    const answer = await write(stack, [['INCR', 'k']], { timeoutMs: 30_000 });
+    expect(toldBy(answer)).toMatchObject({ results: [6] });
+    await untilAllVote(stack);
+    expect(await stack.everywhere('k')).toEqual(['6', '6', '6']);
+    const events = await eventsOf(stack, three.id, 0);
+    expect(events).toEqual(['diverged', 'out', 'copying', 'returned']);
   });
 });
 
