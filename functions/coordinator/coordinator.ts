@@ -181,7 +181,7 @@ export class CoordinatorLife {
 
   /** Takes in writes in order, which go out together, and answers once all of them are decided. */
   #writeAll(requests: readonly WriteRequest[]): Promise<readonly WriteAnswer[]> {
-    const now = Date.now();
+    const now = this.#core.clockAt(Date.now());
     const arrivals: Arrival[] = [];
     const locks = requests.length > 1 ? orderLocks(requests) : [];
     const answers = requests.map((request, at) =>
@@ -215,7 +215,7 @@ export class CoordinatorLife {
     const answer = await this.#callers.order.expect((ticket) =>
       this.#step({ kind: 'ordered', ticket, order }),
     );
-    if (answer.kind === 'refused') noted.undo();
+    if (answer.kind !== 'taken') noted.undo();
     return answer;
   }
 
@@ -250,7 +250,7 @@ export class CoordinatorLife {
   }
 
   #arrive(request: WriteRequest, async: boolean): Promise<WriteAnswer> {
-    return this.#take(request, Date.now(), null, async, (arrival) =>
+    return this.#take(request, this.#core.clockAt(Date.now()), null, async, (arrival) =>
       this.#step({ kind: 'arrived', ...arrival }),
     );
   }

@@ -4,6 +4,7 @@ import type { CoordinatorStatus, WriteRecord } from '../wire/answers.ts';
 import type { InDoubt } from '../wire/members.ts';
 import { Applications } from './applications.ts';
 import { BlockedKeys } from './blocked-keys.ts';
+import { Clock } from './clock.ts';
 import { Confirmations } from './confirmations.ts';
 import { Deciding } from './deciding.ts';
 import type {
@@ -41,6 +42,7 @@ export class CoordinatorCore implements CoordinatorView {
   readonly #config: CoordinatorConfig;
   readonly #stored: Stored;
   readonly #state: ShardState;
+  readonly #clock: Clock;
   readonly #outbox: Outbox;
   readonly #links: RegionLinks;
   readonly #frames: FrameBook;
@@ -61,7 +63,8 @@ export class CoordinatorCore implements CoordinatorView {
     this.#stored = stored;
     this.#state = { epoch: stored.epoch, sequence: stored.sequence };
     const state = this.#state;
-    const outbox = new Outbox(Math.max(now, stored.now));
+    this.#clock = new Clock(now, stored.now);
+    const outbox = new Outbox(this.#clock);
     const links = new RegionLinks(config, stored, outbox);
     const confirmations = new Confirmations(stored.subscriptions);
     const frames = new FrameBook(outbox, confirmations);
@@ -127,6 +130,14 @@ export class CoordinatorCore implements CoordinatorView {
   /** True while a region is out that is probed from time to time. */
   get awaitsReturn(): boolean {
     return this.#links.awaitsReturn;
+  }
+
+  /**
+   * What this coordinator's clock shows when the machine's shows `given`, ms: by it moments are judged that a caller names,
+   * and those count that follow from a length of time.
+   */
+  clockAt(given: number): number {
+    return this.#clock.read(given);
   }
 
   write(id: WriteId): LiveWrite {

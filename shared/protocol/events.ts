@@ -369,7 +369,7 @@ export interface Ready {
   /** What is to be compared, once; null: nothing. */
   readonly comparison: Comparison | null;
   readonly replies: readonly Reply[];
-  /** When a `ticked` event is due, ms; null: not before another event. */
+  /** When a `ticked` event is due, by the clock that steps are given, ms; null: not before another event. */
   readonly wakeAt: number | null;
   /** Set when this instance must end itself at once: another one has taken over. Nothing else is to be done. */
   readonly ended: string | null;

@@ -112,6 +112,7 @@ export class FrameBook {
     code: UnavailableCode | null = null,
   ): void {
     const { id } = waiting.frame;
+    if (code === null) this.#outbox.tellLate();
     this.#unavailable.set(id, { kind: 'unavailable', faults, reason, code });
     this.#end(waiting, { kind: 'unavailable', id, faults, reason, code }, reason);
   }

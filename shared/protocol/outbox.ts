@@ -1,5 +1,6 @@
 import type { WriteAnswer } from '../wire/answers.ts';
 import type { Callback } from '../wire/confirmations.ts';
+import type { Clock } from './clock.ts';
 import type {
   Comparison,
   OwedWriteEvent,
@@ -12,21 +13,24 @@ import type {
 
 /** Collects what one step asks of the shell, and the moment of the next tick. */
 export class Outbox {
-  /** The clock of the coordinator, ms: the latest reading that it was given; it never goes back (rule Clock). */
+  /** What the clock shows in this step, ms. */
   now: number;
   /** Why this instance must end itself, once it must. */
   ended: string | null = null;
   #wakeAt = Number.POSITIVE_INFINITY;
+  readonly #clock: Clock;
   #mustProve = false;
   /** The latest reading that this instance has stored, ms. */
   #storedNow = 0;
+  #isLate = false;
   #persist: StorageWrite[] = [];
   #sends: Send[] = [];
   #comparison: Comparison | null = null;
   #replies: Reply[] = [];
 
-  constructor(now: number) {
-    this.now = now;
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.now = clock.now;
   }
 
   /** True where something of this step is to be stored. */
@@ -44,9 +48,11 @@ export class Outbox {
     return this.now >= this.#wakeAt;
   }
 
-  begin(now: number): void {
-    this.now = Math.max(this.now, now);
+  /** A step begins, at a reading of the clock that the coordinator's own is read from, ms. */
+  begin(given: number): void {
+    this.now = this.#clock.read(given);
     this.#mustProve = false;
+    this.#isLate = false;
     this.#persist = [];
     this.#sends = [];
     this.#comparison = null;
@@ -58,6 +64,14 @@ export class Outbox {
       this.#storedNow = Math.max(this.#storedNow, write.now);
     }
     this.#persist.push(write);
+  }
+
+  /**
+   * Somebody hears that a write was too late by this clock: the next life, whose machine may be behind, must not decide it
+   * after all (rule R18).
+   */
+  tellLate(): void {
+    this.#isLate = true;
   }
 
   /** Something that leaves with this step must follow a storage write of it. */
@@ -103,9 +117,8 @@ export class Outbox {
    * storage write of its own step: a stale instance does not know that it is stale, and only a write tells (rule R17).
    */
   ready(): Ready {
-    if (this.#storedNow < this.now && this.#replies.some(tellsTooLate)) {
-      this.persist({ kind: 'clock', now: this.now });
-    }
+    const isLate = this.#isLate || this.#replies.some(tellsTooLate);
+    if (isLate && this.#storedNow < this.now) this.persist({ kind: 'clock', now: this.now });
     if ((this.#mustProve || this.#replies.some(tellsState)) && !this.writes)
       this.persist({ kind: 'prove' });
     return {
@@ -113,7 +126,7 @@ export class Outbox {
       sends: this.#sends,
       comparison: this.#comparison,
       replies: this.#replies,
-      wakeAt: Number.isFinite(this.#wakeAt) ? this.#wakeAt : null,
+      wakeAt: Number.isFinite(this.#wakeAt) ? this.#clock.whenGiven(this.#wakeAt) : null,
       ended: this.ended,
     };
   }

@@ -127,6 +127,7 @@ export class Reception {
       return { kind: 'busy', retryAfterMs: Math.max(1_000, Math.ceil(this.#links.slowestMs)) };
     }
     if (notAfter <= this.#outbox.now) {
+      this.#outbox.tellLate();
       return { kind: 'too-late', id };
     }
     const refusal = this.#blocked.refusalOf(keys) ?? this.#members.refusal;

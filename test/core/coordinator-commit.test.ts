@@ -133,6 +133,7 @@ describe('the proof of ownership', () => {
     const rig = Rig.greeted();
     rig.arrive(frameOf(['a'], { notAfter: start }));
     expect(rig.last.replies).toHaveLength(1);
+    // The clock by which it came too late is the proof.
     expect(rig.last.persist).toEqual([{ kind: 'clock', now: rig.now }]);
   });
 

@@ -48,14 +48,61 @@ describe('the admission', () => {
 describe('the clock', () => {
   const nowOf = (rig: Rig) => rig.flights.at(-1)?.round.prepares.at(-1)?.now;
 
-  it('stands still while the machine that it is read from goes back', () => {
+  it('does not go back with the machine that it is read from, and goes on at half speed until that catches up', () => {
     const rig = Rig.greeted({ regions: ['only'] });
-    rig.arrive(frameOf(['a']));
-    const before = nowOf(rig);
-    rig.executeAll();
+    const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
+    const arrive = () => {
+      rig.executeAll();
+      rig.arrive(frameOf(['a'], lasting));
+    };
+    arrive();
+    const before = nowOf(rig) ?? 0;
     rig.now -= 5_000;
-    rig.arrive(frameOf(['a']));
+    arrive();
     expect(nowOf(rig)).toBe(before);
+    rig.now += 1_000;
+    arrive();
+    expect(nowOf(rig)).toBe(before + 500);
+    rig.now += 9_000;
+    arrive();
+    expect(nowOf(rig)).toBe(before + 5_000);
+  });
+
+  it('that was far ahead in an earlier life refuses no write for it, and passes its deadlines', () => {
+    const hour = 3_600_000;
+    const rig = new Rig({ stored: { now: start + hour } });
+    const clock = () => rig.core.clockAt(rig.now);
+    const ticket = rig.arrive(frameOf(['a'], { notAfter: clock() + 5_000 }));
+    rig.run(100);
+    expect(rig.record(ticket).outcome).toBe('committed');
+    const silent = rig.arrive(frameOf(['b'], { notAfter: clock() + 1_000 }));
+    rig.run(2_100, []);
+    expect(rig.told(silent)).toMatchObject({ kind: 'unavailable' });
+    rig.run(2 * hour);
+    expect(clock()).toBe(rig.now);
+  });
+
+  it('by which a write was too late is stored before that is said, so that no later life decides it', () => {
+    const rig = Rig.greeted();
+    const frame = frameOf(['a'], { notAfter: rig.now + 50 });
+    const ticket = rig.arrive(frame);
+    rig.run(2_500, ['near']);
+    expect(rig.told(ticket)).toMatchObject({ kind: 'unavailable' });
+    const behind = rig.restarted({ now: frame.notAfter - 40 });
+    behind.tick();
+    const again = behind.arrive(frame);
+    expect(behind.told(again)).toMatchObject({ kind: 'too-late' });
+  });
+
+  it('is stored as well where a frame came too late, and where nobody waits for the answer', () => {
+    const rig = Rig.greeted();
+    rig.arrive(frameOf(['a'], { notAfter: rig.now }));
+    expect(rig.last.persist).toEqual([{ kind: 'clock', now: rig.now }]);
+    const id = frameOf(['b'], { notAfter: rig.now + 20 });
+    rig.arrive(id, { async: true });
+    rig.run(3_000, []);
+    expect(rig.core.write(id.id)).toMatchObject({ kind: 'unavailable' });
+    expect(rig.tables.now).toBeGreaterThanOrEqual(id.notAfter);
   });
 
   it('does not start before the last reading that an earlier life has used', () => {

@@ -296,9 +296,22 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R18',
+    name: 'stands-still-while-it-is-ahead',
+    patches: [
+      {
+        file: 'shared/protocol/clock.ts',
+        find: 'this.#now + passed / 2',
+        replace: 'this.#now',
+      },
+    ],
+    runner: 'order',
+    seeds: [1, 50],
+  },
+  {
+    rule: 'R18',
     name: 'begins-before-what-it-stored',
     patches: [
-      { file: core, find: 'new Outbox(Math.max(now, stored.now))', replace: 'new Outbox(now)' },
+      { file: core, find: 'new Clock(now, stored.now)', replace: 'new Clock(now, now)' },
     ],
     runner: 'order',
     seeds: [1, 50],
@@ -308,9 +321,9 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'follows-its-clock-back',
     patches: [
       {
-        file: 'shared/protocol/outbox.ts',
-        find: 'this.now = Math.max(this.now, now);',
-        replace: 'this.now = now;',
+        file: 'shared/protocol/clock.ts',
+        find: 'this.#now = Math.max(given, this.#now + passed / 2);',
+        replace: 'this.#now = given;',
       },
     ],
     runner: 'order',

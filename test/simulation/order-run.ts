@@ -31,6 +31,9 @@ export function run(seed: number): { readonly writes: number } {
   const decided = committed.map(({ record }) => record.id).join(' ');
   if (decided !== came) throw new Error(`the order was ${decided}, not ${came}`);
   checkClocks(lone, storedNow);
+  const before = lone.core.clockAt(lone.now);
+  lone.now += 2_000;
+  if (lone.core.clockAt(lone.now) < before + 900) throw new Error('the clock stands still');
   return { writes: committed.length };
 }
 
