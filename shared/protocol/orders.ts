@@ -144,10 +144,12 @@ export class Orders {
       return refused(`${region} is not out: it votes`);
     }
     if (leaving.cause === 'removed') return refused(isRemoved(region));
+    // Its votes count for as long as it has not left, so its data cannot be called untrusted meanwhile.
+    if (whole)
+      return refused(`${region} has not left yet: send it without whole, or once it is out`);
     // What it misses already, or does not hold as others do, has to be copied.
-    if (leaving.whole || leaving.cause !== 'ordered' || link.missed.size > 0 || whole) {
-      const later = { ...leaving, whole: leaving.whole || whole, held: false };
-      members.set(link, { ...membership, leaving: later });
+    if (leaving.whole || leaving.cause !== 'ordered' || link.missed.size > 0) {
+      members.set(link, { ...membership, leaving: { ...leaving, held: false } });
       return taken(`${region} leaves, is copied, and votes again by itself`);
     }
     members.set(link, { ...membership, leaving: null });
