@@ -310,9 +310,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   {
     rule: 'R18',
     name: 'begins-before-what-it-stored',
-    patches: [
-      { file: core, find: 'new Clock(now, stored.now)', replace: 'new Clock(now, now)' },
-    ],
+    patches: [{ file: core, find: 'new Clock(now, stored.now)', replace: 'new Clock(now, now)' }],
     runner: 'order',
     seeds: [1, 50],
   },
