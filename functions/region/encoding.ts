@@ -40,6 +40,7 @@ const operationCodes: Record<OperationKind, number> = {
   flush: 12,
   fail: 13,
   trim: 14,
+  distances: 15,
 };
 
 const orderCodes: Record<Exclude<ReplyOrder, null>, number> = {

@@ -17,7 +17,8 @@
 --              the same with letters behind it for 0 write and 1 read where the command addresses elements
 --              (addressing.ts)
 --              the same with the allowance for clocks in ms behind it for 7 deliver, 8 claim
---              the same with a seed behind it for 10 script; the same for 11 publish, 12 flush, 13 fail; 14 trim, as 0
+--              the same with a seed behind it for 10 script; the same for 11 publish, 12 flush, 13 fail;
+--              14 trim and 15 distances as 0
 --              [2, key, value, pxat] for set; [4, key, count, seed] for pop; [5, name, key] for ttl: TTL, PTTL,
 --              EXPIRETIME or PEXPIRETIME
 --   order      0 none, 1 members, 2 pairs, 3 exact, 4 exact-field

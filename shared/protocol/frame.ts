@@ -20,6 +20,8 @@ import type { Callback } from '../wire/confirmations.ts';
  * - `claim`: `XCLAIM` with `TIME` right behind its ids, or `XAUTOCLAIM` with `COUNT`; idle times are counted from the
  *   transaction's `now`.
  * - `bits`: `BITFIELD` of well-formed fields, of which some are wider than a script sees exactly; they run one by one.
+ * - `distances`: `GEOSEARCHSTORE`, `GEORADIUS` or `GEORADIUSBYMEMBER` with `STOREDIST`; a digest of what it stored goes
+ *   with the vote.
  * - `script`: a user's script; `args` is `[sha, text, ...keys, ...arguments]`, `writes` are the positions of the keys that its
  *   caller declared, and `seed` seeds its random draws. It changes all or nothing.
  * - `publish`: `args` is `[channelKey(channel), channel, message]`; the message is delivered in each region as it commits.
@@ -35,6 +37,7 @@ export type OperationKind =
   | 'ttl'
   | 'append'
   | 'trim'
+  | 'distances'
   | 'deliver'
   | 'claim'
   | 'bits'

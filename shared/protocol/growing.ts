@@ -26,6 +26,7 @@ export function isGrowing({ kind, args }: Operation): boolean {
     case 'bits':
       return true;
     case 'trim':
+    case 'distances':
     case 'write':
       if (args[0] === 'XGROUP') return growingOfGroups.has(args[1] ?? '');
       return growingCommands.has(args[0] ?? '');

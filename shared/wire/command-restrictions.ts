@@ -150,13 +150,13 @@ export function restrictSort({
   );
 }
 
-/** Refuses to store distances, of which a vote does not tell whether they are the same everywhere. */
-export function refuseDistances({ operation }: CheckedCommand): Operation | CommandFault {
+/**
+ * Stored distances go into the vote: servers compute them with the functions of their C libraries, whose last digits may
+ * differ, and the reply does not say so.
+ */
+export function noteDistances({ operation }: CheckedCommand): Operation {
   const named = operation.args.slice(4).some((word) => word.toUpperCase() === 'STOREDIST');
-  if (!named) return operation;
-  return unsupportedOption(
-    'STOREDIST is not supported: servers may compute distances that differ in the last digit; leave it out',
-  );
+  return named && operation.writes.length > 0 ? { ...operation, kind: 'distances' } : operation;
 }
 
 /** Checks the subcommand of a container, as Redis does before it runs it. */

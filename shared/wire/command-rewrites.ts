@@ -8,8 +8,8 @@ import {
   boundReach,
   checkSubcommand,
   countTwice,
+  noteDistances,
   readWideBits,
-  refuseDistances,
   restrictSort,
 } from './command-restrictions.ts';
 import type { ReadRow, Rewrite, WriteRow } from './command-rows.ts';
@@ -63,7 +63,7 @@ export const rewriters: Readonly<Record<Rewrite, Rewriter>> = {
   draws: boundDraws,
   count: countTwice,
   sort: restrictSort,
-  'geo-store': refuseDistances,
+  'geo-store': noteDistances,
   append: rewriteAppend,
   trim: rewriteTrim,
   streams: checkStreams,

@@ -64,7 +64,8 @@ export const rewriteNotes = {
   draws: 'How many elements it replies is bounded, also if some repeat.',
   count: 'One key is named twice, since counting a single one writes into it what was counted.',
   sort: 'Patterns that name further keys are refused. In a write, ALPHA and BY need STORE: they follow the server’s locale.',
-  'geo-store': 'STOREDIST is refused: servers may compute distances that differ in the last digit.',
+  'geo-store':
+    'What STOREDIST stores goes into the vote, so that regions which compute other digits are found.',
   append:
     'The id `*` becomes one by the coordinator’s clock, or the next one if the stream is ahead. `~` becomes `=`; with LIMIT at most so many entries are trimmed.',
   trim: '`~` becomes `=`; with LIMIT at most so many entries are trimmed, whole nodes or not.',

@@ -195,7 +195,7 @@ function keyPositions(row: WriteRow | ReadRow, args: readonly string[]): readonl
   }
 }
 
-/** Where the key stands that SORT or GEORADIUS stores to: the last one counts. */
+/** Where the key stands that SORT or GEORADIUS stores to, members or distances: the last one counts. */
 function storePosition(args: readonly string[]): readonly number[] {
   const isSort = args[0] === 'SORT';
   // What an option takes is no option, although it may be spelt like one. GEORADIUS has only such as take a number.
@@ -203,7 +203,8 @@ function storePosition(args: readonly string[]): readonly number[] {
   let found: readonly number[] = [];
   for (let at = isSort ? 2 : 5; at < args.length; at += 1) {
     const option = (args[at] ?? '').toUpperCase();
-    if (option === 'STORE' && at + 1 < args.length) {
+    const stores = option === 'STORE' || (option === 'STOREDIST' && !isSort);
+    if (stores && at + 1 < args.length) {
       found = [at + 1];
       at += 1;
     } else at += new Map(Object.entries(taken)).get(option) ?? 0;

@@ -48,7 +48,6 @@ describe('a refusal', () => {
     ['SORT k BY w_* STORE d', 'unsupported-command', 'BY with a pattern'],
     ['SORT k GET o_*', 'unsupported-command', 'GET with a pattern'],
     ['SORT k ALPHA', 'unsupported-command', 'locale'],
-    ['GEORADIUS k 1 1 1 m STOREDIST d', 'unsupported-command', 'STOREDIST'],
     ['SORT k STORE lockstep:x', 'reserved-key', 'lockstep:'],
     ['GEORADIUS k 1 1 1 m STORE lockstep:x', 'reserved-key', 'lockstep:'],
     ['XREADGROUP GROUP g c STREAMS a lockstep:x > >', 'reserved-key', 'lockstep:'],

@@ -69,6 +69,8 @@ describe('an operation that stores', () => {
     ['SORT a', [], [1]],
     ['GEORADIUS a 1 2 3 m STORE b', [7], [1]],
     ['GEORADIUSBYMEMBER a m 3 m STORE b COUNT 1', [6], [1]],
+    ['GEORADIUS a 1 2 3 m STORE b STOREDIST c', [9], [1]],
+    ['GEOSEARCHSTORE d a FROMLONLAT 1 2 BYRADIUS 3 m STOREDIST', [1], [2]],
     ['PFCOUNT a', [], [1, 2]],
   ])('finds its keys in %s', (words, writes, reads) => {
     expect(operationOf(words)).toMatchObject({ writes, reads });

@@ -199,9 +199,9 @@ end
 
 rewriters['geo-store'] = function(command)
   for index = 5, #command.arguments do
-    if string.upper(command.arguments[index]) == 'STOREDIST' then
-      return nil, refusalOf('STOREDIST', 'servers may compute distances that differ in the last digit; leave it out')
-    end
+    local isNamed = string.upper(command.arguments[index]) == 'STOREDIST'
+    local stores = #command.positions > 1 or command.name == 'GEOSEARCHSTORE'
+    if isNamed and stores then return asItIs(command, DISTANCES) end
   end
   return asItIs(command)
 end

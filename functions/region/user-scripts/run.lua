@@ -105,7 +105,7 @@ local function storeKeys(name, arguments)
   local at = isSort and 3 or 6
   while at <= #arguments do
     local word = string.upper(arguments[at])
-    if word == 'STORE' and at < #arguments then
+    if (word == 'STORE' or (word == 'STOREDIST' and not isSort)) and at < #arguments then
       positions[2] = at + 1
       at = at + 1
     else
