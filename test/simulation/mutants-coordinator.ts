@@ -137,8 +137,8 @@ export const coordinatorMutants: readonly Mutant[] = [
     rule: 'R5',
     name: 'takes-an-expiry-for-a-divergence',
     patches: [{ file: agreement, find: 'compareBases(votes, keys, partsOfKey) ??\n', replace: '' }],
-    runner: 'simulation',
-    seeds: [100, 5000],
+    runner: 'expiries',
+    seeds: [100, 300],
   },
   {
     rule: 'R27',
