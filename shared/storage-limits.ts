@@ -20,6 +20,8 @@ export const storageLimits = {
   keysKeptMsDefault: 24 * 60 * 60 * 1_000,
   keysKeptMsMinimum: 60 * 60 * 1_000,
   keysKeptMsMaximum: 90 * 24 * 60 * 60 * 1_000,
+  /** They are dropped so long after their moment: the clocks of machines differ. */
+  keysGraceMs: 60_000,
   /** How much the database grows, in writes and in bytes, before its size is looked at again. */
   roomWrites: 500,
   roomBytes: 1_000_000,

@@ -119,7 +119,8 @@ export class Pruner {
            AND log.write_id = write.id) AS logged
          FROM write INDEXED BY keyed WHERE idempotency_key IS NOT NULL AND kept_until < ?
          ORDER BY kept_until LIMIT ?`,
-        now,
+        // The next life may be on a machine whose clock is behind this one.
+        now - limits.keysGraceMs,
         limits.rowsPerPrune,
       )
       .toArray();

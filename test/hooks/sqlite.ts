@@ -1,4 +1,4 @@
-import { DatabaseSync, type SQLInputValue } from 'node:sqlite';
+import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
 import type { Sql, SqlObjectStorage } from '../../functions/coordinator/sql.ts';
 
 type Values = (string | number | null)[];
@@ -59,6 +59,7 @@ export class MemoryStorage implements SqlObjectStorage {
   }
 
   #rowsWritten = 0;
+  readonly #statements = new Map<string, StatementSync>();
 
   transactionSync<Result>(work: () => Result): Result {
     this.#database.exec('SAVEPOINT work');
@@ -85,21 +86,27 @@ export class MemoryStorage implements SqlObjectStorage {
       return [];
     }
     const before = this.#changes();
-    const rows = this.#database.prepare(text).all(...values);
+    const rows = this.#prepared(text).all(...values);
     const changed = this.#changes() - before;
     if (changed > 0) this.#rowsWritten += changed * (1 + this.#indexesOf(text));
     return rows;
   }
 
   #changes(): number {
-    return Number(this.#database.prepare('SELECT total_changes() AS n').get()?.n ?? 0);
+    return Number(this.#prepared('SELECT total_changes() AS n').get()?.n ?? 0);
   }
 
   /** How many indexes the table of a statement has, at most: partial ones count, too. */
   #indexesOf(text: string): number {
     const [, table = ''] = /(?:INTO|UPDATE|FROM)\s+(\w+)/i.exec(text) ?? [];
     const named = "SELECT count(*) AS n FROM sqlite_master WHERE type = 'index' AND tbl_name = ?";
-    return Number(this.#database.prepare(named).get(table)?.n ?? 0);
+    return Number(this.#prepared(named).get(table)?.n ?? 0);
+  }
+
+  #prepared(text: string): StatementSync {
+    const known = this.#statements.get(text) ?? this.#database.prepare(text);
+    this.#statements.set(text, known);
+    return known;
   }
 
   #bytesInUse(): number {

@@ -5,6 +5,7 @@ import { memberMutants } from './mutants-members.ts';
 import { regionMutants } from './mutants-region.ts';
 import { scriptMutants } from './mutants-scripts.ts';
 import { shellMutants } from './mutants-shell.ts';
+import { storageMutants } from './mutants-storage.ts';
 import { userScriptMutants } from './mutants-user-scripts.ts';
 import type { Patch } from './mutation.ts';
 import type { RunnerName } from './runners.ts';
@@ -33,6 +34,7 @@ export const mutants: readonly Mutant[] = [
   ...copyMutants,
   ...allKeysMutants,
   ...userScriptMutants,
+  ...storageMutants,
 ].toSorted((a, b) => Number(a.rule.slice(1)) - Number(b.rule.slice(1)));
 
 /** The table of PROTOCOL.md, as it has to stand there. */

@@ -56,6 +56,8 @@ export const runners = {
   rest: (): Promise<Runner> => import('./rest-run.ts'),
   /** More clients than connections, with regions that hang and return. */
   saturation: (): Promise<Runner> => import('./saturation-run.ts'),
+  /** One coordinator on an object's SQLite, with the platform's bounds. */
+  storage: (): Promise<Runner> => import('./storage-run.ts'),
 } as const;
 
 /** Names a kind of seeded run. */
@@ -75,6 +77,14 @@ export const settings: Partial<Record<RunnerName, readonly Patch[]>> = {
   reads: [...smallCopies, limit('copyKeysPerStep', '2')],
   edge: [...smallCopies, limit('copyKeysPerStep', '2')],
   flushes: [...smallCopies, limit('copyKeysPerStep', '2')],
+  // The storage of such a run is small, so its size is looked at more often.
+  storage: [
+    {
+      file: 'shared/storage-limits.ts',
+      find: '\n  roomBytes: ',
+      replace: '\n  roomBytes: 20_000, // ',
+    },
+  ],
 };
 
 /** What stands there in the file becomes a comment. */

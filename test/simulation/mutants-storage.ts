@@ -1,0 +1,70 @@
+import type { Mutant } from './mutants.ts';
+
+/** R46 and R47: what a coordinator keeps, and how it makes room. */
+
+const pruner = 'functions/coordinator/pruner.ts';
+
+export const storageMutants: readonly Mutant[] = [
+  {
+    rule: 'R19',
+    name: 'forgets-by-which-clock-it-was-too-late',
+    patches: [
+      {
+        file: 'shared/protocol/outbox.ts',
+        find: "this.persist({ kind: 'clock', now: this.now });",
+        replace: '',
+      },
+    ],
+    runner: 'storage',
+    seeds: [1, 60],
+  },
+  {
+    rule: 'R46',
+    name: 'forgets-keys-with-the-log',
+    patches: [
+      {
+        file: pruner,
+        find: 'DELETE FROM write WHERE idempotency_key IS NULL',
+        replace: 'DELETE FROM write WHERE true',
+      },
+    ],
+    runner: 'storage',
+    seeds: [1, 60],
+  },
+  {
+    rule: 'R46',
+    name: 'forgets-keys-before-their-moment',
+    patches: [
+      { file: pruner, find: 'AND kept_until < ?', replace: 'AND kept_until - 3_500_000 < ?' },
+    ],
+    runner: 'storage',
+    seeds: [1, 60],
+  },
+  {
+    rule: 'R46',
+    name: 'promises-less-than-an-hour',
+    patches: [
+      {
+        file: 'shared/protocol/room.ts',
+        find: 'Math.floor(keysKeptMsMinimum + spanMs',
+        replace: 'Math.floor(1 + (keysKeptMsMinimum + spanMs)',
+      },
+    ],
+    runner: 'storage',
+    seeds: [1, 60],
+  },
+  {
+    rule: 'R47',
+    name: 'takes-writes-in-until-the-platform-refuses',
+    patches: [
+      { file: 'shared/protocol/room.ts', find: 'isFull: percent >= 100', replace: 'isFull: false' },
+      {
+        file: 'shared/protocol/room.ts',
+        find: 'keysKeptMs: percent >= keysRefusedPercent ? 0 : promisedMs',
+        replace: 'keysKeptMs: promisedMs',
+      },
+    ],
+    runner: 'storage',
+    seeds: [1, 60],
+  },
+];
