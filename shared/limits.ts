@@ -221,6 +221,9 @@ export const limits = {
   /** Reads through one coordinator that wait, and that take a connection at once. */
   readsQueued: 1_000,
   readsInFlight: 2,
+  /** So many regions may be sent a read of which none answers: it may be what keeps them. A script is sent to one. */
+  unansweredPerRead: 2,
+  unansweredPerScript: 1,
   /** So often one region may fail a read through the coordinator. */
   readFailuresPerRegion: 3,
   /** A region that gave no answer to a read is asked last for so long. */

@@ -79,7 +79,9 @@ function problemResponse(status: number) {
     instance: '5f0c1c1e-8a55-4c0b-9f0e-0a4d2f6c7b11',
   };
   const names: readonly ResponseHeaderName[] =
-    status === 429 || status === 503 ? ['X-Request-Id', 'Retry-After'] : ['X-Request-Id'];
+    status === 429 || status === 503 || status === 504
+      ? ['X-Request-Id', 'Retry-After']
+      : ['X-Request-Id'];
   return {
     description: types.join(' '),
     headers: headersOf(names),

@@ -62,7 +62,7 @@ const getRoute = createRoute({
       description: 'The value still has the ETag that If-None-Match names',
       headers: headersOf(readHeaders),
     },
-    ...problemResponses(400, 401, 403, 404, 422, 503),
+    ...problemResponses(400, 401, 403, 404, 422, 503, 504),
   },
 });
 
@@ -82,7 +82,7 @@ const putRoute = createRoute({
       'Server-Timing',
     ]),
     202: acceptedResponse,
-    ...problemResponses(400, 401, 403, 412, 413, 415, 422, 429, 503, 507),
+    ...problemResponses(400, 401, 403, 412, 413, 415, 422, 429, 503, 504, 507),
   },
 });
 
@@ -101,7 +101,7 @@ const deleteRoute = createRoute({
       'Server-Timing',
     ]),
     202: acceptedResponse,
-    ...problemResponses(400, 401, 403, 412, 422, 429, 503, 507),
+    ...problemResponses(400, 401, 403, 412, 422, 429, 503, 504, 507),
   },
 });
 

@@ -33,7 +33,7 @@ const postRoute = createRoute({
       'Lockstep-Consistency',
       'Lockstep-Via',
     ]),
-    ...problemResponses(400, 401, 403, 404, 413, 415, 422, 503),
+    ...problemResponses(400, 401, 403, 404, 413, 415, 422, 503, 504),
   },
 });
 

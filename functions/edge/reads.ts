@@ -1,5 +1,6 @@
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
+import { holdScript } from '../../shared/protocol/round.ts';
 import type { Directory, RegionFault } from '../../shared/wire/answers.ts';
 import type { RegionConfiguration, RegionStatus } from '../../shared/wire/members.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
@@ -120,7 +121,9 @@ export class RegionReader {
       case 'ended':
         return outcome.problem;
       case 'fault':
-        return reading.fault(region, outcome.reason);
+        if (outcome.isUnanswered) reading.unanswered += 1;
+        reading.fault(region, outcome.reason);
+        return reading.isSpent ? unanswered(reading.faults) : null;
       case 'no-lease':
         this.#leases.lacking(region);
         return this.#lack(region, reading);
@@ -146,10 +149,11 @@ export class RegionReader {
     query,
     faults,
     contendedIn,
+    unanswered: sent,
   }: Reading): Promise<Attempt<Snapshot>> {
     const { keys, commands } = query;
     // Keys that are always busy in one region may be at rest where the coordinator looks.
-    const request = { keys, commands, region: query.region };
+    const request = { keys, commands, region: query.region, unanswered: sent };
     const answer = await askCoordinator(this.#dependencies, onlyShard, (coordinator) =>
       coordinator.read(request),
     );
@@ -174,7 +178,8 @@ export class RegionReader {
     const told = answer.value.kind === 'unavailable' ? answer.value.faults : [];
     // Where the coordinator has looked too, it knows more of a region than that it has no lease.
     const others = faults.filter((fault) => !told.some(({ region }) => region === fault.region));
-    return unavailable([...others, ...told]);
+    const isSpent = answer.value.kind === 'unavailable' && answer.value.isUnanswered;
+    return isSpent ? unanswered([...others, ...told]) : unavailable([...others, ...told]);
   }
 }
 
@@ -186,12 +191,20 @@ class Reading {
   readonly faults: RegionFault[] = [];
   /** Where its keys were busy at each look. */
   contendedIn: RegionId | null = null;
+  /** Regions that were sent it and have not answered. */
+  unanswered = 0;
   /** True once the coordinator has been told where this read would like a lease. */
   isWanted = false;
 
   constructor(query: SnapshotQuery, directory: Directory) {
     this.query = query;
     this.directory = directory;
+  }
+
+  /** True if it was sent as often as it may be without an answer (R40). */
+  get isSpent(): boolean {
+    const isScript = holdScript(this.query.commands);
+    return this.unanswered >= (isScript ? limits.unansweredPerScript : limits.unansweredPerRead);
   }
 
   fault(region: RegionId, reason: string): null {
@@ -247,4 +260,11 @@ function unavailable(faults: readonly RegionFault[]): Attempt<Snapshot> {
   const named = faults.map(({ region, reason }) => `${region}: ${reason}`).join('; ');
   const detail = `No region could answer the read. ${named}. Send it again.`;
   return failure('region-unavailable', detail, { regions: faults }, { 'Retry-After': '1' });
+}
+
+/** What may keep one region from answering is not sent to all of them. */
+function unanswered(faults: readonly RegionFault[]): Attempt<Snapshot> {
+  const named = faults.map(({ region, reason }) => `${region}: ${reason}`).join('; ');
+  const detail = `The read was sent and not answered, and is not sent again. ${named}.`;
+  return failure('read-unanswered', detail, { regions: faults }, { 'Retry-After': '5' });
 }

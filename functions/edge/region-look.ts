@@ -1,7 +1,12 @@
 import { assert } from '../../shared/assert.ts';
 import { compareOrder, type RegionId, type TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Decision, ReadCommand, SnapshotResult } from '../../shared/protocol/round.ts';
+import {
+  type Decision,
+  holdScript,
+  type ReadCommand,
+  type SnapshotResult,
+} from '../../shared/protocol/round.ts';
 import type { Directory, Resolution } from '../../shared/wire/answers.ts';
 import type { RegionConfiguration } from '../../shared/wire/members.ts';
 import { type Attempt, type failure, success } from '../../shared/wire/problems.ts';
@@ -33,7 +38,7 @@ export interface Snapshot {
 export type RegionOutcome =
   | { readonly kind: 'answered'; readonly snapshot: Snapshot }
   /** A reason to ask the next region. */
-  | { readonly kind: 'fault'; readonly reason: string }
+  | { readonly kind: 'fault'; readonly reason: string; readonly isUnanswered?: true }
   /** It may not answer strong reads now. */
   | { readonly kind: 'no-lease' }
   /** Its keys were locked by commits at each look. */
@@ -69,7 +74,10 @@ export class RegionLook {
     let settle: readonly Decision[] = [];
     for (let attempts = 1; attempts <= limits.readAttempts; attempts += 1) {
       const result = await this.#snapshot(generation, settle);
-      if (result.kind === 'silent') return { kind: 'fault', reason: result.reason };
+      if (result.kind === 'silent') {
+        const { reason, isUnanswered } = result;
+        return isUnanswered ? { kind: 'fault', reason, isUnanswered } : { kind: 'fault', reason };
+      }
       if (result.kind === 'refused') {
         const newer = result.refusal.kind === 'generation' ? await this.#generation() : null;
         if (newer?.ok === false) return { kind: 'ended', problem: newer };
@@ -154,7 +162,7 @@ function isOutrun(
   settled: readonly Decision[],
 ): boolean {
   // A script may read keys that it does not declare.
-  const isOfOneKey = keys.length === 1 && commands.every(({ args }) => args[0] !== 'EVAL_RO');
+  const isOfOneKey = keys.length === 1 && !holdScript(commands);
   if (!isOfOneKey || settled.length === 0) return false;
   return !holders.some((holder) =>
     settled.some(({ transaction }) => compareOrder(transaction, holder) === 0),

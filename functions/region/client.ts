@@ -15,7 +15,12 @@ export interface RegionAddress {
 /** What came of one use of a script: its reply, or why there is none that can be used. */
 type Sent =
   | { readonly kind: 'answered'; readonly reply: unknown }
-  | { readonly kind: 'silent'; readonly reason: string; readonly code?: string };
+  | {
+      readonly kind: 'silent';
+      readonly reason: string;
+      readonly code?: string;
+      readonly isUnanswered?: true;
+    };
 
 /** What one request brought. An `error` is the server's own reply, so the script has not answered. */
 type Received = Sent | { readonly kind: 'error'; readonly code: string; readonly message: string };
@@ -37,11 +42,14 @@ export function connectRegion(address: RegionAddress): RegionClient {
   return {
     async round(round, timeoutMs) {
       const sent = await sendRound(keysOf(round.shard), encodeRound(round), timeoutMs);
-      return sent.kind === 'silent' ? sent : decodeRound(sent.reply, round);
+      if (sent.kind === 'answered') return decodeRound(sent.reply, round);
+      return silent(sent.reason, sent.code);
     },
     async snapshot(request, timeoutMs) {
       const sent = await sendSnapshot(keysOf(request.shard), encodeSnapshot(request), timeoutMs);
-      return sent.kind === 'silent' ? silent(sent.reason) : decodeSnapshot(sent.reply, request);
+      if (sent.kind === 'answered') return decodeSnapshot(sent.reply, request);
+      const { reason, isUnanswered } = sent;
+      return isUnanswered ? { kind: 'silent', reason, isUnanswered } : silent(reason);
     },
     async inspect(shard, inspection, timeoutMs) {
       const argument = encodeInspection(inspection);
@@ -103,7 +111,7 @@ async function request(client: () => Redis, command: readonly string[]): Promise
     if (error instanceof errors.UpstashError && !(error instanceof errors.UpstashJSONParseError)) {
       return serverError(error.message);
     }
-    return silent(reasonOf(error));
+    return { ...silent(reasonOf(error)), isUnanswered: true };
   }
 }
 

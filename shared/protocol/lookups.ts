@@ -7,7 +7,7 @@ import type { Outbox } from './outbox.ts';
 import type { RegionLink } from './region-link.ts';
 import type { RegionLinks } from './region-links.ts';
 import { resolutionOf } from './resolution.ts';
-import type { Decision } from './round.ts';
+import { type Decision, holdScript } from './round.ts';
 import type { Transactions } from './transactions.ts';
 
 /** A read that goes through the coordinator. */
@@ -19,6 +19,8 @@ interface Lookup {
   readonly until: number;
   settle: readonly Decision[];
   looks: number;
+  /** Regions that were sent it and have not answered. */
+  unanswered: number;
   readonly faults: RegionFault[];
 }
 
@@ -65,7 +67,17 @@ export class Lookups {
     }
     const since = this.#outbox.now;
     const until = since + limits.timeoutMsDefault;
-    this.#waiting.push({ ticket, request, since, until, settle: [], looks: 0, faults: [] });
+    const { unanswered = 0 } = request;
+    this.#waiting.push({
+      ticket,
+      request,
+      since,
+      until,
+      settle: [],
+      looks: 0,
+      unanswered,
+      faults: [],
+    });
   }
 
   /** The shard has no members: nobody can be asked. */
@@ -120,7 +132,9 @@ export class Lookups {
     if (result.kind !== 'read' || !isSame) {
       const reason = result.kind === 'silent' ? result.reason : 'it is no voter';
       lookup.faults.push({ region: link.region, reason });
-      this.#waiting.push(lookup);
+      if (result.kind === 'silent' && result.isUnanswered) lookup.unanswered += 1;
+      if (isSpent(lookup)) this.#giveUp(lookup);
+      else this.#waiting.push(lookup);
       // One that lets a read wait would let each read wait anew.
       if (result.kind === 'silent')
         link.readsElsewhereUntil = this.#outbox.now + limits.silentRegionAvoidedMs;
@@ -200,7 +214,8 @@ export class Lookups {
     return place !== undefined && failures(place) < limits.readFailuresPerRegion ? place : null;
   }
 
-  #giveUp({ ticket, request, faults }: Lookup): void {
+  #giveUp(lookup: Lookup): void {
+    const { ticket, request, faults } = lookup;
     const unable = this.#links.all
       .filter(({ region }) => request.region === null || request.region === region)
       .filter((link) => !link.isVoter || link.isMute || link.health.kind !== 'answering')
@@ -210,7 +225,14 @@ export class Lookups {
       });
     // What each region said last.
     const last = new Map([...unable, ...faults].map((fault) => [fault.region, fault]));
-    const answer = { kind: 'unavailable', faults: [...last.values()] } as const;
+    const spent = isSpent(lookup) ? ({ isUnanswered: true } as const) : {};
+    const answer = { kind: 'unavailable', faults: [...last.values()], ...spent } as const;
     this.#outbox.reply({ kind: 'read', ticket, answer });
   }
+}
+
+/** True if a read was sent as often as it may be without an answer (R40). */
+function isSpent({ request, unanswered }: Lookup): boolean {
+  const most = holdScript(request.commands) ? limits.unansweredPerScript : limits.unansweredPerRead;
+  return unanswered >= most;
 }

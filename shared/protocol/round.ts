@@ -306,7 +306,13 @@ export type SnapshotResult =
       readonly locks: readonly { readonly key: string; readonly holder: TransactionOrder }[];
     }
   | { readonly kind: 'refused'; readonly refusal: Refusal | { readonly kind: 'lease' } }
-  | { readonly kind: 'silent'; readonly reason: string };
+  /** `isUnanswered`: it was sent and nothing came back, so the region may still be at it. */
+  | { readonly kind: 'silent'; readonly reason: string; readonly isUnanswered?: true };
+
+/** True if a user's script is among `commands`: what that does in one region it would do in the next one too. */
+export function holdScript(commands: readonly ReadCommand[]): boolean {
+  return commands.some(({ args }) => args[0] === 'EVAL_RO');
+}
 
 /** A look at keys or locks of a region, for operators. It changes nothing, leaves no mark and needs no generation. */
 export type Inspection =

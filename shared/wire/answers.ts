@@ -155,6 +155,8 @@ export interface ReadRequest {
   readonly commands: readonly ReadCommand[];
   /** The region to read in, or null for the one that answers fastest. */
   readonly region: RegionId | null;
+  /** How many regions were sent it before and have not answered; 0 if it is left out. */
+  readonly unanswered?: number;
 }
 
 /** What came of it. `replies` is that of SnapshotResult. */
@@ -165,6 +167,8 @@ export type ReadAnswer =
       readonly faults: readonly RegionFault[];
       /** Set where the shard has no members yet: why not, and what to do. */
       readonly notFounded?: string;
+      /** Set if it was sent as often as it may be without an answer, and is not sent again. */
+      readonly isUnanswered?: true;
     };
 
 /** A shard's state, for `GET /v1/regions`. */

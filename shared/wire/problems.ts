@@ -214,6 +214,12 @@ export const problemKinds = {
     title: 'The keys changed too often to be read together',
     remedy: 'Send it again, name fewer keys, or use the consistency "local".',
   },
+  'read-unanswered': {
+    status: 504,
+    title: 'The read was not answered',
+    remedy:
+      'It was sent to a region, and a read without a script to one more, and is sent to no other, since it may be what keeps them. Make it smaller, or send it again after a while.',
+  },
   'region-unavailable': {
     status: 503,
     title: 'A region does not answer',

@@ -127,6 +127,36 @@ describe('a read through the coordinator', () => {
     expect(rig.toldRead(ticket)).toBeUndefined();
   });
 
+  it.each([
+    ['a read', ['GET', 'a'], 0, ['near', 'middle']],
+    ['a read that the edge has sent once', ['GET', 'a'], 1, ['near']],
+    ['a script', ['EVAL_RO', 'sha', 'return 1', '0'], 0, ['near']],
+  ])(
+    'is sent to no more regions where it is not answered: %s',
+    (_name, args, unanswered, regions) => {
+      const rig = spread();
+      const ticket = rig.read({ commands: [command(args)], unanswered });
+      for (const region of regions) {
+        expect(rig.toldRead(ticket)).toBeUndefined();
+        expect(only(rig).region).toBe(region);
+        rig.look(only(rig), { kind: 'silent', reason: 'no answer in time', isUnanswered: true });
+      }
+      expect(rig.lookups).toEqual([]);
+      const faults = regions.map((region) => ({ region, reason: 'no answer in time' }));
+      expect(rig.toldRead(ticket)).toEqual({ kind: 'unavailable', faults, isUnanswered: true });
+      rig.advance(limits.timeoutMsDefault);
+      expect(rig.lookups).toEqual([]);
+    },
+  );
+
+  it('of a script goes on where a region has refused it, and so has not run it', () => {
+    const rig = spread();
+    const ticket = rig.read({ commands: [command(['EVAL_RO', 'sha', 'return 1', '0'])] });
+    rig.look(only(rig), silent);
+    rig.look(only(rig), readOf());
+    expect(rig.toldRead(ticket)).toMatchObject({ kind: 'read', region: 'middle' });
+  });
+
   it('is given up where each voter has failed it too often, with what each of them said', () => {
     const rig = spread();
     const ticket = rig.read();

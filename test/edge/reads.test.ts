@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { SnapshotResult } from '../../shared/protocol/round.ts';
 import type { Resolution } from '../../shared/wire/answers.ts';
-import { EdgeUnderTest, problemOf, read, statusWith, tokens } from './stand-ins.ts';
+import { EdgeUnderTest, problemOf, read, regionIds, statusWith, tokens } from './stand-ins.ts';
 
 const body = { reads: [['GET', 'k']] };
 const silent: SnapshotResult = { kind: 'silent', reason: 'no answer within 2500 ms' };
@@ -89,7 +89,8 @@ describe('a strong read', () => {
     const script = [['EVAL_RO', "return redis.call('MGET', KEYS[1], 'other')", '1', 'k']];
     const regions = { 'us-east-1': [read('["a"]', 4), read('["b"]', 5), read('["c"]')] };
     const { edge, asked } = edgeResolving(['committed', 'committed'], regions);
-    expect((await ask(edge, { reads: script })).json).toMatchObject({ results: ['c'] });
+    const asking = { body: { reads: script }, token: tokens.write };
+    expect((await edge.ask('POST', '/v1/reads', asking)).json).toMatchObject({ results: ['c'] });
     expect(asked).toEqual([[[1, 4]], [[1, 5]]]);
   });
 
@@ -147,6 +148,45 @@ describe('a strong read', () => {
     const edge = new EdgeUnderTest({ describe }, regions);
     expect((await ask(edge)).json).toMatchObject({ results: ['v'], region: 'us-east-1' });
     expect(edge.snapshots.map(({ request }) => request.generation)).toEqual([7, 8]);
+  });
+
+  it.each([
+    ['a read', ['GET', 'k'], ['us-east-1', 'eu-west-1']],
+    ['a script', ['EVAL_RO', "return redis.call('GET', 'k')", '0'], ['us-east-1']],
+  ])(
+    'is sent to no more regions where it is not answered, nor through the coordinator: %s',
+    async (_name, words, asked) => {
+      for (const consistency of ['strong', 'local']) {
+        const unanswered = { ...silent, isUnanswered: true } as const;
+        const regions = Object.fromEntries(regionIds.map((region) => [region, [unanswered]]));
+        const edge = new EdgeUnderTest({}, regions);
+        const told = await edge.ask('POST', '/v1/reads', {
+          body: { reads: [words], consistency },
+          token: tokens.write,
+        });
+        expect([told.status, problemOf(told)]).toEqual([504, 'read-unanswered']);
+        expect(edge.snapshots.map(({ region }) => region)).toEqual(asked);
+        expect(edge.calls.filter(([, method]) => method === 'read')).toEqual([]);
+      }
+    },
+  );
+
+  it('tells the coordinator how many regions were sent it and have not answered', async () => {
+    const unanswered = { ...silent, isUnanswered: true } as const;
+    const lease: SnapshotResult = { kind: 'refused', refusal: { kind: 'lease' } };
+    const requests: unknown[] = [];
+    const edge = new EdgeUnderTest(
+      {
+        read: async (request) => {
+          requests.push(request);
+          return { kind: 'unavailable', faults: [], isUnanswered: true };
+        },
+      },
+      { 'us-east-1': [unanswered], 'eu-west-1': [lease], 'ap-northeast-1': [lease] },
+    );
+    const told = await ask(edge);
+    expect(requests).toMatchObject([{ unanswered: 1 }]);
+    expect([told.status, problemOf(told)]).toEqual([504, 'read-unanswered']);
   });
 
   it('names every region where none answers', async () => {
