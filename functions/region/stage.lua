@@ -4,7 +4,6 @@
 -- that keeps going, what fails has changed nothing, since Redis's commands change all or nothing; what the
 -- server refuses, or what errs, leaves nothing behind and is a vote against. round.lua has KEYS, ARGV and the replies.
 local SET, DELETE, POP, TTL, SCRIPT, PUBLISH, FLUSH, FAIL, DISTANCES = 2, 3, 4, 5, 10, 11, 12, 13, 15
-local ABSENT, EXISTS, EQUALS, TYPE, FIELD = 0, 1, 2, 3, 4
 
 -- How much of a value a failed check shows, in bytes.
 local SHOWN = 1000
@@ -36,6 +35,12 @@ end
 
 -- Checks -------------------------------------------------------------------------------------------------------------
 
+-- A script has room for few more names, so these are its own.
+local holds
+do
+
+local ABSENT, EXISTS, EQUALS, TYPE, FIELD = 0, 1, 2, 3, 4
+
 local function typeAt(name)
   local kind = must('TYPE', name).ok
   if kind == 'none' then return false end
@@ -60,7 +65,7 @@ local function observed(name, ...)
 end
 
 -- True where the check holds; else false and what was found.
-local function holds(check)
+function holds(check)
   local kind, name = check[1], nameToCheck(check[1], check[2], check[3])
   if kind == EQUALS then
     local value, actual = observed(name, 'GET', name)
@@ -74,6 +79,8 @@ local function holds(check)
   end
   local value, actual = observed(name, 'HGET', name, check[3])
   return value == check[4], actual
+end
+
 end
 
 -- Operations: each returns its reply, or nil and the text of its error -----------------------------------------------
