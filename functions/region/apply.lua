@@ -141,28 +141,31 @@ local function runSets(plan)
   end
 end
 
--- Deletes what one scan finds. Returns how many keys that were, or nil and the error.
-local function flushOnce()
-  local cursor, count = '0', 0
-  repeat
-    local reply, names = must('SCAN', cursor, 'COUNT', '1000'), {}
-    cursor = reply[1]
-    for _, name in ipairs(reply[2]) do
-      if isVisible(name) then insert(names, name) end
-    end
-    local removed, failure = overMany('UNLINK', nil, names)
-    if not removed then return nil, failure end
-    count = count + removed
-  until cursor == '0'
-  return count
-end
+local runFlush
+do
+  -- Deletes what one scan finds. Returns how many keys that were, or nil and the error.
+  local function flushOnce()
+    local cursor, count = '0', 0
+    repeat
+      local reply, names = must('SCAN', cursor, 'COUNT', '1000'), {}
+      cursor = reply[1]
+      for _, name in ipairs(reply[2]) do
+        if isVisible(name) then insert(names, name) end
+      end
+      local removed, failure = overMany('UNLINK', nil, names)
+      if not removed then return nil, failure end
+      count = count + removed
+    until cursor == '0'
+    return count
+  end
 
--- A server whose cursors count keys skips some while others go, so it ends with a scan that finds none.
-local function runFlush(plan)
-  repeat
-    local count = flushOnce()
-    if not count then plan.failure = 'r' end
-  until not count or count == 0
+  -- A server whose cursors count keys skips some while others go, so it ends with a scan that finds none.
+  function runFlush(plan)
+    repeat
+      local count = flushOnce()
+      if not count then plan.failure = 'r' end
+    until not count or count == 0
+  end
 end
 
 -- Puts the shadow in the place of its key. It gets its real expiry before that, so that a plan which is stopped here

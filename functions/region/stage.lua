@@ -111,15 +111,18 @@ local function putOffArgument(arguments)
   if at and match(arguments[at] or '', '^[1-9]%d*$') then arguments[at] = putOff(arguments[at]) end
 end
 
--- These answer the name of the key that they popped from, and those of the streams that they read.
-local answersKey = { LMPOP = true, ZMPOP = true }
-local answersKeys = { XREAD = true, XREADGROUP = true }
+local restoreNames
+do
+  -- These answer the name of the key that they popped from, and those of the streams that they read.
+  local answersKey = { LMPOP = true, ZMPOP = true }
+  local answersKeys = { XREAD = true, XREADGROUP = true }
 
-local function restoreNames(reply, command, names)
-  if type(reply) ~= 'table' then return end
-  if answersKey[command] then reply[1] = names[reply[1]] or reply[1] end
-  if not answersKeys[command] then return end
-  for _, stream in ipairs(reply) do stream[1] = names[stream[1]] or stream[1] end
+  function restoreNames(reply, command, names)
+    if type(reply) ~= 'table' then return end
+    if answersKey[command] then reply[1] = names[reply[1]] or reply[1] end
+    if not answersKeys[command] then return end
+    for _, stream in ipairs(reply) do stream[1] = names[stream[1]] or stream[1] end
+  end
 end
 
 -- Some errors tell of the key.

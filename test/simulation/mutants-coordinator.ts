@@ -123,7 +123,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     rule: 'R5',
     name: 'compares-no-bases',
     patches: [
-      { file: agreement, find: 'compareBases(votes, keys, partsOfKey) ??\n', replace: '' },
+      { file: agreement, find: 'compareBases(votes, keys, partsOfKey, latest) ??\n', replace: '' },
       {
         file: agreement,
         find: 'compareAttention(votes, keys, partsOfKey) ??\n',
@@ -136,7 +136,9 @@ export const coordinatorMutants: readonly Mutant[] = [
   {
     rule: 'R5',
     name: 'takes-an-expiry-for-a-divergence',
-    patches: [{ file: agreement, find: 'compareBases(votes, keys, partsOfKey) ??\n', replace: '' }],
+    patches: [
+      { file: agreement, find: 'compareBases(votes, keys, partsOfKey, latest) ??\n', replace: '' },
+    ],
     runner: 'expiries',
     seeds: [100, 300],
   },
