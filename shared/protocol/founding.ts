@@ -102,6 +102,8 @@ export class Founding {
   /** A region that is to be a member from the beginning. */
   join(region: RegionId): void {
     const { links, outbox, stored } = this.#parts;
+    // What was compared was compared without it.
+    this.#comparison = null;
     const detail = 'the shard has not begun';
     const absence = { cause: 'new', detail, whole: true, held: true } as const;
     const membership = { state: 'out', since: outbox.now, ...absence } as const;
@@ -110,6 +112,7 @@ export class Founding {
 
   /** A region is not to be a member after all. */
   drop(link: RegionLink): void {
+    this.#comparison = null;
     this.#parts.links.remove(link.region);
   }
 

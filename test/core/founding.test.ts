@@ -351,6 +351,21 @@ describe('regions that hold equally many keys', () => {
     expect(anew?.cursor).toBeNull();
   });
 
+  it('are compared anew where a region comes or goes meanwhile', () => {
+    const rig = counted({ near: 4, middle: 4, far: 4, new: 4 });
+    const { number } = rig.comparison;
+    rig.order({ kind: 'add', region: 'new' });
+    rig.step({ kind: 'compared', number, result: { ...compared, next: null } });
+    expect(rig.core.status().founding).toMatchObject({ phase: 'counting' });
+    rig.executeAll(['new']);
+    const again = rig.comparison;
+    expect(again.regions).toEqual(['near', 'middle', 'far', 'new']);
+    rig.order({ kind: 'remove', region: 'new' });
+    const { number: late } = again;
+    rig.step({ kind: 'compared', number: late, result: { ...compared, next: null } });
+    expect(rig.core.status().founding).not.toBeNull();
+  });
+
   it('need no comparison where there is only one', () => {
     const rig = counted({ near: 4 }, { regions: ['near'] });
     expect(rig.core.status().founding).toBeNull();

@@ -54,6 +54,8 @@ export const runners = {
   pace: (): Promise<Runner> => import('./pace-run.ts'),
   /** One coordinator that is mostly idle, and dies now and then. */
   rest: (): Promise<Runner> => import('./rest-run.ts'),
+  /** A coordinator that begins over data of somebody else's. */
+  founding: (): Promise<Runner> => import('./founding-run.ts'),
   /** More clients than connections, with regions that hang and return. */
   saturation: (): Promise<Runner> => import('./saturation-run.ts'),
   /** One coordinator on an object's SQLite, with the platform's bounds. */
