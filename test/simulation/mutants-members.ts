@@ -415,4 +415,23 @@ export const memberMutants: readonly Mutant[] = [
       'return (not isLeased',
     ],
   ),
+  mutant(
+    'R45',
+    'replaces-what-nobody-agreed-to-lose',
+    'founding',
+    [1, 60],
+    ['test/region/meta.ts', '&& keys <= round.takes', ''],
+  ),
+  mutant(
+    'R45',
+    'begins-with-what-was-compared-without-it',
+    'founding',
+    [900, 1500],
+    [
+      'shared/protocol/founding.ts',
+      `    this.#comparison = null;
+    const detail = 'the shard has not begun';`,
+      `    const detail = 'the shard has not begun';`,
+    ],
+  ),
 ];
