@@ -1,6 +1,6 @@
--- BITFIELD of fields that are wider than the numbers of a script: each field runs by itself, and a wide one is read
--- back in two halves. The form of every field was checked before, so that none fails behind one that has changed
--- something.
+-- Commands whose results need a hand. BITFIELD of fields that are wider than the numbers of a script: each field
+-- runs by itself, and a wide one is read back in two halves; the form of every field was checked before, so that none
+-- fails behind one that has changed something. And what stores distances.
 --
 -- It is given the command under its staged names, and what runs a command: that returns the reply, or nil and the text
 -- of the error. So does this.
@@ -73,4 +73,18 @@ local function runBits(arguments, _, run)
 end
 
 -- What runs an operation of these kinds; scripts.ts declares the name.
-runners = { [6] = append, [7] = deliver, [8] = claimAny, [9] = runBits, [14] = trim }
+-- GEOSEARCHSTORE, or GEORADIUS and its kin, with STOREDIST: a digest of what they have stored goes with the vote.
+local function storeDistances(arguments, _, run)
+  local reply, failure = run(arguments)
+  if failure then return nil, failure end
+  local target = arguments[2]
+  for index = 6, #arguments - 1 do
+    local isStore = match(string.upper(arguments[index]), '^STORE') ~= nil
+    if arguments[1] ~= 'GEOSEARCHSTORE' and isStore then target = arguments[index + 1] end
+  end
+  local scores = must('ZRANGE', target, '0', '-1', 'WITHSCORES')
+  tx.effects = redis.sha1hex((tx.effects or '') .. concat(scores, ','))
+  return reply
+end
+
+runners = { [6] = append, [7] = deliver, [8] = claimAny, [9] = runBits, [14] = trim, [15] = storeDistances }

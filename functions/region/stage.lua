@@ -3,7 +3,7 @@
 -- Guarantees: no plain client sees anything of it; a part that fails is undone whole, and the others stand; in a part
 -- that keeps going, what fails has changed nothing, since Redis's commands change all or nothing; what the
 -- server refuses, or what errs, leaves nothing behind and is a vote against. round.lua has KEYS, ARGV and the replies.
-local SET, DELETE, POP, TTL, SCRIPT, PUBLISH, FLUSH, FAIL, DISTANCES = 2, 3, 4, 5, 10, 11, 12, 13, 15
+local SET, DELETE, POP, TTL, SCRIPT, PUBLISH, FLUSH, FAIL = 2, 3, 4, 5, 10, 11, 12, 13
 
 -- How much of a value a failed check shows, in bytes.
 local SHOWN = 1000
@@ -161,12 +161,6 @@ local function settleExpiries(operation, arguments, reply)
   end
 end
 
--- Adds to the vote what a command has stored in a sorted set.
-local function noteScores(name)
-  local scores = must('ZRANGE', name, '0', '-1', 'WITHSCORES')
-  tx.effects = redis.sha1hex((tx.effects or '') .. concat(scores, ','))
-end
-
 -- Runs a command under the names of the staged states. Returns the arguments with those names too.
 local function runCommand(operation)
   local runner, reply, failure, arguments, names = runners[operation[1]], nil, nil, nil, nil
@@ -182,7 +176,6 @@ local function runCommand(operation)
   end
   if failure then return nil, restoreError(failure, names) end
   settleExpiries(operation, arguments, reply)
-  if operation[1] == DISTANCES then noteScores(arguments[operation[3][1] + 1]) end
   restoreNames(reply, arguments[1], names)
   return reply, nil, arguments
 end

@@ -6,7 +6,7 @@
 -- text of a refusal, and returns what gives an operation of stage.lua's form for a command of run.lua, or nil and
 -- an error.
 local integerOf, refusalOf = ...
-local WRITE, READ, APPEND, DELIVER, CLAIM = 0, 1, 6, 7, 8
+local WRITE, READ, APPEND, DELIVER, CLAIM, DISTANCES = 0, 1, 6, 7, 8, 15
 
 -- Expiries ------------------------------------------------------------------------------------------------------------
 
