@@ -102,6 +102,14 @@ export const limits = {
   outcomeBytes: 900_000,
   /** The replies of one snapshot: the Worker has 128 MB. */
   snapshotBytes: 8_000_000,
+  /** What a region answers to one request, as JSON in base64; beyond it the answer is not read to its end. */
+  answerBytes: 16_000_000,
+  /** Replies that are known to be larger leave a region natively: through Lua they cost several times the work. */
+  replyBytesInScript: 10_000,
+  /** Keys whose values are read without measuring them before. */
+  keysReadUnmeasured: 16,
+  /** Steps of one LCS, the product of the lengths: some 20 ms. */
+  lcsSteps: 4_000_000,
   preparesPerRound: 512,
   /** Once the scripts of a round have taken so long, no transaction is staged with it any more, nor a part of one. */
   stagingMs: 500,

@@ -1,3 +1,4 @@
+import { isTagged } from '../../shared/protocol/reply.ts';
 import type { ScriptsApi, WriteAnswer, WriteRequest } from '../../shared/wire/answers.ts';
 import { rawOutcomeOf } from '../../shared/wire/upstash-replies.ts';
 import {
@@ -43,8 +44,8 @@ export class ScriptDesk implements ScriptBook {
       if (name.toUpperCase() !== 'EVAL') continue;
       const reply = outcome.kind === 'done' ? (outcome.replies[index] ?? null) : null;
       const failed = outcome.kind === 'failed' && outcome.index === index ? outcome.error : '';
-      const isTagged = typeof reply === 'object' && reply !== null && 'e' in reply;
-      if (saysNoScript(isTagged ? reply.e : failed)) this.#scripts.drop(sha1Of(text));
+      const found = isTagged(reply) && 'error' in reply ? reply.error : failed;
+      if (saysNoScript(found)) this.#scripts.drop(sha1Of(text));
     }
   }
 

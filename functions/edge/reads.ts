@@ -158,8 +158,8 @@ export class RegionReader {
       coordinator.read(request),
     );
     if (answer.ok && answer.value.kind === 'read') {
-      const { replies: text, region } = answer.value;
-      const replies = parseSnapshotReplies(text, commands.length);
+      const { region } = answer.value;
+      const replies = parseSnapshotReplies(answer.value.replies, commands.length);
       if (replies !== null) {
         return success({ replies, region, attempts: 1, via: 'coordinator' });
       }

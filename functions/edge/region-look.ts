@@ -10,7 +10,7 @@ import {
 import type { Directory, Resolution } from '../../shared/wire/answers.ts';
 import type { RegionConfiguration } from '../../shared/wire/members.ts';
 import { type Attempt, type failure, success } from '../../shared/wire/problems.ts';
-import { parseSnapshotReplies, type SnapshotReply } from '../../shared/wire/replies.ts';
+import { type SnapshotReply, snapshotReplyOf } from '../../shared/wire/replies.ts';
 import type { Consistency } from '../../shared/wire/schemas.ts';
 import { askCoordinator } from './coordinators.ts';
 import { onlyShard, type ReadDependencies } from './dependencies.ts';
@@ -134,8 +134,10 @@ export class RegionLook {
   }
 
   #answered(result: ReadResult, attempts: number): RegionOutcome {
-    const replies = parseSnapshotReplies(result.replies, this.#look.commands.length);
-    if (replies === null) return { kind: 'fault', reason: 'its answer has no usable form' };
+    if (result.replies.length !== this.#look.commands.length) {
+      return { kind: 'fault', reason: 'its answer has no usable form' };
+    }
+    const replies = result.replies.map(snapshotReplyOf);
     const via = this.#look.consistency === 'strong' ? 'lease' : 'local';
     const snapshot: Snapshot = { replies, region: this.#region.id, attempts, via };
     return { kind: 'answered', snapshot };

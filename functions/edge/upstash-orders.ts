@@ -108,7 +108,7 @@ async function flush(
   );
   scripts.forgetAll();
   const element: UpstashElement = flushed.ok
-    ? { reply: { s: 'OK' }, isNullArray: false }
+    ? { reply: { status: 'OK' }, isNullArray: false }
     : failed(flushed.problem);
   return Array.from({ length: count }, () => element);
 }

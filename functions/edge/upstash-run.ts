@@ -3,12 +3,7 @@ import { limits } from '../../shared/limits.ts';
 import type { WriteAnswer, WriteRequest } from '../../shared/wire/answers.ts';
 import { utf8Length } from '../../shared/wire/keys.ts';
 import type { UpstashCommand } from '../../shared/wire/upstash.ts';
-import {
-  elementOf,
-  rawOutcomeOf,
-  rawReplyOf,
-  type UpstashElement,
-} from '../../shared/wire/upstash-replies.ts';
+import { elementOf, rawOutcomeOf, type UpstashElement } from '../../shared/wire/upstash-replies.ts';
 import { saysNoScript } from '../../shared/wire/user-scripts.ts';
 import { onlyShard } from './dependencies.ts';
 import { keptHeaders, keptUnder, recall } from './idempotency.ts';
@@ -258,7 +253,7 @@ async function readBatch(
       mustWrite ||= each.plan.mayWrite && reply.error.startsWith(writesAfterAll);
       return { error: reply.error, status: 400 };
     }
-    return elementOf(rawReplyOf(reply.raw), each.command);
+    return elementOf(reply.raw, each.command);
   });
   if (!snapshot.ok) return { elements, wrote: false, headers: {} };
   const { region, via } = snapshot.value;

@@ -280,13 +280,11 @@ local function countKeys()
   return count
 end
 
-local function refusedFor(meta)
-  return '{"f":["generation",' .. whole(meta and meta.generation or 0) .. ',' .. whole(countKeys()) .. ']}'
-end
+local function refusedFor(meta) return { 'f', 'generation', meta and meta.generation or 0, countKeys() } end
 
 -- The refusal of a state that this release cannot read, or nil.
 local function laterFormat(meta)
-  return meta and meta.format > FORMAT and '{"f":["format",' .. whole(meta.format) .. ']}' or nil
+  return meta and meta.format > FORMAT and { 'f', 'format', meta.format } or nil
 end
 
 -- Runs a script's body, which was given so many bytes. Whatever it raises is answered as text, which its reader counts
@@ -294,7 +292,7 @@ end
 local function answer(given, body)
   local ok, reply = pcall(body)
   -- What made a long reply is many times its size, and an embedded server has little room for all scripts together.
-  if collectgarbage and (given > MUCH or #tostring(reply) > MUCH) then collectgarbage() end
+  if collectgarbage and (given > MUCH or answered > MUCH) then collectgarbage() end
   if ok then return reply end
-  return '{"x":' .. text(tostring(type(reply) == 'table' and reply.err or reply)) .. '}'
+  return { 'x', tostring(type(reply) == 'table' and reply.err or reply) }
 end

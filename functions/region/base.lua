@@ -89,6 +89,11 @@ end
 
 -- Replies ------------------------------------------------------------------------------------------------------------
 
+-- Lua takes 200 names of one block; what only one function needs has a block of its own.
+local text, fillEscapes
+-- What a JSON string has escaped here. The class says what it has not, most of it in its first range, as that is fast.
+local ESCAPED = '[^^-~#-[%] !]'
+do
 local escaped, isFilled = {}, false
 local function escape(character)
   local text = escaped[character]
@@ -99,7 +104,7 @@ local function escape(character)
   return text
 end
 
-local function fillEscapes()
+function fillEscapes()
   for code = 0, 255 do escape(string.char(code)) end
   isFilled = true
 end
@@ -111,19 +116,19 @@ local function escaperFor(value)
   return isFilled and escaped or escape
 end
 
--- What a JSON string has escaped here. The class says what it has not, most of it in its first range, as that is fast.
-local ESCAPED = '[^^-~#-[%] !]'
-
 -- A JSON string with one character a byte. Written here rather than by cjson, so that every server writes the same.
-local function text(value)
+function text(value)
   if not string.find(value, ESCAPED) then return '"' .. value .. '"' end
   return '"' .. string.gsub(value, ESCAPED, escaperFor(value)) .. '"'
 end
+end
 
+local fold
+do
 local folded
 
 -- A string as cjson reads it, with one byte a character again: those from U+0080 to U+00FF come as two.
-local function fold(value)
+function fold(value)
   if not string.find(value, '[\194\195]') then return value end
   if not folded then
     folded = {}
@@ -131,29 +136,99 @@ local function fold(value)
   end
   return (string.gsub(value, '[\194\195][\128-\191]', folded))
 end
+end
 
--- A reply in the form of PartOutcomeTag's replies. An integer that a Lua number does not hold comes as its digits.
-local function encode(reply)
-  local kind = type(reply)
-  if kind == 'string' then return text(reply) end
-  if kind == 'number' then return whole(reply) end
+-- A value as a JSON text with one character a byte, for what copies: strings, integers, nothing, and lists of these.
+local function encode(value)
+  local kind = type(value)
+  if kind == 'string' then return text(value) end
+  if kind == 'number' then return whole(value) end
   if kind ~= 'table' then return 'null' end
-  if reply.err then return '{"e":' .. text(reply.err) .. '}' end
-  if reply.ok then return '{"s":' .. text(reply.ok) .. '}' end
-  if reply.digits then return reply.digits end
   local items = {}
-  for index, item in ipairs(reply) do items[index] = encode(item) end
+  for index, item in ipairs(value) do items[index] = encode(item) end
   return '[' .. concat(items, ',') .. ']'
 end
 
--- What the reply takes at least when it is encoded, in bytes. Counting is cheap; encoding what then proves too large
+-- What the value takes at least when it is encoded, in bytes. Counting is cheap; encoding what then proves too large
 -- would keep the server from everything else for seconds.
-local function leastBytes(reply)
-  if type(reply) == 'string' then return #reply end
-  if type(reply) ~= 'table' then return 1 end
+local function leastBytes(value)
+  if type(value) == 'string' then return #value end
+  if type(value) ~= 'table' then return 1 end
   local sum = 0
-  for _, item in ipairs(reply) do sum = sum + leastBytes(item) end
+  for _, item in ipairs(value) do sum = sum + leastBytes(item) end
   return sum
+end
+
+-- What an item takes besides its own bytes, wherever it is sent or stored. reply-shape.ts counts the same.
+local ITEM = 12
+
+-- What the answer of a REST endpoint does not tell of the replies: the notes of reply-shape.ts.
+local shape = {}
+-- The bytes of all replies so far.
+local answered = 0
+
+local plainWithin
+do
+-- `place` leads to the reply that is looked at, `depth` places deep.
+local place, depth = {}, 0
+-- The bytes of the reply that is looked at, and how many it may have.
+local replyBytes, replyBound = 0, 0
+
+local function noteShape(letter, text)
+  insert(shape, concat(place, '.', 1, depth) .. letter)
+  replyBytes = replyBytes + #text + ITEM
+  return text
+end
+
+local plain
+
+local function plainItems(items)
+  depth = depth + 1
+  replyBytes = replyBytes + ITEM
+  for index, item in ipairs(items) do
+    if replyBytes > replyBound then break end
+    if type(item) == 'string' then
+      replyBytes = replyBytes + #item + ITEM
+    else
+      place[depth] = index - 1
+      local told = plain(item)
+      if told ~= item then items[index] = told end
+    end
+  end
+  depth = depth - 1
+  return items
+end
+
+-- The reply as the server gives it to any client, with its shape noted beside: an error inside an array would be an
+-- error of all, and a status or the digits of a large integer look like a string.
+function plain(reply)
+  local kind = type(reply)
+  if kind == 'string' then
+    replyBytes = replyBytes + #reply + ITEM
+    return reply
+  end
+  if kind ~= 'table' then
+    replyBytes = replyBytes + 2 * ITEM
+    return kind == 'number' and reply
+  end
+  if reply.err then return noteShape('e', reply.err) end
+  if reply.ok then return noteShape('s', reply.ok) end
+  if reply.digits then return noteShape('d', reply.digits) end
+  return plainItems(reply)
+end
+
+-- The plain form of a reply, which stands at these places from outside, and its bytes; nil and more than `bound` where
+-- it has more. Counting ends there, so that no reply costs more than it may have.
+function plainWithin(bound, reply, ...)
+  local notes = #shape
+  depth, replyBytes, replyBound = select('#', ...), 0, bound
+  for index = 1, depth do place[index] = (select(index, ...)) end
+  local told = plain(reply)
+  answered = answered + replyBytes
+  if replyBytes <= bound then return told, replyBytes end
+  for index = #shape, notes + 1, -1 do shape[index] = nil end
+  return nil, replyBytes
+end
 end
 
 -- True where `a` comes before `b` by bytes. Lua's own `<` follows the locale of the server.

@@ -7,8 +7,11 @@
 -- The phase and the number are kept before anything is written, so a step that stops half-way is sent again under a
 -- higher number, and an older one cannot come in between.
 
+-- The names that round.lua needs; the others have a block of their own, as Lua takes 200 of one function.
+local dropShard, enterCopy, performCopy, grantLease
+do
 -- Drops the locks, with the shadows that they lead to, what is done, and the lease.
-local function dropShard()
+function dropShard()
   local flat, names = must('HGETALL', LOCK), {}
   for index = 1, #flat, 2 do
     if match(flat[index + 1], '^[^|]+|[pe]') then insert(names, shadowName(holderOf(flat[index + 1]), flat[index])) end
@@ -30,7 +33,7 @@ local function objectionToCopy(meta, round)
 end
 
 -- Before the round is noted: judges its copy step, and puts the region into its phase. Returns the refusal, or nil.
-local function enterCopy(meta, round)
+function enterCopy(meta, round)
   local kind, token, number = round.copy[1], round.copy[2], round.copy[3]
   local objection = objectionToCopy(meta, round)
   if objection then return '["f","' .. objection .. '"]' end
@@ -78,7 +81,7 @@ local function listTarget(meta, cursor, count)
 end
 
 -- Performs a copy step that nothing stands against.
-local function performCopy(meta, round)
+function performCopy(meta, round)
   local copy, bound = round.copy, round.bounds[5]
   local kind = copy[1]
   if kind == 'b' then
@@ -95,10 +98,11 @@ end
 
 -- Leases -------------------------------------------------------------------------------------------------------------
 
-local function grantLease(meta, round)
+function grantLease(meta, round)
   local lease = round.lease
   if not lease or lease[1] < 0 or not round.isVoter then return end
   if round.epoch < meta.epoch or round.incarnation < meta.incarnation then return end
   local expiry = lease[1] + lease[2]
   if expiry > clock() and expiry > must('PEXPIRETIME', LEASE) then must('SET', LEASE, '1', 'PXAT', whole(expiry)) end
+end
 end

@@ -1,9 +1,12 @@
 import { z } from 'zod';
-import { assert } from '../../shared/assert.ts';
+import { assert, InvariantViolation } from '../../shared/assert.ts';
+import { encodeReply, type RawReply } from '../../shared/protocol/reply.ts';
 import type {
+  Bytes,
   CopyReply,
   DecisionReply,
   InspectionResult,
+  Prepare,
   Refusal,
   Round,
   RoundResult,
@@ -11,11 +14,15 @@ import type {
   SnapshotResult,
   Vote,
 } from '../../shared/protocol/round.ts';
+import { inOrder, reshape } from './reply-shape.ts';
 
 const count = z.number().int().nonnegative();
 
+/** A reply of a script: nothing else is in an answer of its endpoint. */
+const reply: z.ZodType<RawReply> = z.custom<RawReply>(() => true);
+
 const voteSchema = z.union([
-  z.tuple([z.literal('y'), z.string(), z.array(z.string())]),
+  z.tuple([z.literal('y'), z.array(z.array(reply)), z.string(), z.array(z.string())]),
   z.tuple([z.literal('t')]),
   z.tuple([z.literal('d')]),
   z.tuple([z.literal('l'), z.string(), count, count]),
@@ -43,31 +50,32 @@ const copySchema = z.union([
   z.tuple([z.literal('f'), z.enum(['token', 'number', 'epoch'])]),
 ]);
 
-/** An empty array is an array here, as the scripts write their JSON themselves. */
-const executedSchema = z.object({
-  d: z.string().regex(/^[alru]*$/),
-  v: z.array(voteSchema),
-  m: z.array(z.tuple([count, z.string()])),
-  o: z.array(z.tuple([count, count, z.array(z.string())])),
-  t: z.union([z.literal(0), z.literal(1)]),
-  k: count.nullable(),
-  c: copySchema.nullable(),
-  z: z.union([z.literal(0), z.literal(1)]).nullable(),
-});
+const executedSchema = z.tuple([
+  z.literal('d'),
+  z.string().regex(/^[alru]*$/),
+  z.array(voteSchema),
+  z.array(z.tuple([count, z.string()])),
+  z.array(z.tuple([count, count, z.array(z.string())])),
+  z.union([z.literal(0), z.literal(1)]),
+  count.nullable(),
+  z.string().nullable(),
+  z.union([z.literal(0), z.literal(1)]).nullable(),
+]);
 
-const generationSchema = z.tuple([z.literal('generation'), count, count]);
+const generationSchema = z.tuple([z.literal('f'), z.literal('generation'), count, count]);
 
 /** The region's state is of a later release: that is nothing about its data. */
-const formatSchema = z.tuple([z.literal('format'), count]);
-const laterSchema = z.object({ f: formatSchema });
+const laterSchema = z.tuple([z.literal('f'), z.literal('format'), count]);
 
-const refusedSchema = z.object({
-  f: z.union([generationSchema, z.tuple([z.enum(['lost', 'history', 'phase'])])]),
-});
+const refusedSchema = z.union([
+  generationSchema,
+  z.tuple([z.literal('f'), z.enum(['lost', 'history', 'phase'])]),
+]);
 
-const unreadSchema = z.object({
-  f: z.union([generationSchema, z.tuple([z.enum(['lost', 'history', 'lease'])])]),
-});
+const unreadSchema = z.union([
+  generationSchema,
+  z.tuple([z.literal('f'), z.enum(['lost', 'history', 'lease'])]),
+]);
 
 const inspectedSchema = z.object({
   i: z.array(z.tuple([z.string(), z.string().nullable(), z.number().int(), z.number().int()])),
@@ -75,16 +83,24 @@ const inspectedSchema = z.object({
   t: z.union([z.literal(0), z.literal(1)]),
 });
 
-const readSchema = z.object({
-  q: z.string(),
-  l: z.array(z.tuple([z.string(), count, count])),
-});
+const readSchema = z.tuple([
+  z.literal('q'),
+  z.array(reply),
+  z.string(),
+  z.array(z.tuple([z.string(), count, count])),
+]);
 
-const failedSchema = z.object({ x: z.string() });
+const failedSchema = z.tuple([z.literal('x'), z.string()]);
 
 const roundSchema = z.union([executedSchema, refusedSchema, laterSchema, failedSchema]);
-const snapshotSchema = z.union([readSchema, unreadSchema, laterSchema, failedSchema]);
-const inspectionSchema = z.union([inspectedSchema, failedSchema]);
+const snapshotSchema = z.union([
+  readSchema,
+  z.tuple([z.literal('g')]),
+  unreadSchema,
+  laterSchema,
+  failedSchema,
+]);
+const inspectionSchema = z.union([inspectedSchema, z.object({ x: z.string() })]);
 
 const decisionReplies: Record<string, DecisionReply> = {
   a: 'acknowledged',
@@ -101,67 +117,81 @@ const serverRefusals: ReadonlySet<string> = new Set(
 );
 
 /** Reads what round.lua answered to `round`. Whatever is not its answer is `silent`. */
-export function decodeRound(text: unknown, round: Round): RoundResult {
-  const read = roundSchema.safeParse(parse(text));
+export function decodeRound(answer: RawReply, round: Round): RoundResult {
+  const read = roundSchema.safeParse(answer);
   if (!read.success) return silent('an answer that is none of a round');
-  if ('x' in read.data) {
-    const code = /^[A-Z]+(?=\s)/.exec(read.data.x)?.[0];
-    return silent(`the script failed: ${read.data.x}`, code);
+  const { data } = read;
+  if (data[0] === 'x') {
+    const code = /^[A-Z]+(?=\s)/.exec(data[1])?.[0];
+    return silent(`the script failed: ${textOf(data[1])}`, code);
   }
-  if ('f' in read.data) {
-    const { f: refusal } = read.data;
-    if (refusal[0] === 'format') return silent(laterRelease(refusal[1]));
-    return { kind: 'refused', refusal: refusalOf(refusal) };
+  if (data[0] === 'f') {
+    if (data[1] === 'format') return silent(laterRelease(data[2]));
+    return { kind: 'refused', refusal: refusalOf(data) };
   }
-  const reply = read.data;
+  const [, decisions, votes, marks, older, truncated, clock, copyText, full] = data;
+  const copy = copyText === null ? null : copySchema.safeParse(parse(copyText));
   const isOther =
-    reply.d.length !== round.decisions.length ||
-    reply.v.length !== round.prepares.length ||
-    (reply.c === null) !== (round.copy === null) ||
-    (reply.k === null) !== (round.lease === null);
-  if (isOther) return silent('an answer to another round');
+    decisions.length !== round.decisions.length ||
+    votes.length !== round.prepares.length ||
+    (copy === null) !== (round.copy === null) ||
+    (clock === null) !== (round.lease === null);
+  if (isOther || copy?.success === false) return silent('an answer to another round');
+  const given = voteTexts(votes, round);
+  if (given === null) return silent('an answer to other prepares');
   return {
     kind: 'executed',
     reply: {
-      decisions: Array.from(reply.d, decisionReplyOf),
-      votes: reply.v.map(voteOf),
-      marks: reply.m,
-      older: reply.o.map(([incarnation, sequence, keys]) => ({
+      decisions: Array.from(decisions, decisionReplyOf),
+      votes: given,
+      marks,
+      older: older.map(([incarnation, sequence, keys]) => ({
         transaction: [incarnation, sequence],
         keys: keys.map(textOf),
       })),
-      olderTruncated: reply.t === 1,
-      clock: reply.k,
-      copy: reply.c === null ? null : copyOf(reply.c),
-      isFull: reply.z === null ? null : reply.z === 1,
+      olderTruncated: truncated === 1,
+      clock,
+      copy: copy === null ? null : copyOf(copy.data),
+      isFull: full === null ? null : full === 1,
     },
   };
 }
 
-/** Reads what snapshot.lua answered to `request`. Whatever is not its answer is `silent`. */
-export function decodeSnapshot(text: unknown, request: SnapshotRequest): SnapshotResult {
-  const read = snapshotSchema.safeParse(parse(text));
+/**
+ * Reads what snapshot.lua answered to `request`; `large` means that it leaves the reading to the commands themselves.
+ * Whatever is not its answer is `silent`.
+ */
+export function decodeSnapshot(
+  answer: RawReply,
+  request: SnapshotRequest,
+): SnapshotResult | 'large' {
+  const read = snapshotSchema.safeParse(answer);
   if (!read.success) return silent('an answer that is none of a snapshot');
-  if ('x' in read.data) return silent(`the script failed: ${read.data.x}`);
-  if ('f' in read.data) {
-    if (read.data.f[0] === 'format') return silent(laterRelease(read.data.f[1]));
-    const [kind, has = 0, keys = 0] = read.data.f;
-    return { kind: 'refused', refusal: kind === 'generation' ? { kind, has, keys } : { kind } };
+  const { data } = read;
+  if (data[0] === 'x') return silent(`the script failed: ${textOf(data[1])}`);
+  if (data[0] === 'g') return 'large';
+  if (data[0] === 'f') {
+    if (data[1] === 'format') return silent(laterRelease(data[2]));
+    return data[1] === 'generation'
+      ? { kind: 'refused', refusal: { kind: 'generation', has: data[2], keys: data[3] } }
+      : { kind: 'refused', refusal: { kind: data[1] } };
   }
-  const replies = parse(read.data.q);
-  if (!Array.isArray(replies) || replies.length !== request.commands.length) {
+  const [, replies, shape, met] = data;
+  const shaped = shapedOf(replies, shape);
+  if (shaped === null || shaped.length !== request.commands.length) {
     return silent('an answer to another snapshot');
   }
-  const locks = read.data.l.map(([key, incarnation, sequence]) => ({
+  const locks = met.map(([key, incarnation, sequence]) => ({
     key: textOf(key),
     holder: [incarnation, sequence] as const,
   }));
-  return { kind: 'read', replies: read.data.q, locks };
+  const ordered = shaped.map((each, at) => inOrder(each, request.commands[at]?.reply ?? null));
+  return { kind: 'read', replies: ordered, locks };
 }
 
 /** Reads what inspect.lua answered. Whatever is not its answer is `silent`. */
-export function decodeInspection(text: unknown): InspectionResult {
-  const read = inspectionSchema.safeParse(parse(text));
+export function decodeInspection(answer: RawReply): InspectionResult {
+  const read = inspectionSchema.safeParse(parse(answer));
   if (!read.success) return silent('an answer that is none of an inspection');
   if ('x' in read.data) return silent(`the script failed: ${read.data.x}`);
   const keys = read.data.i.map(([key, digest, incarnation, sequence]) => ({
@@ -199,10 +229,54 @@ function decisionReplyOf(letter: string): DecisionReply {
   return reply;
 }
 
-function refusalOf(refusal: z.infer<typeof refusedSchema>['f']): Refusal {
-  if (refusal[0] !== 'generation') return { kind: refusal[0] };
-  const [kind, has, keys] = refusal;
-  return { kind, has, keys };
+function refusalOf(refusal: z.infer<typeof refusedSchema>): Refusal {
+  return refusal[1] === 'generation'
+    ? { kind: refusal[1], has: refusal[2], keys: refusal[3] }
+    : { kind: refusal[1] };
+}
+
+/** The replies with what their shape says of them; null if the two do not fit. */
+function shapedOf(replies: RawReply[], shape: string): readonly RawReply[] | null {
+  try {
+    const shaped = reshape(replies, shape);
+    return Array.isArray(shaped) ? shaped : null;
+  } catch (error) {
+    if (error instanceof InvariantViolation) return null;
+    throw error;
+  }
+}
+
+/** The votes; null if one is no vote on its prepare. */
+function voteTexts(
+  votes: readonly z.infer<typeof voteSchema>[],
+  { prepares }: Round,
+): readonly Vote[] | null {
+  const given: Vote[] = [];
+  for (const [index, vote] of votes.entries()) {
+    const prepare = prepares[index];
+    const read = prepare === undefined ? null : voteOf(vote, prepare);
+    if (read === null) return null;
+    given.push(read);
+  }
+  return given;
+}
+
+/** The outcomes of a transaction's parts, each in the one form that is equal in every region; null if they are others. */
+function outcomesOf(
+  outcomes: RawReply[],
+  shape: string,
+  { parts }: Prepare,
+): readonly Bytes[] | null {
+  const shaped = shapedOf(outcomes, shape);
+  if (shaped === null || shaped.length !== parts.length) return null;
+  return shaped.map((outcome, at) => {
+    if (!Array.isArray(outcome) || outcome[0] !== 0) return encodeReply(outcome);
+    const replies: readonly RawReply[] = outcome;
+    const operations = parts[at]?.operations ?? [];
+    return encodeReply(
+      replies.map((each, place) => inOrder(each, operations[place - 1]?.reply ?? null)),
+    );
+  });
 }
 
 /** Keys stay bytes here: what copies is not looked at on its way. */
@@ -226,10 +300,12 @@ function copyOf(copy: z.infer<typeof copySchema>): CopyReply {
   }
 }
 
-function voteOf(vote: z.infer<typeof voteSchema>): Vote {
+function voteOf(vote: z.infer<typeof voteSchema>, prepare: Prepare): Vote | null {
   switch (vote[0]) {
-    case 'y':
-      return { kind: 'yes', outcomes: vote[1], fingerprints: vote[2] };
+    case 'y': {
+      const outcomes = outcomesOf(vote[1], vote[2], prepare);
+      return outcomes === null ? null : { kind: 'yes', outcomes, fingerprints: vote[3] };
+    }
     case 't':
       return { kind: 'late' };
     case 'd':
@@ -240,10 +316,10 @@ function voteOf(vote: z.infer<typeof voteSchema>): Vote {
       return { kind: 'fenced', by: vote[1] };
     case 'e': {
       const [, code, reason, part] = vote;
-      return { kind: 'denied', code, reason, part: part < 0 ? null : part };
+      return { kind: 'denied', code, reason: textOf(reason), part: part < 0 ? null : part };
     }
     case 'r':
-      return { kind: 'refused', reason: vote[1] };
+      return { kind: 'refused', reason: textOf(vote[1]) };
     case 'n':
       return { kind: 'lacking', part: vote[1], command: vote[2] };
     case 'u':

@@ -8,7 +8,6 @@ import type {
   Inspection,
   Part,
   Prepare,
-  ReadCommand,
   Role,
   Round,
   SnapshotRequest,
@@ -115,17 +114,22 @@ function copyForm(step: Exclude<CopyStep, { kind: 'write' }>): Json {
   }
 }
 
-/** ARGV[1] of snapshot.lua; its header describes the form. */
-export function encodeSnapshot(request: SnapshotRequest): string {
+/**
+ * ARGV[1] of snapshot.lua; its header describes the form. `inScript` is how many bytes the script reads itself, if it
+ * knows before that there are more.
+ */
+export function encodeSnapshot(request: SnapshotRequest, inScript: number): string {
   const form: Json = [
     request.generation,
     Number(request.strong),
     request.settle.map(decisionForm),
     request.keys,
-    request.commands.map(commandForm),
+    request.commands.map(({ args }) => [args]),
     limits.snapshotBytes,
     Number(request.leased),
     request.seen ?? 0,
+    inScript,
+    limits.lcsSteps,
   ];
   return JSON.stringify(form);
 }
@@ -196,10 +200,6 @@ function operationForm(operation: Operation): Json {
 
 function commandParts({ kind, args, writes, reads, reply }: Operation): readonly Json[] {
   return [operationCodes[kind], args, writes, reads, orderCode(reply)];
-}
-
-function commandForm(command: ReadCommand): Json {
-  return [command.args, orderCode(command.reply)];
 }
 
 function orderCode(order: ReplyOrder): number {

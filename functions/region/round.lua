@@ -34,20 +34,21 @@
 --              Its keys and what is in items have one character a byte (copy-source.lua, copy-target.lua).
 --   Booleans are 0 and 1.
 --
--- Replies, one ASCII JSON text each, read by decoding.ts:
---   {"d":"alr…","v":[vote…],"m":[[counter,mark]…],"o":[[incarnation,sequence,keys]…],"t":0|1,"k":clock|null,
---    "c":copy|null,"z":0|1|null}                                                                executed
+-- Replies, read by decoding.ts; a nil is one of Redis:
+--   {'d', 'alr…', {vote…}, {{counter, mark}…}, {{incarnation, sequence, keys}…}, 0|1, clock|nil, copy|nil,
+--    0|1|nil}                                                                                            executed
 --       a acknowledged, l lost, r refused, u of a form that this release does not know
---       votes: ["y",outcomes,fingerprints], ["t"] late, ["d"] duplicate,
---       ["l",key,incarnation,sequence] locked, ["f","epoch"|"incarnation"] fenced, ["r",reason] refused,
---       ["u",[[part,keys]…]] unlisted, ["n",part,command] lacking,
---       ["e",code,reason,part] denied by the server, of a part or -1
---       z: whether the server is out of memory; null if nothing has asked
---       copy: ["b"] begun, ["r",items,locked,left,cursor|null,total|null] read, ["w",[[key,reason]…]] written,
---       ["l",keys,cursor|null] listed, ["f","token"|"number"|"epoch"] refused
---   {"f":["generation",has,keys]}, {"f":["lost"]}, {"f":["history"]}, {"f":["phase"]}           refused whole
---   {"f":["format",has]}                              refused whole: of a later release
---   {"x":text}                                                                       failed; may have run in part
+--       1 where older locks were left out
+--       votes: {'y', outcomes, shape, fingerprints}, {'t'} late, {'d'} duplicate, {'l', key, incarnation, sequence}
+--       locked, {'f', 'epoch'|'incarnation'} fenced, {'r', reason} refused, {'u', {{part, keys}…}} unlisted,
+--       {'n', part, command} lacking, {'e', code, reason, part} denied by the server, of a part or -1.
+--       An outcome is that of PartOutcomeTag, and its shape that of reply-shape.ts.
+--       the last one: whether the server is out of memory; nil if nothing has asked
+--       copy is one ASCII JSON text: ["b"] begun, ["r",items,locked,left,cursor|null,total|null] read,
+--       ["w",[[key,reason]…]] written, ["l",keys,cursor|null] listed, ["f","token"|"number"|"epoch"] refused
+--   {'f', 'generation', has, keys}, {'f', 'lost'}, {'f', 'history'}, {'f', 'phase'}   refused whole
+--   {'f', 'format', has}                              refused whole: of a later release
+--   {'x', text}                                                       failed; may have run in part
 
 -- History ------------------------------------------------------------------------------------------------------------
 
@@ -77,9 +78,9 @@ end
 local function lastMarks(meta, count)
   local marks, items = marksOf(meta), {}
   for index = math.max(1, #marks - count + 1), #marks do
-    insert(items, '[' .. whole(meta.counter - #marks + index) .. ',' .. text(marks[index]) .. ']')
+    insert(items, { meta.counter - #marks + index, marks[index] })
   end
-  return '[' .. concat(items, ',') .. ']'
+  return items
 end
 
 -- Fences -------------------------------------------------------------------------------------------------------------
@@ -197,7 +198,7 @@ end
 
 local function lockedVote(key, record)
   local incarnation, sequence = orderOf(holderOf(record))
-  return '["l",' .. text(key) .. ',' .. whole(incarnation) .. ',' .. whole(sequence) .. ']'
+  return { 'l', key, incarnation, sequence }
 end
 
 -- The vote against what is about all keys: any lock is in its way, those of this round and those that it does not know.
@@ -215,11 +216,11 @@ end
 -- The vote against, or nil where the transaction may be staged.
 local function objection(prepare, round, meta, locks, done)
   local id, keys = idOf(prepare[1], prepare[2]), prepare[4]
-  if round.epoch < meta.epoch then return '["f","epoch"]' end
-  if prepare[1] < meta.incarnation then return '["f","incarnation"]' end
-  if not isAfter(prepare[1], prepare[2], meta.floor) then return '["t"]' end
-  if countHeld(locks, keys, id) > 0 then return '["d"]' end
-  if done[id] then return '["t"]' end
+  if round.epoch < meta.epoch then return { 'f', 'epoch' } end
+  if prepare[1] < meta.incarnation then return { 'f', 'incarnation' } end
+  if not isAfter(prepare[1], prepare[2], meta.floor) then return { 't' } end
+  if countHeld(locks, keys, id) > 0 then return { 'd' } end
+  if done[id] then return { 't' } end
   if locks[EVERY] then return lockedVote(EVERY, locks[EVERY]) end
   for _, key in ipairs(keys) do
     if key == EVERY then return objectionToAll(locks) end
@@ -228,7 +229,7 @@ local function objection(prepare, round, meta, locks, done)
   return nil
 end
 
-local function refusedVote(reason) return '["r",' .. text(reason) .. ']' end
+local function refusedVote(reason) return { 'r', reason } end
 
 -- The vote of a transaction whose locks could not be taken.
 local function unlockedVote(failure)
@@ -270,8 +271,8 @@ local function prepareAll(round, meta, locks, done)
   end
   takeLocks(staged, votes)
   local letters = {}
-  for index, vote in ipairs(votes) do letters[index] = sub(vote, 3, 3) end
-  return '[' .. concat(votes, ',') .. ']', concat(letters)
+  for index, vote in ipairs(votes) do letters[index] = vote[1] end
+  return votes, concat(letters)
 end
 
 -- Older incarnations -------------------------------------------------------------------------------------------------
@@ -299,7 +300,7 @@ local function olderLocks(incarnation, bound)
   for index, id in ipairs(ids) do
     if index > 1 and count + #byId[id] > bound then return items, 1 end
     local incarnation, sequence = orderOf(id)
-    insert(items, '[' .. whole(incarnation) .. ',' .. whole(sequence) .. ',' .. encode(sortByBytes(byId[id])) .. ']')
+    insert(items, { incarnation, sequence, sortByBytes(byId[id]) })
     count = count + #byId[id]
   end
   return items, 0
@@ -357,7 +358,7 @@ return answer(#ARGV[1], function()
   local meta = metaFor(held, round)
   if not meta or meta.generation ~= round.generation then return refusedFor(held) end
   local refusal = lossOf(meta, round.seen) or (isInPhase(meta, round) and 'phase')
-  if refusal then return '{"f":["' .. refusal .. '"]}' end
+  if refusal then return { 'f', refusal } end
 
   if round.isVoter then meta.phase, meta.copyNumber = '', 0 end
   local copyRefusal = round.copy and enterCopy(meta, round)
@@ -372,8 +373,7 @@ return answer(#ARGV[1], function()
   if not round.isVoter and memory.isFull == nil then memory.isFull = memory.look() end
   local older, isTruncated = {}, 0
   if round.askOlder then older, isTruncated = olderLocks(round.incarnation, round.bounds[3]) end
-  return '{"d":"' .. decisions .. '","v":' .. votes .. ',"m":' .. lastMarks(meta, round.bounds[2])
-    .. ',"o":[' .. concat(older, ',') .. '],"t":' .. isTruncated
-    .. ',"k":' .. (round.lease and whole(clock()) or 'null') .. ',"c":' .. (copy or 'null')
-    .. ',"z":' .. (memory.isFull == nil and 'null' or memory.isFull and '1' or '0') .. '}'
+  local isFull = memory.isFull ~= nil and (memory.isFull and 1 or 0)
+  return { 'd', decisions, votes, lastMarks(meta, round.bounds[2]), older, isTruncated, round.lease and clock(),
+    copy or false, isFull }
 end)

@@ -5,24 +5,27 @@
 -- form, which a replica may answer.
 --
 -- ARGV[1]: a JSON text, written by encoding.ts:
---   [generation, isStrong, decisions, keys, commands, bound, isLeased, seen]
+--   [generation, isStrong, decisions, keys, commands, bound, isLeased, seen, inScript, lcsSteps]
 --   isStrong   0 skips the locks and the lease
 --   isLeased   1 asks for a lease, where the snapshot is strong
 --   seen       [counter, mark], or 0
 --   decision   as in round.lua; only commits are applied
---   command    [args, order]; order 0 none, 1 members, 2 pairs. SCAN, KEYS, RANDOMKEY and DBSIZE leave out Lockstep's
---              own keys, and where the snapshot is strong and settles nothing, they meet every lock.
+--   command    [args]. SCAN, KEYS, RANDOMKEY and DBSIZE leave out Lockstep's own keys, and where the snapshot is strong
+--              and settles nothing, they meet every lock.
 --              ['EVAL_RO', sha, text, count of keys, key…, argument…] is a user's script that only reads; it meets the
---              locks of the keys that it touches
+--              locks of the keys that it touches. Commands that run behind this script, in the same step, are not here.
 --   bound      bytes of all replies together; a reply that passes it is answered as an error
+--   inScript   if all the replies are known to have more bytes than this, nothing is read; `bound` reads them
+--   lcsSteps   the product of the lengths that one LCS may have
 --
--- Replies, one ASCII JSON text each, read by decoding.ts:
---   {"q":replies,"l":[[key,incarnation,sequence]…]}   read; `replies` is the JSON text of an array
---   {"f":["generation",has,keys]}, {"f":["lost"]}, {"f":["history"]}, {"f":["lease"]}   refused whole
---   {"f":["format",has]}                              refused whole: of a later release
---   {"x":text}                                        failed
+-- Replies, read by decoding.ts:
+--   {'q', replies, shape, {{key, incarnation, sequence}…}}   read; reply-shape.ts has the shape
+--   {'g'}                                                     not read: there are more than `inScript` bytes
+--   {'f', 'generation', has, keys}, {'f', 'lost'}, {'f', 'history'}, {'f', 'lease'}   refused whole
+--   {'f', 'format', has}                                      refused whole: of a later release
+--   {'x', text}                                               failed
 
-local TOO_LARGE = encode({ err = 'ERR the replies are too large; ask for less at once' })
+local TOO_LARGE = { err = 'ERR the replies are too large; ask for less at once' }
 
 local function settle(decisions)
   local keys, plans = {}, {}
@@ -49,7 +52,7 @@ local function locksMet(given)
   for _, key in ipairs(keys) do
     if locks[key] then
       local incarnation, sequence = orderOf(holderOf(locks[key]))
-      insert(items, '[' .. text(key) .. ',' .. whole(incarnation) .. ',' .. whole(sequence) .. ']')
+      insert(items, { key, incarnation, sequence })
     end
   end
   return items
@@ -68,8 +71,7 @@ local function everyLock()
   return locksMet(keys)
 end
 
--- What tells of all keys
--- ---------------------------------------------------------------------------------------------
+-- What tells of all keys ---------------------------------------------------------------------------------------------
 
 local function visible(names)
   local kept = {}
@@ -128,16 +130,82 @@ end
 -- What scripts have touched that nobody declared: their keys, and whether they looked at all.
 local touched = { keys = {}, all = false }
 
+-- Measuring ----------------------------------------------------------------------------------------------------------
+
+local function lengthOf(key)
+  local length = redis.pcall('STRLEN', key)
+  return type(length) == 'number' and length or 0
+end
+
+local function measureAll(arguments)
+  local sum = ITEM
+  for index = 2, #arguments do sum = sum + lengthOf(arguments[index]) + ITEM end
+  return sum
+end
+
+local function measureRange(arguments)
+  local length = lengthOf(arguments[2])
+  local first, last = tonumber(arguments[3]), tonumber(arguments[4])
+  if first and last and first >= 0 and last >= 0 then length = math.min(length, math.max(last - first + 1, 0)) end
+  return length + ITEM
+end
+
+-- Tells the bytes of a reply before it is read: a key may be named many times.
+local measures = { GET = measureAll, MGET = measureAll, GETRANGE = measureRange, SUBSTR = measureRange }
+
+-- The bytes of each reply, nil where that is not known, and those of all of them together, nil where one is not known.
+local function measure(commands)
+  local sizes, sum = {}, 0
+  for index, command in ipairs(commands) do
+    local measured = measures[command[1][1]]
+    sizes[index] = measured and measured(command[1])
+    sum = sum and sizes[index] and sum + sizes[index]
+  end
+  return sizes, sum
+end
+
+-- Reading ------------------------------------------------------------------------------------------------------------
+
+local lcsSteps
+
+-- LCS compares each byte with each.
+local function compare(arguments)
+  if lengthOf(arguments[2]) * lengthOf(arguments[3] or '') > lcsSteps then
+    return { err = 'ERR the values are too long to compare: their lengths multiply to more than ' .. whole(lcsSteps) }
+  end
+  return invoke(arguments)
+end
+
 local read
 function read(arguments)
   local own = aboutAll[arguments[1]]
   if own then return own(arguments) end
   if arguments[1] == 'EVAL_RO' then return scriptReads()(arguments, touched, aboutAll, read) end
+  if arguments[1] == 'LCS' then return compare(arguments) end
   local reply = invoke(arguments)
   if type(reply) == 'table' and reply.err and isUnknown(reply.err) then
     return { err = "ERR unknown command '" .. arguments[1] .. "': this region's server is older, or lacks a module" }
   end
   return reply
+end
+
+-- The replies, each as far as it fits the bound together with those before it.
+local function readAll(commands, sizes, bound)
+  local replies, left, spent = {}, bound, 0
+  for index, command in ipairs(commands) do
+    local isKnown, told, bytes = sizes[index] ~= nil, nil, nil
+    -- What was read in vain counts too, so that the work is bounded as well.
+    if spent <= bound and (not isKnown or sizes[index] <= left) then
+      told, bytes = plainWithin(left, read(command[1]), index - 1)
+      spent = spent + bytes
+    end
+    if told == nil then
+      replies[index] = plainWithin(MUCH, TOO_LARGE, index - 1)
+    else
+      replies[index], left = told, left - bytes
+    end
+  end
+  return replies
 end
 
 -- The locks of `keys`, and of those that scripts have touched; every lock where something told of all keys. A caller
@@ -159,19 +227,15 @@ return answer(#ARGV[1], function()
   if laterFormat(meta) then return laterFormat(meta) end
   if not meta or meta.generation ~= given[1] then return refusedFor(meta) end
   local loss = lossOf(meta, given[8])
-  if loss then return '{"f":["' .. loss .. '"]}' end
-  if given[2] == 1 and not mayReadStrongly(meta, given[7] == 1) then return '{"f":["lease"]}' end
+  if loss then return { 'f', loss } end
+  if given[2] == 1 and not mayReadStrongly(meta, given[7] == 1) then return { 'f', 'lease' } end
   settle(given[3])
-  local replies, left = {}, given[6]
-  for index, command in ipairs(given[5]) do
-    local reply = read(command[1])
-    local encoded = leastBytes(reply) <= left and encode(ordered(reply, command[2]))
-    -- What was encoded in vain counts too, so that the work is bounded as well.
-    left = left - (encoded and #encoded or #TOO_LARGE)
-    replies[index] = encoded and left >= 0 and encoded or TOO_LARGE
-  end
+  local sizes, sum = measure(given[5])
+  if sum and sum > given[9] and sum <= given[6] then return { 'g' } end
+  lcsSteps = given[10]
+  local replies = readAll(given[5], sizes, given[6])
   local isFirst = #given[3] == 0
   touched.all = touched.all and isFirst
   local met = given[2] == 1 and locksOf(given[4], isFirst and tellsOfAll(given[5])) or {}
-  return '{"q":' .. text('[' .. concat(replies, ',') .. ']') .. ',"l":[' .. concat(met, ',') .. ']}'
+  return { 'q', replies, concat(shape, ' '), met }
 end)

@@ -9,7 +9,7 @@ local SET, DELETE, POP, TTL, SCRIPT, PUBLISH, FLUSH, FAIL = 2, 3, 4, 5, 10, 11, 
 local SHOWN = 1000
 
 -- A decision is stored with its outcomes, so there is a bound; a part that would pass it fails, alike in every region.
-local TOO_LARGE = text('ERR the replies of this write are too large; read them by a read')
+local TOO_LARGE = 'ERR the replies of this write are too large; read them by a read'
 
 -- Errors by their code that tell of the server rather than of the data: the region cannot vote.
 local serverErrors = {
@@ -30,7 +30,7 @@ local function deny(failure)
 end
 
 local function deniedVote(failure, part)
-  return '["e",' .. text(denialOf(failure)) .. ',' .. text(failure) .. ',' .. whole(part) .. ']'
+  return { 'e', denialOf(failure), failure, part }
 end
 
 -- Checks -------------------------------------------------------------------------------------------------------------
@@ -311,41 +311,42 @@ local function runAny(operation)
   return runCommand(operation)
 end
 
--- The operation's reply as JSON, '' where `left` bytes do not hold it, or nil and the text of its error.
-local function perform(operation, left)
+-- The operation's reply, or nil and the text of its error.
+local function perform(operation)
   local reply, failure, arguments = runAny(operation)
   if failure then return nil, failure end
   local order = operation[5] or 0
   if order >= EXACT_VALUE and type(reply) == 'number' and math.abs(reply) >= EXACT then
-    return digits(order, arguments)
+    return { digits = digits(order, arguments) }
   end
-  if leastBytes(reply) > left then return '' end
-  return encode(ordered(reply, order))
+  return reply == nil and false or reply
 end
 
 -- Parts and votes ----------------------------------------------------------------------------------------------------
 
-local function tooLarge(part) return '[2,' .. #part[2] - 1 .. ',' .. TOO_LARGE .. ']' end
+local function tooLarge(part) return { 2, #part[2] - 1, TOO_LARGE }, false, #TOO_LARGE + 3 * ITEM end
 
--- Runs checks, then operations. Returns the part's outcome, and whether its changes stand.
+-- Runs checks, then operations. Returns the part's outcome, whether its changes stand, and its bytes. What it notes of
+-- its shape stands behind what was noted before.
 local function attempt(part)
   for index, check in ipairs(part[1]) do
     local isMet, actual = holds(check)
     if type(actual) == 'string' then actual = sub(actual, 1, SHOWN) end
-    if not isMet then return '[1,' .. index - 1 .. ',' .. encode(actual) .. ']', false end
+    if not isMet then return { 1, index - 1, actual }, false, (actual and #actual or 0) + 4 * ITEM end
   end
-  local replies, left = { '0' }, tx.left
+  local replies, bytes = { 0 }, 3 * ITEM
   for index, operation in ipairs(part[2]) do
-    local reply, failure = perform(operation, left)
-    if not reply then
-      if not part[3] then return '[2,' .. index - 1 .. ',' .. text(failure) .. ']', false end
-      reply = encode({ err = failure })
+    local reply, failure = perform(operation)
+    if reply == nil then
+      if not part[3] then return { 2, index - 1, failure }, false, #failure + 3 * ITEM end
+      reply = { err = failure }
     end
-    left = reply == '' and -1 or left - #reply
-    insert(replies, reply)
+    local told, more = plainWithin(tx.left - bytes, reply, tx.part, index)
+    if told == nil then return tooLarge(part) end
+    bytes = bytes + more
+    replies[index + 1] = told
   end
-  if left < 0 then return tooLarge(part), false end
-  return '[' .. concat(replies, ',') .. ']', true
+  return replies, true, bytes
 end
 
 -- Commands that can change something and answer much; of the other kinds these are POP and those from 7 on.
@@ -365,16 +366,15 @@ end
 
 local function runPart(part)
   tx.saved, tx.backups, tx.isLong = {}, {}, canFailLate(part[2])
-  local published = #tx.messages
-  local outcome, stands = attempt(part)
-  if #outcome > tx.left then
-    outcome, stands = tooLarge(part), false
-  end
-  tx.left = tx.left - #outcome
+  local published, noted = #tx.messages, #shape
+  local outcome, stands, bytes = attempt(part)
+  if bytes > tx.left then outcome, stands, bytes = tooLarge(part) end
+  tx.left = tx.left - bytes
   if stands then
     dropBackups()
   else
     undo()
+    for index = #shape, noted + 1, -1 do shape[index] = nil end
     for index = #tx.messages, published + 1, -1 do tx.messages[index] = nil end
   end
   return outcome
@@ -393,7 +393,7 @@ local function intentOf(key, state)
   return state.isThere == false and 'k' or 'd'
 end
 
--- Returns the outcomes, the fingerprints as JSON, and the lock records as a flat list of (key, record).
+-- Returns the outcomes, the fingerprints, and the lock records as a flat list of (key, record).
 local function stageParts(keys, parts)
   local outcomes, fingerprints, records = {}, {}, {}
   for index, part in ipairs(parts) do
@@ -406,12 +406,12 @@ local function stageParts(keys, parts)
   local messages = packedByKey(tx.messages)
   for index, key in ipairs(keys) do
     local state = tx.states[key]
-    fingerprints[index] = text(state.fingerprint)
+    fingerprints[index] = state.fingerprint
     insert(records, key)
     insert(records, tx.id .. '|' .. (messages[key] and 'm|' .. messages[key] or intentOf(key, state)))
   end
-  if tx.effects then insert(fingerprints, text(tx.effects)) end
-  return '[' .. concat(outcomes, ',') .. ']', '[' .. concat(fingerprints, ',') .. ']', records
+  if tx.effects then insert(fingerprints, tx.effects) end
+  return outcomes, fingerprints, records
 end
 
 -- Stages one transaction, whose outcomes have at most `bound` bytes; a collection of more than `few` elements is not
@@ -425,15 +425,16 @@ function stage(id, now, keys, parts, bound, few, longest, putOffBy)
     left = bound, part = 0,
   }
   for _, key in ipairs(keys) do tx.states[key] = { at = 'base', fingerprint = '' } end
+  shape = {}
   local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts)
   if not ok and not tx.denied and denialOf(tostring(outcomes)) then tx.denied = { outcomes, tx.part } end
   if not ok or tx.unlisted then overMany('UNLINK', nil, tx.made) end
   if tx.isBroken then return stage(id, now, keys, parts, bound, few, longest, putOffBy) end
   if tx.lacking then
-    return { vote = '["n",' .. whole(tx.part) .. ',' .. text(tx.lacking) .. ']', records = {}, made = {} }
+    return { vote = { 'n', tx.part, tx.lacking }, records = {}, made = {} }
   end
   if tx.denied then return { vote = deniedVote(tx.denied[1], tx.denied[2]), records = {}, made = {} } end
   if not ok then return nil, tostring(outcomes) end
   if tx.unlisted then return { vote = tx.unlistedVote(), records = {}, made = {} } end
-  return { vote = '["y",' .. text(outcomes) .. ',' .. fingerprints .. ']', records = records, made = tx.made }
+  return { vote = { 'y', outcomes, concat(shape, ' '), fingerprints }, records = records, made = tx.made }
 end

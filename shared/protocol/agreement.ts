@@ -1,16 +1,18 @@
 import type { RegionId } from '../ids.ts';
 import { everyKey } from './own-keys.ts';
+import type { Bytes } from './round.ts';
 
 /** A yes vote with the region that gave it. */
 export interface YesVote {
   readonly region: RegionId;
-  readonly outcomes: string;
+  /** One per part (PartOutcomeTag). */
+  readonly outcomes: readonly Bytes[];
   readonly fingerprints: readonly string[];
 }
 
 /** What the yes votes of all voters say together (PROTOCOL.md, Agreement). */
 export type Agreement =
-  | { readonly kind: 'agreed'; readonly parts: readonly string[] }
+  | { readonly kind: 'agreed'; readonly parts: readonly Bytes[] }
   /** A region saw a key expire that another still holds: nothing is decided before `retryAt`, ms. */
   | { readonly kind: 'expiring'; readonly retryAt: number }
   /** The regions hold different data. `parts` are the positions of the parts that show it. */
@@ -23,32 +25,6 @@ export type Agreement =
       readonly minority: readonly RegionId[];
       readonly detail: string;
     };
-
-/**
- * Splits the JSON text of an array into the texts of its elements, without parsing numbers, so that integers beyond
- * 2^53 stay as they are. `text` is what a region sent: an array, compact.
- */
-export function splitElements(text: string): readonly string[] {
-  const elements: string[] = [];
-  let depth = 0;
-  let quoted = false;
-  let start = 1;
-  for (let index = 1; index < text.length - 1; index++) {
-    const character = text[index];
-    if (quoted) {
-      if (character === '\\') index++;
-      else if (character === '"') quoted = false;
-    } else if (character === '"') quoted = true;
-    else if (character === '[' || character === '{') depth++;
-    else if (character === ']' || character === '}') depth--;
-    else if (character === ',' && depth === 0) {
-      elements.push(text.slice(start, index));
-      start = index + 1;
-    }
-  }
-  if (text.length > 2) elements.push(text.slice(start, -1));
-  return elements;
-}
 
 type PartsOfKey = (position: number) => readonly number[];
 
@@ -74,7 +50,7 @@ export function agreementOf(
     compareAttention(votes, keys, partsOfKey) ??
     compareEffects(votes, first, keys) ?? {
       kind: 'agreed',
-      parts: splitElements(first.outcomes),
+      parts: first.outcomes,
     }
   );
 }
@@ -120,14 +96,12 @@ function compareOutcomes(
   keys: readonly string[],
   partsOfKey: PartsOfKey,
 ): Agreement | null {
-  const dissenting = votes.filter((vote) => vote.outcomes !== first.outcomes);
+  const dissenting = votes.filter((vote) => sayingOf(vote) !== sayingOf(first));
   if (dissenting.length === 0) return null;
-  const parts = splitElements(first.outcomes);
   const different = new Set<number>();
-  for (const vote of dissenting) {
-    const theirs = splitElements(vote.outcomes);
-    parts.forEach((text, position) => {
-      if (theirs[position] !== text) different.add(position);
+  for (const { outcomes } of dissenting) {
+    first.outcomes.forEach((text, position) => {
+      if (outcomes[position] !== text) different.add(position);
     });
   }
   const regions = [first, ...dissenting].map((vote) => vote.region).join(', ');
@@ -137,7 +111,7 @@ function compareOutcomes(
     keys: keys.flatMap((_, position) =>
       partsOfKey(position).some((part) => different.has(part)) ? [position] : [],
     ),
-    minority: minorityOf(votes, ({ outcomes }) => outcomes),
+    minority: minorityOf(votes, sayingOf),
     detail: `the regions ${regions} computed different results for the same operations`,
   };
 }
@@ -162,11 +136,16 @@ function compareEffects(
   if (votes.every((vote) => written(vote) === written(first))) return null;
   return {
     kind: 'diverged',
-    parts: splitElements(first.outcomes).map((_, part) => part),
+    parts: first.outcomes.map((_, part) => part),
     keys: keys.map((_, position) => position),
     minority: minorityOf(votes, written),
     detail: 'a script wrote other values in some regions, with the same results',
   };
+}
+
+/** All outcomes as one text: each says itself how long it is. */
+function sayingOf({ outcomes }: YesVote): Bytes {
+  return outcomes.join('');
 }
 
 function fingerprintsAt(votes: readonly YesVote[], position: number): Set<string> {

@@ -2,6 +2,7 @@ import { formatTransactionId, type ShardId } from '../ids.ts';
 import { commandOf } from './confirmations.ts';
 import type { DecidedWrite, StorageWrite } from './events.ts';
 import { withoutChannels } from './own-keys.ts';
+import type { Bytes } from './round.ts';
 import type { Transaction } from './transaction.ts';
 
 /** A decision with what has to be stored of it. */
@@ -22,7 +23,7 @@ export interface Decided {
  */
 export function recordDecision(
   transaction: Transaction,
-  parts: readonly string[],
+  parts: readonly Bytes[],
   shard: ShardId,
   lastSequence: number,
   now: number,
@@ -34,7 +35,7 @@ export function recordDecision(
   const writes = transaction.parts.map((waiting, position): DecidedWrite => {
     const { frame, arrivedAt, attempts, keysKeptMs } = waiting;
     const part = parts[position] ?? '';
-    const committed = part.startsWith('[0');
+    const committed = isDone(part);
     if (committed) sequence += 1;
     const record = {
       id: frame.id,
@@ -61,4 +62,9 @@ export function recordDecision(
       ? { kind: 'commit', transaction: order, keys, writes, sequence, now: transaction.now }
       : { kind: 'reject', writes, now: transaction.now };
   return { storage, writes, sequence };
+}
+
+/** True if the outcome has the tag 0. A value is not read for that, however large it is. */
+function isDone(part: Bytes): boolean {
+  return /^\*\d+\r\n:0\r\n/.test(part);
 }

@@ -6,6 +6,7 @@ import type { Refusal } from './members.ts';
 import type { Outbox } from './outbox.ts';
 import type { RegionLink } from './region-link.ts';
 import type { RegionLinks } from './region-links.ts';
+import { encodeReply } from './reply.ts';
 import { resolutionOf } from './resolution.ts';
 import { type Decision, holdScript } from './round.ts';
 import type { Transactions } from './transactions.ts';
@@ -158,7 +159,11 @@ export class Lookups {
       this.#waiting.push(lookup);
     } else if (settle.length > 0) this.#waiting.push({ ...lookup, settle });
     else {
-      const answer = { kind: 'read', replies: result.replies, region: link.region } as const;
+      const answer = {
+        kind: 'read',
+        replies: encodeReply(result.replies),
+        region: link.region,
+      } as const;
       this.#outbox.reply({ kind: 'read', ticket: lookup.ticket, answer });
     }
   }

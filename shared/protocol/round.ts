@@ -1,5 +1,6 @@
 import type { TransactionOrder } from '../ids.ts';
 import type { Check, Operation } from './frame.ts';
+import type { RawReply } from './reply.ts';
 
 /**
  * The counter of an executed round and the fresh mark that it left in the region's history. Behind the mark stands a dot
@@ -187,12 +188,16 @@ export type DecisionReply =
   | 'refused';
 
 /**
- * A vote. `yes` carries the outcome of every part as one text (see PartOutcome) that is equal in every region that
- * holds the same data, and one fingerprint per key, in the order of the prepare's keys: '' where the old value did not matter, `absent`,
+ * A vote. `yes` carries the outcome of every part as a text (PartOutcomeTag) that is equal in every region that holds
+ * the same data, and one fingerprint per key, in the order of the prepare's keys: '' where the old value did not matter, `absent`,
  * `persistent` (no expiry), or the expiry in ms. Behind them stands a digest of what scripts wrote, where there are any.
  */
 export type Vote =
-  | { readonly kind: 'yes'; readonly outcomes: string; readonly fingerprints: readonly string[] }
+  | {
+      readonly kind: 'yes';
+      readonly outcomes: readonly Bytes[];
+      readonly fingerprints: readonly string[];
+    }
   /** At or below the floor, or already in `done`. */
   | { readonly kind: 'late' }
   /** It holds its locks already; nothing ran. Not a vote. */
@@ -225,12 +230,10 @@ export type Vote =
   | { readonly kind: 'refused'; readonly reason: string };
 
 /**
- * The outcome of a part, as the JSON in a yes vote's `outcomes` (an array, one element a part):
- * `[0, reply, …]` with one reply an operation; `[1, i, actual]` where check `i` failed, `actual` being what was found
- * (null: absent; at most its first 1,000 bytes); `[2, i, text]` where operation `i` failed with the error `text`.
- * In a reply a string is `"…"` with one character a byte (U+0000 to U+00FF), an integer is a number, however large, a
- * nil is null, a status is `{"s":"OK"}`, an array is an array, an error inside an array is `{"e":"text"}`. So is the
- * reply of a failed operation of a part that keeps going.
+ * The outcome of a part begins with its tag, and is written as RESP2 with one character per byte (reply.ts):
+ * `[0, reply, …]` with one reply per operation; `[1, i, actual]` if check `i` failed, `actual` being what was found
+ * (nil: absent; at most its first 1,000 bytes); `[2, i, text]` if operation `i` failed with the error `text`. An
+ * operation of a part that keeps going, and failed, has an error as its reply.
  */
 export type PartOutcomeTag = 0 | 1 | 2;
 
@@ -297,12 +300,11 @@ export interface SnapshotRequest {
 /** What comes of a snapshot. */
 export type SnapshotResult =
   /**
-   * `replies`: the JSON text of an array, one reply a command, in the form of PartOutcomeTag's replies; a command that
-   * failed stands there as `{"e":"text"}`. `locks`: the locks met on the keys; empty where `strong` is false.
+   * `replies`: one per command; a command that failed has an error there. `locks`: the locks met on the keys; empty where `strong` is false.
    */
   | {
       readonly kind: 'read';
-      readonly replies: string;
+      readonly replies: readonly RawReply[];
       readonly locks: readonly { readonly key: string; readonly holder: TransactionOrder }[];
     }
   | { readonly kind: 'refused'; readonly refusal: Refusal | { readonly kind: 'lease' } }

@@ -6,7 +6,7 @@ import type { Waiting } from './admission.ts';
 import { bytesOfText } from './bytes.ts';
 import { operationAt } from './frame.ts';
 import { isGrowing } from './growing.ts';
-import type { Prepare, Vote } from './round.ts';
+import type { Bytes, Prepare, Vote } from './round.ts';
 import { type Tally, tallyOf, type VoteState } from './tally.ts';
 
 /** One voter's place in an undecided transaction. */
@@ -16,13 +16,17 @@ interface Voter {
   sentAt: number | null;
   ms: number | null;
   reason: string | null;
-  outcomes: string;
+  outcomes: readonly Bytes[];
   fingerprints: readonly string[];
 }
 
 /** What a region said to a prepare: a yes with its outcomes, or why not. */
 export type Ballot =
-  | { readonly state: 'yes'; readonly outcomes: string; readonly fingerprints: readonly string[] }
+  | {
+      readonly state: 'yes';
+      readonly outcomes: readonly Bytes[];
+      readonly fingerprints: readonly string[];
+    }
   | { readonly state: 'no' | 'missing'; readonly reason: string };
 
 /** An undecided transaction: it holds its keys until it is decided. Each voter is counted exactly once. */
@@ -197,7 +201,7 @@ export class Transaction {
 }
 
 function emptyVoter(): Voter {
-  return { state: 'waiting', sentAt: null, ms: null, reason: null, outcomes: '', fingerprints: [] };
+  return { state: 'waiting', sentAt: null, ms: null, reason: null, outcomes: [], fingerprints: [] };
 }
 
 /** How a region's vote counts. A duplicate's first answer is lost, and with it the vote. */

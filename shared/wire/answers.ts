@@ -1,6 +1,6 @@
 import type { RegionId, TransactionOrder, WriteId } from '../ids.ts';
 import type { Check } from '../protocol/frame.ts';
-import type { ReadCommand } from '../protocol/round.ts';
+import type { Bytes, ReadCommand } from '../protocol/round.ts';
 import type { Callback, HooksApi } from './confirmations.ts';
 import type {
   FoundingStatus,
@@ -60,7 +60,7 @@ export interface WriteRecord {
   readonly transaction: string;
   /** Its place among the changes of the shard: writes that were committed, and changes of members; null where rejected. */
   readonly sequence: number | null;
-  /** One element of a yes vote's `outcomes` (shared/protocol/round.ts, PartOutcomeTag), as JSON text. */
+  /** Its outcome (shared/protocol/round.ts, PartOutcomeTag). Release 0.1 stored it as JSON: see rawPartOf. */
   readonly part: string;
   readonly votes: readonly VoteRecord[];
   /** ms since the epoch. */
@@ -159,9 +159,9 @@ export interface ReadRequest {
   readonly unanswered?: number;
 }
 
-/** What came of it. `replies` is that of SnapshotResult. */
+/** What came of it. `replies` are those of SnapshotResult, as one text (shared/protocol/reply.ts). */
 export type ReadAnswer =
-  | { readonly kind: 'read'; readonly replies: string; readonly region: RegionId }
+  | { readonly kind: 'read'; readonly replies: Bytes; readonly region: RegionId }
   | {
       readonly kind: 'unavailable';
       readonly faults: readonly RegionFault[];

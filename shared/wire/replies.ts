@@ -1,4 +1,6 @@
 import { assert, InvariantViolation } from '../assert.ts';
+import { decodeReply, isTagged, type RawReply } from '../protocol/reply.ts';
+import type { Bytes } from '../protocol/round.ts';
 
 /**
  * A reply of Redis as a client sees it in JSON. An integer beyond 2^53 is a bigint, so that no digit is lost (JSON for clients has it as a string); an error
@@ -14,38 +16,49 @@ export type PartOutcome =
   /** Operation `index` failed with the error text. */
   | { readonly kind: 'command-failed'; readonly index: number; readonly error: string };
 
-/** Reads one element of a yes vote's `outcomes`. Throws InvariantViolation where it has no such form. */
+/** Reads the recorded outcome of a part. Throws InvariantViolation if it has no such form. */
 export function parsePartOutcome(text: string): PartOutcome {
-  const part = parseExact(text);
-  assert(Array.isArray(part), 'the outcome of a part is an array');
+  const part = rawPartOf(text);
   const [tag, ...rest] = part;
-  if (tag === 0) return { kind: 'done', results: rest.map(replyOf) };
+  if (tag === 0) return { kind: 'done', results: rest.map(presentReply) };
   const [index, found] = rest;
   assert(typeof index === 'number', 'a failed part names its check or operation');
-  if (tag === 1) return { kind: 'check-failed', index, actual: replyOf(found ?? null) };
+  if (tag === 1) return { kind: 'check-failed', index, actual: presentReply(found ?? null) };
   assert(tag === 2 && typeof found === 'string', 'a failed operation carries its error text');
   return { kind: 'command-failed', index, error: textOfBytes(found) };
 }
 
+/**
+ * The recorded outcome of a part (PartOutcomeTag in shared/protocol/round.ts). Release 0.1 recorded it as JSON, which
+ * begins with a bracket. Throws InvariantViolation if it has neither form.
+ */
+export function rawPartOf(text: string): readonly RawReply[] {
+  const part = text.startsWith('[') ? replyOfJson(parseExact(text)) : decodeReply(text);
+  assert(Array.isArray(part), 'the outcome of a part is an array');
+  return part;
+}
+
 /** One reply of a snapshot: the reply, or the error text of a command that failed. */
 export type SnapshotReply =
-  | {
-      readonly ok: true;
-      readonly reply: Reply /** As it came, one character a byte. */;
-      readonly raw: unknown;
-    }
+  | { readonly ok: true; readonly reply: Reply /** As it came. */; readonly raw: RawReply }
   | { readonly ok: false; readonly error: string };
 
-/** Reads the replies of a snapshot, `count` of them; null where the text has no such form: the region talks garbage. */
-export function parseSnapshotReplies(text: string, count: number): readonly SnapshotReply[] | null {
+/** Reads the replies of a snapshot, `count` of them; null if the text is none of such. */
+export function parseSnapshotReplies(text: Bytes, count: number): readonly SnapshotReply[] | null {
   try {
-    const replies = parseExact(text);
+    const replies = decodeReply(text);
     if (!Array.isArray(replies) || replies.length !== count) return null;
     return replies.map(snapshotReplyOf);
   } catch (error) {
-    if (error instanceof SyntaxError || error instanceof InvariantViolation) return null;
+    if (error instanceof InvariantViolation) return null;
     throw error;
   }
+}
+
+/** The reply of one command of a snapshot as the edge uses it. */
+export function snapshotReplyOf(raw: RawReply): SnapshotReply {
+  if (isTagged(raw) && 'error' in raw) return { ok: false, error: textOfBytes(raw.error) };
+  return { ok: true, reply: presentReply(raw), raw };
 }
 
 /** The bytes of `text` in UTF-8, one character a byte: the form in which regions answer strings. */
@@ -73,24 +86,23 @@ export function jsonText(value: unknown): string {
   return `{${members.map(([name, member]) => `${JSON.stringify(name)}:${jsonText(member)}`).join(',')}}`;
 }
 
-function snapshotReplyOf(raw: unknown): SnapshotReply {
-  const reply = replyOf(raw);
-  const isError = typeof reply === 'object' && reply !== null && 'error' in reply;
-  return isError ? { ok: false, error: reply.error } : { ok: true, reply, raw };
-}
-
-function replyOf(raw: unknown): Reply {
+/** A reply as clients see it in JSON. */
+export function presentReply(raw: RawReply): Reply {
   if (raw === null || typeof raw === 'number' || typeof raw === 'bigint') return raw;
   if (typeof raw === 'string') return textOfBytes(raw);
-  if (Array.isArray(raw)) return raw.map(replyOf);
-  assert(
-    typeof raw === 'object',
-    'a reply is null, a number, a string, an array or a tagged object',
-  );
-  // Only these two forms exist, so a hash field named "e" or "s" cannot be mistaken: hashes are flat arrays.
-  if ('s' in raw && typeof raw.s === 'string') return textOfBytes(raw.s);
-  assert('e' in raw && typeof raw.e === 'string', 'a tagged reply is a status or an error');
-  return { error: textOfBytes(raw.e) };
+  if (!isTagged(raw)) return raw.map(presentReply);
+  return 'status' in raw ? textOfBytes(raw.status) : { error: textOfBytes(raw.error) };
+}
+
+/** A reply in the JSON of release 0.1: `{"s":…}` is a status, `{"e":…}` an error. */
+function replyOfJson(value: unknown): RawReply {
+  if (value === null || typeof value === 'string') return value;
+  if (typeof value === 'number' || typeof value === 'bigint') return value;
+  if (Array.isArray(value)) return value.map(replyOfJson);
+  assert(typeof value === 'object', 'a reply is null, a number, a string, an array or tagged');
+  if ('s' in value && typeof value.s === 'string') return { status: value.s };
+  assert('e' in value && typeof value.e === 'string', 'a tagged reply is a status or an error');
+  return { error: value.e };
 }
 
 /** JSON.parse that keeps integers beyond 2^53 exact, as bigints. The slow way is taken only where such a number may stand. */

@@ -1,3 +1,4 @@
+import type { RawReply } from '../protocol/reply.ts';
 import type { ReadCommand } from '../protocol/round.ts';
 import { findCommand } from './command-table.ts';
 import { compileReads, compileWrite } from './commands.ts';
@@ -6,7 +7,6 @@ import type { CommandFault } from './keys.ts';
 import { bytesWithin } from './raw-bytes.ts';
 import { orderOf, type ScriptOrder } from './script-orders.ts';
 import type { UpstashCommand } from './upstash.ts';
-import type { RawReply } from './upstash-replies.ts';
 import { anyScript, type UserScript } from './user-scripts.ts';
 
 /** What becomes of one command. */
@@ -113,7 +113,7 @@ function answerHere(name: string, rest: readonly string[], now: number): Upstash
     case 'PING':
       // Redis finds this one only as it runs it.
       if (rest.length > 1) return { ...wrongArity('ping'), whenQueued: false };
-      return answer(first === undefined ? { s: 'PONG' } : bytesWithin(first));
+      return answer(first === undefined ? { status: 'PONG' } : bytesWithin(first));
     case 'ECHO':
       return first === undefined || rest.length > 1
         ? wrongArity('echo')

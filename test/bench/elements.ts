@@ -4,6 +4,7 @@ import { encodeRound, keysOf } from '../../functions/region/encoding.ts';
 import { digestOf, roundScript } from '../../functions/region/scripts.ts';
 import { operationAt } from '../../shared/protocol/frame.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
+import { replyOfClient } from '../region/direct.ts';
 import { commitOf, executed, part, prepareOf, roundOf } from '../region/fixtures.ts';
 import { startRedisServer } from '../region/servers.ts';
 import { type Figure, median } from './measure.ts';
@@ -160,7 +161,8 @@ class Rounds {
     // What is settled leaves nothing behind.
     const floor = [1, Math.max(0, this.#sequence - 2)] as const;
     const round = roundOf({ decisions, prepares, floor });
-    const reply = await this.#redis.evalsha(this.#digest, 4, ...keysOf(0), encodeRound(round));
+    const argv = [this.#digest, '4', ...keysOf(0), encodeRound(round)];
+    const reply = replyOfClient(await this.#redis.callBuffer('EVALSHA', ...argv));
     const { votes } = executed(decodeRound(reply, round));
     if (votes[0]?.kind !== 'yes') throw new Error(`the region votes ${votes[0]?.kind}`);
   }

@@ -1,12 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  type Agreement,
-  agreementOf,
-  splitElements,
-  type YesVote,
-} from '../../shared/protocol/agreement.ts';
+import { type Agreement, agreementOf, type YesVote } from '../../shared/protocol/agreement.ts';
 import { everyKey } from '../../shared/protocol/own-keys.ts';
+import { partOfJson } from '../region/replies.ts';
 
 const done = '[0,{"s":"OK"}]';
 
@@ -21,7 +17,7 @@ const keys = ['a', 'b'];
 const partsOfKey = (position: number) => (position === 0 ? [0] : [0, 1]);
 
 function vote(region: string, fingerprints: readonly string[], ...parts: string[]): YesVote {
-  const outcomes = `[${parts.length === 0 ? `${done},${done}` : parts.join(',')}]`;
+  const outcomes = (parts.length === 0 ? [done, done] : parts).map(partOfJson);
   return { region, outcomes, fingerprints };
 }
 
@@ -31,13 +27,16 @@ describe('the agreement', () => {
     const votes = ['near', 'far'].map((region) => vote(region, ['absent', '2000'], done, '[0,7]'));
     expect(agreementOf(votes, keys, partsOfKey)).toEqual({
       kind: 'agreed',
-      parts: [done, '[0,7]'],
+      parts: [done, '[0,7]'].map(partOfJson),
     });
   });
 
   it('holds for one region alone', () => {
     const votes = [vote('only', ['', ''])];
-    expect(agreementOf(votes, keys, partsOfKey)).toEqual({ kind: 'agreed', parts: [done, done] });
+    expect(agreementOf(votes, keys, partsOfKey)).toEqual({
+      kind: 'agreed',
+      parts: [done, done].map(partOfJson),
+    });
   });
 
   it('is put off past the expiry that some regions saw and others did not', () => {
@@ -194,30 +193,6 @@ describe('the agreement', () => {
         expect(agreement.kind === 'agreed').toBe(same);
         if (agreement.kind === 'expiring') expect(agreement.retryAt).toBeGreaterThan(2_000);
         if (agreement.kind === 'diverged') expect(agreement.parts).not.toEqual([]);
-      }),
-    );
-  });
-});
-
-describe('the elements of a JSON array', () => {
-  it('keep the digits of integers beyond 2^53', () => {
-    expect(splitElements('[[0,9007199254740993],[0,null]]')).toEqual([
-      '[0,9007199254740993]',
-      '[0,null]',
-    ]);
-  });
-
-  it('are not split at commas and brackets inside strings', () => {
-    expect(splitElements('["a,b]","\\"],[","\\\\"]')).toEqual(['"a,b]"', '"\\"],["', '"\\\\"']);
-  });
-
-  it('are those that JSON.parse finds, for any array', () => {
-    fc.assert(
-      fc.property(fc.array(fc.jsonValue()), (values) => {
-        const text = JSON.stringify(values);
-        const elements = splitElements(text);
-        expect(elements.map((element) => JSON.parse(element))).toEqual(JSON.parse(text));
-        expect(`[${elements.join(',')}]`).toBe(text);
       }),
     );
   });

@@ -3,6 +3,7 @@ import { limits } from '../../shared/limits.ts';
 import type { WriteFrame } from '../../shared/protocol/frame.ts';
 import { everyKey, flushedKey } from '../../shared/protocol/own-keys.ts';
 import { flush } from '../region/fixtures.ts';
+import { outcomesOfJson } from '../region/replies.ts';
 import { frameOf, Rig, type RigOptions } from './rig.ts';
 import { outOf, voterOf } from './stored.ts';
 
@@ -233,7 +234,9 @@ describe('a script that gives other results in another region', () => {
         const flight = rig.flightsTo(region).find(({ round }) => round.prepares.length > 0);
         if (flight === undefined) throw new Error(`${region} is asked`);
         const outcomes = region === 'far' ? '[[0,1]]' : '[[0,2]]';
-        rig.execute(flight, { votes: [{ kind: 'yes', outcomes, fingerprints: [''] }] });
+        rig.execute(flight, {
+          votes: [{ kind: 'yes', outcomes: outcomesOfJson(outcomes), fingerprints: [''] }],
+        });
       }
     }
     expect(rig.told(ticket)).toMatchObject({

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { SentSnapshot } from '../../shared/protocol/events.ts';
+import { encodeReply } from '../../shared/protocol/reply.ts';
 import type { SnapshotResult } from '../../shared/protocol/round.ts';
 import { command } from '../region/fixtures.ts';
 import { frameOf, Rig, timing } from './rig.ts';
@@ -12,7 +13,7 @@ const silent: SnapshotResult = { kind: 'silent', reason: 'connection refused' };
 /** A snapshot that met these locks. */
 function readOf(...holders: readonly (readonly [number, number])[]): SnapshotResult {
   const locks = holders.map((holder) => ({ key: 'a', holder }));
-  return { kind: 'read', replies: '["1"]', locks };
+  return { kind: 'read', replies: ['1'], locks };
 }
 
 /** A greeted rig whose regions are 10, 20 and 30 ms away. */
@@ -83,7 +84,11 @@ describe('a read through the coordinator', () => {
     expect(rig.toldRead(ticket)).toBeUndefined();
     expect(rig.last.persist).toEqual([]);
     rig.look(only(rig), readOf());
-    expect(rig.toldRead(ticket)).toEqual({ kind: 'read', replies: '["1"]', region: 'near' });
+    expect(rig.toldRead(ticket)).toEqual({
+      kind: 'read',
+      replies: encodeReply(['1']),
+      region: 'near',
+    });
     expect(rig.last.persist).toEqual([{ kind: 'prove' }]);
   });
 
@@ -92,7 +97,7 @@ describe('a read through the coordinator', () => {
     rig.arrive(frameOf(['a'], lasting));
     const ticket = rig.read();
     rig.look(only(rig), readOf([3, 2], [2, 9]));
-    expect(rig.toldRead(ticket)).toMatchObject({ kind: 'read', replies: '["1"]' });
+    expect(rig.toldRead(ticket)).toMatchObject({ kind: 'read', replies: encodeReply(['1']) });
   });
 
   it('has committed locks settled by the next snapshot, and is answered by that', () => {

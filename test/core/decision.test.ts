@@ -3,11 +3,12 @@ import type { Waiting } from '../../shared/protocol/admission.ts';
 import { recordDecision } from '../../shared/protocol/decision.ts';
 import type { WriteFrame } from '../../shared/protocol/frame.ts';
 import { Transaction } from '../../shared/protocol/transaction.ts';
+import { partOfJson } from '../region/replies.ts';
 import { frameOf } from './rig.ts';
 
-const done = '[0,{"s":"OK"}]';
-const failed = '[1,0,null]';
-const erred = '[2,0,"WRONGTYPE"]';
+const done = partOfJson('[0,{"s":"OK"}]');
+const failed = partOfJson('[1,0,null]');
+const erred = partOfJson('[2,0,"WRONGTYPE"]');
 
 /** An undecided transaction 3.8, begun at 1050, whose frames arrived at 1000. */
 function transactionOf(...frames: readonly WriteFrame[]): Transaction {
@@ -90,11 +91,17 @@ describe('a decision', () => {
   it('tells of each write what its regions said, how often it was tried, and how long it took', () => {
     const transaction = transactionOf(frameOf(['a']), frameOf(['a']));
     transaction.sent('far', 1_060);
-    transaction.count('far', { state: 'yes', outcomes: '', fingerprints: [] }, 1_160);
-    const { writes } = recordDecision(transaction, [done, '[0,9007199254740993]'], 2, 0, 1_200);
+    transaction.count('far', { state: 'yes', outcomes: [], fingerprints: [] }, 1_160);
+    const { writes } = recordDecision(
+      transaction,
+      [done, partOfJson('[0,9007199254740993]')],
+      2,
+      0,
+      1_200,
+    );
     expect(writes[1]?.record).toMatchObject({
       transaction: '2.3.8',
-      part: '[0,9007199254740993]',
+      part: partOfJson('[0,9007199254740993]'),
       decidedAt: 1_200,
       attempts: 2,
       ms: 200,

@@ -70,7 +70,7 @@ describe('a shard that begins', () => {
     expect(rig.record(ticket).outcome).toBe('committed');
     const [lookup] = rig.lookups;
     if (lookup === undefined) throw new Error('the read was given up');
-    rig.look(lookup, { kind: 'read', replies: '[]', locks: [] });
+    rig.look(lookup, { kind: 'read', replies: [], locks: [] });
     expect(rig.toldRead(read)).toMatchObject({ kind: 'read' });
   });
 

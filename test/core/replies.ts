@@ -7,6 +7,7 @@ import type {
   RoundPair,
   RoundReply,
 } from '../../shared/protocol/round.ts';
+import { partOfJson } from '../region/replies.ts';
 
 /** How far the clocks of all regions are ahead of the coordinator's, ms: nobody may mistake one for the other. */
 export const clockAheadMs = 700_000;
@@ -42,9 +43,9 @@ export class Replies {
   }
 }
 
-/** A yes vote with one outcome a part. */
+/** A yes vote with one outcome per part, from its JSON. */
 export function yes(fingerprints: readonly string[], ...parts: readonly string[]) {
-  return { kind: 'yes', outcomes: `[${parts.join(',')}]`, fingerprints } as const;
+  return { kind: 'yes', outcomes: parts.map(partOfJson), fingerprints } as const;
 }
 
 /** A whole value of `key`. */

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { bytesInUtf8 } from '../../shared/protocol/bytes.ts';
 import { MissedMarks } from '../../shared/protocol/missed-marks.ts';
+import { partOfJson } from '../region/replies.ts';
 import { frameOf, Rig, start } from './rig.ts';
 
 /** Has the regions vote yes with these outcomes, each a part's. */
@@ -9,7 +10,7 @@ function vote(rig: Rig, outcomes: readonly string[]): void {
   for (const send of rig.flights) {
     const votes = send.round.prepares.map(({ parts, keys }) => ({
       kind: 'yes' as const,
-      outcomes: `[${outcomes.slice(0, parts.length).join(',')}]`,
+      outcomes: outcomes.slice(0, parts.length).map(partOfJson),
       fingerprints: keys.map(() => 'absent'),
     }));
     rig.execute(send, { votes });

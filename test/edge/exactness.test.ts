@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseStrictJson } from '../../functions/edge/body.ts';
+import { encodeReply } from '../../shared/protocol/reply.ts';
 import {
   bytesOfText,
   jsonText,
@@ -79,7 +80,7 @@ describe('a reply', () => {
     fc.assert(
       fc.property(text, (original) => {
         expect(textOfBytes(bytesOfText(original))).toBe(original);
-        const replies = parseSnapshotReplies(JSON.stringify([bytesOfText(original)]), 1);
+        const replies = parseSnapshotReplies(encodeReply([bytesOfText(original)]), 1);
         expect(replies).toEqual([{ ok: true, reply: original, raw: bytesOfText(original) }]);
       }),
     );

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { limits } from '../../shared/limits.ts';
+import { encodeReply } from '../../shared/protocol/reply.ts';
 import type { SnapshotResult } from '../../shared/protocol/round.ts';
 import type { LeaseWish, ReadAnswer, ReadRequest } from '../../shared/wire/answers.ts';
 import {
@@ -39,7 +40,7 @@ function edgeReading(answer: ReadAnswer, regions: Record<string, readonly Snapsh
   return { edge, asked };
 }
 
-const through: ReadAnswer = { kind: 'read', replies: '["v"]', region: 'eu-west-1' };
+const through: ReadAnswer = { kind: 'read', replies: encodeReply(['v']), region: 'eu-west-1' };
 
 function ask(edge: EdgeUnderTest, more: object = {}): Promise<Told> {
   const body = { reads: [['GET', 'k']], ...more };
@@ -199,7 +200,10 @@ describe('a strong read where no region has a lease', () => {
   });
 
   it('is not answered with replies of another form', async () => {
-    const { edge } = edgeReading({ kind: 'read', replies: '[]', region: 'eu-west-1' }, nowhere);
+    const { edge } = edgeReading(
+      { kind: 'read', replies: encodeReply([]), region: 'eu-west-1' },
+      nowhere,
+    );
     expect((await ask(edge)).status).toBe(503);
   });
 

@@ -109,7 +109,6 @@ describe('a strong read', () => {
       'belongs to another generation',
       { kind: 'refused', refusal: { kind: 'generation', has: 3, keys: 0 } },
     ],
-    ['talks garbage', read('{"not":"an array"}')],
     ['answers too few replies', read('[]')],
   ] as const)('goes to the next region where one %s', async (_fault, fault) => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [fault], 'eu-west-1': [read('["v"]')] });

@@ -28,6 +28,7 @@ import type { Configuration } from '../../shared/wire/configuration.ts';
 import type { CourierApi, HooksApi } from '../../shared/wire/confirmations.ts';
 import type { RegionStatus } from '../../shared/wire/members.ts';
 import type { RequestsApi } from '../../shared/wire/requests.ts';
+import { repliesOfJson } from '../region/replies.ts';
 
 export const tokens = {
   read: `read-${'r'.repeat(32)}`,
@@ -140,10 +141,10 @@ export function decided(changes: Partial<WriteRecord> = {}, replayed = false): W
   return { kind: 'decided', record: recordOf(changes), replayed };
 }
 
-/** A snapshot's answer: the replies as JSON text, and the sequences of the transactions that lock the first key. */
+/** A snapshot's answer: the replies as JSON, and the sequences of the transactions that lock the first key. */
 export function read(replies: string, ...holders: readonly number[]): SnapshotResult {
   const locks = holders.map((sequence) => ({ key: 'k', holder: [1, sequence] as const }));
-  return { kind: 'read', replies, locks };
+  return { kind: 'read', replies: repliesOfJson(replies), locks };
 }
 
 export interface Question {

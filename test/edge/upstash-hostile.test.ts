@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { everyKey, flushedKey } from '../../shared/protocol/own-keys.ts';
+import { encodeReply } from '../../shared/protocol/reply.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
 import { Random } from '../simulation/random.ts';
 import { hostileForm, statuses } from '../workerd/upstash-hostile.ts';
@@ -18,7 +19,7 @@ describe('hostile requests in the form of Upstash', () => {
         write: async ({ ops }) => decided({ part: JSON.stringify([0, ...ops.map(() => 1)]) }),
         read: async ({ keys, commands }) => {
           read.push(...keys);
-          return { kind: 'read', replies: JSON.stringify(commands.map(() => null)), region: 'r' };
+          return { kind: 'read', replies: encodeReply(commands.map(() => null)), region: 'r' };
         },
       },
       { 'us-east-1': silent, 'eu-west-1': silent, 'ap-northeast-1': silent },

@@ -87,7 +87,7 @@ describe('a snapshot', () => {
       { key: 'a', holder: [2, 7] },
       { key: 'b', holder: [2, 8] },
     ] as const;
-    const result: SnapshotResult = { kind: 'read', replies: '[]', locks };
+    const result: SnapshotResult = { kind: 'read', replies: [], locks };
     world.snapped.resolve(result);
     await sent;
     const recorded = [{ transaction: [2, 7], keys: ['a'] }];

@@ -11,6 +11,7 @@ import {
   set,
   snapshotOf,
 } from '../region/fixtures.ts';
+import { encodeReply } from '../region/replies.ts';
 import { Beside } from './beside.ts';
 
 let beside: Beside;
@@ -38,7 +39,7 @@ async function look(words: string, settle: readonly Decision[] = [], strong = tr
   const request = snapshotOf(compiled.keys, compiled.commands, { settle, strong });
   const result = await beside.region.snapshot(request, 0);
   if (result.kind !== 'read') throw new Error(`not read: ${JSON.stringify(result)}`);
-  const [reply] = JSON.parse(result.replies);
+  const [reply] = JSON.parse(encodeReply(result.replies));
   return { reply, locks: result.locks.map(({ key }) => key).sort() };
 }
 

@@ -4,6 +4,7 @@ import type { RegionClient } from '../../shared/protocol/round.ts';
 import { parseExact } from '../../shared/wire/replies.ts';
 import { connectDirectly, patient } from '../region/direct.ts';
 import { countedText, roundOf, snapshotOf } from '../region/fixtures.ts';
+import { encodeReply } from '../region/replies.ts';
 import { startRedisServer, type TestServer } from '../region/servers.ts';
 import { toldByClient, toldByRegion } from './beside.ts';
 import { runsOf } from './runs.ts';
@@ -36,7 +37,7 @@ async function compare(region: RegionClient, text: string, argv: readonly string
   const args = ['EVAL_RO', 'sha', countedText(text), '0', ...argv];
   const result = await region.snapshot(snapshotOf([], [{ args, reads: [], reply: null }]), 0);
   if (result.kind !== 'read') throw new Error(JSON.stringify(result));
-  const replies = parseExact(result.replies);
+  const replies = parseExact(encodeReply(result.replies));
   const told = toldByRegion(Array.isArray(replies) ? replies[0] : replies);
   const plain = await server.redis.callBuffer('EVAL', text, '0', ...argv).catch(String);
   expect(told, `${text} ${JSON.stringify(argv)}`).toEqual(toldByClient(plain));

@@ -13,6 +13,7 @@ import {
   script as scriptOf,
   snapshotOf,
 } from '../region/fixtures.ts';
+import { encodeReply, jsonOfOutcomes } from '../region/replies.ts';
 import { startRedisServer } from '../region/servers.ts';
 import { inOrder, RegionBesidePlain, type Told, toldByClient, toldByRegion } from './beside.ts';
 
@@ -85,7 +86,7 @@ export class ScriptsBeside extends RegionBesidePlain {
     const reads = keys.map((_, index) => index + 4);
     const result = await this.region.snapshot(snapshotOf(keys, [{ args, reads, reply: null }]), 0);
     if (result.kind !== 'read') throw new Error(`not read: ${JSON.stringify(result)}`);
-    const replies = parseExact(result.replies);
+    const replies = parseExact(encodeReply(result.replies));
     const reply = toldByRegion(Array.isArray(replies) ? replies[0] : replies);
     const expected = await this.#evaluate('EVAL_RO', script);
     expect(reply, `the reply to ${JSON.stringify(script)}`).toEqual(expected);
@@ -110,7 +111,7 @@ export class ScriptsBeside extends RegionBesidePlain {
       const [vote] = votes;
       if (vote?.kind === 'yes') {
         this.#keys = keys;
-        const outcomes = parseExact(vote.outcomes);
+        const outcomes = parseExact(jsonOfOutcomes(vote.outcomes));
         const [outcome] = Array.isArray(outcomes) ? outcomes : [];
         if (outcome[0] === 0) return { reply: toldByRegion(outcome[1]), isUndone: false, keys };
         return { reply: { error: String(outcome[2]) }, isUndone: true, keys };

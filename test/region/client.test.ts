@@ -53,7 +53,7 @@ describe.each(servers)('a region client of %s', (_, start) => {
     const request = snapshotOf(keys, [command(['GET', 'é'])]);
     const result = await client.snapshot(request, timeoutMs);
     expect(result).toMatchObject({ kind: 'read', locks: [] });
-    expect(result.kind === 'read' && JSON.parse(result.replies)).toEqual([
+    expect(result.kind === 'read' && result.replies).toEqual([
       Buffer.from('"\0😀').toString('latin1'),
     ]);
   });

@@ -1,23 +1,11 @@
 import type { Redis } from 'ioredis';
-import {
-  decodeInspection,
-  decodeRound,
-  decodeSnapshot,
-  silent,
-} from '../../functions/region/decoding.ts';
-import {
-  encodeInspection,
-  encodeRound,
-  encodeSnapshot,
-  keysOf,
-} from '../../functions/region/encoding.ts';
-import {
-  inspectScript,
-  roundScript,
-  type Script,
-  snapshotScript,
-} from '../../functions/region/scripts.ts';
+import { clientOf, type ScriptRunner } from '../../functions/region/client.ts';
+import { silent } from '../../functions/region/decoding.ts';
+import { keysOf } from '../../functions/region/encoding.ts';
+import type { Element } from '../../functions/region/rest.ts';
+import type { Script } from '../../functions/region/scripts.ts';
 import { limits } from '../../shared/limits.ts';
+import { integerOf, type RawReply } from '../../shared/protocol/reply.ts';
 import type { RegionClient } from '../../shared/protocol/round.ts';
 
 /**
@@ -29,35 +17,61 @@ export function connectDirectly(
   text: 'flagged' | 'plain',
   change: (script: string) => string = (script) => script,
 ): RegionClient {
-  async function run(script: Script, shard: number, argument: string): Promise<unknown> {
+  return clientOf(directRunner(redis, (script) => change(script[text])));
+}
+
+/** Runs scripts and commands over a plain connection. */
+function directRunner(redis: Redis, textOf: (script: Script) => string): ScriptRunner {
+  const commandOf = (script: Script, shard: number, argv: readonly string[]) => {
     const keys = keysOf(shard);
-    return redis.eval(change(script[text]), keys.length, ...keys, argument);
-  }
+    return ['EVAL', textOf(script), String(keys.length), ...keys, ...argv];
+  };
+  const run = ([name = '', ...rest]: readonly string[]): Promise<Element> =>
+    redis
+      .callBuffer(name, ...rest)
+      .then((reply): Element => ({ kind: 'answered', reply: replyOfClient(reply) }), errorElement);
   return {
-    round: (round) =>
-      run(roundScript, round.shard, encodeRound(round)).then(
-        (reply) => decodeRound(reply, round),
-        (error: unknown) => silent(String(error)),
-      ),
-    snapshot: (request) =>
-      run(snapshotScript, request.shard, encodeSnapshot(request)).then(
-        (reply) => decodeSnapshot(reply, request),
-        (error: unknown) => silent(String(error)),
-      ),
-    inspect: (shard, inspection) =>
-      run(inspectScript, shard, encodeInspection(inspection)).then(
-        decodeInspection,
-        (error: unknown) => silent(String(error)),
-      ),
-    run: ([name = '', ...rest]) =>
-      redis.call(name, ...rest).then(
-        (reply) => ({ kind: 'answered', reply }),
-        (error: unknown) => ({ kind: 'error', message: String(error) }),
-      ),
+    async evaluate(script, shard, argv) {
+      const element = await run(commandOf(script, shard, argv));
+      return element.kind === 'answered' ? element : silent(element.message);
+    },
+    async evaluateAhead(script, shard, argv, commands) {
+      const all = [['MULTI'], commandOf(script, shard, argv), ...commands, ['EXEC']];
+      const results = await Promise.allSettled(
+        all.map(([name = '', ...rest]) => redis.callBuffer(name, ...rest)),
+      );
+      const executed = results.at(-1);
+      if (executed?.status !== 'fulfilled') return { kind: 'discarded' };
+      const answered: unknown = executed.value;
+      if (!Array.isArray(answered)) return silent('an answer without elements');
+      const [head, ...elements] = answered.map(
+        (reply: unknown): Element =>
+          reply instanceof Error
+            ? errorElement(reply)
+            : { kind: 'answered', reply: replyOfClient(reply) },
+      );
+      if (head?.kind !== 'answered') return silent(head?.message ?? 'an answer without elements');
+      return { ...head, elements };
+    },
+    run,
   };
 }
 
 /** Lets users' scripts take all the time that they need, so that it is their steps that end them on a slow machine too. */
 export function patient(script: string): string {
   return script.replaceAll(`ms = ${limits.scriptMs},`, 'ms = 3600000,');
+}
+
+function errorElement(error: unknown): Element {
+  const message = error instanceof Error ? error.message : String(error);
+  return { kind: 'error', code: message.split(' ', 1)[0] ?? '', message };
+}
+
+/** A reply as ioredis brings it in buffers. */
+export function replyOfClient(reply: unknown): RawReply {
+  if (Buffer.isBuffer(reply)) return reply.toString('latin1');
+  if (Array.isArray(reply)) return reply.map(replyOfClient);
+  if (reply instanceof Error) return { error: reply.message };
+  // A client of these tests may take integers as text, so that no digit is lost.
+  return typeof reply === 'number' || typeof reply === 'string' ? integerOf(String(reply)) : null;
 }

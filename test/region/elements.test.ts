@@ -12,6 +12,7 @@ import dumpScript from '../redis/dump.lua';
 import { largeCommand, largeValues } from '../redis/large.ts';
 import { runsOf } from '../redis/runs.ts';
 import { largeKeys } from '../redis/sequences.ts';
+import { replyOfClient } from './direct.ts';
 import { abortOf, commitOf, executed, part, roundOf } from './fixtures.ts';
 import { startRedisServer, type TestServer } from './servers.ts';
 
@@ -34,8 +35,9 @@ class Region {
       bound === limits.elementsCopied ? this.#copied : bound,
     );
     const argument = JSON.stringify(form);
-    const reply = await this.redis.eval(roundScript.flagged, 4, ...keysOf(0), argument);
-    return executed(decodeRound(reply, round));
+    const argv = [roundScript.flagged, '4', ...keysOf(0), argument];
+    const reply = await this.redis.callBuffer('EVAL', ...argv);
+    return executed(decodeRound(replyOfClient(reply), round));
   }
 
   async dump(): Promise<unknown> {

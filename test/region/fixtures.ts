@@ -15,6 +15,7 @@ import type {
 } from '../../shared/protocol/round.ts';
 import { channelKey } from '../../shared/wire/keys.ts';
 import { readLua } from '../../shared/wire/lua-text.ts';
+import { jsonOfOutcomes } from './replies.ts';
 
 let marksMade = 0;
 
@@ -175,10 +176,10 @@ export function executed(result: RoundResult): RoundReply {
   return result.reply;
 }
 
-/** The outcomes of a yes vote; it throws for any other vote. */
+/** The outcomes of a yes vote as JSON; it throws for any other vote. */
 export function outcomesOf(vote: Vote | undefined): string {
   if (vote?.kind !== 'yes') throw new Error(`not a yes: ${JSON.stringify(vote)}`);
-  return vote.outcomes;
+  return jsonOfOutcomes(vote.outcomes);
 }
 
 /** The same decision under another incarnation. */

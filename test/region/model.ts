@@ -1,3 +1,4 @@
+import { bytesOf as sizeOfReply } from '../../functions/region/reply-shape.ts';
 import { compareOrder, type TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { isGrowing } from '../../shared/protocol/growing.ts';
@@ -41,14 +42,7 @@ import {
   raised,
   refusalOf,
 } from './meta.ts';
-import {
-  bytesOf,
-  compareBytes,
-  encodeInOrder,
-  encodeReply,
-  type Reply,
-  textOf,
-} from './replies.ts';
+import { bytesOf, compareBytes, type Reply, replyInOrder, textOf } from './replies.ts';
 import { type Intent, type Message, stage } from './staging.ts';
 
 const tooLarge: Reply = { error: 'ERR the replies are too large; ask for less at once' };
@@ -178,12 +172,13 @@ export class RegionModel {
     }
     let left: number = limits.snapshotBytes;
     const replies = request.commands.map((command) => {
-      const reply = encodeInOrder(this.#read(command), command.reply);
-      const bounded = reply.length > left ? encodeReply(tooLarge) : reply;
-      left -= bounded.length;
-      return bounded;
+      const reply = replyInOrder(this.#read(command), command.reply);
+      const bytes = sizeOfReply(reply);
+      if (bytes > left) return tooLarge;
+      left -= bytes;
+      return reply;
     });
-    return { kind: 'read', replies: `[${replies.join(',')}]`, locks: this.#locksMet(request) };
+    return { kind: 'read', replies, locks: this.#locksMet(request) };
   }
 
   inspect(inspection: Inspection): InspectionResult {

@@ -1,14 +1,16 @@
 import type { ReplyOrder } from '../../shared/protocol/frame.ts';
+import {
+  decodeReply,
+  encodeReply as encodeResp,
+  integerOf,
+  isTagged,
+  type RawReply,
+} from '../../shared/protocol/reply.ts';
+import type { Bytes } from '../../shared/protocol/round.ts';
+import { rawPartOf } from '../../shared/wire/replies.ts';
 
-/** What a command of the model answers. Strings have one character a byte. */
-export type Reply =
-  | string
-  | number
-  | bigint
-  | null
-  | { readonly status: string }
-  | { readonly error: string }
-  | readonly Reply[];
+/** What a command of the model answers. Strings have one character per byte. */
+export type Reply = RawReply;
 
 /** The UTF-8 of `text` with one character a byte. */
 export function bytesOf(text: string): string {
@@ -33,16 +35,33 @@ function escapeOf(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
 }
 
-/** A reply as it stands in a part's outcome. */
+/** A reply as JSON, for people: `{"s":…}` is a status, `{"e":…}` an error. Release 0.1 recorded outcomes like this. */
 export function encodeReply(reply: Reply): string {
   if (reply === null) return 'null';
   if (typeof reply === 'string') return quote(reply);
-  if (typeof reply === 'number') return String(reply);
-  // Lua's numbers are doubles; only replies asked for exactly keep every digit.
-  if (typeof reply === 'bigint') return BigInt(Number(reply)).toString();
-  if ('status' in reply) return `{"s":${quote(reply.status)}}`;
-  if ('error' in reply) return `{"e":${quote(reply.error)}}`;
-  return `[${reply.map(encodeReply).join(',')}]`;
+  if (typeof reply === 'number' || typeof reply === 'bigint') return String(reply);
+  if (!isTagged(reply)) return `[${reply.map(encodeReply).join(',')}]`;
+  return 'status' in reply ? `{"s":${quote(reply.status)}}` : `{"e":${quote(reply.error)}}`;
+}
+
+/** The outcome of a part, from its JSON. */
+export function partOfJson(json: string): Bytes {
+  return encodeResp(rawPartOf(json));
+}
+
+/** Outcomes of a vote, from the JSON of a list of them. */
+export function outcomesOfJson(json: string): readonly Bytes[] {
+  return rawPartOf(json).map(encodeResp);
+}
+
+/** The outcomes of a vote as the JSON of a list. */
+export function jsonOfOutcomes(outcomes: readonly Bytes[]): string {
+  return encodeReply(outcomes.map(decodeReply));
+}
+
+/** Replies of a snapshot, from the JSON of a list of them. */
+export function repliesOfJson(json: string): readonly RawReply[] {
+  return rawPartOf(json);
 }
 
 /** Before, the same, or after, by bytes: each character is one. */
@@ -89,10 +108,11 @@ function drawerOf(seed: number): (bound: number) => number {
   };
 }
 
-/** The reply as JSON, in the one order that every region gives, and with all its digits where these matter. */
-export function encodeInOrder(reply: Reply, order: ReplyOrder): string {
-  if (order === 'members') return encodeReply(sortMembers(reply));
-  if (order === 'pairs') return encodeReply(sortPairs(reply));
+/** The reply in the one order that every region gives, and with all its digits if these matter. */
+export function replyInOrder(reply: Reply, order: ReplyOrder): Reply {
+  if (order === 'members') return sortMembers(reply);
+  if (order === 'pairs') return sortPairs(reply);
+  // Lua's numbers are doubles; only replies asked for exactly keep every digit.
   const isExact = order === 'exact' || order === 'exact-field';
-  return isExact && typeof reply === 'bigint' ? reply.toString() : encodeReply(reply);
+  return isExact || typeof reply !== 'bigint' ? reply : integerOf(BigInt(Number(reply)).toString());
 }

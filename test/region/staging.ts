@@ -1,19 +1,13 @@
+import { bytesOf as sizeOfReply } from '../../functions/region/reply-shape.ts';
 import { InvariantViolation } from '../../shared/assert.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Check, Operation } from '../../shared/protocol/frame.ts';
 import { everyKey, flushedKey, valuesAmong } from '../../shared/protocol/own-keys.ts';
-import type { Part, Prepare, Vote } from '../../shared/protocol/round.ts';
+import { encodeReply } from '../../shared/protocol/reply.ts';
+import type { Bytes, Part, Prepare, Vote } from '../../shared/protocol/round.ts';
 import { bytesWithin } from '../../shared/wire/raw-bytes.ts';
 import { type Entry, type Keys, runCommand, typeOf } from './commands.ts';
-import {
-  bytesOf,
-  drawMembers,
-  encodeInOrder,
-  encodeReply,
-  quote,
-  type Reply,
-  sortMembers,
-} from './replies.ts';
+import { bytesOf, drawMembers, type Reply, replyInOrder, sortMembers } from './replies.ts';
 
 /** What a commit does to a key: nothing, to all keys, or this entry takes its place (null: the key goes). */
 export type Intent =
@@ -32,7 +26,7 @@ export interface Message {
 
 /** A transaction that was staged: what its vote says, and the intent of each key, in their order. */
 export interface Staged {
-  readonly outcomes: string;
+  readonly outcomes: readonly Bytes[];
   readonly fingerprints: readonly string[];
   readonly intents: readonly Intent[];
   /** What scripts touch that the transaction does not list; then nothing is staged. */
@@ -48,9 +42,9 @@ export function stage(prepare: Prepare, base: Keys): Staged {
   return new Staging(prepare, base).run();
 }
 
-/** A part's end: its outcome as JSON, and whether its changes stand. */
+/** A part's end: its outcome, and whether its changes stand. */
 interface Ended {
-  readonly outcome: string;
+  readonly outcome: readonly Reply[];
   readonly stands: boolean;
 }
 
@@ -81,18 +75,18 @@ class Staging {
       return outcome;
     });
     return {
-      outcomes: `[${outcomes.join(',')}]`,
+      outcomes: outcomes.map(encodeReply),
       fingerprints: this.#prepare.keys.map((key) => this.#fingerprints.get(key) ?? ''),
       intents: this.#prepare.keys.map((key) => this.#intent(key)),
       unlisted: this.#unlisted,
     };
   }
 
-  #part(part: Part): string {
+  #part(part: Part): readonly Reply[] {
     const before = new Map(this.#staged);
     const published = this.#messages.length;
     const { outcome, stands } = this.#bounded(this.#attempt(part), part);
-    this.#left -= outcome.length;
+    this.#left -= sizeOfReply(outcome);
     if (!stands) {
       this.#staged = before;
       this.#messages.length = published;
@@ -101,9 +95,8 @@ class Staging {
   }
 
   #bounded(ended: Ended, part: Part): Ended {
-    if (ended.outcome.length <= this.#left) return ended;
-    const outcome = `[2,${part.operations.length - 1},${quote(tooLarge)}]`;
-    return { outcome, stands: false };
+    if (sizeOfReply(ended.outcome) <= this.#left) return ended;
+    return { outcome: [2, part.operations.length - 1, tooLarge], stands: false };
   }
 
   #attempt(part: Part): Ended {
@@ -112,18 +105,18 @@ class Staging {
       if (!found.holds) {
         const { actual } = found;
         const shown = typeof actual === 'string' ? actual.slice(0, 1000) : actual;
-        return { outcome: `[1,${index},${encodeReply(shown)}]`, stands: false };
+        return { outcome: [1, index, shown], stands: false };
       }
     }
-    const replies = ['0'];
+    const replies: Reply[] = [0];
     for (const [index, operation] of part.operations.entries()) {
       const reply = this.#operation(operation);
       if (isError(reply) && !part.keepsGoing) {
-        return { outcome: `[2,${index},${quote(reply.error)}]`, stands: false };
+        return { outcome: [2, index, reply.error], stands: false };
       }
-      replies.push(encodeInOrder(reply, operation.reply));
+      replies.push(replyInOrder(reply, operation.reply));
     }
-    return { outcome: `[${replies.join(',')}]`, stands: true };
+    return { outcome: replies, stands: true };
   }
 
   /** The entry that an operation finds. What is staged does not expire meanwhile, whatever the region's clock says. */

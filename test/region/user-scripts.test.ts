@@ -22,6 +22,7 @@ import {
   snapshotOf,
   write,
 } from './fixtures.ts';
+import { encodeReply } from './replies.ts';
 import { servers, type TestServer } from './servers.ts';
 
 function reading(text: string, keys: readonly string[] = []): ReadCommand {
@@ -308,7 +309,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
         ['k'],
       );
       const { replies } = await snapshot(reads, { keys: ['k'] });
-      expect(JSON.parse(replies)).toEqual([
+      expect(JSON.parse(encodeReply(replies))).toEqual([
         ['v', 'ERR Write commands are not allowed from read-only scripts.', 1],
       ]);
     });
@@ -318,24 +319,26 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
       const holder = [1, sequence];
       const reads = reading("return {redis.call('GET', 'a'), redis.call('GET', 'c')}");
       const { replies, locks } = await snapshot(reads);
-      expect(JSON.parse(replies)).toEqual([[null, null]]);
+      expect(JSON.parse(encodeReply(replies))).toEqual([[null, null]]);
       expect(locks).toEqual([{ key: 'a', holder }]);
       const all = await snapshot(reading("return redis.call('DBSIZE')"));
       expect(all.locks.map(({ key }) => key).sort()).toEqual(['a', 'b']);
       const keys = ['a', 'b'];
       const settled = await snapshot(reads, { settle: [commitOf(sequence, keys)] });
-      expect(JSON.parse(settled.replies)).toEqual([['1', null]]);
+      expect(JSON.parse(encodeReply(settled.replies))).toEqual([['1', null]]);
       expect(settled.locks).toEqual([]);
     });
 
     it('fails as a command of its own', async () => {
       await send({ askOlder: true });
       const { replies } = await snapshot(reading("error('no')"));
-      expect(JSON.parse(replies)).toEqual([
+      expect(JSON.parse(encodeReply(replies))).toEqual([
         { e: expect.stringMatching(/^ERR user_script:1: no script: /) },
       ]);
       const reserved = await snapshot(reading("return redis.call('GET', 'lockstep:0:meta')"));
-      expect(JSON.parse(reserved.replies)).toEqual([{ e: expect.stringContaining('reserved') }]);
+      expect(JSON.parse(encodeReply(reserved.replies))).toEqual([
+        { e: expect.stringContaining('reserved') },
+      ]);
     });
   });
 

@@ -12,6 +12,7 @@ import {
   write,
 } from '../region/fixtures.ts';
 import { RegionModel } from '../region/model.ts';
+import { jsonOfOutcomes } from '../region/replies.ts';
 import { Random } from './random.ts';
 
 const keys = ['a', 'b', 'n'];
@@ -46,7 +47,7 @@ export function run(seed: number): { readonly agreed: number; readonly refused: 
   const decision = { transaction: [1, 1], outcome: 'commit', keys } as const;
   const results = regions.map(({ model }, index) => {
     model.round(roundOf({ decisions: [decision] }));
-    const outcomes = votes[index]?.outcomes ?? '';
+    const outcomes = jsonOfOutcomes(votes[index]?.outcomes ?? []);
     const stands = outcomes.startsWith('[[0');
     const touched = stands ? touchedBy(operations) : [];
     return [outcomes, ...touched.map((key) => model.state().data.get(key)?.expiry ?? 'absent')];

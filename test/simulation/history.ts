@@ -1,7 +1,8 @@
 import { operationAt, type WriteFrame } from '../../shared/protocol/frame.ts';
+import { encodeReply } from '../../shared/protocol/reply.ts';
 import type { SnapshotRequest } from '../../shared/protocol/round.ts';
 import type { WriteAnswer, WriteRecord } from '../../shared/wire/answers.ts';
-import { parseSnapshotReplies, type SnapshotReply } from '../../shared/wire/replies.ts';
+import { type SnapshotReply, snapshotReplyOf } from '../../shared/wire/replies.ts';
 import type { Entry } from '../region/commands.ts';
 import { RegionModel, type RegionState } from '../region/model.ts';
 import { clocksApartMs, generation } from './weather.ts';
@@ -168,9 +169,8 @@ function observationOfRead(read: ReadEntry): Observation {
         settle: [],
       });
       if (now.kind !== 'read') return false;
-      if (read.isParsed !== true) return now.replies === read.replies;
-      const replies = parseSnapshotReplies(now.replies, read.request.commands.length);
-      return replies !== null && textOfReplies(replies) === read.replies;
+      if (read.isParsed !== true) return encodeReply(now.replies) === read.replies;
+      return textOfReplies(now.replies.map(snapshotReplyOf)) === read.replies;
     },
   };
 }
@@ -255,7 +255,7 @@ function execute(
   for (; vote?.kind === 'unlisted'; vote = propose()) {
     for (const key of vote.parts.flatMap((part) => part.keys)) listed.add(key);
   }
-  const outcome = vote?.kind === 'yes' ? vote.outcomes.slice(1, -1) : `no: ${JSON.stringify(vote)}`;
+  const outcome = vote?.kind === 'yes' ? vote.outcomes.join('') : `no: ${JSON.stringify(vote)}`;
   phase(true);
   const commit = { transaction, outcome: 'commit', keys: [...listed] } as const;
   if (base === null) {

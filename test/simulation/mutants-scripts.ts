@@ -100,14 +100,14 @@ export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R14',
     name: 'script-prepares-what-is-done',
-    patches: [round(`if done[id] then return '["t"]' end`, '')],
+    patches: [round(`if done[id] then return { 't' } end`, '')],
     runner: 'region',
     seeds: [1, 20],
   },
   {
     rule: 'R14',
     name: 'script-votes-twice',
-    patches: [round(`if countHeld(locks, keys, id) > 0 then return '["d"]' end`, '')],
+    patches: [round(`if countHeld(locks, keys, id) > 0 then return { 'd' } end`, '')],
     runner: 'region',
     seeds: [10, 100],
   },
@@ -211,8 +211,8 @@ export const scriptMutants: readonly Mutant[] = [
     name: 'script-sorts-no-members',
     patches: [
       {
-        file: 'functions/region/base.lua',
-        find: 'if order == MEMBERS then return sortByBytes(reply) end',
+        file: 'functions/region/reply-shape.ts',
+        find: "if (order === 'members') return items.toSorted(compareBytes);",
         replace: '',
       },
     ],

@@ -12,9 +12,10 @@ export const shellMutants: readonly Mutant[] = [
     name: 'sends-a-round-again',
     patches: [
       {
-        file: 'functions/region/client.ts',
-        find: 'retry: { retries: 0 },',
-        replace: 'retry: { retries: 1, backoff: () => 1 },',
+        file: 'functions/region/rest.ts',
+        find: "const body = await post('/', command, timeoutMs);",
+        replace: `const first = await post('/', command, timeoutMs);
+      const body = first.kind === 'silent' ? await post('/', command, timeoutMs) : first;`,
       },
     ],
     runner: 'client',

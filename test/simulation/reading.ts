@@ -1,5 +1,6 @@
 import { keyOf, type TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
+import { encodeReply } from '../../shared/protocol/reply.ts';
 import type { Decision, SnapshotRequest } from '../../shared/protocol/round.ts';
 import { compileReads } from '../../shared/wire/commands.ts';
 import { EdgeReader } from './edge-reading.ts';
@@ -97,7 +98,13 @@ export class Reader {
           if (reply?.kind === 'read' && reply.answer.kind === 'read') {
             const { replies } = reply.answer;
             const answeredAt = timeline.now;
-            this.reads.push({ kind: 'read', request, invokedAt, answeredAt, replies });
+            this.reads.push({
+              kind: 'read',
+              request,
+              invokedAt,
+              answeredAt,
+              replies: encodeReply(replies),
+            });
           }
           done();
         });
@@ -128,7 +135,13 @@ export class Reader {
         const { replies, locks } = result;
         const answer = () => {
           const answeredAt = timeline.now;
-          this.reads.push({ kind: 'read', request, invokedAt, answeredAt, replies });
+          this.reads.push({
+            kind: 'read',
+            request,
+            invokedAt,
+            answeredAt,
+            replies: encodeReply(replies),
+          });
           done();
         };
         const settled = new Set(request.settle.map(({ transaction }) => keyOf(transaction)));

@@ -13,10 +13,10 @@ local launchScript, operationOf, looks, draw
 local function unlistedVote()
   local items = {}
   for index, notes in pairs(tx.unlisted) do
-    insert(items, '[' .. whole(index) .. ',' .. encode(sortByBytes(notes.keys)) .. ']')
+    insert(items, { index, sortByBytes(notes.keys) })
   end
-  table.sort(items)
-  return '["u",[' .. concat(items, ',') .. ']]'
+  table.sort(items, function(a, b) return a[1] < b[1] end)
+  return { 'u', items }
 end
 
 -- The keys that are noted for the part that runs, as a list and a set.

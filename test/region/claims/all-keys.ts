@@ -18,6 +18,7 @@ import {
   snapshotOf,
   write,
 } from '../fixtures.ts';
+import { repliesOfJson } from '../replies.ts';
 import type { World } from '../worlds.ts';
 
 const all = [everyKey, flushedKey];
@@ -86,13 +87,13 @@ export function claimAllKeys(world: () => World): void {
       const holder = [1, 1];
       expect(await world().snapshot(snapshotOf(['a'], commands))).toEqual({
         kind: 'read',
-        replies: '["1"]',
+        replies: repliesOfJson('["1"]'),
         locks: [{ key: everyKey, holder }],
       });
       const settle = [commitOf(1, all)];
       expect(await world().snapshot(snapshotOf(['a'], commands, { settle }))).toEqual({
         kind: 'read',
-        replies: '[null]',
+        replies: repliesOfJson('[null]'),
         locks: [],
       });
     });

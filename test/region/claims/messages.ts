@@ -18,6 +18,7 @@ import {
   snapshotOf,
   write,
 } from '../fixtures.ts';
+import { repliesOfJson } from '../replies.ts';
 import type { World } from '../worlds.ts';
 
 /** Claims about messages: staged with a write, published by its commit. */
@@ -107,7 +108,7 @@ export function claimMessages(world: () => World): void {
       await prepare(1, keys, part(set('k', 'v'), publish('news', 'one')));
       const settle = [commitOf(1, keys)];
       const read = await world().snapshot(snapshotOf(['k'], [command(['GET', 'k'])], { settle }));
-      expect(read).toEqual({ kind: 'read', replies: '["v"]', locks: [] });
+      expect(read).toEqual({ kind: 'read', replies: repliesOfJson('["v"]'), locks: [] });
       expect(await published()).toEqual(['news one']);
       expect((await send({ decisions: settle })).decisions).toEqual(['acknowledged']);
       expect(await published()).toEqual([]);

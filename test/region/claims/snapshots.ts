@@ -12,6 +12,7 @@ import {
   set,
   snapshotOf,
 } from '../fixtures.ts';
+import { encodeReply } from '../replies.ts';
 import type { World } from '../worlds.ts';
 
 /** Claims about reads. */
@@ -20,7 +21,11 @@ export function claimSnapshots(world: () => World): void {
     prepareOf(sequence, keys, part(...keys.map((key) => set(key, String(sequence)))));
   const send = async (given: Parameters<typeof roundOf>[0]) =>
     executed(await world().round(roundOf(given)));
-  const read = (...args: Parameters<typeof snapshotOf>) => world().snapshot(snapshotOf(...args));
+  /** The replies as JSON. */
+  const read = async (...args: Parameters<typeof snapshotOf>) => {
+    const result = await world().snapshot(snapshotOf(...args));
+    return result.kind === 'read' ? { ...result, replies: encodeReply(result.replies) } : result;
+  };
   const get = (key: string) => command(['GET', key]);
 
   describe('a snapshot', () => {

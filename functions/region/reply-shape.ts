@@ -1,0 +1,76 @@
+import { assert } from '../../shared/assert.ts';
+import type { ReplyOrder } from '../../shared/protocol/frame.ts';
+import { integerOf, type RawReply } from '../../shared/protocol/reply.ts';
+
+/**
+ * Beside the replies of a script comes a text of their shape, since a REST endpoint shows strings, statuses and errors
+ * alike, and Lua has no integers beyond 2^53. It is a list of `<path><letter>`, one per reply that is no plain value:
+ * the path is the places from the outermost array inwards, counted from 0, with dots between; the letter is `s` for a
+ * status, `e` for an error, `d` for the digits of an integer. base.lua writes it.
+ */
+const notePattern = /^(\d+(?:\.\d+)*)([sed])$/;
+
+/** About the bytes that an item takes besides its own, wherever it is sent or stored. base.lua counts the same. */
+const itemBytes = 12;
+
+/** Puts what `shape` says into `reply`. Throws InvariantViolation if the two do not fit. */
+export function reshape(reply: RawReply, shape: string): RawReply {
+  if (shape === '') return reply;
+  let shaped = reply;
+  for (const note of shape.split(' ')) {
+    const [, path = '', letter = ''] = notePattern.exec(note) ?? [];
+    assert(path !== '', 'a note of a shape is a path and a letter');
+    shaped = replaced(shaped, path.split('.').map(Number), 0, letter);
+  }
+  return shaped;
+}
+
+/** About the bytes of a reply: those of its strings, and some per item. */
+export function bytesOf(reply: RawReply): number {
+  if (typeof reply === 'string') return reply.length + itemBytes;
+  if (!Array.isArray(reply)) return 2 * itemBytes;
+  const items: readonly RawReply[] = reply;
+  return items.reduce<number>((sum, item) => sum + bytesOf(item), itemBytes);
+}
+
+/** The reply in the one order that every region gives, if its command has none. */
+export function inOrder(reply: RawReply, order: ReplyOrder): RawReply {
+  if (!Array.isArray(reply) || (order !== 'members' && order !== 'pairs')) return reply;
+  const items: readonly RawReply[] = reply;
+  if (order === 'members') return items.toSorted(compareBytes);
+  const pairs: (readonly [RawReply, RawReply])[] = [];
+  for (let at = 0; at < items.length; at += 2) {
+    pairs.push([items[at] ?? null, items[at + 1] ?? null]);
+  }
+  return pairs.sort(([a], [b]) => compareBytes(a, b)).flat();
+}
+
+/** Each character is one byte. */
+function compareBytes(a: RawReply, b: RawReply): number {
+  const [first, second] = [String(a), String(b)];
+  if (first === second) return 0;
+  return first < second ? -1 : 1;
+}
+
+/** Arrays were made by whoever decoded the answer, and nobody else has them, so they are changed in place. */
+function replaced(
+  reply: RawReply,
+  path: readonly number[],
+  depth: number,
+  letter: string,
+): RawReply {
+  const place = path[depth];
+  if (place === undefined) return tagged(reply, letter);
+  assert(Array.isArray(reply) && place < reply.length, 'a note of a shape leads to a reply');
+  const items: RawReply[] = reply;
+  items[place] = replaced(items[place] ?? null, path, depth + 1, letter);
+  return items;
+}
+
+function tagged(reply: RawReply, letter: string): RawReply {
+  assert(typeof reply === 'string', 'what a note leads to is a text');
+  if (letter === 's') return { status: reply };
+  if (letter === 'e') return { error: reply };
+  assert(/^-?\d{1,20}$/.test(reply), 'digits are those of an integer');
+  return integerOf(reply);
+}

@@ -1,0 +1,184 @@
+import { assert } from '../../shared/assert.ts';
+import { limits } from '../../shared/limits.ts';
+import { isTagged, type RawReply } from '../../shared/protocol/reply.ts';
+import type { ReadCommand, SnapshotRequest, SnapshotResult } from '../../shared/protocol/round.ts';
+import { bytesOfText } from '../../shared/wire/replies.ts';
+import type { ScriptRunner } from './client.ts';
+import { decodeSnapshot, silent } from './decoding.ts';
+import { encodeSnapshot } from './encoding.ts';
+import { bytesOf, inOrder } from './reply-shape.ts';
+import type { Element, Silence } from './rest.ts';
+import { snapshotScript } from './scripts.ts';
+
+const tooLarge: RawReply = { error: 'ERR the replies are too large; ask for less at once' };
+
+/** These run in the script: it leaves Lockstep's own keys out, bounds their work, or runs users' scripts. */
+const scriptCommands: ReadonlySet<string> = new Set([
+  ...['DBSIZE', 'EVAL_RO', 'KEYS', 'LCS', 'RANDOMKEY', 'SCAN'],
+]);
+
+/** Each answers something else each time. */
+const randomCommands: ReadonlySet<string> = new Set(['HRANDFIELD', 'SRANDMEMBER', 'ZRANDMEMBER']);
+
+/** Their replies are small, however large the value is. */
+const smallReplies: ReadonlySet<string> = new Set([
+  ...['BITCOUNT', 'BITPOS', 'EXISTS', 'EXPIRETIME', 'GETBIT', 'HEXISTS', 'HLEN', 'HSTRLEN', 'LLEN'],
+  ...['LPOS', 'PEXPIRETIME', 'PFCOUNT', 'PTTL', 'SCARD', 'SINTERCARD', 'SISMEMBER', 'STRLEN'],
+  ...['TOUCH', 'TTL', 'TYPE', 'XLEN', 'ZCARD', 'ZCOUNT', 'ZINTERCARD', 'ZLEXCOUNT', 'ZRANK'],
+  ...['ZREVRANK', 'ZSCORE'],
+]);
+
+/** They answer by a status, which looks like a string in the answer of a REST endpoint. */
+const statusCommands: ReadonlySet<string> = new Set(['TYPE']);
+
+/** A command that is sent once for all that ask for the same, and the places of an asked command in its reply. */
+interface NativeRead {
+  readonly at: number;
+  /** Of an MGET, the places of its values; null: the whole reply. */
+  readonly places: readonly number[] | null;
+}
+
+/** Commands as they are sent, and where the reply of each asked one is found. */
+interface NativePlan {
+  readonly commands: readonly (readonly string[])[];
+  readonly reads: readonly NativeRead[];
+  /** False if the reply could be many times larger than what is stored under its keys, or than one may want. */
+  readonly isBounded: boolean;
+}
+
+/**
+ * Takes a snapshot. The commands leave the region as its server answers them, behind a script that judges whether they
+ * may be read: what goes through Lua costs many times the work. If a reply could be many times what is stored, or if a
+ * command needs Lua, the script reads, and measures before it does.
+ */
+export async function takeSnapshot(
+  runner: ScriptRunner,
+  request: SnapshotRequest,
+  timeoutMs: number,
+): Promise<SnapshotResult> {
+  const plan = planOf(request.commands);
+  if (plan?.isBounded) {
+    const result = await readNatively(runner, request, plan, timeoutMs);
+    // The script tells which command it is that the server does not take.
+    if (result !== null) return result;
+  }
+  const mayBeLarge = plan === null || plan.isBounded;
+  const bound = mayBeLarge ? limits.snapshotBytes : limits.replyBytesInScript;
+  const result = await readInScript(runner, request, bound, timeoutMs);
+  if (plan === null || result !== 'large') {
+    assert(result !== 'large', 'the script reads what has to be read there');
+    return result;
+  }
+  const large = await readNatively(runner, request, plan, timeoutMs);
+  return large ?? silent('the server does not take a command that it has taken');
+}
+
+/** Null: nothing was read, since the server discards one of the commands. */
+async function readNatively(
+  runner: ScriptRunner,
+  request: SnapshotRequest,
+  plan: NativePlan,
+  timeoutMs: number,
+): Promise<SnapshotResult | null> {
+  const { shard, commands } = request;
+  const argv = [encodeSnapshot({ ...request, commands: [] }, 0)];
+  const sent = await runner.evaluateAhead(snapshotScript, shard, argv, plan.commands, timeoutMs);
+  if (sent.kind === 'discarded') return null;
+  if (sent.kind === 'silent') return silenceOf(sent);
+  // The locks are in the answer as well. An error is no state, so it may go without them.
+  if (sent.kind === 'too-large') {
+    return { kind: 'read', replies: commands.map(() => tooLarge), locks: [] };
+  }
+  const judged = decodeSnapshot(sent.reply, { ...request, commands: [] });
+  assert(judged !== 'large', 'nothing is read in the script');
+  if (judged.kind !== 'read') return judged;
+  return { ...judged, replies: repliesOf(commands, plan, sent.elements) };
+}
+
+/** `large`: more than `bound` bytes, which it is known before it is read. */
+async function readInScript(
+  runner: ScriptRunner,
+  request: SnapshotRequest,
+  bound: number,
+  timeoutMs: number,
+): Promise<SnapshotResult | 'large'> {
+  const argv = [encodeSnapshot(request, bound)];
+  const sent = await runner.evaluate(snapshotScript, request.shard, argv, timeoutMs);
+  if (sent.kind === 'too-large') {
+    return { kind: 'read', replies: request.commands.map(() => tooLarge), locks: [] };
+  }
+  return sent.kind === 'answered' ? decodeSnapshot(sent.reply, request) : silenceOf(sent);
+}
+
+/** Null if one of the commands has to run in the script. */
+function planOf(asked: readonly ReadCommand[]): NativePlan | null {
+  // Bytes that are no UTF-8 have no place in the JSON of a request; the script makes them of their escapes.
+  const isPlain = ({ args }: ReadCommand) =>
+    !scriptCommands.has(args[0] ?? '') && args.every((arg) => arg.isWellFormed());
+  if (!asked.every(isPlain)) return null;
+  const commands: (readonly string[])[] = [];
+  const places = new Map<string, number>();
+  const readers = new Map<string, number>();
+  const add = (command: readonly string[], reads: readonly number[]): number => {
+    const [name = ''] = command;
+    const text = JSON.stringify(command);
+    const known = randomCommands.has(name) ? undefined : places.get(text);
+    if (known !== undefined) return known;
+    places.set(text, commands.length);
+    if (!smallReplies.has(name)) {
+      for (const at of reads) {
+        const key = command[at] ?? '';
+        readers.set(key, (readers.get(key) ?? 0) + 1);
+      }
+    }
+    return commands.push(command) - 1;
+  };
+  const reads = asked.map(({ args, reads: positions }): NativeRead => {
+    if (args[0] !== 'MGET') return { at: add(args, positions), places: null };
+    // A key that is named many times is read once.
+    const keys = [...new Set(args.slice(1))];
+    const at = add(['MGET', ...keys], positions.slice(0, keys.length));
+    const order = new Map(keys.map((key, place) => [key, place]));
+    return { at, places: args.slice(1).map((key) => order.get(key) ?? 0) };
+  });
+  const isBounded =
+    readers.size <= limits.keysReadUnmeasured &&
+    [...readers.values()].every((count) => count === 1) &&
+    !asked.some(({ args: [name = ''] }) => randomCommands.has(name));
+  return { commands, reads, isBounded };
+}
+
+/** The replies as far as all of them together fit the bound. */
+function repliesOf(
+  asked: readonly ReadCommand[],
+  { reads }: NativePlan,
+  elements: readonly Element[],
+): readonly RawReply[] {
+  let left: number = limits.snapshotBytes;
+  return reads.map(({ at, places }, index) => {
+    const { args = [], reply: order = null } = asked[index] ?? {};
+    const reply = inOrder(pick(replyOf(elements[at], args), places), order);
+    const bytes = bytesOf(reply);
+    if (bytes > left) return tooLarge;
+    left -= bytes;
+    return reply;
+  });
+}
+
+function pick(reply: RawReply, places: readonly number[] | null): RawReply {
+  if (places === null || !Array.isArray(reply)) return reply;
+  const values: readonly RawReply[] = reply;
+  return places.map((place) => values[place] ?? null);
+}
+
+function replyOf(element: Element | undefined, [name = '']: readonly string[]): RawReply {
+  assert(element !== undefined, 'there is an answer to each command');
+  if (element.kind === 'error') return { error: bytesOfText(element.message) };
+  const { reply } = element;
+  const isStatus = statusCommands.has(name) && typeof reply === 'string';
+  return isStatus && !isTagged(reply) ? { status: reply } : reply;
+}
+
+function silenceOf({ reason, isUnanswered }: Silence): SnapshotResult {
+  return isUnanswered ? { kind: 'silent', reason, isUnanswered } : silent(reason);
+}
