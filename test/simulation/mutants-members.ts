@@ -193,7 +193,9 @@ export const memberMutants: readonly Mutant[] = [
     'waits-for-no-lease',
     'members',
     [1, 150],
+    // The check of those that stay is asked for no sooner than that, so it would wait as well.
     [members, 'if (leasesEndAt > outbox.now) return;', ''],
+    [members, 'Math.max(leasesEndAt, ...this.#suspectedAt', 'Math.max(...this.#suspectedAt'],
   ),
   mutant(
     'R32',

@@ -121,8 +121,8 @@ export const regionMutants: readonly Mutant[] = [
         replace: 'if (holder[0] >= incarnation) continue;\n      this.#locks.delete(key);',
       },
     ],
-    runner: 'simulation',
-    seeds: [740, 1040],
+    runner: 'members',
+    seeds: [100, 200],
   },
   {
     rule: 'R21',
