@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
 import { startTestStack, type TestStack } from '../stack/stack.ts';
 import { contradictions, History, mayBeSentAgain } from './history.ts';
 import { preparesOf, sizes } from './rounds.ts';
@@ -124,17 +125,20 @@ describe('writes near the limits', () => {
     }
   });
 
-  it('change 512 keys by 128 operations at once', async () => {
-    const ops = Array.from({ length: 128 }, (_, index) => {
-      const pairs = [0, 1, 2, 3].flatMap((key) => [`many:${index}:${key}`, `${index}`]);
-      return ['MSET', ...pairs];
-    });
+  it('change as many keys by 128 operations as a write may, and no more', async () => {
+    const each = limits.keysPerWrite / 128;
+    const named = (name: string, count: number) => [
+      'MSET',
+      ...Array.from({ length: count }, (_, key) => [`${name}:${key}`, '1']).flat(),
+    ];
+    const ops = Array.from({ length: 128 }, (_, index) => named(`many:${index}`, each));
     expect((await write(stack, ops, { ack: 'confirmed' })).status).toBe(200);
     const count = stack.regions.map(({ client }) => client.keys('many:*'));
-    expect((await Promise.all(count)).map((keys) => keys.length)).toEqual(everyRegion(512));
+    expect((await Promise.all(count)).map((keys) => keys.length)).toEqual(
+      everyRegion(limits.keysPerWrite),
+    );
     const [, ...rest] = ops;
-    const five = ['MSET', ...['0', '1', '2', '3', '4'].flatMap((key) => [`more:${key}`, '1'])];
-    const many = await write(stack, [...rest, five]);
+    const many = await write(stack, [...rest, named('more', each + 1)]);
     expect(many.status).toBe(413);
   });
 
