@@ -286,8 +286,11 @@ describe('the circuit of a region', () => {
     const edge = new EdgeUnderTest({}, regions);
     await ask(edge);
     pass(edge, limits.silentRegionAvoidedMs);
-    edge.hanging.add('us-east-1');
+    // Requests overtake each other before they reach a region, as their tokens are digested on other threads.
+    const hung = Promise.withResolvers<void>();
+    edge.hanging.set('us-east-1', hung.resolve);
     void ask(edge);
+    await hung.promise;
     // The one that hangs waits for its region, and the others neither for it nor for that one.
     expect((await ask(edge)).json.region).toBe('eu-west-1');
     edge.hanging.delete('us-east-1');

@@ -234,8 +234,8 @@ export class EdgeUnderTest {
   /** What a region answers to the looks and plain commands of operators. */
   inspect: (region: string, inspection: Inspection) => InspectionResult = notExpected;
   run: (region: string, command: readonly string[]) => CommandResult = notExpected;
-  /** Regions whose snapshots are never answered. */
-  readonly hanging = new Set<string>();
+  /** Regions whose snapshots are never answered, and what is called with each of these. */
+  readonly hanging = new Map<string, () => void>();
   /** The regions of which the coordinator was told that strong reads come. */
   readonly wanted: string[] = [];
   /** The pauses that the edge made, ms. */
@@ -376,7 +376,11 @@ export class EdgeUnderTest {
     return {
       round: async () => ({ kind: 'silent', reason: 'the edge sends no rounds' }),
       snapshot: async (request) => {
-        if (this.hanging.has(id)) return new Promise<SnapshotResult>(() => {});
+        const hang = this.hanging.get(id);
+        if (hang !== undefined) {
+          hang();
+          return new Promise<SnapshotResult>(() => {});
+        }
         const asked = this.snapshots.filter(({ region }) => region === id).length;
         this.snapshots.push({ region: id, request });
         const results = this.regions[id] ?? [];
