@@ -63,9 +63,9 @@ export const rewriteNotes = {
   reach: 'How far it may reach is bounded: it would have every region allocate that much.',
   draws: 'How many elements it replies is bounded, also if some repeat.',
   count: 'One key is named twice, since counting a single one writes into it what was counted.',
-  sort: 'Patterns that name further keys are refused. In a write, ALPHA and BY need STORE: they follow the server’s locale.',
+  sort: 'Patterns that name further keys are refused. Without STORE it is a read, and goes as SORT_RO; in a write, ALPHA and BY need STORE: they follow the server’s locale.',
   'geo-store':
-    'What STOREDIST stores goes into the vote, so that regions which compute other digits are found.',
+    'Without a key to store to, a command that has a form for that is a read. What STOREDIST stores goes into the vote, so that regions which compute other digits are found.',
   append:
     'The id `*` becomes one by the coordinator’s clock, or the next one if the stream is ahead. `~` becomes `=`; with LIMIT at most so many entries are trimmed.',
   trim: '`~` becomes `=`; with LIMIT at most so many entries are trimmed, whole nodes or not.',

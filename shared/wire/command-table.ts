@@ -73,7 +73,7 @@ const keys: readonly CommandRow[] = [
   read('key', 'KEYS', 2, { refusedInWrites: wholeDatabase, note: visible }),
   read('key', 'RANDOMKEY', 1, { refusedInWrites: wholeDatabase, note: visible }),
   read('key', 'SCAN', -2, { refusedInWrites: cursor, note: visible }),
-  read('key', 'SORT_RO', -2, { rewrite: 'sort' }),
+  read('key', 'SORT_RO', -2, { keysAt: 'first', rewrite: 'sort' }),
   write('key', 'SORT', -2, { keysAt: 'store', written: 'second', rewrite: 'sort' }),
   write('key', 'FLUSHALL', -1, { rewrite: 'flush' }),
   write('key', 'FLUSHDB', -1, { rewrite: 'flush' }),

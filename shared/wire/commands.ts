@@ -34,6 +34,13 @@ export type CompiledReads =
     }
   | ({ readonly ok: false } & CommandFault);
 
+/** Commands that change something only if they name a key to store to, and what they are otherwise. */
+const readForms: ReadonlyMap<string, string> = new Map([
+  ['SORT', 'SORT_RO'],
+  ['GEORADIUS', 'GEORADIUS_RO'],
+  ['GEORADIUSBYMEMBER', 'GEORADIUSBYMEMBER_RO'],
+]);
+
 /** Nothing of a read depends on the clock or on chance. */
 const atNoTime: CompileContext = { now: 0, seed: () => 0 };
 
@@ -131,6 +138,20 @@ function compileRead(
   return { args: operation.args, reads: operation.reads, reply: null };
 }
 
+/** True if the command only reads, as it is or in its form that only reads. */
+export function isRead([given = '', ...rest]: readonly string[]): boolean {
+  const row = findCommand(given);
+  if (row === null || row.class === 'refused') return false;
+  return readFormOf(row, [row.name, ...rest]).class === 'read';
+}
+
+/** The row by which a snapshot takes the command. */
+function readFormOf(row: WriteRow | ReadRow, args: readonly string[]): WriteRow | ReadRow {
+  const other = findCommand(readForms.get(row.name) ?? '');
+  if (other?.class !== 'read' || storePosition(args).length > 0) return row;
+  return other;
+}
+
 /** Checks the form of a command and finds its keys. */
 function checkCommand(op: readonly string[], isSnapshot: boolean): CheckedCommand | CommandFault {
   const [given, ...rest] = op;
@@ -138,12 +159,18 @@ function checkCommand(op: readonly string[], isSnapshot: boolean): CheckedComman
   if (op.length > limits.argumentsPerOperation) {
     return tooMany('elements in a command', op.length, limits.argumentsPerOperation);
   }
-  const row = findCommand(given);
-  if (row === null) return unknownFault(given);
-  if (row.class === 'refused') return unsupported(`${row.name} is not supported: ${row.reason}`);
-  const args = [row.name, ...rest];
-  const wrong = arityFault(row, args.length) ?? textFault(args) ?? keyCountFault(row, args);
+  const named = findCommand(given);
+  if (named === null) return unknownFault(given);
+  if (named.class === 'refused') {
+    return unsupported(`${named.name} is not supported: ${named.reason}`);
+  }
+  const asNamed = [named.name, ...rest];
+  // An error has the name that the client gave.
+  const wrong =
+    arityFault(named, asNamed.length) ?? textFault(asNamed) ?? keyCountFault(named, asNamed);
   if (wrong !== null) return wrong;
+  const row = isSnapshot ? readFormOf(named, asNamed) : named;
+  const args = [row.name, ...rest];
   const positions = keyPositions(row, args);
   for (const key of textsAt(args, positions)) {
     const forbidden = keyFault(key);

@@ -1,7 +1,7 @@
 import type { RawReply } from '../protocol/reply.ts';
 import type { ReadCommand } from '../protocol/round.ts';
 import { findCommand } from './command-table.ts';
-import { compileReads, compileWrite } from './commands.ts';
+import { compileReads, compileWrite, isRead } from './commands.ts';
 import type { Scope } from './configuration.ts';
 import type { CommandFault } from './keys.ts';
 import { bytesWithin } from './raw-bytes.ts';
@@ -64,7 +64,7 @@ export function planOf(
   // The reason comes with its own name for the command, which is the table's and not the client's.
   if (row.class === 'refused') return refuse(`ERR ${row.name} is not supported: ${row.reason}`);
   if (row.rewrite === 'script') return planOfScript(command, now, scope);
-  if (row.class === 'write') {
+  if (row.class === 'write' && !isRead(command)) {
     if (scope === 'read') return notPermitted(name);
     const compiled = compileWrite([command], [], { now, seed: () => 0 });
     return compiled.ok ? { kind: 'write' } : refusalOf(compiled);

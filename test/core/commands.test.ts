@@ -5,6 +5,7 @@ import type { Check } from '../../shared/protocol/frame.ts';
 import { channelPrefix, valuesAmong } from '../../shared/protocol/own-keys.ts';
 import { commandTable, findCommand } from '../../shared/wire/command-table.ts';
 import { compileReads, compileWrite } from '../../shared/wire/commands.ts';
+import { planOf } from '../../shared/wire/upstash-commands.ts';
 import {
   context,
   keysAt,
@@ -168,12 +169,45 @@ describe('a snapshot', () => {
     });
   });
 
-  it.each(['SET k v', 'GETDEL k', 'GETEX k', 'BITFIELD k GET u8 0', 'SPOP k', 'EXPIRE k x'])(
-    'refuses %s, which writes',
-    (words) => {
-      const compiled = compileReads([words.split(' ')]);
-      expect(compiled).toMatchObject({ ok: false, problem: 'invalid-command' });
-      expect(compiled).toHaveProperty('detail', expect.stringContaining('POST /v1/writes'));
-    },
-  );
+  it.each([
+    ['sort l ALPHA', 'SORT_RO l ALPHA'],
+    ['SORT l BY nosort GET STORE', 'SORT_RO l BY nosort GET STORE'],
+    ['GEORADIUS g 1 2 3 m WITHDIST', 'GEORADIUS_RO g 1 2 3 m WITHDIST'],
+    ['GEORADIUSBYMEMBER g m 3 m', 'GEORADIUSBYMEMBER_RO g m 3 m'],
+  ])('takes %s, which stores nothing, as %s', (words, sent) => {
+    const args = sent.split(' ');
+    const mayRead = { scope: 'read', scripts: false } as const;
+    expect(planOf(words.split(' '), now, mayRead)).toMatchObject({ kind: 'read', keys: [args[1]] });
+    expect(compileReads([words.split(' ')])).toEqual({
+      ok: true,
+      commands: [{ args, reads: [1], reply: null }],
+      keys: [args[1]],
+    });
+  });
+
+  it.each([
+    ['SORT', "for 'sort' command"],
+    ['GEORADIUS g 1', "for 'georadius' command"],
+  ])('refuses %s by the name that it was given', (words, detail) => {
+    expect(compileReads([words.split(' ')])).toHaveProperty(
+      'detail',
+      expect.stringContaining(detail),
+    );
+  });
+
+  it.each([
+    'SORT l STORE d',
+    'GEORADIUS g 1 2 3 m STORE d',
+    'GEORADIUSBYMEMBER g m 3 m STOREDIST d',
+    'SET k v',
+    'GETDEL k',
+    'GETEX k',
+    'BITFIELD k GET u8 0',
+    'SPOP k',
+    'EXPIRE k x',
+  ])('refuses %s, which writes', (words) => {
+    const compiled = compileReads([words.split(' ')]);
+    expect(compiled).toMatchObject({ ok: false, problem: 'invalid-command' });
+    expect(compiled).toHaveProperty('detail', expect.stringContaining('POST /v1/writes'));
+  });
 });

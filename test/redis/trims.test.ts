@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Operation } from '../../shared/protocol/frame.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
-import { commitOf, executed, part, prepareOf, roundOf } from '../region/fixtures.ts';
+import { commitOf, executed, part, prepareOf, roundOf, script } from '../region/fixtures.ts';
 import { startRedisServer } from '../region/servers.ts';
 import { RegionBesidePlain } from './beside.ts';
 
@@ -24,28 +25,45 @@ beforeEach(async () => {
 async function write(words: string): Promise<void> {
   const compiled = compileWrite([words.split(' ')], [], { now: Date.now(), seed: () => 1 });
   if (!compiled.ok) throw new Error(compiled.detail);
+  await stage(...compiled.operations);
+}
+
+async function stage(...operations: readonly Operation[]): Promise<void> {
   sequence += 1;
-  const prepares = [prepareOf(sequence, ['s'], part(...compiled.operations))];
+  const prepares = [prepareOf(sequence, ['s'], part(...operations))];
   const { votes } = executed(await beside.region.round(roundOf({ prepares }), 0));
   expect(votes[0]?.kind).toBe('yes');
   await beside.decide([commitOf(sequence, ['s'])]);
 }
 
+const trims: readonly (readonly [string, number, string | undefined])[] = [
+  ['XTRIM s MAXLEN ~ 50 LIMIT 10', 90, '11-1'],
+  ['XTRIM s MAXLEN ~ 95 LIMIT 10', 95, '6-1'],
+  ['XTRIM s MAXLEN ~ 500 LIMIT 10', 100, '1-1'],
+  ['XTRIM s MAXLEN ~ 50 LIMIT 0', 50, '51-1'],
+  ['XTRIM s MINID ~ 50 LIMIT 10', 90, '11-1'],
+  ['XTRIM s MINID ~ 5-2 LIMIT 10', 95, '6-1'],
+  ['XTRIM s MINID ~ 500 LIMIT 1000', 0, undefined],
+  ['XADD s MAXLEN ~ 50 LIMIT 10 200-1 f v', 91, '11-1'],
+  ['XADD s MAXLEN ~ 50 LIMIT 10 * f v', 91, '11-1'],
+  ['XADD s NOMKSTREAM MINID ~ 50 LIMIT 10 200-1 f v', 91, '11-1'],
+];
+
+async function expectLeft(length: number, first: string | undefined): Promise<void> {
+  expect(await beside.staged.xlen('s')).toBe(String(length));
+  expect((await beside.staged.xrange('s', '-', '+', 'COUNT', 1))[0]?.[0]).toBe(first);
+}
+
 describe('an approximate trimming with a LIMIT', () => {
-  it.each([
-    ['XTRIM s MAXLEN ~ 50 LIMIT 10', 90, '11-1'],
-    ['XTRIM s MAXLEN ~ 95 LIMIT 10', 95, '6-1'],
-    ['XTRIM s MAXLEN ~ 500 LIMIT 10', 100, '1-1'],
-    ['XTRIM s MAXLEN ~ 50 LIMIT 0', 50, '51-1'],
-    ['XTRIM s MINID ~ 50 LIMIT 10', 90, '11-1'],
-    ['XTRIM s MINID ~ 5-2 LIMIT 10', 95, '6-1'],
-    ['XTRIM s MINID ~ 500 LIMIT 1000', 0, undefined],
-    ['XADD s MAXLEN ~ 50 LIMIT 10 200-1 f v', 91, '11-1'],
-    ['XADD s MAXLEN ~ 50 LIMIT 10 * f v', 91, '11-1'],
-    ['XADD s NOMKSTREAM MINID ~ 50 LIMIT 10 200-1 f v', 91, '11-1'],
-  ])('removes no more entries than that: %s', async (words, length, first) => {
+  it.each(trims)('removes no more entries than that: %s', async (words, length, first) => {
     await write(words);
-    expect(await beside.staged.xlen('s')).toBe(String(length));
-    expect((await beside.staged.xrange('s', '-', '+', 'COUNT', 1))[0]?.[0]).toBe(first);
+    await expectLeft(length, first);
+  });
+
+  it.each(trims)('does so in a script: %s', async (words, length, first) => {
+    const [name, , ...rest] = words.split(' ');
+    const list = [name, 's', ...rest].map((word) => `'${word}'`).join(',');
+    await stage(script(`return redis.call(${list})`, ['s'], []));
+    await expectLeft(length, first);
   });
 });

@@ -272,14 +272,6 @@ describe('a user’s script without an end', () => {
         `redis.call('SADD', KEYS[1], 'm') return 'done ' .. #redis.call('SRANDMEMBER', KEYS[1], -${count})`,
       'of so many is not supported',
     ],
-    [
-      'entries that one call claims',
-      limits.claimedEntries,
-      (count) =>
-        `redis.call('XGROUP', 'CREATE', KEYS[1], 'g', '$', 'MKSTREAM')
-        return {'done', redis.call('XAUTOCLAIM', KEYS[1], 'g', 'c', 0, 0, 'COUNT', ${count})}`,
-      'of so many is not supported',
-    ],
   ])(
     'has as many %s as it may, and not one more',
     async (_name, most, textOf, refusal) => {

@@ -6,7 +6,7 @@
 -- text of a refusal, and returns what gives an operation of stage.lua's form for a command of run.lua, or nil and
 -- an error.
 local integerOf, refusalOf = ...
-local WRITE, READ, APPEND, DELIVER, CLAIM, DISTANCES = 0, 1, 6, 7, 8, 15
+local WRITE, READ, APPEND, DELIVER, CLAIM, TRIM, DISTANCES = 0, 1, 6, 7, 8, 14, 15
 
 -- Expiries ------------------------------------------------------------------------------------------------------------
 
@@ -15,34 +15,54 @@ local UNITS = {
   EXPIRE = 1000, PEXPIRE = 1, EXPIREAT = 1000, PEXPIREAT = 1,
 }
 
--- The moment that a word tells, as ms since the epoch. Nil where Redis refuses the word, with an error where Redis
--- would take it and regions could not. A moment that has passed for the transaction has passed for every region's
--- clock.
-local function momentOf(word, measure, name, mayHavePassed)
+-- The greatest integer of 64 bits, in digits and in two pieces of them: a number of Lua rounds it.
+local LONGEST = { 9223372036, 854775807, digits = '9223372036854775807' }
+
+local function areMore(digits, most)
+  if #digits ~= #most then return #digits > #most end
+  return before(most, digits)
+end
+
+-- The greatest amount, in digits, whose moment in ms is an integer of 64 bits if it counts from `base` on.
+local function mostOf(unit, base)
+  local high, low = math.floor(base / 1e9), math.fmod(base, 1e9)
+  local borrowed = low > LONGEST[2] and 1 or 0
+  local most = format('%d%09d', LONGEST[1] - high - borrowed, LONGEST[2] - low + borrowed * 1e9)
+  return unit == 1000 and sub(most, 1, -4) or most
+end
+
+-- The moment that a word tells, as ms since the epoch; nil where Redis refuses it, and the word with which every region
+-- refuses it, whatever its clock says. A moment that has passed for the transaction has passed for every clock.
+local function momentOf(word, measure, mayHavePassed)
   local amount = integerOf(word)
-  if not amount or (amount <= 0 and not mayHavePassed) then return nil end
-  local moment = amount * UNITS[measure] + (match(measure, 'AT$') and 0 or tx.now)
-  if math.abs(moment) >= EXACT then return nil, "ERR invalid expire time in '" .. name .. "' command" end
+  if not amount or (amount <= 0 and not mayHavePassed) then return nil, word end
+  local sign, digits = match(word, '^(%-?)(%d+)$')
+  if areMore(digits, LONGEST.digits) then return nil, word end
+  local unit, base = UNITS[measure], match(measure, 'AT$') and 0 or tx.now
+  if areMore(digits, mostOf(unit, sign == '' and base or 0)) then return nil, sign .. LONGEST.digits end
+  local moment = amount * unit + base
   return moment <= tx.now and '1' or whole(math.min(moment, SCRIPT_BOUNDS.farthestExpiry))
 end
 
--- Goes through the options of SET and GETEX. Returns the absolute moment, '' without one, and the other options; or
--- nil where Redis will refuse them, and then perhaps an error.
-local function expiryIn(arguments, first, name)
-  local moment, measured, others, at = '', nil, {}, first
+-- Goes through the options of SET and GETEX. Returns the absolute moment, '' without one, and the other options; nil
+-- where Redis will refuse them. The same option may come twice, and the last one counts.
+local function expiryIn(arguments, first)
+  local measured, place, others, at = nil, nil, {}, first
   while at <= #arguments do
     local option = string.upper(arguments[at])
     if option == 'EX' or option == 'PX' or option == 'EXAT' or option == 'PXAT' then
       if at == #arguments or (measured and measured ~= option) then return nil end
-      local found, failure = momentOf(arguments[at + 1], option, name)
-      if not found then return nil, failure end
-      moment, measured, at = found, option, at + 1
+      measured, place, at = option, at + 1, at + 1
     else
       insert(others, option)
     end
     at = at + 1
   end
-  return moment, others
+  if not place then return '', others end
+  local moment, refused = momentOf(arguments[place], measured)
+  if moment then return moment, others end
+  arguments[place] = refused
+  return nil
 end
 
 local function asItIs(command, kind)
@@ -75,38 +95,30 @@ local rewriters = {}
 
 function rewriters.set(command)
   local given = command.arguments
-  local moment, others = expiryIn(given, 4, 'set')
-  if not moment then
-    if others then return nil, others end
-    return asItIs(command)
-  end
+  local moment, others = expiryIn(given, 4)
+  if not moment then return asItIs(command) end
   if #others == 0 then return { SET, given[2], given[3], moment } end
   return withArguments(command, withExpiry({ 'SET', given[2], given[3] }, others, moment))
 end
 
 rewriters['set-for'] = function(command)
   local given = command.arguments
-  local moment, failure = momentOf(given[3], given[1], string.lower(given[1]))
-  if failure then return nil, failure end
-  if not moment then return asItIs(command) end
+  local moment, refused = momentOf(given[3], given[1])
+  if not moment then given[3] = refused return asItIs(command) end
   return { SET, given[2], given[4], moment }
 end
 
 function rewriters.getex(command)
   local given = command.arguments
-  local moment, others = expiryIn(given, 3, 'getex')
-  if not moment then
-    if others then return nil, others end
-    return asItIs(command)
-  end
+  local moment, others = expiryIn(given, 3)
+  if not moment then return asItIs(command) end
   return withArguments(command, withExpiry({ 'GETEX', given[2] }, others, moment))
 end
 
 function rewriters.expire(command)
   local given = command.arguments
-  local moment, failure = momentOf(given[3], given[1], string.lower(given[1]), true)
-  if failure then return nil, failure end
-  if not moment then return asItIs(command) end
+  local moment, refused = momentOf(given[3], given[1], true)
+  if not moment then given[3] = refused return asItIs(command) end
   return withArguments(command, { 'PEXPIREAT', given[2], moment, unpack(given, 4) })
 end
 
@@ -161,10 +173,14 @@ rewriters['wide-bits'] = function(command)
 end
 
 function rewriters.subcommand(command) return asItIs(command) end
-rewriters.streams = function(command)
+
+-- Plain commands leave BLOCK out, as in a transaction; scripts get Redis's own words.
+local function blockRefused(name) return 'ERR ' .. name .. ' command is not allowed with BLOCK option from scripts' end
+
+function rewriters.streams(command)
   for index, word in ipairs(command.arguments) do
     if index == command.positions[1] then break end
-    if string.upper(word) == 'BLOCK' then return nil, refusalOf('BLOCK', 'a script cannot wait; leave it out') end
+    if string.upper(word) == 'BLOCK' and command.arguments[index + 1] then return nil, blockRefused('XREAD') end
   end
   return asItIs(command)
 end
@@ -208,7 +224,8 @@ end
 
 -- Streams -------------------------------------------------------------------------------------------------------------
 
--- The arguments of XADD and XTRIM with exact trimming, and where their options end; nil where Redis refuses them.
+-- The arguments of XADD and XTRIM with exact trimming, where their options end, and whether there is a LIMIT behind
+-- the threshold, which streams.lua turns into another threshold; nil where Redis refuses them.
 local function exactTrim(given, isAdd)
   local kept, strategy, isApproximate, limit, at = { given[1], given[2] }, nil, false, nil, 3
   while at <= #given do
@@ -235,21 +252,25 @@ local function exactTrim(given, isAdd)
   end
   if limit and not (isApproximate and (integerOf(limit) or -1) >= 0) then return nil end
   for _, word in ipairs(strategy or {}) do insert(kept, word) end
+  -- A limit of 0 is none.
+  local isLimited = limit ~= nil and limit ~= '0'
+  for _, word in ipairs(isLimited and { 'LIMIT', limit } or {}) do insert(kept, word) end
   local last = #kept + 1
   for index = at, #given do insert(kept, given[index]) end
-  return kept, last
+  return kept, last, isLimited
 end
 
 function rewriters.append(command)
-  local kept, last = exactTrim(command.arguments, true)
+  local kept, last, isLimited = exactTrim(command.arguments, true)
   if not kept then return asItIs(command) end
   local isMade = kept[last] == '*'
   if isMade then kept[last] = whole(tx.now) .. '-*' end
-  return withArguments(command, kept, isMade and APPEND or nil)
+  return withArguments(command, kept, (isMade and APPEND) or (isLimited and TRIM) or nil)
 end
 
 function rewriters.trim(command)
-  return withArguments(command, exactTrim(command.arguments, false) or command.arguments)
+  local kept, _, isLimited = exactTrim(command.arguments, false)
+  return withArguments(command, kept or command.arguments, isLimited and TRIM or nil)
 end
 
 -- XREADGROUP with its group first, as streams.lua reads it. Where the streams begin was found with the keys.
@@ -257,7 +278,7 @@ function rewriters.deliver(command)
   local given, first, group, options, at = command.arguments, command.positions[1], nil, {}, 2
   while at < first - 1 do
     local word = string.upper(given[at])
-    if word == 'BLOCK' then return nil, refusalOf('BLOCK', 'a script cannot wait; leave it out') end
+    if word == 'BLOCK' then return nil, blockRefused('XREADGROUP') end
     if word == 'GROUP' then
       group, at = { given[at + 1], given[at + 2] }, at + 2
     else
@@ -327,9 +348,11 @@ local function autoclaimArguments(given)
     at = at + 1
   end
   if (integerOf(count) or 0) < 1 then return nil end
+  -- It may claim fewer than COUNT and say where to go on.
+  count = whole(math.min(integerOf(count), SCRIPT_BOUNDS.claimed))
   local arguments = { unpack(given, 1, 6) }
   for _, word in ipairs({ 'COUNT', count, isBrief and 'JUSTID' or nil }) do insert(arguments, word) end
-  return arguments, tonumber(count)
+  return arguments
 end
 
 function rewriters.claim(command)
@@ -340,11 +363,8 @@ function rewriters.claim(command)
     if not arguments then return asItIs(command) end
     return withArguments(command, arguments, CLAIM)
   end
-  local arguments, count = autoclaimArguments(given)
+  local arguments = autoclaimArguments(given)
   if not arguments then return asItIs(command) end
-  if count > SCRIPT_BOUNDS.claimed then
-    return nil, refusalOf('XAUTOCLAIM of so many', 'it claims at most ' .. SCRIPT_BOUNDS.claimed .. ' entries at once')
-  end
   return withArguments(command, arguments, CLAIM)
 end
 
