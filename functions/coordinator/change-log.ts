@@ -11,9 +11,13 @@ import type {
   ChangesQuery,
 } from '../../shared/wire/confirmations.ts';
 import type { MemberChange } from '../../shared/wire/members.ts';
+import { packCommands, packTexts, unpackBytes, unpackCommands, unpackTexts } from './packed.ts';
 import type { Sql, SqlObjectStorage } from './sql.ts';
 
-/** A row tells of a write, or of a change of members: then `member` holds it, and it has no write and no transaction. */
+/**
+ * A row is of a write, or of a change of members: then `member` holds it, and it has no write and no transaction. `keys`
+ * and `commands` are packed; in rows of release 0.1 and of members they are texts in JSON.
+ */
 const schema = `
   CREATE TABLE IF NOT EXISTS change_log (
     sequence INTEGER PRIMARY KEY, write_id TEXT, incarnation INTEGER, number INTEGER, decided_at INTEGER NOT NULL,
@@ -24,13 +28,20 @@ const schema = `
 
 type ChangeRow = {
   sequence: number;
-  keys: string;
-  commands: string;
+  keys: Packed;
+  commands: Packed;
   record: string | null;
+  part: ArrayBuffer | null;
   member: string | null;
 };
 
-type WriteRow = { record: string; keys: string; commands: string; callback: string | null };
+/** Packed, or JSON of release 0.1. */
+type Packed = string | ArrayBuffer;
+
+/** A record without its outcome, and that outcome in bytes; release 0.1 stored it in the record. */
+export type RecordRow = { record: string; part: ArrayBuffer | null };
+
+type WriteRow = RecordRow & { keys: Packed; commands: Packed; callback: string | null };
 
 type RecoveredRow = WriteRow & { sequence: number; confirmed_at: number | null };
 
@@ -49,8 +60,8 @@ export class ChangeLog {
   /** Adds a committed write; it is stored with its decision, and its record beside it. Returns about the bytes that it takes. */
   append(write: DecidedWrite, [incarnation, number]: TransactionOrder): number {
     const { record, callback } = write;
-    const keys = JSON.stringify(write.keys);
-    const commands = JSON.stringify(write.commands);
+    const keys = packTexts(write.keys);
+    const commands = packCommands(write.commands, write.keys);
     this.#sql.exec(
       `INSERT INTO change_log (sequence, write_id, incarnation, number, decided_at, keys, commands, callback)
        VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -63,7 +74,7 @@ export class ChangeLog {
       commands,
       callback === null ? null : JSON.stringify(callback),
     );
-    return keys.length + commands.length;
+    return keys.byteLength + commands.byteLength;
   }
 
   appendMember(change: MemberChange): void {
@@ -79,7 +90,7 @@ export class ChangeLog {
   writesOf([incarnation, number]: TransactionOrder): readonly CommittedWrite[] {
     return this.#sql
       .exec<WriteRow>(
-        `SELECT record, keys, commands, callback FROM change_log JOIN write ON write.id = write_id
+        `SELECT record, part, keys, commands, callback FROM change_log JOIN write ON write.id = write_id
          WHERE change_log.incarnation = ? AND change_log.number = ? ORDER BY sequence`,
         incarnation,
         number,
@@ -136,15 +147,18 @@ export class ChangeLog {
 
   /** The sequence of the newest kept write to a key; null where there is none. It may look through all of the log. */
   lastWriteTo(key: string): number | null {
-    // The text of an array holds the text of its elements, but one element may hold the text of another, quotes and all.
-    const rows = this.#sql.exec<{ sequence: number; keys: string }>(
-      `SELECT sequence, keys FROM change_log WHERE instr(keys, ?) > 0 OR instr(keys, ?) > 0
+    // Packed keys hold the packed form of each, but one key may hold the form of another; so it is with those in JSON.
+    const rows = this.#sql.exec<{ sequence: number; keys: Packed }>(
+      `SELECT sequence, keys FROM change_log
+       WHERE instr(keys, ?) > 0 OR instr(keys, ?) > 0 OR instr(keys, ?) > 0 OR instr(keys, ?) > 0
        ORDER BY sequence DESC`,
+      packTexts([key]),
+      packTexts([flushedKey]),
       JSON.stringify(key),
       JSON.stringify(flushedKey),
     );
     for (const row of rows) {
-      const keys = parse<readonly string[]>(row.keys);
+      const keys = keysOf(row);
       if (keys.includes(key) || keys.includes(flushedKey)) return row.sequence;
     }
     return null;
@@ -153,7 +167,7 @@ export class ChangeLog {
   /** The writes after a sequence in their order, as many as are looked at in one step: at least one, where there are any. */
   recoverable(since: number): readonly RecoveredWrite[] {
     const rows = this.#sql.exec<RecoveredRow>(
-      `SELECT log.sequence AS sequence, record, log.keys AS keys, commands, callback, confirmed_at
+      `SELECT log.sequence AS sequence, record, part, log.keys AS keys, commands, callback, confirmed_at
        FROM change_log AS log
        JOIN write ON write.id = write_id
        LEFT JOIN decision ON decision.incarnation = log.incarnation AND decision.number = log.number
@@ -181,7 +195,7 @@ export class ChangeLog {
 
   #after(since: number): Iterable<ChangeRow> {
     return this.#sql.exec<ChangeRow>(
-      `SELECT sequence, keys, commands, record, member FROM change_log
+      `SELECT sequence, keys, commands, record, part, member FROM change_log
        LEFT JOIN write ON write.id = write_id WHERE sequence > ? ORDER BY sequence LIMIT ?`,
       since,
       limits.changesPerPage,
@@ -196,13 +210,35 @@ export interface RecoveredWrite {
   readonly confirmedAt: number | null;
 }
 
-function writeOf({ record, keys, commands, callback }: WriteRow): CommittedWrite {
+function writeOf(row: WriteRow): CommittedWrite {
+  const keys = keysOf(row);
+  const { callback } = row;
   return {
-    record: parse<WriteRecord>(record),
-    keys: parse<readonly string[]>(keys),
-    commands: parse<readonly (readonly string[])[]>(commands),
+    record: recordIn(row),
+    keys,
+    commands: commandsOf(row, keys),
     callback: callback === null ? null : parse<Callback>(callback),
   };
+}
+
+/** The record in its row. */
+export function recordIn({ record, part }: RecordRow): WriteRecord {
+  const parsed = parse<WriteRecord>(record);
+  return part === null ? parsed : { ...parsed, part: unpackBytes(part) };
+}
+
+/** The keys in a row of the log or of a decision. */
+export function keysOf({ keys }: { readonly keys: Packed }): readonly string[] {
+  return typeof keys === 'string' ? parse<readonly string[]>(keys) : unpackTexts(keys);
+}
+
+function commandsOf(
+  { commands }: { readonly commands: Packed },
+  keys: readonly string[],
+): readonly (readonly string[])[] {
+  return typeof commands === 'string'
+    ? parse<readonly (readonly string[])[]>(commands)
+    : unpackCommands(commands, keys);
 }
 
 /** A committed write as the feed tells it. */
@@ -236,24 +272,29 @@ export function changesIn(writes: readonly StorageWrite[]): readonly Change[] {
 
 /** The change of a row, or null where it was not asked for. */
 function askedFor(row: ChangeRow, { prefixes, values, members }: ChangesQuery): Change | null {
-  const { sequence, record, member } = row;
+  const { sequence, record, part, member } = row;
   if (member !== null) return members ? memberChangeFrom(parse<MemberChange>(member)) : null;
   assert(record !== null, 'a write of the log has its record');
-  const keys = parse<readonly string[]>(row.keys);
+  const keys = keysOf(row);
   if (!concerns(keys, prefixes)) return null;
   // Large, and often not asked for.
-  const commands = values ? parse<readonly (readonly string[])[]>(row.commands) : [];
-  const write = { record: parse<WriteRecord>(record), keys, commands, callback: null };
+  const commands = values ? commandsOf(row, keys) : [];
+  const write = { record: recordIn({ record, part }), keys, commands, callback: null };
   return changeFrom(write, sequence, values);
 }
 
 /** About the bytes that a row takes. */
-function sizeOf(row: {
-  readonly keys: string;
-  readonly commands: string;
-  readonly record: string | null;
-}): number {
-  return row.keys.length + row.commands.length + (row.record?.length ?? 0);
+function sizeOf({
+  keys,
+  commands,
+  record,
+  part,
+}: Pick<ChangeRow, 'keys' | 'commands' | 'record' | 'part'>): number {
+  const packed = [keys, commands, part ?? ''].reduce<number>(
+    (sum, value) => sum + (typeof value === 'string' ? value.length : value.byteLength),
+    0,
+  );
+  return packed + (record?.length ?? 0);
 }
 
 /** Rows were written by this class alone, so their JSON has the shape that it gave them. */

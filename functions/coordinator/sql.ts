@@ -1,10 +1,13 @@
+/** A value of a row. A BLOB is an ArrayBuffer. */
+export type SqlValue = string | number | null | ArrayBuffer;
+
 /** The part of an object's SQLite that is used here, so that a test can stand in for it. */
 export interface Sql {
   /** The bytes that are in use: what was deleted does not count. */
   readonly databaseSize: number;
-  exec<Row extends Record<string, string | number | null>>(
+  exec<Row extends Record<string, SqlValue>>(
     statement: string,
-    ...values: (string | number | null)[]
+    ...values: SqlValue[]
   ): Iterable<Row> & { toArray(): Row[] };
 }
 

@@ -29,10 +29,14 @@ export function formatOf(sql: Sql): number | null {
   return format;
 }
 
-/** What a storage has to have before the tables and indexes of this release are made. */
+/**
+ * What a storage has to have before the tables and indexes of this release are made. Keys, commands and outcomes stay in
+ * their old form, which change-log.ts reads.
+ */
 const fromFormat1 = `
   ALTER TABLE write ADD COLUMN kept_until INTEGER;
   ALTER TABLE write ADD COLUMN rejected INTEGER;
+  ALTER TABLE write ADD COLUMN part BLOB;
   DROP INDEX age;
   UPDATE write SET rejected = 1
     WHERE id NOT IN (SELECT write_id FROM change_log WHERE write_id IS NOT NULL);

@@ -16,9 +16,10 @@ import type { WriteRecord } from '../../shared/wire/answers.ts';
 import type { Retention } from '../../shared/wire/configuration.ts';
 import { owedEventsOf, owedRegionEventsOf } from '../../shared/wire/event-text.ts';
 import { plainKeyOf } from '../../shared/wire/idempotency.ts';
-import { ChangeLog } from './change-log.ts';
+import { ChangeLog, keysOf, type RecordRow, recordIn } from './change-log.ts';
 import { HookStorage } from './hook-storage.ts';
 import { MemberStorage } from './member-storage.ts';
+import { packBytes, packTexts } from './packed.ts';
 import { Pruner } from './pruner.ts';
 import { RequestStorage } from './request-storage.ts';
 import { ScriptStorage } from './script-storage.ts';
@@ -34,7 +35,7 @@ const schema = `
   CREATE INDEX IF NOT EXISTS unconfirmed ON decision (sequence) WHERE confirmed_at IS NULL;
   CREATE TABLE IF NOT EXISTS write (
     id TEXT PRIMARY KEY, incarnation INTEGER NOT NULL, number INTEGER NOT NULL, decided_at INTEGER NOT NULL,
-    record TEXT NOT NULL, idempotency_key TEXT, digest TEXT, kept_until INTEGER, rejected INTEGER
+    record TEXT NOT NULL, part BLOB, idempotency_key TEXT, digest TEXT, kept_until INTEGER, rejected INTEGER
   ) WITHOUT ROWID;
   CREATE UNIQUE INDEX IF NOT EXISTS idempotency ON write (idempotency_key) WHERE idempotency_key IS NOT NULL;
   CREATE INDEX IF NOT EXISTS keyed ON write (kept_until) WHERE idempotency_key IS NOT NULL;
@@ -163,24 +164,24 @@ export class CoordinatorStorage {
 
   #recordedUnder(key: string): RecordedWrite | null {
     const [row] = this.#storage.sql
-      .exec<{ record: string; digest: string }>(
-        'SELECT record, digest FROM write WHERE idempotency_key = ?',
+      .exec<RecordRow & { digest: string }>(
+        'SELECT record, part, digest FROM write WHERE idempotency_key = ?',
         key,
       )
       .toArray();
-    return row === undefined ? null : { record: parseRecord(row.record), digest: row.digest };
+    return row === undefined ? null : { record: recordIn(row), digest: row.digest };
   }
 
   /** The record of a write, and whether every region has acknowledged its decision. */
   recordOf(id: WriteId): { readonly record: WriteRecord; readonly confirmed: boolean } | null {
     const [row] = this.#storage.sql
-      .exec<{ record: string; confirmed_at: number | null }>(
-        `SELECT record, confirmed_at FROM write LEFT JOIN decision USING (incarnation, number) WHERE id = ?`,
+      .exec<RecordRow & { confirmed_at: number | null }>(
+        `SELECT record, part, confirmed_at FROM write LEFT JOIN decision USING (incarnation, number) WHERE id = ?`,
         id,
       )
       .toArray();
     if (row === undefined || abandonedIn(row.record) !== null) return null;
-    return { record: parseRecord(row.record), confirmed: row.confirmed_at !== null };
+    return { record: recordIn(row), confirmed: row.confirmed_at !== null };
   }
 
   /** Why a write was given up, if somebody was told that it is aborted; null where nobody was. */
@@ -195,12 +196,12 @@ export class CoordinatorStorage {
   decisionsOf(transactions: readonly TransactionOrder[]): readonly StoredDecision[] {
     return transactions.flatMap((transaction) => {
       const [row] = this.#storage.sql
-        .exec<{ keys: string }>(
+        .exec<{ keys: ArrayBuffer | string }>(
           'SELECT keys FROM decision WHERE incarnation = ? AND number = ?',
           ...transaction,
         )
         .toArray();
-      return row === undefined ? [] : [{ transaction, keys: parseKeys(row.keys) }];
+      return row === undefined ? [] : [{ transaction, keys: keysOf(row) }];
     });
   }
 
@@ -319,7 +320,7 @@ export class CoordinatorStorage {
     this.#storage.sql.exec(
       'INSERT INTO decision (incarnation, number, keys, sequence) VALUES (?, ?, ?, ?)',
       ...transaction,
-      JSON.stringify(keys),
+      packTexts(keys),
       sequence,
     );
     for (const decided of writes) {
@@ -347,18 +348,19 @@ export class CoordinatorStorage {
   #record({ record, idempotency }: DecidedWrite): void {
     const [, incarnation, number] = record.transaction.split('.').map(Number);
     assert(incarnation !== undefined && number !== undefined, 'a record names its transaction');
-    const text = JSON.stringify(record);
+    const text = JSON.stringify({ ...record, part: '' });
     this.#grownWrites += 1;
-    this.#grownBytes += text.length;
+    this.#grownBytes += text.length + record.part.length;
     const isRejected = record.outcome === 'rejected';
     this.#storage.sql.exec(
-      `INSERT INTO write (id, incarnation, number, decided_at, record, idempotency_key, digest, kept_until, rejected)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT INTO write (id, incarnation, number, decided_at, record, part, idempotency_key, digest, kept_until, rejected)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       record.id,
       incarnation,
       number,
       record.decidedAt,
       text,
+      packBytes(record.part),
       idempotency?.key ?? null,
       idempotency?.digest ?? null,
       idempotency === null ? null : (record.keptUntil ?? record.decidedAt),
@@ -379,13 +381,18 @@ export class CoordinatorStorage {
 
   #unconfirmed(): readonly UnconfirmedDecision[] {
     return this.#storage.sql
-      .exec<{ incarnation: number; number: number; keys: string; sequence: number }>(
+      .exec<{
+        incarnation: number;
+        number: number;
+        keys: ArrayBuffer | string;
+        sequence: number;
+      }>(
         'SELECT incarnation, number, keys, sequence FROM decision WHERE confirmed_at IS NULL ORDER BY sequence',
       )
       .toArray()
       .map(({ incarnation, number, keys, sequence }) => ({
         transaction: [incarnation, number],
-        keys: parseKeys(keys),
+        keys: keysOf({ keys }),
         sequence,
         writes: this.changes.writesOf([incarnation, number]),
       }));
@@ -413,19 +420,8 @@ export class CoordinatorStorage {
   }
 }
 
-/** Rows were written by this class alone, so their JSON has the shape that it gave them. */
-function parseRecord(text: string): WriteRecord {
-  const record: WriteRecord = JSON.parse(text);
-  return record;
-}
-
 /** The reason in the record of a write that was given up, or null in that of one that was decided. */
 function abandonedIn(text: string): string | null {
   const record: { readonly abandoned?: string } = JSON.parse(text);
   return record.abandoned ?? null;
-}
-
-function parseKeys(text: string): readonly string[] {
-  const keys: readonly string[] = JSON.parse(text);
-  return keys;
 }

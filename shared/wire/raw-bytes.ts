@@ -1,4 +1,4 @@
-import { bytesOfText } from './replies.ts';
+import { bytesOfText, charactersOf, codesOf } from './replies.ts';
 
 /**
  * Arguments of commands are text, and may hold bytes that are no UTF-8: each such byte stands there as half a character,
@@ -8,6 +8,8 @@ import { bytesOfText } from './replies.ts';
 const escapeBase = 0xdc00;
 
 const loneEscape = /[\udc80-\udcff]/gu;
+
+const loneEscapes = /[\udc80-\udcff]+/gu;
 
 /** The text that the bytes spell, with escapes for those that are no UTF-8. */
 export function textWithBytes(bytes: Uint8Array): string {
@@ -26,11 +28,16 @@ export function hasBytes(text: string): boolean {
 /** The bytes of such a text, one character a byte. */
 export function bytesWithin(text: string): string {
   if (text.isWellFormed()) return bytesOfText(text);
-  return Array.from(text, (character) => {
-    const code = character.charCodeAt(0);
-    const isEscape = character.length === 1 && code >= 0xdc80 && code <= 0xdcff;
-    return isEscape ? String.fromCharCode(code - escapeBase) : bytesOfText(character);
-  }).join('');
+  const pieces: string[] = [];
+  let from = 0;
+  for (const { index, 0: run } of text.matchAll(loneEscapes)) {
+    if (index > from) pieces.push(bytesOfText(text.slice(from, index)));
+    // The lower byte of an escape is the byte that it stands for, as escapeBase has none.
+    pieces.push(charactersOf(codesOf(run)));
+    from = index + run.length;
+  }
+  pieces.push(bytesOfText(text.slice(from)));
+  return pieces.join('');
 }
 
 function escaped(bytes: Uint8Array): string {
@@ -44,7 +51,7 @@ function escaped(bytes: Uint8Array): string {
       at += length;
       continue;
     }
-    pieces.push(decoder.decode(bytes.subarray(from, at)));
+    if (at > from) pieces.push(decoder.decode(bytes.subarray(from, at)));
     pieces.push(String.fromCharCode(escapeBase + (bytes[at] ?? 0)));
     at += 1;
     from = at;

@@ -8,6 +8,9 @@ import type { Bytes } from '../protocol/round.ts';
  */
 export type Reply = null | string | number | bigint | readonly Reply[] | { readonly error: string };
 
+/** A call takes so many arguments on every engine. */
+const charactersAtOnce = 8_192;
+
 /** What became of one write in its transaction. */
 export type PartOutcome =
   | { readonly kind: 'done'; readonly results: readonly Reply[] }
@@ -64,14 +67,29 @@ export function snapshotReplyOf(raw: RawReply): SnapshotReply {
 /** The bytes of `text` in UTF-8, one character a byte: the form in which regions answer strings. */
 export function bytesOfText(text: string): string {
   if (isAscii(text)) return text;
-  return Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join('');
+  return charactersOf(new TextEncoder().encode(text));
+}
+
+/** The bytes as a text of one character per byte. */
+export function charactersOf(bytes: Uint8Array): Bytes {
+  const pieces: string[] = [];
+  for (let from = 0; from < bytes.length; from += charactersAtOnce) {
+    pieces.push(String.fromCharCode(...bytes.subarray(from, from + charactersAtOnce)));
+  }
+  return pieces.join('');
+}
+
+/** The bytes of a text of one character per byte. */
+export function codesOf(text: Bytes): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(text.length);
+  for (let index = 0; index < text.length; index += 1) bytes[index] = text.charCodeAt(index);
+  return bytes;
 }
 
 /** The text that one character a byte spells in UTF-8. What is not UTF-8 becomes U+FFFD. */
 export function textOfBytes(bytes: string): string {
   if (isAscii(bytes)) return bytes;
-  const values = Uint8Array.from(bytes, (character) => character.charCodeAt(0));
-  return new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(values);
+  return new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(codesOf(bytes));
 }
 
 /**

@@ -1,7 +1,5 @@
-import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite';
-import type { Sql, SqlObjectStorage } from '../../functions/coordinator/sql.ts';
-
-type Values = (string | number | null)[];
+import { DatabaseSync, type SQLOutputValue, type StatementSync } from 'node:sqlite';
+import type { Sql, SqlObjectStorage, SqlValue } from '../../functions/coordinator/sql.ts';
 
 /** The bounds of the platform, which a local SQLite does not have. */
 const rowBytes = 2_000_000;
@@ -10,8 +8,20 @@ const statementBytes = 100_000;
 const pageBytes = 4_096;
 
 /** Bytes as the platform counts those of a value. */
-function bytesOf(value: SQLInputValue): number {
-  return typeof value === 'string' ? Buffer.byteLength(value) : 8;
+function bytesOf(value: SqlValue): number {
+  if (typeof value === 'string') return Buffer.byteLength(value);
+  return value instanceof ArrayBuffer ? value.byteLength : 8;
+}
+
+/** A row as the platform gives it: a BLOB is an ArrayBuffer of its own. */
+function rowOf(row: Record<string, SQLOutputValue>): Record<string, SQLOutputValue | ArrayBuffer> {
+  const isBlob = (value: SQLOutputValue) => value instanceof Uint8Array;
+  if (!Object.values(row).some(isBlob)) return row;
+  const values = Object.entries(row).map(([name, value]) => [
+    name,
+    value instanceof Uint8Array ? new Uint8Array(value).buffer : value,
+  ]);
+  return Object.fromEntries(values);
 }
 
 /** The SQLite of one object, in memory, with the bounds of the platform. */
@@ -20,14 +30,14 @@ export class MemoryStorage implements SqlObjectStorage {
   /** What the database says of its size, unless a test sets it. */
   #databaseSize: number | null = null;
   /** Throws what a statement is to fail with. */
-  fails: (statement: string, values: readonly SQLInputValue[]) => void = () => {};
+  fails: (statement: string, values: readonly SqlValue[]) => void = () => {};
   readonly sql: Sql & { databaseSize: number };
 
   constructor() {
     this.#database.exec(`PRAGMA page_size = ${pageBytes}`);
-    const exec: Sql['exec'] = <Row extends Record<string, string | number | null>>(
+    const exec: Sql['exec'] = <Row extends Record<string, SqlValue>>(
       text: string,
-      ...values: Values
+      ...values: SqlValue[]
     ) => {
       const rows = this.#run(text, values) as Row[];
       return Object.assign(rows.values(), { toArray: () => rows });
@@ -74,7 +84,7 @@ export class MemoryStorage implements SqlObjectStorage {
     }
   }
 
-  #run(text: string, values: readonly SQLInputValue[]): unknown[] {
+  #run(text: string, values: readonly SqlValue[]): unknown[] {
     this.fails(text, values);
     if (values.length > parameters) throw new Error('too many SQL variables');
     if (Buffer.byteLength(text) > statementBytes) throw new Error('statement too long');
@@ -86,7 +96,12 @@ export class MemoryStorage implements SqlObjectStorage {
       return [];
     }
     const before = this.#changes();
-    const rows = this.#prepared(text).all(...values);
+    const given = values.map((value) =>
+      value instanceof ArrayBuffer ? new Uint8Array(value) : value,
+    );
+    const rows = this.#prepared(text)
+      .all(...given)
+      .map(rowOf);
     const changed = this.#changes() - before;
     if (changed > 0) this.#rowsWritten += changed * (1 + this.#indexesOf(text));
     return rows;
