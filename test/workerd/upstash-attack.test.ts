@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
 import { Random } from '../simulation/random.ts';
 import { Listener } from '../stack/listener.ts';
 import { startTestStack, type TestStack } from '../stack/stack.ts';
@@ -89,7 +90,12 @@ describe('hostile requests of every form', () => {
       JSON.stringify(Array(129).fill(['INCR', 'k'])),
       400,
     ],
-    ['one argument too many', '/', JSON.stringify(['DEL', ...Array(4_096).fill('k')]), 400],
+    [
+      'one argument too many',
+      '/',
+      JSON.stringify(['DEL', ...Array(limits.argumentsPerOperation).fill('k')]),
+      400,
+    ],
   ])('with %s are refused, and write nothing', async (_name, path, body, status) => {
     const answer = await sendForm(endpoint(), { method: 'POST', path, body });
     expect(answer).toEqual({
@@ -126,7 +132,7 @@ describe('hostile requests for streams', () => {
     return socket;
   };
 
-  it.each([
+  const addresses: readonly (readonly [path: string, status: number])[] = [
     ['/subscribe', 400],
     ['/subscribe/lockstep%3Achannel%3Aa', 400],
     ['/subscribe/a/__keyspace@0__:lockstep:0:meta', 400],
@@ -138,7 +144,10 @@ describe('hostile requests for streams', () => {
     ['/subscribe/../nosuch/x', 400],
     ['/subscribe/%2e%2E/nosuch/x', 400],
     ['/psubscribe/a/.%2e/../nosuch/x', 400],
-  ])('as %.60s are answered %i, and are no streams', async (path, status) => {
+  ];
+  const titled = addresses.map(([path, status]) => [path.slice(0, 60), status, path] as const);
+
+  it.each(titled)('as %s are answered %i, and are no streams', async (_title, status, path) => {
     const socket = await sendRaw(path);
     const [answer] = await once(socket, 'data');
     socket.destroy();
