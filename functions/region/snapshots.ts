@@ -6,6 +6,7 @@ import { bytesOfText } from '../../shared/wire/replies.ts';
 import type { ScriptRunner } from './client.ts';
 import { decodeSnapshot, silent } from './decoding.ts';
 import { encodeSnapshot } from './encoding.ts';
+import { askedForm, sentForm } from './read-forms.ts';
 import { bytesOf, inOrder } from './reply-shape.ts';
 import type { Element, Silence } from './rest.ts';
 import { snapshotScript } from './scripts.ts';
@@ -23,7 +24,17 @@ const randomCommands: ReadonlySet<string> = new Set(['HRANDFIELD', 'SRANDMEMBER'
 /** Their replies are small, however large the value is. */
 const smallReplies: ReadonlySet<string> = new Set([
   ...['BITCOUNT', 'BITPOS', 'EXISTS', 'EXPIRETIME', 'GETBIT', 'HEXISTS', 'HLEN', 'HSTRLEN', 'LLEN'],
-  ...['LPOS', 'PEXPIRETIME', 'PFCOUNT', 'PTTL', 'SCARD', 'SINTERCARD', 'SISMEMBER', 'STRLEN'],
+  ...[
+    'LPOS',
+    'MEMORY',
+    'PEXPIRETIME',
+    'PFCOUNT',
+    'PTTL',
+    'SCARD',
+    'SINTERCARD',
+    'SISMEMBER',
+    'STRLEN',
+  ],
   ...['TOUCH', 'TTL', 'TYPE', 'XLEN', 'ZCARD', 'ZCOUNT', 'ZINTERCARD', 'ZLEXCOUNT', 'ZRANK'],
   ...['ZREVRANK', 'ZSCORE'],
 ]);
@@ -102,12 +113,19 @@ async function readInScript(
   bound: number,
   timeoutMs: number,
 ): Promise<SnapshotResult | 'large'> {
-  const argv = [encodeSnapshot(request, bound)];
+  const commands = request.commands.map((each) => ({ ...each, args: sentForm(each.args) }));
+  const argv = [encodeSnapshot({ ...request, commands }, bound)];
   const sent = await runner.evaluate(snapshotScript, request.shard, argv, timeoutMs);
   if (sent.kind === 'too-large') {
     return { kind: 'read', replies: request.commands.map(() => tooLarge), locks: [] };
   }
-  return sent.kind === 'answered' ? decodeSnapshot(sent.reply, request) : silenceOf(sent);
+  if (sent.kind !== 'answered') return silenceOf(sent);
+  const result = decodeSnapshot(sent.reply, request);
+  if (result === 'large' || result.kind !== 'read') return result;
+  const replies = result.replies.map((reply, index) =>
+    askedForm(request.commands[index]?.args ?? [], reply),
+  );
+  return { ...result, replies };
 }
 
 /** Null if one of the commands has to run in the script. */
@@ -134,7 +152,7 @@ function planOf(asked: readonly ReadCommand[]): NativePlan | null {
     return commands.push(command) - 1;
   };
   const reads = asked.map(({ args, reads: positions }): NativeRead => {
-    if (args[0] !== 'MGET') return { at: add(args, positions), places: null };
+    if (args[0] !== 'MGET') return { at: add(sentForm(args), positions), places: null };
     // A key that is named many times is read once.
     const keys = [...new Set(args.slice(1))];
     const at = add(['MGET', ...keys], positions.slice(0, keys.length));
@@ -157,7 +175,8 @@ function repliesOf(
   let left: number = limits.snapshotBytes;
   return reads.map(({ at, places }, index) => {
     const { args = [], reply: order = null } = asked[index] ?? {};
-    const reply = inOrder(pick(replyOf(elements[at], args), places), order);
+    const told = askedForm(args, replyOf(elements[at], args));
+    const reply = inOrder(pick(told, places), order);
     const bytes = bytesOf(reply);
     if (bytes > left) return tooLarge;
     left -= bytes;

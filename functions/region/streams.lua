@@ -158,12 +158,16 @@ end
 
 local function exists(name, id) return #must('XRANGE', name, id, id) > 0 end
 
--- XCLAIM key group consumer idle id … TIME moment …: without the ids that are not idle for long enough.
+-- XCLAIM key group consumer idle id … TIME moment …: without the ids that are not idle for long enough. The moment is
+-- recorded less the allowance, as those of deliveries are.
 local function claim(arguments, skew, run)
   local name, group, least = arguments[2], arguments[3], tonumber(arguments[5])
   local kept, ids, isOption = {}, 0, false
   for index, word in ipairs(arguments) do
-    isOption = isOption or word == 'TIME'
+    if index > 5 and word == 'TIME' and not isOption then
+      isOption = true
+      arguments[index + 1] = whole(math.max(tonumber(arguments[index + 1]) - skew, 0))
+    end
     local isId = index > 5 and not isOption
     local items = isId and least > 0 and pendingOf(name, group, word, word, 1) or nil
     local isFresh = items and items[1] and tx.now - skew - items[1][3] < least

@@ -41,7 +41,7 @@ export const refusedRows: readonly CommandRow[] = [
   ...refused('server', 'MONITOR', 'its answer has no end; open /monitor as server-sent events'),
   ...refused(
     'server',
-    'ACL BGREWRITEAOF BGSAVE CLUSTER COMMAND CONFIG DEBUG FAILOVER INFO LASTSAVE LATENCY LOLWUT MEMORY MODULE PSYNC REPLCONF REPLICAOF ROLE SAVE SHUTDOWN SLAVEOF SLOWLOG SYNC TIME',
+    'ACL BGREWRITEAOF BGSAVE CLUSTER COMMAND CONFIG DEBUG FAILOVER INFO LASTSAVE LATENCY LOLWUT MODULE PSYNC REPLCONF REPLICAOF ROLE SAVE SHUTDOWN SLAVEOF SLOWLOG SYNC TIME',
     'it administers a single server; connect to that region itself',
   ),
 ];

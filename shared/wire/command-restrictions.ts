@@ -182,3 +182,19 @@ export function checkSubcommand({ row, operation }: CheckedCommand): Operation |
   const { problem, detail } = argumentFault(`wrong number of arguments for '${full}' command`, '');
   return { problem, detail, redis: { error: `ERR ${detail}`, whenQueued: true } };
 }
+
+/** Takes MEMORY USAGE, and bounds how many elements it looks at; 0 stands for all of them. */
+export function boundSamples(command: CheckedCommand): Operation | CommandFault {
+  const subcommand = (command.operation.args[1] ?? '').toUpperCase();
+  if (['DOCTOR', 'MALLOC-STATS', 'PURGE', 'STATS'].includes(subcommand)) {
+    return unsupportedOption(
+      `MEMORY ${subcommand} is not supported: it administers a single server; connect to that region itself`,
+    );
+  }
+  const operation = checkSubcommand(command);
+  if ('problem' in operation) return operation;
+  const samples = parseInteger(operation.args[4] ?? '');
+  const isSmall = samples !== null && samples !== 0 && samples <= limits.memorySamples;
+  if (samples === null || samples < 0 || isSmall) return operation;
+  return { ...operation, args: operation.args.with(4, String(limits.memorySamples)) };
+}

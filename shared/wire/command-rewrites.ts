@@ -6,6 +6,7 @@ import { argumentFault as fault, parseInteger, parseLong } from './command-fault
 import {
   boundDraws,
   boundReach,
+  boundSamples,
   checkSubcommand,
   countTwice,
   noteDistances,
@@ -71,6 +72,8 @@ export const rewriters: Readonly<Record<Rewrite, Rewriter>> = {
   claim: rewriteClaim,
   pending: rewritePending,
   subcommand: checkSubcommand,
+  memory: boundSamples,
+  scan: ({ operation }) => operation,
   script: rewriteScript,
   publish: rewritePublish,
 };

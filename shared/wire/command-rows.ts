@@ -75,6 +75,8 @@ export const rewriteNotes = {
   claim: 'Idle times are counted by the coordinator’s clock, less the allowance for clocks.',
   pending: 'In a write only its summary is taken: idle times differ by the clocks of the regions.',
   subcommand: 'HELP is refused.',
+  memory: 'USAGE alone is taken, and how many elements it looks at is bounded.',
+  scan: 'NOVALUES, which came after Redis 7.0, is taken in reads: the values are left out of the reply.',
   script: 'It changes all or nothing. See what scripts may do, in the README.',
   publish:
     'It is delivered in each region as the write is applied there. The reply is 0: who receives it is not known before that.',

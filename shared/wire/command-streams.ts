@@ -205,16 +205,16 @@ export function rewriteClaim(
   const { operation, row } = command;
   if (parseInteger(operation.args[4] ?? '') === null) return operation;
   if (row.name === 'XAUTOCLAIM') return rewriteAutoclaim(operation);
-  return rewriteXclaim(operation, context.now - limits.clockSkewMs) ?? operation;
+  return rewriteXclaim(operation, context.now) ?? operation;
 }
 
-/** `latest`: no region's clock may be before it, or that region would take its own. Null where Redis will refuse it. */
-function rewriteXclaim(operation: Operation, latest: number): Operation | null {
+/** Null where Redis will refuse it. */
+function rewriteXclaim(operation: Operation, now: number): Operation | null {
   const { args } = operation;
   const behind = args.slice(5).findIndex((id) => !idPattern.test(id));
   const end = behind < 0 ? args.length : 5 + behind;
   if (end === 5) return null;
-  let delivered = latest;
+  let delivered = now;
   const kept: string[] = [];
   for (let at = end; at < args.length; at += 1) {
     const option = (args[at] ?? '').toUpperCase();
@@ -223,14 +223,14 @@ function rewriteXclaim(operation: Operation, latest: number): Operation | null {
     else if (option === 'IDLE' || option === 'TIME') {
       const amount = parseInteger(value ?? '');
       if (amount === null) return null;
-      delivered = option === 'TIME' ? amount : latest - amount;
+      delivered = option === 'TIME' ? amount : now - amount;
       at += 1;
     } else if ((option === 'RETRYCOUNT' || option === 'LASTID') && value !== undefined) {
       kept.push(option, value);
       at += 1;
     } else return null;
   }
-  const time = delivered < 0 || delivered > latest ? latest : delivered;
+  const time = delivered < 0 || delivered > now ? now : delivered;
   const rest = ['TIME', String(time), ...kept];
   return { ...operation, kind: 'claim', args: [...args.slice(0, end), ...rest] };
 }

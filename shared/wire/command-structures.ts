@@ -4,7 +4,9 @@ const angles =
   'Redis computes distances with the functions of its C library, whose last digits may differ between servers. Unless ASC or DESC is given, the order is that of the server.';
 const stored = 'it tells how one server stores the stream; use it in POST /v1/reads';
 const idle =
-  'Idle times are counted from the moment of delivery, which is the coordinator’s less the allowance for clocks.';
+  'Idle times are counted by the clock of the region that answers, from the moment of delivery, which is the coordinator’s.';
+const delivered =
+  'The moments of deliveries are those of the coordinator; when a consumer was last seen is by the clock of its region.';
 
 const streams: readonly CommandRow[] = [
   read('stream', 'XINFO', -2, {
@@ -12,7 +14,7 @@ const streams: readonly CommandRow[] = [
     keysAt: 'second',
     rewrite: 'subcommand',
     refusedInWrites: stored,
-    note: idle,
+    note: delivered,
   }),
   read('stream', 'XLEN', 2),
   read('stream', 'XPENDING', -3, { rewrite: 'pending', note: idle }),
@@ -73,10 +75,21 @@ const messages: readonly CommandRow[] = [
   write('publish and subscribe', 'PUBLISH', 3, { rewrite: 'publish' }),
 ];
 
-/** The commands of the structures that stand on others: streams, geographic indexes, HyperLogLogs; and messages. */
+const server: readonly CommandRow[] = [
+  read('server', 'MEMORY', -2, {
+    subcommands: { USAGE: -3 },
+    keysAt: 'second',
+    rewrite: 'memory',
+    refusedInWrites: 'each server stores a value in its own way; use it in POST /v1/reads',
+    note: 'It tells what the key takes in one region.',
+  }),
+];
+
+/** The commands of the structures that stand on others: streams, geographic indexes, HyperLogLogs; messages; and what a key takes. */
 export const structureRows: readonly CommandRow[] = [
   ...streams,
   ...geo,
   ...hyperloglogs,
   ...messages,
+  ...server,
 ];

@@ -95,7 +95,7 @@ const hashes: readonly CommandRow[] = [
   read('hash', 'HLEN', 2, { addresses: 'none' }),
   read('hash', 'HMGET', -3, { addresses: 'all' }),
   read('hash', 'HRANDFIELD', -2, { refusedInWrites: random, rewrite: 'draws' }),
-  read('hash', 'HSCAN', -3, { refusedInWrites: cursor }),
+  read('hash', 'HSCAN', -3, { refusedInWrites: cursor, rewrite: 'scan' }),
   read('hash', 'HSTRLEN', 3, { addresses: 'first' }),
   read('hash', 'HVALS', 2, { reply: 'members' }),
   write('hash', 'HDEL', -3, { addresses: 'all' }),

@@ -41,6 +41,7 @@ describe('a refusal', () => {
     ['XREAD COUNT 1 a 0', 'invalid-command', 'syntax error'],
     ['XPENDING s g - + 5', 'unsupported-command', 'idle times'],
     ['XINFO STREAM s', 'unsupported-command', '/v1/reads'],
+    ['MEMORY USAGE k', 'unsupported-command', 'stores a value in its own way'],
     ['XGROUP HELP', 'unsupported-command', 'HELP'],
     ['XGROUP BURN s g', 'invalid-command', "unknown subcommand 'BURN'"],
     ['XGROUP CREATE s g', 'invalid-command', "arguments for 'xgroup|create' command"],
@@ -72,6 +73,17 @@ describe('a refusal', () => {
       }
     },
   );
+
+  it.each([
+    ['DOCTOR', 'single server'],
+    ['BURN', "unknown subcommand 'BURN'"],
+    ['USAGE', "wrong number of arguments for 'memory|usage' command"],
+  ])('of MEMORY %s says why', (subcommand, detail) => {
+    expect(compileReads([['MEMORY', subcommand]])).toHaveProperty(
+      'detail',
+      expect.stringContaining(detail),
+    );
+  });
 
   it('says which operation or check it is about', () => {
     const ops = [['GET', 'a'], ['GET']];

@@ -300,18 +300,18 @@ function rewriters.deliver(command)
   return withArguments(command, arguments, DELIVER)
 end
 
-local function claimedAt(latest, option, amount)
-  local moment = option == 'TIME' and amount or latest - amount
-  return (moment < 0 or moment > latest) and latest or moment
+local function claimedAt(option, amount)
+  local moment = option == 'TIME' and amount or tx.now - amount
+  return (moment < 0 or moment > tx.now) and tx.now or moment
 end
 
 -- XCLAIM with TIME right behind its ids; nil where Redis will refuse it.
 local function claimArguments(given)
-  local latest, arguments, at = tx.now - SCRIPT_BOUNDS.skew, {}, 6
+  local arguments, at = {}, 6
   while given[at] and (match(given[at], '^%d+$') or match(given[at], '^%d+%-%d+$')) do at = at + 1 end
   if at == 6 then return nil end
   for index = 1, at - 1 do insert(arguments, given[index]) end
-  local time, rest = latest, {}
+  local time, rest = tx.now, {}
   while at <= #given do
     local option, value = string.upper(given[at]), given[at + 1]
     local taken = ({ FORCE = 0, JUSTID = 0, IDLE = 1, TIME = 1, RETRYCOUNT = 1, LASTID = 1 })[option]
@@ -319,7 +319,7 @@ local function claimArguments(given)
     if option == 'IDLE' or option == 'TIME' then
       local amount = integerOf(value)
       if not amount then return nil end
-      time = claimedAt(latest, option, amount)
+      time = claimedAt(option, amount)
     else
       insert(rest, option)
       if taken == 1 then insert(rest, value) end

@@ -14,6 +14,40 @@ local function readsUnnamed(command)
   return false
 end
 
+-- Moments of delivery are recorded less the allowance for clocks; see read-forms.ts, which does the same.
+local function deliveredIn(items)
+  for index, item in ipairs(items) do
+    if type(item) == 'table' and items[index - 1] == 'pending' then
+      for _, entry in ipairs(item) do
+        local at = #entry - 1
+        if entry[at] > 0 then entry[at] = entry[at] + SCRIPT_BOUNDS.skew end
+      end
+    elseif type(item) == 'table' then
+      deliveredIn(item)
+    end
+  end
+end
+
+local function putBackLeast(arguments)
+  local least = tonumber(arguments[5])
+  if string.upper(arguments[4] or '') ~= 'IDLE' or not least or least <= 0 or least >= EXACT then return end
+  arguments[5] = whole(least + SCRIPT_BOUNDS.skew)
+end
+
+local function putBack(arguments, reply)
+  if arguments[1] == 'XPENDING' and #arguments > 3 then
+    for _, item in ipairs(reply) do item[3] = math.max(item[3] - SCRIPT_BOUNDS.skew, 0) end
+  elseif arguments[1] == 'XINFO' and string.upper(arguments[4] or '') == 'FULL' then
+    deliveredIn(reply)
+  end
+end
+
+local function boundSamples(arguments)
+  local samples = tonumber(arguments[5])
+  if not samples or not match(arguments[5], '^%d+$') then return end
+  if samples == 0 or samples > SCRIPT_BOUNDS.samples then arguments[5] = whole(SCRIPT_BOUNDS.samples) end
+end
+
 -- Returns the script's reply; the keys that it touched go into `touched`, whose field `all` tells that it looked at
 -- all. `read` runs a command, `aboutAll` has those that tell of all keys.
 return function(given, touched, aboutAll, read)
@@ -27,8 +61,11 @@ return function(given, touched, aboutAll, read)
     end
     if command.name == 'PFCOUNT' and #command.arguments == 2 then insert(command.arguments, command.arguments[2]) end
     touched.all = touched.all or aboutAll[command.name] ~= nil
+    if command.arguments[1] == 'XPENDING' then putBackLeast(command.arguments) end
+    if command.arguments[1] == 'MEMORY' then boundSamples(command.arguments) end
     local reply = read(command.arguments)
     if type(reply) == 'table' and reply.err then return nil, reply.err end
+    if type(reply) == 'table' then putBack(command.arguments, reply) end
     return reply
   end
   local time = must('TIME')

@@ -52,6 +52,7 @@ export function scriptTable(): string {
     `farthestExpiry = ${limits.expiryMsMaximum}`,
     `depth = ${limits.scriptReplyDepth}`,
     `draws = ${limits.drawsPerCall}`,
+    `samples = ${limits.memorySamples}`,
     `reached = ${limits.reachedBytes}`,
   ];
   return [
