@@ -86,6 +86,9 @@ local function planOf(id, isCommit, keys, locks)
   return plan
 end
 
+-- The name that other texts need; the others have a block of their own, as Lua takes 200 of one function.
+local applyPlans
+do
 -- False if a shadow is missing before its expiry. One that has passed since leaves the key absent, as it should.
 local function shadowsStand(plan)
   local standing = {}
@@ -195,7 +198,7 @@ end
 -- `settled` is a flat list of (score, id) that goes into `done` with them; it goes first, because a transaction that
 -- is in `done` and still holds locks is applied again, while one that is in neither counts as lost.
 -- Returns false where `done` could not be written; then nothing was changed.
-local function applyPlans(plans, settled, locks)
+function applyPlans(plans, settled, locks)
   checkShadows(plans)
   plans = standing(plans)
   for _, plan in ipairs(plans) do
@@ -225,6 +228,7 @@ local function applyPlans(plans, settled, locks)
   if mergers then mergers.drop(applied) end
   publishAll(applied)
   return true
+end
 end
 
 -- Meta ---------------------------------------------------------------------------------------------------------------

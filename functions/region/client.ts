@@ -4,7 +4,7 @@ import { presentReply } from '../../shared/wire/replies.ts';
 import { decodeInspection, decodeRound, silent } from './decoding.ts';
 import { encodeInspection, encodeRound, keysOf } from './encoding.ts';
 import { connectRest, type Element, type Rest, type Silence, type TooLarge } from './rest.ts';
-import { digestOf, inspectScript, roundScript, type Script, snapshotScript } from './scripts.ts';
+import { digestOf, flagsProbe, inspectScript, roundScriptFor, type Script } from './scripts.ts';
 import { takeSnapshot } from './snapshots.ts';
 
 /** Where a region is, and what it asks of its callers. */
@@ -64,7 +64,7 @@ export function clientOf(runner: ScriptRunner): RegionClient {
   return {
     async round(round, timeoutMs) {
       const argv = [encodeRound(round)];
-      const sent = await runner.evaluate(roundScript, round.shard, argv, timeoutMs);
+      const sent = await runner.evaluate(roundScriptFor(round), round.shard, argv, timeoutMs);
       if (sent.kind === 'answered') return decodeRound(sent.reply, round);
       const { reason, code } = silenceOf(sent);
       return silent(reason, code);
@@ -94,32 +94,29 @@ function silenceOf(sent: Silence | TooLarge): Silence {
 
 /** Sends scripts as {@link ScriptSender} does, by the region's REST endpoint. */
 function runnerOver(rest: Rest): ScriptRunner {
-  const senders = [roundScript, snapshotScript, inspectScript].map(
-    (script) => [script, new ScriptSender(script)] as const,
-  );
-  const senderOf = new Map<Script, ScriptSender>(senders);
+  const sender = new ScriptSender((timeoutMs) => rest.send(['EVAL', flagsProbe, '0'], timeoutMs));
   const tailOf = (shard: number, argv: readonly string[]) => {
     const keys = keysOf(shard);
     return [String(keys.length), ...keys, ...argv];
   };
   return {
     async evaluate(script, shard, argv, timeoutMs) {
-      const sender = senderOf.get(script) ?? new ScriptSender(script);
-      const sent = await sender.send(tailOf(shard, argv), async (first) => {
+      const exchange: Exchange = async (first) => {
         const received = await rest.send(first, timeoutMs);
         return received.kind === 'answered' ? { ...received, elements: [] } : received;
-      });
+      };
+      const sent = await sender.send(script, tailOf(shard, argv), exchange, timeoutMs);
       return sent.kind === 'error' ? refusedBy(sent) : sent;
     },
     async evaluateAhead(script, shard, argv, commands, timeoutMs) {
-      const sender = senderOf.get(script) ?? new ScriptSender(script);
-      const sent = await sender.send(tailOf(shard, argv), async (first): Promise<Received> => {
+      const exchange: Exchange = async (first) => {
         const received = await rest.sendAll([first, ...commands], timeoutMs);
         if (received.kind !== 'elements') return received;
         const [head, ...elements] = received.elements;
         if (head === undefined) return silent('an answer without elements');
         return head.kind === 'answered' ? { ...head, elements } : head;
-      });
+      };
+      const sent = await sender.send(script, tailOf(shard, argv), exchange, timeoutMs);
       if (sent.kind !== 'error') return sent;
       return sent.code === 'EXECABORT' ? { kind: 'discarded' } : refusedBy(sent);
     },
@@ -142,45 +139,101 @@ type Received =
   | Silence
   | TooLarge;
 
+/** Sends one request that begins by this command. */
+type Exchange = (first: readonly string[]) => Promise<Received>;
+
+/** Whether the texts that a server reads have the line of flags. */
+type Form = 'flagged' | 'plain';
+
+/** The digests of texts, which never change: each is computed once in an isolate. */
+const digests = new Map<string, Promise<string>>();
+
+function rememberedDigestOf(text: string): Promise<string> {
+  const known = digests.get(text);
+  if (known !== undefined) return known;
+  const digest = digestOf(text);
+  digests.set(text, digest);
+  return digest;
+}
+
 /**
- * Sends a script by EVAL until it was answered once, then by EVALSHA, and by EVAL again if the server has forgotten it.
- * A second request follows only an error that the server gave before it ran anything: the script itself never answers
- * by one, and commands behind it only read.
+ * Sends scripts by their digests, and their texts only to a server that does not know them: a coordinator or an isolate
+ * that is new need not send what others have sent before. A second request follows only an error that the server gave
+ * before it ran anything (it knows no such text, or cannot read it): the script itself never answers by one, and
+ * commands behind it only read.
  */
 class ScriptSender {
-  readonly #script: Script;
-  /** The text that this server has run, and its digest; null until then. */
-  #known: { readonly text: string; readonly digest: string } | null = null;
+  /** Runs a short text that has the line of flags. */
+  readonly #probe: (timeoutMs: number) => Promise<Element | Silence | TooLarge>;
+  /** What this server reads; null until it has run a script. */
+  #form: Form | null = null;
 
-  constructor(script: Script) {
-    this.#script = script;
+  constructor(probe: (timeoutMs: number) => Promise<Element | Silence | TooLarge>) {
+    this.#probe = probe;
   }
 
   async send(
+    script: Script,
     tail: readonly string[],
-    exchange: (first: readonly string[]) => Promise<Received>,
+    exchange: Exchange,
+    timeoutMs: number,
   ): Promise<Received> {
-    const known = this.#known;
-    if (known !== null) {
-      const received = await exchange(['EVALSHA', known.digest, ...tail]);
-      return isError(received, 'NOSCRIPT') ? this.#evaluate(known.text, tail, exchange) : received;
+    if (this.#form !== null) return this.#deliver(script, this.#form, tail, exchange);
+    const received = await this.#call(script, 'flagged', tail, exchange);
+    const isUnknown = isUnknownDigest(received);
+    // Some servers keep a text that they cannot read, under its digest.
+    if (!isUnknown && !isError(received, 'ERR')) return received;
+    // A short text tells whether the server knows flags, so that a long one is not sent in vain.
+    const probed = await this.#probe(timeoutMs);
+    if (probed.kind === 'answered') {
+      return isUnknown ? this.#evaluate(script, 'flagged', tail, exchange) : received;
     }
-    const received = await this.#evaluate(this.#script.flagged, tail, exchange);
-    // A server that knows no flags reads their line as a syntax error.
-    return isError(received, 'ERR') ? this.#evaluate(this.#script.plain, tail, exchange) : received;
+    if (!isError(probed, 'ERR')) return probed;
+    return this.#deliver(script, 'plain', tail, exchange);
+  }
+
+  /** By its digest, then by its text if the server does not know it. */
+  async #deliver(
+    script: Script,
+    form: Form,
+    tail: readonly string[],
+    exchange: Exchange,
+  ): Promise<Received> {
+    const received = await this.#call(script, form, tail, exchange);
+    return isUnknownDigest(received) ? this.#evaluate(script, form, tail, exchange) : received;
+  }
+
+  async #call(
+    script: Script,
+    form: Form,
+    tail: readonly string[],
+    exchange: Exchange,
+  ): Promise<Received> {
+    const digest = await rememberedDigestOf(script[form]);
+    return this.#noted(form, await exchange(['EVALSHA', digest, ...tail]));
   }
 
   async #evaluate(
-    text: string,
+    script: Script,
+    form: Form,
     tail: readonly string[],
-    exchange: (first: readonly string[]) => Promise<Received>,
+    exchange: Exchange,
   ): Promise<Received> {
-    const received = await exchange(['EVAL', text, ...tail]);
-    if (received.kind === 'answered') this.#known = { text, digest: await digestOf(text) };
+    return this.#noted(form, await exchange(['EVAL', script[form], ...tail]));
+  }
+
+  #noted(form: Form, received: Received): Received {
+    if (received.kind === 'answered') this.#form = form;
     return received;
   }
 }
 
-function isError(received: Received, code: string): boolean {
+/** The server does not know the text, or no digests at all. */
+function isUnknownDigest(received: Received): boolean {
+  if (isError(received, 'NOSCRIPT')) return true;
+  return received.kind === 'error' && /^ERR unknown command/i.test(received.message);
+}
+
+function isError(received: Received | Element, code: string): boolean {
   return received.kind === 'error' && received.code === code;
 }

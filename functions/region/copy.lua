@@ -1,14 +1,13 @@
--- The copy step of a round, and its lease. round.lua has their forms and replies.
+-- The copy step of a round. round.lua has its forms and replies.
 --
 -- Guarantees: a copy begins with nothing left of what was prepared or decided before it; a step that is late, by its
--- token, its number, its epoch or its incarnation, changes nothing; a lease never outlives the reading that it answers
--- by more than its length, and is never shortened.
+-- token, its number, its epoch or its incarnation, changes nothing.
 --
 -- The phase and the number are kept before anything is written, so a step that stops half-way is sent again under a
 -- higher number, and an older one cannot come in between.
 
 -- The names that round.lua needs; the others have a block of their own, as Lua takes 200 of one function.
-local dropShard, enterCopy, performCopy, grantLease
+local dropShard, enterCopy, performCopy
 do
 -- Drops the locks, with the shadows that they lead to, what is done, and the lease.
 function dropShard()
@@ -94,15 +93,5 @@ function performCopy(meta, round)
   local wanted = {}
   for index, value in ipairs(copy[2]) do wanted[index] = fold(value) end
   return copySource()(wanted, copy[3], bound, 'null', 'null')
-end
-
--- Leases -------------------------------------------------------------------------------------------------------------
-
-function grantLease(meta, round)
-  local lease = round.lease
-  if not lease or lease[1] < 0 or not round.isVoter then return end
-  if round.epoch < meta.epoch or round.incarnation < meta.incarnation then return end
-  local expiry = lease[1] + lease[2]
-  if expiry > clock() and expiry > must('PEXPIRETIME', LEASE) then must('SET', LEASE, '1', 'PXAT', whole(expiry)) end
 end
 end

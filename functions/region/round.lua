@@ -196,6 +196,9 @@ end
 
 -- Prepares -----------------------------------------------------------------------------------------------------------
 
+-- The name that the rest needs.
+local prepareAll
+do
 local function lockedVote(key, record)
   local incarnation, sequence = orderOf(holderOf(record))
   return { 'l', key, incarnation, sequence }
@@ -253,7 +256,7 @@ local function takeLocks(staged, votes)
   end
 end
 
-local function prepareAll(round, meta, locks, done)
+function prepareAll(round, meta, locks, done)
   local votes, staged = {}, {}
   for index, prepare in ipairs(round.prepares) do
     votes[index] = objection(prepare, round, meta, locks, done)
@@ -273,6 +276,7 @@ local function prepareAll(round, meta, locks, done)
   local letters = {}
   for index, vote in ipairs(votes) do letters[index] = vote[1] end
   return votes, concat(letters)
+end
 end
 
 -- Older incarnations -------------------------------------------------------------------------------------------------

@@ -1,5 +1,9 @@
+import { assert } from '../../shared/assert.ts';
+import type { Operation } from '../../shared/protocol/frame.ts';
 import { growingCommands, growingOfGroups } from '../../shared/protocol/growing.ts';
+import type { Round, SnapshotRequest } from '../../shared/protocol/round.ts';
 import addressingText from './addressing.lua';
+import { addressingOf } from './addressing.ts';
 import applyText from './apply.lua';
 import baseText from './base.lua';
 import bitsText from './bits.lua';
@@ -9,6 +13,7 @@ import copyTargetText from './copy-target.lua';
 import elementWaysText from './element-ways.lua';
 import elementsText from './elements.lua';
 import inspectText from './inspect.lua';
+import leaseText from './lease.lua';
 import memoryText from './memory.lua';
 import mergeText from './merge.lua';
 import messagesText from './messages.lua';
@@ -38,12 +43,19 @@ import scriptTextsText from './user-scripts/texts.lua';
  */
 const flags = '#!lua flags=allow-oom,allow-cross-slot-keys\n';
 
+/** Tells whether a server knows the line of flags: one that does not reads it as a syntax error. */
+export const flagsProbe = `${flags}return 1`;
+
 /** A script as sent by EVAL, with and without the line of flags. */
 export interface Script {
-  readonly name: 'round' | 'snapshot' | 'inspect';
+  readonly name: string;
   readonly flagged: string;
   readonly plain: string;
 }
+
+/** A text of Lua in quotes or brackets, which stays as it is, or an operator with the spaces around it. */
+const textOrOperator =
+  /('(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|\[(=*)\[[\s\S]*?\]\2\])| *([=~<>]=|[=<>,{}+*#]) */g;
 
 /** What a user's script sees: one module, in this order, as each of them uses names of those before it. */
 const sightTexts = [
@@ -93,39 +105,118 @@ const growingText = [
 ].join('\n');
 const memoryModule = `local memory = (function()\n${growingText}\n${memoryText}\nend)()`;
 
-/** The script of a round; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const roundScript = scriptOf('round', [
-  baseText,
-  messagesText,
-  applyText,
-  mergeModule,
-  stateText,
+/** What every round has: locks and decisions, with all that a commit may merge, and the state of what is staged. */
+const decidingTexts = [baseText, messagesText, applyText, mergeModule, memoryModule, stateText];
+
+/** In place of what stages by elements: nothing is. */
+const wholeText = 'local function isAddressed() return false end\nlocal runners = {}';
+
+const elementTexts = [
   moduleOf('loadElements', `${elementsText}\n${elementWaysText}`),
   addressingText,
   runnersText,
-  memoryModule,
-  stageText,
-  scriptsInRounds,
-  // What runs scripts is made with the first one.
-  'function runScript(operation) runScript = scriptStage() return runScript(operation) end',
-  moduleOf('copySource', copySourceText),
-  moduleOf('copyTarget', copyTargetText),
-  copyText,
-  roundText,
-]);
+];
 
-/** The script of a snapshot; encoding.ts writes its argument, decoding.ts reads its reply. */
-export const snapshotScript = scriptOf('snapshot', [
-  baseText,
-  messagesText,
-  applyText,
-  mergeModule,
-  scriptsInSnapshots,
-  snapshotText,
-]);
+/**
+ * The scripts of rounds; encoding.ts writes their argument, decoding.ts reads their reply. A server runs the same round
+ * by each of them that has the words for it; they differ in their length, and each is sent when it is first needed.
+ */
+export const roundScripts = {
+  /** Decisions, and commands that take values whole. */
+  plain: scriptOf('round', [...decidingTexts, wholeText, stageText, leaseText, roundText]),
+  /** Commands that address elements of collections, streams, and numbers too wide for Lua as well. */
+  elements: scriptOf('round by elements', [
+    ...decidingTexts,
+    ...elementTexts,
+    stageText,
+    leaseText,
+    roundText,
+  ]),
+  /** Users' scripts as well, which may call any command. */
+  scripts: scriptOf('round with scripts', [
+    ...decidingTexts,
+    ...elementTexts,
+    stageText,
+    scriptsInRounds,
+    // What runs scripts is made with the first one.
+    'function runScript(operation) runScript = scriptStage() return runScript(operation) end',
+    leaseText,
+    roundText,
+  ]),
+  /** Decisions and a step of a copy, beside which nothing is prepared. */
+  copy: scriptOf('round of a copy', [
+    ...decidingTexts,
+    wholeText,
+    stageText,
+    leaseText,
+    moduleOf('copySource', copySourceText),
+    moduleOf('copyTarget', copyTargetText),
+    copyText,
+    roundText,
+  ]),
+} as const;
+
+/** The shortest script that has the words for the round. */
+export function roundScriptFor({ prepares, copy }: Round): Script {
+  const operations = prepares.flatMap(({ parts }) => parts.flatMap((part) => part.operations));
+  const hasScripts = operations.some(({ kind }) => kind === 'script');
+  const hasElements = operations.some(needsElements);
+  if (copy !== null) {
+    assert(!hasScripts && !hasElements, 'a step of a copy goes alone, or with what is plain');
+    return roundScripts.copy;
+  }
+  if (hasScripts) return roundScripts.scripts;
+  return hasElements ? roundScripts.elements : roundScripts.plain;
+}
+
+function needsElements({ kind, args }: Operation): boolean {
+  switch (kind) {
+    case 'append':
+    case 'trim':
+    case 'distances':
+    case 'deliver':
+    case 'claim':
+    case 'bits':
+      return true;
+    case 'write':
+    case 'read':
+      return addressingOf(args[0] ?? '') !== null;
+    case 'set':
+    case 'delete':
+    case 'pop':
+    case 'ttl':
+    case 'script':
+    case 'publish':
+    case 'flush':
+    case 'fail':
+      return false;
+  }
+}
+
+/** What every snapshot has. */
+const readingTexts = [baseText, messagesText, applyText, mergeModule];
+
+/** The scripts of snapshots; encoding.ts writes their argument, decoding.ts reads their reply. */
+const snapshotScripts = {
+  plain: scriptOf('snapshot', [...readingTexts, snapshotText]),
+  scripts: scriptOf('snapshot with scripts', [...readingTexts, scriptsInSnapshots, snapshotText]),
+} as const;
+
+/** The shortest script that has the words for the snapshot. */
+export function snapshotScriptFor({ commands }: SnapshotRequest): Script {
+  const hasScripts = commands.some(({ args }) => args[0] === 'EVAL_RO');
+  return hasScripts ? snapshotScripts.scripts : snapshotScripts.plain;
+}
 
 /** The script of an inspection; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const inspectScript = scriptOf('inspect', [baseText, messagesText, applyText, inspectText]);
+
+/** Every script that a region is sent. */
+export const everyScript: readonly Script[] = [
+  ...Object.values(roundScripts),
+  ...Object.values(snapshotScripts),
+  inspectScript,
+];
 
 /** The name that EVALSHA knows `text` by. */
 export async function digestOf(text: string): Promise<string> {
@@ -140,7 +231,8 @@ function scriptOf(name: Script['name'], texts: readonly string[]): Script {
 
 /** A local table of Lua whose keys are the names. */
 function setText(name: string, names: ReadonlySet<string>): string {
-  return `local ${name} = {${Array.from(names, (each) => `['${each}']=1`).join(',')}}`;
+  const words = [...names].join(' ');
+  return `local ${name}={} for word in string.gmatch('${words}','%S+') do ${name}[word]=1 end`;
 }
 
 /** A text as a function, so that only who calls it pays for what it defines, and its names are its own. */
@@ -148,7 +240,16 @@ function moduleOf(name: string, text: string): string {
   return `local function ${name}(...)\n${text}\nend`;
 }
 
-/** The first use of a script sends its whole text, so what only people read stays here. Line numbers are kept. */
+/**
+ * The first use of a script sends its whole text, so what only people read stays here. The table of commands begins with
+ * an empty line, which counts.
+ */
 function withoutComments(text: string): string {
-  return text.replaceAll(/^[ \t]*--.*$/gm, '').replaceAll(/^ +/gm, '');
+  return text
+    .replaceAll(/^[ \t]*--.*$/gm, '')
+    .replaceAll(/^ +/gm, '')
+    .replaceAll(textOrOperator, '$1$3')
+    .replaceAll(/,$\n/gm, ',')
+    .replaceAll(/(?<!\[==\[)\n{2,}/g, '\n')
+    .replaceAll(/\nend$/gm, ' end');
 }

@@ -9,7 +9,7 @@ import { encodeSnapshot } from './encoding.ts';
 import { askedForm, sentForm } from './read-forms.ts';
 import { bytesOf, inOrder } from './reply-shape.ts';
 import type { Element, Silence } from './rest.ts';
-import { snapshotScript } from './scripts.ts';
+import { snapshotScriptFor } from './scripts.ts';
 
 const tooLarge: RawReply = { error: 'ERR the replies are too large; ask for less at once' };
 
@@ -92,15 +92,17 @@ async function readNatively(
   timeoutMs: number,
 ): Promise<SnapshotResult | null> {
   const { shard, commands } = request;
-  const argv = [encodeSnapshot({ ...request, commands: [] }, 0)];
-  const sent = await runner.evaluateAhead(snapshotScript, shard, argv, plan.commands, timeoutMs);
+  const asked = { ...request, commands: [] };
+  const script = snapshotScriptFor(asked);
+  const argv = [encodeSnapshot(asked, 0)];
+  const sent = await runner.evaluateAhead(script, shard, argv, plan.commands, timeoutMs);
   if (sent.kind === 'discarded') return null;
   if (sent.kind === 'silent') return silenceOf(sent);
   // The locks are in the answer as well. An error is no state, so it may go without them.
   if (sent.kind === 'too-large') {
     return { kind: 'read', replies: commands.map(() => tooLarge), locks: [] };
   }
-  const judged = decodeSnapshot(sent.reply, { ...request, commands: [] });
+  const judged = decodeSnapshot(sent.reply, asked);
   assert(judged !== 'large', 'nothing is read in the script');
   if (judged.kind !== 'read') return judged;
   return { ...judged, replies: repliesOf(commands, plan, sent.elements) };
@@ -115,7 +117,7 @@ async function readInScript(
 ): Promise<SnapshotResult | 'large'> {
   const commands = request.commands.map((each) => ({ ...each, args: sentForm(each.args) }));
   const argv = [encodeSnapshot({ ...request, commands }, bound)];
-  const sent = await runner.evaluate(snapshotScript, request.shard, argv, timeoutMs);
+  const sent = await runner.evaluate(snapshotScriptFor(request), request.shard, argv, timeoutMs);
   if (sent.kind === 'too-large') {
     return { kind: 'read', replies: request.commands.map(() => tooLarge), locks: [] };
   }

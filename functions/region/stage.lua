@@ -11,18 +11,6 @@ local SHOWN = 1000
 -- A decision is stored with its outcomes, so there is a bound; a part that would pass it fails, alike in every region.
 local TOO_LARGE = 'ERR the replies of this write are too large; read them by a read'
 
--- Errors by their code that tell of the server rather than of the data: the region cannot vote.
-local serverErrors = {
-  OOM = true, MISCONF = true, READONLY = true, NOREPLICAS = true, NOPERM = true, NOAUTH = true,
-  LOADING = true, BUSY = true, MASTERDOWN = true, CLUSTERDOWN = true, CROSSSLOT = true, MOVED = true,
-}
-
--- The code of an error that tells of the server, or nil.
-local function denialOf(failure)
-  local code = match(failure, '^%u+')
-  return serverErrors[code] and code or nil
-end
-
 -- Ends the staging of the transaction, whatever a script catches: the server refuses what others may carry out.
 local function deny(failure)
   tx.denied = tx.denied or { failure, tx.part }

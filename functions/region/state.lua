@@ -12,6 +12,18 @@
 -- A name that no key ever has: read commands get it in place of a key that is staged as absent.
 local NOWHERE = PREFIX .. 'nowhere'
 
+-- Errors by their code that tell of the server rather than of the data: the region cannot vote.
+local serverErrors = {
+  OOM = true, MISCONF = true, READONLY = true, NOREPLICAS = true, NOPERM = true, NOAUTH = true,
+  LOADING = true, BUSY = true, MASTERDOWN = true, CLUSTERDOWN = true, CROSSSLOT = true, MOVED = true,
+}
+
+-- The code of an error that tells of the server, or nil.
+local function denialOf(failure)
+  local code = match(failure, '^%u+')
+  return serverErrors[code] and code or nil
+end
+
 -- The transaction being staged: { id, now, few, longest, putOff, states, made, messages, saved, backups, isLong,
 -- byElements }, and what scripts add.
 local tx

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import { decodeRound } from '../../functions/region/decoding.ts';
 import { encodeRound, keysOf } from '../../functions/region/encoding.ts';
-import { digestOf, roundScript } from '../../functions/region/scripts.ts';
+import { digestOf, roundScripts } from '../../functions/region/scripts.ts';
 import { operationAt } from '../../shared/protocol/frame.ts';
 import { compileWrite } from '../../shared/wire/commands.ts';
 import { replyOfClient } from '../region/direct.ts';
@@ -145,8 +145,8 @@ class Rounds {
   }
 
   async load(): Promise<void> {
-    this.#digest = await digestOf(roundScript.flagged);
-    await this.#redis.script('LOAD', roundScript.flagged);
+    this.#digest = await digestOf(roundScripts.elements.flagged);
+    await this.#redis.script('LOAD', roundScripts.elements.flagged);
   }
 
   async write(key: string, words: readonly string[]): Promise<void> {

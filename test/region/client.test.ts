@@ -12,8 +12,10 @@ import {
   part,
   prepareOf,
   roundOf,
+  script,
   set,
   snapshotOf,
+  write,
 } from './fixtures.ts';
 import { servers, type TestServer } from './servers.ts';
 
@@ -88,6 +90,53 @@ describe.each(servers)('a region client of %s', (_, start) => {
     ]);
     const results = await Promise.all(prepares.map((items) => send({ prepares: items })));
     expect(results.map((result) => executed(result).votes[0]?.kind)).toEqual(['yes', 'yes', 'yes']);
+  });
+
+  it('sends at most 50 kB with the first plain write to a server that knows no text', async () => {
+    await server.redis.script('FLUSH');
+    gateway.meter.reset();
+    expect(outcomesOf(executed(await send({ prepares: [incr(1)] })).votes[0])).toBe('[[0,1]]');
+    expect(gateway.meter.bytesIn).toBeLessThan(50_000);
+    gateway.meter.reset();
+    await send({ prepares: [prepareOf(2, ['m'], part(increment('m')))] });
+    expect([gateway.meter.requests, gateway.meter.bytesIn < 1_000]).toEqual([1, true]);
+  });
+
+  it('sends at most 10 kB with a write or a read of a new client to a server that knows the text', async () => {
+    const read = snapshotOf(['n'], [command(['GET', 'n'])]);
+    await send({ prepares: [incr(1)] });
+    await client.snapshot(read, timeoutMs);
+    for (const run of [
+      (cold: RegionClient) => cold.round(roundOf({ decisions: [commitOf(1, ['n'])] }), timeoutMs),
+      (cold: RegionClient) => cold.snapshot(read, timeoutMs),
+    ]) {
+      gateway.meter.reset();
+      const result = await run(connectRegion({ id: 'here', url: gateway.url, token }));
+      expect(result.kind).not.toBe('silent');
+      expect(gateway.meter.bytesIn).toBeLessThan(10_000);
+      // A server that knows no flags is asked for the flagged text first, and then whether it knows them.
+      expect(gateway.meter.requests).toBeLessThanOrEqual(3);
+    }
+  });
+
+  it('sends each text when it is first needed, and the same round has the same results by each', async () => {
+    await server.redis.script('FLUSH');
+    const texts: number[] = [];
+    const kinds = [
+      [incr(1)],
+      [prepareOf(2, ['h'], part(write('HSET', 'h', 'f', 'v')))],
+      [prepareOf(3, ['s'], part(script("return redis.call('SET', KEYS[1], 'v')", ['s'])))],
+    ];
+    for (const prepares of kinds) {
+      gateway.meter.reset();
+      expect(executed(await send({ prepares })).votes[0]?.kind).toBe('yes');
+      texts.push(gateway.meter.bytesIn);
+    }
+    for (const size of texts) expect(size).toBeGreaterThan(20_000);
+    gateway.meter.reset();
+    await send({ decisions: [commitOf(1, ['n']), commitOf(2, ['h']), commitOf(3, ['s'])] });
+    expect(gateway.meter.bytesIn).toBeLessThan(1_000);
+    expect(await server.redis.mget('n', 's')).toEqual(['1', 'v']);
   });
 
   it('sends the whole text again to a server that has forgotten the script', async () => {

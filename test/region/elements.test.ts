@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { decodeRound } from '../../functions/region/decoding.ts';
 import { encodeRound, keysOf } from '../../functions/region/encoding.ts';
-import { roundScript } from '../../functions/region/scripts.ts';
+import { roundScripts } from '../../functions/region/scripts.ts';
 import { limits } from '../../shared/limits.ts';
 import { type Check, operationAt } from '../../shared/protocol/frame.ts';
 import type { Part, Round, RoundReply } from '../../shared/protocol/round.ts';
@@ -35,7 +35,7 @@ class Region {
       bound === limits.elementsCopied ? this.#copied : bound,
     );
     const argument = JSON.stringify(form);
-    const argv = [roundScript.flagged, '4', ...keysOf(0), argument];
+    const argv = [roundScripts.elements.flagged, '4', ...keysOf(0), argument];
     const reply = await this.redis.callBuffer('EVAL', ...argv);
     return executed(decodeRound(replyOfClient(reply), round));
   }

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { digestOf, everyScript } from '../../functions/region/scripts.ts';
 import type { CopyStep, RegionClient } from '../../shared/protocol/round.ts';
 import { connectDirectly } from './direct.ts';
 import {
@@ -20,6 +21,25 @@ import {
   write,
 } from './fixtures.ts';
 import { servers, startRedisServer, type TestServer } from './servers.ts';
+
+/** Names that a text could still give to its outermost block, of which Lua takes 200. */
+const namesLeft = 20;
+
+describe('the texts of the scripts in redis-server', () => {
+  let server: TestServer;
+  beforeAll(async () => {
+    server = await startRedisServer();
+  });
+  afterAll(() => server.stop());
+
+  const texts = everyScript.map((script) => [script.name, script] as const);
+  it.each(texts)('load, with room for more names: %s', async (_, { flagged, plain }) => {
+    const names = Array.from({ length: namesLeft }, (__, index) => `spare${index}`);
+    const longer = `local ${names.join(',')}\n${plain}`;
+    expect(await server.redis.script('LOAD', longer)).toBe(await digestOf(longer));
+    expect(await server.redis.script('LOAD', flagged)).toBe(await digestOf(flagged));
+  });
+});
 
 describe.each(servers)('the scripts in %s', (_, start, text) => {
   let server: TestServer;

@@ -390,7 +390,7 @@ export const memberMutants: readonly Mutant[] = [
     'region',
     [1, 100],
     [
-      'functions/region/copy.lua',
+      'functions/region/lease.lua',
       'if round.epoch < meta.epoch or round.incarnation < meta.incarnation then return end',
       '',
     ],
