@@ -98,7 +98,7 @@ export const limits = {
   partsPerTransaction: 256,
   /** The frames of one transaction together, where it has more than one. */
   transactionBytes: 1_000_000,
-  /** The replies of one transaction: they are stored with its decision, in a row of 2 MB, two bytes a character. */
+  /** The replies of one transaction, as they are stored with its decision: their bytes, and at most 12 per item. */
   outcomeBytes: 900_000,
   /** The replies of one snapshot: the Worker has 128 MB. */
   snapshotBytes: 8_000_000,
@@ -274,6 +274,8 @@ export const limits = {
   eventBytesTogether: 1_000_000,
   /** The keys of a write over all who are sent them: one receiver gets the keys of the largest write. */
   eventKeysTogether: 4_000_000,
+  /** The keys in one event, as JSON in UTF-8: an event is stored in one row. */
+  eventKeysBytes: 1_900_000,
   /** Events handed over to a courier in one call, and their characters: a call takes 32 MiB, and a character up to 2 bytes. */
   eventsPerHandover: 100,
   handoverCharacters: 4_000_000,
@@ -520,9 +522,14 @@ assert(
 assert(limits.restAfterMs < limits.alarmMs, 'a rest is stored before the last alarm of a write');
 assert(limits.retryPauseMsFirst < limits.retryPauseMsLast, 'the pauses between attempts grow');
 assert(
-  limits.outcomeBytes * 2 < 2_000_000,
-  'a record fits a row of the platform, two bytes a character',
+  limits.requestStoredBytes + limits.outcomeBytes + limits.recordBytes < limits.rowBytes,
+  'a request, its replies and its record fit a row of the platform together',
 );
+assert(
+  limits.bodyBytes + 8 * limits.keysPerWrite + 4 * limits.urlBytes <= limits.requestStoredBytes,
+  'the largest body is stored: a key takes some bytes more than in JSON, and its callback is escaped',
+);
+assert(limits.regions * 1_000 < limits.recordBytes, 'a record holds the votes of all regions');
 assert(
   limits.changesPerPage * 4 < limits.followerWindowChanges,
   'one who catches up is ahead of its acknowledgements by some pages',
@@ -535,6 +542,8 @@ assert(limits.endpointRestMsFirst < limits.endpointRestMsLast, 'the rests of an 
 assert(limits.subscriptionsPerHost < limits.subscriptions, 'one host leaves room for others');
 assert(limits.subscriptionsPerToken < limits.subscriptions, 'one token leaves room for others');
 assert(limits.bodyBytes * 2 < limits.eventKeysTogether, 'one receiver is sent all keys, escaped');
+assert(limits.bodyBytes < limits.eventKeysBytes, 'the keys of the largest body are sent');
+assert(limits.eventKeysBytes + limits.recordBytes < limits.rowBytes, 'an event fits a row');
 assert(limits.eventBytes < limits.eventBytesTogether, 'the largest event has room');
 assert(limits.requestsKeptPerToken < limits.requestsKept, 'one token leaves room for others');
 assert(limits.hostRestMsLeast < limits.hostRestMsMost, 'a host that asks for a rest may get more');

@@ -4,6 +4,10 @@ import { assert } from './assert.ts';
 export const storageLimits = {
   /** The platform refuses a row of so many bytes. */
   rowBytes: 2_000_000,
+  /** What a write stores of its request: its keys, arguments and callback, as they are packed. */
+  requestStoredBytes: 1_060_000,
+  /** What a write stores besides its request and its replies: its id, its votes, its idempotency key. */
+  recordBytes: 30_000,
   /** Names of keys that a region out is known to have missed, bytes, in storage and in memory. */
   missedBytesPerRegion: 4_000_000,
   /** What a coordinator stores, bytes: the platform gives an object 10 GB. At the bound nothing more is written. */

@@ -15,7 +15,7 @@ import { outOfMemory } from './region-link.ts';
 import type { RegionLinks } from './region-links.ts';
 import type { Vote } from './round.ts';
 import type { ShardState } from './shard-state.ts';
-import { isTooLargeToStore } from './stored-size.ts';
+import { isTooLargeToStore, storageFault, storedBytes } from './stored-size.ts';
 import type { Transaction } from './transaction.ts';
 import type { Transactions } from './transactions.ts';
 
@@ -151,9 +151,12 @@ export class Deciding {
       return true;
     }
     const { bytes } = part.frame;
-    if (bytes > limits.frameBytes) {
-      const detail = `with the keys that its script touches it has ${bytes} bytes; the limit is ${limits.frameBytes}`;
-      frames.refuse(part, 'too-large', detail);
+    const excess =
+      bytes > limits.frameBytes
+        ? `it has ${bytes} bytes; the limit is ${limits.frameBytes}`
+        : storageFault(part.frame);
+    if (excess !== null) {
+      frames.refuse(part, 'too-large', `with the keys that its script touches ${excess}`);
       return true;
     }
     if (part.searches > limits.searchesPerWrite) {
@@ -313,7 +316,7 @@ export class Deciding {
 
   /** Refuses the largest part of what cannot be stored, and tries the others again without it. */
   #refuseLargest(transaction: Transaction, { writes }: Decided): void {
-    const sizes = writes.map((write) => JSON.stringify(write).length);
+    const sizes = writes.map(storedBytes);
     const largest = sizes.indexOf(Math.max(...sizes));
     transaction.parts.forEach((part, position) => {
       part.isTooLarge = position === largest;

@@ -10,6 +10,7 @@ import { type FrameBook, tooLate } from './frame-book.ts';
 import type { Members } from './members.ts';
 import type { Outbox } from './outbox.ts';
 import type { RegionLinks } from './region-links.ts';
+import { storageFault } from './stored-size.ts';
 import type { Transactions } from './transactions.ts';
 
 /** All that receiving works on. */
@@ -121,6 +122,8 @@ export class Reception {
       this.#outbox.owe(events, frame.callback);
       return unavailable(frame, tooLate);
     }
+    const fault = storageFault(frame);
+    if (fault !== null) return { kind: 'refused', problem: 'too-large', detail: fault };
     if (room.isFull) return { kind: 'full', what: 'writes' };
     if (frame.idempotency !== null && room.keysKeptMs === 0) return { kind: 'full', what: 'keys' };
     if (this.#frames.isFull(bytes)) {

@@ -1,38 +1,88 @@
 import { limits } from '../limits.ts';
 import { bytesInUtf8 } from './bytes.ts';
+import { commandOf } from './confirmations.ts';
 import type { Decided } from './decision.ts';
 import type { DecidedWrite } from './events.ts';
+import { operationAt, type WriteFrame } from './frame.ts';
+import { withoutChannels } from './own-keys.ts';
 
-/** JSON spells a character in at most six bytes, as `\u0000`. */
-const bytesPerCharacter = 6;
+/** What a request is at least measured by: packed, an item takes no more than so many bytes besides its own. */
+const itemBytes = 10;
+
+/**
+ * The bytes that a write stores of its request, as packed.ts packs it: a text is `<length>:<bytes>`, a command begins with
+ * `*<count>;`, and a word that is a key is `#<position>;` if that is shorter.
+ */
+export function storedRequestBytes({
+  keys,
+  commands,
+  callback,
+}: Pick<DecidedWrite, 'keys' | 'commands' | 'callback'>): number {
+  const positions = new Map(keys.map((key, position) => [key, `#${position};`.length]));
+  const ofWord = (word: string) =>
+    Math.min(packedBytes(word), positions.get(word) ?? Number.POSITIVE_INFINITY);
+  let bytes = callback === null ? 0 : bytesInUtf8(JSON.stringify(callback));
+  bytes += sumOf(keys, packedBytes);
+  for (const command of commands) {
+    bytes += `*${command.length};`.length + sumOf(command, ofWord);
+  }
+  return bytes;
+}
+
+/**
+ * Why a request cannot be stored, in words for its sender; null if it can. It is measured before anything of it is staged:
+ * its replies have a bound of their own.
+ */
+export function storageFault(frame: WriteFrame): string | null {
+  const limit = limits.requestStoredBytes;
+  const items = frame.operations.reduce((sum, { args }) => sum + args.length, frame.keys.length);
+  // Nearly always: then nothing has to be measured.
+  if (2 * frame.bytes + itemBytes * items + limits.recordBytes <= limit) return null;
+  const bytes = storedRequestBytes({
+    keys: withoutChannels(frame.keys),
+    // The moment of an expiry may have more digits than how long something is to live.
+    commands: frame.operations.map((one) => commandOf(operationAt(one, limits.expiryMsMaximum))),
+    callback: frame.callback,
+  });
+  if (bytes <= limit) return null;
+  return `its keys and arguments take ${bytes} bytes as they are stored; the limit is ${limit}`;
+}
 
 /**
  * True if a decision cannot be stored: the platform refuses rows that are too large, and with the row all that is stored
  * with it. Bounds at admission keep it from that; this is the last look before what they forgot ends everybody's writes.
  */
 export function isTooLargeToStore({ storage, writes }: Decided): boolean {
-  const { rowBytes } = limits;
-  const together = storage.kind === 'commit' ? storage.keys : [];
-  const characters = writes.map(charactersOf);
-  const most = Math.max(sumOf(together), ...characters);
-  // Nearly always: then nothing has to be spelled twice.
-  if (most * bytesPerCharacter < rowBytes / 2) return false;
-  const rows = writes.flatMap(({ record, keys, commands, callback }) => [
-    [record],
-    [keys, commands, callback],
-  ]);
-  return [[together], ...rows].some((values) => values.reduce(addBytes, 0) >= rowBytes / 1.01);
+  const most = limits.rowBytes - limits.recordBytes;
+  const together = storage.kind === 'commit' ? sumOf(storage.keys, packedBytes) : 0;
+  return (
+    together >= most ||
+    writes.some((write) => write.record.part.length >= most || storedRequestBytes(write) >= most)
+  );
 }
 
-function charactersOf({ record, keys, commands }: DecidedWrite): number {
-  const arguments_ = commands.reduce((sum, command) => sum + sumOf(command), 0);
-  return Math.max(record.part.length, sumOf(keys) + arguments_);
+/** What a decided write stores, bytes. */
+export function storedBytes(write: DecidedWrite): number {
+  return write.record.part.length + storedRequestBytes(write);
 }
 
-function sumOf(texts: readonly string[]): number {
-  return texts.reduce((sum, { length }) => sum + length + 1, 0);
+function packedBytes(text: string): number {
+  const bytes = bytesInUtf8(text) - (text.isWellFormed() ? 0 : halvesIn(text));
+  return String(bytes).length + 1 + bytes;
 }
 
-function addBytes(sum: number, value: unknown): number {
-  return sum + bytesInUtf8(JSON.stringify(value));
+/** Bytes that are no UTF-8 stand in arguments as half a character each (raw-bytes.ts), which counts as two bytes else. */
+function halvesIn(text: string): number {
+  let halves = 0;
+  let isPaired = false;
+  for (let index = 0; index < text.length; index += 1) {
+    const unit = text.charCodeAt(index);
+    if (unit >= 0xdc00 && unit < 0xe000 && !isPaired) halves += 1;
+    isPaired = unit >= 0xd800 && unit < 0xdc00;
+  }
+  return halves;
+}
+
+function sumOf(texts: readonly string[], bytesOf: (text: string) => number): number {
+  return texts.reduce((sum, text) => sum + bytesOf(text), 0);
 }

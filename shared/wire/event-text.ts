@@ -1,4 +1,5 @@
 import { limits } from '../limits.ts';
+import { bytesInUtf8 } from '../protocol/bytes.ts';
 import type { OwedRegionEvent, OwedWriteEvent } from '../protocol/events.ts';
 import { valuesAmong } from '../protocol/own-keys.ts';
 import type { EndpointId, OwedEvent, RegionEventBody, Subscription } from './confirmations.ts';
@@ -17,7 +18,10 @@ export function writeEventText(
   const { record, keys, commands } = write;
   const { id, transaction, sequence, part } = record;
   const named = valuesAmong(keys);
-  const areTooMany = JSON.stringify(named).length * copies.all > limits.eventKeysTogether;
+  const keyText = JSON.stringify(named);
+  const areTooMany =
+    keyText.length * copies.all > limits.eventKeysTogether ||
+    bytesInUtf8(keyText) > limits.eventKeysBytes;
   const data = {
     id,
     transaction,

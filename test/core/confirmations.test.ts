@@ -137,6 +137,21 @@ describe('what is owed', () => {
     expect(omitted).toMatchObject({ keys: [], keysOmitted: true });
   });
 
+  it('leaves keys out whose text no row can hold, whatever it is made of', () => {
+    const bodyWith = (key: string) => {
+      const confirmations = new Confirmations([subscriptionOf({})]);
+      const write = writeOf({ keys: ['stock:1', `stock:${key}`] });
+      return owedEventsOf(confirmations.decided(write))[0]?.body ?? '';
+    };
+    // A control character has six bytes there.
+    for (const key of ['漢'.repeat(limits.rowBytes / 3), '\u0001'.repeat(limits.rowBytes / 6)]) {
+      expect(JSON.parse(bodyWith(key)).data).toMatchObject({ keys: [], keysOmitted: true });
+      const whole = bodyWith(key.slice(0, key.length * 0.9));
+      expect(JSON.parse(whole).data.keys).toHaveLength(2);
+      expect(Buffer.byteLength(whole)).toBeLessThan(limits.rowBytes);
+    }
+  });
+
   it('is kept for a confirmation only where somebody is to hear of it, with values where they are wanted', () => {
     const nobody = new Confirmations([subscriptionOf({ events: ['write.aborted'] })]);
     expect(nobody.keptFor(writeOf())).toEqual([]);

@@ -174,14 +174,16 @@ describe('a script that touches more than it declares', () => {
   it('is refused where their names are longer than what is stored with a decision', () => {
     const rig = Rig.greeted();
     const fits = rig.arrive(script('a'));
-    const { bytes } = script('a');
-    rig.execute(rig.flight('near'), unlisted('é'.repeat((limits.frameBytes - bytes) / 2)));
+    const limit = limits.requestStoredBytes;
+    rig.execute(rig.flight('near'), unlisted('é'.repeat(limit / 2 - 100)));
     expect(rig.told(fits)).toBeUndefined();
-    rig.execute(rig.flight('near'), unlisted('b'));
+    rig.execute(rig.flight('near'), unlisted('a'.repeat(100)));
+    expect(rig.told(fits)).toBeUndefined();
+    rig.execute(rig.flight('near'), unlisted('b'.repeat(100)));
     expect(rig.told(fits)).toMatchObject({
       kind: 'refused',
       problem: 'too-large',
-      detail: expect.stringContaining(String(limits.frameBytes)),
+      detail: expect.stringContaining(String(limit)),
     });
   });
 });

@@ -17,7 +17,7 @@ function vote(rig: Rig, outcomes: readonly string[]): void {
   }
 }
 
-const large = `[0,{"s":"${'\\u0000'.repeat(limits.rowBytes / 6)}"}]`;
+const large = `[0,{"s":"${'\\u0000'.repeat(limits.rowBytes)}"}]`;
 
 describe('a decision that is too large for a row', () => {
   it('is not stored: its write is refused, and the instance goes on', () => {
