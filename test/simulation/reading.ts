@@ -103,7 +103,7 @@ export class Reader {
               request,
               invokedAt,
               answeredAt,
-              replies: encodeReply(replies),
+              replies,
             });
           }
           done();
