@@ -108,6 +108,8 @@ export const limits = {
   replyBytesInScript: 10_000,
   /** Keys whose values are read without measuring them before. */
   keysReadUnmeasured: 16,
+  /** Keys of users, and shadows, that one script declares. */
+  keysDeclared: 1_000,
   /** Elements that MEMORY USAGE looks at: it goes through so many, one by one. */
   memorySamples: 1_000,
   /** Steps of one LCS, the product of the lengths: some 20 ms. */

@@ -1,8 +1,9 @@
 -- What the scripts of a region share: the shard's names, protected commands, and the reply encoding. scripts.ts puts
 -- this text ahead of all others.
 --
--- KEYS: `lockstep:<shard>:meta`, and the same with `lock`, `done` and `lease`. User keys, shadows, backups and the
--- pieces of a copy are not declared: they are in the same database, and the shard's own names lead to them.
+-- KEYS: `lockstep:<shard>:meta`, and the same with `lock`, `done` and `lease`. Behind them stand those user keys and
+-- shadows that declared.ts knows; no script reads their names from there. Backups, the pieces of a copy and what is
+-- found out while a script runs are not declared: they are in the same database, and the own names lead to them.
 local META, LOCK, DONE, LEASE = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local PREFIX = string.sub(META, 1, -1 - #'meta')
 local RESERVED = 'lockstep:'

@@ -1,8 +1,9 @@
 import type { RawReply } from '../../shared/protocol/reply.ts';
 import type { CommandResult, RegionClient } from '../../shared/protocol/round.ts';
 import { presentReply } from '../../shared/wire/replies.ts';
+import { keysOfInspection, keysOfRound } from './declared.ts';
 import { decodeInspection, decodeRound, silent } from './decoding.ts';
-import { encodeInspection, encodeRound, keysOf } from './encoding.ts';
+import { encodeInspection, encodeRound } from './encoding.ts';
 import { connectRest, type Element, type Rest, type Silence, type TooLarge } from './rest.ts';
 import { digestOf, flagsProbe, inspectScript, roundScriptFor, type Script } from './scripts.ts';
 import { takeSnapshot } from './snapshots.ts';
@@ -34,14 +35,14 @@ export type EvaluatedAhead =
 export interface ScriptRunner {
   evaluate(
     script: Script,
-    shard: number,
+    keys: readonly string[],
     argv: readonly string[],
     timeoutMs: number,
   ): Promise<Evaluated>;
   /** Runs the script and then `commands`, as one step. */
   evaluateAhead(
     script: Script,
-    shard: number,
+    keys: readonly string[],
     argv: readonly string[],
     commands: readonly (readonly string[])[],
     timeoutMs: number,
@@ -63,16 +64,18 @@ export function connectRegion(address: RegionAddress): RegionClient {
 export function clientOf(runner: ScriptRunner): RegionClient {
   return {
     async round(round, timeoutMs) {
-      const argv = [encodeRound(round)];
-      const sent = await runner.evaluate(roundScriptFor(round), round.shard, argv, timeoutMs);
+      const argument = encodeRound(round);
+      const keys = keysOfRound(round, argument);
+      const sent = await runner.evaluate(roundScriptFor(round), keys, [argument], timeoutMs);
       if (sent.kind === 'answered') return decodeRound(sent.reply, round);
       const { reason, code } = silenceOf(sent);
       return silent(reason, code);
     },
     snapshot: (request, timeoutMs) => takeSnapshot(runner, request, timeoutMs),
     async inspect(shard, inspection, timeoutMs) {
-      const argv = [encodeInspection(inspection)];
-      const sent = await runner.evaluate(inspectScript, shard, argv, timeoutMs);
+      const argument = encodeInspection(inspection);
+      const keys = keysOfInspection(shard, inspection, argument);
+      const sent = await runner.evaluate(inspectScript, keys, [argument], timeoutMs);
       return sent.kind === 'answered'
         ? decodeInspection(sent.reply)
         : silent(silenceOf(sent).reason);
@@ -95,20 +98,21 @@ function silenceOf(sent: Silence | TooLarge): Silence {
 /** Sends scripts as {@link ScriptSender} does, by the region's REST endpoint. */
 function runnerOver(rest: Rest): ScriptRunner {
   const sender = new ScriptSender((timeoutMs) => rest.send(['EVAL', flagsProbe, '0'], timeoutMs));
-  const tailOf = (shard: number, argv: readonly string[]) => {
-    const keys = keysOf(shard);
-    return [String(keys.length), ...keys, ...argv];
-  };
+  const tailOf = (keys: readonly string[], argv: readonly string[]) => [
+    String(keys.length),
+    ...keys,
+    ...argv,
+  ];
   return {
-    async evaluate(script, shard, argv, timeoutMs) {
+    async evaluate(script, keys, argv, timeoutMs) {
       const exchange: Exchange = async (first) => {
         const received = await rest.send(first, timeoutMs);
         return received.kind === 'answered' ? { ...received, elements: [] } : received;
       };
-      const sent = await sender.send(script, tailOf(shard, argv), exchange, timeoutMs);
+      const sent = await sender.send(script, tailOf(keys, argv), exchange, timeoutMs);
       return sent.kind === 'error' ? refusedBy(sent) : sent;
     },
-    async evaluateAhead(script, shard, argv, commands, timeoutMs) {
+    async evaluateAhead(script, keys, argv, commands, timeoutMs) {
       const exchange: Exchange = async (first) => {
         const received = await rest.sendAll([first, ...commands], timeoutMs);
         if (received.kind !== 'elements') return received;
@@ -116,7 +120,7 @@ function runnerOver(rest: Rest): ScriptRunner {
         if (head === undefined) return silent('an answer without elements');
         return head.kind === 'answered' ? { ...head, elements } : head;
       };
-      const sent = await sender.send(script, tailOf(shard, argv), exchange, timeoutMs);
+      const sent = await sender.send(script, tailOf(keys, argv), exchange, timeoutMs);
       if (sent.kind !== 'error') return sent;
       return sent.code === 'EXECABORT' ? { kind: 'discarded' } : refusedBy(sent);
     },

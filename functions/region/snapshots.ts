@@ -4,6 +4,7 @@ import { isTagged, type RawReply } from '../../shared/protocol/reply.ts';
 import type { ReadCommand, SnapshotRequest, SnapshotResult } from '../../shared/protocol/round.ts';
 import { bytesOfText } from '../../shared/wire/replies.ts';
 import type { ScriptRunner } from './client.ts';
+import { keysOfSnapshot } from './declared.ts';
 import { decodeSnapshot, silent } from './decoding.ts';
 import { encodeSnapshot } from './encoding.ts';
 import { askedForm, sentForm } from './read-forms.ts';
@@ -91,11 +92,12 @@ async function readNatively(
   plan: NativePlan,
   timeoutMs: number,
 ): Promise<SnapshotResult | null> {
-  const { shard, commands } = request;
+  const { commands } = request;
   const asked = { ...request, commands: [] };
   const script = snapshotScriptFor(asked);
-  const argv = [encodeSnapshot(asked, 0)];
-  const sent = await runner.evaluateAhead(script, shard, argv, plan.commands, timeoutMs);
+  const argument = encodeSnapshot(asked, 0);
+  const keys = keysOfSnapshot(asked, argument);
+  const sent = await runner.evaluateAhead(script, keys, [argument], plan.commands, timeoutMs);
   if (sent.kind === 'discarded') return null;
   if (sent.kind === 'silent') return silenceOf(sent);
   // The locks are in the answer as well. An error is no state, so it may go without them.
@@ -116,8 +118,9 @@ async function readInScript(
   timeoutMs: number,
 ): Promise<SnapshotResult | 'large'> {
   const commands = request.commands.map((each) => ({ ...each, args: sentForm(each.args) }));
-  const argv = [encodeSnapshot({ ...request, commands }, bound)];
-  const sent = await runner.evaluate(snapshotScriptFor(request), request.shard, argv, timeoutMs);
+  const argument = encodeSnapshot({ ...request, commands }, bound);
+  const keys = keysOfSnapshot(request, argument);
+  const sent = await runner.evaluate(snapshotScriptFor(request), keys, [argument], timeoutMs);
   if (sent.kind === 'too-large') {
     return { kind: 'read', replies: request.commands.map(() => tooLarge), locks: [] };
   }

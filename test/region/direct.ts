@@ -1,7 +1,6 @@
 import type { Redis } from 'ioredis';
 import { clientOf, type ScriptRunner } from '../../functions/region/client.ts';
 import { silent } from '../../functions/region/decoding.ts';
-import { keysOf } from '../../functions/region/encoding.ts';
 import type { Element } from '../../functions/region/rest.ts';
 import type { Script } from '../../functions/region/scripts.ts';
 import { limits } from '../../shared/limits.ts';
@@ -22,21 +21,22 @@ export function connectDirectly(
 
 /** Runs scripts and commands over a plain connection. */
 function directRunner(redis: Redis, textOf: (script: Script) => string): ScriptRunner {
-  const commandOf = (script: Script, shard: number, argv: readonly string[]) => {
-    const keys = keysOf(shard);
-    return ['EVAL', textOf(script), String(keys.length), ...keys, ...argv];
-  };
+  const commandOf = (script: Script, keys: readonly string[], argv: readonly string[]) => [
+    ...['EVAL', textOf(script), String(keys.length)],
+    ...keys,
+    ...argv,
+  ];
   const run = ([name = '', ...rest]: readonly string[]): Promise<Element> =>
     redis
       .callBuffer(name, ...rest)
       .then((reply): Element => ({ kind: 'answered', reply: replyOfClient(reply) }), errorElement);
   return {
-    async evaluate(script, shard, argv) {
-      const element = await run(commandOf(script, shard, argv));
+    async evaluate(script, keys, argv) {
+      const element = await run(commandOf(script, keys, argv));
       return element.kind === 'answered' ? element : silent(element.message);
     },
-    async evaluateAhead(script, shard, argv, commands) {
-      const all = [['MULTI'], commandOf(script, shard, argv), ...commands, ['EXEC']];
+    async evaluateAhead(script, keys, argv, commands) {
+      const all = [['MULTI'], commandOf(script, keys, argv), ...commands, ['EXEC']];
       const results = await Promise.allSettled(
         all.map(([name = '', ...rest]) => redis.callBuffer(name, ...rest)),
       );
