@@ -10,8 +10,33 @@ export function channelKey(channel: string): string {
   return `${channelPrefix}${channel.toWellFormed()}`;
 }
 
+/** Redis itself publishes keyspace notifications in channels whose names begin so. */
+const notificationPrefixes = ['__keyspace@', '__keyevent@'] as const;
+
+/** A pattern that begins so and goes on with a wildcard asks for these channels, not for some among all. */
+const notificationStem = '__key';
+
+/** True if the name belongs to Redis's own keyspace notifications. */
+export function isNotificationChannel(name: string): boolean {
+  return notificationPrefixes.some((prefix) => name.startsWith(prefix));
+}
+
+/** True if the pattern asks for keyspace notifications by name: `*` does not, although it matches their channels. */
+export function asksForNotifications(pattern: string): boolean {
+  const [literal = ''] = pattern.split(/[*?[\\]/, 1);
+  if (isNotificationChannel(literal)) return true;
+  const isStem = literal.startsWith(notificationStem) && literal.length < pattern.length;
+  return isStem && notificationPrefixes.some((prefix) => prefix.startsWith(literal));
+}
+
 /** What forbids `channel` as one of users, or null. The empty string is a channel, and so are bytes that are no UTF-8. */
 export function channelFault(channel: string): CommandFault | null {
+  // Subscribers could not tell a message there from a notification.
+  if (isNotificationChannel(channel)) {
+    const detail =
+      'a channel belongs to keyspace notifications, which Redis alone publishes; give it another name';
+    return { problem: 'reserved-key', detail };
+  }
   if (channel.startsWith(reservedPrefix)) {
     const detail = `a channel begins with "${reservedPrefix}", which is reserved; give it another name`;
     return { problem: 'reserved-key', detail };

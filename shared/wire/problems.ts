@@ -27,8 +27,9 @@ export const problemKinds = {
   },
   'reserved-key': {
     status: 400,
-    title: 'A key is reserved',
-    remedy: 'Use keys that do not begin with "lockstep:".',
+    title: 'A key or channel is reserved',
+    remedy:
+      'Use keys and channels that do not begin with "lockstep:", and no channels that begin with "__keyspace@" or "__keyevent@".',
   },
   unauthenticated: {
     status: 401,

@@ -1,6 +1,7 @@
 import { limits } from '../limits.ts';
+import { reservedPrefix } from '../protocol/own-keys.ts';
 import type { Scope } from './configuration.ts';
-import { channelFault } from './keys.ts';
+import { asksForNotifications, channelFault, isNotificationChannel } from './keys.ts';
 import { bytesWithin, textWithBytes } from './raw-bytes.ts';
 import { percentDecode, type UpstashRefusal } from './upstash.ts';
 
@@ -9,11 +10,10 @@ export type UpstashStream =
   | { readonly kind: 'subscribe' | 'psubscribe'; readonly names: readonly string[] }
   | { readonly kind: 'monitor' };
 
-/** Channels of Redis's own that tell of a key by their name. */
-const keyspace = /^__keyspace@\d+__:lockstep:/;
-
-/** Channels of Redis's own whose messages are names of keys. */
-const keyevent = /^__keyevent@\d+__:/;
+/** Why a subscription to keyspace notifications is refused, and what to use instead. */
+const noNotifications =
+  'keyspace notifications cannot be subscribed to: a region sends them for the commands by which Lockstep applies a ' +
+  'write, not for those of the write; follow /v1/changes, or have a webhook called, for each committed write';
 
 /**
  * What stream the address asks for, why it cannot be had, or null where it asks for none. A body says nothing here: the
@@ -49,9 +49,11 @@ function subscriptionOf(
   }
   const names = steps.map((step) => textWithBytes(percentDecode(step)));
   for (const name of names) {
+    if (kind === 'psubscribe' ? asksForNotifications(name) : isNotificationChannel(name)) {
+      return bad(noNotifications);
+    }
     const fault = channelFault(name);
     if (fault !== null) return bad(fault.detail);
-    if (keyspace.test(name)) return bad('a channel tells of a key that is reserved');
     // However it is spelled, an address takes it for a step up, and would lead to another command of the region.
     if (/^\.{1,2}$/.test(name)) return bad('an address cannot name the channel . or ..');
     // Each line of an event is looked at by itself, and the first one has to tell whose it is.
@@ -66,8 +68,9 @@ export function streamPath(kind: 'subscribe' | 'psubscribe', names: readonly str
 }
 
 /**
- * True where clients may see a line of a region's stream, given without its `data: `: it belongs to one of the names
- * that were asked for, and tells nothing of Lockstep's own keys. A region may notify of these in channels of its own.
+ * True if clients may see a line of a region's stream, given without its `data: `: it belongs to one of the names that
+ * they subscribed to, and is none of the messages that Lockstep keeps from them. Those are keyspace notifications, which
+ * a region may send, and which match patterns such as `*`; and whatever is published in Lockstep's own channels.
  */
 export function isShown(
   line: string,
@@ -76,16 +79,14 @@ export function isShown(
   const given = names.map((name) => name.toWellFormed());
   if (given.some((name) => line.startsWith(`${kind},${name},`))) return true;
   const type = kind === 'subscribe' ? 'message' : 'pmessage';
-  // One name may be the beginning of another, and a comma may be part of both: whatever a line may mean counts.
-  const told = given.filter((name) => line.startsWith(`${type},${name},`));
-  return told.length > 0 && !told.some((name) => isInternal(line, type, name));
+  // One name may be the beginning of another, and a comma may be part of both: every channel that a line may name counts.
+  const heads = given.map((name) => `${type},${name},`).filter((head) => line.startsWith(head));
+  if (heads.length === 0) return false;
+  return kind === 'subscribe' || !heads.some((head) => isWithheld(line.slice(head.length)));
 }
 
-function isInternal(line: string, type: 'message' | 'pmessage', name: string): boolean {
-  const rest = line.slice(type.length + name.length + 2);
-  if (type === 'message') return keyevent.test(name) && rest.startsWith('lockstep:');
-  if (rest.startsWith('lockstep:') || keyspace.test(rest)) return true;
-  return keyevent.test(rest) && rest.includes(',lockstep:');
+function isWithheld(channel: string): boolean {
+  return channel.startsWith(reservedPrefix) || isNotificationChannel(channel);
 }
 
 function percentEncode(name: string): string {

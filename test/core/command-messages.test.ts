@@ -40,8 +40,11 @@ describe('PUBLISH', () => {
     });
   });
 
-  it('is refused on channels of Lockstep’s own, beyond its limit, and with a half of a character', () => {
-    expect(refusalOf(['PUBLISH', 'lockstep:x', 'm'])).toMatchObject({ problem: 'reserved-key' });
+  it('is refused on channels of Lockstep’s own and of notifications, beyond its limit, and with a half of a character', () => {
+    for (const channel of ['lockstep:x', '__keyspace@0__:k', '__keyevent@0__:set']) {
+      expect(refusalOf(['PUBLISH', channel, 'm'])).toMatchObject({ problem: 'reserved-key' });
+    }
+    expect(operationOf('PUBLISH __keys m').kind).toBe('publish');
     const longest = 'x'.repeat(limits.channelBytes);
     expect(operationOf(`PUBLISH ${longest} m`).kind).toBe('publish');
     expect(refusalOf(['PUBLISH', `${longest}x`, 'm'])).toMatchObject({ problem: 'too-large' });

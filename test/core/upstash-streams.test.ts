@@ -7,6 +7,11 @@ describe('a request for a stream', () => {
     ['/subscribe/a/b', { kind: 'subscribe', names: ['a', 'b'] }],
     ['/SubScribe/a%2Fb/?_token=x&a=b', { kind: 'subscribe', names: ['a/b', ''] }],
     ['/psubscribe/news.*', { kind: 'psubscribe', names: ['news.*'] }],
+    [
+      '/psubscribe/*/_*/__keys/__keychain*',
+      { kind: 'psubscribe', names: ['*', '_*', '__keys', '__keychain*'] },
+    ],
+    ['/subscribe/__keyspace/__key*', { kind: 'subscribe', names: ['__keyspace', '__key*'] }],
     ['/subscribe/%FF/%zz', { kind: 'subscribe', names: ['\udcff', '%zz'] }],
     ['/monitor?_token=x', { kind: 'monitor' }],
     ['/get/subscribe', null],
@@ -21,7 +26,15 @@ describe('a request for a stream', () => {
     ['/monitor/', 'wrong number of arguments'],
     ['/subscribe/lockstep:channel:a', 'reserved'],
     ['/psubscribe/lockstep:*', 'reserved'],
-    ['/subscribe/a/__keyspace@0__:lockstep:0:lock', 'reserved'],
+    ['/subscribe/a/__keyspace@0__:k', 'keyspace notifications .* /v1/changes'],
+    ['/subscribe/__keyevent@0__:expired', 'keyspace notifications'],
+    ['/subscribe/__keyspace@0__:lockstep:0:lock', 'keyspace notifications'],
+    ['/psubscribe/a*/__keyspace@0__:*', 'keyspace notifications'],
+    ['/psubscribe/__keyevent@*__:del', 'keyspace notifications'],
+    ['/psubscribe/__key*__:*', 'keyspace notifications'],
+    ['/psubscribe/__key[se]*', 'keyspace notifications'],
+    ['/psubscribe/__keyspac%3F@0__:k', 'keyspace notifications'],
+    ['/psubscribe/__keyspace%5C@0__:k', 'keyspace notifications'],
     ['/subscribe/../get/k', 'the channel . or ..'],
     ['/subscribe/%2e%2E/get/k', 'the channel . or ..'],
     ['/psubscribe/a/.', 'the channel . or ..'],
@@ -78,7 +91,7 @@ describe('the path to a region', () => {
 });
 
 describe('a line of a region', () => {
-  const channels = { kind: 'subscribe', names: ['a', 'b,c', '__keyevent@0__:set'] } as const;
+  const channels = { kind: 'subscribe', names: ['a', 'b,c'] } as const;
   const patterns = { kind: 'psubscribe', names: ['*', '*,x', 'n*'] } as const;
 
   it.each([
@@ -87,7 +100,7 @@ describe('a line of a region', () => {
     'message,a,',
     'message,b,c,text',
     'message,a,lockstep:0:meta',
-    'message,__keyevent@0__:set,key',
+    'message,a,__keyspace@0__:k',
   ])('that is for a subscriber is shown: %s', (line) => {
     expect(isShown(line, channels)).toBe(true);
   });
@@ -99,7 +112,7 @@ describe('a line of a region', () => {
     'unsubscribe,a,0',
     'anything',
     '',
-    'message,__keyevent@0__:set,lockstep:0:meta',
+    'message,__keyevent@0__:set,k',
   ])('that is for nobody is not: %s', (line) => {
     expect(isShown(line, channels)).toBe(false);
   });
@@ -107,22 +120,27 @@ describe('a line of a region', () => {
   it.each([
     'psubscribe,*,1',
     'pmessage,*,news,text',
-    'pmessage,*,x,__keyspace@0__:key,set',
-    'pmessage,*,__keyspace@0__:key,set',
-    'pmessage,*,__keyevent@0__:set,key',
+    'pmessage,*,__keys,text',
     'pmessage,n*,news,lockstep:0:meta',
+    'pmessage,n*,news,__keyspace@0__:key,set',
   ])('that matches a pattern is shown: %s', (line) => {
     expect(isShown(line, patterns)).toBe(true);
   });
 
   it.each([
+    'pmessage,*,__keyspace@0__:key,set',
+    'pmessage,*,__keyevent@0__:set,key',
+    'pmessage,*,x,__keyspace@0__:key,set',
     'pmessage,*,__keyspace@0__:lockstep:0:lock,hset',
     'pmessage,*,__keyevent@0__:hset,lockstep:0:lock',
     'pmessage,*,__keyevent@12__:rename_to,lockstep:0:shadow:1.1:k',
     'pmessage,*,lockstep:channel:a,text',
     'pmessage,*,x,__keyspace@0__:lockstep:0:lock,hset',
     'pmessage,other,news,text',
-  ])('that tells of Lockstep’s own keys, or of none that was asked for, is not: %s', (line) => {
-    expect(isShown(line, patterns)).toBe(false);
-  });
+  ])(
+    'that is a keyspace notification, or in a channel of Lockstep’s own, or in none subscribed to, is not: %s',
+    (line) => {
+      expect(isShown(line, patterns)).toBe(false);
+    },
+  );
 });

@@ -434,8 +434,12 @@ describe('what goes beyond a bound', () => {
     expect(await outcome(push(8_100))).toContain('too many results to unpack');
   });
 
-  it('is no message to a channel of Lockstep', async () => {
-    expect(await outcome("return redis.call('PUBLISH', 'lockstep:x', '1')")).toContain('reserved');
+  it.each([
+    ['of Lockstep', 'lockstep:x', 'reserved'],
+    ['of a key’s notifications', '__keyspace@0__:k', 'keyspace notifications'],
+    ['of an event’s notifications', '__keyevent@0__:del', 'keyspace notifications'],
+  ])('is no message to a channel %s', async (_name, channel, words) => {
+    expect(await outcome(`return redis.call('PUBLISH', '${channel}', '1')`)).toContain(words);
   });
 });
 

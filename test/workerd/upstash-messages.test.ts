@@ -138,7 +138,7 @@ describe('a subscription', () => {
         ['d\ne', 'unheard'],
         ['d,e', ''],
         ['c', '%FF%00\udc00'.toWellFormed()],
-        ['__keyspace@0__:k', 'set'],
+        ['__keys', 'set'],
         ['c', 'end'],
       ]) {
         const body = JSON.stringify(['PUBLISH', channel, text]);
@@ -181,22 +181,39 @@ describe('a subscription', () => {
     expect(await ask(lockstep)).toEqual(await ask(plain));
   });
 
-  it('tells nothing of Lockstep’s own keys, of which a region may notify', async () => {
+  it('tells nothing of keys, of which a region may notify', async () => {
     for (const { client } of stack.regions) {
       await client.config('SET', 'notify-keyspace-events', 'KEA');
     }
-    const listener = await Listener.open(lockstep, '/psubscribe/__key*/lock*/*');
+    const direct = await everywhere();
+    const listener = await Listener.open(lockstep, '/psubscribe/*/lock*/_*');
     await listener.lines(3);
     await sendForm(lockstep, { method: 'GET', path: '/lpush/told/x' });
     await sendForm(lockstep, { method: 'GET', path: '/publish/end/x' });
-    const lines: string[] = [];
-    while (!lines.at(-1)?.endsWith(',end,x')) lines.push(...(await listener.lines(1)));
+    expect(await listener.lines(1)).toEqual(['data: pmessage,*,end,x']);
     listener.leave();
-    expect(lines.some((line) => line.includes('__keyspace@0__:told'))).toBe(true);
-    expect(lines.filter((line) => /,lockstep:|:lockstep:/.test(line))).toEqual([]);
+    for (const { heard, stop } of direct) {
+      await expect.poll(() => heard.includes('end x'), patience).toBe(true);
+      expect(heard.filter((text) => /__:told | told$/.test(text))).toEqual([
+        '__keyspace@0__:told rename_to',
+        '__keyevent@0__:rename_to told',
+      ]);
+      stop();
+    }
     for (const { client } of stack.regions) {
       await client.config('SET', 'notify-keyspace-events', '');
     }
+  });
+
+  it.each([
+    'subscribe/__keyevent@0__:expired',
+    'psubscribe/__key*__:*',
+    'publish/__keyspace@0__:k/set',
+  ])('to keyspace notifications, and a message among them, is refused: %s', async (words) => {
+    expect(await sendForm(lockstep, { method: 'GET', path: `/${words}` })).toEqual({
+      status: 400,
+      body: { error: expect.stringMatching(/^ERR .*keyspace notifications/) },
+    });
   });
 
   it('ends in the region too when there is something to tell and its client has left', async () => {

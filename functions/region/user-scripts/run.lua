@@ -141,6 +141,10 @@ local function positionsOf(name, row, arguments)
     if sub(arguments[2], 1, #RESERVED) == RESERVED then
       return nil, 'ERR a channel begins with "' .. RESERVED .. '", which is reserved; give it another name'
     end
+    local first = sub(arguments[2], 1, #'__keyspace@')
+    if first == '__keyspace@' or first == '__keyevent@' then
+      return nil, 'ERR a channel belongs to keyspace notifications, which Redis alone publishes; give it another name'
+    end
     if isText(arguments[2]) and #arguments[2] <= SCRIPT_BOUNDS.channelBytes then return {} end
     return nil, 'ERR a channel is no valid Unicode text (UTF-8), or too long'
   end
