@@ -262,6 +262,19 @@ describe('the scripts in redis-server', () => {
     expect(await commandsRun(server)).toBeLessThanOrEqual(120);
   });
 
+  it('replace each key by one command, and delete none for that', async () => {
+    const keys = Array.from({ length: 100 }, (_, index) => `k${index}`);
+    await server.redis.mset(keys.flatMap((key) => [key, '1']));
+    const prepares = keys.map((key, index) => prepareOf(index + 1, [key], part(increment(key))));
+    const decisions = keys.map((key, index) => commitOf(index + 1, [key]));
+    await send({ prepares });
+    await server.redis.config('RESETSTAT');
+    await send({ decisions });
+    expect(await commandsRun(server)).toBeLessThanOrEqual(120);
+    expect(await server.redis.info('commandstats')).not.toMatch(/cmdstat_(unlink|del):/);
+    expect(await server.redis.mget(keys)).toEqual(keys.map(() => '2'));
+  });
+
   it('answer the key itself where a command names the key that it popped from', async () => {
     await server.redis.rpush('list', 'x', 'y');
     const args = ['LMPOP', '2', 'none', 'list', 'LEFT'];
