@@ -8,7 +8,8 @@ import type { Sql, SqlObjectStorage } from './sql.ts';
 const schema = `
   CREATE TABLE IF NOT EXISTS member (
     id TEXT PRIMARY KEY, generation INTEGER NOT NULL, begun INTEGER NOT NULL, counter INTEGER, mark TEXT,
-    membership TEXT NOT NULL, former TEXT NOT NULL, takes INTEGER NOT NULL DEFAULT 0
+    membership TEXT NOT NULL, former TEXT NOT NULL, takes INTEGER NOT NULL DEFAULT 0,
+    agreed INTEGER
   ) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS missed (
     region TEXT NOT NULL, key TEXT NOT NULL, sequence INTEGER NOT NULL, PRIMARY KEY (region, key)
@@ -27,6 +28,7 @@ type MemberRow = {
   membership: string;
   former: string;
   takes: number;
+  agreed: number | null;
 };
 
 /** What a coordinator keeps of its members: their state, what each has missed, and how it came to that. */
@@ -39,38 +41,41 @@ export class MemberStorage implements AddressStorage {
 
   begin(): void {
     this.#sql.exec(schema);
-    this.#addTakes();
+    this.#addColumn('takes', 'INTEGER NOT NULL DEFAULT 0');
+    this.#addColumn('agreed', 'INTEGER');
   }
 
   /** The tables of release 0.1 had no such column. */
-  #addTakes(): void {
+  #addColumn(column: string, type: string): void {
     const columns = this.#sql.exec<{ name: string }>(
       "SELECT name FROM pragma_table_info('member')",
     );
-    if (columns.toArray().some(({ name }) => name === 'takes')) return;
-    this.#sql.exec('ALTER TABLE member ADD COLUMN takes INTEGER NOT NULL DEFAULT 0');
+    if (columns.toArray().some(({ name }) => name === column)) return;
+    this.#sql.exec(`ALTER TABLE member ADD COLUMN ${column} ${type}`);
   }
 
   regions(): readonly StoredRegion[] {
     return this.#sql
       .exec<MemberRow>('SELECT * FROM member ORDER BY id')
       .toArray()
-      .map(({ id, generation, begun, counter, mark, membership, former, takes }) => ({
+      .map(({ id, generation, begun, counter, mark, membership, former, takes, agreed }) => ({
         region: id,
         generation,
         former: parse<readonly number[]>(former),
         begun: begun === 1,
         takes,
+        agreed,
         pair: counter === null || mark === null ? null : ([counter, mark] as const),
         membership: parse<Membership>(membership),
       }));
   }
 
   keepRegion(stored: StoredRegion): void {
-    const { region, generation, former, begun, takes, pair, membership } = stored;
+    const { region, generation, former, begun, takes, agreed, pair, membership } = stored;
     this.#sql.exec(
-      `INSERT OR REPLACE INTO member (id, generation, begun, counter, mark, membership, former, takes)
-       VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+      `INSERT OR REPLACE INTO member (id, generation, begun, counter, mark, membership, former, takes,
+         agreed)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       region,
       generation,
       begun ? 1 : 0,
@@ -79,6 +84,7 @@ export class MemberStorage implements AddressStorage {
       JSON.stringify(membership),
       JSON.stringify(former),
       takes,
+      agreed,
     );
   }
 

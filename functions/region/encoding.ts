@@ -104,7 +104,7 @@ function copyForm(step: Exclude<CopyStep, { kind: 'write' }>): Json {
   switch (step.kind) {
     case 'begin':
       assert(step.token !== '', 'a region without a copy has the empty token');
-      return ['b', step.token, step.number, step.replaces];
+      return ['b', step.token, step.number, step.replaces, step.agreed ?? 0];
     case 'scan':
       return ['s', step.cursor, step.count, formCodes[step.form]];
     case 'read':

@@ -28,7 +28,7 @@
 --   role       0 voter, 1 copying, 2 out
 --   lease      [reading or -1, ttl], or 0
 --   takes      a database without state is taken only if it holds no more keys than this
---   copy       ['b', token, number, [generation…]] begin, ['s', cursor, count, form] scan,
+--   copy       ['b', token, number, [generation…], generation or 0] begin, ['s', cursor, count, form] scan,
 --              ['r', [key, from, …], form] read, ['w', token, number, items] write, ['l', cursor, count] list, or 0;
 --              form 0 dump, 1 logical, 2 absent.
 --              Its keys and what is in items have one character a byte (copy-source.lua, copy-target.lua).
@@ -341,6 +341,8 @@ local function metaFor(held, round)
   for _, generation in ipairs(round.copy[4]) do
     if generation == held.generation then return newMeta(round.generation) end
   end
+  -- The state of another Lockstep may be replaced, with no more keys than an operator has agreed to lose.
+  if round.copy[5] == held.generation and countKeys() <= round.takes then return newMeta(round.generation) end
   return held
 end
 

@@ -31,6 +31,7 @@ export class Copy {
   /** No hold before this moment, ms. */
   holdAfter = 0;
   readonly #replaces: readonly number[];
+  readonly #agreed: number | null;
   readonly #startedAt: number;
   #number = 0;
   #cursor: string | null;
@@ -59,6 +60,7 @@ export class Copy {
     how: {
       readonly whole: boolean;
       readonly replaces: readonly number[];
+      readonly agreed?: number | null;
       readonly startedAt: number;
     },
   ) {
@@ -66,6 +68,7 @@ export class Copy {
     this.token = token;
     this.whole = how.whole;
     this.#replaces = how.replaces;
+    this.#agreed = how.agreed ?? null;
     this.#startedAt = how.startedAt;
     this.#cursor = how.whole ? '0' : null;
     this.#listCursor = how.whole ? '0' : null;
@@ -211,7 +214,9 @@ export class Copy {
     if (this.phase === 'beginning') {
       if (this.#isBeginning) return null;
       this.#isBeginning = true;
-      return { kind: 'begin', token, number: this.#nextNumber(), replaces: this.#replaces };
+      const begin = { kind: 'begin', token, number: this.#nextNumber() } as const;
+      const replaced = { replaces: this.#replaces };
+      return { ...begin, ...replaced, ...(this.#agreed !== null && { agreed: this.#agreed }) };
     }
     if (this.#writing !== null || this.#isListing) return null;
     const batch = this.#batches.shift();

@@ -181,6 +181,8 @@ export interface StoredRegion {
   readonly begun: boolean;
   /** How many keys that Lockstep did not put there an operator lets be taken over or lost in it. */
   readonly takes: number;
+  /** The generation of another Lockstep's state that an operator lets be replaced, with so many keys; or null. */
+  readonly agreed: number | null;
   /** The highest pair that it has acknowledged. */
   readonly pair: RoundPair | null;
   readonly membership: Membership;

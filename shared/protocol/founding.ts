@@ -329,9 +329,8 @@ export class Founding {
     this.#comparison = null;
     for (const link of this.#links) {
       link.asksContents = false;
-      link.takes = link === source ? Number.MAX_SAFE_INTEGER : (replace[link.region] ?? 0);
-      const generation = link.contents?.generation ?? 0;
-      if (generation !== 0) link.former = [generation, ...link.former];
+      const keys = link === source ? Number.MAX_SAFE_INTEGER : (replace[link.region] ?? 0);
+      link.agree(keys, link.foreignGeneration);
     }
     const keys = source.contents.keys;
     this.#members.trust(source, {

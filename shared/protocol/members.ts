@@ -231,7 +231,8 @@ export class Members {
 
   /** An operator takes what this region holds for right, whatever was lost. */
   believe(link: RegionLink): void {
-    link.takes = Number.MAX_SAFE_INTEGER;
+    // If a coordinator has lost its storage, its regions hold the state of another one.
+    link.agree(Number.MAX_SAFE_INTEGER, link.foreignGeneration);
     this.trust(link, {
       event: 'believed',
       detail: 'an operator takes what it holds for right',
@@ -296,6 +297,9 @@ export class Members {
   /** The membership of a region, stored with this step. */
   set(link: RegionLink, membership: Membership): void {
     link.membership = membership;
+    // Only a region whose own data are kept takes over any number of keys: in every other case they would be deleted.
+    const isKept = membership.state === 'voter' || membership.cause === 'believed';
+    if (!isKept && link.takes === Number.MAX_SAFE_INTEGER) link.agree(0, null);
     this.#parts.outbox.persist({ kind: 'region', region: link.stored });
   }
 

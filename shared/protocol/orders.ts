@@ -127,9 +127,7 @@ export class Orders {
     }
     const objection = objectionTo(link, force, replace);
     if (objection !== null) return objection;
-    const foreign = link.foreignGeneration;
-    if (force && foreign !== null) link.former = [foreign, ...link.former];
-    link.takes = replace;
+    link.agree(replace, force ? link.foreignGeneration : null);
     const isWhole = membership.whole || whole || force || replace > 0;
     members.set(link, { ...membership, held: false, whole: isWhole });
     members.askAgain(link);
@@ -158,8 +156,6 @@ export class Orders {
   }
 
   #believe(link: RegionLink): OrderAnswer {
-    // Where a coordinator has lost its storage, what its regions hold is another's.
-    if (link.foreignGeneration !== null) link.former = [link.foreignGeneration, ...link.former];
     this.#parts.members.believe(link);
     return taken(`${link.region} is the only voter; all others are copied from it`);
   }
@@ -208,15 +204,20 @@ function objectionTo(link: RegionLink, force: boolean, replace: number): OrderAn
   const { region, contents, membership } = link;
   const isForeign = membership.state === 'out' && membership.cause === 'foreign';
   if (contents === null) {
-    // What it holds has not been found out since this instance began.
-    if (!isForeign || force || replace > 0) return null;
+    if (isForeign && force) {
+      return refused(
+        `${region} has not said yet what it holds: does it answer? Send it again then`,
+      );
+    }
+    // This instance has not found out yet what it holds.
+    if (!isForeign || replace > 0) return null;
     return refused(`${region} is not Lockstep's: ${membership.detail}`);
   }
   const { generation, keys } = contents;
-  if (generation !== 0 && isForeign && !force) {
-    return refused(
-      `${region} holds the state of another Lockstep; force replaces it, with all its data`,
-    );
+  if (link.foreignGeneration !== null) {
+    if (force && keys <= replace) return null;
+    const detail = `${region} holds the state of another Lockstep and ${keys} keys, and would lose them. If it may, send {"force": true, "replace": ${keys}}`;
+    return { kind: 'refused', detail, keys: { [region]: keys } };
   }
   if (generation !== 0 || keys <= replace) return null;
   const detail = `${region} holds ${keys} keys that Lockstep did not put there, and would lose them. If it may, send "replace": ${keys}`;

@@ -33,11 +33,13 @@ export class RegionLink {
   /** No round goes out for decisions alone before this moment, ms. */
   lingerUntil = 0;
   generation: number;
-  /** Generations that it had before, or that an operator lets be replaced: what holds one of them is not foreign. */
+  /** Generations that it had before: what holds one of them is not foreign. */
   former: readonly number[];
   begun: boolean;
   /** How many keys that Lockstep did not put there may be taken over or lost in it. */
   takes: number;
+  /** The generation of another Lockstep's state that may be replaced with them, or null. */
+  agreed: number | null;
   membership: Membership;
   readonly lease: Lease;
   readonly owed = new OwedDecisions();
@@ -70,9 +72,8 @@ export class RegionLink {
   #copySince: number | null = null;
   #refusals: Refusals | null = null;
   #settledMarks: string[] = [];
-  #storedCounter: number;
-  #storedBegun: boolean;
-  #storedTakes: number;
+  /** What storage knew when it was last brought up to date. */
+  #lastStored: StoredRegion;
   #failures = 0;
   #history: MarkHistory;
   #prepares: Transaction[] = [];
@@ -86,12 +87,11 @@ export class RegionLink {
     this.#history = new MarkHistory(stored.pair);
     this.former = stored.former;
     this.takes = stored.takes;
+    this.agreed = stored.agreed;
     // The clock of this instance may be behind that of the last one.
     this.membership = { ...stored.membership, since: Math.min(stored.membership.since, now) };
     this.lease = new Lease(leaseUntil);
-    this.#storedBegun = stored.begun;
-    this.#storedTakes = stored.takes;
-    this.#storedCounter = stored.pair?.[0] ?? 0;
+    this.#lastStored = stored;
   }
 
   /** The highest pair that it has acknowledged under its generation. */
@@ -99,9 +99,17 @@ export class RegionLink {
     return this.#history.highest;
   }
 
-  /** The generation of other state that it was last found with, or null. */
+  /** The generation of another Lockstep's state that it was last found with, or null. */
   get foreignGeneration(): number | null {
-    return this.contents?.generation || null;
+    const found = this.contents?.generation ?? 0;
+    const isOwn = found === 0 || found === this.generation || this.former.includes(found);
+    return isOwn ? null : found;
+  }
+
+  /** An operator lets up to `keys` keys be taken over or lost there, and the state of another Lockstep with them. */
+  agree(keys: number, generation: number | null): void {
+    this.takes = keys;
+    this.agreed = generation;
   }
 
   get isVoter(): boolean {
@@ -252,7 +260,7 @@ export class RegionLink {
       this.generation = generation;
       this.begun = false;
       this.#history = new MarkHistory(null);
-      this.#storedCounter = 0;
+      this.#lastStored = { ...this.#lastStored, pair: null };
     }
     this.copyStep = null;
     this.greetAgain();
@@ -360,7 +368,7 @@ export class RegionLink {
     this.begun = true;
     this.#endRefusals(reply);
     // What it holds is Lockstep's from now on; who fills it behind its back has to be asked anew.
-    this.takes = 0;
+    this.agree(0, null);
     this.contents = null;
     this.#greeted ||= flight.asked && !reply.olderTruncated;
     this.health = { kind: 'answering' };
@@ -438,19 +446,18 @@ export class RegionLink {
    * with every write that leaves anyway (`writing`), and alone when it has moved far enough.
    */
   takeStorable(writing: boolean): StoredRegion | null {
-    const moved = (this.pair?.[0] ?? 0) - this.#storedCounter;
+    const { begun, takes, agreed, pair } = this.#lastStored;
+    const moved = (this.pair?.[0] ?? 0) - (pair?.[0] ?? 0);
     const due = moved >= (writing ? 1 : limits.pairStoredEveryRounds);
-    const isKnown = this.begun === this.#storedBegun && this.takes === this.#storedTakes;
+    const isKnown = begun === this.begun && takes === this.takes && agreed === this.agreed;
     if (!due && isKnown) return null;
-    this.#storedCounter = this.pair?.[0] ?? 0;
-    this.#storedBegun = this.begun;
-    this.#storedTakes = this.takes;
-    return this.stored;
+    this.#lastStored = this.stored;
+    return this.#lastStored;
   }
 
   get stored(): StoredRegion {
-    const { region, generation, former, begun, takes, pair, membership } = this;
-    return { region, generation, former, begun, takes, pair, membership };
+    const { region, generation, former, begun, takes, agreed, pair, membership } = this;
+    return { region, generation, former, begun, takes, agreed, pair, membership };
   }
 
   /** Everything at or below it is settled here: below the oldest undecided or unacknowledged transaction. */

@@ -64,7 +64,16 @@ export class RegionLinks {
     former: readonly number[],
     membership: Membership,
   ): RegionLink {
-    const stored = { region, generation, former, begun: false, takes: 0, pair: null, membership };
+    const agreement = { takes: 0, agreed: null };
+    const stored = {
+      region,
+      generation,
+      former,
+      begun: false,
+      ...agreement,
+      pair: null,
+      membership,
+    };
     return this.#add(stored, Number.NEGATIVE_INFINITY);
   }
 
@@ -204,8 +213,9 @@ export class RegionLinks {
           link.recover();
           return { kind: 'lost', reason: lossOf(has) };
         }
+        const isAgreed = (has === 0 || has === link.agreed) && keys <= link.takes;
         // A region that is to be copied may be empty still, or hold what the copy replaces.
-        if (isKnown && (has !== 0 || keys <= link.takes)) {
+        if (isAgreed || (isKnown && has !== 0)) {
           link.recover();
           return null;
         }

@@ -108,7 +108,8 @@ export class Returns {
     this.#members.note(link.region, 'copying', membership.cause, membership.detail);
     const whole = membership.whole && !isBelieved(link);
     const replaces = membership.whole ? link.former : [];
-    this.#copy = new Copy(link, token, { whole, replaces, startedAt: now });
+    const agreed = membership.whole ? link.agreed : null;
+    this.#copy = new Copy(link, token, { whole, replaces, agreed, startedAt: now });
   }
 
   #advanceCopy(copy: Copy): void {

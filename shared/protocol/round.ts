@@ -76,12 +76,14 @@ export type CopyStep =
   /**
    * At the target: the copy `token` begins. Drops the shard's locks, shadows, `done` and lease, and takes the round's
    * floor. The region may hold no state, the round's generation, or one of `replaces`, which is dropped for the round's.
+   * So is that of `agreed`, the state of another Lockstep, if the region holds no more keys than the round `takes`.
    */
   | {
       readonly kind: 'begin';
       readonly token: string;
       readonly number: number;
       readonly replaces: readonly number[];
+      readonly agreed?: number;
     }
   /** At the source: the keys from `cursor` on ('0' is the beginning), about `count`, with their values. */
   | {

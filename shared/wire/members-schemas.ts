@@ -158,7 +158,8 @@ export const returnSchema = z
   .strictObject({
     whole: z.boolean().default(false).openapi({ description: 'Copy everything.' }),
     force: z.boolean().default(false).openapi({
-      description: "Also if it holds another Lockstep's state, which is dropped.",
+      description:
+        "Also if it holds another Lockstep's state, which is dropped. `replace` has to name the number of its keys, which are lost.",
     }),
     replace: replaceSchema.default(0).openapi({ description: replaceText }),
   })

@@ -131,8 +131,8 @@ export type MemberOrder =
   /** The region is put out, and stays out until it is told to return. */
   | { readonly kind: 'put-out'; readonly region: RegionId; readonly reason: string }
   /**
-   * The region may return. `whole` copies everything; `force` also where it holds another Lockstep's state; up to
-   * `replace` keys that Lockstep did not put there may be lost.
+   * The region may return. `whole` copies everything; with `force` also if it holds another Lockstep's state; up to
+   * `replace` keys that this Lockstep did not put there may be lost.
    */
   | {
       readonly kind: 'return';

@@ -183,7 +183,10 @@ describe('a shard that begins', () => {
     expect(found(rig, { agree: true }).kind).toBe('refused');
     const replace = { middle: 40, far: 40 };
     expect(found(rig, { source: 'near', replace }).kind).toBe('taken');
-    expect(rig.flight('near').round.copy).toMatchObject({ kind: 'begin', replaces: [5] });
+    expect(rig.flight('near').round.copy).toMatchObject({ kind: 'begin', agreed: 5 });
+    for (const region of ['middle', 'far']) {
+      expect(rig.tables.regions.get(region)).toMatchObject({ takes: 40, agreed: 5 });
+    }
   });
 
   it('forgets all counts where its coordinator dies, and begins anew', () => {

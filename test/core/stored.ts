@@ -11,6 +11,7 @@ export function voterOf(region: RegionId, given: Partial<StoredRegion> = {}): St
     former: [],
     begun: true,
     takes: 0,
+    agreed: null,
     pair: null,
     membership,
     ...given,

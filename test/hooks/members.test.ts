@@ -20,6 +20,7 @@ function regionOf(region: string, membership: Membership): StoredRegion {
     former: [5, 3],
     begun: true,
     takes: 0,
+    agreed: 12,
     pair: [3, 'mark'],
     membership,
   };

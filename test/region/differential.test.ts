@@ -133,6 +133,7 @@ const copy: fc.Arbitrary<CopyStep> = fc.oneof(
     token,
     number,
     replaces: fc.constantFrom([], [1], [2]),
+    agreed: fc.constantFrom(0, 1, 2),
   }),
   fc.record({ kind: fc.constant('write' as const), token, number, data: fc.constant([]) }),
 );

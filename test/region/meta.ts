@@ -51,7 +51,8 @@ export function metaFor(meta: Meta | null, round: Round, keys: number): Meta | n
     return mayBegin ? newMeta(generation) : null;
   }
   if (!begins || meta.generation === generation) return meta;
-  return copy.replaces.includes(meta.generation) ? newMeta(generation) : meta;
+  const isAgreed = copy.agreed === meta.generation && keys <= round.takes;
+  return isAgreed || copy.replaces.includes(meta.generation) ? newMeta(generation) : meta;
 }
 
 /** Why a round or a snapshot is refused whole, or null. */

@@ -44,8 +44,8 @@ export const memberMutants: readonly Mutant[] = [
     [1, 200],
     [
       link,
-      'return { region, generation, former, begun, takes, pair, membership };',
-      'return { region, generation, former, begun, takes, pair: pair && null, membership };',
+      'return { region, generation, former, begun, takes, agreed, pair, membership };',
+      'return { region, generation, former, begun, takes, agreed, pair: pair && null, membership };',
     ],
   ),
   mutant(

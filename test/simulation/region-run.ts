@@ -164,7 +164,7 @@ function copyStepOf(random: Random): CopyStep {
   const wanted = [...keys, 'gone'].map((key) => ({ key, from: '' }));
   return random.pick<CopyStep>([
     { kind: 'begin', token, number, replaces: random.pick([[], [1], [2]]) },
-    { kind: 'begin', token, number, replaces: random.pick([[], [1], [2]]) },
+    { kind: 'begin', token, number, replaces: [], agreed: random.pick([1, 2]) },
     { kind: 'write', token, number, data: [] },
     { kind: 'write', token, number, data: [] },
     { kind: 'scan', cursor: '0', count: 1_000, form },

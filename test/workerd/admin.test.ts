@@ -121,15 +121,21 @@ describe('a region that comes and goes at run time', () => {
     await expectWhole(stack);
   });
 
-  it('holds another state when it is added again, and is copied only where that is ordered', async () => {
+  it('holds another state when it is added again, and is copied only once the number of its keys is sent back', async () => {
     await ordered('POST', 'regions', spare.addition);
     await expect
       .poll(() => memberOf(stack, spare.id), patience)
       .toMatchObject({ state: 'out', cause: 'foreign', held: true });
     await spare.client.set('stray', 'here alone');
-    const refused = await ask(stack, 'POST', `regions/${spare.id}/return`);
-    expect(refused.status).toBe(409);
-    await ordered('POST', `regions/${spare.id}/return`, { force: true });
+    const held = (await contentOf(spare)).length;
+    const path = `regions/${spare.id}/return`;
+    for (const body of [{}, { force: true }, { force: true, replace: held - 1 }]) {
+      const refused = await ask(stack, 'POST', path, body);
+      expect([refused.status, toldBy(refused).type]).toEqual([409, '/problems/order-refused']);
+      expect(refused.body).toMatchObject({ keys: { [spare.id]: held } });
+    }
+    expect(await spare.client.get('stray')).toBe('here alone');
+    await ordered('POST', path, { force: true, replace: held });
     await untilState(stack, spare.id, 'voter');
     expect(await contentOf(spare)).toEqual(await contentOf(first));
     await remove(spare.id);

@@ -130,7 +130,9 @@ export async function expectWhole(stack: TestStack): Promise<void> {
 }
 
 /** The whole content of one region but Lockstep's own keys, as plain commands read it; what has no order is sorted. */
-export async function contentOf({ client }: Pick<TestRegion, 'client'>): Promise<unknown> {
+export async function contentOf({
+  client,
+}: Pick<TestRegion, 'client'>): Promise<readonly unknown[]> {
   const keys = (await client.keys('*')).filter((key) => !key.startsWith('lockstep:')).toSorted();
   const read: Readonly<Record<string, (key: string) => Promise<unknown>>> = {
     string: (key) => client.get(key),

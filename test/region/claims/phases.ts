@@ -68,6 +68,21 @@ export function claimPhases(world: () => World): void {
       expect(other).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 4, keys: 0 } });
     });
 
+    it('takes the place of a state that is agreed to, with so many keys and no more', async () => {
+      await send({ generation: 5 });
+      await world().run('SET', 'x', '1');
+      const copying = { role: 'copying', generation: 4 } as const;
+      const refusal = { kind: 'generation', has: 5, keys: 1 };
+      for (const [agreed, takes] of [
+        [5, 0],
+        [6, 1],
+      ] as const) {
+        const result = await ask({ ...copying, takes, copy: begin({ agreed }) });
+        expect(result).toEqual({ kind: 'refused', refusal });
+      }
+      expect(await step(begin({ agreed: 5 }), { ...copying, takes: 1 })).toEqual({ kind: 'begun' });
+    });
+
     it('starts a history in a new generation, and keeps what users wrote', async () => {
       await world().run('SET', 'user', 'v');
       await send({ epoch: 9, incarnation: 9, decisions: [abortOf(1, ['k'])] });
