@@ -13,7 +13,7 @@ import type { Outbox } from './outbox.ts';
 import { flushedKey, reservedPrefix, valuesAmong } from './own-keys.ts';
 import { outOfMemory, type RegionLink } from './region-link.ts';
 import type { RegionLinks } from './region-links.ts';
-import { Returns } from './returns.ts';
+import { isBelieved, Returns } from './returns.ts';
 import type { ShardState } from './shard-state.ts';
 
 /** What a change of members needs of the rest of the coordinator. */
@@ -315,6 +315,8 @@ export class Members {
       }
       if (!link.isVoter) links.fail(link, 'it has not been asked yet', outbox.now);
       if (config.regions.includes(link.region)) continue;
+      // Nobody else holds what is right: a later instance removes it, once it has been copied.
+      if (isBelieved(link) && links.voters.length === 0) continue;
       this.remove(link);
     }
   }

@@ -6,6 +6,7 @@ import type { Leaving } from './events.ts';
 import type { Members } from './members.ts';
 import type { RegionLink } from './region-link.ts';
 import type { RegionLinks } from './region-links.ts';
+import { isBelieved } from './returns.ts';
 import type { ShardState } from './shard-state.ts';
 import type { Transaction } from './transaction.ts';
 import type { Transactions } from './transactions.ts';
@@ -100,7 +101,7 @@ export class Orders {
   }
 
   #remove(link: RegionLink): OrderAnswer {
-    if (link.isVoter && this.#isLast(link)) return refused(lastVoter(link));
+    if (this.#isNeeded(link)) return refused(lastVoter(link));
     this.#parts.members.remove(link);
     return taken(`${link.region} is forgotten as soon as its lease is over`);
   }
@@ -108,7 +109,7 @@ export class Orders {
   #putOut(link: RegionLink, { reason }: Order<'put-out'>): OrderAnswer {
     const leaving = { cause: 'ordered', detail: reason, whole: false, held: true } as const;
     const { membership } = link;
-    if (membership.state === 'voter' && this.#isLast(link)) return refused(lastVoter(link));
+    if (this.#isNeeded(link)) return refused(lastVoter(link));
     if (membership.state === 'out') {
       this.#parts.members.set(link, { ...membership, held: true });
       return taken(`${link.region} was out already, and stays out until it is told to return`);
@@ -194,8 +195,11 @@ export class Orders {
     return taken('it is not undecided; every voter is asked for the locks that it holds');
   }
 
-  #isLast(link: RegionLink): boolean {
-    return this.#parts.links.voters.every((other) => other === link || other.leaving !== null);
+  /** It votes, or is about to as it is believed, and no other voter is to stay. */
+  #isNeeded(link: RegionLink): boolean {
+    const { voters } = this.#parts.links;
+    const isLast = voters.every((other) => other === link || other.leaving !== null);
+    return (link.isVoter || isBelieved(link)) && isLast;
   }
 }
 

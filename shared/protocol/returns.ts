@@ -80,15 +80,18 @@ export class Returns {
 
   #beginNext(): void {
     const { links, outbox } = this.#parts;
-    const next = links.all.find(({ membership, reachable, copyAfter, isFull, fullSince }) => {
+    const hasSource = this.#bestSource() !== null;
+    const next = links.all.find((link) => {
+      const { membership, reachable, copyAfter, isFull, fullSince } = link;
       if (membership.state !== 'out' || membership.held || !reachable) return false;
+      // As long as nobody votes, only a region that is believed can begin, whoever stands before it.
+      if (!hasSource && !isBelieved(link)) return false;
       // A copy would fail; now and then it is tried, since it may remove what fills the region.
       const after = isFull ? Math.max(copyAfter, fullSince + limits.fullCopyPauseMs) : copyAfter;
       outbox.schedule(after);
       return after <= outbox.now;
     });
-    if (next === undefined) return;
-    if (isBelieved(next) || this.#bestSource() !== null) this.begin(next);
+    if (next !== undefined) this.begin(next);
   }
 
   /** The region, which is out, is copied from now on. One that is believed only drops what it was in the midst of. */
@@ -182,6 +185,7 @@ export class Returns {
   }
 }
 
-function isBelieved({ membership }: RegionLink): boolean {
+/** An operator takes what it holds for right, and it does not vote yet: all others will be copied from it. */
+export function isBelieved({ membership }: RegionLink): boolean {
   return membership.state !== 'voter' && membership.cause === 'believed';
 }

@@ -146,3 +146,42 @@ describe('a region that was believed and is not any more', () => {
     expect(rig.tables.regions.get('far')).toMatchObject({ takes: 0, agreed: null });
   });
 });
+
+// Between the order and its first vote no region votes: what it holds is all that is left.
+describe('a region that is believed and does not vote yet', () => {
+  function believed(): Rig {
+    const rig = Rig.greeted({ regions: ['near', 'far'] });
+    rig.order({ kind: 'believe', region: 'far' });
+    return rig;
+  }
+
+  it.each([
+    { kind: 'remove', region: 'far' },
+    { kind: 'put-out', region: 'far', reason: '' },
+  ] as const)(
+    'is not lost by the order to $kind it, as it will be the last that votes',
+    (order) => {
+      const rig = believed();
+      expect(rig.statusOf('far').state).toBe('copying');
+      expect(rig.order(order).kind).toBe('refused');
+      rig.run(limits.leaseTtlMs + limits.leaseDriftMs + limits.copyPauseMs, ['far']);
+      expect(rig.statusOf('far').state).toBe('voter');
+      expect(rig.order({ kind: 'remove', region: 'near' }).kind).toBe('taken');
+      expect(rig.order(order).kind).toBe('refused');
+    },
+  );
+
+  it('is not forgotten by the next instance if it is not configured any more, before it has been copied', () => {
+    const rig = believed().restarted({ regions: ['near'] });
+    rig.tick();
+    rig.run(2 * limits.outProbePauseMsLast, ['near', 'far']);
+    expect(rig.core.status().regions.map(({ region, state }) => `${region} ${state}`)).toEqual([
+      'near voter',
+      'far voter',
+    ]);
+    const next = rig.restarted({ regions: ['near'] });
+    next.tick();
+    next.run(2 * limits.outProbePauseMsLast);
+    expect(next.core.status().regions.map(({ region }) => region)).toEqual(['near']);
+  });
+});
