@@ -39,7 +39,7 @@ export class Instance {
     this.#tables = world.storage.takeOver(this);
     const config = {
       shard: 0,
-      regions: [...world.regions.keys()],
+      regions: [...world.operator.configured],
       connections: world.weather.connections,
       voteDeadlineMs: limits.voteDeadlineMs,
       roundTimeoutMs: limits.roundTimeoutMs,

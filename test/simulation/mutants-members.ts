@@ -422,7 +422,33 @@ export const memberMutants: readonly Mutant[] = [
     'replaces-what-nobody-agreed-to-lose',
     'founding',
     [1, 60],
-    ['test/region/meta.ts', '&& keys <= round.takes', ''],
+    [
+      'test/region/meta.ts',
+      "(begin && role === 'voter')) && keys <= round.takes",
+      "(begin && role === 'voter'))",
+    ],
+  ),
+  mutant(
+    'R38',
+    'forgets-a-removed-region-in-its-lease',
+    'changes',
+    [1, 400],
+    [
+      'shared/protocol/members.ts',
+      'if (link.lease.endsAt <= outbox.now) this.#forget(link);',
+      'this.#forget(link);',
+    ],
+  ),
+  mutant(
+    'R38',
+    'removes-who-is-believed',
+    'changes',
+    [1, 60],
+    [
+      'shared/protocol/orders.ts',
+      'return (link.isVoter || isBelieved(link)) && isLast;',
+      'return link.isVoter && isLast;',
+    ],
   ),
   mutant(
     'R45',

@@ -6,7 +6,6 @@ import { compileReads } from '../../shared/wire/commands.ts';
 import { EdgeReader } from './edge-reading.ts';
 import type { ReadEntry } from './history.ts';
 import type { Random } from './random.ts';
-import { generation } from './weather.ts';
 import type { World } from './world.ts';
 
 /** Strong reads, as the edge does them, and by its own code. */
@@ -63,7 +62,7 @@ export class Reader {
     if (!compiled.ok) throw new Error(compiled.detail);
     const regions = [...this.#world.regions.keys()];
     const region = this.#world.weather.readsInOne ? 'region-0' : random.pick(regions);
-    const known = this.#world.storage.durable.regions.get(region)?.generation ?? generation;
+    const known = this.#world.operator.generationOf(region);
     const request = {
       shard: 0,
       generation: known,

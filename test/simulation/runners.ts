@@ -18,6 +18,8 @@ export const runners = {
   members: (): Promise<Runner> => import('./member-run.ts'),
   /** The same with operators who send regions away and call them back. */
   copies: (): Promise<Runner> => import('./copy-run.ts'),
+  /** The same with operators who add and remove regions. */
+  changes: (): Promise<Runner> => import('./change-run.ts'),
   /** The same with members that come and go while all keys are deleted now and then. */
   flushes: (): Promise<Runner> => import('./flush-run.ts'),
   /** The same with keys that expire while they are written. */
@@ -76,6 +78,7 @@ const smallCopies: readonly Patch[] = [
 export const settings: Partial<Record<RunnerName, readonly Patch[]>> = {
   members: [...smallCopies, limit('copyKeysPerStep', '2')],
   copies: [...smallCopies, limit('copyKeysPerStep', '1')],
+  changes: [...smallCopies, limit('copyKeysPerStep', '2')],
   reads: [...smallCopies, limit('copyKeysPerStep', '2')],
   edge: [...smallCopies, limit('copyKeysPerStep', '2')],
   flushes: [...smallCopies, limit('copyKeysPerStep', '2')],

@@ -16,14 +16,14 @@ const marking = new Set<StorageWrite['kind']>(['commit', 'missed', 'region']);
 
 /** What may follow what in the history of a region. One that is taken up by a new instance is copied again. */
 const successors: Record<MemberEvent, readonly MemberEvent[]> = {
-  added: ['copying', 'out'],
+  added: ['copying', 'out', 'removed'],
   leaving: ['leaving', 'stayed', 'diverged', 'out'],
   stayed: ['leaving', 'diverged', 'out'],
   diverged: ['leaving', 'diverged', 'out'],
   out: ['copying', 'out', 'removed'],
   believed: ['copying'],
   founded: ['copying', 'founded', 'leaving', 'out', 'diverged', 'removed'],
-  copying: ['copying', 'out', 'returned'],
+  copying: ['copying', 'out', 'returned', 'removed'],
   returned: ['leaving', 'diverged', 'out'],
   removed: ['added'],
 };
@@ -114,9 +114,11 @@ export class Watch {
   #changed({ region, event }: MemberChange): void {
     const last = this.#lastEvents.get(region) ?? 'returned';
     // Who is believed puts all others out.
-    if (event === 'believed')
-      for (const one of this.#world.regions.keys()) this.#lastEvents.set(one, 'out');
-    else if (!successors[last].includes(event)) {
+    if (event === 'believed') {
+      for (const one of this.#world.regions.keys()) {
+        if (this.#lastEvents.get(one) !== 'removed') this.#lastEvents.set(one, 'out');
+      }
+    } else if (!successors[last].includes(event)) {
       throw new Error(`in the history of ${region} "${event}" follows "${last}"`);
     }
     this.#lastEvents.set(region, event);
@@ -163,6 +165,8 @@ export class Watch {
 
   /** What has no vote has no lease: a write asks nothing of it any more (R30, R32). */
   leases(): void {
+    // Whoever was put out by a belief keeps its lease: nothing is decided before that is over, as the history shows.
+    if (this.#world.weather.believes > 0) return;
     for (const { region, membership } of this.#world.storage.durable.regions.values()) {
       if (membership.state === 'voter') continue;
       const leftMs = this.#world.leaseLeftMs(region);

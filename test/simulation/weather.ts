@@ -43,6 +43,10 @@ export interface Weather {
   readonly pauseMs: number;
   /** Mean time between orders of an operator, ms; 0: none. */
   readonly ordersEveryMs: number;
+  /** Mean time between additions and removals of regions by an operator, ms; 0: none. */
+  readonly changesEveryMs: number;
+  /** Of each removal: another region that holds everything is believed just before. */
+  readonly believes: number;
   /** The share of callers who reach an instance that was left behind, where there is one. */
   readonly astray: number;
   /** Of all reads: they go through the coordinator at once. */
@@ -108,6 +112,8 @@ export function weatherOf(random: Random): Weather {
     ordersEveryMs: bad ? random.pick([0, 0, 0, 6_000]) : 0,
     flushes: 0,
     expiries: 0,
+    changesEveryMs: 0,
+    believes: 0,
   };
 }
 
@@ -147,6 +153,8 @@ export function memberWeatherOf(random: Random): Weather {
     ordersEveryMs: random.pick([0, 0, 3_000]),
     flushes: 0,
     expiries: 0,
+    changesEveryMs: 0,
+    believes: 0,
   };
 }
 
@@ -239,6 +247,26 @@ export function edgeWeatherOf(random: Random): Weather {
   };
 }
 
+/** Weather in which operators add and remove regions all the time. */
+export function changeWeatherOf(random: Random): Weather {
+  return {
+    ...memberWeatherOf(random),
+    crashEveryMs: random.pick([0, 3_000, 8_000]),
+    outageEveryMs: random.pick([0, 6_000]),
+    lossEveryMs: 0,
+    recentLosses: 0,
+    minVoters: 1,
+    keys: ['a', 'b', 'c', 'd'],
+    reads: random.pick([0.5, 0.7]),
+    through: 0.1,
+    turns: [20, 40],
+    pauseMs: random.pick([200, 700]),
+    ordersEveryMs: random.pick([0, 0, 6_000]),
+    changesEveryMs: random.pick([800, 2_500]),
+    believes: random.pick([0, 0.3, 0.6]),
+  };
+}
+
 /** Weather in which nothing goes wrong by itself. */
 export function calmWeather(random: Random): Weather {
   const regions = random.pick([2, 3]);
@@ -274,6 +302,8 @@ export function calmWeather(random: Random): Weather {
     deletes: 0,
     flushes: 0,
     expiries: 0,
+    changesEveryMs: 0,
+    believes: 0,
     ordersEveryMs: 0,
   };
 }

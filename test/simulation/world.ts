@@ -3,6 +3,7 @@ import { limits } from '../../shared/limits.ts';
 import type { Round, SnapshotRequest, SnapshotResult } from '../../shared/protocol/round.ts';
 import { RegionModel, type RegionState } from '../region/model.ts';
 import { Instance } from './instance.ts';
+import { Operator } from './operator.ts';
 import type { Random } from './random.ts';
 import { SimulatedStorage } from './storage.ts';
 import type { Timeline } from './timeline.ts';
@@ -14,6 +15,7 @@ export class World {
   readonly regions = new Map<string, RegionModel>();
   readonly storage = new SimulatedStorage();
   readonly watch = new Watch(this);
+  readonly operator: Operator;
   readonly timeline: Timeline;
   readonly random: Random;
   readonly weather: Weather;
@@ -46,11 +48,13 @@ export class World {
       this.#distance.set(region, random.between(1, weather.farMs));
       this.#backups.set(region, []);
     }
+    this.operator = new Operator(this);
     this.#plan(weather.crashEveryMs, () => this.crash());
     this.#plan(weather.outageEveryMs, () => this.#outage());
     this.#plan(weather.lossEveryMs / 3, () => this.#backUp());
     this.#plan(weather.lossEveryMs, () => this.#loseData());
     this.#plan(weather.ordersEveryMs, () => this.#order());
+    this.#plan(weather.changesEveryMs, () => this.operator.change());
   }
 
   /** A clock that is off by a constant, and besides runs fast and slow in turn, by up to 5 %. */
