@@ -45,6 +45,8 @@ export const limits = {
   /** Items of a script's reply, at all levels together, and bytes of an error that it raises. */
   scriptReplyItems: 100_000,
   scriptErrorBytes: 8_000,
+  /** A longer pattern with repetitions or captures would make the matcher of a region call itself too deeply. */
+  scriptPatternBytes: 1_000,
   /** A script that runs for longer is ended by its region: one step or call may take any time. */
   scriptMs: 1_500,
   /** Commands of one pipeline of the Upstash form; each is a frame of its own. */
@@ -438,6 +440,10 @@ assert(limits.expiryMsMaximum + 2 * limits.expiryPutOffMs < 2 ** 53, 'a put-off 
 assert(
   limits.frameBytes * 3 < limits.roundBytes,
   'a frame with its scripts fits a round, escaped twice',
+);
+assert(
+  limits.scriptPatternBytes * 3 < 20_000,
+  'Lua keeps 20,000 calls, of which an item takes three',
 );
 assert(limits.scriptBytes * 10 < limits.scriptBytesKept, 'some large scripts are kept');
 assert(limits.scriptBytes * 10 < limits.scriptBytesRemembered, 'some large scripts are remembered');

@@ -2,12 +2,21 @@ import luaparse, {
   type BinaryExpression,
   type Expression,
   type FunctionDeclaration,
+  type Identifier,
   type MemberExpression,
   type Node,
   type Statement,
   type TableConstructorExpression,
 } from 'luaparse';
-import { globalName, isPlain, mayBeMany, type Scopes, scopesOf } from './lua-scopes.ts';
+import { applied, type Edit, Place, skipSpace } from './lua-edits.ts';
+import {
+  type Binding,
+  globalName,
+  isPlain,
+  mayBeMany,
+  type Scopes,
+  scopesOf,
+} from './lua-scopes.ts';
 
 /**
  * Rewrites a script so that a region can bound what it does: Lua's operators and its strings' methods are out of reach
@@ -15,9 +24,13 @@ import { globalName, isPlain, mayBeMany, type Scopes, scopesOf } from './lua-sco
  *
  * | in the script | as it runs | why |
  * | --- | --- | --- |
- * | loops and functions | `__lockstep(steps, bytes)` comes first | what comes again is counted, with its size |
+ * | loops | `__lockstep(steps, bytes)` comes first | what comes again is counted, with its size |
+ * | functions | so does `__lockstep_f(steps, bytes, frame)` | a coroutine keeps its stack while it waits |
+ * | functions with `...` | `__lockstep_v(1, 1, 9, ...)` or `__lockstep_a(1, 1, 9, arg)` | so are the arguments |
  * | `a .. b` | `__lockstep_c(a .. b)` | the text that is made is counted |
  * | `{ f() }`, `{ ... }` | `__lockstep_t({ f() })` | so are the items, if the text does not show how many |
+ * | `a < b` | `__lockstep_o(a) < b` | texts are compared by a locale, at a price |
+ * | `t[k] = v`, `t.__mode = v` | `t[__lockstep_k(k)] = v`, `__lockstep_w(t).__mode = v` | no table may be a weak one |
  * | `x.rep`, `x[k]` | `__lockstep_g(x.rep)` | a string gives the server's own functions for these names |
  * | `x:rep(n)` | `__lockstep_m(x, "rep", "local 'x'")(n)` | so it does for methods |
  * | `return string.rep(x)` | `return __lockstep_p(string.rep(x))` | errors name the line; a call in this place has none |
@@ -32,14 +45,18 @@ const methods: ReadonlySet<string> = new Set(
   ).split(' '),
 );
 
+/** A field that makes tables lose what nobody else holds. */
+const weakening: ReadonlySet<string> = new Set(['__mode']);
+
 /** Globals whose functions are Lockstep's own, and raise errors in the name of who calls them. */
 const ownTables: ReadonlySet<string> = new Set(
   'bit cjson cmsgpack coroutine math string struct table'.split(' '),
 );
 const ownFunctions: ReadonlySet<string> = new Set(
-  'collectgarbage getmetatable load loadstring next pairs rawget rawset setmetatable tostring unpack'.split(
-    ' ',
-  ),
+  (
+    'assert collectgarbage error getmetatable load loadstring next pairs rawget rawset setmetatable tonumber tostring ' +
+    'unpack'
+  ).split(' '),
 );
 
 /** Bytes that Lua takes for a table, for an item of one, and for a function. */
@@ -51,23 +68,20 @@ const partsPerStep = 32;
 /** Variables beyond these are counted at each call of their function, since a deep recursion keeps them all. */
 const variablesFree = 40;
 const variableBytes = 16;
+/** What a function holds of another one's variable; and so many of them it may hold, by Lua's own bound. */
+const heldBytes = 48;
+const heldMaximum = 60;
+/** A frame of a stack has room for as many values. */
+const frameValues = 250;
+const frameBytes = 64;
 /** So many texts of unknown length are joined at once; what comes of more is counted in between. */
 const joinedAtOnce = 3;
-
-/** Closings come before what is counted, and that before openings, if they are at one place. */
-const Place = { closing: 0, counting: 1, opening: 2 } as const;
-type Place = (typeof Place)[keyof typeof Place];
-
-interface Edit {
-  readonly from: number;
-  readonly to: number;
-  readonly place: Place;
-  readonly text: string;
-}
 
 /** What runs at once: a whole script, or the body of a loop or a function. */
 interface Block {
   parts: number;
+  /** With those of the loops in it. */
+  allParts: number;
   bytes: number;
   variables: number;
   hasVarargs: boolean;
@@ -87,17 +101,6 @@ export function rewriteLua(text: string): string | null {
   }
 }
 
-function applied(text: string, edits: readonly Edit[]): string {
-  const ordered = edits.toSorted((a, b) => a.from - b.from || a.place - b.place);
-  const pieces: string[] = [];
-  let from = 0;
-  for (const edit of ordered) {
-    pieces.push(text.slice(from, edit.from), edit.text);
-    from = edit.to;
-  }
-  return pieces.join('') + text.slice(from);
-}
-
 /** Where a node stands in the text. The parser's types leave it out. */
 function rangeOf(node: Node): readonly [number, number] {
   const { range } = node as Node & { readonly range: readonly [number, number] };
@@ -108,6 +111,8 @@ class Rewriter {
   readonly edits: Edit[] = [];
   readonly #text: string;
   readonly #scopes: Scopes;
+  /** For each function around: the variables of others that it holds on to. */
+  readonly #held: Set<Binding>[] = [];
   #block: Block = newBlock();
   #depth = 0;
 
@@ -157,6 +162,8 @@ class Rewriter {
       this.#statements(body);
     });
     this.#block.variables += block.variables;
+    this.#block.hasVarargs ||= block.hasVarargs;
+    this.#block.allParts += block.parts + block.allParts;
     this.#count(at, block, counterName);
   }
 
@@ -167,12 +174,29 @@ class Rewriter {
     const from = last === null ? rangeOf(node)[0] + 'function'.length : rangeOf(last)[1];
     const at = this.#behind(from, ')');
     this.#depth += 1;
+    const held = new Set<Binding>();
+    this.#held.push(held);
     const block = this.#within(() => this.#statements(body));
+    this.#held.pop();
     this.#depth -= 1;
-    const variables = Math.min(250, block.variables + parameters.length);
+    this.#block.bytes += Math.min(heldMaximum, held.size) * heldBytes;
+    const variables = Math.min(frameValues, block.variables + parameters.length);
     block.bytes += Math.max(0, variables - variablesFree) * variableBytes;
-    if (block.hasVarargs) this.#count(at, block, `${counterName}_v`, ',...');
-    else this.#count(at, block, counterName);
+    const values = Math.min(frameValues, variables + block.parts + block.allParts);
+    const frame = frameBytes + values * variableBytes;
+    const isMany = parameters.some(({ type }) => type === 'VarargLiteral');
+    // Lua makes a table of the arguments, named arg, for a function that does not have the dots.
+    const hasTable = !block.hasVarargs && /\barg\b/.test(this.#text.slice(...rangeOf(node)));
+    if (!isMany) this.#count(at, block, `${counterName}_f`, `,${frame}`);
+    else if (hasTable) this.#count(at, block, `${counterName}_a`, `,${frame},arg`);
+    else this.#count(at, block, `${counterName}_v`, `,${frame},...`);
+  }
+
+  /** Notes a variable for the functions that hold on to it. */
+  #mention(node: Identifier): void {
+    const binding = this.#scopes.bindings.get(node);
+    if (binding === undefined) return;
+    for (const held of this.#held.slice(binding.depth)) held.add(binding);
   }
 
   #statement(node: Statement): void {
@@ -255,8 +279,17 @@ class Rewriter {
 
   /** An assignment reads what holds the field, and not the field. */
   #target(node: Expression): void {
-    if (node.type === 'Identifier') return;
+    if (node.type === 'Identifier') {
+      this.#mention(node);
+      return;
+    }
     this.#block.bytes += itemBytes;
+    if (node.type === 'MemberExpression' && weakening.has(node.identifier.name)) {
+      this.#wrap(node.base, 'w');
+    }
+    if (node.type === 'IndexExpression' && this.#mayBe(weakening, node.index)) {
+      this.#wrap(node.index, 'k');
+    }
     if (node.type === 'MemberExpression' || node.type === 'IndexExpression') {
       this.#expression(node.base, true);
     }
@@ -271,6 +304,9 @@ class Rewriter {
   #expression(node: Expression, flows: boolean): void {
     this.#block.parts += 1;
     switch (node.type) {
+      case 'Identifier':
+        this.#mention(node);
+        break;
       case 'VarargLiteral':
         this.#block.hasVarargs = true;
         break;
@@ -299,7 +335,7 @@ class Rewriter {
         this.#expression(node.base, true);
         break;
       case 'IndexExpression':
-        if (flows && this.#mayBeOfStrings(node.index)) this.#wrap(node, 'g');
+        if (flows && this.#mayBe(methods, node.index)) this.#wrap(node, 'g');
         this.#expression(node.base, true);
         this.#expression(node.index, true);
         break;
@@ -322,6 +358,10 @@ class Rewriter {
       return;
     }
     const isComparison = /[=<>]/.test(operator);
+    const isOrder = /[<>]/.test(operator);
+    if (isOrder && [left, right].every((one) => isOpen(one) && !isPlain(one, this.#scopes))) {
+      this.#wrap(left, 'o');
+    }
     // A metamethod of the other operand would be given this one.
     this.#expression(left, !isComparison && !isPlain(right, this.#scopes));
     this.#expression(right, !isComparison && !isPlain(left, this.#scopes));
@@ -411,12 +451,13 @@ class Rewriter {
     return !ownTables.has(globalName(base, this.#scopes) ?? '');
   }
 
-  #mayBeOfStrings(index: Expression): boolean {
+  /** True unless an index is none of these names. */
+  #mayBe(names: ReadonlySet<string>, index: Expression): boolean {
     if (index.type !== 'StringLiteral') return !isPlain(index, this.#scopes);
     const [quote = '', ...rest] = index.raw;
     const text = rest.slice(0, -1).join('');
     // What is written in another way may be any name.
-    return quote === '[' || text.includes('\\') || methods.has(text);
+    return quote === '[' || text.includes('\\') || names.has(text);
   }
 
   /** The place behind `word`, the next thing at or after `from` besides parentheses, comments and space. */
@@ -440,17 +481,9 @@ class Rewriter {
 }
 
 function newBlock(): Block {
-  return { parts: 0, bytes: 0, variables: 0, hasVarargs: false };
+  return { parts: 0, allParts: 0, bytes: 0, variables: 0, hasVarargs: false };
 }
 
 function isOpen({ type }: Expression): boolean {
   return type !== 'StringLiteral' && type !== 'NumericLiteral';
-}
-
-const space = /(?:[ \t\v\f\r\n]+|--\[(?<level>=*)\[[\s\S]*?\]\k<level>\]|--(?!\[=*\[)[^\r\n]*)*/y;
-
-/** The place of the next token. */
-function skipSpace(text: string, from: number): number {
-  space.lastIndex = from;
-  return space.exec(text) === null ? from : space.lastIndex;
 }

@@ -24,6 +24,8 @@ const comparisons: ReadonlySet<string> = new Set(['==', '~=', '<', '<=', '>', '>
 
 /** So often the variables are looked through; those that are not settled by then count as holding anything. */
 const passesMaximum = 10;
+/** Levels of blocks in Lua 5.1. */
+const levelsMaximum = 200;
 
 /** Finds what each name of a script stands for. */
 export function scopesOf(chunk: Chunk): Scopes {
@@ -99,6 +101,8 @@ class Resolver {
 
   /** Resolves statements in a scope of their own; `inScope` is resolved in it too. */
   block(statements: readonly Statement[], names: Names, inScope: Expression | null = null): void {
+    // Lua has a bound of its own, so that no text makes this look through blocks without an end.
+    if (this.#scopes.length >= levelsMaximum) throw new RangeError('nested too deeply');
     this.#scopes.push(names);
     for (const statement of statements) this.#statement(statement);
     if (inScope !== null) this.#expression(inScope);
@@ -123,6 +127,8 @@ class Resolver {
     if (self) this.#declare(names, { type: 'Identifier', name: 'self' }, [null]);
     for (const one of node.parameters) {
       if (one.type === 'Identifier') this.#declare(names, one, [null]);
+      // Lua has a variable of this name there, unless the dots are used.
+      else this.#declare(names, { type: 'Identifier', name: 'arg' }, [null]);
     }
     this.block(node.body, names);
     this.#depth -= 1;

@@ -21,8 +21,16 @@ describe('a script’s text', () => {
   });
 
   it.each([
-    ['local f = function(a, ...) end', 64, `local f = function(a, ...)${tick} end`],
-    ['function a.b:c --[[x]] (x)\nend', 104, `function a.b:c --[[x]] (x)${tick}\nend`],
+    [
+      'local f = function(a, ...) end',
+      64,
+      'local f = function(a, ...) __lockstep_v(1,1,96,...); end',
+    ],
+    [
+      'function a.b:c --[[x]] (x)\nend',
+      104,
+      'function a.b:c --[[x]] (x) __lockstep_f(1,1,80);\nend',
+    ],
     ['local t = {1, a = 2}', 136, 'local t = {1, a = 2}'],
     ['t[1] = 2', 40, 't[1] = 2'],
     ['local t = {...}', 96, 'local t = __lockstep_t({...})'],
@@ -33,9 +41,15 @@ describe('a script’s text', () => {
 
   it('is counted with its size, and with the arguments that it keeps', () => {
     const long = `f = function(...) local x = ${'1 + '.repeat(100)}1 return ... end`;
-    expect(readLua(long).counted).toContain('function(...) __lockstep_v(7,1,...);');
+    expect(readLua(long).counted).toContain('function(...) __lockstep_v(7,1,3360,...);');
     const wide = `local function f() ${'local a '.repeat(140)} return 1 + f() end`;
-    expect(readLua(wide).counted).toContain('__lockstep(5,1600);');
+    expect(readLua(wide).counted).toContain('__lockstep_f(5,1600,4064);');
+    expect(readLua('f = function(...) return arg.n end').counted).toContain('_a(1,1,128,arg);');
+    const loop = 'f = function(...) for i = 1, 2 do g(...) end end';
+    expect(readLua(loop).counted).toContain('function(...) __lockstep_v(');
+    const held = 'local a, b f = function() return a, a, function() b = 1 end end';
+    expect(readLua(held).counted).toContain('__lockstep(1,160);');
+    expect(readLua(held).counted).toContain('__lockstep_f(1,112,');
   });
 
   it.each([
@@ -60,6 +74,12 @@ describe('a script’s text', () => {
       'local x return (__lockstep_p(__lockstep_m(x,"len","local \'x\'")()))',
     ],
     ['return x:other()', 'return x:other()'],
+    ['return a < b, a < 1, a == b', 'return __lockstep_o(a) < b, a < 1, a == b'],
+    ['t[k] = 1', 't[__lockstep_k(k)] = 1'],
+    ["t['a'], t.b, t[1] = 1, 2, 3", "t['a'], t.b, t[1] = 1, 2, 3"],
+    ['t.__mode = k', '__lockstep_w(t).__mode = k'],
+    ['return error(a)', 'return __lockstep_p(error(a))'],
+    ['local arg = 1 local function f(...) return t[arg] end', null],
     ["return string.rep('x', 2)", "return __lockstep_p(string.rep('x', 2))"],
     ["local string = f return string.rep('x')", null],
     ['string = f return string.len', null],

@@ -10,6 +10,9 @@ local memory, heaviest = given.memory, 1
 local nextLook, stride = steps, 1
 -- A text of so many bytes makes every later step count for more: comparing or converting it is one step of Lua.
 local HEAVY = 1000000
+for _, list in ipairs({ given.keys, given.arguments }) do
+  for _, text in ipairs(list) do heaviest = math.max(heaviest, 1 + floor(#text / HEAVY)) end
+end
 -- What is copied at the price of a step, and what a text takes besides its bytes.
 local BYTES_PER_STEP, OVERHEAD = 1024, 24
 local ITEM = 16
@@ -18,7 +21,10 @@ local ITEM = 16
 local function spend(count)
   steps = steps - count * heaviest
   if steps > nextLook then return end
-  if steps < 0 then stop('ERR the script goes on for too long: it takes more than ' .. given.steps .. ' steps') end
+  -- What is no number any more is no bound either.
+  if not (steps >= 0) then
+    stop('ERR the script goes on for too long: it takes more than ' .. given.steps .. ' steps')
+  end
   stride = given.look(stop) < 5 and math.min(stride * 2, 100) or math.max(floor(stride / 2), 1)
   nextLook = math.max(steps - stride, 0)
 end
@@ -26,7 +32,7 @@ end
 -- Charges for bytes that are about to be made, or have just been.
 function charge(bytes)
   memory = memory - bytes
-  if memory < 0 then
+  if not (memory >= 0) then
     stop('ERR the script takes too much memory: it makes more than ' .. given.memory .. ' bytes of texts and tables')
   end
   if bytes >= HEAVY then heaviest = math.max(heaviest, 1 + floor(bytes / HEAVY)) end
@@ -42,10 +48,30 @@ local function step(count, bytes)
   if steps <= nextLook then spend(0) end
 end
 
+-- What tells whether a coroutine runs, once there is one. Each has a stack of its own, and keeps it while it waits.
+local running
+
+-- The same at the beginning of a function, which takes `frame` bytes of a stack.
+local function enter(count, bytes, frame)
+  if running and running() then bytes = bytes + frame end
+  return step(count, bytes)
+end
+
 -- The same for a function that takes any number of arguments, and keeps them all.
-local function stepWith(count, bytes, ...)
+local function enterWith(count, bytes, frame, ...)
   local values = select('#', ...)
-  return step(count + floor(values / ITEM), bytes + values * ITEM)
+  return enter(count + floor(values / ITEM), bytes + values * ITEM, frame)
+end
+
+-- The same for one that is given them as a table besides, as Lua does if it does not name them.
+local function enterWithTable(count, bytes, frame, values)
+  return enter(count + floor(values.n / ITEM), bytes + values.n * 2 * ITEM, frame)
+end
+
+-- A text that is put into an order by the server's locale, whose price grows with its length.
+local function compared(value)
+  if type(value) == 'string' and #value > 64 then spend(floor(#value / 64)) end
+  return value
 end
 
 -- Counts a text that operators have made.
@@ -80,6 +106,16 @@ function charged(reply)
   if type(reply) == 'string' then return joined(reply) end
   if type(reply) == 'table' then charge(sizeOf(reply)) end
   return reply
+end
+
+-- A table that loses what nobody else holds, which a field of its metatable makes of it.
+local WEAK = 'a table that loses what nobody else holds is not supported: when it does so differs between regions'
+local function weak() complain(WEAK) end
+
+-- The key of what a script assigns.
+local function keyed(key)
+  if key == '__mode' then complain(WEAK) end
+  return key
 end
 
 -- A call in the last place of a function would hide where it was made; this one comes behind it.

@@ -9,7 +9,7 @@
 -- Loops and functions come again, `..` and constructors make texts and tables, and strings and tables lead to functions
 -- of the server by `:`, `[` and their names.
 local function needsCounting(text)
-  for _, word in ipairs({ 'while', 'for', 'repeat', 'function', '[', '{', ':', '__lockstep' }) do
+  for _, word in ipairs({ 'while', 'for', 'repeat', 'function', '[', '{', ':', '__lockstep', '__mode' }) do
     if find(text, word, 1, true) then return true end
   end
   if find(string.gsub(text, '%.%.%.', ''), '..', 1, true) then return true end
@@ -90,6 +90,7 @@ local function begun(own)
   return function(...)
     if type((...)) ~= 'function' then asNative('create', own, ...) end
     charge(COROUTINE)
+    running = coroutine.running
     return own(...)
   end
 end
@@ -114,6 +115,41 @@ local function replying(own)
   end
 end
 
+-- Errors are texts that are made with the place before them.
+local function placeOrNone(level)
+  local place = placeAt(level + 1)
+  return isOwn(place) and '' or place
+end
+
+local function raise(...)
+  local message, level = ...
+  if type(message) == 'number' then message = tostring(message) end
+  if type(message) == 'table' then places[message] = nil end
+  if type(message) ~= 'string' then error(message, 0) end
+  charge(#message)
+  if level ~= nil and not tonumber(level) then argumentError(2, 'error', 'number', ...) end
+  level = floor(tonumber(level) or 1)
+  error((level > 0 and level < 100 and placeOrNone(level) or '') .. message, 0)
+end
+
+local function asserted(...)
+  if (...) then return ... end
+  if select('#', ...) == 0 then complain("bad argument #1 to 'assert' (value expected)") end
+  local message = select(2, ...)
+  if message == nil then message = 'assertion failed!' end
+  if type(message) == 'number' then message = tostring(message) end
+  if type(message) ~= 'string' then argumentError(2, 'assert', 'string', ...) end
+  charge(#message)
+  error(placeOrNone(1) .. message, 0)
+end
+
+local function number(...)
+  local value = ...
+  if type(value) == 'string' and #value > 64 then spend(floor(#value / 64)) end
+  if select('#', ...) == 1 then return (tonumber(value)) end
+  return finished('tonumber', pcall(tonumber, ...))
+end
+
 fields.sha1hex, fields.error_reply = digest, replying(native.error_reply)
 fields.status_reply = replying(native.status_reply)
 
@@ -121,11 +157,13 @@ tables.foreach = forEach
 seedWith(given.seed)
 values = {
   redis = redis, KEYS = given.keys, ARGV = given.arguments,
-  __lockstep = step, __lockstep_v = stepWith, __lockstep_c = joined, __lockstep_t = counted, __lockstep_g = guarded,
+  __lockstep = step, __lockstep_f = enter, __lockstep_v = enterWith, __lockstep_a = enterWithTable,
+  __lockstep_o = compared, __lockstep_k = keyed, __lockstep_w = weak, __lockstep_c = joined,
+  __lockstep_t = counted, __lockstep_g = guarded,
   __lockstep_m = method, __lockstep_p = placed, __lockstep_x = notRead,
   load = loadPieces, loadstring = loadText, tostring = shown, pairs = allPairs, next = following,
   setmetatable = withMetatable, getmetatable = metatableOf, collectgarbage = collect, gcinfo = countGarbage,
-  rawget = ownRawget, rawset = ownRawset, unpack = ownUnpack,
+  error = raise, assert = asserted, tonumber = number, rawget = ownRawget, rawset = ownRawset, unpack = ownUnpack,
   math = withOwn(nativeMath, { random = random, randomseed = randomSeed }),
   table = only(table, tables),
   string = only(string, texts),
@@ -140,8 +178,8 @@ values = {
 
 -- Names that are the same everywhere, and lead nowhere else.
 local harmless = {}
-for name in string.gmatch([[_VERSION assert error ipairs pcall rawequal select
-  tonumber type xpcall __redis__err__handler]], '%S+') do harmless[name] = true end
+for name in string.gmatch([[_VERSION ipairs pcall rawequal select
+  type xpcall __redis__err__handler]], '%S+') do harmless[name] = true end
 
 local seen = {}
 for name, value in next, globals do

@@ -79,11 +79,15 @@ local function costOfJson(text)
   charge(select(2, string.gsub(text, '[%[{,:]', '')) * READ)
 end
 
+-- A byte of these is a list or a map, as long as it is no part of a text.
+local LISTS, TABLE = '[\128-\159\220-\223]', 56
+
 local function costOfPacked(text)
   if #text > UNPACKED_BYTES then
     stop('ERR a text for cmsgpack is too long: it has more than ' .. UNPACKED_BYTES .. ' bytes')
   end
   charge(#text * ITEM)
+  charge(select(2, string.gsub(text, LISTS, '')) * TABLE)
 end
 
 local function costOfFields(text) charge(#text * ITEM) end

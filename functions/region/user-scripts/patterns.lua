@@ -12,8 +12,7 @@ do
 local STEPS_PER_COMPARISON = 10
 -- Comparisons that the server's own function may come to, and how many of these make a step.
 local FEW, COMPARISONS_PER_STEP = 20000, 50
--- A longer pattern of Lockstep's own matcher would make it call itself too deeply.
-local PATTERN_BYTES = 1000
+local PATTERN_BYTES = SCRIPT_BOUNDS.patternBytes
 local CAPTURES = 32
 local POSITION, OPEN = -2, -1
 
@@ -50,6 +49,7 @@ end
 local function isIn(set, code)
   local answer = set[code]
   if answer == nil then
+    spend(1 + floor(#set.test / COMPARISONS_PER_STEP))
     answer = find(char(code), set.test) ~= nil
     set[code] = answer
   end
@@ -102,10 +102,12 @@ local function readItem(pattern, at, item)
 end
 
 -- How the comparisons grow with the text: by its size to the power of `degree`, times `factor`. What ends a pattern
--- need not be tried again.
+-- need not be tried again. The server reads a set anew for each byte.
 local function measure(read)
   local degree, factor, last, opened, least = read.isAnchored and 0 or 1, 1, nil, {}, 0
+  local bytes = 0
   for index, item in ipairs(read) do
+    bytes = bytes + (item.set and #item.set.test or 1)
     if item.kind == 'one' and item.quantifier == '?' then factor = factor * 2 end
     if item.kind == 'balance' or (item.quantifier and item.quantifier ~= '?') then
       degree, least = degree + 1, 1
@@ -118,7 +120,7 @@ local function measure(read)
   end
   if last and last.kind == 'one' and last.quantifier and last.quantifier ~= '?' then degree = degree - 1 end
   read.isOwn = read.isOwn or #opened > 0 or read.captures > CAPTURES or factor > 1024
-  read.degree, read.factor = math.max(least, degree), factor * math.max(1, #read)
+  read.degree, read.factor = math.max(least, degree), factor * math.max(1, bytes)
 end
 
 -- The pattern as a list of items. `mayAnchor` is false where ^ stands for itself, as in gmatch.
@@ -320,7 +322,9 @@ end
 function matchAt(text, read, from, orWhole)
   local left = #text - from + 2
   local most = left ^ read.degree * read.factor
-  if read.isOwn or (read.degree > 1 and most > FEW) then return matchByOwn(text, read, from, orWhole) end
+  -- One way through a text is left to the server as long as the script could pay for all of it.
+  local bound = read.degree > 1 and FEW or steps / heaviest * COMPARISONS_PER_STEP
+  if read.isOwn or most > bound then return matchByOwn(text, read, from, orWhole) end
   if read.degree > 1 then spend(1 + floor(most / COMPARISONS_PER_STEP)) end
   -- Captures that would not fit are not made.
   if read.captures * left > memory then charge(read.captures * left) end

@@ -391,7 +391,7 @@ local function compile(source, name, values)
     insert(names, each)
     insert(list, value)
   end
-  local head = 'local ' .. concat(names, ',') .. '=... return function(...) __lockstep_v(1,1,...); '
+  local head = 'local ' .. concat(names, ',') .. '=... return function(...) __lockstep_v(1,1,4064,...); '
   local made, wrong = loadstring(head .. source .. '\nend', name)
   if not made then return nil, wrong end
   return made(unpack(list, 1, #names))

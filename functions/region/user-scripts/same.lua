@@ -32,16 +32,23 @@ local function argumentError(position, name, wanted, ...)
   complain(format("bad argument #%d to '%s' (%s expected, got %s)", position, name, wanted, found), 2)
 end
 
+local following
+
 local function allPairs(...)
   local value = ...
   if type(value) ~= 'table' then argumentError(1, 'pairs', 'table', ...) end
+  spend(1)
   if hasObjectKey(value) then refuseObject() end
-  return next, contents[value] or value, nil
+  -- What Lockstep relies on stays out of the script's hands.
+  if contents[value] then return following, value, nil end
+  return next, value, nil
 end
 
-local function following(...)
+function following(...)
   local value, key = ...
   if type(value) ~= 'table' then argumentError(1, 'next', 'table', ...) end
+  -- It may pass any number of places that are empty.
+  spend(1)
   local found, content = next(contents[value] or value, key)
   if isObject[type(found)] then refuseObject() end
   return found, content
@@ -62,7 +69,7 @@ end
 local function withMetatable(...)
   local _, meta = ...
   if type(meta) == 'table' and rawget(meta, '__mode') ~= nil then
-    complain('a table that loses what nobody else holds is not supported: when it does so differs between regions')
+    complain(WEAK)
   end
   if getmetatable((...)) == OWN then complain('Attempt to modify a readonly table') end
   return setmetatable(...)

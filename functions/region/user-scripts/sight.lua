@@ -190,6 +190,10 @@ end
 
 local function mayRun(...)
   if select('#', ...) == 0 then refuse('ERR Please specify at least one argument for this redis lib call') end
+  for index = 1, select('#', ...) do
+    local word = select(index, ...)
+    if type(word) == 'string' then charge(2 * #word) end
+  end
   if not given.isKnown(...) then refuse('ERR Invalid command passed to redis.acl_check_cmd()') end
   return true
 end

@@ -41,6 +41,7 @@ export function scriptTable(): string {
     `steps = ${limits.stepsPerScript}`,
     `memory = ${limits.memoryPerScript}`,
     `items = ${limits.scriptReplyItems}`,
+    `patternBytes = ${limits.scriptPatternBytes}`,
     `errorBytes = ${limits.scriptErrorBytes}`,
     `ms = ${limits.scriptMs}`,
     `foundBytes = ${limits.frameBytes}`,

@@ -23,10 +23,17 @@ local function placeIn(value, otherwise)
   return number < 0 and nativeMath.ceil(number) or floor(number)
 end
 
--- How many items move if one comes or goes at `at`: all of them if that is none of their places.
-local function movedFrom(list, at)
+-- How many places move up if an item comes to `at`, which may be far below the first one.
+local function movedUp(list, at)
+  local place = placeIn(at, nil)
+  if not place and tonumber(at) then complain('a place is out of range', 2) end
+  return place and math.max(#list + 1 - place, 0) or 0
+end
+
+-- How many items move down if the one at `at` goes: none if that is none of their places.
+local function movedDown(list, at)
   local size, place = #list, placeIn(at, nil)
-  if not place or place < 1 or place > size + 1 then return size end
+  if not place or place < 1 or place > size then return 0 end
   return size - place
 end
 
@@ -59,10 +66,10 @@ local function insertInto(...)
   local count = select('#', ...)
   tableOf('insert', natives.insert, ...)
   memory = memory - ENTRY
-  local moved = count == 3 and movedFrom(list, at) or 0
+  local moved = count == 3 and movedUp(list, at) or 0
   if moved > 8 or memory < 0 then
     charge(0)
-    spend(floor(moved / 8))
+    spend(floor(moved / 4))
   end
   if count == 2 then
     rawset(list, #list + 1, at)
@@ -74,7 +81,7 @@ end
 local function removeFrom(...)
   local list, at = ...
   tableOf('remove', natives.remove, ...)
-  if at ~= nil then spend(1 + floor(movedFrom(list, at) / 8)) end
+  if at ~= nil then spend(1 + floor(movedDown(list, at) / 8)) end
   return finished('remove', pcall(natives.remove, ...))
 end
 
@@ -203,12 +210,14 @@ function ownUnpack(...)
   if type(list) ~= 'table' then asNative('unpack', unpack, ...) end
   local count = (tonumber(last) or #list) - (tonumber(first) or 1) + 1
   if count <= 8 and first == nil and last == nil then return unpack(list) end
-  if count > 8 and count < 8000 then charge(count * ITEM) end
+  -- The server cuts places in a way of its own, and takes no more than so many.
+  charge((count > 8 and count < 8000 and count or 8000) * ITEM)
   return finished('unpack', pcall(unpack, ...))
 end
 
 function ownRawset(...)
   if getmetatable((...)) == OWN then error('Attempt to modify a readonly table', 0) end
+  keyed((select(2, ...)))
   step(1, ENTRY)
   return finished('rawset', pcall(rawset, ...))
 end

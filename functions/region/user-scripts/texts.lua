@@ -15,10 +15,12 @@ local function textOf(value)
   return value
 end
 
--- The number that is meant, cut as the server cuts it; or nil.
+-- The number that is meant, cut as the server cuts it; or nil. The server takes what is no number for the least one,
+-- which is none of the places or counts of a text, as 0 is.
 local function wholeOf(value)
   local number = tonumber(value)
-  if not number or number ~= number then return nil end
+  if not number then return nil end
+  if number ~= number then return 0 end
   return number < 0 and nativeMath.ceil(number) or floor(number)
 end
 
