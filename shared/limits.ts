@@ -35,6 +35,8 @@ export const limits = {
   searchesPerWrite: 12,
   /** Attempts at a write whose script gives different results in different regions. */
   doubtsPerWrite: 3,
+  /** Attempts at a write that a region could not stage before its vote was missed. */
+  overrunsPerWrite: 3,
   readsPerSnapshot: 128,
   /** Commands that one script calls. */
   callsPerScript: 100_000,
@@ -114,10 +116,12 @@ export const limits = {
   keysDeclared: 1_000,
   /** Elements that MEMORY USAGE looks at: it goes through so many, one by one. */
   memorySamples: 1_000,
-  /** Steps of one LCS, the product of the lengths: some 20 ms. */
+  /** Steps of all LCS of a snapshot or transaction, the products of the lengths: some 20 ms. */
   lcsSteps: 4_000_000,
+  /** Once a snapshot has taken so long, none of its commands is run any more that may take long. */
+  snapshotMs: 500,
   preparesPerRound: 512,
-  /** Once the scripts of a round have taken so long, no transaction is staged with it any more, nor a part of one. */
+  /** Once what may take long in a round has taken so long, no transaction is staged any more, nor a part of one. */
   stagingMs: 500,
   decisionsPerRound: 2_048,
   /** A round's body. Upstash takes 10 MB on its smallest plans; a body holds the text of a JSON text. */

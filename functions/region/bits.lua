@@ -72,7 +72,6 @@ local function runBits(arguments, _, run)
   return replies
 end
 
--- What runs an operation of these kinds; scripts.ts declares the name.
 -- GEOSEARCHSTORE, or GEORADIUS and its kin, with STOREDIST: a digest of what they have stored goes with the vote.
 local function storeDistances(arguments, _, run)
   local reply, failure = run(arguments)
@@ -87,4 +86,21 @@ local function storeDistances(arguments, _, run)
   return reply
 end
 
-runners = { [6] = append, [7] = deliver, [8] = claimAny, [9] = runBits, [14] = trim, [15] = storeDistances }
+-- LCS compares each byte with each; what all of a transaction may compare is bounded.
+local function compare(arguments, _, run)
+  local steps = 1
+  for index = 2, 3 do
+    local length = redis.pcall('STRLEN', arguments[index] or '')
+    steps = steps * (type(length) == 'number' and length or 0)
+  end
+  if steps > tx.lcsSteps then
+    return nil, 'ERR the values are too long to compare: their lengths multiply to more than ' .. whole(tx.lcsSteps)
+  end
+  tx.lcsSteps = tx.lcsSteps - steps
+  return run(arguments)
+end
+
+-- What runs an operation of these kinds, or a command of this name; scripts.ts declares the name.
+runners = {
+  LCS = compare, [6] = append, [7] = deliver, [8] = claimAny, [9] = runBits, [14] = trim, [15] = storeDistances,
+}

@@ -30,7 +30,7 @@ const voteSchema = z.union([
   z.tuple([z.literal('u'), z.array(z.tuple([count, z.array(z.string())]))]),
   z.tuple([z.literal('n'), count, z.string()]),
   z.tuple([z.literal('e'), z.string(), z.string(), z.number().int().min(-1)]),
-  z.tuple([z.literal('r'), z.string()]),
+  z.tuple([z.literal('r'), z.string()], z.literal(1)),
 ]);
 
 const bytes = z.array(z.string());
@@ -319,7 +319,11 @@ function voteOf(vote: z.infer<typeof voteSchema>, prepare: Prepare): Vote | null
       return { kind: 'denied', code, reason: textOf(reason), part: part < 0 ? null : part };
     }
     case 'r':
-      return { kind: 'refused', reason: textOf(vote[1]) };
+      return {
+        kind: 'refused',
+        reason: textOf(vote[1]),
+        ...(vote.length > 2 ? { isEndless: true } : {}),
+      };
     case 'n':
       return { kind: 'lacking', part: vote[1], command: vote[2] };
     case 'u':

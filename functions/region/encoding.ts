@@ -83,6 +83,8 @@ export function encodeRound(round: Round): string {
       limits.elementsCopied,
       limits.stagingMs,
       limits.expiryPutOffMs,
+      limits.voteDeadlineMs,
+      limits.lcsSteps,
     ],
     roleCodes[round.role],
     round.lease === null ? 0 : [round.lease.reading ?? -1, round.lease.ttlMs],
@@ -130,6 +132,7 @@ export function encodeSnapshot(request: SnapshotRequest, inScript: number): stri
     request.seen ?? 0,
     inScript,
     limits.lcsSteps,
+    limits.snapshotMs,
   ];
   return JSON.stringify(form);
 }

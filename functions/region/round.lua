@@ -24,7 +24,8 @@
 --   order      0 none, 1 members, 2 pairs, 3 exact, 4 exact-field
 --   bounds     [pairs kept, pairs answered, locks of older incarnations listed, bytes of a transaction's outcomes,
 --              bytes of values that a step of a copy reads, elements of a collection that is staged as a copy,
---              ms that the scripts of all prepares may take together, ms that the expiries of shadows are put off by]
+--              ms that what may take long of all prepares may take together, ms that the expiries of shadows are put
+--              off by, ms after which nobody waits for a vote, steps of LCS of one transaction]
 --   role       0 voter, 1 copying, 2 out
 --   lease      [reading or -1, ttl], or 0
 --   takes      a database without state is taken only if it holds no more keys than this
@@ -40,7 +41,8 @@
 --       a acknowledged, l lost, r refused, u of a form that this release does not know
 --       1 where older locks were left out
 --       votes: {'y', outcomes, shape, fingerprints}, {'t'} late, {'d'} duplicate, {'l', key, incarnation, sequence}
---       locked, {'f', 'epoch'|'incarnation'} fenced, {'r', reason} refused, {'u', {{part, keys}…}} unlisted,
+--       locked, {'f', 'epoch'|'incarnation'} fenced, {'r', reason} refused, {'r', reason, 1} refused as it takes
+--       longer than a vote may, {'u', {{part, keys}…}} unlisted,
 --       {'n', part, command} lacking, {'e', code, reason, part} denied by the server, of a part or -1.
 --       An outcome is that of PartOutcomeTag, and its shape that of reply-shape.ts.
 --       the last one: whether the server is out of memory; nil if nothing has asked
@@ -232,7 +234,7 @@ local function objection(prepare, round, meta, locks, done)
   return nil
 end
 
-local function refusedVote(reason) return { 'r', reason } end
+local function refusedVote(reason, isEndless) return { 'r', reason, isEndless and 1 or nil } end
 
 -- The vote of a transaction whose locks could not be taken.
 local function unlockedVote(failure)
@@ -260,16 +262,15 @@ function prepareAll(round, meta, locks, done)
   local votes, staged = {}, {}
   for index, prepare in ipairs(round.prepares) do
     votes[index] = objection(prepare, round, meta, locks, done)
-    if not votes[index] and isLate() then votes[index] = refusedVote('had no time left for it in its round') end
+    if not votes[index] and pace.isLate() then votes[index] = refusedVote('had no time left for it in its round') end
     if not votes[index] then
       local id = idOf(prepare[1], prepare[2])
-      local item, reason = stage(id, prepare[3], prepare[4], prepare[5], round.bounds[4], round.bounds[6],
-        round.bounds[7], round.bounds[8])
+      local item, reason, isEndless = stage(id, prepare[3], prepare[4], prepare[5], round.bounds)
       if item then
         staged[index] = item
         for position = 1, #item.records, 2 do locks[item.records[position]] = item.records[position + 1] end
       end
-      votes[index] = item and item.vote or refusedVote(reason)
+      votes[index] = item and item.vote or refusedVote(reason, isEndless)
     end
   end
   takeLocks(staged, votes)

@@ -12,11 +12,13 @@ import copySourceText from './copy-source.lua';
 import copyTargetText from './copy-target.lua';
 import elementWaysText from './element-ways.lua';
 import elementsText from './elements.lua';
+import { heavyCommands } from './heavy.ts';
 import inspectText from './inspect.lua';
 import leaseText from './lease.lua';
 import memoryText from './memory.lua';
 import mergeText from './merge.lua';
 import messagesText from './messages.lua';
+import paceText from './pace.lua';
 import roundText from './round.lua';
 import snapshotText from './snapshot.lua';
 import stageText from './stage.lua';
@@ -105,8 +107,19 @@ const growingText = [
 ].join('\n');
 const memoryModule = `local memory = (function()\n${growingText}\n${memoryText}\nend)()`;
 
+const heavyText = setText('HEAVY', heavyCommands);
+const paceModule = `local pace = (function()\n${heavyText}\n${paceText}\nend)()`;
+
 /** What every round has: locks and decisions, with all that a commit may merge, and the state of what is staged. */
-const decidingTexts = [baseText, messagesText, applyText, mergeModule, memoryModule, stateText];
+const decidingTexts = [
+  baseText,
+  messagesText,
+  applyText,
+  mergeModule,
+  memoryModule,
+  stateText,
+  paceModule,
+];
 
 /** In place of what stages by elements: nothing is. */
 const wholeText = 'local function isAddressed() return false end\nlocal runners = {}';
@@ -180,7 +193,8 @@ function needsElements({ kind, args }: Operation): boolean {
       return true;
     case 'write':
     case 'read':
-      return addressingOf(args[0] ?? '') !== null;
+      // What LCS compares is bounded beside the streams.
+      return args[0] === 'LCS' || addressingOf(args[0] ?? '') !== null;
     case 'set':
     case 'delete':
     case 'pop':
@@ -198,8 +212,13 @@ const readingTexts = [baseText, messagesText, applyText, mergeModule];
 
 /** The scripts of snapshots; encoding.ts writes their argument, decoding.ts reads their reply. */
 const snapshotScripts = {
-  plain: scriptOf('snapshot', [...readingTexts, snapshotText]),
-  scripts: scriptOf('snapshot with scripts', [...readingTexts, scriptsInSnapshots, snapshotText]),
+  plain: scriptOf('snapshot', [...readingTexts, heavyText, snapshotText]),
+  scripts: scriptOf('snapshot with scripts', [
+    ...readingTexts,
+    scriptsInSnapshots,
+    heavyText,
+    snapshotText,
+  ]),
 } as const;
 
 /** The shortest script that has the words for the snapshot. */

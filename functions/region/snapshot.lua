@@ -5,7 +5,7 @@
 -- form, which a replica may answer.
 --
 -- ARGV[1]: a JSON text, written by encoding.ts:
---   [generation, isStrong, decisions, keys, commands, bound, isLeased, seen, inScript, lcsSteps]
+--   [generation, isStrong, decisions, keys, commands, bound, isLeased, seen, inScript, lcsSteps, longest]
 --   isStrong   0 skips the locks and the lease
 --   isLeased   1 asks for a lease, where the snapshot is strong
 --   seen       [counter, mark], or 0
@@ -16,7 +16,8 @@
 --              locks of the keys that it touches. Commands that run behind this script, in the same step, are not here.
 --   bound      bytes of all replies together; a reply that passes it is answered as an error
 --   inScript   if all the replies are known to have more bytes than this, nothing is read; `bound` reads them
---   lcsSteps   the product of the lengths that one LCS may have
+--   lcsSteps   the product of the lengths that each LCS has, for all of them together
+--   longest    ms after which no further command is run of those that may take long
 --
 -- Replies, read by decoding.ts:
 --   {'q', replies, shape, {{key, incarnation, sequence}…}}   read; reply-shape.ts has the shape
@@ -170,7 +171,10 @@ local lcsSteps
 
 -- LCS compares each byte with each.
 local function compare(arguments)
-  if lengthOf(arguments[2]) * lengthOf(arguments[3] or '') > lcsSteps then
+  local steps = lengthOf(arguments[2]) * lengthOf(arguments[3] or '')
+  if steps <= lcsSteps then
+    lcsSteps = lcsSteps - steps
+  else
     return { err = 'ERR the values are too long to compare: their lengths multiply to more than ' .. whole(lcsSteps) }
   end
   return invoke(arguments)
@@ -189,14 +193,28 @@ function read(arguments)
   return reply
 end
 
+local TOO_LONG = { err = 'ERR the snapshot takes too long; ask for less at once' }
+
+-- What runs a command of the snapshot, if it has not been at it for longer than `longest` ms. The clock is looked at
+-- between commands that may take long.
+local function within(longest)
+  local readBy
+  return function(arguments)
+    if not HEAVY[arguments[1]] then return read(arguments) end
+    if readBy and moment() > readBy then return TOO_LONG end
+    readBy = readBy or moment() + longest
+    return read(arguments)
+  end
+end
+
 -- The replies, each as far as it fits the bound together with those before it.
-local function readAll(commands, sizes, bound)
-  local replies, left, spent = {}, bound, 0
+local function readAll(commands, sizes, bound, longest)
+  local replies, left, spent, readOne = {}, bound, 0, within(longest)
   for index, command in ipairs(commands) do
     local isKnown, told, bytes = sizes[index] ~= nil, nil, nil
     -- What was read in vain counts too, so that the work is bounded as well.
     if spent <= bound and (not isKnown or sizes[index] <= left) then
-      told, bytes = plainWithin(left, read(command[1]), index - 1)
+      told, bytes = plainWithin(left, readOne(command[1]), index - 1)
       spent = spent + bytes
     end
     if told == nil then
@@ -233,7 +251,7 @@ return answer(#ARGV[1], function()
   local sizes, sum = measure(given[5])
   if sum and sum > given[9] and sum <= given[6] then return { 'g' } end
   lcsSteps = given[10]
-  local replies = readAll(given[5], sizes, given[6])
+  local replies = readAll(given[5], sizes, given[6], given[11])
   local isFirst = #given[3] == 0
   touched.all = touched.all and isFirst
   local met = given[2] == 1 and locksOf(given[4], isFirst and tellsOfAll(given[5])) or {}

@@ -7,6 +7,7 @@ import type { ScriptRunner } from './client.ts';
 import { keysOfSnapshot } from './declared.ts';
 import { decodeSnapshot, silent } from './decoding.ts';
 import { encodeSnapshot } from './encoding.ts';
+import { endlessReads } from './heavy.ts';
 import { askedForm, sentForm } from './read-forms.ts';
 import { bytesOf, inOrder } from './reply-shape.ts';
 import type { Element, Silence } from './rest.ts';
@@ -139,6 +140,8 @@ function planOf(asked: readonly ReadCommand[]): NativePlan | null {
   const isPlain = ({ args }: ReadCommand) =>
     !scriptCommands.has(args[0] ?? '') && args.every((arg) => arg.isWellFormed());
   if (!asked.every(isPlain)) return null;
+  // Nothing stops between commands that leave natively, however long they take.
+  if (asked.filter(({ args }) => endlessReads.has(args[0] ?? '')).length > 1) return null;
   const commands: (readonly string[])[] = [];
   const places = new Map<string, number>();
   const readers = new Map<string, number>();

@@ -151,7 +151,8 @@ end
 
 -- Runs a command under the names of the staged states. Returns the arguments with those names too.
 local function runCommand(operation)
-  local runner, reply, failure, arguments, names = runners[operation[1]], nil, nil, nil, nil
+  local runner = runners[operation[1]] or runners[operation[2][1]]
+  local reply, failure, arguments, names
   if isAddressed(operation) then
     reply, failure, arguments, names = elements.run(operation, renamed, run)
   else
@@ -301,6 +302,7 @@ end
 
 -- The operation's reply, or nil and the text of its error.
 local function perform(operation)
+  pace.watch(operation[1] == POP and 'SPOP' or operation[2][1])
   local reply, failure, arguments = runAny(operation)
   if failure then return nil, failure end
   local order = operation[5] or 0
@@ -386,7 +388,7 @@ local function stageParts(keys, parts)
   local outcomes, fingerprints, records = {}, {}, {}
   for index, part in ipairs(parts) do
     -- Its parts were many: they are tried again by fewer at a time.
-    if index > 1 and isLate() then error('had no time left for all that came together', 0) end
+    if index > 1 and pace.isLateForParts() then error('had no time left for all that came together', 0) end
     tx.part = index - 1
     outcomes[index] = runPart(part)
     if tx.denied then error(tx.denied[1], 0) end
@@ -402,27 +404,26 @@ local function stageParts(keys, parts)
   return outcomes, fingerprints, records
 end
 
--- Stages one transaction, whose outcomes have at most `bound` bytes; a collection of more than `few` elements is not
--- copied for what addresses some of them; `longest` is how many ms the scripts of a round may take; `putOffBy` is how
--- many ms the expiries of shadows are put off by. Returns { vote, records, made }, or nil and why it could
--- not be staged; then nothing is left. `made` names every shadow, so that the caller can still take the vote back.
+-- Stages one transaction within the bounds of its round, which round.lua describes. Returns { vote, records, made }; or
+-- nil, why it could not be staged, and whether that took longer than a vote may: then nothing is left. `made` names
+-- every shadow, so that the caller can still take the vote back.
 local stage
-function stage(id, now, keys, parts, bound, few, longest, putOffBy)
+function stage(id, now, keys, parts, bounds)
   tx = {
-    id = id, now = now, few = few, longest = longest, putOff = putOffBy, states = {}, made = {}, messages = {},
-    left = bound, part = 0,
+    id = id, now = now, few = bounds[6], longest = bounds[7], putOff = bounds[8], voteMs = bounds[9],
+    lcsSteps = bounds[10], states = {}, made = {}, messages = {}, left = bounds[4], part = 0,
   }
   for _, key in ipairs(keys) do tx.states[key] = { at = 'base', fingerprint = '' } end
   shape = {}
   local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts)
   if not ok and not tx.denied and denialOf(tostring(outcomes)) then tx.denied = { outcomes, tx.part } end
   if not ok or tx.unlisted then overMany('UNLINK', nil, tx.made) end
-  if tx.isBroken then return stage(id, now, keys, parts, bound, few, longest, putOffBy) end
+  if tx.isBroken then return stage(id, now, keys, parts, bounds) end
   if tx.lacking then
     return { vote = { 'n', tx.part, tx.lacking }, records = {}, made = {} }
   end
   if tx.denied then return { vote = deniedVote(tx.denied[1], tx.denied[2]), records = {}, made = {} } end
-  if not ok then return nil, tostring(outcomes) end
+  if not ok then return nil, tostring(outcomes), tx.isEndless end
   if tx.unlisted then return { vote = tx.unlistedVote(), records = {}, made = {} } end
   return { vote = { 'y', outcomes, concat(shape, ' '), fingerprints }, records = records, made = tx.made }
 end

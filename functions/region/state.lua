@@ -24,14 +24,9 @@ local function denialOf(failure)
   return serverErrors[code] and code or nil
 end
 
--- The transaction being staged: { id, now, few, longest, putOff, states, made, messages, saved, backups, isLong,
--- byElements }, and what scripts add.
+-- The transaction being staged: { id, now, few, longest, voteMs, lcsSteps, putOff, states, made, messages, saved,
+-- backups, isLong, byElements }, and what scripts add.
 local tx
-
--- When the scripts of this round are to be staged, by the region's clock; nil before the first of them.
-local stagedBy
-
-local function isLate() return stagedBy ~= nil and moment() > stagedBy end
 
 -- What elements.lua returns; loaded where a collection is first staged by its elements.
 local elements

@@ -32,6 +32,8 @@ export interface Waiting {
   searches: number;
   /** How many attempts a region could not carry out, or not in time. */
   stalls: number;
+  /** How many attempts took a region longer than a vote may. */
+  overruns: number;
   /** A region whose server does not know one of its commands. */
   lacking: { readonly region: RegionId; readonly command: string } | null;
   /** The last attempt met a region without memory, and this is what takes some. */
@@ -123,12 +125,12 @@ interface Group {
 }
 
 /**
- * How many parts a transaction with this frame may have. Scripts take time, and many together more than a vote has: with
+ * How many parts a transaction with this frame may have. Scripts take time, and so may commands, and many together more than a vote has: with
  * each attempt that took too long fewer go together, until each goes alone.
  */
-function mostWith({ frame, stalls }: Waiting): number {
+function mostWith({ frame, stalls, overruns }: Waiting): number {
   const hasScripts = frame.operations.some(({ kind }) => kind === 'script');
-  return hasScripts
+  return hasScripts || overruns > 0
     ? Math.max(1, Math.floor(limits.partsPerTransaction / 4 ** stalls))
     : limits.partsPerTransaction;
 }

@@ -95,7 +95,10 @@ export class Deciding {
     if (!this.#parts.transactions.isUndecided(transaction.order)) return;
     if (vote.kind === 'unlisted') transaction.search(vote.parts);
     if (vote.kind === 'lacking') transaction.lack(region, vote);
-    if (vote.kind === 'refused') transaction.isStalled = true;
+    if (vote.kind === 'refused') {
+      transaction.isStalled = true;
+      if (vote.isEndless) transaction.isEndless = true;
+    }
     if (vote.kind === 'denied' && vote.code === outOfMemory) transaction.deny(vote);
   }
 
@@ -119,13 +122,14 @@ export class Deciding {
     for (const part of transaction.parts) {
       part.retryAt = retryAt;
       if (transaction.isStalled) part.stalls += 1;
+      if (transaction.isEndless) part.overruns += 1;
       if (part.frame.notAfter <= outbox.now) frames.giveUp(part, part.faults, tooLate);
-      else if (!this.#refuse(part)) frames.enqueue(part);
+      else if (!this.#refuse(part, transaction)) frames.enqueue(part);
     }
   }
 
   /** Refuses a frame that a region cannot run, or that a script has made larger than it may be. */
-  #refuse(part: Waiting): boolean {
+  #refuse(part: Waiting, { isEndless, parts }: Transaction): boolean {
     const { frames, blocked } = this.#parts;
     if (part.lacking !== null) {
       const { region, command } = part.lacking;
@@ -140,6 +144,11 @@ export class Deciding {
     }
     if (part.isTooLarge) {
       const detail = `with its replies it takes more than the ${limits.rowBytes} bytes that can be stored`;
+      frames.refuse(part, 'too-large', detail);
+      return true;
+    }
+    if (isEndless && parts.length === 1 && part.overruns > limits.overrunsPerWrite) {
+      const detail = `regions take longer than ${limits.voteDeadlineMs} ms to carry it out; send fewer of its commands at once`;
       frames.refuse(part, 'too-large', detail);
       return true;
     }

@@ -66,6 +66,7 @@ export class FrameBook {
       attempts: 0,
       searches: 0,
       stalls: 0,
+      overruns: 0,
       together,
       lacking: null,
       isDenied: false,

@@ -228,8 +228,8 @@ export type Vote =
       readonly reason: string;
       readonly part: number | null;
     }
-  /** It could not be staged, or not in time. */
-  | { readonly kind: 'refused'; readonly reason: string };
+  /** It could not be staged, or not in time. `isEndless`: staging it alone took longer than its vote may. */
+  | { readonly kind: 'refused'; readonly reason: string; readonly isEndless?: true };
 
 /**
  * The outcome of a part begins with its tag, and is written as RESP2 with one character per byte (reply.ts):

@@ -45,6 +45,8 @@ export class Transaction {
   #isSearch = false;
   /** True where a region could not carry it out, or not in time. */
   isStalled = false;
+  /** True where staging it took a region longer than its vote may. */
+  isEndless = false;
 
   constructor(
     order: TransactionOrder,

@@ -29,6 +29,7 @@ function waiting(keys: readonly string[], given: Partial<Waiting> = {}): Waiting
     isDenied: false,
     together: null,
     lacking: null,
+    overruns: 0,
     doubts: 0,
     faults: [],
     ...given,

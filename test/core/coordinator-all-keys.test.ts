@@ -227,6 +227,42 @@ describe('scripts that take too long together', () => {
   });
 });
 
+describe('a write that takes a region longer than its vote may', () => {
+  const endless = {
+    votes: [{ kind: 'refused' as const, reason: 'takes longer', isEndless: true as const }],
+  };
+  const attempt = (rig: Rig): number => {
+    const sent = rig.flightsTo('near').find(({ round }) => round.prepares.length > 0);
+    if (sent === undefined) throw new Error('a prepare is on its way');
+    const parts = sent.round.prepares[0]?.parts.length ?? 0;
+    rig.execute(sent, endless);
+    rig.executeAll();
+    rig.advance(limits.retryPauseMsLast);
+    return parts;
+  };
+
+  it('is refused after few attempts, and says why', () => {
+    const rig = Rig.greeted();
+    const ticket = rig.arrive(frameOf(['a'], lasting));
+    for (let times = 0; times < limits.overrunsPerWrite; times += 1) attempt(rig);
+    expect(rig.told(ticket)).toBeUndefined();
+    attempt(rig);
+    expect(rig.told(ticket)).toMatchObject({
+      kind: 'refused',
+      problem: 'too-large',
+      detail: expect.stringContaining('send fewer'),
+    });
+    expect(rig.core.status().blockedKeys).toBe(0);
+  });
+
+  it('goes alone before it is refused, so that nothing else is', () => {
+    const rig = Rig.greeted();
+    rig.arriveTogether(Array.from({ length: 100 }, () => frameOf(['a'], lasting)));
+    const sizes = Array.from({ length: 5 }, () => attempt(rig));
+    expect(sizes).toEqual([100, 64, 16, 4, 1]);
+  });
+});
+
 describe('a script that gives other results in another region', () => {
   it('is refused at last, and no region is put out for it', () => {
     const rig = Rig.greeted();

@@ -21,6 +21,7 @@ function transactionOf(...frames: readonly WriteFrame[]): Transaction {
       together: null,
       lacking: null,
       isDenied: false,
+      overruns: 0,
       doubts: 0,
       retryAt: 0,
       faults: [],

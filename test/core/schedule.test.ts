@@ -46,6 +46,7 @@ function prepare(link: RegionLink, sequence: number): void {
     isDenied: false,
     together: null,
     lacking: null,
+    overruns: 0,
     doubts: 0,
     faults: [],
   };

@@ -122,7 +122,7 @@ return function(operation)
   local count = #operation[3]
   for index = 3, #given do insert(index - 2 <= count and keys or arguments, given[index]) end
   if not launchScript then prepareScripts() end
-  stagedBy = stagedBy or moment() + tx.longest
+  pace.begin(true)
   draw = drawer(operation[6])
   draw(1)
   if broken[operation] then return nil, broken[operation] end

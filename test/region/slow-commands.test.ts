@@ -1,0 +1,146 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import type { Operation } from '../../shared/protocol/frame.ts';
+import type { RegionClient } from '../../shared/protocol/round.ts';
+import { compileReads } from '../../shared/wire/commands.ts';
+import { connectDirectly } from './direct.ts';
+import {
+  executed,
+  outcomesOf,
+  part,
+  prepareOf,
+  read,
+  roundOf,
+  script,
+  set,
+  snapshotOf,
+} from './fixtures.ts';
+import { startRedisServer, type TestServer } from './servers.ts';
+
+const lookMs = 100;
+
+/** Each look at the clock is so many ms after the one before, so that nothing depends on the machine. */
+function countingClock(text: string): string {
+  const clock = 'local function moment()';
+  if (!text.includes(clock)) throw new Error('the script has no clock');
+  return text.replace(clock, `${clock} do return must('INCRBY', 'looks', ${lookMs}) end`);
+}
+
+describe('commands that take long', () => {
+  let server: TestServer;
+  let client: RegionClient;
+  let sequence = 0;
+  beforeAll(async () => {
+    server = await startRedisServer();
+    client = connectDirectly(server.redis, 'flagged', countingClock);
+  });
+  afterAll(() => server.stop());
+  beforeEach(async () => {
+    await server.redis.flushall();
+  });
+
+  const votesOn = async (transactions: readonly (readonly Operation[])[]) => {
+    const prepares = transactions.map((operations) => {
+      sequence += 1;
+      // The second one waits for nothing but time.
+      const keys = operations[0]?.kind === 'set' ? [`k${sequence}`] : [`k${sequence}`, 'a', 'b'];
+      return { ...prepareOf(sequence, keys), parts: [part(...operations)] };
+    });
+    return executed(await client.round(roundOf({ prepares }), 0)).votes;
+  };
+  const next = (ahead = 1) => `k${sequence + ahead}`;
+  const union = (key: string): Operation => ({
+    kind: 'write',
+    args: ['SUNIONSTORE', key, 'a'],
+    writes: [1],
+    reads: [2],
+    reply: null,
+    seed: null,
+  });
+  const readAll = async (...commands: readonly string[]) => {
+    const compiled = compileReads(commands.map((words) => words.split(' ')));
+    if (!compiled.ok) throw new Error(compiled.detail);
+    const result = await client.snapshot(snapshotOf(compiled.keys, compiled.commands), 0);
+    return result.kind === 'read' ? result.replies : result;
+  };
+
+  it('leave what comes behind them to a later round', async () => {
+    const many = Array.from({ length: limits.stagingMs / lookMs + 2 }, () => union(next()));
+    const votes = await votesOn([many, [set(next(2), 'v')]]);
+    expect(votes).toMatchObject([
+      { kind: 'yes' },
+      { kind: 'refused', reason: 'had no time left for it in its round' },
+    ]);
+    expect(await server.redis.hexists('lockstep:0:lock', `k${sequence}`)).toBe(0);
+  });
+
+  it('are refused in a transaction that takes longer than its vote may, which nothing is left of', async () => {
+    const many = Array.from({ length: limits.voteDeadlineMs / lookMs + 2 }, () => union(next()));
+    const [vote] = await votesOn([many]);
+    expect(vote).toMatchObject({
+      kind: 'refused',
+      reason: 'takes longer to stage than a vote may',
+      isEndless: true,
+    });
+    expect(await server.redis.hexists('lockstep:0:lock', `k${sequence}`)).toBe(0);
+    expect(await server.redis.keys('lockstep:*:*:*')).toEqual([]);
+  });
+
+  it('go on in the other parts of their transaction, which nothing would make fewer', async () => {
+    sequence += 1;
+    const key = `k${sequence}`;
+    const many = Array.from({ length: limits.stagingMs / lookMs + 2 }, () => union(key));
+    const prepare = {
+      ...prepareOf(sequence, [key, 'a']),
+      parts: [part(...many), part(union(key))],
+    };
+    const { votes } = executed(await client.round(roundOf({ prepares: [prepare] }), 0));
+    expect(votes).toMatchObject([{ kind: 'yes' }]);
+  });
+
+  it('are the only ones for which a round looks at the clock', async () => {
+    await votesOn([[set(next(), 'v')], [set(next(2), 'v')]]);
+    expect(await server.redis.get('looks')).toBeNull();
+  });
+
+  it('are not run any more once a snapshot has been at them for too long', async () => {
+    const most = limits.snapshotMs / lookMs;
+    await client.round(roundOf({}), 0);
+    await server.redis.sadd('a', 'm');
+    const commands = Array.from({ length: most + 4 }, () => 'SINTERCARD 2 a a');
+    const replies = await readAll(...commands, 'SCARD a');
+    const tooLong = { error: 'ERR the snapshot takes too long; ask for less at once' };
+    expect(replies).toEqual([
+      ...Array.from({ length: most + 1 }, () => 1),
+      ...Array.from({ length: 3 }, () => tooLong),
+      1,
+    ]);
+  });
+
+  it('are no more LCS than a snapshot, a write or its scripts may compare', async () => {
+    await client.round(roundOf({}), 0);
+    const side = Math.sqrt(limits.lcsSteps / 2);
+    await server.redis.setrange('a', Math.ceil(side) - 1, 'x');
+    await server.redis.set('b', 'x');
+    const long = expect.stringContaining('too long to compare');
+    expect(await readAll('LCS a a LEN', 'LCS a a LEN', 'LCS a b LEN')).toEqual([
+      Math.ceil(side),
+      { error: long },
+      1,
+    ]);
+    const compare = (other: string): Operation => ({
+      ...read(['LCS', 'a', other, 'LEN']),
+      reads: [1, 2],
+    });
+    const release = () => server.redis.del('lockstep:0:lock');
+    const [fits] = await votesOn([[compare('a'), compare('b')]]);
+    expect(outcomesOf(fits)).toBe(`[[0,${Math.ceil(side)},1]]`);
+    await release();
+    const [passes] = await votesOn([[compare('a'), compare('a')]]);
+    expect(outcomesOf(passes)).toContain('too long to compare');
+    await release();
+    const text = "redis.call('LCS', 'a', 'a') return redis.call('LCS', 'a', 'a')";
+    const [scripted] = await votesOn([[script(text)]]);
+    expect(outcomesOf(scripted)).toContain('too long to compare');
+  });
+});
