@@ -1,7 +1,9 @@
 import type { CommandResult } from '../../shared/protocol/round.ts';
-import { bad, type Check, doubtful, good, type Run } from './doctor-check.ts';
+import { digestOf, flagsProbe } from '../region/scripts.ts';
+import { bad, type Check, doubtful, good, type Run, reasonOf } from './doctor-check.ts';
+import { dialectChecks } from './doctor-dialect.ts';
+import { roundChecks } from './doctor-rounds.ts';
 
-const flagged = '#!lua flags=allow-oom,allow-cross-slot-keys\nreturn 1';
 const plain = 'return 1';
 
 /** The doctor's keys go by themselves, should it be interrupted, ms. */
@@ -28,10 +30,21 @@ if type(dump) == 'string' then
   try('RESTORE', 'RESTORE', KEYS[2], ARGV[1], dump, 'REPLACE', 'ABSTTL')
 end
 try('UNLINK', 'UNLINK', KEYS[1], KEYS[2], KEYS[3])
+try('ZADD', 'ZADD', KEYS[1], '1', 'm')
+try('PEXPIREAT', 'PEXPIREAT', KEYS[1], ARGV[1])
+try('ZMSCORE', 'ZMSCORE', KEYS[1], 'm')
+try('HSET', 'HSET', KEYS[2], 'f', 'v')
+try('HSCAN', 'HSCAN', KEYS[2], '0', 'COUNT', '10')
+redis.pcall('UNLINK', KEYS[1], KEYS[2])
+try('SCAN', 'SCAN', '0', 'COUNT', '1')
+try('TIME', 'TIME')
 return told`;
 
 /** Without these no round can run. */
-const needed = ['PXAT', 'COPY', 'RENAME', 'UNLINK'];
+const needed = [
+  ...['PXAT', 'COPY', 'RENAME', 'UNLINK', 'PEXPIREAT', 'ZADD', 'ZMSCORE', 'HSET', 'HSCAN'],
+  ...['SCAN', 'TIME'],
+];
 
 /** Whether scripts run as rounds need them, and may use the commands that rounds and copies use. `now` is by the region's clock. */
 export async function scriptChecks(
@@ -45,16 +58,19 @@ export async function scriptChecks(
       'Allow EVAL for this token: every round is a script. A read-only token does not.';
     return [bad('scripts', reasonOf(script), advice)];
   }
+  const flags = await flagsCheck(run);
   return [
     good('scripts', 'EVAL'),
-    await flagsCheck(run),
+    flags,
     await digestCheck(run),
     ...(await commandChecks(run, visit, now)),
+    ...(await dialectChecks(run, visit)),
+    ...(await roundChecks(run, visit, flags.status === 'ok')),
   ];
 }
 
 async function flagsCheck(run: Run): Promise<Check> {
-  const result = await run('EVAL', flagged, '0');
+  const result = await run('EVAL', flagsProbe, '0');
   if (isOne(result)) return good('script flags', 'allow-oom, allow-cross-slot-keys');
   const advice =
     'Nothing, if the server lets a script that has written go on when it is out of memory, as Redis does.';
@@ -62,9 +78,7 @@ async function flagsCheck(run: Run): Promise<Check> {
 }
 
 async function digestCheck(run: Run): Promise<Check> {
-  const bytes = await crypto.subtle.digest('SHA-1', new TextEncoder().encode(plain));
-  const digest = Array.from(new Uint8Array(bytes), (byte) => byte.toString(16).padStart(2, '0'));
-  const result = await run('EVALSHA', digest.join(''), '0');
+  const result = await run('EVALSHA', await digestOf(plain), '0');
   if (isOne(result)) return good('EVALSHA', 'known after EVAL');
   const advice = 'Nothing but cost: each round sends its whole script.';
   return doubtful('EVALSHA', reasonOf(result), advice);
@@ -97,9 +111,4 @@ function copyCheck(told: ReadonlyMap<string, string>): Check {
 
 function isOne(result: CommandResult): boolean {
   return result.kind === 'answered' && Number(result.reply) === 1;
-}
-
-function reasonOf(result: CommandResult): string {
-  if (result.kind === 'error') return result.message;
-  return result.kind === 'silent' ? result.reason : 'an answer of another form';
 }

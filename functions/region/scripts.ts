@@ -43,10 +43,10 @@ import scriptTextsText from './user-scripts/texts.lua';
  * Commits must go through when the server is out of memory, and one script touches keys of any slot. Servers from
  * Redis 7 on take the flags from the first line; older ones and some compatible ones know no such line, and do without.
  */
-const flags = '#!lua flags=allow-oom,allow-cross-slot-keys\n';
+export const flagsLine = '#!lua flags=allow-oom,allow-cross-slot-keys\n';
 
 /** Tells whether a server knows the line of flags: one that does not reads it as a syntax error. */
-export const flagsProbe = `${flags}return 1`;
+export const flagsProbe = `${flagsLine}return 1`;
 
 /** A script as sent by EVAL, with and without the line of flags. */
 export interface Script {
@@ -245,7 +245,7 @@ export async function digestOf(text: string): Promise<string> {
 
 function scriptOf(name: Script['name'], texts: readonly string[]): Script {
   const plain = withoutComments(texts.join('\n'));
-  return { name, flagged: flags + plain, plain };
+  return { name, flagged: flagsLine + plain, plain };
 }
 
 /** A local table of Lua whose keys are the names. */

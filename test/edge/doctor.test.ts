@@ -71,10 +71,13 @@ class Clinic {
         return Number(stored.delete(args[0] ?? ''));
       case 'MGET':
         return args.map((key) => (stored.has(key) ? '1' : null));
+      case 'INCR':
+        return 9_007_199_254_740_993n;
       case 'EVALSHA':
         return 1;
       default:
-        return args[1] === '0' ? 1 : probed;
+        if (args.some((arg) => arg.startsWith('[') && arg.includes('gmatch'))) return rounds(null);
+        return evaluated[Object.keys(evaluated).find((text) => args[0]?.includes(text)) ?? ''];
     }
   }
 }
@@ -84,9 +87,33 @@ const settings: Readonly<Record<string, string>> = {
   'maxmemory-policy': 'noeviction',
 };
 
-const probed = ['PXAT', 'COPY', 'RENAME', 'PEXPIRETIME', 'DUMP', 'RESTORE', 'UNLINK'].flatMap(
-  (name) => [name, 'ok'],
-);
+const probed = [
+  ...['PXAT', 'COPY', 'RENAME', 'PEXPIRETIME', 'DUMP', 'RESTORE', 'UNLINK', 'ZADD', 'PEXPIREAT'],
+  ...['ZMSCORE', 'HSET', 'HSCAN', 'SCAN', 'TIME'],
+].flatMap((name) => [name, 'ok']);
+
+/** A prepare that answers 42, its commit, and a read. */
+function rounds(value: string | null): Reply {
+  return [
+    ['d', '', [['y', [[0, 42]], '', []]]],
+    ['d', 'a', []],
+    ['q', [value], '', []],
+  ];
+}
+
+/** Replies to the doctor's scripts, by what stands in their texts. */
+const evaluated: Readonly<Record<string, Reply>> = {
+  'local told = {}': probed,
+  'local failed = {}': [],
+  'local given, told': rounds('42'),
+  ':undeclared': 0,
+  "{1, false, 'x'}": [1, null, 'x'],
+  "{1, {false, {'x', {}}}}": [1, [null, ['x', []]]],
+  '{1, {err': { kind: 'error', message: 'ERR of the doctor' },
+  'return {err': { kind: 'error', message: 'ERR of the doctor' },
+  "return '\\195": 'é\0"',
+  'return 1': 1,
+};
 
 function infoOf(region: string, section: string): string {
   const sections: Readonly<Record<string, string>> = {
@@ -127,14 +154,14 @@ describe('the doctor', () => {
     await clinic.ask();
     for (const stored of clinic.stored.values()) expect([...stored]).toEqual([]);
     const written = clinic.commands.filter(([name]) => name === 'SET');
-    expect(written).toHaveLength(regionIds.length);
+    expect(written).toHaveLength(2 * regionIds.length);
     for (const [, key, , expiry] of written) {
       expect([key, expiry]).toEqual([expect.stringMatching(/^lockstep:doctor:/), 'PX']);
     }
-    const probes = clinic.commands.filter((command) => command[2] === '3');
-    expect(probes).toHaveLength(regionIds.length);
-    for (const probe of probes) {
-      for (const key of probe.slice(3, 6)) expect(key).toMatch(/^lockstep:doctor:\{/);
+    const probes = clinic.commands.filter(([name, , count]) => name === 'EVAL' && count !== '0');
+    expect(probes).toHaveLength(6 * regionIds.length);
+    for (const [, , count, ...rest] of probes) {
+      for (const key of rest.slice(0, Number(count))) expect(key).toMatch(/^lockstep:doctor:/);
     }
   });
 
@@ -145,7 +172,8 @@ describe('the doctor', () => {
     ['memory', { 'INFO memory': 'used_memory:95\r\nmaxmemory:100\r\n' }],
     ['clock', { TIME: [String(now / 1_000 + 2), '0'] }],
     ['scripts', { EVAL: noCommand }],
-    ['commands', { 'EVAL local': ['PXAT', 'ok', 'COPY', 'ERR unknown command'] }],
+    ['commands', { 'EVAL local told': ['PXAT', 'ok', 'COPY', 'ERR unknown command'] }],
+    ['commands', { 'EVAL local told': probed.map((one) => (one === 'ZMSCORE' ? 'none' : one)) }],
     ['answers', { PING: { kind: 'silent', reason: 'no answer in time' } }],
   ] as const)('finds a problem with %s, and says what to do', async (name, told) => {
     const diagnosis = await new Clinic(told, 'us-east-1').ask();
@@ -183,7 +211,7 @@ describe('the doctor', () => {
   });
 
   it('takes a server without DUMP for slower to copy, not for ill', async () => {
-    const told = { 'EVAL local': probed.map((one) => (one === 'DUMP' ? 'none' : one)) };
+    const told = { 'EVAL local told': probed.map((one) => (one === 'DUMP' ? 'none' : one)) };
     expect(checkOf(await new Clinic(told).ask(), 'copy')).toMatchObject({
       status: 'ok',
       found: expect.stringContaining('element by element'),
