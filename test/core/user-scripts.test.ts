@@ -92,6 +92,8 @@ describe('a script’s text', () => {
 
   it.each([
     'do "not closed end',
+    // Deeper than Lua itself goes.
+    `${'do '.repeat(250)}${'end '.repeat(250)}`,
     'do --[[ not closed',
     'do [==[ not closed ]=]',
     'function 1() do end',
