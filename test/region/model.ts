@@ -90,6 +90,8 @@ export class RegionModel {
   #done = new Map<string, TransactionOrder>();
   #lease = 0;
   #pieces: Pieces = new Map();
+  /** Whether something of the round at hand takes memory. */
+  #looksAtMemory = false;
 
   /** `clock` is the region's own, in ms since the epoch. Without `dumps` it takes no value as a server dumps it. */
   constructor(clock: () => number, dumps = true) {
@@ -146,6 +148,7 @@ export class RegionModel {
     if (held === null || refusal !== null) {
       return { kind: 'refused', refusal: refusal ?? { kind: 'generation', has: 0, keys } };
     }
+    this.#looksAtMemory = false;
     const meta = raised(held, round);
     if (held !== this.#meta) this.#dropState();
     this.#meta = meta;
@@ -209,8 +212,7 @@ export class RegionModel {
     const [older, olderTruncated] = round.askOlder ? this.#older(round.incarnation) : [[], false];
     const clock = round.lease === null ? null : this.#clock();
     const marks = this.#meta === null ? [] : lastMarks(this.#meta);
-    const isAsked = round.role !== 'voter' || round.prepares.some(takesMemory);
-    const isFull = isAsked ? this.#isFull : null;
+    const isFull = this.#looksAtMemory || round.role !== 'voter' ? this.#isFull : null;
     return { decisions, votes, marks, older, olderTruncated, clock, copy, isFull };
   }
 
@@ -359,10 +361,13 @@ export class RegionModel {
     const objection = this.#objection(prepare, round, meta);
     if (objection !== null) return objection;
     if (takesMemory(prepare) && this.#isFull) {
+      this.#looksAtMemory = true;
       const part = prepare.parts.findIndex(({ operations }) => operations.some(isGrowing));
       return { kind: 'denied', code: 'OOM', reason: 'OOM out of memory', part };
     }
-    const { outcomes, fingerprints, intents, unlisted } = stage(prepare, this.#keys());
+    const staged = stage(prepare, this.#keys());
+    if (staged.takesMemory) this.#looksAtMemory = true;
+    const { outcomes, fingerprints, intents, unlisted } = staged;
     if (unlisted.length > 0) return { kind: 'unlisted', parts: unlisted };
     for (const [index, key] of prepare.keys.entries()) {
       const intent = intents[index];

@@ -2,6 +2,7 @@ import { bytesOf as sizeOfReply } from '../../functions/region/reply-shape.ts';
 import { InvariantViolation } from '../../shared/assert.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Check, Operation } from '../../shared/protocol/frame.ts';
+import { isGrowing } from '../../shared/protocol/growing.ts';
 import { everyKey, flushedKey, valuesAmong } from '../../shared/protocol/own-keys.ts';
 import { encodeReply } from '../../shared/protocol/reply.ts';
 import type { Bytes, Part, Prepare, Vote } from '../../shared/protocol/round.ts';
@@ -31,6 +32,8 @@ export interface Staged {
   readonly intents: readonly Intent[];
   /** What scripts touch that the transaction does not list; then nothing is staged. */
   readonly unlisted: Extract<Vote, { kind: 'unlisted' }>['parts'];
+  /** Whether it came to an operation that takes memory: only then does a region look whether it has any. */
+  readonly takesMemory: boolean;
 }
 
 const tooLarge = 'ERR the replies of this write are too large; read them by a read';
@@ -60,6 +63,7 @@ class Staging {
   /** What a script of the current part touches besides. */
   #strays: string[] = [];
   readonly #unlisted: { readonly part: number; readonly keys: readonly string[] }[] = [];
+  #takesMemory = false;
 
   constructor(prepare: Prepare, base: Keys) {
     this.#prepare = prepare;
@@ -79,6 +83,7 @@ class Staging {
       fingerprints: this.#prepare.keys.map((key) => this.#fingerprints.get(key) ?? ''),
       intents: this.#prepare.keys.map((key) => this.#intent(key)),
       unlisted: this.#unlisted,
+      takesMemory: this.#takesMemory,
     };
   }
 
@@ -176,6 +181,7 @@ class Staging {
   }
 
   #operation(operation: Operation): Reply {
+    if (isGrowing(operation)) this.#takesMemory = true;
     switch (operation.kind) {
       case 'set':
         return this.#set(operation.args);
