@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { Operation } from '../../shared/protocol/frame.ts';
-import type { RawReply } from '../../shared/protocol/reply.ts';
 import type { RegionClient } from '../../shared/protocol/round.ts';
 import { connectDirectly, patient } from './direct.ts';
 import {
@@ -14,7 +13,6 @@ import {
   prepareOf,
   roundOf,
   script,
-  snapshotOf,
 } from './fixtures.ts';
 import { servers, startRedisServer, type TestServer } from './servers.ts';
 
@@ -393,15 +391,6 @@ describe('what goes beyond a bound', () => {
     return told;
   };
 
-  /** What the script answers as a read. */
-  const replyRead = async (words: string): Promise<RawReply | undefined> => {
-    const { args } = script(words);
-    const command = { args: ['EVAL_RO', ...args, '0'], reads: [], reply: null };
-    const result = await client.snapshot(snapshotOf([], [command]), 0);
-    if (result.kind !== 'read') throw new Error(`not read: ${JSON.stringify(result)}`);
-    return result.replies[0];
-  };
-
   it.each(beyondBounds)('is refused, and the vote comes: %s', async (_name, words, refusal) => {
     expect(await outcome(`return ${words}`)).toMatch(refusal);
     // Whatever catches it cannot go on.
@@ -409,23 +398,6 @@ describe('what goes beyond a bound', () => {
       await outcome(`pcall(function() return ${words} end) return pcall(string.len, 'x')`),
     ).toMatch(refusal);
     expect(await server.redis.keys('lockstep:0:*:*')).toEqual([]);
-  });
-
-  it('is refused as a reply', async () => {
-    const wide = 'local t = {} for i = 1, 22 do t = {t, t} end return t';
-    expect(await outcome(wide)).toContain('too many items');
-    const most = `local t = {} for i = 1, ${limits.scriptReplyItems} do t[i] = 1 end`;
-    expect(await replyRead(`${most} return t`)).toEqual(Array(limits.scriptReplyItems).fill(1));
-    for (const answer of [outcome, replyRead]) {
-      const told = JSON.stringify(await answer(`${most} t[#t + 1] = 1 return t`));
-      expect(told).toContain('too many items');
-    }
-    // A write is stored with its replies, so that these have a bound of their own, of bytes.
-    expect(await outcome(`${most} return t`)).toContain('the replies of this write are too large');
-    for (const kind of ['err', 'ok']) {
-      expect(await outcome(`return {${kind} = string.rep('x', 1e6)}`)).toContain('too long');
-    }
-    expect((await outcome("error(string.rep('x', 1e6))")).length).toBeLessThan(10_000);
   });
 
   it('is as much as it may be, and not one byte more', async () => {
