@@ -20,7 +20,7 @@ function expiry(name: string, file: string, find: string, replace: string): Muta
 }
 
 const expiryMutants: readonly Mutant[] = [
-  expiry('script-puts-no-expiry-off', 'stage.lua', 'putOff = putOffBy', 'putOff = 0'),
+  expiry('script-puts-no-expiry-off', 'stage.lua', 'putOff = bounds[8]', 'putOff = 0'),
   expiry(
     'script-settles-no-expiry',
     'apply.lua',
