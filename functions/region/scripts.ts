@@ -1,4 +1,3 @@
-import { assert } from '../../shared/assert.ts';
 import type { Operation } from '../../shared/protocol/frame.ts';
 import { growingCommands, growingOfGroups } from '../../shared/protocol/growing.ts';
 import type { Round, SnapshotRequest } from '../../shared/protocol/round.ts';
@@ -130,6 +129,22 @@ const elementTexts = [
   runnersText,
 ];
 
+/** What may prepare anything. */
+const anyTexts = [
+  ...decidingTexts,
+  ...elementTexts,
+  stageText,
+  scriptsInRounds,
+  // What runs scripts is made with the first one.
+  'function runScript(operation) runScript = scriptStage() return runScript(operation) end',
+];
+
+const copyTexts = [
+  moduleOf('copySource', copySourceText),
+  moduleOf('copyTarget', copyTargetText),
+  copyText,
+];
+
 /**
  * The scripts of rounds; encoding.ts writes their argument, decoding.ts reads their reply. A server runs the same round
  * by each of them that has the words for it; they differ in their length, and each is sent when it is first needed.
@@ -146,27 +161,18 @@ export const roundScripts = {
     roundText,
   ]),
   /** Users' scripts as well, which may call any command. */
-  scripts: scriptOf('round with scripts', [
-    ...decidingTexts,
-    ...elementTexts,
-    stageText,
-    scriptsInRounds,
-    // What runs scripts is made with the first one.
-    'function runScript(operation) runScript = scriptStage() return runScript(operation) end',
-    leaseText,
-    roundText,
-  ]),
-  /** Decisions and a step of a copy, beside which nothing is prepared. */
+  scripts: scriptOf('round with scripts', [...anyTexts, leaseText, roundText]),
+  /** Decisions and a step of a copy. */
   copy: scriptOf('round of a copy', [
     ...decidingTexts,
     wholeText,
     stageText,
     leaseText,
-    moduleOf('copySource', copySourceText),
-    moduleOf('copyTarget', copyTargetText),
-    copyText,
+    ...copyTexts,
     roundText,
   ]),
+  /** All of it; no coordinator prepares beside a step of a copy. */
+  all: scriptOf('round of all', [...anyTexts, leaseText, ...copyTexts, roundText]),
 } as const;
 
 /** The shortest script that has the words for the round. */
@@ -174,10 +180,7 @@ export function roundScriptFor({ prepares, copy }: Round): Script {
   const operations = prepares.flatMap(({ parts }) => parts.flatMap((part) => part.operations));
   const hasScripts = operations.some(({ kind }) => kind === 'script');
   const hasElements = operations.some(needsElements);
-  if (copy !== null) {
-    assert(!hasScripts && !hasElements, 'a step of a copy goes alone, or with what is plain');
-    return roundScripts.copy;
-  }
+  if (copy !== null) return hasScripts || hasElements ? roundScripts.all : roundScripts.copy;
   if (hasScripts) return roundScripts.scripts;
   return hasElements ? roundScripts.elements : roundScripts.plain;
 }
