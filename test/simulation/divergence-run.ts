@@ -1,3 +1,4 @@
+import { encodeReply } from '../../shared/protocol/reply.ts';
 import type { WriteAnswer } from '../../shared/wire/answers.ts';
 import { Frames } from './frames.ts';
 import { contentsOf } from './history.ts';
@@ -85,7 +86,7 @@ class Divergence {
     const answer = this.#send(['APPEND', key, text]);
     if (answer?.kind !== 'decided')
       throw new Error(`a write was answered ${JSON.stringify(answer)}`);
-    if (answer.record.part !== `[0,${value.length}]`) {
+    if (answer.record.part !== encodeReply([0, value.length])) {
       throw new Error(`a write of ${value.length} bytes was answered ${answer.record.part}`);
     }
     this.#values.set(key, value);
