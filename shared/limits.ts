@@ -104,6 +104,13 @@ export const limits = {
   transactionBytes: 1_000_000,
   /** The replies of one transaction, as they are stored with its decision: their bytes, and at most 12 per item. */
   outcomeBytes: 900_000,
+  /**
+   * The largest value that any write can take out whole and answer: GETDEL, GETSET, LPOP, LMPOP, SPOP, XREADGROUP and all
+   * others. A larger one, which APPEND or a script can make, is read in ranges and removed by DEL.
+   */
+  takenBytes: 860_000,
+  /** Once the replies of a round's transactions have so many bytes, no further one is staged with it. */
+  roundOutcomeBytes: 6_000_000,
   /** The replies of one snapshot: the Worker has 128 MB. */
   snapshotBytes: 8_000_000,
   /** What a region answers to one request, as JSON in base64; beyond it the answer is not read to its end. */
@@ -540,6 +547,15 @@ assert(
 assert(
   limits.bodyBytes + 8 * limits.keysPerWrite + 4 * limits.urlBytes <= limits.requestStoredBytes,
   'the largest body is stored: a key takes some bytes more than in JSON, and its callback is escaped',
+);
+assert(limits.valueBytes <= limits.takenBytes, 'a value that is written can be taken');
+assert(
+  limits.takenBytes + limits.keyBytes + 1_000 < limits.outcomeBytes,
+  'a value that is taken is answered with its key',
+);
+assert(
+  (limits.roundOutcomeBytes + limits.outcomeBytes) * 1.5 < limits.answerBytes,
+  'the votes of a round fit its answer, in base64',
 );
 assert(limits.regions * 1_000 < limits.recordBytes, 'a record holds the votes of all regions');
 assert(

@@ -31,6 +31,7 @@ const voteSchema = z.union([
   z.tuple([z.literal('n'), count, z.string()]),
   z.tuple([z.literal('e'), z.string(), z.string(), z.number().int().min(-1)]),
   z.tuple([z.literal('r'), z.string()], z.literal(1)),
+  z.tuple([z.literal('c'), count]),
 ]);
 
 const bytes = z.array(z.string());
@@ -324,6 +325,10 @@ function voteOf(vote: z.infer<typeof voteSchema>, prepare: Prepare): Vote | null
         reason: textOf(vote[1]),
         ...(vote.length > 2 ? { isEndless: true } : {}),
       };
+    case 'c': {
+      const reason = 'had no room left for the replies of all that came together';
+      return { kind: 'refused', reason, most: vote[1] };
+    }
     case 'n':
       return { kind: 'lacking', part: vote[1], command: vote[2] };
     case 'u':

@@ -85,6 +85,7 @@ export function encodeRound(round: Round): string {
       limits.expiryPutOffMs,
       limits.voteDeadlineMs,
       limits.lcsSteps,
+      limits.roundOutcomeBytes,
     ],
     roleCodes[round.role],
     round.lease === null ? 0 : [round.lease.reading ?? -1, round.lease.ttlMs],

@@ -25,7 +25,8 @@
 --   bounds     [pairs kept, pairs answered, locks of older incarnations listed, bytes of a transaction's outcomes,
 --              bytes of values that a step of a copy reads, elements of a collection that is staged as a copy,
 --              ms that what may take long of all prepares may take together, ms that the expiries of shadows are put
---              off by, ms after which nobody waits for a vote, steps of LCS of one transaction]
+--              off by, ms after which nobody waits for a vote, steps of LCS of one transaction, bytes of outcomes after
+--              which no further transaction is staged]
 --   role       0 voter, 1 copying, 2 out
 --   lease      [reading or -1, ttl], or 0
 --   takes      a database without state is taken only if it holds no more keys than this
@@ -42,7 +43,8 @@
 --       1 where older locks were left out
 --       votes: {'y', outcomes, shape, fingerprints}, {'t'} late, {'d'} duplicate, {'l', key, incarnation, sequence}
 --       locked, {'f', 'epoch'|'incarnation'} fenced, {'r', reason} refused, {'r', reason, 1} refused as it takes
---       longer than a vote may, {'u', {{part, keys}…}} unlisted,
+--       longer than a vote may, {'c', parts} refused, as only so many of its first parts have room for their replies,
+--       {'u', {{part, keys}…}} unlisted,
 --       {'n', part, command} lacking, {'e', code, reason, part} denied by the server, of a part or -1.
 --       An outcome is that of PartOutcomeTag, and its shape that of reply-shape.ts.
 --       the last one: whether the server is out of memory; nil if nothing has asked
@@ -263,6 +265,9 @@ function prepareAll(round, meta, locks, done)
   for index, prepare in ipairs(round.prepares) do
     votes[index] = objection(prepare, round, meta, locks, done)
     if not votes[index] and pace.isLate() then votes[index] = refusedVote('had no time left for it in its round') end
+    if not votes[index] and answered > round.bounds[11] then
+      votes[index] = refusedVote('had no room left for it in the answer to its round')
+    end
     if not votes[index] then
       local id = idOf(prepare[1], prepare[2])
       local item, reason, isEndless = stage(id, prepare[3], prepare[4], prepare[5], round.bounds)

@@ -8,8 +8,6 @@ local SET, DELETE, POP, TTL, SCRIPT, PUBLISH, FLUSH, FAIL = 2, 3, 4, 5, 10, 11, 
 -- How much of a value a failed check shows, in bytes.
 local SHOWN = 1000
 
--- A decision is stored with its outcomes, so there is a bound; a part that would pass it fails, alike in every region.
-local TOO_LARGE = 'ERR the replies of this write are too large; read them by a read'
 
 -- Ends the staging of the transaction, whatever a script catches: the server refuses what others may carry out.
 local function deny(failure)
@@ -314,7 +312,13 @@ end
 
 -- Parts and votes ----------------------------------------------------------------------------------------------------
 
-local function tooLarge(part) return { 2, #part[2] - 1, TOO_LARGE }, false, #TOO_LARGE + 3 * ITEM end
+-- A decision is stored with its outcomes, so there is a bound; a part that would pass it fails, alike in every region.
+local function tooLarge(part)
+  local failure = 'ERR the replies of this write are too large: the limit is ' .. whole(tx.bound) .. ' bytes; take fewer '
+    .. 'at once, or read a large value in ranges (GETRANGE) and remove it by DEL'
+  tx.isCrowded = true
+  return { 2, #part[2] - 1, failure }, false, #failure + 3 * ITEM
+end
 
 -- Runs checks, then operations. Returns the part's outcome, whether its changes stand, and its bytes. What it notes of
 -- its shape stands behind what was noted before.
@@ -389,9 +393,14 @@ local function stageParts(keys, parts)
   for index, part in ipairs(parts) do
     -- Its parts were many: they are tried again by fewer at a time.
     if index > 1 and pace.isLateForParts() then error('had no time left for all that came together', 0) end
-    tx.part = index - 1
+    tx.part, tx.isCrowded = index - 1, false
     outcomes[index] = runPart(part)
     if tx.denied then error(tx.denied[1], 0) end
+    -- With fewer before it there may be room for its replies.
+    if index > 1 and tx.isCrowded then
+      tx.most = index - 1
+      error('no room', 0)
+    end
   end
   local messages = packedByKey(tx.messages)
   for index, key in ipairs(keys) do
@@ -411,7 +420,7 @@ local stage
 function stage(id, now, keys, parts, bounds)
   tx = {
     id = id, now = now, few = bounds[6], longest = bounds[7], putOff = bounds[8], voteMs = bounds[9],
-    lcsSteps = bounds[10], states = {}, made = {}, messages = {}, left = bounds[4], part = 0,
+    lcsSteps = bounds[10], states = {}, made = {}, messages = {}, bound = bounds[4], left = bounds[4], part = 0,
   }
   for _, key in ipairs(keys) do tx.states[key] = { at = 'base', fingerprint = '' } end
   shape = {}
@@ -423,6 +432,7 @@ function stage(id, now, keys, parts, bounds)
     return { vote = { 'n', tx.part, tx.lacking }, records = {}, made = {} }
   end
   if tx.denied then return { vote = deniedVote(tx.denied[1], tx.denied[2]), records = {}, made = {} } end
+  if tx.most then return { vote = { 'c', tx.most }, records = {}, made = {} } end
   if not ok then return nil, tostring(outcomes), tx.isEndless end
   if tx.unlisted then return { vote = tx.unlistedVote(), records = {}, made = {} } end
   return { vote = { 'y', outcomes, concat(shape, ' '), fingerprints }, records = records, made = tx.made }

@@ -24,8 +24,8 @@ local function denialOf(failure)
   return serverErrors[code] and code or nil
 end
 
--- The transaction being staged: { id, now, few, longest, voteMs, lcsSteps, putOff, states, made, messages, saved,
--- backups, isLong, byElements }, and what scripts add.
+-- The transaction being staged: { id, now, few, longest, voteMs, lcsSteps, putOff, bound, left, most, states, made,
+-- messages, saved, backups, isLong, isCrowded, byElements }, and what scripts add.
 local tx
 
 -- What elements.lua returns; loaded where a collection is first staged by its elements.

@@ -34,6 +34,8 @@ export interface Waiting {
   stalls: number;
   /** How many attempts took a region longer than a vote may. */
   overruns: number;
+  /** No more parts than this go together with it: of more there was no room for the replies. */
+  most: number;
   /** A region whose server does not know one of its commands. */
   lacking: { readonly region: RegionId; readonly command: string } | null;
   /** The last attempt met a region without memory, and this is what takes some. */
@@ -125,14 +127,14 @@ interface Group {
 }
 
 /**
- * How many parts a transaction with this frame may have. Scripts take time, and so may commands, and many together more than a vote has: with
- * each attempt that took too long fewer go together, until each goes alone.
+ * How many parts a transaction with this frame may have. Scripts take time, and so may commands, and many together more
+ * than a vote has: with each attempt that took too long fewer go together, until each goes alone. So it is with replies
+ * for which there was no room.
  */
-function mostWith({ frame, stalls, overruns }: Waiting): number {
+function mostWith({ frame, stalls, overruns, most }: Waiting): number {
   const hasScripts = frame.operations.some(({ kind }) => kind === 'script');
-  return hasScripts || overruns > 0
-    ? Math.max(1, Math.floor(limits.partsPerTransaction / 4 ** stalls))
-    : limits.partsPerTransaction;
+  if (!hasScripts && overruns === 0) return most;
+  return Math.min(most, Math.max(1, Math.floor(limits.partsPerTransaction / 4 ** stalls)));
 }
 
 /**

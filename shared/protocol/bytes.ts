@@ -26,14 +26,21 @@ function isAscii(text: string): boolean {
   return /^[\0-\x7f]*$/.test(text);
 }
 
-/** How many bytes a text takes in UTF-8. */
+/**
+ * How many bytes a text takes in UTF-8. A byte that is no UTF-8 stands in it as half a character (raw-bytes.ts), and
+ * counts as the one that it is.
+ */
 export function bytesInUtf8(text: string): number {
   let bytes = text.length;
+  let isPaired = false;
   for (let index = 0; index < text.length; index += 1) {
     const unit = text.charCodeAt(index);
+    const isFirst = unit >= 0xd800 && unit < 0xdc00;
+    const isSecond = unit >= 0xdc00 && unit < 0xe000;
     // Each half of a surrogate pair stands for two of its four bytes.
-    if (unit >= 0xd800 && unit < 0xe000) bytes += 1;
-    else if (unit >= 0x80) bytes += unit >= 0x800 ? 2 : 1;
+    if (isFirst || (isSecond && isPaired)) bytes += 1;
+    else if (unit >= 0x80 && !isSecond) bytes += unit >= 0x800 ? 2 : 1;
+    isPaired = isFirst;
   }
   return bytes;
 }

@@ -96,7 +96,8 @@ export class Deciding {
     if (vote.kind === 'unlisted') transaction.search(vote.parts);
     if (vote.kind === 'lacking') transaction.lack(region, vote);
     if (vote.kind === 'refused') {
-      transaction.isStalled = true;
+      if (vote.most === undefined) transaction.isStalled = true;
+      else transaction.crowd(vote.most);
       if (vote.isEndless) transaction.isEndless = true;
     }
     if (vote.kind === 'denied' && vote.code === outOfMemory) transaction.deny(vote);

@@ -67,6 +67,7 @@ export class FrameBook {
       searches: 0,
       stalls: 0,
       overruns: 0,
+      most: limits.partsPerTransaction,
       together,
       lacking: null,
       isDenied: false,

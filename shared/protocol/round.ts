@@ -228,8 +228,16 @@ export type Vote =
       readonly reason: string;
       readonly part: number | null;
     }
-  /** It could not be staged, or not in time. `isEndless`: staging it alone took longer than its vote may. */
-  | { readonly kind: 'refused'; readonly reason: string; readonly isEndless?: true };
+  /**
+   * It could not be staged, or not in time. `isEndless`: staging it alone took longer than its vote may. `most`: only so
+   * many of its first parts have room for their replies together.
+   */
+  | {
+      readonly kind: 'refused';
+      readonly reason: string;
+      readonly isEndless?: true;
+      readonly most?: number;
+    };
 
 /**
  * The outcome of a part begins with its tag, and is written as RESP2 with one character per byte (reply.ts):

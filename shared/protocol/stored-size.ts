@@ -67,20 +67,8 @@ export function storedBytes(write: DecidedWrite): number {
 }
 
 function packedBytes(text: string): number {
-  const bytes = bytesInUtf8(text) - (text.isWellFormed() ? 0 : halvesIn(text));
+  const bytes = bytesInUtf8(text);
   return String(bytes).length + 1 + bytes;
-}
-
-/** Bytes that are no UTF-8 stand in arguments as half a character each (raw-bytes.ts), which counts as two bytes else. */
-function halvesIn(text: string): number {
-  let halves = 0;
-  let isPaired = false;
-  for (let index = 0; index < text.length; index += 1) {
-    const unit = text.charCodeAt(index);
-    if (unit >= 0xdc00 && unit < 0xe000 && !isPaired) halves += 1;
-    isPaired = unit >= 0xd800 && unit < 0xdc00;
-  }
-  return halves;
 }
 
 function sumOf(texts: readonly string[], bytesOf: (text: string) => number): number {

@@ -133,6 +133,11 @@ export class Transaction {
     }
   }
 
+  /** Of its parts only so many have room for their replies: no more than that go together from now on. */
+  crowd(most: number): void {
+    for (const part of this.parts) part.most = Math.max(1, Math.min(part.most, most));
+  }
+
   /** A region's server does not know a command of a part, which is refused with this attempt. */
   lack(region: RegionId, { part, command }: Extract<Vote, { kind: 'lacking' }>): void {
     const waiting = this.parts[part];

@@ -1,4 +1,5 @@
 import { limits } from '../limits.ts';
+import { bytesInUtf8 } from '../protocol/bytes.ts';
 import type { Operation } from '../protocol/frame.ts';
 import {
   argumentFault,
@@ -17,12 +18,28 @@ const idPattern = /^\d{1,20}(?:-\d{1,20})?$/;
  * Gives XADD its id, and makes its trimming exact. What is wrong in it goes on to the region as it is: Redis takes none of
  * it either, and has the words for it.
  */
-export function rewriteAppend({ operation }: CheckedCommand, { now }: CompileContext): Operation {
+export function rewriteAppend(
+  { operation }: CheckedCommand,
+  { now }: CompileContext,
+): Operation | CommandFault {
   const trimmed = exactTrim(operation.args, true);
   if (trimmed === null) return operation;
   const { args, end, isLimited } = trimmed;
+  const fault = entryFault(args.slice(end + 1));
+  if (fault !== null) return fault;
   if (args[end] !== '*') return { ...operation, kind: isLimited ? 'trim' : 'write', args };
   return { ...operation, kind: 'append', args: args.with(end, `${now}-*`) };
+}
+
+/** What an entry takes per field and per value besides their bytes, in what delivers it; base.lua counts the same. */
+const itemBytes = 12;
+
+/** An entry that is added can be delivered: XREADGROUP answers it whole. */
+function entryFault(words: readonly string[]): CommandFault | null {
+  const bytes = words.reduce((sum, word) => sum + bytesInUtf8(word) + itemBytes, 0);
+  if (bytes <= limits.takenBytes) return null;
+  const detail = `the entry has ${bytes} bytes, ${itemBytes} for each field and value among them; the limit is ${limits.takenBytes}`;
+  return { problem: 'too-large', detail };
 }
 
 /** Makes XTRIM exact, or leaves it to the region to refuse it. */

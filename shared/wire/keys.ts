@@ -1,5 +1,6 @@
 import { formatTransactionId, type ShardId, type TransactionId } from '../ids.ts';
 import { limits } from '../limits.ts';
+import { bytesInUtf8 } from '../protocol/bytes.ts';
 import { channelPrefix, reservedPrefix } from '../protocol/own-keys.ts';
 
 /**
@@ -111,7 +112,8 @@ export function keyFault(key: string): CommandFault | null {
 
 /** The size of `text` in UTF-8, in bytes. */
 export function utf8Length(text: string): number {
-  return encoder.encode(text).byteLength;
+  // The encoder would write three bytes for half a character.
+  return text.isWellFormed() ? encoder.encode(text).byteLength : bytesInUtf8(text);
 }
 
 /**

@@ -26,6 +26,7 @@ function waiting(keys: readonly string[], given: Partial<Waiting> = {}): Waiting
     retryAt: 0,
     searches: 0,
     stalls: 0,
+    most: 256,
     isDenied: false,
     together: null,
     lacking: null,

@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import { compileWrite } from '../../shared/wire/commands.ts';
 import { now, operationOf } from './command-samples.ts';
 
 describe('an operation on a stream', () => {
@@ -38,6 +40,21 @@ describe('an operation on a stream', () => {
     ['xgroup create s g $ mkstream', 'write', 'XGROUP CREATE s g $ mkstream'],
   ])('goes from %s as %s: %s', (words, kind, args) => {
     expect(operationOf(words)).toMatchObject({ kind, args: args.split(' ') });
+  });
+
+  it('adds no entry that is larger than what can be delivered', () => {
+    const pair = (bytes: number) => ['XADD', 's', 'MAXLEN', '9', '*', 'f', 'v'.repeat(bytes)];
+    const item = 12;
+    const most = limits.valueBytes;
+    const rest = limits.takenBytes - most - 4 * item - 2;
+    const context = { now, seed: () => 1 };
+    const add = (bytes: number) =>
+      compileWrite([[...pair(most), 'g', 'w'.repeat(bytes)]], [], context);
+    expect(add(rest)).toMatchObject({ ok: true });
+    expect(add(rest + 1)).toMatchObject({
+      problem: 'too-large',
+      detail: expect.stringContaining(`the limit is ${limits.takenBytes}`),
+    });
   });
 
   it('has the keys of XREADGROUP where they stand after its words are put in order', () => {

@@ -263,6 +263,32 @@ describe('a write that takes a region longer than its vote may', () => {
   });
 });
 
+describe('writes whose replies have no room together', () => {
+  const refused = (most: number) => ({
+    votes: [{ kind: 'refused' as const, reason: 'had no room left', most }],
+  });
+
+  it('are tried by as many as have room, in their order', () => {
+    const rig = Rig.greeted();
+    const frames = Array.from({ length: 7 }, () => frameOf(['a'], lasting));
+    const tickets = rig.arriveTogether(frames);
+    const sizes: number[] = [];
+    const refuse = (most: number) => {
+      const sent = rig.flightsTo('near').find(({ round }) => round.prepares.length > 0);
+      if (sent === undefined) throw new Error('a prepare is on its way');
+      sizes.push(...sent.round.prepares.map(({ parts }) => parts.length));
+      rig.execute(sent, refused(most));
+      rig.executeAll();
+      rig.advance(limits.retryPauseMsLast);
+    };
+    for (const most of [3, 2, 0]) refuse(most);
+    expect(sizes).toEqual([7, 3, 2]);
+    rig.settle();
+    const sequences = tickets.map((ticket) => rig.record(ticket).sequence);
+    expect(sequences).toEqual(tickets.map((_, index) => index + 1));
+  });
+});
+
 describe('a script that gives other results in another region', () => {
   it('is refused at last, and no region is put out for it', () => {
     const rig = Rig.greeted();

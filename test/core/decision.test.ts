@@ -18,6 +18,7 @@ function transactionOf(...frames: readonly WriteFrame[]): Transaction {
       attempts: position + 1,
       searches: 0,
       stalls: 0,
+      most: 256,
       together: null,
       lacking: null,
       isDenied: false,

@@ -1,5 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { bytesInUtf8 } from '../../shared/protocol/bytes.ts';
+import { utf8Length } from '../../shared/wire/keys.ts';
 import { bytesWithin, hasBytes, textWithBytes } from '../../shared/wire/raw-bytes.ts';
 
 /** Bytes that are now UTF-8, now not, with halves of characters among them. */
@@ -28,6 +30,15 @@ describe('a text with bytes', () => {
         const text = textWithBytes(bytes);
         expect(hasBytes(text)).toBe(true);
         expect(Buffer.from(bytesWithin(text), 'latin1')).toEqual(Buffer.from(bytes));
+      }),
+    );
+  });
+
+  it('is as long as its bytes, by which every bound of texts counts', () => {
+    fc.assert(
+      fc.property(anyBytes, (bytes) => {
+        const text = textWithBytes(bytes);
+        expect([bytesInUtf8(text), utf8Length(text)]).toEqual([bytes.length, bytes.length]);
       }),
     );
   });

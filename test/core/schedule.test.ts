@@ -43,6 +43,7 @@ function prepare(link: RegionLink, sequence: number): void {
     retryAt: 0,
     searches: 0,
     stalls: 0,
+    most: 256,
     isDenied: false,
     together: null,
     lacking: null,

@@ -107,7 +107,7 @@ export function outcomeNoted(
   copy: CopyReply | null,
 ): Meta {
   const said = decisions.map((reply) => (reply === 'acknowledged' ? 'a' : reply[0])).join('');
-  const letters = votes.map(({ kind }) => voteLetters[kind]).join('');
+  const letters = votes.map((vote) => ('most' in vote ? 'c' : voteLetters[vote.kind])).join('');
   const failed = letterOf(copy);
   const outcome = `${said};${letters};${failed}`;
   const isWhole = /^a*;y*;$/.test(outcome);

@@ -85,6 +85,8 @@ export class RegionModel {
   readonly #clock: () => number;
   readonly #dumps: boolean;
   #meta: Meta | null = null;
+  /** Bytes of the outcomes in the round so far. */
+  #answered = 0;
   #data = new Map<string, Entry>();
   #locks = new Map<string, Lock>();
   #done = new Map<string, TransactionOrder>();
@@ -154,6 +156,7 @@ export class RegionModel {
     this.#meta = meta;
     if (meta.floor !== held.floor) this.#forgetDone(meta.floor);
     const decisions = round.decisions.map((decision) => this.#decide(decision, round, meta));
+    this.#answered = 0;
     const votes = round.prepares.map((prepare) => this.#vote(prepare, round, meta));
     const copy = round.copy === null ? null : this.#copy(round.copy, round, meta);
     if (this.#meta !== null && meta.counter > held.counter) {
@@ -365,9 +368,17 @@ export class RegionModel {
       const part = prepare.parts.findIndex(({ operations }) => operations.some(isGrowing));
       return { kind: 'denied', code: 'OOM', reason: 'OOM out of memory', part };
     }
+    if (this.#answered > limits.roundOutcomeBytes) {
+      return { kind: 'refused', reason: 'had no room left for it in the answer to its round' };
+    }
     const staged = stage(prepare, this.#keys());
     if (staged.takesMemory) this.#looksAtMemory = true;
-    const { outcomes, fingerprints, intents, unlisted } = staged;
+    const { outcomes, fingerprints, intents, unlisted, most } = staged;
+    this.#answered += staged.bytes;
+    if (most !== null) {
+      const reason = 'had no room left for the replies of all that came together';
+      return { kind: 'refused', reason, most };
+    }
     if (unlisted.length > 0) return { kind: 'unlisted', parts: unlisted };
     for (const [index, key] of prepare.keys.entries()) {
       const intent = intents[index];

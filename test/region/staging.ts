@@ -34,9 +34,13 @@ export interface Staged {
   readonly unlisted: Extract<Vote, { kind: 'unlisted' }>['parts'];
   /** Whether it came to an operation that takes memory: only then does a region look whether it has any. */
   readonly takesMemory: boolean;
+  /** So many of its first parts have room for their replies, if not all have; then nothing is staged. */
+  readonly most: number | null;
+  /** The bytes of its outcomes. */
+  readonly bytes: number;
 }
 
-const tooLarge = 'ERR the replies of this write are too large; read them by a read';
+const tooLarge = `ERR the replies of this write are too large: the limit is ${limits.outcomeBytes} bytes; take fewer at once, or read a large value in ranges (GETRANGE) and remove it by DEL`;
 
 const keep: Intent = { kind: 'keep' };
 
@@ -56,6 +60,8 @@ class Staging {
   readonly #prepare: Prepare;
   readonly #base: Keys;
   #left: number = limits.outcomeBytes;
+  /** There was no room for the replies of the current part. */
+  #isCrowded = false;
   readonly #fingerprints = new Map<string, string>();
   /** What the parts so far have staged; null where a key is gone. A key that is missing here is as in the base. */
   #staged = new Map<string, Entry | null>();
@@ -72,8 +78,11 @@ class Staging {
   }
 
   run(): Staged {
+    let most: number | null = null;
     const outcomes = this.#prepare.parts.map((part, position) => {
       const outcome = this.#part(part);
+      if (this.#isCrowded && position > 0) most ??= position;
+      this.#isCrowded = false;
       if (this.#strays.length > 0) this.#unlisted.push({ part: position, keys: this.#strays });
       this.#strays = [];
       return outcome;
@@ -84,6 +93,8 @@ class Staging {
       intents: this.#prepare.keys.map((key) => this.#intent(key)),
       unlisted: this.#unlisted,
       takesMemory: this.#takesMemory,
+      most,
+      bytes: limits.outcomeBytes - this.#left,
     };
   }
 
@@ -101,6 +112,7 @@ class Staging {
 
   #bounded(ended: Ended, part: Part): Ended {
     if (sizeOfReply(ended.outcome) <= this.#left) return ended;
+    this.#isCrowded = true;
     return { outcome: [2, part.operations.length - 1, tooLarge], stands: false };
   }
 

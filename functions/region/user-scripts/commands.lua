@@ -263,6 +263,11 @@ end
 function rewriters.append(command)
   local kept, last, isLimited = exactTrim(command.arguments, true)
   if not kept then return asItIs(command) end
+  local bytes = 0
+  for index = last + 1, #kept do bytes = bytes + #kept[index] + ITEM end
+  if bytes > SCRIPT_BOUNDS.taken then
+    return nil, refusalOf('XADD of so large an entry', 'the limit is ' .. SCRIPT_BOUNDS.taken .. ' bytes')
+  end
   local isMade = kept[last] == '*'
   if isMade then kept[last] = whole(tx.now) .. '-*' end
   return withArguments(command, kept, (isMade and APPEND) or (isLimited and TRIM) or nil)

@@ -55,6 +55,7 @@ export function scriptTable(): string {
     `draws = ${limits.drawsPerCall}`,
     `samples = ${limits.memorySamples}`,
     `reached = ${limits.reachedBytes}`,
+    `taken = ${limits.takenBytes}`,
   ];
   return [
     `local SCRIPT_TABLE = [==[\n\n${rows}\n]==]`,

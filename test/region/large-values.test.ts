@@ -1,0 +1,133 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import { operationAt } from '../../shared/protocol/frame.ts';
+import { decodeReply } from '../../shared/protocol/reply.ts';
+import type { RegionClient, Vote } from '../../shared/protocol/round.ts';
+import { compileWrite } from '../../shared/wire/commands.ts';
+import { bytesWithin, textWithBytes } from '../../shared/wire/raw-bytes.ts';
+import { connectDirectly } from './direct.ts';
+import { commitOf, executed, part, prepareOf, roundOf, script } from './fixtures.ts';
+import { servers, type TestServer } from './servers.ts';
+
+const size = limits.valueBytes;
+
+/** The largest value that a write may store, of each kind. */
+const kinds: readonly (readonly [string, string])[] = [
+  ['ASCII', 'x'.repeat(size)],
+  ['CJK', `${'漢'.repeat(Math.floor(size / 3))}xx`],
+  ['control characters', '\0'.repeat(size)],
+  ['bytes that are no UTF-8', textWithBytes(new Uint8Array(size).fill(0xfe))],
+];
+
+/** A key of the greatest length, which XREADGROUP and LMPOP answer as well. */
+const key = 'k'.repeat(limits.keyBytes);
+
+describe.each(servers)('a large value in %s', (_name, start, text) => {
+  let server: TestServer;
+  let client: RegionClient;
+  let sequence = 0;
+  beforeAll(async () => {
+    server = await start();
+    client = connectDirectly(server.redis, text);
+  });
+  beforeEach(() => server.redis.flushall());
+  afterAll(() => server.stop());
+
+  /** Has each of the commands voted on as a part of one transaction. */
+  const vote = async (...commands: readonly (readonly string[])[]): Promise<Vote | undefined> => {
+    sequence += 1;
+    const keys = new Set<string>();
+    const parts = commands.map((command) => {
+      const compiled = compileWrite([command], [], { now: 1_000 + sequence, seed: () => 1 });
+      if (!compiled.ok) throw new Error(compiled.detail);
+      for (const one of compiled.keys) keys.add(one);
+      return part(...compiled.operations.map((one) => operationAt(one, 1_000 + sequence)));
+    });
+    const prepares = [prepareOf(sequence, [...keys], ...parts)];
+    const { votes } = executed(await client.round(roundOf({ prepares }), 0));
+    const decisions = [commitOf(sequence, [...keys])];
+    if (votes[0]?.kind === 'yes') await client.round(roundOf({ decisions }), 0);
+    return votes[0];
+  };
+  const run = async (...commands: readonly (readonly string[])[]) => {
+    const cast = await vote(...commands);
+    if (cast?.kind !== 'yes') throw new Error(`voted ${JSON.stringify(cast).slice(0, 200)}`);
+    return cast.outcomes.map(decodeReply);
+  };
+
+  it.each(kinds)('of %s that was stored can be taken out, by every command', async (_, value) => {
+    const bytes = bytesWithin(value);
+    const taken = [[0, bytes]];
+    await run(['SET', key, value]);
+    expect(await run(['GETDEL', key])).toEqual(taken);
+    await run(['SET', key, value]);
+    expect(await run(['GETSET', key, value])).toEqual(taken);
+    expect(await run(['SET', key, value, 'GET'])).toEqual(taken);
+    await run(['DEL', key]);
+    await run(['RPUSH', key, value]);
+    expect(await run(['RPOPLPUSH', key, 'other'])).toEqual(taken);
+    expect(await run(['LPOP', 'other'])).toEqual(taken);
+    await run(['XGROUP', 'CREATE', key, 'g', '$', 'MKSTREAM']);
+    await run(['XADD', key, '5-5', 'f', value]);
+    const entry = [key, [['5-5', ['f', bytes]]]];
+    expect(await run(['XREADGROUP', 'GROUP', 'g', 'c', 'STREAMS', key, '>'])).toEqual([
+      [0, [entry]],
+    ]);
+  });
+
+  it('of the bound can be taken; one that is larger than all replies is refused, and stays', async () => {
+    await server.redis.set('k', 'x'.repeat(limits.takenBytes));
+    const [, reply = ''] = (await run(['GETDEL', 'k']))[0] as [number, string];
+    expect(reply).toHaveLength(limits.takenBytes);
+    const larger = 'x'.repeat(limits.outcomeBytes);
+    await server.redis.set('k', larger);
+    await server.redis.rpush('list', larger);
+    for (const command of [
+      ['GETDEL', 'k'],
+      ['LPOP', 'list'],
+    ]) {
+      const told = expect.stringMatching(/too large: the limit is 900000 bytes.*GETRANGE.*DEL/);
+      expect(await run(command)).toEqual([[2, 0, told]]);
+    }
+    expect(await server.redis.strlen('k')).toBe(larger.length);
+    expect(await server.redis.llen('list')).toBe(1);
+    expect(await run(['GETRANGE', 'k', '0', '2'], ['DEL', 'k'])).toEqual([
+      [0, 'xxx'],
+      [0, 1],
+    ]);
+  });
+
+  it('is popped by one of several that come together, who are told how many have room', async () => {
+    const value = 'x'.repeat(size);
+    await server.redis.rpush('list', value, value, value);
+    const pops = [1, 2, 3].map(() => ['LPOP', 'list']);
+    expect(await vote(...pops)).toMatchObject({ kind: 'refused', most: 1 });
+    expect(await server.redis.llen('list')).toBe(3);
+    expect(await run(['LPOP', 'list'])).toEqual([[0, value]]);
+    expect(await server.redis.llen('list')).toBe(2);
+  });
+
+  it('is no entry that XREADGROUP could not deliver', async () => {
+    const item = 12;
+    const half = 'v'.repeat(limits.takenBytes / 2 - item);
+    const add = (value: string) => ['XADD', key, '5-5', half, value];
+    await expect(vote(add(`${half}x`))).rejects.toThrow(`the limit is ${limits.takenBytes}`);
+    await run(['XGROUP', 'CREATE', key, 'g', '$', 'MKSTREAM']);
+    const longer = script(
+      "return redis.call('XADD', KEYS[1], '5-5', 'f', string.rep('v', tonumber(ARGV[1])))",
+      [key],
+      [String(limits.takenBytes)],
+    );
+    sequence += 1;
+    const prepares = [prepareOf(sequence, [key], part(longer))];
+    const { votes } = executed(await client.round(roundOf({ prepares }), 0));
+    const [cast] = votes;
+    const outcomes = cast?.kind === 'yes' ? cast.outcomes.join('') : '';
+    expect(outcomes).toContain('XADD of so large an entry is not supported in a script');
+    await client.round(roundOf({ decisions: [commitOf(sequence, [key])] }), 0);
+    await run(add(half));
+    expect(await run(['XREADGROUP', 'GROUP', 'g', 'c', 'STREAMS', key, '>'])).toEqual([
+      [0, [[key, [['5-5', [half, half]]]]]],
+    ]);
+  });
+});
