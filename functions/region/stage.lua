@@ -314,8 +314,8 @@ end
 
 -- A decision is stored with its outcomes, so there is a bound; a part that would pass it fails, alike in every region.
 local function tooLarge(part)
-  local failure = 'ERR the replies of this write are too large: the limit is ' .. whole(tx.bound) .. ' bytes; take fewer '
-    .. 'at once, or read a large value in ranges (GETRANGE) and remove it by DEL'
+  local failure = 'ERR the replies of this write are too large: the limit is ' .. whole(tx.bound) .. ' bytes; take '
+    .. 'fewer at once, or read a large value in ranges (GETRANGE) and remove it by DEL'
   tx.isCrowded = true
   return { 2, #part[2] - 1, failure }, false, #failure + 3 * ITEM
 end
