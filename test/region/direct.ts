@@ -3,6 +3,7 @@ import { clientOf, type ScriptRunner } from '../../functions/region/client.ts';
 import { silent } from '../../functions/region/decoding.ts';
 import type { Element } from '../../functions/region/rest.ts';
 import type { Script } from '../../functions/region/scripts.ts';
+import { assert } from '../../shared/assert.ts';
 import { limits } from '../../shared/limits.ts';
 import { integerOf, type RawReply } from '../../shared/protocol/reply.ts';
 import type { RegionClient } from '../../shared/protocol/round.ts';
@@ -59,7 +60,9 @@ function directRunner(redis: Redis, textOf: (script: Script) => string): ScriptR
 
 /** Lets users' scripts take all the time that they need, so that it is their steps that end them on a slow machine too. */
 export function patient(script: string): string {
-  return script.replaceAll(`ms = ${limits.scriptMs},`, 'ms = 3600000,');
+  const changed = script.replaceAll(`ms=${limits.scriptMs},`, 'ms=3600000,');
+  assert(changed !== script || !script.includes('SCRIPT_BOUNDS'), 'the bound stands elsewhere');
+  return changed;
 }
 
 function errorElement(error: unknown): Element {
