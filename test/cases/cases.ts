@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 
-/** A reply: exactly this; a number within bounds; or a list of so many. */
+/** A reply: exactly this, with placeholders filled in; a number within bounds; a list of so many; or a part of an error. */
 const replySchema = z.json();
 
 /** What has to come of requests that are sent at once. */
@@ -51,9 +51,51 @@ export const cases: readonly Case[] = z
   .array(caseSchema)
   .parse(JSON.parse(readFileSync(new URL('./cases.json', import.meta.url), 'utf8')));
 
-/** A command with its placeholders filled in: $client, $many:<count> words, and $pairs:<count> of them with values. */
+/** So many bytes of Chinese text. */
+function han(bytes: number): string {
+  return '漢'.repeat(Math.floor(bytes / 3)).padEnd(Math.floor(bytes / 3) + (bytes % 3), 'x');
+}
+
+/** Placeholders of large values: $han:<bytes>, $copies:<count>:<bytes>, $times:<count> and $documents:<from>:<to>. */
+function largeWords(word: string): readonly string[] | null {
+  const [, name, first = '0', second = '0'] =
+    /^\$(han|copies|times|documents):(\d+)(?::(\d+))?$/.exec(word) ?? [];
+  const [from, to] = [Number(first), Number(second)];
+  const many = (count: number, one: (index: number) => readonly string[]) =>
+    Array.from({ length: count }, (_, index) => one(index)).flat();
+  switch (name) {
+    case 'han':
+      return [han(from)];
+    case 'copies':
+      return many(from, () => [han(to)]);
+    case 'times':
+      return many(from, () => ['word 0']);
+    case 'documents':
+      return many(to - from, (index) => [`word ${from + index}`, han(99_999)]);
+    default:
+      return null;
+  }
+}
+
+/** What is right, with the placeholders of large values filled in. */
+export function filledRight(right: unknown): unknown {
+  if (typeof right === 'string') return largeWords(right)?.[0] ?? right;
+  if (!Array.isArray(right)) return right;
+  const items: readonly unknown[] = right;
+  return items.flatMap((item): readonly unknown[] => {
+    const words = typeof item === 'string' ? largeWords(item) : null;
+    return words ?? [filledRight(item)];
+  });
+}
+
+/**
+ * A command with its placeholders filled in: $client, $many:<count> words, and $pairs:<count> of them with values; and
+ * large values.
+ */
 export function filled(command: readonly string[], client: number): readonly string[] {
   return command.flatMap((word) => {
+    const large = largeWords(word);
+    if (large !== null) return large;
     const [, name, count = '0'] = /^\$(client|many|pairs)(?::(\d+))?$/.exec(word) ?? [];
     if (name === undefined) return [word];
     if (name === 'client') return [`client ${client}`];
