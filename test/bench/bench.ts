@@ -19,9 +19,9 @@ import { measureReads } from './reads.ts';
 
 /**
  * `npm run bench`: five regions with the round trips between AWS regions. What is judged are ratios and counts within
- * this run, so that another machine comes to the same verdict. `npm run bench -- writes`, `pipeline`, `hooks`, `elements` or
- * `members` measures a part alone: writes and reads, a pipeline, confirmations and the change feed, writes into large
- * collections, or regions that fail and come back. Of the last, `outages`, `copying`, `hold` or `reads` may be named too.
+ * this run, so that another machine comes to the same verdict. `npm run bench -- writes`, `pipeline`, `hooks`, `elements`,
+ * `replies` or `members` measures a part alone: writes and reads, a pipeline, confirmations and the change feed, writes
+ * into large collections, what large replies cost a region, or regions that fail and come back. Of the last, `outages`, `copying`, `hold` or `reads` may be named too.
  */
 
 const regionCount = 5;
@@ -183,15 +183,27 @@ async function measureInScripts(): Promise<readonly Figure[]> {
   return measureElements(say);
 }
 
+/** It runs the regions' scripts itself, too. */
+async function measureRepliesOfRegions(): Promise<readonly Figure[]> {
+  await import('./lua-text.ts');
+  const { measureReplies } = await import('./replies.ts');
+  return measureReplies(say);
+}
+
 async function measure(): Promise<readonly Figure[]> {
   const [part, only] = process.argv.slice(2);
   if (part === 'members') return measureMembers(say, only);
   if (part === 'elements') return measureInScripts();
+  if (part === 'replies') return measureRepliesOfRegions();
   const figures = [...(await measureOverDistance(part))];
   const isNear = part === undefined || part === 'hooks';
   if (isNear) figures.push(...(await measureHooks(say)));
   if (part === undefined) {
-    figures.push(...(await measureInScripts()), ...(await measureMembers(say)));
+    figures.push(
+      ...(await measureInScripts()),
+      ...(await measureRepliesOfRegions()),
+      ...(await measureMembers(say)),
+    );
   }
   return figures;
 }

@@ -10,7 +10,7 @@ import type { RegionClient } from '../../shared/protocol/round.ts';
 
 /**
  * A region client over a plain connection: the same scripts, encoding and decoding, without HTTP. `change` makes other
- * texts of them.
+ * texts of them, or the digests of texts that the server knows.
  */
 export function connectDirectly(
   redis: Redis,
@@ -23,7 +23,8 @@ export function connectDirectly(
 /** Runs scripts and commands over a plain connection. */
 function directRunner(redis: Redis, textOf: (script: Script) => string): ScriptRunner {
   const commandOf = (script: Script, keys: readonly string[], argv: readonly string[]) => [
-    ...['EVAL', textOf(script), String(keys.length)],
+    ...[/^[0-9a-f]{40}$/.test(textOf(script)) ? 'EVALSHA' : 'EVAL', textOf(script)],
+    String(keys.length),
     ...keys,
     ...argv,
   ];

@@ -1,0 +1,105 @@
+import { createHash } from 'node:crypto';
+import type { Redis } from 'ioredis';
+import type { ReadCommand } from '../../shared/protocol/round.ts';
+import { connectDirectly } from '../region/direct.ts';
+import { executed, roundOf, snapshotOf } from '../region/fixtures.ts';
+import { startRedisServer } from '../region/servers.ts';
+import { type Figure, median } from './measure.ts';
+
+/** What a reply costs the server's main thread by way of a region's snapshot, against the command alone. */
+
+const runs = 9;
+const documents = 13;
+const size = 100_000;
+const nulBytes = 5_000_000;
+
+const kinds: readonly (readonly [string, Buffer])[] = [
+  ['ASCII', Buffer.alloc(size, 'x')],
+  ['UTF-8', Buffer.from('漢'.repeat(Math.floor(size / 3)))],
+  ['binary', Buffer.alloc(size, 0xfe)],
+];
+
+interface Compared {
+  readonly name: string;
+  readonly command: readonly string[];
+  readonly native: readonly string[];
+  readonly times: number;
+}
+
+/** Measures each reply in turns of both ways. The server is one of its own. */
+export async function measureReplies(say: (line: string) => void): Promise<readonly Figure[]> {
+  say('Replies …');
+  const server = await startRedisServer();
+  const { redis } = server;
+  try {
+    const names = (kind: string) => Array.from({ length: documents }, (_, at) => `${kind}:${at}`);
+    for (const [kind, value] of kinds) {
+      for (const name of names(kind)) await redis.set(name, value);
+    }
+    await redis.set('nuls', Buffer.alloc(nulBytes));
+    await redis.set('small', 'value');
+    const large = kinds.map(([kind]): Compared => {
+      const command = ['MGET', ...names(kind)];
+      return { name: `MGET of ${documents} ${kind} values`, command, native: command, times: 20 };
+    });
+    const range = ['GETRANGE', 'nuls', '0', String(nulBytes - 1)];
+    const bare = ['EVAL', "return redis.call('GET', KEYS[1])", '1', 'small'];
+    const compared: readonly Compared[] = [
+      ...large,
+      { name: 'GETRANGE of NULs', command: range, native: range, times: 5 },
+      { name: 'a small GET, of a bare EVAL', command: ['GET', 'small'], native: bare, times: 500 },
+    ];
+    const figures: Figure[] = [];
+    for (const one of compared) figures.push(...(await compare(redis, one)));
+    return figures;
+  } finally {
+    await server.stop();
+  }
+}
+
+async function compare(redis: Redis, one: Compared): Promise<readonly Figure[]> {
+  const loaded = new Set<string>();
+  // As a region runs them: by their digests.
+  const client = connectDirectly(redis, 'flagged', (text) => {
+    const sha = createHash('sha1').update(text).digest('hex');
+    if (!loaded.has(sha)) void redis.script('LOAD', text);
+    loaded.add(sha);
+    return sha;
+  });
+  executed(await client.round(roundOf({}), 0));
+  const keys = one.command[0] === 'MGET' ? one.command.slice(1) : one.command.slice(1, 2);
+  const reads = keys.map((_, at) => at + 1);
+  const command: ReadCommand = { args: one.command, reads, reply: null };
+  const viaRegion = async () => {
+    const result = await client.snapshot(snapshotOf(keys, [command]), 0);
+    if (result.kind !== 'read') throw new Error(`not read: ${result.kind}`);
+  };
+  const [name = '', ...rest] = one.native;
+  const natively = () => redis.callBuffer(name, ...rest);
+  const ratios: number[] = [];
+  await viaRegion();
+  for (let run = 0; run < runs; run += 1) {
+    const region = await cpuOf(redis, viaRegion, one.times);
+    ratios.push(region / (await cpuOf(redis, natively, one.times)));
+  }
+  const least = Math.min(...ratios);
+  const most = Math.max(...ratios);
+  return [
+    { name: `CPU of ${one.name}, in a region`, value: median(ratios), unit: 'ratio', limit: 1.5 },
+    { name: '  least', value: least, unit: 'ratio', limit: null },
+    { name: '  most', value: most, unit: 'ratio', limit: null },
+  ];
+}
+
+/** The CPU of the server's main thread, s: commandstats would leave out the writing of replies. */
+async function cpuOf(redis: Redis, work: () => Promise<unknown>, times: number): Promise<number> {
+  const before = await cpuSeconds(redis);
+  for (let time = 0; time < times; time += 1) await work();
+  return (await cpuSeconds(redis)) - before;
+}
+
+async function cpuSeconds(redis: Redis): Promise<number> {
+  const told = await redis.info('cpu');
+  const parts = [...told.matchAll(/^used_cpu_(?:user|sys)_main_thread:([\d.]+)/gm)];
+  return parts.reduce((sum, [, seconds]) => sum + Number(seconds), 0);
+}
