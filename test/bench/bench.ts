@@ -20,8 +20,9 @@ import { measureReads } from './reads.ts';
 /**
  * `npm run bench`: five regions with the round trips between AWS regions. What is judged are ratios and counts within
  * this run, so that another machine comes to the same verdict. `npm run bench -- writes`, `pipeline`, `hooks`, `elements`,
- * `replies` or `members` measures a part alone: writes and reads, a pipeline, confirmations and the change feed, writes
- * into large collections, what large replies cost a region, or regions that fail and come back. Of the last, `outages`, `copying`, `hold` or `reads` may be named too.
+ * `replies`, `scripts` or `members` measures a part alone: writes and reads, a pipeline, confirmations and the change
+ * feed, writes into large collections, what large replies and users' scripts cost a region, or regions that fail and come
+ * back. Of the last, `outages`, `copying`, `hold` or `reads` may be named too.
  */
 
 const regionCount = 5;
@@ -190,11 +191,19 @@ async function measureRepliesOfRegions(): Promise<readonly Figure[]> {
   return measureReplies(say);
 }
 
+/** It sends scripts to one region of its own. */
+async function measureUserScripts(): Promise<readonly Figure[]> {
+  await import('./lua-text.ts');
+  const { measureScripts } = await import('./scripts.ts');
+  return measureScripts(say);
+}
+
 async function measure(): Promise<readonly Figure[]> {
   const [part, only] = process.argv.slice(2);
   if (part === 'members') return measureMembers(say, only);
   if (part === 'elements') return measureInScripts();
   if (part === 'replies') return measureRepliesOfRegions();
+  if (part === 'scripts') return measureUserScripts();
   const figures = [...(await measureOverDistance(part))];
   const isNear = part === undefined || part === 'hooks';
   if (isNear) figures.push(...(await measureHooks(say)));
@@ -202,6 +211,7 @@ async function measure(): Promise<readonly Figure[]> {
     figures.push(
       ...(await measureInScripts()),
       ...(await measureRepliesOfRegions()),
+      ...(await measureUserScripts()),
       ...(await measureMembers(say)),
     );
   }

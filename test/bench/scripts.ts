@@ -1,0 +1,180 @@
+import { createHash } from 'node:crypto';
+import type { Redis } from 'ioredis';
+import { connectRegion } from '../../functions/region/client.ts';
+import { startGateway } from '../../local/gateway.ts';
+import type { RegionClient } from '../../shared/protocol/round.ts';
+import {
+  commitOf,
+  countedText,
+  executed,
+  part,
+  prepareOf,
+  roundOf,
+  script,
+} from '../region/fixtures.ts';
+import { startRedisServer } from '../region/servers.ts';
+import { type Figure, median } from './measure.ts';
+
+/**
+ * What users' scripts take of a region's main thread, as its server counts it (`INFO cpu`): well-known ones beside the same
+ * in a bare EVALSHA, and what an attacker would send.
+ */
+
+const runs = 7;
+const callsPerRun = 100;
+/** A pattern that backtracks holds a region for no longer than this; the others end by their bounds of steps and bytes. */
+const patternMsMaximum = 100;
+
+type Say = (line: string) => void;
+
+interface Kind {
+  readonly name: string;
+  readonly text: string;
+  readonly argv: readonly string[];
+}
+
+const kinds: readonly Kind[] = [
+  {
+    name: 'a limit per fixed window',
+    text: `local count = redis.call('INCRBY', KEYS[1], ARGV[2])
+if count == tonumber(ARGV[2]) then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
+return { count, ARGV[1] }`,
+    argv: ['600000', '1'],
+  },
+  {
+    name: 'the release of a lock',
+    text: `if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0`,
+    argv: ['nobody'],
+  },
+  {
+    name: 'a job that moves on',
+    text: `redis.call('RPUSH', KEYS[1], ARGV[1])
+local job = redis.call('LPOP', KEYS[1])
+redis.call('HSET', KEYS[1] .. ':' .. 'job', 'state', 'active', 'name', job)
+for index = 1, 20 do local text = string.format('%s:%d', job, index) if #text > 100 then return nil end end
+return cjson.encode({ job = job, attempts = 1 })`,
+    argv: ['mail'],
+  },
+];
+
+const patternThatBacktracks = 'a pattern that backtracks';
+
+const attacks: Readonly<Record<string, string>> = {
+  [patternThatBacktracks]: "return string.find(string.rep('a', 480), '.-.-.-b')",
+  'optional characters without end': `return string.find(string.rep('a', 100000), '${'a?'.repeat(10)}b')`,
+  'a text that doubles': `local s = string.rep('a', 1000) ${'s = s .. s '.repeat(18)} return #s`,
+  'a repetition of 400 MB': "return #(('x'):rep(400000000))",
+  'a reply that doubles': 'local t = {} for i = 1, 22 do t = {t, t} end return t',
+  'a loop': 'while true do end',
+  'JSON of a table that doubles':
+    'local t = {1} for i = 1, 22 do t = {t, t} end return #cjson.encode(t)',
+};
+
+/** Measures both. The server is one of its own. */
+export async function measureScripts(say: Say): Promise<readonly Figure[]> {
+  const server = await startRedisServer();
+  const token = 'bench';
+  const gateway = await startGateway({ redisPort: server.port, token, roundTripMs: 0 });
+  try {
+    await gateway.ready();
+    const client = connectRegion({ id: 'bench', url: gateway.url, token });
+    const rounds = new Rounds(client, server.redis);
+    const figures: Figure[] = [];
+    for (const kind of kinds) {
+      say(`${kind.name} …`);
+      figures.push(...(await measureKind(rounds, kind)));
+    }
+    for (const [name, text] of Object.entries(attacks)) {
+      say(`${name} …`);
+      figures.push(await measureAttack(client, server.redis, name, text));
+    }
+    return figures;
+  } finally {
+    await gateway.close();
+    await server.stop();
+  }
+}
+
+async function measureKind(rounds: Rounds, kind: Kind): Promise<readonly Figure[]> {
+  const ratios: number[] = [];
+  const staged: number[] = [];
+  await rounds.staged(kind);
+  for (let run = 0; run < runs; run += 1) {
+    const bareMs = await rounds.bare(kind);
+    const stagedMs = await rounds.staged(kind);
+    ratios.push(stagedMs / bareMs);
+    staged.push(stagedMs / callsPerRun);
+  }
+  const spread = Math.max(...ratios) - Math.min(...ratios);
+  return [
+    { name: `${kind.name}, of a bare EVALSHA`, value: median(ratios), unit: 'ratio', limit: null },
+    { name: '  spread of seven runs', value: spread, unit: 'ratio', limit: null },
+    { name: '  per write', value: median(staged), unit: 'ms', limit: null },
+  ];
+}
+
+async function measureAttack(
+  client: RegionClient,
+  redis: Redis,
+  name: string,
+  text: string,
+): Promise<Figure> {
+  const sha = createHash('sha1').update(text).digest('hex');
+  const commands = [{ args: ['EVAL_RO', sha, countedText(text), '0'], reads: [], reply: null }];
+  const samples: number[] = [];
+  for (let run = 0; run < runs; run += 1) {
+    const before = await mainThreadMs(redis);
+    const request = { shard: 0, generation: 1, strong: false, leased: false, seen: null };
+    await client.snapshot({ ...request, settle: [], keys: [], commands }, 30_000);
+    samples.push((await mainThreadMs(redis)) - before);
+  }
+  const limit = name === patternThatBacktracks ? patternMsMaximum : null;
+  return { name, value: median(samples), unit: 'ms', limit };
+}
+
+/** Runs a script a number of times, each way, and answers the time of the main thread in ms. */
+class Rounds {
+  private readonly client: RegionClient;
+  private readonly redis: Redis;
+  private sequence = 0;
+  /** Of the transaction before. */
+  private keys: readonly string[] = [];
+
+  constructor(client: RegionClient, redis: Redis) {
+    this.client = client;
+    this.redis = redis;
+  }
+
+  async bare({ text, argv }: Kind): Promise<number> {
+    const sha = String(await this.redis.script('LOAD', text));
+    await this.redis.del('bare', 'bare:job');
+    const before = await mainThreadMs(this.redis);
+    for (let call = 0; call < callsPerRun; call += 1) {
+      await this.redis.evalsha(sha, 2, 'bare', 'bare:job', ...argv);
+    }
+    return (await mainThreadMs(this.redis)) - before;
+  }
+
+  /** Each round commits what the one before has prepared. */
+  async staged({ name, text, argv }: Kind): Promise<number> {
+    const keys = [name, `${name}:job`];
+    const before = await mainThreadMs(this.redis);
+    for (let call = 0; call < callsPerRun; call += 1) {
+      this.sequence += 1;
+      const decisions = this.sequence > 1 ? [commitOf(this.sequence - 1, this.keys)] : [];
+      const prepares = [prepareOf(this.sequence, keys, part(script(text, keys, argv)))];
+      this.keys = keys;
+      const { votes } = executed(await this.client.round(roundOf({ decisions, prepares }), 30_000));
+      if (votes[0]?.kind !== 'yes') throw new Error(`not staged: ${JSON.stringify(votes)}`);
+    }
+    return (await mainThreadMs(this.redis)) - before;
+  }
+}
+
+async function mainThreadMs(redis: Redis): Promise<number> {
+  const info = await redis.info('cpu');
+  const of = (kind: string) =>
+    Number(new RegExp(`used_cpu_${kind}_main_thread:([\\d.]+)`).exec(info)?.[1]);
+  return (of('user') + of('sys')) * 1_000;
+}
