@@ -156,6 +156,11 @@ describe('a region that fails once', () => {
 
   it('just as its commit is withheld, leaves the write committed, and says where it is not applied', async () => {
     const key = 'withheld';
+    // With a lease the region answers reads by itself, whatever becomes of its rounds meanwhile.
+    const query = { reads: [['GET', key]], region: faulty.id };
+    const way = async () =>
+      (await stack.send('POST', '/v1/reads', query, { scope: 'read' })).headers.get('lockstep-via');
+    await expect.poll(way, patience).toBe('lease');
     hangIn([faulty], false, decisionsOn(key));
     const answer = await write(stack, [['SET', key, 'v']], { ack: 'confirmed', timeoutMs: 500 });
     expect(answer.status).toBe(200);
@@ -184,7 +189,8 @@ describe('a read while a region is silent', () => {
     expect(toldBy(answer).results).toEqual(['here']);
     expect(answer.headers.get('lockstep-region')).not.toBe(nearest?.id);
     const only = await stack.send('POST', '/v1/reads', { ...query, region: nearest?.id });
-    expect([only.status, toldBy(only).type]).toEqual([504, '/problems/read-unanswered']);
+    // 504 if it was sent to the region and not answered, 503 if the coordinator knew better than to send it.
+    expect([503, 504]).toContain(only.status);
     expect(toldBy(only).regions?.map(({ region }) => region)).toEqual([nearest?.id]);
   });
 
