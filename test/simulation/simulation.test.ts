@@ -7,7 +7,7 @@ const count = Number(process.env.SEEDS ?? (process.env.SEED === undefined ? 5_00
 
 describe('the coordinator in bad weather', () => {
   it(`keeps every promise in ${count} seeded runs from seed ${first}`, {
-    timeout: 600_000,
+    timeout: 3_000_000,
   }, async () => {
     const { done, totals, failures } = await spread({
       runner: 'simulation',
