@@ -1,5 +1,6 @@
 import { uuidv7 } from 'uuidv7';
 import type { ShardId } from '../shared/ids.ts';
+import '../shared/limit-relations.ts';
 import type { RegionClient } from '../shared/protocol/round.ts';
 import type { CoordinatorMethods } from '../shared/wire/answers.ts';
 import { type LocationHint, parseConfiguration } from '../shared/wire/configuration.ts';

@@ -1,3 +1,4 @@
+import '../../shared/limit-relations.ts';
 import { describe, expect, it } from 'vitest';
 import { assert, InvariantViolation } from '../../shared/assert.ts';
 import { limits } from '../../shared/limits.ts';
