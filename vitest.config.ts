@@ -15,6 +15,8 @@ export default defineConfig({
     testTimeout: 300_000,
     hookTimeout: 300_000,
     teardownTimeout: 300_000,
+    // Half of the suite waits for servers: a core must not idle meanwhile.
+    maxWorkers: '100%',
     expect: { poll: { timeout: 120_000 } },
   },
 });

@@ -127,7 +127,10 @@ export class Orders {
       return refused(`${link.region} is being copied, and votes when that is over`);
     }
     const objection = objectionTo(link, force, replace);
-    if (objection !== null) return objection;
+    if (objection !== null) {
+      this.#parts.links.askNow(link);
+      return objection;
+    }
     link.agree(replace, force ? link.foreignGeneration : null);
     const isWhole = membership.whole || whole || force || replace > 0;
     members.set(link, { ...membership, held: false, whole: isWhole });

@@ -132,6 +132,12 @@ export class RegionLinks {
     }
   }
 
+  /** An operator was told how `link` was when it last answered: it is asked now, so that the next answer is newer. */
+  askNow(link: RegionLink): void {
+    link.hasten(this.#outbox.now, 0);
+    this.#plan(link);
+  }
+
   /** An answer has come: the first storage write of this instance is durable (rule R30). */
   beginLeases(): void {
     for (const link of this.#links.values()) link.lease.begin(this.#outbox.now);

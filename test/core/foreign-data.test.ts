@@ -54,6 +54,15 @@ describe('a region that holds the state of another Lockstep', () => {
     expect(round).toMatchObject({ takes: 40, copy: { kind: 'begin', replaces: [7], agreed: 12 } });
   });
 
+  it('is asked again at once after a refusal, since that named the number of its last answer', () => {
+    const rig = probed();
+    rig.count(rig.flight('far'), 40, 12);
+    expect(rig.flightsTo('far')).toEqual([]);
+    expect(rig.order(returnFar)).toMatchObject({ keys: { far: 40 } });
+    rig.count(rig.flight('far'), 41, 12);
+    expect(rig.order(returnFar)).toMatchObject({ keys: { far: 41 } });
+  });
+
   it('is held again if it has got more keys since, in the step that would drop them as well', () => {
     for (const isLate of [false, true]) {
       const rig = probed();

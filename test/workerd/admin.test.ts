@@ -129,6 +129,9 @@ describe('a region that comes and goes at run time', () => {
     await spare.client.set('stray', 'here alone');
     const held = (await contentOf(spare)).length;
     const path = `regions/${spare.id}/return`;
+    // A refusal names the number that the region told last, and asks it again.
+    const named = async () => (await ask(stack, 'POST', path, {})).body;
+    await expect.poll(named, patience).toMatchObject({ keys: { [spare.id]: held } });
     for (const body of [{}, { force: true }, { force: true, replace: held - 1 }]) {
       const refused = await ask(stack, 'POST', path, body);
       expect([refused.status, toldBy(refused).type]).toEqual([409, '/problems/order-refused']);

@@ -31,6 +31,9 @@ function names(keys: unknown, key: string): boolean {
 /** Picks every round, probes included, and no read. */
 export const rounds: Picks = (request) => argumentOf(request)?.length === roundFields;
 
+/** Picks every read. */
+export const snapshots: Picks = (request) => argumentOf(request) !== null && !rounds(request);
+
 /** Picks rounds that prepare a transaction on `key`. */
 export function preparesOf(key: string): Picks {
   return (request) => itemsOf(request, preparesAt).some((prepare) => names(prepare[3], key));

@@ -28,6 +28,11 @@ export interface Seen {
 const count = limits.elementsCopied + 40;
 const all = Array.from({ length: count }, (_, index) => index);
 
+/** Nobody could answer, or the region that was asked did not (R40). */
+function mayFail(status: number): boolean {
+  return status === 503 || status === 504;
+}
+
 /** Makes every collection of a group a large one, which writes stage by its elements. */
 function filling(group: Group): readonly Operation[] {
   return [
@@ -242,7 +247,7 @@ export class Storm {
     const answer = await this.#stack.send('POST', '/v1/reads', query).catch(() => null);
     if (answer === null) return null;
     if (answer.status === 200) return toldBy(answer).results ?? [];
-    if (answer.status !== 503) this.strange.push([query, answer.status, answer.body]);
+    if (!mayFail(answer.status)) this.strange.push([query, answer.status, answer.body]);
     return null;
   }
 
@@ -254,7 +259,7 @@ export class Storm {
     if (status === 200 && typeof body === 'object' && body !== null && 'result' in body) {
       return Array.isArray(body.result) ? body.result : [];
     }
-    if (status !== 503) this.strange.push([command, status, body]);
+    if (!mayFail(status)) this.strange.push([command, status, body]);
     return null;
   }
 }

@@ -72,6 +72,9 @@ local function handled(raised)
   -- An address is another one in each region.
   if type(raised) ~= 'table' then
     local message = string.gsub(shortened(tostring(raised)), '^(%a+): 0x%x+$', '%1')
+    -- The stack may end while a function of this module is called: the script called it.
+    local told = match(message, '^user_script:%d+: ')
+    if told and isOwn(told) then message = place .. sub(message, #told + 1) end
     return { message = 'ERR ' .. string.gsub(message, "upvalue '([%w_]+)'", kindOf), place = place }
   end
   local message = rawget(raised, 'err')
