@@ -1,7 +1,16 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Fault } from '../../local/faults.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../stack/stack.ts';
-import { commitsOf, decisionsOn, hangIn, met, preparesOf, rounds, sizes, snapshots } from './rounds.ts';
+import {
+  commitsOf,
+  decisionsOn,
+  hangIn,
+  met,
+  preparesOf,
+  rounds,
+  sizes,
+  snapshots,
+} from './rounds.ts';
 import { patience, strongEverywhere, strongRead, toldBy, wake, write } from './writes.ts';
 
 /** Short deadlines, so that tests of silence do not take long; and nobody is put out for it. */
