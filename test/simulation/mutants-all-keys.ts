@@ -56,7 +56,7 @@ export const allKeysMutants: readonly Mutant[] = [
     'R41',
     'leaves-with-a-flush-as-a-missed-key',
     'flushes',
-    [460, 470],
+    [930, 940],
     [
       members,
       'const isFlushed = missed.some(([key]) => key === flushedKey);',

@@ -136,8 +136,8 @@ export const memberMutants: readonly Mutant[] = [
   mutant(
     'R31',
     'counts-votes-of-those-that-lost',
-    'copies',
-    [1, 100],
+    'outage',
+    [1, 8],
     [
       link,
       'return this.isVoter && this.leaving?.whole === true;',
