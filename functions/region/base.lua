@@ -20,6 +20,9 @@ local byte, format, match, sub = string.byte, string.format, string.match, strin
 local concat, insert = table.concat, table.insert
 local unpack = unpack or table.unpack
 
+-- True if `name`, which may be nil, is one of `names`: a text that has a space before and behind each of them.
+local function isNamed(names, name) return name and string.find(names, ' ' .. name .. ' ', 1, true) ~= nil end
+
 -- True where `name` is none of Lockstep's own.
 local function isVisible(name) return sub(name, 1, #RESERVED) ~= RESERVED end
 

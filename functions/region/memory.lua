@@ -24,8 +24,8 @@ function module.refuses(operation)
   if kind == 0 then
     local name = arguments[1]
     if name == 'XGROUP' then
-      if not GROWING_GROUPS[arguments[2]] then return false end
-    elseif not GROWING[name] then
+      if not isNamed(GROWING_GROUPS, arguments[2]) then return false end
+    elseif not isNamed(GROWING, name) then
       return false
     end
   elseif kind ~= 2 and kind ~= 6 and kind ~= 9 then

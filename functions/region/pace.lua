@@ -24,7 +24,7 @@ function module.isLateForParts() return hasScripts and module.isLate() end
 -- Ends the staging of a transaction whose vote would be missed: no other region waits for it, and this one would do
 -- nothing else meanwhile.
 function module.watch(name)
-  if not HEAVY[name] then return end
+  if not isNamed(HEAVY, name) then return end
   if not beginBy then return module.begin() end
   if moment() <= voteBy then return end
   tx.isEndless = true

@@ -251,10 +251,9 @@ function scriptOf(name: Script['name'], texts: readonly string[]): Script {
   return { name, flagged: flagsLine + plain, plain };
 }
 
-/** A local table of Lua whose keys are the names. */
+/** The names as a text for `isNamed` of base.lua: a table would be filled anew by each run of the script. */
 function setText(name: string, names: ReadonlySet<string>): string {
-  const words = [...names].join(' ');
-  return `local ${name}={} for word in string.gmatch('${words}','%S+') do ${name}[word]=1 end`;
+  return `local ${name}=' ${[...names].join(' ')} '`;
 }
 
 /** A text as a function, so that only who calls it pays for what it defines, and its names are its own. */

@@ -200,7 +200,7 @@ local TOO_LONG = { err = 'ERR the snapshot takes too long; ask for less at once'
 local function within(longest)
   local readBy
   return function(arguments)
-    if not HEAVY[arguments[1]] then return read(arguments) end
+    if not isNamed(HEAVY, arguments[1]) then return read(arguments) end
     if readBy and moment() > readBy then return TOO_LONG end
     readBy = readBy or moment() + longest
     return read(arguments)

@@ -12,6 +12,7 @@ const runs = 9;
 const documents = 13;
 const size = 100_000;
 const nulBytes = 5_000_000;
+const smallValues = 200;
 
 const kinds: readonly (readonly [string, Buffer])[] = [
   ['ASCII', Buffer.alloc(size, 'x')],
@@ -21,7 +22,7 @@ const kinds: readonly (readonly [string, Buffer])[] = [
 
 interface Compared {
   readonly name: string;
-  readonly command: readonly string[];
+  readonly commands: readonly (readonly string[])[];
   readonly native: readonly string[];
   readonly times: number;
 }
@@ -40,14 +41,31 @@ export async function measureReplies(say: (line: string) => void): Promise<reado
     await redis.set('small', 'value');
     const large = kinds.map(([kind]): Compared => {
       const command = ['MGET', ...names(kind)];
-      return { name: `MGET of ${documents} ${kind} values`, command, native: command, times: 20 };
+      const name = `MGET of ${documents} ${kind} values`;
+      return { name, commands: [command], native: command, times: 200 };
     });
     const range = ['GETRANGE', 'nuls', '0', String(nulBytes - 1)];
     const bare = ['EVAL', "return redis.call('GET', KEYS[1])", '1', 'small'];
+    const small = Array.from({ length: smallValues }, (_, at) => `small:${at}`);
+    for (const name of small) await redis.set(name, 'value');
+    const loop = 'local t = {} for at, key in ipairs(KEYS) do t[at] = redis.call("GET", key) end';
     const compared: readonly Compared[] = [
       ...large,
-      { name: 'GETRANGE of NULs', command: range, native: range, times: 5 },
-      { name: 'a small GET, of a bare EVAL', command: ['GET', 'small'], native: bare, times: 500 },
+      { name: 'GETRANGE of NULs', commands: [range], native: range, times: 50 },
+      // With what a snapshot judges first: the state, the lease and the locks.
+      {
+        name: 'one small GET, of a bare EVAL',
+        commands: [['GET', 'small']],
+        native: bare,
+        times: 5_000,
+      },
+      // A small reply itself.
+      {
+        name: `${smallValues} small GETs, of a bare EVAL`,
+        commands: small.map((name) => ['GET', name]),
+        native: ['EVAL', `${loop} return t`, String(smallValues), ...small],
+        times: 200,
+      },
     ];
     const figures: Figure[] = [];
     for (const one of compared) figures.push(...(await compare(redis, one)));
@@ -67,11 +85,14 @@ async function compare(redis: Redis, one: Compared): Promise<readonly Figure[]> 
     return sha;
   });
   executed(await client.round(roundOf({}), 0));
-  const keys = one.command[0] === 'MGET' ? one.command.slice(1) : one.command.slice(1, 2);
-  const reads = keys.map((_, at) => at + 1);
-  const command: ReadCommand = { args: one.command, reads, reply: null };
+  const keysOf = ([name, ...words]: readonly string[]) =>
+    name === 'MGET' ? words : words.slice(0, 1);
+  const keys = one.commands.flatMap(keysOf);
+  const commands = one.commands.map((args): ReadCommand => {
+    return { args, reads: keysOf(args).map((_, at) => at + 1), reply: null };
+  });
   const viaRegion = async () => {
-    const result = await client.snapshot(snapshotOf(keys, [command]), 0);
+    const result = await client.snapshot(snapshotOf(keys, commands), 0);
     if (result.kind !== 'read') throw new Error(`not read: ${result.kind}`);
   };
   const [name = '', ...rest] = one.native;

@@ -6,6 +6,8 @@
 local packs
 do
 
+-- Going through an item takes so many steps, and the server's own function some more.
+local STEPS_PER_ITEM = 8
 -- What an item takes as a text, and what a value that is read from one takes, in bytes.
 local PACKED, READ = 24, 72
 -- Deeper than this neither cjson nor the way through a value goes; and cmsgpack.
@@ -40,7 +42,7 @@ local function weighTable(value, depth, isJson)
 end
 
 function weigh(value, depth, isJson)
-  spend(1)
+  spend(STEPS_PER_ITEM)
   local kind = type(value)
   if kind == 'string' then
     weighText(value, isJson)

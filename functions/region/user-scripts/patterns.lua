@@ -9,7 +9,7 @@ local patternOf, matchAt, allCaptures
 do
 
 -- One comparison here is worth so many steps.
-local STEPS_PER_COMPARISON = 10
+local STEPS_PER_COMPARISON = 20
 -- Comparisons that the server's own function may come to, and how many of these make a step.
 local FEW, COMPARISONS_PER_STEP = 20000, 50
 local PATTERN_BYTES = SCRIPT_BOUNDS.patternBytes
@@ -156,11 +156,17 @@ end
 local subject, size, items, level, starts, lengths
 local comparisons = 0
 
+-- So many comparisons are paid for together.
+local PAID = 32
+
+local function pay()
+  spend(comparisons * STEPS_PER_COMPARISON)
+  comparisons = 0
+end
+
 local function compare()
   comparisons = comparisons + 1
-  if comparisons < 32 then return end
-  comparisons = 0
-  spend(32 * STEPS_PER_COMPARISON)
+  if comparisons >= PAID then pay() end
 end
 
 local go
@@ -173,9 +179,15 @@ local function blame(words)
   error(words, 0)
 end
 
+-- This is what a pattern spends its time on, so it calls as little as it can.
 local function holds(item, at)
-  compare()
-  return at <= size and isIn(item.set, byte(subject, at))
+  comparisons = comparisons + 1
+  if comparisons >= PAID then pay() end
+  if at > size then return false end
+  local set, code = item.set, byte(subject, at)
+  local answer = set[code]
+  if answer == nil then return isIn(set, code) end
+  return answer
 end
 
 local function expand(item, at, index)
@@ -248,7 +260,8 @@ function go(at, index)
   while true do
     local item = items[index]
     if not item then return at end
-    compare()
+    comparisons = comparisons + 1
+    if comparisons >= PAID then pay() end
     if item.wrong then blame(item.wrong) end
     local kind, quantifier = item.kind, item.quantifier
     if kind == 'one' and not quantifier then
