@@ -3,6 +3,9 @@ import { assert } from './assert.ts';
 /** The number of a shard. A single shard exists today, number 0, but each id and key name carries it. */
 export type ShardId = number;
 
+/** The only shard today. Where there are more, the slot of the first key says which. */
+export const onlyShard: ShardId = 0;
+
 /** The id of a region as configured, such as `us-east-1`. */
 export type RegionId = string;
 

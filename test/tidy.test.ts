@@ -110,6 +110,15 @@ describe('an import', () => {
     expect(importsOf(functions).filter(({ target }) => isOutside.test(target))).toEqual([]);
   });
 
+  it('of what objects and regions are made of does not go to the edge', () => {
+    const inner = sources.filter((path) =>
+      /^functions\/(?:coordinator|courier|feed|region)\//.test(path),
+    );
+    expect(importsOf(inner).filter(({ target }) => target.startsWith('functions/edge/'))).toEqual(
+      [],
+    );
+  });
+
   it('of local does not go to tests', () => {
     const local = sources.filter((path) => path.startsWith('local/'));
     expect(importsOf(local).filter(({ target }) => target.startsWith('test/'))).toEqual([]);

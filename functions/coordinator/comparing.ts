@@ -9,7 +9,7 @@ import {
   placeOfCursor,
   type VerifyWorld,
   verifySlice,
-} from '../edge/verify.ts';
+} from '../region/verification.ts';
 
 /** Compares one slice of all keys in some regions. Never rejects: what gives no usable answer is `silent`. */
 export async function compareSlice(

@@ -8,6 +8,16 @@ import {
   verifySchema,
 } from '../../shared/wire/members-schemas.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
+import {
+  beginVerify,
+  cursorOf,
+  type Difference,
+  isVerified,
+  placeOfCursor,
+  type VerifyPlace,
+  type VerifyWorld,
+  verifySlice,
+} from '../region/verification.ts';
 import { answerJson, answerProblem, type EdgeContext, type EdgeEnvironment } from './answer.ts';
 import type { Guard } from './authenticate.ts';
 import { readBody, readBodyIfAny } from './body.ts';
@@ -18,16 +28,6 @@ import { tellKey, textOfKey } from './key-texts.ts';
 import { askRegions } from './regions.ts';
 import { planRepair } from './repair.ts';
 import { repeatable, repeatableHeaders } from './repeatable.ts';
-import {
-  beginVerify,
-  cursorOf,
-  type Difference,
-  isVerified,
-  placeOfCursor,
-  type VerifyPlace,
-  type VerifyWorld,
-  verifySlice,
-} from './verify.ts';
 
 const tags = ['Administration'];
 

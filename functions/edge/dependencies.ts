@@ -14,6 +14,8 @@ import type { TargetPolicy } from '../../shared/wire/webhook-target.ts';
 import type { Subscribed, Subscription } from '../region/subscription.ts';
 import type { EdgeContext } from './answer.ts';
 
+export { onlyShard } from '../../shared/ids.ts';
+
 /** Latitude and longitude in degrees. */
 export type Location = readonly [latitude: number, longitude: number];
 
@@ -87,6 +89,3 @@ export interface ReadDependencies extends Pick<EdgeDependencies, 'regionOf' | 'n
   coordinatorOf(shard: ShardId): Pick<CoordinatorApi, 'attend' | 'regions' | 'resolve' | 'read'>;
   readonly configuration: Pick<Configuration, 'regions' | 'readTimeoutMs'>;
 }
-
-/** The only shard today. Where there are more, the slot of the first key says which. */
-export const onlyShard: ShardId = 0;

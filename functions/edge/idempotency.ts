@@ -15,17 +15,24 @@ export interface ClientKey {
   readonly digest: string;
 }
 
+/** The Idempotency-Key that a request brings, or null where it brings none. */
+export function idempotencyKeyOf(context: EdgeContext): Attempt<string | null> {
+  const key = context.req.header('idempotency-key');
+  if (key === undefined) return success(null);
+  if (/^[\x20-\x7e]+$/.test(key) && key.length <= limits.idempotencyKeyBytes) return success(key);
+  const detail = `An Idempotency-Key has 1 to ${limits.idempotencyKeyBytes} printable ASCII characters.`;
+  return failure('invalid-request', detail);
+}
+
 /** The key of a request that asks for `asked`, or null where it brings none. */
 export async function clientKeyOf(
   context: EdgeContext,
   asked: unknown,
 ): Promise<Attempt<ClientKey | null>> {
-  const key = context.req.header('idempotency-key');
-  if (key === undefined) return success(null);
-  if (!/^[\x20-\x7e]+$/.test(key) || key.length > limits.idempotencyKeyBytes) {
-    const detail = `An Idempotency-Key has 1 to ${limits.idempotencyKeyBytes} printable ASCII characters.`;
-    return failure('invalid-request', detail);
-  }
+  const brought = idempotencyKeyOf(context);
+  if (!brought.ok) return brought;
+  if (brought.value === null) return success(null);
+  const key = brought.value;
   const bytes = new TextEncoder().encode(JSON.stringify(asked));
   const sha256 = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
   const digest = Array.from(sha256, (byte) => byte.toString(16).padStart(2, '0')).join('');

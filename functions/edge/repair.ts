@@ -2,7 +2,12 @@ import type { RegionId } from '../../shared/ids.ts';
 import type { MemberOrder } from '../../shared/wire/members.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
 import { bytesOfText } from '../../shared/wire/replies.ts';
-import { type Compared, type ComparisonWorld, compareKeys, type Digests } from './comparison.ts';
+import {
+  type Compared,
+  type ComparisonWorld,
+  compareKeys,
+  type Digests,
+} from '../region/comparison.ts';
 
 /** What a repair comes to: an order for each source. Keys that all voters hold alike are not in them. */
 export type RepairOrder = Extract<MemberOrder, { kind: 'repair' }>;

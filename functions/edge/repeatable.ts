@@ -8,6 +8,7 @@ import { answerProblem, type EdgeContext, type EdgeEnvironment } from './answer.
 import { readBytes } from './body.ts';
 import { askRequests } from './coordinators.ts';
 import { type EdgeDependencies, onlyShard } from './dependencies.ts';
+import { idempotencyKeyOf } from './idempotency.ts';
 
 /** For OpenAPI: the headers of a request that may be sent again under a key. */
 export const repeatableHeaders = z.object({
@@ -27,12 +28,10 @@ const keptHeaders = ['Content-Type', 'Location'] as const;
  */
 export function repeatable(dependencies: EdgeDependencies): MiddlewareHandler<EdgeEnvironment> {
   return async (context, next) => {
-    const key = context.req.header('idempotency-key');
-    if (key === undefined) return next();
-    if (!/^[\x20-\x7e]+$/.test(key) || key.length > limits.idempotencyKeyBytes) {
-      const detail = `An Idempotency-Key has 1 to ${limits.idempotencyKeyBytes} printable ASCII characters.`;
-      return answerProblem(context, failure('invalid-request', detail).problem);
-    }
+    const brought = idempotencyKeyOf(context);
+    if (!brought.ok) return answerProblem(context, brought.problem);
+    const key = brought.value;
+    if (key === null) return next();
     const body = await readBytes(context.req.raw.clone());
     if (!body.ok) return answerProblem(context, body.problem);
     const request: KeyedRequest = {

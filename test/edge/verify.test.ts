@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { ComparedRegion } from '../../functions/edge/comparison.ts';
 import { planRepair } from '../../functions/edge/repair.ts';
+import type { ComparedRegion } from '../../functions/region/comparison.ts';
 import {
   beginVerify,
   cursorOf,
@@ -10,7 +10,7 @@ import {
   type VerifySlice,
   type VerifyWorld,
   verifySlice,
-} from '../../functions/edge/verify.ts';
+} from '../../functions/region/verification.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Inspection, InspectionResult } from '../../shared/protocol/round.ts';
 import { bytesOfText } from '../../shared/wire/replies.ts';

@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { compareKeys } from '../../functions/edge/comparison.ts';
 import { diagnose } from '../../functions/edge/doctor.ts';
 import { examine } from '../../functions/edge/doctor-region.ts';
-import { beginVerify, type VerifyWorld, verifySlice } from '../../functions/edge/verify.ts';
 import { connectRegion } from '../../functions/region/client.ts';
+import { compareKeys } from '../../functions/region/comparison.ts';
+import { beginVerify, type VerifyWorld, verifySlice } from '../../functions/region/verification.ts';
 import { type Gateway, startGateway } from '../../local/gateway.ts';
 import type { RegionClient } from '../../shared/protocol/round.ts';
 import type { RegionConfiguration } from '../../shared/wire/members.ts';

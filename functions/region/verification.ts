@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { RegionId } from '../../shared/ids.ts';
+import { onlyShard, type RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Bytes } from '../../shared/protocol/round.ts';
 import { bytesOfText } from '../../shared/wire/replies.ts';
@@ -11,7 +11,6 @@ import {
   type Seen,
   silent,
 } from './comparison.ts';
-import { onlyShard } from './dependencies.ts';
 
 /** Where a verification stands. It goes on from here in another call, maybe of another isolate. */
 export interface VerifyPlace {

@@ -1,8 +1,7 @@
-import type { RegionId } from '../../shared/ids.ts';
+import { onlyShard, type RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Bytes, InspectedKey, RegionClient } from '../../shared/protocol/round.ts';
 import type { RegionFault } from '../../shared/wire/answers.ts';
-import { onlyShard } from './dependencies.ts';
 
 /** A region that is compared with others. */
 export interface ComparedRegion {
