@@ -14,7 +14,7 @@ import { connectRegion } from './region/client.ts';
 import { subscribeIn } from './region/subscription.ts';
 
 export { Coordinator } from './coordinator/object.ts';
-export { Courier } from './courier/courier.ts';
+export { Courier } from './courier/object.ts';
 export { ChangeFeed } from './feed/feed.ts';
 
 /** One app an isolate: its configuration cannot change while the isolate lives. */

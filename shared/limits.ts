@@ -223,7 +223,7 @@ export const limits = {
 
   /** An active coordinator is woken this often, so that work left by a crash is taken up. */
   alarmMs: 10_000,
-  /** One whose storage is of a later release wakes this often, until it is of a release that can read it. */
+  /** An object whose storage is of a later release wakes this often, until it is of a release that can read it. */
   unfitAlarmMs: 60_000,
   /** Decided writes kept by age and by number; older ones go once every region has applied them. */
   decisionsKeptMs: 24 * 60 * 60 * 1_000,

@@ -1,4 +1,5 @@
 import { limits } from '../../shared/limits.ts';
+import { hasTable, writtenFormat } from '../storage-form.ts';
 import type { Sql } from './sql.ts';
 
 /**
@@ -7,26 +8,9 @@ import type { Sql } from './sql.ts';
  */
 export const storageFormat = 2;
 
-/** Thrown where the storage has a form that this release cannot read: nothing of it was read or changed. */
-export class UnknownStorageFormat extends Error {
-  override readonly name = 'UnknownStorageFormat';
-
-  constructor(format: number) {
-    super(
-      `the coordinator's storage has format ${format}, and this release reads up to ${storageFormat}: deploy the release that wrote it, or a later one`,
-    );
-  }
-}
-
 /** The format of the storage, or null where nothing is stored. It only reads. */
 export function formatOf(sql: Sql): number | null {
-  if (!hasTable(sql, 'meta')) return null;
-  const [row] = sql
-    .exec<{ value: number }>("SELECT value FROM meta WHERE name = 'format'")
-    .toArray();
-  const format = row?.value ?? 1;
-  if (format > storageFormat) throw new UnknownStorageFormat(format);
-  return format;
+  return hasTable(sql, 'meta') ? writtenFormat(sql, 'coordinator', storageFormat) : null;
 }
 
 /**
@@ -51,9 +35,4 @@ const fromFormat1 = `
 export function upgrade(sql: Sql, format: number | null): void {
   // Before release 0.1 there was a time without these tables: then there is nothing to turn.
   if (format === 1 && hasTable(sql, 'write')) sql.exec(fromFormat1);
-}
-
-function hasTable(sql: Sql, name: string): boolean {
-  const tables = sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", name);
-  return tables.toArray().length > 0;
 }

@@ -12,8 +12,16 @@ import type {
   SigningKey,
 } from '../../shared/wire/confirmations.ts';
 import type { Sql, SqlObjectStorage } from '../coordinator/sql.ts';
+import { hasTable, writtenFormat } from '../storage-form.ts';
+
+/**
+ * The form of a courier's storage. Format 1 is that of release 0.1, which wrote no number. Raise it with each change that
+ * the release before would misread, and turn the old form into the new one when a life begins.
+ */
+export const courierFormat = 2;
 
 const schema = `
+  CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
   CREATE TABLE IF NOT EXISTS endpoint (
     one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL, url TEXT NOT NULL, secret TEXT,
     previous_secret TEXT, previous_until INTEGER NOT NULL DEFAULT 0, private_key TEXT NOT NULL,
@@ -94,24 +102,32 @@ export class CourierStorage {
     this.begin();
   }
 
-  /** Takes up what is stored, or begins with nothing. */
+  /**
+   * Takes up what is stored, or begins with nothing. Throws {@link UnknownStorageFormat} before anything is written.
+   */
   begin(): void {
+    const { sql } = this.#storage;
     // An object that holds nothing costs nothing, so that asking for an unknown endpoint must not leave tables behind.
-    this.#exists = this.#tableText('endpoint') !== null;
-    if (this.#exists) this.#create();
+    this.#exists = hasTable(sql, 'meta') || hasTable(sql, 'endpoint');
+    if (this.#exists) this.#create(writtenFormat(sql, 'courier', courierFormat));
     this.#waitingAtMost = this.#exists ? this.#kept() : 0;
     this.#endpoint = this.#exists ? this.#readEndpoint() : null;
   }
 
-  /** The tables, in today's form. */
-  #create(): void {
+  /** The tables, in the form of this release. `format` is that of what is stored, or null where nothing is. */
+  #create(format: number | null): void {
     const { sql } = this.#storage;
-    const deliveries = this.#tableText('delivery');
-    // Release 0.1 kept the last attempt alone.
-    if (deliveries !== null && !deliveries.includes('history TEXT')) {
-      sql.exec(`ALTER TABLE delivery ADD COLUMN history TEXT NOT NULL DEFAULT '[]'`);
-    }
-    sql.exec(schema);
+    this.#storage.transactionSync(() => {
+      const deliveries = this.#tableText('delivery');
+      // Release 0.1 kept the last attempt alone.
+      if (format === 1 && deliveries !== null && !deliveries.includes('history TEXT')) {
+        sql.exec(`ALTER TABLE delivery ADD COLUMN history TEXT NOT NULL DEFAULT '[]'`);
+      }
+      sql.exec(schema);
+      // Rows written are billed: each life after the first finds it.
+      if (format === courierFormat) return;
+      sql.exec("INSERT OR REPLACE INTO meta (name, value) VALUES ('format', ?)", courierFormat);
+    });
     this.#exists = true;
   }
 
@@ -137,7 +153,7 @@ export class CourierStorage {
       (secret === null || present.secret === secret) &&
       present.privateKey === privateKey;
     if (isSame) return;
-    if (!this.#exists) this.#create();
+    if (!this.#exists) this.#create(null);
     this.#change(
       `INSERT INTO endpoint (one, id, url, secret, private_key) VALUES (1, ?, ?, ?, ?) ON CONFLICT (one)
        DO UPDATE SET url = excluded.url, secret = coalesce(excluded.secret, secret),

@@ -1,6 +1,9 @@
 import type { CourierApi, EndpointId } from '../../shared/wire/confirmations.ts';
 import { type Attempt, failure, success } from '../../shared/wire/problems.ts';
+import { UnfitVersion } from '../../shared/wire/rpc.ts';
 import type { EdgeDependencies } from './dependencies.ts';
+
+const later = { 'Retry-After': '1' };
 
 /** Calls the courier of `endpoint`, once: where that throws, what it did is unknown. */
 export async function askCourier<Answer>(
@@ -12,8 +15,9 @@ export async function askCourier<Answer>(
     return success(await call(dependencies.courierOf(endpoint)));
   } catch (error) {
     dependencies.log('courier did not answer', { endpoint, error: String(error) });
+    if (error instanceof UnfitVersion) return failure('version-unknown', error.message, {}, later);
     const detail =
       'Whether it was carried out is unknown. Look at the webhook, then send it again.';
-    return failure('courier-unavailable', detail, {}, { 'Retry-After': '1' });
+    return failure('courier-unavailable', detail, {}, later);
   }
 }

@@ -39,6 +39,35 @@ describe('a kill -9', () => {
 });
 
 describe('a deployment', () => {
+  it('of a release older than the one that wrote the storage changes nothing, and the next one goes on', async () => {
+    const rig = await Rig.start({ ...variables, LOCKSTEP_DELIVERY_TIMEOUT_MS: '60000' });
+    try {
+      receiver.answer = () => {};
+      await rig.deliver(name, receiver, ['evt_1']);
+      await expect.poll(() => receiver.received.length, patience).toBe(1);
+      await rig.kill();
+      const setFormat = (format: string) =>
+        rig.change(`UPDATE meta SET value = ${format} WHERE name = 'format'`);
+      setFormat('value + 90');
+      await rig.restart();
+      await expect(rig.deliver(name, receiver, ['evt_2'])).rejects.toThrow(
+        /UnfitVersion: the courier's storage has format 9\d, and this release reads up to/,
+      );
+      await expect(rig.call(name, 'remove')).rejects.toThrow('UnfitVersion');
+      await expect.poll(() => rig.log, patience).toContain('a courier cannot read its storage');
+      expect(receiver.received).toHaveLength(1);
+      await rig.kill();
+      setFormat('value - 90');
+      receiver.answer = (response) => response.end();
+      await rig.restart();
+      await rig.deliver(name, receiver, ['evt_2']);
+      const delivered = ['delivered', 'delivered'];
+      await expect.poll(() => rig.states(name, ['evt_1', 'evt_2']), patience).toEqual(delivered);
+    } finally {
+      await rig.stop();
+    }
+  });
+
   it('that does not allow it never calls this machine, and says why in the log', async () => {
     const { LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: _, ...others } = variables;
     const deployed = await Rig.start(others);

@@ -89,6 +89,17 @@ export class Rig {
     return tables.filter((names) => names.length > 0);
   }
 
+  /** Runs a statement on the tables of each courier that stores anything. The runtime has to be dead. */
+  change(statement: string): void {
+    const stored = join(this.directory, 'storage', 'courier');
+    for (const file of readdirSync(stored).filter((name) => name.endsWith('.sqlite'))) {
+      const database = new DatabaseSync(join(stored, file));
+      const tables = database.prepare("SELECT 1 FROM sqlite_master WHERE name = 'endpoint'").all();
+      if (tables.length > 0) database.exec(statement);
+      database.close();
+    }
+  }
+
   /** What the runtime has said. */
   get log(): string {
     return readFileSync(join(this.directory, 'worker.log'), 'utf8');

@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { CourierStorage } from '../../functions/courier/storage.ts';
+import { CourierStorage, courierFormat } from '../../functions/courier/storage.ts';
+import { UnknownStorageFormat } from '../../functions/storage-form.ts';
 import { limits } from '../../shared/limits.ts';
 import type { AttemptOutcome } from '../../shared/protocol/delivery.ts';
 import type { OwedEvent } from '../../shared/wire/confirmations.ts';
@@ -105,32 +107,10 @@ describe('the storage of a courier', () => {
   });
 });
 
-/** The tables of release 0.1, with a delivery of each state. */
-const release01 = `
-  CREATE TABLE endpoint (
-    one INTEGER PRIMARY KEY CHECK (one = 1), id TEXT NOT NULL, url TEXT NOT NULL, secret TEXT,
-    previous_secret TEXT, previous_until INTEGER NOT NULL DEFAULT 0, private_key TEXT NOT NULL,
-    failing_since INTEGER, rest_until INTEGER NOT NULL DEFAULT 0,
-    disabled_at INTEGER, disabled_reason TEXT, told INTEGER NOT NULL DEFAULT 1
-  );
-  CREATE TABLE delivery (
-    position INTEGER PRIMARY KEY AUTOINCREMENT, event TEXT NOT NULL UNIQUE, type TEXT NOT NULL, at INTEGER NOT NULL,
-    body TEXT NOT NULL, state TEXT NOT NULL, since INTEGER NOT NULL, due_at INTEGER, step INTEGER NOT NULL DEFAULT 0,
-    attempts INTEGER NOT NULL DEFAULT 0, status INTEGER, ms INTEGER, answer TEXT, last_attempt_at INTEGER
-  );
-  CREATE INDEX due ON delivery (due_at, position) WHERE state = 'waiting';
-  CREATE INDEX ended ON delivery (since) WHERE state <> 'waiting';
-  CREATE INDEX by_state ON delivery (state, position);
-  INSERT INTO endpoint (one, id, url, secret, private_key) VALUES (1, 'cb_1', '${url}', 'whsec_old', '{}');
-  INSERT INTO delivery (event, type, at, body, state, since, due_at) VALUES
-    ('evt_0', 'write.committed', 1, '{}', 'waiting', 1, 1), ('evt_1', 'write.committed', 1, '', 'delivered', 1, NULL),
-    ('evt_2', 'write.committed', 1, '{}', 'failed', 1, NULL);
-`;
-
 describe('the storage of a courier of release 0.1', () => {
   it('goes on: what waits is sent, and what has no payload any more is not sent again', () => {
     const memory = new MemoryStorage();
-    memory.sql.exec(release01);
+    memory.sql.exec(readFileSync('test/storage-formats/courier-0.1.sql', 'utf8'));
     const storage = new CourierStorage(memory);
     expect(storage.endpoint).toMatchObject({ id: 'cb_1', url, secret: 'whsec_old' });
     expect(storage.replay({ since: 0, delivered: true }, 5)).toBe(1);
@@ -140,7 +120,55 @@ describe('the storage of a courier of release 0.1', () => {
     expect(storage.detail('evt_0')).toMatchObject({ state: 'delivered', body: '{}', history });
     expect(storage.detail('evt_1')).toMatchObject({ state: 'delivered', body: '', history: [] });
   });
+
+  it('is turned into the form of this release once: later lives write nothing', () => {
+    const memory = new MemoryStorage();
+    memory.sql.exec(readFileSync('test/storage-formats/courier-0.1.sql', 'utf8'));
+    void new CourierStorage(memory);
+    expect(formatIn(memory)).toEqual([{ value: courierFormat }]);
+    memory.fails = (statement) => {
+      if (/^\s*(?:INSERT|UPDATE|DELETE|ALTER)/.test(statement)) throw new Error(statement);
+    };
+    expect(new CourierStorage(memory).endpoint).toMatchObject({ id: 'cb_1' });
+  });
+
+  it('stays as it was if the life that turns it ends in the midst', () => {
+    const memory = new MemoryStorage();
+    memory.sql.exec(readFileSync('test/storage-formats/courier-0.1.sql', 'utf8'));
+    memory.fails = (statement) => {
+      if (statement.includes("'format', ?")) throw new Error('the life ends here');
+    };
+    expect(() => new CourierStorage(memory)).toThrow('the life ends here');
+    memory.fails = () => {};
+    expect(new CourierStorage(memory).replay({ since: 0, delivered: true }, 5)).toBe(1);
+  });
 });
+
+describe('the storage of a courier of a later release', () => {
+  it('is refused, and left as it is', () => {
+    const memory = new MemoryStorage();
+    courier(memory).add(events(1), 1);
+    memory.sql.exec("UPDATE meta SET value = 99 WHERE name = 'format'");
+    memory.sql.exec('ALTER TABLE delivery RENAME TO deliveries');
+    const stored = () => memory.sql.exec('SELECT sql FROM sqlite_master').toArray();
+    const before = stored();
+    expect(() => new CourierStorage(memory)).toThrow(UnknownStorageFormat);
+    expect(stored()).toEqual(before);
+    expect(formatIn(memory)).toEqual([{ value: 99 }]);
+  });
+
+  it('is refused too if no table of this release is in it any more', () => {
+    const memory = new MemoryStorage();
+    courier(memory);
+    memory.sql.exec("UPDATE meta SET value = 99 WHERE name = 'format'");
+    memory.sql.exec('DROP TABLE endpoint');
+    expect(() => new CourierStorage(memory)).toThrow(UnknownStorageFormat);
+  });
+});
+
+function formatIn(memory: MemoryStorage) {
+  return memory.sql.exec("SELECT value FROM meta WHERE name = 'format'").toArray();
+}
 
 describe('the attempts of a delivery', () => {
   it('are bounded in number and size: the newest stay', () => {

@@ -1,5 +1,5 @@
 import { DurableObject } from 'cloudflare:workers';
-import { Courier } from '../../functions/courier/courier.ts';
+import { Courier } from '../../functions/courier/object.ts';
 import { type RpcAnswer, type RpcCall, remote, serveCall } from '../../shared/wire/rpc.ts';
 
 /**

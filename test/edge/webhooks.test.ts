@@ -6,6 +6,7 @@ import {
   type Handover,
 } from '../../shared/wire/confirmations.ts';
 import { eventSchemas } from '../../shared/wire/event-schemas.ts';
+import { UnfitVersion } from '../../shared/wire/rpc.ts';
 import { isSecret } from '../../shared/wire/webhook-signature.ts';
 import { problemOf, tokens } from './stand-ins.ts';
 import {
@@ -95,6 +96,14 @@ describe('a new webhook', () => {
     expect([told.status, problemOf(told)]).toEqual([503, 'courier-unavailable']);
     expect(told.text).not.toContain('the object was reset');
     expect(changesIn(edge).map(([, method]) => method)).toEqual(['configure']);
+  });
+
+  it('whose courier is of another release gets 503, and is told so', async () => {
+    const edge = edgeWith();
+    edge.courier.configure = () => Promise.reject(new UnfitVersion('the storage has format 99'));
+    const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
+    expect([told.status, problemOf(told)]).toEqual([503, 'version-unknown']);
+    expect(told.text).toContain('the storage has format 99');
   });
 
   it('whose coordinator is reset in the midst gets 503, and is subscribed once', async () => {

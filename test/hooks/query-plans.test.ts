@@ -63,7 +63,9 @@ function constantOf(source: string, name: string): string | undefined {
   return new RegExp(`const ${name} = [\`']([^\`']*)[\`'];`).exec(source)?.[1];
 }
 
-const files = globSync('functions/{coordinator,courier}/*.ts', { cwd: projectDirectory });
+const files = globSync('functions/{coordinator/*,courier/*,storage-form}.ts', {
+  cwd: projectDirectory,
+});
 const statements = files.flatMap((file) => statementsOf(file).map((text) => ({ file, text })));
 
 /** An object's SQLite with the tables of both classes. */

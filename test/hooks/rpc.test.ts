@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { UnknownStorageFormat } from '../../functions/coordinator/storage-format.ts';
+import { UnknownStorageFormat } from '../../functions/storage-form.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Subscription } from '../../shared/wire/confirmations.ts';
 import { type Proof, remote, rpcVersion, serveCall, UnfitVersion } from '../../shared/wire/rpc.ts';
@@ -73,7 +73,7 @@ describe('an object that is called', () => {
   });
 
   it('offers call alone, besides what the platform calls', () => {
-    const files = ['coordinator/object.ts'];
+    const files = ['coordinator/object.ts', 'courier/object.ts'];
     for (const file of files) {
       const source = readFileSync(`functions/${file}`, 'utf8');
       const methods = [...source.matchAll(/^ {2}(?:override )?(?:async )?(\w+)\(/gm)];

@@ -1,4 +1,3 @@
-import { DurableObject } from 'cloudflare:workers';
 import { assert } from '../../shared/assert.ts';
 import { limits } from '../../shared/limits.ts';
 import { type AttemptOutcome, judge } from '../../shared/protocol/delivery.ts';
@@ -13,14 +12,7 @@ import type {
   ReplayQuery,
   SigningKey,
 } from '../../shared/wire/confirmations.ts';
-import {
-  type Proof,
-  type RpcAnswer,
-  type RpcCall,
-  remote,
-  type Served,
-  serveCall,
-} from '../../shared/wire/rpc.ts';
+import { type Proof, remote, type Served } from '../../shared/wire/rpc.ts';
 import { createSigner, isSecret, type WebhookSigner } from '../../shared/wire/webhook-signature.ts';
 import { makeAttempt } from './attempt.ts';
 import { type CourierSettings, readSettings } from './settings.ts';
@@ -34,14 +26,16 @@ const storedBefore: Proof = {
 };
 
 /**
- * The courier of one endpoint as a Durable Object: it stores what it is handed, sends it at once, and sends it again by
+ * A life of the courier of one endpoint: it stores what it is handed, sends it at once, and sends it again by
  * a schedule until it is taken. As it serves a single endpoint, one that is slow or dead delays no other.
  *
  * Each event is delivered at least once. It is durable before it is acknowledged; while one waits, an alarm is set,
  * which outlives a crash; and it is noted as delivered only after the endpoint has said so. A crash in between sends
  * it again, under the same `webhook-id`.
  */
-export class Courier extends DurableObject<Env> implements CourierApi {
+export class CourierLife implements CourierApi {
+  readonly #context: DurableObjectState;
+  readonly #environment: Env;
   readonly #storage: CourierStorage;
   readonly #settings: CourierSettings;
   /** The events that are being sent, and since when, ms. */
@@ -57,17 +51,19 @@ export class Courier extends DurableObject<Env> implements CourierApi {
   /** The host rests until then, as far as the coordinator has said, ms. */
   #hostRestsUntil = 0;
 
+  /** Throws {@link UnknownStorageFormat} where this release cannot read the storage, which is left as it is. */
   constructor(context: DurableObjectState, environment: Env) {
-    super(context, environment);
+    this.#context = context;
+    this.#environment = environment;
     this.#settings = readSettings(environment);
     this.#storage = new CourierStorage(context.storage);
     this.#proceed();
   }
 
-  /** Carries out a call of a method of `CourierApi`. */
-  call(call: RpcCall): Promise<RpcAnswer> {
+  /** The methods that can be called. */
+  get served(): Served<CourierApi> {
     const stored = <Run>(run: Run) => ({ proof: storedBefore, run });
-    const served: Served<CourierApi> = {
+    return {
       configure: stored((target) => this.configure(target)),
       deliver: stored((endpoint, handover) => this.deliver(endpoint, handover)),
       rotate: stored((secret, overlapMs) => this.rotate(secret, overlapMs)),
@@ -78,7 +74,6 @@ export class Courier extends DurableObject<Env> implements CourierApi {
       disable: stored((reason) => this.disable(reason)),
       remove: stored(() => this.remove()),
     };
-    return serveCall(served, null, call);
   }
 
   /** Sets or changes the target of a subscription. It has to be set before events are handed over. */
@@ -153,9 +148,9 @@ export class Courier extends DurableObject<Env> implements CourierApi {
 
   /** Forgets everything; what is being sent may still arrive. An object without storage ceases to exist. */
   async remove(): Promise<void> {
-    await this.ctx.blockConcurrencyWhile(async () => {
-      await this.ctx.storage.deleteAlarm();
-      await this.ctx.storage.deleteAll();
+    await this.#context.blockConcurrencyWhile(async () => {
+      await this.#context.storage.deleteAlarm();
+      await this.#context.storage.deleteAll();
       this.#alarmAt = null;
       this.#signer = null;
       this.#storage.begin();
@@ -163,7 +158,7 @@ export class Courier extends DurableObject<Env> implements CourierApi {
   }
 
   /** Takes up what is due, also what a crash has left. */
-  override async alarm(): Promise<void> {
+  async alarm(): Promise<void> {
     this.#alarmAt = null;
     this.#proceed();
     if (this.#isForgettable(Date.now())) await this.remove();
@@ -241,7 +236,7 @@ export class Courier extends DurableObject<Env> implements CourierApi {
     } catch (error) {
       // To go on without the note would send the same again and again; the alarm begins a new life.
       console.error('the courier ends itself', error);
-      this.ctx.abort(String(error));
+      this.#context.abort(String(error));
     }
   }
 
@@ -279,7 +274,7 @@ export class Courier extends DurableObject<Env> implements CourierApi {
   }
 
   get #coordinator(): Pick<HooksApi, 'disabled' | 'hostRests'> {
-    const { COORDINATOR } = this.env;
+    const { COORDINATOR } = this.#environment;
     return remote<Pick<HooksApi, 'disabled' | 'hostRests'>>(() =>
       COORDINATOR.getByName(coordinatorName),
     );
@@ -329,7 +324,7 @@ export class Courier extends DurableObject<Env> implements CourierApi {
     const at = Math.min(...wakes);
     if (this.#alarmAt !== null && this.#alarmAt <= at) return;
     this.#alarmAt = at;
-    void this.ctx.storage.setAlarm(at);
+    void this.#context.storage.setAlarm(at);
   }
 }
 
