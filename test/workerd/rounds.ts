@@ -50,6 +50,13 @@ export function commitsOf(key: string): Picks {
     itemsOf(request, decisionsAt).some((decision) => decision[2] === 1 && names(decision[3], key));
 }
 
+/** Picks rounds that prepare anything. */
+export const prepares: Picks = (request) => itemsOf(request, preparesAt).length > 0;
+
+/** Picks rounds that commit anything. */
+export const commits: Picks = (request) =>
+  itemsOf(request, decisionsAt).some((decision) => decision[2] === 1);
+
 /** The steps of a copy, as a round spells them. */
 const copyLetters = { begin: 'b', scan: 's', read: 'r', write: 'w', list: 'l' } as const;
 
