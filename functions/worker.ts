@@ -1,17 +1,17 @@
 import { uuidv7 } from 'uuidv7';
 import type { ShardId } from '../shared/ids.ts';
 import '../shared/limit-relations.ts';
-import type { RegionClient } from '../shared/protocol/round.ts';
-import type { CoordinatorMethods } from '../shared/wire/answers.ts';
-import { type LocationHint, parseConfiguration } from '../shared/wire/configuration.ts';
-import type { RegionConfiguration } from '../shared/wire/members.ts';
-import { remote } from '../shared/wire/rpc.ts';
-import { targetPolicyOf } from '../shared/wire/webhook-target.ts';
+import { type LocationHint, parseConfiguration } from '../shared/config/configuration.ts';
+import type { CoordinatorMethods } from '../shared/contracts/coordinator.ts';
+import type { RegionConfiguration } from '../shared/contracts/members.ts';
+import type { RegionClient } from '../shared/contracts/round.ts';
+import { remote } from '../shared/contracts/rpc.ts';
+import { targetPolicyOf } from '../shared/webhooks/target.ts';
 import { createApp, createMisconfiguredApp, type EdgeApp } from './edge/app.ts';
-import type { EdgeDependencies, Location } from './edge/dependencies.ts';
-import { connectFeed } from './edge/feed-connection.ts';
+import type { EdgeDependencies, Location } from './edge/http/dependencies.ts';
+import { connectFeed } from './edge/streaming/feed-connection.ts';
 import { connectRegion } from './region/client.ts';
-import { subscribeIn } from './region/subscription.ts';
+import { subscribeIn } from './region/subscribe.ts';
 
 export { Coordinator } from './coordinator/object.ts';
 export { Courier } from './courier/object.ts';

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
-import { requireRedis } from './require-redis.ts';
+import { requireRedis } from './stack/require-redis.ts';
 
 /**
  * `npm test`, `npm run check`: the one verdict. With arguments, the tests alone, and vitest gets the arguments.

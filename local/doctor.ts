@@ -2,9 +2,9 @@ import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
-import { drawDiagnosis, type ToldDiagnosis } from './doctor-table.ts';
-import { printableLines } from './printable.ts';
-import { paintFor } from './timeline.ts';
+import { drawDiagnosis, type ToldDiagnosis } from './pages/doctor-table.ts';
+import { printableLines } from './pages/printable.ts';
+import { paintFor } from './playground/timeline.ts';
 
 /** `npm run doctor`: whether each region is what it has to be, and what to do where it is not. */
 

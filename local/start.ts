@@ -3,19 +3,19 @@ import { join, resolve } from 'node:path';
 import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { writeFirst } from './first-write.ts';
-import type { Play } from './play.ts';
-import { startPlay } from './play.ts';
-import { printableLines } from './printable.ts';
-import { lastLines } from './processes.ts';
-import type { LocalReceiver, VerifiedEvent } from './receiver.ts';
-import { lineOf, startReceiver, subscribeReceiver } from './receiver.ts';
-import { redisKind } from './regions.ts';
-import { parseRoundTrips, placesFor } from './rtt.ts';
-import { Screen } from './screen.ts';
-import type { Stack, StackOptions } from './stack.ts';
-import { startStack } from './stack.ts';
-import { drawTimeline, paintFor } from './timeline.ts';
+import { parseRoundTrips, placesFor } from './gateway/round-trips.ts';
+import { printableLines } from './pages/printable.ts';
+import { writeFirst } from './playground/first-write.ts';
+import type { Play } from './playground/play.ts';
+import { startPlay } from './playground/play.ts';
+import type { LocalReceiver, VerifiedEvent } from './playground/receiver.ts';
+import { lineOf, startReceiver, subscribeReceiver } from './playground/receiver.ts';
+import { Screen } from './playground/screen.ts';
+import { drawTimeline, paintFor } from './playground/timeline.ts';
+import { lastLines } from './stack/processes.ts';
+import { redisKind } from './stack/regions.ts';
+import type { Stack, StackOptions } from './stack/stack.ts';
+import { startStack } from './stack/stack.ts';
 
 /** `npm start`: everything on this machine, a first write on show, and then a server to try. */
 

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path/posix';
 import { describe, expect, it } from 'vitest';
-import { problemKinds } from '../shared/wire/problems.ts';
+import { problemKinds } from '../shared/http/problems.ts';
 
 /**
  * The house rules that no compiler and no linter keeps. Each test lists what breaks its rule, as `path:line: text`.

@@ -1,7 +1,7 @@
+import type { RegionClient } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Comparison, ComparisonResult } from '../../shared/protocol/events.ts';
-import type { RegionClient } from '../../shared/protocol/round.ts';
+import type { Comparison, ComparisonResult } from '../../shared/protocol/io/events.ts';
 import {
   beginVerify,
   cursorOf,

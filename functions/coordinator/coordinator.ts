@@ -1,3 +1,19 @@
+import { parseConfiguration } from '../../shared/config/configuration.ts';
+import type {
+  CoordinatorMethods,
+  RecallRequest,
+  Resolution,
+  WriteAnswer,
+  WriteRequest,
+  WriteStatus,
+} from '../../shared/contracts/coordinator.ts';
+import type {
+  MemberOrder,
+  OrderAnswer,
+  RegionConfiguration,
+} from '../../shared/contracts/members.ts';
+import { type RpcTarget, remote, type Served } from '../../shared/contracts/rpc.ts';
+import type { CourierApi, FeedApi, SigningKey } from '../../shared/contracts/webhooks-and-feed.ts';
 import type { RegionId, TransactionOrder, WriteId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
@@ -8,35 +24,23 @@ import type {
   RecordedWrite,
   Send,
   StorageWrite,
-} from '../../shared/protocol/events.ts';
-import type {
-  CoordinatorMethods,
-  RecallRequest,
-  Resolution,
-  WriteAnswer,
-  WriteRequest,
-  WriteStatus,
-} from '../../shared/wire/answers.ts';
-import { parseConfiguration } from '../../shared/wire/configuration.ts';
-import type { CourierApi, FeedApi, SigningKey } from '../../shared/wire/confirmations.ts';
-import type { MemberOrder, OrderAnswer, RegionConfiguration } from '../../shared/wire/members.ts';
-import { type RpcTarget, remote, type Served } from '../../shared/wire/rpc.ts';
+} from '../../shared/protocol/io/events.ts';
 import { connectRegion } from '../region/client.ts';
-import { Acquaintance } from './acquaintance.ts';
-import { Callers } from './callers.ts';
-import { changesIn } from './change-log.ts';
+import { Waking } from './alarm.ts';
 import { compareSlice } from './comparing.ts';
+import { frameOf, orderLocks, type Repeatable, repeatedFrameOf } from './compile-frame.ts';
 import { coreConfig, entropy, owesMore, shard } from './core-config.ts';
-import { frameOf, orderLocks, type Repeatable, repeatedFrameOf } from './frame.ts';
-import { Handover } from './handover.ts';
-import { HookDesk } from './hook-desk.ts';
-import { Publisher } from './publisher.ts';
-import { RegionBook } from './region-book.ts';
-import { ScriptDesk } from './script-desk.ts';
-import { perform } from './sending.ts';
-import type { SqlObjectStorage } from './sql.ts';
-import { CoordinatorStorage } from './storage.ts';
-import { Waking } from './waking.ts';
+import { Handover } from './notify/courier-dispatcher.ts';
+import { Publisher } from './notify/feed-publisher.ts';
+import { HookDesk } from './notify/subscriptions.ts';
+import { Callers } from './pending-calls.ts';
+import { RegionBook } from './region-registry.ts';
+import { ScriptDesk } from './script-registry.ts';
+import { perform } from './send.ts';
+import { changesIn } from './storage/change-log.ts';
+import { CoordinatorStorage } from './storage/coordinator-storage.ts';
+import type { SqlObjectStorage } from './storage/sql.ts';
+import { Acquaintance } from './warm-up.ts';
 
 /** The object that a life has, as far as it uses it. */
 export interface LifeContext {

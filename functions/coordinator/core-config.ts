@@ -1,7 +1,7 @@
+import type { Configuration } from '../../shared/config/configuration.ts';
+import type { RegionConfiguration } from '../../shared/contracts/members.ts';
 import { limits } from '../../shared/limits.ts';
-import type { CoordinatorConfig, StorageWrite } from '../../shared/protocol/events.ts';
-import type { Configuration } from '../../shared/wire/configuration.ts';
-import type { RegionConfiguration } from '../../shared/wire/members.ts';
+import type { CoordinatorConfig, StorageWrite } from '../../shared/protocol/io/events.ts';
 
 /** The one shard that exists. */
 export const shard = 0;

@@ -1,9 +1,9 @@
 import { DurableObject } from 'cloudflare:workers';
+import { type RpcAnswer, type RpcCall, serveCall } from '../../shared/contracts/rpc.ts';
 import { limits } from '../../shared/limits.ts';
-import { type RpcAnswer, type RpcCall, serveCall } from '../../shared/wire/rpc.ts';
-import { UnknownStorageFormat } from '../storage-form.ts';
+import { UnknownStorageFormat } from '../platform/storage-form.ts';
 import { CoordinatorLife } from './coordinator.ts';
-import { newSigningKey } from './signing-key.ts';
+import { newSigningKey } from './notify/signing-key.ts';
 
 /**
  * The Durable Object of a shard's coordinator. All that it offers by RPC is {@link Coordinator.call}, so that no method

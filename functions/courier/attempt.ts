@@ -1,7 +1,7 @@
 import { limits } from '../../shared/limits.ts';
-import type { AttemptOutcome } from '../../shared/protocol/delivery.ts';
-import type { WebhookSigner } from '../../shared/wire/webhook-signature.ts';
-import { checkTarget, type TargetPolicy, webhookHeader } from '../../shared/wire/webhook-target.ts';
+import type { AttemptOutcome } from '../../shared/webhooks/retry-policy.ts';
+import type { WebhookSigner } from '../../shared/webhooks/signature.ts';
+import { checkTarget, type TargetPolicy, webhookHeader } from '../../shared/webhooks/target.ts';
 
 /** What is sent, where, and under which bounds. */
 export interface Attempt {

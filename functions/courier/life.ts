@@ -1,6 +1,5 @@
 import { assert } from '../../shared/assert.ts';
-import { limits } from '../../shared/limits.ts';
-import { type AttemptOutcome, judge } from '../../shared/protocol/delivery.ts';
+import { type Proof, remote, type Served } from '../../shared/contracts/rpc.ts';
 import type {
   CourierApi,
   DeliveryDetail,
@@ -11,9 +10,10 @@ import type {
   HooksApi,
   ReplayQuery,
   SigningKey,
-} from '../../shared/wire/confirmations.ts';
-import { type Proof, remote, type Served } from '../../shared/wire/rpc.ts';
-import { createSigner, isSecret, type WebhookSigner } from '../../shared/wire/webhook-signature.ts';
+} from '../../shared/contracts/webhooks-and-feed.ts';
+import { limits } from '../../shared/limits.ts';
+import { type AttemptOutcome, judge } from '../../shared/webhooks/retry-policy.ts';
+import { createSigner, isSecret, type WebhookSigner } from '../../shared/webhooks/signature.ts';
 import { makeAttempt } from './attempt.ts';
 import { type CourierSettings, readSettings } from './settings.ts';
 import { CourierStorage, type DueDelivery, type Endpoint } from './storage.ts';

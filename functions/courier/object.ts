@@ -1,7 +1,7 @@
 import { DurableObject } from 'cloudflare:workers';
+import { type RpcAnswer, type RpcCall, serveCall } from '../../shared/contracts/rpc.ts';
 import { limits } from '../../shared/limits.ts';
-import { type RpcAnswer, type RpcCall, serveCall } from '../../shared/wire/rpc.ts';
-import { UnknownStorageFormat } from '../storage-form.ts';
+import { UnknownStorageFormat } from '../platform/storage-form.ts';
 import { CourierLife } from './life.ts';
 
 /**

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { limits } from '../../shared/limits.ts';
-import { type TargetPolicy, targetPolicyOf } from '../../shared/wire/webhook-target.ts';
+import { type TargetPolicy, targetPolicyOf } from '../../shared/webhooks/target.ts';
 
 /** What an operator sets for deliveries. */
 export interface CourierSettings {

@@ -1,5 +1,3 @@
-import { limits } from '../../shared/limits.ts';
-import type { AttemptOutcome, Judgement } from '../../shared/protocol/delivery.ts';
 import type {
   DeliveryAttempt,
   DeliveryDetail,
@@ -10,9 +8,11 @@ import type {
   OwedEvent,
   ReplayQuery,
   SigningKey,
-} from '../../shared/wire/confirmations.ts';
-import type { Sql, SqlObjectStorage } from '../coordinator/sql.ts';
-import { hasTable, writtenFormat } from '../storage-form.ts';
+} from '../../shared/contracts/webhooks-and-feed.ts';
+import { limits } from '../../shared/limits.ts';
+import type { AttemptOutcome, Judgement } from '../../shared/webhooks/retry-policy.ts';
+import type { Sql, SqlObjectStorage } from '../coordinator/storage/sql.ts';
+import { hasTable, writtenFormat } from '../platform/storage-form.ts';
 
 /**
  * The form of a courier's storage. Format 1 is that of release 0.1, which wrote no number. Raise it with each change that

@@ -1,17 +1,22 @@
 import { DurableObject } from 'cloudflare:workers';
 import { unreachable } from '../../shared/assert.ts';
-import { limits } from '../../shared/limits.ts';
-import { FeedCore, type FeedEffect, type FollowerId } from '../../shared/protocol/feed.ts';
-import { beginFollower, type Follower } from '../../shared/protocol/follower.ts';
-import { feedCloseCodes } from '../../shared/wire/changes.ts';
-import type { Change, ChangesAnswer, FeedApi, HooksApi } from '../../shared/wire/confirmations.ts';
 import {
   type RpcAnswer,
   type RpcCall,
   remote,
   type Served,
   serveCall,
-} from '../../shared/wire/rpc.ts';
+} from '../../shared/contracts/rpc.ts';
+import type {
+  Change,
+  ChangesAnswer,
+  FeedApi,
+  HooksApi,
+} from '../../shared/contracts/webhooks-and-feed.ts';
+import { feedCloseCodes } from '../../shared/http/feed-messages.ts';
+import { limits } from '../../shared/limits.ts';
+import { FeedCore, type FeedEffect, type FollowerId } from '../../shared/protocol/feed/feed.ts';
+import { beginFollower, type Follower } from '../../shared/protocol/feed/follower.ts';
 import { beatText, changeText, parseAcknowledgement, parseFollowing } from './messages.ts';
 
 type FetchEffect = Extract<FeedEffect, { kind: 'fetch' }>;

@@ -1,8 +1,8 @@
+import { jsonText } from '../../shared/commands/replies.ts';
+import type { Change } from '../../shared/contracts/webhooks-and-feed.ts';
+import { tellChange } from '../../shared/http/feed-messages.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Filter } from '../../shared/protocol/follower.ts';
-import { tellChange } from '../../shared/wire/changes.ts';
-import type { Change } from '../../shared/wire/confirmations.ts';
-import { jsonText } from '../../shared/wire/replies.ts';
+import type { Filter } from '../../shared/protocol/feed/follower.ts';
 
 /** Where a follower begins, or nothing for the newest, and what it wants. */
 export interface Following extends Filter {

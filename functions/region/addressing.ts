@@ -1,5 +1,5 @@
-import type { Addressing, CommandGroup } from '../../shared/wire/command-rows.ts';
-import { commandTable } from '../../shared/wire/command-table.ts';
+import type { Addressing, CommandGroup } from '../../shared/commands/rows.ts';
+import { commandTable } from '../../shared/commands/table.ts';
 
 /** The type that commands of a group work on, `k` for any. */
 const types: Partial<Record<CommandGroup, string>> = {
@@ -38,7 +38,7 @@ const letters: ReadonlyMap<string, string> = new Map(
   }),
 );
 
-/** How a command addresses the elements of a collection, in the letters of element-ways.lua, or null. */
+/** How a command addresses the elements of a collection, in the letters of element-commands.lua, or null. */
 export function addressingOf(name: string): string | null {
   return letters.get(name) ?? null;
 }

@@ -1,11 +1,11 @@
-import type { RawReply } from '../../shared/protocol/reply.ts';
-import type { CommandResult, RegionClient } from '../../shared/protocol/round.ts';
-import { presentReply } from '../../shared/wire/replies.ts';
+import { presentReply } from '../../shared/commands/replies.ts';
+import type { RawReply } from '../../shared/contracts/reply.ts';
+import type { CommandResult, RegionClient } from '../../shared/contracts/round.ts';
 import { keysOfInspection, keysOfRound } from './declared.ts';
 import { decodeInspection, decodeRound, silent } from './decoding.ts';
 import { encodeInspection, encodeRound } from './encoding.ts';
+import { digestOf, flagsProbe, inspectScript, roundScriptFor, type Script } from './lua-bundle.ts';
 import { connectRest, type Element, type Rest, type Silence, type TooLarge } from './rest.ts';
-import { digestOf, flagsProbe, inspectScript, roundScriptFor, type Script } from './scripts.ts';
 import { takeSnapshot } from './snapshots.ts';
 
 /** Where a region is, and what it asks of its callers. */

@@ -1,7 +1,7 @@
+import type { RegionFault } from '../../shared/contracts/coordinator.ts';
+import type { Bytes, InspectedKey, RegionClient } from '../../shared/contracts/round.ts';
 import { onlyShard, type RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Bytes, InspectedKey, RegionClient } from '../../shared/protocol/round.ts';
-import type { RegionFault } from '../../shared/wire/answers.ts';
 
 /** A region that is compared with others. */
 export interface ComparedRegion {

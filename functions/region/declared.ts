@@ -1,8 +1,8 @@
 import { assert } from '../../shared/assert.ts';
+import type { Inspection, Round, SnapshotRequest } from '../../shared/contracts/round.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import { valuesAmong } from '../../shared/protocol/own-keys.ts';
-import type { Inspection, Round, SnapshotRequest } from '../../shared/protocol/round.ts';
+import { valuesAmong } from '../../shared/reserved-keys.ts';
 import { keysOf } from './encoding.ts';
 
 /**

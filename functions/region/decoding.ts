@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { assert, InvariantViolation } from '../../shared/assert.ts';
-import { encodeReply, type RawReply } from '../../shared/protocol/reply.ts';
+import { encodeReply, type RawReply } from '../../shared/contracts/reply.ts';
 import type {
   Bytes,
   CopyReply,
@@ -13,7 +13,7 @@ import type {
   SnapshotRequest,
   SnapshotResult,
   Vote,
-} from '../../shared/protocol/round.ts';
+} from '../../shared/contracts/round.ts';
 import { inOrder, reshape } from './reply-shape.ts';
 
 const count = z.number().int().nonnegative();

@@ -1,6 +1,5 @@
 import { assert } from '../../shared/assert.ts';
-import { limits } from '../../shared/limits.ts';
-import type { Check, Operation, OperationKind, ReplyOrder } from '../../shared/protocol/frame.ts';
+import type { Check, Operation, OperationKind, ReplyOrder } from '../../shared/contracts/frame.ts';
 import type {
   CopyForm,
   CopyStep,
@@ -11,7 +10,8 @@ import type {
   Role,
   Round,
   SnapshotRequest,
-} from '../../shared/protocol/round.ts';
+} from '../../shared/contracts/round.ts';
+import { limits } from '../../shared/limits.ts';
 import { addressingOf } from './addressing.ts';
 
 /** How many of the region's last marks an answer brings: more than rounds are ever in flight. */

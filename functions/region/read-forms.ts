@@ -1,6 +1,6 @@
+import { parseLong } from '../../shared/commands/faults.ts';
+import type { RawReply } from '../../shared/contracts/reply.ts';
 import { limits } from '../../shared/limits.ts';
-import type { RawReply } from '../../shared/protocol/reply.ts';
-import { parseLong } from '../../shared/wire/command-faults.ts';
 
 /**
  * Reads whose reply a server words otherwise than the client asked for. Deliveries of streams are recorded at the

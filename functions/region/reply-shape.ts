@@ -1,6 +1,6 @@
 import { assert } from '../../shared/assert.ts';
-import type { ReplyOrder } from '../../shared/protocol/frame.ts';
-import { integerOf, type RawReply } from '../../shared/protocol/reply.ts';
+import type { ReplyOrder } from '../../shared/contracts/frame.ts';
+import { integerOf, type RawReply } from '../../shared/contracts/reply.ts';
 
 /**
  * Beside the replies of a script comes a text of their shape, since a REST endpoint shows strings, statuses and errors

@@ -1,6 +1,6 @@
+import { parseExact } from '../../shared/commands/replies.ts';
+import type { RawReply } from '../../shared/contracts/reply.ts';
 import { limits } from '../../shared/limits.ts';
-import type { RawReply } from '../../shared/protocol/reply.ts';
-import { parseExact } from '../../shared/wire/replies.ts';
 
 /** The REST endpoint of a region's Redis (Upstash's protocol), and its token. */
 export interface RestAddress {

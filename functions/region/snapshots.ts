@@ -1,17 +1,17 @@
 import { assert } from '../../shared/assert.ts';
+import { bytesOfText } from '../../shared/commands/replies.ts';
+import { isTagged, type RawReply } from '../../shared/contracts/reply.ts';
+import type { ReadCommand, SnapshotRequest, SnapshotResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import { isTagged, type RawReply } from '../../shared/protocol/reply.ts';
-import type { ReadCommand, SnapshotRequest, SnapshotResult } from '../../shared/protocol/round.ts';
-import { bytesOfText } from '../../shared/wire/replies.ts';
 import type { ScriptRunner } from './client.ts';
 import { keysOfSnapshot } from './declared.ts';
 import { decodeSnapshot, silent } from './decoding.ts';
 import { encodeSnapshot } from './encoding.ts';
 import { endlessReads } from './heavy.ts';
+import { snapshotScriptFor } from './lua-bundle.ts';
 import { askedForm, sentForm } from './read-forms.ts';
 import { bytesOf, inOrder } from './reply-shape.ts';
 import type { Element, Silence } from './rest.ts';
-import { snapshotScriptFor } from './scripts.ts';
 
 const tooLarge: RawReply = { error: 'ERR the replies are too large; ask for less at once' };
 

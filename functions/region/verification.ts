@@ -1,8 +1,8 @@
 import { z } from 'zod';
+import { bytesOfText } from '../../shared/commands/replies.ts';
+import type { Bytes } from '../../shared/contracts/round.ts';
 import { onlyShard, type RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Bytes } from '../../shared/protocol/round.ts';
-import { bytesOfText } from '../../shared/wire/replies.ts';
 import {
   type ComparisonWorld,
   compareKeys,

@@ -1,12 +1,14 @@
 import { assert, unreachable } from '../assert.ts';
+import type { CoordinatorStatus, WriteRecord } from '../contracts/coordinator.ts';
+import type { InDoubt } from '../contracts/members.ts';
 import { formatTransactionId, keyOf, type RegionId, type WriteId } from '../ids.ts';
-import type { CoordinatorStatus, WriteRecord } from '../wire/answers.ts';
-import type { InDoubt } from '../wire/members.ts';
-import { Applications } from './applications.ts';
-import { BlockedKeys } from './blocked-keys.ts';
-import { Clock } from './clock.ts';
-import { Confirmations } from './confirmations.ts';
-import { Deciding } from './deciding.ts';
+import { Lookups } from './handlers/coordinator-reads.ts';
+import { Deciding } from './handlers/decide.ts';
+import { openTransactionsOf } from './handlers/in-doubt.ts';
+import { Orders } from './handlers/operator-orders.ts';
+import { Reception } from './handlers/receive.ts';
+import { RoundAnswers } from './handlers/round-answers.ts';
+import { Clock } from './io/clock.ts';
 import type {
   CoordinatorConfig,
   CoordinatorEvent,
@@ -14,22 +16,20 @@ import type {
   LiveWrite,
   Ready,
   Stored,
-} from './events.ts';
-import { FrameBook } from './frame-book.ts';
-import { openTransactionsOf } from './in-doubt.ts';
-import { Lookups } from './lookups.ts';
-import { Members } from './members.ts';
-import { Orders } from './orders.ts';
-import { Outbox } from './outbox.ts';
-import { Reception } from './reception.ts';
-import { RegionLinks } from './region-links.ts';
-import { statusOf } from './region-status.ts';
-import { resolutionOf } from './resolution.ts';
-import { Rest } from './rest.ts';
-import { RoundAnswers } from './round-answers.ts';
-import { nextTurn } from './schedule.ts';
-import type { ShardState } from './shard-state.ts';
-import { Transactions } from './transactions.ts';
+} from './io/events.ts';
+import { Outbox } from './io/outbox.ts';
+import type { ShardState } from './io/shard-state.ts';
+import { BlockedKeys } from './membership/diverged-keys.ts';
+import { Members } from './membership/members.ts';
+import { RegionLinks } from './regions/region-links.ts';
+import { statusOf } from './regions/region-status.ts';
+import { Rest } from './regions/rest.ts';
+import { nextTurn } from './regions/schedule.ts';
+import { Confirmations } from './transactions/owed-events.ts';
+import { Applications } from './transactions/pending-confirmations.ts';
+import { FrameBook } from './transactions/pending-writes.ts';
+import { resolutionOf } from './transactions/resolution.ts';
+import { Transactions } from './transactions/transactions.ts';
 
 type Event<Kind> = Extract<CoordinatorEvent, { kind: Kind }>;
 

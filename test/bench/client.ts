@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Stack, StackRegion } from '../../local/stack.ts';
+import type { Stack, StackRegion } from '../../local/stack/stack.ts';
 
 /** What `GET /v1/regions` says that matters here. */
 interface Described {

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import type { Stack, StackRegion } from '../../local/stack.ts';
+import type { Stack, StackRegion } from '../../local/stack/stack.ts';
 import type { BenchClient, MemberChange } from './client.ts';
 import { Load, lengthMs, longestStop, nowMs } from './load.ts';
 import { type Figure, median, timed } from './measure.ts';

@@ -1,9 +1,9 @@
 import type { Redis } from 'ioredis';
 import { decodeRound } from '../../functions/region/decoding.ts';
 import { encodeRound, keysOf } from '../../functions/region/encoding.ts';
-import { digestOf, roundScripts } from '../../functions/region/scripts.ts';
-import { operationAt } from '../../shared/protocol/frame.ts';
-import { compileWrite } from '../../shared/wire/commands.ts';
+import { digestOf, roundScripts } from '../../functions/region/lua-bundle.ts';
+import { compileWrite } from '../../shared/commands/compile.ts';
+import { operationAt } from '../../shared/contracts/frame.ts';
 import { replyOfClient } from '../region/direct.ts';
 import { commitOf, executed, part, prepareOf, roundOf } from '../region/fixtures.ts';
 import { startRedisServer } from '../region/servers.ts';

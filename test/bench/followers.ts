@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Stack } from '../../local/stack.ts';
+import type { Stack } from '../../local/stack/stack.ts';
 import { Random } from '../simulation/random.ts';
 import {
   type Follow,
@@ -10,7 +10,7 @@ import {
   followInPieces,
   newReader,
   openSocket,
-} from '../stack/followers.ts';
+} from '../support/stack/followers.ts';
 import type { BenchClient } from './client.ts';
 import { type Figure, median, percentile } from './measure.ts';
 

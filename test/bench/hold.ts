@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Stack } from '../../local/stack.ts';
+import type { Stack } from '../../local/stack/stack.ts';
 import type { BenchClient } from './client.ts';
 import { addedMs } from './latency.ts';
 import { Load, lengthMs, longestStop, nowMs } from './load.ts';

@@ -1,11 +1,11 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePort } from '../../local/free-port.ts';
-import { redisKind } from '../../local/regions.ts';
-import { startStack } from '../../local/stack.ts';
+import { freePort } from '../../local/stack/free-port.ts';
+import { redisKind } from '../../local/stack/regions.ts';
+import { startStack } from '../../local/stack/stack.ts';
 import { Receiver } from '../courier/receiver.ts';
-import { type SoakReport, soakCallbacks } from '../stack/callbacks.ts';
+import { type SoakReport, soakCallbacks } from '../support/stack/callbacks.ts';
 import { BenchClient } from './client.ts';
 import { measureCrowd, measureFeedLatency, measureResumption } from './followers.ts';
 import { type Figure, median, timed } from './measure.ts';

@@ -1,4 +1,4 @@
-import type { Stack } from '../../local/stack.ts';
+import type { Stack } from '../../local/stack/stack.ts';
 import { limits } from '../../shared/limits.ts';
 import type { BenchClient } from './client.ts';
 import type { Figure } from './measure.ts';

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import type { Stack } from '../../local/stack.ts';
+import type { Stack } from '../../local/stack/stack.ts';
 import type { Attempted, BenchClient, WriteBody } from './client.ts';
 
 /** So many counters; each has a hash of the writes that incremented it. */

@@ -1,10 +1,10 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { redisKind } from '../../local/regions.ts';
-import type { RoundTrips } from '../../local/rtt.ts';
-import type { Stack } from '../../local/stack.ts';
-import { startStack } from '../../local/stack.ts';
+import type { RoundTrips } from '../../local/gateway/round-trips.ts';
+import { redisKind } from '../../local/stack/regions.ts';
+import type { Stack } from '../../local/stack/stack.ts';
+import { startStack } from '../../local/stack/stack.ts';
 import { plotOutages } from './chart.ts';
 import { BenchClient } from './client.ts';
 import { measureCopying } from './copying.ts';

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Stack, StackRegion } from '../../local/stack.ts';
+import type { Stack, StackRegion } from '../../local/stack/stack.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Mark, Timeline } from './chart.ts';
 import { drawOutage } from './chart.ts';

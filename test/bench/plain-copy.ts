@@ -1,5 +1,5 @@
 import { Redis } from 'ioredis';
-import type { StackRegion } from '../../local/stack.ts';
+import type { StackRegion } from '../../local/stack/stack.ts';
 
 /** Keys in one pipeline. */
 const keysPerBatch = 1_000;

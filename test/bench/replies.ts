@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
-import type { ReadCommand } from '../../shared/protocol/round.ts';
+import type { ReadCommand } from '../../shared/contracts/round.ts';
 import { connectDirectly } from '../region/direct.ts';
 import { executed, roundOf, snapshotOf } from '../region/fixtures.ts';
 import { startRedisServer } from '../region/servers.ts';

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto';
 import type { Redis } from 'ioredis';
 import { connectRegion } from '../../functions/region/client.ts';
-import { startGateway } from '../../local/gateway.ts';
-import type { RegionClient } from '../../shared/protocol/round.ts';
+import { startGateway } from '../../local/gateway/gateway.ts';
+import type { RegionClient } from '../../shared/contracts/round.ts';
 import {
   commitOf,
   countedText,

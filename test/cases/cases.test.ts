@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { startTestStack, type TestStack } from '../stack/stack.ts';
+import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 import { type Case, cases, filled, filledRight, type TogetherCase } from './cases.ts';
 
 /** Sends a request to the Upstash endpoint, and returns the JSON that it answers. */

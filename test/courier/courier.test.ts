@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { DeliveryPage } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
-import type { DeliveryPage } from '../../shared/wire/confirmations.ts';
 import { isSignedBy, Receiver, verified } from './receiver.ts';
 import { patience, Rig, variables } from './rig.ts';
 

@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { generateSecret } from '../../shared/wire/webhook-signature.ts';
+import { generateSecret } from '../../shared/webhooks/signature.ts';
 import { Receiver, verified } from './receiver.ts';
 import { patience, Rig, variables } from './rig.ts';
 

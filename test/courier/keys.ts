@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto';
-import type { SigningKey } from '../../shared/wire/confirmations.ts';
+import type { SigningKey } from '../../shared/contracts/webhooks-and-feed.ts';
 
 /** A deployment's key pair. */
 export function newSigningKey(): SigningKey {

@@ -7,8 +7,8 @@ import {
 } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Webhook } from 'standardwebhooks';
-import type { SigningKey } from '../../shared/wire/confirmations.ts';
-import { generateSecret } from '../../shared/wire/webhook-signature.ts';
+import type { SigningKey } from '../../shared/contracts/webhooks-and-feed.ts';
+import { generateSecret } from '../../shared/webhooks/signature.ts';
 
 /** One request as it came in. */
 export interface Received {

@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { build } from 'vite';
-import { projectDirectory, workerdProgram } from '../../local/bundle.ts';
-import { freePort } from '../../local/free-port.ts';
-import { lastLines, type OwnProcess, startProcess } from '../../local/processes.ts';
-import type { CourierApi, Handover, OwedEvent } from '../../shared/wire/confirmations.ts';
+import { projectDirectory, workerdProgram } from '../../local/stack/bundle.ts';
+import { freePort } from '../../local/stack/free-port.ts';
+import { lastLines, type OwnProcess, startProcess } from '../../local/stack/processes.ts';
+import type { CourierApi, Handover, OwedEvent } from '../../shared/contracts/webhooks-and-feed.ts';
 import { newSigningKey } from './keys.ts';
 import type { Receiver } from './receiver.ts';
 

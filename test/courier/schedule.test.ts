@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { retryAfterMs } from '../../functions/courier/attempt.ts';
 import { limits } from '../../shared/limits.ts';
-import { type AttemptOutcome, type Judgement, judge } from '../../shared/protocol/delivery.ts';
+import { type AttemptOutcome, type Judgement, judge } from '../../shared/webhooks/retry-policy.ts';
 
 const now = 1_800_000_000_000;
 const pausesMs = limits.deliveryPausesMs;

@@ -6,7 +6,7 @@ import {
   generateSecret,
   isSecret,
   publicKeyText,
-} from '../../shared/wire/webhook-signature.ts';
+} from '../../shared/webhooks/signature.ts';
 import { newSigningKey } from './keys.ts';
 
 const body = '{"type":"write.committed","data":{"keys":["größe","🔑"]}}';

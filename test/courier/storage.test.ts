@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { CourierStorage, courierFormat } from '../../functions/courier/storage.ts';
-import { UnknownStorageFormat } from '../../functions/storage-form.ts';
+import { UnknownStorageFormat } from '../../functions/platform/storage-form.ts';
+import type { OwedEvent } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
-import type { AttemptOutcome } from '../../shared/protocol/delivery.ts';
-import type { OwedEvent } from '../../shared/wire/confirmations.ts';
-import { MemoryStorage } from '../hooks/sqlite.ts';
+import type { AttemptOutcome } from '../../shared/webhooks/retry-policy.ts';
+import { MemoryStorage } from '../coordinator/sqlite.ts';
 import { newSigningKey } from './keys.ts';
 
 const url = 'https://receiver.example.com/hook';

@@ -1,10 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import {
-  checkTarget,
-  type TargetPolicy,
-  targetPolicyOf,
-} from '../../shared/wire/webhook-target.ts';
+import { checkTarget, type TargetPolicy, targetPolicyOf } from '../../shared/webhooks/target.ts';
 
 const deployed = { allowLoopback: false, ownHosts: [], allowedHosts: [] };
 const development = { ...deployed, allowLoopback: true };

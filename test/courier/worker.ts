@@ -1,6 +1,6 @@
 import { DurableObject } from 'cloudflare:workers';
 import { Courier } from '../../functions/courier/object.ts';
-import { type RpcAnswer, type RpcCall, remote, serveCall } from '../../shared/wire/rpc.ts';
+import { type RpcAnswer, type RpcCall, remote, serveCall } from '../../shared/contracts/rpc.ts';
 
 /**
  * A Worker for tests of the courier alone: it passes calls on to couriers, and stands in for the coordinator that

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { InspectionResult } from '../../shared/protocol/round.ts';
-import type { MemberChange, MemberOrder, OrderAnswer } from '../../shared/wire/members.ts';
+import type { MemberChange, MemberOrder, OrderAnswer } from '../../shared/contracts/members.ts';
+import type { InspectionResult } from '../../shared/contracts/round.ts';
 import {
   configuration,
   EdgeUnderTest,

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { createAuthenticate } from '../../functions/edge/authenticate.ts';
+import { createAuthenticate } from '../../functions/edge/http/authenticate.ts';
 import { decided, EdgeUnderTest, problemOf, read, tokens } from './stand-ins.ts';
 
 const write = { ops: [['SET', 'k', 'v']] };

@@ -1,7 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import type { Feed } from '../../functions/edge/dependencies.ts';
-import { feedCloseCodes } from '../../shared/wire/changes.ts';
-import type { Change, ChangesAnswer, ChangesQuery } from '../../shared/wire/confirmations.ts';
+import type { Feed } from '../../functions/edge/http/dependencies.ts';
+import type {
+  Change,
+  ChangesAnswer,
+  ChangesQuery,
+} from '../../shared/contracts/webhooks-and-feed.ts';
+import { feedCloseCodes } from '../../shared/http/feed-messages.ts';
 import { EdgeUnderTest, FeedStandIn, problemOf, tokens, writeId } from './stand-ins.ts';
 
 const events = { accept: 'text/event-stream' };

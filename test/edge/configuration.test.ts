@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { parseConfiguration } from '../../shared/config/configuration.ts';
 import { limits } from '../../shared/limits.ts';
-import { parseConfiguration } from '../../shared/wire/configuration.ts';
 
 const region = { id: 'a', url: 'https://a.example.com', location: [1, 2] };
 const writeToken = { token: 'w'.repeat(32), scope: 'write' };

@@ -1,10 +1,10 @@
 import { createServer, type Server } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { Run } from '../../functions/edge/doctor-check.ts';
-import { scriptChecks } from '../../functions/edge/doctor-scripts.ts';
+import type { Run } from '../../functions/edge/doctor/check.ts';
+import { scriptChecks } from '../../functions/edge/doctor/script-checks.ts';
 import { connectRegion } from '../../functions/region/client.ts';
-import { type Gateway, startGateway } from '../../local/gateway.ts';
+import { type Gateway, startGateway } from '../../local/gateway/gateway.ts';
 import { servers, startRedisServer, type TestServer } from '../region/servers.ts';
 
 const token = 'token of a test';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import type { CommandResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { CommandResult } from '../../shared/protocol/round.ts';
 import { configuration, EdgeUnderTest, regionIds, statusWith, tokens } from './stand-ins.ts';
 
 interface ToldCheck {

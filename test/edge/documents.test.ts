@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { createMisconfiguredApp } from '../../functions/edge/app.ts';
-import { problemKinds } from '../../shared/wire/problems.ts';
+import { problemKinds } from '../../shared/http/problems.ts';
 import { EdgeUnderTest, regionIds } from './stand-ins.ts';
 
 interface OpenApi {

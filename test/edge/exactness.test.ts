@@ -1,14 +1,14 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { parseStrictJson } from '../../functions/edge/body.ts';
-import { encodeReply } from '../../shared/protocol/reply.ts';
+import { parseStrictJson } from '../../functions/edge/http/body.ts';
 import {
   bytesOfText,
   jsonText,
   parsePartOutcome,
   parseSnapshotReplies,
   textOfBytes,
-} from '../../shared/wire/replies.ts';
+} from '../../shared/commands/replies.ts';
+import { encodeReply } from '../../shared/contracts/reply.ts';
 
 const text = fc.string({ unit: 'grapheme' });
 

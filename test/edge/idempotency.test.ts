@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { RecallRequest, WriteAnswer } from '../../shared/contracts/coordinator.ts';
+import { askedByWrite } from '../../shared/http/idempotency.ts';
 import { limits } from '../../shared/limits.ts';
-import type { RecallRequest, WriteAnswer } from '../../shared/wire/answers.ts';
-import { askedByWrite } from '../../shared/wire/idempotency.ts';
 import { decided, EdgeUnderTest, problemOf, regionIds, tokens } from './stand-ins.ts';
 
 const keptUntil = 1_795_086_400_000;

@@ -1,8 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { LeaseWish, ReadAnswer, ReadRequest } from '../../shared/contracts/coordinator.ts';
+import { encodeReply } from '../../shared/contracts/reply.ts';
+import type { SnapshotResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import { encodeReply } from '../../shared/protocol/reply.ts';
-import type { SnapshotResult } from '../../shared/protocol/round.ts';
-import type { LeaseWish, ReadAnswer, ReadRequest } from '../../shared/wire/answers.ts';
 import {
   configuration,
   EdgeUnderTest,

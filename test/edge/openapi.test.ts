@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { createConfig, lintFromString } from '@redocly/openapi-core';
 import { generate, HttpClient } from 'openapi-typescript-codegen';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { eventTypes } from '../../shared/wire/confirmations.ts';
+import { eventTypes } from '../../shared/contracts/webhooks-and-feed.ts';
 import { EdgeUnderTest, problemOf, tokens } from './stand-ins.ts';
 
 /** The OpenAPI document as tools and their users meet it. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { Resolution } from '../../shared/contracts/coordinator.ts';
+import type { SnapshotResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { SnapshotResult } from '../../shared/protocol/round.ts';
-import type { Resolution } from '../../shared/wire/answers.ts';
 import { EdgeUnderTest, problemOf, read, regionIds, statusWith, tokens } from './stand-ins.ts';
 
 const body = { reads: [['GET', 'k']] };

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { RequestStorage } from '../../functions/coordinator/request-storage.ts';
-import { MemoryStorage } from '../hooks/sqlite.ts';
+import { RequestStorage } from '../../functions/coordinator/storage/request-storage.ts';
+import { MemoryStorage } from '../coordinator/sqlite.ts';
 import { type EdgeUnderTest, problemOf, tokens } from './stand-ins.ts';
 import { changesIn, edgeWith, endpoint } from './webhook-fixtures.ts';
 

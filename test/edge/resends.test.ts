@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import type { WriteRequest } from '../../shared/contracts/coordinator.ts';
 import { limits } from '../../shared/limits.ts';
-import type { WriteRequest } from '../../shared/wire/answers.ts';
 import { decided, EdgeUnderTest, problemOf } from './stand-ins.ts';
 
 const body = { ops: [['INCR', 'k']] };

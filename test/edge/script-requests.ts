@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
-import { sha1Of } from '../../functions/sha1.ts';
-import { readLua } from '../../shared/wire/lua-text.ts';
+import { sha1Of } from '../../functions/platform/sha1.ts';
+import { readLua } from '../../shared/commands/lua-text.ts';
 import { type EdgeUnderTest, scriptedToken } from './stand-ins.ts';
 import { edgeOf } from './upstash-requests.ts';
 

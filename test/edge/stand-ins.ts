@@ -5,16 +5,8 @@ import type {
   FeedEvent,
   FollowQuery,
   Location,
-} from '../../functions/edge/dependencies.ts';
-import { limits } from '../../shared/limits.ts';
-import type {
-  CommandResult,
-  Inspection,
-  InspectionResult,
-  RegionClient,
-  SnapshotRequest,
-  SnapshotResult,
-} from '../../shared/protocol/round.ts';
+} from '../../functions/edge/http/dependencies.ts';
+import type { Configuration } from '../../shared/config/configuration.ts';
 import type {
   CoordinatorApi,
   CoordinatorStatus,
@@ -23,11 +15,19 @@ import type {
   WriteAnswer,
   WriteRecord,
   WriteRequest,
-} from '../../shared/wire/answers.ts';
-import type { Configuration } from '../../shared/wire/configuration.ts';
-import type { CourierApi, HooksApi } from '../../shared/wire/confirmations.ts';
-import type { RegionStatus } from '../../shared/wire/members.ts';
-import type { RequestsApi } from '../../shared/wire/requests.ts';
+} from '../../shared/contracts/coordinator.ts';
+import type { RegionStatus } from '../../shared/contracts/members.ts';
+import type { RequestsApi } from '../../shared/contracts/requests.ts';
+import type {
+  CommandResult,
+  Inspection,
+  InspectionResult,
+  RegionClient,
+  SnapshotRequest,
+  SnapshotResult,
+} from '../../shared/contracts/round.ts';
+import type { CourierApi, HooksApi } from '../../shared/contracts/webhooks-and-feed.ts';
+import { limits } from '../../shared/limits.ts';
 import { repliesOfJson } from '../region/replies.ts';
 
 export const tokens = {

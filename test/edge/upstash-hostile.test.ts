@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { everyKey, flushedKey } from '../../shared/protocol/own-keys.ts';
-import { encodeReply } from '../../shared/protocol/reply.ts';
-import { compileWrite } from '../../shared/wire/commands.ts';
+import { compileWrite } from '../../shared/commands/compile.ts';
+import { encodeReply } from '../../shared/contracts/reply.ts';
+import { everyKey, flushedKey } from '../../shared/reserved-keys.ts';
+import { hostileForm, statuses } from '../e2e/upstash-hostile.ts';
 import { Random } from '../simulation/random.ts';
-import { hostileForm, statuses } from '../workerd/upstash-hostile.ts';
 import { decided, EdgeUnderTest, tokens } from './stand-ins.ts';
 
 const all: readonly string[] = [everyKey, flushedKey];

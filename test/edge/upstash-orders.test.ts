@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { unknownScriptError } from '../../shared/commands/user-scripts.ts';
 import { limits } from '../../shared/limits.ts';
-import { unknownScriptError } from '../../shared/wire/user-scripts.ts';
 import {
   askedOf,
   edgeWith,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { sha1Of } from '../../functions/sha1.ts';
+import { sha1Of } from '../../functions/platform/sha1.ts';
+import { unknownScriptError } from '../../shared/commands/user-scripts.ts';
 import { limits } from '../../shared/limits.ts';
-import { unknownScriptError } from '../../shared/wire/user-scripts.ts';
 import {
   askedOf,
   counted,

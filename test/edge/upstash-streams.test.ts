@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Subscribed } from '../../functions/region/subscription.ts';
+import type { Subscribed } from '../../functions/region/subscribe.ts';
 import { limits } from '../../shared/limits.ts';
 import { EdgeUnderTest, FeedStandIn, regionIds, statusWith, tokens } from './stand-ins.ts';
 import { post } from './upstash-requests.ts';

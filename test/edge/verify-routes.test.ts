@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { Inspection, InspectionResult } from '../../shared/protocol/round.ts';
-import type { MemberOrder } from '../../shared/wire/members.ts';
+import type { MemberOrder } from '../../shared/contracts/members.ts';
+import type { Inspection, InspectionResult } from '../../shared/contracts/round.ts';
 import { EdgeUnderTest, problemOf, regionIds, statusWith, tokens } from './stand-ins.ts';
 
 type Contents = Readonly<Record<string, Readonly<Record<string, string>>>>;

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { planRepair } from '../../functions/edge/repair.ts';
+import { planRepair } from '../../functions/edge/admin/repair.ts';
 import type { ComparedRegion } from '../../functions/region/comparison.ts';
 import {
   beginVerify,
@@ -11,9 +11,9 @@ import {
   type VerifyWorld,
   verifySlice,
 } from '../../functions/region/verification.ts';
+import { bytesOfText } from '../../shared/commands/replies.ts';
+import type { Inspection, InspectionResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Inspection, InspectionResult } from '../../shared/protocol/round.ts';
-import { bytesOfText } from '../../shared/wire/replies.ts';
 
 /** A region as an inspection finds it: digests and locks by key. */
 class FakeRegion implements ComparedRegion {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { UnfitVersion } from '../../shared/wire/rpc.ts';
+import { UnfitVersion } from '../../shared/contracts/rpc.ts';
 import { EdgeUnderTest, problemOf } from './stand-ins.ts';
 
 const unfit = async () => {

@@ -1,4 +1,4 @@
-import type { Subscription } from '../../shared/wire/confirmations.ts';
+import type { Subscription } from '../../shared/contracts/webhooks-and-feed.ts';
 import { type Call, EdgeUnderTest } from './stand-ins.ts';
 
 /** A subscription, and an edge over couriers and a coordinator that know it and do what they are told. */

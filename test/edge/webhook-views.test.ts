@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { DeliveryDetail } from '../../shared/wire/confirmations.ts';
+import type { DeliveryDetail } from '../../shared/contracts/webhooks-and-feed.ts';
 import { problemOf, tokens } from './stand-ins.ts';
 import { changesIn, edgeWith, endpoint, now, subscription } from './webhook-fixtures.ts';
 

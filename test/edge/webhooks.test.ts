@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
+import { UnfitVersion } from '../../shared/contracts/rpc.ts';
 import {
   type DeliveryRecord,
   type EventType,
   eventTypes,
   type Handover,
-} from '../../shared/wire/confirmations.ts';
-import { eventSchemas } from '../../shared/wire/event-schemas.ts';
-import { UnfitVersion } from '../../shared/wire/rpc.ts';
-import { isSecret } from '../../shared/wire/webhook-signature.ts';
+} from '../../shared/contracts/webhooks-and-feed.ts';
+import { eventSchemas } from '../../shared/webhooks/event-schemas.ts';
+import { isSecret } from '../../shared/webhooks/signature.ts';
 import { problemOf, tokens } from './stand-ins.ts';
 import {
   callbackEndpoint,

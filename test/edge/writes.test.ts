@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import type { WriteAnswer, WriteStatus } from '../../shared/contracts/coordinator.ts';
 import { limits } from '../../shared/limits.ts';
-import type { WriteAnswer, WriteStatus } from '../../shared/wire/answers.ts';
 import { decided, EdgeUnderTest, problemOf, recordOf, regionIds, writeId } from './stand-ins.ts';
 
 const body = { ops: [['SET', 'k', 'v']] };

@@ -1,12 +1,16 @@
-import { FeedCore, type FeedEffect, type FollowerId } from '../../shared/protocol/feed.ts';
+import type { MemberChange } from '../../shared/contracts/members.ts';
+import type {
+  Change,
+  ChangesAnswer,
+  ChangesQuery,
+} from '../../shared/contracts/webhooks-and-feed.ts';
+import { FeedCore, type FeedEffect, type FollowerId } from '../../shared/protocol/feed/feed.ts';
 import {
   beginFollower,
   type Filter,
   type Follower,
   isWanted,
-} from '../../shared/protocol/follower.ts';
-import type { Change, ChangesAnswer, ChangesQuery } from '../../shared/wire/confirmations.ts';
-import type { MemberChange } from '../../shared/wire/members.ts';
+} from '../../shared/protocol/feed/follower.ts';
 
 /** A change with these keys, as the coordinator would tell it. */
 export function changeOf(sequence: number, keys: readonly string[] = ['key']): Change {

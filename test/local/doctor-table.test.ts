@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { drawDiagnosis, type ToldCheck, type ToldDiagnosis } from '../../local/doctor-table.ts';
-import { paintFor } from '../../local/timeline.ts';
+import {
+  drawDiagnosis,
+  type ToldCheck,
+  type ToldDiagnosis,
+} from '../../local/pages/doctor-table.ts';
+import { paintFor } from '../../local/playground/timeline.ts';
 
 const plain = paintFor(false);
 const well: ToldCheck = { name: 'role', status: 'ok', found: 'primary', advice: null };

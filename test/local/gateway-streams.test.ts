@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Gateway, startGateway } from '../../local/gateway.ts';
+import { type Gateway, startGateway } from '../../local/gateway/gateway.ts';
 import { startEmbedded, startRedisServer, type TestServer } from '../region/servers.ts';
-import { Listener } from '../stack/listener.ts';
+import { Listener } from '../support/stack/listener.ts';
 
 describe.each([
   ['redis-server', startRedisServer],

@@ -4,11 +4,11 @@ import { join } from 'node:path';
 import { Redis as Upstash } from '@upstash/redis';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { Gateway } from '../../local/gateway.ts';
-import { startGateway } from '../../local/gateway.ts';
-import type { LocalRegion } from '../../local/regions.ts';
-import { redisKind, startRegion } from '../../local/regions.ts';
-import { placesFor } from '../../local/rtt.ts';
+import type { Gateway } from '../../local/gateway/gateway.ts';
+import { startGateway } from '../../local/gateway/gateway.ts';
+import { placesFor } from '../../local/gateway/round-trips.ts';
+import type { LocalRegion } from '../../local/stack/regions.ts';
+import { redisKind, startRegion } from '../../local/stack/regions.ts';
 
 const token = 'token-of-the-gateway';
 const stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-gateway-'));

@@ -3,11 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { Gateway } from '../../local/gateway.ts';
-import { startGateway } from '../../local/gateway.ts';
-import type { LocalRegion } from '../../local/regions.ts';
-import { redisKind, startRegion } from '../../local/regions.ts';
-import { placesFor } from '../../local/rtt.ts';
+import type { Gateway } from '../../local/gateway/gateway.ts';
+import { startGateway } from '../../local/gateway/gateway.ts';
+import { placesFor } from '../../local/gateway/round-trips.ts';
+import type { LocalRegion } from '../../local/stack/regions.ts';
+import { redisKind, startRegion } from '../../local/stack/regions.ts';
 
 /** A busy machine may take longer than a poll usually waits. */
 const patience = { timeout: 120_000 };

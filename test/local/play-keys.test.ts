@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { actionsOf, keyHelp } from '../../local/play-keys.ts';
+import { actionsOf, keyHelp } from '../../local/playground/keys.ts';
 
 const controlC = '\u0003';
 const arrowUp = '\u001b[A';

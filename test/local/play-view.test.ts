@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { wholeLine } from '../../local/faults.ts';
-import type { PlayedRegion, RegionReport } from '../../local/play-view.ts';
-import { copyText, statusLine, writeText } from '../../local/play-view.ts';
-import { paintFor } from '../../local/timeline.ts';
+import { wholeLine } from '../../local/gateway/faults.ts';
+import { paintFor } from '../../local/playground/timeline.ts';
+import type { PlayedRegion, RegionReport } from '../../local/playground/view.ts';
+import { copyText, statusLine, writeText } from '../../local/playground/view.ts';
 
 const report: RegionReport = {
   id: 'eu-west-1',

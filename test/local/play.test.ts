@@ -5,16 +5,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { startGateway } from '../../local/gateway.ts';
-import type { Keyboard, Play } from '../../local/play.ts';
-import { startPlay } from '../../local/play.ts';
-import type { RedisKind } from '../../local/regions.ts';
-import { redisKind, startRegion } from '../../local/regions.ts';
-import type { Place } from '../../local/rtt.ts';
-import { placesFor } from '../../local/rtt.ts';
-import { Screen } from '../../local/screen.ts';
-import type { StackRegion } from '../../local/stack.ts';
-import { paintFor } from '../../local/timeline.ts';
+import { startGateway } from '../../local/gateway/gateway.ts';
+import type { Place } from '../../local/gateway/round-trips.ts';
+import { placesFor } from '../../local/gateway/round-trips.ts';
+import type { Keyboard, Play } from '../../local/playground/play.ts';
+import { startPlay } from '../../local/playground/play.ts';
+import { Screen } from '../../local/playground/screen.ts';
+import { paintFor } from '../../local/playground/timeline.ts';
+import type { RedisKind } from '../../local/stack/regions.ts';
+import { redisKind, startRegion } from '../../local/stack/regions.ts';
+import type { StackRegion } from '../../local/stack/stack.ts';
 
 /** A busy machine may take longer than a poll usually waits. */
 const patience = { timeout: 120_000 };

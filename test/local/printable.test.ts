@@ -1,11 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { drawDiagnosis } from '../../local/doctor-table.ts';
-import { statusLine, writeText } from '../../local/play-view.ts';
-import { printable, printableLines } from '../../local/printable.ts';
-import { lineOf } from '../../local/receiver.ts';
-import { Screen } from '../../local/screen.ts';
-import { paintFor } from '../../local/timeline.ts';
+import { drawDiagnosis } from '../../local/pages/doctor-table.ts';
+import { printable, printableLines } from '../../local/pages/printable.ts';
+import { lineOf } from '../../local/playground/receiver.ts';
+import { Screen } from '../../local/playground/screen.ts';
+import { paintFor } from '../../local/playground/timeline.ts';
+import { statusLine, writeText } from '../../local/playground/view.ts';
 
 /** Clears the screen, retitles the window, goes up a line, turns the text around, and ends the line. */
 const hostile = 'k\u001b[2J\u001b]0;title\u0007\u001b[1A\r\n\u009b31m\u202etxt\u0000\u007f';

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { LocalRegion } from '../../local/regions.ts';
-import { redisKind, startRegion } from '../../local/regions.ts';
-import { placesFor } from '../../local/rtt.ts';
+import { placesFor } from '../../local/gateway/round-trips.ts';
+import type { LocalRegion } from '../../local/stack/regions.ts';
+import { redisKind, startRegion } from '../../local/stack/regions.ts';
 
 const [place] = placesFor(1);
 if (place === undefined) throw new Error('there is a first place');

@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ownStateDirectory } from '../../local/processes.ts';
-import type { LocalRegion, RedisKind } from '../../local/regions.ts';
-import { redisKind, startRegion } from '../../local/regions.ts';
-import { parseRoundTrips, placesFor, roundTripMsOf } from '../../local/rtt.ts';
+import { parseRoundTrips, placesFor, roundTripMsOf } from '../../local/gateway/round-trips.ts';
+import { ownStateDirectory } from '../../local/stack/processes.ts';
+import type { LocalRegion, RedisKind } from '../../local/stack/regions.ts';
+import { redisKind, startRegion } from '../../local/stack/regions.ts';
 
 const [place] = placesFor(1);
 if (place === undefined) throw new Error('there is a first place');
@@ -46,8 +46,8 @@ async function isListening(port: number): Promise<boolean> {
 /** A process that starts a region, says its port, and then does `then`. */
 async function startOwner(then: string) {
   const script = `
-    import { ownStateDirectory } from '${resolve('local/processes.ts')}';
-    import { startRegion } from '${resolve('local/regions.ts')}';
+    import { ownStateDirectory } from '${resolve('local/stack/processes.ts')}';
+    import { startRegion } from '${resolve('local/stack/regions.ts')}';
     const [stateDirectory, kind, place] = JSON.parse(process.argv[1]);
     await ownStateDirectory(stateDirectory);
     const region = await startRegion(place, stateDirectory, kind);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { ReplyGuard } from '../../local/reply-guard.ts';
+import { ReplyGuard } from '../../local/gateway/reply-guard.ts';
 
 /** Replies in RESP2, of every kind. */
 const reply = fc.letrec<{ reply: string }>((tie) => ({

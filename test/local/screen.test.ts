@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { Screen } from '../../local/screen.ts';
+import { Screen } from '../../local/playground/screen.ts';
 
 const escapeCode = '\u001b';
 

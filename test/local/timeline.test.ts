@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { WriteStory } from '../../local/timeline.ts';
-import { drawTimeline, paintFor } from '../../local/timeline.ts';
+import type { WriteStory } from '../../local/playground/timeline.ts';
+import { drawTimeline, paintFor } from '../../local/playground/timeline.ts';
 
 const story: WriteStory = {
   frame: 'SET key',

@@ -1,8 +1,8 @@
 import { createServer, type Server } from 'node:http';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { connectRegion } from '../../functions/region/client.ts';
-import { type Gateway, startGateway } from '../../local/gateway.ts';
-import type { RegionClient } from '../../shared/protocol/round.ts';
+import { type Gateway, startGateway } from '../../local/gateway/gateway.ts';
+import type { RegionClient } from '../../shared/contracts/round.ts';
 import {
   command,
   commitOf,

@@ -1,5 +1,5 @@
 import { InvariantViolation } from '../../shared/assert.ts';
-import type { RedisType } from '../../shared/protocol/frame.ts';
+import type { RedisType } from '../../shared/contracts/frame.ts';
 import { bytesOf, type Reply } from './replies.ts';
 
 /** A typed value. It is never changed in place, so that a copy of a region is a copy of its map. */

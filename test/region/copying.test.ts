@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { limits } from '../../shared/limits.ts';
 import type {
   CopyForm,
   CopyItem,
@@ -9,7 +8,8 @@ import type {
   CopyReply,
   CopyStep,
   RegionClient,
-} from '../../shared/protocol/round.ts';
+} from '../../shared/contracts/round.ts';
+import { limits } from '../../shared/limits.ts';
 import { connectDirectly } from './direct.ts';
 import { contentsOf, filling, perform } from './filling.ts';
 import { executed, roundOf } from './fixtures.ts';

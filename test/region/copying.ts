@@ -1,6 +1,12 @@
 import { createHash } from 'node:crypto';
+import type {
+  Bytes,
+  CopyForm,
+  CopyItem,
+  CopyKey,
+  CopyReply,
+} from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Bytes, CopyForm, CopyItem, CopyKey, CopyReply } from '../../shared/protocol/round.ts';
 import type { Entry, Keys, Value } from './commands.ts';
 import { bytesOf, textOf } from './replies.ts';
 

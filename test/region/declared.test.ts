@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { clientOf, type ScriptRunner } from '../../functions/region/client.ts';
 import { silent } from '../../functions/region/decoding.ts';
+import type { RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { RegionClient } from '../../shared/protocol/round.ts';
 import {
   command,
   commitOf,

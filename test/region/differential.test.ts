@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Check, Operation } from '../../shared/protocol/frame.ts';
-import type { CopyStep, Decision, Part, Prepare, Round } from '../../shared/protocol/round.ts';
-import { channelKey } from '../../shared/wire/keys.ts';
+import { channelKey } from '../../shared/commands/keys.ts';
+import type { Check, Operation } from '../../shared/contracts/frame.ts';
+import type { CopyStep, Decision, Part, Prepare, Round } from '../../shared/contracts/round.ts';
 import {
   checked,
   command,

@@ -1,12 +1,12 @@
 import type { Redis } from 'ioredis';
 import { clientOf, type ScriptRunner } from '../../functions/region/client.ts';
 import { silent } from '../../functions/region/decoding.ts';
+import type { Script } from '../../functions/region/lua-bundle.ts';
 import type { Element } from '../../functions/region/rest.ts';
-import type { Script } from '../../functions/region/scripts.ts';
 import { assert } from '../../shared/assert.ts';
+import { integerOf, type RawReply } from '../../shared/contracts/reply.ts';
+import type { RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import { integerOf, type RawReply } from '../../shared/protocol/reply.ts';
-import type { RegionClient } from '../../shared/protocol/round.ts';
 
 /**
  * A region client over a plain connection: the same scripts, encoding and decoding, without HTTP. `change` makes other

@@ -3,17 +3,17 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { decodeRound } from '../../functions/region/decoding.ts';
 import { encodeRound, keysOf } from '../../functions/region/encoding.ts';
-import { roundScripts } from '../../functions/region/scripts.ts';
+import { roundScripts } from '../../functions/region/lua-bundle.ts';
+import { compileWrite } from '../../shared/commands/compile.ts';
+import { type Check, operationAt } from '../../shared/contracts/frame.ts';
+import type { Part, Round, RoundReply } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import { type Check, operationAt } from '../../shared/protocol/frame.ts';
-import type { Part, Round, RoundReply } from '../../shared/protocol/round.ts';
-import { compileWrite } from '../../shared/wire/commands.ts';
-import dumpScript from '../redis/dump.lua';
-import { largeCommand, largeValues } from '../redis/large.ts';
-import { runsOf } from '../redis/runs.ts';
-import { largeKeys } from '../redis/sequences.ts';
 import { replyOfClient } from './direct.ts';
 import { abortOf, commitOf, executed, part, roundOf } from './fixtures.ts';
+import dumpScript from './oracle/dump.lua';
+import { largeCommand, largeValues } from './oracle/large.ts';
+import { runsOf } from './oracle/runs.ts';
+import { largeKeys } from './oracle/sequences.ts';
 import { startRedisServer, type TestServer } from './servers.ts';
 
 /** Where the bound of what is copied stands in a round. */

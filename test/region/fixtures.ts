@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import type { TransactionOrder } from '../../shared/ids.ts';
-import type { Check, Operation, ReplyOrder } from '../../shared/protocol/frame.ts';
-import { everyKey, flushedKey } from '../../shared/protocol/own-keys.ts';
+import { channelKey } from '../../shared/commands/keys.ts';
+import { readLua } from '../../shared/commands/lua-text.ts';
+import type { Check, Operation, ReplyOrder } from '../../shared/contracts/frame.ts';
 import type {
   Decision,
   Part,
@@ -12,9 +12,9 @@ import type {
   RoundResult,
   SnapshotRequest,
   Vote,
-} from '../../shared/protocol/round.ts';
-import { channelKey } from '../../shared/wire/keys.ts';
-import { readLua } from '../../shared/wire/lua-text.ts';
+} from '../../shared/contracts/round.ts';
+import type { TransactionOrder } from '../../shared/ids.ts';
+import { everyKey, flushedKey } from '../../shared/reserved-keys.ts';
 import { jsonOfOutcomes } from './replies.ts';
 
 let marksMade = 0;

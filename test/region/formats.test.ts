@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { RegionClient, RoundResult } from '../../shared/protocol/round.ts';
+import type { RegionClient, RoundResult } from '../../shared/contracts/round.ts';
 import { connectDirectly } from './direct.ts';
 import {
   abortOf,

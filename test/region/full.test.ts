@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { Operation } from '../../shared/protocol/frame.ts';
-import type { Part, RegionClient } from '../../shared/protocol/round.ts';
+import type { Operation } from '../../shared/contracts/frame.ts';
+import type { Part, RegionClient } from '../../shared/contracts/round.ts';
 import { connectDirectly } from './direct.ts';
 import {
   abortOf,

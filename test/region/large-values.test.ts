@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { compileWrite } from '../../shared/commands/compile.ts';
+import { bytesWithin, textWithBytes } from '../../shared/commands/raw-bytes.ts';
+import { operationAt } from '../../shared/contracts/frame.ts';
+import { decodeReply } from '../../shared/contracts/reply.ts';
+import type { RegionClient, Vote } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import { operationAt } from '../../shared/protocol/frame.ts';
-import { decodeReply } from '../../shared/protocol/reply.ts';
-import type { RegionClient, Vote } from '../../shared/protocol/round.ts';
-import { compileWrite } from '../../shared/wire/commands.ts';
-import { bytesWithin, textWithBytes } from '../../shared/wire/raw-bytes.ts';
 import { connectDirectly } from './direct.ts';
 import { commitOf, executed, part, prepareOf, roundOf, script } from './fixtures.ts';
 import { servers, type TestServer } from './servers.ts';

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Operation } from '../../shared/contracts/frame.ts';
+import type { RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Operation } from '../../shared/protocol/frame.ts';
-import type { RegionClient } from '../../shared/protocol/round.ts';
 import { connectDirectly } from './direct.ts';
 import {
   abortOf,

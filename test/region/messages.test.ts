@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { Decision, Prepare, RegionClient } from '../../shared/protocol/round.ts';
-import { channelKey } from '../../shared/wire/keys.ts';
+import { channelKey } from '../../shared/commands/keys.ts';
+import type { Decision, Prepare, RegionClient } from '../../shared/contracts/round.ts';
 import { connectDirectly } from './direct.ts';
 import { commitOf, executed, part, prepareOf, publish, roundOf, set } from './fixtures.ts';
 import { startRedisServer, type TestServer } from './servers.ts';

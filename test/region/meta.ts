@@ -1,6 +1,4 @@
 import { createHash } from 'node:crypto';
-import { compareOrder, type TransactionOrder } from '../../shared/ids.ts';
-import { limits } from '../../shared/limits.ts';
 import type {
   CopyReply,
   CopyStep,
@@ -10,7 +8,9 @@ import type {
   RoundPair,
   SnapshotRequest,
   Vote,
-} from '../../shared/protocol/round.ts';
+} from '../../shared/contracts/round.ts';
+import { compareOrder, type TransactionOrder } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
 
 const marksAnswered = 8;
 

@@ -1,8 +1,5 @@
 import { bytesOf as sizeOfReply } from '../../functions/region/reply-shape.ts';
-import { compareOrder, type TransactionOrder } from '../../shared/ids.ts';
-import { limits } from '../../shared/limits.ts';
-import { isGrowing } from '../../shared/protocol/growing.ts';
-import { areAll, everyKey } from '../../shared/protocol/own-keys.ts';
+import { isGrowing } from '../../shared/contracts/growing.ts';
 import type {
   CopyForm,
   CopyKey,
@@ -21,7 +18,10 @@ import type {
   SnapshotRequest,
   SnapshotResult,
   Vote,
-} from '../../shared/protocol/round.ts';
+} from '../../shared/contracts/round.ts';
+import { compareOrder, type TransactionOrder } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
+import { areAll, everyKey } from '../../shared/reserved-keys.ts';
 import { type Entry, hasExpired, type Keys, runCommand } from './commands.ts';
 import {
   charactersOf,

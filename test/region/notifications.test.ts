@@ -1,9 +1,9 @@
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { compileWrite } from '../../shared/commands/compile.ts';
+import { operationAt } from '../../shared/contracts/frame.ts';
+import type { Part, RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import { operationAt } from '../../shared/protocol/frame.ts';
-import type { Part, RegionClient } from '../../shared/protocol/round.ts';
-import { compileWrite } from '../../shared/wire/commands.ts';
 import { connectDirectly } from './direct.ts';
 import { abortOf, commitOf, executed, part, prepareOf, roundOf, script } from './fixtures.ts';
 import { startRedisServer, type TestServer } from './servers.ts';

@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { diagnose } from '../../functions/edge/doctor.ts';
-import { examine } from '../../functions/edge/doctor-region.ts';
+import { diagnose } from '../../functions/edge/doctor/diagnose.ts';
+import { examine } from '../../functions/edge/doctor/region-checks.ts';
 import { connectRegion } from '../../functions/region/client.ts';
 import { compareKeys } from '../../functions/region/comparison.ts';
 import { beginVerify, type VerifyWorld, verifySlice } from '../../functions/region/verification.ts';
-import { type Gateway, startGateway } from '../../local/gateway.ts';
-import type { RegionClient } from '../../shared/protocol/round.ts';
-import type { RegionConfiguration } from '../../shared/wire/members.ts';
+import { type Gateway, startGateway } from '../../local/gateway/gateway.ts';
+import type { RegionConfiguration } from '../../shared/contracts/members.ts';
+import type { RegionClient } from '../../shared/contracts/round.ts';
 import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
 
 const token = 'token of a test';

@@ -1,13 +1,13 @@
-import type { ReplyOrder } from '../../shared/protocol/frame.ts';
+import { rawPartOf } from '../../shared/commands/replies.ts';
+import type { ReplyOrder } from '../../shared/contracts/frame.ts';
 import {
   decodeReply,
   encodeReply as encodeResp,
   integerOf,
   isTagged,
   type RawReply,
-} from '../../shared/protocol/reply.ts';
-import type { Bytes } from '../../shared/protocol/round.ts';
-import { rawPartOf } from '../../shared/wire/replies.ts';
+} from '../../shared/contracts/reply.ts';
+import type { Bytes } from '../../shared/contracts/round.ts';
 
 /** What a command of the model answers. Strings have one character per byte. */
 export type Reply = RawReply;

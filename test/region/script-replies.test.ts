@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RawReply } from '../../shared/contracts/reply.ts';
+import type { RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { RawReply } from '../../shared/protocol/reply.ts';
-import type { RegionClient } from '../../shared/protocol/round.ts';
 import { connectDirectly, patient } from './direct.ts';
 import { executed, outcomesOf, part, prepareOf, roundOf, script, snapshotOf } from './fixtures.ts';
 import { startRedisServer, type TestServer } from './servers.ts';

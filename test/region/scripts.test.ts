@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { digestOf, everyScript } from '../../functions/region/scripts.ts';
-import type { CopyStep, RegionClient } from '../../shared/protocol/round.ts';
+import { digestOf, everyScript } from '../../functions/region/lua-bundle.ts';
+import type { CopyStep, RegionClient } from '../../shared/contracts/round.ts';
 import { connectDirectly } from './direct.ts';
 import {
   abortOf,

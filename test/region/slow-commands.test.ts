@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { compileReads } from '../../shared/commands/compile.ts';
+import type { Operation } from '../../shared/contracts/frame.ts';
+import type { RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Operation } from '../../shared/protocol/frame.ts';
-import type { RegionClient } from '../../shared/protocol/round.ts';
-import { compileReads } from '../../shared/wire/commands.ts';
 import { connectDirectly } from './direct.ts';
 import {
   executed,

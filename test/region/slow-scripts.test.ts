@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Part, RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Part, RegionClient } from '../../shared/protocol/round.ts';
 import { connectDirectly } from './direct.ts';
 import { executed, outcomesOf, part, prepareOf, roundOf, script, set } from './fixtures.ts';
 import { startRedisServer, type TestServer } from './servers.ts';

@@ -1,12 +1,12 @@
 import { bytesOf as sizeOfReply } from '../../functions/region/reply-shape.ts';
 import { InvariantViolation } from '../../shared/assert.ts';
+import { bytesWithin } from '../../shared/commands/raw-bytes.ts';
+import type { Check, Operation } from '../../shared/contracts/frame.ts';
+import { isGrowing } from '../../shared/contracts/growing.ts';
+import { encodeReply } from '../../shared/contracts/reply.ts';
+import type { Bytes, Part, Prepare, Vote } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Check, Operation } from '../../shared/protocol/frame.ts';
-import { isGrowing } from '../../shared/protocol/growing.ts';
-import { everyKey, flushedKey, valuesAmong } from '../../shared/protocol/own-keys.ts';
-import { encodeReply } from '../../shared/protocol/reply.ts';
-import type { Bytes, Part, Prepare, Vote } from '../../shared/protocol/round.ts';
-import { bytesWithin } from '../../shared/wire/raw-bytes.ts';
+import { everyKey, flushedKey, valuesAmong } from '../../shared/reserved-keys.ts';
 import { type Entry, type Keys, runCommand, typeOf } from './commands.ts';
 import { bytesOf, drawMembers, type Reply, replyInOrder, sortMembers } from './replies.ts';
 

@@ -1,6 +1,6 @@
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { subscribeIn } from '../../functions/region/subscription.ts';
+import { subscribeIn } from '../../functions/region/subscribe.ts';
 
 const stream = { 'content-type': 'text/event-stream' };
 const subscription = { kind: 'subscribe', names: ['a', 'b/c'] } as const;

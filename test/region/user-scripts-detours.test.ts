@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { RegionClient } from '../../shared/protocol/round.ts';
 import { connectDirectly, patient } from './direct.ts';
 import {
   abortOf,

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { channelKey } from '../../shared/commands/keys.ts';
+import type { Operation } from '../../shared/contracts/frame.ts';
+import type { ReadCommand, RegionClient, SnapshotRequest } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Operation } from '../../shared/protocol/frame.ts';
-import { everyKey, flushedKey } from '../../shared/protocol/own-keys.ts';
-import type { ReadCommand, RegionClient, SnapshotRequest } from '../../shared/protocol/round.ts';
-import { channelKey } from '../../shared/wire/keys.ts';
+import { everyKey, flushedKey } from '../../shared/reserved-keys.ts';
 import { connectDirectly } from './direct.ts';
 import {
   abortOf,

@@ -6,7 +6,7 @@ import type {
   RoundResult,
   SnapshotRequest,
   SnapshotResult,
-} from '../../shared/protocol/round.ts';
+} from '../../shared/contracts/round.ts';
 import { connectDirectly } from './direct.ts';
 import { RegionModel } from './model.ts';
 import { encodeReply, type Reply } from './replies.ts';

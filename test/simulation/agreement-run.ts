@@ -1,6 +1,6 @@
+import type { Operation } from '../../shared/contracts/frame.ts';
 import { limits } from '../../shared/limits.ts';
-import { agreementOf } from '../../shared/protocol/agreement.ts';
-import type { Operation } from '../../shared/protocol/frame.ts';
+import { agreementOf } from '../../shared/protocol/transactions/agreement.ts';
 import {
   executed,
   increment,

@@ -1,5 +1,5 @@
-import { encodeReply } from '../../shared/protocol/reply.ts';
-import type { WriteAnswer } from '../../shared/wire/answers.ts';
+import type { WriteAnswer } from '../../shared/contracts/coordinator.ts';
+import { encodeReply } from '../../shared/contracts/reply.ts';
 import { Frames } from './frames.ts';
 import { contentsOf } from './history.ts';
 import { Random } from './random.ts';

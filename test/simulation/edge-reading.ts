@@ -1,8 +1,12 @@
-import type { ReadDependencies } from '../../functions/edge/dependencies.ts';
-import { RegionReader } from '../../functions/edge/reads.ts';
+import type { ReadDependencies } from '../../functions/edge/http/dependencies.ts';
+import { RegionReader } from '../../functions/edge/reads/region-reader.ts';
+import type { LeaseWish } from '../../shared/contracts/coordinator.ts';
+import type {
+  RegionClient,
+  SnapshotRequest,
+  SnapshotResult,
+} from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import type { RegionClient, SnapshotRequest, SnapshotResult } from '../../shared/protocol/round.ts';
-import type { LeaseWish } from '../../shared/wire/answers.ts';
 import { type ReadEntry, textOfReplies } from './history.ts';
 import type { Instance } from './instance.ts';
 import type { Random } from './random.ts';

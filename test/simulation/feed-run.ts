@@ -1,4 +1,4 @@
-import type { Filter } from '../../shared/protocol/follower.ts';
+import type { Filter } from '../../shared/protocol/feed/follower.ts';
 import { type Client, FeedWorld } from '../feed/world.ts';
 import { Random } from './random.ts';
 

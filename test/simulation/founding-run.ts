@@ -1,8 +1,8 @@
+import type { MemberOrder } from '../../shared/contracts/members.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
-import type { CoordinatorEvent, SentRound } from '../../shared/protocol/events.ts';
-import type { MemberOrder } from '../../shared/wire/members.ts';
+import type { CoordinatorEvent, SentRound } from '../../shared/protocol/io/events.ts';
 import { RegionModel } from '../region/model.ts';
 import { configOf, start } from './lone.ts';
 import { Random } from './random.ts';

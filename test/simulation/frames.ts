@@ -1,7 +1,7 @@
-import type { Check, WriteFrame } from '../../shared/protocol/frame.ts';
-import { keyOfWrite } from '../../shared/protocol/own-keys.ts';
-import { compileWrite } from '../../shared/wire/commands.ts';
-import type { Callback } from '../../shared/wire/confirmations.ts';
+import { compileWrite } from '../../shared/commands/compile.ts';
+import type { Check, WriteFrame } from '../../shared/contracts/frame.ts';
+import type { Callback } from '../../shared/contracts/webhooks-and-feed.ts';
+import { keyOfWrite } from '../../shared/reserved-keys.ts';
 import type { World } from './world.ts';
 
 const callback: Callback = {

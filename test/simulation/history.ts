@@ -1,8 +1,8 @@
-import { operationAt, type WriteFrame } from '../../shared/protocol/frame.ts';
-import { encodeReply } from '../../shared/protocol/reply.ts';
-import type { SnapshotRequest } from '../../shared/protocol/round.ts';
-import type { WriteAnswer, WriteRecord } from '../../shared/wire/answers.ts';
-import { type SnapshotReply, snapshotReplyOf } from '../../shared/wire/replies.ts';
+import { type SnapshotReply, snapshotReplyOf } from '../../shared/commands/replies.ts';
+import type { WriteAnswer, WriteRecord } from '../../shared/contracts/coordinator.ts';
+import { operationAt, type WriteFrame } from '../../shared/contracts/frame.ts';
+import { encodeReply } from '../../shared/contracts/reply.ts';
+import type { SnapshotRequest } from '../../shared/contracts/round.ts';
 import type { Entry } from '../region/commands.ts';
 import { RegionModel, type RegionState } from '../region/model.ts';
 import { clocksApartMs, generation } from './weather.ts';

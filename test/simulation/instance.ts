@@ -1,3 +1,7 @@
+import type { ReadRequest } from '../../shared/contracts/coordinator.ts';
+import type { WriteFrame } from '../../shared/contracts/frame.ts';
+import type { MemberOrder } from '../../shared/contracts/members.ts';
+import type { RoundResult, SnapshotResult } from '../../shared/contracts/round.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
@@ -9,12 +13,8 @@ import type {
   SentRound,
   SentSnapshot,
   Ticket,
-} from '../../shared/protocol/events.ts';
-import type { WriteFrame } from '../../shared/protocol/frame.ts';
-import { ampleRoom } from '../../shared/protocol/room.ts';
-import type { RoundResult, SnapshotResult } from '../../shared/protocol/round.ts';
-import type { ReadRequest } from '../../shared/wire/answers.ts';
-import type { MemberOrder } from '../../shared/wire/members.ts';
+} from '../../shared/protocol/io/events.ts';
+import { ampleRoom } from '../../shared/protocol/io/room.ts';
 import { noHorizon, type Tables } from './storage.ts';
 import { type Asker, generation } from './weather.ts';
 import type { World } from './world.ts';

@@ -1,3 +1,6 @@
+import type { WriteAnswer } from '../../shared/contracts/coordinator.ts';
+import type { WriteFrame } from '../../shared/contracts/frame.ts';
+import type { RoundResult } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
@@ -9,11 +12,8 @@ import type {
   StorageWrite,
   Stored,
   Ticket,
-} from '../../shared/protocol/events.ts';
-import type { WriteFrame } from '../../shared/protocol/frame.ts';
-import { ampleRoom } from '../../shared/protocol/room.ts';
-import type { RoundResult } from '../../shared/protocol/round.ts';
-import type { WriteAnswer } from '../../shared/wire/answers.ts';
+} from '../../shared/protocol/io/events.ts';
+import { ampleRoom } from '../../shared/protocol/io/room.ts';
 import { RegionModel } from '../region/model.ts';
 
 /** Where the clock begins, ms. */

@@ -3,10 +3,10 @@ import { mutant } from './mutants-members.ts';
 
 /** R41 and R42: transactions that are about all keys, and scripts that touch more than they declare. */
 
-const admission = 'shared/protocol/admission.ts';
-const transactions = 'shared/protocol/transactions.ts';
-const transaction = 'shared/protocol/transaction.ts';
-const members = 'shared/protocol/members.ts';
+const admission = 'shared/protocol/transactions/admission.ts';
+const transactions = 'shared/protocol/transactions/transactions.ts';
+const transaction = 'shared/protocol/transactions/transaction.ts';
+const members = 'shared/protocol/membership/members.ts';
 const model = 'test/region/model.ts';
 
 const unlocked = [

@@ -4,10 +4,10 @@ import type { Patch } from './mutation.ts';
 /** R1 to R12, R17 to R20 and R27: the core, and the storage and the sending that the simulation puts around it. */
 
 const core = 'shared/protocol/coordinator.ts';
-const deciding = 'shared/protocol/deciding.ts';
-const owed = 'shared/protocol/owed-decisions.ts';
-const agreement = 'shared/protocol/agreement.ts';
-const link = 'shared/protocol/region-link.ts';
+const deciding = 'shared/protocol/handlers/decide.ts';
+const owed = 'shared/protocol/regions/unacknowledged.ts';
+const agreement = 'shared/protocol/transactions/agreement.ts';
+const link = 'shared/protocol/regions/region-link.ts';
 const model = 'test/region/model.ts';
 
 /** A region takes a lock that another transaction holds. */
@@ -49,7 +49,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'leaves-older-locks',
     patches: [
       {
-        file: 'shared/protocol/round-answers.ts',
+        file: 'shared/protocol/handlers/round-answers.ts',
         find: 'this.#parts.links.owe(link, decision, { sequence: 0, bytes, urgent: false });',
         replace: '',
       },
@@ -62,7 +62,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'takes-an-unknown-transaction-for-committed',
     patches: [
       {
-        file: 'shared/protocol/resolution.ts',
+        file: 'shared/protocol/transactions/resolution.ts',
         find: "return { kind: dropped ? 'forgotten' : 'aborted', transaction };",
         replace:
           "return dropped ? { kind: 'forgotten', transaction } : { kind: 'committed', transaction, keys: ['a'] };",
@@ -76,7 +76,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'takes-a-missing-vote-for-a-yes',
     patches: [
       {
-        file: 'shared/protocol/tally.ts',
+        file: 'shared/protocol/transactions/tally.ts',
         find: "vote === 'no' || vote === 'missing'",
         replace: "vote === 'no'",
       },
@@ -89,7 +89,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'takes-a-no-for-a-yes',
     patches: [
       {
-        file: 'shared/protocol/tally.ts',
+        file: 'shared/protocol/transactions/tally.ts',
         find: "vote === 'no' || vote === 'missing'",
         replace: "vote === 'missing'",
       },
@@ -102,7 +102,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'is-content-with-one-vote',
     patches: [
       {
-        file: 'shared/protocol/tally.ts',
+        file: 'shared/protocol/transactions/tally.ts',
         find: "if (vote === 'waiting') tally = 'pending';",
         replace: "if (vote === 'yes') return 'won';\n    tally = 'pending';",
       },
@@ -147,12 +147,12 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'counts-lifetimes-from-arrivals',
     patches: [
       {
-        file: 'shared/protocol/transaction.ts',
+        file: 'shared/protocol/transactions/transaction.ts',
         find: 'parts: parts.map(({ frame: { checks',
         replace: 'parts: parts.map(({ arrivedAt, frame: { checks',
       },
       {
-        file: 'shared/protocol/transaction.ts',
+        file: 'shared/protocol/transactions/transaction.ts',
         find: 'operationAt(operation, now)',
         replace: 'operationAt(operation, arrivedAt)',
       },
@@ -165,7 +165,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'forgets-what-it-rejected',
     patches: [
       {
-        file: 'shared/protocol/decision.ts',
+        file: 'shared/protocol/transactions/decision.ts',
         find: "{ kind: 'reject', writes,",
         replace: "{ kind: 'reject', writes: [],",
       },
@@ -180,7 +180,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     // rule keeps every promise.
     patches: [
       {
-        file: 'shared/protocol/reception.ts',
+        file: 'shared/protocol/handlers/receive.ts',
         find: 'const free = !held && !this.#frames.queue.waitsFor(keys);',
         replace: 'const free = held || !held;',
       },
@@ -194,7 +194,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'lets-the-last-come-first',
     patches: [
       {
-        file: 'shared/protocol/admission.ts',
+        file: 'shared/protocol/transactions/admission.ts',
         find: 'return a.arrival < b.arrival;',
         replace: 'return a.arrival > b.arrival;',
       },
@@ -229,7 +229,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'prepares-while-a-region-is-silent',
     patches: [
       {
-        file: 'shared/protocol/region-links.ts',
+        file: 'shared/protocol/regions/region-links.ts',
         find: "if (health.kind !== 'answering') faults",
         replace: "if (health.kind === 'lost') faults",
       },
@@ -288,7 +288,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'answers-without-proof',
     patches: [
       {
-        file: 'shared/protocol/outbox.ts',
+        file: 'shared/protocol/io/outbox.ts',
         find: '(this.#mustProve || this.#replies.some(tellsState))',
         replace: 'this.#mustProve',
       },
@@ -301,7 +301,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'stands-still-while-it-is-ahead',
     patches: [
       {
-        file: 'shared/protocol/clock.ts',
+        file: 'shared/protocol/io/clock.ts',
         find: 'this.#now + passed / 2',
         replace: 'this.#now',
       },
@@ -321,7 +321,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'follows-its-clock-back',
     patches: [
       {
-        file: 'shared/protocol/clock.ts',
+        file: 'shared/protocol/io/clock.ts',
         find: 'this.#now = Math.max(given, this.#now + passed / 2);',
         replace: 'this.#now = given;',
       },
@@ -334,7 +334,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'begins-after-not-after',
     patches: [
       {
-        file: 'shared/protocol/reception.ts',
+        file: 'shared/protocol/handlers/receive.ts',
         find: 'if (notAfter <= this.#outbox.now) {',
         replace: 'if (false) {',
       },
@@ -347,7 +347,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'gives-up-what-is-under-way',
     patches: [
       {
-        file: 'shared/protocol/frame-book.ts',
+        file: 'shared/protocol/transactions/pending-writes.ts',
         find: 'for (const waiting of this.queue.frames) {',
         replace:
           'for (const waiting of this.#pending.values()) {\n      if (waiting.frame.notAfter <= now + 200) this.giveUp(waiting, [], tooLate);\n    }\n    for (const waiting of this.queue.frames) {',

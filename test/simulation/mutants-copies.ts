@@ -3,14 +3,14 @@ import { mutant } from './mutants-members.ts';
 
 /** R34 to R37: copies, in the core and in the model of a region that the simulation runs. */
 
-const members = 'shared/protocol/members.ts';
-const returns = 'shared/protocol/returns.ts';
-const copy = 'shared/protocol/copy.ts';
-const link = 'shared/protocol/region-link.ts';
-const answers = 'shared/protocol/round-answers.ts';
+const members = 'shared/protocol/membership/members.ts';
+const returns = 'shared/protocol/membership/rejoin.ts';
+const copy = 'shared/protocol/membership/copy.ts';
+const link = 'shared/protocol/regions/region-link.ts';
+const answers = 'shared/protocol/handlers/round-answers.ts';
 const model = 'test/region/model.ts';
 const meta = 'test/region/meta.ts';
-const script = 'functions/region/copy.lua';
+const script = 'functions/region/lua/copy/copy.lua';
 
 export const copyMutants: readonly Mutant[] = [
   mutant(
@@ -196,7 +196,7 @@ export const copyMutants: readonly Mutant[] = [
     'region',
     [1, 100],
     [
-      'functions/region/round.lua',
+      'functions/region/lua/round.lua',
       'if generation == held.generation then return newMeta',
       'if generation then return newMeta',
     ],
@@ -206,7 +206,11 @@ export const copyMutants: readonly Mutant[] = [
     'script-copies-what-is-locked',
     'region',
     [1, 100],
-    ['functions/region/copy-source.lua', 'local expiry = not locks[key] and ', 'local expiry = '],
+    [
+      'functions/region/lua/copy/copy-source.lua',
+      'local expiry = not locks[key] and ',
+      'local expiry = ',
+    ],
   ),
   mutant(
     'R36',
@@ -243,7 +247,7 @@ export const copyMutants: readonly Mutant[] = [
     'region',
     [20, 100],
     [
-      'functions/region/round.lua',
+      'functions/region/lua/round.lua',
       "if round.isVoter then meta.phase, meta.copyNumber = '', 0 end",
       '',
     ],
@@ -254,7 +258,7 @@ export const copyMutants: readonly Mutant[] = [
     'region',
     [1, 50],
     [
-      'functions/region/round.lua',
+      'functions/region/lua/round.lua',
       "return round.isVoter and meta.phase ~= '' and round.epoch <= meta.epoch",
       'return false',
     ],

@@ -3,13 +3,13 @@ import type { Patch } from './mutation.ts';
 
 /** R30 to R33 and R38 to R40, and the coordinator's half of R16, in the core and in the model of a region that the simulation runs. */
 
-const members = 'shared/protocol/members.ts';
-const returns = 'shared/protocol/returns.ts';
-const link = 'shared/protocol/region-link.ts';
-const links = 'shared/protocol/region-links.ts';
-const lease = 'shared/protocol/lease.ts';
-const lookups = 'shared/protocol/lookups.ts';
-const deciding = 'shared/protocol/deciding.ts';
+const members = 'shared/protocol/membership/members.ts';
+const returns = 'shared/protocol/membership/rejoin.ts';
+const link = 'shared/protocol/regions/region-link.ts';
+const links = 'shared/protocol/regions/region-links.ts';
+const lease = 'shared/protocol/regions/lease.ts';
+const lookups = 'shared/protocol/handlers/coordinator-reads.ts';
+const deciding = 'shared/protocol/handlers/decide.ts';
 const model = 'test/region/model.ts';
 
 /** A mutant by its places, each with what stands there and what it puts there. */
@@ -66,7 +66,7 @@ export const memberMutants: readonly Mutant[] = [
     'members',
     [1, 60],
     [
-      'shared/protocol/mark-history.ts',
+      'shared/protocol/regions/mark-history.ts',
       'return known !== undefined && known !== mark;',
       'return known === null && known !== mark;',
     ],
@@ -338,7 +338,7 @@ export const memberMutants: readonly Mutant[] = [
     'divergence',
     [1, 20],
     [
-      'shared/protocol/agreement.ts',
+      'shared/protocol/transactions/agreement.ts',
       'saying(vote) !== majority[0]',
       'saying(vote) === majority[0]',
     ],
@@ -349,7 +349,7 @@ export const memberMutants: readonly Mutant[] = [
     'divergence',
     [1, 20],
     [
-      'shared/protocol/blocked-keys.ts',
+      'shared/protocol/membership/diverged-keys.ts',
       'for (const key of keys) this.#details.set(key, detail);',
       '',
     ],
@@ -360,7 +360,7 @@ export const memberMutants: readonly Mutant[] = [
     'divergence',
     [1, 20],
     [
-      'shared/protocol/blocked-keys.ts',
+      'shared/protocol/membership/diverged-keys.ts',
       'for (const { key, detail } of blocked) this.#details.set(key, detail);',
       '',
     ],
@@ -378,7 +378,7 @@ export const memberMutants: readonly Mutant[] = [
     'reads',
     [1, 60],
     [
-      'shared/protocol/outbox.ts',
+      'shared/protocol/io/outbox.ts',
       "if (reply.kind !== 'write') return true;",
       "if (reply.kind !== 'write') return reply.kind !== 'read';",
     ],
@@ -390,7 +390,7 @@ export const memberMutants: readonly Mutant[] = [
     'region',
     [1, 100],
     [
-      'functions/region/lease.lua',
+      'functions/region/lua/lease.lua',
       'if round.epoch < meta.epoch or round.incarnation < meta.incarnation then return end',
       '',
     ],
@@ -401,7 +401,7 @@ export const memberMutants: readonly Mutant[] = [
     'region',
     [1, 50],
     [
-      'functions/region/snapshot.lua',
+      'functions/region/lua/snapshot.lua',
       "return meta.phase == '' and (not isLeased or must('EXISTS', LEASE) == 1)",
       "return meta.phase == ''",
     ],
@@ -412,7 +412,7 @@ export const memberMutants: readonly Mutant[] = [
     'region',
     [1, 100],
     [
-      'functions/region/snapshot.lua',
+      'functions/region/lua/snapshot.lua',
       "return meta.phase == '' and (not isLeased",
       'return (not isLeased',
     ],
@@ -434,7 +434,7 @@ export const memberMutants: readonly Mutant[] = [
     'changes',
     [1, 400],
     [
-      'shared/protocol/members.ts',
+      'shared/protocol/membership/members.ts',
       'if (link.lease.endsAt <= outbox.now) this.#forget(link);',
       'this.#forget(link);',
     ],
@@ -445,7 +445,7 @@ export const memberMutants: readonly Mutant[] = [
     'changes',
     [1, 60],
     [
-      'shared/protocol/orders.ts',
+      'shared/protocol/handlers/operator-orders.ts',
       'return (link.isVoter || isBelieved(link)) && isLast;',
       'return link.isVoter && isLast;',
     ],
@@ -456,7 +456,7 @@ export const memberMutants: readonly Mutant[] = [
     'founding',
     [900, 1500],
     [
-      'shared/protocol/founding.ts',
+      'shared/protocol/membership/founding.ts',
       `    this.#comparison = null;
     const detail = 'the shard has not begun';`,
       `    const detail = 'the shard has not begun';`,

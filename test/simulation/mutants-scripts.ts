@@ -4,23 +4,23 @@ import type { Patch } from './mutation.ts';
 /** R13 to R16 and R21 to R27 in the scripts themselves, which the seeded runs hold against the model of a region. */
 
 function round(find: string, replace: string): Patch {
-  return { file: 'functions/region/round.lua', find, replace };
+  return { file: 'functions/region/lua/round.lua', find, replace };
 }
 
 function memory(find: string, replace: string): Patch {
-  return { file: 'functions/region/memory.lua', find, replace };
+  return { file: 'functions/region/lua/memory.lua', find, replace };
 }
 
-const apply = 'functions/region/apply.lua';
+const apply = 'functions/region/lua/apply.lua';
 
 /** Of R27, in the scripts of a region. */
 function expiry(name: string, file: string, find: string, replace: string): Mutant {
-  const patches = [{ file: `functions/region/${file}`, find, replace }];
+  const patches = [{ file: `functions/region/lua/${file}`, find, replace }];
   return { rule: 'R27', name, patches, runner: 'staging', seeds: [1, 100] };
 }
 
 const expiryMutants: readonly Mutant[] = [
-  expiry('script-puts-no-expiry-off', 'stage.lua', 'putOff = bounds[8]', 'putOff = 0'),
+  expiry('script-puts-no-expiry-off', 'staging/stage.lua', 'putOff = bounds[8]', 'putOff = 0'),
   expiry(
     'script-settles-no-expiry',
     'apply.lua',
@@ -29,25 +29,25 @@ const expiryMutants: readonly Mutant[] = [
   ),
   expiry(
     'script-puts-no-expiry-of-the-base-off',
-    'state.lua',
+    'staging/state.lua',
     "must('COPY', key, name, 'REPLACE')\n      putOffCopied(name, state)",
     "must('COPY', key, name, 'REPLACE')",
   ),
   expiry(
     'script-puts-no-expiry-of-a-copy-off',
-    'stage.lua',
+    'staging/stage.lua',
     'putOffCopied(arguments[3], stateOf(arguments[2]))',
     '',
   ),
   expiry(
     'script-puts-no-expiry-of-elements-off',
-    'elements.lua',
+    'collections/elements.lua',
     "must('PEXPIREAT', name, putOff(part.expiry))",
     "must('PEXPIREAT', name, whole(part.expiry))",
   ),
   expiry(
     'script-puts-no-expiry-of-what-was-merged-off',
-    'elements.lua',
+    'collections/elements.lua',
     'expiry == -1 and -1 or expiry + tx.putOff',
     'expiry',
   ),
@@ -165,7 +165,7 @@ export const scriptMutants: readonly Mutant[] = [
     name: 'script-judges-the-base-by-its-own-clock',
     patches: [
       {
-        file: 'functions/region/state.lua',
+        file: 'functions/region/lua/staging/state.lua',
         find: 'elseif expiry <= tx.now then',
         replace: 'elseif expiry < 0 then',
       },
@@ -193,7 +193,7 @@ export const scriptMutants: readonly Mutant[] = [
     rule: 'R23',
     name: 'script-frees-nothing-without-memory',
     patches: [
-      memory('elseif not GROWING[name] then', 'elseif false then'),
+      memory('elseif not isNamed(GROWING, name) then', 'elseif false then'),
       memory('elseif kind ~= 2 and kind ~= 6 and kind ~= 9 then', 'elseif false then'),
     ],
     runner: 'memory',
@@ -202,7 +202,9 @@ export const scriptMutants: readonly Mutant[] = [
   {
     rule: 'R23',
     name: 'script-commits-only-with-memory',
-    patches: [{ file: 'functions/region/scripts.ts', find: 'flags=allow-oom,', replace: 'flags=' }],
+    patches: [
+      { file: 'functions/region/lua-bundle.ts', find: 'flags=allow-oom,', replace: 'flags=' },
+    ],
     runner: 'memory',
     seeds: [1, 10],
   },
@@ -224,7 +226,7 @@ export const scriptMutants: readonly Mutant[] = [
     name: 'script-draws-from-members-as-they-come',
     patches: [
       {
-        file: 'functions/region/stage.lua',
+        file: 'functions/region/lua/staging/stage.lua',
         find: 'drawMembers(sortByBytes(members)',
         replace: 'drawMembers((members)',
       },
@@ -237,7 +239,7 @@ export const scriptMutants: readonly Mutant[] = [
     name: 'script-counts-ttl-from-its-own-clock',
     patches: [
       {
-        file: 'functions/region/stage.lua',
+        file: 'functions/region/lua/staging/stage.lua',
         find: 'expiry - tx.now or expiry',
         replace: "expiry - redis.call('TIME')[1] * 1000 or expiry",
       },
@@ -250,7 +252,7 @@ export const scriptMutants: readonly Mutant[] = [
     name: 'script-applies-nothing-for-readers',
     patches: [
       {
-        file: 'functions/region/snapshot.lua',
+        file: 'functions/region/lua/snapshot.lua',
         find: '  settle(given[3])\n',
         replace: '',
       },
@@ -263,7 +265,7 @@ export const scriptMutants: readonly Mutant[] = [
     name: 'script-meets-locks-where-it-need-not',
     patches: [
       {
-        file: 'functions/region/snapshot.lua',
+        file: 'functions/region/lua/snapshot.lua',
         find: 'given[2] == 1 and locksOf(given[4], isFirst and tellsOfAll(given[5])) or {}',
         replace: 'locksOf(given[4], isFirst and tellsOfAll(given[5]))',
       },

@@ -2,9 +2,9 @@ import type { Mutant } from './mutants.ts';
 
 /** R10, R20, R25, R28, R29 and R44: sending, reading, those who hook in, and rest. */
 
-const schedule = 'shared/protocol/schedule.ts';
+const schedule = 'shared/protocol/regions/schedule.ts';
 const coordinator = 'shared/protocol/coordinator.ts';
-const look = 'functions/edge/region-look.ts';
+const look = 'functions/edge/reads/snapshot-read.ts';
 
 export const shellMutants: readonly Mutant[] = [
   {
@@ -106,7 +106,7 @@ export const shellMutants: readonly Mutant[] = [
     name: 'owes-nothing-with-the-decision',
     patches: [
       {
-        file: 'shared/protocol/deciding.ts',
+        file: 'shared/protocol/handlers/decide.ts',
         find: 'outbox.owe(confirmations.decided(write), write.callback);',
         replace: 'confirmations.decided(write);',
       },
@@ -119,7 +119,7 @@ export const shellMutants: readonly Mutant[] = [
     name: 'owes-nothing-with-the-confirmation',
     patches: [
       {
-        file: 'shared/protocol/applications.ts',
+        file: 'shared/protocol/transactions/pending-confirmations.ts',
         find: 'this.#outbox.owe(this.#confirmations.confirmed(write, now, regions), write.callback);',
         replace: 'this.#confirmations.confirmed(write, now, regions);',
       },
@@ -132,7 +132,7 @@ export const shellMutants: readonly Mutant[] = [
     name: 'owes-nothing-when-it-gives-up',
     patches: [
       {
-        file: 'shared/protocol/frame-book.ts',
+        file: 'shared/protocol/transactions/pending-writes.ts',
         find: 'this.#outbox.owe(events, waiting.frame.callback);',
         replace: '',
       },
@@ -145,7 +145,7 @@ export const shellMutants: readonly Mutant[] = [
     name: 'sees-no-gap-in-what-is-published',
     patches: [
       {
-        file: 'shared/protocol/feed-window.ts',
+        file: 'shared/protocol/feed/feed-window.ts',
         find: 'if (change.sequence > this.#head + 1) this.#empty();',
         replace: '',
       },
@@ -158,7 +158,7 @@ export const shellMutants: readonly Mutant[] = [
     name: 'takes-what-is-published-twice-for-new',
     patches: [
       {
-        file: 'shared/protocol/feed-window.ts',
+        file: 'shared/protocol/feed/feed-window.ts',
         find: 'if (change.sequence <= this.#head) continue;',
         replace: '',
       },
@@ -171,7 +171,7 @@ export const shellMutants: readonly Mutant[] = [
     name: 'asks-for-no-page',
     patches: [
       {
-        file: 'shared/protocol/feed.ts',
+        file: 'shared/protocol/feed/feed.ts',
         find: 'if (!isBehind || pausedBeats',
         replace: 'if (isBehind || pausedBeats',
       },
@@ -210,7 +210,7 @@ export const shellMutants: readonly Mutant[] = [
     name: 'asks-everybody-in-each-life',
     patches: [
       {
-        file: 'shared/protocol/region-links.ts',
+        file: 'shared/protocol/regions/region-links.ts',
         find: 'if (stored.isResting) for',
         replace: 'if (stored.isResting && outbox.now < 0) for',
       },

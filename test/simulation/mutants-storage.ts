@@ -2,7 +2,7 @@ import type { Mutant } from './mutants.ts';
 
 /** R46 and R47: what a coordinator keeps, and how it makes room. */
 
-const pruner = 'functions/coordinator/pruner.ts';
+const pruner = 'functions/coordinator/storage/pruner.ts';
 
 export const storageMutants: readonly Mutant[] = [
   {
@@ -10,7 +10,7 @@ export const storageMutants: readonly Mutant[] = [
     name: 'forgets-by-which-clock-it-was-too-late',
     patches: [
       {
-        file: 'shared/protocol/outbox.ts',
+        file: 'shared/protocol/io/outbox.ts',
         find: "this.persist({ kind: 'clock', now: this.now });",
         replace: '',
       },
@@ -45,7 +45,7 @@ export const storageMutants: readonly Mutant[] = [
     name: 'promises-less-than-an-hour',
     patches: [
       {
-        file: 'shared/protocol/room.ts',
+        file: 'shared/protocol/io/room.ts',
         find: 'Math.floor(keysKeptMsMinimum + spanMs',
         replace: 'Math.floor(1 + (keysKeptMsMinimum + spanMs)',
       },
@@ -57,9 +57,13 @@ export const storageMutants: readonly Mutant[] = [
     rule: 'R47',
     name: 'takes-writes-in-until-the-platform-refuses',
     patches: [
-      { file: 'shared/protocol/room.ts', find: 'isFull: percent >= 100', replace: 'isFull: false' },
       {
-        file: 'shared/protocol/room.ts',
+        file: 'shared/protocol/io/room.ts',
+        find: 'isFull: percent >= 100',
+        replace: 'isFull: false',
+      },
+      {
+        file: 'shared/protocol/io/room.ts',
         find: 'keysKeptMs: percent >= keysRefusedPercent ? 0 : promisedMs',
         replace: 'keysKeptMs: promisedMs',
       },

@@ -2,9 +2,9 @@ import type { Mutant } from './mutants.ts';
 
 /** R43: what keeps users' scripts from seeing their region, or leaving in it what they should not. */
 
-const names = 'functions/region/user-scripts/names.lua';
-const looks = 'functions/region/user-scripts/looks.lua';
-const stage = 'functions/region/user-scripts/in-rounds.lua';
+const names = 'functions/region/lua/user-scripts/names.lua';
+const looks = 'functions/region/lua/user-scripts/nondeterministic.lua';
+const stage = 'functions/region/lua/user-scripts/write-host.lua';
 
 function mutant(name: string, file: string, find: string, replace: string): Mutant {
   return {

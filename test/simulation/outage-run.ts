@@ -1,5 +1,5 @@
+import type { WriteAnswer } from '../../shared/contracts/coordinator.ts';
 import { limits } from '../../shared/limits.ts';
-import type { WriteAnswer } from '../../shared/wire/answers.ts';
 import { Frames } from './frames.ts';
 import { contentsOf } from './history.ts';
 import { Random } from './random.ts';

@@ -1,8 +1,8 @@
+import { compileReads } from '../../shared/commands/compile.ts';
+import { encodeReply } from '../../shared/contracts/reply.ts';
+import type { Decision, SnapshotRequest } from '../../shared/contracts/round.ts';
 import { keyOf, type TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import { encodeReply } from '../../shared/protocol/reply.ts';
-import type { Decision, SnapshotRequest } from '../../shared/protocol/round.ts';
-import { compileReads } from '../../shared/wire/commands.ts';
 import { EdgeReader } from './edge-reading.ts';
 import type { ReadEntry } from './history.ts';
 import type { Random } from './random.ts';

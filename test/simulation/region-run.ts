@@ -1,4 +1,4 @@
-import type { Operation } from '../../shared/protocol/frame.ts';
+import type { Operation } from '../../shared/contracts/frame.ts';
 import type {
   CopyForm,
   CopyReply,
@@ -7,7 +7,7 @@ import type {
   Prepare,
   Role,
   Round,
-} from '../../shared/protocol/round.ts';
+} from '../../shared/contracts/round.ts';
 import {
   command,
   del,

@@ -1,9 +1,9 @@
+import type { RoundResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
-import type { CoordinatorEvent, Reply, Send, Ticket } from '../../shared/protocol/events.ts';
-import { ampleRoom } from '../../shared/protocol/room.ts';
-import type { RoundResult } from '../../shared/protocol/round.ts';
-import { frameOf } from '../core/rig.ts';
+import type { CoordinatorEvent, Reply, Send, Ticket } from '../../shared/protocol/io/events.ts';
+import { ampleRoom } from '../../shared/protocol/io/room.ts';
+import { frameOf } from '../protocol/rig.ts';
 import { RegionModel } from '../region/model.ts';
 import { configOf, nothingStored, start } from './lone.ts';
 import { Random } from './random.ts';

@@ -1,4 +1,4 @@
-import type { Vote } from '../../shared/protocol/round.ts';
+import type { Vote } from '../../shared/contracts/round.ts';
 import { connectDirectly } from '../region/direct.ts';
 import { commitOf, executed, part, roundOf, script } from '../region/fixtures.ts';
 import { jsonOfOutcomes } from '../region/replies.ts';

@@ -1,6 +1,6 @@
+import type { WriteAnswer } from '../../shared/contracts/coordinator.ts';
+import type { WriteFrame } from '../../shared/contracts/frame.ts';
 import { limits } from '../../shared/limits.ts';
-import type { WriteFrame } from '../../shared/protocol/frame.ts';
-import type { WriteAnswer } from '../../shared/wire/answers.ts';
 import { Frames } from './frames.ts';
 import { checkHistory, contentsOf, type WriteEntry } from './history.ts';
 import type { Random } from './random.ts';

@@ -1,5 +1,5 @@
-import type { Operation } from '../../shared/protocol/frame.ts';
-import type { Decision, Prepare } from '../../shared/protocol/round.ts';
+import type { Operation } from '../../shared/contracts/frame.ts';
+import type { Decision, Prepare } from '../../shared/contracts/round.ts';
 import {
   abortOf,
   command,

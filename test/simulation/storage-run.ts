@@ -1,11 +1,16 @@
-import { CoordinatorStorage } from '../../functions/coordinator/storage.ts';
+import { CoordinatorStorage } from '../../functions/coordinator/storage/coordinator-storage.ts';
+import type { WriteAnswer, WriteRecord } from '../../shared/contracts/coordinator.ts';
+import type { WriteFrame } from '../../shared/contracts/frame.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
-import type { CoordinatorEvent, Ready, SentRound, Ticket } from '../../shared/protocol/events.ts';
-import type { WriteFrame } from '../../shared/protocol/frame.ts';
-import type { WriteAnswer, WriteRecord } from '../../shared/wire/answers.ts';
-import { frameOf } from '../core/rig.ts';
-import { MemoryStorage } from '../hooks/sqlite.ts';
+import type {
+  CoordinatorEvent,
+  Ready,
+  SentRound,
+  Ticket,
+} from '../../shared/protocol/io/events.ts';
+import { MemoryStorage } from '../coordinator/sqlite.ts';
+import { frameOf } from '../protocol/rig.ts';
 import { set } from '../region/fixtures.ts';
 import { RegionModel } from '../region/model.ts';
 import { configOf, start } from './lone.ts';

@@ -1,3 +1,6 @@
+import type { WriteRecord } from '../../shared/contracts/coordinator.ts';
+import type { WriteFrame } from '../../shared/contracts/frame.ts';
+import type { BlockedKey, MemberChange } from '../../shared/contracts/members.ts';
 import type { TransactionOrder, WriteId } from '../../shared/ids.ts';
 import type {
   DecidedWrite,
@@ -7,11 +10,8 @@ import type {
   Stored,
   StoredDecision,
   StoredRegion,
-} from '../../shared/protocol/events.ts';
-import type { WriteFrame } from '../../shared/protocol/frame.ts';
-import { valuesAmong } from '../../shared/protocol/own-keys.ts';
-import type { WriteRecord } from '../../shared/wire/answers.ts';
-import type { BlockedKey, MemberChange } from '../../shared/wire/members.ts';
+} from '../../shared/protocol/io/events.ts';
+import { valuesAmong } from '../../shared/reserved-keys.ts';
 
 interface StoredCommit extends StoredDecision {
   readonly sequence: number;

@@ -1,9 +1,9 @@
+import type { MemberChange, MemberEvent } from '../../shared/contracts/members.ts';
+import type { CopyReply, Round } from '../../shared/contracts/round.ts';
 import { compareOrder, keyOf } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Ready, StorageWrite } from '../../shared/protocol/events.ts';
-import { areAll } from '../../shared/protocol/own-keys.ts';
-import type { CopyReply, Round } from '../../shared/protocol/round.ts';
-import type { MemberChange, MemberEvent } from '../../shared/wire/members.ts';
+import type { Ready, StorageWrite } from '../../shared/protocol/io/events.ts';
+import { areAll } from '../../shared/reserved-keys.ts';
 import type { RegionModel } from '../region/model.ts';
 import { textOfEntry } from './history.ts';
 import type { Instance } from './instance.ts';

@@ -1,6 +1,6 @@
+import type { Round, SnapshotRequest, SnapshotResult } from '../../shared/contracts/round.ts';
 import { keyOf } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Round, SnapshotRequest, SnapshotResult } from '../../shared/protocol/round.ts';
 import { RegionModel, type RegionState } from '../region/model.ts';
 import { Instance } from './instance.ts';
 import { Operator } from './operator.ts';

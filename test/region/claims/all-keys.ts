@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { everyKey, flushedKey } from '../../../shared/protocol/own-keys.ts';
-import type { Part } from '../../../shared/protocol/round.ts';
+import type { Part } from '../../../shared/contracts/round.ts';
+import { everyKey, flushedKey } from '../../../shared/reserved-keys.ts';
 import {
   abortOf,
   command,

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
-import { limits } from '../../../shared/limits.ts';
 import type {
   CopyForm,
   CopyItem,
   CopyReply,
   CopyStep,
   Round,
-} from '../../../shared/protocol/round.ts';
+} from '../../../shared/contracts/round.ts';
+import { limits } from '../../../shared/limits.ts';
 import { executed, part, prepareOf, roundOf, set } from '../fixtures.ts';
 import { bytesOf } from '../replies.ts';
 import type { World } from '../worlds.ts';

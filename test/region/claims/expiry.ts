@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Part, Prepare } from '../../../shared/protocol/round.ts';
+import type { Part, Prepare } from '../../../shared/contracts/round.ts';
 import {
   checked,
   commitOf,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import type { RoundPair } from '../../../shared/contracts/round.ts';
 import { limits } from '../../../shared/limits.ts';
-import type { RoundPair } from '../../../shared/protocol/round.ts';
 import {
   abortOf,
   commitOf,

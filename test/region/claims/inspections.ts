@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Inspection } from '../../../shared/protocol/round.ts';
+import type { Inspection } from '../../../shared/contracts/round.ts';
 import { executed, part, prepareOf, roundOf, set } from '../fixtures.ts';
 import { bytesOf } from '../replies.ts';
 import type { World } from '../worlds.ts';

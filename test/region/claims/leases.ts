@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import type { Round, SnapshotRequest } from '../../../shared/contracts/round.ts';
 import { limits } from '../../../shared/limits.ts';
-import type { Round, SnapshotRequest } from '../../../shared/protocol/round.ts';
 import {
   abortOf,
   command,

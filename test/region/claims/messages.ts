@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { Part } from '../../../shared/protocol/round.ts';
-import { channelKey } from '../../../shared/wire/keys.ts';
+import { channelKey } from '../../../shared/commands/keys.ts';
+import type { Part } from '../../../shared/contracts/round.ts';
 import {
   abortOf,
   checked,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { CopyStep, Round } from '../../../shared/protocol/round.ts';
+import type { CopyStep, Round } from '../../../shared/contracts/round.ts';
 import {
   abortOf,
   commitOf,

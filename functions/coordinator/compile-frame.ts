@@ -1,0 +1,76 @@
+import { compileWrite } from '../../shared/commands/compile.ts';
+import type { ScriptBook } from '../../shared/commands/user-scripts.ts';
+import type { WriteAnswer, WriteRequest } from '../../shared/contracts/coordinator.ts';
+import type { WriteFrame } from '../../shared/contracts/frame.ts';
+import { keyOfWrite } from '../../shared/reserved-keys.ts';
+
+/**
+ * What each of several writes in order locks besides its keys. A script may touch keys that it does not declare, so nobody
+ * can tell which of those behind it it concerns: from the first script on, all of them keep their order by one lock.
+ */
+export function orderLocks(requests: readonly WriteRequest[]): readonly (string | null)[] {
+  const first = requests.findIndex(({ ops }) => ops.some(isScript));
+  const id = requests[first]?.id;
+  return requests.map((_, at) => (id === undefined || at < first ? null : keyOfWrite(id)));
+}
+
+function isScript([name = '']: readonly string[]): boolean {
+  return /^EVAL/i.test(name);
+}
+
+/** What of a request finds its first answer. */
+export type Repeatable = Pick<
+  WriteRequest,
+  'id' | 'idempotency' | 'ack' | 'timeoutMs' | 'notAfter' | 'again'
+>;
+
+/**
+ * The frame of a request that came before: it is answered as the first one is, and never carried out, so nothing of what it
+ * asks for is compiled.
+ */
+export function repeatedFrameOf(request: Repeatable, now: number): WriteFrame {
+  const { id, idempotency, ack } = request;
+  return {
+    id,
+    idempotency,
+    ack,
+    notAfter: notAfterOf(request, now),
+    operations: [],
+    checks: [],
+    keepsGoing: false,
+    keys: [],
+    priority: 0,
+    callback: null,
+    bytes: 0,
+  };
+}
+
+function notAfterOf({ timeoutMs, notAfter }: Repeatable, now: number): number {
+  return Math.min(now + timeoutMs, notAfter ?? Number.POSITIVE_INFINITY);
+}
+
+/** The write frame of a request, or the answer that refuses it. `lock` is locked besides its keys. */
+export function frameOf(
+  request: WriteRequest,
+  now: number,
+  scripts: ScriptBook,
+  lock: string | null = null,
+): WriteFrame | WriteAnswer {
+  const { id, ops, checks, keepsGoing, ack, priority, idempotency, callback } = request;
+  const compiled = compileWrite(ops, checks, { now, seed, scripts, keepsGoing });
+  if (!compiled.ok) {
+    const { problem, detail, redis } = compiled;
+    return { kind: 'refused', problem, detail, ...(redis && { error: redis.error }) };
+  }
+  const { operations, bytes } = compiled;
+  const keys = lock === null ? compiled.keys : [...compiled.keys, lock];
+  const notAfter = notAfterOf(request, now);
+  const given = { id, checks, keepsGoing, priority, ack, idempotency, callback };
+  const locked = keys.length === 0 ? [keyOfWrite(id)] : keys;
+  return { ...given, operations, keys: locked, notAfter, bytes };
+}
+
+function seed(): number {
+  const [bits = 0] = crypto.getRandomValues(new Uint32Array(1));
+  return bits >>> 1;
+}

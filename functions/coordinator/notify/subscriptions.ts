@@ -1,0 +1,156 @@
+import type {
+  EndpointId,
+  OwedEvent,
+  SigningKey,
+  Subscribed,
+  Subscription,
+  SubscriptionChange,
+  SubscriptionPatch,
+} from '../../../shared/contracts/webhooks-and-feed.ts';
+import type { RegionId } from '../../../shared/ids.ts';
+import { limits } from '../../../shared/limits.ts';
+import { Confirmations } from '../../../shared/protocol/transactions/owed-events.ts';
+import { disabledEvents, owedEventsOf } from '../../../shared/webhooks/event-text.ts';
+import type { ChangeLog, RecoveredWrite } from '../storage/change-log.ts';
+import type { HookStorage } from '../storage/subscription-storage.ts';
+
+/** What the desk needs of its coordinator. */
+export interface HookHost {
+  /** The regions that apply every write. */
+  voters(): readonly RegionId[];
+  /** The subscriptions have changed. */
+  resubscribe(): void;
+  /** Events have been stored that couriers are to take over. */
+  owed(): void;
+  newSigningKey(): Promise<SigningKey>;
+}
+
+/** Subscriptions as their owners and couriers change them, and what they are owed besides new writes. */
+export class HookDesk {
+  readonly #hooks: HookStorage;
+  readonly #changes: Pick<ChangeLog, 'placeOf' | 'recoverable'>;
+  readonly #host: HookHost;
+
+  constructor(
+    hooks: HookStorage,
+    changes: Pick<ChangeLog, 'placeOf' | 'recoverable'>,
+    host: HookHost,
+  ) {
+    this.#hooks = hooks;
+    this.#changes = changes;
+    this.#host = host;
+  }
+
+  /** Keeps a subscription, unless its owner has one that asks for the same: that would only double what is sent. */
+  subscribe(subscription: Subscription): Subscribed {
+    const all = this.#hooks.subscriptions();
+    const same = all.find((one) => asksForTheSame(one, subscription));
+    if (same !== undefined && same.endpoint !== subscription.endpoint) {
+      return { kind: 'known', subscription: same };
+    }
+    // The same request, sent again under the same Idempotency-Key.
+    if (same !== undefined) return { kind: 'created' };
+    const detail = faultOfCount([...all, subscription], subscription);
+    if (detail !== null) return { kind: 'full', detail };
+    this.#hooks.keepSubscription(subscription);
+    this.#host.resubscribe();
+    return { kind: 'created' };
+  }
+
+  change(endpoint: EndpointId, patch: SubscriptionPatch): SubscriptionChange {
+    const known = this.#subscriptionOf(endpoint);
+    if (known === null) return { kind: 'unknown' };
+    const changed = { ...known, ...patch };
+    const others = this.#hooks.subscriptions().filter((one) => one.endpoint !== endpoint);
+    const moves = hostOf(changed) !== hostOf(known);
+    const detail = moves ? faultOfCount([...others, changed], changed) : null;
+    if (detail !== null) return { kind: 'full', detail };
+    this.#hooks.keepSubscription(changed);
+    this.#host.resubscribe();
+    return { kind: 'changed', subscription: changed };
+  }
+
+  unsubscribe(endpoint: EndpointId): boolean {
+    const known = this.#hooks.dropSubscription(endpoint);
+    this.#host.resubscribe();
+    return known;
+  }
+
+  async recover(endpoint: EndpointId, since: number): Promise<number | null> {
+    let place = this.#changes.placeOf(since) ?? Number.MAX_SAFE_INTEGER;
+    let writes = 0;
+    let events = 0;
+    while (writes < limits.writesPerRecovery) {
+      const known = this.#subscriptionOf(endpoint);
+      if (known === null) return null;
+      const recovered = this.#changes.recoverable(place);
+      const owed = recovered.flatMap((write) => recoveredEvents(known, write, this.#host.voters()));
+      this.#hooks.owe(owed);
+      this.#host.owed();
+      events += owed.length;
+      writes += recovered.length;
+      place = recovered.at(-1)?.sequence ?? Number.MAX_SAFE_INTEGER;
+      if (recovered.length === 0) break;
+      // All at once, it would hold up the writes of others.
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+    return events;
+  }
+
+  async signingKey(): Promise<SigningKey> {
+    return this.#hooks.signingKey() ?? this.#hooks.keepSigningKey(await this.#host.newSigningKey());
+  }
+
+  disable(endpoint: EndpointId, reason: string, at: number): void {
+    const known = this.#subscriptionOf(endpoint);
+    // The courier says it again where it did not hear that it was heard.
+    if (known !== null && known.disabled !== null) return;
+    if (known !== null) this.#hooks.keepSubscription({ ...known, disabled: { at, reason } });
+    this.#host.resubscribe();
+    this.#hooks.owe(disabledEvents(this.#hooks.subscriptions(), endpoint, reason, at));
+    this.#host.owed();
+  }
+
+  #subscriptionOf(endpoint: EndpointId): Subscription | null {
+    return this.#hooks.subscriptions().find((one) => one.endpoint === endpoint) ?? null;
+  }
+}
+
+/** True if two subscriptions of one owner would be sent the same at the same address. */
+function asksForTheSame(one: Subscription, other: Subscription): boolean {
+  const asked = ({ owner, url, events, prefixes, values }: Subscription) =>
+    JSON.stringify([owner, url, events.toSorted(), prefixes.toSorted(), values]);
+  return asked(one) === asked(other);
+}
+
+/** Which bound `all`, the new one included, would pass; null: none. One write is sent to each of them. */
+function faultOfCount(all: readonly Subscription[], added: Subscription): string | null {
+  const { subscriptions, subscriptionsPerHost, subscriptionsPerToken } = limits;
+  if (all.length > subscriptions) return `There are ${subscriptions} webhooks already.`;
+  const ofHost = all.filter((one) => hostOf(one) === hostOf(added));
+  if (ofHost.length > subscriptionsPerHost) {
+    return `There are ${subscriptionsPerHost} webhooks to this host already.`;
+  }
+  const ofToken = all.filter(({ owner }) => owner !== null && owner === added.owner);
+  if (ofToken.length <= subscriptionsPerToken) return null;
+  return `This token has ${subscriptionsPerToken} webhooks already.`;
+}
+
+function hostOf({ url }: Subscription): string {
+  return new URL(url).host;
+}
+
+/** The events about a kept write that a subscription is owed once more, whatever it was told before. */
+function recoveredEvents(
+  subscription: Subscription,
+  { write, confirmedAt }: RecoveredWrite,
+  voters: readonly RegionId[],
+): readonly OwedEvent[] {
+  const confirmations = new Confirmations([{ ...subscription, disabled: null }]);
+  const uncalled = { ...write, callback: null };
+  const decided = owedEventsOf(confirmations.decided(uncalled));
+  if (confirmedAt === null) return decided;
+  const regions = Object.fromEntries(voters.map((id) => [id, null]));
+  const confirmed = confirmations.confirmed(uncalled, confirmedAt, regions);
+  return [...decided, ...owedEventsOf(confirmed)];
+}

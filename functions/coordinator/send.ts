@@ -1,0 +1,68 @@
+import { unreachable } from '../../shared/assert.ts';
+import type { RegionClient, RoundResult, SnapshotResult } from '../../shared/contracts/round.ts';
+import type { TransactionOrder } from '../../shared/ids.ts';
+import type {
+  CoordinatorEvent,
+  Send,
+  SentRound,
+  SentSnapshot,
+  StoredDecision,
+} from '../../shared/protocol/io/events.ts';
+
+/** What storage has of the transactions that an answer names. */
+export interface RecordedDecisions {
+  readonly horizon: TransactionOrder;
+  decisionsOf(transactions: readonly TransactionOrder[]): readonly StoredDecision[];
+}
+
+const unknownRegion = { kind: 'silent', reason: 'it is not configured' } as const;
+
+/**
+ * Sends once, and calls `take` with the event of its end: in the same turn in which storage was asked about the
+ * transactions of the answer, or one that is decided in between would look aborted. Rejects only with what `take`
+ * throws. `client` is null for a region without an address.
+ */
+export async function perform(
+  send: Send,
+  client: RegionClient | null,
+  decisions: RecordedDecisions,
+  take: (event: CoordinatorEvent) => void,
+): Promise<void> {
+  const { timeoutMs } = send;
+  switch (send.kind) {
+    case 'round': {
+      const result = await (client?.round(send.round, timeoutMs) ?? unknownRegion);
+      take(answered(send, result, decisions));
+      break;
+    }
+    case 'snapshot': {
+      const result = await (client?.snapshot(send.request, timeoutMs) ?? unknownRegion);
+      take(looked(send, result, decisions));
+      break;
+    }
+    default:
+      unreachable(send);
+  }
+}
+
+function answered(
+  { region, number: round }: SentRound,
+  result: RoundResult,
+  decisions: RecordedDecisions,
+): CoordinatorEvent {
+  const older = result.kind === 'executed' ? result.reply.older : [];
+  const recorded = decisions
+    .decisionsOf(older.map(({ transaction }) => transaction))
+    .map(({ transaction }) => transaction);
+  return { kind: 'answered', region, round, result, recorded };
+}
+
+function looked(
+  { region, number }: SentSnapshot,
+  result: SnapshotResult,
+  decisions: RecordedDecisions,
+): CoordinatorEvent {
+  const holders = result.kind === 'read' ? result.locks.map(({ holder }) => holder) : [];
+  const recorded = decisions.decisionsOf(holders);
+  return { kind: 'looked', region, number, result, recorded, horizon: decisions.horizon };
+}

@@ -1,0 +1,205 @@
+import type {
+  BlockedKey,
+  MemberChange,
+  RegionConfiguration,
+} from '../../../shared/contracts/members.ts';
+import type { RegionId } from '../../../shared/ids.ts';
+import { limits } from '../../../shared/limits.ts';
+import type { Membership, MissedKeys, StoredRegion } from '../../../shared/protocol/io/events.ts';
+import type { AddressStorage } from '../region-registry.ts';
+import type { Sql, SqlObjectStorage } from './sql.ts';
+
+const schema = `
+  CREATE TABLE IF NOT EXISTS member (
+    id TEXT PRIMARY KEY, generation INTEGER NOT NULL, begun INTEGER NOT NULL, counter INTEGER, mark TEXT,
+    membership TEXT NOT NULL, former TEXT NOT NULL, takes INTEGER NOT NULL DEFAULT 0,
+    agreed INTEGER
+  ) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS missed (
+    region TEXT NOT NULL, key TEXT NOT NULL, sequence INTEGER NOT NULL, PRIMARY KEY (region, key)
+  ) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS blocked (key TEXT PRIMARY KEY, detail TEXT NOT NULL) WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS member_history (sequence INTEGER PRIMARY KEY, value TEXT NOT NULL);
+  CREATE TABLE IF NOT EXISTS region_address (id TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+`;
+
+type MemberRow = {
+  id: RegionId;
+  generation: number;
+  begun: number;
+  counter: number | null;
+  mark: string | null;
+  membership: string;
+  former: string;
+  takes: number;
+  agreed: number | null;
+};
+
+/** What a coordinator keeps of its members: their state, what each has missed, and how it came to that. */
+export class MemberStorage implements AddressStorage {
+  readonly #sql: Sql;
+
+  constructor(storage: Pick<SqlObjectStorage, 'sql'>) {
+    this.#sql = storage.sql;
+  }
+
+  begin(): void {
+    this.#sql.exec(schema);
+    this.#addColumn('takes', 'INTEGER NOT NULL DEFAULT 0');
+    this.#addColumn('agreed', 'INTEGER');
+  }
+
+  /** The tables of release 0.1 had no such column. */
+  #addColumn(column: string, type: string): void {
+    const columns = this.#sql.exec<{ name: string }>(
+      "SELECT name FROM pragma_table_info('member')",
+    );
+    if (columns.toArray().some(({ name }) => name === column)) return;
+    this.#sql.exec(`ALTER TABLE member ADD COLUMN ${column} ${type}`);
+  }
+
+  regions(): readonly StoredRegion[] {
+    return this.#sql
+      .exec<MemberRow>('SELECT * FROM member ORDER BY id')
+      .toArray()
+      .map(({ id, generation, begun, counter, mark, membership, former, takes, agreed }) => ({
+        region: id,
+        generation,
+        former: parse<readonly number[]>(former),
+        begun: begun === 1,
+        takes,
+        agreed,
+        pair: counter === null || mark === null ? null : ([counter, mark] as const),
+        membership: parse<Membership>(membership),
+      }));
+  }
+
+  keepRegion(stored: StoredRegion): void {
+    const { region, generation, former, begun, takes, agreed, pair, membership } = stored;
+    this.#sql.exec(
+      `INSERT OR REPLACE INTO member (id, generation, begun, counter, mark, membership, former, takes,
+         agreed)
+       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      region,
+      generation,
+      begun ? 1 : 0,
+      pair?.[0] ?? null,
+      pair?.[1] ?? null,
+      JSON.stringify(membership),
+      JSON.stringify(former),
+      takes,
+      agreed,
+    );
+  }
+
+  /** Forgets a region, with what it missed. */
+  forget(region: RegionId): void {
+    this.#sql.exec('DELETE FROM member WHERE id = ?', region);
+    this.copied(region, null);
+  }
+
+  missed(): readonly MissedKeys[] {
+    const missed = new Map<RegionId, [key: string, sequence: number][]>();
+    const rows = this.#sql.exec<{ region: RegionId; key: string; sequence: number }>(
+      'SELECT region, key, sequence FROM missed ORDER BY region, key',
+    );
+    for (const { region, key, sequence } of rows) {
+      const keys = missed.get(region);
+      if (keys === undefined) missed.set(region, [[key, sequence]]);
+      else keys.push([key, sequence]);
+    }
+    return [...missed].map(([region, keys]) => ({ region, keys }));
+  }
+
+  /** Marks keys as missed. Of a key that is marked already the higher sequence counts. */
+  miss({ region, keys }: MissedKeys): void {
+    for (const [key, sequence] of keys) {
+      this.#sql.exec(
+        `INSERT INTO missed (region, key, sequence) VALUES (?, ?, ?)
+         ON CONFLICT (region, key) DO UPDATE SET sequence = max(sequence, excluded.sequence)`,
+        region,
+        key,
+        sequence,
+      );
+    }
+  }
+
+  /** Clears the marks of keys; null: all marks of the region. */
+  copied(region: RegionId, keys: readonly string[] | null): void {
+    if (keys === null) this.#sql.exec('DELETE FROM missed WHERE region = ?', region);
+    for (const key of keys ?? []) {
+      this.#sql.exec('DELETE FROM missed WHERE region = ? AND key = ?', region, key);
+    }
+  }
+
+  blocked(): readonly BlockedKey[] {
+    return this.#sql
+      .exec<{ key: string; detail: string }>('SELECT key, detail FROM blocked ORDER BY key')
+      .toArray();
+  }
+
+  block(keys: readonly BlockedKey[]): void {
+    for (const { key, detail } of keys) {
+      this.#sql.exec('INSERT OR REPLACE INTO blocked (key, detail) VALUES (?, ?)', key, detail);
+    }
+  }
+
+  unblock(keys: readonly string[]): void {
+    for (const key of keys) this.#sql.exec('DELETE FROM blocked WHERE key = ?', key);
+  }
+
+  /** Adds to the history, which no retention of writes shortens. */
+  remember(change: MemberChange): void {
+    const value = JSON.stringify(change);
+    this.#sql.exec('INSERT INTO member_history VALUES (?, ?)', change.sequence, value);
+  }
+
+  /** The changes before a sequence, newest first; null: from the newest on. */
+  history(before: number | null, limit: number): readonly MemberChange[] {
+    return this.#sql
+      .exec<{ value: string }>(
+        'SELECT value FROM member_history WHERE sequence < ? ORDER BY sequence DESC LIMIT ?',
+        before ?? Number.MAX_SAFE_INTEGER,
+        limit,
+      )
+      .toArray()
+      .map(({ value }) => parse<MemberChange>(value));
+  }
+
+  /** Keeps the history bounded: the oldest entries go. */
+  prune(): void {
+    this.#sql.exec(
+      `DELETE FROM member_history WHERE sequence <=
+       (SELECT sequence FROM member_history ORDER BY sequence DESC LIMIT 1 OFFSET ?)`,
+      limits.memberChangesKept,
+    );
+  }
+
+  addresses(): ReadonlyMap<RegionId, RegionConfiguration | null> {
+    const rows = this.#sql
+      .exec<{ id: RegionId; value: string | null }>('SELECT id, value FROM region_address')
+      .toArray();
+    return new Map(
+      rows.map(({ id, value }) => [id, value === null ? null : parse<RegionConfiguration>(value)]),
+    );
+  }
+
+  keepAddress(region: RegionId, address: RegionConfiguration | null): void {
+    const value = address === null ? null : JSON.stringify(address);
+    this.#sql.exec(
+      'INSERT OR REPLACE INTO region_address (id, value) VALUES (?, ?)',
+      region,
+      value,
+    );
+  }
+
+  dropAddress(region: RegionId): void {
+    this.#sql.exec('DELETE FROM region_address WHERE id = ?', region);
+  }
+}
+
+/** Rows were written by this class alone, so their JSON has the shape that it gave them. */
+function parse<Value>(text: string): Value {
+  const value: Value = JSON.parse(text);
+  return value;
+}

@@ -1,0 +1,119 @@
+import { assert } from '../../../shared/assert.ts';
+import { bytesWithin, textWithBytes } from '../../../shared/commands/raw-bytes.ts';
+import { charactersOf, codesOf } from '../../../shared/commands/replies.ts';
+import type { Bytes } from '../../../shared/contracts/round.ts';
+
+/**
+ * The stored form of keys, commands and replies: their bytes, whatever these are, as a BLOB. JSON would take six bytes
+ * for a control character, and for a byte that is no UTF-8.
+ *
+ * A text is `<length>:<bytes>`, and texts stand behind each other. A command is `*<count>;` and its words; a word that
+ * is one of the write's keys is `#<position>;` if that is shorter. stored-size.ts counts the bytes of this form.
+ */
+
+/** The texts, packed. */
+export function packTexts(texts: readonly string[]): ArrayBuffer {
+  return packBytes(texts.map(packedText).join(''));
+}
+
+/** The texts that {@link packTexts} has packed. Throws InvariantViolation for any other bytes. */
+export function unpackTexts(packed: ArrayBuffer): readonly string[] {
+  const reader = new Reader(unpackBytes(packed));
+  const texts: string[] = [];
+  while (!reader.isAtEnd) texts.push(reader.text());
+  return texts;
+}
+
+/** The commands of a write to `keys`, packed. */
+export function packCommands(
+  commands: readonly (readonly string[])[],
+  keys: readonly string[],
+): ArrayBuffer {
+  const positions = new Map(keys.map((key, position) => [key, `#${position};`]));
+  const packed = commands.map((command) => {
+    const words = command.map((word) => {
+      const text = packedText(word);
+      const named = positions.get(word) ?? text;
+      return named.length < text.length ? named : text;
+    });
+    return `*${command.length};${words.join('')}`;
+  });
+  return packBytes(packed.join(''));
+}
+
+/** The commands that {@link packCommands} has packed with the same keys. Throws InvariantViolation for any other bytes. */
+export function unpackCommands(
+  packed: ArrayBuffer,
+  keys: readonly string[],
+): readonly (readonly string[])[] {
+  const reader = new Reader(unpackBytes(packed));
+  const commands: (readonly string[])[] = [];
+  while (!reader.isAtEnd) {
+    const count = reader.number('*', ';');
+    const words: string[] = [];
+    for (let index = 0; index < count; index += 1) words.push(reader.word(keys));
+    commands.push(words);
+  }
+  return commands;
+}
+
+/** A text of one character per byte, as its bytes. */
+export function packBytes(text: Bytes): ArrayBuffer {
+  return codesOf(text).buffer;
+}
+
+/** The bytes as a text of one character per byte. */
+export function unpackBytes(packed: ArrayBuffer): Bytes {
+  return charactersOf(new Uint8Array(packed));
+}
+
+function packedText(text: string): Bytes {
+  const bytes = bytesWithin(text);
+  return `${bytes.length}:${bytes}`;
+}
+
+/** Reads what was packed from its beginning to its end. */
+class Reader {
+  readonly #packed: Bytes;
+  #at = 0;
+
+  constructor(packed: Bytes) {
+    this.#packed = packed;
+  }
+
+  get isAtEnd(): boolean {
+    return this.#at >= this.#packed.length;
+  }
+
+  /** The digits between `mark`, which stands here, and the next `end`. */
+  number(mark: string, end: string): number {
+    const first = this.#at + mark.length;
+    const last = this.#packed.indexOf(end, first);
+    const digits = this.#packed.slice(first, last);
+    const isNumber = this.#packed.startsWith(mark, this.#at) && /^\d{1,9}$/.test(digits);
+    assert(last > first && isNumber, 'a packed number stands between its marks');
+    this.#at = last + end.length;
+    return Number(digits);
+  }
+
+  text(): string {
+    const length = this.number('', ':');
+    const bytes = this.#packed.slice(this.#at, this.#at + length);
+    assert(bytes.length === length, 'a packed text has the length that it says');
+    this.#at += length;
+    if (isAscii(bytes)) return bytes;
+    return textWithBytes(codesOf(bytes));
+  }
+
+  word(keys: readonly string[]): string {
+    if (this.#packed[this.#at] !== '#') return this.text();
+    const key = keys[this.number('#', ';')];
+    assert(key !== undefined, 'a packed word names a key of its write');
+    return key;
+  }
+}
+
+function isAscii(bytes: Bytes): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the whole range of single-byte characters is meant.
+  return /^[\x00-\x7f]*$/.test(bytes);
+}

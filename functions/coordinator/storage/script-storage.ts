@@ -1,0 +1,138 @@
+import { utf8Length } from '../../../shared/commands/keys.ts';
+import { scriptOf, type UserScript } from '../../../shared/commands/user-scripts.ts';
+import { limits } from '../../../shared/limits.ts';
+import type { Sql, SqlObjectStorage } from './sql.ts';
+
+const schema = `
+  CREATE TABLE IF NOT EXISTS script (
+    sha TEXT PRIMARY KEY, text TEXT NOT NULL, loaded INTEGER NOT NULL, added INTEGER NOT NULL
+  ) WITHOUT ROWID;
+`;
+
+interface KeptScript {
+  readonly text: string;
+  /** Null until it is used in this life: reading all texts would hold up its start. */
+  script: UserScript | null;
+  /** True once SCRIPT LOAD has brought it: it stays until SCRIPT FLUSH. */
+  readonly loaded: boolean;
+  readonly bytes: number;
+}
+
+/**
+ * The texts of users' scripts by their digests. What SCRIPT LOAD brought stays; of what EVAL brought, the one goes first
+ * that was not used for the longest time, as far as this life of the coordinator knows.
+ */
+export class ScriptStorage {
+  readonly #sql: Sql;
+  /** The least used first. */
+  readonly #scripts = new Map<string, KeptScript>();
+  #bytes = 0;
+  #lastAdded = 0;
+
+  constructor(storage: Pick<SqlObjectStorage, 'sql'>) {
+    this.#sql = storage.sql;
+  }
+
+  begin(): void {
+    this.#sql.exec(schema);
+    const rows = this.#sql
+      .exec<{ sha: string; text: string; loaded: number; added: number }>(
+        'SELECT sha, text, loaded, added FROM script ORDER BY added',
+      )
+      .toArray();
+    for (const { sha, text, loaded, added } of rows) {
+      // Texts are kept as JSON, since they may hold bytes that are no UTF-8.
+      this.#remember(sha, JSON.parse(text), null, loaded === 1);
+      this.#lastAdded = added;
+    }
+  }
+
+  /** The script of a digest, or null. */
+  find(sha: string): UserScript | null {
+    const kept = this.#use(sha);
+    if (kept === null) return null;
+    kept.script ??= scriptOf(kept.text, sha);
+    return kept.script;
+  }
+
+  /** The text of a digest, or null. */
+  textOf(sha: string): string | null {
+    return this.#use(sha)?.text ?? null;
+  }
+
+  /** Whether a digest is known. It counts as no use. */
+  has(sha: string): boolean {
+    return this.#scripts.has(sha);
+  }
+
+  /** Keeps a script. `full`: what SCRIPT LOAD has brought leaves no room for it. */
+  keep(script: UserScript, loaded: boolean): 'kept' | 'full' {
+    const known = this.#scripts.get(script.sha);
+    if (known !== undefined && (known.loaded || !loaded)) {
+      this.#use(script.sha);
+      return 'kept';
+    }
+    if (known === undefined && !this.#makeRoom(utf8Length(script.text))) return 'full';
+    this.#forget(script.sha);
+    this.#remember(script.sha, script.text, script, loaded);
+    this.#lastAdded += 1;
+    this.#sql.exec(
+      'INSERT OR REPLACE INTO script (sha, text, loaded, added) VALUES (?, ?, ?, ?)',
+      script.sha,
+      JSON.stringify(script.text),
+      loaded ? 1 : 0,
+      this.#lastAdded,
+    );
+    return 'kept';
+  }
+
+  /** Drops a script that EVAL brought, and that is no Lua. */
+  drop(sha: string): void {
+    if (this.#scripts.get(sha)?.loaded !== false) return;
+    this.#forget(sha);
+    this.#sql.exec('DELETE FROM script WHERE sha = ?', sha);
+  }
+
+  flush(): void {
+    this.#scripts.clear();
+    this.#bytes = 0;
+    this.#sql.exec('DELETE FROM script');
+  }
+
+  /** Makes it the one that was used last. */
+  #use(sha: string): KeptScript | null {
+    const kept = this.#scripts.get(sha);
+    if (kept === undefined) return null;
+    this.#scripts.delete(sha);
+    this.#scripts.set(sha, kept);
+    return kept;
+  }
+
+  #remember(sha: string, text: string, script: UserScript | null, loaded: boolean): void {
+    const bytes = utf8Length(text);
+    this.#scripts.set(sha, { text, script, loaded, bytes });
+    this.#bytes += bytes;
+  }
+
+  #forget(sha: string): void {
+    this.#bytes -= this.#scripts.get(sha)?.bytes ?? 0;
+    this.#scripts.delete(sha);
+  }
+
+  /** Drops what EVAL brought until one more script of so many bytes fits; false where that does not suffice. */
+  #makeRoom(bytes: number): boolean {
+    const isLoaded = ({ loaded }: KeptScript) => loaded;
+    const lasting = [...this.#scripts.values()].filter(isLoaded);
+    const lastingBytes = lasting.reduce((sum, one) => sum + one.bytes, 0);
+    if (!fits(lasting.length + 1, lastingBytes + bytes)) return false;
+    for (const [sha, { loaded }] of this.#scripts) {
+      if (fits(this.#scripts.size + 1, this.#bytes + bytes)) break;
+      if (!loaded) this.drop(sha);
+    }
+    return true;
+  }
+}
+
+function fits(count: number, bytes: number): boolean {
+  return count <= limits.scriptsKept && bytes <= limits.scriptBytesKept;
+}

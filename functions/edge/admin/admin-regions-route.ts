@@ -1,0 +1,309 @@
+import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
+import type { MemberOrder, RegionConfiguration } from '../../../shared/contracts/members.ts';
+import type { Round } from '../../../shared/contracts/round.ts';
+import {
+  addRegionSchema,
+  adminRegionsSchema,
+  believeSchema,
+  foundSchema,
+  orderAnswerSchema,
+  outSchema,
+  regionParams,
+  returnSchema,
+} from '../../../shared/http/admin-schemas.ts';
+import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import type { RegionId } from '../../../shared/ids.ts';
+import { limits } from '../../../shared/limits.ts';
+import { allRegions } from '../cache/region-directory.ts';
+import type { Guard } from '../http/authenticate.ts';
+import { readBody, readBodyIfAny } from '../http/body.ts';
+import { askMembers } from '../http/coordinator-calls.ts';
+import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
+import { repeatable, repeatableHeaders } from '../http/repeatable.ts';
+import {
+  answerJson,
+  answerProblem,
+  type EdgeContext,
+  type EdgeEnvironment,
+} from '../http/respond.ts';
+import { askRegions, tellCoordinator, tellRegion, toldRegions } from './regions-route.ts';
+
+const tags = ['Administration'];
+const request = { params: regionParams };
+const taken = { 202: jsonResponse('Taken; `detail` says what happens now', orderAnswerSchema) };
+
+const listRoute = createRoute({
+  method: 'get',
+  path: '/v1/admin/regions',
+  operationId: 'listRegionsForOperators',
+  tags,
+  summary: 'The regions with all that their coordinator knows of them',
+  ...secured('admin'),
+  responses: {
+    200: jsonResponse('Every region, and every shard', adminRegionsSchema),
+    ...problemResponses(401, 403, 503),
+  },
+});
+
+const addRoute = createRoute({
+  method: 'post',
+  path: '/v1/admin/regions',
+  operationId: 'addRegion',
+  tags,
+  summary: 'Add a region: it is copied, and then it votes',
+  description: 'The token is kept by the coordinator and never shown.',
+  ...secured('admin'),
+  request: { headers: repeatableHeaders, body: jsonBody(addRegionSchema) },
+  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
+});
+
+const removeRoute = createRoute({
+  method: 'delete',
+  path: '/v1/admin/regions/{id}',
+  operationId: 'removeRegion',
+  tags,
+  summary: 'Put a region out and forget it; its data stay where they are',
+  ...secured('admin'),
+  request,
+  responses: { ...taken, ...problemResponses(401, 403, 404, 409, 503) },
+});
+
+const outRoute = createRoute({
+  method: 'post',
+  path: '/v1/admin/regions/{id}/out',
+  operationId: 'takeRegionOut',
+  tags,
+  summary: 'Put a region out until it is told to return',
+  ...secured('admin'),
+  request: {
+    ...request,
+    headers: repeatableHeaders,
+    body: { ...jsonBody(outSchema), required: false },
+  },
+  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
+});
+
+const returnRoute = createRoute({
+  method: 'post',
+  path: '/v1/admin/regions/{id}/return',
+  operationId: 'returnRegion',
+  tags,
+  summary: 'Let a region return: what it lacks is copied first',
+  ...secured('admin'),
+  request: {
+    ...request,
+    headers: repeatableHeaders,
+    body: { ...jsonBody(returnSchema), required: false },
+  },
+  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
+});
+
+const believeRoute = createRoute({
+  method: 'post',
+  path: '/v1/admin/regions/{id}/believe',
+  operationId: 'believeRegion',
+  tags,
+  summary: 'DANGEROUS: take what this region holds for right, and copy it to all others',
+  description:
+    'For the case that no whole copy is left. The region becomes the only voter; every other one is copied from it. Writes that were answered and are not in this region are LOST, with no way back. `confirm` repeats the id.',
+  ...secured('admin'),
+  request: { ...request, headers: repeatableHeaders, body: jsonBody(believeSchema) },
+  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
+});
+
+const foundRoute = createRoute({
+  method: 'post',
+  path: '/v1/admin/found',
+  operationId: 'foundShard',
+  tags,
+  summary: 'Begin over regions that hold data',
+  description:
+    'Lockstep begins by itself over empty regions, and over regions that hold the same. In every other case it waits for this order: `source` names the region whose data are copied to all others (this is how a database that exists already is taken over); keys that another region would lose thereby have to be named in `replace`. `agree` says that all regions hold the same. With neither, the regions are asked once more.',
+  ...secured('admin'),
+  request: { headers: repeatableHeaders, body: { ...jsonBody(foundSchema), required: false } },
+  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
+});
+
+/** `/v1/admin/regions` and what is ordered of one region. */
+export function mountAdminRegions(
+  app: OpenAPIHono<EdgeEnvironment>,
+  dependencies: EdgeDependencies,
+  guard: Guard,
+): void {
+  const routes = [
+    listRoute,
+    addRoute,
+    removeRoute,
+    outRoute,
+    returnRoute,
+    believeRoute,
+    foundRoute,
+  ];
+  for (const route of routes) app.openAPIRegistry.registerPath(route);
+  app.get(listRoute.getRoutingPath(), guard('admin'), (context) => list(context, dependencies));
+  app.post(addRoute.getRoutingPath(), guard('admin'), repeatable(dependencies), (context) =>
+    add(context, dependencies),
+  );
+  app.delete(removeRoute.getRoutingPath(), guard('admin'), (context) =>
+    sendOrder(context, dependencies, { kind: 'remove', region: idOf(context) }),
+  );
+  app.post(outRoute.getRoutingPath(), guard('admin'), repeatable(dependencies), async (context) => {
+    const body = await readBodyIfAny(context.req.raw, outSchema);
+    if (!body.ok) return answerProblem(context, body.problem);
+    const region = idOf(context);
+    return sendOrder(context, dependencies, { kind: 'put-out', region, reason: body.value.reason });
+  });
+  app.post(
+    returnRoute.getRoutingPath(),
+    guard('admin'),
+    repeatable(dependencies),
+    async (context) => {
+      const body = await readBodyIfAny(context.req.raw, returnSchema);
+      if (!body.ok) return answerProblem(context, body.problem);
+      const { whole, force, replace } = body.value;
+      const region = idOf(context);
+      return sendOrder(context, dependencies, { kind: 'return', region, whole, force, replace });
+    },
+  );
+  app.post(
+    foundRoute.getRoutingPath(),
+    guard('admin'),
+    repeatable(dependencies),
+    async (context) => {
+      const body = await readBodyIfAny(context.req.raw, foundSchema);
+      if (!body.ok) return answerProblem(context, body.problem);
+      const { source = null, agree, replace } = body.value;
+      return sendOrder(context, dependencies, { kind: 'found', source, agree, replace });
+    },
+  );
+  app.post(believeRoute.getRoutingPath(), guard('admin'), repeatable(dependencies), (context) =>
+    believe(context, dependencies),
+  );
+}
+
+/**
+ * Has the coordinator carry out an order, and answers with its words: 202 if it was taken, 409 if
+ * it was refused, 404 if it names no region.
+ */
+export async function sendOrder(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  order: MemberOrder,
+  address: RegionConfiguration | null = null,
+): Promise<Response> {
+  const answer = await askMembers(dependencies, onlyShard, 'write', (members) =>
+    members.order(order, address),
+  );
+  if (!answer.ok) return answerProblem(context, answer.problem);
+  const { kind, detail } = answer.value;
+  switch (kind) {
+    case 'taken':
+      return answerJson(context, { detail }, 202);
+    case 'refused': {
+      const { keys } = answer.value;
+      return answerProblem(context, failure('order-refused', detail, keys && { keys }).problem);
+    }
+    case 'unknown-region':
+      return answerProblem(context, failure('region-unknown', detail).problem);
+  }
+}
+
+function idOf(context: EdgeContext): RegionId {
+  return context.req.param('id') ?? '';
+}
+
+async function list(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
+  const { regions, status, problem } = await askRegions(dependencies);
+  const told = toldRegions(regions, status).map((region) => {
+    const known = status?.regions.find((one) => one.region === region.id);
+    return {
+      ...tellRegion(region, status, problem),
+      held: known?.held ?? null,
+      circuit: known?.circuit ?? 'unknown',
+      roundsInFlight: known?.roundsInFlight ?? null,
+      oldestUnacknowledgedMs: known?.oldestUnacknowledgedMs ?? null,
+    };
+  });
+  const coordinators = status === null ? [] : [tellCoordinator(status)];
+  return answerJson(context, { regions: told, coordinators });
+}
+
+async function add(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
+  const body = await readBody(context.req.raw, addRegionSchema);
+  if (!body.ok) return answerProblem(context, body.problem);
+  const { replace, ...region } = body.value;
+  const addable = isAddable(region, await allRegions(dependencies));
+  if (!addable.ok) return answerProblem(context, addable.problem);
+  const strangers = await strangersIn(dependencies, region, replace);
+  if (!strangers.ok) return answerProblem(context, strangers.problem);
+  return sendOrder(context, dependencies, { kind: 'add', region: region.id, replace }, region);
+}
+
+/** The same rules that the configuration keeps: two regions on one database would vote twice for one copy. */
+function isAddable(
+  { id, url }: RegionConfiguration,
+  regions: readonly RegionConfiguration[],
+): Attempt<null> {
+  if (regions.some((known) => known.id === id)) {
+    return failure('order-refused', `There is a region ${id} already. Choose another id.`);
+  }
+  const sameUrl = regions.find((known) => new URL(known.url).href === new URL(url).href);
+  if (sameUrl !== undefined) {
+    const detail = `The region ${sameUrl.id} has this URL. Give each region a database of its own.`;
+    return failure('order-refused', detail);
+  }
+  if (regions.length >= limits.regions) {
+    const detail = `There are ${limits.regions} regions, and can be no more. Remove one first.`;
+    return failure('order-refused', detail);
+  }
+  return success(null);
+}
+
+/**
+ * Refuses a region that holds keys which nobody has said may be lost. One that does not answer, or whose keys come later,
+ * is found out by its coordinator, which copies nothing over them either.
+ */
+async function strangersIn(
+  dependencies: EdgeDependencies,
+  region: RegionConfiguration,
+  replace: number,
+): Promise<Attempt<null>> {
+  const result = await dependencies.regionOf(region).round(question, limits.doctorTimeoutMs);
+  if (result.kind !== 'refused' || result.refusal.kind !== 'generation') return success(null);
+  const { has, keys } = result.refusal;
+  // Where there is the state of a Lockstep, its coordinator knows whether that was its own.
+  if (has !== 0 || keys <= replace) return success(null);
+  const detail = `The database of ${region.id} holds ${keys} keys that Lockstep did not put there; a copy would delete them. If that is right, send "replace": ${keys}.`;
+  return failure('order-refused', detail, { keys: { [region.id]: keys } });
+}
+
+/** A round that no region executes: each says by its refusal what it holds. */
+const question: Round = {
+  shard: onlyShard,
+  generation: -1,
+  role: 'out',
+  epoch: 0,
+  incarnation: 0,
+  begin: false,
+  takes: 0,
+  askOlder: false,
+  floor: [0, 0],
+  seen: null,
+  mark: 'question',
+  decisions: [],
+  prepares: [],
+  lease: null,
+  copy: null,
+};
+
+async function believe(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
+  const body = await readBody(context.req.raw, believeSchema);
+  if (!body.ok) return answerProblem(context, body.problem);
+  const region = idOf(context);
+  if (body.value.confirm !== region) {
+    const detail = `\`confirm\` has to repeat the id, ${JSON.stringify(region.slice(0, 40))}. This region's data replace those of all others, and what they alone hold is lost.`;
+    return answerProblem(context, failure('invalid-request', detail).problem);
+  }
+  return sendOrder(context, dependencies, { kind: 'believe', region });
+}

@@ -1,0 +1,214 @@
+import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
+import type { RegionFault } from '../../../shared/contracts/coordinator.ts';
+import type { OpenTransaction, RegionConfiguration } from '../../../shared/contracts/members.ts';
+import type { InspectionResult } from '../../../shared/contracts/round.ts';
+import {
+  historyAnswerSchema,
+  historyQuerySchema,
+  inDoubtSchema,
+  orderAnswerSchema,
+  settleSchema,
+} from '../../../shared/http/admin-schemas.ts';
+import { tellMemberChange } from '../../../shared/http/feed-messages.ts';
+import { failure } from '../../../shared/http/problems.ts';
+import {
+  formatTransactionId,
+  keyOf,
+  parseTransactionId,
+  type TransactionOrder,
+} from '../../../shared/ids.ts';
+import { limits } from '../../../shared/limits.ts';
+import { allRegions } from '../cache/region-directory.ts';
+import type { Guard } from '../http/authenticate.ts';
+import { checkShape, readBody } from '../http/body.ts';
+import { askCoordinator, askMembers } from '../http/coordinator-calls.ts';
+import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
+import { repeatable, repeatableHeaders } from '../http/repeatable.ts';
+import {
+  answerJson,
+  answerProblem,
+  type EdgeContext,
+  type EdgeEnvironment,
+} from '../http/respond.ts';
+import { sendOrder } from './admin-regions-route.ts';
+import { tellKey } from './key-texts.ts';
+
+const tags = ['Administration'];
+
+const historyRoute = createRoute({
+  method: 'get',
+  path: '/v1/admin/members',
+  operationId: 'listMemberChanges',
+  tags,
+  summary: 'Every change of members, the newest first',
+  ...secured('admin'),
+  request: { query: historyQuerySchema },
+  responses: {
+    200: jsonResponse('A page of the history', historyAnswerSchema),
+    ...problemResponses(400, 401, 403, 503),
+  },
+});
+
+const inDoubtRoute = createRoute({
+  method: 'get',
+  path: '/v1/admin/in-doubt',
+  operationId: 'listInDoubt',
+  tags,
+  summary: 'Transactions that are not over, keys that wait for an operator, and every lock',
+  ...secured('admin'),
+  responses: {
+    200: jsonResponse('What is in doubt, as coordinator and regions see it', inDoubtSchema),
+    ...problemResponses(401, 403, 503),
+  },
+});
+
+const settleRoute = createRoute({
+  method: 'post',
+  path: '/v1/admin/in-doubt/settle',
+  operationId: 'settleTransaction',
+  tags,
+  summary: 'Abort a transaction that is undecided, or tell every voter its decision once more',
+  ...secured('admin'),
+  request: { headers: repeatableHeaders, body: jsonBody(settleSchema) },
+  responses: {
+    202: jsonResponse('Taken; `detail` says what happens now', orderAnswerSchema),
+    ...problemResponses(400, 401, 403, 409, 413, 415, 422, 429, 503),
+  },
+});
+
+/** `GET /v1/admin/members`, and `/v1/admin/in-doubt`. */
+export function mountAdminDoubt(
+  app: OpenAPIHono<EdgeEnvironment>,
+  dependencies: EdgeDependencies,
+  guard: Guard,
+): void {
+  for (const route of [historyRoute, inDoubtRoute, settleRoute]) {
+    app.openAPIRegistry.registerPath(route);
+  }
+  app.get(historyRoute.getRoutingPath(), guard('admin'), (context) =>
+    tellHistory(context, dependencies),
+  );
+  app.get(inDoubtRoute.getRoutingPath(), guard('admin'), (context) =>
+    tellInDoubt(context, dependencies),
+  );
+  app.post(settleRoute.getRoutingPath(), guard('admin'), repeatable(dependencies), (context) =>
+    settle(context, dependencies),
+  );
+}
+
+async function tellHistory(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Response> {
+  const query = checkShape(context.req.query(), historyQuerySchema);
+  if (!query.ok) return answerProblem(context, query.problem);
+  const { before = null, limit } = query.value;
+  const history = await askMembers(dependencies, onlyShard, 'read', (members) =>
+    members.history(before, limit),
+  );
+  if (!history.ok) return answerProblem(context, history.problem);
+  const last = history.value.at(-1)?.sequence ?? null;
+  return answerJson(context, {
+    members: history.value.map(tellMemberChange),
+    before: history.value.length < limit ? null : last,
+  });
+}
+
+async function settle(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
+  const body = await readBody(context.req.raw, settleSchema);
+  if (!body.ok) return answerProblem(context, body.problem);
+  const id = parseTransactionId(body.value.transaction);
+  if (id === null || id.shard !== onlyShard) {
+    const detail = `No shard here has transactions like ${body.value.transaction}. GET /v1/admin/in-doubt lists those in doubt.`;
+    return answerProblem(context, failure('invalid-request', detail).problem);
+  }
+  const transaction = [id.incarnation, id.sequence] as const;
+  return sendOrder(context, dependencies, { kind: 'settle', transaction });
+}
+
+interface Lock {
+  readonly region: string;
+  readonly key: string;
+  readonly holder: TransactionOrder;
+}
+
+async function tellInDoubt(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Response> {
+  const [doubt, regions] = await Promise.all([
+    askMembers(dependencies, onlyShard, 'read', (members) => members.inDoubt()),
+    allRegions(dependencies),
+  ]);
+  if (!doubt.ok) return answerProblem(context, doubt.problem);
+  const found = await Promise.all(regions.map((region) => locksOf(dependencies, region)));
+  const locks = found.flatMap(({ locks }) => locks);
+  const resolved = await resolutionsOf(dependencies, locks);
+  const ages = new Map(
+    doubt.value.transactions.map((open: OpenTransaction) => [open.transaction, open.ageMs]),
+  );
+  return answerJson(context, {
+    ...doubt.value,
+    locks: locks.map(({ region, key, holder }) => {
+      const [incarnation, sequence] = holder;
+      const transaction = formatTransactionId({ shard: onlyShard, incarnation, sequence });
+      return {
+        region,
+        ...tellKey(key),
+        transaction,
+        resolution: resolved.get(keyOf(holder)) ?? 'unknown',
+        ageMs: ages.get(transaction) ?? null,
+      };
+    }),
+    truncated: found.filter(({ more }) => more).map(({ region }) => region),
+    faults: found.flatMap(({ fault }) => fault ?? []),
+  });
+}
+
+/** What one region holds. Where it gives no answer that is told, and the others are shown all the same. */
+async function locksOf(
+  dependencies: EdgeDependencies,
+  region: RegionConfiguration,
+): Promise<{
+  readonly region: string;
+  readonly locks: readonly Lock[];
+  readonly more: boolean;
+  readonly fault: RegionFault | null;
+}> {
+  const { id } = region;
+  const question = { kind: 'locks', count: limits.locksShown } as const;
+  const result: InspectionResult = await dependencies
+    .regionOf(region)
+    .inspect(onlyShard, question, limits.inspectTimeoutMs);
+  if (result.kind === 'silent') {
+    const fault = { region: id, reason: result.reason };
+    return { region: id, locks: [], more: false, fault };
+  }
+  const locks = result.keys.flatMap(({ key, holder }) =>
+    holder === null ? [] : [{ region: id, key, holder }],
+  );
+  return { region: id, locks, more: result.more, fault: null };
+}
+
+/**
+ * What the coordinator says of each holder; nothing where it gives no answer. It is not asked about a holder from beyond its
+ * own life, which only the region of another Lockstep has: the question would tell it that it has been replaced.
+ */
+async function resolutionsOf(
+  dependencies: EdgeDependencies,
+  locks: readonly Lock[],
+): Promise<ReadonlyMap<string, string>> {
+  const all = [...new Map(locks.map(({ holder }) => [keyOf(holder), holder])).values()];
+  if (all.length === 0) return new Map();
+  const status = await askCoordinator(dependencies, onlyShard, (coordinator) =>
+    coordinator.describe(),
+  );
+  if (!status.ok) return new Map();
+  const holders = all.filter(([incarnation]) => incarnation <= status.value.incarnation);
+  const resolved = await askCoordinator(dependencies, onlyShard, (coordinator) =>
+    coordinator.resolve(holders),
+  );
+  if (!resolved.ok) return new Map();
+  return new Map(resolved.value.map(({ transaction, kind }) => [keyOf(transaction), kind]));
+}

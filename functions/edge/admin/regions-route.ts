@@ -1,0 +1,122 @@
+import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
+import type { CoordinatorStatus } from '../../../shared/contracts/coordinator.ts';
+import type { CopyProgress, RegionConfiguration } from '../../../shared/contracts/members.ts';
+import { regionsAnswerSchema } from '../../../shared/http/admin-schemas.ts';
+import type { Problem } from '../../../shared/http/problems.ts';
+import type { RegionId } from '../../../shared/ids.ts';
+import { allRegions } from '../cache/region-directory.ts';
+import type { Guard } from '../http/authenticate.ts';
+import { askCoordinator } from '../http/coordinator-calls.ts';
+import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import { jsonResponse, problemResponses, secured } from '../http/openapi.ts';
+import { answerJson, type EdgeEnvironment } from '../http/respond.ts';
+
+const getRoute = createRoute({
+  method: 'get',
+  path: '/v1/regions',
+  operationId: 'listRegions',
+  tags: ['Regions'],
+  summary: 'The regions, and how each one does',
+  ...secured('read'),
+  responses: {
+    200: jsonResponse('Every region that is configured or was added', regionsAnswerSchema),
+    ...problemResponses(401, 403),
+  },
+});
+
+/** `GET /v1/regions`. It answers without a coordinator too, when it is needed most. */
+export function mountRegions(
+  app: OpenAPIHono<EdgeEnvironment>,
+  dependencies: EdgeDependencies,
+  guard: Guard,
+): void {
+  app.openAPIRegistry.registerPath(getRoute);
+  app.get(getRoute.getRoutingPath(), guard('read'), async (context) => {
+    const { regions, status, problem } = await askRegions(dependencies);
+    return answerJson(context, {
+      regions: toldRegions(regions, status).map((region) => tellRegion(region, status, problem)),
+      coordinators: status === null ? [] : [tellCoordinator(status)],
+    });
+  });
+}
+
+/** What is known of the regions: which there are, and how they stand or why nobody can say. */
+export type RegionsKnown = { readonly regions: readonly RegionConfiguration[] } & (
+  | { readonly status: CoordinatorStatus; readonly problem: null }
+  | { readonly status: null; readonly problem: Problem }
+);
+
+/** Asks the coordinator, as it is now. */
+export async function askRegions(dependencies: EdgeDependencies): Promise<RegionsKnown> {
+  const [regions, asked] = await Promise.all([
+    allRegions(dependencies),
+    askCoordinator(dependencies, onlyShard, (coordinator) => coordinator.describe()),
+  ]);
+  return asked.ok
+    ? { regions, status: asked.value, problem: null }
+    : { regions, status: null, problem: asked.problem };
+}
+
+/** A region of which is told; without an address where it is being removed and still votes. */
+export type ToldRegion =
+  | Pick<RegionConfiguration, 'id' | 'url' | 'location'>
+  | { readonly id: RegionId; readonly url: null; readonly location: null };
+
+/** The regions, and those that were removed and have not left yet. */
+export function toldRegions(
+  regions: readonly RegionConfiguration[],
+  status: CoordinatorStatus | null,
+): readonly ToldRegion[] {
+  const leaving = (status?.regions ?? []).filter(({ region }) =>
+    regions.every(({ id }) => id !== region),
+  );
+  return [
+    ...regions,
+    ...leaving.map(({ region }): ToldRegion => ({ id: region, url: null, location: null })),
+  ];
+}
+
+/** A coordinator as clients see it. Its regions are told by themselves. */
+export function tellCoordinator(status: CoordinatorStatus): Readonly<Record<string, unknown>> {
+  return { ...status, regions: undefined };
+}
+
+/** A region as every client may see it. */
+export function tellRegion(
+  { id, url, location }: ToldRegion,
+  status: CoordinatorStatus | null,
+  problem: Problem | null,
+): Readonly<Record<string, unknown>> {
+  const known = status?.regions.find(({ region }) => region === id);
+  return {
+    id,
+    // The address may hold a secret path; the host is enough to know which database it is.
+    host: url === null ? null : new URL(url).host,
+    location,
+    state: known?.state ?? 'unknown',
+    since: timeOf(known?.since ?? null),
+    cause: known?.cause ?? null,
+    health: known?.health ?? 'unknown',
+    detail: known?.detail ?? problem?.detail ?? null,
+    generation: known?.generation ?? null,
+    leaseMs: known?.leaseMs ?? null,
+    roundTripMs: tenths(known?.roundTripMs ?? null),
+    unacknowledged: known?.unacknowledged ?? null,
+    missedKeys: known?.missedKeys ?? null,
+    copy: tellCopy(known?.copy ?? null),
+  };
+}
+
+function tellCopy(copy: CopyProgress | null): Readonly<Record<string, unknown>> | null {
+  if (copy === null) return null;
+  const keysPerSecond = tenths(copy.keysPerSecond);
+  return { ...copy, startedAt: timeOf(copy.startedAt), keysPerSecond };
+}
+
+function timeOf(at: number | null): string | null {
+  return at === null ? null : new Date(at).toISOString();
+}
+
+function tenths(ms: number | null): number | null {
+  return ms === null ? null : Math.round(ms * 10) / 10;
+}

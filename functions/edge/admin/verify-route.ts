@@ -1,0 +1,240 @@
+import { createRoute, type OpenAPIHono, type z } from '@hono/zod-openapi';
+import type { RegionConfiguration } from '../../../shared/contracts/members.ts';
+import {
+  orderAnswerSchema,
+  repairSchema,
+  verifyAnswerSchema,
+  verifySchema,
+} from '../../../shared/http/admin-schemas.ts';
+import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import type { RegionId } from '../../../shared/ids.ts';
+import {
+  beginVerify,
+  cursorOf,
+  type Difference,
+  isVerified,
+  placeOfCursor,
+  type VerifyPlace,
+  type VerifyWorld,
+  verifySlice,
+} from '../../region/verification.ts';
+import type { Guard } from '../http/authenticate.ts';
+import { readBody, readBodyIfAny } from '../http/body.ts';
+import { askMembers } from '../http/coordinator-calls.ts';
+import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
+import { repeatable, repeatableHeaders } from '../http/repeatable.ts';
+import {
+  answerJson,
+  answerProblem,
+  type EdgeContext,
+  type EdgeEnvironment,
+} from '../http/respond.ts';
+import { tellKey, textOfKey } from './key-texts.ts';
+import { askRegions } from './regions-route.ts';
+import { planRepair } from './repair.ts';
+
+const tags = ['Administration'];
+
+const verifyRoute = createRoute({
+  method: 'post',
+  path: '/v1/admin/verify',
+  operationId: 'verifyRegions',
+  tags,
+  summary: 'Compare the regions key by key: one slice a call',
+  description:
+    'Call it again with `cursor` set to `next` until that is null. Digests are of type, expiry and value, whatever the order in which a server keeps them. A key is told as differing only if it stays so over several looks.',
+  ...secured('admin'),
+  request: { body: { ...jsonBody(verifySchema), required: false } },
+  responses: {
+    200: jsonResponse('What this slice holds, and where to go on', verifyAnswerSchema),
+    ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503),
+  },
+});
+
+const repairRoute = createRoute({
+  method: 'post',
+  path: '/v1/admin/repair',
+  operationId: 'repairKeys',
+  tags,
+  summary: 'Have keys copied to the voters that hold something else',
+  description:
+    'A region that gets a key copied is out for that long. With `source`, a key that waits for an operator can be written again afterwards.',
+  ...secured('admin'),
+  request: { headers: repeatableHeaders, body: jsonBody(repairSchema) },
+  responses: {
+    200: jsonResponse('All voters hold these keys alike; nothing was ordered', orderAnswerSchema),
+    202: jsonResponse('Taken; `detail` says what happens now', orderAnswerSchema),
+    ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+  },
+});
+
+/** `POST /v1/admin/verify` and `POST /v1/admin/repair`. */
+export function mountAdminVerify(
+  app: OpenAPIHono<EdgeEnvironment>,
+  dependencies: EdgeDependencies,
+  guard: Guard,
+): void {
+  for (const route of [verifyRoute, repairRoute]) app.openAPIRegistry.registerPath(route);
+  app.post(verifyRoute.getRoutingPath(), guard('admin'), (context) =>
+    verify(context, dependencies),
+  );
+  app.post(repairRoute.getRoutingPath(), guard('admin'), repeatable(dependencies), (context) =>
+    repair(context, dependencies),
+  );
+}
+
+async function verify(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
+  const body = await readBodyIfAny(context.req.raw, verifySchema);
+  if (!body.ok) return answerProblem(context, body.problem);
+  const voters = await knownVoters(dependencies);
+  if (!voters.ok) return answerProblem(context, voters.problem);
+  const place = placeOf(body.value, voters.value);
+  if (!place.ok) return answerProblem(context, place.problem);
+  const world = worldOf(dependencies, voters.value.regions, place.value.regions);
+  const slice = await verifySlice(world, place.value, body.value);
+  if (!slice.ok) {
+    const { region, reason } = slice.fault;
+    const detail = `${region} does not answer: ${reason}. Send it again to go on from here.`;
+    const members = { regions: [slice.fault] };
+    const told = failure('region-unavailable', detail, members, { 'Retry-After': '1' });
+    return answerProblem(context, told.problem);
+  }
+  const { checked, differing, restless, next } = slice.value;
+  const told = await tellDifferences(dependencies, differing);
+  if (!told.ok) return answerProblem(context, told.problem);
+  return answerJson(context, {
+    checked,
+    differing: told.value,
+    undecided: restless.map(tellKey),
+    regions: next.regions,
+    next: isVerified(next) ? null : cursorOf(next),
+    done: {
+      region: next.regions[next.region] ?? null,
+      regionsDone: next.region,
+      regionsTotal: next.regions.length,
+      checked: next.checked,
+      differing: next.differing,
+    },
+  });
+}
+
+interface Voters {
+  readonly regions: readonly RegionConfiguration[];
+  readonly voters: readonly RegionId[];
+}
+
+/** Which regions there are, and which of them vote. */
+async function knownVoters(dependencies: EdgeDependencies): Promise<Attempt<Voters>> {
+  const { regions, status, problem } = await askRegions(dependencies);
+  if (status === null) return { ok: false, problem };
+  const isVoter = ({ id }: RegionConfiguration) =>
+    status.regions.some(({ region, state }) => region === id && state === 'voter');
+  return success({ regions, voters: regions.filter(isVoter).map(({ id }) => id) });
+}
+
+/** Where to go on, or where to begin. */
+function placeOf(
+  { cursor, regions: chosen, prefix }: z.infer<typeof verifySchema>,
+  { regions, voters }: Voters,
+): Attempt<VerifyPlace> {
+  const ids = regions.map(({ id }) => id);
+  if (cursor === undefined) {
+    const detail = `The regions are ${ids.join(', ')}: name some of these, each once.`;
+    if (chosen?.some((id) => !ids.includes(id))) {
+      return failure('region-unknown', detail, { regions: ids });
+    }
+    if (new Set(chosen).size < (chosen?.length ?? 0)) {
+      return failure('invalid-request', detail, { regions: ids });
+    }
+    if (chosen === undefined && voters.length < 2) {
+      const detail = 'There are fewer than two voters, so there is nothing to compare.';
+      return failure('order-refused', detail);
+    }
+    return success(beginVerify(chosen ?? voters, chosen !== undefined, prefix ?? ''));
+  }
+  const place = placeOfCursor(cursor);
+  if (place === null || chosen !== undefined || prefix !== undefined) {
+    const detail =
+      'A cursor is the `next` of the last answer, unchanged, and it carries regions and prefix: leave these out.';
+    return failure('invalid-request', detail);
+  }
+  const allowed = place.areChosen ? ids : voters;
+  const gone = place.regions.find((id) => !allowed.includes(id));
+  if (gone === undefined) return success(place);
+  const detail = `${gone} does not vote any more, so it may differ for that. Begin again without a cursor.`;
+  return failure('order-refused', detail);
+}
+
+function worldOf(
+  dependencies: EdgeDependencies,
+  regions: readonly RegionConfiguration[],
+  ids: readonly RegionId[],
+): VerifyWorld {
+  return {
+    regions: regions
+      .filter(({ id }) => ids.includes(id))
+      .map((region) => ({ id: region.id, client: dependencies.regionOf(region) })),
+    pause: (ms) => dependencies.pause(ms),
+    now: () => dependencies.now(),
+  };
+}
+
+/** What can be said about each difference. Only text is ever written by Lockstep, so the log is not asked of other keys. */
+async function tellDifferences(
+  dependencies: EdgeDependencies,
+  differing: readonly Difference[],
+): Promise<Attempt<readonly unknown[]>> {
+  const texts = differing.flatMap(({ key }) => textOfKey(key) ?? []);
+  const written =
+    texts.length === 0
+      ? success([])
+      : await askMembers(dependencies, onlyShard, 'read', (members) => members.lastWrites(texts));
+  if (!written.ok) return written;
+  const lastWrites = new Map(texts.map((text, index) => [text, written.value[index] ?? null]));
+  return success(
+    differing.map(({ key, digests }) => {
+      const lastWrite = lastWrites.get(textOfKey(key) ?? '') ?? null;
+      const isMissing = Object.values(digests).includes(null);
+      const kind = lastWrite === null ? 'around' : isMissing ? 'only-in' : 'differs';
+      return { ...tellKey(key), regions: digests, kind, lastWrite };
+    }),
+  );
+}
+
+async function repair(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
+  const body = await readBody(context.req.raw, repairSchema);
+  if (!body.ok) return answerProblem(context, body.problem);
+  const { keys, source = null } = body.value;
+  const known = await knownVoters(dependencies);
+  if (!known.ok) return answerProblem(context, known.problem);
+  const { regions, voters } = known.value;
+  if (source !== null && !voters.includes(source)) {
+    const detail = `The source has to be a voter: ${voters.join(', ')}.`;
+    return answerProblem(context, failure('order-refused', detail).problem);
+  }
+  const doubt = await askMembers(dependencies, onlyShard, 'read', (members) => members.inDoubt());
+  if (!doubt.ok) return answerProblem(context, doubt.problem);
+  const blocked = new Set(doubt.value.blocked.map(({ key }) => key));
+  const world = worldOf(dependencies, regions, voters);
+  const orders = await planRepair(world, { keys, source, blocked });
+  if (!orders.ok) return answerProblem(context, orders.problem);
+  const details: string[] = [];
+  for (const order of orders.value) {
+    const answer = await askMembers(dependencies, onlyShard, 'write', (members) =>
+      members.order(order, null),
+    );
+    // What has been taken stays taken, whatever becomes of the rest.
+    const isFirst = details.length === 0;
+    if (!answer.ok && isFirst) return answerProblem(context, answer.problem);
+    const { detail } = answer.ok ? answer.value : answer.problem;
+    if (answer.ok && answer.value.kind === 'taken') details.push(detail);
+    else if (isFirst) return answerProblem(context, failure('order-refused', detail).problem);
+    else {
+      const left = order.keys.map(({ key }) => JSON.stringify(key.slice(0, 100))).join(', ');
+      details.push(`Not taken for ${left}: ${detail} Send these keys again.`);
+    }
+  }
+  if (details.length > 0) return answerJson(context, { detail: details.join(' ') }, 202);
+  return answerJson(context, { detail: 'All voters hold these keys alike. Nothing was ordered.' });
+}

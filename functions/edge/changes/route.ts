@@ -1,0 +1,168 @@
+import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
+import type { ChangesAnswer, ChangesQuery } from '../../../shared/contracts/webhooks-and-feed.ts';
+import { tellChange } from '../../../shared/http/feed-messages.ts';
+import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { changesAnswerSchema, changesQuerySchema } from '../../../shared/http/webhook-schemas.ts';
+import { limits } from '../../../shared/limits.ts';
+import type { Guard } from '../http/authenticate.ts';
+import { checkShape } from '../http/body.ts';
+import { askHooks } from '../http/coordinator-calls.ts';
+import { type EdgeDependencies, type FollowQuery, onlyShard } from '../http/dependencies.ts';
+import { problemResponses, secured } from '../http/openapi.ts';
+import {
+  answerJson,
+  answerProblem,
+  type EdgeContext,
+  type EdgeEnvironment,
+} from '../http/respond.ts';
+import { feedUnavailable, streamChanges } from './sse.ts';
+
+type Page = Extract<ChangesAnswer, { kind: 'page' }>;
+
+/** A place beyond every change: asking for it brings the newest sequence and no changes. */
+const beyond = Number.MAX_SAFE_INTEGER;
+
+const getRoute = createRoute({
+  method: 'get',
+  path: '/v1/changes',
+  operationId: 'listChanges',
+  tags: ['Changes'],
+  summary: 'Committed writes in their order: a page, or all that follow as they come',
+  description:
+    'Answers a page as JSON. With `Accept: text/event-stream` it answers server-sent events, and with `Upgrade: websocket` a WebSocket, both without end; there `limit` has no meaning. A browser, which sends no header with these, gives its token as `?_token=`.',
+  ...secured('read'),
+  request: {
+    query: changesQuerySchema,
+    headers: z.object({
+      'Last-Event-ID': z.string().optional().openapi({
+        description: 'For server-sent events: the last `id` that was seen. It wins over `since`.',
+      }),
+    }),
+  },
+  responses: {
+    200: {
+      description: 'A page, or events: each `change` carries the JSON of one change',
+      content: {
+        'application/json': { schema: changesAnswerSchema },
+        'text/event-stream': { schema: z.string() },
+      },
+    },
+    101: { description: 'A WebSocket; each message is {changes, next} or {heartbeat, next}' },
+    ...problemResponses(400, 401, 403, 410, 503),
+  },
+});
+
+/** `GET /v1/changes` in its three forms. */
+export function mountChanges(
+  app: OpenAPIHono<EdgeEnvironment>,
+  dependencies: EdgeDependencies,
+  guard: Guard,
+): void {
+  app.openAPIRegistry.registerPath(getRoute);
+  app.get(getRoute.getRoutingPath(), guard('read', { inQuery: true }), async (context) => {
+    const form = formOf(context);
+    const query = queryOf(context, form);
+    if (!query.ok) return answerProblem(context, query.problem);
+    if (form === 'page') return answerPage(context, dependencies, query.value);
+    if (isFilterLarge(query.value)) {
+      const detail =
+        'The prefixes are too long together to be followed. Name shorter ones, or fewer.';
+      return answerProblem(context, failure('invalid-request', detail).problem);
+    }
+    const { since = null, prefixes, values, members } = query.value;
+    const wanted = { prefixes, values, members };
+    if (form === 'websocket') return upgrade(context, dependencies, { since, ...wanted });
+    // Told here, a problem has a status: a stream that ends at once would only be opened again by its client.
+    const place = await lookUp(dependencies, { ...query.value, limit: 1, values: false });
+    if (!place.ok) return answerProblem(context, place.problem);
+    const from = since ?? place.value.next;
+    return streamChanges(context, dependencies, { since: from, ...wanted });
+  });
+}
+
+type Form = 'page' | 'events' | 'websocket';
+/** `since` undefined: from now on. */
+type Asked = Omit<ChangesQuery, 'since'> & { readonly since: number | undefined };
+
+/** A HEAD gets the head of a page: nobody would read a stream to its end, and so nobody would end it. */
+function formOf(context: EdgeContext): Form {
+  if (context.req.method !== 'GET') return 'page';
+  if (context.req.header('upgrade')?.toLowerCase() === 'websocket') return 'websocket';
+  const accept = context.req.header('accept') ?? '';
+  return /(?:^|,)\s*text\/event-stream\s*(?:[;,]|$)/i.test(accept) ? 'events' : 'page';
+}
+
+function queryOf(context: EdgeContext, form: Form): Attempt<Asked> {
+  const given = context.req.queries();
+  const { _token, prefix = [], ...rest } = given;
+  const repeated = Object.keys(rest).find((name) => (rest[name]?.length ?? 0) > 1);
+  if (repeated !== undefined) {
+    const detail = `The query has ${JSON.stringify(repeated.slice(0, 40))} twice: send it once.`;
+    return failure('invalid-request', detail);
+  }
+  const single = Object.entries(rest).map(([name, values]) => [name, values[0]]);
+  const resume = form === 'events' ? context.req.header('last-event-id') : undefined;
+  const since = resume === undefined ? {} : { since: resume };
+  const query = checkShape({ ...Object.fromEntries(single), ...since, prefix }, changesQuerySchema);
+  if (!query.ok) return query;
+  const { since: place, limit, prefix: prefixes, values, members } = query.value;
+  return success({ since: place, limit, prefixes, values, members });
+}
+
+/** The feed keeps the filter of each follower with its connection, where there is little room. */
+function isFilterLarge({ prefixes, values, members }: Asked): boolean {
+  return JSON.stringify({ prefixes, values, members }).length > limits.followerFilterBytes;
+}
+
+async function answerPage(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  asked: Asked,
+): Promise<Response> {
+  const page = await lookUp(dependencies, asked);
+  if (!page.ok) return answerProblem(context, page.problem);
+  const { changes, next, newest } = page.value;
+  return answerJson(context, { changes: changes.map(tellChange), next, newest });
+}
+
+/** The page at a place, or the problem with it. Without a place it is the empty page at the end. */
+async function lookUp(
+  dependencies: EdgeDependencies,
+  { since, ...rest }: Asked,
+): Promise<Attempt<Page>> {
+  const answer = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
+    hooks.changes({ ...rest, since: since ?? beyond }),
+  );
+  if (!answer.ok) return answer;
+  switch (answer.value.kind) {
+    case 'page':
+      return success(answer.value);
+    case 'expired':
+      return expired(answer.value.oldest);
+    case 'ahead': {
+      const { newest } = answer.value;
+      if (since === undefined) return success({ kind: 'page', changes: [], next: newest, newest });
+      const detail = `since is ${since}, and the newest change is ${newest}. Use the \`next\` of an answer.`;
+      return failure('invalid-request', detail, { newest });
+    }
+  }
+}
+
+function expired(oldest: number): ReturnType<typeof failure> {
+  const detail = `The oldest change that is kept has the sequence ${oldest}. Ask once without \`since\`, then read anew the keys that you follow, then go on from the \`next\` of that answer.`;
+  return failure('changes-expired', detail, { oldest });
+}
+
+/** The feed itself judges the place: a browser sees why a connection was closed, and of a refusal nothing. */
+async function upgrade(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  query: FollowQuery,
+): Promise<Response> {
+  try {
+    return await dependencies.feedOf(onlyShard).upgrade(query);
+  } catch (error) {
+    dependencies.log('feed did not answer', { error: String(error) });
+    return answerProblem(context, feedUnavailable().problem);
+  }
+}

@@ -1,0 +1,61 @@
+import { limits } from '../../../shared/limits.ts';
+import { bad, type Check, doubtful, good, type Run, untold } from './check.ts';
+
+/** A region's clock against that of this Worker, ms. */
+export interface ClockReading {
+  /** How far it is ahead; behind where negative. */
+  readonly aheadMs: number;
+  /** It may be off by as much either way: half of the round trip. */
+  readonly errorMs: number;
+  readonly roundTripMs: number;
+}
+
+/** Asks for the time several times; the quickest answer is the most exact one. Null where it gives none. */
+export async function readClock(run: Run, now: () => number): Promise<ClockReading | null> {
+  let best: ClockReading | null = null;
+  for (let reading = 0; reading < limits.doctorClockReadings; reading += 1) {
+    const sentAt = now();
+    const result = await run('TIME');
+    const roundTripMs = now() - sentAt;
+    const time = result.kind === 'answered' ? millisecondsOf(result.reply) : null;
+    if (time === null) continue;
+    if (best !== null && best.roundTripMs <= roundTripMs) continue;
+    const aheadMs = time - (sentAt + roundTripMs / 2);
+    best = { aheadMs, errorMs: roundTripMs / 2, roundTripMs };
+  }
+  return best;
+}
+
+/** Whether keys expire at about the same moment there as by the coordinator's clock. */
+export function clockCheck(clock: ClockReading | null): Check {
+  if (clock === null) return untold('clock', 'Make sure that a time service sets its clock.');
+  const { aheadMs, errorMs } = clock;
+  const where = aheadMs < 0 ? 'behind' : 'ahead';
+  const found = `${Math.round(Math.abs(aheadMs))} ms ${where}, give or take ${Math.round(errorMs)} ms`;
+  const least = Math.abs(aheadMs) - errorMs;
+  if (least > limits.clockSkewMs) {
+    const advice =
+      'Set its clock by a time service: keys would expire too early or too late there.';
+    return bad('clock', found, advice);
+  }
+  if (least + 2 * errorMs <= limits.clockSkewMs) return good('clock', found);
+  const advice = `It may be more than ${limits.clockSkewMs} ms off. Make sure that a time service sets its clock.`;
+  return doubtful('clock', found, advice);
+}
+
+/** Whether votes come in time. */
+export function roundTripCheck(clock: ClockReading | null, voteDeadlineMs: number): Check {
+  if (clock === null) return untold('round trip', 'Measure it by hand.');
+  const found = `${Math.round(clock.roundTripMs)} ms from this Worker`;
+  if (clock.roundTripMs * 2 < voteDeadlineMs) return good('round trip', found);
+  const advice = `Votes are due after ${voteDeadlineMs} ms. Raise LOCKSTEP_VOTE_DEADLINE_MS, or use a nearer region.`;
+  return doubtful('round trip', found, advice);
+}
+
+/** TIME answers seconds and microseconds. */
+function millisecondsOf(reply: unknown): number | null {
+  if (!Array.isArray(reply) || reply.length !== 2) return null;
+  const [seconds, microseconds] = reply.map(Number);
+  const milliseconds = (seconds ?? Number.NaN) * 1_000 + (microseconds ?? Number.NaN) / 1_000;
+  return Number.isFinite(milliseconds) ? milliseconds : null;
+}

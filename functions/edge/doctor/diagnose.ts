@@ -1,0 +1,230 @@
+import type { Configuration } from '../../../shared/config/configuration.ts';
+import type { CoordinatorStatus } from '../../../shared/contracts/coordinator.ts';
+import type { RegionConfiguration } from '../../../shared/contracts/members.ts';
+import type { RegionClient } from '../../../shared/contracts/round.ts';
+import { limits } from '../../../shared/limits.ts';
+import { bad, type Check, doubtful, good } from './check.ts';
+import { examine, type Findings } from './region-checks.ts';
+
+/** What the doctor needs to look at a deployment. */
+export interface Practice {
+  readonly configuration: Pick<Configuration, 'tokens' | 'voteDeadlineMs'>;
+  readonly regions: readonly RegionConfiguration[];
+  /** Null where the coordinator does not answer. */
+  readonly status: CoordinatorStatus | null;
+  /** Fresh; names the doctor's own keys. */
+  readonly visit: string;
+  regionOf(region: RegionConfiguration): Pick<RegionClient, 'run'>;
+  now(): number;
+}
+
+/** All that the doctor found. No token is in it. */
+export interface Diagnosis {
+  readonly verdict: 'ok' | 'warning' | 'problem';
+  readonly deployment: readonly Check[];
+  readonly regions: readonly {
+    readonly id: string;
+    readonly host: string;
+    readonly checks: readonly Check[];
+  }[];
+}
+
+/** A marker goes by itself, should the doctor be interrupted, ms. */
+const markerLifeMs = '60000';
+
+/** Looks at each region, and at how they stand together. */
+export async function diagnose(practice: Practice): Promise<Diagnosis> {
+  const { regions, status, configuration, visit } = practice;
+  const findings = await Promise.all(
+    regions.map((region) =>
+      examine({
+        client: practice.regionOf(region),
+        status: status?.regions.find((known) => known.region === region.id) ?? null,
+        visit,
+        voteDeadlineMs: configuration.voteDeadlineMs,
+        now: () => practice.now(),
+      }),
+    ),
+  );
+  const deployment = [
+    ...coordinatorChecks(status),
+    regionsCheck(regions),
+    votersCheck(status, regions),
+    databasesCheck(regions, findings, await markersSeen(practice)),
+    clocksCheck(findings),
+    countsCheck(status, regions, findings),
+    tokensCheck(practice),
+  ];
+  const all = [...deployment, ...findings.flatMap(({ checks }) => checks)];
+  return {
+    verdict: verdictOf(all),
+    deployment,
+    regions: regions.map(({ id, url }, index) => ({
+      id,
+      host: new URL(url).host,
+      checks: findings[index]?.checks ?? [],
+    })),
+  };
+}
+
+function verdictOf(checks: readonly Check[]): Diagnosis['verdict'] {
+  if (checks.some(({ status }) => status === 'problem')) return 'problem';
+  return checks.every(({ status }) => status === 'ok') ? 'ok' : 'warning';
+}
+
+function coordinatorChecks(status: CoordinatorStatus | null): readonly Check[] {
+  if (status === null) {
+    const advice = 'Look into the logs of the Worker, and of the Durable Object Coordinator.';
+    return [bad('coordinator', 'it does not answer', advice)];
+  }
+  const { incarnation, epoch, blockedKeys } = status;
+  const answering = good('coordinator', `answers, incarnation ${incarnation}, epoch ${epoch}`);
+  if (blockedKeys === 0) return [answering];
+  const advice = 'Name the region that is right: GET /v1/admin/in-doubt, POST /v1/admin/repair.';
+  return [answering, bad('blocked keys', `${blockedKeys} wait for an operator`, advice)];
+}
+
+/** Voters hold the same keys, but for what is under way. */
+function countsCheck(
+  status: CoordinatorStatus | null,
+  regions: readonly RegionConfiguration[],
+  findings: readonly Findings[],
+): Check {
+  const name = 'key counts';
+  if (status?.founding) {
+    const { detail } = status.founding;
+    return bad(name, detail, 'Say how to begin: POST /v1/admin/found.');
+  }
+  const counted = regions.flatMap(({ id }, index) => {
+    const keys = findings[index]?.keys ?? null;
+    const known = status?.regions.find(({ region }) => region === id);
+    return keys === null || known?.state !== 'voter' ? [] : [{ id, keys, known }];
+  });
+  if (status === null || counted.length < 2) {
+    const advice = 'Compare them once two regions vote and answer.';
+    return { name, status: 'unknown', found: 'fewer than two could be counted', advice };
+  }
+  const counts = counted.map(({ keys }) => keys);
+  const found = counted.map(({ id, keys }) => `${id} ${keys}`).join(', ');
+  const underWay = counted.reduce((sum, { known }) => sum + known.unacknowledged, status.undecided);
+  const apart = Math.max(...counts) - Math.min(...counts);
+  if (apart === 0 || apart <= underWay) return good(name, found);
+  const advice =
+    'Writes on their way and keys that have just expired differ for a moment. If it stays, compare the regions: POST /v1/admin/verify.';
+  return doubtful(name, found, advice);
+}
+
+function regionsCheck({ length }: readonly RegionConfiguration[]): Check {
+  if (length >= 2) return good('regions', String(length));
+  const advice = 'Name at least two: a single one is no protection against its own loss.';
+  return bad('regions', String(length), advice);
+}
+
+function votersCheck(
+  status: CoordinatorStatus | null,
+  regions: readonly RegionConfiguration[],
+): Check {
+  if (status === null) {
+    const advice = 'Ask again once the coordinator answers.';
+    return { name: 'voters', status: 'unknown', found: 'the coordinator does not answer', advice };
+  }
+  const { minVoters } = status;
+  const voters = status.regions.filter(({ state }) => state === 'voter').length;
+  const found = `${voters} of ${regions.length} vote; it takes ${minVoters} to write`;
+  if (voters < minVoters) {
+    return bad('voters', found, 'Bring regions back: nothing can be written with so few.');
+  }
+  if (minVoters < 2 && regions.length > 2) {
+    const advice = 'Raise LOCKSTEP_MIN_VOTERS to 2, or writes go on with a single copy.';
+    return doubtful('voters', found, advice);
+  }
+  if (minVoters === regions.length && minVoters > 1) {
+    const advice = 'Lower LOCKSTEP_MIN_VOTERS, or the outage of any one region stops all writes.';
+    return doubtful('voters', found, advice);
+  }
+  return good('voters', found);
+}
+
+/** The ids of the markers, one a region, that each region holds once all have been written; null where one cannot say. */
+async function markersSeen({
+  regions,
+  visit,
+  regionOf,
+}: Practice): Promise<readonly (readonly string[] | null)[]> {
+  const markerOf = ({ id }: RegionConfiguration) => `lockstep:doctor:{${visit}}:marker:${id}`;
+  const markers = regions.map(markerOf);
+  const each = <Value>(act: (region: RegionConfiguration) => Promise<Value>) =>
+    Promise.all(regions.map(act));
+  await each((region) =>
+    regionOf(region).run(
+      ['SET', markerOf(region), '1', 'PX', markerLifeMs],
+      limits.doctorTimeoutMs,
+    ),
+  );
+  const seen = await each(async (region) => {
+    const result = await regionOf(region).run(['MGET', ...markers], limits.doctorTimeoutMs);
+    if (result.kind !== 'answered' || !Array.isArray(result.reply)) return null;
+    const values: readonly unknown[] = result.reply;
+    return regions.flatMap(({ id }, index) => (values[index] == null ? [] : [id]));
+  });
+  await each((region) => regionOf(region).run(['DEL', markerOf(region)], limits.doctorTimeoutMs));
+  return seen;
+}
+
+/** Two regions on one database would vote twice for one copy of the data. */
+function databasesCheck(
+  regions: readonly RegionConfiguration[],
+  findings: readonly Findings[],
+  seen: readonly (readonly string[] | null)[],
+): Check {
+  const shared = new Set<string>();
+  let isTold = true;
+  for (const [index, { id }] of regions.entries()) {
+    const markers = seen[index] ?? null;
+    const isComplete = markers?.includes(id) === true;
+    isTold &&= isComplete;
+    for (const other of markers ?? [])
+      if (other !== id) shared.add([id, other].sort().join(' and '));
+    const runId = findings[index]?.runId ?? null;
+    const twin = regions.findIndex(
+      (_, at) => at < index && runId !== null && findings[at]?.runId === runId,
+    );
+    if (twin >= 0) shared.add([id, regions[twin]?.id ?? ''].sort().join(' and '));
+  }
+  if (shared.size > 0) {
+    const advice = 'Give each region a database of its own: these would vote twice for one copy.';
+    return bad('databases', `the same: ${[...shared].join('; ')}`, advice);
+  }
+  if (isTold) return good('databases', 'one for each region');
+  const advice = 'Not every region took a marker, so compare their URLs by hand.';
+  return { name: 'databases', status: 'unknown', found: 'not all could be asked', advice };
+}
+
+/** What a key's expiry rests on: two regions may disagree about it for as long as their clocks do. */
+function clocksCheck(findings: readonly Findings[]): Check {
+  const clocks = findings.flatMap(({ clock }) => clock ?? []);
+  if (clocks.length < 2) {
+    const advice = 'Make sure that a time service sets them all.';
+    return { name: 'clocks', status: 'unknown', found: 'too few tell the time', advice };
+  }
+  const least = clocks.reduce((one, other) => (other.aheadMs < one.aheadMs ? other : one));
+  const most = clocks.reduce((one, other) => (other.aheadMs > one.aheadMs ? other : one));
+  const errorMs = least === most ? 0 : least.errorMs + most.errorMs;
+  const apartMs = most.aheadMs - least.aheadMs;
+  const found = `${Math.round(apartMs)} ms apart at most, give or take ${Math.round(errorMs)} ms`;
+  if (apartMs - errorMs <= limits.clockSkewMs) return good('clocks', found);
+  return bad('clocks', found, 'Set the clocks by a time service.');
+}
+
+/** A client that could go to a region directly would go around Lockstep. */
+function tokensCheck({ configuration, regions }: Practice): Check {
+  const scopes = configuration.tokens.map(({ scope }) => scope);
+  const count = (scope: string) => scopes.filter((one) => one === scope).length;
+  const found = `${count('read')} read, ${count('write')} write, ${count('admin')} admin`;
+  const isShared = regions.some(({ token }) =>
+    configuration.tokens.some((client) => client.token === token),
+  );
+  if (!isShared) return good('tokens', found);
+  const advice = 'Give clients tokens that open no region: they could write around Lockstep.';
+  return bad('tokens', `${found}; one is a region's too`, advice);
+}

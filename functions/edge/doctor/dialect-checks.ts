@@ -1,0 +1,113 @@
+import { bad, type Check, doubtful, good, type Run, reasonOf } from './check.ts';
+
+/** Their names lie in different slots of a cluster. */
+const apart = ['lockstep:doctor:a', 'lockstep:doctor:b'];
+
+/** What users' scripts and rounds take for granted of Lua 5.1 as Redis has it; what fails is named in the answer. */
+const dialect = `local failed = {}
+local function try(name, body)
+  local ok, holds = pcall(body)
+  if not (ok and holds) then failed[#failed + 1] = name end
+end
+local many = {}
+for index = 1, 4000 do many[index] = KEYS[1] end
+try('raw bytes through cjson', function() return cjson.decode('["\\128\\255"]')[1] == '\\128\\255' end)
+try('unpack of 4,000', function() return select('#', unpack(many)) == 4000 end)
+try('a command of 4,000 keys', function() return redis.call('EXISTS', unpack(many)) == 0 end)
+try('loadstring', function() return loadstring('return ...')(7) == 7 end)
+try('goto as a name', function() return loadstring('local goto = 7 return goto')() == 7 end)
+try('%.0f', function() return string.format('%.0f', 9007199254740992) == '9007199254740992' end)
+try('classes of bytes', function() return string.gsub('a\\195\\169', '[\\194\\195][\\128-\\191]', 'e') == 'ae' end)
+try('coroutines', function() return coroutine.wrap(function() return 7 end)() == 7 end)
+try('sha1hex', function() return #redis.sha1hex('') == 40 end)
+try('bit', function() return bit.band(7, 3) == 3 end)
+try('struct', function() return struct.unpack('>I2', struct.pack('>I2', 258)) == 258 end)
+try('cmsgpack', function() return cmsgpack.unpack(cmsgpack.pack(7)) == 7 end)
+return failed`;
+
+/** Without these only users' scripts fail that use them. */
+const optional: ReadonlySet<unknown> = new Set(['bit', 'struct', 'cmsgpack']);
+
+/** Whether the server's scripts are what rounds need, and whether its replies come as they are. `visit` names the keys. */
+export async function dialectChecks(run: Run, visit: string): Promise<readonly Check[]> {
+  const key = (name: string) => `lockstep:doctor:{${visit}}:${name}`;
+  return [
+    await clusterCheck(run),
+    await undeclaredCheck(run, key('a')),
+    await luaCheck(run, key('a')),
+    await repliesCheck(run, key('n')),
+  ];
+}
+
+async function clusterCheck(run: Run): Promise<Check> {
+  const name = 'cluster';
+  const advice =
+    'Use a database without cluster mode (not ElastiCache Serverless or MemoryDB): a round is one script over keys of any slot.';
+  const told = await run('INFO', 'cluster');
+  const isCluster = told.kind === 'answered' && /cluster_enabled:1/.test(String(told.reply));
+  if (isCluster) return bad(name, 'cluster mode', advice);
+  const result = await run('EVAL', 'return 1', '2', ...apart);
+  if (result.kind === 'answered') return good(name, 'keys of any slot in one script');
+  return bad(name, reasonOf(result), advice);
+}
+
+async function undeclaredCheck(run: Run, key: string): Promise<Check> {
+  const name = 'undeclared keys';
+  const text = "return redis.call('EXISTS', KEYS[1] .. ':undeclared')";
+  const result = await run('EVAL', text, '1', key);
+  if (result.kind === 'answered' && Number(result.reply) === 0) return good(name, 'allowed');
+  const advice =
+    'Let scripts touch keys that they do not declare: on Dragonfly by `--default_lua_flags=allow-undeclared-keys`.';
+  return bad(name, reasonOf(result), advice);
+}
+
+async function luaCheck(run: Run, key: string): Promise<Check> {
+  const name = 'Lua';
+  const result = await run('EVAL', dialect, '1', key);
+  const advice =
+    'Use a database whose Lua is that of Redis (5.1): rounds fail on this one, or tell something else than on the others.';
+  if (result.kind !== 'answered' || !Array.isArray(result.reply)) {
+    return bad(name, reasonOf(result), advice);
+  }
+  const failed: readonly unknown[] = result.reply;
+  if (failed.length === 0) return good(name, 'as in Redis');
+  const found = `it lacks ${failed.join(', ')}`;
+  if (!failed.every((each) => optional.has(each))) return bad(name, found, advice);
+  const less = "Nothing, if no user's script uses these libraries.";
+  return doubtful(name, found, less);
+}
+
+/** The largest integer that a number holds, and a little: a layer that reads it as a number loses it. */
+const large = '9007199254740993';
+
+/** Whether the REST layer in front of the server keeps nils, errors within arrays, bytes and integers of 64 bits. */
+async function repliesCheck(run: Run, key: string): Promise<Check> {
+  const lost: string[] = [];
+  const nils = await run('EVAL', "return {1, false, 'x'}", '0');
+  if (textOf(nils) !== '[1,null,"x"]') lost.push('nils within arrays');
+  const nested = await run('EVAL', "return {1, {false, {'x', {}}}}", '0');
+  if (textOf(nested) !== '[1,[null,["x",[]]]]') lost.push('arrays within arrays');
+  const error = await run('EVAL', "return {err = 'ERR of the doctor'}", '0');
+  if (error.kind !== 'error' || !error.message.includes('ERR of the doctor')) lost.push('errors');
+  // However it tells of it: what must not be is that it passes for a value.
+  const within = await run('EVAL', "return {1, {err = 'ERR of the doctor'}}", '0');
+  const isTold = textOf(within)?.includes('ERR of the doctor') ?? true;
+  if (!isTold) lost.push('errors within arrays');
+  const bytes = await run('EVAL', "return '\\195\\169\\0\\034'", '0');
+  if (bytes.kind !== 'answered' || bytes.reply !== 'é\0"') lost.push('bytes');
+  await run('SET', key, '9007199254740992', 'PX', '60000');
+  const integer = await run('INCR', key);
+  if (integer.kind !== 'answered' || String(integer.reply) !== large) lost.push('64-bit integers');
+  await run('DEL', key);
+  if (lost.length === 0) return good('REST replies', 'nothing is lost');
+  const advice =
+    'Use another REST endpoint for this database: what it loses, reads of this region lose, and votes may differ.';
+  return bad('REST replies', `lost: ${lost.join(', ')}`, advice);
+}
+
+function textOf(result: Awaited<ReturnType<Run>>): string | null {
+  if (result.kind !== 'answered') return null;
+  return JSON.stringify(result.reply, (_, value: unknown) =>
+    typeof value === 'bigint' ? String(value) : value,
+  );
+}

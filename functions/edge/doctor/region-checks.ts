@@ -1,0 +1,194 @@
+import type { RegionStatus } from '../../../shared/contracts/members.ts';
+import type { CommandResult, RegionClient } from '../../../shared/contracts/round.ts';
+import { limits } from '../../../shared/limits.ts';
+import { keysOf } from '../../region/encoding.ts';
+import { onlyShard } from '../http/dependencies.ts';
+import { bad, type Check, doubtful, good, type Run, untold } from './check.ts';
+import { type ClockReading, clockCheck, readClock, roundTripCheck } from './clock-check.ts';
+import { scriptChecks } from './script-checks.ts';
+
+/** What the doctor needs to look at one region. */
+export interface Patient {
+  readonly client: Pick<RegionClient, 'run'>;
+  /** How its coordinator sees it, or null where nobody can say. */
+  readonly status: RegionStatus | null;
+  /** Names the doctor's own keys, which end with the visit. */
+  readonly visit: string;
+  readonly voteDeadlineMs: number;
+  now(): number;
+}
+
+/** What the doctor found in one region. */
+export interface Findings {
+  readonly checks: readonly Check[];
+  readonly clock: ClockReading | null;
+  /** Names the running server; null where it does not tell. */
+  readonly runId: string | null;
+  /** Besides the records of Lockstep; null where it does not tell. */
+  readonly keys: number | null;
+}
+
+type Info = ReadonlyMap<string, string>;
+
+const memoryFullShare = 0.9;
+const memoryTightShare = 0.75;
+
+/** Looks at one region against what it has to be. It writes only under `lockstep:doctor:`, and removes that again. */
+export async function examine(patient: Patient): Promise<Findings> {
+  const run: Run = (...command) => patient.client.run(command, limits.doctorTimeoutMs);
+  const ping = await run('PING');
+  if (ping.kind !== 'answered') {
+    return {
+      checks: [noAnswer(ping), stateCheck(patient.status)],
+      clock: null,
+      runId: null,
+      keys: null,
+    };
+  }
+  const info = await readInfo(run);
+  const clock = await readClock(run, () => patient.now());
+  const keys = await countKeys(run);
+  const regionNow = patient.now() + (clock?.aheadMs ?? 0);
+  const checks = [
+    good('answers', 'yes'),
+    stateCheck(patient.status),
+    roundTripCheck(clock, patient.voteDeadlineMs),
+    clockCheck(clock),
+    versionCheck(info),
+    roleCheck(await run('ROLE'), info),
+    await persistenceCheck(run, info),
+    await evictionCheck(run, info),
+    memoryCheck(info),
+    ...(await scriptChecks(run, patient.visit, regionNow)),
+    keysCheck(keys),
+  ];
+  return { checks, clock, runId: info.get('run_id') ?? null, keys };
+}
+
+/** The fields of INFO that the server tells; a managed one may keep them all to itself. */
+async function readInfo(run: Run): Promise<Info> {
+  const texts: string[] = [];
+  for (const section of ['server', 'persistence', 'memory', 'replication']) {
+    const result = await run('INFO', section);
+    if (result.kind === 'answered' && typeof result.reply === 'string') texts.push(result.reply);
+  }
+  const fields = texts.flatMap((text) => [...text.matchAll(/^([a-z_0-9]+):([^\r\n]*)/gm)]);
+  return new Map(fields.map(([, name = '', value = '']) => [name, value]));
+}
+
+function noAnswer(result: Exclude<CommandResult, { kind: 'answered' }>): Check {
+  const found = result.kind === 'error' ? result.message : result.reason;
+  const advice =
+    'Check that URL and token are those of this database, and that it runs. Nothing else could be looked at.';
+  return bad('answers', found, advice);
+}
+
+function stateCheck(status: RegionStatus | null): Check {
+  if (status === null) {
+    const advice = 'Its coordinator does not answer, or does not know it: GET /v1/admin/regions.';
+    return { name: 'state', status: 'unknown', found: 'unknown', advice };
+  }
+  const { state, cause, detail, held, health } = status;
+  const found = [state, cause, detail].filter((part) => part !== null).join(', ');
+  if (state === 'voter' && health === 'answering') return good('state', found);
+  if (state === 'voter') {
+    const advice =
+      health === 'refusing'
+        ? 'It is put out soon, if the others carry out what it refuses. Look at the error: memory, disk, or a replica.'
+        : 'It is about to be put out. Bring the database back, or its network.';
+    return doubtful('state', `${found}, ${health}`, advice);
+  }
+  if (state === 'copying') return doubtful('state', found, 'Nothing: it votes again by itself.');
+  const advice = held
+    ? 'It returns when told to: POST /v1/admin/regions/<id>/return.'
+    : cause === 'refusing'
+      ? 'It returns by itself once its server writes again: look at the error (memory, disk, a replica).'
+      : 'It returns by itself once it answers.';
+  return bad('state', found, advice);
+}
+
+function versionCheck(info: Info): Check {
+  const version = info.get('redis_version');
+  if (version === undefined) {
+    return untold('version', 'Look up that it is compatible with Redis 7.0 or later.');
+  }
+  if (Number.parseInt(version, 10) >= 7) return good('version', version);
+  const advice = 'Use Redis 7.0 or later: older ones may refuse a commit when memory is short.';
+  return doubtful('version', version, advice);
+}
+
+function roleCheck(result: CommandResult, info: Info): Check {
+  const told =
+    result.kind === 'answered' && Array.isArray(result.reply) ? String(result.reply[0]) : null;
+  const role = told ?? info.get('role') ?? null;
+  if (role === null) return untold('role', 'Make sure that this URL leads to the primary.');
+  if (role === 'master') return good('role', 'primary');
+  return bad('role', role, 'Use the URL of the primary: a replica loses what it is told to write.');
+}
+
+async function persistenceCheck(run: Run, info: Info): Promise<Check> {
+  const name = 'persistence';
+  const enabled = info.get('aof_enabled');
+  const append = enabled ?? (await setting(run, 'appendonly'));
+  if (append === null) return untold(name, 'Make sure that every acknowledged write is kept.');
+  if (append !== '1' && append !== 'yes') {
+    const advice =
+      'Set `appendonly yes`. After a crash it would have lost writes, be put out, and be copied whole.';
+    return bad(name, 'no append-only file', advice);
+  }
+  const sync = await setting(run, 'appendfsync');
+  if (sync === 'always') return good(name, 'append-only file, synced always');
+  const advice =
+    'Nothing, if you accept it: when its machine crashes it may lose the last moment, is put out, and is copied whole. `appendfsync always` prevents that.';
+  const found = 'append-only file, synced';
+  if (sync !== null) return doubtful(name, `${found} ${sync}`, advice);
+  return { name, status: 'unknown', found: `${found}: not told`, advice };
+}
+
+async function evictionCheck(run: Run, info: Info): Promise<Check> {
+  const policy = (await setting(run, 'maxmemory-policy')) ?? info.get('maxmemory_policy') ?? null;
+  if (policy === null) return untold('eviction', 'Make sure that eviction is off.');
+  if (policy === 'noeviction') return good('eviction', policy);
+  const advice = 'Set `maxmemory-policy noeviction`: evicted keys are lost in this region alone.';
+  return bad('eviction', policy, advice);
+}
+
+function memoryCheck(info: Info): Check {
+  const used = Number(info.get('used_memory') ?? Number.NaN);
+  const most = Number(info.get('maxmemory') ?? Number.NaN);
+  if (Number.isNaN(used) || Number.isNaN(most)) {
+    return untold(
+      'memory',
+      'Watch it: a region without memory is put out, and if all are full, what takes memory is refused.',
+    );
+  }
+  const megabytes = (bytes: number) => `${Math.round(bytes / 1_000_000)} MB`;
+  if (most === 0) return good('memory', `${megabytes(used)} used, no bound set`);
+  const found = `${megabytes(used)} of ${megabytes(most)} used`;
+  const share = used / most;
+  if (share < memoryTightShare) return good('memory', found);
+  const advice =
+    'Give it more memory, or delete what is not needed: without memory it is put out, and if all are full, what takes memory is refused.';
+  return share < memoryFullShare ? doubtful('memory', found, advice) : bad('memory', found, advice);
+}
+
+async function countKeys(run: Run): Promise<number | null> {
+  const size = await run('DBSIZE');
+  const own = await run('EXISTS', ...keysOf(onlyShard));
+  if (size.kind !== 'answered' || own.kind !== 'answered') return null;
+  const keys = Number(size.reply) - Number(own.reply);
+  return Number.isNaN(keys) ? null : keys;
+}
+
+function keysCheck(keys: number | null): Check {
+  if (keys !== null) return good('keys', String(keys));
+  return untold('keys', 'How long a copy takes cannot be estimated.');
+}
+
+/** A setting of the server, or null where it does not tell. */
+async function setting(run: Run, name: string): Promise<string | null> {
+  const result = await run('CONFIG', 'GET', name);
+  if (result.kind !== 'answered' || !Array.isArray(result.reply)) return null;
+  const value: unknown = result.reply[1];
+  return typeof value === 'string' ? value : null;
+}

@@ -1,0 +1,171 @@
+import { readLua } from '../../../shared/commands/lua-text.ts';
+import type { Operation } from '../../../shared/contracts/frame.ts';
+import type { Prepare, Round, SnapshotRequest } from '../../../shared/contracts/round.ts';
+import { limits } from '../../../shared/limits.ts';
+import { encodeRound, encodeSnapshot } from '../../region/encoding.ts';
+import {
+  digestOf,
+  flagsLine,
+  roundScripts,
+  type Script,
+  snapshotScriptFor,
+} from '../../region/lua-bundle.ts';
+import { bad, type Check, good, type Run, reasonOf } from './check.ts';
+
+/**
+ * Runs the texts of rounds and snapshots as they are, on names of the doctor's own: one script prepares, commits and
+ * reads, and removes all that it made before it ends, so nothing is left even if the doctor dies meanwhile.
+ */
+
+/** Users' scripts may not touch Lockstep's own keys, so it touches none. */
+const userScript = [
+  'local digits = {}',
+  "for digit in string.gmatch(ARGV[1], '%d') do digits[#digits + 1] = digit end",
+  'return table.concat(digits)',
+].join('\n');
+
+/** Whether this server runs rounds and snapshots, with and without a user's script. */
+export async function roundChecks(
+  run: Run,
+  visit: string,
+  isFlagged: boolean,
+): Promise<readonly Check[]> {
+  const place = placeOf(visit);
+  const counted: Operation = {
+    kind: 'write',
+    args: ['INCRBY', place.key, '42'],
+    writes: [1],
+    reads: [],
+    reply: 'exact',
+    seed: null,
+  };
+  const scripted: Operation = {
+    kind: 'script',
+    args: [await digestOf(userScript), readLua(userScript).counted, '42'],
+    writes: [],
+    reads: [],
+    reply: null,
+    seed: 7,
+  };
+  const attempt = (script: Script, operation: Operation, value: string | null) =>
+    attempted(run, place, textOf(script, isFlagged), operation, value);
+  return [
+    roundCheck('round', await attempt(roundScripts.plain, counted, '42')),
+    roundCheck('user scripts', await attempt(roundScripts.scripts, scripted, null)),
+  ];
+}
+
+interface Place {
+  readonly own: readonly string[];
+  readonly key: string;
+  readonly shadow: string;
+}
+
+function placeOf(visit: string): Place {
+  const prefix = `lockstep:doctor:{${visit}}:`;
+  const own = ['meta', 'lock', 'done', 'lease'].map((name) => `${prefix}${name}`);
+  const key = `${prefix}key`;
+  return { own, key, shadow: `${prefix}shadow:1.1:${key}` };
+}
+
+function textOf(script: Script, isFlagged: boolean): string {
+  return `${isFlagged ? flagsLine : ''}local function round()
+${script.plain}
+end
+local function snapshot()
+${snapshotScriptFor(emptySnapshot).plain}
+end
+local given, told = { ARGV[1], ARGV[2], ARGV[3] }, {}
+for index, body in ipairs({ round, round, snapshot }) do
+  ARGV[1] = given[index]
+  local ok, reply = pcall(body)
+  told[index] = ok and reply or { 'x', tostring(reply) }
+end
+redis.call('UNLINK', unpack(KEYS))
+return told`;
+}
+
+/** Null if the operation answers 42 and the key then has this value; else what went otherwise. */
+async function attempted(
+  run: Run,
+  { own, key, shadow }: Place,
+  text: string,
+  operation: Operation,
+  value: string | null,
+): Promise<string | null> {
+  const transaction = [1, 1] as const;
+  const part = { checks: [], operations: [operation], keepsGoing: false };
+  const prepare: Prepare = { transaction, keys: [key], now: 0, parts: [part] };
+  const decision = { transaction, outcome: 'commit', keys: [key] } as const;
+  const get = { args: ['GET', key], reads: [1], reply: null };
+  const argv = [
+    encodeRound({ ...emptyRound, mark: 'one', prepares: [prepare] }),
+    encodeRound({ ...emptyRound, mark: 'two', decisions: [decision] }),
+    encodeSnapshot({ ...emptySnapshot, commands: [get] }, limits.snapshotBytes),
+  ];
+  const keys = [...own, key, shadow];
+  const result = await run('EVAL', text, String(keys.length), ...keys, ...argv);
+  if (result.kind !== 'answered') return reasonOf(result);
+  const replies = JSON.stringify(result.reply, (_, value: unknown) =>
+    typeof value === 'bigint' ? String(value) : value,
+  );
+  const [first, second, third] = Array.isArray(result.reply) ? result.reply : [];
+  if (answerOf(first) !== '42') return `it does not prepare: ${shown(first, replies)}`;
+  if (!Array.isArray(second) || second[0] !== 'd' || second[1] !== 'a') {
+    return `it does not commit: ${shown(second, replies)}`;
+  }
+  const read: unknown = Array.isArray(third) && third[0] === 'q' ? third[1] : null;
+  if (Array.isArray(read) && read[0] === value) return null;
+  return `it does not read: ${shown(third, replies)}`;
+}
+
+/** The names of the doctor's own keys say of which shard this is. */
+const emptyRound: Round = {
+  shard: 0,
+  generation: 1,
+  role: 'voter',
+  epoch: 1,
+  incarnation: 1,
+  begin: true,
+  takes: Number.MAX_SAFE_INTEGER,
+  askOlder: false,
+  floor: [0, 0],
+  seen: null,
+  mark: 'm',
+  decisions: [],
+  prepares: [],
+  lease: null,
+  copy: null,
+};
+
+const emptySnapshot: SnapshotRequest = {
+  shard: 0,
+  generation: 1,
+  strong: true,
+  leased: false,
+  seen: null,
+  settle: [],
+  keys: [],
+  commands: [],
+};
+
+/** What the only operation of the only transaction answered; null if the vote is no yes, or it failed. */
+function answerOf(reply: unknown): string | null {
+  if (!Array.isArray(reply) || reply[0] !== 'd' || !Array.isArray(reply[2])) return null;
+  const vote: unknown = reply[2][0];
+  if (!Array.isArray(vote) || vote[0] !== 'y' || !Array.isArray(vote[1])) return null;
+  const outcome: unknown = vote[1][0];
+  return Array.isArray(outcome) && outcome[0] === 0 ? String(outcome[1]) : null;
+}
+
+function shown(reply: unknown, all: string): string {
+  if (Array.isArray(reply) && reply[0] === 'x') return String(reply[1]);
+  return all.slice(0, 300);
+}
+
+function roundCheck(name: string, fault: string | null): Check {
+  if (fault === null) return good(name, 'prepared, committed and read');
+  const advice =
+    'If the error is about memory, disk or a replica, mend that; otherwise use another database: this one cannot run what writes need.';
+  return bad(name, fault, advice);
+}

@@ -1,0 +1,45 @@
+import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
+import { doctorAnswerSchema } from '../../../shared/http/admin-schemas.ts';
+import { askRegions } from '../admin/regions-route.ts';
+import type { Guard } from '../http/authenticate.ts';
+import type { EdgeDependencies } from '../http/dependencies.ts';
+import { jsonResponse, problemResponses, secured } from '../http/openapi.ts';
+import { answerJson, type EdgeEnvironment } from '../http/respond.ts';
+import { diagnose } from './diagnose.ts';
+
+const getRoute = createRoute({
+  method: 'get',
+  path: '/v1/admin/doctor',
+  operationId: 'runDoctor',
+  tags: ['Administration'],
+  summary: 'Whether each region is what it has to be, and what to do where it is not',
+  description:
+    'Writes only keys under `lockstep:doctor:`, and removes them. `unknown` says what to look at by hand. No token is shown.',
+  ...secured('admin'),
+  responses: {
+    200: jsonResponse('Every check, whatever it came to', doctorAnswerSchema),
+    ...problemResponses(401, 403),
+  },
+});
+
+/** `GET /v1/admin/doctor`. */
+export function mountDoctor(
+  app: OpenAPIHono<EdgeEnvironment>,
+  dependencies: EdgeDependencies,
+  guard: Guard,
+): void {
+  app.openAPIRegistry.registerPath(getRoute);
+  app.get(getRoute.getRoutingPath(), guard('admin'), async (context) => {
+    const { regions, status } = await askRegions(dependencies);
+    const { configuration } = dependencies;
+    const diagnosis = await diagnose({
+      configuration,
+      regions,
+      status,
+      visit: dependencies.uuid(),
+      regionOf: (region) => dependencies.regionOf(region),
+      now: () => dependencies.now(),
+    });
+    return answerJson(context, diagnosis);
+  });
+}

@@ -1,0 +1,114 @@
+import type { CommandResult } from '../../../shared/contracts/round.ts';
+import { digestOf, flagsProbe } from '../../region/lua-bundle.ts';
+import { bad, type Check, doubtful, good, type Run, reasonOf } from './check.ts';
+import { dialectChecks } from './dialect-checks.ts';
+import { roundChecks } from './round-checks.ts';
+
+const plain = 'return 1';
+
+/** The doctor's keys go by themselves, should it be interrupted, ms. */
+const keyLifeMs = 60_000;
+
+/**
+ * Tries each command that rounds and copies use, on the doctor's own keys, and answers what the server says to each.
+ * KEYS are three keys; ARGV[1] is when they expire.
+ */
+const probe = `local told = {}
+local function try(name, ...)
+  local reply = redis.pcall(...)
+  local failed = type(reply) == 'table' and reply.err
+  told[#told + 1] = name
+  told[#told + 1] = failed or 'ok'
+  return reply
+end
+try('PXAT', 'SET', KEYS[1], 'v', 'PXAT', ARGV[1])
+try('COPY', 'COPY', KEYS[1], KEYS[2])
+try('RENAME', 'RENAME', KEYS[2], KEYS[3])
+try('PEXPIRETIME', 'PEXPIRETIME', KEYS[1])
+local dump = try('DUMP', 'DUMP', KEYS[1])
+if type(dump) == 'string' then
+  try('RESTORE', 'RESTORE', KEYS[2], ARGV[1], dump, 'REPLACE', 'ABSTTL')
+end
+try('UNLINK', 'UNLINK', KEYS[1], KEYS[2], KEYS[3])
+try('ZADD', 'ZADD', KEYS[1], '1', 'm')
+try('PEXPIREAT', 'PEXPIREAT', KEYS[1], ARGV[1])
+try('ZMSCORE', 'ZMSCORE', KEYS[1], 'm')
+try('HSET', 'HSET', KEYS[2], 'f', 'v')
+try('HSCAN', 'HSCAN', KEYS[2], '0', 'COUNT', '10')
+redis.pcall('UNLINK', KEYS[1], KEYS[2])
+try('SCAN', 'SCAN', '0', 'COUNT', '1')
+try('TIME', 'TIME')
+return told`;
+
+/** Without these no round can run. */
+const needed = [
+  ...['PXAT', 'COPY', 'RENAME', 'UNLINK', 'PEXPIREAT', 'ZADD', 'ZMSCORE', 'HSET', 'HSCAN'],
+  ...['SCAN', 'TIME'],
+];
+
+/** Whether scripts run as rounds need them, and may use the commands that rounds and copies use. `now` is by the region's clock. */
+export async function scriptChecks(
+  run: Run,
+  visit: string,
+  now: number,
+): Promise<readonly Check[]> {
+  const script = await run('EVAL', plain, '0');
+  if (!isOne(script)) {
+    const advice =
+      'Allow EVAL for this token: every round is a script. A read-only token does not.';
+    return [bad('scripts', reasonOf(script), advice)];
+  }
+  const flags = await flagsCheck(run);
+  return [
+    good('scripts', 'EVAL'),
+    flags,
+    await digestCheck(run),
+    ...(await commandChecks(run, visit, now)),
+    ...(await dialectChecks(run, visit)),
+    ...(await roundChecks(run, visit, flags.status === 'ok')),
+  ];
+}
+
+async function flagsCheck(run: Run): Promise<Check> {
+  const result = await run('EVAL', flagsProbe, '0');
+  if (isOne(result)) return good('script flags', 'allow-oom, allow-cross-slot-keys');
+  const advice =
+    'Nothing, if the server lets a script that has written go on when it is out of memory, as Redis does.';
+  return doubtful('script flags', reasonOf(result), advice);
+}
+
+async function digestCheck(run: Run): Promise<Check> {
+  const result = await run('EVALSHA', await digestOf(plain), '0');
+  if (isOne(result)) return good('EVALSHA', 'known after EVAL');
+  const advice = 'Nothing but cost: each round sends its whole script.';
+  return doubtful('EVALSHA', reasonOf(result), advice);
+}
+
+async function commandChecks(run: Run, visit: string, now: number): Promise<readonly Check[]> {
+  const keys = ['a', 'b', 'c'].map((name) => `lockstep:doctor:{${visit}}:${name}`);
+  const result = await run('EVAL', probe, '3', ...keys, String(Math.round(now + keyLifeMs)));
+  if (result.kind !== 'answered' || !Array.isArray(result.reply)) {
+    const advice = 'Allow writing for this token.';
+    return [bad('commands', reasonOf(result), advice)];
+  }
+  const told = new Map<string, string>();
+  for (let at = 0; at + 1 < result.reply.length; at += 2) {
+    told.set(String(result.reply[at]), String(result.reply[at + 1]));
+  }
+  const failed = needed.filter((name) => told.get(name) !== 'ok');
+  const faults = failed.map((name) => `${name}: ${told.get(name) ?? 'not tried'}`).join('; ');
+  const advice = 'Use a database that knows these commands, and a token that may use them.';
+  const commands =
+    failed.length === 0 ? good('commands', needed.join(', ')) : bad('commands', faults, advice);
+  return [commands, copyCheck(told)];
+}
+
+function copyCheck(told: ReadonlyMap<string, string>): Check {
+  const isWhole = ['DUMP', 'RESTORE'].every((name) => told.get(name) === 'ok');
+  if (isWhole) return good('copy', 'DUMP and RESTORE');
+  return good('copy', 'without DUMP and RESTORE: element by element, which is slower');
+}
+
+function isOne(result: CommandResult): boolean {
+  return result.kind === 'answered' && Number(result.reply) === 1;
+}

@@ -1,0 +1,108 @@
+import type { MiddlewareHandler } from 'hono';
+import type { ClientToken, Scope } from '../../../shared/config/configuration.ts';
+import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { answerProblem, type Caller, type EdgeEnvironment } from './respond.ts';
+
+/** What each scope allows. */
+const allowed: Readonly<Record<Scope, readonly Scope[]>> = {
+  read: ['read'],
+  write: ['read', 'write'],
+  admin: ['read', 'write', 'admin'],
+};
+
+/**
+ * Lets a request pass that presents a token whose scope allows `needs`. With `inQuery` it may stand in `?_token=`, for
+ * what a browser opens without headers; elsewhere an address never holds one, because addresses end up in logs.
+ */
+export type Guard = (
+  needs: Scope,
+  options?: { readonly inQuery: boolean },
+) => MiddlewareHandler<EdgeEnvironment>;
+
+/** Whose token a header Authorization presents. */
+export type Authenticate = (header: string | undefined) => Promise<Attempt<Caller>>;
+
+/** Knows the configured tokens. */
+export function createAuthenticate(tokens: readonly ClientToken[]): Authenticate {
+  // Computed by the first request that needs them; a promise kept across requests would belong to the first alone.
+  let digests: readonly Uint8Array[] | null = null;
+
+  return async (header) => {
+    digests ??= await Promise.all(tokens.map(({ token }) => digestOf(token)));
+    return callerOf(header, tokens, digests);
+  };
+}
+
+/** Guards over the configured tokens. */
+export function createGuard(authenticate: Authenticate): Guard {
+  return (needs, options) => async (context, next) => {
+    const inQuery = options?.inQuery === true ? context.req.query('_token') : undefined;
+    const header = context.req.header('authorization') ?? (inQuery && `Bearer ${inQuery}`);
+    const caller = await authenticate(header);
+    if (!caller.ok) return answerProblem(context, caller.problem);
+    const { scope } = caller.value;
+    if (!allowed[scope].includes(needs)) {
+      const challenge = `Bearer realm="lockstep", error="insufficient_scope", scope="${needs}"`;
+      const detail = `This needs a token with the scope ${needs}; the token sent has ${scope}.`;
+      const headers = { 'WWW-Authenticate': challenge };
+      return answerProblem(context, failure('forbidden', detail, { needs }, headers).problem);
+    }
+    context.set('caller', caller.value);
+    return next();
+  };
+}
+
+/** The problem of commands that the caller may not send, or null: scripts are a permission of their own. */
+export function scriptsFault(
+  { scripts }: Caller,
+  commands: readonly (readonly string[])[],
+): ReturnType<typeof failure> | null {
+  const named = scripts ? undefined : commands.find(([name = '']) => /^EVAL/i.test(name));
+  if (named === undefined) return null;
+  const detail = `${named[0]?.toUpperCase()} needs a token that may run scripts: an operator adds "scripts": true to its entry in LOCKSTEP_TOKENS.`;
+  return failure('forbidden', detail, { needs: 'scripts' });
+}
+
+async function callerOf(
+  header: string | undefined,
+  tokens: readonly ClientToken[],
+  digests: readonly Uint8Array[],
+): Promise<Attempt<Caller>> {
+  const presented = /^bearer +([^\s]+) *$/i.exec(header ?? '')?.[1];
+  if (presented === undefined) {
+    const detail = 'Send the header Authorization: Bearer <token>.';
+    return failure(
+      'unauthenticated',
+      detail,
+      {},
+      { 'WWW-Authenticate': 'Bearer realm="lockstep"' },
+    );
+  }
+  const digest = await digestOf(presented);
+  let caller: Caller | null = null;
+  // Every token is compared, to its last byte, so that the time tells nothing about how close a guess came.
+  for (const [index, token] of tokens.entries()) {
+    const isPresented = areEqual(digest, digests[index] ?? new Uint8Array());
+    if (!isPresented) continue;
+    caller = { id: token.id ?? idOf(digest), scope: token.scope, scripts: token.scripts };
+  }
+  if (caller !== null) return success(caller);
+  const challenge = 'Bearer realm="lockstep", error="invalid_token"';
+  const detail = 'The token is not one of those configured. Check that it was copied whole.';
+  return failure('unauthenticated', detail, {}, { 'WWW-Authenticate': challenge });
+}
+
+function areEqual(a: Uint8Array, b: Uint8Array): boolean {
+  let difference = a.length ^ b.length;
+  for (const [index, byte] of a.entries()) difference |= byte ^ (b[index] ?? 0);
+  return difference === 0;
+}
+
+/** The id of a token that the configuration gives none: 16 digits of its digest, which tell nothing of the secret. */
+function idOf(digest: Uint8Array): string {
+  return Array.from(digest.subarray(0, 8), (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+async function digestOf(text: string): Promise<Uint8Array> {
+  return new Uint8Array(await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text)));
+}

@@ -1,0 +1,198 @@
+import type { z } from '@hono/zod-openapi';
+import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { limits } from '../../../shared/limits.ts';
+
+/**
+ * Reads a JSON body and checks it against `schema`. Refuses what a lenient parser would bend: numbers that lose digits,
+ * repeated names, lone surrogates, deep nesting.
+ */
+export async function readBody<Schema extends z.ZodType>(
+  request: Request,
+  schema: Schema,
+): Promise<Attempt<z.infer<Schema>>> {
+  const body = await readJson(request);
+  return body.ok ? checkShape(body.value, schema) : body;
+}
+
+/** As {@link readBody}, of any shape. */
+export async function readJson(request: Request): Promise<Attempt<unknown>> {
+  const type = request.headers.get('content-type') ?? '';
+  if (!isJsonType(type)) {
+    return failure('unsupported-media-type', 'Send the body with Content-Type: application/json.');
+  }
+  const bytes = await readBytes(request);
+  return bytes.ok ? parseStrictJson(bytes.value) : bytes;
+}
+
+/** As {@link readBody}; a request without a body stands for `{}`. */
+export async function readBodyIfAny<Schema extends z.ZodType>(
+  request: Request,
+  schema: Schema,
+): Promise<Attempt<z.infer<Schema>>> {
+  const isEmpty = request.body === null || request.headers.get('content-length') === '0';
+  return isEmpty ? checkShape({}, schema) : readBody(request, schema);
+}
+
+/** `value` in the shape of `schema`, or a problem that points at each difference. */
+export function checkShape<Schema extends z.ZodType>(
+  value: unknown,
+  schema: Schema,
+): Attempt<z.infer<Schema>> {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return success(parsed.data);
+  const errors = parsed.error.issues.slice(0, 10).map((issue) => ({
+    pointer: issue.path.map((step) => `/${escapePointer(String(step))}`).join(''),
+    detail: issue.message.slice(0, 300),
+  }));
+  const [first] = errors;
+  return failure('invalid-request', `${first?.pointer || 'The request'}: ${first?.detail}.`, {
+    errors,
+  });
+}
+
+/** A JSON value from UTF-8 bytes, kept exactly as it was written, or the problem `invalid-json`. */
+export function parseStrictJson(bytes: Uint8Array): Attempt<unknown> {
+  if (bytes.length === 0) return failure('invalid-json', 'The body is empty: send a JSON object.');
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes);
+  } catch {
+    return failure('invalid-json', 'The body is not valid UTF-8.');
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    // V8 quotes the input in its message; a body may hold what should not come back in an answer.
+    return failure(
+      'invalid-json',
+      'The body is not valid JSON: check quotes, commas and brackets.',
+    );
+  }
+  const fault = faultOf(text);
+  return fault === null ? success(value) : failure('invalid-json', fault);
+}
+
+/**
+ * The bytes of a body, or the problem `too-large`. A body that is too large is still read to its end, up to
+ * `limits.bodyDrainedBytes`: a client that is sending sees the response only then, and a broken connection otherwise.
+ */
+export async function readBytes(request: Request): Promise<Attempt<Uint8Array>> {
+  // Counted as it comes: the length that a client announces proves nothing, and a chunked body announces none.
+  const announced = Number(request.headers.get('content-length') ?? 0);
+  let isTooLarge = announced > limits.bodyBytes;
+  let chunks: Uint8Array[] = [];
+  let length = 0;
+  const reader = request.body?.getReader();
+  for (;;) {
+    const chunk = await reader?.read();
+    if (chunk === undefined || chunk.done) break;
+    length += chunk.value.length;
+    isTooLarge ||= length > limits.bodyBytes;
+    if (isTooLarge) chunks = [];
+    else chunks.push(chunk.value);
+    if (length > limits.bodyDrainedBytes) {
+      await reader?.cancel();
+      break;
+    }
+  }
+  if (!isTooLarge) return success(concatenate(chunks, length));
+  const detail = `A body may have ${limits.bodyBytes} bytes. Split it into several requests.`;
+  return failure('too-large', detail);
+}
+
+function concatenate(chunks: readonly Uint8Array[], length: number): Uint8Array {
+  const [only] = chunks;
+  if (only !== undefined && chunks.length === 1) return only;
+  const all = new Uint8Array(length);
+  let offset = 0;
+  for (const chunk of chunks) {
+    all.set(chunk, offset);
+    offset += chunk.length;
+  }
+  return all;
+}
+
+function isJsonType(type: string): boolean {
+  const [name = '', ...parameters] = type.toLowerCase().split(';');
+  const charset = parameters.map((text) => text.trim()).find((text) => text.startsWith('charset='));
+  const isUtf8 = charset === undefined || /^charset="?utf-?8"?$/.test(charset);
+  return isUtf8 && /^application\/(?:[a-z0-9.!#$&^_-]+\+)?json$/.test(name.trim());
+}
+
+/** What makes a text that JSON.parse accepts unacceptable here, or null. One pass over its tokens. */
+function faultOf(text: string): string | null {
+  /** For each open bracket: the names seen so far in an object, or null in an array. */
+  const open: (Set<string> | null)[] = [];
+  const token = /"(?:[^"\\]|\\.)*"|[{}[\]:]|-?\d[\d.eE+-]*/g;
+  let string = '';
+  for (const [piece] of text.matchAll(token)) {
+    const fault = faultOfPiece(piece, string, open);
+    if (fault !== null) return fault;
+    if (piece.startsWith('"')) string = piece;
+  }
+  return null;
+}
+
+function faultOfPiece(piece: string, before: string, open: (Set<string> | null)[]): string | null {
+  switch (piece[0]) {
+    case '{':
+    case '[':
+      open.push(piece === '{' ? new Set() : null);
+      return open.length <= limits.jsonDepth
+        ? null
+        : `The body is nested deeper than ${limits.jsonDepth} levels.`;
+    case '}':
+    case ']':
+      open.pop();
+      return null;
+    case '"':
+      // Only an escape can spell half a character, once the bytes are valid UTF-8.
+      return piece.includes('\\') && !unquoted(piece).isWellFormed()
+        ? 'A string holds a lone surrogate (\\ud800 to \\udfff): it has no bytes in UTF-8.'
+        : null;
+    case ':':
+      // A colon outside a string follows a member's name and nothing else.
+      return faultOfName(unquoted(before), open.at(-1));
+    default:
+      return faultOfNumber(piece);
+  }
+}
+
+function faultOfName(name: string, seen: Set<string> | null | undefined): string | null {
+  if (name === '__proto__') return 'An object has a member named __proto__: leave it out.';
+  if (seen?.has(name))
+    return `An object has the member ${JSON.stringify(name.slice(0, 64))} twice.`;
+  seen?.add(name);
+  return null;
+}
+
+/** A number must come out of the parser as it was written, or a counter would be wrong without a word. */
+function faultOfNumber(source: string): string | null {
+  const value = Number(source);
+  if (isExactInteger(source, value) || isExactDecimal(source, value)) return null;
+  return `The number ${source.slice(0, 40)} cannot be kept exactly: send it as a string, "${source.slice(0, 40)}".`;
+}
+
+function isExactInteger(source: string, value: number): boolean {
+  return /^-?\d+$/.test(source) && Number.isSafeInteger(value);
+}
+
+function isExactDecimal(source: string, value: number): boolean {
+  if (/^-?\d+$/.test(source) || !Number.isFinite(value)) return false;
+  if (Number.isInteger(value) && !Number.isSafeInteger(value)) return false;
+  const digits = source
+    .replace(/[eE].*$/, '')
+    .replace(/\D/g, '')
+    .replace(/^0+/, '');
+  // A double keeps fifteen digits whatever they are; something too small to be kept at all has become zero.
+  return (digits.length <= 15 && (value !== 0 || digits === '')) || String(value) === source;
+}
+
+function unquoted(piece: string): string {
+  return piece.includes('\\') ? String(JSON.parse(piece)) : piece.slice(1, -1);
+}
+
+function escapePointer(step: string): string {
+  return step.slice(0, 100).replaceAll('~', '~0').replaceAll('/', '~1');
+}

@@ -1,0 +1,23 @@
+import { UnfitVersion } from '../../../shared/contracts/rpc.ts';
+import type { CourierApi, EndpointId } from '../../../shared/contracts/webhooks-and-feed.ts';
+import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import type { EdgeDependencies } from './dependencies.ts';
+
+const later = { 'Retry-After': '1' };
+
+/** Calls the courier of `endpoint`, once: where that throws, what it did is unknown. */
+export async function askCourier<Answer>(
+  dependencies: EdgeDependencies,
+  endpoint: EndpointId,
+  call: (courier: CourierApi) => Promise<Answer>,
+): Promise<Attempt<Answer>> {
+  try {
+    return success(await call(dependencies.courierOf(endpoint)));
+  } catch (error) {
+    dependencies.log('courier did not answer', { endpoint, error: String(error) });
+    if (error instanceof UnfitVersion) return failure('version-unknown', error.message, {}, later);
+    const detail =
+      'Whether it was carried out is unknown. Look at the webhook, then send it again.';
+    return failure('courier-unavailable', detail, {}, later);
+  }
+}

@@ -1,0 +1,90 @@
+import type { z } from '@hono/zod-openapi';
+import type { Scope } from '../../../shared/config/configuration.ts';
+import { problemKinds } from '../../../shared/http/problems.ts';
+import { problemSchema } from '../../../shared/http/schemas.ts';
+
+const text = (description: string, example: string) => ({
+  description,
+  schema: { type: 'string' as const, example },
+});
+
+/** Headers of responses, as the OpenAPI document explains them. */
+const responseHeaders = {
+  'X-Request-Id': text(
+    'The id of this request, for a report of a fault.',
+    '5f0c1c1e-8a55-4c0b-9f0e-0a4d2f6c7b11',
+  ),
+  'Retry-After': text('Seconds to wait before the request is sent again.', '1'),
+  ETag: text('Changes with the type or value of the key. Equal in every region.', '"mY9b0…"'),
+  Location: text('Where to ask for what was created or accepted.', '/v1/writes/0-01990a5c-…'),
+  'Idempotency-Replayed': text(
+    '`true` if the response was recorded before, under the same Idempotency-Key.',
+    'true',
+  ),
+  'Idempotency-Kept-Until': text(
+    'The response is kept under its Idempotency-Key until then at least.',
+    '2026-11-23T09:00:00.000Z',
+  ),
+  'Preference-Applied': text('`respond-async` if Prefer asked for it.', 'respond-async'),
+  'Server-Timing': text('How long each step took, ms.', 'coordinator;dur=72.4'),
+  'Lockstep-Region': text('The region that answered.', 'eu-west-1'),
+  'Lockstep-Consistency': text('`strong` or `local`.', 'strong'),
+  'Lockstep-Via': text('The way of a read: `lease`, `coordinator` or `local`.', 'lease'),
+  'Lockstep-Callback': text('The endpoint of the callback, for its log of deliveries.', 'cb_…'),
+  'Upstash-Sync-Token': text('Changes with each write.', '01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2'),
+};
+
+/** A header that a response may carry. */
+export type ResponseHeaderName = keyof typeof responseHeaders;
+
+/** For OpenAPI: an address that needs a bearer token of this scope, or of one that includes it. */
+export function secured(scope: Scope) {
+  return { security: [{ bearer: [scope as string] }] };
+}
+
+/** For OpenAPI: a required JSON body. */
+export function jsonBody<Schema extends z.ZodType>(schema: Schema) {
+  return { required: true, content: { 'application/json': { schema } } };
+}
+
+/** For OpenAPI: a JSON response, with the headers that it carries besides those of every response. */
+export function jsonResponse<Schema extends z.ZodType>(
+  description: string,
+  schema: Schema,
+  headers: readonly ResponseHeaderName[] = [],
+) {
+  return { description, headers: headersOf(headers), content: { 'application/json': { schema } } };
+}
+
+/** For OpenAPI: these headers of a response, each with its meaning. */
+export function headersOf(names: readonly ResponseHeaderName[]) {
+  return Object.fromEntries(names.map((name) => [name, responseHeaders[name]]));
+}
+
+/** For OpenAPI: the problems that an address answers, by status, each with the types that it can have. */
+export function problemResponses(...statuses: readonly number[]) {
+  return Object.fromEntries(statuses.map((status) => [status, problemResponse(status)]));
+}
+
+function problemResponse(status: number) {
+  const kinds = Object.entries(problemKinds).filter(([, kind]) => kind.status === status);
+  const types = kinds.map(([name, { title }]) => `\`/problems/${name}\`: ${title}.`);
+  const [first] = kinds;
+  const [name, kind] = first ?? ['internal', problemKinds.internal];
+  const example = {
+    type: `/problems/${name}`,
+    title: kind.title,
+    status,
+    detail: kind.remedy,
+    instance: '5f0c1c1e-8a55-4c0b-9f0e-0a4d2f6c7b11',
+  };
+  const names: readonly ResponseHeaderName[] =
+    status === 429 || status === 503 || status === 504
+      ? ['X-Request-Id', 'Retry-After']
+      : ['X-Request-Id'];
+  return {
+    description: types.join(' '),
+    headers: headersOf(names),
+    content: { 'application/problem+json': { schema: problemSchema, example } },
+  };
+}

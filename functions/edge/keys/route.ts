@@ -1,0 +1,213 @@
+import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
+import { bytesOfText } from '../../../shared/commands/replies.ts';
+import { askedOfKey } from '../../../shared/http/idempotency.ts';
+import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import {
+  keyAnswerSchema,
+  keyQuerySchema,
+  putSchema,
+  writeAnswerSchema,
+} from '../../../shared/http/schemas.ts';
+import type { Guard } from '../http/authenticate.ts';
+import { checkShape, readJson } from '../http/body.ts';
+import type { EdgeDependencies } from '../http/dependencies.ts';
+import { headersOf, jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
+import { rawTarget } from '../http/raw-target.ts';
+import {
+  answerJson,
+  answerProblem,
+  type EdgeContext,
+  type EdgeEnvironment,
+} from '../http/respond.ts';
+import { placeOf, type RegionReader } from '../reads/region-reader.ts';
+import { snapshotHeaders } from '../reads/route.ts';
+import { acceptedResponse, draftOf, sendWrite } from '../writes/route.ts';
+import { etagOf, parseTags } from './etags.ts';
+import {
+  conditionsOf,
+  readPreconditions,
+  retellAsPrecondition as retell,
+} from './preconditions.ts';
+import { readValue } from './values.ts';
+
+const path = '/v1/keys/{key}';
+const pattern = '/v1/keys/:key{.+}';
+const params = z.object({
+  key: z.string().openapi({ description: 'Percent-encoded, slashes as %2F.', example: 'stock:42' }),
+});
+const conditionHeaders = z.object({
+  'If-Match': z.string().optional().openapi({ description: 'The ETag that the key must have.' }),
+  'If-None-Match': z.string().optional().openapi({ description: '* : the key must not exist.' }),
+  'Idempotency-Key': z.string().optional(),
+  Prefer: z.string().optional().openapi({ example: 'respond-async' }),
+});
+
+const readHeaders = ['ETag', 'Lockstep-Region', 'Lockstep-Consistency', 'Lockstep-Via'] as const;
+
+const getRoute = createRoute({
+  method: 'get',
+  path,
+  operationId: 'getKey',
+  tags: ['Keys'],
+  summary: 'The value of one key',
+  ...secured('read'),
+  request: {
+    params,
+    query: keyQuerySchema,
+    headers: z.object({
+      'If-None-Match': z
+        .string()
+        .optional()
+        .openapi({ description: 'ETags that the client holds.' }),
+    }),
+  },
+  responses: {
+    200: jsonResponse('The value, with a strong ETag', keyAnswerSchema, readHeaders),
+    304: {
+      description: 'The value still has the ETag that If-None-Match names',
+      headers: headersOf(readHeaders),
+    },
+    ...problemResponses(400, 401, 403, 404, 422, 503, 504),
+  },
+});
+
+const putRoute = createRoute({
+  method: 'put',
+  path,
+  operationId: 'putKey',
+  tags: ['Keys'],
+  summary: 'Set one key to a string, in every region or in none',
+  ...secured('write'),
+  request: { params, headers: conditionHeaders, body: jsonBody(putSchema) },
+  responses: {
+    200: jsonResponse('Committed in every region', writeAnswerSchema, [
+      'ETag',
+      'Idempotency-Replayed',
+      'Idempotency-Kept-Until',
+      'Server-Timing',
+    ]),
+    202: acceptedResponse,
+    ...problemResponses(400, 401, 403, 412, 413, 415, 422, 429, 503, 504, 507),
+  },
+});
+
+const deleteRoute = createRoute({
+  method: 'delete',
+  path,
+  operationId: 'deleteKey',
+  tags: ['Keys'],
+  summary: 'Delete one key, in every region or in none',
+  ...secured('write'),
+  request: { params, headers: conditionHeaders },
+  responses: {
+    200: jsonResponse('Committed; the result is 0 if there was no such key', writeAnswerSchema, [
+      'Idempotency-Replayed',
+      'Idempotency-Kept-Until',
+      'Server-Timing',
+    ]),
+    202: acceptedResponse,
+    ...problemResponses(400, 401, 403, 412, 422, 429, 503, 504, 507),
+  },
+});
+
+/** `GET`, `PUT` and `DELETE /v1/keys/:key`. */
+export function mountKeys(
+  app: OpenAPIHono<EdgeEnvironment>,
+  dependencies: EdgeDependencies,
+  reader: RegionReader,
+  guard: Guard,
+): void {
+  for (const route of [getRoute, putRoute, deleteRoute]) app.openAPIRegistry.registerPath(route);
+  app.get(pattern, guard('read'), (context) => getKey(context, dependencies, reader));
+  app.put(pattern, guard('write'), (context) => putKey(context, dependencies, reader));
+  app.delete(pattern, guard('write'), (context) => deleteKey(context, dependencies, reader));
+}
+
+async function getKey(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  reader: RegionReader,
+): Promise<Response> {
+  const key = keyOf(context);
+  if (!key.ok) return answerProblem(context, key.problem);
+  const query = checkShape(context.req.query(), keyQuerySchema);
+  if (!query.ok) return answerProblem(context, query.problem);
+  const { consistency } = query.value;
+  const place = placeOf(context, dependencies, query.value);
+  const read = await readValue(reader, key.value, place);
+  if (!read.ok) return answerProblem(context, read.problem);
+  const { snapshot, found } = read.value;
+  const headers = {
+    ...snapshotHeaders(snapshot, consistency),
+    'Cache-Control': 'private, no-cache',
+  };
+  if (found === null) {
+    const absent = failure('key-absent', 'The key does not exist.', { key: key.value }, headers);
+    return answerProblem(context, absent.problem);
+  }
+  const etag = await etagOf(found.type, found.raw);
+  const tags = parseTags(context.req.header('if-none-match') ?? '');
+  // The comparison for a cached copy is the weak one: a proxy may have weakened our tag.
+  if (tags === 'any' || tags?.some((tag) => tag.replace(/^W\//, '') === etag)) {
+    return context.body(null, 304, { ...headers, ETag: etag });
+  }
+  const answer = { key: key.value, type: found.type, value: found.value };
+  return answerJson(context, answer, 200, { ...headers, ETag: etag });
+}
+
+async function putKey(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  reader: RegionReader,
+): Promise<Response> {
+  const startedAt = dependencies.now();
+  const key = keyOf(context);
+  if (!key.ok) return answerProblem(context, key.problem);
+  const body = await readJson(context.req.raw);
+  if (!body.ok) return answerProblem(context, body.problem);
+  const asked = askedOfKey(key.value, body.value, conditionsOf(context));
+  const shaped = checkShape(body.value, putSchema);
+  if (!shaped.ok) return sendWrite(context, dependencies, asked, shaped, startedAt, { retell });
+  const value = String(shaped.value.value);
+  const { expiresInMs } = shaped.value;
+  const expiry = expiresInMs === undefined ? [] : ['PX', String(expiresInMs)];
+  const checks = await readPreconditions(context, dependencies, reader, key.value);
+  const draft = checks.ok
+    ? success(draftOf([['SET', key.value, value, ...expiry]], checks.value))
+    : checks;
+  const etag = await etagOf('string', bytesOfText(value));
+  const telling = { headers: { ETag: etag }, retell };
+  return sendWrite(context, dependencies, asked, draft, startedAt, telling);
+}
+
+async function deleteKey(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  reader: RegionReader,
+): Promise<Response> {
+  const startedAt = dependencies.now();
+  const key = keyOf(context);
+  if (!key.ok) return answerProblem(context, key.problem);
+  const asked = askedOfKey(key.value, null, conditionsOf(context));
+  const checks = await readPreconditions(context, dependencies, reader, key.value);
+  const draft = checks.ok ? success(draftOf([['DEL', key.value]], checks.value)) : checks;
+  return sendWrite(context, dependencies, asked, draft, startedAt, { retell });
+}
+
+/**
+ * The key in the address: everything after the third slash of the target as it was sent, so that the keys `.` and
+ * `a/../b` are taken as they stand. The steps before it may be escaped, and the router has matched them already.
+ */
+function keyOf(context: EdgeContext): Attempt<string> {
+  const [path = ''] = rawTarget(context.req.url).split('?', 1);
+  const encoded = path.split('/').slice(3).join('/');
+  if (encoded === '') {
+    return failure('invalid-request', 'The address names no key: write /v1/keys/<key>.');
+  }
+  try {
+    return success(decodeURIComponent(encoded));
+  } catch {
+    const detail = 'The key in the address is not valid percent-encoded UTF-8.';
+    return failure('invalid-request', detail);
+  }
+}

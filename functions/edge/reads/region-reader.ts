@@ -1,0 +1,270 @@
+import { parseSnapshotReplies } from '../../../shared/commands/replies.ts';
+import type { Directory, RegionFault } from '../../../shared/contracts/coordinator.ts';
+import type { RegionConfiguration, RegionStatus } from '../../../shared/contracts/members.ts';
+import { holdScript } from '../../../shared/contracts/round.ts';
+import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import type { Consistency } from '../../../shared/http/schemas.ts';
+import type { RegionId } from '../../../shared/ids.ts';
+import { limits } from '../../../shared/limits.ts';
+import { Circuits } from '../cache/circuit-breakers.ts';
+import { Leases } from '../cache/lease-hints.ts';
+import { type Background, RegionDirectory, statusOf } from '../cache/region-directory.ts';
+import { askCoordinator } from '../http/coordinator-calls.ts';
+import {
+  type EdgeDependencies,
+  type Location,
+  onlyShard,
+  type ReadDependencies,
+} from '../http/dependencies.ts';
+import type { EdgeContext } from '../http/respond.ts';
+import { foundingAdvice } from '../writes/present.ts';
+import { byDistance } from './nearest.ts';
+import { type Look, RegionLook, type RegionOutcome, type Snapshot } from './snapshot-read.ts';
+
+/** How and where a snapshot is to be taken. */
+export interface Place {
+  readonly consistency: Consistency;
+  /** The only region to ask, or null for the nearest that answers. */
+  readonly region: RegionId | null;
+  readonly location: Location | null;
+  readonly background: Background;
+}
+
+/** A snapshot to take: checked commands, and where and how. */
+export type SnapshotQuery = Look & Place;
+
+/** The place of a read that came with a request. */
+export function placeOf(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  asked: { readonly consistency: Consistency; readonly region?: RegionId | null | undefined },
+): Place {
+  return {
+    consistency: asked.consistency,
+    region: asked.region ?? null,
+    location: dependencies.locate(context.req.raw),
+    background: (work) => dependencies.inBackground(context, work),
+  };
+}
+
+/** Reads the regions. Remembers, for the life of an isolate, which gave no answer, had no lease, and how they stand. */
+export class RegionReader {
+  readonly directory: RegionDirectory;
+  readonly #dependencies: ReadDependencies;
+  readonly #circuits: Circuits;
+  readonly #leases: Leases;
+
+  constructor(dependencies: ReadDependencies) {
+    this.#dependencies = dependencies;
+    this.directory = new RegionDirectory(dependencies);
+    this.#circuits = new Circuits(() => dependencies.now());
+    this.#leases = new Leases(dependencies, this.directory);
+  }
+
+  /** Takes the snapshot in the nearest region that can answer. Its problem says what to do where none can. */
+  async read(query: SnapshotQuery): Promise<Attempt<Snapshot>> {
+    const directory = await this.#directoryFor(query);
+    if (!directory.ok) return directory;
+    const candidates = candidatesOf(query, directory.value);
+    if (!candidates.ok) return candidates;
+    const startedAt = this.#dependencies.now();
+    const reading = new Reading(query, directory.value);
+    for (const region of candidates.value) {
+      const ended = await this.#try(region, reading, 'if it answers lately');
+      if (ended !== null) return ended;
+      const ms = this.#dependencies.now() - startedAt;
+      if (reading.contendedIn !== null || ms > limits.timeoutMsDefault) break;
+    }
+    // Those that failed lately come last, and only where nobody else is left: a strong read has a better way.
+    if (query.consistency === 'strong') return this.#readThroughCoordinator(reading);
+    for (const region of reading.avoided) {
+      const ended = await this.#try(region, reading, 'in any case');
+      if (ended !== null) return ended;
+    }
+    return unavailable(reading.faults);
+  }
+
+  /** A region that nobody knows may have been added a moment ago. */
+  async #directoryFor({ region, background }: SnapshotQuery): Promise<Attempt<Directory>> {
+    const directory = await this.directory.current(background);
+    if (!directory.ok || region === null) return directory;
+    const isKnown = directory.value.regions.some(({ id }) => id === region);
+    return isKnown ? directory : this.directory.renewed();
+  }
+
+  /** Asks one region. Null: another way is to be tried. */
+  async #try(
+    region: RegionConfiguration,
+    reading: Reading,
+    when: 'if it answers lately' | 'in any case',
+  ): Promise<Attempt<Snapshot> | null> {
+    const { query, directory } = reading;
+    const status = statusOf(directory, region.id);
+    const obstacle = obstacleOf(status, query.consistency);
+    if (obstacle !== null) return reading.fault(region.id, obstacle);
+    const isStrong = query.consistency === 'strong';
+    if (isStrong && this.#leases.isLacking(region.id)) return this.#lack(region.id, reading);
+    const look = new RegionLook(this.#dependencies, this.directory, query, region);
+    const outcome =
+      when === 'in any case'
+        ? await look.take(directory)
+        : await this.#circuits.ask(region.id, () => look.take(directory));
+    if (outcome === null) return reading.avoid(region);
+    return this.#judge(outcome, region.id, reading);
+  }
+
+  #judge(outcome: RegionOutcome, region: RegionId, reading: Reading): Attempt<Snapshot> | null {
+    switch (outcome.kind) {
+      case 'answered':
+        if (reading.query.consistency === 'strong') this.#want(region, true, reading);
+        return success(outcome.snapshot);
+      case 'ended':
+        return outcome.problem;
+      case 'fault':
+        if (outcome.isUnanswered) reading.unanswered += 1;
+        reading.fault(region, outcome.reason);
+        return reading.isSpent ? unanswered(reading.faults) : null;
+      case 'no-lease':
+        this.#leases.lacking(region);
+        return this.#lack(region, reading);
+      case 'contended':
+        reading.contendedIn = region;
+        return null;
+    }
+  }
+
+  #lack(region: RegionId, reading: Reading): null {
+    this.#want(region, false, reading);
+    return reading.fault(region, 'it has no lease');
+  }
+
+  /** Of the regions that answer, the nearest is to have a lease; one farther away answers for it only meanwhile. */
+  #want(region: RegionId, hasLease: boolean, reading: Reading): void {
+    if (reading.isWanted) return;
+    reading.isWanted = true;
+    this.#leases.want(region, hasLease, reading.query.background);
+  }
+
+  async #readThroughCoordinator({
+    query,
+    faults,
+    contendedIn,
+    unanswered: sent,
+  }: Reading): Promise<Attempt<Snapshot>> {
+    const { keys, commands } = query;
+    // Keys that are always busy in one region may be at rest where the coordinator looks.
+    const request = { keys, commands, region: query.region, unanswered: sent };
+    const answer = await askCoordinator(this.#dependencies, onlyShard, (coordinator) =>
+      coordinator.read(request),
+    );
+    if (answer.ok && answer.value.kind === 'read') {
+      const { region } = answer.value;
+      const replies = parseSnapshotReplies(answer.value.replies, commands.length);
+      if (replies !== null) {
+        return success({ replies, region, attempts: 1, via: 'coordinator' });
+      }
+    }
+    if (contendedIn !== null) return contended(contendedIn);
+    if (!answer.ok) return faults.length === 0 ? answer : unavailable(faults);
+    if (answer.value.kind === 'unavailable' && answer.value.notFounded !== undefined) {
+      const detail = `Nothing was read: ${answer.value.notFounded}. ${foundingAdvice}`;
+      return failure(
+        'not-founded',
+        detail,
+        { regions: answer.value.faults },
+        { 'Retry-After': '1' },
+      );
+    }
+    const told = answer.value.kind === 'unavailable' ? answer.value.faults : [];
+    // Where the coordinator has looked too, it knows more of a region than that it has no lease.
+    const others = faults.filter((fault) => !told.some(({ region }) => region === fault.region));
+    const isSpent = answer.value.kind === 'unavailable' && answer.value.isUnanswered;
+    return isSpent ? unanswered([...others, ...told]) : unavailable([...others, ...told]);
+  }
+}
+
+/** What one read has come across. */
+class Reading {
+  readonly query: SnapshotQuery;
+  readonly directory: Directory;
+  readonly avoided: RegionConfiguration[] = [];
+  readonly faults: RegionFault[] = [];
+  /** Where its keys were busy at each look. */
+  contendedIn: RegionId | null = null;
+  /** Regions that were sent it and have not answered. */
+  unanswered = 0;
+  /** True once the coordinator has been told where this read would like a lease. */
+  isWanted = false;
+
+  constructor(query: SnapshotQuery, directory: Directory) {
+    this.query = query;
+    this.directory = directory;
+  }
+
+  /** True if it was sent as often as it may be without an answer (R40). */
+  get isSpent(): boolean {
+    const isScript = holdScript(this.query.commands);
+    return this.unanswered >= (isScript ? limits.unansweredPerScript : limits.unansweredPerRead);
+  }
+
+  fault(region: RegionId, reason: string): null {
+    this.faults.push({ region, reason });
+    return null;
+  }
+
+  avoid(region: RegionConfiguration): null {
+    this.avoided.push(region);
+    if (this.query.consistency === 'strong')
+      this.fault(region.id, 'it gave no answer a moment ago');
+    return null;
+  }
+}
+
+/** The regions to ask, in this order: the nearest first, and those without a vote last. */
+function candidatesOf(
+  { region, location }: SnapshotQuery,
+  directory: Directory,
+): Attempt<readonly RegionConfiguration[]> {
+  const { regions } = directory;
+  if (region === null) {
+    const near = byDistance(regions, location);
+    const isVoter = ({ id }: RegionConfiguration) => statusOf(directory, id)?.state === 'voter';
+    return success([...near.filter(isVoter), ...near.filter((one) => !isVoter(one))]);
+  }
+  const asked = regions.filter(({ id }) => id === region);
+  if (asked.length > 0) return success(asked);
+  const ids = regions.map(({ id }) => id);
+  const detail = `The region is none of ${ids.join(', ')}: use one of these, or leave it out.`;
+  return failure('region-unknown', detail, { regions: ids });
+}
+
+/**
+ * Why a region is not asked, or null where it may be. Without a vote it has no lease. A local read may be old, but it is
+ * not to be of a region that lacks keys or holds what never was.
+ */
+function obstacleOf(status: RegionStatus | null, consistency: Consistency): string | null {
+  if (status === null) return 'it is not known to the coordinator yet';
+  if (status.state === 'voter') return null;
+  if (consistency === 'strong') return `it has no vote: ${status.state}`;
+  if (status.state === 'copying') return 'it is being copied';
+  const lacksNewest = ['silent', 'refusing', 'ordered'].includes(status.cause ?? '');
+  return lacksNewest ? null : `it is out: ${status.cause ?? 'for an unknown reason'}`;
+}
+
+function contended(region: RegionId): ReturnType<typeof failure> {
+  const detail = `In ${region}, ${limits.readAttempts} snapshots met a write each time. Send it again.`;
+  return failure('read-contended', detail, { region }, { 'Retry-After': '1' });
+}
+
+function unavailable(faults: readonly RegionFault[]): Attempt<Snapshot> {
+  const named = faults.map(({ region, reason }) => `${region}: ${reason}`).join('; ');
+  const detail = `No region could answer the read. ${named}. Send it again.`;
+  return failure('region-unavailable', detail, { regions: faults }, { 'Retry-After': '1' });
+}
+
+/** What may keep one region from answering is not sent to all of them. */
+function unanswered(faults: readonly RegionFault[]): Attempt<Snapshot> {
+  const named = faults.map(({ region, reason }) => `${region}: ${reason}`).join('; ');
+  const detail = `The read was sent and not answered, and is not sent again. ${named}.`;
+  return failure('read-unanswered', detail, { regions: faults }, { 'Retry-After': '5' });
+}

@@ -1,0 +1,104 @@
+import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
+import { compileReads } from '../../../shared/commands/compile.ts';
+import { digestFrom, type ScriptBook } from '../../../shared/commands/user-scripts.ts';
+import { type Attempt, failure } from '../../../shared/http/problems.ts';
+import {
+  type Consistency,
+  readAnswerSchema,
+  readSchema,
+  textsOf,
+} from '../../../shared/http/schemas.ts';
+import type { EdgeScripts } from '../cache/script-cache.ts';
+import { type Guard, scriptsFault } from '../http/authenticate.ts';
+import { readBody } from '../http/body.ts';
+import type { EdgeDependencies } from '../http/dependencies.ts';
+import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
+import { answerJson, answerProblem, type EdgeEnvironment } from '../http/respond.ts';
+import { type Place, placeOf, type RegionReader } from './region-reader.ts';
+import type { Snapshot } from './snapshot-read.ts';
+
+const postRoute = createRoute({
+  method: 'post',
+  path: '/v1/reads',
+  operationId: 'read',
+  tags: ['Reads'],
+  summary: 'Several read commands as one snapshot, in the nearest region',
+  description:
+    'A strong read is answered by the nearest region that has a lease (`via`: `lease`), or else through the coordinator (`coordinator`). The headers Lockstep-Region and Lockstep-Via say so too.',
+  ...secured('read'),
+  request: { body: jsonBody(readSchema) },
+  responses: {
+    200: jsonResponse('One result per command', readAnswerSchema, [
+      'Lockstep-Region',
+      'Lockstep-Consistency',
+      'Lockstep-Via',
+    ]),
+    ...problemResponses(400, 401, 403, 404, 413, 415, 422, 503, 504),
+  },
+});
+
+/** `POST /v1/reads`. */
+export function mountReads(
+  app: OpenAPIHono<EdgeEnvironment>,
+  dependencies: EdgeDependencies,
+  { reader, scripts }: { readonly reader: RegionReader; readonly scripts: EdgeScripts },
+  guard: Guard,
+): void {
+  app.openAPIRegistry.registerPath(postRoute);
+  app.post(postRoute.getRoutingPath(), guard('read'), async (context) => {
+    const body = await readBody(context.req.raw, readSchema);
+    if (!body.ok) return answerProblem(context, body.problem);
+    const { reads, consistency } = body.value;
+    const place = placeOf(context, dependencies, body.value);
+    const commands = reads.map(textsOf);
+    const forbidden = scriptsFault(context.get('caller'), commands);
+    if (forbidden !== null) return answerProblem(context, forbidden.problem);
+    const learnt = await scripts.learn(digestsIn(commands));
+    if (!learnt.ok) return answerProblem(context, learnt.problem);
+    const snapshot = await takeSnapshot(reader, commands, place, scripts.book);
+    if (!snapshot.ok) return answerProblem(context, snapshot.problem);
+    const results: unknown[] = [];
+    for (const [index, reply] of snapshot.value.replies.entries()) {
+      if (!reply.ok) {
+        const detail = `reads[${index}] (${reads[index]?.[0]}) failed: ${reply.error}`;
+        const members = { index, error: reply.error };
+        return answerProblem(context, failure('command-failed', detail, members).problem);
+      }
+      results.push(reply.reply);
+    }
+    const { region, attempts, via } = snapshot.value;
+    const answer = { results, region, consistency, via, attempts };
+    return answerJson(context, answer, 200, snapshotHeaders(snapshot.value, consistency));
+  });
+}
+
+function digestsIn(commands: readonly (readonly string[])[]): readonly string[] {
+  return commands.flatMap(([name = '', given = '']) => {
+    const sha = /^EVALSHA_RO$/i.test(name) ? digestFrom(given) : null;
+    return sha === null ? [] : [sha];
+  });
+}
+
+/** Checks the commands and takes a snapshot of them. */
+export async function takeSnapshot(
+  reader: RegionReader,
+  reads: readonly (readonly string[])[],
+  place: Place,
+  scripts?: ScriptBook,
+): Promise<Attempt<Snapshot>> {
+  const compiled = compileReads(reads, scripts);
+  if (!compiled.ok) return failure(compiled.problem, compiled.detail);
+  return reader.read({ keys: compiled.keys, commands: compiled.commands, ...place });
+}
+
+/** Which region answered, by which way, and how far its answer can be trusted to be the newest. */
+export function snapshotHeaders(
+  { region, via }: Snapshot,
+  consistency: Consistency,
+): Readonly<Record<string, string>> {
+  return {
+    'Lockstep-Region': region,
+    'Lockstep-Consistency': consistency,
+    'Lockstep-Via': via,
+  };
+}

@@ -1,0 +1,195 @@
+import { assert } from '../../../shared/assert.ts';
+import { type SnapshotReply, snapshotReplyOf } from '../../../shared/commands/replies.ts';
+import type { Directory, Resolution } from '../../../shared/contracts/coordinator.ts';
+import type { RegionConfiguration } from '../../../shared/contracts/members.ts';
+import {
+  type Decision,
+  holdScript,
+  type ReadCommand,
+  type SnapshotResult,
+} from '../../../shared/contracts/round.ts';
+import { type Attempt, type failure, success } from '../../../shared/http/problems.ts';
+import type { Consistency } from '../../../shared/http/schemas.ts';
+import { compareOrder, type RegionId, type TransactionOrder } from '../../../shared/ids.ts';
+import { limits } from '../../../shared/limits.ts';
+import { type RegionDirectory, statusOf } from '../cache/region-directory.ts';
+import { askCoordinator } from '../http/coordinator-calls.ts';
+import { onlyShard, type ReadDependencies } from '../http/dependencies.ts';
+
+/** What is to be read, and how. */
+export interface Look {
+  readonly keys: readonly string[];
+  readonly commands: readonly ReadCommand[];
+  readonly consistency: Consistency;
+}
+
+/** The way that a read went: by a region's lease, through the coordinator, or without either. */
+export type ReadWay = 'lease' | 'coordinator' | 'local';
+
+/** A snapshot taken, and where. `attempts` counts the snapshots that it took in that region. */
+export interface Snapshot {
+  readonly replies: readonly SnapshotReply[];
+  readonly region: RegionId;
+  readonly attempts: number;
+  readonly via: ReadWay;
+}
+
+/** What one region came to. */
+export type RegionOutcome =
+  | { readonly kind: 'answered'; readonly snapshot: Snapshot }
+  /** A reason to ask the next region. */
+  | { readonly kind: 'fault'; readonly reason: string; readonly isUnanswered?: true }
+  /** It may not answer strong reads now. */
+  | { readonly kind: 'no-lease' }
+  /** Its keys were locked by commits at each look. */
+  | { readonly kind: 'contended' }
+  /** The end of the whole read. */
+  | { readonly kind: 'ended'; readonly problem: ReturnType<typeof failure> };
+
+type RefusedResult = Extract<SnapshotResult, { kind: 'refused' }>;
+type ReadResult = Extract<SnapshotResult, { kind: 'read' }>;
+
+/** Looks into one region, as often as locks of commits are met there, which are applied first. */
+export class RegionLook {
+  readonly #dependencies: ReadDependencies;
+  readonly #directory: RegionDirectory;
+  readonly #look: Look;
+  readonly #region: RegionConfiguration;
+
+  constructor(
+    dependencies: ReadDependencies,
+    directory: RegionDirectory,
+    look: Look,
+    region: RegionConfiguration,
+  ) {
+    this.#dependencies = dependencies;
+    this.#directory = directory;
+    this.#look = look;
+    this.#region = region;
+  }
+
+  /** Takes the snapshot, under the region's generation as `known` says it or, where that is refused, as it is now. */
+  async take(known: Directory): Promise<RegionOutcome> {
+    let generation = statusOf(known, this.#region.id)?.generation ?? 0;
+    let settle: readonly Decision[] = [];
+    for (let attempts = 1; attempts <= limits.readAttempts; attempts += 1) {
+      const result = await this.#snapshot(generation, settle);
+      if (result.kind === 'silent') {
+        const { reason, isUnanswered } = result;
+        return isUnanswered ? { kind: 'fault', reason, isUnanswered } : { kind: 'fault', reason };
+      }
+      if (result.kind === 'refused') {
+        const newer = result.refusal.kind === 'generation' ? await this.#generation() : null;
+        if (newer?.ok === false) return { kind: 'ended', problem: newer };
+        const next = newer?.value ?? null;
+        if (next === null || next === generation) return outcomeOfRefusal(result);
+        generation = next;
+        continue;
+      }
+      const holders = distinctHolders(result);
+      if (isOutrun(this.#look, holders, settle)) return this.#answered(result, attempts);
+      const resolved = await this.#resolve(holders);
+      if (!resolved.ok) return { kind: 'ended', problem: resolved };
+      if (resolved.value.some(({ kind }) => kind === 'forgotten')) {
+        return { kind: 'fault', reason: 'it holds a lock older than the kept log' };
+      }
+      settle = resolved.value.flatMap(commitOf);
+      // No lock, or locks of transactions that nobody has seen: what stands there is the present state.
+      if (settle.length === 0) return this.#answered(result, attempts);
+    }
+    return { kind: 'contended' };
+  }
+
+  #snapshot(generation: number, settle: readonly Decision[]): Promise<SnapshotResult> {
+    const { keys, commands, consistency } = this.#look;
+    const strong = consistency === 'strong';
+    const request = {
+      shard: onlyShard,
+      generation,
+      strong,
+      leased: strong,
+      seen: null,
+      settle,
+      keys,
+      commands,
+    };
+    const { readTimeoutMs } = this.#dependencies.configuration;
+    return this.#dependencies.regionOf(this.#region).snapshot(request, readTimeoutMs);
+  }
+
+  async #generation(): Promise<Attempt<number | null>> {
+    const renewed = await this.#directory.renewed();
+    if (!renewed.ok) return renewed;
+    return success(statusOf(renewed.value, this.#region.id)?.generation ?? null);
+  }
+
+  async #resolve(holders: readonly TransactionOrder[]): Promise<Attempt<readonly Resolution[]>> {
+    if (holders.length === 0) return success([]);
+    const resolved = await askCoordinator(this.#dependencies, onlyShard, (coordinator) =>
+      coordinator.resolve(holders),
+    );
+    // A lock left without a word about it would let a committed value pass for an undecided one.
+    if (resolved.ok) assert(resolved.value.length === holders.length, 'each holder is resolved');
+    return resolved;
+  }
+
+  #answered(result: ReadResult, attempts: number): RegionOutcome {
+    if (result.replies.length !== this.#look.commands.length) {
+      return { kind: 'fault', reason: 'its answer has no usable form' };
+    }
+    const replies = result.replies.map(snapshotReplyOf);
+    const via = this.#look.consistency === 'strong' ? 'lease' : 'local';
+    const snapshot: Snapshot = { replies, region: this.#region.id, attempts, via };
+    return { kind: 'answered', snapshot };
+  }
+}
+
+function distinctHolders({ locks }: ReadResult): readonly TransactionOrder[] {
+  const holders: TransactionOrder[] = [];
+  for (const { holder } of locks) {
+    if (!holders.some((known) => compareOrder(known, holder) === 0)) holders.push(holder);
+  }
+  return holders;
+}
+
+/**
+ * True where the one key of a read was locked by a commit that has now been applied, and is locked by a later
+ * transaction. That one was prepared here after the first snapshot, so it was decided after the read had begun, if at all: the value
+ * between the two was the present one for a moment of the read. Without this rule a key that is written all the time
+ * could not be read. For several keys it would not do: two readers could see two writes in different orders.
+ */
+function isOutrun(
+  { keys, commands }: Look,
+  holders: readonly TransactionOrder[],
+  settled: readonly Decision[],
+): boolean {
+  // A script may read keys that it does not declare.
+  const isOfOneKey = keys.length === 1 && !holdScript(commands);
+  if (!isOfOneKey || settled.length === 0) return false;
+  return !holders.some((holder) =>
+    settled.some(({ transaction }) => compareOrder(transaction, holder) === 0),
+  );
+}
+
+function commitOf(resolution: Resolution): readonly Decision[] {
+  if (resolution.kind !== 'committed') return [];
+  const { transaction, keys } = resolution;
+  return [{ transaction, outcome: 'commit', keys }];
+}
+
+function outcomeOfRefusal({ refusal }: RefusedResult): RegionOutcome {
+  switch (refusal.kind) {
+    case 'lease':
+      return { kind: 'no-lease' };
+    case 'generation':
+      return refusal.has === 0
+        ? { kind: 'fault', reason: 'it has not taken part in a write yet' }
+        : { kind: 'fault', reason: `it belongs to generation ${refusal.has}` };
+    case 'lost':
+      return { kind: 'fault', reason: 'it has lost acknowledged writes' };
+    case 'history':
+      return { kind: 'fault', reason: 'it does not remember that far back' };
+    case 'phase':
+      return { kind: 'fault', reason: 'it is being copied' };
+  }
+}

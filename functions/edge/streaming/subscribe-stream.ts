@@ -1,0 +1,73 @@
+import type { RegionFault } from '../../../shared/contracts/coordinator.ts';
+import { EventLines } from '../../../shared/http/sse.ts';
+import type { RegionId } from '../../../shared/ids.ts';
+import { isShown } from '../../../shared/upstash/streams.ts';
+import type { Subscribed, Subscription } from '../../region/subscribe.ts';
+import { type Background, type RegionDirectory, statusOf } from '../cache/region-directory.ts';
+import type { EdgeDependencies, Location } from '../http/dependencies.ts';
+import { byDistance } from '../reads/nearest.ts';
+import { beating, type Piece } from './sse-stream.ts';
+import type { OpenStream } from './stream-limit.ts';
+
+type Open = Extract<Subscribed, { kind: 'open' }>;
+
+/** What came of looking for a region that streams. */
+export type Found =
+  | { readonly kind: 'open'; readonly region: RegionId; readonly stream: Open }
+  | { readonly kind: 'none'; readonly faults: readonly RegionFault[] };
+
+/** How the requests for streams are served: what they need of the world, and where they come from. */
+export interface StreamPlace {
+  readonly dependencies: EdgeDependencies;
+  readonly directory: RegionDirectory;
+  readonly location: Location | null;
+  readonly background: Background;
+}
+
+/**
+ * Subscribes in the nearest region that votes and answers: only such a region applies every write, and so publishes
+ * every message.
+ */
+export async function findStream(place: StreamPlace, subscription: Subscription): Promise<Found> {
+  const { dependencies, directory, location, background } = place;
+  const known = await directory.current(background, true);
+  if (!known.ok) return { kind: 'none', faults: [] };
+  const faults: RegionFault[] = [];
+  for (const region of byDistance(known.value.regions, location)) {
+    if (statusOf(known.value, region.id)?.state !== 'voter') {
+      faults.push({ region: region.id, reason: 'it has no vote' });
+      continue;
+    }
+    const stream = await dependencies.subscribe(region, subscription);
+    if (stream.kind === 'open') return { kind: 'open', region: region.id, stream };
+    faults.push({ region: region.id, reason: stream.reason });
+  }
+  return { kind: 'none', faults };
+}
+
+/**
+ * Passes a region's stream on. It ends where the region's ends, or has lost its vote: then the client connects anew, to
+ * another one.
+ */
+export function messageStream(
+  place: StreamPlace,
+  subscription: Subscription,
+  { region, stream: { first, rest } }: Extract<Found, { kind: 'open' }>,
+  open: OpenStream,
+): ReadableStream<Uint8Array> {
+  const lines = new EventLines((line) => isShown(line, subscription));
+  let begun = false;
+  const next = async (): Promise<Piece> => {
+    const { done, value } = begun ? await rest.read() : { done: false, value: first };
+    begun = true;
+    const text = done || value === undefined ? null : lines.pass(value);
+    return text === null ? { kind: 'ended' } : { kind: 'text', text };
+  };
+  const goesOn = async () => {
+    const known = await place.directory.current(place.background, true);
+    return !known.ok || statusOf(known.value, region)?.state === 'voter';
+  };
+  // Ending it may fail where it has ended already.
+  const stop = () => void rest.cancel().catch(() => {});
+  return beating({ dependencies: place.dependencies, open, next, goesOn, stop });
+}

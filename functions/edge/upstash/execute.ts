@@ -1,0 +1,359 @@
+import { utf8Length } from '../../../shared/commands/keys.ts';
+import { saysNoScript } from '../../../shared/commands/user-scripts.ts';
+import type { WriteAnswer, WriteRequest } from '../../../shared/contracts/coordinator.ts';
+import { writeIdOf } from '../../../shared/ids.ts';
+import { limits } from '../../../shared/limits.ts';
+import { elementOf, rawOutcomeOf, type UpstashElement } from '../../../shared/upstash/replies.ts';
+import type { UpstashCommand } from '../../../shared/upstash/request.ts';
+import { onlyShard } from '../http/dependencies.ts';
+import { keptHeaders, keptUnder, recall } from '../http/idempotency.ts';
+import { tellAnswer } from '../writes/present.ts';
+import { sendWrites } from '../writes/send-writes.ts';
+import { planScripts } from './plan-scripts.ts';
+import { failed, type PlannedCommand, type UpstashRun } from './request.ts';
+import { batchesOf, runOrders } from './script-commands.ts';
+
+/** What a request came to. `wrote`: the token that its client hands back has to change. */
+export interface UpstashOutcome {
+  readonly elements: readonly UpstashElement[];
+  readonly wrote: boolean;
+  /** Where the reads were taken, as headers; empty where they went with writes. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** True where a script that looked like a read was refused since it is none: all of it may go as writes. */
+  readonly mustWrite?: boolean;
+}
+
+/** A transaction that was carried out as a whole, or the reason why nothing of it was. */
+export type TransactionOutcome =
+  | (UpstashOutcome & { readonly kind: 'done' })
+  | { readonly kind: 'discarded'; readonly error: string; readonly status: number };
+
+/** How Redis begins where a script that may only read has come to a write. */
+const writesAfterAll = 'ERR Write commands are not allowed from read-only scripts';
+
+/** Planned commands that go in one round trip: as frames, or as one snapshot. */
+interface Segment {
+  readonly planned: PlannedCommand[];
+  hasWrite: boolean;
+  /** It holds a read that cannot stand among writes. */
+  isSnapshot: boolean;
+}
+
+/**
+ * Carries out commands in order, each by itself: one that fails does not stop the others. It takes one round trip, unless a
+ * read that cannot stand in a write (SCAN, a random choice) comes between writes.
+ */
+export async function runPipeline(
+  run: UpstashRun,
+  planned: readonly PlannedCommand[],
+): Promise<UpstashOutcome> {
+  const elements: UpstashElement[] = [];
+  let wrote = false;
+  let headers: UpstashOutcome['headers'] = {};
+  const first = await recallRefused(run, planned);
+  for (const stretch of stretchesOf(planned)) {
+    const orders = stretch.flatMap(({ plan }) => (plan.kind === 'order' ? [plan.order] : []));
+    if (orders.length > 0) elements.push(...(await runOrders(run, orders)));
+    // Not before: a script may have been loaded just now.
+    else {
+      for (const segment of segmentsOf(await planScripts(run, stretch))) {
+        const outcome = await runSegment(run, segment, elements.length);
+        elements.push(...outcome.elements);
+        wrote ||= outcome.wrote;
+        headers = outcome.headers;
+      }
+    }
+  }
+  for (const [place, element] of first) elements[place] = element;
+  return { elements, wrote, headers };
+}
+
+async function runSegment(
+  run: UpstashRun,
+  { planned, hasWrite, isSnapshot }: Segment,
+  offset: number,
+): Promise<UpstashOutcome> {
+  if (hasWrite) return writeAll(run, planned, offset);
+  const outcome = await readAll(run, planned);
+  return outcome.mustWrite && !isSnapshot ? writeAll(run, planned, offset) : outcome;
+}
+
+/** Carries out commands as one transaction. Those that fail answer their errors, and the others stand, as in Redis. */
+export async function runTransaction(
+  run: UpstashRun,
+  given: readonly PlannedCommand[],
+): Promise<TransactionOutcome> {
+  const planned = await planScripts(run, given);
+  const discarded = discardOf(planned);
+  if (discarded !== null) {
+    const refused = { kind: 'discarded', error: discarded, status: 400 } as const;
+    return (await recallTransaction(run, planned)) ?? refused;
+  }
+  if (!planned.some(({ plan }) => plan.kind === 'write')) {
+    if (inSnapshots(planned).length > 1) {
+      const detail = `the scripts of one transaction have at most ${limits.scriptBytesPerWrite} bytes`;
+      return { kind: 'discarded', error: `ERR ${detail}`, status: 400 };
+    }
+    const outcome = await readAll(run, planned);
+    if (!outcome.mustWrite || !planned.every(mayStandInWrite)) return { kind: 'done', ...outcome };
+  }
+  const sent = planned.filter(isSent);
+  const ops = sent.map(({ command }) => command);
+  const request = requestOf(run, ops, true, null);
+  const answered = await sendWrites(run.dependencies, [request], (coordinator, [one = request]) =>
+    coordinator.write(one),
+  );
+  if (!answered.ok) return { kind: 'discarded', ...failed(answered.problem) };
+  return transactionOutcome(answered.value, planned, isSent);
+}
+
+/** What a transaction came to. `sent` says which of its commands went to the coordinator. */
+function transactionOutcome(
+  answer: WriteAnswer,
+  planned: readonly PlannedCommand[],
+  sent: (each: PlannedCommand) => boolean,
+): TransactionOutcome {
+  const outcome = outcomeOf(answer);
+  if ('error' in outcome) {
+    return { kind: 'discarded', error: outcome.error, status: outcome.status };
+  }
+  let next = 0;
+  const elements = planned.map((each) => {
+    if (!sent(each)) return settled(each);
+    const reply = outcome.replies[next] ?? null;
+    next += 1;
+    return elementOf(reply, each.command);
+  });
+  return { kind: 'done', elements, wrote: true, headers: keptHeaders([answer]) };
+}
+
+/** The first outcome of a transaction that is refused today, if one stands under its key; null where there is none. */
+async function recallTransaction(
+  run: UpstashRun,
+  planned: readonly PlannedCommand[],
+): Promise<TransactionOutcome | null> {
+  if (run.key === null) return null;
+  const recalled = await recall(run.dependencies, run.key, [null]);
+  if (!recalled.ok) return { kind: 'discarded', ...failed(recalled.problem) };
+  const [first = null] = recalled.value;
+  return first === null ? null : transactionOutcome(first, planned, wasSent);
+}
+
+/** What is refused today can have been carried out before, but not what is answered without the coordinator. */
+function wasSent({ plan }: PlannedCommand): boolean {
+  return plan.kind !== 'answered' && plan.kind !== 'order';
+}
+
+/** The first outcomes of commands of a pipeline that are refused today, by their places. */
+async function recallRefused(
+  run: UpstashRun,
+  planned: readonly PlannedCommand[],
+): Promise<ReadonlyMap<number, UpstashElement>> {
+  const places = planned.flatMap(({ plan }, place) => (plan.kind === 'refused' ? [place] : []));
+  if (run.key === null || places.length === 0) return new Map();
+  const recalled = await recall(run.dependencies, run.key, places);
+  if (!recalled.ok) {
+    const { problem } = recalled;
+    return new Map(places.map((place) => [place, failed(problem)]));
+  }
+  return new Map(
+    recalled.value.flatMap((answer, index) => {
+      const place = places[index] ?? 0;
+      const command = planned[place]?.command ?? [];
+      return answer === null ? [] : [[place, elementOfAnswer(answer, command)] as const];
+    }),
+  );
+}
+
+function elementOfAnswer(answer: WriteAnswer, command: UpstashCommand): UpstashElement {
+  const outcome = outcomeOf(answer);
+  return 'error' in outcome ? outcome : elementOf(outcome.replies[0] ?? null, command);
+}
+
+/** Why the transaction is discarded before anything of it is carried out, or null. */
+function discardOf(planned: readonly PlannedCommand[]): string | null {
+  const hasWrite = planned.some(({ plan }) => plan.kind === 'write');
+  for (const { command, plan } of planned) {
+    if (plan.kind === 'refused' && plan.whenQueued) {
+      // Redis tells the reason to the command and not to EXEC; here there is one answer, so the reason is in it.
+      return `EXECABORT Transaction discarded because of previous errors. ${plan.error}`;
+    }
+    if (plan.kind === 'order') {
+      return 'EXECABORT Transaction discarded because of previous errors. ERR SCRIPT cannot stand in a transaction: scripts are kept beside the data; send it before';
+    }
+    if (plan.kind === 'read' && hasWrite && !plan.mayBeFrame) {
+      const name = command[0]?.toUpperCase();
+      return `EXECABORT Transaction discarded because of previous errors. ERR ${name} cannot stand in a transaction that writes: regions would answer it differently`;
+    }
+  }
+  return null;
+}
+
+function segmentsOf(planned: readonly PlannedCommand[]): readonly Segment[] {
+  const segments: Segment[] = [];
+  for (const each of planned) {
+    const isWrite = each.plan.kind === 'write';
+    const isLone = each.plan.kind === 'read' && !each.plan.mayBeFrame;
+    const last = segments.at(-1);
+    if (last === undefined || (isWrite && last.isSnapshot) || (isLone && last.hasWrite)) {
+      segments.push({ planned: [each], hasWrite: isWrite, isSnapshot: isLone });
+      continue;
+    }
+    last.planned.push(each);
+    last.hasWrite ||= isWrite;
+    last.isSnapshot ||= isLone;
+  }
+  return segments;
+}
+
+/** One snapshot of all reads, or several where their scripts are too large for one. */
+async function readAll(
+  run: UpstashRun,
+  planned: readonly PlannedCommand[],
+): Promise<UpstashOutcome> {
+  const outcomes: UpstashOutcome[] = [];
+  for (const batch of inSnapshots(planned)) outcomes.push(await readBatch(run, batch));
+  return {
+    elements: outcomes.flatMap(({ elements }) => elements),
+    wrote: false,
+    headers: outcomes.findLast(({ headers }) => 'Lockstep-Region' in headers)?.headers ?? {},
+    mustWrite: outcomes.some(({ mustWrite }) => mustWrite === true),
+  };
+}
+
+function inSnapshots(planned: readonly PlannedCommand[]): readonly (readonly PlannedCommand[])[] {
+  return batchesOf(planned, ({ plan }) => {
+    const isScript = plan.kind === 'read' && plan.command.args[0] === 'EVAL_RO';
+    return isScript ? utf8Length(plan.command.args[2] ?? '') : 0;
+  });
+}
+
+async function readBatch(
+  { reader, place, scripts }: UpstashRun,
+  planned: readonly PlannedCommand[],
+): Promise<UpstashOutcome> {
+  const reads = planned.flatMap(({ plan }) => (plan.kind === 'read' ? [plan] : []));
+  if (reads.length === 0) return { elements: planned.map(settled), wrote: false, headers: {} };
+  const keys = [...new Set(reads.flatMap((read) => read.keys))];
+  const commands = reads.map(({ command }) => command);
+  const snapshot = await reader.read({ keys, commands, ...place });
+  let next = 0;
+  let mustWrite = false;
+  const elements = planned.map((each): UpstashElement => {
+    if (each.plan.kind !== 'read') return settled(each);
+    if (!snapshot.ok) return failed(snapshot.problem);
+    const reply = snapshot.value.replies[next];
+    next += 1;
+    if (reply === undefined) return { error: 'ERR the region gave no answer', status: 503 };
+    const { brings } = each.plan;
+    if (brings !== undefined && (reply.ok || !saysNoScript(reply.error))) {
+      scripts.evaluated(brings, place.background);
+    }
+    if (!reply.ok) {
+      mustWrite ||= each.plan.mayWrite && reply.error.startsWith(writesAfterAll);
+      return { error: reply.error, status: 400 };
+    }
+    return elementOf(reply.raw, each.command);
+  });
+  if (!snapshot.ok) return { elements, wrote: false, headers: {} };
+  const { region, via } = snapshot.value;
+  const headers = {
+    'Lockstep-Region': region,
+    'Lockstep-Consistency': place.consistency,
+    'Lockstep-Via': via,
+  };
+  return { elements, wrote: false, headers, mustWrite };
+}
+
+/** Each command as a frame of its own, all in one call. */
+async function writeAll(
+  run: UpstashRun,
+  planned: readonly PlannedCommand[],
+  offset: number,
+): Promise<UpstashOutcome> {
+  const requests = planned.flatMap((each, index) =>
+    isSent(each) ? [requestOf(run, [each.command], false, offset + index)] : [],
+  );
+  const answered = await sendWrites(run.dependencies, requests, (coordinator, sent) =>
+    coordinator.writeAll(sent),
+  );
+  let next = 0;
+  const elements = planned.map((each): UpstashElement => {
+    if (!isSent(each)) return settled(each);
+    if (!answered.ok) return failed(answered.problem);
+    const answer = answered.value[next];
+    next += 1;
+    if (answer === undefined) return { error: 'ERR the coordinator gave no answer', status: 503 };
+    return elementOfAnswer(answer, each.command);
+  });
+  const headers = answered.ok ? keptHeaders(answered.value) : {};
+  return { elements, wrote: true, headers };
+}
+
+/** Orders of one kind that follow each other, or what is between such. */
+function stretchesOf(planned: readonly PlannedCommand[]): readonly (readonly PlannedCommand[])[] {
+  const kindOf = ({ plan }: PlannedCommand) => (plan.kind === 'order' ? plan.order.kind : null);
+  const stretches: PlannedCommand[][] = [];
+  for (const each of planned) {
+    const last = stretches.at(-1);
+    const [first] = last ?? [];
+    if (last === undefined || first === undefined || kindOf(first) !== kindOf(each)) {
+      stretches.push([each]);
+    } else last.push(each);
+  }
+  return stretches;
+}
+
+function mayStandInWrite({ plan }: PlannedCommand): boolean {
+  return plan.kind !== 'read' || plan.mayBeFrame;
+}
+
+function isSent({ plan }: PlannedCommand): boolean {
+  return plan.kind === 'write' || plan.kind === 'read';
+}
+
+/** The element of a command that no region is asked about. */
+function settled({ command, plan }: PlannedCommand): UpstashElement {
+  if (plan.kind === 'answered') return elementOf(plan.reply, command);
+  if (plan.kind === 'refused') return { error: plan.error, status: plan.status ?? 400 };
+  return { error: 'ERR the command was not carried out', status: 503 };
+}
+
+/** A write of `ops`. `place` is that of a command in its pipeline, where each has an idempotency key of its own. */
+function requestOf(
+  { dependencies, key }: UpstashRun,
+  ops: readonly UpstashCommand[],
+  keepsGoing: boolean,
+  place: number | null,
+): WriteRequest {
+  return {
+    id: writeIdOf(onlyShard, dependencies.uuid()),
+    ops,
+    checks: [],
+    keepsGoing,
+    ack: 'committed',
+    timeoutMs: limits.timeoutMsDefault,
+    priority: 0,
+    idempotency: keptUnder(key, place),
+    notAfter: null,
+    callback: null,
+    again: false,
+  };
+}
+
+type Outcome =
+  | Extract<ReturnType<typeof rawOutcomeOf>, { kind: 'done' }>
+  | { readonly error: string; readonly status: number };
+
+/** The replies of a write, or the error that its client reads. */
+function outcomeOf(answer: WriteAnswer): Outcome {
+  if (answer.kind === 'decided' || answer.kind === 'unconfirmed') {
+    const outcome = rawOutcomeOf(answer.record.part);
+    return outcome.kind === 'done' ? outcome : { error: outcome.error, status: 400 };
+  }
+  if (answer.kind === 'refused' && answer.error !== undefined) {
+    return { error: answer.error, status: 400 };
+  }
+  const told = tellAnswer(answer, { ops: [], checks: [], ack: 'committed' });
+  return told.ok ? { error: 'ERR the write is not decided', status: 503 } : failed(told.problem);
+}

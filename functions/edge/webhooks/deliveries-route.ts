@@ -1,0 +1,345 @@
+import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
+import type {
+  EndpointId,
+  EventType,
+  OwedEvent,
+  ReplayQuery,
+  SigningKey,
+  Subscription,
+} from '../../../shared/contracts/webhooks-and-feed.ts';
+import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import {
+  deliveriesAnswerSchema,
+  deliveriesQuerySchema,
+  deliveryAnswerSchema,
+  deliveryParams,
+  endpointParams,
+  isEndpointId,
+  replaySchema,
+  rotatedSchema,
+  rotationSchema,
+  testSchema,
+  webhookKeysSchema,
+} from '../../../shared/http/webhook-schemas.ts';
+import { sampleEvent } from '../../../shared/webhooks/event-samples.ts';
+import { publicKeyText } from '../../../shared/webhooks/signature.ts';
+import type { Guard } from '../http/authenticate.ts';
+import { checkShape, readBody, readBodyIfAny } from '../http/body.ts';
+import { askHooks } from '../http/coordinator-calls.ts';
+import { askCourier } from '../http/courier-calls.ts';
+import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
+import { repeatable, repeatableHeaders, secretOf, uuidOf } from '../http/repeatable.ts';
+import {
+  answerJson,
+  answerProblem,
+  type EdgeContext,
+  type EdgeEnvironment,
+} from '../http/respond.ts';
+import { findOwnWebhook, findWebhook, unknownWebhook } from './route.ts';
+import { isCallback, isOwn, ownsCallbacks, presentDelivery, presentDetail } from './views.ts';
+
+const tags = ['Webhooks'];
+const request = { params: endpointParams };
+
+const keysRoute = createRoute({
+  method: 'get',
+  path: '/v1/webhooks/keys',
+  operationId: 'listWebhookKeys',
+  security: [],
+  tags,
+  summary: 'The public keys with which deliveries are signed',
+  responses: {
+    200: jsonResponse('A JWK set; for everyone', webhookKeysSchema),
+    ...problemResponses(503),
+  },
+});
+
+const testRoute = createRoute({
+  method: 'post',
+  path: '/v1/webhooks/{id}/test',
+  operationId: 'testWebhook',
+  tags,
+  summary: 'Send an event to try the receiver',
+  description:
+    'It has the form of a real event of its type, and `data.test` is true. Its `webhook-id` begins with `test_`.',
+  ...secured('write'),
+  request: {
+    ...request,
+    headers: repeatableHeaders,
+    body: { ...jsonBody(testSchema), required: false },
+  },
+  responses: {
+    202: jsonResponse('It is on its way; see the deliveries', z.object({ event: z.string() })),
+    ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+  },
+});
+
+const rotateRoute = createRoute({
+  method: 'post',
+  path: '/v1/webhooks/{id}/rotate',
+  operationId: 'rotateWebhookSecret',
+  tags,
+  summary: 'Replace the secret; for a while both sign',
+  ...secured('write'),
+  request: { ...request, headers: repeatableHeaders, body: jsonBody(rotationSchema) },
+  responses: {
+    200: jsonResponse('The new secret, shown this once', rotatedSchema),
+    ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+  },
+});
+
+const enableRoute = createRoute({
+  method: 'post',
+  path: '/v1/webhooks/{id}/enable',
+  operationId: 'enableWebhook',
+  tags,
+  summary: 'Go on after the endpoint was disabled',
+  ...secured('write'),
+  request: { ...request, headers: repeatableHeaders },
+  responses: {
+    204: { description: 'Enabled; what is owed is sent' },
+    ...problemResponses(400, 401, 403, 404, 409, 413, 422, 429, 503),
+  },
+});
+
+const deliveriesRoute = createRoute({
+  method: 'get',
+  path: '/v1/webhooks/{id}/deliveries',
+  operationId: 'listDeliveries',
+  tags,
+  summary: 'The log of deliveries, the newest first',
+  ...secured('read'),
+  request: { ...request, query: deliveriesQuerySchema },
+  responses: {
+    200: jsonResponse('A page of the log', deliveriesAnswerSchema),
+    ...problemResponses(400, 401, 403, 404, 503),
+  },
+});
+
+const deliveryRoute = createRoute({
+  method: 'get',
+  path: '/v1/webhooks/{id}/deliveries/{event}',
+  operationId: 'getDelivery',
+  tags,
+  summary: 'One delivery with its payload and its attempts',
+  description:
+    'The payload and the answers of the receiver are for the token that created the webhook, and for the scope admin.',
+  ...secured('read'),
+  request: { params: deliveryParams },
+  responses: {
+    200: jsonResponse('The delivery', deliveryAnswerSchema),
+    ...problemResponses(401, 403, 404, 503),
+  },
+});
+
+const replayRoute = createRoute({
+  method: 'post',
+  path: '/v1/webhooks/{id}/replay',
+  operationId: 'replayDeliveries',
+  tags,
+  summary: 'Send deliveries again, or recover since a date',
+  ...secured('write'),
+  request: { ...request, headers: repeatableHeaders, body: jsonBody(replaySchema) },
+  responses: {
+    200: jsonResponse(
+      'How many deliveries are sent again, under their ids, and how many events since then are owed once more. Of those since a date, delivered ones are sent again only if `delivered` is true',
+      z.object({ replayed: z.int(), recovered: z.int() }),
+    ),
+    ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
+  },
+});
+
+/** What is done with an endpoint besides changing it: `/v1/webhooks/:id/…`, and `/v1/webhooks/keys`. */
+export function mountDeliveries(
+  app: OpenAPIHono<EdgeEnvironment>,
+  dependencies: EdgeDependencies,
+  guard: Guard,
+): void {
+  const routes = [
+    ...[keysRoute, testRoute, rotateRoute, enableRoute],
+    ...[deliveriesRoute, deliveryRoute, replayRoute],
+  ];
+  for (const route of routes) app.openAPIRegistry.registerPath(route);
+  mountWebhookKeys(app, dependencies);
+  app.post(testRoute.getRoutingPath(), guard('write'), repeatable(dependencies), (context) =>
+    sendTest(context, dependencies),
+  );
+  app.post(rotateRoute.getRoutingPath(), guard('write'), repeatable(dependencies), (context) =>
+    rotate(context, dependencies),
+  );
+  app.post(enableRoute.getRoutingPath(), guard('write'), repeatable(dependencies), (context) =>
+    enable(context, dependencies),
+  );
+  app.get(deliveriesRoute.getRoutingPath(), guard('read'), (context) =>
+    list(context, dependencies),
+  );
+  app.get(deliveryRoute.getRoutingPath(), guard('read'), (context) => show(context, dependencies));
+  app.post(replayRoute.getRoutingPath(), guard('write'), repeatable(dependencies), (context) =>
+    replay(context, dependencies),
+  );
+}
+
+/** Public, so the coordinator is asked once an isolate, however often anyone asks here. */
+function mountWebhookKeys(app: OpenAPIHono<EdgeEnvironment>, dependencies: EdgeDependencies): void {
+  let keys: readonly unknown[] | null = null;
+  app.get(keysRoute.getRoutingPath(), async (context) => {
+    if (keys === null) {
+      const key = await askHooks(dependencies, onlyShard, 'read', (hooks) => hooks.signingKey());
+      if (!key.ok) return answerProblem(context, key.problem);
+      keys = [tellKey(key.value)];
+    }
+    return answerJson(context, { keys }, 200, { 'Cache-Control': 'public, max-age=300' });
+  });
+}
+
+async function sendTest(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
+  const body = await readBodyIfAny(context.req.raw, testSchema);
+  if (!body.ok) return answerProblem(context, body.problem);
+  const found = await findOwnWebhook(context, dependencies);
+  if (!found.ok) return answerProblem(context, found.problem);
+  const key = await askHooks(dependencies, onlyShard, 'read', (hooks) => hooks.signingKey());
+  if (!key.ok) return answerProblem(context, key.problem);
+  const id = await uuidOf(context, dependencies, 'event');
+  const event = testEvent(found.value, body.value.type, id, dependencies);
+  const handover = { target: null, signingKey: key.value, events: [event] };
+  const sent = await askCourier(dependencies, event.endpoint, (courier) =>
+    courier.deliver(event.endpoint, handover),
+  );
+  if (!sent.ok) return answerProblem(context, sent.problem);
+  return answerJson(context, { event: event.id }, 202);
+}
+
+/** Of the type that is asked for, else of one that the receiver expects. */
+function testEvent(
+  subscription: Subscription,
+  asked: EventType | undefined,
+  id: string,
+  { now, configuration }: EdgeDependencies,
+): OwedEvent {
+  const { endpoint, events, prefixes, values } = subscription;
+  const type = asked ?? events[0] ?? 'write.confirmed';
+  const regions = configuration.regions.map(({ id }) => id);
+  const at = now();
+  const body = sampleEvent(type, { endpoint, id, at, regions, prefix: prefixes[0] ?? '', values });
+  return { endpoint, id: `test_${id}`, type, at, body };
+}
+
+async function rotate(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
+  const body = await readBody(context.req.raw, rotationSchema);
+  if (!body.ok) return answerProblem(context, body.problem);
+  const found = await findOwnWebhook(context, dependencies);
+  if (!found.ok) return answerProblem(context, found.problem);
+  const { secret = await secretOf(context, 'secret'), overlapMs } = body.value;
+  const rotated = await askCourier(dependencies, found.value.endpoint, (courier) =>
+    courier.rotate(secret, overlapMs),
+  );
+  if (!rotated.ok) return answerProblem(context, rotated.problem);
+  return answerJson(context, { secret, overlapMs });
+}
+
+/** The courier first: while it sends and is still listed as disabled, a repetition puts that right. */
+async function enable(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
+  const endpoint = await findOwnEndpoint(context, dependencies);
+  if (!endpoint.ok) return answerProblem(context, endpoint.problem);
+  const enabled = await askCourier(dependencies, endpoint.value, (courier) => courier.enable());
+  if (!enabled.ok) return answerProblem(context, enabled.problem);
+  if (!isCallback(endpoint.value)) {
+    const marked = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
+      hooks.changeSubscription(endpoint.value, { disabled: null }),
+    );
+    if (!marked.ok) return answerProblem(context, marked.problem);
+  }
+  return context.body(null, 204);
+}
+
+async function list(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
+  const query = checkShape(context.req.query(), deliveriesQuerySchema);
+  if (!query.ok) return answerProblem(context, query.problem);
+  const found = await findSeen(context, dependencies);
+  if (!found.ok) return answerProblem(context, found.problem);
+  const { endpoint, whole } = found.value;
+  const { state = null, before = null, limit } = query.value;
+  const page = await askCourier(dependencies, endpoint, (courier) =>
+    courier.deliveries({ state, before, limit }),
+  );
+  if (!page.ok) return answerProblem(context, page.problem);
+  const deliveries = page.value.deliveries.map((record) => presentDelivery(record, whole));
+  return answerJson(context, { deliveries, before: page.value.before });
+}
+
+async function show(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
+  const found = await findSeen(context, dependencies);
+  if (!found.ok) return answerProblem(context, found.problem);
+  const { endpoint, whole } = found.value;
+  const event = context.req.param('event') ?? '';
+  const detail = await askCourier(dependencies, endpoint, (courier) => courier.delivery(event));
+  if (!detail.ok) return answerProblem(context, detail.problem);
+  if (detail.value !== null) return answerJson(context, presentDetail(detail.value, whole));
+  const unknown = 'The log has no delivery of this event. It may be older than what is kept.';
+  return answerProblem(context, failure('delivery-unknown', unknown).problem);
+}
+
+async function replay(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
+  const body = await readBody(context.req.raw, replaySchema);
+  if (!body.ok) return answerProblem(context, body.problem);
+  const endpoint = await findOwnEndpoint(context, dependencies);
+  if (!endpoint.ok) return answerProblem(context, endpoint.problem);
+  const asked = body.value;
+  const what: ReplayQuery =
+    'event' in asked
+      ? asked
+      : { since: new Date(asked.since).getTime(), delivered: asked.delivered };
+  const replayed = await askCourier(dependencies, endpoint.value, (courier) =>
+    courier.replay(what),
+  );
+  if (!replayed.ok) return answerProblem(context, replayed.problem);
+  if (!('since' in what) || isCallback(endpoint.value)) {
+    return answerJson(context, { replayed: replayed.value, recovered: 0 });
+  }
+  const recovered = await askHooks(dependencies, onlyShard, 'write', (hooks) =>
+    hooks.recover(endpoint.value, what.since),
+  );
+  if (!recovered.ok) return answerProblem(context, recovered.problem);
+  return answerJson(context, { replayed: replayed.value, recovered: recovered.value ?? 0 });
+}
+
+/** The endpoint of a subscription that the caller may change, or of callbacks. */
+async function findOwnEndpoint(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Attempt<EndpointId>> {
+  const id = context.req.param('id') ?? '';
+  if (isCallback(id)) return isEndpointId(id) ? success(id) : unknownWebhook();
+  const found = await findOwnWebhook(context, dependencies);
+  return found.ok ? success(found.value.endpoint) : found;
+}
+
+/** An endpoint whose deliveries are looked at. */
+interface Seen {
+  readonly endpoint: EndpointId;
+  /** True if the caller may see its payloads and the answers of its receiver. */
+  readonly whole: boolean;
+}
+
+/** The endpoint of a subscription or of callbacks, and how much of it the caller sees. */
+async function findSeen(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Attempt<Seen>> {
+  const id = context.req.param('id') ?? '';
+  const caller = context.get('caller');
+  if (isCallback(id)) {
+    if (!isEndpointId(id)) return unknownWebhook();
+    return success({ endpoint: id, whole: ownsCallbacks(caller) });
+  }
+  const found = await findWebhook(context, dependencies);
+  if (!found.ok) return found;
+  return success({ endpoint: found.value.endpoint, whole: isOwn(caller, found.value) });
+}
+
+/** The public half alone, member by member: a JWK with a `d` would be the private key. */
+function tellKey({ id, publicKey }: SigningKey): Readonly<Record<string, unknown>> {
+  const { kty, crv, x }: Readonly<Record<string, unknown>> = JSON.parse(publicKey);
+  return { kid: id, kty, crv, x, publicKey: publicKeyText({ publicKey }) };
+}

@@ -1,0 +1,304 @@
+import { createRoute, type OpenAPIHono, type z } from '@hono/zod-openapi';
+import type { Subscription } from '../../../shared/contracts/webhooks-and-feed.ts';
+import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import {
+  createdWebhookSchema,
+  endpointParams,
+  isEndpointId,
+  webhookAnswerSchema,
+  webhookPatchSchema,
+  webhookSchema,
+  webhooksAnswerSchema,
+} from '../../../shared/http/webhook-schemas.ts';
+import type { Guard } from '../http/authenticate.ts';
+import { readBody } from '../http/body.ts';
+import { askHooks } from '../http/coordinator-calls.ts';
+import { askCourier } from '../http/courier-calls.ts';
+import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
+import { repeatable, repeatableHeaders, secretOf, uuidOf } from '../http/repeatable.ts';
+import {
+  answerJson,
+  answerProblem,
+  type EdgeContext,
+  type EdgeEnvironment,
+} from '../http/respond.ts';
+import { targetOf } from './targets.ts';
+import { ownedBy, presentWebhook } from './views.ts';
+
+const tags = ['Webhooks'];
+
+const postRoute = createRoute({
+  method: 'post',
+  path: '/v1/webhooks',
+  operationId: 'createWebhook',
+  tags,
+  summary: 'Subscribe an address to the events of writes',
+  ...secured('write'),
+  request: { headers: repeatableHeaders, body: jsonBody(webhookSchema) },
+  responses: {
+    200: jsonResponse(
+      'This token has a webhook that asks for the same already; its secret stays as it is',
+      webhookAnswerSchema,
+    ),
+    201: jsonResponse('Created. The secret is shown this once', createdWebhookSchema),
+    ...problemResponses(400, 401, 403, 409, 413, 415, 422, 429, 503),
+  },
+});
+
+const listRoute = createRoute({
+  method: 'get',
+  path: '/v1/webhooks',
+  operationId: 'listWebhooks',
+  tags,
+  summary:
+    'Every subscription, without secrets; of those of other tokens, the origin of the address',
+  ...secured('read'),
+  responses: {
+    200: jsonResponse('The subscriptions, the oldest first', webhooksAnswerSchema),
+    ...problemResponses(401, 403, 503),
+  },
+});
+
+const getRoute = createRoute({
+  method: 'get',
+  path: '/v1/webhooks/{id}',
+  operationId: 'getWebhook',
+  tags,
+  summary: 'One subscription, without its secret',
+  ...secured('read'),
+  request: { params: endpointParams },
+  responses: {
+    200: jsonResponse('The subscription', webhookAnswerSchema),
+    ...problemResponses(401, 403, 404, 503),
+  },
+});
+
+const patchRoute = createRoute({
+  method: 'patch',
+  path: '/v1/webhooks/{id}',
+  operationId: 'changeWebhook',
+  tags,
+  summary: 'Change a subscription; what is left out stays',
+  ...secured('write'),
+  request: { params: endpointParams, body: jsonBody(webhookPatchSchema) },
+  responses: {
+    200: jsonResponse('The subscription as it is now', webhookAnswerSchema),
+    ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 503),
+  },
+});
+
+const deleteRoute = createRoute({
+  method: 'delete',
+  path: '/v1/webhooks/{id}',
+  operationId: 'deleteWebhook',
+  tags,
+  summary: 'End a subscription and forget its deliveries',
+  ...secured('write'),
+  request: { params: endpointParams },
+  responses: { 204: { description: 'Gone' }, ...problemResponses(401, 403, 404, 503) },
+});
+
+/** `/v1/webhooks` and `/v1/webhooks/:id`. */
+export function mountWebhooks(
+  app: OpenAPIHono<EdgeEnvironment>,
+  dependencies: EdgeDependencies,
+  guard: Guard,
+): void {
+  const routes = [postRoute, listRoute, getRoute, patchRoute, deleteRoute];
+  for (const route of routes) app.openAPIRegistry.registerPath(route);
+  const [all, one] = [postRoute.getRoutingPath(), getRoute.getRoutingPath()];
+  app.post(all, guard('write'), repeatable(dependencies), (context) =>
+    createWebhook(context, dependencies),
+  );
+  app.get(all, guard('read'), (context) => listWebhooks(context, dependencies));
+  app.get(one, guard('read'), (context) => getWebhook(context, dependencies));
+  app.patch(one, guard('write'), (context) => changeWebhook(context, dependencies));
+  app.delete(one, guard('write'), (context) => deleteWebhook(context, dependencies));
+}
+
+/** The subscription that the address names, or that there is none. */
+export async function findWebhook(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Attempt<Subscription>> {
+  const id = context.req.param('id') ?? '';
+  if (!isEndpointId(id)) return unknownWebhook();
+  const subscriptions = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
+    hooks.subscriptions(),
+  );
+  if (!subscriptions.ok) return subscriptions;
+  const found = subscriptions.value.find(({ endpoint }) => endpoint === id);
+  return found === undefined ? unknownWebhook() : success(found);
+}
+
+/** The subscription that the address names, if the caller may change it. */
+export async function findOwnWebhook(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Attempt<Subscription>> {
+  const found = await findWebhook(context, dependencies);
+  return found.ok ? ownedBy(context.get('caller'), found.value) : found;
+}
+
+/** There is no webhook of the id in the address. */
+export function unknownWebhook(): ReturnType<typeof failure> {
+  return failure('webhook-unknown', 'No webhook has this id. GET /v1/webhooks lists them.');
+}
+
+async function createWebhook(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Response> {
+  const body = await readBody(context.req.raw, webhookSchema);
+  if (!body.ok) return answerProblem(context, body.problem);
+  const { secret = await secretOf(context, 'secret'), ...asked } = body.value;
+  const url = targetOf(asked.url, dependencies, context);
+  if (!url.ok) return answerProblem(context, url.problem);
+  const subscription: Subscription = {
+    ...asked,
+    endpoint: `ep_${(await uuidOf(context, dependencies, 'endpoint')).replaceAll('-', '')}`,
+    url: url.value,
+    owner: context.get('caller').id,
+    disabled: null,
+    createdAt: dependencies.now(),
+  };
+  const created = await subscribe(dependencies, subscription, secret);
+  if (!created.ok) return answerProblem(context, created.problem);
+  const known = created.value;
+  const headers = { Location: `/v1/webhooks/${known?.endpoint ?? subscription.endpoint}` };
+  const caller = context.get('caller');
+  if (known !== null) return answerJson(context, presentWebhook(known, caller), 200, headers);
+  return answerJson(context, { ...presentWebhook(subscription, caller), secret }, 201, headers);
+}
+
+/**
+ * Answers null once it is created, or the subscription that asks for the same. Its courier comes first: one that nobody
+ * hands anything to sends nothing, should a crash lie between the two.
+ */
+async function subscribe(
+  dependencies: EdgeDependencies,
+  subscription: Subscription,
+  secret: string,
+): Promise<Attempt<Subscription | null>> {
+  const { endpoint, url } = subscription;
+  const signingKey = await askHooks(dependencies, onlyShard, 'read', (hooks) => hooks.signingKey());
+  if (!signingKey.ok) return signingKey;
+  const target = { endpoint, url, secret, signingKey: signingKey.value };
+  const configured = await askCourier(dependencies, endpoint, (courier) =>
+    courier.configure(target),
+  );
+  if (!configured.ok) return configured;
+  const result = await askHooks(dependencies, onlyShard, 'write', (hooks) =>
+    hooks.subscribe(subscription),
+  );
+  if (!result.ok) return result;
+  if (result.value.kind === 'created') return success(null);
+  await askCourier(dependencies, endpoint, (courier) => courier.remove());
+  return result.value.kind === 'known'
+    ? success(result.value.subscription)
+    : tooManyWebhooks(result.value.detail);
+}
+
+function tooManyWebhooks(detail: string): ReturnType<typeof failure> {
+  const remedy = 'Delete a webhook that is no longer needed, or change one with PATCH.';
+  return failure('too-many-webhooks', `${detail} ${remedy}`);
+}
+
+async function listWebhooks(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Response> {
+  const subscriptions = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
+    hooks.subscriptions(),
+  );
+  if (!subscriptions.ok) return answerProblem(context, subscriptions.problem);
+  const caller = context.get('caller');
+  const webhooks = subscriptions.value.map((one) => presentWebhook(one, caller));
+  return answerJson(context, { webhooks });
+}
+
+async function getWebhook(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
+  const found = await findWebhook(context, dependencies);
+  if (!found.ok) return answerProblem(context, found.problem);
+  return answerJson(context, presentWebhook(found.value, context.get('caller')));
+}
+
+async function changeWebhook(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Response> {
+  const body = await readBody(context.req.raw, webhookPatchSchema);
+  if (!body.ok) return answerProblem(context, body.problem);
+  const found = await findOwnWebhook(context, dependencies);
+  if (!found.ok) return answerProblem(context, found.problem);
+  const changed = await change(context, dependencies, found.value, body.value);
+  if (!changed.ok) return answerProblem(context, changed.problem);
+  return answerJson(context, presentWebhook(changed.value, context.get('caller')));
+}
+
+async function change(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  { endpoint, url: present }: Subscription,
+  { url: asked, ...rest }: z.infer<typeof webhookPatchSchema>,
+): Promise<Attempt<Subscription>> {
+  const url = targetOf(asked ?? present, dependencies, context);
+  if (!url.ok) return url;
+  const patch = { ...defined(rest), url: url.value };
+  // The same change made twice is one, so it may be asked for again.
+  const changed = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
+    hooks.changeSubscription(endpoint, patch),
+  );
+  if (!changed.ok) return changed;
+  if (changed.value.kind === 'unknown') return unknownWebhook();
+  if (changed.value.kind === 'full') return tooManyWebhooks(changed.value.detail);
+  // Also if the address is listed already: a crash may have come before the courier heard of it.
+  if (asked !== undefined) {
+    const moved = await moveCourier(dependencies, endpoint, url.value);
+    if (!moved.ok) return moved;
+  }
+  return success(changed.value.subscription);
+}
+
+async function moveCourier(
+  dependencies: EdgeDependencies,
+  endpoint: string,
+  url: string,
+): Promise<Attempt<void>> {
+  const signingKey = await askHooks(dependencies, onlyShard, 'read', (hooks) => hooks.signingKey());
+  if (!signingKey.ok) return signingKey;
+  const target = { endpoint, url, secret: null, signingKey: signingKey.value };
+  return askCourier(dependencies, endpoint, (courier) => courier.configure(target));
+}
+
+/** Nothing is handed over any more before the courier forgets. Sent again, it ends what a crash left half done. */
+async function deleteWebhook(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Response> {
+  const id = context.req.param('id') ?? '';
+  if (!/^ep_/.test(id) || !isEndpointId(id))
+    return answerProblem(context, unknownWebhook().problem);
+  // Of one that is listed no more, a crash may have left the courier: nobody owns that.
+  const found = await findOwnWebhook(context, dependencies);
+  if (!found.ok && found.problem.name !== 'webhook-unknown') {
+    return answerProblem(context, found.problem);
+  }
+  const removed = await askHooks(dependencies, onlyShard, 'write', (hooks) =>
+    hooks.unsubscribe(id),
+  );
+  if (!removed.ok) return answerProblem(context, removed.problem);
+  const forgotten = await askCourier(dependencies, id, (courier) => courier.remove());
+  if (!forgotten.ok) return answerProblem(context, forgotten.problem);
+  if (!removed.value) return answerProblem(context, unknownWebhook().problem);
+  return context.body(null, 204);
+}
+
+type Defined<Type> = { [Name in keyof Type]?: Exclude<Type[Name], undefined> };
+
+/** Without the members that are undefined: a patch would take them for values. */
+function defined<Type extends object>(all: Type): Defined<Type> {
+  const entries = Object.entries(all).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as Defined<Type>;
+}

@@ -1,0 +1,49 @@
+import type { z } from '@hono/zod-openapi';
+import type { Callback, EndpointId } from '../../../shared/contracts/webhooks-and-feed.ts';
+import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import type { callbackSchema } from '../../../shared/http/webhook-schemas.ts';
+import { checkTarget, ownHostOf } from '../../../shared/webhooks/target.ts';
+import type { EdgeDependencies } from '../http/dependencies.ts';
+import type { EdgeContext } from '../http/respond.ts';
+
+type Rules = Pick<EdgeDependencies, 'targetPolicy'>;
+
+/**
+ * The address in its canonical form, or why it is not called. The courier looks at it again before each attempt. The host
+ * to which the request came is Lockstep's own, whether it is configured or not.
+ */
+export function targetOf(
+  url: string,
+  { targetPolicy }: Rules,
+  context: EdgeContext,
+): Attempt<string> {
+  const { allowLoopback, allowedHosts, ownHosts } = targetPolicy;
+  const here = ownHostOf(new URL(context.req.url));
+  const policy = { allowLoopback, allowedHosts, ownHosts: [...ownHosts, here] };
+  const checked = checkTarget(url, policy);
+  // The address itself is left out: it may hold a secret of its receiver.
+  return checked.ok ? success(checked.url) : failure('target-refused', checked.reason);
+}
+
+/** The callback that comes with a write. */
+export async function callbackOf(
+  asked: z.infer<typeof callbackSchema> | undefined,
+  rules: Rules,
+  context: EdgeContext,
+): Promise<Attempt<Callback | null>> {
+  if (asked === undefined) return success(null);
+  const target = targetOf(asked.url, rules, context);
+  if (!target.ok) return target;
+  const { events, values } = asked;
+  const secret = asked.secret ?? null;
+  const endpoint = await callbackEndpoint(target.value, secret);
+  return success({ endpoint, url: target.value, secret, events, values });
+}
+
+/** Equal targets share a courier, and with it their order, their pauses and their log; another secret is another. */
+async function callbackEndpoint(url: string, secret: string | null): Promise<EndpointId> {
+  const bytes = new TextEncoder().encode(`${url}\n${secret ?? ''}`);
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+  const base64 = btoa(String.fromCharCode(...digest));
+  return `cb_${base64.replaceAll('+', '-').replaceAll('/', '_').slice(0, 22)}`;
+}

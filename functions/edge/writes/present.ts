@@ -1,0 +1,248 @@
+import {
+  type PartOutcome,
+  parsePartOutcome,
+  type Reply,
+} from '../../../shared/commands/replies.ts';
+import type {
+  VoteRecord,
+  WriteAnswer,
+  WriteRecord,
+  WriteRequest,
+  WriteStatus,
+} from '../../../shared/contracts/coordinator.ts';
+import type { Check } from '../../../shared/contracts/frame.ts';
+import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import type { WriteId } from '../../../shared/ids.ts';
+
+/** What a client is told of a write that was carried out or taken in: the JSON of the answer. */
+export type WriteTold = Readonly<Record<string, unknown>> & { readonly id: WriteId };
+
+/** What of a request its answer is told with. */
+type Told = Pick<WriteRequest, 'ops' | 'checks' | 'ack'>;
+type Decided = Extract<WriteAnswer, { kind: 'decided' | 'unconfirmed' }>;
+type Unavailable = Extract<WriteAnswer, { kind: 'unavailable' }>;
+type CheckFailed = Extract<PartOutcome, { kind: 'check-failed' }>;
+
+/** How a shard begins over regions that hold data. */
+export const foundingAdvice =
+  'An operator has to say how to begin: POST /v1/admin/found with {"source": "<id>"} copies that region to all others, with {"agree": true} takes all for equal, and with {} asks them once more. The counts are in `regions`, and in GET /v1/regions.';
+
+const fullDetails = {
+  writes:
+    'Nothing was written: the storage of the coordinator has reached LOCKSTEP_KEPT_BYTES. Reads go on, and writes do as soon as what is kept by time may be dropped.',
+  keys: 'Nothing was written: answers to writes with an Idempotency-Key fill the storage of the coordinator, and there is no room to keep this one for an hour. Send it later, or without the key.',
+} as const;
+
+/** What a write waits for that no repetition alone brings. */
+const needsMembers = {
+  'too-few-voters': {
+    name: 'too-few-voters',
+    advice: 'Send it again once GET /v1/regions shows more voters.',
+  },
+  full: {
+    name: 'regions-full',
+    advice:
+      'Delete what is not needed any more, which goes through, or give these regions more memory.',
+  },
+  diverged: {
+    name: 'key-diverged',
+    advice: 'An operator has to name the region that is right: POST /v1/admin/repair.',
+  },
+  lost: {
+    name: 'region-lost',
+    advice:
+      'An operator has to name the region that is right: POST /v1/admin/regions/<id>/believe.',
+  },
+  'not-founded': { name: 'not-founded', advice: foundingAdvice },
+} as const;
+
+/** From the coordinator's answer to what the client sees. */
+export function tellAnswer(answer: WriteAnswer, request: Told): Attempt<WriteTold> {
+  switch (answer.kind) {
+    case 'decided':
+    case 'unconfirmed':
+      return tellDecided(answer, request);
+    case 'accepted':
+      return success({ id: answer.id, outcome: 'pending' });
+    case 'unavailable':
+      return tellUnavailable(answer);
+    case 'too-late': {
+      const detail =
+        'Nothing was written: notAfter had passed when the write arrived. Send it with a later one, in ms since 1970.';
+      return failure('not-after-passed', detail, { id: answer.id });
+    }
+    case 'busy': {
+      const retryAfter = String(Math.max(1, Math.ceil(answer.retryAfterMs / 1_000)));
+      const detail = `Nothing was written. Send it again in ${retryAfter} s.`;
+      return failure('too-many-writes', detail, {}, { 'Retry-After': retryAfter });
+    }
+    case 'full':
+      return failure('storage-full', fullDetails[answer.what], {}, { 'Retry-After': '60' });
+    case 'key-reused':
+      return failure(
+        'idempotency-key-reused',
+        `Another request was sent under this Idempotency-Key, as write ${answer.id}. Use a fresh key.`,
+        { id: answer.id },
+      );
+    case 'refused':
+      return failure(answer.problem, answer.detail);
+  }
+}
+
+/** From what is recorded of a write to what the client sees. */
+export function tellStatus(id: WriteId, status: WriteStatus): Attempt<WriteTold> {
+  switch (status.kind) {
+    case 'pending':
+      return success({ id, outcome: 'pending' });
+    case 'unavailable': {
+      const { reason, code, faults: regions } = status;
+      const type = code === null ? undefined : `/problems/${needsMembers[code].name}`;
+      return success({ id, outcome: 'unavailable', type, reason, regions });
+    }
+    case 'unknown':
+      return failure('write-unknown', 'It was never received, was given up, or is no longer kept.');
+    case 'recorded':
+      return success(tellRecord(status.record, status.confirmed));
+  }
+}
+
+function tellDecided(answer: Decided, request: Told): Attempt<WriteTold> {
+  const { record } = answer;
+  const part = parsePartOutcome(record.part);
+  const replayed = answer.kind === 'decided' && answer.replayed;
+  if (part.kind === 'done') {
+    const hasWaited = answer.kind === 'decided' && request.ack === 'confirmed';
+    return success({
+      ...tellCommitted(record, part.results, hasWaited || isApplied(record)),
+      replayed,
+      keptUntil: keptUntilOf(record),
+    });
+  }
+  const common = {
+    id: record.id,
+    transaction: record.transaction,
+    replayed,
+    keptUntil: keptUntilOf(record),
+    votes: votesOf(record),
+  };
+  if (part.kind === 'check-failed') return tellCheckFailed(part, request.checks, common);
+  const { index, error } = part;
+  const name = request.ops[index]?.[0] ?? '';
+  const detail = `ops[${index}] (${name.slice(0, 40)}) failed: ${error}. Nothing was written.`;
+  return failure('command-failed', detail, { ...common, index, error });
+}
+
+function tellCheckFailed(
+  { index, actual }: CheckFailed,
+  checks: readonly Check[],
+  common: Readonly<Record<string, unknown>>,
+): Attempt<WriteTold> {
+  const check = checks[index];
+  const expected = check === undefined ? null : expectationOf(check);
+  const detail = `checks[${index}] on the key ${JSON.stringify(check?.key.slice(0, 100))} did not hold. Nothing was written.`;
+  return failure('check-failed', detail, {
+    ...common,
+    index,
+    check: check && spelled(check),
+    expected,
+    actual,
+  });
+}
+
+/** A check as the client spelled it. */
+function spelled(check: Check): Readonly<Record<string, unknown>> {
+  const { key } = check;
+  switch (check.kind) {
+    case 'absent':
+    case 'exists':
+      return { key, [check.kind]: true };
+    case 'type':
+      return { key, type: check.type };
+    case 'equals':
+      return { key, equals: check.value };
+    case 'field':
+      return { key, field: check.field, equals: check.value };
+  }
+}
+
+function expectationOf(check: Check): string {
+  switch (check.kind) {
+    case 'absent':
+    case 'exists':
+      return check.kind;
+    case 'type':
+      return check.type;
+    case 'equals':
+    case 'field':
+      return check.value;
+  }
+}
+
+function tellUnavailable({ id, faults, reason, code }: Unavailable): Attempt<WriteTold> {
+  const headers = { 'Retry-After': '1' };
+  if (code) {
+    const { name, advice } = needsMembers[code];
+    const detail = `Nothing was written: ${reason}. ${advice}`;
+    return failure(name, detail, { id, regions: faults }, headers);
+  }
+  if (faults.length === 0) {
+    return failure(
+      'not-decided',
+      `Nothing was written: ${reason}. Send it again.`,
+      { id },
+      headers,
+    );
+  }
+  const named = faults.map((fault) => `${fault.region} (${fault.reason})`).join(', ');
+  const detail = `Nothing was written in any region: ${reason}. At fault: ${named}. Send it again.`;
+  return failure('region-unavailable', detail, { id, regions: faults }, headers);
+}
+
+function tellRecord(record: WriteRecord, confirmed: boolean): WriteTold {
+  const part = parsePartOutcome(record.part);
+  const kept = {
+    appliedIn: record.appliedIn,
+    decidedAt: new Date(record.decidedAt).toISOString(),
+  };
+  if (part.kind === 'done') return { ...tellCommitted(record, part.results, confirmed), ...kept };
+  const { id, transaction, attempts, ms } = record;
+  const votes = votesOf(record);
+  const rejection = { ...part, kind: undefined, type: `/problems/${part.kind}` };
+  return { id, outcome: 'rejected', transaction, rejection, votes, attempts, ms, ...kept };
+}
+
+function tellCommitted(
+  record: WriteRecord,
+  results: readonly Reply[],
+  confirmed: boolean,
+): WriteTold {
+  const { id, transaction, sequence, attempts, ms } = record;
+  const outcome = confirmed ? 'confirmed' : 'committed';
+  return {
+    id,
+    outcome,
+    confirmed,
+    transaction,
+    sequence,
+    results,
+    votes: votesOf(record),
+    attempts,
+    ms,
+  };
+}
+
+/** Until when the answer is kept under its Idempotency-Key at least. */
+function keptUntilOf({ keptUntil }: WriteRecord): string | undefined {
+  return keptUntil === undefined ? undefined : new Date(keptUntil).toISOString();
+}
+
+/** True where every region that voted has applied the write. */
+function isApplied({ votes, appliedIn }: WriteRecord): boolean {
+  return votes.every(({ region }) => appliedIn.includes(region));
+}
+
+function votesOf({ votes }: WriteRecord): readonly Readonly<Record<string, unknown>>[] {
+  return votes.map(({ reason, ...vote }: VoteRecord) =>
+    reason === null ? vote : { ...vote, reason },
+  );
+}

@@ -1,0 +1,245 @@
+import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
+import { compileWrite } from '../../../shared/commands/compile.ts';
+import { anyScript } from '../../../shared/commands/user-scripts.ts';
+import type { WriteAnswer, WriteRequest } from '../../../shared/contracts/coordinator.ts';
+import { askedByWrite } from '../../../shared/http/idempotency.ts';
+import { type Attempt, failure, type Problem, success } from '../../../shared/http/problems.ts';
+import {
+  checkOf,
+  textsOf,
+  writeAnswerSchema,
+  writeSchema,
+  writeStatusSchema,
+} from '../../../shared/http/schemas.ts';
+import { shardOfWriteId, writeIdOf } from '../../../shared/ids.ts';
+import { limits } from '../../../shared/limits.ts';
+import { type Guard, scriptsFault } from '../http/authenticate.ts';
+import { checkShape, readJson } from '../http/body.ts';
+import { askCoordinator } from '../http/coordinator-calls.ts';
+import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
+import {
+  type ClientKey,
+  clientKeyOf,
+  keptHeaders,
+  keptUnder,
+  recall,
+} from '../http/idempotency.ts';
+import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
+import {
+  answerJson,
+  answerProblem,
+  type EdgeContext,
+  type EdgeEnvironment,
+} from '../http/respond.ts';
+import { callbackOf } from '../webhooks/targets.ts';
+import { tellAnswer, tellStatus } from './present.ts';
+import { sendWrites } from './send-writes.ts';
+
+const writeHeaders = z.object({
+  'Idempotency-Key': z.string().optional().openapi({
+    description:
+      'Up to 255 printable ASCII characters. The same request under the same key is carried out once, and answered alike.',
+  }),
+  Prefer: z.string().optional().openapi({ example: 'respond-async' }),
+});
+
+/** For OpenAPI: a write that is carried out after its response. */
+export const acceptedResponse = jsonResponse(
+  'Accepted (Prefer: respond-async); see Location',
+  writeStatusSchema,
+  ['Location', 'Preference-Applied', 'Lockstep-Callback'],
+);
+
+const postRoute = createRoute({
+  method: 'post',
+  path: '/v1/writes',
+  operationId: 'write',
+  tags: ['Writes'],
+  summary: 'Carry out operations in every region, or in none',
+  ...secured('write'),
+  request: { headers: writeHeaders, body: jsonBody(writeSchema) },
+  responses: {
+    200: jsonResponse('Committed in every region', writeAnswerSchema, [
+      'Idempotency-Replayed',
+      'Idempotency-Kept-Until',
+      'Lockstep-Callback',
+      'Server-Timing',
+    ]),
+    202: acceptedResponse,
+    ...problemResponses(400, 401, 403, 412, 413, 415, 422, 429, 503, 507),
+  },
+});
+
+const getRoute = createRoute({
+  method: 'get',
+  path: '/v1/writes/{id}',
+  operationId: 'getWrite',
+  tags: ['Writes'],
+  summary: 'What became of a write, and which regions have applied it',
+  ...secured('read'),
+  request: { params: z.object({ id: z.string() }) },
+  responses: {
+    200: jsonResponse('What is recorded, or that it is pending', writeStatusSchema),
+    ...problemResponses(401, 403, 404, 503),
+  },
+});
+
+/** A write before it has an id and a key. */
+export type WriteDraft = Omit<WriteRequest, 'id' | 'idempotency' | 'again'>;
+
+/** `POST /v1/writes` and `GET /v1/writes/:id`. */
+export function mountWrites(
+  app: OpenAPIHono<EdgeEnvironment>,
+  dependencies: EdgeDependencies,
+  guard: Guard,
+): void {
+  app.openAPIRegistry.registerPath(postRoute);
+  app.post(postRoute.getRoutingPath(), guard('write'), async (context) => {
+    const startedAt = dependencies.now();
+    const body = await readJson(context.req.raw);
+    if (!body.ok) return answerProblem(context, body.problem);
+    const draft = await draftFrom(body.value, dependencies, context);
+    return sendWrite(context, dependencies, askedByWrite(body.value), draft, startedAt);
+  });
+
+  app.openAPIRegistry.registerPath(getRoute);
+  app.get(getRoute.getRoutingPath(), guard('read'), async (context) => {
+    const id = context.req.param('id') ?? '';
+    if (shardOfWriteId(id) !== onlyShard) {
+      const detail = 'This is no id of a write. Use the id that POST /v1/writes answered.';
+      return answerProblem(context, failure('write-unknown', detail).problem);
+    }
+    const status = await askCoordinator(dependencies, onlyShard, (coordinator) =>
+      coordinator.status(id),
+    );
+    const told = status.ok ? tellStatus(id, status.value) : status;
+    return told.ok ? answerJson(context, told.value) : answerProblem(context, told.problem);
+  });
+}
+
+/** How the answer to a write is told: `headers` go with one that is no problem, `retell` rewords one that is. */
+export interface Telling {
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly retell?: (problem: Problem) => Problem;
+}
+
+async function draftFrom(
+  body: unknown,
+  dependencies: EdgeDependencies,
+  context: EdgeContext,
+): Promise<Attempt<WriteDraft>> {
+  const shaped = checkShape(body, writeSchema);
+  if (!shaped.ok) return shaped;
+  const ops = shaped.value.ops.map(textsOf);
+  const forbidden = scriptsFault(context.get('caller'), ops);
+  if (forbidden !== null) return forbidden;
+  const checks = shaped.value.checks.map(checkOf);
+  const callback = await callbackOf(shaped.value.callback, dependencies, context);
+  if (!callback.ok) return callback;
+  return success({ ...shaped.value, ops, checks, keepsGoing: false, callback: callback.value });
+}
+
+/**
+ * Has a write carried out and answers it. `asked` is what its Idempotency-Key stands for. A draft that is refused is
+ * first looked up under its key: what was carried out once is answered so, whatever this release thinks of it.
+ */
+export async function sendWrite(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  asked: unknown,
+  draft: Attempt<WriteDraft>,
+  startedAt: number,
+  telling: Telling = {},
+): Promise<Response> {
+  const key = await clientKeyOf(context, asked);
+  if (!key.ok) return answerProblem(context, key.problem);
+  const checked = draft.ok ? compiled(draft.value, dependencies) : draft;
+  if (!checked.ok) return tellFirst(context, dependencies, key.value, checked.problem, telling);
+  const id = writeIdOf(onlyShard, dependencies.uuid());
+  const idempotency = keptUnder(key.value, null);
+  const request: WriteRequest = { ...checked.value, id, idempotency, again: false };
+  const isAsync = prefersAsync(context.req.header('prefer'));
+  // Its log of deliveries is found by this id alone, also where the write is aborted or its answer is a problem.
+  if (request.callback !== null) {
+    context.header('Lockstep-Callback', request.callback.endpoint);
+  }
+  const sentAt = dependencies.now();
+  const answer = await sendWrites(dependencies, [request], (coordinator, [sent = request]) =>
+    isAsync ? coordinator.accept(sent) : coordinator.write(sent),
+  );
+  if (!answer.ok) return answerProblem(context, answer.problem);
+  const timing = serverTiming(answer.value, sentAt - startedAt, dependencies.now() - sentAt);
+  context.header('Server-Timing', timing);
+  if (isAsync) context.header('Preference-Applied', 'respond-async');
+  return tell(context, answer.value, request, telling);
+}
+
+function tell(
+  context: EdgeContext,
+  answer: WriteAnswer,
+  request: Pick<WriteRequest, 'ops' | 'checks' | 'ack'>,
+  { headers = {}, retell = (problem) => problem }: Telling,
+): Response {
+  if (isReplayed(answer)) context.header('Idempotency-Replayed', 'true');
+  for (const [name, value] of Object.entries(keptHeaders([answer]))) context.header(name, value);
+  const told = tellAnswer(answer, request);
+  if (!told.ok) return answerProblem(context, retell(told.problem));
+  if (answer.kind !== 'accepted') return answerJson(context, told.value, 200, headers);
+  return answerJson(context, told.value, 202, { Location: `/v1/writes/${told.value.id}` });
+}
+
+/** The first answer under the key of a write that is refused today, or why it is refused. */
+async function tellFirst(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+  key: ClientKey | null,
+  refusal: Problem,
+  telling: Telling,
+): Promise<Response> {
+  const recalled = key === null ? success([]) : await recall(dependencies, key, [null]);
+  if (!recalled.ok) return answerProblem(context, recalled.problem);
+  const [first = null] = recalled.value;
+  if (first === null) return answerProblem(context, refusal);
+  return tell(context, first, { ops: [], checks: [], ack: 'committed' }, telling);
+}
+
+/** The coordinator compiles it again with its own clock. A faulty command is refused here, before it costs others time. */
+function compiled(draft: WriteDraft, dependencies: EdgeDependencies): Attempt<WriteDraft> {
+  const result = compileWrite(draft.ops, draft.checks, {
+    now: dependencies.now(),
+    seed: () => 0,
+    scripts: anyScript,
+  });
+  return result.ok ? success(draft) : failure(result.problem, result.detail);
+}
+
+/** A write with the default options. */
+export function draftOf(ops: WriteDraft['ops'], checks: WriteDraft['checks']): WriteDraft {
+  const timeoutMs = limits.timeoutMsDefault;
+  const options = { timeoutMs, keepsGoing: false, priority: 0, notAfter: null, callback: null };
+  return { ops, checks, ack: 'committed', ...options };
+}
+
+function prefersAsync(header: string | undefined): boolean {
+  return (header ?? '').split(',').some((part) => /^\s*respond-async\s*(?:;|$)/i.test(part));
+}
+
+function isReplayed(answer: WriteAnswer): boolean {
+  return answer.kind === 'decided' && answer.replayed;
+}
+
+function serverTiming(answer: WriteAnswer, parseMs: number, coordinatorMs: number): string {
+  const votes = 'record' in answer ? answer.record.votes : [];
+  const entries = [
+    `parse;dur=${rounded(parseMs)}`,
+    `coordinator;dur=${rounded(coordinatorMs)}`,
+    ...votes.flatMap(({ region, ms }) =>
+      ms === null ? [] : [`vote;desc="${region}";dur=${rounded(ms)}`],
+    ),
+  ];
+  return entries.join(', ');
+}
+
+function rounded(ms: number): string {
+  return String(Math.round(ms * 10) / 10);
+}

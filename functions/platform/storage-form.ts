@@ -1,0 +1,33 @@
+import type { Sql } from '../coordinator/storage/sql.ts';
+
+/** Thrown where the storage has a form that this release cannot read: nothing of it was read or changed. */
+export class UnknownStorageFormat extends Error {
+  override readonly name = 'UnknownStorageFormat';
+
+  /** `whose` names the object; this release reads its storage up to the format `newest`. */
+  constructor(whose: string, format: number, newest: number) {
+    super(
+      `the ${whose}'s storage has format ${format}, and this release reads up to ${newest}: deploy the release that wrote it, or a later one`,
+    );
+  }
+}
+
+/**
+ * The format that stands in the table `meta` of a storage; 1 where none does, as release 0.1 wrote no number. It only
+ * reads. Throws {@link UnknownStorageFormat} for one that is later than `newest`.
+ */
+export function writtenFormat(sql: Sql, whose: string, newest: number): number {
+  if (!hasTable(sql, 'meta')) return 1;
+  const [row] = sql
+    .exec<{ value: number }>("SELECT value FROM meta WHERE name = 'format'")
+    .toArray();
+  const format = row?.value ?? 1;
+  if (format > newest) throw new UnknownStorageFormat(whose, format, newest);
+  return format;
+}
+
+/** True if the storage has a table of this name. */
+export function hasTable(sql: Sql, name: string): boolean {
+  const tables = sql.exec("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", name);
+  return tables.toArray().length > 0;
+}

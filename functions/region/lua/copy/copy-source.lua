@@ -1,0 +1,309 @@
+-- What a source answers to a copy: keys with their values, each as it stands at this moment. Changes nothing.
+--
+-- This text is a module: lua-bundle.ts makes it a function's body, so that only rounds that copy pay for it.
+--
+-- An item is [key, next, data] in JSON, `next` null where the value is complete. `data` is for copy-target.lua alone:
+--   [0, key, -1, 0]                                         remove it
+--   [1, key, expiry, value]                                 a string
+--   [2, key, expiry, dump]                                  as the server dumps it
+--   [3, key, expiry, type, isFirst, isLast, at, parts, about]   a piece; a value in one piece is the first and the last
+-- `parts` are in one flat row: the text, the items, (member, score)s, (field, value)s, the members, or entries
+-- [id, fields, group, consumer, deliveredAt, deliveries, …], whose fields are null where only groups know the id still.
+-- Texts have one character a byte; what would be longer so comes as [hexadecimal digits]. Entries of streams do not.
+-- `at` counts what comes before: bytes, items; `about` is [lastId, maxDeletedId, entriesAdded, group…] for a stream, a
+-- group being [name, lastDelivered, entriesRead, consumer…]. An expiry is -1 or in ms.
+--
+-- `next` begins with the type's initial letters. A value that is no longer of that type is begun anew; one that is gone
+-- is answered as a removal. Nothing else tells that a value has changed between its pieces: its reader has to know.
+local DUMP, ABSENT = 0, 2
+
+-- A collection of so few elements is read by one command and written by one, which is faster than dumps are to encode.
+local FEW = 64
+-- Elements read by one command at most.
+local MANY = 512
+-- Raises an error of the server as it is. It is faster than `must`, and called three times a key.
+local call = redis.call
+-- So many keys pay for the table of escapes.
+local MANY_KEYS = 50
+
+-- Reads on from `place` until `bound` bytes, in chunks by the size that elements have had so far, at least the first of
+-- one element. `fetch` answers a chunk, and the place after it or nil. Returns the parts, the place to go on or nil,
+-- and the bytes.
+local function gather(place, bound, fetch)
+  local parts, size, count, fetched = {}, 0, 1, 0
+  while true do
+    local chunk, after = fetch(place, count)
+    -- Every part has some letters around it.
+    local added = leastBytes(chunk) + 4 * #chunk
+    if size > 0 and size + added > bound then return parts, place, size end
+    for _, part in ipairs(chunk) do insert(parts, part) end
+    size, fetched, place = size + added, fetched + count, after
+    if not after or size >= bound then return parts, after, size end
+    count = math.max(1, math.min(MANY, math.floor((bound - size) / (size / fetched + 1) / 2)))
+  end
+end
+
+-- Reads by rank: `length` and `range` are commands, and more arguments follow them.
+local function byRank(length, range, option)
+  return function(key, from, bound)
+    local total, first = must(length, key), tonumber(from) or 0
+    local parts, after, size = gather(first, bound, function(place, count)
+      local chunk
+      if option then
+        chunk = must(range, key, whole(place), whole(place + count - 1), option)
+      else
+        chunk = must(range, key, whole(place), whole(place + count - 1))
+      end
+      if place + count < total then return chunk, place + count end
+      return chunk, nil
+    end)
+    return parts, after and whole(after), size, first
+  end
+end
+
+local function byScan(command)
+  return function(key, from, bound)
+    local parts, after, size = gather(from == '' and '0' or from, bound, function(place, count)
+      local reply = must(command, key, place, 'COUNT', whole(count))
+      if reply[1] ~= '0' then return reply[2], reply[1] end
+      return reply[2], nil
+    end)
+    return parts, after, size, 0
+  end
+end
+
+local function readText(key, from, bound)
+  local first = tonumber(from) or 0
+  local part = must('GETRANGE', key, whole(first), whole(first + bound - 1))
+  local after = first + #part
+  if after >= must('STRLEN', key) then after = nil end
+  return { part }, after and whole(after), #part, first
+end
+
+-- Streams ------------------------------------------------------------------------------------------------------------
+
+-- The pairs of an XINFO answer, by name.
+local function named(flat)
+  local values = {}
+  for index = 1, #flat, 2 do values[flat[index]] = flat[index + 1] end
+  return values
+end
+
+-- True where id `a` comes before `b`. The numbers may be larger than Lua's can be.
+local function isEarlier(a, b)
+  local timeA, sequenceA = match(a, '^(%d+)%-(%d+)$')
+  local timeB, sequenceB = match(b, '^(%d+)%-(%d+)$')
+  if timeA ~= timeB then
+    if #timeA ~= #timeB then return #timeA < #timeB end
+    return before(timeA, timeB)
+  end
+  if #sequenceA ~= #sequenceB then return #sequenceA < #sequenceB end
+  return before(sequenceA, sequenceB)
+end
+
+local function groupsOf(key)
+  local groups = {}
+  for _, flat in ipairs(must('XINFO', 'GROUPS', key)) do insert(groups, named(flat)) end
+  return groups
+end
+
+local function aboutStream(key, groups)
+  local info = named(must('XINFO', 'STREAM', key))
+  local about = { info['last-generated-id'], info['max-deleted-entry-id'] or '', info['entries-added'] or -1 }
+  for _, group in ipairs(groups) do
+    local item = { group.name, group['last-delivered-id'], group['entries-read'] or -1 }
+    for _, flat in ipairs(must('XINFO', 'CONSUMERS', key, group.name)) do insert(item, named(flat).name) end
+    insert(about, item)
+  end
+  return about
+end
+
+-- Adds what groups have pending from `low` to `high` to the entries there. Returns the id up to which all is known.
+local function addPending(key, groups, low, high, bound, byId, ids)
+  for _, group in ipairs(groups) do
+    local pending = group.pending > 0 and must('XPENDING', key, group.name, low, high, whole(bound)) or {}
+    for _, item in ipairs(pending) do
+      local entry = byId[item[1]]
+      if not entry then
+        entry = { item[1], false }
+        byId[item[1]] = entry
+        insert(ids, item[1])
+      end
+      insert(entry, group.name)
+      insert(entry, item[2])
+      insert(entry, clock() - item[3])
+      insert(entry, item[4])
+    end
+    if #pending >= bound then high = pending[#pending][1] end
+  end
+  return high
+end
+
+local function fetchEntries(key, groups, place, count)
+  local low = place == '' and '-' or '(' .. place
+  local found, byId, ids = must('XRANGE', key, low, '+', 'COUNT', whole(count)), {}, {}
+  for _, entry in ipairs(found) do
+    byId[entry[1]] = { entry[1], entry[2] }
+    insert(ids, entry[1])
+  end
+  local high = #found < count and '+' or found[#found][1]
+  high = addPending(key, groups, low, high, count + 1, byId, ids)
+  table.sort(ids, isEarlier)
+  local chunk = {}
+  for _, id in ipairs(ids) do
+    if high == '+' or not isEarlier(high, id) then insert(chunk, byId[id]) end
+  end
+  return chunk, high ~= '+' and high or nil
+end
+
+local function readStream(key, from, bound)
+  local groups = groupsOf(key)
+  local parts, after, size = gather(from, bound, function(place, count)
+    return fetchEntries(key, groups, place, count)
+  end)
+  return parts, after, size, 0, aboutStream(key, groups)
+end
+
+-- Items --------------------------------------------------------------------------------------------------------------
+
+local readers = {
+  string = readText,
+  list = byRank('LLEN', 'LRANGE'),
+  zset = byRank('ZCARD', 'ZRANGE', 'WITHSCORES'),
+  hash = byScan('HSCAN'),
+  set = byScan('SSCAN'),
+  stream = readStream,
+}
+local counters = { list = 'LLEN', zset = 'ZCARD', hash = 'HLEN', set = 'SCARD' }
+local wholes = {
+  list = function(key) return call('LRANGE', key, '0', '-1') end,
+  zset = function(key) return call('ZRANGE', key, '0', '-1', 'WITHSCORES') end,
+  hash = function(key) return call('HGETALL', key) end,
+  set = function(key) return call('SMEMBERS', key) end,
+}
+
+local hasDump = true
+local function dumpOf(key)
+  if not hasDump then return nil end
+  local reply = redis.pcall('DUMP', key)
+  if type(reply) == 'string' then return reply end
+  hasDump = false
+  return nil
+end
+
+-- The answer as it grows, put together once at the end: what is large is not copied on the way.
+local out, count = {}, 0
+
+local hex
+
+-- A value in JSON: its text, or where that would be longer, its hexadecimal digits as the only item of an array.
+local function packed(value)
+  local first = string.find(value, ESCAPED)
+  if not first then return '"' .. value .. '"' end
+  local sample = sub(value, first, first + 31)
+  local _, found = string.gsub(sample, ESCAPED, '')
+  if #sample < 16 or found * 5 < #sample then return text(value) end
+  if not hex then
+    hex = {}
+    for code = 0, 255 do hex[string.char(code)] = format('%02x', code) end
+  end
+  return '["' .. string.gsub(value, '.', hex) .. '"]'
+end
+
+-- Begins an item, up to its expiry.
+local function begin(kind, key, after, expiry)
+  local name = text(key)
+  out[#out + 1] = (count > 0 and ',[' or '[') .. name .. (after and ',' .. text(after) .. ',[' or ',null,[') .. kind
+    .. ',' .. name .. ',' .. whole(expiry) .. ','
+  count = count + 1
+end
+
+local function emitWhole(kind, key, expiry, value)
+  begin(kind, key, nil, expiry)
+  out[#out + 1] = packed(value)
+  out[#out + 1] = ']]'
+  return #value
+end
+
+local function emitParts(kind, key, from, after, expiry, parts, at, about)
+  begin(3, key, after and sub(kind, 1, 2) .. after, expiry)
+  out[#out + 1] = '"' .. kind .. '",' .. (from == '' and '1,' or '0,') .. (after and '0,' or '1,') .. whole(at) .. ',['
+  for index, part in ipairs(parts) do
+    if index > 1 then out[#out + 1] = ',' end
+    out[#out + 1] = type(part) == 'string' and packed(part) or encode(part)
+  end
+  out[#out + 1] = '],' .. (about and encode(about) or '0') .. ']]'
+end
+
+-- Answers a piece from `from` on. Returns its size; nil where less than the whole has room, and `isFirst` is not set.
+local function emitPiece(key, expiry, kind, from, room, isFirst, dumpsWell)
+  local parts, after, size, at, about = readers[kind](key, from, room)
+  if not isFirst and (after or size > room) then return nil end
+  if dumpsWell and not after then
+    local dump = dumpOf(key)
+    if dump and #dump <= room then return emitWhole(2, key, expiry, dump) end
+  end
+  emitParts(kind, key, from, after, expiry, parts, at, about)
+  return size
+end
+
+-- Answers a key that is there, and returns its size; nil where it has no room and another one has gone.
+local function emitKey(key, from, expiry, form, room, isFirst)
+  local length = redis.pcall('STRLEN', key)
+  if from == '' and type(length) == 'number' then
+    if length <= room then return emitWhole(1, key, expiry, call('GET', key)) end
+    if not isFirst then return nil end
+  end
+  local kind = call('TYPE', key).ok
+  if not readers[kind] then
+    local dump = must('DUMP', key)
+    if not isFirst and #dump > room then return nil end
+    return emitWhole(2, key, expiry, dump)
+  end
+  if from ~= '' then
+    from = sub(from, 1, 2) == sub(kind, 1, 2) and sub(from, 3) or ''
+    return emitPiece(key, expiry, kind, from, room, isFirst, false)
+  end
+  if counters[kind] and call(counters[kind], key) <= FEW then
+    local parts = wholes[kind](key)
+    local size = 0
+    for _, part in ipairs(parts) do size = size + #part end
+    if size <= room then
+      emitParts(kind, key, '', nil, expiry, parts, 0, nil)
+      return size
+    end
+    if not isFirst then return nil end
+  end
+  return emitPiece(key, expiry, kind, '', room, isFirst, form == DUMP and kind ~= 'string')
+end
+
+-- Reads keys, flat as (key, from), as far as `bound` bytes go. Returns the answer in JSON, with `cursor` and `total`.
+local function read(wanted, form, bound, cursor, total)
+  local keys, locked, left, used, hasGone = {}, {}, {}, 0, false
+  for index = 1, #wanted, 2 do insert(keys, wanted[index]) end
+  local locks, isAllLocked = readLocks(keys), readLocks({ EVERY })[EVERY] ~= nil
+  insert(out, '["r",[')
+  if #keys > MANY_KEYS then fillEscapes() end
+  for index, key in ipairs(keys) do
+    local expiry = not locks[key] and not isAllLocked and call('PEXPIRETIME', key)
+    if not expiry then
+      insert(locked, key)
+    -- What expires before the scan comes to it leaves no mark: the target drops it now, and the scan brings it back.
+    elseif expiry == -2 or (form == ABSENT and expiry ~= -1) then
+      begin(0, key, nil, -1)
+      out[#out + 1] = '0]]'
+    elseif form ~= ABSENT then
+      local room = math.max(1, bound - used - #key)
+      local size = #left == 0 and emitKey(key, wanted[index * 2], expiry, form, room, not hasGone)
+      if size then
+        used, hasGone = used + size + #key, true
+      else
+        insert(left, key)
+      end
+    end
+  end
+  insert(out, '],' .. encode(locked) .. ',' .. encode(left) .. ',' .. cursor .. ',' .. total .. ']')
+  return concat(out)
+end
+
+return read

@@ -1,0 +1,106 @@
+-- Commands whose results need a hand. BITFIELD of fields that are wider than the numbers of a script: each field
+-- runs by itself, and a wide one is read back in two halves; the form of every field was checked before, so that none
+-- fails behind one that has changed something. And what stores distances.
+--
+-- It is given the command under its staged names, and what runs a command: that returns the reply, or nil and the text
+-- of the error. So does this.
+local HALF = 4294967296
+
+-- The digits of high * 2^32 + low, whose parts are whole numbers below 2^32. Each step stays below 2^53.
+local function digitsOf(high, low)
+  local rest, parts = 0, {}
+  -- From base 2^16 to base 10^6, by long division.
+  local limbs = { math.floor(high / 65536), high % 65536, math.floor(low / 65536), low % 65536 }
+  for index = 1, 4 do
+    rest = 0
+    for limb = 1, 4 do
+      local value = rest * 65536 + limbs[limb]
+      limbs[limb], rest = math.floor(value / 1000000), value % 1000000
+    end
+    parts[5 - index] = format('%06.0f', rest)
+  end
+  return (string.gsub(concat(parts), '^0+(%d)', '%1'))
+end
+
+-- The integer in a wide field, as its digits.
+local function wideAt(name, isSigned, width, offset)
+  local halves = must('BITFIELD_RO', name, 'GET', 'u' .. whole(width - 32), whole(offset), 'GET', 'u32',
+    whole(offset + width - 32))
+  local high, low = halves[1], halves[2]
+  local bound = 2 ^ (width - 32)
+  if not isSigned or high < bound / 2 then return { digits = digitsOf(high, low) } end
+  -- The value below zero is that of all bits turned, and one more.
+  high, low = bound - 1 - high, HALF - low
+  if low == HALF then high, low = high + 1, 0 end
+  return { digits = '-' .. digitsOf(high, low) }
+end
+
+-- The words of one field from `at` on, and where the next one begins.
+local function fieldAt(arguments, at)
+  local name = string.upper(arguments[at])
+  local length = ({ OVERFLOW = 2, GET = 3 })[name] or 4
+  return name, { unpack(arguments, at, at + length - 1) }, at + length
+end
+
+local function runField(key, name, words, overflow, run)
+  local sign, bits = match(words[2], '^(%a)(%d+)$')
+  local width, mark, number = tonumber(bits), match(words[3], '^(#?)(%d+)$')
+  local offset = tonumber(number) * (mark == '#' and width or 1)
+  local isWide = width > 53
+  local function read() return wideAt(key, sign == 'i', width, offset) end
+  local before = isWide and name == 'SET' and must('TYPE', key).ok == 'string' and read() or { digits = '0' }
+  local reply, failure = run({ 'BITFIELD', key, 'OVERFLOW', overflow, unpack(words) })
+  if failure then return nil, failure end
+  if not isWide or not reply[1] then return reply[1] end
+  return name == 'SET' and before or read()
+end
+
+local function runBits(arguments, _, run)
+  local replies, overflow, at, count = {}, 'WRAP', 3, 0
+  while at <= #arguments do
+    local name, words, following = fieldAt(arguments, at)
+    at = following
+    if name == 'OVERFLOW' then
+      overflow = words[2]
+    else
+      local reply, failure = runField(arguments[2], name, words, overflow, run)
+      if failure then return nil, failure end
+      count = count + 1
+      replies[count] = reply
+    end
+  end
+  return replies
+end
+
+-- GEOSEARCHSTORE, or GEORADIUS and its kin, with STOREDIST: a digest of what they have stored goes with the vote.
+local function storeDistances(arguments, _, run)
+  local reply, failure = run(arguments)
+  if failure then return nil, failure end
+  local target = arguments[2]
+  for index = 6, #arguments - 1 do
+    local isStore = match(string.upper(arguments[index]), '^STORE') ~= nil
+    if arguments[1] ~= 'GEOSEARCHSTORE' and isStore then target = arguments[index + 1] end
+  end
+  local scores = must('ZRANGE', target, '0', '-1', 'WITHSCORES')
+  tx.effects = redis.sha1hex((tx.effects or '') .. concat(scores, ','))
+  return reply
+end
+
+-- LCS compares each byte with each; what all of a transaction may compare is bounded.
+local function compare(arguments, _, run)
+  local steps = 1
+  for index = 2, 3 do
+    local length = redis.pcall('STRLEN', arguments[index] or '')
+    steps = steps * (type(length) == 'number' and length or 0)
+  end
+  if steps > tx.lcsSteps then
+    return nil, 'ERR the values are too long to compare: their lengths multiply to more than ' .. whole(tx.lcsSteps)
+  end
+  tx.lcsSteps = tx.lcsSteps - steps
+  return run(arguments)
+end
+
+-- What runs an operation of these kinds, or a command of this name; lua-bundle.ts declares the name.
+runners = {
+  LCS = compare, [6] = append, [7] = deliver, [8] = claimAny, [9] = runBits, [14] = trim, [15] = storeDistances,
+}

@@ -1,0 +1,439 @@
+-- Phase one of one transaction: runs its parts on the staged state of its keys (state.lua), and makes its vote.
+--
+-- Guarantees: no plain client sees anything of it; a part that fails is undone whole, and the others stand; in a part
+-- that keeps going, what fails has changed nothing, since Redis's commands change all or nothing; what the
+-- server refuses, or what errs, leaves nothing behind and is a vote against. round.lua has KEYS, ARGV and the replies.
+local SET, DELETE, POP, TTL, SCRIPT, PUBLISH, FLUSH, FAIL = 2, 3, 4, 5, 10, 11, 12, 13
+
+-- How much of a value a failed check shows, in bytes.
+local SHOWN = 1000
+
+
+-- Ends the staging of the transaction, whatever a script catches: the server refuses what others may carry out.
+local function deny(failure)
+  tx.denied = tx.denied or { failure, tx.part }
+  error(failure, 0)
+end
+
+local function deniedVote(failure, part)
+  return { 'e', denialOf(failure), failure, part }
+end
+
+-- Checks -------------------------------------------------------------------------------------------------------------
+
+-- A script has room for few more names, so these are its own.
+local holds
+do
+
+local ABSENT, EXISTS, EQUALS, TYPE, FIELD = 0, 1, 2, 3, 4
+
+local function typeAt(name)
+  local kind = must('TYPE', name).ok
+  if kind == 'none' then return false end
+  return kind
+end
+
+-- The name under which a check looks at its key.
+local function nameToCheck(kind, key, field)
+  local state = stateOf(key)
+  if state.at ~= 'part' or not elements.canCheck(key, state, kind == FIELD and field) then return nameToRead(key) end
+  return shadowName(tx.id, key)
+end
+
+-- What a check compares with: the value, the type's name where the type is wrong, or false.
+local function observed(name, ...)
+  local reply = redis.pcall(...)
+  if type(reply) == 'table' and reply.err then
+    if match(reply.err, '^WRONGTYPE') then return false, typeAt(name) end
+    error(reply.err, 0)
+  end
+  return reply, reply
+end
+
+-- True where the check holds; else false and what was found.
+function holds(check)
+  local kind, name = check[1], nameToCheck(check[1], check[2], check[3])
+  if kind == EQUALS then
+    local value, actual = observed(name, 'GET', name)
+    return value == check[3], actual
+  end
+  if kind == ABSENT or kind == EXISTS or kind == TYPE then
+    local found = typeAt(name)
+    if kind == ABSENT then return not found, found end
+    if kind == EXISTS then return found ~= false, found end
+    return found == check[3], found
+  end
+  local value, actual = observed(name, 'HGET', name, check[3])
+  return value == check[4], actual
+end
+
+end
+
+-- Operations: each returns its reply, or nil and the text of its error -----------------------------------------------
+
+local function run(arguments)
+  local reply = invoke(arguments)
+  if type(reply) == 'table' and reply.err then
+    -- Where one server does not know a command, no region may run it.
+    if isUnknown(reply.err) then tx.lacking = arguments[1] end
+    if tx.lacking then error(reply.err, 0) end
+    if denialOf(reply.err) then deny(reply.err) end
+    return nil, reply.err
+  end
+  return reply
+end
+
+-- The position of the moment that a command sets as an expiry, or nil. The commands that can set one come in these
+-- forms alone: commands.ts and rewrites.lua write them.
+local function expiryPosition(arguments)
+  local name, last = arguments[1], #arguments
+  if name == 'PEXPIREAT' then return 3 end
+  if (name == 'SET' or name == 'GETEX') and last > 3 and arguments[last - 1] == 'PXAT' then return last end
+end
+
+-- Puts off the moment. What is none stays as it is, so that Redis finds the words for it.
+local function putOffArgument(arguments)
+  local at = expiryPosition(arguments)
+  if at and match(arguments[at] or '', '^[1-9]%d*$') then arguments[at] = putOff(arguments[at]) end
+end
+
+local restoreNames
+do
+  -- These answer the name of the key that they popped from, and those of the streams that they read.
+  local answersKey = { LMPOP = true, ZMPOP = true }
+  local answersKeys = { XREAD = true, XREADGROUP = true }
+
+  function restoreNames(reply, command, names)
+    if type(reply) ~= 'table' then return end
+    if answersKey[command] then reply[1] = names[reply[1]] or reply[1] end
+    if not answersKeys[command] then return end
+    for _, stream in ipairs(reply) do stream[1] = names[stream[1]] or stream[1] end
+  end
+end
+
+-- Some errors tell of the key.
+local function restoreError(failure, names)
+  for name, key in pairs(names) do
+    local first, last = string.find(failure, name, 1, true)
+    if name ~= key and first then failure = sub(failure, 1, first - 1) .. key .. sub(failure, last + 1) end
+  end
+  return failure
+end
+
+-- The arguments with the names of the staged states and with the expiry put off, and the keys by these names.
+local function renamed(operation)
+  local arguments, names = {}, {}
+  for index, argument in ipairs(operation[2]) do arguments[index] = argument end
+  local function rename(positions, nameFor)
+    for _, position in ipairs(positions) do
+      local key = operation[2][position + 1]
+      arguments[position + 1] = nameFor(key)
+      names[arguments[position + 1]] = key
+    end
+  end
+  rename(operation[3], nameToWrite)
+  rename(operation[4], nameToRead)
+  putOffArgument(arguments)
+  return arguments, names
+end
+
+-- Drops what a command has given an expiry that has passed, and puts off what COPY brought from the base itself.
+local function settleExpiries(operation, arguments, reply)
+  if #operation[3] == 0 then return end
+  if expiryPosition(arguments) then
+    for _, position in ipairs(operation[3]) do dropIfPassed(arguments[position + 1]) end
+  elseif arguments[1] == 'COPY' and reply == 1 and arguments[2] == operation[2][2] then
+    putOffCopied(arguments[3], stateOf(arguments[2]))
+  end
+end
+
+-- Runs a command under the names of the staged states. Returns the arguments with those names too.
+local function runCommand(operation)
+  local runner = runners[operation[1]] or runners[operation[2][1]]
+  local reply, failure, arguments, names
+  if isAddressed(operation) then
+    reply, failure, arguments, names = elements.run(operation, renamed, run)
+  else
+    arguments, names = renamed(operation)
+    if runner then
+      reply, failure = runner(arguments, operation[6], run)
+    else
+      reply, failure = run(arguments)
+    end
+  end
+  if failure then return nil, restoreError(failure, names) end
+  settleExpiries(operation, arguments, reply)
+  restoreNames(reply, arguments[1], names)
+  return reply, nil, arguments
+end
+
+local function runSet(operation)
+  local key, value, pxat = operation[2], operation[3], operation[4]
+  local state = stateOf(key)
+  if state.at == 'shadow' then
+    setTo(nameToWrite(key), value, pxat)
+  else
+    if state.at == 'part' then elements.leave(key, state) end
+    save(key, state)
+    state.at, state.value, state.pxat = hasPassed(pxat) and 'gone' or 'inline', value, pxat
+  end
+  return { ok = 'OK' }
+end
+
+-- True where the staged key was there.
+local function deleteKey(key)
+  local state = stateOf(key)
+  if state.at == 'gone' then return false end
+  if state.at == 'base' and fingerprint(key, state) == 'absent' then return false end
+  local wasThere = state.at ~= 'shadow' or must('UNLINK', nameToWrite(key)) == 1
+  if state.at == 'part' then elements.leave(key, state) end
+  save(key, state)
+  state.at = 'gone'
+  return wasThere
+end
+
+local function runDelete(operation)
+  local count = 0
+  for _, position in ipairs(operation[3]) do
+    if deleteKey(operation[2][position + 1]) then count = count + 1 end
+  end
+  return count
+end
+
+-- Numbers from a seed, the same on every server: the minimal standard generator, whose products stay below 2^53.
+local function drawer(seed)
+  local state = math.fmod(seed, 2147483645) + 1
+  return function(bound)
+    state = math.fmod(state * 16807, 2147483647)
+    return math.floor(state / 2147483647 * bound)
+  end
+end
+
+-- Moves `count` drawn members to the front of the list, and returns them.
+local function drawMembers(members, count, seed)
+  local draw = drawer(seed)
+  draw(1)
+  local drawn = {}
+  for index = 1, math.min(count, #members) do
+    local other = index + draw(#members - index + 1)
+    members[index], members[other] = members[other], members[index]
+    drawn[index] = members[index]
+  end
+  return drawn
+end
+
+local function runPop(operation)
+  local key, countText = operation[2], operation[3]
+  local count = countText == '' and 1 or (match(countText, '^%d+$') and tonumber(countText))
+  if not count then return nil, 'ERR value is out of range, must be positive' end
+  local members, failure = run({ 'SMEMBERS', nameToRead(key) })
+  if failure then return nil, failure end
+  local drawn = drawMembers(sortByBytes(members), count, operation[4])
+  if #drawn > 0 then
+    local removed, refusal = overMany('SREM', nameToWrite(key), drawn)
+    if not removed then error(refusal, 0) end
+  end
+  if countText == '' then return drawn[1] or false end
+  return drawn
+end
+
+local function expiryOf(key)
+  local state = stateOf(key)
+  if hasShadow(state) then return stagedExpiry(shadowName(tx.id, key)) end
+  if state.at == 'gone' then return -2 end
+  if state.at == 'inline' then return state.pxat == '' and -1 or tonumber(state.pxat) end
+  local print = fingerprint(key, state)
+  if print == 'absent' then return -2 end
+  return print == 'persistent' and -1 or tonumber(print)
+end
+
+-- TTL and PTTL count from `now`, EXPIRETIME and PEXPIRETIME from the epoch.
+local function runTtl(operation)
+  local name, expiry = operation[2], expiryOf(operation[3])
+  if expiry < 0 then return expiry end
+  local told = match(name, 'TTL$') and expiry - tx.now or expiry
+  return sub(name, 1, 1) == 'P' and told or math.floor((told + 500) / 1000)
+end
+
+-- How many will receive it nobody knows before the commit, and regions would differ in it.
+local function stageMessage(key, channel, message)
+  stateOf(key)
+  insert(tx.messages, { key = key, channel = channel, text = message })
+  return 0
+end
+
+-- Every key is gone for what comes after it in the transaction; the others go with the commit.
+local function runFlushing(operation)
+  for key in pairs(tx.states) do
+    if isVisible(key) then deleteKey(key) end
+  end
+  local marker = operation[2][2]
+  save(marker, stateOf(marker))
+  stateOf(marker).at = 'flush'
+  return { ok = 'OK' }
+end
+
+-- The digits of an integer that a Lua number cannot hold, read back from where the command has left it.
+local function digits(order, arguments)
+  if order == EXACT_FIELD then return must('HGET', arguments[2], arguments[3]) end
+  return must('GET', arguments[2])
+end
+
+-- Runs a user's script; lua-bundle.ts puts it behind this text. `broken` has why scripts fail that had no stack left
+-- within a command: what they had staged may be half-done, so the transaction is staged anew without them.
+local runScript
+local broken = {}
+
+local function runAny(operation)
+  local kind = operation[1]
+  if memory.refuses(operation) then deny(memory.FAILURE) end
+  if kind == SET then return runSet(operation) end
+  if kind == DELETE then return runDelete(operation) end
+  if kind == POP then return runPop(operation) end
+  if kind == TTL then return runTtl(operation) end
+  if kind == SCRIPT then return runScript(operation) end
+  if kind == PUBLISH then return stageMessage(unpack(operation[2])) end
+  if kind == FLUSH then return runFlushing(operation) end
+  if kind == FAIL then return nil, operation[2][1] end
+  return runCommand(operation)
+end
+
+-- The operation's reply, or nil and the text of its error.
+local function perform(operation)
+  pace.watch(operation[1] == POP and 'SPOP' or operation[2][1])
+  local reply, failure, arguments = runAny(operation)
+  if failure then return nil, failure end
+  local order = operation[5] or 0
+  if order >= EXACT_VALUE and type(reply) == 'number' and math.abs(reply) >= EXACT then
+    return { digits = digits(order, arguments) }
+  end
+  return reply == nil and false or reply
+end
+
+-- Parts and votes ----------------------------------------------------------------------------------------------------
+
+-- A decision is stored with its outcomes, so there is a bound; a part that would pass it fails, alike in every region.
+local function tooLarge(part)
+  local failure = 'ERR the replies of this write are too large: the limit is ' .. whole(tx.bound) .. ' bytes; take '
+    .. 'fewer at once, or read a large value in ranges (GETRANGE) and remove it by DEL'
+  tx.isCrowded = true
+  return { 2, #part[2] - 1, failure }, false, #failure + 3 * ITEM
+end
+
+-- Runs checks, then operations. Returns the part's outcome, whether its changes stand, and its bytes. What it notes of
+-- its shape stands behind what was noted before.
+local function attempt(part)
+  for index, check in ipairs(part[1]) do
+    local isMet, actual = holds(check)
+    if type(actual) == 'string' then actual = sub(actual, 1, SHOWN) end
+    if not isMet then return { 1, index - 1, actual }, false, (actual and #actual or 0) + 4 * ITEM end
+  end
+  local replies, bytes = { 0 }, 3 * ITEM
+  for index, operation in ipairs(part[2]) do
+    local reply, failure = perform(operation)
+    if reply == nil then
+      if not part[3] then return { 2, index - 1, failure }, false, #failure + 3 * ITEM end
+      reply = { err = failure }
+    end
+    local told, more = plainWithin(tx.left - bytes, reply, tx.part, index)
+    if told == nil then return tooLarge(part) end
+    bytes = bytes + more
+    replies[index + 1] = told
+  end
+  return replies, true, bytes
+end
+
+-- Commands that can change something and answer much; of the other kinds these are POP and those from 7 on.
+local answersMuch = {
+  BITFIELD = true, GETDEL = true, GETEX = true, GETSET = true, SET = true, LPOP = true, RPOP = true, LMOVE = true,
+  RPOPLPUSH = true, LMPOP = true, ZPOPMIN = true, ZPOPMAX = true, ZMPOP = true,
+}
+
+-- True where a part can fail after it has changed something: by a later operation, or as the reply proves too large.
+local function canFailLate(operations)
+  local first = operations[1]
+  if not first then return false end
+  local isMuch = first[1] == POP or first[1] >= 7 or (first[1] == 0 and answersMuch[first[2][1]])
+  -- A thousand bytes suffice for any other reply.
+  return #operations > 1 or isMuch or tx.left < 1000
+end
+
+local function runPart(part)
+  tx.saved, tx.backups, tx.isLong = {}, {}, canFailLate(part[2])
+  local published, noted = #tx.messages, #shape
+  local outcome, stands, bytes = attempt(part)
+  if bytes > tx.left then outcome, stands, bytes = tooLarge(part) end
+  tx.left = tx.left - bytes
+  if stands then
+    dropBackups()
+  else
+    undo()
+    for index = #shape, noted + 1, -1 do shape[index] = nil end
+    for index = #tx.messages, published + 1, -1 do tx.messages[index] = nil end
+  end
+  return outcome
+end
+
+-- What a commit will do to the key, as in a lock record.
+local function intentOf(key, state)
+  if state.at == 'base' then return 'k' end
+  if state.at == 'part' then return elements.intentOf(key, state) end
+  if state.at == 'flush' then return 'f' end
+  if state.at == 'inline' then return 's|' .. state.pxat .. '|' .. state.value end
+  if state.at == 'shadow' then
+    local expiry = stagedExpiry(shadowName(tx.id, key))
+    if expiry ~= -2 then return 'p|' .. whole(expiry) end
+  end
+  return state.isThere == false and 'k' or 'd'
+end
+
+-- Returns the outcomes, the fingerprints, and the lock records as a flat list of (key, record).
+local function stageParts(keys, parts)
+  local outcomes, fingerprints, records = {}, {}, {}
+  for index, part in ipairs(parts) do
+    -- Its parts were many: they are tried again by fewer at a time.
+    if index > 1 and pace.isLateForParts() then error('had no time left for all that came together', 0) end
+    tx.part, tx.isCrowded = index - 1, false
+    outcomes[index] = runPart(part)
+    if tx.denied then error(tx.denied[1], 0) end
+    -- With fewer before it there may be room for its replies.
+    if index > 1 and tx.isCrowded then
+      tx.most = index - 1
+      error('no room', 0)
+    end
+  end
+  local messages = packedByKey(tx.messages)
+  for index, key in ipairs(keys) do
+    local state = tx.states[key]
+    fingerprints[index] = state.fingerprint
+    insert(records, key)
+    insert(records, tx.id .. '|' .. (messages[key] and 'm|' .. messages[key] or intentOf(key, state)))
+  end
+  if tx.effects then insert(fingerprints, tx.effects) end
+  return outcomes, fingerprints, records
+end
+
+-- Stages one transaction within the bounds of its round, which round.lua describes. Returns { vote, records, made }; or
+-- nil, why it could not be staged, and whether that took longer than a vote may: then nothing is left. `made` names
+-- every shadow, so that the caller can still take the vote back.
+local stage
+function stage(id, now, keys, parts, bounds)
+  tx = {
+    id = id, now = now, few = bounds[6], longest = bounds[7], putOff = bounds[8], voteMs = bounds[9],
+    lcsSteps = bounds[10], states = {}, made = {}, messages = {}, bound = bounds[4], left = bounds[4], part = 0,
+  }
+  for _, key in ipairs(keys) do tx.states[key] = { at = 'base', fingerprint = '' } end
+  shape = {}
+  local ok, outcomes, fingerprints, records = pcall(stageParts, keys, parts)
+  if not ok and not tx.denied and denialOf(tostring(outcomes)) then tx.denied = { outcomes, tx.part } end
+  if not ok or tx.unlisted then overMany('UNLINK', nil, tx.made) end
+  if tx.isBroken then return stage(id, now, keys, parts, bounds) end
+  if tx.lacking then
+    return { vote = { 'n', tx.part, tx.lacking }, records = {}, made = {} }
+  end
+  if tx.denied then return { vote = deniedVote(tx.denied[1], tx.denied[2]), records = {}, made = {} } end
+  if tx.most then return { vote = { 'c', tx.most }, records = {}, made = {} } end
+  if not ok then return nil, tostring(outcomes), tx.isEndless end
+  if tx.unlisted then return { vote = tx.unlistedVote(), records = {}, made = {} } end
+  return { vote = { 'y', outcomes, concat(shape, ' '), fingerprints }, records = records, made = tx.made }
+end

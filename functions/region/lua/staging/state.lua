@@ -1,0 +1,184 @@
+-- The staged state of a transaction's keys, of which no plain client sees anything. What a part changes can be
+-- undone.
+--
+-- A key's staged state (`at`):
+--   base     as it stands in the region; counted as absent where its expiry is at or before the transaction's `now`
+--   inline   a plain SET, kept in the lock record; no command at all until the commit
+--   shadow   under its shadow's name, which may hold nothing
+--   part     a large collection, of which the shadow holds what the transaction addresses (elements.lua)
+--   gone     deleted
+--   flush    no key, but the marker that every key is deleted (reserved-keys.ts)
+
+-- A name that no key ever has: read commands get it in place of a key that is staged as absent.
+local NOWHERE = PREFIX .. 'nowhere'
+
+-- Errors by their code that tell of the server rather than of the data: the region cannot vote.
+local serverErrors = {
+  OOM = true, MISCONF = true, READONLY = true, NOREPLICAS = true, NOPERM = true, NOAUTH = true,
+  LOADING = true, BUSY = true, MASTERDOWN = true, CLUSTERDOWN = true, CROSSSLOT = true, MOVED = true,
+}
+
+-- The code of an error that tells of the server, or nil.
+local function denialOf(failure)
+  local code = match(failure, '^%u+')
+  return serverErrors[code] and code or nil
+end
+
+-- The transaction being staged: { id, now, few, longest, voteMs, lcsSteps, putOff, bound, left, most, states, made,
+-- messages, saved, backups, isLong, isCrowded, byElements }, and what scripts add.
+local tx
+
+-- What elements.lua returns; loaded where a collection is first staged by its elements.
+local elements
+
+-- What tells how many elements a value of a type has.
+local lengths = { hash = 'HLEN', set = 'SCARD', zset = 'ZCARD', list = 'LLEN', stream = 'XLEN' }
+
+local function stateOf(key)
+  local state = tx.states[key]
+  if not state then error('an operation names a key that its transaction does not list', 0) end
+  return state
+end
+
+-- A script inside a part keeps backups of its own, under a mark.
+local function backupName(key, mark)
+  return PREFIX .. 'backup:' .. tx.id .. (mark or tx.backupMark or '') .. ':' .. key
+end
+
+-- Every expiry under a staged name is put off by one constant, so that none passes by this region's clock while its
+-- transaction is staged, however late that is: everything follows from `now`. The order of expiries stays as it is,
+-- so that commands compare them as ever. The lock record has the real one, which the commit sets.
+local function putOff(moment) return whole(tonumber(moment) + tx.putOff) end
+
+-- The real expiry of what is staged under the name, in ms; -1 without one, -2 if nothing is there.
+local function stagedExpiry(name)
+  local expiry = must('PEXPIRETIME', name)
+  return expiry < 0 and expiry or expiry - tx.putOff
+end
+
+local function hasPassed(pxat) return pxat ~= '' and tonumber(pxat) <= tx.now end
+
+-- What the vote says of the base: `absent`, `persistent`, or its expiry.
+local function fingerprint(key, state)
+  if state.fingerprint == '' then
+    local expiry = must('PEXPIRETIME', key)
+    state.isThere = expiry ~= -2
+    if expiry == -1 then
+      state.fingerprint = 'persistent'
+    elseif expiry <= tx.now then
+      state.fingerprint = 'absent'
+    else
+      state.fingerprint = whole(expiry)
+    end
+  end
+  return state.fingerprint
+end
+
+local function hasShadow(state) return state.at == 'shadow' or state.at == 'part' end
+
+-- Keeps the state that an undone part returns to.
+local function save(key, state)
+  if not tx.saved[key] then
+    local part = state.part
+    tx.saved[key] = { at = state.at, value = state.value, pxat = state.pxat, part = part,
+      mark = part and elements.markOf(part) }
+  end
+end
+
+-- Copies a shadow of an earlier part, where this part can fail after it has changed it.
+local function protect(key, state)
+  if not tx.isLong or tx.backups[key] ~= nil then return end
+  save(key, state)
+  if hasShadow(tx.saved[key]) then
+    insert(tx.made, backupName(key))
+    tx.backups[key] = must('COPY', shadowName(tx.id, key), backupName(key), 'REPLACE') == 1
+  end
+end
+
+local function newShadow(key, state)
+  save(key, state)
+  local name = shadowName(tx.id, key)
+  insert(tx.made, name)
+  state.at = 'shadow'
+  return name
+end
+
+-- An expiry at or before `now` has passed in every region alike, however far behind a region's own clock is.
+local function dropIfPassed(name)
+  local expiry = stagedExpiry(name)
+  if expiry >= 0 and expiry <= tx.now then must('UNLINK', name) end
+end
+
+-- Puts off the expiry that a copy of the base brought along.
+local function putOffCopied(name, state)
+  if state.fingerprint ~= 'persistent' then must('PEXPIREAT', name, putOff(state.fingerprint)) end
+end
+
+-- Sets a shadow.
+local function setTo(name, value, pxat)
+  if pxat == '' then
+    must('SET', name, value)
+  else
+    must('SET', name, value, 'PXAT', putOff(pxat))
+    dropIfPassed(name)
+  end
+end
+
+local function materialise(key, state)
+  setTo(newShadow(key, state), state.value, state.pxat)
+end
+
+-- The name under which a command reads the staged state of `key`.
+local function nameToRead(key)
+  local state = stateOf(key)
+  if state.at == 'inline' then materialise(key, state) end
+  if state.at == 'part' and not tx.byElements then elements.makeWhole(key, state) end
+  if hasShadow(state) then return shadowName(tx.id, key) end
+  if state.at == 'base' and fingerprint(key, state) ~= 'absent' then return key end
+  return NOWHERE
+end
+
+-- The name under which a command changes the staged state of `key`.
+local function nameToWrite(key)
+  local state = stateOf(key)
+  local name = shadowName(tx.id, key)
+  if state.at == 'inline' then
+    materialise(key, state)
+  elseif state.at == 'gone' then
+    newShadow(key, state)
+  elseif state.at == 'base' then
+    local isAbsent = fingerprint(key, state) == 'absent'
+    newShadow(key, state)
+    if not isAbsent then
+      must('COPY', key, name, 'REPLACE')
+      putOffCopied(name, state)
+    end
+  elseif state.at == 'part' and not tx.byElements then
+    elements.makeWhole(key, state)
+  else
+    protect(key, state)
+  end
+  return name
+end
+
+-- Undoes what the current part has staged.
+local function undo()
+  for key, old in pairs(tx.saved) do
+    local state = tx.states[key]
+    if not hasShadow(old) then
+      if hasShadow(state) then must('UNLINK', shadowName(tx.id, key)) end
+    elseif tx.backups[key] then
+      must('RENAME', backupName(key), shadowName(tx.id, key))
+    elseif tx.backups[key] == false then
+      must('UNLINK', shadowName(tx.id, key))
+    end
+    state.at, state.value, state.pxat, state.part = old.at, old.value, old.pxat, old.part
+    if old.part then elements.rewind(old.part, old.mark) end
+  end
+end
+
+local function dropBackups()
+  for key, isMade in pairs(tx.backups) do
+    if isMade then must('UNLINK', backupName(key)) end
+  end
+end

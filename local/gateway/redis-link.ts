@@ -1,0 +1,155 @@
+import { connect, type Socket } from 'node:net';
+import { AbstractConnector, Redis, ReplyError } from 'ioredis';
+import type { Command, ElementReply, RedisReply } from './protocol.ts';
+import { ReplyGuard } from './reply-guard.ts';
+
+/** The region's Redis gave no answer: it is not connected, or went away in between. Commands may or may not have run. */
+export class RegionUnreachable extends Error {}
+
+/** More requests wait on Redis at once than one client should hold connections. */
+export class TooManyBlocked extends Error {}
+
+/** Connections at once for commands that wait, e.g. XREAD BLOCK. */
+const blockedMaximum = 100;
+
+/** Connects as the library would, with a guard between the socket and its parser. */
+class GuardedConnector extends AbstractConnector {
+  private readonly address: { readonly host: string; readonly port: number };
+
+  constructor(options: unknown) {
+    super(2_000);
+    this.address = options as GuardedConnector['address'];
+  }
+
+  async connect(): Promise<Socket> {
+    this.connecting = true;
+    const socket = connect(this.address);
+    const guard = new ReplyGuard();
+    const emit = socket.emit.bind(socket);
+    socket.emit = (event: string | symbol, ...given: unknown[]) => {
+      const [chunk] = given;
+      if (event !== 'data' || !Buffer.isBuffer(chunk)) return emit(event, ...given);
+      for (const piece of guard.push(chunk)) emit('data', piece);
+      return true;
+    };
+    socket.once('error', (error) => {
+      this.firstError = error;
+    });
+    this.stream = socket;
+    return socket;
+  }
+}
+
+/** One connection to one Redis, over which commands are sent at most once; and others for commands that wait. */
+export class RedisLink {
+  private readonly redis: Redis;
+  private readonly blocked = new Set<Redis>();
+
+  constructor(port: number) {
+    this.redis = new Redis({
+      Connector: GuardedConnector,
+      host: '127.0.0.1',
+      port,
+      lazyConnect: true,
+      // Keeps all 64 bits of an integer, as text.
+      stringNumbers: true,
+      // A command must not run after its sender was told that the region is away.
+      enableOfflineQueue: false,
+      autoResendUnfulfilledCommands: false,
+      // The embedded server may not know the commands with which a client introduces itself.
+      disableClientInfo: true,
+      retryStrategy: (attempt) => Math.min(20 * attempt, 250),
+    });
+    // Each command in flight reports the failure by itself, and the connection is tried again by itself.
+    this.redis.on('error', () => {});
+  }
+
+  /** Connects. Resolves even where that fails: the connection is tried again until `close`. */
+  async connect(): Promise<void> {
+    await this.redis.connect().catch(() => {});
+  }
+
+  /** Resolves once the connection is up. */
+  async ready(): Promise<void> {
+    if (this.redis.status === 'ready') return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.redis.once('ready', resolve);
+    await promise;
+  }
+
+  close(): void {
+    this.redis.disconnect();
+    for (const redis of this.blocked) redis.disconnect();
+  }
+
+  /**
+   * Runs commands of which some wait, over a connection of their own: on the shared one they would keep everybody else
+   * waiting. `gone` ends it, for a client that went away.
+   *
+   * @throws RegionUnreachable if one of them got no reply; TooManyBlocked if too many wait already.
+   */
+  async pipelineThatWaits(
+    commands: readonly Command[],
+    gone: AbortSignal,
+  ): Promise<readonly ElementReply[]> {
+    if (this.blocked.size >= blockedMaximum) {
+      throw new TooManyBlocked(`ERR more than ${blockedMaximum} requests wait already`);
+    }
+    const redis = this.redis.duplicate();
+    redis.on('error', () => {});
+    this.blocked.add(redis);
+    const end = () => redis.disconnect();
+    gone.addEventListener('abort', end);
+    try {
+      await redis.connect().catch(() => {});
+      if (gone.aborted) end();
+      return await settleAll(commands.map((command) => send(redis, command)));
+    } finally {
+      gone.removeEventListener('abort', end);
+      this.blocked.delete(redis);
+      end();
+    }
+  }
+
+  /**
+   * Runs commands one after another; others may come in between.
+   *
+   * @throws RegionUnreachable where one of them got no answer.
+   */
+  async pipeline(commands: readonly Command[]): Promise<readonly ElementReply[]> {
+    return settleAll(commands.map((command) => send(this.redis, command)));
+  }
+
+  /**
+   * Runs commands between MULTI and EXEC. All are handed to the connection in one turn, so that nothing comes between.
+   *
+   * @returns one reply a command, or the error with which Redis discarded the transaction.
+   * @throws RegionUnreachable where there was no answer.
+   */
+  async transaction(commands: readonly Command[]): Promise<readonly ElementReply[] | string> {
+    const all: readonly Command[] = [['MULTI'], ...commands, ['EXEC']];
+    const replies = await settleAll(all.map((command) => send(this.redis, command)));
+    const exec = replies.at(-1);
+    if (exec === undefined || 'error' in exec) return exec?.error ?? 'ERR no answer to EXEC';
+    if (!Array.isArray(exec.result)) return 'EXECABORT Transaction discarded';
+    return exec.result.map((reply: RedisReply) =>
+      reply instanceof Error ? { error: reply.message } : { result: reply },
+    );
+  }
+}
+
+async function send(redis: Redis, command: Command): Promise<RedisReply> {
+  const [name = '', ...args] = command;
+  // The library reshapes the replies of names in lower case, such as hgetall's. In upper case they come as they are.
+  const reply = await redis.callBuffer(String(name).toUpperCase(), args);
+  return reply as RedisReply;
+}
+
+async function settleAll(sent: readonly Promise<RedisReply>[]): Promise<readonly ElementReply[]> {
+  const settled = await Promise.allSettled(sent);
+  return settled.map((outcome) => {
+    if (outcome.status === 'fulfilled') return { result: outcome.value };
+    if (outcome.reason instanceof ReplyError) return { error: outcome.reason.message };
+    throw new RegionUnreachable("the region's Redis cannot be reached", { cause: outcome.reason });
+  });
+}

@@ -1,0 +1,226 @@
+import process from 'node:process';
+import type { Stack, StackRegion } from '../stack/stack.ts';
+import { perform } from './actions.ts';
+import type { PlayAction, RegionDeed } from './keys.ts';
+import { actionsOf, keyHelp } from './keys.ts';
+import type { Screen } from './screen.ts';
+import type { Paint } from './timeline.ts';
+import type { PlayedRegion, RegionReport, SampleAnswer, WriteOutcome } from './view.ts';
+import { statusLine, writeText } from './view.ts';
+
+/** What is read of a terminal's keyboard. */
+export interface Keyboard {
+  setRawMode(isRaw: boolean): unknown;
+  setEncoding(encoding: 'utf8'): unknown;
+  on(event: 'data', listener: (input: string) => void): unknown;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  resume(): unknown;
+  pause(): unknown;
+}
+
+export interface PlayOptions {
+  readonly stack: Pick<Stack, 'url' | 'tokens' | 'regions'>;
+  readonly keyboard: Keyboard;
+  readonly screen: Screen;
+  readonly paint: Paint;
+  /** Is called for the keys that quit; raw mode is over by then. */
+  readonly quit: () => void;
+}
+
+/** Keys that act on regions, and a line for each region below all else. */
+export interface Play {
+  /** Gives the terminal back, at once, and resolves when nothing is being done to a region any more. */
+  end(): Promise<void>;
+}
+
+/** Starts to listen to keys, until `end`, a key that quits, or the end of this process. */
+export function startPlay(options: PlayOptions): Play {
+  const playing = new Playing(options);
+  playing.start();
+  return playing;
+}
+
+/** Between two looks at what the coordinator says, ms. */
+const lookEveryMs = 500;
+/** For so long it may take to say it, ms. */
+const lookPatienceMs = 2_000;
+/** The key that `g` increments. */
+const sampleKey = 'plays';
+
+class Playing implements Play {
+  private readonly options: PlayOptions;
+  private readonly over = new AbortController();
+  private readonly working = new Set<Promise<void>>();
+  /** What is done to a region waits for what is being done to it. */
+  private readonly last = new Map<StackRegion, Promise<void>>();
+  private readonly restoreTerminal: () => void;
+  private reports: readonly RegionReport[] = [];
+  private chosen = 0;
+  private timer: NodeJS.Timeout | null = null;
+  private ended: Promise<void> | null = null;
+
+  constructor(options: PlayOptions) {
+    this.options = options;
+    this.restoreTerminal = () => options.keyboard.setRawMode(false);
+  }
+
+  start(): void {
+    const { keyboard, screen } = this.options;
+    // A terminal that was closed has nothing to say and cannot be restored.
+    keyboard.on('error', () => {});
+    keyboard.on('data', (input) => this.press(input));
+    keyboard.setEncoding('utf8');
+    keyboard.setRawMode(true);
+    process.once('exit', this.restoreTerminal);
+    keyboard.resume();
+    screen.say(['', 'Keys', ...this.help(), ''].join('\n'));
+    this.redraw();
+    void this.look();
+  }
+
+  end(): Promise<void> {
+    this.ended ??= this.finish();
+    return this.ended;
+  }
+
+  private async finish(): Promise<void> {
+    this.over.abort();
+    if (this.timer !== null) clearTimeout(this.timer);
+    process.removeListener('exit', this.restoreTerminal);
+    this.restoreTerminal();
+    this.options.keyboard.pause();
+    this.options.screen.release();
+    await Promise.all(this.working);
+  }
+
+  private press(input: string): void {
+    for (const action of actionsOf(input, this.options.stack.regions.length)) {
+      if (this.over.signal.aborted) return;
+      this.act(action);
+    }
+    this.redraw();
+  }
+
+  private act(action: PlayAction): void {
+    switch (action.kind) {
+      case 'choose':
+        this.chosen = action.index;
+        return;
+      case 'region':
+        this.doTo(this.options.stack.regions[this.chosen], action.deed);
+        return;
+      case 'write':
+        this.keepTrack(this.write());
+        return;
+      case 'help':
+        this.options.screen.say(this.help().join('\n'));
+        return;
+      case 'quit':
+        void this.end();
+        this.options.quit();
+    }
+  }
+
+  private help(): readonly string[] {
+    return keyHelp(this.options.stack.regions.length);
+  }
+
+  private doTo(region: StackRegion | undefined, deed: RegionDeed): void {
+    if (region === undefined) return;
+    const before = this.last.get(region) ?? Promise.resolve();
+    const done = before.then(async () => {
+      // What was only waiting when the end came is not begun.
+      if (this.over.signal.aborted) return;
+      const said = await perform(deed, region).catch(messageOf);
+      this.tell(`${region.place.id}: ${said}`);
+    });
+    this.last.set(region, done);
+    this.keepTrack(done);
+  }
+
+  private async write(): Promise<void> {
+    const outcome = await this.increment().catch(messageOf);
+    if (this.over.signal.aborted) return;
+    this.tell(typeof outcome === 'string' ? `write: ${outcome}` : writeText(sampleKey, outcome));
+  }
+
+  private async increment(): Promise<WriteOutcome> {
+    const { url, tokens } = this.options.stack;
+    const sentAt = performance.now();
+    const response = await fetch(`${url}/v1/writes`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${tokens.write}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ ops: [['INCR', sampleKey]] }),
+      signal: this.over.signal,
+    });
+    const text = await response.text();
+    return { status: response.status, body: parse(text), ms: performance.now() - sentAt };
+  }
+
+  /** Asks how the regions do, shows it, and comes again after a while. */
+  private async look(): Promise<void> {
+    this.reports = await this.askRegions().catch(() => []);
+    if (this.over.signal.aborted) return;
+    this.redraw();
+    this.timer = setTimeout(() => void this.look(), lookEveryMs);
+  }
+
+  private async askRegions(): Promise<readonly RegionReport[]> {
+    const { url, tokens } = this.options.stack;
+    const response = await fetch(`${url}/v1/regions`, {
+      headers: { authorization: `Bearer ${tokens.read}` },
+      signal: AbortSignal.any([this.over.signal, AbortSignal.timeout(lookPatienceMs)]),
+    });
+    const text = await response.text();
+    const answer: { readonly regions?: readonly RegionReport[] } = JSON.parse(text);
+    return answer.regions ?? [];
+  }
+
+  private tell(text: string): void {
+    this.redraw();
+    this.options.screen.say(`  ${new Date().toISOString().slice(11, 23)}  ${text}`);
+  }
+
+  private redraw(): void {
+    if (this.over.signal.aborted) return;
+    const lines = this.options.stack.regions.map((region, index) =>
+      statusLine(this.played(region, index), this.options.paint),
+    );
+    this.options.screen.show(['', ...lines]);
+  }
+
+  private played({ place, redis, gateway }: StackRegion, index: number): PlayedRegion {
+    return {
+      number: index + 1,
+      id: place.id,
+      isChosen: index === this.chosen,
+      condition: redis.condition,
+      line: gateway.faults.line,
+      report: this.reportOf(place.id),
+    };
+  }
+
+  private reportOf(region: string): RegionReport | null {
+    const report = this.reports.find(({ id }) => id === region);
+    if (report === undefined) return null;
+    // It changes all the time, and where nothing is drawn anew each change is another line.
+    return this.options.screen.isDrawn ? report : { ...report, roundTripMs: null };
+  }
+
+  private keepTrack(work: Promise<void>): void {
+    this.working.add(work);
+    void work.finally(() => this.working.delete(work));
+  }
+}
+
+function parse(text: string): SampleAnswer | null {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,131 @@
+import type { Line } from '../gateway/faults.ts';
+import { printable } from '../pages/printable.ts';
+import type { RegionCondition } from '../stack/regions.ts';
+import type { Paint } from './timeline.ts';
+
+/** What is shown of the regions while one plays with them. No I/O happens here. */
+
+/** How far the copying of a region has come. */
+export interface CopyProgress {
+  /** Keys. */
+  readonly done: number;
+  /** Null where nobody has counted. */
+  readonly left: number | null;
+  readonly keysPerSecond: number;
+  /** Until it is through, ms; null where that cannot be told yet. */
+  readonly etaMs: number | null;
+}
+
+/** The part of a region's entry in `GET /v1/regions` that is shown. */
+export interface RegionReport {
+  readonly id: string;
+  /** `voter`, `out` or `copying`. */
+  readonly state?: string | null;
+  readonly health: string;
+  /** What is the matter, for people; null for nothing. */
+  readonly detail: string | null;
+  readonly roundTripMs: number | null;
+  /** Decisions that it has yet to apply; null where nobody knows. */
+  readonly unacknowledged: number | null;
+  /** Keys that it lacks where it does not vote; null for all of them. */
+  readonly missedKeys?: number | null;
+  readonly copy?: CopyProgress | null;
+}
+
+/** A region as seen from this machine and by its coordinator. */
+export interface PlayedRegion {
+  /** From 1: the key that chooses it. */
+  readonly number: number;
+  readonly id: string;
+  readonly isChosen: boolean;
+  readonly condition: RegionCondition;
+  readonly line: Line;
+  /** Null where the Worker did not say. */
+  readonly report: RegionReport | null;
+}
+
+/** One line for one region: what was done to it, then what its coordinator makes of it. */
+export function statusLine(region: PlayedRegion, paint: Paint): string {
+  const mark = region.isChosen ? paint('yellow', '▶') : ' ';
+  const condition = region.condition.padEnd(9);
+  const words = [
+    `${mark} ${region.number} ${region.id.padEnd(15)}`,
+    region.condition === 'running' ? condition : paint('red', condition),
+    ...reportWords(region.report, paint),
+    ...lineWords(region.line).map((word) => paint('yellow', word)),
+  ];
+  const detail = region.report?.detail ?? null;
+  if (detail !== null) words.push(paint('dim', oneLine(detail)));
+  return words.join(' ').trimEnd();
+}
+
+function reportWords(report: RegionReport | null, paint: Paint): readonly string[] {
+  if (report === null) return [paint('dim', 'not known')];
+  const { state = null, health, unacknowledged, copy = null } = report;
+  const words: string[] = [];
+  if (state !== null) words.push(paint(state === 'voter' ? 'green' : 'yellow', state.padEnd(7)));
+  words.push(paint(health === 'answering' ? 'green' : 'red', health.padEnd(9)));
+  words.push(roundTrip(report.roundTripMs));
+  if (unacknowledged !== null && unacknowledged > 0) words.push(`${unacknowledged} to apply`);
+  if (copy !== null) words.push(paint('blue', copyText(copy)));
+  else if (state === 'out') words.push(missedText(report.missedKeys ?? null));
+  return words;
+}
+
+/** `400 of 1000 keys (40 %), 200/s, 3 s left`. What is left may grow while writes go on. */
+export function copyText({ done, left, keysPerSecond, etaMs }: CopyProgress): string {
+  if (left === null) return `${done} keys, ${Math.round(keysPerSecond)}/s`;
+  const all = done + left;
+  const percent = all === 0 ? 100 : Math.floor((100 * done) / all);
+  const rate = `${Math.round(keysPerSecond)}/s`;
+  const rest = etaMs === null ? [] : [`${Math.ceil(etaMs / 1_000)} s left`];
+  return [`${done} of ${all} keys (${percent} %)`, rate, ...rest].join(', ');
+}
+
+function missedText(keys: number | null): string {
+  return keys === 1 ? '1 key to copy' : `${keys ?? 'all'} keys to copy`;
+}
+
+function lineWords({ reach, slowMs }: Line): readonly string[] {
+  const words: string[] = [];
+  if (slowMs > 0) words.push(`slowed by ${slowMs} ms`);
+  if (reach === 'cut') words.push('cut off');
+  if (reach === 'answers-lost') words.push('answers lost');
+  return words;
+}
+
+function roundTrip(ms: number | null): string {
+  return (ms === null ? '' : `${Math.round(ms)} ms`).padStart(7);
+}
+
+function oneLine(text: string): string {
+  return printable(text.replaceAll(/\s+/g, ' ').trim());
+}
+
+/** What a write answered: its status, the parsed body (null where it was no JSON), and how long it took. */
+export interface WriteOutcome {
+  readonly status: number;
+  readonly body: SampleAnswer | null;
+  readonly ms: number;
+}
+
+/** The part of an answer to `POST /v1/writes` that is shown, be it a result or a problem. */
+export interface SampleAnswer {
+  readonly outcome?: string;
+  readonly results?: readonly unknown[];
+  readonly attempts?: number;
+  readonly title?: string;
+  readonly detail?: string;
+}
+
+/** `write: committed after 203 ms, plays = 4`, or why not. */
+export function writeText(key: string, { status, body, ms }: WriteOutcome): string {
+  const took = `${Math.round(ms)} ms`;
+  if (status !== 200) {
+    const why = body?.detail ?? body?.title ?? 'an answer that is no JSON';
+    return `write: ${status} after ${took}. ${oneLine(why)}`;
+  }
+  const attempts = body?.attempts ?? 1;
+  const again = attempts > 1 ? ` at attempt ${attempts}` : '';
+  return `write: ${body?.outcome ?? 'answered'} after ${took}${again}, ${key} = ${printable(String(body?.results?.[0]))}`;
+}

@@ -1,0 +1,72 @@
+import { readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import process from 'node:process';
+import { fileURLToPath } from 'node:url';
+import { lastLines, startProcess } from './processes.ts';
+
+/** The project's root, wherever it was started from. */
+export const projectDirectory = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
+
+const require = createRequire(import.meta.url);
+const wranglerEntry = require.resolve('wrangler');
+
+/** The Worker as it would be deployed. */
+export interface Bundle {
+  /** Holds `worker.js` and the texts that it imports. */
+  readonly directory: string;
+  /** From wrangler.toml. */
+  readonly compatibilityDate: string;
+}
+
+/**
+ * Bundles the Worker with wrangler, exactly as for a deployment, into the state directory.
+ *
+ * @throws Error with what wrangler says where that fails.
+ */
+export async function bundleWorker(stateDirectory: string): Promise<Bundle> {
+  const directory = join(stateDirectory, 'bundle');
+  rmSync(directory, { recursive: true, force: true });
+  const logFile = join(stateDirectory, 'bundle.log');
+  const wrangler = startProcess({
+    name: 'bundle',
+    command: process.execPath,
+    args: [
+      join(dirname(dirname(wranglerEntry)), 'bin', 'wrangler.js'),
+      ...['deploy', '--dry-run', '--outdir', directory],
+    ],
+    environment: quietWrangler,
+    workingDirectory: projectDirectory,
+    stateDirectory,
+    logFile,
+  });
+  await wrangler.ended;
+  if (wrangler.exitCode !== 0) {
+    throw new Error(`The Worker cannot be bundled:\n${lastLines(logFile, 60)}`);
+  }
+  return { directory, compatibilityDate: compatibilityDate() };
+}
+
+/** The workerd that came with wrangler. */
+export function workerdProgram(): string {
+  const manifest = createRequire(wranglerEntry).resolve('workerd/package.json');
+  return join(dirname(manifest), 'bin', 'workerd');
+}
+
+/** Keeps wrangler from asking questions, from calling home, and from writing elsewhere. */
+export const quietWrangler: Readonly<Record<string, string>> = {
+  CI: '1',
+  NO_COLOR: '1',
+  FORCE_COLOR: '0',
+  WRANGLER_HIDE_BANNER: 'true',
+  WRANGLER_SEND_ERROR_REPORTS: 'false',
+  WRANGLER_SEND_METRICS: 'false',
+  WRANGLER_WRITE_LOGS: 'false',
+};
+
+function compatibilityDate(): string {
+  const settings = readFileSync(join(projectDirectory, 'wrangler.toml'), 'utf8');
+  const date = /^compatibility_date = "([\d-]+)"$/m.exec(settings)?.[1];
+  if (date === undefined) throw new Error('wrangler.toml says no compatibility_date');
+  return date;
+}

@@ -1,0 +1,290 @@
+import { accessSync, constants, existsSync, mkdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { delimiter, join } from 'node:path';
+import process from 'node:process';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import type { Place } from '../gateway/round-trips.ts';
+import { copyAppendOnly, restoreAppendOnly } from './append-only.ts';
+import { EmbeddedRedis } from './embedded-redis.ts';
+import { freePort } from './free-port.ts';
+import type { OwnProcess } from './processes.ts';
+import { lastLines, startProcess } from './processes.ts';
+
+/** What a region's database is. `embedded` is a server in this process that keeps nothing. */
+export type RedisKind = 'redis-server' | 'valkey-server' | 'embedded';
+
+/** How long a server may load its data before it counts as broken, in ms. */
+const startDeadlineMs = 20_000;
+
+/** Somebody may take a free port between the probing and the listening. */
+const startAttempts = 3;
+
+/** The server program on the PATH, or `embedded` where there is none. */
+export function redisKind(): RedisKind {
+  for (const kind of ['redis-server', 'valkey-server'] as const) {
+    if (findProgram(kind) !== null) return kind;
+  }
+  return 'embedded';
+}
+
+function findProgram(name: string): string | null {
+  for (const directory of (process.env.PATH ?? '').split(delimiter)) {
+    const path = join(directory, name);
+    try {
+      accessSync(path, constants.X_OK);
+      return path;
+    } catch {
+      // It is not in this directory.
+    }
+  }
+  return null;
+}
+
+/** What a region's server does. A paused one holds its connections and answers nothing. */
+export type RegionCondition = 'running' | 'paused' | 'stopped';
+
+/** One region's Redis on this machine. */
+export interface LocalRegion {
+  readonly place: Place;
+  readonly kind: RedisKind;
+  /** Stays the same when the region is started again. */
+  readonly port: number;
+  readonly condition: RegionCondition;
+  /** Ends it in order; what it acknowledged is on disk. */
+  stop(): Promise<void>;
+  /** Ends it with SIGKILL. */
+  kill(): Promise<void>;
+  /** Starts it again on its data after `stop` or `kill`. An embedded one starts empty. */
+  restart(): Promise<void>;
+  /** Ends it with SIGKILL, deletes its data, and starts it again. A snapshot stays. */
+  wipe(): Promise<void>;
+  /**
+   * Keeps a copy of its data on disk, in place of an earlier one. All that was acknowledged before the call is in it.
+   *
+   * @throws Error for an embedded region, which has nothing on disk.
+   */
+  snapshot(): Promise<void>;
+  /**
+   * Ends it with SIGKILL, puts the snapshot in place of its data, and starts it again. What it acknowledged since is gone.
+   *
+   * @throws Error where there is no snapshot; it runs on then.
+   */
+  rollback(): Promise<void>;
+  /**
+   * Holds the server where it is (SIGSTOP), until `resume`, `stop` or `kill`.
+   *
+   * @throws Error for an embedded region, which has no process of its own.
+   */
+  pause(): void;
+  /** Lets a paused server go on (SIGCONT). */
+  resume(): void;
+}
+
+/**
+ * Starts one region; its data live in `<stateDirectory>/regions/<id>` and outlive it.
+ *
+ * @throws Error with the log's last lines where the server does not come up.
+ */
+export async function startRegion(
+  place: Place,
+  stateDirectory: string,
+  kind: RedisKind,
+): Promise<LocalRegion> {
+  for (let attempt = 1; ; attempt += 1) {
+    const port = await freePort();
+    const region =
+      kind === 'embedded'
+        ? new EmbeddedRegion(place, port)
+        : new RealRegion(place, port, kind, stateDirectory);
+    try {
+      await region.restart();
+      return region;
+    } catch (error) {
+      if (attempt === startAttempts) throw error;
+    }
+  }
+}
+
+class EmbeddedRegion implements LocalRegion {
+  readonly kind = 'embedded';
+  readonly place: Place;
+  readonly port: number;
+  private server: EmbeddedRedis | null = null;
+
+  constructor(place: Place, port: number) {
+    this.place = place;
+    this.port = port;
+  }
+
+  get condition(): RegionCondition {
+    return this.server === null ? 'stopped' : 'running';
+  }
+
+  async stop(): Promise<void> {
+    await this.server?.stop();
+    this.server = null;
+  }
+
+  async kill(): Promise<void> {
+    await this.stop();
+  }
+
+  async restart(): Promise<void> {
+    await this.stop();
+    this.server = await EmbeddedRedis.start(this.port);
+  }
+
+  async wipe(): Promise<void> {
+    await this.restart();
+  }
+
+  async snapshot(): Promise<void> {
+    throw new Error(`${this.place.id} is embedded, in memory, and has no data to copy. ${advice}`);
+  }
+
+  async rollback(): Promise<void> {
+    throw new Error(`${this.place.id} is embedded, in memory, and has no snapshot. ${advice}`);
+  }
+
+  pause(): void {
+    throw new Error(`${this.place.id} is embedded, without a process to pause. ${advice}`);
+  }
+
+  resume(): void {}
+}
+
+const advice = 'Put a redis-server on the PATH.';
+
+class RealRegion implements LocalRegion {
+  readonly place: Place;
+  readonly port: number;
+  readonly kind: 'redis-server' | 'valkey-server';
+  private readonly stateDirectory: string;
+  private server: OwnProcess | null = null;
+
+  constructor(
+    place: Place,
+    port: number,
+    kind: 'redis-server' | 'valkey-server',
+    stateDirectory: string,
+  ) {
+    this.place = place;
+    this.port = port;
+    this.kind = kind;
+    this.stateDirectory = stateDirectory;
+  }
+
+  get condition(): RegionCondition {
+    if (this.server?.isRunning !== true) return 'stopped';
+    return this.server.isPaused ? 'paused' : 'running';
+  }
+
+  async stop(): Promise<void> {
+    await this.server?.stop();
+  }
+
+  async kill(): Promise<void> {
+    await this.server?.kill();
+  }
+
+  async wipe(): Promise<void> {
+    await this.kill();
+    await rm(this.directory, { recursive: true, force: true });
+    await this.restart();
+  }
+
+  async snapshot(): Promise<void> {
+    await copyAppendOnly(this.directory, this.snapshotDirectory);
+  }
+
+  async rollback(): Promise<void> {
+    if (!existsSync(this.snapshotDirectory)) {
+      throw new Error(`There is no snapshot of ${this.place.id} to go back to.`);
+    }
+    await this.kill();
+    await restoreAppendOnly(this.snapshotDirectory, this.directory);
+    await this.restart();
+  }
+
+  pause(): void {
+    this.server?.pause();
+  }
+
+  resume(): void {
+    this.server?.resume();
+  }
+
+  private get directory(): string {
+    return join(this.stateDirectory, 'regions', this.place.id);
+  }
+
+  /** Beside the data, so that it outlives a wipe and is cleared with all regions. */
+  private get snapshotDirectory(): string {
+    return `${this.directory}.snapshot`;
+  }
+
+  async restart(): Promise<void> {
+    await this.stop();
+    const { directory } = this;
+    mkdirSync(directory, { recursive: true });
+    const logFile = join(this.stateDirectory, `${this.place.id}.log`);
+    const server = startProcess({
+      name: `region-${this.place.id}`,
+      command: this.kind,
+      args: serverArguments(this.port, directory),
+      workingDirectory: directory,
+      stateDirectory: this.stateDirectory,
+      logFile,
+    });
+    this.server = server;
+    if (await answers(server, this.port)) return;
+    await server.kill();
+    throw new Error(`${this.kind} for ${this.place.id} did not start:\n${lastLines(logFile)}`);
+  }
+}
+
+/**
+ * An append-only file is written before a command is answered, so that nothing answered is lost with the process; with
+ * the machine, a second's worth. Eviction is off: a lock must never be evicted.
+ */
+function serverArguments(port: number, directory: string): readonly string[] {
+  const settings: Readonly<Record<string, string>> = {
+    port: String(port),
+    bind: '127.0.0.1',
+    dir: directory,
+    daemonize: 'no',
+    appendonly: 'yes',
+    appendfsync: 'everysec',
+    save: '',
+    'maxmemory-policy': 'noeviction',
+  };
+  return Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
+}
+
+/** True once the server answers commands; false where it ends before, or takes too long. */
+async function answers(server: OwnProcess, port: number): Promise<boolean> {
+  const deadline = performance.now() + startDeadlineMs;
+  while (server.isRunning && performance.now() < deadline) {
+    if (await ping(port)) return server.isRunning;
+    await delay(15);
+  }
+  return false;
+}
+
+async function ping(port: number): Promise<boolean> {
+  const redis = new Redis(port, '127.0.0.1', {
+    lazyConnect: true,
+    disableClientInfo: true,
+    retryStrategy: () => null,
+  });
+  redis.on('error', () => {});
+  try {
+    await redis.connect();
+    return (await redis.ping()) === 'PONG';
+  } catch {
+    return false;
+  } finally {
+    redis.disconnect();
+  }
+}

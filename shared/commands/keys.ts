@@ -1,0 +1,144 @@
+import { formatTransactionId, type ShardId, type TransactionId } from '../ids.ts';
+import { limits } from '../limits.ts';
+import { bytesInUtf8 } from '../protocol/transactions/bytes.ts';
+import { channelPrefix, reservedPrefix } from '../reserved-keys.ts';
+
+/**
+ * What a message to `channel` holds until it is delivered, so that those of one channel keep their order. A key is text
+ * and a channel need not be: channels that differ in bytes that are no UTF-8 may share one.
+ */
+export function channelKey(channel: string): string {
+  return `${channelPrefix}${channel.toWellFormed()}`;
+}
+
+/** Redis itself publishes keyspace notifications in channels whose names begin so. */
+const notificationPrefixes = ['__keyspace@', '__keyevent@'] as const;
+
+/** A pattern that begins so and goes on with a wildcard asks for these channels, not for some among all. */
+const notificationStem = '__key';
+
+/** True if the name belongs to Redis's own keyspace notifications. */
+export function isNotificationChannel(name: string): boolean {
+  return notificationPrefixes.some((prefix) => name.startsWith(prefix));
+}
+
+/** True if the pattern asks for keyspace notifications by name: `*` does not, although it matches their channels. */
+export function asksForNotifications(pattern: string): boolean {
+  const [literal = ''] = pattern.split(/[*?[\\]/, 1);
+  if (isNotificationChannel(literal)) return true;
+  const isStem = literal.startsWith(notificationStem) && literal.length < pattern.length;
+  return isStem && notificationPrefixes.some((prefix) => prefix.startsWith(literal));
+}
+
+/** What forbids `channel` as one of users, or null. The empty string is a channel, and so are bytes that are no UTF-8. */
+export function channelFault(channel: string): CommandFault | null {
+  // Subscribers could not tell a message there from a notification.
+  if (isNotificationChannel(channel)) {
+    const detail =
+      'a channel belongs to keyspace notifications, which Redis alone publishes; give it another name';
+    return { problem: 'reserved-key', detail };
+  }
+  if (channel.startsWith(reservedPrefix)) {
+    const detail = `a channel begins with "${reservedPrefix}", which is reserved; give it another name`;
+    return { problem: 'reserved-key', detail };
+  }
+  const bytes = utf8Length(channel);
+  if (bytes <= limits.channelBytes) return null;
+  const detail = `a channel has ${bytes} bytes; the limit is ${limits.channelBytes}`;
+  return { problem: 'too-large', detail };
+}
+
+/** A key belongs to one of so many slots, numbered from 0, as in Redis Cluster. */
+export const slotCount = 16_384;
+
+/** Why a command, or one of its keys, cannot be taken. `detail` says what is wrong and what to do about it. */
+export interface CommandFault {
+  readonly problem: 'invalid-command' | 'unsupported-command' | 'reserved-key' | 'too-large';
+  readonly detail: string;
+  /** Where Redis refuses it as well: its words, and whether a transaction is told so as it queues the command. */
+  readonly redis?: { readonly error: string; readonly whenQueued: boolean };
+}
+
+/** The names under which a region keeps the records of one shard. */
+export interface RecordNames {
+  /** Hash: generation, epoch, incarnation, floor, and the history of rounds. */
+  readonly meta: string;
+  /** Hash: a key to the intent that holds it. */
+  readonly lock: string;
+  /** The finished transactions above the floor. */
+  readonly done: string;
+  /** String: the lease, with its expiry on the region's own clock. */
+  readonly lease: string;
+}
+
+const encoder = new TextEncoder();
+
+/** The names of the records that a region keeps for `shard`. */
+export function recordNames(shard: ShardId): RecordNames {
+  const prefix = `${reservedPrefix}${shard}:`;
+  return {
+    meta: `${prefix}meta`,
+    lock: `${prefix}lock`,
+    done: `${prefix}done`,
+    lease: `${prefix}lease`,
+  };
+}
+
+/** Where a region stages the value that `transaction` gives to `key`. */
+export function shadowName(transaction: TransactionId, key: string): string {
+  const id = formatTransactionId(transaction);
+  return `${reservedPrefix}${transaction.shard}:shadow:${id}:${key}`;
+}
+
+/** What forbids `key` as a user's key, or null. The empty string is a key. */
+export function keyFault(key: string): CommandFault | null {
+  if (!key.isWellFormed()) {
+    return {
+      problem: 'invalid-command',
+      detail: 'a key is not valid Unicode text (UTF-8); values may hold any bytes, keys may not',
+    };
+  }
+  if (key.startsWith(reservedPrefix)) {
+    const detail = `a key begins with "${reservedPrefix}", which is reserved; give it another name`;
+    return { problem: 'reserved-key', detail };
+  }
+  const bytes = utf8Length(key);
+  if (bytes <= limits.keyBytes) return null;
+  return {
+    problem: 'too-large',
+    detail: `a key has ${bytes} bytes; the limit is ${limits.keyBytes}`,
+  };
+}
+
+/** The size of `text` in UTF-8, in bytes. */
+export function utf8Length(text: string): number {
+  // The encoder would write three bytes for half a character.
+  return text.isWellFormed() ? encoder.encode(text).byteLength : bytesInUtf8(text);
+}
+
+/**
+ * The slot of `key`, from 0 to 16383. Keys that share a hash tag, the part between the first `{` and the next `}`,
+ * share a slot; an empty tag counts as none.
+ */
+export function slotOf(key: string): number {
+  const open = key.indexOf('{');
+  const close = open < 0 ? -1 : key.indexOf('}', open);
+  const tagged = close > open + 1 ? key.slice(open + 1, close) : key;
+  return checksum(encoder.encode(tagged)) % slotCount;
+}
+
+/**
+ * CRC16 with the polynomial 0x1021, as Redis Cluster computes it. It is written out here because the package
+ * cluster-key-slot skips an empty tag and takes the next one, which Redis does not.
+ */
+function checksum(bytes: Uint8Array): number {
+  let sum = 0;
+  for (const byte of bytes) {
+    sum ^= byte << 8;
+    for (let bit = 0; bit < 8; bit += 1) {
+      sum = sum & 0x8000 ? (sum << 1) ^ 0x1021 : sum << 1;
+    }
+    sum &= 0xffff;
+  }
+  return sum;
+}

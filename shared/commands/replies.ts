@@ -1,0 +1,139 @@
+import { assert, InvariantViolation } from '../assert.ts';
+import { decodeReply, isTagged, type RawReply } from '../contracts/reply.ts';
+import type { Bytes } from '../contracts/round.ts';
+
+/**
+ * A reply of Redis as a client sees it in JSON. An integer beyond 2^53 is a bigint, so that no digit is lost (JSON for clients has it as a string); an error
+ * inside an array is `{error}`.
+ */
+export type Reply = null | string | number | bigint | readonly Reply[] | { readonly error: string };
+
+/** A call takes so many arguments on every engine. */
+const charactersAtOnce = 8_192;
+
+/** What became of one write in its transaction. */
+export type PartOutcome =
+  | { readonly kind: 'done'; readonly results: readonly Reply[] }
+  /** Check `index` did not hold; `actual` was found in its place, null meaning absent. */
+  | { readonly kind: 'check-failed'; readonly index: number; readonly actual: Reply }
+  /** Operation `index` failed with the error text. */
+  | { readonly kind: 'command-failed'; readonly index: number; readonly error: string };
+
+/** Reads the recorded outcome of a part. Throws InvariantViolation if it has no such form. */
+export function parsePartOutcome(text: string): PartOutcome {
+  const part = rawPartOf(text);
+  const [tag, ...rest] = part;
+  if (tag === 0) return { kind: 'done', results: rest.map(presentReply) };
+  const [index, found] = rest;
+  assert(typeof index === 'number', 'a failed part names its check or operation');
+  if (tag === 1) return { kind: 'check-failed', index, actual: presentReply(found ?? null) };
+  assert(tag === 2 && typeof found === 'string', 'a failed operation carries its error text');
+  return { kind: 'command-failed', index, error: textOfBytes(found) };
+}
+
+/**
+ * The recorded outcome of a part (PartOutcomeTag in shared/contracts/round.ts). Release 0.1 recorded it as JSON, which
+ * begins with a bracket. Throws InvariantViolation if it has neither form.
+ */
+export function rawPartOf(text: string): readonly RawReply[] {
+  const part = text.startsWith('[') ? replyOfJson(parseExact(text)) : decodeReply(text);
+  assert(Array.isArray(part), 'the outcome of a part is an array');
+  return part;
+}
+
+/** One reply of a snapshot: the reply, or the error text of a command that failed. */
+export type SnapshotReply =
+  | { readonly ok: true; readonly reply: Reply /** As it came. */; readonly raw: RawReply }
+  | { readonly ok: false; readonly error: string };
+
+/** Reads the replies of a snapshot, `count` of them; null if the text is none of such. */
+export function parseSnapshotReplies(text: Bytes, count: number): readonly SnapshotReply[] | null {
+  try {
+    const replies = decodeReply(text);
+    if (!Array.isArray(replies) || replies.length !== count) return null;
+    return replies.map(snapshotReplyOf);
+  } catch (error) {
+    if (error instanceof InvariantViolation) return null;
+    throw error;
+  }
+}
+
+/** The reply of one command of a snapshot as the edge uses it. */
+export function snapshotReplyOf(raw: RawReply): SnapshotReply {
+  if (isTagged(raw) && 'error' in raw) return { ok: false, error: textOfBytes(raw.error) };
+  return { ok: true, reply: presentReply(raw), raw };
+}
+
+/** The bytes of `text` in UTF-8, one character a byte: the form in which regions answer strings. */
+export function bytesOfText(text: string): string {
+  if (isAscii(text)) return text;
+  return charactersOf(new TextEncoder().encode(text));
+}
+
+/** The bytes as a text of one character per byte. */
+export function charactersOf(bytes: Uint8Array): Bytes {
+  const pieces: string[] = [];
+  for (let from = 0; from < bytes.length; from += charactersAtOnce) {
+    pieces.push(String.fromCharCode(...bytes.subarray(from, from + charactersAtOnce)));
+  }
+  return pieces.join('');
+}
+
+/** The bytes of a text of one character per byte. */
+export function codesOf(text: Bytes): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(text.length);
+  for (let index = 0; index < text.length; index += 1) bytes[index] = text.charCodeAt(index);
+  return bytes;
+}
+
+/** The text that one character a byte spells in UTF-8. What is not UTF-8 becomes U+FFFD. */
+export function textOfBytes(bytes: string): string {
+  if (isAscii(bytes)) return bytes;
+  return new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(codesOf(bytes));
+}
+
+/**
+ * JSON text of plain data. An integer beyond 2^53 becomes a string of its digits: as a bare number it would lose some in
+ * nearly every client. Undefined members are left out.
+ */
+export function jsonText(value: unknown): string {
+  if (typeof value === 'bigint') return `"${value}"`;
+  if (Array.isArray(value)) return `[${value.map((item) => jsonText(item ?? null)).join(',')}]`;
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value);
+  const members = Object.entries(value).filter(([, member]) => member !== undefined);
+  return `{${members.map(([name, member]) => `${JSON.stringify(name)}:${jsonText(member)}`).join(',')}}`;
+}
+
+/** A reply as clients see it in JSON. */
+export function presentReply(raw: RawReply): Reply {
+  if (raw === null || typeof raw === 'number' || typeof raw === 'bigint') return raw;
+  if (typeof raw === 'string') return textOfBytes(raw);
+  if (!isTagged(raw)) return raw.map(presentReply);
+  return 'status' in raw ? textOfBytes(raw.status) : { error: textOfBytes(raw.error) };
+}
+
+/** A reply in the JSON of release 0.1: `{"s":…}` is a status, `{"e":…}` an error. */
+function replyOfJson(value: unknown): RawReply {
+  if (value === null || typeof value === 'string') return value;
+  if (typeof value === 'number' || typeof value === 'bigint') return value;
+  if (Array.isArray(value)) return value.map(replyOfJson);
+  assert(typeof value === 'object', 'a reply is null, a number, a string, an array or tagged');
+  if ('s' in value && typeof value.s === 'string') return { status: value.s };
+  assert('e' in value && typeof value.e === 'string', 'a tagged reply is a status or an error');
+  return { error: value.e };
+}
+
+/** JSON.parse that keeps integers beyond 2^53 exact, as bigints. The slow way is taken only where such a number may stand. */
+export function parseExact(text: string): unknown {
+  if (!/\d{16}/.test(text)) return JSON.parse(text);
+  return JSON.parse(text, (_name, value: unknown, context?: { readonly source?: string }) => {
+    const source = context?.source;
+    const isUnsafe = typeof value === 'number' && !Number.isSafeInteger(value);
+    return isUnsafe && source !== undefined && /^-?\d+$/.test(source) ? BigInt(source) : value;
+  });
+}
+
+function isAscii(text: string): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: the whole range of single-byte characters is meant.
+  return /^[\x00-\x7f]*$/.test(text);
+}

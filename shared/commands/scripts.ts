@@ -1,0 +1,84 @@
+import type { Operation } from '../contracts/frame.ts';
+import { parseInteger } from './faults.ts';
+import type { CommandFault } from './keys.ts';
+import { mayWriteByFlags } from './lua-text.ts';
+import type { CheckedCommand, CompileContext } from './rewrites.ts';
+import { digestFrom, noScripts, type UserScript, unknownScriptError } from './user-scripts.ts';
+
+/** Where the keys of EVAL and its like stand; none where it does not say how many they are. */
+export function scriptKeys(args: readonly string[]): readonly number[] {
+  const count = parseInteger(args[2] ?? '') ?? 0;
+  if (count < 0 || count > args.length - 3) return [];
+  return Array.from({ length: count }, (_, index) => 3 + index);
+}
+
+/**
+ * Puts the script's digest and text in front of its keys: in a write as an operation of its own kind, in a snapshot as
+ * EVAL_RO, with the number of keys behind the text.
+ */
+export function rewriteScript(
+  { row, operation, isSnapshot }: CheckedCommand,
+  context: CompileContext,
+): Operation | CommandFault {
+  const [name = '', given = '', count = '', ...rest] = operation.args;
+  const script = scriptIn(name, given, count, rest.length, context);
+  if ('problem' in script) return script;
+  const { sha, text, counted, fault, readsOnly } = script;
+  if (fault !== null) return scriptFault(fault);
+  const keys = scriptKeys(operation.args);
+  if (isSnapshot) {
+    const args = ['EVAL_RO', sha, counted, count, ...rest];
+    return { ...operation, args, writes: [], reads: keys.map((position) => position + 1) };
+  }
+  if (row.class === 'read' && mayWriteByFlags(text)) {
+    return redisFault('ERR Can not execute a script with write flag using *_ro command.');
+  }
+  if (row.class === 'read' && !readsOnly) {
+    const detail = `${name} among writes is not supported where the script’s text does not show that it only reads; use ${name.replace('_RO', '')}`;
+    return { problem: 'unsupported-command', detail };
+  }
+  const writes = keys.map((position) => position - 1);
+  const args = [sha, counted, ...rest];
+  return { ...operation, kind: 'script', args, writes, reads: [], seed: context.seed() };
+}
+
+/** The script of a command, or what Redis says of it: first of a digest that is none, then of the number of keys. */
+function scriptIn(
+  name: string,
+  given: string,
+  count: string,
+  most: number,
+  { scripts = noScripts }: CompileContext,
+): UserScript | CommandFault {
+  const isByDigest = name.startsWith('EVALSHA');
+  const sha = isByDigest ? digestFrom(given) : '';
+  if (sha === null) return redisFault(unknownScriptError);
+  const keys = parseInteger(count);
+  if (keys === null || !Number.isSafeInteger(keys)) {
+    return redisFault('ERR value is not an integer or out of range');
+  }
+  if (keys > most) return redisFault("ERR Number of keys can't be greater than number of args");
+  if (keys < 0) return redisFault("ERR Number of keys can't be negative");
+  if (!isByDigest) return scripts.evaluated(given);
+  return scripts.find(sha) ?? redisFault(unknownScriptError);
+}
+
+/** Redis finds it as it runs the command, so that a transaction goes on. */
+function redisFault(error: string): CommandFault {
+  const redis = { error, whenQueued: false };
+  return { problem: 'invalid-command', detail: error.replace(/^ERR /, ''), redis };
+}
+
+function scriptFault(detail: string): CommandFault {
+  const redis = { error: `ERR ${detail}`, whenQueued: false };
+  return {
+    problem: detail.includes('the limit is') ? 'too-large' : 'unsupported-command',
+    detail,
+    redis,
+  };
+}
+
+/** Stands for a command that fails by itself, in a transaction whose others go on. */
+export function failing(error: string): Operation {
+  return { kind: 'fail', args: [error], writes: [], reads: [], reply: null, seed: null };
+}

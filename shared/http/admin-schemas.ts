@@ -1,0 +1,320 @@
+import { z } from '@hono/zod-openapi';
+import { regionEntrySchema, regionTokenSchema } from '../config/configuration.ts';
+import type { MemberEvent, OutCause } from '../contracts/members.ts';
+import { parseTransactionId } from '../ids.ts';
+import { limits } from '../limits.ts';
+import { positionMaximum, wholeNumber } from './query-schemas.ts';
+
+const outCauses = [
+  'new',
+  'silent',
+  'refusing',
+  'lost',
+  'foreign',
+  'diverged',
+  'ordered',
+  'believed',
+  'repair',
+  'removed',
+] as const satisfies readonly OutCause[];
+
+const memberEvents = [
+  'added',
+  'leaving',
+  'stayed',
+  'out',
+  'copying',
+  'returned',
+  'removed',
+  'believed',
+  'founded',
+  'diverged',
+] as const satisfies readonly MemberEvent[];
+
+const regionSchema = z.string().openapi({ example: 'eu-west-1' });
+const keySchema = z.string().max(limits.keyBytes).openapi({ example: 'stock:42' });
+const replaceSchema = z.int().min(0);
+const replaceText =
+  'How many keys that Lockstep did not put there may be lost in it. With more, nothing is copied to it.';
+const causeSchema = z.enum(outCauses).nullable();
+
+/** A change of members, as the feed and the history tell it. */
+export const memberSchema = z
+  .object({
+    region: regionSchema,
+    event: z.enum(memberEvents),
+    epoch: z.int(),
+    cause: causeSchema,
+    detail: z.string(),
+  })
+  .openapi('MemberChange');
+
+/** What `GET /v1/regions` tells of one region. The host alone is told of its address. */
+export const regionSchemaOfAll = z.object({
+  id: regionSchema,
+  host: z.string().nullable().describe('Null for one that is being removed and still votes.'),
+  location: z
+    .array(z.number())
+    .nullable()
+    .openapi({ example: [53.3, -6.3] }),
+  state: z.enum(['voter', 'out', 'copying', 'unknown']),
+  since: z.string().nullable(),
+  cause: causeSchema,
+  health: z.enum(['answering', 'refusing', 'silent', 'foreign', 'lost', 'unknown']),
+  detail: z.string().nullable(),
+  generation: z.int().nullable(),
+  leaseMs: z.number().nullable().openapi({
+    description: 'For how long it may serve strong reads without being asked again; 0: not at all.',
+  }),
+  roundTripMs: z.number().nullable(),
+  unacknowledged: z.int().nullable(),
+  missedKeys: z.int().nullable().openapi({
+    description: 'Keys to be copied before it votes again; null where that is all of them.',
+  }),
+  copy: z
+    .object({
+      whole: z.boolean(),
+      source: regionSchema,
+      phase: z.enum(['beginning', 'keys', 'removals', 'hold']),
+      startedAt: z.string(),
+      done: z.int(),
+      left: z.int().nullable(),
+      keysPerSecond: z.number(),
+      etaMs: z.number().nullable(),
+    })
+    .nullable(),
+});
+
+const coordinatorSchema = z.record(z.string(), z.unknown()).openapi({
+  description:
+    'Of each shard: incarnation, epoch, sequence, minVoters, held, founding, blockedKeys, queued, undecided. `founding` is null once the shard has members; before that it has the keys of each region, and what the shard waits for.',
+});
+
+/** The answer to `GET /v1/regions`. */
+export const regionsAnswerSchema = z
+  .object({ regions: z.array(regionSchemaOfAll), coordinators: z.array(coordinatorSchema) })
+  .openapi('Regions');
+
+/** The answer to `GET /v1/admin/regions`. */
+export const adminRegionsSchema = z
+  .object({
+    regions: z.array(
+      regionSchemaOfAll.extend({
+        held: z.boolean().nullable().openapi({ description: 'It returns only when told to.' }),
+        circuit: z.enum(['closed', 'open', 'half-open', 'unknown']),
+        roundsInFlight: z.int().nullable(),
+        oldestUnacknowledgedMs: z.number().nullable(),
+      }),
+    ),
+    coordinators: z.array(coordinatorSchema),
+  })
+  .openapi('AdminRegions');
+
+/** The body of `POST /v1/admin/found`. */
+export const foundSchema = z
+  .strictObject({
+    source: regionSchema.optional().openapi({ description: 'Its data are copied to all others.' }),
+    agree: z.boolean().default(false).openapi({
+      description: 'The regions hold the same: nothing is copied or compared.',
+    }),
+    replace: z
+      .record(z.string().max(64), replaceSchema)
+      .default({})
+      .openapi({
+        description: 'With `source`: how many keys may be lost in each other region.',
+        example: { 'us-east-1': 12 },
+      }),
+  })
+  .refine(
+    ({ source, agree, replace }) =>
+      source === undefined ? Object.keys(replace).length === 0 : !agree,
+    'name a `source`, with `replace` if need be, or `agree`, or none of them',
+  )
+  .openapi('Found');
+
+/** The body of `POST /v1/admin/regions`. */
+export const addRegionSchema = z
+  .strictObject({
+    ...regionEntrySchema.shape,
+    token: regionTokenSchema,
+    replace: replaceSchema.default(0).openapi({ description: replaceText }),
+  })
+  .openapi('NewRegion', {
+    example: {
+      id: 'sa-east-1',
+      url: 'https://sa-east-1.example.com',
+      token: '<its token>',
+      location: [-23.5, -46.6],
+    },
+  });
+
+/** The body of `POST /v1/admin/regions/{id}/out`. */
+export const outSchema = z
+  .strictObject({ reason: z.string().max(limits.descriptionCharacters).default('') })
+  .openapi('PutOut');
+
+/** The body of `POST /v1/admin/regions/{id}/return`. */
+export const returnSchema = z
+  .strictObject({
+    whole: z.boolean().default(false).openapi({ description: 'Copy everything.' }),
+    force: z.boolean().default(false).openapi({
+      description:
+        "Also if it holds another Lockstep's state, which is dropped. `replace` has to name the number of its keys, which are lost.",
+    }),
+    replace: replaceSchema.default(0).openapi({ description: replaceText }),
+  })
+  .openapi('Return');
+
+/** The body of `POST /v1/admin/regions/{id}/believe`. */
+export const believeSchema = z
+  .strictObject({ confirm: z.string().openapi({ description: 'The id once more.' }) })
+  .openapi('Believe');
+
+/** The path of everything about one region. */
+export const regionParams = z.object({ id: regionSchema });
+
+/** The answer to an order that was taken. */
+export const orderAnswerSchema = z
+  .object({ detail: z.string().openapi({ description: 'What happens now.' }) })
+  .openapi('OrderTaken');
+
+/** The query of `GET /v1/admin/members`. */
+export const historyQuerySchema = z.strictObject({
+  before: wholeNumber(0, positionMaximum).optional(),
+  limit: wholeNumber(1, limits.memberChangesPerPage).default(limits.memberChangesPerPage),
+});
+
+/** The answer to `GET /v1/admin/members`. */
+export const historyAnswerSchema = z
+  .object({
+    members: z.array(z.object({ sequence: z.int(), at: z.string(), member: memberSchema })),
+    before: z.int().nullable().openapi({ description: 'For the next page; null at the end.' }),
+  })
+  .openapi('MemberHistory');
+
+/** The answer to `GET /v1/admin/in-doubt`. */
+export const inDoubtSchema = z
+  .object({
+    transactions: z.array(
+      z.object({
+        transaction: z.string().openapi({ example: '0.3.17' }),
+        state: z.enum(['undecided', 'committing', 'aborting']),
+        keys: z.array(z.string()),
+        ageMs: z.number(),
+        waitsFor: z.array(regionSchema),
+      }),
+    ),
+    blocked: z.array(z.object({ key: z.string(), detail: z.string() })),
+    locks: z.array(
+      z.object({
+        region: regionSchema,
+        key: z.string(),
+        keyEncoding: z.literal('base64').optional(),
+        transaction: z.string(),
+        resolution: z
+          .enum(['committed', 'pending', 'aborted', 'forgotten', 'unknown'])
+          .openapi({ description: 'What the coordinator says of the transaction.' }),
+        ageMs: z.number().nullable(),
+      }),
+    ),
+    truncated: z.array(regionSchema).openapi({ description: 'These hold more locks than shown.' }),
+    faults: z.array(z.object({ region: regionSchema, reason: z.string() })),
+  })
+  .openapi('InDoubt');
+
+/** The body of `POST /v1/admin/in-doubt/settle`. */
+export const settleSchema = z
+  .strictObject({
+    transaction: z
+      .string()
+      .refine((text) => parseTransactionId(text) !== null, 'a transaction is like 0.3.17')
+      .openapi({ example: '0.3.17' }),
+  })
+  .openapi('Settle');
+
+/** The body of `POST /v1/admin/verify`. */
+export const verifySchema = z
+  .strictObject({
+    cursor: z.string().max(limits.verifyCursorCharacters).optional().openapi({
+      description:
+        'The `next` of the last answer, which carries regions and prefix; left out: from the beginning.',
+    }),
+    limit: z.int().min(1).max(limits.verifyKeysMaximum).default(limits.verifyKeysDefault),
+    regions: z
+      .array(regionSchema)
+      .min(2, 'name two regions or more')
+      .max(limits.regions)
+      .optional(),
+    prefix: z.string().max(limits.verifyPrefixCharacters).optional(),
+    pauseMs: z.int().min(0).max(limits.verifyPauseMsMaximum).default(0).openapi({
+      description: 'A rest between two looks at the regions, so that writes are not slowed down.',
+    }),
+  })
+  .openapi('Verify');
+
+const toldKeySchema = z.object({ key: z.string(), keyEncoding: z.literal('base64').optional() });
+
+/** The answer to `POST /v1/admin/verify`. */
+export const verifyAnswerSchema = z
+  .object({
+    checked: z.int().openapi({ description: 'Keys compared by this call.' }),
+    differing: z.array(
+      z.object({
+        key: z.string(),
+        keyEncoding: z.literal('base64').optional(),
+        regions: z.record(z.string(), z.string().nullable()).openapi({
+          description: 'The digest of the key in each region; null where it does not exist.',
+        }),
+        kind: z.enum(['differs', 'only-in', 'around']).openapi({
+          description:
+            '`around`: no kept write touches the key, so what made the regions differ was written around Lockstep, or is older than the kept log. Else `only-in`: some regions lack it; `differs`: they hold other values.',
+        }),
+        lastWrite: z.int().nullable().openapi({
+          description: 'The sequence of the newest kept write to it; null where none is kept.',
+        }),
+      }),
+    ),
+    undecided: z.array(toldKeySchema).openapi({
+      description: 'Keys that were written at each look: their regions were never at rest.',
+    }),
+    regions: z.array(regionSchema),
+    next: z.string().nullable().openapi({ description: 'For the next call; null at the end.' }),
+    done: z.object({
+      region: regionSchema.nullable(),
+      regionsDone: z.int(),
+      regionsTotal: z.int(),
+      checked: z.int(),
+      differing: z.int(),
+    }),
+  })
+  .openapi('VerifyAnswer');
+
+/** The body of `POST /v1/admin/repair`. */
+export const repairSchema = z
+  .strictObject({
+    keys: z.array(keySchema).min(1, 'name at least one key').max(limits.repairKeys),
+    source: regionSchema.optional().openapi({
+      description: 'The region that is right. Left out: what most voters hold.',
+    }),
+  })
+  .openapi('Repair');
+
+const checkSchema = z
+  .object({
+    name: z.string().openapi({ example: 'eviction' }),
+    status: z.enum(['ok', 'warning', 'problem', 'unknown']),
+    found: z.string(),
+    advice: z.string().nullable(),
+  })
+  .openapi('DoctorCheck');
+
+/** The answer to `GET /v1/admin/doctor`. */
+export const doctorAnswerSchema = z
+  .object({
+    verdict: z.enum(['ok', 'warning', 'problem']),
+    deployment: z.array(checkSchema),
+    regions: z.array(
+      z.object({ id: regionSchema, host: z.string(), checks: z.array(checkSchema) }),
+    ),
+  })
+  .openapi('Doctor');

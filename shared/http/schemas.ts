@@ -1,0 +1,216 @@
+import { z } from '@hono/zod-openapi';
+import type { Check } from '../contracts/frame.ts';
+import { limits } from '../limits.ts';
+import { problemType } from './problems.ts';
+import { callbackSchema } from './webhook-schemas.ts';
+
+/** An argument of a command. Numbers are taken as JSON writes them; the body's reader refuses those it cannot keep exact. */
+const argumentSchema = z
+  .union([z.string(), z.number()], { error: 'an argument is a string or a number' })
+  .openapi({ description: 'Integers beyond 2^53 must be strings.' });
+
+const commandSchema = z
+  .array(argumentSchema)
+  .min(1, 'a command has a name')
+  .max(limits.argumentsPerOperation);
+
+const keySchema = z.string().openapi({ example: 'stock:42' });
+const absentCheck = z.strictObject({ key: keySchema, absent: z.literal(true) });
+const existsCheck = z.strictObject({ key: keySchema, exists: z.literal(true) });
+const equalsCheck = z.strictObject({ key: keySchema, equals: argumentSchema });
+const typeCheck = z.strictObject({
+  key: keySchema,
+  type: z.enum(['string', 'hash', 'set', 'zset', 'list', 'stream']),
+});
+const fieldCheck = z.strictObject({ key: keySchema, field: z.string(), equals: argumentSchema });
+
+/** A precondition as a client spells it. */
+export const checkSchema = z
+  .union([absentCheck, existsCheck, equalsCheck, typeCheck, fieldCheck], {
+    error:
+      'a check is {key, absent: true}, {key, exists: true}, {key, equals}, {key, type} or {key, field, equals}',
+  })
+  .openapi('Check');
+
+/** The body of `POST /v1/writes`. */
+export const writeSchema = z
+  .strictObject({
+    ops: z
+      .array(commandSchema)
+      .min(1, 'a write has at least one operation')
+      .max(limits.operationsPerWrite)
+      .openapi({
+        description: 'Redis commands, carried out in order, all or none.',
+        example: [
+          ['SET', 'stock:42', 7],
+          ['INCR', 'orders'],
+        ],
+      }),
+    checks: z.array(checkSchema).max(limits.checksPerWrite).default([]),
+    ack: z.enum(['committed', 'confirmed']).default('committed').openapi({
+      description:
+        'When to answer: once the decision is durable, or once every region has applied it.',
+    }),
+    timeoutMs: z
+      .int()
+      .min(limits.timeoutMsMinimum)
+      .max(limits.timeoutMsMaximum)
+      .default(limits.timeoutMsDefault),
+    priority: z.int().min(0).max(limits.priorityMaximum).default(0),
+    notAfter: z.int().min(0).nullable().default(null).openapi({
+      description: 'No attempt starts after this moment, in ms since 1970.',
+    }),
+    callback: callbackSchema.optional(),
+  })
+  // Without it, a page that sends the example would call whatever the callback's example names.
+  .openapi('Write', {
+    example: {
+      ops: [
+        ['SET', 'stock:42', 7],
+        ['INCR', 'orders'],
+      ],
+    },
+  });
+
+/** The body of `POST /v1/reads`. */
+export const readSchema = z
+  .strictObject({
+    reads: z
+      .array(commandSchema)
+      .min(1, 'a snapshot has at least one command')
+      .max(limits.readsPerSnapshot)
+      .openapi({
+        example: [
+          ['GET', 'stock:42'],
+          ['HGETALL', 'order:7'],
+        ],
+      }),
+    consistency: z.enum(['strong', 'local']).default('strong'),
+    region: z.string().optional().openapi({ description: 'Only this region, not the nearest.' }),
+  })
+  .openapi('Read');
+
+/** The body of `PUT /v1/keys/{key}`. */
+export const putSchema = z
+  .strictObject({ value: argumentSchema, expiresInMs: z.int().min(1).optional() })
+  .openapi('Put', { example: { value: 'seven', expiresInMs: 60_000 } });
+
+/** The query of `GET /v1/keys/{key}`. */
+export const keyQuerySchema = z.strictObject({
+  consistency: z.enum(['strong', 'local']).default('strong'),
+  region: z.string().optional(),
+});
+
+/** Whether a read heeds locks (`strong`) or takes what is committed in its region (`local`). */
+export type Consistency = z.infer<typeof readSchema>['consistency'];
+
+/** A command as the coordinator and the regions take it. */
+export function textsOf(command: readonly (string | number)[]): readonly string[] {
+  return command.map(String);
+}
+
+/** A precondition as the coordinator takes it. */
+export function checkOf(check: z.infer<typeof checkSchema>): Check {
+  const { key } = check;
+  if ('absent' in check) return { kind: 'absent', key };
+  if ('exists' in check) return { kind: 'exists', key };
+  if ('type' in check) return { kind: 'type', key, type: check.type };
+  const value = String(check.equals);
+  return 'field' in check
+    ? { kind: 'field', key, field: check.field, value }
+    : { kind: 'equals', key, value };
+}
+
+const resultSchema = z.unknown().openapi({
+  description:
+    'A string, an integer, null, or an array of these. An integer beyond 2^53 is a string of its digits.',
+});
+
+const voteSchema = z.object({
+  region: z.string(),
+  vote: z.enum(['yes', 'no', 'missing']),
+  ms: z.number().nullable(),
+  reason: z.string().optional(),
+});
+
+/** The answer to a write that was committed. */
+export const writeAnswerSchema = z
+  .object({
+    id: z.string().openapi({ example: '0-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2' }),
+    outcome: z.enum(['committed', 'confirmed']),
+    confirmed: z.boolean(),
+    transaction: z.string().openapi({ example: '0.3.1288' }),
+    sequence: z.int().openapi({ example: 1041 }),
+    results: z.array(resultSchema).openapi({ example: ['OK', 8] }),
+    votes: z.array(voteSchema).openapi({
+      example: [
+        { region: 'us-east-1', vote: 'yes', ms: 2 },
+        { region: 'eu-west-1', vote: 'yes', ms: 72 },
+      ],
+    }),
+    attempts: z.int().openapi({ example: 1 }),
+    ms: z.number().openapi({ example: 73, description: 'From arrival to decision.' }),
+    replayed: z.boolean().openapi({ description: 'Answered before, under this Idempotency-Key.' }),
+    keptUntil: z.iso.datetime().optional().openapi({
+      description: 'The answer is kept under its Idempotency-Key until then at least.',
+    }),
+  })
+  .openapi('WriteAnswer');
+
+/** What is recorded of a write. */
+export const writeStatusSchema = z
+  .object({
+    id: z.string(),
+    outcome: z.enum(['pending', 'committed', 'confirmed', 'rejected', 'unavailable']),
+    confirmed: z.boolean().optional(),
+    transaction: z.string().optional(),
+    sequence: z.int().optional(),
+    results: z.array(resultSchema).optional(),
+    rejection: z.record(z.string(), z.unknown()).optional(),
+    votes: z.array(voteSchema).optional(),
+    appliedIn: z.array(z.string()).optional(),
+    decidedAt: z.string().optional(),
+    attempts: z.int().optional(),
+    ms: z.number().optional(),
+    type: z.string().optional(),
+    reason: z.string().optional(),
+    regions: z.array(z.object({ region: z.string(), reason: z.string() })).optional(),
+  })
+  .openapi('WriteStatus');
+
+/** The answer to `POST /v1/reads`. */
+export const readAnswerSchema = z
+  .object({
+    results: z.array(resultSchema).openapi({ example: ['7', ['total', '12']] }),
+    region: z.string().openapi({ example: 'eu-west-1' }),
+    consistency: z.enum(['strong', 'local']),
+    via: z.enum(['lease', 'coordinator', 'local']).openapi({
+      description: 'The way it went: by a lease, through the coordinator, or without either.',
+    }),
+    attempts: z.int().openapi({ example: 1 }),
+  })
+  .openapi('ReadAnswer');
+
+/** The answer to `GET /v1/keys/{key}`. */
+export const keyAnswerSchema = z
+  .object({
+    key: keySchema,
+    type: z.enum(['string', 'hash', 'set', 'zset', 'list']),
+    value: z.unknown().openapi({
+      description:
+        'A string; an array of elements (list, set); or an array of [field, value] (hash) or [member, score] (zset).',
+      example: '7',
+    }),
+  })
+  .openapi('Key');
+
+/** A problem of RFC 9457. */
+export const problemSchema = z
+  .looseObject({
+    type: z.string().openapi({ example: problemType('check-failed') }),
+    title: z.string(),
+    status: z.int(),
+    detail: z.string(),
+    instance: z.string().openapi({ description: 'The id of the request.' }),
+  })
+  .openapi('Problem');

@@ -1,0 +1,274 @@
+import { z } from '@hono/zod-openapi';
+import { eventTypes } from '../contracts/webhooks-and-feed.ts';
+import { limits } from '../limits.ts';
+import { isSecret } from '../webhooks/signature.ts';
+import { memberSchema } from './admin-schemas.ts';
+import { flag, positionMaximum, wholeNumber } from './query-schemas.ts';
+
+const endpointPattern = /^(?:ep_[0-9a-f]{32}|cb_[A-Za-z0-9_-]{22})$/;
+const example = 'ep_01990a5c7d3e7c1a9b642f0d8a51c7e2';
+
+const urlSchema = z
+  .string()
+  .min(1, 'a target has an address')
+  .refine((url) => new TextEncoder().encode(url).length <= limits.urlBytes, {
+    message: `an address has up to ${limits.urlBytes} bytes`,
+  })
+  .openapi({ example: 'https://example.com/hooks/lockstep' });
+
+const secretSchema = z
+  .string()
+  .refine(isSecret, { message: 'a secret is whsec_ and the base64 of 24 to 64 bytes' })
+  .openapi({ example: 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw' });
+
+const eventSchema = z.enum(eventTypes);
+const prefixSchema = z
+  .string()
+  .min(1, 'a prefix has at least one character')
+  .max(limits.keyBytes)
+  .refine((prefix) => prefix.isWellFormed(), { message: 'a prefix is valid Unicode text' });
+
+const prefixesSchema = z
+  .array(prefixSchema)
+  .max(limits.prefixesPerSubscription)
+  .openapi({
+    description:
+      'Only writes that touch a key which begins with one of these. None: every write. Aborts and events of regions are told as well.',
+    example: ['order:'],
+  });
+
+const eventsSchema = z.array(eventSchema).min(1, 'name at least one event').transform(distinct);
+
+const valuesSchema = z.boolean().openapi({
+  description: 'True adds the commands and their results to what is sent.',
+});
+
+const descriptionSchema = z.string().max(limits.descriptionCharacters);
+
+/** `callback` of a write: who is told what became of it. */
+export const callbackSchema = z
+  .strictObject({
+    url: urlSchema,
+    secret: secretSchema.optional(),
+    events: z
+      .array(eventSchema.extract(['write.committed', 'write.confirmed', 'write.aborted']))
+      .min(1, 'name at least one event')
+      .default(['write.confirmed'])
+      .transform(distinct),
+    values: valuesSchema.default(false),
+  })
+  .openapi('Callback');
+
+/** The body of `POST /v1/webhooks`. */
+export const webhookSchema = z
+  .strictObject({
+    url: urlSchema,
+    events: eventsSchema.default([...eventTypes]),
+    prefixes: prefixesSchema.default([]),
+    values: valuesSchema.default(false),
+    description: descriptionSchema.default(''),
+    secret: secretSchema.optional(),
+  })
+  .openapi('NewWebhook', { example: { url: 'https://example.com/hooks', prefixes: ['order:'] } });
+
+/** The body of `PATCH /v1/webhooks/{id}`. */
+export const webhookPatchSchema = z
+  .strictObject({
+    url: urlSchema.optional(),
+    events: eventsSchema.optional(),
+    prefixes: prefixesSchema.optional(),
+    values: valuesSchema.optional(),
+    description: descriptionSchema.optional(),
+  })
+  .openapi('WebhookPatch');
+
+/** The body of `POST /v1/webhooks/{id}/rotate`. */
+export const rotationSchema = z
+  .strictObject({
+    secret: secretSchema.optional(),
+    overlapMs: z
+      .int()
+      .min(0)
+      .max(limits.secretOverlapMsMaximum)
+      .default(limits.secretOverlapMsDefault)
+      .openapi({ description: 'For so long both secrets sign, ms.' }),
+  })
+  .openapi('Rotation');
+
+/** The body of `POST /v1/webhooks/{id}/test`. */
+export const testSchema = z
+  .strictObject({
+    type: eventSchema.optional().openapi({
+      description: 'Left out: the first of the events that the webhook asks for.',
+    }),
+  })
+  .openapi('TestEvent');
+
+/** The body of `POST /v1/webhooks/{id}/replay`. */
+export const replaySchema = z
+  .union(
+    [
+      z.strictObject({ event: z.string().min(1).max(limits.eventIdCharacters) }),
+      z.strictObject({
+        since: z.union([z.int().min(0), z.iso.datetime({ offset: true })]),
+        delivered: z.boolean().default(false).openapi({
+          description: 'True sends those again, too, that were delivered.',
+        }),
+      }),
+    ],
+    { error: 'a replay names {event}, or {since} as an ISO 8601 time or ms since 1970' },
+  )
+  .openapi('Replay');
+
+/** The query of `GET /v1/webhooks/{id}/deliveries`. */
+export const deliveriesQuerySchema = z.strictObject({
+  state: z.enum(['waiting', 'delivered', 'failed']).optional(),
+  before: wholeNumber(0, positionMaximum).optional(),
+  limit: wholeNumber(1, limits.deliveriesPerPage).default(limits.deliveriesPerPage),
+});
+
+/** The query of `GET /v1/changes`; `prefix` may be repeated. */
+export const changesQuerySchema = z.strictObject({
+  since: wholeNumber(0, positionMaximum).optional().openapi({
+    description: 'Changes after this sequence; 0: from the first. Left out: from now on.',
+  }),
+  limit: wholeNumber(1, limits.changesPerPage).default(limits.changesPerPageDefault),
+  prefix: z.array(prefixSchema).max(limits.prefixesPerSubscription).default([]),
+  values: flag(),
+  members: flag().openapi({
+    description: 'True adds the changes of members, whatever the prefixes: `member` says which.',
+  }),
+});
+
+/** The path of everything about one endpoint. */
+export const endpointParams = z.object({ id: z.string().openapi({ example }) });
+
+/** The path of one delivery. */
+export const deliveryParams = endpointParams.extend({
+  event: z.string().openapi({ example: '0-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2.write.confirmed' }),
+});
+
+/** A subscription as clients see it. */
+export const webhookAnswerSchema = z
+  .object({
+    id: z.string().openapi({ example }),
+    url: z.string().openapi({
+      description:
+        'For the token that created the webhook, and for the scope admin; others see its origin.',
+    }),
+    events: z.array(eventSchema),
+    prefixes: z.array(z.string()),
+    values: z.boolean(),
+    description: z.string(),
+    disabled: z.object({ at: z.string(), reason: z.string() }).nullable(),
+    createdAt: z.string().openapi({ example: '2026-11-22T09:00:00.000Z' }),
+  })
+  .openapi('Webhook');
+
+/** A subscription with the secret, which is shown this once. */
+export const createdWebhookSchema = webhookAnswerSchema
+  .extend({ secret: secretSchema })
+  .openapi('CreatedWebhook');
+
+/** The answer to `GET /v1/webhooks`. */
+export const webhooksAnswerSchema = z
+  .object({ webhooks: z.array(webhookAnswerSchema) })
+  .openapi('Webhooks');
+
+/** The answer to a rotation. */
+export const rotatedSchema = z
+  .object({ secret: secretSchema, overlapMs: z.int() })
+  .openapi('Rotated');
+
+const answerSchema = z.string().nullable().openapi({
+  description:
+    'The beginning of what the receiver answered, or why there was no answer; null for who may not see it.',
+});
+
+const deliverySchema = z.object({
+  event: z.string(),
+  type: eventSchema,
+  state: z.enum(['waiting', 'delivered', 'failed']),
+  attempts: z.int(),
+  status: z.int().nullable(),
+  ms: z.number().nullable(),
+  answer: answerSchema,
+  at: z.string(),
+  lastAttemptAt: z.string().nullable(),
+  nextAttemptAt: z.string().nullable(),
+});
+
+/** One delivery, with what is kept of it. */
+export const deliveryAnswerSchema = deliverySchema
+  .extend({
+    history: z
+      .array(
+        z.object({
+          at: z.string(),
+          status: z.int().nullable(),
+          ms: z.number(),
+          answer: answerSchema,
+        }),
+      )
+      .openapi({
+        description: `The newest ${limits.attemptsKeptPerDelivery} attempts, the oldest first.`,
+      }),
+    payload: z.string().nullable().openapi({
+      description: 'The JSON text that is sent; null for who may not see it.',
+    }),
+  })
+  .openapi('Delivery');
+
+/** The log of deliveries, a page of it, the newest first. */
+export const deliveriesAnswerSchema = z
+  .object({
+    deliveries: z.array(deliverySchema),
+    before: z.int().nullable().openapi({ description: 'For the next page; null at the end.' }),
+  })
+  .openapi('Deliveries');
+
+/** The public keys, as a JWK set; `publicKey` is the form of Standard Webhooks. */
+export const webhookKeysSchema = z
+  .object({
+    keys: z.array(
+      z.object({
+        kid: z.string(),
+        kty: z.literal('OKP'),
+        crv: z.literal('Ed25519'),
+        x: z.string(),
+        publicKey: z
+          .string()
+          .openapi({ example: 'whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=' }),
+      }),
+    ),
+  })
+  .openapi('WebhookKeys');
+
+/** A page of the change feed. */
+export const changesAnswerSchema = z
+  .object({
+    changes: z.array(
+      z.object({
+        sequence: z.int().openapi({ example: 1041 }),
+        at: z.string(),
+        id: z.string().optional(),
+        transaction: z.string().optional(),
+        keys: z.array(z.string()).optional(),
+        member: memberSchema.optional(),
+        commands: z.array(z.array(z.string())).optional(),
+        results: z.array(z.unknown()).optional(),
+      }),
+    ),
+    next: z.int().openapi({ description: 'The `since` with which to go on.' }),
+    newest: z.int(),
+  })
+  .openapi('Changes');
+
+/** True where `id` can be the id of an endpoint. */
+export function isEndpointId(id: string): boolean {
+  return endpointPattern.test(id);
+}
+
+function distinct<Item>(items: readonly Item[]): readonly Item[] {
+  return [...new Set(items)];
+}

@@ -1,0 +1,139 @@
+import { assert } from '../../assert.ts';
+import type { Change } from '../../contracts/webhooks-and-feed.ts';
+import { limits } from '../../limits.ts';
+import { type Chunk, type Filter, type Follower, isWanted } from './follower.ts';
+
+/** A change as the text that clients get, with its values or without. */
+export type TextOf = (change: Change, values: boolean) => string;
+
+/** What a follower at some place gets: messages of bounded size, and where it stands after the last one. */
+export interface Helping {
+  readonly chunks: readonly Chunk[];
+  /** Every change up to it was looked at, also where the last ones are not wanted. */
+  readonly upTo: number;
+}
+
+/** A change and its texts, which are made when somebody wants them, and then once for all. */
+interface Held {
+  readonly change: Change;
+  readonly size: number;
+  bare: string | null;
+  full: string | null;
+}
+
+/** The newest published changes, contiguous: those after `floor` up to `head`. */
+export class FeedWindow {
+  readonly #textOf: TextOf;
+  #held: Held[] = [];
+  #size = 0;
+  #head = 0;
+
+  constructor(textOf: TextOf) {
+    this.#textOf = textOf;
+  }
+
+  /** The newest sequence that was published; 0 where none was. */
+  get head(): number {
+    return this.#head;
+  }
+
+  get floor(): number {
+    return this.#head - this.#held.length;
+  }
+
+  /** True where changes after `place` are held, and none of those after it is missing. */
+  reaches(place: number): boolean {
+    return place >= this.floor && place < this.#head;
+  }
+
+  /** Takes in changes. Those known are ignored; what lies in a gap is in the coordinator's log, and is not held. */
+  publish(changes: readonly Change[]): void {
+    for (const change of changes) {
+      if (change.sequence <= this.#head) continue;
+      if (change.sequence > this.#head + 1) this.#empty();
+      const size = sizeOf(change);
+      this.#held.push({ change, size, bare: null, full: null });
+      this.#size += size;
+      this.#head = change.sequence;
+    }
+  }
+
+  /** What the window holds for a follower whose place it reaches. */
+  helpingOf(follower: Follower): Helping {
+    assert(this.reaches(follower.next), 'what follows the place is held');
+    const held = this.#held.slice(follower.next - this.floor);
+    const wanted = held.filter(({ change }) => isWanted(follower, change));
+    return cut(wanted, follower, this.#head, this.#textOf);
+  }
+
+  /** Drops the oldest beyond the bounds. The newest stay for those who come back soon. */
+  trim(): void {
+    let surplus = 0;
+    let size = this.#size;
+    for (const held of this.#held) {
+      const isWithin =
+        size <= limits.feedHeldBytes && this.#held.length - surplus <= limits.feedHeldChanges;
+      if (isWithin) break;
+      surplus += 1;
+      size -= held.size;
+    }
+    this.#held.splice(0, surplus);
+    this.#size = size;
+  }
+
+  #empty(): void {
+    this.#held = [];
+    this.#size = 0;
+  }
+}
+
+/** What a page of the coordinator's log holds for a follower with the filter that it was asked for with. */
+export function helpingOfPage(
+  page: { readonly changes: readonly Change[]; readonly next: number },
+  filter: Filter,
+  textOf: TextOf,
+): Helping {
+  const held = page.changes.map((change) => ({ change, size: 0, bare: null, full: null }));
+  return cut(held, filter, page.next, textOf);
+}
+
+/** Puts changes into messages of bounded size. The last one stands for everything up to `upTo`. */
+function cut(wanted: readonly Held[], { values }: Filter, upTo: number, textOf: TextOf): Helping {
+  const chunks: Chunk[] = [];
+  let texts: string[] = [];
+  let size = 0;
+  let last = 0;
+  const finish = (next: number) => {
+    if (texts.length === 0) return;
+    const text = `{"changes":[${texts.join(',')}],"next":${next}}`;
+    chunks.push({ text, changes: texts.length, next });
+    texts = [];
+    size = 0;
+  };
+  for (const held of wanted) {
+    const text = textOfHeld(held, values, textOf);
+    const isFull = texts.length === limits.changesPerPage;
+    if (isFull || size + text.length > limits.feedMessageBytes) finish(last);
+    texts.push(text);
+    size += text.length;
+    last = held.change.sequence;
+  }
+  finish(upTo);
+  return { chunks, upTo };
+}
+
+function textOfHeld(held: Held, values: boolean, textOf: TextOf): string {
+  if (values) {
+    held.full ??= textOf(held.change, true);
+    return held.full;
+  }
+  held.bare ??= textOf(held.change, false);
+  return held.bare;
+}
+
+/** About the characters that a change takes; its texts take about as many again. */
+export function sizeOf({ keys, commands = [], part = '', member }: Change): number {
+  let size = part.length + (member?.detail.length ?? 0);
+  for (const text of [...keys, ...commands.flat()]) size += text.length;
+  return size;
+}

@@ -1,0 +1,113 @@
+import type { Change } from '../../contracts/webhooks-and-feed.ts';
+import { limits } from '../../limits.ts';
+import { concerns } from '../../reserved-keys.ts';
+
+/** What has been sent and not acknowledged. */
+export interface Outstanding {
+  readonly changes: number;
+  readonly bytes: number;
+}
+
+/** What a follower wants to see. */
+export interface Filter {
+  /** Only changes of a key that begins with one of these; empty: all. */
+  readonly prefixes: readonly string[];
+  /** True adds commands and results. */
+  readonly values: boolean;
+  /** True adds the changes of members, whatever the prefixes. */
+  readonly members: boolean;
+}
+
+/** All that is kept of one follower, also while its feed sleeps. */
+export interface Follower extends Filter {
+  /** Every change up to it has been looked at: sent, or not wanted. */
+  readonly next: number;
+  /** Changes are known to exist up to here, although none of them may have been published. */
+  readonly target: number;
+  /**
+   * A place at or before `next`. Two sums stand for what is outstanding, instead of a list of all messages: an
+   * acknowledgement of `mark` or more settles what was sent up to it. The sums are never less than what is outstanding.
+   */
+  readonly mark: number;
+  readonly upToMark: Outstanding;
+  readonly afterMark: Outstanding;
+  /** Heartbeats since it was left waiting for an acknowledgement in the midst of catching up; null: it is not. */
+  readonly pausedBeats: number | null;
+}
+
+/** A message as it goes to every follower that stands at the same place with the same filter. */
+export interface Chunk {
+  readonly text: string;
+  readonly changes: number;
+  /** Where a follower stands once it has it. */
+  readonly next: number;
+}
+
+const nothing: Outstanding = { changes: 0, bytes: 0 };
+
+/** A follower that begins after the sequence `since`, when the newest change is `newest`. */
+export function beginFollower(since: number, newest: number, filter: Filter): Follower {
+  return {
+    ...filter,
+    next: since,
+    target: newest,
+    mark: since,
+    upToMark: nothing,
+    afterMark: nothing,
+    pausedBeats: null,
+  };
+}
+
+/** At most so much has been sent and not acknowledged. */
+export function outstandingOf({ upToMark, afterMark }: Follower): Outstanding {
+  return sum(upToMark, afterMark);
+}
+
+/** True where `chunk` may be sent without an acknowledgement first. To one that owes none, anything may. */
+export function hasRoomFor(follower: Follower, chunk: Chunk): boolean {
+  const { changes, bytes } = outstandingOf(follower);
+  if (changes === 0) return true;
+  return (
+    changes + chunk.changes <= limits.followerWindowChanges &&
+    bytes + chunk.text.length <= limits.followerWindowBytes
+  );
+}
+
+/** True where a page of older changes may be asked for: it will fit, as far as can be known. */
+export function hasRoomForPage(follower: Follower): boolean {
+  const { changes, bytes } = outstandingOf(follower);
+  if (changes === 0) return true;
+  return (
+    changes + limits.changesPerPage <= limits.followerWindowChanges &&
+    bytes + limits.feedMessageBytes <= limits.followerWindowBytes
+  );
+}
+
+/** After `chunk` was sent. */
+export function afterSending(follower: Follower, chunk: Chunk): Follower {
+  const sent = { changes: chunk.changes, bytes: chunk.text.length };
+  return { ...follower, next: chunk.next, afterMark: sum(follower.afterMark, sent) };
+}
+
+/** After the client said that it has everything up to `acked`, which is at most `next`. */
+export function afterAcknowledgement(follower: Follower, acked: number): Follower {
+  const { next, mark, afterMark } = follower;
+  if (acked >= next) {
+    return { ...follower, mark: next, upToMark: nothing, afterMark: nothing, pausedBeats: null };
+  }
+  if (acked < mark) return follower;
+  return { ...follower, mark: next, upToMark: afterMark, afterMark: nothing, pausedBeats: null };
+}
+
+/** True where a filter lets a change through. */
+export function isWanted(
+  { prefixes, members }: Omit<Filter, 'values'>,
+  { keys, member }: Pick<Change, 'keys' | 'member'>,
+): boolean {
+  if (member !== undefined) return members;
+  return concerns(keys, prefixes);
+}
+
+function sum(one: Outstanding, other: Outstanding): Outstanding {
+  return { changes: one.changes + other.changes, bytes: one.bytes + other.bytes };
+}

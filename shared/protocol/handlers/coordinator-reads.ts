@@ -1,0 +1,243 @@
+import type { ReadRequest, RegionFault } from '../../contracts/coordinator.ts';
+import { encodeReply } from '../../contracts/reply.ts';
+import { type Decision, holdScript } from '../../contracts/round.ts';
+import { keyOf } from '../../ids.ts';
+import { limits } from '../../limits.ts';
+import type { CoordinatorEvent, Ticket } from '../io/events.ts';
+import type { Outbox } from '../io/outbox.ts';
+import type { Refusal } from '../membership/members.ts';
+import type { RegionLink } from '../regions/region-link.ts';
+import type { RegionLinks } from '../regions/region-links.ts';
+import { resolutionOf } from '../transactions/resolution.ts';
+import type { Transactions } from '../transactions/transactions.ts';
+
+/** A read that goes through the coordinator. */
+interface Lookup {
+  readonly ticket: Ticket;
+  readonly request: ReadRequest;
+  /** When it came, and until when it waits, ms. */
+  readonly since: number;
+  readonly until: number;
+  settle: readonly Decision[];
+  looks: number;
+  /** Regions that were sent it and have not answered. */
+  unanswered: number;
+  readonly faults: RegionFault[];
+}
+
+/** A snapshot on its way. `since` is when its region became a voter: it has to be the same vote when it answers. */
+interface Look {
+  readonly lookup: Lookup;
+  readonly link: RegionLink;
+  readonly since: number;
+}
+
+/**
+ * Strong reads without a lease (rule R25). The snapshot is taken in a voter, after the read came; the proof follows it,
+ * so no other instance can have decided anything by then, and what this one decided is under a lock in that voter.
+ */
+export class Lookups {
+  readonly #outbox: Outbox;
+  readonly #links: RegionLinks;
+  readonly #transactions: Transactions;
+  readonly #timeoutMs: number;
+  #waiting: Lookup[] = [];
+  readonly #looks = new Map<number, Look>();
+
+  constructor(outbox: Outbox, links: RegionLinks, transactions: Transactions, timeoutMs: number) {
+    this.#outbox = outbox;
+    this.#links = links;
+    this.#transactions = transactions;
+    this.#timeoutMs = timeoutMs;
+  }
+
+  /** Snapshots on their way: each takes a connection. */
+  get flightCount(): number {
+    return this.#looks.size;
+  }
+
+  get busy(): boolean {
+    return this.#waiting.length > 0 || this.#looks.size > 0;
+  }
+
+  read({ ticket, request }: Extract<CoordinatorEvent, { kind: 'read' }>): void {
+    if (this.#waiting.length >= limits.readsQueued) {
+      const faults = [{ region: '', reason: 'too many reads wait for the coordinator' }];
+      this.#outbox.reply({ kind: 'read', ticket, answer: { kind: 'unavailable', faults } });
+      return;
+    }
+    const since = this.#outbox.now;
+    const until = since + limits.timeoutMsDefault;
+    const { unanswered = 0 } = request;
+    this.#waiting.push({
+      ticket,
+      request,
+      since,
+      until,
+      settle: [],
+      looks: 0,
+      unanswered,
+      faults: [],
+    });
+  }
+
+  /** The shard has no members: nobody can be asked. */
+  refuseAll({ faults, reason }: Refusal): void {
+    for (const { ticket } of this.#waiting.splice(0)) {
+      const answer = { kind: 'unavailable', faults, notFounded: reason } as const;
+      this.#outbox.reply({ kind: 'read', ticket, answer });
+    }
+  }
+
+  /** When the read came that has waited longest for a snapshot, ms; null if none waits, or no more may be taken now. */
+  get waitingSince(): number | null {
+    if (this.#looks.size >= limits.readsInFlight) return null;
+    return this.#oldest?.since ?? null;
+  }
+
+  /** Gives up the reads whose time is over, and plans for the others. */
+  sweep(): void {
+    const { now } = this.#outbox;
+    const isOver = ({ until, looks }: Lookup) => until <= now || looks >= limits.readAttempts;
+    for (const lookup of this.#waiting) if (isOver(lookup)) this.#giveUp(lookup);
+    this.#waiting = this.#waiting.filter((lookup) => !isOver(lookup));
+    for (const { until } of this.#waiting) this.#outbox.schedule(until);
+  }
+
+  /** Takes a snapshot for the read that has waited longest, or gives that up if no region can answer it. */
+  sendNext(shard: number): void {
+    const lookup = this.#oldest;
+    if (lookup === null) return;
+    this.#waiting = this.#waiting.filter((waiting) => waiting !== lookup);
+    this.#look(lookup, shard);
+  }
+
+  get #oldest(): Lookup | null {
+    let oldest: Lookup | null = null;
+    for (const lookup of this.#waiting)
+      if (oldest === null || lookup.since < oldest.since) oldest = lookup;
+    return oldest;
+  }
+
+  looked({
+    number,
+    result,
+    recorded,
+    horizon,
+  }: Extract<CoordinatorEvent, { kind: 'looked' }>): void {
+    const look = this.#looks.get(number);
+    if (look === undefined) return;
+    this.#looks.delete(number);
+    const { lookup, link, since } = look;
+    const isSame = link.isVoter && !link.isMute && link.membership.since === since;
+    if (result.kind !== 'read' || !isSame) {
+      const reason = result.kind === 'silent' ? result.reason : 'it is no voter';
+      lookup.faults.push({ region: link.region, reason });
+      if (result.kind === 'silent' && result.isUnanswered) lookup.unanswered += 1;
+      if (isSpent(lookup)) this.#giveUp(lookup);
+      else this.#waiting.push(lookup);
+      // One that lets a read wait would let each read wait anew.
+      if (result.kind === 'silent')
+        link.readsElsewhereUntil = this.#outbox.now + limits.silentRegionAvoidedMs;
+      return;
+    }
+    link.readsElsewhereUntil = 0;
+    const holders = new Map(result.locks.map(({ holder }) => [keyOf(holder), holder]));
+    const resolutions = [...holders.values()].map((holder) =>
+      resolutionOf(holder, recorded, this.#transactions.isUndecided(holder), horizon),
+    );
+    const settle = resolutions.flatMap((one) =>
+      one.kind === 'committed'
+        ? [{ transaction: one.transaction, outcome: 'commit' as const, keys: one.keys }]
+        : [],
+    );
+    if (resolutions.some(({ kind }) => kind === 'forgotten')) {
+      lookup.faults.push({
+        region: link.region,
+        reason: 'it holds a lock older than the kept log',
+      });
+      this.#waiting.push(lookup);
+    } else if (settle.length > 0) this.#waiting.push({ ...lookup, settle });
+    else {
+      const answer = {
+        kind: 'read',
+        replies: encodeReply(result.replies),
+        region: link.region,
+      } as const;
+      this.#outbox.reply({ kind: 'read', ticket: lookup.ticket, answer });
+    }
+  }
+
+  #look(lookup: Lookup, shard: number): void {
+    const link = this.#placeFor(lookup);
+    if (link === null) {
+      this.#giveUp(lookup);
+      return;
+    }
+    lookup.looks += 1;
+    const number = this.#links.nextNumber();
+    const { since } = link.membership;
+    this.#looks.set(number, { lookup, link, since });
+    const { keys, commands } = lookup.request;
+    const { settle } = lookup;
+    this.#outbox.send({
+      kind: 'snapshot',
+      region: link.region,
+      number,
+      request: {
+        shard,
+        generation: link.generation,
+        strong: true,
+        leased: false,
+        seen: link.pair,
+        settle,
+        keys,
+        commands,
+      },
+      timeoutMs: this.#timeoutMs,
+    });
+  }
+
+  /** The voter that answers fastest, and has not failed this read yet. */
+  #placeFor({ request, faults }: Lookup): RegionLink | null {
+    const able = this.#links.voters.filter(
+      (link) => !link.isMute && link.begun && link.health.kind === 'answering',
+    );
+    const wanted = request.region;
+    const places = able.filter(({ region }) => wanted === null || region === wanted);
+    // Where all have failed, the one that failed least often is tried again: a connection may have been lost.
+    const failures = (link: RegionLink) =>
+      faults.filter(({ region }) => region === link.region).length;
+    const isAvoided = (link: RegionLink) => Number(link.readsElsewhereUntil > this.#outbox.now);
+    places.sort(
+      (a, b) =>
+        failures(a) - failures(b) ||
+        isAvoided(a) - isAvoided(b) ||
+        (a.roundTripMs ?? 0) - (b.roundTripMs ?? 0),
+    );
+    const [place] = places;
+    return place !== undefined && failures(place) < limits.readFailuresPerRegion ? place : null;
+  }
+
+  #giveUp(lookup: Lookup): void {
+    const { ticket, request, faults } = lookup;
+    const unable = this.#links.all
+      .filter(({ region }) => request.region === null || request.region === region)
+      .filter((link) => !link.isVoter || link.isMute || link.health.kind !== 'answering')
+      .map(({ region, leaving, health }) => {
+        const ailing = health.kind === 'answering' ? 'it is no voter' : health.reason;
+        return { region, reason: leaving?.detail ?? ailing };
+      });
+    // What each region said last.
+    const last = new Map([...unable, ...faults].map((fault) => [fault.region, fault]));
+    const spent = isSpent(lookup) ? ({ isUnanswered: true } as const) : {};
+    const answer = { kind: 'unavailable', faults: [...last.values()], ...spent } as const;
+    this.#outbox.reply({ kind: 'read', ticket, answer });
+  }
+}
+
+/** True if a read was sent as often as it may be without an answer (R40). */
+function isSpent({ request, unanswered }: Lookup): boolean {
+  const most = holdScript(request.commands) ? limits.unansweredPerScript : limits.unansweredPerRead;
+  return unanswered >= most;
+}

@@ -1,0 +1,348 @@
+import { assert, unreachable } from '../../assert.ts';
+import type { Vote } from '../../contracts/round.ts';
+import type { RegionId } from '../../ids.ts';
+import { limits } from '../../limits.ts';
+import type { CoordinatorConfig } from '../io/events.ts';
+import type { Outbox } from '../io/outbox.ts';
+import type { ShardState } from '../io/shard-state.ts';
+import type { BlockedKeys } from '../membership/diverged-keys.ts';
+import type { Members, Refusal } from '../membership/members.ts';
+import { outOfMemory } from '../regions/region-link.ts';
+import type { RegionLinks } from '../regions/region-links.ts';
+import { takeBatch, type Waiting } from '../transactions/admission.ts';
+import { type Agreement, agreementOf } from '../transactions/agreement.ts';
+import { type Decided, recordDecision } from '../transactions/decision.ts';
+import type { Confirmations } from '../transactions/owed-events.ts';
+import type { Applications, Confirming } from '../transactions/pending-confirmations.ts';
+import { type FrameBook, tooLate } from '../transactions/pending-writes.ts';
+import { isTooLargeToStore, storageFault, storedBytes } from '../transactions/stored-size.ts';
+import type { Transaction } from '../transactions/transaction.ts';
+import type { Transactions } from '../transactions/transactions.ts';
+
+/** All that deciding works on. */
+export interface DecidingParts {
+  readonly config: CoordinatorConfig;
+  readonly outbox: Outbox;
+  readonly links: RegionLinks;
+  readonly frames: FrameBook;
+  readonly transactions: Transactions;
+  readonly applications: Applications;
+  readonly confirmations: Confirmations;
+  readonly blocked: BlockedKeys;
+  readonly state: ShardState;
+}
+
+type Diverged = Extract<Agreement, { kind: 'diverged' }>;
+
+/** From queued frames to transactions, and from their votes to decisions. */
+export class Deciding {
+  readonly #parts: DecidingParts;
+  readonly #members: () => Members;
+  /** Set where a queued frame may be able to go that could not before. */
+  #stirred = false;
+
+  /** `members` is asked for later: it needs this one first. */
+  constructor(parts: DecidingParts, members: () => Members) {
+    this.#parts = parts;
+    this.#members = members;
+  }
+
+  stir(): void {
+    this.#stirred = true;
+  }
+
+  /** Begins what can begin. */
+  batch(): void {
+    const { links, transactions, frames, outbox } = this.#parts;
+    if (!this.#stirred || links.obstacles.length > 0) return;
+    const members = this.#members();
+    // With too few voters, or none, nothing may begin; what waits is refused before the step ends.
+    if (members.isPaused || members.refusal !== null) return;
+    this.#stirred = false;
+    this.#preempt();
+    const held = (key: string) => transactions.isHeld(key);
+    for (const parts of takeBatch(frames.queue, held, outbox.now)) this.begin(parts);
+  }
+
+  begin(parts: readonly Waiting[]): void {
+    const { config, links, transactions, outbox } = this.#parts;
+    const { voters } = links;
+    const ids = voters.map(({ region }) => region);
+    const transaction = transactions.begin(parts, ids, outbox.now, config.voteDeadlineMs);
+    for (const link of voters) link.enqueue(transaction);
+    outbox.schedule(transaction.deadline);
+  }
+
+  /** Decides where the votes allow it. A transaction that is decided already is left alone. */
+  settle(transaction: Transaction): void {
+    const { transactions, outbox } = this.#parts;
+    if (!transactions.isUndecided(transaction.order)) return;
+    switch (transaction.tally) {
+      case 'pending':
+        return;
+      case 'lost': {
+        transaction.blame(transaction.dissent);
+        this.abort(transaction, outbox.now + transaction.pauseMs);
+        return;
+      }
+      case 'won':
+        this.#agree(transaction);
+    }
+  }
+
+  /** What a vote tells of the parts themselves. An attempt that is over has its parts queued again, or answered. */
+  learn(transaction: Transaction, region: RegionId, vote: Vote): void {
+    if (!this.#parts.transactions.isUndecided(transaction.order)) return;
+    if (vote.kind === 'unlisted') transaction.search(vote.parts);
+    if (vote.kind === 'lacking') transaction.lack(region, vote);
+    if (vote.kind === 'refused') {
+      if (vote.most === undefined) transaction.isStalled = true;
+      else transaction.crowd(vote.most);
+      if (vote.isEndless) transaction.isEndless = true;
+    }
+    if (vote.kind === 'denied' && vote.code === outOfMemory) transaction.deny(vote);
+  }
+
+  /** Closes the votes whose time is over. */
+  sweep(): void {
+    const { transactions, outbox, frames, links } = this.#parts;
+    for (const transaction of transactions.undecided) {
+      if (transaction.deadline <= outbox.now) transaction.closeVoting();
+      this.settle(transaction);
+      outbox.schedule(transaction.deadline);
+    }
+    frames.sweep([...links.obstacles, ...this.#members().obstacles]);
+    if (frames.queue.length > 0) this.stir();
+  }
+
+  /** Aborts, and queues the parts again in their old places. Nothing is stored: no record means aborted. */
+  abort(transaction: Transaction, retryAt: number): void {
+    const { frames, outbox } = this.#parts;
+    this.#release(transaction);
+    this.#oweAbort(transaction);
+    for (const part of transaction.parts) {
+      part.retryAt = retryAt;
+      if (transaction.isStalled) part.stalls += 1;
+      if (transaction.isEndless) part.overruns += 1;
+      if (part.frame.notAfter <= outbox.now) frames.giveUp(part, part.faults, tooLate);
+      else if (!this.#refuse(part, transaction)) frames.enqueue(part);
+    }
+  }
+
+  /** Refuses a frame that a region cannot run, or that a script has made larger than it may be. */
+  #refuse(part: Waiting, { isEndless, parts }: Transaction): boolean {
+    const { frames, blocked } = this.#parts;
+    if (part.lacking !== null) {
+      const { region, command } = part.lacking;
+      const detail = `${region} does not know ${command}: its server is older, or lacks a module`;
+      frames.refuse(part, 'unsupported-command', detail);
+      return true;
+    }
+    const faults = part.isDenied ? this.#members().fullRegions : [];
+    if (faults.length > 0) {
+      frames.giveUp(part, faults, 'the regions that vote are out of memory', 'full');
+      return true;
+    }
+    if (part.isTooLarge) {
+      const detail = `with its replies it takes more than the ${limits.rowBytes} bytes that can be stored`;
+      frames.refuse(part, 'too-large', detail);
+      return true;
+    }
+    if (isEndless && parts.length === 1 && part.overruns > limits.overrunsPerWrite) {
+      const detail = `regions take longer than ${limits.voteDeadlineMs} ms to carry it out; send fewer of its commands at once`;
+      frames.refuse(part, 'too-large', detail);
+      return true;
+    }
+    if (part.searches === 0) return false;
+    const { length } = part.frame.keys;
+    if (length > limits.keysPerWrite) {
+      const detail = `its script touches ${length} keys; the limit is ${limits.keysPerWrite}`;
+      frames.refuse(part, 'too-large', detail);
+      return true;
+    }
+    const { bytes } = part.frame;
+    const excess =
+      bytes > limits.frameBytes
+        ? `it has ${bytes} bytes; the limit is ${limits.frameBytes}`
+        : storageFault(part.frame);
+    if (excess !== null) {
+      frames.refuse(part, 'too-large', `with the keys that its script touches ${excess}`);
+      return true;
+    }
+    if (part.searches > limits.searchesPerWrite) {
+      const detail = 'its script touches other keys at each attempt; declare them';
+      frames.refuse(part, 'unsupported-command', detail);
+      return true;
+    }
+    const refusal = blocked.refusalOf(part.frame.keys);
+    if (refusal === null) return false;
+    frames.giveUp(part, refusal.faults, refusal.reason, refusal.code);
+    return true;
+  }
+
+  abortAll(): void {
+    const { transactions, outbox } = this.#parts;
+    for (const transaction of transactions.undecided) this.abort(transaction, outbox.now);
+  }
+
+  /** Gives up every frame that waits. */
+  refuseAll({ faults, reason, code }: Refusal): void {
+    const { frames } = this.#parts;
+    for (const part of frames.queue.take(() => true)) frames.giveUp(part, faults, reason, code);
+  }
+
+  /** Aborts undecided transactions whose keys a frame of higher priority waits for. */
+  #preempt(): void {
+    const { frames, transactions, outbox } = this.#parts;
+    for (const { frame, retryAt } of [...frames.queue.frames]) {
+      if (frame.priority === 0) return;
+      const holders = transactions.holdersOf(frame.keys);
+      const lower = holders.every((holder) => holder.priority < frame.priority);
+      if (!lower || retryAt > outbox.now) continue;
+      for (const holder of holders) this.abort(holder, outbox.now);
+    }
+  }
+
+  /** All voters said yes: what they said has to be the same. */
+  #agree(transaction: Transaction): void {
+    const { yesVotes, keys } = transaction;
+    const partsOfKey = (position: number) => transaction.partsOfKey(position);
+    const latest = this.#parts.outbox.now + limits.clockSkewMs;
+    const agreement = agreementOf(yesVotes, keys, partsOfKey, latest);
+    switch (agreement.kind) {
+      case 'agreed':
+        this.#decide(transaction, agreement.parts);
+        break;
+      case 'expiring':
+        this.#awaitExpiry(transaction, agreement.retryAt);
+        break;
+      case 'diverged':
+        this.#diverge(transaction, agreement);
+        break;
+      default:
+        unreachable(agreement);
+    }
+  }
+
+  /** Regions see a key expire at moments of their own: the write is tried again once all of them do. */
+  #awaitExpiry(transaction: Transaction, retryAt: number): void {
+    const reason = 'saw a key of the write expire that another still held';
+    transaction.blame(transaction.yesVotes.map(({ region }) => ({ region, reason })));
+    this.abort(transaction, retryAt);
+  }
+
+  /** The minority is put out, and the write tried again without it; where there is none, somebody has to decide. */
+  #diverge(transaction: Transaction, { minority, keys, detail }: Diverged): void {
+    const { outbox, links, frames, blocked } = this.#parts;
+    const members = this.#members();
+    if (transaction.hasScripts) {
+      this.#doubt(transaction, detail);
+      return;
+    }
+    this.abort(transaction, outbox.now);
+    for (const region of minority) {
+      const link = links.find(region);
+      const leaving = { cause: 'diverged', detail, whole: true, held: false } as const;
+      if (link !== null) members.suspect(link, leaving);
+    }
+    if (minority.length > 0) return;
+    const named = keys.flatMap((position) => transaction.keys[position] ?? []);
+    blocked.add(named, detail);
+    for (const { region } of links.voters) members.note(region, 'diverged', 'diverged', detail);
+    for (const part of frames.queue.take(({ frame }) => blocked.refusalOf(frame.keys) !== null)) {
+      const refusal = blocked.refusalOf(part.frame.keys);
+      const { faults = [], reason = detail, code = 'diverged' } = refusal ?? {};
+      frames.giveUp(part, faults, reason, code);
+    }
+  }
+
+  /**
+   * A script may itself be what differs from region to region, so no region is put out for its results: it is tried
+   * again, and then refused. If the data differ, plain writes and verify find that.
+   */
+  #doubt(transaction: Transaction, detail: string): void {
+    const { outbox, frames } = this.#parts;
+    for (const part of transaction.parts) part.doubts += 1;
+    this.abort(transaction, outbox.now + transaction.pauseMs);
+    const isDoubtful = ({ frame, doubts }: Waiting) =>
+      doubts > limits.doubtsPerWrite && frame.operations.some(({ kind }) => kind === 'script');
+    for (const part of frames.queue.take(isDoubtful)) {
+      const told = `its script does not do the same in every region: ${detail}`;
+      frames.refuse(part, 'unsupported-command', told);
+    }
+  }
+
+  #release(transaction: Transaction): void {
+    this.#parts.transactions.release(transaction);
+    this.stir();
+  }
+
+  #oweAbort(transaction: Transaction): void {
+    const { order, keys, bytes } = transaction;
+    const decision = { transaction: order, outcome: 'abort', keys } as const;
+    const reached = new Set(transaction.reached);
+    for (const link of this.#parts.links.all) {
+      if (!reached.has(link.region)) link.withdraw(transaction);
+      else this.#parts.links.owe(link, decision, { sequence: 0, bytes, urgent: false });
+    }
+  }
+
+  /** All voters said yes and agree: the decision is stored, and only then does anything leave. */
+  #decide(transaction: Transaction, parts: readonly string[]): void {
+    assert(parts.length === transaction.parts.length, 'a yes vote has one outcome a part');
+    const { config, state, outbox, links, applications, confirmations } = this.#parts;
+    const decided = recordDecision(transaction, parts, config.shard, state.sequence, outbox.now);
+    if (isTooLargeToStore(decided)) {
+      this.#refuseLargest(transaction, decided);
+      return;
+    }
+    this.#release(transaction);
+    state.sequence = decided.sequence;
+    const { order, keys } = transaction;
+    const { storage, sequence } = decided;
+    outbox.persist(
+      storage.kind === 'commit'
+        ? { ...storage, missedBy: this.#members().missedBy(keys, sequence) }
+        : storage,
+    );
+    for (const write of decided.writes) {
+      outbox.owe(confirmations.decided(write), write.callback);
+    }
+    const confirming = decided.writes.flatMap(({ record }, position) => {
+      const part = transaction.parts[position];
+      return part === undefined
+        ? []
+        : this.#tell(part, { kind: 'decided', record, replayed: false });
+    });
+    if (storage.kind === 'reject') {
+      this.#oweAbort(transaction);
+      return;
+    }
+    const urgent = transaction.parts.some(({ frame }) => frame.ack === 'confirmed');
+    links.oweAll({ transaction: order, outcome: 'commit', keys }, sequence, urgent);
+    const committed = decided.writes.filter(({ record }) => record.outcome === 'committed');
+    applications.add(order, transaction.voters, committed, confirming, true);
+  }
+
+  /** Refuses the largest part of what cannot be stored, and tries the others again without it. */
+  #refuseLargest(transaction: Transaction, { writes }: Decided): void {
+    const sizes = writes.map(storedBytes);
+    const largest = sizes.indexOf(Math.max(...sizes));
+    transaction.parts.forEach((part, position) => {
+      part.isTooLarge = position === largest;
+    });
+    this.abort(transaction, this.#parts.outbox.now);
+  }
+
+  /** Answers the callers of a decided part; those that wait for the confirmation are returned. */
+  #tell(part: Waiting, answer: Confirming['answer']): Confirming[] {
+    this.#parts.frames.forget(part);
+    const confirming: Confirming[] = [];
+    for (const caller of part.callers) {
+      const waits = caller.ack === 'confirmed' && answer.record.outcome === 'committed';
+      if (waits) confirming.push({ caller, answer });
+      else this.#parts.outbox.answer(caller.ticket, answer);
+    }
+    return confirming;
+  }
+}

@@ -1,0 +1,252 @@
+import { unreachable } from '../../assert.ts';
+import type { MemberOrder, OrderAnswer } from '../../contracts/members.ts';
+import { keyOf, type RegionId } from '../../ids.ts';
+import type { Leaving } from '../io/events.ts';
+import type { ShardState } from '../io/shard-state.ts';
+import type { BlockedKeys } from '../membership/diverged-keys.ts';
+import type { Members } from '../membership/members.ts';
+import { isBelieved } from '../membership/rejoin.ts';
+import type { RegionLink } from '../regions/region-link.ts';
+import type { RegionLinks } from '../regions/region-links.ts';
+import type { Transaction } from '../transactions/transaction.ts';
+import type { Transactions } from '../transactions/transactions.ts';
+
+/** What orders work on. */
+export interface OrdersParts {
+  readonly links: RegionLinks;
+  readonly members: Members;
+  readonly blocked: BlockedKeys;
+  readonly transactions: Transactions;
+  readonly state: ShardState;
+  abort(transaction: Transaction): void;
+}
+
+type Order<Kind> = Extract<MemberOrder, { kind: Kind }>;
+
+/** What operators have done. An order is stored before it is answered; what it asks for follows as soon as it can. */
+export class Orders {
+  readonly #parts: OrdersParts;
+
+  constructor(parts: OrdersParts) {
+    this.#parts = parts;
+  }
+
+  take(order: MemberOrder): OrderAnswer {
+    if (this.#parts.members.founding.isOpen) return this.#takeBefore(order);
+    switch (order.kind) {
+      case 'found':
+        return this.#found(order);
+      case 'add':
+        return this.#add(order);
+      case 'remove':
+        return this.#with(order.region, (link) => this.#remove(link));
+      case 'put-out':
+        return this.#with(order.region, (link) => this.#putOut(link, order));
+      case 'return':
+        return this.#with(order.region, (link) => this.#return(link, order));
+      case 'believe':
+        return this.#with(order.region, (link) => this.#believe(link));
+      case 'repair':
+        return this.#with(order.source, (link) => this.#repair(link, order));
+      case 'settle':
+        return this.#settle(order);
+      default:
+        return unreachable(order);
+    }
+  }
+
+  /** Before the shard has members it can be said which regions those are to be, and how it begins. */
+  #takeBefore(order: MemberOrder): OrderAnswer {
+    const { founding } = this.#parts.members;
+    switch (order.kind) {
+      case 'found':
+        return this.#found(order);
+      case 'add':
+        if (this.#parts.links.has(order.region)) return refused(knownAlready(order.region));
+        founding.join(order.region);
+        return taken(`${order.region} is asked what it holds, as the shard has not begun`);
+      case 'remove':
+        return this.#with(order.region, (link) => {
+          if (this.#parts.links.all.length === 1) return refused(lastVoter(link));
+          founding.drop(link);
+          return taken(`${link.region} is not among the regions with which the shard begins`);
+        });
+      default:
+        return refused('the shard has no members yet: POST /v1/admin/found says how it begins');
+    }
+  }
+
+  #with(region: RegionId, act: (link: RegionLink) => OrderAnswer): OrderAnswer {
+    const link = this.#parts.links.find(region);
+    if (link !== null) return act(link);
+    const ids = this.#parts.links.all.map((known) => known.region);
+    return {
+      kind: 'unknown-region',
+      detail: `The regions are ${ids.join(', ')}: use one of these.`,
+    };
+  }
+
+  #found(order: Order<'found'>): OrderAnswer {
+    const { founding } = this.#parts.members;
+    const { source } = order;
+    return source === null
+      ? founding.found(order)
+      : this.#with(source, () => founding.found(order));
+  }
+
+  #add({ region, replace = 0 }: Order<'add'>): OrderAnswer {
+    if (this.#parts.links.has(region)) return refused(knownAlready(region));
+    this.#parts.members.join(region, replace);
+    return taken(`everything is copied to ${region}; then it votes`);
+  }
+
+  #remove(link: RegionLink): OrderAnswer {
+    if (this.#isNeeded(link)) return refused(lastVoter(link));
+    this.#parts.members.remove(link);
+    return taken(`${link.region} is forgotten as soon as its lease is over`);
+  }
+
+  #putOut(link: RegionLink, { reason }: Order<'put-out'>): OrderAnswer {
+    const leaving = { cause: 'ordered', detail: reason, whole: false, held: true } as const;
+    const { membership } = link;
+    if (this.#isNeeded(link)) return refused(lastVoter(link));
+    if (membership.state === 'out') {
+      this.#parts.members.set(link, { ...membership, held: true });
+      return taken(`${link.region} was out already, and stays out until it is told to return`);
+    }
+    this.#parts.members.suspect(link, leaving);
+    return taken(`${link.region} is put out as soon as its lease is over`);
+  }
+
+  #return(link: RegionLink, { whole, force, replace = 0 }: Order<'return'>): OrderAnswer {
+    const { membership } = link;
+    const { members } = this.#parts;
+    if (membership.state === 'voter') return this.#stay(link, membership.leaving, whole);
+    if (membership.cause === 'removed') return refused(isRemoved(link.region));
+    if (membership.state === 'copying') {
+      return refused(`${link.region} is being copied, and votes when that is over`);
+    }
+    const objection = objectionTo(link, force, replace);
+    if (objection !== null) {
+      this.#parts.links.askNow(link);
+      return objection;
+    }
+    link.agree(replace, force ? link.foreignGeneration : null);
+    const isWhole = membership.whole || whole || force || replace > 0;
+    members.set(link, { ...membership, held: false, whole: isWhole });
+    members.askAgain(link);
+    return taken(`${link.region} is copied as soon as it answers; then it votes`);
+  }
+
+  /** A region that has not left yet stays, if its data are whole; one that must leave is not held when it is out. */
+  #stay(link: RegionLink, leaving: Leaving | null, whole: boolean): OrderAnswer {
+    const { region, membership } = link;
+    const { members } = this.#parts;
+    if (membership.state !== 'voter' || leaving === null) {
+      return refused(`${region} is not out: it votes`);
+    }
+    if (leaving.cause === 'removed') return refused(isRemoved(region));
+    // Its votes count for as long as it has not left, so its data cannot be called untrusted meanwhile.
+    if (whole)
+      return refused(`${region} has not left yet: send it without whole, or once it is out`);
+    // What it misses already, or does not hold as others do, has to be copied.
+    if (leaving.whole || leaving.cause !== 'ordered' || link.missed.size > 0) {
+      members.set(link, { ...membership, leaving: { ...leaving, held: false } });
+      return taken(`${region} leaves, is copied, and votes again by itself`);
+    }
+    members.set(link, { ...membership, leaving: null });
+    members.note(region, 'stayed', 'ordered', 'an operator took the order back in time');
+    return taken(`${region} had not left yet: it stays`);
+  }
+
+  #believe(link: RegionLink): OrderAnswer {
+    this.#parts.members.believe(link);
+    return taken(`${link.region} is the only voter; all others are copied from it`);
+  }
+
+  #repair(source: RegionLink, { keys }: Order<'repair'>): OrderAnswer {
+    if (!source.isLeased)
+      return refused(`${source.region} does not vote, so nothing is copied from it`);
+    if (keys.some(({ regions }) => regions.includes(source.region))) {
+      return refused(`${source.region} cannot be repaired from itself`);
+    }
+    const { members, links, state, blocked } = this.#parts;
+    for (const link of links.all) {
+      const missed = keys
+        .filter(({ regions }) => regions.includes(link.region))
+        .map(({ key }) => [key, state.sequence] as const);
+      if (missed.length === 0 || link.leaving?.whole === true) continue;
+      members.mark(link, missed);
+      const detail = `${missed.length} keys are copied anew from ${source.region}`;
+      if (link.isVoter) {
+        members.suspect(link, { cause: 'repair', detail, whole: false, held: false });
+      }
+    }
+    // As long as one that differs votes, a write would find the difference once more.
+    const differs = (key: string) => links.voters.some(({ missed }) => missed.has(key));
+    blocked.remove(keys.map(({ key }) => key).filter((key) => !differs(key)));
+    return taken(`${keys.length} keys are copied from ${source.region}`);
+  }
+
+  #settle({ transaction: order }: Order<'settle'>): OrderAnswer {
+    const transaction = this.#parts.transactions.find(order);
+    if (transaction !== null) {
+      this.#parts.abort(transaction);
+      return taken(`transaction ${keyOf(order)} was undecided: it is aborted and tried again`);
+    }
+    for (const link of this.#parts.links.voters) link.greetAgain();
+    return taken('it is not undecided; every voter is asked for the locks that it holds');
+  }
+
+  /** It votes, or is about to as it is believed, and no other voter is to stay. */
+  #isNeeded(link: RegionLink): boolean {
+    const { voters } = this.#parts.links;
+    const isLast = voters.every((other) => other === link || other.leaving !== null);
+    return (link.isVoter || isBelieved(link)) && isLast;
+  }
+}
+
+/** Why what the region holds must not be lost without more being said, or null. */
+function objectionTo(link: RegionLink, force: boolean, replace: number): OrderAnswer | null {
+  const { region, contents, membership } = link;
+  const isForeign = membership.state === 'out' && membership.cause === 'foreign';
+  if (contents === null) {
+    if (isForeign && force) {
+      return refused(
+        `${region} has not said yet what it holds: does it answer? Send it again then`,
+      );
+    }
+    // This instance has not found out yet what it holds.
+    if (!isForeign || replace > 0) return null;
+    return refused(`${region} is not Lockstep's: ${membership.detail}`);
+  }
+  const { generation, keys } = contents;
+  if (link.foreignGeneration !== null) {
+    if (force && keys <= replace) return null;
+    const detail = `${region} holds the state of another Lockstep and ${keys} keys, and would lose them. If it may, send {"force": true, "replace": ${keys}}`;
+    return { kind: 'refused', detail, keys: { [region]: keys } };
+  }
+  if (generation !== 0 || keys <= replace) return null;
+  const detail = `${region} holds ${keys} keys that Lockstep did not put there, and would lose them. If it may, send "replace": ${keys}`;
+  return { kind: 'refused', detail, keys: { [region]: keys } };
+}
+
+function isRemoved(region: RegionId): string {
+  return `${region} is being removed; add it again once it has left`;
+}
+
+function knownAlready(region: RegionId): string {
+  return `${region} is a region of this shard already`;
+}
+
+function taken(detail: string): OrderAnswer {
+  return { kind: 'taken', detail };
+}
+
+function refused(detail: string): OrderAnswer {
+  return { kind: 'refused', detail };
+}
+
+function lastVoter({ region }: RegionLink): string {
+  return `${region} is the last region that votes: without it nothing is left to read or copy from`;
+}

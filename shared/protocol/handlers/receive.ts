@@ -1,0 +1,144 @@
+import { assert } from '../../assert.ts';
+import type { WriteAnswer } from '../../contracts/coordinator.ts';
+import type { WriteFrame } from '../../contracts/frame.ts';
+import type { Arrival } from '../io/events.ts';
+import type { Outbox } from '../io/outbox.ts';
+import type { BlockedKeys } from '../membership/diverged-keys.ts';
+import type { Members } from '../membership/members.ts';
+import type { RegionLinks } from '../regions/region-links.ts';
+import type { Waiting } from '../transactions/admission.ts';
+import type { Confirmations } from '../transactions/owed-events.ts';
+import type { Applications, Confirming } from '../transactions/pending-confirmations.ts';
+import { type FrameBook, tooLate } from '../transactions/pending-writes.ts';
+import { storageFault } from '../transactions/stored-size.ts';
+import type { Transactions } from '../transactions/transactions.ts';
+
+/** All that receiving works on. */
+export interface ReceptionParts {
+  readonly outbox: Outbox;
+  readonly links: RegionLinks;
+  readonly frames: FrameBook;
+  readonly transactions: Transactions;
+  readonly applications: Applications;
+  readonly confirmations: Confirmations;
+  readonly members: Members;
+  readonly blocked: BlockedKeys;
+}
+
+/** Where frames come in: repeated ones find the answer of the first, others are queued, refused, or may go at once. */
+export class Reception {
+  readonly #outbox: Outbox;
+  readonly #links: RegionLinks;
+  readonly #frames: FrameBook;
+  readonly #transactions: Transactions;
+  readonly #applications: Applications;
+  readonly #confirmations: Confirmations;
+  readonly #members: Members;
+  readonly #blocked: BlockedKeys;
+
+  constructor(parts: ReceptionParts) {
+    this.#outbox = parts.outbox;
+    this.#links = parts.links;
+    this.#frames = parts.frames;
+    this.#transactions = parts.transactions;
+    this.#applications = parts.applications;
+    this.#confirmations = parts.confirmations;
+    this.#members = parts.members;
+    this.#blocked = parts.blocked;
+  }
+
+  /**
+   * Takes in a frame. Returns it where nothing stands in its way, so that a transaction may begin with it now. `together`
+   * is what those have in common that came in together.
+   */
+  receive(event: Arrival, together: number | null = null): Waiting | null {
+    const { frame, ticket, recorded } = event;
+    const underway = this.#underway(event);
+    const first = underway?.frame.idempotency?.digest;
+    const digest = recorded === null ? first : recorded.digest;
+    const given = frame.idempotency?.digest;
+    if (digest !== undefined && digest !== null && digest !== given) {
+      const id = recorded?.record.id ?? underway?.frame.id ?? frame.id;
+      this.#outbox.answer(ticket, { kind: 'key-reused', id });
+    } else if (recorded !== null) this.#replay(event, recorded.record);
+    else if (underway !== undefined) this.#frames.attend(underway, event);
+    else if (!this.#wasGivenUp(event)) return this.#admit(event, together);
+    return null;
+  }
+
+  /** The same request on its way: under its key, or under its own id where it came again. */
+  #underway({ frame, again }: Arrival): Waiting | undefined {
+    const key = frame.idempotency?.key;
+    const known = key === undefined ? undefined : this.#frames.under(key);
+    return known ?? (again ? this.#frames.withId(frame.id) : undefined);
+  }
+
+  /** One that came again, and that was answered before as not written, is answered so once more. */
+  #wasGivenUp({ frame, ticket, again }: Arrival): boolean {
+    const { id } = frame;
+    const live = again ? this.#frames.live(id) : null;
+    if (live?.kind !== 'unavailable') return false;
+    this.#outbox.answer(ticket, { ...live, id });
+    return true;
+  }
+
+  /** Answers from storage, at once or when the write is confirmed. */
+  #replay(event: Arrival, record: Confirming['answer']['record']): void {
+    const { frame, ticket, async } = event;
+    const replayed = record.id !== frame.id;
+    const answer = { kind: 'decided', record, replayed } as const;
+    const caller = { ticket, ack: frame.ack, until: frame.notAfter };
+    const appliedIn = frame.ack === 'confirmed' ? this.#applications.appliedIn(record) : null;
+    if (appliedIn === null) this.#outbox.answer(ticket, answer);
+    else if (!async && frame.notAfter > this.#outbox.now) {
+      this.#applications.join({ caller, answer });
+    } else this.#outbox.answer(ticket, { kind: 'unconfirmed', record: { ...record, appliedIn } });
+  }
+
+  #admit(event: Arrival, together: number | null): Waiting | null {
+    const { keys } = event.frame;
+    assert(keys.length > 0, 'a write locks something, or nobody could tell that it was staged');
+    const refusal = this.#refusalOf(event);
+    if (refusal !== null) {
+      this.#outbox.answer(event.ticket, refusal);
+      return null;
+    }
+    const waiting = this.#frames.admit(event, together);
+    this.#frames.attend(waiting, event);
+    const held = keys.some((key) => this.#transactions.isHeld(key));
+    const free = !held && !this.#frames.queue.waitsFor(keys);
+    const obstacles = [...this.#links.obstacles, ...this.#members.obstacles];
+    if (free && obstacles.length === 0) return waiting;
+    this.#frames.hinder(waiting, obstacles);
+    this.#frames.enqueue(waiting);
+    return null;
+  }
+
+  #refusalOf({ frame, room, again, abandoned }: Arrival): WriteAnswer | null {
+    const { id, bytes, notAfter, keys } = frame;
+    if (abandoned !== null) return unavailable(frame, abandoned);
+    if (again && notAfter <= this.#outbox.now) {
+      const events = this.#confirmations.abandoned(frame, this.#outbox.now, tooLate);
+      this.#outbox.owe(events, frame.callback);
+      return unavailable(frame, tooLate);
+    }
+    const fault = storageFault(frame);
+    if (fault !== null) return { kind: 'refused', problem: 'too-large', detail: fault };
+    if (room.isFull) return { kind: 'full', what: 'writes' };
+    if (frame.idempotency !== null && room.keysKeptMs === 0) return { kind: 'full', what: 'keys' };
+    if (this.#frames.isFull(bytes)) {
+      return { kind: 'busy', retryAfterMs: Math.max(1_000, Math.ceil(this.#links.slowestMs)) };
+    }
+    if (notAfter <= this.#outbox.now) {
+      this.#outbox.tellLate();
+      return { kind: 'too-late', id };
+    }
+    const refusal = this.#blocked.refusalOf(keys) ?? this.#members.refusal;
+    return refusal === null ? null : { kind: 'unavailable', id, ...refusal };
+  }
+}
+
+/** The instance that had the frame is dead: it was not carried out, and it will not be. */
+function unavailable({ id }: WriteFrame, reason: string): WriteAnswer {
+  return { kind: 'unavailable', id, faults: [], reason, code: null };
+}

@@ -1,0 +1,181 @@
+import { unreachable } from '../../assert.ts';
+import type { Refusal, RoundReply, RoundResult } from '../../contracts/round.ts';
+import { keyOf, type TransactionOrder } from '../../ids.ts';
+import type { CoordinatorEvent, Stored } from '../io/events.ts';
+import type { Outbox } from '../io/outbox.ts';
+import type { Members } from '../membership/members.ts';
+import type { Flight } from '../regions/flight.ts';
+import type { RegionLink } from '../regions/region-link.ts';
+import { bytesOf, type RegionLinks } from '../regions/region-links.ts';
+import type { Applications } from '../transactions/pending-confirmations.ts';
+import type { FrameBook } from '../transactions/pending-writes.ts';
+import { ballotOf } from '../transactions/transaction.ts';
+import type { Deciding } from './decide.ts';
+
+/** All that the answers of regions work on. */
+export interface RoundAnswersParts {
+  readonly stored: Stored;
+  readonly outbox: Outbox;
+  readonly links: RegionLinks;
+  readonly frames: FrameBook;
+  readonly applications: Applications;
+  readonly members: Members;
+  readonly deciding: Deciding;
+}
+
+/** Takes in how rounds ended. */
+export class RoundAnswers {
+  readonly #parts: RoundAnswersParts;
+
+  constructor(parts: RoundAnswersParts) {
+    this.#parts = parts;
+  }
+
+  take({ region, round, result, recorded }: Extract<CoordinatorEvent, { kind: 'answered' }>): void {
+    const { links, outbox, deciding, frames, members } = this.#parts;
+    const link = links.receiverOf(region, round);
+    if (link === null) {
+      if (frames.queue.length > 0) deciding.stir();
+      return;
+    }
+    const flight = link.land(round);
+    const isHeard = !link.isMute && isCurrent(link, flight);
+    if (isHeard) this.#judge(link, flight, result, recorded);
+    else if (flight.lease !== null) link.lease.learn(null, outbox.now);
+    if (flight.copy !== null) {
+      // What a region says that has lost writes, or was something else when it was asked, is no answer.
+      const reply =
+        isHeard && !link.isMute && result.kind === 'executed' ? result.reply.copy : null;
+      members.returns.answered(flight.copy, reply);
+    }
+    const reason = result.kind === 'silent' ? result.reason : 'gave no vote';
+    for (const transaction of flight.transactions) {
+      transaction.count(region, { state: 'missing', reason }, outbox.now);
+      deciding.settle(transaction);
+    }
+    if (frames.queue.length > 0) deciding.stir();
+  }
+
+  #judge(
+    link: RegionLink,
+    flight: Flight,
+    result: RoundResult,
+    recorded: readonly TransactionOrder[],
+  ): void {
+    const { links, members, outbox } = this.#parts;
+    const clock = result.kind === 'executed' ? result.reply.clock : null;
+    if (flight.lease !== null) link.lease.learn(clock, outbox.now);
+    switch (result.kind) {
+      case 'silent':
+        links.fail(link, result.reason, flight.sentAt);
+        if (result.code !== undefined) link.refuses(result.code, result.reason, outbox.now);
+        break;
+      case 'refused':
+        this.#refused(link, flight, result.refusal);
+        break;
+      case 'executed': {
+        if (members.founding.isOpen) {
+          link.contents = { generation: flight.generation, keys: 0, at: outbox.now };
+          members.founding.counted(link);
+          break;
+        }
+        const loss = link.learn(result.reply, flight, outbox.now);
+        if (loss !== null) members.lose(link, loss);
+        else this.#executed(link, flight, result.reply, recorded);
+        members.met(link, loss === null);
+        break;
+      }
+      default:
+        unreachable(result);
+    }
+  }
+
+  #refused(link: RegionLink, flight: Flight, refusal: Refusal): void {
+    const { links, members } = this.#parts;
+    if (members.founding.isOpen) {
+      this.#counted(link, flight, refusal);
+      return;
+    }
+    const finding = links.refused(link, refusal, flight.sentAt);
+    if (finding?.kind === 'lost') members.lose(link, finding.reason);
+    if (finding?.kind === 'foreign') members.findForeign(link, finding.reason);
+    else members.met(link, false);
+  }
+
+  /** Before a shard has members, a region refuses every round, and says what it holds. */
+  #counted(link: RegionLink, flight: Flight, refusal: Refusal): void {
+    const { members, outbox } = this.#parts;
+    const { now } = outbox;
+    // One that knows the round's generation was this shard's before its coordinator forgot that.
+    const found = refusal.kind === 'generation' ? refusal : { has: flight.generation, keys: 0 };
+    link.contents = { generation: found.has, keys: found.keys, at: now };
+    members.founding.counted(link);
+  }
+
+  #executed(
+    link: RegionLink,
+    flight: Flight,
+    reply: RoundReply,
+    recorded: readonly TransactionOrder[],
+  ): void {
+    const { links, members, applications, outbox, deciding } = this.#parts;
+    flight.decisions.forEach(({ transaction }, position) => {
+      const said = reply.decisions[position];
+      if (said === 'acknowledged') {
+        link.acknowledged(transaction);
+        applications.acknowledge(transaction, link.region);
+      } else if (said === 'lost') {
+        members.lose(link, `it no longer holds transaction ${keyOf(transaction)}`);
+      } else {
+        const reason =
+          said === 'unreadable'
+            ? 'it holds a lock of a later release of Lockstep, which this one cannot apply: deploy that release'
+            : 'its server refused to apply a decision';
+        links.fail(link, reason, flight.sentAt);
+        link.refuses('ERR', reason, outbox.now);
+      }
+    });
+    this.#settleOlder(link, flight, reply, recorded);
+    flight.transactions.forEach((transaction, position) => {
+      const vote = reply.votes[position];
+      if (vote === undefined) return;
+      // A round that was under way when the epoch rose is refused by a region that has heard of it: no news.
+      const isNews =
+        vote.kind === 'fenced' && (vote.by !== 'epoch' || flight.epoch === members.epoch);
+      if (isNews) outbox.ended ??= `${link.region} has seen a later ${vote.by}`;
+      if (vote.kind === 'locked' && vote.holder[0] < this.#parts.stored.incarnation) {
+        link.greetAgain();
+      }
+      if (vote.kind === 'denied') link.refuses(vote.code, vote.reason, outbox.now);
+      deciding.learn(transaction, link.region, vote);
+      transaction.count(link.region, ballotOf(vote), outbox.now);
+    });
+  }
+
+  /** Locks of older incarnations: without a record their transactions are aborted (rule R3). */
+  #settleOlder(
+    link: RegionLink,
+    flight: Flight,
+    reply: RoundReply,
+    recorded: readonly TransactionOrder[],
+  ): void {
+    const committed = new Set(recorded.map(keyOf));
+    for (const { transaction, keys } of reply.older) {
+      const key = keyOf(transaction);
+      if (link.owed.has(transaction) || flight.settledMeanwhile.has(key)) continue;
+      if (committed.has(key)) {
+        const loss = `it locks transaction ${key} again, which it had applied`;
+        this.#parts.members.lose(link, loss);
+      } else {
+        const decision = { transaction, outcome: 'abort', keys } as const;
+        const bytes = bytesOf(decision);
+        this.#parts.links.owe(link, decision, { sequence: 0, bytes, urgent: false });
+      }
+    }
+  }
+}
+
+/** What left before the region became what it is now says nothing about it. */
+function isCurrent(link: RegionLink, flight: Flight): boolean {
+  return flight.sentAt >= link.membership.since && flight.generation === link.generation;
+}

@@ -1,0 +1,149 @@
+import type { WriteAnswer } from '../../contracts/coordinator.ts';
+import type { Callback } from '../../contracts/webhooks-and-feed.ts';
+import type { Clock } from './clock.ts';
+import type {
+  Comparison,
+  OwedWriteEvent,
+  Ready,
+  Reply,
+  Send,
+  StorageWrite,
+  Ticket,
+} from './events.ts';
+
+/** Collects what one step asks of the shell, and the moment of the next tick. */
+export class Outbox {
+  /** What the clock shows in this step, ms. */
+  now: number;
+  /** Why this instance must end itself, once it must. */
+  ended: string | null = null;
+  #wakeAt = Number.POSITIVE_INFINITY;
+  readonly #clock: Clock;
+  #mustProve = false;
+  /** The latest reading that this instance has stored, ms. */
+  #storedNow = 0;
+  #isLate = false;
+  #persist: StorageWrite[] = [];
+  #sends: Send[] = [];
+  #comparison: Comparison | null = null;
+  #replies: Reply[] = [];
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.now = clock.now;
+  }
+
+  /** True where something of this step is to be stored. */
+  get writes(): boolean {
+    return this.#persist.length > 0;
+  }
+
+  /** True if a round that leaves with this step asks a region to lock something. */
+  get sendsPrepares(): boolean {
+    return this.#sends.some((send) => send.kind === 'round' && send.round.prepares.length > 0);
+  }
+
+  /** True once the moment that was scheduled has come. */
+  get due(): boolean {
+    return this.now >= this.#wakeAt;
+  }
+
+  /** A step begins, at a reading of the clock that the coordinator's own is read from, ms. */
+  begin(given: number): void {
+    this.now = this.#clock.read(given);
+    this.#mustProve = false;
+    this.#isLate = false;
+    this.#persist = [];
+    this.#sends = [];
+    this.#comparison = null;
+    this.#replies = [];
+  }
+
+  persist(write: StorageWrite): void {
+    if (write.kind === 'commit' || write.kind === 'reject' || write.kind === 'clock') {
+      this.#storedNow = Math.max(this.#storedNow, write.now);
+    }
+    this.#persist.push(write);
+  }
+
+  /**
+   * Somebody hears that a write was too late by this clock: the next life, whose machine may be behind, must not decide it
+   * after all (rule R18).
+   */
+  tellLate(): void {
+    this.#isLate = true;
+  }
+
+  /** Something that leaves with this step must follow a storage write of it. */
+  prove(): void {
+    this.#mustProve = true;
+  }
+
+  /** The events are stored with whatever else this step stores, so that no crash comes between. */
+  owe(events: readonly OwedWriteEvent[], callback: Callback | null): void {
+    if (events.length > 0) this.persist({ kind: 'owe', events, callback });
+  }
+
+  send(send: Send): void {
+    this.#sends.push(send);
+  }
+
+  compare(comparison: Comparison): void {
+    this.#comparison = comparison;
+  }
+
+  reply(reply: Reply): void {
+    this.#replies.push(reply);
+  }
+
+  answer(ticket: Ticket, answer: WriteAnswer): void {
+    this.reply({ kind: 'write', ticket, answer });
+  }
+
+  /** Makes sure that an event comes at the earliest of `moments`; those that have passed need none. */
+  schedule(...moments: readonly number[]): void {
+    for (const moment of moments) {
+      if (moment > this.now && moment < this.#wakeAt) this.#wakeAt = moment;
+    }
+  }
+
+  /** Forgets all moments, before those that still matter are scheduled anew. */
+  clearSchedule(): void {
+    this.#wakeAt = Number.POSITIVE_INFINITY;
+  }
+
+  /**
+   * What the step comes to. An answer that says anything of what was written, also that nothing was, must follow a
+   * storage write of its own step: a stale instance does not know that it is stale, and only a write tells (rule R17).
+   */
+  ready(): Ready {
+    const isLate = this.#isLate || this.#replies.some(tellsTooLate);
+    if (isLate && this.#storedNow < this.now) this.persist({ kind: 'clock', now: this.now });
+    if ((this.#mustProve || this.#replies.some(tellsState)) && !this.writes)
+      this.persist({ kind: 'prove' });
+    return {
+      persist: this.#persist,
+      sends: this.#sends,
+      comparison: this.#comparison,
+      replies: this.#replies,
+      wakeAt: Number.isFinite(this.#wakeAt) ? this.#clock.whenGiven(this.#wakeAt) : null,
+      ended: this.ended,
+    };
+  }
+}
+
+/** That a frame was taken in, or that there was no room, says nothing of what was written. */
+function tellsState(reply: Reply): boolean {
+  if (reply.kind !== 'write') return true;
+  const { kind } = reply.answer;
+  return kind !== 'accepted' && kind !== 'busy' && kind !== 'full';
+}
+
+/** That nothing was written, and nothing will be: by the clock of this instance the time was over. */
+function tellsTooLate(reply: Reply): boolean {
+  if (reply.kind !== 'write') return false;
+  const { answer } = reply;
+  // What stands against every write, as a code says, stands in storage.
+  if (answer.kind === 'unavailable') return (answer.code ?? null) === null;
+  return answer.kind === 'too-late';
+}

@@ -1,0 +1,47 @@
+import { limits } from '../../limits.ts';
+
+/** How much of its storage a coordinator may use, and for how long it means to keep the answers of keyed writes. */
+export interface RoomBounds {
+  /** Bytes of the database. */
+  readonly keptBytes: number;
+  /** For how long the answer of a write with an idempotency key is kept, ms, as long as there is room. */
+  readonly keysKeptMs: number;
+}
+
+/** What the storage of a coordinator has room for. */
+export interface Room {
+  /** No write is taken in any more. Reads go on. */
+  readonly isFull: boolean;
+  /** What is kept by time and number alone has to go early. */
+  readonly isPressed: boolean;
+  /**
+   * For how long the answer of a write that is taken in now will be kept under its idempotency key, ms. 0: a write with a
+   * key is not taken in, because nothing as short as that would be a promise.
+   */
+  readonly keysKeptMs: number;
+}
+
+/** The room of an empty storage with the default bounds. */
+export const ampleRoom: Room = {
+  isFull: false,
+  isPressed: false,
+  keysKeptMs: limits.keysKeptMsDefault,
+};
+
+/**
+ * The room that `bytes` of the database leave. As it gets short, the change log goes first, then new answers are promised
+ * for a shorter time, down to an hour, then writes with keys are refused, and at last all writes. What was promised is
+ * kept: so the promises shrink long before the bound.
+ */
+export function roomOf(bytes: number, { keptBytes, keysKeptMs }: RoomBounds): Room {
+  const percent = (100 * bytes) / keptBytes;
+  const { keptPressedPercent, keysShrinkPercent, keysRefusedPercent, keysKeptMsMinimum } = limits;
+  const left = (keysRefusedPercent - percent) / (keysRefusedPercent - keysShrinkPercent);
+  const spanMs = keysKeptMs - keysKeptMsMinimum;
+  const promisedMs = Math.floor(keysKeptMsMinimum + spanMs * Math.min(1, Math.max(0, left)));
+  return {
+    isFull: percent >= 100,
+    isPressed: percent >= keptPressedPercent,
+    keysKeptMs: percent >= keysRefusedPercent ? 0 : promisedMs,
+  };
+}

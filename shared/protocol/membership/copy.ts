@@ -1,0 +1,393 @@
+import type { CopyProgress } from '../../contracts/members.ts';
+import type { Bytes, CopyItem, CopyReply, CopyStep } from '../../contracts/round.ts';
+import { limits } from '../../limits.ts';
+import type { RegionLink } from '../regions/region-link.ts';
+import { bytesOfText, textOfBytes } from '../transactions/bytes.ts';
+import { type Again, askedFor, type Batch, type Reading } from './copy-work.ts';
+
+/** What a copy comes to with an answer. */
+export type CopyTurn =
+  | { readonly kind: 'going' }
+  /** The target follows another token, or cannot take a key at all. */
+  | { readonly kind: 'failed'; readonly reason: string };
+
+const going: CopyTurn = { kind: 'going' };
+
+/**
+ * The copy of one region, from the drop of its locks to the last key (rules R34 to R37). It asks a voter for keys and
+ * values and passes them on, with one step on its way at the source and one at the target. Every step is a round, so
+ * that neither end is believed when it has lost writes.
+ */
+export class Copy {
+  readonly target: RegionLink;
+  readonly token: string;
+  readonly whole: boolean;
+  source: RegionLink | null = null;
+  /** Whose keys the cursors are about. */
+  #scanned: RegionLink | null = null;
+  phase: CopyProgress['phase'] = 'beginning';
+  /** Until when admission is held, ms; null while it is not. */
+  holdUntil: number | null = null;
+  /** No hold before this moment, ms. */
+  holdAfter = 0;
+  readonly #replaces: readonly number[];
+  readonly #agreed: number | null;
+  readonly #startedAt: number;
+  #number = 0;
+  #cursor: string | null;
+  #listCursor: string | null;
+  #removable: Bytes[] = [];
+  readonly #again = new Map<Bytes, Again>();
+  #batches: Batch[] = [];
+  #reading: Reading | null = null;
+  #writing: Batch | null = null;
+  /** The steps that have been made and are not over. */
+  readonly #open = new Set<CopyStep>();
+  #isBeginning = false;
+  #isListing = false;
+  /** What has to be copied without a hold before the next one: a hold was too short for it. */
+  readonly #pass = new Set<Bytes>();
+  #holds = 0;
+  #isLogical = false;
+  #brokenPieces = 0;
+  #done = 0;
+  #total: number | null = null;
+  #counted = 0;
+
+  constructor(
+    target: RegionLink,
+    token: string,
+    how: {
+      readonly whole: boolean;
+      readonly replaces: readonly number[];
+      readonly agreed?: number | null;
+      readonly startedAt: number;
+    },
+  ) {
+    this.target = target;
+    this.token = token;
+    this.whole = how.whole;
+    this.#replaces = how.replaces;
+    this.#agreed = how.agreed ?? null;
+    this.#startedAt = how.startedAt;
+    this.#cursor = how.whole ? '0' : null;
+    this.#listCursor = how.whole ? '0' : null;
+  }
+
+  /** Keys that are known to be copied still, besides those that a scan will find. */
+  get left(): number {
+    return this.target.missed.size + this.#again.size;
+  }
+
+  /** True where nothing but the last few keys is left to copy, and none is on its way. */
+  get nearsEnd(): boolean {
+    return this.phase !== 'beginning' && this.#isQuiet && this.#isFew;
+  }
+
+  /** Admission is held from now on. Each hold of this copy may last twice as long as the one before. */
+  hold(now: number): void {
+    const doubled = limits.copyHoldMs * 2 ** Math.min(this.#holds, 16);
+    this.holdUntil = now + Math.min(doubled, limits.copyHoldMsLast);
+    this.#holds += 1;
+    this.phase = 'hold';
+  }
+
+  /**
+   * What was left proves too large for one step: it is copied while writes go on, and another hold follows. A value that
+   * is written to each time in between is copied in a hold at last, or its region would never return.
+   */
+  get isOutgrown(): boolean {
+    return this.#pass.size > 0 && this.#holds <= limits.copyHoldsCutShort;
+  }
+
+  /** The hold is over, and the next one comes no sooner than `after`, ms. */
+  release(after: number): void {
+    this.holdUntil = null;
+    this.holdAfter = after;
+    this.phase = 'keys';
+    this.#beginPass();
+  }
+
+  /** True where the target holds all that the source does, as long as nothing is decided. */
+  get isComplete(): boolean {
+    return this.nearsEnd && this.left === 0;
+  }
+
+  /** Another voter becomes the source. A scan of one says nothing about the scan of another, so it begins anew. */
+  readFrom(source: RegionLink | null): void {
+    if (this.source === source) return;
+    if (this.source !== null) this.source.copyStep = null;
+    this.source = source;
+    this.#giveBack();
+    // What has changed since a scan was over is marked, whoever is asked for it.
+    if (source === null || source === this.#scanned || this.#cursor === null) return;
+    this.#scanned = source;
+    this.#cursor = '0';
+    this.#counted = 0;
+  }
+
+  /**
+   * Puts the next steps where the links find them. `sequence` is the one given out last; `isStill`: nothing is undecided
+   * or unapplied at the source, so in a hold what is read now is the last.
+   */
+  plan(sequence: number, isStill: boolean): void {
+    const { source, target } = this;
+    target.copyStep ??= this.#opened(this.#stepForTarget());
+    if (source === null || source.copyStep !== null || this.#reading !== null) return;
+    if (this.phase === 'beginning' || (this.phase === 'hold' && !isStill)) return;
+    source.copyStep = this.#opened(this.#stepForSource(sequence));
+  }
+
+  /** A step has ended; null: without a usable answer. */
+  answered(step: CopyStep, reply: CopyReply | null, sequence: number): CopyTurn {
+    // One of a copy that was given up may still end.
+    if (!this.#open.delete(step)) return going;
+    // A step under way when the epoch rose, or overtaken by a later one, is asked again.
+    if (reply?.kind === 'refused' && reply.by === 'token') {
+      return { kind: 'failed', reason: 'it refused a step of the copy by its token' };
+    }
+    switch (step.kind) {
+      case 'begin':
+        this.#isBeginning = false;
+        if (reply?.kind === 'begun') this.phase = 'keys';
+        return going;
+      case 'scan':
+      case 'read':
+        this.#read(reply?.kind === 'read' ? reply : null, step, sequence);
+        return going;
+      case 'write':
+        return this.#wrote(reply?.kind === 'written' ? reply.failed : null);
+      case 'list':
+        this.#isListing = false;
+        if (reply?.kind === 'listed') {
+          this.#removable.push(...reply.keys);
+          this.#listCursor = reply.cursor;
+        }
+        return going;
+    }
+  }
+
+  /** How far it has come. */
+  progress(now: number): CopyProgress {
+    const seconds = Math.max(0.001, (now - this.#startedAt) / 1_000);
+    const keysPerSecond = Math.round(this.#done / seconds);
+    const unscanned = this.#cursor === null ? 0 : this.#total;
+    const left = unscanned === null ? null : Math.max(0, unscanned - this.#counted) + this.left;
+    return {
+      whole: this.whole,
+      source: this.source?.region ?? '',
+      phase: this.phase === 'keys' && this.#isRemoving ? 'removals' : this.phase,
+      startedAt: this.#startedAt,
+      done: this.#done,
+      left,
+      keysPerSecond,
+      etaMs:
+        left === null || keysPerSecond === 0 ? null : Math.round((left / keysPerSecond) * 1_000),
+    };
+  }
+
+  #opened(step: CopyStep | null): CopyStep | null {
+    if (step !== null) this.#open.add(step);
+    return step;
+  }
+
+  /** What the source lacks is removed first, so that what is listed has not been copied. */
+  get #isRemoving(): boolean {
+    return this.#listCursor !== null || this.#isListing || this.#removable.length > 0;
+  }
+
+  /** True where what is left may go in a hold: few keys, and none of them known to be too much. */
+  get #isFew(): boolean {
+    if (this.#cursor !== null || this.#isRemoving) return false;
+    if (this.left === 0) return true;
+    if (this.#pass.size > 0 || this.left > limits.copyHoldKeys) return false;
+    // A value that goes in pieces is finished before.
+    return [...this.#again.values()].every(({ from }) => from === '');
+  }
+
+  get #isQuiet(): boolean {
+    return this.#reading === null && this.#writing === null && this.#batches.length === 0;
+  }
+
+  #stepForTarget(): CopyStep | null {
+    const { token } = this;
+    if (this.phase === 'beginning') {
+      if (this.#isBeginning) return null;
+      this.#isBeginning = true;
+      const begin = { kind: 'begin', token, number: this.#nextNumber() } as const;
+      const replaced = { replaces: this.#replaces };
+      return { ...begin, ...replaced, ...(this.#agreed !== null && { agreed: this.#agreed }) };
+    }
+    if (this.#writing !== null || this.#isListing) return null;
+    const batch = this.#batches.shift();
+    if (batch !== undefined) {
+      this.#writing = batch;
+      const data = batch.items.map((item) => item.data);
+      return { kind: 'write', token, number: this.#nextNumber(), data };
+    }
+    const isAhead = this.#removable.length >= limits.copyKeysPerStep;
+    if (this.#listCursor === null || isAhead) return null;
+    this.#isListing = true;
+    return { kind: 'list', cursor: this.#listCursor, count: limits.copyKeysPerStep };
+  }
+
+  #nextNumber(): number {
+    this.#number += 1;
+    return this.#number;
+  }
+
+  #stepForSource(noted: number): CopyStep | null {
+    if (this.#batches.length >= limits.copyStepsAhead) return null;
+    const form = this.#isLogical ? 'logical' : 'dump';
+    if (this.#removable.length > 0) {
+      const removable = this.#removable.splice(0, limits.copyKeysPerStep);
+      const keys = removable.map((key) => ({ key, from: '', noted }));
+      return this.#ask({ kind: 'read', keys: keys.map(askedFor), form: 'absent' }, keys, noted);
+    }
+    if (this.#isRemoving) return null;
+    if (this.#cursor !== null && this.#again.size < limits.copyKeysPerStep) {
+      const count = limits.copyKeysPerStep;
+      return this.#ask({ kind: 'scan', cursor: this.#cursor, count, form }, [], noted);
+    }
+    // What is left is read in the hold, when nothing is locked or written.
+    if (this.phase !== 'hold' && this.#isFew) return null;
+    const keys = this.#keysToRead(noted);
+    if (keys.length === 0) return null;
+    return this.#ask({ kind: 'read', keys: keys.map(askedFor), form }, keys, noted);
+  }
+
+  #ask(step: Reading['step'], keys: readonly Again[], noted: number): CopyStep {
+    this.#reading = { step, keys, noted };
+    return step;
+  }
+
+  /** Keys to be read once more, then missed ones. A key goes in pieces only as long as nothing is written to it. */
+  #keysToRead(noted: number): readonly Again[] {
+    const keys: Again[] = [];
+    for (const again of this.#again.values()) {
+      if (keys.length === limits.copyKeysPerStep) break;
+      const text = textOfBytes(again.key);
+      const mark = text === null ? undefined : this.target.missed.get(text);
+      const isChanged = mark !== undefined && mark > again.noted;
+      if (isChanged && again.from !== '') {
+        // A value that is written to in the midst of its pieces begins anew, in the hold if nothing else is left.
+        this.#pass.delete(again.key);
+        this.#again.set(again.key, { key: again.key, from: '', noted });
+        if (this.phase !== 'hold') continue;
+      }
+      keys.push(isChanged || again.from === '' ? { key: again.key, from: '', noted } : again);
+      this.#again.delete(again.key);
+    }
+    const taken = new Set(keys.map(({ key }) => key));
+    const onTheirWay = this.#onTheirWay();
+    for (const text of this.target.missed.keys()) {
+      if (keys.length >= limits.copyKeysPerStep) break;
+      const key = bytesOfText(text);
+      const isKnown = taken.has(key) || onTheirWay.has(key) || this.#again.has(key);
+      if (!isKnown) keys.push({ key, from: '', noted });
+    }
+    return keys;
+  }
+
+  #onTheirWay(): Set<Bytes> {
+    const batches = this.#writing === null ? this.#batches : [...this.#batches, this.#writing];
+    return new Set(batches.flatMap(({ items }) => items.map(({ key }) => key)));
+  }
+
+  #read(
+    reply: Extract<CopyReply, { kind: 'read' }> | null,
+    step: Reading['step'],
+    sequence: number,
+  ): void {
+    const reading = this.#reading;
+    // A source that is none any more may still answer.
+    if (reading === null || reading.step !== step) return;
+    this.#reading = null;
+    if (reply === null) {
+      this.#readAgain(reading);
+      return;
+    }
+    const isWhole = reply.left.length === 0 && reply.items.every(({ next }) => next === null);
+    if (this.phase === 'hold' && !isWhole) {
+      this.#beginPass();
+      for (const { key } of reading.keys) this.#pass.add(key);
+    }
+    const asked = new Map(reading.keys.map((again) => [again.key, again]));
+    for (const key of reply.locked) {
+      this.#pass.delete(key);
+      this.#again.set(key, { key, from: '', noted: sequence });
+    }
+    for (const key of reply.left) {
+      const { from, noted } = asked.get(key) ?? { from: '', noted: reading.noted };
+      this.#again.set(key, { key, from, noted });
+    }
+    if (step.kind === 'scan') {
+      this.#cursor = reply.cursor;
+      this.#total = reply.total;
+      this.#counted += reply.items.length + reply.left.length + reply.locked.length;
+    }
+    this.#batchUp(reply.items, reading.noted, asked);
+  }
+
+  #batchUp(items: readonly CopyItem[], noted: number, asked: ReadonlyMap<Bytes, Again>): void {
+    if (items.length === 0) return;
+    const oldest = Math.min(noted, ...items.map(({ key }) => asked.get(key)?.noted ?? noted));
+    const pieces = new Set<Bytes>();
+    for (const { key, from } of asked.values()) if (from !== '') pieces.add(key);
+    this.#batches.push({ items, noted: oldest, pieces });
+  }
+
+  #readAgain({ step, keys }: Reading): void {
+    if (step.kind === 'read' && step.form === 'absent') {
+      this.#removable.push(...keys.map(({ key }) => key));
+    } else for (const again of keys) this.#again.set(again.key, { ...again, from: '' });
+  }
+
+  #wrote(failed: Extract<CopyReply, { kind: 'written' }>['failed'] | null): CopyTurn {
+    const batch = this.#writing;
+    this.#writing = null;
+    if (batch === null) return going;
+    if (failed === null) {
+      // It may have arrived or not, and may still arrive: a later one with a higher number settles that.
+      for (const { key } of batch.items) this.#again.set(key, { key, from: '', noted: 0 });
+      return going;
+    }
+    const refused = new Set(failed.map(({ key }) => key));
+    // A later piece does not fit the earlier ones where a write came between: that says nothing of the target.
+    const [first] = failed.filter(({ key }) => !batch.pieces.has(key));
+    const [broken] = failed.filter(({ key }) => batch.pieces.has(key));
+    if (broken !== undefined) this.#brokenPieces += 1;
+    const unfit = this.#isLogical ? first : undefined;
+    const fault = unfit ?? (this.#brokenPieces > limits.copyPiecesBroken ? broken : undefined);
+    if (fault !== undefined) {
+      return { kind: 'failed', reason: `it could not take a key: ${fault.reason}` };
+    }
+    if (first !== undefined) this.#isLogical = true;
+    const copied: string[] = [];
+    for (const { key, next } of batch.items) {
+      if (refused.has(key)) this.#again.set(key, { key, from: '', noted: 0 });
+      else if (next !== null) this.#again.set(key, { key, from: next, noted: batch.noted });
+      else {
+        this.#done += 1;
+        this.#pass.delete(key);
+        const text = textOfBytes(key);
+        if (text !== null) copied.push(text);
+      }
+    }
+    this.target.copied(copied, batch.noted);
+    return going;
+  }
+
+  #beginPass(): void {
+    for (const key of this.#again.keys()) this.#pass.add(key);
+    for (const text of this.target.missed.keys()) this.#pass.add(bytesOfText(text));
+  }
+
+  /** What was asked of a source that is none any more is asked of the next one. */
+  #giveBack(): void {
+    const reading = this.#reading;
+    this.#reading = null;
+    if (reading !== null) this.#readAgain(reading);
+    for (const [key, again] of this.#again) this.#again.set(key, { ...again, from: '' });
+  }
+}

@@ -1,0 +1,40 @@
+import type { BlockedKey } from '../../contracts/members.ts';
+import type { Outbox } from '../io/outbox.ts';
+import type { Refusal } from './members.ts';
+
+/** The keys about which the regions disagree without a majority: nothing is written to them until somebody decides. */
+export class BlockedKeys {
+  readonly #outbox: Outbox;
+  readonly #details = new Map<string, string>();
+
+  constructor(blocked: readonly BlockedKey[], outbox: Outbox) {
+    this.#outbox = outbox;
+    for (const { key, detail } of blocked) this.#details.set(key, detail);
+  }
+
+  get all(): readonly BlockedKey[] {
+    return [...this.#details].map(([key, detail]) => ({ key, detail }));
+  }
+
+  get count(): number {
+    return this.#details.size;
+  }
+
+  /** Why nothing can be written to all of these keys, or null. */
+  refusalOf(keys: readonly string[]): Refusal | null {
+    const key = keys.find((one) => this.#details.has(one));
+    if (key === undefined) return null;
+    const reason = `the regions have diverged: ${this.#details.get(key)}`;
+    return { code: 'diverged', faults: [], reason };
+  }
+
+  add(keys: readonly string[], detail: string): void {
+    for (const key of keys) this.#details.set(key, detail);
+    this.#outbox.persist({ kind: 'block', keys: keys.map((key) => ({ key, detail })) });
+  }
+
+  remove(keys: readonly string[]): void {
+    const known = keys.filter((key) => this.#details.delete(key));
+    if (known.length > 0) this.#outbox.persist({ kind: 'unblock', keys: known });
+  }
+}

@@ -1,0 +1,365 @@
+import { assert } from '../../assert.ts';
+import type { RegionFault } from '../../contracts/coordinator.ts';
+import type {
+  FoundingStatus,
+  KeyCounts,
+  MemberOrder,
+  OrderAnswer,
+} from '../../contracts/members.ts';
+import type { RegionId } from '../../ids.ts';
+import { limits } from '../../limits.ts';
+import type { ComparisonResult } from '../io/events.ts';
+import type { RegionLink } from '../regions/region-link.ts';
+import type { Members, MembersParts, Refusal } from './members.ts';
+
+/** How far the comparison of regions that hold equally many keys has come. */
+interface ComparisonState {
+  /** The keys of each region when it began; with other counts it begins anew. */
+  readonly keys: number;
+  /** The slice on its way, or null. */
+  number: number | null;
+  cursor: string | null;
+  checked: number;
+  differing: number;
+  isOver: boolean;
+  retryAt: number;
+}
+
+/** What the regions say together. */
+type Verdict =
+  /** Not all have said. */
+  | { readonly kind: 'counting'; readonly missing: readonly RegionLink[] }
+  | { readonly kind: 'empty' }
+  /** All hold equally many keys, and no state. */
+  | { readonly kind: 'equal'; readonly keys: number }
+  | { readonly kind: 'differs'; readonly reason: string };
+
+/**
+ * The time before a shard has members. Every region says what it holds before any of them is told to begin: Lockstep
+ * begins over empty regions, or over regions that hold the same, and otherwise as an operator says (rule R45). Nothing is
+ * stored before that, so an instance that dies on the way leaves nothing behind.
+ */
+export class Founding {
+  readonly #parts: MembersParts;
+  readonly #members: Members;
+  #isOpen = false;
+  #comparison: ComparisonState | null = null;
+  #recountAt = Number.POSITIVE_INFINITY;
+  #recountPauseMs: number = limits.foundingRecountMsFirst;
+
+  constructor(parts: MembersParts, members: Members) {
+    this.#parts = parts;
+    this.#members = members;
+  }
+
+  /** True as long as the shard has no members. */
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** True while a slice of the comparison is on its way or to be sent. */
+  get isComparing(): boolean {
+    return this.#comparison !== null && !this.#comparison.isOver;
+  }
+
+  /** True while writes and reads wait, since the regions may be about to say that they are empty. */
+  get isCounting(): boolean {
+    return this.#isOpen && this.refusal === null;
+  }
+
+  /** Why nothing can be written or read strongly, or null where the shard has members, or may have them in a moment. */
+  get refusal(): Refusal | null {
+    if (!this.#isOpen) return null;
+    const verdict = this.#verdict;
+    if (verdict.kind === 'empty') return null;
+    if (verdict.kind === 'counting') {
+      const { now } = this.#parts.outbox;
+      const silent = verdict.missing.filter(({ health }) => {
+        return health.kind !== 'answering' && health.since + this.#parts.config.outAfterMs <= now;
+      });
+      if (silent.length === 0) return null;
+    }
+    return { code: 'not-founded', faults: this.#faults, reason: this.#reasonFor(verdict) };
+  }
+
+  /** What every write waits for meanwhile. */
+  get obstacles(): readonly RegionFault[] {
+    return this.#isOpen ? this.#faults.filter((_, at) => this.#links[at]?.contents === null) : [];
+  }
+
+  get status(): FoundingStatus | null {
+    if (!this.#isOpen) return null;
+    const verdict = this.#verdict;
+    const isWaiting = this.refusal !== null && !this.isComparing;
+    const phase = this.isComparing ? 'comparing' : isWaiting ? 'waiting' : 'counting';
+    const keys: Record<RegionId, number | null> = {};
+    for (const { region, contents } of this.#links) keys[region] = contents?.keys ?? null;
+    const compared = this.#comparison?.checked ?? null;
+    return { phase, detail: this.#reasonFor(verdict), keys, compared };
+  }
+
+  /** The shard has never had members. */
+  open(): void {
+    this.#isOpen = true;
+    for (const region of this.#parts.config.regions) this.join(region);
+  }
+
+  /** A region that is to be a member from the beginning. */
+  join(region: RegionId): void {
+    const { links, outbox, stored } = this.#parts;
+    // What was compared was compared without it.
+    this.#comparison = null;
+    const detail = 'the shard has not begun';
+    const absence = { cause: 'new', detail, whole: true, held: true } as const;
+    const membership = { state: 'out', since: outbox.now, ...absence } as const;
+    links.add(region, stored.generation, [], membership).asksContents = true;
+  }
+
+  /** A region is not to be a member after all. */
+  drop(link: RegionLink): void {
+    this.#comparison = null;
+    this.#parts.links.remove(link.region);
+  }
+
+  /** A region has said what it holds: `link.contents`. */
+  counted(link: RegionLink): void {
+    link.recover();
+    link.asksContents = false;
+  }
+
+  /** A slice of the comparison has ended. */
+  compared(number: number, result: ComparisonResult): void {
+    const { outbox } = this.#parts;
+    const comparison = this.#comparison;
+    if (!this.#isOpen || comparison?.number !== number) return;
+    comparison.number = null;
+    if (result.kind === 'silent') {
+      comparison.retryAt = outbox.now + limits.foundingRecountMsFirst;
+      return;
+    }
+    comparison.checked += result.checked;
+    comparison.differing += result.differing;
+    comparison.cursor = result.next;
+    comparison.isOver = result.next === null || comparison.differing > 0;
+    if (comparison.isOver && comparison.differing === 0) {
+      this.#begin(`its regions held the same ${comparison.keys} keys`);
+    }
+  }
+
+  /** Begins as soon as it can, and asks again what it has to know. Called in each step, after its event. */
+  advance(): void {
+    if (!this.#isOpen) return;
+    const verdict = this.#verdict;
+    if (verdict.kind === 'counting') {
+      for (const { health } of verdict.missing) {
+        if (health.kind === 'answering') continue;
+        this.#parts.outbox.schedule(health.since + this.#parts.config.outAfterMs);
+      }
+      return;
+    }
+    if (verdict.kind === 'empty') {
+      if (!this.#countAgain()) this.#begin(null);
+      return;
+    }
+    if (this.#isFoundByConfiguration(verdict)) return;
+    if (verdict.kind === 'equal') this.#compare(verdict.keys);
+    else this.#comparison = null;
+    this.#recount();
+  }
+
+  /** What an operator says of the beginning. */
+  found({ source, agree, replace }: Extract<MemberOrder, { kind: 'found' }>): OrderAnswer {
+    if (!this.#isOpen) {
+      const detail =
+        'the shard has members already: a region is filled with POST /v1/admin/regions/<id>/return';
+      return { kind: 'refused', detail };
+    }
+    if (source !== null) return this.#foundFrom(source, replace);
+    if (agree) return this.#foundAlike();
+    this.#comparison = null;
+    this.#recountPauseMs = limits.foundingRecountMsFirst;
+    for (const link of this.#links) link.asksContents = true;
+    return { kind: 'taken', detail: 'every region is asked again what it holds' };
+  }
+
+  get #links(): readonly RegionLink[] {
+    return this.#parts.links.all;
+  }
+
+  get #faults(): readonly RegionFault[] {
+    return this.#links.map(({ region, contents, health }) => {
+      if (contents !== null) return { region, reason: textOf(contents) };
+      const reason =
+        health.kind === 'answering' ? 'it has not said yet what it holds' : health.reason;
+      return { region, reason };
+    });
+  }
+
+  get #verdict(): Verdict {
+    const links = this.#links;
+    const missing = links.filter(({ contents }) => contents === null);
+    if (missing.length > 0) return { kind: 'counting', missing };
+    const others = links.filter(({ contents }) => contents !== null && contents.generation !== 0);
+    if (others.length > 0) {
+      const named = others.map(({ region }) => region).join(', ');
+      return { kind: 'differs', reason: `another Lockstep has left its state in ${named}` };
+    }
+    const counts = new Set(links.map(({ contents }) => contents?.keys ?? 0));
+    if (counts.size > 1) return { kind: 'differs', reason: 'the regions hold different data' };
+    const [keys = 0] = counts;
+    return keys === 0 ? { kind: 'empty' } : { kind: 'equal', keys };
+  }
+
+  #reasonFor(verdict: Verdict): string {
+    switch (verdict.kind) {
+      case 'counting': {
+        const named = verdict.missing.map(({ region }) => region).join(', ');
+        return `the shard begins when every region has said what it holds: ${named} has not`;
+      }
+      case 'empty':
+        return 'the shard is about to begin';
+      case 'differs':
+        return `${verdict.reason}, and Lockstep deletes nothing that it did not write`;
+      case 'equal': {
+        const { checked = 0, differing = 0 } = this.#comparison ?? {};
+        if (differing > 0) return `the regions hold different data: ${differing} keys differ`;
+        return `the regions hold ${verdict.keys} keys each, which are compared: ${checked} so far`;
+      }
+    }
+  }
+
+  /** What was said a while ago may have changed since: true where a region is asked again before the shard begins. */
+  #countAgain(): boolean {
+    const { now } = this.#parts.outbox;
+    const old = this.#links.filter(
+      ({ contents }) => contents !== null && contents.at + limits.foundingCountsLastMs < now,
+    );
+    for (const link of old) {
+      link.contents = null;
+      link.asksContents = true;
+    }
+    return old.length > 0;
+  }
+
+  /** While an operator is awaited the regions are asked now and then: he may empty one, or fill one. */
+  #recount(): void {
+    const { outbox } = this.#parts;
+    if (outbox.now >= this.#recountAt) {
+      this.#recountAt = Number.POSITIVE_INFINITY;
+      for (const link of this.#links) link.asksContents = true;
+    }
+    if (this.#recountAt === Number.POSITIVE_INFINITY) {
+      this.#recountAt = outbox.now + this.#recountPauseMs;
+      this.#recountPauseMs = Math.min(2 * this.#recountPauseMs, limits.foundingRecountMsLast);
+    }
+    outbox.schedule(this.#recountAt);
+  }
+
+  /** The configuration may name whose data to begin with, but not what other regions are to lose. */
+  #isFoundByConfiguration({ kind }: Verdict): boolean {
+    const { source = null } = this.#parts.config;
+    const areOthersEmpty = this.#links.every(
+      ({ region, contents }) =>
+        contents?.generation === 0 && (contents.keys === 0 || region === source),
+    );
+    if (kind !== 'differs' || source === null || !areOthersEmpty) return false;
+    return this.#foundFrom(source, {}).kind === 'taken';
+  }
+
+  #compare(keys: number): void {
+    const { outbox, links } = this.#parts;
+    if (this.#comparison?.keys !== keys) {
+      const cursor = null;
+      const counts = { checked: 0, differing: 0, isOver: false, retryAt: outbox.now };
+      this.#comparison = { keys, number: null, cursor, ...counts };
+    }
+    const comparison = this.#comparison;
+    outbox.schedule(comparison.retryAt);
+    if (comparison.isOver || comparison.number !== null || comparison.retryAt > outbox.now) return;
+    // One region has nothing to be compared with.
+    if (this.#links.length === 1) {
+      this.#begin(`its only region held ${keys} keys`);
+      return;
+    }
+    comparison.number = links.nextNumber();
+    const regions = this.#links.map(({ region }) => region);
+    const { number, cursor } = comparison;
+    outbox.compare({ number, regions, cursor });
+  }
+
+  /** Every region votes, over what it holds. `detail` says why that may be, where it is anything. */
+  #begin(detail: string | null): void {
+    const { links, outbox, state, host } = this.#parts;
+    this.#isOpen = false;
+    this.#comparison = null;
+    state.epoch = 1;
+    for (const link of links.all) {
+      assert(link.contents !== null, 'a shard begins when every region has said what it holds');
+      link.takes = link.contents.keys;
+      link.asksContents = false;
+      this.#members.set(link, { state: 'voter', since: outbox.now, leaving: null });
+    }
+    outbox.persist({ kind: 'members', epoch: state.epoch, changes: [] });
+    if (detail !== null) {
+      for (const { region } of links.all) this.#members.note(region, 'founded', null, detail);
+    }
+    host.stir();
+  }
+
+  #foundAlike(): OrderAnswer {
+    const verdict = this.#verdict;
+    if (verdict.kind !== 'equal' && verdict.kind !== 'empty') {
+      const detail = `${this.#reasonFor(verdict)}. Name the region that is right: {"source": "<id>"}`;
+      return { kind: 'refused', detail, keys: this.#counts };
+    }
+    this.#begin('an operator says that its regions hold the same');
+    return { kind: 'taken', detail: 'every region votes, with what it holds' };
+  }
+
+  #foundFrom(region: RegionId, replace: KeyCounts): OrderAnswer {
+    const source = this.#parts.links.find(region);
+    if (source === null || source.contents === null) {
+      return { kind: 'refused', detail: `${region} has not said what it holds: does it answer?` };
+    }
+    const others = this.#links.filter((link) => link !== source);
+    const lost = others.filter((link) => (link.contents?.keys ?? 0) > (replace[link.region] ?? 0));
+    if (lost.length > 0) {
+      const counts = Object.fromEntries(lost.map((one) => [one.region, one.contents?.keys ?? 0]));
+      const confirmed = JSON.stringify({ source: region, replace: counts });
+      const named = lost.map((one) => `${one.contents?.keys} keys in ${one.region}`).join(', ');
+      const detail = `${named} would be lost. If they may be, send ${confirmed}`;
+      return { kind: 'refused', detail, keys: this.#counts };
+    }
+    this.#isOpen = false;
+    this.#comparison = null;
+    for (const link of this.#links) {
+      link.asksContents = false;
+      const keys = link === source ? Number.MAX_SAFE_INTEGER : (replace[link.region] ?? 0);
+      link.agree(keys, link.foreignGeneration);
+    }
+    const keys = source.contents.keys;
+    this.#members.trust(source, {
+      event: 'founded',
+      detail: `it begins with the ${keys} keys of ${region}`,
+      cause: 'new',
+      detailOfOthers: `everything is copied to it from ${region}`,
+    });
+    return { kind: 'taken', detail: `${region} votes alone until its ${keys} keys are copied` };
+  }
+
+  get #counts(): KeyCounts {
+    const counted = this.#links.filter(({ contents }) => contents !== null);
+    return Object.fromEntries(counted.map(({ region, contents }) => [region, contents?.keys ?? 0]));
+  }
+}
+
+function textOf({
+  generation,
+  keys,
+}: {
+  readonly generation: number;
+  readonly keys: number;
+}): string {
+  if (generation === 0) return `it holds ${keys} keys`;
+  return `it holds ${keys} keys and the state of another Lockstep (generation ${generation})`;
+}

@@ -1,0 +1,18 @@
+import type { Leaving } from '../io/events.ts';
+
+/** A second reason beside a first one: nothing of either is forgotten. `known` itself where the second adds nothing. */
+export function bothOf(known: Leaving, added: Leaving): Leaving {
+  const adds = (added.whole && !known.whole) || (added.held && !known.held);
+  const isGoingForGood = added.cause === 'removed' && known.cause !== 'removed';
+  if (!adds && !isGoingForGood) return known;
+  const { cause, detail } = known.cause === 'removed' ? known : added;
+  return { cause, detail, whole: known.whole || added.whole, held: known.held || added.held };
+}
+
+/** Why a region that is not configured any more leaves. */
+export const removal: Leaving = {
+  cause: 'removed',
+  detail: 'it is not among the configured regions',
+  whole: false,
+  held: true,
+};

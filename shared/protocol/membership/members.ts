@@ -1,0 +1,491 @@
+import { assert } from '../../assert.ts';
+import type { RegionFault, WriteAnswer } from '../../contracts/coordinator.ts';
+import type { MemberEvent, OutCause } from '../../contracts/members.ts';
+import type { RegionId } from '../../ids.ts';
+import { limits } from '../../limits.ts';
+import { flushedKey, reservedPrefix, valuesAmong } from '../../reserved-keys.ts';
+import type { CoordinatorConfig, Leaving, Membership, Stored } from '../io/events.ts';
+import type { Outbox } from '../io/outbox.ts';
+import type { ShardState } from '../io/shard-state.ts';
+import { outOfMemory, type RegionLink } from '../regions/region-link.ts';
+import type { RegionLinks } from '../regions/region-links.ts';
+import type { Confirmations } from '../transactions/owed-events.ts';
+import type { Applications } from '../transactions/pending-confirmations.ts';
+import type { BlockedKeys } from './diverged-keys.ts';
+import { Founding } from './founding.ts';
+import { bothOf, removal } from './leaving.ts';
+import { isBelieved, Returns } from './rejoin.ts';
+
+/** What a change of members needs of the rest of the coordinator. */
+export interface MembersHost {
+  /** Aborts every undecided transaction; their parts are tried again at once. */
+  abortAll(): void;
+  /** Gives up every frame that waits. */
+  refuseAll(refusal: Refusal): void;
+  /** Frames that waited may go now. */
+  stir(): void;
+  readonly undecided: number;
+}
+
+/** Why no write can be taken in. */
+export type Refusal = Pick<
+  Extract<WriteAnswer, { kind: 'unavailable' }>,
+  'code' | 'faults' | 'reason'
+>;
+
+/** All that Members works on. */
+export interface MembersParts {
+  readonly config: CoordinatorConfig;
+  readonly stored: Stored;
+  readonly outbox: Outbox;
+  readonly links: RegionLinks;
+  readonly applications: Applications;
+  readonly confirmations: Confirmations;
+  readonly blocked: BlockedKeys;
+  readonly state: ShardState;
+  readonly host: MembersHost;
+}
+
+/**
+ * Who votes. A voter that fails, has lost writes, or diverged is put out once its lease is over; what it misses from
+ * then on is noted with each decision; when it can be reached again it is copied, and votes again (rules R31 to R38).
+ */
+export class Members {
+  readonly returns: Returns;
+  readonly founding: Founding;
+  readonly #parts: MembersParts;
+  #isBegun = false;
+  /** When each voter that is to leave was first seen to, ms. */
+  readonly #suspectedAt = new Map<RegionId, number>();
+
+  constructor(parts: MembersParts) {
+    this.#parts = parts;
+    this.returns = new Returns(parts, this);
+    this.founding = new Founding(parts, this);
+  }
+
+  /** True where nothing may begin for the moment, and what waits is not refused for that. */
+  get isPaused(): boolean {
+    return this.returns.held || this.founding.isOpen;
+  }
+
+  /** What every write waits for, besides voters that do not answer. */
+  get obstacles(): readonly RegionFault[] {
+    return [...this.returns.obstacles, ...this.founding.obstacles];
+  }
+
+  /** Why no write can be taken in, or null. */
+  get refusal(): Refusal | null {
+    if (this.founding.isOpen) return this.founding.refusal;
+    const { voters } = this.#parts.links;
+    const faults = this.#parts.links.all
+      .filter((link) => !link.isVoter || link.isMute)
+      .map(({ region, leaving }) => ({ region, reason: leaving?.detail ?? '' }));
+    if (voters.length > 0 && voters.every((link) => link.isMute)) {
+      const reason =
+        'every region that votes has lost writes: an operator has to say which one to believe';
+      return { code: 'lost', faults, reason };
+    }
+    const { minVoters } = this.#parts.config;
+    if (voters.length >= minVoters) return null;
+    const reason = `${voters.length} of at least ${minVoters} regions can vote`;
+    return { code: 'too-few-voters', faults, reason };
+  }
+
+  /**
+   * The voters that are out of memory, if too few would be left without them: then they stay, since what frees memory
+   * goes through everywhere, and what takes some is refused. Empty if others can go on without them.
+   */
+  get fullRegions(): readonly RegionFault[] {
+    const { links, config } = this.#parts;
+    const others = links.voters.filter(
+      (link) => !link.isMute && link.leaving === null && link.refusals === null,
+    );
+    if (others.length >= Math.max(1, config.minVoters)) return [];
+    return links.voters.flatMap(({ region, refusals }) =>
+      refusals?.code === outOfMemory ? [{ region, reason: refusals.reason }] : [],
+    );
+  }
+
+  /** Once an instance: founds the shard, or brings its members together with the configuration. */
+  begin(): void {
+    if (this.#isBegun) return;
+    this.#isBegun = true;
+    if (this.#parts.state.epoch === 0) this.founding.open();
+    else this.#reconcile();
+  }
+
+  /** What it holds is not what it acknowledged: its votes count no more, and all of it has to be copied. */
+  lose(link: RegionLink, detail: string): void {
+    this.suspect(link, { cause: 'lost', detail, whole: true, held: false });
+  }
+
+  /** The region is to lose its vote, or, where it has none, to come back in another way. */
+  suspect(link: RegionLink, leaving: Leaving): void {
+    const { membership, leaving: known } = link;
+    const both = known === null ? leaving : bothOf(known, leaving);
+    if (membership.state === 'copying') {
+      this.returns.fail(both);
+      return;
+    }
+    if (both === known) return;
+    if (membership.state === 'out') {
+      this.set(link, { ...membership, ...both });
+      if (both.whole) this.#forgive(link);
+      return;
+    }
+    this.set(link, { ...membership, leaving: both });
+    const event = leaving.cause === 'diverged' ? 'diverged' : 'leaving';
+    this.note(link.region, event, leaving.cause, leaving.detail);
+    if (leaving.whole) this.#parts.host.abortAll();
+  }
+
+  /** The keys of a commit are missed by those that did not vote on it; their names are stored with the decision. */
+  missedBy(keys: readonly string[], sequence: number): readonly RegionId[] {
+    const absent = this.#parts.links.all.filter(({ membership }) =>
+      membership.state === 'out' ? !membership.whole : membership.state === 'copying',
+    );
+    if (keys.includes(flushedKey)) {
+      for (const link of absent) this.#missAll(link);
+      return [];
+    }
+    const named = valuesAmong(keys);
+    for (const { missed } of absent) for (const key of named) missed.set(key, sequence);
+    return absent.map(({ region }) => region);
+  }
+
+  /** It has missed what was done to all keys. A copy under way began before that. */
+  #missAll(link: RegionLink): void {
+    const { leaving } = link;
+    assert(leaving !== null, 'a region without a vote has left for a reason');
+    this.suspect(link, { ...leaving, whole: true });
+  }
+
+  /** The members' epoch. */
+  get epoch(): number {
+    return this.#parts.state.epoch;
+  }
+
+  /** A region without a vote holds the state of another coordinator: nothing is copied over it without an operator. */
+  findForeign(link: RegionLink, detail: string): void {
+    const { membership } = link;
+    const leaving: Leaving = { cause: 'foreign', detail, whole: true, held: true };
+    if (membership.state === 'copying') this.returns.fail(leaving);
+    else if (membership.state === 'out' && membership.cause !== 'removed') {
+      const isNoted = membership.held && membership.detail === detail;
+      if (membership.cause === 'foreign' && isNoted) return;
+      this.set(link, { ...membership, ...leaving });
+      this.#forgive(link);
+      if (membership.cause !== 'foreign') this.note(link.region, 'out', 'foreign', detail);
+    }
+  }
+
+  /** A region that is out or copied has answered: it can be reached, and what it holds can be built on or not. */
+  met(link: RegionLink, passedCheck: boolean): void {
+    const { membership } = link;
+    if (membership.state !== 'out') return;
+    link.reachable ||= passedCheck || membership.whole;
+    // It is asked again until it has memory.
+    if (link.isFull) {
+      this.#parts.links.fail(link, 'its server is out of memory', this.#parts.outbox.now);
+    }
+  }
+
+  /** Moves on what can be moved on. Called in each step, after its event. */
+  advance(): void {
+    this.founding.advance();
+    this.#depart();
+    this.#forgetRemoved();
+    this.#boundMarks();
+    this.returns.advance();
+  }
+
+  /**
+   * The region is forgotten once nobody can read in it any more: whoever is believed instead must not decide before
+   * that, in the next life of this coordinator neither (rules R30 and R38).
+   */
+  remove(link: RegionLink): void {
+    if (link.isVoter) this.suspect(link, removal);
+    else {
+      if (this.returns.progressOf(link) !== null) this.returns.cancel();
+      this.leave(link, removal);
+      this.#forgetRemoved();
+    }
+  }
+
+  #forgetRemoved(): void {
+    const { links, outbox } = this.#parts;
+    for (const link of links.all) {
+      if (link.isVoter || link.leaving?.cause !== 'removed') continue;
+      outbox.schedule(link.lease.endsAt);
+      if (link.lease.endsAt <= outbox.now) this.#forget(link);
+    }
+  }
+
+  #forget(link: RegionLink): void {
+    link.leave();
+    this.#parts.links.remove(link.region);
+    this.#parts.outbox.persist({ kind: 'forget', region: link.region });
+    this.note(link.region, 'removed', 'removed', 'it is no region of this shard any more');
+  }
+
+  /** An operator takes what this region holds for right, whatever was lost. */
+  believe(link: RegionLink): void {
+    // If a coordinator has lost its storage, its regions hold the state of another one.
+    link.agree(Number.MAX_SAFE_INTEGER, link.foreignGeneration);
+    this.trust(link, {
+      event: 'believed',
+      detail: 'an operator takes what it holds for right',
+      cause: 'ordered',
+      detailOfOthers: `${link.region} is believed instead`,
+    });
+  }
+
+  /** This region alone is right from now on, whatever it holds. It votes once it has dropped what it was in the midst of. */
+  trust(
+    link: RegionLink,
+    why: {
+      readonly event: 'believed' | 'founded';
+      readonly detail: string;
+      /** Of the others, which are copied from it. */
+      readonly cause: OutCause;
+      readonly detailOfOthers: string;
+    },
+  ): void {
+    const { links, state } = this.#parts;
+    this.returns.cancel();
+    this.#parts.host.abortAll();
+    state.epoch += 1;
+    for (const other of links.all) {
+      const cause = other === link ? 'believed' : why.cause;
+      const detail = other === link ? 'it is believed' : why.detailOfOthers;
+      this.#parts.applications.dismiss(other.region);
+      this.leave(other, { cause, detail, whole: true, held: false });
+    }
+    this.note(link.region, why.event, 'believed', why.detail);
+    this.returns.begin(link);
+  }
+
+  /** The region is asked anew whether it can be copied. */
+  askAgain(link: RegionLink): void {
+    const { now } = this.#parts.outbox;
+    link.reachable = false;
+    link.copyAfter = now;
+    link.recover();
+    this.#parts.links.fail(link, 'it has not been asked yet', now);
+  }
+
+  /** An entry of the history, and of the change feed; and the events that are owed about it. */
+  note(region: RegionId, event: MemberEvent, cause: OutCause | null, detail: string): void {
+    const { state, outbox, confirmations } = this.#parts;
+    state.sequence += 1;
+    const { epoch, sequence } = state;
+    const change = { sequence, at: outbox.now, epoch, region, event, cause, detail };
+    outbox.persist({ kind: 'members', epoch, changes: [change] });
+    const events = confirmations.ofMember(change);
+    if (events.length > 0) outbox.persist({ kind: 'owe-region', events });
+  }
+
+  /** These keys of a region have to be copied. */
+  mark(link: RegionLink, missed: readonly (readonly [key: string, sequence: number])[]): void {
+    const keys = missed.filter(([key]) => !key.startsWith(reservedPrefix));
+    if (keys.length === 0) return;
+    for (const [key, sequence] of keys) link.missed.set(key, sequence);
+    this.#parts.outbox.persist({ kind: 'missed', missed: { region: link.region, keys } });
+  }
+
+  /** The membership of a region, stored with this step. */
+  set(link: RegionLink, membership: Membership): void {
+    link.membership = membership;
+    // Only a region whose own data are kept takes over any number of keys: in every other case they would be deleted.
+    const isKept = membership.state === 'voter' || membership.cause === 'believed';
+    if (!isKept && link.takes === Number.MAX_SAFE_INTEGER) link.agree(0, null);
+    this.#parts.outbox.persist({ kind: 'region', region: link.stored });
+  }
+
+  #reconcile(): void {
+    const { config, links, outbox } = this.#parts;
+    for (const region of config.regions) if (!links.has(region)) this.join(region, 0);
+    for (const link of links.all) {
+      const { membership } = link;
+      if (membership.state === 'copying') {
+        // It goes on under a new token: what the last instance sent may still be on its way.
+        const { token: _, ...absence } = membership;
+        this.set(link, { ...absence, state: 'out' });
+      }
+      if (!link.isVoter) links.fail(link, 'it has not been asked yet', outbox.now);
+      if (config.regions.includes(link.region)) continue;
+      // Nobody else holds what is right: a later instance removes it, once it has been copied.
+      if (isBelieved(link) && links.voters.length === 0) continue;
+      this.remove(link);
+    }
+  }
+
+  /**
+   * A region that this shard has not known so far: everything is copied to it before it votes. Up to `takes` keys that
+   * Lockstep did not put there may be lost in it.
+   */
+  join(region: RegionId, takes: number): void {
+    const { links, outbox } = this.#parts;
+    const since = outbox.now;
+    const detail = 'it is new: everything has to be copied to it';
+    const membership = {
+      state: 'out',
+      since,
+      cause: 'new',
+      detail,
+      whole: true,
+      held: false,
+    } as const;
+    // It may have been a region of this shard before it was removed.
+    const link = links.add(region, 0, [this.#parts.stored.generation], membership);
+    link.takes = takes;
+    links.fail(link, 'it has not been asked yet', since);
+    outbox.persist({ kind: 'region', region: link.stored });
+    this.note(region, 'added', 'new', detail);
+  }
+
+  // Out.
+
+  /** A voter whose server goes on refusing what others carry out is to leave, as long as enough others stay. */
+  #suspectRefusing(): void {
+    const { links, config, outbox } = this.#parts;
+    const others = links.voters.filter((link) => link.isLeased && link.refusals === null);
+    const isEnough = others.length >= Math.max(1, config.minVoters);
+    for (const link of links.voters) {
+      // It is measured against others, so the time counts from when these carry out what it refuses.
+      if (!isEnough) link.refusesFrom(outbox.now);
+      const { refusals, leaving } = link;
+      if (refusals === null || leaving !== null) continue;
+      if (refusals.last - refusals.since < config.outAfterMs) continue;
+      const detail = `its server refuses what others carry out: ${refusals.reason}`;
+      this.suspect(link, { cause: 'refusing', detail, whole: false, held: false });
+    }
+  }
+
+  #depart(): void {
+    const { outbox, links, config } = this.#parts;
+    const { now } = outbox;
+    this.#suspectRefusing();
+    const departing = links.voters.filter((link) => {
+      const { health } = link;
+      if (link.leaving !== null) return true;
+      if (health.kind === 'answering') return false;
+      outbox.schedule(health.since + config.outAfterMs);
+      return health.since + config.outAfterMs <= now;
+    });
+    for (const region of this.#suspectedAt.keys()) {
+      if (!departing.some((link) => link.region === region)) this.#suspectedAt.delete(region);
+    }
+    for (const { region } of departing) {
+      if (!this.#suspectedAt.has(region)) this.#suspectedAt.set(region, now);
+    }
+    const staying = links.voters.filter((link) => !departing.includes(link));
+    // Who may leave stays where those who must would leave nobody behind.
+    const willing = departing.filter((link) => link.isSound);
+    if (staying.length > 0) this.#mayDepart(departing, staying);
+    else if (willing.length < departing.length && willing.length > 0) {
+      this.#mayDepart(
+        departing.filter((link) => !link.isSound),
+        willing,
+      );
+    }
+    const { refusal } = this;
+    if (refusal !== null) this.#parts.host.refuseAll(refusal);
+  }
+
+  /** They leave once no lease is left and every voter that stays has shown since that it has lost nothing (rule R32). */
+  #mayDepart(departing: readonly RegionLink[], staying: readonly RegionLink[]): void {
+    if (departing.length === 0) return;
+    const { outbox } = this.#parts;
+    const leasesEndAt = Math.max(...departing.map((link) => link.lease.endsAt));
+    outbox.schedule(leasesEndAt);
+    if (leasesEndAt === Number.POSITIVE_INFINITY) {
+      // It can be told once anybody has answered in this life, and a resting instance has asked nobody.
+      for (const link of staying) link.requireCheck(outbox.now);
+    }
+    if (leasesEndAt > outbox.now) return;
+    // Asked for as late as can be: a voter that stays may lose its data while the leases run out.
+    const since = Math.max(leasesEndAt, ...this.#suspectedAt.values());
+    for (const link of staying) if (!link.hasPassedCheck(since)) link.requireCheck(since);
+    const isShown = staying.every(
+      (link) => link.health.kind === 'answering' && link.hasPassedCheck(since),
+    );
+    if (isShown) this.#putOut(departing);
+  }
+
+  #putOut(departing: readonly RegionLink[]): void {
+    const { host, applications, state } = this.#parts;
+    host.abortAll();
+    state.epoch += 1;
+    for (const link of departing) {
+      const { health } = link;
+      const isForeign = health.kind === 'foreign';
+      const leaving: Leaving = link.leaving ?? {
+        cause: isForeign ? 'foreign' : causeOf(link),
+        detail: health.kind === 'answering' ? '' : health.reason,
+        whole: isForeign,
+        held: isForeign,
+      };
+      applications.dismiss(link.region);
+      this.leave(link, leaving);
+      this.note(link.region, 'out', leaving.cause, leaving.detail);
+    }
+    this.#unblockRepaired(departing);
+    host.stir();
+  }
+
+  /** The region has no vote, from now on or as before, for the reason given. */
+  leave(link: RegionLink, leaving: Leaving): void {
+    const { now } = this.#parts.outbox;
+    const missed = link.leave();
+    const { cause, detail, held } = leaving;
+    // Nobody knows what a region holds that has never answered.
+    const isFlushed = missed.some(([key]) => key === flushedKey);
+    const whole = leaving.whole || isFlushed || !link.begun;
+    this.set(link, { state: 'out', since: now, cause, detail, whole, held });
+    if (whole) this.#forgive(link);
+    else this.mark(link, missed);
+    this.#parts.links.fail(link, 'it is out', now);
+  }
+
+  /** Who differed about a key has no vote any more: it may be written to again. */
+  #unblockRepaired(departed: readonly RegionLink[]): void {
+    const { blocked, links } = this.#parts;
+    const repaired = departed.filter(({ leaving }) => leaving?.cause === 'repair');
+    const keys = blocked.all
+      .map(({ key }) => key)
+      .filter((key) => repaired.some(({ missed }) => missed.has(key)))
+      .filter((key) => !links.voters.some(({ missed }) => missed.has(key)));
+    blocked.remove(keys);
+  }
+
+  /** Where everything is copied, nobody needs to know what has been missed. */
+  #forgive(link: RegionLink): void {
+    if (link.missed.size === 0) return;
+    link.missed.clear();
+    this.#parts.outbox.persist({ kind: 'copied', region: link.region, keys: null });
+  }
+
+  /** A region that is out for too long has missed so much that everything is copied. */
+  #boundMarks(): void {
+    const { missedKeysPerRegion, missedBytesPerRegion } = limits;
+    for (const link of this.#parts.links.all) {
+      const { size, bytes } = link.missed;
+      if (link.isVoter || (size <= missedKeysPerRegion && bytes <= missedBytesPerRegion)) continue;
+      const detail = `it has missed more than ${missedKeysPerRegion} keys, or ${missedBytesPerRegion} bytes of their names`;
+      this.suspect(link, {
+        cause: link.leaving?.cause ?? 'silent',
+        detail,
+        whole: true,
+        held: false,
+      });
+    }
+  }
+}
+
+/** Whether its server refused to the last, or nothing usable came at all. */
+function causeOf({ health, refusals }: RegionLink): OutCause {
+  const isRefusing = health.kind !== 'answering' && refusals !== null;
+  return isRefusing && refusals.last >= health.since ? 'refusing' : 'silent';
+}

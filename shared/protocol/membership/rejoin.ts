@@ -1,0 +1,191 @@
+import { assert } from '../../assert.ts';
+import type { RegionFault } from '../../contracts/coordinator.ts';
+import type { CopyProgress } from '../../contracts/members.ts';
+import type { CopyReply, CopyStep } from '../../contracts/round.ts';
+import { limits } from '../../limits.ts';
+import type { Leaving } from '../io/events.ts';
+import type { RegionLink } from '../regions/region-link.ts';
+import { Copy } from './copy.ts';
+import type { Members, MembersParts } from './members.ts';
+
+/**
+ * How a region that is out gets its vote back: by a copy of what it lacks, one region at a time (rules R34 to R38).
+ * Bootstrap of a new region, catch-up after an outage, and repair after a loss or divergence are all this.
+ */
+export class Returns {
+  readonly #parts: MembersParts;
+  readonly #members: Members;
+  #copy: Copy | null = null;
+
+  constructor(parts: MembersParts, members: Members) {
+    this.#parts = parts;
+    this.#members = members;
+  }
+
+  /** True while nothing new may begin, because the last step of a copy is being taken. */
+  get held(): boolean {
+    return this.#copy !== null && this.#copy.holdUntil !== null;
+  }
+
+  /** What every write waits for meanwhile. */
+  get obstacles(): readonly RegionFault[] {
+    if (this.#copy === null || !this.held) return [];
+    const reason = 'returns: writes wait until its last keys are copied';
+    return [{ region: this.#copy.target.region, reason }];
+  }
+
+  progressOf(link: RegionLink): CopyProgress | null {
+    const copy = this.#copy?.target === link ? this.#copy : null;
+    return copy === null ? null : copy.progress(this.#parts.outbox.now);
+  }
+
+  /** A step of a copy has ended; null: without a usable answer. */
+  answered(step: CopyStep, reply: CopyReply | null): void {
+    const { target } = this.#copy ?? {};
+    const turn = this.#copy?.answered(step, reply, this.#parts.state.sequence);
+    if (turn?.kind !== 'failed' || target === undefined) return;
+    const { leaving } = target;
+    assert(leaving !== null, 'a copy has a reason');
+    this.fail({ ...leaving, detail: turn.reason });
+  }
+
+  /** Begins a copy where one can begin, and moves on the one that is under way. */
+  advance(): void {
+    if (this.#copy === null) this.#beginNext();
+    if (this.#copy !== null) this.#advanceCopy(this.#copy);
+  }
+
+  /** The copy under way is given up; its region is out again, as `leaving` says. */
+  fail(leaving: Leaving): void {
+    const copy = this.#copy;
+    if (copy === null) return;
+    const { target } = copy;
+    this.cancel();
+    this.#parts.state.epoch += 1;
+    this.#members.leave(target, leaving);
+    target.copyAfter = this.#parts.outbox.now + limits.copyPauseMs;
+    if (target.isFull) target.fullSince = this.#parts.outbox.now;
+    this.#members.note(target.region, 'out', leaving.cause, leaving.detail);
+  }
+
+  /** No copy is under way any more. */
+  cancel(): void {
+    const copy = this.#copy;
+    if (copy === null) return;
+    this.#copy = null;
+    copy.target.copyStep = null;
+    copy.readFrom(null);
+    this.#parts.host.stir();
+  }
+
+  #beginNext(): void {
+    const { links, outbox } = this.#parts;
+    const hasSource = this.#bestSource() !== null;
+    const next = links.all.find((link) => {
+      const { membership, reachable, copyAfter, isFull, fullSince } = link;
+      if (membership.state !== 'out' || membership.held || !reachable) return false;
+      // As long as nobody votes, only a region that is believed can begin, whoever stands before it.
+      if (!hasSource && !isBelieved(link)) return false;
+      // A copy would fail; now and then it is tried, since it may remove what fills the region.
+      const after = isFull ? Math.max(copyAfter, fullSince + limits.fullCopyPauseMs) : copyAfter;
+      outbox.schedule(after);
+      return after <= outbox.now;
+    });
+    if (next !== undefined) this.begin(next);
+  }
+
+  /** The region, which is out, is copied from now on. One that is believed only drops what it was in the midst of. */
+  begin(link: RegionLink): void {
+    const { stored, state, outbox } = this.#parts;
+    const { now } = outbox;
+    const { membership } = link;
+    assert(membership.state === 'out', 'only a region that is out is copied');
+    state.epoch += 1;
+    // A region that has not answered under its generation keeps it.
+    const isRenewed = membership.whole && link.begun;
+    const first = link.generation === 0 ? Math.max(now, stored.generation) : link.generation;
+    link.beginCopy(isRenewed ? Math.max(now, link.generation + 1) : first);
+    link.recover();
+    const token = `${stored.incarnation}-${state.epoch}`;
+    this.#members.set(link, { ...membership, state: 'copying', since: now, token });
+    this.#members.note(link.region, 'copying', membership.cause, membership.detail);
+    const whole = membership.whole && !isBelieved(link);
+    const replaces = membership.whole ? link.former : [];
+    const agreed = membership.whole ? link.agreed : null;
+    this.#copy = new Copy(link, token, { whole, replaces, agreed, startedAt: now });
+  }
+
+  #advanceCopy(copy: Copy): void {
+    const { outbox, config, state, host } = this.#parts;
+    const { health, leaving } = copy.target;
+    if (health.kind !== 'answering') {
+      outbox.schedule(health.since + config.outAfterMs);
+      if (health.since + config.outAfterMs <= outbox.now && leaving !== null) {
+        this.fail({ ...leaving, detail: health.reason });
+        return;
+      }
+    }
+    // One that is silent for a moment may answer again; a scan of another one would begin anew.
+    if (copy.source?.isVoter !== true || copy.source.isMute) copy.readFrom(this.#bestSource());
+    if (this.#hold(copy)) return;
+    const isStill = host.undecided === 0 && copy.source?.owed.count === 0;
+    copy.plan(state.sequence, isStill);
+  }
+
+  /** The last step: nothing new begins until the last keys are copied. True if the copy is over: the region votes again, or cannot. */
+  #hold(copy: Copy): boolean {
+    const { outbox, host } = this.#parts;
+    const { now } = outbox;
+    const { isFull, leaving } = copy.target;
+    if (copy.isComplete && isFull && leaving !== null) {
+      // It would refuse the next write, and hold up all of them.
+      this.fail({ ...leaving, detail: 'its server is out of memory' });
+      return true;
+    }
+    if (copy.isComplete && host.undecided === 0 && this.#leasesAreOver(copy.target)) {
+      this.#return(copy);
+      return true;
+    }
+    if (copy.holdUntil === null) {
+      outbox.schedule(copy.holdAfter);
+      if (!copy.nearsEnd || now < copy.holdAfter) return false;
+      copy.hold(now);
+    } else if (copy.holdUntil <= now || copy.isOutgrown) {
+      copy.release(copy.isOutgrown ? now : now + limits.copyPauseMs);
+      host.stir();
+    }
+    outbox.schedule(copy.holdUntil ?? copy.holdAfter);
+    return false;
+  }
+
+  #return({ target }: Copy): void {
+    const { state, outbox, host } = this.#parts;
+    this.#copy = null;
+    state.epoch += 1;
+    target.lease.drop();
+    this.#members.set(target, { state: 'voter', since: outbox.now, leaving: null });
+    this.#members.note(target.region, 'returned', null, 'it has been copied, and votes again');
+    host.stir();
+  }
+
+  /** No region without a vote may serve strong reads any more: there is such a lease where somebody was believed. */
+  #leasesAreOver(target: RegionLink): boolean {
+    const { links, outbox } = this.#parts;
+    const absent = links.all.filter((link) => !link.isVoter && link !== target);
+    const ends = absent.map(({ lease }) => lease.endsAt);
+    outbox.schedule(...ends);
+    return ends.every((end) => end <= outbox.now);
+  }
+
+  /** The nearest voter that is to stay. */
+  #bestSource(): RegionLink | null {
+    const sound = this.#parts.links.voters.filter((link) => link.isSound);
+    const nearest = sound.sort((a, b) => (a.roundTripMs ?? 0) - (b.roundTripMs ?? 0));
+    return nearest[0] ?? null;
+  }
+}
+
+/** An operator takes what it holds for right, and it does not vote yet: all others will be copied from it. */
+export function isBelieved({ membership }: RegionLink): boolean {
+  return membership.state !== 'voter' && membership.cause === 'believed';
+}

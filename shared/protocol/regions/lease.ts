@@ -1,0 +1,102 @@
+import type { LeaseOrder } from '../../contracts/round.ts';
+import { limits } from '../../limits.ts';
+
+/** A reading of the region's clock, and when its answer came, both ms. */
+interface Reading {
+  readonly clock: number;
+  readonly receivedAt: number;
+}
+
+/**
+ * The lease of one region, as its coordinator reckons it. The region's clock and the coordinator's need not agree: a
+ * lease ends `leaseTtlMs` after a reading of the region's own clock, and that reading was taken before its answer came,
+ * so it is over here once `leaseTtlMs` and the drift have passed since then (rule R30).
+ */
+export class Lease {
+  #wantedSince = Number.NEGATIVE_INFINITY;
+  #wantedUntil = Number.NEGATIVE_INFINITY;
+  #reading: Reading | null = null;
+  /** The last reading that came has not been used for a renewal yet. */
+  #isFresh = false;
+  /** A round that asks for the clock is on its way. */
+  #isOpen = false;
+  #orderedAt = Number.NEGATIVE_INFINITY;
+  #grantedUntil: number;
+
+  /** `grantedUntil`: until when a lease may last that nobody here knows of, ms; infinity before that can be told. */
+  constructor(grantedUntil: number) {
+    this.#grantedUntil = grantedUntil;
+  }
+
+  /** From then on the region serves no strong reads, ms. Infinity where that cannot be told yet. */
+  get endsAt(): number {
+    return this.#grantedUntil + limits.leaseDriftMs;
+  }
+
+  /** The first storage write of this instance is durable: no other one grants anything any more (rule R30). */
+  begin(now: number): void {
+    if (this.#grantedUntil === Number.POSITIVE_INFINITY) {
+      this.#grantedUntil = now + limits.leaseTtlMs;
+    }
+  }
+
+  /** Somebody reads there, and will for `forMs`, as far as that is within the bound. */
+  want(now: number, forMs: number): void {
+    if (!this.isWanted(now)) this.#wantedSince = now;
+    const until = now + Math.min(forMs, limits.leaseWantedMsLast);
+    this.#wantedUntil = Math.max(this.#wantedUntil, until);
+  }
+
+  isWanted(now: number): boolean {
+    return now < this.#wantedUntil;
+  }
+
+  /** When a round became due for the lease alone, or becomes so, ms; infinity where nobody wants it. */
+  dueAt(now: number): number {
+    if (!this.isWanted(now)) return Number.POSITIVE_INFINITY;
+    const shortFrom = this.#grantedUntil - limits.leaseTtlMs / 4;
+    const isUsable = this.#isFresh && !this.#isOpen && this.#reading !== null;
+    if (isUsable && now > shortFrom) return Math.max(shortFrom, this.#reading?.receivedAt ?? now);
+    return Math.max(this.#wantedSince, this.#orderedAt + limits.leaseRenewMs);
+  }
+
+  /**
+   * What a round that leaves now says of the lease. The step that sends it must store something: that proves that this
+   * instance still owns its storage, after the reading came and before the renewal leaves (rule R17).
+   */
+  orderFor(now: number): LeaseOrder | null {
+    const rides = this.isWanted(now) && now >= this.#orderedAt + limits.leaseRideMs;
+    if (!rides && now < this.dueAt(now)) return null;
+    const ttlMs = limits.leaseTtlMs;
+    this.#orderedAt = now;
+    this.#isOpen = true;
+    this.#isFresh = false;
+    const reading = this.#reading;
+    // A renewal on an old reading is worth little; a new one comes with the answer.
+    if (reading === null || now - reading.receivedAt > ttlMs / 2) return { reading: null, ttlMs };
+    this.#grantedUntil = Math.max(this.#grantedUntil, reading.receivedAt + ttlMs);
+    return { reading: reading.clock, ttlMs };
+  }
+
+  /** A round that asked for the clock has ended; null: without an answer. */
+  learn(clock: number | null, now: number): void {
+    this.#isOpen = false;
+    if (clock === null) return;
+    this.#reading = { clock, receivedAt: now };
+    this.#isFresh = true;
+  }
+
+  /** It is not renewed any more; what has been granted runs out. */
+  cease(): void {
+    this.#reading = null;
+    this.#isFresh = false;
+    this.#isOpen = false;
+    this.#orderedAt = Number.NEGATIVE_INFINITY;
+  }
+
+  /** It has none and gets none before it is asked for anew: the region has been told to drop it. */
+  drop(): void {
+    this.cease();
+    this.#grantedUntil = Number.NEGATIVE_INFINITY;
+  }
+}

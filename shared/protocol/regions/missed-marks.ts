@@ -1,0 +1,27 @@
+import { bytesInUtf8 } from '../transactions/bytes.ts';
+
+/** The keys that a region has missed, each with its last missed sequence, and how much memory their names take. */
+export class MissedMarks extends Map<string, number> {
+  #bytes = 0;
+
+  /** Of the names, in UTF-8. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  override set(key: string, sequence: number): this {
+    if (!this.has(key)) this.#bytes += bytesInUtf8(key);
+    return super.set(key, sequence);
+  }
+
+  override delete(key: string): boolean {
+    const had = super.delete(key);
+    if (had) this.#bytes -= bytesInUtf8(key);
+    return had;
+  }
+
+  override clear(): void {
+    this.#bytes = 0;
+    super.clear();
+  }
+}

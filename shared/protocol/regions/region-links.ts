@@ -1,0 +1,328 @@
+import { assert, unreachable } from '../../assert.ts';
+import type { RegionFault } from '../../contracts/coordinator.ts';
+import type { Decision, Refusal } from '../../contracts/round.ts';
+import type { RegionId } from '../../ids.ts';
+import { limits } from '../../limits.ts';
+import type { CoordinatorConfig, Membership, Stored, StoredRegion } from '../io/events.ts';
+import type { Outbox } from '../io/outbox.ts';
+import type { RoundHead } from './flight.ts';
+import { RegionLink } from './region-link.ts';
+
+/** What a refused round shows of a region's state. Null: nothing. */
+export type Finding =
+  /** It does not hold what it acknowledged. */
+  | { readonly kind: 'lost'; readonly reason: string }
+  /** What it holds is another coordinator's state, or keys of nobody's. */
+  | { readonly kind: 'foreign'; readonly reason: string }
+  | null;
+
+/** All regions of a shard: what each is owed, and whose turn it is to get a round. */
+export class RegionLinks {
+  readonly #links = new Map<RegionId, RegionLink>();
+  readonly #config: CoordinatorConfig;
+  readonly #outbox: Outbox;
+  /** The rounds on their way to regions that have left. */
+  readonly #orphans = new Set<number>();
+  #sent = 0;
+  /** When work last came from outside, ms. */
+  #workedAt: number;
+
+  constructor(config: CoordinatorConfig, stored: Stored, outbox: Outbox) {
+    this.#config = config;
+    this.#outbox = outbox;
+    for (const region of stored.regions) this.#add(region, Number.POSITIVE_INFINITY);
+    for (const { region, keys } of stored.missed) {
+      const link = this.#links.get(region);
+      for (const [key, sequence] of keys) link?.missed.set(key, sequence);
+    }
+    if (stored.isResting) for (const link of this.voters) link.rest();
+    // A new instance is idle until somebody wants something of it; a shard that begins has to find its regions.
+    this.#workedAt = stored.epoch === 0 ? outbox.now : Number.NEGATIVE_INFINITY;
+    outbox.schedule(outbox.now + limits.commitLingerMs);
+  }
+
+  get all(): readonly RegionLink[] {
+    return [...this.#links.values()];
+  }
+
+  get voters(): readonly RegionLink[] {
+    return this.all.filter((link) => link.isVoter);
+  }
+
+  has(region: RegionId): boolean {
+    return this.#links.has(region);
+  }
+
+  find(region: RegionId): RegionLink | null {
+    return this.#links.get(region) ?? null;
+  }
+
+  /** A region that this shard has not known so far, or knows no more. It has no lease. */
+  add(
+    region: RegionId,
+    generation: number,
+    former: readonly number[],
+    membership: Membership,
+  ): RegionLink {
+    const agreement = { takes: 0, agreed: null };
+    const stored = {
+      region,
+      generation,
+      former,
+      begun: false,
+      ...agreement,
+      pair: null,
+      membership,
+    };
+    return this.#add(stored, Number.NEGATIVE_INFINITY);
+  }
+
+  /**
+   * The region to which a round went, or null where it has left since, also if it has been added again: the round is of
+   * no interest then, and gives its connection free.
+   */
+  receiverOf(region: RegionId, round: number): RegionLink | null {
+    if (this.#orphans.delete(round)) return null;
+    return this.find(region);
+  }
+
+  /** The region is none of this shard's any more. What is on its way to it keeps its connection until it ends. */
+  remove(region: RegionId): void {
+    for (const number of this.#links.get(region)?.flights ?? []) this.#orphans.add(number);
+    this.#links.delete(region);
+  }
+
+  /** True while no voter can be read from, and one is about to be told that it votes. */
+  get isBeginning(): boolean {
+    const { voters } = this;
+    const isBegun = voters.some(({ begun }) => begun);
+    return !isBegun && voters.some(({ health }) => health.kind === 'answering');
+  }
+
+  /** True while some region has something to hear or to answer. */
+  get busy(): boolean {
+    const { now } = this.#outbox;
+    // One that has lost writes is put out, as long as another one could stay.
+    const mayLeave = this.voters.some((link) => !link.isMute);
+    return this.all.some(
+      (link) =>
+        link.lease.isWanted(now) || (link.isMute ? mayLeave : !link.settled && !link.isAwaited),
+    );
+  }
+
+  /** True while a region is out that returns by itself once it answers. */
+  get awaitsReturn(): boolean {
+    return this.all.some((link) => link.isAwaited);
+  }
+
+  /** True if every voter answers and nothing is open there: no lock is left anywhere (rule R44). */
+  get areCalm(): boolean {
+    return this.voters.every((link) => link.isSound && link.settled);
+  }
+
+  /** Clients or operators want something: silent regions are asked soon again. */
+  work(): void {
+    const { now } = this.#outbox;
+    const wasIdle = this.#isIdle;
+    this.#workedAt = now;
+    if (!wasIdle) return;
+    for (const link of this.#links.values()) {
+      link.hasten(now, this.#longestPauseMs(link));
+      this.#plan(link);
+    }
+  }
+
+  /** An operator was told how `link` was when it last answered: it is asked now, so that the next answer is newer. */
+  askNow(link: RegionLink): void {
+    link.hasten(this.#outbox.now, 0);
+    this.#plan(link);
+  }
+
+  /** An answer has come: the first storage write of this instance is durable (rule R30). */
+  beginLeases(): void {
+    for (const link of this.#links.values()) link.lease.begin(this.#outbox.now);
+  }
+
+  /** The longest smoothed time of a round, ms. */
+  get slowestMs(): number {
+    return Math.max(0, ...this.all.map((link) => link.roundTripMs ?? 0));
+  }
+
+  get flightCount(): number {
+    return this.all.reduce((sum, link) => sum + link.flightCount, this.#orphans.size);
+  }
+
+  /** The voters because of which nothing can be prepared now. While there is one, none is asked to lock anything. */
+  get obstacles(): readonly RegionFault[] {
+    const faults: RegionFault[] = [];
+    for (const { region, health, owed, isMute, leaving } of this.voters) {
+      if (isMute) faults.push({ region, reason: leaving?.detail ?? '' });
+      else if (health.kind !== 'answering') faults.push({ region, reason: health.reason });
+      else if (owed.count >= limits.unacknowledgedPerRegion) {
+        faults.push({ region, reason: `has ${owed.count} decisions to acknowledge` });
+      }
+    }
+    return faults;
+  }
+
+  /** `link` has to hear `decision`. It waits a moment for a prepare to ride with, unless it is `urgent`. */
+  owe(
+    link: RegionLink,
+    decision: Decision,
+    how: { readonly sequence: number; readonly bytes: number; readonly urgent: boolean },
+  ): void {
+    if (!link.isVoter || link.isMute) return;
+    const lingering = link.hasUnsaid;
+    link.owed.add(decision, how.sequence, how.bytes, this.#outbox.now);
+    if (how.urgent) link.lingerUntil = this.#outbox.now;
+    else if (!lingering) link.lingerUntil = this.#outbox.now + limits.commitLingerMs;
+    this.#outbox.schedule(link.lingerUntil);
+  }
+
+  /** Every voter has to hear `decision`; `sequence` is that of a commit's last write. */
+  oweAll(decision: Decision, sequence: number, urgent: boolean): void {
+    const bytes = bytesOf(decision);
+    for (const link of this.#links.values()) this.owe(link, decision, { sequence, bytes, urgent });
+  }
+
+  /** No usable answer came from `link` to what left at `sentAt`. */
+  fail(
+    link: RegionLink,
+    reason: string,
+    sentAt: number,
+    kind: 'silent' | 'foreign' = 'silent',
+  ): void {
+    link.fail(reason, this.#outbox.now, sentAt, this.#longestPauseMs(link), kind);
+    this.#plan(link);
+  }
+
+  /** `link` refused a whole round that left at `sentAt`, under its generation then. */
+  refused(link: RegionLink, refusal: Refusal, sentAt: number): Finding {
+    switch (refusal.kind) {
+      case 'lost':
+        link.recover();
+        return { kind: 'lost', reason: 'it no longer holds a round that it had acknowledged' };
+      case 'history': {
+        const reason = 'its history has moved past the last acknowledged round';
+        this.fail(link, reason, sentAt);
+        // Nobody can tell any more whether it has lost something.
+        return link.isVoter ? null : { kind: 'lost', reason };
+      }
+      case 'phase':
+        this.fail(link, 'it is in the midst of a copy that this coordinator has not begun', sentAt);
+        return null;
+      case 'generation': {
+        const { has, keys } = refusal;
+        link.contents = { generation: has, keys, at: this.#outbox.now };
+        const isKnown = has === 0 || link.former.includes(has);
+        if (isKnown && link.begun) {
+          link.recover();
+          return { kind: 'lost', reason: lossOf(has) };
+        }
+        const isAgreed = (has === 0 || has === link.agreed) && keys <= link.takes;
+        // A region that is to be copied may be empty still, or hold what the copy replaces.
+        if (isAgreed || (isKnown && has !== 0)) {
+          link.recover();
+          return null;
+        }
+        const reason = foreignnessOf(has, keys);
+        this.fail(link, reason, sentAt, 'foreign');
+        return { kind: 'foreign', reason };
+      }
+      default:
+        return unreachable(refusal);
+    }
+  }
+
+  /** Notices the regions that take too long, and plans for all. */
+  sweep(): void {
+    const { now } = this.#outbox;
+    for (const link of this.#links.values()) {
+      const { oldestSentAt } = link;
+      const isOverdue = link.isOverdue(now, this.#config.voteDeadlineMs);
+      if (link.health.kind === 'answering' && isOverdue && oldestSentAt !== null) {
+        const reason = `has not answered for ${this.#config.voteDeadlineMs} ms`;
+        link.fail(reason, now, oldestSentAt, this.#longestPauseMs(link));
+      }
+      this.#plan(link);
+    }
+  }
+
+  /** Names the next round or snapshot. */
+  nextNumber(): number {
+    this.#sent += 1;
+    return this.#sent;
+  }
+
+  /** Sends the next round to `link`; `copies` as in {@link RegionLink.nextRound}. */
+  sendRound(link: RegionLink, head: RoundHead, entropy: string, copies: boolean): void {
+    const { now } = this.#outbox;
+    const number = this.nextNumber();
+    const mark = `${entropy}${number.toString(36)}`;
+    const round = link.nextRound(number, head, mark, now, copies);
+    // A renewal rests on a proof that comes after the reading and before it leaves (rule R30).
+    if (round.lease !== null && round.lease.reading !== null) this.#outbox.prove();
+    const { region } = link;
+    const timeoutMs = this.#config.roundTimeoutMs;
+    this.#outbox.send({ kind: 'round', region, number, round, timeoutMs });
+    this.#outbox.schedule(now + this.#config.voteDeadlineMs);
+  }
+
+  /** Plans for the leases that become due before anything else happens. */
+  planLeases(): void {
+    const { now } = this.#outbox;
+    for (const link of this.all) if (link.isLeased) this.#outbox.schedule(link.lease.dueAt(now));
+  }
+
+  /** What storage has to know of the regions goes with the writes of this step. */
+  persist(): void {
+    for (const link of this.#links.values()) {
+      const keys = link.takeSettledMarks();
+      if (keys.length > 0) this.#outbox.persist({ kind: 'copied', region: link.region, keys });
+    }
+    for (const link of this.#links.values()) {
+      const region = link.takeStorable(this.#outbox.writes);
+      if (region !== null) this.#outbox.persist({ kind: 'region', region });
+    }
+  }
+
+  get #isIdle(): boolean {
+    return this.#outbox.now >= this.#workedAt + limits.idleAfterMs;
+  }
+
+  /** The longest pause before a region is probed again, ms. Nobody waits for one while there is no work. */
+  #longestPauseMs({ membership }: RegionLink): number {
+    if (this.#isIdle) return limits.idleProbePauseMsLast;
+    return membership.state === 'out' ? limits.outProbePauseMsLast : limits.probePauseMsLast;
+  }
+
+  #add(stored: StoredRegion, leaseUntil: number): RegionLink {
+    assert(!this.#links.has(stored.region), `${stored.region} is a member once`);
+    const link = new RegionLink(stored, leaseUntil, this.#outbox.now);
+    link.lingerUntil = this.#outbox.now + limits.commitLingerMs;
+    this.#links.set(stored.region, link);
+    return link;
+  }
+
+  #plan({ health, lingerUntil, oldestSentAt }: RegionLink): void {
+    this.#outbox.schedule(lingerUntil);
+    if (health.kind !== 'answering') this.#outbox.schedule(health.probeAt);
+    else if (oldestSentAt !== null) {
+      this.#outbox.schedule(oldestSentAt + this.#config.voteDeadlineMs);
+    }
+  }
+}
+
+function lossOf(generation: number): string {
+  return generation === 0 ? 'it holds no state any more' : 'it went back to before its last copy';
+}
+
+function foreignnessOf(generation: number, keys: number): string {
+  if (generation === 0) return `it holds ${keys} keys that Lockstep did not put there`;
+  return `it holds the state of another Lockstep (generation ${generation}), and ${keys} keys`;
+}
+
+/** What a decision takes of a round, about. */
+export function bytesOf({ keys }: Decision): number {
+  return keys.reduce((sum, key) => sum + 3 * key.length + 8, 32);
+}

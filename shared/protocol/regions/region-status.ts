@@ -1,0 +1,38 @@
+import type { CopyProgress, RegionStatus } from '../../contracts/members.ts';
+import type { RegionLink } from './region-link.ts';
+
+/** A region as its coordinator sees it at `now`, ms. */
+export function statusOf(link: RegionLink, copy: CopyProgress | null, now: number): RegionStatus {
+  const { region, membership, health, leaving } = link;
+  const isLost = leaving?.cause === 'lost';
+  const refusal = link.refusals === null ? null : `its server refuses: ${link.refusals.reason}`;
+  const leaseMs = Math.max(0, link.lease.endsAt - now);
+  return {
+    region,
+    state: membership.state,
+    cause: leaving?.cause ?? null,
+    held: leaving?.held ?? false,
+    since: membership.since,
+    health: isLost ? 'lost' : healthOf(link),
+    circuit: circuitOf(link),
+    detail: leaving?.detail ?? (health.kind === 'answering' ? refusal : health.reason),
+    generation: link.generation,
+    // What a former instance may have granted is not known before this one has been answered.
+    leaseMs: Number.isFinite(leaseMs) ? leaseMs : 0,
+    roundTripMs: link.roundTripMs,
+    roundsInFlight: link.flightCount,
+    unacknowledged: link.owed.count,
+    oldestUnacknowledgedMs: link.owed.ageMs(now),
+    missedKeys: leaving?.whole === true ? null : link.missed.size,
+    copy,
+  };
+}
+
+function healthOf({ health, refusals }: RegionLink): RegionStatus['health'] {
+  return health.kind === 'answering' && refusals !== null ? 'refusing' : health.kind;
+}
+
+function circuitOf(link: RegionLink): RegionStatus['circuit'] {
+  if (link.health.kind === 'answering' && !link.isMute) return 'closed';
+  return link.probing ? 'half-open' : 'open';
+}

@@ -1,0 +1,211 @@
+import type { RegionFault } from '../../contracts/coordinator.ts';
+import type { WriteFrame } from '../../contracts/frame.ts';
+import type { RegionId } from '../../ids.ts';
+import { limits } from '../../limits.ts';
+import { areAll, everyKey } from '../../reserved-keys.ts';
+import type { Ticket } from '../io/events.ts';
+
+/** A caller that waits for the answer of a frame. */
+export interface Caller {
+  readonly ticket: Ticket;
+  readonly ack: WriteFrame['ack'];
+  /** When it stops waiting for a confirmation, ms. */
+  readonly until: number;
+}
+
+/** A frame that has been admitted and is not decided. */
+export interface Waiting {
+  /** Its keys may grow: a script may touch more than it declares. */
+  frame: WriteFrame;
+  /** Its place among all arrivals of this instance; kept over attempts. */
+  readonly arrival: number;
+  readonly arrivedAt: number;
+  /** For how long its answer will be kept under its idempotency key, ms. */
+  readonly keysKeptMs: number;
+  /** What counted for it when it was admitted: its keys may grow. */
+  readonly admittedBytes: number;
+  /** The first arrival of those that came in together with it, in order; null where it came alone. */
+  readonly together: number | null;
+  readonly callers: Caller[];
+  attempts: number;
+  /** How many attempts only found keys that it touches and did not list. */
+  searches: number;
+  /** How many attempts a region could not carry out, or not in time. */
+  stalls: number;
+  /** How many attempts took a region longer than a vote may. */
+  overruns: number;
+  /** No more parts than this go together with it: of more there was no room for the replies. */
+  most: number;
+  /** A region whose server does not know one of its commands. */
+  lacking: { readonly region: RegionId; readonly command: string } | null;
+  /** The last attempt met a region without memory, and this is what takes some. */
+  isDenied: boolean;
+  /** How many attempts of its script gave different results in different regions. */
+  doubts: number;
+  /** What it came to cannot be stored. */
+  isTooLarge: boolean;
+  /** No attempt before this moment, ms. */
+  retryAt: number;
+  /** What stood in the way of the last attempt. */
+  faults: readonly RegionFault[];
+}
+
+/** Higher priority first, then the earlier arrival (rule Order). */
+export function goesBefore(a: Waiting, b: Waiting): boolean {
+  if (a.frame.priority !== b.frame.priority) return a.frame.priority > b.frame.priority;
+  return a.arrival < b.arrival;
+}
+
+/**
+ * The frames that wait: for a key, for a region to answer, or for the pause after a failed attempt. A frame that
+ * waits for a key makes later ones on its keys wait too, so that none of them starves it.
+ */
+export class FrameQueue {
+  #frames: Waiting[] = [];
+  readonly #waitedKeys = new Map<string, number>();
+  #bytes = 0;
+
+  get length(): number {
+    return this.#frames.length;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** In the order in which they go. */
+  get frames(): readonly Waiting[] {
+    return this.#frames;
+  }
+
+  /** True where a queued frame names one of `keys`. */
+  waitsFor(keys: readonly string[]): boolean {
+    if (areAll(keys)) return this.#frames.length > 0;
+    return this.#waitedKeys.has(everyKey) || keys.some((key) => this.#waitedKeys.has(key));
+  }
+
+  add(waiting: Waiting): void {
+    let low = 0;
+    let high = this.#frames.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      const other = this.#frames[middle];
+      if (other !== undefined && goesBefore(other, waiting)) low = middle + 1;
+      else high = middle;
+    }
+    this.#frames.splice(low, 0, waiting);
+    this.#count(waiting, 1);
+  }
+
+  /** Takes out every frame that `leaves` picks, in order. */
+  take(leaves: (waiting: Waiting) => boolean): readonly Waiting[] {
+    const taken: Waiting[] = [];
+    const kept: Waiting[] = [];
+    for (const waiting of this.#frames) (leaves(waiting) ? taken : kept).push(waiting);
+    if (taken.length > 0) this.#frames = kept;
+    for (const waiting of taken) this.#count(waiting, -1);
+    return taken;
+  }
+
+  #count(waiting: Waiting, by: 1 | -1): void {
+    this.#bytes += by * waiting.frame.bytes;
+    for (const key of waiting.frame.keys) {
+      const count = (this.#waitedKeys.get(key) ?? 0) + by;
+      if (count === 0) this.#waitedKeys.delete(key);
+      else this.#waitedKeys.set(key, count);
+    }
+  }
+}
+
+/** A group of frames that share keys, directly or through each other: the parts of one transaction. */
+interface Group {
+  readonly parts: Waiting[];
+  readonly keys: Set<string>;
+  bytes: number;
+  /** How many parts it may have. */
+  most: number;
+}
+
+/**
+ * How many parts a transaction with this frame may have. Scripts take time, and so may commands, and many together more
+ * than a vote has: with each attempt that took too long fewer go together, until each goes alone. So it is with replies
+ * for which there was no room.
+ */
+function mostWith({ frame, stalls, overruns, most }: Waiting): number {
+  const hasScripts = frame.operations.some(({ kind }) => kind === 'script');
+  if (!hasScripts && overruns === 0) return most;
+  return Math.min(most, Math.max(1, Math.floor(limits.partsPerTransaction / 4 ** stalls)));
+}
+
+/**
+ * Takes from the queue every frame that can go at `now`, grouped into transactions. `held` says whether an undecided
+ * transaction holds a key. A frame whose group would grow past the limits waits for the next batch. One that pauses lets
+ * others have its keys, but not those that came in together with it: they keep their order.
+ */
+export function takeBatch(
+  queue: FrameQueue,
+  held: (key: string) => boolean,
+  now: number,
+): readonly (readonly Waiting[])[] {
+  const groupOfKey = new Map<string, Group>();
+  const blocked = new Set<string>();
+  const behindPause = new Set<string>();
+  queue.take((waiting) => {
+    const { keys } = waiting.frame;
+    const inOrder =
+      waiting.together === null ? [] : keys.map((key) => `${waiting.together} ${key}`);
+    if (waiting.retryAt > now || inOrder.some((name) => behindPause.has(name))) {
+      for (const name of inOrder) behindPause.add(name);
+      return false;
+    }
+    const isFree = !keys.some((key) => blocked.has(key) || held(key));
+    if (isFree && mayStandBeside(keys, groupOfKey, blocked) && join(waiting, groupOfKey)) {
+      return true;
+    }
+    for (const key of keys) blocked.add(key);
+    return false;
+  });
+  return [...new Set(groupOfKey.values())].map((group) =>
+    group.parts.sort((a, b) => (goesBefore(a, b) ? -1 : 1)),
+  );
+}
+
+/** What is about all keys goes alone, and what came after it waits for it. */
+function mayStandBeside(
+  keys: readonly string[],
+  going: ReadonlyMap<string, Group>,
+  blocked: ReadonlySet<string>,
+): boolean {
+  if (areAll(keys)) return going.size === 0 && blocked.size === 0;
+  return !going.has(everyKey) && !blocked.has(everyKey);
+}
+
+/** Puts a frame into the one group that its keys lead to, merging groups that it connects; false where too large. */
+function join(waiting: Waiting, groupOfKey: Map<string, Group>): boolean {
+  const touched = new Set<Group>();
+  for (const key of waiting.frame.keys) {
+    const group = groupOfKey.get(key);
+    if (group !== undefined) touched.add(group);
+  }
+  const groups = [...touched];
+  const parts = groups.reduce((sum, group) => sum + group.parts.length, 1);
+  const bytes = groups.reduce((sum, group) => sum + group.bytes, waiting.frame.bytes);
+  const most = Math.min(mostWith(waiting), ...groups.map((group) => group.most));
+  if (groups.length > 0 && (parts > most || bytes > limits.transactionBytes)) return false;
+  const [only = { parts: [], keys: new Set<string>(), bytes: 0, most }, ...rest] = groups;
+  for (const group of rest) {
+    only.parts.push(...group.parts);
+    for (const key of group.keys) {
+      only.keys.add(key);
+      groupOfKey.set(key, only);
+    }
+  }
+  only.parts.push(waiting);
+  only.bytes = bytes;
+  only.most = most;
+  for (const key of waiting.frame.keys) {
+    only.keys.add(key);
+    groupOfKey.set(key, only);
+  }
+  return true;
+}

@@ -1,0 +1,70 @@
+import type { Bytes } from '../../contracts/round.ts';
+import { formatTransactionId, type ShardId } from '../../ids.ts';
+import { withoutChannels } from '../../reserved-keys.ts';
+import type { DecidedWrite, StorageWrite } from '../io/events.ts';
+import { commandOf } from './owed-events.ts';
+import type { Transaction } from './transaction.ts';
+
+/** A decision with what has to be stored of it. */
+export interface Decided {
+  /** Who misses its keys is known to the members alone. */
+  readonly storage:
+    | Omit<Extract<StorageWrite, { kind: 'commit' }>, 'missedBy'>
+    | Extract<StorageWrite, { kind: 'reject' }>;
+  readonly writes: readonly DecidedWrite[];
+  /** The sequence of the last committed write. */
+  readonly sequence: number;
+}
+
+/**
+ * Records the outcome of each part. `parts` are the texts on which all voters agree (PartOutcomeTag in round.ts): the
+ * tag 0 makes a part committed and gives it the next sequence, any other tag is a rejection that every voter
+ * observed. Where no part is left to commit, there is nothing to apply and the decision is to reject.
+ */
+export function recordDecision(
+  transaction: Transaction,
+  parts: readonly Bytes[],
+  shard: ShardId,
+  lastSequence: number,
+  now: number,
+): Decided {
+  const [incarnation, number] = transaction.order;
+  const id = formatTransactionId({ shard, incarnation, sequence: number });
+  const { votes } = transaction;
+  let sequence = lastSequence;
+  const writes = transaction.parts.map((waiting, position): DecidedWrite => {
+    const { frame, arrivedAt, attempts, keysKeptMs } = waiting;
+    const part = parts[position] ?? '';
+    const committed = isDone(part);
+    if (committed) sequence += 1;
+    const record = {
+      id: frame.id,
+      outcome: committed ? ('committed' as const) : ('rejected' as const),
+      transaction: id,
+      sequence: committed ? sequence : null,
+      part,
+      votes,
+      decidedAt: now,
+      attempts,
+      appliedIn: [],
+      ms: now - arrivedAt,
+      ...(frame.idempotency !== null && { keptUntil: now + keysKeptMs }),
+    };
+    const { callback, idempotency } = frame;
+    const keys = withoutChannels(frame.keys);
+    // As the regions ran them: what is told names the moment of an expiry, not how long something was to live.
+    const commands = transaction.prepare.parts[position]?.operations.map(commandOf) ?? [];
+    return { record, keys, callback, idempotency, commands };
+  });
+  const { order, keys } = transaction;
+  const storage: Decided['storage'] =
+    sequence > lastSequence
+      ? { kind: 'commit', transaction: order, keys, writes, sequence, now: transaction.now }
+      : { kind: 'reject', writes, now: transaction.now };
+  return { storage, writes, sequence };
+}
+
+/** True if the outcome has the tag 0. A value is not read for that, however large it is. */
+function isDone(part: Bytes): boolean {
+  return /^\*\d+\r\n:0\r\n/.test(part);
+}

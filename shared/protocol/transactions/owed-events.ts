@@ -1,0 +1,138 @@
+import type { Operation, WriteFrame } from '../../contracts/frame.ts';
+import type { MemberChange, MemberEvent } from '../../contracts/members.ts';
+import type {
+  Callback,
+  EventType,
+  RegionEventType,
+  Subscription,
+} from '../../contracts/webhooks-and-feed.ts';
+import type { RegionId } from '../../ids.ts';
+import { concerns, withoutChannels } from '../../reserved-keys.ts';
+import type {
+  CommittedWrite,
+  EventSubject,
+  OwedRegionEvent,
+  OwedWriteEvent,
+} from '../io/events.ts';
+
+/** What an event tells besides the write itself. */
+type Told = Pick<OwedWriteEvent, 'type' | 'at' | 'regions' | 'reason'>;
+
+/** The changes of members of which somebody is told. */
+const regionEvents: Readonly<Record<MemberEvent, RegionEventType | null>> = {
+  added: null,
+  leaving: null,
+  stayed: null,
+  out: 'region.out',
+  copying: null,
+  returned: 'region.returned',
+  removed: null,
+  believed: 'region.returned',
+  founded: null,
+  diverged: 'region.diverged',
+};
+
+/** Who is owed which event. What is owed is stored together with what it tells of (rule R28). */
+export class Confirmations {
+  #subscriptions: readonly Subscription[];
+
+  constructor(subscriptions: readonly Subscription[]) {
+    this.#subscriptions = subscriptions;
+  }
+
+  replace(subscriptions: readonly Subscription[]): void {
+    this.#subscriptions = subscriptions;
+  }
+
+  /** The decision about `write` is stored with these events. */
+  decided(write: CommittedWrite): readonly OwedWriteEvent[] {
+    const { decidedAt: at, outcome, part } = write.record;
+    if (outcome === 'committed') return this.#owed(write, { type: 'write.committed', at });
+    const reason = part.startsWith('[1') ? 'a check did not hold' : 'a command failed';
+    return this.#owed(write, { type: 'write.aborted', at, reason });
+  }
+
+  /** What has to be kept of a write until it is confirmed: nothing where nobody is to hear of that. */
+  keptFor(write: CommittedWrite): readonly CommittedWrite[] {
+    const listeners = this.#listeners(write, 'write.confirmed');
+    if (listeners.length === 0) return [];
+    if (listeners.some(({ values }) => values)) return [write];
+    return [{ ...write, commands: [], record: { ...write.record, part: '' } }];
+  }
+
+  /** Every region has applied `write`; `regions` says after how many ms each. */
+  confirmed(
+    write: CommittedWrite,
+    at: number,
+    regions: Readonly<Record<RegionId, number | null>>,
+  ): readonly OwedWriteEvent[] {
+    return this.#owed(write, { type: 'write.confirmed', at, regions });
+  }
+
+  /** The frame was given up, and its callers are told so. */
+  abandoned(
+    { id, keys, callback }: WriteFrame,
+    at: number,
+    reason: string,
+  ): readonly OwedWriteEvent[] {
+    const record = { id, transaction: null, sequence: null, part: '' };
+    const write = { record, keys: withoutChannels(keys), callback, commands: [] };
+    return this.#owed(write, { type: 'write.aborted', at, reason });
+  }
+
+  /** A change of members is stored with these events. */
+  ofMember(change: MemberChange): readonly OwedRegionEvent[] {
+    const type = regionEvents[change.event];
+    if (type === null) return [];
+    const id = `${change.region}.${type}.${change.sequence}`;
+    return this.#subscriptions
+      .filter(({ disabled, events }) => disabled === null && events.includes(type))
+      .map(({ endpoint }) => ({ endpoint, id, type, change }));
+  }
+
+  #owed(write: EventSubject, told: Told): readonly OwedWriteEvent[] {
+    const id = `${write.record.id}.${told.type}`;
+    return this.#listeners(write, told.type).map(({ endpoint, values }) => ({
+      endpoint,
+      id,
+      write,
+      values,
+      ...told,
+    }));
+  }
+
+  #listeners(
+    { keys, callback }: EventSubject,
+    type: EventType,
+  ): readonly (Callback | Subscription)[] {
+    const subscriptions = this.#subscriptions.filter((one) => wants(one, type, keys));
+    return callback?.events.includes(type) ? [callback, ...subscriptions] : subscriptions;
+  }
+}
+
+function wants(
+  { disabled, events, prefixes }: Subscription,
+  type: EventType,
+  keys: readonly string[],
+): boolean {
+  return disabled === null && events.includes(type) && concerns(keys, prefixes);
+}
+
+/** The Redis command that an operation stands for. A script is told by its digest. */
+export function commandOf({ kind, args, writes }: Operation): readonly string[] {
+  const [key = '', second = '', third = ''] = args;
+  switch (kind) {
+    case 'set':
+      return third === '' ? ['SET', key, second] : ['SET', key, second, 'PXAT', third];
+    case 'pop':
+      return second === '' ? ['SPOP', key] : ['SPOP', key, second];
+    case 'script':
+      return ['EVALSHA', key, String(writes.length), ...args.slice(2)];
+    case 'publish':
+      return ['PUBLISH', second, third];
+    case 'flush':
+      return ['FLUSHALL'];
+    default:
+      return args;
+  }
+}

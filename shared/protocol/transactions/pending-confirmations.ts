@@ -1,0 +1,144 @@
+import type { WriteAnswer, WriteRecord } from '../../contracts/coordinator.ts';
+import { keyOf, parseTransactionId, type RegionId, type TransactionOrder } from '../../ids.ts';
+import type { CommittedWrite } from '../io/events.ts';
+import type { Outbox } from '../io/outbox.ts';
+import type { Caller } from './admission.ts';
+import type { Confirmations } from './owed-events.ts';
+
+/** A caller that waits until every region has applied its write, and what it is then told. */
+export interface Confirming {
+  readonly caller: Caller;
+  readonly answer: Extract<WriteAnswer, { kind: 'decided' }>;
+}
+
+interface Application {
+  /** The voters when it was decided. */
+  readonly voters: readonly RegionId[];
+  readonly missing: Set<RegionId>;
+  /** Those that were put out before they acknowledged. */
+  readonly dismissed: Set<RegionId>;
+  waiting: Confirming[];
+  /** The writes of which somebody is to hear that they are confirmed. */
+  readonly told: readonly CommittedWrite[];
+  /** When each region acknowledged, ms since the epoch; null where this instance did not make the decision. */
+  readonly acknowledgedAt: Map<RegionId, number> | null;
+}
+
+/** The commits that some region has not acknowledged, and who waits for that. */
+export class Applications {
+  readonly #outbox: Outbox;
+  readonly #confirmations: Confirmations;
+  readonly #byTransaction = new Map<string, Application>();
+
+  constructor(outbox: Outbox, confirmations: Confirmations) {
+    this.#outbox = outbox;
+    this.#confirmations = confirmations;
+  }
+
+  /** These voters have to acknowledge `transaction` from now on. `isFresh`: it has been decided in this step. */
+  add(
+    transaction: TransactionOrder,
+    voters: readonly RegionId[],
+    writes: readonly CommittedWrite[],
+    waiting: Confirming[],
+    isFresh: boolean,
+  ): void {
+    this.#byTransaction.set(keyOf(transaction), {
+      voters,
+      missing: new Set(voters),
+      dismissed: new Set(),
+      waiting,
+      told: writes.flatMap((write) => this.#confirmations.keptFor(write)),
+      acknowledgedAt: isFresh ? new Map() : null,
+    });
+    for (const { caller } of waiting) this.#outbox.schedule(caller.until);
+  }
+
+  /** One more caller waits for a write that is being applied. */
+  join(confirming: Confirming): void {
+    this.#of(confirming.answer.record)?.waiting.push(confirming);
+    this.#outbox.schedule(confirming.caller.until);
+  }
+
+  /** The regions that have applied the write, or null where it is not being applied. */
+  appliedIn(record: WriteRecord): readonly RegionId[] | null {
+    const application = this.#of(record);
+    return application === undefined ? null : this.#applied(application);
+  }
+
+  /** A region has acknowledged; with the last one the write is confirmed, stored as such, and its callers are told. */
+  acknowledge(transaction: TransactionOrder, region: RegionId): void {
+    const application = this.#byTransaction.get(keyOf(transaction));
+    if (application === undefined || !application.missing.delete(region)) return;
+    application.acknowledgedAt?.set(region, this.#outbox.now);
+    if (application.missing.size === 0) this.#confirm(transaction, application);
+  }
+
+  /** The region votes no more: nobody waits for it. */
+  dismiss(region: RegionId): void {
+    for (const [key, application] of this.#byTransaction) {
+      if (!application.missing.delete(region)) continue;
+      application.dismissed.add(region);
+      if (application.missing.size > 0) continue;
+      const [incarnation = 0, sequence = 0] = key.split('.').map(Number);
+      this.#confirm([incarnation, sequence], application);
+    }
+  }
+
+  /** The transactions that voters have yet to acknowledge. */
+  get open(): readonly (readonly [key: string, missing: readonly RegionId[]])[] {
+    return [...this.#byTransaction].map(([key, { missing }]) => [key, [...missing]]);
+  }
+
+  #confirm(transaction: TransactionOrder, application: Application): void {
+    const { now } = this.#outbox;
+    this.#byTransaction.delete(keyOf(transaction));
+    this.#outbox.persist({ kind: 'confirm', transactions: [transaction], now });
+    for (const write of application.told) {
+      const regions = this.#msOf(application, write.record.decidedAt);
+      this.#outbox.owe(this.#confirmations.confirmed(write, now, regions), write.callback);
+    }
+    for (const { caller, answer } of application.waiting) {
+      const record = { ...answer.record, appliedIn: this.#applied(application) };
+      this.#outbox.answer(caller.ticket, { ...answer, record });
+    }
+  }
+
+  /** Tells the callers whose time is over that the write is committed but not confirmed, and plans for the others. */
+  sweep(): void {
+    for (const application of this.#byTransaction.values()) {
+      application.waiting = application.waiting.filter(({ caller, answer }) => {
+        const patient = caller.until > this.#outbox.now;
+        if (patient) this.#outbox.schedule(caller.until);
+        else {
+          const record = { ...answer.record, appliedIn: this.#applied(application) };
+          this.#outbox.answer(caller.ticket, { kind: 'unconfirmed', record });
+        }
+        return patient;
+      });
+    }
+  }
+
+  /** Found by the transaction that carried it: after a restart nothing else of the write is in memory. */
+  #of({ transaction, outcome }: WriteRecord): Application | undefined {
+    const id = outcome === 'committed' ? parseTransactionId(transaction) : null;
+    if (id === null) return undefined;
+    return this.#byTransaction.get(keyOf([id.incarnation, id.sequence]));
+  }
+
+  #msOf(
+    { acknowledgedAt, voters }: Application,
+    decidedAt: number,
+  ): Record<RegionId, number | null> {
+    const moments = voters.map((region) => {
+      const moment = acknowledgedAt?.get(region);
+      return [region, moment === undefined ? null : moment - decidedAt] as const;
+    });
+    return Object.fromEntries(moments);
+  }
+
+  /** One that was put out before it acknowledged is not told of: it votes no more. */
+  #applied({ missing, voters, dismissed }: Application): readonly RegionId[] {
+    return voters.filter((region) => !missing.has(region) && !dismissed.has(region));
+  }
+}

@@ -1,0 +1,158 @@
+import type { RegionFault, UnavailableCode, WriteAnswer } from '../../contracts/coordinator.ts';
+import type { WriteId } from '../../ids.ts';
+import { limits } from '../../limits.ts';
+import type { Arrival, LiveWrite } from '../io/events.ts';
+import type { Outbox } from '../io/outbox.ts';
+import { FrameQueue, type Waiting } from './admission.ts';
+import type { Confirmations } from './owed-events.ts';
+
+/** Every frame that has been admitted and not answered: queued, or part of an undecided transaction. */
+export class FrameBook {
+  readonly queue = new FrameQueue();
+  readonly #outbox: Outbox;
+  readonly #confirmations: Confirmations;
+  readonly #pending = new Map<WriteId, Waiting>();
+  readonly #pendingByKey = new Map<string, Waiting>();
+  readonly #unavailable = new Map<WriteId, LiveWrite & { kind: 'unavailable' }>();
+  #arrivals = 0;
+  /** Of all that were admitted and are not answered: the undecided ones are in memory as well as those that wait. */
+  #pendingBytes = 0;
+
+  constructor(outbox: Outbox, confirmations: Confirmations) {
+    this.#outbox = outbox;
+    this.#confirmations = confirmations;
+  }
+
+  get pendingCount(): number {
+    return this.#pending.size;
+  }
+
+  /** True where a frame of this size is one too many. */
+  isFull(bytes: number): boolean {
+    const many = this.#pending.size >= limits.framesQueued;
+    return many || this.#pendingBytes + bytes > limits.queuedBytes;
+  }
+
+  /** The frame that is on its way under an idempotency key. */
+  under(key: string): Waiting | undefined {
+    return this.#pendingByKey.get(key);
+  }
+
+  /** The frame that is on its way under an id. */
+  withId(id: WriteId): Waiting | undefined {
+    return this.#pending.get(id);
+  }
+
+  live(id: WriteId): LiveWrite {
+    if (this.#pending.has(id)) return { kind: 'pending' };
+    return this.#unavailable.get(id) ?? { kind: 'unknown' };
+  }
+
+  /** The place that the next frame gets among all arrivals. */
+  get nextArrival(): number {
+    return this.#arrivals + 1;
+  }
+
+  /** Takes a new frame in. It is not queued yet. */
+  admit({ frame, room }: Arrival, together: number | null): Waiting {
+    this.#arrivals += 1;
+    const waiting: Waiting = {
+      frame,
+      arrival: this.#arrivals,
+      arrivedAt: this.#outbox.now,
+      keysKeptMs: room.keysKeptMs,
+      admittedBytes: frame.bytes,
+      callers: [],
+      attempts: 0,
+      searches: 0,
+      stalls: 0,
+      overruns: 0,
+      most: limits.partsPerTransaction,
+      together,
+      lacking: null,
+      isDenied: false,
+      doubts: 0,
+      isTooLarge: false,
+      retryAt: 0,
+      faults: [],
+    };
+    this.#pending.set(frame.id, waiting);
+    this.#pendingBytes += frame.bytes;
+    if (frame.idempotency !== null) this.#pendingByKey.set(frame.idempotency.key, waiting);
+    return waiting;
+  }
+
+  /** One more caller waits for the frame; one that does not wait is told that it has been taken in. */
+  attend(waiting: Waiting, { async, ticket, frame }: Arrival): void {
+    if (async) this.#outbox.answer(ticket, { kind: 'accepted', id: waiting.frame.id });
+    else waiting.callers.push({ ticket, ack: frame.ack, until: frame.notAfter });
+  }
+
+  /** Queues a frame that cannot go, or not again before `waiting.retryAt`. */
+  enqueue(waiting: Waiting): void {
+    this.queue.add(waiting);
+    this.#outbox.schedule(waiting.frame.notAfter, waiting.retryAt);
+  }
+
+  /** Notes what the frame waits for, where it is these: they may be gone when its time is over. */
+  hinder(waiting: Waiting, obstacles: readonly RegionFault[]): void {
+    if (obstacles.length > 0) waiting.faults = obstacles;
+  }
+
+  /** The frame has been decided. */
+  forget({ frame, admittedBytes }: Waiting): void {
+    this.#pendingBytes -= admittedBytes;
+    this.#pending.delete(frame.id);
+    if (frame.idempotency !== null) this.#pendingByKey.delete(frame.idempotency.key);
+  }
+
+  /** Answers that nothing was written: no attempt is under way, and none will start. */
+  giveUp(
+    waiting: Waiting,
+    faults: readonly RegionFault[],
+    reason: string,
+    code: UnavailableCode | null = null,
+  ): void {
+    const { id } = waiting.frame;
+    if (code === null) this.#outbox.tellLate();
+    this.#unavailable.set(id, { kind: 'unavailable', faults, reason, code });
+    this.#end(waiting, { kind: 'unavailable', id, faults, reason, code }, reason);
+  }
+
+  /** Answers that the frame can never be carried out as it is: nothing was written, and no attempt is under way. */
+  refuse(
+    waiting: Waiting,
+    problem: Extract<WriteAnswer, { kind: 'refused' }>['problem'],
+    detail: string,
+  ): void {
+    const { id } = waiting.frame;
+    this.#unavailable.set(id, { kind: 'unavailable', faults: [], reason: detail, code: null });
+    this.#end(waiting, { kind: 'refused', problem, detail }, detail);
+  }
+
+  #end(waiting: Waiting, answer: WriteAnswer, reason: string): void {
+    this.forget(waiting);
+    const [oldest] = this.#unavailable.keys();
+    if (this.#unavailable.size > limits.framesQueued && oldest !== undefined) {
+      this.#unavailable.delete(oldest);
+    }
+    const events = this.#confirmations.abandoned(waiting.frame, this.#outbox.now, reason);
+    this.#outbox.owe(events, waiting.frame.callback);
+    for (const { ticket } of waiting.callers) this.#outbox.answer(ticket, answer);
+  }
+
+  /** Gives up the queued frames whose time is over, and plans for the others. */
+  sweep(obstacles: readonly RegionFault[]): void {
+    const { now } = this.#outbox;
+    for (const waiting of this.queue.take(({ frame }) => frame.notAfter <= now)) {
+      this.giveUp(waiting, obstacles.length > 0 ? obstacles : waiting.faults, tooLate);
+    }
+    for (const waiting of this.queue.frames) {
+      this.hinder(waiting, obstacles);
+      this.#outbox.schedule(waiting.frame.notAfter, waiting.retryAt);
+    }
+  }
+}
+
+/** The reason that a caller hears whose write was not decided in time. */
+export const tooLate = 'it could not be decided in the time given';

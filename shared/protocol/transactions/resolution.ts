@@ -1,0 +1,21 @@
+import type { Resolution } from '../../contracts/coordinator.ts';
+import { compareOrder, type TransactionOrder } from '../../ids.ts';
+import type { StoredDecision } from '../io/events.ts';
+
+/**
+ * What became of a transaction whose lock somebody met (rule R3). No record and not undecided here means aborted,
+ * except at or below the horizon, where a record may have been dropped: a lock that old belongs to a region that
+ * went back in time, and nothing can be said of it.
+ */
+export function resolutionOf(
+  transaction: TransactionOrder,
+  recorded: readonly StoredDecision[],
+  isUndecided: boolean,
+  horizon: TransactionOrder,
+): Resolution {
+  const decision = recorded.find((one) => compareOrder(one.transaction, transaction) === 0);
+  if (decision !== undefined) return { kind: 'committed', transaction, keys: decision.keys };
+  if (isUndecided) return { kind: 'pending', transaction };
+  const dropped = compareOrder(transaction, horizon) <= 0;
+  return { kind: dropped ? 'forgotten' : 'aborted', transaction };
+}

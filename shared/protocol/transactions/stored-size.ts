@@ -1,0 +1,76 @@
+import { operationAt, type WriteFrame } from '../../contracts/frame.ts';
+import { limits } from '../../limits.ts';
+import { withoutChannels } from '../../reserved-keys.ts';
+import type { DecidedWrite } from '../io/events.ts';
+import { bytesInUtf8 } from './bytes.ts';
+import type { Decided } from './decision.ts';
+import { commandOf } from './owed-events.ts';
+
+/** What a request is at least measured by: packed, an item takes no more than so many bytes besides its own. */
+const itemBytes = 10;
+
+/**
+ * The bytes that a write stores of its request, as packed.ts packs it: a text is `<length>:<bytes>`, a command begins with
+ * `*<count>;`, and a word that is a key is `#<position>;` if that is shorter.
+ */
+export function storedRequestBytes({
+  keys,
+  commands,
+  callback,
+}: Pick<DecidedWrite, 'keys' | 'commands' | 'callback'>): number {
+  const positions = new Map(keys.map((key, position) => [key, `#${position};`.length]));
+  const ofWord = (word: string) =>
+    Math.min(packedBytes(word), positions.get(word) ?? Number.POSITIVE_INFINITY);
+  let bytes = callback === null ? 0 : bytesInUtf8(JSON.stringify(callback));
+  bytes += sumOf(keys, packedBytes);
+  for (const command of commands) {
+    bytes += `*${command.length};`.length + sumOf(command, ofWord);
+  }
+  return bytes;
+}
+
+/**
+ * Why a request cannot be stored, in words for its sender; null if it can. It is measured before anything of it is staged:
+ * its replies have a bound of their own.
+ */
+export function storageFault(frame: WriteFrame): string | null {
+  const limit = limits.requestStoredBytes;
+  const items = frame.operations.reduce((sum, { args }) => sum + args.length, frame.keys.length);
+  // Nearly always: then nothing has to be measured.
+  if (2 * frame.bytes + itemBytes * items + limits.recordBytes <= limit) return null;
+  const bytes = storedRequestBytes({
+    keys: withoutChannels(frame.keys),
+    // The moment of an expiry may have more digits than how long something is to live.
+    commands: frame.operations.map((one) => commandOf(operationAt(one, limits.expiryMsMaximum))),
+    callback: frame.callback,
+  });
+  if (bytes <= limit) return null;
+  return `its keys and arguments take ${bytes} bytes as they are stored; the limit is ${limit}`;
+}
+
+/**
+ * True if a decision cannot be stored: the platform refuses rows that are too large, and with the row all that is stored
+ * with it. Bounds at admission keep it from that; this is the last look before what they forgot ends everybody's writes.
+ */
+export function isTooLargeToStore({ storage, writes }: Decided): boolean {
+  const most = limits.rowBytes - limits.recordBytes;
+  const together = storage.kind === 'commit' ? sumOf(storage.keys, packedBytes) : 0;
+  return (
+    together >= most ||
+    writes.some((write) => write.record.part.length >= most || storedRequestBytes(write) >= most)
+  );
+}
+
+/** What a decided write stores, bytes. */
+export function storedBytes(write: DecidedWrite): number {
+  return write.record.part.length + storedRequestBytes(write);
+}
+
+function packedBytes(text: string): number {
+  const bytes = bytesInUtf8(text);
+  return String(bytes).length + 1 + bytes;
+}
+
+function sumOf(texts: readonly string[], bytesOf: (text: string) => number): number {
+  return texts.reduce((sum, text) => sum + bytesOf(text), 0);
+}

@@ -1,0 +1,238 @@
+import { unreachable } from '../../assert.ts';
+import type { RegionFault, VoteRecord } from '../../contracts/coordinator.ts';
+import { operationAt } from '../../contracts/frame.ts';
+import { isGrowing } from '../../contracts/growing.ts';
+import type { Bytes, Prepare, Vote } from '../../contracts/round.ts';
+import { keyOf, type RegionId, type TransactionOrder } from '../../ids.ts';
+import { limits } from '../../limits.ts';
+import type { Waiting } from './admission.ts';
+import { bytesOfText } from './bytes.ts';
+import { type Tally, tallyOf, type VoteState } from './tally.ts';
+
+/** One voter's place in an undecided transaction. */
+interface Voter {
+  state: VoteState;
+  /** When the prepare left, ms; null while it waits for a round. */
+  sentAt: number | null;
+  ms: number | null;
+  reason: string | null;
+  outcomes: readonly Bytes[];
+  fingerprints: readonly string[];
+}
+
+/** What a region said to a prepare: a yes with its outcomes, or why not. */
+export type Ballot =
+  | {
+      readonly state: 'yes';
+      readonly outcomes: readonly Bytes[];
+      readonly fingerprints: readonly string[];
+    }
+  | { readonly state: 'no' | 'missing'; readonly reason: string };
+
+/** An undecided transaction: it holds its keys until it is decided. Each voter is counted exactly once. */
+export class Transaction {
+  readonly order: TransactionOrder;
+  readonly parts: readonly Waiting[];
+  readonly keys: readonly string[];
+  readonly priority: number;
+  readonly bytes: number;
+  /** The clock reading that its regions work with, ms. */
+  readonly now: number;
+  /** A vote not in by then is a no, ms. */
+  readonly deadline: number;
+  readonly #voters = new Map<RegionId, Voter>();
+  readonly prepare: Prepare;
+  #isSearch = false;
+  /** True where a region could not carry it out, or not in time. */
+  isStalled = false;
+  /** True where staging it took a region longer than its vote may. */
+  isEndless = false;
+
+  constructor(
+    order: TransactionOrder,
+    parts: readonly Waiting[],
+    voters: readonly RegionId[],
+    now: number,
+    deadline: number,
+  ) {
+    this.order = order;
+    this.parts = parts;
+    this.keys = [...new Set(parts.flatMap((part) => part.frame.keys))];
+    this.priority = Math.max(...parts.map((part) => part.frame.priority));
+    this.bytes = parts.reduce((sum, part) => sum + part.frame.bytes, 0);
+    this.now = now;
+    this.deadline = deadline;
+    for (const region of voters) this.#voters.set(region, emptyVoter());
+    this.prepare = {
+      transaction: order,
+      keys: this.keys,
+      now,
+      parts: parts.map(({ frame: { checks, operations, keepsGoing } }) => ({
+        checks,
+        operations: operations.map((operation) => operationAt(operation, now)),
+        keepsGoing,
+      })),
+    };
+  }
+
+  /** Who votes on it. */
+  get voters(): readonly RegionId[] {
+    return [...this.#voters.keys()];
+  }
+
+  /** Whose vote is still out. */
+  get waitsFor(): readonly RegionId[] {
+    return [...this.#voters].flatMap(([region, { state }]) =>
+      state === 'waiting' ? [region] : [],
+    );
+  }
+
+  get tally(): Tally {
+    return tallyOf([...this.#voters.values()].map((voter) => voter.state));
+  }
+
+  get hasScripts(): boolean {
+    return this.parts.some(({ frame }) => frame.operations.some(({ kind }) => kind === 'script'));
+  }
+
+  /** The regions to which the prepare has gone: it may stand there. */
+  get reached(): readonly RegionId[] {
+    return [...this.#voters].filter(([, voter]) => voter.sentAt !== null).map(([region]) => region);
+  }
+
+  /** The prepare leaves for `region`. */
+  sent(region: RegionId, now: number): void {
+    const voter = this.#voters.get(region);
+    if (voter !== undefined) voter.sentAt = now;
+  }
+
+  /** Counts the vote of `region`, once: whatever comes after the first is ignored. */
+  count(region: RegionId, ballot: Ballot, now: number): void {
+    const voter = this.#voters.get(region);
+    if (voter === undefined || voter.state !== 'waiting') return;
+    voter.state = ballot.state;
+    if (ballot.state === 'missing') this.isStalled = true;
+    if (ballot.state === 'yes') {
+      voter.outcomes = ballot.outcomes;
+      voter.fingerprints = ballot.fingerprints;
+    } else voter.reason = ballot.reason;
+    if (ballot.state !== 'missing' && voter.sentAt !== null) voter.ms = now - voter.sentAt;
+  }
+
+  /** Scripts of these parts touch keys that are not listed: they are from now on, for the next attempt. */
+  search(parts: Extract<Vote, { kind: 'unlisted' }>['parts']): void {
+    this.#isSearch = true;
+    for (const { part, keys } of parts) {
+      const waiting = this.parts[part];
+      if (waiting === undefined) continue;
+      waiting.searches += 1;
+      const { frame } = waiting;
+      const found = keys.filter((key) => !frame.keys.includes(key));
+      const bytes = found.reduce((sum, key) => sum + bytesOfText(key).length, frame.bytes);
+      waiting.frame = { ...frame, keys: [...frame.keys, ...found], bytes };
+    }
+  }
+
+  /** Of its parts only so many have room for their replies: no more than that go together from now on. */
+  crowd(most: number): void {
+    for (const part of this.parts) part.most = Math.max(1, Math.min(part.most, most));
+  }
+
+  /** A region's server does not know a command of a part, which is refused with this attempt. */
+  lack(region: RegionId, { part, command }: Extract<Vote, { kind: 'lacking' }>): void {
+    const waiting = this.parts[part];
+    if (waiting !== undefined) waiting.lacking = { region, command };
+  }
+
+  /** A region without memory refuses a part. The others that take memory would be next. */
+  deny({ part: denied }: Extract<Vote, { kind: 'denied' }>): void {
+    this.parts.forEach((waiting, part) => {
+      if (part === denied || waiting.frame.operations.some(isGrowing)) waiting.isDenied = true;
+    });
+  }
+
+  /** The deadline has passed: every vote still out is missing. */
+  closeVoting(): void {
+    for (const [region, { sentAt }] of this.#voters) {
+      const reason = sentAt === null ? 'no connection was free to ask it' : 'did not vote in time';
+      this.count(region, { state: 'missing', reason }, this.now);
+    }
+  }
+
+  /** The regions that did not say yes, and why. One whose vote is still on its way is at no fault. */
+  get dissent(): readonly RegionFault[] {
+    return this.votes.flatMap(({ region, reason }) =>
+      reason === null ? [] : [{ region, reason }],
+    );
+  }
+
+  /** Notes for the callers what stood in the way of this attempt. */
+  blame(faults: readonly RegionFault[]): void {
+    for (const part of this.parts) part.faults = faults;
+  }
+
+  /**
+   * The pause before the parts are tried again, ms. It doubles with each attempt that a region refused; a vote that
+   * is missing needs none, since nothing is prepared before the silent region has answered a probe. Nor does a search.
+   */
+  get pauseMs(): number {
+    if (this.#isSearch) return 0;
+    if (![...this.#voters.values()].some((voter) => voter.state === 'no')) return 0;
+    const attempts = Math.max(...this.parts.map((part) => part.attempts));
+    const doubled = limits.retryPauseMsFirst * 2 ** Math.min(attempts - 1, 16);
+    return Math.min(doubled, limits.retryPauseMsLast);
+  }
+
+  get yesVotes() {
+    return [...this.#voters]
+      .filter(([, voter]) => voter.state === 'yes')
+      .map(([region, { outcomes, fingerprints }]) => ({ region, outcomes, fingerprints }));
+  }
+
+  get votes(): readonly VoteRecord[] {
+    return [...this.#voters].map(([region, { state, ms, reason }]) => ({
+      region,
+      vote: state === 'waiting' ? ('missing' as const) : state,
+      ms,
+      reason,
+    }));
+  }
+
+  /** The positions of the parts that touch the key at `position`. */
+  partsOfKey(position: number): readonly number[] {
+    const key = this.keys[position];
+    return this.parts.flatMap(({ frame }, part) =>
+      key !== undefined && frame.keys.includes(key) ? [part] : [],
+    );
+  }
+}
+
+function emptyVoter(): Voter {
+  return { state: 'waiting', sentAt: null, ms: null, reason: null, outcomes: [], fingerprints: [] };
+}
+
+/** How a region's vote counts. A duplicate's first answer is lost, and with it the vote. */
+export function ballotOf(vote: Vote): Ballot {
+  switch (vote.kind) {
+    case 'yes':
+      return { state: 'yes', outcomes: vote.outcomes, fingerprints: vote.fingerprints };
+    case 'late':
+      return { state: 'no', reason: 'had settled the transaction before its prepare came' };
+    case 'duplicate':
+      return { state: 'missing', reason: 'executed the prepare, but its first answer was lost' };
+    case 'locked':
+      return { state: 'no', reason: `holds a lock of transaction ${keyOf(vote.holder)} on a key` };
+    case 'fenced':
+      return { state: 'no', reason: `has seen a later ${vote.by}` };
+    case 'unlisted':
+      return { state: 'no', reason: 'found that a script touches keys that it does not declare' };
+    case 'lacking':
+      return { state: 'no', reason: `does not know ${vote.command}` };
+    case 'denied':
+      return { state: 'no', reason: `its server refuses: ${vote.reason}` };
+    case 'refused':
+      return { state: 'no', reason: vote.reason };
+    default:
+      return unreachable(vote);
+  }
+}

@@ -1,0 +1,91 @@
+import calculateSlot from 'cluster-key-slot';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import {
+  keyFault,
+  recordNames,
+  shadowName,
+  slotCount,
+  slotOf,
+} from '../../shared/commands/keys.ts';
+import { limits } from '../../shared/limits.ts';
+import { reservedPrefix } from '../../shared/reserved-keys.ts';
+
+describe('a key', () => {
+  it.each(['', ' ', 'lockstep', 'Lockstep:0', ':lockstep:', '__proto__', 'ключ', '🔑', '\0'])(
+    'may be %j',
+    (key) => {
+      expect(keyFault(key)).toBeNull();
+    },
+  );
+
+  it('is refused with the reserved prefix', () => {
+    expect(keyFault(reservedPrefix)?.problem).toBe('reserved-key');
+    expect(keyFault('lockstep:0:meta')?.problem).toBe('reserved-key');
+  });
+
+  it('is refused one byte past its limit, counted in UTF-8', () => {
+    const half = limits.keyBytes / 2;
+    expect(keyFault('é'.repeat(half))).toBeNull();
+    expect(keyFault(`${'é'.repeat(half)}k`)?.problem).toBe('too-large');
+  });
+
+  it('is refused with a lone surrogate', () => {
+    expect(keyFault('\ud83d')?.detail).toContain('not valid Unicode text');
+  });
+});
+
+describe('a slot', () => {
+  // As a real cluster answers CLUSTER KEYSLOT.
+  it.each([
+    ['', 0],
+    ['123456789', 12_739],
+    ['{user1000}.following', 3_443],
+    ['foo{bar}{zap}', 5_061],
+    ['foo{{bar}}zap', 4_015],
+    ['foo{}{bar}', 8_363],
+    ['{}', 15_257],
+    ['{}x', 10_595],
+    ['{a', 10_276],
+    ['a{ü}b', 9_552],
+    ['😀', 2_959],
+  ])('of %j is %i', (key, slot) => {
+    expect(slotOf(key)).toBe(slot);
+  });
+
+  it('is the one of cluster-key-slot wherever no tag is empty', () => {
+    const text = fc.string({ unit: fc.constantFrom('a', '{', '}', 'ß', '🔑', '0') });
+    fc.assert(
+      fc.property(text, (key) => {
+        fc.pre(!key.includes('{}'));
+        expect(slotOf(key)).toBe(calculateSlot(key));
+        expect(slotOf(key)).toBeLessThan(slotCount);
+      }),
+    );
+  });
+});
+
+describe('the names of a region’s own records', () => {
+  it('carry the reserved prefix and the shard', () => {
+    expect(recordNames(3)).toEqual({
+      meta: 'lockstep:3:meta',
+      lock: 'lockstep:3:lock',
+      done: 'lockstep:3:done',
+      lease: 'lockstep:3:lease',
+    });
+    const transaction = { shard: 3, incarnation: 2, sequence: 7 };
+    expect(shadowName(transaction, 'a:b')).toBe('lockstep:3:shadow:3.2.7:a:b');
+  });
+
+  it('differ for different transactions and keys', () => {
+    const names = fc.tuple(fc.nat(99), fc.nat(99), fc.string());
+    const nameOf = ([incarnation, sequence, key]: [number, number, string]) =>
+      shadowName({ shard: 0, incarnation, sequence }, key);
+    fc.assert(
+      fc.property(names, names, (one, other) => {
+        fc.pre(one.some((part, index) => part !== other[index]));
+        expect(nameOf(one)).not.toBe(nameOf(other));
+      }),
+    );
+  });
+});

@@ -1,0 +1,86 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { LifeEnvironment } from '../../functions/coordinator/coordinator.ts';
+import type { RpcCall } from '../../shared/contracts/rpc.ts';
+import { limits } from '../../shared/limits.ts';
+import { voterOf } from '../protocol/stored.ts';
+import { LifeUnderTest } from './life.ts';
+import { MemoryStorage } from './sqlite.ts';
+import { begun, commit, confirm } from './stored.ts';
+
+const hourMs = 60 * 60 * 1_000;
+
+beforeEach(() => {
+  vi.useFakeTimers({ now: hourMs });
+  vi.stubGlobal(
+    'fetch',
+    vi.fn(() => Promise.reject(new Error('nobody is there'))),
+  );
+  vi.spyOn(console, 'error').mockImplementation(() => {});
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+});
+
+/** A feed that nobody follows, and that takes what is published. */
+function feedThat(notes: (call: RpcCall) => void): LifeEnvironment['FEED'] {
+  const call = async (given: RpcCall) => {
+    notes(given);
+    return { kind: 'answered', value: 0 } as const;
+  };
+  return { getByName: () => ({ call }) };
+}
+
+/** What a life left that had carried out a write, with nothing open anywhere; it had stored so, or not yet. */
+function leftBehind(isResting: boolean): MemoryStorage {
+  const memory = new MemoryStorage();
+  const { storage } = begun(memory);
+  const regions = ['alpha', 'beta'].map((id) => voterOf(id, { pair: [3, 'x'] }));
+  storage.write([
+    ...regions.map((region) => ({ kind: 'region' as const, region })),
+    { kind: 'members', epoch: 1, changes: [] },
+  ]);
+  commit(storage, 1);
+  confirm(storage, 1, 2);
+  storage.write([{ kind: 'rest', isResting }]);
+  return memory;
+}
+
+// R44: an idle deployment costs its regions nothing.
+describe('a life that finds nothing open', () => {
+  it('sends no request to a region in an hour, whatever it is asked, and is not woken again', async () => {
+    const memory = leftBehind(true);
+    for (let life = 0; life < 4; life += 1) {
+      const { methods, alarms } = new LifeUnderTest(
+        memory,
+        {},
+        feedThat(() => {}),
+      );
+      await methods.describe();
+      await methods.attend([]);
+      await methods.follow();
+      await vi.advanceTimersByTimeAsync(hourMs / 4);
+      expect(alarms).toEqual([]);
+    }
+    expect(fetch).not.toHaveBeenCalled();
+  });
+
+  it('asks each region for older locks if that was not stored', async () => {
+    new LifeUnderTest(leftBehind(false));
+    await vi.advanceTimersByTimeAsync(limits.commitLingerMs);
+    expect(fetch).toHaveBeenCalledTimes(2);
+  });
+
+  it('tells the feed of the newest change once, as the last life may not have', async () => {
+    const published: unknown[] = [];
+    new LifeUnderTest(
+      leftBehind(true),
+      {},
+      feedThat((call) => published.push(call.values)),
+    );
+    await vi.advanceTimersByTimeAsync(hourMs);
+    expect(published).toMatchObject([[[{ sequence: 1, keys: ['key:1'] }]]]);
+  });
+});

@@ -1,0 +1,63 @@
+import { CoordinatorLife, type LifeEnvironment } from '../../functions/coordinator/coordinator.ts';
+import type { CoordinatorMethods } from '../../shared/contracts/coordinator.ts';
+import { type RpcTarget, remote, serveCall } from '../../shared/contracts/rpc.ts';
+import { newSigningKey } from '../courier/keys.ts';
+import type { MemoryStorage } from './sqlite.ts';
+
+/** Regions that nobody answers for: what is asked of a life here needs none. */
+const regions = ['alpha', 'beta'].map((id, index) => ({
+  id,
+  url: `http://127.0.0.1:${index + 1}`,
+  location: [0, index],
+}));
+
+const nobody: LifeEnvironment['FEED'] = {
+  getByName: () => ({
+    call: async () => ({ kind: 'unfit', detail: 'there is no such object here' }),
+  }),
+};
+
+const token = (scope: string) => ({ token: `${scope}-${'x'.repeat(32)}`, scope });
+
+/** The environment of a coordinator, with further `variables`. */
+export function environmentWith(variables: Readonly<Record<string, string>>): LifeEnvironment {
+  const given = {
+    COURIER: nobody,
+    FEED: nobody,
+    LOCKSTEP_REGIONS: JSON.stringify(regions),
+    LOCKSTEP_REGION_TOKENS: JSON.stringify({ alpha: 'a', beta: 'b' }),
+    LOCKSTEP_TOKENS: JSON.stringify([token('read'), token('write')]),
+    ...variables,
+  };
+  return given;
+}
+
+/** A life of a coordinator on `storage`, called as other objects call it. */
+export class LifeUnderTest {
+  readonly life: CoordinatorLife;
+  readonly target: RpcTarget;
+  readonly methods: CoordinatorMethods;
+  /** When the platform was asked to wake it, ms. */
+  readonly alarms: number[] = [];
+  /** Why the life has ended itself, if it has. */
+  ended: string | null = null;
+
+  constructor(
+    storage: MemoryStorage,
+    variables: Readonly<Record<string, string>> = {},
+    feed: LifeEnvironment['FEED'] = nobody,
+  ) {
+    const setAlarm = async (at: number) => void this.alarms.push(at);
+    const context = {
+      storage: Object.assign(storage, { setAlarm }),
+      abort: (reason: string) => {
+        this.ended = reason;
+      },
+      newSigningKey: async () => newSigningKey(),
+    };
+    const life = new CoordinatorLife(context, { ...environmentWith(variables), FEED: feed });
+    this.life = life;
+    this.target = { call: (call) => serveCall(life.served, life.storage, call) };
+    this.methods = remote(() => this.target);
+  }
+}

@@ -1,0 +1,118 @@
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { CoordinatorStorage } from '../../functions/coordinator/storage/coordinator-storage.ts';
+import { CourierStorage } from '../../functions/courier/storage.ts';
+import { projectDirectory } from '../../local/stack/bundle.ts';
+import { MemoryStorage } from './sqlite.ts';
+import { retention } from './stored.ts';
+
+/**
+ * The statements that may look through a whole table or sort it, by their beginning, and why. Each of them runs once in
+ * the life of an object, or on behalf of an operator. Every other statement has to find its rows by an index.
+ */
+const exceptions: Readonly<Record<string, string>> = {
+  'SELECT endpoint, count(*) AS count FROM owed': 'counts once, at the start of a life',
+  'SELECT value FROM subscription': 'reads a table of at most as many rows as limits.subscriptions',
+  'SELECT token, count(*) AS count FROM request':
+    'counts at most limits.requestsKept rows, once a life',
+  'SELECT * FROM signing_key LIMIT 1': 'reads a table of one row',
+  'SELECT * FROM endpoint': 'reads a table of one row',
+  'SELECT name FROM pragma_table_info': 'reads the columns of a table, once a life',
+  'SELECT 1 FROM sqlite_master': 'reads the list of tables',
+  'SELECT sql FROM sqlite_master': 'reads the list of tables',
+  'UPDATE endpoint SET': 'writes a table of one row',
+  'SELECT * FROM member ORDER BY id': 'reads one row per region, once a life',
+  'SELECT region, key, sequence FROM missed': 'reads what every region missed, once a life',
+  'SELECT key, detail FROM blocked': 'reads the blocked keys, once a life',
+  'SELECT id, value FROM region_address': 'reads one row per region, once a life',
+  'SELECT sha, text, loaded, added FROM script': 'reads the scripts, once a life',
+  'DELETE FROM script': 'SCRIPT FLUSH drops all of them',
+  'SELECT incarnation, number, keys, sequence FROM decision WHERE confirmed_at IS NULL':
+    'reads what is unconfirmed, once a life',
+  'SELECT max(position) AS newest': 'finds one end of an index',
+  'SELECT min(position) AS oldest': 'finds one end of an index',
+  'SELECT max(sequence) AS value FROM change_log': 'finds one end of an index',
+  'SELECT sequence, incarnation, number, decided_at FROM change_log':
+    'reads a few rows from one end',
+  'SELECT min(change_log.sequence) AS value': 'begins with one row from one end',
+  'DELETE FROM member_history WHERE sequence <=': 'keeps limits.memberChangesKept rows',
+  'SELECT sequence, keys FROM change_log WHERE instr':
+    'an operator asks for the last write to a key',
+};
+
+/** The SQL of a file: every string or template that begins with a statement's first word. */
+function statementsOf(file: string): readonly string[] {
+  const source = readFileSync(join(projectDirectory, file), 'utf8').replaceAll(
+    /^\s*(?:\/\/|\/?\*).*$/gm,
+    '',
+  );
+  const texts = [...source.matchAll(/`([^`]*)`|"([^"\n]*)"|'((?:[^'\\\n]|\\.)*)'/g)].map(
+    ([, template, double, single]) => template ?? double ?? single ?? '',
+  );
+  return texts
+    .map((text) =>
+      text.replaceAll(/\$\{(\w+)\}/g, (hole, name) => constantOf(source, name) ?? hole),
+    )
+    .map((text) => text.replaceAll(/\s+/g, ' ').trim())
+    .filter((text) => /^(?:SELECT|INSERT|UPDATE|DELETE|WITH)\b/.test(text));
+}
+
+/** The text of a constant that statements of a file share. */
+function constantOf(source: string, name: string): string | undefined {
+  return new RegExp(`const ${name} = [\`']([^\`']*)[\`'];`).exec(source)?.[1];
+}
+
+const files = globSync('functions/{coordinator,courier,platform}/**/*.ts', {
+  cwd: projectDirectory,
+});
+const statements = files.flatMap((file) => statementsOf(file).map((text) => ({ file, text })));
+
+/** An object's SQLite with the tables of both classes. */
+function tables(): MemoryStorage {
+  const memory = new MemoryStorage();
+  new CoordinatorStorage(memory, retention).begin(1);
+  const target = { id: 'cb_1', url: '', secret: null };
+  const signingKey = { id: '', privateKey: '', publicKey: '' };
+  new CourierStorage(memory).setTarget({ ...target, signingKey });
+  return memory;
+}
+
+function planOf(memory: MemoryStorage, text: string): readonly string[] {
+  return memory.sql
+    .exec<{ detail: string }>(`EXPLAIN QUERY PLAN ${text}`)
+    .toArray()
+    .map(({ detail }) => detail);
+}
+
+function isExcepted(text: string): boolean {
+  return Object.keys(exceptions).some((beginning) => text.startsWith(beginning));
+}
+
+describe('the plan of every statement on an object’s SQLite', () => {
+  const memory = tables();
+
+  it('is looked at: all files with statements are known', () => {
+    expect(statements.length).toBeGreaterThan(50);
+    for (const { file, text } of statements) {
+      expect(text, `${file}: a statement is one text, so that its plan can be seen`).not.toContain(
+        '${',
+      );
+    }
+  });
+
+  it.each(statements.filter(({ text }) => !isExcepted(text)))(
+    'finds its rows by an index: $text',
+    ({ text }) => {
+      for (const detail of planOf(memory, text)) {
+        expect(detail).not.toMatch(/^SCAN (?!CONSTANT ROW)/);
+        expect(detail).not.toContain('TEMP B-TREE');
+        expect(detail).not.toContain('AUTOMATIC');
+      }
+    },
+  );
+
+  it.each(Object.keys(exceptions))('is excepted only if it is there: %s', (beginning) => {
+    expect(statements.some(({ text }) => text.startsWith(beginning))).toBe(true);
+  });
+});

@@ -1,0 +1,258 @@
+import { describe, expect, it } from 'vitest';
+import type { CoordinatorStorage } from '../../functions/coordinator/storage/coordinator-storage.ts';
+import { limits } from '../../shared/limits.ts';
+import type { DecidedWrite } from '../../shared/protocol/io/events.ts';
+import { roomOf } from '../../shared/protocol/io/room.ts';
+import { MemoryStorage } from './sqlite.ts';
+import { begun, commit, confirm, pruneAll, writeOf } from './stored.ts';
+
+const hour = 60 * 60 * 1_000;
+const all = { limit: 1_000, prefixes: [], values: false, members: false };
+
+/** A committed write under a key, which was promised until a moment; its record has `bytes` of reply. */
+function keyed(storage: CoordinatorStorage, sequence: number, keptUntil: number, bytes = 2): void {
+  const write = writeOf(sequence, sequence);
+  const record = { ...write.record, keptUntil, part: `[0,{"s":"${'x'.repeat(bytes)}"}]` };
+  const decided = { ...write, record, idempotency: { key: `t::${sequence}`, digest: 'd' } };
+  store(storage, [decided], sequence);
+}
+
+function store(storage: CoordinatorStorage, writes: readonly DecidedWrite[], sequence: number) {
+  const keys = writes.flatMap((write) => write.keys);
+  storage.write([
+    { kind: 'commit', transaction: [1, sequence], keys, writes, sequence, now: 1, missedBy: [] },
+    { kind: 'confirm', transactions: [[1, sequence]], now: 1 },
+  ]);
+}
+
+function rejected(storage: CoordinatorStorage, number: number, decidedAt: number): void {
+  const { record, ...write } = writeOf(number, decidedAt);
+  const told = { ...record, outcome: 'rejected' as const, sequence: null, part: '[1,0,null]' };
+  storage.write([{ kind: 'reject', writes: [{ ...write, record: told }], now: decidedAt }]);
+}
+
+const countOf = (memory: MemoryStorage, table: string) =>
+  Number(memory.sql.exec(`SELECT count(*) AS n FROM ${table}`).toArray()[0]?.n);
+
+describe('an idempotency key', () => {
+  it('outlives the change log, which goes by number, until the moment that its answer named', () => {
+    const memory = new MemoryStorage();
+    const { storage } = begun(memory, { keptWrites: 5 });
+    const moment = 10 * hour;
+    for (let sequence = 1; sequence <= 500; sequence += 1) keyed(storage, sequence, moment);
+    pruneAll(storage, hour);
+    expect([countOf(memory, 'change_log'), countOf(memory, 'decision')]).toEqual([5, 5]);
+    expect(storage.recordedUnder('t::1', hour)?.record.id).toBe('0-1');
+    pruneAll(storage, moment);
+    expect(storage.recordedUnder('t::1', moment)?.digest).toBe('d');
+    pruneAll(storage, moment + limits.keysGraceMs);
+    expect(storage.recordedUnder('t::1', moment)?.digest).toBe('d');
+    pruneAll(storage, moment + limits.keysGraceMs + 1);
+    expect(storage.recordedUnder('t::1', moment)).toBeNull();
+    expect(countOf(memory, 'write')).toBe(5);
+  });
+
+  it('goes at its moment, and its record stays for as long as the log has the change', () => {
+    const memory = new MemoryStorage();
+    const { storage } = begun(memory);
+    keyed(storage, 1, hour);
+    rejected(storage, 2, 2);
+    pruneAll(storage, 2 * hour);
+    expect(storage.recordedUnder('t::1', 2 * hour)).toBeNull();
+    expect(storage.recordOf('0-1')?.record.sequence).toBe(1);
+    expect(storage.changes.page({ ...all, since: 0 }, 1)).toMatchObject({ next: 1 });
+    expect(storage.recordOf('0-2')?.record.outcome).toBe('rejected');
+    pruneAll(storage, 2 * limits.decisionsKeptMs);
+    expect([countOf(memory, 'write'), countOf(memory, 'decision')]).toEqual([0, 0]);
+  });
+});
+
+describe('the room of a storage', () => {
+  const bounds = { keptBytes: 1_000, keysKeptMs: 24 * hour };
+
+  it('lets the log go first, then promises shrink to an hour, then keys, then writes are refused', () => {
+    const rooms = [0, 699, 700, 749, 750, 850, 949, 950, 999, 1_000, 5_000].map((bytes) => {
+      const { isFull, isPressed, keysKeptMs } = roomOf(bytes, bounds);
+      return [bytes, isPressed, Math.round((keysKeptMs / hour) * 10) / 10, isFull];
+    });
+    expect(rooms).toEqual([
+      [0, false, 24, false],
+      [699, false, 24, false],
+      [700, true, 24, false],
+      [749, true, 24, false],
+      [750, true, 24, false],
+      [850, true, 12.5, false],
+      [949, true, 1.1, false],
+      [950, true, 0, false],
+      [999, true, 0, false],
+      [1_000, true, 0, true],
+      [5_000, true, 0, true],
+    ]);
+  });
+
+  it('is never less than an hour, where a key is taken in at all', () => {
+    for (let bytes = 0; bytes <= 1_000; bytes += 1) {
+      const { keysKeptMs } = roomOf(bytes, bounds);
+      expect(keysKeptMs === 0 || keysKeptMs >= hour).toBe(true);
+    }
+  });
+});
+
+describe('pruning', () => {
+  it('takes steps of a few rows, however much is kept, and begins where it ended', () => {
+    const memory = new MemoryStorage();
+    const { storage } = begun(memory);
+    const count = 10 * limits.rowsPerPrune;
+    for (let sequence = 1; sequence <= count; sequence += 1) {
+      commit(storage, sequence, { at: sequence });
+      confirm(storage, sequence, sequence);
+    }
+    const kept = { keptMs: 0, keptWrites: count / 2 };
+    const sizes: number[] = [];
+    for (let more = true; more; ) {
+      const before = memory.rowsWritten;
+      more = storage.prune(count / 2, kept);
+      sizes.push(memory.rowsWritten - before);
+    }
+    // Of each table a slice's rows, with their entries in indexes, and the horizon.
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(limits.rowsPerPrune * 3 * 4 + 10);
+    expect(sizes.length).toBeGreaterThan(5);
+    // A new life has nothing to go through: it looks, and writes nothing.
+    const next = begun(memory).storage;
+    const before = memory.rowsWritten;
+    expect(next.prune(count / 2, kept)).toBe(false);
+    expect(memory.rowsWritten).toBe(before);
+  });
+
+  it('leaves the horizon at the newest of the decisions that it dropped', () => {
+    const { storage } = begun(new MemoryStorage());
+    for (const sequence of [1, 2, 3]) {
+      commit(storage, sequence, { at: sequence });
+      confirm(storage, sequence, 3);
+    }
+    pruneAll(storage, 10, { keptMs: 0, keptWrites: 1 });
+    expect(storage.horizon).toEqual([1, 3]);
+    expect(storage.decisionsOf([[1, 3]])).toEqual([]);
+  });
+
+  it('drops a transaction whose writes lie on both sides of a slice with its last one', () => {
+    const memory = new MemoryStorage();
+    const { storage } = begun(memory);
+    const first = limits.rowsPerPrune - 1;
+    for (let sequence = 1; sequence < first; sequence += 1) {
+      store(storage, [writeOf(sequence, 1)], sequence);
+    }
+    const many = [0, 1, 2, 3].map((part) => {
+      const write = writeOf(first + part, 1);
+      const transaction = `0.1.${first + 3}`;
+      return { ...write, record: { ...write.record, transaction } };
+    });
+    store(storage, many, first + 3);
+    expect(storage.prune(2, { keptMs: 0, keptWrites: 1 })).toBe(true);
+    expect(storage.decisionsOf([[1, first + 3]])).toHaveLength(1);
+    pruneAll(storage, 2, { keptMs: 0, keptWrites: 1 });
+    expect(storage.decisionsOf([[1, first + 3]])).toEqual([]);
+    expect(countOf(memory, 'write')).toBe(0);
+  });
+});
+
+describe('a storage that is full', () => {
+  /** Filled until the database takes no more, with a few rows of `bytes`. */
+  function filled(keptUntil: number | null) {
+    const memory = new MemoryStorage();
+    const bounds = { keptBytes: limits.keptBytesMinimum };
+    const { storage } = begun(memory, bounds);
+    memory.limit(limits.keptBytesMinimum);
+    let sequence = 0;
+    expect(() => {
+      for (;;) {
+        sequence += 1;
+        if (keptUntil !== null) keyed(storage, sequence, keptUntil, 100_000);
+        else {
+          const write = writeOf(sequence, 1);
+          const record = { ...write.record, part: `[0,{"s":"${'x'.repeat(100_000)}"}]` };
+          store(storage, [{ ...write, record }], sequence);
+        }
+      }
+    }).toThrow(/full/);
+    return { memory, bounds, last: sequence - 1 };
+  }
+
+  it('is emptied of its log by the next life, before that writes anything', () => {
+    const { memory, bounds, last } = filled(null);
+    const { storage, stored } = begun(memory, bounds);
+    expect(stored.incarnation).toBe(2);
+    expect(stored.sequence).toBe(last);
+    expect(storage.room.isFull).toBe(false);
+    store(storage, [writeOf(last + 1, 1)], last + 1);
+  });
+
+  it('keeps what was promised: a life begins, takes in no write, and answers what it promised', () => {
+    const { memory, bounds, last } = filled(100 * hour);
+    const { storage, stored } = begun(memory, bounds);
+    expect(stored.incarnation).toBe(2);
+    expect(storage.room.keysKeptMs).toBe(0);
+    storage.prove();
+    for (let sequence = 1; sequence <= last; sequence += 1) {
+      expect(storage.recordedUnder(`t::${sequence}`, hour)).not.toBeNull();
+    }
+    pruneAll(storage, 101 * hour);
+    expect(storage.room).toMatchObject({ isFull: false, isPressed: false });
+  });
+
+  it('drops nothing that is younger than a minute, or that a region has yet to apply', () => {
+    const memory = new MemoryStorage();
+    const { storage } = begun(memory);
+    const now = limits.keptMsMinimum + 10;
+    for (const [sequence, at] of [
+      [1, 5],
+      [2, 6],
+      [3, now],
+    ] as const) {
+      commit(storage, sequence, { at });
+      if (sequence !== 2) confirm(storage, sequence, now);
+    }
+    memory.sql.databaseSize = limits.keptBytesDefault;
+    pruneAll(storage, now);
+    pruneAll(storage, now);
+    expect(storage.changes.page({ ...all, since: 0 }, 3)).toEqual({ kind: 'expired', oldest: 2 });
+    confirm(storage, 2, now);
+    pruneAll(storage, now);
+    expect(storage.changes.page({ ...all, since: 1 }, 3)).toEqual({ kind: 'expired', oldest: 3 });
+  });
+});
+
+describe('a write', () => {
+  it('takes no more rows than it did: one of a plain write is found by its log alone', () => {
+    const memory = new MemoryStorage();
+    const { storage } = begun(memory);
+    const before = rowsOf(memory);
+    commit(storage, 1);
+    const plain = difference(rowsOf(memory), before);
+    expect(plain).toEqual({ write: 1, idempotency: 0, keyed: 0, rejected: 0, change_log: 1 });
+    keyed(storage, 2, hour);
+    const both = difference(rowsOf(memory), before);
+    expect(both).toEqual({ write: 2, idempotency: 1, keyed: 1, rejected: 0, change_log: 2 });
+    rejected(storage, 3, 3);
+    const three = difference(rowsOf(memory), before);
+    expect(three).toEqual({ write: 3, idempotency: 1, keyed: 1, rejected: 1, change_log: 2 });
+  });
+
+  /** The rows of the tables of writes, and of their indexes. */
+  function rowsOf(memory: MemoryStorage): Record<string, number> {
+    const count = (where: string) => countOf(memory, `write WHERE ${where}`);
+    return {
+      write: countOf(memory, 'write'),
+      idempotency: count('idempotency_key IS NOT NULL'),
+      keyed: count('idempotency_key IS NOT NULL AND kept_until IS NOT NULL'),
+      rejected: count('rejected = 1 AND idempotency_key IS NULL'),
+      change_log: countOf(memory, 'change_log'),
+    };
+  }
+
+  function difference(after: Record<string, number>, before: Record<string, number>) {
+    return Object.fromEntries(
+      Object.entries(after).map(([name, count]) => [name, count - (before[name] ?? 0)]),
+    );
+  }
+});

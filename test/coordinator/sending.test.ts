@@ -1,0 +1,187 @@
+import { describe, expect, it } from 'vitest';
+import { Callers } from '../../functions/coordinator/pending-calls.ts';
+import { perform, type RecordedDecisions } from '../../functions/coordinator/send.ts';
+import type { RegionClient, RoundResult, SnapshotResult } from '../../shared/contracts/round.ts';
+import type { TransactionOrder } from '../../shared/ids.ts';
+import type {
+  CoordinatorEvent,
+  Reply,
+  SentRound,
+  SentSnapshot,
+} from '../../shared/protocol/io/events.ts';
+
+const snapshot: SentSnapshot = {
+  kind: 'snapshot',
+  region: 'beta',
+  number: 4,
+  request: {
+    shard: 0,
+    generation: 1,
+    strong: true,
+    leased: false,
+    seen: null,
+    settle: [],
+    keys: ['a'],
+    commands: [],
+  },
+  timeoutMs: 10,
+};
+
+const round: SentRound = {
+  kind: 'round',
+  region: 'beta',
+  number: 5,
+  round: {
+    shard: 0,
+    generation: 1,
+    role: 'voter',
+    epoch: 1,
+    incarnation: 2,
+    begin: false,
+    takes: 0,
+    askOlder: true,
+    floor: [0, 0],
+    seen: null,
+    mark: 'm',
+    decisions: [],
+    prepares: [],
+    lease: null,
+    copy: null,
+  },
+  timeoutMs: 10,
+};
+
+const unasked = { kind: 'silent', reason: 'nobody asks for it here' } as const;
+
+/** A region whose answers come when the test says so, and the decisions that its coordinator has stored. */
+class World implements RecordedDecisions {
+  readonly horizon: TransactionOrder = [1, 0];
+  readonly decided: TransactionOrder[] = [];
+  readonly rounded = Promise.withResolvers<RoundResult>();
+  readonly snapped = Promise.withResolvers<SnapshotResult>();
+  readonly client: RegionClient = {
+    round: () => this.rounded.promise,
+    snapshot: () => this.snapped.promise,
+    inspect: async () => unasked,
+    run: async () => unasked,
+  };
+  readonly events: CoordinatorEvent[] = [];
+
+  decisionsOf(transactions: readonly TransactionOrder[]) {
+    return this.decided
+      .filter((one) => transactions.some(([, number]) => number === one[1]))
+      .map((transaction) => ({ transaction, keys: ['a'] }));
+  }
+
+  send(send: SentRound | SentSnapshot, client: RegionClient | null = this.client) {
+    return perform(send, client, this, (event) => this.events.push(event));
+  }
+}
+
+describe('a snapshot', () => {
+  it('ends with what is stored of the locks that it met when its answer comes', async () => {
+    const world = new World();
+    const sent = world.send(snapshot);
+    world.decided.push([2, 7]);
+    const locks = [
+      { key: 'a', holder: [2, 7] },
+      { key: 'b', holder: [2, 8] },
+    ] as const;
+    const result: SnapshotResult = { kind: 'read', replies: [], locks };
+    world.snapped.resolve(result);
+    await sent;
+    const recorded = [{ transaction: [2, 7], keys: ['a'] }];
+    const end = { kind: 'looked', region: 'beta', number: 4, result, recorded, horizon: [1, 0] };
+    expect(world.events).toEqual([end]);
+  });
+
+  it('is taken in the turn in which storage was asked, so that nothing is decided in between', async () => {
+    const world = new World();
+    const turns: string[] = [];
+    const decisions: RecordedDecisions = {
+      horizon: [0, 0],
+      decisionsOf: () => {
+        turns.push('asked');
+        queueMicrotask(() => turns.push('decided'));
+        return [];
+      },
+    };
+    const sent = perform(snapshot, world.client, decisions, () => turns.push('taken'));
+    world.snapped.resolve({ kind: 'silent', reason: '' });
+    await sent;
+    await Promise.resolve();
+    expect(turns).toEqual(['asked', 'taken', 'decided']);
+  });
+
+  it('is silent where the region has no address, and not before its turn is over', async () => {
+    const world = new World();
+    const sent = world.send(snapshot, null);
+    expect(world.events).toEqual([]);
+    await sent;
+    expect(world.events).toMatchObject([{ kind: 'looked', result: { kind: 'silent' } }]);
+  });
+});
+
+describe('a round', () => {
+  it('ends with the older locks that storage holds a commit of', async () => {
+    const world = new World();
+    world.decided.push([1, 3]);
+    const sent = world.send(round);
+    const older = [
+      { transaction: [1, 3], keys: ['a'] },
+      { transaction: [1, 4], keys: ['b'] },
+    ] as const;
+    world.rounded.resolve({
+      kind: 'executed',
+      reply: {
+        decisions: [],
+        votes: [],
+        marks: [],
+        older,
+        olderTruncated: false,
+        clock: null,
+        copy: null,
+        isFull: null,
+      },
+    });
+    await sent;
+    expect(world.events).toMatchObject([
+      { kind: 'answered', region: 'beta', round: 5, recorded: [[1, 3]] },
+    ]);
+  });
+
+  it('is silent where the region has no address', async () => {
+    const world = new World();
+    await world.send(round, null);
+    expect(world.events).toMatchObject([{ kind: 'answered', result: { kind: 'silent' } }]);
+  });
+});
+
+describe('a caller', () => {
+  it('gets the answer of its own ticket, whatever kind of answer others wait for', async () => {
+    const callers = new Callers();
+    const tickets: number[] = [];
+    const take = (ticket: number) => tickets.push(ticket);
+    const read = callers.read.expect(take);
+    const order = callers.order.expect(take);
+    const [first = 0, second = 0] = tickets;
+    expect(second).not.toBe(first);
+    const detail = 'it is out';
+    const replies: readonly Reply[] = [
+      { kind: 'order', ticket: second, answer: { kind: 'taken', detail } },
+      { kind: 'read', ticket: first, answer: { kind: 'unavailable', faults: [] } },
+      { kind: 'write', ticket: 99, answer: { kind: 'busy', retryAfterMs: 1 } },
+    ];
+    for (const reply of replies) callers.give(reply);
+    expect(await order).toEqual({ kind: 'taken', detail });
+    expect(await read).toEqual({ kind: 'unavailable', faults: [] });
+  });
+
+  it('is told where its question could not be asked', async () => {
+    const callers = new Callers();
+    const asked = callers.write.expect(() => {
+      throw new Error('another instance has taken over');
+    });
+    await expect(asked).rejects.toThrow('another instance');
+  });
+});

@@ -1,0 +1,100 @@
+import { CoordinatorStorage } from '../../functions/coordinator/storage/coordinator-storage.ts';
+import type { Retention } from '../../shared/config/configuration.ts';
+import type { MemberChange } from '../../shared/contracts/members.ts';
+import type { TransactionOrder } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
+import type { DecidedWrite } from '../../shared/protocol/io/events.ts';
+import type { MemoryStorage } from './sqlite.ts';
+
+/** What a coordinator keeps by default. */
+export const retention: Retention = {
+  keptMs: limits.decisionsKeptMs,
+  keptWrites: limits.decisionsKept,
+  keptBytes: limits.keptBytesDefault,
+  keysKeptMs: limits.keysKeptMsDefault,
+};
+
+/** A new life of a coordinator on what is stored, and what it starts from. */
+export function begun(memory: MemoryStorage, changes: Partial<Retention> = {}) {
+  const storage = new CoordinatorStorage(memory, { ...retention, ...changes });
+  return { storage, stored: storage.begin(1) };
+}
+
+/** Drops all that may be dropped at `now`, slice by slice. Returns how many slices that took. */
+export function pruneAll(
+  storage: CoordinatorStorage,
+  now: number,
+  kept?: Pick<Retention, 'keptMs' | 'keptWrites'>,
+): number {
+  let slices = 1;
+  while (storage.prune(now, kept)) slices += 1;
+  return slices;
+}
+
+/** A committed write to one key; its transaction is `[1, sequence]`. */
+export function writeOf(
+  sequence: number,
+  decidedAt: number,
+  key = `key:${sequence}`,
+): DecidedWrite {
+  return {
+    record: {
+      id: `0-${sequence}`,
+      outcome: 'committed',
+      transaction: `0.1.${sequence}`,
+      sequence,
+      part: '[0,"OK"]',
+      votes: [],
+      decidedAt,
+      attempts: 0,
+      appliedIn: [],
+      ms: 1,
+    },
+    keys: [key],
+    commands: [['SET', key, 'v']],
+    callback: null,
+    idempotency: null,
+  };
+}
+
+/** What a {@link commit} may say besides its sequence. */
+interface Committed {
+  readonly at?: number;
+  readonly key?: string;
+  readonly missedBy?: readonly string[];
+}
+
+export function commit(
+  storage: CoordinatorStorage,
+  sequence: number,
+  { at = sequence, key = `key:${sequence}`, missedBy = [] }: Committed = {},
+): void {
+  const write = writeOf(sequence, at, key);
+  const transaction: TransactionOrder = [1, sequence];
+  const { keys } = write;
+  storage.write([
+    { kind: 'commit', transaction, keys, writes: [write], sequence, now: at, missedBy },
+  ]);
+}
+
+export function confirm(storage: CoordinatorStorage, sequence: number, now: number): void {
+  storage.write([{ kind: 'confirm', transactions: [[1, sequence]], now }]);
+}
+
+/** The region `beta` was put out. */
+export function changeAt(sequence: number, at = sequence): MemberChange {
+  return {
+    sequence,
+    at,
+    epoch: sequence + 100,
+    region: 'beta',
+    event: 'out',
+    cause: 'silent',
+    detail: 'it gave no answer',
+  };
+}
+
+export function change(storage: CoordinatorStorage, sequence: number, at = sequence): void {
+  const changes = [changeAt(sequence, at)];
+  storage.write([{ kind: 'members', epoch: sequence + 100, changes }]);
+}

@@ -1,0 +1,147 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { type Spare, startSpare } from '../support/stack/spare.ts';
+import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';
+import { ask, eventsOf, listIn, memberOf, untilAllVote } from './members.ts';
+import { copiesBy } from './rounds.ts';
+import { attempt, patience, strongRead, toldBy, wake, write } from './writes.ts';
+
+const opened: { stop(): Promise<void> }[] = [];
+
+afterEach(async () => {
+  for (const one of opened.splice(0).reverse()) await one.stop();
+}, 60_000);
+
+/** A stack whose Worker has not been asked for anything yet. */
+async function freshStack(): Promise<readonly [TestStack, TestRegion, TestRegion, TestRegion]> {
+  const stack = await startTestStack();
+  opened.push(stack);
+  const [one, two, three] = stack.regions;
+  if (one === undefined || two === undefined || three === undefined) throw new Error('three');
+  return [stack, one, two, three];
+}
+
+async function fill({ client }: Pick<TestRegion, 'client'>, count: number): Promise<void> {
+  const pairs = Array.from({ length: count }, (_, index) => [`user:${index}`, `value ${index}`]);
+  await client.mset(pairs.flat());
+}
+
+/** How many keys of users each region holds. */
+function counts(regions: readonly Pick<TestRegion, 'client'>[]): Promise<readonly number[]> {
+  return Promise.all(regions.map(async ({ client }) => (await client.keys('user:*')).length));
+}
+
+/** How the shard stands before it has members; null once it has them. */
+async function foundingOf(stack: TestStack): Promise<unknown> {
+  const { body } = await ask(stack, 'GET', 'regions');
+  const [coordinator] = listIn<{ readonly founding: unknown }>(body, 'coordinators');
+  return coordinator?.founding;
+}
+
+const refusedWith = async (stack: TestStack) => {
+  const answer = await write(stack, [['APPEND', 'user:1', 'x']]);
+  return [answer.status, toldBy(answer).type];
+};
+
+const notFounded = [503, '/problems/not-founded'];
+
+describe('a deployment over data that Lockstep did not write', () => {
+  it('refuses writes and strong reads with the counts, and deletes nothing, until it is founded from a region', async () => {
+    const [stack, one, two, three] = await freshStack();
+    await fill(one, 500);
+    const refused = await write(stack, [['APPEND', 'user:1', 'x']]);
+    expect(refused.status).toBe(503);
+    expect(refused.body).toMatchObject({
+      type: '/problems/not-founded',
+      regions: [
+        { region: one.id, reason: 'it holds 500 keys' },
+        { region: two.id, reason: 'it holds 0 keys' },
+        { region: three.id, reason: 'it holds 0 keys' },
+      ],
+    });
+    expect(await strongRead(stack, 'user:1', one.id)).toBe(503);
+    const keys = { [one.id]: 500, [two.id]: 0, [three.id]: 0 };
+    expect(await foundingOf(stack)).toMatchObject({ phase: 'waiting', keys });
+    expect(await memberOf(stack, one.id)).toMatchObject({ state: 'out', cause: 'new' });
+    const wrong = await ask(stack, 'POST', 'found', { source: two.id });
+    expect([wrong.status, toldBy(wrong).type]).toEqual([409, '/problems/order-refused']);
+    expect(wrong.body).toMatchObject({ keys });
+    expect((await ask(stack, 'POST', 'found', { source: 'nowhere' })).status).toBe(404);
+    expect(await counts(stack.regions)).toEqual([500, 0, 0]);
+    await stack.killWorker();
+    await stack.restartWorker();
+    expect(await refusedWith(stack)).toEqual(notFounded);
+    expect((await ask(stack, 'POST', 'found', { source: one.id })).status).toBe(202);
+    await untilAllVote(stack);
+    expect(await counts(stack.regions)).toEqual([500, 500, 500]);
+    expect((await refusedWith(stack))[0]).toBe(200);
+    expect(await strongRead(stack, 'user:1', one.id)).toBe('value 1x');
+    expect(await foundingOf(stack)).toBeNull();
+  });
+
+  it('is founded over a kill -9 in the midst of its copies, with nothing lost', async () => {
+    const [stack, one, two] = await freshStack();
+    await fill(one, 300);
+    expect(await refusedWith(stack)).toEqual(notFounded);
+    const gates = [two].map(({ gateway }) =>
+      gateway.faults.add({ fault: { kind: 'hang', executed: false }, matches: copiesBy('write') }),
+    );
+    expect((await ask(stack, 'POST', 'found', { source: one.id })).status).toBe(202);
+    await Promise.all(gates.map(({ hit }) => hit));
+    await stack.killWorker();
+    stack.heal();
+    await stack.restartWorker();
+    await wake(stack);
+    await untilAllVote(stack);
+    expect(await counts(stack.regions)).toEqual([300, 300, 300]);
+  });
+
+  it('begins by itself where all regions hold the same, and not where one value differs', async () => {
+    const [stack, ...regions] = await freshStack();
+    for (const region of regions) await fill(region, 40);
+    await regions[2].client.set('user:7', 'another');
+    expect(await refusedWith(stack)).toEqual(notFounded);
+    await expect.poll(() => foundingOf(stack), patience).toMatchObject({ phase: 'waiting' });
+    expect(JSON.stringify(await foundingOf(stack))).toContain('keys differ');
+    await regions[2].client.set('user:7', 'value 7');
+    expect((await ask(stack, 'POST', 'found', {})).status).toBe(202);
+    await expect.poll(() => foundingOf(stack), patience).toBeNull();
+    expect(await attempt(stack, [['APPEND', 'user:1', 'x']])).toMatchObject({ status: 200 });
+    expect(await counts(stack.regions)).toEqual([40, 40, 40]);
+  });
+});
+
+describe('a key with a far expiry that is missing in one region', () => {
+  it('is a divergence: the majority decides, and the region is copied', async () => {
+    const [stack, , , three] = await freshStack();
+    await write(stack, [['SET', 'k', '5', 'PX', '86400000']], { ack: 'confirmed' });
+    await three.client.del('k');
+    const answer = await write(stack, [['INCR', 'k']], { timeoutMs: 30_000 });
+    expect(toldBy(answer)).toMatchObject({ results: [6] });
+    await untilAllVote(stack);
+    expect(await stack.everywhere('k')).toEqual(['6', '6', '6']);
+    const events = await eventsOf(stack, three.id, 0);
+    expect(events).toEqual(['diverged', 'out', 'copying', 'returned']);
+  });
+});
+
+describe('a region that holds keys which Lockstep did not put there', () => {
+  it('is not added before their number is sent back, and keeps them', async () => {
+    const [stack] = await freshStack();
+    await write(stack, [['SET', 'kept', 'v']], { ack: 'confirmed' });
+    const spare: Spare = await startSpare(stack);
+    opened.push(spare);
+    await fill(spare, 100);
+    const refused = await ask(stack, 'POST', 'regions', spare.addition);
+    expect([refused.status, toldBy(refused).type]).toEqual([409, '/problems/order-refused']);
+    expect(refused.body).toMatchObject({ keys: { [spare.id]: 100 } });
+    expect(await counts([spare])).toEqual([100]);
+    expect(await memberOf(stack, spare.id)).toBeNull();
+    const fewer = await ask(stack, 'POST', 'regions', { ...spare.addition, replace: 99 });
+    expect(fewer.status).toBe(409);
+    const taken = await ask(stack, 'POST', 'regions', { ...spare.addition, replace: 100 });
+    expect(taken.status).toBe(202);
+    await untilAllVote(stack);
+    expect(await counts([spare])).toEqual([0]);
+    expect(await spare.client.get('kept')).toBe('v');
+  });
+});

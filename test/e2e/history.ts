@@ -1,0 +1,81 @@
+import { expect } from 'vitest';
+import type { Answer, TestStack } from '../support/stack/stack.ts';
+import { toldBy, write } from './writes.ts';
+
+/** One increment or read of a counter, with the value that its client was told. */
+export interface Operation {
+  readonly kind: 'increment' | 'read';
+  readonly key: string;
+  readonly startedAt: number;
+  readonly endedAt: number;
+  readonly value: number;
+}
+
+/** What clients did and saw. All clocks are one clock. */
+export class History {
+  readonly all: Operation[] = [];
+
+  /** Increments the counter, and notes what came of it. */
+  async increment(stack: TestStack, key: string): Promise<void> {
+    const startedAt = performance.now();
+    const answer = await write(stack, [['INCR', key]], { timeoutMs: 30_000 });
+    expect(answer.status).toBe(200);
+    this.note('increment', key, startedAt, toldBy(answer).results?.[0]);
+  }
+
+  /** Reads the counter in `region` until that is answered, and notes what came of it. */
+  async read(stack: TestStack, key: string, region: string): Promise<void> {
+    const query = { reads: [['GET', key]], consistency: 'strong', region };
+    for (;;) {
+      const startedAt = performance.now();
+      const answer = await stack.send('POST', '/v1/reads', query, { scope: 'read' });
+      if (answer.status === 200) {
+        this.note('read', key, startedAt, toldBy(answer).results?.[0]);
+        return;
+      }
+      expect(mayBeSentAgain(answer)).toBe(true);
+    }
+  }
+
+  private note(kind: Operation['kind'], key: string, startedAt: number, value: unknown): void {
+    this.all.push({ kind, key, startedAt, endedAt: performance.now(), value: Number(value ?? 0) });
+  }
+}
+
+/** True for a strong read that met a write each time, and for one whose region had no lease and no answer just then. */
+export function mayBeSentAgain(answer: Answer): boolean {
+  const { type } = toldBy(answer);
+  return type === '/problems/read-contended' || type === '/problems/region-unavailable';
+}
+
+/**
+ * What keeps the operations on one counter from having happened one after the other, each at some moment between its
+ * start and its end; empty where nothing does. For a counter that is only incremented by one these conditions suffice: the values
+ * fix the order of the increments, and put each read behind one of them.
+ */
+export function contradictions(operations: readonly Operation[]): readonly string[] {
+  const increments = operations.filter(({ kind }) => kind === 'increment');
+  const byValue = new Map(increments.map((increment) => [increment.value, increment]));
+  const found: string[] = [];
+  for (let value = 1; value <= increments.length; value += 1) {
+    if (!byValue.has(value)) found.push(`no increment came to ${value}`);
+  }
+  for (const later of operations) {
+    const source = byValue.get(later.value);
+    if (later.value > 0 && (source === undefined || source.startedAt > later.endedAt)) {
+      found.push(`${tell(later)} ended before that value was begun`);
+    }
+    for (const earlier of operations) {
+      const isOld =
+        later.kind === 'read' ? later.value < earlier.value : later.value <= earlier.value;
+      if (earlier.endedAt < later.startedAt && isOld) {
+        found.push(`${tell(later)} began after ${tell(earlier)} had ended`);
+      }
+    }
+  }
+  return found;
+}
+
+function tell({ kind, key, value, startedAt, endedAt }: Operation): string {
+  return `the ${kind} of ${key} to ${value} (${startedAt.toFixed(1)} to ${endedAt.toFixed(1)} ms)`;
+}

@@ -1,0 +1,77 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Receiver } from '../courier/receiver.ts';
+import { startTestStack, type TestStack } from '../support/stack/stack.ts';
+import { patience, write } from './writes.ts';
+
+const stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-attack-'));
+/** No courier comes up with these. */
+const broken = { LOCKSTEP_DELIVERY_PAUSES_MS: 'soon' };
+
+let stack: TestStack;
+let receiver: Receiver;
+
+beforeAll(async () => {
+  receiver = await Receiver.start();
+  stack = await startTestStack({ stateDirectory, variables: broken });
+});
+
+afterAll(async () => {
+  await stack?.stop();
+  await receiver.stop();
+  rmSync(stateDirectory, { recursive: true });
+});
+
+describe('couriers that nobody can reach', () => {
+  it('hold up no write, and in a later life bring every event once, without a secret in any log', async () => {
+    const { secret, url } = receiver;
+    const ids: string[] = [];
+    for (let number = 0; number < 20; number += 1) {
+      const callback = { url: `${url}/${number % 2}`, secret, events: ['write.confirmed'] };
+      const sent = { ops: [['INCR', 'unreached']], ack: 'confirmed', callback };
+      const { status, body } = await stack.send('POST', '/v1/writes', sent);
+      expect(status).toBe(200);
+      const { id }: { readonly id?: string } = Object(body);
+      ids.push(`${id}.write.confirmed`);
+    }
+    await stack.killWorker();
+    await stack.restartWorker();
+    expect((await write(stack, [['INCR', 'unreached']])).status).toBe(200);
+    expect(receiver.ids).toEqual([]);
+    const logged = () => readFileSync(stack.worker.logFile, 'utf8');
+    await expect.poll(logged, patience).toContain('a courier did not take over');
+    const log = logged();
+    await stack.stop();
+    stack = await startTestStack({ stateDirectory });
+    expect((await write(stack, [['INCR', 'unreached']])).status).toBe(200);
+    await expect.poll(() => receiver.ids.toSorted(), patience).toEqual(ids.toSorted());
+    for (const text of [log, logged()]) {
+      expect(text).not.toContain(secret);
+      expect(text).not.toContain(secret.slice('whsec_'.length));
+    }
+  });
+
+  it('are handed far more than one call takes, once they are well', async () => {
+    const large = Array.from({ length: 25 }, (_, index) => `${index}:\u4e2d${'k'.repeat(31_000)}`);
+    const sent = 24;
+    const callback = { url: receiver.url, secret: receiver.secret, events: ['write.committed'] };
+    // What was on its way when the Worker stopped is sent again, under its id.
+    const events = () => new Set(receiver.ids).size;
+    const before = events();
+    await stack.stop();
+    stack = await startTestStack({ stateDirectory, variables: broken });
+    for (let number = 0; number < sent; number += 1) {
+      const { status } = await stack.send('POST', '/v1/writes', {
+        ops: [['DEL', ...large]],
+        callback,
+      });
+      expect(status).toBe(200);
+    }
+    await stack.stop();
+    stack = await startTestStack({ stateDirectory });
+    expect((await write(stack, [['INCR', 'unreached']])).status).toBe(200);
+    await expect.poll(events, patience).toBe(before + sent);
+  });
+});

@@ -1,0 +1,48 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, it } from 'vitest';
+import { compileWrite } from '../../shared/commands/compile.ts';
+import { valuesAmong } from '../../shared/reserved-keys.ts';
+import { largeSequences } from '../region/oracle/large.ts';
+import { runsOf } from '../region/oracle/runs.ts';
+import { sequences } from '../region/oracle/sequences.ts';
+import { type PlainRedis, startPlainRedis } from '../support/stack/plain.ts';
+import { startTestStack, type TestStack } from '../support/stack/stack.ts';
+import { agree, type Command } from './sequences.ts';
+
+let stack: TestStack;
+let plain: PlainRedis;
+
+beforeAll(async () => {
+  [stack, plain] = await Promise.all([startTestStack(), startPlainRedis()]);
+});
+
+afterAll(async () => {
+  await stack?.stop();
+  await plain?.stop();
+});
+
+/** Its keys are declared or not, and the command is one that its text does not tell. */
+const text = 'return redis.call(unpack(ARGV))';
+
+/** Every third command as it is, every third by a script that declares its keys, and every third by one that does not. */
+function scripted(command: Command, position: number): Command {
+  // A script of Lockstep cannot flush, which COMMANDS.md says.
+  if (position % 3 === 0 || /^FLUSH/.test(command[0] ?? '')) return command;
+  const compiled = compileWrite([command], [], { now: Date.now(), seed: () => 1 });
+  const keys = compiled.ok && position % 3 === 1 ? valuesAmong(compiled.keys) : [];
+  return ['EVAL', text, String(keys.length), ...keys, ...command];
+}
+
+describe('random sequences of commands, of which scripts run most', () => {
+  it('answer as one plain Redis does, and leave in every region what it has', async () => {
+    const property = fc.asyncProperty(sequences, (steps) => agree(stack, plain, steps, scripted));
+    await fc.assert(property, runsOf(100));
+  });
+
+  it('do so on large collections, which are staged by their elements', async () => {
+    const property = fc.asyncProperty(largeSequences, (steps) =>
+      agree(stack, plain, steps, scripted),
+    );
+    await fc.assert(property, runsOf(100));
+  });
+});

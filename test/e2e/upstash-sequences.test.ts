@@ -1,0 +1,26 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, it } from 'vitest';
+import { runsOf } from '../region/oracle/runs.ts';
+import { sequences } from '../region/oracle/sequences.ts';
+import { type PlainRedis, startPlainRedis } from '../support/stack/plain.ts';
+import { startTestStack, type TestStack } from '../support/stack/stack.ts';
+import { agree } from './sequences.ts';
+
+let stack: TestStack;
+let plain: PlainRedis;
+
+beforeAll(async () => {
+  [stack, plain] = await Promise.all([startTestStack(), startPlainRedis()]);
+});
+
+afterAll(async () => {
+  await stack?.stop();
+  await plain?.stop();
+});
+
+describe('random sequences of pipelines and transactions', () => {
+  it('answer as one plain Redis does, and leave in every region what it has', async () => {
+    const property = fc.asyncProperty(sequences, (steps) => agree(stack, plain, steps));
+    await fc.assert(property, runsOf(250));
+  });
+});

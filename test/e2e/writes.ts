@@ -1,0 +1,75 @@
+import type { Answer, SendOptions, TestStack } from '../support/stack/stack.ts';
+
+/** How long a condition may take to come true. It is no claim about speed: it only ends a test that would never end. */
+export const patience = { timeout: 120_000, interval: 20 } as const;
+
+/** What the tests read of an answer; absent members are undefined. */
+export interface Told {
+  readonly id?: string;
+  readonly type?: string;
+  readonly detail?: string;
+  readonly outcome?: string;
+  readonly confirmed?: boolean;
+  readonly sequence?: number;
+  readonly attempts?: number;
+  readonly results?: readonly unknown[];
+  readonly replayed?: boolean;
+  readonly appliedIn?: readonly string[];
+  readonly coordinators?: readonly { readonly incarnation: number }[];
+  readonly regions?: readonly { readonly region: string; readonly reason: string }[];
+}
+
+export interface WriteOptions {
+  readonly key?: string;
+  readonly ack?: 'committed' | 'confirmed';
+  readonly timeoutMs?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly checks?: readonly unknown[];
+  readonly callback?: Readonly<Record<string, unknown>>;
+}
+
+export type Operation = readonly (string | number)[];
+
+/** The JSON object of an answer; an empty one where it is none. */
+export function toldBy({ body }: Answer): Told {
+  return typeof body === 'object' && body !== null ? body : {};
+}
+
+/** Posts a write. `key` is its Idempotency-Key. Rejects where the connection breaks. */
+export function write(
+  stack: TestStack,
+  ops: readonly Operation[],
+  { key, headers, ...options }: WriteOptions = {},
+): Promise<Answer> {
+  const sent: SendOptions = {
+    headers: { ...(key === undefined ? {} : { 'idempotency-key': key }), ...headers },
+  };
+  return stack.send('POST', '/v1/writes', { ops, ...options }, sent);
+}
+
+/** Posts a write whose answer may never come; resolves with null then. */
+export function attempt(
+  stack: TestStack,
+  ops: readonly Operation[],
+  options: WriteOptions = {},
+): Promise<Answer | null> {
+  return write(stack, ops, options).catch(() => null);
+}
+
+/** A strong read of one string in one region; the status where it is not answered. */
+export async function strongRead(stack: TestStack, key: string, region: string): Promise<unknown> {
+  const query = { reads: [['GET', key]], consistency: 'strong', region };
+  const answer = await stack.send('POST', '/v1/reads', query, { scope: 'read' });
+  const { results } = toldBy(answer);
+  return answer.status === 200 ? results?.[0] : answer.status;
+}
+
+/** The strong read of `key` in every region, in the order of the regions. */
+export function strongEverywhere(stack: TestStack, key: string): Promise<readonly unknown[]> {
+  return Promise.all(stack.regions.map(({ id }) => strongRead(stack, key, id)));
+}
+
+/** Asks for the coordinator's state, which starts it where it does not run: it takes up what was left. */
+export async function wake(stack: TestStack): Promise<Answer> {
+  return stack.send('GET', '/v1/regions', undefined, { scope: 'read' });
+}

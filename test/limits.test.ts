@@ -1,0 +1,47 @@
+import '../shared/limit-relations.ts';
+import { describe, expect, it } from 'vitest';
+import { assert, InvariantViolation } from '../shared/assert.ts';
+import { limits } from '../shared/limits.ts';
+
+describe('the limits', () => {
+  it.each(Object.entries(limits))('have a whole number above zero for %s', (_, limit) => {
+    // The first attempt at a delivery waits for nothing; each later one waits.
+    const numbers: readonly unknown[] = Array.isArray(limit) ? limit.slice(1) : [limit];
+    for (const number of numbers) {
+      expect(Number.isSafeInteger(number)).toBe(true);
+      expect(number).toBeGreaterThan(0);
+    }
+  });
+
+  it('let the first pause be shorter than the last', () => {
+    expect(limits.probePauseMsFirst).toBeLessThan(limits.probePauseMsLast);
+    expect(limits.retryPauseMsFirst).toBeLessThan(limits.retryPauseMsLast);
+  });
+
+  it('let a region that answers at all be found answering within the default timeout', () => {
+    const { roundTimeoutMs, probePauseMsLast, timeoutMsDefault } = limits;
+    expect(roundTimeoutMs + probePauseMsLast + roundTimeoutMs).toBeLessThan(timeoutMsDefault);
+  });
+
+  it('let a commit linger for less than anybody notices, and less than any probe pauses', () => {
+    expect(limits.commitLingerMs).toBeLessThan(limits.timeoutMsMinimum);
+    expect(limits.commitLingerMs).toBeLessThan(limits.probePauseMsFirst);
+  });
+
+  it('let a region owe more decisions than a round carries, but only a few rounds of them', () => {
+    expect(limits.decisionsPerRound).toBeLessThan(limits.unacknowledgedPerRegion);
+    expect(limits.unacknowledgedPerRegion).toBeLessThanOrEqual(4 * limits.decisionsPerRound);
+  });
+
+  it('let a full queue be drained by transactions that the queue can hold', () => {
+    expect(limits.transactionBytes).toBeLessThan(limits.queuedBytes);
+    expect(limits.partsPerTransaction).toBeLessThan(limits.framesQueued);
+  });
+});
+
+describe('a broken promise', () => {
+  it('is thrown as an invariant violation that names the claim', () => {
+    expect(() => assert(false, 'water is wet')).toThrow(new InvariantViolation('water is wet'));
+    expect(() => assert(true, 'water is wet')).not.toThrow();
+  });
+});

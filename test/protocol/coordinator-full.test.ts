@@ -1,0 +1,230 @@
+import { describe, expect, it } from 'vitest';
+import type { Operation } from '../../shared/contracts/frame.ts';
+import { isGrowing } from '../../shared/contracts/growing.ts';
+import type { RoundReply } from '../../shared/contracts/round.ts';
+import { limits } from '../../shared/limits.ts';
+import type { SentRound } from '../../shared/protocol/io/events.ts';
+import { frameOf, Rig, type RigOptions, timing } from './rig.ts';
+
+const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
+const denied = {
+  kind: 'denied',
+  code: 'OOM',
+  reason: 'OOM out of memory',
+  part: 0,
+} as const;
+
+/** A greeted rig in which no lease is left that an earlier life could have granted. */
+function calm(options: RigOptions = {}): Rig {
+  const rig = Rig.greeted(options);
+  rig.run(limits.leaseTtlMs + limits.leaseDriftMs);
+  return rig;
+}
+
+/** Takes no memory. */
+function deleting(key: string): Operation {
+  return { kind: 'delete', args: ['DEL', key], writes: [1], reads: [], reply: null, seed: null };
+}
+
+/** What a region answers that is out of memory, or is not. */
+function answerOf({ round }: SentRound, isFull: boolean): Partial<RoundReply> {
+  const grows = round.prepares.some(({ parts }) =>
+    parts.some(({ operations }) => operations.some(isGrowing)),
+  );
+  const isAsked = grows || round.role !== 'voter';
+  const votes = isFull && grows ? { votes: round.prepares.map(() => denied) } : {};
+  const isWritten = isFull && round.copy?.kind === 'write';
+  const failed = [{ key: 'a', reason: 'OOM out of memory' }];
+  const copy = isWritten ? { copy: { kind: 'written', failed } as const } : {};
+  return { isFull: isAsked ? isFull : null, ...votes, ...copy };
+}
+
+/** Lets `ms` pass in which `full` are out of memory, and all regions but the silent ones answer at once. */
+function runFull(rig: Rig, ms: number, full: readonly string[], silent: readonly string[] = []) {
+  for (const until = rig.now + ms; ; rig.advance(10)) {
+    for (let turn = 0; turn < 20; turn++) {
+      for (const send of rig.flights) {
+        if (!silent.includes(send.region))
+          rig.execute(send, answerOf(send, full.includes(send.region)));
+      }
+    }
+    if (rig.now >= until) return;
+  }
+}
+
+// R31: a server's refusals are no usable answer, so one that goes on refusing must not stop all writes.
+describe('a voter whose server is out of memory', () => {
+  it('is put out after outAfterMs, with its reason, and the write is decided by the others', () => {
+    const rig = calm();
+    const ticket = rig.arrive(frameOf(['a'], lasting));
+    runFull(rig, timing.outAfterMs - 100, ['far']);
+    expect(rig.statusOf('far')).toMatchObject({
+      state: 'voter',
+      health: 'refusing',
+      detail: expect.stringContaining('out of memory'),
+    });
+    runFull(rig, 100 + 2 * limits.retryPauseMsLast, ['far']);
+    expect(rig.statusOf('far')).toMatchObject({
+      state: 'out',
+      cause: 'refusing',
+      held: false,
+      missedKeys: 1,
+      detail: expect.stringContaining('out of memory'),
+    });
+    expect(rig.record(ticket).votes.map(({ region }) => region)).toEqual(['near', 'middle']);
+    expect(rig.changes.map(({ event, cause }) => [event, cause])).toContainEqual([
+      'out',
+      'refusing',
+    ]);
+  });
+
+  it('takes part in what takes no memory, which does not count as the end of its refusals', () => {
+    const rig = calm();
+    rig.arrive(frameOf(['a'], lasting));
+    for (let waited = 0; waited <= timing.outAfterMs + limits.retryPauseMsLast; waited += 200) {
+      const ticket = rig.arrive(frameOf(['b'], { operations: [deleting('b')] }));
+      runFull(rig, 200, ['far']);
+      expect(rig.record(ticket).outcome).toBe('committed');
+    }
+    expect(rig.statusOf('far').state).toBe('out');
+  });
+
+  it('stays if it takes a write again before that', () => {
+    const rig = calm();
+    const ticket = rig.arrive(frameOf(['a'], lasting));
+    runFull(rig, timing.outAfterMs - 100, ['far']);
+    runFull(rig, limits.retryPauseMsLast, []);
+    expect(rig.record(ticket).votes).toHaveLength(3);
+    rig.arrive(frameOf(['a'], lasting));
+    runFull(rig, timing.outAfterMs - 100, ['far']);
+    expect(rig.statusOf('far').state).toBe('voter');
+  });
+
+  it('stays if its refusals are far apart', () => {
+    const rig = calm();
+    for (let time = 0; time < 3; time++) {
+      rig.arrive(frameOf(['a'], { notAfter: rig.now + 20 }));
+      runFull(rig, 50, ['far']);
+      rig.run(limits.refusalsApartMs + 1);
+    }
+    expect(rig.changes).toEqual([]);
+  });
+
+  it('returns by itself once it has memory, and is not copied in vain before that', () => {
+    const rig = calm();
+    rig.arrive(frameOf(['a'], lasting));
+    runFull(rig, timing.outAfterMs + limits.retryPauseMsLast, ['far']);
+    runFull(rig, limits.fullCopyPauseMs / 2, ['far']);
+    const copies = () => rig.changes.filter(({ event }) => event === 'copying').length;
+    expect(copies()).toBeLessThanOrEqual(1);
+    runFull(rig, 2 * limits.outProbePauseMsLast, []);
+    expect(rig.statusOf('far')).toMatchObject({ state: 'voter', cause: null });
+  });
+
+  it('does not vote again while it is full, though it has missed nothing', () => {
+    const rig = calm();
+    rig.arrive(frameOf(['a'], { notAfter: rig.now + timing.outAfterMs + 100 }));
+    rig.order({ kind: 'put-out', region: 'far', reason: 'for a test' });
+    runFull(rig, 200, ['far']);
+    rig.order({ kind: 'return', region: 'far', whole: false, force: false });
+    runFull(rig, limits.fullCopyPauseMs / 2, ['far']);
+    expect(rig.statusOf('far').state).toBe('out');
+    expect(rig.changes.filter(({ event }) => event === 'copying').length).toBeLessThanOrEqual(2);
+  });
+
+  it('stays if too few would be left without it, and the write is refused by name', () => {
+    const rig = calm({ minVoters: 3 });
+    const ticket = rig.arrive(frameOf(['a'], lasting));
+    runFull(rig, 200, ['far']);
+    expect(rig.told(ticket)).toMatchObject({
+      kind: 'unavailable',
+      code: 'full',
+      faults: [{ region: 'far', reason: expect.stringContaining('out of memory') }],
+    });
+    runFull(rig, 2 * timing.outAfterMs, ['far']);
+    expect(rig.statusOf('far').state).toBe('voter');
+  });
+
+  it('stays while the others are silent', () => {
+    const rig = calm();
+    rig.arrive(frameOf(['a'], lasting));
+    runFull(rig, timing.outAfterMs / 2, ['far'], ['near', 'middle']);
+    expect(rig.statusOf('far').state).toBe('voter');
+  });
+});
+
+describe('every voter out of memory', () => {
+  it('has what takes memory refused by name at once, naming each, and puts nobody out', () => {
+    const rig = calm();
+    const ticket = rig.arrive(frameOf(['a'], lasting));
+    runFull(rig, 100, rig.regions);
+    const told = rig.told(ticket);
+    expect(told).toMatchObject({ kind: 'unavailable', code: 'full' });
+    const faults = told?.kind === 'unavailable' ? told.faults.map(({ region }) => region) : [];
+    expect(faults.toSorted()).toEqual([...rig.regions].sort());
+    for (let waited = 0; waited < 3 * timing.outAfterMs; waited += 500) {
+      rig.arrive(frameOf(['a'], lasting));
+      runFull(rig, 500, rig.regions);
+    }
+    expect(rig.changes).toEqual([]);
+  });
+
+  it('lets those stay that have memory a moment later than the first', () => {
+    const rig = calm();
+    for (let waited = 0; waited < 2 * timing.outAfterMs; waited += 500) {
+      rig.arrive(frameOf(['a'], lasting));
+      runFull(rig, 500, rig.regions);
+    }
+    const ticket = rig.arrive(frameOf(['a'], lasting));
+    runFull(rig, timing.outAfterMs / 2, ['far']);
+    expect(rig.statusOf('far').state).toBe('voter');
+    runFull(rig, limits.retryPauseMsLast, []);
+    expect(rig.record(ticket).votes).toHaveLength(3);
+    expect(rig.changes).toEqual([]);
+  });
+
+  it('carries out what takes none, also if it came together with what takes some', () => {
+    const rig = calm();
+    const tickets = rig.arriveTogether([
+      frameOf(['a'], lasting),
+      frameOf(['a'], { ...lasting, operations: [deleting('a')] }),
+    ]);
+    runFull(rig, 200, rig.regions);
+    const [refused, done] = tickets;
+    expect(rig.told(refused ?? 0)).toMatchObject({ kind: 'unavailable', code: 'full' });
+    expect(rig.record(done ?? 0).outcome).toBe('committed');
+  });
+});
+
+describe('a voter whose server refuses to write', () => {
+  const readOnly = { kind: 'silent', reason: 'READONLY', code: 'READONLY' } as const;
+
+  it('is put out though it answers the probes in between', () => {
+    const rig = calm();
+    const ticket = rig.arrive(frameOf(['a'], lasting));
+    for (let waited = 0; waited <= timing.outAfterMs + 2 * limits.probePauseMsLast; waited += 10) {
+      for (const send of rig.flights) {
+        const isProbe = send.round.prepares.length + send.round.decisions.length === 0;
+        if (send.region === 'far' && !isProbe) rig.end(send, readOnly);
+        else rig.execute(send);
+      }
+      rig.advance(10);
+    }
+    expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'refusing' });
+    expect(rig.record(ticket).votes).toHaveLength(2);
+  });
+
+  it('is named as refusing if it answers nothing else', () => {
+    const rig = calm();
+    rig.arrive(frameOf(['a'], lasting));
+    for (let waited = 0; waited <= timing.outAfterMs; waited += 10) {
+      for (const send of rig.flights) {
+        if (send.region === 'far') rig.end(send, readOnly);
+        else rig.execute(send);
+      }
+      rig.advance(10);
+    }
+    expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'refusing' });
+    expect(rig.statusOf('far').detail).toContain('READONLY');
+  });
+});

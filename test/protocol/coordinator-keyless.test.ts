@@ -1,0 +1,173 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { frameOf as frameOfRequest } from '../../functions/coordinator/compile-frame.ts';
+import { noScripts } from '../../shared/commands/user-scripts.ts';
+import type { WriteRequest } from '../../shared/contracts/coordinator.ts';
+import type { WriteFrame } from '../../shared/contracts/frame.ts';
+import type { RegionId } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
+import type { SentRound } from '../../shared/protocol/io/events.ts';
+import { requestOf } from '../coordinator/requests.ts';
+import { RegionModel } from '../region/model.ts';
+import { Rig, start } from './rig.ts';
+import { voterOf } from './stored.ts';
+
+const regions: readonly RegionId[] = ['near', 'middle', 'far'];
+/** Voters that have not taken their first round. */
+const fresh = regions.map((region) => voterOf(region, { begun: false }));
+const id = '0-keyless';
+
+/** The frame of a request, as the coordinator makes it. */
+function compiled(request: WriteRequest): WriteFrame {
+  const frame = frameOfRequest({ ...request, timeoutMs: 60_000 }, start, noScripts);
+  if ('kind' in frame) throw new Error(JSON.stringify(frame));
+  return frame;
+}
+
+/** Writes that leave no value anywhere, and what each region is to publish of them. */
+const writes: readonly (readonly [what: string, frame: WriteFrame, messages: readonly string[]])[] =
+  [
+    ['a message alone', compiled(requestOf(id, ['PUBLISH', 'news', 'one'])), ['news one']],
+    [
+      'messages of several channels',
+      compiled(requestOf(id, ['PUBLISH', 'b', 'one'], ['PUBLISH', 'a', 'two'])),
+      ['b one', 'a two'],
+    ],
+    [
+      'a check alone',
+      { ...compiled(requestOf(id, ['GET', 'k'])), checks: [{ kind: 'absent', key: 'k' }] },
+      [],
+    ],
+    // What a script does when it touches no key: the model knows no scripts, and any operation without a key will do.
+    [
+      'what asks for no key',
+      { ...compiled(requestOf(id, ['EVAL', 'return 1', '0'])), operations: [] },
+      [],
+    ],
+  ];
+
+let models: ReadonlyMap<RegionId, RegionModel>;
+let rig: Rig;
+
+beforeEach(() => {
+  models = new Map(regions.map((region) => [region, new RegionModel(() => rig.now)]));
+  rig = beginning(new Rig({ regions, stored: { regions: fresh } }));
+});
+
+function modelOf(region: RegionId): RegionModel {
+  const model = models.get(region);
+  if (model === undefined) throw new Error(`no region ${region}`);
+  return model;
+}
+
+/** A life whose first rounds have been answered. */
+function beginning(life: Rig): Rig {
+  rig = life;
+  rig.tick();
+  answerAll();
+  return rig;
+}
+
+/** The round runs in its region, and is answered as that says. */
+function carryOut(send: SentRound): void {
+  rig.end(send, modelOf(send.region).round(send.round));
+}
+
+/** All rounds run until nothing is on its way, and commits that linger have gone. */
+function answerAll(): void {
+  for (let turn = 0; turn < 100; turn += 1) {
+    for (const send of rig.flights) carryOut(send);
+    rig.advance(limits.commitLingerMs);
+    if (rig.flights.length === 0) return;
+  }
+  throw new Error('the rounds come to no end');
+}
+
+/** The write is decided and answered, and its commits are on their way to every region. */
+function decided(frame: WriteFrame): readonly SentRound[] {
+  const ticket = rig.arrive(frame);
+  for (const send of rig.flights) carryOut(send);
+  expect(rig.record(ticket).outcome).toBe('committed');
+  rig.advance(limits.commitLingerMs);
+  const commits = rig.flights.filter(({ round }) => round.decisions.length > 0);
+  expect(commits.map(({ region }) => region)).toEqual(regions);
+  return commits;
+}
+
+/** No region has left or is to leave, nothing is locked, and each has published the messages once, in order. */
+function expectWhole(messages: readonly string[]): void {
+  for (const region of regions) {
+    expect(rig.statusOf(region)).toMatchObject({
+      state: 'voter',
+      cause: null,
+      health: 'answering',
+    });
+    const told = modelOf(region).published.map(({ channel, text }) => `${channel} ${text}`);
+    expect(told).toEqual(messages);
+    expect(modelOf(region).locks()).toEqual([]);
+  }
+  expect(rig.changes).toEqual([]);
+  expect([...rig.tables.commits.values()].map(({ confirmed }) => confirmed)).toEqual([true]);
+}
+
+/** Every choice of regions in which a commit ran before its coordinator died. */
+const choices = [0, 1, 2, 3, 4, 5, 6, 7].map((bits) =>
+  regions.filter((_, at) => Math.floor(bits / 2 ** at) % 2 === 1),
+);
+
+describe.each(writes)('%s whose coordinator dies before its commit is acknowledged', (...row) => {
+  const [, frame, messages] = row;
+
+  it('locks something in every region, so that nobody takes a second commit for a loss', () => {
+    const ticket = rig.arrive(frame);
+    for (const send of rig.flights) carryOut(send);
+    for (const region of regions) expect(modelOf(region).locks()).not.toEqual([]);
+    expect(rig.record(ticket).outcome).toBe('committed');
+  });
+
+  it.each(choices.map((ran) => ({ ran })))(
+    'is settled by the next life if its commit ran in $ran',
+    ({ ran }) => {
+      const commits = decided(frame);
+      for (const { region, round } of commits)
+        if (ran.includes(region)) modelOf(region).round(round);
+      beginning(rig.restarted());
+      expectWhole(messages);
+    },
+  );
+
+  it('is settled by the next life, also if the commits of the dead one arrive behind it', () => {
+    const commits = decided(frame);
+    beginning(rig.restarted());
+    for (const { region, round } of commits) modelOf(region).round(round);
+    answerAll();
+    expectWhole(messages);
+  });
+
+  it('is settled by a third life if the second one dies with its own commits on their way', () => {
+    const commits = decided(frame);
+    const [first] = commits;
+    if (first !== undefined) modelOf(first.region).round(first.round);
+    rig = rig.restarted();
+    rig.tick();
+    rig.advance(limits.commitLingerMs);
+    for (const { region, round } of rig.flights) {
+      if (region !== 'far') modelOf(region).round(round);
+    }
+    beginning(rig.restarted());
+    expectWhole(messages);
+  });
+
+  it('is aborted without a trace if it was not decided', () => {
+    rig.arrive(frame);
+    for (const { region, round } of rig.flights) {
+      if (region !== 'far') modelOf(region).round(round);
+    }
+    beginning(rig.restarted());
+    for (const region of regions) {
+      expect(rig.statusOf(region)).toMatchObject({ state: 'voter', health: 'answering' });
+      expect(modelOf(region).published).toEqual([]);
+      expect(modelOf(region).locks()).toEqual([]);
+    }
+    expect(rig.changes).toEqual([]);
+  });
+});

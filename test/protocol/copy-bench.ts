@@ -1,0 +1,92 @@
+import type { CopyReply, CopyStep } from '../../shared/contracts/round.ts';
+import { Copy, type CopyTurn } from '../../shared/protocol/membership/copy.ts';
+import { RegionLink } from '../../shared/protocol/regions/region-link.ts';
+import { copyReplyTo } from './replies.ts';
+import { outOf, voterOf } from './stored.ts';
+
+/** When the copy of a bench begins, ms. */
+export const startedAt = 50_000;
+
+/** A copy between two links, whose steps are answered as the test says. */
+export class Bench {
+  readonly target = new RegionLink(outOf('far'), Number.NEGATIVE_INFINITY, 0);
+  readonly source = new RegionLink(voterOf('near'), Number.NEGATIVE_INFINITY, 0);
+  readonly copy: Copy;
+  /** The sequence given out last. */
+  sequence = 10;
+
+  constructor(whole: boolean, missed: Readonly<Record<string, number>> = {}) {
+    for (const [key, sequence] of Object.entries(missed)) this.target.missed.set(key, sequence);
+    this.copy = new Copy(this.target, 'token', { whole, replaces: [6, 5], startedAt });
+    this.copy.readFrom(this.source);
+  }
+
+  /** One that has begun at its target. */
+  static begun(whole: boolean, missed: Readonly<Record<string, number>> = {}): Bench {
+    const bench = new Bench(whole, missed);
+    bench.answer(bench.atTarget());
+    return bench;
+  }
+
+  /** A whole one that has begun at its target, where there is nothing to remove. */
+  static listed(missed: Readonly<Record<string, number>> = {}): Bench {
+    const bench = Bench.begun(true, missed);
+    bench.answer(bench.atTarget());
+    return bench;
+  }
+
+  /** One that is held for its last keys, which have been missed. */
+  static held(missed: Readonly<Record<string, number>>): Bench {
+    const bench = Bench.begun(false, missed);
+    bench.copy.phase = 'hold';
+    return bench;
+  }
+
+  /** The next step at the target; it throws where there is none. */
+  atTarget(): CopyStep {
+    return this.#take(this.target);
+  }
+
+  atSource(): CopyStep {
+    return this.#take(this.source);
+  }
+
+  /** True where nothing is to be done at `link` now. */
+  isIdle(link: RegionLink): boolean {
+    this.copy.plan(this.sequence, true);
+    return link.copyStep === null;
+  }
+
+  answer(step: CopyStep, reply: CopyReply | null = copyReplyTo(step)): CopyTurn {
+    return this.copy.answered(step, reply, this.sequence);
+  }
+
+  /** The source answers `reply` to what it is asked, and the target takes what comes of it. Both steps come back. */
+  move(reply?: CopyReply): readonly [read: CopyStep, write: CopyStep] {
+    const read = this.atSource();
+    this.answer(read, reply);
+    const write = this.atTarget();
+    this.answer(write);
+    return [read, write];
+  }
+
+  /** What is asked of `other`, which becomes the source. */
+  atOther(other: RegionLink): CopyStep | null {
+    this.copy.readFrom(other);
+    this.copy.plan(this.sequence, true);
+    const step = other.copyStep;
+    other.copyStep = null;
+    return step;
+  }
+
+  #take(link: RegionLink): CopyStep {
+    this.copy.plan(this.sequence, true);
+    const step = link.copyStep;
+    if (step === null) throw new Error(`nothing is to be done in ${link.region}`);
+    link.copyStep = null;
+    return step;
+  }
+}
+
+/** A key that a source is asked for. */
+export const key = (name: string, from = '') => ({ key: name, from });

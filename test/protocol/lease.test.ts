@@ -1,0 +1,112 @@
+import { describe, expect, it } from 'vitest';
+import { limits } from '../../shared/limits.ts';
+import { Lease } from '../../shared/protocol/regions/lease.ts';
+
+const {
+  leaseTtlMs: ttlMs,
+  leaseDriftMs,
+  leaseRenewMs,
+  leaseRideMs,
+  leaseWantedMsFirst: leaseWantedMs,
+} = limits;
+const never = Number.NEGATIVE_INFINITY;
+const clock = 900_000;
+
+/** A lease that is wanted, with a reading of `clock` whose answer came at 0. */
+function read(): Lease {
+  const lease = new Lease(never);
+  lease.want(0, leaseWantedMs);
+  lease.orderFor(0);
+  lease.learn(clock, 0);
+  return lease;
+}
+
+// R30: a delayed renewal cannot reach beyond the reading that it answers.
+describe('a lease', () => {
+  it('is asked for by a reading first, which grants nothing', () => {
+    const lease = new Lease(never);
+    lease.want(0, leaseWantedMs);
+    expect(lease.orderFor(0)).toEqual({ reading: null, ttlMs });
+    expect(lease.endsAt).toBe(never);
+  });
+
+  it('is granted on the reading as soon as that has come', () => {
+    const lease = read();
+    expect(lease.dueAt(0)).toBe(0);
+    expect(lease.orderFor(0)).toEqual({ reading: clock, ttlMs });
+  });
+
+  it('ends for the coordinator by when the reading came, not by when the renewal left', () => {
+    const lease = read();
+    lease.orderFor(700);
+    expect(lease.endsAt).toBe(ttlMs + leaseDriftMs);
+  });
+
+  it('never ends before one that was granted earlier on a later reading', () => {
+    const lease = read();
+    lease.orderFor(0);
+    lease.learn(clock + 1_000, 1_000);
+    lease.orderFor(1_000);
+    expect(lease.endsAt).toBe(1_000 + ttlMs + leaseDriftMs);
+    lease.learn(null, 1_100);
+    lease.orderFor(leaseRenewMs + 1_000);
+    expect(lease.endsAt).toBe(1_000 + ttlMs + leaseDriftMs);
+  });
+
+  it('is not renewed on a reading that is half as old as the lease is long: a new one is asked for', () => {
+    const lease = read();
+    lease.want(ttlMs, leaseWantedMs);
+    expect(lease.orderFor(ttlMs / 2)).toEqual({ reading: clock, ttlMs });
+    lease.learn(null, ttlMs / 2);
+    expect(lease.orderFor(ttlMs / 2 + leaseRideMs)).toEqual({ reading: null, ttlMs });
+    expect(lease.endsAt).toBe(ttlMs + leaseDriftMs);
+  });
+
+  it('rides with a round that goes anyway, no more often than it needs', () => {
+    const lease = read();
+    lease.orderFor(0);
+    lease.learn(clock, 0);
+    expect(lease.orderFor(leaseRideMs - 1)).toBeNull();
+    expect(lease.orderFor(leaseRideMs)).not.toBeNull();
+  });
+
+  it('gets a round of its own where none goes anyway', () => {
+    const lease = read();
+    lease.orderFor(0);
+    lease.learn(clock, 0);
+    expect(lease.dueAt(0)).toBe(leaseRenewMs);
+  });
+
+  it('is due at once where it is short and a reading waits, but not twice on the same reading', () => {
+    const lease = read();
+    expect(lease.dueAt(0)).toBe(0);
+    lease.orderFor(0);
+    expect(lease.dueAt(1)).toBe(leaseRenewMs);
+  });
+
+  it('is neither due nor ordered once nobody has asked for it for so long', () => {
+    const lease = read();
+    expect(lease.isWanted(leaseWantedMs - 1)).toBe(true);
+    expect(lease.isWanted(leaseWantedMs)).toBe(false);
+    expect(lease.dueAt(leaseWantedMs)).toBe(Number.POSITIVE_INFINITY);
+    expect(lease.orderFor(leaseWantedMs)).toBeNull();
+  });
+
+  it('that an earlier instance may have granted ends at no moment that could be told before the first answer', () => {
+    const lease = new Lease(Number.POSITIVE_INFINITY);
+    expect(lease.endsAt).toBe(Number.POSITIVE_INFINITY);
+    lease.begin(500);
+    expect(lease.endsAt).toBe(500 + ttlMs + leaseDriftMs);
+    lease.begin(900);
+    expect(lease.endsAt).toBe(500 + ttlMs + leaseDriftMs);
+  });
+
+  it('is none where it was dropped, and begins with a reading again', () => {
+    const lease = read();
+    lease.orderFor(0);
+    lease.drop();
+    expect(lease.endsAt).toBe(never);
+    expect(lease.dueAt(1)).toBe(0);
+    expect(lease.orderFor(1)).toEqual({ reading: null, ttlMs });
+  });
+});

@@ -1,0 +1,214 @@
+import { Redis } from 'ioredis';
+import { expect } from 'vitest';
+import { compileWrite } from '../../../shared/commands/compile.ts';
+import { bytesWithin } from '../../../shared/commands/raw-bytes.ts';
+import { bytesOfText, parseExact } from '../../../shared/commands/replies.ts';
+import { operationAt, type ReplyOrder } from '../../../shared/contracts/frame.ts';
+import type { Decision, Part, RegionClient } from '../../../shared/contracts/round.ts';
+import { connectDirectly } from '../direct.ts';
+import { commitOf, executed, keepingOn, outcomesOf, part, roundOf } from '../fixtures.ts';
+import { startRedisServer, type TestServer } from '../servers.ts';
+import dumpScript from './dump.lua';
+import type { Step } from './sequences.ts';
+
+/** A reply in one form, whichever way it came: strings with one character a byte, integers as bigints. */
+export type Told = null | string | bigint | readonly Told[] | { readonly error: string };
+
+/** The reply of a client that gives integers as strings, and strings as bytes. */
+export function toldByClient(reply: unknown): Told {
+  if (Buffer.isBuffer(reply)) return reply.toString('latin1');
+  if (Array.isArray(reply)) return reply.map(toldByClient);
+  if (reply instanceof Error) return { error: bytesOfText(reply.message) };
+  return reply === null ? null : BigInt(String(reply));
+}
+
+/** A reply in an outcome. */
+export function toldByRegion(reply: unknown): Told {
+  if (reply === null || typeof reply === 'string') return reply;
+  if (typeof reply === 'number' || typeof reply === 'bigint') return BigInt(reply);
+  if (Array.isArray(reply)) return reply.map(toldByRegion);
+  if (typeof reply === 'object' && 's' in reply) return String(reply.s);
+  if (typeof reply === 'object' && 'e' in reply) return { error: String(reply.e) };
+  throw new Error(`no reply: ${JSON.stringify(reply)}`);
+}
+
+/** One command on its way through both: as an operation, or refused with Redis's own error. */
+interface Tried {
+  readonly words: readonly string[];
+  readonly operation: Part['operations'][number] | null;
+  readonly error: string | null;
+}
+
+/** Null for a command that is refused by name: its differences are listed in the table. */
+function tryOut(words: readonly string[], now: number): Tried | null {
+  const compiled = compileWrite([words], [], { now, seed: () => 1 });
+  if (compiled.ok) {
+    const [operation = null] = compiled.operations.map((each) => operationAt(each, now));
+    return { words, operation, error: null };
+  }
+  if (compiled.problem === 'unsupported-command') return null;
+  if (compiled.redis === undefined) throw new Error(`${words.join(' ')}: ${compiled.detail}`);
+  return { words, operation: null, error: bytesWithin(compiled.redis.error) };
+}
+
+/**
+ * What one Redis does with the command. The id that Lockstep made for an entry is given to it; it counts as Lockstep does,
+ * without keeping the count in the key; and it removes what Lockstep drew.
+ */
+function plainly({ words, operation }: Tried, reply: Told): readonly Buffer[] {
+  const drawn = operation?.kind === 'pop' ? [reply].flat().map(String) : [];
+  const isDrawn = typeof reply === 'string' || Array.isArray(reply);
+  if (isDrawn && drawn.length > 0) {
+    const key = Buffer.from(bytesWithin(words[1] ?? ''), 'latin1');
+    return [Buffer.from('SREM'), key, ...drawn.map((member) => Buffer.from(member, 'latin1'))];
+  }
+  const isMade = operation?.kind === 'append' && typeof reply === 'string';
+  const star = isMade ? words.indexOf('*', 2) : -1;
+  const isCount = words[0] === 'PFCOUNT' && operation !== null;
+  const spelt = isCount ? operation.args : words;
+  const given = isMade && star > 0 ? spelt.with(star, reply) : spelt;
+  return given.map((word) => Buffer.from(bytesWithin(word), 'latin1'));
+}
+
+/** A reply in the one order that it has in both, where servers give it any. */
+export function inOrder(told: Told, order: ReplyOrder): Told {
+  if (!Array.isArray(told)) return told;
+  const flat = told.map(String);
+  if (order === 'members') return flat.sort();
+  if (order !== 'pairs') return told;
+  return flat.flatMap((name, at) => (at % 2 === 0 ? [`${name}\0${flat[at + 1]}`] : [])).sort();
+}
+
+/** A region and one plain Redis beside it, in two databases of one server. */
+export class RegionBesidePlain {
+  readonly #server: TestServer;
+  readonly staged: Redis;
+  readonly plain: Redis;
+  readonly region: RegionClient;
+
+  constructor(server: TestServer) {
+    this.#server = server;
+    this.staged = new Redis(server.port, '127.0.0.1', { stringNumbers: true });
+    this.plain = new Redis(server.port, '127.0.0.1', { stringNumbers: true, db: 1 });
+    this.region = connectDirectly(this.staged, 'flagged');
+  }
+
+  async stop(): Promise<void> {
+    this.staged.disconnect();
+    this.plain.disconnect();
+    await this.#server.stop();
+  }
+
+  /** Has the region apply these. */
+  async decide(decisions: readonly Decision[]): Promise<void> {
+    const reply = executed(await this.region.round(roundOf({ decisions }), 0));
+    expect(reply.decisions).toEqual(decisions.map(() => 'acknowledged'));
+  }
+
+  /** Compares all that both have now, when nothing is staged. */
+  async compare(): Promise<void> {
+    const [found, expected] = await Promise.all([this.staged, this.plain].map(dumpOf));
+    expect(found).toEqual(expected);
+    const left = await this.staged.keys('lockstep:*:*:*');
+    expect(left, 'shadows and backups').toEqual([]);
+    expect(await this.staged.hlen('lockstep:0:lock'), 'locks').toBe('0');
+  }
+}
+
+/** Each step goes through both, and has to be answered the same. */
+export class Beside extends RegionBesidePlain {
+  #transactions = 0;
+  #keys: readonly string[] = [];
+
+  static async start(): Promise<Beside> {
+    return new Beside(await startRedisServer());
+  }
+
+  /** Runs the steps on empty databases, and compares what they leave. */
+  async agree(steps: readonly Step[]): Promise<void> {
+    await Promise.all([this.staged.flushdb(), this.plain.flushdb()]);
+    this.#transactions = 0;
+    for (const step of steps) await this.run(step);
+    await this.end();
+  }
+
+  /** A round brings the commit of the step before. Returns what each command was answered. */
+  async run({ together, commands }: Step): Promise<readonly Told[]> {
+    const now = Date.now();
+    const tried = commands.flatMap((words) => tryOut(words, now) ?? []);
+    const replies = await this.#stage(tried, together, now);
+    const told: Told[] = [];
+    for (const [index, each] of tried.entries()) {
+      const reply = each.error === null ? (replies.shift() ?? null) : { error: each.error };
+      told.push(reply);
+      const [name, ...rest] = plainly(each, reply);
+      const answer = await this.plain
+        .callBuffer(name?.toString('latin1') ?? '', ...rest)
+        .catch((error: unknown) => error);
+      const words = JSON.stringify(each.words);
+      const expected = inOrder(toldByClient(answer), each.operation?.reply ?? null);
+      const found =
+        name?.toString() === 'SREM' && each.words[0] === 'SPOP'
+          ? BigInt([reply].flat().length)
+          : reply;
+      expect(inOrder(found, each.operation?.reply ?? null), `reply ${index} to ${words}`).toEqual(
+        expected,
+      );
+    }
+    return told;
+  }
+
+  async #stage(tried: readonly Tried[], together: boolean, now: number): Promise<Told[]> {
+    const operations = tried.flatMap(({ operation }) => operation ?? []);
+    const parts = together ? [keepingOn(part(...operations))] : operations.map((one) => part(one));
+    if (operations.length === 0) return [];
+    const keys = [
+      ...new Set(
+        operations.flatMap(({ args, writes, reads }) =>
+          [...writes, ...reads].map((position) => args[position] ?? ''),
+        ),
+      ),
+    ];
+    const decisions = this.#decisions();
+    this.#transactions += 1;
+    this.#keys = keys;
+    const transaction = [1, this.#transactions] as const;
+    const prepares = [{ transaction, keys, now, parts }];
+    const reply = executed(await this.region.round(roundOf({ decisions, prepares }), 0));
+    expect(reply.decisions).toEqual(decisions.map(() => 'acknowledged'));
+    const outcomes = parseExact(outcomesOf(reply.votes[0]));
+    if (!Array.isArray(outcomes)) throw new Error('outcomes are an array');
+    return outcomes.flatMap(([tag, first, second]: readonly unknown[], index) => {
+      if (together) return index === 0 ? toldOfAll(outcomes[0]) : [];
+      return [tag === 2 ? { error: String(second) } : toldByRegion(first)];
+    });
+  }
+
+  #decisions(): readonly Decision[] {
+    return this.#transactions === 0 ? [] : [commitOf(this.#transactions, this.#keys)];
+  }
+
+  /** Commits the last step, and compares all that both have now. */
+  async end(): Promise<void> {
+    await this.decide(this.#decisions());
+    await this.compare();
+  }
+}
+
+function toldOfAll(outcome: unknown): Told[] {
+  if (!Array.isArray(outcome) || outcome[0] !== 0) throw new Error(`undone: ${String(outcome)}`);
+  return outcome.slice(1).map(toldByRegion);
+}
+
+/**
+ * All that a Redis has but Lockstep’s own keys. Expiries that lie within a day are relative ones, and differ by the time
+ * between the two runs.
+ */
+export async function dumpOf(redis: Redis): Promise<Told> {
+  const keys = toldByClient(await redis.callBuffer('EVAL', dumpScript, '0'));
+  if (!Array.isArray(keys)) throw new Error('a dump is an array');
+  const soon = BigInt(Date.now() + 86_400_000);
+  return keys.map(([name, type, expiry, value]) => {
+    return [name, type, expiry > 0n && expiry < soon ? 'soon' : expiry, value];
+  });
+}

@@ -1,0 +1,149 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { compileWrite } from '../../../shared/commands/compile.ts';
+import { parseExact } from '../../../shared/commands/replies.ts';
+import { operationAt } from '../../../shared/contracts/frame.ts';
+import type { Part } from '../../../shared/contracts/round.ts';
+import {
+  abortOf,
+  commitOf,
+  executed,
+  keepingOn,
+  outcomesOf,
+  part,
+  roundOf,
+  script,
+} from '../fixtures.ts';
+import { startRedisServer } from '../servers.ts';
+import { RegionBesidePlain, type Told, toldByClient, toldByRegion } from './beside.ts';
+import dumpScript from './dump.lua';
+import { type ExpiringPart, type ExpiringStep, expiringSequences, spelledAt } from './expiring.ts';
+import { oracleLaterMs, translated } from './expiry-oracle.ts';
+import { runsOf } from './runs.ts';
+
+const keys = ['a', 'b', 'c'];
+const hour = 3_600_000;
+
+/** Calls each command in turn, and returns all replies. */
+const calling = `local replies = {}
+for index, words in ipairs(cjson.decode(ARGV[1])) do replies[index] = redis.pcall(unpack(words)) end
+return replies`;
+
+let beside: RegionBesidePlain;
+
+beforeAll(async () => {
+  beside = new RegionBesidePlain(await startRedisServer());
+});
+
+afterAll(() => beside.stop());
+
+/**
+ * How a region's clock stands to the moments of the transactions: all expiries of a sequence lie before it, so that they
+ * pass before each commit, or after it; or first before and then after.
+ */
+const leads = fc.constantFrom<(at: number) => number>(
+  () => hour,
+  () => -hour,
+  (at) => (at < 2 ? -hour : hour),
+);
+
+function partOf({ form, commands }: ExpiringPart, arrivedAt: number, now: number): Part {
+  const spelled = commands.map((words) => spelledAt(words, now));
+  if (form === 'script') return part(script(calling, keys, [JSON.stringify(spelled)]));
+  const compiled = compileWrite(spelled, [], { now: arrivedAt, seed: () => 1, keepsGoing: true });
+  if (!compiled.ok) throw new Error(compiled.detail);
+  const given = part(...compiled.operations.map((operation) => operationAt(operation, now)));
+  return form === 'multi' ? keepingOn(given) : given;
+}
+
+/** What the region answers to each command of each part. */
+function repliesOf(outcomes: unknown, parts: readonly ExpiringPart[]): readonly Told[][] {
+  if (!Array.isArray(outcomes)) throw new Error('outcomes are an array');
+  return parts.map(({ form }, at) => {
+    const [tag, ...replies] = outcomes[at];
+    if (tag === 2) return [{ error: String(replies[1]) }];
+    const told = replies.map(toldByRegion);
+    const [first] = told;
+    return form === 'script' && Array.isArray(first) ? [...first] : told;
+  });
+}
+
+/** Runs the commands in one MULTI of the plain Redis, and tells what each would have answered at `now`. */
+async function ask(parts: readonly ExpiringPart[], now: number): Promise<readonly Told[][]> {
+  const asked = parts.map(({ commands }) =>
+    commands.map((words) => translated(spelledAt(words, now), now)),
+  );
+  const multi = beside.plain.multi();
+  for (const { words } of asked.flat()) {
+    const [name = '', ...rest] = words;
+    multi.callBuffer(name, ...rest);
+  }
+  const replies = (await multi.exec()) ?? [];
+  let next = 0;
+  return asked.map((commands) =>
+    commands.map(({ told }) => {
+      const [error, reply] = replies[next] ?? [];
+      next += 1;
+      return error ? toldByClient(error) : told(reply);
+    }),
+  );
+}
+
+/** An error inside a script has words of its own. */
+const blurred = (told: readonly Told[][]) =>
+  told.map((replies) =>
+    replies.map((reply) =>
+      typeof reply === 'object' && reply !== null && 'error' in reply ? 'an error' : reply,
+    ),
+  );
+
+/** Keys with type, expiry and value; `laterMs` is taken off each expiry. What has passed at `moment` is left out. */
+async function dumpAt(redis: RegionBesidePlain['plain'], laterMs: number, moment: number) {
+  const told = toldByClient(await redis.callBuffer('EVAL', dumpScript, '0'));
+  if (!Array.isArray(told)) throw new Error('a dump is an array');
+  return told.flatMap(([name, type, expiry, value]) => {
+    const at = expiry < 0n ? -1 : Number(expiry) - laterMs;
+    return at !== -1 && at <= moment ? [] : [[name, type, at, value]];
+  });
+}
+
+/** Deletes from the oracle what has expired at `moment`. */
+async function expireUntil(moment: number): Promise<void> {
+  for (const key of await beside.plain.keys('*')) {
+    const expiry = Number(await beside.plain.pexpiretime(key));
+    if (expiry >= 0 && expiry - oracleLaterMs <= moment) await beside.plain.del(key);
+  }
+}
+
+async function agree(steps: readonly ExpiringStep[], lead: (at: number) => number) {
+  await Promise.all([beside.staged.flushdb(), beside.plain.flushdb()]);
+  const clock = Date.now();
+  let elapsed = 0;
+  for (const [at, { afterMs, waitedMs, parts, isCommitted }] of steps.entries()) {
+    elapsed += afterMs;
+    const now = clock + lead(at) + elapsed;
+    await expireUntil(Math.max(now, clock));
+    const transaction = [1, at + 1] as const;
+    const given = parts.map((one) => partOf(one, now - waitedMs, now));
+    const prepares = [{ transaction, keys, now, parts: given }];
+    const { votes } = executed(await beside.region.round(roundOf({ prepares }), 0));
+    const decision = (isCommitted ? commitOf : abortOf)(at + 1, keys);
+    await beside.decide([decision]);
+    await beside.decide([decision]);
+    if (isCommitted) {
+      const found = repliesOf(parseExact(outcomesOf(votes[0])), parts);
+      expect(blurred(found), JSON.stringify(parts)).toEqual(blurred(await ask(parts, now)));
+      await expireUntil(clock);
+    }
+    const left = await dumpAt(beside.staged, 0, now);
+    expect(left, JSON.stringify(parts)).toEqual(await dumpAt(beside.plain, oracleLaterMs, now));
+    expect(await beside.staged.keys('lockstep:*:*:*')).toEqual([]);
+  }
+}
+
+describe('random sequences that set short expiries', () => {
+  it('answer what one Redis answers whose clock stands still in each transaction, and leave what it has', async () => {
+    const property = fc.asyncProperty(expiringSequences, leads, agree);
+    await fc.assert(property, runsOf(500));
+  });
+});

@@ -1,0 +1,100 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { compileReads } from '../../../shared/commands/compile.ts';
+import type { Decision } from '../../../shared/contracts/round.ts';
+import {
+  commitOf,
+  executed,
+  increment,
+  part,
+  prepareOf,
+  roundOf,
+  set,
+  snapshotOf,
+} from '../fixtures.ts';
+import { encodeReply } from '../replies.ts';
+import { Beside } from './beside.ts';
+
+let beside: Beside;
+
+beforeAll(async () => {
+  beside = await Beside.start();
+});
+
+afterAll(() => beside.stop());
+
+/** Three keys are applied, one is staged inline and one by a shadow. */
+beforeEach(async () => {
+  await beside.staged.flushdb();
+  const applied = ['a', 'b', 'c'];
+  const sets = applied.map((key) => set(key, '1'));
+  const round = (given: Parameters<typeof roundOf>[0]) => beside.region.round(roundOf(given), 0);
+  await round({ prepares: [prepareOf(1, applied, part(...sets))] });
+  const next = prepareOf(2, ['a', 'new'], part(increment('a'), set('new', '1')));
+  executed(await round({ decisions: [commitOf(1, applied)], prepares: [next] }));
+});
+
+async function look(words: string, settle: readonly Decision[] = [], strong = true) {
+  const compiled = compileReads([words.split(' ')]);
+  if (!compiled.ok) throw new Error(compiled.detail);
+  const request = snapshotOf(compiled.keys, compiled.commands, { settle, strong });
+  const result = await beside.region.snapshot(request, 0);
+  if (result.kind !== 'read') throw new Error(`not read: ${JSON.stringify(result)}`);
+  const [reply] = JSON.parse(encodeReply(result.replies));
+  return { reply, locks: result.locks.map(({ key }) => key).sort() };
+}
+
+describe('a look at all keys', () => {
+  it('leaves out what Lockstep keeps and stages', async () => {
+    expect(await beside.staged.keys('lockstep:*')).not.toEqual([]);
+    expect((await look('KEYS *')).reply.sort()).toEqual(['a', 'b', 'c']);
+    expect((await look('KEYS lockstep:*')).reply).toEqual([]);
+    expect((await look('DBSIZE')).reply).toBe(3);
+    const [cursor, found] = (await look('SCAN 0 COUNT 100')).reply;
+    expect([cursor, found.sort()]).toEqual(['0', ['a', 'b', 'c']]);
+    expect((await look('SCAN 0 MATCH lockstep:* COUNT 100')).reply).toEqual(['0', []]);
+    expect((await look('SCAN 0 COUNT 100 TYPE hash')).reply).toEqual(['0', []]);
+  });
+
+  it('finds no key by chance but one of its clients', async () => {
+    for (let time = 0; time < 50; time += 1) {
+      expect(['a', 'b', 'c']).toContain((await look('RANDOMKEY')).reply);
+    }
+    await beside.staged.del('a', 'b', 'c');
+    expect((await look('RANDOMKEY')).reply).toBeNull();
+    await beside.staged.set('last', '1');
+    expect((await look('RANDOMKEY')).reply).toBe('last');
+  });
+
+  it('meets every lock, so that no answered write is missing in it', async () => {
+    const first = await look('KEYS *');
+    expect(first.locks).toEqual(['a', 'new']);
+    const again = await look('KEYS *', [commitOf(2, ['a', 'new'])]);
+    expect(again.reply.sort()).toEqual(['a', 'b', 'c', 'new']);
+    expect((await look('DBSIZE')).reply).toBe(4);
+  });
+
+  it('does not wait for what is locked after it has been told once', async () => {
+    await look('DBSIZE', [commitOf(2, ['a', 'new'])]);
+    const next = roundOf({ prepares: [prepareOf(3, ['b'], part(increment('b')))] });
+    executed(await beside.region.round(next, 0));
+    expect((await look('DBSIZE', [commitOf(2, ['a', 'new'])])).locks).toEqual([]);
+  });
+
+  it('meets no lock where it may be old', async () => {
+    expect(await look('DBSIZE', [], false)).toEqual({ reply: 3, locks: [] });
+  });
+
+  it('says what Redis says of a wrong cursor or pattern', async () => {
+    expect((await look('SCAN x')).reply).toEqual({ e: 'ERR invalid cursor' });
+    expect((await look('SCAN 0 COUNT 0')).reply).toEqual({ e: 'ERR syntax error' });
+  });
+});
+
+describe('a count of a HyperLogLog', () => {
+  it('leaves no trace in the one region that is asked', async () => {
+    await beside.staged.pfadd('h', 'a', 'b');
+    const before = await beside.staged.getBuffer('h');
+    expect((await look('PFCOUNT h')).reply).toBe(2);
+    expect(await beside.staged.getBuffer('h')).toEqual(before);
+  });
+});

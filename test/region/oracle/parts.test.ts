@@ -1,0 +1,183 @@
+import fc from 'fast-check';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { compileWrite } from '../../../shared/commands/compile.ts';
+import { bytesWithin } from '../../../shared/commands/raw-bytes.ts';
+import { parseExact } from '../../../shared/commands/replies.ts';
+import { type Operation, operationAt } from '../../../shared/contracts/frame.ts';
+import type { RegionClient } from '../../../shared/contracts/round.ts';
+import { connectDirectly } from '../direct.ts';
+import {
+  abortOf,
+  commitOf,
+  executed,
+  keepingOn,
+  outcomesOf,
+  part,
+  prepareOf,
+  roundOf,
+  script,
+} from '../fixtures.ts';
+import { startRedisServer, type TestServer } from '../servers.ts';
+import { dumpOf, inOrder, toldByClient, toldByRegion } from './beside.ts';
+import { largeSequences } from './large.ts';
+import { runsOf } from './runs.ts';
+import type { Step } from './sequences.ts';
+
+/** How a command runs: as it is, by a script, or by a script that fails once it has done it. */
+type Way = 'plain' | 'script' | 'failing script';
+
+interface Task {
+  readonly words: readonly string[];
+  readonly operation: Operation;
+}
+
+/** One transaction: its parts, whether each keeps going, and what is decided. */
+interface Deed {
+  readonly ways: readonly Way[];
+  /** After how many commands each part ends, in turn. */
+  readonly sizes: readonly number[];
+  readonly keepsGoing: readonly boolean[];
+  readonly outcome: 'commit' | 'abort';
+}
+
+const deeds: fc.Arbitrary<Deed> = fc.record({
+  ways: fc.array(fc.constantFrom<Way>('plain', 'plain', 'script', 'failing script'), {
+    minLength: 1,
+    maxLength: 6,
+  }),
+  sizes: fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 3 }),
+  keepsGoing: fc.array(fc.boolean(), { minLength: 1, maxLength: 3 }),
+  outcome: fc.constantFrom('commit', 'commit', 'abort'),
+});
+
+const calling = 'return redis.call(unpack(ARGV))';
+const failing = 'redis.call(unpack(ARGV)) return redis.call("LPUSH")';
+
+let server: TestServer;
+let staged: Redis;
+let plain: Redis;
+let region: RegionClient;
+let transactions = 0;
+
+beforeAll(async () => {
+  server = await startRedisServer();
+  staged = new Redis(server.port, '127.0.0.1', { stringNumbers: true });
+  plain = new Redis(server.port, '127.0.0.1', { stringNumbers: true, db: 1 });
+  region = connectDirectly(staged, 'flagged');
+});
+
+afterAll(async () => {
+  staged?.disconnect();
+  plain?.disconnect();
+  await server?.stop();
+});
+
+function keysOf({ args, writes, reads }: Operation): readonly string[] {
+  return [...writes, ...reads].map((position) => args[position] ?? '');
+}
+
+/** What draws at random, or makes an id, is told of elsewhere; so is what Redis refuses before it runs. */
+function taskOf(words: readonly string[], way: Way): readonly Task[] {
+  if (words[0] === 'SPOP' || (words[0] === 'XADD' && words.includes('*'))) return [];
+  const now = Date.now();
+  const compiled = compileWrite([words], [], { now, seed: () => 1 });
+  const given = compiled.ok ? compiled.operations : [];
+  const [operation] = given.map((each) => operationAt(each, now));
+  if (operation === undefined) return [];
+  if (way === 'plain') return [{ words, operation }];
+  const text = way === 'script' ? calling : failing;
+  return [{ words, operation: script(text, keysOf(operation), words) }];
+}
+
+function partsOf({ commands }: Step, { ways, sizes }: Deed): readonly (readonly Task[])[] {
+  const tasks = commands.flatMap((words, at) => taskOf(words, ways[at % ways.length] ?? 'plain'));
+  const parts: Task[][] = [];
+  for (let at = 0, turn = 0; at < tasks.length; turn += 1) {
+    const size = sizes[turn % sizes.length] ?? 1;
+    parts.push(tasks.slice(at, at + size));
+    at += size;
+  }
+  return parts;
+}
+
+/** What the plain Redis answers to what stood, compared with what the region has answered. */
+async function follow(tasks: readonly Task[], replies: readonly unknown[]): Promise<void> {
+  for (const [at, { words, operation }] of tasks.entries()) {
+    const found = toldByRegion(replies[at]);
+    const isScript = operation.kind === 'script';
+    if (isScript && typeof found === 'object' && found !== null && 'error' in found) continue;
+    const [name = '', ...rest] = words.map((word) => Buffer.from(bytesWithin(word), 'latin1'));
+    const answer = await plain
+      .callBuffer(name.toString(), ...rest)
+      .catch((error: unknown) => error);
+    // A script sees integers as Lua's numbers, and unordered replies in one order.
+    if (isScript) continue;
+    const order = operation.reply;
+    expect(inOrder(found, order), JSON.stringify(words)).toEqual(
+      inOrder(toldByClient(answer), order),
+    );
+  }
+}
+
+async function run(step: Step, deed: Deed): Promise<void> {
+  const parts = partsOf(step, deed);
+  const keys = [
+    ...new Set(
+      parts.flat().flatMap(({ operation, words }) => {
+        if (operation.kind !== 'script') return keysOf(operation);
+        const compiled = compileWrite([words], [], { now: Date.now(), seed: () => 1 });
+        return compiled.ok ? compiled.keys : [];
+      }),
+    ),
+  ];
+  if (parts.length === 0 || keys.length === 0) return;
+  transactions += 1;
+  const { keepsGoing } = deed;
+  const given = parts.map((tasks, at) => {
+    const one = part(...tasks.map(({ operation }) => operation));
+    return keepsGoing[at % keepsGoing.length] ? keepingOn(one) : one;
+  });
+  const prepares = [prepareOf(transactions, keys, ...given)];
+  const { votes } = executed(await region.round(roundOf({ prepares }), 0));
+  const outcomes = parseExact(outcomesOf(votes[0]));
+  if (!Array.isArray(outcomes)) throw new Error('outcomes are an array');
+  const decision = (deed.outcome === 'commit' ? commitOf : abortOf)(transactions, keys);
+  // The second time finds that it is done.
+  for (const _ of [1, 2]) {
+    const reply = executed(await region.round(roundOf({ decisions: [decision] }), 0));
+    expect(reply.decisions).toEqual(['acknowledged']);
+  }
+  if (deed.outcome === 'abort') return;
+  for (const [at, [tag, ...replies]] of outcomes.entries()) {
+    if (tag === 0) await follow(parts[at] ?? [], replies);
+  }
+}
+
+async function agree(steps: readonly (readonly [Step, Deed])[]): Promise<void> {
+  await Promise.all([staged.flushdb(), plain.flushdb()]);
+  transactions = 0;
+  for (const [at, [step, deed]] of steps.entries()) {
+    const first: Deed = { ways: ['plain'], sizes: [9], keepsGoing: [true], outcome: 'commit' };
+    await run(step, at === 0 ? first : deed);
+    const [found, expected] = await Promise.all([staged, plain].map(dumpOf));
+    expect(found, JSON.stringify([step.commands, deed])).toEqual(expected);
+    expect(await staged.keys('lockstep:*:*:*')).toEqual([]);
+    expect(await staged.hkeys('lockstep:0:lock')).toEqual([]);
+  }
+}
+
+const worlds = largeSequences.chain((steps) =>
+  fc.array(deeds, { minLength: steps.length, maxLength: steps.length }).map((decided) =>
+    steps.flatMap((step, at) => {
+      const deed = decided[at];
+      return deed === undefined ? [] : [[step, deed] as const];
+    }),
+  ),
+);
+
+describe('parts that succeed, fail and are scripts, beside each other on large collections', () => {
+  it('leave what those that stood leave in one Redis, and nothing where they are aborted', async () => {
+    await fc.assert(fc.asyncProperty(worlds, agree), runsOf(200));
+  });
+});

@@ -1,0 +1,134 @@
+import { createHash } from 'node:crypto';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { compileReads } from '../../../shared/commands/compile.ts';
+import type { RawReply } from '../../../shared/contracts/reply.ts';
+import { limits } from '../../../shared/limits.ts';
+import { countedText, snapshotOf } from '../fixtures.ts';
+import { Beside } from './beside.ts';
+
+/** Reads whose reply a server words otherwise than it is asked for. */
+
+let beside: Beside;
+
+beforeAll(async () => {
+  beside = await Beside.start();
+});
+
+afterAll(() => beside.stop());
+
+beforeEach(() => beside.agree([]));
+
+const write = (...commands: readonly string[]) =>
+  beside.run({ together: true, commands: commands.map((words) => words.split(' ')) });
+
+async function readAll(...commands: readonly (readonly string[])[]): Promise<readonly RawReply[]> {
+  const compiled = compileReads(commands);
+  if (!compiled.ok) throw new Error(compiled.detail);
+  const request = snapshotOf(compiled.keys, compiled.commands);
+  const result = await beside.region.snapshot(request, 0);
+  if (result.kind !== 'read') throw new Error(`not read: ${JSON.stringify(result)}`);
+  return result.replies;
+}
+
+type Ask = (words: string) => Promise<RawReply>;
+
+const native: Ask = async (words) => (await readAll(words.split(' ')))[0] ?? null;
+
+/** LCS has to run in the script, and all others of its snapshot with it. */
+const inScript: Ask = async (words) =>
+  (await readAll(words.split(' '), ['LCS', 'none', 'none']))[0] ?? null;
+
+const byUser: Ask = async (words) => {
+  const text = `return redis.call(${words
+    .split(' ')
+    .map((word) => `'${word}'`)
+    .join(', ')})`;
+  const sha = createHash('sha1').update(text).digest('hex');
+  const args = ['EVAL_RO', sha, countedText(text), '0'];
+  const request = snapshotOf([], [{ args, reads: [], reply: null }]);
+  const result = await beside.region.snapshot(request, 0);
+  if (result.kind !== 'read') throw new Error(`not read: ${JSON.stringify(result)}`);
+  return result.replies[0] ?? null;
+};
+
+describe.each([
+  ['natively', native],
+  ['in a script', inScript],
+  ['in a user’s script', byUser],
+])('a delivery that is read %s', (_, ask) => {
+  const begin = async () => {
+    const from = Date.now();
+    await write('XGROUP CREATE s g 0 MKSTREAM', 'XADD s 1-1 f v', 'XADD s 2-1 f v');
+    await write('XREADGROUP GROUP g c STREAMS s >');
+    const to = Date.now();
+    await beside.end();
+    return { from, to };
+  };
+
+  it('is as old as it is', async () => {
+    const { from } = await begin();
+    const reply = JSON.stringify(await ask('XPENDING s g - + 1'));
+    const [, idle = ''] = /^\[\["1-1","c",(\d+),1\]\]$/.exec(reply) ?? [];
+    expect(Number(idle)).toBeLessThanOrEqual(Date.now() - from);
+  });
+
+  it('has the coordinator’s moment', async () => {
+    const { from, to } = await begin();
+    const reply = JSON.stringify(await ask('XINFO STREAM s FULL'));
+    const moments = [...reply.matchAll(/\["1-1",(?:"c",)?(\d+),1\]/g)].map(([, ms]) => Number(ms));
+    expect(moments.length).toBe(2);
+    for (const ms of moments) {
+      expect(ms).toBeGreaterThanOrEqual(from);
+      expect(ms).toBeLessThanOrEqual(to);
+    }
+  });
+
+  it('has the moment that a claim gave it', async () => {
+    await begin();
+    const moment = Date.now() - 5_000_000;
+    // The names are words that a claim has for its options.
+    await write('XGROUP CREATE s TIME 0', 'XREADGROUP GROUP TIME TIME COUNT 1 STREAMS s >');
+    await write(`XCLAIM s g c 0 1-1 TIME ${moment}`, `XCLAIM s TIME TIME 0 1-1 TIME ${moment}`);
+    await beside.end();
+    const full = JSON.stringify(await ask('XINFO STREAM s FULL'));
+    expect(full).toContain(`["1-1","c",${moment},2]`);
+    expect(full).toContain(`["1-1","TIME",${moment},2]`);
+    expect(await ask('XPENDING s g IDLE 5000000 - + 9')).toHaveLength(1);
+    expect(await ask('XPENDING s g IDLE 9000000 - + 9')).toHaveLength(0);
+    // Of the other one the allowance is no idle time.
+    expect(await ask('XPENDING s g IDLE 4000000 - + 9')).toHaveLength(1);
+  });
+});
+
+describe.each([
+  ['natively', native],
+  ['in a script', inScript],
+])('a read %s', (_, ask) => {
+  it('leaves out the values of a hash', async () => {
+    await write('HSET h f 1 g 2');
+    await beside.end();
+    expect(await ask('HSCAN h 0 COUNT 9 novalues')).toEqual(['0', ['f', 'g']]);
+    expect(await ask('HSCAN h 0 MATCH NOVALUES')).toEqual(['0', []]);
+    expect(await ask('HSCAN h 0')).toEqual(['0', ['f', '1', 'g', '2']]);
+  });
+
+  it('tells what a key takes', async () => {
+    await write('SET k v');
+    await beside.end();
+    expect(await ask('MEMORY USAGE k')).toBeGreaterThan(0);
+    expect(await ask('memory usage none samples 0')).toBeNull();
+  });
+});
+
+describe('a look at what a key takes', () => {
+  it.each([
+    ['0', limits.memorySamples],
+    [String(limits.memorySamples + 1), limits.memorySamples],
+    ['7', 7],
+  ])('looks at %s elements as %i', (given, taken) => {
+    const compiled = compileReads([['MEMORY', 'USAGE', 'k', 'SAMPLES', given]]);
+    expect(compiled).toMatchObject({
+      commands: [{ args: ['MEMORY', 'USAGE', 'k', 'SAMPLES', String(taken)], reads: [2] }],
+    });
+  });
+});

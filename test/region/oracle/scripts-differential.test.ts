@@ -1,0 +1,50 @@
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, it } from 'vitest';
+import { compileWrite } from '../../../shared/commands/compile.ts';
+import { runsOf } from './runs.ts';
+import { scriptSequences } from './script-sequences.ts';
+import { ScriptsBeside } from './scripts-beside.ts';
+import { sequences } from './sequences.ts';
+
+let beside: ScriptsBeside;
+
+beforeAll(async () => {
+  beside = await ScriptsBeside.start();
+});
+
+afterAll(() => beside.stop());
+
+describe('random scripts', () => {
+  it('answer as one plain Redis does, and leave what it has', async () => {
+    const property = fc.asyncProperty(scriptSequences, async (scripts) => {
+      await beside.begin([]);
+      for (const script of scripts) await beside.run(script);
+      await beside.end();
+    });
+    await fc.assert(property, runsOf(600));
+  });
+});
+
+// A script gives its arguments to redis.call, so that every command is tried as scripts call it.
+describe('random commands of scripts', () => {
+  it('are answered as one plain Redis does, and leave what it has', async () => {
+    const property = fc.asyncProperty(sequences, async (steps) => {
+      await beside.begin([]);
+      for (const words of steps.flatMap(({ commands }) => commands)) await call(words);
+      await beside.end();
+    });
+    await fc.assert(property, runsOf(300));
+  });
+});
+
+/** Leaves out what is refused by name, or follows chance or the clock, or keeps in a key what was counted. */
+const incomparable = new Set(['pop', 'append', 'flush', 'publish']);
+
+async function call(words: readonly string[]): Promise<void> {
+  const compiled = compileWrite([words], [], { now: Date.now(), seed: () => 1 });
+  if (!compiled.ok && compiled.problem === 'unsupported-command') return;
+  const operation = compiled.ok ? compiled.operations[0] : undefined;
+  if (incomparable.has(operation?.kind ?? '') || /^(?:PFCOUNT|FLUSH)/.test(words[0] ?? '')) return;
+  const script = { text: 'return redis.call(unpack(ARGV))', keys: [], argv: words };
+  await beside.run(script, operation?.reply ?? null);
+}

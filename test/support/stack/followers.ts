@@ -1,0 +1,129 @@
+import type { Stack } from '../../../local/stack/stack.ts';
+
+/** What following needs of a stack. */
+export type FollowedStack = Pick<Stack, 'url' | 'tokens'>;
+
+/** What a client of the change feed has seen, over all its connections. */
+export interface Reader {
+  /** The query besides the place, such as `prefix=a&values=true`. */
+  readonly query: string;
+  /** Where it resumes. */
+  next: number;
+  readonly changes: SeenChange[];
+}
+
+/** The members of a change that are looked at. */
+export interface SeenChange {
+  readonly sequence: number;
+  readonly at: string;
+  readonly keys: readonly string[];
+  readonly results?: readonly unknown[];
+}
+
+interface Message {
+  readonly changes?: readonly SeenChange[];
+  readonly next: number;
+}
+
+/** Why a connection ended that its client did not end. */
+export type Ending = 'left' | { readonly code: number; readonly reason: string };
+
+/** Follows until `isEnough` says so after a message, or the connection ends. Never rejects. */
+export type Follow = (
+  stack: FollowedStack,
+  reader: Reader,
+  isEnough: () => boolean,
+) => Promise<Ending>;
+
+/** One that has seen nothing yet. */
+export function newReader(since: number, query = ''): Reader {
+  return { query, next: since, changes: [] };
+}
+
+/** Over a WebSocket, every message of which is acknowledged. A token goes in the query, as a browser's does. */
+export const followBySocket: Follow = (stack, reader, isEnough) => {
+  const socket = openSocket(stack, reader);
+  const { promise, resolve } = Promise.withResolvers<Ending>();
+  let hasLeft = false;
+  socket.addEventListener('message', ({ data }) => {
+    // What comes after the client has left is not seen, as if it had been lost on the way.
+    if (hasLeft) return;
+    const message: Message = JSON.parse(String(data));
+    reader.changes.push(...(message.changes ?? []));
+    reader.next = message.next;
+    socket.send(JSON.stringify({ ack: message.next }));
+    if (!isEnough()) return;
+    hasLeft = true;
+    socket.close();
+    resolve('left');
+  });
+  socket.addEventListener('close', ({ code, reason }) => resolve({ code, reason }));
+  // A `close` follows.
+  socket.addEventListener('error', () => {});
+  return promise;
+};
+
+/** A WebSocket of the feed from the reader's place on, for those who read its messages themselves. */
+export function openSocket({ url, tokens }: FollowedStack, { next, query }: Reader): WebSocket {
+  const address = `${url.replace('http', 'ws')}/v1/changes`;
+  return new WebSocket(`${address}?since=${next}&_token=${tokens.read}&${query}`);
+}
+
+/** As server-sent events, resumed by Last-Event-ID. The connection is cut wherever its text happens to be then. */
+export const followByEvents: Follow = async ({ url, tokens }, reader, isEnough) => {
+  const leaving = new AbortController();
+  try {
+    const response = await fetch(`${url}/v1/changes?${reader.query}`, {
+      headers: {
+        authorization: `Bearer ${tokens.read}`,
+        accept: 'text/event-stream',
+        'last-event-id': String(reader.next),
+      },
+      signal: leaving.signal,
+    });
+    if (response.status !== 200) return { code: response.status, reason: await response.text() };
+    for await (const event of eventsOf(response)) {
+      const data = event.get('data');
+      if (data !== undefined) reader.changes.push(JSON.parse(data));
+      reader.next = Number(event.get('id') ?? reader.next);
+      if (isEnough()) leaving.abort();
+      if (leaving.signal.aborted) break;
+    }
+    return leaving.signal.aborted ? 'left' : { code: 0, reason: 'the stream has ended' };
+  } catch (error) {
+    return leaving.signal.aborted ? 'left' : { code: 0, reason: String(error) };
+  }
+};
+
+/** The events of a stream, as the fields of each. */
+async function* eventsOf(response: Response): AsyncGenerator<ReadonlyMap<string, string>> {
+  const decoder = new TextDecoder();
+  let text = '';
+  for await (const bytes of response.body ?? []) {
+    text += decoder.decode(bytes, { stream: true });
+    const blocks = text.split('\n\n');
+    text = blocks.pop() ?? '';
+    for (const block of blocks) {
+      const fields = block.split('\n').map((line) => line.split(/: (.*)/s));
+      yield new Map(fields.map(([name = '', value = '']) => [name, value]));
+    }
+  }
+}
+
+/** Follows with so many disconnections, each after a random number of messages, and then up to `newest`. */
+export async function followInPieces(
+  stack: FollowedStack,
+  reader: Reader,
+  follow: Follow,
+  disconnections: number,
+  random: () => number,
+): Promise<void> {
+  for (let left = disconnections; left > 0; ) {
+    let messages = Math.floor(random() * 4);
+    const ending = await follow(stack, reader, () => {
+      messages -= 1;
+      return messages < 0;
+    });
+    if (ending === 'left') left -= 1;
+  }
+}

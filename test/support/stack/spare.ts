@@ -1,0 +1,46 @@
+import { Redis } from 'ioredis';
+import { type Gateway, startGateway } from '../../../local/gateway/gateway.ts';
+import { placesFor } from '../../../local/gateway/round-trips.ts';
+import { redisKind, startRegion } from '../../../local/stack/regions.ts';
+import type { TestRegion, TestStack } from './stack.ts';
+
+/** A region that runs beside a stack, and that nobody has told its Worker of. */
+export interface Spare extends TestRegion {
+  /** The body that adds it. */
+  readonly addition: Addition;
+  stop(): Promise<void>;
+}
+
+/** The body of `POST /v1/admin/regions`. */
+export interface Addition {
+  readonly id: string;
+  readonly url: string;
+  readonly token: string;
+  readonly location: readonly [number, number];
+}
+
+/** Starts a region more than `stack` has. Its data are in the stack's directory. Stop it before the stack. */
+export async function startSpare(stack: TestStack): Promise<Spare> {
+  const place = placesFor(stack.regions.length + 1).at(-1);
+  if (place === undefined) throw new Error('there is one more place');
+  const redis = await startRegion(place, stack.stateDirectory, redisKind());
+  const token = 'the-token-of-a-spare-region';
+  const gateway = await startGateway({ redisPort: redis.port, token, roundTripMs: 0 });
+  const client = new Redis(redis.port, '127.0.0.1');
+  client.on('error', () => {});
+  const region = { place, redis, gateway, id: place.id, client };
+  return {
+    ...region,
+    addition: additionOf(place, gateway),
+    stop: async () => {
+      client.disconnect();
+      await gateway.close();
+      await redis.stop();
+    },
+  };
+}
+
+/** How a region is added that is known already, or was. */
+export function additionOf(place: TestRegion['place'], { url, token }: Gateway): Addition {
+  return { id: place.id, url, token, location: place.location };
+}

@@ -1,0 +1,169 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Redis } from 'ioredis';
+import type { RoundTrips } from '../../../local/gateway/round-trips.ts';
+import { type RedisKind, redisKind } from '../../../local/stack/regions.ts';
+import type { Stack, StackRegion } from '../../../local/stack/stack.ts';
+import { startStack } from '../../../local/stack/stack.ts';
+
+/** How a stack under test differs from three regions without round trips, in a directory of its own. */
+export interface TestStackOptions {
+  readonly regions?: number;
+  readonly roundTrips?: RoundTrips;
+  /** What is on the PATH by default. */
+  readonly redis?: RedisKind;
+  /** An absolute path that is kept, for a stack that goes on from an earlier one's state. */
+  readonly stateDirectory?: string;
+  readonly variables?: Readonly<Record<string, string>>;
+}
+
+/** A region with a client straight on its Redis, past the gateway. */
+export interface TestRegion extends StackRegion {
+  readonly id: string;
+  readonly client: Redis;
+}
+
+/** What the Worker answered. */
+export interface Answer {
+  readonly status: number;
+  readonly headers: Headers;
+  /** The parsed JSON, or the text where it is none. */
+  readonly body: unknown;
+}
+
+/** A whole stack, with all that a test does to it. Stop it in `afterAll`, also where `beforeAll` failed half-way. */
+export interface TestStack extends Omit<Stack, 'regions'> {
+  readonly regions: readonly TestRegion[];
+  readonly stateDirectory: string;
+  /** The region of this id. */
+  region(id: string): TestRegion;
+  /** Sends JSON with the token of `scope`, `write` by default. Rejects where the connection breaks. */
+  send(method: string, path: string, body?: unknown, sent?: SendOptions): Promise<Answer>;
+  /** The key's string in every region, read past Lockstep, in the order of the regions. */
+  everywhere(key: string): Promise<readonly (string | null)[]>;
+  /** The names of Lockstep's own keys that hold a lock in some region; empty where nothing is locked. */
+  locks(): Promise<readonly string[]>;
+  /** Clears faults, round trips stay. */
+  heal(): void;
+}
+
+export interface SendOptions {
+  readonly scope?: 'read' | 'write' | 'admin';
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly signal?: AbortSignal;
+}
+
+/** Starts a stack on free ports. Needs redis-server, or a Redis that keeps what it acknowledged. */
+export async function startTestStack(options: TestStackOptions = {}): Promise<TestStack> {
+  const stateDirectory = options.stateDirectory ?? mkdtempSync(join(tmpdir(), 'lockstep-stack-'));
+  const stack = await startStack({
+    stateDirectory,
+    regions: options.regions ?? 3,
+    roundTrips: options.roundTrips ?? 'none',
+    redis: options.redis ?? redisKind(),
+    port: 0,
+    fresh: false,
+    ...(options.variables === undefined ? {} : { variables: options.variables }),
+  });
+  return new RunningTestStack(stack, stateDirectory, options.stateDirectory !== undefined);
+}
+
+class RunningTestStack implements TestStack {
+  readonly regions: readonly TestRegion[];
+  readonly stateDirectory: string;
+  private readonly stack: Stack;
+  private readonly keepsState: boolean;
+
+  constructor(stack: Stack, stateDirectory: string, keepsState: boolean) {
+    this.stack = stack;
+    this.stateDirectory = stateDirectory;
+    this.keepsState = keepsState;
+    this.regions = stack.regions.map((region) => {
+      const client = new Redis(region.redis.port, '127.0.0.1', { lazyConnect: true });
+      // A region that a test has ended is not news to it.
+      client.on('error', () => {});
+      return { ...region, id: region.place.id, client };
+    });
+  }
+
+  get url() {
+    return this.stack.url;
+  }
+
+  get tokens() {
+    return this.stack.tokens;
+  }
+
+  get total() {
+    return this.stack.total;
+  }
+
+  get worker() {
+    return this.stack.worker;
+  }
+
+  region(id: string): TestRegion {
+    const region = this.regions.find((candidate) => candidate.id === id);
+    if (region === undefined) throw new Error(`the stack has no region ${id}`);
+    return region;
+  }
+
+  async send(
+    method: string,
+    path: string,
+    body?: unknown,
+    sent: SendOptions = {},
+  ): Promise<Answer> {
+    const response = await fetch(`${this.url}${path}`, {
+      method,
+      headers: {
+        authorization: `Bearer ${this.tokens[sent.scope ?? 'write']}`,
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...sent.headers,
+      },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(sent.signal === undefined ? {} : { signal: sent.signal }),
+    });
+    const text = await response.text();
+    return { status: response.status, headers: response.headers, body: parse(text) };
+  }
+
+  everywhere(key: string): Promise<readonly (string | null)[]> {
+    return Promise.all(this.regions.map(({ client }) => client.get(key)));
+  }
+
+  async locks(): Promise<readonly string[]> {
+    const held = this.regions.map(async ({ id, client }) => {
+      const keys = await client.hkeys('lockstep:0:lock');
+      return keys.map((key) => `${id} ${key}`);
+    });
+    return (await Promise.all(held)).flat();
+  }
+
+  heal(): void {
+    for (const { gateway } of this.regions) gateway.faults.clear();
+  }
+
+  killWorker(): Promise<void> {
+    return this.stack.killWorker();
+  }
+
+  restartWorker(): Promise<void> {
+    return this.stack.restartWorker();
+  }
+
+  async stop(): Promise<void> {
+    for (const { client } of this.regions) client.disconnect();
+    await this.stack.stop();
+    if (!this.keepsState) rmSync(this.stateDirectory, { recursive: true });
+  }
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
