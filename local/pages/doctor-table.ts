@@ -27,9 +27,8 @@ const looks: Record<ToldCheck['status'], readonly [sign: string, colour: Colour]
   unknown: ['unknown', 'yellow'],
 };
 
-const nameColumns = 14;
 const statusColumns = 9;
-const indentColumns = 2 + nameColumns + statusColumns;
+const nameColumnsMinimum = 12;
 /** A narrower text could not be read. */
 const textColumnsMinimum = 24;
 /** A wider one would be read no better. */
@@ -41,12 +40,10 @@ export function drawDiagnosis(
   columns: number,
   paint: Paint,
 ): readonly string[] {
-  const textColumns = Math.min(
-    Math.max(columns - indentColumns, textColumnsMinimum),
-    textColumnsMaximum,
-  );
+  const all = [...deployment, ...regions.flatMap(({ checks }) => checks)];
+  const nameColumns = 2 + Math.max(nameColumnsMinimum, ...all.map(({ name }) => name.length));
   const rows = (checks: readonly ToldCheck[]) =>
-    checks.flatMap((check) => drawCheck(check, textColumns, paint));
+    checks.flatMap((check) => drawCheck(check, { nameColumns, columns }, paint));
   return [
     paint('bold', 'Deployment'),
     ...rows(deployment),
@@ -56,16 +53,25 @@ export function drawDiagnosis(
       ...rows(checks),
     ]),
     '',
-    drawSum([...deployment, ...regions.flatMap(({ checks }) => checks)], paint),
+    drawSum(all, paint),
   ];
 }
 
-function drawCheck({ name, status, found, advice }: ToldCheck, columns: number, paint: Paint) {
+function drawCheck(
+  { name, status, found, advice }: ToldCheck,
+  { nameColumns, columns }: { readonly nameColumns: number; readonly columns: number },
+  paint: Paint,
+): readonly string[] {
   const [sign, colour] = looks[status];
+  const indentColumns = 2 + nameColumns + statusColumns;
+  const textColumns = Math.min(
+    Math.max(columns - indentColumns, textColumnsMinimum),
+    textColumnsMaximum,
+  );
   const head = `  ${name.padEnd(nameColumns)}${paint(colour, sign.padEnd(statusColumns))}`;
   const rest = ' '.repeat(indentColumns);
-  const advised = advice === null ? [] : wrap(`→ ${advice}`, columns);
-  return [...wrap(found, columns), ...advised].map((line, index) =>
+  const advised = advice === null ? [] : wrap(`→ ${advice}`, textColumns);
+  return [...wrap(found, textColumns), ...advised].map((line, index) =>
     index === 0 ? `${head}${line}` : `${rest}${line}`,
   );
 }

@@ -35,6 +35,14 @@ describe('the table of the doctor', () => {
     ]);
   });
 
+  it('keeps the columns apart, however long the names of the checks are', () => {
+    const long = { ...well, name: 'undeclared keys' };
+    expect(drawDiagnosis(diagnosisOf(well, long), 130, plain).slice(4, 6)).toEqual([
+      '  role             ok       primary',
+      '  undeclared keys  ok       primary',
+    ]);
+  });
+
   it.each([60, 80, 100])('keeps to %i columns, also with a word that is longer', (columns) => {
     const long = { ...ill, found: 'x'.repeat(200) };
     const lines = drawDiagnosis(diagnosisOf(long), columns, plain);
