@@ -180,17 +180,21 @@ describe('a call of repair', () => {
     const voters: readonly string[] = regionIds;
     const other = (id: string, odd: number) => (voters.indexOf(id) === odd ? '2' : '1');
     const { edge } = edgeOver(
-      Object.fromEntries(voters.map((id) => [id, { a: other(id, 0), b: other(id, 1) }])),
+      Object.fromEntries(
+        voters.map((id) => [id, { a: other(id, 0), b: other(id, 1), c: other(id, 2) }]),
+      ),
     );
     const answers = [
-      { kind: 'taken', detail: 'The first is copied.' },
-      { kind: 'refused', detail: 'Too few would vote.' },
+      { kind: 'taken', detail: 'the first is copied' },
+      { kind: 'refused', detail: 'too few would vote' },
     ] as const;
     const left = [...answers];
     edge.members.order = async () => left.shift() ?? answers[1];
-    const told = await repair(edge, { keys: ['a', 'b'] });
+    const told = await repair(edge, { keys: ['a', 'b', 'c'] });
     expect(told.status).toBe(202);
-    expect(told.json.detail).toMatch(/first is copied.*Not taken for "[ab]": Too few would vote/);
+    expect(told.json.detail).toBe(
+      'the first is copied. Not taken for "b", "c": too few would vote. Send these keys again.',
+    );
   });
 
   it.each([[{ keys: [] }], [{}], [{ keys: ['k'], all: true }], [{ keys: [7] }]])(

@@ -275,8 +275,27 @@ describe('a repair', () => {
     expect(await plan(['k1', 'k2', 'k3', 'k2'])).toEqual({
       ok: true,
       value: [
-        { kind: 'repair', source: 'b', keys: [{ key: 'k1', regions: ['a'] }] },
-        { kind: 'repair', source: 'a', keys: [{ key: 'k2', regions: ['c'] }] },
+        {
+          kind: 'repair',
+          source: 'b',
+          keys: [
+            { key: 'k1', regions: ['a'] },
+            { key: 'k2', regions: ['c'] },
+          ],
+        },
+      ],
+    });
+  });
+
+  it('takes as a source a region that another key of the same repair puts out, if none else is right', async () => {
+    fill('k1', 'k2', 'k3');
+    a.keys.set('k1', '2');
+    b.keys.set('k2', '2');
+    c.keys.set('k3', '2');
+    expect(await plan(['k1', 'k2', 'k3'])).toMatchObject({
+      value: [
+        { source: 'b', keys: [{ key: 'k1' }] },
+        { source: 'a', keys: [{ key: 'k2' }, { key: 'k3' }] },
       ],
     });
   });

@@ -24,7 +24,8 @@ export interface RepairPlan {
 /** One key, and what is to be done about it. */
 interface KeyRepair {
   readonly key: string;
-  readonly source: RegionId;
+  /** Those that are right, of which any may be the source. At least one. */
+  readonly sources: readonly [RegionId, ...RegionId[]];
   readonly regions: readonly RegionId[];
 }
 
@@ -63,7 +64,7 @@ function repairOf(
   const shown = JSON.stringify(key.slice(0, 100));
   if (blocked.has(key)) {
     // Equal or not at this moment: the coordinator has seen them disagree, and waits for a word on all of them.
-    if (source !== null) return success({ key, source, regions: others });
+    if (source !== null) return success({ key, sources: [source], regions: others });
     return undecidable(`The key ${shown} waits for an operator: regions disagreed about it.`, key);
   }
   if (compared.kind === 'equal') return success(null);
@@ -72,18 +73,18 @@ function repairOf(
     // One that is written all the time differs from look to look; a copy of the source is right in any case.
     const isRestless = compared.kind === 'restless';
     const regions = others.filter((id) => isRestless || digests[id] !== digests[source]);
-    return success(regions.length === 0 ? null : { key, source, regions });
+    return success(regions.length === 0 ? null : { key, sources: [source], regions });
   }
   if (compared.kind === 'restless') {
     return undecidable(`The key ${shown} is being written: its regions cannot be compared.`, key);
   }
   const majority = majorityOf(digests, voters);
-  const [first] = majority;
+  const [first, ...more] = majority;
   if (first === undefined) {
     return undecidable(`No majority of the voters holds the same under the key ${shown}.`, key);
   }
   const regions = voters.filter((id) => !majority.includes(id));
-  return success({ key, source: first, regions });
+  return success({ key, sources: [first, ...more], regions });
 }
 
 /** The voters that hold what more than half of them hold; none where there is no such thing. */
@@ -100,8 +101,16 @@ function undecidable(what: string, key: string): ReturnType<typeof failure> {
   return failure('order-refused', detail, { key });
 }
 
+/**
+ * A region that is to be repaired is out meanwhile, and nothing is copied from it. So the source of a key is one that
+ * no other key of the request puts out, if there is such a one.
+ */
 function ordersOf(repairs: readonly KeyRepair[]): readonly RepairOrder[] {
-  const bySource = Map.groupBy(repairs, ({ source }) => source);
+  const leaving = new Set(repairs.flatMap(({ regions }) => regions));
+  const bySource = Map.groupBy(
+    repairs,
+    ({ sources }) => sources.find((id) => !leaving.has(id)) ?? sources[0],
+  );
   return [...bySource].map(([source, some]) => ({
     kind: 'repair',
     source,

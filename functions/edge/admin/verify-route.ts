@@ -228,11 +228,11 @@ async function repair(context: EdgeContext, dependencies: EdgeDependencies): Pro
     const isFirst = details.length === 0;
     if (!answer.ok && isFirst) return answerProblem(context, answer.problem);
     const { detail } = answer.ok ? answer.value : answer.problem;
-    if (answer.ok && answer.value.kind === 'taken') details.push(detail);
+    if (answer.ok && answer.value.kind === 'taken') details.push(detail.replace(/\.?$/, '.'));
     else if (isFirst) return answerProblem(context, failure('order-refused', detail).problem);
     else {
       const left = order.keys.map(({ key }) => JSON.stringify(key.slice(0, 100))).join(', ');
-      details.push(`Not taken for ${left}: ${detail} Send these keys again.`);
+      details.push(`Not taken for ${left}: ${detail.replace(/\.?$/, '.')} Send these keys again.`);
     }
   }
   if (details.length > 0) return answerJson(context, { detail: details.join(' ') }, 202);
