@@ -218,6 +218,19 @@ describe('PUT of a key', () => {
   );
 });
 
+describe.each(['PUT', 'DELETE'] as const)('%s of a key', (method) => {
+  it('writes nothing if a query follows, which may have been meant for the key or the body', async () => {
+    const edge = edgeHolding();
+    const body = method === 'PUT' ? { value: 'v' } : undefined;
+    for (const query of ['?what', '?expiresInMs=1000', '?region=us-east-1']) {
+      const told = await edge.ask(method, `${path}${query}`, { body });
+      expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+      expect(told.json.detail).toMatch(/query.*%3F/);
+    }
+    expect(edge.writes).toEqual([]);
+  });
+});
+
 describe('DELETE of a key', () => {
   it('deletes it under its conditions', async () => {
     const edge = edgeHolding(string('v'));

@@ -161,7 +161,7 @@ async function putKey(
   reader: RegionReader,
 ): Promise<Response> {
   const startedAt = dependencies.now();
-  const key = keyOf(context);
+  const key = writtenKeyOf(context);
   if (!key.ok) return answerProblem(context, key.problem);
   const body = await readJson(context.req.raw);
   if (!body.ok) return answerProblem(context, body.problem);
@@ -186,12 +186,20 @@ async function deleteKey(
   reader: RegionReader,
 ): Promise<Response> {
   const startedAt = dependencies.now();
-  const key = keyOf(context);
+  const key = writtenKeyOf(context);
   if (!key.ok) return answerProblem(context, key.problem);
   const asked = askedOfKey(key.value, null, conditionsOf(context));
   const checks = await readPreconditions(context, dependencies, reader, key.value);
   const draft = checks.ok ? success(draftOf([['DEL', key.value]], checks.value)) : checks;
   return sendWrite(context, dependencies, asked, draft, startedAt, { retell });
+}
+
+/** The key of a write. A query is refused: it may be the rest of a key, or meant for the body, and neither may be lost. */
+function writtenKeyOf(context: EdgeContext): Attempt<string> {
+  if (!rawTarget(context.req.url).includes('?')) return keyOf(context);
+  const detail =
+    'A write of a key takes no query. If the question mark belongs to the key, send it as %3F; an expiry goes into the body.';
+  return failure('invalid-request', detail);
 }
 
 /**
