@@ -31,7 +31,6 @@ const exposedHeaders = [
   'ETag',
   'Idempotency-Kept-Until',
   'Idempotency-Replayed',
-  'Idempotency-Kept-Until',
   'Location',
   'Lockstep-Callback',
   'Lockstep-Consistency',

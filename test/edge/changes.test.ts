@@ -221,7 +221,9 @@ describe('the event stream', () => {
       ['x', 400],
     ] as const) {
       const headers = { ...events, 'last-event-id': place };
-      expect((await edgeWith(feed).ask('GET', '/v1/changes', { headers })).status).toBe(status);
+      const told = await edgeWith(feed).ask('GET', '/v1/changes', { headers });
+      expect(told.status).toBe(status);
+      if (status === 400) expect(told.json.detail).toContain('Last-Event-ID');
     }
     expect(feed.followed).toEqual([]);
   });

@@ -55,6 +55,18 @@ describe('what a webhook shows', () => {
     });
   });
 
+  it('upon a replay is whether its log has the event, or whether that waits already', async () => {
+    const edge = edgeWith([{ ...foreign, owner: 'writer' }]);
+    edge.courier.replay = async () => 0;
+    edge.courier.delivery = async () => null;
+    const ask = () => edge.ask('POST', `${path}/replay`, { body: { event: 'e1' } });
+    const unknown = await ask();
+    expect([unknown.status, problemOf(unknown)]).toEqual([404, 'delivery-unknown']);
+    edge.courier.delivery = async () => ({ ...detail, state: 'waiting' });
+    const known = await ask();
+    expect([known.status, known.json]).toEqual([200, { replayed: 0, recovered: 0 }]);
+  });
+
   it('to the scope read is the origin alone, also if the token that created it has that scope', async () => {
     const edge = edgeWith([{ ...foreign, owner: 'reader' }]);
     const told = await edge.ask('GET', path, { token: tokens.read });

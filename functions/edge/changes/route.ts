@@ -102,6 +102,11 @@ function queryOf(context: EdgeContext, form: Form): Attempt<Asked> {
   }
   const single = Object.entries(rest).map(([name, values]) => [name, values[0]]);
   const resume = form === 'events' ? context.req.header('last-event-id') : undefined;
+  if (resume !== undefined && !changesQuerySchema.shape.since.safeParse(resume).success) {
+    const detail =
+      'The header Last-Event-ID is the `id` of an event of this stream, a whole number. Without it, `since` counts.';
+    return failure('invalid-request', detail);
+  }
   const since = resume === undefined ? {} : { since: resume };
   const query = checkShape({ ...Object.fromEntries(single), ...since, prefix }, changesQuerySchema);
   if (!query.ok) return query;
@@ -142,7 +147,7 @@ async function lookUp(
     case 'ahead': {
       const { newest } = answer.value;
       if (since === undefined) return success({ kind: 'page', changes: [], next: newest, newest });
-      const detail = `since is ${since}, and the newest change is ${newest}. Use the \`next\` of an answer.`;
+      const detail = `since, or Last-Event-ID, is ${since}, and the newest change is ${newest}. Use the \`next\` of an answer.`;
       return failure('invalid-request', detail, { newest });
     }
   }

@@ -276,8 +276,12 @@ async function show(context: EdgeContext, dependencies: EdgeDependencies): Promi
   const detail = await askCourier(dependencies, endpoint, (courier) => courier.delivery(event));
   if (!detail.ok) return answerProblem(context, detail.problem);
   if (detail.value !== null) return answerJson(context, presentDetail(detail.value, whole));
-  const unknown = 'The log has no delivery of this event. It may be older than what is kept.';
-  return answerProblem(context, failure('delivery-unknown', unknown).problem);
+  return answerProblem(context, unknownDelivery().problem);
+}
+
+function unknownDelivery(): ReturnType<typeof failure> {
+  const detail = 'The log has no delivery of this event. It may be older than what is kept.';
+  return failure('delivery-unknown', detail);
 }
 
 async function replay(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
@@ -294,6 +298,15 @@ async function replay(context: EdgeContext, dependencies: EdgeDependencies): Pro
     courier.replay(what),
   );
   if (!replayed.ok) return answerProblem(context, replayed.problem);
+  if ('event' in what && replayed.value === 0) {
+    // One that waits already is not sent twice; one that the log lacks is never sent.
+    const { event } = what;
+    const known = await askCourier(dependencies, endpoint.value, (courier) =>
+      courier.delivery(event),
+    );
+    if (!known.ok) return answerProblem(context, known.problem);
+    if (known.value === null) return answerProblem(context, unknownDelivery().problem);
+  }
   if (!('since' in what) || isCallback(endpoint.value)) {
     return answerJson(context, { replayed: replayed.value, recovered: 0 });
   }
