@@ -56,17 +56,17 @@ assert(limits.scriptBytes * 10 < limits.scriptBytesRemembered, 'some large scrip
 assert(limits.leaseRideMs < limits.leaseRenewMs, 'rounds that go anyway spare rounds of their own');
 assert(limits.leaseDriftMs < limits.leaseTtlMs, 'a lease is longer than its allowance');
 assert(
-  limits.leaseMissedSaidEveryMs < limits.leaseWantedMsFirst &&
-    limits.leaseWantedMsFirst < limits.leaseWantedMsLast,
+  limits.leaseMissedSaidEveryMs < limits.leaseWantedMinMs &&
+    limits.leaseWantedMinMs < limits.leaseWantedMaxMs,
   'a lease that is asked for is kept up until it is asked for again, and longer each time',
 );
 assert(
-  limits.leaseWantedMsLast < limits.directoryStaleMs,
+  limits.leaseWantedMaxMs < limits.directoryStaleMs,
   'a steady reader is told of the regions with the leases that it asks for',
 );
 assert(limits.copyBytesPerStep * 6 < limits.roundBytes, 'a step of a copy fits a round, escaped');
 assert(
-  limits.retryPauseMsLast + limits.probePauseMsLast + limits.roundTimeoutMs <
+  limits.retryBackoffMaxMs + limits.probeBackoffMaxMs + limits.roundTimeoutMs <
     limits.refusalsApartMs,
   'a region that refuses each attempt refuses in a row',
 );
@@ -74,7 +74,7 @@ assert(
   limits.copyPauseMs < limits.fullCopyPauseMs,
   'a region without memory is tried less often than another',
 );
-assert(limits.copyHoldMs < limits.copyHoldMsLast, 'holds grow');
+assert(limits.copyWritePauseMs < limits.copyWritePauseMaxMs, 'holds grow');
 assert(limits.copyHoldKeys <= limits.copyKeysPerStep, 'the last keys go in one step');
 assert(
   limits.copyStepsAhead < limits.historyPairs / 4,
@@ -108,13 +108,13 @@ assert(
   (limits.handoverCharacters + limits.bodyBytes) * 2 < 32 * 1_024 * 1_024,
   'a handover fits a call, also where its last event is the largest',
 );
-assert(limits.handoverPauseMsFirst < limits.handoverPauseMsLast, 'the pauses of handovers grow');
-assert(limits.publishPauseMsFirst < limits.publishPauseMsLast, 'the pauses of publishing grow');
+assert(limits.handoverBackoffMinMs < limits.handoverBackoffMaxMs, 'the pauses of handovers grow');
+assert(limits.publishBackoffMinMs < limits.publishBackoffMaxMs, 'the pauses of publishing grow');
 assert(limits.heartbeatMs < limits.feedAsksEveryMs, 'a follower that is idle seldom wakes anybody');
 assert(limits.changesPerPageDefault <= limits.changesPerPage, 'the default page is allowed');
-assert(limits.probePauseMsFirst < limits.probePauseMsLast, 'the pauses between probes grow');
+assert(limits.probeBackoffMinMs < limits.probeBackoffMaxMs, 'the pauses between probes grow');
 assert(
-  limits.probePauseMsLast < limits.outProbePauseMsLast,
+  limits.probeBackoffMaxMs < limits.outProbeBackoffMaxMs,
   'a region that is out is asked no more often than a voter',
 );
 assert(
@@ -126,15 +126,15 @@ assert(
   'a commit lingers before it counts as late, and a late prepare still has time for its votes',
 );
 assert(
-  limits.outProbePauseMsLast < limits.idleProbePauseMsLast,
+  limits.outProbeBackoffMaxMs < limits.idleProbeBackoffMaxMs,
   'an idle coordinator asks no more often than one at work',
 );
 assert(
-  limits.foundingRecountMsFirst < limits.foundingRecountMsLast,
+  limits.foundingRecountBackoffMinMs < limits.foundingRecountBackoffMaxMs,
   'the pauses between counts grow',
 );
 assert(limits.restAfterMs < limits.alarmMs, 'a rest is stored before the last alarm of a write');
-assert(limits.retryPauseMsFirst < limits.retryPauseMsLast, 'the pauses between attempts grow');
+assert(limits.retryBackoffMinMs < limits.retryBackoffMaxMs, 'the pauses between attempts grow');
 assert(
   limits.requestStoredBytes + limits.outcomeBytes + limits.recordBytes < limits.rowBytes,
   'a request, its replies and its record fit a row of the platform together',
@@ -161,7 +161,7 @@ assert(limits.feedMessageBytes * 4 < limits.followerWindowBytes, 'so it is with 
 assert(limits.decisionsKept <= limits.decisionsKeptMaximum, 'the default retention is allowed');
 assert(limits.keptMsMinimum < limits.decisionsKeptMs, 'the default retention is allowed');
 assert(limits.decisionsKeptMs < limits.keptMsMaximum, 'the default retention is allowed');
-assert(limits.endpointRestMsFirst < limits.endpointRestMsLast, 'the rests of an endpoint grow');
+assert(limits.endpointBackoffMinMs < limits.endpointBackoffMaxMs, 'the rests of an endpoint grow');
 assert(limits.subscriptionsPerHost < limits.subscriptions, 'one host leaves room for others');
 assert(limits.subscriptionsPerToken < limits.subscriptions, 'one token leaves room for others');
 assert(limits.bodyBytes * 2 < limits.eventKeysTogether, 'one receiver is sent all keys, escaped');
@@ -171,7 +171,7 @@ assert(limits.eventBytes < limits.eventBytesTogether, 'the largest event has roo
 assert(limits.requestsKeptPerToken < limits.requestsKept, 'one token leaves room for others');
 assert(limits.hostRestMsLeast < limits.hostRestMsMost, 'a host that asks for a rest may get more');
 assert(
-  limits.hostRestMsMost <= limits.endpointRestMsLast,
+  limits.hostRestMsMost <= limits.endpointBackoffMaxMs,
   'a host rests no longer than an endpoint that does not answer',
 );
 assert(limits.courierLogBytes < limits.courierBytes, 'the log goes before what waits');

@@ -147,20 +147,20 @@ export const limits = {
   /** With few free connections a commit waits this long for a prepare to ride with. */
   commitLingerMs: 10,
   /** Pause before a region that did not answer is asked again: doubles from the first to the last. */
-  probePauseMsFirst: 50,
-  probePauseMsLast: 1_000,
+  probeBackoffMinMs: 50,
+  probeBackoffMaxMs: 1_000,
   /** Of a region that is out: no write waits for it. */
-  outProbePauseMsLast: 5_000,
+  outProbeBackoffMaxMs: 5_000,
   /** Of any region, once no client has wanted anything of the coordinator for so long. */
-  idleProbePauseMsLast: 60_000,
+  idleProbeBackoffMaxMs: 60_000,
   idleAfterMs: 30_000,
   /** The pause grows to this part of the time for which the region has been out. */
   outProbesPerAge: 16,
   /** Once nothing has been open at any voter for so long, that is stored, and the next instance asks nobody. */
   restAfterMs: 5_000,
   /** Pause before a transaction that was refused or met a foreign lock is tried again. */
-  retryPauseMsFirst: 5,
-  retryPauseMsLast: 500,
+  retryBackoffMinMs: 5,
+  retryBackoffMaxMs: 500,
   /** Unacknowledged decisions of one region; beyond it nothing new is prepared. */
   unacknowledgedPerRegion: 4_096,
 
@@ -182,8 +182,8 @@ export const limits = {
    * An isolate of the edge says that it reads in a region: the lease is kept up for so long then. It doubles from the
    * first to the last as long as reads go on, so steady readers seldom ask, and a single read costs few renewals.
    */
-  leaseWantedMsFirst: 10_000,
-  leaseWantedMsLast: 90_000,
+  leaseWantedMinMs: 10_000,
+  leaseWantedMaxMs: 90_000,
   /** A region without a lease is asked for one no more often than this, by one isolate. */
   leaseMissedSaidEveryMs: 3_000,
 
@@ -196,8 +196,8 @@ export const limits = {
   /** Before a shard begins: what a region said of its contents is asked again if it is older than this. */
   foundingCountsLastMs: 5_000,
   /** While an operator is awaited, the regions are asked again after this; doubles from the first to the last. */
-  foundingRecountMsFirst: 1_000,
-  foundingRecountMsLast: 60_000,
+  foundingRecountBackoffMinMs: 1_000,
+  foundingRecountBackoffMaxMs: 60_000,
   /** Generations of a region that are remembered; a state that is older still counts as somebody else's. */
   formerGenerations: 16,
   /** Keys that a region out is known to have missed; beyond it everything is copied when it returns. */
@@ -210,8 +210,8 @@ export const limits = {
   /** With so few keys left, admission is held for the last step of a copy. */
   copyHoldKeys: 500,
   /** A hold that does not end by then is given up; the next one may last twice as long, up to the last. */
-  copyHoldMs: 1_500,
-  copyHoldMsLast: 12_000,
+  copyWritePauseMs: 1_500,
+  copyWritePauseMaxMs: 12_000,
   /** So many holds of a copy end at once where what is left does not fit one step. */
   copyHoldsCutShort: 3,
   /** So often pieces of values may fail to fit together in one copy: a write may come between two of them. */
@@ -302,8 +302,8 @@ export const limits = {
   /** Events wait so long for others before they are handed over: the answers to the writes go first. */
   handoverLingerMs: 20,
   /** Pause of a courier that was not reached: doubles from the first to the last. */
-  handoverPauseMsFirst: 1_000,
-  handoverPauseMsLast: 30_000,
+  handoverBackoffMinMs: 1_000,
+  handoverBackoffMaxMs: 30_000,
   /** Events that a courier keeps waiting; older ones fail beyond it. */
   eventsPerEndpoint: 100_000,
   /** An attempt without a full answer by then has failed. */
@@ -311,8 +311,8 @@ export const limits = {
   /** Of an endpoint's answer, this much is read and kept. */
   deliveryAnswerBytes: 1_000,
   /** An endpoint that does not answer rests after each attempt: as long as it has failed, within these bounds. */
-  endpointRestMsFirst: 1_000,
-  endpointRestMsLast: 60_000,
+  endpointBackoffMinMs: 1_000,
+  endpointBackoffMaxMs: 60_000,
   /** A host rests after a bad answer of one of its addresses: others have addresses there, so it is never long. */
   hostRestMsLeast: 1_000,
   hostRestMsMost: 60_000,
@@ -369,8 +369,8 @@ export const limits = {
   /** The feed's object takes published changes by then, or reads them from the log later. */
   publishTimeoutMs: 10_000,
   /** Pause before a change that the feed did not take is published again: doubles from the first to the last. */
-  publishPauseMsFirst: 1_000,
-  publishPauseMsLast: 30_000,
+  publishBackoffMinMs: 1_000,
+  publishBackoffMaxMs: 30_000,
   /** The feed asks its coordinator this rarely how far it is; all that happens is published without being asked for. */
   feedAsksEveryMs: 10 * 60 * 1_000,
   /** Pages that one feed asks for at once, so that many who come back do not take a coordinator's time. */

@@ -14,18 +14,18 @@ describe('the limits', () => {
   });
 
   it('let the first pause be shorter than the last', () => {
-    expect(limits.probePauseMsFirst).toBeLessThan(limits.probePauseMsLast);
-    expect(limits.retryPauseMsFirst).toBeLessThan(limits.retryPauseMsLast);
+    expect(limits.probeBackoffMinMs).toBeLessThan(limits.probeBackoffMaxMs);
+    expect(limits.retryBackoffMinMs).toBeLessThan(limits.retryBackoffMaxMs);
   });
 
   it('let a region that answers at all be found answering within the default timeout', () => {
-    const { roundTimeoutMs, probePauseMsLast, timeoutMsDefault } = limits;
-    expect(roundTimeoutMs + probePauseMsLast + roundTimeoutMs).toBeLessThan(timeoutMsDefault);
+    const { roundTimeoutMs, probeBackoffMaxMs, timeoutMsDefault } = limits;
+    expect(roundTimeoutMs + probeBackoffMaxMs + roundTimeoutMs).toBeLessThan(timeoutMsDefault);
   });
 
   it('let a commit linger for less than anybody notices, and less than any probe pauses', () => {
     expect(limits.commitLingerMs).toBeLessThan(limits.timeoutMsMinimum);
-    expect(limits.commitLingerMs).toBeLessThan(limits.probePauseMsFirst);
+    expect(limits.commitLingerMs).toBeLessThan(limits.probeBackoffMinMs);
   });
 
   it('let a region owe more decisions than a round carries, but only a few rounds of them', () => {

@@ -228,7 +228,8 @@ describe('a limit', () => {
     const asserts = ['shared/limit-relations.ts', 'shared/storage-limits.ts']
       .map(textOf)
       .join('\n');
-    const stemOf = (name: string) => name.replace(/(?:First|Last|Minimum|Default|Maximum)$/, '');
+    const stemOf = (name: string) =>
+      name.replace(/(?:(?:Min|Max)Ms|First|Last|Minimum|Default|Maximum)$/, '');
     const related = names.filter(
       (name) => names.filter((other) => stemOf(other) === stemOf(name)).length > 1,
     );

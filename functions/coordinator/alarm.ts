@@ -1,7 +1,7 @@
 import { limits } from '../../shared/limits.ts';
 
 /** Wakes the coordinator: by a timer while it lives, and by the platform's alarm should it have died. */
-export class Waking {
+export class AlarmScheduler {
   readonly #setAlarm: (at: number) => void;
   readonly #wake: () => void;
   #timer: ReturnType<typeof setTimeout> | null = null;

@@ -1,5 +1,5 @@
 import { compileWrite } from '../../shared/commands/compile.ts';
-import type { ScriptBook } from '../../shared/commands/user-scripts.ts';
+import type { ScriptLookup } from '../../shared/commands/user-scripts.ts';
 import type { WriteAnswer, WriteRequest } from '../../shared/contracts/coordinator.ts';
 import type { WriteFrame } from '../../shared/contracts/frame.ts';
 import { keyOfWrite } from '../../shared/reserved-keys.ts';
@@ -37,7 +37,7 @@ export function repeatedFrameOf(request: Repeatable, now: number): WriteFrame {
     notAfter: notAfterOf(request, now),
     operations: [],
     checks: [],
-    keepsGoing: false,
+    continueOnError: false,
     keys: [],
     priority: 0,
     callback: null,
@@ -53,11 +53,11 @@ function notAfterOf({ timeoutMs, notAfter }: Repeatable, now: number): number {
 export function frameOf(
   request: WriteRequest,
   now: number,
-  scripts: ScriptBook,
+  scripts: ScriptLookup,
   lock: string | null = null,
 ): WriteFrame | WriteAnswer {
-  const { id, ops, checks, keepsGoing, ack, priority, idempotency, callback } = request;
-  const compiled = compileWrite(ops, checks, { now, seed, scripts, keepsGoing });
+  const { id, ops, checks, continueOnError, ack, priority, idempotency, callback } = request;
+  const compiled = compileWrite(ops, checks, { now, seed, scripts, continueOnError });
   if (!compiled.ok) {
     const { problem, detail, redis } = compiled;
     return { kind: 'refused', problem, detail, ...(redis && { error: redis.error }) };
@@ -65,7 +65,7 @@ export function frameOf(
   const { operations, bytes } = compiled;
   const keys = lock === null ? compiled.keys : [...compiled.keys, lock];
   const notAfter = notAfterOf(request, now);
-  const given = { id, checks, keepsGoing, priority, ack, idempotency, callback };
+  const given = { id, checks, continueOnError, priority, ack, idempotency, callback };
   const locked = keys.length === 0 ? [keyOfWrite(id)] : keys;
   return { ...given, operations, keys: locked, notAfter, bytes };
 }

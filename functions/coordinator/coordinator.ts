@@ -26,21 +26,21 @@ import type {
   StorageWrite,
 } from '../../shared/protocol/io/events.ts';
 import { connectRegion } from '../region/client.ts';
-import { Waking } from './alarm.ts';
+import { AlarmScheduler } from './alarm.ts';
 import { compareSlice } from './comparing.ts';
 import { frameOf, orderLocks, type Repeatable, repeatedFrameOf } from './compile-frame.ts';
 import { coreConfig, entropy, owesMore, shard } from './core-config.ts';
 import { Handover } from './notify/courier-dispatcher.ts';
 import { Publisher } from './notify/feed-publisher.ts';
-import { HookDesk } from './notify/subscriptions.ts';
-import { Callers } from './pending-calls.ts';
-import { RegionBook } from './region-registry.ts';
-import { ScriptDesk } from './script-registry.ts';
+import { WebhookSubscriptions } from './notify/subscriptions.ts';
+import { PendingCalls } from './pending-calls.ts';
+import { RegionRegistry } from './region-registry.ts';
+import { ScriptRegistry } from './script-registry.ts';
 import { perform } from './send.ts';
 import { changesIn } from './storage/change-log.ts';
 import { CoordinatorStorage } from './storage/coordinator-storage.ts';
 import type { SqlObjectStorage } from './storage/sql.ts';
-import { Acquaintance } from './warm-up.ts';
+import { Readiness } from './warm-up.ts';
 
 /** The object that a life has, as far as it uses it. */
 export interface LifeContext {
@@ -70,12 +70,12 @@ export class CoordinatorLife {
   readonly #core: CoordinatorCore;
   readonly #handover: Handover;
   readonly #publisher: Publisher;
-  readonly #desk: HookDesk;
-  readonly #scripts: ScriptDesk;
-  readonly #regions: RegionBook;
-  readonly #callers = new Callers();
-  readonly #acquaintance: Acquaintance;
-  readonly #waking: Waking;
+  readonly #desk: WebhookSubscriptions;
+  readonly #scripts: ScriptRegistry;
+  readonly #regions: RegionRegistry;
+  readonly #callers = new PendingCalls();
+  readonly #acquaintance: Readiness;
+  readonly #waking: AlarmScheduler;
   #prunedAt = 0;
   #isPruning = false;
 
@@ -86,13 +86,13 @@ export class CoordinatorLife {
     const { configuration } = parsed;
     this.#storage = new CoordinatorStorage(context.storage, configuration.retention);
     const { hooks, changes, members, scripts } = this.#storage;
-    this.#scripts = new ScriptDesk(scripts, () => this.#storage.prove());
+    this.#scripts = new ScriptRegistry(scripts, () => this.#storage.prove());
     this.served = this.#serve();
     const { COURIER, FEED } = environment;
     const courierOf = (endpoint: string) => remote<CourierApi>(() => COURIER.getByName(endpoint));
     this.#handover = new Handover(hooks, courierOf, () => this.#desk.signingKey());
     this.#publisher = new Publisher(() => remote<FeedApi>(() => FEED.getByName(`shard-${shard}`)));
-    this.#desk = new HookDesk(hooks, changes, {
+    this.#desk = new WebhookSubscriptions(hooks, changes, {
       voters: () => this.#voters,
       resubscribe: () => this.#step({ kind: 'subscribed', subscriptions: hooks.subscriptions() }),
       owed: () => this.#handOver(),
@@ -101,12 +101,12 @@ export class CoordinatorLife {
     const now = Date.now();
     const stored = this.#storage.begin(now);
     const begun = stored.regions.filter((region) => region.begun);
-    this.#acquaintance = new Acquaintance(begun.map(({ region }) => region));
-    this.#waking = new Waking(
+    this.#acquaintance = new Readiness(begun.map(({ region }) => region));
+    this.#waking = new AlarmScheduler(
       (at) => void context.storage.setAlarm(at),
       () => this.#step({ kind: 'ticked' }),
     );
-    this.#regions = new RegionBook(configuration.regions, members, connectRegion);
+    this.#regions = new RegionRegistry(configuration.regions, members, connectRegion);
     this.#core = new CoordinatorCore(coreConfig(configuration, this.#regions.all), stored, now);
     this.#step({ kind: 'ticked' });
     // The last life may have ended before the feed had its last change.

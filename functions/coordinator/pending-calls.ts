@@ -3,7 +3,7 @@ import type { ReadAnswer, Resolution, WriteAnswer } from '../../shared/contracts
 import type { OrderAnswer } from '../../shared/contracts/members.ts';
 import type { Reply, Ticket } from '../../shared/protocol/io/events.ts';
 
-/** Callers that wait for one kind of answer. */
+/** PendingCalls that wait for one kind of answer. */
 class Waiting<Answer> {
   readonly #nextTicket: () => Ticket;
   readonly #gives = new Map<Ticket, (answer: Answer) => void>();
@@ -29,7 +29,7 @@ class Waiting<Answer> {
 }
 
 /** Who waits for what of the core. A ticket is given once in the life of an instance. */
-export class Callers {
+export class PendingCalls {
   #lastTicket = 0;
   readonly #nextTicket = () => {
     this.#lastTicket += 1;

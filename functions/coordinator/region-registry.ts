@@ -24,7 +24,7 @@ type Connect = (address: RegionConfiguration) => RegionClient;
  * The regions of a shard, and a client for each: those of the configuration, changed by what operators have added and
  * removed since. What an operator said last counts, also after the configuration has changed.
  */
-export class RegionBook {
+export class RegionRegistry {
   readonly #configured: readonly RegionConfiguration[];
   readonly #storage: AddressStorage;
   readonly #connect: Connect;

@@ -1,5 +1,5 @@
 import {
-  type ScriptBook,
+  type ScriptLookup,
   saysNoScript,
   scriptOf,
   type UserScript,
@@ -11,7 +11,7 @@ import { sha1Of } from '../platform/sha1.ts';
 import type { ScriptStorage } from './storage/script-storage.ts';
 
 /** Users' scripts as writes bring and use them, and as the edge asks for them. */
-export class ScriptDesk implements ScriptBook {
+export class ScriptRegistry implements ScriptLookup {
   readonly #scripts: ScriptStorage;
   readonly #prove: () => void;
 

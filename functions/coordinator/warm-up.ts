@@ -5,7 +5,7 @@ import type { RegionId } from '../../shared/ids.ts';
  * Which regions have heard of this coordinator. One that never has would refuse a read, so who asks for the shard's state
  * in order to read waits until each has answered once, or failed to.
  */
-export class Acquaintance {
+export class Readiness {
   readonly #known: ReadonlySet<RegionId>;
   readonly #made = Promise.withResolvers<void>();
   #isMade = false;

@@ -7,9 +7,9 @@ import type {
   DeliveryQuery,
   EndpointId,
   Handover,
-  HooksApi,
   ReplayQuery,
   SigningKey,
+  SubscriptionsApi,
 } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
 import { type AttemptOutcome, judge } from '../../shared/webhooks/retry-policy.ts';
@@ -108,11 +108,11 @@ export class CourierLife implements CourierApi {
   #restMs(now: number): number {
     const endpoint = this.#storage.endpoint;
     if (endpoint === null) return 0;
-    const { endpointRestMsFirst, endpointRestMsLast, deliverySlowMs } = limits;
-    if (endpoint.disabledAt !== null) return endpointRestMsLast;
+    const { endpointBackoffMinMs, endpointBackoffMaxMs, deliverySlowMs } = limits;
+    if (endpoint.disabledAt !== null) return endpointBackoffMaxMs;
     const isSlow = [...this.#inFlight.values()].some((since) => now - since >= deliverySlowMs);
-    const leastMs = isSlow ? 5 * endpointRestMsFirst : 0;
-    return Math.min(Math.max(endpoint.restUntil - now, leastMs), endpointRestMsLast);
+    const leastMs = isSlow ? 5 * endpointBackoffMinMs : 0;
+    return Math.min(Math.max(endpoint.restUntil - now, leastMs), endpointBackoffMaxMs);
   }
 
   async rotate(secret: string, overlapMs: number): Promise<void> {
@@ -273,9 +273,9 @@ export class CourierLife implements CourierApi {
     this.#proceed();
   }
 
-  get #coordinator(): Pick<HooksApi, 'disabled' | 'hostRests'> {
+  get #coordinator(): Pick<SubscriptionsApi, 'disabled' | 'hostRests'> {
     const { COORDINATOR } = this.#environment;
-    return remote<Pick<HooksApi, 'disabled' | 'hostRests'>>(() =>
+    return remote<Pick<SubscriptionsApi, 'disabled' | 'hostRests'>>(() =>
       COORDINATOR.getByName(coordinatorName),
     );
   }

@@ -11,7 +11,7 @@ import type {
   Change,
   ChangesAnswer,
   FeedApi,
-  HooksApi,
+  SubscriptionsApi,
 } from '../../shared/contracts/webhooks-and-feed.ts';
 import { feedCloseCodes } from '../../shared/http/feed-messages.ts';
 import { limits } from '../../shared/limits.ts';
@@ -22,7 +22,7 @@ import { beatText, changeText, parseAcknowledgement, parseFollowing } from './me
 type FetchEffect = Extract<FeedEffect, { kind: 'fetch' }>;
 
 /** The coordinator's side of the feed. */
-type ChangeLog = Pick<HooksApi, 'changes' | 'follow'>;
+type ChangeLog = Pick<SubscriptionsApi, 'changes' | 'follow'>;
 
 /**
  * Brings the changes of one shard to those who follow them, each over a WebSocket that outlives this object's sleep. It

@@ -160,7 +160,7 @@ function prepareForm(prepare: Prepare): Json {
 
 function partForm(part: Part): Json {
   const form: Json = [part.checks.map(checkForm), part.operations.map(operationForm)];
-  return part.keepsGoing ? [...form, 1] : form;
+  return part.continueOnError ? [...form, 1] : form;
 }
 
 function checkForm(check: Check): Json {

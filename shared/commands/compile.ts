@@ -10,7 +10,7 @@ import type { CommandRow, ReadRow, WriteRow } from './rows.ts';
 import { failing, scriptKeys } from './scripts.ts';
 import { streamKeys } from './streams.ts';
 import { findCommand } from './table.ts';
-import { noScripts, type ScriptBook } from './user-scripts.ts';
+import { noScripts, type ScriptLookup } from './user-scripts.ts';
 
 /** A write in the form in which every region runs it, or why it cannot be taken. */
 export type Compiled =
@@ -85,7 +85,7 @@ export function compileWrite(
  */
 export function compileReads(
   commands: readonly (readonly string[])[],
-  scripts: ScriptBook = noScripts,
+  scripts: ScriptLookup = noScripts,
 ): CompiledReads {
   if (commands.length === 0) return refuse(invalid('a snapshot needs at least one command'));
   if (commands.length > limits.readsPerSnapshot) {
@@ -116,7 +116,7 @@ function compileOperation(
   if (row.rewrite === null) return operation;
   const rewritten = rewriters[row.rewrite](command, context);
   // Redis finds it as it runs the command: the others of a transaction stand.
-  const isAlone = 'problem' in rewritten && context.keepsGoing === true;
+  const isAlone = 'problem' in rewritten && context.continueOnError === true;
   const error = isAlone && rewritten.redis?.whenQueued === false ? rewritten.redis.error : null;
   return error === null ? rewritten : failing(error);
 }

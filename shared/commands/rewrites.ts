@@ -24,7 +24,7 @@ import {
   rewritePending,
   rewriteTrim,
 } from './streams.ts';
-import type { ScriptBook } from './user-scripts.ts';
+import type { ScriptLookup } from './user-scripts.ts';
 
 /** What may differ from one run of the compiler to the next; all else follows from the command. */
 export interface CompileContext {
@@ -33,9 +33,9 @@ export interface CompileContext {
   /** A fresh integer from 0 to 2^31 - 1 for each random draw. */
   readonly seed: () => number;
   /** Absent: no script is known by its digest. */
-  readonly scripts?: ScriptBook;
+  readonly scripts?: ScriptLookup;
   /** True where a command that fails by itself is to answer its error in its place; see Part. */
-  readonly keepsGoing?: boolean;
+  readonly continueOnError?: boolean;
 }
 
 /** A command whose form is checked, with the operation that it is where nothing has to be rewritten. */

@@ -17,7 +17,7 @@ export interface UserScript {
 }
 
 /** The scripts that whoever compiles a command knows. */
-export interface ScriptBook {
+export interface ScriptLookup {
   /** The script that EVAL brings with its command. From then on it may be known by its digest. */
   evaluated(text: string): UserScript;
   /** The script of a digest (40 digits in lower case), or null. */
@@ -48,13 +48,13 @@ export function digestFrom(text: string): string | null {
 }
 
 /** Knows no script by its digest. */
-export const noScripts: ScriptBook = {
+export const noScripts: ScriptLookup = {
   evaluated: (text) => scriptOf(text, ''),
   find: () => null,
 };
 
 /** Takes every digest for that of a script: for those who check the form of commands. */
-export const anyScript: ScriptBook = {
+export const anyScript: ScriptLookup = {
   evaluated: noScripts.evaluated,
   find: (sha) => ({ sha, text: '', counted: '', readsOnly: true, fault: null }),
 };

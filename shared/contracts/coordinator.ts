@@ -11,7 +11,7 @@ import type {
 } from './members.ts';
 import type { RequestsApi } from './requests.ts';
 import type { Bytes, ReadCommand } from './round.ts';
-import type { Callback, HooksApi } from './webhooks-and-feed.ts';
+import type { Callback, SubscriptionsApi } from './webhooks-and-feed.ts';
 
 /** A write as the edge hands it to the coordinator of its shard: checked for shape, not yet made deterministic. */
 export interface WriteRequest {
@@ -21,7 +21,7 @@ export interface WriteRequest {
   readonly ops: readonly (readonly string[])[];
   readonly checks: readonly Check[];
   /** True: a command that fails answers its error in its place, and the others stand (shared/contracts/round.ts, Part). */
-  readonly keepsGoing: boolean;
+  readonly continueOnError: boolean;
   readonly ack: 'committed' | 'confirmed';
   /** For how long the coordinator tries, in ms from the arrival. */
   readonly timeoutMs: number;
@@ -252,4 +252,8 @@ export interface MembersApi {
 }
 
 /** All that a coordinator offers by RPC. */
-export type CoordinatorMethods = CoordinatorApi & MembersApi & HooksApi & RequestsApi & ScriptsApi;
+export type CoordinatorMethods = CoordinatorApi &
+  MembersApi &
+  SubscriptionsApi &
+  RequestsApi &
+  ScriptsApi;

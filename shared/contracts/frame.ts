@@ -101,7 +101,7 @@ export interface WriteFrame {
   readonly operations: readonly Operation[];
   readonly checks: readonly Check[];
   /** True for MULTI's way with failing commands; see Part. */
-  readonly keepsGoing: boolean;
+  readonly continueOnError: boolean;
   /** Every key that an operation or a check names, each once; at least one (see keyOfWrite). */
   readonly keys: readonly string[];
   /** From 0 to 9; a frame of higher priority does not wait for an undecided one of lower priority. */

@@ -24,7 +24,7 @@ export interface Part {
    * the part's replies, the operation has changed nothing, and the others stand, as after MULTI and EXEC. A failed check
    * and replies that are too large undo the part in both cases.
    */
-  readonly keepsGoing: boolean;
+  readonly continueOnError: boolean;
 }
 
 /** Phase one for one transaction: stage this, and vote. */

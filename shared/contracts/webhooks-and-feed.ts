@@ -259,7 +259,7 @@ export type ChangesAnswer =
   | { readonly kind: 'ahead'; readonly newest: number };
 
 /** What a coordinator answers about the feed and the subscriptions of its shard, by RPC. */
-export interface HooksApi {
+export interface SubscriptionsApi {
   changes(query: ChangesQuery): Promise<ChangesAnswer>;
   /** The feed has followers: commits are published to it from now on. Answers the newest sequence. */
   follow(): Promise<number>;

@@ -270,12 +270,12 @@ export interface Problem {
 }
 
 /** A value, or the problem that stands in its way. */
-export type Attempt<Value> =
+export type Result<Value> =
   | { readonly ok: true; readonly value: Value }
   | { readonly ok: false; readonly problem: Problem };
 
 /** An attempt that came to `value`. */
-export function success<Value>(value: Value): Attempt<Value> {
+export function success<Value>(value: Value): Result<Value> {
   return { ok: true, value };
 }
 

@@ -2,11 +2,11 @@ import { assert, unreachable } from '../assert.ts';
 import type { CoordinatorStatus, WriteRecord } from '../contracts/coordinator.ts';
 import type { InDoubt } from '../contracts/members.ts';
 import { formatTransactionId, keyOf, type RegionId, type WriteId } from '../ids.ts';
-import { Lookups } from './handlers/coordinator-reads.ts';
-import { Deciding } from './handlers/decide.ts';
+import { CoordinatorReads } from './handlers/coordinator-reads.ts';
+import { TransactionManager } from './handlers/decide.ts';
 import { openTransactionsOf } from './handlers/in-doubt.ts';
 import { Orders } from './handlers/operator-orders.ts';
-import { Reception } from './handlers/receive.ts';
+import { WriteIntake } from './handlers/receive.ts';
 import { RoundAnswers } from './handlers/round-answers.ts';
 import { Clock } from './io/clock.ts';
 import type {
@@ -17,7 +17,7 @@ import type {
   Ready,
   Stored,
 } from './io/events.ts';
-import { Outbox } from './io/outbox.ts';
+import { ReadyBuilder } from './io/ready-builder.ts';
 import type { ShardState } from './io/shard-state.ts';
 import { BlockedKeys } from './membership/diverged-keys.ts';
 import { Members } from './membership/members.ts';
@@ -26,8 +26,8 @@ import { statusOf } from './regions/region-status.ts';
 import { Rest } from './regions/rest.ts';
 import { nextTurn } from './regions/schedule.ts';
 import { Confirmations } from './transactions/owed-events.ts';
-import { Applications } from './transactions/pending-confirmations.ts';
-import { FrameBook } from './transactions/pending-writes.ts';
+import { PendingConfirmations } from './transactions/pending-confirmations.ts';
+import { PendingWrites } from './transactions/pending-writes.ts';
 import { resolutionOf } from './transactions/resolution.ts';
 import { Transactions } from './transactions/transactions.ts';
 
@@ -43,18 +43,18 @@ export class CoordinatorCore implements CoordinatorView {
   readonly #stored: Stored;
   readonly #state: ShardState;
   readonly #clock: Clock;
-  readonly #outbox: Outbox;
+  readonly #ready: ReadyBuilder;
   readonly #links: RegionLinks;
-  readonly #frames: FrameBook;
+  readonly #frames: PendingWrites;
   readonly #confirmations: Confirmations;
-  readonly #applications: Applications;
+  readonly #applications: PendingConfirmations;
   readonly #transactions: Transactions;
   readonly #blocked: BlockedKeys;
-  readonly #deciding: Deciding;
+  readonly #deciding: TransactionManager;
   readonly #members: Members;
   readonly #answers: RoundAnswers;
-  readonly #reception: Reception;
-  readonly #lookups: Lookups;
+  readonly #reception: WriteIntake;
+  readonly #lookups: CoordinatorReads;
   readonly #orders: Orders;
   readonly #rest: Rest;
 
@@ -64,26 +64,30 @@ export class CoordinatorCore implements CoordinatorView {
     this.#state = { epoch: stored.epoch, sequence: stored.sequence };
     const state = this.#state;
     this.#clock = new Clock(now, stored.now);
-    const outbox = new Outbox(this.#clock);
-    const links = new RegionLinks(config, stored, outbox);
+    const ready = new ReadyBuilder(this.#clock);
+    const links = new RegionLinks(config, stored, ready);
     const confirmations = new Confirmations(stored.subscriptions);
-    const frames = new FrameBook(outbox, confirmations);
+    const frames = new PendingWrites(ready, confirmations);
     const transactions = new Transactions(stored.incarnation);
-    const applications = new Applications(outbox, confirmations);
-    const blocked = new BlockedKeys(stored.blocked, outbox);
-    const parts = { config, outbox, links, applications, confirmations, state };
-    const deciding = new Deciding({ ...parts, frames, transactions, blocked }, () => this.#members);
+    const applications = new PendingConfirmations(ready, confirmations);
+    const blocked = new BlockedKeys(stored.blocked, ready);
+    const parts = { config, ready, links, applications, confirmations, state };
+    const deciding = new TransactionManager(
+      { ...parts, frames, transactions, blocked },
+      () => this.#members,
+    );
     const host = {
       abortAll: () => deciding.abortAll(),
-      refuseAll: (refusal: Parameters<Deciding['refuseAll']>[0]) => deciding.refuseAll(refusal),
-      stir: () => deciding.stir(),
+      refuseAll: (refusal: Parameters<TransactionManager['refuseAll']>[0]) =>
+        deciding.refuseAll(refusal),
+      requestBatch: () => deciding.requestBatch(),
       get undecided() {
         return transactions.count;
       },
     };
     const members = new Members({ ...parts, stored, blocked, host });
-    this.#rest = new Rest(stored.isResting, outbox);
-    this.#outbox = outbox;
+    this.#rest = new Rest(stored.isResting, ready);
+    this.#ready = ready;
     this.#links = links;
     this.#confirmations = confirmations;
     this.#frames = frames;
@@ -93,32 +97,32 @@ export class CoordinatorCore implements CoordinatorView {
     this.#deciding = deciding;
     this.#members = members;
     this.#answers = new RoundAnswers({ ...parts, stored, frames, members, deciding });
-    this.#reception = new Reception({ ...parts, frames, transactions, members, blocked });
-    this.#lookups = new Lookups(outbox, links, transactions, config.roundTimeoutMs);
-    const abort = (transaction: Parameters<Deciding['abort']>[0]) =>
-      deciding.abort(transaction, outbox.now);
+    this.#reception = new WriteIntake({ ...parts, frames, transactions, members, blocked });
+    this.#lookups = new CoordinatorReads(ready, links, transactions, config.roundTimeoutMs);
+    const abort = (transaction: Parameters<TransactionManager['abort']>[0]) =>
+      deciding.abort(transaction, ready.now);
     this.#orders = new Orders({ links, members, blocked, transactions, state, abort });
     this.#takeUpUnconfirmed();
   }
 
   /** Takes in one event at `now` (ms). `entropy` is fresh randomness, short and without spaces, for marks of rounds. */
   step(event: CoordinatorEvent, now: number, entropy: string): Ready {
-    assert(this.#outbox.ended === null, 'an instance that has ended takes no events');
-    this.#outbox.begin(now);
+    assert(this.#ready.ended === null, 'an instance that has ended takes no events');
+    this.#ready.begin(now);
     const { epoch } = this.#state;
     this.#members.begin();
     const isAwaited = this.#frames.pendingCount > 0 || this.#lookups.busy;
     if (isAwaited || isWork(event)) this.#links.work();
     this.#take(event);
-    if (this.#outbox.due) this.#sweep();
+    if (this.#ready.due) this.#sweep();
     this.#deciding.batch();
     this.#members.advance();
     // What a change of members lets go need not wait for the next event.
     this.#deciding.batch();
-    if (this.#outbox.ended === null) this.#send(entropy);
+    if (this.#ready.ended === null) this.#send(entropy);
     this.#noteRest(epoch);
     this.#links.persist();
-    return this.#outbox.ready();
+    return this.#ready.build();
   }
 
   /** True while something is undecided, unacknowledged or unsaid: the instance has to be woken after a crash. */
@@ -154,7 +158,7 @@ export class CoordinatorCore implements CoordinatorView {
   }
 
   status(): CoordinatorStatus {
-    const { now } = this.#outbox;
+    const { now } = this.#ready;
     return {
       shard: this.#config.shard,
       incarnation: this.#stored.incarnation,
@@ -178,7 +182,7 @@ export class CoordinatorCore implements CoordinatorView {
       this.#transactions.undecided,
       this.#links.all,
       ([incarnation, sequence]) => formatTransactionId({ shard, incarnation, sequence }),
-      this.#outbox.now,
+      this.#ready.now,
     );
     return { transactions, blocked: this.#blocked.all };
   }
@@ -209,12 +213,12 @@ export class CoordinatorCore implements CoordinatorView {
         break;
       case 'wanted':
         for (const { region, forMs } of event.wishes) {
-          this.#links.find(region)?.lease.want(this.#outbox.now, forMs);
+          this.#links.find(region)?.lease.want(this.#ready.now, forMs);
         }
         break;
       case 'ordered': {
         const { ticket, order } = event;
-        this.#outbox.reply({ kind: 'order', ticket, answer: this.#orders.take(order) });
+        this.#ready.reply({ kind: 'order', ticket, answer: this.#orders.take(order) });
         break;
       }
       case 'subscribed':
@@ -235,12 +239,12 @@ export class CoordinatorCore implements CoordinatorView {
     const { founding } = this.#members;
     if (founding.refusal !== null) this.#lookups.refuseAll(founding.refusal);
     this.#lookups.sweep();
-    for (const link of this.#links.all) link.noteCopyStep(this.#outbox.now);
+    for (const link of this.#links.all) link.noteCopyStep(this.#ready.now);
     for (;;) {
       const free = connections - this.#links.flightCount - this.#lookups.flightCount;
       const waits = founding.isOpen || this.#links.isBeginning;
       const readSince = waits ? null : this.#lookups.waitingSince;
-      const turn = nextTurn(this.#links.all, readSince, free, this.#outbox.now);
+      const turn = nextTurn(this.#links.all, readSince, free, this.#ready.now);
       if (turn === null) break;
       if (turn.kind === 'snapshot') this.#lookups.sendNext(shard);
       else this.#links.sendRound(turn.link, head, entropy, turn.copies);
@@ -252,7 +256,7 @@ export class CoordinatorCore implements CoordinatorView {
     const hasMembers = !this.#members.founding.isOpen;
     const isCalm = hasMembers && !this.busy && this.#links.areCalm;
     const hasChanged = this.#state.epoch !== epochBefore;
-    this.#rest.note({ isCalm, stirs: hasChanged || this.#outbox.sendsPrepares });
+    this.#rest.note({ isCalm, stirs: hasChanged || this.#ready.sendsPrepares });
   }
 
   #takeUpUnconfirmed(): void {
@@ -266,7 +270,7 @@ export class CoordinatorCore implements CoordinatorView {
   #onArrived(event: Event<'arrived'>): void {
     const waiting = this.#reception.receive(event);
     if (waiting !== null) this.#deciding.begin([waiting]);
-    else if (event.frame.priority > 0) this.#deciding.stir();
+    else if (event.frame.priority > 0) this.#deciding.requestBatch();
   }
 
   /** All are queued before any begins, so that those which share keys become parts of one transaction. */
@@ -276,23 +280,23 @@ export class CoordinatorCore implements CoordinatorView {
       const waiting = this.#reception.receive(arrival, together);
       if (waiting !== null) this.#frames.enqueue(waiting);
     }
-    this.#deciding.stir();
+    this.#deciding.requestBatch();
   }
 
   #onAsked({ ticket, transactions, recorded, horizon }: Event<'asked'>): void {
     const later = transactions.find(([incarnation]) => incarnation > this.#stored.incarnation);
     if (later !== undefined) {
-      this.#outbox.ended ??= `asked about transaction ${keyOf(later)} of a later incarnation`;
+      this.#ready.ended ??= `asked about transaction ${keyOf(later)} of a later incarnation`;
       return;
     }
     const resolutions = transactions.map((transaction) =>
       resolutionOf(transaction, recorded, this.#transactions.isUndecided(transaction), horizon),
     );
-    this.#outbox.reply({ kind: 'resolutions', ticket, resolutions });
+    this.#ready.reply({ kind: 'resolutions', ticket, resolutions });
   }
 
   #sweep(): void {
-    this.#outbox.clearSchedule();
+    this.#ready.clearSchedule();
     this.#links.sweep();
     this.#deciding.sweep();
     this.#applications.sweep();

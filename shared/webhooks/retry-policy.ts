@@ -119,8 +119,8 @@ function restUntil(
   now: number,
 ): number | null {
   if (outcome.kind === 'unanswered') {
-    const { endpointRestMsFirst, endpointRestMsLast } = limits;
-    return now + Math.min(Math.max(failingMs, endpointRestMsFirst), endpointRestMsLast);
+    const { endpointBackoffMinMs, endpointBackoffMaxMs } = limits;
+    return now + Math.min(Math.max(failingMs, endpointBackoffMinMs), endpointBackoffMaxMs);
   }
   const asks = outcome.status === 429 || outcome.status === 503;
   return asks && askedMs > 0 ? now + askedMs : null;

@@ -1,13 +1,13 @@
 import { type Compiled, compileWrite } from '../../shared/commands/compile.ts';
 import { findCommand } from '../../shared/commands/table.ts';
-import { type ScriptBook, scriptOf } from '../../shared/commands/user-scripts.ts';
+import { type ScriptLookup, scriptOf } from '../../shared/commands/user-scripts.ts';
 import type { Operation } from '../../shared/contracts/frame.ts';
 
 export const now = 1_800_000_000_000;
 
 /** A book that knows one script, which only reads, by a digest that is not its own. */
 export const knownSha = 'f0'.repeat(20);
-const scripts: ScriptBook = {
+const scripts: ScriptLookup = {
   evaluated: (text) => scriptOf(text, knownSha),
   find: (sha) => (sha === knownSha ? scriptOf('return', sha) : null),
 };

@@ -224,7 +224,7 @@ describe('EVAL in a write', () => {
     [`EVALSHA ${knownSha}0 0`, unknownScriptError],
   ])('%s is refused in Redis’s words', (words, error) => {
     expect(refusalOf(words).redis).toEqual({ error, whenQueued: false });
-    const alone = { ...context, keepsGoing: true };
+    const alone = { ...context, continueOnError: true };
     expect(compileWrite([words.split(' ')], [], alone)).toMatchObject({
       operations: [{ kind: 'fail', args: [error] }],
       keys: [],

@@ -41,7 +41,7 @@ describe('the frame of a write', () => {
   it('is refused in Redis’s words where Redis refuses it too', () => {
     const request = requestOf('0-1', ['EVALSHA', 'f'.repeat(40), '0']);
     expect(frameOf(request, 1, noScripts)).toMatchObject({ error: unknownScriptError });
-    expect(frameOf({ ...request, keepsGoing: true }, 1, noScripts)).toMatchObject({
+    expect(frameOf({ ...request, continueOnError: true }, 1, noScripts)).toMatchObject({
       operations: [{ kind: 'fail', args: [unknownScriptError] }],
     });
     const own = frameOf(requestOf('0-1', ['FCALL', 'f', '0']), 1, noScripts);

@@ -174,7 +174,7 @@ describe('a handover', () => {
     await vi.advanceTimersByTimeAsync(10 * 60_000);
     expect(world.callsOf('broken')).toBeLessThan(30);
     const before = world.callsOf('broken');
-    await vi.advanceTimersByTimeAsync(limits.handoverPauseMsLast);
+    await vi.advanceTimersByTimeAsync(limits.handoverBackoffMaxMs);
     expect(world.callsOf('broken')).toBeGreaterThan(before);
   });
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { HookDesk } from '../../functions/coordinator/notify/subscriptions.ts';
+import { WebhookSubscriptions } from '../../functions/coordinator/notify/subscriptions.ts';
 import type { Subscription } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
 import { MemoryStorage } from './sqlite.ts';
@@ -23,7 +23,7 @@ function subscriptionOf(endpoint: string): Subscription {
 function deskOf(voters: readonly string[]) {
   const { storage } = begun(new MemoryStorage());
   const told: string[] = [];
-  const desk = new HookDesk(storage.hooks, storage.changes, {
+  const desk = new WebhookSubscriptions(storage.hooks, storage.changes, {
     voters: () => voters,
     resubscribe: () => told.push('resubscribe'),
     owed: () => told.push('owed'),

@@ -71,15 +71,15 @@ describe('publishing', () => {
     void feed.publisher.publish([changeOf(1)]);
     void feed.publisher.publish([changeOf(2)]);
     expect(feed.publisher.owes).toBe(true);
-    await vi.advanceTimersByTimeAsync(limits.publishTimeoutMs + limits.publishPauseMsFirst);
+    await vi.advanceTimersByTimeAsync(limits.publishTimeoutMs + limits.publishBackoffMinMs);
     expect(feed.published).toEqual([[1], [2]]);
-    await vi.advanceTimersByTimeAsync(limits.publishTimeoutMs + 2 * limits.publishPauseMsFirst);
+    await vi.advanceTimersByTimeAsync(limits.publishTimeoutMs + 2 * limits.publishBackoffMinMs);
     expect(feed.published).toEqual([[1], [2], [2]]);
     await feed.answer(1);
     await feed.answer(1);
     await feed.answer(1);
     expect(feed.publisher.owes).toBe(false);
-    await vi.advanceTimersByTimeAsync(limits.publishPauseMsLast);
+    await vi.advanceTimersByTimeAsync(limits.publishBackoffMaxMs);
     expect(feed.published).toHaveLength(3);
   });
 

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { type Noted, RegionBook } from '../../functions/coordinator/region-registry.ts';
+import { type Noted, RegionRegistry } from '../../functions/coordinator/region-registry.ts';
 import type { RegionConfiguration } from '../../shared/contracts/members.ts';
 import type { RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
@@ -27,9 +27,9 @@ class World {
   book = this.begin();
 
   /** A new life, on what is stored. */
-  begin(configured = ['alpha', 'beta']): RegionBook {
+  begin(configured = ['alpha', 'beta']): RegionRegistry {
     const { members } = begun(this.memory).storage;
-    this.book = new RegionBook(
+    this.book = new RegionRegistry(
       configured.map((id) => addressOf(id)),
       members,
       connect,

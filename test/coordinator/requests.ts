@@ -6,7 +6,7 @@ export function requestOf(id: string, ...ops: WriteRequest['ops']): WriteRequest
     id,
     ops,
     checks: [],
-    keepsGoing: false,
+    continueOnError: false,
     ack: 'committed',
     timeoutMs: 1_000,
     priority: 0,

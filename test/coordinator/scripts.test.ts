@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
-import { ScriptDesk } from '../../functions/coordinator/script-registry.ts';
+import { ScriptRegistry } from '../../functions/coordinator/script-registry.ts';
 import { ScriptStorage } from '../../functions/coordinator/storage/script-storage.ts';
 import { sha1Of } from '../../functions/platform/sha1.ts';
 import { textWithBytes } from '../../shared/commands/raw-bytes.ts';
@@ -14,7 +14,7 @@ function begun(memory = new MemoryStorage()) {
   const scripts = new ScriptStorage(memory);
   scripts.begin();
   let proofs = 0;
-  const desk = new ScriptDesk(scripts, () => {
+  const desk = new ScriptRegistry(scripts, () => {
     proofs += 1;
   });
   return { desk, memory, proofs: () => proofs };

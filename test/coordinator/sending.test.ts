@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { Callers } from '../../functions/coordinator/pending-calls.ts';
+import { PendingCalls } from '../../functions/coordinator/pending-calls.ts';
 import { perform, type RecordedDecisions } from '../../functions/coordinator/send.ts';
 import type { RegionClient, RoundResult, SnapshotResult } from '../../shared/contracts/round.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
@@ -159,7 +159,7 @@ describe('a round', () => {
 
 describe('a caller', () => {
   it('gets the answer of its own ticket, whatever kind of answer others wait for', async () => {
-    const callers = new Callers();
+    const callers = new PendingCalls();
     const tickets: number[] = [];
     const take = (ticket: number) => tickets.push(ticket);
     const read = callers.read.expect(take);
@@ -178,7 +178,7 @@ describe('a caller', () => {
   });
 
   it('is told where its question could not be asked', async () => {
-    const callers = new Callers();
+    const callers = new PendingCalls();
     const asked = callers.write.expect(() => {
       throw new Error('another instance has taken over');
     });

@@ -49,9 +49,9 @@ describe('a status', () => {
       const { state, restUntil } = judged(unanswered, { failingSince: now - failedMs });
       return [state, (restUntil ?? 0) - now];
     };
-    expect(restOf(0)).toEqual(['waiting', limits.endpointRestMsFirst]);
+    expect(restOf(0)).toEqual(['waiting', limits.endpointBackoffMinMs]);
     expect(restOf(7_000)).toEqual(['waiting', 7_000]);
-    expect(restOf(10_000_000)).toEqual(['waiting', limits.endpointRestMsLast]);
+    expect(restOf(10_000_000)).toEqual(['waiting', limits.endpointBackoffMaxMs]);
   });
 });
 

@@ -79,7 +79,7 @@ describe('a strong read with a lease', () => {
     for (const _ of [1, 2, 3]) await ask(edge);
     await edge.settled();
     expect(edge.wanted).toEqual(['us-east-1']);
-    edge.now += limits.leaseWantedMsFirst;
+    edge.now += limits.leaseWantedMinMs;
     await ask(edge);
     await edge.settled();
     expect(edge.wanted).toEqual(['us-east-1', 'us-east-1']);
@@ -89,7 +89,7 @@ describe('a strong read with a lease', () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
     await ask(edge);
     await edge.settled();
-    edge.now += limits.leaseWantedMsFirst;
+    edge.now += limits.leaseWantedMinMs;
     edge.coordinator.attend = () => Promise.reject(new Error('the object was reset'));
     await ask(edge);
     await edge.settled();
@@ -100,7 +100,7 @@ describe('a strong read with a lease', () => {
     };
     await ask(edge);
     await edge.settled();
-    expect(said).toEqual([{ region: 'us-east-1', forMs: limits.leaseWantedMsFirst }]);
+    expect(said).toEqual([{ region: 'us-east-1', forMs: limits.leaseWantedMinMs }]);
   });
 
   it('costs the coordinator one call in half a minute at most, however often it is asked for', async () => {
@@ -135,12 +135,12 @@ describe('a strong read with a lease', () => {
       said.push(...wishes.map(({ forMs }) => forMs));
       return { regions: configuration.regions, status: statusWith() };
     };
-    for (const waitMs of [0, limits.leaseWantedMsFirst, 10 * limits.leaseWantedMsFirst]) {
+    for (const waitMs of [0, limits.leaseWantedMinMs, 10 * limits.leaseWantedMinMs]) {
       edge.now += waitMs;
       await ask(edge);
       await edge.settled();
     }
-    const first = limits.leaseWantedMsFirst;
+    const first = limits.leaseWantedMinMs;
     expect(said).toEqual([first, 2 * first, first]);
   });
 

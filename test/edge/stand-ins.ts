@@ -26,7 +26,7 @@ import type {
   SnapshotRequest,
   SnapshotResult,
 } from '../../shared/contracts/round.ts';
-import type { CourierApi, HooksApi } from '../../shared/contracts/webhooks-and-feed.ts';
+import type { CourierApi, SubscriptionsApi } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
 import { repliesOfJson } from '../region/replies.ts';
 
@@ -227,7 +227,7 @@ export class EdgeUnderTest {
   readonly logged: string[] = [];
   /** What was asked of the coordinator's hooks and of couriers. */
   readonly calls: Call[] = [];
-  hooks: Partial<HooksApi> = {};
+  hooks: Partial<SubscriptionsApi> = {};
   members: Partial<MembersApi> = {};
   requests: Partial<RequestsApi> = {};
   scripts: Partial<ScriptsApi> = {};
@@ -316,7 +316,7 @@ export class EdgeUnderTest {
       membersOf: () => standInFor<MembersApi>('members', this.members, this.calls),
       requestsOf: () => standInFor<RequestsApi>('requests', this.requests, this.calls),
       scriptsOf: () => standInFor<ScriptsApi>('scripts', this.scripts, this.calls),
-      hooksOf: () => standInFor<HooksApi>('hooks', this.hooks, this.calls),
+      hooksOf: () => standInFor<SubscriptionsApi>('hooks', this.hooks, this.calls),
       courierOf: (endpoint) => standInFor<CourierApi>(endpoint, this.courier, this.calls),
       feedOf: () => this.feed,
       coordinatorOf: () => this.#coordinator(),

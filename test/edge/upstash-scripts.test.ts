@@ -316,7 +316,7 @@ describe('a transaction with scripts', () => {
     ]);
     expect(JSON.parse(writes.text)).toEqual([{ result: 'OK' }, { result: 'w' }]);
     expect(edge.writes).toMatchObject([
-      { keepsGoing: true, ops: [{}, ['EVAL', reading, '1', 'k']] },
+      { continueOnError: true, ops: [{}, ['EVAL', reading, '1', 'k']] },
     ]);
   });
 

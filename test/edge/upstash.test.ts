@@ -65,7 +65,12 @@ describe('a write in the form of Upstash', () => {
     const told = await get(edge, '/set/k/v?EX=100', { headers });
     expect([told.status, told.json]).toEqual([200, { result: 'OK' }]);
     expect(edge.writes).toMatchObject([
-      { ops: [['set', 'k', 'v', 'EX', '100']], checks: [], keepsGoing: false, idempotency: null },
+      {
+        ops: [['set', 'k', 'v', 'EX', '100']],
+        checks: [],
+        continueOnError: false,
+        idempotency: null,
+      },
     ]);
     expect(told.headers.get('upstash-sync-token')).not.toBe('given');
   });
@@ -206,7 +211,7 @@ describe('a transaction in the form of Upstash', () => {
           ['INCR', 'a'],
           ['INCR', 'b'],
         ],
-        keepsGoing: true,
+        continueOnError: true,
       },
     ]);
   });

@@ -43,7 +43,7 @@ describe('a write', () => {
           { kind: 'type', key: 'd', type: 'hash' },
           { kind: 'field', key: 'e', field: 'f', value: 'v' },
         ],
-        keepsGoing: false,
+        continueOnError: false,
         ack: 'committed',
         timeoutMs: 10_000,
         priority: 0,

@@ -202,7 +202,7 @@ describe('scripts that take too long together', () => {
   const refuse = (rig: Rig) => {
     rig.execute(preparing(rig), refused);
     rig.executeAll();
-    rig.advance(limits.retryPauseMsLast);
+    rig.advance(limits.retryBackoffMaxMs);
   };
 
   it('are tried by fewer at a time, in their order, until each goes alone', () => {
@@ -237,7 +237,7 @@ describe('a write that takes a region longer than its vote may', () => {
     const parts = sent.round.prepares[0]?.parts.length ?? 0;
     rig.execute(sent, endless);
     rig.executeAll();
-    rig.advance(limits.retryPauseMsLast);
+    rig.advance(limits.retryBackoffMaxMs);
     return parts;
   };
 
@@ -279,7 +279,7 @@ describe('writes whose replies have no room together', () => {
       sizes.push(...sent.round.prepares.map(({ parts }) => parts.length));
       rig.execute(sent, refused(most));
       rig.executeAll();
-      rig.advance(limits.retryPauseMsLast);
+      rig.advance(limits.retryBackoffMaxMs);
     };
     for (const most of [3, 2, 0]) refuse(most);
     expect(sizes).toEqual([7, 3, 2]);

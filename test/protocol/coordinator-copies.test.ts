@@ -110,7 +110,7 @@ describe('the beginning of a copy', () => {
     rig.run(200, []);
     rig.run(500, ['far']);
     expect(rig.statusOf('far').state).toBe('out');
-    rig.run(limits.probePauseMsLast);
+    rig.run(limits.probeBackoffMaxMs);
     expect(rig.statusOf('far').state).toBe('voter');
   });
 
@@ -118,7 +118,7 @@ describe('the beginning of a copy', () => {
     const regions = [voterOf('near'), outOf('middle'), outOf('far')];
     const rig = new Rig({ stored: { regions } });
     rig.tick();
-    rig.run(limits.outProbePauseMsLast);
+    rig.run(limits.outProbeBackoffMaxMs);
     expect(rig.changes.map(({ region, event }) => `${region} ${event}`)).toEqual([
       'middle copying',
       'middle returned',
@@ -190,7 +190,7 @@ describe('a region that is copied', () => {
     rig.execute(stepOf(rig, 'scan'), { copy: readingOf(['a'], { cursor: '17', total: 1_000 }) });
     const unanswered = stepOf(rig, 'scan');
     rig.silence(unanswered);
-    rig.run(limits.probePauseMsLast, others);
+    rig.run(limits.probeBackoffMaxMs, others);
     const next = rig.rounds.filter(({ round }) => round.copy?.kind === 'scan').at(-1);
     expect(next).toMatchObject({ region: unanswered.region, round: { copy: { cursor: '17' } } });
     expect(next).not.toBe(unanswered);
@@ -200,7 +200,7 @@ describe('a region that is copied', () => {
     const rig = begun();
     rig.run(timing.outAfterMs + 100, others);
     expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'silent' });
-    rig.run(limits.outProbePauseMsLast + limits.copyPauseMs);
+    rig.run(limits.outProbeBackoffMaxMs + limits.copyPauseMs);
     expect(rig.statusOf('far').state).toBe('voter');
     const tokens = rig.rounds.flatMap(({ round }) =>
       round.copy?.kind === 'begin' ? [round.copy.token] : [],
@@ -228,7 +228,7 @@ describe('a region that is copied', () => {
     const rig = before.restarted();
     rig.tick();
     expect(rig.statusOf('far')).toMatchObject({ state: 'out', missedKeys: 1 });
-    rig.run(limits.outProbePauseMsLast);
+    rig.run(limits.outProbeBackoffMaxMs);
     expect(rig.statusOf('far').state).toBe('voter');
     const steps = rig.rounds.flatMap(({ round }) => (round.copy === null ? [] : [round.copy]));
     expect(steps).toMatchObject([

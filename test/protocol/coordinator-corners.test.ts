@@ -41,7 +41,7 @@ describe('a change of members that meets another one, a crash, or work under way
     const read = rig.flights.filter(({ round }) => round.copy?.kind === 'read');
     const ticket = rig.arrive(frameOf(['c'], lasting));
     expect(rig.core.status().held).toBe(true);
-    rig.run(limits.copyHoldMs + 50, others, read);
+    rig.run(limits.copyWritePauseMs + 50, others, read);
     expect(rig.told(ticket)).toBeDefined();
   });
   it('a lost voter that is removed is forgotten once it is out', () => {
@@ -126,7 +126,7 @@ describe('a change of members that meets another one, a crash, or work under way
     rig.execute(rig.flight('near'), { copy: readingOf(['a'], { cursor: '17', total: 1000 }) });
     rig.silence(rig.flight('near'));
     rig.executeAll(['far']);
-    rig.run(limits.probePauseMsFirst - 1, []);
+    rig.run(limits.probeBackoffMinMs - 1, []);
     rig.advance(1);
     rig.execute(rig.flight('near'));
     expect(rig.flight('near').round.copy).toMatchObject({ kind: 'scan', cursor: '17' });

@@ -57,9 +57,9 @@ describe('a divergence with a majority', () => {
     rig.run(limits.leaseTtlMs + limits.leaseDriftMs, ['near', 'middle']);
     expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'diverged', held: false });
     expect(rig.statusOf('far').missedKeys).toBeNull();
-    rig.run(limits.probePauseMsLast, ['near', 'middle']);
+    rig.run(limits.probeBackoffMaxMs, ['near', 'middle']);
     expect(rig.record(ticket).votes.map(({ region }) => region)).toEqual(['near', 'middle']);
-    rig.run(limits.outProbePauseMsLast);
+    rig.run(limits.outProbeBackoffMaxMs);
     expect(rig.statusOf('far').state).toBe('voter');
     const steps = rig.rounds.flatMap(({ round }) => (round.copy === null ? [] : [round.copy.kind]));
     expect(steps).toContain('scan');
@@ -86,7 +86,7 @@ describe('a divergence with a majority', () => {
     expect(rig.ask([[3, 2]])).toEqual([{ kind: 'aborted', transaction: [3, 2] }]);
     for (const send of later) rig.execute(send);
     expect(rig.told(other)).toBeUndefined();
-    rig.run(limits.probePauseMsLast, ['near', 'middle']);
+    rig.run(limits.probeBackoffMaxMs, ['near', 'middle']);
     expect(rig.record(other).votes.map(({ region }) => region)).toEqual(['near', 'middle']);
   });
 });

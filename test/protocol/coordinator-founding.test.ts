@@ -18,7 +18,7 @@ function calm(options: RigOptions = {}): Rig {
 /** The next round to `region`; all others answer meanwhile. */
 function nextTo(rig: Rig, region: string): SentRound {
   const answering = rig.regions.filter((one) => one !== region);
-  for (let waited = 0; waited < limits.outProbePauseMsLast; waited += 10) {
+  for (let waited = 0; waited < limits.outProbeBackoffMaxMs; waited += 10) {
     const [send] = rig.flightsTo(region);
     if (send !== undefined) return send;
     rig.run(10, answering);
@@ -76,7 +76,7 @@ describe('a region that is configured anew', () => {
     const ticket = rig.arrive(frameOf(['a'], lasting));
     rig.run(20, others);
     expect(rig.record(ticket).votes.map(({ region }) => region)).toEqual(others);
-    rig.run(limits.outProbePauseMsLast);
+    rig.run(limits.outProbeBackoffMaxMs);
     expect(rig.statusOf('far').state).toBe('voter');
     const begin = rig.rounds.find(({ round }) => round.copy?.kind === 'begin');
     expect(begin?.round.generation).toBe(rig.tables.regions.get('far')?.generation);
@@ -91,7 +91,7 @@ describe('a region that is configured anew', () => {
       refusal: { kind: 'generation', has: 12, keys: 0 },
     });
     expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
-    rig.run(limits.outProbePauseMsLast);
+    rig.run(limits.outProbeBackoffMaxMs);
     expect(rig.statusOf('far').state).toBe('out');
     expect(rig.rounds.some(({ round }) => round.copy?.kind === 'begin')).toBe(false);
   });
@@ -123,7 +123,7 @@ describe('a region that is not configured any more', () => {
     rig.tick();
     rig.run(leaseMs, ['old']);
     expect(rig.statusOf('old').state).toBe('voter');
-    rig.run(2 * limits.outProbePauseMsLast, ['old', 'new']);
+    rig.run(2 * limits.outProbeBackoffMaxMs, ['old', 'new']);
     expect(rig.core.status().regions).toMatchObject([{ region: 'new', state: 'voter' }]);
   });
 });
@@ -161,7 +161,7 @@ describe('a shard whose voters have all lost writes', () => {
     const ticket = rig.arrive(frameOf(['a'], lasting));
     rig.run(20, ['far']);
     expect(rig.record(ticket).votes.map(({ region }) => region)).toEqual(['far']);
-    rig.run(limits.outProbePauseMsLast);
+    rig.run(limits.outProbeBackoffMaxMs);
     expect(rig.statusOf('near').state).toBe('voter');
     const steps = rig.rounds.flatMap(({ region, round }) =>
       round.copy === null ? [] : [`${region} ${round.copy.kind}`],

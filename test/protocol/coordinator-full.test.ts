@@ -63,7 +63,7 @@ describe('a voter whose server is out of memory', () => {
       health: 'refusing',
       detail: expect.stringContaining('out of memory'),
     });
-    runFull(rig, 100 + 2 * limits.retryPauseMsLast, ['far']);
+    runFull(rig, 100 + 2 * limits.retryBackoffMaxMs, ['far']);
     expect(rig.statusOf('far')).toMatchObject({
       state: 'out',
       cause: 'refusing',
@@ -81,7 +81,7 @@ describe('a voter whose server is out of memory', () => {
   it('takes part in what takes no memory, which does not count as the end of its refusals', () => {
     const rig = calm();
     rig.arrive(frameOf(['a'], lasting));
-    for (let waited = 0; waited <= timing.outAfterMs + limits.retryPauseMsLast; waited += 200) {
+    for (let waited = 0; waited <= timing.outAfterMs + limits.retryBackoffMaxMs; waited += 200) {
       const ticket = rig.arrive(frameOf(['b'], { operations: [deleting('b')] }));
       runFull(rig, 200, ['far']);
       expect(rig.record(ticket).outcome).toBe('committed');
@@ -93,7 +93,7 @@ describe('a voter whose server is out of memory', () => {
     const rig = calm();
     const ticket = rig.arrive(frameOf(['a'], lasting));
     runFull(rig, timing.outAfterMs - 100, ['far']);
-    runFull(rig, limits.retryPauseMsLast, []);
+    runFull(rig, limits.retryBackoffMaxMs, []);
     expect(rig.record(ticket).votes).toHaveLength(3);
     rig.arrive(frameOf(['a'], lasting));
     runFull(rig, timing.outAfterMs - 100, ['far']);
@@ -113,11 +113,11 @@ describe('a voter whose server is out of memory', () => {
   it('returns by itself once it has memory, and is not copied in vain before that', () => {
     const rig = calm();
     rig.arrive(frameOf(['a'], lasting));
-    runFull(rig, timing.outAfterMs + limits.retryPauseMsLast, ['far']);
+    runFull(rig, timing.outAfterMs + limits.retryBackoffMaxMs, ['far']);
     runFull(rig, limits.fullCopyPauseMs / 2, ['far']);
     const copies = () => rig.changes.filter(({ event }) => event === 'copying').length;
     expect(copies()).toBeLessThanOrEqual(1);
-    runFull(rig, 2 * limits.outProbePauseMsLast, []);
+    runFull(rig, 2 * limits.outProbeBackoffMaxMs, []);
     expect(rig.statusOf('far')).toMatchObject({ state: 'voter', cause: null });
   });
 
@@ -178,7 +178,7 @@ describe('every voter out of memory', () => {
     const ticket = rig.arrive(frameOf(['a'], lasting));
     runFull(rig, timing.outAfterMs / 2, ['far']);
     expect(rig.statusOf('far').state).toBe('voter');
-    runFull(rig, limits.retryPauseMsLast, []);
+    runFull(rig, limits.retryBackoffMaxMs, []);
     expect(rig.record(ticket).votes).toHaveLength(3);
     expect(rig.changes).toEqual([]);
   });
@@ -202,7 +202,7 @@ describe('a voter whose server refuses to write', () => {
   it('is put out though it answers the probes in between', () => {
     const rig = calm();
     const ticket = rig.arrive(frameOf(['a'], lasting));
-    for (let waited = 0; waited <= timing.outAfterMs + 2 * limits.probePauseMsLast; waited += 10) {
+    for (let waited = 0; waited <= timing.outAfterMs + 2 * limits.probeBackoffMaxMs; waited += 10) {
       for (const send of rig.flights) {
         const isProbe = send.round.prepares.length + send.round.decisions.length === 0;
         if (send.region === 'far' && !isProbe) rig.end(send, readOnly);

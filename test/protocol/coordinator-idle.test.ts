@@ -127,7 +127,7 @@ describe('a region that is out of an idle coordinator', () => {
     const rig = awaiting(0);
     rig.run(10 * 60_000, others);
     const counts = roundsTo(rig, () => rig.run(hourMs, others));
-    const everyMs = limits.idleProbePauseMsLast + 100;
+    const everyMs = limits.idleProbeBackoffMaxMs + 100;
     expect(Object.keys(counts)).toEqual(['far']);
     expect(counts.far).toBeLessThanOrEqual(Math.ceil(hourMs / everyMs));
     expect(rig.core.busy).toBe(false);
@@ -136,17 +136,17 @@ describe('a region that is out of an idle coordinator', () => {
 
   it('is not probed more often because a new life begins', () => {
     const rig = awaiting(hourMs);
-    expect(roundsTo(rig, () => rig.run(3 * limits.idleProbePauseMsLast, others))).toMatchObject({
+    expect(roundsTo(rig, () => rig.run(3 * limits.idleProbeBackoffMaxMs, others))).toMatchObject({
       far: 3,
     });
   });
 
   it('is probed within seconds once a client writes', () => {
     const rig = awaiting(hourMs);
-    rig.run(2 * limits.idleProbePauseMsLast, others);
+    rig.run(2 * limits.idleProbeBackoffMaxMs, others);
     const work = () => {
       rig.arrive(frameOf(['a'], lasting));
-      rig.run(limits.outProbePauseMsLast, others);
+      rig.run(limits.outProbeBackoffMaxMs, others);
     };
     expect(roundsTo(rig, work)).toMatchObject({ far: 1 });
   });

@@ -61,7 +61,7 @@ describe('a lease', () => {
   it('is renewed by steps that store something, each of them', () => {
     const rig = calm();
     rig.want(...rig.regions);
-    rig.run(limits.leaseWantedMsFirst);
+    rig.run(limits.leaseWantedMinMs);
     const steps = rig.steps.filter(({ sends }) =>
       sends.some((send) => send.kind === 'round' && (send.round.lease?.reading ?? null) !== null),
     );
@@ -97,7 +97,7 @@ describe('a lease', () => {
     rig.run(0);
     for (let waited = 0; waited < 30_000; waited += 50) {
       rig.run(50);
-      if (waited % (limits.leaseWantedMsFirst / 2) === 0) rig.want('far');
+      if (waited % (limits.leaseWantedMinMs / 2) === 0) rig.want('far');
       expect(rig.statusOf('far').leaseMs).toBeGreaterThan(limits.leaseDriftMs);
     }
   });
@@ -105,7 +105,7 @@ describe('a lease', () => {
   it('ceases when nobody has read for so long, and then nothing is sent', () => {
     const rig = calm();
     rig.want('far');
-    rig.run(limits.leaseWantedMsFirst + leaseMs);
+    rig.run(limits.leaseWantedMinMs + leaseMs);
     const before = rig.rounds.length;
     rig.run(60_000);
     expect(rig.rounds).toHaveLength(before);

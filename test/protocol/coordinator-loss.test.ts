@@ -83,7 +83,7 @@ describe('a region that has lost writes', () => {
     rig.execute(commit, { decisions: ['lost'] });
     rig.run(leasesOverAt - rig.now, ['near', 'middle']);
     expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'lost', missedKeys: null });
-    rig.run(limits.probePauseMsFirst, ['near', 'middle']);
+    rig.run(limits.probeBackoffMinMs, ['near', 'middle']);
     const { attempts, votes } = rig.record(ticket);
     expect(attempts).toBe(2);
     expect(votes.map(({ region, vote }) => [region, vote])).toEqual([
@@ -205,7 +205,7 @@ describe('the highest acknowledged pair', () => {
         rig.execute(send, { votes });
       }
       rig.executeAll(['far']);
-      rig.advance(limits.retryPauseMsLast);
+      rig.advance(limits.retryBackoffMaxMs);
     }
     expect(rig.persisted).not.toContainEqual(expect.objectContaining({ kind: 'commit' }));
     const counters = storedPairs(rig, 'near').map((pair) => pair?.[0] ?? 0);

@@ -29,7 +29,7 @@ describe('a voter that is silent', () => {
     const { rig, ticket } = silent();
     rig.run(timing.outAfterMs - 200, others);
     expect(rig.statusOf('far')).toMatchObject({ state: 'voter', health: 'silent', cause: null });
-    rig.run(limits.probePauseMsLast);
+    rig.run(limits.probeBackoffMaxMs);
     expect(rig.record(ticket).votes.map(({ region }) => region)).toEqual(rig.regions);
     expect(rig.changes).toEqual([]);
     expect(rig.core.status().epoch).toBe(1);
@@ -39,7 +39,7 @@ describe('a voter that is silent', () => {
     const { rig, ticket } = silent();
     rig.run(timing.outAfterMs, others);
     expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'silent', held: false });
-    rig.run(limits.probePauseMsLast, others);
+    rig.run(limits.probeBackoffMaxMs, others);
     expect(rig.record(ticket).votes.map(({ region }) => region)).toEqual(others);
     expect(rig.core.status().epoch).toBe(2);
     for (const { round } of rig.rounds.slice(-2)) expect(round.epoch).toBe(2);
@@ -58,7 +58,7 @@ describe('a voter that is silent', () => {
   it('counts anew from the next silence, once it has answered a probe', () => {
     const { rig } = silent();
     rig.run(timing.outAfterMs - 200, others);
-    rig.run(limits.probePauseMsLast);
+    rig.run(limits.probeBackoffMaxMs);
     rig.arrive(frameOf(['b'], lasting));
     rig.run(timing.outAfterMs - 1, others);
     expect(rig.statusOf('far').state).toBe('voter');
@@ -67,7 +67,7 @@ describe('a voter that is silent', () => {
   it('leaves together with another in one epoch, where both have been silent for so long', () => {
     const rig = calm();
     const ticket = rig.arrive(frameOf(['a'], lasting));
-    rig.run(timing.outAfterMs + limits.probePauseMsLast, ['near']);
+    rig.run(timing.outAfterMs + limits.probeBackoffMaxMs, ['near']);
     expect(rig.changes.map(({ region, event, epoch }) => [region, event, epoch])).toEqual([
       ['middle', 'out', 2],
       ['far', 'out', 2],
@@ -91,7 +91,7 @@ describe('a voter that is silent', () => {
     const rig = calm({ regions: ['only'] });
     const ticket = rig.arrive(frameOf(['a'], lasting));
     rig.run(20 * timing.outAfterMs, []);
-    rig.run(2 * limits.probePauseMsLast);
+    rig.run(2 * limits.probeBackoffMaxMs);
     expect(rig.record(ticket)).toMatchObject({ outcome: 'committed' });
     expect(rig.core.status().epoch).toBe(1);
   });
@@ -175,7 +175,7 @@ describe('a voter that is to leave', () => {
     rig.end(rig.flight('near'), { kind: 'refused', refusal: { kind: 'lost' } });
     rig.run(2 * timing.outAfterMs, []);
     expect(rig.core.status().regions.map(({ state }) => state)).toEqual(['voter', 'voter']);
-    rig.run(2 * limits.probePauseMsLast, ['far']);
+    rig.run(2 * limits.probeBackoffMaxMs, ['far']);
     expect(rig.statusOf('near')).toMatchObject({ state: 'out', cause: 'lost' });
     expect(rig.statusOf('far')).toMatchObject({ state: 'voter', cause: null });
   });
@@ -187,7 +187,7 @@ describe('a voter that is to leave', () => {
     rig.run(100, ['far']);
     expect(rig.statusOf('near')).toMatchObject({ state: 'out', cause: 'lost' });
     expect(rig.statusOf('far')).toMatchObject({ state: 'voter', cause: 'ordered' });
-    rig.run(limits.probePauseMsLast);
+    rig.run(limits.probeBackoffMaxMs);
     expect(rig.changes.map(({ region, event }) => `${region} ${event}`)).toEqual([
       'far leaving',
       'near leaving',
@@ -298,7 +298,7 @@ describe('the storage write that puts a voter out', () => {
     const rig = before.restarted();
     rig.tick();
     const ticket = rig.arrive(frameOf(['b'], lasting));
-    rig.run(limits.probePauseMsFirst, others);
+    rig.run(limits.probeBackoffMinMs, others);
     expect(rig.record(ticket).votes.map(({ region }) => region)).toEqual(others);
     expect(rig.core.status().epoch).toBe(2);
     expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'silent' });

@@ -156,7 +156,7 @@ describe('the keys that a region has missed', () => {
 
   it('are noted again from the moment at which a whole copy begins', () => {
     const rig = without({ whole: true, cause: 'lost' });
-    rig.run(limits.probePauseMsFirst - 20, others);
+    rig.run(limits.probeBackoffMinMs - 20, others);
     rig.execute(rig.flight('far'));
     expect(rig.statusOf('far').state).toBe('copying');
     rig.arrive(frameOf(['a'], lasting));
@@ -168,7 +168,7 @@ describe('the keys that a region has missed', () => {
 
   it('are forgotten where the region turns out to have lost writes: all of it is copied then', () => {
     const rig = without({}, { stored: { missed: [{ region: 'far', keys: [['a', 1]] }] } });
-    rig.run(limits.probePauseMsFirst, others, []);
+    rig.run(limits.probeBackoffMinMs, others, []);
     for (const send of rig.flightsTo('far')) {
       rig.end(send, { kind: 'refused', refusal: { kind: 'lost' } });
     }
@@ -230,7 +230,7 @@ describe('a shard with too few voters', () => {
 
   it('writes again as soon as the missing one has returned', () => {
     const rig = without({}, { minVoters: 3 });
-    rig.run(limits.outProbePauseMsLast);
+    rig.run(limits.outProbeBackoffMaxMs);
     expect(rig.statusOf('far').state).toBe('voter');
     const ticket = rig.arrive(frameOf(['a'], lasting));
     rig.settle();

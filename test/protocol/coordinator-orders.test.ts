@@ -32,7 +32,7 @@ function without(given: Parameters<typeof outOf>[1] = {}, stored: RigOptions['st
 /** The same, with `far` about to answer its first probe. */
 function probed(given: Parameters<typeof outOf>[1] = {}): Rig {
   const rig = without(given);
-  rig.run(limits.probePauseMsFirst, ['near']);
+  rig.run(limits.probeBackoffMinMs, ['near']);
   return rig;
 }
 
@@ -77,7 +77,7 @@ describe('the order to put out', () => {
   it('puts a region out that answers, and it stays out though it could be copied', () => {
     const rig = calm();
     rig.order(putOutFar);
-    rig.run(10 * limits.outProbePauseMsLast);
+    rig.run(10 * limits.outProbeBackoffMaxMs);
     expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'ordered', held: true });
     expect(copySteps(rig)).toEqual([]);
     expect(rig.core.busy).toBe(false);
@@ -93,7 +93,7 @@ describe('the order to put out', () => {
   it('keeps out a region that is out already, whatever put it out', () => {
     const rig = without();
     expect(rig.order(putOutFar).kind).toBe('taken');
-    rig.run(10 * limits.outProbePauseMsLast);
+    rig.run(10 * limits.outProbeBackoffMaxMs);
     expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'silent', held: true });
     expect(rig.restarted().statusOf('far').held).toBe(true);
   });
@@ -103,7 +103,7 @@ describe('the order to put out', () => {
     rig.execute(rig.flight('far'));
     expect(rig.statusOf('far').state).toBe('copying');
     rig.order(putOutFar);
-    rig.run(10 * limits.outProbePauseMsLast);
+    rig.run(10 * limits.outProbeBackoffMaxMs);
     expect(rig.statusOf('far')).toMatchObject({ state: 'out', held: true });
     expect(rig.changes.map(({ event }) => event)).toEqual(['copying', 'out']);
   });
@@ -158,7 +158,7 @@ describe('the order to return', () => {
       detail: expect.stringContaining('force'),
     });
     expect(rig.order({ ...returnFar, force: true }).kind).toBe('taken');
-    rig.run(limits.probePauseMsFirst, ['near']);
+    rig.run(limits.probeBackoffMinMs, ['near']);
     rig.count(rig.flight('far'), 0, 12);
     const { copy, generation } = rig.flight('far').round;
     expect(copy).toMatchObject({ kind: 'begin', replaces: [7], agreed: 12 });
@@ -306,7 +306,7 @@ describe('the order to remove', () => {
     rig.execute(hanging);
     expect(rig.last.ended).toBeNull();
     expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'new' });
-    rig.run(limits.outProbePauseMsLast);
+    rig.run(limits.outProbeBackoffMaxMs);
     expect(rig.statusOf('far').state).toBe('voter');
   });
 

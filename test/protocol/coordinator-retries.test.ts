@@ -15,7 +15,7 @@ function withSilence(notAfter = start + 10_000) {
 describe('a write that could not be decided', () => {
   it('is tried again by itself under a new transaction, within the time of its caller', () => {
     const { rig, ticket } = withSilence();
-    rig.advance(limits.probePauseMsFirst);
+    rig.advance(limits.probeBackoffMinMs);
     rig.execute(rig.flight('middle'));
     expect(rig.preparing('middle')).toEqual([[3, 2]]);
     rig.settle();
@@ -98,14 +98,14 @@ describe('the gate', () => {
   it('keeps a new write from every region while one is silent', () => {
     const { rig } = withSilence();
     rig.arrive(frameOf(['b']));
-    rig.advance(limits.probePauseMsFirst - 1);
+    rig.advance(limits.probeBackoffMinMs - 1);
     expect(rig.flights).toEqual([]);
     expect(rig.core.status()).toMatchObject({ queued: 2, undecided: 0 });
   });
 
   it('is probed by rounds that carry nothing, though decisions are owed', () => {
     const { rig } = withSilence();
-    rig.advance(limits.probePauseMsFirst);
+    rig.advance(limits.probeBackoffMinMs);
     expect(rig.core.status().regions[1]).toMatchObject({ health: 'silent', unacknowledged: 1 });
     expect(rig.flights.map(({ region }) => region)).toEqual(['middle']);
     expect(rig.flight('middle').round).toMatchObject({ decisions: [], prepares: [] });
@@ -138,7 +138,7 @@ describe('the gate', () => {
       rig.executeAll();
       rig.advance((rig.last.wakeAt ?? rig.now) - rig.now);
     }
-    expect(rig.now - silentSince).toBe(limits.probePauseMsFirst);
+    expect(rig.now - silentSince).toBe(limits.probeBackoffMinMs);
   });
 
   it('sends one probe at a time, however long it takes', () => {
@@ -150,7 +150,7 @@ describe('the gate', () => {
   it('opens with the answer to a probe: what is owed goes first, and the writes follow', () => {
     const { rig } = withSilence();
     const other = rig.arrive(frameOf(['b']));
-    rig.advance(limits.probePauseMsFirst);
+    rig.advance(limits.probeBackoffMinMs);
     rig.execute(rig.flight('middle'));
     const { round } = rig.flight('middle');
     expect(round.decisions).toEqual([{ transaction: [3, 1], outcome: 'abort', keys: ['a'] }]);

@@ -199,14 +199,14 @@ describe('the hold', () => {
     const heldAt = rig.now;
     const read = stepOf(rig, 'read');
     const ticket = rig.arrive(frameOf(['c'], lasting));
-    rig.run(limits.copyHoldMs - 1, others, [read]);
+    rig.run(limits.copyWritePauseMs - 1, others, [read]);
     expect(rig.core.status().held).toBe(true);
     rig.run(1, others, [read]);
     expect(rig.core.status().held).toBe(false);
     rig.execute(read, { copy: readingOf([], { locked: ['m0', 'm1'] }) });
     rig.run(20, others);
     expect(rig.record(ticket).votes.map(({ region }) => region)).toEqual(others);
-    rig.run(heldAt + limits.copyHoldMs + limits.copyPauseMs - rig.now - 1);
+    rig.run(heldAt + limits.copyWritePauseMs + limits.copyPauseMs - rig.now - 1);
     expect(rig.core.status().held).toBe(false);
     expect(rig.statusOf('far').state).toBe('copying');
     rig.run(1);
@@ -217,7 +217,7 @@ describe('the hold', () => {
     const rig = begun();
     rig.execute(stepOf(rig, 'begin'));
     const read = stepOf(rig, 'read');
-    rig.run(limits.copyHoldMs, others, [read]);
+    rig.run(limits.copyWritePauseMs, others, [read]);
     rig.arrive(frameOf(['m0'], lasting));
     rig.run(20, others, [read]);
     rig.execute(read);

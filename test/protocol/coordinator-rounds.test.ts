@@ -149,7 +149,7 @@ describe('the floor', () => {
     rig.tick();
     rig.advance(limits.commitLingerMs);
     rig.execute(rig.flight('only'), { decisions: ['acknowledged', 'refused'] });
-    rig.advance(limits.probePauseMsFirst);
+    rig.advance(limits.probeBackoffMinMs);
     expect(floorOf(rig, 'only')).toEqual([2, 1]);
   });
 });
@@ -181,7 +181,7 @@ describe('the locks of an earlier life', () => {
     rig.advance(limits.commitLingerMs);
     rig.execute(rig.flight('only'), { older, decisions: ['refused'] }, [[2, 7]]);
     expect(rig.core.status().regions[0]?.health).toBe('silent');
-    rig.advance(limits.probePauseMsFirst);
+    rig.advance(limits.probeBackoffMinMs);
     rig.execute(rig.flight('only'), { older }, [[2, 7]]);
     expect(rig.deciding('only')).toEqual([
       { transaction: [2, 7], outcome: 'commit', keys: ['a', 'b'] },

@@ -75,7 +75,7 @@ describe('frames that arrive together', () => {
     rig.execute(rig.flight('near'), { votes: [{ kind: 'refused', reason: 'out of memory' }] });
     rig.executeAll();
     rig.settle();
-    rig.advance(limits.retryPauseMsLast);
+    rig.advance(limits.retryBackoffMaxMs);
     rig.settle();
     const sequences = tickets.map((ticket) => rig.record(ticket).sequence);
     expect(sequences).toEqual(tickets.map((_, index) => index + 1));

@@ -170,7 +170,7 @@ describe('a lifetime', () => {
     expect(momentsOf()).toEqual([`${begunAt + 500}`]);
     rig.executeAll(['near', 'middle']);
     rig.execute(rig.flight('far'), { votes: [{ kind: 'refused', reason: 'out of memory' }] });
-    rig.advance(limits.retryPauseMsFirst);
+    rig.advance(limits.retryBackoffMinMs);
     const now = prepares()[0]?.now ?? 0;
     expect(now).toBeGreaterThan(begunAt);
     expect(momentsOf()).toEqual([`${now + 500}`]);

@@ -16,14 +16,14 @@ function transactionOf(...frames: readonly WriteFrame[]): Transaction {
     const rest = {
       callers: [],
       attempts: position + 1,
-      searches: 0,
-      stalls: 0,
+      keyDiscoveryAttempts: 0,
+      timeouts: 0,
       most: 256,
       together: null,
       lacking: null,
       isDenied: false,
       overruns: 0,
-      doubts: 0,
+      divergentAttempts: 0,
       retryAt: 0,
       faults: [],
     };

@@ -13,13 +13,13 @@ function probed(stored: RigOptions['stored'] = {}): Rig {
   const regions = [voterOf('near'), outOf('far', foreign)];
   const rig = new Rig({ regions: ['near', 'far'], stored: { regions, ...stored } });
   rig.tick();
-  rig.run(limits.probePauseMsFirst, ['near']);
+  rig.run(limits.probeBackoffMinMs, ['near']);
   return rig;
 }
 
 /** The next round to `far`, while all others answer. */
 function nextToFar(rig: Rig): SentRound {
-  const until = rig.now + limits.outProbePauseMsLast;
+  const until = rig.now + limits.outProbeBackoffMaxMs;
   while (rig.flightsTo('far').length === 0 && rig.now < until) rig.run(10, ['near']);
   return rig.flight('far');
 }
@@ -92,7 +92,7 @@ describe('a region that holds the state of another Lockstep', () => {
     rig.tick();
     rig.count(nextToFar(rig), 40, 12);
     expect(rig.flight('far').round.copy).toMatchObject({ kind: 'begin', agreed: 12 });
-    rig.run(2 * limits.outProbePauseMsLast);
+    rig.run(2 * limits.outProbeBackoffMaxMs);
     expect(rig.statusOf('far').state).toBe('voter');
     expect(rig.tables.regions.get('far')).toMatchObject({ takes: 0, agreed: null });
   });
@@ -108,7 +108,7 @@ describe('a region that holds the state of another Lockstep', () => {
   it('is added without its keys being lost, whatever number came with the addition', () => {
     const rig = Rig.greeted();
     rig.order({ kind: 'add', region: 'new', replace: 1_000 });
-    const until = rig.now + limits.outProbePauseMsLast;
+    const until = rig.now + limits.outProbeBackoffMaxMs;
     while (rig.flightsTo('new').length === 0 && rig.now < until) rig.run(10, rig.regions);
     rig.count(rig.flight('new'), 40, 12);
     expect(rig.statusOf('new')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
@@ -183,14 +183,14 @@ describe('a region that is believed and does not vote yet', () => {
   it('is not forgotten by the next instance if it is not configured any more, before it has been copied', () => {
     const rig = believed().restarted({ regions: ['near'] });
     rig.tick();
-    rig.run(2 * limits.outProbePauseMsLast, ['near', 'far']);
+    rig.run(2 * limits.outProbeBackoffMaxMs, ['near', 'far']);
     expect(rig.core.status().regions.map(({ region, state }) => `${region} ${state}`)).toEqual([
       'near voter',
       'far voter',
     ]);
     const next = rig.restarted({ regions: ['near'] });
     next.tick();
-    next.run(2 * limits.outProbePauseMsLast);
+    next.run(2 * limits.outProbeBackoffMaxMs);
     expect(next.core.status().regions.map(({ region }) => region)).toEqual(['near']);
   });
 });

@@ -116,7 +116,7 @@ describe('a shard that begins', () => {
   it('begins by itself once an operator has emptied what was full', () => {
     const rig = counted({ near: 500 });
     rig.holds.clear();
-    rig.run(limits.foundingRecountMsFirst + 10);
+    rig.run(limits.foundingRecountBackoffMinMs + 10);
     expect(rig.core.status()).toMatchObject({ founding: null, epoch: 1 });
   });
 
@@ -132,7 +132,7 @@ describe('a shard that begins', () => {
       faults: [{}, {}, { region: 'far', reason: 'connection refused' }],
     });
     expect(rig.persisted.filter(({ kind }) => kind === 'region')).toEqual([]);
-    rig.run(limits.outProbePauseMsLast + 100);
+    rig.run(limits.outProbeBackoffMaxMs + 100);
     expect(rig.core.status().founding).toBeNull();
   });
 
@@ -143,7 +143,7 @@ describe('a shard that begins', () => {
     late.tick();
     late.run(limits.foundingCountsLastMs + 100, ['near', 'middle']);
     late.holds.set('near', 3);
-    late.run(limits.outProbePauseMsLast + 100);
+    late.run(limits.outProbeBackoffMaxMs + 100);
     expect(late.core.status().founding).toMatchObject({ phase: 'waiting', keys: { near: 3 } });
   });
 
@@ -208,7 +208,7 @@ describe('an order to found a shard', () => {
       region: 'near',
       round: { role: 'copying', takes: Number.MAX_SAFE_INTEGER, copy: { kind: 'begin' } },
     });
-    rig.run(limits.outProbePauseMsLast);
+    rig.run(limits.outProbeBackoffMaxMs);
     expect(rig.core.status().regions.map(({ state }) => state)).toEqual([
       'voter',
       'voter',
@@ -239,7 +239,7 @@ describe('an order to found a shard', () => {
     expect(found(rig, { source: 'far' }).kind).toBe('refused');
     expect(found(rig, { source: 'near' }).kind).toBe('taken');
     rig.run(limits.copyPauseMs, ['near', 'middle']);
-    const until = rig.now + limits.outProbePauseMsLast;
+    const until = rig.now + limits.outProbeBackoffMaxMs;
     while (rig.flightsTo('far').length === 0 && rig.now < until) rig.run(10, ['near', 'middle']);
     rig.count(rig.flight('far'), 7);
     expect(rig.statusOf('far')).toMatchObject({
@@ -248,7 +248,7 @@ describe('an order to found a shard', () => {
       held: true,
       detail: 'it holds 7 keys that Lockstep did not put there',
     });
-    rig.run(2 * limits.outProbePauseMsLast, ['near', 'middle']);
+    rig.run(2 * limits.outProbeBackoffMaxMs, ['near', 'middle']);
     expect(copies(rig).filter((step) => step.startsWith('far'))).toEqual([]);
   });
 
@@ -259,7 +259,7 @@ describe('an order to found a shard', () => {
     next.tick();
     expect(next.core.status().founding).toBeNull();
     expect(next.tables.regions.get('near')).toMatchObject({ takes: Number.MAX_SAFE_INTEGER });
-    next.run(2 * limits.outProbePauseMsLast);
+    next.run(2 * limits.outProbeBackoffMaxMs);
     expect(next.core.status().regions.map(({ state }) => state)).toEqual([
       'voter',
       'voter',
@@ -344,11 +344,11 @@ describe('regions that hold equally many keys', () => {
     const result = { kind: 'silent', region: 'far', reason: 'no answer' } as const;
     rig.step({ kind: 'compared', number, result });
     expect(rig.last.comparison).toBeNull();
-    rig.run(limits.foundingRecountMsFirst + 10);
+    rig.run(limits.foundingRecountBackoffMinMs + 10);
     const again = rig.steps.flatMap(({ comparison }) => comparison ?? []).at(-1);
     expect(again?.number).not.toBe(number);
     for (const region of rig.regions) rig.holds.set(region, 5);
-    rig.run(2 * limits.foundingRecountMsFirst + 10);
+    rig.run(2 * limits.foundingRecountBackoffMinMs + 10);
     const anew = rig.steps.flatMap(({ comparison }) => comparison ?? []).at(-1);
     expect(anew?.number).not.toBe(again?.number);
     expect(anew?.cursor).toBeNull();

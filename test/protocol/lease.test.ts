@@ -7,7 +7,7 @@ const {
   leaseDriftMs,
   leaseRenewMs,
   leaseRideMs,
-  leaseWantedMsFirst: leaseWantedMs,
+  leaseWantedMinMs: leaseWantedMs,
 } = limits;
 const never = Number.NEGATIVE_INFINITY;
 const clock = 900_000;

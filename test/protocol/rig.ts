@@ -66,7 +66,7 @@ export function frameOf(keys: readonly string[], given: Partial<WriteFrame> = {}
     id: `0-frame-${framesMade}`,
     operations: keys.map((key) => set(key, 'value')),
     checks: [],
-    keepsGoing: false,
+    continueOnError: false,
     keys,
     priority: 0,
     ack: 'committed',
@@ -287,7 +287,7 @@ export class Rig {
 
   /** Strong reads come to `regions`. */
   want(...regions: readonly RegionId[]): void {
-    const wishes = regions.map((region) => ({ region, forMs: limits.leaseWantedMsFirst }));
+    const wishes = regions.map((region) => ({ region, forMs: limits.leaseWantedMinMs }));
     this.step({ kind: 'wanted', wishes });
   }
 

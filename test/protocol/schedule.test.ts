@@ -41,14 +41,14 @@ function prepare(link: RegionLink, sequence: number): void {
     callers: [],
     attempts: 0,
     retryAt: 0,
-    searches: 0,
-    stalls: 0,
+    keyDiscoveryAttempts: 0,
+    timeouts: 0,
     most: 256,
     isDenied: false,
     together: null,
     lacking: null,
     overruns: 0,
-    doubts: 0,
+    divergentAttempts: 0,
     faults: [],
   };
   link.enqueue(new Transaction([1, sequence], [waiting], [link.region], now, later));
@@ -144,8 +144,8 @@ describe('the next connection', () => {
   it('goes to a silent region only to probe it, when its pause is over', () => {
     const link = linkOf('near', 10);
     prepare(link, 1);
-    link.fail('connection refused', now, now, limits.probePauseMsLast);
-    const probeAt = now + limits.probePauseMsFirst;
+    link.fail('connection refused', now, now, limits.probeBackoffMaxMs);
+    const probeAt = now + limits.probeBackoffMinMs;
     expect(nextLink([link], 6, probeAt - 1)).toBeNull();
     expect(nextLink([link], 6, probeAt)).toBe(link);
     send(link, 2);
@@ -155,7 +155,7 @@ describe('the next connection', () => {
   it('goes to a lease that is due after all but a step of a copy', () => {
     const [reader, owing, copied] = ['reader', 'owing', 'copied'].map((one) => linkOf(one, 10));
     if (reader === undefined || owing === undefined || copied === undefined) throw new Error();
-    reader.lease.want(now, limits.leaseWantedMsFirst);
+    reader.lease.want(now, limits.leaseWantedMinMs);
     copy(copied, now);
     commit(owing, now - 1);
     expect(nextLink([copied, reader, owing], 1, now)).toBe(owing);
@@ -197,9 +197,9 @@ describe('the next connection, once something has waited for long', () => {
     const [silent, near] = [linkOf('silent', 10), linkOf('near', 10)];
     silent.fail(
       'connection refused',
-      overdue - limits.probePauseMsFirst,
+      overdue - limits.probeBackoffMinMs,
       0,
-      limits.probePauseMsLast,
+      limits.probeBackoffMaxMs,
     );
     prepare(near, 1);
     expect(nextLink([near, silent], 1, now - 1)).toBe(near);
@@ -211,7 +211,7 @@ describe('the next connection, once something has waited for long', () => {
     prepare(near, 1);
     commit(owing, overdue);
     expect(nextLink([near, owing], 1, now)).toBe(owing);
-    reader.lease.want(overdue - 1, limits.leaseWantedMsFirst);
+    reader.lease.want(overdue - 1, limits.leaseWantedMinMs);
     expect(nextLink([near, owing, reader], 1, now)).toBe(reader);
   });
 
@@ -235,7 +235,7 @@ describe('the next connection, once something has waited for long', () => {
     const count = limits.probesInFlight + 1;
     const links = Array.from({ length: count }, (_, index) => linkOf(`${index}`, 10));
     for (const link of links)
-      link.fail('connection refused', overdue - 1_000, 0, limits.probePauseMsLast);
+      link.fail('connection refused', overdue - 1_000, 0, limits.probeBackoffMaxMs);
     for (const link of links.slice(1)) {
       expect(nextLink(links, 6, now)).not.toBeNull();
       send(link, 2);

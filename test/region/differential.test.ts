@@ -82,9 +82,9 @@ const check: fc.Arbitrary<Check> = fc.oneof(
 
 const aPart: fc.Arbitrary<Part> = fc
   .tuple(fc.option(check, { freq: 4 }), fc.array(operation, { maxLength: 4 }), fc.boolean())
-  .map(([first, operations, keepsGoing]) => ({
+  .map(([first, operations, continueOnError]) => ({
     ...(first ? checked(first, ...operations) : part(...operations)),
-    keepsGoing,
+    continueOnError,
   }));
 
 const transaction = fc.tuple(fc.constantFrom(1, 1, 1, 1, 1, 1, 2), fc.integer({ min: 1, max: 8 }));
@@ -107,8 +107,8 @@ const prepare: fc.Arbitrary<Prepare> = fc
 /** Leaves out operations and checks on keys that the transaction does not hold. */
 function within(of: readonly [number, number]): (given: Part) => Part {
   const held = new Set(keysOf(of));
-  return ({ checks, operations, keepsGoing }) => ({
-    keepsGoing,
+  return ({ checks, operations, continueOnError }) => ({
+    continueOnError,
     checks: checks.filter((item) => held.has(item.key)),
     operations: operations.filter(({ args, writes, reads }) =>
       [...writes, ...reads].every((at) => held.has(args[at] ?? '')),

@@ -67,13 +67,13 @@ const check: fc.Arbitrary<Check> = fc.oneof(
 function partOf(
   commands: readonly (readonly string[])[],
   checks: readonly Check[],
-  keepsGoing: boolean,
+  continueOnError: boolean,
 ): Part {
   const operations = commands.flatMap((words) => {
     const compiled = compileWrite([words], [], { now, seed: () => 7 });
     return compiled.ok ? compiled.operations.map((each) => operationAt(each, now)) : [];
   });
-  return { ...part(...operations), checks, keepsGoing };
+  return { ...part(...operations), checks, continueOnError };
 }
 
 interface Transaction {
@@ -93,7 +93,7 @@ const transaction = fc.constantFrom(...largeValues).chain((large) => {
   const parts = fc.array(
     fc
       .tuple(commands, fc.array(check, { maxLength: 1 }), fc.boolean())
-      .map(([given, checks, keepsGoing]) => partOf(given, checks, keepsGoing)),
+      .map(([given, checks, continueOnError]) => partOf(given, checks, continueOnError)),
     { minLength: 1, maxLength: 6 },
   );
   const steps = fc.array(fc.record({ parts, commits: fc.constantFrom(true, true, true, false) }), {

@@ -63,17 +63,17 @@ export function abortOf(sequence: number, keys: readonly string[]): Decision {
 
 /** A part without checks. */
 export function part(...operations: readonly Operation[]): Part {
-  return { checks: [], operations, keepsGoing: false };
+  return { checks: [], operations, continueOnError: false };
 }
 
 /** A part with one check. */
 export function checked(check: Check, ...operations: readonly Operation[]): Part {
-  return { checks: [check], operations, keepsGoing: false };
+  return { checks: [check], operations, continueOnError: false };
 }
 
 /** The part, but an operation that fails answers its error among the replies, and the others stand. */
 export function keepingOn(given: Part): Part {
-  return { ...given, keepsGoing: true };
+  return { ...given, continueOnError: true };
 }
 
 /** `SET key value [PXAT pxat]` as an inline intent. */

@@ -350,7 +350,7 @@ describe('keyspace notifications', () => {
 /** The commands as one part, at the moment `now` in ms. */
 function partOf(commands: Commands, now = Date.now()): Part {
   const ops = commands.map((words) => words.split(' '));
-  const compiled = compileWrite(ops, [], { now, seed: () => 1, keepsGoing: false });
+  const compiled = compileWrite(ops, [], { now, seed: () => 1, continueOnError: false });
   if (!compiled.ok) throw new Error(compiled.detail);
   return part(...compiled.operations.map((operation) => operationAt(operation, now)));
 }

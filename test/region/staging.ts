@@ -128,7 +128,7 @@ class Staging {
     const replies: Reply[] = [0];
     for (const [index, operation] of part.operations.entries()) {
       const reply = this.#operation(operation);
-      if (isError(reply) && !part.keepsGoing) {
+      if (isError(reply) && !part.continueOnError) {
         return { outcome: [2, index, reply.error], stands: false };
       }
       replies.push(replyInOrder(reply, operation.reply));

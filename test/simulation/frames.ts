@@ -183,7 +183,7 @@ export class Frames {
       id,
       operations: compiled.operations,
       checks,
-      keepsGoing: false,
+      continueOnError: false,
       keys: compiled.keys,
       priority: random.pick([0, 0, 0, 0, 1, 5]),
       ack: random.pick(['committed', 'committed', 'confirmed']),

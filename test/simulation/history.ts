@@ -240,9 +240,9 @@ function execute(
 ): string {
   const base = now === null ? state.state() : null;
   const transaction = [1, 2 * number + 1] as const;
-  const { checks, keepsGoing } = frame;
+  const { checks, continueOnError } = frame;
   const operations = frame.operations.map((operation) => operationAt(operation, now ?? 1));
-  const parts = [{ checks, operations, keepsGoing }];
+  const parts = [{ checks, operations, continueOnError }];
   const listed = new Set(frame.keys);
   const propose = () => {
     const prepare = { transaction, keys: [...listed], now: now ?? 1, parts };

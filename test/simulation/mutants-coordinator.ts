@@ -243,8 +243,8 @@ export const coordinatorMutants: readonly Mutant[] = [
     patches: [
       {
         file: link,
-        find: "const speaks = this.isVoter && !this.isMute && this.health.kind === 'answering';",
-        replace: 'const speaks = this.isVoter && !this.isMute;',
+        find: "const speaks = this.isVoter && !this.isQuarantined && this.health.kind === 'answering';",
+        replace: 'const speaks = this.isVoter && !this.isQuarantined;',
       },
     ],
     runner: 'gate',
@@ -288,7 +288,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     name: 'answers-without-proof',
     patches: [
       {
-        file: 'shared/protocol/io/outbox.ts',
+        file: 'shared/protocol/io/ready-builder.ts',
         find: '(this.#mustProve || this.#replies.some(tellsState))',
         replace: 'this.#mustProve',
       },
@@ -335,7 +335,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'shared/protocol/handlers/receive.ts',
-        find: 'if (notAfter <= this.#outbox.now) {',
+        find: 'if (notAfter <= this.#ready.now) {',
         replace: 'if (false) {',
       },
     ],

@@ -78,7 +78,7 @@ export const copyMutants: readonly Mutant[] = [
     'outage',
     [1, 120],
     [link, 'seen: this.pair,', 'seen: copy === null ? this.pair : null,'],
-    [answers, 'isHeard && !link.isMute && result', 'result'],
+    [answers, 'isHeard && !link.isQuarantined && result', 'result'],
   ),
   mutant(
     'R35',

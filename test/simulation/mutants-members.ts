@@ -80,7 +80,7 @@ export const memberMutants: readonly Mutant[] = [
     [
       links,
       "        link.recover();\n        return { kind: 'lost', reason: 'it no longer holds a round that it had acknowledged' };",
-      "        link.fail('lost', this.#outbox.now, sentAt);\n        return null;",
+      "        link.fail('lost', this.#ready.now, sentAt);\n        return null;",
     ],
   ),
   mutant(
@@ -117,7 +117,7 @@ export const memberMutants: readonly Mutant[] = [
     'renews-without-proof',
     'reads',
     [100, 200],
-    [links, 'if (round.lease !== null && round.lease.reading !== null) this.#outbox.prove();', ''],
+    [links, 'if (round.lease !== null && round.lease.reading !== null) this.#ready.prove();', ''],
   ),
   mutant(
     'R30',
@@ -163,7 +163,7 @@ export const memberMutants: readonly Mutant[] = [
     'puts-out-all-that-refuse',
     'outage',
     [1, 40],
-    [members, 'if (!isEnough) link.refusesFrom(outbox.now);', ''],
+    [members, 'if (!isEnough) link.refusesFrom(ready.now);', ''],
     [
       members,
       'if (others.length >= Math.max(1, config.minVoters)) return [];',
@@ -194,7 +194,7 @@ export const memberMutants: readonly Mutant[] = [
     'members',
     [1, 150],
     // The check of those that stay is asked for no sooner than that, so it would wait as well.
-    [members, 'if (leasesEndAt > outbox.now) return;', ''],
+    [members, 'if (leasesEndAt > ready.now) return;', ''],
     [members, 'Math.max(leasesEndAt, ...this.#suspectedAt', 'Math.max(...this.#suspectedAt'],
   ),
   mutant(
@@ -299,7 +299,7 @@ export const memberMutants: readonly Mutant[] = [
     [1, 20],
     [
       members,
-      'if (voters.length > 0 && voters.every((link) => link.isMute)) {',
+      'if (voters.length > 0 && voters.every((link) => link.isQuarantined)) {',
       'if (voters.length === 0) {',
     ],
   ),
@@ -378,7 +378,7 @@ export const memberMutants: readonly Mutant[] = [
     'reads',
     [1, 60],
     [
-      'shared/protocol/io/outbox.ts',
+      'shared/protocol/io/ready-builder.ts',
       "if (reply.kind !== 'write') return true;",
       "if (reply.kind !== 'write') return reply.kind !== 'read';",
     ],
@@ -435,7 +435,7 @@ export const memberMutants: readonly Mutant[] = [
     [1, 400],
     [
       'shared/protocol/membership/members.ts',
-      'if (link.lease.endsAt <= outbox.now) this.#forget(link);',
+      'if (link.lease.endsAt <= ready.now) this.#forget(link);',
       'this.#forget(link);',
     ],
   ),

@@ -107,7 +107,7 @@ export const shellMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'shared/protocol/handlers/decide.ts',
-        find: 'outbox.owe(confirmations.decided(write), write.callback);',
+        find: 'ready.owe(confirmations.decided(write), write.callback);',
         replace: 'confirmations.decided(write);',
       },
     ],
@@ -120,7 +120,7 @@ export const shellMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'shared/protocol/transactions/pending-confirmations.ts',
-        find: 'this.#outbox.owe(this.#confirmations.confirmed(write, now, regions), write.callback);',
+        find: 'this.#ready.owe(this.#confirmations.confirmed(write, now, regions), write.callback);',
         replace: 'this.#confirmations.confirmed(write, now, regions);',
       },
     ],
@@ -133,7 +133,7 @@ export const shellMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'shared/protocol/transactions/pending-writes.ts',
-        find: 'this.#outbox.owe(events, waiting.frame.callback);',
+        find: 'this.#ready.owe(events, waiting.frame.callback);',
         replace: '',
       },
     ],
@@ -185,7 +185,7 @@ export const shellMutants: readonly Mutant[] = [
     patches: [
       {
         file: coordinator,
-        find: 'stirs: hasChanged || this.#outbox.sendsPrepares',
+        find: 'stirs: hasChanged || this.#ready.sendsPrepares',
         replace: 'stirs: hasChanged',
       },
     ],
@@ -212,7 +212,7 @@ export const shellMutants: readonly Mutant[] = [
       {
         file: 'shared/protocol/regions/region-links.ts',
         find: 'if (stored.isResting) for',
-        replace: 'if (stored.isResting && outbox.now < 0) for',
+        replace: 'if (stored.isResting && ready.now < 0) for',
       },
     ],
     runner: 'rest',

@@ -10,7 +10,7 @@ export const storageMutants: readonly Mutant[] = [
     name: 'forgets-by-which-clock-it-was-too-late',
     patches: [
       {
-        file: 'shared/protocol/io/outbox.ts',
+        file: 'shared/protocol/io/ready-builder.ts',
         find: "this.persist({ kind: 'clock', now: this.now });",
         replace: '',
       },

@@ -71,7 +71,7 @@ function oneIsFull(trial: Trial): void {
   full.memory = Number.POSITIVE_INFINITY;
   trial.goOn(20_000);
   // The copy that the full region cannot take may be in its write pause when a deletion comes (R37).
-  trial.expectRemoved(1_000 + limits.copyHoldMs);
+  trial.expectRemoved(1_000 + limits.copyWritePauseMs);
   trial.expectAll((sentAt) => sentAt < from - 1_000 || sentAt > from + 9_000, 'decided', 1_000);
   trial.expectBack();
 }

@@ -71,7 +71,7 @@ const smallCopies: readonly Patch[] = [
   limit('copyBytesPerStep', '30'),
   limit('copyHoldKeys', '1'),
   limit('missedKeysPerRegion', '12'),
-  limit('copyHoldMsLast', '1_600'),
+  limit('copyWritePauseMaxMs', '1_600'),
 ];
 
 /** What a kind of run changes of the sources besides any mutant: a copy of a few keys is to take several steps. */

@@ -20,7 +20,7 @@ const readPatienceMs = 500;
 const returnPatienceMs = 25_000;
 
 /** Two probes of one region are at most so far apart while clients write: a pause, a timeout, and its turn. */
-const probePatienceMs = limits.outProbePauseMsLast + limits.roundTimeoutMs + 1_000;
+const probePatienceMs = limits.outProbeBackoffMaxMs + limits.roundTimeoutMs + 1_000;
 
 type Silence = Extract<RoundResult, { kind: 'silent' }>;
 
@@ -159,9 +159,9 @@ class Crowd {
     if (now > start + limits.leaseTtlMs && this.#wasCalm(now) && leaseMs <= limits.leaseDriftMs) {
       throw new Error(`${region} is read in, and has no lease`);
     }
-    const forMs = limits.leaseWantedMsFirst;
+    const forMs = limits.leaseWantedMinMs;
     this.#step({ kind: 'wanted', wishes: [{ region, forMs }] });
-    this.#timeline.after(limits.leaseWantedMsFirst / 4, () => this.#want());
+    this.#timeline.after(limits.leaseWantedMinMs / 4, () => this.#want());
   }
 
   #statusOf(region: string) {

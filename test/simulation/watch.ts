@@ -88,7 +88,7 @@ export class Watch {
     const { now } = this.#world.timeline;
     if (!isHeld) this.#heldSince = null;
     else if (this.#heldSince?.instance !== instance) this.#heldSince = { instance, at: now };
-    else if (now - this.#heldSince.at > limits.copyHoldMsLast + 50) {
+    else if (now - this.#heldSince.at > limits.copyWritePauseMaxMs + 50) {
       throw new Error(`writes have been held for ${now - this.#heldSince.at} ms`);
     }
   }

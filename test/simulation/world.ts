@@ -193,7 +193,7 @@ export class World {
   }
 
   /** Somebody reads there; every instance that lives may hear of it. */
-  want(region: string, forMs: number = limits.leaseWantedMsFirst): void {
+  want(region: string, forMs: number = limits.leaseWantedMinMs): void {
     this.coordinator.want(region, forMs);
     if (!this.weather.staleWants) return;
     for (const zombie of this.zombies) if (zombie.alive) zombie.want(region, forMs);

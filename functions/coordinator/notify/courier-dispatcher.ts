@@ -158,8 +158,8 @@ export class Handover {
   #restAfterFailure(endpoint: string): void {
     const failures = this.#failures.get(endpoint) ?? 0;
     this.#failures.set(endpoint, failures + 1);
-    const doubledMs = limits.handoverPauseMsFirst * 2 ** failures;
-    this.#rest(endpoint, Math.min(doubledMs, limits.handoverPauseMsLast));
+    const doubledMs = limits.handoverBackoffMinMs * 2 ** failures;
+    this.#rest(endpoint, Math.min(doubledMs, limits.handoverBackoffMaxMs));
   }
 
   #rest(endpoint: string, pauseMs: number): void {

@@ -67,7 +67,7 @@ export class Publisher {
 
   /** The feed hears of the newest change again, after a pause that doubles with each failure in a row. */
   #repeatLater(): void {
-    const doubled = limits.publishPauseMsFirst * 2 ** Math.min(this.#failures, 16);
+    const doubled = limits.publishBackoffMinMs * 2 ** Math.min(this.#failures, 16);
     this.#failures += 1;
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = setTimeout(
@@ -75,7 +75,7 @@ export class Publisher {
         this.#timer = null;
         if (this.#unheard !== null && !this.#running) void this.publish([this.#unheard]);
       },
-      Math.min(doubled, limits.publishPauseMsLast),
+      Math.min(doubled, limits.publishBackoffMaxMs),
     );
   }
 

@@ -26,7 +26,7 @@ export interface HookHost {
 }
 
 /** Subscriptions as their owners and couriers change them, and what they are owed besides new writes. */
-export class HookDesk {
+export class WebhookSubscriptions {
   readonly #hooks: HookStorage;
   readonly #changes: Pick<ChangeLog, 'placeOf' | 'recoverable'>;
   readonly #host: HookHost;

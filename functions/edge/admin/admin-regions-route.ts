@@ -11,7 +11,7 @@ import {
   regionParams,
   returnSchema,
 } from '../../../shared/http/admin-schemas.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { RegionId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import { allRegions } from '../cache/region-directory.ts';
@@ -244,7 +244,7 @@ async function add(context: EdgeContext, dependencies: EdgeDependencies): Promis
 function isAddable(
   { id, url }: RegionConfiguration,
   regions: readonly RegionConfiguration[],
-): Attempt<null> {
+): Result<null> {
   if (regions.some((known) => known.id === id)) {
     return failure('order-refused', `There is a region ${id} already. Choose another id.`);
   }
@@ -268,7 +268,7 @@ async function strangersIn(
   dependencies: EdgeDependencies,
   region: RegionConfiguration,
   replace: number,
-): Promise<Attempt<null>> {
+): Promise<Result<null>> {
   const result = await dependencies.regionOf(region).round(question, limits.doctorTimeoutMs);
   if (result.kind !== 'refused' || result.refusal.kind !== 'generation') return success(null);
   const { has, keys } = result.refusal;

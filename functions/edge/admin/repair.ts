@@ -1,6 +1,6 @@
 import { bytesOfText } from '../../../shared/commands/replies.ts';
 import type { MemberOrder } from '../../../shared/contracts/members.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { RegionId } from '../../../shared/ids.ts';
 import {
   type Compared,
@@ -33,7 +33,7 @@ interface KeyRepair {
 export async function planRepair(
   world: ComparisonWorld,
   plan: RepairPlan,
-): Promise<Attempt<readonly RepairOrder[]>> {
+): Promise<Result<readonly RepairOrder[]>> {
   const keys = [...new Set(plan.keys)];
   const compared = await compareKeys(world, keys.map(bytesOfText));
   if (!compared.ok) {
@@ -59,7 +59,7 @@ function repairOf(
   compared: Compared,
   { source, blocked }: RepairPlan,
   voters: readonly RegionId[],
-): Attempt<KeyRepair | null> {
+): Result<KeyRepair | null> {
   const others = voters.filter((id) => id !== source);
   const shown = JSON.stringify(key.slice(0, 100));
   if (blocked.has(key)) {

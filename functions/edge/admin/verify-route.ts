@@ -6,7 +6,7 @@ import {
   verifyAnswerSchema,
   verifySchema,
 } from '../../../shared/http/admin-schemas.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { RegionId } from '../../../shared/ids.ts';
 import {
   beginVerify,
@@ -125,7 +125,7 @@ interface Voters {
 }
 
 /** Which regions there are, and which of them vote. */
-async function knownVoters(dependencies: EdgeDependencies): Promise<Attempt<Voters>> {
+async function knownVoters(dependencies: EdgeDependencies): Promise<Result<Voters>> {
   const { regions, status, problem } = await askRegions(dependencies);
   if (status === null) return { ok: false, problem };
   const isVoter = ({ id }: RegionConfiguration) =>
@@ -137,7 +137,7 @@ async function knownVoters(dependencies: EdgeDependencies): Promise<Attempt<Vote
 function placeOf(
   { cursor, regions: chosen, prefix }: z.infer<typeof verifySchema>,
   { regions, voters }: Voters,
-): Attempt<VerifyPlace> {
+): Result<VerifyPlace> {
   const ids = regions.map(({ id }) => id);
   if (cursor === undefined) {
     const detail = `The regions are ${ids.join(', ')}: name some of these, each once.`;
@@ -184,7 +184,7 @@ function worldOf(
 async function tellDifferences(
   dependencies: EdgeDependencies,
   differing: readonly Difference[],
-): Promise<Attempt<readonly unknown[]>> {
+): Promise<Result<readonly unknown[]>> {
   const texts = differing.flatMap(({ key }) => textOfKey(key) ?? []);
   const written =
     texts.length === 0

@@ -1,6 +1,6 @@
 import type { Directory, LeaseWish } from '../../../shared/contracts/coordinator.ts';
 import type { RegionConfiguration, RegionStatus } from '../../../shared/contracts/members.ts';
-import { type Attempt, success } from '../../../shared/http/problems.ts';
+import { type Result, success } from '../../../shared/http/problems.ts';
 import type { RegionId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import { askCoordinator } from '../http/coordinator-calls.ts';
@@ -23,7 +23,7 @@ export class RegionDirectory {
    * What is known; where that is no longer fresh it is renewed beside the request. A problem where nobody could say. A
    * read notices by itself that a region is not what it was; a stream does not, and asks `forStreams` more often.
    */
-  async current(background: Background, forStreams = false): Promise<Attempt<Directory>> {
+  async current(background: Background, forStreams = false): Promise<Result<Directory>> {
     const staleMs = forStreams ? limits.directoryStreamStaleMs : limits.directoryStaleMs;
     const now = this.#dependencies.now();
     const ageMs = this.#known === null ? Number.POSITIVE_INFINITY : now - this.#known.at;
@@ -38,7 +38,7 @@ export class RegionDirectory {
   }
 
   /** Asks the coordinator. Where it cannot be reached, what is known stands, however old. */
-  async renewed(): Promise<Attempt<Directory>> {
+  async renewed(): Promise<Result<Directory>> {
     const asked = await this.#ask([]);
     return asked.ok || this.#known === null ? asked : success(this.#known.directory);
   }
@@ -49,7 +49,7 @@ export class RegionDirectory {
     return asked.ok;
   }
 
-  async #ask(wishes: readonly LeaseWish[]): Promise<Attempt<Directory>> {
+  async #ask(wishes: readonly LeaseWish[]): Promise<Result<Directory>> {
     const asked = await askCoordinator(this.#dependencies, onlyShard, (coordinator) =>
       coordinator.attend(wishes),
     );

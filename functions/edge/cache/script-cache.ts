@@ -1,10 +1,10 @@
 import { utf8Length } from '../../../shared/commands/keys.ts';
 import {
-  type ScriptBook,
+  type ScriptLookup,
   scriptOf,
   type UserScript,
 } from '../../../shared/commands/user-scripts.ts';
-import { type Attempt, success } from '../../../shared/http/problems.ts';
+import { type Result, success } from '../../../shared/http/problems.ts';
 import { limits } from '../../../shared/limits.ts';
 import { sha1Of } from '../../platform/sha1.ts';
 import { askScripts } from '../http/coordinator-calls.ts';
@@ -36,7 +36,7 @@ export class EdgeScripts {
   }
 
   /** For compiling reads: what is remembered and still taken to be known. */
-  readonly book: ScriptBook = {
+  readonly book: ScriptLookup = {
     evaluated: (text) => this.read(text),
     find: (sha) => this.find(sha),
   };
@@ -83,7 +83,7 @@ export class EdgeScripts {
   }
 
   /** Asks the coordinator for those that are not known, or not lately. */
-  async learn(shas: readonly string[]): Promise<Attempt<null>> {
+  async learn(shas: readonly string[]): Promise<Result<null>> {
     const unknown = shas.filter((sha) => this.find(sha) === null);
     return unknown.length === 0 ? success(null) : this.#ask(unknown);
   }
@@ -105,7 +105,7 @@ export class EdgeScripts {
     this.#bytes = 0;
   }
 
-  async #ask(shas: readonly string[]): Promise<Attempt<null>> {
+  async #ask(shas: readonly string[]): Promise<Result<null>> {
     const told = await askScripts(this.#dependencies, onlyShard, (scripts) =>
       scripts.scriptTexts(shas),
     );

@@ -1,7 +1,7 @@
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import type { ChangesAnswer, ChangesQuery } from '../../../shared/contracts/webhooks-and-feed.ts';
 import { tellChange } from '../../../shared/http/feed-messages.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import { changesAnswerSchema, changesQuerySchema } from '../../../shared/http/webhook-schemas.ts';
 import { limits } from '../../../shared/limits.ts';
 import type { Guard } from '../http/authenticate.ts';
@@ -92,7 +92,7 @@ function formOf(context: EdgeContext): Form {
   return /(?:^|,)\s*text\/event-stream\s*(?:[;,]|$)/i.test(accept) ? 'events' : 'page';
 }
 
-function queryOf(context: EdgeContext, form: Form): Attempt<Asked> {
+function queryOf(context: EdgeContext, form: Form): Result<Asked> {
   const given = context.req.queries();
   const { _token, prefix = [], ...rest } = given;
   const repeated = Object.keys(rest).find((name) => (rest[name]?.length ?? 0) > 1);
@@ -134,7 +134,7 @@ async function answerPage(
 async function lookUp(
   dependencies: EdgeDependencies,
   { since, ...rest }: Asked,
-): Promise<Attempt<Page>> {
+): Promise<Result<Page>> {
   const answer = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
     hooks.changes({ ...rest, since: since ?? beyond }),
   );

@@ -94,7 +94,7 @@ async function attempted(
   value: string | null,
 ): Promise<string | null> {
   const transaction = [1, 1] as const;
-  const part = { checks: [], operations: [operation], keepsGoing: false };
+  const part = { checks: [], operations: [operation], continueOnError: false };
   const prepare: Prepare = { transaction, keys: [key], now: 0, parts: [part] };
   const decision = { transaction, outcome: 'commit', keys: [key] } as const;
   const get = { args: ['GET', key], reads: [1], reply: null };

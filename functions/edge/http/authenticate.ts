@@ -1,6 +1,6 @@
 import type { MiddlewareHandler } from 'hono';
 import type { ClientToken, Scope } from '../../../shared/config/configuration.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import { answerProblem, type Caller, type EdgeEnvironment } from './respond.ts';
 
 /** What each scope allows. */
@@ -20,7 +20,7 @@ export type Guard = (
 ) => MiddlewareHandler<EdgeEnvironment>;
 
 /** Whose token a header Authorization presents. */
-export type Authenticate = (header: string | undefined) => Promise<Attempt<Caller>>;
+export type Authenticate = (header: string | undefined) => Promise<Result<Caller>>;
 
 /** Knows the configured tokens. */
 export function createAuthenticate(tokens: readonly ClientToken[]): Authenticate {
@@ -67,7 +67,7 @@ async function callerOf(
   header: string | undefined,
   tokens: readonly ClientToken[],
   digests: readonly Uint8Array[],
-): Promise<Attempt<Caller>> {
+): Promise<Result<Caller>> {
   const presented = /^bearer +([^\s]+) *$/i.exec(header ?? '')?.[1];
   if (presented === undefined) {
     const detail = 'Send the header Authorization: Bearer <token>.';

@@ -1,5 +1,5 @@
 import type { z } from '@hono/zod-openapi';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import { limits } from '../../../shared/limits.ts';
 
 /**
@@ -9,13 +9,13 @@ import { limits } from '../../../shared/limits.ts';
 export async function readBody<Schema extends z.ZodType>(
   request: Request,
   schema: Schema,
-): Promise<Attempt<z.infer<Schema>>> {
+): Promise<Result<z.infer<Schema>>> {
   const body = await readJson(request);
   return body.ok ? checkShape(body.value, schema) : body;
 }
 
 /** As {@link readBody}, of any shape. */
-export async function readJson(request: Request): Promise<Attempt<unknown>> {
+export async function readJson(request: Request): Promise<Result<unknown>> {
   const type = request.headers.get('content-type') ?? '';
   if (!isJsonType(type)) {
     return failure('unsupported-media-type', 'Send the body with Content-Type: application/json.');
@@ -28,7 +28,7 @@ export async function readJson(request: Request): Promise<Attempt<unknown>> {
 export async function readBodyIfAny<Schema extends z.ZodType>(
   request: Request,
   schema: Schema,
-): Promise<Attempt<z.infer<Schema>>> {
+): Promise<Result<z.infer<Schema>>> {
   const isEmpty = request.body === null || request.headers.get('content-length') === '0';
   return isEmpty ? checkShape({}, schema) : readBody(request, schema);
 }
@@ -37,7 +37,7 @@ export async function readBodyIfAny<Schema extends z.ZodType>(
 export function checkShape<Schema extends z.ZodType>(
   value: unknown,
   schema: Schema,
-): Attempt<z.infer<Schema>> {
+): Result<z.infer<Schema>> {
   const parsed = schema.safeParse(value);
   if (parsed.success) return success(parsed.data);
   const errors = parsed.error.issues.slice(0, 10).map((issue) => ({
@@ -51,7 +51,7 @@ export function checkShape<Schema extends z.ZodType>(
 }
 
 /** A JSON value from UTF-8 bytes, kept exactly as it was written, or the problem `invalid-json`. */
-export function parseStrictJson(bytes: Uint8Array): Attempt<unknown> {
+export function parseStrictJson(bytes: Uint8Array): Result<unknown> {
   if (bytes.length === 0) return failure('invalid-json', 'The body is empty: send a JSON object.');
   let text: string;
   try {
@@ -77,7 +77,7 @@ export function parseStrictJson(bytes: Uint8Array): Attempt<unknown> {
  * The bytes of a body, or the problem `too-large`. A body that is too large is still read to its end, up to
  * `limits.bodyDrainedBytes`: a client that is sending sees the response only then, and a broken connection otherwise.
  */
-export async function readBytes(request: Request): Promise<Attempt<Uint8Array>> {
+export async function readBytes(request: Request): Promise<Result<Uint8Array>> {
   // Counted as it comes: the length that a client announces proves nothing, and a chunked body announces none.
   const announced = Number(request.headers.get('content-length') ?? 0);
   let isTooLarge = announced > limits.bodyBytes;

@@ -1,8 +1,8 @@
 import type { MembersApi, ScriptsApi } from '../../../shared/contracts/coordinator.ts';
 import type { RequestsApi } from '../../../shared/contracts/requests.ts';
 import { UnfitVersion } from '../../../shared/contracts/rpc.ts';
-import type { HooksApi } from '../../../shared/contracts/webhooks-and-feed.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import type { SubscriptionsApi } from '../../../shared/contracts/webhooks-and-feed.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { ShardId } from '../../../shared/ids.ts';
 import type { EdgeDependencies } from './dependencies.ts';
 
@@ -17,7 +17,7 @@ export async function askCoordinator<Answer, Asked>(
   dependencies: Pick<EdgeDependencies, 'log'> & { coordinatorOf(shard: ShardId): Asked },
   shard: ShardId,
   call: (coordinator: Asked) => Promise<Answer>,
-): Promise<Attempt<Answer>> {
+): Promise<Result<Answer>> {
   return ask(dependencies, shard, 'read', () => call(dependencies.coordinatorOf(shard)), '');
 }
 
@@ -26,8 +26,8 @@ export async function askHooks<Answer>(
   dependencies: EdgeDependencies,
   shard: ShardId,
   kind: Kind,
-  call: (hooks: HooksApi) => Promise<Answer>,
-): Promise<Attempt<Answer>> {
+  call: (hooks: SubscriptionsApi) => Promise<Answer>,
+): Promise<Result<Answer>> {
   const unknown =
     'Whether the change was made is unknown. GET /v1/webhooks tells what stands; then send it again if need be.';
   return ask(dependencies, shard, kind, () => call(dependencies.hooksOf(shard)), unknown);
@@ -39,7 +39,7 @@ export async function askMembers<Answer>(
   shard: ShardId,
   kind: Kind,
   call: (members: MembersApi) => Promise<Answer>,
-): Promise<Attempt<Answer>> {
+): Promise<Result<Answer>> {
   const unknown =
     'Whether the order was taken is unknown. GET /v1/admin/regions tells how things stand; then send it again if need be.';
   return ask(dependencies, shard, kind, () => call(dependencies.membersOf(shard)), unknown);
@@ -50,7 +50,7 @@ export async function askRequests<Answer>(
   dependencies: EdgeDependencies,
   shard: ShardId,
   call: (requests: RequestsApi) => Promise<Answer>,
-): Promise<Attempt<Answer>> {
+): Promise<Result<Answer>> {
   return ask(dependencies, shard, 'read', () => call(dependencies.requestsOf(shard)), '');
 }
 
@@ -59,7 +59,7 @@ export async function askScripts<Answer>(
   dependencies: EdgeDependencies,
   shard: ShardId,
   call: (scripts: ScriptsApi) => Promise<Answer>,
-): Promise<Attempt<Answer>> {
+): Promise<Result<Answer>> {
   return ask(dependencies, shard, 'read', () => call(dependencies.scriptsOf(shard)), '');
 }
 
@@ -71,7 +71,7 @@ async function ask<Answer>(
   kind: Kind,
   call: () => Promise<Answer>,
   unknown: string,
-): Promise<Attempt<Answer>> {
+): Promise<Result<Answer>> {
   const sends = kind === 'read' ? 2 : 1;
   for (let send = 1; send <= sends; send += 1) {
     try {

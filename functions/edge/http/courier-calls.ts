@@ -1,6 +1,6 @@
 import { UnfitVersion } from '../../../shared/contracts/rpc.ts';
 import type { CourierApi, EndpointId } from '../../../shared/contracts/webhooks-and-feed.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { EdgeDependencies } from './dependencies.ts';
 
 const later = { 'Retry-After': '1' };
@@ -10,7 +10,7 @@ export async function askCourier<Answer>(
   dependencies: EdgeDependencies,
   endpoint: EndpointId,
   call: (courier: CourierApi) => Promise<Answer>,
-): Promise<Attempt<Answer>> {
+): Promise<Result<Answer>> {
   try {
     return success(await call(dependencies.courierOf(endpoint)));
   } catch (error) {

@@ -11,7 +11,7 @@ import type {
   ChangesQuery,
   CourierApi,
   EndpointId,
-  HooksApi,
+  SubscriptionsApi,
 } from '../../../shared/contracts/webhooks-and-feed.ts';
 import type { ShardId } from '../../../shared/ids.ts';
 import type { TargetPolicy } from '../../../shared/webhooks/target.ts';
@@ -60,7 +60,7 @@ export interface EdgeDependencies {
   /** What operators ask of a shard; throws as `coordinatorOf` does. */
   membersOf(shard: ShardId): MembersApi;
   /** The feed and subscriptions of a shard; throws as `coordinatorOf` does. */
-  hooksOf(shard: ShardId): HooksApi;
+  hooksOf(shard: ShardId): SubscriptionsApi;
   /** Requests under their idempotency keys; throws as `coordinatorOf` does. */
   requestsOf(shard: ShardId): RequestsApi;
   /** Users' scripts; throws as `coordinatorOf` does. */

@@ -1,6 +1,6 @@
 import type { WriteAnswer, WriteRequest } from '../../../shared/contracts/coordinator.ts';
 import { keptKeyOf } from '../../../shared/http/idempotency.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import { writeIdOf } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import { askCoordinator } from './coordinator-calls.ts';
@@ -16,7 +16,7 @@ export interface ClientKey {
 }
 
 /** The Idempotency-Key that a request brings, or null where it brings none. */
-export function idempotencyKeyOf(context: EdgeContext): Attempt<string | null> {
+export function idempotencyKeyOf(context: EdgeContext): Result<string | null> {
   const key = context.req.header('idempotency-key');
   if (key === undefined) return success(null);
   if (/^[\x20-\x7e]+$/.test(key) && key.length <= limits.idempotencyKeyBytes) return success(key);
@@ -28,7 +28,7 @@ export function idempotencyKeyOf(context: EdgeContext): Attempt<string | null> {
 export async function clientKeyOf(
   context: EdgeContext,
   asked: unknown,
-): Promise<Attempt<ClientKey | null>> {
+): Promise<Result<ClientKey | null>> {
   const brought = idempotencyKeyOf(context);
   if (!brought.ok) return brought;
   if (brought.value === null) return success(null);
@@ -57,7 +57,7 @@ export async function recall(
   key: ClientKey,
   places: readonly (number | null)[],
   ack: WriteRequest['ack'] = 'committed',
-): Promise<Attempt<readonly (WriteAnswer | null)[]>> {
+): Promise<Result<readonly (WriteAnswer | null)[]>> {
   const requests = places.map((place) => ({
     id: writeIdOf(onlyShard, dependencies.uuid()),
     ack,

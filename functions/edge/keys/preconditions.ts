@@ -1,6 +1,6 @@
 import { bytesOfText } from '../../../shared/commands/replies.ts';
 import type { Check } from '../../../shared/contracts/frame.ts';
-import { type Attempt, failure, type Problem, success } from '../../../shared/http/problems.ts';
+import { failure, type Problem, type Result, success } from '../../../shared/http/problems.ts';
 import type { EdgeDependencies } from '../http/dependencies.ts';
 import type { EdgeContext } from '../http/respond.ts';
 import { placeOf, type RegionReader } from '../reads/region-reader.ts';
@@ -21,7 +21,7 @@ export async function readPreconditions(
   dependencies: EdgeDependencies,
   reader: RegionReader,
   key: string,
-): Promise<Attempt<readonly Check[]>> {
+): Promise<Result<readonly Check[]>> {
   const [match = null, noneMatch = null] = conditionsOf(context);
   if (noneMatch !== null && (noneMatch.trim() !== '*' || match !== null)) {
     const detail =
@@ -56,7 +56,7 @@ async function checksFor(
   tags: readonly string[],
   found: FoundValue | null,
   isRepeatable: boolean,
-): Promise<Attempt<readonly Check[]>> {
+): Promise<Result<readonly Check[]>> {
   const etag = found === null ? null : await etagOf(found.type, found.raw);
   if (found === null || etag === null || !tags.includes(etag)) {
     // The first sending of this request may be what changed the key. Only the coordinator knows, so it is asked with

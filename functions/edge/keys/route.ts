@@ -1,7 +1,7 @@
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import { bytesOfText } from '../../../shared/commands/replies.ts';
 import { askedOfKey } from '../../../shared/http/idempotency.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import {
   keyAnswerSchema,
   keyQuerySchema,
@@ -195,7 +195,7 @@ async function deleteKey(
 }
 
 /** The key of a write. A query is refused: it may be the rest of a key, or meant for the body, and neither may be lost. */
-function writtenKeyOf(context: EdgeContext): Attempt<string> {
+function writtenKeyOf(context: EdgeContext): Result<string> {
   if (!rawTarget(context.req.url).includes('?')) return keyOf(context);
   const detail =
     'A write of a key takes no query. If the question mark belongs to the key, send it as %3F; an expiry goes into the body.';
@@ -206,7 +206,7 @@ function writtenKeyOf(context: EdgeContext): Attempt<string> {
  * The key in the address: everything after the third slash of the target as it was sent, so that the keys `.` and
  * `a/../b` are taken as they stand. The steps before it may be escaped, and the router has matched them already.
  */
-function keyOf(context: EdgeContext): Attempt<string> {
+function keyOf(context: EdgeContext): Result<string> {
   const [path = ''] = rawTarget(context.req.url).split('?', 1);
   const encoded = path.split('/').slice(3).join('/');
   if (encoded === '') {

@@ -1,5 +1,5 @@
 import type { Reply, SnapshotReply } from '../../../shared/commands/replies.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import { limits } from '../../../shared/limits.ts';
 import type { Place, RegionReader } from '../reads/region-reader.ts';
 import { takeSnapshot } from '../reads/route.ts';
@@ -35,7 +35,7 @@ export async function readValue(
   reader: RegionReader,
   key: string,
   place: Place,
-): Promise<Attempt<ReadValue>> {
+): Promise<Result<ReadValue>> {
   let expected = 'string';
   for (let attempt = 1; attempt <= limits.readAttempts; attempt += 1) {
     const command = wholeValue[expected]?.(key);
@@ -56,7 +56,7 @@ function found(
   snapshot: Snapshot,
   type: string,
   reply: SnapshotReply | undefined,
-): Attempt<ReadValue> {
+): Result<ReadValue> {
   if (reply === undefined || !reply.ok) return unreadable(type);
   const { raw } = reply;
   const isPairs = type === 'hash' || type === 'zset';

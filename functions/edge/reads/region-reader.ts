@@ -2,7 +2,7 @@ import { parseSnapshotReplies } from '../../../shared/commands/replies.ts';
 import type { Directory, RegionFault } from '../../../shared/contracts/coordinator.ts';
 import type { RegionConfiguration, RegionStatus } from '../../../shared/contracts/members.ts';
 import { holdScript } from '../../../shared/contracts/round.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { Consistency } from '../../../shared/http/schemas.ts';
 import type { RegionId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
@@ -62,7 +62,7 @@ export class RegionReader {
   }
 
   /** Takes the snapshot in the nearest region that can answer. Its problem says what to do where none can. */
-  async read(query: SnapshotQuery): Promise<Attempt<Snapshot>> {
+  async read(query: SnapshotQuery): Promise<Result<Snapshot>> {
     const directory = await this.#directoryFor(query);
     if (!directory.ok) return directory;
     const candidates = candidatesOf(query, directory.value);
@@ -85,7 +85,7 @@ export class RegionReader {
   }
 
   /** A region that nobody knows may have been added a moment ago. */
-  async #directoryFor({ region, background }: SnapshotQuery): Promise<Attempt<Directory>> {
+  async #directoryFor({ region, background }: SnapshotQuery): Promise<Result<Directory>> {
     const directory = await this.directory.current(background);
     if (!directory.ok || region === null) return directory;
     const isKnown = directory.value.regions.some(({ id }) => id === region);
@@ -97,7 +97,7 @@ export class RegionReader {
     region: RegionConfiguration,
     reading: Reading,
     when: 'if it answers lately' | 'in any case',
-  ): Promise<Attempt<Snapshot> | null> {
+  ): Promise<Result<Snapshot> | null> {
     const { query, directory } = reading;
     const status = statusOf(directory, region.id);
     const obstacle = obstacleOf(status, query.consistency);
@@ -113,7 +113,7 @@ export class RegionReader {
     return this.#judge(outcome, region.id, reading);
   }
 
-  #judge(outcome: RegionOutcome, region: RegionId, reading: Reading): Attempt<Snapshot> | null {
+  #judge(outcome: RegionOutcome, region: RegionId, reading: Reading): Result<Snapshot> | null {
     switch (outcome.kind) {
       case 'answered':
         if (reading.query.consistency === 'strong') this.#want(region, true, reading);
@@ -150,7 +150,7 @@ export class RegionReader {
     faults,
     contendedIn,
     unanswered: sent,
-  }: Reading): Promise<Attempt<Snapshot>> {
+  }: Reading): Promise<Result<Snapshot>> {
     const { keys, commands } = query;
     // Keys that are always busy in one region may be at rest where the coordinator looks.
     const request = { keys, commands, region: query.region, unanswered: sent };
@@ -224,7 +224,7 @@ class Reading {
 function candidatesOf(
   { region, location }: SnapshotQuery,
   directory: Directory,
-): Attempt<readonly RegionConfiguration[]> {
+): Result<readonly RegionConfiguration[]> {
   const { regions } = directory;
   if (region === null) {
     const near = byDistance(regions, location);
@@ -256,14 +256,14 @@ function contended(region: RegionId): ReturnType<typeof failure> {
   return failure('read-contended', detail, { region }, { 'Retry-After': '1' });
 }
 
-function unavailable(faults: readonly RegionFault[]): Attempt<Snapshot> {
+function unavailable(faults: readonly RegionFault[]): Result<Snapshot> {
   const named = faults.map(({ region, reason }) => `${region}: ${reason}`).join('; ');
   const detail = `No region could answer the read. ${named}. Send it again.`;
   return failure('region-unavailable', detail, { regions: faults }, { 'Retry-After': '1' });
 }
 
 /** What may keep one region from answering is not sent to all of them. */
-function unanswered(faults: readonly RegionFault[]): Attempt<Snapshot> {
+function unanswered(faults: readonly RegionFault[]): Result<Snapshot> {
   const named = faults.map(({ region, reason }) => `${region}: ${reason}`).join('; ');
   const detail = `The read was sent and not answered, and is not sent again. ${named}.`;
   return failure('read-unanswered', detail, { regions: faults }, { 'Retry-After': '5' });

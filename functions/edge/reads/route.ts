@@ -1,7 +1,7 @@
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
 import { compileReads } from '../../../shared/commands/compile.ts';
-import { digestFrom, type ScriptBook } from '../../../shared/commands/user-scripts.ts';
-import { type Attempt, failure } from '../../../shared/http/problems.ts';
+import { digestFrom, type ScriptLookup } from '../../../shared/commands/user-scripts.ts';
+import { failure, type Result } from '../../../shared/http/problems.ts';
 import {
   type Consistency,
   readAnswerSchema,
@@ -84,8 +84,8 @@ export async function takeSnapshot(
   reader: RegionReader,
   reads: readonly (readonly string[])[],
   place: Place,
-  scripts?: ScriptBook,
-): Promise<Attempt<Snapshot>> {
+  scripts?: ScriptLookup,
+): Promise<Result<Snapshot>> {
   const compiled = compileReads(reads, scripts);
   if (!compiled.ok) return failure(compiled.problem, compiled.detail);
   return reader.read({ keys: compiled.keys, commands: compiled.commands, ...place });

@@ -8,7 +8,7 @@ import {
   type ReadCommand,
   type SnapshotResult,
 } from '../../../shared/contracts/round.ts';
-import { type Attempt, type failure, success } from '../../../shared/http/problems.ts';
+import { type failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { Consistency } from '../../../shared/http/schemas.ts';
 import { compareOrder, type RegionId, type TransactionOrder } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
@@ -117,13 +117,13 @@ export class RegionLook {
     return this.#dependencies.regionOf(this.#region).snapshot(request, readTimeoutMs);
   }
 
-  async #generation(): Promise<Attempt<number | null>> {
+  async #generation(): Promise<Result<number | null>> {
     const renewed = await this.#directory.renewed();
     if (!renewed.ok) return renewed;
     return success(statusOf(renewed.value, this.#region.id)?.generation ?? null);
   }
 
-  async #resolve(holders: readonly TransactionOrder[]): Promise<Attempt<readonly Resolution[]>> {
+  async #resolve(holders: readonly TransactionOrder[]): Promise<Result<readonly Resolution[]>> {
     if (holders.length === 0) return success([]);
     const resolved = await askCoordinator(this.#dependencies, onlyShard, (coordinator) =>
       coordinator.resolve(holders),

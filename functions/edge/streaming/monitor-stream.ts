@@ -2,7 +2,7 @@ import { bytesWithin } from '../../../shared/commands/raw-bytes.ts';
 import { type FeedMessage, parseFeedMessage } from '../../../shared/http/feed-messages.ts';
 import { eventText } from '../../../shared/http/sse.ts';
 import type { EdgeDependencies, FeedConnection } from '../http/dependencies.ts';
-import { beating, type Piece } from './sse-stream.ts';
+import { beating, type SseChunk } from './sse-stream.ts';
 import type { OpenStream } from './stream-limit.ts';
 
 /** What MONITOR says of the client: it is none of a region. */
@@ -27,7 +27,7 @@ export function monitorStream(
 ): ReadableStream<Uint8Array> {
   let begun = false;
   let written = 0;
-  const next = async (): Promise<Piece> => {
+  const next = async (): Promise<SseChunk> => {
     if (!begun) {
       begun = true;
       return { kind: 'text', text: eventText('"OK"') };

@@ -3,7 +3,7 @@ import type { EdgeDependencies } from '../http/dependencies.ts';
 import type { OpenStream } from './stream-limit.ts';
 
 /** What comes next of a source. An empty text is passed over. */
-export type Piece =
+export type SseChunk =
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'ended'; readonly text?: string };
 
@@ -12,7 +12,7 @@ export interface StreamSource {
   readonly dependencies: Pick<EdgeDependencies, 'pause'>;
   readonly open: OpenStream;
   /** Called once all before it has been written. A rejection ends the stream. */
-  next(): Promise<Piece>;
+  next(): Promise<SseChunk>;
   /** Asked with each heartbeat. */
   goesOn(): Promise<boolean>;
   /** Ends the source; called once, however the stream ends. */
@@ -28,7 +28,7 @@ const heartbeat = ': heartbeat\n\n';
 export function beating(source: StreamSource): ReadableStream<Uint8Array> {
   const { dependencies, open } = source;
   const encoder = new TextEncoder();
-  let piece: Promise<Piece> | null = null;
+  let piece: Promise<SseChunk> | null = null;
   let beat: Promise<'beat'> | null = null;
   let isOver = false;
   const end = () => {
@@ -42,7 +42,7 @@ export function beating(source: StreamSource): ReadableStream<Uint8Array> {
       async pull(controller) {
         open.touch();
         for (;;) {
-          piece ??= source.next().catch((): Piece => ({ kind: 'ended' }));
+          piece ??= source.next().catch((): SseChunk => ({ kind: 'ended' }));
           beat ??= dependencies.pause(limits.heartbeatMs).then(() => 'beat' as const);
           const come = await Promise.race([piece, beat]);
           if (come === 'beat') beat = null;
@@ -64,7 +64,7 @@ export function beating(source: StreamSource): ReadableStream<Uint8Array> {
   );
 }
 
-async function beatOf(source: StreamSource): Promise<Piece> {
+async function beatOf(source: StreamSource): Promise<SseChunk> {
   const goesOn = await source.goesOn().catch(() => false);
   return goesOn ? { kind: 'text', text: heartbeat } : { kind: 'ended' };
 }

@@ -6,7 +6,7 @@ import type { Subscribed, Subscription } from '../../region/subscribe.ts';
 import { type Background, type RegionDirectory, statusOf } from '../cache/region-directory.ts';
 import type { EdgeDependencies, Location } from '../http/dependencies.ts';
 import { byDistance } from '../reads/nearest.ts';
-import { beating, type Piece } from './sse-stream.ts';
+import { beating, type SseChunk } from './sse-stream.ts';
 import type { OpenStream } from './stream-limit.ts';
 
 type Open = Extract<Subscribed, { kind: 'open' }>;
@@ -57,7 +57,7 @@ export function messageStream(
 ): ReadableStream<Uint8Array> {
   const lines = new EventLines((line) => isShown(line, subscription));
   let begun = false;
-  const next = async (): Promise<Piece> => {
+  const next = async (): Promise<SseChunk> => {
     const { done, value } = begun ? await rest.read() : { done: false, value: first };
     begun = true;
     const text = done || value === undefined ? null : lines.pass(value);

@@ -323,14 +323,14 @@ function settled({ command, plan }: PlannedCommand): UpstashElement {
 function requestOf(
   { dependencies, key }: UpstashRun,
   ops: readonly UpstashCommand[],
-  keepsGoing: boolean,
+  continueOnError: boolean,
   place: number | null,
 ): WriteRequest {
   return {
     id: writeIdOf(onlyShard, dependencies.uuid()),
     ops,
     checks: [],
-    keepsGoing,
+    continueOnError,
     ack: 'committed',
     timeoutMs: limits.timeoutMsDefault,
     priority: 0,

@@ -2,7 +2,7 @@ import { compileReads, compileWrite } from '../../../shared/commands/compile.ts'
 import { promised } from '../../../shared/commands/lua-text.ts';
 import {
   digestFrom,
-  type ScriptBook,
+  type ScriptLookup,
   type UserScript,
 } from '../../../shared/commands/user-scripts.ts';
 import { asReadOnly, refusalOf, type UpstashPlan } from '../../../shared/upstash/plan.ts';
@@ -86,7 +86,7 @@ function planOfCall(
 }
 
 /** Knows one script, or none. */
-function bookOf(script: UserScript | null): ScriptBook {
+function bookOf(script: UserScript | null): ScriptLookup {
   return {
     evaluated(text) {
       return script ?? { sha: '', text, counted: text, readsOnly: false, fault: null };

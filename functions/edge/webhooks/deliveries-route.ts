@@ -7,7 +7,7 @@ import type {
   SigningKey,
   Subscription,
 } from '../../../shared/contracts/webhooks-and-feed.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import {
   deliveriesAnswerSchema,
   deliveriesQuerySchema,
@@ -321,7 +321,7 @@ async function replay(context: EdgeContext, dependencies: EdgeDependencies): Pro
 async function findOwnEndpoint(
   context: EdgeContext,
   dependencies: EdgeDependencies,
-): Promise<Attempt<EndpointId>> {
+): Promise<Result<EndpointId>> {
   const id = context.req.param('id') ?? '';
   if (isCallback(id)) return isEndpointId(id) ? success(id) : unknownWebhook();
   const found = await findOwnWebhook(context, dependencies);
@@ -339,7 +339,7 @@ interface Seen {
 async function findSeen(
   context: EdgeContext,
   dependencies: EdgeDependencies,
-): Promise<Attempt<Seen>> {
+): Promise<Result<Seen>> {
   const id = context.req.param('id') ?? '';
   const caller = context.get('caller');
   if (isCallback(id)) {

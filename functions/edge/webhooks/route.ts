@@ -1,6 +1,6 @@
 import { createRoute, type OpenAPIHono, type z } from '@hono/zod-openapi';
 import type { Subscription } from '../../../shared/contracts/webhooks-and-feed.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import {
   createdWebhookSchema,
   endpointParams,
@@ -121,7 +121,7 @@ export function mountWebhooks(
 export async function findWebhook(
   context: EdgeContext,
   dependencies: EdgeDependencies,
-): Promise<Attempt<Subscription>> {
+): Promise<Result<Subscription>> {
   const id = context.req.param('id') ?? '';
   if (!isEndpointId(id)) return unknownWebhook();
   const subscriptions = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
@@ -136,7 +136,7 @@ export async function findWebhook(
 export async function findOwnWebhook(
   context: EdgeContext,
   dependencies: EdgeDependencies,
-): Promise<Attempt<Subscription>> {
+): Promise<Result<Subscription>> {
   const found = await findWebhook(context, dependencies);
   return found.ok ? ownedBy(context.get('caller'), found.value) : found;
 }
@@ -180,7 +180,7 @@ async function subscribe(
   dependencies: EdgeDependencies,
   subscription: Subscription,
   secret: string,
-): Promise<Attempt<Subscription | null>> {
+): Promise<Result<Subscription | null>> {
   const { endpoint, url } = subscription;
   const signingKey = await askHooks(dependencies, onlyShard, 'read', (hooks) => hooks.signingKey());
   if (!signingKey.ok) return signingKey;
@@ -242,7 +242,7 @@ async function change(
   dependencies: EdgeDependencies,
   { endpoint, url: present }: Subscription,
   { url: asked, ...rest }: z.infer<typeof webhookPatchSchema>,
-): Promise<Attempt<Subscription>> {
+): Promise<Result<Subscription>> {
   const url = targetOf(asked ?? present, dependencies, context);
   if (!url.ok) return url;
   const patch = { ...defined(rest), url: url.value };
@@ -265,7 +265,7 @@ async function moveCourier(
   dependencies: EdgeDependencies,
   endpoint: string,
   url: string,
-): Promise<Attempt<void>> {
+): Promise<Result<void>> {
   const signingKey = await askHooks(dependencies, onlyShard, 'read', (hooks) => hooks.signingKey());
   if (!signingKey.ok) return signingKey;
   const target = { endpoint, url, secret: null, signingKey: signingKey.value };

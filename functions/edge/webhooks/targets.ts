@@ -1,6 +1,6 @@
 import type { z } from '@hono/zod-openapi';
 import type { Callback, EndpointId } from '../../../shared/contracts/webhooks-and-feed.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { callbackSchema } from '../../../shared/http/webhook-schemas.ts';
 import { checkTarget, ownHostOf } from '../../../shared/webhooks/target.ts';
 import type { EdgeDependencies } from '../http/dependencies.ts';
@@ -16,7 +16,7 @@ export function targetOf(
   url: string,
   { targetPolicy }: Rules,
   context: EdgeContext,
-): Attempt<string> {
+): Result<string> {
   const { allowLoopback, allowedHosts, ownHosts } = targetPolicy;
   const here = ownHostOf(new URL(context.req.url));
   const policy = { allowLoopback, allowedHosts, ownHosts: [...ownHosts, here] };
@@ -30,7 +30,7 @@ export async function callbackOf(
   asked: z.infer<typeof callbackSchema> | undefined,
   rules: Rules,
   context: EdgeContext,
-): Promise<Attempt<Callback | null>> {
+): Promise<Result<Callback | null>> {
   if (asked === undefined) return success(null);
   const target = targetOf(asked.url, rules, context);
   if (!target.ok) return target;

@@ -4,7 +4,7 @@ import type {
   EndpointId,
   Subscription,
 } from '../../../shared/contracts/webhooks-and-feed.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { Caller } from '../http/respond.ts';
 
 /**
@@ -30,7 +30,7 @@ export function ownsCallbacks({ scope }: Caller): boolean {
 }
 
 /** The subscription, if the caller may change it. */
-export function ownedBy(caller: Caller, subscription: Subscription): Attempt<Subscription> {
+export function ownedBy(caller: Caller, subscription: Subscription): Result<Subscription> {
   if (isOwn(caller, subscription)) return success(subscription);
   const detail =
     'This webhook belongs to another token. Use the token that created it, or one with the scope admin.';

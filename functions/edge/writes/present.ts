@@ -11,7 +11,7 @@ import type {
   WriteStatus,
 } from '../../../shared/contracts/coordinator.ts';
 import type { Check } from '../../../shared/contracts/frame.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { WriteId } from '../../../shared/ids.ts';
 
 /** What a client is told of a write that was carried out or taken in: the JSON of the answer. */
@@ -57,7 +57,7 @@ const needsMembers = {
 } as const;
 
 /** From the coordinator's answer to what the client sees. */
-export function tellAnswer(answer: WriteAnswer, request: Told): Attempt<WriteTold> {
+export function tellAnswer(answer: WriteAnswer, request: Told): Result<WriteTold> {
   switch (answer.kind) {
     case 'decided':
     case 'unconfirmed':
@@ -90,7 +90,7 @@ export function tellAnswer(answer: WriteAnswer, request: Told): Attempt<WriteTol
 }
 
 /** From what is recorded of a write to what the client sees. */
-export function tellStatus(id: WriteId, status: WriteStatus): Attempt<WriteTold> {
+export function tellStatus(id: WriteId, status: WriteStatus): Result<WriteTold> {
   switch (status.kind) {
     case 'pending':
       return success({ id, outcome: 'pending' });
@@ -106,7 +106,7 @@ export function tellStatus(id: WriteId, status: WriteStatus): Attempt<WriteTold>
   }
 }
 
-function tellDecided(answer: Decided, request: Told): Attempt<WriteTold> {
+function tellDecided(answer: Decided, request: Told): Result<WriteTold> {
   const { record } = answer;
   const part = parsePartOutcome(record.part);
   const replayed = answer.kind === 'decided' && answer.replayed;
@@ -136,7 +136,7 @@ function tellCheckFailed(
   { index, actual }: CheckFailed,
   checks: readonly Check[],
   common: Readonly<Record<string, unknown>>,
-): Attempt<WriteTold> {
+): Result<WriteTold> {
   const check = checks[index];
   const expected = check === undefined ? null : expectationOf(check);
   const detail = `checks[${index}] on the key ${JSON.stringify(check?.key.slice(0, 100))} did not hold. Nothing was written.`;
@@ -178,7 +178,7 @@ function expectationOf(check: Check): string {
   }
 }
 
-function tellUnavailable({ id, faults, reason, code }: Unavailable): Attempt<WriteTold> {
+function tellUnavailable({ id, faults, reason, code }: Unavailable): Result<WriteTold> {
   const headers = { 'Retry-After': '1' };
   if (code) {
     const { name, advice } = needsMembers[code];

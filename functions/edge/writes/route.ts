@@ -3,7 +3,7 @@ import { compileWrite } from '../../../shared/commands/compile.ts';
 import { anyScript } from '../../../shared/commands/user-scripts.ts';
 import type { WriteAnswer, WriteRequest } from '../../../shared/contracts/coordinator.ts';
 import { askedByWrite } from '../../../shared/http/idempotency.ts';
-import { type Attempt, failure, type Problem, success } from '../../../shared/http/problems.ts';
+import { failure, type Problem, type Result, success } from '../../../shared/http/problems.ts';
 import {
   checkOf,
   textsOf,
@@ -127,7 +127,7 @@ async function draftFrom(
   body: unknown,
   dependencies: EdgeDependencies,
   context: EdgeContext,
-): Promise<Attempt<WriteDraft>> {
+): Promise<Result<WriteDraft>> {
   const shaped = checkShape(body, writeSchema);
   if (!shaped.ok) return shaped;
   const ops = shaped.value.ops.map(textsOf);
@@ -136,7 +136,13 @@ async function draftFrom(
   const checks = shaped.value.checks.map(checkOf);
   const callback = await callbackOf(shaped.value.callback, dependencies, context);
   if (!callback.ok) return callback;
-  return success({ ...shaped.value, ops, checks, keepsGoing: false, callback: callback.value });
+  return success({
+    ...shaped.value,
+    ops,
+    checks,
+    continueOnError: false,
+    callback: callback.value,
+  });
 }
 
 /**
@@ -147,7 +153,7 @@ export async function sendWrite(
   context: EdgeContext,
   dependencies: EdgeDependencies,
   asked: unknown,
-  draft: Attempt<WriteDraft>,
+  draft: Result<WriteDraft>,
   startedAt: number,
   telling: Telling = {},
 ): Promise<Response> {
@@ -204,7 +210,7 @@ async function tellFirst(
 }
 
 /** The coordinator compiles it again with its own clock. A faulty command is refused here, before it costs others time. */
-function compiled(draft: WriteDraft, dependencies: EdgeDependencies): Attempt<WriteDraft> {
+function compiled(draft: WriteDraft, dependencies: EdgeDependencies): Result<WriteDraft> {
   const result = compileWrite(draft.ops, draft.checks, {
     now: dependencies.now(),
     seed: () => 0,
@@ -216,7 +222,13 @@ function compiled(draft: WriteDraft, dependencies: EdgeDependencies): Attempt<Wr
 /** A write with the default options. */
 export function draftOf(ops: WriteDraft['ops'], checks: WriteDraft['checks']): WriteDraft {
   const timeoutMs = limits.timeoutMsDefault;
-  const options = { timeoutMs, keepsGoing: false, priority: 0, notAfter: null, callback: null };
+  const options = {
+    timeoutMs,
+    continueOnError: false,
+    priority: 0,
+    notAfter: null,
+    callback: null,
+  };
   return { ops, checks, ack: 'committed', ...options };
 }
 

@@ -1,6 +1,6 @@
 import type { CoordinatorApi, WriteRequest } from '../../../shared/contracts/coordinator.ts';
 import { UnfitVersion } from '../../../shared/contracts/rpc.ts';
-import { type Attempt, failure, success } from '../../../shared/http/problems.ts';
+import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import { limits } from '../../../shared/limits.ts';
 import { isOverloaded } from '../http/coordinator-calls.ts';
 import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
@@ -18,7 +18,7 @@ export async function sendWrites<Answer>(
   dependencies: EdgeDependencies,
   requests: readonly WriteRequest[],
   call: (coordinator: CoordinatorApi, requests: readonly WriteRequest[]) => Promise<Answer>,
-): Promise<Attempt<Answer>> {
+): Promise<Result<Answer>> {
   const startedAt = dependencies.now();
   let sent = requests;
   for (let resends = 0; ; resends += 1) {

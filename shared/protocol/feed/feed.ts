@@ -19,7 +19,7 @@ export type FollowerId = number;
 export type PageTicket = number;
 
 /** Why a follower is sent away, and what `place` is then. */
-export type Farewell =
+export type CloseReason =
   /** It has acknowledged too little of what it was sent; it can go on from `place`. */
   | 'slow'
   /** Its place lies before the kept log, whose oldest change is `place`. */
@@ -39,7 +39,7 @@ export type FeedEffect =
   | {
       readonly kind: 'close';
       readonly follower: FollowerId;
-      readonly why: Farewell;
+      readonly why: CloseReason;
       readonly place: number;
     };
 
@@ -248,7 +248,7 @@ export class FeedCore {
     return page.waiting.filter(({ id }) => this.#members.has(id));
   }
 
-  #close({ id }: Member, why: Farewell, place: number, turn: Turn): void {
+  #close({ id }: Member, why: CloseReason, place: number, turn: Turn): void {
     turn.effects.push({ kind: 'close', follower: id, why, place });
     this.#members.delete(id);
   }

@@ -4,7 +4,7 @@ import { type Decision, holdScript } from '../../contracts/round.ts';
 import { keyOf } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { CoordinatorEvent, Ticket } from '../io/events.ts';
-import type { Outbox } from '../io/outbox.ts';
+import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { Refusal } from '../membership/members.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
@@ -36,16 +36,21 @@ interface Look {
  * Strong reads without a lease (rule R25). The snapshot is taken in a voter, after the read came; the proof follows it,
  * so no other instance can have decided anything by then, and what this one decided is under a lock in that voter.
  */
-export class Lookups {
-  readonly #outbox: Outbox;
+export class CoordinatorReads {
+  readonly #ready: ReadyBuilder;
   readonly #links: RegionLinks;
   readonly #transactions: Transactions;
   readonly #timeoutMs: number;
   #waiting: Lookup[] = [];
   readonly #looks = new Map<number, Look>();
 
-  constructor(outbox: Outbox, links: RegionLinks, transactions: Transactions, timeoutMs: number) {
-    this.#outbox = outbox;
+  constructor(
+    ready: ReadyBuilder,
+    links: RegionLinks,
+    transactions: Transactions,
+    timeoutMs: number,
+  ) {
+    this.#ready = ready;
     this.#links = links;
     this.#transactions = transactions;
     this.#timeoutMs = timeoutMs;
@@ -63,10 +68,10 @@ export class Lookups {
   read({ ticket, request }: Extract<CoordinatorEvent, { kind: 'read' }>): void {
     if (this.#waiting.length >= limits.readsQueued) {
       const faults = [{ region: '', reason: 'too many reads wait for the coordinator' }];
-      this.#outbox.reply({ kind: 'read', ticket, answer: { kind: 'unavailable', faults } });
+      this.#ready.reply({ kind: 'read', ticket, answer: { kind: 'unavailable', faults } });
       return;
     }
-    const since = this.#outbox.now;
+    const since = this.#ready.now;
     const until = since + limits.timeoutMsDefault;
     const { unanswered = 0 } = request;
     this.#waiting.push({
@@ -85,7 +90,7 @@ export class Lookups {
   refuseAll({ faults, reason }: Refusal): void {
     for (const { ticket } of this.#waiting.splice(0)) {
       const answer = { kind: 'unavailable', faults, notFounded: reason } as const;
-      this.#outbox.reply({ kind: 'read', ticket, answer });
+      this.#ready.reply({ kind: 'read', ticket, answer });
     }
   }
 
@@ -97,11 +102,11 @@ export class Lookups {
 
   /** Gives up the reads whose time is over, and plans for the others. */
   sweep(): void {
-    const { now } = this.#outbox;
+    const { now } = this.#ready;
     const isOver = ({ until, looks }: Lookup) => until <= now || looks >= limits.readAttempts;
     for (const lookup of this.#waiting) if (isOver(lookup)) this.#giveUp(lookup);
     this.#waiting = this.#waiting.filter((lookup) => !isOver(lookup));
-    for (const { until } of this.#waiting) this.#outbox.schedule(until);
+    for (const { until } of this.#waiting) this.#ready.schedule(until);
   }
 
   /** Takes a snapshot for the read that has waited longest, or gives that up if no region can answer it. */
@@ -129,7 +134,7 @@ export class Lookups {
     if (look === undefined) return;
     this.#looks.delete(number);
     const { lookup, link, since } = look;
-    const isSame = link.isVoter && !link.isMute && link.membership.since === since;
+    const isSame = link.isVoter && !link.isQuarantined && link.membership.since === since;
     if (result.kind !== 'read' || !isSame) {
       const reason = result.kind === 'silent' ? result.reason : 'it is no voter';
       lookup.faults.push({ region: link.region, reason });
@@ -138,7 +143,7 @@ export class Lookups {
       else this.#waiting.push(lookup);
       // One that lets a read wait would let each read wait anew.
       if (result.kind === 'silent')
-        link.readsElsewhereUntil = this.#outbox.now + limits.silentRegionAvoidedMs;
+        link.readsElsewhereUntil = this.#ready.now + limits.silentRegionAvoidedMs;
       return;
     }
     link.readsElsewhereUntil = 0;
@@ -164,7 +169,7 @@ export class Lookups {
         replies: encodeReply(result.replies),
         region: link.region,
       } as const;
-      this.#outbox.reply({ kind: 'read', ticket: lookup.ticket, answer });
+      this.#ready.reply({ kind: 'read', ticket: lookup.ticket, answer });
     }
   }
 
@@ -180,7 +185,7 @@ export class Lookups {
     this.#looks.set(number, { lookup, link, since });
     const { keys, commands } = lookup.request;
     const { settle } = lookup;
-    this.#outbox.send({
+    this.#ready.send({
       kind: 'snapshot',
       region: link.region,
       number,
@@ -201,14 +206,14 @@ export class Lookups {
   /** The voter that answers fastest, and has not failed this read yet. */
   #placeFor({ request, faults }: Lookup): RegionLink | null {
     const able = this.#links.voters.filter(
-      (link) => !link.isMute && link.begun && link.health.kind === 'answering',
+      (link) => !link.isQuarantined && link.begun && link.health.kind === 'answering',
     );
     const wanted = request.region;
     const places = able.filter(({ region }) => wanted === null || region === wanted);
     // Where all have failed, the one that failed least often is tried again: a connection may have been lost.
     const failures = (link: RegionLink) =>
       faults.filter(({ region }) => region === link.region).length;
-    const isAvoided = (link: RegionLink) => Number(link.readsElsewhereUntil > this.#outbox.now);
+    const isAvoided = (link: RegionLink) => Number(link.readsElsewhereUntil > this.#ready.now);
     places.sort(
       (a, b) =>
         failures(a) - failures(b) ||
@@ -223,7 +228,7 @@ export class Lookups {
     const { ticket, request, faults } = lookup;
     const unable = this.#links.all
       .filter(({ region }) => request.region === null || request.region === region)
-      .filter((link) => !link.isVoter || link.isMute || link.health.kind !== 'answering')
+      .filter((link) => !link.isVoter || link.isQuarantined || link.health.kind !== 'answering')
       .map(({ region, leaving, health }) => {
         const ailing = health.kind === 'answering' ? 'it is no voter' : health.reason;
         return { region, reason: leaving?.detail ?? ailing };
@@ -232,7 +237,7 @@ export class Lookups {
     const last = new Map([...unable, ...faults].map((fault) => [fault.region, fault]));
     const spent = isSpent(lookup) ? ({ isUnanswered: true } as const) : {};
     const answer = { kind: 'unavailable', faults: [...last.values()], ...spent } as const;
-    this.#outbox.reply({ kind: 'read', ticket, answer });
+    this.#ready.reply({ kind: 'read', ticket, answer });
   }
 }
 

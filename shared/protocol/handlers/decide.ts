@@ -3,7 +3,7 @@ import type { Vote } from '../../contracts/round.ts';
 import type { RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { CoordinatorConfig } from '../io/events.ts';
-import type { Outbox } from '../io/outbox.ts';
+import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { ShardState } from '../io/shard-state.ts';
 import type { BlockedKeys } from '../membership/diverged-keys.ts';
 import type { Members, Refusal } from '../membership/members.ts';
@@ -13,8 +13,8 @@ import { takeBatch, type Waiting } from '../transactions/admission.ts';
 import { type Agreement, agreementOf } from '../transactions/agreement.ts';
 import { type Decided, recordDecision } from '../transactions/decision.ts';
 import type { Confirmations } from '../transactions/owed-events.ts';
-import type { Applications, Confirming } from '../transactions/pending-confirmations.ts';
-import { type FrameBook, tooLate } from '../transactions/pending-writes.ts';
+import type { Confirming, PendingConfirmations } from '../transactions/pending-confirmations.ts';
+import { type PendingWrites, tooLate } from '../transactions/pending-writes.ts';
 import { isTooLargeToStore, storageFault, storedBytes } from '../transactions/stored-size.ts';
 import type { Transaction } from '../transactions/transaction.ts';
 import type { Transactions } from '../transactions/transactions.ts';
@@ -22,11 +22,11 @@ import type { Transactions } from '../transactions/transactions.ts';
 /** All that deciding works on. */
 export interface DecidingParts {
   readonly config: CoordinatorConfig;
-  readonly outbox: Outbox;
+  readonly ready: ReadyBuilder;
   readonly links: RegionLinks;
-  readonly frames: FrameBook;
+  readonly frames: PendingWrites;
   readonly transactions: Transactions;
-  readonly applications: Applications;
+  readonly applications: PendingConfirmations;
   readonly confirmations: Confirmations;
   readonly blocked: BlockedKeys;
   readonly state: ShardState;
@@ -35,7 +35,7 @@ export interface DecidingParts {
 type Diverged = Extract<Agreement, { kind: 'diverged' }>;
 
 /** From queued frames to transactions, and from their votes to decisions. */
-export class Deciding {
+export class TransactionManager {
   readonly #parts: DecidingParts;
   readonly #members: () => Members;
   /** Set where a queued frame may be able to go that could not before. */
@@ -47,13 +47,13 @@ export class Deciding {
     this.#members = members;
   }
 
-  stir(): void {
+  requestBatch(): void {
     this.#stirred = true;
   }
 
   /** Begins what can begin. */
   batch(): void {
-    const { links, transactions, frames, outbox } = this.#parts;
+    const { links, transactions, frames, ready } = this.#parts;
     if (!this.#stirred || links.obstacles.length > 0) return;
     const members = this.#members();
     // With too few voters, or none, nothing may begin; what waits is refused before the step ends.
@@ -61,28 +61,28 @@ export class Deciding {
     this.#stirred = false;
     this.#preempt();
     const held = (key: string) => transactions.isHeld(key);
-    for (const parts of takeBatch(frames.queue, held, outbox.now)) this.begin(parts);
+    for (const parts of takeBatch(frames.queue, held, ready.now)) this.begin(parts);
   }
 
   begin(parts: readonly Waiting[]): void {
-    const { config, links, transactions, outbox } = this.#parts;
+    const { config, links, transactions, ready } = this.#parts;
     const { voters } = links;
     const ids = voters.map(({ region }) => region);
-    const transaction = transactions.begin(parts, ids, outbox.now, config.voteDeadlineMs);
+    const transaction = transactions.begin(parts, ids, ready.now, config.voteDeadlineMs);
     for (const link of voters) link.enqueue(transaction);
-    outbox.schedule(transaction.deadline);
+    ready.schedule(transaction.deadline);
   }
 
   /** Decides where the votes allow it. A transaction that is decided already is left alone. */
   settle(transaction: Transaction): void {
-    const { transactions, outbox } = this.#parts;
+    const { transactions, ready } = this.#parts;
     if (!transactions.isUndecided(transaction.order)) return;
     switch (transaction.tally) {
       case 'pending':
         return;
       case 'lost': {
         transaction.blame(transaction.dissent);
-        this.abort(transaction, outbox.now + transaction.pauseMs);
+        this.abort(transaction, ready.now + transaction.pauseMs);
         return;
       }
       case 'won':
@@ -105,26 +105,26 @@ export class Deciding {
 
   /** Closes the votes whose time is over. */
   sweep(): void {
-    const { transactions, outbox, frames, links } = this.#parts;
+    const { transactions, ready, frames, links } = this.#parts;
     for (const transaction of transactions.undecided) {
-      if (transaction.deadline <= outbox.now) transaction.closeVoting();
+      if (transaction.deadline <= ready.now) transaction.closeVoting();
       this.settle(transaction);
-      outbox.schedule(transaction.deadline);
+      ready.schedule(transaction.deadline);
     }
     frames.sweep([...links.obstacles, ...this.#members().obstacles]);
-    if (frames.queue.length > 0) this.stir();
+    if (frames.queue.length > 0) this.requestBatch();
   }
 
   /** Aborts, and queues the parts again in their old places. Nothing is stored: no record means aborted. */
   abort(transaction: Transaction, retryAt: number): void {
-    const { frames, outbox } = this.#parts;
+    const { frames, ready } = this.#parts;
     this.#release(transaction);
     this.#oweAbort(transaction);
     for (const part of transaction.parts) {
       part.retryAt = retryAt;
-      if (transaction.isStalled) part.stalls += 1;
+      if (transaction.isStalled) part.timeouts += 1;
       if (transaction.isEndless) part.overruns += 1;
-      if (part.frame.notAfter <= outbox.now) frames.giveUp(part, part.faults, tooLate);
+      if (part.frame.notAfter <= ready.now) frames.giveUp(part, part.faults, tooLate);
       else if (!this.#refuse(part, transaction)) frames.enqueue(part);
     }
   }
@@ -153,7 +153,7 @@ export class Deciding {
       frames.refuse(part, 'too-large', detail);
       return true;
     }
-    if (part.searches === 0) return false;
+    if (part.keyDiscoveryAttempts === 0) return false;
     const { length } = part.frame.keys;
     if (length > limits.keysPerWrite) {
       const detail = `its script touches ${length} keys; the limit is ${limits.keysPerWrite}`;
@@ -169,7 +169,7 @@ export class Deciding {
       frames.refuse(part, 'too-large', `with the keys that its script touches ${excess}`);
       return true;
     }
-    if (part.searches > limits.searchesPerWrite) {
+    if (part.keyDiscoveryAttempts > limits.searchesPerWrite) {
       const detail = 'its script touches other keys at each attempt; declare them';
       frames.refuse(part, 'unsupported-command', detail);
       return true;
@@ -181,8 +181,8 @@ export class Deciding {
   }
 
   abortAll(): void {
-    const { transactions, outbox } = this.#parts;
-    for (const transaction of transactions.undecided) this.abort(transaction, outbox.now);
+    const { transactions, ready } = this.#parts;
+    for (const transaction of transactions.undecided) this.abort(transaction, ready.now);
   }
 
   /** Gives up every frame that waits. */
@@ -193,13 +193,13 @@ export class Deciding {
 
   /** Aborts undecided transactions whose keys a frame of higher priority waits for. */
   #preempt(): void {
-    const { frames, transactions, outbox } = this.#parts;
+    const { frames, transactions, ready } = this.#parts;
     for (const { frame, retryAt } of [...frames.queue.frames]) {
       if (frame.priority === 0) return;
       const holders = transactions.holdersOf(frame.keys);
       const lower = holders.every((holder) => holder.priority < frame.priority);
-      if (!lower || retryAt > outbox.now) continue;
-      for (const holder of holders) this.abort(holder, outbox.now);
+      if (!lower || retryAt > ready.now) continue;
+      for (const holder of holders) this.abort(holder, ready.now);
     }
   }
 
@@ -207,7 +207,7 @@ export class Deciding {
   #agree(transaction: Transaction): void {
     const { yesVotes, keys } = transaction;
     const partsOfKey = (position: number) => transaction.partsOfKey(position);
-    const latest = this.#parts.outbox.now + limits.clockSkewMs;
+    const latest = this.#parts.ready.now + limits.clockSkewMs;
     const agreement = agreementOf(yesVotes, keys, partsOfKey, latest);
     switch (agreement.kind) {
       case 'agreed':
@@ -233,13 +233,13 @@ export class Deciding {
 
   /** The minority is put out, and the write tried again without it; where there is none, somebody has to decide. */
   #diverge(transaction: Transaction, { minority, keys, detail }: Diverged): void {
-    const { outbox, links, frames, blocked } = this.#parts;
+    const { ready, links, frames, blocked } = this.#parts;
     const members = this.#members();
     if (transaction.hasScripts) {
       this.#doubt(transaction, detail);
       return;
     }
-    this.abort(transaction, outbox.now);
+    this.abort(transaction, ready.now);
     for (const region of minority) {
       const link = links.find(region);
       const leaving = { cause: 'diverged', detail, whole: true, held: false } as const;
@@ -261,11 +261,12 @@ export class Deciding {
    * again, and then refused. If the data differ, plain writes and verify find that.
    */
   #doubt(transaction: Transaction, detail: string): void {
-    const { outbox, frames } = this.#parts;
-    for (const part of transaction.parts) part.doubts += 1;
-    this.abort(transaction, outbox.now + transaction.pauseMs);
-    const isDoubtful = ({ frame, doubts }: Waiting) =>
-      doubts > limits.doubtsPerWrite && frame.operations.some(({ kind }) => kind === 'script');
+    const { ready, frames } = this.#parts;
+    for (const part of transaction.parts) part.divergentAttempts += 1;
+    this.abort(transaction, ready.now + transaction.pauseMs);
+    const isDoubtful = ({ frame, divergentAttempts }: Waiting) =>
+      divergentAttempts > limits.doubtsPerWrite &&
+      frame.operations.some(({ kind }) => kind === 'script');
     for (const part of frames.queue.take(isDoubtful)) {
       const told = `its script does not do the same in every region: ${detail}`;
       frames.refuse(part, 'unsupported-command', told);
@@ -274,7 +275,7 @@ export class Deciding {
 
   #release(transaction: Transaction): void {
     this.#parts.transactions.release(transaction);
-    this.stir();
+    this.requestBatch();
   }
 
   #oweAbort(transaction: Transaction): void {
@@ -290,8 +291,8 @@ export class Deciding {
   /** All voters said yes and agree: the decision is stored, and only then does anything leave. */
   #decide(transaction: Transaction, parts: readonly string[]): void {
     assert(parts.length === transaction.parts.length, 'a yes vote has one outcome a part');
-    const { config, state, outbox, links, applications, confirmations } = this.#parts;
-    const decided = recordDecision(transaction, parts, config.shard, state.sequence, outbox.now);
+    const { config, state, ready, links, applications, confirmations } = this.#parts;
+    const decided = recordDecision(transaction, parts, config.shard, state.sequence, ready.now);
     if (isTooLargeToStore(decided)) {
       this.#refuseLargest(transaction, decided);
       return;
@@ -300,13 +301,13 @@ export class Deciding {
     state.sequence = decided.sequence;
     const { order, keys } = transaction;
     const { storage, sequence } = decided;
-    outbox.persist(
+    ready.persist(
       storage.kind === 'commit'
         ? { ...storage, missedBy: this.#members().missedBy(keys, sequence) }
         : storage,
     );
     for (const write of decided.writes) {
-      outbox.owe(confirmations.decided(write), write.callback);
+      ready.owe(confirmations.decided(write), write.callback);
     }
     const confirming = decided.writes.flatMap(({ record }, position) => {
       const part = transaction.parts[position];
@@ -331,7 +332,7 @@ export class Deciding {
     transaction.parts.forEach((part, position) => {
       part.isTooLarge = position === largest;
     });
-    this.abort(transaction, this.#parts.outbox.now);
+    this.abort(transaction, this.#parts.ready.now);
   }
 
   /** Answers the callers of a decided part; those that wait for the confirmation are returned. */
@@ -341,7 +342,7 @@ export class Deciding {
     for (const caller of part.callers) {
       const waits = caller.ack === 'confirmed' && answer.record.outcome === 'committed';
       if (waits) confirming.push({ caller, answer });
-      else this.#parts.outbox.answer(caller.ticket, answer);
+      else this.#parts.ready.answer(caller.ticket, answer);
     }
     return confirming;
   }

@@ -2,42 +2,42 @@ import { assert } from '../../assert.ts';
 import type { WriteAnswer } from '../../contracts/coordinator.ts';
 import type { WriteFrame } from '../../contracts/frame.ts';
 import type { Arrival } from '../io/events.ts';
-import type { Outbox } from '../io/outbox.ts';
+import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { BlockedKeys } from '../membership/diverged-keys.ts';
 import type { Members } from '../membership/members.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import type { Waiting } from '../transactions/admission.ts';
 import type { Confirmations } from '../transactions/owed-events.ts';
-import type { Applications, Confirming } from '../transactions/pending-confirmations.ts';
-import { type FrameBook, tooLate } from '../transactions/pending-writes.ts';
+import type { Confirming, PendingConfirmations } from '../transactions/pending-confirmations.ts';
+import { type PendingWrites, tooLate } from '../transactions/pending-writes.ts';
 import { storageFault } from '../transactions/stored-size.ts';
 import type { Transactions } from '../transactions/transactions.ts';
 
 /** All that receiving works on. */
 export interface ReceptionParts {
-  readonly outbox: Outbox;
+  readonly ready: ReadyBuilder;
   readonly links: RegionLinks;
-  readonly frames: FrameBook;
+  readonly frames: PendingWrites;
   readonly transactions: Transactions;
-  readonly applications: Applications;
+  readonly applications: PendingConfirmations;
   readonly confirmations: Confirmations;
   readonly members: Members;
   readonly blocked: BlockedKeys;
 }
 
 /** Where frames come in: repeated ones find the answer of the first, others are queued, refused, or may go at once. */
-export class Reception {
-  readonly #outbox: Outbox;
+export class WriteIntake {
+  readonly #ready: ReadyBuilder;
   readonly #links: RegionLinks;
-  readonly #frames: FrameBook;
+  readonly #frames: PendingWrites;
   readonly #transactions: Transactions;
-  readonly #applications: Applications;
+  readonly #applications: PendingConfirmations;
   readonly #confirmations: Confirmations;
   readonly #members: Members;
   readonly #blocked: BlockedKeys;
 
   constructor(parts: ReceptionParts) {
-    this.#outbox = parts.outbox;
+    this.#ready = parts.ready;
     this.#links = parts.links;
     this.#frames = parts.frames;
     this.#transactions = parts.transactions;
@@ -59,7 +59,7 @@ export class Reception {
     const given = frame.idempotency?.digest;
     if (digest !== undefined && digest !== null && digest !== given) {
       const id = recorded?.record.id ?? underway?.frame.id ?? frame.id;
-      this.#outbox.answer(ticket, { kind: 'key-reused', id });
+      this.#ready.answer(ticket, { kind: 'key-reused', id });
     } else if (recorded !== null) this.#replay(event, recorded.record);
     else if (underway !== undefined) this.#frames.attend(underway, event);
     else if (!this.#wasGivenUp(event)) return this.#admit(event, together);
@@ -78,7 +78,7 @@ export class Reception {
     const { id } = frame;
     const live = again ? this.#frames.live(id) : null;
     if (live?.kind !== 'unavailable') return false;
-    this.#outbox.answer(ticket, { ...live, id });
+    this.#ready.answer(ticket, { ...live, id });
     return true;
   }
 
@@ -89,10 +89,10 @@ export class Reception {
     const answer = { kind: 'decided', record, replayed } as const;
     const caller = { ticket, ack: frame.ack, until: frame.notAfter };
     const appliedIn = frame.ack === 'confirmed' ? this.#applications.appliedIn(record) : null;
-    if (appliedIn === null) this.#outbox.answer(ticket, answer);
-    else if (!async && frame.notAfter > this.#outbox.now) {
+    if (appliedIn === null) this.#ready.answer(ticket, answer);
+    else if (!async && frame.notAfter > this.#ready.now) {
       this.#applications.join({ caller, answer });
-    } else this.#outbox.answer(ticket, { kind: 'unconfirmed', record: { ...record, appliedIn } });
+    } else this.#ready.answer(ticket, { kind: 'unconfirmed', record: { ...record, appliedIn } });
   }
 
   #admit(event: Arrival, together: number | null): Waiting | null {
@@ -100,7 +100,7 @@ export class Reception {
     assert(keys.length > 0, 'a write locks something, or nobody could tell that it was staged');
     const refusal = this.#refusalOf(event);
     if (refusal !== null) {
-      this.#outbox.answer(event.ticket, refusal);
+      this.#ready.answer(event.ticket, refusal);
       return null;
     }
     const waiting = this.#frames.admit(event, together);
@@ -117,9 +117,9 @@ export class Reception {
   #refusalOf({ frame, room, again, abandoned }: Arrival): WriteAnswer | null {
     const { id, bytes, notAfter, keys } = frame;
     if (abandoned !== null) return unavailable(frame, abandoned);
-    if (again && notAfter <= this.#outbox.now) {
-      const events = this.#confirmations.abandoned(frame, this.#outbox.now, tooLate);
-      this.#outbox.owe(events, frame.callback);
+    if (again && notAfter <= this.#ready.now) {
+      const events = this.#confirmations.abandoned(frame, this.#ready.now, tooLate);
+      this.#ready.owe(events, frame.callback);
       return unavailable(frame, tooLate);
     }
     const fault = storageFault(frame);
@@ -129,8 +129,8 @@ export class Reception {
     if (this.#frames.isFull(bytes)) {
       return { kind: 'busy', retryAfterMs: Math.max(1_000, Math.ceil(this.#links.slowestMs)) };
     }
-    if (notAfter <= this.#outbox.now) {
-      this.#outbox.tellLate();
+    if (notAfter <= this.#ready.now) {
+      this.#ready.tellLate();
       return { kind: 'too-late', id };
     }
     const refusal = this.#blocked.refusalOf(keys) ?? this.#members.refusal;

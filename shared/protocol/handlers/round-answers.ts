@@ -2,25 +2,25 @@ import { unreachable } from '../../assert.ts';
 import type { Refusal, RoundReply, RoundResult } from '../../contracts/round.ts';
 import { keyOf, type TransactionOrder } from '../../ids.ts';
 import type { CoordinatorEvent, Stored } from '../io/events.ts';
-import type { Outbox } from '../io/outbox.ts';
+import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { Members } from '../membership/members.ts';
 import type { Flight } from '../regions/flight.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import { bytesOf, type RegionLinks } from '../regions/region-links.ts';
-import type { Applications } from '../transactions/pending-confirmations.ts';
-import type { FrameBook } from '../transactions/pending-writes.ts';
+import type { PendingConfirmations } from '../transactions/pending-confirmations.ts';
+import type { PendingWrites } from '../transactions/pending-writes.ts';
 import { ballotOf } from '../transactions/transaction.ts';
-import type { Deciding } from './decide.ts';
+import type { TransactionManager } from './decide.ts';
 
 /** All that the answers of regions work on. */
 export interface RoundAnswersParts {
   readonly stored: Stored;
-  readonly outbox: Outbox;
+  readonly ready: ReadyBuilder;
   readonly links: RegionLinks;
-  readonly frames: FrameBook;
-  readonly applications: Applications;
+  readonly frames: PendingWrites;
+  readonly applications: PendingConfirmations;
   readonly members: Members;
-  readonly deciding: Deciding;
+  readonly deciding: TransactionManager;
 }
 
 /** Takes in how rounds ended. */
@@ -32,28 +32,28 @@ export class RoundAnswers {
   }
 
   take({ region, round, result, recorded }: Extract<CoordinatorEvent, { kind: 'answered' }>): void {
-    const { links, outbox, deciding, frames, members } = this.#parts;
+    const { links, ready, deciding, frames, members } = this.#parts;
     const link = links.receiverOf(region, round);
     if (link === null) {
-      if (frames.queue.length > 0) deciding.stir();
+      if (frames.queue.length > 0) deciding.requestBatch();
       return;
     }
     const flight = link.land(round);
-    const isHeard = !link.isMute && isCurrent(link, flight);
+    const isHeard = !link.isQuarantined && isCurrent(link, flight);
     if (isHeard) this.#judge(link, flight, result, recorded);
-    else if (flight.lease !== null) link.lease.learn(null, outbox.now);
+    else if (flight.lease !== null) link.lease.learn(null, ready.now);
     if (flight.copy !== null) {
       // What a region says that has lost writes, or was something else when it was asked, is no answer.
       const reply =
-        isHeard && !link.isMute && result.kind === 'executed' ? result.reply.copy : null;
+        isHeard && !link.isQuarantined && result.kind === 'executed' ? result.reply.copy : null;
       members.returns.answered(flight.copy, reply);
     }
     const reason = result.kind === 'silent' ? result.reason : 'gave no vote';
     for (const transaction of flight.transactions) {
-      transaction.count(region, { state: 'missing', reason }, outbox.now);
+      transaction.count(region, { state: 'missing', reason }, ready.now);
       deciding.settle(transaction);
     }
-    if (frames.queue.length > 0) deciding.stir();
+    if (frames.queue.length > 0) deciding.requestBatch();
   }
 
   #judge(
@@ -62,24 +62,24 @@ export class RoundAnswers {
     result: RoundResult,
     recorded: readonly TransactionOrder[],
   ): void {
-    const { links, members, outbox } = this.#parts;
+    const { links, members, ready } = this.#parts;
     const clock = result.kind === 'executed' ? result.reply.clock : null;
-    if (flight.lease !== null) link.lease.learn(clock, outbox.now);
+    if (flight.lease !== null) link.lease.learn(clock, ready.now);
     switch (result.kind) {
       case 'silent':
         links.fail(link, result.reason, flight.sentAt);
-        if (result.code !== undefined) link.refuses(result.code, result.reason, outbox.now);
+        if (result.code !== undefined) link.refuses(result.code, result.reason, ready.now);
         break;
       case 'refused':
         this.#refused(link, flight, result.refusal);
         break;
       case 'executed': {
         if (members.founding.isOpen) {
-          link.contents = { generation: flight.generation, keys: 0, at: outbox.now };
+          link.contents = { generation: flight.generation, keys: 0, at: ready.now };
           members.founding.counted(link);
           break;
         }
-        const loss = link.learn(result.reply, flight, outbox.now);
+        const loss = link.learn(result.reply, flight, ready.now);
         if (loss !== null) members.lose(link, loss);
         else this.#executed(link, flight, result.reply, recorded);
         members.met(link, loss === null);
@@ -104,8 +104,8 @@ export class RoundAnswers {
 
   /** Before a shard has members, a region refuses every round, and says what it holds. */
   #counted(link: RegionLink, flight: Flight, refusal: Refusal): void {
-    const { members, outbox } = this.#parts;
-    const { now } = outbox;
+    const { members, ready } = this.#parts;
+    const { now } = ready;
     // One that knows the round's generation was this shard's before its coordinator forgot that.
     const found = refusal.kind === 'generation' ? refusal : { has: flight.generation, keys: 0 };
     link.contents = { generation: found.has, keys: found.keys, at: now };
@@ -118,7 +118,7 @@ export class RoundAnswers {
     reply: RoundReply,
     recorded: readonly TransactionOrder[],
   ): void {
-    const { links, members, applications, outbox, deciding } = this.#parts;
+    const { links, members, applications, ready, deciding } = this.#parts;
     flight.decisions.forEach(({ transaction }, position) => {
       const said = reply.decisions[position];
       if (said === 'acknowledged') {
@@ -132,7 +132,7 @@ export class RoundAnswers {
             ? 'it holds a lock of a later release of Lockstep, which this one cannot apply: deploy that release'
             : 'its server refused to apply a decision';
         links.fail(link, reason, flight.sentAt);
-        link.refuses('ERR', reason, outbox.now);
+        link.refuses('ERR', reason, ready.now);
       }
     });
     this.#settleOlder(link, flight, reply, recorded);
@@ -142,13 +142,13 @@ export class RoundAnswers {
       // A round that was under way when the epoch rose is refused by a region that has heard of it: no news.
       const isNews =
         vote.kind === 'fenced' && (vote.by !== 'epoch' || flight.epoch === members.epoch);
-      if (isNews) outbox.ended ??= `${link.region} has seen a later ${vote.by}`;
+      if (isNews) ready.ended ??= `${link.region} has seen a later ${vote.by}`;
       if (vote.kind === 'locked' && vote.holder[0] < this.#parts.stored.incarnation) {
         link.greetAgain();
       }
-      if (vote.kind === 'denied') link.refuses(vote.code, vote.reason, outbox.now);
+      if (vote.kind === 'denied') link.refuses(vote.code, vote.reason, ready.now);
       deciding.learn(transaction, link.region, vote);
-      transaction.count(link.region, ballotOf(vote), outbox.now);
+      transaction.count(link.region, ballotOf(vote), ready.now);
     });
   }
 

@@ -10,18 +10,18 @@ export interface Batch {
 }
 
 /** A key that has to be read again, and where. `noted` is that of its first piece. */
-export interface Again extends CopyKey {
+export interface RetryKey extends CopyKey {
   readonly noted: number;
 }
 
 /** What the source has been asked, and the sequence given out last at that moment. */
 export interface Reading {
   readonly step: Extract<CopyStep, { kind: 'scan' | 'read' }>;
-  readonly keys: readonly Again[];
+  readonly keys: readonly RetryKey[];
   readonly noted: number;
 }
 
 /** The key as the source is asked for it. */
-export function askedFor({ key, from }: Again): CopyKey {
+export function askedFor({ key, from }: RetryKey): CopyKey {
   return { key, from };
 }

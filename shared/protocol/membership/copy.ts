@@ -3,7 +3,7 @@ import type { Bytes, CopyItem, CopyReply, CopyStep } from '../../contracts/round
 import { limits } from '../../limits.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import { bytesOfText, textOfBytes } from '../transactions/bytes.ts';
-import { type Again, askedFor, type Batch, type Reading } from './copy-work.ts';
+import { askedFor, type Batch, type Reading, type RetryKey } from './copy-work.ts';
 
 /** What a copy comes to with an answer. */
 export type CopyTurn =
@@ -37,7 +37,7 @@ export class Copy {
   #cursor: string | null;
   #listCursor: string | null;
   #removable: Bytes[] = [];
-  readonly #again = new Map<Bytes, Again>();
+  readonly #again = new Map<Bytes, RetryKey>();
   #batches: Batch[] = [];
   #reading: Reading | null = null;
   #writing: Batch | null = null;
@@ -86,8 +86,8 @@ export class Copy {
 
   /** Admission is held from now on. Each hold of this copy may last twice as long as the one before. */
   hold(now: number): void {
-    const doubled = limits.copyHoldMs * 2 ** Math.min(this.#holds, 16);
-    this.holdUntil = now + Math.min(doubled, limits.copyHoldMsLast);
+    const doubled = limits.copyWritePauseMs * 2 ** Math.min(this.#holds, 16);
+    this.holdUntil = now + Math.min(doubled, limits.copyWritePauseMaxMs);
     this.#holds += 1;
     this.phase = 'hold';
   }
@@ -256,14 +256,14 @@ export class Copy {
     return this.#ask({ kind: 'read', keys: keys.map(askedFor), form }, keys, noted);
   }
 
-  #ask(step: Reading['step'], keys: readonly Again[], noted: number): CopyStep {
+  #ask(step: Reading['step'], keys: readonly RetryKey[], noted: number): CopyStep {
     this.#reading = { step, keys, noted };
     return step;
   }
 
   /** Keys to be read once more, then missed ones. A key goes in pieces only as long as nothing is written to it. */
-  #keysToRead(noted: number): readonly Again[] {
-    const keys: Again[] = [];
+  #keysToRead(noted: number): readonly RetryKey[] {
+    const keys: RetryKey[] = [];
     for (const again of this.#again.values()) {
       if (keys.length === limits.copyKeysPerStep) break;
       const text = textOfBytes(again.key);
@@ -329,7 +329,7 @@ export class Copy {
     this.#batchUp(reply.items, reading.noted, asked);
   }
 
-  #batchUp(items: readonly CopyItem[], noted: number, asked: ReadonlyMap<Bytes, Again>): void {
+  #batchUp(items: readonly CopyItem[], noted: number, asked: ReadonlyMap<Bytes, RetryKey>): void {
     if (items.length === 0) return;
     const oldest = Math.min(noted, ...items.map(({ key }) => asked.get(key)?.noted ?? noted));
     const pieces = new Set<Bytes>();

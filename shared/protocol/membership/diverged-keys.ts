@@ -1,14 +1,14 @@
 import type { BlockedKey } from '../../contracts/members.ts';
-import type { Outbox } from '../io/outbox.ts';
+import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { Refusal } from './members.ts';
 
 /** The keys about which the regions disagree without a majority: nothing is written to them until somebody decides. */
 export class BlockedKeys {
-  readonly #outbox: Outbox;
+  readonly #ready: ReadyBuilder;
   readonly #details = new Map<string, string>();
 
-  constructor(blocked: readonly BlockedKey[], outbox: Outbox) {
-    this.#outbox = outbox;
+  constructor(blocked: readonly BlockedKey[], ready: ReadyBuilder) {
+    this.#ready = ready;
     for (const { key, detail } of blocked) this.#details.set(key, detail);
   }
 
@@ -30,11 +30,11 @@ export class BlockedKeys {
 
   add(keys: readonly string[], detail: string): void {
     for (const key of keys) this.#details.set(key, detail);
-    this.#outbox.persist({ kind: 'block', keys: keys.map((key) => ({ key, detail })) });
+    this.#ready.persist({ kind: 'block', keys: keys.map((key) => ({ key, detail })) });
   }
 
   remove(keys: readonly string[]): void {
     const known = keys.filter((key) => this.#details.delete(key));
-    if (known.length > 0) this.#outbox.persist({ kind: 'unblock', keys: known });
+    if (known.length > 0) this.#ready.persist({ kind: 'unblock', keys: known });
   }
 }

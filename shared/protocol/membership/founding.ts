@@ -45,7 +45,7 @@ export class Founding {
   #isOpen = false;
   #comparison: ComparisonState | null = null;
   #recountAt = Number.POSITIVE_INFINITY;
-  #recountPauseMs: number = limits.foundingRecountMsFirst;
+  #recountPauseMs: number = limits.foundingRecountBackoffMinMs;
 
   constructor(parts: MembersParts, members: Members) {
     this.#parts = parts;
@@ -73,7 +73,7 @@ export class Founding {
     const verdict = this.#verdict;
     if (verdict.kind === 'empty') return null;
     if (verdict.kind === 'counting') {
-      const { now } = this.#parts.outbox;
+      const { now } = this.#parts.ready;
       const silent = verdict.missing.filter(({ health }) => {
         return health.kind !== 'answering' && health.since + this.#parts.config.outAfterMs <= now;
       });
@@ -106,12 +106,12 @@ export class Founding {
 
   /** A region that is to be a member from the beginning. */
   join(region: RegionId): void {
-    const { links, outbox, stored } = this.#parts;
+    const { links, ready, stored } = this.#parts;
     // What was compared was compared without it.
     this.#comparison = null;
     const detail = 'the shard has not begun';
     const absence = { cause: 'new', detail, whole: true, held: true } as const;
-    const membership = { state: 'out', since: outbox.now, ...absence } as const;
+    const membership = { state: 'out', since: ready.now, ...absence } as const;
     links.add(region, stored.generation, [], membership).asksContents = true;
   }
 
@@ -129,12 +129,12 @@ export class Founding {
 
   /** A slice of the comparison has ended. */
   compared(number: number, result: ComparisonResult): void {
-    const { outbox } = this.#parts;
+    const { ready } = this.#parts;
     const comparison = this.#comparison;
     if (!this.#isOpen || comparison?.number !== number) return;
     comparison.number = null;
     if (result.kind === 'silent') {
-      comparison.retryAt = outbox.now + limits.foundingRecountMsFirst;
+      comparison.retryAt = ready.now + limits.foundingRecountBackoffMinMs;
       return;
     }
     comparison.checked += result.checked;
@@ -153,7 +153,7 @@ export class Founding {
     if (verdict.kind === 'counting') {
       for (const { health } of verdict.missing) {
         if (health.kind === 'answering') continue;
-        this.#parts.outbox.schedule(health.since + this.#parts.config.outAfterMs);
+        this.#parts.ready.schedule(health.since + this.#parts.config.outAfterMs);
       }
       return;
     }
@@ -177,7 +177,7 @@ export class Founding {
     if (source !== null) return this.#foundFrom(source, replace);
     if (agree) return this.#foundAlike();
     this.#comparison = null;
-    this.#recountPauseMs = limits.foundingRecountMsFirst;
+    this.#recountPauseMs = limits.foundingRecountBackoffMinMs;
     for (const link of this.#links) link.asksContents = true;
     return { kind: 'taken', detail: 'every region is asked again what it holds' };
   }
@@ -230,7 +230,7 @@ export class Founding {
 
   /** What was said a while ago may have changed since: true where a region is asked again before the shard begins. */
   #countAgain(): boolean {
-    const { now } = this.#parts.outbox;
+    const { now } = this.#parts.ready;
     const old = this.#links.filter(
       ({ contents }) => contents !== null && contents.at + limits.foundingCountsLastMs < now,
     );
@@ -243,16 +243,16 @@ export class Founding {
 
   /** While an operator is awaited the regions are asked now and then: he may empty one, or fill one. */
   #recount(): void {
-    const { outbox } = this.#parts;
-    if (outbox.now >= this.#recountAt) {
+    const { ready } = this.#parts;
+    if (ready.now >= this.#recountAt) {
       this.#recountAt = Number.POSITIVE_INFINITY;
       for (const link of this.#links) link.asksContents = true;
     }
     if (this.#recountAt === Number.POSITIVE_INFINITY) {
-      this.#recountAt = outbox.now + this.#recountPauseMs;
-      this.#recountPauseMs = Math.min(2 * this.#recountPauseMs, limits.foundingRecountMsLast);
+      this.#recountAt = ready.now + this.#recountPauseMs;
+      this.#recountPauseMs = Math.min(2 * this.#recountPauseMs, limits.foundingRecountBackoffMaxMs);
     }
-    outbox.schedule(this.#recountAt);
+    ready.schedule(this.#recountAt);
   }
 
   /** The configuration may name whose data to begin with, but not what other regions are to lose. */
@@ -267,15 +267,15 @@ export class Founding {
   }
 
   #compare(keys: number): void {
-    const { outbox, links } = this.#parts;
+    const { ready, links } = this.#parts;
     if (this.#comparison?.keys !== keys) {
       const cursor = null;
-      const counts = { checked: 0, differing: 0, isOver: false, retryAt: outbox.now };
+      const counts = { checked: 0, differing: 0, isOver: false, retryAt: ready.now };
       this.#comparison = { keys, number: null, cursor, ...counts };
     }
     const comparison = this.#comparison;
-    outbox.schedule(comparison.retryAt);
-    if (comparison.isOver || comparison.number !== null || comparison.retryAt > outbox.now) return;
+    ready.schedule(comparison.retryAt);
+    if (comparison.isOver || comparison.number !== null || comparison.retryAt > ready.now) return;
     // One region has nothing to be compared with.
     if (this.#links.length === 1) {
       this.#begin(`its only region held ${keys} keys`);
@@ -284,12 +284,12 @@ export class Founding {
     comparison.number = links.nextNumber();
     const regions = this.#links.map(({ region }) => region);
     const { number, cursor } = comparison;
-    outbox.compare({ number, regions, cursor });
+    ready.compare({ number, regions, cursor });
   }
 
   /** Every region votes, over what it holds. `detail` says why that may be, where it is anything. */
   #begin(detail: string | null): void {
-    const { links, outbox, state, host } = this.#parts;
+    const { links, ready, state, host } = this.#parts;
     this.#isOpen = false;
     this.#comparison = null;
     state.epoch = 1;
@@ -297,13 +297,13 @@ export class Founding {
       assert(link.contents !== null, 'a shard begins when every region has said what it holds');
       link.takes = link.contents.keys;
       link.asksContents = false;
-      this.#members.set(link, { state: 'voter', since: outbox.now, leaving: null });
+      this.#members.set(link, { state: 'voter', since: ready.now, leaving: null });
     }
-    outbox.persist({ kind: 'members', epoch: state.epoch, changes: [] });
+    ready.persist({ kind: 'members', epoch: state.epoch, changes: [] });
     if (detail !== null) {
       for (const { region } of links.all) this.#members.note(region, 'founded', null, detail);
     }
-    host.stir();
+    host.requestBatch();
   }
 
   #foundAlike(): OrderAnswer {

@@ -5,16 +5,16 @@ import type { RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import { flushedKey, reservedPrefix, valuesAmong } from '../../reserved-keys.ts';
 import type { CoordinatorConfig, Leaving, Membership, Stored } from '../io/events.ts';
-import type { Outbox } from '../io/outbox.ts';
+import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { ShardState } from '../io/shard-state.ts';
 import { outOfMemory, type RegionLink } from '../regions/region-link.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import type { Confirmations } from '../transactions/owed-events.ts';
-import type { Applications } from '../transactions/pending-confirmations.ts';
+import type { PendingConfirmations } from '../transactions/pending-confirmations.ts';
 import type { BlockedKeys } from './diverged-keys.ts';
 import { Founding } from './founding.ts';
 import { bothOf, removal } from './leaving.ts';
-import { isBelieved, Returns } from './rejoin.ts';
+import { isBelieved, Rejoin } from './rejoin.ts';
 
 /** What a change of members needs of the rest of the coordinator. */
 export interface MembersHost {
@@ -23,7 +23,7 @@ export interface MembersHost {
   /** Gives up every frame that waits. */
   refuseAll(refusal: Refusal): void;
   /** Frames that waited may go now. */
-  stir(): void;
+  requestBatch(): void;
   readonly undecided: number;
 }
 
@@ -37,9 +37,9 @@ export type Refusal = Pick<
 export interface MembersParts {
   readonly config: CoordinatorConfig;
   readonly stored: Stored;
-  readonly outbox: Outbox;
+  readonly ready: ReadyBuilder;
   readonly links: RegionLinks;
-  readonly applications: Applications;
+  readonly applications: PendingConfirmations;
   readonly confirmations: Confirmations;
   readonly blocked: BlockedKeys;
   readonly state: ShardState;
@@ -51,7 +51,7 @@ export interface MembersParts {
  * then on is noted with each decision; when it can be reached again it is copied, and votes again (rules R31 to R38).
  */
 export class Members {
-  readonly returns: Returns;
+  readonly returns: Rejoin;
   readonly founding: Founding;
   readonly #parts: MembersParts;
   #isBegun = false;
@@ -60,7 +60,7 @@ export class Members {
 
   constructor(parts: MembersParts) {
     this.#parts = parts;
-    this.returns = new Returns(parts, this);
+    this.returns = new Rejoin(parts, this);
     this.founding = new Founding(parts, this);
   }
 
@@ -79,9 +79,9 @@ export class Members {
     if (this.founding.isOpen) return this.founding.refusal;
     const { voters } = this.#parts.links;
     const faults = this.#parts.links.all
-      .filter((link) => !link.isVoter || link.isMute)
+      .filter((link) => !link.isVoter || link.isQuarantined)
       .map(({ region, leaving }) => ({ region, reason: leaving?.detail ?? '' }));
-    if (voters.length > 0 && voters.every((link) => link.isMute)) {
+    if (voters.length > 0 && voters.every((link) => link.isQuarantined)) {
       const reason =
         'every region that votes has lost writes: an operator has to say which one to believe';
       return { code: 'lost', faults, reason };
@@ -99,7 +99,7 @@ export class Members {
   get fullRegions(): readonly RegionFault[] {
     const { links, config } = this.#parts;
     const others = links.voters.filter(
-      (link) => !link.isMute && link.leaving === null && link.refusals === null,
+      (link) => !link.isQuarantined && link.leaving === null && link.refusals === null,
     );
     if (others.length >= Math.max(1, config.minVoters)) return [];
     return links.voters.flatMap(({ region, refusals }) =>
@@ -131,7 +131,7 @@ export class Members {
     if (both === known) return;
     if (membership.state === 'out') {
       this.set(link, { ...membership, ...both });
-      if (both.whole) this.#forgive(link);
+      if (both.whole) this.#clearMissed(link);
       return;
     }
     this.set(link, { ...membership, leaving: both });
@@ -175,7 +175,7 @@ export class Members {
       const isNoted = membership.held && membership.detail === detail;
       if (membership.cause === 'foreign' && isNoted) return;
       this.set(link, { ...membership, ...leaving });
-      this.#forgive(link);
+      this.#clearMissed(link);
       if (membership.cause !== 'foreign') this.note(link.region, 'out', 'foreign', detail);
     }
   }
@@ -187,7 +187,7 @@ export class Members {
     link.reachable ||= passedCheck || membership.whole;
     // It is asked again until it has memory.
     if (link.isFull) {
-      this.#parts.links.fail(link, 'its server is out of memory', this.#parts.outbox.now);
+      this.#parts.links.fail(link, 'its server is out of memory', this.#parts.ready.now);
     }
   }
 
@@ -214,18 +214,18 @@ export class Members {
   }
 
   #forgetRemoved(): void {
-    const { links, outbox } = this.#parts;
+    const { links, ready } = this.#parts;
     for (const link of links.all) {
       if (link.isVoter || link.leaving?.cause !== 'removed') continue;
-      outbox.schedule(link.lease.endsAt);
-      if (link.lease.endsAt <= outbox.now) this.#forget(link);
+      ready.schedule(link.lease.endsAt);
+      if (link.lease.endsAt <= ready.now) this.#forget(link);
     }
   }
 
   #forget(link: RegionLink): void {
     link.leave();
     this.#parts.links.remove(link.region);
-    this.#parts.outbox.persist({ kind: 'forget', region: link.region });
+    this.#parts.ready.persist({ kind: 'forget', region: link.region });
     this.note(link.region, 'removed', 'removed', 'it is no region of this shard any more');
   }
 
@@ -268,7 +268,7 @@ export class Members {
 
   /** The region is asked anew whether it can be copied. */
   askAgain(link: RegionLink): void {
-    const { now } = this.#parts.outbox;
+    const { now } = this.#parts.ready;
     link.reachable = false;
     link.copyAfter = now;
     link.recover();
@@ -277,13 +277,13 @@ export class Members {
 
   /** An entry of the history, and of the change feed; and the events that are owed about it. */
   note(region: RegionId, event: MemberEvent, cause: OutCause | null, detail: string): void {
-    const { state, outbox, confirmations } = this.#parts;
+    const { state, ready, confirmations } = this.#parts;
     state.sequence += 1;
     const { epoch, sequence } = state;
-    const change = { sequence, at: outbox.now, epoch, region, event, cause, detail };
-    outbox.persist({ kind: 'members', epoch, changes: [change] });
+    const change = { sequence, at: ready.now, epoch, region, event, cause, detail };
+    ready.persist({ kind: 'members', epoch, changes: [change] });
     const events = confirmations.ofMember(change);
-    if (events.length > 0) outbox.persist({ kind: 'owe-region', events });
+    if (events.length > 0) ready.persist({ kind: 'owe-region', events });
   }
 
   /** These keys of a region have to be copied. */
@@ -291,7 +291,7 @@ export class Members {
     const keys = missed.filter(([key]) => !key.startsWith(reservedPrefix));
     if (keys.length === 0) return;
     for (const [key, sequence] of keys) link.missed.set(key, sequence);
-    this.#parts.outbox.persist({ kind: 'missed', missed: { region: link.region, keys } });
+    this.#parts.ready.persist({ kind: 'missed', missed: { region: link.region, keys } });
   }
 
   /** The membership of a region, stored with this step. */
@@ -300,11 +300,11 @@ export class Members {
     // Only a region whose own data are kept takes over any number of keys: in every other case they would be deleted.
     const isKept = membership.state === 'voter' || membership.cause === 'believed';
     if (!isKept && link.takes === Number.MAX_SAFE_INTEGER) link.agree(0, null);
-    this.#parts.outbox.persist({ kind: 'region', region: link.stored });
+    this.#parts.ready.persist({ kind: 'region', region: link.stored });
   }
 
   #reconcile(): void {
-    const { config, links, outbox } = this.#parts;
+    const { config, links, ready } = this.#parts;
     for (const region of config.regions) if (!links.has(region)) this.join(region, 0);
     for (const link of links.all) {
       const { membership } = link;
@@ -313,7 +313,7 @@ export class Members {
         const { token: _, ...absence } = membership;
         this.set(link, { ...absence, state: 'out' });
       }
-      if (!link.isVoter) links.fail(link, 'it has not been asked yet', outbox.now);
+      if (!link.isVoter) links.fail(link, 'it has not been asked yet', ready.now);
       if (config.regions.includes(link.region)) continue;
       // Nobody else holds what is right: a later instance removes it, once it has been copied.
       if (isBelieved(link) && links.voters.length === 0) continue;
@@ -326,8 +326,8 @@ export class Members {
    * Lockstep did not put there may be lost in it.
    */
   join(region: RegionId, takes: number): void {
-    const { links, outbox } = this.#parts;
-    const since = outbox.now;
+    const { links, ready } = this.#parts;
+    const since = ready.now;
     const detail = 'it is new: everything has to be copied to it';
     const membership = {
       state: 'out',
@@ -341,7 +341,7 @@ export class Members {
     const link = links.add(region, 0, [this.#parts.stored.generation], membership);
     link.takes = takes;
     links.fail(link, 'it has not been asked yet', since);
-    outbox.persist({ kind: 'region', region: link.stored });
+    ready.persist({ kind: 'region', region: link.stored });
     this.note(region, 'added', 'new', detail);
   }
 
@@ -349,12 +349,12 @@ export class Members {
 
   /** A voter whose server goes on refusing what others carry out is to leave, as long as enough others stay. */
   #suspectRefusing(): void {
-    const { links, config, outbox } = this.#parts;
+    const { links, config, ready } = this.#parts;
     const others = links.voters.filter((link) => link.isLeased && link.refusals === null);
     const isEnough = others.length >= Math.max(1, config.minVoters);
     for (const link of links.voters) {
       // It is measured against others, so the time counts from when these carry out what it refuses.
-      if (!isEnough) link.refusesFrom(outbox.now);
+      if (!isEnough) link.refusesFrom(ready.now);
       const { refusals, leaving } = link;
       if (refusals === null || leaving !== null) continue;
       if (refusals.last - refusals.since < config.outAfterMs) continue;
@@ -364,14 +364,14 @@ export class Members {
   }
 
   #depart(): void {
-    const { outbox, links, config } = this.#parts;
-    const { now } = outbox;
+    const { ready, links, config } = this.#parts;
+    const { now } = ready;
     this.#suspectRefusing();
     const departing = links.voters.filter((link) => {
       const { health } = link;
       if (link.leaving !== null) return true;
       if (health.kind === 'answering') return false;
-      outbox.schedule(health.since + config.outAfterMs);
+      ready.schedule(health.since + config.outAfterMs);
       return health.since + config.outAfterMs <= now;
     });
     for (const region of this.#suspectedAt.keys()) {
@@ -397,14 +397,14 @@ export class Members {
   /** They leave once no lease is left and every voter that stays has shown since that it has lost nothing (rule R32). */
   #mayDepart(departing: readonly RegionLink[], staying: readonly RegionLink[]): void {
     if (departing.length === 0) return;
-    const { outbox } = this.#parts;
+    const { ready } = this.#parts;
     const leasesEndAt = Math.max(...departing.map((link) => link.lease.endsAt));
-    outbox.schedule(leasesEndAt);
+    ready.schedule(leasesEndAt);
     if (leasesEndAt === Number.POSITIVE_INFINITY) {
       // It can be told once anybody has answered in this life, and a resting instance has asked nobody.
-      for (const link of staying) link.requireCheck(outbox.now);
+      for (const link of staying) link.requireCheck(ready.now);
     }
-    if (leasesEndAt > outbox.now) return;
+    if (leasesEndAt > ready.now) return;
     // Asked for as late as can be: a voter that stays may lose its data while the leases run out.
     const since = Math.max(leasesEndAt, ...this.#suspectedAt.values());
     for (const link of staying) if (!link.hasPassedCheck(since)) link.requireCheck(since);
@@ -432,19 +432,19 @@ export class Members {
       this.note(link.region, 'out', leaving.cause, leaving.detail);
     }
     this.#unblockRepaired(departing);
-    host.stir();
+    host.requestBatch();
   }
 
   /** The region has no vote, from now on or as before, for the reason given. */
   leave(link: RegionLink, leaving: Leaving): void {
-    const { now } = this.#parts.outbox;
+    const { now } = this.#parts.ready;
     const missed = link.leave();
     const { cause, detail, held } = leaving;
     // Nobody knows what a region holds that has never answered.
     const isFlushed = missed.some(([key]) => key === flushedKey);
     const whole = leaving.whole || isFlushed || !link.begun;
     this.set(link, { state: 'out', since: now, cause, detail, whole, held });
-    if (whole) this.#forgive(link);
+    if (whole) this.#clearMissed(link);
     else this.mark(link, missed);
     this.#parts.links.fail(link, 'it is out', now);
   }
@@ -461,10 +461,10 @@ export class Members {
   }
 
   /** Where everything is copied, nobody needs to know what has been missed. */
-  #forgive(link: RegionLink): void {
+  #clearMissed(link: RegionLink): void {
     if (link.missed.size === 0) return;
     link.missed.clear();
-    this.#parts.outbox.persist({ kind: 'copied', region: link.region, keys: null });
+    this.#parts.ready.persist({ kind: 'copied', region: link.region, keys: null });
   }
 
   /** A region that is out for too long has missed so much that everything is copied. */

@@ -12,7 +12,7 @@ import type { Members, MembersParts } from './members.ts';
  * How a region that is out gets its vote back: by a copy of what it lacks, one region at a time (rules R34 to R38).
  * Bootstrap of a new region, catch-up after an outage, and repair after a loss or divergence are all this.
  */
-export class Returns {
+export class Rejoin {
   readonly #parts: MembersParts;
   readonly #members: Members;
   #copy: Copy | null = null;
@@ -36,7 +36,7 @@ export class Returns {
 
   progressOf(link: RegionLink): CopyProgress | null {
     const copy = this.#copy?.target === link ? this.#copy : null;
-    return copy === null ? null : copy.progress(this.#parts.outbox.now);
+    return copy === null ? null : copy.progress(this.#parts.ready.now);
   }
 
   /** A step of a copy has ended; null: without a usable answer. */
@@ -63,8 +63,8 @@ export class Returns {
     this.cancel();
     this.#parts.state.epoch += 1;
     this.#members.leave(target, leaving);
-    target.copyAfter = this.#parts.outbox.now + limits.copyPauseMs;
-    if (target.isFull) target.fullSince = this.#parts.outbox.now;
+    target.copyAfter = this.#parts.ready.now + limits.copyPauseMs;
+    if (target.isFull) target.fullSince = this.#parts.ready.now;
     this.#members.note(target.region, 'out', leaving.cause, leaving.detail);
   }
 
@@ -75,11 +75,11 @@ export class Returns {
     this.#copy = null;
     copy.target.copyStep = null;
     copy.readFrom(null);
-    this.#parts.host.stir();
+    this.#parts.host.requestBatch();
   }
 
   #beginNext(): void {
-    const { links, outbox } = this.#parts;
+    const { links, ready } = this.#parts;
     const hasSource = this.#bestSource() !== null;
     const next = links.all.find((link) => {
       const { membership, reachable, copyAfter, isFull, fullSince } = link;
@@ -88,16 +88,16 @@ export class Returns {
       if (!hasSource && !isBelieved(link)) return false;
       // A copy would fail; now and then it is tried, since it may remove what fills the region.
       const after = isFull ? Math.max(copyAfter, fullSince + limits.fullCopyPauseMs) : copyAfter;
-      outbox.schedule(after);
-      return after <= outbox.now;
+      ready.schedule(after);
+      return after <= ready.now;
     });
     if (next !== undefined) this.begin(next);
   }
 
   /** The region, which is out, is copied from now on. One that is believed only drops what it was in the midst of. */
   begin(link: RegionLink): void {
-    const { stored, state, outbox } = this.#parts;
-    const { now } = outbox;
+    const { stored, state, ready } = this.#parts;
+    const { now } = ready;
     const { membership } = link;
     assert(membership.state === 'out', 'only a region that is out is copied');
     state.epoch += 1;
@@ -116,17 +116,18 @@ export class Returns {
   }
 
   #advanceCopy(copy: Copy): void {
-    const { outbox, config, state, host } = this.#parts;
+    const { ready, config, state, host } = this.#parts;
     const { health, leaving } = copy.target;
     if (health.kind !== 'answering') {
-      outbox.schedule(health.since + config.outAfterMs);
-      if (health.since + config.outAfterMs <= outbox.now && leaving !== null) {
+      ready.schedule(health.since + config.outAfterMs);
+      if (health.since + config.outAfterMs <= ready.now && leaving !== null) {
         this.fail({ ...leaving, detail: health.reason });
         return;
       }
     }
     // One that is silent for a moment may answer again; a scan of another one would begin anew.
-    if (copy.source?.isVoter !== true || copy.source.isMute) copy.readFrom(this.#bestSource());
+    if (copy.source?.isVoter !== true || copy.source.isQuarantined)
+      copy.readFrom(this.#bestSource());
     if (this.#hold(copy)) return;
     const isStill = host.undecided === 0 && copy.source?.owed.count === 0;
     copy.plan(state.sequence, isStill);
@@ -134,8 +135,8 @@ export class Returns {
 
   /** The last step: nothing new begins until the last keys are copied. True if the copy is over: the region votes again, or cannot. */
   #hold(copy: Copy): boolean {
-    const { outbox, host } = this.#parts;
-    const { now } = outbox;
+    const { ready, host } = this.#parts;
+    const { now } = ready;
     const { isFull, leaving } = copy.target;
     if (copy.isComplete && isFull && leaving !== null) {
       // It would refuse the next write, and hold up all of them.
@@ -147,34 +148,34 @@ export class Returns {
       return true;
     }
     if (copy.holdUntil === null) {
-      outbox.schedule(copy.holdAfter);
+      ready.schedule(copy.holdAfter);
       if (!copy.nearsEnd || now < copy.holdAfter) return false;
       copy.hold(now);
     } else if (copy.holdUntil <= now || copy.isOutgrown) {
       copy.release(copy.isOutgrown ? now : now + limits.copyPauseMs);
-      host.stir();
+      host.requestBatch();
     }
-    outbox.schedule(copy.holdUntil ?? copy.holdAfter);
+    ready.schedule(copy.holdUntil ?? copy.holdAfter);
     return false;
   }
 
   #return({ target }: Copy): void {
-    const { state, outbox, host } = this.#parts;
+    const { state, ready, host } = this.#parts;
     this.#copy = null;
     state.epoch += 1;
     target.lease.drop();
-    this.#members.set(target, { state: 'voter', since: outbox.now, leaving: null });
+    this.#members.set(target, { state: 'voter', since: ready.now, leaving: null });
     this.#members.note(target.region, 'returned', null, 'it has been copied, and votes again');
-    host.stir();
+    host.requestBatch();
   }
 
   /** No region without a vote may serve strong reads any more: there is such a lease where somebody was believed. */
   #leasesAreOver(target: RegionLink): boolean {
-    const { links, outbox } = this.#parts;
+    const { links, ready } = this.#parts;
     const absent = links.all.filter((link) => !link.isVoter && link !== target);
     const ends = absent.map(({ lease }) => lease.endsAt);
-    outbox.schedule(...ends);
-    return ends.every((end) => end <= outbox.now);
+    ready.schedule(...ends);
+    return ends.every((end) => end <= ready.now);
   }
 
   /** The nearest voter that is to stay. */

@@ -43,7 +43,7 @@ export class Lease {
   /** Somebody reads there, and will for `forMs`, as far as that is within the bound. */
   want(now: number, forMs: number): void {
     if (!this.isWanted(now)) this.#wantedSince = now;
-    const until = now + Math.min(forMs, limits.leaseWantedMsLast);
+    const until = now + Math.min(forMs, limits.leaseWantedMaxMs);
     this.#wantedUntil = Math.max(this.#wantedUntil, until);
   }
 

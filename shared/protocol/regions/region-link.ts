@@ -122,13 +122,13 @@ export class RegionLink {
   }
 
   /** It votes, but what it holds is not to be trusted: its votes count no more, and it hears nothing. */
-  get isMute(): boolean {
+  get isQuarantined(): boolean {
     return this.isVoter && this.leaving?.whole === true;
   }
 
   /** It votes and answers, and what it holds is to be trusted. */
   get isSound(): boolean {
-    return this.isVoter && !this.isMute && this.health.kind === 'answering';
+    return this.isVoter && !this.isQuarantined && this.health.kind === 'answering';
   }
 
   /** It should have a lease where somebody reads: it is sound, and to stay. */
@@ -293,7 +293,7 @@ export class RegionLink {
    * nothing and leaves no mark. With `copies`, prepares wait for another round: a step of a copy goes in this one.
    */
   nextRound(number: number, head: RoundHead, mark: string, now: number, copies = false): Round {
-    const speaks = this.isVoter && !this.isMute && this.health.kind === 'answering';
+    const speaks = this.isVoter && !this.isQuarantined && this.health.kind === 'answering';
     const { decisions, bytes, whole } = speaks
       ? this.owed.thatFit()
       : { decisions: [], bytes: 0, whole: false };
@@ -421,7 +421,7 @@ export class RegionLink {
     longestMs: number,
     kind: 'silent' | 'foreign' = 'silent',
   ): void {
-    const doubled = limits.probePauseMsFirst * 2 ** Math.min(this.#failures, 16);
+    const doubled = limits.probeBackoffMinMs * 2 ** Math.min(this.#failures, 16);
     const { membership } = this;
     // A new instance does not know how often it was asked before, but since when it has been out.
     const grown =
@@ -484,7 +484,7 @@ export class RegionLink {
   }
 
   #takeCopyStep(): CopyStep | null {
-    if (this.health.kind !== 'answering' || this.isMute) return null;
+    if (this.health.kind !== 'answering' || this.isQuarantined) return null;
     const step = this.copyStep;
     this.copyStep = null;
     this.#copySince = null;

@@ -4,7 +4,7 @@ import type { Decision, Refusal } from '../../contracts/round.ts';
 import type { RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { CoordinatorConfig, Membership, Stored, StoredRegion } from '../io/events.ts';
-import type { Outbox } from '../io/outbox.ts';
+import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { RoundHead } from './flight.ts';
 import { RegionLink } from './region-link.ts';
 
@@ -20,16 +20,16 @@ export type Finding =
 export class RegionLinks {
   readonly #links = new Map<RegionId, RegionLink>();
   readonly #config: CoordinatorConfig;
-  readonly #outbox: Outbox;
+  readonly #ready: ReadyBuilder;
   /** The rounds on their way to regions that have left. */
   readonly #orphans = new Set<number>();
   #sent = 0;
   /** When work last came from outside, ms. */
   #workedAt: number;
 
-  constructor(config: CoordinatorConfig, stored: Stored, outbox: Outbox) {
+  constructor(config: CoordinatorConfig, stored: Stored, ready: ReadyBuilder) {
     this.#config = config;
-    this.#outbox = outbox;
+    this.#ready = ready;
     for (const region of stored.regions) this.#add(region, Number.POSITIVE_INFINITY);
     for (const { region, keys } of stored.missed) {
       const link = this.#links.get(region);
@@ -37,8 +37,8 @@ export class RegionLinks {
     }
     if (stored.isResting) for (const link of this.voters) link.rest();
     // A new instance is idle until somebody wants something of it; a shard that begins has to find its regions.
-    this.#workedAt = stored.epoch === 0 ? outbox.now : Number.NEGATIVE_INFINITY;
-    outbox.schedule(outbox.now + limits.commitLingerMs);
+    this.#workedAt = stored.epoch === 0 ? ready.now : Number.NEGATIVE_INFINITY;
+    ready.schedule(ready.now + limits.commitLingerMs);
   }
 
   get all(): readonly RegionLink[] {
@@ -101,12 +101,13 @@ export class RegionLinks {
 
   /** True while some region has something to hear or to answer. */
   get busy(): boolean {
-    const { now } = this.#outbox;
+    const { now } = this.#ready;
     // One that has lost writes is put out, as long as another one could stay.
-    const mayLeave = this.voters.some((link) => !link.isMute);
+    const mayLeave = this.voters.some((link) => !link.isQuarantined);
     return this.all.some(
       (link) =>
-        link.lease.isWanted(now) || (link.isMute ? mayLeave : !link.settled && !link.isAwaited),
+        link.lease.isWanted(now) ||
+        (link.isQuarantined ? mayLeave : !link.settled && !link.isAwaited),
     );
   }
 
@@ -122,7 +123,7 @@ export class RegionLinks {
 
   /** Clients or operators want something: silent regions are asked soon again. */
   work(): void {
-    const { now } = this.#outbox;
+    const { now } = this.#ready;
     const wasIdle = this.#isIdle;
     this.#workedAt = now;
     if (!wasIdle) return;
@@ -134,13 +135,13 @@ export class RegionLinks {
 
   /** An operator was told how `link` was when it last answered: it is asked now, so that the next answer is newer. */
   askNow(link: RegionLink): void {
-    link.hasten(this.#outbox.now, 0);
+    link.hasten(this.#ready.now, 0);
     this.#plan(link);
   }
 
   /** An answer has come: the first storage write of this instance is durable (rule R30). */
   beginLeases(): void {
-    for (const link of this.#links.values()) link.lease.begin(this.#outbox.now);
+    for (const link of this.#links.values()) link.lease.begin(this.#ready.now);
   }
 
   /** The longest smoothed time of a round, ms. */
@@ -155,8 +156,8 @@ export class RegionLinks {
   /** The voters because of which nothing can be prepared now. While there is one, none is asked to lock anything. */
   get obstacles(): readonly RegionFault[] {
     const faults: RegionFault[] = [];
-    for (const { region, health, owed, isMute, leaving } of this.voters) {
-      if (isMute) faults.push({ region, reason: leaving?.detail ?? '' });
+    for (const { region, health, owed, isQuarantined, leaving } of this.voters) {
+      if (isQuarantined) faults.push({ region, reason: leaving?.detail ?? '' });
       else if (health.kind !== 'answering') faults.push({ region, reason: health.reason });
       else if (owed.count >= limits.unacknowledgedPerRegion) {
         faults.push({ region, reason: `has ${owed.count} decisions to acknowledge` });
@@ -171,12 +172,12 @@ export class RegionLinks {
     decision: Decision,
     how: { readonly sequence: number; readonly bytes: number; readonly urgent: boolean },
   ): void {
-    if (!link.isVoter || link.isMute) return;
+    if (!link.isVoter || link.isQuarantined) return;
     const lingering = link.hasUnsaid;
-    link.owed.add(decision, how.sequence, how.bytes, this.#outbox.now);
-    if (how.urgent) link.lingerUntil = this.#outbox.now;
-    else if (!lingering) link.lingerUntil = this.#outbox.now + limits.commitLingerMs;
-    this.#outbox.schedule(link.lingerUntil);
+    link.owed.add(decision, how.sequence, how.bytes, this.#ready.now);
+    if (how.urgent) link.lingerUntil = this.#ready.now;
+    else if (!lingering) link.lingerUntil = this.#ready.now + limits.commitLingerMs;
+    this.#ready.schedule(link.lingerUntil);
   }
 
   /** Every voter has to hear `decision`; `sequence` is that of a commit's last write. */
@@ -192,7 +193,7 @@ export class RegionLinks {
     sentAt: number,
     kind: 'silent' | 'foreign' = 'silent',
   ): void {
-    link.fail(reason, this.#outbox.now, sentAt, this.#longestPauseMs(link), kind);
+    link.fail(reason, this.#ready.now, sentAt, this.#longestPauseMs(link), kind);
     this.#plan(link);
   }
 
@@ -213,7 +214,7 @@ export class RegionLinks {
         return null;
       case 'generation': {
         const { has, keys } = refusal;
-        link.contents = { generation: has, keys, at: this.#outbox.now };
+        link.contents = { generation: has, keys, at: this.#ready.now };
         const isKnown = has === 0 || link.former.includes(has);
         if (isKnown && link.begun) {
           link.recover();
@@ -236,7 +237,7 @@ export class RegionLinks {
 
   /** Notices the regions that take too long, and plans for all. */
   sweep(): void {
-    const { now } = this.#outbox;
+    const { now } = this.#ready;
     for (const link of this.#links.values()) {
       const { oldestSentAt } = link;
       const isOverdue = link.isOverdue(now, this.#config.voteDeadlineMs);
@@ -256,59 +257,59 @@ export class RegionLinks {
 
   /** Sends the next round to `link`; `copies` as in {@link RegionLink.nextRound}. */
   sendRound(link: RegionLink, head: RoundHead, entropy: string, copies: boolean): void {
-    const { now } = this.#outbox;
+    const { now } = this.#ready;
     const number = this.nextNumber();
     const mark = `${entropy}${number.toString(36)}`;
     const round = link.nextRound(number, head, mark, now, copies);
     // A renewal rests on a proof that comes after the reading and before it leaves (rule R30).
-    if (round.lease !== null && round.lease.reading !== null) this.#outbox.prove();
+    if (round.lease !== null && round.lease.reading !== null) this.#ready.prove();
     const { region } = link;
     const timeoutMs = this.#config.roundTimeoutMs;
-    this.#outbox.send({ kind: 'round', region, number, round, timeoutMs });
-    this.#outbox.schedule(now + this.#config.voteDeadlineMs);
+    this.#ready.send({ kind: 'round', region, number, round, timeoutMs });
+    this.#ready.schedule(now + this.#config.voteDeadlineMs);
   }
 
   /** Plans for the leases that become due before anything else happens. */
   planLeases(): void {
-    const { now } = this.#outbox;
-    for (const link of this.all) if (link.isLeased) this.#outbox.schedule(link.lease.dueAt(now));
+    const { now } = this.#ready;
+    for (const link of this.all) if (link.isLeased) this.#ready.schedule(link.lease.dueAt(now));
   }
 
   /** What storage has to know of the regions goes with the writes of this step. */
   persist(): void {
     for (const link of this.#links.values()) {
       const keys = link.takeSettledMarks();
-      if (keys.length > 0) this.#outbox.persist({ kind: 'copied', region: link.region, keys });
+      if (keys.length > 0) this.#ready.persist({ kind: 'copied', region: link.region, keys });
     }
     for (const link of this.#links.values()) {
-      const region = link.takeStorable(this.#outbox.writes);
-      if (region !== null) this.#outbox.persist({ kind: 'region', region });
+      const region = link.takeStorable(this.#ready.writes);
+      if (region !== null) this.#ready.persist({ kind: 'region', region });
     }
   }
 
   get #isIdle(): boolean {
-    return this.#outbox.now >= this.#workedAt + limits.idleAfterMs;
+    return this.#ready.now >= this.#workedAt + limits.idleAfterMs;
   }
 
   /** The longest pause before a region is probed again, ms. Nobody waits for one while there is no work. */
   #longestPauseMs({ membership }: RegionLink): number {
-    if (this.#isIdle) return limits.idleProbePauseMsLast;
-    return membership.state === 'out' ? limits.outProbePauseMsLast : limits.probePauseMsLast;
+    if (this.#isIdle) return limits.idleProbeBackoffMaxMs;
+    return membership.state === 'out' ? limits.outProbeBackoffMaxMs : limits.probeBackoffMaxMs;
   }
 
   #add(stored: StoredRegion, leaseUntil: number): RegionLink {
     assert(!this.#links.has(stored.region), `${stored.region} is a member once`);
-    const link = new RegionLink(stored, leaseUntil, this.#outbox.now);
-    link.lingerUntil = this.#outbox.now + limits.commitLingerMs;
+    const link = new RegionLink(stored, leaseUntil, this.#ready.now);
+    link.lingerUntil = this.#ready.now + limits.commitLingerMs;
     this.#links.set(stored.region, link);
     return link;
   }
 
   #plan({ health, lingerUntil, oldestSentAt }: RegionLink): void {
-    this.#outbox.schedule(lingerUntil);
-    if (health.kind !== 'answering') this.#outbox.schedule(health.probeAt);
+    this.#ready.schedule(lingerUntil);
+    if (health.kind !== 'answering') this.#ready.schedule(health.probeAt);
     else if (oldestSentAt !== null) {
-      this.#outbox.schedule(oldestSentAt + this.#config.voteDeadlineMs);
+      this.#ready.schedule(oldestSentAt + this.#config.voteDeadlineMs);
     }
   }
 }

@@ -33,6 +33,6 @@ function healthOf({ health, refusals }: RegionLink): RegionStatus['health'] {
 }
 
 function circuitOf(link: RegionLink): RegionStatus['circuit'] {
-  if (link.health.kind === 'answering' && !link.isMute) return 'closed';
+  if (link.health.kind === 'answering' && !link.isQuarantined) return 'closed';
   return link.probing ? 'half-open' : 'open';
 }

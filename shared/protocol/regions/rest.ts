@@ -1,5 +1,5 @@
 import { limits } from '../../limits.ts';
-import type { Outbox } from '../io/outbox.ts';
+import type { ReadyBuilder } from '../io/ready-builder.ts';
 
 /** What Rest has to know of the coordinator at the end of a step. */
 export interface Calm {
@@ -15,13 +15,13 @@ export interface Calm {
  * a while, and taken back in the step of the next prepare, before that leaves.
  */
 export class Rest {
-  readonly #outbox: Outbox;
+  readonly #ready: ReadyBuilder;
   #isStored: boolean;
   #calmSince: number | null = null;
 
-  constructor(isStored: boolean, outbox: Outbox) {
+  constructor(isStored: boolean, ready: ReadyBuilder) {
     this.#isStored = isStored;
-    this.#outbox = outbox;
+    this.#ready = ready;
   }
 
   /** The end of a step: stores what has changed. */
@@ -29,16 +29,16 @@ export class Rest {
     if (stirs || !isCalm) this.#calmSince = null;
     if (stirs) this.#store(false);
     if (stirs || !isCalm || this.#isStored) return;
-    const { now } = this.#outbox;
+    const { now } = this.#ready;
     this.#calmSince ??= now;
     const restsAt = this.#calmSince + limits.restAfterMs;
     if (restsAt <= now) this.#store(true);
-    else this.#outbox.schedule(restsAt);
+    else this.#ready.schedule(restsAt);
   }
 
   #store(isResting: boolean): void {
     if (this.#isStored === isResting) return;
     this.#isStored = isResting;
-    this.#outbox.persist({ kind: 'rest', isResting });
+    this.#ready.persist({ kind: 'rest', isResting });
   }
 }

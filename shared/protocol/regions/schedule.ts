@@ -57,7 +57,7 @@ export function nextTurn(
  * goes to no region that has its share already.
  */
 function mayLeave(link: RegionLink, free: number, probes: number): boolean {
-  if (link.isMute) return false;
+  if (link.isQuarantined) return false;
   if (link.health.kind !== 'answering') return !link.probing && probes < limits.probesInFlight;
   const { flightCount } = link;
   return flightCount < limits.roundsInFlightPerRegion && free >= flightCount;

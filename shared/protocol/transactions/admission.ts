@@ -29,9 +29,9 @@ export interface Waiting {
   readonly callers: Caller[];
   attempts: number;
   /** How many attempts only found keys that it touches and did not list. */
-  searches: number;
+  keyDiscoveryAttempts: number;
   /** How many attempts a region could not carry out, or not in time. */
-  stalls: number;
+  timeouts: number;
   /** How many attempts took a region longer than a vote may. */
   overruns: number;
   /** No more parts than this go together with it: of more there was no room for the replies. */
@@ -41,7 +41,7 @@ export interface Waiting {
   /** The last attempt met a region without memory, and this is what takes some. */
   isDenied: boolean;
   /** How many attempts of its script gave different results in different regions. */
-  doubts: number;
+  divergentAttempts: number;
   /** What it came to cannot be stored. */
   isTooLarge: boolean;
   /** No attempt before this moment, ms. */
@@ -131,10 +131,10 @@ interface Group {
  * than a vote has: with each attempt that took too long fewer go together, until each goes alone. So it is with replies
  * for which there was no room.
  */
-function mostWith({ frame, stalls, overruns, most }: Waiting): number {
+function mostWith({ frame, timeouts, overruns, most }: Waiting): number {
   const hasScripts = frame.operations.some(({ kind }) => kind === 'script');
   if (!hasScripts && overruns === 0) return most;
-  return Math.min(most, Math.max(1, Math.floor(limits.partsPerTransaction / 4 ** stalls)));
+  return Math.min(most, Math.max(1, Math.floor(limits.partsPerTransaction / 4 ** timeouts)));
 }
 
 /**

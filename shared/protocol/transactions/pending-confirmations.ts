@@ -1,7 +1,7 @@
 import type { WriteAnswer, WriteRecord } from '../../contracts/coordinator.ts';
 import { keyOf, parseTransactionId, type RegionId, type TransactionOrder } from '../../ids.ts';
 import type { CommittedWrite } from '../io/events.ts';
-import type { Outbox } from '../io/outbox.ts';
+import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { Caller } from './admission.ts';
 import type { Confirmations } from './owed-events.ts';
 
@@ -25,13 +25,13 @@ interface Application {
 }
 
 /** The commits that some region has not acknowledged, and who waits for that. */
-export class Applications {
-  readonly #outbox: Outbox;
+export class PendingConfirmations {
+  readonly #ready: ReadyBuilder;
   readonly #confirmations: Confirmations;
   readonly #byTransaction = new Map<string, Application>();
 
-  constructor(outbox: Outbox, confirmations: Confirmations) {
-    this.#outbox = outbox;
+  constructor(ready: ReadyBuilder, confirmations: Confirmations) {
+    this.#ready = ready;
     this.#confirmations = confirmations;
   }
 
@@ -51,13 +51,13 @@ export class Applications {
       told: writes.flatMap((write) => this.#confirmations.keptFor(write)),
       acknowledgedAt: isFresh ? new Map() : null,
     });
-    for (const { caller } of waiting) this.#outbox.schedule(caller.until);
+    for (const { caller } of waiting) this.#ready.schedule(caller.until);
   }
 
   /** One more caller waits for a write that is being applied. */
   join(confirming: Confirming): void {
     this.#of(confirming.answer.record)?.waiting.push(confirming);
-    this.#outbox.schedule(confirming.caller.until);
+    this.#ready.schedule(confirming.caller.until);
   }
 
   /** The regions that have applied the write, or null where it is not being applied. */
@@ -70,7 +70,7 @@ export class Applications {
   acknowledge(transaction: TransactionOrder, region: RegionId): void {
     const application = this.#byTransaction.get(keyOf(transaction));
     if (application === undefined || !application.missing.delete(region)) return;
-    application.acknowledgedAt?.set(region, this.#outbox.now);
+    application.acknowledgedAt?.set(region, this.#ready.now);
     if (application.missing.size === 0) this.#confirm(transaction, application);
   }
 
@@ -91,16 +91,16 @@ export class Applications {
   }
 
   #confirm(transaction: TransactionOrder, application: Application): void {
-    const { now } = this.#outbox;
+    const { now } = this.#ready;
     this.#byTransaction.delete(keyOf(transaction));
-    this.#outbox.persist({ kind: 'confirm', transactions: [transaction], now });
+    this.#ready.persist({ kind: 'confirm', transactions: [transaction], now });
     for (const write of application.told) {
       const regions = this.#msOf(application, write.record.decidedAt);
-      this.#outbox.owe(this.#confirmations.confirmed(write, now, regions), write.callback);
+      this.#ready.owe(this.#confirmations.confirmed(write, now, regions), write.callback);
     }
     for (const { caller, answer } of application.waiting) {
       const record = { ...answer.record, appliedIn: this.#applied(application) };
-      this.#outbox.answer(caller.ticket, { ...answer, record });
+      this.#ready.answer(caller.ticket, { ...answer, record });
     }
   }
 
@@ -108,11 +108,11 @@ export class Applications {
   sweep(): void {
     for (const application of this.#byTransaction.values()) {
       application.waiting = application.waiting.filter(({ caller, answer }) => {
-        const patient = caller.until > this.#outbox.now;
-        if (patient) this.#outbox.schedule(caller.until);
+        const patient = caller.until > this.#ready.now;
+        if (patient) this.#ready.schedule(caller.until);
         else {
           const record = { ...answer.record, appliedIn: this.#applied(application) };
-          this.#outbox.answer(caller.ticket, { kind: 'unconfirmed', record });
+          this.#ready.answer(caller.ticket, { kind: 'unconfirmed', record });
         }
         return patient;
       });

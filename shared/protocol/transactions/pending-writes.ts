@@ -2,14 +2,14 @@ import type { RegionFault, UnavailableCode, WriteAnswer } from '../../contracts/
 import type { WriteId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { Arrival, LiveWrite } from '../io/events.ts';
-import type { Outbox } from '../io/outbox.ts';
+import type { ReadyBuilder } from '../io/ready-builder.ts';
 import { FrameQueue, type Waiting } from './admission.ts';
 import type { Confirmations } from './owed-events.ts';
 
 /** Every frame that has been admitted and not answered: queued, or part of an undecided transaction. */
-export class FrameBook {
+export class PendingWrites {
   readonly queue = new FrameQueue();
-  readonly #outbox: Outbox;
+  readonly #ready: ReadyBuilder;
   readonly #confirmations: Confirmations;
   readonly #pending = new Map<WriteId, Waiting>();
   readonly #pendingByKey = new Map<string, Waiting>();
@@ -18,8 +18,8 @@ export class FrameBook {
   /** Of all that were admitted and are not answered: the undecided ones are in memory as well as those that wait. */
   #pendingBytes = 0;
 
-  constructor(outbox: Outbox, confirmations: Confirmations) {
-    this.#outbox = outbox;
+  constructor(ready: ReadyBuilder, confirmations: Confirmations) {
+    this.#ready = ready;
     this.#confirmations = confirmations;
   }
 
@@ -59,19 +59,19 @@ export class FrameBook {
     const waiting: Waiting = {
       frame,
       arrival: this.#arrivals,
-      arrivedAt: this.#outbox.now,
+      arrivedAt: this.#ready.now,
       keysKeptMs: room.keysKeptMs,
       admittedBytes: frame.bytes,
       callers: [],
       attempts: 0,
-      searches: 0,
-      stalls: 0,
+      keyDiscoveryAttempts: 0,
+      timeouts: 0,
       overruns: 0,
       most: limits.partsPerTransaction,
       together,
       lacking: null,
       isDenied: false,
-      doubts: 0,
+      divergentAttempts: 0,
       isTooLarge: false,
       retryAt: 0,
       faults: [],
@@ -84,14 +84,14 @@ export class FrameBook {
 
   /** One more caller waits for the frame; one that does not wait is told that it has been taken in. */
   attend(waiting: Waiting, { async, ticket, frame }: Arrival): void {
-    if (async) this.#outbox.answer(ticket, { kind: 'accepted', id: waiting.frame.id });
+    if (async) this.#ready.answer(ticket, { kind: 'accepted', id: waiting.frame.id });
     else waiting.callers.push({ ticket, ack: frame.ack, until: frame.notAfter });
   }
 
   /** Queues a frame that cannot go, or not again before `waiting.retryAt`. */
   enqueue(waiting: Waiting): void {
     this.queue.add(waiting);
-    this.#outbox.schedule(waiting.frame.notAfter, waiting.retryAt);
+    this.#ready.schedule(waiting.frame.notAfter, waiting.retryAt);
   }
 
   /** Notes what the frame waits for, where it is these: they may be gone when its time is over. */
@@ -114,7 +114,7 @@ export class FrameBook {
     code: UnavailableCode | null = null,
   ): void {
     const { id } = waiting.frame;
-    if (code === null) this.#outbox.tellLate();
+    if (code === null) this.#ready.tellLate();
     this.#unavailable.set(id, { kind: 'unavailable', faults, reason, code });
     this.#end(waiting, { kind: 'unavailable', id, faults, reason, code }, reason);
   }
@@ -136,20 +136,20 @@ export class FrameBook {
     if (this.#unavailable.size > limits.framesQueued && oldest !== undefined) {
       this.#unavailable.delete(oldest);
     }
-    const events = this.#confirmations.abandoned(waiting.frame, this.#outbox.now, reason);
-    this.#outbox.owe(events, waiting.frame.callback);
-    for (const { ticket } of waiting.callers) this.#outbox.answer(ticket, answer);
+    const events = this.#confirmations.abandoned(waiting.frame, this.#ready.now, reason);
+    this.#ready.owe(events, waiting.frame.callback);
+    for (const { ticket } of waiting.callers) this.#ready.answer(ticket, answer);
   }
 
   /** Gives up the queued frames whose time is over, and plans for the others. */
   sweep(obstacles: readonly RegionFault[]): void {
-    const { now } = this.#outbox;
+    const { now } = this.#ready;
     for (const waiting of this.queue.take(({ frame }) => frame.notAfter <= now)) {
       this.giveUp(waiting, obstacles.length > 0 ? obstacles : waiting.faults, tooLate);
     }
     for (const waiting of this.queue.frames) {
       this.hinder(waiting, obstacles);
-      this.#outbox.schedule(waiting.frame.notAfter, waiting.retryAt);
+      this.#ready.schedule(waiting.frame.notAfter, waiting.retryAt);
     }
   }
 }

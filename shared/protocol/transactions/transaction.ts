@@ -67,10 +67,10 @@ export class Transaction {
       transaction: order,
       keys: this.keys,
       now,
-      parts: parts.map(({ frame: { checks, operations, keepsGoing } }) => ({
+      parts: parts.map(({ frame: { checks, operations, continueOnError } }) => ({
         checks,
         operations: operations.map((operation) => operationAt(operation, now)),
-        keepsGoing,
+        continueOnError,
       })),
     };
   }
@@ -125,7 +125,7 @@ export class Transaction {
     for (const { part, keys } of parts) {
       const waiting = this.parts[part];
       if (waiting === undefined) continue;
-      waiting.searches += 1;
+      waiting.keyDiscoveryAttempts += 1;
       const { frame } = waiting;
       const found = keys.filter((key) => !frame.keys.includes(key));
       const bytes = found.reduce((sum, key) => sum + bytesOfText(key).length, frame.bytes);
@@ -179,8 +179,8 @@ export class Transaction {
     if (this.#isSearch) return 0;
     if (![...this.#voters.values()].some((voter) => voter.state === 'no')) return 0;
     const attempts = Math.max(...this.parts.map((part) => part.attempts));
-    const doubled = limits.retryPauseMsFirst * 2 ** Math.min(attempts - 1, 16);
-    return Math.min(doubled, limits.retryPauseMsLast);
+    const doubled = limits.retryBackoffMinMs * 2 ** Math.min(attempts - 1, 16);
+    return Math.min(doubled, limits.retryBackoffMaxMs);
   }
 
   get yesVotes() {

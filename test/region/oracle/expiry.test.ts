@@ -50,7 +50,11 @@ const leads = fc.constantFrom<(at: number) => number>(
 function partOf({ form, commands }: ExpiringPart, arrivedAt: number, now: number): Part {
   const spelled = commands.map((words) => spelledAt(words, now));
   if (form === 'script') return part(script(calling, keys, [JSON.stringify(spelled)]));
-  const compiled = compileWrite(spelled, [], { now: arrivedAt, seed: () => 1, keepsGoing: true });
+  const compiled = compileWrite(spelled, [], {
+    now: arrivedAt,
+    seed: () => 1,
+    continueOnError: true,
+  });
   if (!compiled.ok) throw new Error(compiled.detail);
   const given = part(...compiled.operations.map((operation) => operationAt(operation, now)));
   return form === 'multi' ? keepingOn(given) : given;

@@ -37,7 +37,7 @@ interface Deed {
   readonly ways: readonly Way[];
   /** After how many commands each part ends, in turn. */
   readonly sizes: readonly number[];
-  readonly keepsGoing: readonly boolean[];
+  readonly continueOnError: readonly boolean[];
   readonly outcome: 'commit' | 'abort';
 }
 
@@ -47,7 +47,7 @@ const deeds: fc.Arbitrary<Deed> = fc.record({
     maxLength: 6,
   }),
   sizes: fc.array(fc.integer({ min: 1, max: 3 }), { minLength: 1, maxLength: 3 }),
-  keepsGoing: fc.array(fc.boolean(), { minLength: 1, maxLength: 3 }),
+  continueOnError: fc.array(fc.boolean(), { minLength: 1, maxLength: 3 }),
   outcome: fc.constantFrom('commit', 'commit', 'abort'),
 });
 
@@ -133,10 +133,10 @@ async function run(step: Step, deed: Deed): Promise<void> {
   ];
   if (parts.length === 0 || keys.length === 0) return;
   transactions += 1;
-  const { keepsGoing } = deed;
+  const { continueOnError } = deed;
   const given = parts.map((tasks, at) => {
     const one = part(...tasks.map(({ operation }) => operation));
-    return keepsGoing[at % keepsGoing.length] ? keepingOn(one) : one;
+    return continueOnError[at % continueOnError.length] ? keepingOn(one) : one;
   });
   const prepares = [prepareOf(transactions, keys, ...given)];
   const { votes } = executed(await region.round(roundOf({ prepares }), 0));
@@ -158,7 +158,7 @@ async function agree(steps: readonly (readonly [Step, Deed])[]): Promise<void> {
   await Promise.all([staged.flushdb(), plain.flushdb()]);
   transactions = 0;
   for (const [at, [step, deed]] of steps.entries()) {
-    const first: Deed = { ways: ['plain'], sizes: [9], keepsGoing: [true], outcome: 'commit' };
+    const first: Deed = { ways: ['plain'], sizes: [9], continueOnError: [true], outcome: 'commit' };
     await run(step, at === 0 ? first : deed);
     const [found, expected] = await Promise.all([staged, plain].map(dumpOf));
     expect(found, JSON.stringify([step.commands, deed])).toEqual(expected);

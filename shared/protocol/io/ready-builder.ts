@@ -12,7 +12,7 @@ import type {
 } from './events.ts';
 
 /** Collects what one step asks of the shell, and the moment of the next tick. */
-export class Outbox {
+export class ReadyBuilder {
   /** What the clock shows in this step, ms. */
   now: number;
   /** Why this instance must end itself, once it must. */
@@ -116,7 +116,7 @@ export class Outbox {
    * What the step comes to. An answer that says anything of what was written, also that nothing was, must follow a
    * storage write of its own step: a stale instance does not know that it is stale, and only a write tells (rule R17).
    */
-  ready(): Ready {
+  build(): Ready {
     const isLate = this.#isLate || this.#replies.some(tellsTooLate);
     if (isLate && this.#storedNow < this.now) this.persist({ kind: 'clock', now: this.now });
     if ((this.#mustProve || this.#replies.some(tellsState)) && !this.writes)
