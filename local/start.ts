@@ -88,7 +88,7 @@ async function main(): Promise<void> {
     const heard = new Confirmations();
     const receiver = await startReceiver(stateDirectory, (event) => heard.take(event));
     const id = await showFirstWrite(stack, receiver);
-    await heard.of(id);
+    if (id !== null) await heard.of(id);
     await subscribeReceiver(stateDirectory, stack, receiver);
     writeLocalFile(stack);
     showHowToTry(stack);
@@ -139,9 +139,21 @@ class Confirmations {
   }
 }
 
-/** Shows the way of a first write, and answers its id. */
-async function showFirstWrite(stack: Stack, { url, secret }: LocalReceiver): Promise<string> {
-  const { id, key, value, story } = await writeFirst(stack, { url, secret });
+/**
+ * Shows the way of a first write, and answers its id. If it is refused, the answer is null and the stack goes on: the ways
+ * out, as an order of how to begin over data, are requests to it.
+ */
+async function showFirstWrite(
+  stack: Stack,
+  { url, secret }: LocalReceiver,
+): Promise<string | null> {
+  const first = await writeFirst(stack, { url, secret });
+  if (first.kind === 'refused') {
+    say(paint('red', `The first write was refused. ${first.reason}`));
+    say('The token for orders, with the scope admin, is in .lockstep/local.json.');
+    return null;
+  }
+  const { id, key, value, story } = first;
   say(paint('bold', 'A first write, and its way'));
   for (const line of drawTimeline(story, paint)) say(line);
   say(`\n${paint('bold', `GET ${key}, asked of each region's own Redis`)}`);

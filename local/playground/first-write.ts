@@ -14,22 +14,30 @@ interface Told {
 
 /** The first write, as made and as seen. */
 export interface FirstWrite {
+  readonly kind: 'confirmed';
   readonly id: string;
   readonly key: string;
   readonly value: string;
   readonly story: WriteStory;
 }
 
+/** A first write that the API refused, as over data that were there before. */
+export interface RefusedWrite {
+  readonly kind: 'refused';
+  readonly reason: string;
+}
+
 /**
  * Makes a real write through the API, waits until it is confirmed, and watches it at the gateways.
  *
  * @param callback who is told of it, too.
- * @throws Error with the API's own words where it is not committed.
+ * @returns the write, or the API's own words if it was refused.
+ * @throws Error if the API gives no answer.
  */
 export async function writeFirst(
   stack: Stack,
   callback: { readonly url: string; readonly secret: string },
-): Promise<FirstWrite> {
+): Promise<FirstWrite | RefusedWrite> {
   const key = 'hello';
   const value = `in every region or in none, ${new Date().toISOString()}`;
   const watches = stack.regions.map(({ gateway }) => {
@@ -50,7 +58,7 @@ export async function writeFirst(
   const text = await response.text();
   const confirmedAtMs = performance.now() - sentAt;
   for (const { end } of watches) end();
-  if (response.status !== 200) throw new Error(`The first write failed: ${text}`);
+  if (response.status !== 200) return { kind: 'refused', reason: reasonOf(text) };
   const told: Told = JSON.parse(text);
   const regions = stack.regions.map(({ place }, index): RegionStory => {
     const vote = told.votes.find(({ region }) => region === place.id);
@@ -65,11 +73,22 @@ export async function writeFirst(
   });
   const decidedAtMs = decisionOf(regions, confirmedAtMs);
   return {
+    kind: 'confirmed',
     id: told.id,
     key,
     value,
     story: { frame: `SET ${key}`, regions, decidedAtMs, confirmedAtMs },
   };
+}
+
+/** The words of a problem for people; whatever else was answered, as it came. */
+function reasonOf(text: string): string {
+  try {
+    const { detail }: { readonly detail?: unknown } = JSON.parse(text);
+    return typeof detail === 'string' ? detail : text;
+  } catch {
+    return text;
+  }
 }
 
 /**

@@ -149,6 +149,38 @@ describe('npm start', () => {
   );
 
   it(
+    'over data that were there before says how to begin, and goes on so that it can be told to',
+    async () => {
+      const first = new Started(['--port', '0', '--rtt', 'none']);
+      const before = await first.serving();
+      expect((await write(before, [['INCR', 'counter']])).status).toBe(200);
+      await first.end('SIGINT');
+      // The coordinator has lost its storage: to the next one, what the regions hold is another's.
+      rmSync(join(directory, '.lockstep', 'worker'), { recursive: true });
+      const second = new Started(['--port', '0', '--rtt', 'none']);
+      const local = await second.serving();
+      expect(second.output).toMatch(/first write was refused.*\/v1\/admin\/found/);
+      expect((await write(local, [['INCR', 'counter']])).status).toBe(503);
+      const replace = Object.fromEntries(local.regions.slice(1).map(({ id }) => [id, 9]));
+      const found = await fetch(`${local.url}/v1/admin/found`, {
+        method: 'POST',
+        headers: {
+          authorization: `Bearer ${local.tokens.admin}`,
+          'content-type': 'application/json',
+        },
+        body: JSON.stringify({ source: local.regions[0]?.id, replace }),
+      });
+      expect([found.status, await found.text()]).toEqual([202, expect.any(String)]);
+      const counted = async () => {
+        const told = await write(local, [['INCR', 'counter']]);
+        return told.json();
+      };
+      await expect.poll(counted, { timeout: timeoutMs }).toMatchObject({ results: [2] });
+    },
+    timeoutMs,
+  );
+
+  it(
     'takes the next free port where its own is taken',
     async () => {
       const taken = createServer().listen(0, '127.0.0.1');
