@@ -30,6 +30,7 @@ const topLevel = [
   'LICENSE',
   'README.md',
   'biome.json',
+  'docs',
   'functions',
   'local',
   'package-lock.json',

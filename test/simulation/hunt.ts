@@ -1,14 +1,14 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
-import { mutants, tableOfMutants } from './mutants.ts';
+import { mutantPage, mutantPagePath, mutants } from './mutants.ts';
 import { treeRoot } from './mutation.ts';
 import { spread } from './spread.ts';
 
 /**
  * `npm run mutants -- [--seeds N] [--from S] [NAME…]`: which seeds kill each mutant whose name or rule is given, or all
- * of them. `npm run mutants -- --page` writes the table of PROTOCOL.md anew.
+ * of them. `npm run mutants -- --page` writes `docs/reference/mutants.md`.
  */
 
 const { values, positionals } = parseArgs({
@@ -19,8 +19,6 @@ const { values, positionals } = parseArgs({
     page: { type: 'boolean', default: false },
   },
 });
-
-const page = `${treeRoot}shared/protocol/PROTOCOL.md`;
 
 if (values.page) writePage();
 else await hunt();
@@ -54,11 +52,7 @@ async function hunt(): Promise<void> {
   }
 }
 
-/** The table of mutants is the last one of the page. */
 function writePage(): void {
-  const text = readFileSync(page, 'utf8');
-  const start = text.indexOf('| mutant ');
-  if (start < 0) throw new Error(`${page} has no table that begins with "| mutant "`);
-  writeFileSync(page, `${text.slice(0, start)}${tableOfMutants()}\n`);
-  process.stdout.write(`wrote ${mutants.length} mutants to ${page}\n`);
+  writeFileSync(`${treeRoot}${mutantPagePath}`, mutantPage());
+  process.stdout.write(`wrote ${mutants.length} mutants to ${mutantPagePath}\n`);
 }

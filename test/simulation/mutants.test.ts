@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { type Mutant, mutants, tableOfMutants } from './mutants.ts';
+import { type Mutant, mutantPage, mutantPagePath, mutants } from './mutants.ts';
 import { patched, treeRoot } from './mutation.ts';
 import type { RunnerName } from './runners.ts';
 import { type Outcome, spread } from './spread.ts';
@@ -80,9 +80,12 @@ describe('a rule', () => {
     expect(rules.filter((rule) => rule === undefined || !known.has(rule))).toEqual([]);
     expect([...known].filter((rule) => !rules.includes(rule))).toEqual([]);
   });
+});
 
-  it('stands in PROTOCOL.md with its mutants; "npm run mutants -- --page" writes them', () => {
-    expect(page.includes(`\n${tableOfMutants()}\n`)).toBe(true);
+describe('the page of mutants', () => {
+  it('is current; "npm run mutants -- --page" writes it', () => {
+    const text = readFileSync(`${treeRoot}${mutantPagePath}`, 'utf8');
+    expect(text === mutantPage()).toBe(true);
   });
 });
 
