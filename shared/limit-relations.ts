@@ -98,6 +98,17 @@ assert(
   limits.argumentsPerOperation <= limits.keysPerSnapshot,
   'one read may name as many keys as a command has words',
 );
+assert(
+  limits.entriesPerRead * 60 > limits.snapshotBytes &&
+    limits.entriesPerWrite * 60 > limits.outcomeBytes &&
+    limits.entriesPerScript * 250 > limits.memoryPerScript &&
+    limits.rangePerRead * 12 > limits.snapshotBytes,
+  'what is not read any more would not fit',
+);
+assert(
+  (limits.outcomeBytes / 12) * 4 < limits.stepsPerCommand,
+  'a collection that a write may answer whole may be read in it',
+);
 assert(limits.timeoutMsMinimum < limits.timeoutMsDefault, 'the default timeout is allowed');
 assert(limits.timeoutMsDefault <= limits.timeoutMsMaximum, 'the default timeout is allowed');
 assert(

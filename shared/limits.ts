@@ -126,6 +126,22 @@ export const limits = {
   lcsSteps: 4_000_000,
   /** Once a snapshot has taken so long, none of its commands is run any more that may take long. */
   snapshotMs: 500,
+  /**
+   * What one command may go through, in steps of about an element of a set, as often as it names the key; with weights
+   * for what costs more or less. A region does nothing else meanwhile.
+   */
+  stepsPerCommand: 2_000_000,
+  /** Entries of one stream that one command of a script reads; so many do not fit its memory. */
+  entriesPerScript: 300_000,
+  /** The same in a write, and in a read: so many do not fit the replies. */
+  entriesPerWrite: 20_000,
+  entriesPerRead: 140_000,
+  /** Elements of a range of a list or sorted set that leaves a region natively; so many do not fit the replies. */
+  rangePerRead: 700_000,
+  /** Streams of one XREAD whose lengths nobody asks for before. */
+  streamsReadUnmeasured: 10,
+  /** Elements that one SCAN, HSCAN, SSCAN or ZSCAN looks at: its COUNT is a hint. */
+  scannedPerCommand: 100_000,
   preparesPerRound: 512,
   /** Once what may take long in a round has taken so long, no transaction is staged any more, nor a part of one. */
   stagingMs: 500,

@@ -1,6 +1,7 @@
 import type { Operation } from '../../shared/contracts/frame.ts';
 import { growingCommands, growingOfGroups } from '../../shared/contracts/growing.ts';
 import type { Round, SnapshotRequest } from '../../shared/contracts/round.ts';
+import { limits } from '../../shared/limits.ts';
 import { addressingOf } from './addressing.ts';
 import { heavyCommands } from './heavy.ts';
 import applyText from './lua/apply.lua';
@@ -23,6 +24,7 @@ import bitsText from './lua/staging/bits.lua';
 import stageText from './lua/staging/stage.lua';
 import stateText from './lua/staging/state.lua';
 import streamsText from './lua/staging/streams.lua';
+import workStagedText from './lua/staging/work-staged.lua';
 import scriptBudgetText from './lua/user-scripts/budget.lua';
 import scriptSameText from './lua/user-scripts/determinism.lua';
 import scriptNamesText from './lua/user-scripts/names.lua';
@@ -36,7 +38,10 @@ import scriptSightText from './lua/user-scripts/sandbox.lua';
 import scriptTablesText from './lua/user-scripts/tables.lua';
 import scriptTextsText from './lua/user-scripts/texts.lua';
 import scriptRoundsText from './lua/user-scripts/write-host.lua';
+import workText from './lua/work.lua';
+import workReadText from './lua/work-read.lua';
 import { scriptTable } from './user-script-table.ts';
+import { copyingCommands, measuredCommands } from './work.ts';
 
 /**
  * Commits must go through when the server is out of memory, and one script touches keys of any slot. Servers from
@@ -109,6 +114,14 @@ const memoryModule = `local memory = (function()\n${growingText}\n${memoryText}\
 const heavyText = setText('HEAVY', heavyCommands);
 const paceModule = `local pace = (function()\n${heavyText}\n${paceText}\nend)()`;
 
+/** What knows how long a command takes. */
+const workTexts = [
+  setText('MEASURED', measuredCommands),
+  setText('COPYING', copyingCommands),
+  `local STEPS_PER_COMMAND,MOST_ENTRIES,MOST_SCANNED=${limits.stepsPerCommand},${limits.entriesPerScript},${limits.scannedPerCommand}`,
+  moduleOf('loadWork', workText),
+].join('\n');
+
 /** What every round has: locks and decisions, with all that a commit may merge, and the state of what is staged. */
 const decidingTexts = [
   baseText,
@@ -120,10 +133,13 @@ const decidingTexts = [
   paceModule,
 ];
 
-/** In place of what stages by elements: nothing is. */
-const wholeText = 'local function isAddressed() return false end\nlocal runners = {}';
+/** In place of what stages by elements: nothing is. Nor is there a command that may take long. */
+const wholeText =
+  'local function isAddressed() return false end\nlocal runners = {}\nlocal function excess() end';
 
 const elementTexts = [
+  workTexts,
+  workStagedText,
   moduleOf('loadElements', `${elementsText}\n${elementWaysText}`),
   addressingText,
   runnersText,
@@ -193,14 +209,13 @@ function needsElements({ kind, args }: Operation): boolean {
     case 'deliver':
     case 'claim':
     case 'bits':
+    case 'pop':
       return true;
     case 'write':
     case 'read':
-      // What LCS compares is bounded beside the streams.
-      return args[0] === 'LCS' || addressingOf(args[0] ?? '') !== null;
+      return isMeasured(args[0] ?? '') || addressingOf(args[0] ?? '') !== null;
     case 'set':
     case 'delete':
-    case 'pop':
     case 'ttl':
     case 'script':
     case 'publish':
@@ -210,8 +225,13 @@ function needsElements({ kind, args }: Operation): boolean {
   }
 }
 
+/** What one command takes is bounded beside what stages by elements; so is what LCS compares. */
+function isMeasured(name: string): boolean {
+  return name === 'LCS' || measuredCommands.has(name) || copyingCommands.has(name);
+}
+
 /** What every snapshot has. */
-const readingTexts = [baseText, messagesText, applyText, mergeModule];
+const readingTexts = [baseText, messagesText, applyText, mergeModule, workTexts, workReadText];
 
 /** The scripts of snapshots; encoding.ts writes their argument, decoding.ts reads their reply. */
 const snapshotScripts = {

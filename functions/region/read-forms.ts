@@ -1,6 +1,7 @@
 import { parseLong } from '../../shared/commands/faults.ts';
 import type { RawReply } from '../../shared/contracts/reply.ts';
 import { limits } from '../../shared/limits.ts';
+import { boundedRead } from './bounded-reads.ts';
 
 /**
  * Reads whose reply a server words otherwise than the client asked for. Deliveries of streams are recorded at the
@@ -16,7 +17,7 @@ export function sentForm(args: readonly string[]): readonly string[] {
     case 'HSCAN': {
       // It came with Redis 7.4; the values are left out of the reply instead.
       const at = valuelessAt(args);
-      return at === null ? args : args.filter((_, index) => index !== at);
+      return boundedRead(at === null ? args : args.filter((_, index) => index !== at));
     }
     case 'XPENDING': {
       const least = args[3]?.toUpperCase() === 'IDLE' ? parseLong(args[4] ?? '') : null;
@@ -25,7 +26,7 @@ export function sentForm(args: readonly string[]): readonly string[] {
       return args.with(4, String(put > longMaximum ? longMaximum : put));
     }
     default:
-      return args;
+      return boundedRead(args);
   }
 }
 

@@ -3,6 +3,7 @@ import { bytesOfText } from '../../shared/commands/replies.ts';
 import { isTagged, type RawReply } from '../../shared/contracts/reply.ts';
 import type { ReadCommand, SnapshotRequest, SnapshotResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
+import { needsMeasure } from './bounded-reads.ts';
 import type { ScriptRunner } from './client.ts';
 import { keysOfSnapshot } from './declared.ts';
 import { decodeSnapshot, silent } from './decoding.ts';
@@ -18,6 +19,12 @@ const tooLarge: RawReply = { error: 'ERR the replies are too large; ask for less
 /** These run in the script: it leaves Lockstep's own keys out, bounds their work, or runs users' scripts. */
 const scriptCommands: ReadonlySet<string> = new Set([
   ...['DBSIZE', 'EVAL_RO', 'KEYS', 'LCS', 'RANDOMKEY', 'SCAN'],
+]);
+
+/** How long they take follows from the sizes of all their keys, and their replies do not bound it: a script asks first. */
+const measuredFirst: ReadonlySet<string> = new Set([
+  ...['GEORADIUSBYMEMBER_RO', 'GEORADIUS_RO', 'GEOSEARCH', 'LPOS', 'SDIFF', 'SINTER', 'SINTERCARD'],
+  ...['SORT_RO', 'SUNION', 'ZDIFF', 'ZINTER', 'ZINTERCARD', 'ZUNION'],
 ]);
 
 /** Each answers something else each time. */
@@ -138,7 +145,10 @@ async function readInScript(
 function planOf(asked: readonly ReadCommand[]): NativePlan | null {
   // Bytes that are no UTF-8 have no place in the JSON of a request; the script makes them of their escapes.
   const isPlain = ({ args }: ReadCommand) =>
-    !scriptCommands.has(args[0] ?? '') && args.every((arg) => arg.isWellFormed());
+    !scriptCommands.has(args[0] ?? '') &&
+    !measuredFirst.has(args[0] ?? '') &&
+    !needsMeasure(args) &&
+    args.every((arg) => arg.isWellFormed());
   if (!asked.every(isPlain)) return null;
   // Nothing stops between commands that leave natively, however long they take.
   if (asked.filter(({ args }) => endlessReads.has(args[0] ?? '')).length > 1) return null;

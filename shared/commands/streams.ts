@@ -134,13 +134,29 @@ export function streamKeys(args: readonly string[]): readonly number[] {
 }
 
 /** Refuses what has no form, in XREAD, and leaves BLOCK out: nothing waits, as in a transaction of Redis. */
-export function checkStreams({ operation }: CheckedCommand): Operation | CommandFault {
+export function checkStreams({ operation, isSnapshot }: CheckedCommand): Operation | CommandFault {
   const { args } = operation;
   const wrong = streamFault(args);
   if (wrong !== null) return wrong;
   const found = streamOptions(args);
-  if (found === null || !found.numbers.includes('BLOCK')) return operation;
-  return moved(operation, ['XREAD', ...found.options, 'STREAMS'], found.first);
+  if (found === null) return operation;
+  const options = boundedOptions(
+    found.options,
+    isSnapshot ? limits.entriesPerRead : limits.entriesPerWrite,
+  );
+  return moved(operation, ['XREAD', ...options, 'STREAMS'], found.first);
+}
+
+/**
+ * The options with a COUNT, which changes no reply that could be answered: how many entries a stream has behind an id,
+ * nobody knows before they are read.
+ */
+function boundedOptions(options: readonly string[], most: number): readonly string[] {
+  const at = options.lastIndexOf('COUNT') + 1;
+  if (at === 0) return [...options, 'COUNT', String(most)];
+  const count = parseInteger(options[at] ?? '') ?? 0;
+  // To Redis, 0 and less is no bound.
+  return count > 0 && count <= most ? options : options.with(at, String(most));
 }
 
 /** The operation with another head before its keys, which stood from `first` on. */
@@ -207,7 +223,8 @@ export function rewriteDeliver({ operation }: CheckedCommand): Operation | Comma
   if (wrong !== null) return wrong;
   const found = streamOptions(args);
   if (found === null) return disorderFault('xreadgroup');
-  const head = ['XREADGROUP', 'GROUP', ...found.group, ...found.options, 'STREAMS'];
+  const options = boundedOptions(found.options, limits.entriesPerWrite);
+  const head = ['XREADGROUP', 'GROUP', ...found.group, ...options, 'STREAMS'];
   return { ...moved(operation, head, found.first), kind: 'deliver' };
 }
 

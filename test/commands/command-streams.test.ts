@@ -18,7 +18,11 @@ describe('an operation on a stream', () => {
     ['XTRIM s MAXLEN ~ 9 limit 3', 'trim', 'XTRIM s MAXLEN = 9 LIMIT 3'],
     ['XADD s MINID ~ 9 limit 3 7-1 f v', 'trim', 'XADD s MINID = 9 LIMIT 3 7-1 f v'],
     ['XREAD BLOCK 5 COUNT 2 STREAMS s $', 'read', 'XREAD COUNT 2 STREAMS s $'],
-    ['XREADGROUP BLOCK 0 GROUP g c STREAMS s >', 'deliver', 'XREADGROUP GROUP g c STREAMS s >'],
+    [
+      'XREADGROUP BLOCK 0 GROUP g c COUNT 3 STREAMS s >',
+      'deliver',
+      'XREADGROUP GROUP g c COUNT 3 STREAMS s >',
+    ],
     ['XAUTOCLAIM s g c 5 0 COUNT 99999999', 'claim', 'XAUTOCLAIM s g c 5 0 COUNT 10000'],
     ['XTRIM s minid ~ 9 LIMIT 0', 'write', 'XTRIM s MINID = 9'],
     [

@@ -83,12 +83,15 @@ local function visible(names)
 end
 
 local function scan(command)
+  boundScan(command, 3)
   local reply = redis.pcall(unpack(command))
   if not reply.err then reply[2] = visible(reply[2]) end
   return reply
 end
 
 local function keysLike(command)
+  local tooMuch = excess(command)
+  if tooMuch then return { err = tooMuch } end
   local reply = redis.pcall(unpack(command))
   return reply.err and reply or visible(reply)
 end
@@ -186,6 +189,8 @@ function read(arguments)
   if own then return own(arguments) end
   if arguments[1] == 'EVAL_RO' then return scriptReads()(arguments, touched, aboutAll, read) end
   if arguments[1] == 'LCS' then return compare(arguments) end
+  local tooMuch = excess(arguments)
+  if tooMuch then return { err = tooMuch } end
   local reply = invoke(arguments)
   if type(reply) == 'table' and reply.err and isUnknown(reply.err) then
     return { err = "ERR unknown command '" .. arguments[1] .. "': this region's server is older, or lacks a module" }

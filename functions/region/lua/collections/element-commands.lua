@@ -167,7 +167,7 @@ local function loadRange(key, part, args, replaced)
     if isReverse then min, max = max, min end
     return reachScores(key, part, min, max, isReverse, count)
   end
-  return loadBetween(args, lengthOf(key, part), replaced, function(isFromEnd, needed)
+  return loadBetween(args, module.lengthOf(key, part), replaced, function(isFromEnd, needed)
     return reach(key, part, isFromEnd == isReverse and LOW or HIGH, needed)
   end)
 end
@@ -175,7 +175,7 @@ end
 local function loadEnd(key, part, side, countText)
   local count = countText == nil and 1 or integerOf(countText)
   if not count or count <= 0 then return true end
-  return reach(key, part, side, math.min(count, lengthOf(key, part)))
+  return reach(key, part, side, math.min(count, module.lengthOf(key, part)))
 end
 
 ways.zr = { load = loadRange, hidesRest = true }
@@ -228,7 +228,7 @@ local function addTo(part, side, count) part.side[side] = part.side[side] + coun
 local function sideOf(word) return string.upper(word or '') == 'LEFT' and LOW or HIGH end
 
 local function loadIndex(key, part, args, replaced)
-  local length, index = lengthOf(key, part), integerOf(args[3])
+  local length, index = module.lengthOf(key, part), integerOf(args[3])
   if not index then return true end
   if index < 0 then index = index + length end
   if index < 0 or index >= length then
@@ -244,13 +244,13 @@ local function loadIndex(key, part, args, replaced)
 end
 
 local function loadItems(key, part, args, replaced)
-  return loadBetween(args, lengthOf(key, part), replaced, function(isFromEnd, needed)
+  return loadBetween(args, module.lengthOf(key, part), replaced, function(isFromEnd, needed)
     return reachItems(key, part, isFromEnd and HIGH or LOW, needed)
   end)
 end
 
 local function loadTrimmed(key, part, args, replaced)
-  local length = lengthOf(key, part)
+  local length = module.lengthOf(key, part)
   local from, to = rangeOf(args, length)
   if not from then return true end
   if from > to then return false end
@@ -262,7 +262,7 @@ end
 local function loadPopped(key, part, side, countText)
   local count = countText == nil and 1 or integerOf(countText)
   if not count or count <= 0 then return true end
-  return reachItems(key, part, side, math.min(count, lengthOf(key, part)))
+  return reachItems(key, part, side, math.min(count, module.lengthOf(key, part)))
 end
 
 -- The ends of LMOVE and RPOPLPUSH: where it takes from, and where it puts to.
@@ -360,7 +360,8 @@ local function settle(item, way)
   local expiry = mayExpire and stagedExpiry(shadowName(tx.id, item.key)) or -1
   local hasExpired = expiry == -2 or (expiry >= 0 and expiry <= tx.now)
   local mayBeEmpty = item.part.kind ~= 'list' and item.part.kind ~= 'stream' and item.part.present >= item.part.size
-  if hasExpired or (mayBeEmpty and lengthOf(item.key, item.part) == 0) then module.leave(item.key, item.state) end
+  local isGone = hasExpired or (mayBeEmpty and module.lengthOf(item.key, item.part) == 0)
+  if isGone then module.leave(item.key, item.state) end
 end
 
 local answersLength = {
@@ -383,7 +384,7 @@ function module.run(operation, renamed, run)
     if item.expiry then show(item.key, item.part, item.expiry) end
     if not failure and item.isOfType then
       if way.after then way.after(item.key, item.part, operation[2], reply, replaced) end
-      if answersLength[arguments[1]] then reply = lengthOf(item.key, item.part) end
+      if answersLength[arguments[1]] then reply = module.lengthOf(item.key, item.part) end
       if #operation[3] > 0 then settle(item, way) end
     end
   end

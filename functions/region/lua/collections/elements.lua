@@ -50,7 +50,11 @@ end
 -- Begins to stage the key by its elements. False where it has to be copied.
 function module.begin(key, state, kind, size)
   local print = fingerprint(key, state)
-  if print ~= 'persistent' and tonumber(print) <= clock() + SOON then return false end
+  if print ~= 'persistent' and tonumber(print) <= clock() + SOON then
+    -- One that takes long to copy is over before that is done.
+    if size > STEPS_PER_COMMAND / 4 then error('is about to expire, and too large to copy', 0) end
+    return false
+  end
   newShadow(key, state)
   state.at = 'part'
   state.part = {
@@ -124,7 +128,7 @@ local function take(key, part, flat)
 end
 
 -- How many elements the staged collection has.
-local function lengthOf(key, part)
+function module.lengthOf(key, part)
   if part.kind == 'list' then return part.size - part.cut[LOW] - part.cut[HIGH] + part.side[LOW] + part.side[HIGH] end
   local count = must(lengths[part.kind], shadowName(tx.id, key))
   return part.size - part.present + count - (part.isHidden and 0 or 1)

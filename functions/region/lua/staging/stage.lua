@@ -287,6 +287,8 @@ local broken = {}
 local function runAny(operation)
   local kind = operation[1]
   if memory.refuses(operation) then deny(memory.FAILURE) end
+  local tooMuch = excess(operation)
+  if tooMuch then return nil, tooMuch end
   if kind == SET then return runSet(operation) end
   if kind == DELETE then return runDelete(operation) end
   if kind == POP then return runPop(operation) end

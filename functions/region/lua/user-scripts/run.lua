@@ -437,7 +437,7 @@ local function runScript(given)
     if callsLeft < 0 then
       stop('ERR the script calls too many commands: more than ' .. SCRIPT_BOUNDS.calls)
     end
-    if callsLeft % 10 == 0 then look(stop) end
+    if callsLeft % 10 == 0 or hasWorked() then look(stop) end
     local arguments, failure = textsOf(charge, ...)
     if not arguments then return nil, failure end
     local command, wrong = commandOf(arguments, isReadOnly)

@@ -62,7 +62,12 @@ local function performCommand(command, stop)
   for _, position in ipairs(command.positions) do note(command.arguments[position]) end
   boundNotes(stop)
   local look = looks[command.name]
-  if look then return look(command) end
+  if look then
+    -- What draws at random, or goes on with a cursor, is read whole.
+    local tooMuch = excess({ 1, command.arguments, {}, {} })
+    if tooMuch then return nil, tooMuch end
+    return look(command)
+  end
   local operation, failure = operationOf(command)
   if not operation then return nil, failure end
   local isDone, reply, wrong = pcall(runAny, operation)

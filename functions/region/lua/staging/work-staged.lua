@@ -1,0 +1,78 @@
+-- What an operation of a round takes (work.lua), on the staged state of its keys. `excess` returns the error of one
+-- that takes too much, or nil; `hasWorked` tells whether a good deal was done since it was asked last.
+--
+-- Regions may hold one key in two ways, by its elements or whole. Its number of elements is the same in both.
+local excess, hasWorked
+do
+
+local MUCH_WORK = 200000
+local work
+local taken = 0
+
+-- The name that a command would read; nothing is staged for it.
+local function nameOf(key, state)
+  if state.at == 'shadow' then return shadowName(tx.id, key) end
+  if state.at == 'part' or (state.at == 'base' and fingerprint(key, state) ~= 'absent') then return key end
+  return NOWHERE
+end
+
+local function ask(command, key, ...)
+  local state = tx.states[key]
+  if not state then return 0 end
+  if state.at == 'inline' then return command == 'STRLEN' and #state.value or 0 end
+  if state.at == 'part' and lengths[state.part.kind] == command then return elements.lengthOf(key, state.part) end
+  local reply = redis.pcall(command, nameOf(key, state), ...)
+  return type(reply) == 'number' and reply or 0
+end
+
+local function kindOf(key)
+  local state = tx.states[key]
+  return state and state.at ~= 'inline' and must('TYPE', nameOf(key, state)).ok or 'none'
+end
+
+-- Lists, streams and texts are copied in no time beside these.
+local COPIED = { hash = 'HLEN', set = 'SCARD', zset = 'ZCARD' }
+
+-- How many elements are copied before the command runs, each key once.
+local function copiedFor(operation, name, written, read)
+  if type(operation[6]) == 'string' then return 0 end
+  local sum, isCopying, seen = 0, isNamed(COPYING, name), {}
+  for index = 1, #written + #read do
+    local position = written[index] or read[index - #written]
+    local key = operation[2][position + 1]
+    local state = not seen[key] and tx.states[key]
+    if state and (state.at == 'part' or (state.at == 'base' and isCopying and index <= #written)) then
+      seen[key] = true
+      local command = COPIED[kindOf(key)]
+      sum = sum + (command and ask(command, key) or 0)
+    end
+  end
+  return sum
+end
+
+local function measure(arguments, copied)
+  if copied == 0 and not isNamed(MEASURED, arguments[1]) then return nil end
+  work = work or loadWork(ask, kindOf)
+  local steps, failure = work(arguments, copied)
+  taken = taken + steps
+  return failure
+end
+
+function excess(operation)
+  local kind, arguments = operation[1], operation[2]
+  -- SPOP has its key in place of its arguments.
+  if kind == 4 then
+    return measure({ 'SPOP', arguments }, copiedFor({ 4, { 'SPOP', arguments } }, 'SPOP', { 1 }, {}))
+  end
+  -- Those that write, read, deliver and store distances.
+  if kind ~= 0 and kind ~= 1 and kind ~= 7 and kind ~= 15 then return nil end
+  return measure(arguments, copiedFor(operation, arguments[1], operation[3], operation[4]))
+end
+
+function hasWorked()
+  if taken < MUCH_WORK then return false end
+  taken = 0
+  return true
+end
+
+end

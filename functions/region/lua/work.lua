@@ -1,0 +1,224 @@
+-- What one command takes, before it is run: in steps, each about what a set takes to go through one of its elements. A
+-- command that would take more than STEPS_PER_COMMAND is refused, since a server does nothing else meanwhile. It is
+-- judged by numbers of elements and by lengths, which are the same in every region, as often as it names a key.
+--
+-- This text is a module: lua-bundle.ts makes it a function's body. It is given `ask(command, key, …)`, which has a
+-- server's integer for a key, or 0, and `kindOf(key)`, its type. It returns what takes a command and the steps of what
+-- is copied for it, and returns its steps, and its error if they are too many.
+local ask, kindOf = ...
+
+local LENGTHS = { hash = 'HLEN', set = 'SCARD', zset = 'ZCARD', list = 'LLEN', stream = 'XLEN' }
+
+local function integerIn(word) return match(word or '', '^%-?%d+$') and tonumber(word) end
+
+local function sizeOf(key)
+  local command = LENGTHS[kindOf(key)]
+  return command and ask(command, key) or 0
+end
+
+-- The number that stands `distance` words behind an option, or nil. The last one counts.
+local function optionIn(arguments, first, name, distance, last)
+  local found
+  for index = first, last or #arguments do
+    if string.upper(arguments[index]) == name then found = integerIn(arguments[index + (distance or 1)]) end
+  end
+  return found
+end
+
+local function hasOption(arguments, first, name)
+  for index = first, #arguments do
+    if string.upper(arguments[index]) == name then return true end
+  end
+  return false
+end
+
+-- Commands on many keys -----------------------------------------------------------------------------------------------
+
+-- How many keys stand in a row, what all of them have together, what the least of them has, and the first.
+local function sizesOf(arguments, first, last, measure)
+  local known, count, sum, least = {}, 0, 0, nil
+  for index = first, math.min(last, #arguments) do
+    local key = arguments[index]
+    known[key] = known[key] or measure(key)
+    count, sum, least = count + 1, sum + known[key], math.min(least or known[key], known[key])
+  end
+  return count, sum, least or 0, known[arguments[first]] or 0
+end
+
+local combined = {}
+
+function combined.UNION(_, sum) return sum end
+
+function combined.INTER(count, _, least) return least * (1 + count / 2) end
+
+-- Redis takes the better of two ways.
+function combined.DIFF(count, sum, _, first) return first + math.min(first * count / 2, sum) end
+
+-- SUNION, ZINTERSTORE and their kin; nil for any other command.
+local function combining(arguments)
+  local letter, way, ending = match(arguments[1], '^([SZ])(%u-)(S?T?O?R?E?)$')
+  if ending ~= 'STORE' then way, ending = match(arguments[1], '^%u(.*)$'), '' end
+  way = match(way or '', '^(INTER)CARD$') or way
+  if not letter or not combined[way] then return nil end
+  local first, last = ending == '' and 2 or 3, #arguments
+  if letter == 'Z' or match(arguments[1], 'CARD$') then
+    last, first = first + (integerIn(arguments[first]) or 0), first + 1
+  end
+  -- Sorted sets are combined with sets as well.
+  local measure = letter == 'Z' and sizeOf or function(key) return ask('SCARD', key) end
+  return combined[way](sizesOf(arguments, first, last, measure))
+end
+
+-- Each byte of the longest, for each of the strings.
+local function bytesCombined(arguments)
+  local longest = 0
+  local count = sizesOf(arguments, 4, #arguments, function(key)
+    longest = math.max(longest, ask('STRLEN', key))
+    return 0
+  end)
+  return longest * count / 1000
+end
+
+-- Ranges --------------------------------------------------------------------------------------------------------------
+
+-- How many lie between two indices, of which negative ones count from the end.
+local function between(size, first, last)
+  if not first or not last then return size end
+  if first < 0 then first = math.max(size + first, 0) end
+  if last < 0 then last = size + last end
+  return math.max(math.min(last, size - 1) - first + 1, 0)
+end
+
+local function indices(command, arguments, at)
+  local first, last = integerIn(arguments[at]), integerIn(arguments[at + 1])
+  local isCounted = first and last and (first >= 0) == (last >= 0) and last - first < 1000
+  if isCounted then return math.max(last - first + 1, 0) end
+  return between(ask(command, arguments[at - 1]), first, last)
+end
+
+-- Those of a sorted set between two bounds, at most `limit` of them.
+local function bounded(command, key, least, most, limit)
+  if limit and limit >= 0 and limit < 1000 then return limit end
+  return math.min(ask(command, key, least, most), limit and limit >= 0 and limit or math.huge)
+end
+
+-- ZRANGE from its key on, which stands at `at`.
+local function rangeOf(arguments, at)
+  local limit = optionIn(arguments, at + 3, 'LIMIT', 2)
+  local least, most = arguments[at + 1] or '', arguments[at + 2] or ''
+  if hasOption(arguments, at + 3, 'REV') then least, most = most, least end
+  if hasOption(arguments, at + 3, 'BYSCORE') then return bounded('ZCOUNT', arguments[at], least, most, limit) end
+  if hasOption(arguments, at + 3, 'BYLEX') then return bounded('ZLEXCOUNT', arguments[at], least, most, limit) end
+  return indices('ZCARD', arguments, at + 1)
+end
+
+local function entriesOf(key, count)
+  local size = ask('XLEN', key)
+  return count and count > 0 and math.min(size, count) or size
+end
+
+-- What reads streams behind the ids that it names: XREAD, and XREADGROUP, whose group stands first.
+local function streams(arguments)
+  local first
+  for index = arguments[1] == 'XREAD' and 2 or 5, #arguments do
+    if not first and string.upper(arguments[index]) == 'STREAMS' then first = index + 1 end
+  end
+  if not first then return 0 end
+  local count = optionIn(arguments, arguments[1] == 'XREAD' and 2 or 5, 'COUNT', 1, first - 2)
+  local last = first + math.floor((#arguments - first + 1) / 2) - 1
+  local _, sum = sizesOf(arguments, first, last, function(key) return entriesOf(key, count) end)
+  return 4 * sum
+end
+
+-- How many lie between two ids nobody knows before. More than MOST_ENTRIES fit no reply and no script, so that no more
+-- are read: who asks for them gets to hear that there are too many.
+local function entries(arguments)
+  local count = optionIn(arguments, 5, 'COUNT')
+  if count and count <= MOST_ENTRIES or ask('XLEN', arguments[2]) <= MOST_ENTRIES then return 0 end
+  -- What Redis takes for wrong stays so.
+  if #arguments == 4 then insert(arguments, 'COUNT') end
+  if #arguments >= 5 then arguments[6] = whole(MOST_ENTRIES) end
+  return 0
+end
+
+-- Others --------------------------------------------------------------------------------------------------------------
+
+local TAKEN_BY_SORT = { BY = 1, GET = 1, STORE = 1, LIMIT = 2 }
+
+-- Each element is looked at, and each of those that are answered once for each GET.
+local function sorted(arguments)
+  local size, gets, at = sizeOf(arguments[2]), 0, 3
+  local answered = size
+  while at <= #arguments do
+    local option = string.upper(arguments[at])
+    if option == 'GET' then gets = gets + 1 end
+    if option == 'LIMIT' then
+      local limit = integerIn(arguments[at + 2])
+      answered = limit and limit >= 0 and math.min(size, limit) or size
+    end
+    at = at + 1 + (TAKEN_BY_SORT[option] or 0)
+  end
+  return size * 2 + answered * gets / 4
+end
+
+-- The area may have all of them.
+local function located(arguments, at, first)
+  local size, count = ask('ZCARD', arguments[at]), optionIn(arguments, first, 'COUNT')
+  local doesStore = arguments[1] == 'GEOSEARCHSTORE' or hasOption(arguments, first, 'STORE')
+    or hasOption(arguments, first, 'STOREDIST')
+  return size / 2 + (doesStore and 4 * math.min(size, count and count > 0 and count or size) or 0)
+end
+
+local rules = {}
+
+-- A script goes through all of it, and puts it into an order.
+local CARDINALITIES = { H = 'HLEN', S = 'SCARD', Z = 'ZCARD' }
+local function entire(arguments) return 4 * ask(CARDINALITIES[sub(arguments[1], 1, 1)], arguments[2]) end
+local ENTIRE = 'HGETALL HKEYS HVALS SMEMBERS SPOP SRANDMEMBER HRANDFIELD ZRANDMEMBER HSCAN SSCAN ZSCAN'
+for name in string.gmatch(ENTIRE, '%u+') do rules[name] = entire end
+
+-- A script goes through all keys for what tells of them.
+local function all() return 4 * must('DBSIZE') end
+for name in string.gmatch('DBSIZE KEYS RANDOMKEY SCAN', '%u+') do rules[name] = all end
+
+-- Of a list each element is small work.
+local function searched(arguments) return ask('LLEN', arguments[2]) / 16 end
+rules.LPOS, rules.LREM, rules.LINSERT = searched, searched, searched
+
+rules.BITOP = bytesCombined
+rules.SORT, rules.SORT_RO = sorted, sorted
+function rules.LRANGE(arguments) return indices('LLEN', arguments, 3) end
+function rules.ZRANGE(arguments) return 2 * rangeOf(arguments, 2) end
+function rules.ZRANGESTORE(arguments) return 3 * rangeOf(arguments, 3) end
+function rules.ZREVRANGE(arguments) return 2 * indices('ZCARD', arguments, 3) end
+function rules.ZREMRANGEBYRANK(arguments) return 4 * indices('ZCARD', arguments, 3) end
+function rules.ZREMRANGEBYSCORE(arguments) return 4 * ask('ZCOUNT', arguments[2], arguments[3], arguments[4]) end
+function rules.ZREMRANGEBYLEX(arguments) return 2 * ask('ZCARD', arguments[2]) end
+
+local function byBounds(command, isReversed)
+  return function(arguments)
+    local least, most = arguments[isReversed and 4 or 3], arguments[isReversed and 3 or 4]
+    return 2 * bounded(command, arguments[2], least, most, optionIn(arguments, 5, 'LIMIT', 2))
+  end
+end
+rules.ZRANGEBYSCORE, rules.ZREVRANGEBYSCORE = byBounds('ZCOUNT'), byBounds('ZCOUNT', true)
+rules.ZRANGEBYLEX, rules.ZREVRANGEBYLEX = byBounds('ZLEXCOUNT'), byBounds('ZLEXCOUNT', true)
+
+rules.XREAD, rules.XREADGROUP = streams, streams
+rules.XRANGE, rules.XREVRANGE = entries, entries
+
+function rules.GEOSEARCH(arguments) return located(arguments, 2, 3) end
+function rules.GEOSEARCHSTORE(arguments) return located(arguments, 3, 4) end
+for name in string.gmatch('GEORADIUS GEORADIUS_RO GEORADIUSBYMEMBER GEORADIUSBYMEMBER_RO', '[%u_]+') do
+  rules[name] = function(arguments) return located(arguments, 2, 5) end
+end
+
+return function(arguments, copied)
+  local rule = rules[arguments[1]] or combining
+  local steps = (rule(arguments) or 0) + (copied or 0)
+  -- What is no number is no bound either.
+  if steps <= STEPS_PER_COMMAND then return steps end
+  return 0, 'ERR ' .. arguments[1] .. ' takes too long: it takes more than ' .. whole(STEPS_PER_COMMAND)
+    .. ' steps, about one for each element of its keys, as often as they are named; name fewer or smaller keys, ask '
+    .. 'for fewer elements, or go through them in slices'
+end

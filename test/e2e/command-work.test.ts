@@ -1,0 +1,75 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { startTestStack, type TestStack } from '../support/stack/stack.ts';
+import { membersOf } from './members.ts';
+import { sendForm } from './upstash-forms.ts';
+import { patience } from './writes.ts';
+
+/** One command of 7,000 words that name it comes to more than a thousand million steps. */
+const members = 200_000;
+
+describe('a command that would take a region minutes', () => {
+  let stack: TestStack;
+  beforeAll(async () => {
+    stack = await startTestStack();
+    const fill = `for i = 1, ${members} do redis.call('SADD', KEYS[1], i) redis.call('ZADD', KEYS[2], i, i) end`;
+    const asFounded = await sendForm(
+      { url: stack.url, token: stack.tokens.write },
+      post('SET', 'n', '1'),
+    );
+    expect(asFounded.status).toBe(200);
+    await Promise.all(stack.regions.map(({ client }) => client.eval(fill, 2, 'big', 'ranked')));
+  });
+  afterAll(() => stack?.stop(), 60_000);
+
+  const post = (...words: readonly string[]) => ({
+    method: 'POST',
+    path: '/',
+    body: JSON.stringify(words),
+  });
+  const many = (key: string) => Array.from({ length: 6_000 }, () => key);
+
+  it.each([
+    ['SUNION', ['SUNION', ...many('big')]],
+    ['ZUNION', ['ZUNION', '6000', ...many('ranked')]],
+    [
+      'SORT',
+      [
+        'SORT',
+        'big',
+        ...many('GET')
+          .flatMap((word) => [word, '#'])
+          .slice(0, 6_000),
+      ],
+    ],
+  ])('is refused to a reader: %s', async (_name, words) => {
+    const reader = { url: stack.url, token: stack.tokens.read };
+    const told = await sendForm(reader, post(...words));
+    expect(told).toMatchObject({
+      status: 400,
+      body: { error: expect.stringContaining('takes too long') },
+    });
+  });
+
+  it.each([
+    ['SUNIONSTORE', ['SUNIONSTORE', 'other', ...many('big')]],
+    ['ZUNIONSTORE', ['ZUNIONSTORE', 'other', '6000', ...many('ranked')]],
+    ['a script', ['EVAL', "return redis.call('SUNION', unpack(ARGV))", '0', ...many('big')]],
+  ])('is refused to a writer, in every region alike: %s', async (_name, words) => {
+    const writer = { url: stack.url, token: stack.tokens.write };
+    const told = await sendForm(writer, post(...words));
+    expect(told).toMatchObject({
+      status: 400,
+      body: { error: expect.stringContaining('takes too long') },
+    });
+  });
+
+  it('leaves every region a voter that answers', async () => {
+    expect((await membersOf(stack)).map(({ state }) => state)).toEqual(
+      stack.regions.map(() => 'voter'),
+    );
+    const writer = { url: stack.url, token: stack.tokens.write };
+    expect((await sendForm(writer, post('SCARD', 'big'))).body).toEqual({ result: members });
+    expect((await sendForm(writer, post('INCR', 'n'))).body).toEqual({ result: 2 });
+    await expect.poll(() => stack.everywhere('n'), patience).toEqual(stack.regions.map(() => '2'));
+  });
+});
