@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Tally, tallyOf, type VoteState } from '../../shared/protocol/transactions/tally.ts';
+import { type Tally, tallyOf } from '../../shared/protocol/transactions/tally.ts';
+import type { VoteState } from '../../shared/protocol/transactions/transaction-states.ts';
 
 // R4: all voters say yes, or it aborts.
 describe('the tally', () => {

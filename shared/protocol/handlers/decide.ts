@@ -118,7 +118,7 @@ export class TransactionManager {
   /** Aborts, and queues the parts again in their old places. Nothing is stored: no record means aborted. */
   abort(transaction: Transaction, retryAt: number): void {
     const { frames, ready } = this.#parts;
-    this.#release(transaction);
+    this.#release(transaction, 'abort');
     this.#oweAbort(transaction);
     for (const part of transaction.parts) {
       part.retryAt = retryAt;
@@ -273,8 +273,8 @@ export class TransactionManager {
     }
   }
 
-  #release(transaction: Transaction): void {
-    this.#parts.transactions.release(transaction);
+  #release(transaction: Transaction, by: 'commit' | 'reject' | 'abort'): void {
+    this.#parts.transactions.release(transaction, by);
     this.requestBatch();
   }
 
@@ -297,7 +297,7 @@ export class TransactionManager {
       this.#refuseLargest(transaction, decided);
       return;
     }
-    this.#release(transaction);
+    this.#release(transaction, decided.storage.kind);
     state.sequence = decided.sequence;
     const { order, keys } = transaction;
     const { storage, sequence } = decided;

@@ -111,7 +111,7 @@ export class Orders {
     const { membership } = link;
     if (this.#isNeeded(link)) return refused(lastVoter(link));
     if (membership.state === 'out') {
-      this.#parts.members.set(link, { ...membership, held: true });
+      this.#parts.members.set(link, { ...membership, held: true }, 'kept-out');
       return taken(`${link.region} was out already, and stays out until it is told to return`);
     }
     this.#parts.members.suspect(link, leaving);
@@ -133,7 +133,7 @@ export class Orders {
     }
     link.agree(replace, force ? link.foreignGeneration : null);
     const isWhole = membership.whole || whole || force || replace > 0;
-    members.set(link, { ...membership, held: false, whole: isWhole });
+    members.set(link, { ...membership, held: false, whole: isWhole }, 'recalled');
     members.askAgain(link);
     return taken(`${link.region} is copied as soon as it answers; then it votes`);
   }
@@ -151,10 +151,10 @@ export class Orders {
       return refused(`${region} has not left yet: send it without whole, or once it is out`);
     // What it misses already, or does not hold as others do, has to be copied.
     if (leaving.whole || leaving.cause !== 'ordered' || link.missed.size > 0) {
-      members.set(link, { ...membership, leaving: { ...leaving, held: false } });
+      members.set(link, { ...membership, leaving: { ...leaving, held: false } }, 'recalled');
       return taken(`${region} leaves, is copied, and votes again by itself`);
     }
-    members.set(link, { ...membership, leaving: null });
+    members.set(link, { ...membership, leaving: null }, 'recalled');
     members.note(region, 'stayed', 'ordered', 'an operator took the order back in time');
     return taken(`${region} had not left yet: it stays`);
   }

@@ -1,3 +1,4 @@
+import { assert } from '../../assert.ts';
 import type { CopyProgress } from '../../contracts/members.ts';
 import type { Bytes, CopyItem, CopyReply, CopyStep } from '../../contracts/round.ts';
 import { limits } from '../../limits.ts';
@@ -10,6 +11,15 @@ export type CopyTurn =
   | { readonly kind: 'going' }
   /** The target follows another token, or cannot take a key at all. */
   | { readonly kind: 'failed'; readonly reason: string };
+
+type CopyPhase = Exclude<CopyProgress['phase'], 'removals'>;
+
+/** The phases that may follow each phase. A write pause follows nothing but copying of keys, and ends in it. */
+const phaseTransitions: Record<CopyPhase, readonly CopyPhase[]> = {
+  beginning: ['keys'],
+  keys: ['hold'],
+  hold: ['keys'],
+};
 
 const going: CopyTurn = { kind: 'going' };
 
@@ -25,7 +35,7 @@ export class Copy {
   source: RegionLink | null = null;
   /** Whose keys the cursors are about. */
   #scanned: RegionLink | null = null;
-  phase: CopyProgress['phase'] = 'beginning';
+  #phase: CopyPhase = 'beginning';
   /** Until when admission is held, ms; null while it is not. */
   holdUntil: number | null = null;
   /** No hold before this moment, ms. */
@@ -72,6 +82,18 @@ export class Copy {
     this.#startedAt = how.startedAt;
     this.#cursor = how.whole ? '0' : null;
     this.#listCursor = how.whole ? '0' : null;
+  }
+
+  get phase(): CopyPhase {
+    return this.#phase;
+  }
+
+  set phase(next: CopyPhase) {
+    assert(
+      phaseTransitions[this.#phase].includes(next),
+      `a copy in its phase ${this.#phase} may not go to ${next}`,
+    );
+    this.#phase = next;
   }
 
   /** Keys that are known to be copied still, besides those that a scan will find. */

@@ -11,6 +11,7 @@ import { limits } from '../../limits.ts';
 import type { ComparisonResult } from '../io/events.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import type { Members, MembersParts, Refusal } from './members.ts';
+import { assertTransition } from './region-states.ts';
 
 /** How far the comparison of regions that hold equally many keys has come. */
 interface ComparisonState {
@@ -112,11 +113,13 @@ export class Founding {
     const detail = 'the shard has not begun';
     const absence = { cause: 'new', detail, whole: true, held: true } as const;
     const membership = { state: 'out', since: ready.now, ...absence } as const;
+    assertTransition('added', links.find(region)?.membership ?? null, membership);
     links.add(region, stored.generation, [], membership).asksContents = true;
   }
 
   /** A region is not to be a member after all. */
   drop(link: RegionLink): void {
+    assertTransition('forgotten', link.membership, null);
     this.#comparison = null;
     this.#parts.links.remove(link.region);
   }
@@ -297,7 +300,7 @@ export class Founding {
       assert(link.contents !== null, 'a shard begins when every region has said what it holds');
       link.takes = link.contents.keys;
       link.asksContents = false;
-      this.#members.set(link, { state: 'voter', since: ready.now, leaving: null });
+      this.#members.set(link, { state: 'voter', since: ready.now, leaving: null }, 'founded');
     }
     ready.persist({ kind: 'members', epoch: state.epoch, changes: [] });
     if (detail !== null) {

@@ -14,6 +14,7 @@ import type { PendingConfirmations } from '../transactions/pending-confirmations
 import type { BlockedKeys } from './diverged-keys.ts';
 import { Founding } from './founding.ts';
 import { bothOf, removal } from './leaving.ts';
+import { assertTransition, type RegionEvent } from './region-states.ts';
 import { isBelieved, Rejoin } from './rejoin.ts';
 
 /** What a change of members needs of the rest of the coordinator. */
@@ -130,11 +131,11 @@ export class Members {
     }
     if (both === known) return;
     if (membership.state === 'out') {
-      this.set(link, { ...membership, ...both });
+      this.set(link, { ...membership, ...both }, 'suspected');
       if (both.whole) this.#clearMissed(link);
       return;
     }
-    this.set(link, { ...membership, leaving: both });
+    this.set(link, { ...membership, leaving: both }, 'suspected');
     const event = leaving.cause === 'diverged' ? 'diverged' : 'leaving';
     this.note(link.region, event, leaving.cause, leaving.detail);
     if (leaving.whole) this.#parts.host.abortAll();
@@ -174,7 +175,7 @@ export class Members {
     else if (membership.state === 'out' && membership.cause !== 'removed') {
       const isNoted = membership.held && membership.detail === detail;
       if (membership.cause === 'foreign' && isNoted) return;
-      this.set(link, { ...membership, ...leaving });
+      this.set(link, { ...membership, ...leaving }, 'found-foreign');
       this.#clearMissed(link);
       if (membership.cause !== 'foreign') this.note(link.region, 'out', 'foreign', detail);
     }
@@ -208,7 +209,7 @@ export class Members {
     if (link.isVoter) this.suspect(link, removal);
     else {
       if (this.returns.progressOf(link) !== null) this.returns.cancel();
-      this.leave(link, removal);
+      this.leave(link, removal, 'removed');
       this.#forgetRemoved();
     }
   }
@@ -223,6 +224,7 @@ export class Members {
   }
 
   #forget(link: RegionLink): void {
+    assertTransition('forgotten', link.membership, null);
     link.leave();
     this.#parts.links.remove(link.region);
     this.#parts.ready.persist({ kind: 'forget', region: link.region });
@@ -260,7 +262,7 @@ export class Members {
       const cause = other === link ? 'believed' : why.cause;
       const detail = other === link ? 'it is believed' : why.detailOfOthers;
       this.#parts.applications.dismiss(other.region);
-      this.leave(other, { cause, detail, whole: true, held: false });
+      this.leave(other, { cause, detail, whole: true, held: false }, 'overruled');
     }
     this.note(link.region, why.event, 'believed', why.detail);
     this.returns.begin(link);
@@ -295,7 +297,8 @@ export class Members {
   }
 
   /** The membership of a region, stored with this step. */
-  set(link: RegionLink, membership: Membership): void {
+  set(link: RegionLink, membership: Membership, event: RegionEvent): void {
+    assertTransition(event, link.membership, membership);
     link.membership = membership;
     // Only a region whose own data are kept takes over any number of keys: in every other case they would be deleted.
     const isKept = membership.state === 'voter' || membership.cause === 'believed';
@@ -311,7 +314,7 @@ export class Members {
       if (membership.state === 'copying') {
         // It goes on under a new token: what the last instance sent may still be on its way.
         const { token: _, ...absence } = membership;
-        this.set(link, { ...absence, state: 'out' });
+        this.set(link, { ...absence, state: 'out' }, 'copy-interrupted');
       }
       if (!link.isVoter) links.fail(link, 'it has not been asked yet', ready.now);
       if (config.regions.includes(link.region)) continue;
@@ -338,6 +341,7 @@ export class Members {
       held: false,
     } as const;
     // It may have been a region of this shard before it was removed.
+    assertTransition('added', links.find(region)?.membership ?? null, membership);
     const link = links.add(region, 0, [this.#parts.stored.generation], membership);
     link.takes = takes;
     links.fail(link, 'it has not been asked yet', since);
@@ -428,7 +432,7 @@ export class Members {
         held: isForeign,
       };
       applications.dismiss(link.region);
-      this.leave(link, leaving);
+      this.leave(link, leaving, 'evicted');
       this.note(link.region, 'out', leaving.cause, leaving.detail);
     }
     this.#unblockRepaired(departing);
@@ -436,14 +440,14 @@ export class Members {
   }
 
   /** The region has no vote, from now on or as before, for the reason given. */
-  leave(link: RegionLink, leaving: Leaving): void {
+  leave(link: RegionLink, leaving: Leaving, event: RegionEvent): void {
     const { now } = this.#parts.ready;
     const missed = link.leave();
     const { cause, detail, held } = leaving;
     // Nobody knows what a region holds that has never answered.
     const isFlushed = missed.some(([key]) => key === flushedKey);
     const whole = leaving.whole || isFlushed || !link.begun;
-    this.set(link, { state: 'out', since: now, cause, detail, whole, held });
+    this.set(link, { state: 'out', since: now, cause, detail, whole, held }, event);
     if (whole) this.#clearMissed(link);
     else this.mark(link, missed);
     this.#parts.links.fail(link, 'it is out', now);

@@ -62,7 +62,7 @@ export class Rejoin {
     const { target } = copy;
     this.cancel();
     this.#parts.state.epoch += 1;
-    this.#members.leave(target, leaving);
+    this.#members.leave(target, leaving, 'copy-failed');
     target.copyAfter = this.#parts.ready.now + limits.copyPauseMs;
     if (target.isFull) target.fullSince = this.#parts.ready.now;
     this.#members.note(target.region, 'out', leaving.cause, leaving.detail);
@@ -107,7 +107,7 @@ export class Rejoin {
     link.beginCopy(isRenewed ? Math.max(now, link.generation + 1) : first);
     link.recover();
     const token = `${stored.incarnation}-${state.epoch}`;
-    this.#members.set(link, { ...membership, state: 'copying', since: now, token });
+    this.#members.set(link, { ...membership, state: 'copying', since: now, token }, 'copy-begun');
     this.#members.note(link.region, 'copying', membership.cause, membership.detail);
     const whole = membership.whole && !isBelieved(link);
     const replaces = membership.whole ? link.former : [];
@@ -164,7 +164,7 @@ export class Rejoin {
     this.#copy = null;
     state.epoch += 1;
     target.lease.drop();
-    this.#members.set(target, { state: 'voter', since: ready.now, leaving: null });
+    this.#members.set(target, { state: 'voter', since: ready.now, leaving: null }, 'returned');
     this.#members.note(target.region, 'returned', null, 'it has been copied, and votes again');
     host.requestBatch();
   }

@@ -1,8 +1,7 @@
+import type { VoteState } from './transaction-states.ts';
+
 /** Where the votes of one transaction stand: all voters must say yes. */
 export type Tally = 'pending' | 'won' | 'lost';
-
-/** What one voter has said so far. `missing` is a vote that will not come any more. */
-export type VoteState = 'waiting' | 'yes' | 'no' | 'missing';
 
 /** One no, or one vote that cannot come, loses; anything still out leaves it pending. */
 export function tallyOf(votes: Iterable<VoteState>): Tally {

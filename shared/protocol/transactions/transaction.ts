@@ -7,7 +7,13 @@ import { keyOf, type RegionId, type TransactionOrder } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { Waiting } from './admission.ts';
 import { bytesOfText } from './bytes.ts';
-import { type Tally, tallyOf, type VoteState } from './tally.ts';
+import { type Tally, tallyOf } from './tally.ts';
+import {
+  assertTransactionTransition,
+  assertVoteTransition,
+  type TransactionState,
+  type VoteState,
+} from './transaction-states.ts';
 
 /** One voter's place in an undecided transaction. */
 interface Voter {
@@ -42,6 +48,7 @@ export class Transaction {
   readonly deadline: number;
   readonly #voters = new Map<RegionId, Voter>();
   readonly prepare: Prepare;
+  #state: TransactionState = 'undecided';
   #isSearch = false;
   /** True where a region could not carry it out, or not in time. */
   isStalled = false;
@@ -91,6 +98,17 @@ export class Transaction {
     return tallyOf([...this.#voters.values()].map((voter) => voter.state));
   }
 
+  get state(): TransactionState {
+    return this.#state;
+  }
+
+  /** It is decided; nothing changes it any more. */
+  end(by: 'commit' | 'reject' | 'abort'): void {
+    const next = ({ commit: 'committed', reject: 'rejected', abort: 'aborted' } as const)[by];
+    assertTransactionTransition(by, this.#state, next);
+    this.#state = next;
+  }
+
   get hasScripts(): boolean {
     return this.parts.some(({ frame }) => frame.operations.some(({ kind }) => kind === 'script'));
   }
@@ -109,7 +127,10 @@ export class Transaction {
   /** Counts the vote of `region`, once: whatever comes after the first is ignored. */
   count(region: RegionId, ballot: Ballot, now: number): void {
     const voter = this.#voters.get(region);
+    if (this.#state !== 'undecided') return;
     if (voter === undefined || voter.state !== 'waiting') return;
+    assertTransactionTransition('vote-counted', this.#state, this.#state);
+    assertVoteTransition(voter.state, ballot.state);
     voter.state = ballot.state;
     if (ballot.state === 'missing') this.isStalled = true;
     if (ballot.state === 'yes') {

@@ -73,7 +73,8 @@ export class Transactions {
   }
 
   /** It is decided: its keys are free. */
-  release(transaction: Transaction): void {
+  release(transaction: Transaction, by: 'commit' | 'reject' | 'abort'): void {
+    transaction.end(by);
     this.#undecided.delete(keyOf(transaction.order));
     for (const key of transaction.keys) this.#holders.delete(key);
   }

@@ -1,0 +1,154 @@
+import { assert } from '../../assert.ts';
+import type { Membership } from '../io/events.ts';
+
+/**
+ * The states of a region among the members of a shard, and what each event may make of them. Every assignment of a
+ * membership is asserted against this table, and PROTOCOL.md shows it. It decides nothing: which event happens is
+ * decided by `members.ts`, `rejoin.ts`, `founding.ts` and the commands of operators.
+ */
+
+/** What a region is to its shard. `Membership` holds the data of each state. */
+export type RegionState =
+  /** No region of this shard. */
+  | 'absent'
+  /** It votes, and is to stay. */
+  | 'voter'
+  /** It votes until it is evicted; its votes count. */
+  | 'leaving'
+  /** It votes until it is evicted, with data that are not trusted: its votes are ignored. */
+  | 'quarantined'
+  /** It has no vote, and is copied as soon as it can be reached. */
+  | 'out'
+  /** It has no vote, and returns only if an operator says so. */
+  | 'held'
+  /** It has no vote, and is being copied. */
+  | 'copying';
+
+/** What changes the membership of a region. */
+export type RegionEvent =
+  /** A region joins the shard, or a shard that has not begun. */
+  | 'added'
+  /** The shard begins with this region as a voter (R45). */
+  | 'founded'
+  /** It failed, lost writes, diverged or was sent away: it is to lose its vote, or to come back in another way (R31). */
+  | 'suspected'
+  /** An operator lets it return. */
+  | 'recalled'
+  /** An operator keeps it out. */
+  | 'kept-out'
+  /** It loses its vote (R32). */
+  | 'evicted'
+  /** It was found with the state of another coordinator (R45). */
+  | 'found-foreign'
+  /** Its copy begins (R34). */
+  | 'copy-begun'
+  /** Its copy was given up. */
+  | 'copy-failed'
+  /** A new instance found its copy under way (R34). */
+  | 'copy-interrupted'
+  /** It has been copied, and votes again (R37). */
+  | 'returned'
+  /** One region alone is right from now on: every region, this one or another, loses its vote (R38). */
+  | 'overruled'
+  /** It is not configured any more. */
+  | 'removed'
+  /** No lease of it is left, so the shard forgets it. */
+  | 'forgotten';
+
+const nothing = {
+  added: [],
+  founded: [],
+  suspected: [],
+  recalled: [],
+  'kept-out': [],
+  evicted: [],
+  'found-foreign': [],
+  'copy-begun': [],
+  'copy-failed': [],
+  'copy-interrupted': [],
+  returned: [],
+  overruled: [],
+  removed: [],
+  forgotten: [],
+} as const satisfies Record<RegionEvent, readonly RegionState[]>;
+
+/** The states that each event may lead to from each state; none: the event must not happen in that state. */
+export const regionTransitions: Record<RegionState, Record<RegionEvent, readonly RegionState[]>> = {
+  absent: { ...nothing, added: ['out', 'held'] },
+  voter: {
+    ...nothing,
+    suspected: ['leaving', 'quarantined'],
+    evicted: ['out', 'held'],
+    overruled: ['out'],
+  },
+  leaving: {
+    ...nothing,
+    suspected: ['leaving', 'quarantined'],
+    recalled: ['voter', 'leaving'],
+    evicted: ['out', 'held'],
+    overruled: ['out'],
+  },
+  quarantined: {
+    ...nothing,
+    suspected: ['quarantined'],
+    recalled: ['quarantined'],
+    evicted: ['out', 'held'],
+    overruled: ['out'],
+  },
+  out: {
+    ...nothing,
+    suspected: ['out', 'held'],
+    recalled: ['out'],
+    'kept-out': ['held'],
+    'found-foreign': ['held'],
+    'copy-begun': ['copying'],
+    overruled: ['out'],
+    removed: ['held'],
+  },
+  held: {
+    ...nothing,
+    founded: ['voter'],
+    suspected: ['held'],
+    recalled: ['out'],
+    'kept-out': ['held'],
+    'found-foreign': ['held'],
+    overruled: ['out'],
+    removed: ['held'],
+    forgotten: ['absent'],
+  },
+  copying: {
+    ...nothing,
+    'copy-failed': ['out', 'held'],
+    'copy-interrupted': ['out'],
+    returned: ['voter'],
+    overruled: ['out'],
+    removed: ['held'],
+  },
+};
+
+/** The state that a membership amounts to; null: the region is none of the shard's. */
+export function regionStateOf(membership: Membership | null): RegionState {
+  if (membership === null) return 'absent';
+  switch (membership.state) {
+    case 'voter':
+      if (membership.leaving === null) return 'voter';
+      return membership.leaving.whole ? 'quarantined' : 'leaving';
+    case 'out':
+      return membership.held ? 'held' : 'out';
+    case 'copying':
+      return 'copying';
+  }
+}
+
+/** Asserts that `event` may make `to` of `from`; null: the region is none of the shard's. */
+export function assertTransition(
+  event: RegionEvent,
+  from: Membership | null,
+  to: Membership | null,
+): void {
+  const [before, after] = [regionStateOf(from), regionStateOf(to)];
+  assert(
+    regionTransitions[before][event].includes(after),
+    `a region that is ${before} may not become ${after} when it is ${event}`,
+  );
+}
