@@ -39,8 +39,7 @@ const heapMegabytes = 512;
 
 /** The seeds and the command that repeats a failure. */
 export function replayOf(runner: RunnerName, seed: number): string {
-  if (runner === 'simulation')
-    return `SEED=${seed} npx vitest run test/simulation/simulation.test.ts`;
+  if (runner === 'simulation') return `SEED=${seed} npm test -- test/simulation/simulation.test.ts`;
   return `npm run soak -- --runner ${runner} --from ${seed} --seeds 1`;
 }
 
