@@ -1,40 +1,39 @@
 import type { MemberOrder } from '../../shared/contracts/members.ts';
+import type { RoundResult } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
-import { limits } from '../../shared/limits.ts';
-import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
-import type { CoordinatorEvent, SentRound } from '../../shared/protocol/io/events.ts';
+import type { Comparison, SentRound } from '../../shared/protocol/io/events.ts';
 import { RegionModel } from '../region/model.ts';
-import { configOf, start } from './lone.ts';
+import { FoundingShard, type Life } from './founding-shard.ts';
+import { start } from './lone.ts';
 import { Random } from './random.ts';
-import { Tables } from './storage.ts';
 
 /**
- * One seeded run of a coordinator that begins over regions with data of somebody else's: rounds are lost and late, it
- * dies, others write to the regions, and operators found, add, remove and call back. A region never loses a key that
- * Lockstep did not put there, unless an operator has named at least so many keys for it.
+ * One seeded run of coordinators that begin over regions with data of somebody else's: rounds are lost and late, instances
+ * die in the midst of a step or go on without owning their storage, a second shard may begin over the same regions, others
+ * write to the regions, and operators found, add, remove and call back. A region never loses a key that Lockstep did not
+ * put there, unless an operator has named at least so many keys for it; a shard is founded once; and in calm weather it
+ * comes to an end in which all voters hold the same.
  */
 export function run(seed: number): { readonly founded: number; readonly lost: number } {
   return new Beginning(new Random(seed)).run();
 }
 
+const silent = { kind: 'silent', reason: 'lost' } as const;
+
 class Beginning {
   readonly #random: Random;
   readonly #models = new Map<RegionId, RegionModel>();
-  readonly #tables = new Tables();
-  /** By region: how many keys an operator has agreed to lose there. */
-  readonly #agreed = new Map<RegionId, number>();
-  /** By region: how many keys it held when Lockstep took it. */
-  readonly #taken = new Map<RegionId, number>();
-  #configured: readonly RegionId[];
-  #core: CoordinatorCore;
+  readonly #shard: FoundingShard;
+  /** Another coordinator with a storage of its own, over the same regions, or null. */
+  readonly #rival: FoundingShard | null;
+  /** Its operators let little be lost, so that little of what is lost is excused. */
+  readonly #isCareful: boolean;
   #now = start;
-  #flights: SentRound[] = [];
-  #compares: number | null = null;
-  #tickets = 0;
   #lost = 0;
 
   constructor(random: Random) {
     this.#random = random;
+    this.#isCareful = random.chance(0.6);
     const isAlike = random.chance(0.3);
     const keys = random.between(0, 3);
     for (const region of ['near', 'middle', 'far', 'extra']) {
@@ -43,107 +42,129 @@ class Beginning {
       for (let key = 0; key < count; key += 1) model.run('SET', `theirs:${key}`, 'v');
       this.#models.set(region, model);
     }
-    this.#configured = ['near', 'middle', 'far'];
-    this.#core = this.#begun();
+    const clock = () => this.#now;
+    this.#shard = new FoundingShard({ generation: 7, aheadMs: 0, random, clock });
+    // Generations are clock readings, so that two shards have different ones.
+    this.#rival = random.chance(0.3)
+      ? new FoundingShard({ generation: 9, aheadMs: 1e9, random, clock })
+      : null;
   }
 
   run(): { readonly founded: number; readonly lost: number } {
-    this.#step({ kind: 'ticked' });
     for (let turn = 0; turn < 250; turn += 1) {
+      const isRival = this.#rival !== null && this.#random.chance(0.4);
+      const shard = isRival && this.#rival !== null ? this.#rival : this.#shard;
+      const life = shard.stale !== null && this.#random.chance(0.3) ? shard.stale : shard.life;
+      if (life.compares !== null && this.#random.chance(0.1)) {
+        // What is being compared is not what it is to begin with.
+        this.#order(shard, life, { kind: 'add', region: 'extra', replace: 0 });
+        continue;
+      }
       const chance = this.#random.next();
-      if (chance < 0.6) this.#answer();
-      else if (chance < 0.85) this.#wait(this.#random.between(1, 2_000));
-      else if (chance < 0.93) this.#order();
-      else if (chance < 0.97) this.#meddle();
-      else this.#die();
+      if (chance < 0.52) this.#answer(shard, life);
+      else if (chance < 0.77) this.#wait(shard, life, this.#random.between(1, 2_000));
+      else if (chance < 0.84) this.#order(shard, life, this.#anyOrder());
+      else if (chance < 0.88) this.#arriveLate(shard);
+      else if (chance < 0.96) this.#meddle();
+      else shard.replace();
     }
-    return { founded: Number(this.#tables.epoch > 0), lost: this.#lost };
+    for (const shard of this.#shards) this.#judgeHistory(shard);
+    if (this.#rival === null) this.#calm(this.#shard);
+    return { founded: Number(this.#shard.tables.epoch > 0), lost: this.#lost };
   }
 
-  #begun(): CoordinatorCore {
-    this.#tables.incarnation += 1;
-    const config = configOf(this.#configured, limits.connections);
-    return new CoordinatorCore(config, this.#tables.stored(7), this.#now);
+  get #shards(): readonly FoundingShard[] {
+    return this.#rival === null ? [this.#shard] : [this.#shard, this.#rival];
   }
 
   /** One round runs and is answered, or is lost before or after that; or the comparison ends. */
-  #answer(): void {
-    if (this.#compares !== null) this.#compare(this.#compares);
-    if (this.#flights.length === 0) return;
-    const flight = this.#random.pick(this.#flights);
-    this.#flights = this.#flights.filter((other) => other !== flight);
-    const { region, number, round } = flight;
+  #answer(shard: FoundingShard, life: Life): void {
+    if (life.compares !== null) this.#compare(shard, life, life.compares);
+    if (life.flights.length === 0) return;
+    const flight = this.#random.pick(life.flights);
+    life.flights = life.flights.filter((other) => other !== flight);
     const fate = this.#random.next();
-    const model = this.#models.get(region);
-    if (model === undefined) throw new Error(`no region ${region}`);
-    const held = theirs(model);
-    const wasFree = model.state().meta === null;
-    const result = fate < 0.05 ? null : model.round(round);
-    if (wasFree && model.state().meta !== null) this.#taken.set(region, held);
-    this.#judge(region, held - theirs(model));
-    const answer = fate < 0.1 || result === null;
-    this.#step({
-      kind: 'answered',
-      region,
-      round: number,
-      result: answer ? { kind: 'silent', reason: 'lost' } : result,
-      recorded: [],
-    });
+    const result = fate < 0.05 ? silent : this.#carryOut(shard, flight);
+    shard.answered(life, flight, fate < 0.1 ? silent : result);
   }
 
-  #judge(region: RegionId, lost: number): void {
-    if (lost <= 0) return;
+  /** A round runs of which nobody waits for the answer. */
+  #arriveLate(shard: FoundingShard): void {
+    if (shard.late.length === 0) return;
+    const flight = this.#random.pick(shard.late);
+    shard.late = shard.late.filter((other) => other !== flight);
+    this.#carryOut(shard, flight);
+  }
+
+  #carryOut(shard: FoundingShard, { region, round }: SentRound): RoundResult {
+    const model = this.#modelOf(region);
+    const held = theirs(model);
+    const before = model.state().meta?.generation ?? null;
+    const result = model.round(round);
+    const after = model.state().meta?.generation ?? null;
+    if (after !== null && after !== before) {
+      const isOwn = before !== null && shard.owns(region, before);
+      shard.noteGeneration(region, after, isOwn ? (shard.taken.get(region) ?? 0) : held);
+    }
+    const lost = held - theirs(model);
+    if (lost > 0) this.#judge(shard, region, lost);
+    return result;
+  }
+
+  #judge({ taken, agreed }: FoundingShard, region: RegionId, lost: number): void {
     this.#lost += lost;
-    const held = this.#taken.get(region) ?? Number.POSITIVE_INFINITY;
-    if (held > (this.#agreed.get(region) ?? 0)) {
+    const held = taken.get(region) ?? Number.POSITIVE_INFINITY;
+    if (held > (agreed.get(region) ?? 0)) {
       throw new Error(`${region} lost ${lost} of ${held} keys that nobody has agreed to lose`);
     }
   }
 
-  #compare(number: number): void {
-    this.#compares = null;
-    const contents = this.#configured.map((region) => {
-      const data = [...(this.#models.get(region)?.state().data ?? [])];
-      return JSON.stringify(data.sort());
-    });
+  #compare(shard: FoundingShard, life: Life, { number, regions }: Comparison): void {
+    life.compares = null;
+    const contents = regions.map((region) => contentsOf(this.#modelOf(region)));
     const differing = new Set(contents).size > 1 ? 1 : 0;
+    life.equal = differing === 0 ? new Set(regions) : null;
     const result = { kind: 'compared', checked: 1, differing, next: null } as const;
-    this.#step({ kind: 'compared', number, result });
+    shard.step(life, { kind: 'compared', number, result });
   }
 
-  #wait(ms: number): void {
+  #wait(shard: FoundingShard, life: Life, ms: number): void {
     this.#now += ms;
-    this.#step({ kind: 'ticked' });
+    shard.step(life, { kind: 'ticked' });
   }
 
   /** An operator names some number of keys, which may be what a region holds. */
-  #order(): void {
+  #anyOrder(): MemberOrder {
     const region = this.#random.pick([...this.#models.keys()]);
-    const number = this.#random.pick([0, 0, 1, 2, 5]);
-    const order = this.#random.pick<MemberOrder>([
+    const number = this.#random.pick(this.#isCareful ? [0, 0, 0, 0, 1] : [0, 0, 1, 2, 5]);
+    return this.#random.pick<MemberOrder>([
       { kind: 'found', source: region, agree: false, replace: {} },
       { kind: 'found', source: region, agree: false, replace: this.#allOf(number) },
-      { kind: 'found', source: null, agree: true, replace: {} },
+      { kind: 'found', source: null, agree: !this.#isCareful, replace: {} },
       { kind: 'found', source: null, agree: false, replace: {} },
       { kind: 'add', region: 'extra', replace: number },
       { kind: 'remove', region },
       { kind: 'return', region, whole: false, force: this.#random.chance(0.3), replace: number },
     ]);
-    // A number counts from the moment at which it is sent, since the order may be carried out before it is answered.
-    if (order.kind === 'found')
-      for (const [id, keys] of Object.entries(order.replace)) this.#agree(id, keys);
-    // Whoever says wrongly that all hold the same may lose what differs.
-    if (order.kind === 'found' && order.agree) {
-      for (const [id, model] of this.#models) this.#agree(id, theirs(model));
-    }
-    if (order.kind === 'add' || order.kind === 'return') this.#agree(order.region, number);
-    if (order.kind === 'add') this.#configured = [...new Set([...this.#configured, 'extra'])];
-    this.#tickets += 1;
-    this.#step({ kind: 'ordered', ticket: this.#tickets, order });
   }
 
-  #agree(region: RegionId, keys: number): void {
-    this.#agreed.set(region, Math.max(this.#agreed.get(region) ?? 0, keys));
+  /** Now and then the instance dies as it takes the order: before that is stored, or before anything leaves. */
+  #order(shard: FoundingShard, life: Life, order: MemberOrder, isCalm = false): void {
+    // A number counts from the moment at which it is sent, since the order may be carried out before it is answered.
+    if (order.kind === 'found')
+      for (const [id, keys] of Object.entries(order.replace)) shard.agree(id, keys);
+    // Whoever says wrongly that all hold the same may lose what differs.
+    if (order.kind === 'found' && order.agree) {
+      shard.isTrusted = true;
+      for (const [id, model] of this.#models) shard.agree(id, theirs(model));
+    }
+    if (order.kind === 'add' || order.kind === 'return') {
+      shard.agree(order.region, order.replace ?? 0);
+    }
+    if (order.kind === 'add') shard.configured = [...new Set([...shard.configured, 'extra'])];
+    const deaths = [null, null, 'before it stores', 'before it sends'] as const;
+    const death = isCalm ? null : this.#random.pick(deaths);
+    shard.step(life, { kind: 'ordered', ticket: shard.nextTicket(), order }, death);
   }
 
   #allOf(number: number): Readonly<Record<RegionId, number>> {
@@ -156,25 +177,76 @@ class Beginning {
     if (model.state().meta === null) model.run('SET', `theirs:${this.#random.between(0, 4)}`, 'v');
   }
 
-  #die(): void {
-    this.#flights = [];
-    this.#compares = null;
-    this.#core = this.#begun();
-    this.#step({ kind: 'ticked' });
+  /** A shard is founded by one step, with one source or none. */
+  #judgeHistory({ tables }: FoundingShard): void {
+    const founded = tables.history.filter(({ event }) => event === 'founded');
+    const causes = new Set(founded.map(({ at, detail }) => `${at} ${detail}`));
+    if (causes.size > 1) throw new Error(`founded ${causes.size} times: ${[...causes].join('; ')}`);
   }
 
-  #step(event: CoordinatorEvent): void {
-    const ready = this.#core.step(event, this.#now, `e${this.#random.between(0, 1e9)}-`);
-    this.#tables.apply(ready.persist);
-    if (ready.ended !== null) {
-      this.#die();
+  /** Nothing is lost any more, and an operator founds the shard where it waits for one: what it comes to. */
+  #calm(shard: FoundingShard): void {
+    if (shard.stale !== null) shard.replace();
+    for (let turn = 0; turn < 400; turn += 1) {
+      const { life } = shard;
+      if (life.compares !== null) this.#compare(shard, life, life.compares);
+      for (const flight of shard.life.flights.splice(0)) {
+        shard.answered(life, flight, this.#carryOut(shard, flight));
+      }
+      if (turn % 20 === 19) this.#help(shard);
+      this.#wait(shard, shard.life, 500);
+    }
+    this.#judgeHistory(shard);
+    const { regions, founding } = shard.life.core.status();
+    const voters = regions.filter(({ state }) => state === 'voter').map(({ region }) => region);
+    if (founding !== null || voters.length === 0) {
+      throw new Error(`it does not begin: ${JSON.stringify(founding)}`);
+    }
+    const waiting = regions.filter(({ state, held }) => state !== 'voter' && held !== true);
+    if (waiting.length > 0) throw new Error(`not copied: ${JSON.stringify(waiting)}`);
+    const contents = new Set(voters.map((region) => contentsOf(this.#modelOf(region))));
+    if (contents.size > 1 && !shard.isTrusted) {
+      throw new Error(`voters hold different data: ${[...contents].join(' ')}`);
+    }
+  }
+
+  /** What an operator does if the shard does not begin by itself. */
+  #help(shard: FoundingShard): void {
+    if (shard.tables.epoch === 0) {
+      this.#foundByCounts(shard);
       return;
     }
-    for (const send of ready.sends) if (send.kind === 'round') this.#flights.push(send);
-    if (ready.comparison !== null) this.#compares = ready.comparison.number;
+    const { regions } = shard.life.core.status();
+    const voters = regions.filter(({ state }) => state === 'voter');
+    const [first] = voters;
+    // Others have written to all of them between the last count and the first round.
+    const haveBegun = voters.some(({ region }) => this.#modelOf(region).state().meta !== null);
+    if (first === undefined || haveBegun) return;
+    this.#order(shard, shard.life, { kind: 'believe', region: first.region }, true);
+  }
+
+  /** An operator names the region that holds most, and sends the numbers of all others back. */
+  #foundByCounts(shard: FoundingShard): void {
+    const keys = shard.life.core.status().founding?.keys ?? {};
+    const counts = Object.entries(keys).map(([region, count]) => [region, count ?? 0] as const);
+    const [most] = counts.toSorted(([, a], [, b]) => b - a);
+    if (most === undefined) return;
+    const replace = Object.fromEntries(counts);
+    const order = { kind: 'found', source: most[0], agree: false, replace } as const;
+    this.#order(shard, shard.life, order, true);
+  }
+
+  #modelOf(region: RegionId): RegionModel {
+    const model = this.#models.get(region);
+    if (model === undefined) throw new Error(`no region ${region}`);
+    return model;
   }
 }
 
 function theirs(model: RegionModel): number {
   return [...model.state().data.keys()].filter((key) => key.startsWith('theirs:')).length;
+}
+
+function contentsOf(model: RegionModel): string {
+  return JSON.stringify([...model.state().data.keys()].sort());
 }

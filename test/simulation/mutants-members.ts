@@ -418,17 +418,6 @@ export const memberMutants: readonly Mutant[] = [
     ],
   ),
   mutant(
-    'R45',
-    'replaces-what-nobody-agreed-to-lose',
-    'founding',
-    [1, 60],
-    [
-      'test/region/meta.ts',
-      "(begin && role === 'voter')) && keys <= round.takes",
-      "(begin && role === 'voter'))",
-    ],
-  ),
-  mutant(
     'R38',
     'forgets-a-removed-region-in-its-lease',
     'changes',
@@ -448,18 +437,6 @@ export const memberMutants: readonly Mutant[] = [
       'shared/protocol/handlers/operator-orders.ts',
       'return (link.isVoter || isBelieved(link)) && isLast;',
       'return link.isVoter && isLast;',
-    ],
-  ),
-  mutant(
-    'R45',
-    'begins-with-what-was-compared-without-it',
-    'founding',
-    [900, 1500],
-    [
-      'shared/protocol/membership/founding.ts',
-      `    this.#comparison = null;
-    const detail = 'the shard has not begun';`,
-      `    const detail = 'the shard has not begun';`,
     ],
   ),
 ];

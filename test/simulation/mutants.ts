@@ -1,6 +1,7 @@
 import { allKeysMutants } from './mutants-all-keys.ts';
 import { coordinatorMutants } from './mutants-coordinator.ts';
 import { copyMutants } from './mutants-copies.ts';
+import { foundingMutants } from './mutants-founding.ts';
 import { memberMutants } from './mutants-members.ts';
 import { regionMutants } from './mutants-region.ts';
 import { scriptMutants } from './mutants-scripts.ts';
@@ -31,6 +32,7 @@ export const mutants: readonly Mutant[] = [
   ...scriptMutants,
   ...shellMutants,
   ...memberMutants,
+  ...foundingMutants,
   ...copyMutants,
   ...allKeysMutants,
   ...userScriptMutants,

@@ -126,6 +126,11 @@ export class Orders {
     if (membership.state === 'copying') {
       return refused(`${link.region} is being copied, and votes when that is over`);
     }
+    if (isBelieved(link)) {
+      // All that it holds is kept, whatever number comes along: nobody else holds what is right.
+      members.askAgain(link);
+      return taken(`${link.region} is believed: it votes as soon as it answers`);
+    }
     const objection = objectionTo(link, force, replace);
     if (objection !== null) {
       this.#parts.links.askNow(link);

@@ -1,0 +1,258 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { KeyCounts } from '../../shared/contracts/members.ts';
+import type { RegionId } from '../../shared/ids.ts';
+import type { SentRound } from '../../shared/protocol/io/events.ts';
+import { RegionModel } from '../region/model.ts';
+import { Rig } from './rig.ts';
+
+/** R45: a shard is founded once, whatever its instances do at the same time, and whatever arrives late. */
+
+const regions: readonly RegionId[] = ['near', 'middle', 'far'];
+const nothing = { epoch: 0, regions: [], generation: 9 };
+
+let models: ReadonlyMap<RegionId, RegionModel>;
+let now: () => number;
+
+/** Regions with so many keys each, which Lockstep did not put there. */
+function filled(counts: Readonly<Record<RegionId, number>>): void {
+  models = new Map(regions.map((region) => [region, new RegionModel(() => now())]));
+  for (const [region, count] of Object.entries(counts)) {
+    for (let key = 0; key < count; key += 1) modelOf(region).run('SET', `${region}:${key}`, 'v');
+  }
+}
+
+function modelOf(region: RegionId): RegionModel {
+  const model = models.get(region);
+  if (model === undefined) throw new Error(`no region ${region}`);
+  return model;
+}
+
+/** The keys of a region, whoever put them there. */
+function keysIn(region: RegionId): readonly string[] {
+  return [...modelOf(region).state().data.keys()].sort();
+}
+
+/** An instance that begins on what is stored, and has not been answered yet. */
+function born(rig: Rig): Rig {
+  now = () => rig.now;
+  rig.tick();
+  return rig;
+}
+
+/** The round runs in its region, and is answered as that says. */
+function carryOut(rig: Rig, send: SentRound): void {
+  rig.end(send, modelOf(send.region).round(send.round));
+}
+
+/** The rounds run although nobody waits for their answers any more. */
+function arriveLate(sends: readonly SentRound[]): void {
+  for (const { region, round } of sends) modelOf(region).round(round);
+}
+
+function answerAll(rig: Rig): void {
+  for (const send of rig.flights) carryOut(rig, send);
+}
+
+/** Everything is answered, until all vote or nothing changes any more. */
+function calm(rig: Rig): void {
+  for (let turn = 0; turn < 200; turn += 1) {
+    answerAll(rig);
+    rig.advance(500);
+  }
+}
+
+function foundFrom(rig: Rig, source: RegionId, replace: KeyCounts = {}) {
+  return rig.order({ kind: 'found', source, agree: false, replace });
+}
+
+function statesOf(rig: Rig): readonly string[] {
+  return rig.core.status().regions.map(({ region, state }) => `${region} ${state}`);
+}
+
+const allVote = regions.map((region) => `${region} voter`);
+
+/** An instance that has been told what all regions hold, with nothing on its way. */
+function counted(options: ConstructorParameters<typeof Rig>[0] = {}): Rig {
+  const rig = born(new Rig({ regions, stored: nothing, ...options }));
+  answerAll(rig);
+  return rig;
+}
+
+describe('an instance that was left behind before its shard had members', () => {
+  it('changes nothing by counts that arrive after the next one has begun', () => {
+    filled({});
+    const stale = born(new Rig({ regions, stored: nothing }));
+    const counts = stale.flights;
+    const rig = born(stale.restarted());
+    answerAll(rig);
+    answerAll(rig);
+    expect(statesOf(rig)).toEqual(allVote);
+    const before = regions.map((region) => modelOf(region).state());
+    arriveLate(counts);
+    expect(regions.map((region) => modelOf(region).state())).toEqual(before);
+    calm(rig);
+    expect(statesOf(rig)).toEqual(allVote);
+  });
+
+  it('says nothing to an order to found that it does not store first: then it learns that it owns nothing', () => {
+    filled({ near: 5 });
+    const stale = counted();
+    const rig = born(stale.restarted());
+    answerAll(rig);
+    expect(foundFrom(rig, 'near').kind).toBe('taken');
+    const orders = [
+      () => foundFrom(stale, 'far', { near: 5 }),
+      () => foundFrom(stale, 'near'),
+      () => foundFrom(stale, 'far'),
+      () => stale.order({ kind: 'found', source: null, agree: true, replace: {} }),
+      () => stale.order({ kind: 'found', source: null, agree: false, replace: {} }),
+    ];
+    for (const order of orders) {
+      order();
+      // With this write it is refused by the storage, so that neither its rounds nor its answer leave.
+      expect(stale.last.persist).not.toEqual([]);
+    }
+  });
+
+  it('finds the next one’s state where it counts again, and begins nothing over it', () => {
+    filled({});
+    const stale = born(new Rig({ regions, stored: nothing }));
+    const rig = born(stale.restarted());
+    answerAll(rig);
+    answerAll(rig);
+    expect(statesOf(rig)).toEqual(allVote);
+    calm(stale);
+    expect(stale.persisted).toEqual([]);
+    expect(stale.rounds.every(({ round }) => round.copy === null && !round.begin)).toBe(true);
+  });
+});
+
+describe('an instance that dies at a step of the beginning', () => {
+  beforeEach(() => filled({ near: 5, far: 2 }));
+
+  it('before its source is stored leaves the choice free, and nothing is lost', () => {
+    const first = counted();
+    expect(foundFrom(first, 'near').kind).toBe('refused');
+    // Nothing of the step is stored, so nothing of it leaves: the next instance knows nothing of the order.
+    const rig = counted();
+    expect(foundFrom(rig, 'far', { near: 5 }).kind).toBe('taken');
+    calm(rig);
+    expect(statesOf(rig)).toEqual(allVote);
+    for (const region of regions) expect(keysIn(region)).toEqual(['far:0', 'far:1']);
+  });
+
+  it.each(['before its rounds leave', 'with its rounds on their way'])(
+    'once its source is stored keeps to it, %s',
+    (when) => {
+      const first = counted();
+      expect(foundFrom(first, 'near', { far: 2 }).kind).toBe('taken');
+      const late = first.flights;
+      const rig = born(first.restarted());
+      expect(foundFrom(rig, 'far', { near: 5 }).kind).toBe('refused');
+      if (when === 'with its rounds on their way') arriveLate(late);
+      calm(rig);
+      expect(statesOf(rig)).toEqual(allVote);
+      for (const region of regions) expect(keysIn(region)).toHaveLength(5);
+      expect(keysIn('far')).toEqual(keysIn('near'));
+      const founded = [...first.changes, ...rig.changes].filter(({ event }) => event === 'founded');
+      expect(founded.map(({ region }) => region)).toEqual(['near']);
+    },
+  );
+
+  it('at each step of its copies is followed by one that ends them, whatever arrives late', () => {
+    for (let steps = 1; steps < 40; steps += 1) {
+      filled({ near: 5, far: 2 });
+      let rig = counted();
+      expect(foundFrom(rig, 'near', { far: 2 }).kind).toBe('taken');
+      for (let step = 0; step < steps; step += 1) {
+        const [send] = rig.flights;
+        if (send === undefined) rig.advance(500);
+        else carryOut(rig, send);
+      }
+      const late = rig.flights;
+      rig = born(rig.restarted());
+      answerAll(rig);
+      arriveLate(late);
+      calm(rig);
+      expect(statesOf(rig)).toEqual(allVote);
+      for (const region of regions) expect(keysIn(region)).toEqual(keysIn('near'));
+      expect(keysIn('near')).toHaveLength(5);
+    }
+  });
+
+  it('with all its regions as voters is followed by one that begins over no more keys than were counted', () => {
+    filled({});
+    const first = counted();
+    const late = first.flights;
+    expect(late.every(({ round }) => round.begin && round.takes === 0)).toBe(true);
+    modelOf('far').run('SET', 'theirs', 'v');
+    const rig = born(first.restarted());
+    arriveLate(late);
+    calm(rig);
+    expect(statesOf(rig)).toEqual(['near voter', 'middle voter', 'far out']);
+    expect(rig.statusOf('far')).toMatchObject({ cause: 'foreign', held: true });
+    expect(keysIn('far')).toEqual(['theirs']);
+  });
+});
+
+describe('a source that is believed and has not been taken yet', () => {
+  it('keeps all its keys if it is called back with a smaller number, also by the next instance', () => {
+    filled({ near: 5 });
+    const first = counted();
+    expect(foundFrom(first, 'near').kind).toBe('taken');
+    const rig = born(first.restarted());
+    const order = {
+      kind: 'return',
+      region: 'near',
+      whole: false,
+      force: false,
+      replace: 1,
+    } as const;
+    expect(rig.order(order)).toMatchObject({ kind: 'taken' });
+    expect(rig.tables.regions.get('near')).toMatchObject({ takes: Number.MAX_SAFE_INTEGER });
+    calm(rig);
+    expect(statesOf(rig)).toEqual(allVote);
+    for (const region of regions) expect(keysIn(region)).toHaveLength(5);
+  });
+});
+
+describe('two coordinators with storages of their own', () => {
+  /** A second one over the same regions, with another generation. */
+  const other = { stored: { ...nothing, generation: 11 } };
+
+  it('that begin over empty regions each keep what they took first, and none replaces the other', () => {
+    filled({});
+    const one = counted();
+    const two = counted(other);
+    const [near, ...rest] = one.flights;
+    if (near === undefined) throw new Error('it begins');
+    carryOut(one, near);
+    answerAll(two);
+    for (const send of rest) carryOut(one, send);
+    for (const rig of [one, two, one, two]) calm(rig);
+    const generations = regions.map((region) => modelOf(region).state().meta?.generation);
+    expect(generations).toEqual([9, 11, 11]);
+    expect(one.statusOf('middle')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
+    expect(two.statusOf('near')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
+  });
+
+  it('that are founded from different regions lose nothing that was not named to the one that replaces it', () => {
+    filled({ near: 5, far: 2 });
+    const one = counted();
+    const two = counted(other);
+    expect(foundFrom(one, 'near', { far: 2 }).kind).toBe('taken');
+    expect(foundFrom(two, 'far', { near: 5 }).kind).toBe('taken');
+    // Each has taken its own source before the other one asks for it.
+    for (const [rig, source] of [
+      [one, 'near'],
+      [two, 'far'],
+    ] as const) {
+      carryOut(rig, rig.flight(source));
+    }
+    for (const rig of [one, two, one, two]) calm(rig);
+    expect(keysIn('near')).toHaveLength(5);
+    expect(keysIn('far')).toHaveLength(2);
+    expect(one.statusOf('far')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
+    expect(two.statusOf('near')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
+  });
+});

@@ -1,0 +1,178 @@
+import type { RoundResult } from '../../shared/contracts/round.ts';
+import type { RegionId } from '../../shared/ids.ts';
+import { limits } from '../../shared/limits.ts';
+import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
+import type {
+  Comparison,
+  CoordinatorEvent,
+  Ready,
+  SentRound,
+} from '../../shared/protocol/io/events.ts';
+import { configOf } from './lone.ts';
+import type { Random } from './random.ts';
+import { Tables } from './storage.ts';
+
+/** One instance of a coordinator: what it has on its way, and what it has been told of the regions. */
+export interface Life {
+  readonly core: CoordinatorCore;
+  flights: SentRound[];
+  /** The comparison that it waits for, or null. */
+  compares: Comparison | null;
+  /** By region: the number of keys that it said when it was last asked. */
+  readonly said: Map<RegionId, number>;
+  /** The regions that a comparison has found to hold the same; null: none has ended so. */
+  equal: ReadonlySet<RegionId> | null;
+}
+
+/** What of a step gets lost because its instance dies in the midst of it. */
+type Death = 'before it stores' | 'before it sends';
+
+/**
+ * The coordinators of one storage: one owns it, and one that was left behind may go on until its next write is refused.
+ * Whatever an instance had on its way when it died may still arrive in the regions.
+ */
+export class FoundingShard {
+  readonly tables = new Tables();
+  /** By region: how many keys operators of this shard have agreed to lose there. */
+  readonly agreed = new Map<RegionId, number>();
+  /** By region: how many keys it held when this shard took it. */
+  readonly taken = new Map<RegionId, number>();
+  /** By region: the generations under which this shard has taken it. */
+  readonly #generations = new Map<RegionId, Set<number>>();
+  configured: readonly RegionId[] = ['near', 'middle', 'far'];
+  /** True once an operator has said that all hold the same: what differs may then be lost, or stay so. */
+  isTrusted = false;
+  life: Life;
+  /** An older instance that does not know yet that it owns nothing any more. */
+  stale: Life | null = null;
+  /** Rounds of which nobody waits for the answer any more. */
+  late: SentRound[] = [];
+  readonly #generation: number;
+  readonly #aheadMs: number;
+  readonly #random: Random;
+  readonly #clock: () => number;
+  #tickets = 0;
+
+  /** Its clock is `aheadMs` ahead of `clock`. */
+  constructor(given: {
+    readonly generation: number;
+    readonly aheadMs: number;
+    readonly random: Random;
+    readonly clock: () => number;
+  }) {
+    this.#generation = given.generation;
+    this.#aheadMs = given.aheadMs;
+    this.#random = given.random;
+    this.#clock = given.clock;
+    this.life = this.#born();
+    this.step(this.life, { kind: 'ticked' });
+  }
+
+  get now(): number {
+    return this.#clock() + this.#aheadMs;
+  }
+
+  nextTicket(): number {
+    this.#tickets += 1;
+    return this.#tickets;
+  }
+
+  /** A region that held `keys` keys has taken a generation in a round of this shard. */
+  noteGeneration(region: RegionId, generation: number, keys: number): void {
+    const known = this.#generations.get(region) ?? new Set();
+    if (known.size === 0 || !known.has(generation)) this.taken.set(region, keys);
+    this.#generations.set(region, known.add(generation));
+  }
+
+  /** True if the state of this generation in the region was put there by this shard. */
+  owns(region: RegionId, generation: number): boolean {
+    return this.#generations.get(region)?.has(generation) === true;
+  }
+
+  agree(region: RegionId, keys: number): void {
+    this.agreed.set(region, Math.max(this.agreed.get(region) ?? 0, keys));
+  }
+
+  /** The instance is replaced by the next one; it may go on for a while without knowing. */
+  replace(): void {
+    if (this.stale !== null) this.late.push(...this.stale.flights);
+    this.stale = null;
+    if (this.#random.chance(0.4)) this.stale = this.life;
+    else this.late.push(...this.life.flights.filter(() => this.#random.chance(0.5)));
+    this.life = this.#born();
+    this.step(this.life, { kind: 'ticked' });
+  }
+
+  /** A round has ended for the instance that sent it. */
+  answered(life: Life, { region, number }: SentRound, result: RoundResult): void {
+    if (result.kind === 'refused' && result.refusal.kind === 'generation') {
+      life.said.set(region, result.refusal.keys);
+    }
+    this.step(life, { kind: 'answered', region, round: number, result, recorded: [] });
+  }
+
+  /** One event; `death`: the instance dies in the midst of it. */
+  step(life: Life, event: CoordinatorEvent, death: Death | null = null): Ready {
+    const ready = life.core.step(event, this.now, `e${this.#random.between(0, 1e9)}-`);
+    if (life === this.stale) {
+      this.#stepOfStale(life, ready);
+      return ready;
+    }
+    if (death === 'before it stores') {
+      this.#die();
+      return ready;
+    }
+    this.#judgeBeginning(life, ready, event);
+    this.tables.apply(ready.persist);
+    if (death !== null || ready.ended !== null) this.#die();
+    else this.#leave(life, ready);
+    return ready;
+  }
+
+  /** The first write tells it that it owns nothing any more: then nothing of that step leaves. */
+  #stepOfStale(life: Life, ready: Ready): void {
+    if (ready.persist.length === 0 && ready.ended === null) {
+      this.#leave(life, ready);
+      return;
+    }
+    this.late.push(...life.flights);
+    this.stale = null;
+  }
+
+  #die(): void {
+    this.late.push(...this.life.flights);
+    this.life = this.#born();
+    this.step(this.life, { kind: 'ticked' });
+  }
+
+  #leave(life: Life, ready: Ready): void {
+    for (const send of ready.sends) if (send.kind === 'round') life.flights.push(send);
+    if (ready.comparison !== null) life.compares = ready.comparison;
+  }
+
+  #born(): Life {
+    this.tables.incarnation += 1;
+    const config = configOf(this.configured, limits.connections);
+    const core = new CoordinatorCore(config, this.tables.stored(this.#generation), this.now);
+    return { core, flights: [], compares: null, said: new Map(), equal: null };
+  }
+
+  /** A shard gets members once: when every region has said what it holds, and all hold the same or one is named. */
+  #judgeBeginning({ said, equal }: Life, { persist }: Ready, event: CoordinatorEvent): void {
+    const begins = persist.some((write) => write.kind === 'members' && write.epoch > 0);
+    if (!begins || this.tables.epoch > 0) return;
+    const stored = persist.flatMap((write) =>
+      write.kind === 'region' ? [write.region.region] : [],
+    );
+    const members = [...new Set(stored)];
+    const isOrdered = event.kind === 'ordered' && event.order.kind === 'found';
+    if (isOrdered && event.order.source !== null) return;
+    const counts = members.map((region) => said.get(region));
+    if (counts.includes(undefined)) throw new Error('it begins before every region has been asked');
+    if (new Set(counts).size > 1) throw new Error('it begins although the regions differ');
+    const isEqual = members.length === 1 || members.every((region) => equal?.has(region));
+    if (!isOrdered && counts[0] !== 0 && !isEqual) {
+      throw new Error('it begins before the regions have been compared');
+    }
+  }
+}

@@ -1,0 +1,83 @@
+import type { Mutant } from './mutants.ts';
+import { mutant } from './mutants-members.ts';
+
+/** R45: over what a shard begins, and in which order. */
+
+const founding = 'shared/protocol/membership/founding.ts';
+
+export const foundingMutants: readonly Mutant[] = [
+  mutant(
+    'R45',
+    'replaces-what-nobody-agreed-to-lose',
+    'founding',
+    [1, 300],
+    [
+      'test/region/meta.ts',
+      "(begin && role === 'voter')) && keys <= round.takes",
+      "(begin && role === 'voter'))",
+    ],
+  ),
+  mutant(
+    'R45',
+    'begins-with-what-was-compared-without-it',
+    'founding',
+    [150, 420],
+    [
+      founding,
+      `    this.#comparison = null;
+    const detail = 'the shard has not begun';`,
+      `    const detail = 'the shard has not begun';`,
+    ],
+  ),
+  mutant(
+    'R45',
+    'begins-before-all-have-counted',
+    'founding',
+    [1, 60],
+    [
+      founding,
+      "if (missing.length > 0) return { kind: 'counting', missing };",
+      "if (missing.length === links.length) return { kind: 'counting', missing };",
+    ],
+    // This holds what the first one lets through.
+    [
+      founding,
+      `assert(link.contents !== null, 'a shard begins when every region has said what it holds');
+      link.takes = link.contents.keys;`,
+      'link.takes = link.contents?.keys ?? 0;',
+    ],
+  ),
+  mutant(
+    'R45',
+    'begins-before-it-has-compared',
+    'founding',
+    [1, 60],
+    [
+      founding,
+      '    const { ready, links } = this.#parts;\n    if (this.#comparison?.keys !== keys) {',
+      `    const { ready, links } = this.#parts;
+    if (this.#isOpen) return this.#begin('nobody has compared its regions');
+    if (this.#comparison?.keys !== keys) {`,
+    ],
+  ),
+  mutant(
+    'R45',
+    'copies-before-its-source-is-stored',
+    'founding',
+    [1, 60],
+    // The next step that stores anything of a region stores what this one leaves out.
+    [
+      founding,
+      "    this.#members.trust(source, {\n      event: 'founded',",
+      `    const { ready } = this.#parts;
+    ready.persist = () => {};
+    this.#members.trust(source, {
+      event: 'founded',`,
+    ],
+    [
+      founding,
+      "    return { kind: 'taken', detail: `$",
+      "    Reflect.deleteProperty(ready, 'persist');\n    return { kind: 'taken', detail: `$",
+    ],
+  ),
+];
