@@ -26,9 +26,11 @@ const topLevel = [
   '.gitignore',
   '.npmrc',
   'AGENTS.md',
+  'CHANGELOG.md',
   'CONTRIBUTING.md',
   'LICENSE',
   'README.md',
+  'SECURITY.md',
   'biome.json',
   'docs',
   'functions',
@@ -202,10 +204,10 @@ describe('PROTOCOL.md', () => {
 });
 
 describe('a problem', () => {
-  it('is in the list of README.md, with its status', () => {
-    const readme = textOf('README.md');
+  it('is in the list of docs/reference/problems.md, with its status', () => {
+    const page = textOf('docs/reference/problems.md');
     const missing = Object.entries(problemKinds).filter(
-      ([name, { status }]) => !new RegExp(`\\| *\`${name}\` *\\| *${status} *\\|`).test(readme),
+      ([name, { status }]) => !new RegExp(`\\| *\`${name}\` *\\| *${status} *\\|`).test(page),
     );
     expect(missing.map(([name]) => name)).toEqual([]);
   });

@@ -1,0 +1,50 @@
+import { describe, expect, it } from 'vitest';
+import { frameOf } from '../protocol/rig.ts';
+import { Lone } from '../simulation/lone.ts';
+import { MemoryStorage } from './sqlite.ts';
+import { begun, pruneAll } from './stored.ts';
+
+/**
+ * Rows written to the coordinator's storage are billed. docs/operate/costs.md computes with the figures held here; rows of
+ * indexes count, as the platform bills them.
+ */
+
+const regions = ['near', 'middle', 'far'];
+
+/** Rows written per write, of 20 writes that are sent one after the other or `together`, and rows to drop them again. */
+function rowsPerWrite(together: boolean): { readonly written: number; readonly dropped: number } {
+  const memory = new MemoryStorage();
+  const { storage, stored } = begun(memory);
+  const lone = new Lone(regions, stored);
+  let persisted = 0;
+  const settle = () => {
+    lone.settle();
+    for (const step of lone.steps.slice(persisted)) storage.write(step.persist);
+    persisted = lone.steps.length;
+  };
+  const send = (first: number, count: number) => {
+    const frames = Array.from({ length: count }, (_, index) => frameOf([`key:${first + index}`]));
+    for (const frame of frames) lone.arrive(frame);
+    settle();
+  };
+  send(0, 1);
+  const before = memory.rowsWritten;
+  if (together) send(100, 20);
+  else for (let number = 0; number < 20; number += 1) send(100 + number, 1);
+  const written = (memory.rowsWritten - before) / 20;
+  const beforeDropping = memory.rowsWritten;
+  pruneAll(storage, lone.now + 100 * 86_400_000);
+  return { written, dropped: (memory.rowsWritten - beforeDropping) / 21 };
+}
+
+describe('a write', () => {
+  it('writes at most 18 rows if it comes alone, and 9 more are written to forget it', () => {
+    const { written, dropped } = rowsPerWrite(false);
+    expect(written).toBeLessThanOrEqual(18);
+    expect(dropped).toBeLessThanOrEqual(9);
+  });
+
+  it('writes at most 13 rows if 20 come together', () => {
+    expect(rowsPerWrite(true).written).toBeLessThanOrEqual(13);
+  });
+});
