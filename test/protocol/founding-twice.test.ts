@@ -159,26 +159,34 @@ describe('an instance that dies at a step of the beginning', () => {
     },
   );
 
-  it('at each step of its copies is followed by one that ends them, whatever arrives late', () => {
-    for (let steps = 1; steps < 40; steps += 1) {
-      filled({ near: 5, far: 2 });
-      let rig = counted();
-      expect(foundFrom(rig, 'near', { far: 2 }).kind).toBe('taken');
-      for (let step = 0; step < steps; step += 1) {
-        const [send] = rig.flights;
-        if (send === undefined) rig.advance(500);
-        else carryOut(rig, send);
+  it.each([
+    ['as the next one copies', false],
+    ['when the next one has copied', true],
+  ])(
+    'at each step of its copies is followed by one that ends them, what arrives %s',
+    (_, isLast) => {
+      for (let steps = 1; steps < 40; steps += 1) {
+        filled({ near: 5, far: 2 });
+        let rig = counted();
+        expect(foundFrom(rig, 'near', { far: 2 }).kind).toBe('taken');
+        for (let step = 0; step < steps; step += 1) {
+          const [send] = rig.flights;
+          if (send === undefined) rig.advance(500);
+          else carryOut(rig, send);
+        }
+        const late = rig.flights;
+        rig = born(rig.restarted());
+        answerAll(rig);
+        if (!isLast) arriveLate(late);
+        calm(rig);
+        if (isLast) arriveLate(late);
+        calm(rig);
+        expect(statesOf(rig)).toEqual(allVote);
+        for (const region of regions) expect(keysIn(region)).toEqual(keysIn('near'));
+        expect(keysIn('near')).toHaveLength(5);
       }
-      const late = rig.flights;
-      rig = born(rig.restarted());
-      answerAll(rig);
-      arriveLate(late);
-      calm(rig);
-      expect(statesOf(rig)).toEqual(allVote);
-      for (const region of regions) expect(keysIn(region)).toEqual(keysIn('near'));
-      expect(keysIn('near')).toHaveLength(5);
-    }
-  });
+    },
+  );
 
   it('with all its regions as voters is followed by one that begins over no more keys than were counted', () => {
     filled({});
