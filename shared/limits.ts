@@ -6,6 +6,7 @@ import { storageLimits } from './storage-limits.ts';
  */
 export const limits = {
   ...storageLimits,
+  // Requests and commands
   /** A request body at the edge. */
   bodyBytes: 1_000_000,
   /** Of a larger one so much is read and dropped, so that its sender gets to see the refusal. */
@@ -22,7 +23,9 @@ export const limits = {
   expiryMsMaximum: 4_000_000_000_000_000,
   /** The byte of a string that one SETBIT, SETRANGE or BITFIELD may reach: a region allocates all before it. */
   reachedBytes: 16_000_000,
+  /** Commands of one write. */
   operationsPerWrite: 128,
+  /** Checks of one write. */
   checksPerWrite: 64,
   /** Words of one command, its name included: Lua's unpack, by which a region calls it, takes 8,000 at most. */
   argumentsPerOperation: 7_000,
@@ -36,6 +39,7 @@ export const limits = {
   doubtsPerWrite: 3,
   /** Attempts at a write that a region could not stage before its vote was missed. */
   overrunsPerWrite: 3,
+  /** Commands of one snapshot. */
   readsPerSnapshot: 128,
   /** Commands that one script calls. */
   callsPerScript: 100_000,
@@ -45,6 +49,7 @@ export const limits = {
   memoryPerScript: 64_000_000,
   /** Items of a script's reply, at all levels together, and bytes of an error that it raises. */
   scriptReplyItems: 100_000,
+  /** An error or a status that a script returns. */
   scriptErrorBytes: 8_000,
   /** A longer pattern with repetitions or captures would make the matcher of a region call itself too deeply. */
   scriptPatternBytes: 1_000,
@@ -58,8 +63,10 @@ export const limits = {
   streamsPerIsolate: 1_000,
   /** A line of a region's stream; the SDK of Upstash gives up at about as much. */
   streamLineCharacters: 1_000_000,
+  /** An Idempotency-Key. */
   idempotencyKeyBytes: 255,
 
+  // Scripts
   /** A user's script, as regions run it: with calls that count its loops. */
   scriptBytes: 128_000,
   /** The scripts of one write or snapshot together: EVALSHA brings a text that its request did not. */
@@ -72,32 +79,43 @@ export const limits = {
   drawsPerCall: 100_000,
   /** Scripts that a shard knows by their digests, and their texts together. */
   scriptsKept: 500,
+  /** The texts of all scripts that a shard keeps. */
   scriptBytesKept: 4_000_000,
   /** Texts of scripts that the edge remembers. */
   scriptBytesRemembered: 4_000_000,
   /** For so long the edge takes a script for known that the coordinator knew: SCRIPT FLUSH elsewhere may take so long. */
   scriptKnownMs: 5_000,
 
+  // Attempts at a write
+  /** How long Lockstep tries a write that does not say its `timeoutMs`. */
   timeoutMsDefault: 10_000,
+  /** The shortest `timeoutMs` that a write may ask for. */
   timeoutMsMinimum: 50,
+  /** The longest `timeoutMs` that a write may ask for. */
   timeoutMsMaximum: 30_000,
+  /** The highest `priority` of a write. */
   priorityMaximum: 9,
   /** So often the edge sends a write again whose coordinator gave no answer: the pause before it grows fourfold. */
   resendsPerWrite: 3,
+  /** The pause before the first resend of a write. */
   resendPauseMs: 50,
 
+  // Queue of writes
   /** Frames waiting or undecided in one coordinator; one more is answered 429. */
   framesQueued: 10_000,
   /** Their size together, bytes of frames. */
   queuedBytes: 32_000_000,
 
+  // Connections and rounds
   /** Requests that wait for response headers in one Durable Object: the platform's bound. */
   connections: 6,
+  /** Rounds that one region is sent before it has answered the first. */
   roundsInFlightPerRegion: 3,
   /** What has waited so long for a connection goes before all that has not, whatever its kind. */
   fairAfterMs: 100,
   /** Silent regions that are probed at once: a probe may hold its connection until its timeout. */
   probesInFlight: 2,
+  /** Writes that one transaction carries. */
   partsPerTransaction: 256,
   /** The frames of one transaction together, where it has more than one. */
   transactionBytes: 1_000_000,
@@ -142,9 +160,11 @@ export const limits = {
   streamsReadUnmeasured: 10,
   /** Elements that one SCAN, HSCAN, SSCAN or ZSCAN looks at: its COUNT is a hint. */
   scannedPerCommand: 100_000,
+  /** Transactions that one round stages in a region. */
   preparesPerRound: 512,
   /** Once what may take long in a round has taken so long, no transaction is staged any more, nor a part of one. */
   stagingMs: 500,
+  /** Decisions that one round carries to a region. */
   decisionsPerRound: 2_048,
   /** A round's body. Upstash takes 10 MB on its smallest plans; a body holds the text of a JSON text. */
   roundBytes: 4_000_000,
@@ -169,6 +189,7 @@ export const limits = {
   outProbeBackoffMaxMs: 5_000,
   /** Of any region, once no client has wanted anything of the coordinator for so long. */
   idleProbeBackoffMaxMs: 60_000,
+  /** A coordinator that no client has asked for anything for so long is idle. */
   idleAfterMs: 30_000,
   /** The pause grows to this part of the time for which the region has been out. */
   outProbesPerAge: 16,
@@ -180,6 +201,7 @@ export const limits = {
   /** Unacknowledged decisions of one region; beyond it nothing new is prepared. */
   unacknowledgedPerRegion: 4_096,
 
+  // History of a region
   /** Pairs of (counter, mark) that a region keeps. */
   historyPairs: 64,
   /** The highest acknowledged pair is stored at least this often, in rounds. */
@@ -187,12 +209,14 @@ export const limits = {
   /** Locks of older incarnations listed in one answer. */
   olderLocksPerAnswer: 1_000,
 
+  // Leases
   /** A region may serve strong reads so long after the clock reading that its lease was granted on. */
   leaseTtlMs: 4_000,
   /** How far two clocks may drift apart within a lease; the coordinator waits this much longer for its end. */
   leaseDriftMs: 250,
   /** A lease is renewed by a round of its own after this; rounds that go anyway renew it after a part of it. */
   leaseRenewMs: 1_500,
+  /** A round that goes anyway renews a lease of at least this age. */
   leaseRideMs: 750,
   /**
    * An isolate of the edge says that it reads in a region: the lease is kept up for so long then. It doubles from the
@@ -203,6 +227,7 @@ export const limits = {
   /** A region without a lease is asked for one no more often than this, by one isolate. */
   leaseMissedSaidEveryMs: 3_000,
 
+  // Members and copies
   /** A voter without a usable answer for so long is put out. */
   outAfterMs: 3_000,
   /** Refusals of a region's server that are farther apart do not count as in a row. */
@@ -237,15 +262,20 @@ export const limits = {
   /** Entries of the history of members. */
   memberChangesKept: 10_000,
 
+  // Alarms and kept decisions
   /** An active coordinator is woken this often, so that work left by a crash is taken up. */
   alarmMs: 10_000,
   /** An object whose storage is of a later release wakes this often, until it is of a release that can read it. */
   unfitAlarmMs: 60_000,
   /** Decided writes kept by age and by number; older ones go once every region has applied them. */
   decisionsKeptMs: 24 * 60 * 60 * 1_000,
+  /** Decided writes that are kept, if LOCKSTEP_KEPT_WRITES is not set. */
   decisionsKept: 100_000,
+  /** The highest LOCKSTEP_KEPT_WRITES. */
   decisionsKeptMaximum: 10_000_000,
+  /** The shortest LOCKSTEP_KEPT_MS. */
   keptMsMinimum: 60_000,
+  /** The longest LOCKSTEP_KEPT_MS. */
   keptMsMaximum: 90 * 24 * 60 * 60 * 1_000,
   /** Writes that one recovery of an endpoint goes through. */
   writesPerRecovery: 10_000,
@@ -253,16 +283,21 @@ export const limits = {
   writesPerRecoveryStep: 100,
   /** Pause between two slices of what is pruned. */
   pruneSliceMs: 1_000,
+  /** Pause between two prunings. */
   pruneEveryMs: 10 * 60 * 1_000,
 
+  // Reads
   /** How often a strong read applies outcomes and looks again before it gives up. */
   readAttempts: 20,
+  /** A snapshot that a region has not answered by then is asked of the next region. */
   readTimeoutMs: 2_500,
   /** Reads through one coordinator that wait, and that take a connection at once. */
   readsQueued: 1_000,
+  /** Reads through one coordinator that use a connection at once. */
   readsInFlight: 2,
   /** So many regions may be sent a read of which none answers: it may be what keeps them. A script is sent to one. */
   unansweredPerRead: 2,
+  /** So many regions may be sent a read with a script of which none answers. */
   unansweredPerScript: 1,
   /** So often one region may fail a read through the coordinator. */
   readFailuresPerRegion: 3,
@@ -272,17 +307,21 @@ export const limits = {
   leaselessMs: 1_000,
   /** What the edge knows of the regions is asked for anew after this, beside the reads; beyond the other it is not used. */
   directoryFreshMs: 90_000,
+  /** What the edge knows of the regions is not used beyond this age. */
   directoryStaleMs: 10 * 60 * 1_000,
   /** Streams of messages are not to go on for long in a region that has lost its vote. */
   directoryStreamStaleMs: 60_000,
   /** The same while some region is not as it should be: it may return at any moment. */
   directoryUnsettledMs: 10_000,
+  /** Regions of a deployment. */
   regions: 16,
 
+  // Requests under an Idempotency-Key
   /** Requests under an idempotency key, writes aside, are kept for so long with their responses. */
   requestsKeptMs: 24 * 60 * 60 * 1_000,
   /** So many of them, of all tokens and of one. */
   requestsKept: 10_000,
+  /** Requests under idempotency keys that are kept for one token. */
   requestsKeptPerToken: 1_000,
   /** A larger response is not kept: the request is carried out again with the same effect. */
   requestResponseCharacters: 16_000,
@@ -291,12 +330,16 @@ export const limits = {
   /** Those whose time is over are dropped so many at a time. */
   requestsPerPrune: 100,
 
+  // Webhooks
   /** Standing subscriptions of a shard. */
   subscriptions: 200,
   /** To one host, and of one token: each of them is sent every write. */
   subscriptionsPerHost: 20,
+  /** Standing subscriptions of one token. */
   subscriptionsPerToken: 100,
+  /** Prefixes of keys that one subscription names. */
   prefixesPerSubscription: 32,
+  /** The URL of a webhook. */
   urlBytes: 2_048,
   /** The body of an event; beyond it values are left out. */
   eventBytes: 256_000,
@@ -308,6 +351,7 @@ export const limits = {
   eventKeysBytes: 1_900_000,
   /** Events handed over to a courier in one call, and their characters: a call takes 32 MiB, and a character up to 2 bytes. */
   eventsPerHandover: 100,
+  /** The characters of the events in one handover: a call takes 32 MiB, and a character up to 2 bytes. */
   handoverCharacters: 4_000_000,
   /** Targets of callbacks that one step of pruning looks at. */
   targetsPerPrune: 10_000,
@@ -346,6 +390,7 @@ export const limits = {
   endpointFailingMs: 5 * 24 * 60 * 60 * 1_000,
   /** Deliveries that one replay sends again. */
   deliveriesPerReplay: 10_000,
+  /** A courier keeps ended deliveries in its log for so long. */
   deliveriesKeptMs: 7 * 24 * 60 * 60 * 1_000,
   /** An endpoint that asks for a longer rest by Retry-After is tried again after this one. */
   retryAfterMsMaximum: 24 * 60 * 60 * 1_000,
@@ -353,6 +398,7 @@ export const limits = {
   callbackDisabledMs: 24 * 60 * 60 * 1_000,
   /** The newest attempts that a delivery keeps, and the beginning of the answer to each. */
   attemptsKeptPerDelivery: 20,
+  /** The beginning of the answer that is kept with an attempt. */
   attemptAnswerCharacters: 200,
   /** What a courier stores, payloads and log: beyond it the oldest that has ended goes. */
   courierLogBytes: 200_000_000,
@@ -360,20 +406,27 @@ export const limits = {
   courierBytes: 1_000_000_000,
   /** Both secrets sign for at most this long after a rotation. */
   secretOverlapMsMaximum: 7 * 24 * 60 * 60 * 1_000,
+  /** Both secrets sign for so long after a rotation that does not say `overlapMs`. */
   secretOverlapMsDefault: 24 * 60 * 60 * 1_000,
+  /** The description of a subscription. */
   descriptionCharacters: 500,
+  /** The id of an event. */
   eventIdCharacters: 100,
   /** Of the log of deliveries. */
   deliveriesPerPage: 100,
 
+  // Change feed
+  /** Changes of one page of the feed. */
   changesPerPage: 1_000,
   /** A page of the feed ends early where it would pass this, bytes. */
   changesPageBytes: 4_000_000,
+  /** Changes of one page, if the request does not say `limit`. */
   changesPerPageDefault: 100,
   /** Followers of one feed object. */
   followers: 10_000,
   /** Changes sent to a follower beyond what it has acknowledged; then it is cut, with the place to resume. */
   followerWindowChanges: 10_000,
+  /** Bytes sent to a follower beyond what it has acknowledged; then it is cut, too. */
   followerWindowBytes: 8_000_000,
   /** The filter of one follower: the platform keeps 16 KB with a sleeping connection. */
   followerFilterBytes: 8_000,
@@ -393,8 +446,10 @@ export const limits = {
   feedPagesInFlight: 4,
   /** The feed sends what has come together in this time, so that many commits cost one message. */
   feedCoalesceMs: 20,
+  /** A stream without news is sent a heartbeat this often. */
   heartbeatMs: 15_000,
 
+  // Administration
   /** Of the history of members. */
   memberChangesPerPage: 100,
   /** A look at keys or locks of a region is given up after this. */
@@ -403,6 +458,7 @@ export const limits = {
   locksShown: 1_000,
   /** Keys that one call of verify scans. */
   verifyKeysDefault: 1_000,
+  /** The most keys that one call of verify may ask for. */
   verifyKeysMaximum: 10_000,
   /** Keys that are looked at with one request. */
   verifyKeysPerLook: 250,
@@ -412,13 +468,18 @@ export const limits = {
   verifyLooks: 6,
   /** The pause before the second look; each next one doubles. */
   verifyLookPauseMs: 70,
+  /** The longest `pauseMs` that a call of verify may ask for. */
   verifyPauseMsMaximum: 5_000,
   /** A call ends early after this, with a place to go on. */
   verifyMs: 20_000,
+  /** The cursor of verify. */
   verifyCursorCharacters: 2_000,
+  /** The prefix of keys that verify compares. */
   verifyPrefixCharacters: 500,
+  /** Keys that one call of repair names. */
   repairKeys: 1_000,
   /** The doctor asks a region for its time so often; the shortest round trip bounds the error. */
   doctorClockReadings: 5,
+  /** A check of the doctor is given up after this. */
   doctorTimeoutMs: 3_000,
 } as const;

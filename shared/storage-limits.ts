@@ -2,6 +2,7 @@ import { assert } from './assert.ts';
 
 /** The bounds of what a coordinator stores, as a part of `limits`, where everybody finds them. */
 export const storageLimits = {
+  // Storage of a coordinator
   /** The platform refuses a row of so many bytes. */
   rowBytes: 2_000_000,
   /** What a write stores of its request: its keys, arguments and callback, as they are packed. */
@@ -12,7 +13,9 @@ export const storageLimits = {
   missedBytesPerRegion: 4_000_000,
   /** What a coordinator stores, bytes: the platform gives an object 10 GB. At the bound nothing more is written. */
   keptBytesDefault: 1_000_000_000,
+  /** The lowest LOCKSTEP_KEPT_BYTES. */
   keptBytesMinimum: 10_000_000,
+  /** The highest LOCKSTEP_KEPT_BYTES. */
   keptBytesMaximum: 9_000_000_000,
   /** From so much of that on, the change log is dropped before its time. */
   keptPressedPercent: 70,
@@ -22,7 +25,9 @@ export const storageLimits = {
   keysRefusedPercent: 95,
   /** The answers of writes with idempotency keys are kept for so long. */
   keysKeptMsDefault: 24 * 60 * 60 * 1_000,
+  /** The shortest LOCKSTEP_KEYS_KEPT_MS. */
   keysKeptMsMinimum: 60 * 60 * 1_000,
+  /** The longest LOCKSTEP_KEYS_KEPT_MS. */
   keysKeptMsMaximum: 90 * 24 * 60 * 60 * 1_000,
   /** They are dropped so long after their moment: the clocks of machines differ. */
   keysGraceMs: 60_000,

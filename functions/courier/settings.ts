@@ -20,24 +20,30 @@ const pauseMsMaximum = 24 * 60 * 60 * 1_000;
 const keptMsMinimum = 100;
 const keptMsMaximum = 90 * 24 * 60 * 60 * 1_000;
 
-const settingsSchema = z.object({
+/** The variables of deliveries. Descriptions are for the page of configuration. */
+export const settingsSchema = z.object({
   LOCKSTEP_DELIVERY_TIMEOUT_MS: z.coerce
     .number('use a whole number of milliseconds')
     .int()
     .min(50)
     .max(timeoutMsMaximum)
-    .default(limits.deliveryTimeoutMs),
+    .default(limits.deliveryTimeoutMs)
+    .describe('An attempt to deliver without a full response by then has failed.'),
   LOCKSTEP_DELIVERY_PAUSES_MS: z
     .string()
     .transform((text) => text.split(',').map((pause) => Number(pause.trim())))
     .pipe(z.array(z.int().min(0).max(pauseMsMaximum)).max(pausesMaximum))
-    .default([...limits.deliveryPausesMs]),
+    .default([...limits.deliveryPausesMs])
+    .describe(
+      'The pauses before each attempt to deliver, in ms, with commas between them. Their number is the number of attempts.',
+    ),
   LOCKSTEP_DELIVERIES_KEPT_MS: z.coerce
     .number('use a whole number of milliseconds')
     .int()
     .min(keptMsMinimum)
     .max(keptMsMaximum)
-    .default(limits.deliveriesKeptMs),
+    .default(limits.deliveriesKeptMs)
+    .describe('How long the log of deliveries keeps deliveries that have ended.'),
 });
 
 /**

@@ -1,16 +1,16 @@
-import { writeFileSync } from 'node:fs';
 import { type CommandGroup, type CommandRow, rewriteNotes } from '../../shared/commands/rows.ts';
 import { commandTable } from '../../shared/commands/table.ts';
 import { jsonNote } from '../../shared/commands/table-json.ts';
 import { limits } from '../../shared/limits.ts';
+import { generatedNotice, markdownTable } from './markdown.ts';
 
-/** Where the page of commands lies, from the root of the tree. */
-export const commandPagePath = 'shared/commands/COMMANDS.md';
+/** The page of all commands, made from the table that compiles them. */
 
 const introduction = `# Commands
 
-Every command of Redis 7.0, and what becomes of it. This page is made from the table that the code uses; \`npm run commands\`
-makes it anew.
+${generatedNotice}
+
+Every command of Redis 7.0, and what becomes of it.
 
 - **write** changes keys: in \`POST /v1/writes\`, and by the protocol of Upstash. **read** changes nothing: in
   \`POST /v1/reads\`, by the protocol of Upstash, and also among the commands of a write, unless its row says otherwise.
@@ -37,7 +37,7 @@ const titles: Partial<Readonly<Record<CommandGroup, string>>> = {
   json: 'JSON',
 };
 
-/** The page of commands, as it has to stand in the tree. */
+/** The generated page of commands, not yet formatted. */
 export function commandPage(): string {
   const groups = [...new Set(commandTable.map(({ group }) => group))];
   return [introduction, ...groups.map(sectionOf)].join('\n');
@@ -52,22 +52,9 @@ function sectionOf(group: CommandGroup): string {
   return [title, ...about, ...table, ...refusalsOf(rows)].join('\n');
 }
 
-/** Its columns are as wide as their widest cells, as the formatter has them. */
 function tableOf(rows: readonly CommandRow[]): string {
-  const body = rows.map((row) => [
-    `\`${row.name}\``,
-    row.class,
-    costOf(row),
-    noteOf(row).replaceAll('|', '\\|'),
-  ]);
-  const all = [['command', 'is a', 'cost in a write', 'what to know'], ...body];
-  const widths = [0, 1, 2, 3].map((column) =>
-    Math.max(...all.map((row) => row[column]?.length ?? 0)),
-  );
-  const lineOf = (row: readonly string[], filler = ' ') =>
-    `| ${row.map((cell, column) => cell.padEnd(widths[column] ?? 0, filler)).join(' | ')} |`;
-  const [head = [], ...others] = all.map((row) => lineOf(row));
-  return [head, lineOf(['', '', '', ''], '-'), ...others, ''].join('\n');
+  const body = rows.map((row) => [`\`${row.name}\``, row.class, costOf(row), noteOf(row)]);
+  return markdownTable(['command', 'is a', 'cost in a write', 'what to know'], body);
 }
 
 /** What stages the command without a copy of what was there. */
@@ -107,5 +94,3 @@ function refusalsOf(rows: readonly CommandRow[]): readonly string[] {
   const lines = [...byReason].map(([reason, names]) => `- ${names.join(', ')}: ${reason}.`);
   return ['Refused by name:\n', ...lines, ''];
 }
-
-if (import.meta.main) writeFileSync(commandPagePath, commandPage());

@@ -129,36 +129,78 @@ const hostList = z
   .refine((text) => hostsOf(text) !== null, hostsRule)
   .optional();
 
-const environmentSchema = z
+/** The variables and secrets of the Worker, but for those of deliveries. Descriptions are for the page of configuration. */
+export const environmentSchema = z
   .object({
-    LOCKSTEP_REGIONS: json(regionsSchema),
-    LOCKSTEP_REGION_TOKENS: json(regionTokensSchema),
-    LOCKSTEP_TOKENS: json(tokensSchema),
-    LOCKSTEP_COORDINATOR_LOCATION: z.enum(['', ...locationHints]).default(''),
-    LOCKSTEP_VOTE_DEADLINE_MS: milliseconds(limits.voteDeadlineMs),
-    LOCKSTEP_ROUND_TIMEOUT_MS: milliseconds(limits.roundTimeoutMs),
-    LOCKSTEP_READ_TIMEOUT_MS: milliseconds(limits.readTimeoutMs),
-    LOCKSTEP_OUT_AFTER_MS: milliseconds(limits.outAfterMs),
-    LOCKSTEP_OWN_HOSTS: hostList,
-    LOCKSTEP_WEBHOOK_HOSTS: hostList,
-    LOCKSTEP_SOURCE_REGION: z.string().default(''),
-    LOCKSTEP_MIN_VOTERS: whole('of regions', 1, limits.regions).optional(),
-    LOCKSTEP_KEPT_MS: whole('of milliseconds', limits.keptMsMinimum, limits.keptMsMaximum).default(
-      limits.decisionsKeptMs,
+    LOCKSTEP_REGIONS: json(regionsSchema).describe(
+      'The regions at the first start: for each an `id`, the `url` of its Redis over the Upstash REST protocol, and its `location` (latitude and longitude in degrees), by which the nearest region for a read is found.',
     ),
-    LOCKSTEP_KEPT_WRITES: whole('of writes', 1, limits.decisionsKeptMaximum).default(
-      limits.decisionsKept,
+    LOCKSTEP_REGION_TOKENS: json(regionTokensSchema).describe(
+      'The token of the REST endpoint of each region, by the id of the region.',
     ),
-    LOCKSTEP_KEPT_BYTES: whole(
-      'of bytes',
-      limits.keptBytesMinimum,
-      limits.keptBytesMaximum,
-    ).default(limits.keptBytesDefault),
+    LOCKSTEP_TOKENS: json(tokensSchema).describe(
+      'The bearer tokens of clients: `token` (32 characters or more), `scope` (`read`, `write` or `admin`), `id` (the owner of idempotency keys and webhooks, which outlives a new secret) and `scripts` (whether the token may run scripts; by default not with the scope `read`). At least one token may write, and at least one may only read.',
+    ),
+    LOCKSTEP_COORDINATOR_LOCATION: z
+      .enum(['', ...locationHints])
+      .default('')
+      .describe('A hint to the platform where the coordinator should live: near most writers.'),
+    LOCKSTEP_VOTE_DEADLINE_MS: milliseconds(limits.voteDeadlineMs).describe(
+      'A vote that is not in by then counts as no.',
+    ),
+    LOCKSTEP_ROUND_TIMEOUT_MS: milliseconds(limits.roundTimeoutMs).describe(
+      'A request to a region without a response by then is given up. Greater than LOCKSTEP_VOTE_DEADLINE_MS.',
+    ),
+    LOCKSTEP_READ_TIMEOUT_MS: milliseconds(limits.readTimeoutMs).describe(
+      'A read without a response from a region by then is sent to the next region.',
+    ),
+    LOCKSTEP_OUT_AFTER_MS: milliseconds(limits.outAfterMs).describe(
+      'A region that has voted and gives no usable response for so long is put out: writes go on without it.',
+    ),
+    LOCKSTEP_OWN_HOSTS: hostList.describe(
+      'The hosts where this deployment is served, with commas between them. Webhooks to them are refused, as are webhooks to the host of the request that names them.',
+    ),
+    LOCKSTEP_WEBHOOK_HOSTS: hostList.describe(
+      'The only hosts that webhooks may call, such as `hooks.example.com,*.example.org`. Not set: any public host.',
+    ),
+    /** Read by targetPolicyOf. */
+    LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: z
+      .unknown()
+      .optional()
+      .describe(
+        'For development only: `true` lets webhooks call this machine, such as `http://127.0.0.1`.',
+      ),
+    LOCKSTEP_SOURCE_REGION: z
+      .string()
+      .default('')
+      .describe(
+        'The id of the region whose data a new deployment starts with, if all other regions are empty. Not set: if regions hold data, an operator says how to start.',
+      ),
+    LOCKSTEP_MIN_VOTERS: whole('of regions', 1, limits.regions)
+      .optional()
+      .describe(
+        'With fewer regions that vote, writes are refused. Not set: 2, or 1 if there are at most two regions.',
+      ),
+    LOCKSTEP_KEPT_MS: whole('of milliseconds', limits.keptMsMinimum, limits.keptMsMaximum)
+      .default(limits.decisionsKeptMs)
+      .describe('How long decided writes and the change feed are kept.'),
+    LOCKSTEP_KEPT_WRITES: whole('of writes', 1, limits.decisionsKeptMaximum)
+      .default(limits.decisionsKept)
+      .describe('How many decided writes are kept; the oldest are dropped first.'),
+    LOCKSTEP_KEPT_BYTES: whole('of bytes', limits.keptBytesMinimum, limits.keptBytesMaximum)
+      .default(limits.keptBytesDefault)
+      .describe(
+        'How much the coordinator stores. If this is short, old writes are dropped sooner; at the bound no write is accepted.',
+      ),
     LOCKSTEP_KEYS_KEPT_MS: whole(
       'of milliseconds',
       limits.keysKeptMsMinimum,
       limits.keysKeptMsMaximum,
-    ).default(limits.keysKeptMsDefault),
+    )
+      .default(limits.keysKeptMsDefault)
+      .describe(
+        'How long the response of a write is kept under its Idempotency-Key, whatever else is dropped.',
+      ),
   })
   .refine(
     (all) => all.LOCKSTEP_REGIONS.every(({ id }) => Object.hasOwn(all.LOCKSTEP_REGION_TOKENS, id)),

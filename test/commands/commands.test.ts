@@ -1,6 +1,4 @@
-import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { commandPage, commandPagePath } from '../../local/pages/command-page.ts';
 import { compileReads, compileWrite } from '../../shared/commands/compile.ts';
 import { commandTable, findCommand } from '../../shared/commands/table.ts';
 import type { Check } from '../../shared/contracts/frame.ts';
@@ -35,13 +33,6 @@ describe('the command table', () => {
       expect(refusalOf([name, 'key']).problem).toBe('invalid-command');
     },
   );
-});
-
-describe('the page of commands', () => {
-  it('is what the table makes of it', () => {
-    const page = readFileSync(commandPagePath, 'utf8');
-    expect(page === commandPage(), 'run `npm run commands`').toBe(true);
-  });
 });
 
 describe('an operation', () => {

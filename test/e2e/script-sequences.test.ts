@@ -26,7 +26,7 @@ const text = 'return redis.call(unpack(ARGV))';
 
 /** Every third command as it is, every third by a script that declares its keys, and every third by one that does not. */
 function scripted(command: Command, position: number): Command {
-  // A script of Lockstep cannot flush, which COMMANDS.md says.
+  // A script of Lockstep cannot flush, which docs/reference/commands.md says.
   if (position % 3 === 0 || /^FLUSH/.test(command[0] ?? '')) return command;
   const compiled = compileWrite([command], [], { now: Date.now(), seed: () => 1 });
   const keys = compiled.ok && position % 3 === 1 ? valuesAmong(compiled.keys) : [];

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import process from 'node:process';
 import { parseArgs } from 'node:util';
@@ -8,7 +8,8 @@ import { spread } from './spread.ts';
 
 /**
  * `npm run mutants -- [--seeds N] [--from S] [NAME…]`: which seeds kill each mutant whose name or rule is given, or all
- * of them. `npm run mutants -- --page` writes `docs/reference/mutants.md`.
+ * of them. `npm run mutants -- --page` writes `docs/reference/mutants.md`; `npm run docs` does
+ * it too.
  */
 
 const { values, positionals } = parseArgs({
@@ -17,6 +18,7 @@ const { values, positionals } = parseArgs({
     seeds: { type: 'string', default: '200' },
     from: { type: 'string', default: '1' },
     page: { type: 'boolean', default: false },
+    check: { type: 'boolean', default: false },
   },
 });
 
@@ -52,7 +54,15 @@ async function hunt(): Promise<void> {
   }
 }
 
+/** With `--check` it writes nothing, and exits with code 1 if the page is stale. */
 function writePage(): void {
-  writeFileSync(`${treeRoot}${mutantPagePath}`, mutantPage());
-  process.stdout.write(`wrote ${mutants.length} mutants to ${mutantPagePath}\n`);
+  const path = `${treeRoot}${mutantPagePath}`;
+  if (readFileSync(path, 'utf8') === mutantPage()) return;
+  if (values.check) {
+    console.log(`${mutantPagePath} is stale; "npm run docs" writes it.`);
+    process.exitCode = 1;
+    return;
+  }
+  writeFileSync(path, mutantPage());
+  console.log(`wrote ${mutantPagePath}`);
 }

@@ -1,0 +1,41 @@
+import { problemKinds } from '../../shared/http/problems.ts';
+import { generatedNotice, markdownTable } from './markdown.ts';
+
+/** The page of all problem types, made from the table that the Worker answers from. */
+
+const introduction = `# Problems
+
+${generatedNotice}
+
+Lockstep returns errors as problem details ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)), with the content type
+\`application/problem+json\`. \`type\` is \`/problems/\` followed by a name of this page. It is stable, and
+\`GET /problems/<name>\` returns the same text as JSON. \`detail\` says what happened to this request, and \`instance\` is
+the id of the request, which every response carries as \`X-Request-Id\`.
+
+\`\`\`sh
+curl $URL/problems/check-failed
+\`\`\`
+
+\`\`\`
+{"type":"/problems/check-failed","title":"A check did not hold","status":412,
+ "remedy":"Nothing was written. Read the current values and decide again."}
+\`\`\`
+
+Send an \`Idempotency-Key\` with every write whose response you might lose.
+`;
+
+/** The generated page of problems, not yet formatted. */
+export function problemPage(): string {
+  const all = Object.entries(problemKinds).toSorted(
+    ([a, { status: left }], [b, { status: right }]) => left - right || (a < b ? -1 : 1),
+  );
+  const rows = all.map(([name, { status, title }]) => [
+    `[\`${name}\`](#${name})`,
+    `${status}`,
+    title,
+  ]);
+  const sections = all.map(
+    ([name, { status, title, remedy }]) => `## ${name}\n\n**${status}** ${title}.\n\n${remedy}\n`,
+  );
+  return [introduction, markdownTable(['type', 'status', 'meaning'], rows), ...sections].join('\n');
+}
