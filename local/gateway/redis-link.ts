@@ -51,6 +51,8 @@ export class RedisLink {
       host: '127.0.0.1',
       port,
       lazyConnect: true,
+      // What an Upstash endpoint answers has the types of RESP2, and so does what the guard can read.
+      protocol: 2,
       // Keeps all 64 bits of an integer, as text.
       stringNumbers: true,
       // A command must not run after its sender was told that the region is away.

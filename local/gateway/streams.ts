@@ -101,6 +101,7 @@ export class GatewayStreams {
       host: '127.0.0.1',
       port: this.port,
       lazyConnect: true,
+      protocol: 2,
       disableClientInfo: true,
       retryStrategy: () => null,
     });

@@ -139,7 +139,7 @@ export async function contentOf({
     list: (key) => client.lrange(key, 0, -1),
     set: async (key) => (await client.smembers(key)).toSorted(),
     hash: async (key) => Object.entries(await client.hgetall(key)).toSorted(),
-    zset: (key) => client.zrange(key, 0, -1, 'WITHSCORES'),
+    zset: (key) => client.zrange(key, '0', '-1', 'WITHSCORES'),
     stream: async (key) => [
       await client.xrange(key, '-', '+'),
       await client.call('XINFO', 'GROUPS', key),

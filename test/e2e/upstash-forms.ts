@@ -189,7 +189,7 @@ async function readValue(client: Redis, key: string): Promise<unknown> {
     case 'set':
       return (await client.smembers(key)).toSorted();
     case 'zset':
-      return client.zrange(key, 0, -1, 'WITHSCORES');
+      return client.zrange(key, '0', '-1', 'WITHSCORES');
     default:
       return null;
   }

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { LeaseWish, ReadAnswer, ReadRequest } from '../../shared/contracts/coordinator.ts';
 import { encodeReply } from '../../shared/contracts/reply.ts';
 import type { SnapshotResult } from '../../shared/contracts/round.ts';
@@ -252,25 +252,11 @@ describe('a local read', () => {
 describe('the circuit of a region', () => {
   const regions = { 'us-east-1': [silent], 'eu-west-1': [read('["v"]')] };
 
-  beforeEach(() => {
-    vi.useFakeTimers({ toFake: ['Date'] });
-  });
-
-  afterEach(() => {
-    vi.useRealTimers();
-  });
-
-  /** The library reads the clock by itself. */
-  function pass(edge: EdgeUnderTest, ms: number): void {
-    edge.now += ms;
-    vi.setSystemTime(Date.now() + ms);
-  }
-
   it('opens with one silence, and lets one read try the region after a while', async () => {
     const edge = new EdgeUnderTest({}, regions);
     for (const _ of [1, 2, 3]) expect((await ask(edge)).status).toBe(200);
     expect(askedRegions(edge).filter((id) => id === 'us-east-1')).toHaveLength(1);
-    pass(edge, limits.silentRegionAvoidedMs);
+    edge.now += limits.silentRegionAvoidedMs;
     await Promise.all([ask(edge), ask(edge)]);
     expect(askedRegions(edge).filter((id) => id === 'us-east-1')).toHaveLength(2);
   });
@@ -278,14 +264,14 @@ describe('the circuit of a region', () => {
   it('closes once the region answers', async () => {
     const edge = new EdgeUnderTest({}, { ...regions, 'us-east-1': [silent, read('["v"]')] });
     await ask(edge);
-    pass(edge, limits.silentRegionAvoidedMs);
+    edge.now += limits.silentRegionAvoidedMs;
     for (const _ of [1, 2]) expect((await ask(edge)).json.region).toBe('us-east-1');
   });
 
   it('does not stay half open where the request that tried the region was cut off', async () => {
     const edge = new EdgeUnderTest({}, regions);
     await ask(edge);
-    pass(edge, limits.silentRegionAvoidedMs);
+    edge.now += limits.silentRegionAvoidedMs;
     // Requests overtake each other before they reach a region, as their tokens are digested on other threads.
     const hung = Promise.withResolvers<void>();
     edge.hanging.set('us-east-1', hung.resolve);
@@ -295,7 +281,7 @@ describe('the circuit of a region', () => {
     expect((await ask(edge)).json.region).toBe('eu-west-1');
     edge.hanging.delete('us-east-1');
     edge.regions = { ...regions, 'us-east-1': [read('["back"]')] };
-    pass(edge, limits.silentRegionAvoidedMs + 1);
+    edge.now += limits.silentRegionAvoidedMs + 1;
     expect((await ask(edge)).json.results).toEqual(['back']);
   });
 

@@ -82,7 +82,7 @@ describe.each(servers)('the scripts in %s', (_, start, text) => {
   it('forget what is done once the floor has passed it', async () => {
     await send({ decisions: [abortOf(1, ['a']), abortOf(2, ['a']), abortOf(3, ['a'])] });
     await send({ floor: [1, 2] });
-    expect(await server.redis.zrange('lockstep:0:done', 0, -1)).toEqual(['1.3']);
+    expect(await server.redis.zrange('lockstep:0:done', '0', '-1')).toEqual(['1.3']);
   });
 
   it('vote refused and leave nothing when a staging goes wrong half-way', async () => {

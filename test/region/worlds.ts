@@ -137,7 +137,7 @@ function plainReply(reply: unknown): Reply {
 async function backupOf(redis: Redis): Promise<() => Promise<void>> {
   const hashes = ['lockstep:0:meta', 'lockstep:0:lock'];
   const kept = await Promise.all(hashes.map((key) => redis.hgetall(key)));
-  const done = await redis.zrange('lockstep:0:done', 0, -1, 'WITHSCORES');
+  const done = await redis.zrange('lockstep:0:done', '0', '-1', 'WITHSCORES');
   return async () => {
     await redis.del(...hashes, 'lockstep:0:done');
     for (const [index, key] of hashes.entries()) {

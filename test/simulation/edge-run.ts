@@ -4,16 +4,9 @@ import { Timeline } from './timeline.ts';
 import { edgeWeatherOf } from './weather.ts';
 import { World } from './world.ts';
 
-/** One seeded run in which clients read by the edge's own code. Its circuit breaker reads the clock of the process. */
+/** One seeded run in which clients read by the edge's own code, its circuit breakers included. */
 export async function run(seed: number): Promise<Run> {
   const random = new Random(seed);
-  const timeline = new Timeline();
-  const world = new World(timeline, random, edgeWeatherOf(random));
-  const clock = Date.now;
-  Date.now = () => timeline.now;
-  try {
-    return await new Simulation(world, random).runAtEdge();
-  } finally {
-    Date.now = clock;
-  }
+  const world = new World(new Timeline(), random, edgeWeatherOf(random));
+  return await new Simulation(world, random).runAtEdge();
 }

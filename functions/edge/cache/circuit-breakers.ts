@@ -1,73 +1,40 @@
-import {
-  BrokenCircuitError,
-  type CircuitBreakerPolicy,
-  CircuitState,
-  ConsecutiveBreaker,
-  circuitBreaker,
-  handleWhenResult,
-} from 'cockatiel';
 import type { RegionId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 
-interface Circuit {
-  readonly policy: CircuitBreakerPolicy;
-  /** When the request that tries a region anew set out, ms; only while the circuit is half open. */
-  probeSince: number;
-}
-
 /**
- * A circuit breaker for each region, for the life of an isolate: a region that just let one read wait would let each
- * read wait anew. The library keeps no timers: a circuit that is due is found half open by the next read.
+ * A circuit breaker per region, for the life of an isolate: if one read had to wait for a region that does not answer,
+ * the next reads do not wait for it again. It keeps no timers: the first read after the pause tries the region.
  */
 export class Circuits {
   readonly #now: () => number;
-  readonly #circuits = new Map<RegionId, Circuit>();
+  /** Per region that failed: until when it is not asked, in ms of `now`. */
+  readonly #avoidedUntil = new Map<RegionId, number>();
 
   constructor(now: () => number) {
     this.#now = now;
   }
 
-  /** What `call` comes to, or null where the region has failed lately and is not to be asked. An outcome of the kind `fault` fails. */
+  /**
+   * Returns the outcome of `call`, or null, without calling, if the region failed lately. An outcome of the kind
+   * `fault` is a failure. A call that throws is none.
+   */
   async ask<Outcome extends { readonly kind: string }>(
     region: RegionId,
     call: () => Promise<Outcome>,
   ): Promise<Outcome | null> {
-    const { policy } = this.#circuitOf(region);
-    // The library would let this read wait for the one that tries the region. That belongs to another request, whose
-    // client may go away, and a promise of it would never be kept.
-    if (policy.state === CircuitState.HalfOpen) return null;
-    try {
-      return await policy.execute(call);
-    } catch (error) {
-      if (error instanceof BrokenCircuitError) return null;
-      throw error;
-    }
+    const until = this.#avoidedUntil.get(region);
+    if (until !== undefined && this.#now() < until) return null;
+    // This read tries the region, and others avoid it meanwhile. They must not wait for this one: it belongs to another
+    // request, whose client may go away, so that its promise might never settle.
+    if (until !== undefined) this.#avoid(region);
+    const outcome = await call();
+    if (outcome.kind === 'fault') this.#avoid(region);
+    // A read that set out before the region failed proves nothing if it succeeds afterwards.
+    else if (until !== undefined) this.#avoidedUntil.delete(region);
+    return outcome;
   }
 
-  #circuitOf(region: RegionId): Circuit {
-    const known = this.#circuits.get(region);
-    if (known !== undefined && !this.#isAbandoned(known)) return known;
-    const policy = circuitBreaker(handleWhenResult(isFault), {
-      halfOpenAfter: limits.silentRegionAvoidedMs,
-      breaker: new ConsecutiveBreaker(1),
-    });
-    const circuit: Circuit = { policy, probeSince: 0 };
-    policy.onHalfOpen(() => {
-      circuit.probeSince = this.#now();
-    });
-    this.#circuits.set(region, circuit);
-    return circuit;
+  #avoid(region: RegionId): void {
+    this.#avoidedUntil.set(region, this.#now() + limits.silentRegionAvoidedMs);
   }
-
-  /** True where the request that tried the region anew ended without a word. */
-  #isAbandoned({ policy, probeSince }: Circuit): boolean {
-    const isTried = policy.state === CircuitState.HalfOpen;
-    return isTried && this.#now() - probeSince > limits.silentRegionAvoidedMs;
-  }
-}
-
-function isFault(outcome: unknown): boolean {
-  return (
-    typeof outcome === 'object' && outcome !== null && 'kind' in outcome && outcome.kind === 'fault'
-  );
 }
