@@ -77,7 +77,7 @@ export const rewriteNotes = {
   subcommand: 'HELP is refused.',
   memory: 'USAGE alone is taken, and how many elements it looks at is bounded.',
   scan: 'NOVALUES, which came after Redis 7.0, is taken in reads: the values are left out of the reply.',
-  script: 'It changes all or nothing. See what scripts may do, in the README.',
+  script: 'It changes all or nothing. See [scripts](../guides/scripts.md) for what scripts may do.',
   publish:
     'It is delivered in each region as the write is applied there. The reply is 0: who receives it is not known before that.',
 } as const;
