@@ -169,6 +169,8 @@ export type ReadAnswer =
       readonly notFounded?: string;
       /** Set if it was sent as often as it may be without an answer, and is not sent again. */
       readonly isUnanswered?: true;
+      /** Set if a region answered, and its keys were locked by another committed write at each look. */
+      readonly contendedIn?: RegionId;
     };
 
 /** A shard's state, for `GET /v1/regions`. */

@@ -199,6 +199,13 @@ describe('a strong read where no region has a lease', () => {
     );
   });
 
+  it('is called contended, and not a fault of regions, if the coordinator met writes alone', async () => {
+    const busy = { kind: 'unavailable', faults: [], contendedIn: 'ap-northeast-1' } as const;
+    const told = await ask(edgeReading(busy, nowhere).edge, { region: 'ap-northeast-1' });
+    expect([told.status, problemOf(told)]).toEqual([503, 'read-contended']);
+    expect([told.json.region, told.headers.get('retry-after')]).toEqual(['ap-northeast-1', '1']);
+  });
+
   it('is not answered with replies of another form', async () => {
     const { edge } = edgeReading(
       { kind: 'read', replies: encodeReply([]), region: 'eu-west-1' },

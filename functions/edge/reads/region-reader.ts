@@ -164,7 +164,10 @@ export class RegionReader {
         return success({ replies, region, attempts: 1, via: 'coordinator' });
       }
     }
-    if (contendedIn !== null) return contended(contendedIn);
+    const busyIn =
+      answer.ok && answer.value.kind === 'unavailable' ? answer.value.contendedIn : undefined;
+    const busy = contendedIn ?? busyIn;
+    if (busy !== undefined) return contended(busy);
     if (!answer.ok) return faults.length === 0 ? answer : unavailable(faults);
     if (answer.value.kind === 'unavailable' && answer.value.notFounded !== undefined) {
       const detail = `Nothing was read: ${answer.value.notFounded}. ${foundingAdvice}`;

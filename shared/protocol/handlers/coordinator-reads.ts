@@ -1,7 +1,7 @@
 import type { ReadRequest, RegionFault } from '../../contracts/coordinator.ts';
 import { encodeReply } from '../../contracts/reply.ts';
 import { type Decision, holdScript } from '../../contracts/round.ts';
-import { keyOf } from '../../ids.ts';
+import { keyOf, type RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { CoordinatorEvent, Ticket } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
@@ -19,6 +19,8 @@ interface Lookup {
   readonly since: number;
   readonly until: number;
   settle: readonly Decision[];
+  /** Where the last look met a lock of a committed write; null if it met none. */
+  contendedIn: RegionId | null;
   looks: number;
   /** Regions that were sent it and have not answered. */
   unanswered: number;
@@ -80,6 +82,7 @@ export class CoordinatorReads {
       since,
       until,
       settle: [],
+      contendedIn: null,
       looks: 0,
       unanswered,
       faults: [],
@@ -134,6 +137,7 @@ export class CoordinatorReads {
     if (look === undefined) return;
     this.#looks.delete(number);
     const { lookup, link, since } = look;
+    lookup.contendedIn = null;
     const isSame = link.isVoter && !link.isQuarantined && link.membership.since === since;
     if (result.kind !== 'read' || !isSame) {
       const reason = result.kind === 'silent' ? result.reason : 'it is no voter';
@@ -162,8 +166,9 @@ export class CoordinatorReads {
         reason: 'it holds a lock older than the kept log',
       });
       this.#waiting.push(lookup);
-    } else if (settle.length > 0) this.#waiting.push({ ...lookup, settle });
-    else {
+    } else if (settle.length > 0) {
+      this.#waiting.push({ ...lookup, settle, contendedIn: link.region });
+    } else {
       const answer = {
         kind: 'read',
         replies: encodeReply(result.replies),
@@ -225,7 +230,7 @@ export class CoordinatorReads {
   }
 
   #giveUp(lookup: Lookup): void {
-    const { ticket, request, faults } = lookup;
+    const { ticket, request, faults, contendedIn } = lookup;
     const unable = this.#links.all
       .filter(({ region }) => request.region === null || request.region === region)
       .filter((link) => !link.isVoter || link.isQuarantined || link.health.kind !== 'answering')
@@ -236,7 +241,12 @@ export class CoordinatorReads {
     // What each region said last.
     const last = new Map([...unable, ...faults].map((fault) => [fault.region, fault]));
     const spent = isSpent(lookup) ? ({ isUnanswered: true } as const) : {};
-    const answer = { kind: 'unavailable', faults: [...last.values()], ...spent } as const;
+    const answer = {
+      kind: 'unavailable',
+      faults: [...last.values()],
+      ...(contendedIn !== null && { contendedIn }),
+      ...spent,
+    } as const;
     this.#ready.reply({ kind: 'read', ticket, answer });
   }
 }
