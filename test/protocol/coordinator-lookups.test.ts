@@ -254,9 +254,9 @@ describe('the number of reads through the coordinator', () => {
     expect(rig.toldRead(last)?.kind).toBe('unavailable');
   });
 
-  it('of attempts is bounded, where each meets a lock that was committed', () => {
+  it('of attempts is bounded if each meets a lock that was committed', () => {
     const rig = spread();
-    const ticket = rig.read();
+    const ticket = rig.read({ keys: ['a', 'b'] });
     for (let look = 1; look <= limits.readAttempts; look++) {
       const recorded = [{ transaction: [2, look] as const, keys: ['a'] }];
       rig.look(only(rig), readOf([2, look]), recorded);
@@ -265,6 +265,30 @@ describe('the number of reads through the coordinator', () => {
     // The regions are well: what keeps the read from its answer are writes, and a client is told so.
     const contendedIn = expect.any(String);
     expect(rig.toldRead(ticket)).toEqual({ kind: 'unavailable', faults: [], contendedIn });
+  });
+
+  it('of attempts is two for one key, however often that is written', () => {
+    const rig = spread();
+    const ticket = rig.read();
+    const recorded = (sequence: number) => [{ transaction: [2, sequence] as const, keys: ['a'] }];
+    rig.look(only(rig), readOf([2, 1]), recorded(1));
+    expect(rig.toldRead(ticket)).toBeUndefined();
+    rig.look(only(rig), readOf([2, 2]), recorded(2));
+    expect(rig.toldRead(ticket)).toMatchObject({ kind: 'read' });
+  });
+
+  it('of attempts is more for one key if the lock was not settled, or another region answers', () => {
+    const rig = spread();
+    const ticket = rig.read();
+    const recorded = (sequence: number) => [{ transaction: [2, sequence] as const, keys: ['a'] }];
+    rig.look(only(rig), readOf([2, 1]), recorded(1));
+    rig.look(only(rig), readOf([2, 1]), recorded(1));
+    expect(rig.toldRead(ticket)).toBeUndefined();
+    rig.look(only(rig), { kind: 'silent', reason: 'cut' }, []);
+    rig.look(only(rig), readOf([2, 2]), recorded(2));
+    expect(rig.toldRead(ticket)).toBeUndefined();
+    rig.look(only(rig), readOf([2, 3]), recorded(3));
+    expect(rig.toldRead(ticket)).toMatchObject({ kind: 'read' });
   });
 
   it('takes connections from rounds, and never more than there are', () => {

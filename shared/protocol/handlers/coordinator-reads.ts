@@ -1,6 +1,6 @@
 import type { ReadRequest, RegionFault } from '../../contracts/coordinator.ts';
 import { encodeReply } from '../../contracts/reply.ts';
-import { type Decision, holdScript } from '../../contracts/round.ts';
+import { type Decision, holdScript, type SnapshotResult } from '../../contracts/round.ts';
 import { keyOf, type RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { CoordinatorEvent, Ticket } from '../io/events.ts';
@@ -10,6 +10,8 @@ import type { RegionLink } from '../regions/region-link.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import { resolutionOf } from '../transactions/resolution.ts';
 import type { Transactions } from '../transactions/transactions.ts';
+
+type ReadResult = Extract<SnapshotResult, { kind: 'read' }>;
 
 /** A read that goes through the coordinator. */
 interface Lookup {
@@ -137,6 +139,7 @@ export class CoordinatorReads {
     if (look === undefined) return;
     this.#looks.delete(number);
     const { lookup, link, since } = look;
+    const isSettledHere = lookup.contendedIn === link.region;
     lookup.contendedIn = null;
     const isSame = link.isVoter && !link.isQuarantined && link.membership.since === since;
     if (result.kind !== 'read' || !isSame) {
@@ -152,6 +155,10 @@ export class CoordinatorReads {
     }
     link.readsElsewhereUntil = 0;
     const holders = new Map(result.locks.map(({ holder }) => [keyOf(holder), holder]));
+    if (isSettledHere && isOutrun(lookup, holders)) {
+      this.#answer(lookup, link, result);
+      return;
+    }
     const resolutions = [...holders.values()].map((holder) =>
       resolutionOf(holder, recorded, this.#transactions.isUndecided(holder), horizon),
     );
@@ -169,13 +176,13 @@ export class CoordinatorReads {
     } else if (settle.length > 0) {
       this.#waiting.push({ ...lookup, settle, contendedIn: link.region });
     } else {
-      const answer = {
-        kind: 'read',
-        replies: encodeReply(result.replies),
-        region: link.region,
-      } as const;
-      this.#ready.reply({ kind: 'read', ticket: lookup.ticket, answer });
+      this.#answer(lookup, link, result);
     }
+  }
+
+  #answer({ ticket }: Lookup, { region }: RegionLink, { replies }: ReadResult): void {
+    const answer = { kind: 'read', replies: encodeReply(replies), region } as const;
+    this.#ready.reply({ kind: 'read', ticket, answer });
   }
 
   #look(lookup: Lookup, shard: number): void {
@@ -249,6 +256,18 @@ export class CoordinatorReads {
     } as const;
     this.#ready.reply({ kind: 'read', ticket, answer });
   }
+}
+
+/**
+ * True if the look settled the lock that the last one had met in this region, and the one key is locked by a later write
+ * already. That write was prepared here after the first look, so it was decided after the read had begun, if at all: the
+ * value between the two writes was the present one at a moment of the read. Without this rule a key that is written all
+ * the time could not be read. For several keys it would not do: two readers could see two writes in different orders.
+ */
+function isOutrun({ request, settle }: Lookup, holders: ReadonlyMap<string, unknown>): boolean {
+  const isOfOneKey = request.keys.length === 1 && !holdScript(request.commands);
+  if (!isOfOneKey || settle.length === 0) return false;
+  return !settle.some(({ transaction }) => holders.has(keyOf(transaction)));
 }
 
 /** True if a read was sent as often as it may be without an answer (R40). */
