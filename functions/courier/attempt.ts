@@ -28,7 +28,7 @@ export async function makeAttempt(attempt: Attempt): Promise<AttemptOutcome> {
     return { kind: 'answered', ...answered, ms: Date.now() - startedAt };
   } catch (error) {
     const reason = signal.aborted
-      ? `No full answer within ${attempt.timeoutMs} ms.`
+      ? `No complete response within ${attempt.timeoutMs} ms.`
       : reasonOf(error);
     return { kind: 'unanswered', reason, ms: Date.now() - startedAt };
   } finally {
@@ -76,7 +76,7 @@ async function signedHeaders(
     return await (await signer()).sign(id, timestamp, body);
   } catch {
     // The error may hold what it could not read, which is a secret.
-    throw new Unanswered('The secret or the signing key cannot be used. Rotate the secret.');
+    throw new Unanswered('The secret or the signing key is unusable. Rotate the secret.');
   }
 }
 
@@ -128,5 +128,5 @@ export function retryAfterMs(header: string | null, now: number): number | null 
 function reasonOf(error: unknown): string {
   if (error instanceof Unanswered) return error.message;
   const detail = error instanceof Error ? error.message : '';
-  return `It could not be reached. ${detail}`.trim().slice(0, limits.deliveryAnswerBytes);
+  return `The receiver could not be reached. ${detail}`.trim().slice(0, limits.deliveryAnswerBytes);
 }

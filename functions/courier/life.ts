@@ -22,7 +22,7 @@ import { CourierStorage, type DueDelivery, type Endpoint } from './storage.ts';
 const coordinatorName = 'shard-0';
 
 const storedBefore: Proof = {
-  none: 'what it acknowledges was stored while it owned its storage, and its log is for people',
+  none: 'everything that it acknowledges was stored while it owned its storage, and its log is for people',
 };
 
 /**
@@ -267,7 +267,7 @@ export class CourierLife implements CourierApi {
       const allMs = await this.#coordinator.hostRests(new URL(url).host, restMs);
       this.#hostRestsUntil = Math.max(this.#hostRestsUntil, now + allMs);
     } catch (error) {
-      console.error('the coordinator was not told that a host rests', error);
+      console.error('the coordinator did not take the message that a host is pausing', error);
     }
     // Nothing that is due is forgotten: the alarm is set anew, past the rest.
     this.#proceed();
@@ -299,7 +299,7 @@ export class CourierLife implements CourierApi {
       await this.#coordinator.disabled(id, disabledReason ?? '');
       this.#storage.noteTold();
     } catch (error) {
-      console.error(`the coordinator was not told that ${id} is disabled`, error);
+      console.error(`the coordinator did not take the message that ${id} is disabled`, error);
     } finally {
       this.#isTelling = false;
     }

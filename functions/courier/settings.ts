@@ -56,7 +56,7 @@ export function readSettings(environment: object): CourierSettings {
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     throw new Error(
-      `${String(issue?.path[0])}: ${issue?.message}. See wrangler.toml for the form.`,
+      `${String(issue?.path[0])}: ${issue?.message}. See wrangler.toml for the format.`,
     );
   }
   return {

@@ -363,7 +363,7 @@ export class CourierStorage {
         `UPDATE delivery SET state = 'failed', due_at = NULL, since = ?, answer = ? WHERE position IN
          (SELECT position FROM delivery INDEXED BY by_state WHERE state = 'waiting' AND since <= ?
           ORDER BY position LIMIT ?) RETURNING 1`,
-        ...[now, 'It has waited for too long.', before, roomRows],
+        ...[now, 'The delivery waited too long.', before, roomRows],
       );
       return waitedTooLong.toArray().length === roomRows || isFull;
     });
@@ -390,7 +390,7 @@ export class CourierStorage {
       `UPDATE delivery SET state = 'failed', due_at = NULL, since = ?, answer = ? WHERE position IN
        (SELECT position FROM delivery INDEXED BY by_state WHERE state = 'waiting'
         ORDER BY position LIMIT ?)`,
-      ...[now, 'Too many newer events waited behind it.', count],
+      ...[now, 'Too many newer events were waiting.', count],
     );
   }
 

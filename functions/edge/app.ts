@@ -126,13 +126,13 @@ function createBareApp(log: EdgeDependencies['log']): EdgeApp {
     return answerProblem(context, problem.problem);
   });
   app.notFound((context) => {
-    const detail = 'Nothing is served at this address. See /openapi.json.';
+    const detail = 'There is no resource at this URL. See /openapi.json.';
     return answerProblem(context, failure('not-found', detail).problem);
   });
   app.onError((error, context) => {
     const id = context.get('requestId');
     log('request failed', { requestId: id, error: error.stack ?? String(error) });
-    const detail = `This is a fault of Lockstep itself. Report it with the request id ${id}.`;
+    const detail = `This is a bug in Lockstep. Report it with the request id ${id}.`;
     return answerProblem(context, failure('internal', detail).problem);
   });
   return app;
@@ -151,7 +151,7 @@ function refuseOtherMethods(app: EdgeApp): void {
   for (const [path, known] of methods) {
     const allow = [...known].sort().join(', ');
     app.all(path, (context) => {
-      const detail = `This address answers ${allow}.`;
+      const detail = `This URL supports ${allow}.`;
       const refused = failure('method-not-allowed', detail, {}, { Allow: allow });
       return answerProblem(context, refused.problem);
     });

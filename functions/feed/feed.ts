@@ -59,10 +59,10 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
    */
   override async fetch(request: Request): Promise<Response> {
     if (request.headers.get('upgrade')?.toLowerCase() !== 'websocket') {
-      return new Response('This address speaks WebSocket only.\n', { status: 426 });
+      return new Response('This URL accepts WebSocket connections only.\n', { status: 426 });
     }
     const following = parseFollowing(new URL(request.url).searchParams);
-    if (following === null) return new Response('The query is not understood.\n', { status: 400 });
+    if (following === null) return new Response('The query is invalid.\n', { status: 400 });
     if (this.#core.size + this.#arriving >= limits.followers) return unavailable();
     this.#arriving += 1;
     try {
@@ -76,7 +76,7 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
       await this.#armHeartbeat();
       return new Response(null, { status: 101, webSocket: client });
     } catch (error) {
-      console.error('a follower cannot be taken in', error);
+      console.error('a follower was not accepted', error);
       return unavailable();
     } finally {
       this.#arriving -= 1;
@@ -105,7 +105,7 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
     const acked = parseAcknowledgement(message);
     if (acked === null) {
       this.#forget(socket);
-      socket.close(1_008, 'Send {"ack":<sequence>} and nothing else.');
+      socket.close(1_008, 'Send only {"ack":<sequence>}.');
       return;
     }
     this.#perform(this.#core.acknowledge(id, acked));
@@ -142,7 +142,7 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
       // What is being published at this moment needs no page.
       setTimeout(() => this.#perform(this.#core.raise(newest)), limits.heartbeatMs / 10);
     } catch (error) {
-      console.error('the coordinator cannot be asked how far it is', error);
+      console.error('the coordinator did not report its newest change', error);
     }
   }
 
@@ -210,7 +210,7 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
     try {
       return await this.#log.changes(query);
     } catch (error) {
-      console.error('a page of changes did not come', error);
+      console.error('a page of changes did not arrive', error);
       return null;
     }
   }

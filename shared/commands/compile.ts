@@ -111,7 +111,7 @@ function compileOperation(
   if ('problem' in command) return command;
   const { row, operation } = command;
   if (row.class === 'read' && row.refusedInWrites !== null) {
-    return unsupported(`${row.name} cannot stand in a write: ${row.refusedInWrites}`);
+    return unsupported(`${row.name} is not supported in a write: ${row.refusedInWrites}`);
   }
   if (row.rewrite === null) return operation;
   const rewritten = rewriters[row.rewrite](command, context);

@@ -60,15 +60,15 @@ export const rewriteNotes = {
   'one-database': 'The option DB is refused: a region is one database.',
   'wide-bits':
     'Fields of more than 53 bits are refused in reads: scripts would answer them rounded. BITFIELD in a write reads them in halves.',
-  reach: 'How far it may reach is bounded: it would have every region allocate that much.',
-  draws: 'How many elements it replies is bounded, also if some repeat.',
-  count: 'One key is named twice, since counting a single one writes into it what was counted.',
+  reach: 'The highest byte is bounded, since every region would allocate all bytes before it.',
+  draws: 'The number of elements in the reply is bounded, repeated ones included.',
+  count: 'A single key is passed twice, since PFCOUNT of one key writes the cached count into it.',
   sort: 'Patterns that name further keys are refused. Without STORE it is a read, and goes as SORT_RO; in a write, ALPHA and BY need STORE: they follow the server’s locale.',
   'geo-store':
-    'Without a key to store to, a command that has a form for that is a read. What STOREDIST stores goes into the vote, so that regions which compute other digits are found.',
+    'Without a key to store to, a command that has a form for that is a read. The distances that STOREDIST stores are part of the vote, so that regions which compute other digits are found.',
   append:
-    'The id `*` becomes one by the coordinator’s clock, or the next one if the stream is ahead. `~` becomes `=`; with LIMIT at most so many entries are trimmed.',
-  trim: '`~` becomes `=`; with LIMIT at most so many entries are trimmed, whole nodes or not.',
+    'The id `*` becomes one by the coordinator’s clock, or the next one if the stream is ahead. `~` becomes `=`; LIMIT bounds the number of trimmed entries.',
+  trim: '`~` becomes `=`; LIMIT bounds the number of trimmed entries, whole nodes or not.',
   streams: 'BLOCK does not wait, as in a transaction of Redis.',
   deliver:
     'BLOCK does not wait, as in a transaction of Redis. The time of delivery is the coordinator’s, less the allowance for clocks.',
@@ -76,8 +76,8 @@ export const rewriteNotes = {
   pending: 'In a write only its summary is taken: idle times differ by the clocks of the regions.',
   subcommand: 'HELP is refused.',
   memory: 'USAGE alone is taken, and how many elements it looks at is bounded.',
-  scan: 'NOVALUES, which came after Redis 7.0, is taken in reads: the values are left out of the reply.',
-  script: 'It changes all or nothing. See [scripts](../guides/scripts.md) for what scripts may do.',
+  scan: 'NOVALUES, which came after Redis 7.0, is supported in reads: the reply omits the values.',
+  script: 'It changes all or nothing. See [scripts](../guides/scripts.md) for the rules.',
   publish:
     'It is delivered in each region as the write is applied there. The reply is 0: who receives it is not known before that.',
 } as const;

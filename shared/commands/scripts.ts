@@ -34,7 +34,7 @@ export function rewriteScript(
     return redisFault('ERR Can not execute a script with write flag using *_ro command.');
   }
   if (row.class === 'read' && !readsOnly) {
-    const detail = `${name} among writes is not supported where the script’s text does not show that it only reads; use ${name.replace('_RO', '')}`;
+    const detail = `${name} among writes is not supported unless the script’s text shows that it only reads; use ${name.replace('_RO', '')}`;
     return { problem: 'unsupported-command', detail };
   }
   const writes = keys.map((position) => position - 1);

@@ -296,6 +296,6 @@ export function rewritePending({
 }: CheckedCommand): Operation | CommandFault {
   if (isSnapshot || operation.args.length === 3) return operation;
   return unsupportedOption(
-    'XPENDING with a range cannot stand in a write: idle times differ by the clocks of regions; use it in POST /v1/reads',
+    'XPENDING with a range is not supported in a write: idle times differ by the clocks of regions; use it in POST /v1/reads',
   );
 }

@@ -2,7 +2,7 @@ import { type CommandRow, floating, read, write } from './rows.ts';
 
 const angles =
   'Redis computes distances with the functions of its C library, whose last digits may differ between servers. Unless ASC or DESC is given, the order is that of the server.';
-const stored = 'it tells how one server stores the stream; use it in POST /v1/reads';
+const stored = 'it reports the internal storage of one server; use it in POST /v1/reads';
 const idle =
   'Idle times are counted by the clock of the region that answers, from the moment of delivery, which is the coordinator’s.';
 const delivered =
@@ -70,7 +70,7 @@ const messages: readonly CommandRow[] = [
     subcommands: { CHANNELS: -2, NUMPAT: 2, NUMSUB: -2, SHARDCHANNELS: -2, SHARDNUMSUB: -2 },
     rewrite: 'subcommand',
     refusedInWrites: 'each region has its own subscribers; use it in POST /v1/reads',
-    note: 'It tells of the subscribers of one region.',
+    note: 'It reports the subscribers of one region.',
   }),
   write('publish and subscribe', 'PUBLISH', 3, { rewrite: 'publish' }),
 ];
@@ -81,7 +81,7 @@ const server: readonly CommandRow[] = [
     keysAt: 'second',
     rewrite: 'memory',
     refusedInWrites: 'each server stores a value in its own way; use it in POST /v1/reads',
-    note: 'It tells what the key takes in one region.',
+    note: 'It reports the memory that the key takes in one region.',
   }),
 ];
 

@@ -10,7 +10,7 @@ const lexical =
 const wholeDatabase =
   'it is about all keys of a region and not about those of a write; use it in POST /v1/reads';
 const visible =
-  'Lockstep’s own keys are left out. It tells of the keys that one region has, and goes through all of them.';
+  'It omits Lockstep’s own keys. It covers the keys of one region, and scans all of them.';
 
 /** They came with Redis 7.4 and 8. */
 const fieldExpiry =
@@ -82,7 +82,7 @@ const keys: readonly CommandRow[] = [
   ...refused(
     'key',
     'DUMP MIGRATE OBJECT RESTORE RESTORE-ASKING',
-    'what it shows or takes is the encoding of one server, which regions need not share',
+    'it depends on the internal encoding of one server, which may differ between regions',
   ),
   ...refused('key', 'WAIT', 'it is not needed: a committed write is in every region'),
 ];
@@ -196,7 +196,7 @@ const lists: readonly CommandRow[] = [
 
 const readOnly = 'A script that changes something is refused as it does so.';
 const byDigest =
-  'Lockstep keeps the texts of scripts itself; NOSCRIPT where it has none, as in Redis.';
+  'Lockstep stores the texts of scripts itself; NOSCRIPT if it has none, as in Redis.';
 const scripted = { keysAt: 'counted', rewrite: 'script' } as const;
 
 const scriptRows: readonly CommandRow[] = [

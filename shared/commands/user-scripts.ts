@@ -62,10 +62,10 @@ export const anyScript: ScriptLookup = {
 function faultOf(text: string, counted: string, usesCounter: boolean): string | null {
   const bytes = utf8Length(counted);
   if (bytes > limits.scriptBytes) {
-    return `the script has ${bytes} bytes with what counts its work; the limit is ${limits.scriptBytes}`;
+    return `the script has ${bytes} bytes, including the code that counts its steps; the limit is ${limits.scriptBytes}`;
   }
   // What Lua has compiled is nothing whose loops could be counted, and the server would not check it.
-  if (text.startsWith('\x1b')) return 'a script is text, and not what Lua makes of it';
+  if (text.startsWith('\x1b')) return 'a script is Lua source text, not bytecode';
   if (usesCounter)
     return `a script uses a name that begins with ${counterName}; those are Lockstep’s own`;
   return null;

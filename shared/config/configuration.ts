@@ -76,15 +76,9 @@ const regionsSchema = z
   .array(regionEntrySchema)
   .min(1, 'name at least one region')
   .max(limits.regions, `name at most ${limits.regions} regions`)
-  .refine(
-    (regions) => areDistinct(regions.map(({ id }) => id)),
-    'give each region an id of its own',
-  )
+  .refine((regions) => areDistinct(regions.map(({ id }) => id)), 'give each region a unique id')
   // Two regions on one database would vote twice for one copy of the data.
-  .refine(
-    (regions) => areDistinct(regions.map(({ url }) => url)),
-    'give each region a URL of its own',
-  );
+  .refine((regions) => areDistinct(regions.map(({ url }) => url)), 'give each region a unique URL');
 
 const regionTokensSchema = z.record(z.string(), regionTokenSchema);
 
@@ -212,16 +206,19 @@ export const environmentSchema = z
   .refine(
     ({ LOCKSTEP_SOURCE_REGION: source, LOCKSTEP_REGIONS: regions }) =>
       source === '' || regions.some(({ id }) => id === source),
-    { path: ['LOCKSTEP_SOURCE_REGION'], message: 'name an id of LOCKSTEP_REGIONS, or nothing' },
+    {
+      path: ['LOCKSTEP_SOURCE_REGION'],
+      message: 'name an id of LOCKSTEP_REGIONS, or leave it empty',
+    },
   )
   .refine((all) => (all.LOCKSTEP_MIN_VOTERS ?? 1) <= all.LOCKSTEP_REGIONS.length, {
     path: ['LOCKSTEP_MIN_VOTERS'],
-    message: 'make it no greater than the number of regions',
+    message: 'use at most the number of regions',
   })
   // A round given up before its votes are due would count a region as silent that still has time to vote.
   .refine((all) => all.LOCKSTEP_VOTE_DEADLINE_MS < all.LOCKSTEP_ROUND_TIMEOUT_MS, {
     path: ['LOCKSTEP_ROUND_TIMEOUT_MS'],
-    message: 'make it greater than LOCKSTEP_VOTE_DEADLINE_MS',
+    message: 'use a value greater than LOCKSTEP_VOTE_DEADLINE_MS',
   });
 
 /**
@@ -261,11 +258,11 @@ function failureOf(error: z.ZodError): ConfigurationResult {
   const [variable, ...path] = issue?.path ?? [];
   const isSecret = variable !== 'LOCKSTEP_REGIONS';
   const place = path.map((step) => placeOf(step, isSecret)).join('');
-  const rule = issue?.code === 'unrecognized_keys' ? 'has a field too many' : issue?.message;
+  const rule = issue?.code === 'unrecognized_keys' ? 'has an unknown field' : issue?.message;
   return {
     ok: false,
     variable: String(variable),
-    detail: `${String(variable)}${place}: ${rule}. See .dev.vars.example and wrangler.toml for the form.`,
+    detail: `${String(variable)}${place}: ${rule}. See .dev.vars.example and wrangler.toml for the format.`,
   };
 }
 

@@ -63,7 +63,7 @@ export async function serveCall<Api>(
   { version, method, values }: RpcCall,
 ): Promise<RpcAnswer> {
   if (!(version >= rpcVersionOldest && version <= rpcVersion)) {
-    const detail = `a call has version ${version}, and this object understands ${rpcVersionOldest} to ${rpcVersion}`;
+    const detail = `a call has version ${version}, and this object supports ${rpcVersionOldest} to ${rpcVersion}`;
     return { kind: 'unfit', detail };
   }
   if (!Object.hasOwn(served, method)) {

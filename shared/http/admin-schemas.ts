@@ -35,7 +35,7 @@ const regionSchema = z.string().openapi({ example: 'eu-west-1' });
 const keySchema = z.string().max(limits.keyBytes).openapi({ example: 'stock:42' });
 const replaceSchema = z.int().min(0);
 const replaceText =
-  'How many keys that Lockstep did not put there may be lost in it. With more, nothing is copied to it.';
+  'The number of keys not written by Lockstep that this region may lose. If it holds more, nothing is copied to it.';
 const causeSchema = z.enum(outCauses).nullable();
 
 /** A change of members, as the feed and the history tell it. */
@@ -52,7 +52,7 @@ export const memberSchema = z
 /** What `GET /v1/regions` tells of one region. The host alone is told of its address. */
 export const regionSchemaOfAll = z.object({
   id: regionSchema,
-  host: z.string().nullable().describe('Null for one that is being removed and still votes.'),
+  host: z.string().nullable().describe('Null for a region that is being removed and still votes.'),
   location: z
     .array(z.number())
     .nullable()
@@ -64,12 +64,12 @@ export const regionSchemaOfAll = z.object({
   detail: z.string().nullable(),
   generation: z.int().nullable(),
   leaseMs: z.number().nullable().openapi({
-    description: 'For how long it may serve strong reads without being asked again; 0: not at all.',
+    description: 'The remaining time of its lease for strong reads, ms; 0 without a lease.',
   }),
   roundTripMs: z.number().nullable(),
   unacknowledged: z.int().nullable(),
   missedKeys: z.int().nullable().openapi({
-    description: 'Keys to be copied before it votes again; null where that is all of them.',
+    description: 'The number of keys to copy before it votes again; null means all keys.',
   }),
   copy: z
     .object({
@@ -87,7 +87,7 @@ export const regionSchemaOfAll = z.object({
 
 const coordinatorSchema = z.record(z.string(), z.unknown()).openapi({
   description:
-    'Of each shard: incarnation, epoch, sequence, minVoters, held, founding, blockedKeys, queued, undecided. `founding` is null once the shard has members; before that it has the keys of each region, and what the shard waits for.',
+    'Per shard: incarnation, epoch, sequence, minVoters, held, founding, blockedKeys, queued, undecided. `founding` is null once the shard has members; before that it has the key count of each region, and the reason why the shard waits.',
 });
 
 /** The answer to `GET /v1/regions`. */
@@ -100,7 +100,10 @@ export const adminRegionsSchema = z
   .object({
     regions: z.array(
       regionSchemaOfAll.extend({
-        held: z.boolean().nullable().openapi({ description: 'It returns only when told to.' }),
+        held: z
+          .boolean()
+          .nullable()
+          .openapi({ description: "The region returns only on an operator's request." }),
         circuit: z.enum(['closed', 'open', 'half-open', 'unknown']),
         roundsInFlight: z.int().nullable(),
         oldestUnacknowledgedMs: z.number().nullable(),
@@ -113,22 +116,24 @@ export const adminRegionsSchema = z
 /** The body of `POST /v1/admin/found`. */
 export const foundSchema = z
   .strictObject({
-    source: regionSchema.optional().openapi({ description: 'Its data are copied to all others.' }),
+    source: regionSchema
+      .optional()
+      .openapi({ description: 'The region whose data are copied to all others.' }),
     agree: z.boolean().default(false).openapi({
-      description: 'The regions hold the same: nothing is copied or compared.',
+      description: 'Declare that all regions hold the same data: nothing is copied or compared.',
     }),
     replace: z
       .record(z.string().max(64), replaceSchema)
       .default({})
       .openapi({
-        description: 'With `source`: how many keys may be lost in each other region.',
+        description: 'With `source`: the number of keys that each other region may lose.',
         example: { 'us-east-1': 12 },
       }),
   })
   .refine(
     ({ source, agree, replace }) =>
       source === undefined ? Object.keys(replace).length === 0 : !agree,
-    'name a `source`, with `replace` if need be, or `agree`, or none of them',
+    'give `source` (with `replace` if needed), or `agree`, or neither',
   )
   .openapi('Found');
 
@@ -159,23 +164,23 @@ export const returnSchema = z
     whole: z.boolean().default(false).openapi({ description: 'Copy everything.' }),
     force: z.boolean().default(false).openapi({
       description:
-        "Also if it holds another Lockstep's state, which is dropped. `replace` has to name the number of its keys, which are lost.",
+        'Also accept a region that holds the state of another Lockstep deployment, which is dropped. `replace` must give the number of its keys, which are lost.',
     }),
     replace: replaceSchema.default(0).openapi({ description: replaceText }),
   })
   .openapi('Return');
 
-/** The body of `POST /v1/admin/regions/{id}/believe`. */
-export const believeSchema = z
-  .strictObject({ confirm: z.string().openapi({ description: 'The id once more.' }) })
-  .openapi('Believe');
+/** The body of `POST /v1/admin/regions/{id}/force-recover`. */
+export const forceRecoverSchema = z
+  .strictObject({ confirm: z.string().openapi({ description: 'Must repeat the id.' }) })
+  .openapi('ForceRecover');
 
 /** The path of everything about one region. */
 export const regionParams = z.object({ id: regionSchema });
 
 /** The answer to an order that was taken. */
 export const orderAnswerSchema = z
-  .object({ detail: z.string().openapi({ description: 'What happens now.' }) })
+  .object({ detail: z.string().openapi({ description: 'The next step.' }) })
   .openapi('OrderTaken');
 
 /** The query of `GET /v1/admin/members`. */
@@ -188,7 +193,10 @@ export const historyQuerySchema = z.strictObject({
 export const historyAnswerSchema = z
   .object({
     members: z.array(z.object({ sequence: z.int(), at: z.string(), member: memberSchema })),
-    before: z.int().nullable().openapi({ description: 'For the next page; null at the end.' }),
+    before: z
+      .int()
+      .nullable()
+      .openapi({ description: 'The cursor of the next page; null at the end.' }),
   })
   .openapi('MemberHistory');
 
@@ -213,11 +221,13 @@ export const inDoubtSchema = z
         transaction: z.string(),
         resolution: z
           .enum(['committed', 'pending', 'aborted', 'forgotten', 'unknown'])
-          .openapi({ description: 'What the coordinator says of the transaction.' }),
+          .openapi({ description: 'The state of the transaction at the coordinator.' }),
         ageMs: z.number().nullable(),
       }),
     ),
-    truncated: z.array(regionSchema).openapi({ description: 'These hold more locks than shown.' }),
+    truncated: z
+      .array(regionSchema)
+      .openapi({ description: 'Regions with more locks than listed.' }),
     faults: z.array(z.object({ region: regionSchema, reason: z.string() })),
   })
   .openapi('InDoubt');
@@ -237,7 +247,7 @@ export const verifySchema = z
   .strictObject({
     cursor: z.string().max(limits.verifyCursorCharacters).optional().openapi({
       description:
-        'The `next` of the last answer, which carries regions and prefix; left out: from the beginning.',
+        'The `next` of the previous response, which includes regions and prefix. If omitted, the comparison starts at the beginning.',
     }),
     limit: z.int().min(1).max(limits.verifyKeysMaximum).default(limits.verifyKeysDefault),
     regions: z
@@ -247,7 +257,8 @@ export const verifySchema = z
       .optional(),
     prefix: z.string().max(limits.verifyPrefixCharacters).optional(),
     pauseMs: z.int().min(0).max(limits.verifyPauseMsMaximum).default(0).openapi({
-      description: 'A rest between two looks at the regions, so that writes are not slowed down.',
+      description:
+        'A pause between two requests to the regions, so that writes are not slowed down, ms.',
     }),
   })
   .openapi('Verify');
@@ -257,28 +268,33 @@ const toldKeySchema = z.object({ key: z.string(), keyEncoding: z.literal('base64
 /** The answer to `POST /v1/admin/verify`. */
 export const verifyAnswerSchema = z
   .object({
-    checked: z.int().openapi({ description: 'Keys compared by this call.' }),
+    checked: z.int().openapi({ description: 'The number of keys that this call compared.' }),
     differing: z.array(
       z.object({
         key: z.string(),
         keyEncoding: z.literal('base64').optional(),
         regions: z.record(z.string(), z.string().nullable()).openapi({
-          description: 'The digest of the key in each region; null where it does not exist.',
+          description: 'The digest of the key per region; null if the region lacks the key.',
         }),
         kind: z.enum(['differs', 'only-in', 'around']).openapi({
           description:
-            '`around`: no kept write touches the key, so what made the regions differ was written around Lockstep, or is older than the kept log. Else `only-in`: some regions lack it; `differs`: they hold other values.',
+            '`around`: no write in the log touches the key, so the difference bypassed Lockstep or is older than the log. Otherwise `only-in`: some regions lack the key; `differs`: the regions hold different values.',
         }),
         lastWrite: z.int().nullable().openapi({
-          description: 'The sequence of the newest kept write to it; null where none is kept.',
+          description:
+            'The sequence of the newest write to the key in the log; null if there is none.',
         }),
       }),
     ),
     undecided: z.array(toldKeySchema).openapi({
-      description: 'Keys that were written at each look: their regions were never at rest.',
+      description:
+        'Keys that could not be compared, since writes changed them during each comparison.',
     }),
     regions: z.array(regionSchema),
-    next: z.string().nullable().openapi({ description: 'For the next call; null at the end.' }),
+    next: z
+      .string()
+      .nullable()
+      .openapi({ description: 'The cursor of the next call; null at the end.' }),
     done: z.object({
       region: regionSchema.nullable(),
       regionsDone: z.int(),
@@ -294,7 +310,7 @@ export const repairSchema = z
   .strictObject({
     keys: z.array(keySchema).min(1, 'name at least one key').max(limits.repairKeys),
     source: regionSchema.optional().openapi({
-      description: 'The region that is right. Left out: what most voters hold.',
+      description: 'The correct region. If omitted, the value that most voters hold.',
     }),
   })
   .openapi('Repair');

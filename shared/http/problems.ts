@@ -12,18 +12,18 @@ export const problemKinds = {
   'invalid-request': {
     status: 400,
     title: 'The request has the wrong form',
-    remedy: 'Compare the request with /openapi.json; `errors` points at what differs.',
+    remedy: 'Compare the request with /openapi.json; `errors` lists the differences.',
   },
   'invalid-command': {
     status: 400,
     title: 'A command is not well formed',
-    remedy: 'Give the command the arguments that Redis 7.0 asks for.',
+    remedy: 'Give the command the arguments that Redis 7.0 expects.',
   },
   'unsupported-command': {
     status: 400,
     title: 'A command is not supported',
     remedy:
-      'Use commands of strings, keys, hashes, sets, sorted sets and lists whose effect is the same in every region. Reads go to /v1/reads, writes to /v1/writes.',
+      'Use a supported command of strings, keys, hashes, sets, sorted sets or lists, with the same effect in every region. Send reads to /v1/reads and writes to /v1/writes.',
   },
   'reserved-key': {
     status: 400,
@@ -44,8 +44,8 @@ export const problemKinds = {
   },
   'not-found': {
     status: 404,
-    title: 'There is nothing at this address',
-    remedy: 'See /openapi.json for the addresses that exist.',
+    title: 'There is no resource at this URL',
+    remedy: 'See /openapi.json for the available URLs.',
   },
   'key-absent': {
     status: 404,
@@ -54,64 +54,65 @@ export const problemKinds = {
   },
   'region-unknown': {
     status: 404,
-    title: 'The region is not known',
+    title: 'The region is unknown',
     remedy: 'Use the id of a region that GET /v1/regions lists.',
   },
   'write-unknown': {
     status: 404,
-    title: 'The write is not known',
+    title: 'The write is unknown',
     remedy:
-      'It was never received, or was given up at a restart with nothing written, or is older than the kept log. To learn what became of a request, send it again with the same Idempotency-Key.',
+      'The write was never received, was abandoned at a restart with nothing written, or is older than the log. To get the outcome of a request, retry it with the same Idempotency-Key.',
   },
   'webhook-unknown': {
     status: 404,
-    title: 'The webhook is not known',
-    remedy: 'It was deleted, or never created. GET /v1/webhooks lists those that exist.',
+    title: 'The webhook is unknown',
+    remedy: 'It was deleted or never created. GET /v1/webhooks lists the existing webhooks.',
   },
   'delivery-unknown': {
     status: 404,
-    title: 'The delivery is not known',
-    remedy: 'It is older than the kept log, or there was none. GET …/deliveries lists those kept.',
+    title: 'The delivery is unknown',
+    remedy:
+      'It is older than the log, or never existed. GET …/deliveries lists the available deliveries.',
   },
   'method-not-allowed': {
     status: 405,
-    title: 'The address does not answer this method',
+    title: 'The URL does not support this method',
     remedy: 'Use one of the methods in the header Allow.',
   },
   'too-many-webhooks': {
     status: 409,
-    title: 'There are as many webhooks as there can be',
-    remedy: 'Delete one that is no longer needed, or change one in place of creating another.',
+    title: 'There are too many webhooks',
+    remedy: 'Delete a webhook that is no longer needed, or change an existing one.',
   },
   'idempotency-key-in-use': {
     status: 409,
-    title: 'A request is being carried out under this Idempotency-Key',
-    remedy: 'Wait as long as Retry-After says, then send the same request again for its response.',
+    title: 'A request with this Idempotency-Key is in progress',
+    remedy: 'Wait for the time in Retry-After, then retry the same request to get its response.',
   },
   'order-refused': {
     status: 409,
-    title: 'The order cannot be carried out',
-    remedy: 'Nothing was changed. `detail` says what stands against it, and what to do.',
+    title: 'The command cannot be executed',
+    remedy: 'Nothing was changed. `detail` gives the reason and the remedy.',
   },
   'changes-expired': {
     status: 410,
-    title: 'The changes are no longer kept',
+    title: 'The changes are no longer in the log',
     remedy:
-      'Ask GET /v1/changes once without `since`, then read the keys that you follow, then go on from the `next` of that answer.',
+      'Call GET /v1/changes once without `since`, then read the keys that you follow, then continue from the `next` of that response.',
   },
   'check-failed': {
     status: 412,
     title: 'A check did not hold',
-    remedy: 'Nothing was written. Read the current values and decide again.',
+    remedy: 'Nothing was written. Read the current values, then retry with new checks.',
   },
   'precondition-failed': {
     status: 412,
     title: 'The key has changed',
-    remedy: 'Nothing was written. Read the key again and use its present ETag.',
+    remedy: 'Nothing was written. Read the key again and use its current ETag.',
   },
   'too-large': {
     status: 413,
-    title: 'The request passes a limit',
+    title: 'The request exceeds a limit',
     remedy: 'Split it, or make the values smaller; `detail` names the limit.',
   },
   'unsupported-media-type': {
@@ -121,135 +122,135 @@ export const problemKinds = {
   },
   'target-refused': {
     status: 422,
-    title: 'The address cannot be called',
+    title: 'The webhook URL is not allowed',
     remedy:
-      'Give an https:// address of a public host, without a user name or password; `detail` says what stands against it.',
+      'Use an https:// URL of a public host, without a user name or password; `detail` gives the reason.',
   },
   'command-failed': {
     status: 422,
     title: 'A command failed',
-    remedy: 'Nothing was written. `error` is what Redis says to it.',
+    remedy: 'Nothing was written. `error` is the Redis error.',
   },
   'idempotency-key-reused': {
     status: 422,
     title: 'The Idempotency-Key belongs to another request',
-    remedy: 'Use a fresh key for a new request, and the same body for a repeated one.',
+    remedy: 'Use a new key for a new request, and the same body for a retry.',
   },
   'not-after-passed': {
     status: 422,
-    title: 'The write came after its notAfter',
-    remedy: 'Nothing was written. Send it with a later notAfter, or without one.',
+    title: 'The write arrived after its notAfter',
+    remedy: 'Nothing was written. Retry with a later notAfter, or without one.',
   },
   'unsupported-type': {
     status: 422,
-    title: 'The value cannot be handled this way',
+    title: 'The type of the value is not supported here',
     remedy: 'Use POST /v1/reads or POST /v1/writes, which take any supported command and check.',
   },
   'too-many-writes': {
     status: 429,
     title: 'Too many writes are waiting',
-    remedy: 'Nothing was written. Wait as long as Retry-After says, then send it again.',
+    remedy: 'Nothing was written. Wait for the time in Retry-After, then retry.',
   },
   'too-many-keys': {
     status: 429,
     title: 'Too many Idempotency-Keys are in use',
-    remedy: 'Nothing was done. Send it later, or without the key: each key is kept for a day.',
+    remedy: 'Nothing was done. Retry later, or without the key: each key is kept for a day.',
   },
   internal: {
     status: 500,
-    title: 'Lockstep has a fault',
+    title: 'Internal error in Lockstep',
     remedy: 'Report it with the request id in `instance`.',
   },
   'webhook-loop': {
     status: 508,
-    title: 'A webhook of Lockstep called Lockstep',
+    title: 'A Lockstep webhook called Lockstep',
     remedy:
-      'Nothing was done. Let the receiver make a request of its own, without the headers of the delivery.',
+      'Nothing was done. The receiver must send its own request, without the headers of the delivery.',
   },
   'storage-full': {
     status: 507,
     title: 'The coordinator has no room for the write',
     remedy:
-      'Nothing was written. `detail` says what fills the storage. It empties itself with time; LOCKSTEP_KEPT_BYTES gives it more room, LOCKSTEP_KEPT_MS and LOCKSTEP_KEYS_KEPT_MS let it keep less.',
+      'Nothing was written. `detail` names the cause. Room becomes free as entries expire. LOCKSTEP_KEPT_BYTES raises the bound; LOCKSTEP_KEPT_MS and LOCKSTEP_KEYS_KEPT_MS shorten the time for which entries are kept.',
   },
   'configuration-invalid': {
     status: 503,
     title: 'Lockstep is not configured correctly',
-    remedy: 'The operator must correct the variable that `variable` names, and deploy again.',
+    remedy: 'The operator must correct the variable named in `variable` and deploy again.',
   },
   'coordinator-unavailable': {
     status: 503,
     title: 'The coordinator did not answer',
     remedy:
-      'The outcome of a write is unknown. Send the same request again with the same Idempotency-Key: it is carried out at most once.',
+      'The outcome of a write is unknown. Retry the request with the same Idempotency-Key: it is executed at most once.',
   },
   'courier-unavailable': {
     status: 503,
     title: 'The courier of the webhook did not answer',
-    remedy: 'Whether it was carried out is unknown. Look at the webhook, then send it again.',
+    remedy: 'The outcome is unknown. Check the webhook, then retry.',
   },
   'feed-unavailable': {
     status: 503,
     title: 'The change feed did not answer',
-    remedy: 'Connect again from the last sequence that you have seen; no change is lost.',
+    remedy: 'Reconnect with the last sequence that you received; no change is lost.',
   },
   'key-diverged': {
     status: 503,
     title: 'Regions disagree about a key',
     remedy:
-      'Nothing was written, and nothing is written to this key until an operator names the region that is right: POST /v1/admin/repair with the key and `source`.',
+      'Nothing was written, and this key accepts no writes until an operator names the correct region: POST /v1/admin/repair with the key and `source`.',
   },
   'not-founded': {
     status: 503,
-    title: 'The regions held data before Lockstep began, or do not answer',
+    title: 'The regions held data before Lockstep started, or do not answer',
     remedy:
-      'Nothing was written, and nothing was deleted. `regions` says what each region holds. An operator has to say how to begin: POST /v1/admin/found with the region to copy from, or that all hold the same.',
+      'Nothing was written, and nothing was deleted. `regions` has the key count of each region. An operator must choose how to start: POST /v1/admin/found with the region to copy from, or with `agree` if all hold the same data.',
   },
   'not-decided': {
     status: 503,
-    title: 'The write was not decided in its time',
-    remedy: 'Nothing was written. Send it again, with more time in timeoutMs if need be.',
+    title: 'The write was not decided in time',
+    remedy: 'Nothing was written. Retry, with a greater timeoutMs if needed.',
   },
   'read-contended': {
     status: 503,
     title: 'The keys changed too often to be read together',
-    remedy: 'Send it again, name fewer keys, or use the consistency "local".',
+    remedy: 'Retry, name fewer keys, or use the consistency "local".',
   },
   'read-unanswered': {
     status: 504,
     title: 'The read was not answered',
     remedy:
-      'It was sent to a region, and a read without a script to one more, and is sent to no other, since it may be what keeps them. Make it smaller, or send it again after a while.',
+      'No further region was tried, since the read itself may be the cause: a read is sent to at most two regions, a script to one. Make it smaller, or retry later.',
   },
   'region-unavailable': {
     status: 503,
     title: 'A region does not answer',
     remedy:
-      'Nothing was written. `regions` names the regions and what is wrong. Send it again: a region that stays silent is put out after some seconds, and writes go on without it. GET /v1/regions shows how they do.',
+      'Nothing was written. `regions` lists the regions and the reasons. Retry: a region that stays silent is evicted after some seconds, and writes continue without it. GET /v1/regions shows the health of each region.',
   },
   'version-unknown': {
     status: 503,
-    title: 'Two releases of Lockstep do not fit together',
+    title: 'Two releases of Lockstep are incompatible',
     remedy:
-      'Nothing was done. During a deployment this passes within seconds: send it again. If it stays, an older release runs than the one that wrote the storage: deploy that one, or a later one.',
+      'Nothing was done. During a deployment this resolves within seconds: retry. If it persists, the running release is older than the one that wrote the storage: deploy that release or a later one.',
   },
   'region-lost': {
     status: 503,
-    title: 'The last whole copy has lost writes',
+    title: 'The last complete copy has lost writes',
     remedy:
-      'Nothing was written. An operator has to say which region is right: GET /v1/admin/regions, then POST /v1/admin/regions/<id>/believe.',
+      'Nothing was written. An operator must choose the correct region: GET /v1/admin/regions, then POST /v1/admin/regions/<id>/force-recover.',
   },
   'regions-full': {
     status: 507,
     title: 'The regions are out of memory',
     remedy:
-      'Nothing was written. Delete what is not needed any more: DEL, UNLINK, EXPIRE, LPOP, FLUSHALL and other commands that take no memory go through. Or give the regions that `regions` names more memory (maxmemory, a larger plan).',
+      'Nothing was written. Delete data: DEL, UNLINK, EXPIRE, LPOP, FLUSHALL and other commands that take no memory still work. Or give the regions named in `regions` more memory (maxmemory, a larger plan).',
   },
   'too-few-voters': {
     status: 503,
     title: 'There are too few regions to write',
     remedy:
-      'Nothing was written. Send it again once GET /v1/regions shows more voters; LOCKSTEP_MIN_VOTERS says how many it takes.',
+      'Nothing was written. Retry once GET /v1/regions shows more voters; LOCKSTEP_MIN_VOTERS sets the minimum.',
   },
 } as const satisfies Readonly<
   Record<string, { readonly status: number; readonly title: string; readonly remedy: string }>

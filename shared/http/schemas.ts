@@ -40,7 +40,7 @@ export const writeSchema = z
       .min(1, 'a write has at least one operation')
       .max(limits.operationsPerWrite)
       .openapi({
-        description: 'Redis commands, carried out in order, all or none.',
+        description: 'Redis commands, executed in order, all or none.',
         example: [
           ['SET', 'stock:42', 7],
           ['INCR', 'orders'],
@@ -49,7 +49,7 @@ export const writeSchema = z
     checks: z.array(checkSchema).max(limits.checksPerWrite).default([]),
     ack: z.enum(['committed', 'confirmed']).default('committed').openapi({
       description:
-        'When to answer: once the decision is durable, or once every region has applied it.',
+        'The time of the response: once the decision is durable, or once every region has applied it.',
     }),
     timeoutMs: z
       .int()
@@ -58,7 +58,7 @@ export const writeSchema = z
       .default(limits.timeoutMsDefault),
     priority: z.int().min(0).max(limits.priorityMaximum).default(0),
     notAfter: z.int().min(0).nullable().default(null).openapi({
-      description: 'No attempt starts after this moment, in ms since 1970.',
+      description: 'No attempt starts after this time, in ms since 1970.',
     }),
     callback: callbackSchema.optional(),
   })
@@ -86,7 +86,10 @@ export const readSchema = z
         ],
       }),
     consistency: z.enum(['strong', 'local']).default('strong'),
-    region: z.string().optional().openapi({ description: 'Only this region, not the nearest.' }),
+    region: z
+      .string()
+      .optional()
+      .openapi({ description: 'Read from this region instead of the nearest.' }),
   })
   .openapi('Read');
 
@@ -149,10 +152,12 @@ export const writeAnswerSchema = z
       ],
     }),
     attempts: z.int().openapi({ example: 1 }),
-    ms: z.number().openapi({ example: 73, description: 'From arrival to decision.' }),
-    replayed: z.boolean().openapi({ description: 'Answered before, under this Idempotency-Key.' }),
+    ms: z.number().openapi({ example: 73, description: 'From arrival to decision, ms.' }),
+    replayed: z.boolean().openapi({
+      description: 'True if this is the response of an earlier request with this Idempotency-Key.',
+    }),
     keptUntil: z.iso.datetime().optional().openapi({
-      description: 'The answer is kept under its Idempotency-Key until then at least.',
+      description: 'The response is kept for its Idempotency-Key until this time at least.',
     }),
   })
   .openapi('WriteAnswer');
@@ -185,7 +190,8 @@ export const readAnswerSchema = z
     region: z.string().openapi({ example: 'eu-west-1' }),
     consistency: z.enum(['strong', 'local']),
     via: z.enum(['lease', 'coordinator', 'local']).openapi({
-      description: 'The way it went: by a lease, through the coordinator, or without either.',
+      description:
+        'The path of the read: with a lease, through the coordinator, or a local read without either.',
     }),
     attempts: z.int().openapi({ example: 1 }),
   })

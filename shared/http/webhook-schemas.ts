@@ -10,9 +10,9 @@ const example = 'ep_01990a5c7d3e7c1a9b642f0d8a51c7e2';
 
 const urlSchema = z
   .string()
-  .min(1, 'a target has an address')
+  .min(1, 'a target has a URL')
   .refine((url) => new TextEncoder().encode(url).length <= limits.urlBytes, {
-    message: `an address has up to ${limits.urlBytes} bytes`,
+    message: `a URL has up to ${limits.urlBytes} bytes`,
   })
   .openapi({ example: 'https://example.com/hooks/lockstep' });
 
@@ -33,14 +33,14 @@ const prefixesSchema = z
   .max(limits.prefixesPerSubscription)
   .openapi({
     description:
-      'Only writes that touch a key which begins with one of these. None: every write. Aborts and events of regions are told as well.',
+      'Deliver only writes that touch a key with one of these prefixes. If empty, every write. Aborts and region events are always delivered.',
     example: ['order:'],
   });
 
 const eventsSchema = z.array(eventSchema).min(1, 'name at least one event').transform(distinct);
 
 const valuesSchema = z.boolean().openapi({
-  description: 'True adds the commands and their results to what is sent.',
+  description: 'True adds the commands and their results to the payload.',
 });
 
 const descriptionSchema = z.string().max(limits.descriptionCharacters);
@@ -91,7 +91,7 @@ export const rotationSchema = z
       .min(0)
       .max(limits.secretOverlapMsMaximum)
       .default(limits.secretOverlapMsDefault)
-      .openapi({ description: 'For so long both secrets sign, ms.' }),
+      .openapi({ description: 'The time during which both secrets sign, ms.' }),
   })
   .openapi('Rotation');
 
@@ -99,7 +99,7 @@ export const rotationSchema = z
 export const testSchema = z
   .strictObject({
     type: eventSchema.optional().openapi({
-      description: 'Left out: the first of the events that the webhook asks for.',
+      description: 'If omitted, the first event type of the webhook.',
     }),
   })
   .openapi('TestEvent');
@@ -112,7 +112,7 @@ export const replaySchema = z
       z.strictObject({
         since: z.union([z.int().min(0), z.iso.datetime({ offset: true })]),
         delivered: z.boolean().default(false).openapi({
-          description: 'True sends those again, too, that were delivered.',
+          description: 'True also resends events that were delivered.',
         }),
       }),
     ],
@@ -130,13 +130,14 @@ export const deliveriesQuerySchema = z.strictObject({
 /** The query of `GET /v1/changes`; `prefix` may be repeated. */
 export const changesQuerySchema = z.strictObject({
   since: wholeNumber(0, positionMaximum).optional().openapi({
-    description: 'Changes after this sequence; 0: from the first. Left out: from now on.',
+    description:
+      'Changes after this sequence; 0 means from the first. If omitted, changes from now on.',
   }),
   limit: wholeNumber(1, limits.changesPerPage).default(limits.changesPerPageDefault),
   prefix: z.array(prefixSchema).max(limits.prefixesPerSubscription).default([]),
   values: flag(),
   members: flag().openapi({
-    description: 'True adds the changes of members, whatever the prefixes: `member` says which.',
+    description: 'True adds membership changes, regardless of the prefixes, in the field `member`.',
   }),
 });
 
@@ -154,7 +155,7 @@ export const webhookAnswerSchema = z
     id: z.string().openapi({ example }),
     url: z.string().openapi({
       description:
-        'For the token that created the webhook, and for the scope admin; others see its origin.',
+        'The full URL for the token that created the webhook and for the scope admin; other tokens see its origin.',
     }),
     events: z.array(eventSchema),
     prefixes: z.array(z.string()),
@@ -182,7 +183,7 @@ export const rotatedSchema = z
 
 const answerSchema = z.string().nullable().openapi({
   description:
-    'The beginning of what the receiver answered, or why there was no answer; null for who may not see it.',
+    "The beginning of the receiver's response, or the reason for its absence; null if the token may not see it.",
 });
 
 const deliverySchema = z.object({
@@ -211,10 +212,10 @@ export const deliveryAnswerSchema = deliverySchema
         }),
       )
       .openapi({
-        description: `The newest ${limits.attemptsKeptPerDelivery} attempts, the oldest first.`,
+        description: `The newest ${limits.attemptsKeptPerDelivery} attempts, oldest first.`,
       }),
     payload: z.string().nullable().openapi({
-      description: 'The JSON text that is sent; null for who may not see it.',
+      description: 'The JSON text of the delivery; null if the token may not see it.',
     }),
   })
   .openapi('Delivery');
@@ -223,7 +224,10 @@ export const deliveryAnswerSchema = deliverySchema
 export const deliveriesAnswerSchema = z
   .object({
     deliveries: z.array(deliverySchema),
-    before: z.int().nullable().openapi({ description: 'For the next page; null at the end.' }),
+    before: z
+      .int()
+      .nullable()
+      .openapi({ description: 'The cursor of the next page; null at the end.' }),
   })
   .openapi('Deliveries');
 
@@ -259,7 +263,7 @@ export const changesAnswerSchema = z
         results: z.array(z.unknown()).optional(),
       }),
     ),
-    next: z.int().openapi({ description: 'The `since` with which to go on.' }),
+    next: z.int().openapi({ description: 'The `since` of the next request.' }),
     newest: z.int(),
   })
   .openapi('Changes');

@@ -15,8 +15,8 @@ interface RefusedOrder {
 const unsupported: ReadonlyMap<string, string> = new Map([
   ['DEBUG', 'it is about a connection to a single server'],
   ['HELP', 'see the documentation'],
-  ['KILL', 'a script ends by itself where it takes too many steps'],
-  ['SHOW', 'scripts are told by their digests only'],
+  ['KILL', 'a script ends by itself after too many steps'],
+  ['SHOW', 'scripts are identified by their digests only'],
 ]);
 
 /** What the words behind SCRIPT ask for, or Redis's words against them. */

@@ -12,8 +12,8 @@ export type UpstashStream =
 
 /** Why a subscription to keyspace notifications is refused, and what to use instead. */
 const noNotifications =
-  'keyspace notifications cannot be subscribed to: a region sends them for the commands by which Lockstep applies a ' +
-  'write, not for those of the write; follow /v1/changes, or have a webhook called, for each committed write';
+  'keyspace notifications are not available: a region sends them for the commands with which Lockstep applies a ' +
+  'write, not for the commands of the write itself; use /v1/changes or a webhook to follow committed writes';
 
 /**
  * What stream the address asks for, why it cannot be had, or null where it asks for none. A body says nothing here: the
@@ -55,9 +55,9 @@ function subscriptionOf(
     const fault = channelFault(name);
     if (fault !== null) return bad(fault.detail);
     // However it is spelled, an address takes it for a step up, and would lead to another command of the region.
-    if (/^\.{1,2}$/.test(name)) return bad('an address cannot name the channel . or ..');
+    if (/^\.{1,2}$/.test(name)) return bad('a URL cannot name the channel . or ..');
     // Each line of an event is looked at by itself, and the first one has to tell whose it is.
-    if (/[\r\n]/.test(name)) return bad('a channel or pattern that is subscribed to is one line');
+    if (/[\r\n]/.test(name)) return bad('a channel or pattern in a subscription is one line');
   }
   return { kind, names };
 }

@@ -65,7 +65,7 @@ function writeOf({ endpoint, id, at, prefix, values }: Sample): Omit<OwedWriteEv
 /** Causes and texts as the core gives them. */
 const changes: Readonly<Record<RegionEventType, Pick<MemberChange, 'event' | 'cause' | 'detail'>>> =
   {
-    'region.out': { event: 'out', cause: 'silent', detail: 'it gave no answer' },
+    'region.out': { event: 'out', cause: 'silent', detail: 'it did not answer' },
     'region.returned': { event: 'returned', cause: null, detail: '' },
     'region.diverged': {
       event: 'diverged',

@@ -7,7 +7,7 @@ const timestamp = z.iso.datetime().openapi({ example: '2026-11-30T12:00:00.000Z'
 const test = z
   .literal(true)
   .optional()
-  .openapi({ description: 'Only of an event that `POST /v1/webhooks/{id}/test` has sent.' });
+  .openapi({ description: 'Only in an event sent by `POST /v1/webhooks/{id}/test`.' });
 
 const writeData = z.object({
   id: z.string().openapi({ example: '0-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2' }),
@@ -15,7 +15,7 @@ const writeData = z.object({
   sequence: z.int().nullable().openapi({ example: 1041 }),
   keys: z.array(z.string()).openapi({ example: ['stock:42'] }),
   keysOmitted: z.literal(true).optional().openapi({
-    description: 'The keys are too large to send to all who are told of the write.',
+    description: 'The keys are too large to send to every receiver of the write.',
   }),
   test,
 });
@@ -23,12 +23,12 @@ const writeValues = {
   commands: z
     .array(z.array(z.string()))
     .optional()
-    .openapi({ description: 'With `values`: the commands as every region ran them.' }),
+    .openapi({ description: 'With `values`: the commands as every region executed them.' }),
   results: z.array(z.unknown()).optional().openapi({ description: 'With `values`.' }),
   valuesOmitted: z
     .literal(true)
     .optional()
-    .openapi({ description: 'The values were asked for and are too large to send.' }),
+    .openapi({ description: 'The values were requested but are too large to send.' }),
 };
 
 const regionData = z.object({

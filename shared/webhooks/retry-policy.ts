@@ -96,7 +96,7 @@ export function nextAttempt(
   return now + Math.max(Math.round(pauseMs * (1 + jitter * entropy)), askedMs);
 }
 
-const goneReason = 'It answered 410: it wants no more events.';
+const goneReason = 'It responded with 410: it wants no further events.';
 
 function failingReason(failingSince: number, now: number): string | null {
   if (now - failingSince < limits.endpointFailingMs) return null;

@@ -69,7 +69,7 @@ export function targetPolicyOf(environment: object): TargetPolicy {
 
 /** The form of a list of hosts, for an operator. */
 export const hostsRule =
-  'use names of hosts with commas between them, such as a.example.com,*.b.example.com';
+  'use host names separated by commas, such as a.example.com,*.b.example.com';
 
 /** The hosts of a list with commas, or null if it has another form. */
 export function hostsOf(text: string): readonly string[] | null {
@@ -107,7 +107,7 @@ function faultOf(url: URL, text: string, policy: TargetPolicy): TargetResult | n
   if (text.includes('#')) return refuse('The URL has a fragment, which is never sent. Remove it.');
   const host = url.hostname.replace(/\.$/, '');
   if (policy.ownHosts.some((own) => isOwnHost(own, host, portOf(url)))) {
-    return refuse('The URL leads to Lockstep itself. Its events would cause further events.');
+    return refuse('The URL points to Lockstep itself. Its events would cause further events.');
   }
   if (policy.allowLoopback && isLoopback(host)) return null;
   if (url.protocol !== 'https:') return refuse('The URL is not encrypted. Use https.');
@@ -147,7 +147,7 @@ function hostFault(host: string): TargetResult | null {
   const literal = host.startsWith('[') ? host.slice(1, -1) : host;
   if (ipaddr.isValid(literal)) return addressFault(literal);
   if (host.length > hostLengthMaximum || !/^[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/.test(host)) {
-    return refuse('The host is no valid name. Use the public name of a server.');
+    return refuse('The host name is invalid. Use the public name of a server.');
   }
   const labels = host.split('.');
   if (labels.length === 1) {

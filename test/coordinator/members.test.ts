@@ -213,7 +213,7 @@ describe('a change of members', () => {
         sequence: 6,
         epoch: 106,
         cause: 'silent',
-        detail: 'it gave no answer',
+        detail: 'it did not answer',
       },
     });
   });

@@ -90,7 +90,7 @@ export function changeAt(sequence: number, at = sequence): MemberChange {
     region: 'beta',
     event: 'out',
     cause: 'silent',
-    detail: 'it gave no answer',
+    detail: 'it did not answer',
   };
 }
 

@@ -165,7 +165,7 @@ describe('a delivery', () => {
     expect(receiver.attempts('evt_1')).toBe(attempts);
     expect(await recordOf('evt_1')).toMatchObject({
       status: null,
-      answer: 'No full answer within 500 ms.',
+      answer: 'No complete response within 500 ms.',
     });
   });
 
@@ -220,7 +220,7 @@ describe('the log', () => {
     await rig.call(name, 'deliver', name, { ...handover, target });
     await expectState('evt_1', 'failed');
     const told = JSON.stringify(await rig.deliveries(name)) + rig.log;
-    expect(told).toContain('The secret or the signing key cannot be used.');
+    expect(told).toContain('The secret or the signing key is unusable.');
     expect(told).not.toContain(secret.slice(6));
     expect(told).not.toContain('"d":');
     expect(receiver.received).toEqual([]);

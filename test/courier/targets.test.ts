@@ -105,9 +105,9 @@ describe('an unsafe target', () => {
   });
 
   it.each(['a..b.com', 'example.com..', `${'a'.repeat(64)}.com`, `${'a.'.repeat(127)}com`])(
-    'https://%s is refused, as it is no valid name',
+    'https://%s is refused, as the name is invalid',
     (host) => {
-      expect(verdict(`https://${host}/`)).toContain('is no valid name');
+      expect(verdict(`https://${host}/`)).toContain('name is invalid');
     },
   );
 
@@ -234,6 +234,6 @@ describe('a list of allowed hosts', () => {
   );
 
   it.each(['https://example.com', 'a b', '*.', '*'])('is not read from %s', (text) => {
-    expect(() => targetPolicyOf({ LOCKSTEP_WEBHOOK_HOSTS: text })).toThrow('names of hosts');
+    expect(() => targetPolicyOf({ LOCKSTEP_WEBHOOK_HOSTS: text })).toThrow('use host names');
   });
 });

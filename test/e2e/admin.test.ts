@@ -294,9 +294,11 @@ describe('a region that is believed', () => {
     await stack.restartWorker();
     const refused = async () => toldBy(await write(stack, [['SET', 'other', '1']])).type;
     await expect.poll(refused, patience).toBe('/problems/region-lost');
-    const unconfirmed = await ask(stack, 'POST', `regions/${first.id}/believe`, { confirm: 'yes' });
+    const unconfirmed = await ask(stack, 'POST', `regions/${first.id}/force-recover`, {
+      confirm: 'yes',
+    });
     expect(unconfirmed.status).toBe(400);
-    await ordered('POST', `regions/${first.id}/believe`, { confirm: first.id });
+    await ordered('POST', `regions/${first.id}/force-recover`, { confirm: first.id });
     await expectWhole(stack);
     expect(await stack.everywhere('believed')).toEqual(['old', 'old', 'old']);
     await set('believed', 'newest');

@@ -41,7 +41,7 @@ describe('couriers that nobody can reach', () => {
     expect((await write(stack, [['INCR', 'unreached']])).status).toBe(200);
     expect(receiver.ids).toEqual([]);
     const logged = () => readFileSync(stack.worker.logFile, 'utf8');
-    await expect.poll(logged, patience).toContain('a courier did not take over');
+    await expect.poll(logged, patience).toContain('a courier did not take its events');
     const log = logged();
     await stack.stop();
     stack = await startTestStack({ stateDirectory });

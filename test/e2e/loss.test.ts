@@ -96,7 +96,9 @@ describe('a coordinator that has lost its storage', () => {
   });
 
   it('goes on with what one region holds once an operator says which, and how many keys the others lose', async () => {
-    const believed = await ask(stack, 'POST', `regions/${first.id}/believe`, { confirm: first.id });
+    const believed = await ask(stack, 'POST', `regions/${first.id}/force-recover`, {
+      confirm: first.id,
+    });
     expect(believed.status).toBe(409);
     const unsaid = await ask(stack, 'POST', 'found', { source: first.id });
     expect(unsaid.status).toBe(409);

@@ -135,7 +135,7 @@ describe('a request with an idempotency key', () => {
       { status: 200, body },
     ]);
     const other = { ...form, body: form.body.replaceAll('once', 'twice') };
-    expect(JSON.stringify(await sendForm(endpoint, other))).toContain('Another request was sent');
+    expect(JSON.stringify(await sendForm(endpoint, other))).toContain('Another request used');
   });
 });
 

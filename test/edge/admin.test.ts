@@ -42,6 +42,7 @@ describe('what is for operators', () => {
     ['DELETE', 'regions/eu-west-1'],
     ['POST', 'regions/eu-west-1/out'],
     ['POST', 'regions/eu-west-1/return'],
+    ['POST', 'regions/eu-west-1/force-recover'],
     ['POST', 'regions/eu-west-1/believe'],
     ['GET', 'members'],
     ['GET', 'in-doubt'],
@@ -140,6 +141,7 @@ describe('an order', () => {
     ['POST', 'regions/eu-west-1/out', undefined, { kind: 'put-out', reason: '' }],
     ['POST', 'regions/eu-west-1/return', undefined, { whole: false, force: false }],
     ['POST', 'regions/eu-west-1/return', { whole: true }, { kind: 'return', whole: true }],
+    ['POST', 'regions/eu-west-1/force-recover', { confirm: 'eu-west-1' }, { kind: 'believe' }],
     ['POST', 'regions/eu-west-1/believe', { confirm: 'eu-west-1' }, { kind: 'believe' }],
   ])('%s %s is handed to the coordinator, and answered 202 with its words', async (...order) => {
     const [method, path, body, expected] = order;
@@ -173,9 +175,9 @@ describe('an order', () => {
   });
 
   it.each([
-    ['believe', { confirm: 'us-east-1' }],
-    ['believe', {}],
-    ['believe', undefined],
+    ['force-recover', { confirm: 'us-east-1' }],
+    ['force-recover', {}],
+    ['force-recover', undefined],
     ['out', { reason: 7 }],
     ['return', { whole: 'yes' }],
     ['return', { everything: true }],

@@ -91,7 +91,7 @@ describe('a page of changes', () => {
   it('that is no longer kept gets 410, the oldest that is, and what to do', async () => {
     const told = await edgeWith().ask('GET', '/v1/changes?since=0');
     expect([told.status, problemOf(told), told.json.oldest]).toEqual([410, 'changes-expired', 5]);
-    expect(told.json.detail).toMatch(/once without `since`, then read anew .+ then go on/);
+    expect(told.json.detail).toMatch(/once without `since`, then read .+ again, then continue/);
   });
 
   it('from a place that does not exist yet gets 400', async () => {

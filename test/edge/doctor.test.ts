@@ -204,7 +204,7 @@ describe('the doctor', () => {
     for (const name of ['version', 'role', 'persistence', 'eviction', 'memory', 'clock', 'keys']) {
       expect(checkOf(diagnosis, name)).toMatchObject({
         status: 'unknown',
-        advice: expect.stringMatching(/^It does not tell\. ./),
+        advice: expect.stringMatching(/^It does not say\. ./),
       });
     }
     expect(diagnosis.verdict).toBe('warning');

@@ -56,6 +56,7 @@ describe('the OpenAPI document', () => {
       'post /v1/admin/in-doubt/settle',
       'post /v1/admin/regions',
       'post /v1/admin/regions/{id}/believe',
+      'post /v1/admin/regions/{id}/force-recover',
       'post /v1/admin/regions/{id}/out',
       'post /v1/admin/regions/{id}/return',
       'post /v1/admin/repair',

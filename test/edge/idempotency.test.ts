@@ -17,7 +17,7 @@ function recalling(answer: WriteAnswer | null = first) {
     },
     write: async () => decided({ keptUntil }),
   });
-  const silent = [{ kind: 'silent', reason: 'it gave no answer' }] as const;
+  const silent = [{ kind: 'silent', reason: 'it did not answer' }] as const;
   edge.regions = Object.fromEntries(regionIds.map((region) => [region, silent]));
   return { edge, recalled };
 }

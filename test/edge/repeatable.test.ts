@@ -40,7 +40,7 @@ describe('a request under an Idempotency-Key', () => {
     ['/v1/admin/regions', region, operator],
     ['/v1/admin/regions/us-east-1/out', {}, operator],
     ['/v1/admin/regions/us-east-1/return', {}, operator],
-    ['/v1/admin/regions/us-east-1/believe', { confirm: 'us-east-1' }, operator],
+    ['/v1/admin/regions/us-east-1/force-recover', { confirm: 'us-east-1' }, operator],
     ['/v1/admin/in-doubt/settle', { transaction: '0.1.1' }, operator],
   ])('is carried out once, and answered alike: POST %s', async (path, sent, who) => {
     const edge = edgeThatKeeps();

@@ -341,7 +341,7 @@ describe('a transaction with scripts', () => {
       ['EVAL_RO', 'return f(redis)', 0],
     ]) {
       const told = await post(edge, '/multi-exec', [['SET', 'k', 'v'], command]);
-      expect(told.json.error).toMatch(/^EXECABORT .*cannot stand in a transaction/);
+      expect(told.json.error).toMatch(/^EXECABORT .*is not allowed in a transaction/);
     }
     expect(edge.writes).toEqual([]);
   });

@@ -231,7 +231,7 @@ describe('a transaction in the form of Upstash', () => {
     ['a wrong number of arguments', ['GET'], 'wrong number of arguments'],
     ['a command that is not supported', ['FCALL', 'f', 0], 'FCALL is not supported'],
     ['a key of Lockstep’s own', ['GET', 'lockstep:0:meta'], 'reserved'],
-    ['a random choice beside a write', ['SRANDMEMBER', 's'], 'cannot stand in a transaction'],
+    ['a random choice beside a write', ['SRANDMEMBER', 's'], 'is not allowed in a transaction'],
   ])('with %s is discarded whole, with the reason', async (_name, command, reason) => {
     const edge = edgeOf();
     const told = await post(edge, '/multi-exec', [['SET', 'a', 1], command]);
@@ -340,7 +340,7 @@ describe('a record that makes no sense', () => {
     });
     const told = await get(edge, '/incr/k');
     expect(told.status).toBe(500);
-    expect(told.json.error).toMatch(/^ERR Lockstep has a fault\./);
+    expect(told.json.error).toMatch(/^ERR internal error in Lockstep\./);
     expect(edge.logged).toEqual(['request failed']);
   });
 });

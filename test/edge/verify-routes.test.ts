@@ -89,7 +89,7 @@ describe('a call of verify', () => {
     edge.coordinator.describe = async () => statusWith({ 'eu-west-1': { state: 'out' } });
     const told = await verify(edge, { cursor: first.json.next });
     expect([told.status, problemOf(told)]).toEqual([409, 'order-refused']);
-    expect(told.json.detail).toMatch(/eu-west-1.*Begin again/);
+    expect(told.json.detail).toMatch(/eu-west-1.*Start again/);
   });
 
   it('has nothing to compare with one voter', async () => {
@@ -193,7 +193,7 @@ describe('a call of repair', () => {
     const told = await repair(edge, { keys: ['a', 'b', 'c'] });
     expect(told.status).toBe(202);
     expect(told.json.detail).toBe(
-      'the first is copied. Not taken for "b", "c": too few would vote. Send these keys again.',
+      'the first is copied. Not accepted for "b", "c": too few would vote. Retry with these keys.',
     );
   });
 

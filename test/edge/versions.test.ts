@@ -3,7 +3,7 @@ import { UnfitVersion } from '../../shared/contracts/rpc.ts';
 import { EdgeUnderTest, problemOf } from './stand-ins.ts';
 
 const unfit = async () => {
-  throw new UnfitVersion('a call has version 3, and this object understands 2 to 2');
+  throw new UnfitVersion('a call has version 3, and this object supports 2 to 2');
 };
 
 describe('an object of another release', () => {

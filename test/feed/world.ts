@@ -20,7 +20,7 @@ export function changeOf(sequence: number, keys: readonly string[] = ['key']): C
 /** A change of members, as the coordinator would tell it. */
 export function memberChangeOf(sequence: number): Change {
   const fixed = { at: sequence, epoch: 2, region: 'a', event: 'out', cause: 'silent' } as const;
-  const member: MemberChange = { ...fixed, sequence, detail: 'it gave no answer' };
+  const member: MemberChange = { ...fixed, sequence, detail: 'it did not answer' };
   return { sequence, id: '', transaction: '', at: sequence, keys: [], member };
 }
 

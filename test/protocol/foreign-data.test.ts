@@ -101,7 +101,7 @@ describe('a region that holds the state of another Lockstep', () => {
     const rig = probed();
     expect(rig.order({ ...returnFar, force: true, replace: 40 })).toMatchObject({
       kind: 'refused',
-      detail: expect.stringContaining('has not said'),
+      detail: expect.stringContaining('has not reported'),
     });
   });
 
@@ -132,7 +132,7 @@ describe('a region that was believed and is not any more', () => {
     return rig;
   }
 
-  it('loses none of them to a copy from the one that is believed instead, before their number is sent back', () => {
+  it('loses none of them to a copy from the one that was force-recovered instead, before their number is sent back', () => {
     const rig = rebelieved();
     for (let turn = 0; turn < 4; turn += 1) {
       const send = nextToFar(rig);

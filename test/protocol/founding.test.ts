@@ -128,7 +128,7 @@ describe('a shard that begins', () => {
     rig.run(400, ['near', 'middle']);
     expect(rig.told(ticket)).toMatchObject({
       code: 'not-founded',
-      reason: expect.stringContaining('far has not'),
+      reason: expect.stringContaining('missing: far'),
       faults: [{}, {}, { region: 'far', reason: 'connection refused' }],
     });
     expect(rig.persisted.filter(({ kind }) => kind === 'region')).toEqual([]);

@@ -134,7 +134,11 @@ export class Handover {
       if (restMs > 0) this.#rest(endpoint, restMs);
     } catch (error) {
       console.error(
-        JSON.stringify({ message: 'a courier did not take over', endpoint, error: String(error) }),
+        JSON.stringify({
+          message: 'a courier did not take its events',
+          endpoint,
+          error: String(error),
+        }),
       );
       this.#restAfterFailure(endpoint);
     }

@@ -56,7 +56,9 @@ export class Publisher {
         this.#take();
       }
     } catch (error) {
-      console.error(JSON.stringify({ message: 'the feed took no changes', error: String(error) }));
+      console.error(
+        JSON.stringify({ message: 'the feed did not take the changes', error: String(error) }),
+      );
       const left = this.#take();
       this.#unheard = left.at(-1) ?? this.#unheard;
       this.#repeatLater();

@@ -4,7 +4,7 @@ import type { Round } from '../../../shared/contracts/round.ts';
 import {
   addRegionSchema,
   adminRegionsSchema,
-  believeSchema,
+  forceRecoverSchema,
   foundSchema,
   orderAnswerSchema,
   outSchema,
@@ -31,17 +31,19 @@ import { askRegions, tellCoordinator, tellRegion, toldRegions } from './regions-
 
 const tags = ['Administration'];
 const request = { params: regionParams };
-const taken = { 202: jsonResponse('Taken; `detail` says what happens now', orderAnswerSchema) };
+const taken = {
+  202: jsonResponse('Accepted; `detail` describes the next step', orderAnswerSchema),
+};
 
 const listRoute = createRoute({
   method: 'get',
   path: '/v1/admin/regions',
   operationId: 'listRegionsForOperators',
   tags,
-  summary: 'The regions with all that their coordinator knows of them',
+  summary: 'List regions with everything that the coordinator knows about them',
   ...secured('admin'),
   responses: {
-    200: jsonResponse('Every region, and every shard', adminRegionsSchema),
+    200: jsonResponse('Every region and every shard', adminRegionsSchema),
     ...problemResponses(401, 403, 503),
   },
 });
@@ -51,8 +53,8 @@ const addRoute = createRoute({
   path: '/v1/admin/regions',
   operationId: 'addRegion',
   tags,
-  summary: 'Add a region: it is copied, and then it votes',
-  description: 'The token is kept by the coordinator and never shown.',
+  summary: 'Add a region; it votes once all data are copied to it',
+  description: 'The coordinator stores the token and never returns it.',
   ...secured('admin'),
   request: { headers: repeatableHeaders, body: jsonBody(addRegionSchema) },
   responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
@@ -63,7 +65,7 @@ const removeRoute = createRoute({
   path: '/v1/admin/regions/{id}',
   operationId: 'removeRegion',
   tags,
-  summary: 'Put a region out and forget it; its data stay where they are',
+  summary: 'Remove a region; its data are not deleted',
   ...secured('admin'),
   request,
   responses: { ...taken, ...problemResponses(401, 403, 404, 409, 503) },
@@ -74,7 +76,7 @@ const outRoute = createRoute({
   path: '/v1/admin/regions/{id}/out',
   operationId: 'takeRegionOut',
   tags,
-  summary: 'Put a region out until it is told to return',
+  summary: 'Evict a region until an operator lets it return',
   ...secured('admin'),
   request: {
     ...request,
@@ -89,7 +91,7 @@ const returnRoute = createRoute({
   path: '/v1/admin/regions/{id}/return',
   operationId: 'returnRegion',
   tags,
-  summary: 'Let a region return: what it lacks is copied first',
+  summary: 'Let a region return; the writes that it missed are copied to it first',
   ...secured('admin'),
   request: {
     ...request,
@@ -99,17 +101,26 @@ const returnRoute = createRoute({
   responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
 });
 
-const believeRoute = createRoute({
+const forceRecoverRoute = createRoute({
   method: 'post',
+  path: '/v1/admin/regions/{id}/force-recover',
+  operationId: 'forceRecoverRegion',
+  tags,
+  summary: 'DANGEROUS: declare this region correct and copy it over all others',
+  description:
+    'Use this only if no complete copy is left. The region becomes the only voter, and every other region is copied from it. Acknowledged writes that this region lacks are LOST and cannot be recovered. `confirm` must repeat the id.',
+  ...secured('admin'),
+  request: { ...request, headers: repeatableHeaders, body: jsonBody(forceRecoverSchema) },
+  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
+});
+
+/** The name of the same route in release 0.1, kept for one release. */
+const believeRoute = createRoute({
+  ...forceRecoverRoute,
   path: '/v1/admin/regions/{id}/believe',
   operationId: 'believeRegion',
-  tags,
-  summary: 'DANGEROUS: take what this region holds for right, and copy it to all others',
-  description:
-    'For the case that no whole copy is left. The region becomes the only voter; every other one is copied from it. Writes that were answered and are not in this region are LOST, with no way back. `confirm` repeats the id.',
-  ...secured('admin'),
-  request: { ...request, headers: repeatableHeaders, body: jsonBody(believeSchema) },
-  responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
+  summary: 'The former name of /v1/admin/regions/{id}/force-recover',
+  deprecated: true,
 });
 
 const foundRoute = createRoute({
@@ -117,9 +128,9 @@ const foundRoute = createRoute({
   path: '/v1/admin/found',
   operationId: 'foundShard',
   tags,
-  summary: 'Begin over regions that hold data',
+  summary: 'Start with regions that already hold data',
   description:
-    'Lockstep begins by itself over empty regions, and over regions that hold the same. In every other case it waits for this order: `source` names the region whose data are copied to all others (this is how a database that exists already is taken over); keys that another region would lose thereby have to be named in `replace`. `agree` says that all regions hold the same. With neither, the regions are asked once more.',
+    'Lockstep starts by itself if the regions are empty or hold the same data. In every other case it waits for this command. `source` names the region whose data are copied to all others (use it to adopt an existing database); `replace` must give the number of keys that each other region would lose. `agree` declares that all regions hold the same data. With neither, the coordinator counts the regions again.',
   ...secured('admin'),
   request: { headers: repeatableHeaders, body: { ...jsonBody(foundSchema), required: false } },
   responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
@@ -137,6 +148,7 @@ export function mountAdminRegions(
     removeRoute,
     outRoute,
     returnRoute,
+    forceRecoverRoute,
     believeRoute,
     foundRoute,
   ];
@@ -177,9 +189,11 @@ export function mountAdminRegions(
       return sendOrder(context, dependencies, { kind: 'found', source, agree, replace });
     },
   );
-  app.post(believeRoute.getRoutingPath(), guard('admin'), repeatable(dependencies), (context) =>
-    believe(context, dependencies),
-  );
+  for (const route of [forceRecoverRoute, believeRoute]) {
+    app.post(route.getRoutingPath(), guard('admin'), repeatable(dependencies), (context) =>
+      forceRecover(context, dependencies),
+    );
+  }
 }
 
 /**
@@ -246,15 +260,15 @@ function isAddable(
   regions: readonly RegionConfiguration[],
 ): Result<null> {
   if (regions.some((known) => known.id === id)) {
-    return failure('order-refused', `There is a region ${id} already. Choose another id.`);
+    return failure('order-refused', `A region ${id} exists already. Choose another id.`);
   }
   const sameUrl = regions.find((known) => new URL(known.url).href === new URL(url).href);
   if (sameUrl !== undefined) {
-    const detail = `The region ${sameUrl.id} has this URL. Give each region a database of its own.`;
+    const detail = `The region ${sameUrl.id} has this URL. Give each region its own database.`;
     return failure('order-refused', detail);
   }
   if (regions.length >= limits.regions) {
-    const detail = `There are ${limits.regions} regions, and can be no more. Remove one first.`;
+    const detail = `There are ${limits.regions} regions, which is the maximum. Remove one first.`;
     return failure('order-refused', detail);
   }
   return success(null);
@@ -274,7 +288,7 @@ async function strangersIn(
   const { has, keys } = result.refusal;
   // Where there is the state of a Lockstep, its coordinator knows whether that was its own.
   if (has !== 0 || keys <= replace) return success(null);
-  const detail = `The database of ${region.id} holds ${keys} keys that Lockstep did not put there; a copy would delete them. If that is right, send "replace": ${keys}.`;
+  const detail = `The database of ${region.id} holds ${keys} keys that Lockstep did not write; a copy would delete them. To accept the loss, send "replace": ${keys}.`;
   return failure('order-refused', detail, { keys: { [region.id]: keys } });
 }
 
@@ -297,12 +311,15 @@ const question: Round = {
   copy: null,
 };
 
-async function believe(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
-  const body = await readBody(context.req.raw, believeSchema);
+async function forceRecover(
+  context: EdgeContext,
+  dependencies: EdgeDependencies,
+): Promise<Response> {
+  const body = await readBody(context.req.raw, forceRecoverSchema);
   if (!body.ok) return answerProblem(context, body.problem);
   const region = idOf(context);
   if (body.value.confirm !== region) {
-    const detail = `\`confirm\` has to repeat the id, ${JSON.stringify(region.slice(0, 40))}. This region's data replace those of all others, and what they alone hold is lost.`;
+    const detail = `\`confirm\` must repeat the id, ${JSON.stringify(region.slice(0, 40))}. This region's data replace those of all other regions, and data that only they hold are lost.`;
     return answerProblem(context, failure('invalid-request', detail).problem);
   }
   return sendOrder(context, dependencies, { kind: 'believe', region });

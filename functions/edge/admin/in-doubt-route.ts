@@ -41,7 +41,7 @@ const historyRoute = createRoute({
   path: '/v1/admin/members',
   operationId: 'listMemberChanges',
   tags,
-  summary: 'Every change of members, the newest first',
+  summary: 'List membership changes, newest first',
   ...secured('admin'),
   request: { query: historyQuerySchema },
   responses: {
@@ -55,10 +55,13 @@ const inDoubtRoute = createRoute({
   path: '/v1/admin/in-doubt',
   operationId: 'listInDoubt',
   tags,
-  summary: 'Transactions that are not over, keys that wait for an operator, and every lock',
+  summary: 'List unfinished transactions, keys that need an operator, and all locks',
   ...secured('admin'),
   responses: {
-    200: jsonResponse('What is in doubt, as coordinator and regions see it', inDoubtSchema),
+    200: jsonResponse(
+      'In-doubt state, as the coordinator and the regions report it',
+      inDoubtSchema,
+    ),
     ...problemResponses(401, 403, 503),
   },
 });
@@ -68,11 +71,11 @@ const settleRoute = createRoute({
   path: '/v1/admin/in-doubt/settle',
   operationId: 'settleTransaction',
   tags,
-  summary: 'Abort a transaction that is undecided, or tell every voter its decision once more',
+  summary: 'Abort an undecided transaction, or send its decision to every voter again',
   ...secured('admin'),
   request: { headers: repeatableHeaders, body: jsonBody(settleSchema) },
   responses: {
-    202: jsonResponse('Taken; `detail` says what happens now', orderAnswerSchema),
+    202: jsonResponse('Accepted; `detail` describes the next step', orderAnswerSchema),
     ...problemResponses(400, 401, 403, 409, 413, 415, 422, 429, 503),
   },
 });

@@ -16,10 +16,10 @@ const getRoute = createRoute({
   path: '/v1/regions',
   operationId: 'listRegions',
   tags: ['Regions'],
-  summary: 'The regions, and how each one does',
+  summary: 'List regions and their health',
   ...secured('read'),
   responses: {
-    200: jsonResponse('Every region that is configured or was added', regionsAnswerSchema),
+    200: jsonResponse('Every region that was configured or added', regionsAnswerSchema),
     ...problemResponses(401, 403),
   },
 });

@@ -38,7 +38,7 @@ export async function planRepair(
   const compared = await compareKeys(world, keys.map(bytesOfText));
   if (!compared.ok) {
     const { region, reason } = compared.fault;
-    const detail = `${region} does not answer: ${reason}. Nothing was ordered. Send it again.`;
+    const detail = `${region} does not answer: ${reason}. No repair was started. Retry.`;
     const members = { regions: [compared.fault] };
     return failure('region-unavailable', detail, members, { 'Retry-After': '1' });
   }
@@ -65,7 +65,10 @@ function repairOf(
   if (blocked.has(key)) {
     // Equal or not at this moment: the coordinator has seen them disagree, and waits for a word on all of them.
     if (source !== null) return success({ key, sources: [source], regions: others });
-    return undecidable(`The key ${shown} waits for an operator: regions disagreed about it.`, key);
+    return undecidable(
+      `The key ${shown} waits for an operator, since regions disagreed about it.`,
+      key,
+    );
   }
   if (compared.kind === 'equal') return success(null);
   const { digests } = compared;
@@ -76,12 +79,15 @@ function repairOf(
     return success(regions.length === 0 ? null : { key, sources: [source], regions });
   }
   if (compared.kind === 'restless') {
-    return undecidable(`The key ${shown} is being written: its regions cannot be compared.`, key);
+    return undecidable(
+      `The key ${shown} is being written, so its regions cannot be compared.`,
+      key,
+    );
   }
   const majority = majorityOf(digests, voters);
   const [first, ...more] = majority;
   if (first === undefined) {
-    return undecidable(`No majority of the voters holds the same under the key ${shown}.`, key);
+    return undecidable(`No majority of the voters holds the same value for the key ${shown}.`, key);
   }
   const regions = voters.filter((id) => !majority.includes(id));
   return success({ key, sources: [first, ...more], regions });
@@ -97,7 +103,7 @@ function majorityOf(digests: Digests, voters: readonly RegionId[]): readonly Reg
 }
 
 function undecidable(what: string, key: string): ReturnType<typeof failure> {
-  const detail = `${what} Nothing was ordered. Name the region that is right as \`source\`.`;
+  const detail = `${what} No repair was started. Name the correct region as \`source\`.`;
   return failure('order-refused', detail, { key });
 }
 

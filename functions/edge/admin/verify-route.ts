@@ -41,13 +41,16 @@ const verifyRoute = createRoute({
   path: '/v1/admin/verify',
   operationId: 'verifyRegions',
   tags,
-  summary: 'Compare the regions key by key: one slice a call',
+  summary: 'Compare the regions key by key, one slice per call',
   description:
-    'Call it again with `cursor` set to `next` until that is null. Digests are of type, expiry and value, whatever the order in which a server keeps them. A key is told as differing only if it stays so over several looks.',
+    "Call it again with `cursor` set to `next` until `next` is null. Digests cover type, expiry and value, and do not depend on a server's internal order. A key is reported as differing only if it differs in several comparisons.",
   ...secured('admin'),
   request: { body: { ...jsonBody(verifySchema), required: false } },
   responses: {
-    200: jsonResponse('What this slice holds, and where to go on', verifyAnswerSchema),
+    200: jsonResponse(
+      'The result of this slice, and the cursor of the next one',
+      verifyAnswerSchema,
+    ),
     ...problemResponses(400, 401, 403, 404, 409, 413, 415, 503),
   },
 });
@@ -57,14 +60,17 @@ const repairRoute = createRoute({
   path: '/v1/admin/repair',
   operationId: 'repairKeys',
   tags,
-  summary: 'Have keys copied to the voters that hold something else',
+  summary: 'Copy keys to the voters that hold different values',
   description:
-    'A region that gets a key copied is out for that long. With `source`, a key that waits for an operator can be written again afterwards.',
+    'A region is out while keys are copied to it. With `source`, a key that needs an operator accepts writes again afterwards.',
   ...secured('admin'),
   request: { headers: repeatableHeaders, body: jsonBody(repairSchema) },
   responses: {
-    200: jsonResponse('All voters hold these keys alike; nothing was ordered', orderAnswerSchema),
-    202: jsonResponse('Taken; `detail` says what happens now', orderAnswerSchema),
+    200: jsonResponse(
+      'All voters hold the same values for these keys; nothing to repair',
+      orderAnswerSchema,
+    ),
+    202: jsonResponse('Accepted; `detail` describes the next step', orderAnswerSchema),
     ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
   },
 });
@@ -95,7 +101,7 @@ async function verify(context: EdgeContext, dependencies: EdgeDependencies): Pro
   const slice = await verifySlice(world, place.value, body.value);
   if (!slice.ok) {
     const { region, reason } = slice.fault;
-    const detail = `${region} does not answer: ${reason}. Send it again to go on from here.`;
+    const detail = `${region} does not answer: ${reason}. Retry to continue from here.`;
     const members = { regions: [slice.fault] };
     const told = failure('region-unavailable', detail, members, { 'Retry-After': '1' });
     return answerProblem(context, told.problem);
@@ -156,13 +162,13 @@ function placeOf(
   const place = placeOfCursor(cursor);
   if (place === null || chosen !== undefined || prefix !== undefined) {
     const detail =
-      'A cursor is the `next` of the last answer, unchanged, and it carries regions and prefix: leave these out.';
+      '`cursor` must be the unchanged `next` of the previous response. It includes `regions` and `prefix`: omit these.';
     return failure('invalid-request', detail);
   }
   const allowed = place.areChosen ? ids : voters;
   const gone = place.regions.find((id) => !allowed.includes(id));
   if (gone === undefined) return success(place);
-  const detail = `${gone} does not vote any more, so it may differ for that. Begin again without a cursor.`;
+  const detail = `${gone} no longer votes, so a difference may be expected. Start again without a cursor.`;
   return failure('order-refused', detail);
 }
 
@@ -210,7 +216,7 @@ async function repair(context: EdgeContext, dependencies: EdgeDependencies): Pro
   if (!known.ok) return answerProblem(context, known.problem);
   const { regions, voters } = known.value;
   if (source !== null && !voters.includes(source)) {
-    const detail = `The source has to be a voter: ${voters.join(', ')}.`;
+    const detail = `\`source\` must be a voter: ${voters.join(', ')}.`;
     return answerProblem(context, failure('order-refused', detail).problem);
   }
   const doubt = await askMembers(dependencies, onlyShard, 'read', (members) => members.inDoubt());
@@ -232,9 +238,13 @@ async function repair(context: EdgeContext, dependencies: EdgeDependencies): Pro
     else if (isFirst) return answerProblem(context, failure('order-refused', detail).problem);
     else {
       const left = order.keys.map(({ key }) => JSON.stringify(key.slice(0, 100))).join(', ');
-      details.push(`Not taken for ${left}: ${detail.replace(/\.?$/, '.')} Send these keys again.`);
+      details.push(
+        `Not accepted for ${left}: ${detail.replace(/\.?$/, '.')} Retry with these keys.`,
+      );
     }
   }
   if (details.length > 0) return answerJson(context, { detail: details.join(' ') }, 202);
-  return answerJson(context, { detail: 'All voters hold these keys alike. Nothing was ordered.' });
+  return answerJson(context, {
+    detail: 'All voters hold the same values for these keys. There is nothing to repair.',
+  });
 }

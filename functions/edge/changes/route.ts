@@ -27,21 +27,22 @@ const getRoute = createRoute({
   path: '/v1/changes',
   operationId: 'listChanges',
   tags: ['Changes'],
-  summary: 'Committed writes in their order: a page, or all that follow as they come',
+  summary: 'Read committed writes in order, as a page or as a stream',
   description:
-    'Answers a page as JSON. With `Accept: text/event-stream` it answers server-sent events, and with `Upgrade: websocket` a WebSocket, both without end; there `limit` has no meaning. A browser, which sends no header with these, gives its token as `?_token=`.',
+    'Returns a page as JSON. With `Accept: text/event-stream` it returns server-sent events, and with `Upgrade: websocket` a WebSocket; both are endless streams that ignore `limit`. A browser, which cannot send headers with these, passes its token as `?_token=`.',
   ...secured('read'),
   request: {
     query: changesQuerySchema,
     headers: z.object({
       'Last-Event-ID': z.string().optional().openapi({
-        description: 'For server-sent events: the last `id` that was seen. It wins over `since`.',
+        description:
+          'For server-sent events: the last `id` that the client received. It overrides `since`.',
       }),
     }),
   },
   responses: {
     200: {
-      description: 'A page, or events: each `change` carries the JSON of one change',
+      description: 'A page, or events: each `change` event carries one change as JSON',
       content: {
         'application/json': { schema: changesAnswerSchema },
         'text/event-stream': { schema: z.string() },
@@ -66,7 +67,7 @@ export function mountChanges(
     if (form === 'page') return answerPage(context, dependencies, query.value);
     if (isFilterLarge(query.value)) {
       const detail =
-        'The prefixes are too long together to be followed. Name shorter ones, or fewer.';
+        'The prefixes are too long together for a stream. Use shorter or fewer prefixes.';
       return answerProblem(context, failure('invalid-request', detail).problem);
     }
     const { since = null, prefixes, values, members } = query.value;
@@ -104,7 +105,7 @@ function queryOf(context: EdgeContext, form: Form): Result<Asked> {
   const resume = form === 'events' ? context.req.header('last-event-id') : undefined;
   if (resume !== undefined && !changesQuerySchema.shape.since.safeParse(resume).success) {
     const detail =
-      'The header Last-Event-ID is the `id` of an event of this stream, a whole number. Without it, `since` counts.';
+      'The header Last-Event-ID must be the `id` of an event of this stream, a whole number. Without it, `since` applies.';
     return failure('invalid-request', detail);
   }
   const since = resume === undefined ? {} : { since: resume };
@@ -147,14 +148,14 @@ async function lookUp(
     case 'ahead': {
       const { newest } = answer.value;
       if (since === undefined) return success({ kind: 'page', changes: [], next: newest, newest });
-      const detail = `since, or Last-Event-ID, is ${since}, and the newest change is ${newest}. Use the \`next\` of an answer.`;
+      const detail = `since, or Last-Event-ID, is ${since}, and the newest change is ${newest}. Use the \`next\` of a response.`;
       return failure('invalid-request', detail, { newest });
     }
   }
 }
 
 function expired(oldest: number): ReturnType<typeof failure> {
-  const detail = `The oldest change that is kept has the sequence ${oldest}. Ask once without \`since\`, then read anew the keys that you follow, then go on from the \`next\` of that answer.`;
+  const detail = `The oldest change in the log has the sequence ${oldest}. Call it once without \`since\`, then read the keys that you follow again, then continue from the \`next\` of that response.`;
   return failure('changes-expired', detail, { oldest });
 }
 

@@ -41,7 +41,7 @@ export async function streamChanges(
 
 /** The feed's object did not take the connection. */
 export function feedUnavailable(): ReturnType<typeof failure> {
-  const detail = 'The feed could not be reached, or has too many followers. Connect again.';
+  const detail = 'The feed could not be reached, or has too many followers. Reconnect.';
   return failure('feed-unavailable', detail, {}, { 'Retry-After': '1' });
 }
 
@@ -106,7 +106,7 @@ function placeText(next: number): string {
 function farewell({ code }: Extract<FeedEvent, { kind: 'closed' }>, requestId: string): string {
   if (code === feedCloseCodes.expired) {
     const detail =
-      'The changes from here on are no longer kept. Connect again, and see what to do.';
+      "The log no longer has the changes from here on. Reconnect to get the problem's instructions.";
     const { problem } = failure('changes-expired', detail);
     return `event: problem\ndata: ${jsonText(problemBody(problem, requestId))}\n\n`;
   }

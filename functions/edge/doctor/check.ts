@@ -29,11 +29,11 @@ export function doubtful(name: string, found: string, advice: string): Check {
 
 /** A check of what the server does not tell. */
 export function untold(name: string, advice: string): Check {
-  return { name, status: 'unknown', found: 'not told', advice: `It does not tell. ${advice}` };
+  return { name, status: 'unknown', found: 'not told', advice: `It does not say. ${advice}` };
 }
 
 /** Why there is no reply of the form that is wanted. */
 export function reasonOf(result: CommandResult): string {
   if (result.kind === 'error') return result.message;
-  return result.kind === 'silent' ? result.reason : 'an answer of another form';
+  return result.kind === 'silent' ? result.reason : 'a response of an unexpected form';
 }

@@ -35,7 +35,7 @@ export function clockCheck(clock: ClockReading | null): Check {
   const least = Math.abs(aheadMs) - errorMs;
   if (least > limits.clockSkewMs) {
     const advice =
-      'Set its clock by a time service: keys would expire too early or too late there.';
+      'Set its clock by a time service: otherwise keys expire too early or too late in this region.';
     return bad('clock', found, advice);
   }
   if (least + 2 * errorMs <= limits.clockSkewMs) return good('clock', found);

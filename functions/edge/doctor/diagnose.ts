@@ -74,13 +74,13 @@ function verdictOf(checks: readonly Check[]): Diagnosis['verdict'] {
 
 function coordinatorChecks(status: CoordinatorStatus | null): readonly Check[] {
   if (status === null) {
-    const advice = 'Look into the logs of the Worker, and of the Durable Object Coordinator.';
+    const advice = 'Check the logs of the Worker and of the Durable Object Coordinator.';
     return [bad('coordinator', 'it does not answer', advice)];
   }
   const { incarnation, epoch, blockedKeys } = status;
   const answering = good('coordinator', `answers, incarnation ${incarnation}, epoch ${epoch}`);
   if (blockedKeys === 0) return [answering];
-  const advice = 'Name the region that is right: GET /v1/admin/in-doubt, POST /v1/admin/repair.';
+  const advice = 'Name the correct region: GET /v1/admin/in-doubt, POST /v1/admin/repair.';
   return [answering, bad('blocked keys', `${blockedKeys} wait for an operator`, advice)];
 }
 
@@ -93,7 +93,7 @@ function countsCheck(
   const name = 'key counts';
   if (status?.founding) {
     const { detail } = status.founding;
-    return bad(name, detail, 'Say how to begin: POST /v1/admin/found.');
+    return bad(name, detail, 'Choose how to start: POST /v1/admin/found.');
   }
   const counted = regions.flatMap(({ id }, index) => {
     const keys = findings[index]?.keys ?? null;
@@ -110,13 +110,14 @@ function countsCheck(
   const apart = Math.max(...counts) - Math.min(...counts);
   if (apart === 0 || apart <= underWay) return good(name, found);
   const advice =
-    'Writes on their way and keys that have just expired differ for a moment. If it stays, compare the regions: POST /v1/admin/verify.';
+    'Writes in progress and keys that have just expired differ for a moment. If the difference persists, compare the regions: POST /v1/admin/verify.';
   return doubtful(name, found, advice);
 }
 
 function regionsCheck({ length }: readonly RegionConfiguration[]): Check {
   if (length >= 2) return good('regions', String(length));
-  const advice = 'Name at least two: a single one is no protection against its own loss.';
+  const advice =
+    'Configure at least two regions: a single region does not protect against its own loss.';
   return bad('regions', String(length), advice);
 }
 
@@ -125,17 +126,17 @@ function votersCheck(
   regions: readonly RegionConfiguration[],
 ): Check {
   if (status === null) {
-    const advice = 'Ask again once the coordinator answers.';
+    const advice = 'Retry once the coordinator answers.';
     return { name: 'voters', status: 'unknown', found: 'the coordinator does not answer', advice };
   }
   const { minVoters } = status;
   const voters = status.regions.filter(({ state }) => state === 'voter').length;
   const found = `${voters} of ${regions.length} vote; it takes ${minVoters} to write`;
   if (voters < minVoters) {
-    return bad('voters', found, 'Bring regions back: nothing can be written with so few.');
+    return bad('voters', found, 'Bring regions back: writes need more voters.');
   }
   if (minVoters < 2 && regions.length > 2) {
-    const advice = 'Raise LOCKSTEP_MIN_VOTERS to 2, or writes go on with a single copy.';
+    const advice = 'Raise LOCKSTEP_MIN_VOTERS to 2; otherwise writes continue with a single copy.';
     return doubtful('voters', found, advice);
   }
   if (minVoters === regions.length && minVoters > 1) {
@@ -192,7 +193,7 @@ function databasesCheck(
     if (twin >= 0) shared.add([id, regions[twin]?.id ?? ''].sort().join(' and '));
   }
   if (shared.size > 0) {
-    const advice = 'Give each region a database of its own: these would vote twice for one copy.';
+    const advice = 'Give each region its own database: these would vote twice for one copy.';
     return bad('databases', `the same: ${[...shared].join('; ')}`, advice);
   }
   if (isTold) return good('databases', 'one for each region');
@@ -205,7 +206,7 @@ function clocksCheck(findings: readonly Findings[]): Check {
   const clocks = findings.flatMap(({ clock }) => clock ?? []);
   if (clocks.length < 2) {
     const advice = 'Make sure that a time service sets them all.';
-    return { name: 'clocks', status: 'unknown', found: 'too few tell the time', advice };
+    return { name: 'clocks', status: 'unknown', found: 'too few report the time', advice };
   }
   const least = clocks.reduce((one, other) => (other.aheadMs < one.aheadMs ? other : one));
   const most = clocks.reduce((one, other) => (other.aheadMs > one.aheadMs ? other : one));
@@ -225,6 +226,7 @@ function tokensCheck({ configuration, regions }: Practice): Check {
     configuration.tokens.some((client) => client.token === token),
   );
   if (!isShared) return good('tokens', found);
-  const advice = 'Give clients tokens that open no region: they could write around Lockstep.';
+  const advice =
+    'Give clients tokens that are not region tokens: with a region token they can bypass Lockstep.';
   return bad('tokens', `${found}; one is a region's too`, advice);
 }

@@ -65,7 +65,7 @@ async function luaCheck(run: Run, key: string): Promise<Check> {
   const name = 'Lua';
   const result = await run('EVAL', dialect, '1', key);
   const advice =
-    'Use a database whose Lua is that of Redis (5.1): rounds fail on this one, or tell something else than on the others.';
+    'Use a database with the Lua of Redis (5.1): on this one, rounds fail or return different results than in the other regions.';
   if (result.kind !== 'answered' || !Array.isArray(result.reply)) {
     return bad(name, reasonOf(result), advice);
   }
@@ -73,7 +73,7 @@ async function luaCheck(run: Run, key: string): Promise<Check> {
   if (failed.length === 0) return good(name, 'as in Redis');
   const found = `it lacks ${failed.join(', ')}`;
   if (!failed.every((each) => optional.has(each))) return bad(name, found, advice);
-  const less = "Nothing, if no user's script uses these libraries.";
+  const less = 'Nothing, if no user script uses these libraries.';
   return doubtful(name, found, less);
 }
 
@@ -101,7 +101,7 @@ async function repliesCheck(run: Run, key: string): Promise<Check> {
   await run('DEL', key);
   if (lost.length === 0) return good('REST replies', 'nothing is lost');
   const advice =
-    'Use another REST endpoint for this database: what it loses, reads of this region lose, and votes may differ.';
+    'Use another REST endpoint for this database: reads of this region lose the same values, and votes may differ.';
   return bad('REST replies', `lost: ${lost.join(', ')}`, advice);
 }
 

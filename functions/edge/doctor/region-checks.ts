@@ -79,13 +79,14 @@ async function readInfo(run: Run): Promise<Info> {
 function noAnswer(result: Exclude<CommandResult, { kind: 'answered' }>): Check {
   const found = result.kind === 'error' ? result.message : result.reason;
   const advice =
-    'Check that URL and token are those of this database, and that it runs. Nothing else could be looked at.';
+    'Check that the URL and the token belong to this database, and that it runs. No further check was possible.';
   return bad('answers', found, advice);
 }
 
 function stateCheck(status: RegionStatus | null): Check {
   if (status === null) {
-    const advice = 'Its coordinator does not answer, or does not know it: GET /v1/admin/regions.';
+    const advice =
+      'The coordinator does not answer, or does not know this region: GET /v1/admin/regions.';
     return { name: 'state', status: 'unknown', found: 'unknown', advice };
   }
   const { state, cause, detail, held, health } = status;
@@ -94,15 +95,15 @@ function stateCheck(status: RegionStatus | null): Check {
   if (state === 'voter') {
     const advice =
       health === 'refusing'
-        ? 'It is put out soon, if the others carry out what it refuses. Look at the error: memory, disk, or a replica.'
-        : 'It is about to be put out. Bring the database back, or its network.';
+        ? 'It is evicted soon if the other regions accept the writes that it refuses. Check the error: memory, disk, or a replica.'
+        : 'It is about to be evicted. Restore the database or its network.';
     return doubtful('state', `${found}, ${health}`, advice);
   }
   if (state === 'copying') return doubtful('state', found, 'Nothing: it votes again by itself.');
   const advice = held
-    ? 'It returns when told to: POST /v1/admin/regions/<id>/return.'
+    ? 'It returns on request: POST /v1/admin/regions/<id>/return.'
     : cause === 'refusing'
-      ? 'It returns by itself once its server writes again: look at the error (memory, disk, a replica).'
+      ? 'It returns by itself once its server accepts writes: check the error (memory, disk, a replica).'
       : 'It returns by itself once it answers.';
   return bad('state', found, advice);
 }
@@ -110,7 +111,7 @@ function stateCheck(status: RegionStatus | null): Check {
 function versionCheck(info: Info): Check {
   const version = info.get('redis_version');
   if (version === undefined) {
-    return untold('version', 'Look up that it is compatible with Redis 7.0 or later.');
+    return untold('version', 'Check that it is compatible with Redis 7.0 or later.');
   }
   if (Number.parseInt(version, 10) >= 7) return good('version', version);
   const advice = 'Use Redis 7.0 or later: older ones may refuse a commit when memory is short.';
@@ -123,7 +124,11 @@ function roleCheck(result: CommandResult, info: Info): Check {
   const role = told ?? info.get('role') ?? null;
   if (role === null) return untold('role', 'Make sure that this URL leads to the primary.');
   if (role === 'master') return good('role', 'primary');
-  return bad('role', role, 'Use the URL of the primary: a replica loses what it is told to write.');
+  return bad(
+    'role',
+    role,
+    'Use the URL of the primary: a replica loses the writes that it accepts.',
+  );
 }
 
 async function persistenceCheck(run: Run, info: Info): Promise<Check> {
@@ -133,13 +138,13 @@ async function persistenceCheck(run: Run, info: Info): Promise<Check> {
   if (append === null) return untold(name, 'Make sure that every acknowledged write is kept.');
   if (append !== '1' && append !== 'yes') {
     const advice =
-      'Set `appendonly yes`. After a crash it would have lost writes, be put out, and be copied whole.';
+      'Set `appendonly yes`. Otherwise a crash loses writes, and the region is evicted and copied whole.';
     return bad(name, 'no append-only file', advice);
   }
   const sync = await setting(run, 'appendfsync');
   if (sync === 'always') return good(name, 'append-only file, synced always');
   const advice =
-    'Nothing, if you accept it: when its machine crashes it may lose the last moment, is put out, and is copied whole. `appendfsync always` prevents that.';
+    'Nothing, if you accept the risk: if its machine crashes it may lose the last writes, and is then evicted and copied whole. `appendfsync always` prevents that.';
   const found = 'append-only file, synced';
   if (sync !== null) return doubtful(name, `${found} ${sync}`, advice);
   return { name, status: 'unknown', found: `${found}: not told`, advice };
@@ -159,7 +164,7 @@ function memoryCheck(info: Info): Check {
   if (Number.isNaN(used) || Number.isNaN(most)) {
     return untold(
       'memory',
-      'Watch it: a region without memory is put out, and if all are full, what takes memory is refused.',
+      'Monitor it: a region without memory is evicted, and if all are full, writes that take memory are refused.',
     );
   }
   const megabytes = (bytes: number) => `${Math.round(bytes / 1_000_000)} MB`;
@@ -168,7 +173,7 @@ function memoryCheck(info: Info): Check {
   const share = used / most;
   if (share < memoryTightShare) return good('memory', found);
   const advice =
-    'Give it more memory, or delete what is not needed: without memory it is put out, and if all are full, what takes memory is refused.';
+    'Give it more memory, or delete data: without memory it is evicted, and if all are full, writes that take memory are refused.';
   return share < memoryFullShare ? doubtful('memory', found, advice) : bad('memory', found, advice);
 }
 
@@ -182,7 +187,7 @@ async function countKeys(run: Run): Promise<number | null> {
 
 function keysCheck(keys: number | null): Check {
   if (keys !== null) return good('keys', String(keys));
-  return untold('keys', 'How long a copy takes cannot be estimated.');
+  return untold('keys', 'The duration of a copy cannot be estimated.');
 }
 
 /** A setting of the server, or null where it does not tell. */

@@ -166,6 +166,6 @@ function shown(reply: unknown, all: string): string {
 function roundCheck(name: string, fault: string | null): Check {
   if (fault === null) return good(name, 'prepared, committed and read');
   const advice =
-    'If the error is about memory, disk or a replica, mend that; otherwise use another database: this one cannot run what writes need.';
+    'If the error is about memory, disk or a replica, fix that; otherwise use another database: this one cannot run the scripts of writes.';
   return bad(name, fault, advice);
 }

@@ -12,12 +12,12 @@ const getRoute = createRoute({
   path: '/v1/admin/doctor',
   operationId: 'runDoctor',
   tags: ['Administration'],
-  summary: 'Whether each region is what it has to be, and what to do where it is not',
+  summary: "Check each region's setup, with advice for each fault",
   description:
-    'Writes only keys under `lockstep:doctor:`, and removes them. `unknown` says what to look at by hand. No token is shown.',
+    'Writes only keys under `lockstep:doctor:`, and removes them. `unknown` marks a check to make by hand. No token is shown.',
   ...secured('admin'),
   responses: {
-    200: jsonResponse('Every check, whatever it came to', doctorAnswerSchema),
+    200: jsonResponse('The result of every check', doctorAnswerSchema),
     ...problemResponses(401, 403),
   },
 });

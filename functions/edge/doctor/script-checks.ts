@@ -73,14 +73,14 @@ async function flagsCheck(run: Run): Promise<Check> {
   const result = await run('EVAL', flagsProbe, '0');
   if (isOne(result)) return good('script flags', 'allow-oom, allow-cross-slot-keys');
   const advice =
-    'Nothing, if the server lets a script that has written go on when it is out of memory, as Redis does.';
+    'Nothing, if the server lets a script that has written continue when it is out of memory, as Redis does.';
   return doubtful('script flags', reasonOf(result), advice);
 }
 
 async function digestCheck(run: Run): Promise<Check> {
   const result = await run('EVALSHA', await digestOf(plain), '0');
   if (isOne(result)) return good('EVALSHA', 'known after EVAL');
-  const advice = 'Nothing but cost: each round sends its whole script.';
+  const advice = 'Nothing is needed, but it costs: each round sends its whole script.';
   return doubtful('EVALSHA', reasonOf(result), advice);
 }
 

@@ -43,7 +43,7 @@ export function createGuard(authenticate: Authenticate): Guard {
     const { scope } = caller.value;
     if (!allowed[scope].includes(needs)) {
       const challenge = `Bearer realm="lockstep", error="insufficient_scope", scope="${needs}"`;
-      const detail = `This needs a token with the scope ${needs}; the token sent has ${scope}.`;
+      const detail = `This needs a token with the scope ${needs}; the request's token has ${scope}.`;
       const headers = { 'WWW-Authenticate': challenge };
       return answerProblem(context, failure('forbidden', detail, { needs }, headers).problem);
     }
@@ -88,7 +88,7 @@ async function callerOf(
   }
   if (caller !== null) return success(caller);
   const challenge = 'Bearer realm="lockstep", error="invalid_token"';
-  const detail = 'The token is not one of those configured. Check that it was copied whole.';
+  const detail = 'The token is not configured. Check that it was copied completely.';
   return failure('unauthenticated', detail, {}, { 'WWW-Authenticate': challenge });
 }
 

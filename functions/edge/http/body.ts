@@ -97,7 +97,7 @@ export async function readBytes(request: Request): Promise<Result<Uint8Array>> {
     }
   }
   if (!isTooLarge) return success(concatenate(chunks, length));
-  const detail = `A body may have ${limits.bodyBytes} bytes. Split it into several requests.`;
+  const detail = `A body may have at most ${limits.bodyBytes} bytes. Split it into several requests.`;
   return failure('too-large', detail);
 }
 
@@ -160,7 +160,7 @@ function faultOfPiece(piece: string, before: string, open: (Set<string> | null)[
 }
 
 function faultOfName(name: string, seen: Set<string> | null | undefined): string | null {
-  if (name === '__proto__') return 'An object has a member named __proto__: leave it out.';
+  if (name === '__proto__') return 'An object has a member named __proto__: remove it.';
   if (seen?.has(name))
     return `An object has the member ${JSON.stringify(name.slice(0, 64))} twice.`;
   seen?.add(name);

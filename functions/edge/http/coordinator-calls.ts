@@ -29,7 +29,7 @@ export async function askHooks<Answer>(
   call: (hooks: SubscriptionsApi) => Promise<Answer>,
 ): Promise<Result<Answer>> {
   const unknown =
-    'Whether the change was made is unknown. GET /v1/webhooks tells what stands; then send it again if need be.';
+    'The outcome of the change is unknown. Check GET /v1/webhooks, then retry if needed.';
   return ask(dependencies, shard, kind, () => call(dependencies.hooksOf(shard)), unknown);
 }
 
@@ -41,7 +41,7 @@ export async function askMembers<Answer>(
   call: (members: MembersApi) => Promise<Answer>,
 ): Promise<Result<Answer>> {
   const unknown =
-    'Whether the order was taken is unknown. GET /v1/admin/regions tells how things stand; then send it again if need be.';
+    'The outcome of the command is unknown. Check GET /v1/admin/regions, then retry if needed.';
   return ask(dependencies, shard, kind, () => call(dependencies.membersOf(shard)), unknown);
 }
 
@@ -83,7 +83,7 @@ async function ask<Answer>(
       if (isOverloaded(error)) break;
     }
   }
-  const detail = kind === 'write' ? unknown : 'The question could not be answered. Send it again.';
+  const detail = kind === 'write' ? unknown : 'The request could not be answered. Retry.';
   return failure('coordinator-unavailable', detail, {}, later);
 }
 

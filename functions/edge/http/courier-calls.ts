@@ -16,8 +16,7 @@ export async function askCourier<Answer>(
   } catch (error) {
     dependencies.log('courier did not answer', { endpoint, error: String(error) });
     if (error instanceof UnfitVersion) return failure('version-unknown', error.message, {}, later);
-    const detail =
-      'Whether it was carried out is unknown. Look at the webhook, then send it again.';
+    const detail = 'The outcome is unknown. Check the webhook, then retry.';
     return failure('courier-unavailable', detail, {}, later);
   }
 }

@@ -59,7 +59,7 @@ export function mountDocs(
   app.get('/problems/:name', (context) => {
     const name = context.req.param('name');
     if (!isProblemName(name)) {
-      const detail = 'There is no kind of problem of this name.';
+      const detail = 'There is no problem type with this name.';
       const names = Object.keys(problemKinds);
       return answerProblem(context, failure('not-found', detail, { names }).problem);
     }

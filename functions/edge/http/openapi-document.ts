@@ -9,20 +9,20 @@ import type { EdgeEnvironment } from './respond.ts';
 
 const description = `One write lands in every region's Redis, or in none.
 
-Errors are problems of RFC 9457: \`type\` is stable and can be opened, \`detail\` says what to do. Every response carries
+Errors are problems of RFC 9457: \`type\` is stable and can be opened, \`detail\` says how to proceed. Every response carries
 \`X-Request-Id\`. The name behind \`bearer\` is the scope that the token needs; \`admin\` includes \`write\`, which
 includes \`read\`.`;
 
 const tags: Readonly<Record<string, string>> = {
-  Writes: 'Transactions over all regions.',
+  Writes: 'Transactions across all regions.',
   Reads: 'Snapshots of several keys, in the nearest region.',
   Keys: 'Single keys, with ETags.',
   Changes: 'The change feed.',
-  Webhooks: 'Subscriptions to events, and their deliveries.',
+  Webhooks: 'Event subscriptions and their deliveries.',
   Regions: 'The state of the regions.',
-  Administration: 'Orders of operators.',
+  Administration: 'Commands for operators.',
   Upstash: 'The REST protocol of Upstash.',
-  Open: 'What needs no token.',
+  Open: 'Endpoints that need no token.',
 };
 
 /** Prepares the document of an app. Its text is made by the first call, since all routes are known only then. */
@@ -48,10 +48,13 @@ function registerEvents(app: OpenAPIHono<EdgeEnvironment>): void {
       summary: `The event ${type}`,
       tags: ['Webhooks'],
       description:
-        'Signed as Standard Webhooks says, by the headers webhook-id, webhook-timestamp and webhook-signature. The same event may arrive twice, under the same webhook-id.',
+        'Signed according to Standard Webhooks, in the headers webhook-id, webhook-timestamp and webhook-signature. The same event may arrive twice, with the same webhook-id.',
       security: [],
       request: { body: { required: true, content: { 'application/json': { schema } } } },
-      responses: { '2XX': { description: 'Delivered' }, 410: { description: 'Never call again' } },
+      responses: {
+        '2XX': { description: 'Delivered' },
+        410: { description: 'The receiver wants no further calls' },
+      },
     });
   }
 }

@@ -11,7 +11,7 @@ const command = { type: 'array', minItems: 1, items: { type: ['string', 'number'
 const commands = { type: 'array', minItems: 1, items: command };
 const result = {
   type: 'object',
-  description: 'What Redis replies to the command, or its error.',
+  description: 'The Redis reply to the command, or its error.',
   properties: { result: {}, error: { type: 'string' } },
 };
 
@@ -19,32 +19,32 @@ const encodingHeaders = [
   {
     name: 'Upstash-Encoding',
     in: 'header',
-    description: '`base64`: every string of the response is encoded so.',
+    description: '`base64`: every string of the response is base64-encoded.',
     schema: { type: 'string', enum: ['base64'] },
   },
   {
     name: 'Upstash-Response-Format',
     in: 'header',
-    description: '`resp2`: the response is in the format of Redis.',
+    description: '`resp2`: the response is in the Redis protocol format.',
     schema: { type: 'string', enum: ['json', 'resp2'] },
   },
   {
     name: 'Lockstep-Consistency',
     in: 'header',
-    description: '`local`: reads take what their region has committed, possibly old.',
+    description: '`local`: reads return the committed data of one region, which may be stale.',
     schema: { type: 'string', enum: ['strong', 'local'], default: 'strong' },
   },
   {
     name: 'Idempotency-Key',
     in: 'header',
-    description: 'The same request under the same key is carried out once.',
+    description: 'A request with the same key is executed once.',
     schema: { type: 'string' },
   },
 ];
 
 const syncToken = {
   'Upstash-Sync-Token': {
-    description: 'Changes with each write. Reads do not need it: they are strong.',
+    description: 'Changes with each write. Strong reads do not need it.',
     schema: { type: 'string' },
   },
 };
@@ -52,7 +52,7 @@ const syncToken = {
 const refusals = {
   400: { description: 'The error of Redis, or of the request', content: json(result) },
   401: { description: 'No valid token', content: json(result) },
-  413: { description: 'The request passes a limit', content: json(result) },
+  413: { description: 'The request exceeds a limit', content: json(result) },
   429: { description: 'Too many writes are waiting', content: json(result) },
   503: { description: 'Nothing was written, or the outcome is unknown', content: json(result) },
 };
@@ -98,7 +98,7 @@ export const upstashPaths = {
     post: posted('runCommand', 'One Redis command', command, ['SET', 'greeting', 'hello']),
   },
   '/pipeline': {
-    post: posted('runPipeline', 'Several commands in order, each by itself', commands, [
+    post: posted('runPipeline', 'Several commands in order, each on its own', commands, [
       ['SET', 'a', '1'],
       ['GET', 'a'],
     ]),
@@ -110,9 +110,9 @@ export const upstashPaths = {
     ]),
   },
   '/{command}/{arguments}': {
-    get: operation('runCommandOfPath', 'One Redis command in the address', {
+    get: operation('runCommandOfPath', 'One Redis command in the URL', {
       description:
-        'Further arguments follow, parted by slashes; a body of POST is appended as the last argument, then come the parameters of the query.',
+        'Further arguments follow, separated by slashes; a POST body is appended as the last argument, then the query parameters.',
       parameters: [
         nameParameter('command', 'Its name', 'get'),
         nameParameter('arguments', 'Percent-encoded', 'greeting'),
@@ -125,19 +125,21 @@ export const upstashPaths = {
     }),
   },
   '/subscribe/{channel}': {
-    get: operation('subscribe', 'Messages of channels, as events', {
-      parameters: [nameParameter('channel', 'One or more, parted by slashes', 'news')],
+    get: operation('subscribe', 'Subscribe to channels, as server-sent events', {
+      parameters: [nameParameter('channel', 'One or more, separated by slashes', 'news')],
       responses: events,
     }),
   },
   '/psubscribe/{pattern}': {
-    get: operation('subscribeToPattern', 'Messages of channels that match, as events', {
-      parameters: [nameParameter('pattern', 'One or more, parted by slashes', 'news.*')],
+    get: operation('subscribeToPattern', 'Subscribe to channel patterns, as server-sent events', {
+      parameters: [nameParameter('pattern', 'One or more, separated by slashes', 'news.*')],
       responses: events,
     }),
   },
   '/monitor': {
-    get: operation('monitor', 'Committed writes, as events', { responses: events }),
+    get: operation('monitor', 'Monitor committed writes, as server-sent events', {
+      responses: events,
+    }),
   },
 };
 
@@ -146,7 +148,7 @@ export const openPaths = {
   '/healthz': {
     get: {
       operationId: 'getHealth',
-      summary: 'Whether the Worker runs; it asks nobody else',
+      summary: 'Check that the Worker runs; contacts nothing else',
       tags: ['Open'],
       security: [],
       responses: {
@@ -161,13 +163,13 @@ export const openPaths = {
   '/problems/{name}': {
     get: {
       operationId: 'getProblem',
-      summary: 'What a kind of problem means, and what to do about it',
+      summary: 'Explain a problem type and its remedy',
       tags: ['Open'],
       security: [],
-      parameters: [nameParameter('name', 'The end of the `type` of a problem', 'check-failed')],
+      parameters: [nameParameter('name', "The last part of a problem's `type`", 'check-failed')],
       responses: {
         200: {
-          description: 'The kind of problem',
+          description: 'The problem type',
           content: json({
             type: 'object',
             required: ['type', 'title', 'status', 'remedy'],
@@ -179,7 +181,7 @@ export const openPaths = {
             },
           }),
         },
-        404: { description: 'There is no such kind' },
+        404: { description: 'There is no such problem type' },
       },
     },
   },

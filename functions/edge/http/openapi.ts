@@ -11,26 +11,29 @@ const text = (description: string, example: string) => ({
 /** Headers of responses, as the OpenAPI document explains them. */
 const responseHeaders = {
   'X-Request-Id': text(
-    'The id of this request, for a report of a fault.',
+    'The id of this request, for bug reports.',
     '5f0c1c1e-8a55-4c0b-9f0e-0a4d2f6c7b11',
   ),
-  'Retry-After': text('Seconds to wait before the request is sent again.', '1'),
+  'Retry-After': text('Seconds to wait before a retry.', '1'),
   ETag: text('Changes with the type or value of the key. Equal in every region.', '"mY9b0…"'),
-  Location: text('Where to ask for what was created or accepted.', '/v1/writes/0-01990a5c-…'),
+  Location: text(
+    'The URL of the resource that was created or accepted.',
+    '/v1/writes/0-01990a5c-…',
+  ),
   'Idempotency-Replayed': text(
-    '`true` if the response was recorded before, under the same Idempotency-Key.',
+    '`true` if this is the recorded response of an earlier request with the same Idempotency-Key.',
     'true',
   ),
   'Idempotency-Kept-Until': text(
-    'The response is kept under its Idempotency-Key until then at least.',
+    'The response is kept for its Idempotency-Key until this time at least.',
     '2026-11-23T09:00:00.000Z',
   ),
   'Preference-Applied': text('`respond-async` if Prefer asked for it.', 'respond-async'),
   'Server-Timing': text('How long each step took, ms.', 'coordinator;dur=72.4'),
   'Lockstep-Region': text('The region that answered.', 'eu-west-1'),
   'Lockstep-Consistency': text('`strong` or `local`.', 'strong'),
-  'Lockstep-Via': text('The way of a read: `lease`, `coordinator` or `local`.', 'lease'),
-  'Lockstep-Callback': text('The endpoint of the callback, for its log of deliveries.', 'cb_…'),
+  'Lockstep-Via': text('The path of a read: `lease`, `coordinator` or `local`.', 'lease'),
+  'Lockstep-Callback': text('The endpoint id of the callback, for its delivery log.', 'cb_…'),
   'Upstash-Sync-Token': text('Changes with each write.', '01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2'),
 };
 

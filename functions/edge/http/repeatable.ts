@@ -14,7 +14,7 @@ import { answerProblem, type EdgeContext, type EdgeEnvironment } from './respond
 export const repeatableHeaders = z.object({
   'Idempotency-Key': z.string().optional().openapi({
     description:
-      'Up to 255 printable ASCII characters. The same request under the same key is carried out once, and answered alike for a day.',
+      'Up to 255 printable ASCII characters. A request with the same key is executed once and gets the same response for a day.',
   }),
 });
 
@@ -58,16 +58,16 @@ export function repeatable(dependencies: EdgeDependencies): MiddlewareHandler<Ed
 
 const refusals = {
   underway: () => {
-    const detail = 'The same request is being carried out. Send it again to get its response.';
+    const detail = 'The same request is in progress. Retry to get its response.';
     return failure('idempotency-key-in-use', detail, {}, { 'Retry-After': '1' });
   },
   reused: () => {
     const detail =
-      'Another request was sent under this Idempotency-Key: to another address, or with another body. Use a fresh key.';
+      'Another request used this Idempotency-Key, with another URL or another body. Use a new key.';
     return failure('idempotency-key-reused', detail);
   },
   full: () => {
-    const detail = `Of one token ${limits.requestsKeptPerToken} requests with an Idempotency-Key are kept, each for a day. Send it later, or without the key.`;
+    const detail = `This token has ${limits.requestsKeptPerToken} requests with an Idempotency-Key, which are kept for a day. Retry later, or without the key.`;
     return failure('too-many-keys', detail, {}, { 'Retry-After': '60' });
   },
 };

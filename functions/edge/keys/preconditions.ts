@@ -25,7 +25,7 @@ export async function readPreconditions(
   const [match = null, noneMatch = null] = conditionsOf(context);
   if (noneMatch !== null && (noneMatch.trim() !== '*' || match !== null)) {
     const detail =
-      'A write takes If-None-Match: * (the key must be absent), or If-Match, not both. Leave one out.';
+      'A write takes If-None-Match: * (the key must be absent) or If-Match, not both. Remove one.';
     return failure('invalid-request', detail);
   }
   if (noneMatch !== null) return success([{ kind: 'absent', key }]);
@@ -47,7 +47,7 @@ export async function readPreconditions(
 export function retellAsPrecondition(problem: Problem): Problem {
   if (problem.name !== 'check-failed') return problem;
   const { id, replayed } = problem.members ?? {};
-  const detail = 'The key is not as If-Match or If-None-Match demands. Nothing was written.';
+  const detail = 'The key does not satisfy If-Match or If-None-Match. Nothing was written.';
   return { name: 'precondition-failed', detail, members: { id, replayed } };
 }
 
@@ -69,7 +69,7 @@ async function checksFor(
     const detail =
       found === null
         ? 'The key does not exist.'
-        : `The key's present ETag is ${etag}, not the one named.`;
+        : `The key's current ETag is ${etag}, not the one in the request.`;
     return failure('precondition-failed', `${detail} Nothing was written.`, { key, etag });
   }
   // A check compares text, so it cannot stand for bytes that no text spells.
@@ -78,6 +78,6 @@ async function checksFor(
       return success([{ kind: 'equals', key, value: found.value }]);
     }
   }
-  const detail = `Only a string of valid UTF-8 can be guarded by its ETag; this is a ${found.type}. Use POST /v1/writes with checks.`;
+  const detail = `Only a valid UTF-8 string can be guarded by its ETag; this is a ${found.type}. Use POST /v1/writes with checks.`;
   return failure('unsupported-type', detail, { type: found.type });
 }

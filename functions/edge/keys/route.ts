@@ -49,7 +49,7 @@ const getRoute = createRoute({
   path,
   operationId: 'getKey',
   tags: ['Keys'],
-  summary: 'The value of one key',
+  summary: 'Read the value of one key',
   ...secured('read'),
   request: {
     params,
@@ -198,7 +198,7 @@ async function deleteKey(
 function writtenKeyOf(context: EdgeContext): Result<string> {
   if (!rawTarget(context.req.url).includes('?')) return keyOf(context);
   const detail =
-    'A write of a key takes no query. If the question mark belongs to the key, send it as %3F; an expiry goes into the body.';
+    'A key write takes no query. If the question mark belongs to the key, send it as %3F; put an expiry into the body.';
   return failure('invalid-request', detail);
 }
 
@@ -210,12 +210,12 @@ function keyOf(context: EdgeContext): Result<string> {
   const [path = ''] = rawTarget(context.req.url).split('?', 1);
   const encoded = path.split('/').slice(3).join('/');
   if (encoded === '') {
-    return failure('invalid-request', 'The address names no key: write /v1/keys/<key>.');
+    return failure('invalid-request', 'The URL names no key: use /v1/keys/<key>.');
   }
   try {
     return success(decodeURIComponent(encoded));
   } catch {
-    const detail = 'The key in the address is not valid percent-encoded UTF-8.';
+    const detail = 'The key in the URL is not valid percent-encoded UTF-8.';
     return failure('invalid-request', detail);
   }
 }

@@ -48,7 +48,7 @@ export async function readValue(
     if (type === expected) return found(snapshot.value, type, valueReply);
     expected = type;
   }
-  const detail = 'The key changed its type each time it was looked at. Send it again.';
+  const detail = 'The type of the key changed during each read. Retry.';
   return failure('read-contended', detail, {}, { 'Retry-After': '1' });
 }
 
@@ -74,6 +74,6 @@ function pairsOf(flat: readonly Reply[]): readonly Reply[] {
 }
 
 function unreadable(type: string): ReturnType<typeof failure> {
-  const detail = `A value of the type ${type} cannot be read whole. Use POST /v1/reads with commands of its type.`;
+  const detail = `A value of the type ${type} cannot be read as a whole. Use POST /v1/reads with commands for its type.`;
   return failure('unsupported-type', detail, { type });
 }

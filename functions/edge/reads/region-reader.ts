@@ -218,7 +218,7 @@ class Reading {
   avoid(region: RegionConfiguration): null {
     this.avoided.push(region);
     if (this.query.consistency === 'strong')
-      this.fault(region.id, 'it gave no answer a moment ago');
+      this.fault(region.id, 'it did not answer a moment ago');
     return null;
   }
 }
@@ -237,7 +237,7 @@ function candidatesOf(
   const asked = regions.filter(({ id }) => id === region);
   if (asked.length > 0) return success(asked);
   const ids = regions.map(({ id }) => id);
-  const detail = `The region is none of ${ids.join(', ')}: use one of these, or leave it out.`;
+  const detail = `The region is none of ${ids.join(', ')}: use one of these, or omit \`region\`.`;
   return failure('region-unknown', detail, { regions: ids });
 }
 
@@ -246,7 +246,7 @@ function candidatesOf(
  * not to be of a region that lacks keys or holds what never was.
  */
 function obstacleOf(status: RegionStatus | null, consistency: Consistency): string | null {
-  if (status === null) return 'it is not known to the coordinator yet';
+  if (status === null) return 'the coordinator does not know it yet';
   if (status.state === 'voter') return null;
   if (consistency === 'strong') return `it has no vote: ${status.state}`;
   if (status.state === 'copying') return 'it is being copied';
@@ -255,19 +255,19 @@ function obstacleOf(status: RegionStatus | null, consistency: Consistency): stri
 }
 
 function contended(region: RegionId): ReturnType<typeof failure> {
-  const detail = `In ${region}, ${limits.readAttempts} snapshots met a write each time. Send it again.`;
+  const detail = `In ${region}, ${limits.readAttempts} snapshots each met a write. Retry.`;
   return failure('read-contended', detail, { region }, { 'Retry-After': '1' });
 }
 
 function unavailable(faults: readonly RegionFault[]): Result<Snapshot> {
   const named = faults.map(({ region, reason }) => `${region}: ${reason}`).join('; ');
-  const detail = `No region could answer the read. ${named}. Send it again.`;
+  const detail = `No region could answer the read. ${named}. Retry.`;
   return failure('region-unavailable', detail, { regions: faults }, { 'Retry-After': '1' });
 }
 
 /** What may keep one region from answering is not sent to all of them. */
 function unanswered(faults: readonly RegionFault[]): Result<Snapshot> {
   const named = faults.map(({ region, reason }) => `${region}: ${reason}`).join('; ');
-  const detail = `The read was sent and not answered, and is not sent again. ${named}.`;
+  const detail = `The read was sent, not answered, and not retried. ${named}.`;
   return failure('read-unanswered', detail, { regions: faults }, { 'Retry-After': '5' });
 }

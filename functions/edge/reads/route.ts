@@ -22,9 +22,9 @@ const postRoute = createRoute({
   path: '/v1/reads',
   operationId: 'read',
   tags: ['Reads'],
-  summary: 'Several read commands as one snapshot, in the nearest region',
+  summary: 'Run several read commands as one snapshot, in the nearest region',
   description:
-    'A strong read is answered by the nearest region that has a lease (`via`: `lease`), or else through the coordinator (`coordinator`). The headers Lockstep-Region and Lockstep-Via say so too.',
+    'The nearest region with a lease answers a strong read (`via`: `lease`); without one, the read goes through the coordinator (`coordinator`). The headers Lockstep-Region and Lockstep-Via report the same.',
   ...secured('read'),
   request: { body: jsonBody(readSchema) },
   responses: {

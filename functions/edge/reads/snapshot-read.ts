@@ -135,7 +135,7 @@ export class RegionLook {
 
   #answered(result: ReadResult, attempts: number): RegionOutcome {
     if (result.replies.length !== this.#look.commands.length) {
-      return { kind: 'fault', reason: 'its answer has no usable form' };
+      return { kind: 'fault', reason: 'its response is malformed' };
     }
     const replies = result.replies.map(snapshotReplyOf);
     const via = this.#look.consistency === 'strong' ? 'lease' : 'local';
@@ -188,7 +188,7 @@ function outcomeOfRefusal({ refusal }: RefusedResult): RegionOutcome {
     case 'lost':
       return { kind: 'fault', reason: 'it has lost acknowledged writes' };
     case 'history':
-      return { kind: 'fault', reason: 'it does not remember that far back' };
+      return { kind: 'fault', reason: 'its history does not go back that far' };
     case 'phase':
       return { kind: 'fault', reason: 'it is being copied' };
   }

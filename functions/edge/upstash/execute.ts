@@ -91,7 +91,7 @@ export async function runTransaction(
   }
   if (!planned.some(({ plan }) => plan.kind === 'write')) {
     if (inSnapshots(planned).length > 1) {
-      const detail = `the scripts of one transaction have at most ${limits.scriptBytesPerWrite} bytes`;
+      const detail = `the scripts of one transaction may have at most ${limits.scriptBytesPerWrite} bytes`;
       return { kind: 'discarded', error: `ERR ${detail}`, status: 400 };
     }
     const outcome = await readAll(run, planned);
@@ -179,11 +179,11 @@ function discardOf(planned: readonly PlannedCommand[]): string | null {
       return `EXECABORT Transaction discarded because of previous errors. ${plan.error}`;
     }
     if (plan.kind === 'order') {
-      return 'EXECABORT Transaction discarded because of previous errors. ERR SCRIPT cannot stand in a transaction: scripts are kept beside the data; send it before';
+      return 'EXECABORT Transaction discarded because of previous errors. ERR SCRIPT is not allowed in a transaction: scripts are stored outside the data; send it first';
     }
     if (plan.kind === 'read' && hasWrite && !plan.mayBeFrame) {
       const name = command[0]?.toUpperCase();
-      return `EXECABORT Transaction discarded because of previous errors. ERR ${name} cannot stand in a transaction that writes: regions would answer it differently`;
+      return `EXECABORT Transaction discarded because of previous errors. ERR ${name} is not allowed in a transaction that writes: regions would reply differently`;
     }
   }
   return null;
@@ -244,7 +244,7 @@ async function readBatch(
     if (!snapshot.ok) return failed(snapshot.problem);
     const reply = snapshot.value.replies[next];
     next += 1;
-    if (reply === undefined) return { error: 'ERR the region gave no answer', status: 503 };
+    if (reply === undefined) return { error: 'ERR the region did not answer', status: 503 };
     const { brings } = each.plan;
     if (brings !== undefined && (reply.ok || !saysNoScript(reply.error))) {
       scripts.evaluated(brings, place.background);
@@ -283,7 +283,7 @@ async function writeAll(
     if (!answered.ok) return failed(answered.problem);
     const answer = answered.value[next];
     next += 1;
-    if (answer === undefined) return { error: 'ERR the coordinator gave no answer', status: 503 };
+    if (answer === undefined) return { error: 'ERR the coordinator did not answer', status: 503 };
     return elementOfAnswer(answer, each.command);
   });
   const headers = answered.ok ? keptHeaders(answered.value) : {};
@@ -316,7 +316,7 @@ function isSent({ plan }: PlannedCommand): boolean {
 function settled({ command, plan }: PlannedCommand): UpstashElement {
   if (plan.kind === 'answered') return elementOf(plan.reply, command);
   if (plan.kind === 'refused') return { error: plan.error, status: plan.status ?? 400 };
-  return { error: 'ERR the command was not carried out', status: 503 };
+  return { error: 'ERR the command was not executed', status: 503 };
 }
 
 /** A write of `ops`. `place` is that of a command in its pipeline, where each has an idempotency key of its own. */
@@ -355,5 +355,5 @@ function outcomeOf(answer: WriteAnswer): Outcome {
     return { error: answer.error, status: 400 };
   }
   const told = tellAnswer(answer, { ops: [], checks: [], ack: 'committed' });
-  return told.ok ? { error: 'ERR the write is not decided', status: 503 } : failed(told.problem);
+  return told.ok ? { error: 'ERR the write is undecided', status: 503 } : failed(told.problem);
 }

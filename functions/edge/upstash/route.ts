@@ -71,7 +71,7 @@ export function serveUpstash(
     } catch (error) {
       const id = context.get('requestId');
       dependencies.log('request failed', { requestId: id, error: String(error) });
-      const told = `ERR Lockstep has a fault. Report it with the request id ${id}.`;
+      const told = `ERR internal error in Lockstep. Report it with the request id ${id}.`;
       return send(context, dependencies, refused(500, told));
     }
   };

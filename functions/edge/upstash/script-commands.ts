@@ -10,7 +10,7 @@ import { failed, type UpstashRun } from './request.ts';
 
 type OrderOf<Kind> = Extract<ScriptOrder, { kind: Kind }>;
 
-const storeIsFull = `ERR the store of scripts is full: SCRIPT LOAD keeps ${limits.scriptsKept} scripts and ${limits.scriptBytesKept} bytes of text until SCRIPT FLUSH`;
+const storeIsFull = `ERR the script store is full: SCRIPT LOAD keeps ${limits.scriptsKept} scripts and ${limits.scriptBytesKept} bytes of text until SCRIPT FLUSH`;
 
 /** Carries out orders of one kind: one element each. */
 export async function runOrders(
@@ -38,7 +38,7 @@ async function loadAll(
     let next = 0;
     for (const refusal of refusals) {
       const element = refusal ??
-        kept[next] ?? { error: 'ERR the script was not kept', status: 503 };
+        kept[next] ?? { error: 'ERR the script was not stored', status: 503 };
       if (refusal === null) next += 1;
       elements.push(element);
     }

@@ -23,7 +23,7 @@ export class UpstashStreams {
   async serve(context: EdgeContext, asked: UpstashStream): Promise<Response | UpstashRefusal> {
     const open = this.#open.open();
     if (open === null) {
-      return { status: 429, error: 'ERR too many streams are open; connect again later' };
+      return { status: 429, error: 'ERR too many streams are open; reconnect later' };
     }
     const answer = await (asked.kind === 'monitor'
       ? this.#monitor(context, open)
@@ -61,7 +61,7 @@ export class UpstashStreams {
       return eventsOf(context, monitorStream(this.#dependencies, connection, open), {});
     } catch (error) {
       this.#dependencies.log('feed did not answer', { error: String(error) });
-      const told = 'ERR The feed could not be reached, or has too many followers. Connect again.';
+      const told = 'ERR The feed could not be reached, or has too many followers. Reconnect.';
       return { status: 503, error: told };
     }
   }

@@ -48,9 +48,9 @@ const keysRoute = createRoute({
   operationId: 'listWebhookKeys',
   security: [],
   tags,
-  summary: 'The public keys with which deliveries are signed',
+  summary: 'Get the public keys that sign deliveries',
   responses: {
-    200: jsonResponse('A JWK set; for everyone', webhookKeysSchema),
+    200: jsonResponse('A public JWK set', webhookKeysSchema),
     ...problemResponses(503),
   },
 });
@@ -60,9 +60,9 @@ const testRoute = createRoute({
   path: '/v1/webhooks/{id}/test',
   operationId: 'testWebhook',
   tags,
-  summary: 'Send an event to try the receiver',
+  summary: 'Send a test event to the receiver',
   description:
-    'It has the form of a real event of its type, and `data.test` is true. Its `webhook-id` begins with `test_`.',
+    'It has the format of a real event of its type, with `data.test` true. Its `webhook-id` begins with `test_`.',
   ...secured('write'),
   request: {
     ...request,
@@ -70,7 +70,7 @@ const testRoute = createRoute({
     body: { ...jsonBody(testSchema), required: false },
   },
   responses: {
-    202: jsonResponse('It is on its way; see the deliveries', z.object({ event: z.string() })),
+    202: jsonResponse('The event is queued; see the deliveries', z.object({ event: z.string() })),
     ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
   },
 });
@@ -80,11 +80,11 @@ const rotateRoute = createRoute({
   path: '/v1/webhooks/{id}/rotate',
   operationId: 'rotateWebhookSecret',
   tags,
-  summary: 'Replace the secret; for a while both sign',
+  summary: 'Replace the secret; both sign during the overlap',
   ...secured('write'),
   request: { ...request, headers: repeatableHeaders, body: jsonBody(rotationSchema) },
   responses: {
-    200: jsonResponse('The new secret, shown this once', rotatedSchema),
+    200: jsonResponse('The new secret, shown only once', rotatedSchema),
     ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
   },
 });
@@ -94,11 +94,11 @@ const enableRoute = createRoute({
   path: '/v1/webhooks/{id}/enable',
   operationId: 'enableWebhook',
   tags,
-  summary: 'Go on after the endpoint was disabled',
+  summary: 'Enable an endpoint that was disabled',
   ...secured('write'),
   request: { ...request, headers: repeatableHeaders },
   responses: {
-    204: { description: 'Enabled; what is owed is sent' },
+    204: { description: 'Enabled; queued events are sent' },
     ...problemResponses(400, 401, 403, 404, 409, 413, 422, 429, 503),
   },
 });
@@ -108,7 +108,7 @@ const deliveriesRoute = createRoute({
   path: '/v1/webhooks/{id}/deliveries',
   operationId: 'listDeliveries',
   tags,
-  summary: 'The log of deliveries, the newest first',
+  summary: 'List deliveries, newest first',
   ...secured('read'),
   request: { ...request, query: deliveriesQuerySchema },
   responses: {
@@ -122,9 +122,9 @@ const deliveryRoute = createRoute({
   path: '/v1/webhooks/{id}/deliveries/{event}',
   operationId: 'getDelivery',
   tags,
-  summary: 'One delivery with its payload and its attempts',
+  summary: 'Get one delivery with its payload and attempts',
   description:
-    'The payload and the answers of the receiver are for the token that created the webhook, and for the scope admin.',
+    "Only the token that created the webhook, and tokens with the scope admin, see the payload and the receiver's responses.",
   ...secured('read'),
   request: { params: deliveryParams },
   responses: {
@@ -138,12 +138,12 @@ const replayRoute = createRoute({
   path: '/v1/webhooks/{id}/replay',
   operationId: 'replayDeliveries',
   tags,
-  summary: 'Send deliveries again, or recover since a date',
+  summary: 'Resend deliveries, or recover all events since a date',
   ...secured('write'),
   request: { ...request, headers: repeatableHeaders, body: jsonBody(replaySchema) },
   responses: {
     200: jsonResponse(
-      'How many deliveries are sent again, under their ids, and how many events since then are owed once more. Of those since a date, delivered ones are sent again only if `delivered` is true',
+      'The number of deliveries to resend, with their original ids, and of events to deliver again. With `since`, delivered ones are resent only if `delivered` is true',
       z.object({ replayed: z.int(), recovered: z.int() }),
     ),
     ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
@@ -280,7 +280,7 @@ async function show(context: EdgeContext, dependencies: EdgeDependencies): Promi
 }
 
 function unknownDelivery(): ReturnType<typeof failure> {
-  const detail = 'The log has no delivery of this event. It may be older than what is kept.';
+  const detail = 'The log has no delivery of this event. It may be older than the log.';
   return failure('delivery-unknown', detail);
 }
 

@@ -33,15 +33,15 @@ const postRoute = createRoute({
   path: '/v1/webhooks',
   operationId: 'createWebhook',
   tags,
-  summary: 'Subscribe an address to the events of writes',
+  summary: 'Subscribe a URL to events',
   ...secured('write'),
   request: { headers: repeatableHeaders, body: jsonBody(webhookSchema) },
   responses: {
     200: jsonResponse(
-      'This token has a webhook that asks for the same already; its secret stays as it is',
+      'This token already has an identical webhook; its secret is unchanged',
       webhookAnswerSchema,
     ),
-    201: jsonResponse('Created. The secret is shown this once', createdWebhookSchema),
+    201: jsonResponse('Created. The secret is shown only once', createdWebhookSchema),
     ...problemResponses(400, 401, 403, 409, 413, 415, 422, 429, 503),
   },
 });
@@ -52,10 +52,10 @@ const listRoute = createRoute({
   operationId: 'listWebhooks',
   tags,
   summary:
-    'Every subscription, without secrets; of those of other tokens, the origin of the address',
+    'List subscriptions without secrets; those of other tokens show only the origin of the URL',
   ...secured('read'),
   responses: {
-    200: jsonResponse('The subscriptions, the oldest first', webhooksAnswerSchema),
+    200: jsonResponse('The subscriptions, oldest first', webhooksAnswerSchema),
     ...problemResponses(401, 403, 503),
   },
 });
@@ -65,7 +65,7 @@ const getRoute = createRoute({
   path: '/v1/webhooks/{id}',
   operationId: 'getWebhook',
   tags,
-  summary: 'One subscription, without its secret',
+  summary: 'Get one subscription, without its secret',
   ...secured('read'),
   request: { params: endpointParams },
   responses: {
@@ -79,11 +79,11 @@ const patchRoute = createRoute({
   path: '/v1/webhooks/{id}',
   operationId: 'changeWebhook',
   tags,
-  summary: 'Change a subscription; what is left out stays',
+  summary: 'Change a subscription; omitted fields keep their values',
   ...secured('write'),
   request: { params: endpointParams, body: jsonBody(webhookPatchSchema) },
   responses: {
-    200: jsonResponse('The subscription as it is now', webhookAnswerSchema),
+    200: jsonResponse('The updated subscription', webhookAnswerSchema),
     ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 503),
   },
 });
@@ -93,7 +93,7 @@ const deleteRoute = createRoute({
   path: '/v1/webhooks/{id}',
   operationId: 'deleteWebhook',
   tags,
-  summary: 'End a subscription and forget its deliveries',
+  summary: 'Delete a subscription and its deliveries',
   ...secured('write'),
   request: { params: endpointParams },
   responses: { 204: { description: 'Gone' }, ...problemResponses(401, 403, 404, 503) },

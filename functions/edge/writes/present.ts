@@ -25,33 +25,31 @@ type CheckFailed = Extract<PartOutcome, { kind: 'check-failed' }>;
 
 /** How a shard begins over regions that hold data. */
 export const foundingAdvice =
-  'An operator has to say how to begin: POST /v1/admin/found with {"source": "<id>"} copies that region to all others, with {"agree": true} takes all for equal, and with {} asks them once more. The counts are in `regions`, and in GET /v1/regions.';
+  'An operator must choose how to start: POST /v1/admin/found with {"source": "<id>"} copies that region to all others, with {"agree": true} treats all as equal, and with {} counts the regions again. The counts are in `regions` and in GET /v1/regions.';
 
 const fullDetails = {
   writes:
-    'Nothing was written: the storage of the coordinator has reached LOCKSTEP_KEPT_BYTES. Reads go on, and writes do as soon as what is kept by time may be dropped.',
-  keys: 'Nothing was written: answers to writes with an Idempotency-Key fill the storage of the coordinator, and there is no room to keep this one for an hour. Send it later, or without the key.',
+    'Nothing was written: the storage of the coordinator has reached LOCKSTEP_KEPT_BYTES. Reads continue; writes resume once older entries expire.',
+  keys: 'Nothing was written: responses to writes with an Idempotency-Key fill the storage of the coordinator, and there is no room to keep another for an hour. Retry later, or without the key.',
 } as const;
 
 /** What a write waits for that no repetition alone brings. */
 const needsMembers = {
   'too-few-voters': {
     name: 'too-few-voters',
-    advice: 'Send it again once GET /v1/regions shows more voters.',
+    advice: 'Retry once GET /v1/regions shows more voters.',
   },
   full: {
     name: 'regions-full',
-    advice:
-      'Delete what is not needed any more, which goes through, or give these regions more memory.',
+    advice: 'Delete data, which is possible without memory, or give these regions more memory.',
   },
   diverged: {
     name: 'key-diverged',
-    advice: 'An operator has to name the region that is right: POST /v1/admin/repair.',
+    advice: 'An operator must name the correct region: POST /v1/admin/repair.',
   },
   lost: {
     name: 'region-lost',
-    advice:
-      'An operator has to name the region that is right: POST /v1/admin/regions/<id>/believe.',
+    advice: 'An operator must name the correct region: POST /v1/admin/regions/<id>/force-recover.',
   },
   'not-founded': { name: 'not-founded', advice: foundingAdvice },
 } as const;
@@ -68,12 +66,12 @@ export function tellAnswer(answer: WriteAnswer, request: Told): Result<WriteTold
       return tellUnavailable(answer);
     case 'too-late': {
       const detail =
-        'Nothing was written: notAfter had passed when the write arrived. Send it with a later one, in ms since 1970.';
+        'Nothing was written: notAfter had passed when the write arrived. Retry with a later one, in ms since 1970.';
       return failure('not-after-passed', detail, { id: answer.id });
     }
     case 'busy': {
       const retryAfter = String(Math.max(1, Math.ceil(answer.retryAfterMs / 1_000)));
-      const detail = `Nothing was written. Send it again in ${retryAfter} s.`;
+      const detail = `Nothing was written. Retry in ${retryAfter} s.`;
       return failure('too-many-writes', detail, {}, { 'Retry-After': retryAfter });
     }
     case 'full':
@@ -81,7 +79,7 @@ export function tellAnswer(answer: WriteAnswer, request: Told): Result<WriteTold
     case 'key-reused':
       return failure(
         'idempotency-key-reused',
-        `Another request was sent under this Idempotency-Key, as write ${answer.id}. Use a fresh key.`,
+        `Another request used this Idempotency-Key, as write ${answer.id}. Use a new key.`,
         { id: answer.id },
       );
     case 'refused':
@@ -100,7 +98,10 @@ export function tellStatus(id: WriteId, status: WriteStatus): Result<WriteTold> 
       return success({ id, outcome: 'unavailable', type, reason, regions });
     }
     case 'unknown':
-      return failure('write-unknown', 'It was never received, was given up, or is no longer kept.');
+      return failure(
+        'write-unknown',
+        'The write was never received, was abandoned, or is older than the log.',
+      );
     case 'recorded':
       return success(tellRecord(status.record, status.confirmed));
   }
@@ -186,15 +187,10 @@ function tellUnavailable({ id, faults, reason, code }: Unavailable): Result<Writ
     return failure(name, detail, { id, regions: faults }, headers);
   }
   if (faults.length === 0) {
-    return failure(
-      'not-decided',
-      `Nothing was written: ${reason}. Send it again.`,
-      { id },
-      headers,
-    );
+    return failure('not-decided', `Nothing was written: ${reason}. Retry.`, { id }, headers);
   }
   const named = faults.map((fault) => `${fault.region} (${fault.reason})`).join(', ');
-  const detail = `Nothing was written in any region: ${reason}. At fault: ${named}. Send it again.`;
+  const detail = `Nothing was written in any region: ${reason}. At fault: ${named}. Retry.`;
   return failure('region-unavailable', detail, { id, regions: faults }, headers);
 }
 

@@ -38,7 +38,7 @@ import { sendWrites } from './send-writes.ts';
 const writeHeaders = z.object({
   'Idempotency-Key': z.string().optional().openapi({
     description:
-      'Up to 255 printable ASCII characters. The same request under the same key is carried out once, and answered alike.',
+      'Up to 255 printable ASCII characters. A request with the same key is executed once and gets the same response.',
   }),
   Prefer: z.string().optional().openapi({ example: 'respond-async' }),
 });
@@ -55,7 +55,7 @@ const postRoute = createRoute({
   path: '/v1/writes',
   operationId: 'write',
   tags: ['Writes'],
-  summary: 'Carry out operations in every region, or in none',
+  summary: 'Execute operations in every region or in none',
   ...secured('write'),
   request: { headers: writeHeaders, body: jsonBody(writeSchema) },
   responses: {
@@ -75,11 +75,11 @@ const getRoute = createRoute({
   path: '/v1/writes/{id}',
   operationId: 'getWrite',
   tags: ['Writes'],
-  summary: 'What became of a write, and which regions have applied it',
+  summary: 'Get the outcome of a write, and the regions that have applied it',
   ...secured('read'),
   request: { params: z.object({ id: z.string() }) },
   responses: {
-    200: jsonResponse('What is recorded, or that it is pending', writeStatusSchema),
+    200: jsonResponse('The recorded outcome, or `pending`', writeStatusSchema),
     ...problemResponses(401, 403, 404, 503),
   },
 });
@@ -106,7 +106,7 @@ export function mountWrites(
   app.get(getRoute.getRoutingPath(), guard('read'), async (context) => {
     const id = context.req.param('id') ?? '';
     if (shardOfWriteId(id) !== onlyShard) {
-      const detail = 'This is no id of a write. Use the id that POST /v1/writes answered.';
+      const detail = 'This is not a write id. Use the id that POST /v1/writes returned.';
       return answerProblem(context, failure('write-unknown', detail).problem);
     }
     const status = await askCoordinator(dependencies, onlyShard, (coordinator) =>

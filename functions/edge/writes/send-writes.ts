@@ -6,7 +6,7 @@ import { isOverloaded } from '../http/coordinator-calls.ts';
 import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
 
 const unknown =
-  'Whether the write was carried out is unknown. Send it again with the same Idempotency-Key, which carries it out at most once; without one, read the keys first.';
+  'The outcome of the write is unknown. Retry with the same Idempotency-Key, which executes it at most once; without one, read the keys first.';
 
 /**
  * Has the coordinator carry writes out. Where the call throws, the object was reset (each deployment does that) or could not

@@ -64,7 +64,7 @@ export class Orders {
       case 'add':
         if (this.#parts.links.has(order.region)) return refused(knownAlready(order.region));
         founding.join(order.region);
-        return taken(`${order.region} is asked what it holds, as the shard has not begun`);
+        return taken(`${order.region} is asked for its key count, as the shard has not started`);
       case 'remove':
         return this.#with(order.region, (link) => {
           if (this.#parts.links.all.length === 1) return refused(lastVoter(link));
@@ -112,10 +112,12 @@ export class Orders {
     if (this.#isNeeded(link)) return refused(lastVoter(link));
     if (membership.state === 'out') {
       this.#parts.members.set(link, { ...membership, held: true }, 'kept-out');
-      return taken(`${link.region} was out already, and stays out until it is told to return`);
+      return taken(
+        `${link.region} was out already, and stays out until an operator lets it return`,
+      );
     }
     this.#parts.members.suspect(link, leaving);
-    return taken(`${link.region} is put out as soon as its lease is over`);
+    return taken(`${link.region} is evicted as soon as its lease ends`);
   }
 
   #return(link: RegionLink, { whole, force, replace = 0 }: Order<'return'>): OrderAnswer {
@@ -182,7 +184,7 @@ export class Orders {
         .map(({ key }) => [key, state.sequence] as const);
       if (missed.length === 0 || link.leaving?.whole === true) continue;
       members.mark(link, missed);
-      const detail = `${missed.length} keys are copied anew from ${source.region}`;
+      const detail = `${missed.length} keys are copied again from ${source.region}`;
       if (link.isVoter) {
         members.suspect(link, { cause: 'repair', detail, whole: false, held: false });
       }
@@ -218,7 +220,7 @@ function objectionTo(link: RegionLink, force: boolean, replace: number): OrderAn
   if (contents === null) {
     if (isForeign && force) {
       return refused(
-        `${region} has not said yet what it holds: does it answer? Send it again then`,
+        `${region} has not reported its key count yet: check that it answers, then retry`,
       );
     }
     // This instance has not found out yet what it holds.

@@ -182,7 +182,7 @@ export class Founding {
     this.#comparison = null;
     this.#recountPauseMs = limits.foundingRecountBackoffMinMs;
     for (const link of this.#links) link.asksContents = true;
-    return { kind: 'taken', detail: 'every region is asked again what it holds' };
+    return { kind: 'taken', detail: 'every region is asked for its key count again' };
   }
 
   get #links(): readonly RegionLink[] {
@@ -193,7 +193,7 @@ export class Founding {
     return this.#links.map(({ region, contents, health }) => {
       if (contents !== null) return { region, reason: textOf(contents) };
       const reason =
-        health.kind === 'answering' ? 'it has not said yet what it holds' : health.reason;
+        health.kind === 'answering' ? 'it has not reported its key count yet' : health.reason;
       return { region, reason };
     });
   }
@@ -217,7 +217,7 @@ export class Founding {
     switch (verdict.kind) {
       case 'counting': {
         const named = verdict.missing.map(({ region }) => region).join(', ');
-        return `the shard begins when every region has said what it holds: ${named} has not`;
+        return `the shard starts when every region has reported its key count; missing: ${named}`;
       }
       case 'empty':
         return 'the shard is about to begin';
@@ -316,13 +316,16 @@ export class Founding {
       return { kind: 'refused', detail, keys: this.#counts };
     }
     this.#begin('an operator says that its regions hold the same');
-    return { kind: 'taken', detail: 'every region votes, with what it holds' };
+    return { kind: 'taken', detail: 'every region votes, with the data that it holds' };
   }
 
   #foundFrom(region: RegionId, replace: KeyCounts): OrderAnswer {
     const source = this.#parts.links.find(region);
     if (source === null || source.contents === null) {
-      return { kind: 'refused', detail: `${region} has not said what it holds: does it answer?` };
+      return {
+        kind: 'refused',
+        detail: `${region} has not reported its key count: check that it answers`,
+      };
     }
     const others = this.#links.filter((link) => link !== source);
     const lost = others.filter((link) => (link.contents?.keys ?? 0) > (replace[link.region] ?? 0));

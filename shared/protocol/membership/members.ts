@@ -84,7 +84,7 @@ export class Members {
       .map(({ region, leaving }) => ({ region, reason: leaving?.detail ?? '' }));
     if (voters.length > 0 && voters.every((link) => link.isQuarantined)) {
       const reason =
-        'every region that votes has lost writes: an operator has to say which one to believe';
+        'every region that votes has lost writes: an operator must name the correct one';
       return { code: 'lost', faults, reason };
     }
     const { minVoters } = this.#parts.config;
@@ -202,7 +202,7 @@ export class Members {
   }
 
   /**
-   * The region is forgotten once nobody can read in it any more: whoever is believed instead must not decide before
+   * The region is forgotten once nobody can read in it any more: whoever was force-recovered instead must not decide before
    * that, in the next life of this coordinator neither (rules R30 and R38).
    */
   remove(link: RegionLink): void {
@@ -237,9 +237,9 @@ export class Members {
     link.agree(Number.MAX_SAFE_INTEGER, link.foreignGeneration);
     this.trust(link, {
       event: 'believed',
-      detail: 'an operator takes what it holds for right',
+      detail: 'an operator declared its data correct',
       cause: 'ordered',
-      detailOfOthers: `${link.region} is believed instead`,
+      detailOfOthers: `${link.region} was force-recovered instead`,
     });
   }
 
@@ -260,7 +260,7 @@ export class Members {
     state.epoch += 1;
     for (const other of links.all) {
       const cause = other === link ? 'believed' : why.cause;
-      const detail = other === link ? 'it is believed' : why.detailOfOthers;
+      const detail = other === link ? 'an operator force-recovered it' : why.detailOfOthers;
       this.#parts.applications.dismiss(other.region);
       this.leave(other, { cause, detail, whole: true, held: false }, 'overruled');
     }
@@ -362,7 +362,7 @@ export class Members {
       const { refusals, leaving } = link;
       if (refusals === null || leaving !== null) continue;
       if (refusals.last - refusals.since < config.outAfterMs) continue;
-      const detail = `its server refuses what others carry out: ${refusals.reason}`;
+      const detail = `its server refuses writes that others accept: ${refusals.reason}`;
       this.suspect(link, { cause: 'refusing', detail, whole: false, held: false });
     }
   }
