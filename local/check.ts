@@ -5,9 +5,18 @@ import process from 'node:process';
 import { requireRedis } from './stack/require-redis.ts';
 
 /**
- * `npm test`, `npm run check`: the one verdict. With arguments, the tests alone, and vitest gets the arguments.
- * A step that fails does not keep the next ones from being run, so that one run tells everything.
+ * `npm test`, `npm run check`: decides whether a change is ready. All steps run even if one fails, so that one run shows
+ * everything that is wrong.
  */
+
+const help = `Usage: npm test [-- files or options of vitest]
+
+Checks the format, the types, the generated files and the deployment, and runs all tests. With arguments it runs the
+tests alone, and vitest gets the arguments: npm test -- test/edge
+
+  --help   show this text
+
+The exit code is 1 if a step fails.`;
 
 interface Step {
   readonly name: string;
@@ -39,7 +48,7 @@ const environment = {
   WRANGLER_WRITE_LOGS: 'false',
 };
 
-/** Runs a step, and shows what it says only where it fails. */
+/** Runs a step, and shows its output if it fails. */
 function passes({ name, command: [program, ...args] }: Step): boolean {
   const startedAt = performance.now();
   const result = spawnSync(join('node_modules', '.bin', program), args, {
@@ -64,7 +73,7 @@ function testsPass(args: readonly string[]): boolean {
   return result.status === 0;
 }
 
-/** The number of tests, on a line that a program can look for; null where they were never run. */
+/** The number of tests, on a line that a program can find; null if they did not run. */
 function countTests(): string | null {
   if (!existsSync(testReport)) return null;
   const report: { readonly numPassedTests: number; readonly numFailedTests: number } = JSON.parse(
@@ -74,6 +83,10 @@ function countTests(): string | null {
 }
 
 const testArguments = process.argv.slice(2);
+if (testArguments.includes('--help')) {
+  console.log(help);
+  process.exit(0);
+}
 rmSync(testReport, { force: true });
 const failed = testArguments.length > 0 ? [] : steps.filter((step) => !passes(step));
 const tested = testsPass(testArguments);

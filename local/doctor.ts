@@ -1,25 +1,27 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import process from 'node:process';
-import { parseArgs } from 'node:util';
+import { messageOf, problemIn, readArguments } from './command-line.ts';
 import { drawDiagnosis, type ToldDiagnosis } from './pages/doctor-table.ts';
 import { printableLines } from './pages/printable.ts';
 import { paintFor } from './playground/timeline.ts';
 
-/** `npm run doctor`: whether each region is what it has to be, and what to do where it is not. */
+/** `npm run doctor`: checks that each region meets the requirements, and says what to do if one does not. */
 
-const help = `npm run doctor -- [options]
+const help = `Usage: npm run doctor -- [options]
 
-Looks at the stack that npm start runs here, or at a deployment:
+Checks the regions of the stack that npm start runs here, or of a deployment, and says what to do.
 
-  --url <address>     of the API
-  --token <token>     with the scope admin; better as the variable LOCKSTEP_TOKEN, which no list of processes shows
+  --url <address>     the address of the API
+  --token <token>     a token with the scope admin. The environment variable LOCKSTEP_TOKEN is safer: lists of processes
+                      do not show it.
+  --help              show this text
 
-Ends with 1 where there is a problem.
+The exit code is 1 if a check finds a problem.
 `;
 
 const localFile = resolve('.lockstep', 'local.json');
-/** A region without an answer takes some seconds, and there may be several. */
+/** A region that does not answer takes some seconds, and there may be several. */
 const timeoutMs = 120_000;
 /** For a file or a pipe, which have no width. */
 const columnsDefault = 100;
@@ -29,16 +31,11 @@ interface Target {
   readonly token: string;
 }
 
-/** Where to look, or null where help was asked for. */
-function readTarget(): Target | null {
-  const { values } = parseArgs({
-    options: {
-      url: { type: 'string' },
-      token: { type: 'string' },
-      help: { type: 'boolean', default: false },
-    },
+/** Finds the deployment to diagnose. */
+function readTarget(): Target {
+  const { values } = readArguments(help, {
+    options: { url: { type: 'string' }, token: { type: 'string' } },
   });
-  if (values.help) return null;
   const token = values.token ?? process.env.LOCKSTEP_TOKEN;
   if (values.url !== undefined) {
     if (!URL.canParse(values.url)) throw new Error('--url takes an address such as https://….');
@@ -56,7 +53,7 @@ function readTarget(): Target | null {
   return { url: local.url, token: values.token ?? local.tokens.admin };
 }
 
-/** Asks for the diagnosis. Throws with a sentence for people where there is none. */
+/** Requests the diagnosis. Throws an Error with a message for people if the request fails. */
 async function askDoctor({ url, token }: Target): Promise<ToldDiagnosis> {
   const address = new URL('/v1/admin/doctor', url);
   const headers = { authorization: `Bearer ${token}` };
@@ -70,23 +67,8 @@ async function askDoctor({ url, token }: Target): Promise<ToldDiagnosis> {
   throw new Error(`${address.origin} answers ${response.status}: ${problemIn(text)}`);
 }
 
-function problemIn(text: string): string {
-  try {
-    const { title, detail }: { readonly title?: unknown; readonly detail?: unknown } =
-      JSON.parse(text);
-    return `${String(title)}. ${String(detail)}`;
-  } catch {
-    return text.slice(0, 200);
-  }
-}
-
 async function main(): Promise<number> {
-  const target = readTarget();
-  if (target === null) {
-    console.log(help);
-    return 0;
-  }
-  const diagnosis = await askDoctor(target);
+  const diagnosis = await askDoctor(readTarget());
   const paint = paintFor(process.stdout.isTTY === true && process.env.NO_COLOR === undefined);
   const columns = process.stdout.columns ?? columnsDefault;
   for (const line of drawDiagnosis(diagnosis, columns, paint)) console.log(printableLines(line));
@@ -96,6 +78,6 @@ async function main(): Promise<number> {
 try {
   process.exitCode = await main();
 } catch (error) {
-  console.error(printableLines(error instanceof Error ? error.message : String(error)));
+  console.error(printableLines(messageOf(error)));
   process.exitCode = 1;
 }

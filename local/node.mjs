@@ -1,7 +1,9 @@
 import { spawn, spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
 import { delimiter, dirname, resolve } from 'node:path';
 import process from 'node:process';
+import { fileURLToPath } from 'node:url';
 
 /**
  * `node local/node.mjs <script> [arguments]` runs a script of this project under a Node that can run it. On a current
@@ -59,6 +61,9 @@ if (script === undefined || script === '--help') {
   console.log(
     `Runs a script under this Node if it is ${needed} or later, else under Node ${fetched}.`,
   );
+} else if (!existsSync(fileURLToPath(new URL('../node_modules', import.meta.url)))) {
+  console.error('The packages are not installed. Run: npm ci');
+  process.exit(1);
 } else if (isCurrent(process.versions.node)) {
   const { runMain } = await import('node:module');
   process.argv = [process.argv[0], resolve(script), ...args];

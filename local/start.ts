@@ -2,7 +2,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
+import { messageOf, readArguments } from './command-line.ts';
 import { parseRoundTrips, placesFor } from './gateway/round-trips.ts';
 import { printableLines } from './pages/printable.ts';
 import { writeFirst } from './playground/first-write.ts';
@@ -12,43 +12,43 @@ import type { LocalReceiver, VerifiedEvent } from './playground/receiver.ts';
 import { lineOf, startReceiver, subscribeReceiver } from './playground/receiver.ts';
 import { Screen } from './playground/screen.ts';
 import { drawTimeline, paintFor } from './playground/timeline.ts';
-import { lastLines } from './stack/processes.ts';
 import { redisKind } from './stack/regions.ts';
 import type { Stack, StackOptions } from './stack/stack.ts';
 import { startStack } from './stack/stack.ts';
 
-/** `npm start`: everything on this machine, a first write on show, and then a server to try. */
+/** `npm start`: regions, gateways and the Worker on this machine; it shows a first write, and then serves the API. */
 
-const help = `npm start -- [options]
+const help = `Usage: npm start -- [options]
 
-  --regions <1-5>        how many regions (3)
-  --rtt none|aws|<ms>    round trips between them and the coordinator (aws)
-  --port <number>        where the API listens, or the next free port above (8787)
-  --fresh                begin with empty regions
+Starts regions and the Worker on this machine, shows a first write, and serves the API until Ctrl-C.
+
+  --regions <1-5>        the number of regions (3)
+  --rtt none|aws|<ms>    the round-trip time between the coordinator and each region (aws)
+  --port <number>        the port of the API, or the next free one above it (8787)
+  --fresh                delete the data of earlier runs
+  --help                 show this text
 `;
 
 const stateDirectory = resolve('.lockstep');
 const localFile = join(stateDirectory, 'local.json');
-/** For so long the first confirmation is waited for, ms. */
+/** How long the start waits for the first event, ms. */
 const patienceMs = 3_000;
-/** How many signals to stop have come. */
+/** The number of signals to stop so far. */
 let signals = 0;
-/** The keys, where there is a keyboard. */
+/** The keys, if there is a keyboard. */
 let play: Play | null = null;
 const screen = new Screen(process.stdout);
 const paint = paintFor(process.stdout.isTTY === true && process.env.NO_COLOR === undefined);
 
-function readOptions(): StackOptions | null {
-  const { values } = parseArgs({
+function readOptions(): StackOptions {
+  const { values } = readArguments(help, {
     options: {
       regions: { type: 'string', default: '3' },
       rtt: { type: 'string', default: 'aws' },
       port: { type: 'string', default: '8787' },
       fresh: { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false },
     },
   });
-  if (values.help) return null;
   const regions = Number(values.regions);
   placesFor(regions);
   const port = Number(values.port);
@@ -74,10 +74,6 @@ function say(line: string): void {
 
 async function main(): Promise<void> {
   const options = readOptions();
-  if (options === null) {
-    say(help);
-    return;
-  }
   const startedAt = performance.now();
   const stack = await startStack(options);
   const stopping = stopOnSignal(stack);
@@ -96,9 +92,7 @@ async function main(): Promise<void> {
     play = playWith(stack);
   } catch (error) {
     await stack.stop();
-    throw new Error(
-      `${messageOf(error)}\nThe Worker's log ends with:\n${lastLines(stack.worker.logFile)}`,
-    );
+    throw new Error(`${messageOf(error)}\n${whereToLook(stack)}`);
   }
   const reason = await Promise.race([stopping, stack.worker.ended]);
   // The Worker ends after a signal too, before all the rest has.
@@ -108,12 +102,14 @@ async function main(): Promise<void> {
   }
   await play?.end();
   await stack.stop();
-  throw new Error(
-    `The Worker ended (${reason}). Its log ends with:\n${lastLines(stack.worker.logFile)}`,
-  );
+  throw new Error(`The Worker ended (${reason}).\n${whereToLook(stack)}`);
 }
 
-/** Shows the confirmations that the receiver gets, as they come; the first ones wait for their place on the screen. */
+function whereToLook({ worker }: Stack): string {
+  return `Its log is ${worker.logFile}. To begin with empty regions: npm start -- --fresh`;
+}
+
+/** Shows the events that the receiver gets, as they come; the first ones wait for their place on the screen. */
 class Confirmations {
   private readonly waiting: VerifiedEvent[] = [];
   private readonly arrivals = new Map<string, () => void>();
@@ -125,7 +121,7 @@ class Confirmations {
     this.arrivals.get(event.data.id ?? '')?.();
   }
 
-  /** Resolves when the write has been heard of, or when it has taken too long for a show. */
+  /** Resolves when the event of this write has arrived, or after {@link patienceMs}. */
   async of(id: string): Promise<void> {
     if (this.waiting.some(({ data }) => data.id === id)) return;
     const arrived = new Promise<void>((resolve) => this.arrivals.set(id, resolve));
@@ -133,15 +129,15 @@ class Confirmations {
   }
 
   show(): void {
-    say(`\n${paint('bold', 'Confirmations, as a receiver of webhooks gets and verifies them')}`);
+    say(`\n${paint('bold', 'Events, as a webhook receiver gets and verifies them')}`);
     for (const event of this.waiting.splice(0)) say(`  ${lineOf(event)}`);
     this.isShown = true;
   }
 }
 
 /**
- * Shows the way of a first write, and answers its id. If it is refused, the answer is null and the stack goes on: the ways
- * out, as an order of how to begin over data, are requests to it.
+ * Shows the timeline of a first write, and returns its id. Returns null if the API refuses the write: the stack goes on,
+ * because the operator's remedies, such as adopting existing data, are requests to it.
  */
 async function showFirstWrite(
   stack: Stack,
@@ -150,20 +146,22 @@ async function showFirstWrite(
   const first = await writeFirst(stack, { url, secret });
   if (first.kind === 'refused') {
     say(paint('red', `The first write was refused. ${first.reason}`));
-    say('The token for orders, with the scope admin, is in .lockstep/local.json.');
+    say('The token for admin requests is in .lockstep/local.json.');
     return null;
   }
   const { id, key, value, story } = first;
-  say(paint('bold', 'A first write, and its way'));
+  say(paint('bold', 'A first write, and its timeline'));
   for (const line of drawTimeline(story, paint)) say(line);
-  say(`\n${paint('bold', `GET ${key}, asked of each region's own Redis`)}`);
+  say(`\n${paint('bold', `GET ${key}, read from each region's own Redis`)}`);
   for (const { place, gateway } of stack.regions) {
     const response = await fetch(`${gateway.url}/get/${key}`, {
       headers: { authorization: `Bearer ${gateway.token}` },
     });
     const text = await response.text();
     if (text !== JSON.stringify({ result: value })) {
-      throw new Error(`${place.id} answers ${text} instead of the value written.`);
+      throw new Error(
+        `${place.id} does not hold the value that was written to it. Start with empty regions: npm start -- --fresh`,
+      );
     }
     say(`  ${place.id.padEnd(16)}${paint('green', value)}`);
   }
@@ -194,18 +192,18 @@ function showHowToTry({ url, tokens, regions }: Stack): void {
   token   ${tokens.write}
   try     ${curl.join(' \\\n            ')}
 
-The same for programs is in .lockstep/local.json. Ctrl-C stops everything; ${kept}.`);
+Programs find the same in .lockstep/local.json. Ctrl-C stops everything; ${kept}.`);
 }
 
-/** Without a keyboard, as in a test or a service, there is nothing to play with. A start that is being stopped gets none. */
+/** Starts the keys. Returns null without a keyboard, as in a test or a service, and if the stack is being stopped. */
 function playWith(stack: Stack): Play | null {
   if (process.stdin.isTTY !== true || signals > 0) return null;
-  // As with a terminal that is not raw; and a second time, it does not wait.
+  // As in a terminal that is not raw: a second Ctrl-C does not wait.
   const quit = () => process.kill(process.pid, 'SIGINT');
   return startPlay({ stack, keyboard: process.stdin, screen, paint, quit });
 }
 
-/** Resolves with null once a signal has come and everything has been stopped. A second signal does not wait. */
+/** Resolves with null once a signal has arrived and everything has stopped. A second signal ends the process at once. */
 function stopOnSignal(stack: Stack): Promise<null> {
   const { promise, resolve: stopped, reject } = Promise.withResolvers<null>();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
@@ -221,11 +219,7 @@ function stopOnSignal(stack: Stack): Promise<null> {
   return promise;
 }
 
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
-}
-
-// A terminal that was closed is told nothing more. What runs is still to be stopped in order.
+// A closed terminal shows nothing, but the processes still have to be stopped in order.
 process.stdout.on('error', () => {});
 
 try {

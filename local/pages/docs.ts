@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import process from 'node:process';
-import { parseArgs } from 'node:util';
+import { readArguments } from '../command-line.ts';
 import { projectDirectory } from '../stack/bundle.ts';
 import { readApiDocument } from './api-document.ts';
 import { apiPage } from './api-page.ts';
@@ -36,16 +36,9 @@ const pages: Readonly<Record<string, () => string | Promise<string>>> = {
 const mutantProgram = join('test', 'simulation', 'hunt.ts');
 
 async function main(): Promise<number> {
-  const { values } = parseArgs({
-    options: {
-      check: { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false },
-    },
+  const { values } = readArguments(help, {
+    options: { check: { type: 'boolean', default: false } },
   });
-  if (values.help) {
-    process.stdout.write(help);
-    return 0;
-  }
   // The sources that are read are named from the root of the tree.
   process.chdir(projectDirectory);
   let stale = 0;

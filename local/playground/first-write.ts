@@ -1,3 +1,4 @@
+import { problemIn } from '../command-line.ts';
 import type { Span } from '../gateway/gateway.ts';
 import type { Stack } from '../stack/stack.ts';
 import type { RegionStory, WriteStory } from './timeline.ts';
@@ -58,7 +59,7 @@ export async function writeFirst(
   const text = await response.text();
   const confirmedAtMs = performance.now() - sentAt;
   for (const { end } of watches) end();
-  if (response.status !== 200) return { kind: 'refused', reason: reasonOf(text) };
+  if (response.status !== 200) return { kind: 'refused', reason: problemIn(text) };
   const told: Told = JSON.parse(text);
   const regions = stack.regions.map(({ place }, index): RegionStory => {
     const vote = told.votes.find(({ region }) => region === place.id);
@@ -79,16 +80,6 @@ export async function writeFirst(
     value,
     story: { frame: `SET ${key}`, regions, decidedAtMs, confirmedAtMs },
   };
-}
-
-/** The words of a problem for people; whatever else was answered, as it came. */
-function reasonOf(text: string): string {
-  try {
-    const { detail }: { readonly detail?: unknown } = JSON.parse(text);
-    return typeof detail === 'string' ? detail : text;
-  } catch {
-    return text;
-  }
 }
 
 /**

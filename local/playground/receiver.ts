@@ -4,6 +4,7 @@ import type { IncomingHttpHeaders, Server } from 'node:http';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { Webhook } from 'standardwebhooks';
+import { problemIn } from '../command-line.ts';
 import { printable } from '../pages/printable.ts';
 import { freePort } from '../stack/free-port.ts';
 import type { Stack } from '../stack/stack.ts';
@@ -19,6 +20,9 @@ export interface VerifiedEvent {
     readonly keys?: readonly string[];
     readonly regions?: Readonly<Record<string, number | null>>;
     readonly reason?: string;
+    /** Of an event about a region, as is `detail`: the reason, for people. */
+    readonly region?: string;
+    readonly detail?: string;
   };
 }
 
@@ -39,7 +43,13 @@ interface Kept {
 /** A body beyond it is cut, bytes, and its signature is then wrong. Lockstep sends less. */
 const bodyBytesMaximum = 1_000_000;
 
-const events = ['write.confirmed', 'write.aborted'] as const;
+const events = [
+  'write.confirmed',
+  'write.aborted',
+  'region.out',
+  'region.returned',
+  'region.diverged',
+];
 
 /**
  * Starts a receiver on 127.0.0.1. It checks each signature with the published library of Standard Webhooks, and tells of
@@ -90,7 +100,8 @@ export async function subscribeReceiver(
   const kept = readKept(stateDirectory);
   const path = `/v1/webhooks/${kept?.subscription}`;
   if (kept?.subscription && (await isThere(stack, path))) {
-    await call(stack, 'PATCH', path, { url });
+    // An earlier release may have asked for fewer events.
+    await call(stack, 'PATCH', path, { url, events });
     await call(stack, 'POST', `${path}/enable`);
     return;
   }
@@ -122,7 +133,9 @@ async function call(
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
   const text = await response.text();
-  if (!response.ok) throw new Error(`${method} ${path} answered ${response.status}: ${text}`);
+  if (!response.ok) {
+    throw new Error(`${method} ${path} failed with ${response.status}: ${problemIn(text)}`);
+  }
   return text;
 }
 
@@ -143,10 +156,20 @@ export function lineOf({ type, timestamp, data }: VerifiedEvent): string {
   const times = Object.entries(data.regions ?? {}).map(([region, ms]) =>
     ms === null ? printable(region) : `${printable(region)} ${Math.round(ms)} ms`,
   );
-  const details = [keys, ...times, printable(data.reason ?? '')]
+  const details = [keys, ...times, printable(data.reason ?? ''), regionText(type, data)]
     .filter((text) => text !== '')
     .join('  ');
   return `${time}  ${type.padEnd(16)}  ${details}`;
+}
+
+/** What happened to a region, as a sentence; empty for other events. */
+function regionText(type: string, { region, detail }: VerifiedEvent['data']): string {
+  if (region === undefined) return '';
+  const id = printable(region);
+  const reason = printable(detail ?? '');
+  if (type === 'region.out') return `${id} is out: ${reason}. Writes go on without it.`;
+  if (type === 'region.returned') return `${id} is back: its data were copied, and it votes again.`;
+  return reason === '' ? id : `${id}: ${reason}`;
 }
 
 function verify(

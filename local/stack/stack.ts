@@ -27,7 +27,7 @@ export interface StackOptions {
   readonly fresh: boolean;
   /** Further variables of the Worker, by name. */
   readonly variables?: Readonly<Record<string, string>>;
-  /** Is told in a short sentence what has been done. */
+  /** Called with a short sentence per step. */
   readonly progress?: (line: string) => void;
 }
 
@@ -74,6 +74,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   if (stale.length > 0) progress(`Ended what a killed run had left: ${stale.join(', ')}.`);
   const identity = openState(options, places, progress);
   const stack = new RunningStack(options, identity.tokens, identity.gatewayToken);
+  progress('Starting the regions and bundling the Worker. This takes some seconds.');
   try {
     await Promise.all([stack.startRegions(places), stack.bundle()]);
     progress(`Regions: ${places.map(({ id }) => id).join(', ')} (${nameOf(options.redis)}).`);

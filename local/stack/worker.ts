@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { problemIn } from '../command-line.ts';
 import type { Bundle } from './bundle.ts';
 import { projectDirectory, workerdProgram } from './bundle.ts';
 import type { OwnProcess } from './processes.ts';
@@ -56,7 +57,7 @@ export function workerStorage(stateDirectory: string): string {
  * Starts the Worker, and waits until it answers. It runs in the bare runtime: what `wrangler dev` puts in front of a
  * Worker costs several ms a request, and sends some requests again after a crash, which would hide what tests look for.
  *
- * @throws Error with the log's last lines where it does not come up.
+ * @throws Error with the reason if it does not answer in time; its cause is the end of the log.
  */
 export async function startWorker(options: WorkerOptions): Promise<LocalWorker> {
   mkdirSync(workerStorage(options.stateDirectory), { recursive: true });
@@ -74,8 +75,9 @@ export async function startWorker(options: WorkerOptions): Promise<LocalWorker> 
   const complaint = await firstComplaint(workerd, `${url}/healthz`);
   if (complaint !== null) {
     await workerd.kill();
-    const log = lastLines(logFile);
-    throw new Error(`The Worker did not start. ${complaint}\nIts log ends with:\n${log}`);
+    throw new Error(`The Worker did not start. ${complaint} Its log is ${logFile}.`, {
+      cause: lastLines(logFile),
+    });
   }
   return {
     url,
@@ -194,7 +196,9 @@ async function firstComplaint(workerd: OwnProcess, url: string): Promise<string 
     const text = await response?.text().catch(() => '');
     // The process may have ended because another server has the port, which then answers in its place.
     if (response !== null && workerd.isRunning) {
-      return response.status === 200 ? null : `It answers ${response.status}: ${text}`;
+      return response.status === 200
+        ? null
+        : `It answers ${response.status}: ${problemIn(text ?? '')}`;
     }
     await delay(10);
   }

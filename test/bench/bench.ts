@@ -3,6 +3,7 @@ import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
 import { Redis } from 'ioredis';
+import { readArguments, refuse } from '../../local/command-line.ts';
 import { redisKind } from '../../local/stack/regions.ts';
 import { requireRedis } from '../../local/stack/require-redis.ts';
 import type { Stack } from '../../local/stack/stack.ts';
@@ -18,12 +19,28 @@ import { measurePipeline } from './pipeline.ts';
 import { measureReads } from './reads.ts';
 
 /**
- * `npm run bench`: five regions with the round trips between AWS regions. What is judged are ratios and counts within
- * this run, so that another machine comes to the same verdict. `npm run bench -- writes`, `pipeline`, `hooks`, `elements`,
- * `replies`, `scripts` or `members` measures a part alone: writes and reads, a pipeline, confirmations and the change
- * feed, writes into large collections, what large replies and users' scripts cost a region, or regions that fail and come
- * back. Of the last, `outages`, `copying`, `hold` or `reads` may be named too.
+ * `npm run bench`: five regions with the round trips between AWS regions. It judges ratios and counts within this run, so
+ * that another machine comes to the same verdict.
  */
+
+const help = `Usage: npm run bench [-- part]
+
+Measures Lockstep with five regions and the round trips between AWS regions, and exits with code 1 if a figure is beyond
+its limit. It takes minutes; a part takes less:
+
+  writes     writes and reads
+  pipeline   a pipeline of writes
+  hooks      webhooks and the change feed
+  elements   writes into large collections
+  replies    large replies of a region
+  scripts    users' scripts
+  members    regions that fail and return; or one of these alone:
+             members outages, members copying, members hold, members reads
+  --help     show this text
+`;
+
+/** The parts that can be measured alone. */
+const parts = ['writes', 'pipeline', 'hooks', 'elements', 'replies', 'scripts', 'members'];
 
 const regionCount = 5;
 const reportFile = join('.lockstep', 'bench.json');
@@ -198,8 +215,7 @@ async function measureUserScripts(): Promise<readonly Figure[]> {
   return measureScripts(say);
 }
 
-async function measure(): Promise<readonly Figure[]> {
-  const [part, only] = process.argv.slice(2);
+async function measure(part?: string, only?: string): Promise<readonly Figure[]> {
   if (part === 'members') return measureMembers(say, only);
   if (part === 'elements') return measureInScripts();
   if (part === 'replies') return measureRepliesOfRegions();
@@ -219,8 +235,11 @@ async function measure(): Promise<readonly Figure[]> {
 }
 
 async function main(): Promise<boolean> {
+  const { positionals } = readArguments(help, { allowPositionals: true });
+  const [part, only] = positionals;
+  if (part !== undefined && !parts.includes(part)) refuse(help, `There is no part named ${part}.`);
   if (!requireRedis()) return false;
-  const figures = await measure();
+  const figures = await measure(part, only);
   const machine = { node: process.version, cores: availableParallelism(), load: loadavg()[0] };
   const judged = figures.map((figure) => ({ ...figure, pass: isWithin(figure) }));
   mkdirSync('.lockstep', { recursive: true });

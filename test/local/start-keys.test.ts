@@ -85,6 +85,13 @@ describe('npm start on a terminal', () => {
       await pressUntil('g', /write: committed after .*, plays = 4/);
       await expect.poll(() => valueIn('eu-west-1', 'plays'), patience).toEqual({ result: '4' });
       await expect.poll(() => lastLine('eu-west-1'), patience).toMatch(/running +voter +answering/);
+      // Both times, the receiver heard of it.
+      for (const line of [
+        /region\.out +eu-west-1 is out: .*\. Writes go on without it\./,
+        /region\.returned +eu-west-1 is back: its data were copied, and it votes again\./,
+      ]) {
+        await expect.poll(() => output, patience).toMatch(line);
+      }
       await pressUntil(controlC, 'ended with 0');
       await exited;
       await expect(fetch(url)).rejects.toThrow();

@@ -91,6 +91,7 @@ describe('npm start', () => {
     async () => {
       const run = new Started(['--port', '0', '--rtt', '5', '--regions', '2']);
       const local = await run.serving();
+      expect(run.output).toMatch(/^Starting the regions and bundling the Worker\./m);
       expect(run.output).toMatch(/us-east-1 +vote yes/);
       expect(run.output).toMatch(/eu-west-1 +commit/);
       expect(run.output).toMatch(/confirmed/);

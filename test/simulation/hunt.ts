@@ -1,18 +1,26 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import process from 'node:process';
-import { parseArgs } from 'node:util';
+import { readArguments, refuse } from '../../local/command-line.ts';
 import { mutantPage, mutantPagePath, mutants } from './mutants.ts';
 import { treeRoot } from './mutation.ts';
 import { spread } from './spread.ts';
 
-/**
- * `npm run mutants -- [--seeds N] [--from S] [NAME…]`: which seeds kill each mutant whose name or rule is given, or all
- * of them. `npm run mutants -- --page` writes `docs/reference/mutants.md`; `npm run docs` does
- * it too.
- */
+/** `npm run mutants`: runs seeds against the patched sources, and shows which seeds notice each mutant. */
 
-const { values, positionals } = parseArgs({
+const help = `Usage: npm run mutants -- [options] [names]
+
+Switches rules of the protocol off, one by one, and shows which seeds of the simulation fail then. The names are those
+of mutants or rules, e.g. R12; without names, all mutants run.
+
+  --seeds <number>   how many seeds per mutant (200)
+  --from <number>    the first seed (1)
+  --page             write docs/reference/mutants.md instead, as npm run docs does
+  --check            with --page: write nothing; exit with code 1 if the page is stale
+  --help             show this text
+`;
+
+const { values, positionals } = readArguments(help, {
   allowPositionals: true,
   options: {
     seeds: { type: 'string', default: '200' },
@@ -30,6 +38,7 @@ async function hunt(): Promise<void> {
     ({ rule, name }) =>
       positionals.length === 0 || positionals.some((one) => one === rule || name === one),
   );
+  if (wanted.length === 0) refuse(help, `No mutant or rule is named ${positionals.join(' or ')}.`);
   for (const { rule, name, patches, runner, seeds } of wanted) {
     const { failures } = await spread({
       runner,

@@ -1,15 +1,26 @@
 import { availableParallelism } from 'node:os';
 import process from 'node:process';
-import { parseArgs } from 'node:util';
+import { readArguments, refuse } from '../../local/command-line.ts';
 import { type RunnerName, runners } from './runners.ts';
 import { type Failure, type Outcome, replayOf, spread } from './spread.ts';
 
-/**
- * `npm run soak -- --seeds N [--from S] [--jobs J] [--runner NAME]`: seeded runs by the thousand, on every core. Each
- * violation is told with its seed and the command that repeats it, and makes the exit code 1.
- */
+/** `npm run soak`: seeded runs by the thousand, on every core. */
 
-const { values } = parseArgs({
+const help = `Usage: npm run soak -- [options]
+
+Runs seeded simulations on every core. It prints each violation with the command that repeats it, and exits with code 1
+if there is one.
+
+  --seeds <number>   how many seeds (10000)
+  --from <number>    the first seed (1)
+  --jobs <number>    how many processes (one per core)
+  --runner <name>    the kind of run, by a name below (simulation)
+  --help             show this text
+
+Runners: ${Object.keys(runners).join(' ')}
+`;
+
+const { values } = readArguments(help, {
   options: {
     seeds: { type: 'string', default: '10000' },
     from: { type: 'string', default: '1' },
@@ -86,14 +97,12 @@ function drawTotals({ done, totals, failures }: Outcome): void {
 function wholeNumber(name: string, text: string, least: number): number {
   const number = Number(text);
   if (Number.isSafeInteger(number) && number >= least) return number;
-  console.error(`--${name} has to be a whole number from ${least} on, not ${text}`);
-  return process.exit(2);
+  return refuse(help, `--${name} must be a whole number of at least ${least}, not ${text}.`);
 }
 
 function runnerNamed(name: string): RunnerName {
   const names = Object.keys(runners) as RunnerName[];
   const known = names.find((one) => one === name);
   if (known !== undefined) return known;
-  console.error(`--runner has to be one of ${names.join(', ')}, not ${name}`);
-  return process.exit(2);
+  return refuse(help, `--runner must be one of the names below, not ${name}.`);
 }
