@@ -1,0 +1,224 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { freePort } from '../../local/stack/free-port.ts';
+import { startTestStack, type TestStack } from '../support/stack/stack.ts';
+import { blocksOf, type Example, examplesOf } from './page-blocks.ts';
+import { PageShell } from './page-shell.ts';
+
+/**
+ * Runs the examples of all pages from the pages' own text, against a whole stack. Every command has to succeed, every
+ * response has to have a status that the page shows or a status of success, and the names and messages that the page
+ * shows have to come. Blocks that cannot run here say why in a comment `<!-- no-run: … -->`.
+ */
+
+const pages = listedPages();
+const examples = new Map(pages.map((page) => [page, examplesOf(blocksOf(page))]));
+const all = [...examples.values()].flat();
+const idPattern = /\b0-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\bep_[0-9a-f]{32}/g;
+/** Where the receiver of the pages listens. */
+const receiverPort = '9000';
+
+/** What a page takes for granted, beside a running stack. */
+const prepare: Readonly<Record<string, (stack: TestStack) => Promise<unknown>>> = {
+  'docs/guides/change-feed.md': (stack) =>
+    stack.send('POST', '/v1/writes', { ops: [['INCR', 'order:8:items']] }),
+  'docs/operate/verify-and-repair.md': async (stack) => {
+    await stack.send('POST', '/v1/writes', { ops: [['SET', 'a', '1']], ack: 'confirmed' });
+    const client = stack.regions[0]?.client;
+    await client?.set('a', 'written around Lockstep');
+    await client?.set('strange', 'written around Lockstep');
+  },
+};
+
+describe('the examples', () => {
+  let stack: TestStack;
+  let root: string;
+  beforeAll(async () => {
+    mkdirSync('.lockstep', { recursive: true });
+    root = mkdtempSync(resolve('.lockstep', 'examples-'));
+    stack = await startTestStack();
+    await stack.send('POST', '/v1/writes', { ops: [['SET', 'hello', 'x']], ack: 'confirmed' });
+  });
+  afterAll(async () => {
+    await stack?.stop();
+    if (root !== undefined) rmSync(root, { recursive: true });
+  });
+
+  const runnable = pages.filter((page) => examples.get(page)?.some(isRun));
+  it.each(runnable)('of %s run', async (page) => {
+    await stack.send('POST', '/', ['FLUSHALL']);
+    await prepare[page]?.(stack);
+    const directory = join(root, page.replaceAll('/', '-'));
+    mkdirSync(join(directory, '.lockstep'), { recursive: true });
+    const local = { url: stack.url, tokens: stack.tokens };
+    writeFileSync(join(directory, '.lockstep', 'local.json'), JSON.stringify(local));
+    const shell = new PageShell(directory, {
+      LOCKSTEP: stack.url,
+      LOCKSTEP_URL: stack.url,
+      LOCKSTEP_TOKEN: stack.tokens.write,
+    });
+    try {
+      const variables = all.find(({ text }) => text.startsWith('started()'));
+      await shell.run(variables?.text ?? '');
+      await new PageRun(shell, String(await freePort(0))).run(
+        (examples.get(page) ?? []).filter(isRun),
+      );
+    } finally {
+      await shell.close();
+      await allVote(stack);
+    }
+  });
+
+  it('in TypeScript have the types that they need', () => {
+    const directory = mkdtempSync(resolve('.lockstep', 'examples-types-'));
+    try {
+      const files = all
+        .filter(({ language }) => language === 'ts')
+        .map(({ text }, index) => {
+          const file = join(directory, `example-${index}.ts`);
+          writeFileSync(file, text);
+          return file;
+        });
+      const options = [
+        ...['--noEmit', '--strict', '--skipLibCheck', '--ignoreConfig', '--types', 'node'],
+        ...['--target', 'ES2024', '--module', 'ESNext', '--moduleResolution', 'Bundler'],
+      ];
+      const tsc = join('node_modules', '.bin', 'tsc');
+      const { stdout, status } = spawnSync(tsc, [...options, ...files], { encoding: 'utf8' });
+      expect(stdout).toBe('');
+      expect(status).toBe(0);
+      expect(files.length).toBeGreaterThan(0);
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+});
+
+describe('a block', () => {
+  it('of commands is marked as such', () => {
+    const command = /^(?:export |\w+=\S+ )?(?:curl|npm|npx|node|git|wrangler) /m;
+    const plain = pages.flatMap(blocksOf).filter(({ language }) => language === '');
+    const unmarked = plain.filter(({ text }) => command.test(text.split('\n')[0] ?? ''));
+    expect(unmarked.map(({ page, line }) => `${page}:${line}`)).toEqual([]);
+  });
+
+  it('is of a language that the test can run', () => {
+    const strange = all.filter(({ language }) => !['sh', 'js', 'ts'].includes(language));
+    expect(strange.map(({ page, line, language }) => `${page}:${line}: ${language}`)).toEqual([]);
+  });
+
+  it('that does not run says why, and few do not', () => {
+    const skipped = all.filter((example) => !isRun(example));
+    const run = all.length - skipped.length;
+    console.log(`${run} examples of ${pages.length} pages run, ${skipped.length} do not:`);
+    for (const { page, line, notRun } of skipped) console.log(`  ${page}:${line}: ${notRun}`);
+    expect(skipped.length).toBeLessThanOrEqual(notRunMaximum);
+    expect(run).toBeGreaterThanOrEqual(runMinimum);
+  });
+});
+
+const notRunMaximum = 6;
+const runMinimum = 30;
+
+/** The examples of one page, with what they show in place of what ran. */
+class PageRun {
+  readonly #shell: PageShell;
+  readonly #port: string;
+  /** What stands for an id that the page shows. */
+  readonly #ids = new Map<string, string>();
+
+  constructor(shell: PageShell, port: string) {
+    this.#shell = shell;
+    this.#port = port;
+  }
+
+  async run(own: readonly Example[]): Promise<void> {
+    for (const example of own) {
+      if (example.language === 'sh') await this.#runCommands(example);
+      else await this.#runScript(example);
+    }
+  }
+
+  async #runCommands(example: Example): Promise<void> {
+    const { page, line, shown } = example;
+    const times = /\btwice\b/.test(example.lead) ? 2 : 1;
+    const text = this.#translated(example.text).replaceAll(/^(.*\bfollow\.mjs)$/gm, '$1 &');
+    const ran = await this.#shell.run(Array.from({ length: times }, () => text).join('\n'));
+    const where = `${page}:${line}`;
+    expect(ran.errors, `${where} has a command that fails`).toBe('');
+    const expected = new Set(shown.flatMap(statusesIn));
+    const wrong = ran.statuses.filter(
+      (status) => (status < 200 || status > 299) && !expected.has(status),
+    );
+    expect(wrong, `${where}: ${ran.output()}`).toEqual([]);
+    await this.#awaitShown(example);
+    const ids = [...new Set(shown.join('\n').match(idPattern) ?? [])];
+    const actual = [...new Set(ran.output().match(idPattern) ?? [])];
+    ids.forEach((id, index) => {
+      const came = actual[index];
+      if (came !== undefined) this.#ids.set(id, came);
+    });
+  }
+
+  /** What the page shows may come after the command, from what it started. */
+  async #awaitShown({ page, line, shown }: Example): Promise<void> {
+    const parts = shown.flatMap(partsOf);
+    const missing = () => parts.filter((part) => !this.#shell.output.includes(part));
+    await expect.poll(missing, { message: `${page}:${line} shows what does not come` }).toEqual([]);
+  }
+
+  async #runScript(example: Example): Promise<void> {
+    const saved = /Save this as `([\w.-]+)`/.exec(example.lead.replaceAll('\n', ' '))?.[1];
+    const file = saved ?? `example-${example.line}.${example.language === 'ts' ? 'ts' : 'mjs'}`;
+    this.#shell.write(file, this.#translated(example.text));
+    if (saved !== undefined) return;
+    const { errors, output } = await this.#shell.run(`node ${file}`);
+    expect(errors, `${example.page}:${example.line}: ${output()}`).toBe('');
+  }
+
+  #translated(text: string): string {
+    const withPort = text.replaceAll(new RegExp(`\\b${receiverPort}\\b`, 'g'), this.#port);
+    return withPort.replaceAll(idPattern, (id) => this.#ids.get(id) ?? id);
+  }
+}
+
+function isRun({ notRun }: Example): boolean {
+  return notRun === null;
+}
+
+function statusesIn(shown: string): readonly number[] {
+  const found = shown.matchAll(/"status":(\d{3})|HTTP\/1\.1 (\d{3})/g);
+  return [...found].map(([, body, line]) => Number(body ?? line));
+}
+
+/** What has to come of what a page shows: the names of members and headers, and events as they stand. */
+function partsOf(shown: string): readonly string[] {
+  const names = [...shown.matchAll(/"\w+":/g)].map(([name]) => name);
+  const headers = [...shown.matchAll(/^[A-Z][\w-]+: /gm)].map(([name]) => name);
+  const events = [...shown.matchAll(/^data: \w+,.*$/gm)].map(([event]) => event);
+  return [...new Set([...names, ...headers, ...events])];
+}
+
+/** An example may have put a region out. */
+async function allVote(stack: TestStack): Promise<void> {
+  await expect
+    .poll(
+      async () =>
+        JSON.stringify((await stack.send('GET', '/v1/regions')).body).match(/"state":"voter"/g)
+          ?.length,
+    )
+    .toBe(stack.regions.length);
+}
+
+/** README.md and all pages of docs that git tracks or would track. */
+function listedPages(): readonly string[] {
+  const listed = spawnSync(
+    'git',
+    ['ls-files', '-z', '-c', '-o', '--exclude-standard', '--', 'README.md', 'docs/*.md'],
+    { encoding: 'utf8' },
+  );
+  if (listed.status !== 0) throw new Error(`git ls-files failed: ${listed.stderr}`);
+  return [...new Set(listed.stdout.split('\0'))].filter((path) => path !== '' && existsSync(path));
+}
