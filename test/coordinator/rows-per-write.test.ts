@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import type { CoordinatorStorage } from '../../functions/coordinator/storage/coordinator-storage.ts';
+import { limits } from '../../shared/limits.ts';
 import { frameOf } from '../protocol/rig.ts';
 import { Lone } from '../simulation/lone.ts';
 import { MemoryStorage } from './sqlite.ts';
@@ -11,21 +13,26 @@ import { begun, pruneAll } from './stored.ts';
 
 const regions = ['near', 'middle', 'far'];
 
+/** Stores what `lone` has to store, since it was last asked to. */
+function storing(lone: Lone, storage: CoordinatorStorage): () => void {
+  let persisted = 0;
+  return () => {
+    for (const step of lone.steps.slice(persisted)) storage.write(step.persist);
+    persisted = lone.steps.length;
+  };
+}
+
 /** Rows written per write, of 20 writes that are sent one after the other or `together`, and rows to drop them again. */
 function rowsPerWrite(together: boolean): { readonly written: number; readonly dropped: number } {
   const memory = new MemoryStorage();
   const { storage, stored } = begun(memory);
   const lone = new Lone(regions, stored);
-  let persisted = 0;
-  const settle = () => {
-    lone.settle();
-    for (const step of lone.steps.slice(persisted)) storage.write(step.persist);
-    persisted = lone.steps.length;
-  };
+  const store = storing(lone, storage);
   const send = (first: number, count: number) => {
     const frames = Array.from({ length: count }, (_, index) => frameOf([`key:${first + index}`]));
     for (const frame of frames) lone.arrive(frame);
-    settle();
+    lone.settle();
+    store();
   };
   send(0, 1);
   const before = memory.rowsWritten;
@@ -46,5 +53,32 @@ describe('a write', () => {
 
   it('writes at most 13 rows if 20 come together', () => {
     expect(rowsPerWrite(true).written).toBeLessThanOrEqual(13);
+  });
+});
+
+describe('a lease', () => {
+  it('writes a row per renewal, and is renewed at most 45 times per minute', () => {
+    const memory = new MemoryStorage();
+    const { storage, stored } = begun(memory);
+    const lone = new Lone(regions, stored);
+    const store = storing(lone, storage);
+    lone.arrive(frameOf(['key']));
+    lone.settle();
+    // The coordinator comes to rest, and stores that.
+    lone.advance(2 * limits.restAfterMs);
+    lone.executeAll();
+    store();
+    const before = memory.rowsWritten;
+    let rounds = 0;
+    for (let tenths = 0; tenths < 600; tenths += 1) {
+      if (tenths % 50 === 0) lone.want('near', limits.leaseWantedMinMs);
+      lone.advance(100);
+      rounds += lone.flights.length;
+      lone.executeAll();
+      store();
+    }
+    expect(rounds).toBeGreaterThan(10);
+    expect(rounds).toBeLessThanOrEqual(45);
+    expect(memory.rowsWritten - before).toBeLessThanOrEqual(rounds);
   });
 });

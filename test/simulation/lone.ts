@@ -92,6 +92,11 @@ export class Lone {
     return ticket;
   }
 
+  /** An isolate of the edge reads in `region`: its lease is to be kept up for `forMs`. */
+  want(region: RegionId, forMs: number): void {
+    this.#step({ kind: 'wanted', wishes: [{ region, forMs }] });
+  }
+
   /** What a caller was told; undefined while it waits. */
   told(ticket: Ticket): WriteAnswer | undefined {
     return this.#told.get(ticket);
