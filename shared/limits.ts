@@ -148,7 +148,7 @@ export const limits = {
    * What one command may go through, in steps of about an element of a set, as often as it names the key; with weights
    * for what costs more or less. A region does nothing else meanwhile.
    */
-  stepsPerCommand: 2_000_000,
+  stepsPerCommand: 1_000_000,
   /** Entries of one stream that one command of a script reads; so many do not fit its memory. */
   entriesPerScript: 300_000,
   /** The same in a write, and in a read: so many do not fit the replies. */

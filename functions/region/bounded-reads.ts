@@ -21,6 +21,8 @@ export function boundedRead(args: readonly string[]): readonly string[] {
     const count = parseInteger(args[5] ?? '') ?? 0;
     return count > limits.entriesPerRead ? args.with(5, String(limits.entriesPerRead)) : args;
   }
+  if (name === 'XPENDING') return boundedPending(args);
+  if (name === 'XINFO') return boundedInfo(args);
   if (scans.has(name)) return boundedScan(args);
   if (byBounds.has(name) || isRangeBy(args)) return boundedLimit(args);
   return byIndex.has(name) ? boundedIndices(args) : args;
@@ -68,6 +70,21 @@ function boundedLimit(args: readonly string[]): readonly string[] {
   // A negative number is none.
   const isBounded = amount === null || (amount >= 0 && amount <= limits.rangePerRead);
   return isBounded ? args : args.with(at + 2, String(limits.rangePerRead));
+}
+
+/** Its count stands behind the two ids, with IDLE before them or not. */
+function boundedPending(args: readonly string[]): readonly string[] {
+  const at = /^idle$/i.test(args[3] ?? '') ? 7 : 5;
+  const count = parseInteger(args[at] ?? '') ?? 0;
+  return count > limits.entriesPerRead ? args.with(at, String(limits.entriesPerRead)) : args;
+}
+
+/** XINFO STREAM key FULL COUNT count, of which 0 is all. */
+function boundedInfo(args: readonly string[]): readonly string[] {
+  if (args.length !== 6 || !/^count$/i.test(args[4] ?? '')) return args;
+  const count = parseInteger(args[5] ?? '');
+  const isBounded = count === null || (count !== 0 && count <= limits.entriesPerRead);
+  return isBounded ? args : args.with(5, String(limits.entriesPerRead));
 }
 
 function boundedScan(args: readonly string[]): readonly string[] {

@@ -21,9 +21,9 @@ export function sentForm(args: readonly string[]): readonly string[] {
     }
     case 'XPENDING': {
       const least = args[3]?.toUpperCase() === 'IDLE' ? parseLong(args[4] ?? '') : null;
-      if (least === null || least <= 0n) return args;
+      if (least === null || least <= 0n) return boundedRead(args);
       const put = least + BigInt(limits.clockSkewMs);
-      return args.with(4, String(put > longMaximum ? longMaximum : put));
+      return boundedRead(args.with(4, String(put > longMaximum ? longMaximum : put)));
     }
     default:
       return boundedRead(args);

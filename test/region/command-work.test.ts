@@ -56,13 +56,16 @@ const writes: readonly (readonly [string, string])[] = [
     'GEOSEARCHSTORE new g300 FROMMEMBER 1 BYRADIUS 1 m COUNT 1',
     'GEOSEARCHSTORE new g300 FROMMEMBER 1 BYRADIUS 1 m',
   ],
-  ['SPOP s200 1', 'SPOP s201 1'],
+  ['SPOP s200 1', 'SPOP s1000 1'],
   ['SMEMBERS s200', 'SMEMBERS s1000'],
   ['HGETALL h200', 'HGETALL h1001'],
   ['ZRANGE z2000 0 400', 'ZRANGE z2000 0 -1'],
   ['ZRANGEBYSCORE z2000 1 400', 'ZRANGEBYSCORE z2000 -inf +inf'],
   ['ZRANGEBYSCORE z2000 -inf +inf LIMIT 0 9', 'ZREVRANGEBYSCORE z2000 +inf -inf'],
   ['LRANGE l16000 -9 -1', 'LRANGE l16000 0 -1'],
+  ['ZPOPMIN z300 9', 'ZPOPMIN z2000 1500'],
+  ['LPOP l16000 9', 'LPOP l16000 1500'],
+  ['ZMPOP 2 new z300 MIN COUNT 9', 'ZMPOP 2 new z2000 MIN COUNT 1500'],
   ['XREAD COUNT 9 STREAMS x 0', 'XREAD STREAMS x 0'],
 ];
 
@@ -165,7 +168,7 @@ describe('what one command takes', () => {
     for (const words of ['SRANDMEMBER s1000', 'HSCAN h1001 0', 'SPOP s1000']) {
       expect(await voteOn(['EVAL', text, '0', ...words.split(' ')])).toContain(tooMuch);
     }
-    await server.redis.eval("for i = 1, 300 do redis.call('SET', 'k' .. i, i) end", 0);
+    await server.redis.eval("for i = 1, 1000 do redis.call('SET', 'k' .. i, i) end", 0);
     for (const words of ['KEYS *', 'SCAN 0', 'DBSIZE', 'RANDOMKEY']) {
       expect(await voteOn(['EVAL', text, '0', ...words.split(' ')])).toContain(tooMuch);
     }
@@ -223,6 +226,10 @@ describe('a read that leaves a region natively', () => {
     ['XRANGE x - + COUNT -1', 'XRANGE x - + COUNT -1'],
     ['HSCAN h 0 COUNT 9999999', `HSCAN h 0 COUNT ${limits.scannedPerCommand}`],
     ['SCAN 0 MATCH a COUNT 9999999', `SCAN 0 MATCH a COUNT ${limits.scannedPerCommand}`],
+    ['XPENDING x g - + 9999999', `XPENDING x g - + ${entries}`],
+    ['XPENDING x g IDLE 5 - + 9999999 c', `XPENDING x g IDLE 5 - + ${entries} c`],
+    ['XINFO STREAM x FULL COUNT 0', `XINFO STREAM x FULL COUNT ${entries}`],
+    ['XINFO STREAM x FULL', 'XINFO STREAM x FULL'],
     ['GET k', 'GET k'],
     ['LRANGE l a b', 'LRANGE l a b'],
   ])('goes from %s as %s', (given, sent) => {

@@ -34,7 +34,7 @@ end
 
 function excess(arguments)
   if not isNamed(MEASURED, arguments[1]) or isSlice(arguments) then return nil end
-  work = work or loadWork(ask, kindOf)
+  work = work or loadWork(ask, kindOf, 1)
   local steps, failure = work(arguments)
   taken = taken + steps
   return failure

@@ -4,8 +4,9 @@
 --
 -- This text is a module: lua-bundle.ts makes it a function's body. It is given `ask(command, key, …)`, which has a
 -- server's integer for a key, or 0, and `kindOf(key)`, its type. It returns what takes a command and the steps of what
--- is copied for it, and returns its steps, and its error if they are too many.
-local ask, kindOf = ...
+-- is copied for it, and returns its steps, and its error if they are too many. `perElement` is what an element takes of
+-- a value that is read whole.
+local ask, kindOf, perElement = ...
 
 local LENGTHS = { hash = 'HLEN', set = 'SCARD', zset = 'ZCARD', list = 'LLEN', stream = 'XLEN' }
 
@@ -141,6 +142,20 @@ local function entries(arguments)
   return 0
 end
 
+-- What pops many, which a script goes through to stage it.
+local function popped(command, arguments)
+  local count = integerIn(arguments[3])
+  return count and count > 1000 and 2 * math.min(count, ask(command, arguments[2])) or 0
+end
+
+local function poppedOfSome(command, arguments)
+  local keys = integerIn(arguments[2]) or 0
+  local count = optionIn(arguments, 4 + keys, 'COUNT')
+  if not count or count <= 1000 then return 0 end
+  local _, sum = sizesOf(arguments, 3, 2 + keys, function(key) return math.min(count, ask(command, key)) end)
+  return 2 * sum
+end
+
 -- Others --------------------------------------------------------------------------------------------------------------
 
 local TAKEN_BY_SORT = { BY = 1, GET = 1, STORE = 1, LIMIT = 2 }
@@ -169,53 +184,55 @@ local function located(arguments, at, first)
   return size / 2 + (doesStore and 4 * math.min(size, count and count > 0 and count or size) or 0)
 end
 
-local rules = {}
+-- ZRANGEBYSCORE and its kin.
+local function byBounds(arguments)
+  local isReversed = sub(arguments[1], 1, 4) == 'ZREV'
+  local least, most = arguments[isReversed and 4 or 3], arguments[isReversed and 3 or 4]
+  local command = match(arguments[1], 'LEX$') and 'ZLEXCOUNT' or 'ZCOUNT'
+  return 2 * bounded(command, arguments[2], least, most, optionIn(arguments, 5, 'LIMIT', 2))
+end
 
--- A script goes through all of it, and puts it into an order.
+-- A value that is read whole.
 local CARDINALITIES = { H = 'HLEN', S = 'SCARD', Z = 'ZCARD' }
-local function entire(arguments) return 4 * ask(CARDINALITIES[sub(arguments[1], 1, 1)], arguments[2]) end
-local ENTIRE = 'HGETALL HKEYS HVALS SMEMBERS SPOP SRANDMEMBER HRANDFIELD ZRANDMEMBER HSCAN SSCAN ZSCAN'
-for name in string.gmatch(ENTIRE, '%u+') do rules[name] = entire end
-
--- A script goes through all keys for what tells of them.
-local function all() return 4 * must('DBSIZE') end
-for name in string.gmatch('DBSIZE KEYS RANDOMKEY SCAN', '%u+') do rules[name] = all end
+local function entire(arguments) return perElement * ask(CARDINALITIES[sub(arguments[1], 1, 1)], arguments[2]) end
 
 -- Of a list each element is small work.
 local function searched(arguments) return ask('LLEN', arguments[2]) / 16 end
-rules.LPOS, rules.LREM, rules.LINSERT = searched, searched, searched
 
-rules.BITOP = bytesCombined
-rules.SORT, rules.SORT_RO = sorted, sorted
-function rules.LRANGE(arguments) return indices('LLEN', arguments, 3) end
-function rules.ZRANGE(arguments) return 2 * rangeOf(arguments, 2) end
-function rules.ZRANGESTORE(arguments) return 3 * rangeOf(arguments, 3) end
-function rules.ZREVRANGE(arguments) return 2 * indices('ZCARD', arguments, 3) end
-function rules.ZREMRANGEBYRANK(arguments) return 4 * indices('ZCARD', arguments, 3) end
-function rules.ZREMRANGEBYSCORE(arguments) return 4 * ask('ZCOUNT', arguments[2], arguments[3], arguments[4]) end
-function rules.ZREMRANGEBYLEX(arguments) return 2 * ask('ZCARD', arguments[2]) end
-
-local function byBounds(command, isReversed)
-  return function(arguments)
-    local least, most = arguments[isReversed and 4 or 3], arguments[isReversed and 3 or 4]
-    return 2 * bounded(command, arguments[2], least, most, optionIn(arguments, 5, 'LIMIT', 2))
+-- Steps by the name of the command, in the order in which small commands come most.
+local function stepsOf(arguments)
+  local name = arguments[1]
+  local function isOne(names) return isNamed(names, name) end
+  if name == 'LRANGE' then return indices('LLEN', arguments, 3) end
+  if name == 'ZRANGE' then return 2 * rangeOf(arguments, 2) end
+  if name == 'ZREVRANGE' then return 2 * indices('ZCARD', arguments, 3) end
+  if name == 'ZREMRANGEBYSCORE' then return 4 * ask('ZCOUNT', arguments[2], arguments[3], arguments[4]) end
+  if name == 'ZREMRANGEBYRANK' then return 4 * indices('ZCARD', arguments, 3) end
+  if name == 'ZREMRANGEBYLEX' then return 2 * ask('ZCARD', arguments[2]) end
+  if name == 'ZRANGESTORE' then return 3 * rangeOf(arguments, 3) end
+  if name == 'ZCOUNT' then return 2 * ask('ZCOUNT', arguments[2], arguments[3], arguments[4]) end
+  if match(name, '^ZR.*RANGEBY') or match(name, '^ZRANGEBY') then return byBounds(arguments) end
+  if isOne(' HGETALL HKEYS HVALS SMEMBERS SPOP SRANDMEMBER HRANDFIELD ZRANDMEMBER HSCAN SSCAN ZSCAN ') then
+    return entire(arguments)
   end
-end
-rules.ZRANGEBYSCORE, rules.ZREVRANGEBYSCORE = byBounds('ZCOUNT'), byBounds('ZCOUNT', true)
-rules.ZRANGEBYLEX, rules.ZREVRANGEBYLEX = byBounds('ZLEXCOUNT'), byBounds('ZLEXCOUNT', true)
-
-rules.XREAD, rules.XREADGROUP = streams, streams
-rules.XRANGE, rules.XREVRANGE = entries, entries
-
-function rules.GEOSEARCH(arguments) return located(arguments, 2, 3) end
-function rules.GEOSEARCHSTORE(arguments) return located(arguments, 3, 4) end
-for name in string.gmatch('GEORADIUS GEORADIUS_RO GEORADIUSBYMEMBER GEORADIUSBYMEMBER_RO', '[%u_]+') do
-  rules[name] = function(arguments) return located(arguments, 2, 5) end
+  if isOne(' XREAD XREADGROUP ') then return streams(arguments) end
+  if isOne(' XRANGE XREVRANGE ') then return entries(arguments) end
+  if isOne(' LMPOP ZMPOP ') then return poppedOfSome(name == 'LMPOP' and 'LLEN' or 'ZCARD', arguments) end
+  if isOne(' LPOP RPOP ') then return popped('LLEN', arguments) end
+  if isOne(' ZPOPMIN ZPOPMAX ') then return popped('ZCARD', arguments) end
+  if isOne(' LPOS LREM LINSERT ') then return searched(arguments) end
+  if isOne(' SORT SORT_RO ') then return sorted(arguments) end
+  if name == 'BITOP' then return bytesCombined(arguments) end
+  if name == 'GEOSEARCH' then return located(arguments, 2, 3) end
+  if name == 'GEOSEARCHSTORE' then return located(arguments, 3, 4) end
+  if match(name, '^GEORADIUS') then return located(arguments, 2, 5) end
+  -- What tells of all keys.
+  if isOne(' DBSIZE KEYS RANDOMKEY SCAN ') then return perElement * must('DBSIZE') end
+  return combining(arguments) or 0
 end
 
 return function(arguments, copied)
-  local rule = rules[arguments[1]] or combining
-  local steps = (rule(arguments) or 0) + (copied or 0)
+  local steps = stepsOf(arguments) + (copied or 0)
   -- What is no number is no bound either.
   if steps <= STEPS_PER_COMMAND then return steps end
   return 0, 'ERR ' .. arguments[1] .. ' takes too long: it takes more than ' .. whole(STEPS_PER_COMMAND)

@@ -198,6 +198,9 @@ end
 
 -- Stages the key whole instead: a copy of the base, with what was staged so far merged into it.
 function module.makeWhole(key, state)
+  -- Commands that need it whole are refused before, but for those whose need shows only now.
+  local isFast = state.part.kind == 'list' or state.part.kind == 'stream'
+  if state.part.size > STEPS_PER_COMMAND and not isFast then error('has too many elements to copy', 0) end
   local part, name, work = state.part, shadowName(tx.id, key), PREFIX .. 'work:' .. tx.id .. ':' .. key
   module.make(key, part)
   protect(key, state)

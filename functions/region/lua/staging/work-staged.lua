@@ -36,7 +36,7 @@ local COPIED = { hash = 'HLEN', set = 'SCARD', zset = 'ZCARD' }
 -- How many elements are copied before the command runs, each key once.
 local function copiedFor(operation, name, written, read)
   if type(operation[6]) == 'string' then return 0 end
-  local sum, isCopying, seen = 0, isNamed(COPYING, name), {}
+  local sum, isCopying, seen = 0, #written > 0 and isNamed(COPYING, name), {}
   for index = 1, #written + #read do
     local position = written[index] or read[index - #written]
     local key = operation[2][position + 1]
@@ -50,9 +50,20 @@ local function copiedFor(operation, name, written, read)
   return sum
 end
 
+-- What Redis itself answers in no time is gone through if the key is staged by its elements.
+local function isCounting(arguments)
+  local state = arguments[1] == 'ZCOUNT' and tx.states[arguments[2]]
+  return state and state.at == 'part'
+end
+
 local function measure(arguments, copied)
-  if copied == 0 and not isNamed(MEASURED, arguments[1]) then return nil end
-  work = work or loadWork(ask, kindOf)
+  local isMeasured = isNamed(MEASURED, arguments[1]) or isCounting(arguments)
+  taken = taken + copied
+  if not isMeasured and copied <= STEPS_PER_COMMAND then return nil end
+  -- What pops a few needs no more than a look at its words.
+  local isPop = isNamed(' LPOP RPOP ZPOPMIN ZPOPMAX ', arguments[1])
+  if isPop and copied == 0 and (tonumber(arguments[3] or '1') or 1) <= 1000 then return nil end
+  work = work or loadWork(ask, kindOf, 2)
   local steps, failure = work(arguments, copied)
   taken = taken + steps
   return failure
