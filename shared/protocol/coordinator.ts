@@ -8,6 +8,7 @@ import { openTransactionsOf } from './handlers/in-doubt.ts';
 import { Orders } from './handlers/operator-orders.ts';
 import { WriteIntake } from './handlers/receive.ts';
 import { RoundAnswers } from './handlers/round-answers.ts';
+import type { CoordinatorInternals } from './invariants/must.ts';
 import { Clock } from './io/clock.ts';
 import type {
   CoordinatorConfig,
@@ -57,6 +58,8 @@ export class CoordinatorCore implements CoordinatorView {
   readonly #lookups: CoordinatorReads;
   readonly #orders: Orders;
   readonly #rest: Rest;
+  /** For its invariants alone. */
+  readonly internals: CoordinatorInternals;
 
   constructor(config: CoordinatorConfig, stored: Stored, now: number) {
     this.#config = config;
@@ -102,6 +105,16 @@ export class CoordinatorCore implements CoordinatorView {
     const abort = (transaction: Parameters<TransactionManager['abort']>[0]) =>
       deciding.abort(transaction, ready.now);
     this.#orders = new Orders({ links, members, blocked, transactions, state, abort });
+    this.internals = {
+      ...parts,
+      stored,
+      frames,
+      transactions,
+      blocked,
+      members,
+      reads: this.#lookups,
+      rest: this.#rest,
+    };
     this.#takeUpUnconfirmed();
   }
 

@@ -20,7 +20,7 @@ import type {
 } from '../../shared/contracts/round.ts';
 import type { RegionId, TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
+import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type {
   Comparison,
   CoordinatorEvent,
@@ -37,6 +37,7 @@ import type {
 import { ampleRoom, type Room } from '../../shared/protocol/io/room.ts';
 import { set } from '../region/fixtures.ts';
 import type { Tables } from '../simulation/storage.ts';
+import { CheckedCore } from './checked-core.ts';
 import { Replies } from './replies.ts';
 import { tablesOf, voterOf } from './stored.ts';
 
@@ -58,6 +59,12 @@ export interface RigOptions {
 }
 
 let framesMade = 0;
+
+/** The sequence that a storage with these commits and marks has given out last. */
+function newestOf({ unconfirmed = [], missed = [] }: Partial<Stored> = {}): number {
+  const marks = missed.flatMap(({ keys }) => keys.map(([, sequence]) => sequence));
+  return Math.max(0, ...unconfirmed.map(({ sequence }) => sequence), ...marks);
+}
 
 /** A frame that sets each of `keys`, with what `given` says. It may be tried for ten seconds. */
 export function frameOf(keys: readonly string[], given: Partial<WriteFrame> = {}): WriteFrame {
@@ -120,7 +127,7 @@ export class Rig {
       generation: 7,
       epoch: 1,
       incarnation: 3,
-      sequence: 0,
+      sequence: newestOf(options.stored),
       now: 0,
       unconfirmed: [],
       regions: regions.map((region) => voterOf(region)),
@@ -132,7 +139,7 @@ export class Rig {
     };
     this.#generation = stored.generation;
     this.tables = tablesOf(stored);
-    this.core = new CoordinatorCore(config, stored, this.now);
+    this.core = new CheckedCore(config, stored, this.now);
   }
 
   /** A rig whose regions have all answered their first round: nothing is owed, waiting or on its way. */

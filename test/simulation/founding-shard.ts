@@ -1,7 +1,8 @@
 import type { RoundResult } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
+import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
+import { CheckedCore } from '../protocol/checked-core.ts';
 import type {
   Comparison,
   CoordinatorEvent,
@@ -153,7 +154,7 @@ export class FoundingShard {
   #born(): Life {
     this.tables.incarnation += 1;
     const config = configOf(this.configured, limits.connections);
-    const core = new CoordinatorCore(config, this.tables.stored(this.#generation), this.now);
+    const core = new CheckedCore(config, this.tables.stored(this.#generation), this.now);
     return { core, flights: [], compares: null, said: new Map(), equal: null };
   }
 

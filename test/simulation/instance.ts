@@ -4,7 +4,7 @@ import type { MemberOrder } from '../../shared/contracts/members.ts';
 import type { RoundResult, SnapshotResult } from '../../shared/contracts/round.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
+import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type {
   CoordinatorEvent,
   Ready,
@@ -15,6 +15,7 @@ import type {
   Ticket,
 } from '../../shared/protocol/io/events.ts';
 import { ampleRoom } from '../../shared/protocol/io/room.ts';
+import { CheckedCore } from '../protocol/checked-core.ts';
 import { noHorizon, type Tables } from './storage.ts';
 import { type Asker, generation } from './weather.ts';
 import type { World } from './world.ts';
@@ -46,7 +47,7 @@ export class Instance {
       outAfterMs: limits.outAfterMs,
       minVoters: world.weather.minVoters,
     };
-    this.core = new CoordinatorCore(config, this.#tables.stored(generation), this.#now);
+    this.core = new CheckedCore(config, this.#tables.stored(generation), this.#now);
     this.step({ kind: 'ticked' });
   }
 

@@ -3,7 +3,7 @@ import type { WriteFrame } from '../../shared/contracts/frame.ts';
 import type { RoundResult } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
+import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type {
   CoordinatorConfig,
   CoordinatorEvent,
@@ -14,6 +14,7 @@ import type {
   Ticket,
 } from '../../shared/protocol/io/events.ts';
 import { ampleRoom } from '../../shared/protocol/io/room.ts';
+import { CheckedCore } from '../protocol/checked-core.ts';
 import { RegionModel } from '../region/model.ts';
 
 /** Where the clock begins, ms. */
@@ -62,7 +63,7 @@ export class Lone {
   constructor(regions: readonly RegionId[], stored: Partial<Stored> = {}) {
     this.models = new Map(regions.map((region) => [region, new RegionModel(() => this.now)]));
     const config = configOf(regions, limits.connections);
-    this.core = new CoordinatorCore(config, { ...nothingStored, ...stored }, this.now);
+    this.core = new CheckedCore(config, { ...nothingStored, ...stored }, this.now);
   }
 
   /** The rounds on their way, oldest first. */

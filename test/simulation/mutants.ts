@@ -2,6 +2,7 @@ import { allKeysMutants } from './mutants-all-keys.ts';
 import { coordinatorMutants } from './mutants-coordinator.ts';
 import { copyMutants } from './mutants-copies.ts';
 import { foundingMutants } from './mutants-founding.ts';
+import { invariantMutants } from './mutants-invariants.ts';
 import { memberMutants } from './mutants-members.ts';
 import { regionMutants } from './mutants-region.ts';
 import { scriptMutants } from './mutants-scripts.ts';
@@ -37,6 +38,7 @@ export const mutants: readonly Mutant[] = [
   ...allKeysMutants,
   ...userScriptMutants,
   ...storageMutants,
+  ...invariantMutants,
 ].toSorted((a, b) => Number(a.rule.slice(1)) - Number(b.rule.slice(1)));
 
 /** The path of the page of mutants, from the root of the tree. */

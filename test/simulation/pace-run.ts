@@ -1,7 +1,7 @@
 import { limits } from '../../shared/limits.ts';
-import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type { CoordinatorEvent } from '../../shared/protocol/io/events.ts';
 import { ampleRoom } from '../../shared/protocol/io/room.ts';
+import { CheckedCore } from '../protocol/checked-core.ts';
 import { frameOf } from '../protocol/rig.ts';
 import { RegionModel } from '../region/model.ts';
 import { configOf, nothingStored } from './lone.ts';
@@ -28,7 +28,7 @@ export function run(seed: number): { readonly writes: number } {
   );
   const models = new Map(names.map((name) => [name, new RegionModel(() => timeline.now)]));
   const connections = count + 1;
-  const core = new CoordinatorCore(configOf(names, connections), nothingStored, timeline.now);
+  const core = new CheckedCore(configOf(names, connections), nothingStored, timeline.now);
   const begunAt = new Map<number, number>();
   let wakes = 0;
   let inFlight = 0;

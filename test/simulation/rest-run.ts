@@ -1,8 +1,9 @@
 import type { RoundResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
+import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type { CoordinatorEvent, SentRound } from '../../shared/protocol/io/events.ts';
 import { ampleRoom } from '../../shared/protocol/io/room.ts';
+import { CheckedCore } from '../protocol/checked-core.ts';
 import { frameOf } from '../protocol/rig.ts';
 import { RegionModel } from '../region/model.ts';
 import { configOf, nothingStored } from './lone.ts';
@@ -113,7 +114,7 @@ class Idler {
     this.#life += 1;
     this.#tables.incarnation += 1;
     const stored = this.#tables.stored(nothingStored.generation);
-    this.#core = new CoordinatorCore(
+    this.#core = new CheckedCore(
       configOf(this.#names, limits.connections),
       stored,
       this.#timeline.now,

@@ -1,8 +1,9 @@
 import type { RoundResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
+import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type { CoordinatorEvent, Reply, Send, Ticket } from '../../shared/protocol/io/events.ts';
 import { ampleRoom } from '../../shared/protocol/io/room.ts';
+import { CheckedCore } from '../protocol/checked-core.ts';
 import { frameOf } from '../protocol/rig.ts';
 import { RegionModel } from '../region/model.ts';
 import { configOf, nothingStored, start } from './lone.ts';
@@ -75,7 +76,7 @@ class Crowd {
     const first = random.between(0, 1);
     this.#failing = this.#names.slice(first, first + random.between(1, count > 4 ? 2 : 1));
     const config = configOf(this.#names, limits.connections);
-    this.#core = new CoordinatorCore(config, nothingStored, this.#timeline.now);
+    this.#core = new CheckedCore(config, nothingStored, this.#timeline.now);
   }
 
   run(): Saturation {

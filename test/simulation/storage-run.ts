@@ -2,7 +2,7 @@ import { CoordinatorStorage } from '../../functions/coordinator/storage/coordina
 import type { WriteAnswer, WriteRecord } from '../../shared/contracts/coordinator.ts';
 import type { WriteFrame } from '../../shared/contracts/frame.ts';
 import { limits } from '../../shared/limits.ts';
-import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
+import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type {
   CoordinatorEvent,
   Ready,
@@ -10,6 +10,7 @@ import type {
   Ticket,
 } from '../../shared/protocol/io/events.ts';
 import { MemoryStorage } from '../coordinator/sqlite.ts';
+import { CheckedCore } from '../protocol/checked-core.ts';
 import { frameOf } from '../protocol/rig.ts';
 import { set } from '../region/fixtures.ts';
 import { RegionModel } from '../region/model.ts';
@@ -75,7 +76,7 @@ class Trial {
     const storage = new CoordinatorStorage(this.memory, this.#retention);
     const stored = storage.begin(this.now);
     this.#wakeAt = null;
-    return [storage, new CoordinatorCore(configOf([region], limits.connections), stored, this.now)];
+    return [storage, new CheckedCore(configOf([region], limits.connections), stored, this.now)];
   }
 
   /** A new life, whose clock may be behind or ahead of the last one. */

@@ -65,6 +65,11 @@ export class CoordinatorReads {
     return this.#looks.size;
   }
 
+  /** Until when each read waits that has no snapshot on its way, ms. */
+  get deadlines(): readonly number[] {
+    return this.#waiting.map(({ until }) => until);
+  }
+
   get busy(): boolean {
     return this.#waiting.length > 0 || this.#looks.size > 0;
   }

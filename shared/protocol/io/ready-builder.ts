@@ -48,6 +48,11 @@ export class ReadyBuilder {
     return this.now >= this.#wakeAt;
   }
 
+  /** When the next tick is due by the coordinator's own clock, ms; infinity: not before another event. */
+  get wakeAt(): number {
+    return this.#wakeAt;
+  }
+
   /** A step begins, at a reading of the clock that the coordinator's own is read from, ms. */
   begin(given: number): void {
     this.now = this.#clock.read(given);

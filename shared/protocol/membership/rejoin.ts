@@ -22,6 +22,11 @@ export class Rejoin {
     this.#members = members;
   }
 
+  /** The copy under way, or null. */
+  get copy(): Copy | null {
+    return this.#copy;
+  }
+
   /** True while nothing new may begin, because the last step of a copy is being taken. */
   get held(): boolean {
     return this.#copy !== null && this.#copy.holdUntil !== null;

@@ -145,9 +145,9 @@ export class RegionLink {
     return this.membership.state;
   }
 
-  /** The numbers of the rounds on their way. */
-  get flights(): readonly number[] {
-    return [...this.#flights.keys()];
+  /** The rounds on their way, by their numbers, oldest first. */
+  get flights(): ReadonlyMap<number, Flight> {
+    return this.#flights;
   }
 
   get flightCount(): number {
@@ -159,8 +159,9 @@ export class RegionLink {
     return this.#prepares[0] ?? null;
   }
 
-  get hasPrepares(): boolean {
-    return this.#prepares.length > 0;
+  /** The transactions whose prepares wait for a round, oldest first. */
+  get prepares(): readonly Transaction[] {
+    return this.#prepares;
   }
 
   /** Since when its step of a copy waits for a round, ms; null if none may go. `noteCopyStep` keeps it current. */
@@ -213,7 +214,12 @@ export class RegionLink {
   get settled(): boolean {
     if (this.membership.state === 'out') return this.membership.held;
     if (this.membership.state === 'copying' || this.leaving !== null) return false;
-    return this.#isKnown && this.owed.count === 0 && this.#flights.size === 0 && !this.hasPrepares;
+    return (
+      this.#isKnown &&
+      this.owed.count === 0 &&
+      this.#flights.size === 0 &&
+      this.#prepares.length === 0
+    );
   }
 
   /** It is out, and no copy may begin before it has answered a probe. */

@@ -88,7 +88,7 @@ export class RegionLinks {
 
   /** The region is none of this shard's any more. What is on its way to it keeps its connection until it ends. */
   remove(region: RegionId): void {
-    for (const number of this.#links.get(region)?.flights ?? []) this.#orphans.add(number);
+    for (const number of this.#links.get(region)?.flights.keys() ?? []) this.#orphans.add(number);
     this.#links.delete(region);
   }
 

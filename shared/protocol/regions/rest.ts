@@ -24,6 +24,11 @@ export class Rest {
     this.#ready = ready;
   }
 
+  /** True if storage says that nothing is open anywhere. */
+  get isStored(): boolean {
+    return this.#isStored;
+  }
+
   /** The end of a step: stores what has changed. */
   note({ isCalm, stirs }: Calm): void {
     if (stirs || !isCalm) this.#calmSince = null;

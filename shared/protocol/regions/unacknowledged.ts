@@ -51,6 +51,11 @@ export class OwedDecisions {
     return this.#owed.has(keyOf(transaction));
   }
 
+  /** The same by the name of the transaction, as `keyOf` makes it. */
+  hasKey(key: string): boolean {
+    return this.#owed.has(key);
+  }
+
   /** `sequence` as in Owed. */
   add(decision: Decision, sequence: number, bytes: number, now: number): void {
     const since = now;

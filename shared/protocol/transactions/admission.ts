@@ -78,6 +78,11 @@ export class FrameQueue {
     return this.#frames;
   }
 
+  /** How many queued frames name each key. */
+  get waitedKeys(): ReadonlyMap<string, number> {
+    return this.#waitedKeys;
+  }
+
   /** True where a queued frame names one of `keys`. */
   waitsFor(keys: readonly string[]): boolean {
     if (areAll(keys)) return this.#frames.length > 0;

@@ -90,6 +90,12 @@ export class PendingConfirmations {
     return [...this.#byTransaction].map(([key, { missing }]) => [key, [...missing]]);
   }
 
+  /** When the first caller that waits for a confirmation stops waiting, ms; infinity if none waits. */
+  get firstDeadline(): number {
+    const waiting = [...this.#byTransaction.values()].flatMap((application) => application.waiting);
+    return Math.min(Number.POSITIVE_INFINITY, ...waiting.map(({ caller }) => caller.until));
+  }
+
   #confirm(transaction: TransactionOrder, application: Application): void {
     const { now } = this.#ready;
     this.#byTransaction.delete(keyOf(transaction));

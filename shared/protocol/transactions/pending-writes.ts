@@ -23,6 +23,21 @@ export class PendingWrites {
     this.#confirmations = confirmations;
   }
 
+  /** Every admitted frame that is not answered, by its id. */
+  get pending(): ReadonlyMap<WriteId, Waiting> {
+    return this.#pending;
+  }
+
+  /** Those of them that came with an idempotency key, by that key. */
+  get pendingByKey(): ReadonlyMap<string, Waiting> {
+    return this.#pendingByKey;
+  }
+
+  /** What all of them took when they were admitted, bytes. */
+  get pendingBytes(): number {
+    return this.#pendingBytes;
+  }
+
   get pendingCount(): number {
     return this.#pending.size;
   }

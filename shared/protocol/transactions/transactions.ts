@@ -28,6 +28,11 @@ export class Transactions {
     return [this.#incarnation, this.#last];
   }
 
+  /** Which undecided transaction holds each key. */
+  get locks(): ReadonlyMap<string, Transaction> {
+    return this.#holders;
+  }
+
   get oldestUndecided(): TransactionOrder | null {
     const [oldest] = this.#undecided.values();
     return oldest?.order ?? null;

@@ -1,0 +1,173 @@
+import { compareOrder, keyOf } from '../../ids.ts';
+import { limits } from '../../limits.ts';
+import { isBelieved } from '../membership/rejoin.ts';
+import type { RegionLink } from '../regions/region-link.ts';
+import { bytesInUtf8 } from '../transactions/bytes.ts';
+import { type CoordinatorInternals, must } from './must.ts';
+
+/** What must hold of the regions, their membership, their leases and the rounds on their way, after each step. */
+
+/** Who votes, and who is copied. */
+export function checkMembers({ links, members, state, transactions }: CoordinatorInternals): void {
+  const { founding, returns } = members;
+  const copying = links.all.filter(({ membership }) => membership.state === 'copying');
+  must((state.epoch === 0) === founding.isOpen, 'a shard has an epoch once it has members');
+  must(copying.length <= 1, 'one region is copied at a time');
+  must(copying[0] === returns.copy?.target, 'the region that is copied has a copy');
+  if (founding.isOpen) {
+    must(links.voters.length === 0, 'nobody votes before the shard begins (R45)');
+    must(transactions.count === 0, 'nothing is decided before the shard begins (R45)');
+    return;
+  }
+  // One that is believed may turn out to hold another coordinator's state: then an operator is asked again.
+  must(
+    links.voters.length > 0 || links.all.some((link) => isBelieved(link) || isForeign(link)),
+    'the last voter is not evicted unless one is believed (R32)',
+  );
+  if (transactions.count > 0) {
+    must(!links.voters.some((link) => link.isQuarantined), 'no untrusted voter decides (R31)');
+  }
+  const copy = returns.copy;
+  if (copy === null) return;
+  const { source, target } = copy;
+  must(!target.isVoter, 'a region does not vote while it is copied (R37)');
+  must(target.membership.state === 'copying', 'a copy has a region that is copied');
+  must(source !== target, 'no region is copied from itself');
+  if (source !== null) {
+    must(source.isVoter && !source.isQuarantined, 'a copy reads in a trusted voter (R35)');
+  }
+  must(
+    (copy.holdUntil !== null) === (copy.phase === 'hold'),
+    'writes pause in the last phase of a copy alone (R37)',
+  );
+}
+
+function isForeign({ leaving }: RegionLink): boolean {
+  return leaving?.cause === 'foreign';
+}
+
+/** What must hold of each region by itself. */
+export function checkRegion(link: RegionLink, core: CoordinatorInternals): void {
+  const { ready, state, stored } = core;
+  const { region, membership, generation, former, health } = link;
+  must(membership.since <= ready.now, 'a membership has begun', region);
+  must(!former.includes(generation), 'a former generation is not the present one (R13)', region);
+  must(former.length <= limits.formerGenerations + 1, 'former generations are bounded', region);
+  must(link.takes >= 0, 'what may be taken over is a count', region);
+  if (membership.state === 'copying') {
+    const isOwn = membership.token.startsWith(`${stored.incarnation}-`);
+    must(isOwn, 'a copy goes under a token of this instance (R34)', region);
+  }
+  if (membership.state === 'voter') {
+    must(link.takes === 0 || !link.begun, 'a voter that has begun takes nothing over', region);
+  } else {
+    must(link.owed.count === 0, 'a region without a vote is owed no decision', region);
+    must(link.prepares.length === 0, 'a region without a vote is asked for none', region);
+  }
+  if (health.kind !== 'answering') {
+    must(health.since <= ready.now, 'a silence has begun', region);
+    const isWoken = health.probeAt <= ready.now || ready.wakeAt <= health.probeAt;
+    must(isWoken || link.probing || link.isQuarantined, 'a silent region is probed', region);
+  }
+  checkMissed(link, state.sequence);
+  checkLease(link, core);
+  checkFlights(link, core);
+  checkOwed(link, core);
+}
+
+function checkMissed({ region, missed, isVoter }: RegionLink, newest: number): void {
+  if (missed.size === 0) {
+    must(missed.bytes === 0, 'what is not missed takes no memory', region);
+    return;
+  }
+  let bytes = 0;
+  for (const [key, sequence] of missed) {
+    bytes += bytesInUtf8(key);
+    must(sequence <= newest, 'a key is missed at a sequence that was given out', region, key);
+  }
+  must(missed.bytes === bytes, 'the bytes of missed keys are their sum', region);
+  if (isVoter) return;
+  must(missed.size <= limits.missedKeysPerRegion, 'missed keys are bounded (R33)', region);
+  must(bytes <= limits.missedBytesPerRegion, 'their bytes are bounded (R33)', region);
+}
+
+/** A lease never outlives what the coordinator reckons with (R30). */
+function checkLease(link: RegionLink, { ready }: CoordinatorInternals): void {
+  const { region, lease } = link;
+  const latest = ready.now + limits.leaseTtlMs + limits.leaseDriftMs;
+  must(
+    lease.endsAt <= latest || lease.endsAt === Infinity,
+    'a lease ends within its lifetime and the drift (R30)',
+    region,
+  );
+  const isDue = link.isLeased ? lease.dueAt(ready.now) : Infinity;
+  must(
+    isDue <= ready.now || isDue >= ready.wakeAt,
+    'a tick renews a lease that somebody wants',
+    region,
+  );
+}
+
+function checkFlights(link: RegionLink, { ready, state }: CoordinatorInternals): void {
+  const { region, flights } = link;
+  let last = 0;
+  let before = Number.NEGATIVE_INFINITY;
+  const probes = [...flights.values()].filter(({ probe }) => probe);
+  must(probes.length <= 1, 'a region is probed once at a time', region);
+  must(
+    flights.size <= limits.roundsInFlightPerRegion + 1,
+    'the rounds on their way to a region are bounded (R20)',
+    region,
+  );
+  for (const [number, flight] of flights) {
+    must(number > last, 'rounds are numbered in the order in which they left', region, number);
+    must(flight.sentAt >= before, 'the oldest round left first', region, number);
+    must(flight.sentAt <= ready.now, 'a round on its way has left', region, number);
+    must(flight.epoch <= state.epoch, 'no round is of a later epoch', region, number);
+    [last, before] = [number, flight.sentAt];
+    if (flight.copy !== null) {
+      must(flight.transactions.length === 0, 'no vote waits for a copy (R20)', region, number);
+    }
+    if (flight.probe) {
+      const carries = flight.transactions.length + flight.decisions.length;
+      must(carries === 0 && flight.copy === null, 'a probe carries nothing (R11)', region, number);
+    }
+  }
+}
+
+function checkOwed(
+  link: RegionLink,
+  { state, transactions, ready, links }: CoordinatorInternals,
+): void {
+  const { region, flights, owed } = link;
+  const carried = new Map<string, number>();
+  for (const { decisions } of flights.values()) {
+    for (const { transaction } of decisions) {
+      const key = keyOf(transaction);
+      carried.set(key, (carried.get(key) ?? 0) + 1);
+    }
+  }
+  for (const { decision, sequence, since, carried: count } of owed.decisions) {
+    const key = keyOf(decision.transaction);
+    must(!transactions.isUndecided(decision.transaction), 'what is owed is decided', region, key);
+    must(count === (carried.get(key) ?? 0), 'the rounds with a decision are counted', region, key);
+    must(sequence <= state.sequence, 'a decision has a sequence that was given out', region, key);
+    must(since <= ready.now, 'a decision has been owed for a while', region, key);
+    must(
+      compareOrder(decision.transaction, transactions.newest) <= 0,
+      'what is owed was given out, in this life or before',
+      region,
+      key,
+    );
+  }
+  for (const transaction of link.prepares) {
+    const isOpen = transactions.isUndecided(transaction.order);
+    must(isOpen, 'no region is asked for a vote on what is decided', region);
+  }
+  const isTold = !link.hasUnsaid || link.isQuarantined || link.health.kind !== 'answering';
+  must(
+    isTold || links.flightCount > 0 || ready.wakeAt < Infinity,
+    'a decision that was not sent is sent by a tick or by the next answer',
+    region,
+  );
+}

@@ -1,0 +1,207 @@
+import { keyOf } from '../../ids.ts';
+import { limits } from '../../limits.ts';
+import { areAll } from '../../reserved-keys.ts';
+import type { RegionLink } from '../regions/region-link.ts';
+import { goesBefore, type Waiting } from '../transactions/admission.ts';
+import type { Transaction } from '../transactions/transaction.ts';
+import { type CoordinatorInternals, must } from './must.ts';
+
+/** What must hold of transactions and of the writes that wait, after each step. */
+
+/** Undecided transactions, their locks, and their votes. */
+export function checkTransactions(core: CoordinatorInternals): void {
+  const { transactions, links, stored, ready } = core;
+  const { undecided, newest, locks } = transactions;
+  const voters = links.voters.map(({ region }) => region);
+  let lockedKeys = 0;
+  let last = 0;
+  for (const transaction of undecided) {
+    const name = keyOf(transaction.order);
+    const [incarnation, sequence] = transaction.order;
+    must(incarnation === stored.incarnation, 'an undecided transaction is of this life', name);
+    must(sequence <= newest[1], 'a transaction has a number that was given out', name);
+    must(sequence > last, 'undecided transactions stand in the order in which they began', name);
+    last = sequence;
+    must(transaction.state === 'undecided', 'only undecided transactions hold locks', name);
+    must(transaction.tally === 'pending', 'whoever has all votes, or a no, is decided', name);
+    must(transaction.deadline > ready.now, 'no vote stays open past its deadline', name);
+    must(ready.wakeAt <= transaction.deadline, 'a tick closes each vote', name);
+    for (const key of transaction.keys) {
+      must(locks.get(key) === transaction, 'an undecided transaction locks its keys (R7)', name);
+    }
+    lockedKeys += transaction.keys.length;
+    if (areAll(transaction.keys)) {
+      must(undecided.length === 1, 'what is about all keys goes alone (R41)', name);
+    }
+    checkParts(core, transaction, name);
+    must(
+      transaction.voters.length === voters.length &&
+        transaction.voters.every((region, index) => region === voters[index]),
+      'who votes on a transaction are the voters of now (R4)',
+      name,
+    );
+    checkAwaited(transaction, links.all, name);
+  }
+  must(locks.size === lockedKeys, 'no key is locked by a transaction that is decided (P6)');
+}
+
+function checkParts(
+  { blocked, frames }: CoordinatorInternals,
+  transaction: Transaction,
+  name: string,
+): void {
+  const { parts, bytes, keys } = transaction;
+  must(parts.length > 0, 'a transaction has a part', name);
+  must(parts.length <= limits.partsPerTransaction, 'a transaction has room for its parts', name);
+  must(
+    parts.length === 1 || bytes <= limits.transactionBytes,
+    'parts go together up to the bytes of a transaction',
+    name,
+  );
+  for (const { frame, attempts, callers } of parts) {
+    must(attempts > 0, 'a part of a transaction has been tried', frame.id);
+    must(frames.pending.get(frame.id)?.frame === frame, 'a part is a pending write', frame.id);
+    must(
+      frame.keys.every((key) => keys.includes(key)),
+      'a part has its keys locked',
+      frame.id,
+    );
+    for (const { ticket } of callers) must(ticket > 0, 'a caller can be answered', frame.id);
+  }
+  if (blocked.count > 0) {
+    must(blocked.refusalOf(keys) === null, 'nothing is written to blocked keys (R39)', name);
+  }
+}
+
+/** A vote that is awaited can come: its prepare waits for a round, or is on its way. */
+function checkAwaited(transaction: Transaction, links: readonly RegionLink[], name: string): void {
+  for (const region of transaction.waitsFor) {
+    const link = links.find((one) => one.region === region);
+    const isQueued = link?.prepares.includes(transaction) === true;
+    const isSent = [...(link?.flights.values() ?? [])].some(({ transactions }) =>
+      transactions.includes(transaction),
+    );
+    must(isQueued || isSent, 'each missing vote is asked for or about to be', name, region);
+    must(!(isQueued && isSent), 'a prepare leaves once (R10)', name, region);
+  }
+}
+
+/** The frames that wait, and the sums that are kept of them. */
+export function checkQueue(core: CoordinatorInternals): void {
+  const { frames, transactions, ready, blocked } = core;
+  const { queue, pending } = frames;
+  const queued = queue.frames;
+  let bytes = 0;
+  let names = 0;
+  let before: Waiting | null = null;
+  for (const waiting of queued) {
+    const { frame, retryAt } = waiting;
+    must(pending.get(frame.id) === waiting, 'a queued frame is a pending write', frame.id);
+    must(before === null || goesBefore(before, waiting), 'the queue is in order', frame.id);
+    must(ready.wakeAt <= frame.notAfter, 'a tick ends the time of each queued frame', frame.id);
+    must(retryAt <= ready.now || ready.wakeAt <= retryAt, 'a tick ends each pause', frame.id);
+    must(frame.notAfter > ready.now, 'no frame waits past its time (R19)', frame.id);
+    bytes += frame.bytes;
+    names += frame.keys.length;
+    before = waiting;
+    if (blocked.count > 0) {
+      must(blocked.refusalOf(frame.keys) === null, 'no frame waits for a blocked key', frame.id);
+    }
+  }
+  must(queue.bytes === bytes, 'the bytes of the queue are the sum of its frames', queue.bytes);
+  let counted = 0;
+  for (const count of queue.waitedKeys.values()) {
+    must(count > 0, 'a key that nobody waits for is forgotten');
+    counted += count;
+  }
+  must(counted === names, 'the queue counts each key of each frame', counted, names);
+  const parts = transactions.undecided.reduce((sum, { parts: { length } }) => sum + length, 0);
+  must(
+    pending.size === queued.length + parts,
+    'a pending write is queued or part of one transaction',
+    pending.size,
+  );
+  checkWakeable(core);
+}
+
+/** The sums over everything that is pending. */
+export function checkPending({ frames }: CoordinatorInternals): void {
+  const { pending, pendingBytes, pendingByKey } = frames;
+  let bytes = 0;
+  let keyed = 0;
+  for (const [id, waiting] of pending) {
+    const { frame, admittedBytes } = waiting;
+    must(frame.id === id, 'a pending write stands under its id', id);
+    bytes += admittedBytes;
+    if (frame.idempotency === null) continue;
+    keyed += 1;
+    must(
+      pendingByKey.get(frame.idempotency.key) === waiting,
+      'a pending write is found by its idempotency key (P4)',
+      id,
+    );
+  }
+  must(pendingBytes === bytes, 'the pending bytes are the sum of what was admitted', pendingBytes);
+  must(pendingByKey.size === keyed, 'only pending writes are found by a key');
+  must(pending.size <= limits.framesQueued, 'pending writes are bounded', pending.size);
+  must(bytes <= limits.queuedBytes, 'the bytes of pending writes are bounded', bytes);
+}
+
+/** Nothing waits that nobody will wake: the first frame that is not paused waits for a key, or for a pause to end. */
+function checkWakeable({
+  frames,
+  transactions,
+  links,
+  members,
+  ready,
+}: CoordinatorInternals): void {
+  const { frames: queued } = frames.queue;
+  const { refusal } = members;
+  if (queued.length === 0) return;
+  must(refusal === null, 'what waits is refused if nothing can be decided (R38)', refusal?.reason);
+  if (members.isPaused || links.obstacles.length > 0) return;
+  const first = queued.find(({ retryAt }) => retryAt <= ready.now);
+  if (first === undefined || first.together !== null) return;
+  const { keys, id } = first.frame;
+  const isHeld = keys.some((key) => transactions.isHeld(key));
+  // One that came while another paused waits behind it, up to the tick that ends that pause.
+  const isBehind = queued.some(
+    ({ retryAt, frame }) => retryAt > ready.now && frame.keys.some((key) => keys.includes(key)),
+  );
+  must(isHeld || isBehind, 'a frame that can go does not wait', id);
+}
+
+/** Commits that voters have not acknowledged, and who waits for that. */
+export function checkConfirmations({ applications, links, ready }: CoordinatorInternals): void {
+  const missingOf = new Map(applications.open);
+  for (const [key, missing] of missingOf) {
+    must(missing.length > 0, 'what every voter has acknowledged is confirmed', key);
+    for (const region of missing) {
+      const link = links.find(region);
+      must(link?.isVoter === true, 'only a voter is waited for', key, region);
+      // One whose data are not trusted is sent nothing, and leaves.
+      if (link === null || link.isQuarantined) continue;
+      must(link.owed.hasKey(key), 'a voter is owed what it has not acknowledged', key, region);
+    }
+  }
+  for (const link of links.all) {
+    for (const { decision, sequence } of link.owed.decisions) {
+      const key = keyOf(decision.transaction);
+      if (decision.outcome === 'abort') {
+        must(sequence === 0, 'an abort has no sequence', key, link.region);
+        continue;
+      }
+      must(
+        missingOf.get(key)?.includes(link.region) === true,
+        'no voter is owed a commit that it has acknowledged',
+        key,
+        link.region,
+      );
+    }
+  }
+  // A part that gives up before the last of its transaction may be decided when its time is over: the next tick answers.
+  const { firstDeadline } = applications;
+  const isWoken =
+    firstDeadline <= ready.now ? ready.wakeAt < Infinity : ready.wakeAt <= firstDeadline;
+  must(isWoken, 'a tick answers who waits for a confirmation', firstDeadline);
+}
