@@ -2,13 +2,13 @@ import type { RoundResult } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
-import { CheckedCore } from '../protocol/checked-core.ts';
 import type {
   Comparison,
   CoordinatorEvent,
   Ready,
   SentRound,
 } from '../../shared/protocol/io/events.ts';
+import { CheckedCore } from '../protocol/checked-core.ts';
 import { configOf } from './lone.ts';
 import type { Random } from './random.ts';
 import { Tables } from './storage.ts';
