@@ -25,6 +25,15 @@ export interface Refusals {
   readonly last: number;
 }
 
+/** What a region holds that does not hold this shard's state: the generation of other state (0: none), and its keys. */
+export interface Contents {
+  readonly generation: number;
+  /** Besides Lockstep's own. */
+  readonly keys: number;
+  /** ms. */
+  readonly at: number;
+}
+
 /** A round on its way. */
 export interface Flight {
   readonly sentAt: number;

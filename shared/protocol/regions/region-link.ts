@@ -4,7 +4,7 @@ import { compareOrder, keyOf, type RegionId, type TransactionOrder } from '../..
 import { limits } from '../../limits.ts';
 import type { Leaving, Membership, StoredRegion } from '../io/events.ts';
 import type { Transaction } from '../transactions/transaction.ts';
-import type { Flight, Health, Refusals, RoundHead } from './flight.ts';
+import type { Contents, Flight, Health, Refusals, RoundHead } from './flight.ts';
 import { Lease } from './lease.ts';
 import { MarkHistory } from './mark-history.ts';
 import { MissedMarks } from './missed-marks.ts';
@@ -14,15 +14,6 @@ const nothingSettled: TransactionOrder = [0, 0];
 
 /** The code of the error by which a server refuses what takes memory. */
 export const outOfMemory = 'OOM';
-
-/** What a region holds that does not hold this shard's state: the generation of other state (0: none), and its keys. */
-export interface Contents {
-  readonly generation: number;
-  /** Besides Lockstep's own. */
-  readonly keys: number;
-  /** ms. */
-  readonly at: number;
-}
 
 /** One region as the coordinator deals with it: what it owes, what waits for it, and what is on its way. */
 export class RegionLink {
