@@ -1,3 +1,7 @@
+/**
+ * Compiles the commands of a write or a snapshot: checks their form, finds their keys and rewrites them, so that every
+ * region runs the same deterministic operations. It knows no data: errors that depend on data are the regions' part.
+ */
 import { list as everyCommand, getKeyIndexes } from '@ioredis/commands';
 import { assert } from '../assert.ts';
 import type { Check, Operation } from '../contracts/frame.ts';
@@ -12,19 +16,19 @@ import { streamKeys } from './streams.ts';
 import { findCommand } from './table.ts';
 import { noScripts, type ScriptLookup } from './user-scripts.ts';
 
-/** A write in the form in which every region runs it, or why it cannot be taken. */
+/** A write in the form that every region runs, or the reason for its refusal. */
 export type Compiled =
   | {
       readonly ok: true;
       readonly operations: readonly Operation[];
       /** Every key of operations and checks, each once, in order of first appearance. */
       readonly keys: readonly string[];
-      /** The UTF-8 size of the operations' arguments and the checks' texts. */
+      /** The size of the operations' arguments and the checks' texts in UTF-8, in bytes. */
       readonly bytes: number;
     }
   | ({ readonly ok: false } & CommandFault);
 
-/** The commands of a snapshot, or why they cannot be taken. */
+/** The commands of a snapshot, or the reason for their refusal. */
 export type CompiledReads =
   | {
       readonly ok: true;
@@ -34,22 +38,24 @@ export type CompiledReads =
     }
   | ({ readonly ok: false } & CommandFault);
 
-/** Commands that change something only if they name a key to store to, and what they are otherwise. */
+/** Commands that write only if they name a destination key, each with its read-only form. */
 const readForms: ReadonlyMap<string, string> = new Map([
   ['SORT', 'SORT_RO'],
   ['GEORADIUS', 'GEORADIUS_RO'],
   ['GEORADIUSBYMEMBER', 'GEORADIUSBYMEMBER_RO'],
 ]);
 
-/** Nothing of a read depends on the clock or on chance. */
+/** Compiling a read needs neither the clock nor random numbers. */
 const atNoTime: CompileContext = { now: 0, seed: () => 0 };
 
-/** Commands that @ioredis/commands knows and the table does not: they came after Redis 7.0. */
+/** Every name that @ioredis/commands knows; those that the table lacks came after Redis 7.0. */
 const knownNames: ReadonlySet<string> = new Set(everyCommand);
 
 /**
- * Makes a write deterministic: the same commands, checks, clock and seeds give the same operations, and these do the
- * same in every region that holds the same data. Commands are arrays of strings, the name first, in any case.
+ * Makes a write deterministic: the same commands, checks, clock and seeds give the same operations, and these have the
+ * same effect in every region with the same data. A command is an array of strings, its name first, in any case.
+ * Refuses a write that is too large, or whose commands or checks have an invalid form. Throws InvariantViolation if the
+ * clock or a seed is out of range.
  */
 export function compileWrite(
   ops: readonly (readonly string[])[],
@@ -80,8 +86,8 @@ export function compileWrite(
 }
 
 /**
- * Checks the read commands of a snapshot. They run as they came, with the name in upper case; scripts among them as
- * EVAL_RO, with the digest in front of the text.
+ * Compiles the read commands of a snapshot. They run as given, with the name in upper case; scripts run as EVAL_RO, with
+ * the digest before the text. Refuses commands that write, and too many commands or keys.
  */
 export function compileReads(
   commands: readonly (readonly string[])[],
@@ -115,7 +121,7 @@ function compileOperation(
   }
   if (row.rewrite === null) return operation;
   const rewritten = rewriters[row.rewrite](command, context);
-  // Redis finds it as it runs the command: the others of a transaction stand.
+  // Redis reports this error only when it runs the command, and still runs the others of the transaction.
   const isAlone = 'problem' in rewritten && context.continueOnError === true;
   const error = isAlone && rewritten.redis?.whenQueued === false ? rewritten.redis.error : null;
   return error === null ? rewritten : failing(error);
@@ -129,23 +135,23 @@ function compileRead(
   if ('problem' in checked) return checked;
   const { row } = checked;
   if (row.class === 'write') {
-    return invalid(`${row.name} may change its keys; send it to POST /v1/writes`);
+    return invalid(`${row.name} may change data; send it to POST /v1/writes`);
   }
   const operation =
     row.rewrite === null ? checked.operation : rewriters[row.rewrite](checked, context);
   if ('problem' in operation) return operation;
-  // One region answers a snapshot, so its order needs no rule.
+  // A single region answers a snapshot, so no order has to be agreed on.
   return { args: operation.args, reads: operation.reads, reply: null };
 }
 
-/** True if the command only reads, as it is or in its form that only reads. */
+/** True if the command only reads, directly or in its read-only form. */
 export function isRead([given = '', ...rest]: readonly string[]): boolean {
   const row = findCommand(given);
   if (row === null || row.class === 'refused') return false;
   return readFormOf(row, [row.name, ...rest]).class === 'read';
 }
 
-/** The row by which a snapshot takes the command. */
+/** The row that applies to the command in a snapshot. */
 function readFormOf(row: WriteRow | ReadRow, args: readonly string[]): WriteRow | ReadRow {
   const other = findCommand(readForms.get(row.name) ?? '');
   if (other?.class !== 'read' || storePosition(args).length > 0) return row;
@@ -155,7 +161,7 @@ function readFormOf(row: WriteRow | ReadRow, args: readonly string[]): WriteRow 
 /** Checks the form of a command and finds its keys. */
 function checkCommand(op: readonly string[], isSnapshot: boolean): CheckedCommand | CommandFault {
   const [given, ...rest] = op;
-  if (given === undefined) return invalid('a command needs a name, as its first element');
+  if (given === undefined) return invalid('a command needs a name as its first element');
   if (op.length > limits.argumentsPerOperation) {
     return tooMany('elements in a command', op.length, limits.argumentsPerOperation);
   }
@@ -165,7 +171,7 @@ function checkCommand(op: readonly string[], isSnapshot: boolean): CheckedComman
     return unsupported(`${named.name} is not supported: ${named.reason}`);
   }
   const asNamed = [named.name, ...rest];
-  // An error has the name that the client gave.
+  // Error messages show the name that the client gave, not the read-only form.
   const wrong =
     arityFault(named, asNamed.length) ?? textFault(asNamed) ?? keyCountFault(named, asNamed);
   if (wrong !== null) return wrong;
@@ -200,7 +206,7 @@ function operationOf(
   };
 }
 
-/** Where the keys stand, counted from the name. The package counts from the first argument. */
+/** The positions of the keys; the name is position 0. The package counts from the first argument. */
 function keyPositions(row: WriteRow | ReadRow, args: readonly string[]): readonly number[] {
   switch (row.keysAt) {
     case 'streams':
@@ -222,10 +228,10 @@ function keyPositions(row: WriteRow | ReadRow, args: readonly string[]): readonl
   }
 }
 
-/** Where the key stands that SORT or GEORADIUS stores to, members or distances: the last one counts. */
+/** The position of the destination key of SORT or GEORADIUS (STORE, STOREDIST); the last option counts. Empty if none. */
 function storePosition(args: readonly string[]): readonly number[] {
   const isSort = args[0] === 'SORT';
-  // What an option takes is no option, although it may be spelt like one. GEORADIUS has only such as take a number.
+  // The value of an option is not an option, even if it is spelt like one. Options of GEORADIUS take numbers only.
   const taken: Readonly<Record<string, number>> = isSort ? { LIMIT: 2, GET: 1, BY: 1 } : {};
   let found: readonly number[] = [];
   for (let at = isSort ? 2 : 5; at < args.length; at += 1) {
@@ -242,11 +248,13 @@ function storePosition(args: readonly string[]): readonly number[] {
 function unknownFault(name: string): CommandFault {
   if (!name.isWellFormed()) return invalid('the name of a command is not valid Unicode text');
   if (knownNames.has(name.toLowerCase())) {
-    return unsupported(`${name.toUpperCase()} came after Redis 7.0, which regions may be running`);
+    return unsupported(
+      `${name.toUpperCase()} is newer than Redis 7.0, which regions may be running`,
+    );
   }
   const shown =
     name.length > 64 ? `${Array.from(name.slice(0, 128)).slice(0, 64).join('')}…` : name;
-  return invalid(`unknown command '${shown}'; give the name of a command of Redis 7.0`);
+  return invalid(`unknown command '${shown}'; use a command of Redis 7.0`);
 }
 
 function arityFault(
@@ -259,13 +267,13 @@ function arityFault(
   const some = `${row.arity > 0 ? 'exactly' : 'at least'} ${least - 1} after its name`;
   const pairs = row.pairsFrom === null ? '' : ', in pairs';
   const words = `wrong number of arguments for '${row.name.toLowerCase()}' command`;
-  // That arguments do not come in pairs, Redis finds as it runs the command.
+  // Redis reports arguments that do not come in pairs only when it runs the command.
   const whenQueued = row.arity > 0 ? count !== least : count < least;
   const redis = { error: `ERR ${words}`, whenQueued };
   return { ...invalid(`${words}; it takes ${some}${pairs}`), redis };
 }
 
-/** What forbids an argument: text that no server could store as it is, or too much of it. */
+/** The fault of an argument that no server could store unchanged or that is too long, or null. */
 function textFault(args: readonly string[]): CommandFault | null {
   for (const [position, text] of args.entries()) {
     if (!hasBytes(text)) return invalid(`argument ${position} is not valid Unicode text`);
@@ -277,7 +285,7 @@ function textFault(args: readonly string[]): CommandFault | null {
   return null;
 }
 
-/** Commands such as ZUNION say how many keys follow. It is checked before anything counts up to it. */
+/** Commands such as ZUNION give the number of their keys. It is checked before anything loops up to it. */
 function keyCountFault(row: WriteRow | ReadRow, args: readonly string[]): CommandFault | null {
   if (row.keyCountAt === null) return null;
   const count = args[row.keyCountAt] ?? '';
@@ -285,11 +293,11 @@ function keyCountFault(row: WriteRow | ReadRow, args: readonly string[]): Comman
   if (/^[1-9]\d{0,4}$/.test(count) && Number(count) <= most) return null;
   const name = row.name.toLowerCase();
   const redis = { error: keyCountError(row.name, count), whenQueued: false };
-  const detail = `numkeys of '${name}' must say how many keys follow it, from 1 to ${most} here`;
+  const detail = `numkeys of '${name}' must be the number of keys that follow, here from 1 to ${most}`;
   return { ...invalid(detail), redis };
 }
 
-/** What Redis says to a count of keys that is none, or more than there are keys. */
+/** The error of Redis for a numkeys that is not a positive integer, or exceeds the number of arguments. */
 function keyCountError(name: string, count: string): string {
   const isInteger = /^(?:0|-?[1-9]\d{0,17})$/.test(count);
   const isTooSmall = !isInteger || count === '0' || count.startsWith('-');
@@ -335,11 +343,11 @@ function crowdFault(keys: readonly string[], limit: number): CommandFault | null
 function scriptsFault(texts: readonly (string | undefined)[]): CommandFault | null {
   const bytes = texts.reduce((sum, text) => sum + utf8Length(text ?? ''), 0);
   if (bytes <= limits.scriptBytesPerWrite) return null;
-  const detail = `the scripts have ${bytes} bytes together; the limit is ${limits.scriptBytesPerWrite}`;
+  const detail = `the scripts have ${bytes} bytes in total; the limit is ${limits.scriptBytesPerWrite}`;
   return { problem: 'too-large', detail };
 }
 
-/** The texts of a check that a client chose, its key first. */
+/** The texts of a check that the client chose, its key first. */
 function textsOf(check: Check): readonly string[] {
   if (check.kind === 'equals') return [check.key, check.value];
   return check.kind === 'field' ? [check.key, check.field, check.value] : [check.key];

@@ -1,6 +1,7 @@
+/** Faults and number parsing that several rewrites share, in the words of Redis. */
 import type { CommandFault } from './keys.ts';
 
-/** A command whose arguments are wrong. `error` is what Redis replies as it runs the command, without its code. */
+/** The fault of wrong arguments. `error` is the error that Redis replies when it runs the command, without `ERR `. */
 export function argumentFault(detail: string, error: string): CommandFault {
   const redis = { error: `ERR ${error}`, whenQueued: false };
   return { problem: 'invalid-command', detail, redis };
@@ -11,24 +12,24 @@ export function unsupportedOption(detail: string): CommandFault {
   return { problem: 'unsupported-command', detail };
 }
 
-/** An integer as Redis spells it: no sign but a minus, no leading zero, no blanks; null where `text` is none. */
+/** An integer in the syntax of Redis (no plus sign, leading zero or blank), or null. Beyond 2^53 it is rounded. */
 export function parseInteger(text: string): number | null {
   return /^(?:0|-?[1-9]\d{0,18})$/.test(text) ? Number(text) : null;
 }
 
-/** As {@link parseInteger}, with every digit; null also if it is none of 64 bits. */
+/** As {@link parseInteger}, but exact; null also if the integer does not fit in 64 bits. */
 export function parseLong(text: string): bigint | null {
   if (parseInteger(text) === null) return null;
   const value = BigInt(text);
   return BigInt.asIntN(64, value) === value ? value : null;
 }
 
-/** What is said of arguments that are in no order that Redis knows. */
+/** The fault of arguments in an order that Redis does not accept. */
 export function disorderFault(command: string): CommandFault {
   return argumentFault(`syntax error in the arguments of '${command}'`, 'syntax error');
 }
 
-/** What is said of a number that is none. */
+/** The fault of an argument that must be an integer and is not. */
 export function notIntegerFault(command: string): CommandFault {
   const error = 'value is not an integer or out of range';
   return argumentFault(`${error}, in '${command}'`, error);

@@ -1,20 +1,21 @@
+/** Keys and channels: the rules for users' names, the names of Lockstep's own records, and the slots of keys. */
 import { formatTransactionId, type ShardId, type TransactionId } from '../ids.ts';
 import { limits } from '../limits.ts';
 import { bytesInUtf8 } from '../protocol/transactions/bytes.ts';
 import { channelPrefix, reservedPrefix } from '../reserved-keys.ts';
 
 /**
- * What a message to `channel` holds until it is delivered, so that those of one channel keep their order. A key is text
- * and a channel need not be: channels that differ in bytes that are no UTF-8 may share one.
+ * The lock key of messages to `channel`: a message locks it until it is delivered, so messages of a channel keep their
+ * order. A key is text, a channel may be any bytes: channels that differ only in invalid UTF-8 share a key.
  */
 export function channelKey(channel: string): string {
   return `${channelPrefix}${channel.toWellFormed()}`;
 }
 
-/** Redis itself publishes keyspace notifications in channels whose names begin so. */
+/** Redis publishes keyspace notifications to channels with these prefixes. */
 const notificationPrefixes = ['__keyspace@', '__keyevent@'] as const;
 
-/** A pattern that begins so and goes on with a wildcard asks for these channels, not for some among all. */
+/** A pattern of this prefix followed by a wildcard asks for notifications by name. */
 const notificationStem = '__key';
 
 /** True if the name belongs to Redis's own keyspace notifications. */
@@ -30,9 +31,9 @@ export function asksForNotifications(pattern: string): boolean {
   return isStem && notificationPrefixes.some((prefix) => prefix.startsWith(literal));
 }
 
-/** What forbids `channel` as one of users, or null. The empty string is a channel, and so are bytes that are no UTF-8. */
+/** The fault of `channel` as a user's channel, or null. The empty string and invalid UTF-8 are valid channels. */
 export function channelFault(channel: string): CommandFault | null {
-  // Subscribers could not tell a message there from a notification.
+  // Subscribers could not distinguish such a message from a notification.
   if (isNotificationChannel(channel)) {
     const detail =
       'a channel belongs to keyspace notifications, which Redis alone publishes; give it another name';
@@ -48,14 +49,14 @@ export function channelFault(channel: string): CommandFault | null {
   return { problem: 'too-large', detail };
 }
 
-/** A key belongs to one of so many slots, numbered from 0, as in Redis Cluster. */
+/** The number of slots that keys are divided into, as in Redis Cluster. Slots are numbered from 0. */
 export const slotCount = 16_384;
 
-/** Why a command, or one of its keys, cannot be taken. `detail` says what is wrong and what to do about it. */
+/** The reason for refusing a command or one of its keys. `detail` is for users: the fault, and the remedy. */
 export interface CommandFault {
   readonly problem: 'invalid-command' | 'unsupported-command' | 'reserved-key' | 'too-large';
   readonly detail: string;
-  /** Where Redis refuses it as well: its words, and whether a transaction is told so as it queues the command. */
+  /** If Redis refuses it as well: its error, and whether MULTI reports it already when it queues the command. */
   readonly redis?: { readonly error: string; readonly whenQueued: boolean };
 }
 
@@ -63,7 +64,7 @@ export interface CommandFault {
 export interface RecordNames {
   /** Hash: generation, epoch, incarnation, floor, and the history of rounds. */
   readonly meta: string;
-  /** Hash: a key to the intent that holds it. */
+  /** Hash: locked key to the intent that holds the lock. */
   readonly lock: string;
   /** The finished transactions above the floor. */
   readonly done: string;
@@ -73,7 +74,7 @@ export interface RecordNames {
 
 const encoder = new TextEncoder();
 
-/** The names of the records that a region keeps for `shard`. */
+/** Returns the names of the records that a region keeps for `shard`. */
 export function recordNames(shard: ShardId): RecordNames {
   const prefix = `${reservedPrefix}${shard}:`;
   return {
@@ -84,13 +85,13 @@ export function recordNames(shard: ShardId): RecordNames {
   };
 }
 
-/** Where a region stages the value that `transaction` gives to `key`. */
+/** The key in which a region stages the new value that `transaction` gives to `key`. */
 export function shadowName(transaction: TransactionId, key: string): string {
   const id = formatTransactionId(transaction);
   return `${reservedPrefix}${transaction.shard}:shadow:${id}:${key}`;
 }
 
-/** What forbids `key` as a user's key, or null. The empty string is a key. */
+/** The fault of `key` as a user's key, or null. The empty string is a valid key. */
 export function keyFault(key: string): CommandFault | null {
   if (!key.isWellFormed()) {
     return {
@@ -112,13 +113,13 @@ export function keyFault(key: string): CommandFault | null {
 
 /** The size of `text` in UTF-8, in bytes. */
 export function utf8Length(text: string): number {
-  // The encoder would write three bytes for half a character.
+  // The encoder would write three bytes for a lone surrogate.
   return text.isWellFormed() ? encoder.encode(text).byteLength : bytesInUtf8(text);
 }
 
 /**
- * The slot of `key`, from 0 to 16383. Keys that share a hash tag, the part between the first `{` and the next `}`,
- * share a slot; an empty tag counts as none.
+ * The slot of `key`, from 0 to 16383, by the rule of the Redis Cluster specification: keys with the same hash tag, the
+ * part between the first `{` and the next `}`, share a slot; an empty tag is ignored.
  */
 export function slotOf(key: string): number {
   const open = key.indexOf('{');

@@ -1,9 +1,10 @@
-/** Closings come before what is counted, and that before openings, if they are at one place. */
+/** Edits of a script's text by position, applied at once, so that lines keep their numbers. */
+/** The order of edits at the same position: closings first, then counters, then openings. */
 export const Place = { closing: 0, counting: 1, opening: 2 } as const;
-/** One of them: the order at one place. */
+/** One of these ranks. */
 export type Place = (typeof Place)[keyof typeof Place];
 
-/** What stands from one place of the text to another is replaced. */
+/** Replaces the text between two positions. */
 export interface Edit {
   readonly from: number;
   readonly to: number;
@@ -11,7 +12,7 @@ export interface Edit {
   readonly text: string;
 }
 
-/** The text with all of its edits. */
+/** Applies all edits to the text. */
 export function applied(text: string, edits: readonly Edit[]): string {
   const ordered = edits.toSorted((a, b) => a.from - b.from || a.place - b.place);
   const pieces: string[] = [];
@@ -25,7 +26,7 @@ export function applied(text: string, edits: readonly Edit[]): string {
 
 const space = /(?:[ \t\v\f\r\n]+|--\[(?<level>=*)\[[\s\S]*?\]\k<level>\]|--(?!\[=*\[)[^\r\n]*)*/y;
 
-/** The place of the next token. */
+/** The position of the next token. */
 export function skipSpace(text: string, from: number): number {
   space.lastIndex = from;
   return space.exec(text) === null ? from : space.lastIndex;

@@ -19,25 +19,25 @@ import {
 } from './lua-scopes.ts';
 
 /**
- * Rewrites a script so that a region can bound what it does: Lua's operators and its strings' methods are out of reach
- * for what a script runs in, so calls go around them in its text. Lines stay as they are, for the sake of errors.
+ * Rewrites a user's script so that a region can limit its work. The environment of a script cannot intercept operators
+ * or methods of strings, so the text gets calls around them. Line numbers stay, because errors name them.
  *
  * | in the script | as it runs | why |
  * | --- | --- | --- |
- * | loops | `__lockstep(steps, bytes)` comes first | what comes again is counted, with its size |
- * | functions | so does `__lockstep_f(steps, bytes, frame)` | a coroutine keeps its stack while it waits |
- * | functions with `...` | `__lockstep_v(1, 1, 9, ...)` or `__lockstep_a(1, 1, 9, arg)` | so are the arguments |
- * | `a .. b` | `__lockstep_c(a .. b)` | the text that is made is counted |
- * | `{ f() }`, `{ ... }` | `__lockstep_t({ f() })` | so are the items, if the text does not show how many |
- * | `a < b` | `__lockstep_o(a) < b` | texts are compared by a locale, at a price |
- * | `t[k] = v`, `t.__mode = v` | `t[__lockstep_k(k)] = v`, `__lockstep_w(t).__mode = v` | no table may be a weak one |
- * | `x.rep`, `x[k]` | `__lockstep_g(x.rep)` | a string gives the server's own functions for these names |
- * | `x:rep(n)` | `__lockstep_m(x, "rep", "local 'x'")(n)` | so it does for methods |
- * | `return string.rep(x)` | `return __lockstep_p(string.rep(x))` | errors name the line; a call in this place has none |
+ * | loops | `__lockstep(steps, bytes)` comes first | each pass is counted, with its size |
+ * | functions | `__lockstep_f(steps, bytes, frame)` comes first | a suspended coroutine keeps its stack |
+ * | functions with `...` | `__lockstep_v(1, 1, 9, ...)` or `__lockstep_a(1, 1, 9, arg)` | the arguments are counted |
+ * | `a .. b` | `__lockstep_c(a .. b)` | the new string is counted |
+ * | `{ f() }`, `{ ... }` | `__lockstep_t({ f() })` | so are the items, if their number is not in the text |
+ * | `a < b` | `__lockstep_o(a) < b` | comparing strings follows the locale, at a cost |
+ * | `t[k] = v`, `t.__mode = v` | `t[__lockstep_k(k)] = v`, `__lockstep_w(t).__mode = v` | weak tables are not allowed |
+ * | `x.rep`, `x[k]` | `__lockstep_g(x.rep)` | on a string these names reach the server's own functions |
+ * | `x:rep(n)` | `__lockstep_m(x, "rep", "local 'x'")(n)` | the same for methods |
+ * | `return string.rep(x)` | `return __lockstep_p(string.rep(x))` | errors name the line, which a tail call loses |
  */
 export const counterName = '__lockstep';
 
-/** What strings have in any server that runs Lua. An access by another name cannot come to a function of these. */
+/** The methods of strings in every server that runs Lua. Access by another name cannot reach one of them. */
 const methods: ReadonlySet<string> = new Set(
   (
     'byte char dump find format gfind gmatch gsub len lower match pack packsize rep reverse sub unpack upper ' +
@@ -45,10 +45,10 @@ const methods: ReadonlySet<string> = new Set(
   ).split(' '),
 );
 
-/** A field that makes tables lose what nobody else holds. */
+/** The field of a metatable that makes a table weak: its items would vanish with the garbage collector. */
 const weakening: ReadonlySet<string> = new Set(['__mode']);
 
-/** Globals whose functions are Lockstep's own, and raise errors in the name of who calls them. */
+/** Globals with functions of Lockstep's own, which raise errors at the line of their caller. */
 const ownTables: ReadonlySet<string> = new Set(
   'bit cjson cmsgpack coroutine math string struct table'.split(' '),
 );
@@ -59,35 +59,35 @@ const ownFunctions: ReadonlySet<string> = new Set(
   ).split(' '),
 );
 
-/** Bytes that Lua takes for a table, for an item of one, and for a function. */
+/** The memory of a table, of an item of a table, and of a function in Lua 5.1, in bytes. */
 const tableBytes = 56;
 const itemBytes = 40;
 const functionBytes = 64;
-/** Parts of a text that together are worth one more step. */
+/** The number of syntax nodes that count as one step. */
 const partsPerStep = 32;
-/** Variables beyond these are counted at each call of their function, since a deep recursion keeps them all. */
+/** Variables beyond this number are counted per call of their function, because a deep recursion keeps them all. */
 const variablesFree = 40;
 const variableBytes = 16;
-/** What a function holds of another one's variable; and so many of them it may hold, by Lua's own bound. */
+/** The memory of an upvalue in bytes, and the maximum number of upvalues of a function in Lua 5.1. */
 const heldBytes = 48;
 const heldMaximum = 60;
-/** A frame of a stack has room for as many values. */
+/** The maximum number of values in a stack frame, and the bytes that a frame itself takes. */
 const frameValues = 250;
 const frameBytes = 64;
-/** So many texts of unknown length are joined at once; what comes of more is counted in between. */
+/** Strings of unknown length that are joined before their result is counted; a longer chain is counted in between. */
 const joinedAtOnce = 3;
 
-/** What runs at once: a whole script, or the body of a loop or a function. */
+/** Code that runs as a unit: a whole script, or the body of a loop or a function. */
 interface Block {
   parts: number;
-  /** With those of the loops in it. */
+  /** Including the parts of the loops inside. */
   allParts: number;
   bytes: number;
   variables: number;
   hasVarargs: boolean;
 }
 
-/** The rewritten text, or null if it is no Lua 5.1. */
+/** Returns the rewritten text, or null if it is not Lua 5.1 or is nested too deeply. */
 export function rewriteLua(text: string): string | null {
   try {
     const chunk = luaparse.parse(text, { luaVersion: '5.1', ranges: true, comments: false });
@@ -95,13 +95,13 @@ export function rewriteLua(text: string): string | null {
     writer.main(chunk.body);
     return applied(text, writer.edits);
   } catch (error) {
-    // The parser raises syntax errors; what is nested too deeply for it raises a range error.
+    // The parser raises syntax errors, and range errors if the text is nested too deeply.
     if (error instanceof SyntaxError || error instanceof RangeError) return null;
     throw error;
   }
 }
 
-/** Where a node stands in the text. The parser's types leave it out. */
+/** The range of a node in the text, which the parser's types omit. */
 function rangeOf(node: Node): readonly [number, number] {
   const { range } = node as Node & { readonly range: readonly [number, number] };
   return range;
@@ -111,7 +111,7 @@ class Rewriter {
   readonly edits: Edit[] = [];
   readonly #text: string;
   readonly #scopes: Scopes;
-  /** For each function around: the variables of others that it holds on to. */
+  /** The upvalues of each enclosing function. */
   readonly #held: Set<Binding>[] = [];
   #block: Block = newBlock();
   #depth = 0;
@@ -138,11 +138,11 @@ class Rewriter {
 
   #count(at: number, { parts, bytes }: Block, name: string, rest = ''): void {
     const steps = 1 + Math.floor(parts / partsPerStep);
-    // Lua 5.1 keeps one constant for 0 and -0: none of these may come into a script by this.
+    // Lua 5.1 shares one constant for 0 and -0, so the inserted text must not contain a 0.
     this.#insert(at, Place.counting, ` ${name}(${steps},${bytes || 1}${rest});`);
   }
 
-  /** Runs `work` for a block of its own, and gives back what that has come to. */
+  /** Runs `work` with a new block, and returns that block with its counts. */
   #within(work: () => void): Block {
     const outer = this.#block;
     const block = newBlock();
@@ -185,14 +185,14 @@ class Rewriter {
     const values = Math.min(frameValues, variables + block.parts + block.allParts);
     const frame = frameBytes + values * variableBytes;
     const isMany = parameters.some(({ type }) => type === 'VarargLiteral');
-    // Lua makes a table of the arguments, named arg, for a function that does not have the dots.
+    // Lua 5.1 collects the arguments in the table `arg` if the function does not use `...`.
     const hasTable = !block.hasVarargs && /\barg\b/.test(this.#text.slice(...rangeOf(node)));
     if (!isMany) this.#count(at, block, `${counterName}_f`, `,${frame}`);
     else if (hasTable) this.#count(at, block, `${counterName}_a`, `,${frame},arg`);
     else this.#count(at, block, `${counterName}_v`, `,${frame},...`);
   }
 
-  /** Notes a variable for the functions that hold on to it. */
+  /** Records a variable as an upvalue of each function that captures it. */
   #mention(node: Identifier): void {
     const binding = this.#scopes.bindings.get(node);
     if (binding === undefined) return;
@@ -263,7 +263,7 @@ class Rewriter {
     this.#values(values);
   }
 
-  /** A call of a function of Lockstep's own: its last act would hide where it was called. */
+  /** Wraps a tail call of one of Lockstep's own functions: as a tail call its error would lose the caller's line. */
   #isOwnCall(node: Expression): boolean {
     if (!('base' in node) || node.type === 'MemberExpression' || node.type === 'IndexExpression') {
       return false;
@@ -277,7 +277,7 @@ class Rewriter {
     return ownTables.has(globalName(base.base, this.#scopes) ?? '');
   }
 
-  /** An assignment reads what holds the field, and not the field. */
+  /** An assignment evaluates the table of the field, but does not read the field. */
   #target(node: Expression): void {
     if (node.type === 'Identifier') {
       this.#mention(node);
@@ -300,7 +300,7 @@ class Rewriter {
     for (const node of nodes) this.#expression(node, true);
   }
 
-  /** `flows` is false if the value goes nowhere: it is tested, compared, or nothing but a number can be made of it. */
+  /** `flows` is false if the value cannot be kept: it is only tested, compared or converted to a number. */
   #expression(node: Expression, flows: boolean): void {
     this.#block.parts += 1;
     switch (node.type) {
@@ -362,12 +362,12 @@ class Rewriter {
     if (isOrder && [left, right].every((one) => isOpen(one) && !isPlain(one, this.#scopes))) {
       this.#wrap(left, 'o');
     }
-    // A metamethod of the other operand would be given this one.
+    // A metamethod of the other operand would receive this one.
     this.#expression(left, !isComparison && !isPlain(right, this.#scopes));
     this.#expression(right, !isComparison && !isPlain(left, this.#scopes));
   }
 
-  /** Joining goes from right to left: the last ones first. */
+  /** Concatenation is right-associative: the last operands are joined first. */
   #join(whole: BinaryExpression): void {
     const suffixes = [whole];
     for (
@@ -413,14 +413,14 @@ class Rewriter {
     const isMethod = base.type === 'MemberExpression' && base.indexer === ':';
     if (isMethod && methods.has(base.identifier.name)) this.#method(base);
     else this.#expression(isMethod ? base.base : base, true);
-    // `f{...}` has no parentheses to put a call into.
+    // `f{...}` has no parentheses to insert a call into.
     const isBare = given[0]?.type === 'TableConstructorExpression' && this.#text[to - 1] !== ')';
     if (isBare) this.#insert(rangeOf(given[0] ?? base)[0], Place.opening, '(');
     this.#values(given);
     if (isBare) this.#insert(to, Place.closing, ')');
   }
 
-  /** Looks the method up before the arguments are there, as Lua does. */
+  /** Looks up the method before the arguments are evaluated, as Lua does. */
   #method(node: MemberExpression): void {
     const { base, identifier } = node;
     const [from] = rangeOf(node);
@@ -434,7 +434,7 @@ class Rewriter {
     this.edits.push({ from: head, to: end, place: Place.counting, text });
   }
 
-  /** What Lua calls the value that a method is looked up in, if it has no such thing. */
+  /** The description of the receiver in Lua's error if it has no such method, e.g. `local 'x'`. */
   #hint(base: Expression): string {
     if (base.type === 'Identifier') {
       const binding = this.#scopes.bindings.get(base);
@@ -445,22 +445,22 @@ class Rewriter {
     return base.type === 'IndexExpression' ? `"field '?'"` : 'nil';
   }
 
-  /** A field whose name is that of a string's function, and which is none of what a script is given. */
+  /** True if the field has the name of a string method and is not a member of one of the script's own globals. */
   #isOfStrings({ base, identifier }: MemberExpression): boolean {
     if (!methods.has(identifier.name)) return false;
     return !ownTables.has(globalName(base, this.#scopes) ?? '');
   }
 
-  /** True unless an index is none of these names. */
+  /** True if the index may be one of these names. */
   #mayBe(names: ReadonlySet<string>, index: Expression): boolean {
     if (index.type !== 'StringLiteral') return !isPlain(index, this.#scopes);
     const [quote = '', ...rest] = index.raw;
     const text = rest.slice(0, -1).join('');
-    // What is written in another way may be any name.
+    // A literal in another notation may be any name.
     return quote === '[' || text.includes('\\') || names.has(text);
   }
 
-  /** The place behind `word`, the next thing at or after `from` besides parentheses, comments and space. */
+  /** The position after `word`, which is the next token from `from` on besides parentheses, comments and space. */
   #behind(from: number, word: string): number {
     let at = skipSpace(this.#text, from);
     while (!this.#text.startsWith(word, at) && at < this.#text.length) {
@@ -469,7 +469,7 @@ class Rewriter {
     return at + word.length;
   }
 
-  /** The place behind the parentheses that close at `from` or later. */
+  /** The position after the closing parentheses that follow `from`. */
   #behindParentheses(from: number): number {
     let at = from;
     for (let next = skipSpace(this.#text, at); this.#text[next] === ')'; ) {

@@ -1,33 +1,34 @@
+/** Resolves the names of a Lua script to local variables and globals, for the rewriting in lua-rewrite.ts. */
 import type { Chunk, Expression, FunctionDeclaration, Identifier, Statement } from 'luaparse';
 
 /** A local variable of a script. */
 export interface Binding {
   readonly name: string;
-  /** How many functions are around its declaration. */
+  /** The number of functions around its declaration. */
   readonly depth: number;
-  /** What is assigned to it; null stands for what cannot be told. */
+  /** The values assigned to it; null for a value that is not known. */
   readonly assigned: (Expression | null)[];
-  /** True if it holds numbers, booleans or nil and nothing else. */
+  /** True if it only ever holds numbers, booleans or nil. */
   isPlain: boolean;
 }
 
-/** The local variables of a script, and which of the other names it assigns to. */
+/** The local variables of a script, and the globals that it assigns to. */
 export interface Scopes {
-  /** The variable that a name stands for; undefined for a global. */
+  /** The variable that an identifier refers to; undefined for a global. */
   readonly bindings: ReadonlyMap<Identifier, Binding>;
   readonly assignedGlobals: ReadonlySet<string>;
 }
 
-/** Nothing but a number, a boolean or nil comes out of these operators, or an error, if nothing else goes in. */
+/** With operands that are numbers, booleans or nil, these operators yield such a value or raise an error. */
 const arithmetic: ReadonlySet<string> = new Set(['+', '-', '*', '/', '%', '^']);
 const comparisons: ReadonlySet<string> = new Set(['==', '~=', '<', '<=', '>', '>=']);
 
-/** So often the variables are looked through; those that are not settled by then count as holding anything. */
+/** The maximum number of passes over the variables; one that is undecided after them may hold anything. */
 const passesMaximum = 10;
-/** Levels of blocks in Lua 5.1. */
+/** The maximum nesting of blocks in Lua 5.1. */
 const levelsMaximum = 200;
 
-/** Finds what each name of a script stands for. */
+/** Resolves every identifier of a script. */
 export function scopesOf(chunk: Chunk): Scopes {
   const resolver = new Resolver();
   resolver.block(chunk.body, new Map());
@@ -39,7 +40,7 @@ export function scopesOf(chunk: Chunk): Scopes {
   return scopes;
 }
 
-/** True if `expression` is a number, a boolean or nil each time, so that it is the name of no string function. */
+/** True if `expression` is always a number, a boolean or nil, and so never the name of a string function. */
 export function isPlain(expression: Expression, scopes: Scopes): boolean {
   switch (expression.type) {
     case 'NumericLiteral':
@@ -63,7 +64,7 @@ export function isPlain(expression: Expression, scopes: Scopes): boolean {
   }
 }
 
-/** The global that an expression names, if the script does not assign to it; else null. */
+/** The name of the global that an expression refers to, or null if it is not one or the script assigns to it. */
 export function globalName(expression: Expression, scopes: Scopes): string | null {
   if (expression.type !== 'Identifier' || scopes.bindings.has(expression)) return null;
   return scopes.assignedGlobals.has(expression.name) ? null : expression.name;
@@ -94,14 +95,14 @@ class Resolver {
   readonly bindings = new Map<Identifier, Binding>();
   readonly assignedGlobals = new Set<string>();
   readonly declared: Binding[] = [];
-  /** First variables of loops over `ipairs`: numbers, unless the script has given that name to something else. */
+  /** First variables of loops over `ipairs`: numbers, unless the script redefines `ipairs`. */
   readonly counted: Binding[] = [];
   #scopes: Names[] = [];
   #depth = 0;
 
-  /** Resolves statements in a scope of their own; `inScope` is resolved in it too. */
+  /** Resolves statements in a new scope, and `inScope` in the same scope. */
   block(statements: readonly Statement[], names: Names, inScope: Expression | null = null): void {
-    // Lua has a bound of its own, so that no text makes this look through blocks without an end.
+    // Lua has the same bound, so deep nesting cannot exhaust the stack here.
     if (this.#scopes.length >= levelsMaximum) throw new RangeError('nested too deeply');
     this.#scopes.push(names);
     for (const statement of statements) this.#statement(statement);
@@ -127,7 +128,7 @@ class Resolver {
     if (self) this.#declare(names, { type: 'Identifier', name: 'self' }, [null]);
     for (const one of node.parameters) {
       if (one.type === 'Identifier') this.#declare(names, one, [null]);
-      // Lua has a variable of this name there, unless the dots are used.
+      // Lua 5.1 declares the variable `arg` in a vararg function, unless the function uses `...`.
       else this.#declare(names, { type: 'Identifier', name: 'arg' }, [null]);
     }
     this.block(node.body, names);
@@ -203,7 +204,7 @@ class Resolver {
     }
   }
 
-  /** The first variable of `ipairs` is a number. */
+  /** True if the loop is over `ipairs`, whose first variable is a number. */
   #isCounted([first, ...rest]: readonly Expression[]): boolean {
     if (first?.type !== 'CallExpression' || rest.length > 0) return false;
     const { base } = first;
@@ -262,7 +263,7 @@ class Resolver {
   }
 }
 
-/** The value that the variable at `index` gets: nothing for nil, null for what a call or `...` gives. */
+/** The value of the variable at `index`: empty for nil, null for a result of a call or of `...`. */
 function valueAt(values: readonly Expression[], index: number): readonly (Expression | null)[] {
   const value = values[index];
   if (value !== undefined) return [value];
@@ -271,7 +272,7 @@ function valueAt(values: readonly Expression[], index: number): readonly (Expres
   return isMany ? [null] : [];
 }
 
-/** True if an expression may stand for any number of values at the end of a list. */
+/** True if an expression may yield any number of values at the end of a list. */
 export function mayBeMany({ type }: Expression): boolean {
   return (
     type === 'CallExpression' ||

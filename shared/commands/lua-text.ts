@@ -1,22 +1,23 @@
+/** Reads the text of a user's script: whether it only reads, and the text with counters that regions run. */
 import { counterName, rewriteLua } from './lua-rewrite.ts';
 import { findCommand } from './table.ts';
 
-/** What can be told of a script from its text alone. */
+/** The properties of a script that follow from its text alone. */
 export interface LuaText {
   /**
-   * The text as regions run it: with calls of Lockstep's own names that count what it does, on the same lines as before.
-   * A text that is no Lua of version 5.1 is such that a region says so, or refuses it.
+   * The text that regions run: with calls of Lockstep's own functions that count its work, on the same lines as before.
+   * If the text is not Lua 5.1, the region replies its syntax error or refuses it.
    */
   readonly counted: string;
-  /** True where it changes nothing, whatever its keys and arguments are. False where that cannot be told. */
+  /** True if it changes nothing for any keys and arguments; false if the text does not show that. */
   readonly readsOnly: boolean;
-  /** True where it uses a name by which what it does is counted. */
+  /** True if it uses a name that is reserved for the counters. */
   readonly usesCounter: boolean;
 }
 
 /**
- * One token of Lua 5.1: what is skipped, a name or keyword, a quoted string, another string or a number, or one character.
- * Nothing matches where a comment or a string has no end.
+ * One token of Lua 5.1: space or a comment, a name or keyword, a quoted string, a long string or a number, or one
+ * character. An unfinished comment or string does not match.
  */
 const token = new RegExp(
   [
@@ -31,7 +32,7 @@ const token = new RegExp(
   'y',
 );
 
-/** What leads to commands by another way than a plain call of `redis`. */
+/** Names that could reach commands without a plain call of `redis`. */
 const detours: ReadonlySet<string> = new Set(
   '_G debug dofile getfenv load loadfile loadstring module require server setfenv'.split(' '),
 );
@@ -46,7 +47,7 @@ interface Token {
   readonly text: string;
 }
 
-/** Reads a script's text. */
+/** Analyses the text of a script. */
 export function readLua(text: string): LuaText {
   const tokens = tokensOf(text);
   if (tokens === null) return { counted: unread(text), readsOnly: false, usesCounter: false };
@@ -63,22 +64,22 @@ function counted(text: string): string {
   return from === null || rewritten === null ? unread(text) : text.slice(0, from) + rewritten;
 }
 
-/** Where the text begins that is Lua: Redis cuts off a first line of flags. Null where there is nothing else. */
+/** The position of the Lua text: Redis removes a first line `#!lua …`. Null if there is no other line. */
 function bodyOf(text: string): number | null {
   if (!text.startsWith('#!')) return 0;
   const end = text.indexOf('\n');
   return end < 0 ? null : end + 1;
 }
 
-/** A text that cannot be read must not run: a region says what is wrong in it, or else refuses it. */
+/** A text that cannot be parsed must not run: the region reports its syntax error, or else refuses it. */
 function unread(text: string): string {
   const from = bodyOf(text);
-  // What was compiled is refused before anything is put around it.
+  // Bytecode is refused elsewhere and stays unchanged.
   if (from === null || text.startsWith('\x1b')) return text;
   return `${text.slice(0, from)} ${counterName}_x(); ${text.slice(from)}`;
 }
 
-/** True where the first line is one of flags, and promises it: a region holds the script to that. */
+/** True if the first line (`#!lua flags=…`) includes `no-writes`, which the region enforces. */
 export function promisesNoWrites(text: string): boolean {
   const [first = '', ...lines] = text.split('\n', 2);
   if (!first.startsWith('#!lua') || lines.length === 0) return false;
@@ -86,36 +87,36 @@ export function promisesNoWrites(text: string): boolean {
   return flags.some((word) => word.slice('flags='.length).split(',').includes('no-writes'));
 }
 
-/** True where its first line is one of flags and does not promise to write nothing: it cannot be run by EVAL_RO. */
+/** True if the first line begins with `#!` but lacks the flag `no-writes`: EVAL_RO refuses such a script. */
 export function mayWriteByFlags(text: string): boolean {
   return text.startsWith('#!') && !promisesNoWrites(text);
 }
 
-/** The text with the promise to write nothing, where it has a first line of flags. What is wrong there still is. */
+/** Adds the flag `no-writes` to the first line if that begins with `#!`. Faults in that line remain. */
 export function promised(text: string): string {
   const end = text.indexOf('\n');
   if (!mayWriteByFlags(text) || end < 0) return text;
   return `${text.slice(0, end)} flags=no-writes${text.slice(end)}`;
 }
 
-/** The text so that it ends before it does anything, but has to be Lua all the same, with its lines as they are. */
+/** Makes the script return at once, so that it must compile but does nothing. Its line numbers stay. */
 export function uncalled(text: string): string {
   const from = text.startsWith('#!') ? text.indexOf('\n') + 1 : 0;
-  // A first line alone is refused for what it is.
+  // Redis refuses a first line without a script.
   if (from === 0 && text.startsWith('#!')) return text;
   return promised(`${text.slice(0, from)}do return 1 end; ${text.slice(from)}`);
 }
 
 function tokensOf(text: string): readonly Token[] | null {
   const tokens: Token[] = [];
-  // Redis cuts off the first line where it begins so.
+  // Redis removes a first line that begins with `#!`.
   const from = text.startsWith('#!') ? text.indexOf('\n') : 0;
   if (from < 0) return null;
   token.lastIndex = from;
   while (token.lastIndex < text.length) {
     const { skipped, name, quoted, other, symbol } = token.exec(text)?.groups ?? {};
     const end = token.lastIndex;
-    // A pattern that fails starts again from 0.
+    // A failed match of a sticky pattern resets lastIndex to 0.
     if (end === 0) return null;
     if (skipped !== undefined) continue;
     if (name !== undefined) tokens.push({ kind: 'name', text: name });
@@ -126,7 +127,7 @@ function tokensOf(text: string): readonly Token[] | null {
   return tokens;
 }
 
-/** Every mention of `redis` is a call of a command that reads, by its name, or of what changes nothing. */
+/** True if every use of `redis` calls a read command by a literal name, or a harmless member. */
 function onlyReads(tokens: readonly Token[]): boolean {
   return tokens.every(({ kind, text }, at) => {
     if (kind !== 'name') return true;

@@ -1,9 +1,9 @@
 import { bytesOfText, charactersOf, codesOf } from './replies.ts';
 
 /**
- * Arguments of commands are text, and may hold bytes that are no UTF-8: each such byte stands there as half a character,
- * U+DC80 for 0x80 and so on up to U+DCFF, which no UTF-8 can spell. encoding.ts sends these as escapes of JSON, and the
- * scripts of a region turn them back into bytes (base.lua).
+ * Arguments of commands are text that may contain bytes of invalid UTF-8: each such byte is represented by a lone
+ * surrogate, U+DC80 for 0x80 up to U+DCFF for 0xFF, which valid UTF-8 cannot produce (as in Python's PEP 383).
+ * encoding.ts sends them as JSON escapes, and the scripts of a region turn them back into bytes (base.lua).
  */
 const escapeBase = 0xdc00;
 
@@ -11,7 +11,7 @@ const loneEscape = /[\udc80-\udcff]/gu;
 
 const loneEscapes = /[\udc80-\udcff]+/gu;
 
-/** The text that the bytes spell, with escapes for those that are no UTF-8. */
+/** Decodes UTF-8, with an escape per byte that is not valid UTF-8. */
 export function textWithBytes(bytes: Uint8Array): string {
   try {
     return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
@@ -20,19 +20,19 @@ export function textWithBytes(bytes: Uint8Array): string {
   }
 }
 
-/** True where all of the text has bytes: it holds no half of a character but escapes. */
+/** True if the text can be encoded: its only lone surrogates are escapes. */
 export function hasBytes(text: string): boolean {
   return text.isWellFormed() || text.replaceAll(loneEscape, '').isWellFormed();
 }
 
-/** The bytes of such a text, one character a byte. */
+/** Encodes such a text, as a string with one character per byte. */
 export function bytesWithin(text: string): string {
   if (text.isWellFormed()) return bytesOfText(text);
   const pieces: string[] = [];
   let from = 0;
   for (const { index, 0: run } of text.matchAll(loneEscapes)) {
     if (index > from) pieces.push(bytesOfText(text.slice(from, index)));
-    // The lower byte of an escape is the byte that it stands for, as escapeBase has none.
+    // The low byte of an escape is the byte that it represents, because the low byte of escapeBase is 0.
     pieces.push(charactersOf(codesOf(run)));
     from = index + run.length;
   }
@@ -60,7 +60,7 @@ function escaped(bytes: Uint8Array): string {
   return pieces.join('');
 }
 
-/** How many bytes the character at `at` has in UTF-8; 0 where none begins there. */
+/** The length in bytes of the UTF-8 sequence at `at`; 0 if none begins there. Ranges: Unicode 15, table 3-7. */
 function sequenceLength(bytes: Uint8Array, at: number): 0 | 1 | 2 | 3 | 4 {
   const first = bytes[at] ?? 0;
   if (first < 0x80) return 1;
@@ -68,7 +68,7 @@ function sequenceLength(bytes: Uint8Array, at: number): 0 | 1 | 2 | 3 | 4 {
   if (first >= 0xc2 && first <= 0xdf) return isBetween(second, 0x80, 0xbf) ? 2 : 0;
   const third = isBetween(bytes[at + 2] ?? 0, 0x80, 0xbf);
   if (first >= 0xe0 && first <= 0xef) {
-    // Neither a shorter form in disguise nor half a character.
+    // Excludes overlong forms and surrogates.
     const least = first === 0xe0 ? 0xa0 : 0x80;
     const most = first === 0xed ? 0x9f : 0xbf;
     return isBetween(second, least, most) && third ? 3 : 0;

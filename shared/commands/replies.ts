@@ -1,25 +1,26 @@
+/** Turns the replies of regions into the JSON that clients get, and strings into their bytes and back. */
 import { assert, InvariantViolation } from '../assert.ts';
 import { decodeReply, isTagged, type RawReply } from '../contracts/reply.ts';
 import type { Bytes } from '../contracts/round.ts';
 
 /**
- * A reply of Redis as a client sees it in JSON. An integer beyond 2^53 is a bigint, so that no digit is lost (JSON for clients has it as a string); an error
- * inside an array is `{error}`.
+ * A reply of Redis in the form that clients get as JSON. An integer beyond 2^53 is a bigint, so that no digit is lost (a
+ * string in JSON); an error inside an array is `{error}`.
  */
 export type Reply = null | string | number | bigint | readonly Reply[] | { readonly error: string };
 
-/** A call takes so many arguments on every engine. */
+/** Every JavaScript engine accepts this many arguments in one call. */
 const charactersAtOnce = 8_192;
 
-/** What became of one write in its transaction. */
+/** The outcome of one write in its transaction. */
 export type PartOutcome =
   | { readonly kind: 'done'; readonly results: readonly Reply[] }
-  /** Check `index` did not hold; `actual` was found in its place, null meaning absent. */
+  /** Check `index` failed; `actual` is the value that was found, or null if there was none. */
   | { readonly kind: 'check-failed'; readonly index: number; readonly actual: Reply }
   /** Operation `index` failed with the error text. */
   | { readonly kind: 'command-failed'; readonly index: number; readonly error: string };
 
-/** Reads the recorded outcome of a part. Throws InvariantViolation if it has no such form. */
+/** Parses the recorded outcome of a part. Throws InvariantViolation if the text has another form. */
 export function parsePartOutcome(text: string): PartOutcome {
   const part = rawPartOf(text);
   const [tag, ...rest] = part;
@@ -32,8 +33,8 @@ export function parsePartOutcome(text: string): PartOutcome {
 }
 
 /**
- * The recorded outcome of a part (PartOutcomeTag in shared/contracts/round.ts). Release 0.1 recorded it as JSON, which
- * begins with a bracket. Throws InvariantViolation if it has neither form.
+ * Decodes the recorded outcome of a part (PartOutcomeTag in shared/contracts/round.ts). Release 0.1 recorded it as JSON,
+ * which begins with a bracket. Throws InvariantViolation if the text has neither form.
  */
 export function rawPartOf(text: string): readonly RawReply[] {
   const part = text.startsWith('[') ? replyOfJson(parseExact(text)) : decodeReply(text);
@@ -43,10 +44,14 @@ export function rawPartOf(text: string): readonly RawReply[] {
 
 /** One reply of a snapshot: the reply, or the error text of a command that failed. */
 export type SnapshotReply =
-  | { readonly ok: true; readonly reply: Reply /** As it came. */; readonly raw: RawReply }
+  | {
+      readonly ok: true;
+      readonly reply: Reply /** The reply as the region sent it. */;
+      readonly raw: RawReply;
+    }
   | { readonly ok: false; readonly error: string };
 
-/** Reads the replies of a snapshot, `count` of them; null if the text is none of such. */
+/** Parses the `count` replies of a snapshot; null if the text has another form. */
 export function parseSnapshotReplies(text: Bytes, count: number): readonly SnapshotReply[] | null {
   try {
     const replies = decodeReply(text);
@@ -58,19 +63,19 @@ export function parseSnapshotReplies(text: Bytes, count: number): readonly Snaps
   }
 }
 
-/** The reply of one command of a snapshot as the edge uses it. */
+/** The reply of one command of a snapshot, in the form that the edge uses. */
 export function snapshotReplyOf(raw: RawReply): SnapshotReply {
   if (isTagged(raw) && 'error' in raw) return { ok: false, error: textOfBytes(raw.error) };
   return { ok: true, reply: presentReply(raw), raw };
 }
 
-/** The bytes of `text` in UTF-8, one character a byte: the form in which regions answer strings. */
+/** Encodes `text` in UTF-8, as a string with one character per byte: the form of strings in regions' responses. */
 export function bytesOfText(text: string): string {
   if (isAscii(text)) return text;
   return charactersOf(new TextEncoder().encode(text));
 }
 
-/** The bytes as a text of one character per byte. */
+/** The bytes as a string with one character per byte. */
 export function charactersOf(bytes: Uint8Array): Bytes {
   const pieces: string[] = [];
   for (let from = 0; from < bytes.length; from += charactersAtOnce) {
@@ -79,22 +84,22 @@ export function charactersOf(bytes: Uint8Array): Bytes {
   return pieces.join('');
 }
 
-/** The bytes of a text of one character per byte. */
+/** The bytes of a string with one character per byte. */
 export function codesOf(text: Bytes): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(text.length);
   for (let index = 0; index < text.length; index += 1) bytes[index] = text.charCodeAt(index);
   return bytes;
 }
 
-/** The text that one character a byte spells in UTF-8. What is not UTF-8 becomes U+FFFD. */
+/** Decodes a string with one character per byte from UTF-8. Invalid UTF-8 becomes U+FFFD. */
 export function textOfBytes(bytes: string): string {
   if (isAscii(bytes)) return bytes;
   return new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(codesOf(bytes));
 }
 
 /**
- * JSON text of plain data. An integer beyond 2^53 becomes a string of its digits: as a bare number it would lose some in
- * nearly every client. Undefined members are left out.
+ * The JSON text of plain data. An integer beyond 2^53 becomes a string of its digits, because most clients would round a
+ * number. Undefined members are omitted.
  */
 export function jsonText(value: unknown): string {
   if (typeof value === 'bigint') return `"${value}"`;
@@ -104,7 +109,7 @@ export function jsonText(value: unknown): string {
   return `{${members.map(([name, member]) => `${JSON.stringify(name)}:${jsonText(member)}`).join(',')}}`;
 }
 
-/** A reply as clients see it in JSON. */
+/** Converts a region's reply to the form that clients get. */
 export function presentReply(raw: RawReply): Reply {
   if (raw === null || typeof raw === 'number' || typeof raw === 'bigint') return raw;
   if (typeof raw === 'string') return textOfBytes(raw);
@@ -123,7 +128,7 @@ function replyOfJson(value: unknown): RawReply {
   return { error: value.e };
 }
 
-/** JSON.parse that keeps integers beyond 2^53 exact, as bigints. The slow way is taken only where such a number may stand. */
+/** JSON.parse that keeps integers beyond 2^53 exact, as bigints. The slow path runs only if the text may contain one. */
 export function parseExact(text: string): unknown {
   if (!/\d{16}/.test(text)) return JSON.parse(text);
   return JSON.parse(text, (_name, value: unknown, context?: { readonly source?: string }) => {

@@ -1,18 +1,20 @@
+/** Rewriters that restrict a command: limits on its cost, and options that regions could not run alike. */
 import type { Operation } from '../contracts/frame.ts';
 import { limits } from '../limits.ts';
 import { argumentFault, parseInteger, unsupportedOption } from './faults.ts';
 import { type CommandFault, utf8Length } from './keys.ts';
 import type { CheckedCommand } from './rewrites.ts';
 
-/** Scripts see numbers of so many bits exactly. */
+/** Lua represents integers of at most this many bits exactly. */
 const exactBits = 53;
 
-/** A string of Redis ends before this bit. */
+/** The maximum length of a Redis string, in bits. */
 const mostBits = 2 ** 32;
 
 /**
- * Fields of more bits than scripts see exactly are read back in halves. A region runs such a command field by field, so
- * its form is checked here; what is wrong in it goes on as it is, to be refused whole. Snapshots have no such way.
+ * Lets a write read fields of more than 53 bits in halves, because Lua would round them. A region then runs the command
+ * field by field, so its form is checked here; a wrong form is sent unchanged, and Redis refuses it as a whole.
+ * Snapshots cannot read in halves, so wide fields are refused there.
  */
 export function readWideBits({
   row,
@@ -26,13 +28,13 @@ export function readWideBits({
   if (wide === undefined) return operation;
   if (isSnapshot || row.class === 'read') {
     return unsupportedOption(
-      `${row.name} of ${wide} is not supported: scripts see numbers of at most ${exactBits} bits; use BITFIELD in a write`,
+      `${row.name} of ${wide} is not supported in reads, which are exact up to ${exactBits} bits; use BITFIELD in a write`,
     );
   }
   return areFields(operation.args.slice(2)) ? { ...operation, kind: 'bits' } : operation;
 }
 
-/** The bits of a type such as i5 or u63, or null. */
+/** The number of bits of a type such as i5 or u63, or null if it is not a type. */
 function widthOf(word: string): number | null {
   const [, sign, digits] = /^([iu])([1-9]\d?)$/.exec(word) ?? [];
   const width = Number(digits ?? 0);
@@ -56,7 +58,7 @@ function areFields(words: readonly string[]): boolean {
   return true;
 }
 
-/** The byte that the farthest field ends in which BITFIELD changes; what is no field counts for nothing. */
+/** The end of the farthest field that BITFIELD changes, in bytes; invalid fields are ignored. */
 function reachOfFields(words: readonly string[]): number {
   let bits = 0;
   for (const [at, word] of words.entries()) {
@@ -82,8 +84,8 @@ function isLong(text: string): boolean {
 }
 
 /**
- * Bounds how far SETBIT, SETRANGE and BITFIELD may reach: a few words would otherwise have every region allocate half a
- * gigabyte, and do nothing else meanwhile. What Redis itself refuses goes on to it, for its words.
+ * Limits the offsets of SETBIT, SETRANGE and BITFIELD: a short command would otherwise make every region allocate half a
+ * gigabyte and block meanwhile. Offsets that Redis itself refuses are sent to it, for its error message.
  */
 export function boundReach({ row, operation }: CheckedCommand): Operation | CommandFault {
   const [, , offset = '', value = ''] = operation.args;
@@ -94,14 +96,14 @@ export function boundReach({ row, operation }: CheckedCommand): Operation | Comm
   return reachFault(row.name, bytes) ?? operation;
 }
 
-/** Null also beyond the longest string of Redis, which refuses that without allocating anything. */
+/** Null also beyond the maximum length of a string, which Redis refuses without allocating memory. */
 function reachFault(name: string, bytes: number): CommandFault | null {
   if (bytes <= limits.reachedBytes || bytes > mostBits / 8) return null;
-  const detail = `${name} reaches to byte ${Math.ceil(bytes)}; the limit is ${limits.reachedBytes}`;
+  const detail = `${name} extends the value to ${Math.ceil(bytes)} bytes; the limit is ${limits.reachedBytes}`;
   return { problem: 'too-large', detail };
 }
 
-/** Bounds how many elements a random choice that may repeat some of them replies. */
+/** Limits the reply of a random choice with repetition (a negative count), in elements. */
 export function boundDraws({ row, operation }: CheckedCommand): Operation | CommandFault {
   const count = parseInteger(operation.args[2] ?? '') ?? 0;
   if (count >= -limits.drawsPerCall) return operation;
@@ -109,7 +111,7 @@ export function boundDraws({ row, operation }: CheckedCommand): Operation | Comm
   return { problem: 'too-large', detail };
 }
 
-/** PFCOUNT of one key keeps its result in the key, in the one region that is asked. Of two it does not. */
+/** Repeats the key of a PFCOUNT of one key, which would otherwise cache its result in the key of that region alone. */
 export function countTwice({ operation }: CheckedCommand): Operation {
   const { args, reads } = operation;
   if (reads.length !== 1) return operation;
@@ -117,7 +119,7 @@ export function countTwice({ operation }: CheckedCommand): Operation {
   return { ...operation, args: [name, key, key], reads: [1, 2] };
 }
 
-/** Takes of SORT what depends on its own key alone, and on no locale. What Redis refuses is left to it. */
+/** Refuses a SORT that reads further keys or depends on a locale. Syntax errors are left to Redis. */
 export function restrictSort({
   row,
   operation,
@@ -139,32 +141,32 @@ export function restrictSort({
     at += 1;
     if (option !== 'STORE' && (args[at] ?? '').includes('*')) {
       return unsupportedOption(
-        `${option} with a pattern is not supported: it reads keys that the command does not name; read them and sort`,
+        `${option} with a pattern is not supported: it reads keys that the command does not name; read those keys and sort in the client`,
       );
     }
   }
   const hasOrder = seen.has('STORE') || !(seen.has('ALPHA') || seen.has('BY'));
   if (isSnapshot || hasOrder) return operation;
   return unsupportedOption(
-    `${row.name} with ALPHA or BY needs STORE in a write: otherwise it follows the locale of the server; use SORT_RO in POST /v1/reads`,
+    `${row.name} with ALPHA or BY needs STORE in a write: otherwise its order follows the locale of the server; use SORT_RO in POST /v1/reads`,
   );
 }
 
 /**
- * Stored distances go into the vote: servers compute them with the functions of their C libraries, whose last digits may
- * differ, and the reply does not say so.
+ * Makes stored distances part of the vote: servers compute them with their C libraries, whose last digits may differ, and
+ * the reply of the command does not show them.
  */
 export function noteDistances({ operation }: CheckedCommand): Operation {
   const named = operation.args.slice(4).some((word) => word.toUpperCase() === 'STOREDIST');
   return named && operation.writes.length > 0 ? { ...operation, kind: 'distances' } : operation;
 }
 
-/** Checks the subcommand of a container, as Redis does before it runs it. */
+/** Checks the subcommand of a container command, as Redis does before it runs the command. */
 export function checkSubcommand({ row, operation }: CheckedCommand): Operation | CommandFault {
   const [name = '', given = '', ...rest] = operation.args;
   const subcommand = given.toUpperCase();
   if (subcommand === 'HELP')
-    return unsupportedOption(`${name} HELP is not supported: see the documentation`);
+    return unsupportedOption(`${name} HELP is not supported; see the documentation of Redis`);
   const arity = Object.entries(row.subcommands ?? {}).find(([known]) => known === subcommand)?.[1];
   if (arity === undefined) {
     const error = `unknown subcommand '${given.slice(0, 128)}'. Try ${name} HELP.`;
@@ -183,12 +185,12 @@ export function checkSubcommand({ row, operation }: CheckedCommand): Operation |
   return { problem, detail, redis: { error: `ERR ${detail}`, whenQueued: true } };
 }
 
-/** Takes MEMORY USAGE, and bounds how many elements it looks at; 0 stands for all of them. */
+/** Accepts MEMORY USAGE only, and limits its SAMPLES; in Redis, 0 samples all elements. */
 export function boundSamples(command: CheckedCommand): Operation | CommandFault {
   const subcommand = (command.operation.args[1] ?? '').toUpperCase();
   if (['DOCTOR', 'MALLOC-STATS', 'PURGE', 'STATS'].includes(subcommand)) {
     return unsupportedOption(
-      `MEMORY ${subcommand} is not supported: it administers a single server; connect to that region itself`,
+      `MEMORY ${subcommand} is not supported: it administers a single server; connect to that region directly`,
     );
   }
   const operation = checkSubcommand(command);

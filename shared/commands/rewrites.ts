@@ -1,3 +1,4 @@
+/** The rewriters: each turns a checked command into an operation that has the same effect in every region. */
 import { assert } from '../assert.ts';
 import type { Operation } from '../contracts/frame.ts';
 import { limits } from '../limits.ts';
@@ -26,7 +27,7 @@ import {
 } from './streams.ts';
 import type { ScriptLookup } from './user-scripts.ts';
 
-/** What may differ from one run of the compiler to the next; all else follows from the command. */
+/** The inputs of the compiler besides the commands; the same inputs give the same operations. */
 export interface CompileContext {
   /** The coordinator's clock, in ms since the epoch; a whole number. */
   readonly now: number;
@@ -34,21 +35,21 @@ export interface CompileContext {
   readonly seed: () => number;
   /** Absent: no script is known by its digest. */
   readonly scripts?: ScriptLookup;
-  /** True where a command that fails by itself is to answer its error in its place; see Part. */
+  /** True if the reply of a failing command is its error, and the other commands still run; see Part. */
   readonly continueOnError?: boolean;
 }
 
-/** A command whose form is checked, with the operation that it is where nothing has to be rewritten. */
+/** A command whose form is checked, and its operation before any rewrite. */
 export interface CheckedCommand {
   readonly row: WriteRow | ReadRow;
   readonly operation: Operation;
-  /** True where one region answers it, for a read. */
+  /** True for a read that a single region answers. */
   readonly isSnapshot: boolean;
 }
 
 type Rewriter = (command: CheckedCommand, context: CompileContext) => Operation | CommandFault;
 
-/** One function for each rewriting that the table names. What it means is said in `rewriteNotes`. */
+/** One function per rewrite of the table; `rewriteNotes` in rows.ts describes their effect. */
 export const rewriters: Readonly<Record<Rewrite, Rewriter>> = {
   set: rewriteSet,
   'set-for': rewriteSetFor,
@@ -78,7 +79,7 @@ export const rewriters: Readonly<Record<Rewrite, Rewriter>> = {
   publish: rewritePublish,
 };
 
-/** How a number of a command tells a moment: its unit, and what it counts from. */
+/** How to read a time argument: its unit, and whether it counts from now or from the epoch. */
 interface Measure {
   readonly unitMs: 1 | 1_000;
   readonly from: 'now' | 'epoch';
@@ -103,7 +104,7 @@ const conditionsOfExpire: ReadonlySet<string> = new Set(['NX', 'XX', 'GT', 'LT']
 /** The greatest integer of 64 bits. */
 const longMaximum = 2n ** 63n - 1n;
 
-/** Stands for every moment that has passed: any region's clock is beyond it, so that none keeps the key for a while. */
+/** Replaces every expiry in the past. Every region's clock is later, so no region keeps the key any longer. */
 const longAgoMs = 1;
 
 function rewriteSet(command: CheckedCommand, context: CompileContext): Operation | CommandFault {
@@ -126,7 +127,7 @@ function rewriteSetFor(command: CheckedCommand, context: CompileContext): Operat
   return 'problem' in expiry ? expiry : plainSet(operation, key, value, expiry);
 }
 
-/** A SET that depends on nothing, in the form in which regions stage it without a shadow. */
+/** A SET that depends on no data, as an operation that regions stage without a shadow. */
 function plainSet(
   operation: Operation,
   key: string,
@@ -138,8 +139,8 @@ function plainSet(
 }
 
 /**
- * Redis looks for the key before it looks at the time: without a key it replies nil, whatever the time is. So a wrong time
- * goes to the region in a form that each region finds wrong.
+ * Rewrites GETEX. Redis looks up the key before it validates the time, and replies nil if there is no key. A wrong time is
+ * therefore sent to the region, in a form that every region refuses.
  */
 function rewriteGetex(command: CheckedCommand, context: CompileContext): Operation | CommandFault {
   const { operation } = command;
@@ -153,7 +154,7 @@ function rewriteGetex(command: CheckedCommand, context: CompileContext): Operati
   return { ...operation, args: [...args, 'PXAT', time] };
 }
 
-/** Unlike SET, EXPIRE takes moments that have passed: the key is deleted, if its conditions hold. */
+/** Rewrites EXPIRE and its variants. Unlike SET, they accept a time in the past, which deletes the key. */
 function rewriteExpire(command: CheckedCommand, context: CompileContext): Operation | CommandFault {
   const { operation } = command;
   const [name = '', key = '', time = '', ...options] = operation.args;
@@ -173,13 +174,13 @@ function conditionFault(
 ): CommandFault | null {
   const unknown = options.find((option) => !conditionsOfExpire.has(option.toUpperCase()));
   if (unknown !== undefined) {
-    const detail = `unsupported option in '${command}'; it takes NX, XX, GT or LT`;
+    const detail = `unsupported option in '${command}'; the options are NX, XX, GT and LT`;
     return fault(detail, `Unsupported option ${unknown}`);
   }
   const isMixed = conditions.has('NX') && conditions.size > 1;
   if (!isMixed && !(conditions.has('GT') && conditions.has('LT'))) return null;
   return fault(
-    `options of '${command}' are not compatible; give NX alone, and GT or LT, not both`,
+    `incompatible options in '${command}'; NX excludes all others, and GT excludes LT`,
     isMixed
       ? 'NX and XX, GT or LT options at the same time are not compatible'
       : 'GT and LT options at the same time are not compatible',
@@ -190,12 +191,12 @@ function rewritePop(command: CheckedCommand, context: CompileContext): Operation
   const { operation } = command;
   const [, key = '', count = '', ...rest] = operation.args;
   if (rest.length > 0) {
-    return fault("syntax error in 'spop'; it takes a key and at most a count", 'syntax error');
+    return fault("syntax error in 'spop'; it takes a key and an optional count", 'syntax error');
   }
   const single = operation.args.length === 2;
   if (!single && !((parseInteger(count) ?? -1) >= 0)) {
     return fault(
-      "value is out of range, must be positive; give 'spop' a whole number as its count",
+      "value is out of range, must be positive; the count of 'spop' must be an integer of 0 or more",
       'value is out of range, must be positive',
     );
   }
@@ -229,21 +230,21 @@ function refuseDatabase({ operation }: CheckedCommand): Operation | CommandFault
   return { problem: 'unsupported-command', detail };
 }
 
-/** When a key expires: a moment in ms since the epoch, or a lifetime in ms from the transaction's `now` on. */
+/** The expiry of a key: a time in ms since the epoch, or a lifetime in ms that starts at the transaction's `now`. */
 interface Expiry {
   readonly ms: number;
   readonly isLifetime: boolean;
 }
 
 interface ParsedOptions {
-  /** In upper case, each once, in the order in which they came. */
+  /** In upper case, each once, in the order given. */
   readonly flags: ReadonlySet<string>;
-  /** The option that says when, with its time as it came; null if none does. */
+  /** The expiry option such as PX, or null; `time` is its value as given. */
   readonly measure: string | null;
   readonly time: string | null;
 }
 
-/** Reads the options of SET and GETEX by Redis's rules: any order, one way to say when, or one flag that forbids it. */
+/** Parses the options of SET and GETEX as Redis does: in any order, with one expiry option or one flag that excludes it. */
 function parseOptions(
   command: string,
   options: readonly string[],
@@ -259,7 +260,7 @@ function parseOptions(
       continue;
     }
     const given = options[position + 1];
-    // The same option may come twice, and the last one counts; two different ones contradict each other.
+    // The same option may be repeated, and the last one counts; two different ones contradict each other.
     const contradicts = measure !== null && measure !== option;
     if (!expiryOptions.has(option) || given === undefined || contradicts)
       return syntaxFault(command);
@@ -270,7 +271,7 @@ function parseOptions(
   return lasting && measure !== null ? syntaxFault(command) : { flags, measure, time };
 }
 
-/** The expiry that options name, or null if they name none. */
+/** The expiry that the options give, or null. */
 function expiryOf(
   { measure, time }: ParsedOptions,
   command: string,
@@ -289,15 +290,15 @@ function withExpiry(
   return { ...operation, args: all, ...lifetime(expiry, all.length - 1) };
 }
 
-/** Names the position of a lifetime: when it ends depends on when its transaction begins. */
+/** Marks the position of a lifetime, which starts when the transaction begins and not when it is compiled. */
 function lifetime(expiry: Expiry | null, position: number): Pick<Operation, 'lifetimeAt'> {
   return expiry?.isLifetime === true ? { lifetimeAt: position } : {};
 }
 
 /**
- * The expiry that `time` names, by the rules of Redis for integers of 64 bits. `measure` is the option or command that
- * says how to read it. A moment that has passed by the coordinator's clock has passed in every region, whatever its own
- * clock says, and so has a lifetime of 0 or less; a moment beyond `limits.expiryMsMaximum` becomes that.
+ * Parses `time` by the rules of Redis for 64-bit integers; `measure` is the option or command that determines its unit.
+ * An expiry in the past by the coordinator's clock is in the past in every region, whatever the region's clock shows, and
+ * so is a lifetime of 0 or less. A time beyond `limits.expiryMsMaximum` (ms) is reduced to that limit.
  */
 function momentOf(
   time: string,
@@ -309,7 +310,7 @@ function momentOf(
   const amount = parseLong(time);
   if (amount === null) {
     const error = 'value is not an integer or out of range';
-    return fault(`${error}: the time of '${command}' must be one`, error);
+    return fault(`${error}: the time of '${command}' must be an integer`, error);
   }
   const { unitMs, from } = measures.get(measure) ?? { unitMs: 1, from: 'epoch' };
   const base = from === 'now' ? BigInt(now) : 0n;
@@ -318,7 +319,7 @@ function momentOf(
   if (isOutOfRange || (amount <= 0n && !mayHavePassed)) {
     return fault(
       `invalid expire time in '${command}' command; give ${mayHavePassed ? 'an' : 'a positive'} ` +
-        'integer whose moment in ms is one of 64 bits',
+        'integer whose value in ms fits in 64 bits',
       `invalid expire time in '${command}' command`,
     );
   }

@@ -1,3 +1,4 @@
+/** Rewrites EVAL and its relatives into operations that carry the text and digest of the script. */
 import type { Operation } from '../contracts/frame.ts';
 import { parseInteger } from './faults.ts';
 import type { CommandFault } from './keys.ts';
@@ -5,7 +6,7 @@ import { mayWriteByFlags } from './lua-text.ts';
 import type { CheckedCommand, CompileContext } from './rewrites.ts';
 import { digestFrom, noScripts, type UserScript, unknownScriptError } from './user-scripts.ts';
 
-/** Where the keys of EVAL and its like stand; none where it does not say how many they are. */
+/** The positions of the keys of EVAL and its relatives; empty if numkeys is wrong. */
 export function scriptKeys(args: readonly string[]): readonly number[] {
   const count = parseInteger(args[2] ?? '') ?? 0;
   if (count < 0 || count > args.length - 3) return [];
@@ -13,8 +14,8 @@ export function scriptKeys(args: readonly string[]): readonly number[] {
 }
 
 /**
- * Puts the script's digest and text in front of its keys: in a write as an operation of its own kind, in a snapshot as
- * EVAL_RO, with the number of keys behind the text.
+ * Puts the script's digest and text before its keys: in a write as an operation of kind `script`, in a snapshot as
+ * EVAL_RO, with the number of keys after the text.
  */
 export function rewriteScript(
   { row, operation, isSnapshot }: CheckedCommand,
@@ -34,7 +35,7 @@ export function rewriteScript(
     return redisFault('ERR Can not execute a script with write flag using *_ro command.');
   }
   if (row.class === 'read' && !readsOnly) {
-    const detail = `${name} among writes is not supported unless the script’s text shows that it only reads; use ${name.replace('_RO', '')}`;
+    const detail = `${name} is supported in writes only if the script’s text shows that it only reads; use ${name.replace('_RO', '')}`;
     return { problem: 'unsupported-command', detail };
   }
   const writes = keys.map((position) => position - 1);
@@ -42,7 +43,7 @@ export function rewriteScript(
   return { ...operation, kind: 'script', args, writes, reads: [], seed: context.seed() };
 }
 
-/** The script of a command, or what Redis says of it: first of a digest that is none, then of the number of keys. */
+/** The script of a command, or the error of Redis. Redis checks the digest first and then the number of keys. */
 function scriptIn(
   name: string,
   given: string,
@@ -63,7 +64,7 @@ function scriptIn(
   return scripts.find(sha) ?? redisFault(unknownScriptError);
 }
 
-/** Redis finds it as it runs the command, so that a transaction goes on. */
+/** An error that Redis reports only when it runs the command, so that the transaction continues. */
 function redisFault(error: string): CommandFault {
   const redis = { error, whenQueued: false };
   return { problem: 'invalid-command', detail: error.replace(/^ERR /, ''), redis };
@@ -78,7 +79,7 @@ function scriptFault(detail: string): CommandFault {
   };
 }
 
-/** Stands for a command that fails by itself, in a transaction whose others go on. */
+/** An operation whose reply is `error`, for a failing command in a transaction that continues. */
 export function failing(error: string): Operation {
   return { kind: 'fail', args: [error], writes: [], reads: [], reply: null, seed: null };
 }

@@ -1,3 +1,4 @@
+/** Rewriters of stream commands: ids and times come from the coordinator, trimming is exact, nothing blocks. */
 import type { Operation } from '../contracts/frame.ts';
 import { limits } from '../limits.ts';
 import { bytesInUtf8 } from '../protocol/transactions/bytes.ts';
@@ -11,12 +12,12 @@ import {
 import type { CommandFault } from './keys.ts';
 import type { CheckedCommand, CompileContext } from './rewrites.ts';
 
-/** An id of a stream, whole or its ms alone. */
+/** A stream id, complete or without its sequence number. */
 const idPattern = /^\d{1,20}(?:-\d{1,20})?$/;
 
 /**
- * Gives XADD its id, and makes its trimming exact. What is wrong in it goes on to the region as it is: Redis takes none of
- * it either, and has the words for it.
+ * Gives XADD its id from the coordinator's clock, and makes its trimming exact. Wrong arguments are sent to the region
+ * unchanged, because Redis refuses them with its own error.
  */
 export function rewriteAppend(
   { operation }: CheckedCommand,
@@ -31,33 +32,33 @@ export function rewriteAppend(
   return { ...operation, kind: 'append', args: args.with(end, `${now}-*`) };
 }
 
-/** What an entry takes per field and per value besides their bytes, in what delivers it; base.lua counts the same. */
+/** Overhead per field and per value of a delivered entry, in bytes; base.lua counts the same. */
 const itemBytes = 12;
 
-/** An entry that is added can be delivered: XREADGROUP answers it whole. */
+/** Refuses an entry that is too large to be delivered later: XREADGROUP replies an entry as a whole. */
 function entryFault(words: readonly string[]): CommandFault | null {
   const bytes = words.reduce((sum, word) => sum + bytesInUtf8(word) + itemBytes, 0);
   if (bytes <= limits.takenBytes) return null;
-  const detail = `the entry has ${bytes} bytes, ${itemBytes} for each field and value among them; the limit is ${limits.takenBytes}`;
+  const detail = `the entry has ${bytes} bytes, including ${itemBytes} per field and value; the limit is ${limits.takenBytes}`;
   return { problem: 'too-large', detail };
 }
 
-/** Makes XTRIM exact, or leaves it to the region to refuse it. */
+/** Makes XTRIM exact. Wrong arguments are sent unchanged, so that the region refuses them. */
 export function rewriteTrim({ operation }: CheckedCommand): Operation {
   const trimmed = exactTrim(operation.args, false);
   if (trimmed === null) return operation;
   return { ...operation, kind: trimmed.isLimited ? 'trim' : 'write', args: trimmed.args };
 }
 
-/** Arguments with an exact trimming; `end` is where its options end: at the id of XADD. */
+/** Arguments with exact trimming; `end` is the position after the options, at the id of XADD. */
 interface Trimmed {
   readonly args: readonly string[];
   readonly end: number;
-  /** True if a LIMIT stands behind the threshold: the region works out which threshold that comes to. */
+  /** True if a LIMIT follows the threshold: the region then computes the threshold that trims that many entries. */
   readonly isLimited: boolean;
 }
 
-/** Reads the options of XADD and XTRIM as Redis does; null where Redis refuses them. */
+/** Parses the options of XADD and XTRIM as Redis does; null if Redis refuses them. */
 function exactTrim(args: readonly string[], isAdd: boolean): Trimmed | null {
   const kept = [...args.slice(0, 2)];
   let strategy: readonly string[] = [];
@@ -84,17 +85,17 @@ function exactTrim(args: readonly string[], isAdd: boolean): Trimmed | null {
   }
   const isLimitRight = isApproximate && (parseInteger(limit ?? '0') ?? -1) >= 0;
   if (limit !== null && !isLimitRight) return null;
-  // A limit of 0 is none.
+  // A LIMIT of 0 means no limit.
   const isLimited = limit !== null && parseInteger(limit) !== 0;
   const head = [...kept, ...strategy, ...(isLimited ? ['LIMIT', limit ?? ''] : [])];
   return { args: [...head, ...args.slice(at)], end: head.length, isLimited };
 }
 
-/** What stands before STREAMS, and where that is; null where Redis would not find its way either. */
+/** The options of XREAD and XREADGROUP before STREAMS; null if Redis would refuse their syntax as well. */
 export function streamOptions(args: readonly string[]): {
   readonly group: readonly string[];
   readonly options: readonly string[];
-  /** COUNT and BLOCK with their numbers, as they came. */
+  /** COUNT and BLOCK with their numbers, as given. */
   readonly numbers: readonly string[];
   /** The position of the first key. */
   readonly first: number;
@@ -123,7 +124,7 @@ export function streamOptions(args: readonly string[]): {
   return null;
 }
 
-/** Where the keys of XREAD and XREADGROUP stand; none where they have no such form. */
+/** The positions of the keys of XREAD and XREADGROUP; empty if their form is wrong. */
 export function streamKeys(args: readonly string[]): readonly number[] {
   const found = streamOptions(args);
   if (found === null) return [];
@@ -133,7 +134,7 @@ export function streamKeys(args: readonly string[]): readonly number[] {
     : [];
 }
 
-/** Refuses what has no form, in XREAD, and leaves BLOCK out: nothing waits, as in a transaction of Redis. */
+/** Checks the form of XREAD, limits COUNT and removes BLOCK: nothing waits, as in a transaction of Redis. */
 export function checkStreams({ operation, isSnapshot }: CheckedCommand): Operation | CommandFault {
   const { args } = operation;
   const wrong = streamFault(args);
@@ -148,18 +149,18 @@ export function checkStreams({ operation, isSnapshot }: CheckedCommand): Operati
 }
 
 /**
- * The options with a COUNT, which changes no reply that could be answered: how many entries a stream has behind an id,
- * nobody knows before they are read.
+ * Returns the options with a COUNT of at most `most`. A reply of more entries would be refused anyway, but the number of
+ * entries after an id is only known when they are read.
  */
 function boundedOptions(options: readonly string[], most: number): readonly string[] {
   const at = options.lastIndexOf('COUNT') + 1;
   if (at === 0) return [...options, 'COUNT', String(most)];
   const count = parseInteger(options[at] ?? '') ?? 0;
-  // To Redis, 0 and less is no bound.
+  // In Redis, a COUNT of 0 or less means no limit.
   return count > 0 && count <= most ? options : options.with(at, String(most));
 }
 
-/** The operation with another head before its keys, which stood from `first` on. */
+/** Replaces the arguments before the keys, which began at position `first`, with `head`. */
 function moved(operation: Operation, head: readonly string[], first: number): Operation {
   const shift = (position: number) => position + head.length - first;
   return {
@@ -178,14 +179,17 @@ function streamFault(args: readonly string[]): CommandFault | null {
   if (wrongNumber !== null) return wrongNumber;
   if (found === null) return disorderFault(command);
   if ((args.length - found.first) % 2 !== 0) {
-    // Redis 7.0 has these words for both commands.
+    // Redis 7.0 uses this text for both commands.
     const error =
       "Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.";
     return argumentFault(`${error} One is missing.`, error);
   }
   const hasGroup = found.group.length > 0;
   if (name === 'XREADGROUP' && !hasGroup) {
-    return argumentFault("give 'xreadgroup' a GROUP", 'Missing GROUP option for XREADGROUP');
+    return argumentFault(
+      "'xreadgroup' needs a GROUP option",
+      'Missing GROUP option for XREADGROUP',
+    );
   }
   if (name === 'XREAD' && hasGroup) {
     const error = 'The GROUP option is only supported by XREADGROUP. You called XREAD instead.';
@@ -202,7 +206,7 @@ function blockFault(block: string): CommandFault | null {
   return argumentFault(error, error);
 }
 
-/** Redis reads each number before it finds what is wrong behind it. */
+/** Redis parses each number before it reports a fault after it, so numbers are checked first. */
 function numberFault(args: readonly string[], command: string): CommandFault | null {
   for (const [at, word] of args.entries()) {
     const option = word.toUpperCase();
@@ -216,7 +220,7 @@ function numberFault(args: readonly string[], command: string): CommandFault | n
   return null;
 }
 
-/** Puts GROUP first, so that a region finds it. */
+/** Rewrites XREADGROUP: GROUP goes first, so that a region finds it. */
 export function rewriteDeliver({ operation }: CheckedCommand): Operation | CommandFault {
   const { args } = operation;
   const wrong = streamFault(args);
@@ -229,8 +233,8 @@ export function rewriteDeliver({ operation }: CheckedCommand): Operation | Comma
 }
 
 /**
- * Makes the times of XCLAIM and XAUTOCLAIM those of the coordinator. What is wrong in them goes on to the region as it is,
- * since Redis looks for the group before it says so.
+ * Makes XCLAIM and XAUTOCLAIM use the coordinator's time. Wrong arguments are sent to the region unchanged, because Redis
+ * looks up the group before it reports them.
  */
 export function rewriteClaim(
   command: CheckedCommand,
@@ -242,7 +246,7 @@ export function rewriteClaim(
   return rewriteXclaim(operation, context.now) ?? operation;
 }
 
-/** Null where Redis will refuse it. */
+/** Returns null if Redis will refuse the command. */
 function rewriteXclaim(operation: Operation, now: number): Operation | null {
   const { args } = operation;
   const behind = args.slice(5).findIndex((id) => !idPattern.test(id));
@@ -283,19 +287,19 @@ function rewriteAutoclaim(operation: Operation): Operation | CommandFault {
   }
   const amount = parseInteger(count);
   if (amount === null || amount < 1) return operation;
-  // It may claim fewer than COUNT and say where to go on, so a larger count is no fault.
+  // XAUTOCLAIM may claim fewer than COUNT and return a cursor, so a larger count is not a fault.
   const bounded = String(Math.min(amount, limits.claimedEntries));
   const options = ['COUNT', bounded, ...(isBrief ? ['JUSTID'] : [])];
   return { ...operation, kind: 'claim', args: [...args.slice(0, 6), ...options] };
 }
 
-/** In a write, idle times would differ between regions. */
+/** Refuses the extended form of XPENDING in a write: its idle times would differ between regions. */
 export function rewritePending({
   operation,
   isSnapshot,
 }: CheckedCommand): Operation | CommandFault {
   if (isSnapshot || operation.args.length === 3) return operation;
   return unsupportedOption(
-    'XPENDING with a range is not supported in a write: idle times differ by the clocks of regions; use it in POST /v1/reads',
+    'XPENDING with a range is not supported in a write: idle times depend on the clocks of the regions; use it in POST /v1/reads',
   );
 }

@@ -1,17 +1,17 @@
 import { type CommandRow, read, write } from './rows.ts';
 
-/** What to know of all of them. */
+/** The note that all commands of JSON documents share. */
 export const jsonNote =
-  'A region’s server has to know them: Upstash does, Redis from 8 on, and older ones with a module. A write that meets one which does not is refused, naming the region.';
-const computed = 'Numbers are computed by the server in floating point.';
+  'The server of each region must support them: Upstash does, and so do Redis 8 or later and older versions with the JSON module. If a region does not, the write is refused with the name of that region.';
+const computed = 'The server computes in floating point.';
 
-/** A row of the module for JSON, whose key is the first argument unless `keysAt` says where else. */
+/** A row of a JSON command. Its key is the first argument, unless `keysAt` says otherwise. */
 const reads = (name: string, arity: number, keysAt: 'first' | 'all-but-last' = 'first') =>
   read('json', `JSON.${name}`, arity, { keysAt });
 const writes = (name: string, arity: number, keysAt: 'first' | 'every-third' = 'first') =>
   write('json', `JSON.${name}`, arity, { keysAt });
 
-/** The commands of JSON documents. No package lists where their keys stand. */
+/** The commands of JSON documents. No package lists the positions of their keys. */
 export const jsonRows: readonly CommandRow[] = [
   reads('ARRINDEX', -4),
   reads('ARRLEN', -2),

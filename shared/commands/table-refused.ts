@@ -1,32 +1,32 @@
 import { type CommandRow, refused } from './rows.ts';
 
-/** Commands that are about no data, or about a single server. */
+/** Commands that concern no data, or a single server. */
 export const refusedRows: readonly CommandRow[] = [
   ...refused('hyperloglog', 'PFDEBUG PFSELFTEST', 'it tests the server itself'),
   ...refused(
     'script',
     'FCALL FCALL_RO FUNCTION',
-    'functions are kept by a server, under names of its own; send their text with EVAL',
+    'functions are stored per server; send the text of the function as a script with EVAL',
   ),
   ...refused(
     'script',
     'SCRIPT',
-    'it is about no data: LOAD, EXISTS and FLUSH are taken in the form of Upstash, outside of transactions',
+    'it concerns no data: use LOAD, EXISTS and FLUSH in the Upstash API, outside of transactions',
   ),
   ...refused(
     'publish and subscribe',
     'PSUBSCRIBE SUBSCRIBE',
-    'its answer has no end; open /subscribe/<channel> or /psubscribe/<pattern> as server-sent events',
+    'its response never ends; open /subscribe/<channel> or /psubscribe/<pattern> as server-sent events',
   ),
   ...refused(
     'publish and subscribe',
     'PUNSUBSCRIBE SUNSUBSCRIBE UNSUBSCRIBE',
-    'a subscription is a stream of its own; close that',
+    'each subscription is its own stream; close that stream',
   ),
   ...refused(
     'publish and subscribe',
     'SPUBLISH SSUBSCRIBE',
-    'its channels are those of a cluster, and nobody can subscribe to them here; use PUBLISH',
+    'sharded channels belong to Redis Cluster, and nobody can subscribe to them here; use PUBLISH',
   ),
   ...refused(
     'transaction',
@@ -36,12 +36,12 @@ export const refusedRows: readonly CommandRow[] = [
   ...refused(
     'connection',
     'ASKING AUTH CLIENT ECHO HELLO PING QUIT READONLY READWRITE RESET SELECT',
-    'it is about a connection, and there is none here to a single region',
+    'it concerns a connection, and clients of Lockstep have no connection to a region',
   ),
-  ...refused('server', 'MONITOR', 'its answer has no end; open /monitor as server-sent events'),
+  ...refused('server', 'MONITOR', 'its response never ends; open /monitor as server-sent events'),
   ...refused(
     'server',
     'ACL BGREWRITEAOF BGSAVE CLUSTER COMMAND CONFIG DEBUG FAILOVER INFO LASTSAVE LATENCY LOLWUT MODULE PSYNC REPLCONF REPLICAOF ROLE SAVE SHUTDOWN SLAVEOF SLOWLOG SYNC TIME',
-    'it administers a single server; connect to that region itself',
+    'it administers a single server; connect to that region directly',
   ),
 ];

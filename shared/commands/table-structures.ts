@@ -1,12 +1,12 @@
 import { type CommandRow, floating, read, write } from './rows.ts';
 
 const angles =
-  'Redis computes distances with the functions of its C library, whose last digits may differ between servers. Unless ASC or DESC is given, the order is that of the server.';
-const stored = 'it reports the internal storage of one server; use it in POST /v1/reads';
+  'Redis computes distances with its C library, whose last digits may differ between servers. Without ASC or DESC, the order depends on the server.';
+const stored = 'it shows how one server stores the stream; use it in POST /v1/reads';
 const idle =
-  'Idle times are counted by the clock of the region that answers, from the moment of delivery, which is the coordinator’s.';
+  'Idle times use the clock of the region that responds, and start at the delivery time, which is the coordinator’s.';
 const delivered =
-  'The moments of deliveries are those of the coordinator; when a consumer was last seen is by the clock of its region.';
+  'Delivery times use the coordinator’s clock; the last-seen time of a consumer uses the region’s clock.';
 
 const streams: readonly CommandRow[] = [
   read('stream', 'XINFO', -2, {
@@ -70,7 +70,7 @@ const messages: readonly CommandRow[] = [
     subcommands: { CHANNELS: -2, NUMPAT: 2, NUMSUB: -2, SHARDCHANNELS: -2, SHARDNUMSUB: -2 },
     rewrite: 'subcommand',
     refusedInWrites: 'each region has its own subscribers; use it in POST /v1/reads',
-    note: 'It reports the subscribers of one region.',
+    note: 'It covers the subscribers of one region.',
   }),
   write('publish and subscribe', 'PUBLISH', 3, { rewrite: 'publish' }),
 ];
@@ -80,12 +80,12 @@ const server: readonly CommandRow[] = [
     subcommands: { USAGE: -3 },
     keysAt: 'second',
     rewrite: 'memory',
-    refusedInWrites: 'each server stores a value in its own way; use it in POST /v1/reads',
-    note: 'It reports the memory that the key takes in one region.',
+    refusedInWrites: 'memory usage differs between servers; use it in POST /v1/reads',
+    note: 'It returns the memory usage in one region.',
   }),
 ];
 
-/** The commands of the structures that stand on others: streams, geographic indexes, HyperLogLogs; messages; and what a key takes. */
+/** Commands of streams, geographic indexes and HyperLogLogs, of messages, and of memory usage. */
 export const structureRows: readonly CommandRow[] = [
   ...streams,
   ...geo,

@@ -1,18 +1,21 @@
+/**
+ * The command table: every command of Redis 7.0, with its keys, its rewrite and the reason if it is refused.
+ */
 import { blocking, type CommandRow, floating, read, refused, write } from './rows.ts';
 import { jsonRows } from './table-json.ts';
 import { refusedRows } from './table-refused.ts';
 import { structureRows } from './table-structures.ts';
 
-const random = 'its answer is random and would differ between regions; use it in POST /v1/reads';
-const cursor = 'its cursor means something in one region only; use it in POST /v1/reads';
+const random = 'its reply is random and would differ between regions; use it in POST /v1/reads';
+const cursor = 'its cursor is valid in one region only; use it in POST /v1/reads';
 const lexical =
-  'As in Redis, the members’ scores must be equal; otherwise the range is undefined, and regions may differ.';
+  'As in Redis, all members must have the same score; otherwise the range is undefined, and regions may differ.';
 const wholeDatabase =
-  'it is about all keys of a region and not about those of a write; use it in POST /v1/reads';
+  'it covers all keys of a region, not only the keys of the write; use it in POST /v1/reads';
 const visible =
-  'It omits Lockstep’s own keys. It covers the keys of one region, and scans all of them.';
+  'It covers the keys of one region, without Lockstep’s own keys, and scans all of them.';
 
-/** They came with Redis 7.4 and 8. */
+/** Commands of Redis 7.4 and 8 that let fields of hashes expire. */
 const fieldExpiry =
   'HEXPIRE HEXPIREAT HEXPIRETIME HGETDEL HGETEX HPERSIST HPEXPIRE HPEXPIREAT HPEXPIRETIME HPTTL HSETEX HTTL';
 
@@ -82,7 +85,7 @@ const keys: readonly CommandRow[] = [
   ...refused(
     'key',
     'DUMP MIGRATE OBJECT RESTORE RESTORE-ASKING',
-    'it depends on the internal encoding of one server, which may differ between regions',
+    'it exposes the internal encoding of one server, which may differ between regions',
   ),
   ...refused('key', 'WAIT', 'it is not needed: a committed write is in every region'),
 ];
@@ -106,7 +109,7 @@ const hashes: readonly CommandRow[] = [
   ...refused(
     'hash',
     fieldExpiry,
-    'fields of a hash expire by the clock of each region, so that regions would answer differently; use a key for each field, or its moment as a value',
+    'fields of a hash expire by the clock of each region, so regions would reply differently; store each field in its own key with a TTL, or store the expiry time as a value',
   ),
   write('hash', 'HSETNX', 4, { addresses: 'first' }),
 ];
@@ -194,9 +197,9 @@ const lists: readonly CommandRow[] = [
   ...blocking('list', 'BRPOPLPUSH', 'RPOPLPUSH'),
 ];
 
-const readOnly = 'A script that changes something is refused as it does so.';
+const readOnly = 'The script fails at its first command that would change data.';
 const byDigest =
-  'Lockstep stores the texts of scripts itself; NOSCRIPT if it has none, as in Redis.';
+  'Lockstep stores the texts of scripts itself. It replies NOSCRIPT if it has no script of that digest, as Redis does.';
 const scripted = { keysAt: 'counted', rewrite: 'script' } as const;
 
 const scriptRows: readonly CommandRow[] = [
@@ -207,7 +210,8 @@ const scriptRows: readonly CommandRow[] = [
 ];
 
 /**
- * Every command that Redis 7.0 lists, those of JSON documents, and those by which fields expire, one row each; a container of subcommands is one row.
+ * Every command that Redis 7.0 lists, the commands of JSON documents, and the commands that let fields expire, one row
+ * each; a container of subcommands is one row.
  */
 export const commandTable: readonly CommandRow[] = [
   ...strings,
@@ -223,11 +227,11 @@ export const commandTable: readonly CommandRow[] = [
   ...refusedRows,
 ];
 
-// A Map, not an object: `constructor` is no command.
+// A Map, not an object: `constructor` is not a command.
 const rows: ReadonlyMap<string, CommandRow> = new Map(commandTable.map((row) => [row.name, row]));
 
-/** The row of the command `name`, in any case, or null where Redis 7.0 has none of that name. */
+/** The row of the command `name`, in any case, or null if Redis 7.0 has no such command. */
 export function findCommand(name: string): CommandRow | null {
-  // Beyond ASCII there are letters whose upper case is an ASCII letter; no command is meant by them.
+  // Some letters beyond ASCII have an ASCII letter as their upper case; such a name is not a command.
   return /^[a-z._-]+$/i.test(name) ? (rows.get(name.toUpperCase()) ?? null) : null;
 }

@@ -1,3 +1,4 @@
+/** Users' scripts: their digests, their lookup, and the reasons why a script cannot run. */
 import { limits } from '../limits.ts';
 import { utf8Length } from './keys.ts';
 import { counterName } from './lua-rewrite.ts';
@@ -5,55 +6,55 @@ import { readLua } from './lua-text.ts';
 
 /** A user's script. */
 export interface UserScript {
-  /** The SHA-1 of its text, in hex, in lower case. */
+  /** The SHA-1 of its text, in lower-case hex. */
   readonly sha: string;
   readonly text: string;
-  /** As regions run it; see LuaText. */
+  /** The text that regions run, with counters; see LuaText. */
   readonly counted: string;
-  /** True where its text shows that it changes nothing. */
+  /** True if its text shows that it changes nothing. */
   readonly readsOnly: boolean;
-  /** Why it cannot be run, or null. */
+  /** The reason why it cannot run, for users, or null. */
   readonly fault: string | null;
 }
 
-/** The scripts that whoever compiles a command knows. */
+/** Finds scripts for the compiler. */
 export interface ScriptLookup {
-  /** The script that EVAL brings with its command. From then on it may be known by its digest. */
+  /** Returns the script whose text EVAL sent. Afterwards `find` may know its digest. */
   evaluated(text: string): UserScript;
-  /** The script of a digest (40 digits in lower case), or null. */
+  /** Returns the script of a digest (40 hex digits in lower case), or null. */
   find(sha: string): UserScript | null;
 }
 
-/** What Redis says of a digest that it does not know; clients look for these words. */
+/** The error of Redis for an unknown digest. Clients match this text. */
 export const unknownScriptError = 'NOSCRIPT No matching script. Please use EVAL.';
 
-/** How Redis begins where a text is no script. It keeps no such text. */
+/** The errors of Redis for a text that is not a script, which Redis does not store. */
 const notAScript =
   /^ERR (?:Error compiling script|Invalid (?:script|engine in script) shebang|Unexpected (?:engine|flag) in script|Unknown lua shebang)/;
 
-/** True where an error says that the text of a script is none. */
+/** True if the error means that the text is not a script. */
 export function saysNoScript(error: string): boolean {
   return notAScript.test(error);
 }
 
-/** Reads a script of which `sha` is the digest. */
+/** Returns the script of this text; `sha` must be its digest, or '' if the digest is not needed. */
 export function scriptOf(text: string, sha: string): UserScript {
   const { counted, readsOnly, usesCounter } = readLua(text);
   return { sha, text, counted, readsOnly, fault: faultOf(text, counted, usesCounter) };
 }
 
-/** A digest as it is kept, or null where `text` is none. */
+/** The digest in lower case, or null if `text` is not a digest. */
 export function digestFrom(text: string): string | null {
   return /^[\da-f]{40}$/i.test(text) ? text.toLowerCase() : null;
 }
 
-/** Knows no script by its digest. */
+/** A lookup that knows no digest. */
 export const noScripts: ScriptLookup = {
   evaluated: (text) => scriptOf(text, ''),
   find: () => null,
 };
 
-/** Takes every digest for that of a script: for those who check the form of commands. */
+/** A lookup that accepts every digest, for code that only checks the form of commands. */
 export const anyScript: ScriptLookup = {
   evaluated: noScripts.evaluated,
   find: (sha) => ({ sha, text: '', counted: '', readsOnly: true, fault: null }),
@@ -64,9 +65,9 @@ function faultOf(text: string, counted: string, usesCounter: boolean): string | 
   if (bytes > limits.scriptBytes) {
     return `the script has ${bytes} bytes, including the code that counts its steps; the limit is ${limits.scriptBytes}`;
   }
-  // What Lua has compiled is nothing whose loops could be counted, and the server would not check it.
+  // The loops of bytecode could not be counted, and the server would not verify it.
   if (text.startsWith('\x1b')) return 'a script is Lua source text, not bytecode';
   if (usesCounter)
-    return `a script uses a name that begins with ${counterName}; those are Lockstep’s own`;
+    return `the script uses a name that begins with ${counterName}, which is reserved; use another name`;
   return null;
 }
