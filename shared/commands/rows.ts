@@ -87,7 +87,8 @@ export const rewriteNotes = {
   subcommand: 'HELP is refused.',
   memory: 'Only USAGE is supported, and the number of elements that it samples is limited.',
   scan: 'Reads support NOVALUES, which is newer than Redis 7.0: Lockstep omits the values from the reply.',
-  script: 'A script applies all of its changes or none. See [scripts](../guides/scripts.md) for the rules.',
+  script:
+    'A script applies all of its changes or none. See [scripts](../guides/scripts.md) for the rules.',
   publish:
     'Each region delivers the message when it applies the write. The reply is always 0, because the number of receivers is not known before that.',
 } as const;
