@@ -3,7 +3,8 @@ import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { problemIn } from '../command-line.ts';
 import type { Bundle } from './bundle.ts';
-import { projectDirectory, workerdProgram } from './bundle.ts';
+import { workerdProgram } from './bundle.ts';
+import { docsAssetsDirectory } from './docs-assets.ts';
 import type { OwnProcess } from './processes.ts';
 import { lastLines, startProcess } from './processes.ts';
 
@@ -97,7 +98,7 @@ const config :Workerd.Config = (
   services = [
     (name = "worker", worker = .worker),
     (name = "assets", worker = .assets),
-    (name = "files", disk = (path = ${quote(join(projectDirectory, 'node_modules', 'swagger-ui-dist'))})),
+    (name = "files", disk = (path = ${quote(docsAssetsDirectory)})),
     (name = "storage", disk = (path = ${quote(workerStorage(stateDirectory))}, writable = true)),
     (name = "internet", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
   ],

@@ -7,11 +7,9 @@ import {
   problemType,
 } from '../../../shared/http/problems.ts';
 import type { EdgeDependencies } from './dependencies.ts';
+import { docsAssets } from './docs-assets.ts';
 import { openApiOf } from './openapi-document.ts';
 import { answerJson, answerProblem, type EdgeEnvironment } from './respond.ts';
-
-/** The only files of the documentation's assets that are served; the folder holds more. */
-const assets = ['swagger-ui.css', 'swagger-ui-bundle.js', 'favicon-32x32.png'] as const;
 
 const page = `<!doctype html>
 <html lang="en">
@@ -54,7 +52,7 @@ export function mountDocs(
   app.get('/docs/start.js', (context) =>
     context.body(start, 200, { 'Content-Type': 'text/javascript; charset=utf-8' }),
   );
-  for (const name of assets) app.get(`/docs/${name}`, () => dependencies.asset(name));
+  for (const name of docsAssets) app.get(`/docs/${name}`, () => dependencies.asset(name));
 
   app.get('/problems/:name', (context) => {
     const name = context.req.param('name');

@@ -1,0 +1,31 @@
+import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import process from 'node:process';
+import { docsAssets } from '../../functions/edge/http/docs-assets.ts';
+import { projectDirectory } from './bundle.ts';
+
+/**
+ * Copies the files that the page of documentation loads to where wrangler.toml finds its assets. wrangler runs it before
+ * it bundles: the package has 30 files and 12 MB, of which three are served.
+ */
+
+/** Where the assets of a deployment lie. */
+export const docsAssetsDirectory = join(projectDirectory, '.lockstep', 'docs-assets');
+
+function copyDocsAssets(): void {
+  const source = dirname(createRequire(import.meta.url).resolve('swagger-ui-dist/package.json'));
+  mkdirSync(docsAssetsDirectory, { recursive: true });
+  const served: ReadonlySet<string> = new Set(docsAssets);
+  for (const name of readdirSync(docsAssetsDirectory)) {
+    if (!served.has(name)) rmSync(join(docsAssetsDirectory, name), { force: true });
+  }
+  for (const name of docsAssets) {
+    // Another Worker may be reading the file, or another process copying it.
+    const part = join(dirname(docsAssetsDirectory), `${name}.${process.pid}.part`);
+    copyFileSync(join(source, name), part);
+    renameSync(part, join(docsAssetsDirectory, name));
+  }
+}
+
+if (import.meta.main) copyDocsAssets();
