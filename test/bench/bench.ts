@@ -2,13 +2,14 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import process from 'node:process';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { readArguments, refuse } from '../../local/command-line.ts';
 import { redisKind } from '../../local/stack/regions.ts';
 import { requireRedis } from '../../local/stack/require-redis.ts';
 import type { Stack } from '../../local/stack/stack.ts';
 import { startStack } from '../../local/stack/stack.ts';
 import { limits } from '../../shared/limits.ts';
+import { connectTo } from '../support/redis.ts';
 import { BenchClient } from './client.ts';
 import { hookVariables, measureCallbackCost, measureHooks } from './hooks.ts';
 import { addedMs, measureLatency } from './latency.ts';
@@ -98,7 +99,7 @@ async function measureIncrements(
 /** Many clients on distinct keys: what a write costs in requests and in Redis commands. */
 async function measureLoad({ stack, client }: Bench): Promise<readonly Figure[]> {
   await client.settled();
-  const redises = stack.regions.map(({ redis }) => new Redis(redis.port));
+  const redises = stack.regions.map(({ redis }) => connectTo(redis.port));
   await Promise.all(redises.map((redis) => redis.config('RESETSTAT')));
   stack.total.reset();
   for (const { gateway } of stack.regions) gateway.meter.reset();

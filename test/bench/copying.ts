@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { Redis } from 'ioredis';
 import type { Stack, StackRegion } from '../../local/stack/stack.ts';
+import { connectTo } from '../support/redis.ts';
 import type { BenchClient, MemberChange } from './client.ts';
 import { Load, lengthMs, longestStop, nowMs } from './load.ts';
 import { type Figure, median, timed } from './measure.ts';
@@ -164,7 +164,7 @@ async function changed(
 
 /** Past Lockstep, alike in all regions. */
 async function fill({ redis }: StackRegion): Promise<void> {
-  const client = new Redis(redis.port, '127.0.0.1');
+  const client = connectTo(redis.port);
   for (let first = 0; first < keys; first += keysPerPipeline) {
     const pipeline = client.pipeline();
     for (let number = first; number < first + keysPerPipeline; number += 1) {

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { Redis } from 'ioredis';
 import type { Stack } from '../../local/stack/stack.ts';
+import { connectTo } from '../support/redis.ts';
 import type { Attempted, BenchClient, WriteBody } from './client.ts';
 
 /** So many counters; each has a hash of the writes that incremented it. */
@@ -72,7 +72,7 @@ export class Ledger {
   async audit(stack: Stack): Promise<Audit> {
     const sum = { lost: 0, inVain: 0, miscounted: 0 };
     for (const { redis } of stack.regions) {
-      const client = new Redis(redis.port, '127.0.0.1');
+      const client = connectTo(redis.port);
       const noted = new Set<number>();
       for (let counter = 0; counter < counters; counter += 1) {
         const numbers = await client.hkeys(this.notesKey(counter));

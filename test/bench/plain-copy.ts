@@ -1,5 +1,6 @@
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import type { StackRegion } from '../../local/stack/stack.ts';
+import { connectTo } from '../support/redis.ts';
 
 /** Keys in one pipeline. */
 const keysPerBatch = 1_000;
@@ -18,8 +19,8 @@ interface Dumped {
  * the one before it is written.
  */
 export async function copyPlainly(from: StackRegion, to: StackRegion): Promise<number> {
-  const source = new Redis(from.redis.port, '127.0.0.1');
-  const target = new Redis(to.redis.port, '127.0.0.1');
+  const source = connectTo(from.redis.port);
+  const target = connectTo(to.redis.port);
   try {
     let copied = 0;
     let writing: Promise<unknown> = Promise.resolve();

@@ -1,12 +1,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createTestHarness } from 'wrangler';
 import { type Gateway, startGateway } from '../../local/gateway/gateway.ts';
 import { placesFor } from '../../local/gateway/round-trips.ts';
 import { type LocalRegion, redisKind, startRegion } from '../../local/stack/regions.ts';
+import { connectTo } from '../support/redis.ts';
 import { commitsOf, type Picks, preparesOf } from './rounds.ts';
 import { patience, type Told } from './writes.ts';
 
@@ -29,7 +30,7 @@ beforeAll(async () => {
     places.map(async (place) => {
       const redis = await startRegion(place, stateDirectory, redisKind());
       const gateway = await startGateway({ redisPort: redis.port, token, roundTripMs: 0 });
-      return { redis, gateway, client: new Redis(redis.port, '127.0.0.1') };
+      return { redis, gateway, client: connectTo(redis.port) };
     }),
   );
   const configured = places.map(({ id, location }, index) => ({

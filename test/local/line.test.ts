@@ -1,13 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Gateway } from '../../local/gateway/gateway.ts';
 import { startGateway } from '../../local/gateway/gateway.ts';
 import { placesFor } from '../../local/gateway/round-trips.ts';
 import type { LocalRegion } from '../../local/stack/regions.ts';
 import { redisKind, startRegion } from '../../local/stack/regions.ts';
+import { connectTo } from '../support/redis.ts';
 
 /** A busy machine may take longer than a poll usually waits. */
 const patience = { timeout: 120_000 };
@@ -21,7 +22,7 @@ beforeAll(async () => {
   const [place] = placesFor(1);
   if (place === undefined) throw new Error('there is a first place');
   region = await startRegion(place, stateDirectory, redisKind());
-  redis = new Redis(region.port);
+  redis = connectTo(region.port);
   gateway = await startGateway({ redisPort: region.port, token, roundTripMs: 0 });
 });
 

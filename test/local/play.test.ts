@@ -3,7 +3,7 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startGateway } from '../../local/gateway/gateway.ts';
 import type { Place } from '../../local/gateway/round-trips.ts';
@@ -15,6 +15,7 @@ import { paintFor } from '../../local/playground/timeline.ts';
 import type { RedisKind } from '../../local/stack/regions.ts';
 import { redisKind, startRegion } from '../../local/stack/regions.ts';
 import type { StackRegion } from '../../local/stack/stack.ts';
+import { connectTo } from '../support/redis.ts';
 
 /** A busy machine may take longer than a poll usually waits. */
 const patience = { timeout: 120_000 };
@@ -100,7 +101,7 @@ beforeAll(async () => {
   regions = await Promise.all(
     placesFor(2).map((place, index) => start(place, kinds[index] ?? 'embedded')),
   );
-  redis = new Redis(regionOf(0).redis.port, '127.0.0.1', { retryStrategy: () => 20 });
+  redis = connectTo(regionOf(0).redis.port, { retryStrategy: () => 20 });
   redis.on('error', () => {});
 });
 

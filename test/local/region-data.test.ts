@@ -1,11 +1,12 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { placesFor } from '../../local/gateway/round-trips.ts';
 import type { LocalRegion } from '../../local/stack/regions.ts';
 import { redisKind, startRegion } from '../../local/stack/regions.ts';
+import { connectTo } from '../support/redis.ts';
 
 const [place] = placesFor(1);
 if (place === undefined) throw new Error('there is a first place');
@@ -19,7 +20,7 @@ let redis: Redis;
 beforeEach(async () => {
   stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-data-'));
   region = await startRegion(place, stateDirectory, redisKind());
-  redis = new Redis(region.port, '127.0.0.1', { retryStrategy: () => 20 });
+  redis = connectTo(region.port, { retryStrategy: () => 20 });
   // A region that a test has ended is not news to it.
   redis.on('error', () => {});
 });
@@ -37,7 +38,7 @@ const both = () => redis.mget('one', 'other');
 /** Increments both keys until told to stop, some at a time; `acknowledged` is what has been answered. */
 function incrementing() {
   const state = { acknowledged: 0, isOver: false };
-  const client = new Redis(region.port, '127.0.0.1', { retryStrategy: () => null });
+  const client = connectTo(region.port, { retryStrategy: () => null });
   client.on('error', () => {});
   const loop = async () => {
     while (!state.isOver) {
@@ -174,7 +175,7 @@ describe('a paused region', () => {
 describe('an embedded region', () => {
   it('can be wiped, and says why it can do no more', async () => {
     const embedded = await startRegion(place, stateDirectory, 'embedded');
-    const client = new Redis(embedded.port, '127.0.0.1', { retryStrategy: () => 20 });
+    const client = connectTo(embedded.port, { retryStrategy: () => 20 });
     client.on('error', () => {});
     await client.set('key', 'value');
     await embedded.wipe();

@@ -4,12 +4,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { parseRoundTrips, placesFor, roundTripMsOf } from '../../local/gateway/round-trips.ts';
 import { ownStateDirectory } from '../../local/stack/processes.ts';
 import type { LocalRegion, RedisKind } from '../../local/stack/regions.ts';
 import { redisKind, startRegion } from '../../local/stack/regions.ts';
+import { connectTo } from '../support/redis.ts';
 
 const [place] = placesFor(1);
 if (place === undefined) throw new Error('there is a first place');
@@ -25,7 +26,7 @@ afterEach(() => {
 });
 
 async function withClient<T>(region: LocalRegion, use: (redis: Redis) => Promise<T>): Promise<T> {
-  const redis = new Redis(region.port);
+  const redis = connectTo(region.port);
   try {
     return await use(redis);
   } finally {

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { decodeRound } from '../../functions/region/decoding.ts';
 import { encodeRound, keysOf } from '../../functions/region/encoding.ts';
@@ -8,6 +8,7 @@ import { compileWrite } from '../../shared/commands/compile.ts';
 import { type Check, operationAt } from '../../shared/contracts/frame.ts';
 import type { Part, Round, RoundReply } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
+import { connectTo } from '../support/redis.ts';
 import { replyOfClient } from './direct.ts';
 import { abortOf, commitOf, executed, part, roundOf } from './fixtures.ts';
 import dumpScript from './oracle/dump.lua';
@@ -25,7 +26,7 @@ class Region {
   readonly #copied: number;
 
   constructor(port: number, database: number, copied: number) {
-    this.redis = new Redis(port, '127.0.0.1', { db: database });
+    this.redis = connectTo(port, { db: database });
     this.#copied = copied;
   }
 

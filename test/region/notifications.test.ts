@@ -1,9 +1,10 @@
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compileWrite } from '../../shared/commands/compile.ts';
 import { operationAt } from '../../shared/contracts/frame.ts';
 import type { Part, RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
+import { connectTo } from '../support/redis.ts';
 import { connectDirectly } from './direct.ts';
 import { abortOf, commitOf, executed, part, prepareOf, roundOf, script } from './fixtures.ts';
 import { startRedisServer, type TestServer } from './servers.ts';
@@ -249,7 +250,7 @@ describe('keyspace notifications', () => {
   beforeAll(async () => {
     server = await startRedisServer();
     region = connectDirectly(server.redis, 'flagged');
-    plain = new Redis(server.port, '127.0.0.1', { db: 1 });
+    plain = connectTo(server.port, { db: 1 });
     await server.redis.config('SET', 'notify-keyspace-events', 'KEA');
     listener = await listenerOf(server.redis);
   });

@@ -3,8 +3,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { createRedisMock } from 'js-redis-server';
+import { connectTo } from '../support/redis.ts';
 
 /** A Redis of a test: a plain client of it, and its end. */
 export interface TestServer {
@@ -19,7 +20,7 @@ export async function startEmbedded(): Promise<TestServer> {
   const [address] = mock.addresses();
   if (address === undefined) throw new Error('the embedded server has no address');
   const port = address.port;
-  const redis = new Redis(port, '127.0.0.1');
+  const redis = connectTo(port);
   return {
     redis,
     port,
@@ -36,7 +37,7 @@ export async function startRedisServer(): Promise<TestServer> {
   const bound = ['--port', String(port), '--bind', '127.0.0.1', '--dir', folder];
   const server = spawn('redis-server', [...bound, '--save', '', '--appendonly', 'no']);
   await accepting(server);
-  const redis = new Redis(port, '127.0.0.1');
+  const redis = connectTo(port);
   return {
     redis,
     port,

@@ -1,10 +1,11 @@
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { expect } from 'vitest';
 import { compileWrite } from '../../../shared/commands/compile.ts';
 import { bytesWithin } from '../../../shared/commands/raw-bytes.ts';
 import { bytesOfText, parseExact } from '../../../shared/commands/replies.ts';
 import { operationAt, type ReplyOrder } from '../../../shared/contracts/frame.ts';
 import type { Decision, Part, RegionClient } from '../../../shared/contracts/round.ts';
+import { connectTo } from '../../support/redis.ts';
 import { connectDirectly } from '../direct.ts';
 import { commitOf, executed, keepingOn, outcomesOf, part, roundOf } from '../fixtures.ts';
 import { startRedisServer, type TestServer } from '../servers.ts';
@@ -88,8 +89,8 @@ export class RegionBesidePlain {
 
   constructor(server: TestServer) {
     this.#server = server;
-    this.staged = new Redis(server.port, '127.0.0.1', { stringNumbers: true });
-    this.plain = new Redis(server.port, '127.0.0.1', { stringNumbers: true, db: 1 });
+    this.staged = connectTo(server.port, { stringNumbers: true });
+    this.plain = connectTo(server.port, { stringNumbers: true, db: 1 });
     this.region = connectDirectly(this.staged, 'flagged');
   }
 

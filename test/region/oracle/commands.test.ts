@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { placesFor } from '../../../local/gateway/round-trips.ts';
 import { type LocalRegion, redisKind, startRegion } from '../../../local/stack/regions.ts';
@@ -9,6 +9,7 @@ import { compileReads, compileWrite } from '../../../shared/commands/compile.ts'
 import { commandTable, findCommand } from '../../../shared/commands/table.ts';
 import { type Operation, operationAt } from '../../../shared/contracts/frame.ts';
 import { context, now, samples } from '../../commands/command-samples.ts';
+import { connectTo } from '../../support/redis.ts';
 
 const stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-commands-'));
 let region: LocalRegion;
@@ -18,7 +19,7 @@ beforeAll(async () => {
   const [place] = placesFor(1);
   if (place === undefined) throw new Error('one place was asked for');
   region = await startRegion(place, stateDirectory, redisKind());
-  redis = new Redis(region.port, '127.0.0.1');
+  redis = connectTo(region.port);
 });
 
 afterAll(async () => {

@@ -1,11 +1,12 @@
 import fc from 'fast-check';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { compileWrite } from '../../../shared/commands/compile.ts';
 import { bytesWithin } from '../../../shared/commands/raw-bytes.ts';
 import { parseExact } from '../../../shared/commands/replies.ts';
 import { type Operation, operationAt } from '../../../shared/contracts/frame.ts';
 import type { RegionClient } from '../../../shared/contracts/round.ts';
+import { connectTo } from '../../support/redis.ts';
 import { connectDirectly } from '../direct.ts';
 import {
   abortOf,
@@ -62,8 +63,8 @@ let transactions = 0;
 
 beforeAll(async () => {
   server = await startRedisServer();
-  staged = new Redis(server.port, '127.0.0.1', { stringNumbers: true });
-  plain = new Redis(server.port, '127.0.0.1', { stringNumbers: true, db: 1 });
+  staged = connectTo(server.port, { stringNumbers: true });
+  plain = connectTo(server.port, { stringNumbers: true, db: 1 });
   region = connectDirectly(staged, 'flagged');
 });
 

@@ -3,10 +3,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import { type Gateway, startGateway } from '../../../local/gateway/gateway.ts';
 import { placesFor } from '../../../local/gateway/round-trips.ts';
 import { redisKind, startRegion } from '../../../local/stack/regions.ts';
+import { connectTo } from '../redis.ts';
 
 /** One plain Redis behind one plain gateway: what Lockstep is compared with. */
 export interface PlainRedis {
@@ -28,7 +29,7 @@ export async function startPlainRedis(): Promise<PlainRedis> {
   const token = 'token-of-the-plain-gateway';
   const gateway: Gateway = await startGateway({ redisPort: region.port, token, roundTripMs: 0 });
   await gateway.ready();
-  const client = new Redis(region.port, '127.0.0.1');
+  const client = connectTo(region.port);
   return {
     url: gateway.url,
     token,

@@ -1,7 +1,7 @@
-import { Redis } from 'ioredis';
 import { type Gateway, startGateway } from '../../../local/gateway/gateway.ts';
 import { placesFor } from '../../../local/gateway/round-trips.ts';
 import { redisKind, startRegion } from '../../../local/stack/regions.ts';
+import { connectTo } from '../redis.ts';
 import type { TestRegion, TestStack } from './stack.ts';
 
 /** A region that runs beside a stack, and that nobody has told its Worker of. */
@@ -26,7 +26,7 @@ export async function startSpare(stack: TestStack): Promise<Spare> {
   const redis = await startRegion(place, stack.stateDirectory, redisKind());
   const token = 'the-token-of-a-spare-region';
   const gateway = await startGateway({ redisPort: redis.port, token, roundTripMs: 0 });
-  const client = new Redis(redis.port, '127.0.0.1');
+  const client = connectTo(redis.port);
   client.on('error', () => {});
   const region = { place, redis, gateway, id: place.id, client };
   return {

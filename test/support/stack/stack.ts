@@ -1,11 +1,12 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Redis } from 'ioredis';
+import type { Redis } from 'ioredis';
 import type { RoundTrips } from '../../../local/gateway/round-trips.ts';
 import { type RedisKind, redisKind } from '../../../local/stack/regions.ts';
 import type { Stack, StackRegion } from '../../../local/stack/stack.ts';
 import { startStack } from '../../../local/stack/stack.ts';
+import { connectTo } from '../redis.ts';
 
 /** How a stack under test differs from three regions without round trips, in a directory of its own. */
 export interface TestStackOptions {
@@ -80,7 +81,7 @@ class RunningTestStack implements TestStack {
     this.stateDirectory = stateDirectory;
     this.keepsState = keepsState;
     this.regions = stack.regions.map((region) => {
-      const client = new Redis(region.redis.port, '127.0.0.1', { lazyConnect: true });
+      const client = connectTo(region.redis.port, { lazyConnect: true });
       // A region that a test has ended is not news to it.
       client.on('error', () => {});
       return { ...region, id: region.place.id, client };

@@ -1,0 +1,17 @@
+import { Redis } from 'ioredis';
+
+/** What a test may ask of a connection; see ioredis. */
+interface Options {
+  readonly db?: number;
+  readonly stringNumbers?: boolean;
+  readonly lazyConnect?: boolean;
+  readonly retryStrategy?: () => number | null;
+}
+
+/**
+ * Connects to a Redis on this machine. RESP2, so that replies have the form in which the REST protocol and the region's
+ * scripts give them: RESP3 would make maps, doubles and booleans of some.
+ */
+export function connectTo(port: number, options: Options = {}): Redis {
+  return new Redis(port, '127.0.0.1', { protocol: 2, ...options });
+}
