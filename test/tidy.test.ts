@@ -16,6 +16,13 @@ const tests = sources.filter((path) => path.startsWith('test/') || path === 'vit
 const shared = sources.filter((path) => path.startsWith('shared/'));
 const core = sources.filter((path) => path.startsWith('shared/protocol/'));
 
+/** Every name that the code of functions and shared has, with the `#` of a private one. */
+const wordsOfCode = new Set(
+  [...sources, ...scripts]
+    .filter((path) => /^(?:functions|shared)\//.test(path))
+    .flatMap((path) => textOf(path).match(/#?\b[A-Za-z_]\w*/g) ?? []),
+);
+
 const linesMaximum = 500;
 const luaColumnsMaximum = 120;
 
@@ -183,6 +190,18 @@ describe('PROTOCOL.md', () => {
     expect(numbers.length).toBeGreaterThan(0);
   });
 
+  it('says of each rule why it exists, and what enforces it', () => {
+    const bare = rules.filter(({ why, enforcedBy }) => why === '' || enforcedBy === '');
+    expect(bare.map(({ number }) => `R${number}`)).toEqual([]);
+  });
+
+  it('names files and symbols that exist for what enforces a rule', () => {
+    const unknown = rules.flatMap(({ number, enforcedBy }) =>
+      unknownNames(enforcedBy).map((name) => `R${number} names ${name}, which does not exist`),
+    );
+    expect(unknown).toEqual([]);
+  });
+
   it('names for each rule a test that exists', () => {
     const unproven = rules.flatMap(({ number, tests: cell }) => {
       const missing = namedTests(cell).filter((name) => !isInTree(name));
@@ -320,19 +339,35 @@ function contractFaults(path: string): readonly string[] {
   return faults;
 }
 
-/** The rules of PROTOCOL.md: rows of its tables, whose last cell names tests, and paragraphs, which say `tests: …`. */
-function rulesOfProtocol(): readonly { readonly number: number; readonly tests: string }[] {
+interface Rule {
+  readonly number: number;
+  readonly why: string;
+  readonly enforcedBy: string;
+  readonly tests: string;
+}
+
+/** The rules of PROTOCOL.md: each has a heading, and says why it exists, what enforces it, and which tests check it. */
+function rulesOfProtocol(): readonly Rule[] {
   const text = textOf('shared/protocol/PROTOCOL.md');
-  const rows = [...text.matchAll(/^\| R(\d+) .*\|([^|]+)\|$/gm)];
-  const paragraphs = [...text.matchAll(/^- \*\*R(\d+)\.([\s\S]*?)(?=\n- |\n\n|$(?!\n))/gm)];
-  const described = paragraphs.map(([, number, body = '']) => ({
-    number: Number(number),
-    tests: /\btests?: ([\s\S]*)$/.exec(body)?.[1] ?? '',
-  }));
-  return [
-    ...rows.map(([, number, tests = '']) => ({ number: Number(number), tests })),
-    ...described,
-  ];
+  const rules = [...text.matchAll(/^### R(\d+)\. .*\n([\s\S]*?)(?=^##|$(?!\n))/gm)];
+  return rules.map(([, number, body = '']) => {
+    const said = (name: string) =>
+      new RegExp(`^\\*\\*${name}:\\*\\* ([\\s\\S]*?)(?=\\n\\n|\\n*$(?!\\n))`, 'm').exec(
+        body,
+      )?.[1] ?? '';
+    const tests = said('Tests');
+    return { number: Number(number), why: said('Why'), enforcedBy: said('Enforced by'), tests };
+  });
+}
+
+/** Names in backticks that are neither a file of the tree nor words that the code has. */
+function unknownNames(text: string): readonly string[] {
+  const names = [...text.matchAll(/`([^`]+)`/g)].map(([, name = '']) => name);
+  return names.filter((name) => {
+    if (/\.[a-z]+$/.test(name) && isInTree(name)) return false;
+    if (files.some((path) => path.startsWith(`${name}/`))) return false;
+    return !name.split('.').every((word) => wordsOfCode.has(word));
+  });
 }
 
 /** The tests that a cell names: files in backticks, or the first word of a suite's file. A script of npm is no file. */

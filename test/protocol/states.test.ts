@@ -1,3 +1,5 @@
+import { readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { InvariantViolation } from '../../shared/assert.ts';
 import type { Membership } from '../../shared/protocol/io/events.ts';
@@ -27,7 +29,40 @@ function reachableFrom(first: RegionState): ReadonlySet<RegionState> {
   return reached;
 }
 
+const page = fileURLToPath(new URL('../../shared/protocol/PROTOCOL.md', import.meta.url));
+
+/** The states and events of a region as PROTOCOL.md shows them. */
+function tableOfStates(): string {
+  const states = Object.entries(regionTransitions);
+  const events = Object.keys(regionTransitions.absent);
+  const rows = [
+    ['event', ...states.map(([state]) => `from ${state}`)],
+    ...events.map((event) => [
+      `\`${event}\``,
+      ...states.map(([, of]) => {
+        const cell = Object.entries(of).find(([name]) => name === event);
+        return cell?.[1].join(', ') ?? '';
+      }),
+    ]),
+  ];
+  const widths = rows[0]?.map((_, at) => Math.max(...rows.map((row) => (row[at] ?? '').length)));
+  const lines = rows.map(
+    (row) => `| ${row.map((cell, at) => cell.padEnd(widths?.[at] ?? 0)).join(' | ')} |`,
+  );
+  const rule = `| ${widths?.map((width) => '-'.repeat(width)).join(' | ')} |`;
+  return [lines[0], rule, ...lines.slice(1)].join('\n');
+}
+
 describe('the states of a region', () => {
+  it('stand in PROTOCOL.md; UPDATE=1 writes them', () => {
+    const text = readFileSync(page, 'utf8');
+    const parts = /(<!-- region-states -->)[\s\S]*?(<!-- \/region-states -->)/;
+    const wanted = text.replace(parts, `$1\n\n${tableOfStates()}\n\n$2`);
+    if (process.env.UPDATE === '1') writeFileSync(page, wanted);
+    expect(readFileSync(page, 'utf8')).toBe(wanted);
+    expect(text).toMatch(parts);
+  });
+
   const states = Object.keys(regionTransitions);
 
   it('can all be reached by a region that is added', () => {

@@ -73,7 +73,7 @@ describe('a seeded run without a mutant', () => {
 });
 
 describe('a rule', () => {
-  const rules = [...page.matchAll(/^(?:\| |- \*\*)(R\d+)[ .]/gm)].map(([, rule]) => rule);
+  const rules = [...page.matchAll(/^### (R\d+)\. /gm)].map(([, rule]) => rule);
 
   it('has a mutant', () => {
     const known = new Set<string>(mutants.map(({ rule }) => rule));
