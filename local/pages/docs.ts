@@ -6,9 +6,11 @@ import { readArguments } from '../command-line.ts';
 import { projectDirectory } from '../stack/bundle.ts';
 import { readApiDocument } from './api-document.ts';
 import { apiPage } from './api-page.ts';
+import { benchmarkPage } from './benchmark-page.ts';
 import { commandPage } from './command-page.ts';
 import { configurationPage } from './configuration-page.ts';
 import { limitPage } from './limit-page.ts';
+import { llmsPage } from './llms-page.ts';
 import { formatMarkdown } from './markdown.ts';
 import { problemPage } from './problem-page.ts';
 
@@ -16,8 +18,8 @@ import { problemPage } from './problem-page.ts';
 
 const help = `Usage: npm run docs [-- --check]
 
-Writes the generated pages of docs/reference from the code: the HTTP API, commands, problems, configuration,
-limits and mutants.
+Writes the generated pages of docs/reference: the HTTP API, commands, problems, configuration,
+limits, mutants and benchmarks, and docs/llms.txt, the list of all pages.
 
   --check   write nothing; exit with code 1 if a page is stale
   --help    show this text
@@ -25,6 +27,8 @@ limits and mutants.
 
 /** The pages, by their paths from the root of the tree, and what makes each. */
 const pages: Readonly<Record<string, () => string | Promise<string>>> = {
+  'docs/llms.txt': llmsPage,
+  'docs/reference/benchmarks.md': benchmarkPage,
   'docs/reference/commands.md': commandPage,
   'docs/reference/configuration.md': configurationPage,
   'docs/reference/http-api.md': async () => apiPage(await readApiDocument()),
@@ -43,7 +47,8 @@ async function main(): Promise<number> {
   process.chdir(projectDirectory);
   let stale = 0;
   for (const [path, make] of Object.entries(pages)) {
-    const text = formatMarkdown(await make());
+    const made = await make();
+    const text = path.endsWith('.md') ? formatMarkdown(made) : made;
     if (existsSync(path) && readFileSync(path, 'utf8') === text) continue;
     stale += 1;
     console.log(values.check ? `${path} is stale; "npm run docs" writes it.` : `wrote ${path}`);
