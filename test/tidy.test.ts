@@ -52,6 +52,18 @@ const topLevel = [
   'wrangler.toml',
 ];
 
+/** Folders of test that no folder of functions or shared gives its name. */
+const testFolders = [
+  'bench',
+  'cases',
+  'docs',
+  'e2e',
+  'local',
+  'simulation',
+  'storage-formats',
+  'support',
+];
+
 describe('the tree', () => {
   it('has nothing at its top that is not on the list', () => {
     const names = new Set(files.map((path) => path.split('/')[0]));
@@ -132,6 +144,37 @@ describe('an import', () => {
   it('of local does not go to tests', () => {
     const local = sources.filter((path) => path.startsWith('local/'));
     expect(importsOf(local).filter(({ target }) => target.startsWith('test/'))).toEqual([]);
+  });
+});
+
+describe('the imports of functions, shared and local', () => {
+  it('have no circle, of values or of types', () => {
+    const inner = sources.filter((path) => /^(?:functions|shared|local)\//.test(path));
+    expect(circlesOf(inner)).toEqual([]);
+  });
+});
+
+describe('a folder of test', () => {
+  it('is named as the source that it tests, or is on the list', () => {
+    const foldersOf = (top: RegExp) =>
+      files
+        .filter((path) => top.test(path) && path.split('/').length > 2)
+        .map((path) => path.split('/')[1]);
+    const sourceFolders = new Set(foldersOf(/^(?:functions|shared)\//));
+    const others = new Set(foldersOf(/^test\//).filter((name) => !sourceFolders.has(name)));
+    expect([...others].sort()).toEqual(testFolders);
+  });
+});
+
+describe('CONTRIBUTING.md and AGENTS.md', () => {
+  it('name paths that exist', () => {
+    const folders = new Set(files.flatMap((path) => parentsOf(path)));
+    const named = ['CONTRIBUTING.md', 'AGENTS.md'].flatMap((page) =>
+      pathsIn(textOf(page)).map((path) => ({ page, path })),
+    );
+    const missing = named.filter(({ path }) => !files.includes(path) && !folders.has(path));
+    expect(missing).toEqual([]);
+    expect(named.length).toBeGreaterThan(40);
   });
 });
 
@@ -318,6 +361,52 @@ function importsOf(paths: readonly string[]): readonly Import[] {
       target: name.startsWith('.') ? normalize(join(dirname(path), name)) : name,
     })),
   );
+}
+
+/** Groups of files of which each reaches all others by imports (Tarjan's strongly connected components). */
+function circlesOf(paths: readonly string[]): readonly (readonly string[])[] {
+  const known = new Set(paths);
+  const targets = Map.groupBy(
+    importsOf(paths).filter(({ target }) => known.has(target)),
+    ({ path }) => path,
+  );
+  const order = new Map<string, number>();
+  const open: string[] = [];
+  const circles: (readonly string[])[] = [];
+  /** Returns the earliest open file that `path` reaches. */
+  const visit = (path: string): number => {
+    const own = order.size;
+    order.set(path, own);
+    open.push(path);
+    let earliest = own;
+    for (const { target } of targets.get(path) ?? []) {
+      const seen = order.get(target);
+      if (seen === undefined) earliest = Math.min(earliest, visit(target));
+      else if (open.includes(target)) earliest = Math.min(earliest, seen);
+    }
+    if (earliest === own) {
+      const circle = open.splice(open.indexOf(path));
+      if (circle.length > 1) circles.push(circle.sort());
+    }
+    return earliest;
+  };
+  for (const path of paths) if (!order.has(path)) visit(path);
+  return circles;
+}
+
+/** The folders that hold a file, from the top down. */
+function parentsOf(path: string): readonly string[] {
+  const parts = path.split('/');
+  return parts.slice(1).map((_, index) => parts.slice(0, index + 1).join('/'));
+}
+
+/** The paths of this tree that a page names, in backticks or as links; a pattern with a star is none. */
+function pathsIn(page: string): readonly string[] {
+  const links = [...page.matchAll(/\]\(([^)#:]+)\)/g)];
+  const quoted = [...page.matchAll(/`((?:functions|shared|local|test|docs|\.ci)\/[^`\s]*)`/g)];
+  return [...links, ...quoted]
+    .map(([, path = '']) => path.replace(/\/$/, ''))
+    .filter((path) => !path.includes('*'));
 }
 
 /** What the comment at the head of a Lua file leaves out. */

@@ -6,6 +6,7 @@ import { decodeInspection, decodeRound, silent } from './decoding.ts';
 import { encodeInspection, encodeRound } from './encoding.ts';
 import { digestOf, flagsProbe, inspectScript, roundScriptFor, type Script } from './lua-bundle.ts';
 import { connectRest, type Element, type Rest, type Silence, type TooLarge } from './rest.ts';
+import type { ScriptRunner } from './script-runner.ts';
 import { takeSnapshot } from './snapshots.ts';
 
 /** Where a region is, and what it asks of its callers. */
@@ -14,40 +15,6 @@ export interface RegionAddress {
   /** Of its Redis over the Upstash REST protocol. */
   readonly url: string;
   readonly token: string;
-}
-
-/** What came of one use of a script: its reply, or why there is none that can be used. */
-export type Evaluated = Extract<Element, { kind: 'answered' }> | Silence | TooLarge;
-
-/** The same, and what came of the commands behind it, if the script ran. */
-export type EvaluatedAhead =
-  | {
-      readonly kind: 'answered';
-      readonly reply: RawReply;
-      readonly elements: readonly Element[];
-    }
-  /** The server does not take one of the commands, so nothing ran. */
-  | { readonly kind: 'discarded' }
-  | Silence
-  | TooLarge;
-
-/** Runs scripts in one region's Redis. */
-export interface ScriptRunner {
-  evaluate(
-    script: Script,
-    keys: readonly string[],
-    argv: readonly string[],
-    timeoutMs: number,
-  ): Promise<Evaluated>;
-  /** Runs the script and then `commands`, as one step. */
-  evaluateAhead(
-    script: Script,
-    keys: readonly string[],
-    argv: readonly string[],
-    commands: readonly (readonly string[])[],
-    timeoutMs: number,
-  ): Promise<EvaluatedAhead>;
-  run(command: readonly string[], timeoutMs: number): Promise<Element | Silence | TooLarge>;
 }
 
 /** A reason is shown to people, and a server may put a whole command into its message. */

@@ -1,5 +1,6 @@
+import type { Bytes } from '../../shared/contracts/bytes.ts';
 import type { RegionFault } from '../../shared/contracts/coordinator.ts';
-import type { Bytes, InspectedKey, RegionClient } from '../../shared/contracts/round.ts';
+import type { InspectedKey, RegionClient } from '../../shared/contracts/round.ts';
 import { onlyShard, type RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 

@@ -1,8 +1,8 @@
 import { z } from 'zod';
 import { assert, InvariantViolation } from '../../shared/assert.ts';
+import type { Bytes } from '../../shared/contracts/bytes.ts';
 import { encodeReply, type RawReply } from '../../shared/contracts/reply.ts';
 import type {
-  Bytes,
   CopyReply,
   DecisionReply,
   InspectionResult,

@@ -4,7 +4,6 @@ import { isTagged, type RawReply } from '../../shared/contracts/reply.ts';
 import type { ReadCommand, SnapshotRequest, SnapshotResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import { needsMeasure } from './bounded-reads.ts';
-import type { ScriptRunner } from './client.ts';
 import { keysOfSnapshot } from './declared.ts';
 import { decodeSnapshot, silent } from './decoding.ts';
 import { encodeSnapshot } from './encoding.ts';
@@ -13,6 +12,7 @@ import { snapshotScriptFor } from './lua-bundle.ts';
 import { askedForm, sentForm } from './read-forms.ts';
 import { bytesOf, inOrder } from './reply-shape.ts';
 import type { Element, Silence } from './rest.ts';
+import type { ScriptRunner } from './script-runner.ts';
 
 const tooLarge: RawReply = { error: 'ERR the replies are too large; ask for less at once' };
 

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { bytesOfText } from '../../shared/commands/replies.ts';
-import type { Bytes } from '../../shared/contracts/round.ts';
+import type { Bytes } from '../../shared/contracts/bytes.ts';
 import { onlyShard, type RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import {

@@ -1,7 +1,7 @@
 /** Turns the replies of regions into the JSON that clients get, and strings into their bytes and back. */
 import { assert, InvariantViolation } from '../assert.ts';
+import type { Bytes } from '../contracts/bytes.ts';
 import { decodeReply, isTagged, type RawReply } from '../contracts/reply.ts';
-import type { Bytes } from '../contracts/round.ts';
 
 /**
  * A reply of Redis in the form that clients get as JSON. An integer beyond 2^53 is a bigint, so that no digit is lost (a

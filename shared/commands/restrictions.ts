@@ -1,9 +1,9 @@
 /** Rewriters that restrict a command: limits on its cost, and options that regions could not run alike. */
 import type { Operation } from '../contracts/frame.ts';
 import { limits } from '../limits.ts';
+import type { CheckedCommand } from './compile-context.ts';
 import { argumentFault, parseInteger, unsupportedOption } from './faults.ts';
 import { type CommandFault, utf8Length } from './keys.ts';
-import type { CheckedCommand } from './rewrites.ts';
 
 /** Lua represents integers of at most this many bits exactly. */
 const exactBits = 53;

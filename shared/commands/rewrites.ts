@@ -3,6 +3,7 @@ import { assert } from '../assert.ts';
 import type { Operation } from '../contracts/frame.ts';
 import { limits } from '../limits.ts';
 import { everyKey, flushedKey } from '../reserved-keys.ts';
+import type { CheckedCommand, CompileContext } from './compile-context.ts';
 import { argumentFault as fault, parseInteger, parseLong } from './faults.ts';
 import { type CommandFault, channelFault, channelKey } from './keys.ts';
 import {
@@ -15,7 +16,7 @@ import {
   readWideBits,
   restrictSort,
 } from './restrictions.ts';
-import type { ReadRow, Rewrite, WriteRow } from './rows.ts';
+import type { Rewrite } from './rows.ts';
 import { rewriteScript } from './scripts.ts';
 import {
   checkStreams,
@@ -25,27 +26,6 @@ import {
   rewritePending,
   rewriteTrim,
 } from './streams.ts';
-import type { ScriptLookup } from './user-scripts.ts';
-
-/** The inputs of the compiler besides the commands; the same inputs give the same operations. */
-export interface CompileContext {
-  /** The coordinator's clock, in ms since the epoch; a whole number. */
-  readonly now: number;
-  /** A fresh integer from 0 to 2^31 - 1 for each random draw. */
-  readonly seed: () => number;
-  /** Absent: no script is known by its digest. */
-  readonly scripts?: ScriptLookup;
-  /** True if the reply of a failing command is its error, and the other commands still run; see Part. */
-  readonly continueOnError?: boolean;
-}
-
-/** A command whose form is checked, and its operation before any rewrite. */
-export interface CheckedCommand {
-  readonly row: WriteRow | ReadRow;
-  readonly operation: Operation;
-  /** True for a read that a single region answers. */
-  readonly isSnapshot: boolean;
-}
 
 type Rewriter = (command: CheckedCommand, context: CompileContext) => Operation | CommandFault;
 

@@ -1,9 +1,9 @@
 /** Rewrites EVAL and its relatives into operations that carry the text and digest of the script. */
 import type { Operation } from '../contracts/frame.ts';
+import type { CheckedCommand, CompileContext } from './compile-context.ts';
 import { parseInteger } from './faults.ts';
 import type { CommandFault } from './keys.ts';
 import { mayWriteByFlags } from './lua-text.ts';
-import type { CheckedCommand, CompileContext } from './rewrites.ts';
 import { digestFrom, noScripts, type UserScript, unknownScriptError } from './user-scripts.ts';
 
 /** The positions of the keys of EVAL and its relatives; empty if numkeys is wrong. */

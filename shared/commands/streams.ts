@@ -2,6 +2,7 @@
 import type { Operation } from '../contracts/frame.ts';
 import { limits } from '../limits.ts';
 import { bytesInUtf8 } from '../protocol/transactions/bytes.ts';
+import type { CheckedCommand, CompileContext } from './compile-context.ts';
 import {
   argumentFault,
   disorderFault,
@@ -10,7 +11,6 @@ import {
   unsupportedOption,
 } from './faults.ts';
 import type { CommandFault } from './keys.ts';
-import type { CheckedCommand, CompileContext } from './rewrites.ts';
 
 /** A stream id, complete or without its sequence number. */
 const idPattern = /^\d{1,20}(?:-\d{1,20})?$/;

@@ -1,4 +1,5 @@
 import type { RegionId, TransactionOrder, WriteId } from '../ids.ts';
+import type { Bytes } from './bytes.ts';
 import type { Check } from './frame.ts';
 import type {
   FoundingStatus,
@@ -10,7 +11,7 @@ import type {
   RegionStatus,
 } from './members.ts';
 import type { RequestsApi } from './requests.ts';
-import type { Bytes, ReadCommand } from './round.ts';
+import type { ReadCommand } from './round.ts';
 import type { Callback, SubscriptionsApi } from './webhooks-and-feed.ts';
 
 /** A write as the edge hands it to the coordinator of its shard: checked for shape, not yet made deterministic. */

@@ -1,5 +1,5 @@
 import { assert } from '../assert.ts';
-import type { Bytes } from './round.ts';
+import type { Bytes } from './bytes.ts';
 
 /**
  * A reply of a region with nothing lost: strings have one character per byte (U+0000 to U+00FF), and an integer that a

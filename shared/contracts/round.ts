@@ -1,4 +1,5 @@
 import type { TransactionOrder } from '../ids.ts';
+import type { Bytes } from './bytes.ts';
 import type { Check, Operation } from './frame.ts';
 import type { RawReply } from './reply.ts';
 
@@ -51,12 +52,6 @@ export interface LeaseOrder {
   readonly reading: number | null;
   readonly ttlMs: number;
 }
-
-/**
- * A key, or a part of its value, with one character a byte (U+0000 to U+00FF): what copies is not looked at on its way,
- * and need not be text.
- */
-export type Bytes = string;
 
 /** One key to be read for a copy, and from where on; '' is the beginning of its value. */
 export interface CopyKey {

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { packBytes, packCommands, packTexts } from '../../functions/coordinator/storage/packed.ts';
 import { bytesWithin, textWithBytes } from '../../shared/commands/raw-bytes.ts';
+import type { Bytes } from '../../shared/contracts/bytes.ts';
 import type { WriteRecord } from '../../shared/contracts/coordinator.ts';
 import type { WriteFrame } from '../../shared/contracts/frame.ts';
 import { encodeReply } from '../../shared/contracts/reply.ts';
-import type { Bytes } from '../../shared/contracts/round.ts';
 import { keptKeyOf } from '../../shared/http/idempotency.ts';
 import { limits } from '../../shared/limits.ts';
 import { commandOf } from '../../shared/protocol/transactions/owed-events.ts';

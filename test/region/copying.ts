@@ -1,11 +1,6 @@
 import { createHash } from 'node:crypto';
-import type {
-  Bytes,
-  CopyForm,
-  CopyItem,
-  CopyKey,
-  CopyReply,
-} from '../../shared/contracts/round.ts';
+import type { Bytes } from '../../shared/contracts/bytes.ts';
+import type { CopyForm, CopyItem, CopyKey, CopyReply } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Entry, Keys, Value } from './commands.ts';
 import { bytesOf, textOf } from './replies.ts';

@@ -1,8 +1,9 @@
 import type { Redis } from 'ioredis';
-import { clientOf, type ScriptRunner } from '../../functions/region/client.ts';
+import { clientOf } from '../../functions/region/client.ts';
 import { silent } from '../../functions/region/decoding.ts';
 import type { Script } from '../../functions/region/lua-bundle.ts';
 import type { Element } from '../../functions/region/rest.ts';
+import type { ScriptRunner } from '../../functions/region/script-runner.ts';
 import { assert } from '../../shared/assert.ts';
 import { integerOf, type RawReply } from '../../shared/contracts/reply.ts';
 import type { RegionClient } from '../../shared/contracts/round.ts';

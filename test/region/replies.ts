@@ -1,4 +1,5 @@
 import { rawPartOf } from '../../shared/commands/replies.ts';
+import type { Bytes } from '../../shared/contracts/bytes.ts';
 import type { ReplyOrder } from '../../shared/contracts/frame.ts';
 import {
   decodeReply,
@@ -7,7 +8,6 @@ import {
   isTagged,
   type RawReply,
 } from '../../shared/contracts/reply.ts';
-import type { Bytes } from '../../shared/contracts/round.ts';
 
 /** What a command of the model answers. Strings have one character per byte. */
 export type Reply = RawReply;

@@ -1,10 +1,11 @@
 import { bytesOf as sizeOfReply } from '../../functions/region/reply-shape.ts';
 import { InvariantViolation } from '../../shared/assert.ts';
 import { bytesWithin } from '../../shared/commands/raw-bytes.ts';
+import type { Bytes } from '../../shared/contracts/bytes.ts';
 import type { Check, Operation } from '../../shared/contracts/frame.ts';
 import { isGrowing } from '../../shared/contracts/growing.ts';
 import { encodeReply } from '../../shared/contracts/reply.ts';
-import type { Bytes, Part, Prepare, Vote } from '../../shared/contracts/round.ts';
+import type { Part, Prepare, Vote } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import { everyKey, flushedKey, valuesAmong } from '../../shared/reserved-keys.ts';
 import { type Entry, type Keys, runCommand, typeOf } from './commands.ts';

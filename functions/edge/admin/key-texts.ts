@@ -1,5 +1,5 @@
 import { bytesOfText, textOfBytes } from '../../../shared/commands/replies.ts';
-import type { Bytes } from '../../../shared/contracts/round.ts';
+import type { Bytes } from '../../../shared/contracts/bytes.ts';
 
 /** A key as operators see it: as text, or in base64 where it is not the UTF-8 of any. */
 export interface ToldKey {

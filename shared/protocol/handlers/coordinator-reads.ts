@@ -5,7 +5,7 @@ import { keyOf, type RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { CoordinatorEvent, Ticket } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
-import type { Refusal } from '../membership/members.ts';
+import type { WriteRefusal } from '../io/refusal.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import { resolutionOf } from '../transactions/resolution.ts';
@@ -97,7 +97,7 @@ export class CoordinatorReads {
   }
 
   /** The shard has no members: nobody can be asked. */
-  refuseAll({ faults, reason }: Refusal): void {
+  refuseAll({ faults, reason }: WriteRefusal): void {
     for (const { ticket } of this.#waiting.splice(0)) {
       const answer = { kind: 'unavailable', faults, notFounded: reason } as const;
       this.#ready.reply({ kind: 'read', ticket, answer });

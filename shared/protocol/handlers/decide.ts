@@ -4,9 +4,10 @@ import type { RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { CoordinatorConfig } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
+import type { WriteRefusal } from '../io/refusal.ts';
 import type { ShardState } from '../io/shard-state.ts';
 import type { BlockedKeys } from '../membership/diverged-keys.ts';
-import type { Members, Refusal } from '../membership/members.ts';
+import type { Members } from '../membership/members.ts';
 import { outOfMemory } from '../regions/region-link.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import { takeBatch, type Waiting } from '../transactions/admission.ts';
@@ -186,7 +187,7 @@ export class TransactionManager {
   }
 
   /** Gives up every frame that waits. */
-  refuseAll({ faults, reason, code }: Refusal): void {
+  refuseAll({ faults, reason, code }: WriteRefusal): void {
     const { frames } = this.#parts;
     for (const part of frames.queue.take(() => true)) frames.giveUp(part, faults, reason, code);
   }

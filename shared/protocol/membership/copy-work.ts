@@ -1,4 +1,5 @@
-import type { Bytes, CopyItem, CopyKey, CopyStep } from '../../contracts/round.ts';
+import type { Bytes } from '../../contracts/bytes.ts';
+import type { CopyItem, CopyKey, CopyStep } from '../../contracts/round.ts';
 
 /** Keys on their way from the source to the target. */
 export interface Batch {

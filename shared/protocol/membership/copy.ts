@@ -1,6 +1,7 @@
 import { assert } from '../../assert.ts';
+import type { Bytes } from '../../contracts/bytes.ts';
 import type { CopyProgress } from '../../contracts/members.ts';
-import type { Bytes, CopyItem, CopyReply, CopyStep } from '../../contracts/round.ts';
+import type { CopyItem, CopyReply, CopyStep } from '../../contracts/round.ts';
 import { limits } from '../../limits.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import { bytesOfText, textOfBytes } from '../transactions/bytes.ts';

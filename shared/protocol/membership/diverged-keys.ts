@@ -1,6 +1,6 @@
 import type { BlockedKey } from '../../contracts/members.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
-import type { Refusal } from './members.ts';
+import type { WriteRefusal } from '../io/refusal.ts';
 
 /** The keys about which the regions disagree without a majority: nothing is written to them until somebody decides. */
 export class BlockedKeys {
@@ -21,7 +21,7 @@ export class BlockedKeys {
   }
 
   /** Why nothing can be written to all of these keys, or null. */
-  refusalOf(keys: readonly string[]): Refusal | null {
+  refusalOf(keys: readonly string[]): WriteRefusal | null {
     const key = keys.find((one) => this.#details.has(one));
     if (key === undefined) return null;
     const reason = `the regions have diverged: ${this.#details.get(key)}`;

@@ -9,8 +9,9 @@ import type {
 import type { RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { ComparisonResult } from '../io/events.ts';
+import type { WriteRefusal } from '../io/refusal.ts';
 import type { RegionLink } from '../regions/region-link.ts';
-import type { Members, MembersParts, Refusal } from './members.ts';
+import type { MemberChanges, MembersParts } from './members-parts.ts';
 import { assertTransition } from './region-states.ts';
 
 /** How far the comparison of regions that hold equally many keys has come. */
@@ -42,13 +43,13 @@ type Verdict =
  */
 export class Founding {
   readonly #parts: MembersParts;
-  readonly #members: Members;
+  readonly #members: MemberChanges;
   #isOpen = false;
   #comparison: ComparisonState | null = null;
   #recountAt = Number.POSITIVE_INFINITY;
   #recountPauseMs: number = limits.foundingRecountBackoffMinMs;
 
-  constructor(parts: MembersParts, members: Members) {
+  constructor(parts: MembersParts, members: MemberChanges) {
     this.#parts = parts;
     this.#members = members;
   }
@@ -69,7 +70,7 @@ export class Founding {
   }
 
   /** Why nothing can be written or read strongly, or null where the shard has members, or may have them in a moment. */
-  get refusal(): Refusal | null {
+  get refusal(): WriteRefusal | null {
     if (!this.#isOpen) return null;
     const verdict = this.#verdict;
     if (verdict.kind === 'empty') return null;

@@ -1,57 +1,23 @@
 import { assert } from '../../assert.ts';
-import type { RegionFault, WriteAnswer } from '../../contracts/coordinator.ts';
+import type { RegionFault } from '../../contracts/coordinator.ts';
 import type { MemberEvent, OutCause } from '../../contracts/members.ts';
 import type { RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import { flushedKey, reservedPrefix, valuesAmong } from '../../reserved-keys.ts';
-import type { CoordinatorConfig, Leaving, Membership, Stored } from '../io/events.ts';
-import type { ReadyBuilder } from '../io/ready-builder.ts';
-import type { ShardState } from '../io/shard-state.ts';
+import type { Leaving, Membership } from '../io/events.ts';
+import type { WriteRefusal } from '../io/refusal.ts';
 import { outOfMemory, type RegionLink } from '../regions/region-link.ts';
-import type { RegionLinks } from '../regions/region-links.ts';
-import type { Confirmations } from '../transactions/owed-events.ts';
-import type { PendingConfirmations } from '../transactions/pending-confirmations.ts';
-import type { BlockedKeys } from './diverged-keys.ts';
 import { Founding } from './founding.ts';
 import { bothOf, removal } from './leaving.ts';
+import type { MemberChanges, MembersParts, Trust } from './members-parts.ts';
 import { assertTransition, type RegionEvent } from './region-states.ts';
 import { isBelieved, Rejoin } from './rejoin.ts';
-
-/** What a change of members needs of the rest of the coordinator. */
-export interface MembersHost {
-  /** Aborts every undecided transaction; their parts are tried again at once. */
-  abortAll(): void;
-  /** Gives up every frame that waits. */
-  refuseAll(refusal: Refusal): void;
-  /** Frames that waited may go now. */
-  requestBatch(): void;
-  readonly undecided: number;
-}
-
-/** Why no write can be taken in. */
-export type Refusal = Pick<
-  Extract<WriteAnswer, { kind: 'unavailable' }>,
-  'code' | 'faults' | 'reason'
->;
-
-/** All that Members works on. */
-export interface MembersParts {
-  readonly config: CoordinatorConfig;
-  readonly stored: Stored;
-  readonly ready: ReadyBuilder;
-  readonly links: RegionLinks;
-  readonly applications: PendingConfirmations;
-  readonly confirmations: Confirmations;
-  readonly blocked: BlockedKeys;
-  readonly state: ShardState;
-  readonly host: MembersHost;
-}
 
 /**
  * Who votes. A voter that fails, has lost writes, or diverged is put out once its lease is over; what it misses from
  * then on is noted with each decision; when it can be reached again it is copied, and votes again (rules R31 to R38).
  */
-export class Members {
+export class Members implements MemberChanges {
   readonly returns: Rejoin;
   readonly founding: Founding;
   readonly #parts: MembersParts;
@@ -76,7 +42,7 @@ export class Members {
   }
 
   /** Why no write can be taken in, or null. */
-  get refusal(): Refusal | null {
+  get refusal(): WriteRefusal | null {
     if (this.founding.isOpen) return this.founding.refusal;
     const { voters } = this.#parts.links;
     const faults = this.#parts.links.all
@@ -244,16 +210,7 @@ export class Members {
   }
 
   /** This region alone is right from now on, whatever it holds. It votes once it has dropped what it was in the midst of. */
-  trust(
-    link: RegionLink,
-    why: {
-      readonly event: 'believed' | 'founded';
-      readonly detail: string;
-      /** Of the others, which are copied from it. */
-      readonly cause: OutCause;
-      readonly detailOfOthers: string;
-    },
-  ): void {
+  trust(link: RegionLink, why: Trust): void {
     const { links, state } = this.#parts;
     this.returns.cancel();
     this.#parts.host.abortAll();

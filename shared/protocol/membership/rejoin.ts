@@ -6,7 +6,7 @@ import { limits } from '../../limits.ts';
 import type { Leaving } from '../io/events.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import { Copy } from './copy.ts';
-import type { Members, MembersParts } from './members.ts';
+import type { MemberChanges, MembersParts } from './members-parts.ts';
 
 /**
  * How a region that is out gets its vote back: by a copy of what it lacks, one region at a time (rules R34 to R38).
@@ -14,10 +14,10 @@ import type { Members, MembersParts } from './members.ts';
  */
 export class Rejoin {
   readonly #parts: MembersParts;
-  readonly #members: Members;
+  readonly #members: MemberChanges;
   #copy: Copy | null = null;
 
-  constructor(parts: MembersParts, members: Members) {
+  constructor(parts: MembersParts, members: MemberChanges) {
     this.#parts = parts;
     this.#members = members;
   }

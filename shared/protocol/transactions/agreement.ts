@@ -1,4 +1,4 @@
-import type { Bytes } from '../../contracts/round.ts';
+import type { Bytes } from '../../contracts/bytes.ts';
 import type { RegionId } from '../../ids.ts';
 import { everyKey } from '../../reserved-keys.ts';
 

@@ -1,4 +1,4 @@
-import type { Bytes } from '../../contracts/round.ts';
+import type { Bytes } from '../../contracts/bytes.ts';
 
 /** The UTF-8 of `text`, one character a byte. `text` has no lone surrogates: keys are checked for them. */
 export function bytesOfText(text: string): Bytes {

@@ -1,4 +1,4 @@
-import type { Bytes } from '../../contracts/round.ts';
+import type { Bytes } from '../../contracts/bytes.ts';
 import { formatTransactionId, type ShardId } from '../../ids.ts';
 import { withoutChannels } from '../../reserved-keys.ts';
 import type { DecidedWrite, StorageWrite } from '../io/events.ts';

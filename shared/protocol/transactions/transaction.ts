@@ -1,8 +1,9 @@
 import { unreachable } from '../../assert.ts';
+import type { Bytes } from '../../contracts/bytes.ts';
 import type { RegionFault, VoteRecord } from '../../contracts/coordinator.ts';
 import { operationAt } from '../../contracts/frame.ts';
 import { isGrowing } from '../../contracts/growing.ts';
-import type { Bytes, Prepare, Vote } from '../../contracts/round.ts';
+import type { Prepare, Vote } from '../../contracts/round.ts';
 import { keyOf, type RegionId, type TransactionOrder } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { Waiting } from './admission.ts';

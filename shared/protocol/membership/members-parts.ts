@@ -1,0 +1,57 @@
+import type { MemberEvent, OutCause } from '../../contracts/members.ts';
+import type { RegionId } from '../../ids.ts';
+import type { CoordinatorConfig, Leaving, Membership, Stored } from '../io/events.ts';
+import type { ReadyBuilder } from '../io/ready-builder.ts';
+import type { WriteRefusal } from '../io/refusal.ts';
+import type { ShardState } from '../io/shard-state.ts';
+import type { RegionLink } from '../regions/region-link.ts';
+import type { RegionLinks } from '../regions/region-links.ts';
+import type { Confirmations } from '../transactions/owed-events.ts';
+import type { PendingConfirmations } from '../transactions/pending-confirmations.ts';
+import type { BlockedKeys } from './diverged-keys.ts';
+import type { RegionEvent } from './region-states.ts';
+
+/** What a change of members needs of the rest of the coordinator. */
+export interface MembersHost {
+  /** Aborts every undecided transaction; their parts are tried again at once. */
+  abortAll(): void;
+  /** Gives up every frame that waits. */
+  refuseAll(refusal: WriteRefusal): void;
+  /** Frames that waited may go now. */
+  requestBatch(): void;
+  readonly undecided: number;
+}
+
+/** All that Members works on. */
+export interface MembersParts {
+  readonly config: CoordinatorConfig;
+  readonly stored: Stored;
+  readonly ready: ReadyBuilder;
+  readonly links: RegionLinks;
+  readonly applications: PendingConfirmations;
+  readonly confirmations: Confirmations;
+  readonly blocked: BlockedKeys;
+  readonly state: ShardState;
+  readonly host: MembersHost;
+}
+
+/** The changes of membership that the founding and the return of a region make. */
+export interface MemberChanges {
+  /** Stores the membership of a region with this step. */
+  set(link: RegionLink, membership: Membership, event: RegionEvent): void;
+  /** Takes the vote of a region, or confirms that it has none, for the reason given. */
+  leave(link: RegionLink, leaving: Leaving, event: RegionEvent): void;
+  /** Adds an entry to the history and to the change feed, with the events that subscriptions are owed. */
+  note(region: RegionId, event: MemberEvent, cause: OutCause | null, detail: string): void;
+  /** Makes this region the only voter; the others are copied from it. */
+  trust(link: RegionLink, why: Trust): void;
+}
+
+/** Why one region alone is trusted. */
+export interface Trust {
+  readonly event: 'believed' | 'founded';
+  readonly detail: string;
+  /** The cause and detail of the other regions, which are out from then on. */
+  readonly cause: OutCause;
+  readonly detailOfOthers: string;
+}
