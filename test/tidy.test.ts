@@ -176,6 +176,17 @@ describe('CONTRIBUTING.md and AGENTS.md', () => {
     expect(missing).toEqual([]);
     expect(named.length).toBeGreaterThan(40);
   });
+
+  it('say what each folder is for', () => {
+    const text = textOf('CONTRIBUTING.md');
+    const folders = new Set(
+      files
+        .map((path) => path.split('/'))
+        .filter(([top = '']) => ['functions', 'shared', 'local', 'test'].includes(top))
+        .flatMap((parts) => (parts.length > 2 ? [parts.slice(0, 2).join('/')] : [])),
+    );
+    expect([...folders].filter((folder) => !text.includes(`| \`${folder}\``))).toEqual([]);
+  });
 });
 
 describe('the core', () => {
