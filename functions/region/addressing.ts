@@ -1,7 +1,8 @@
+/** Tells element-commands.lua how each command addresses the elements of a collection. */
 import type { Addressing, CommandGroup } from '../../shared/commands/rows.ts';
 import { commandTable } from '../../shared/commands/table.ts';
 
-/** The type that commands of a group work on, `k` for any. */
+/** The data type of the commands of a group; `k` for any type. */
 const types: Partial<Record<CommandGroup, string>> = {
   hash: 'h',
   set: 's',

@@ -1,3 +1,4 @@
+/** The client of one region: sends rounds, snapshots and inspections as scripts, over the region's REST endpoint. */
 import { presentReply } from '../../shared/commands/replies.ts';
 import type { RawReply } from '../../shared/contracts/reply.ts';
 import type { CommandResult, RegionClient } from '../../shared/contracts/round.ts';
@@ -5,29 +6,35 @@ import { keysOfInspection, keysOfRound } from './declared.ts';
 import { decodeInspection, decodeRound, silent } from './decoding.ts';
 import { encodeInspection, encodeRound } from './encoding.ts';
 import { digestOf, flagsProbe, inspectScript, roundScriptFor, type Script } from './lua-bundle.ts';
-import { connectRest, type Element, type Rest, type Silence, type TooLarge } from './rest.ts';
+import {
+  connectRest,
+  type Element,
+  type RestClient,
+  type Silence,
+  type TooLarge,
+} from './rest-client.ts';
 import type { ScriptRunner } from './script-runner.ts';
 import { takeSnapshot } from './snapshots.ts';
 
-/** Where a region is, and what it asks of its callers. */
+/** The address and credentials of a region. */
 export interface RegionAddress {
   readonly id: string;
-  /** Of its Redis over the Upstash REST protocol. */
+  /** The URL of its Redis in the Upstash REST protocol. */
   readonly url: string;
   readonly token: string;
 }
 
-/** A reason is shown to people, and a server may put a whole command into its message. */
+/** The maximum length of a reason in characters: a server may put a whole command into its message. */
 const reasonLength = 300;
 
 const tooLarge = silent('an answer that is too large');
 
-/** A client of one region. It sends each round once, and never throws. */
+/** Returns a client of one region. It sends each round once, and never throws. */
 export function connectRegion(address: RegionAddress): RegionClient {
   return clientOf(runnerOver(connectRest(address)));
 }
 
-/** A client that has a region's scripts run by `runner`. */
+/** Returns a client that runs the region's scripts with `runner`. */
 export function clientOf(runner: ScriptRunner): RegionClient {
   return {
     async round(round, timeoutMs) {
@@ -62,8 +69,8 @@ function silenceOf(sent: Silence | TooLarge): Silence {
   return sent.kind === 'silent' ? sent : tooLarge;
 }
 
-/** Sends scripts as {@link ScriptSender} does, by the region's REST endpoint. */
-function runnerOver(rest: Rest): ScriptRunner {
+/** Runs scripts over the region's REST endpoint, sent by {@link ScriptSender}. */
+function runnerOver(rest: RestClient): ScriptRunner {
   const sender = new ScriptSender((timeoutMs) => rest.send(['EVAL', flagsProbe, '0'], timeoutMs));
   const tailOf = (keys: readonly string[], argv: readonly string[]) => [
     String(keys.length),
@@ -99,7 +106,7 @@ function refusedBy({ code, message }: Extract<Element, { kind: 'error' }>): Sile
   return silent(`the server refused: ${message.slice(0, reasonLength)}`, code);
 }
 
-/** What a script answered, and the commands behind it. An `error` is the server's own: the script has not answered. */
+/** The replies of a script and of the commands after it. An `error` is the server's own: the script did not reply. */
 type Received =
   | {
       readonly kind: 'answered';
@@ -110,13 +117,13 @@ type Received =
   | Silence
   | TooLarge;
 
-/** Sends one request that begins by this command. */
+/** Sends one request whose first command is `first`. */
 type Exchange = (first: readonly string[]) => Promise<Received>;
 
-/** Whether the texts that a server reads have the line of flags. */
+/** The form of scripts that a server accepts: with or without the line of flags. */
 type Form = 'flagged' | 'plain';
 
-/** The digests of texts, which never change: each is computed once in an isolate. */
+/** The digests of texts. A text never changes, so an isolate computes each digest once. */
 const digests = new Map<string, Promise<string>>();
 
 function rememberedDigestOf(text: string): Promise<string> {
@@ -128,15 +135,15 @@ function rememberedDigestOf(text: string): Promise<string> {
 }
 
 /**
- * Sends scripts by their digests, and their texts only to a server that does not know them: a coordinator or an isolate
- * that is new need not send what others have sent before. A second request follows only an error that the server gave
- * before it ran anything (it knows no such text, or cannot read it): the script itself never answers by one, and
- * commands behind it only read.
+ * Sends scripts by their digests, and a text only to a server that does not have it: a new coordinator or isolate need
+ * not send texts again that others have sent. It sends a second request only after an error that the server raised
+ * before it ran anything (an unknown digest, or a text that it cannot parse): the script itself never replies an error,
+ * and the commands after it only read.
  */
 class ScriptSender {
-  /** Runs a short text that has the line of flags. */
+  /** Runs a short script with the line of flags. */
   readonly #probe: (timeoutMs: number) => Promise<Element | Silence | TooLarge>;
-  /** What this server reads; null until it has run a script. */
+  /** The form that this server accepts; null until it has run a script. */
   #form: Form | null = null;
 
   constructor(probe: (timeoutMs: number) => Promise<Element | Silence | TooLarge>) {
@@ -152,9 +159,9 @@ class ScriptSender {
     if (this.#form !== null) return this.#deliver(script, this.#form, tail, exchange);
     const received = await this.#call(script, 'flagged', tail, exchange);
     const isUnknown = isUnknownDigest(received);
-    // Some servers keep a text that they cannot read, under its digest.
+    // Some servers store a text under its digest although they cannot parse it.
     if (!isUnknown && !isError(received, 'ERR')) return received;
-    // A short text tells whether the server knows flags, so that a long one is not sent in vain.
+    // A short script shows whether the server supports flags, so that no long text is sent in vain.
     const probed = await this.#probe(timeoutMs);
     if (probed.kind === 'answered') {
       return isUnknown ? this.#evaluate(script, 'flagged', tail, exchange) : received;
@@ -163,7 +170,7 @@ class ScriptSender {
     return this.#deliver(script, 'plain', tail, exchange);
   }
 
-  /** By its digest, then by its text if the server does not know it. */
+  /** Sends the script by its digest, and then by its text if the server does not know the digest. */
   async #deliver(
     script: Script,
     form: Form,
@@ -199,7 +206,7 @@ class ScriptSender {
   }
 }
 
-/** The server does not know the text, or no digests at all. */
+/** True if the server does not know the digest, or does not support EVALSHA. */
 function isUnknownDigest(received: Received): boolean {
   if (isError(received, 'NOSCRIPT')) return true;
   return received.kind === 'error' && /^ERR unknown command/i.test(received.message);

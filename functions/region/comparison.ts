@@ -1,34 +1,35 @@
+/** Compares the values of keys across regions, for verify and repair. */
 import type { Bytes } from '../../shared/contracts/bytes.ts';
 import type { RegionFault } from '../../shared/contracts/coordinator.ts';
 import type { InspectedKey, RegionClient } from '../../shared/contracts/round.ts';
 import { onlyShard, type RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 
-/** A region that is compared with others. */
+/** A region that takes part in a comparison. */
 export interface ComparedRegion {
   readonly id: RegionId;
   readonly client: Pick<RegionClient, 'inspect'>;
 }
 
-/** What a comparison needs of the world. */
+/** The dependencies of a comparison. */
 export interface ComparisonWorld {
   readonly regions: readonly ComparedRegion[];
-  /** Fulfilled after `ms`. */
+  /** Resolves after `ms` milliseconds. */
   pause(ms: number): Promise<void>;
 }
 
-/** The digest of one key in each region; null where it does not exist. */
+/** The digest of one key per region; null if the key does not exist there. */
 export type Digests = Readonly<Record<RegionId, string | null>>;
 
-/** How the regions hold one key. */
+/** The result of comparing one key. */
 export type Compared =
   | { readonly kind: 'equal' }
-  /** They differ, and none is about to change that. */
+  /** The regions differ, and no write in progress explains it. */
   | { readonly kind: 'differs'; readonly digests: Digests }
-  /** The key was locked, or changed, at each look: nothing can be said. */
+  /** The key was locked or changed between all looks, so the comparison is inconclusive. */
   | { readonly kind: 'restless'; readonly digests: Digests };
 
-/** A value, or the region that gave no usable answer. */
+/** A value, or the region that did not return a usable response. */
 export type Seen<Value> =
   | { readonly ok: true; readonly value: Value }
   | { readonly ok: false; readonly fault: RegionFault };
@@ -39,10 +40,10 @@ interface Glimpse {
 }
 
 /**
- * Compares keys in all regions. What differs at the first look is looked at again: the regions are not read
- * at one moment, and a commit may be on its way. Every region locks a key before any of them shows a new value, so that
- * a difference which stands unlocked over two looks was made by no write on its way. The last two looks lie
- * further apart than clocks may, because a key expires by each region's own.
+ * Compares keys in all regions. Keys that differ at the first look are read again, because regions are not read at the
+ * same moment and a commit may be in progress. Every region locks a key before any region shows its new value, so a
+ * difference that persists unlocked over two looks is not due to a write in progress. The last two looks are further
+ * apart than clocks may be, because a key expires by each region's own clock.
  */
 export async function compareKeys(
   world: ComparisonWorld,
@@ -63,8 +64,8 @@ export async function compareKeys(
 }
 
 /**
- * The digests and locks of some keys in one region. An answer stops at a bound of bytes read, behind the key that passes
- * it, so it may leave out the last keys: these are asked for again. An answer without any of them ends the look.
+ * Reads the digests and locks of some keys in one region. A response stops after the key that exceeds the bound of bytes
+ * read, so it may omit the last keys; these are requested again. A response without any of them is a fault.
  */
 export async function lookAt(
   { id, client }: ComparedRegion,
@@ -79,13 +80,13 @@ export async function lookAt(
     if (result.kind === 'silent') return silent(id, result.reason);
     for (const inspected of result.keys) found.set(inspected.key, inspected);
     const more = left.filter((key) => !found.has(key));
-    if (more.length === left.length) return silent(id, 'its answer leaves out keys');
+    if (more.length === left.length) return silent(id, 'its response omits keys');
     left = more;
   }
   return { ok: true, value: found };
 }
 
-/** That a region gave no usable answer. */
+/** The fault of a region that did not return a usable response. */
 export function silent(
   region: RegionId,
   reason: string,
@@ -116,7 +117,7 @@ async function glimpse(
 function judge(before: Glimpse | undefined, now: Glimpse): Compared {
   const { digests } = now;
   const isEqual = new Set(Object.values(digests)).size <= 1;
-  // Where a lock says that it is about to change, the regions vote on that, and their results are compared.
+  // If a lock announces a change, the regions vote on it, and the vote compares their results.
   if (isEqual) return { kind: 'equal' };
   const isSame = before !== undefined && JSON.stringify(before.digests) === JSON.stringify(digests);
   const isAtRest = isSame && !before.isLocked && !now.isLocked;

@@ -1,3 +1,4 @@
+/** Chooses the keys that a script declares in KEYS. */
 import { assert } from '../../shared/assert.ts';
 import type { Inspection, Round, SnapshotRequest } from '../../shared/contracts/round.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
@@ -6,10 +7,10 @@ import { valuesAmong } from '../../shared/reserved-keys.ts';
 import { keysOf } from './encoding.ts';
 
 /**
- * What a script declares in its KEYS: the shard's own keys, and behind them those of users that it is known to touch,
- * with their shadows. Upstash reads what is not declared from disk while it holds up all others. A script also touches
- * what is found out as it runs (by users' scripts, in locks), so nothing depends on these names: those that would make
- * the request much larger are left out.
+ * A script declares the shard's own keys and the users' keys that it is known to touch, with their shadows. Upstash reads
+ * undeclared keys from disk while all other commands wait. A script also touches keys that it only learns as it runs
+ * (from users' scripts and locks), so nothing depends on the declaration: names that would make the request much larger
+ * are omitted.
  */
 
 /** KEYS for a round whose argument is `argument`. */
@@ -21,7 +22,7 @@ export function keysOfRound(round: Round, argument: string): readonly string[] {
   return declared(shard, [...valuesAmong(own), ...valuesAmong(read), ...shadows], argument);
 }
 
-/** KEYS for a snapshot whose argument is `argument`; commands behind the script declare their own. */
+/** KEYS for a snapshot whose argument is `argument`; the commands after the script declare their own keys. */
 export function keysOfSnapshot(request: SnapshotRequest, argument: string): readonly string[] {
   const { shard, settle, commands } = request;
   const settled = settle.flatMap(({ keys }) => keys);
@@ -48,13 +49,13 @@ function shadowsOf(
   return valuesAmong(item.keys).map((key) => `lockstep:${shard}:shadow:${id}:${key}`);
 }
 
-/** The first of `names` that fit: all of them together take no more than the argument does, so no request doubles. */
+/** The first of `names` that are together no longer than the argument, so that a request at most doubles. */
 function declared(shard: number, names: readonly string[], argument: string): readonly string[] {
   const keys = keysOf(shard);
   const chosen = new Set<string>();
   let left = argument.length;
   for (const name of names) {
-    // Bytes that are no UTF-8 have no place in the JSON of a request.
+    // The JSON of a request cannot carry invalid UTF-8.
     if (chosen.has(name) || !name.isWellFormed()) continue;
     left -= JSON.stringify(name).length + 1;
     if (left < 0 || chosen.size === limits.keysDeclared) break;
@@ -64,7 +65,7 @@ function declared(shard: number, names: readonly string[], argument: string): re
   return [...keys, ...chosen];
 }
 
-/** These keys come with one character a byte, which is the same for these alone. */
+/** True for keys whose form of one character per byte equals their text. */
 function isAscii(key: string): boolean {
   return /^[\0-\x7f]*$/.test(key);
 }

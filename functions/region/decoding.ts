@@ -1,3 +1,4 @@
+/** Decodes the replies of the region scripts. Anything else that a server sends becomes `silent`. */
 import { z } from 'zod';
 import { assert, InvariantViolation } from '../../shared/assert.ts';
 import type { Bytes } from '../../shared/contracts/bytes.ts';
@@ -18,7 +19,7 @@ import { inOrder, reshape } from './reply-shape.ts';
 
 const count = z.number().int().nonnegative();
 
-/** A reply of a script: nothing else is in an answer of its endpoint. */
+/** A reply of a script. An endpoint's response contains nothing else. */
 const reply: z.ZodType<RawReply> = z.custom<RawReply>(() => true);
 
 const voteSchema = z.union([
@@ -65,7 +66,7 @@ const executedSchema = z.tuple([
 
 const generationSchema = z.tuple([z.literal('f'), z.literal('generation'), count, count]);
 
-/** The region's state is of a later release: that is nothing about its data. */
+/** The region's state has the format of a later release; this is not a fault of its data. */
 const laterSchema = z.tuple([z.literal('f'), z.literal('format'), count]);
 
 const refusedSchema = z.union([
@@ -110,14 +111,14 @@ const decisionReplies: Record<string, DecisionReply> = {
   u: 'unreadable',
 };
 
-/** Errors by which a server says that it does not write, whatever it is sent; as `serverErrors` in stage.lua. */
+/** Error codes of a server that currently accepts no writes at all; the same list as `serverErrors` in stage.lua. */
 const serverRefusals: ReadonlySet<string> = new Set(
   'OOM MISCONF READONLY NOREPLICAS NOPERM NOAUTH LOADING BUSY MASTERDOWN CLUSTERDOWN CROSSSLOT MOVED'.split(
     ' ',
   ),
 );
 
-/** Reads what round.lua answered to `round`. Whatever is not its answer is `silent`. */
+/** Decodes the reply of round.lua to `round`. Anything else is `silent`. */
 export function decodeRound(answer: RawReply, round: Round): RoundResult {
   const read = roundSchema.safeParse(answer);
   if (!read.success) return silent('an answer that is none of a round');
@@ -159,8 +160,8 @@ export function decodeRound(answer: RawReply, round: Round): RoundResult {
 }
 
 /**
- * Reads what snapshot.lua answered to `request`; `large` means that it leaves the reading to the commands themselves.
- * Whatever is not its answer is `silent`.
+ * Decodes the reply of snapshot.lua to `request`; `large` means that the commands themselves must read.
+ * Anything else is `silent`.
  */
 export function decodeSnapshot(
   answer: RawReply,
@@ -190,7 +191,7 @@ export function decodeSnapshot(
   return { kind: 'read', replies: ordered, locks };
 }
 
-/** Reads what inspect.lua answered. Whatever is not its answer is `silent`. */
+/** Decodes the reply of inspect.lua. Anything else is `silent`. */
 export function decodeInspection(answer: RawReply): InspectionResult {
   const read = inspectionSchema.safeParse(parse(answer));
   if (!read.success) return silent('an answer that is none of an inspection');
@@ -207,7 +208,7 @@ function laterRelease(format: number): string {
   return `its state is of a later release of Lockstep (form ${format}), which this one cannot read: deploy that release`;
 }
 
-/** No usable answer, with a reason for people. */
+/** No usable response, with the reason for people. The code of the server's error is kept if it refuses writes. */
 export function silent(
   reason: string,
   code = '',
@@ -236,7 +237,7 @@ function refusalOf(refusal: z.infer<typeof refusedSchema>): Refusal {
     : { kind: refusal[1] };
 }
 
-/** The replies with what their shape says of them; null if the two do not fit. */
+/** The replies with the types of their shape; null if the two do not match. */
 function shapedOf(replies: RawReply[], shape: string): readonly RawReply[] | null {
   try {
     const shaped = reshape(replies, shape);
@@ -247,7 +248,7 @@ function shapedOf(replies: RawReply[], shape: string): readonly RawReply[] | nul
   }
 }
 
-/** The votes; null if one is no vote on its prepare. */
+/** The votes; null if one does not match its prepare. */
 function voteTexts(
   votes: readonly z.infer<typeof voteSchema>[],
   { prepares }: Round,
@@ -262,7 +263,7 @@ function voteTexts(
   return given;
 }
 
-/** The outcomes of a transaction's parts, each in the one form that is equal in every region; null if they are others. */
+/** The outcomes of a transaction's parts, in a form that is equal in every region; null if they do not match the parts. */
 function outcomesOf(
   outcomes: RawReply[],
   shape: string,
@@ -280,7 +281,7 @@ function outcomesOf(
   });
 }
 
-/** Keys stay bytes here: what copies is not looked at on its way. */
+/** Keys stay bytes here, because a copy passes them on unchanged. */
 function copyOf(copy: z.infer<typeof copySchema>): CopyReply {
   switch (copy[0]) {
     case 'b':
@@ -339,7 +340,7 @@ function voteOf(vote: z.infer<typeof voteSchema>, prepare: Prepare): Vote | null
   }
 }
 
-/** The text whose UTF-8 is `bytes`, one character a byte. */
+/** Decodes UTF-8 from a string with one character per byte. */
 function textOf(bytes: string): string {
   return new TextDecoder().decode(Uint8Array.from(bytes, (character) => character.charCodeAt(0)));
 }

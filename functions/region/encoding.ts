@@ -1,3 +1,4 @@
+/** Encodes the arguments of the region scripts; the header of each script describes the form. */
 import { assert } from '../../shared/assert.ts';
 import type { Check, Operation, OperationKind, ReplyOrder } from '../../shared/contracts/frame.ts';
 import type {
@@ -14,13 +15,13 @@ import type {
 import { limits } from '../../shared/limits.ts';
 import { addressingOf } from './addressing.ts';
 
-/** How many of the region's last marks an answer brings: more than rounds are ever in flight. */
+/** The number of the region's last marks in a reply: more than there are rounds in flight. */
 const marksAnswered = 8;
 
-/** The values that one inspection reads, bytes: a server does nothing else meanwhile. */
+/** The maximum size of values that one inspection reads, in bytes: the server blocks meanwhile. */
 const inspectedBytes = 4_000_000;
 
-/** Marks are joined by commas in the region's history. */
+/** The region's history joins marks by commas, so a mark contains none. */
 const markPattern = /^[0-9A-Za-z_-]{1,64}$/;
 
 const operationCodes: Record<OperationKind, number> = {
@@ -94,7 +95,7 @@ export function encodeRound(round: Round): string {
   return `${JSON.stringify(form).slice(0, -1)},${copyText(round.copy)}]`;
 }
 
-/** What the source answered is JSON already, and goes in as it is. */
+/** The reply of the source is JSON already and is inserted unchanged. */
 function copyText(step: CopyStep | null): string {
   if (step?.kind === 'write') {
     const head = JSON.stringify(['w', step.token, step.number]).slice(0, -1);
@@ -118,8 +119,8 @@ function copyForm(step: Exclude<CopyStep, { kind: 'write' }>): Json {
 }
 
 /**
- * ARGV[1] of snapshot.lua; its header describes the form. `inScript` is how many bytes the script reads itself, if it
- * knows before that there are more.
+ * ARGV[1] of snapshot.lua; its header describes the form. `inScript` is the maximum number of bytes that the
+ * script reads itself, if it knows the size before.
  */
 export function encodeSnapshot(request: SnapshotRequest, inScript: number): string {
   const form: Json = [

@@ -1,9 +1,9 @@
+/** Assembles the scripts that regions run from the files of lua/, the command table and the limits. */
 import type { Operation } from '../../shared/contracts/frame.ts';
 import { growingCommands, growingOfGroups } from '../../shared/contracts/growing.ts';
 import type { Round, SnapshotRequest } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import { addressingOf } from './addressing.ts';
-import { heavyCommands } from './heavy.ts';
 import applyText from './lua/apply.lua';
 import baseText from './lua/base.lua';
 import addressingText from './lua/collections/addressing.lua';
@@ -40,16 +40,17 @@ import scriptTextsText from './lua/user-scripts/texts.lua';
 import scriptRoundsText from './lua/user-scripts/write-host.lua';
 import workText from './lua/work.lua';
 import workReadText from './lua/work-read.lua';
+import { copyingCommands, measuredCommands } from './measured-commands.ts';
+import { slowCommands } from './slow-commands.ts';
 import { scriptTable } from './user-script-table.ts';
-import { copyingCommands, measuredCommands } from './work.ts';
 
 /**
- * Commits must go through when the server is out of memory, and one script touches keys of any slot. Servers from
- * Redis 7 on take the flags from the first line; older ones and some compatible ones know no such line, and do without.
+ * Flags that let commits run although the server is out of memory, and a script touch keys of any slot. Redis 7 or later
+ * reads them from the first line; older and some compatible servers do not support that line.
  */
 export const flagsLine = '#!lua flags=allow-oom,allow-cross-slot-keys\n';
 
-/** Tells whether a server knows the line of flags: one that does not reads it as a syntax error. */
+/** A script that tests support for the line of flags: a server without it reports a syntax error. */
 export const flagsProbe = `${flagsLine}return 1`;
 
 /** A script as sent by EVAL, with and without the line of flags. */
@@ -59,11 +60,11 @@ export interface Script {
   readonly plain: string;
 }
 
-/** A text of Lua in quotes or brackets, which stays as it is, or an operator with the spaces around it. */
+/** A quoted or long string of Lua, which stays unchanged, or an operator with the spaces around it. */
 const textOrOperator =
   /('(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|\[(=*)\[[\s\S]*?\]\2\])| *([=~<>]=|[=<>,{}+*#]) */g;
 
-/** What a user's script sees: one module, in this order, as each of them uses names of those before it. */
+/** The environment of users' scripts: one module, in this order, because each file uses names of earlier ones. */
 const sightTexts = [
   scriptSightText,
   scriptBudgetText,
@@ -75,14 +76,14 @@ const sightTexts = [
   scriptNamesText,
 ];
 
-/** What runs a user's script, with what that sees. */
+/** The runner of users' scripts and their environment. */
 const userScripts = [
   scriptTable(),
   moduleOf('scriptSight', sightTexts.join('\n')),
   moduleOf('userScripts', scriptRunText),
 ];
 
-/** A script has room for few more names, so all of it is one module. */
+/** Lua allows 200 local variables per function, so all of this is one module. */
 const scriptsInRounds = moduleOf(
   'scriptStage',
   [
@@ -98,23 +99,23 @@ const scriptsInSnapshots = moduleOf(
   [...userScripts, scriptSnapshotsText].join('\n'),
 );
 
-/** apply.lua has the name already, as its functions use it. */
+/** apply.lua declares this name already, because its functions use it. */
 const mergeModule = `loadMergers = function()\n${mergeText}\nend`;
 
-/** Of these the rest needs one name. */
+/** Stream and bit commands, of which other files use one name. */
 const runnersText = `local runners\ndo\n${streamsText}\n${bitsText}\nend`;
 
-/** Of this the rest needs one name. */
+/** The commands that may grow a value, as one name for other files. */
 const growingText = [
   setText('GROWING', growingCommands),
   setText('GROWING_GROUPS', growingOfGroups),
 ].join('\n');
 const memoryModule = `local memory = (function()\n${growingText}\n${memoryText}\nend)()`;
 
-const heavyText = setText('HEAVY', heavyCommands);
-const paceModule = `local pace = (function()\n${heavyText}\n${paceText}\nend)()`;
+const slowCommandsText = setText('HEAVY', slowCommands);
+const paceModule = `local pace = (function()\n${slowCommandsText}\n${paceText}\nend)()`;
 
-/** What knows how long a command takes. */
+/** The estimate of the work of a command. */
 const workTexts = [
   setText('MEASURED', measuredCommands),
   setText('COPYING', copyingCommands),
@@ -122,7 +123,7 @@ const workTexts = [
   moduleOf('loadWork', workText),
 ].join('\n');
 
-/** What every round has: locks and decisions, with all that a commit may merge, and the state of what is staged. */
+/** The part of every round: locks, decisions, merges of commits, and the state of staged transactions. */
 const decidingTexts = [
   baseText,
   messagesText,
@@ -133,7 +134,7 @@ const decidingTexts = [
   paceModule,
 ];
 
-/** In place of what stages by elements: nothing is. Nor is there a command that may take long. */
+/** Replaces staging by elements and the estimate of work in scripts that need neither. */
 const wholeText =
   'local function isAddressed() return false end\nlocal runners = {}\nlocal function excess() end';
 
@@ -145,13 +146,13 @@ const elementTexts = [
   runnersText,
 ];
 
-/** What may prepare anything. */
+/** The parts that any prepare may need. */
 const anyTexts = [
   ...decidingTexts,
   ...elementTexts,
   stageText,
   scriptsInRounds,
-  // What runs scripts is made with the first one.
+  // The runner of scripts is created with the first script.
   'function runScript(operation) runScript = scriptStage() return runScript(operation) end',
 ];
 
@@ -162,13 +163,13 @@ const copyTexts = [
 ];
 
 /**
- * The scripts of rounds; encoding.ts writes their argument, decoding.ts reads their reply. A server runs the same round
- * by each of them that has the words for it; they differ in their length, and each is sent when it is first needed.
+ * The scripts of rounds; encoding.ts writes their argument, decoding.ts reads their reply. They give the same result for
+ * every round that they support, and differ in length; each is sent when it is first needed.
  */
 export const roundScripts = {
   /** Decisions, and commands that take values whole. */
   plain: scriptOf('round', [...decidingTexts, wholeText, stageText, leaseText, roundText]),
-  /** Commands that address elements of collections, streams, and numbers too wide for Lua as well. */
+  /** Also commands that address elements of collections, streams, and numbers too wide for Lua. */
   elements: scriptOf('round by elements', [
     ...decidingTexts,
     ...elementTexts,
@@ -176,7 +177,7 @@ export const roundScripts = {
     leaseText,
     roundText,
   ]),
-  /** Users' scripts as well, which may call any command. */
+  /** Also users' scripts, which may call any command. */
   scripts: scriptOf('round with scripts', [...anyTexts, leaseText, roundText]),
   /** Decisions and a step of a copy. */
   copy: scriptOf('round of a copy', [
@@ -187,11 +188,11 @@ export const roundScripts = {
     ...copyTexts,
     roundText,
   ]),
-  /** All of it; no coordinator prepares beside a step of a copy. */
+  /** Everything; a coordinator does not prepare in a round with a step of a copy. */
   all: scriptOf('round of all', [...anyTexts, leaseText, ...copyTexts, roundText]),
 } as const;
 
-/** The shortest script that has the words for the round. */
+/** Returns the shortest script that supports the round. */
 export function roundScriptFor({ prepares, copy }: Round): Script {
   const operations = prepares.flatMap(({ parts }) => parts.flatMap((part) => part.operations));
   const hasScripts = operations.some(({ kind }) => kind === 'script');
@@ -225,26 +226,26 @@ function needsElements({ kind, args }: Operation): boolean {
   }
 }
 
-/** What one command takes is bounded beside what stages by elements; so is what LCS compares. */
+/** The limits on the work of one command, including LCS. */
 function isMeasured(name: string): boolean {
   return name === 'LCS' || measuredCommands.has(name) || copyingCommands.has(name);
 }
 
-/** What every snapshot has. */
+/** The parts of every snapshot. */
 const readingTexts = [baseText, messagesText, applyText, mergeModule, workTexts, workReadText];
 
 /** The scripts of snapshots; encoding.ts writes their argument, decoding.ts reads their reply. */
 const snapshotScripts = {
-  plain: scriptOf('snapshot', [...readingTexts, heavyText, snapshotText]),
+  plain: scriptOf('snapshot', [...readingTexts, slowCommandsText, snapshotText]),
   scripts: scriptOf('snapshot with scripts', [
     ...readingTexts,
     scriptsInSnapshots,
-    heavyText,
+    slowCommandsText,
     snapshotText,
   ]),
 } as const;
 
-/** The shortest script that has the words for the snapshot. */
+/** Returns the shortest script that supports the snapshot. */
 export function snapshotScriptFor({ commands }: SnapshotRequest): Script {
   const hasScripts = commands.some(({ args }) => args[0] === 'EVAL_RO');
   return hasScripts ? snapshotScripts.scripts : snapshotScripts.plain;
@@ -253,14 +254,14 @@ export function snapshotScriptFor({ commands }: SnapshotRequest): Script {
 /** The script of an inspection; encoding.ts writes its argument, decoding.ts reads its reply. */
 export const inspectScript = scriptOf('inspect', [baseText, messagesText, applyText, inspectText]);
 
-/** Every script that a region is sent. */
+/** Every script that is sent to regions. */
 export const everyScript: readonly Script[] = [
   ...Object.values(roundScripts),
   ...Object.values(snapshotScripts),
   inspectScript,
 ];
 
-/** The name that EVALSHA knows `text` by. */
+/** The SHA-1 of `text` in hex, which EVALSHA takes. */
 export async function digestOf(text: string): Promise<string> {
   const digest = await crypto.subtle.digest('SHA-1', new TextEncoder().encode(text));
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
@@ -271,19 +272,19 @@ function scriptOf(name: Script['name'], texts: readonly string[]): Script {
   return { name, flagged: flagsLine + plain, plain };
 }
 
-/** The names as a text for `isNamed` of base.lua: a table would be filled anew by each run of the script. */
+/** The names as a string for `isNamed` of base.lua: each run of the script would have to fill a table again. */
 function setText(name: string, names: ReadonlySet<string>): string {
   return `local ${name}=' ${[...names].join(' ')} '`;
 }
 
-/** A text as a function, so that only who calls it pays for what it defines, and its names are its own. */
+/** Wraps a text in a function: only its callers pay for its definitions, and its names stay local. */
 function moduleOf(name: string, text: string): string {
   return `local function ${name}(...)\n${text}\nend`;
 }
 
 /**
- * The first use of a script sends its whole text, so what only people read stays here. The table of commands begins with
- * an empty line, which counts.
+ * Strips comments and spaces, because the first use of a script sends its whole text. The empty first line of the table
+ * of commands is significant and stays.
  */
 function withoutComments(text: string): string {
   return text

@@ -1,21 +1,22 @@
+/** Commands of a snapshot that are sent in another form, and the conversion of their replies. */
 import { parseLong } from '../../shared/commands/faults.ts';
 import type { RawReply } from '../../shared/contracts/reply.ts';
 import { limits } from '../../shared/limits.ts';
 import { boundedRead } from './bounded-reads.ts';
 
 /**
- * Reads whose reply a server words otherwise than the client asked for. Deliveries of streams are recorded at the
- * coordinator's moment less the allowance for clocks, since a region whose clock is behind would take its own moment
- * instead of one to come: what tells of them has the allowance put back. user-scripts/in-snapshots.lua does the same.
+ * Deliveries of streams are recorded at the coordinator's time minus the allowance for clock skew, because a region whose
+ * clock is behind would replace a future time by its own. Replies that show delivery times get the allowance added back.
+ * lua/user-scripts/read-host.lua does the same.
  */
 
 const longMaximum = 2n ** 63n - 1n;
 
-/** The command as its server takes it. */
+/** Returns the command in the form that the server supports. */
 export function sentForm(args: readonly string[]): readonly string[] {
   switch (args[0]) {
     case 'HSCAN': {
-      // It came with Redis 7.4; the values are left out of the reply instead.
+      // NOVALUES came with Redis 7.4; the values are removed from the reply instead.
       const at = valuelessAt(args);
       return boundedRead(at === null ? args : args.filter((_, index) => index !== at));
     }
@@ -30,7 +31,7 @@ export function sentForm(args: readonly string[]): readonly string[] {
   }
 }
 
-/** The reply to {@link sentForm} as the client asked for it. */
+/** Converts the reply to {@link sentForm} to the reply of the command that the client sent. */
 export function askedForm(args: readonly string[], reply: RawReply): RawReply {
   const items = itemsOf(reply);
   if (items === null) return reply;
@@ -46,7 +47,7 @@ export function askedForm(args: readonly string[], reply: RawReply): RawReply {
   }
 }
 
-/** Where HSCAN has its option NOVALUES, or null. What an option takes is no option. */
+/** The position of the option NOVALUES of HSCAN, or null. The value of another option does not count. */
 function valuelessAt(args: readonly string[]): number | null {
   for (let at = 3; at < args.length; at += 1) {
     const option = (args[at] ?? '').toUpperCase();
@@ -56,25 +57,25 @@ function valuelessAt(args: readonly string[]): number | null {
   return null;
 }
 
-/** Of a cursor and pairs, the cursor and the first of each pair. */
+/** Reduces a cursor with pairs to the cursor and the first item of each pair. */
 function withoutValues(item: RawReply): RawReply {
   return itemsOf(item)?.filter((_, index) => index % 2 === 0) ?? item;
 }
 
-/** Names with values, at all levels: those named `pending` list entries that were delivered. */
+/** Adjusts names with values at all levels: the lists named `pending` contain delivered entries. */
 function deliveredIn(items: readonly RawReply[]): RawReply {
   return items.map((item, index) => {
     const inner = itemsOf(item);
     if (inner === null) return item;
     if (items[index - 1] !== 'pending') return deliveredIn(inner);
-    // Of a group with the consumer's name behind the id, of a consumer without.
+    // Entries of a group have the consumer's name after the id; entries of a consumer do not.
     return inner.map((entry) =>
       shifted(entry, (itemsOf(entry)?.length ?? 0) - 2, limits.clockSkewMs),
     );
   });
 }
 
-/** The list with one of its numbers moved by so much, to 0 at least. A moment of 0 is one that a client gave. */
+/** Shifts one number of the list, but not below 0. A time of 0 was given by a client and stays. */
 function shifted(item: RawReply, at: number, ms: number): RawReply {
   const items = itemsOf(item);
   const number = items?.[at];

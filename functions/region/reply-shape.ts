@@ -1,19 +1,20 @@
+/** Restores the types of replies from the shape that a script sends beside them. */
 import { assert } from '../../shared/assert.ts';
 import type { ReplyOrder } from '../../shared/contracts/frame.ts';
 import { integerOf, type RawReply } from '../../shared/contracts/reply.ts';
 
 /**
- * Beside the replies of a script comes a text of their shape, since a REST endpoint shows strings, statuses and errors
- * alike, and Lua has no integers beyond 2^53. It is a list of `<path><letter>`, one per reply that is no plain value:
- * the path is the places from the outermost array inwards, counted from 0, with dots between; the letter is `s` for a
- * status, `e` for an error, `d` for the digits of an integer. base.lua writes it.
+ * A script sends the shape of its replies as a text, because a REST endpoint does not distinguish strings, statuses and
+ * errors, and Lua has no integers beyond 2^53. A shape is a list of `<path><letter>`, one per reply that is not a plain
+ * value. The path is the positions from the outermost array inwards, from 0, joined by dots; the letter is `s` for a
+ * status, `e` for an error and `d` for the digits of an integer. base.lua writes it.
  */
 const notePattern = /^(\d+(?:\.\d+)*)([sed])$/;
 
-/** About the bytes that an item takes besides its own, wherever it is sent or stored. base.lua counts the same. */
+/** The approximate overhead of an item that is sent or stored, in bytes. base.lua counts the same. */
 const itemBytes = 12;
 
-/** Puts what `shape` says into `reply`. Throws InvariantViolation if the two do not fit. */
+/** Applies `shape` to `reply`. Throws InvariantViolation if the two do not match. */
 export function reshape(reply: RawReply, shape: string): RawReply {
   if (shape === '') return reply;
   let shaped = reply;
@@ -25,7 +26,7 @@ export function reshape(reply: RawReply, shape: string): RawReply {
   return shaped;
 }
 
-/** About the bytes of a reply: those of its strings, and some per item. */
+/** The approximate size of a reply in bytes: its strings, plus an overhead per item. */
 export function bytesOf(reply: RawReply): number {
   if (typeof reply === 'string') return reply.length + itemBytes;
   if (!Array.isArray(reply)) return 2 * itemBytes;
@@ -33,7 +34,7 @@ export function bytesOf(reply: RawReply): number {
   return items.reduce<number>((sum, item) => sum + bytesOf(item), itemBytes);
 }
 
-/** The reply in the one order that every region gives, if its command has none. */
+/** Sorts the reply, if the order of its command is undefined, so that it is equal in every region. */
 export function inOrder(reply: RawReply, order: ReplyOrder): RawReply {
   if (!Array.isArray(reply) || (order !== 'members' && order !== 'pairs')) return reply;
   const items: readonly RawReply[] = reply;
@@ -52,7 +53,7 @@ function compareBytes(a: RawReply, b: RawReply): number {
   return first < second ? -1 : 1;
 }
 
-/** Arrays were made by whoever decoded the answer, and nobody else has them, so they are changed in place. */
+/** Changes the arrays in place: the decoder created them, and no other code holds them. */
 function replaced(
   reply: RawReply,
   path: readonly number[],

@@ -1,18 +1,19 @@
+/** The interface that runs scripts in a region: over its REST endpoint in production, directly in tests. */
 import type { RawReply } from '../../shared/contracts/reply.ts';
 import type { Script } from './lua-bundle.ts';
-import type { Element, Silence, TooLarge } from './rest.ts';
+import type { Element, Silence, TooLarge } from './rest-client.ts';
 
-/** What came of one use of a script: its reply, or why there is none that can be used. */
+/** The result of running a script: its reply, or the reason why there is no usable one. */
 export type Evaluated = Extract<Element, { kind: 'answered' }> | Silence | TooLarge;
 
-/** The same, and what came of the commands behind it, if the script ran. */
+/** The same, with the results of the commands after the script if it ran. */
 export type EvaluatedAhead =
   | {
       readonly kind: 'answered';
       readonly reply: RawReply;
       readonly elements: readonly Element[];
     }
-  /** The server does not take one of the commands, so nothing ran. */
+  /** The server refused one of the commands, so nothing ran. */
   | { readonly kind: 'discarded' }
   | Silence
   | TooLarge;
@@ -25,7 +26,7 @@ export interface ScriptRunner {
     argv: readonly string[],
     timeoutMs: number,
   ): Promise<Evaluated>;
-  /** Runs the script and then `commands`, as one step. */
+  /** Runs the script and then `commands`, atomically. */
   evaluateAhead(
     script: Script,
     keys: readonly string[],

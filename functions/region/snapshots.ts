@@ -1,3 +1,4 @@
+/** Takes snapshots: decides which commands a region runs natively and which in the script. */
 import { assert } from '../../shared/assert.ts';
 import { bytesOfText } from '../../shared/commands/replies.ts';
 import { isTagged, type RawReply } from '../../shared/contracts/reply.ts';
@@ -7,30 +8,30 @@ import { needsMeasure } from './bounded-reads.ts';
 import { keysOfSnapshot } from './declared.ts';
 import { decodeSnapshot, silent } from './decoding.ts';
 import { encodeSnapshot } from './encoding.ts';
-import { endlessReads } from './heavy.ts';
 import { snapshotScriptFor } from './lua-bundle.ts';
 import { askedForm, sentForm } from './read-forms.ts';
 import { bytesOf, inOrder } from './reply-shape.ts';
-import type { Element, Silence } from './rest.ts';
+import type { Element, Silence } from './rest-client.ts';
 import type { ScriptRunner } from './script-runner.ts';
+import { endlessReads } from './slow-commands.ts';
 
 const tooLarge: RawReply = { error: 'ERR the replies are too large; ask for less at once' };
 
-/** These run in the script: it leaves Lockstep's own keys out, bounds their work, or runs users' scripts. */
+/** Commands that run in the script, which omits Lockstep's own keys, limits their work, or runs users' scripts. */
 const scriptCommands: ReadonlySet<string> = new Set([
   ...['DBSIZE', 'EVAL_RO', 'KEYS', 'LCS', 'RANDOMKEY', 'SCAN'],
 ]);
 
-/** How long they take follows from the sizes of all their keys, and their replies do not bound it: a script asks first. */
+/** Commands whose work depends on the sizes of all their keys and not on the reply: the script measures them first. */
 const measuredFirst: ReadonlySet<string> = new Set([
   ...['GEORADIUSBYMEMBER_RO', 'GEORADIUS_RO', 'GEOSEARCH', 'LPOS', 'SDIFF', 'SINTER', 'SINTERCARD'],
   ...['SORT_RO', 'SUNION', 'ZDIFF', 'ZINTER', 'ZINTERCARD', 'ZUNION'],
 ]);
 
-/** Each answers something else each time. */
+/** Commands with a random reply, so that equal ones must not share one. */
 const randomCommands: ReadonlySet<string> = new Set(['HRANDFIELD', 'SRANDMEMBER', 'ZRANDMEMBER']);
 
-/** Their replies are small, however large the value is. */
+/** Commands whose reply is small for values of any size. */
 const smallReplies: ReadonlySet<string> = new Set([
   ...['BITCOUNT', 'BITPOS', 'EXISTS', 'EXPIRETIME', 'GETBIT', 'HEXISTS', 'HLEN', 'HSTRLEN', 'LLEN'],
   ...[
@@ -48,28 +49,28 @@ const smallReplies: ReadonlySet<string> = new Set([
   ...['ZREVRANK', 'ZSCORE'],
 ]);
 
-/** They answer by a status, which looks like a string in the answer of a REST endpoint. */
+/** Commands that reply a status, which a REST endpoint shows like a string. */
 const statusCommands: ReadonlySet<string> = new Set(['TYPE']);
 
-/** A command that is sent once for all that ask for the same, and the places of an asked command in its reply. */
+/** A command that is sent once for several equal requested commands, and the position of one of these in its reply. */
 interface NativeRead {
   readonly at: number;
-  /** Of an MGET, the places of its values; null: the whole reply. */
+  /** The positions of the values in the reply of an MGET; null for the whole reply. */
   readonly places: readonly number[] | null;
 }
 
-/** Commands as they are sent, and where the reply of each asked one is found. */
+/** The commands to send, and the location of the reply to each requested command. */
 interface NativePlan {
   readonly commands: readonly (readonly string[])[];
   readonly reads: readonly NativeRead[];
-  /** False if the reply could be many times larger than what is stored under its keys, or than one may want. */
+  /** False if the replies could be many times larger than the stored values, or than the limit. */
   readonly isBounded: boolean;
 }
 
 /**
- * Takes a snapshot. The commands leave the region as its server answers them, behind a script that judges whether they
- * may be read: what goes through Lua costs many times the work. If a reply could be many times what is stored, or if a
- * command needs Lua, the script reads, and measures before it does.
+ * Takes a snapshot. The commands run natively after a script that decides whether they may be read, because a reply that
+ * passes through Lua costs many times the work. If a reply could be many times larger than the stored values, or if a
+ * command needs Lua, the script measures and reads. Never throws for faults of the region: these are `silent`.
  */
 export async function takeSnapshot(
   runner: ScriptRunner,
@@ -79,7 +80,7 @@ export async function takeSnapshot(
   const plan = planOf(request.commands);
   if (plan?.isBounded) {
     const result = await readNatively(runner, request, plan, timeoutMs);
-    // The script tells which command it is that the server does not take.
+    // The script reports the command that the server does not support.
     if (result !== null) return result;
   }
   const mayBeLarge = plan === null || plan.isBounded;
@@ -93,7 +94,7 @@ export async function takeSnapshot(
   return large ?? silent('the server does not take a command that it has taken');
 }
 
-/** Null: nothing was read, since the server discards one of the commands. */
+/** Returns null if nothing was read, because the server refused one of the commands. */
 async function readNatively(
   runner: ScriptRunner,
   request: SnapshotRequest,
@@ -108,7 +109,7 @@ async function readNatively(
   const sent = await runner.evaluateAhead(script, keys, [argument], plan.commands, timeoutMs);
   if (sent.kind === 'discarded') return null;
   if (sent.kind === 'silent') return silenceOf(sent);
-  // The locks are in the answer as well. An error is no state, so it may go without them.
+  // The response contains the locks as well. An error is no state and needs none.
   if (sent.kind === 'too-large') {
     return { kind: 'read', replies: commands.map(() => tooLarge), locks: [] };
   }
@@ -118,7 +119,7 @@ async function readNatively(
   return { ...judged, replies: repliesOf(commands, plan, sent.elements) };
 }
 
-/** `large`: more than `bound` bytes, which it is known before it is read. */
+/** Reads in the script; `large` if more than `bound` bytes would be read, which is known before. */
 async function readInScript(
   runner: ScriptRunner,
   request: SnapshotRequest,
@@ -141,16 +142,16 @@ async function readInScript(
   return { ...result, replies };
 }
 
-/** Null if one of the commands has to run in the script. */
+/** Plans native commands; null if one of the commands has to run in the script. */
 function planOf(asked: readonly ReadCommand[]): NativePlan | null {
-  // Bytes that are no UTF-8 have no place in the JSON of a request; the script makes them of their escapes.
+  // The JSON of a request cannot carry invalid UTF-8; the script restores it from escapes.
   const isPlain = ({ args }: ReadCommand) =>
     !scriptCommands.has(args[0] ?? '') &&
     !measuredFirst.has(args[0] ?? '') &&
     !needsMeasure(args) &&
     args.every((arg) => arg.isWellFormed());
   if (!asked.every(isPlain)) return null;
-  // Nothing stops between commands that leave natively, however long they take.
+  // Native commands cannot be stopped between two, however long they take.
   if (asked.filter(({ args }) => endlessReads.has(args[0] ?? '')).length > 1) return null;
   const commands: (readonly string[])[] = [];
   const places = new Map<string, number>();
@@ -171,7 +172,7 @@ function planOf(asked: readonly ReadCommand[]): NativePlan | null {
   };
   const reads = asked.map(({ args, reads: positions }): NativeRead => {
     if (args[0] !== 'MGET') return { at: add(sentForm(args), positions), places: null };
-    // A key that is named many times is read once.
+    // A key that is named several times is read once.
     const keys = [...new Set(args.slice(1))];
     const at = add(['MGET', ...keys], positions.slice(0, keys.length));
     const order = new Map(keys.map((key, place) => [key, place]));
@@ -184,7 +185,7 @@ function planOf(asked: readonly ReadCommand[]): NativePlan | null {
   return { commands, reads, isBounded };
 }
 
-/** The replies as far as all of them together fit the bound. */
+/** The replies, cut off if their total size exceeds the bound. */
 function repliesOf(
   asked: readonly ReadCommand[],
   { reads }: NativePlan,

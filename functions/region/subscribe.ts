@@ -1,13 +1,14 @@
+/** Opens a stream of published messages in one region. */
 import { streamPath } from '../../shared/upstash/streams.ts';
 import type { RegionAddress } from './client.ts';
 
-/** What is subscribed to in a region. */
+/** The channel or pattern of a subscription. */
 export interface Subscription {
   readonly kind: 'subscribe' | 'psubscribe';
   readonly names: readonly string[];
 }
 
-/** A region's stream of messages, with what it began with, or why there is none. */
+/** A region's stream of messages with its first chunk, or the reason why there is none. */
 export type Subscribed =
   | {
       readonly kind: 'open';
@@ -16,10 +17,10 @@ export type Subscribed =
     }
   | { readonly kind: 'silent'; readonly reason: string };
 
-/** A reason is shown to people. */
+/** The maximum length of a reason, in characters. */
 const reasonLength = 300;
 
-/** Subscribes in a region by its own endpoint. It is open once the region has said something of it, within `timeoutMs`. */
+/** Subscribes at the endpoint of a region. The stream is open after its first chunk, which must arrive in `timeoutMs`. */
 export async function subscribeIn(
   { url, token }: RegionAddress,
   { kind, names }: Subscription,
@@ -40,7 +41,7 @@ export async function subscribeIn(
     });
     const isStream = response.headers.get('content-type')?.includes('text/event-stream') === true;
     if (response.status !== 200 || !isStream || response.body === null) {
-      // Only an error is for people.
+      // The body of an error is for people.
       const text = response.status === 200 ? 'no stream' : await response.text();
       controller.abort();
       return silent(`it answered ${response.status}: ${text}`.slice(0, reasonLength));

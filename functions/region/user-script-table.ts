@@ -1,9 +1,10 @@
+/** Generates the Lua form of the command table that users' scripts are checked against. */
 import { getKeyIndexes } from '@ioredis/commands';
 import type { CommandRow, ReadRow, WriteRow } from '../../shared/commands/rows.ts';
 import { commandTable } from '../../shared/commands/table.ts';
 import { limits } from '../../shared/limits.ts';
 
-/** Of the commands that Lockstep refuses, those that no script of Redis 7.0 may call, which has words of its own for it. */
+/** Refused commands that scripts of Redis 7.0 cannot call either; run.lua replies the error of Redis. */
 const outside: ReadonlySet<string> = new Set(
   (
     'ACL AUTH BGREWRITEAOF BGSAVE BLMOVE BLPOP BRPOP BRPOPLPUSH BZPOPMAX BZPOPMIN CLIENT CONFIG DEBUG DISCARD EVAL ' +
@@ -13,12 +14,12 @@ const outside: ReadonlySet<string> = new Set(
   ).split(' '),
 );
 
-/** What scripts may call that is about no key: the answers are the same in every region. */
+/** Commands without keys that scripts may call, with their arity: the replies are equal in every region. */
 const aboutNothing: Readonly<Record<string, number>> = { TIME: 1, PING: -1, ECHO: 2 };
 
 const orders = { members: 1, pairs: 2, exact: 0, 'exact-field': 0 } as const;
 
-/** Keys that stand where the package does not say, in the form of `keysOf`. */
+/** The positions of keys that the package does not list, in the form of `keysOf`. */
 const placesOf: Readonly<Record<NonNullable<WriteRow['keysAt']>, string>> = {
   store: 'store',
   streams: 'streams',
@@ -26,13 +27,13 @@ const placesOf: Readonly<Record<NonNullable<WriteRow['keysAt']>, string>> = {
   first: '1,1,1',
   'all-but-last': '1,-2,1',
   'every-third': '1,-1,3',
-  // Those of scripts, which no script calls.
+  // Commands that run scripts, which no script may call.
   counted: 'none',
 };
 
 /**
- * What run.lua knows of commands, as Lua: SCRIPT_TABLE, whose form it describes, made of the one table that the
- * compiler uses too; and SCRIPT_BOUNDS.
+ * Returns Lua that defines SCRIPT_TABLE, generated from the compiler's command table in the form that run.lua describes,
+ * and SCRIPT_BOUNDS, the limits of scripts.
  */
 export function scriptTable(): string {
   const rows = commandTable.flatMap(linesOf).join('\n');
@@ -87,7 +88,7 @@ function lineOf(row: WriteRow | ReadRow, name: string, arity: number): string {
   return [...head, ascii(reason ?? '-')].join(' ');
 }
 
-/** Where the keys stand: `first,last,step` counted from the name and, where negative, from the end; or a way to find them. */
+/** The positions of keys: `first,last,step`, counted from the name or, if negative, from the end; or a named rule. */
 function keysOf(row: WriteRow | ReadRow): string {
   if (row.rewrite === 'publish') return 'channel';
   if (row.keysAt !== null) return placesOf[row.keysAt];
@@ -103,12 +104,12 @@ function keysOf(row: WriteRow | ReadRow): string {
   const [lastShort, lastLong] = [short?.found.at(-1), long?.found.at(-1)];
   if (first === undefined || lastShort === undefined || lastLong === undefined) return 'none';
   const isFixed = lastShort === lastLong;
-  // Counted from the end, -1 is the last argument.
+  // From the end, -1 is the last argument.
   const last = isFixed ? lastLong : lastLong - (long?.count ?? 0) - 1;
   return `${first},${last},${second === undefined ? 1 : second - first}`;
 }
 
-/** Scripts are sent as they are, and servers need not know more than ASCII in them. */
+/** Reduces a text to ASCII, which every server accepts in a script. */
 function ascii(text: string): string {
   return text.replaceAll('’', "'").replaceAll(/[^ -~]/g, '?');
 }

@@ -1,3 +1,4 @@
+/** Verifies that all regions hold the same data, in slices that any isolate can continue. */
 import { z } from 'zod';
 import { bytesOfText } from '../../shared/commands/replies.ts';
 import type { Bytes } from '../../shared/contracts/bytes.ts';
@@ -12,46 +13,46 @@ import {
   silent,
 } from './comparison.ts';
 
-/** Where a verification stands. It goes on from here in another call, maybe of another isolate. */
+/** The progress of a verification. Another call continues from here, possibly in another isolate. */
 export interface VerifyPlace {
-  /** Those that are compared, in the order in which they are scanned. */
+  /** The regions to compare, in the order of scanning. */
   readonly regions: readonly RegionId[];
-  /** False where they are all voters: they have to be so to the end. */
+  /** False if the regions are all voters, which they must remain until the end. */
   readonly areChosen: boolean;
   readonly prefix: string;
-  /** Which of the regions is being scanned, and from where on; past the last one it is over. */
+  /** The index of the region being scanned; `cursor` is the position in it. Past the last region, the scan is complete. */
   readonly region: number;
   readonly cursor: string;
-  /** Counts over all calls. */
+  /** Totals over all calls. */
   readonly checked: number;
   readonly differing: number;
 }
 
-/** How fast a verification goes. */
+/** The pace of a verification. */
 export interface VerifyPace {
-  /** About so many keys are scanned by a call. */
+  /** The approximate number of keys that a call scans. */
   readonly limit: number;
   readonly pauseMs: number;
 }
 
-/** A key whose regions differ. */
+/** A key whose values differ between regions. */
 export interface Difference {
   readonly key: Bytes;
   readonly digests: Digests;
 }
 
-/** What one call found. */
+/** The result of one call. */
 export interface VerifySlice {
   readonly checked: number;
   readonly differing: readonly Difference[];
-  /** Keys that changed at each look. */
+  /** Keys that changed or were locked at every look. */
   readonly restless: readonly Bytes[];
   readonly next: VerifyPlace;
 }
 
-/** What a verification needs of the world. */
+/** The dependencies of a verification. */
 export interface VerifyWorld extends ComparisonWorld {
-  /** ms. */
+  /** The time in ms. */
   now(): number;
 }
 
@@ -65,7 +66,7 @@ const placeSchema = z.strictObject({
   differing: z.int().min(0),
 });
 
-/** The beginning of a verification. */
+/** Returns the start of a verification. */
 export function beginVerify(
   regions: readonly RegionId[],
   areChosen: boolean,
@@ -74,17 +75,17 @@ export function beginVerify(
   return { regions, areChosen, prefix, region: 0, cursor: '0', checked: 0, differing: 0 };
 }
 
-/** True where nothing is left to be compared. */
+/** True if all keys have been compared. */
 export function isVerified({ regions, region }: VerifyPlace): boolean {
   return region >= regions.length;
 }
 
-/** A place as text that says nothing to its reader. */
+/** Encodes a place as an opaque cursor. */
 export function cursorOf(place: VerifyPlace): string {
   return btoa(bytesOfText(JSON.stringify(place)));
 }
 
-/** The place that a cursor stands for, or null where it is none. */
+/** Decodes a cursor; null if it is not valid. */
 export function placeOfCursor(text: string): VerifyPlace | null {
   try {
     const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
@@ -97,9 +98,9 @@ export function placeOfCursor(text: string): VerifyPlace | null {
 }
 
 /**
- * Compares the next slice of keys. Region after region is scanned, so that also keys are found which one region alone
- * holds; a key that an earlier region holds was compared when that one was scanned. What is written meanwhile may be
- * compared before or after; what stands still during the whole verification is compared.
+ * Compares the next slice of keys. It scans one region after another, so it also finds keys that only one region holds; a
+ * key that an earlier region holds was compared when that region was scanned. Keys that are written meanwhile may be
+ * compared before or after the write; every key that exists during the whole verification is compared.
  */
 export async function verifySlice(
   world: VerifyWorld,
@@ -137,14 +138,14 @@ export async function verifySlice(
   return { ok: true, value: { checked, differing, restless, next: { ...place, ...counts } } };
 }
 
-/** One step of a scan: how many keys it brought, and which of them are to be compared. */
+/** One step of a scan: the number of keys found, and the keys to compare. */
 interface Page {
   readonly scanned: number;
   readonly keys: readonly Bytes[];
   readonly next: VerifyPlace;
 }
 
-/** The keys of one step of a scan that have not been compared yet, and the place after it. */
+/** Scans one step: returns the keys that have not been compared yet, and the place after it. */
 async function scanPage(
   { regions }: VerifyWorld,
   place: VerifyPlace,
@@ -152,13 +153,13 @@ async function scanPage(
 ): Promise<Seen<Page>> {
   const id = place.regions[place.region] ?? '';
   const scanned = regions.find((region) => region.id === id);
-  if (scanned === undefined) return silent(id, 'it is not there any more');
+  if (scanned === undefined) return silent(id, 'the region is no longer configured');
   const count = Math.min(wanted, limits.verifyKeysPerLook);
   const question = { kind: 'scan', cursor: place.cursor, count } as const;
   const result = await scanned.client.inspect(onlyShard, question, limits.inspectTimeoutMs);
   if (result.kind === 'silent') return silent(id, result.reason);
   const prefix = bytesOfText(place.prefix);
-  // A scan may bring a key twice.
+  // SCAN may return a key twice.
   let keys: readonly Bytes[] = [...new Set(result.keys.map(({ key }) => key))];
   keys = keys.filter((key) => key.startsWith(prefix));
   for (const earlier of regions.filter((one) => place.regions.indexOf(one.id) < place.region)) {

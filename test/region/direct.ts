@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import { clientOf } from '../../functions/region/client.ts';
 import { silent } from '../../functions/region/decoding.ts';
 import type { Script } from '../../functions/region/lua-bundle.ts';
-import type { Element } from '../../functions/region/rest.ts';
+import type { Element } from '../../functions/region/rest-client.ts';
 import type { ScriptRunner } from '../../functions/region/script-runner.ts';
 import { assert } from '../../shared/assert.ts';
 import { integerOf, type RawReply } from '../../shared/contracts/reply.ts';

@@ -12,7 +12,7 @@ export const shellMutants: readonly Mutant[] = [
     name: 'sends-a-round-again',
     patches: [
       {
-        file: 'functions/region/rest.ts',
+        file: 'functions/region/rest-client.ts',
         find: "const body = await post('/', command, timeoutMs);",
         replace: `const first = await post('/', command, timeoutMs);
       const body = first.kind === 'silent' ? await post('/', command, timeoutMs) : first;`,

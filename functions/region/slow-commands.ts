@@ -1,8 +1,8 @@
 /**
- * Commands that one region may be busy with for long, since their work grows with the values of their keys, or since a
- * write copies these values whole to stage them. Between such commands a region looks at its clock.
+ * Commands that may take a region long, because their work grows with the values of their keys or because a write copies
+ * these values to stage them. A region checks its clock between such commands.
  */
-export const heavyCommands: ReadonlySet<string> = new Set(
+export const slowCommands: ReadonlySet<string> = new Set(
   (
     'BITCOUNT BITOP BITPOS COPY EVAL_RO GEORADIUS GEORADIUSBYMEMBER GEORADIUSBYMEMBER_RO GEORADIUS_RO GEOSEARCH ' +
     'GEOSEARCHSTORE HGETALL HKEYS HVALS KEYS LCS LINSERT LPOS LRANGE LREM MEMORY PFCOUNT PFMERGE RENAME RENAMENX SCAN ' +
@@ -14,8 +14,8 @@ export const heavyCommands: ReadonlySet<string> = new Set(
 );
 
 /**
- * Of these the replies are small beside the work, or the same values are gone through again and again: a snapshot with
- * several of them runs in the script, which can stop between two. The replies of the others bound how many they are.
+ * Slow reads whose replies do not limit their number: the reply is small compared to the work, or the same values are
+ * scanned repeatedly. A snapshot with several of them runs in the script, which can stop between two.
  */
 export const endlessReads: ReadonlySet<string> = new Set(
   (

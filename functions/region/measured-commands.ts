@@ -1,6 +1,7 @@
+/** The commands whose work a region measures before it runs them. */
 import { commandTable } from '../../shared/commands/table.ts';
 
-/** Commands of which one alone may take long: work.lua tells how long, by the sizes of their keys, before it is run. */
+/** Commands that may take long on their own: work.lua estimates their work from the sizes of their keys first. */
 export const measuredCommands: ReadonlySet<string> = new Set(
   (
     'BITOP DBSIZE GEORADIUS GEORADIUSBYMEMBER GEORADIUSBYMEMBER_RO GEORADIUS_RO GEOSEARCH GEOSEARCHSTORE HGETALL HKEYS ' +

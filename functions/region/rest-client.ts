@@ -1,3 +1,4 @@
+/** A client of the REST endpoint of a region's Redis, with bounded responses and exact bytes. */
 import { parseExact } from '../../shared/commands/replies.ts';
 import type { RawReply } from '../../shared/contracts/reply.ts';
 import { limits } from '../../shared/limits.ts';
@@ -8,25 +9,25 @@ export interface RestAddress {
   readonly token: string;
 }
 
-/** What one command came to; an `error` is the server's own, with its code, such as NOSCRIPT. */
+/** The result of one command; an `error` is the server's own, with its code, e.g. NOSCRIPT. */
 export type Element =
   | { readonly kind: 'answered'; readonly reply: RawReply }
   | { readonly kind: 'error'; readonly code: string; readonly message: string };
 
-/** Why there is no usable answer: the request may or may not have run. */
+/** There is no usable response: the request may or may not have run. */
 export type Silence = {
   readonly kind: 'silent';
   readonly reason: string;
-  /** Of the error by which the server refused, if it did. */
+  /** The code of the server's error, if it refused the request. */
   readonly code?: string;
-  /** It was sent and nothing came back, so the region may still be at it. */
+  /** True if the request was sent without a response, so the region may still run it. */
   readonly isUnanswered?: true;
 };
 
-/** The answer has more than `answerBytes`; it was not read to its end. */
+/** The response exceeds `answerBytes`; the rest of it was not read. */
 export type TooLarge = { readonly kind: 'too-large' };
 
-/** What a transaction came to: one element per command, or one error for all. */
+/** The result of a transaction: one element per command, or one error for all. */
 export type Elements =
   | { readonly kind: 'elements'; readonly elements: readonly Element[] }
   | Extract<Element, { kind: 'error' }>
@@ -34,13 +35,13 @@ export type Elements =
   | TooLarge;
 
 /** Sends commands to one region, each request once, and never throws. */
-export interface Rest {
+export interface RestClient {
   send(command: readonly string[], timeoutMs: number): Promise<Element | Silence | TooLarge>;
-  /** Runs the commands in one step, by MULTI and EXEC. */
+  /** Runs the commands atomically, as MULTI and EXEC do. */
   sendAll(commands: readonly (readonly string[])[], timeoutMs: number): Promise<Elements>;
 }
 
-/** A reason is shown to people. */
+/** The maximum length of a reason, in characters. */
 const reasonLength = 300;
 
 type Body =
@@ -49,10 +50,10 @@ type Body =
   | TooLarge;
 
 /**
- * The library of Upstash is not used for this: it decodes bytes that are not UTF-8 and integers beyond 2^53 with a loss,
- * and reads an answer whole, however large it is.
+ * Returns a client of the endpoint. It is not built on the Upstash SDK, which loses invalid UTF-8 and integers beyond
+ * 2^53, and reads a response of any size whole.
  */
-export function connectRest({ url, token }: RestAddress): Rest {
+export function connectRest({ url, token }: RestAddress): RestClient {
   const post = (path: string, body: unknown, timeoutMs: number) =>
     received(`${url.replace(/\/+$/, '')}${path}`, token, JSON.stringify(body), timeoutMs);
   return {
@@ -93,11 +94,11 @@ async function received(
       headers: {
         Authorization: `Bearer ${token}`,
         'Content-Type': 'application/json',
-        // Strings at every depth come in base64, so that no byte is lost.
+        // The server encodes strings at every depth in base64, so that no byte is lost.
         'Upstash-Encoding': 'base64',
       },
       body,
-      // Whoever answers by a redirection is not the region, and the round must not be sent again.
+      // A redirect does not come from the region, and the round must not be sent twice.
       redirect: 'manual',
       signal: AbortSignal.timeout(timeoutMs),
     });
@@ -109,7 +110,7 @@ async function received(
   }
 }
 
-/** The body, or null if it is too large for whoever reads it. */
+/** Reads the body; null if it is larger than the limit. */
 async function boundedText(response: Response): Promise<string | null> {
   if (response.body === null) return '';
   const reader: ReadableStreamDefaultReader<Uint8Array> = response.body.getReader();
@@ -132,7 +133,7 @@ function elementOf(value: unknown, status: number): Element | Silence {
   if (typeof value !== 'object' || value === null) return notUsable;
   if ('error' in value && typeof value.error === 'string') return errorOf(value.error);
   if (status !== 200 || !('result' in value)) return notUsable;
-  // Nothing in base64 reads OK, which may come as it is.
+  // `OK` is not valid base64, and servers may send it unencoded.
   if (value.result === 'OK') return { kind: 'answered', reply: 'OK' };
   try {
     return { kind: 'answered', reply: bytesWithin(value.result) };
@@ -141,13 +142,13 @@ function elementOf(value: unknown, status: number): Element | Silence {
   }
 }
 
-/** An error begins with its code, as in `NOSCRIPT No matching script`. */
+/** An error begins with its code, e.g. `NOSCRIPT No matching script`. */
 function errorOf(message: string): Element {
   const code = /^[A-Z]+(?=\s|$)/.exec(message)?.[0] ?? '';
   return { kind: 'error', code, message };
 }
 
-/** Throws for what is no reply in base64. */
+/** Decodes a reply whose strings are base64. Throws if it is not one. */
 function bytesWithin(value: unknown): RawReply {
   if (value === null || typeof value === 'number' || typeof value === 'bigint') return value;
   if (typeof value === 'string') return atob(value);
