@@ -1,6 +1,3 @@
-import { readFileSync } from 'node:fs';
-import { registerHooks } from 'node:module';
-import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import type { EdgeDependencies } from '../../functions/edge/http/dependencies.ts';
 
@@ -88,23 +85,11 @@ export type ApiDocument = z.infer<typeof documentSchema>;
 
 /** The document that `GET /openapi.json` returns. */
 export async function readApiDocument(): Promise<ApiDocument> {
-  importLuaAsText();
   // The app imports the scripts of regions, which Node can load only from here on.
+  await import('./lua-imports.ts');
   const { createApp } = await import('../../functions/edge/app.ts');
   const response = await createApp(unusedDependencies).request('/openapi.json');
   return documentSchema.parse(await response.json());
-}
-
-/** Node imports Lua as text from here on, as wrangler's Text rule does. */
-function importLuaAsText(): void {
-  registerHooks({
-    load(url, context, next) {
-      if (!url.endsWith('.lua')) return next(url, context);
-      const text = readFileSync(fileURLToPath(url), 'utf8');
-      const source = `export default ${JSON.stringify(text)}`;
-      return { format: 'module', source, shortCircuit: true };
-    },
-  });
 }
 
 function unused(): never {

@@ -197,21 +197,21 @@ async function measureOverDistance(part: string | undefined): Promise<readonly F
 
 /** It runs the regions' scripts itself. */
 async function measureInScripts(): Promise<readonly Figure[]> {
-  await import('./lua-text.ts');
+  await import('../../local/pages/lua-imports.ts');
   const { measureElements } = await import('./elements.ts');
   return measureElements(say);
 }
 
 /** It runs the regions' scripts itself, too. */
 async function measureRepliesOfRegions(): Promise<readonly Figure[]> {
-  await import('./lua-text.ts');
+  await import('../../local/pages/lua-imports.ts');
   const { measureReplies } = await import('./replies.ts');
   return measureReplies(say);
 }
 
 /** It sends scripts to one region of its own. */
 async function measureUserScripts(): Promise<readonly Figure[]> {
-  await import('./lua-text.ts');
+  await import('../../local/pages/lua-imports.ts');
   const { measureScripts } = await import('./scripts.ts');
   return measureScripts(say);
 }
