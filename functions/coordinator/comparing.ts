@@ -1,7 +1,7 @@
 import type { RegionClient } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Comparison, ComparisonResult } from '../../shared/protocol/io/events.ts';
+import type { ComparisonRequest, ComparisonResult } from '../../shared/protocol/io/events.ts';
 import {
   beginVerify,
   cursorOf,
@@ -13,7 +13,7 @@ import {
 
 /** Compares one slice of all keys in some regions. Never rejects: what gives no usable answer is `silent`. */
 export async function compareSlice(
-  { regions, cursor }: Comparison,
+  { regions, cursor }: ComparisonRequest,
   clientOf: (region: RegionId) => RegionClient | null,
 ): Promise<ComparisonResult> {
   const compared: VerifyWorld['regions'][number][] = [];

@@ -19,7 +19,7 @@ import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type {
   Arrival,
-  Comparison,
+  ComparisonRequest,
   CoordinatorEvent,
   RecordedWrite,
   Send,
@@ -30,13 +30,13 @@ import { AlarmScheduler } from './alarm.ts';
 import { compareSlice } from './comparing.ts';
 import { frameOf, orderLocks, type Repeatable, repeatedFrameOf } from './compile-frame.ts';
 import { coreConfig, entropy, owesMore, shard } from './core-config.ts';
-import { Handover } from './notify/courier-dispatcher.ts';
+import { CourierDispatcher } from './notify/courier-dispatcher.ts';
 import { Publisher } from './notify/feed-publisher.ts';
 import { WebhookSubscriptions } from './notify/subscriptions.ts';
 import { PendingCalls } from './pending-calls.ts';
 import { RegionRegistry } from './region-registry.ts';
 import { ScriptRegistry } from './script-registry.ts';
-import { perform } from './send.ts';
+import { sendToRegion } from './send.ts';
 import { changesIn } from './storage/change-log.ts';
 import { CoordinatorStorage } from './storage/coordinator-storage.ts';
 import type { SqlObjectStorage } from './storage/sql.ts';
@@ -68,7 +68,7 @@ export class CoordinatorLife {
   readonly #context: LifeContext;
   readonly #storage: CoordinatorStorage;
   readonly #core: CoordinatorCore;
-  readonly #handover: Handover;
+  readonly #handover: CourierDispatcher;
   readonly #publisher: Publisher;
   readonly #desk: WebhookSubscriptions;
   readonly #scripts: ScriptRegistry;
@@ -90,7 +90,7 @@ export class CoordinatorLife {
     this.served = this.#serve();
     const { COURIER, FEED } = environment;
     const courierOf = (endpoint: string) => remote<CourierApi>(() => COURIER.getByName(endpoint));
-    this.#handover = new Handover(hooks, courierOf, () => this.#desk.signingKey());
+    this.#handover = new CourierDispatcher(hooks, courierOf, () => this.#desk.signingKey());
     this.#publisher = new Publisher(() => remote<FeedApi>(() => FEED.getByName(`shard-${shard}`)));
     this.#desk = new WebhookSubscriptions(hooks, changes, {
       voters: () => this.#voters,
@@ -326,7 +326,7 @@ export class CoordinatorLife {
       for (const send of ready.sends) this.#send(send);
       if (ready.comparison !== null) this.#compare(ready.comparison);
       for (const reply of ready.replies) this.#callers.give(reply);
-      this.#tell(ready.persist);
+      this.#notify(ready.persist);
       this.#waking.at(ready.wakeAt);
       this.#acquaintance.note(() => this.#core.status());
       if (this.#storage.isPruneDue) this.#prune();
@@ -346,7 +346,7 @@ export class CoordinatorLife {
   }
 
   /** What was stored goes on to those who hook in. The output gate holds it until it is durable. */
-  #tell(writes: readonly StorageWrite[]): void {
+  #notify(writes: readonly StorageWrite[]): void {
     const changes = changesIn(writes);
     if (changes.length > 0) void this.#publisher.publish(changes);
     this.#handover.run();
@@ -362,7 +362,7 @@ export class CoordinatorLife {
     return regions.filter(({ state }) => state === 'voter').map(({ region }) => region);
   }
 
-  #compare(comparison: Comparison): void {
+  #compare(comparison: ComparisonRequest): void {
     const { number } = comparison;
     void compareSlice(comparison, (region) => this.#regions.clientOf(region)).then((result) =>
       this.#step({ kind: 'compared', number, result }),
@@ -371,6 +371,6 @@ export class CoordinatorLife {
 
   #send(send: Send): void {
     const client = this.#regions.clientOf(send.region);
-    void perform(send, client, this.#storage, (event) => this.#step(event));
+    void sendToRegion(send, client, this.#storage, (event) => this.#step(event));
   }
 }

@@ -1,7 +1,7 @@
 import { unreachable } from '../../shared/assert.ts';
 import type { ReadAnswer, Resolution, WriteAnswer } from '../../shared/contracts/coordinator.ts';
 import type { OrderAnswer } from '../../shared/contracts/members.ts';
-import type { Reply, Ticket } from '../../shared/protocol/io/events.ts';
+import type { CoordinatorReply, Ticket } from '../../shared/protocol/io/events.ts';
 
 /** PendingCalls that wait for one kind of answer. */
 class Waiting<Answer> {
@@ -41,7 +41,7 @@ export class PendingCalls {
   readonly order = new Waiting<OrderAnswer>(this.#nextTicket);
 
   /** Answers the caller of a reply. */
-  give(reply: Reply): void {
+  give(reply: CoordinatorReply): void {
     switch (reply.kind) {
       case 'write':
         this.write.give(reply.ticket, reply.answer);

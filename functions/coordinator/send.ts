@@ -22,7 +22,7 @@ const unknownRegion = { kind: 'silent', reason: 'it is not configured' } as cons
  * transactions of the answer, or one that is decided in between would look aborted. Rejects only with what `take`
  * throws. `client` is null for a region without an address.
  */
-export async function perform(
+export async function sendToRegion(
   send: Send,
   client: RegionClient | null,
   decisions: RecordedDecisions,
@@ -37,7 +37,7 @@ export async function perform(
     }
     case 'snapshot': {
       const result = await (client?.snapshot(send.request, timeoutMs) ?? unknownRegion);
-      take(looked(send, result, decisions));
+      take(snapshotCompleted(send, result, decisions));
       break;
     }
     default:
@@ -57,7 +57,7 @@ function answered(
   return { kind: 'answered', region, round, result, recorded };
 }
 
-function looked(
+function snapshotCompleted(
   { region, number }: SentSnapshot,
   result: SnapshotResult,
   decisions: RecordedDecisions,

@@ -45,7 +45,7 @@ export class CourierLife implements CourierApi {
   #alarmAt: number | null = null;
   #prunedAt = 0;
   #hasMoreToPrune = false;
-  #isTelling = false;
+  #isReporting = false;
   /** When the coordinator handed something over last, ms. */
   #handedOverAt = 0;
   /** The host rests until then, as far as the coordinator has said, ms. */
@@ -216,7 +216,7 @@ export class CourierLife implements CourierApi {
         void this.#attempt(endpoint, delivery);
       }
     }
-    if (!endpoint.told) void this.#tell(endpoint);
+    if (!endpoint.told) void this.#reportDisabled(endpoint);
     this.#arm(endpoint, now);
   }
 
@@ -292,16 +292,16 @@ export class CourierLife implements CourierApi {
   }
 
   /** Says to the coordinator that the endpoint was given up, until it has heard it. */
-  async #tell({ id, disabledReason }: Endpoint): Promise<void> {
-    if (this.#isTelling) return;
-    this.#isTelling = true;
+  async #reportDisabled({ id, disabledReason }: Endpoint): Promise<void> {
+    if (this.#isReporting) return;
+    this.#isReporting = true;
     try {
       await this.#coordinator.disabled(id, disabledReason ?? '');
-      this.#storage.noteTold();
+      this.#storage.noteReported();
     } catch (error) {
       console.error(`the coordinator did not take the message that ${id} is disabled`, error);
     } finally {
-      this.#isTelling = false;
+      this.#isReporting = false;
     }
   }
 

@@ -181,7 +181,7 @@ export class CourierStorage {
     );
   }
 
-  noteTold(): void {
+  noteReported(): void {
     this.#change('UPDATE endpoint SET told = 1');
   }
 

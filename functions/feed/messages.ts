@@ -1,6 +1,6 @@
 import { jsonText } from '../../shared/commands/replies.ts';
 import type { Change } from '../../shared/contracts/webhooks-and-feed.ts';
-import { tellChange } from '../../shared/http/feed-messages.ts';
+import { presentChange } from '../../shared/http/feed-messages.ts';
 import { limits } from '../../shared/limits.ts';
 import type { Filter } from '../../shared/protocol/feed/follower.ts';
 
@@ -32,7 +32,7 @@ export function parseAcknowledgement(message: string | ArrayBuffer): number | nu
 /** A change as one element of a message. */
 export function changeText(change: Change, values: boolean): string {
   const { commands, part, ...bare } = change;
-  return jsonText(tellChange(values ? change : bare));
+  return jsonText(presentChange(values ? change : bare));
 }
 
 /** The heartbeat of a follower that stands at `next`. */

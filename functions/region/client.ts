@@ -5,7 +5,13 @@ import type { CommandResult, RegionClient } from '../../shared/contracts/round.t
 import { keysOfInspection, keysOfRound } from './declared.ts';
 import { decodeInspection, decodeRound, silent } from './decoding.ts';
 import { encodeInspection, encodeRound } from './encoding.ts';
-import { digestOf, flagsProbe, inspectScript, roundScriptFor, type Script } from './lua-bundle.ts';
+import {
+  digestOf,
+  flagsProbe,
+  inspectScript,
+  type LuaScript,
+  roundScriptFor,
+} from './lua-bundle.ts';
 import {
   connectRest,
   type Element,
@@ -151,7 +157,7 @@ class ScriptSender {
   }
 
   async send(
-    script: Script,
+    script: LuaScript,
     tail: readonly string[],
     exchange: Exchange,
     timeoutMs: number,
@@ -172,7 +178,7 @@ class ScriptSender {
 
   /** Sends the script by its digest, and then by its text if the server does not know the digest. */
   async #deliver(
-    script: Script,
+    script: LuaScript,
     form: Form,
     tail: readonly string[],
     exchange: Exchange,
@@ -182,7 +188,7 @@ class ScriptSender {
   }
 
   async #call(
-    script: Script,
+    script: LuaScript,
     form: Form,
     tail: readonly string[],
     exchange: Exchange,
@@ -192,7 +198,7 @@ class ScriptSender {
   }
 
   async #evaluate(
-    script: Script,
+    script: LuaScript,
     form: Form,
     tail: readonly string[],
     exchange: Exchange,

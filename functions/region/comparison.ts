@@ -30,7 +30,7 @@ export type Compared =
   | { readonly kind: 'restless'; readonly digests: Digests };
 
 /** A value, or the region that did not return a usable response. */
-export type Seen<Value> =
+export type ValueOrFault<Value> =
   | { readonly ok: true; readonly value: Value }
   | { readonly ok: false; readonly fault: RegionFault };
 
@@ -48,7 +48,7 @@ interface Glimpse {
 export async function compareKeys(
   world: ComparisonWorld,
   keys: readonly Bytes[],
-): Promise<Seen<ReadonlyMap<Bytes, Compared>>> {
+): Promise<ValueOrFault<ReadonlyMap<Bytes, Compared>>> {
   const outcome = new Map<Bytes, Compared>();
   let suspects = keys;
   let before = new Map<Bytes, Glimpse>();
@@ -70,7 +70,7 @@ export async function compareKeys(
 export async function lookAt(
   { id, client }: ComparedRegion,
   keys: readonly Bytes[],
-): Promise<Seen<ReadonlyMap<Bytes, InspectedKey>>> {
+): Promise<ValueOrFault<ReadonlyMap<Bytes, InspectedKey>>> {
   const found = new Map<Bytes, InspectedKey>();
   let left = keys;
   while (left.length > 0) {
@@ -97,7 +97,7 @@ export function silent(
 async function glimpse(
   { regions }: ComparisonWorld,
   keys: readonly Bytes[],
-): Promise<Seen<ReadonlyMap<Bytes, Glimpse>>> {
+): Promise<ValueOrFault<ReadonlyMap<Bytes, Glimpse>>> {
   const looks = await Promise.all(regions.map((region) => lookAt(region, keys)));
   const failed = looks.find((look) => !look.ok);
   if (failed?.ok === false) return failed;

@@ -54,7 +54,7 @@ export const flagsLine = '#!lua flags=allow-oom,allow-cross-slot-keys\n';
 export const flagsProbe = `${flagsLine}return 1`;
 
 /** A script as sent by EVAL, with and without the line of flags. */
-export interface Script {
+export interface LuaScript {
   readonly name: string;
   readonly flagged: string;
   readonly plain: string;
@@ -193,7 +193,7 @@ export const roundScripts = {
 } as const;
 
 /** Returns the shortest script that supports the round. */
-export function roundScriptFor({ prepares, copy }: Round): Script {
+export function roundScriptFor({ prepares, copy }: Round): LuaScript {
   const operations = prepares.flatMap(({ parts }) => parts.flatMap((part) => part.operations));
   const hasScripts = operations.some(({ kind }) => kind === 'script');
   const hasElements = operations.some(needsElements);
@@ -246,7 +246,7 @@ const snapshotScripts = {
 } as const;
 
 /** Returns the shortest script that supports the snapshot. */
-export function snapshotScriptFor({ commands }: SnapshotRequest): Script {
+export function snapshotScriptFor({ commands }: SnapshotRequest): LuaScript {
   const hasScripts = commands.some(({ args }) => args[0] === 'EVAL_RO');
   return hasScripts ? snapshotScripts.scripts : snapshotScripts.plain;
 }
@@ -255,7 +255,7 @@ export function snapshotScriptFor({ commands }: SnapshotRequest): Script {
 export const inspectScript = scriptOf('inspect', [baseText, messagesText, applyText, inspectText]);
 
 /** Every script that is sent to regions. */
-export const everyScript: readonly Script[] = [
+export const everyScript: readonly LuaScript[] = [
   ...Object.values(roundScripts),
   ...Object.values(snapshotScripts),
   inspectScript,
@@ -267,7 +267,7 @@ export async function digestOf(text: string): Promise<string> {
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-function scriptOf(name: Script['name'], texts: readonly string[]): Script {
+function scriptOf(name: LuaScript['name'], texts: readonly string[]): LuaScript {
   const plain = withoutComments(texts.join('\n'));
   return { name, flagged: flagsLine + plain, plain };
 }

@@ -1,6 +1,6 @@
 /** The interface that runs scripts in a region: over its REST endpoint in production, directly in tests. */
 import type { RawReply } from '../../shared/contracts/reply.ts';
-import type { Script } from './lua-bundle.ts';
+import type { LuaScript } from './lua-bundle.ts';
 import type { Element, Silence, TooLarge } from './rest-client.ts';
 
 /** The result of running a script: its reply, or the reason why there is no usable one. */
@@ -21,14 +21,14 @@ export type EvaluatedAhead =
 /** Runs scripts in one region's Redis. */
 export interface ScriptRunner {
   evaluate(
-    script: Script,
+    script: LuaScript,
     keys: readonly string[],
     argv: readonly string[],
     timeoutMs: number,
   ): Promise<Evaluated>;
   /** Runs the script and then `commands`, atomically. */
   evaluateAhead(
-    script: Script,
+    script: LuaScript,
     keys: readonly string[],
     argv: readonly string[],
     commands: readonly (readonly string[])[],

@@ -3,13 +3,13 @@ import { streamPath } from '../../shared/upstash/streams.ts';
 import type { RegionAddress } from './client.ts';
 
 /** The channel or pattern of a subscription. */
-export interface Subscription {
+export interface RegionSubscription {
   readonly kind: 'subscribe' | 'psubscribe';
   readonly names: readonly string[];
 }
 
 /** A region's stream of messages with its first chunk, or the reason why there is none. */
-export type Subscribed =
+export type RegionStreamResult =
   | {
       readonly kind: 'open';
       readonly first: Uint8Array;
@@ -23,9 +23,9 @@ const reasonLength = 300;
 /** Subscribes at the endpoint of a region. The stream is open after its first chunk, which must arrive in `timeoutMs`. */
 export async function subscribeIn(
   { url, token }: RegionAddress,
-  { kind, names }: Subscription,
+  { kind, names }: RegionSubscription,
   timeoutMs: number,
-): Promise<Subscribed> {
+): Promise<RegionStreamResult> {
   const controller = new AbortController();
   let isLate = false;
   const timer = setTimeout(() => {
@@ -57,6 +57,6 @@ export async function subscribeIn(
   }
 }
 
-function silent(reason: string): Subscribed {
+function silent(reason: string): RegionStreamResult {
   return { kind: 'silent', reason };
 }

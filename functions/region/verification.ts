@@ -9,8 +9,8 @@ import {
   compareKeys,
   type Digests,
   lookAt,
-  type Seen,
   silent,
+  type ValueOrFault,
 } from './comparison.ts';
 
 /** The progress of a verification. Another call continues from here, possibly in another isolate. */
@@ -36,7 +36,7 @@ export interface VerifyPace {
 }
 
 /** A key whose values differ between regions. */
-export interface Difference {
+export interface DigestDifference {
   readonly key: Bytes;
   readonly digests: Digests;
 }
@@ -44,7 +44,7 @@ export interface Difference {
 /** The result of one call. */
 export interface VerifySlice {
   readonly checked: number;
-  readonly differing: readonly Difference[];
+  readonly differing: readonly DigestDifference[];
   /** Keys that changed or were locked at every look. */
   readonly restless: readonly Bytes[];
   readonly next: VerifyPlace;
@@ -106,9 +106,9 @@ export async function verifySlice(
   world: VerifyWorld,
   from: VerifyPlace,
   { limit, pauseMs }: VerifyPace,
-): Promise<Seen<VerifySlice>> {
+): Promise<ValueOrFault<VerifySlice>> {
   const startedAt = world.now();
-  const differing: Difference[] = [];
+  const differing: DigestDifference[] = [];
   const restless: Bytes[] = [];
   let place = from;
   let checked = 0;
@@ -150,7 +150,7 @@ async function scanPage(
   { regions }: VerifyWorld,
   place: VerifyPlace,
   wanted: number,
-): Promise<Seen<Page>> {
+): Promise<ValueOrFault<Page>> {
   const id = place.regions[place.region] ?? '';
   const scanned = regions.find((region) => region.id === id);
   if (scanned === undefined) return silent(id, 'the region is no longer configured');

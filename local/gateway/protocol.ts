@@ -7,13 +7,13 @@
 export type Argument = string | Buffer;
 
 /** One Redis command, its name first. */
-export type Command = readonly Argument[];
+export type RespCommand = readonly Argument[];
 
 /** What a request asks for. A transaction runs between MULTI and EXEC. */
 export type Asked =
-  | { readonly kind: 'command'; readonly commands: readonly [Command] }
-  | { readonly kind: 'pipeline'; readonly commands: readonly Command[] }
-  | { readonly kind: 'transaction'; readonly commands: readonly Command[] };
+  | { readonly kind: 'command'; readonly commands: readonly [RespCommand] }
+  | { readonly kind: 'pipeline'; readonly commands: readonly RespCommand[] }
+  | { readonly kind: 'transaction'; readonly commands: readonly RespCommand[] };
 
 /** A request that cannot be run. `message` is what the client reads. */
 export class BadRequest extends Error {
@@ -60,7 +60,7 @@ export function parseRequest(method: string, url: URL, body: Buffer): Asked {
 }
 
 /** True for a command that waits for data, unless it stands in a transaction: Redis does not wait there. */
-export function waits([name = '', ...args]: Command): boolean {
+export function waits([name = '', ...args]: RespCommand): boolean {
   if (!/^XREAD(?:GROUP)?$/i.test(String(name))) return false;
   const words = args.map((argument) => String(argument).toUpperCase());
   const streams = words.indexOf('STREAMS');
@@ -80,7 +80,7 @@ function parseAsked(method: string, url: URL, body: Buffer): Asked {
   }
 }
 
-function refuseUnusable(command: Command): void {
+function refuseUnusable(command: RespCommand): void {
   const name = String(command[0] ?? '');
   if (name === '') throw new BadRequest(400, 'ERR empty command');
   if (refusedCommands.has(name.toLowerCase())) {
@@ -89,7 +89,7 @@ function refuseUnusable(command: Command): void {
 }
 
 /** `/set/key/value?EX=100`: the path, then the body of a POST, then the query. */
-function commandOfPath(method: string, url: URL, body: Buffer): Command {
+function commandOfPath(method: string, url: URL, body: Buffer): RespCommand {
   const command: Argument[] = url.pathname.slice(1).split('/').map(percentDecode);
   if (method === 'POST' && body.length > 0) command.push(body);
   for (const pair of url.search.slice(1).split('&')) {
@@ -141,12 +141,12 @@ function parseBody(body: Buffer): unknown {
   }
 }
 
-function commandsOf(value: unknown): readonly Command[] {
+function commandsOf(value: unknown): readonly RespCommand[] {
   if (!Array.isArray(value)) throw new BadRequest(400, 'ERR the body is not an array of commands');
   return value.map(commandOf);
 }
 
-function commandOf(value: unknown): Command {
+function commandOf(value: unknown): RespCommand {
   if (!Array.isArray(value)) throw new BadRequest(400, 'ERR a command is an array of strings');
   return value.map(argumentOf);
 }

@@ -1,6 +1,6 @@
 import { connect, type Socket } from 'node:net';
 import { AbstractConnector, Redis, ReplyError } from 'ioredis';
-import type { Command, ElementReply, RedisReply } from './protocol.ts';
+import type { ElementReply, RedisReply, RespCommand } from './protocol.ts';
 import { ReplyGuard } from './reply-guard.ts';
 
 /** The region's Redis gave no answer: it is not connected, or went away in between. Commands may or may not have run. */
@@ -91,7 +91,7 @@ export class RedisLink {
    * @throws RegionUnreachable if one of them got no reply; TooManyBlocked if too many wait already.
    */
   async pipelineThatWaits(
-    commands: readonly Command[],
+    commands: readonly RespCommand[],
     gone: AbortSignal,
   ): Promise<readonly ElementReply[]> {
     if (this.blocked.size >= blockedMaximum) {
@@ -118,7 +118,7 @@ export class RedisLink {
    *
    * @throws RegionUnreachable where one of them got no answer.
    */
-  async pipeline(commands: readonly Command[]): Promise<readonly ElementReply[]> {
+  async pipeline(commands: readonly RespCommand[]): Promise<readonly ElementReply[]> {
     return settleAll(commands.map((command) => send(this.redis, command)));
   }
 
@@ -128,8 +128,8 @@ export class RedisLink {
    * @returns one reply a command, or the error with which Redis discarded the transaction.
    * @throws RegionUnreachable where there was no answer.
    */
-  async transaction(commands: readonly Command[]): Promise<readonly ElementReply[] | string> {
-    const all: readonly Command[] = [['MULTI'], ...commands, ['EXEC']];
+  async transaction(commands: readonly RespCommand[]): Promise<readonly ElementReply[] | string> {
+    const all: readonly RespCommand[] = [['MULTI'], ...commands, ['EXEC']];
     const replies = await settleAll(all.map((command) => send(this.redis, command)));
     const exec = replies.at(-1);
     if (exec === undefined || 'error' in exec) return exec?.error ?? 'ERR no answer to EXEC';
@@ -140,7 +140,7 @@ export class RedisLink {
   }
 }
 
-async function send(redis: Redis, command: Command): Promise<RedisReply> {
+async function send(redis: Redis, command: RespCommand): Promise<RedisReply> {
   const [name = '', ...args] = command;
   // The library reshapes the replies of names in lower case, such as hgetall's. In upper case they come as they are.
   const reply = await redis.callBuffer(String(name).toUpperCase(), args);

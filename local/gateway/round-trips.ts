@@ -1,5 +1,5 @@
 /** A place where a local region pretends to be. */
-export interface Place {
+export interface Coordinates {
   readonly id: string;
   /** Latitude and longitude in degrees. */
   readonly location: readonly [latitude: number, longitude: number];
@@ -11,7 +11,7 @@ export interface Place {
  * The places of local regions. The coordinator stands at the first one, so that only the first row of the matrix of
  * round trips matters here: no region ever talks to another.
  */
-export const places: readonly Place[] = [
+export const places: readonly Coordinates[] = [
   { id: 'us-east-1', location: [38.9, -77.4], awsRttMs: 0.3 },
   { id: 'eu-west-1', location: [53.3, -6.3], awsRttMs: 70.5 },
   { id: 'ap-northeast-1', location: [35.7, 139.7], awsRttMs: 152.4 },
@@ -29,7 +29,7 @@ const roundTripMsMaximum = 10_000;
  *
  * @throws Error with a sentence for people where `count` is not an integer from 1 to 5.
  */
-export function placesFor(count: number): readonly Place[] {
+export function placesFor(count: number): readonly Coordinates[] {
   if (!Number.isInteger(count) || count < 1 || count > places.length) {
     throw new Error(
       `--regions takes a number from 1 to ${places.length}, one for each known place.`,
@@ -53,7 +53,7 @@ export function parseRoundTrips(text: string): RoundTrips {
 }
 
 /** The round trip that the gateway of `place` adds, in ms. */
-export function roundTripMsOf(place: Place, roundTrips: RoundTrips): number {
+export function roundTripMsOf(place: Coordinates, roundTrips: RoundTrips): number {
   if (roundTrips === 'none') return 0;
   return roundTrips === 'aws' ? place.awsRttMs : roundTrips;
 }

@@ -4,7 +4,7 @@ import type { Stack } from '../stack/stack.ts';
 import type { RegionStory, WriteStory } from './timeline.ts';
 
 /** The part of an answer to `POST /v1/writes` that is shown. */
-interface Told {
+interface FirstWriteResponse {
   readonly id: string;
   readonly votes: readonly {
     readonly region: string;
@@ -60,7 +60,7 @@ export async function writeFirst(
   const confirmedAtMs = performance.now() - sentAt;
   for (const { end } of watches) end();
   if (response.status !== 200) return { kind: 'refused', reason: problemIn(text) };
-  const told: Told = JSON.parse(text);
+  const told: FirstWriteResponse = JSON.parse(text);
   const regions = stack.regions.map(({ place }, index): RegionStory => {
     const vote = told.votes.find(({ region }) => region === place.id);
     // A coordinator that has just started may still be busy with rounds of its own.

@@ -6,7 +6,7 @@ import type { Paint } from './timeline.ts';
 /** What is shown of the regions while one plays with them. No I/O happens here. */
 
 /** How far the copying of a region has come. */
-export interface CopyProgress {
+export interface CopyView {
   /** Keys. */
   readonly done: number;
   /** Null where nobody has counted. */
@@ -29,7 +29,7 @@ export interface RegionReport {
   readonly unacknowledged: number | null;
   /** Keys that it lacks where it does not vote; null for all of them. */
   readonly missedKeys?: number | null;
-  readonly copy?: CopyProgress | null;
+  readonly copy?: CopyView | null;
 }
 
 /** A region as seen from this machine and by its coordinator. */
@@ -73,7 +73,7 @@ function reportWords(report: RegionReport | null, paint: Paint): readonly string
 }
 
 /** `400 of 1000 keys (40 %), 200/s, 3 s left`. What is left may grow while writes go on. */
-export function copyText({ done, left, keysPerSecond, etaMs }: CopyProgress): string {
+export function copyText({ done, left, keysPerSecond, etaMs }: CopyView): string {
   if (left === null) return `${done} keys, ${Math.round(keysPerSecond)}/s`;
   const all = done + left;
   const percent = all === 0 ? 100 : Math.floor((100 * done) / all);

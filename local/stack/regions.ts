@@ -4,7 +4,7 @@ import { delimiter, join } from 'node:path';
 import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
-import type { Place } from '../gateway/round-trips.ts';
+import type { Coordinates } from '../gateway/round-trips.ts';
 import { copyAppendOnly, restoreAppendOnly } from './append-only.ts';
 import { EmbeddedRedis } from './embedded-redis.ts';
 import { freePort } from './free-port.ts';
@@ -46,7 +46,7 @@ export type RegionCondition = 'running' | 'paused' | 'stopped';
 
 /** One region's Redis on this machine. */
 export interface LocalRegion {
-  readonly place: Place;
+  readonly place: Coordinates;
   readonly kind: RedisKind;
   /** Stays the same when the region is started again. */
   readonly port: number;
@@ -87,7 +87,7 @@ export interface LocalRegion {
  * @throws Error with the log's last lines where the server does not come up.
  */
 export async function startRegion(
-  place: Place,
+  place: Coordinates,
   stateDirectory: string,
   kind: RedisKind,
 ): Promise<LocalRegion> {
@@ -108,11 +108,11 @@ export async function startRegion(
 
 class EmbeddedRegion implements LocalRegion {
   readonly kind = 'embedded';
-  readonly place: Place;
+  readonly place: Coordinates;
   readonly port: number;
   private server: EmbeddedRedis | null = null;
 
-  constructor(place: Place, port: number) {
+  constructor(place: Coordinates, port: number) {
     this.place = place;
     this.port = port;
   }
@@ -157,14 +157,14 @@ class EmbeddedRegion implements LocalRegion {
 const advice = 'Put a redis-server on the PATH.';
 
 class RealRegion implements LocalRegion {
-  readonly place: Place;
+  readonly place: Coordinates;
   readonly port: number;
   readonly kind: 'redis-server' | 'valkey-server';
   private readonly stateDirectory: string;
   private server: OwnProcess | null = null;
 
   constructor(
-    place: Place,
+    place: Coordinates,
     port: number,
     kind: 'redis-server' | 'valkey-server',
     stateDirectory: string,

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import type { Gateway } from '../gateway/gateway.ts';
 import { Meter, startGateway } from '../gateway/gateway.ts';
-import type { Place, RoundTrips } from '../gateway/round-trips.ts';
+import type { Coordinates, RoundTrips } from '../gateway/round-trips.ts';
 import { placesFor, roundTripMsOf } from '../gateway/round-trips.ts';
 import type { Bundle } from './bundle.ts';
 import { bundleWorker } from './bundle.ts';
@@ -40,7 +40,7 @@ export interface StackTokens {
 
 /** One region of the stack: its database and the gateway in front of it. */
 export interface StackRegion {
-  readonly place: Place;
+  readonly place: Coordinates;
   readonly redis: LocalRegion;
   readonly gateway: Gateway;
 }
@@ -105,7 +105,7 @@ interface Identity {
  */
 function openState(
   options: StackOptions,
-  places: readonly Place[],
+  places: readonly Coordinates[],
   progress: (line: string) => void,
 ): Identity {
   const file = join(options.stateDirectory, 'identity.json');
@@ -180,7 +180,7 @@ class RunningStack implements Stack {
     this.bundled = await bundleWorker(this.options.stateDirectory);
   }
 
-  async startRegions(places: readonly Place[]): Promise<void> {
+  async startRegions(places: readonly Coordinates[]): Promise<void> {
     const starting = places.map(async (place) => {
       const redis = await startRegion(place, this.options.stateDirectory, this.options.redis);
       const gateway = await startGateway({

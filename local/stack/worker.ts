@@ -17,7 +17,7 @@ export interface WorkerRegion {
 }
 
 /** A client's token and what it may do. */
-export interface ClientToken {
+export interface StackToken {
   readonly token: string;
   readonly scope: 'read' | 'write' | 'admin';
 }
@@ -29,7 +29,7 @@ export interface WorkerOptions {
   /** On 127.0.0.1. */
   readonly port: number;
   readonly regions: readonly WorkerRegion[];
-  readonly tokens: readonly ClientToken[];
+  readonly tokens: readonly StackToken[];
   /** Further variables of the Worker, by name. */
   readonly variables?: Readonly<Record<string, string>>;
 }

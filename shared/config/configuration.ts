@@ -138,7 +138,7 @@ export const environmentSchema = z
     LOCKSTEP_COORDINATOR_LOCATION: z
       .enum(['', ...locationHints])
       .default('')
-      .describe('A hint to the platform where the coordinator should live: near most writers.'),
+      .describe('A hint to the platform for the location of the coordinator: near most writers.'),
     LOCKSTEP_VOTE_DEADLINE_MS: milliseconds(limits.voteDeadlineMs).describe(
       'A vote that is not in by then counts as no.',
     ),
@@ -149,10 +149,10 @@ export const environmentSchema = z
       'A read without a response from a region by then is sent to the next region.',
     ),
     LOCKSTEP_OUT_AFTER_MS: milliseconds(limits.outAfterMs).describe(
-      'A region that has voted and gives no usable response for so long is put out: writes go on without it.',
+      'A region that has voted and gives no usable response for this time is evicted: writes continue without it.',
     ),
     LOCKSTEP_OWN_HOSTS: hostList.describe(
-      'The hosts where this deployment is served, with commas between them. Webhooks to them are refused, as are webhooks to the host of the request that names them.',
+      'The hosts that serve this deployment, separated by commas. Webhooks to them are refused, as are webhooks to the host of the request that names them.',
     ),
     LOCKSTEP_WEBHOOK_HOSTS: hostList.describe(
       'The only hosts that webhooks may call, such as `hooks.example.com,*.example.org`. Not set: any public host.',
@@ -193,7 +193,7 @@ export const environmentSchema = z
     )
       .default(limits.keysKeptMsDefault)
       .describe(
-        'How long the response of a write is kept under its Idempotency-Key, whatever else is dropped.',
+        'How long the response of a write is kept under its Idempotency-Key, even if other entries are dropped sooner.',
       ),
   })
   .refine(
@@ -257,7 +257,7 @@ function failureOf(error: z.ZodError): ConfigurationResult {
   const issue = error.issues[0];
   const [variable, ...path] = issue?.path ?? [];
   const isSecret = variable !== 'LOCKSTEP_REGIONS';
-  const place = path.map((step) => placeOf(step, isSecret)).join('');
+  const place = path.map((step) => pathOf(step, isSecret)).join('');
   const rule = issue?.code === 'unrecognized_keys' ? 'has an unknown field' : issue?.message;
   return {
     ok: false,
@@ -266,7 +266,7 @@ function failureOf(error: z.ZodError): ConfigurationResult {
   };
 }
 
-function placeOf(step: PropertyKey, isSecret: boolean): string {
+function pathOf(step: PropertyKey, isSecret: boolean): string {
   if (typeof step === 'number') return `[${step}]`;
   return isSecret ? '' : `.${String(step)}`;
 }

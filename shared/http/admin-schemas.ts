@@ -263,7 +263,10 @@ export const verifySchema = z
   })
   .openapi('Verify');
 
-const toldKeySchema = z.object({ key: z.string(), keyEncoding: z.literal('base64').optional() });
+const reportedKeySchema = z.object({
+  key: z.string(),
+  keyEncoding: z.literal('base64').optional(),
+});
 
 /** The answer to `POST /v1/admin/verify`. */
 export const verifyAnswerSchema = z
@@ -286,7 +289,7 @@ export const verifyAnswerSchema = z
         }),
       }),
     ),
-    undecided: z.array(toldKeySchema).openapi({
+    undecided: z.array(reportedKeySchema).openapi({
       description:
         'Keys that could not be compared, since writes changed them during each comparison.',
     }),

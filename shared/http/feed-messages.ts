@@ -18,19 +18,19 @@ export const feedCloseCodes = {
 
 /** A message of the feed to a follower, with the changes in the form in which clients see them. */
 export interface FeedMessage {
-  readonly changes: readonly ToldChange[];
+  readonly changes: readonly ChangeResponse[];
   /** Every change up to it has been looked at. */
   readonly next: number;
   readonly heartbeat: boolean;
 }
 
 /** A change as clients see it, in pages and in the feed alike. */
-export type ToldChange = Readonly<Record<string, unknown>> & { readonly sequence: number };
+export type ChangeResponse = Readonly<Record<string, unknown>> & { readonly sequence: number };
 
 /** From a change as it is kept to what a client sees; commands and results stand in it where `change` holds them. */
-export function tellChange(change: Change): ToldChange {
+export function presentChange(change: Change): ChangeResponse {
   const { sequence, id, transaction, at, keys, commands, part, member } = change;
-  if (member !== undefined) return tellMemberChange(member);
+  if (member !== undefined) return presentMemberChange(member);
   const told = {
     sequence,
     id,
@@ -45,7 +45,7 @@ export function tellChange(change: Change): ToldChange {
 }
 
 /** A change of members as clients see it, in the feed and in the history. */
-export function tellMemberChange({ sequence, at, ...member }: MemberChange): ToldChange {
+export function presentMemberChange({ sequence, at, ...member }: MemberChange): ChangeResponse {
   const { region, event, epoch, cause, detail } = member;
   return {
     sequence,
@@ -60,11 +60,11 @@ export function parseFeedMessage(text: string): FeedMessage {
   assert(typeof message === 'object' && message !== null, 'a message of the feed is an object');
   assert('next' in message && Number.isSafeInteger(message.next), 'a message says where to go on');
   const changes = 'changes' in message ? message.changes : [];
-  assert(Array.isArray(changes) && changes.every(isToldChange), 'a change has a sequence');
+  assert(Array.isArray(changes) && changes.every(isChangeResponse), 'a change has a sequence');
   return { changes, next: Number(message.next), heartbeat: 'heartbeat' in message };
 }
 
-function isToldChange(value: unknown): value is ToldChange {
+function isChangeResponse(value: unknown): value is ChangeResponse {
   return (
     typeof value === 'object' &&
     value !== null &&

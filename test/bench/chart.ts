@@ -5,7 +5,7 @@ export interface Mark {
 }
 
 /** Writes answered over time, and what happened meanwhile. Moments are in ms since `fromMs`, which is its beginning. */
-export interface Timeline {
+export interface TimelineChart {
   readonly title: string;
   readonly fromMs: number;
   readonly toMs: number;
@@ -19,7 +19,7 @@ const nameColumns = 18;
 const levels = '▁▂▃▄▅▆▇█';
 
 /** A column for each second: how many writes were answered in it, against twice as many as were sent. */
-export function drawOutage(timeline: Timeline): readonly string[] {
+export function drawOutage(timeline: TimelineChart): readonly string[] {
   const { title, fromMs, perSecond, marks } = timeline;
   const bars = countsPer(timeline, 1_000).map((count) => {
     const level = Math.min(levels.length, Math.ceil((count / perSecond / 2) * levels.length));
@@ -33,7 +33,10 @@ export function drawOutage(timeline: Timeline): readonly string[] {
   return [title, `  ${'answered a second'.padEnd(nameColumns)}${bars.join('')}`, ...rows];
 }
 
-function countsPer({ fromMs, toMs, answeredAtMs }: Timeline, binMs: number): readonly number[] {
+function countsPer(
+  { fromMs, toMs, answeredAtMs }: TimelineChart,
+  binMs: number,
+): readonly number[] {
   const counts = Array.from({ length: Math.ceil((toMs - fromMs) / binMs) }, () => 0);
   for (const at of answeredAtMs) {
     const bin = Math.floor((at - fromMs) / binMs);
@@ -49,7 +52,7 @@ const plotHeight = 90;
 const panelHeight = 165;
 
 /** The same as a picture: a panel for each, all to one scale. */
-export function plotOutages(timelines: readonly Timeline[]): string {
+export function plotOutages(timelines: readonly TimelineChart[]): string {
   const longestMs = Math.max(...timelines.map(({ fromMs, toMs }) => toMs - fromMs));
   const scale = (ms: number) => plotLeft + (ms / longestMs) * (width - plotLeft - 20);
   const panels = timelines.map((timeline, at) => {
@@ -65,7 +68,7 @@ export function plotOutages(timelines: readonly Timeline[]): string {
 }
 
 /** Bars up to twice the rate at which writes were sent: what had waited is answered at once, and would dwarf the rest. */
-function panelOf(timeline: Timeline, scale: (ms: number) => number): string {
+function panelOf(timeline: TimelineChart, scale: (ms: number) => number): string {
   const { title, fromMs, toMs, perSecond, marks } = timeline;
   const topY = 45;
   const floorY = topY + plotHeight;

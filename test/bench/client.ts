@@ -19,13 +19,13 @@ export type Attempted =
   | { readonly kind: 'unknown' };
 
 /** What a read that was answered was told. */
-export interface ReadAnswer {
+export interface BenchReadAnswer {
   readonly results: readonly unknown[];
   readonly via: string;
 }
 
 /** A change of members, with its moment in ms since 1970. */
-export interface MemberChange {
+export interface BenchMemberChange {
   readonly sequence: number;
   readonly atMs: number;
   readonly region: string;
@@ -33,7 +33,7 @@ export interface MemberChange {
 }
 
 /** What a comparison of the regions came to. */
-export interface Comparison {
+export interface BenchComparison {
   readonly checked: number;
   readonly differing: number;
   readonly undecided: number;
@@ -96,7 +96,7 @@ export class BenchClient {
     keys: readonly string[],
     region: string,
     consistency: 'strong' | 'local' = 'strong',
-  ): Promise<ReadAnswer | null> {
+  ): Promise<BenchReadAnswer | null> {
     const body = { reads: keys.map((key) => ['GET', key]), region, consistency };
     const answer = await this.exchange('POST', '/v1/reads', 'write', body).catch(() => null);
     return answer?.status === 200 ? JSON.parse(answer.text) : null;
@@ -109,7 +109,7 @@ export class BenchClient {
   }
 
   /** The newest changes of members after `sequence`, the oldest first. */
-  async members(sequence: number): Promise<readonly MemberChange[]> {
+  async members(sequence: number): Promise<readonly BenchMemberChange[]> {
     const { text } = await this.exchange('GET', '/v1/admin/members', 'admin');
     const { members }: History = JSON.parse(text);
     return members
@@ -138,7 +138,7 @@ export class BenchClient {
   }
 
   /** Compares the regions key by key. */
-  async verify(): Promise<Comparison> {
+  async verify(): Promise<BenchComparison> {
     const sum = { checked: 0, differing: 0, undecided: 0 };
     for (let cursor: string | null | undefined; cursor !== null; ) {
       const body = { limit: 10_000, ...(cursor === undefined ? {} : { cursor }) };

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Stack, StackRegion } from '../../local/stack/stack.ts';
 import { connectTo } from '../support/redis.ts';
-import type { BenchClient, MemberChange } from './client.ts';
-import { Load, lengthMs, longestStop, nowMs } from './load.ts';
+import type { BenchClient, BenchMemberChange } from './client.ts';
+import { BenchLoad, lengthMs, longestStop, nowMs } from './load.ts';
 import { type Figure, median, timed } from './measure.ts';
 import { copyByRest, copyPlainly } from './plain-copy.ts';
 
@@ -31,7 +31,7 @@ export async function measureCopying(
   if (first === undefined || target === undefined) throw new Error('a copy takes two regions');
   say(`Copying: ${keys} keys in each region …`);
   await Promise.all(stack.regions.map(fill));
-  const load = new Load(client, writesPerSecond, (number) => ({
+  const load = new BenchLoad(client, writesPerSecond, (number) => ({
     ops: [['SET', stringKey((number * 7_919) % keys), textOf(number)]],
   }));
   const samples: Sample[] = [];
@@ -153,7 +153,7 @@ async function changed(
   region: string,
   event: string,
   since: number,
-): Promise<MemberChange> {
+): Promise<BenchMemberChange> {
   for (const deadline = nowMs() + patienceMs; nowMs() < deadline; await delay(50)) {
     const changes = await client.members(since);
     const change = changes.find((one) => one.region === region && one.event === event);

@@ -160,7 +160,7 @@ function watch(socket: WebSocket, since: number): Member {
   let expected = since + 1;
   let acknowledged = since;
   socket.addEventListener('message', ({ data }) => {
-    const { changes = [], next }: Told = JSON.parse(String(data));
+    const { changes = [], next }: DeliveredEvent = JSON.parse(String(data));
     for (const { sequence } of changes) {
       if (sequence !== expected) member.outOfOrder += 1;
       expected = sequence + 1;
@@ -178,7 +178,7 @@ function watch(socket: WebSocket, since: number): Member {
   return member;
 }
 
-interface Told {
+interface DeliveredEvent {
   readonly changes?: readonly { readonly sequence: number; readonly at: string }[];
   readonly next: number;
 }

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Stack } from '../../local/stack/stack.ts';
 import type { BenchClient } from './client.ts';
 import { addedMs } from './latency.ts';
-import { Load, lengthMs, longestStop, nowMs } from './load.ts';
+import { BenchLoad, lengthMs, longestStop, nowMs } from './load.ts';
 import { type Figure, median } from './measure.ts';
 
 /** How long a region that returns holds all writes: few keys, and the round trips between AWS regions. */
@@ -37,7 +37,7 @@ export async function measureHold(
   say: (line: string) => void,
 ): Promise<readonly Figure[]> {
   say('Holds …');
-  const load = new Load(client, writesPerSecond, (number) => ({
+  const load = new BenchLoad(client, writesPerSecond, (number) => ({
     ops: [['SET', `hold:${number % 5_000}`, String(number)]],
   }));
   const calm = { fromMs: nowMs() + aroundMs, toMs: nowMs() + 3 * aroundMs };
@@ -84,7 +84,11 @@ function figuresOf(
 }
 
 /** Puts a region out and lets it return. */
-async function measureReturn(client: BenchClient, region: string, load: Load): Promise<Sample> {
+async function measureReturn(
+  client: BenchClient,
+  region: string,
+  load: BenchLoad,
+): Promise<Sample> {
   const since = (await client.members(0)).at(-1)?.sequence ?? 0;
   await client.order(`/regions/${region}/out`, {});
   await happened(client, region, 'out', since);

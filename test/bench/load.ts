@@ -12,7 +12,7 @@ export interface Stop {
 }
 
 /** Writes at a steady rate, however many are unanswered, until it is stopped. It keeps what each came to. */
-export class Load {
+export class BenchLoad {
   readonly startedAtMs = nowMs();
   /** When writes were answered as committed, in this order. */
   readonly answeredAtMs: number[] = [];

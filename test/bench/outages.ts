@@ -1,11 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Stack, StackRegion } from '../../local/stack/stack.ts';
 import { limits } from '../../shared/limits.ts';
-import type { Mark, Timeline } from './chart.ts';
+import type { Mark, TimelineChart } from './chart.ts';
 import { drawOutage } from './chart.ts';
-import type { BenchClient, Comparison, MemberChange } from './client.ts';
+import type { BenchClient, BenchComparison, BenchMemberChange } from './client.ts';
 import { type Audit, Ledger } from './ledger.ts';
-import { Load, lengthMs, longestStop, nowMs } from './load.ts';
+import { BenchLoad, lengthMs, longestStop, nowMs } from './load.ts';
 import type { Figure } from './measure.ts';
 
 /** Regions that fail and come back while writes and strong reads go on. */
@@ -82,7 +82,7 @@ const cases: readonly Case[] = [
 
 /** What one case came to. */
 export interface Outage {
-  readonly timeline: Timeline;
+  readonly timeline: TimelineChart;
   readonly figures: readonly Figure[];
 }
 
@@ -112,7 +112,7 @@ async function measureOutage(
   if (region === undefined) throw new Error(`there is no region ${one.region}`);
   const since = (await client.members(0)).at(-1)?.sequence ?? 0;
   const ledger = new Ledger(`outage:${number}`);
-  const load = new Load(
+  const load = new BenchLoad(
     client,
     writesPerSecond,
     (write) => ledger.bodyOf(write),
@@ -135,7 +135,7 @@ async function measureOutage(
   await Promise.all(readers);
   await client.settled();
   const deeds = changes.map(({ event, atMs }) => ({ what: event, atMs }));
-  const timeline: Timeline = {
+  const timeline: TimelineChart = {
     title: `${one.region} ${one.name}`,
     fromMs: load.startedAtMs,
     toMs,
@@ -152,7 +152,7 @@ async function returned(
   client: BenchClient,
   region: string,
   since: number,
-): Promise<readonly MemberChange[]> {
+): Promise<readonly BenchMemberChange[]> {
   const deadline = nowMs() + returnPatienceMs;
   for (;;) {
     const changes = (await client.members(since)).filter((change) => change.region === region);
@@ -163,10 +163,10 @@ async function returned(
 }
 
 function figuresOf(
-  timeline: Timeline,
-  load: Load,
+  timeline: TimelineChart,
+  load: BenchLoad,
   ledger: Ledger,
-  { audit, comparison }: { readonly audit: Audit; readonly comparison: Comparison },
+  { audit, comparison }: { readonly audit: Audit; readonly comparison: BenchComparison },
 ): readonly Figure[] {
   const count = (name: string, value: number, limit: number | null): Figure => {
     return { name: `  ${name}`, value, unit: 'count', limit };
@@ -193,7 +193,7 @@ function figuresOf(
 }
 
 /** From the moment at which the region could answer to the one at which it votes. NaN where it never does. */
-function absenceMs({ marks }: Timeline): number {
+function absenceMs({ marks }: TimelineChart): number {
   const back = marks.find(({ what }) => what === 'returned');
   const start = marks.findLast(({ what }) => /^(?:started|connected)/.test(what));
   return back === undefined || start === undefined ? Number.NaN : back.atMs - start.atMs;

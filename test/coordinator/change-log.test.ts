@@ -97,7 +97,7 @@ describe('a log with changes of members', () => {
 
   it('is recovered write by write, past the changes of members', () => {
     const storage = mixed();
-    expect(storage.changes.placeOf(2)).toBe(1);
+    expect(storage.changes.sequenceBefore(2)).toBe(1);
     const recovered = storage.changes.recoverable(1);
     expect(recovered.map(({ sequence }) => sequence)).toEqual([3, 5]);
     expect(storage.changes.recoverable(5)).toEqual([]);

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { Handover } from '../../functions/coordinator/notify/courier-dispatcher.ts';
+import { CourierDispatcher } from '../../functions/coordinator/notify/courier-dispatcher.ts';
 import { HookStorage } from '../../functions/coordinator/storage/subscription-storage.ts';
 import type { OwedEvent, Subscription } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
@@ -29,7 +29,7 @@ class World {
   handover = this.begin();
 
   /** A new life of the coordinator, on what is stored. */
-  begin(): Handover {
+  begin(): CourierDispatcher {
     this.hooks = new HookStorage(this.storage);
     this.hooks.begin();
     const courierOf = (endpoint: string) => ({
@@ -40,7 +40,7 @@ class World {
         return { restMs: this.restMs };
       },
     });
-    this.handover = new Handover(this.hooks, courierOf, () => this.signs());
+    this.handover = new CourierDispatcher(this.hooks, courierOf, () => this.signs());
     return this.handover;
   }
 

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { PendingCalls } from '../../functions/coordinator/pending-calls.ts';
-import { perform, type RecordedDecisions } from '../../functions/coordinator/send.ts';
+import { type RecordedDecisions, sendToRegion } from '../../functions/coordinator/send.ts';
 import type { RegionClient, RoundResult, SnapshotResult } from '../../shared/contracts/round.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import type {
   CoordinatorEvent,
-  Reply,
+  CoordinatorReply,
   SentRound,
   SentSnapshot,
 } from '../../shared/protocol/io/events.ts';
@@ -74,7 +74,7 @@ class World implements RecordedDecisions {
   }
 
   send(send: SentRound | SentSnapshot, client: RegionClient | null = this.client) {
-    return perform(send, client, this, (event) => this.events.push(event));
+    return sendToRegion(send, client, this, (event) => this.events.push(event));
   }
 }
 
@@ -106,7 +106,7 @@ describe('a snapshot', () => {
         return [];
       },
     };
-    const sent = perform(snapshot, world.client, decisions, () => turns.push('taken'));
+    const sent = sendToRegion(snapshot, world.client, decisions, () => turns.push('taken'));
     world.snapped.resolve({ kind: 'silent', reason: '' });
     await sent;
     await Promise.resolve();
@@ -167,7 +167,7 @@ describe('a caller', () => {
     const [first = 0, second = 0] = tickets;
     expect(second).not.toBe(first);
     const detail = 'it is out';
-    const replies: readonly Reply[] = [
+    const replies: readonly CoordinatorReply[] = [
       { kind: 'order', ticket: second, answer: { kind: 'taken', detail } },
       { kind: 'read', ticket: first, answer: { kind: 'unavailable', faults: [] } },
       { kind: 'write', ticket: 99, answer: { kind: 'busy', retryAfterMs: 1 } },

@@ -133,7 +133,7 @@ describe('a recovery', () => {
     confirm(storage, 3, 500);
     const seen: number[] = [];
     const steps: number[] = [];
-    let place = storage.changes.placeOf(3);
+    let place = storage.changes.sequenceBefore(3);
     expect(place).toBe(2);
     while (place !== null) {
       const step = storage.changes.recoverable(place);
@@ -145,6 +145,6 @@ describe('a recovery', () => {
     }
     expect(seen).toEqual(Array.from({ length: count - 2 }, (_, index) => index + 3));
     expect(Math.max(...steps)).toBe(limits.writesPerRecoveryStep);
-    expect(storage.changes.placeOf(count + 1)).toBeNull();
+    expect(storage.changes.sequenceBefore(count + 1)).toBeNull();
   });
 });

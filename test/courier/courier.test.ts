@@ -2,18 +2,18 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import type { DeliveryPage } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
 import { isSignedBy, Receiver, verified } from './receiver.ts';
-import { patience, Rig, variables } from './rig.ts';
+import { CourierHarness, patience, variables } from './rig.ts';
 
 /** As many as there are pauses. */
 const attempts = 4;
 
-let rig: Rig;
+let rig: CourierHarness;
 let receiver: Receiver;
 let name = '';
 let tests = 0;
 
 beforeAll(async () => {
-  rig = await Rig.start(variables);
+  rig = await CourierHarness.start(variables);
 });
 
 beforeEach(async () => {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { Receiver, verified } from './receiver.ts';
-import { patience, Rig, variables } from './rig.ts';
+import { CourierHarness, patience, variables } from './rig.ts';
 
 const name = 'cb_1';
 let receiver: Receiver;
@@ -15,7 +15,7 @@ afterEach(() => receiver.stop());
 describe('a kill -9', () => {
   it('between the handover and the answer loses nothing: the same id comes again by itself', async () => {
     // No attempt is given up before the kill.
-    const rig = await Rig.start({ ...variables, LOCKSTEP_DELIVERY_TIMEOUT_MS: '60000' });
+    const rig = await CourierHarness.start({ ...variables, LOCKSTEP_DELIVERY_TIMEOUT_MS: '60000' });
     try {
       receiver.answer = () => {};
       const ids = Array.from({ length: 12 }, (_, index) => `evt_${index}`);
@@ -40,7 +40,7 @@ describe('a kill -9', () => {
 
 describe('a deployment', () => {
   it('of a release older than the one that wrote the storage changes nothing, and the next one goes on', async () => {
-    const rig = await Rig.start({ ...variables, LOCKSTEP_DELIVERY_TIMEOUT_MS: '60000' });
+    const rig = await CourierHarness.start({ ...variables, LOCKSTEP_DELIVERY_TIMEOUT_MS: '60000' });
     try {
       receiver.answer = () => {};
       await rig.deliver(name, receiver, ['evt_1']);
@@ -70,7 +70,7 @@ describe('a deployment', () => {
 
   it('that does not allow it never calls this machine, and says why in the log', async () => {
     const { LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: _, ...others } = variables;
-    const deployed = await Rig.start(others);
+    const deployed = await CourierHarness.start(others);
     try {
       await deployed.deliver(name, receiver, ['evt_1']);
       await expect.poll(() => deployed.states(name, ['evt_1']), patience).toEqual(['failed']);

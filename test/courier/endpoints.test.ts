@@ -2,15 +2,15 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { limits } from '../../shared/limits.ts';
 import { generateSecret } from '../../shared/webhooks/signature.ts';
 import { Receiver, verified } from './receiver.ts';
-import { patience, Rig, variables } from './rig.ts';
+import { CourierHarness, patience, variables } from './rig.ts';
 
-let rig: Rig;
+let rig: CourierHarness;
 let receiver: Receiver;
 let name = '';
 let tests = 0;
 
 beforeAll(async () => {
-  rig = await Rig.start(variables);
+  rig = await CourierHarness.start(variables);
 });
 
 beforeEach(async () => {

@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Receiver } from './receiver.ts';
-import { patience, Rig, variables } from './rig.ts';
+import { CourierHarness, patience, variables } from './rig.ts';
 
-let rig: Rig;
+let rig: CourierHarness;
 let receiver: Receiver;
 
 beforeAll(async () => {
-  rig = await Rig.start({ ...variables, LOCKSTEP_DELIVERIES_KEPT_MS: '700' });
+  rig = await CourierHarness.start({ ...variables, LOCKSTEP_DELIVERIES_KEPT_MS: '700' });
   receiver = await Receiver.start();
 });
 

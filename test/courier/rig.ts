@@ -21,7 +21,7 @@ export const variables = {
 } as const;
 
 /** Couriers under workerd, without the rest of Lockstep. */
-export class Rig {
+export class CourierHarness {
   readonly signingKey = newSigningKey();
   private readonly directory: string;
   private readonly port: number;
@@ -33,9 +33,9 @@ export class Rig {
   }
 
   /** `variables` are those of the Worker, by name. */
-  static async start(variables: Readonly<Record<string, string>>): Promise<Rig> {
+  static async start(variables: Readonly<Record<string, string>>): Promise<CourierHarness> {
     const directory = mkdtempSync(join(tmpdir(), 'lockstep-courier-'));
-    const rig = new Rig(directory, await freePort());
+    const rig = new CourierHarness(directory, await freePort());
     mkdirSync(join(directory, 'storage'));
     await bundle(directory);
     writeFileSync(join(directory, 'courier.capnp'), configurationText(rig.port, variables));
@@ -209,12 +209,12 @@ const worker :Workerd.Worker = (
   modules = [(name = "worker.js", esModule = embed "worker.js")],
   bindings = [
     (name = "COURIER", durableObjectNamespace = "Courier"),
-    (name = "COORDINATOR", durableObjectNamespace = "Coordinator"),
+    (name = "COORDINATOR", durableObjectNamespace = "CoordinatorFake"),
     ${bindings.join('\n    ')}
   ],
   durableObjectNamespaces = [
     (className = "Courier", uniqueKey = "courier", enableSql = true),
-    (className = "Coordinator", uniqueKey = "coordinator", enableSql = true),
+    (className = "CoordinatorFake", uniqueKey = "coordinator", enableSql = true),
   ],
   durableObjectStorage = (localDisk = "storage"),
 );

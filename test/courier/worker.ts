@@ -10,7 +10,7 @@ import { type RpcAnswer, type RpcCall, remote, serveCall } from '../../shared/co
 export { Courier };
 
 /** Remembers which endpoints were given up, each time it is told. The first of each endpoint is refused. */
-export class Coordinator extends DurableObject {
+export class CoordinatorFake extends DurableObject {
   call(call: RpcCall): Promise<RpcAnswer> {
     const disabled = (endpoint: string, reason: string) => this.#disabled(endpoint, reason);
     const hostRests = (host: string, restMs: number) => this.#hostRests(host, restMs);
@@ -47,7 +47,7 @@ interface Call {
 
 interface Bindings {
   readonly COURIER: DurableObjectNamespace<Courier>;
-  readonly COORDINATOR: DurableObjectNamespace<Coordinator>;
+  readonly COORDINATOR: DurableObjectNamespace<CoordinatorFake>;
 }
 
 export default {

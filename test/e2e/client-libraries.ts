@@ -4,11 +4,11 @@ import type { Redis } from '@upstash/redis';
 import { createStorage } from 'unstorage';
 import upstashDriver from 'unstorage/drivers/upstash';
 import { outcomes } from './upstash-families.ts';
-import type { Endpoint } from './upstash-forms.ts';
+import type { UpstashEndpoint } from './upstash-forms.ts';
 
 /** What a library is tried with: an endpoint, and the SDK pointed at it for libraries that take one. */
 export interface Tried {
-  readonly endpoint: Endpoint;
+  readonly endpoint: UpstashEndpoint;
   readonly redis: Redis;
 }
 

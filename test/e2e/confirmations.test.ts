@@ -3,12 +3,12 @@ import { Receiver, verified } from '../courier/receiver.ts';
 import { Random } from '../simulation/random.ts';
 import { soakCallbacks } from '../support/stack/callbacks.ts';
 import {
+  type FeedReader,
   type Follow,
   followByEvents,
   followBySocket,
   followInPieces,
   newReader,
-  type Reader,
 } from '../support/stack/followers.ts';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 import { commitsOf, hangIn, met } from './rounds.ts';
@@ -203,7 +203,7 @@ describe('a follower of the changes', () => {
     };
   }
 
-  async function catchUp(reader: Reader, follow: Follow): Promise<void> {
+  async function catchUp(reader: FeedReader, follow: Follow): Promise<void> {
     const end = await newest();
     while (reader.next < end) await follow(stack, reader, () => reader.next >= end);
   }

@@ -9,7 +9,7 @@ import { placesFor } from '../../local/gateway/round-trips.ts';
 import { type LocalRegion, redisKind, startRegion } from '../../local/stack/regions.ts';
 import { connectTo } from '../support/redis.ts';
 import { commitsOf, type Picks, preparesOf } from './rounds.ts';
-import { patience, type Told } from './writes.ts';
+import { patience, type StackResponse } from './writes.ts';
 
 const token = 'a-token-for-writing-in-this-test-alone';
 const readToken = 'a-token-for-reading-in-this-test-alone';
@@ -80,7 +80,7 @@ function locks(): Promise<readonly number[]> {
   return Promise.all(regions.map(({ client }) => client.hlen('lockstep:0:lock')));
 }
 
-async function send(path: string, body?: unknown, key?: string): Promise<[number, Told]> {
+async function send(path: string, body?: unknown, key?: string): Promise<[number, StackResponse]> {
   const response = await harness.fetch(path, {
     method: body === undefined ? 'GET' : 'POST',
     headers: {
@@ -90,7 +90,7 @@ async function send(path: string, body?: unknown, key?: string): Promise<[number
     },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
-  const told: Told = JSON.parse(await response.text());
+  const told: StackResponse = JSON.parse(await response.text());
   return [response.status, told];
 }
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { Told } from '../region/oracle/beside.ts';
+import type { OracleReply } from '../region/oracle/beside.ts';
 import { timelessCommands } from '../region/oracle/expiring.ts';
 import { translated } from '../region/oracle/expiry-oracle.ts';
 import { runsOf } from '../region/oracle/runs.ts';
@@ -51,7 +51,7 @@ async function expected(commands: Commands): Promise<unknown> {
   });
 }
 
-function asJson(told: Told): unknown {
+function asJson(told: OracleReply): unknown {
   if (typeof told === 'bigint') return Number(told);
   return Array.isArray(told) ? told.map(asJson) : told;
 }

@@ -3,7 +3,7 @@ import type { Answer, TestStack } from '../support/stack/stack.ts';
 import { toldBy, write } from './writes.ts';
 
 /** One increment or read of a counter, with the value that its client was told. */
-export interface Operation {
+export interface RecordedOperation {
   readonly kind: 'increment' | 'read';
   readonly key: string;
   readonly startedAt: number;
@@ -13,7 +13,7 @@ export interface Operation {
 
 /** What clients did and saw. All clocks are one clock. */
 export class History {
-  readonly all: Operation[] = [];
+  readonly all: RecordedOperation[] = [];
 
   /** Increments the counter, and notes what came of it. */
   async increment(stack: TestStack, key: string): Promise<void> {
@@ -37,7 +37,12 @@ export class History {
     }
   }
 
-  private note(kind: Operation['kind'], key: string, startedAt: number, value: unknown): void {
+  private note(
+    kind: RecordedOperation['kind'],
+    key: string,
+    startedAt: number,
+    value: unknown,
+  ): void {
     this.all.push({ kind, key, startedAt, endedAt: performance.now(), value: Number(value ?? 0) });
   }
 }
@@ -53,7 +58,7 @@ export function mayBeSentAgain(answer: Answer): boolean {
  * start and its end; empty where nothing does. For a counter that is only incremented by one these conditions suffice: the values
  * fix the order of the increments, and put each read behind one of them.
  */
-export function contradictions(operations: readonly Operation[]): readonly string[] {
+export function contradictions(operations: readonly RecordedOperation[]): readonly string[] {
   const increments = operations.filter(({ kind }) => kind === 'increment');
   const byValue = new Map(increments.map((increment) => [increment.value, increment]));
   const found: string[] = [];
@@ -76,6 +81,6 @@ export function contradictions(operations: readonly Operation[]): readonly strin
   return found;
 }
 
-function tell({ kind, key, value, startedAt, endedAt }: Operation): string {
+function tell({ kind, key, value, startedAt, endedAt }: RecordedOperation): string {
   return `the ${kind} of ${key} to ${value} (${startedAt.toFixed(1)} to ${endedAt.toFixed(1)} ms)`;
 }

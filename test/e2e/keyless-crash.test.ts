@@ -3,7 +3,7 @@ import type { FaultHandle } from '../../local/gateway/faults.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';
 import { memberChanges, membersOf, newestChange, untilAllVote } from './members.ts';
 import { commits, hangIn, met, prepares, roundCounter } from './rounds.ts';
-import { type Operation, patience, toldBy, type WriteOptions, wake, write } from './writes.ts';
+import { patience, toldBy, type WriteOperation, type WriteOptions, wake, write } from './writes.ts';
 
 /** No deadline of the coordinator passes while a test holds a round, and no region is put out meanwhile. */
 const variables = {
@@ -38,7 +38,7 @@ afterAll(async () => {
 
 /** A write that leaves no value anywhere, and what each region is to publish of it. */
 interface Keyless {
-  readonly ops: readonly Operation[];
+  readonly ops: readonly WriteOperation[];
   readonly options?: WriteOptions;
   readonly messages: readonly string[];
 }

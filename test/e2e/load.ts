@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { TestStack } from '../support/stack/stack.ts';
-import { attempt, type Told, toldBy } from './writes.ts';
+import { attempt, type StackResponse, toldBy } from './writes.ts';
 
 /** A write that was acknowledged: the counter's value that it was told. */
 export interface Acknowledged {
@@ -10,7 +10,9 @@ export interface Acknowledged {
 }
 
 /** What became of the attempts that were not acknowledged. */
-export type Failure = 'connection broken' | { readonly status: number; readonly told: Told };
+export type LoadFailure =
+  | 'connection broken'
+  | { readonly status: number; readonly told: StackResponse };
 
 /**
  * Clients that increment one counter, each write under a key of its own and tried until it is acknowledged. `everyMs`: a
@@ -18,7 +20,7 @@ export type Failure = 'connection broken' | { readonly status: number; readonly 
  */
 export class Load {
   readonly acknowledged: Acknowledged[] = [];
-  readonly failures: Failure[] = [];
+  readonly failures: LoadFailure[] = [];
   private readonly stack: TestStack;
   readonly counter: string;
   /** The highest value that a client was told. */

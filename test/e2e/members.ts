@@ -25,7 +25,7 @@ export interface MemberEntry {
 }
 
 /** A key whose regions differ, as `verify` tells it. */
-export interface Difference {
+export interface ReportedDifference {
   readonly key: string;
   readonly kind: string;
   readonly lastWrite: number | null;
@@ -34,7 +34,7 @@ export interface Difference {
 /** The outcome of a whole verification. */
 export interface Verified {
   readonly checked: number;
-  readonly differing: readonly Difference[];
+  readonly differing: readonly ReportedDifference[];
   readonly undecided: readonly unknown[];
 }
 
@@ -106,13 +106,13 @@ export async function eventsOf(
 
 /** Compares all voters, from the first key to the last. */
 export async function verify(stack: TestStack): Promise<Verified> {
-  const differing: Difference[] = [];
+  const differing: ReportedDifference[] = [];
   const undecided: unknown[] = [];
   let checked = 0;
   for (let cursor: string | null = null; ; ) {
     const answer = await ask(stack, 'POST', 'verify', cursor === null ? {} : { cursor });
     expect(answer.status).toBe(200);
-    differing.push(...listIn<Difference>(answer.body, 'differing'));
+    differing.push(...listIn<ReportedDifference>(answer.body, 'differing'));
     undecided.push(...listIn<unknown>(answer.body, 'undecided'));
     const slice = answer.body as { readonly checked: number; readonly next: string | null };
     checked += slice.checked;

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { Random } from '../simulation/random.ts';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
-import { contentOf, type Form, randomCommand, sendForm } from './upstash-forms.ts';
+import { contentOf, randomCommand, sendForm, type UpstashForm } from './upstash-forms.ts';
 import { statuses } from './upstash-hostile.ts';
 import { patience } from './writes.ts';
 
@@ -73,7 +73,7 @@ function hostileScript(random: Random): readonly unknown[] {
   return [name, given, count, key, ...randomCommand(random)];
 }
 
-function hostileForm(random: Random): Form {
+function hostileForm(random: Random): UpstashForm {
   const path = random.pick(['/', '/pipeline', '/multi-exec']);
   const commands = Array.from({ length: random.between(1, 4) }, () =>
     random.chance(0.7) ? hostileScript(random) : randomCommand(random),

@@ -6,7 +6,7 @@ import { type PlainRedis, startPlainRedis } from '../support/stack/plain.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';
 import { expectWhole, memberChanges, untilState } from './members.ts';
 import { groups, readsOf, Storm } from './storm.ts';
-import { type Operation, patience, write } from './writes.ts';
+import { patience, type WriteOperation, write } from './writes.ts';
 
 /** A region is out soon, so that it is out and back in the time of a test. */
 const variables = {
@@ -77,13 +77,13 @@ function troubles(storm: Storm, random: Random): readonly (() => Promise<void>)[
 }
 
 /** Replies in one form: integers and texts alike, what has no order sorted. */
-function told(reply: unknown, [name]: Operation): unknown {
+function told(reply: unknown, [name]: WriteOperation): unknown {
   if (!Array.isArray(reply)) return reply === null ? null : String(reply);
   const items = reply.map((item) => told(item, ['']));
   return name === 'SMEMBERS' ? items.map(String).toSorted() : items;
 }
 
-async function ask(ops: readonly Operation[]): Promise<readonly unknown[]> {
+async function ask(ops: readonly WriteOperation[]): Promise<readonly unknown[]> {
   const replies = await Promise.all(
     ops.map(([name = '', ...words]) => plain.client.call(String(name), ...words)),
   );

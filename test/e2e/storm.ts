@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { limits } from '../../shared/limits.ts';
 import { Random } from '../simulation/random.ts';
 import type { TestStack } from '../support/stack/stack.ts';
-import { attempt, type Operation, toldBy } from './writes.ts';
+import { attempt, toldBy, type WriteOperation } from './writes.ts';
 
 /** Each write names itself in `last` of the groups whose keys it changes, so that a read tells where it stands. */
 export const groups = ['a', 'b', 'c'] as const;
@@ -12,12 +12,12 @@ type Group = (typeof groups)[number];
 export interface Done {
   readonly id: string;
   readonly sequence: number;
-  readonly ops: readonly Operation[];
+  readonly ops: readonly WriteOperation[];
   readonly results: readonly unknown[];
 }
 
 /** A strong read of a group: the write that it has seen last, and all that it read. `least` was known when it began. */
-export interface Seen {
+export interface StormRead {
   readonly group: Group;
   readonly last: string | null;
   readonly least: number;
@@ -34,7 +34,7 @@ function mayFail(status: number): boolean {
 }
 
 /** Makes every collection of a group a large one, which writes stage by its elements. */
-function filling(group: Group): readonly Operation[] {
+function filling(group: Group): readonly WriteOperation[] {
   return [
     ['HSET', `h:${group}`, ...all.flatMap((index) => [`f${index}`, index])],
     ['SADD', `s:${group}`, ...all.map((index) => `m${index}`)],
@@ -77,7 +77,7 @@ if ARGV[2] == '1' then return redis.call('LPUSH', KEYS[1], 'x') end
 return redis.call('ZPOPMIN', KEYS[2])`;
 
 /** What a snapshot of a group reads, and the same as a script of no writes. */
-export function readsOf(group: Group): readonly Operation[] {
+export function readsOf(group: Group): readonly WriteOperation[] {
   return [
     ['GET', `last:${group}`],
     ['HLEN', `h:${group}`],
@@ -93,10 +93,10 @@ const readingScript = `local got = {}
 for _, words in ipairs(cjson.decode(ARGV[1])) do got[#got + 1] = redis.call(unpack(words)) end
 return got`;
 
-function elementOf(random: Random, group: Group): Operation {
+function elementOf(random: Random, group: Group): WriteOperation {
   const member = `m${random.between(0, count + 9)}`;
   const field = `f${random.between(0, count + 9)}`;
-  const templates: readonly (() => Operation)[] = [
+  const templates: readonly (() => WriteOperation)[] = [
     () => ['HSET', `h:${group}`, field, random.between(0, 99), 'f3', random.between(0, 99)],
     () => ['HDEL', `h:${group}`, field],
     () => ['HINCRBY', `h:${group}`, 'sum', random.between(-9, 9)],
@@ -121,13 +121,13 @@ function elementOf(random: Random, group: Group): Operation {
 }
 
 /** The groups that a write changes, and what it does to them. */
-function writeOf(random: Random): readonly [readonly Group[], readonly Operation[]] {
+function writeOf(random: Random): readonly [readonly Group[], readonly WriteOperation[]] {
   const group = random.pick(groups);
   const other = random.pick(groups);
   const elements = () =>
     Array.from({ length: random.between(1, 4) }, () => elementOf(random, group));
   const declared = [`l:${group}`, `l:${other}`, `h:${group}`, `h:${other}`];
-  const ways: readonly (() => readonly [readonly Group[], readonly Operation[]])[] = [
+  const ways: readonly (() => readonly [readonly Group[], readonly WriteOperation[]])[] = [
     () => [[group], elements()],
     () => [[group], elements()],
     () => [[group], elements()],
@@ -156,7 +156,7 @@ function writeOf(random: Random): readonly [readonly Group[], readonly Operation
  */
 export class Storm {
   readonly done: Done[] = [];
-  readonly seen: Seen[] = [];
+  readonly seen: StormRead[] = [];
   /** Answers that no fault explains. */
   readonly strange: unknown[] = [];
   /** How many attempts were not answered, and how many writes failed for what they asked. */
@@ -195,13 +195,13 @@ export class Storm {
     for (let number = 1; this.#isRunning; number += 1) {
       const [touched, ops] = writeOf(random);
       const id = `${client}.${number}`;
-      const named = touched.map((group): Operation => ['SET', `last:${group}`, id]);
+      const named = touched.map((group): WriteOperation => ['SET', `last:${group}`, id]);
       await this.#untilAnswered(id, [...ops, ...named], touched);
       await delay(10);
     }
   }
 
-  async #untilAnswered(id: string, ops: readonly Operation[], touched: readonly Group[]) {
+  async #untilAnswered(id: string, ops: readonly WriteOperation[], touched: readonly Group[]) {
     for (;;) {
       const answer = await attempt(this.#stack, ops, { key: id });
       const { results = [], sequence = 0, type } = answer === null ? {} : toldBy(answer);

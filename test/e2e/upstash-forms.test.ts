@@ -4,19 +4,19 @@ import { type PlainRedis, startPlainRedis } from '../support/stack/plain.ts';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 import {
   contentOf,
-  type Endpoint,
-  type Form,
   inOneOrder,
   randomCommand,
   randomForm,
   sendForm,
+  type UpstashEndpoint,
+  type UpstashForm,
   unordered,
 } from './upstash-forms.ts';
 import { patience } from './writes.ts';
 
 let stack: TestStack;
 let plain: PlainRedis;
-let lockstep: Endpoint;
+let lockstep: UpstashEndpoint;
 
 beforeAll(async () => {
   [stack, plain] = await Promise.all([startTestStack(), startPlainRedis()]);
@@ -28,13 +28,13 @@ afterAll(async () => {
   await plain?.stop();
 });
 
-const post = (path: string, body: unknown, headers: Form['headers'] = {}): Form => ({
+const post = (path: string, body: unknown, headers: UpstashForm['headers'] = {}): UpstashForm => ({
   method: 'POST',
   path,
   body: JSON.stringify(body),
   headers,
 });
-const get = (path: string, headers: Form['headers'] = {}): Form => ({
+const get = (path: string, headers: UpstashForm['headers'] = {}): UpstashForm => ({
   method: 'GET',
   path,
   headers,
@@ -47,7 +47,7 @@ const someBytes = Uint8Array.from([
 const base64 = { 'Upstash-Encoding': 'base64' };
 
 /** In order: each finds what those before it have left. */
-const forms: readonly (readonly [string, Form])[] = [
+const forms: readonly (readonly [string, UpstashForm])[] = [
   ['a command in the path', get('/set/path/v')],
   ['a read of it', get('/get/path')],
   ['the method PUT', { method: 'PUT', path: '/', body: '["GET","path"]' }],

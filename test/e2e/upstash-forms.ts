@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis';
 import type { Random } from '../simulation/random.ts';
 
 /** A request in the form of Upstash's REST protocol. */
-export interface Form {
+export interface UpstashForm {
   readonly method: string;
   readonly path: string;
   readonly body?: string | Uint8Array<ArrayBuffer>;
@@ -16,13 +16,13 @@ export interface FormAnswer {
 }
 
 /** Where to send it. */
-export interface Endpoint {
+export interface UpstashEndpoint {
   readonly url: string;
   readonly token: string;
 }
 
 /** Sends a request with the endpoint's token, unless its own headers bring another. */
-export async function sendForm(endpoint: Endpoint, form: Form): Promise<FormAnswer> {
+export async function sendForm(endpoint: UpstashEndpoint, form: UpstashForm): Promise<FormAnswer> {
   const response = await fetch(`${endpoint.url}${form.path}`, {
     method: form.method,
     headers: { authorization: `Bearer ${endpoint.token}`, ...form.headers },
@@ -117,7 +117,7 @@ export function randomCommand(random: Random): readonly string[] {
 
 /** A request that carries random commands in a random form, and those commands. */
 export function randomForm(random: Random): {
-  readonly form: Form;
+  readonly form: UpstashForm;
   readonly commands: readonly (readonly string[])[];
 } {
   const headers = random.chance(0.4) ? { 'Upstash-Encoding': 'base64' } : {};

@@ -1,5 +1,5 @@
 import type { Random } from '../simulation/random.ts';
-import { type Form, randomCommand } from './upstash-forms.ts';
+import { randomCommand, type UpstashForm } from './upstash-forms.ts';
 
 /** The statuses of this protocol. Lockstep's own 404 is for addresses that can name no command. */
 export const statuses = [200, 400, 401, 404, 405, 413];
@@ -68,7 +68,7 @@ function hostilePath(random: Random): string {
 }
 
 /** A good request with something wrong about it, or nothing but noise. */
-export function hostileForm(random: Random): Form {
+export function hostileForm(random: Random): UpstashForm {
   const headers: Record<string, string> = random.chance(0.2)
     ? {
         'Upstash-Encoding': random.pick(['base64', 'gzip', '']),

@@ -3,12 +3,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Listener } from '../support/stack/listener.ts';
 import { type PlainRedis, startPlainRedis } from '../support/stack/plain.ts';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
-import { type Endpoint, sendForm } from './upstash-forms.ts';
+import { sendForm, type UpstashEndpoint } from './upstash-forms.ts';
 import { patience } from './writes.ts';
 
 let stack: TestStack;
 let plain: PlainRedis;
-let lockstep: Endpoint;
+let lockstep: UpstashEndpoint;
 
 beforeAll(async () => {
   [stack, plain] = await Promise.all([startTestStack(), startPlainRedis()]);
@@ -128,7 +128,7 @@ describe('a message', () => {
 
 describe('a subscription', () => {
   it('has the lines of the plain gateway, whatever is published', async () => {
-    const hear = async (endpoint: Endpoint) => {
+    const hear = async (endpoint: UpstashEndpoint) => {
       const listener = await Listener.open(endpoint, '/subscribe/c/d,e');
       const patterns = await Listener.open(endpoint, '/psubscribe/*', 'GET');
       const begun = [await listener.lines(2), await patterns.lines(1)];
@@ -153,7 +153,7 @@ describe('a subscription', () => {
   });
 
   it('is told of by PUBSUB, in the region that it is in', async () => {
-    const ask = async (endpoint: Endpoint) => {
+    const ask = async (endpoint: UpstashEndpoint) => {
       const channels = await Listener.open(endpoint, '/subscribe/one/two');
       const patterns = await Listener.open(endpoint, '/psubscribe/o*/p*');
       await channels.lines(2);

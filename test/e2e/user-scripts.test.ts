@@ -2,12 +2,12 @@ import { createHash } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type PlainRedis, startPlainRedis } from '../support/stack/plain.ts';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
-import { contentOf, type Endpoint, type Form, sendForm } from './upstash-forms.ts';
+import { contentOf, sendForm, type UpstashEndpoint, type UpstashForm } from './upstash-forms.ts';
 import { patience } from './writes.ts';
 
 let stack: TestStack;
 let plain: PlainRedis;
-let lockstep: Endpoint;
+let lockstep: UpstashEndpoint;
 
 beforeAll(async () => {
   [stack, plain] = await Promise.all([startTestStack(), startPlainRedis()]);
@@ -20,13 +20,13 @@ afterAll(async () => {
 });
 
 const shaOf = (text: string) => createHash('sha1').update(text).digest('hex');
-const post = (path: string, body: unknown, headers: Form['headers'] = {}): Form => ({
+const post = (path: string, body: unknown, headers: UpstashForm['headers'] = {}): UpstashForm => ({
   method: 'POST',
   path,
   body: JSON.stringify(body),
   headers,
 });
-const get = (path: string): Form => ({ method: 'GET', path });
+const get = (path: string): UpstashForm => ({ method: 'GET', path });
 const command = (...words: readonly unknown[]) => post('/', words);
 
 const adding = 'return redis.call("INCRBY", KEYS[1], ARGV[1])';
@@ -36,7 +36,7 @@ const unused = 'return "never sent before"';
 const none = 'f'.repeat(40);
 
 /** In order: each finds what those before it have left. */
-const forms: readonly (readonly [string, Form])[] = [
+const forms: readonly (readonly [string, UpstashForm])[] = [
   ['a digest that nobody knows', command('EVALSHA', shaOf(adding), 1, 'n', 2)],
   ['a script that writes', command('EVAL', adding, 1, 'n', 2)],
   ['its digest', command('EVALSHA', shaOf(adding), 1, 'n', 2)],
@@ -240,7 +240,7 @@ describe('a script', () => {
   });
 
   it('may not run with a token that only reads, unless its entry says so', async () => {
-    const reader: Endpoint = { url: stack.url, token: stack.tokens.read };
+    const reader: UpstashEndpoint = { url: stack.url, token: stack.tokens.read };
     for (const words of [
       ['EVAL', reading, 1, 'op'],
       ['EVAL_RO', reading, 1, 'op'],

@@ -4,7 +4,7 @@ import type { Answer, SendOptions, TestStack } from '../support/stack/stack.ts';
 export const patience = { timeout: 120_000, interval: 20 } as const;
 
 /** What the tests read of an answer; absent members are undefined. */
-export interface Told {
+export interface StackResponse {
   readonly id?: string;
   readonly type?: string;
   readonly detail?: string;
@@ -28,17 +28,17 @@ export interface WriteOptions {
   readonly callback?: Readonly<Record<string, unknown>>;
 }
 
-export type Operation = readonly (string | number)[];
+export type WriteOperation = readonly (string | number)[];
 
 /** The JSON object of an answer; an empty one where it is none. */
-export function toldBy({ body }: Answer): Told {
+export function toldBy({ body }: Answer): StackResponse {
   return typeof body === 'object' && body !== null ? body : {};
 }
 
 /** Posts a write. `key` is its Idempotency-Key. Rejects where the connection breaks. */
 export function write(
   stack: TestStack,
-  ops: readonly Operation[],
+  ops: readonly WriteOperation[],
   { key, headers, ...options }: WriteOptions = {},
 ): Promise<Answer> {
   const sent: SendOptions = {
@@ -50,7 +50,7 @@ export function write(
 /** Posts a write whose answer may never come; resolves with null then. */
 export function attempt(
   stack: TestStack,
-  ops: readonly Operation[],
+  ops: readonly WriteOperation[],
   options: WriteOptions = {},
 ): Promise<Answer | null> {
   return write(stack, ops, options).catch(() => null);

@@ -3,11 +3,11 @@ import type { MemberChange, MemberOrder, OrderAnswer } from '../../shared/contra
 import type { InspectionResult } from '../../shared/contracts/round.ts';
 import {
   configuration,
+  type EdgeResponse,
   EdgeUnderTest,
   problemOf,
   type Question,
   statusWith,
-  type Told,
   tokens,
 } from './stand-ins.ts';
 
@@ -227,7 +227,7 @@ describe('a region that is added', () => {
   ])('with %s is refused, and its token is not shown', async (_fault, changes, status) => {
     const { edge, orders } = edgeOrdering();
     const body = { ...added, ...changes };
-    const told: Told = await ask(edge, 'POST', 'regions', { body });
+    const told: EdgeResponse = await ask(edge, 'POST', 'regions', { body });
     expect([told.status, orders]).toEqual([status, []]);
     expect(told.text).not.toContain(secret);
   });

@@ -1,7 +1,7 @@
 import { createServer, type Server } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { Run } from '../../functions/edge/doctor/check.ts';
+import type { CommandRunner } from '../../functions/edge/doctor/check.ts';
 import { scriptChecks } from '../../functions/edge/doctor/script-checks.ts';
 import { connectRegion } from '../../functions/region/client.ts';
 import { type Gateway, startGateway } from '../../local/gateway/gateway.ts';
@@ -46,8 +46,8 @@ afterAll(async () => {
 
 async function look(): Promise<ReadonlyMap<string, { status: string; found: string }>> {
   const client = connectRegion({ id: 'here', url, token });
-  const run: Run = (...command) => client.run(command, timeoutMs);
-  const checks = await scriptChecks(run, 'visit', Date.now());
+  const run: CommandRunner = (...command) => client.run(command, timeoutMs);
+  const checks = await scriptChecks(run, 'runId', Date.now());
   for (const { status, advice } of checks) if (status !== 'ok') expect(advice).toMatch(/\w{3}/);
   return new Map(checks.map(({ name, ...check }) => [name, check]));
 }
@@ -175,8 +175,8 @@ describe.each(servers)('the doctor at %s', (_, start) => {
     try {
       await before.ready();
       const client = connectRegion({ id: 'here', url: before.url, token });
-      const run: Run = (...command) => client.run(command, timeoutMs);
-      const checks = await scriptChecks(run, 'visit', Date.now());
+      const run: CommandRunner = (...command) => client.run(command, timeoutMs);
+      const checks = await scriptChecks(run, 'runId', Date.now());
       expect(checks.filter(({ status }) => status === 'problem')).toEqual([]);
       expect(await other.redis.keys('*')).toEqual([]);
     } finally {

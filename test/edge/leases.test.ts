@@ -5,13 +5,13 @@ import type { SnapshotResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import {
   configuration,
+  type EdgeResponse,
   EdgeUnderTest,
   problemOf,
   read,
   regionIds,
   statusOf,
   statusWith,
-  type Told,
   tokens,
 } from './stand-ins.ts';
 
@@ -42,7 +42,7 @@ function edgeReading(answer: ReadAnswer, regions: Record<string, readonly Snapsh
 
 const through: ReadAnswer = { kind: 'read', replies: encodeReply(['v']), region: 'eu-west-1' };
 
-function ask(edge: EdgeUnderTest, more: object = {}): Promise<Told> {
+function ask(edge: EdgeUnderTest, more: object = {}): Promise<EdgeResponse> {
   const body = { reads: [['GET', 'k']], ...more };
   return edge.ask('POST', '/v1/reads', { body, token: tokens.read });
 }

@@ -154,7 +154,7 @@ export interface Question {
   readonly body?: unknown;
 }
 
-export interface Told {
+export interface EdgeResponse {
   readonly status: number;
   readonly headers: Headers;
   readonly text: string;
@@ -264,7 +264,7 @@ export class EdgeUnderTest {
     this.app = createApp(this.#dependencies());
   }
 
-  async ask(method: string, path: string, question: Question = {}): Promise<Told> {
+  async ask(method: string, path: string, question: Question = {}): Promise<EdgeResponse> {
     const { token = tokens.write, headers = {}, body } = question;
     const isRaw = typeof body === 'string' || body instanceof Uint8Array;
     const response = await this.app.request(path, {
@@ -297,7 +297,7 @@ export class EdgeUnderTest {
     while (this.#background.length > 0) await this.#background.shift();
   }
 
-  write(body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<Told> {
+  write(body: unknown, headers: Readonly<Record<string, string>> = {}): Promise<EdgeResponse> {
     return this.ask('POST', '/v1/writes', { body, headers });
   }
 
@@ -399,6 +399,6 @@ function notExpected(region: string): never {
 }
 
 /** The last part of a problem's type. */
-export function problemOf(told: Told): string {
+export function problemOf(told: EdgeResponse): string {
   return String(told.json.type).replace('/problems/', '');
 }

@@ -1,4 +1,4 @@
-import { decided, EdgeUnderTest, type Question, read, type Told } from './stand-ins.ts';
+import { decided, type EdgeResponse, EdgeUnderTest, type Question, read } from './stand-ins.ts';
 
 /** An edge whose nearest region answers snapshots with `replies`, and whose coordinator commits with `part`. */
 export function edgeOf(replies = '[]', part = '[0,{"s":"OK"}]'): EdgeUnderTest {
@@ -9,7 +9,11 @@ export function edgeOf(replies = '[]', part = '[0,{"s":"OK"}]'): EdgeUnderTest {
 }
 
 /** Sends a GET. */
-export function get(edge: EdgeUnderTest, path: string, question: Question = {}): Promise<Told> {
+export function get(
+  edge: EdgeUnderTest,
+  path: string,
+  question: Question = {},
+): Promise<EdgeResponse> {
   return edge.ask('GET', path, question);
 }
 

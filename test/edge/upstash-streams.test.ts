@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Subscribed } from '../../functions/region/subscribe.ts';
+import type { RegionStreamResult } from '../../functions/region/subscribe.ts';
 import { limits } from '../../shared/limits.ts';
 import { EdgeUnderTest, FeedStandIn, regionIds, statusWith, tokens } from './stand-ins.ts';
 import { post } from './upstash-requests.ts';
@@ -31,7 +31,7 @@ class RegionStream {
   readonly left: Promise<void>;
 
   /** The stream as the edge gets it, with what it begins with. */
-  open(first: string): Subscribed {
+  open(first: string): RegionStreamResult {
     const rest = this.#body.getReader();
     return { kind: 'open', first: new TextEncoder().encode(first), rest };
   }

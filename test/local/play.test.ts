@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startGateway } from '../../local/gateway/gateway.ts';
-import type { Place } from '../../local/gateway/round-trips.ts';
+import type { Coordinates } from '../../local/gateway/round-trips.ts';
 import { placesFor } from '../../local/gateway/round-trips.ts';
 import type { Keyboard, Play } from '../../local/playground/play.ts';
 import { startPlay } from '../../local/playground/play.ts';
@@ -83,7 +83,7 @@ let play: Play;
 let shown: string;
 let quits: number;
 
-async function start(place: Place, kind: RedisKind): Promise<StackRegion> {
+async function start(place: Coordinates, kind: RedisKind): Promise<StackRegion> {
   const server = await startRegion(place, stateDirectory, kind);
   const gateway = await startGateway({ redisPort: server.port, token: 'token', roundTripMs: 0 });
   return { place, redis: server, gateway };

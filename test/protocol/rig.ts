@@ -22,11 +22,11 @@ import type { RegionId, TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type {
-  Comparison,
+  ComparisonRequest,
   CoordinatorEvent,
+  CoordinatorReply,
   Ready,
   RecordedWrite,
-  Reply,
   SentRound,
   SentSnapshot,
   StorageWrite,
@@ -104,7 +104,7 @@ export class Rig {
   readonly #generation: number;
   readonly #flights = new Map<number, SentRound>();
   readonly #lookups = new Map<number, SentSnapshot>();
-  readonly #told = new Map<Ticket, Reply>();
+  readonly #told = new Map<Ticket, CoordinatorReply>();
   readonly #replies = new Replies();
   #tickets = 0;
 
@@ -352,7 +352,7 @@ export class Rig {
   }
 
   /** The comparison that the last step asked for; it throws where there is none. */
-  get comparison(): Comparison {
+  get comparison(): ComparisonRequest {
     const { comparison } = this.last;
     if (comparison === null) throw new Error('nothing is to be compared');
     return comparison;

@@ -1,5 +1,11 @@
 import type { CoordinatorStatus } from '../../shared/contracts/coordinator.ts';
-import type { Ready, Reply, Send, StorageWrite, Ticket } from '../../shared/protocol/io/events.ts';
+import type {
+  CoordinatorReply,
+  Ready,
+  Send,
+  StorageWrite,
+  Ticket,
+} from '../../shared/protocol/io/events.ts';
 
 /** What one step came to, as a line each: what is stored, sent and answered, in this order. */
 export function linesOf(step: Ready, nameOf: (ticket: Ticket) => string): readonly string[] {
@@ -77,7 +83,7 @@ function sentLine(send: Send): string {
   return `round to ${region}, epoch ${round.epoch}: ${parts.length === 0 ? 'nothing' : parts.join(', ')}`;
 }
 
-function replyText(reply: Reply): string {
+function replyText(reply: CoordinatorReply): string {
   if (reply.kind !== 'write')
     return reply.kind === 'read' ? `read ${reply.answer.kind}` : reply.kind;
   const { answer } = reply;

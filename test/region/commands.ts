@@ -1,6 +1,6 @@
 import { InvariantViolation } from '../../shared/assert.ts';
 import type { RedisType } from '../../shared/contracts/frame.ts';
-import { bytesOf, type Reply } from './replies.ts';
+import { bytesOf, type ModelReply } from './replies.ts';
 
 /** A typed value. It is never changed in place, so that a copy of a region is a copy of its map. */
 export type Value =
@@ -30,17 +30,17 @@ export function hasExpired(entry: Entry, clock: number): boolean {
   return entry.expiry !== -1 && entry.expiry < clock;
 }
 
-type Command = (keys: Keys, key: string, args: readonly string[]) => Reply;
+type Command = (keys: Keys, key: string, args: readonly string[]) => ModelReply;
 
-const ok: Reply = { status: 'OK' };
-const wrongType: Reply = {
+const ok: ModelReply = { status: 'OK' };
+const wrongType: ModelReply = {
   error: 'WRONGTYPE Operation against a key holding the wrong kind of value',
 };
-const notInteger: Reply = { error: 'ERR value is not an integer or out of range' };
-const syntaxError: Reply = { error: 'ERR syntax error' };
+const notInteger: ModelReply = { error: 'ERR value is not an integer or out of range' };
+const syntaxError: ModelReply = { error: 'ERR syntax error' };
 
 /** Runs one command of the model's small table. `args` begins with the name; it throws for another command. */
-export function runCommand(keys: Keys, args: readonly string[]): Reply {
+export function runCommand(keys: Keys, args: readonly string[]): ModelReply {
   const [name = '', key = '', ...rest] = args;
   // These name a second key, and keys are text.
   if (name.toUpperCase() === 'RENAME') return rename(keys, key, rest[0] ?? '');
@@ -82,7 +82,7 @@ function integerOf(text: string): bigint | null {
   return value === BigInt.asIntN(64, value) ? value : null;
 }
 
-function increment(keys: Keys, key: string, by: string): Reply {
+function increment(keys: Keys, key: string, by: string): ModelReply {
   const old = valueAs(keys.get(key), 'string');
   const step = integerOf(by);
   if (step === null) return notInteger;
@@ -97,7 +97,7 @@ function increment(keys: Keys, key: string, by: string): Reply {
   return sum;
 }
 
-function set(keys: Keys, key: string, [text = '', ...options]: readonly string[]): Reply {
+function set(keys: Keys, key: string, [text = '', ...options]: readonly string[]): ModelReply {
   const old = keys.get(key);
   let expiry = -1;
   const flags = new Set<string>();
@@ -122,7 +122,7 @@ function set(keys: Keys, key: string, [text = '', ...options]: readonly string[]
   return isRefused ? null : ok;
 }
 
-function append(keys: Keys, key: string, [more = '']: readonly string[]): Reply {
+function append(keys: Keys, key: string, [more = '']: readonly string[]): ModelReply {
   const old = valueAs(keys.get(key), 'string');
   if (old === false) return wrongType;
   const text = (old?.text ?? '') + more;
@@ -130,7 +130,7 @@ function append(keys: Keys, key: string, [more = '']: readonly string[]): Reply 
   return text.length;
 }
 
-function setFields(keys: Keys, key: string, pairs: readonly string[]): Reply {
+function setFields(keys: Keys, key: string, pairs: readonly string[]): ModelReply {
   const old = valueAs(keys.get(key), 'hash');
   if (old === false) return wrongType;
   const fields = new Map(old?.fields);
@@ -142,7 +142,11 @@ function setFields(keys: Keys, key: string, pairs: readonly string[]): Reply {
   return fields.size - before;
 }
 
-function incrementField(keys: Keys, key: string, [field = '', by = '']: readonly string[]): Reply {
+function incrementField(
+  keys: Keys,
+  key: string,
+  [field = '', by = '']: readonly string[],
+): ModelReply {
   const old = valueAs(keys.get(key), 'hash');
   const step = integerOf(by);
   if (step === null) return notInteger;
@@ -154,7 +158,7 @@ function incrementField(keys: Keys, key: string, [field = '', by = '']: readonly
   return base + step;
 }
 
-function addMembers(keys: Keys, key: string, added: readonly string[]): Reply {
+function addMembers(keys: Keys, key: string, added: readonly string[]): ModelReply {
   const old = valueAs(keys.get(key), 'set');
   if (old === false) return wrongType;
   const members = new Set([...(old?.members ?? []), ...added]);
@@ -162,7 +166,7 @@ function addMembers(keys: Keys, key: string, added: readonly string[]): Reply {
   return members.size - (old?.members.size ?? 0);
 }
 
-function removeMembers(keys: Keys, key: string, removed: readonly string[]): Reply {
+function removeMembers(keys: Keys, key: string, removed: readonly string[]): ModelReply {
   const old = valueAs(keys.get(key), 'set');
   if (old === false) return wrongType;
   if (old === null) return 0;
@@ -183,7 +187,7 @@ function push(side: 'left' | 'right'): Command {
   };
 }
 
-function range(keys: Keys, key: string, [first = '', last = '']: readonly string[]): Reply {
+function range(keys: Keys, key: string, [first = '', last = '']: readonly string[]): ModelReply {
   const list = valueAs(keys.get(key), 'list');
   if (integerOf(first) === null || integerOf(last) === null) return notInteger;
   if (list === false) return wrongType;
@@ -193,7 +197,7 @@ function range(keys: Keys, key: string, [first = '', last = '']: readonly string
   return items.slice(from, to + 1);
 }
 
-function addScores(keys: Keys, key: string, pairs: readonly string[]): Reply {
+function addScores(keys: Keys, key: string, pairs: readonly string[]): ModelReply {
   const old = valueAs(keys.get(key), 'zset');
   const scores = new Map(old === false ? [] : old?.scores);
   const before = scores.size;
@@ -207,14 +211,18 @@ function addScores(keys: Keys, key: string, pairs: readonly string[]): Reply {
   return scores.size - before;
 }
 
-function score(keys: Keys, key: string, [member = '']: readonly string[]): Reply {
+function score(keys: Keys, key: string, [member = '']: readonly string[]): ModelReply {
   const sorted = valueAs(keys.get(key), 'zset');
   if (sorted === false) return wrongType;
   const found = sorted?.scores.get(member);
   return found === undefined ? null : String(found);
 }
 
-function expireAt(keys: Keys, key: string, [at = '', ...conditions]: readonly string[]): Reply {
+function expireAt(
+  keys: Keys,
+  key: string,
+  [at = '', ...conditions]: readonly string[],
+): ModelReply {
   const entry = keys.get(key);
   if (integerOf(at) === null) return notInteger;
   if (entry === undefined || !conditions.every((one) => allows(one, entry.expiry, Number(at)))) {
@@ -232,7 +240,11 @@ function allows(condition: string, present: number, next: number): boolean {
   return present === -1 || next < present;
 }
 
-function getAndExpire(keys: Keys, key: string, [option = '', at = '']: readonly string[]): Reply {
+function getAndExpire(
+  keys: Keys,
+  key: string,
+  [option = '', at = '']: readonly string[],
+): ModelReply {
   const value = get(keys, key);
   const isText = typeof value === 'string';
   if (isText && option === 'PERSIST') persist(keys, key);
@@ -240,14 +252,14 @@ function getAndExpire(keys: Keys, key: string, [option = '', at = '']: readonly 
   return value;
 }
 
-function persist(keys: Keys, key: string): Reply {
+function persist(keys: Keys, key: string): ModelReply {
   const entry = keys.get(key);
   if (entry === undefined || entry.expiry === -1) return 0;
   keys.set(key, { ...entry, expiry: -1 });
   return 1;
 }
 
-function rename(keys: Keys, key: string, to: string): Reply {
+function rename(keys: Keys, key: string, to: string): ModelReply {
   const entry = keys.get(key);
   if (entry === undefined) return { error: 'ERR no such key' };
   keys.set(key, undefined);
@@ -255,34 +267,34 @@ function rename(keys: Keys, key: string, to: string): Reply {
   return ok;
 }
 
-function copy(keys: Keys, key: string, to: string): Reply {
+function copy(keys: Keys, key: string, to: string): ModelReply {
   const entry = keys.get(key);
   if (entry === undefined || keys.get(to) !== undefined) return 0;
   keys.set(to, entry);
   return 1;
 }
 
-function get(keys: Keys, key: string): Reply {
+function get(keys: Keys, key: string): ModelReply {
   const value = valueAs(keys.get(key), 'string');
   return value === false ? wrongType : (value?.text ?? null);
 }
 
-function field(keys: Keys, key: string, [name = '']: readonly string[]): Reply {
+function field(keys: Keys, key: string, [name = '']: readonly string[]): ModelReply {
   const value = valueAs(keys.get(key), 'hash');
   return value === false ? wrongType : (value?.fields.get(name) ?? null);
 }
 
-function allFields(keys: Keys, key: string): Reply {
+function allFields(keys: Keys, key: string): ModelReply {
   const value = valueAs(keys.get(key), 'hash');
   return value === false ? wrongType : [...(value?.fields ?? [])].flat();
 }
 
-function allMembers(keys: Keys, key: string): Reply {
+function allMembers(keys: Keys, key: string): ModelReply {
   const value = valueAs(keys.get(key), 'set');
   return value === false ? wrongType : [...(value?.members ?? [])];
 }
 
-function remove(keys: Keys, key: string): Reply {
+function remove(keys: Keys, key: string): ModelReply {
   const wasThere = keys.get(key) !== undefined;
   keys.set(key, undefined);
   return Number(wasThere);

@@ -11,10 +11,10 @@ import { claimMessages } from './claims/messages.ts';
 import { claimPhases } from './claims/phases.ts';
 import { claimSnapshots } from './claims/snapshots.ts';
 import { claimStaging } from './claims/staging.ts';
-import { type World, worlds } from './worlds.ts';
+import { type Implementation, worlds } from './worlds.ts';
 
 describe.each(worlds)('a region in %s', (_, open) => {
-  let current: World;
+  let current: Implementation;
   beforeAll(async () => {
     current = await open();
   });

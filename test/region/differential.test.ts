@@ -19,7 +19,7 @@ import {
   ttl,
   write,
 } from './fixtures.ts';
-import { type World, worlds } from './worlds.ts';
+import { type Implementation, worlds } from './worlds.ts';
 
 const keys = ['a', 'b', 'ключ', '__proto__', ''];
 const channels = ['c', 'канал|'];
@@ -163,13 +163,13 @@ const round: fc.Arbitrary<Round> = fc
   .map((given) => roundOf(given));
 
 describe('random rounds', () => {
-  let opened: { readonly name: string; readonly world: World }[] = [];
+  let opened: { readonly name: string; readonly world: Implementation }[] = [];
   beforeAll(async () => {
     opened = await Promise.all(worlds.map(async ([name, open]) => ({ name, world: await open() })));
   });
   afterAll(() => Promise.all(opened.map(({ world }) => world.stop())));
 
-  const agree = async (ask: (world: World) => Promise<unknown>) => {
+  const agree = async (ask: (world: Implementation) => Promise<unknown>) => {
     const [model, ...others] = opened;
     if (model === undefined) throw new Error('no region is open');
     const expected = await ask(model.world);

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import { clientOf } from '../../functions/region/client.ts';
 import { silent } from '../../functions/region/decoding.ts';
-import type { Script } from '../../functions/region/lua-bundle.ts';
+import type { LuaScript } from '../../functions/region/lua-bundle.ts';
 import type { Element } from '../../functions/region/rest-client.ts';
 import type { ScriptRunner } from '../../functions/region/script-runner.ts';
 import { assert } from '../../shared/assert.ts';
@@ -22,8 +22,8 @@ export function connectDirectly(
 }
 
 /** Runs scripts and commands over a plain connection. */
-function directRunner(redis: Redis, textOf: (script: Script) => string): ScriptRunner {
-  const commandOf = (script: Script, keys: readonly string[], argv: readonly string[]) => [
+function directRunner(redis: Redis, textOf: (script: LuaScript) => string): ScriptRunner {
+  const commandOf = (script: LuaScript, keys: readonly string[], argv: readonly string[]) => [
     ...[/^[0-9a-f]{40}$/.test(textOf(script)) ? 'EVALSHA' : 'EVAL', textOf(script)],
     String(keys.length),
     ...keys,

@@ -12,13 +12,13 @@ import {
   snapshotOf,
   write,
 } from './fixtures.ts';
-import { type World, worlds } from './worlds.ts';
+import { type Implementation, worlds } from './worlds.ts';
 
 const servers = worlds.filter(([name]) => name !== 'the model');
 
 // A server of Redis 7.0 knows no JSON.
 describe.each(servers)('a command that %s does not know', (_, open) => {
-  let world: World;
+  let world: Implementation;
   beforeAll(async () => {
     world = await open();
   });

@@ -42,10 +42,10 @@ import {
   raised,
   refusalOf,
 } from './meta.ts';
-import { bytesOf, compareBytes, type Reply, replyInOrder, textOf } from './replies.ts';
+import { bytesOf, compareBytes, type ModelReply, replyInOrder, textOf } from './replies.ts';
 import { type Intent, type Message, stage } from './staging.ts';
 
-const tooLarge: Reply = { error: 'ERR the replies are too large; ask for less at once' };
+const tooLarge: ModelReply = { error: 'ERR the replies are too large; ask for less at once' };
 
 interface Lock {
   readonly holder: TransactionOrder;
@@ -53,7 +53,7 @@ interface Lock {
 }
 
 /** Everything that a region holds. Its parts are never changed in place once they are kept. */
-export interface RegionState {
+export interface ModelState {
   readonly meta: Meta | null;
   readonly data: ReadonlyMap<string, Entry>;
   readonly locks: ReadonlyMap<string, Lock>;
@@ -64,7 +64,7 @@ export interface RegionState {
   readonly pieces: ReadonlyMap<string, string>;
 }
 
-const nothing: RegionState = {
+const nothing: ModelState = {
   meta: null,
   data: new Map(),
   locks: new Map(),
@@ -102,7 +102,7 @@ export class RegionModel {
   }
 
   /** A copy of everything, as a backup or a replica that lags would have it. */
-  state(): RegionState {
+  state(): ModelState {
     return {
       meta: this.#meta,
       data: new Map(this.#data),
@@ -114,7 +114,7 @@ export class RegionModel {
   }
 
   /** Goes back to `state`: a rollback. */
-  restore(state: RegionState): void {
+  restore(state: ModelState): void {
     this.#meta = state.meta;
     this.#data = new Map(state.data);
     this.#locks = new Map(state.locks);
@@ -139,7 +139,7 @@ export class RegionModel {
   }
 
   /** Runs a command as a plain client would, around Lockstep. */
-  run(...args: readonly string[]): Reply {
+  run(...args: readonly string[]): ModelReply {
     return runCommand(this.#keys(), args);
   }
 
@@ -426,7 +426,7 @@ export class RegionModel {
     return [listed, false];
   }
 
-  #read(command: ReadCommand): Reply {
+  #read(command: ReadCommand): ModelReply {
     return runCommand(this.#keys(), command.args);
   }
 

@@ -43,8 +43,8 @@ function statusesOf(checks: readonly { readonly name: string; readonly status: s
 describe('the doctor at a redis-server', () => {
   it('finds what is set, and leaves nothing behind', async () => {
     const { server, client } = await open(startRedisServer);
-    const patient = { client, status: null, visit: 'visit', voteDeadlineMs: 2_000 };
-    const { checks, runId } = await examine({ ...patient, now: () => Date.now() });
+    const probe = { client, status: null, runId: 'runId', voteDeadlineMs: 2_000 };
+    const { checks, runId } = await examine({ ...probe, now: () => Date.now() });
     expect(statusesOf(checks)).toMatchObject({
       answers: 'ok',
       'round trip': 'ok',
@@ -68,8 +68,8 @@ describe('the doctor at a redis-server', () => {
   it('sees that the policy evicts', async () => {
     const { server, client } = await open(startRedisServer);
     await server.redis.config('SET', 'maxmemory-policy', 'allkeys-lru');
-    const patient = { client, status: null, visit: 'visit', voteDeadlineMs: 2_000 };
-    const { checks } = await examine({ ...patient, now: () => Date.now() });
+    const probe = { client, status: null, runId: 'runId', voteDeadlineMs: 2_000 };
+    const { checks } = await examine({ ...probe, now: () => Date.now() });
     expect(statusesOf(checks)).toMatchObject({ eviction: 'problem' });
   });
 
@@ -85,7 +85,7 @@ describe('the doctor at a redis-server', () => {
       configuration: { tokens: [], voteDeadlineMs: 2_000 },
       regions: [region('a'), region('b')],
       status: null,
-      visit: 'visit',
+      runId: 'runId',
       regionOf: (one) => connectRegion(one),
       now: () => Date.now(),
     });
@@ -98,8 +98,8 @@ describe('the doctor at a redis-server', () => {
 describe('the doctor at the embedded server', () => {
   it('finds that rounds can run, and calls nothing well that it is not told', async () => {
     const { client } = await open(startEmbedded);
-    const patient = { client, status: null, visit: 'visit', voteDeadlineMs: 2_000 };
-    const { checks } = await examine({ ...patient, now: () => Date.now() });
+    const probe = { client, status: null, runId: 'runId', voteDeadlineMs: 2_000 };
+    const { checks } = await examine({ ...probe, now: () => Date.now() });
     const found = statusesOf(checks);
     expect(found).toMatchObject({ answers: 'ok', scripts: 'ok', commands: 'ok', copy: 'ok' });
     expect(found.persistence).not.toBe('ok');

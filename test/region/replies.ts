@@ -10,7 +10,7 @@ import {
 } from '../../shared/contracts/reply.ts';
 
 /** What a command of the model answers. Strings have one character per byte. */
-export type Reply = RawReply;
+export type ModelReply = RawReply;
 
 /** The UTF-8 of `text` with one character a byte. */
 export function bytesOf(text: string): string {
@@ -36,7 +36,7 @@ function escapeOf(character: string): string {
 }
 
 /** A reply as JSON, for people: `{"s":…}` is a status, `{"e":…}` an error. Release 0.1 recorded outcomes like this. */
-export function encodeReply(reply: Reply): string {
+export function encodeReply(reply: ModelReply): string {
   if (reply === null) return 'null';
   if (typeof reply === 'string') return quote(reply);
   if (typeof reply === 'number' || typeof reply === 'bigint') return String(reply);
@@ -70,12 +70,12 @@ export function compareBytes(a: string, b: string): number {
 }
 
 /** Sorts an array of members by bytes. */
-export function sortMembers(reply: Reply): Reply {
+export function sortMembers(reply: ModelReply): ModelReply {
   return Array.isArray(reply) ? reply.map(String).sort(compareBytes) : reply;
 }
 
 /** Sorts a flat array of field and value by field. */
-export function sortPairs(reply: Reply): Reply {
+export function sortPairs(reply: ModelReply): ModelReply {
   if (!Array.isArray(reply)) return reply;
   const flat = reply.map(String);
   const pairs = flat.flatMap((field, index) =>
@@ -109,7 +109,7 @@ function drawerOf(seed: number): (bound: number) => number {
 }
 
 /** The reply in the one order that every region gives, and with all its digits if these matter. */
-export function replyInOrder(reply: Reply, order: ReplyOrder): Reply {
+export function replyInOrder(reply: ModelReply, order: ReplyOrder): ModelReply {
   if (order === 'members') return sortMembers(reply);
   if (order === 'pairs') return sortPairs(reply);
   // Lua's numbers are doubles; only replies asked for exactly keep every digit.

@@ -9,7 +9,7 @@ import type { Part, Prepare, Vote } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import { everyKey, flushedKey, valuesAmong } from '../../shared/reserved-keys.ts';
 import { type Entry, type Keys, runCommand, typeOf } from './commands.ts';
-import { bytesOf, drawMembers, type Reply, replyInOrder, sortMembers } from './replies.ts';
+import { bytesOf, drawMembers, type ModelReply, replyInOrder, sortMembers } from './replies.ts';
 
 /** What a commit does to a key: nothing, to all keys, or this entry takes its place (null: the key goes). */
 export type Intent =
@@ -52,7 +52,7 @@ export function stage(prepare: Prepare, base: Keys): Staged {
 
 /** A part's end: its outcome, and whether its changes stand. */
 interface Ended {
-  readonly outcome: readonly Reply[];
+  readonly outcome: readonly ModelReply[];
   readonly stands: boolean;
 }
 
@@ -99,7 +99,7 @@ class Staging {
     };
   }
 
-  #part(part: Part): readonly Reply[] {
+  #part(part: Part): readonly ModelReply[] {
     const before = new Map(this.#staged);
     const published = this.#messages.length;
     const { outcome, stands } = this.#bounded(this.#attempt(part), part);
@@ -126,7 +126,7 @@ class Staging {
         return { outcome: [1, index, shown], stands: false };
       }
     }
-    const replies: Reply[] = [0];
+    const replies: ModelReply[] = [0];
     for (const [index, operation] of part.operations.entries()) {
       const reply = this.#operation(operation);
       if (isError(reply) && !part.continueOnError) {
@@ -170,7 +170,7 @@ class Staging {
     this.#staged.set(key, isGone ? null : entry);
   }
 
-  #check(check: Check): { readonly holds: boolean; readonly actual: Reply } {
+  #check(check: Check): { readonly holds: boolean; readonly actual: ModelReply } {
     const entry = this.#entry(check.key);
     const type = typeOf(entry);
     switch (check.kind) {
@@ -193,7 +193,7 @@ class Staging {
     }
   }
 
-  #operation(operation: Operation): Reply {
+  #operation(operation: Operation): ModelReply {
     if (isGrowing(operation)) this.#takesMemory = true;
     switch (operation.kind) {
       case 'set':
@@ -229,16 +229,16 @@ class Staging {
     }
   }
 
-  #set([key = '', value = '', pxat = '']: readonly string[]): Reply {
+  #set([key = '', value = '', pxat = '']: readonly string[]): ModelReply {
     const expiry = pxat === '' ? -1 : Number(pxat);
     this.#put(key, { value: { type: 'string', text: bytesOf(value) }, expiry });
     return { status: 'OK' };
   }
 
   /** Here the text of a script is a list of commands, as JSON; `KEYS` tells the keys without an expiry. */
-  #script([, text = '']: readonly string[]): Reply {
+  #script([, text = '']: readonly string[]): ModelReply {
     const commands: readonly (readonly string[])[] = JSON.parse(text);
-    return commands.map((command): Reply => {
+    return commands.map((command): ModelReply => {
       const [name, key = ''] = command;
       const touched = name === 'KEYS' ? everyKey : key;
       if (!this.#fingerprints.has(touched)) {
@@ -260,7 +260,7 @@ class Staging {
     return staged === undefined ? this.#base.get(key) : staged;
   }
 
-  #delete(operation: Operation): Reply {
+  #delete(operation: Operation): ModelReply {
     let count = 0;
     for (const at of operation.writes) {
       const key = operation.args[at] ?? '';
@@ -271,7 +271,7 @@ class Staging {
     return count;
   }
 
-  #pop({ args: [key = '', countText = ''], seed }: Operation): Reply {
+  #pop({ args: [key = '', countText = ''], seed }: Operation): ModelReply {
     if (!/^\d*$/.test(countText)) {
       return { error: 'ERR value is out of range, must be positive' };
     }
@@ -294,7 +294,7 @@ class Staging {
     this.#staged.set(key, members.size === 0 ? null : left);
   }
 
-  #ttl([name = '', key = '']: readonly string[]): Reply {
+  #ttl([name = '', key = '']: readonly string[]): ModelReply {
     const entry = this.#entry(key);
     if (entry === undefined) return -2;
     if (entry.expiry === -1) return -1;
@@ -302,7 +302,7 @@ class Staging {
     return name.startsWith('P') ? told : Math.floor((told + 500) / 1000);
   }
 
-  #publish([key = '', channel = '', text = '']: readonly string[]): Reply {
+  #publish([key = '', channel = '', text = '']: readonly string[]): ModelReply {
     const place = this.#messages.length + 1;
     this.#messages.push({ key, place, channel: bytesWithin(channel), text: bytesWithin(text) });
     return 0;
@@ -323,6 +323,6 @@ function fingerprintOf(expiry: number | undefined, now: number): string {
   return expiry <= now ? 'absent' : String(expiry);
 }
 
-function isError(reply: Reply): reply is { readonly error: string } {
+function isError(reply: ModelReply): reply is { readonly error: string } {
   return typeof reply === 'object' && reply !== null && 'error' in reply;
 }

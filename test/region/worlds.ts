@@ -9,11 +9,11 @@ import type {
 } from '../../shared/contracts/round.ts';
 import { connectDirectly } from './direct.ts';
 import { RegionModel } from './model.ts';
-import { encodeReply, type Reply } from './replies.ts';
+import { encodeReply, type ModelReply } from './replies.ts';
 import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
 
 /** A region under test, with what its claims need. */
-export interface World {
+export interface Implementation {
   round(round: Round): Promise<RoundResult>;
   snapshot(request: SnapshotRequest): Promise<SnapshotResult>;
   inspect(inspection: Inspection): Promise<InspectionResult>;
@@ -31,13 +31,13 @@ export interface World {
 }
 
 /** Each implementation of a region, by its name. */
-export const worlds: readonly (readonly [name: string, open: () => Promise<World>])[] = [
+export const worlds: readonly (readonly [name: string, open: () => Promise<Implementation>])[] = [
   ['the model', async () => modelWorld()],
   ['redis-server', () => redisWorld(startRedisServer(), 'flagged')],
   ['the embedded server', () => redisWorld(startEmbedded(), 'plain')],
 ];
 
-function modelWorld(): World {
+function modelWorld(): Implementation {
   const model = new RegionModel(() => Date.now());
   return {
     round: async (round) => model.round(round),
@@ -59,7 +59,7 @@ function modelWorld(): World {
 async function redisWorld(
   starting: Promise<TestServer>,
   text: 'flagged' | 'plain',
-): Promise<World> {
+): Promise<Implementation> {
   const server = await starting;
   const { redis } = server;
   const listener = await listenerOf(redis);
@@ -127,7 +127,7 @@ async function runPlainly(redis: Redis, args: readonly string[]): Promise<string
   }
 }
 
-function plainReply(reply: unknown): Reply {
+function plainReply(reply: unknown): ModelReply {
   if (Buffer.isBuffer(reply)) return reply.toString('latin1');
   if (typeof reply === 'number' || reply === null) return reply;
   if (Array.isArray(reply)) return reply.map(plainReply);

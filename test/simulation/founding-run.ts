@@ -1,7 +1,7 @@
 import type { MemberOrder } from '../../shared/contracts/members.ts';
 import type { RoundResult } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
-import type { Comparison, SentRound } from '../../shared/protocol/io/events.ts';
+import type { ComparisonRequest, SentRound } from '../../shared/protocol/io/events.ts';
 import { RegionModel } from '../region/model.ts';
 import { FoundingShard, type Life } from './founding-shard.ts';
 import { start } from './lone.ts';
@@ -119,7 +119,7 @@ class Beginning {
     }
   }
 
-  #compare(shard: FoundingShard, life: Life, { number, regions }: Comparison): void {
+  #compare(shard: FoundingShard, life: Life, { number, regions }: ComparisonRequest): void {
     life.compares = null;
     const contents = regions.map((region) => contentsOf(this.#modelOf(region)));
     const differing = new Set(contents).size > 1 ? 1 : 0;

@@ -3,7 +3,7 @@ import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type {
-  Comparison,
+  ComparisonRequest,
   CoordinatorEvent,
   Ready,
   SentRound,
@@ -18,7 +18,7 @@ export interface Life {
   readonly core: CoordinatorCore;
   flights: SentRound[];
   /** The comparison that it waits for, or null. */
-  compares: Comparison | null;
+  compares: ComparisonRequest | null;
   /** By region: the number of keys that it said when it was last asked. */
   readonly said: Map<RegionId, number>;
   /** The regions that a comparison has found to hold the same; null: none has ended so. */

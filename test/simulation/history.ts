@@ -4,7 +4,7 @@ import { operationAt, type WriteFrame } from '../../shared/contracts/frame.ts';
 import { encodeReply } from '../../shared/contracts/reply.ts';
 import type { SnapshotRequest } from '../../shared/contracts/round.ts';
 import type { Entry } from '../region/commands.ts';
-import { RegionModel, type RegionState } from '../region/model.ts';
+import { type ModelState, RegionModel } from '../region/model.ts';
 import { clocksApartMs, generation } from './weather.ts';
 
 /** A write as its client saw it. `answer` is null where it never heard. */
@@ -95,7 +95,7 @@ export function checkHistory(
 }
 
 /** The moments right after the expiries of what a region holds, from `first` to `last`, ms. */
-function expiriesIn({ data }: RegionState, first: number, last: number): readonly number[] {
+function expiriesIn({ data }: ModelState, first: number, last: number): readonly number[] {
   const expiries = [...data.values()].map(({ expiry }) => expiry);
   const near = expiries.filter((expiry) => expiry > first && expiry <= last);
   return [...new Set(near)].sort((a, b) => a - b).map((expiry) => expiry + 1);

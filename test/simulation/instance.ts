@@ -7,8 +7,8 @@ import { limits } from '../../shared/limits.ts';
 import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type {
   CoordinatorEvent,
+  CoordinatorReply,
   Ready,
-  Reply,
   Send,
   SentRound,
   SentSnapshot,
@@ -27,7 +27,7 @@ export class Instance {
   readonly #world: World;
   readonly #tables: Tables;
   readonly #outputs: Ready[] = [];
-  readonly #callers = new Map<Ticket, (reply: Reply | null) => void>();
+  readonly #callers = new Map<Ticket, (reply: CoordinatorReply | null) => void>();
   #lastTicket = 0;
   #wakes = 0;
   #flushing = false;
@@ -52,7 +52,7 @@ export class Instance {
   }
 
   /** Hands in a frame, `again` if the same came before; the answer is null where the instance dies first. */
-  write(frame: WriteFrame, again: boolean, give: (reply: Reply | null) => void): void {
+  write(frame: WriteFrame, again: boolean, give: (reply: CoordinatorReply | null) => void): void {
     const ticket = this.#expect(give);
     const recorded = this.#tables.recordedOf(frame, again);
     const abandoned =
@@ -62,14 +62,17 @@ export class Instance {
   }
 
   /** Asks about transactions. */
-  ask(transactions: readonly TransactionOrder[], give: (reply: Reply | null) => void): void {
+  ask(
+    transactions: readonly TransactionOrder[],
+    give: (reply: CoordinatorReply | null) => void,
+  ): void {
     const ticket = this.#expect(give);
     const recorded = this.#tables.decisionsOf(transactions);
     this.step({ kind: 'asked', ticket, transactions, recorded, horizon: noHorizon });
   }
 
   /** Reads through the coordinator. */
-  read(request: ReadRequest, give: (reply: Reply | null) => void): void {
+  read(request: ReadRequest, give: (reply: CoordinatorReply | null) => void): void {
     this.step({ kind: 'read', ticket: this.#expect(give), request });
   }
 
@@ -221,7 +224,7 @@ export class Instance {
     this.#world.exchange(region, this.#asker, (model) => model.snapshot(request), answer);
   }
 
-  #expect(give: (reply: Reply | null) => void): Ticket {
+  #expect(give: (reply: CoordinatorReply | null) => void): Ticket {
     this.#lastTicket += 1;
     this.#callers.set(this.#lastTicket, give);
     return this.#lastTicket;

@@ -21,7 +21,7 @@ import {
   ttl,
   write,
 } from '../region/fixtures.ts';
-import { type World, worlds } from '../region/worlds.ts';
+import { type Implementation, worlds } from '../region/worlds.ts';
 import { Random } from './random.ts';
 
 const keys = ['a', 's'];
@@ -113,7 +113,10 @@ async function look(random: Random): Promise<void> {
   await agree(`snapshot ${JSON.stringify(request)}`, (world) => world.snapshot(request));
 }
 
-async function agree(asked: string, ask: (world: World) => Promise<unknown>): Promise<void> {
+async function agree(
+  asked: string,
+  ask: (world: Implementation) => Promise<unknown>,
+): Promise<void> {
   const answers = await Promise.all(opened.map(async (world) => JSON.stringify(await ask(world))));
   const [model, ...others] = answers;
   for (const other of others) {

@@ -1,7 +1,12 @@
 import type { RoundResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
-import type { CoordinatorEvent, Reply, Send, Ticket } from '../../shared/protocol/io/events.ts';
+import type {
+  CoordinatorEvent,
+  CoordinatorReply,
+  Send,
+  Ticket,
+} from '../../shared/protocol/io/events.ts';
 import { ampleRoom } from '../../shared/protocol/io/room.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
 import { frameOf } from '../protocol/rig.ts';
@@ -54,7 +59,7 @@ class Crowd {
   readonly #failing: readonly string[];
   /** Of a failing region: its requests hang until their timeout; else they are refused at once. */
   readonly #hangs: boolean;
-  readonly #waiting = new Map<Ticket, (reply: Reply) => void>();
+  readonly #waiting = new Map<Ticket, (reply: CoordinatorReply) => void>();
   readonly #probedAt = new Map<string, number>();
   #tickets = 0;
   #connections = 0;
@@ -188,7 +193,7 @@ class Crowd {
     if (this.#probedAt.has(region)) this.#probedAt.set(region, now);
   }
 
-  #expect(give: (reply: Reply) => void): Ticket {
+  #expect(give: (reply: CoordinatorReply) => void): Ticket {
     this.#tickets += 1;
     this.#waiting.set(this.#tickets, give);
     return this.#tickets;

@@ -15,7 +15,7 @@ import {
   ttl,
   write,
 } from '../region/fixtures.ts';
-import { type World, worlds } from '../region/worlds.ts';
+import { type Implementation, worlds } from '../region/worlds.ts';
 import { Random } from './random.ts';
 
 const hour = 3_600_000;
@@ -88,7 +88,10 @@ async function look(): Promise<void> {
   await agree('a look', (world) => world.snapshot(request));
 }
 
-async function agree(asked: string, ask: (world: World) => Promise<unknown>): Promise<void> {
+async function agree(
+  asked: string,
+  ask: (world: Implementation) => Promise<unknown>,
+): Promise<void> {
   const answers = await Promise.all(opened.map(async (world) => JSON.stringify(await ask(world))));
   const [model, ...others] = answers;
   for (const other of others) {

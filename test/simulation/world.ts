@@ -1,7 +1,7 @@
 import type { Round, SnapshotRequest, SnapshotResult } from '../../shared/contracts/round.ts';
 import { keyOf } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import { RegionModel, type RegionState } from '../region/model.ts';
+import { type ModelState, RegionModel } from '../region/model.ts';
 import { Instance } from './instance.ts';
 import { Operator } from './operator.ts';
 import type { Random } from './random.ts';
@@ -31,8 +31,8 @@ export class World {
   /** Until when nothing gets through, by asker and region. */
   readonly #downUntil = new Map<string, number>();
   /** Older states of each region, as backups or lagging replicas would have them. */
-  readonly #backups = new Map<string, RegionState[]>();
-  readonly #moments = new Map<string, RegionState[]>();
+  readonly #backups = new Map<string, ModelState[]>();
+  readonly #moments = new Map<string, ModelState[]>();
   /** Regions that have lost data, and when: until they have been copied since, they are not to be relied on. */
   readonly #damagedAt = new Map<string, number>();
 
@@ -144,7 +144,7 @@ export class World {
   }
 
   /** A region goes back to an older state; null: to none. */
-  lose(region: string, backup: RegionState | null): void {
+  lose(region: string, backup: ModelState | null): void {
     const model = this.regions.get(region);
     this.#damagedAt.set(region, this.timeline.now);
     if (backup === null) model?.wipe();

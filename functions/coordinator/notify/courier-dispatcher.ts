@@ -5,7 +5,7 @@ import type {
   SigningKey,
 } from '../../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../../shared/limits.ts';
-import { within } from '../../platform/timeout.ts';
+import { withTimeout } from '../../platform/timeout.ts';
 
 /** Events owed to one endpoint, and up to which position they reach. */
 export interface OwedBatch {
@@ -35,7 +35,7 @@ type CourierOf = (endpoint: string) => Pick<CourierApi, 'deliver'>;
  * cannot be reached rests alone, so that it holds up no other. An event is deleted here only when its courier has it
  * durably, and a courier takes the same event twice as one, so a crash in between repeats at most a handover.
  */
-export class Handover {
+export class CourierDispatcher {
   readonly #hooks: HandoverStorage;
   readonly #courierOf: CourierOf;
   readonly #signingKey: () => Promise<SigningKey>;
@@ -154,7 +154,7 @@ export class Handover {
     const target = this.#hooks.targetOf(endpoint);
     const handover = { target, signingKey, events: batch.events };
     const taken = this.#courierOf(endpoint).deliver(endpoint, handover);
-    const { restMs } = await within(taken, limits.handoverTimeoutMs);
+    const { restMs } = await withTimeout(taken, limits.handoverTimeoutMs);
     this.#hooks.settle(batch);
     return restMs;
   }

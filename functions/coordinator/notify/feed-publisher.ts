@@ -1,7 +1,7 @@
 import type { Change, FeedApi } from '../../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../../shared/limits.ts';
 import { sizeOf } from '../../../shared/protocol/feed/feed-window.ts';
-import { within } from '../../platform/timeout.ts';
+import { withTimeout } from '../../platform/timeout.ts';
 
 /**
  * Passes new changes on to the feed's fan-out object, in order and one call at a time. A change that is lost on the
@@ -48,7 +48,7 @@ export class Publisher {
         const batch = this.#take();
         const arrivals = this.#arrivals;
         this.#unheard = batch.at(-1) ?? null;
-        const followers = await within(this.#feed().publish(batch), limits.publishTimeoutMs);
+        const followers = await withTimeout(this.#feed().publish(batch), limits.publishTimeoutMs);
         this.#unheard = null;
         this.#failures = 0;
         if (followers > 0 || this.#arrivals > arrivals) continue;

@@ -28,12 +28,12 @@ export interface HookHost {
 /** Subscriptions as their owners and couriers change them, and what they are owed besides new writes. */
 export class WebhookSubscriptions {
   readonly #hooks: HookStorage;
-  readonly #changes: Pick<ChangeLog, 'placeOf' | 'recoverable'>;
+  readonly #changes: Pick<ChangeLog, 'sequenceBefore' | 'recoverable'>;
   readonly #host: HookHost;
 
   constructor(
     hooks: HookStorage,
-    changes: Pick<ChangeLog, 'placeOf' | 'recoverable'>,
+    changes: Pick<ChangeLog, 'sequenceBefore' | 'recoverable'>,
     host: HookHost,
   ) {
     this.#hooks = hooks;
@@ -77,7 +77,7 @@ export class WebhookSubscriptions {
   }
 
   async recover(endpoint: EndpointId, since: number): Promise<number | null> {
-    let place = this.#changes.placeOf(since) ?? Number.MAX_SAFE_INTEGER;
+    let place = this.#changes.sequenceBefore(since) ?? Number.MAX_SAFE_INTEGER;
     let writes = 0;
     let events = 0;
     while (writes < limits.writesPerRecovery) {

@@ -138,7 +138,7 @@ export class ChangeLog {
   }
 
   /** The sequence before the first change since a moment (ms); null where there is none. */
-  placeOf(moment: number): number | null {
+  sequenceBefore(moment: number): number | null {
     const [row] = this.#sql
       .exec<{ first: number | null }>(
         'SELECT min(sequence) AS first FROM change_log WHERE decided_at >= ?',

@@ -47,16 +47,16 @@ export class RequestStorage {
       const response: KeptResponse = JSON.parse(known.response);
       return { kind: 'done', response, keptUntil };
     }
-    const underway = this.#underway.get(placeOf(request));
+    const underway = this.#underway.get(keyOf(request));
     const isOther = underway !== undefined && underway.attempt !== request.attempt;
     if (isOther && now - underway.since < limits.requestUnderwayMs) return { kind: 'underway' };
-    this.#underway.set(placeOf(request), { attempt: request.attempt, since: now });
+    this.#underway.set(keyOf(request), { attempt: request.attempt, since: now });
     return { kind: 'begun', seed: known.seed, keptUntil };
   }
 
   /** Notes how an attempt ended. The first response that is kept stays. */
   endRequest(request: KeyedRequest, end: RequestEnd, now: number): void {
-    const place = placeOf(request);
+    const place = keyOf(request);
     if (this.#underway.get(place)?.attempt === request.attempt) this.#underway.delete(place);
     const { token, key, digest } = request;
     const known = this.#find(request, now);
@@ -88,7 +88,7 @@ export class RequestStorage {
       ...[token, key, digest, attempt, now],
     );
     this.#count(token, 1);
-    this.#underway.set(placeOf({ token, key }), { attempt, since: now });
+    this.#underway.set(keyOf({ token, key }), { attempt, since: now });
     return { kind: 'begun', seed: attempt, keptUntil: now + limits.requestsKeptMs };
   }
 
@@ -136,6 +136,6 @@ export class RequestStorage {
   }
 }
 
-function placeOf({ token, key }: Pick<KeyedRequest, 'token' | 'key'>): string {
+function keyOf({ token, key }: Pick<KeyedRequest, 'token' | 'key'>): string {
   return `${token}:${key}`;
 }

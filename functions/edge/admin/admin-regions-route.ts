@@ -27,7 +27,7 @@ import {
   type EdgeContext,
   type EdgeEnvironment,
 } from '../http/respond.ts';
-import { askRegions, tellCoordinator, tellRegion, toldRegions } from './regions-route.ts';
+import { askRegions, presentCoordinator, presentRegion, toldRegions } from './regions-route.ts';
 
 const tags = ['Administration'];
 const request = { params: regionParams };
@@ -232,14 +232,14 @@ async function list(context: EdgeContext, dependencies: EdgeDependencies): Promi
   const told = toldRegions(regions, status).map((region) => {
     const known = status?.regions.find((one) => one.region === region.id);
     return {
-      ...tellRegion(region, status, problem),
+      ...presentRegion(region, status, problem),
       held: known?.held ?? null,
       circuit: known?.circuit ?? 'unknown',
       roundsInFlight: known?.roundsInFlight ?? null,
       oldestUnacknowledgedMs: known?.oldestUnacknowledgedMs ?? null,
     };
   });
-  const coordinators = status === null ? [] : [tellCoordinator(status)];
+  const coordinators = status === null ? [] : [presentCoordinator(status)];
   return answerJson(context, { regions: told, coordinators });
 }
 

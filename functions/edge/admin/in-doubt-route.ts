@@ -9,7 +9,7 @@ import {
   orderAnswerSchema,
   settleSchema,
 } from '../../../shared/http/admin-schemas.ts';
-import { tellMemberChange } from '../../../shared/http/feed-messages.ts';
+import { presentMemberChange } from '../../../shared/http/feed-messages.ts';
 import { failure } from '../../../shared/http/problems.ts';
 import {
   formatTransactionId,
@@ -32,7 +32,7 @@ import {
   type EdgeEnvironment,
 } from '../http/respond.ts';
 import { sendOrder } from './admin-regions-route.ts';
-import { tellKey } from './key-texts.ts';
+import { presentKey } from './key-texts.ts';
 
 const tags = ['Administration'];
 
@@ -90,17 +90,17 @@ export function mountAdminDoubt(
     app.openAPIRegistry.registerPath(route);
   }
   app.get(historyRoute.getRoutingPath(), guard('admin'), (context) =>
-    tellHistory(context, dependencies),
+    presentHistory(context, dependencies),
   );
   app.get(inDoubtRoute.getRoutingPath(), guard('admin'), (context) =>
-    tellInDoubt(context, dependencies),
+    presentInDoubt(context, dependencies),
   );
   app.post(settleRoute.getRoutingPath(), guard('admin'), repeatable(dependencies), (context) =>
     settle(context, dependencies),
   );
 }
 
-async function tellHistory(
+async function presentHistory(
   context: EdgeContext,
   dependencies: EdgeDependencies,
 ): Promise<Response> {
@@ -113,7 +113,7 @@ async function tellHistory(
   if (!history.ok) return answerProblem(context, history.problem);
   const last = history.value.at(-1)?.sequence ?? null;
   return answerJson(context, {
-    members: history.value.map(tellMemberChange),
+    members: history.value.map(presentMemberChange),
     before: history.value.length < limit ? null : last,
   });
 }
@@ -136,7 +136,7 @@ interface Lock {
   readonly holder: TransactionOrder;
 }
 
-async function tellInDoubt(
+async function presentInDoubt(
   context: EdgeContext,
   dependencies: EdgeDependencies,
 ): Promise<Response> {
@@ -158,7 +158,7 @@ async function tellInDoubt(
       const transaction = formatTransactionId({ shard: onlyShard, incarnation, sequence });
       return {
         region,
-        ...tellKey(key),
+        ...presentKey(key),
         transaction,
         resolution: resolved.get(keyOf(holder)) ?? 'unknown',
         ageMs: ages.get(transaction) ?? null,

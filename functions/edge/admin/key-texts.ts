@@ -2,13 +2,13 @@ import { bytesOfText, textOfBytes } from '../../../shared/commands/replies.ts';
 import type { Bytes } from '../../../shared/contracts/bytes.ts';
 
 /** A key as operators see it: as text, or in base64 where it is not the UTF-8 of any. */
-export interface ToldKey {
+export interface KeyResponse {
   readonly key: string;
   readonly keyEncoding?: 'base64';
 }
 
 /** A key of a region, one character a byte, for JSON. */
-export function tellKey(key: Bytes): ToldKey {
+export function presentKey(key: Bytes): KeyResponse {
   const text = textOfKey(key);
   return text === null ? { key: btoa(key), keyEncoding: 'base64' } : { key: text };
 }

@@ -34,8 +34,8 @@ export function mountRegions(
   app.get(getRoute.getRoutingPath(), guard('read'), async (context) => {
     const { regions, status, problem } = await askRegions(dependencies);
     return answerJson(context, {
-      regions: toldRegions(regions, status).map((region) => tellRegion(region, status, problem)),
-      coordinators: status === null ? [] : [tellCoordinator(status)],
+      regions: toldRegions(regions, status).map((region) => presentRegion(region, status, problem)),
+      coordinators: status === null ? [] : [presentCoordinator(status)],
     });
   });
 }
@@ -58,7 +58,7 @@ export async function askRegions(dependencies: EdgeDependencies): Promise<Region
 }
 
 /** A region of which is told; without an address where it is being removed and still votes. */
-export type ToldRegion =
+export type RegionResponse =
   | Pick<RegionConfiguration, 'id' | 'url' | 'location'>
   | { readonly id: RegionId; readonly url: null; readonly location: null };
 
@@ -66,24 +66,24 @@ export type ToldRegion =
 export function toldRegions(
   regions: readonly RegionConfiguration[],
   status: CoordinatorStatus | null,
-): readonly ToldRegion[] {
+): readonly RegionResponse[] {
   const leaving = (status?.regions ?? []).filter(({ region }) =>
     regions.every(({ id }) => id !== region),
   );
   return [
     ...regions,
-    ...leaving.map(({ region }): ToldRegion => ({ id: region, url: null, location: null })),
+    ...leaving.map(({ region }): RegionResponse => ({ id: region, url: null, location: null })),
   ];
 }
 
 /** A coordinator as clients see it. Its regions are told by themselves. */
-export function tellCoordinator(status: CoordinatorStatus): Readonly<Record<string, unknown>> {
+export function presentCoordinator(status: CoordinatorStatus): Readonly<Record<string, unknown>> {
   return { ...status, regions: undefined };
 }
 
 /** A region as every client may see it. */
-export function tellRegion(
-  { id, url, location }: ToldRegion,
+export function presentRegion(
+  { id, url, location }: RegionResponse,
   status: CoordinatorStatus | null,
   problem: Problem | null,
 ): Readonly<Record<string, unknown>> {
@@ -103,11 +103,11 @@ export function tellRegion(
     roundTripMs: tenths(known?.roundTripMs ?? null),
     unacknowledged: known?.unacknowledged ?? null,
     missedKeys: known?.missedKeys ?? null,
-    copy: tellCopy(known?.copy ?? null),
+    copy: presentCopy(known?.copy ?? null),
   };
 }
 
-function tellCopy(copy: CopyProgress | null): Readonly<Record<string, unknown>> | null {
+function presentCopy(copy: CopyProgress | null): Readonly<Record<string, unknown>> | null {
   if (copy === null) return null;
   const keysPerSecond = tenths(copy.keysPerSecond);
   return { ...copy, startedAt: timeOf(copy.startedAt), keysPerSecond };

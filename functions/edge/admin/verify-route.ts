@@ -11,7 +11,7 @@ import type { RegionId } from '../../../shared/ids.ts';
 import {
   beginVerify,
   cursorOf,
-  type Difference,
+  type DigestDifference,
   isVerified,
   placeOfCursor,
   type VerifyPlace,
@@ -30,7 +30,7 @@ import {
   type EdgeContext,
   type EdgeEnvironment,
 } from '../http/respond.ts';
-import { tellKey, textOfKey } from './key-texts.ts';
+import { presentKey, textOfKey } from './key-texts.ts';
 import { askRegions } from './regions-route.ts';
 import { planRepair } from './repair.ts';
 
@@ -95,7 +95,7 @@ async function verify(context: EdgeContext, dependencies: EdgeDependencies): Pro
   if (!body.ok) return answerProblem(context, body.problem);
   const voters = await knownVoters(dependencies);
   if (!voters.ok) return answerProblem(context, voters.problem);
-  const place = placeOf(body.value, voters.value);
+  const place = positionOf(body.value, voters.value);
   if (!place.ok) return answerProblem(context, place.problem);
   const world = worldOf(dependencies, voters.value.regions, place.value.regions);
   const slice = await verifySlice(world, place.value, body.value);
@@ -107,12 +107,12 @@ async function verify(context: EdgeContext, dependencies: EdgeDependencies): Pro
     return answerProblem(context, told.problem);
   }
   const { checked, differing, restless, next } = slice.value;
-  const told = await tellDifferences(dependencies, differing);
+  const told = await presentDifferences(dependencies, differing);
   if (!told.ok) return answerProblem(context, told.problem);
   return answerJson(context, {
     checked,
     differing: told.value,
-    undecided: restless.map(tellKey),
+    undecided: restless.map(presentKey),
     regions: next.regions,
     next: isVerified(next) ? null : cursorOf(next),
     done: {
@@ -140,7 +140,7 @@ async function knownVoters(dependencies: EdgeDependencies): Promise<Result<Voter
 }
 
 /** Where to go on, or where to begin. */
-function placeOf(
+function positionOf(
   { cursor, regions: chosen, prefix }: z.infer<typeof verifySchema>,
   { regions, voters }: Voters,
 ): Result<VerifyPlace> {
@@ -187,9 +187,9 @@ function worldOf(
 }
 
 /** What can be said about each difference. Only text is ever written by Lockstep, so the log is not asked of other keys. */
-async function tellDifferences(
+async function presentDifferences(
   dependencies: EdgeDependencies,
-  differing: readonly Difference[],
+  differing: readonly DigestDifference[],
 ): Promise<Result<readonly unknown[]>> {
   const texts = differing.flatMap(({ key }) => textOfKey(key) ?? []);
   const written =
@@ -203,7 +203,7 @@ async function tellDifferences(
       const lastWrite = lastWrites.get(textOfKey(key) ?? '') ?? null;
       const isMissing = Object.values(digests).includes(null);
       const kind = lastWrite === null ? 'around' : isMissing ? 'only-in' : 'differs';
-      return { ...tellKey(key), regions: digests, kind, lastWrite };
+      return { ...presentKey(key), regions: digests, kind, lastWrite };
     }),
   );
 }

@@ -48,7 +48,7 @@ export class Leases {
     // What else is read in goes along, so that one call does for all.
     const wishes = [...this.#readIn].map((one) => this.#wishFor(one, now));
     this.#readIn.clear();
-    background(this.#tell(wishes));
+    background(this.#send(wishes));
   }
 
   /** The wish for a region; it has been said from now on. */
@@ -61,9 +61,9 @@ export class Leases {
     return { region, forMs };
   }
 
-  async #tell(wishes: readonly LeaseWish[]): Promise<void> {
-    const isTold = await this.#directory.attend(wishes);
+  async #send(wishes: readonly LeaseWish[]): Promise<void> {
+    const isAccepted = await this.#directory.attend(wishes);
     // A word that got lost is said again with the next read, so that leases do not end for a while because of it.
-    if (!isTold) for (const { region } of wishes) this.#said.delete(region);
+    if (!isAccepted) for (const { region } of wishes) this.#said.delete(region);
   }
 }

@@ -62,7 +62,7 @@ export class EdgeScripts {
   evaluated(script: UserScript, background: Background): void {
     if (this.find(script.sha) !== null || script.fault !== null) return;
     this.#remember(script, false);
-    background(this.#tell([script]));
+    background(this.#send([script]));
   }
 
   /** Remembers what the coordinator has said that it keeps. */
@@ -75,11 +75,11 @@ export class EdgeScripts {
    * otherwise come before that.
    */
   async settle(shas: readonly string[]): Promise<void> {
-    const untold = shas.flatMap((sha) => {
+    const unsent = shas.flatMap((sha) => {
       const known = this.#scripts.get(sha);
       return known?.isTold === false ? [known.script] : [];
     });
-    if (untold.length > 0) await this.#tell(untold);
+    if (unsent.length > 0) await this.#send(unsent);
   }
 
   /** Asks the coordinator for those that are not known, or not lately. */
@@ -118,7 +118,7 @@ export class EdgeScripts {
     return success(null);
   }
 
-  async #tell(scripts: readonly UserScript[]): Promise<void> {
+  async #send(scripts: readonly UserScript[]): Promise<void> {
     const texts = scripts.map(({ text }) => text);
     const told = await askScripts(this.#dependencies, onlyShard, (coordinator) =>
       coordinator.keepScripts(texts, false),

@@ -1,6 +1,6 @@
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import type { ChangesAnswer, ChangesQuery } from '../../../shared/contracts/webhooks-and-feed.ts';
-import { tellChange } from '../../../shared/http/feed-messages.ts';
+import { presentChange } from '../../../shared/http/feed-messages.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import { changesAnswerSchema, changesQuerySchema } from '../../../shared/http/webhook-schemas.ts';
 import { limits } from '../../../shared/limits.ts';
@@ -128,7 +128,7 @@ async function answerPage(
   const page = await lookUp(dependencies, asked);
   if (!page.ok) return answerProblem(context, page.problem);
   const { changes, next, newest } = page.value;
-  return answerJson(context, { changes: changes.map(tellChange), next, newest });
+  return answerJson(context, { changes: changes.map(presentChange), next, newest });
 }
 
 /** The page at a place, or the problem with it. Without a place it is the empty page at the end. */

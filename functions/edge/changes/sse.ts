@@ -93,8 +93,8 @@ function messageText({ changes, next, heartbeat }: FeedMessage): string {
     (change) => `id: ${change.sequence}\nevent: change\ndata: ${jsonText(change)}\n\n`,
   );
   const comment = heartbeat ? ': heartbeat\n' : '';
-  const isTold = changes.at(-1)?.sequence === next;
-  return isTold ? events.join('') : `${events.join('')}${comment}${placeText(next)}\n`;
+  const isSent = changes.at(-1)?.sequence === next;
+  return isSent ? events.join('') : `${events.join('')}${comment}${placeText(next)}\n`;
 }
 
 /** An event without data is not shown to anyone, but its id is where the client resumes. */

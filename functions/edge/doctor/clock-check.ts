@@ -1,5 +1,5 @@
 import { limits } from '../../../shared/limits.ts';
-import { bad, type Check, doubtful, good, type Run, untold } from './check.ts';
+import { bad, type CommandRunner, type DoctorCheck, doubtful, good, unreported } from './check.ts';
 
 /** A region's clock against that of this Worker, ms. */
 export interface ClockReading {
@@ -11,7 +11,10 @@ export interface ClockReading {
 }
 
 /** Asks for the time several times; the quickest answer is the most exact one. Null where it gives none. */
-export async function readClock(run: Run, now: () => number): Promise<ClockReading | null> {
+export async function readClock(
+  run: CommandRunner,
+  now: () => number,
+): Promise<ClockReading | null> {
   let best: ClockReading | null = null;
   for (let reading = 0; reading < limits.doctorClockReadings; reading += 1) {
     const sentAt = now();
@@ -27,8 +30,8 @@ export async function readClock(run: Run, now: () => number): Promise<ClockReadi
 }
 
 /** Whether keys expire at about the same moment there as by the coordinator's clock. */
-export function clockCheck(clock: ClockReading | null): Check {
-  if (clock === null) return untold('clock', 'Make sure that a time service sets its clock.');
+export function clockCheck(clock: ClockReading | null): DoctorCheck {
+  if (clock === null) return unreported('clock', 'Make sure that a time service sets its clock.');
   const { aheadMs, errorMs } = clock;
   const where = aheadMs < 0 ? 'behind' : 'ahead';
   const found = `${Math.round(Math.abs(aheadMs))} ms ${where}, give or take ${Math.round(errorMs)} ms`;
@@ -44,8 +47,8 @@ export function clockCheck(clock: ClockReading | null): Check {
 }
 
 /** Whether votes come in time. */
-export function roundTripCheck(clock: ClockReading | null, voteDeadlineMs: number): Check {
-  if (clock === null) return untold('round trip', 'Measure it by hand.');
+export function roundTripCheck(clock: ClockReading | null, voteDeadlineMs: number): DoctorCheck {
+  if (clock === null) return unreported('round trip', 'Measure it by hand.');
   const found = `${Math.round(clock.roundTripMs)} ms from this Worker`;
   if (clock.roundTripMs * 2 < voteDeadlineMs) return good('round trip', found);
   const advice = `Votes are due after ${voteDeadlineMs} ms. Raise LOCKSTEP_VOTE_DEADLINE_MS, or use a nearer region.`;

@@ -3,17 +3,17 @@ import type { CoordinatorStatus } from '../../../shared/contracts/coordinator.ts
 import type { RegionConfiguration } from '../../../shared/contracts/members.ts';
 import type { RegionClient } from '../../../shared/contracts/round.ts';
 import { limits } from '../../../shared/limits.ts';
-import { bad, type Check, doubtful, good } from './check.ts';
+import { bad, type DoctorCheck, doubtful, good } from './check.ts';
 import { examine, type Findings } from './region-checks.ts';
 
 /** What the doctor needs to look at a deployment. */
-export interface Practice {
+export interface DoctorInput {
   readonly configuration: Pick<Configuration, 'tokens' | 'voteDeadlineMs'>;
   readonly regions: readonly RegionConfiguration[];
   /** Null where the coordinator does not answer. */
   readonly status: CoordinatorStatus | null;
   /** Fresh; names the doctor's own keys. */
-  readonly visit: string;
+  readonly runId: string;
   regionOf(region: RegionConfiguration): Pick<RegionClient, 'run'>;
   now(): number;
 }
@@ -21,11 +21,11 @@ export interface Practice {
 /** All that the doctor found. No token is in it. */
 export interface Diagnosis {
   readonly verdict: 'ok' | 'warning' | 'problem';
-  readonly deployment: readonly Check[];
+  readonly deployment: readonly DoctorCheck[];
   readonly regions: readonly {
     readonly id: string;
     readonly host: string;
-    readonly checks: readonly Check[];
+    readonly checks: readonly DoctorCheck[];
   }[];
 }
 
@@ -33,14 +33,14 @@ export interface Diagnosis {
 const markerLifeMs = '60000';
 
 /** Looks at each region, and at how they stand together. */
-export async function diagnose(practice: Practice): Promise<Diagnosis> {
-  const { regions, status, configuration, visit } = practice;
+export async function diagnose(practice: DoctorInput): Promise<Diagnosis> {
+  const { regions, status, configuration, runId } = practice;
   const findings = await Promise.all(
     regions.map((region) =>
       examine({
         client: practice.regionOf(region),
         status: status?.regions.find((known) => known.region === region.id) ?? null,
-        visit,
+        runId,
         voteDeadlineMs: configuration.voteDeadlineMs,
         now: () => practice.now(),
       }),
@@ -67,12 +67,12 @@ export async function diagnose(practice: Practice): Promise<Diagnosis> {
   };
 }
 
-function verdictOf(checks: readonly Check[]): Diagnosis['verdict'] {
+function verdictOf(checks: readonly DoctorCheck[]): Diagnosis['verdict'] {
   if (checks.some(({ status }) => status === 'problem')) return 'problem';
   return checks.every(({ status }) => status === 'ok') ? 'ok' : 'warning';
 }
 
-function coordinatorChecks(status: CoordinatorStatus | null): readonly Check[] {
+function coordinatorChecks(status: CoordinatorStatus | null): readonly DoctorCheck[] {
   if (status === null) {
     const advice = 'Check the logs of the Worker and of the Durable Object Coordinator.';
     return [bad('coordinator', 'it does not answer', advice)];
@@ -89,7 +89,7 @@ function countsCheck(
   status: CoordinatorStatus | null,
   regions: readonly RegionConfiguration[],
   findings: readonly Findings[],
-): Check {
+): DoctorCheck {
   const name = 'key counts';
   if (status?.founding) {
     const { detail } = status.founding;
@@ -114,7 +114,7 @@ function countsCheck(
   return doubtful(name, found, advice);
 }
 
-function regionsCheck({ length }: readonly RegionConfiguration[]): Check {
+function regionsCheck({ length }: readonly RegionConfiguration[]): DoctorCheck {
   if (length >= 2) return good('regions', String(length));
   const advice =
     'Configure at least two regions: a single region does not protect against its own loss.';
@@ -124,7 +124,7 @@ function regionsCheck({ length }: readonly RegionConfiguration[]): Check {
 function votersCheck(
   status: CoordinatorStatus | null,
   regions: readonly RegionConfiguration[],
-): Check {
+): DoctorCheck {
   if (status === null) {
     const advice = 'Retry once the coordinator answers.';
     return { name: 'voters', status: 'unknown', found: 'the coordinator does not answer', advice };
@@ -149,10 +149,10 @@ function votersCheck(
 /** The ids of the markers, one a region, that each region holds once all have been written; null where one cannot say. */
 async function markersSeen({
   regions,
-  visit,
+  runId,
   regionOf,
-}: Practice): Promise<readonly (readonly string[] | null)[]> {
-  const markerOf = ({ id }: RegionConfiguration) => `lockstep:doctor:{${visit}}:marker:${id}`;
+}: DoctorInput): Promise<readonly (readonly string[] | null)[]> {
+  const markerOf = ({ id }: RegionConfiguration) => `lockstep:doctor:{${runId}}:marker:${id}`;
   const markers = regions.map(markerOf);
   const each = <Value>(act: (region: RegionConfiguration) => Promise<Value>) =>
     Promise.all(regions.map(act));
@@ -177,7 +177,7 @@ function databasesCheck(
   regions: readonly RegionConfiguration[],
   findings: readonly Findings[],
   seen: readonly (readonly string[] | null)[],
-): Check {
+): DoctorCheck {
   const shared = new Set<string>();
   let isTold = true;
   for (const [index, { id }] of regions.entries()) {
@@ -202,7 +202,7 @@ function databasesCheck(
 }
 
 /** What a key's expiry rests on: two regions may disagree about it for as long as their clocks do. */
-function clocksCheck(findings: readonly Findings[]): Check {
+function clocksCheck(findings: readonly Findings[]): DoctorCheck {
   const clocks = findings.flatMap(({ clock }) => clock ?? []);
   if (clocks.length < 2) {
     const advice = 'Make sure that a time service sets them all.';
@@ -218,7 +218,7 @@ function clocksCheck(findings: readonly Findings[]): Check {
 }
 
 /** A client that could go to a region directly would go around Lockstep. */
-function tokensCheck({ configuration, regions }: Practice): Check {
+function tokensCheck({ configuration, regions }: DoctorInput): DoctorCheck {
   const scopes = configuration.tokens.map(({ scope }) => scope);
   const count = (scope: string) => scopes.filter((one) => one === scope).length;
   const found = `${count('read')} read, ${count('write')} write, ${count('admin')} admin`;

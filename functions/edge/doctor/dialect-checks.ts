@@ -1,4 +1,4 @@
-import { bad, type Check, doubtful, good, type Run, reasonOf } from './check.ts';
+import { bad, type CommandRunner, type DoctorCheck, doubtful, good, reasonOf } from './check.ts';
 
 /** Their names lie in different slots of a cluster. */
 const apart = ['lockstep:doctor:a', 'lockstep:doctor:b'];
@@ -28,9 +28,12 @@ return failed`;
 /** Without these only users' scripts fail that use them. */
 const optional: ReadonlySet<unknown> = new Set(['bit', 'struct', 'cmsgpack']);
 
-/** Whether the server's scripts are what rounds need, and whether its replies come as they are. `visit` names the keys. */
-export async function dialectChecks(run: Run, visit: string): Promise<readonly Check[]> {
-  const key = (name: string) => `lockstep:doctor:{${visit}}:${name}`;
+/** Whether the server's scripts are what rounds need, and whether its replies come as they are. `runId` names the keys. */
+export async function dialectChecks(
+  run: CommandRunner,
+  runId: string,
+): Promise<readonly DoctorCheck[]> {
+  const key = (name: string) => `lockstep:doctor:{${runId}}:${name}`;
   return [
     await clusterCheck(run),
     await undeclaredCheck(run, key('a')),
@@ -39,7 +42,7 @@ export async function dialectChecks(run: Run, visit: string): Promise<readonly C
   ];
 }
 
-async function clusterCheck(run: Run): Promise<Check> {
+async function clusterCheck(run: CommandRunner): Promise<DoctorCheck> {
   const name = 'cluster';
   const advice =
     'Use a database without cluster mode (not ElastiCache Serverless or MemoryDB): a round is one script over keys of any slot.';
@@ -51,7 +54,7 @@ async function clusterCheck(run: Run): Promise<Check> {
   return bad(name, reasonOf(result), advice);
 }
 
-async function undeclaredCheck(run: Run, key: string): Promise<Check> {
+async function undeclaredCheck(run: CommandRunner, key: string): Promise<DoctorCheck> {
   const name = 'undeclared keys';
   const text = "return redis.call('EXISTS', KEYS[1] .. ':undeclared')";
   const result = await run('EVAL', text, '1', key);
@@ -61,7 +64,7 @@ async function undeclaredCheck(run: Run, key: string): Promise<Check> {
   return bad(name, reasonOf(result), advice);
 }
 
-async function luaCheck(run: Run, key: string): Promise<Check> {
+async function luaCheck(run: CommandRunner, key: string): Promise<DoctorCheck> {
   const name = 'Lua';
   const result = await run('EVAL', dialect, '1', key);
   const advice =
@@ -81,7 +84,7 @@ async function luaCheck(run: Run, key: string): Promise<Check> {
 const large = '9007199254740993';
 
 /** Whether the REST layer in front of the server keeps nils, errors within arrays, bytes and integers of 64 bits. */
-async function repliesCheck(run: Run, key: string): Promise<Check> {
+async function repliesCheck(run: CommandRunner, key: string): Promise<DoctorCheck> {
   const lost: string[] = [];
   const nils = await run('EVAL', "return {1, false, 'x'}", '0');
   if (textOf(nils) !== '[1,null,"x"]') lost.push('nils within arrays');
@@ -105,7 +108,7 @@ async function repliesCheck(run: Run, key: string): Promise<Check> {
   return bad('REST replies', `lost: ${lost.join(', ')}`, advice);
 }
 
-function textOf(result: Awaited<ReturnType<Run>>): string | null {
+function textOf(result: Awaited<ReturnType<CommandRunner>>): string | null {
   if (result.kind !== 'answered') return null;
   return JSON.stringify(result.reply, (_, value: unknown) =>
     typeof value === 'bigint' ? String(value) : value,

@@ -3,24 +3,24 @@ import type { CommandResult, RegionClient } from '../../../shared/contracts/roun
 import { limits } from '../../../shared/limits.ts';
 import { keysOf } from '../../region/encoding.ts';
 import { onlyShard } from '../http/dependencies.ts';
-import { bad, type Check, doubtful, good, type Run, untold } from './check.ts';
+import { bad, type CommandRunner, type DoctorCheck, doubtful, good, unreported } from './check.ts';
 import { type ClockReading, clockCheck, readClock, roundTripCheck } from './clock-check.ts';
 import { scriptChecks } from './script-checks.ts';
 
 /** What the doctor needs to look at one region. */
-export interface Patient {
+export interface RegionProbe {
   readonly client: Pick<RegionClient, 'run'>;
   /** How its coordinator sees it, or null where nobody can say. */
   readonly status: RegionStatus | null;
-  /** Names the doctor's own keys, which end with the visit. */
-  readonly visit: string;
+  /** Names the doctor's own keys, which end with the runId. */
+  readonly runId: string;
   readonly voteDeadlineMs: number;
   now(): number;
 }
 
 /** What the doctor found in one region. */
 export interface Findings {
-  readonly checks: readonly Check[];
+  readonly checks: readonly DoctorCheck[];
   readonly clock: ClockReading | null;
   /** Names the running server; null where it does not tell. */
   readonly runId: string | null;
@@ -34,8 +34,8 @@ const memoryFullShare = 0.9;
 const memoryTightShare = 0.75;
 
 /** Looks at one region against what it has to be. It writes only under `lockstep:doctor:`, and removes that again. */
-export async function examine(patient: Patient): Promise<Findings> {
-  const run: Run = (...command) => patient.client.run(command, limits.doctorTimeoutMs);
+export async function examine(patient: RegionProbe): Promise<Findings> {
+  const run: CommandRunner = (...command) => patient.client.run(command, limits.doctorTimeoutMs);
   const ping = await run('PING');
   if (ping.kind !== 'answered') {
     return {
@@ -59,14 +59,14 @@ export async function examine(patient: Patient): Promise<Findings> {
     await persistenceCheck(run, info),
     await evictionCheck(run, info),
     memoryCheck(info),
-    ...(await scriptChecks(run, patient.visit, regionNow)),
+    ...(await scriptChecks(run, patient.runId, regionNow)),
     keysCheck(keys),
   ];
   return { checks, clock, runId: info.get('run_id') ?? null, keys };
 }
 
 /** The fields of INFO that the server tells; a managed one may keep them all to itself. */
-async function readInfo(run: Run): Promise<Info> {
+async function readInfo(run: CommandRunner): Promise<Info> {
   const texts: string[] = [];
   for (const section of ['server', 'persistence', 'memory', 'replication']) {
     const result = await run('INFO', section);
@@ -76,14 +76,14 @@ async function readInfo(run: Run): Promise<Info> {
   return new Map(fields.map(([, name = '', value = '']) => [name, value]));
 }
 
-function noAnswer(result: Exclude<CommandResult, { kind: 'answered' }>): Check {
+function noAnswer(result: Exclude<CommandResult, { kind: 'answered' }>): DoctorCheck {
   const found = result.kind === 'error' ? result.message : result.reason;
   const advice =
     'Check that the URL and the token belong to this database, and that it runs. No further check was possible.';
   return bad('answers', found, advice);
 }
 
-function stateCheck(status: RegionStatus | null): Check {
+function stateCheck(status: RegionStatus | null): DoctorCheck {
   if (status === null) {
     const advice =
       'The coordinator does not answer, or does not know this region: GET /v1/admin/regions.';
@@ -108,21 +108,21 @@ function stateCheck(status: RegionStatus | null): Check {
   return bad('state', found, advice);
 }
 
-function versionCheck(info: Info): Check {
+function versionCheck(info: Info): DoctorCheck {
   const version = info.get('redis_version');
   if (version === undefined) {
-    return untold('version', 'Check that it is compatible with Redis 7.0 or later.');
+    return unreported('version', 'Check that it is compatible with Redis 7.0 or later.');
   }
   if (Number.parseInt(version, 10) >= 7) return good('version', version);
   const advice = 'Use Redis 7.0 or later: older ones may refuse a commit when memory is short.';
   return doubtful('version', version, advice);
 }
 
-function roleCheck(result: CommandResult, info: Info): Check {
+function roleCheck(result: CommandResult, info: Info): DoctorCheck {
   const told =
     result.kind === 'answered' && Array.isArray(result.reply) ? String(result.reply[0]) : null;
   const role = told ?? info.get('role') ?? null;
-  if (role === null) return untold('role', 'Make sure that this URL leads to the primary.');
+  if (role === null) return unreported('role', 'Make sure that this URL leads to the primary.');
   if (role === 'master') return good('role', 'primary');
   return bad(
     'role',
@@ -131,11 +131,11 @@ function roleCheck(result: CommandResult, info: Info): Check {
   );
 }
 
-async function persistenceCheck(run: Run, info: Info): Promise<Check> {
+async function persistenceCheck(run: CommandRunner, info: Info): Promise<DoctorCheck> {
   const name = 'persistence';
   const enabled = info.get('aof_enabled');
   const append = enabled ?? (await setting(run, 'appendonly'));
-  if (append === null) return untold(name, 'Make sure that every acknowledged write is kept.');
+  if (append === null) return unreported(name, 'Make sure that every acknowledged write is kept.');
   if (append !== '1' && append !== 'yes') {
     const advice =
       'Set `appendonly yes`. Otherwise a crash loses writes, and the region is evicted and copied whole.';
@@ -150,19 +150,19 @@ async function persistenceCheck(run: Run, info: Info): Promise<Check> {
   return { name, status: 'unknown', found: `${found}: not told`, advice };
 }
 
-async function evictionCheck(run: Run, info: Info): Promise<Check> {
+async function evictionCheck(run: CommandRunner, info: Info): Promise<DoctorCheck> {
   const policy = (await setting(run, 'maxmemory-policy')) ?? info.get('maxmemory_policy') ?? null;
-  if (policy === null) return untold('eviction', 'Make sure that eviction is off.');
+  if (policy === null) return unreported('eviction', 'Make sure that eviction is off.');
   if (policy === 'noeviction') return good('eviction', policy);
   const advice = 'Set `maxmemory-policy noeviction`: evicted keys are lost in this region alone.';
   return bad('eviction', policy, advice);
 }
 
-function memoryCheck(info: Info): Check {
+function memoryCheck(info: Info): DoctorCheck {
   const used = Number(info.get('used_memory') ?? Number.NaN);
   const most = Number(info.get('maxmemory') ?? Number.NaN);
   if (Number.isNaN(used) || Number.isNaN(most)) {
-    return untold(
+    return unreported(
       'memory',
       'Monitor it: a region without memory is evicted, and if all are full, writes that take memory are refused.',
     );
@@ -177,7 +177,7 @@ function memoryCheck(info: Info): Check {
   return share < memoryFullShare ? doubtful('memory', found, advice) : bad('memory', found, advice);
 }
 
-async function countKeys(run: Run): Promise<number | null> {
+async function countKeys(run: CommandRunner): Promise<number | null> {
   const size = await run('DBSIZE');
   const own = await run('EXISTS', ...keysOf(onlyShard));
   if (size.kind !== 'answered' || own.kind !== 'answered') return null;
@@ -185,13 +185,13 @@ async function countKeys(run: Run): Promise<number | null> {
   return Number.isNaN(keys) ? null : keys;
 }
 
-function keysCheck(keys: number | null): Check {
+function keysCheck(keys: number | null): DoctorCheck {
   if (keys !== null) return good('keys', String(keys));
-  return untold('keys', 'The duration of a copy cannot be estimated.');
+  return unreported('keys', 'The duration of a copy cannot be estimated.');
 }
 
 /** A setting of the server, or null where it does not tell. */
-async function setting(run: Run, name: string): Promise<string | null> {
+async function setting(run: CommandRunner, name: string): Promise<string | null> {
   const result = await run('CONFIG', 'GET', name);
   if (result.kind !== 'answered' || !Array.isArray(result.reply)) return null;
   const value: unknown = result.reply[1];

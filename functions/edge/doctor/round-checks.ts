@@ -6,11 +6,11 @@ import { encodeRound, encodeSnapshot } from '../../region/encoding.ts';
 import {
   digestOf,
   flagsLine,
+  type LuaScript,
   roundScripts,
-  type Script,
   snapshotScriptFor,
 } from '../../region/lua-bundle.ts';
-import { bad, type Check, good, type Run, reasonOf } from './check.ts';
+import { bad, type CommandRunner, type DoctorCheck, good, reasonOf } from './check.ts';
 
 /**
  * Runs the texts of rounds and snapshots as they are, on names of the doctor's own: one script prepares, commits and
@@ -26,11 +26,11 @@ const userScript = [
 
 /** Whether this server runs rounds and snapshots, with and without a user's script. */
 export async function roundChecks(
-  run: Run,
-  visit: string,
+  run: CommandRunner,
+  runId: string,
   isFlagged: boolean,
-): Promise<readonly Check[]> {
-  const place = placeOf(visit);
+): Promise<readonly DoctorCheck[]> {
+  const place = probeKeysOf(runId);
   const counted: Operation = {
     kind: 'write',
     args: ['INCRBY', place.key, '42'],
@@ -47,7 +47,7 @@ export async function roundChecks(
     reply: null,
     seed: 7,
   };
-  const attempt = (script: Script, operation: Operation, value: string | null) =>
+  const attempt = (script: LuaScript, operation: Operation, value: string | null) =>
     attempted(run, place, textOf(script, isFlagged), operation, value);
   return [
     roundCheck('round', await attempt(roundScripts.plain, counted, '42')),
@@ -55,20 +55,20 @@ export async function roundChecks(
   ];
 }
 
-interface Place {
+interface ProbeKeys {
   readonly own: readonly string[];
   readonly key: string;
   readonly shadow: string;
 }
 
-function placeOf(visit: string): Place {
-  const prefix = `lockstep:doctor:{${visit}}:`;
+function probeKeysOf(runId: string): ProbeKeys {
+  const prefix = `lockstep:doctor:{${runId}}:`;
   const own = ['meta', 'lock', 'done', 'lease'].map((name) => `${prefix}${name}`);
   const key = `${prefix}key`;
   return { own, key, shadow: `${prefix}shadow:1.1:${key}` };
 }
 
-function textOf(script: Script, isFlagged: boolean): string {
+function textOf(script: LuaScript, isFlagged: boolean): string {
   return `${isFlagged ? flagsLine : ''}local function round()
 ${script.plain}
 end
@@ -87,8 +87,8 @@ return told`;
 
 /** Null if the operation answers 42 and the key then has this value; else what went otherwise. */
 async function attempted(
-  run: Run,
-  { own, key, shadow }: Place,
+  run: CommandRunner,
+  { own, key, shadow }: ProbeKeys,
   text: string,
   operation: Operation,
   value: string | null,
@@ -163,7 +163,7 @@ function shown(reply: unknown, all: string): string {
   return all.slice(0, 300);
 }
 
-function roundCheck(name: string, fault: string | null): Check {
+function roundCheck(name: string, fault: string | null): DoctorCheck {
   if (fault === null) return good(name, 'prepared, committed and read');
   const advice =
     'If the error is about memory, disk or a replica, fix that; otherwise use another database: this one cannot run the scripts of writes.';

@@ -36,7 +36,7 @@ export function mountDoctor(
       configuration,
       regions,
       status,
-      visit: dependencies.uuid(),
+      runId: dependencies.uuid(),
       regionOf: (region) => dependencies.regionOf(region),
       now: () => dependencies.now(),
     });

@@ -1,6 +1,6 @@
 import type { CommandResult } from '../../../shared/contracts/round.ts';
 import { digestOf, flagsProbe } from '../../region/lua-bundle.ts';
-import { bad, type Check, doubtful, good, type Run, reasonOf } from './check.ts';
+import { bad, type CommandRunner, type DoctorCheck, doubtful, good, reasonOf } from './check.ts';
 import { dialectChecks } from './dialect-checks.ts';
 import { roundChecks } from './round-checks.ts';
 
@@ -48,10 +48,10 @@ const needed = [
 
 /** Whether scripts run as rounds need them, and may use the commands that rounds and copies use. `now` is by the region's clock. */
 export async function scriptChecks(
-  run: Run,
-  visit: string,
+  run: CommandRunner,
+  runId: string,
   now: number,
-): Promise<readonly Check[]> {
+): Promise<readonly DoctorCheck[]> {
   const script = await run('EVAL', plain, '0');
   if (!isOne(script)) {
     const advice =
@@ -63,13 +63,13 @@ export async function scriptChecks(
     good('scripts', 'EVAL'),
     flags,
     await digestCheck(run),
-    ...(await commandChecks(run, visit, now)),
-    ...(await dialectChecks(run, visit)),
-    ...(await roundChecks(run, visit, flags.status === 'ok')),
+    ...(await commandChecks(run, runId, now)),
+    ...(await dialectChecks(run, runId)),
+    ...(await roundChecks(run, runId, flags.status === 'ok')),
   ];
 }
 
-async function flagsCheck(run: Run): Promise<Check> {
+async function flagsCheck(run: CommandRunner): Promise<DoctorCheck> {
   const result = await run('EVAL', flagsProbe, '0');
   if (isOne(result)) return good('script flags', 'allow-oom, allow-cross-slot-keys');
   const advice =
@@ -77,15 +77,19 @@ async function flagsCheck(run: Run): Promise<Check> {
   return doubtful('script flags', reasonOf(result), advice);
 }
 
-async function digestCheck(run: Run): Promise<Check> {
+async function digestCheck(run: CommandRunner): Promise<DoctorCheck> {
   const result = await run('EVALSHA', await digestOf(plain), '0');
   if (isOne(result)) return good('EVALSHA', 'known after EVAL');
   const advice = 'Nothing is needed, but it costs: each round sends its whole script.';
   return doubtful('EVALSHA', reasonOf(result), advice);
 }
 
-async function commandChecks(run: Run, visit: string, now: number): Promise<readonly Check[]> {
-  const keys = ['a', 'b', 'c'].map((name) => `lockstep:doctor:{${visit}}:${name}`);
+async function commandChecks(
+  run: CommandRunner,
+  runId: string,
+  now: number,
+): Promise<readonly DoctorCheck[]> {
+  const keys = ['a', 'b', 'c'].map((name) => `lockstep:doctor:{${runId}}:${name}`);
   const result = await run('EVAL', probe, '3', ...keys, String(Math.round(now + keyLifeMs)));
   if (result.kind !== 'answered' || !Array.isArray(result.reply)) {
     const advice = 'Allow writing for this token.';
@@ -103,7 +107,7 @@ async function commandChecks(run: Run, visit: string, now: number): Promise<read
   return [commands, copyCheck(told)];
 }
 
-function copyCheck(told: ReadonlyMap<string, string>): Check {
+function copyCheck(told: ReadonlyMap<string, string>): DoctorCheck {
   const isWhole = ['DUMP', 'RESTORE'].every((name) => told.get(name) === 'ok');
   if (isWhole) return good('copy', 'DUMP and RESTORE');
   return good('copy', 'without DUMP and RESTORE: element by element, which is slower');

@@ -1,7 +1,7 @@
 import type { MiddlewareHandler } from 'hono';
 import type { ClientToken, Scope } from '../../../shared/config/configuration.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
-import { answerProblem, type Caller, type EdgeEnvironment } from './respond.ts';
+import { type AuthenticatedCaller, answerProblem, type EdgeEnvironment } from './respond.ts';
 
 /** What each scope allows. */
 const allowed: Readonly<Record<Scope, readonly Scope[]>> = {
@@ -20,7 +20,7 @@ export type Guard = (
 ) => MiddlewareHandler<EdgeEnvironment>;
 
 /** Whose token a header Authorization presents. */
-export type Authenticate = (header: string | undefined) => Promise<Result<Caller>>;
+export type Authenticate = (header: string | undefined) => Promise<Result<AuthenticatedCaller>>;
 
 /** Knows the configured tokens. */
 export function createAuthenticate(tokens: readonly ClientToken[]): Authenticate {
@@ -54,7 +54,7 @@ export function createGuard(authenticate: Authenticate): Guard {
 
 /** The problem of commands that the caller may not send, or null: scripts are a permission of their own. */
 export function scriptsFault(
-  { scripts }: Caller,
+  { scripts }: AuthenticatedCaller,
   commands: readonly (readonly string[])[],
 ): ReturnType<typeof failure> | null {
   const named = scripts ? undefined : commands.find(([name = '']) => /^EVAL/i.test(name));
@@ -67,7 +67,7 @@ async function callerOf(
   header: string | undefined,
   tokens: readonly ClientToken[],
   digests: readonly Uint8Array[],
-): Promise<Result<Caller>> {
+): Promise<Result<AuthenticatedCaller>> {
   const presented = /^bearer +([^\s]+) *$/i.exec(header ?? '')?.[1];
   if (presented === undefined) {
     const detail = 'Send the header Authorization: Bearer <token>.';
@@ -79,7 +79,7 @@ async function callerOf(
     );
   }
   const digest = await digestOf(presented);
-  let caller: Caller | null = null;
+  let caller: AuthenticatedCaller | null = null;
   // Every token is compared, to its last byte, so that the time tells nothing about how close a guess came.
   for (const [index, token] of tokens.entries()) {
     const isPresented = areEqual(digest, digests[index] ?? new Uint8Array());

@@ -15,7 +15,7 @@ import type {
 } from '../../../shared/contracts/webhooks-and-feed.ts';
 import type { ShardId } from '../../../shared/ids.ts';
 import type { TargetPolicy } from '../../../shared/webhooks/target.ts';
-import type { Subscribed, Subscription } from '../../region/subscribe.ts';
+import type { RegionStreamResult, RegionSubscription } from '../../region/subscribe.ts';
 import type { EdgeContext } from './respond.ts';
 
 export { onlyShard } from '../../../shared/ids.ts';
@@ -71,7 +71,10 @@ export interface EdgeDependencies {
   /** A client of a region. */
   regionOf(region: RegionConfiguration): RegionClient;
   /** Subscribes to messages in a region; never throws. */
-  subscribe(region: RegionConfiguration, subscription: Subscription): Promise<Subscribed>;
+  subscribe(
+    region: RegionConfiguration,
+    subscription: RegionSubscription,
+  ): Promise<RegionStreamResult>;
   /** Where the client is, or null where nobody knows. */
   locate(request: Request): Location | null;
   /** Has `work`, which never rejects, go on after the request's answer. */

@@ -5,7 +5,7 @@ import type { Scope } from '../../../shared/config/configuration.ts';
 import { type Problem, problemBody, problemKinds } from '../../../shared/http/problems.ts';
 
 /** Who sends a request: the token's id, which outlives a rotation of its secret, and what it allows. */
-export interface Caller {
+export interface AuthenticatedCaller {
   readonly id: string;
   readonly scope: Scope;
   /** Whether it may run scripts. */
@@ -14,7 +14,7 @@ export interface Caller {
 
 /** What each request carries through the edge. `caller` is set behind a guard, `seed` under an idempotency key. */
 export interface EdgeEnvironment {
-  Variables: { requestId: string; caller: Caller; seed: string | undefined };
+  Variables: { requestId: string; caller: AuthenticatedCaller; seed: string | undefined };
 }
 
 export type EdgeContext = Context<EdgeEnvironment>;

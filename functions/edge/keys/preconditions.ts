@@ -3,7 +3,7 @@ import type { Check } from '../../../shared/contracts/frame.ts';
 import { failure, type Problem, type Result, success } from '../../../shared/http/problems.ts';
 import type { EdgeDependencies } from '../http/dependencies.ts';
 import type { EdgeContext } from '../http/respond.ts';
-import { placeOf, type RegionReader } from '../reads/region-reader.ts';
+import { type RegionReader, readTargetOf } from '../reads/region-reader.ts';
 import { etagOf, parseTags } from './etags.ts';
 import { type FoundValue, readValue } from './values.ts';
 
@@ -36,7 +36,7 @@ export async function readPreconditions(
     return failure('invalid-request', detail);
   }
   if (tags === 'any') return success([{ kind: 'exists', key }]);
-  const place = placeOf(context, dependencies, { consistency: 'strong' });
+  const place = readTargetOf(context, dependencies, { consistency: 'strong' });
   const read = await readValue(reader, key, place);
   if (!read.ok) return read;
   const isRepeatable = context.req.header('idempotency-key') !== undefined;
@@ -44,7 +44,7 @@ export async function readPreconditions(
 }
 
 /** A client that sent a condition in a header knows nothing of checks, so it is told of its condition. */
-export function retellAsPrecondition(problem: Problem): Problem {
+export function mapToPrecondition(problem: Problem): Problem {
   if (problem.name !== 'check-failed') return problem;
   const { id, replayed } = problem.members ?? {};
   const detail = 'The key does not satisfy If-Match or If-None-Match. Nothing was written.';

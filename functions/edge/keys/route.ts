@@ -19,14 +19,14 @@ import {
   type EdgeContext,
   type EdgeEnvironment,
 } from '../http/respond.ts';
-import { placeOf, type RegionReader } from '../reads/region-reader.ts';
+import { type RegionReader, readTargetOf } from '../reads/region-reader.ts';
 import { snapshotHeaders } from '../reads/route.ts';
 import { acceptedResponse, draftOf, sendWrite } from '../writes/route.ts';
 import { etagOf, parseTags } from './etags.ts';
 import {
   conditionsOf,
+  mapToPrecondition as mapProblem,
   readPreconditions,
-  retellAsPrecondition as retell,
 } from './preconditions.ts';
 import { readValue } from './values.ts';
 
@@ -133,7 +133,7 @@ async function getKey(
   const query = checkShape(context.req.query(), keyQuerySchema);
   if (!query.ok) return answerProblem(context, query.problem);
   const { consistency } = query.value;
-  const place = placeOf(context, dependencies, query.value);
+  const place = readTargetOf(context, dependencies, query.value);
   const read = await readValue(reader, key.value, place);
   if (!read.ok) return answerProblem(context, read.problem);
   const { snapshot, found } = read.value;
@@ -167,7 +167,7 @@ async function putKey(
   if (!body.ok) return answerProblem(context, body.problem);
   const asked = askedOfKey(key.value, body.value, conditionsOf(context));
   const shaped = checkShape(body.value, putSchema);
-  if (!shaped.ok) return sendWrite(context, dependencies, asked, shaped, startedAt, { retell });
+  if (!shaped.ok) return sendWrite(context, dependencies, asked, shaped, startedAt, { mapProblem });
   const value = String(shaped.value.value);
   const { expiresInMs } = shaped.value;
   const expiry = expiresInMs === undefined ? [] : ['PX', String(expiresInMs)];
@@ -176,7 +176,7 @@ async function putKey(
     ? success(draftOf([['SET', key.value, value, ...expiry]], checks.value))
     : checks;
   const etag = await etagOf('string', bytesOfText(value));
-  const telling = { headers: { ETag: etag }, retell };
+  const telling = { headers: { ETag: etag }, mapProblem };
   return sendWrite(context, dependencies, asked, draft, startedAt, telling);
 }
 
@@ -191,7 +191,7 @@ async function deleteKey(
   const asked = askedOfKey(key.value, null, conditionsOf(context));
   const checks = await readPreconditions(context, dependencies, reader, key.value);
   const draft = checks.ok ? success(draftOf([['DEL', key.value]], checks.value)) : checks;
-  return sendWrite(context, dependencies, asked, draft, startedAt, { retell });
+  return sendWrite(context, dependencies, asked, draft, startedAt, { mapProblem });
 }
 
 /** The key of a write. A query is refused: it may be the rest of a key, or meant for the body, and neither may be lost. */

@@ -1,7 +1,7 @@
 import type { Reply, SnapshotReply } from '../../../shared/commands/replies.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import { limits } from '../../../shared/limits.ts';
-import type { Place, RegionReader } from '../reads/region-reader.ts';
+import type { ReadTarget, RegionReader } from '../reads/region-reader.ts';
 import { takeSnapshot } from '../reads/route.ts';
 import type { Snapshot } from '../reads/snapshot-read.ts';
 
@@ -34,7 +34,7 @@ const wholeValue: Readonly<Record<string, (key: string) => readonly string[]>> =
 export async function readValue(
   reader: RegionReader,
   key: string,
-  place: Place,
+  place: ReadTarget,
 ): Promise<Result<ReadValue>> {
   let expected = 'string';
   for (let attempt = 1; attempt <= limits.readAttempts; attempt += 1) {

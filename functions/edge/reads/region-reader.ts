@@ -19,10 +19,15 @@ import {
 import type { EdgeContext } from '../http/respond.ts';
 import { foundingAdvice } from '../writes/present.ts';
 import { byDistance } from './nearest.ts';
-import { type Look, RegionLook, type RegionOutcome, type Snapshot } from './snapshot-read.ts';
+import {
+  type RegionOutcome,
+  RegionSnapshotRead,
+  type Snapshot,
+  type SnapshotRead,
+} from './snapshot-read.ts';
 
 /** How and where a snapshot is to be taken. */
-export interface Place {
+export interface ReadTarget {
   readonly consistency: Consistency;
   /** The only region to ask, or null for the nearest that answers. */
   readonly region: RegionId | null;
@@ -31,14 +36,14 @@ export interface Place {
 }
 
 /** A snapshot to take: checked commands, and where and how. */
-export type SnapshotQuery = Look & Place;
+export type SnapshotQuery = SnapshotRead & ReadTarget;
 
 /** The place of a read that came with a request. */
-export function placeOf(
+export function readTargetOf(
   context: EdgeContext,
   dependencies: EdgeDependencies,
   asked: { readonly consistency: Consistency; readonly region?: RegionId | null | undefined },
-): Place {
+): ReadTarget {
   return {
     consistency: asked.consistency,
     region: asked.region ?? null,
@@ -104,7 +109,7 @@ export class RegionReader {
     if (obstacle !== null) return reading.fault(region.id, obstacle);
     const isStrong = query.consistency === 'strong';
     if (isStrong && this.#leases.isLacking(region.id)) return this.#lack(region.id, reading);
-    const look = new RegionLook(this.#dependencies, this.directory, query, region);
+    const look = new RegionSnapshotRead(this.#dependencies, this.directory, query, region);
     const outcome =
       when === 'in any case'
         ? await look.take(directory)

@@ -14,7 +14,7 @@ import { readBody } from '../http/body.ts';
 import type { EdgeDependencies } from '../http/dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
 import { answerJson, answerProblem, type EdgeEnvironment } from '../http/respond.ts';
-import { type Place, placeOf, type RegionReader } from './region-reader.ts';
+import { type ReadTarget, type RegionReader, readTargetOf } from './region-reader.ts';
 import type { Snapshot } from './snapshot-read.ts';
 
 const postRoute = createRoute({
@@ -49,7 +49,7 @@ export function mountReads(
     const body = await readBody(context.req.raw, readSchema);
     if (!body.ok) return answerProblem(context, body.problem);
     const { reads, consistency } = body.value;
-    const place = placeOf(context, dependencies, body.value);
+    const place = readTargetOf(context, dependencies, body.value);
     const commands = reads.map(textsOf);
     const forbidden = scriptsFault(context.get('caller'), commands);
     if (forbidden !== null) return answerProblem(context, forbidden.problem);
@@ -83,7 +83,7 @@ function digestsIn(commands: readonly (readonly string[])[]): readonly string[] 
 export async function takeSnapshot(
   reader: RegionReader,
   reads: readonly (readonly string[])[],
-  place: Place,
+  place: ReadTarget,
   scripts?: ScriptLookup,
 ): Promise<Result<Snapshot>> {
   const compiled = compileReads(reads, scripts);

@@ -17,7 +17,7 @@ import { askCoordinator } from '../http/coordinator-calls.ts';
 import { onlyShard, type ReadDependencies } from '../http/dependencies.ts';
 
 /** What is to be read, and how. */
-export interface Look {
+export interface SnapshotRead {
   readonly keys: readonly string[];
   readonly commands: readonly ReadCommand[];
   readonly consistency: Consistency;
@@ -50,16 +50,16 @@ type RefusedResult = Extract<SnapshotResult, { kind: 'refused' }>;
 type ReadResult = Extract<SnapshotResult, { kind: 'read' }>;
 
 /** Looks into one region, as often as locks of commits are met there, which are applied first. */
-export class RegionLook {
+export class RegionSnapshotRead {
   readonly #dependencies: ReadDependencies;
   readonly #directory: RegionDirectory;
-  readonly #look: Look;
+  readonly #look: SnapshotRead;
   readonly #region: RegionConfiguration;
 
   constructor(
     dependencies: ReadDependencies,
     directory: RegionDirectory,
-    look: Look,
+    look: SnapshotRead,
     region: RegionConfiguration,
   ) {
     this.#dependencies = dependencies;
@@ -159,7 +159,7 @@ function distinctHolders({ locks }: ReadResult): readonly TransactionOrder[] {
  * could not be read. For several keys it would not do: two readers could see two writes in different orders.
  */
 function isOutrun(
-  { keys, commands }: Look,
+  { keys, commands }: SnapshotRead,
   holders: readonly TransactionOrder[],
   settled: readonly Decision[],
 ): boolean {

@@ -2,14 +2,14 @@ import type { RegionFault } from '../../../shared/contracts/coordinator.ts';
 import { EventLines } from '../../../shared/http/sse.ts';
 import type { RegionId } from '../../../shared/ids.ts';
 import { isShown } from '../../../shared/upstash/streams.ts';
-import type { Subscribed, Subscription } from '../../region/subscribe.ts';
+import type { RegionStreamResult, RegionSubscription } from '../../region/subscribe.ts';
 import { type Background, type RegionDirectory, statusOf } from '../cache/region-directory.ts';
 import type { EdgeDependencies, Location } from '../http/dependencies.ts';
 import { byDistance } from '../reads/nearest.ts';
 import { beating, type SseChunk } from './sse-stream.ts';
 import type { OpenStream } from './stream-limit.ts';
 
-type Open = Extract<Subscribed, { kind: 'open' }>;
+type Open = Extract<RegionStreamResult, { kind: 'open' }>;
 
 /** What came of looking for a region that streams. */
 export type Found =
@@ -28,7 +28,10 @@ export interface StreamPlace {
  * Subscribes in the nearest region that votes and answers: only such a region applies every write, and so publishes
  * every message.
  */
-export async function findStream(place: StreamPlace, subscription: Subscription): Promise<Found> {
+export async function findStream(
+  place: StreamPlace,
+  subscription: RegionSubscription,
+): Promise<Found> {
   const { dependencies, directory, location, background } = place;
   const known = await directory.current(background, true);
   if (!known.ok) return { kind: 'none', faults: [] };
@@ -51,7 +54,7 @@ export async function findStream(place: StreamPlace, subscription: Subscription)
  */
 export function messageStream(
   place: StreamPlace,
-  subscription: Subscription,
+  subscription: RegionSubscription,
   { region, stream: { first, rest } }: Extract<Found, { kind: 'open' }>,
   open: OpenStream,
 ): ReadableStream<Uint8Array> {

@@ -7,7 +7,7 @@ import { elementOf, rawOutcomeOf, type UpstashElement } from '../../../shared/up
 import type { UpstashCommand } from '../../../shared/upstash/request.ts';
 import { onlyShard } from '../http/dependencies.ts';
 import { keptHeaders, keptUnder, recall } from '../http/idempotency.ts';
-import { tellAnswer } from '../writes/present.ts';
+import { presentAnswer } from '../writes/present.ts';
 import { sendWrites } from '../writes/send-writes.ts';
 import { planScripts } from './plan-scripts.ts';
 import { failed, type PlannedCommand, type UpstashRun } from './request.ts';
@@ -354,6 +354,6 @@ function outcomeOf(answer: WriteAnswer): Outcome {
   if (answer.kind === 'refused' && answer.error !== undefined) {
     return { error: answer.error, status: 400 };
   }
-  const told = tellAnswer(answer, { ops: [], checks: [], ack: 'committed' });
+  const told = presentAnswer(answer, { ops: [], checks: [], ack: 'committed' });
   return told.ok ? { error: 'ERR the write is undecided', status: 503 } : failed(told.problem);
 }

@@ -4,7 +4,7 @@ import type { UpstashCommand } from '../../../shared/upstash/request.ts';
 import type { EdgeScripts } from '../cache/script-cache.ts';
 import type { EdgeDependencies } from '../http/dependencies.ts';
 import type { ClientKey } from '../http/idempotency.ts';
-import type { Place, RegionReader } from '../reads/region-reader.ts';
+import type { ReadTarget, RegionReader } from '../reads/region-reader.ts';
 
 /** A command with what becomes of it. */
 export interface PlannedCommand {
@@ -17,7 +17,7 @@ export interface UpstashRun {
   readonly dependencies: EdgeDependencies;
   readonly reader: RegionReader;
   readonly scripts: EdgeScripts;
-  readonly place: Place;
+  readonly place: ReadTarget;
   /** The idempotency key of the request, or null. */
   readonly key: ClientKey | null;
 }

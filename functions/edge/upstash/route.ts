@@ -20,14 +20,14 @@ import { readBytes } from '../http/body.ts';
 import type { EdgeDependencies } from '../http/dependencies.ts';
 import { clientKeyOf } from '../http/idempotency.ts';
 import { rawTarget } from '../http/raw-target.ts';
-import type { Caller, EdgeContext } from '../http/respond.ts';
-import { placeOf, type RegionReader } from '../reads/region-reader.ts';
+import type { AuthenticatedCaller, EdgeContext } from '../http/respond.ts';
+import { type RegionReader, readTargetOf } from '../reads/region-reader.ts';
 import { runPipeline, runTransaction } from './execute.ts';
 import type { UpstashRun } from './request.ts';
 import { UpstashStreams } from './streams.ts';
 
 /** What an answer has besides its body. */
-interface Told {
+interface PlannedReply {
   readonly status: number;
   readonly body: string;
   readonly format: UpstashFormat;
@@ -82,7 +82,7 @@ async function answer(
   dependencies: EdgeDependencies,
   memory: Pick<UpstashRun, 'reader' | 'scripts'>,
   target: string,
-  caller: Caller,
+  caller: AuthenticatedCaller,
 ): Promise<Response> {
   const format = formatOf(context);
   if (typeof format !== 'string') return refuse(context, dependencies, format);
@@ -103,7 +103,7 @@ async function answer(
     const error = `ERR ${key.problem.detail}`;
     return refuse(context, dependencies, { status: 400, error });
   }
-  const place = placeOf(context, dependencies, { consistency });
+  const place = readTargetOf(context, dependencies, { consistency });
   const run = { dependencies, ...memory, place, key: key.value };
   return send(context, dependencies, await carryOut(run, asked, caller, format));
 }
@@ -111,9 +111,9 @@ async function answer(
 async function carryOut(
   run: UpstashRun,
   asked: UpstashAsked,
-  caller: Caller,
+  caller: AuthenticatedCaller,
   format: UpstashFormat,
-): Promise<Told> {
+): Promise<PlannedReply> {
   const now = run.dependencies.now();
   const planned = asked.commands.map((command) => ({
     command,
@@ -148,7 +148,7 @@ function formatOf(context: EdgeContext): UpstashFormat | UpstashRefusal {
   return { status: 400, error };
 }
 
-function refused(status: number, error: string): Told {
+function refused(status: number, error: string): PlannedReply {
   const body = encodeElement({ error, status }, 'json');
   return { status, body, format: 'json', wrote: false, headers: {} };
 }
@@ -162,7 +162,7 @@ function refuse(
   return send(context, dependencies, refused(status, error));
 }
 
-function send(context: EdgeContext, dependencies: EdgeDependencies, told: Told): Response {
+function send(context: EdgeContext, dependencies: EdgeDependencies, told: PlannedReply): Response {
   const given = context.req.header('upstash-sync-token') ?? '';
   // A client hands the token back to read what it wrote. Reads are strong without it; it only has to change.
   const token = told.wrote || !syncToken.test(given) ? dependencies.uuid() : given;

@@ -187,7 +187,7 @@ function mountWebhookKeys(app: OpenAPIHono<EdgeEnvironment>, dependencies: EdgeD
     if (keys === null) {
       const key = await askHooks(dependencies, onlyShard, 'read', (hooks) => hooks.signingKey());
       if (!key.ok) return answerProblem(context, key.problem);
-      keys = [tellKey(key.value)];
+      keys = [presentKey(key.value)];
     }
     return answerJson(context, { keys }, 200, { 'Cache-Control': 'public, max-age=300' });
   });
@@ -352,7 +352,7 @@ async function findSeen(
 }
 
 /** The public half alone, member by member: a JWK with a `d` would be the private key. */
-function tellKey({ id, publicKey }: SigningKey): Readonly<Record<string, unknown>> {
+function presentKey({ id, publicKey }: SigningKey): Readonly<Record<string, unknown>> {
   const { kty, crv, x }: Readonly<Record<string, unknown>> = JSON.parse(publicKey);
   return { kid: id, kty, crv, x, publicKey: publicKeyText({ publicKey }) };
 }

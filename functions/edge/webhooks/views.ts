@@ -5,7 +5,7 @@ import type {
   Subscription,
 } from '../../../shared/contracts/webhooks-and-feed.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
-import type { Caller } from '../http/respond.ts';
+import type { AuthenticatedCaller } from '../http/respond.ts';
 
 /**
  * Who sees and changes which part of a webhook: the one place that decides it.
@@ -15,7 +15,10 @@ import type { Caller } from '../http/respond.ts';
  * the origin of the address, and how deliveries do. Who may not see a webhook whole may not change it either: the answer
  * to a change shows it, and a rotation shows its new secret.
  */
-export function isOwn({ id, scope }: Caller, { owner }: Pick<Subscription, 'owner'>): boolean {
+export function isOwn(
+  { id, scope }: AuthenticatedCaller,
+  { owner }: Pick<Subscription, 'owner'>,
+): boolean {
   if (scope === 'admin') return true;
   // Release 0.1 noted no owner: such a webhook belongs to all who may create one.
   return scope === 'write' && (owner === null || owner === id);
@@ -25,12 +28,15 @@ export function isOwn({ id, scope }: Caller, { owner }: Pick<Subscription, 'owne
  * Whether a caller sees the deliveries of callbacks whole. Their endpoint's id is a digest of address and secret, so who
  * can name it knows both, or was told it by a write of its own; that takes the scope `write`.
  */
-export function ownsCallbacks({ scope }: Caller): boolean {
+export function ownsCallbacks({ scope }: AuthenticatedCaller): boolean {
   return scope !== 'read';
 }
 
 /** The subscription, if the caller may change it. */
-export function ownedBy(caller: Caller, subscription: Subscription): Result<Subscription> {
+export function ownedBy(
+  caller: AuthenticatedCaller,
+  subscription: Subscription,
+): Result<Subscription> {
   if (isOwn(caller, subscription)) return success(subscription);
   const detail =
     'This webhook belongs to another token. Use the token that created it, or one with the scope admin.';
@@ -40,7 +46,7 @@ export function ownedBy(caller: Caller, subscription: Subscription): Result<Subs
 /** A subscription as a caller sees it. Field by field, so that nothing that is added to it shows by itself. */
 export function presentWebhook(
   subscription: Subscription,
-  caller: Caller,
+  caller: AuthenticatedCaller,
 ): Readonly<Record<string, unknown>> {
   const { endpoint, url, events, prefixes, values, description, disabled } = subscription;
   return {

@@ -15,10 +15,10 @@ import { failure, type Result, success } from '../../../shared/http/problems.ts'
 import type { WriteId } from '../../../shared/ids.ts';
 
 /** What a client is told of a write that was carried out or taken in: the JSON of the answer. */
-export type WriteTold = Readonly<Record<string, unknown>> & { readonly id: WriteId };
+export type WriteResponse = Readonly<Record<string, unknown>> & { readonly id: WriteId };
 
 /** What of a request its answer is told with. */
-type Told = Pick<WriteRequest, 'ops' | 'checks' | 'ack'>;
+type PresentedRequest = Pick<WriteRequest, 'ops' | 'checks' | 'ack'>;
 type Decided = Extract<WriteAnswer, { kind: 'decided' | 'unconfirmed' }>;
 type Unavailable = Extract<WriteAnswer, { kind: 'unavailable' }>;
 type CheckFailed = Extract<PartOutcome, { kind: 'check-failed' }>;
@@ -55,15 +55,18 @@ const needsMembers = {
 } as const;
 
 /** From the coordinator's answer to what the client sees. */
-export function tellAnswer(answer: WriteAnswer, request: Told): Result<WriteTold> {
+export function presentAnswer(
+  answer: WriteAnswer,
+  request: PresentedRequest,
+): Result<WriteResponse> {
   switch (answer.kind) {
     case 'decided':
     case 'unconfirmed':
-      return tellDecided(answer, request);
+      return presentDecided(answer, request);
     case 'accepted':
       return success({ id: answer.id, outcome: 'pending' });
     case 'unavailable':
-      return tellUnavailable(answer);
+      return presentUnavailable(answer);
     case 'too-late': {
       const detail =
         'Nothing was written: notAfter had passed when the write arrived. Retry with a later one, in ms since 1970.';
@@ -88,7 +91,7 @@ export function tellAnswer(answer: WriteAnswer, request: Told): Result<WriteTold
 }
 
 /** From what is recorded of a write to what the client sees. */
-export function tellStatus(id: WriteId, status: WriteStatus): Result<WriteTold> {
+export function presentStatus(id: WriteId, status: WriteStatus): Result<WriteResponse> {
   switch (status.kind) {
     case 'pending':
       return success({ id, outcome: 'pending' });
@@ -103,18 +106,18 @@ export function tellStatus(id: WriteId, status: WriteStatus): Result<WriteTold> 
         'The write was never received, was abandoned, or is older than the log.',
       );
     case 'recorded':
-      return success(tellRecord(status.record, status.confirmed));
+      return success(presentRecord(status.record, status.confirmed));
   }
 }
 
-function tellDecided(answer: Decided, request: Told): Result<WriteTold> {
+function presentDecided(answer: Decided, request: PresentedRequest): Result<WriteResponse> {
   const { record } = answer;
   const part = parsePartOutcome(record.part);
   const replayed = answer.kind === 'decided' && answer.replayed;
   if (part.kind === 'done') {
     const hasWaited = answer.kind === 'decided' && request.ack === 'confirmed';
     return success({
-      ...tellCommitted(record, part.results, hasWaited || isApplied(record)),
+      ...presentCommitted(record, part.results, hasWaited || isApplied(record)),
       replayed,
       keptUntil: keptUntilOf(record),
     });
@@ -126,18 +129,18 @@ function tellDecided(answer: Decided, request: Told): Result<WriteTold> {
     keptUntil: keptUntilOf(record),
     votes: votesOf(record),
   };
-  if (part.kind === 'check-failed') return tellCheckFailed(part, request.checks, common);
+  if (part.kind === 'check-failed') return presentCheckFailed(part, request.checks, common);
   const { index, error } = part;
   const name = request.ops[index]?.[0] ?? '';
   const detail = `ops[${index}] (${name.slice(0, 40)}) failed: ${error}. Nothing was written.`;
   return failure('command-failed', detail, { ...common, index, error });
 }
 
-function tellCheckFailed(
+function presentCheckFailed(
   { index, actual }: CheckFailed,
   checks: readonly Check[],
   common: Readonly<Record<string, unknown>>,
-): Result<WriteTold> {
+): Result<WriteResponse> {
   const check = checks[index];
   const expected = check === undefined ? null : expectationOf(check);
   const detail = `checks[${index}] on the key ${JSON.stringify(check?.key.slice(0, 100))} did not hold. Nothing was written.`;
@@ -179,7 +182,7 @@ function expectationOf(check: Check): string {
   }
 }
 
-function tellUnavailable({ id, faults, reason, code }: Unavailable): Result<WriteTold> {
+function presentUnavailable({ id, faults, reason, code }: Unavailable): Result<WriteResponse> {
   const headers = { 'Retry-After': '1' };
   if (code) {
     const { name, advice } = needsMembers[code];
@@ -194,24 +197,25 @@ function tellUnavailable({ id, faults, reason, code }: Unavailable): Result<Writ
   return failure('region-unavailable', detail, { id, regions: faults }, headers);
 }
 
-function tellRecord(record: WriteRecord, confirmed: boolean): WriteTold {
+function presentRecord(record: WriteRecord, confirmed: boolean): WriteResponse {
   const part = parsePartOutcome(record.part);
   const kept = {
     appliedIn: record.appliedIn,
     decidedAt: new Date(record.decidedAt).toISOString(),
   };
-  if (part.kind === 'done') return { ...tellCommitted(record, part.results, confirmed), ...kept };
+  if (part.kind === 'done')
+    return { ...presentCommitted(record, part.results, confirmed), ...kept };
   const { id, transaction, attempts, ms } = record;
   const votes = votesOf(record);
   const rejection = { ...part, kind: undefined, type: `/problems/${part.kind}` };
   return { id, outcome: 'rejected', transaction, rejection, votes, attempts, ms, ...kept };
 }
 
-function tellCommitted(
+function presentCommitted(
   record: WriteRecord,
   results: readonly Reply[],
   confirmed: boolean,
-): WriteTold {
+): WriteResponse {
   const { id, transaction, sequence, attempts, ms } = record;
   const outcome = confirmed ? 'confirmed' : 'committed';
   return {

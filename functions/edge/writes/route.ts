@@ -32,7 +32,7 @@ import {
   type EdgeEnvironment,
 } from '../http/respond.ts';
 import { callbackOf } from '../webhooks/targets.ts';
-import { tellAnswer, tellStatus } from './present.ts';
+import { presentAnswer, presentStatus } from './present.ts';
 import { sendWrites } from './send-writes.ts';
 
 const writeHeaders = z.object({
@@ -112,15 +112,15 @@ export function mountWrites(
     const status = await askCoordinator(dependencies, onlyShard, (coordinator) =>
       coordinator.status(id),
     );
-    const told = status.ok ? tellStatus(id, status.value) : status;
+    const told = status.ok ? presentStatus(id, status.value) : status;
     return told.ok ? answerJson(context, told.value) : answerProblem(context, told.problem);
   });
 }
 
-/** How the answer to a write is told: `headers` go with one that is no problem, `retell` rewords one that is. */
+/** How the answer to a write is told: `headers` go with one that is no problem, `mapProblem` rewords one that is. */
 export interface Telling {
   readonly headers?: Readonly<Record<string, string>>;
-  readonly retell?: (problem: Problem) => Problem;
+  readonly mapProblem?: (problem: Problem) => Problem;
 }
 
 async function draftFrom(
@@ -160,7 +160,7 @@ export async function sendWrite(
   const key = await clientKeyOf(context, asked);
   if (!key.ok) return answerProblem(context, key.problem);
   const checked = draft.ok ? compiled(draft.value, dependencies) : draft;
-  if (!checked.ok) return tellFirst(context, dependencies, key.value, checked.problem, telling);
+  if (!checked.ok) return presentFirst(context, dependencies, key.value, checked.problem, telling);
   const id = writeIdOf(onlyShard, dependencies.uuid());
   const idempotency = keptUnder(key.value, null);
   const request: WriteRequest = { ...checked.value, id, idempotency, again: false };
@@ -177,25 +177,25 @@ export async function sendWrite(
   const timing = serverTiming(answer.value, sentAt - startedAt, dependencies.now() - sentAt);
   context.header('Server-Timing', timing);
   if (isAsync) context.header('Preference-Applied', 'respond-async');
-  return tell(context, answer.value, request, telling);
+  return present(context, answer.value, request, telling);
 }
 
-function tell(
+function present(
   context: EdgeContext,
   answer: WriteAnswer,
   request: Pick<WriteRequest, 'ops' | 'checks' | 'ack'>,
-  { headers = {}, retell = (problem) => problem }: Telling,
+  { headers = {}, mapProblem = (problem) => problem }: Telling,
 ): Response {
   if (isReplayed(answer)) context.header('Idempotency-Replayed', 'true');
   for (const [name, value] of Object.entries(keptHeaders([answer]))) context.header(name, value);
-  const told = tellAnswer(answer, request);
-  if (!told.ok) return answerProblem(context, retell(told.problem));
+  const told = presentAnswer(answer, request);
+  if (!told.ok) return answerProblem(context, mapProblem(told.problem));
   if (answer.kind !== 'accepted') return answerJson(context, told.value, 200, headers);
   return answerJson(context, told.value, 202, { Location: `/v1/writes/${told.value.id}` });
 }
 
 /** The first answer under the key of a write that is refused today, or why it is refused. */
-async function tellFirst(
+async function presentFirst(
   context: EdgeContext,
   dependencies: EdgeDependencies,
   key: ClientKey | null,
@@ -206,7 +206,7 @@ async function tellFirst(
   if (!recalled.ok) return answerProblem(context, recalled.problem);
   const [first = null] = recalled.value;
   if (first === null) return answerProblem(context, refusal);
-  return tell(context, first, { ops: [], checks: [], ack: 'committed' }, telling);
+  return present(context, first, { ops: [], checks: [], ack: 'committed' }, telling);
 }
 
 /** The coordinator compiles it again with its own clock. A faulty command is refused here, before it costs others time. */

@@ -131,7 +131,7 @@ export class Orders {
     if (isBelieved(link)) {
       // All that it holds is kept, whatever number comes along: nobody else holds what is right.
       members.askAgain(link);
-      return taken(`${link.region} is believed: it votes as soon as it answers`);
+      return taken(`${link.region} was force-recovered: it votes as soon as it answers`);
     }
     const objection = objectionTo(link, force, replace);
     if (objection !== null) {

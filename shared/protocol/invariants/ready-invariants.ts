@@ -1,6 +1,6 @@
 import { compareOrder, keyOf } from '../../ids.ts';
 import { limits } from '../../limits.ts';
-import type { Ready, Reply, SentRound, StorageWrite } from '../io/events.ts';
+import type { CoordinatorReply, Ready, SentRound, StorageWrite } from '../io/events.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import { type CoordinatorInternals, must } from './must.ts';
 
@@ -27,7 +27,7 @@ export function checkReady(ready: Ready, core: CoordinatorInternals): void {
   }
 }
 
-function showsState(reply: Reply): boolean {
+function showsState(reply: CoordinatorReply): boolean {
   if (reply.kind !== 'write') return true;
   return !['accepted', 'busy', 'full'].includes(reply.answer.kind);
 }

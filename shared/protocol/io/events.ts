@@ -349,7 +349,7 @@ export interface SentSnapshot {
 }
 
 /** A slice of all keys, to be compared in these regions. Its end is the event `compared`. */
-export interface Comparison {
+export interface ComparisonRequest {
   readonly number: number;
   readonly regions: readonly RegionId[];
   /** Where to go on; null: from the beginning. */
@@ -357,7 +357,7 @@ export interface Comparison {
 }
 
 /** An answer to a waiting caller. */
-export type Reply =
+export type CoordinatorReply =
   | { readonly kind: 'write'; readonly ticket: Ticket; readonly answer: WriteAnswer }
   | {
       readonly kind: 'resolutions';
@@ -375,8 +375,8 @@ export interface Ready {
   readonly persist: readonly StorageWrite[];
   readonly sends: readonly Send[];
   /** What is to be compared, once; null: nothing. */
-  readonly comparison: Comparison | null;
-  readonly replies: readonly Reply[];
+  readonly comparison: ComparisonRequest | null;
+  readonly replies: readonly CoordinatorReply[];
   /** When a `ticked` event is due, by the clock that steps are given, ms; null: not before another event. */
   readonly wakeAt: number | null;
   /** Set when this instance must end itself at once: another one has taken over. Nothing else is to be done. */

@@ -2,10 +2,10 @@ import type { WriteAnswer } from '../../contracts/coordinator.ts';
 import type { Callback } from '../../contracts/webhooks-and-feed.ts';
 import type { Clock } from './clock.ts';
 import type {
-  Comparison,
+  ComparisonRequest,
+  CoordinatorReply,
   OwedWriteEvent,
   Ready,
-  Reply,
   Send,
   StorageWrite,
   Ticket,
@@ -25,8 +25,8 @@ export class ReadyBuilder {
   #isLate = false;
   #persist: StorageWrite[] = [];
   #sends: Send[] = [];
-  #comparison: Comparison | null = null;
-  #replies: Reply[] = [];
+  #comparison: ComparisonRequest | null = null;
+  #replies: CoordinatorReply[] = [];
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -93,11 +93,11 @@ export class ReadyBuilder {
     this.#sends.push(send);
   }
 
-  compare(comparison: Comparison): void {
+  compare(comparison: ComparisonRequest): void {
     this.#comparison = comparison;
   }
 
-  reply(reply: Reply): void {
+  reply(reply: CoordinatorReply): void {
     this.#replies.push(reply);
   }
 
@@ -138,14 +138,14 @@ export class ReadyBuilder {
 }
 
 /** That a frame was taken in, or that there was no room, says nothing of what was written. */
-function tellsState(reply: Reply): boolean {
+function tellsState(reply: CoordinatorReply): boolean {
   if (reply.kind !== 'write') return true;
   const { kind } = reply.answer;
   return kind !== 'accepted' && kind !== 'busy' && kind !== 'full';
 }
 
 /** That nothing was written, and nothing will be: by the clock of this instance the time was over. */
-function tellsTooLate(reply: Reply): boolean {
+function tellsTooLate(reply: CoordinatorReply): boolean {
   if (reply.kind !== 'write') return false;
   const { answer } = reply;
   // What stands against every write, as a code says, stands in storage.

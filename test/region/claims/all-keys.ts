@@ -19,12 +19,12 @@ import {
   write,
 } from '../fixtures.ts';
 import { repliesOfJson } from '../replies.ts';
-import type { World } from '../worlds.ts';
+import type { Implementation } from '../worlds.ts';
 
 const all = [everyKey, flushedKey];
 
 /** Claims about transactions that are about all keys (rule R41). */
-export function claimAllKeys(world: () => World): void {
+export function claimAllKeys(world: () => Implementation): void {
   const send = async (given: Parameters<typeof roundOf>[0]) =>
     executed(await world().round(roundOf(given)));
   const stage = (keys: readonly string[], ...parts: readonly Part[]) =>

@@ -9,14 +9,14 @@ import type {
 import { limits } from '../../../shared/limits.ts';
 import { executed, part, prepareOf, roundOf, set } from '../fixtures.ts';
 import { bytesOf } from '../replies.ts';
-import type { World } from '../worlds.ts';
+import type { Implementation } from '../worlds.ts';
 
 type Read = Extract<CopyReply, { kind: 'read' }>;
 
 const forms = ['dump', 'logical'] as const;
 
 /** Claims about what a source answers, and what a target makes of it. */
-export function claimCopies(world: () => World): void {
+export function claimCopies(world: () => Implementation): void {
   const send = async (given: Partial<Round>) => executed(await world().round(roundOf(given)));
   const ask = async (copy: CopyStep, given: Partial<Round> = {}): Promise<Read> => {
     const reply = await send({ copy, ...given });

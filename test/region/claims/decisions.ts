@@ -11,10 +11,10 @@ import {
   set,
   write,
 } from '../fixtures.ts';
-import type { World } from '../worlds.ts';
+import type { Implementation } from '../worlds.ts';
 
 /** Claims about prepares and decisions as they come late, twice, or out of order. */
-export function claimDecisions(world: () => World): void {
+export function claimDecisions(world: () => Implementation): void {
   const send = async (given: Parameters<typeof roundOf>[0]) =>
     executed(await world().round(roundOf(given)));
   const incr = (sequence: number, key = 'n') => prepareOf(sequence, [key], part(increment(key)));

@@ -19,7 +19,7 @@ import {
   write,
 } from '../fixtures.ts';
 import { outcomesOfJson, repliesOfJson } from '../replies.ts';
-import type { World } from '../worlds.ts';
+import type { Implementation } from '../worlds.ts';
 
 const hour = 3_600_000;
 const count = limits.elementsCopied + 2;
@@ -28,7 +28,7 @@ const members = numbers.map((number) => `m${number}`);
 const keys = ['h', 's', 'z', 'l'];
 
 /** Claims about collections that are too large to be copied for what changes some of their elements. */
-export function claimElements(world: () => World): void {
+export function claimElements(world: () => Implementation): void {
   const stage = async (named: readonly string[], ...parts: readonly Part[]) => {
     const prepares = [prepareOf(1, named, ...parts)];
     return outcomesOf(executed(await world().round(roundOf({ prepares }))).votes[0]);

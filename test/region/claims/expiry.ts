@@ -16,12 +16,12 @@ import {
   write,
 } from '../fixtures.ts';
 import { outcomesOfJson } from '../replies.ts';
-import type { World } from '../worlds.ts';
+import type { Implementation } from '../worlds.ts';
 
 const hour = 3_600_000;
 
 /** Claims about fingerprints and the moment of a key's expiry. */
-export function claimExpiry(world: () => World): void {
+export function claimExpiry(world: () => Implementation): void {
   const vote = async (prepare: Prepare) =>
     executed(await world().round(roundOf({ prepares: [prepare] }))).votes[0];
   const commit = (...keys: readonly string[]) =>

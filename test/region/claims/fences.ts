@@ -12,10 +12,10 @@ import {
   set,
   snapshotOf,
 } from '../fixtures.ts';
-import type { World } from '../worlds.ts';
+import type { Implementation } from '../worlds.ts';
 
 /** Claims about who is heard: generation, epoch, incarnation, and the loss check. */
-export function claimFences(world: () => World): void {
+export function claimFences(world: () => Implementation): void {
   const send = (given: Parameters<typeof roundOf>[0]) => world().round(roundOf(given));
   const write = (sequence: number) => prepareOf(sequence, ['k'], part(set('k', String(sequence))));
 

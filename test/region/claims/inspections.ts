@@ -2,10 +2,10 @@ import { describe, expect, it } from 'vitest';
 import type { Inspection } from '../../../shared/contracts/round.ts';
 import { executed, part, prepareOf, roundOf, set } from '../fixtures.ts';
 import { bytesOf } from '../replies.ts';
-import type { World } from '../worlds.ts';
+import type { Implementation } from '../worlds.ts';
 
 /** Claims about looks at keys and locks. */
-export function claimInspections(world: () => World): void {
+export function claimInspections(world: () => Implementation): void {
   const inspect = async (inspection: Inspection) => {
     const result = await world().inspect(inspection);
     if (result.kind !== 'inspected') throw new Error(`not inspected: ${result.reason}`);

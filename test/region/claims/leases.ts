@@ -12,13 +12,13 @@ import {
   snapshotOf,
 } from '../fixtures.ts';
 import { repliesOfJson } from '../replies.ts';
-import type { World } from '../worlds.ts';
+import type { Implementation } from '../worlds.ts';
 
 const refused = { kind: 'refused', refusal: { kind: 'lease' } };
 const ttlMs = 60_000;
 
 /** Claims about leases, and about reads that need one. */
-export function claimLeases(world: () => World): void {
+export function claimLeases(world: () => Implementation): void {
   const send = async (given: Partial<Round>) => executed(await world().round(roundOf(given)));
   const read = (given: Partial<SnapshotRequest> = {}) =>
     world().snapshot(snapshotOf(['k'], [command(['GET', 'k'])], { leased: true, ...given }));

@@ -19,10 +19,10 @@ import {
   write,
 } from '../fixtures.ts';
 import { repliesOfJson } from '../replies.ts';
-import type { World } from '../worlds.ts';
+import type { Implementation } from '../worlds.ts';
 
 /** Claims about messages: staged with a write, published by its commit. */
-export function claimMessages(world: () => World): void {
+export function claimMessages(world: () => Implementation): void {
   const send = async (given: Parameters<typeof roundOf>[0]) =>
     executed(await world().round(roundOf(given)));
   const keysOf = (...channels: readonly string[]) => channels.map(channelKey);

@@ -10,7 +10,7 @@ import {
   roundOf,
   set,
 } from '../fixtures.ts';
-import type { World } from '../worlds.ts';
+import type { Implementation } from '../worlds.ts';
 
 const begin = (given: Partial<Extract<CopyStep, { kind: 'begin' }>> = {}): CopyStep => ({
   kind: 'begin',
@@ -21,7 +21,7 @@ const begin = (given: Partial<Extract<CopyStep, { kind: 'begin' }>> = {}): CopyS
 });
 
 /** Claims about the beginning and the end of a copy, and about steps that come late. */
-export function claimPhases(world: () => World): void {
+export function claimPhases(world: () => Implementation): void {
   const ask = (given: Partial<Round>) => world().round(roundOf(given));
   const send = async (given: Partial<Round>) => executed(await ask(given));
   const step = async (copy: CopyStep, given: Partial<Round> = {}) =>

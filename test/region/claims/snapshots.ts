@@ -13,10 +13,10 @@ import {
   snapshotOf,
 } from '../fixtures.ts';
 import { encodeReply } from '../replies.ts';
-import type { World } from '../worlds.ts';
+import type { Implementation } from '../worlds.ts';
 
 /** Claims about reads. */
-export function claimSnapshots(world: () => World): void {
+export function claimSnapshots(world: () => Implementation): void {
   const prepare = (sequence: number, ...keys: readonly string[]) =>
     prepareOf(sequence, keys, part(...keys.map((key) => set(key, String(sequence)))));
   const send = async (given: Parameters<typeof roundOf>[0]) =>

@@ -18,12 +18,12 @@ import {
   set,
   write,
 } from '../fixtures.ts';
-import type { World } from '../worlds.ts';
+import type { Implementation } from '../worlds.ts';
 
 const wrongType = 'WRONGTYPE Operation against a key holding the wrong kind of value';
 
 /** Claims about parts: what they answer, and what is undone. */
-export function claimStaging(world: () => World): void {
+export function claimStaging(world: () => Implementation): void {
   const stage = async (keys: readonly string[], ...parts: readonly Part[]) => {
     const prepares = [prepareOf(1, keys, ...parts)];
     const reply = executed(await world().round(roundOf({ prepares })));

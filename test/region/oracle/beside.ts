@@ -13,10 +13,15 @@ import dumpScript from './dump.lua';
 import type { Step } from './sequences.ts';
 
 /** A reply in one form, whichever way it came: strings with one character a byte, integers as bigints. */
-export type Told = null | string | bigint | readonly Told[] | { readonly error: string };
+export type OracleReply =
+  | null
+  | string
+  | bigint
+  | readonly OracleReply[]
+  | { readonly error: string };
 
 /** The reply of a client that gives integers as strings, and strings as bytes. */
-export function toldByClient(reply: unknown): Told {
+export function toldByClient(reply: unknown): OracleReply {
   if (Buffer.isBuffer(reply)) return reply.toString('latin1');
   if (Array.isArray(reply)) return reply.map(toldByClient);
   if (reply instanceof Error) return { error: bytesOfText(reply.message) };
@@ -24,7 +29,7 @@ export function toldByClient(reply: unknown): Told {
 }
 
 /** A reply in an outcome. */
-export function toldByRegion(reply: unknown): Told {
+export function toldByRegion(reply: unknown): OracleReply {
   if (reply === null || typeof reply === 'string') return reply;
   if (typeof reply === 'number' || typeof reply === 'bigint') return BigInt(reply);
   if (Array.isArray(reply)) return reply.map(toldByRegion);
@@ -56,7 +61,7 @@ function tryOut(words: readonly string[], now: number): Tried | null {
  * What one Redis does with the command. The id that Lockstep made for an entry is given to it; it counts as Lockstep does,
  * without keeping the count in the key; and it removes what Lockstep drew.
  */
-function plainly({ words, operation }: Tried, reply: Told): readonly Buffer[] {
+function plainly({ words, operation }: Tried, reply: OracleReply): readonly Buffer[] {
   const drawn = operation?.kind === 'pop' ? [reply].flat().map(String) : [];
   const isDrawn = typeof reply === 'string' || Array.isArray(reply);
   if (isDrawn && drawn.length > 0) {
@@ -72,7 +77,7 @@ function plainly({ words, operation }: Tried, reply: Told): readonly Buffer[] {
 }
 
 /** A reply in the one order that it has in both, where servers give it any. */
-export function inOrder(told: Told, order: ReplyOrder): Told {
+export function inOrder(told: OracleReply, order: ReplyOrder): OracleReply {
   if (!Array.isArray(told)) return told;
   const flat = told.map(String);
   if (order === 'members') return flat.sort();
@@ -134,11 +139,11 @@ export class Beside extends RegionBesidePlain {
   }
 
   /** A round brings the commit of the step before. Returns what each command was answered. */
-  async run({ together, commands }: Step): Promise<readonly Told[]> {
+  async run({ together, commands }: Step): Promise<readonly OracleReply[]> {
     const now = Date.now();
     const tried = commands.flatMap((words) => tryOut(words, now) ?? []);
     const replies = await this.#stage(tried, together, now);
-    const told: Told[] = [];
+    const told: OracleReply[] = [];
     for (const [index, each] of tried.entries()) {
       const reply = each.error === null ? (replies.shift() ?? null) : { error: each.error };
       told.push(reply);
@@ -159,7 +164,7 @@ export class Beside extends RegionBesidePlain {
     return told;
   }
 
-  async #stage(tried: readonly Tried[], together: boolean, now: number): Promise<Told[]> {
+  async #stage(tried: readonly Tried[], together: boolean, now: number): Promise<OracleReply[]> {
     const operations = tried.flatMap(({ operation }) => operation ?? []);
     const parts = together ? [keepingOn(part(...operations))] : operations.map((one) => part(one));
     if (operations.length === 0) return [];
@@ -196,7 +201,7 @@ export class Beside extends RegionBesidePlain {
   }
 }
 
-function toldOfAll(outcome: unknown): Told[] {
+function toldOfAll(outcome: unknown): OracleReply[] {
   if (!Array.isArray(outcome) || outcome[0] !== 0) throw new Error(`undone: ${String(outcome)}`);
   return outcome.slice(1).map(toldByRegion);
 }
@@ -205,7 +210,7 @@ function toldOfAll(outcome: unknown): Told[] {
  * All that a Redis has but Lockstep’s own keys. Expiries that lie within a day are relative ones, and differ by the time
  * between the two runs.
  */
-export async function dumpOf(redis: Redis): Promise<Told> {
+export async function dumpOf(redis: Redis): Promise<OracleReply> {
   const keys = toldByClient(await redis.callBuffer('EVAL', dumpScript, '0'));
   if (!Array.isArray(keys)) throw new Error('a dump is an array');
   const soon = BigInt(Date.now() + 86_400_000);

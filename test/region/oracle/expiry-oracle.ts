@@ -1,4 +1,4 @@
-import { type Told, toldByClient } from './beside.ts';
+import { type OracleReply, toldByClient } from './beside.ts';
 
 /**
  * The oracle's moments are so much later than those of the transactions, in ms: no expiry passes on its clock while it
@@ -9,7 +9,7 @@ export const oracleLaterMs = 365 * 86_400_000;
 /** A command as the oracle runs it, and what its reply says of the original's. */
 export interface Translated {
   readonly words: readonly string[];
-  readonly told: (reply: unknown) => Told;
+  readonly told: (reply: unknown) => OracleReply;
 }
 
 const lifetimes: Readonly<Record<string, number>> = { EX: 1_000, PX: 1 };
@@ -49,7 +49,7 @@ export function translated(words: readonly string[], now: number): Translated {
   return { words: [...words.slice(0, -2), 'PXAT', at(moment)], told };
 }
 
-function toldOfExpiry(name: string, reply: unknown, now: number): Told {
+function toldOfExpiry(name: string, reply: unknown, now: number): OracleReply {
   const expiry = Number(reply);
   if (expiry < 0) return BigInt(expiry);
   const moment = expiry - oracleLaterMs - (name.endsWith('TTL') ? now : 0);

@@ -15,7 +15,7 @@ import {
   script,
 } from '../fixtures.ts';
 import { startRedisServer } from '../servers.ts';
-import { RegionBesidePlain, type Told, toldByClient, toldByRegion } from './beside.ts';
+import { type OracleReply, RegionBesidePlain, toldByClient, toldByRegion } from './beside.ts';
 import dumpScript from './dump.lua';
 import { type ExpiringPart, type ExpiringStep, expiringSequences, spelledAt } from './expiring.ts';
 import { oracleLaterMs, translated } from './expiry-oracle.ts';
@@ -61,7 +61,7 @@ function partOf({ form, commands }: ExpiringPart, arrivedAt: number, now: number
 }
 
 /** What the region answers to each command of each part. */
-function repliesOf(outcomes: unknown, parts: readonly ExpiringPart[]): readonly Told[][] {
+function repliesOf(outcomes: unknown, parts: readonly ExpiringPart[]): readonly OracleReply[][] {
   if (!Array.isArray(outcomes)) throw new Error('outcomes are an array');
   return parts.map(({ form }, at) => {
     const [tag, ...replies] = outcomes[at];
@@ -73,7 +73,7 @@ function repliesOf(outcomes: unknown, parts: readonly ExpiringPart[]): readonly 
 }
 
 /** Runs the commands in one MULTI of the plain Redis, and tells what each would have answered at `now`. */
-async function ask(parts: readonly ExpiringPart[], now: number): Promise<readonly Told[][]> {
+async function ask(parts: readonly ExpiringPart[], now: number): Promise<readonly OracleReply[][]> {
   const asked = parts.map(({ commands }) =>
     commands.map((words) => translated(spelledAt(words, now), now)),
   );
@@ -94,7 +94,7 @@ async function ask(parts: readonly ExpiringPart[], now: number): Promise<readonl
 }
 
 /** An error inside a script has words of its own. */
-const blurred = (told: readonly Told[][]) =>
+const blurred = (told: readonly OracleReply[][]) =>
   told.map((replies) =>
     replies.map((reply) =>
       typeof reply === 'object' && reply !== null && 'error' in reply ? 'an error' : reply,

@@ -15,7 +15,13 @@ import {
 } from '../fixtures.ts';
 import { encodeReply, jsonOfOutcomes } from '../replies.ts';
 import { startRedisServer } from '../servers.ts';
-import { inOrder, RegionBesidePlain, type Told, toldByClient, toldByRegion } from './beside.ts';
+import {
+  inOrder,
+  type OracleReply,
+  RegionBesidePlain,
+  toldByClient,
+  toldByRegion,
+} from './beside.ts';
 
 /** A script with what it is given, as EVAL takes it. */
 export interface Script {
@@ -61,7 +67,7 @@ export class ScriptsBeside extends RegionBesidePlain {
   }
 
   /** Runs the script in both; returns what it was answered. `order` is that of replies that have none. */
-  async run(script: Script, order: ReplyOrder = null): Promise<Told> {
+  async run(script: Script, order: ReplyOrder = null): Promise<OracleReply> {
     const { reply, isUndone } = await this.stage(script);
     await this.#keep();
     const expected = await this.#evaluate('EVAL', script);
@@ -72,7 +78,7 @@ export class ScriptsBeside extends RegionBesidePlain {
   }
 
   /** Runs the script as a read, in both. */
-  async read(script: Script): Promise<Told> {
+  async read(script: Script): Promise<OracleReply> {
     const { text, keys, argv } = script;
     const args = [
       'EVAL_RO',
@@ -95,7 +101,7 @@ export class ScriptsBeside extends RegionBesidePlain {
 
   /** Stages the script, with every key that it turns out to touch. */
   async stage(script: Script): Promise<{
-    readonly reply: Told;
+    readonly reply: OracleReply;
     readonly isUndone: boolean;
     readonly keys: readonly string[];
   }> {
@@ -126,7 +132,7 @@ export class ScriptsBeside extends RegionBesidePlain {
     return this.#keys.length === 0 ? [] : [commitOf(this.#transactions, this.#keys)];
   }
 
-  async #evaluate(name: string, { text, keys, argv }: Script): Promise<Told> {
+  async #evaluate(name: string, { text, keys, argv }: Script): Promise<OracleReply> {
     const args = [text, String(keys.length), ...keys, ...argv];
     const bytes = args.map((arg) => Buffer.from(bytesWithin(arg), 'latin1'));
     return toldByClient(

@@ -51,7 +51,7 @@ interface Event {
   readonly data: { readonly id: string; readonly sequence: number | null };
 }
 
-interface Told {
+interface CallbackResponse {
   readonly id?: string;
   readonly sequence?: number;
   readonly results?: readonly unknown[];
@@ -179,7 +179,7 @@ class Soak {
         },
       }),
     });
-    const told: Told = JSON.parse(await response.text());
+    const told: CallbackResponse = JSON.parse(await response.text());
     if (response.status !== 200 && response.status !== 412) return null;
     const outcome = response.status === 200 ? 'committed' : 'aborted';
     const { id = '', sequence = 0, results = [] } = told;

@@ -4,7 +4,7 @@ import type { Stack } from '../../../local/stack/stack.ts';
 export type FollowedStack = Pick<Stack, 'url' | 'tokens'>;
 
 /** What a client of the change feed has seen, over all its connections. */
-export interface Reader {
+export interface FeedReader {
   /** The query besides the place, such as `prefix=a&values=true`. */
   readonly query: string;
   /** Where it resumes. */
@@ -31,12 +31,12 @@ export type Ending = 'left' | { readonly code: number; readonly reason: string }
 /** Follows until `isEnough` says so after a message, or the connection ends. Never rejects. */
 export type Follow = (
   stack: FollowedStack,
-  reader: Reader,
+  reader: FeedReader,
   isEnough: () => boolean,
 ) => Promise<Ending>;
 
 /** One that has seen nothing yet. */
-export function newReader(since: number, query = ''): Reader {
+export function newReader(since: number, query = ''): FeedReader {
   return { query, next: since, changes: [] };
 }
 
@@ -64,7 +64,7 @@ export const followBySocket: Follow = (stack, reader, isEnough) => {
 };
 
 /** A WebSocket of the feed from the reader's place on, for those who read its messages themselves. */
-export function openSocket({ url, tokens }: FollowedStack, { next, query }: Reader): WebSocket {
+export function openSocket({ url, tokens }: FollowedStack, { next, query }: FeedReader): WebSocket {
   const address = `${url.replace('http', 'ws')}/v1/changes`;
   return new WebSocket(`${address}?since=${next}&_token=${tokens.read}&${query}`);
 }
@@ -113,7 +113,7 @@ async function* eventsOf(response: Response): AsyncGenerator<ReadonlyMap<string,
 /** Follows with so many disconnections, each after a random number of messages, and then up to `newest`. */
 export async function followInPieces(
   stack: FollowedStack,
-  reader: Reader,
+  reader: FeedReader,
   follow: Follow,
   disconnections: number,
   random: () => number,
