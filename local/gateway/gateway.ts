@@ -91,7 +91,7 @@ export interface Gateway {
 /**
  * Starts a gateway on 127.0.0.1. It answers at once; as long as its Redis is away, with status 503.
  *
- * @throws the error of `listen` where the port is taken.
+ * @throws the error of `listen` if the port is taken.
  */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const gateway = new GatewayServer(options);
@@ -307,7 +307,7 @@ interface GoodRequest {
 
 type ReadRequest = GoodRequest | { readonly refused: Answer } | { readonly stream: AskedStream };
 
-/** The body, or null where it is too large. It is read to its end all the same, so that the refusal can be read. */
+/** The body, or null if it is too large. It is read to its end all the same, so that the refusal can be read. */
 async function readBody(request: IncomingMessage): Promise<Buffer | null> {
   const chunks: Buffer[] = [];
   let length = 0;

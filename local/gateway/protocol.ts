@@ -48,7 +48,7 @@ const refusedCommands: ReadonlySet<string> = new Set([
 /**
  * What the request asks for.
  *
- * @throws BadRequest where it is malformed or names a command that a gateway cannot run.
+ * @throws BadRequest if it is malformed or names a command that a gateway cannot run.
  */
 export function parseRequest(method: string, url: URL, body: Buffer): Asked {
   if (method !== 'GET' && method !== 'POST') {

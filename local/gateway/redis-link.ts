@@ -66,7 +66,7 @@ export class RedisLink {
     this.redis.on('error', () => {});
   }
 
-  /** Connects. Resolves even where that fails: the connection is tried again until `close`. */
+  /** Connects. Resolves even if that fails: the connection is tried again until `close`. */
   async connect(): Promise<void> {
     await this.redis.connect().catch(() => {});
   }
@@ -116,7 +116,7 @@ export class RedisLink {
   /**
    * Runs commands one after another; others may come in between.
    *
-   * @throws RegionUnreachable where one of them got no answer.
+   * @throws RegionUnreachable if one of them got no answer.
    */
   async pipeline(commands: readonly RespCommand[]): Promise<readonly ElementReply[]> {
     return settleAll(commands.map((command) => send(this.redis, command)));
@@ -126,7 +126,7 @@ export class RedisLink {
    * Runs commands between MULTI and EXEC. All are handed to the connection in one turn, so that nothing comes between.
    *
    * @returns one reply a command, or the error with which Redis discarded the transaction.
-   * @throws RegionUnreachable where there was no answer.
+   * @throws RegionUnreachable if there was no answer.
    */
   async transaction(commands: readonly RespCommand[]): Promise<readonly ElementReply[] | string> {
     const all: readonly RespCommand[] = [['MULTI'], ...commands, ['EXEC']];

@@ -27,7 +27,7 @@ const roundTripMsMaximum = 10_000;
 /**
  * The first `count` places.
  *
- * @throws Error with a sentence for people where `count` is not an integer from 1 to 5.
+ * @throws Error with a sentence for people if `count` is not an integer from 1 to 5.
  */
 export function placesFor(count: number): readonly Coordinates[] {
   if (!Number.isInteger(count) || count < 1 || count > places.length) {
@@ -41,7 +41,7 @@ export function placesFor(count: number): readonly Coordinates[] {
 /**
  * Reads `--rtt none|aws|<ms>`.
  *
- * @throws Error with a sentence for people where `text` is none of these.
+ * @throws Error with a sentence for people if `text` is none of these.
  */
 export function parseRoundTrips(text: string): RoundTrips {
   if (text === 'none' || text === 'aws') return text;

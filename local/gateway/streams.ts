@@ -16,9 +16,9 @@ const unsentBytesMaximum = 8_000_000;
 const heartbeatMs = 15_000;
 
 /**
- * The stream that an address asks for, or null where it asks for none. A body says nothing here.
+ * The stream that an address asks for, or null if it asks for none. A body says nothing here.
  *
- * @throws BadRequest where it is not well-formed.
+ * @throws BadRequest if it is not well-formed.
  */
 export function streamOf(method: string, url: URL): AskedStream | null {
   const [first = '', ...steps] = url.pathname.slice(1).split('/');

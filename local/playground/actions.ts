@@ -1,20 +1,20 @@
 import type { Line } from '../gateway/faults.ts';
 import { wholeLine } from '../gateway/faults.ts';
 import type { StackRegion } from '../stack/stack.ts';
-import type { RegionDeed } from './keys.ts';
+import type { RegionAction } from './keys.ts';
 import { slowDownMs } from './keys.ts';
 
 /**
- * Does something to a region.
+ * Performs an action on a region.
  *
- * @returns what has been done, as the end of a sentence about the region.
- * @throws Error with a sentence for people where it cannot be done.
+ * @returns the result, as the end of a sentence about the region.
+ * @throws Error with a sentence for people if it cannot be done.
  */
-export function perform(deed: RegionDeed, region: StackRegion): Promise<string> {
-  return deeds[deed](region);
+export function performAction(action: RegionAction, region: StackRegion): Promise<string> {
+  return regionActions[action](region);
 }
 
-const deeds: Readonly<Record<RegionDeed, (region: StackRegion) => Promise<string>>> = {
+const regionActions: Readonly<Record<RegionAction, (region: StackRegion) => Promise<string>>> = {
   'stop-or-start': async (region) => {
     if (region.redis.condition === 'stopped') return start(region);
     await region.redis.stop();

@@ -1,8 +1,8 @@
 /** The keys to play with in `npm start`, and what they stand for. No I/O happens here. */
 
-/** What a key does to the chosen region. */
-export type RegionDeed =
-  /** Stops it, or starts it where it is stopped. */
+/** An action on the chosen region. */
+export type RegionAction =
+  /** Stops it, or starts it if it is stopped. */
   | 'stop-or-start'
   | 'kill'
   | 'restart'
@@ -15,10 +15,10 @@ export type RegionDeed =
   | 'lose-answers'
   | 'pause';
 
-/** What a pressed key asks for. */
+/** The action of a pressed key. */
 export type PlayAction =
   | { readonly kind: 'choose' /** From 0. */; readonly index: number }
-  | { readonly kind: 'region'; readonly deed: RegionDeed }
+  | { readonly kind: 'region'; readonly regionAction: RegionAction }
   | { readonly kind: 'write' }
   | { readonly kind: 'help' }
   | { readonly kind: 'quit' };
@@ -82,6 +82,6 @@ function keyLine(key: string, what: string): string {
   return `  ${key.padEnd(5)}${what}`;
 }
 
-function region(deed: RegionDeed, what: string): Key {
-  return { action: { kind: 'region', deed }, what };
+function region(regionAction: RegionAction, what: string): Key {
+  return { action: { kind: 'region', regionAction }, what };
 }

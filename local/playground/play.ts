@@ -1,7 +1,7 @@
 import process from 'node:process';
 import type { Stack, StackRegion } from '../stack/stack.ts';
-import { perform } from './actions.ts';
-import type { PlayAction, RegionDeed } from './keys.ts';
+import { performAction } from './actions.ts';
+import type { PlayAction, RegionAction } from './keys.ts';
 import { actionsOf, keyHelp } from './keys.ts';
 import type { Screen } from './screen.ts';
 import type { Paint } from './timeline.ts';
@@ -40,9 +40,9 @@ export function startPlay(options: PlayOptions): Play {
   return playing;
 }
 
-/** Between two looks at what the coordinator says, ms. */
+/** Time between two requests for the state of the regions, ms. */
 const lookEveryMs = 500;
-/** For so long it may take to say it, ms. */
+/** Time limit of such a request, ms. */
 const lookPatienceMs = 2_000;
 /** The key that `g` increments. */
 const sampleKey = 'plays';
@@ -107,7 +107,7 @@ class Playing implements Play {
         this.chosen = action.index;
         return;
       case 'region':
-        this.doTo(this.options.stack.regions[this.chosen], action.deed);
+        this.actOn(this.options.stack.regions[this.chosen], action.regionAction);
         return;
       case 'write':
         this.keepTrack(this.write());
@@ -125,13 +125,13 @@ class Playing implements Play {
     return keyHelp(this.options.stack.regions.length);
   }
 
-  private doTo(region: StackRegion | undefined, deed: RegionDeed): void {
+  private actOn(region: StackRegion | undefined, action: RegionAction): void {
     if (region === undefined) return;
     const before = this.last.get(region) ?? Promise.resolve();
     const done = before.then(async () => {
       // What was only waiting when the end came is not begun.
       if (this.over.signal.aborted) return;
-      const said = await perform(deed, region).catch(messageOf);
+      const said = await performAction(action, region).catch(messageOf);
       this.tell(`${region.place.id}: ${said}`);
     });
     this.last.set(region, done);
@@ -157,7 +157,7 @@ class Playing implements Play {
     return { status: response.status, body: parse(text), ms: performance.now() - sentAt };
   }
 
-  /** Asks how the regions do, shows it, and comes again after a while. */
+  /** Requests the state of the regions, shows it, and repeats that after a while. */
   private async look(): Promise<void> {
     this.reports = await this.askRegions().catch(() => []);
     if (this.over.signal.aborted) return;

@@ -90,7 +90,7 @@ export async function startReceiver(
  * Sees to it that the receiver hears of every write: its subscription is made once, and mended where the address has
  * changed or it was switched off while nobody listened.
  *
- * @throws Error with the API's own words where it is refused.
+ * @throws Error with the API's own words if it is refused.
  */
 export async function subscribeReceiver(
   stateDirectory: string,

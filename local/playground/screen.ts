@@ -25,7 +25,7 @@ export class Screen {
     this.terminal.write(`${this.erasing()}${printableLines(text)}\n${this.drawing()}`);
   }
 
-  /** Shows these lines as the panel. Does nothing where they are shown already. */
+  /** Shows these lines as the panel. Does nothing if they are shown already. */
   show(given: readonly string[]): void {
     const lines = given.map(printableLines);
     const changed = lines.filter((line, index) => line !== this.panel[index]);

@@ -16,7 +16,7 @@ export interface WriteStory {
 export interface RegionStory {
   readonly region: string;
   readonly vote: string;
-  /** As the coordinator measured it; null where no vote came. */
+  /** As the coordinator measured it; null if no vote came. */
   readonly voteMs: number | null;
   /** The requests that its gateway answered in that time. */
   readonly requests: readonly Span[];

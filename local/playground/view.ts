@@ -12,7 +12,7 @@ export interface CopyView {
   /** Null where nobody has counted. */
   readonly left: number | null;
   readonly keysPerSecond: number;
-  /** Until it is through, ms; null where that cannot be told yet. */
+  /** Until it is through, ms; null if that cannot be told yet. */
   readonly etaMs: number | null;
 }
 
@@ -25,7 +25,7 @@ export interface RegionReport {
   /** What is the matter, for people; null for nothing. */
   readonly detail: string | null;
   readonly roundTripMs: number | null;
-  /** Decisions that it has yet to apply; null where nobody knows. */
+  /** Decisions that it has yet to apply; null if nobody knows. */
   readonly unacknowledged: number | null;
   /** Keys that it lacks where it does not vote; null for all of them. */
   readonly missedKeys?: number | null;
@@ -102,7 +102,7 @@ function oneLine(text: string): string {
   return printable(text.replaceAll(/\s+/g, ' ').trim());
 }
 
-/** What a write answered: its status, the parsed body (null where it was no JSON), and how long it took. */
+/** What a write answered: its status, the parsed body (null if it was no JSON), and how long it took. */
 export interface WriteOutcome {
   readonly status: number;
   readonly body: SampleAnswer | null;

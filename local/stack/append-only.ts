@@ -15,7 +15,7 @@ const attemptsMaximum = 10;
  *
  * @param from the server's data directory.
  * @param to the copy's directory, which may not exist.
- * @throws Error where there are no data.
+ * @throws Error if there are no data.
  */
 export async function copyAppendOnly(from: string, to: string): Promise<void> {
   const unfinished = `${to}.unfinished`;
@@ -29,7 +29,7 @@ export async function copyAppendOnly(from: string, to: string): Promise<void> {
 /**
  * Puts such a copy in place of the data of a server that does not run. The copy stays.
  *
- * @throws the error of the file system where there is no copy; the data are as they were then.
+ * @throws the error of the file system if there is no copy; the data are as they were then.
  */
 export async function restoreAppendOnly(copy: string, to: string): Promise<void> {
   const directory = join(to, directoryName);

@@ -22,7 +22,7 @@ export interface Bundle {
 /**
  * Bundles the Worker with wrangler, exactly as for a deployment, into the state directory.
  *
- * @throws Error with what wrangler says where that fails.
+ * @throws Error with what wrangler says if that fails.
  */
 export async function bundleWorker(stateDirectory: string): Promise<Bundle> {
   const directory = join(stateDirectory, 'bundle');

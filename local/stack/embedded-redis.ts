@@ -28,7 +28,7 @@ export class EmbeddedRedis {
   /**
    * Starts one on 127.0.0.1. (The package's own server listens on every interface, without a password.)
    *
-   * @throws the error of `listen` where the port is taken.
+   * @throws the error of `listen` if the port is taken.
    */
   static async start(port: number): Promise<EmbeddedRedis> {
     const redis = new EmbeddedRedis();

@@ -14,7 +14,7 @@ export async function freePort(preferred = 0): Promise<number> {
   return port;
 }
 
-/** Listens on `port` for a moment. The port listened on, or null where it is taken. */
+/** Listens on `port` for a moment. The port listened on, or null if it is taken. */
 async function bind(port: number): Promise<number | null> {
   const { promise, resolve } = Promise.withResolvers<number | null>();
   const server = createServer();

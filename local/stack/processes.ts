@@ -137,7 +137,7 @@ export function startProcess(options: ProcessOptions): OwnProcess {
  * Makes this process the owner of the state directory, and ends what a killed owner left running in it.
  *
  * @returns the names of what was ended.
- * @throws Error with a sentence for people where another owner is alive.
+ * @throws Error with a sentence for people if another owner is alive.
  */
 export async function ownStateDirectory(stateDirectory: string): Promise<readonly string[]> {
   mkdirSync(stateDirectory, { recursive: true });
@@ -267,7 +267,7 @@ function endWithThisProcess(): void {
   }
 }
 
-/** The last lines of a log without its colours, for people; empty where there is none. */
+/** The last lines of a log without its colours, for people; empty if there is none. */
 export function lastLines(logFile: string, count = 20): string {
   if (!existsSync(logFile)) return '';
   return stripVTControlCharacters(readFileSync(logFile, 'utf8'))

@@ -68,7 +68,7 @@ export interface LocalRegion {
   /**
    * Ends it with SIGKILL, puts the snapshot in place of its data, and starts it again. What it acknowledged since is gone.
    *
-   * @throws Error where there is no snapshot; it runs on then.
+   * @throws Error if there is no snapshot; it runs on then.
    */
   rollback(): Promise<void>;
   /**
@@ -84,7 +84,7 @@ export interface LocalRegion {
 /**
  * Starts one region; its data live in `<stateDirectory>/regions/<id>` and outlive it.
  *
- * @throws Error with the log's last lines where the server does not come up.
+ * @throws Error with the log's last lines if the server does not come up.
  */
 export async function startRegion(
   place: Coordinates,
@@ -262,7 +262,7 @@ function serverArguments(port: number, directory: string): readonly string[] {
   return Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
 }
 
-/** True once the server answers commands; false where it ends before, or takes too long. */
+/** True once the server answers commands; false if it ends before, or takes too long. */
 async function answers(server: OwnProcess, port: number): Promise<boolean> {
   const deadline = performance.now() + startDeadlineMs;
   while (server.isRunning && performance.now() < deadline) {

@@ -4,7 +4,7 @@ import { redisKind } from './regions.ts';
 
 /**
  * Makes sure that a real Redis is on the PATH, because the tests are about what one does. Installs it where that needs no
- * question: with apt, as root. Returns false, having said how to, where there is none.
+ * question: with apt, as root. Returns false, having said how to, if there is none.
  */
 export function requireRedis(): boolean {
   if (redisKind() !== 'embedded') return true;

@@ -16,8 +16,8 @@ describe('a key', () => {
     ['c', 'cut-off'],
     ['a', 'lose-answers'],
     ['p', 'pause'],
-  ])('%s stands for a deed: %s', (key, deed) => {
-    expect(actionsOf(key, 3)).toEqual([{ kind: 'region', deed }]);
+  ])('%s stands for an action on a region: %s', (key, regionAction) => {
+    expect(actionsOf(key, 3)).toEqual([{ kind: 'region', regionAction }]);
   });
 
   it.each([
@@ -46,7 +46,7 @@ describe('a key', () => {
   it('pressed soon after another one is not lost', () => {
     expect(actionsOf('2xk', 3)).toEqual([
       { kind: 'choose', index: 1 },
-      { kind: 'region', deed: 'kill' },
+      { kind: 'region', regionAction: 'kill' },
     ]);
   });
 });
