@@ -58,6 +58,7 @@ const testFolders = [
   'cases',
   'docs',
   'e2e',
+  'language',
   'local',
   'simulation',
   'storage-formats',
