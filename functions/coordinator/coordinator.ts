@@ -94,7 +94,8 @@ export class CoordinatorLife {
     this.#publisher = new Publisher(() => remote<FeedApi>(() => FEED.getByName(`shard-${shard}`)));
     this.#desk = new WebhookSubscriptions(hooks, changes, {
       voters: () => this.#voters,
-      resubscribe: () => this.#step({ kind: 'subscribed', subscriptions: hooks.subscriptions() }),
+      resubscribe: () =>
+        this.#step({ kind: 'subscriptions-changed', subscriptions: hooks.subscriptions() }),
       owed: () => this.#handOver(),
       newSigningKey: () => context.newSigningKey(),
     });
@@ -104,11 +105,11 @@ export class CoordinatorLife {
     this.#acquaintance = new Readiness(begun.map(({ region }) => region));
     this.#waking = new AlarmScheduler(
       (at) => void context.storage.setAlarm(at),
-      () => this.#step({ kind: 'ticked' }),
+      () => this.#step({ kind: 'tick' }),
     );
     this.#regions = new RegionRegistry(configuration.regions, members, connectRegion);
     this.#core = new CoordinatorCore(coreConfig(configuration, this.#regions.all), stored, now);
-    this.#step({ kind: 'ticked' });
+    this.#step({ kind: 'tick' });
     // The last life may have ended before the feed had its last change.
     const newest = changes.newest();
     if (newest !== null) void this.#publisher.publish([newest]);
@@ -131,11 +132,13 @@ export class CoordinatorLife {
       status: stored(async (id) => this.#statusOf(id)),
       resolve: stored((transactions) => this.#resolve(transactions)),
       read: stored((request) =>
-        this.#callers.read.expect((ticket) => this.#step({ kind: 'read', ticket, request })),
+        this.#callers.read.expect((ticket) =>
+          this.#step({ kind: 'read-requested', ticket, request }),
+        ),
       ),
       // As for `describe`, a reader that came first waits until each region has heard of this coordinator.
       attend: stored(async (wishes) => {
-        if (wishes.length > 0) this.#step({ kind: 'wanted', wishes });
+        if (wishes.length > 0) this.#step({ kind: 'lease-requested', wishes });
         await this.#acquaintance.made;
         return { regions: this.#regions.all, status: this.#core.status() };
       }),
@@ -191,7 +194,7 @@ export class CoordinatorLife {
     const answers = requests.map((request, at) =>
       this.#take(request, now, locks[at] ?? null, false, (arrival) => arrivals.push(arrival)),
     );
-    if (arrivals.length > 0) this.#step({ kind: 'arrived-together', arrivals });
+    if (arrivals.length > 0) this.#step({ kind: 'writes-received', arrivals });
     return Promise.all(answers);
   }
 
@@ -207,7 +210,13 @@ export class CoordinatorLife {
   #resolve(transactions: readonly TransactionOrder[]): Promise<readonly Resolution[]> {
     return this.#callers.resolve.expect((ticket) => {
       const recorded = this.#storage.decisionsOf(transactions);
-      this.#step({ kind: 'asked', ticket, transactions, recorded, horizon: this.#storage.horizon });
+      this.#step({
+        kind: 'resolution-requested',
+        ticket,
+        transactions,
+        recorded,
+        horizon: this.#storage.horizon,
+      });
     });
   }
 
@@ -217,7 +226,7 @@ export class CoordinatorLife {
     const noted = this.#regions.note(order, address, members);
     if (noted.kind === 'refused') return noted;
     const answer = await this.#callers.order.expect((ticket) =>
-      this.#step({ kind: 'ordered', ticket, order }),
+      this.#step({ kind: 'admin-command', ticket, order }),
     );
     if (answer.kind !== 'taken') noted.undo();
     return answer;
@@ -227,7 +236,7 @@ export class CoordinatorLife {
   alarm(): void {
     this.#waking.alarmCame();
     if (Date.now() - this.#prunedAt >= limits.pruneEveryMs) this.#prune();
-    this.#step({ kind: 'ticked' });
+    this.#step({ kind: 'tick' });
   }
 
   /** Drops what need not be kept, a slice at a time, and lets other work go on in between. */
@@ -255,7 +264,7 @@ export class CoordinatorLife {
 
   #arrive(request: WriteRequest, async: boolean): Promise<WriteAnswer> {
     return this.#take(request, this.#core.clockAt(Date.now()), null, async, (arrival) =>
-      this.#step({ kind: 'arrived', ...arrival }),
+      this.#step({ kind: 'write-received', ...arrival }),
     );
   }
 
@@ -309,7 +318,7 @@ export class CoordinatorLife {
       const frame = repeatedFrameOf(request, now);
       const arrival = { frame, async: false, recorded, again: false, abandoned: null, room };
       return this.#callers.write.expect((ticket) =>
-        this.#step({ kind: 'arrived', ticket, ...arrival }),
+        this.#step({ kind: 'write-received', ticket, ...arrival }),
       );
     });
     return Promise.all(answers);

@@ -54,7 +54,7 @@ function answered(
   const recorded = decisions
     .decisionsOf(older.map(({ transaction }) => transaction))
     .map(({ transaction }) => transaction);
-  return { kind: 'answered', region, round, result, recorded };
+  return { kind: 'round-completed', region, round, result, recorded };
 }
 
 function snapshotCompleted(
@@ -64,5 +64,12 @@ function snapshotCompleted(
 ): CoordinatorEvent {
   const holders = result.kind === 'read' ? result.locks.map(({ holder }) => holder) : [];
   const recorded = decisions.decisionsOf(holders);
-  return { kind: 'looked', region, number, result, recorded, horizon: decisions.horizon };
+  return {
+    kind: 'snapshot-completed',
+    region,
+    number,
+    result,
+    recorded,
+    horizon: decisions.horizon,
+  };
 }

@@ -202,42 +202,42 @@ export class CoordinatorCore implements CoordinatorView {
 
   #take(event: CoordinatorEvent): void {
     switch (event.kind) {
-      case 'arrived':
+      case 'write-received':
         this.#onArrived(event);
         break;
-      case 'arrived-together':
+      case 'writes-received':
         this.#onArrivedTogether(event);
         break;
-      case 'answered':
+      case 'round-completed':
         this.#links.beginLeases();
         this.#answers.take(event);
         break;
-      case 'looked':
+      case 'snapshot-completed':
         this.#lookups.looked(event);
         break;
-      case 'asked':
+      case 'resolution-requested':
         this.#onAsked(event);
         break;
-      case 'read':
+      case 'read-requested':
         this.#lookups.read(event);
         break;
       case 'compared':
         this.#members.founding.compared(event.number, event.result);
         break;
-      case 'wanted':
+      case 'lease-requested':
         for (const { region, forMs } of event.wishes) {
           this.#links.find(region)?.lease.want(this.#ready.now, forMs);
         }
         break;
-      case 'ordered': {
+      case 'admin-command': {
         const { ticket, order } = event;
         this.#ready.reply({ kind: 'order', ticket, answer: this.#orders.take(order) });
         break;
       }
-      case 'subscribed':
+      case 'subscriptions-changed':
         this.#confirmations.replace(event.subscriptions);
         break;
-      case 'ticked':
+      case 'tick':
         break;
       default:
         unreachable(event);
@@ -280,14 +280,14 @@ export class CoordinatorCore implements CoordinatorView {
     }
   }
 
-  #onArrived(event: Event<'arrived'>): void {
+  #onArrived(event: Event<'write-received'>): void {
     const waiting = this.#reception.receive(event);
     if (waiting !== null) this.#deciding.begin([waiting]);
     else if (event.frame.priority > 0) this.#deciding.requestBatch();
   }
 
   /** All are queued before any begins, so that those which share keys become parts of one transaction. */
-  #onArrivedTogether({ arrivals }: Event<'arrived-together'>): void {
+  #onArrivedTogether({ arrivals }: Event<'writes-received'>): void {
     const together = this.#frames.nextArrival;
     for (const arrival of arrivals) {
       const waiting = this.#reception.receive(arrival, together);
@@ -296,7 +296,7 @@ export class CoordinatorCore implements CoordinatorView {
     this.#deciding.requestBatch();
   }
 
-  #onAsked({ ticket, transactions, recorded, horizon }: Event<'asked'>): void {
+  #onAsked({ ticket, transactions, recorded, horizon }: Event<'resolution-requested'>): void {
     const later = transactions.find(([incarnation]) => incarnation > this.#stored.incarnation);
     if (later !== undefined) {
       this.#ready.ended ??= `asked about transaction ${keyOf(later)} of a later incarnation`;
@@ -319,18 +319,18 @@ export class CoordinatorCore implements CoordinatorView {
 /** True for what clients and operators want; all else is the coordinator's own. */
 function isWork({ kind }: CoordinatorEvent): boolean {
   switch (kind) {
-    case 'arrived':
-    case 'arrived-together':
-    case 'asked':
-    case 'read':
-    case 'wanted':
-    case 'ordered':
+    case 'write-received':
+    case 'writes-received':
+    case 'resolution-requested':
+    case 'read-requested':
+    case 'lease-requested':
+    case 'admin-command':
       return true;
-    case 'answered':
+    case 'round-completed':
     case 'compared':
-    case 'looked':
-    case 'subscribed':
-    case 'ticked':
+    case 'snapshot-completed':
+    case 'subscriptions-changed':
+    case 'tick':
       return false;
     default:
       return unreachable(kind);

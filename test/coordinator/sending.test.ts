@@ -91,7 +91,14 @@ describe('a snapshot', () => {
     world.snapped.resolve(result);
     await sent;
     const recorded = [{ transaction: [2, 7], keys: ['a'] }];
-    const end = { kind: 'looked', region: 'beta', number: 4, result, recorded, horizon: [1, 0] };
+    const end = {
+      kind: 'snapshot-completed',
+      region: 'beta',
+      number: 4,
+      result,
+      recorded,
+      horizon: [1, 0],
+    };
     expect(world.events).toEqual([end]);
   });
 
@@ -118,7 +125,9 @@ describe('a snapshot', () => {
     const sent = world.send(snapshot, null);
     expect(world.events).toEqual([]);
     await sent;
-    expect(world.events).toMatchObject([{ kind: 'looked', result: { kind: 'silent' } }]);
+    expect(world.events).toMatchObject([
+      { kind: 'snapshot-completed', result: { kind: 'silent' } },
+    ]);
   });
 });
 
@@ -146,14 +155,14 @@ describe('a round', () => {
     });
     await sent;
     expect(world.events).toMatchObject([
-      { kind: 'answered', region: 'beta', round: 5, recorded: [[1, 3]] },
+      { kind: 'round-completed', region: 'beta', round: 5, recorded: [[1, 3]] },
     ]);
   });
 
   it('is silent where the region has no address', async () => {
     const world = new World();
     await world.send(round, null);
-    expect(world.events).toMatchObject([{ kind: 'answered', result: { kind: 'silent' } }]);
+    expect(world.events).toMatchObject([{ kind: 'round-completed', result: { kind: 'silent' } }]);
   });
 });
 

@@ -242,7 +242,7 @@ export class Rig {
     const { async = false, recorded = null, again = false, room = ampleRoom } = how;
     const { abandoned = null } = how;
     this.step({
-      kind: 'arrived',
+      kind: 'write-received',
       ticket: this.#tickets,
       frame,
       async,
@@ -268,7 +268,7 @@ export class Rig {
       };
     });
     this.#tickets += frames.length;
-    this.step({ kind: 'arrived-together', arrivals });
+    this.step({ kind: 'writes-received', arrivals });
     return arrivals.map(({ ticket }) => ticket);
   }
 
@@ -279,7 +279,13 @@ export class Rig {
     horizon: TransactionOrder = [0, 0],
   ): readonly Resolution[] | null {
     this.#tickets += 1;
-    this.step({ kind: 'asked', ticket: this.#tickets, transactions, recorded, horizon });
+    this.step({
+      kind: 'resolution-requested',
+      ticket: this.#tickets,
+      transactions,
+      recorded,
+      horizon,
+    });
     const reply = this.#told.get(this.#tickets);
     return reply?.kind === 'resolutions' ? reply.resolutions : null;
   }
@@ -288,20 +294,20 @@ export class Rig {
   read(given: Partial<ReadRequest> = {}): Ticket {
     this.#tickets += 1;
     const request = { keys: ['a'], commands: [], region: null, ...given };
-    this.step({ kind: 'read', ticket: this.#tickets, request });
+    this.step({ kind: 'read-requested', ticket: this.#tickets, request });
     return this.#tickets;
   }
 
   /** Strong reads come to `regions`. */
   want(...regions: readonly RegionId[]): void {
     const wishes = regions.map((region) => ({ region, forMs: limits.leaseWantedMinMs }));
-    this.step({ kind: 'wanted', wishes });
+    this.step({ kind: 'lease-requested', wishes });
   }
 
   /** An operator orders; what is answered comes back. */
   order(order: MemberOrder): OrderAnswer {
     this.#tickets += 1;
-    this.step({ kind: 'ordered', ticket: this.#tickets, order });
+    this.step({ kind: 'admin-command', ticket: this.#tickets, order });
     const reply = this.#told.get(this.#tickets);
     if (reply?.kind !== 'order') throw new Error('an order is answered with its step');
     return reply.answer;
@@ -366,7 +372,13 @@ export class Rig {
   /** A round ends as `result` says. */
   end(send: SentRound, result: RoundResult, recorded: readonly TransactionOrder[] = []): void {
     this.#flights.delete(send.number);
-    this.step({ kind: 'answered', region: send.region, round: send.number, result, recorded });
+    this.step({
+      kind: 'round-completed',
+      region: send.region,
+      round: send.number,
+      result,
+      recorded,
+    });
   }
 
   /** A snapshot ends as `result` says. */
@@ -377,7 +389,7 @@ export class Rig {
     horizon: TransactionOrder = [0, 0],
   ): void {
     this.#lookups.delete(number);
-    this.step({ kind: 'looked', region, number, result, recorded, horizon });
+    this.step({ kind: 'snapshot-completed', region, number, result, recorded, horizon });
   }
 
   /** Executes every round on its way to `regions`, those that this brings about not. */
@@ -431,7 +443,7 @@ export class Rig {
   }
 
   tick(): void {
-    this.step({ kind: 'ticked' });
+    this.step({ kind: 'tick' });
   }
 
   /** One event. Whatever a test is about, no step may use more connections than there are (R20). */

@@ -130,7 +130,7 @@ class Beginning {
 
   #wait(shard: FoundingShard, life: Life, ms: number): void {
     this.#now += ms;
-    shard.step(life, { kind: 'ticked' });
+    shard.step(life, { kind: 'tick' });
   }
 
   /** An operator names some number of keys, which may be what a region holds. */
@@ -164,7 +164,7 @@ class Beginning {
     if (order.kind === 'add') shard.configured = [...new Set([...shard.configured, 'extra'])];
     const deaths = [null, null, 'before it stores', 'before it sends'] as const;
     const death = isCalm ? null : this.#random.pick(deaths);
-    shard.step(life, { kind: 'ordered', ticket: shard.nextTicket(), order }, death);
+    shard.step(life, { kind: 'admin-command', ticket: shard.nextTicket(), order }, death);
   }
 
   #allOf(number: number): Readonly<Record<RegionId, number>> {

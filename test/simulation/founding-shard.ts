@@ -66,7 +66,7 @@ export class FoundingShard {
     this.#random = given.random;
     this.#clock = given.clock;
     this.life = this.#born();
-    this.step(this.life, { kind: 'ticked' });
+    this.step(this.life, { kind: 'tick' });
   }
 
   get now(): number {
@@ -101,7 +101,7 @@ export class FoundingShard {
     if (this.#random.chance(0.4)) this.stale = this.life;
     else this.late.push(...this.life.flights.filter(() => this.#random.chance(0.5)));
     this.life = this.#born();
-    this.step(this.life, { kind: 'ticked' });
+    this.step(this.life, { kind: 'tick' });
   }
 
   /** A round has ended for the instance that sent it. */
@@ -109,7 +109,7 @@ export class FoundingShard {
     if (result.kind === 'refused' && result.refusal.kind === 'generation') {
       life.said.set(region, result.refusal.keys);
     }
-    this.step(life, { kind: 'answered', region, round: number, result, recorded: [] });
+    this.step(life, { kind: 'round-completed', region, round: number, result, recorded: [] });
   }
 
   /** One event; `death`: the instance dies in the midst of it. */
@@ -143,7 +143,7 @@ export class FoundingShard {
   #die(): void {
     this.late.push(...this.life.flights);
     this.life = this.#born();
-    this.step(this.life, { kind: 'ticked' });
+    this.step(this.life, { kind: 'tick' });
   }
 
   #leave(life: Life, ready: Ready): void {
@@ -166,7 +166,7 @@ export class FoundingShard {
       write.kind === 'region' ? [write.region.region] : [],
     );
     const members = [...new Set(stored)];
-    const isOrdered = event.kind === 'ordered' && event.order.kind === 'found';
+    const isOrdered = event.kind === 'admin-command' && event.order.kind === 'found';
     if (isOrdered && event.order.source !== null) return;
     const counts = members.map((region) => said.get(region));
     if (counts.includes(undefined)) throw new Error('it begins before every region has been asked');

@@ -48,7 +48,7 @@ export class Instance {
       minVoters: world.weather.minVoters,
     };
     this.core = new CheckedCore(config, this.#tables.stored(generation), this.#now);
-    this.step({ kind: 'ticked' });
+    this.step({ kind: 'tick' });
   }
 
   /** Hands in a frame, `again` if the same came before; the answer is null where the instance dies first. */
@@ -58,7 +58,7 @@ export class Instance {
     const abandoned =
       again && this.#tables.owed.has(`${frame.id}.write.aborted`) ? 'given up' : null;
     const arrival = { frame, async: false, recorded, again, abandoned, room: ampleRoom };
-    this.step({ kind: 'arrived', ticket, ...arrival });
+    this.step({ kind: 'write-received', ticket, ...arrival });
   }
 
   /** Asks about transactions. */
@@ -68,17 +68,17 @@ export class Instance {
   ): void {
     const ticket = this.#expect(give);
     const recorded = this.#tables.decisionsOf(transactions);
-    this.step({ kind: 'asked', ticket, transactions, recorded, horizon: noHorizon });
+    this.step({ kind: 'resolution-requested', ticket, transactions, recorded, horizon: noHorizon });
   }
 
   /** Reads through the coordinator. */
   read(request: ReadRequest, give: (reply: CoordinatorReply | null) => void): void {
-    this.step({ kind: 'read', ticket: this.#expect(give), request });
+    this.step({ kind: 'read-requested', ticket: this.#expect(give), request });
   }
 
   /** Somebody reads there. */
   want(region: string, forMs: number): void {
-    this.step({ kind: 'wanted', wishes: [{ region, forMs }] });
+    this.step({ kind: 'lease-requested', wishes: [{ region, forMs }] });
   }
 
   /** How the shard stands, once a storage write has proved that this instance owns its storage; null if it dies first. */
@@ -97,7 +97,7 @@ export class Instance {
   }
 
   order(order: MemberOrder): void {
-    this.step({ kind: 'ordered', ticket: this.#expect(() => {}), order });
+    this.step({ kind: 'admin-command', ticket: this.#expect(() => {}), order });
   }
 
   /** One that was left behind talks on ways of its own. */
@@ -134,7 +134,7 @@ export class Instance {
     const wake = this.#wakes;
     if (ready.wakeAt === null) return;
     timeline.after(ready.wakeAt - this.#now, () => {
-      if (wake === this.#wakes) this.step({ kind: 'ticked' });
+      if (wake === this.#wakes) this.step({ kind: 'tick' });
     });
   }
 
@@ -199,7 +199,7 @@ export class Instance {
       const older = result.kind === 'executed' ? result.reply.older : [];
       const asked = older.map(({ transaction }) => transaction);
       const recorded = this.#tables.decisionsOf(asked).map(({ transaction }) => transaction);
-      this.step({ kind: 'answered', region, round: number, result, recorded });
+      this.step({ kind: 'round-completed', region, round: number, result, recorded });
     });
     this.#world.timeline.after(timeoutMs, () => answer({ kind: 'silent', reason: 'timed out' }));
     this.#world.exchange(
@@ -218,7 +218,14 @@ export class Instance {
     const answer = once((result: SnapshotResult) => {
       const locks = result.kind === 'read' ? result.locks : [];
       const recorded = this.#tables.decisionsOf(locks.map(({ holder }) => holder));
-      this.step({ kind: 'looked', region, number, result, recorded, horizon: noHorizon });
+      this.step({
+        kind: 'snapshot-completed',
+        region,
+        number,
+        result,
+        recorded,
+        horizon: noHorizon,
+      });
     });
     this.#world.timeline.after(timeoutMs, () => answer({ kind: 'silent', reason: 'timed out' }));
     this.#world.exchange(region, this.#asker, (model) => model.snapshot(request), answer);

@@ -81,7 +81,7 @@ export class Lone {
     this.#tickets += 1;
     const ticket = this.#tickets;
     this.#step({
-      kind: 'arrived',
+      kind: 'write-received',
       ticket,
       frame,
       async: false,
@@ -95,7 +95,7 @@ export class Lone {
 
   /** An isolate of the edge reads in `region`: its lease is to be kept up for `forMs`. */
   want(region: RegionId, forMs: number): void {
-    this.#step({ kind: 'wanted', wishes: [{ region, forMs }] });
+    this.#step({ kind: 'lease-requested', wishes: [{ region, forMs }] });
   }
 
   /** What a caller was told; undefined while it waits. */
@@ -113,7 +113,7 @@ export class Lone {
   /** A round ends as `result` says. */
   end({ region, number }: SentRound, result: RoundResult): void {
     this.#flights.delete(number);
-    this.#step({ kind: 'answered', region, round: number, result, recorded: [] });
+    this.#step({ kind: 'round-completed', region, round: number, result, recorded: [] });
   }
 
   /** Runs and ends every round on its way to `regions`, those that this brings about not. */
@@ -143,7 +143,7 @@ export class Lone {
   }
 
   tick(): void {
-    this.#step({ kind: 'ticked' });
+    this.#step({ kind: 'tick' });
   }
 
   get #wakeAt(): number | null {

@@ -50,7 +50,7 @@ export function run(seed: number): { readonly writes: number } {
         if (result === undefined) throw new Error(`no region ${region}`);
         timeline.after(oneWayMs, () => {
           inFlight -= 1;
-          step({ kind: 'answered', region, round: number, result, recorded: [] });
+          step({ kind: 'round-completed', region, round: number, result, recorded: [] });
         });
       });
     }
@@ -59,7 +59,7 @@ export function run(seed: number): { readonly writes: number } {
     const wake = wakes;
     if (ready.wakeAt === null) return;
     timeline.after(ready.wakeAt - timeline.now, () => {
-      if (wake === wakes) step({ kind: 'ticked' });
+      if (wake === wakes) step({ kind: 'tick' });
     });
   };
   const answered = (ticket: number): void => {
@@ -75,7 +75,7 @@ export function run(seed: number): { readonly writes: number } {
     begunAt.set(ticket, timeline.now);
     const frame = frameOf([`k${ticket % 7}`], { notAfter: timeline.now + 10_000 });
     step({
-      kind: 'arrived',
+      kind: 'write-received',
       ticket,
       frame,
       async: false,
@@ -86,7 +86,7 @@ export function run(seed: number): { readonly writes: number } {
     });
   };
 
-  step({ kind: 'ticked' });
+  step({ kind: 'tick' });
   timeline.run(timeline.now + 5_000, 100_000);
   write(1);
   timeline.run(timeline.now + 60_000, 100_000);

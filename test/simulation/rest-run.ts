@@ -94,7 +94,7 @@ class Idler {
     const frame = frameOf([this.#random.pick(['a', 'b'])], { notAfter: now + 4_000 });
     const ticket = this.#tickets;
     this.#step({
-      kind: 'arrived',
+      kind: 'write-received',
       ticket,
       frame,
       async: false,
@@ -119,7 +119,7 @@ class Idler {
       stored,
       this.#timeline.now,
     );
-    this.#step({ kind: 'ticked' });
+    this.#step({ kind: 'tick' });
     return this.#core;
   }
 
@@ -133,7 +133,7 @@ class Idler {
     const wake = this.#wakes;
     if (ready.wakeAt === null) return;
     this.#timeline.after(ready.wakeAt - now, () => {
-      if (wake === this.#wakes) this.#step({ kind: 'ticked' });
+      if (wake === this.#wakes) this.#step({ kind: 'tick' });
     });
   }
 
@@ -145,7 +145,7 @@ class Idler {
       const recorded = this.#tables
         .decisionsOf(older.map(({ transaction }) => transaction))
         .map(({ transaction }) => transaction);
-      this.#step({ kind: 'answered', region, round: number, result, recorded });
+      this.#step({ kind: 'round-completed', region, round: number, result, recorded });
     };
     const isDeaf = () => (this.#deafUntil.get(region) ?? 0) > this.#timeline.now;
     this.#timeline.after(this.#random.between(1, 20), () => {

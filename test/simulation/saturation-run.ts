@@ -88,7 +88,7 @@ class Crowd {
     const timeline = this.#timeline;
     const random = this.#random;
     const until = (ms: number) => timeline.run(start + ms, 4_000_000);
-    this.#step({ kind: 'ticked' });
+    this.#step({ kind: 'tick' });
     for (let client = 0; client < random.between(8, 40); client += 1) this.#write(client);
     this.#read();
     this.#want();
@@ -126,7 +126,7 @@ class Crowd {
       this.#timeline.after(this.#random.between(0, 5), () => this.#write(client));
     });
     this.#step({
-      kind: 'arrived',
+      kind: 'write-received',
       ticket,
       frame,
       async: false,
@@ -153,7 +153,7 @@ class Crowd {
       if (tookMs > mayTakeMs) throw new Error(`a read took ${tookMs} ms, not ${mayTakeMs}`);
     });
     const request = { keys: ['unwritten'], commands: [], region: null };
-    this.#step({ kind: 'read', ticket, request });
+    this.#step({ kind: 'read-requested', ticket, request });
     this.#timeline.after(this.#random.between(150, 350), () => this.#read());
   }
 
@@ -166,7 +166,7 @@ class Crowd {
       throw new Error(`${region} is read in, and has no lease`);
     }
     const forMs = limits.leaseWantedMinMs;
-    this.#step({ kind: 'wanted', wishes: [{ region, forMs }] });
+    this.#step({ kind: 'lease-requested', wishes: [{ region, forMs }] });
     this.#timeline.after(limits.leaseWantedMinMs / 4, () => this.#want());
   }
 
@@ -212,7 +212,7 @@ class Crowd {
     const wake = this.#wakes;
     if (ready.wakeAt === null) return;
     this.#timeline.after(ready.wakeAt - this.#timeline.now, () => {
-      if (wake === this.#wakes) this.#step({ kind: 'ticked' });
+      if (wake === this.#wakes) this.#step({ kind: 'tick' });
     });
   }
 
@@ -226,12 +226,12 @@ class Crowd {
       const horizon = noHorizon;
       const look = () => model.snapshot(send.request);
       this.#exchange(send, look, (result) =>
-        this.#step({ kind: 'looked', region, number, result, recorded: [], horizon }),
+        this.#step({ kind: 'snapshot-completed', region, number, result, recorded: [], horizon }),
       );
     } else {
       const round = () => model.round(send.round);
       this.#exchange(send, round, (result) =>
-        this.#step({ kind: 'answered', region, round: number, result, recorded: [] }),
+        this.#step({ kind: 'round-completed', region, round: number, result, recorded: [] }),
       );
     }
   }

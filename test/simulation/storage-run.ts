@@ -98,7 +98,7 @@ class Trial {
     const recorded = keyed ?? (own === null ? null : { record: own, digest: null });
     const abandoned = again ? storage.abandoned(id) : null;
     const arrival = { ticket, frame, async: false, recorded, again, abandoned };
-    const rounds = this.#step({ kind: 'arrived', ...arrival, room: storage.room });
+    const rounds = this.#step({ kind: 'write-received', ...arrival, room: storage.room });
     if (rounds === null || !this.#run(rounds)) return null;
     if (!this.#answers.has(ticket)) this.#settle();
     return this.#answers.get(ticket) ?? null;
@@ -124,7 +124,7 @@ class Trial {
   #settle(): void {
     for (let turn = 0; turn < 60; turn += 1) {
       this.now = Math.max(this.now + 10, Math.min(this.#wakeAt ?? 0, this.now + 500));
-      const rounds = this.#step({ kind: 'ticked' });
+      const rounds = this.#step({ kind: 'tick' });
       if (rounds === null || !this.#run(rounds)) return;
       if (!this.core.busy) return;
     }
@@ -141,7 +141,7 @@ class Trial {
         .decisionsOf(older.map(({ transaction }) => transaction))
         .map(({ transaction }) => transaction);
       const round = send.number;
-      const more = this.#step({ kind: 'answered', region, round, result, recorded });
+      const more = this.#step({ kind: 'round-completed', region, round, result, recorded });
       if (more === null) return false;
       waiting.push(...more);
     }

@@ -74,7 +74,7 @@ export class CoordinatorReads {
     return this.#waiting.length > 0 || this.#looks.size > 0;
   }
 
-  read({ ticket, request }: Extract<CoordinatorEvent, { kind: 'read' }>): void {
+  read({ ticket, request }: Extract<CoordinatorEvent, { kind: 'read-requested' }>): void {
     if (this.#waiting.length >= limits.readsQueued) {
       const faults = [{ region: '', reason: 'too many reads wait for the coordinator' }];
       this.#ready.reply({ kind: 'read', ticket, answer: { kind: 'unavailable', faults } });
@@ -139,7 +139,7 @@ export class CoordinatorReads {
     result,
     recorded,
     horizon,
-  }: Extract<CoordinatorEvent, { kind: 'looked' }>): void {
+  }: Extract<CoordinatorEvent, { kind: 'snapshot-completed' }>): void {
     const look = this.#looks.get(number);
     if (look === undefined) return;
     this.#looks.delete(number);

@@ -31,7 +31,12 @@ export class RoundAnswers {
     this.#parts = parts;
   }
 
-  take({ region, round, result, recorded }: Extract<CoordinatorEvent, { kind: 'answered' }>): void {
+  take({
+    region,
+    round,
+    result,
+    recorded,
+  }: Extract<CoordinatorEvent, { kind: 'round-completed' }>): void {
     const { links, ready, deciding, frames, members } = this.#parts;
     const link = links.receiverOf(region, round);
     if (link === null) {

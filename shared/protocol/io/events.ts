@@ -83,12 +83,12 @@ export interface Arrival {
 
 /** What has happened. Each event comes with the clock's reading (ms) and fresh entropy (hex). */
 export type CoordinatorEvent =
-  | (Arrival & { readonly kind: 'arrived' })
+  | (Arrival & { readonly kind: 'write-received' })
   /** Frames came in together, in order: those that are free go in one batch. */
-  | { readonly kind: 'arrived-together'; readonly arrivals: readonly Arrival[] }
+  | { readonly kind: 'writes-received'; readonly arrivals: readonly Arrival[] }
   /** A round ended. `recorded` names those of the listed older locks that storage holds a commit of. */
   | {
-      readonly kind: 'answered';
+      readonly kind: 'round-completed';
       readonly region: RegionId;
       readonly round: number;
       readonly result: RoundResult;
@@ -96,7 +96,7 @@ export type CoordinatorEvent =
     }
   /** A reader asks about transactions whose locks it met. `recorded` is what storage holds of them. */
   | {
-      readonly kind: 'asked';
+      readonly kind: 'resolution-requested';
       readonly ticket: Ticket;
       readonly transactions: readonly TransactionOrder[];
       readonly recorded: readonly StoredDecision[];
@@ -105,7 +105,7 @@ export type CoordinatorEvent =
     }
   /** A snapshot that was sent as `Send` ended. `recorded` holds what storage has of the locks that it met. */
   | {
-      readonly kind: 'looked';
+      readonly kind: 'snapshot-completed';
       readonly region: RegionId;
       readonly number: number;
       readonly result: SnapshotResult;
@@ -113,9 +113,9 @@ export type CoordinatorEvent =
       readonly horizon: TransactionOrder;
     }
   /** A client reads through the coordinator. */
-  | { readonly kind: 'read'; readonly ticket: Ticket; readonly request: ReadRequest }
+  | { readonly kind: 'read-requested'; readonly ticket: Ticket; readonly request: ReadRequest }
   /** Strong reads come to these regions. */
-  | { readonly kind: 'wanted'; readonly wishes: readonly LeaseWish[] }
+  | { readonly kind: 'lease-requested'; readonly wishes: readonly LeaseWish[] }
   /** A comparison ended. */
   | {
       readonly kind: 'compared';
@@ -123,11 +123,11 @@ export type CoordinatorEvent =
       readonly result: ComparisonResult;
     }
   /** An operator changes the members. */
-  | { readonly kind: 'ordered'; readonly ticket: Ticket; readonly order: MemberOrder }
+  | { readonly kind: 'admin-command'; readonly ticket: Ticket; readonly order: MemberOrder }
   /** The standing subscriptions have changed; these are all. */
-  | { readonly kind: 'subscribed'; readonly subscriptions: readonly Subscription[] }
+  | { readonly kind: 'subscriptions-changed'; readonly subscriptions: readonly Subscription[] }
   /** The moment of `Ready.wakeAt` has come. */
-  | { readonly kind: 'ticked' };
+  | { readonly kind: 'tick' };
 
 /** What comes of comparing a slice of all keys in all regions. */
 export type ComparisonResult =
@@ -325,7 +325,7 @@ export type StorageWrite =
   /** Changes nothing that counts; its success proves that this instance is the owner of its storage. */
   | { readonly kind: 'prove' };
 
-/** A round to send, or a snapshot to take, once. Its end is the event `answered` or `looked`. */
+/** A round to send, or a snapshot to take, once. Its end is the event `round-completed` or `snapshot-completed`. */
 export type Send = SentRound | SentSnapshot;
 
 /** A round on its way to a region. */
@@ -377,7 +377,7 @@ export interface Ready {
   /** What is to be compared, once; null: nothing. */
   readonly comparison: ComparisonRequest | null;
   readonly replies: readonly CoordinatorReply[];
-  /** When a `ticked` event is due, by the clock that steps are given, ms; null: not before another event. */
+  /** When a `tick` event is due, by the clock that steps are given, ms; null: not before another event. */
   readonly wakeAt: number | null;
   /** Set when this instance must end itself at once: another one has taken over. Nothing else is to be done. */
   readonly ended: string | null;
