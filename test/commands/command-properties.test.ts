@@ -83,7 +83,7 @@ describe('the compiler', () => {
         const again = carried.map(commandOf);
         const later = compileWrite(again, [], { ...context, now: now + 1 });
         expect(later).toMatchObject({ keys: first.keys });
-        // An id that is given is the client's own: nothing stands in its place where the stream is ahead.
+        // An id that is given is the client's own: nothing stands in its place if the stream is ahead.
         const expected = carried.map((operation) =>
           operation.kind === 'append' ? { ...operation, kind: 'write' } : operation,
         );

@@ -36,7 +36,7 @@ export function keysAt(operation: Operation, positions: readonly number[]): read
 
 /**
  * One well-formed use of every supported command, its words separated by spaces. The keys are named `from`, `from2` where
- * they are only read and `to`, `to2` where they may be changed; so is the channel of a message.
+ * they are only read and `to`, `to2` if they may be changed; so is the channel of a message.
  */
 export const samples: readonly string[] = `
 GET from|GETRANGE from 0 -1|LCS from from2 LEN|MGET from from2|STRLEN from|SUBSTR from 0 -1

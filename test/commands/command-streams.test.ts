@@ -75,7 +75,7 @@ describe('an operation on a stream', () => {
     'XCLAIM s g c soon 1-1',
     'XCLAIM s g c 0 1-1 WHEN 5',
     'XAUTOCLAIM s g c 0 0 COUNT 0',
-  ])('goes as it is where Redis refuses it: %s', (words) => {
+  ])('goes as it is if Redis refuses it: %s', (words) => {
     expect(operationOf(words)).toMatchObject({ kind: 'write', args: words.split(' ') });
   });
 });

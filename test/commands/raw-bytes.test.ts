@@ -43,7 +43,7 @@ describe('a text with bytes', () => {
     );
   });
 
-  it('is the text itself where the bytes are UTF-8', () => {
+  it('is the text itself if the bytes are UTF-8', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary' }), (text) => {
         expect(textWithBytes(new TextEncoder().encode(text))).toBe(text);

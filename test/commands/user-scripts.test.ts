@@ -102,7 +102,7 @@ describe('a script’s text', () => {
     'return f\n(x)',
     `return ${'('.repeat(20_000)}`,
     `return 1${' + 1'.repeat(30_000)}`,
-  ])('does not run where it cannot be read: %#', (text) => {
+  ])('does not run if it cannot be read: %#', (text) => {
     expect(readLua(text).counted).toBe(` __lockstep_x(); ${text}`);
   });
 
@@ -152,7 +152,7 @@ describe('a script’s text', () => {
     expect(uncalled('#!lua')).toBe('#!lua');
   });
 
-  it('promises by its first line to write nothing, where it has one', () => {
+  it('promises by its first line to write nothing, if it has one', () => {
     expect(promised('return 1')).toBe('return 1');
     expect(promised('#!lua flags=no-writes\nx')).toBe('#!lua flags=no-writes\nx');
     expect(promised('#!lua flags=allow-oom\nx')).toBe('#!lua flags=allow-oom flags=no-writes\nx');
@@ -198,7 +198,7 @@ describe('EVAL in a write', () => {
     expect(operationOf('EVAL', 'return 1', '0', 'lockstep:x').keys).toEqual([]);
   });
 
-  it('is read-only only where its text shows it', () => {
+  it('is read-only only if its text shows it', () => {
     expect(operationOf('EVAL_RO', 'return 1', '1', 'k').operations[0]?.kind).toBe('script');
     expect(refusalOf(['EVAL_RO', 'return f(redis)', '0'])).toMatchObject({
       problem: 'unsupported-command',
@@ -206,7 +206,7 @@ describe('EVAL in a write', () => {
     });
   });
 
-  it('is no read-only one where its first line does not promise it', () => {
+  it('is no read-only one if its first line does not promise it', () => {
     const error = 'ERR Can not execute a script with write flag using *_ro command.';
     const { redis } = refusalOf(['EVAL_RO', '#!lua\nreturn 1', '0']);
     expect(redis).toEqual({ error, whenQueued: false });

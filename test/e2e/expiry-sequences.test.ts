@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { OracleReply } from '../region/oracle/beside.ts';
-import { timelessCommands } from '../region/oracle/expiring.ts';
 import { translated } from '../region/oracle/expiry-oracle.ts';
-import { runsOf } from '../region/oracle/runs.ts';
+import { timelessCommands } from '../region/oracle/expiry-sequences.ts';
+import type { OracleReply } from '../region/oracle/redis-oracle.ts';
+import { runCountOf } from '../region/oracle/run-count.ts';
 import { type PlainRedis, startPlainRedis } from '../support/stack/plain.ts';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 import { write } from './writes.ts';
@@ -91,7 +91,7 @@ describe('random transactions and pipelines that set short expiries', () => {
         );
         await agreeEverywhere();
       });
-      await fc.assert(property, runsOf(100));
+      await fc.assert(property, runCountOf(100));
     },
   );
 });

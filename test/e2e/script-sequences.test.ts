@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, it } from 'vitest';
 import { compileWrite } from '../../shared/commands/compile.ts';
 import { valuesAmong } from '../../shared/reserved-keys.ts';
 import { largeSequences } from '../region/oracle/large.ts';
-import { runsOf } from '../region/oracle/runs.ts';
+import { runCountOf } from '../region/oracle/run-count.ts';
 import { sequences } from '../region/oracle/sequences.ts';
 import { type PlainRedis, startPlainRedis } from '../support/stack/plain.ts';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
@@ -36,13 +36,13 @@ function scripted(command: Command, position: number): Command {
 describe('random sequences of commands, of which scripts run most', () => {
   it('answer as one plain Redis does, and leave in every region what it has', async () => {
     const property = fc.asyncProperty(sequences, (steps) => agree(stack, plain, steps, scripted));
-    await fc.assert(property, runsOf(100));
+    await fc.assert(property, runCountOf(100));
   });
 
   it('do so on large collections, which are staged by their elements', async () => {
     const property = fc.asyncProperty(largeSequences, (steps) =>
       agree(stack, plain, steps, scripted),
     );
-    await fc.assert(property, runsOf(100));
+    await fc.assert(property, runCountOf(100));
   });
 });

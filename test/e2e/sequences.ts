@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import { compileWrite } from '../../shared/commands/compile.ts';
 import { parseExact } from '../../shared/commands/replies.ts';
 import { findCommand } from '../../shared/commands/table.ts';
-import { dumpOf } from '../region/oracle/beside.ts';
+import { dumpOf } from '../region/oracle/redis-oracle.ts';
 import type { Step } from '../region/oracle/sequences.ts';
 import type { PlainRedis } from '../support/stack/plain.ts';
 import type { TestStack } from '../support/stack/stack.ts';

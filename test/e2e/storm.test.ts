@@ -1,6 +1,6 @@
 import process from 'node:process';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { dumpOf } from '../region/oracle/beside.ts';
+import { dumpOf } from '../region/oracle/redis-oracle.ts';
 import { Random } from '../simulation/random.ts';
 import { type PlainRedis, startPlainRedis } from '../support/stack/plain.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';

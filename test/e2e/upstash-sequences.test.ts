@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, it } from 'vitest';
-import { runsOf } from '../region/oracle/runs.ts';
+import { runCountOf } from '../region/oracle/run-count.ts';
 import { sequences } from '../region/oracle/sequences.ts';
 import { type PlainRedis, startPlainRedis } from '../support/stack/plain.ts';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
@@ -21,6 +21,6 @@ afterAll(async () => {
 describe('random sequences of pipelines and transactions', () => {
   it('answer as one plain Redis does, and leave in every region what it has', async () => {
     const property = fc.asyncProperty(sequences, (steps) => agree(stack, plain, steps));
-    await fc.assert(property, runsOf(250));
+    await fc.assert(property, runCountOf(250));
   });
 });

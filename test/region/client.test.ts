@@ -174,7 +174,7 @@ describe.each(servers)('a region client of %s', (_, start) => {
     expect(read).toEqual({ kind: 'silent', reason: 'no answer in time', isUnanswered: true });
   });
 
-  it('is silent with a wrong token, and where nobody listens', async () => {
+  it('is silent with a wrong token, and if nobody listens', async () => {
     const stranger = connectRegion({ id: 'here', url: gateway.url, token: 'wrong' });
     expect((await stranger.round(roundOf({}), timeoutMs)).kind).toBe('silent');
     const nobody = connectRegion({ id: 'here', url: 'http://127.0.0.1:1', token });

@@ -148,7 +148,7 @@ describe('what one command takes', () => {
     expect(await server.redis.keys('lockstep:*:*:*')).toEqual([]);
   });
 
-  it('counts what the transaction has staged, and what it copies where that was staged by elements', async () => {
+  it('counts what the transaction has staged, and what it copies if that was staged by elements', async () => {
     const union = (count: number, key: string) => ['SUNION', ...Array<string>(count).fill(key)];
     expect(await voteOn(union(5, 's200'))).not.toContain(tooMuch);
     expect(await voteOn(['SADD', 's200', 'new'], union(4, 's200'))).toContain(tooMuch);

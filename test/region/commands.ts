@@ -57,7 +57,7 @@ export function typeOf(entry: Entry | undefined): RedisType | null {
 
 type Of<Type extends Value['type']> = Extract<Value, { readonly type: Type }>;
 
-/** The value of the wanted type, null where the key is absent, or false where it holds another. */
+/** The value of the wanted type, null if the key is absent, or false if it holds another. */
 function valueAs<Type extends Value['type']>(
   entry: Entry | undefined,
   type: Type,

@@ -11,9 +11,9 @@ import { claimMessages } from './claims/messages.ts';
 import { claimPhases } from './claims/phases.ts';
 import { claimSnapshots } from './claims/snapshots.ts';
 import { claimStaging } from './claims/staging.ts';
-import { type Implementation, worlds } from './worlds.ts';
+import { type Implementation, implementations } from './implementations.ts';
 
-describe.each(worlds)('a region in %s', (_, open) => {
+describe.each(implementations)('a region in %s', (_, open) => {
   let current: Implementation;
   beforeAll(async () => {
     current = await open();

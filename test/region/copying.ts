@@ -9,7 +9,7 @@ import { bytesOf, textOf } from './replies.ts';
 interface ItemData {
   readonly key: Bytes;
   readonly form: CopyForm;
-  /** The text of the piece, or null where the key is to be removed. */
+  /** The text of the piece, or null if the key is to be removed. */
   readonly text: string | null;
   readonly at: number;
   readonly isLast: boolean;

@@ -19,7 +19,7 @@ import {
   ttl,
   write,
 } from './fixtures.ts';
-import { type Implementation, worlds } from './worlds.ts';
+import { type Implementation, implementations } from './implementations.ts';
 
 const keys = ['a', 'b', 'ключ', '__proto__', ''];
 const channels = ['c', 'канал|'];
@@ -165,7 +165,9 @@ const round: fc.Arbitrary<Round> = fc
 describe('random rounds', () => {
   let opened: { readonly name: string; readonly world: Implementation }[] = [];
   beforeAll(async () => {
-    opened = await Promise.all(worlds.map(async ([name, open]) => ({ name, world: await open() })));
+    opened = await Promise.all(
+      implementations.map(async ([name, open]) => ({ name, world: await open() })),
+    );
   });
   afterAll(() => Promise.all(opened.map(({ world }) => world.stop())));
 

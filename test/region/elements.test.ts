@@ -13,7 +13,7 @@ import { replyOfClient } from './direct.ts';
 import { abortOf, commitOf, executed, part, roundOf } from './fixtures.ts';
 import dumpScript from './oracle/dump.lua';
 import { largeCommand, largeValues } from './oracle/large.ts';
-import { runsOf } from './oracle/runs.ts';
+import { runCountOf } from './oracle/run-count.ts';
 import { largeKeys } from './oracle/sequences.ts';
 import { startRedisServer, type TestServer } from './servers.ts';
 
@@ -163,6 +163,6 @@ describe('a collection that is staged by its elements', () => {
         await agree(({ redis }) => redis.keys('lockstep:0:*:*'));
       }
     });
-    await fc.assert(property, runsOf(500));
+    await fc.assert(property, runCountOf(500));
   });
 });

@@ -12,9 +12,9 @@ import {
   snapshotOf,
   write,
 } from './fixtures.ts';
-import { type Implementation, worlds } from './worlds.ts';
+import { type Implementation, implementations } from './implementations.ts';
 
-const servers = worlds.filter(([name]) => name !== 'the model');
+const servers = implementations.filter(([name]) => name !== 'the model');
 
 // A server of Redis 7.0 knows no JSON.
 describe.each(servers)('a command that %s does not know', (_, open) => {

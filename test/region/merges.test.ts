@@ -85,7 +85,7 @@ describe.each(servers)('a merge in %s', (_, start, text) => {
     expect(await ownKeys()).toEqual(['lockstep:0:done', 'lockstep:0:meta']);
   });
 
-  it('leaves nothing behind after an abort, or where nothing has changed', async () => {
+  it('leaves nothing behind after an abort, or if nothing has changed', async () => {
     await stage(...changes);
     await send({ decisions: [abortOf(1, [...keys, 'n'])] });
     expect(await ownKeys()).toEqual(['lockstep:0:done', 'lockstep:0:meta']);

@@ -4,10 +4,10 @@ import { channelKey } from '../../shared/commands/keys.ts';
 import type { Decision, Prepare, RegionClient } from '../../shared/contracts/round.ts';
 import { connectDirectly } from './direct.ts';
 import { commitOf, executed, part, prepareOf, publish, roundOf, set } from './fixtures.ts';
+import { listenerOf } from './implementations.ts';
 import { startRedisServer, type TestServer } from './servers.ts';
-import { listenerOf } from './worlds.ts';
 
-describe('a message, where the server refuses a part of its commit', () => {
+describe('a message, if the server refuses a part of its commit', () => {
   let server: TestServer;
   let all: RegionClient;
   let listener: Awaited<ReturnType<typeof listenerOf>>;

@@ -42,7 +42,7 @@ function newMeta(generation: number): Meta {
   };
 }
 
-/** The state that a round is judged by: the region's, or a new one where the round's generation is taken. */
+/** The state that a round is judged by: the region's, or a new one if the round's generation is taken. */
 export function metaFor(meta: Meta | null, round: Round, keys: number): Meta | null {
   const { generation, begin, role, copy } = round;
   const begins = copy?.kind === 'begin';

@@ -58,7 +58,7 @@ export interface ModelState {
   readonly data: ReadonlyMap<string, Entry>;
   readonly locks: ReadonlyMap<string, Lock>;
   readonly done: ReadonlyMap<string, TransactionOrder>;
-  /** When the lease ends by the region's own clock, ms; 0 where there is none. */
+  /** When the lease ends by the region's own clock, ms; 0 if there is none. */
   readonly lease: number;
   /** Values of which pieces are still to come. */
   readonly pieces: ReadonlyMap<string, string>;

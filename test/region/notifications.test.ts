@@ -7,8 +7,8 @@ import { limits } from '../../shared/limits.ts';
 import { connectTo } from '../support/redis.ts';
 import { connectDirectly } from './direct.ts';
 import { abortOf, commitOf, executed, part, prepareOf, roundOf, script } from './fixtures.ts';
+import { listenerOf } from './implementations.ts';
 import { startRedisServer, type TestServer } from './servers.ts';
-import { listenerOf } from './worlds.ts';
 
 /** Commands, each as words, one behind the other. */
 type Commands = readonly string[];

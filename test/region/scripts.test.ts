@@ -107,7 +107,7 @@ describe.each(servers)('the scripts in %s', (_, start, text) => {
     expect(await server.redis.hlen('lockstep:0:lock')).toBe(3);
   });
 
-  it('answer nothing usable where the shard’s own keys are not theirs', async () => {
+  it('answer nothing usable if the shard’s own keys are not theirs', async () => {
     await server.redis.set('lockstep:0:meta', 'text');
     const result = await client.round(roundOf({}), 0);
     expect(result).toMatchObject({ kind: 'silent', reason: expect.stringContaining('WRONGTYPE') });
@@ -115,7 +115,7 @@ describe.each(servers)('the scripts in %s', (_, start, text) => {
     expect(read).toMatchObject({ kind: 'silent', reason: expect.stringContaining('WRONGTYPE') });
   });
 
-  it('refuse decisions whole where what is done cannot be kept', async () => {
+  it('refuse decisions whole if what is done cannot be kept', async () => {
     await send({ prepares: [prepareOf(1, ['n'], part(increment('n')))] });
     await server.redis.set('lockstep:0:done', 'text');
     const decisions = [commitOf(1, ['n']), abortOf(1, ['n'])];
@@ -187,7 +187,7 @@ describe.each(servers)('the scripts of a copy in %s', (_, start, text) => {
     expect(await keysHeld()).toEqual(['good', 'lockstep:0:meta']);
   });
 
-  it('have no piece left where a whole value takes its place', async () => {
+  it('have no piece left if a whole value takes its place', async () => {
     await copying(begin);
     const piece = '[3,"k",-1,"list",1,0,0,["a"],0]';
     const wholes = ['[0,"k",-1,0]', '[1,"k",-1,"v"]', '[3,"k",-1,"list",1,1,0,["b"],0]'];
@@ -275,7 +275,7 @@ describe('the scripts in redis-server', () => {
     expect(await server.redis.mget(keys)).toEqual(keys.map(() => '2'));
   });
 
-  it('answer the key itself where a command names the key that it popped from', async () => {
+  it('answer the key itself if a command names the key that it popped from', async () => {
     await server.redis.rpush('list', 'x', 'y');
     const args = ['LMPOP', '2', 'none', 'list', 'LEFT'];
     const operation = { ...write(...args), writes: [2, 3] };

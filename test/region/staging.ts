@@ -64,7 +64,7 @@ class Staging {
   /** There was no room for the replies of the current part. */
   #isCrowded = false;
   readonly #fingerprints = new Map<string, string>();
-  /** What the parts so far have staged; null where a key is gone. A key that is missing here is as in the base. */
+  /** What the parts so far have staged; null if a key is gone. A key that is missing here is as in the base. */
   #staged = new Map<string, Entry | null>();
   #messages: (Message & { readonly key: string })[] = [];
   /** What a script of the current part touches besides. */
@@ -217,7 +217,7 @@ class Staging {
       case 'fail':
         return { error: operation.args[0] ?? '' };
       default: {
-        // Every key that is named is looked at, also where the command fails before it needs it.
+        // Every key that is named is looked at, also if the command fails before it needs it.
         for (const at of operation.reads) this.#entry(operation.args[at] ?? '');
         for (const at of operation.writes) {
           const key = operation.args[at] ?? '';

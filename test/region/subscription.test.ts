@@ -51,7 +51,7 @@ describe('a subscription in a region', () => {
     ['no stream', 200, {}, '{"result":"a value"}', 'it answered 200: no stream'],
     ['another address', 302, { location: '/elsewhere' }, '', 'it answered 302: '],
     ['the end at once', 200, stream, '', 'it ended the stream at once'],
-  ])('is not open where it answers %s', async (_name, status, headers, body, reason) => {
+  ])('is not open if it answers %s', async (_name, status, headers, body, reason) => {
     answer = (response) => void response.writeHead(status, headers).end(body);
     expect(await subscribe()).toEqual({ kind: 'silent', reason });
     expect(asked).toHaveLength(1);
@@ -63,13 +63,13 @@ describe('a subscription in a region', () => {
       'a head and no more',
       (response: ServerResponse) => response.writeHead(200, stream).flushHeaders(),
     ],
-  ])('is given up where it says %s in time', async (_name, say) => {
+  ])('is given up if it says %s in time', async (_name, say) => {
     answer = say;
     expect(await subscribe(50)).toEqual({ kind: 'silent', reason: 'no answer in time' });
     await gone;
   });
 
-  it('is not open where the connection breaks, and shows no token', async () => {
+  it('is not open if the connection breaks, and shows no token', async () => {
     answer = (response) => response.destroy();
     const subscribed = await subscribe();
     expect(subscribed).toMatchObject({

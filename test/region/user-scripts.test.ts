@@ -108,7 +108,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     expect(await digest("return redis.call('GET', KEYS[1])")).toBeUndefined();
   });
 
-  it('publishes with its commit, holding the channel, and nothing where it errs', async () => {
+  it('publishes with its commit, holding the channel, and nothing if it errs', async () => {
     const publish = script(
       "redis.call('SET', 'k', '1') return redis.call('PUBLISH', 'news', 'text')",
       ['k'],
@@ -135,7 +135,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     expect(messages).toEqual(['text']);
   });
 
-  it('is undone whole where it errs, and its part with it', async () => {
+  it('is undone whole if it errs, and its part with it', async () => {
     await server.redis.set('n', '5');
     const errs = script("redis.call('INCR', 'n') redis.call('SET', 'm', '1') error('no')");
     expect(await outcome(['n', 'm'], increment('n'), errs)).toMatch(
@@ -191,7 +191,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     expect(await server.redis.get('n')).toBe('1');
   });
 
-  it('looks at all keys only where it holds what stands for them', async () => {
+  it('looks at all keys only if it holds what stands for them', async () => {
     await server.redis.mset('a', '1', 'b', '2', 'past', '3');
     await server.redis.pexpire('past', 50_000);
     const count = script(

@@ -21,7 +21,7 @@ import {
   ttl,
   write,
 } from '../region/fixtures.ts';
-import { type Implementation, worlds } from '../region/worlds.ts';
+import { type Implementation, implementations } from '../region/implementations.ts';
 import { Random } from './random.ts';
 
 const keys = ['a', 's'];
@@ -32,7 +32,7 @@ const rolesOfVoter: readonly Role[] = ['voter', 'voter', 'voter', 'copying', 'ou
 const rolesOfTarget: readonly Role[] = ['copying', 'copying', 'copying', 'copying', 'voter'];
 
 const opened = await Promise.all(
-  worlds.filter(([name]) => name !== 'redis-server').map(([, open]) => open()),
+  implementations.filter(([name]) => name !== 'redis-server').map(([, open]) => open()),
 );
 
 /** Ends the embedded server. */
@@ -91,7 +91,7 @@ async function exchange(round: Round, choice: number): Promise<void> {
   if (read.length > 0) copied.push(read);
 }
 
-/** What has to be the same in all worlds: they scan in orders of their own, and count their own keys too. */
+/** What has to be the same in all implementations: they scan in orders of their own, and count their own keys too. */
 function comparable(reply: CopyReply | null): unknown {
   if (reply?.kind === 'listed')
     return { keys: reply.keys.toSorted(), isEnd: reply.cursor === null };

@@ -15,7 +15,7 @@ import {
   ttl,
   write,
 } from '../region/fixtures.ts';
-import { type Implementation, worlds } from '../region/worlds.ts';
+import { type Implementation, implementations } from '../region/implementations.ts';
 import { Random } from './random.ts';
 
 const hour = 3_600_000;
@@ -24,7 +24,7 @@ const texts = ['x', 'y', 'w'];
 const keys = [...texts, 's'];
 
 const opened = await Promise.all(
-  worlds.filter(([name]) => name !== 'redis-server').map(([, open]) => open()),
+  implementations.filter(([name]) => name !== 'redis-server').map(([, open]) => open()),
 );
 
 /** Ends the embedded server. */

@@ -18,8 +18,8 @@ import {
   snapshotOf,
   write,
 } from '../fixtures.ts';
+import type { Implementation } from '../implementations.ts';
 import { repliesOfJson } from '../replies.ts';
-import type { Implementation } from '../worlds.ts';
 
 const all = [everyKey, flushedKey];
 

@@ -8,8 +8,8 @@ import type {
 } from '../../../shared/contracts/round.ts';
 import { limits } from '../../../shared/limits.ts';
 import { executed, part, prepareOf, roundOf, set } from '../fixtures.ts';
+import type { Implementation } from '../implementations.ts';
 import { bytesOf } from '../replies.ts';
-import type { Implementation } from '../worlds.ts';
 
 type Read = Extract<CopyReply, { kind: 'read' }>;
 
@@ -130,14 +130,14 @@ export function claimCopies(world: () => Implementation): void {
       }
     });
 
-    it('is to be removed first where it has an expiry, since it may be gone before it is copied', async () => {
+    it('is to be removed first if it has an expiry, since it may be gone before it is copied', async () => {
       await world().run('SET', 'stays', 'v');
       await world().run('SET', 'expires', 'v', 'PXAT', '9999999999999');
       const found = await read(['stays', 'expires'], 'absent');
       expect(found.items.map(({ key }) => key)).toEqual(['expires']);
     });
 
-    it('is absent at the target where it has expired on the way', async () => {
+    it('is absent at the target if it has expired on the way', async () => {
       const soon = Date.now() + 50;
       await world().run('SET', 'string', 'v', 'PXAT', String(soon));
       await world().run('HSET', 'hash', 'f', 'v');

@@ -11,7 +11,7 @@ import {
   set,
   write,
 } from '../fixtures.ts';
-import type { Implementation } from '../worlds.ts';
+import type { Implementation } from '../implementations.ts';
 
 /** Claims about prepares and decisions as they come late, twice, or out of order. */
 export function claimDecisions(world: () => Implementation): void {

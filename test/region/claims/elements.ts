@@ -18,8 +18,8 @@ import {
   ttl,
   write,
 } from '../fixtures.ts';
+import type { Implementation } from '../implementations.ts';
 import { outcomesOfJson, repliesOfJson } from '../replies.ts';
-import type { Implementation } from '../worlds.ts';
 
 const hour = 3_600_000;
 const count = limits.elementsCopied + 2;
@@ -143,7 +143,7 @@ export function claimElements(world: () => Implementation): void {
       expect(await sizeOf('SMEMBERS', 's')).toBe(count + 1);
     });
 
-    it('keeps its expiry, and gets one where it had none', async () => {
+    it('keeps its expiry, and gets one if it had none', async () => {
       const expiry = Date.now() + hour;
       await value('PEXPIREAT', 's', String(expiry));
       const prepare = prepareOf(
@@ -172,7 +172,7 @@ export function claimElements(world: () => Implementation): void {
       expect(await sizeOf('SMEMBERS', 's')).toBe(count + 1);
     });
 
-    it('is gone where an expiry has passed, and stays away', async () => {
+    it('is gone if an expiry has passed, and stays away', async () => {
       const outcomes = await stage(
         ['h', 's'],
         part(write('HSET', 'h', 'new', '1'), write('PEXPIREAT', 'h', '1'), read(['EXISTS', 'h'])),
@@ -195,7 +195,7 @@ export function claimElements(world: () => Implementation): void {
       for (const key of ['s', 'l', 'h']) expect(await value('EXISTS', key)).toBe('0');
     });
 
-    it('is as it was where nothing has changed it', async () => {
+    it('is as it was if nothing has changed it', async () => {
       await stage(['s', 'h'], part(write('SADD', 's', 'm1'), write('HSET', 'h', 'm1', '1')));
       await commit('s', 'h');
       expect(await sizeOf('SMEMBERS', 's')).toBe(count);

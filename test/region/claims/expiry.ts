@@ -15,8 +15,8 @@ import {
   ttl,
   write,
 } from '../fixtures.ts';
+import type { Implementation } from '../implementations.ts';
 import { outcomesOfJson } from '../replies.ts';
-import type { Implementation } from '../worlds.ts';
 
 const hour = 3_600_000;
 

@@ -12,7 +12,7 @@ import {
   set,
   snapshotOf,
 } from '../fixtures.ts';
-import type { Implementation } from '../worlds.ts';
+import type { Implementation } from '../implementations.ts';
 
 /** Claims about who is heard: generation, epoch, incarnation, and the loss check. */
 export function claimFences(world: () => Implementation): void {
@@ -158,7 +158,7 @@ export function claimFences(world: () => Implementation): void {
       expect(await refusalFor([1, 'mark1'])).toBe('executed');
     });
 
-    it('is lost where the pair lies beyond it, has another mark, or everything is gone', async () => {
+    it('is lost if the pair lies beyond it, has another mark, or everything is gone', async () => {
       await leaveMarks(3);
       expect(await refusalFor([4, 'mark4'])).toBe('lost');
       expect(await refusalFor([2, 'other'])).toBe('lost');
@@ -166,7 +166,7 @@ export function claimFences(world: () => Implementation): void {
       expect(await refusalFor([3, 'mark3'])).toBe('lost');
     });
 
-    it('is lost after a rollback, also where late rounds have filled it again', async () => {
+    it('is lost after a rollback, also if late rounds have filled it again', async () => {
       await leaveMarks(2);
       const restore = await world().backup();
       await leaveMarks(2);

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Inspection } from '../../../shared/contracts/round.ts';
 import { executed, part, prepareOf, roundOf, set } from '../fixtures.ts';
+import type { Implementation } from '../implementations.ts';
 import { bytesOf } from '../replies.ts';
-import type { Implementation } from '../worlds.ts';
 
 /** Claims about looks at keys and locks. */
 export function claimInspections(world: () => Implementation): void {

@@ -11,8 +11,8 @@ import {
   set,
   snapshotOf,
 } from '../fixtures.ts';
+import type { Implementation } from '../implementations.ts';
 import { repliesOfJson } from '../replies.ts';
-import type { Implementation } from '../worlds.ts';
 
 const refused = { kind: 'refused', refusal: { kind: 'lease' } };
 const ttlMs = 60_000;
@@ -74,7 +74,7 @@ export function claimLeases(world: () => Implementation): void {
       expect(await read()).toEqual(refused);
     });
 
-    it('ends where a copy begins, in the same generation and in a new one', async () => {
+    it('ends when a copy begins, in the same generation and in a new one', async () => {
       for (const generation of [1, 2]) {
         await grant();
         await send({ generation, role: 'copying', copy: begin });
@@ -85,7 +85,7 @@ export function claimLeases(world: () => Implementation): void {
       }
     });
 
-    it('is asked for only where a read is strong and goes without its coordinator', async () => {
+    it('is asked for only if a read is strong and goes without its coordinator', async () => {
       await send({});
       await world().run('SET', 'k', 'v');
       const expected = { kind: 'read', replies: repliesOfJson('["v"]') };
@@ -108,7 +108,7 @@ export function claimLeases(world: () => Implementation): void {
   });
 
   describe('a snapshot that names a pair', () => {
-    it('is refused where the region has lost it, or keeps it no more', async () => {
+    it('is refused if the region has lost it, or keeps it no more', async () => {
       await send({ mark: 'one', decisions: [abortOf(1, ['k'])] });
       expect(await read({ leased: false, seen: [1, 'one'] })).toMatchObject({ kind: 'read' });
       const lost = { kind: 'refused', refusal: { kind: 'lost' } };
@@ -121,7 +121,7 @@ export function claimLeases(world: () => Implementation): void {
       expect(await read({ leased: false, seen: [1, 'one'] })).toEqual(old);
     });
 
-    it('settles nothing where it is refused', async () => {
+    it('settles nothing if it is refused', async () => {
       await send({ prepares: [prepareOf(1, ['k'], part(set('k', 'v')))] });
       const settle = [{ transaction: [1, 1], outcome: 'commit', keys: ['k'] }] as const;
       expect(await read({ settle })).toEqual(refused);

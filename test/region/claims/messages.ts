@@ -18,8 +18,8 @@ import {
   snapshotOf,
   write,
 } from '../fixtures.ts';
+import type { Implementation } from '../implementations.ts';
 import { repliesOfJson } from '../replies.ts';
-import type { Implementation } from '../worlds.ts';
 
 /** Claims about messages: staged with a write, published by its commit. */
 export function claimMessages(world: () => Implementation): void {

@@ -10,7 +10,7 @@ import {
   roundOf,
   set,
 } from '../fixtures.ts';
-import type { Implementation } from '../worlds.ts';
+import type { Implementation } from '../implementations.ts';
 
 const begin = (given: Partial<Extract<CopyStep, { kind: 'begin' }>> = {}): CopyStep => ({
   kind: 'begin',
@@ -154,14 +154,14 @@ export function claimPhases(world: () => Implementation): void {
   });
 
   describe('a step of a copy', () => {
-    it('is refused where its token is not that of the phase', async () => {
+    it('is refused if its token is not that of the phase', async () => {
       await send({});
       expect(await step(write('first', 1))).toEqual(refusedBy('token'));
       await step(begin());
       expect(await step(write('second', 9))).toEqual(refusedBy('token'));
     });
 
-    it('is refused where its number is not above the highest seen', async () => {
+    it('is refused if its number is not above the highest seen', async () => {
       expect(await step(begin({ number: 3 }))).toEqual({ kind: 'begun' });
       expect(await step(write('first', 3))).toEqual(refusedBy('number'));
       expect(await step(write('first', 5))).toEqual(written);
@@ -191,7 +191,7 @@ export function claimPhases(world: () => Implementation): void {
       expect(await step(begin(), { epoch: 2, incarnation: 2 })).toEqual({ kind: 'begun' });
     });
 
-    it('leaves a mark, also where it is refused', async () => {
+    it('leaves a mark, also if it is refused', async () => {
       const first = await send({ mark: 'a', copy: write('none', 1) });
       expect(first.copy).toEqual(refusedBy('token'));
       const second = await send({ mark: 'b', copy: { kind: 'list', cursor: '0', count: 10 } });

@@ -12,8 +12,8 @@ import {
   set,
   snapshotOf,
 } from '../fixtures.ts';
+import type { Implementation } from '../implementations.ts';
 import { encodeReply } from '../replies.ts';
-import type { Implementation } from '../worlds.ts';
 
 /** Claims about reads. */
 export function claimSnapshots(world: () => Implementation): void {
@@ -29,7 +29,7 @@ export function claimSnapshots(world: () => Implementation): void {
   const get = (key: string) => command(['GET', key]);
 
   describe('a snapshot', () => {
-    it('reads values, sorted where they have no order, and gives an error in its place', async () => {
+    it('reads values, sorted if they have no order, and gives an error in its place', async () => {
       await send({});
       await world().run('SET', 'ключ', 'é\0');
       await world().run('SADD', 's', 'b', 'a');
@@ -64,7 +64,7 @@ export function claimSnapshots(world: () => Implementation): void {
       });
     });
 
-    it('skips the locks where it need not be strong', async () => {
+    it('skips the locks if it need not be strong', async () => {
       await send({ prepares: [prepare(1, 'a')] });
       expect(await read(['a'], [get('a')], { strong: false })).toMatchObject({ locks: [] });
     });

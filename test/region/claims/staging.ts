@@ -18,7 +18,7 @@ import {
   set,
   write,
 } from '../fixtures.ts';
-import type { Implementation } from '../worlds.ts';
+import type { Implementation } from '../implementations.ts';
 
 const wrongType = 'WRONGTYPE Operation against a key holding the wrong kind of value';
 
@@ -222,7 +222,7 @@ export function claimStaging(world: () => Implementation): void {
   });
 
   describe('an operation', () => {
-    it('renames over several keys, and errs where the source is absent', async () => {
+    it('renames over several keys, and errs if the source is absent', async () => {
       await value('SET', 'a', '1');
       await value('SET', 'b', '2');
       const parts = [part(rename('a', 'b')), part(rename('a', 'c'))];

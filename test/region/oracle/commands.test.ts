@@ -99,7 +99,7 @@ describe('the command table beside a real server', () => {
       findCommand(name)?.class === 'read' ? compileReads([args], context.scripts) : null;
     const keys = compiled?.ok ? compiled.keys : keysInOrder(words);
     expect([...keys].sort()).toEqual(found.map(([key]) => key).sort());
-    // The samples name a key `to` where it may be changed, and the core's tests hold the compiler to that.
+    // The samples name a key `to` if it may be changed, and the core's tests hold the compiler to that.
     const changed = found.filter(([, flags]) => !flags.includes('RO')).map(([key]) => key);
     const expected = keys.filter((key) => key.startsWith('to')).sort();
     expect(changed.sort()).toEqual(claimedOtherwise.get(name) ?? expected);

@@ -1,22 +1,22 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, it } from 'vitest';
-import { Beside } from './beside.ts';
 import { largeSequences } from './large.ts';
-import { runsOf } from './runs.ts';
+import { RedisOracle } from './redis-oracle.ts';
+import { runCountOf } from './run-count.ts';
 import { type Step, sequences } from './sequences.ts';
 
-let beside: Beside;
+let oracle: RedisOracle;
 
 beforeAll(async () => {
-  beside = await Beside.start();
+  oracle = await RedisOracle.start();
 });
 
-afterAll(() => beside.stop());
+afterAll(() => oracle.stop());
 
 describe('random sequences of commands', () => {
   const agree = async (arbitrary: fc.Arbitrary<readonly Step[]>, usualRuns: number) => {
-    const property = fc.asyncProperty(arbitrary, (steps) => beside.agree(steps));
-    await fc.assert(property, runsOf(usualRuns));
+    const property = fc.asyncProperty(arbitrary, (steps) => oracle.agree(steps));
+    await fc.assert(property, runCountOf(usualRuns));
   };
 
   it(

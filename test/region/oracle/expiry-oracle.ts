@@ -1,4 +1,4 @@
-import { type OracleReply, toldByClient } from './beside.ts';
+import { normalizeClientReply, type OracleReply } from './redis-oracle.ts';
 
 /**
  * The oracle's moments are so much later than those of the transactions, in ms: no expiry passes on its clock while it
@@ -28,7 +28,7 @@ const expires: Readonly<Record<string, readonly [unitMs: number, isLifetime: boo
 export function translated(words: readonly string[], now: number): Translated {
   const [name = '', key = '', ...rest] = words;
   const at = (moment: number) => (moment <= now ? '1' : String(moment + oracleLaterMs));
-  const told = toldByClient;
+  const told = normalizeClientReply;
   const expire = expires[name];
   if (expire !== undefined) {
     const [unitMs, isLifetime] = expire;

@@ -15,11 +15,21 @@ import {
   script,
 } from '../fixtures.ts';
 import { startRedisServer } from '../servers.ts';
-import { type OracleReply, RegionBesidePlain, toldByClient, toldByRegion } from './beside.ts';
 import dumpScript from './dump.lua';
-import { type ExpiringPart, type ExpiringStep, expiringSequences, spelledAt } from './expiring.ts';
 import { oracleLaterMs, translated } from './expiry-oracle.ts';
-import { runsOf } from './runs.ts';
+import {
+  type ExpiringPart,
+  type ExpiringStep,
+  expiringSequences,
+  spelledAt,
+} from './expiry-sequences.ts';
+import {
+  normalizeClientReply,
+  normalizeRegionReply,
+  type OracleReply,
+  RegionWithOracle,
+} from './redis-oracle.ts';
+import { runCountOf } from './run-count.ts';
 
 const keys = ['a', 'b', 'c'];
 const hour = 3_600_000;
@@ -29,13 +39,13 @@ const calling = `local replies = {}
 for index, words in ipairs(cjson.decode(ARGV[1])) do replies[index] = redis.pcall(unpack(words)) end
 return replies`;
 
-let beside: RegionBesidePlain;
+let oracle: RegionWithOracle;
 
 beforeAll(async () => {
-  beside = new RegionBesidePlain(await startRedisServer());
+  oracle = new RegionWithOracle(await startRedisServer());
 });
 
-afterAll(() => beside.stop());
+afterAll(() => oracle.stop());
 
 /**
  * How a region's clock stands to the moments of the transactions: all expiries of a sequence lie before it, so that they
@@ -66,7 +76,7 @@ function repliesOf(outcomes: unknown, parts: readonly ExpiringPart[]): readonly 
   return parts.map(({ form }, at) => {
     const [tag, ...replies] = outcomes[at];
     if (tag === 2) return [{ error: String(replies[1]) }];
-    const told = replies.map(toldByRegion);
+    const told = replies.map(normalizeRegionReply);
     const [first] = told;
     return form === 'script' && Array.isArray(first) ? [...first] : told;
   });
@@ -77,7 +87,7 @@ async function ask(parts: readonly ExpiringPart[], now: number): Promise<readonl
   const asked = parts.map(({ commands }) =>
     commands.map((words) => translated(spelledAt(words, now), now)),
   );
-  const multi = beside.plain.multi();
+  const multi = oracle.plain.multi();
   for (const { words } of asked.flat()) {
     const [name = '', ...rest] = words;
     multi.callBuffer(name, ...rest);
@@ -88,7 +98,7 @@ async function ask(parts: readonly ExpiringPart[], now: number): Promise<readonl
     commands.map(({ told }) => {
       const [error, reply] = replies[next] ?? [];
       next += 1;
-      return error ? toldByClient(error) : told(reply);
+      return error ? normalizeClientReply(error) : told(reply);
     }),
   );
 }
@@ -102,8 +112,8 @@ const blurred = (told: readonly OracleReply[][]) =>
   );
 
 /** Keys with type, expiry and value; `laterMs` is taken off each expiry. What has passed at `moment` is left out. */
-async function dumpAt(redis: RegionBesidePlain['plain'], laterMs: number, moment: number) {
-  const told = toldByClient(await redis.callBuffer('EVAL', dumpScript, '0'));
+async function dumpAt(redis: RegionWithOracle['plain'], laterMs: number, moment: number) {
+  const told = normalizeClientReply(await redis.callBuffer('EVAL', dumpScript, '0'));
   if (!Array.isArray(told)) throw new Error('a dump is an array');
   return told.flatMap(([name, type, expiry, value]) => {
     const at = expiry < 0n ? -1 : Number(expiry) - laterMs;
@@ -113,14 +123,14 @@ async function dumpAt(redis: RegionBesidePlain['plain'], laterMs: number, moment
 
 /** Deletes from the oracle what has expired at `moment`. */
 async function expireUntil(moment: number): Promise<void> {
-  for (const key of await beside.plain.keys('*')) {
-    const expiry = Number(await beside.plain.pexpiretime(key));
-    if (expiry >= 0 && expiry - oracleLaterMs <= moment) await beside.plain.del(key);
+  for (const key of await oracle.plain.keys('*')) {
+    const expiry = Number(await oracle.plain.pexpiretime(key));
+    if (expiry >= 0 && expiry - oracleLaterMs <= moment) await oracle.plain.del(key);
   }
 }
 
 async function agree(steps: readonly ExpiringStep[], lead: (at: number) => number) {
-  await Promise.all([beside.staged.flushdb(), beside.plain.flushdb()]);
+  await Promise.all([oracle.staged.flushdb(), oracle.plain.flushdb()]);
   const clock = Date.now();
   let elapsed = 0;
   for (const [at, { afterMs, waitedMs, parts, isCommitted }] of steps.entries()) {
@@ -130,24 +140,24 @@ async function agree(steps: readonly ExpiringStep[], lead: (at: number) => numbe
     const transaction = [1, at + 1] as const;
     const given = parts.map((one) => partOf(one, now - waitedMs, now));
     const prepares = [{ transaction, keys, now, parts: given }];
-    const { votes } = executed(await beside.region.round(roundOf({ prepares }), 0));
+    const { votes } = executed(await oracle.region.round(roundOf({ prepares }), 0));
     const decision = (isCommitted ? commitOf : abortOf)(at + 1, keys);
-    await beside.decide([decision]);
-    await beside.decide([decision]);
+    await oracle.decide([decision]);
+    await oracle.decide([decision]);
     if (isCommitted) {
       const found = repliesOf(parseExact(outcomesOf(votes[0])), parts);
       expect(blurred(found), JSON.stringify(parts)).toEqual(blurred(await ask(parts, now)));
       await expireUntil(clock);
     }
-    const left = await dumpAt(beside.staged, 0, now);
-    expect(left, JSON.stringify(parts)).toEqual(await dumpAt(beside.plain, oracleLaterMs, now));
-    expect(await beside.staged.keys('lockstep:*:*:*')).toEqual([]);
+    const left = await dumpAt(oracle.staged, 0, now);
+    expect(left, JSON.stringify(parts)).toEqual(await dumpAt(oracle.plain, oracleLaterMs, now));
+    expect(await oracle.staged.keys('lockstep:*:*:*')).toEqual([]);
   }
 }
 
 describe('random sequences that set short expiries', () => {
   it('answer what one Redis answers whose clock stands still in each transaction, and leave what it has', async () => {
     const property = fc.asyncProperty(expiringSequences, leads, agree);
-    await fc.assert(property, runsOf(500));
+    await fc.assert(property, runCountOf(500));
   });
 });

@@ -1,14 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { limits } from '../../../shared/limits.ts';
-import { Beside } from './beside.ts';
+import { RedisOracle } from './redis-oracle.ts';
 
-let beside: Beside;
+let oracle: RedisOracle;
 
 beforeAll(async () => {
-  beside = await Beside.start();
+  oracle = await RedisOracle.start();
 });
 
-afterAll(() => beside.stop());
+afterAll(() => oracle.stop());
 
 /** Scenarios: each line a transaction, its commands separated by semicolons, `''` being the empty string. */
 const scenarios: readonly (readonly [family: string, claim: string, script: string])[] = [
@@ -31,7 +31,7 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
   ],
   [
     'string',
-    'sets nothing by MSETNX where one key is there, and deletes by GETDEL',
+    'sets nothing by MSETNX if one key is there, and deletes by GETDEL',
     `
     SET a 1; MSETNX b 1 a 2; EXISTS b; MSETNX b 1 c 2; GETDEL b; GETDEL b; GETDEL c; EXISTS a b c`,
   ],
@@ -206,39 +206,39 @@ describe.each(['together', 'apart'])('commands %s', (way) => {
       together: way === 'together',
       commands: commandsOf(line),
     }));
-    await beside.agree(steps);
+    await oracle.agree(steps);
   });
 });
 
 describe('a stream by the clock of the coordinator', () => {
   const run = (...commands: readonly string[]) =>
-    beside.run({ together: true, commands: commands.map((words) => words.split(' ')) });
+    oracle.run({ together: true, commands: commands.map((words) => words.split(' ')) });
 
-  it('gets the next id where it is ahead of the clock', async () => {
-    await beside.agree([]);
+  it('gets the next id if it is ahead of the clock', async () => {
+    await oracle.agree([]);
     const ahead = Date.now() + 3_600_000;
     const [, first, second] = await run(`XADD s ${ahead}-5 f v`, 'XADD s * f v', 'XADD s * f v');
     expect([first, second]).toEqual([`${ahead}-6`, `${ahead}-7`]);
-    await beside.end();
+    await oracle.end();
   });
 
-  it('gets an id of the clock where it is behind', async () => {
-    await beside.agree([]);
+  it('gets an id of the clock if it is behind', async () => {
+    await oracle.agree([]);
     const before = Date.now();
     const [id] = await run('XADD s * f v');
     const ms = Number(String(id).split('-')[0]);
     expect(ms).toBeGreaterThanOrEqual(before);
     expect(ms).toBeLessThanOrEqual(Date.now());
-    await beside.end();
+    await oracle.end();
   });
 
   it('records deliveries at one moment for all regions, which no clock of them has before it', async () => {
-    await beside.agree([]);
+    await oracle.agree([]);
     const before = Date.now();
     await run('XGROUP CREATE s g 0 MKSTREAM', 'XADD s 1-1 f v', 'XREADGROUP GROUP g c STREAMS s >');
     const after = Date.now();
-    await beside.end();
-    const full = JSON.stringify(await beside.staged.call('XINFO', 'STREAM', 's', 'FULL'));
+    await oracle.end();
+    const full = JSON.stringify(await oracle.staged.call('XINFO', 'STREAM', 's', 'FULL'));
     const [, delivered = ''] = /"1-1","c","(\d{13})"/.exec(full) ?? [];
     expect(Number(delivered)).toBeGreaterThanOrEqual(before - limits.clockSkewMs);
     expect(Number(delivered)).toBeLessThanOrEqual(after - limits.clockSkewMs);

@@ -20,9 +20,9 @@ import {
   script,
 } from '../fixtures.ts';
 import { startRedisServer, type TestServer } from '../servers.ts';
-import { dumpOf, inOrder, toldByClient, toldByRegion } from './beside.ts';
 import { largeSequences } from './large.ts';
-import { runsOf } from './runs.ts';
+import { dumpOf, inOrder, normalizeClientReply, normalizeRegionReply } from './redis-oracle.ts';
+import { runCountOf } from './run-count.ts';
 import type { Step } from './sequences.ts';
 
 /** How a command runs: as it is, by a script, or by a script that fails once it has done it. */
@@ -105,7 +105,7 @@ function partsOf({ commands }: Step, { ways, sizes }: Deed): readonly (readonly 
 /** What the plain Redis answers to what stood, compared with what the region has answered. */
 async function follow(tasks: readonly Task[], replies: readonly unknown[]): Promise<void> {
   for (const [at, { words, operation }] of tasks.entries()) {
-    const found = toldByRegion(replies[at]);
+    const found = normalizeRegionReply(replies[at]);
     const isScript = operation.kind === 'script';
     if (isScript && typeof found === 'object' && found !== null && 'error' in found) continue;
     const [name = '', ...rest] = words.map((word) => Buffer.from(bytesWithin(word), 'latin1'));
@@ -116,7 +116,7 @@ async function follow(tasks: readonly Task[], replies: readonly unknown[]): Prom
     if (isScript) continue;
     const order = operation.reply;
     expect(inOrder(found, order), JSON.stringify(words)).toEqual(
-      inOrder(toldByClient(answer), order),
+      inOrder(normalizeClientReply(answer), order),
     );
   }
 }
@@ -178,7 +178,7 @@ const worlds = largeSequences.chain((steps) =>
 );
 
 describe('parts that succeed, fail and are scripts, beside each other on large collections', () => {
-  it('leave what those that stood leave in one Redis, and nothing where they are aborted', async () => {
-    await fc.assert(fc.asyncProperty(worlds, agree), runsOf(200));
+  it('leave what those that stood leave in one Redis, and nothing if they are aborted', async () => {
+    await fc.assert(fc.asyncProperty(worlds, agree), runCountOf(200));
   });
 });

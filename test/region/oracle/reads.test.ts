@@ -4,28 +4,28 @@ import { compileReads } from '../../../shared/commands/compile.ts';
 import type { RawReply } from '../../../shared/contracts/reply.ts';
 import { limits } from '../../../shared/limits.ts';
 import { countedText, snapshotOf } from '../fixtures.ts';
-import { Beside } from './beside.ts';
+import { RedisOracle } from './redis-oracle.ts';
 
 /** Reads whose reply a server words otherwise than it is asked for. */
 
-let beside: Beside;
+let oracle: RedisOracle;
 
 beforeAll(async () => {
-  beside = await Beside.start();
+  oracle = await RedisOracle.start();
 });
 
-afterAll(() => beside.stop());
+afterAll(() => oracle.stop());
 
-beforeEach(() => beside.agree([]));
+beforeEach(() => oracle.agree([]));
 
 const write = (...commands: readonly string[]) =>
-  beside.run({ together: true, commands: commands.map((words) => words.split(' ')) });
+  oracle.run({ together: true, commands: commands.map((words) => words.split(' ')) });
 
 async function readAll(...commands: readonly (readonly string[])[]): Promise<readonly RawReply[]> {
   const compiled = compileReads(commands);
   if (!compiled.ok) throw new Error(compiled.detail);
   const request = snapshotOf(compiled.keys, compiled.commands);
-  const result = await beside.region.snapshot(request, 0);
+  const result = await oracle.region.snapshot(request, 0);
   if (result.kind !== 'read') throw new Error(`not read: ${JSON.stringify(result)}`);
   return result.replies;
 }
@@ -46,7 +46,7 @@ const byUser: Ask = async (words) => {
   const sha = createHash('sha1').update(text).digest('hex');
   const args = ['EVAL_RO', sha, countedText(text), '0'];
   const request = snapshotOf([], [{ args, reads: [], reply: null }]);
-  const result = await beside.region.snapshot(request, 0);
+  const result = await oracle.region.snapshot(request, 0);
   if (result.kind !== 'read') throw new Error(`not read: ${JSON.stringify(result)}`);
   return result.replies[0] ?? null;
 };
@@ -61,7 +61,7 @@ describe.each([
     await write('XGROUP CREATE s g 0 MKSTREAM', 'XADD s 1-1 f v', 'XADD s 2-1 f v');
     await write('XREADGROUP GROUP g c STREAMS s >');
     const to = Date.now();
-    await beside.end();
+    await oracle.end();
     return { from, to };
   };
 
@@ -89,7 +89,7 @@ describe.each([
     // The names are words that a claim has for its options.
     await write('XGROUP CREATE s TIME 0', 'XREADGROUP GROUP TIME TIME COUNT 1 STREAMS s >');
     await write(`XCLAIM s g c 0 1-1 TIME ${moment}`, `XCLAIM s TIME TIME 0 1-1 TIME ${moment}`);
-    await beside.end();
+    await oracle.end();
     const full = JSON.stringify(await ask('XINFO STREAM s FULL'));
     expect(full).toContain(`["1-1","c",${moment},2]`);
     expect(full).toContain(`["1-1","TIME",${moment},2]`);
@@ -106,7 +106,7 @@ describe.each([
 ])('a read %s', (_, ask) => {
   it('leaves out the values of a hash', async () => {
     await write('HSET h f 1 g 2');
-    await beside.end();
+    await oracle.end();
     expect(await ask('HSCAN h 0 COUNT 9 novalues')).toEqual(['0', ['f', 'g']]);
     expect(await ask('HSCAN h 0 MATCH NOVALUES')).toEqual(['0', []]);
     expect(await ask('HSCAN h 0')).toEqual(['0', ['f', '1', 'g', '2']]);
@@ -114,7 +114,7 @@ describe.each([
 
   it('tells what a key takes', async () => {
     await write('SET k v');
-    await beside.end();
+    await oracle.end();
     expect(await ask('MEMORY USAGE k')).toBeGreaterThan(0);
     expect(await ask('memory usage none samples 0')).toBeNull();
   });

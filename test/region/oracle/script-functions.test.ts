@@ -6,8 +6,8 @@ import { connectDirectly, patient } from '../direct.ts';
 import { countedText, roundOf, snapshotOf } from '../fixtures.ts';
 import { encodeReply } from '../replies.ts';
 import { startRedisServer, type TestServer } from '../servers.ts';
-import { toldByClient, toldByRegion } from './beside.ts';
-import { runsOf } from './runs.ts';
+import { normalizeClientReply, normalizeRegionReply } from './redis-oracle.ts';
+import { runCountOf } from './run-count.ts';
 
 /**
  * The functions that scripts are given in place of the server's own, beside these: random calls of them in one script, which
@@ -38,9 +38,9 @@ async function compare(region: RegionClient, text: string, argv: readonly string
   const result = await region.snapshot(snapshotOf([], [{ args, reads: [], reply: null }]), 0);
   if (result.kind !== 'read') throw new Error(JSON.stringify(result));
   const replies = parseExact(encodeReply(result.replies));
-  const told = toldByRegion(Array.isArray(replies) ? replies[0] : replies);
+  const told = normalizeRegionReply(Array.isArray(replies) ? replies[0] : replies);
   const plain = await server.redis.callBuffer('EVAL', text, '0', ...argv).catch(String);
-  expect(told, `${text} ${JSON.stringify(argv)}`).toEqual(toldByClient(plain));
+  expect(told, `${text} ${JSON.stringify(argv)}`).toEqual(normalizeClientReply(plain));
 }
 
 /** Gathers what each call returns or raises. */
@@ -119,7 +119,7 @@ describe('patterns of scripts', () => {
     ['by Lockstep’s own matcher', () => ownMatcher],
   ])('match what those of one plain server match: %s', async (_, region) => {
     const property = fc.asyncProperty(cases, (each) => compare(region(), matching, each.flat()));
-    await fc.assert(property, runsOf(150));
+    await fc.assert(property, runCountOf(150));
   });
 
   it('match in long texts too', async () => {
@@ -184,6 +184,6 @@ describe('functions, methods and operators of scripts', () => {
     const property = fc.asyncProperty(lines, (each) =>
       compare(client, `${beginning}${each.join('\n')}\nreturn out`, []),
     );
-    await fc.assert(property, runsOf(300));
+    await fc.assert(property, runCountOf(300));
   });
 });

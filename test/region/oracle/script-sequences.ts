@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import type { Script } from './scripts-beside.ts';
+import type { Script } from './script-oracle.ts';
 
 /**
  * Random small scripts over few keys of all types: commands by call and by pcall, their results kept in variables, tested,

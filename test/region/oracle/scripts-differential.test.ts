@@ -1,27 +1,27 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, it } from 'vitest';
 import { compileWrite } from '../../../shared/commands/compile.ts';
-import { runsOf } from './runs.ts';
+import { runCountOf } from './run-count.ts';
+import { ScriptOracle } from './script-oracle.ts';
 import { scriptSequences } from './script-sequences.ts';
-import { ScriptsBeside } from './scripts-beside.ts';
 import { sequences } from './sequences.ts';
 
-let beside: ScriptsBeside;
+let oracle: ScriptOracle;
 
 beforeAll(async () => {
-  beside = await ScriptsBeside.start();
+  oracle = await ScriptOracle.start();
 });
 
-afterAll(() => beside.stop());
+afterAll(() => oracle.stop());
 
 describe('random scripts', () => {
   it('answer as one plain Redis does, and leave what it has', async () => {
     const property = fc.asyncProperty(scriptSequences, async (scripts) => {
-      await beside.begin([]);
-      for (const script of scripts) await beside.run(script);
-      await beside.end();
+      await oracle.begin([]);
+      for (const script of scripts) await oracle.run(script);
+      await oracle.end();
     });
-    await fc.assert(property, runsOf(600));
+    await fc.assert(property, runCountOf(600));
   });
 });
 
@@ -29,11 +29,11 @@ describe('random scripts', () => {
 describe('random commands of scripts', () => {
   it('are answered as one plain Redis does, and leave what it has', async () => {
     const property = fc.asyncProperty(sequences, async (steps) => {
-      await beside.begin([]);
+      await oracle.begin([]);
       for (const words of steps.flatMap(({ commands }) => commands)) await call(words);
-      await beside.end();
+      await oracle.end();
     });
-    await fc.assert(property, runsOf(300));
+    await fc.assert(property, runCountOf(300));
   });
 });
 
@@ -46,5 +46,5 @@ async function call(words: readonly string[]): Promise<void> {
   const operation = compiled.ok ? compiled.operations[0] : undefined;
   if (incomparable.has(operation?.kind ?? '') || /^(?:PFCOUNT|FLUSH)/.test(words[0] ?? '')) return;
   const script = { text: 'return redis.call(unpack(ARGV))', keys: [], argv: words };
-  await beside.run(script, operation?.reply ?? null);
+  await oracle.run(script, operation?.reply ?? null);
 }

@@ -1,16 +1,16 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { scriptLives } from './script-lives.ts';
+import { type Script, ScriptOracle } from './script-oracle.ts';
 import { scriptBeginning, scriptTexts } from './script-texts.ts';
 import { scriptTextsOfNames } from './script-texts-names.ts';
-import { type Script, ScriptsBeside } from './scripts-beside.ts';
 
-let beside: ScriptsBeside;
+let oracle: ScriptOracle;
 
 beforeAll(async () => {
-  beside = await ScriptsBeside.start();
+  oracle = await ScriptOracle.start();
 });
 
-afterAll(() => beside.stop());
+afterAll(() => oracle.stop());
 
 function textsOf(list: string): readonly string[] {
   const lines = list.split('\n').filter((line) => line !== '');
@@ -22,9 +22,9 @@ describe('scripts', () => {
     'answer and leave what one plain Redis does: %s',
     async (_, list) => {
       for (const text of textsOf(list)) {
-        await beside.begin(scriptBeginning);
-        await beside.run({ text, keys: ['k1', 'k2'], argv: ['a1', 'a2'] });
-        await beside.end();
+        await oracle.begin(scriptBeginning);
+        await oracle.run({ text, keys: ['k1', 'k2'], argv: ['a1', 'a2'] });
+        await oracle.end();
       }
       expect(textsOf(list).length).toBeGreaterThan(10);
     },
@@ -33,21 +33,21 @@ describe('scripts', () => {
   it.each(Object.entries(scriptLives))(
     'serve as on one plain Redis: %s',
     async (_, { text, calls }) => {
-      await beside.begin([
+      await oracle.begin([
         ['RPUSH', 'jobs', 'one', 'two'],
         ['SET', 'jokes', '1'],
         ['INCR', 'apples'],
       ]);
-      for (const call of calls) await beside.run(callOf(text, call));
-      await beside.end();
+      for (const call of calls) await oracle.run(callOf(text, call));
+      await oracle.end();
     },
   );
 
   it('read as one plain Redis does', async () => {
     const lists = Object.values({ ...scriptTexts, ...scriptTextsOfNames });
     for (const text of lists.flatMap(textsOf).filter((each) => !isOfWrites(each))) {
-      await beside.begin(scriptBeginning);
-      await beside.read({ text, keys: ['k1', 'k2'], argv: ['a1', 'a2'] });
+      await oracle.begin(scriptBeginning);
+      await oracle.read({ text, keys: ['k1', 'k2'], argv: ['a1', 'a2'] });
     }
   });
 });

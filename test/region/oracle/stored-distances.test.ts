@@ -2,18 +2,18 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { compileWrite } from '../../../shared/commands/compile.ts';
 import { abortOf, executed, part, prepareOf, roundOf } from '../fixtures.ts';
 import { startRedisServer } from '../servers.ts';
-import { RegionBesidePlain } from './beside.ts';
+import { RegionWithOracle } from './redis-oracle.ts';
 
 /** Distances that a server stores are in its vote, since the reply, a count, would hide a last digit that differs. */
 
-let beside: RegionBesidePlain;
+let oracle: RegionWithOracle;
 let sequence = 0;
 
 beforeAll(async () => {
-  beside = new RegionBesidePlain(await startRedisServer());
+  oracle = new RegionWithOracle(await startRedisServer());
 });
 
-afterAll(() => beside.stop());
+afterAll(() => oracle.stop());
 
 async function fingerprintsOf(words: string): Promise<readonly string[]> {
   const compiled = compileWrite([words.split(' ')], [], { now: Date.now(), seed: () => 1 });
@@ -21,7 +21,7 @@ async function fingerprintsOf(words: string): Promise<readonly string[]> {
   sequence += 1;
   const decisions = sequence > 1 ? [abortOf(sequence - 1, [...compiled.keys])] : [];
   const prepares = [prepareOf(sequence, [...compiled.keys], part(...compiled.operations))];
-  const { votes } = executed(await beside.region.round(roundOf({ decisions, prepares }), 0));
+  const { votes } = executed(await oracle.region.round(roundOf({ decisions, prepares }), 0));
   const [vote] = votes;
   if (vote?.kind !== 'yes') throw new Error(JSON.stringify(vote));
   return vote.fingerprints;
@@ -29,10 +29,10 @@ async function fingerprintsOf(words: string): Promise<readonly string[]> {
 
 it('differ in the vote if a place differs, and are the same if it does not', async () => {
   const words = 'GEOSEARCHSTORE d g FROMLONLAT 15 37 BYRADIUS 400 km STOREDIST';
-  await beside.staged.geoadd('g', 13.361389, 38.115556, 'P', 15.087269, 37.502669, 'C');
+  await oracle.staged.geoadd('g', 13.361389, 38.115556, 'P', 15.087269, 37.502669, 'C');
   const first = await fingerprintsOf(words);
   expect(await fingerprintsOf(words)).toEqual(first);
-  await beside.staged.geoadd('g', 13.3615, 38.115556, 'P');
+  await oracle.staged.geoadd('g', 13.3615, 38.115556, 'P');
   const moved = await fingerprintsOf(words);
   expect(moved).not.toEqual(first);
   expect(moved.slice(0, 2)).toEqual(first.slice(0, 2));

@@ -3,23 +3,23 @@ import { compileWrite } from '../../../shared/commands/compile.ts';
 import type { Operation } from '../../../shared/contracts/frame.ts';
 import { commitOf, executed, part, prepareOf, roundOf, script } from '../fixtures.ts';
 import { startRedisServer } from '../servers.ts';
-import { RegionBesidePlain } from './beside.ts';
+import { RegionWithOracle } from './redis-oracle.ts';
 
 /** Trimming with a LIMIT: a server removes whole nodes of its own, so no other server can be compared with. */
 
-let beside: RegionBesidePlain;
+let oracle: RegionWithOracle;
 let sequence = 0;
 
 beforeAll(async () => {
-  beside = new RegionBesidePlain(await startRedisServer());
+  oracle = new RegionWithOracle(await startRedisServer());
 });
 
-afterAll(() => beside.stop());
+afterAll(() => oracle.stop());
 
 beforeEach(async () => {
-  await beside.staged.flushdb();
+  await oracle.staged.flushdb();
   sequence = 0;
-  for (let id = 1; id <= 100; id += 1) await beside.staged.xadd('s', `${id}-1`, 'f', 'v');
+  for (let id = 1; id <= 100; id += 1) await oracle.staged.xadd('s', `${id}-1`, 'f', 'v');
 });
 
 async function write(words: string): Promise<void> {
@@ -31,9 +31,9 @@ async function write(words: string): Promise<void> {
 async function stage(...operations: readonly Operation[]): Promise<void> {
   sequence += 1;
   const prepares = [prepareOf(sequence, ['s'], part(...operations))];
-  const { votes } = executed(await beside.region.round(roundOf({ prepares }), 0));
+  const { votes } = executed(await oracle.region.round(roundOf({ prepares }), 0));
   expect(votes[0]?.kind).toBe('yes');
-  await beside.decide([commitOf(sequence, ['s'])]);
+  await oracle.decide([commitOf(sequence, ['s'])]);
 }
 
 const trims: readonly (readonly [string, number, string | undefined])[] = [
@@ -50,8 +50,8 @@ const trims: readonly (readonly [string, number, string | undefined])[] = [
 ];
 
 async function expectLeft(length: number, first: string | undefined): Promise<void> {
-  expect(await beside.staged.xlen('s')).toBe(String(length));
-  expect((await beside.staged.xrange('s', '-', '+', 'COUNT', 1))[0]?.[0]).toBe(first);
+  expect(await oracle.staged.xlen('s')).toBe(String(length));
+  expect((await oracle.staged.xrange('s', '-', '+', 'COUNT', 1))[0]?.[0]).toBe(first);
 }
 
 describe('an approximate trimming with a LIMIT', () => {

@@ -1,3 +1,4 @@
+/** Runs scripts in a region and in one plain Redis, and compares their replies and their data. */
 import { createHash } from 'node:crypto';
 import { expect } from 'vitest';
 import { bytesWithin } from '../../../shared/commands/raw-bytes.ts';
@@ -17,25 +18,25 @@ import { encodeReply, jsonOfOutcomes } from '../replies.ts';
 import { startRedisServer } from '../servers.ts';
 import {
   inOrder,
+  normalizeClientReply,
+  normalizeRegionReply,
   type OracleReply,
-  RegionBesidePlain,
-  toldByClient,
-  toldByRegion,
-} from './beside.ts';
+  RegionWithOracle,
+} from './redis-oracle.ts';
 
-/** A script with what it is given, as EVAL takes it. */
+/** A script with its keys and arguments, as in EVAL. */
 export interface Script {
   readonly text: string;
   readonly keys: readonly string[];
   readonly argv: readonly string[];
 }
 
-/** The name by which EVALSHA knows the text. */
+/** The SHA-1 of the text, which EVALSHA takes. */
 function digestOf(text: string): string {
   return createHash('sha1').update(text).digest('hex');
 }
 
-/** How often a script may come with further keys before it is listed whole. */
+/** The maximum number of attempts until every key of a script is listed. */
 const attempts = 20;
 
 const keepScript = `
@@ -48,12 +49,12 @@ for _, key in ipairs(redis.call('KEYS', '*')) do redis.call('COPY', key, key, 'D
  * Each script runs in both, and has to be answered the same and to leave the same; but one that raises an error leaves
  * nothing in Lockstep.
  */
-export class ScriptsBeside extends RegionBesidePlain {
+export class ScriptOracle extends RegionWithOracle {
   #transactions = 0;
   #keys: readonly string[] = [];
 
-  static async start(): Promise<ScriptsBeside> {
-    return new ScriptsBeside(await startRedisServer());
+  static async start(): Promise<ScriptOracle> {
+    return new ScriptOracle(await startRedisServer());
   }
 
   /** Empties both, and fills them with these commands. */
@@ -66,7 +67,7 @@ export class ScriptsBeside extends RegionBesidePlain {
     }
   }
 
-  /** Runs the script in both; returns what it was answered. `order` is that of replies that have none. */
+  /** Runs the script on both sides and returns its reply. `order` sorts replies whose order is undefined. */
   async run(script: Script, order: ReplyOrder = null): Promise<OracleReply> {
     const { reply, isUndone } = await this.stage(script);
     await this.#keep();
@@ -77,7 +78,7 @@ export class ScriptsBeside extends RegionBesidePlain {
     return reply;
   }
 
-  /** Runs the script as a read, in both. */
+  /** Runs the script as a read on both sides. */
   async read(script: Script): Promise<OracleReply> {
     const { text, keys, argv } = script;
     const args = [
@@ -93,7 +94,7 @@ export class ScriptsBeside extends RegionBesidePlain {
     const result = await this.region.snapshot(snapshotOf(keys, [{ args, reads, reply: null }]), 0);
     if (result.kind !== 'read') throw new Error(`not read: ${JSON.stringify(result)}`);
     const replies = parseExact(encodeReply(result.replies));
-    const reply = toldByRegion(Array.isArray(replies) ? replies[0] : replies);
+    const reply = normalizeRegionReply(Array.isArray(replies) ? replies[0] : replies);
     const expected = await this.#evaluate('EVAL_RO', script);
     expect(reply, `the reply to ${JSON.stringify(script)}`).toEqual(expected);
     return reply;
@@ -119,7 +120,8 @@ export class ScriptsBeside extends RegionBesidePlain {
         this.#keys = keys;
         const outcomes = parseExact(jsonOfOutcomes(vote.outcomes));
         const [outcome] = Array.isArray(outcomes) ? outcomes : [];
-        if (outcome[0] === 0) return { reply: toldByRegion(outcome[1]), isUndone: false, keys };
+        if (outcome[0] === 0)
+          return { reply: normalizeRegionReply(outcome[1]), isUndone: false, keys };
         return { reply: { error: String(outcome[2]) }, isUndone: true, keys };
       }
       if (vote?.kind !== 'unlisted') throw new Error(`${script.text}: ${JSON.stringify(vote)}`);
@@ -135,7 +137,7 @@ export class ScriptsBeside extends RegionBesidePlain {
   async #evaluate(name: string, { text, keys, argv }: Script): Promise<OracleReply> {
     const args = [text, String(keys.length), ...keys, ...argv];
     const bytes = args.map((arg) => Buffer.from(bytesWithin(arg), 'latin1'));
-    return toldByClient(
+    return normalizeClientReply(
       await this.plain.callBuffer(name, ...bytes).catch((error: unknown) => error),
     );
   }
@@ -144,7 +146,7 @@ export class ScriptsBeside extends RegionBesidePlain {
     await this.plain.eval(keepScript, 0, '2');
   }
 
-  /** What a script left that raised an error. */
+  /** Undoes the changes of a script that raised an error. */
   async #restore(): Promise<void> {
     await this.plain.flushdb();
     await this.plain.call('SWAPDB', '1', '2');

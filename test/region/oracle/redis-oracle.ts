@@ -1,3 +1,4 @@
+/** Runs commands in a region and in one plain Redis, and compares their replies and their data. */
 import type { Redis } from 'ioredis';
 import { expect } from 'vitest';
 import { compileWrite } from '../../../shared/commands/compile.ts';
@@ -12,7 +13,7 @@ import { startRedisServer, type TestServer } from '../servers.ts';
 import dumpScript from './dump.lua';
 import type { Step } from './sequences.ts';
 
-/** A reply in one form, whichever way it came: strings with one character a byte, integers as bigints. */
+/** A reply in a common form: strings with one character per byte, integers as bigints. */
 export type OracleReply =
   | null
   | string
@@ -20,32 +21,32 @@ export type OracleReply =
   | readonly OracleReply[]
   | { readonly error: string };
 
-/** The reply of a client that gives integers as strings, and strings as bytes. */
-export function toldByClient(reply: unknown): OracleReply {
+/** Normalizes the reply of a client that returns integers as strings, and strings as bytes. */
+export function normalizeClientReply(reply: unknown): OracleReply {
   if (Buffer.isBuffer(reply)) return reply.toString('latin1');
-  if (Array.isArray(reply)) return reply.map(toldByClient);
+  if (Array.isArray(reply)) return reply.map(normalizeClientReply);
   if (reply instanceof Error) return { error: bytesOfText(reply.message) };
   return reply === null ? null : BigInt(String(reply));
 }
 
-/** A reply in an outcome. */
-export function toldByRegion(reply: unknown): OracleReply {
+/** Normalizes a reply of a region's outcome. */
+export function normalizeRegionReply(reply: unknown): OracleReply {
   if (reply === null || typeof reply === 'string') return reply;
   if (typeof reply === 'number' || typeof reply === 'bigint') return BigInt(reply);
-  if (Array.isArray(reply)) return reply.map(toldByRegion);
+  if (Array.isArray(reply)) return reply.map(normalizeRegionReply);
   if (typeof reply === 'object' && 's' in reply) return String(reply.s);
   if (typeof reply === 'object' && 'e' in reply) return { error: String(reply.e) };
   throw new Error(`no reply: ${JSON.stringify(reply)}`);
 }
 
-/** One command on its way through both: as an operation, or refused with Redis's own error. */
+/** A command for both sides: compiled to an operation, or refused with the error of Redis. */
 interface Tried {
   readonly words: readonly string[];
   readonly operation: Part['operations'][number] | null;
   readonly error: string | null;
 }
 
-/** Null for a command that is refused by name: its differences are listed in the table. */
+/** Compiles a command; null if it is refused by name, because the table lists that difference. */
 function tryOut(words: readonly string[], now: number): Tried | null {
   const compiled = compileWrite([words], [], { now, seed: () => 1 });
   if (compiled.ok) {
@@ -58,8 +59,8 @@ function tryOut(words: readonly string[], now: number): Tried | null {
 }
 
 /**
- * What one Redis does with the command. The id that Lockstep made for an entry is given to it; it counts as Lockstep does,
- * without keeping the count in the key; and it removes what Lockstep drew.
+ * The command for the plain Redis. It gets the entry id that Lockstep generated, counts without caching the count in the
+ * key, and removes the members that Lockstep drew.
  */
 function plainly({ words, operation }: Tried, reply: OracleReply): readonly Buffer[] {
   const drawn = operation?.kind === 'pop' ? [reply].flat().map(String) : [];
@@ -76,7 +77,7 @@ function plainly({ words, operation }: Tried, reply: OracleReply): readonly Buff
   return given.map((word) => Buffer.from(bytesWithin(word), 'latin1'));
 }
 
-/** A reply in the one order that it has in both, where servers give it any. */
+/** A reply in the one order that it has in both, if servers give it any. */
 export function inOrder(told: OracleReply, order: ReplyOrder): OracleReply {
   if (!Array.isArray(told)) return told;
   const flat = told.map(String);
@@ -85,8 +86,8 @@ export function inOrder(told: OracleReply, order: ReplyOrder): OracleReply {
   return flat.flatMap((name, at) => (at % 2 === 0 ? [`${name}\0${flat[at + 1]}`] : [])).sort();
 }
 
-/** A region and one plain Redis beside it, in two databases of one server. */
-export class RegionBesidePlain {
+/** A region and a plain Redis as its oracle, in two databases of one server. */
+export class RegionWithOracle {
   readonly #server: TestServer;
   readonly staged: Redis;
   readonly plain: Redis;
@@ -105,13 +106,13 @@ export class RegionBesidePlain {
     await this.#server.stop();
   }
 
-  /** Has the region apply these. */
+  /** Sends these decisions to the region. */
   async decide(decisions: readonly Decision[]): Promise<void> {
     const reply = executed(await this.region.round(roundOf({ decisions }), 0));
     expect(reply.decisions).toEqual(decisions.map(() => 'acknowledged'));
   }
 
-  /** Compares all that both have now, when nothing is staged. */
+  /** Compares all data of both sides, when nothing is staged. */
   async compare(): Promise<void> {
     const [found, expected] = await Promise.all([this.staged, this.plain].map(dumpOf));
     expect(found).toEqual(expected);
@@ -121,16 +122,16 @@ export class RegionBesidePlain {
   }
 }
 
-/** Each step goes through both, and has to be answered the same. */
-export class Beside extends RegionBesidePlain {
+/** Runs each step on both sides, and expects the same replies. */
+export class RedisOracle extends RegionWithOracle {
   #transactions = 0;
   #keys: readonly string[] = [];
 
-  static async start(): Promise<Beside> {
-    return new Beside(await startRedisServer());
+  static async start(): Promise<RedisOracle> {
+    return new RedisOracle(await startRedisServer());
   }
 
-  /** Runs the steps on empty databases, and compares what they leave. */
+  /** Runs the steps on empty databases, and compares the resulting data. */
   async agree(steps: readonly Step[]): Promise<void> {
     await Promise.all([this.staged.flushdb(), this.plain.flushdb()]);
     this.#transactions = 0;
@@ -138,7 +139,7 @@ export class Beside extends RegionBesidePlain {
     await this.end();
   }
 
-  /** A round brings the commit of the step before. Returns what each command was answered. */
+  /** Runs one step in a round that also commits the step before. Returns the reply to each command. */
   async run({ together, commands }: Step): Promise<readonly OracleReply[]> {
     const now = Date.now();
     const tried = commands.flatMap((words) => tryOut(words, now) ?? []);
@@ -152,7 +153,7 @@ export class Beside extends RegionBesidePlain {
         .callBuffer(name?.toString('latin1') ?? '', ...rest)
         .catch((error: unknown) => error);
       const words = JSON.stringify(each.words);
-      const expected = inOrder(toldByClient(answer), each.operation?.reply ?? null);
+      const expected = inOrder(normalizeClientReply(answer), each.operation?.reply ?? null);
       const found =
         name?.toString() === 'SREM' && each.words[0] === 'SPOP'
           ? BigInt([reply].flat().length)
@@ -185,8 +186,8 @@ export class Beside extends RegionBesidePlain {
     const outcomes = parseExact(outcomesOf(reply.votes[0]));
     if (!Array.isArray(outcomes)) throw new Error('outcomes are an array');
     return outcomes.flatMap(([tag, first, second]: readonly unknown[], index) => {
-      if (together) return index === 0 ? toldOfAll(outcomes[0]) : [];
-      return [tag === 2 ? { error: String(second) } : toldByRegion(first)];
+      if (together) return index === 0 ? normalizeOutcomes(outcomes[0]) : [];
+      return [tag === 2 ? { error: String(second) } : normalizeRegionReply(first)];
     });
   }
 
@@ -194,16 +195,16 @@ export class Beside extends RegionBesidePlain {
     return this.#transactions === 0 ? [] : [commitOf(this.#transactions, this.#keys)];
   }
 
-  /** Commits the last step, and compares all that both have now. */
+  /** Commits the last step, and compares all data. */
   async end(): Promise<void> {
     await this.decide(this.#decisions());
     await this.compare();
   }
 }
 
-function toldOfAll(outcome: unknown): OracleReply[] {
+function normalizeOutcomes(outcome: unknown): OracleReply[] {
   if (!Array.isArray(outcome) || outcome[0] !== 0) throw new Error(`undone: ${String(outcome)}`);
-  return outcome.slice(1).map(toldByRegion);
+  return outcome.slice(1).map(normalizeRegionReply);
 }
 
 /**
@@ -211,7 +212,7 @@ function toldOfAll(outcome: unknown): OracleReply[] {
  * between the two runs.
  */
 export async function dumpOf(redis: Redis): Promise<OracleReply> {
-  const keys = toldByClient(await redis.callBuffer('EVAL', dumpScript, '0'));
+  const keys = normalizeClientReply(await redis.callBuffer('EVAL', dumpScript, '0'));
   if (!Array.isArray(keys)) throw new Error('a dump is an array');
   const soon = BigInt(Date.now() + 86_400_000);
   return keys.map(([name, type, expiry, value]) => {

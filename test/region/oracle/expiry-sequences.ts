@@ -1,3 +1,4 @@
+/** Random sequences of commands with short expiries. */
 import fc from 'fast-check';
 
 /**

@@ -1,3 +1,4 @@
+/** The implementations of a region that are held to the same claims: the model, redis-server, the embedded server. */
 import type { Redis } from 'ioredis';
 import type {
   Inspection,
@@ -12,16 +13,16 @@ import { RegionModel } from './model.ts';
 import { encodeReply, type ModelReply } from './replies.ts';
 import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
 
-/** A region under test, with what its claims need. */
+/** A region under test, with the operations that claims about it need. */
 export interface Implementation {
   round(round: Round): Promise<RoundResult>;
   snapshot(request: SnapshotRequest): Promise<SnapshotResult>;
   inspect(inspection: Inspection): Promise<InspectionResult>;
   /** Runs a command as a plain client; the reply is JSON as in a part's outcome. */
   run(...args: readonly string[]): Promise<string>;
-  /** What was published since it was asked last, as `channel message` with one character a byte. */
+  /** The messages published since the last call, as `channel message` with one character per byte. */
   published(): Promise<readonly string[]>;
-  /** Keeps the shard's own state, and returns what takes it back: a rollback. */
+  /** Saves the shard's own state, and returns a function that rolls it back. */
   backup(): Promise<() => Promise<void>>;
   /** Loses the lock of a key, as no region should. */
   dropLock(key: string): Promise<void>;
@@ -31,13 +32,16 @@ export interface Implementation {
 }
 
 /** Each implementation of a region, by its name. */
-export const worlds: readonly (readonly [name: string, open: () => Promise<Implementation>])[] = [
-  ['the model', async () => modelWorld()],
-  ['redis-server', () => redisWorld(startRedisServer(), 'flagged')],
-  ['the embedded server', () => redisWorld(startEmbedded(), 'plain')],
+export const implementations: readonly (readonly [
+  name: string,
+  open: () => Promise<Implementation>,
+])[] = [
+  ['the model', async () => openModel()],
+  ['redis-server', () => openRedis(startRedisServer(), 'flagged')],
+  ['the embedded server', () => openRedis(startEmbedded(), 'plain')],
 ];
 
-function modelWorld(): Implementation {
+function openModel(): Implementation {
   const model = new RegionModel(() => Date.now());
   return {
     round: async (round) => model.round(round),
@@ -56,7 +60,7 @@ function modelWorld(): Implementation {
   };
 }
 
-async function redisWorld(
+async function openRedis(
   starting: Promise<TestServer>,
   text: 'flagged' | 'plain',
 ): Promise<Implementation> {
@@ -86,7 +90,7 @@ async function redisWorld(
 
 const statusCommands = new Set(['SET', 'RENAME', 'TYPE']);
 
-/** Marks the end of what was published before it. */
+/** A message on this channel marks the end of the earlier ones. */
 const endChannel = 'the-end-of-all-messages';
 
 /** A subscriber to all channels of a server. */
@@ -115,7 +119,7 @@ export async function listenerOf(redis: Redis) {
   };
 }
 
-/** ioredis does not tell a status from a string, so the commands that answer by one are named. */
+/** ioredis does not distinguish a status from a string, so the commands that reply a status are listed. */
 async function runPlainly(redis: Redis, args: readonly string[]): Promise<string> {
   const [name = '', ...rest] = args;
   try {
