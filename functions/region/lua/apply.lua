@@ -108,7 +108,7 @@ local function shadowsStand(plan)
   return not plan.merges or mergers.stand(plan)
 end
 
--- Marks the plans that lack a shadow as lost. One command where all is well.
+-- Marks the plans that lack a shadow as lost. One command if all is well.
 local function checkShadows(plans)
   local names = {}
   for _, plan in ipairs(plans) do
@@ -133,7 +133,7 @@ local function failAll(plans)
   for _, plan in ipairs(plans) do plan.failure = plan.failure or 'r' end
 end
 
--- A SET may be refused where memory is short. It comes first, and can run again.
+-- A SET may be refused if memory is short. It comes first, and can run again.
 local function runSets(plan)
   for _, item in ipairs(plan.sets) do
     local reply
@@ -204,7 +204,7 @@ end
 -- Applies plans whole. A plan that could not be applied has `failure` set ('l' lost, 'r' refused) and keeps its locks.
 -- `settled` is a flat list of (score, id) that goes into `done` with them; it goes first, because a transaction that
 -- is in `done` and still holds locks is applied again, while one that is in neither counts as lost.
--- Returns false where `done` could not be written; then nothing was changed.
+-- Returns false if `done` could not be written; then nothing was changed.
 function applyPlans(plans, settled, locks)
   checkShadows(plans)
   plans = standing(plans)
@@ -240,7 +240,7 @@ end
 
 -- Meta ---------------------------------------------------------------------------------------------------------------
 
--- The shard's state here, or nil where it has none.
+-- The shard's state here, or nil if it has none.
 local function readMeta()
   local found = must('HMGET', META, 'generation', 'epoch', 'incarnation', 'floor', 'counter', 'history',
     'phase', 'copyNumber', 'format')
@@ -266,7 +266,7 @@ local function marksOf(meta)
   return marks
 end
 
--- Nil where the region has the pair, else the refusal.
+-- Nil if the region has the pair, else the refusal.
 local function lossOf(meta, seen)
   if seen == 0 then return nil end
   if seen[1] > meta.counter then return 'lost' end

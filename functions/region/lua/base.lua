@@ -23,7 +23,7 @@ local unpack = unpack or table.unpack
 -- True if `name`, which may be nil, is one of `names`: a text that has a space before and behind each of them.
 local function isNamed(names, name) return name and string.find(names, ' ' .. name .. ' ', 1, true) ~= nil end
 
--- True where `name` is none of Lockstep's own.
+-- True if `name` is not one of Lockstep's own.
 local function isVisible(name) return sub(name, 1, #RESERVED) ~= RESERVED end
 
 -- Bytes that are no UTF-8 come as halves of characters, \udc80 for 0x80: cjson refuses these, and takes any byte.
@@ -235,7 +235,7 @@ function plainWithin(bound, reply, ...)
 end
 end
 
--- True where `a` comes before `b` by bytes. Lua's own `<` follows the locale of the server.
+-- True if `a` comes before `b` by bytes. Lua's own `<` follows the locale of the server.
 local function before(a, b)
   if a == b then return false end
   local index = 1

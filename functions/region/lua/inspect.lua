@@ -7,7 +7,7 @@
 --   Keys have one character a byte.
 --
 -- Replies, one ASCII JSON text each, read by decoding.ts:
---   {"i":[[key,digest|null,incarnation,sequence]…],"n":cursor|null,"t":0|1}   sequence is -1 where there is no lock
+--   {"i":[[key,digest|null,incarnation,sequence]…],"n":cursor|null,"t":0|1}   sequence is -1 if there is no lock
 --   {"x":text}                                                                failed
 --
 -- Of `keys` those are missing at the end that the bound left no room for. A digest is a SHA-1 in hexadecimal digits, of
@@ -154,7 +154,7 @@ local bodies = {
   stream = digestStream,
 }
 
--- The digest in JSON, null where the key is not there.
+-- The digest in JSON, null if the key is not there.
 local function digestOf(key)
   local kind, expiry = must('TYPE', key).ok, must('PEXPIRETIME', key)
   if kind == 'none' or expiry == -2 then return 'null' end

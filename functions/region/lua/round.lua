@@ -40,7 +40,7 @@
 --   {'d', 'alr…', {vote…}, {{counter, mark}…}, {{incarnation, sequence, keys}…}, 0|1, clock|nil, copy|nil,
 --    0|1|nil}                                                                                            executed
 --       a acknowledged, l lost, r refused, u of a form that this release does not know
---       1 where older locks were left out
+--       1 if older locks were left out
 --       votes: {'y', outcomes, shape, fingerprints}, {'t'} late, {'d'} duplicate, {'l', key, incarnation, sequence}
 --       locked, {'f', 'epoch'|'incarnation'} fenced, {'r', reason} refused, {'r', reason, 1} refused as it takes
 --       longer than a vote may, {'c', parts} refused, as only so many of its first parts have room for their replies,
@@ -220,7 +220,7 @@ local function objectionToAll(locks)
   return lockedVote(flat[1], flat[2])
 end
 
--- The vote against, or nil where the transaction may be staged.
+-- The vote against, or nil if the transaction may be staged.
 local function objection(prepare, round, meta, locks, done)
   local id, keys = idOf(prepare[1], prepare[2]), prepare[4]
   if round.epoch < meta.epoch then return { 'f', 'epoch' } end
@@ -335,7 +335,7 @@ local function newMeta(generation)
   }
 end
 
--- The state that the round is judged by: the region's, or a new one where the round's generation is taken.
+-- The state that the round is judged by: the region's, or a new one if the round's generation is taken.
 local function metaFor(held, round)
   local begins = round.copy and round.copy[1] == 'b'
   if not held then

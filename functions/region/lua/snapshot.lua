@@ -7,7 +7,7 @@
 -- ARGV[1]: a JSON text, written by encoding.ts:
 --   [generation, isStrong, decisions, keys, commands, bound, isLeased, seen, inScript, lcsSteps, longest]
 --   isStrong   0 skips the locks and the lease
---   isLeased   1 asks for a lease, where the snapshot is strong
+--   isLeased   1 asks for a lease, if the snapshot is strong
 --   seen       [counter, mark], or 0
 --   decision   as in round.lua; only commits are applied
 --   command    [args]. SCAN, KEYS, RANDOMKEY and DBSIZE leave out Lockstep's own keys, and where the snapshot is strong
@@ -157,7 +157,7 @@ end
 -- Tells the bytes of a reply before it is read: a key may be named many times.
 local measures = { GET = measureAll, MGET = measureAll, GETRANGE = measureRange, SUBSTR = measureRange }
 
--- The bytes of each reply, nil where that is not known, and those of all of them together, nil where one is not known.
+-- The bytes of each reply, nil if that is not known, and those of all of them together, nil if one is not known.
 local function measure(commands)
   local sizes, sum = {}, 0
   for index, command in ipairs(commands) do

@@ -6,7 +6,7 @@ local isAddressed
 do
   local typesByLetter = { h = 'hash', s = 'set', z = 'zset', l = 'list' }
 
-  -- True where the key is staged by its elements from now on: it was already, or a command that addresses elements is
+  -- True if the key is staged by its elements from now on: it was already, or a command that addresses elements is
   -- the first to change it, and it is too large to be copied for that.
   local function isByElements(key, kind)
     local state = stateOf(key)
@@ -22,7 +22,7 @@ do
     return elements.begin(key, state, kind, length)
   end
 
-  -- True where a key of the command is staged by its elements, and the command tells which ones it addresses.
+  -- True if a key of the command is staged by its elements, and the command tells which ones it addresses.
   function isAddressed(operation)
     local code, found = operation[6], false
     if type(code) ~= 'string' then return false end

@@ -1,6 +1,6 @@
 -- The ways in which commands address the elements of a collection, by the letters of addressing.ts: the type, and the
 -- way. A way's `load` gets what the command will look at into the shadow, and may put other arguments in the place of
--- the command's; it answers false where the key has to be staged whole. `after` follows what the command has done.
+-- the command's; it answers false if the key has to be staged whole. `after` follows what the command has done.
 --
 -- What a command would not take goes to it as it is: it answers its error on the shadow as on the whole.
 local ways = {}
@@ -24,7 +24,7 @@ local function integerOf(word)
   return sign == '-' and -number or number
 end
 
--- The first and the last index from 0 on of a range, as Redis counts them; nil where the words are no integers.
+-- The first and the last index from 0 on of a range, as Redis counts them; nil if the words are no integers.
 local function rangeOf(args, length)
   local first, last = integerOf(args[3]), integerOf(args[4])
   if not first or not last then return nil end
@@ -99,7 +99,7 @@ local function scoreNumber(score)
   return tonumber(score)
 end
 
--- True where member and score `a` are farther from this end than `b`.
+-- True if member and score `a` are farther from this end than `b`.
 local function isFarther(a, b, side)
   if side == HIGH then a, b = b, a end
   local scoreA, scoreB = scoreNumber(a[2]), scoreNumber(b[2])
@@ -108,7 +108,7 @@ local function isFarther(a, b, side)
 end
 
 -- Makes sure that the `count` elements nearest to the end are in the shadow: of the base everything is, up to an edge,
--- and the shadow has so many up to there. False where that takes too much.
+-- and the shadow has so many up to there. False if that takes too much.
 local function reach(key, part, side, count)
   local name, range = shadowName(tx.id, key), side == LOW and 'ZRANGE' or 'ZREVRANGE'
   local at = whole(count - 1)

@@ -8,8 +8,8 @@
 --
 -- state.part: { kind, size, expiry, present, known, journal, … }
 --   kind      the type; size: how many elements the base has; expiry: in ms, or -1
---   isNew     true until the shadow is made; mayExpire: true where a command may have changed its expiry
---   known     by element: false where the base has it not, else its value there (true for a member of a set)
+--   isNew     true until the shadow is made; mayExpire: true if a command may have changed its expiry
+--   known     by element: false if the base has it not, else its value there (true for a member of a set)
 --   journal   what is known, in the order in which it came to be; present: how many of these the base has
 --   reached, edges, ranges   of a sorted set: how many of the lowest and of the highest are known, with the last of
 --             each as { member, score }; and score ranges of which all is known
@@ -42,12 +42,12 @@ end
 
 local module = {}
 
--- Makes the shadow, where that was not done yet.
+-- Makes the shadow, if that was not done yet.
 function module.make(key, part)
   if part.isNew then addAll(part, shadowName(tx.id, key), {}) end
 end
 
--- Begins to stage the key by its elements. False where it has to be copied.
+-- Begins to stage the key by its elements. False if it has to be copied.
 function module.begin(key, state, kind, size)
   local print = fingerprint(key, state)
   if print ~= 'persistent' and tonumber(print) <= clock() + SOON then
@@ -91,7 +91,7 @@ local function note(part, element, value, added)
   if part.kind == 'hash' then insert(added, value) end
 end
 
--- Gets elements into the shadow. False where one has the name of the one more.
+-- Gets elements into the shadow. False if one has the name of the one more.
 local function find(key, part, wanted)
   local asked, added = {}, {}
   for _, element in ipairs(wanted) do
@@ -143,7 +143,7 @@ local function rewrite(name, items)
   if expiry >= 0 then must('PEXPIREAT', name, whole(expiry)) end
 end
 
--- Orders a list's shadow for its merge. Returns the rest of the intent, or nil where nothing has changed.
+-- Orders a list's shadow for its merge. Returns the rest of the intent, or nil if nothing has changed.
 local function sealItems(part, name)
   local left, right = part.side[LOW], part.side[HIGH]
   if part.cut[LOW] + part.cut[HIGH] + left + right == 0 then return nil end
@@ -157,7 +157,7 @@ local function sealItems(part, name)
   return concat(numbers, ',')
 end
 
--- Leaves in the shadow what has changed. Returns the rest of the intent, or nil where nothing has.
+-- Leaves in the shadow what has changed. Returns the rest of the intent, or nil if nothing has.
 local function sealElements(part, name)
   local letter = letters[part.kind]
   local flat, width = mergers.elementsOf(letter, name)
@@ -176,7 +176,7 @@ local function sealElements(part, name)
   return concat(removed)
 end
 
--- Readies a shadow, found under `name`, for its merge. Returns its expiry, and the rest of the intent or nil where no
+-- Readies a shadow, found under `name`, for its merge. Returns its expiry, and the rest of the intent or nil if no
 -- element has changed.
 local function seal(part, name)
   local expiry = part.mayExpire and stagedExpiry(name) or part.expiry
@@ -221,7 +221,7 @@ function module.leave(key, state)
   state.at, state.part = 'gone', nil
 end
 
--- True where a check can look at the shadow; `field` is the one that it compares, or false.
+-- True if a check can look at the shadow; `field` is the one that it compares, or false.
 function module.canCheck(key, state, field)
   if not field or state.part.kind ~= 'hash' then return true end
   return find(key, state.part, { field })

@@ -92,7 +92,7 @@ function module.merge(kind, from, into, expiry, rest)
   elseif kind ~= 'x' then
     mergeElements(kind, from, into, rest)
   end
-  -- Also where it was the same before: if the key has expired meanwhile, nothing of it may come back.
+  -- Also if it was the same before: if the key has expired meanwhile, nothing of it may come back.
   if expiry ~= -1 then must('PEXPIREAT', into, whole(expiry)) end
 end
 
@@ -120,7 +120,7 @@ function module.name(plan, names)
   end
 end
 
--- False where a shadow or its collection is missing before its expiry. Of what has expired nothing is left to change.
+-- False if a shadow or its collection is missing before its expiry. Of what has expired nothing is left to change.
 function module.stand(plan)
   local standing = {}
   for _, item in ipairs(plan.merges) do

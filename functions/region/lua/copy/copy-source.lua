@@ -2,13 +2,13 @@
 --
 -- This text is a module: lua-bundle.ts makes it a function's body, so that only rounds that copy pay for it.
 --
--- An item is [key, next, data] in JSON, `next` null where the value is complete. `data` is for copy-target.lua alone:
+-- An item is [key, next, data] in JSON, `next` null if the value is complete. `data` is for copy-target.lua alone:
 --   [0, key, -1, 0]                                         remove it
 --   [1, key, expiry, value]                                 a string
 --   [2, key, expiry, dump]                                  as the server dumps it
 --   [3, key, expiry, type, isFirst, isLast, at, parts, about]   a piece; a value in one piece is the first and the last
 -- `parts` are in one flat row: the text, the items, (member, score)s, (field, value)s, the members, or entries
--- [id, fields, group, consumer, deliveredAt, deliveries, …], whose fields are null where only groups know the id still.
+-- [id, fields, group, consumer, deliveredAt, deliveries, …], whose fields are null if only groups know the id still.
 -- Texts have one character a byte; what would be longer so comes as [hexadecimal digits]. Entries of streams do not.
 -- `at` counts what comes before: bytes, items; `about` is [lastId, maxDeletedId, entriesAdded, group…] for a stream, a
 -- group being [name, lastDelivered, entriesRead, consumer…]. An expiry is -1 or in ms.
@@ -89,7 +89,7 @@ local function named(flat)
   return values
 end
 
--- True where id `a` comes before `b`. The numbers may be larger than Lua's can be.
+-- True if id `a` comes before `b`. The numbers may be larger than Lua's can be.
 local function isEarlier(a, b)
   local timeA, sequenceA = match(a, '^(%d+)%-(%d+)$')
   local timeB, sequenceB = match(b, '^(%d+)%-(%d+)$')
@@ -235,7 +235,7 @@ local function emitParts(kind, key, from, after, expiry, parts, at, about)
   out[#out + 1] = '],' .. (about and encode(about) or '0') .. ']]'
 end
 
--- Answers a piece from `from` on. Returns its size; nil where less than the whole has room, and `isFirst` is not set.
+-- Answers a piece from `from` on. Returns its size; nil if less than the whole has room, and `isFirst` is not set.
 local function emitPiece(key, expiry, kind, from, room, isFirst, dumpsWell)
   local parts, after, size, at, about = readers[kind](key, from, room)
   if not isFirst and (after or size > room) then return nil end
@@ -247,7 +247,7 @@ local function emitPiece(key, expiry, kind, from, room, isFirst, dumpsWell)
   return size
 end
 
--- Answers a key that is there, and returns its size; nil where it has no room and another one has gone.
+-- Answers a key that is there, and returns its size; nil if it has no room and another one has gone.
 local function emitKey(key, from, expiry, form, room, isFirst)
   local length = redis.pcall('STRLEN', key)
   if from == '' and type(length) == 'number' then

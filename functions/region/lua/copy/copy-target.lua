@@ -8,7 +8,7 @@ local function copyName(key) return PREFIX .. 'copy:' .. key end
 
 local MISSING = 'ERR the beginning of the value is missing'
 
--- Raises where the command fails over many arguments.
+-- Raises if the command fails over many arguments.
 local function addMany(command, name, arguments)
   if #arguments == 0 then return end
   local _, failure = overMany(command, name, arguments)

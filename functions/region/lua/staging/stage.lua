@@ -50,7 +50,7 @@ local function observed(name, ...)
   return reply, reply
 end
 
--- True where the check holds; else false and what was found.
+-- True if the check holds; else false and what was found.
 function holds(check)
   local kind, name = check[1], nameToCheck(check[1], check[2], check[3])
   if kind == EQUALS then
@@ -180,7 +180,7 @@ local function runSet(operation)
   return { ok = 'OK' }
 end
 
--- True where the staged key was there.
+-- True if the staged key was there.
 local function deleteKey(key)
   local state = stateOf(key)
   if state.at == 'gone' then return false end
@@ -351,7 +351,7 @@ local answersMuch = {
   RPOPLPUSH = true, LMPOP = true, ZPOPMIN = true, ZPOPMAX = true, ZMPOP = true,
 }
 
--- True where a part can fail after it has changed something: by a later operation, or as the reply proves too large.
+-- True if a part can fail after it has changed something: by a later operation, or as the reply proves too large.
 local function canFailLate(operations)
   local first = operations[1]
   if not first then return false end

@@ -2,7 +2,7 @@
 -- undone.
 --
 -- A key's staged state (`at`):
---   base     as it stands in the region; counted as absent where its expiry is at or before the transaction's `now`
+--   base     as it stands in the region; counted as absent if its expiry is at or before the transaction's `now`
 --   inline   a plain SET, kept in the lock record; no command at all until the commit
 --   shadow   under its shadow's name, which may hold nothing
 --   part     a large collection, of which the shadow holds what the transaction addresses (elements.lua)

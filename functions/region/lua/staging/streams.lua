@@ -15,7 +15,7 @@ local function increased(digits)
   return sub(head, 1, -2) .. last .. string.rep('0', #nines)
 end
 
--- True where the number of the digits `a` is below that of `b`; neither has leading zeros.
+-- True if the number of the digits `a` is below that of `b`; neither has leading zeros.
 local function isBelow(a, b)
   if #a ~= #b then return #a < #b end
   return before(a, b)
@@ -29,7 +29,7 @@ local function isIdBelow(a, b)
   return isBelow(aSequence, bSequence == '' and '0' or bSequence)
 end
 
--- The id of the entry behind the first `limit` ones, or nil where there are no more. It is found in pieces, as a limit
+-- The id of the entry behind the first `limit` ones, or nil if there are no more. It is found in pieces, as a limit
 -- may be any number.
 local function idBehind(name, limit)
   local from, left = '-', limit + 1

@@ -152,7 +152,7 @@ end
 
 local SCANNED = { MATCH = true, COUNT = true, TYPE = true }
 
--- The options of SCAN, or nil where Redis will refuse them.
+-- The options of SCAN, or nil if Redis will refuse them.
 local function scanOptions(given)
   local options = { MATCH = '*' }
   for index = 3, #given, 2 do

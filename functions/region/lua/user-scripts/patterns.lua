@@ -123,7 +123,7 @@ local function measure(read)
   read.degree, read.factor = math.max(least, degree), factor * math.max(1, bytes)
 end
 
--- The pattern as a list of items. `mayAnchor` is false where ^ stands for itself, as in gmatch.
+-- The pattern as a list of items. `mayAnchor` is false if ^ stands for itself, as in gmatch.
 function patternOf(given, mayAnchor)
   local kept = known[mayAnchor] or {}
   known[mayAnchor] = kept

@@ -31,7 +31,7 @@ local function mostOf(unit, base)
   return unit == 1000 and sub(most, 1, -4) or most
 end
 
--- The moment that a word tells, as ms since the epoch; nil where Redis refuses it, and the word with which every region
+-- The moment that a word tells, as ms since the epoch; nil if Redis refuses it, and the word with which every region
 -- refuses it, whatever its clock says. A moment that has passed for the transaction has passed for every clock.
 local function momentOf(word, measure, mayHavePassed)
   local amount = integerOf(word)
@@ -225,7 +225,7 @@ end
 -- Streams -------------------------------------------------------------------------------------------------------------
 
 -- The arguments of XADD and XTRIM with exact trimming, where their options end, and whether there is a LIMIT behind
--- the threshold, which streams.lua turns into another threshold; nil where Redis refuses them.
+-- the threshold, which streams.lua turns into another threshold; nil if Redis refuses them.
 local function exactTrim(given, isAdd)
   local kept, strategy, isApproximate, limit, at = { given[1], given[2] }, nil, false, nil, 3
   while at <= #given do
@@ -310,7 +310,7 @@ local function claimedAt(option, amount)
   return (moment < 0 or moment > tx.now) and tx.now or moment
 end
 
--- XCLAIM with TIME right behind its ids; nil where Redis will refuse it.
+-- XCLAIM with TIME right behind its ids; nil if Redis will refuse it.
 local function claimArguments(given)
   local arguments, at = {}, 6
   while given[at] and (match(given[at], '^%d+$') or match(given[at], '^%d+%-%d+$')) do at = at + 1 end
@@ -337,7 +337,7 @@ local function claimArguments(given)
   return arguments
 end
 
--- XAUTOCLAIM with COUNT; nil where Redis will refuse it.
+-- XAUTOCLAIM with COUNT; nil if Redis will refuse it.
 local function autoclaimArguments(given)
   local count, isBrief, at = '100', false, 7
   while at <= #given do

@@ -27,7 +27,7 @@ local NOT_INTEGER = 'ERR value is not an integer or out of range'
 
 local known = {}
 
--- The row of a command, by its name in upper case; nil where Redis 7.0 has none. A row of the table is
+-- The row of a command, by its name in upper case; nil if Redis 7.0 has none. A row of the table is
 -- `NAME class arity keys written order rewrite reason`, with - for nothing; user-script-table.ts writes it.
 local function rowOf(name)
   if known[name] ~= nil then return known[name] or nil end
@@ -327,7 +327,7 @@ local function tableReply(value, depth)
   return items
 end
 
--- What Redis answers where a script returns this, in the form that `encode` takes.
+-- The reply of Redis if a script returns this, in the form that `encode` takes.
 function converted(value, depth)
   itemsLeft = itemsLeft - 1
   if itemsLeft < 0 then
