@@ -90,6 +90,17 @@ describe('the launcher of the npm scripts', () => {
   });
 });
 
+describe('package.json', () => {
+  it('asks for a current Node, and installs none', () => {
+    const wanted: {
+      readonly engines: unknown;
+      readonly devDependencies: Readonly<Record<string, string>>;
+    } = JSON.parse(readFileSync('package.json', 'utf8'));
+    expect(wanted.engines).toEqual({ node: '>=22.18' });
+    expect(wanted.devDependencies.node).toBe(undefined);
+  });
+});
+
 describe('a script of package.json', () => {
   it('goes through the launcher, or needs no current Node', () => {
     const { scripts }: { readonly scripts: Readonly<Record<string, string>> } = JSON.parse(
