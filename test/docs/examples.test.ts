@@ -153,7 +153,7 @@ class PageRun {
       (status) => (status < 200 || status > 299) && !expected.has(status),
     );
     expect(wrong, `${where}: ${ran.output()}`).toEqual([]);
-    await this.#awaitShown(example);
+    await this.#awaitShown(example, text);
     const ids = [...new Set(shown.join('\n').match(idPattern) ?? [])];
     const actual = [...new Set(ran.output().match(idPattern) ?? [])];
     ids.forEach((id, index) => {
@@ -162,11 +162,16 @@ class PageRun {
     });
   }
 
-  /** What the page shows may come after the command, from what it started. */
-  async #awaitShown({ page, line, shown }: Example): Promise<void> {
+  /** The output that the page shows may follow later; commands that only read are repeated until it does. */
+  async #awaitShown({ page, line, shown }: Example, text: string): Promise<void> {
     const parts = shown.flatMap(partsOf);
     const missing = () => parts.filter((part) => !this.#shell.output.includes(part));
-    await expect.poll(missing, { message: `${page}:${line} shows what does not come` }).toEqual([]);
+    const isReading = /^curl (?!.*\s-(?:d|X)\b).*$/.test(text.trim());
+    const left = async () => {
+      if (missing().length > 0 && isReading) await this.#shell.run(text);
+      return missing();
+    };
+    await expect.poll(left, { message: `${page}:${line} shows what does not come` }).toEqual([]);
   }
 
   async #runScript(example: Example): Promise<void> {

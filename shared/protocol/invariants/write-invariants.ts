@@ -165,8 +165,10 @@ function checkWakeable({
   const { keys, id } = first.frame;
   const isHeld = keys.some((key) => transactions.isHeld(key));
   // One that came while another paused waits behind it, up to the tick that ends that pause.
+  const shareKeys = (others: readonly string[]) =>
+    areAll(keys) || areAll(others) || others.some((key) => keys.includes(key));
   const isBehind = queued.some(
-    ({ retryAt, frame }) => retryAt > ready.now && frame.keys.some((key) => keys.includes(key)),
+    ({ retryAt, frame }) => retryAt > ready.now && shareKeys(frame.keys),
   );
   must(isHeld || isBehind, 'a frame that can go does not wait', id);
 }
