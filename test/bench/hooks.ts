@@ -17,6 +17,8 @@ export const hookVariables = { LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: 'true' } as con
 const rounds = 6;
 const writesPerSeries = 8;
 const deadEndpoints = 100;
+/** A host has up to twenty webhooks. */
+const deadHosts = 6;
 
 const soakWrites = 10_000;
 const soakKills = 5;
@@ -29,8 +31,8 @@ export async function measureCallbackCost(
   say: (line: string) => void,
 ): Promise<readonly Figure[]> {
   const receiver = await Receiver.start();
-  const silent = await Receiver.start();
-  silent.answer = () => {};
+  const silent = await Promise.all(Array.from({ length: deadHosts / 2 }, () => Receiver.start()));
+  for (const one of silent) one.answer = () => {};
   const samples: Record<Kind, number[]> = { plain: [], callback: [], dead: [] };
   const callback = { url: receiver.url, secret: receiver.secret };
   try {
@@ -45,7 +47,7 @@ export async function measureCallbackCost(
     }
   } finally {
     await receiver.stop();
-    await silent.stop();
+    await Promise.all(silent.map((one) => one.stop()));
   }
   const plainMs = median(samples.plain);
   const ratio = (kind: Kind) => median(samples[kind]) / plainMs;
@@ -77,12 +79,18 @@ async function measureSeries(
 }
 
 /** Half of them refuse the connection; the other half take it and say nothing. */
-async function subscribeDead(client: BenchClient, silent: Receiver): Promise<readonly string[]> {
-  const closedPort = await freePort();
+async function subscribeDead(
+  client: BenchClient,
+  silent: readonly Receiver[],
+): Promise<readonly string[]> {
+  const closedPorts = await Promise.all(silent.map(() => freePort()));
+  const hosts = [
+    ...closedPorts.map((port) => `http://127.0.0.1:${port}`),
+    ...silent.map(({ url }) => url),
+  ];
   const paths: string[] = [];
   for (let number = 0; number < deadEndpoints; number += 1) {
-    const base = number % 2 === 0 ? `http://127.0.0.1:${closedPort}` : silent.url;
-    paths.push(await client.subscribe(`${base}/${number}`));
+    paths.push(await client.subscribe(`${hosts[number % hosts.length]}/${number}`));
   }
   return paths;
 }
