@@ -54,6 +54,17 @@ describe('a region that holds the state of another Lockstep', () => {
     expect(round).toMatchObject({ takes: 40, copy: { kind: 'begin', replaces: [7], agreed: 12 } });
   });
 
+  it('is no longer that if it executes a round: a late copy has begun there, and any order to return is taken', () => {
+    for (const order of [returnFar, { ...returnFar, force: true }]) {
+      const rig = probed();
+      rig.count(rig.flight('far'), 40, 12);
+      expect(rig.order(order)).toMatchObject({ kind: 'refused' });
+      rig.executeAll(['far']);
+      expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
+      expect(rig.order(order).kind).toBe('taken');
+    }
+  });
+
   it('is asked again at once after a refusal, since that named the number of its last answer', () => {
     const rig = probed();
     rig.count(rig.flight('far'), 40, 12);

@@ -218,6 +218,8 @@ function objectionTo(link: RegionLink, force: boolean, replace: number): OrderAn
   const { region, contents, membership } = link;
   const isForeign = membership.state === 'out' && membership.cause === 'foreign';
   if (contents === null) {
+    // It has executed a round since: a copy that was given up has begun there after all, so its data are Lockstep's.
+    if (link.begun && link.health.kind === 'answering') return null;
     if (isForeign && force) {
       return refused(
         `${region} has not reported its key count yet: check that it answers, then retry`,
