@@ -3,6 +3,7 @@ import type { WriteAnswer, WriteRecord } from '../../shared/contracts/coordinato
 import { operationAt, type WriteFrame } from '../../shared/contracts/frame.ts';
 import { encodeReply } from '../../shared/contracts/reply.ts';
 import type { SnapshotRequest } from '../../shared/contracts/round.ts';
+import { areAll } from '../../shared/reserved-keys.ts';
 import type { Entry } from '../region/commands.ts';
 import { type ModelState, RegionModel } from '../region/model.ts';
 import { clocksApartMs, generation } from './weather.ts';
@@ -65,6 +66,7 @@ export function checkHistory(
   let now = 1;
   const state = new RegionModel(() => now);
   begin(state);
+  const expired = new Expired(state);
   for (let cut = 0; cut <= committed.length; cut++) {
     for (const seen of observations) {
       if (seen.matches(state)) seen.feasible.push(cut);
@@ -73,7 +75,7 @@ export function checkHistory(
     const frame = times[cut]?.frame;
     if (record === undefined || frame === undefined) continue;
     const clock = clocks.get(record.transaction.replace(/^0\./, '')) ?? fail('a missing clock');
-    const before = state.state();
+    const before = expired.before(frame.keys, clock);
     // A key has expired by the transaction's own moment, or because every region saw it expire since.
     const outcomes: string[] = [];
     for (const seen of [clock, ...expiriesIn(before, clock, record.decidedAt + clocksApartMs)]) {
@@ -89,9 +91,55 @@ export function checkHistory(
     if (!outcomes.includes(record.part)) {
       fail(`write ${cut + 1} answered ${record.part}, the replay ${outcomes.join(' or ')}`);
     }
+    expired.after(frame.keys);
   }
   placeObservations(observations, times);
   return state;
+}
+
+/**
+ * Keys that have expired for writes of a later moment. One that is decided after these and has an earlier moment still
+ * sees them if nobody has touched them in between: each transaction sees one moment (rule R27).
+ */
+class Expired {
+  readonly #state: RegionModel;
+  readonly #entries = new Map<string, Entry>();
+  #last: ModelState;
+
+  constructor(state: RegionModel) {
+    this.#state = state;
+    this.#last = state.state();
+  }
+
+  /** The state that a write on `keys` meets at its moment, `clock`. */
+  before(keys: readonly string[], clock: number): ModelState {
+    this.#note([]);
+    const state = this.#state.state();
+    const data = new Map(state.data);
+    for (const [key, entry] of this.#entries) {
+      const isMet = keys.includes(key) || areAll(keys);
+      if (isMet && entry.expiry > clock && !data.has(key)) data.set(key, entry);
+    }
+    this.#last = { ...state, data };
+    this.#state.restore(this.#last);
+    return this.#last;
+  }
+
+  /** The write is done: the keys that it touched are as it left them. */
+  after(keys: readonly string[]): void {
+    this.#note(keys);
+    if (areAll(keys)) this.#entries.clear();
+    for (const key of keys) this.#entries.delete(key);
+  }
+
+  /** Keeps the keys that have gone since, except `touched`. */
+  #note(touched: readonly string[]): void {
+    const { data } = this.#state.state();
+    for (const [key, entry] of this.#last.data) {
+      if (!data.has(key) && !touched.includes(key)) this.#entries.set(key, entry);
+    }
+    this.#last = this.#state.state();
+  }
 }
 
 /** The moments right after the expiries of what a region holds, from `first` to `last`, ms. */
