@@ -3,9 +3,8 @@ import { CoordinatorStorage } from '../../functions/coordinator/storage/coordina
 import type { Callback } from '../../shared/contracts/webhooks-and-feed.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import type { DecidedWrite } from '../../shared/protocol/io/events.ts';
 import { MemoryStorage } from './sqlite.ts';
-import { retention } from './stored.ts';
+import { retention, writeOf } from './stored.ts';
 
 const callback: Callback = {
   endpoint: 'cb_one',
@@ -15,29 +14,8 @@ const callback: Callback = {
   values: false,
 };
 
-function writeOf(sequence: number, decidedAt: number): DecidedWrite {
-  return {
-    record: {
-      id: `0-${sequence}`,
-      outcome: 'committed',
-      transaction: `0.1.${sequence}`,
-      sequence,
-      part: '[0,"OK"]',
-      votes: [],
-      decidedAt,
-      attempts: 0,
-      appliedIn: [],
-      ms: 1,
-    },
-    keys: [`key:${sequence}`],
-    commands: [['SET', `key:${sequence}`, 'v']],
-    callback,
-    idempotency: null,
-  };
-}
-
 function commit(storage: CoordinatorStorage, sequence: number, decidedAt: number): void {
-  const write = writeOf(sequence, decidedAt);
+  const write = { ...writeOf(sequence, decidedAt), callback };
   const transaction: TransactionOrder = [1, sequence];
   const { keys } = write;
   storage.write([

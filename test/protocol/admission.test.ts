@@ -8,33 +8,14 @@ import {
   type Waiting,
 } from '../../shared/protocol/transactions/admission.ts';
 import { frameOf } from './rig.ts';
+import { waitingOf } from './waiting.ts';
 
 let arrivals = 0;
 
 /** A frame that waits, later than those made before. */
 function waiting(keys: readonly string[], given: Partial<Waiting> = {}): Waiting {
   arrivals += 1;
-  return {
-    frame: frameOf(keys),
-    arrival: arrivals,
-    arrivedAt: 0,
-    keysKeptMs: 1,
-    admittedBytes: 0,
-    isTooLarge: false,
-    callers: [],
-    attempts: 0,
-    retryAt: 0,
-    keyDiscoveryAttempts: 0,
-    timeouts: 0,
-    most: 256,
-    isDenied: false,
-    together: null,
-    lacking: null,
-    overruns: 0,
-    divergentAttempts: 0,
-    faults: [],
-    ...given,
-  };
+  return waitingOf(frameOf(keys), arrivals, given);
 }
 
 function queueOf(...frames: readonly Waiting[]): FrameQueue {

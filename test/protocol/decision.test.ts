@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import type { WriteFrame } from '../../shared/contracts/frame.ts';
-import type { Waiting } from '../../shared/protocol/transactions/admission.ts';
 import { recordDecision } from '../../shared/protocol/transactions/decision.ts';
 import { Transaction } from '../../shared/protocol/transactions/transaction.ts';
 import { partOfJson } from '../region/replies.ts';
 import { frameOf } from './rig.ts';
+import { waitingOf } from './waiting.ts';
 
 const done = partOfJson('[0,{"s":"OK"}]');
 const failed = partOfJson('[1,0,null]');
@@ -12,31 +12,9 @@ const erred = partOfJson('[2,0,"WRONGTYPE"]');
 
 /** An undecided transaction 3.8, begun at 1050, whose frames arrived at 1000. */
 function transactionOf(...frames: readonly WriteFrame[]): Transaction {
-  const parts = frames.map((frame, position): Waiting => {
-    const rest = {
-      callers: [],
-      attempts: position + 1,
-      keyDiscoveryAttempts: 0,
-      timeouts: 0,
-      most: 256,
-      together: null,
-      lacking: null,
-      isDenied: false,
-      overruns: 0,
-      divergentAttempts: 0,
-      retryAt: 0,
-      faults: [],
-    };
-    return {
-      frame,
-      arrival: position,
-      arrivedAt: 1_000,
-      keysKeptMs: 60_000,
-      admittedBytes: 0,
-      isTooLarge: false,
-      ...rest,
-    };
-  });
+  const parts = frames.map((frame, position) =>
+    waitingOf(frame, position, { attempts: position + 1, arrivedAt: 1_000, keysKeptMs: 60_000 }),
+  );
   return new Transaction([3, 8], parts, ['near', 'far'], 1_050, 2_000);
 }
 

@@ -3,10 +3,10 @@ import type { Round } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import { RegionLink } from '../../shared/protocol/regions/region-link.ts';
 import { nextTurn } from '../../shared/protocol/regions/schedule.ts';
-import type { Waiting } from '../../shared/protocol/transactions/admission.ts';
 import { Transaction } from '../../shared/protocol/transactions/transaction.ts';
 import { frameOf } from './rig.ts';
 import { voterOf } from './stored.ts';
+import { waitingOf } from './waiting.ts';
 
 const now = 5_000;
 const later = now + 1;
@@ -31,26 +31,7 @@ function send(link: RegionLink, number = 1, copies = false): Round {
 }
 
 function prepare(link: RegionLink, sequence: number): void {
-  const waiting: Waiting = {
-    frame: frameOf(['a']),
-    arrival: sequence,
-    arrivedAt: 0,
-    keysKeptMs: 1,
-    admittedBytes: 0,
-    isTooLarge: false,
-    callers: [],
-    attempts: 0,
-    retryAt: 0,
-    keyDiscoveryAttempts: 0,
-    timeouts: 0,
-    most: 256,
-    isDenied: false,
-    together: null,
-    lacking: null,
-    overruns: 0,
-    divergentAttempts: 0,
-    faults: [],
-  };
+  const waiting = waitingOf(frameOf(['a']), sequence);
   link.enqueue(new Transaction([1, sequence], [waiting], [link.region], now, later));
 }
 

@@ -14,6 +14,7 @@ import {
   roundOf,
   script,
 } from './fixtures.ts';
+import { ScriptVotes } from './script-votes.ts';
 import { servers, startRedisServer, type TestServer } from './servers.ts';
 
 describe.each(servers)('a hostile script in %s', (_, start, text) => {
@@ -371,25 +372,14 @@ const beyondBounds: readonly (readonly [string, string, RegExp])[] = [
   ],
 ];
 
-// The embedded server ends long scripts of all kinds by itself.
 describe('what goes beyond a bound', () => {
-  let server: TestServer;
-  let client: RegionClient;
-  let sequence = 0;
+  let votes: ScriptVotes;
   beforeAll(async () => {
-    server = await startRedisServer();
-    client = connectDirectly(server.redis, 'flagged', patient);
+    votes = await ScriptVotes.start();
   });
-  afterAll(() => server.stop());
+  afterAll(() => votes.stop());
 
-  const outcome = async (words: string) => {
-    sequence += 1;
-    const prepares = [prepareOf(sequence, ['k'], part(script(words, ['k'])))];
-    const result = await client.round(roundOf({ prepares }), 0);
-    const told = outcomesOf(executed(result).votes[0]);
-    await client.round(roundOf({ decisions: [abortOf(sequence, ['k'])] }), 0);
-    return told;
-  };
+  const outcome = (words: string) => votes.outcomeOf(words);
 
   it.each(beyondBounds)('is refused, and the vote comes: %s', async (_name, words, refusal) => {
     expect(await outcome(`return ${words}`)).toMatch(refusal);
@@ -397,7 +387,7 @@ describe('what goes beyond a bound', () => {
     expect(
       await outcome(`pcall(function() return ${words} end) return pcall(string.len, 'x')`),
     ).toMatch(refusal);
-    expect(await server.redis.keys('lockstep:0:*:*')).toEqual([]);
+    expect(await votes.server.redis.keys('lockstep:0:*:*')).toEqual([]);
   });
 
   it('is as much as it may be, and not one byte more', async () => {

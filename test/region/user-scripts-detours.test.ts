@@ -1,19 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import type { RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import { connectDirectly, patient } from './direct.ts';
-import {
-  abortOf,
-  countedText,
-  executed,
-  outcomesOf,
-  part,
-  prepareOf,
-  roundOf,
-  script,
-  snapshotOf,
-} from './fixtures.ts';
-import { startRedisServer, type TestServer } from './servers.ts';
+import { countedText, snapshotOf } from './fixtures.ts';
+import { ScriptVotes } from './script-votes.ts';
+import type { TestServer } from './servers.ts';
 
 const tenMillion = "string.rep('xxxxxxxxxx', 1e6)";
 const thousands = 'local l = {} for i = 1, 7000 do l[i] = i end';
@@ -139,25 +128,14 @@ const detours: readonly (readonly [string, string, RegExp])[] = [
   ],
 ];
 
-// The embedded server ends long scripts of all kinds by itself.
 describe('a way around the bounds of a script', () => {
-  let server: TestServer;
-  let client: RegionClient;
-  let sequence = 0;
+  let votes: ScriptVotes;
   beforeAll(async () => {
-    server = await startRedisServer();
-    client = connectDirectly(server.redis, 'flagged', patient);
+    votes = await ScriptVotes.start();
   });
-  afterAll(() => server.stop());
+  afterAll(() => votes.stop());
 
-  const outcome = async (words: string) => {
-    sequence += 1;
-    const prepares = [prepareOf(sequence, ['k'], part(script(words, ['k'])))];
-    const result = await client.round(roundOf({ prepares }), 0);
-    const told = outcomesOf(executed(result).votes[0]);
-    await client.round(roundOf({ decisions: [abortOf(sequence, ['k'])] }), 0);
-    return told;
-  };
+  const outcome = (words: string) => votes.outcomeOf(words);
 
   it.each(detours)('is closed: %s', async (_name, words, refusal) => {
     expect(await outcome(words)).toMatch(refusal);
@@ -183,16 +161,19 @@ describe('a way around the bounds of a script', () => {
         new RegExp(`^\\[\\[0,${count}\\]\\]$|too many|stack overflow`),
       );
       const args = ['EVAL_RO', 'sha', countedText(words("'EXISTS'")), '0'];
-      const result = await client.snapshot(snapshotOf([], [{ args, reads: [], reply: null }]), 0);
+      const result = await votes.client.snapshot(
+        snapshotOf([], [{ args, reads: [], reply: null }]),
+        0,
+      );
       expect(JSON.stringify(result)).toMatch(/"kind":"read".*(?:0|too many|stack overflow)/);
-      expect(await server.redis.keys('lockstep:0:*:*')).toEqual([]);
+      expect(await votes.server.redis.keys('lockstep:0:*:*')).toEqual([]);
     },
   );
 
   it('takes no more of the server’s memory than its texts and tables may', async () => {
-    const before = await luaMemory(server);
+    const before = await luaMemory(votes.server);
     for (const [, words] of detours) await outcome(words);
-    expect((await luaMemory(server)) - before).toBeLessThan(5 * limits.memoryPerScript);
+    expect((await luaMemory(votes.server)) - before).toBeLessThan(5 * limits.memoryPerScript);
   });
 
   it('leaves what scripts may do as it was', async () => {
