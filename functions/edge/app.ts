@@ -1,3 +1,4 @@
+/** The route table of the HTTP API, its common headers, and the responses to requests that match no route. */
 import { OpenAPIHono } from '@hono/zod-openapi';
 import { cors } from 'hono/cors';
 import { requestId } from 'hono/request-id';
@@ -24,7 +25,7 @@ import { mountDeliveries } from './webhooks/deliveries-route.ts';
 import { mountWebhooks } from './webhooks/route.ts';
 import { mountWrites } from './writes/route.ts';
 
-/** The HTTP API. */
+/** The HTTP API, with each route registered for its OpenAPI document. */
 export type EdgeApp = OpenAPIHono<EdgeEnvironment>;
 
 const exposedHeaders = [
@@ -62,7 +63,7 @@ const acceptedHeaders = [
   'X-Request-Id',
 ];
 
-/** Puts the edge together over what it needs of the world. One app serves an isolate for its whole life. */
+/** Builds the API from its dependencies. One app serves an isolate for its whole life. */
 export function createApp(dependencies: EdgeDependencies): EdgeApp {
   const app = createBareApp(dependencies.log);
   const authenticate = createAuthenticate(dependencies.configuration.tokens);
@@ -76,7 +77,7 @@ export function createApp(dependencies: EdgeDependencies): EdgeApp {
   mountReads(app, dependencies, { reader, scripts }, guard);
   mountKeys(app, dependencies, reader, guard);
   mountChanges(app, dependencies, guard);
-  // First, because of /v1/webhooks/keys: `keys` is no id.
+  // Before the routes of `/v1/webhooks/{id}`, which would take the `keys` of /v1/webhooks/keys for an id.
   mountDeliveries(app, dependencies, guard);
   mountWebhooks(app, dependencies, guard);
   mountRegions(app, dependencies, guard);
@@ -84,21 +85,21 @@ export function createApp(dependencies: EdgeDependencies): EdgeApp {
   mountAdminDoubt(app, dependencies, guard);
   mountAdminVerify(app, dependencies, guard);
   mountDoctor(app, dependencies, guard);
-  // Its clients send commands to `/`; a GET of it is for people.
+  // Clients of Upstash send commands to `/` by POST or PUT; a GET is a person's, and is redirected to the docs.
   app.on(['POST', 'PUT'], '/', upstash);
   refuseOtherMethods(app);
   app.all('*', upstash);
   return app;
 }
 
-/** Stands in where the configuration is wrong: every request is told which variable, and what to do. */
+/** Serves while the configuration is invalid: every response names the variable and says how to correct it. */
 export function createMisconfiguredApp(
   { variable, detail }: Extract<ConfigurationResult, { ok: false }>,
   log: EdgeDependencies['log'],
 ): EdgeApp {
   log('configuration is invalid', { variable, detail });
   const app = createBareApp(log);
-  // `error` is what a client of Upstash reads.
+  // Clients of Upstash read `error`.
   const problem = failure('configuration-invalid', detail, { variable, error: `ERR ${detail}` });
   app.all('*', (context) => answerProblem(context, problem.problem));
   return app;
@@ -109,16 +110,17 @@ function createBareApp(log: EdgeDependencies['log']): EdgeApp {
   app.use(requestId());
   app.use(
     secureHeaders({
-      // Nothing of this is to be framed; pages of other origins may call it, with a token of their user's.
+      // No page may frame the API. Pages of other origins may call it, with a token of their user.
       xFrameOptions: 'DENY',
       crossOriginResourcePolicy: false,
       contentSecurityPolicy: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] },
       overwrite: false,
     }),
   );
-  // Tokens travel in a header and never in a cookie, so any page may call: it has only what its user gave it.
+  // Tokens travel in a header and never in a cookie, so a page of any origin can use only the token that its user gave
+  // it.
   app.use(cors({ origin: '*', allowHeaders: acceptedHeaders, exposeHeaders: exposedHeaders }));
-  // A webhook whose receiver passes it on to Lockstep could cause the next one, without end.
+  // A receiver that forwards a webhook to Lockstep could cause another webhook, and so on without end.
   app.use(async (context, next) => {
     if (context.req.header(webhookHeader) === undefined) return next();
     const detail = `A request with the header ${webhookHeader} comes from a webhook of Lockstep.`;
@@ -138,7 +140,7 @@ function createBareApp(log: EdgeDependencies['log']): EdgeApp {
   return app;
 }
 
-/** Answers 405 on each address that exists, for the methods that it lacks. */
+/** Answers 405, with `Allow`, to every method that a known URL does not support. */
 function refuseOtherMethods(app: EdgeApp): void {
   const methods = new Map<string, Set<string>>();
   for (const { path, method } of app.routes) {

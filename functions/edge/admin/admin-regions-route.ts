@@ -1,3 +1,4 @@
+/** The routes by which operators list, add, remove, evict, return and recover regions, and start a shard. */
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
 import type { MemberOrder, RegionConfiguration } from '../../../shared/contracts/members.ts';
 import type { Round } from '../../../shared/contracts/round.ts';
@@ -136,7 +137,7 @@ const foundRoute = createRoute({
   responses: { ...taken, ...problemResponses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503) },
 });
 
-/** `/v1/admin/regions` and what is ordered of one region. */
+/** Mounts `/v1/admin/regions`, the commands on a region, and `/v1/admin/found`. */
 export function mountAdminRegions(
   app: OpenAPIHono<EdgeEnvironment>,
   dependencies: EdgeDependencies,
@@ -197,8 +198,8 @@ export function mountAdminRegions(
 }
 
 /**
- * Has the coordinator carry out an order, and answers with its words: 202 if it was taken, 409 if
- * it was refused, 404 if it names no region.
+ * Sends an operator's command to the coordinator, and answers with its detail: 202 if it was accepted, 409 if it was
+ * refused, 404 if it names no region.
  */
 export async function sendOrder(
   context: EdgeContext,
@@ -254,7 +255,7 @@ async function add(context: EdgeContext, dependencies: EdgeDependencies): Promis
   return sendOrder(context, dependencies, { kind: 'add', region: region.id, replace }, region);
 }
 
-/** The same rules that the configuration keeps: two regions on one database would vote twice for one copy. */
+/** Applies the rules of the configuration: two regions with one database would vote twice for one copy. */
 function isAddable(
   { id, url }: RegionConfiguration,
   regions: readonly RegionConfiguration[],
@@ -275,8 +276,8 @@ function isAddable(
 }
 
 /**
- * Refuses a region that holds keys which nobody has said may be lost. One that does not answer, or whose keys come later,
- * is found out by its coordinator, which copies nothing over them either.
+ * Refuses a region that holds more foreign keys than `replace` allows to delete. If the region does not answer now, or
+ * gets its keys later, the coordinator finds them, and does not copy over them either.
  */
 async function strangersIn(
   dependencies: EdgeDependencies,
@@ -286,13 +287,13 @@ async function strangersIn(
   const result = await dependencies.regionOf(region).round(question, limits.doctorTimeoutMs);
   if (result.kind !== 'refused' || result.refusal.kind !== 'generation') return success(null);
   const { has, keys } = result.refusal;
-  // Where there is the state of a Lockstep, its coordinator knows whether that was its own.
+  // The region has the state of a Lockstep. Only the coordinator knows whether it is its own.
   if (has !== 0 || keys <= replace) return success(null);
   const detail = `The database of ${region.id} holds ${keys} keys that Lockstep did not write; a copy would delete them. To accept the loss, send "replace": ${keys}.`;
   return failure('order-refused', detail, { keys: { [region.id]: keys } });
 }
 
-/** A round that no region executes: each says by its refusal what it holds. */
+/** A round of an impossible generation. Every region refuses it, and its refusal says which keys it holds. */
 const question: Round = {
   shard: onlyShard,
   generation: -1,

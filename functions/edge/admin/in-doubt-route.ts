@@ -1,3 +1,4 @@
+/** The routes for the history of membership and for transactions in doubt. */
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
 import type { RegionFault } from '../../../shared/contracts/coordinator.ts';
 import type { OpenTransaction, RegionConfiguration } from '../../../shared/contracts/members.ts';
@@ -80,7 +81,7 @@ const settleRoute = createRoute({
   },
 });
 
-/** `GET /v1/admin/members`, and `/v1/admin/in-doubt`. */
+/** Mounts `/v1/admin/members` and `/v1/admin/in-doubt`. */
 export function mountAdminDoubt(
   app: OpenAPIHono<EdgeEnvironment>,
   dependencies: EdgeDependencies,
@@ -169,7 +170,7 @@ async function presentInDoubt(
   });
 }
 
-/** What one region holds. Where it gives no answer that is told, and the others are shown all the same. */
+/** The locks of one region. If it does not answer, the fault is reported beside the locks of the others. */
 async function locksOf(
   dependencies: EdgeDependencies,
   region: RegionConfiguration,
@@ -195,8 +196,8 @@ async function locksOf(
 }
 
 /**
- * What the coordinator says of each holder; nothing where it gives no answer. It is not asked about a holder from beyond its
- * own life, which only the region of another Lockstep has: the question would tell it that it has been replaced.
+ * The coordinator's resolution of each holder; empty if it does not answer. Omits holders of later incarnations than its
+ * own, which are from another Lockstep: the coordinator would conclude from them that it was replaced.
  */
 async function resolutionsOf(
   dependencies: EdgeDependencies,

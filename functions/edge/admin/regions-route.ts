@@ -1,3 +1,4 @@
+/** `GET /v1/regions`, and the view of regions that it shares with the routes of operators. */
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
 import type { CoordinatorStatus } from '../../../shared/contracts/coordinator.ts';
 import type { CopyProgress, RegionConfiguration } from '../../../shared/contracts/members.ts';
@@ -24,7 +25,7 @@ const getRoute = createRoute({
   },
 });
 
-/** `GET /v1/regions`. It answers without a coordinator too, when it is needed most. */
+/** Mounts `GET /v1/regions`. It answers even without the coordinator, when it is needed most. */
 export function mountRegions(
   app: OpenAPIHono<EdgeEnvironment>,
   dependencies: EdgeDependencies,
@@ -40,13 +41,13 @@ export function mountRegions(
   });
 }
 
-/** What is known of the regions: which there are, and how they stand or why nobody can say. */
+/** The regions, with the coordinator's status or the problem of asking for it. */
 export type RegionsKnown = { readonly regions: readonly RegionConfiguration[] } & (
   | { readonly status: CoordinatorStatus; readonly problem: null }
   | { readonly status: null; readonly problem: Problem }
 );
 
-/** Asks the coordinator, as it is now. */
+/** Asks the coordinator for the regions and its current status. */
 export async function askRegions(dependencies: EdgeDependencies): Promise<RegionsKnown> {
   const [regions, asked] = await Promise.all([
     allRegions(dependencies),
@@ -57,12 +58,12 @@ export async function askRegions(dependencies: EdgeDependencies): Promise<Region
     : { regions, status: null, problem: asked.problem };
 }
 
-/** A region of which is told; without an address where it is being removed and still votes. */
+/** A region to present. It has no URL if it was removed and still votes. */
 export type RegionResponse =
   | Pick<RegionConfiguration, 'id' | 'url' | 'location'>
   | { readonly id: RegionId; readonly url: null; readonly location: null };
 
-/** The regions, and those that were removed and have not left yet. */
+/** The regions, and those that were removed but have not left yet. */
 export function toldRegions(
   regions: readonly RegionConfiguration[],
   status: CoordinatorStatus | null,
@@ -76,7 +77,7 @@ export function toldRegions(
   ];
 }
 
-/** A coordinator as clients see it. Its regions are told by themselves. */
+/** A coordinator as clients see it, without its regions, which are presented separately. */
 export function presentCoordinator(status: CoordinatorStatus): Readonly<Record<string, unknown>> {
   return { ...status, regions: undefined };
 }
@@ -90,7 +91,7 @@ export function presentRegion(
   const known = status?.regions.find(({ region }) => region === id);
   return {
     id,
-    // The address may hold a secret path; the host is enough to know which database it is.
+    // Only the host: the path of the URL may contain a secret.
     host: url === null ? null : new URL(url).host,
     location,
     state: known?.state ?? 'unknown',

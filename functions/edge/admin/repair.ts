@@ -1,3 +1,4 @@
+/** Plans the repair of keys that regions hold differently. It sends nothing. */
 import { bytesOfText } from '../../../shared/commands/replies.ts';
 import type { MemberOrder } from '../../../shared/contracts/members.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
@@ -9,27 +10,33 @@ import {
   type Digests,
 } from '../../region/comparison.ts';
 
-/** What a repair comes to: an order for each source. Keys that all voters hold alike are not in them. */
+/**
+ * A command of the plan: copies keys from a source to the regions that differ. Keys that all voters hold alike are
+ * omitted.
+ */
 export type RepairOrder = Extract<MemberOrder, { kind: 'repair' }>;
 
-/** Keys to be repaired, and what is known of them. */
+/** The keys to repair, and the knowledge about them. */
 export interface RepairPlan {
   readonly keys: readonly string[];
-  /** The region that is right; null: what most voters hold. */
+  /** The correct region; null stands for the majority of the voters. */
   readonly source: RegionId | null;
-  /** Keys to which nothing is written before an operator has named a source. */
+  /** Keys that accept no writes until an operator has named a source. */
   readonly blocked: ReadonlySet<string>;
 }
 
-/** One key, and what is to be done about it. */
+/** A key, and its repair. */
 interface KeyRepair {
   readonly key: string;
-  /** Those that are right, of which any may be the source. At least one. */
+  /** The regions that hold the correct value. Each may be the source. */
   readonly sources: readonly [RegionId, ...RegionId[]];
   readonly regions: readonly RegionId[];
 }
 
-/** Finds which of the world's regions, all of them voters, differ from the source, and says what to order. */
+/**
+ * Compares the keys in the regions of `world`, all of them voters, and plans a command per source. Returns
+ * `region-unavailable` if a region does not answer, and `order-refused` if a key has no evident source.
+ */
 export async function planRepair(
   world: ComparisonWorld,
   plan: RepairPlan,
@@ -53,7 +60,7 @@ export async function planRepair(
   return success(ordersOf(repairs));
 }
 
-/** What one key needs; null where it needs nothing. */
+/** The repair of one key, or null if it needs none. */
 function repairOf(
   key: string,
   compared: Compared,
@@ -63,7 +70,8 @@ function repairOf(
   const others = voters.filter((id) => id !== source);
   const shown = JSON.stringify(key.slice(0, 100));
   if (blocked.has(key)) {
-    // Equal or not at this moment: the coordinator has seen them disagree, and waits for a word on all of them.
+    // Needed even if the regions agree now: the coordinator has seen them disagree, and blocks the key until it is
+    // repaired.
     if (source !== null) return success({ key, sources: [source], regions: others });
     return undecidable(
       `The key ${shown} waits for an operator, since regions disagreed about it.`,
@@ -73,7 +81,7 @@ function repairOf(
   if (compared.kind === 'equal') return success(null);
   const { digests } = compared;
   if (source !== null) {
-    // One that is written all the time differs from look to look; a copy of the source is right in any case.
+    // A key under constant writes differs in each comparison. Copying it from the source is right in any case.
     const isRestless = compared.kind === 'restless';
     const regions = others.filter((id) => isRestless || digests[id] !== digests[source]);
     return success(regions.length === 0 ? null : { key, sources: [source], regions });
@@ -93,7 +101,7 @@ function repairOf(
   return success({ key, sources: [first, ...more], regions });
 }
 
-/** The voters that hold what more than half of them hold; none where there is no such thing. */
+/** The voters that hold the value of more than half of the voters; empty without such a majority. */
 function majorityOf(digests: Digests, voters: readonly RegionId[]): readonly RegionId[] {
   for (const id of voters) {
     const alike = voters.filter((other) => digests[other] === digests[id]);
@@ -108,8 +116,8 @@ function undecidable(what: string, key: string): ReturnType<typeof failure> {
 }
 
 /**
- * A region that is to be repaired is out meanwhile, and nothing is copied from it. So the source of a key is one that
- * no other key of the request puts out, if there is such a one.
+ * Groups the repairs by source. A region under repair is out, and nothing can be copied from it, so a source that no
+ * other repair evicts is preferred.
  */
 function ordersOf(repairs: readonly KeyRepair[]): readonly RepairOrder[] {
   const leaving = new Set(repairs.flatMap(({ regions }) => regions));

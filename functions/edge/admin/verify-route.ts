@@ -1,3 +1,4 @@
+/** The routes by which operators compare regions and repair keys. */
 import { createRoute, type OpenAPIHono, type z } from '@hono/zod-openapi';
 import type { RegionConfiguration } from '../../../shared/contracts/members.ts';
 import {
@@ -75,7 +76,7 @@ const repairRoute = createRoute({
   },
 });
 
-/** `POST /v1/admin/verify` and `POST /v1/admin/repair`. */
+/** Mounts `POST /v1/admin/verify` and `POST /v1/admin/repair`. */
 export function mountAdminVerify(
   app: OpenAPIHono<EdgeEnvironment>,
   dependencies: EdgeDependencies,
@@ -130,7 +131,7 @@ interface Voters {
   readonly voters: readonly RegionId[];
 }
 
-/** Which regions there are, and which of them vote. */
+/** The regions, and those of them that vote. */
 async function knownVoters(dependencies: EdgeDependencies): Promise<Result<Voters>> {
   const { regions, status, problem } = await askRegions(dependencies);
   if (status === null) return { ok: false, problem };
@@ -139,7 +140,7 @@ async function knownVoters(dependencies: EdgeDependencies): Promise<Result<Voter
   return success({ regions, voters: regions.filter(isVoter).map(({ id }) => id) });
 }
 
-/** Where to go on, or where to begin. */
+/** The position of a cursor, or the first one without a cursor. */
 function positionOf(
   { cursor, regions: chosen, prefix }: z.infer<typeof verifySchema>,
   { regions, voters }: Voters,
@@ -186,7 +187,7 @@ function worldOf(
   };
 }
 
-/** What can be said about each difference. Only text is ever written by Lockstep, so the log is not asked of other keys. */
+/** Adds the last write to each difference. Lockstep writes only text keys, so the log is not searched for others. */
 async function presentDifferences(
   dependencies: EdgeDependencies,
   differing: readonly DigestDifference[],
@@ -230,7 +231,7 @@ async function repair(context: EdgeContext, dependencies: EdgeDependencies): Pro
     const answer = await askMembers(dependencies, onlyShard, 'write', (members) =>
       members.order(order, null),
     );
-    // What has been taken stays taken, whatever becomes of the rest.
+    // Commands that were accepted stay accepted if a later one fails, so the response lists both.
     const isFirst = details.length === 0;
     if (!answer.ok && isFirst) return answerProblem(context, answer.problem);
     const { detail } = answer.ok ? answer.value : answer.problem;

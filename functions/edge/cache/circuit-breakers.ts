@@ -1,13 +1,14 @@
+/** Keeps the reads of an isolate from waiting again and again for a region that does not answer. */
 import type { RegionId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 
 /**
- * A circuit breaker per region, for the life of an isolate: if one read had to wait for a region that does not answer,
- * the next reads do not wait for it again. It keeps no timers: the first read after the pause tries the region.
+ * A circuit breaker per region, for the life of an isolate. A fault opens it for `limits.silentRegionAvoidedMs`; the
+ * first read after that tries the region again. It needs no timers.
  */
 export class Circuits {
   readonly #now: () => number;
-  /** Per region that failed: until when it is not asked, in ms of `now`. */
+  /** Per region that failed: the time until which no read asks it, in ms of `now`. */
   readonly #avoidedUntil = new Map<RegionId, number>();
 
   constructor(now: () => number) {
@@ -15,8 +16,8 @@ export class Circuits {
   }
 
   /**
-   * Returns the outcome of `call`, or null, without calling, if the region failed lately. An outcome of the kind
-   * `fault` is a failure. A call that throws is none.
+   * Returns the outcome of `call`, or null without a call if the region failed a moment ago. An outcome of the kind
+   * `fault` counts as a failure. A call that throws does not.
    */
   async ask<Outcome extends { readonly kind: string }>(
     region: RegionId,
@@ -24,12 +25,12 @@ export class Circuits {
   ): Promise<Outcome | null> {
     const until = this.#avoidedUntil.get(region);
     if (until !== undefined && this.#now() < until) return null;
-    // This read tries the region, and others avoid it meanwhile. They must not wait for this one: it belongs to another
-    // request, whose client may go away, so that its promise might never settle.
+    // This read tries the region, while others avoid it. They must not wait for its outcome: if its client goes away,
+    // the promise may never settle.
     if (until !== undefined) this.#avoid(region);
     const outcome = await call();
     if (outcome.kind === 'fault') this.#avoid(region);
-    // A read that set out before the region failed proves nothing if it succeeds afterwards.
+    // Only a read that tried the region after the pause proves that it answers again: others began before it failed.
     else if (until !== undefined) this.#avoidedUntil.delete(region);
     return outcome;
   }

@@ -1,26 +1,26 @@
+/** Requests leases for the regions that strong reads come to, and remembers the regions without one. */
 import type { LeaseWish } from '../../../shared/contracts/coordinator.ts';
 import type { RegionId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import type { ReadDependencies } from '../http/dependencies.ts';
 import type { Background, RegionDirectory } from './region-directory.ts';
 
-/** What was last said of a region: that reads come there, when, and for how long its lease was asked for, ms. */
+/** The last lease request for a region: its time, and the time for which the lease was requested, in ms. */
 interface Said {
   readonly at: number;
   readonly forMs: number;
 }
 
 /**
- * What an isolate remembers of leases: which regions had none just now, and of which it said that reads come. As long as
- * reads go on it asks for longer each time, and more seldom; the answer also says how the regions stand, so a steady
- * reader asks its coordinator nothing else.
+ * Requests leases for the regions that strong reads come to. While reads go on, it requests them for longer each time,
+ * and so less often. The answer also brings the state of the regions, so a steady reader needs no other call.
  */
 export class Leases {
   readonly #dependencies: ReadDependencies;
   readonly #directory: RegionDirectory;
   readonly #noneUntil = new Map<RegionId, number>();
   readonly #said = new Map<RegionId, Said>();
-  /** Where something was read since that was last said. */
+  /** Regions with strong reads since their last lease request. */
   readonly #readIn = new Set<RegionId>();
 
   constructor(dependencies: ReadDependencies, directory: RegionDirectory) {
@@ -28,7 +28,7 @@ export class Leases {
     this.#directory = directory;
   }
 
-  /** True where asking the region would be in vain: a moment ago it had no lease. */
+  /** True if the region had no lease a moment ago, so that asking it would be in vain. */
   isLacking(region: RegionId): boolean {
     return (this.#noneUntil.get(region) ?? 0) > this.#dependencies.now();
   }
@@ -37,21 +37,21 @@ export class Leases {
     this.#noneUntil.set(region, this.#dependencies.now() + limits.leaselessMs);
   }
 
-  /** Tells the coordinator, beside the request, that strong reads come to this region, which has a lease or not. */
+  /** Requests a lease for a region, in the background. `hasLease`: the region answered the read under a lease. */
   want(region: RegionId, hasLease: boolean, background: Background): void {
     this.#readIn.add(region);
     const said = this.#said.get(region);
     const now = this.#dependencies.now();
-    // A lease is asked for again in good time; one that has ended before its time, at once.
+    // A lease is renewed before it ends. One that is missing, although it was requested, is requested again sooner.
     const pauseMs = hasLease ? ((said?.forMs ?? 0) * 2) / 3 : limits.leaseMissedSaidEveryMs;
     if (said !== undefined && now - said.at < pauseMs) return;
-    // What else is read in goes along, so that one call does for all.
+    // The other regions with recent reads are added, so that one call serves all.
     const wishes = [...this.#readIn].map((one) => this.#wishFor(one, now));
     this.#readIn.clear();
     background(this.#send(wishes));
   }
 
-  /** The wish for a region; it has been said from now on. */
+  /** The lease request for a region, noted as sent. */
   #wishFor(region: RegionId, now: number): LeaseWish {
     const said = this.#said.get(region);
     const goesOn = said !== undefined && now - said.at < 2 * said.forMs;
@@ -63,7 +63,7 @@ export class Leases {
 
   async #send(wishes: readonly LeaseWish[]): Promise<void> {
     const isAccepted = await this.#directory.attend(wishes);
-    // A word that got lost is said again with the next read, so that leases do not end for a while because of it.
+    // A request that failed is sent again with the next read, so that the lease does not lapse because of it.
     if (!isAccepted) for (const { region } of wishes) this.#said.delete(region);
   }
 }

@@ -1,3 +1,4 @@
+/** Caches the coordinator's list of regions and their states. */
 import type { Directory, LeaseWish } from '../../../shared/contracts/coordinator.ts';
 import type { RegionConfiguration, RegionStatus } from '../../../shared/contracts/members.ts';
 import { type Result, success } from '../../../shared/http/problems.ts';
@@ -6,10 +7,10 @@ import { limits } from '../../../shared/limits.ts';
 import { askCoordinator } from '../http/coordinator-calls.ts';
 import { onlyShard, type ReadDependencies } from '../http/dependencies.ts';
 
-/** How a request lets work go on after its answer. */
+/** Keeps work running after the response. */
 export type Background = (work: Promise<void>) => void;
 
-/** Remembers, for the life of an isolate, which regions there are and how they stand. */
+/** Remembers the regions and their states, for the life of an isolate. */
 export class RegionDirectory {
   readonly #dependencies: ReadDependencies;
   #known: { readonly directory: Directory; readonly at: number } | null = null;
@@ -20,15 +21,16 @@ export class RegionDirectory {
   }
 
   /**
-   * What is known; where that is no longer fresh it is renewed beside the request. A problem where nobody could say. A
-   * read notices by itself that a region is not what it was; a stream does not, and asks `forStreams` more often.
+   * Returns the directory, and renews it in the background if it is not fresh. A problem if it is missing or too old
+   * and the coordinator does not answer. A read notices by itself that a region's state has changed; a stream does not,
+   * so `forStreams` renews it more often.
    */
   async current(background: Background, forStreams = false): Promise<Result<Directory>> {
     const staleMs = forStreams ? limits.directoryStreamStaleMs : limits.directoryStaleMs;
     const now = this.#dependencies.now();
     const ageMs = this.#known === null ? Number.POSITIVE_INFINITY : now - this.#known.at;
     if (this.#known === null || ageMs >= staleMs) return this.renewed();
-    // Once in a while is enough: a request that renews it may have been cancelled, and the next one tries again.
+    // Tried again after a pause only: a request that renews it may be cancelled, so that its outcome never arrives.
     const freshMs = forStreams ? limits.directoryUnsettledMs : freshMsOf(this.#known.directory);
     if (ageMs >= freshMs && now - this.#renewedAt >= limits.directoryUnsettledMs) {
       this.#renewedAt = now;
@@ -37,13 +39,13 @@ export class RegionDirectory {
     return success(this.#known.directory);
   }
 
-  /** Asks the coordinator. Where it cannot be reached, what is known stands, however old. */
+  /** Asks the coordinator. If it does not answer, returns the directory that is known, however old. */
   async renewed(): Promise<Result<Directory>> {
     const asked = await this.#ask([]);
     return asked.ok || this.#known === null ? asked : success(this.#known.directory);
   }
 
-  /** Tells the coordinator where strong reads go, and keeps what it answers. False if it could not be told. */
+  /** Sends lease requests to the coordinator, and keeps the directory that it returns. False if the call failed. */
   async attend(wishes: readonly LeaseWish[]): Promise<boolean> {
     const asked = await this.#ask(wishes);
     return asked.ok;
@@ -58,7 +60,7 @@ export class RegionDirectory {
   }
 }
 
-/** A region that is not as it should be may be back at any moment; else little is to be heard. */
+/** A region that is out or silent may be back at any moment; otherwise changes are rare. */
 function freshMsOf({ status }: Directory): number {
   const isSettled = status.regions.every(
     ({ state, health }) => state === 'voter' && health === 'answering',
@@ -66,7 +68,9 @@ function freshMsOf({ status }: Directory): number {
   return isSettled ? limits.directoryFreshMs : limits.directoryUnsettledMs;
 }
 
-/** Every region that is configured or was added, without those removed; the configured ones where nobody can say. */
+/**
+ * The regions that were configured or added, and not removed; the configured ones if the coordinator does not answer.
+ */
 export async function allRegions(
   dependencies: ReadDependencies,
 ): Promise<readonly RegionConfiguration[]> {
@@ -76,7 +80,7 @@ export async function allRegions(
   return asked.ok ? asked.value : dependencies.configuration.regions;
 }
 
-/** How a region stands, or null where its coordinator does not know it. */
+/** The state of a region, or null if the coordinator does not know it. */
 export function statusOf({ status }: Directory, region: RegionId): RegionStatus | null {
   return status.regions.find((known) => known.region === region) ?? null;
 }

@@ -1,3 +1,4 @@
+/** Caches the texts of users' scripts. */
 import { utf8Length } from '../../../shared/commands/keys.ts';
 import {
   type ScriptLookup,
@@ -14,19 +15,22 @@ import type { Background } from './region-directory.ts';
 interface RememberedScript {
   readonly script: UserScript;
   readonly bytes: number;
-  /** Until then the coordinator is taken to know it, ms. */
+  /** The time, in ms, until which the coordinator is assumed to know the script. */
   readonly knownUntil: number;
-  /** False until the coordinator has said that it keeps it. */
+  /** False until the coordinator has confirmed that it keeps the script. */
   readonly isTold: boolean;
 }
 
 /**
- * The scripts that an isolate remembers, so that read-only ones need not ask the coordinator for their texts. A text never
- * changes under its digest; only whether it is known does, and that is asked for anew from time to time.
+ * The scripts that an isolate remembers, so that reads need not fetch their texts from the coordinator. A text never
+ * changes under its digest, but the coordinator may drop it, so the isolate asks again from time to time.
  */
 export class EdgeScripts {
   readonly #dependencies: EdgeDependencies;
-  /** Those that were told or asked for last come last; what is used is asked for again and again. */
+  /**
+   * The least recently stored script is first, and is dropped first; scripts in use are fetched, and so stored,
+   * repeatedly.
+   */
   readonly #scripts = new Map<string, RememberedScript>();
   readonly #beingAskedFor = new Set<string>();
   #bytes = 0;
@@ -35,44 +39,44 @@ export class EdgeScripts {
     this.#dependencies = dependencies;
   }
 
-  /** For compiling reads: what is remembered and still taken to be known. */
+  /** For compiling reads: the scripts that are remembered and assumed to be known to the coordinator. */
   readonly book: ScriptLookup = {
     evaluated: (text) => this.read(text),
     find: (sha) => this.find(sha),
   };
 
-  /** The script of a text. */
+  /** The script of a text, analyzed if it is not remembered. */
   read(text: string): UserScript {
     const sha = sha1Of(text);
     return this.#scripts.get(sha)?.script ?? scriptOf(text, sha);
   }
 
-  /** The script of a digest, or null where it is not remembered or was not known lately. */
+  /** The script of a digest, or null if it is not remembered, or may no longer be known to the coordinator. */
   find(sha: string): UserScript | null {
     const known = this.#scripts.get(sha);
     return known !== undefined && known.knownUntil > this.#dependencies.now() ? known.script : null;
   }
 
-  /** Whether a script changes nothing; null where its text is not remembered. */
+  /** True if a script only reads; null if its text is not remembered. */
   readsOnly(sha: string): boolean | null {
     return this.#scripts.get(sha)?.script.readsOnly ?? null;
   }
 
-  /** Remembers a script that EVAL brought, and tells the coordinator of it beside the request, if it does not know. */
+  /** Remembers a script that EVAL ran, and sends it to the coordinator in the background if it may not know it. */
   evaluated(script: UserScript, background: Background): void {
     if (this.find(script.sha) !== null || script.fault !== null) return;
     this.#remember(script, false);
     background(this.#send([script]));
   }
 
-  /** Remembers what the coordinator has said that it keeps. */
+  /** Remembers a script that the coordinator has confirmed. */
   kept(script: UserScript): void {
     this.#remember(script, true);
   }
 
   /**
-   * Makes sure that the coordinator knows what it is being told in the background: who asks it for one of these would
-   * otherwise come before that.
+   * Waits until the coordinator has the scripts that are still being sent in the background: a request that names one
+   * of them by its digest would otherwise overtake it.
    */
   async settle(shas: readonly string[]): Promise<void> {
     const unsent = shas.flatMap((sha) => {
@@ -82,13 +86,13 @@ export class EdgeScripts {
     if (unsent.length > 0) await this.#send(unsent);
   }
 
-  /** Asks the coordinator for those that are not known, or not lately. */
+  /** Fetches the scripts that are missing, or may no longer be known, from the coordinator. */
   async learn(shas: readonly string[]): Promise<Result<null>> {
     const unknown = shas.filter((sha) => this.find(sha) === null);
     return unknown.length === 0 ? success(null) : this.#ask(unknown);
   }
 
-  /** Asks for one beside the request, where it is not known or will have to be asked for before long. */
+  /** Fetches a script in the background, if it is missing or at least half of its time has passed. */
   learnLater(sha: string, background: Background): void {
     const { knownUntil = 0, isTold = true } = this.#scripts.get(sha) ?? {};
     const left = knownUntil - this.#dependencies.now();
@@ -124,7 +128,7 @@ export class EdgeScripts {
       coordinator.keepScripts(texts, false),
     );
     for (const script of scripts) {
-      // What it could not be told, it is told with the next EVAL.
+      // A script that was not confirmed is sent again by the next EVAL.
       if (told.ok) this.kept(script);
       else this.#forget(script.sha);
     }

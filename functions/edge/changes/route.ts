@@ -1,3 +1,4 @@
+/** `GET /v1/changes`: the change feed as a page, as server-sent events, or as a WebSocket. */
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import type { ChangesAnswer, ChangesQuery } from '../../../shared/contracts/webhooks-and-feed.ts';
 import { presentChange } from '../../../shared/http/feed-messages.ts';
@@ -19,7 +20,7 @@ import { feedUnavailable, streamChanges } from './sse.ts';
 
 type Page = Extract<ChangesAnswer, { kind: 'page' }>;
 
-/** A place beyond every change: asking for it brings the newest sequence and no changes. */
+/** A position beyond every change, at which the coordinator answers with its newest sequence. */
 const beyond = Number.MAX_SAFE_INTEGER;
 
 const getRoute = createRoute({
@@ -53,7 +54,7 @@ const getRoute = createRoute({
   },
 });
 
-/** `GET /v1/changes` in its three forms. */
+/** Mounts `GET /v1/changes`. */
 export function mountChanges(
   app: OpenAPIHono<EdgeEnvironment>,
   dependencies: EdgeDependencies,
@@ -73,7 +74,8 @@ export function mountChanges(
     const { since = null, prefixes, values, members } = query.value;
     const wanted = { prefixes, values, members };
     if (form === 'websocket') return upgrade(context, dependencies, { since, ...wanted });
-    // Told here, a problem has a status: a stream that ends at once would only be opened again by its client.
+    // The position is checked before the stream opens, so that a problem has a status: a client would reopen a stream
+    // that ends at once.
     const place = await lookUp(dependencies, { ...query.value, limit: 1, values: false });
     if (!place.ok) return answerProblem(context, place.problem);
     const from = since ?? place.value.next;
@@ -82,10 +84,10 @@ export function mountChanges(
 }
 
 type Form = 'page' | 'events' | 'websocket';
-/** `since` undefined: from now on. */
+/** `since` undefined: after the newest change. */
 type Asked = Omit<ChangesQuery, 'since'> & { readonly since: number | undefined };
 
-/** A HEAD gets the head of a page: nobody would read a stream to its end, and so nobody would end it. */
+/** A HEAD request gets the headers of a page: a stream would never end, as nobody reads it. */
 function formOf(context: EdgeContext): Form {
   if (context.req.method !== 'GET') return 'page';
   if (context.req.header('upgrade')?.toLowerCase() === 'websocket') return 'websocket';
@@ -115,7 +117,7 @@ function queryOf(context: EdgeContext, form: Form): Result<Asked> {
   return success({ since: place, limit, prefixes, values, members });
 }
 
-/** The feed keeps the filter of each follower with its connection, where there is little room. */
+/** True if the filter is too large for the feed, which stores each follower's filter with its connection. */
 function isFilterLarge({ prefixes, values, members }: Asked): boolean {
   return JSON.stringify({ prefixes, values, members }).length > limits.followerFilterBytes;
 }
@@ -131,7 +133,7 @@ async function answerPage(
   return answerJson(context, { changes: changes.map(presentChange), next, newest });
 }
 
-/** The page at a place, or the problem with it. Without a place it is the empty page at the end. */
+/** The page after `since`, or its problem. Without `since`, an empty page at the newest change. */
 async function lookUp(
   dependencies: EdgeDependencies,
   { since, ...rest }: Asked,
@@ -159,7 +161,9 @@ function expired(oldest: number): ReturnType<typeof failure> {
   return failure('changes-expired', detail, { oldest });
 }
 
-/** The feed itself judges the place: a browser sees why a connection was closed, and of a refusal nothing. */
+/**
+ * The feed checks the position of a WebSocket: a browser sees the reason of a close, but nothing of a refused upgrade.
+ */
 async function upgrade(
   context: EdgeContext,
   dependencies: EdgeDependencies,

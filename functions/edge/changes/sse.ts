@@ -1,3 +1,4 @@
+/** The change feed as server-sent events. */
 import { jsonText } from '../../../shared/commands/replies.ts';
 import {
   type FeedMessage,
@@ -14,10 +15,10 @@ import {
 } from '../http/dependencies.ts';
 import { answerProblem, type EdgeContext } from '../http/respond.ts';
 
-/** A client that lost its connection waits so long before it connects again, ms. */
+/** The delay after which a client reconnects, in ms. */
 const reconnectMs = 1_000;
 
-/** Server-sent events of every change from `query` on, until the client goes. */
+/** Answers with every change after `query.since` as an event, until the client disconnects. */
 export async function streamChanges(
   context: EdgeContext,
   dependencies: EdgeDependencies,
@@ -34,20 +35,20 @@ export async function streamChanges(
   return context.body(eventStream(connection, query.since, requestId), 200, {
     'Content-Type': 'text/event-stream; charset=utf-8',
     'Cache-Control': 'no-store, no-transform',
-    // A proxy that collects an answer before it passes it on would hold back every event.
+    // Keeps proxies from collecting the response, which would hold back every event.
     'X-Accel-Buffering': 'no',
   });
 }
 
-/** The feed's object did not take the connection. */
+/** The problem of a feed that cannot be reached, or accepts no more connections. */
 export function feedUnavailable(): ReturnType<typeof failure> {
   const detail = 'The feed could not be reached, or has too many followers. Reconnect.';
   return failure('feed-unavailable', detail, {}, { 'Retry-After': '1' });
 }
 
 /**
- * Turns the feed's messages into the text of server-sent events. The stream has no buffer of its own, so that each pull
- * means that all before it has been written; only then is it acknowledged, and the feed cuts a client that is too slow.
+ * Turns the feed's messages into server-sent events. The stream has no buffer, so each pull means that all earlier text
+ * was written. Only then is it acknowledged, so the feed can disconnect a client that is too slow.
  */
 export function eventStream(
   connection: FeedConnection,
@@ -63,7 +64,7 @@ export function eventStream(
       async pull(controller) {
         if (!isOpened) {
           isOpened = true;
-          // With a place at once, also a client that sees no change before it is cut off resumes where it began.
+          // Sends the position at once, so that a client that is disconnected before its first change resumes here.
           controller.enqueue(encoder.encode(`retry: ${reconnectMs}\n${placeText(since)}\n`));
           return;
         }
@@ -87,7 +88,7 @@ export function eventStream(
   );
 }
 
-/** One event a change. The place goes along where it lies beyond the last one, or there is none to tell. */
+/** An event per change. The position follows if it is beyond the last change, or if there is no change. */
 function messageText({ changes, next, heartbeat }: FeedMessage): string {
   const events = changes.map(
     (change) => `id: ${change.sequence}\nevent: change\ndata: ${jsonText(change)}\n\n`,
@@ -97,12 +98,12 @@ function messageText({ changes, next, heartbeat }: FeedMessage): string {
   return isSent ? events.join('') : `${events.join('')}${comment}${placeText(next)}\n`;
 }
 
-/** An event without data is not shown to anyone, but its id is where the client resumes. */
+/** An event without data, which clients do not dispatch. They do store its id, and resume there. */
 function placeText(next: number): string {
   return `id: ${next}\n`;
 }
 
-/** The last words. A client connects again by itself, and is then told with a status what is wrong. */
+/** The last text of a stream. The client reconnects by itself, and then gets the problem with its status. */
 function farewell({ code }: Extract<FeedEvent, { kind: 'closed' }>, requestId: string): string {
   if (code === feedCloseCodes.expired) {
     const detail =

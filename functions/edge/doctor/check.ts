@@ -1,38 +1,39 @@
+/** The result of one check of the doctor, and its constructors. */
 import type { CommandResult } from '../../../shared/contracts/round.ts';
 
-/** One thing that the doctor looked at. `unknown` is never good news: it says what to look at by hand. */
+/** The result of one check. `unknown` is never good news: the advice says how to check by hand. */
 export interface DoctorCheck {
   readonly name: string;
   readonly status: 'ok' | 'warning' | 'problem' | 'unknown';
   readonly found: string;
-  /** What to do; null where nothing is. */
+  /** The remedy, or null if there is nothing to do. */
   readonly advice: string | null;
 }
 
-/** Sends one command to a region; what comes of it is a value. */
+/** Runs one command in a region. Failures are values of the result. */
 export type CommandRunner = (...command: readonly string[]) => Promise<CommandResult>;
 
-/** A check that is as it has to be. */
+/** A check that passed. */
 export function good(name: string, found: string): DoctorCheck {
   return { name, status: 'ok', found, advice: null };
 }
 
-/** A check that is as it must not be. */
+/** A check that found a fault. */
 export function bad(name: string, found: string, advice: string): DoctorCheck {
   return { name, status: 'problem', found, advice };
 }
 
-/** A check of what can do harm one day. */
+/** A check that found a risk. */
 export function doubtful(name: string, found: string, advice: string): DoctorCheck {
   return { name, status: 'warning', found, advice };
 }
 
-/** A check of what the server does not tell. */
+/** A check of a value that the server does not report. */
 export function unreported(name: string, advice: string): DoctorCheck {
   return { name, status: 'unknown', found: 'not told', advice: `It does not say. ${advice}` };
 }
 
-/** Why there is no reply of the form that is wanted. */
+/** The reason why a reply does not have the expected form. */
 export function reasonOf(result: CommandResult): string {
   if (result.kind === 'error') return result.message;
   return result.kind === 'silent' ? result.reason : 'a response of an unexpected form';

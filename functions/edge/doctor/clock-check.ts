@@ -1,16 +1,19 @@
+/** Checks of a region's clock and round trip. */
 import { limits } from '../../../shared/limits.ts';
 import { bad, type CommandRunner, type DoctorCheck, doubtful, good, unreported } from './check.ts';
 
-/** A region's clock against that of this Worker, ms. */
+/** A region's clock, compared with the clock of this Worker. */
 export interface ClockReading {
-  /** How far it is ahead; behind where negative. */
+  /** The time by which it is ahead, in ms; negative if it is behind. */
   readonly aheadMs: number;
-  /** It may be off by as much either way: half of the round trip. */
+  /** The maximum error in either direction, in ms: half of the round trip. */
   readonly errorMs: number;
   readonly roundTripMs: number;
 }
 
-/** Asks for the time several times; the quickest answer is the most exact one. Null where it gives none. */
+/**
+ * Reads the time several times, and keeps the reading with the shortest round trip. Null if the region reports no time.
+ */
 export async function readClock(
   run: CommandRunner,
   now: () => number,
@@ -29,7 +32,7 @@ export async function readClock(
   return best;
 }
 
-/** Whether keys expire at about the same moment there as by the coordinator's clock. */
+/** Checks that keys expire there at nearly the same moment as by the coordinator's clock. */
 export function clockCheck(clock: ClockReading | null): DoctorCheck {
   if (clock === null) return unreported('clock', 'Make sure that a time service sets its clock.');
   const { aheadMs, errorMs } = clock;
@@ -46,7 +49,7 @@ export function clockCheck(clock: ClockReading | null): DoctorCheck {
   return doubtful('clock', found, advice);
 }
 
-/** Whether votes come in time. */
+/** Checks that votes can arrive within the deadline. */
 export function roundTripCheck(clock: ClockReading | null, voteDeadlineMs: number): DoctorCheck {
   if (clock === null) return unreported('round trip', 'Measure it by hand.');
   const found = `${Math.round(clock.roundTripMs)} ms from this Worker`;
@@ -55,7 +58,7 @@ export function roundTripCheck(clock: ClockReading | null, voteDeadlineMs: numbe
   return doubtful('round trip', found, advice);
 }
 
-/** TIME answers seconds and microseconds. */
+/** Parses the reply to TIME, seconds and microseconds, as ms. Null if it is malformed. */
 function millisecondsOf(reply: unknown): number | null {
   if (!Array.isArray(reply) || reply.length !== 2) return null;
   const [seconds, microseconds] = reply.map(Number);

@@ -1,3 +1,4 @@
+/** The doctor: checks every region, and then the deployment as a whole. */
 import type { Configuration } from '../../../shared/config/configuration.ts';
 import type { CoordinatorStatus } from '../../../shared/contracts/coordinator.ts';
 import type { RegionConfiguration } from '../../../shared/contracts/members.ts';
@@ -6,19 +7,19 @@ import { limits } from '../../../shared/limits.ts';
 import { bad, type DoctorCheck, doubtful, good } from './check.ts';
 import { examine, type Findings } from './region-checks.ts';
 
-/** What the doctor needs to look at a deployment. */
+/** The deployment to examine. */
 export interface DoctorInput {
   readonly configuration: Pick<Configuration, 'tokens' | 'voteDeadlineMs'>;
   readonly regions: readonly RegionConfiguration[];
-  /** Null where the coordinator does not answer. */
+  /** Null if the coordinator does not answer. */
   readonly status: CoordinatorStatus | null;
-  /** Fresh; names the doctor's own keys. */
+  /** A new id, which names the doctor's own keys. */
   readonly runId: string;
   regionOf(region: RegionConfiguration): Pick<RegionClient, 'run'>;
   now(): number;
 }
 
-/** All that the doctor found. No token is in it. */
+/** The result of every check. It contains no token. */
 export interface Diagnosis {
   readonly verdict: 'ok' | 'warning' | 'problem';
   readonly deployment: readonly DoctorCheck[];
@@ -29,20 +30,20 @@ export interface Diagnosis {
   }[];
 }
 
-/** A marker goes by itself, should the doctor be interrupted, ms. */
+/** Markers expire after this time, in ms, in case the doctor is interrupted. */
 const markerLifeMs = '60000';
 
-/** Looks at each region, and at how they stand together. */
-export async function diagnose(practice: DoctorInput): Promise<Diagnosis> {
-  const { regions, status, configuration, runId } = practice;
+/** Checks each region, and compares the regions with each other. */
+export async function diagnose(input: DoctorInput): Promise<Diagnosis> {
+  const { regions, status, configuration, runId } = input;
   const findings = await Promise.all(
     regions.map((region) =>
       examine({
-        client: practice.regionOf(region),
+        client: input.regionOf(region),
         status: status?.regions.find((known) => known.region === region.id) ?? null,
         runId,
         voteDeadlineMs: configuration.voteDeadlineMs,
-        now: () => practice.now(),
+        now: () => input.now(),
       }),
     ),
   );
@@ -50,10 +51,10 @@ export async function diagnose(practice: DoctorInput): Promise<Diagnosis> {
     ...coordinatorChecks(status),
     regionsCheck(regions),
     votersCheck(status, regions),
-    databasesCheck(regions, findings, await markersSeen(practice)),
+    databasesCheck(regions, findings, await markersSeen(input)),
     clocksCheck(findings),
     countsCheck(status, regions, findings),
-    tokensCheck(practice),
+    tokensCheck(input),
   ];
   const all = [...deployment, ...findings.flatMap(({ checks }) => checks)];
   return {
@@ -84,7 +85,7 @@ function coordinatorChecks(status: CoordinatorStatus | null): readonly DoctorChe
   return [answering, bad('blocked keys', `${blockedKeys} wait for an operator`, advice)];
 }
 
-/** Voters hold the same keys, but for what is under way. */
+/** Checks that the voters hold the same number of keys, apart from writes in progress. */
 function countsCheck(
   status: CoordinatorStatus | null,
   regions: readonly RegionConfiguration[],
@@ -146,7 +147,9 @@ function votersCheck(
   return good('voters', found);
 }
 
-/** The ids of the markers, one a region, that each region holds once all have been written; null where one cannot say. */
+/**
+ * Per region, the regions whose markers it holds, after every region's marker was written; null if it cannot be read.
+ */
 async function markersSeen({
   regions,
   runId,
@@ -172,7 +175,7 @@ async function markersSeen({
   return seen;
 }
 
-/** Two regions on one database would vote twice for one copy of the data. */
+/** Checks that no two regions share a database: they would vote twice for one copy. */
 function databasesCheck(
   regions: readonly RegionConfiguration[],
   findings: readonly Findings[],
@@ -201,7 +204,7 @@ function databasesCheck(
   return { name: 'databases', status: 'unknown', found: 'not all could be asked', advice };
 }
 
-/** What a key's expiry rests on: two regions may disagree about it for as long as their clocks do. */
+/** Compares the clocks of the regions: while they differ, regions disagree on whether a key has expired. */
 function clocksCheck(findings: readonly Findings[]): DoctorCheck {
   const clocks = findings.flatMap(({ clock }) => clock ?? []);
   if (clocks.length < 2) {
@@ -217,7 +220,7 @@ function clocksCheck(findings: readonly Findings[]): DoctorCheck {
   return bad('clocks', found, 'Set the clocks by a time service.');
 }
 
-/** A client that could go to a region directly would go around Lockstep. */
+/** Checks that no client has a region's token: with it, the client could bypass Lockstep. */
 function tokensCheck({ configuration, regions }: DoctorInput): DoctorCheck {
   const scopes = configuration.tokens.map(({ scope }) => scope);
   const count = (scope: string) => scopes.filter((one) => one === scope).length;

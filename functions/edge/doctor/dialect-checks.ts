@@ -1,9 +1,10 @@
+/** Checks of the server's Lua dialect, and of the REST layer in front of it. */
 import { bad, type CommandRunner, type DoctorCheck, doubtful, good, reasonOf } from './check.ts';
 
-/** Their names lie in different slots of a cluster. */
+/** Two keys in different slots of a cluster. */
 const apart = ['lockstep:doctor:a', 'lockstep:doctor:b'];
 
-/** What users' scripts and rounds take for granted of Lua 5.1 as Redis has it; what fails is named in the answer. */
+/** The features of Redis' Lua 5.1 that users' scripts and rounds rely on. Returns the names of the missing ones. */
 const dialect = `local failed = {}
 local function try(name, body)
   local ok, holds = pcall(body)
@@ -25,10 +26,10 @@ try('struct', function() return struct.unpack('>I2', struct.pack('>I2', 258)) ==
 try('cmsgpack', function() return cmsgpack.unpack(cmsgpack.pack(7)) == 7 end)
 return failed`;
 
-/** Without these only users' scripts fail that use them. */
+/** Features that only some users' scripts need. */
 const optional: ReadonlySet<unknown> = new Set(['bit', 'struct', 'cmsgpack']);
 
-/** Whether the server's scripts are what rounds need, and whether its replies come as they are. `runId` names the keys. */
+/** Checks that rounds can run on this server, and that replies arrive unaltered. `runId` is part of the keys' names. */
 export async function dialectChecks(
   run: CommandRunner,
   runId: string,
@@ -80,10 +81,10 @@ async function luaCheck(run: CommandRunner, key: string): Promise<DoctorCheck> {
   return doubtful(name, found, less);
 }
 
-/** The largest integer that a number holds, and a little: a layer that reads it as a number loses it. */
+/** 2^53 + 1, which loses its last digit in any layer that reads numbers as doubles. */
 const large = '9007199254740993';
 
-/** Whether the REST layer in front of the server keeps nils, errors within arrays, bytes and integers of 64 bits. */
+/** Checks that the REST layer preserves nils, errors within arrays, bytes, and 64-bit integers. */
 async function repliesCheck(run: CommandRunner, key: string): Promise<DoctorCheck> {
   const lost: string[] = [];
   const nils = await run('EVAL', "return {1, false, 'x'}", '0');
@@ -92,7 +93,7 @@ async function repliesCheck(run: CommandRunner, key: string): Promise<DoctorChec
   if (textOf(nested) !== '[1,[null,["x",[]]]]') lost.push('arrays within arrays');
   const error = await run('EVAL', "return {err = 'ERR of the doctor'}", '0');
   if (error.kind !== 'error' || !error.message.includes('ERR of the doctor')) lost.push('errors');
-  // However it tells of it: what must not be is that it passes for a value.
+  // Any representation will do, as long as the error does not pass for a value.
   const within = await run('EVAL', "return {1, {err = 'ERR of the doctor'}}", '0');
   const isTold = textOf(within)?.includes('ERR of the doctor') ?? true;
   if (!isTold) lost.push('errors within arrays');

@@ -1,3 +1,4 @@
+/** The doctor's checks of one region: its server's version, role, persistence, eviction policy and memory. */
 import type { RegionStatus } from '../../../shared/contracts/members.ts';
 import type { CommandResult, RegionClient } from '../../../shared/contracts/round.ts';
 import { limits } from '../../../shared/limits.ts';
@@ -7,24 +8,24 @@ import { bad, type CommandRunner, type DoctorCheck, doubtful, good, unreported }
 import { type ClockReading, clockCheck, readClock, roundTripCheck } from './clock-check.ts';
 import { scriptChecks } from './script-checks.ts';
 
-/** What the doctor needs to look at one region. */
+/** The region to examine. */
 export interface RegionProbe {
   readonly client: Pick<RegionClient, 'run'>;
-  /** How its coordinator sees it, or null where nobody can say. */
+  /** Its state in the coordinator, or null if that is unknown. */
   readonly status: RegionStatus | null;
-  /** Names the doctor's own keys, which end with the runId. */
+  /** An id that the names of the doctor's own keys contain. */
   readonly runId: string;
   readonly voteDeadlineMs: number;
   now(): number;
 }
 
-/** What the doctor found in one region. */
+/** The results for one region. */
 export interface Findings {
   readonly checks: readonly DoctorCheck[];
   readonly clock: ClockReading | null;
-  /** Names the running server; null where it does not tell. */
+  /** The id of the server's process; null if it is not reported. */
   readonly runId: string | null;
-  /** Besides the records of Lockstep; null where it does not tell. */
+  /** The number of keys besides Lockstep's own records; null if it is not reported. */
   readonly keys: number | null;
 }
 
@@ -33,39 +34,39 @@ type Info = ReadonlyMap<string, string>;
 const memoryFullShare = 0.9;
 const memoryTightShare = 0.75;
 
-/** Looks at one region against what it has to be. It writes only under `lockstep:doctor:`, and removes that again. */
-export async function examine(patient: RegionProbe): Promise<Findings> {
-  const run: CommandRunner = (...command) => patient.client.run(command, limits.doctorTimeoutMs);
+/** Checks one region. Writes only keys under `lockstep:doctor:`, and removes them. */
+export async function examine(probe: RegionProbe): Promise<Findings> {
+  const run: CommandRunner = (...command) => probe.client.run(command, limits.doctorTimeoutMs);
   const ping = await run('PING');
   if (ping.kind !== 'answered') {
     return {
-      checks: [noAnswer(ping), stateCheck(patient.status)],
+      checks: [noAnswer(ping), stateCheck(probe.status)],
       clock: null,
       runId: null,
       keys: null,
     };
   }
   const info = await readInfo(run);
-  const clock = await readClock(run, () => patient.now());
+  const clock = await readClock(run, () => probe.now());
   const keys = await countKeys(run);
-  const regionNow = patient.now() + (clock?.aheadMs ?? 0);
+  const regionNow = probe.now() + (clock?.aheadMs ?? 0);
   const checks = [
     good('answers', 'yes'),
-    stateCheck(patient.status),
-    roundTripCheck(clock, patient.voteDeadlineMs),
+    stateCheck(probe.status),
+    roundTripCheck(clock, probe.voteDeadlineMs),
     clockCheck(clock),
     versionCheck(info),
     roleCheck(await run('ROLE'), info),
     await persistenceCheck(run, info),
     await evictionCheck(run, info),
     memoryCheck(info),
-    ...(await scriptChecks(run, patient.runId, regionNow)),
+    ...(await scriptChecks(run, probe.runId, regionNow)),
     keysCheck(keys),
   ];
   return { checks, clock, runId: info.get('run_id') ?? null, keys };
 }
 
-/** The fields of INFO that the server tells; a managed one may keep them all to itself. */
+/** The fields of INFO. Managed servers may report none. */
 async function readInfo(run: CommandRunner): Promise<Info> {
   const texts: string[] = [];
   for (const section of ['server', 'persistence', 'memory', 'replication']) {
@@ -190,7 +191,7 @@ function keysCheck(keys: number | null): DoctorCheck {
   return unreported('keys', 'The duration of a copy cannot be estimated.');
 }
 
-/** A setting of the server, or null where it does not tell. */
+/** A configuration setting of the server, or null if it does not report it. */
 async function setting(run: CommandRunner, name: string): Promise<string | null> {
   const result = await run('CONFIG', 'GET', name);
   if (result.kind !== 'answered' || !Array.isArray(result.reply)) return null;

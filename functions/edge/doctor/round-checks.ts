@@ -1,3 +1,7 @@
+/**
+ * Runs the scripts of rounds and snapshots unchanged, on the doctor's own keys: one EVAL prepares, commits, reads, and
+ * then removes all of its keys, so that nothing remains even if the doctor is interrupted.
+ */
 import { readLua } from '../../../shared/commands/lua-text.ts';
 import type { Operation } from '../../../shared/contracts/frame.ts';
 import type { Prepare, Round, SnapshotRequest } from '../../../shared/contracts/round.ts';
@@ -12,19 +16,14 @@ import {
 } from '../../region/lua-bundle.ts';
 import { bad, type CommandRunner, type DoctorCheck, good, reasonOf } from './check.ts';
 
-/**
- * Runs the texts of rounds and snapshots as they are, on names of the doctor's own: one script prepares, commits and
- * reads, and removes all that it made before it ends, so nothing is left even if the doctor dies meanwhile.
- */
-
-/** Users' scripts may not touch Lockstep's own keys, so it touches none. */
+/** A user's script that touches no keys, since scripts may not touch Lockstep's own. */
 const userScript = [
   'local digits = {}',
   "for digit in string.gmatch(ARGV[1], '%d') do digits[#digits + 1] = digit end",
   'return table.concat(digits)',
 ].join('\n');
 
-/** Whether this server runs rounds and snapshots, with and without a user's script. */
+/** Checks that the server runs rounds and snapshots, with and without a user's script. */
 export async function roundChecks(
   run: CommandRunner,
   runId: string,
@@ -85,7 +84,7 @@ redis.call('UNLINK', unpack(KEYS))
 return told`;
 }
 
-/** Null if the operation answers 42 and the key then has this value; else what went otherwise. */
+/** Null if the operation replies 42 and the key then has `value`; otherwise a description of the fault. */
 async function attempted(
   run: CommandRunner,
   { own, key, shadow }: ProbeKeys,
@@ -119,7 +118,7 @@ async function attempted(
   return `it does not read: ${shown(third, replies)}`;
 }
 
-/** The names of the doctor's own keys say of which shard this is. */
+/** Shard 0 stands for any shard: the names of the keys are the doctor's own. */
 const emptyRound: Round = {
   shard: 0,
   generation: 1,
@@ -149,7 +148,7 @@ const emptySnapshot: SnapshotRequest = {
   commands: [],
 };
 
-/** What the only operation of the only transaction answered; null if the vote is no yes, or it failed. */
+/** The reply of the only operation of the only transaction; null unless the vote is yes and the operation succeeded. */
 function answerOf(reply: unknown): string | null {
   if (!Array.isArray(reply) || reply[0] !== 'd' || !Array.isArray(reply[2])) return null;
   const vote: unknown = reply[2][0];

@@ -1,3 +1,4 @@
+/** `GET /v1/admin/doctor`: runs the doctor against the deployment. */
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
 import { doctorAnswerSchema } from '../../../shared/http/admin-schemas.ts';
 import { askRegions } from '../admin/regions-route.ts';
@@ -22,7 +23,7 @@ const getRoute = createRoute({
   },
 });
 
-/** `GET /v1/admin/doctor`. */
+/** Mounts `GET /v1/admin/doctor`. */
 export function mountDoctor(
   app: OpenAPIHono<EdgeEnvironment>,
   dependencies: EdgeDependencies,

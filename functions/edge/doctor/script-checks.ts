@@ -1,3 +1,4 @@
+/** Checks that a region's token may run scripts, and the commands that rounds and copies use in them. */
 import type { CommandResult } from '../../../shared/contracts/round.ts';
 import { digestOf, flagsProbe } from '../../region/lua-bundle.ts';
 import { bad, type CommandRunner, type DoctorCheck, doubtful, good, reasonOf } from './check.ts';
@@ -6,12 +7,12 @@ import { roundChecks } from './round-checks.ts';
 
 const plain = 'return 1';
 
-/** The doctor's keys go by themselves, should it be interrupted, ms. */
+/** The doctor's keys expire after this time, in ms, in case it is interrupted. */
 const keyLifeMs = 60_000;
 
 /**
- * Tries each command that rounds and copies use, on the doctor's own keys, and answers what the server says to each.
- * KEYS are three keys; ARGV[1] is when they expire.
+ * Tries each command that rounds and copies use, on the doctor's own keys. Returns a flat list of names, each followed
+ * by `ok` or the error. KEYS are three keys; ARGV[1] is their expiry time in ms since 1970.
  */
 const probe = `local told = {}
 local function try(name, ...)
@@ -40,13 +41,16 @@ try('SCAN', 'SCAN', '0', 'COUNT', '1')
 try('TIME', 'TIME')
 return told`;
 
-/** Without these no round can run. */
+/** The commands without which no round can run. */
 const needed = [
   ...['PXAT', 'COPY', 'RENAME', 'UNLINK', 'PEXPIREAT', 'ZADD', 'ZMSCORE', 'HSET', 'HSCAN'],
   ...['SCAN', 'TIME'],
 ];
 
-/** Whether scripts run as rounds need them, and may use the commands that rounds and copies use. `now` is by the region's clock. */
+/**
+ * Checks that scripts run as rounds need them, with the commands of rounds and copies. `now`: ms, by the region's
+ * clock.
+ */
 export async function scriptChecks(
   run: CommandRunner,
   runId: string,

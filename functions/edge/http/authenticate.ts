@@ -1,9 +1,10 @@
+/** Authentication: finds the caller by its bearer token, and guards routes by scope. */
 import type { MiddlewareHandler } from 'hono';
 import type { ClientToken, Scope } from '../../../shared/config/configuration.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import { type AuthenticatedCaller, answerProblem, type EdgeEnvironment } from './respond.ts';
 
-/** What each scope allows. */
+/** The scopes that a token of each scope includes. */
 const allowed: Readonly<Record<Scope, readonly Scope[]>> = {
   read: ['read'],
   write: ['read', 'write'],
@@ -11,20 +12,21 @@ const allowed: Readonly<Record<Scope, readonly Scope[]>> = {
 };
 
 /**
- * Lets a request pass that presents a token whose scope allows `needs`. With `inQuery` it may stand in `?_token=`, for
- * what a browser opens without headers; elsewhere an address never holds one, because addresses end up in logs.
+ * Middleware that passes requests whose token includes the scope `needs`, and answers 401 or 403 to all others. With
+ * `inQuery` the token may be in `?_token=`, for browser APIs that cannot send headers; elsewhere a URL never holds a
+ * token, because URLs end up in logs.
  */
 export type Guard = (
   needs: Scope,
   options?: { readonly inQuery: boolean },
 ) => MiddlewareHandler<EdgeEnvironment>;
 
-/** Whose token a header Authorization presents. */
+/** Returns the caller that an Authorization header identifies, or the problem `unauthenticated`. */
 export type Authenticate = (header: string | undefined) => Promise<Result<AuthenticatedCaller>>;
 
-/** Knows the configured tokens. */
+/** Authenticates by the configured tokens. */
 export function createAuthenticate(tokens: readonly ClientToken[]): Authenticate {
-  // Computed by the first request that needs them; a promise kept across requests would belong to the first alone.
+  // The first request computes the digests. Kept as values: the runtime binds a promise to the request that created it.
   let digests: readonly Uint8Array[] | null = null;
 
   return async (header) => {
@@ -33,7 +35,7 @@ export function createAuthenticate(tokens: readonly ClientToken[]): Authenticate
   };
 }
 
-/** Guards over the configured tokens. */
+/** Creates guards that find the caller by `authenticate`. */
 export function createGuard(authenticate: Authenticate): Guard {
   return (needs, options) => async (context, next) => {
     const inQuery = options?.inQuery === true ? context.req.query('_token') : undefined;
@@ -52,7 +54,7 @@ export function createGuard(authenticate: Authenticate): Guard {
   };
 }
 
-/** The problem of commands that the caller may not send, or null: scripts are a permission of their own. */
+/** The problem `forbidden` if the commands contain a script and the caller may not run scripts, otherwise null. */
 export function scriptsFault(
   { scripts }: AuthenticatedCaller,
   commands: readonly (readonly string[])[],
@@ -80,7 +82,7 @@ async function callerOf(
   }
   const digest = await digestOf(presented);
   let caller: AuthenticatedCaller | null = null;
-  // Every token is compared, to its last byte, so that the time tells nothing about how close a guess came.
+  // Every token is compared, to its last byte, so that timing reveals nothing about how close a guess was.
   for (const [index, token] of tokens.entries()) {
     const isPresented = areEqual(digest, digests[index] ?? new Uint8Array());
     if (!isPresented) continue;
@@ -98,7 +100,7 @@ function areEqual(a: Uint8Array, b: Uint8Array): boolean {
   return difference === 0;
 }
 
-/** The id of a token that the configuration gives none: 16 digits of its digest, which tell nothing of the secret. */
+/** The id of a token without a configured id: 16 hex digits of its digest, which reveal nothing about the secret. */
 function idOf(digest: Uint8Array): string {
   return Array.from(digest.subarray(0, 8), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -1,10 +1,11 @@
+/** Reads request bodies: bounds their size, parses JSON strictly, and checks it against a schema. */
 import type { z } from '@hono/zod-openapi';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import { limits } from '../../../shared/limits.ts';
 
 /**
- * Reads a JSON body and checks it against `schema`. Refuses what a lenient parser would bend: numbers that lose digits,
- * repeated names, lone surrogates, deep nesting.
+ * Reads a JSON body and checks it against `schema`. Refuses input that a lenient parser would alter: numbers that lose
+ * digits, repeated names, lone surrogates, deep nesting.
  */
 export async function readBody<Schema extends z.ZodType>(
   request: Request,
@@ -14,7 +15,7 @@ export async function readBody<Schema extends z.ZodType>(
   return body.ok ? checkShape(body.value, schema) : body;
 }
 
-/** As {@link readBody}, of any shape. */
+/** As {@link readBody}, for JSON of any shape. */
 export async function readJson(request: Request): Promise<Result<unknown>> {
   const type = request.headers.get('content-type') ?? '';
   if (!isJsonType(type)) {
@@ -24,7 +25,7 @@ export async function readJson(request: Request): Promise<Result<unknown>> {
   return bytes.ok ? parseStrictJson(bytes.value) : bytes;
 }
 
-/** As {@link readBody}; a request without a body stands for `{}`. */
+/** As {@link readBody}, with `{}` for a request without a body. */
 export async function readBodyIfAny<Schema extends z.ZodType>(
   request: Request,
   schema: Schema,
@@ -33,7 +34,9 @@ export async function readBodyIfAny<Schema extends z.ZodType>(
   return isEmpty ? checkShape({}, schema) : readBody(request, schema);
 }
 
-/** `value` in the shape of `schema`, or a problem that points at each difference. */
+/**
+ * Returns `value` in the shape of `schema`, or the problem `invalid-request` with a pointer to each error, up to ten.
+ */
 export function checkShape<Schema extends z.ZodType>(
   value: unknown,
   schema: Schema,
@@ -50,7 +53,7 @@ export function checkShape<Schema extends z.ZodType>(
   });
 }
 
-/** A JSON value from UTF-8 bytes, kept exactly as it was written, or the problem `invalid-json`. */
+/** Parses UTF-8 bytes as JSON without altering a value, or returns the problem `invalid-json`. */
 export function parseStrictJson(bytes: Uint8Array): Result<unknown> {
   if (bytes.length === 0) return failure('invalid-json', 'The body is empty: send a JSON object.');
   let text: string;
@@ -63,7 +66,7 @@ export function parseStrictJson(bytes: Uint8Array): Result<unknown> {
   try {
     value = JSON.parse(text);
   } catch {
-    // V8 quotes the input in its message; a body may hold what should not come back in an answer.
+    // V8 quotes the input in its message, and a body may hold secrets that a response must not repeat.
     return failure(
       'invalid-json',
       'The body is not valid JSON: check quotes, commas and brackets.',
@@ -74,11 +77,12 @@ export function parseStrictJson(bytes: Uint8Array): Result<unknown> {
 }
 
 /**
- * The bytes of a body, or the problem `too-large`. A body that is too large is still read to its end, up to
- * `limits.bodyDrainedBytes`: a client that is sending sees the response only then, and a broken connection otherwise.
+ * Returns the bytes of a body, or the problem `too-large`. Reads also a body that is too large, up to
+ * `limits.bodyDrainedBytes`: a client that is still sending would otherwise see a broken connection instead of the
+ * response.
  */
 export async function readBytes(request: Request): Promise<Result<Uint8Array>> {
-  // Counted as it comes: the length that a client announces proves nothing, and a chunked body announces none.
+  // Counted as the bytes arrive: a client may announce any length, and a chunked body announces none.
   const announced = Number(request.headers.get('content-length') ?? 0);
   let isTooLarge = announced > limits.bodyBytes;
   let chunks: Uint8Array[] = [];
@@ -120,9 +124,9 @@ function isJsonType(type: string): boolean {
   return isUtf8 && /^application\/(?:[a-z0-9.!#$&^_-]+\+)?json$/.test(name.trim());
 }
 
-/** What makes a text that JSON.parse accepts unacceptable here, or null. One pass over its tokens. */
+/** The reason to refuse a text that JSON.parse accepts, or null. One pass over its tokens. */
 function faultOf(text: string): string | null {
-  /** For each open bracket: the names seen so far in an object, or null in an array. */
+  /** Per open bracket: the names seen in the object, or null for an array. */
   const open: (Set<string> | null)[] = [];
   const token = /"(?:[^"\\]|\\.)*"|[{}[\]:]|-?\d[\d.eE+-]*/g;
   let string = '';
@@ -147,12 +151,12 @@ function faultOfPiece(piece: string, before: string, open: (Set<string> | null)[
       open.pop();
       return null;
     case '"':
-      // Only an escape can spell half a character, once the bytes are valid UTF-8.
+      // In valid UTF-8 only an escape can spell half of a surrogate pair.
       return piece.includes('\\') && !unquoted(piece).isWellFormed()
         ? 'A string holds a lone surrogate (\\ud800 to \\udfff): it has no bytes in UTF-8.'
         : null;
     case ':':
-      // A colon outside a string follows a member's name and nothing else.
+      // A colon outside a string always follows the name of a member.
       return faultOfName(unquoted(before), open.at(-1));
     default:
       return faultOfNumber(piece);
@@ -167,7 +171,7 @@ function faultOfName(name: string, seen: Set<string> | null | undefined): string
   return null;
 }
 
-/** A number must come out of the parser as it was written, or a counter would be wrong without a word. */
+/** Refuses a number that the parser would alter: a counter would be wrong without any error. */
 function faultOfNumber(source: string): string | null {
   const value = Number(source);
   if (isExactInteger(source, value) || isExactDecimal(source, value)) return null;
@@ -185,7 +189,7 @@ function isExactDecimal(source: string, value: number): boolean {
     .replace(/[eE].*$/, '')
     .replace(/\D/g, '')
     .replace(/^0+/, '');
-  // A double keeps fifteen digits whatever they are; something too small to be kept at all has become zero.
+  // A double keeps any fifteen digits. A value too close to zero for a double has become zero.
   return (digits.length <= 15 && (value !== 0 || digits === '')) || String(value) === source;
 }
 

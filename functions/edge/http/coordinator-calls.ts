@@ -1,3 +1,4 @@
+/** Calls the coordinator and turns its failures into problems. Writes are sent by `writes/send-writes.ts` instead. */
 import type { MembersApi, ScriptsApi } from '../../../shared/contracts/coordinator.ts';
 import type { RequestsApi } from '../../../shared/contracts/requests.ts';
 import { UnfitVersion } from '../../../shared/contracts/rpc.ts';
@@ -6,12 +7,12 @@ import { failure, type Result, success } from '../../../shared/http/problems.ts'
 import type { ShardId } from '../../../shared/ids.ts';
 import type { EdgeDependencies } from './dependencies.ts';
 
-/** A question may be asked twice; what changes something may not. */
+/** A `read` may be sent twice, a `write` may not. */
 type Kind = 'read' | 'write';
 
 /**
- * Asks the coordinator of `shard` something. Where the call throws, the object was reset, is overloaded, or could not be
- * reached, and the fresh instance is asked once more. Writes go by `sendWrites`.
+ * Calls the coordinator of `shard`. A call throws if the object was reset, is overloaded or cannot be reached; unless
+ * it is overloaded, a second call goes to the new instance. Returns `coordinator-unavailable` if that fails too.
  */
 export async function askCoordinator<Answer, Asked>(
   dependencies: Pick<EdgeDependencies, 'log'> & { coordinatorOf(shard: ShardId): Asked },
@@ -21,7 +22,7 @@ export async function askCoordinator<Answer, Asked>(
   return ask(dependencies, shard, 'read', () => call(dependencies.coordinatorOf(shard)), '');
 }
 
-/** Calls the same object about its feed and subscriptions, by the same rule. */
+/** As {@link askCoordinator}, for the change feed and subscriptions. A `write` is sent only once. */
 export async function askHooks<Answer>(
   dependencies: EdgeDependencies,
   shard: ShardId,
@@ -33,7 +34,7 @@ export async function askHooks<Answer>(
   return ask(dependencies, shard, kind, () => call(dependencies.hooksOf(shard)), unknown);
 }
 
-/** Calls the same object as an operator, by the same rule. */
+/** As {@link askCoordinator}, for the commands of operators. A `write` is sent only once. */
 export async function askMembers<Answer>(
   dependencies: EdgeDependencies,
   shard: ShardId,
@@ -45,7 +46,7 @@ export async function askMembers<Answer>(
   return ask(dependencies, shard, kind, () => call(dependencies.membersOf(shard)), unknown);
 }
 
-/** Calls the same object about requests under their keys. Each call may be made twice. */
+/** As {@link askCoordinator}, for requests with an Idempotency-Key. Each of these calls is idempotent. */
 export async function askRequests<Answer>(
   dependencies: EdgeDependencies,
   shard: ShardId,
@@ -54,7 +55,7 @@ export async function askRequests<Answer>(
   return ask(dependencies, shard, 'read', () => call(dependencies.requestsOf(shard)), '');
 }
 
-/** Calls the same object about users' scripts. What it is asked to do may be asked for twice. */
+/** As {@link askCoordinator}, for users' scripts. Each of these calls is idempotent. */
 export async function askScripts<Answer>(
   dependencies: EdgeDependencies,
   shard: ShardId,
@@ -87,7 +88,7 @@ async function ask<Answer>(
   return failure('coordinator-unavailable', detail, {}, later);
 }
 
-/** True for the platform's own error of an object with too much to do; asking again would add to it. */
+/** True for the platform's error of an overloaded object: another call would add to its load. */
 export function isOverloaded(error: unknown): boolean {
   return error instanceof Error && 'overloaded' in error && error.overloaded === true;
 }

@@ -1,3 +1,4 @@
+/** Calls couriers and turns their failures into problems. */
 import { UnfitVersion } from '../../../shared/contracts/rpc.ts';
 import type { CourierApi, EndpointId } from '../../../shared/contracts/webhooks-and-feed.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
@@ -5,7 +6,7 @@ import type { EdgeDependencies } from './dependencies.ts';
 
 const later = { 'Retry-After': '1' };
 
-/** Calls the courier of `endpoint`, once: where that throws, what it did is unknown. */
+/** Calls the courier of `endpoint`, once. If the call throws, its outcome is unknown: `courier-unavailable`. */
 export async function askCourier<Answer>(
   dependencies: EdgeDependencies,
   endpoint: EndpointId,

@@ -1,3 +1,4 @@
+/** The dependencies of the edge as interfaces, so that tests can replace them by fakes. */
 import type { Configuration } from '../../../shared/config/configuration.ts';
 import type {
   CoordinatorApi,
@@ -23,49 +24,49 @@ export { onlyShard } from '../../../shared/ids.ts';
 /** Latitude and longitude in degrees. */
 export type Location = readonly [latitude: number, longitude: number];
 
-/** From where a follower of the change feed goes on, and what it wants to see. */
+/** The position at which a follower of the change feed starts, and its filter. */
 export interface FollowQuery extends Omit<ChangesQuery, 'limit' | 'since'> {
-  /** Null: from the newest change on. */
+  /** The sequence after which it starts; null starts after the newest change. */
   readonly since: number | null;
 }
 
-/** What a connection to the feed brings. `closed` is the last. */
+/** An event of a connection to the feed. `closed` is the last one. */
 export type FeedEvent =
   | { readonly kind: 'message'; readonly text: string }
   | { readonly kind: 'closed'; readonly code: number; readonly reason: string };
 
 /** A connection to the feed, read by the edge on behalf of a client. */
 export interface FeedConnection {
-  /** Fulfilled with what comes next; after `closed` with the same again. */
+  /** Resolves with the next event; after `closed`, with the same event again. */
   next(): Promise<FeedEvent>;
-  /** Tells the feed that the client has all up to `next`. */
+  /** Confirms to the feed that the client has received everything up to `next`. */
   acknowledge(next: number): void;
   close(): void;
 }
 
-/** The feed of a shard. Both methods throw where its object cannot be reached. */
+/** The feed of a shard. Both methods reject if its object cannot be reached. */
 export interface Feed {
-  /** Hands over a request for a WebSocket; the answer carries the client's end, or a refusal. */
+  /** Forwards a WebSocket request; the response carries the client's socket, or a refusal. */
   upgrade(query: FollowQuery): Promise<Response>;
   open(query: FollowQuery): Promise<FeedConnection>;
 }
 
-/** All that the edge needs of the world, so that a test can stand in for it. */
+/** The dependencies of every route. */
 export interface EdgeDependencies {
   readonly configuration: Configuration;
-  /** Which addresses clients may have called. */
+  /** The URLs to which webhooks may be sent. */
   readonly targetPolicy: TargetPolicy;
-  /** Its methods throw where the object cannot be reached, was reset, or is overloaded. */
+  /** The methods of the result reject if the object cannot be reached, was reset, or is overloaded. */
   coordinatorOf(shard: ShardId): CoordinatorApi;
-  /** What operators ask of a shard; throws as `coordinatorOf` does. */
+  /** The commands of operators; rejects as `coordinatorOf` does. */
   membersOf(shard: ShardId): MembersApi;
-  /** The feed and subscriptions of a shard; throws as `coordinatorOf` does. */
+  /** The change feed and subscriptions; rejects as `coordinatorOf` does. */
   hooksOf(shard: ShardId): SubscriptionsApi;
-  /** Requests under their idempotency keys; throws as `coordinatorOf` does. */
+  /** Requests with an Idempotency-Key; rejects as `coordinatorOf` does. */
   requestsOf(shard: ShardId): RequestsApi;
-  /** Users' scripts; throws as `coordinatorOf` does. */
+  /** Users' scripts; rejects as `coordinatorOf` does. */
   scriptsOf(shard: ShardId): ScriptsApi;
-  /** Its methods throw as those of a coordinator do. */
+  /** Rejects as `coordinatorOf` does. */
   courierOf(endpoint: EndpointId): CourierApi;
   feedOf(shard: ShardId): Feed;
   /** A client of a region. */
@@ -75,23 +76,23 @@ export interface EdgeDependencies {
     region: RegionConfiguration,
     subscription: RegionSubscription,
   ): Promise<RegionStreamResult>;
-  /** Where the client is, or null where nobody knows. */
+  /** The location of the client, or null if it is unknown. */
   locate(request: Request): Location | null;
-  /** Has `work`, which never rejects, go on after the request's answer. */
+  /** Keeps `work`, which never rejects, running after the response. */
   inBackground(context: EdgeContext, work: Promise<void>): void;
-  /** Fulfilled after `ms`. */
+  /** Resolves after `ms`. */
   pause(ms: number): Promise<void>;
-  /** A file of the API's documentation page. */
+  /** A static file of the API documentation. */
   asset(path: string): Promise<Response>;
-  /** ms, for measuring only. */
+  /** A clock in ms, for durations only. */
   now(): number;
   /** A fresh UUID v7. */
   uuid(): string;
-  /** For operators: what went wrong, without secrets. */
+  /** Logs a failure for operators, without secrets. */
   log(message: string, details: Readonly<Record<string, unknown>>): void;
 }
 
-/** What reads of a snapshot need of it. */
+/** The part of {@link EdgeDependencies} that snapshot reads need. */
 export interface ReadDependencies extends Pick<EdgeDependencies, 'regionOf' | 'now' | 'log'> {
   coordinatorOf(shard: ShardId): Pick<CoordinatorApi, 'attend' | 'regions' | 'resolve' | 'read'>;
   readonly configuration: Pick<Configuration, 'regions' | 'readTimeoutMs'>;

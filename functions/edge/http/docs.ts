@@ -1,3 +1,4 @@
+/** The public pages: the OpenAPI document, its viewer, and an explanation of each problem type. */
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { etag } from 'hono/etag';
 import {
@@ -30,11 +31,11 @@ const page = `<!doctype html>
 
 const start = `SwaggerUIBundle({ url: '/openapi.json', dom_id: '#page', deepLinking: true });\n`;
 
-/** Nothing is loaded from elsewhere, so nothing else is allowed to be. */
+/** Allows only files of this origin, since the page loads nothing else. */
 const pagePolicy =
   "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
-/** `/openapi.json`, `/docs` and `/problems/:name`: all public, none touches a coordinator or a region. */
+/** `/openapi.json`, `/docs` and `/problems/:name`. All are public, and none calls a coordinator or a region. */
 export function mountDocs(
   app: OpenAPIHono<EdgeEnvironment>,
   dependencies: Pick<EdgeDependencies, 'asset'>,

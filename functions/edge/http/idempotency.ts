@@ -1,3 +1,4 @@
+/** Idempotency keys of writes: reads them from requests, and finds the responses that are kept under them. */
 import type { WriteAnswer, WriteRequest } from '../../../shared/contracts/coordinator.ts';
 import { keptKeyOf } from '../../../shared/http/idempotency.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
@@ -7,7 +8,7 @@ import { askCoordinator } from './coordinator-calls.ts';
 import { type EdgeDependencies, onlyShard } from './dependencies.ts';
 import type { EdgeContext } from './respond.ts';
 
-/** The Idempotency-Key that came with a request: whose it is, and a digest of what the request asks for. */
+/** The Idempotency-Key of a request, with the client that sent it and a digest of the request. */
 export interface ClientKey {
   /** The id of the client's token. */
   readonly token: string;
@@ -15,7 +16,7 @@ export interface ClientKey {
   readonly digest: string;
 }
 
-/** The Idempotency-Key that a request brings, or null where it brings none. */
+/** The Idempotency-Key of a request, or null without one. A malformed key is the problem `invalid-request`. */
 export function idempotencyKeyOf(context: EdgeContext): Result<string | null> {
   const key = context.req.header('idempotency-key');
   if (key === undefined) return success(null);
@@ -24,7 +25,9 @@ export function idempotencyKeyOf(context: EdgeContext): Result<string | null> {
   return failure('invalid-request', detail);
 }
 
-/** The key of a request that asks for `asked`, or null where it brings none. */
+/**
+ * As {@link idempotencyKeyOf}, with the id of the caller's token and a digest of `asked`, the meaning of the request.
+ */
 export async function clientKeyOf(
   context: EdgeContext,
   asked: unknown,
@@ -39,7 +42,9 @@ export async function clientKeyOf(
   return success({ token: context.get('caller').id, key, digest });
 }
 
-/** The key as the coordinator keeps it. `place` is that of a command in its pipeline, null for a request of one write. */
+/**
+ * The key as the coordinator stores it. `place` is a command's position in its pipeline, or null for a single write.
+ */
 export function keptUnder(
   key: ClientKey | null,
   place: number | null,
@@ -49,8 +54,8 @@ export function keptUnder(
 }
 
 /**
- * The first answers to writes that this release would refuse before it sends them, by their keys: what was carried out
- * once is answered so for as long as its key is kept, whatever has changed since. Null where there is none.
+ * Finds the first responses to writes that this release would refuse: a write that was executed once gets the same
+ * response while its key is kept, even if the rules have changed since. Null for a key without a response.
  */
 export async function recall(
   dependencies: EdgeDependencies,
@@ -69,7 +74,7 @@ export async function recall(
   return askCoordinator(dependencies, onlyShard, (coordinator) => coordinator.recall(requests));
 }
 
-/** Until when the answer is kept under its key at least, as the headers of a response; none where it has no key. */
+/** The header `Idempotency-Kept-Until`: every one of the answers is kept until then. Empty if none is kept. */
 export function keptHeaders(answers: readonly WriteAnswer[]): Readonly<Record<string, string>> {
   const moments = answers.flatMap((answer) =>
     'record' in answer && answer.record.keptUntil !== undefined ? [answer.record.keptUntil] : [],

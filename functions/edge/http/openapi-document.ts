@@ -1,11 +1,10 @@
+/** The OpenAPI document: the routes with their schemas, the paths without a route, and the events of webhooks. */
 import type { OpenAPIHono } from '@hono/zod-openapi';
 import { jsonText } from '../../../shared/commands/replies.ts';
 import { eventSchemas } from '../../../shared/webhooks/event-schemas.ts';
 import { headersOf } from './openapi.ts';
 import { openPaths, upstashPaths } from './openapi-upstash.ts';
 import type { EdgeEnvironment } from './respond.ts';
-
-/** The OpenAPI document: routes by their schemas, the addresses that have none, and the events of webhooks. */
 
 const description = `One write lands in every region's Redis, or in none.
 
@@ -25,7 +24,9 @@ const tags: Readonly<Record<string, string>> = {
   Open: 'Endpoints that need no token.',
 };
 
-/** Prepares the document of an app. Its text is made by the first call, since all routes are known only then. */
+/**
+ * Returns a function that makes the text of the document on its first call, since all routes are mounted only by then.
+ */
 export function openApiOf(app: OpenAPIHono<EdgeEnvironment>): () => string {
   registerEvents(app);
   let text: string | null = null;
@@ -75,7 +76,7 @@ function documentOf(app: OpenAPIHono<EdgeEnvironment>): unknown {
   return withoutDefaults(withRequestIds({ ...document, paths }), true);
 }
 
-/** Every response of `/v1` carries the id of its request. */
+/** Adds `X-Request-Id` to the headers of every response. */
 function withRequestIds(document: Readonly<Record<string, unknown>>): unknown {
   return mapMembers(document, 'paths', (paths) =>
     mapAll(paths, (item) =>
@@ -94,14 +95,14 @@ function withRequestIds(document: Readonly<Record<string, unknown>>): unknown {
 }
 
 /**
- * Says in words what a member of a body is if it is left out. A generator of clients takes a member with `default` for one
- * that is always there, also in a request, and would ask for all of them.
+ * Moves the default of a member into its description. A generator of clients would take a member with `default` for one
+ * that is always present, and require it in requests as well.
  */
 function withoutDefaults(value: unknown, isRoot = false): unknown {
   if (Array.isArray(value)) return value.map((item) => withoutDefaults(item));
   if (!isObject(value)) return value;
   const entries = Object.entries(value).map(([name, member]) => {
-    // The value of an example is data, whatever its members are called.
+    // The value of an example is data, even if one of its members is called `default`.
     const isData = !isRoot && (name === 'example' || name === 'examples');
     return [name, isData ? member : withoutDefaults(member)] as const;
   });

@@ -1,6 +1,6 @@
 /**
- * The addresses of Upstash's REST protocol, and those that are open to everybody, for the OpenAPI document. They are
- * written out here because no route of Lockstep's own parses them by a schema.
+ * The paths of the Upstash REST protocol, and those that need no token, for the OpenAPI document. They are written by
+ * hand because no route parses them by a schema.
  */
 
 const json = (schema: object, example?: unknown) => ({
@@ -92,7 +92,7 @@ const events = {
   ...refusals,
 };
 
-/** Paths of the document besides those of `/v1`. */
+/** The paths of the Upstash REST protocol. */
 export const upstashPaths = {
   '/': {
     post: posted('runCommand', 'One Redis command', command, ['SET', 'greeting', 'hello']),

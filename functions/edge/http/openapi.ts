@@ -1,3 +1,4 @@
+/** Building blocks of the OpenAPI document: security, bodies, response headers and problems. */
 import type { z } from '@hono/zod-openapi';
 import type { Scope } from '../../../shared/config/configuration.ts';
 import { problemKinds } from '../../../shared/http/problems.ts';
@@ -8,7 +9,7 @@ const text = (description: string, example: string) => ({
   schema: { type: 'string' as const, example },
 });
 
-/** Headers of responses, as the OpenAPI document explains them. */
+/** The headers of responses, with their descriptions. */
 const responseHeaders = {
   'X-Request-Id': text(
     'The id of this request, for bug reports.',
@@ -40,17 +41,17 @@ const responseHeaders = {
 /** A header that a response may carry. */
 export type ResponseHeaderName = keyof typeof responseHeaders;
 
-/** For OpenAPI: an address that needs a bearer token of this scope, or of one that includes it. */
+/** Requires a bearer token of this scope, or of a scope that includes it. */
 export function secured(scope: Scope) {
   return { security: [{ bearer: [scope as string] }] };
 }
 
-/** For OpenAPI: a required JSON body. */
+/** A required JSON body. */
 export function jsonBody<Schema extends z.ZodType>(schema: Schema) {
   return { required: true, content: { 'application/json': { schema } } };
 }
 
-/** For OpenAPI: a JSON response, with the headers that it carries besides those of every response. */
+/** A JSON response, with its headers besides X-Request-Id. */
 export function jsonResponse<Schema extends z.ZodType>(
   description: string,
   schema: Schema,
@@ -59,12 +60,12 @@ export function jsonResponse<Schema extends z.ZodType>(
   return { description, headers: headersOf(headers), content: { 'application/json': { schema } } };
 }
 
-/** For OpenAPI: these headers of a response, each with its meaning. */
+/** These headers, each with its description. */
 export function headersOf(names: readonly ResponseHeaderName[]) {
   return Object.fromEntries(names.map((name) => [name, responseHeaders[name]]));
 }
 
-/** For OpenAPI: the problems that an address answers, by status, each with the types that it can have. */
+/** Per status, a response that lists the problem types of that status. */
 export function problemResponses(...statuses: readonly number[]) {
   return Object.fromEntries(statuses.map((status) => [status, problemResponse(status)]));
 }

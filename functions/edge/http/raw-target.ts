@@ -1,6 +1,6 @@
 /**
- * The request target of an address, from its path on and exactly as the client sent it. A parsed URL would resolve `.`
- * and `..`, escaped or not, and so name another key than the client did; it would also lose which slashes are escaped.
+ * The request target of a URL, from its path on, exactly as the client sent it. A parsed URL would resolve `.` and
+ * `..`, escaped or not, and so name another key; it would also lose the difference between `/` and `%2F`.
  */
 export function rawTarget(url: string): string {
   const authority = url.indexOf('//');

@@ -1,3 +1,4 @@
+/** Idempotency keys of requests other than writes: middleware that executes such a request once per key. */
 import { z } from '@hono/zod-openapi';
 import type { MiddlewareHandler } from 'hono';
 import type { KeptResponse, KeyedRequest, RequestEnd } from '../../../shared/contracts/requests.ts';
@@ -10,7 +11,7 @@ import { type EdgeDependencies, onlyShard } from './dependencies.ts';
 import { idempotencyKeyOf } from './idempotency.ts';
 import { answerProblem, type EdgeContext, type EdgeEnvironment } from './respond.ts';
 
-/** For OpenAPI: the headers of a request that may be sent again under a key. */
+/** For OpenAPI: the headers of a request that can be retried with a key. */
 export const repeatableHeaders = z.object({
   'Idempotency-Key': z.string().optional().openapi({
     description:
@@ -18,13 +19,13 @@ export const repeatableHeaders = z.object({
   }),
 });
 
-/** The headers that belong to a response and are kept with it. */
+/** The headers that are stored with a response. */
 const keptHeaders = ['Content-Type', 'Location'] as const;
 
 /**
- * Carries a request that creates or triggers something out once per Idempotency-Key of a token, and answers the same again.
- * Only responses of success are kept. A refusal has done nothing, so the key is free again; after a failure nobody knows,
- * and the next attempt makes the same ids and secrets as the one before (`seed`), so that it has the same effect.
+ * Executes a request once per Idempotency-Key of a token, and answers a retry with the stored response. Stores only
+ * successful responses: a refused request has changed nothing, so its key is free again. After a failure the outcome is
+ * unknown; a retry then derives the same ids and secrets from the stored `seed`, so that it repeats the same effect.
  */
 export function repeatable(dependencies: EdgeDependencies): MiddlewareHandler<EdgeEnvironment> {
   return async (context, next) => {
@@ -81,7 +82,7 @@ async function carryOut(
 ): Promise<void> {
   await next();
   const end = await endOf(context.res);
-  // Whoever gets no answer sends it again, and finds the seed.
+  // The problem of this call is ignored: a client that got no response retries, and the stored seed makes that safe.
   await askRequests(dependencies, onlyShard, (requests) => requests.endRequest(request, end));
   if (typeof end === 'object') markKept(context, keptUntil);
 }
@@ -112,26 +113,26 @@ function markKept(context: EdgeContext, keptUntil: number): void {
   context.header('Idempotency-Kept-Until', new Date(keptUntil).toISOString());
 }
 
-/** A UUID that the request makes: under a key the same in each attempt. `what` names what it is for. */
+/** A UUID for the request, the same in each of its attempts under one key. `purpose` separates the ids of one request. */
 export async function uuidOf(
   context: EdgeContext,
   { uuid }: Pick<EdgeDependencies, 'uuid'>,
-  what: string,
+  purpose: string,
 ): Promise<string> {
   const seed = context.get('seed');
   if (seed === undefined) return uuid();
-  const hex = hexOf(await digest(`${seed} ${what}`)).slice(0, 32);
+  const hex = hexOf(await digest(`${seed} ${purpose}`)).slice(0, 32);
   return hex.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5');
 }
 
-/** A secret that the request makes: under a key the same in each attempt. */
-export async function secretOf(context: EdgeContext, what: string): Promise<string> {
+/** A webhook secret for the request, the same in each of its attempts under one key. */
+export async function secretOf(context: EdgeContext, purpose: string): Promise<string> {
   const seed = context.get('seed');
   if (seed === undefined) return generateSecret();
-  return `whsec_${btoa(String.fromCharCode(...(await digest(`${seed} ${what}`))))}`;
+  return `whsec_${btoa(String.fromCharCode(...(await digest(`${seed} ${purpose}`))))}`;
 }
 
-/** Of the method, the address and the body as it was sent. */
+/** A hex digest of the method, the path and the body as sent. */
 async function digestOf(context: EdgeContext, body: Uint8Array): Promise<string> {
   const { pathname } = new URL(context.req.url);
   const bodyDigest = new Uint8Array(await crypto.subtle.digest('SHA-256', body.slice()));

@@ -1,25 +1,33 @@
+/** Writes responses: JSON and problems, never cached. */
 import type { Context } from 'hono';
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { jsonText } from '../../../shared/commands/replies.ts';
 import type { Scope } from '../../../shared/config/configuration.ts';
 import { type Problem, problemBody, problemKinds } from '../../../shared/http/problems.ts';
 
-/** Who sends a request: the token's id, which outlives a rotation of its secret, and what it allows. */
+/**
+ * The sender of a request: the id of its token, which stays the same when the secret is rotated, and its permissions.
+ */
 export interface AuthenticatedCaller {
   readonly id: string;
   readonly scope: Scope;
-  /** Whether it may run scripts. */
+  /** Whether it may run scripts, a permission besides the scope. */
   readonly scripts: boolean;
 }
 
-/** What each request carries through the edge. `caller` is set behind a guard, `seed` under an idempotency key. */
+/**
+ * The variables of a request. A guard sets `caller`; `repeatable` sets `seed` if the request has an Idempotency-Key.
+ */
 export interface EdgeEnvironment {
   Variables: { requestId: string; caller: AuthenticatedCaller; seed: string | undefined };
 }
 
 export type EdgeContext = Context<EdgeEnvironment>;
 
-/** Answers with JSON in which no integer has lost a digit. State must not be answered from a cache. */
+/**
+ * Answers with JSON that keeps every digit of integers. `no-store`, unless `headers` allow caching: state would be
+ * stale.
+ */
 export function answerJson(
   context: EdgeContext,
   value: unknown,
@@ -33,7 +41,7 @@ export function answerJson(
   });
 }
 
-/** Answers with a problem of RFC 9457, marked with the request's id. */
+/** Answers with a problem of RFC 9457 whose `instance` is the request id. */
 export function answerProblem(context: EdgeContext, problem: Problem): Response {
   const body = jsonText(problemBody(problem, context.get('requestId') ?? 'unknown'));
   return context.body(body, problemKinds[problem.name].status, {

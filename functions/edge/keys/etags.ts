@@ -1,9 +1,9 @@
+/** ETags of keys: computes them from values, and parses them from headers. */
 import { jsonText } from '../../../shared/commands/replies.ts';
 
 /**
- * A strong ETag: equal for equal type and value, whichever region answered. `raw` holds strings one character per byte.
- * Regions list the members of a set, and the fields of a hash, in orders of their own, so both are digested in the
- * order of their bytes.
+ * A strong ETag, equal for equal type and value in every region. `raw` holds strings with one character per byte.
+ * Regions list the members of a set and the fields of a hash in different orders, so both are digested in byte order.
  */
 export async function etagOf(type: string, raw: unknown): Promise<string> {
   const bytes = new TextEncoder().encode(`${type} ${jsonText(inByteOrder(type, raw))}`);
@@ -24,15 +24,15 @@ function inByteOrder(type: string, raw: unknown): unknown {
   return pairs.sort(([a], [b]) => compare(String(a), String(b)));
 }
 
-/** One character stands for one byte, so the order of code units is the order of bytes. */
+/** Each character stands for one byte, so the order of code units is the order of bytes. */
 function compare(a: string, b: string): number {
   if (a === b) return 0;
   return a < b ? -1 : 1;
 }
 
 /**
- * The entity tags that an If-Match or If-None-Match header names, `'any'` for an asterisk, or null if it is
- * malformed. A weak tag keeps its `W/`.
+ * The entity tags of an If-Match or If-None-Match header, `'any'` for an asterisk, or null if it is malformed. A weak
+ * tag keeps its `W/`.
  */
 export function parseTags(header: string): 'any' | readonly string[] | null {
   if (header.trim() === '*') return 'any';

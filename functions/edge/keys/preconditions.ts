@@ -1,3 +1,4 @@
+/** The conditions of PUT and DELETE of a key: turns If-Match and If-None-Match into checks of a write. */
 import { bytesOfText } from '../../../shared/commands/replies.ts';
 import type { Check } from '../../../shared/contracts/frame.ts';
 import { failure, type Problem, type Result, success } from '../../../shared/http/problems.ts';
@@ -7,14 +8,14 @@ import { type RegionReader, readTargetOf } from '../reads/region-reader.ts';
 import { etagOf, parseTags } from './etags.ts';
 import { type FoundValue, readValue } from './values.ts';
 
-/** If-Match and If-None-Match as the client sent them. */
+/** If-Match and If-None-Match as sent; null for a missing header. */
 export function conditionsOf(context: EdgeContext): readonly (string | null)[] {
   return [context.req.header('if-match') ?? null, context.req.header('if-none-match') ?? null];
 }
 
 /**
- * Turns the conditions of a PUT or DELETE into checks. A named ETag is compared with the present value, and the write
- * then carries a check for exactly that value: what happens in between fails the check and is told as 412 too.
+ * Turns the conditions of a PUT or DELETE into checks. An ETag is compared with the current value, and the write then
+ * checks for exactly that value: a change in between fails the check, which is answered by 412 as well.
  */
 export async function readPreconditions(
   context: EdgeContext,
@@ -43,7 +44,7 @@ export async function readPreconditions(
   return checksFor(key, tags, read.value.found, isRepeatable);
 }
 
-/** A client that sent a condition in a header knows nothing of checks, so it is told of its condition. */
+/** Replaces `check-failed` by `precondition-failed`: the client sent a header and knows nothing of checks. */
 export function mapToPrecondition(problem: Problem): Problem {
   if (problem.name !== 'check-failed') return problem;
   const { id, replayed } = problem.members ?? {};
@@ -59,8 +60,8 @@ async function checksFor(
 ): Promise<Result<readonly Check[]>> {
   const etag = found === null ? null : await etagOf(found.type, found.raw);
   if (found === null || etag === null || !tags.includes(etag)) {
-    // The first sending of this request may be what changed the key. Only the coordinator knows, so it is asked with
-    // checks that cannot hold together: it answers what it recorded under the idempotency key, or that they failed.
+    // The key may have changed by this request's first attempt, and only the coordinator knows. So it gets checks that
+    // contradict each other: it returns the response that is kept under the idempotency key, or that a check failed.
     if (isRepeatable)
       return success([
         { kind: 'absent', key },
@@ -72,7 +73,7 @@ async function checksFor(
         : `The key's current ETag is ${etag}, not the one in the request.`;
     return failure('precondition-failed', `${detail} Nothing was written.`, { key, etag });
   }
-  // A check compares text, so it cannot stand for bytes that no text spells.
+  // A check compares text, so it cannot stand for bytes that are not valid UTF-8.
   if (found.type === 'string' && typeof found.value === 'string') {
     if (bytesOfText(found.value) === found.raw) {
       return success([{ kind: 'equals', key, value: found.value }]);

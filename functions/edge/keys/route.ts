@@ -1,3 +1,4 @@
+/** `/v1/keys/{key}`: reads, sets and deletes single keys, with ETags and conditions. */
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import { bytesOfText } from '../../../shared/commands/replies.ts';
 import { askedOfKey } from '../../../shared/http/idempotency.ts';
@@ -110,7 +111,7 @@ const deleteRoute = createRoute({
   },
 });
 
-/** `GET`, `PUT` and `DELETE /v1/keys/:key`. */
+/** Mounts `GET`, `PUT` and `DELETE /v1/keys/:key`. */
 export function mountKeys(
   app: OpenAPIHono<EdgeEnvironment>,
   dependencies: EdgeDependencies,
@@ -147,7 +148,7 @@ async function getKey(
   }
   const etag = await etagOf(found.type, found.raw);
   const tags = parseTags(context.req.header('if-none-match') ?? '');
-  // The comparison for a cached copy is the weak one: a proxy may have weakened our tag.
+  // If-None-Match compares weakly (RFC 9110): a proxy may have weakened the ETag.
   if (tags === 'any' || tags?.some((tag) => tag.replace(/^W\//, '') === etag)) {
     return context.body(null, 304, { ...headers, ETag: etag });
   }
@@ -194,7 +195,7 @@ async function deleteKey(
   return sendWrite(context, dependencies, asked, draft, startedAt, { mapProblem });
 }
 
-/** The key of a write. A query is refused: it may be the rest of a key, or meant for the body, and neither may be lost. */
+/** The key of a write. Refuses a query: it may be the rest of an unescaped key, or be meant for the body. */
 function writtenKeyOf(context: EdgeContext): Result<string> {
   if (!rawTarget(context.req.url).includes('?')) return keyOf(context);
   const detail =
@@ -203,8 +204,8 @@ function writtenKeyOf(context: EdgeContext): Result<string> {
 }
 
 /**
- * The key in the address: everything after the third slash of the target as it was sent, so that the keys `.` and
- * `a/../b` are taken as they stand. The steps before it may be escaped, and the router has matched them already.
+ * The key in the URL: everything after the third slash of the raw target, so that the keys `.` and `a/../b` are
+ * possible. The router has matched the segments before it.
  */
 function keyOf(context: EdgeContext): Result<string> {
   const [path = ''] = rawTarget(context.req.url).split('?', 1);

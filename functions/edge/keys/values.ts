@@ -1,3 +1,4 @@
+/** Reads the whole value of a key of any type. */
 import type { Reply, SnapshotReply } from '../../../shared/commands/replies.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import { limits } from '../../../shared/limits.ts';
@@ -5,20 +6,20 @@ import type { ReadTarget, RegionReader } from '../reads/region-reader.ts';
 import { takeSnapshot } from '../reads/route.ts';
 import type { Snapshot } from '../reads/snapshot-read.ts';
 
-/** The whole value of a key. `raw` is as the region answered it: strings hold one character a byte. */
+/** The whole value of a key. `raw` is the region's reply, with one character per byte. */
 export interface FoundValue {
   readonly type: string;
   readonly value: Reply;
   readonly raw: unknown;
 }
 
-/** What a key held at one moment, or null where it was absent, and the snapshot that says so. */
+/** The value of a key at one moment, null if it was absent, and the snapshot that it is from. */
 export interface ReadValue {
   readonly snapshot: Snapshot;
   readonly found: FoundValue | null;
 }
 
-/** How the whole value of each type is read. */
+/** Per type, the command that reads the whole value. */
 const wholeValue: Readonly<Record<string, (key: string) => readonly string[]>> = {
   string: (key) => ['GET', key],
   hash: (key) => ['HGETALL', key],
@@ -28,8 +29,8 @@ const wholeValue: Readonly<Record<string, (key: string) => readonly string[]>> =
 };
 
 /**
- * Reads the whole value of `key`. Type and value come of one snapshot; a value that is no string costs a second one,
- * and a third where the type has changed in between.
+ * Reads the whole value of `key`. Type and value are from one snapshot. A value that is not a string takes a second
+ * snapshot, and one more if the type changed in between.
  */
 export async function readValue(
   reader: RegionReader,
@@ -60,7 +61,7 @@ function found(
   if (reply === undefined || !reply.ok) return unreadable(type);
   const { raw } = reply;
   const isPairs = type === 'hash' || type === 'zset';
-  // Pairs, not an object: a field may be named __proto__, and an object's order of fields is not the region's.
+  // Pairs instead of an object: a field may be named __proto__, and objects do not keep the region's order.
   const value = isPairs && Array.isArray(reply.reply) ? pairsOf(reply.reply) : reply.reply;
   return success({ snapshot, found: { type, value, raw } });
 }

@@ -1,9 +1,10 @@
+/** Orders regions by their distance from the client. */
 import type { RegionConfiguration } from '../../../shared/contracts/members.ts';
 import type { Location } from '../http/dependencies.ts';
 
 const earthRadiusKm = 6_371;
 
-/** The regions, the nearest to `location` first; in their configured order where the location is not known. */
+/** The regions, the nearest to `location` first; in configured order if the location is unknown. */
 export function byDistance(
   regions: readonly RegionConfiguration[],
   location: Location | null,
@@ -15,7 +16,7 @@ export function byDistance(
     .map(({ region }) => region);
 }
 
-/** The great-circle distance by the haversine formula. */
+/** The great-circle distance in km, by the haversine formula. */
 export function distanceKm(a: Location, b: Location): number {
   const [latitudeA, longitudeA] = a.map(radians) as [number, number];
   const [latitudeB, longitudeB] = b.map(radians) as [number, number];

@@ -1,3 +1,4 @@
+/** Chooses the region that answers a read: the nearest with a lease, otherwise by way of the coordinator. */
 import { parseSnapshotReplies } from '../../../shared/commands/replies.ts';
 import type { Directory, RegionFault } from '../../../shared/contracts/coordinator.ts';
 import type { RegionConfiguration, RegionStatus } from '../../../shared/contracts/members.ts';
@@ -26,19 +27,19 @@ import {
   type SnapshotRead,
 } from './snapshot-read.ts';
 
-/** How and where a snapshot is to be taken. */
+/** The consistency of a read, and the regions that may answer it. */
 export interface ReadTarget {
   readonly consistency: Consistency;
-  /** The only region to ask, or null for the nearest that answers. */
+  /** The only region to ask, or null for the nearest one that answers. */
   readonly region: RegionId | null;
   readonly location: Location | null;
   readonly background: Background;
 }
 
-/** A snapshot to take: checked commands, and where and how. */
+/** A snapshot to take: compiled commands, and their target. */
 export type SnapshotQuery = SnapshotRead & ReadTarget;
 
-/** The place of a read that came with a request. */
+/** The target of a read, from its request. */
 export function readTargetOf(
   context: EdgeContext,
   dependencies: EdgeDependencies,
@@ -52,7 +53,10 @@ export function readTargetOf(
   };
 }
 
-/** Reads the regions. Remembers, for the life of an isolate, which gave no answer, had no lease, and how they stand. */
+/**
+ * Reads from regions. Remembers, for the life of an isolate, the state of the regions, recent failures and missing
+ * leases.
+ */
 export class RegionReader {
   readonly directory: RegionDirectory;
   readonly #dependencies: ReadDependencies;
@@ -66,7 +70,9 @@ export class RegionReader {
     this.#leases = new Leases(dependencies, this.directory);
   }
 
-  /** Takes the snapshot in the nearest region that can answer. Its problem says what to do where none can. */
+  /**
+   * Takes the snapshot in the nearest region that can answer. If none can, its problem names the fault of each region.
+   */
   async read(query: SnapshotQuery): Promise<Result<Snapshot>> {
     const directory = await this.#directoryFor(query);
     if (!directory.ok) return directory;
@@ -80,7 +86,7 @@ export class RegionReader {
       const ms = this.#dependencies.now() - startedAt;
       if (reading.contendedIn !== null || ms > limits.timeoutMsDefault) break;
     }
-    // Those that failed lately come last, and only where nobody else is left: a strong read has a better way.
+    // Regions that failed a moment ago are tried last, and only by local reads: the coordinator serves strong ones.
     if (query.consistency === 'strong') return this.#readThroughCoordinator(reading);
     for (const region of reading.avoided) {
       const ended = await this.#try(region, reading, 'in any case');
@@ -89,7 +95,7 @@ export class RegionReader {
     return unavailable(reading.faults);
   }
 
-  /** A region that nobody knows may have been added a moment ago. */
+  /** A region that the directory lacks may be new, so the directory is renewed once. */
   async #directoryFor({ region, background }: SnapshotQuery): Promise<Result<Directory>> {
     const directory = await this.directory.current(background);
     if (!directory.ok || region === null) return directory;
@@ -97,7 +103,7 @@ export class RegionReader {
     return isKnown ? directory : this.directory.renewed();
   }
 
-  /** Asks one region. Null: another way is to be tried. */
+  /** Asks one region. Null means that the next way is to be tried. */
   async #try(
     region: RegionConfiguration,
     reading: Reading,
@@ -143,7 +149,9 @@ export class RegionReader {
     return reading.fault(region, 'it has no lease');
   }
 
-  /** Of the regions that answer, the nearest is to have a lease; one farther away answers for it only meanwhile. */
+  /**
+   * Requests a lease for the nearest region that answers, once per read; a farther region may serve the read meanwhile.
+   */
   #want(region: RegionId, hasLease: boolean, reading: Reading): void {
     if (reading.isWanted) return;
     reading.isWanted = true;
@@ -157,7 +165,7 @@ export class RegionReader {
     unanswered: sent,
   }: Reading): Promise<Result<Snapshot>> {
     const { keys, commands } = query;
-    // Keys that are always busy in one region may be at rest where the coordinator looks.
+    // The coordinator may read in another region, in which a key that is always locked here may be free.
     const request = { keys, commands, region: query.region, unanswered: sent };
     const answer = await askCoordinator(this.#dependencies, onlyShard, (coordinator) =>
       coordinator.read(request),
@@ -184,24 +192,24 @@ export class RegionReader {
       );
     }
     const told = answer.value.kind === 'unavailable' ? answer.value.faults : [];
-    // Where the coordinator has looked too, it knows more of a region than that it has no lease.
+    // The coordinator knows better than this isolate why a region could not answer.
     const others = faults.filter((fault) => !told.some(({ region }) => region === fault.region));
     const isSpent = answer.value.kind === 'unavailable' && answer.value.isUnanswered;
     return isSpent ? unanswered([...others, ...told]) : unavailable([...others, ...told]);
   }
 }
 
-/** What one read has come across. */
+/** The progress of one read. */
 class Reading {
   readonly query: SnapshotQuery;
   readonly directory: Directory;
   readonly avoided: RegionConfiguration[] = [];
   readonly faults: RegionFault[] = [];
-  /** Where its keys were busy at each look. */
+  /** The region in which locks of writes stood in the way of every attempt. */
   contendedIn: RegionId | null = null;
-  /** Regions that were sent it and have not answered. */
+  /** The number of regions that got the read and did not answer. */
   unanswered = 0;
-  /** True once the coordinator has been told where this read would like a lease. */
+  /** True once this read has requested a lease. */
   isWanted = false;
 
   constructor(query: SnapshotQuery, directory: Directory) {
@@ -209,7 +217,10 @@ class Reading {
     this.directory = directory;
   }
 
-  /** True if it was sent as often as it may be without an answer (R40). */
+  /**
+   * True if the read was left unanswered as many times as it may be: a read that stops a region must not stop all
+   * (R40).
+   */
   get isSpent(): boolean {
     const isScript = holdScript(this.query.commands);
     return this.unanswered >= (isScript ? limits.unansweredPerScript : limits.unansweredPerRead);
@@ -228,7 +239,7 @@ class Reading {
   }
 }
 
-/** The regions to ask, in this order: the nearest first, and those without a vote last. */
+/** The regions to ask, in order: the nearest voters first, then the nearest others. */
 function candidatesOf(
   { region, location }: SnapshotQuery,
   directory: Directory,
@@ -247,8 +258,8 @@ function candidatesOf(
 }
 
 /**
- * Why a region is not asked, or null where it may be. Without a vote it has no lease. A local read may be old, but it is
- * not to be of a region that lacks keys or holds what never was.
+ * The reason not to ask a region, or null. A region without a vote has no lease. A local read may be stale, but must
+ * not come from a region that lacks keys or holds data that was never committed.
  */
 function obstacleOf(status: RegionStatus | null, consistency: Consistency): string | null {
   if (status === null) return 'the coordinator does not know it yet';
@@ -270,7 +281,7 @@ function unavailable(faults: readonly RegionFault[]): Result<Snapshot> {
   return failure('region-unavailable', detail, { regions: faults }, { 'Retry-After': '1' });
 }
 
-/** What may keep one region from answering is not sent to all of them. */
+/** The read itself may keep a region from answering, so it is not sent to further regions. */
 function unanswered(faults: readonly RegionFault[]): Result<Snapshot> {
   const named = faults.map(({ region, reason }) => `${region}: ${reason}`).join('; ');
   const detail = `The read was sent, not answered, and not retried. ${named}.`;

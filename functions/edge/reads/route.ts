@@ -1,3 +1,4 @@
+/** `POST /v1/reads`, and the snapshot of read commands that other routes take as well. */
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
 import { compileReads } from '../../../shared/commands/compile.ts';
 import { digestFrom, type ScriptLookup } from '../../../shared/commands/user-scripts.ts';
@@ -79,7 +80,7 @@ function digestsIn(commands: readonly (readonly string[])[]): readonly string[] 
   });
 }
 
-/** Checks the commands and takes a snapshot of them. */
+/** Compiles the commands and takes a snapshot of them. */
 export async function takeSnapshot(
   reader: RegionReader,
   reads: readonly (readonly string[])[],
@@ -91,7 +92,7 @@ export async function takeSnapshot(
   return reader.read({ keys: compiled.keys, commands: compiled.commands, ...place });
 }
 
-/** Which region answered, by which way, and how far its answer can be trusted to be the newest. */
+/** The headers with the region that answered, the consistency, and the path of the read. */
 export function snapshotHeaders(
   { region, via }: Snapshot,
   consistency: Consistency,

@@ -1,3 +1,6 @@
+/**
+ * Reads a snapshot from one region, by the read protocol of PROTOCOL.md: meets locks, resolves them, and reads again.
+ */
 import { assert } from '../../../shared/assert.ts';
 import { type SnapshotReply, snapshotReplyOf } from '../../../shared/commands/replies.ts';
 import type { Directory, Resolution } from '../../../shared/contracts/coordinator.ts';
@@ -16,17 +19,17 @@ import { type RegionDirectory, statusOf } from '../cache/region-directory.ts';
 import { askCoordinator } from '../http/coordinator-calls.ts';
 import { onlyShard, type ReadDependencies } from '../http/dependencies.ts';
 
-/** What is to be read, and how. */
+/** The keys and commands of a snapshot, and its consistency. */
 export interface SnapshotRead {
   readonly keys: readonly string[];
   readonly commands: readonly ReadCommand[];
   readonly consistency: Consistency;
 }
 
-/** The way that a read went: by a region's lease, through the coordinator, or without either. */
+/** The path of a read: by a region's lease, through the coordinator, or from one region without a lease. */
 export type ReadWay = 'lease' | 'coordinator' | 'local';
 
-/** A snapshot taken, and where. `attempts` counts the snapshots that it took in that region. */
+/** A snapshot, and its region. `attempts` is the number of requests to that region. */
 export interface Snapshot {
   readonly replies: readonly SnapshotReply[];
   readonly region: RegionId;
@@ -34,22 +37,22 @@ export interface Snapshot {
   readonly via: ReadWay;
 }
 
-/** What one region came to. */
+/** The outcome in one region. */
 export type RegionOutcome =
   | { readonly kind: 'answered'; readonly snapshot: Snapshot }
-  /** A reason to ask the next region. */
+  /** The next region is to be asked. `isUnanswered`: the region got the read and may be executing it. */
   | { readonly kind: 'fault'; readonly reason: string; readonly isUnanswered?: true }
   /** It may not answer strong reads now. */
   | { readonly kind: 'no-lease' }
-  /** Its keys were locked by commits at each look. */
+  /** Locks of commits stood in the way of every attempt. */
   | { readonly kind: 'contended' }
-  /** The end of the whole read. */
+  /** The read ends here: no other region can answer it. */
   | { readonly kind: 'ended'; readonly problem: ReturnType<typeof failure> };
 
 type RefusedResult = Extract<SnapshotResult, { kind: 'refused' }>;
 type ReadResult = Extract<SnapshotResult, { kind: 'read' }>;
 
-/** Looks into one region, as often as locks of commits are met there, which are applied first. */
+/** Reads from one region. While locks of commits stand in the way, it has them applied and reads again. */
 export class RegionSnapshotRead {
   readonly #dependencies: ReadDependencies;
   readonly #directory: RegionDirectory;
@@ -68,7 +71,9 @@ export class RegionSnapshotRead {
     this.#region = region;
   }
 
-  /** Takes the snapshot, under the region's generation as `known` says it or, where that is refused, as it is now. */
+  /**
+   * Takes the snapshot under the generation that `known` has for the region; if that is refused, under its present one.
+   */
   async take(known: Directory): Promise<RegionOutcome> {
     let generation = statusOf(known, this.#region.id)?.generation ?? 0;
     let settle: readonly Decision[] = [];
@@ -94,7 +99,7 @@ export class RegionSnapshotRead {
         return { kind: 'fault', reason: 'it holds a lock older than the kept log' };
       }
       settle = resolved.value.flatMap(commitOf);
-      // No lock, or locks of transactions that nobody has seen: what stands there is the present state.
+      // No lock, or only locks of undecided and aborted transactions: the values beneath them are current.
       if (settle.length === 0) return this.#answered(result, attempts);
     }
     return { kind: 'contended' };
@@ -128,7 +133,7 @@ export class RegionSnapshotRead {
     const resolved = await askCoordinator(this.#dependencies, onlyShard, (coordinator) =>
       coordinator.resolve(holders),
     );
-    // A lock left without a word about it would let a committed value pass for an undecided one.
+    // A lock without a resolution would let a committed value pass for an undecided one.
     if (resolved.ok) assert(resolved.value.length === holders.length, 'each holder is resolved');
     return resolved;
   }
@@ -153,10 +158,10 @@ function distinctHolders({ locks }: ReadResult): readonly TransactionOrder[] {
 }
 
 /**
- * True where the one key of a read was locked by a commit that has now been applied, and is locked by a later
- * transaction. That one was prepared here after the first snapshot, so it was decided after the read had begun, if at all: the value
- * between the two was the present one for a moment of the read. Without this rule a key that is written all the time
- * could not be read. For several keys it would not do: two readers could see two writes in different orders.
+ * True if the one key of a read was locked by a commit that has been applied now, and is locked by another transaction.
+ * That one was prepared after the first attempt, so it was decided, if at all, after the read began: the value between
+ * the two was current during the read. Without this rule, a key that is written all the time could not be read. For
+ * several keys it would be wrong: two readers could see two writes in different orders.
  */
 function isOutrun(
   { keys, commands }: SnapshotRead,

@@ -1,9 +1,10 @@
+/** Connects the edge to the feed's Durable Object by WebSocket. */
 import type { Feed, FeedConnection, FeedEvent, FollowQuery } from '../http/dependencies.ts';
 
-/** What a connection that the network ended is said to have been closed with. */
+/** The close code of a connection that the network ended (RFC 6455). */
 const abnormalClosure = 1_006;
 
-/** The feed behind a Durable Object, which follows by WebSocket. */
+/** The feed behind the Durable Object `object`. */
 export function connectFeed(object: Pick<Fetcher, 'fetch'>): Feed {
   const upgrade = async (query: FollowQuery): Promise<Response> => {
     const response = await object.fetch(addressOf(query), { headers: { Upgrade: 'websocket' } });
@@ -20,7 +21,7 @@ export function connectFeed(object: Pick<Fetcher, 'fetch'>): Feed {
   };
 }
 
-/** The host means nothing: the binding has led to the object already. */
+/** The host is arbitrary: the binding already leads to the object. */
 function addressOf({ since, prefixes, values, members }: FollowQuery): string {
   const query = new URLSearchParams({ values: String(values), members: String(members) });
   if (since !== null) query.set('since', String(since));
@@ -28,7 +29,10 @@ function addressOf({ since, prefixes, values, members }: FollowQuery): string {
   return `https://feed.invalid/?${query}`;
 }
 
-/** Keeps what has come until it is asked for. The feed bounds it: it sends no more than its window unacknowledged. */
+/**
+ * Queues messages until they are requested. The feed bounds the queue: it sends at most a window of unacknowledged
+ * ones.
+ */
 class SocketConnection implements FeedConnection {
   readonly #socket: WebSocket;
   readonly #waiting: FeedEvent[] = [];
@@ -42,7 +46,7 @@ class SocketConnection implements FeedConnection {
     });
     socket.addEventListener('close', ({ code, reason }) => {
       this.#take({ kind: 'closed', code, reason });
-      // The other side waits for it in vain where the socket's end was not its own doing.
+      // Completes the closing handshake: the other side waits for it if it began the close.
       this.close();
     });
     socket.addEventListener('error', () => {
@@ -69,7 +73,7 @@ class SocketConnection implements FeedConnection {
     try {
       this.#socket.close(1_000);
     } catch {
-      // It was closed before, which is all that is wanted.
+      // It was closed already.
     }
   }
 

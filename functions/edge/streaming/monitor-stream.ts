@@ -1,3 +1,4 @@
+/** Presents the change feed as the output of MONITOR. */
 import { bytesWithin } from '../../../shared/commands/raw-bytes.ts';
 import { type FeedMessage, parseFeedMessage } from '../../../shared/http/feed-messages.ts';
 import { eventText } from '../../../shared/http/sse.ts';
@@ -5,10 +6,10 @@ import type { EdgeDependencies, FeedConnection } from '../http/dependencies.ts';
 import { beating, type SseChunk } from './sse-stream.ts';
 import type { OpenStream } from './stream-limit.ts';
 
-/** What MONITOR says of the client: it is none of a region. */
+/** The database and client address in each line. Regions do not run the client's command, so there is none. */
 const nobody = '[0 0.0.0.0:0]';
 
-/** How MONITOR quotes what is not printed as it is; every other byte outside of ASCII's letters and signs is in hex. */
+/** The escapes of MONITOR. Every other byte that is not printable ASCII is written in hex. */
 const quoted: Readonly<Record<string, string>> = {
   '\\': '\\\\',
   '"': '\\"',
@@ -19,7 +20,7 @@ const quoted: Readonly<Record<string, string>> = {
   '\b': '\\b',
 };
 
-/** The committed writes of a shard as MONITOR tells of commands, from `connection` on. */
+/** The committed writes of a shard, in the format of MONITOR, from the position of `connection` on. */
 export function monitorStream(
   dependencies: EdgeDependencies,
   connection: FeedConnection,
@@ -32,7 +33,7 @@ export function monitorStream(
       begun = true;
       return { kind: 'text', text: eventText('"OK"') };
     }
-    // What was asked for before has been written.
+    // All earlier text has been written when the next is requested.
     if (written > 0) connection.acknowledge(written);
     const event = await connection.next();
     if (event.kind === 'closed') return { kind: 'ended' };
@@ -53,7 +54,7 @@ function linesOf({ changes }: FeedMessage): string {
   return lines.join('');
 }
 
-/** Seconds with six decimals. The moment is that of the decision, which is told in ms. */
+/** Seconds with six decimals. The time is that of the decision, which has a precision of ms. */
 function momentOf(ms: number): string {
   return `${Math.floor(ms / 1_000)}.${String(ms % 1_000).padStart(3, '0')}000`;
 }
@@ -63,7 +64,7 @@ function quotedCommand(command: unknown): string {
   return words.map(quote).join(' ');
 }
 
-/** One argument, as MONITOR quotes it. */
+/** Quotes one argument as MONITOR does. */
 export function quote(argument: string): string {
   const spelled = (byte: string) =>
     quoted[byte] ?? `\\x${byte.charCodeAt(0).toString(16).padStart(2, '0')}`;

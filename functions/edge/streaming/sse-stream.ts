@@ -1,29 +1,31 @@
+/** Streams server-sent events with heartbeats. */
 import { limits } from '../../../shared/limits.ts';
 import type { EdgeDependencies } from '../http/dependencies.ts';
 import type { OpenStream } from './stream-limit.ts';
 
-/** What comes next of a source. An empty text is passed over. */
+/** The next output of a source. An empty text is skipped. */
 export type SseChunk =
   | { readonly kind: 'text'; readonly text: string }
   | { readonly kind: 'ended'; readonly text?: string };
 
-/** What a stream of events is made of. */
+/** The source of a stream of events. */
 export interface StreamSource {
   readonly dependencies: Pick<EdgeDependencies, 'pause'>;
   readonly open: OpenStream;
-  /** Called once all before it has been written. A rejection ends the stream. */
+  /** Called once all earlier text has been written. A rejection ends the stream. */
   next(): Promise<SseChunk>;
-  /** Asked with each heartbeat. */
+  /** Whether the stream is to continue; called with each heartbeat. */
   goesOn(): Promise<boolean>;
-  /** Ends the source; called once, however the stream ends. */
+  /** Ends the source. Called once, however the stream ends. */
   stop(): void;
 }
 
 const heartbeat = ': heartbeat\n\n';
 
 /**
- * The texts of a source, with a heartbeat where it is silent: a client that is gone is found by it, and proxies keep the
- * connection. The stream has no buffer of its own, so that a slow client slows its source and takes no memory here.
+ * Streams the texts of a source, with heartbeats while it is silent: they detect clients that are gone, and keep
+ * proxies from closing the connection. The stream has no buffer, so a slow client slows its source and takes no memory
+ * here.
  */
 export function beating(source: StreamSource): ReadableStream<Uint8Array> {
   const { dependencies, open } = source;

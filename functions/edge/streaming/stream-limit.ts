@@ -1,15 +1,16 @@
+/** Limits the number of streams that an isolate has open. */
 import { limits } from '../../../shared/limits.ts';
 
-/** A stream that is open, as its isolate counts it. */
+/** An open stream in the count of its isolate. */
 export interface OpenStream {
-  /** It has sent something, or tried to. */
+  /** Marks the stream as alive. */
   touch(): void;
   close(): void;
 }
 
 /**
- * Counts the streams of an isolate. One that has not been touched for some heartbeats counts no more: where the platform
- * ends a request, nothing of it need run again, so that nobody would close it.
+ * Counts the open streams of an isolate. A stream that has not been touched for three heartbeats no longer counts: if
+ * the platform ends a request, none of its code need run again, so nothing would close the stream.
  */
 export class OpenStreams {
   readonly #now: () => number;
@@ -19,7 +20,7 @@ export class OpenStreams {
     this.#now = now;
   }
 
-  /** A further stream, or null where there are too many. */
+  /** Opens a stream, or returns null if too many are open. */
   open(): OpenStream | null {
     if (this.#touchedAt.size >= limits.streamsPerIsolate) this.#forgetAbandoned();
     if (this.#touchedAt.size >= limits.streamsPerIsolate) return null;

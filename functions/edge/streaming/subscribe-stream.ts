@@ -1,3 +1,4 @@
+/** Streams the messages of a subscription from a region to the client. */
 import type { RegionFault } from '../../../shared/contracts/coordinator.ts';
 import { EventLines } from '../../../shared/http/sse.ts';
 import type { RegionId } from '../../../shared/ids.ts';
@@ -11,12 +12,12 @@ import type { OpenStream } from './stream-limit.ts';
 
 type Open = Extract<RegionStreamResult, { kind: 'open' }>;
 
-/** What came of looking for a region that streams. */
+/** The result of the search for a region that can stream. */
 export type Found =
   | { readonly kind: 'open'; readonly region: RegionId; readonly stream: Open }
   | { readonly kind: 'none'; readonly faults: readonly RegionFault[] };
 
-/** How the requests for streams are served: what they need of the world, and where they come from. */
+/** The dependencies of a stream, and the client's location. */
 export interface StreamPlace {
   readonly dependencies: EdgeDependencies;
   readonly directory: RegionDirectory;
@@ -24,10 +25,7 @@ export interface StreamPlace {
   readonly background: Background;
 }
 
-/**
- * Subscribes in the nearest region that votes and answers: only such a region applies every write, and so publishes
- * every message.
- */
+/** Subscribes in the nearest voter that answers. Only a voter applies every write, and so publishes every message. */
 export async function findStream(
   place: StreamPlace,
   subscription: RegionSubscription,
@@ -49,8 +47,8 @@ export async function findStream(
 }
 
 /**
- * Passes a region's stream on. It ends where the region's ends, or has lost its vote: then the client connects anew, to
- * another one.
+ * Forwards a region's stream. It ends if the region's stream ends or the region loses its vote: the client then
+ * reconnects, to another region.
  */
 export function messageStream(
   place: StreamPlace,
@@ -70,7 +68,7 @@ export function messageStream(
     const known = await place.directory.current(place.background, true);
     return !known.ok || statusOf(known.value, region)?.state === 'voter';
   };
-  // Ending it may fail where it has ended already.
+  // Cancelling fails if the stream has ended already.
   const stop = () => void rest.cancel().catch(() => {});
   return beating({ dependencies: place.dependencies, open, next, goesOn, stop });
 }

@@ -1,3 +1,4 @@
+/** Executes the plan of a request of the Upstash protocol: pipelines and transactions. */
 import { utf8Length } from '../../../shared/commands/keys.ts';
 import { saysNoScript } from '../../../shared/commands/user-scripts.ts';
 import type { WriteAnswer, WriteRequest } from '../../../shared/contracts/coordinator.ts';
@@ -13,35 +14,35 @@ import { planScripts } from './plan-scripts.ts';
 import { failed, type PlannedCommand, type UpstashRun } from './request.ts';
 import { batchesOf, runOrders } from './script-commands.ts';
 
-/** What a request came to. `wrote`: the token that its client hands back has to change. */
+/** The outcome of a request. `wrote`: its sync token has to change. */
 export interface UpstashOutcome {
   readonly elements: readonly UpstashElement[];
   readonly wrote: boolean;
-  /** Where the reads were taken, as headers; empty where they went with writes. */
+  /** The headers of the snapshot; empty if the reads were part of writes. */
   readonly headers: Readonly<Record<string, string>>;
-  /** True where a script that looked like a read was refused since it is none: all of it may go as writes. */
+  /** True if a script that was planned as a read tried to write: the commands may be sent again as writes. */
   readonly mustWrite?: boolean;
 }
 
-/** A transaction that was carried out as a whole, or the reason why nothing of it was. */
+/** The outcome of a transaction that was executed as a whole, or the reason why it was discarded. */
 export type TransactionOutcome =
   | (UpstashOutcome & { readonly kind: 'done' })
   | { readonly kind: 'discarded'; readonly error: string; readonly status: number };
 
-/** How Redis begins where a script that may only read has come to a write. */
+/** The beginning of Redis' error of a read-only script that calls a write command. */
 const writesAfterAll = 'ERR Write commands are not allowed from read-only scripts';
 
-/** Planned commands that go in one round trip: as frames, or as one snapshot. */
+/** Commands for one round trip: as writes, or as one snapshot. */
 interface Segment {
   readonly planned: PlannedCommand[];
   hasWrite: boolean;
-  /** It holds a read that cannot stand among writes. */
+  /** True if it holds a read that cannot be part of a write. */
   isSnapshot: boolean;
 }
 
 /**
- * Carries out commands in order, each by itself: one that fails does not stop the others. It takes one round trip, unless a
- * read that cannot stand in a write (SCAN, a random choice) comes between writes.
+ * Executes commands in order, each on its own: a failure does not stop the others. It takes one round trip, unless a
+ * read that cannot be part of a write (SCAN, a random choice) comes between writes.
  */
 export async function runPipeline(
   run: UpstashRun,
@@ -54,7 +55,7 @@ export async function runPipeline(
   for (const stretch of stretchesOf(planned)) {
     const orders = stretch.flatMap(({ plan }) => (plan.kind === 'order' ? [plan.order] : []));
     if (orders.length > 0) elements.push(...(await runOrders(run, orders)));
-    // Not before: a script may have been loaded just now.
+    // Planned only now, since an earlier command of the pipeline may have loaded the script.
     else {
       for (const segment of segmentsOf(await planScripts(run, stretch))) {
         const outcome = await runSegment(run, segment, elements.length);
@@ -78,7 +79,10 @@ async function runSegment(
   return outcome.mustWrite && !isSnapshot ? writeAll(run, planned, offset) : outcome;
 }
 
-/** Carries out commands as one transaction. Those that fail answer their errors, and the others stand, as in Redis. */
+/**
+ * Executes commands as one transaction. As in Redis, a command that fails returns its error, and the others take
+ * effect.
+ */
 export async function runTransaction(
   run: UpstashRun,
   given: readonly PlannedCommand[],
@@ -107,7 +111,7 @@ export async function runTransaction(
   return transactionOutcome(answered.value, planned, isSent);
 }
 
-/** What a transaction came to. `sent` says which of its commands went to the coordinator. */
+/** The outcome of a transaction. `sent` selects the commands that were part of it. */
 function transactionOutcome(
   answer: WriteAnswer,
   planned: readonly PlannedCommand[],
@@ -127,7 +131,7 @@ function transactionOutcome(
   return { kind: 'done', elements, wrote: true, headers: keptHeaders([answer]) };
 }
 
-/** The first outcome of a transaction that is refused today, if one stands under its key; null where there is none. */
+/** The kept outcome of a transaction that this release refuses; null without one. */
 async function recallTransaction(
   run: UpstashRun,
   planned: readonly PlannedCommand[],
@@ -139,12 +143,14 @@ async function recallTransaction(
   return first === null ? null : transactionOutcome(first, planned, wasSent);
 }
 
-/** What is refused today can have been carried out before, but not what is answered without the coordinator. */
+/**
+ * A command that is refused now may have been executed earlier. Those answered without the coordinator were never sent.
+ */
 function wasSent({ plan }: PlannedCommand): boolean {
   return plan.kind !== 'answered' && plan.kind !== 'order';
 }
 
-/** The first outcomes of commands of a pipeline that are refused today, by their places. */
+/** The kept outcomes of commands that this release refuses, by their positions in the pipeline. */
 async function recallRefused(
   run: UpstashRun,
   planned: readonly PlannedCommand[],
@@ -170,12 +176,12 @@ function elementOfAnswer(answer: WriteAnswer, command: UpstashCommand): UpstashE
   return 'error' in outcome ? outcome : elementOf(outcome.replies[0] ?? null, command);
 }
 
-/** Why the transaction is discarded before anything of it is carried out, or null. */
+/** The reason to discard the transaction before any of it is executed, or null. */
 function discardOf(planned: readonly PlannedCommand[]): string | null {
   const hasWrite = planned.some(({ plan }) => plan.kind === 'write');
   for (const { command, plan } of planned) {
     if (plan.kind === 'refused' && plan.whenQueued) {
-      // Redis tells the reason to the command and not to EXEC; here there is one answer, so the reason is in it.
+      // Redis gives the reason in the reply to the command. Here EXEC has the only reply, so it includes the reason.
       return `EXECABORT Transaction discarded because of previous errors. ${plan.error}`;
     }
     if (plan.kind === 'order') {
@@ -206,7 +212,7 @@ function segmentsOf(planned: readonly PlannedCommand[]): readonly Segment[] {
   return segments;
 }
 
-/** One snapshot of all reads, or several where their scripts are too large for one. */
+/** Reads one snapshot, or several if the scripts are too large for one. */
 async function readAll(
   run: UpstashRun,
   planned: readonly PlannedCommand[],
@@ -265,7 +271,7 @@ async function readBatch(
   return { elements, wrote: false, headers, mustWrite };
 }
 
-/** Each command as a frame of its own, all in one call. */
+/** Sends each command as a write of its own, all in one call. */
 async function writeAll(
   run: UpstashRun,
   planned: readonly PlannedCommand[],
@@ -290,7 +296,7 @@ async function writeAll(
   return { elements, wrote: true, headers };
 }
 
-/** Orders of one kind that follow each other, or what is between such. */
+/** Splits a pipeline into runs of equal SCRIPT subcommands, and the commands between them. */
 function stretchesOf(planned: readonly PlannedCommand[]): readonly (readonly PlannedCommand[])[] {
   const kindOf = ({ plan }: PlannedCommand) => (plan.kind === 'order' ? plan.order.kind : null);
   const stretches: PlannedCommand[][] = [];
@@ -312,14 +318,14 @@ function isSent({ plan }: PlannedCommand): boolean {
   return plan.kind === 'write' || plan.kind === 'read';
 }
 
-/** The element of a command that no region is asked about. */
+/** The element of a command that is not sent to any region. */
 function settled({ command, plan }: PlannedCommand): UpstashElement {
   if (plan.kind === 'answered') return elementOf(plan.reply, command);
   if (plan.kind === 'refused') return { error: plan.error, status: plan.status ?? 400 };
   return { error: 'ERR the command was not executed', status: 503 };
 }
 
-/** A write of `ops`. `place` is that of a command in its pipeline, where each has an idempotency key of its own. */
+/** A write of `ops`. `place` is a command's position in its pipeline, under which its response is kept. */
 function requestOf(
   { dependencies, key }: UpstashRun,
   ops: readonly UpstashCommand[],
@@ -345,7 +351,7 @@ type Outcome =
   | Extract<ReturnType<typeof rawOutcomeOf>, { kind: 'done' }>
   | { readonly error: string; readonly status: number };
 
-/** The replies of a write, or the error that its client reads. */
+/** The replies of a write, or the error for its client. */
 function outcomeOf(answer: WriteAnswer): Outcome {
   if (answer.kind === 'decided' || answer.kind === 'unconfirmed') {
     const outcome = rawOutcomeOf(answer.record.part);

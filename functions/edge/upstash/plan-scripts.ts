@@ -1,3 +1,4 @@
+/** Plans users' scripts: as reads if they only read, otherwise as writes. */
 import { compileReads, compileWrite } from '../../../shared/commands/compile.ts';
 import { promised } from '../../../shared/commands/lua-text.ts';
 import {
@@ -9,7 +10,7 @@ import { asReadOnly, refusalOf, type UpstashPlan } from '../../../shared/upstash
 import type { UpstashCommand } from '../../../shared/upstash/request.ts';
 import { failed, type PlannedCommand, type UpstashRun } from './request.ts';
 
-/** A script as its command brings it: planned, and with its digest where it comes by that. */
+/** The call of a script. `sha` is null if the command has the text instead of the digest. */
 interface ScriptCall {
   readonly command: UpstashCommand;
   readonly plan: Extract<UpstashPlan, { kind: 'script' }>;
@@ -17,15 +18,15 @@ interface ScriptCall {
 }
 
 /**
- * Plans users' scripts as what they are: reads, where their texts show it or their commands ask for it, and else writes.
- * One whose text is not remembered here is a write, unless it must not be: the coordinator has its text.
+ * Plans each script as a read if its text or its command shows that it only reads, otherwise as a write. A script with
+ * an unknown text is planned as a write, for which the coordinator has the text, unless its command demands a read.
  */
 export async function planScripts(
   run: UpstashRun,
   planned: readonly PlannedCommand[],
 ): Promise<readonly PlannedCommand[]> {
   const ignorance = await learnTexts(run, planned);
-  /** What EVAL brings is known to those behind it. */
+  /** The scripts of earlier EVALs, which later EVALSHAs of the request may name. */
   const brought = new Map<string, UserScript>();
   return planned.map((one) => {
     const call = callOf(one);
@@ -34,13 +35,13 @@ export async function planScripts(
     const script = sha === null ? run.scripts.read(command[1] ?? '') : run.scripts.find(sha);
     if (script !== null && plan.mayBeKept) brought.set(script.sha, script);
     const known = script ?? brought.get(sha ?? '') ?? null;
-    // A read by a digest needs the text; a write has it looked up where it is carried out.
+    // A read by digest needs the text here; for a write, the coordinator finds it.
     if (ignorance !== null && known === null && plan.readsOnly) return refused(one, ignorance);
     return { command, plan: planOfCall(run, call, known) };
   });
 }
 
-/** Asks for the texts that reads need. Null, or why that was in vain. */
+/** Fetches the texts that reads need. Returns the failure, or null. */
 async function learnTexts(
   { scripts }: UpstashRun,
   planned: readonly PlannedCommand[],
@@ -61,7 +62,7 @@ function callOf({ command, plan }: PlannedCommand): ScriptCall | null {
   return { command, plan, sha: /^EVALSHA/i.test(name) ? digestFrom(given) : null };
 }
 
-/** `script` is null where it is not known here. */
+/** Plans one call. `script` is null if its text is unknown here. */
 function planOfCall(
   { scripts, place, dependencies }: UpstashRun,
   { command, sha, plan }: ScriptCall,
@@ -71,7 +72,7 @@ function planOfCall(
   if (sha !== null && !readsOnly) scripts.learnLater(sha, place.background);
   if (!readsOnly && script?.readsOnly !== true) return { kind: 'write' };
   const isAsked = /_RO$/i.test(command[0] ?? '');
-  // Who did not ask for a read need not have promised one.
+  // A script whose text shows that it only reads need not declare it by `flags=no-writes`.
   const asRead =
     isAsked || script === null ? script : { ...script, counted: promised(script.counted) };
   const compiled = compileReads([asReadOnly(command)], bookOf(asRead));
@@ -85,7 +86,7 @@ function planOfCall(
   return { kind: 'read', command: read, keys: compiled.keys, mayBeFrame, mayWrite, ...brings };
 }
 
-/** Knows one script, or none. */
+/** A lookup that finds one script, or none. */
 function bookOf(script: UserScript | null): ScriptLookup {
   return {
     evaluated(text) {

@@ -1,3 +1,4 @@
+/** The types that the files of the Upstash dialect share, and the error form of its failures. */
 import { type Problem, problemKinds } from '../../../shared/http/problems.ts';
 import type { UpstashPlan } from '../../../shared/upstash/plan.ts';
 import type { UpstashCommand } from '../../../shared/upstash/request.ts';
@@ -6,29 +7,29 @@ import type { EdgeDependencies } from '../http/dependencies.ts';
 import type { ClientKey } from '../http/idempotency.ts';
 import type { ReadTarget, RegionReader } from '../reads/region-reader.ts';
 
-/** A command with what becomes of it. */
+/** A command with its plan. */
 export interface PlannedCommand {
   readonly command: UpstashCommand;
   readonly plan: UpstashPlan;
 }
 
-/** How a request is carried out. */
+/** The context in which a request is executed. */
 export interface UpstashRun {
   readonly dependencies: EdgeDependencies;
   readonly reader: RegionReader;
   readonly scripts: EdgeScripts;
   readonly place: ReadTarget;
-  /** The idempotency key of the request, or null. */
+  /** The idempotency key of the request, or null without one. */
   readonly key: ClientKey | null;
 }
 
-/** The element of a command that could not be carried out. */
+/** The element of a command that failed with `problem`. */
 export function failed({ name, detail }: Problem): {
   readonly error: string;
   readonly status: number;
 } {
   const { status } = problemKinds[name];
-  // What this protocol knows of requests at fault is 400; what is Lockstep's own state stays visible as such.
+  // Faults of the request are 400, the only such status of this protocol. The statuses of Lockstep's own state stay.
   const code =
     name === 'regions-full' ? "OOM command not allowed when used memory > 'maxmemory'." : 'ERR';
   return { error: `${code} ${detail}`, status: status === 429 || status >= 500 ? status : 400 };

@@ -1,3 +1,4 @@
+/** Serves the REST protocol of Upstash: authenticates, parses, executes, and encodes the reply. */
 import type { ContentfulStatusCode } from 'hono/utils/http-status';
 import { planOf } from '../../../shared/upstash/plan.ts';
 import {
@@ -26,7 +27,7 @@ import { runPipeline, runTransaction } from './execute.ts';
 import type { UpstashRun } from './request.ts';
 import { UpstashStreams } from './streams.ts';
 
-/** What an answer has besides its body. */
+/** A response in the format of Upstash. */
 interface PlannedReply {
   readonly status: number;
   readonly body: string;
@@ -35,12 +36,12 @@ interface PlannedReply {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** Header values that are given back: what no proxy stumbles over. */
+/** Sync tokens that are returned unchanged: printable ASCII, which is safe in a header. */
 const syncToken = /^[\x21-\x7e]{1,200}$/;
 
 /**
- * The REST protocol of Upstash at every address that is not Lockstep's own, so that its clients need another URL and
- * nothing else. Its errors are `{"error": text}`, as its clients read them, and no problems.
+ * Serves the REST protocol of Upstash on every path that is not Lockstep's own, so that its clients only need another
+ * URL. Errors are `{"error": text}`, as its clients expect, instead of problems.
  */
 export function serveUpstash(
   dependencies: EdgeDependencies,
@@ -120,7 +121,7 @@ async function carryOut(
     plan: planOf(command, now, caller),
   }));
   if (asked.kind === 'transaction') {
-    // Upstash answers transactions in JSON alone.
+    // Upstash answers transactions only in JSON.
     const json = format === 'resp2' ? 'json' : format;
     const outcome = await runTransaction(run, planned);
     if (outcome.kind === 'discarded') return refused(outcome.status, outcome.error);
@@ -164,7 +165,8 @@ function refuse(
 
 function send(context: EdgeContext, dependencies: EdgeDependencies, told: PlannedReply): Response {
   const given = context.req.header('upstash-sync-token') ?? '';
-  // A client hands the token back to read what it wrote. Reads are strong without it; it only has to change.
+  // Clients return the token to read their own writes. Reads here are strong without it; it only has to change on a
+  // write.
   const token = told.wrote || !syncToken.test(given) ? dependencies.uuid() : given;
   const isBinary = told.format === 'resp2';
   return context.body(

@@ -1,3 +1,4 @@
+/** Executes the subcommands of SCRIPT: LOAD, EXISTS and FLUSH. */
 import { utf8Length } from '../../../shared/commands/keys.ts';
 import { uncalled } from '../../../shared/commands/lua-text.ts';
 import type { UserScript } from '../../../shared/commands/user-scripts.ts';
@@ -12,7 +13,7 @@ type OrderOf<Kind> = Extract<ScriptOrder, { kind: Kind }>;
 
 const storeIsFull = `ERR the script store is full: SCRIPT LOAD keeps ${limits.scriptsKept} scripts and ${limits.scriptBytesKept} bytes of text until SCRIPT FLUSH`;
 
-/** Carries out orders of one kind: one element each. */
+/** Executes orders of one kind, and returns an element per order. */
 export async function runOrders(
   run: UpstashRun,
   orders: readonly ScriptOrder[],
@@ -24,7 +25,9 @@ export async function runOrders(
   return flush(run, orders.length);
 }
 
-/** What Redis compiles, it keeps. Only a region knows what it compiles, so one is asked to, and not to run it. */
+/**
+ * Redis stores a script if it compiles. Only a region can compile it, so one does, without running it.
+ */
 async function loadAll(
   run: UpstashRun,
   orders: readonly OrderOf<'load'>[],
@@ -46,7 +49,7 @@ async function loadAll(
   return elements;
 }
 
-/** Why each of the scripts is none, or null. */
+/** Per script, the error of compiling it, or null. */
 async function compileAll(
   { reader, place }: UpstashRun,
   scripts: readonly UserScript[],
@@ -56,7 +59,7 @@ async function compileAll(
     reads: [],
     reply: null,
   }));
-  // No value is read, so any region will do that answers.
+  // No key is read, so any region that answers will do.
   const asked = { ...place, consistency: 'local', keys: [], commands } as const;
   const snapshot = await reader.read(asked);
   return scripts.map(({ fault }, index) => {
@@ -113,7 +116,7 @@ async function flush(
   return Array.from({ length: count }, () => element);
 }
 
-/** Items in their order, in batches of which each has at most as many bytes as the scripts of one write. */
+/** Splits items, in order, into batches within the bound for the scripts of one write. */
 export function batchesOf<Item>(
   items: readonly Item[],
   bytesOf: (item: Item) => number,

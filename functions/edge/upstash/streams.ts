@@ -1,3 +1,4 @@
+/** Serves SUBSCRIBE, PSUBSCRIBE and MONITOR as server-sent events. */
 import type { UpstashRefusal } from '../../../shared/upstash/request.ts';
 import type { UpstashStream } from '../../../shared/upstash/streams.ts';
 import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
@@ -7,7 +8,7 @@ import { monitorStream } from '../streaming/monitor-stream.ts';
 import { type OpenStream, OpenStreams } from '../streaming/stream-limit.ts';
 import { findStream, messageStream } from '../streaming/subscribe-stream.ts';
 
-/** Opens streams of messages and of committed writes, in the form of Upstash. */
+/** Opens the streams of an isolate, up to its limit. */
 export class UpstashStreams {
   readonly #dependencies: EdgeDependencies;
   readonly #reader: RegionReader;
@@ -19,7 +20,7 @@ export class UpstashStreams {
     this.#open = new OpenStreams(() => dependencies.now());
   }
 
-  /** The answer whose body goes on until either side ends it, or why there is none. */
+  /** Answers with a stream that lasts until either side ends it, or returns a refusal. */
   async serve(context: EdgeContext, asked: UpstashStream): Promise<Response | UpstashRefusal> {
     const open = this.#open.open();
     if (open === null) {

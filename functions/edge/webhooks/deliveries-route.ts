@@ -1,3 +1,4 @@
+/** The routes of a webhook's deliveries: test, rotate, enable, list, show and replay; and the public signing keys. */
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import type {
   EndpointId,
@@ -150,7 +151,7 @@ const replayRoute = createRoute({
   },
 });
 
-/** What is done with an endpoint besides changing it: `/v1/webhooks/:id/…`, and `/v1/webhooks/keys`. */
+/** Mounts `/v1/webhooks/:id/…` and `/v1/webhooks/keys`. */
 export function mountDeliveries(
   app: OpenAPIHono<EdgeEnvironment>,
   dependencies: EdgeDependencies,
@@ -180,7 +181,7 @@ export function mountDeliveries(
   );
 }
 
-/** Public, so the coordinator is asked once an isolate, however often anyone asks here. */
+/** Anyone can call this without a token, so an isolate asks the coordinator only once. */
 function mountWebhookKeys(app: OpenAPIHono<EdgeEnvironment>, dependencies: EdgeDependencies): void {
   let keys: readonly unknown[] | null = null;
   app.get(keysRoute.getRoutingPath(), async (context) => {
@@ -210,7 +211,7 @@ async function sendTest(context: EdgeContext, dependencies: EdgeDependencies): P
   return answerJson(context, { event: event.id }, 202);
 }
 
-/** Of the type that is asked for, else of one that the receiver expects. */
+/** A test event of the requested type, otherwise of the first type that the webhook subscribes to. */
 function testEvent(
   subscription: Subscription,
   asked: EventType | undefined,
@@ -238,7 +239,9 @@ async function rotate(context: EdgeContext, dependencies: EdgeDependencies): Pro
   return answerJson(context, { secret, overlapMs });
 }
 
-/** The courier first: while it sends and is still listed as disabled, a repetition puts that right. */
+/**
+ * Enables the courier first. If the second step fails, events are sent although the list says disabled, until a retry.
+ */
 async function enable(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
   const endpoint = await findOwnEndpoint(context, dependencies);
   if (!endpoint.ok) return answerProblem(context, endpoint.problem);
@@ -299,7 +302,7 @@ async function replay(context: EdgeContext, dependencies: EdgeDependencies): Pro
   );
   if (!replayed.ok) return answerProblem(context, replayed.problem);
   if ('event' in what && replayed.value === 0) {
-    // One that waits already is not sent twice; one that the log lacks is never sent.
+    // Zero replays: the event is queued already, or the log does not have it, which is an error.
     const { event } = what;
     const known = await askCourier(dependencies, endpoint.value, (courier) =>
       courier.delivery(event),
@@ -317,7 +320,7 @@ async function replay(context: EdgeContext, dependencies: EdgeDependencies): Pro
   return answerJson(context, { replayed: replayed.value, recovered: recovered.value ?? 0 });
 }
 
-/** The endpoint of a subscription that the caller may change, or of callbacks. */
+/** The endpoint of callbacks, or of a subscription that the caller may change. */
 async function findOwnEndpoint(
   context: EdgeContext,
   dependencies: EdgeDependencies,
@@ -328,14 +331,14 @@ async function findOwnEndpoint(
   return found.ok ? success(found.value.endpoint) : found;
 }
 
-/** An endpoint whose deliveries are looked at. */
+/** An endpoint whose deliveries the caller may list. */
 interface Seen {
   readonly endpoint: EndpointId;
-  /** True if the caller may see its payloads and the answers of its receiver. */
+  /** True if the caller may see payloads and the responses of the receiver. */
   readonly whole: boolean;
 }
 
-/** The endpoint of a subscription or of callbacks, and how much of it the caller sees. */
+/** The endpoint of callbacks or of a subscription, with the extent to which the caller may see it. */
 async function findSeen(
   context: EdgeContext,
   dependencies: EdgeDependencies,
@@ -351,7 +354,7 @@ async function findSeen(
   return success({ endpoint: found.value.endpoint, whole: isOwn(caller, found.value) });
 }
 
-/** The public half alone, member by member: a JWK with a `d` would be the private key. */
+/** Returns only the members of the public key: a JWK with a `d` would be the private key. */
 function presentKey({ id, publicKey }: SigningKey): Readonly<Record<string, unknown>> {
   const { kty, crv, x }: Readonly<Record<string, unknown>> = JSON.parse(publicKey);
   return { kid: id, kty, crv, x, publicKey: publicKeyText({ publicKey }) };

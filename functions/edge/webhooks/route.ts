@@ -1,3 +1,4 @@
+/** The routes of webhook subscriptions: create, list, get, change and delete. */
 import { createRoute, type OpenAPIHono, type z } from '@hono/zod-openapi';
 import type { Subscription } from '../../../shared/contracts/webhooks-and-feed.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
@@ -99,7 +100,7 @@ const deleteRoute = createRoute({
   responses: { 204: { description: 'Gone' }, ...problemResponses(401, 403, 404, 503) },
 });
 
-/** `/v1/webhooks` and `/v1/webhooks/:id`. */
+/** Mounts `/v1/webhooks` and `/v1/webhooks/:id`. */
 export function mountWebhooks(
   app: OpenAPIHono<EdgeEnvironment>,
   dependencies: EdgeDependencies,
@@ -117,7 +118,7 @@ export function mountWebhooks(
   app.delete(one, guard('write'), (context) => deleteWebhook(context, dependencies));
 }
 
-/** The subscription that the address names, or that there is none. */
+/** The subscription that the URL names, or the problem `webhook-unknown`. */
 export async function findWebhook(
   context: EdgeContext,
   dependencies: EdgeDependencies,
@@ -132,7 +133,7 @@ export async function findWebhook(
   return found === undefined ? unknownWebhook() : success(found);
 }
 
-/** The subscription that the address names, if the caller may change it. */
+/** The subscription that the URL names, if the caller may change it. */
 export async function findOwnWebhook(
   context: EdgeContext,
   dependencies: EdgeDependencies,
@@ -141,7 +142,7 @@ export async function findOwnWebhook(
   return found.ok ? ownedBy(context.get('caller'), found.value) : found;
 }
 
-/** There is no webhook of the id in the address. */
+/** The problem of an id without a webhook. */
 export function unknownWebhook(): ReturnType<typeof failure> {
   return failure('webhook-unknown', 'No webhook has this id. GET /v1/webhooks lists them.');
 }
@@ -173,8 +174,8 @@ async function createWebhook(
 }
 
 /**
- * Answers null once it is created, or the subscription that asks for the same. Its courier comes first: one that nobody
- * hands anything to sends nothing, should a crash lie between the two.
+ * Creates a subscription and returns null, or returns the identical subscription that exists. Its courier is configured
+ * first: after a crash in between, it exists but receives no events, and so sends nothing.
  */
 async function subscribe(
   dependencies: EdgeDependencies,
@@ -246,14 +247,14 @@ async function change(
   const url = targetOf(asked ?? present, dependencies, context);
   if (!url.ok) return url;
   const patch = { ...defined(rest), url: url.value };
-  // The same change made twice is one, so it may be asked for again.
+  // The change is idempotent, so a call that failed may be repeated.
   const changed = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
     hooks.changeSubscription(endpoint, patch),
   );
   if (!changed.ok) return changed;
   if (changed.value.kind === 'unknown') return unknownWebhook();
   if (changed.value.kind === 'full') return tooManyWebhooks(changed.value.detail);
-  // Also if the address is listed already: a crash may have come before the courier heard of it.
+  // Done even if the URL is unchanged: a crash may have come between the subscription and its courier.
   if (asked !== undefined) {
     const moved = await moveCourier(dependencies, endpoint, url.value);
     if (!moved.ok) return moved;
@@ -272,7 +273,10 @@ async function moveCourier(
   return askCourier(dependencies, endpoint, (courier) => courier.configure(target));
 }
 
-/** Nothing is handed over any more before the courier forgets. Sent again, it ends what a crash left half done. */
+/**
+ * Unsubscribes first, so that the courier gets no further events when it is removed. A retry completes a deletion that
+ * a crash interrupted.
+ */
 async function deleteWebhook(
   context: EdgeContext,
   dependencies: EdgeDependencies,
@@ -280,7 +284,7 @@ async function deleteWebhook(
   const id = context.req.param('id') ?? '';
   if (!/^ep_/.test(id) || !isEndpointId(id))
     return answerProblem(context, unknownWebhook().problem);
-  // Of one that is listed no more, a crash may have left the courier: nobody owns that.
+  // An id that is not listed may still have a courier, left by a crash. It has no owner, so any caller may delete it.
   const found = await findOwnWebhook(context, dependencies);
   if (!found.ok && found.problem.name !== 'webhook-unknown') {
     return answerProblem(context, found.problem);
@@ -297,7 +301,7 @@ async function deleteWebhook(
 
 type Defined<Type> = { [Name in keyof Type]?: Exclude<Type[Name], undefined> };
 
-/** Without the members that are undefined: a patch would take them for values. */
+/** Omits members that are undefined: a patch would take them for values. */
 function defined<Type extends object>(all: Type): Defined<Type> {
   const entries = Object.entries(all).filter(([, value]) => value !== undefined);
   return Object.fromEntries(entries) as Defined<Type>;

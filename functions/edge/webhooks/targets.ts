@@ -1,3 +1,4 @@
+/** Checks the URLs of webhooks and callbacks against the rules for targets. */
 import type { z } from '@hono/zod-openapi';
 import type { Callback, EndpointId } from '../../../shared/contracts/webhooks-and-feed.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
@@ -9,8 +10,8 @@ import type { EdgeContext } from '../http/respond.ts';
 type Rules = Pick<EdgeDependencies, 'targetPolicy'>;
 
 /**
- * The address in its canonical form, or why it is not called. The courier looks at it again before each attempt. The host
- * to which the request came is Lockstep's own, whether it is configured or not.
+ * The URL in canonical form, or the problem `target-refused`. The courier checks it again before each attempt. The host
+ * of the request counts as Lockstep's own, even if it is not configured.
  */
 export function targetOf(
   url: string,
@@ -21,11 +22,11 @@ export function targetOf(
   const here = ownHostOf(new URL(context.req.url));
   const policy = { allowLoopback, allowedHosts, ownHosts: [...ownHosts, here] };
   const checked = checkTarget(url, policy);
-  // The address itself is left out: it may hold a secret of its receiver.
+  // The problem does not repeat the URL, which may contain a secret of the receiver.
   return checked.ok ? success(checked.url) : failure('target-refused', checked.reason);
 }
 
-/** The callback that comes with a write. */
+/** The callback of a write, or null without one. */
 export async function callbackOf(
   asked: z.infer<typeof callbackSchema> | undefined,
   rules: Rules,
@@ -40,7 +41,7 @@ export async function callbackOf(
   return success({ endpoint, url: target.value, secret, events, values });
 }
 
-/** Equal targets share a courier, and with it their order, their pauses and their log; another secret is another. */
+/** An endpoint id by URL and secret: equal callbacks share a courier, and so their order, pauses and log. */
 async function callbackEndpoint(url: string, secret: string | null): Promise<EndpointId> {
   const bytes = new TextEncoder().encode(`${url}\n${secret ?? ''}`);
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));

@@ -1,3 +1,4 @@
+/** Decides which parts of a webhook a caller may see and change, and presents them. No other file decides that. */
 import type {
   DeliveryDetail,
   DeliveryRecord,
@@ -8,31 +9,31 @@ import { failure, type Result, success } from '../../../shared/http/problems.ts'
 import type { AuthenticatedCaller } from '../http/respond.ts';
 
 /**
- * Who sees and changes which part of a webhook: the one place that decides it.
+ * Whether a caller owns a webhook: may see its URL and the responses of its receiver, and may change it.
  *
- * The address of a receiver often holds a secret, and its answers may hold anything. So both are for the owner, which is
- * the token that created the webhook, by its id, and for the scope `admin`. Everybody else with the scope `read` sees
- * the origin of the address, and how deliveries do. Who may not see a webhook whole may not change it either: the answer
- * to a change shows it, and a rotation shows its new secret.
+ * The URL of a receiver often contains a secret, and its responses may contain anything. So only the token that created
+ * the webhook (identified by its id) and tokens with the scope `admin` see them. Every other token sees the origin of
+ * the URL and the state of deliveries. It may not change the webhook either, since the response to a change shows the
+ * URL, and a rotation shows the new secret.
  */
 export function isOwn(
   { id, scope }: AuthenticatedCaller,
   { owner }: Pick<Subscription, 'owner'>,
 ): boolean {
   if (scope === 'admin') return true;
-  // Release 0.1 noted no owner: such a webhook belongs to all who may create one.
+  // Webhooks of release 0.1 have no owner: they belong to every token that may create webhooks.
   return scope === 'write' && (owner === null || owner === id);
 }
 
 /**
- * Whether a caller sees the deliveries of callbacks whole. Their endpoint's id is a digest of address and secret, so who
- * can name it knows both, or was told it by a write of its own; that takes the scope `write`.
+ * Whether a caller sees the deliveries of callbacks in full. The endpoint id is a digest of URL and secret, so a caller
+ * that names it knows both, or has it from a write of its own, which takes the scope `write`.
  */
 export function ownsCallbacks({ scope }: AuthenticatedCaller): boolean {
   return scope !== 'read';
 }
 
-/** The subscription, if the caller may change it. */
+/** The subscription if the caller may change it, otherwise the problem `forbidden`. */
 export function ownedBy(
   caller: AuthenticatedCaller,
   subscription: Subscription,
@@ -43,7 +44,7 @@ export function ownedBy(
   return failure('forbidden', detail, { needs: 'admin' });
 }
 
-/** A subscription as a caller sees it. Field by field, so that nothing that is added to it shows by itself. */
+/** A subscription as a caller may see it. Lists each member, so that a new one stays hidden until it is added here. */
 export function presentWebhook(
   subscription: Subscription,
   caller: AuthenticatedCaller,
@@ -61,13 +62,13 @@ export function presentWebhook(
   };
 }
 
-/** The origin of an address; `/…` stands for what is left out. */
+/** The origin of a URL; `/…` stands for a path or query. */
 export function originOf(url: string): string {
   const { origin, pathname, search } = new URL(url);
   return pathname === '/' && search === '' ? `${origin}/` : `${origin}/…`;
 }
 
-/** A delivery as the log shows it. `whole` adds the receiver's answer. */
+/** A delivery in the log. `whole` includes the receiver's response. */
 export function presentDelivery(
   record: DeliveryRecord,
   whole: boolean,
@@ -87,7 +88,7 @@ export function presentDelivery(
   };
 }
 
-/** A delivery with its attempts. `whole` adds the receiver's answers and the payload. */
+/** A delivery with its attempts. `whole` includes the payload and the receiver's responses. */
 export function presentDetail(
   detail: DeliveryDetail,
   whole: boolean,
@@ -105,7 +106,7 @@ export function presentDetail(
   };
 }
 
-/** True for the endpoint of callbacks. Nobody lists those, so their courier alone knows of them. */
+/** True for an endpoint of callbacks. It has no subscription: only its courier knows it. */
 export function isCallback(endpoint: EndpointId): boolean {
   return endpoint.startsWith('cb_');
 }

@@ -1,3 +1,4 @@
+/** Turns the coordinator's answers about writes into the JSON and the problems that clients see. */
 import {
   type PartOutcome,
   parsePartOutcome,
@@ -14,16 +15,16 @@ import type { Check } from '../../../shared/contracts/frame.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { WriteId } from '../../../shared/ids.ts';
 
-/** What a client is told of a write that was carried out or taken in: the JSON of the answer. */
+/** The JSON of a write's outcome. */
 export type WriteResponse = Readonly<Record<string, unknown>> & { readonly id: WriteId };
 
-/** What of a request its answer is told with. */
+/** The part of a request that its response refers to. */
 type PresentedRequest = Pick<WriteRequest, 'ops' | 'checks' | 'ack'>;
 type Decided = Extract<WriteAnswer, { kind: 'decided' | 'unconfirmed' }>;
 type Unavailable = Extract<WriteAnswer, { kind: 'unavailable' }>;
 type CheckFailed = Extract<PartOutcome, { kind: 'check-failed' }>;
 
-/** How a shard begins over regions that hold data. */
+/** The advice for regions that hold data before a shard was started. */
 export const foundingAdvice =
   'An operator must choose how to start: POST /v1/admin/found with {"source": "<id>"} copies that region to all others, with {"agree": true} treats all as equal, and with {} counts the regions again. The counts are in `regions` and in GET /v1/regions.';
 
@@ -33,7 +34,7 @@ const fullDetails = {
   keys: 'Nothing was written: responses to writes with an Idempotency-Key fill the storage of the coordinator, and there is no room to keep another for an hour. Retry later, or without the key.',
 } as const;
 
-/** What a write waits for that no repetition alone brings. */
+/** The conditions that no retry alone ends, with the remedy of each. */
 const needsMembers = {
   'too-few-voters': {
     name: 'too-few-voters',
@@ -54,7 +55,7 @@ const needsMembers = {
   'not-founded': { name: 'not-founded', advice: foundingAdvice },
 } as const;
 
-/** From the coordinator's answer to what the client sees. */
+/** The response to a write. */
 export function presentAnswer(
   answer: WriteAnswer,
   request: PresentedRequest,
@@ -90,7 +91,7 @@ export function presentAnswer(
   }
 }
 
-/** From what is recorded of a write to what the client sees. */
+/** The response to a request for the status of a write. */
 export function presentStatus(id: WriteId, status: WriteStatus): Result<WriteResponse> {
   switch (status.kind) {
     case 'pending':
@@ -153,7 +154,7 @@ function presentCheckFailed(
   });
 }
 
-/** A check as the client spelled it. */
+/** A check in the form in which the client sent it. */
 function spelled(check: Check): Readonly<Record<string, unknown>> {
   const { key } = check;
   switch (check.kind) {
@@ -231,12 +232,12 @@ function presentCommitted(
   };
 }
 
-/** Until when the answer is kept under its Idempotency-Key at least. */
+/** The ISO time until which the response is kept under its Idempotency-Key, at least. Undefined without a key. */
 function keptUntilOf({ keptUntil }: WriteRecord): string | undefined {
   return keptUntil === undefined ? undefined : new Date(keptUntil).toISOString();
 }
 
-/** True where every region that voted has applied the write. */
+/** True if every region that voted has applied the write. */
 function isApplied({ votes, appliedIn }: WriteRecord): boolean {
   return votes.every(({ region }) => appliedIn.includes(region));
 }

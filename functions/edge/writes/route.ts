@@ -1,3 +1,4 @@
+/** The routes of writes, and `sendWrite`, by which every route sends a write to the coordinator. */
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import { compileWrite } from '../../../shared/commands/compile.ts';
 import { anyScript } from '../../../shared/commands/user-scripts.ts';
@@ -43,7 +44,7 @@ const writeHeaders = z.object({
   Prefer: z.string().optional().openapi({ example: 'respond-async' }),
 });
 
-/** For OpenAPI: a write that is carried out after its response. */
+/** For OpenAPI: the response to a write that is executed after its response. */
 export const acceptedResponse = jsonResponse(
   'Accepted (Prefer: respond-async); see Location',
   writeStatusSchema,
@@ -84,7 +85,7 @@ const getRoute = createRoute({
   },
 });
 
-/** A write before it has an id and a key. */
+/** A write without its id and its Idempotency-Key. */
 export type WriteDraft = Omit<WriteRequest, 'id' | 'idempotency' | 'again'>;
 
 /** `POST /v1/writes` and `GET /v1/writes/:id`. */
@@ -117,7 +118,7 @@ export function mountWrites(
   });
 }
 
-/** How the answer to a write is told: `headers` go with one that is no problem, `mapProblem` rewords one that is. */
+/** Changes to the response to a write: `headers` are added on success, `mapProblem` replaces a problem. */
 export interface Telling {
   readonly headers?: Readonly<Record<string, string>>;
   readonly mapProblem?: (problem: Problem) => Problem;
@@ -146,8 +147,9 @@ async function draftFrom(
 }
 
 /**
- * Has a write carried out and answers it. `asked` is what its Idempotency-Key stands for. A draft that is refused is
- * first looked up under its key: what was carried out once is answered so, whatever this release thinks of it.
+ * Sends a write to the coordinator and answers with its outcome. `asked` is the meaning of the request, which its
+ * Idempotency-Key must match. If the draft is refused, a kept response comes first: a write that was executed once gets
+ * the same response while its key is kept, even if this release would refuse it.
  */
 export async function sendWrite(
   context: EdgeContext,
@@ -165,7 +167,7 @@ export async function sendWrite(
   const idempotency = keptUnder(key.value, null);
   const request: WriteRequest = { ...checked.value, id, idempotency, again: false };
   const isAsync = prefersAsync(context.req.header('prefer'));
-  // Its log of deliveries is found by this id alone, also where the write is aborted or its answer is a problem.
+  // Set before the outcome: the delivery log of the callback is found only by this id, also if the write fails.
   if (request.callback !== null) {
     context.header('Lockstep-Callback', request.callback.endpoint);
   }
@@ -194,7 +196,7 @@ function present(
   return answerJson(context, told.value, 202, { Location: `/v1/writes/${told.value.id}` });
 }
 
-/** The first answer under the key of a write that is refused today, or why it is refused. */
+/** The kept response to a write that this release refuses, or the refusal. */
 async function presentFirst(
   context: EdgeContext,
   dependencies: EdgeDependencies,
@@ -209,7 +211,9 @@ async function presentFirst(
   return present(context, first, { ops: [], checks: [], ack: 'committed' }, telling);
 }
 
-/** The coordinator compiles it again with its own clock. A faulty command is refused here, before it costs others time. */
+/**
+ * Refuses a faulty write before it costs the coordinator time. The coordinator compiles it again, with its own clock.
+ */
 function compiled(draft: WriteDraft, dependencies: EdgeDependencies): Result<WriteDraft> {
   const result = compileWrite(draft.ops, draft.checks, {
     now: dependencies.now(),
@@ -219,7 +223,7 @@ function compiled(draft: WriteDraft, dependencies: EdgeDependencies): Result<Wri
   return result.ok ? success(draft) : failure(result.problem, result.detail);
 }
 
-/** A write with the default options. */
+/** A write of `ops` and `checks` with the default options. */
 export function draftOf(ops: WriteDraft['ops'], checks: WriteDraft['checks']): WriteDraft {
   const timeoutMs = limits.timeoutMsDefault;
   const options = {

@@ -1,3 +1,4 @@
+/** Sends writes to the coordinator, and sends them again if a call fails. */
 import type { CoordinatorApi, WriteRequest } from '../../../shared/contracts/coordinator.ts';
 import { UnfitVersion } from '../../../shared/contracts/rpc.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
@@ -9,10 +10,10 @@ const unknown =
   'The outcome of the write is unknown. Retry with the same Idempotency-Key, which executes it at most once; without one, read the keys first.';
 
 /**
- * Has the coordinator carry writes out. Where the call throws, the object was reset (each deployment does that) or could not
- * be reached, and what it did is unknown. So the writes are sent again under their own ids: the fresh instance has either
- * recorded them, and answers so, or knows that no older one can decide them any more, and tries them anew in the time that
- * is left. An object that is overloaded is left alone: asking again would add to it.
+ * Calls the coordinator with writes. If the call throws, the object was reset (as by each deployment) or unreachable,
+ * and the outcome is unknown. So the writes are sent again under the same ids: the new instance either answers from its
+ * records, or knows that no older instance can still decide them, and executes them in the time that is left. An
+ * overloaded object is not called again, as that would add to its load.
  */
 export async function sendWrites<Answer>(
   dependencies: EdgeDependencies,
@@ -32,7 +33,7 @@ export async function sendWrites<Answer>(
       }
       if (isOverloaded(error) || resends === limits.resendsPerWrite) break;
     }
-    // Everybody whose write was in flight comes back at once, so not all at the same moment.
+    // Randomized: the writes of all clients fail at the same moment, and should not all return at once.
     const pauseMs = limits.resendPauseMs * 4 ** resends;
     await dependencies.pause(Math.round(pauseMs * (0.5 + Math.random())));
     const passedMs = dependencies.now() - startedAt;
@@ -41,7 +42,7 @@ export async function sendWrites<Answer>(
   return failure('coordinator-unavailable', unknown, {}, { 'Retry-After': '1' });
 }
 
-/** One whose time is over is not tried anew, but its outcome is still to be had. */
+/** A write whose time is over is not executed, but its recorded outcome is still returned. */
 function againAfter(request: WriteRequest, passedMs: number): WriteRequest {
   return { ...request, again: true, timeoutMs: Math.max(0, request.timeoutMs - passedMs) };
 }
