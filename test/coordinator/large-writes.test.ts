@@ -9,7 +9,7 @@ import { keptKeyOf } from '../../shared/http/idempotency.ts';
 import { limits } from '../../shared/limits.ts';
 import { commandOf } from '../../shared/protocol/transactions/owed-events.ts';
 import { storedRequestBytes } from '../../shared/protocol/transactions/stored-size.ts';
-import { frameOf, Rig } from '../protocol/rig.ts';
+import { frameOf, Rig } from '../protocol/core-harness.ts';
 import { write } from '../region/fixtures.ts';
 import { MemoryStorage } from './sqlite.ts';
 import { begun } from './stored.ts';

@@ -7,7 +7,7 @@ import {
   takeBatch,
   type Waiting,
 } from '../../shared/protocol/transactions/admission.ts';
-import { frameOf } from './rig.ts';
+import { frameOf } from './core-harness.ts';
 import { waitingOf } from './waiting.ts';
 
 let arrivals = 0;

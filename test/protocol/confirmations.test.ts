@@ -4,7 +4,7 @@ import { limits } from '../../shared/limits.ts';
 import type { CommittedWrite, OwedWriteEvent } from '../../shared/protocol/io/events.ts';
 import { Confirmations, commandOf } from '../../shared/protocol/transactions/owed-events.ts';
 import { disabledEvents, owedEventsOf, writeEventText } from '../../shared/webhooks/event-text.ts';
-import { frameOf } from './rig.ts';
+import { frameOf } from './core-harness.ts';
 
 const callback: Callback = {
   endpoint: 'cb_one',

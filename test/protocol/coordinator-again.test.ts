@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { Callback } from '../../shared/contracts/webhooks-and-feed.ts';
-import { frameOf, Rig, start } from './rig.ts';
+import { frameOf, Rig, start } from './core-harness.ts';
 
 const callback: Callback = {
   endpoint: 'cb_one',

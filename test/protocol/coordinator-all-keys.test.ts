@@ -4,7 +4,7 @@ import { limits } from '../../shared/limits.ts';
 import { everyKey, flushedKey } from '../../shared/reserved-keys.ts';
 import { flush } from '../region/fixtures.ts';
 import { outcomesOfJson } from '../region/replies.ts';
-import { frameOf, Rig, type RigOptions } from './rig.ts';
+import { frameOf, Rig, type RigOptions } from './core-harness.ts';
 import { outOf, voterOf } from './stored.ts';
 
 const others = ['near', 'middle'];

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { partOfJson } from '../region/replies.ts';
+import { frameOf, Rig, start } from './core-harness.ts';
 import { yes } from './replies.ts';
-import { frameOf, Rig, start } from './rig.ts';
 
 describe('a commit', () => {
   // R1: the record is in the same Ready as the answer; the shell stores it before it answers.

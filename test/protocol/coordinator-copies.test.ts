@@ -2,8 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { CopyStep } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import type { SentRound, StoredRegion } from '../../shared/protocol/io/events.ts';
+import { frameOf, Rig, type RigOptions, start, timing } from './core-harness.ts';
 import { readingOf } from './replies.ts';
-import { frameOf, Rig, type RigOptions, start, timing } from './rig.ts';
 import { outOf, voterOf } from './stored.ts';
 
 const others = ['near', 'middle'];

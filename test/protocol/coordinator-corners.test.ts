@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
+import { frameOf, Rig, type RigOptions, timing } from './core-harness.ts';
 import { itemOf, readingOf, yes } from './replies.ts';
-import { frameOf, Rig, type RigOptions, timing } from './rig.ts';
 import { outOf, voterOf } from './stored.ts';
 
 const others = ['near', 'middle'];

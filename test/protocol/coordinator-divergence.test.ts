@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
+import { frameOf, Rig, type RigOptions } from './core-harness.ts';
 import { yes } from './replies.ts';
-import { frameOf, Rig, type RigOptions } from './rig.ts';
 
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 

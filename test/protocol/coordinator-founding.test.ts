@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { SentRound } from '../../shared/protocol/io/events.ts';
-import { frameOf, Rig, type RigOptions, start } from './rig.ts';
+import { frameOf, Rig, type RigOptions, start } from './core-harness.ts';
 import { outOf, voterOf } from './stored.ts';
 
 const others = ['near', 'middle'];

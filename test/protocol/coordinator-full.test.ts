@@ -4,7 +4,7 @@ import { isGrowing } from '../../shared/contracts/growing.ts';
 import type { RoundReply } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import type { SentRound } from '../../shared/protocol/io/events.ts';
-import { frameOf, Rig, type RigOptions, timing } from './rig.ts';
+import { frameOf, Rig, type RigOptions, timing } from './core-harness.ts';
 
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 const denied = {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { RecordedWrite } from '../../shared/protocol/io/events.ts';
 import { outcomesOfJson, partOfJson } from '../region/replies.ts';
-import { frameOf, Rig, start } from './rig.ts';
+import { frameOf, Rig, start } from './core-harness.ts';
 
 const idempotency = { key: 'once', digest: 'this' };
 const again = () => frameOf(['a'], { idempotency });

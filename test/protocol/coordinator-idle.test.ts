@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { frameOf, Rig } from './rig.ts';
+import { frameOf, Rig } from './core-harness.ts';
 import { outOf, voterOf } from './stored.ts';
 
 const hourMs = 60 * 60 * 1_000;

@@ -8,7 +8,7 @@ import { limits } from '../../shared/limits.ts';
 import type { SentRound } from '../../shared/protocol/io/events.ts';
 import { requestOf } from '../coordinator/requests.ts';
 import { RegionModel } from '../region/model.ts';
-import { Rig, start } from './rig.ts';
+import { Rig, start } from './core-harness.ts';
 import { voterOf } from './stored.ts';
 
 const regions: readonly RegionId[] = ['near', 'middle', 'far'];

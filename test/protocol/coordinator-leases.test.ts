@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { SentRound } from '../../shared/protocol/io/events.ts';
+import { frameOf, Rig, type RigOptions } from './core-harness.ts';
 import { clockAheadMs } from './replies.ts';
-import { frameOf, Rig, type RigOptions } from './rig.ts';
 
 const others = ['near', 'middle'];
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { frameOf, Rig, start } from './rig.ts';
+import { frameOf, Rig, start } from './core-harness.ts';
 
 describe('the admission', () => {
   it('takes as many frames as the queue may have, and says busy to one more', () => {

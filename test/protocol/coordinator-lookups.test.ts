@@ -4,7 +4,7 @@ import type { SnapshotResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import type { SentSnapshot } from '../../shared/protocol/io/events.ts';
 import { command } from '../region/fixtures.ts';
-import { frameOf, Rig, timing } from './rig.ts';
+import { frameOf, Rig, timing } from './core-harness.ts';
 import { outOf, voterOf } from './stored.ts';
 
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };

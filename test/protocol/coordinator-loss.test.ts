@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { StoredRegion } from '../../shared/protocol/io/events.ts';
-import { frameOf, Rig, start } from './rig.ts';
+import { frameOf, Rig, start } from './core-harness.ts';
 import { voterOf } from './stored.ts';
 
 /** A greeted rig's regions answered first then; a lease that an earlier life granted is over so long after that. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { frameOf, Rig, type RigOptions, timing } from './rig.ts';
+import { frameOf, Rig, type RigOptions, timing } from './core-harness.ts';
 
 const others = ['near', 'middle'];
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };

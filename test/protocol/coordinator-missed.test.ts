@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { channelKey } from '../../shared/commands/keys.ts';
 import { limits } from '../../shared/limits.ts';
 import { OwedDecisions } from '../../shared/protocol/regions/unacknowledged.ts';
-import { frameOf, Rig, type RigOptions, timing } from './rig.ts';
+import { frameOf, Rig, type RigOptions, timing } from './core-harness.ts';
 import { outOf, voterOf } from './stored.ts';
 
 const others = ['near', 'middle'];

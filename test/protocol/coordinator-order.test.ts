@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { frameOf, Rig } from './rig.ts';
+import { frameOf, Rig } from './core-harness.ts';
 
 /** The keys of the transactions that are being prepared in `near`. */
 function preparedKeys(rig: Rig): readonly (readonly string[])[] {

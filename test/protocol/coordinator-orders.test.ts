@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { frameOf, Rig, type RigOptions } from './rig.ts';
+import { frameOf, Rig, type RigOptions } from './core-harness.ts';
 import { outOf, voterOf } from './stored.ts';
 
 const others = ['near', 'middle'];

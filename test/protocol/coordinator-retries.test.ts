@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { frameOf, Rig, start, timing } from './rig.ts';
+import { frameOf, Rig, start, timing } from './core-harness.ts';
 
 /** A rig in which `middle` has just failed to answer a prepare of `a`. The abort is said to the others. */
 function withSilence(notAfter = start + 10_000) {

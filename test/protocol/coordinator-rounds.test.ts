@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { UnconfirmedDecision } from '../../shared/protocol/io/events.ts';
-import { frameOf, Rig } from './rig.ts';
+import { frameOf, Rig } from './core-harness.ts';
 import { voterOf } from './stored.ts';
 
 /** Commits of an earlier life that no region is known to have acknowledged. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { frameOf, Rig } from './rig.ts';
+import { frameOf, Rig } from './core-harness.ts';
 
 /** The prepares on their way to `near`, round by round: the number of parts of each. */
 function partsOnTheirWay(rig: Rig): readonly (readonly number[])[] {

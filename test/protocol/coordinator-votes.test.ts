@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { increment, set } from '../region/fixtures.ts';
+import { frameOf, Rig, start, timing } from './core-harness.ts';
 import { yes } from './replies.ts';
-import { frameOf, Rig, start, timing } from './rig.ts';
 
 const abort = { transaction: [3, 1], outcome: 'abort', keys: ['a'] };
 

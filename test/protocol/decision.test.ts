@@ -3,7 +3,7 @@ import type { WriteFrame } from '../../shared/contracts/frame.ts';
 import { recordDecision } from '../../shared/protocol/transactions/decision.ts';
 import { Transaction } from '../../shared/protocol/transactions/transaction.ts';
 import { partOfJson } from '../region/replies.ts';
-import { frameOf } from './rig.ts';
+import { frameOf } from './core-harness.ts';
 import { waitingOf } from './waiting.ts';
 
 const done = partOfJson('[0,{"s":"OK"}]');

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import type { SentRound } from '../../shared/protocol/io/events.ts';
-import { frameOf, Rig, type RigOptions } from './rig.ts';
+import { frameOf, Rig, type RigOptions } from './core-harness.ts';
 import { outOf, voterOf } from './stored.ts';
 
 const foreign = { cause: 'foreign', whole: true, held: true } as const;

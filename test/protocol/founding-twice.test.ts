@@ -3,7 +3,7 @@ import type { KeyCounts } from '../../shared/contracts/members.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import type { SentRound } from '../../shared/protocol/io/events.ts';
 import { RegionModel } from '../region/model.ts';
-import { Rig } from './rig.ts';
+import { Rig } from './core-harness.ts';
 
 /** R45: a shard is founded once, whatever its instances do at the same time, and whatever arrives late. */
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { OrderAnswer } from '../../shared/contracts/members.ts';
 import { limits } from '../../shared/limits.ts';
-import { frameOf, Rig, type RigOptions, start, timing } from './rig.ts';
+import { frameOf, Rig, type RigOptions, start, timing } from './core-harness.ts';
 import { voterOf } from './stored.ts';
 
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };

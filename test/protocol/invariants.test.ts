@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { InvariantViolation } from '../../shared/assert.ts';
 import type { CoordinatorInternals } from '../../shared/protocol/invariants/must.ts';
 import type { RegionLink } from '../../shared/protocol/regions/region-link.ts';
-import { frameOf, Rig } from './rig.ts';
+import { frameOf, Rig } from './core-harness.ts';
 
 /** One thing that is wrong in memory, and the claim that has to notice it in the next step. */
 interface Sabotage {

@@ -1,7 +1,7 @@
 import type { TransactionOrder } from '../../shared/ids.ts';
 import type { Ticket } from '../../shared/protocol/io/events.ts';
 import { everyKey, flushedKey } from '../../shared/reserved-keys.ts';
-import { frameOf, Rig } from './rig.ts';
+import { frameOf, Rig } from './core-harness.ts';
 import { linesOf, membersText } from './scenario-output.ts';
 import { outOf, voterOf } from './stored.ts';
 

@@ -4,7 +4,7 @@ import { limits } from '../../shared/limits.ts';
 import { RegionLink } from '../../shared/protocol/regions/region-link.ts';
 import { nextTurn } from '../../shared/protocol/regions/schedule.ts';
 import { Transaction } from '../../shared/protocol/transactions/transaction.ts';
-import { frameOf } from './rig.ts';
+import { frameOf } from './core-harness.ts';
 import { voterOf } from './stored.ts';
 import { waitingOf } from './waiting.ts';
 

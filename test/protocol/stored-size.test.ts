@@ -3,7 +3,7 @@ import { limits } from '../../shared/limits.ts';
 import { MissedMarks } from '../../shared/protocol/regions/missed-marks.ts';
 import { bytesInUtf8 } from '../../shared/protocol/transactions/bytes.ts';
 import { partOfJson } from '../region/replies.ts';
-import { frameOf, Rig, start } from './rig.ts';
+import { frameOf, Rig, start } from './core-harness.ts';
 
 /** Has the regions vote yes with these outcomes, each a part's. */
 function vote(rig: Rig, outcomes: readonly string[]): void {

@@ -1,5 +1,5 @@
 import type { SentRound } from '../../shared/protocol/io/events.ts';
-import { frameOf } from '../protocol/rig.ts';
+import { frameOf } from '../protocol/core-harness.ts';
 import { Lone } from './lone.ts';
 import { Random } from './random.ts';
 

@@ -1,5 +1,5 @@
 import type { RoundPair } from '../../shared/contracts/round.ts';
-import { frameOf } from '../protocol/rig.ts';
+import { frameOf } from '../protocol/core-harness.ts';
 import { Lone } from './lone.ts';
 import { Random } from './random.ts';
 

@@ -1,4 +1,4 @@
-import { frameOf } from '../protocol/rig.ts';
+import { frameOf } from '../protocol/core-harness.ts';
 import { Lone, start } from './lone.ts';
 import { Random } from './random.ts';
 

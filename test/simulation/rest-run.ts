@@ -4,7 +4,7 @@ import type { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
 import type { CoordinatorEvent, SentRound } from '../../shared/protocol/io/events.ts';
 import { ampleRoom } from '../../shared/protocol/io/room.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
-import { frameOf } from '../protocol/rig.ts';
+import { frameOf } from '../protocol/core-harness.ts';
 import { RegionModel } from '../region/model.ts';
 import { configOf, nothingStored } from './lone.ts';
 import { Random } from './random.ts';

@@ -9,7 +9,7 @@ import type {
 } from '../../shared/protocol/io/events.ts';
 import { ampleRoom } from '../../shared/protocol/io/room.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
-import { frameOf } from '../protocol/rig.ts';
+import { frameOf } from '../protocol/core-harness.ts';
 import { RegionModel } from '../region/model.ts';
 import { configOf, nothingStored, start } from './lone.ts';
 import { Random } from './random.ts';

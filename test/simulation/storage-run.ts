@@ -11,7 +11,7 @@ import type {
 } from '../../shared/protocol/io/events.ts';
 import { MemoryStorage } from '../coordinator/sqlite.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
-import { frameOf } from '../protocol/rig.ts';
+import { frameOf } from '../protocol/core-harness.ts';
 import { set } from '../region/fixtures.ts';
 import { RegionModel } from '../region/model.ts';
 import { configOf, start } from './lone.ts';
