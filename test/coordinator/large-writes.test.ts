@@ -9,7 +9,7 @@ import { keptKeyOf } from '../../shared/http/idempotency.ts';
 import { limits } from '../../shared/limits.ts';
 import { commandOf } from '../../shared/protocol/transactions/owed-events.ts';
 import { storedRequestBytes } from '../../shared/protocol/transactions/stored-size.ts';
-import { frameOf, Rig } from '../protocol/core-harness.ts';
+import { CoreHarness, frameOf } from '../protocol/core-harness.ts';
 import { write } from '../region/fixtures.ts';
 import { MemoryStorage } from './sqlite.ts';
 import { begun } from './stored.ts';
@@ -77,19 +77,19 @@ function largestPart(words: (bytes: number) => readonly string[]): Bytes {
 
 /** Has the write decided, with this outcome, and stored; returns its record. */
 function store(frame: WriteFrame, part: Bytes): WriteRecord {
-  const rig = Rig.greeted();
+  const harness = CoreHarness.greeted();
   const { storage } = begun(new MemoryStorage());
-  const ticket = rig.arrive(frame);
-  for (const send of rig.flights) {
+  const ticket = harness.arrive(frame);
+  for (const send of harness.flights) {
     const votes = send.round.prepares.map(({ keys }) => ({
       kind: 'yes' as const,
       outcomes: [part],
       fingerprints: keys.map(() => ''),
     }));
-    rig.execute(send, { votes });
+    harness.execute(send, { votes });
   }
-  for (const step of rig.steps) storage.write(step.persist);
-  const record = rig.record(ticket);
+  for (const step of harness.steps) storage.write(step.persist);
+  const record = harness.record(ticket);
   expect(storage.recordOf(frame.id)?.record).toEqual(record);
   const [stored] = storage.changes.writesOf([3, 1]);
   expect(stored?.commands).toEqual(frame.operations.map(commandOf));
@@ -116,16 +116,16 @@ describe.each(kinds)('a write of %s', (_kind, words) => {
   });
 
   it('is refused one byte past it, before any region hears of it', () => {
-    const rig = Rig.greeted();
-    const sent = rig.flights.length;
-    const ticket = rig.arrive(writeOfBytes(limit + 1, words));
-    expect(rig.told(ticket)).toMatchObject({
+    const harness = CoreHarness.greeted();
+    const sent = harness.flights.length;
+    const ticket = harness.arrive(writeOfBytes(limit + 1, words));
+    expect(harness.answerTo(ticket)).toMatchObject({
       kind: 'refused',
       problem: 'too-large',
       detail: expect.stringContaining(`${limit + 1} bytes`),
     });
-    expect(rig.flights).toHaveLength(sent);
-    expect(rig.persisted.filter(({ kind }) => kind !== 'prove')).toEqual([]);
+    expect(harness.flights).toHaveLength(sent);
+    expect(harness.persisted.filter(({ kind }) => kind !== 'prove')).toEqual([]);
   });
 });
 
@@ -136,7 +136,7 @@ describe('a write of many keys', () => {
     expect(
       storedRequestBytes({ ...frame, commands: frame.operations.map(commandOf) }),
     ).toBeLessThan(limits.bodyBytes * 1.04);
-    const rig = Rig.greeted();
-    expect(rig.told(rig.arrive(frame))).toBeUndefined();
+    const harness = CoreHarness.greeted();
+    expect(harness.answerTo(harness.arrive(frame))).toBeUndefined();
   });
 });

@@ -1,26 +1,26 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { partOfJson } from '../region/replies.ts';
-import { frameOf, Rig, start } from './core-harness.ts';
+import { CoreHarness, frameOf, start } from './core-harness.ts';
 import { yes } from './replies.ts';
 
 describe('a commit', () => {
   // R1: the record is in the same Ready as the answer; the shell stores it before it answers.
   it('is stored by the very step that answers and sends it, and nothing leaves before', () => {
-    const rig = Rig.greeted();
-    const before = rig.steps.length;
-    const ticket = rig.arrive(frameOf(['a']));
-    rig.executeAll(['near', 'middle']);
-    const undecided = rig.steps.slice(before);
+    const harness = CoreHarness.greeted();
+    const before = harness.steps.length;
+    const ticket = harness.arrive(frameOf(['a']));
+    harness.executeAll(['near', 'middle']);
+    const undecided = harness.steps.slice(before);
     expect(undecided.flatMap((step) => step.persist)).toEqual([]);
     expect(undecided.flatMap((step) => step.replies)).toEqual([]);
-    rig.executeAll(['far']);
-    expect(rig.last.persist).toContainEqual(
+    harness.executeAll(['far']);
+    expect(harness.last.persist).toContainEqual(
       expect.objectContaining({ kind: 'commit', transaction: [3, 1], keys: ['a'], sequence: 1 }),
     );
-    expect(rig.last.replies).toHaveLength(1);
-    expect(rig.record(ticket)).toMatchObject({ outcome: 'committed', transaction: '0.3.1' });
-    for (const send of rig.sent) {
+    expect(harness.last.replies).toHaveLength(1);
+    expect(harness.record(ticket)).toMatchObject({ outcome: 'committed', transaction: '0.3.1' });
+    for (const send of harness.sent) {
       expect(send.round.decisions).toEqual([
         { transaction: [3, 1], outcome: 'commit', keys: ['a'] },
       ]);
@@ -28,23 +28,27 @@ describe('a commit', () => {
   });
 
   it('needs one round to each region, all sent at once', () => {
-    const rig = Rig.greeted();
-    const { now } = rig;
-    const ticket = rig.arrive(frameOf(['a']));
-    expect(rig.last.sends.map(({ region }) => region).sort()).toEqual(['far', 'middle', 'near']);
-    rig.now += 70;
-    rig.executeAll();
-    expect(rig.record(ticket)).toMatchObject({ attempts: 1, ms: 70, decidedAt: now + 70 });
+    const harness = CoreHarness.greeted();
+    const { now } = harness;
+    const ticket = harness.arrive(frameOf(['a']));
+    expect(harness.last.sends.map(({ region }) => region).sort()).toEqual([
+      'far',
+      'middle',
+      'near',
+    ]);
+    harness.now += 70;
+    harness.executeAll();
+    expect(harness.record(ticket)).toMatchObject({ attempts: 1, ms: 70, decidedAt: now + 70 });
   });
 
   it('tells how each region voted, and how long that took', () => {
-    const rig = Rig.greeted();
-    const ticket = rig.arrive(frameOf(['a']));
+    const harness = CoreHarness.greeted();
+    const ticket = harness.arrive(frameOf(['a']));
     for (const region of ['near', 'middle', 'far']) {
-      rig.now += 5;
-      rig.executeAll([region]);
+      harness.now += 5;
+      harness.executeAll([region]);
     }
-    expect(rig.record(ticket).votes).toEqual([
+    expect(harness.record(ticket).votes).toEqual([
       { region: 'near', vote: 'yes', ms: 5, reason: null },
       { region: 'middle', vote: 'yes', ms: 10, reason: null },
       { region: 'far', vote: 'yes', ms: 15, reason: null },
@@ -52,30 +56,30 @@ describe('a commit', () => {
   });
 
   it('counts committed writes from where storage left off, without gaps', () => {
-    const rig = Rig.greeted({ stored: { sequence: 41 } });
-    const first = rig.arrive(frameOf(['a']));
-    const second = rig.arrive(frameOf(['b']));
-    rig.executeAll();
-    expect([first, second].map((ticket) => rig.record(ticket).sequence)).toEqual([42, 43]);
+    const harness = CoreHarness.greeted({ stored: { sequence: 41 } });
+    const first = harness.arrive(frameOf(['a']));
+    const second = harness.arrive(frameOf(['b']));
+    harness.executeAll();
+    expect([first, second].map((ticket) => harness.record(ticket).sequence)).toEqual([42, 43]);
   });
 
   it('is confirmed, and stored as such, once every region has acknowledged it', () => {
-    const rig = Rig.greeted();
-    const ticket = rig.arrive(frameOf(['a']));
-    rig.executeAll();
-    const record = rig.record(ticket);
-    expect(rig.core.appliedIn(record)).toEqual([]);
-    rig.executeAll(['near', 'far']);
-    expect(rig.core.appliedIn(record)).toEqual(['near', 'far']);
-    expect(rig.core.busy).toBe(true);
-    rig.executeAll(['middle']);
-    expect(rig.last.persist).toContainEqual({
+    const harness = CoreHarness.greeted();
+    const ticket = harness.arrive(frameOf(['a']));
+    harness.executeAll();
+    const record = harness.record(ticket);
+    expect(harness.core.appliedIn(record)).toEqual([]);
+    harness.executeAll(['near', 'far']);
+    expect(harness.core.appliedIn(record)).toEqual(['near', 'far']);
+    expect(harness.core.busy).toBe(true);
+    harness.executeAll(['middle']);
+    expect(harness.last.persist).toContainEqual({
       kind: 'confirm',
       transactions: [[3, 1]],
-      now: rig.now,
+      now: harness.now,
     });
-    expect(rig.core.appliedIn(record)).toBeNull();
-    expect(rig.core.busy).toBe(false);
+    expect(harness.core.appliedIn(record)).toBeNull();
+    expect(harness.core.busy).toBe(false);
   });
 });
 
@@ -84,11 +88,11 @@ describe('a transaction that a reader asks about', () => {
   const committed = { transaction: [2, 8], keys: ['a', 'b'] } as const;
 
   it('is aborted where an earlier life left no record of it', () => {
-    expect(Rig.greeted().ask([[2, 7]])).toEqual([{ kind: 'aborted', transaction: [2, 7] }]);
+    expect(CoreHarness.greeted().ask([[2, 7]])).toEqual([{ kind: 'aborted', transaction: [2, 7] }]);
   });
 
   it('is committed, with its keys, where an earlier life recorded it', () => {
-    const resolutions = Rig.greeted().ask([[2, 7], committed.transaction], [committed]);
+    const resolutions = CoreHarness.greeted().ask([[2, 7], committed.transaction], [committed]);
     expect(resolutions).toEqual([
       { kind: 'aborted', transaction: [2, 7] },
       { kind: 'committed', ...committed },
@@ -96,15 +100,15 @@ describe('a transaction that a reader asks about', () => {
   });
 
   it('is pending while it is undecided here, and no longer once it is aborted', () => {
-    const rig = Rig.greeted();
-    rig.arrive(frameOf(['a'], { notAfter: start + 100 }));
-    expect(rig.ask([[3, 1]])).toEqual([{ kind: 'pending', transaction: [3, 1] }]);
-    rig.advance(100);
-    expect(rig.ask([[3, 1]])).toEqual([{ kind: 'aborted', transaction: [3, 1] }]);
+    const harness = CoreHarness.greeted();
+    harness.arrive(frameOf(['a'], { notAfter: start + 100 }));
+    expect(harness.ask([[3, 1]])).toEqual([{ kind: 'pending', transaction: [3, 1] }]);
+    harness.advance(100);
+    expect(harness.ask([[3, 1]])).toEqual([{ kind: 'aborted', transaction: [3, 1] }]);
   });
 
   it('is forgotten at and below the horizon of the kept records, and aborted above it', () => {
-    const resolutions = Rig.greeted().ask(
+    const resolutions = CoreHarness.greeted().ask(
       [
         [2, 5],
         [2, 6],
@@ -117,7 +121,7 @@ describe('a transaction that a reader asks about', () => {
   });
 
   it('is committed below the horizon too, where its record is still kept', () => {
-    const resolutions = Rig.greeted().ask([committed.transaction], [committed], [2, 9]);
+    const resolutions = CoreHarness.greeted().ask([committed.transaction], [committed], [2, 9]);
     expect(resolutions).toEqual([{ kind: 'committed', ...committed }]);
   });
 });
@@ -125,48 +129,48 @@ describe('a transaction that a reader asks about', () => {
 // R17: only a storage write tells a stale instance that it is stale.
 describe('the proof of ownership', () => {
   it('goes with the answer to a question, in the same step', () => {
-    const rig = Rig.greeted();
-    rig.ask([[2, 7]]);
-    expect(rig.last.persist).toEqual([{ kind: 'prove' }]);
+    const harness = CoreHarness.greeted();
+    harness.ask([[2, 7]]);
+    expect(harness.last.persist).toEqual([{ kind: 'prove' }]);
   });
 
   it('goes with the answer that nothing was written', () => {
-    const rig = Rig.greeted();
-    rig.arrive(frameOf(['a'], { notAfter: start }));
-    expect(rig.last.replies).toHaveLength(1);
+    const harness = CoreHarness.greeted();
+    harness.arrive(frameOf(['a'], { notAfter: start }));
+    expect(harness.last.replies).toHaveLength(1);
     // The clock by which it came too late is the proof.
-    expect(rig.last.persist).toEqual([{ kind: 'clock', now: rig.now }]);
+    expect(harness.last.persist).toEqual([{ kind: 'clock', now: harness.now }]);
   });
 
   it('is not needed to say that a frame was taken in', () => {
-    const rig = Rig.greeted();
-    const ticket = rig.arrive(frameOf(['a']), { async: true });
-    expect(rig.told(ticket)?.kind).toBe('accepted');
-    expect(rig.last.persist).toEqual([]);
+    const harness = CoreHarness.greeted();
+    const ticket = harness.arrive(frameOf(['a']), { async: true });
+    expect(harness.answerTo(ticket)?.kind).toBe('accepted');
+    expect(harness.last.persist).toEqual([]);
   });
 
   it('makes the instance end itself when it is asked about a later incarnation', () => {
-    const rig = Rig.greeted();
-    expect(rig.ask([[4, 1]])).toBeNull();
-    expect(rig.last.ended).toContain('4.1');
-    expect(rig.last.sends).toEqual([]);
+    const harness = CoreHarness.greeted();
+    expect(harness.ask([[4, 1]])).toBeNull();
+    expect(harness.last.ended).toContain('4.1');
+    expect(harness.last.sends).toEqual([]);
   });
 
   it.each(['epoch', 'incarnation'] as const)(
     'makes the instance end itself when a region has seen a later %s',
     (by) => {
-      const rig = Rig.greeted();
-      const ticket = rig.arrive(frameOf(['a']));
-      rig.execute(rig.flight('near'), { votes: [{ kind: 'fenced', by }] });
-      expect(rig.last.ended).toContain(`near has seen a later ${by}`);
-      expect(rig.told(ticket)).toBeUndefined();
+      const harness = CoreHarness.greeted();
+      const ticket = harness.arrive(frameOf(['a']));
+      harness.execute(harness.flight('near'), { votes: [{ kind: 'fenced', by }] });
+      expect(harness.last.ended).toContain(`near has seen a later ${by}`);
+      expect(harness.answerTo(ticket)).toBeUndefined();
     },
   );
 
   it('leaves an instance that has ended without a further step', () => {
-    const rig = Rig.greeted();
-    rig.ask([[4, 1]]);
-    expect(() => rig.tick()).toThrow('an instance that has ended takes no events');
+    const harness = CoreHarness.greeted();
+    harness.ask([[4, 1]]);
+    expect(() => harness.tick()).toThrow('an instance that has ended takes no events');
   });
 });
 
@@ -175,17 +179,17 @@ describe('a failed check', () => {
   const failed = '[1,0,null]';
 
   it('is recorded under its key in the step that tells it, once every region reported the same', () => {
-    const rig = Rig.greeted();
+    const harness = CoreHarness.greeted();
     const idempotency = { key: 'once', digest: 'd' };
     const frame = frameOf(['a'], { idempotency });
-    const ticket = rig.arrive(frame);
+    const ticket = harness.arrive(frame);
     const votes = [yes(['absent'], failed)];
-    for (const send of rig.flights.slice(1)) rig.execute(send, { votes });
-    expect(rig.told(ticket)).toBeUndefined();
-    for (const send of rig.flights) rig.execute(send, { votes });
-    const record = rig.record(ticket);
+    for (const send of harness.flights.slice(1)) harness.execute(send, { votes });
+    expect(harness.answerTo(ticket)).toBeUndefined();
+    for (const send of harness.flights) harness.execute(send, { votes });
+    const record = harness.record(ticket);
     expect(record).toMatchObject({ outcome: 'rejected', sequence: null, part: partOfJson(failed) });
-    expect(rig.last.persist).toContainEqual(
+    expect(harness.last.persist).toContainEqual(
       expect.objectContaining({
         kind: 'reject',
         writes: [expect.objectContaining({ record, idempotency })],
@@ -194,28 +198,28 @@ describe('a failed check', () => {
   });
 
   it('drops its locks by an abort, and leaves the sequence as it was', () => {
-    const rig = Rig.greeted();
-    rig.arrive(frameOf(['a']));
-    for (const send of rig.flights) rig.execute(send, { votes: [yes(['absent'], failed)] });
-    rig.advance(limits.commitLingerMs);
-    for (const region of rig.regions) {
-      expect(rig.deciding(region)).toEqual([
+    const harness = CoreHarness.greeted();
+    harness.arrive(frameOf(['a']));
+    for (const send of harness.flights) harness.execute(send, { votes: [yes(['absent'], failed)] });
+    harness.advance(limits.commitLingerMs);
+    for (const region of harness.regions) {
+      expect(harness.deciding(region)).toEqual([
         { transaction: [3, 1], outcome: 'abort', keys: ['a'] },
       ]);
     }
-    expect(rig.core.status().sequence).toBe(0);
+    expect(harness.core.status().sequence).toBe(0);
   });
 
   it('stands beside the committed parts of its transaction', () => {
-    const rig = Rig.greeted();
-    rig.arrive(frameOf(['a']));
-    const [first, second] = [rig.arrive(frameOf(['a'])), rig.arrive(frameOf(['a']))];
-    rig.executeAll();
+    const harness = CoreHarness.greeted();
+    harness.arrive(frameOf(['a']));
+    const [first, second] = [harness.arrive(frameOf(['a'])), harness.arrive(frameOf(['a']))];
+    harness.executeAll();
     const votes = [yes([''], failed, '[0,1]')];
-    for (const send of rig.flights.filter(({ round }) => round.prepares.length > 0)) {
-      rig.execute(send, { votes });
+    for (const send of harness.flights.filter(({ round }) => round.prepares.length > 0)) {
+      harness.execute(send, { votes });
     }
-    expect(rig.record(first)).toMatchObject({ outcome: 'rejected', sequence: null });
-    expect(rig.record(second)).toMatchObject({ outcome: 'committed', sequence: 2 });
+    expect(harness.record(first)).toMatchObject({ outcome: 'rejected', sequence: null });
+    expect(harness.record(second)).toMatchObject({ outcome: 'committed', sequence: 2 });
   });
 });

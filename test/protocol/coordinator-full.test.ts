@@ -4,7 +4,7 @@ import { isGrowing } from '../../shared/contracts/growing.ts';
 import type { RoundReply } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import type { SentRound } from '../../shared/protocol/io/events.ts';
-import { frameOf, Rig, type RigOptions, timing } from './core-harness.ts';
+import { CoreHarness, frameOf, type HarnessOptions, timing } from './core-harness.ts';
 
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 const denied = {
@@ -14,11 +14,11 @@ const denied = {
   part: 0,
 } as const;
 
-/** A greeted rig in which no lease is left that an earlier life could have granted. */
-function calm(options: RigOptions = {}): Rig {
-  const rig = Rig.greeted(options);
-  rig.run(limits.leaseTtlMs + limits.leaseDriftMs);
-  return rig;
+/** A greeted harness in which no lease is left that an earlier life could have granted. */
+function calm(options: HarnessOptions = {}): CoreHarness {
+  const harness = CoreHarness.greeted(options);
+  harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
+  return harness;
 }
 
 /** Takes no memory. */
@@ -40,159 +40,166 @@ function answerOf({ round }: SentRound, isFull: boolean): Partial<RoundReply> {
 }
 
 /** Lets `ms` pass in which `full` are out of memory, and all regions but the silent ones answer at once. */
-function runFull(rig: Rig, ms: number, full: readonly string[], silent: readonly string[] = []) {
-  for (const until = rig.now + ms; ; rig.advance(10)) {
+function runFull(
+  harness: CoreHarness,
+  ms: number,
+  full: readonly string[],
+  silent: readonly string[] = [],
+) {
+  for (const until = harness.now + ms; ; harness.advance(10)) {
     for (let turn = 0; turn < 20; turn++) {
-      for (const send of rig.flights) {
+      for (const send of harness.flights) {
         if (!silent.includes(send.region))
-          rig.execute(send, answerOf(send, full.includes(send.region)));
+          harness.execute(send, answerOf(send, full.includes(send.region)));
       }
     }
-    if (rig.now >= until) return;
+    if (harness.now >= until) return;
   }
 }
 
 // R31: a server's refusals are no usable answer, so one that goes on refusing must not stop all writes.
 describe('a voter whose server is out of memory', () => {
   it('is put out after outAfterMs, with its reason, and the write is decided by the others', () => {
-    const rig = calm();
-    const ticket = rig.arrive(frameOf(['a'], lasting));
-    runFull(rig, timing.outAfterMs - 100, ['far']);
-    expect(rig.statusOf('far')).toMatchObject({
+    const harness = calm();
+    const ticket = harness.arrive(frameOf(['a'], lasting));
+    runFull(harness, timing.outAfterMs - 100, ['far']);
+    expect(harness.statusOf('far')).toMatchObject({
       state: 'voter',
       health: 'refusing',
       detail: expect.stringContaining('out of memory'),
     });
-    runFull(rig, 100 + 2 * limits.retryBackoffMaxMs, ['far']);
-    expect(rig.statusOf('far')).toMatchObject({
+    runFull(harness, 100 + 2 * limits.retryBackoffMaxMs, ['far']);
+    expect(harness.statusOf('far')).toMatchObject({
       state: 'out',
       cause: 'refusing',
       held: false,
       missedKeys: 1,
       detail: expect.stringContaining('out of memory'),
     });
-    expect(rig.record(ticket).votes.map(({ region }) => region)).toEqual(['near', 'middle']);
-    expect(rig.changes.map(({ event, cause }) => [event, cause])).toContainEqual([
+    expect(harness.record(ticket).votes.map(({ region }) => region)).toEqual(['near', 'middle']);
+    expect(harness.changes.map(({ event, cause }) => [event, cause])).toContainEqual([
       'out',
       'refusing',
     ]);
   });
 
   it('takes part in what takes no memory, which does not count as the end of its refusals', () => {
-    const rig = calm();
-    rig.arrive(frameOf(['a'], lasting));
+    const harness = calm();
+    harness.arrive(frameOf(['a'], lasting));
     for (let waited = 0; waited <= timing.outAfterMs + limits.retryBackoffMaxMs; waited += 200) {
-      const ticket = rig.arrive(frameOf(['b'], { operations: [deleting('b')] }));
-      runFull(rig, 200, ['far']);
-      expect(rig.record(ticket).outcome).toBe('committed');
+      const ticket = harness.arrive(frameOf(['b'], { operations: [deleting('b')] }));
+      runFull(harness, 200, ['far']);
+      expect(harness.record(ticket).outcome).toBe('committed');
     }
-    expect(rig.statusOf('far').state).toBe('out');
+    expect(harness.statusOf('far').state).toBe('out');
   });
 
   it('stays if it takes a write again before that', () => {
-    const rig = calm();
-    const ticket = rig.arrive(frameOf(['a'], lasting));
-    runFull(rig, timing.outAfterMs - 100, ['far']);
-    runFull(rig, limits.retryBackoffMaxMs, []);
-    expect(rig.record(ticket).votes).toHaveLength(3);
-    rig.arrive(frameOf(['a'], lasting));
-    runFull(rig, timing.outAfterMs - 100, ['far']);
-    expect(rig.statusOf('far').state).toBe('voter');
+    const harness = calm();
+    const ticket = harness.arrive(frameOf(['a'], lasting));
+    runFull(harness, timing.outAfterMs - 100, ['far']);
+    runFull(harness, limits.retryBackoffMaxMs, []);
+    expect(harness.record(ticket).votes).toHaveLength(3);
+    harness.arrive(frameOf(['a'], lasting));
+    runFull(harness, timing.outAfterMs - 100, ['far']);
+    expect(harness.statusOf('far').state).toBe('voter');
   });
 
   it('stays if its refusals are far apart', () => {
-    const rig = calm();
+    const harness = calm();
     for (let time = 0; time < 3; time++) {
-      rig.arrive(frameOf(['a'], { notAfter: rig.now + 20 }));
-      runFull(rig, 50, ['far']);
-      rig.run(limits.refusalsApartMs + 1);
+      harness.arrive(frameOf(['a'], { notAfter: harness.now + 20 }));
+      runFull(harness, 50, ['far']);
+      harness.run(limits.refusalsApartMs + 1);
     }
-    expect(rig.changes).toEqual([]);
+    expect(harness.changes).toEqual([]);
   });
 
   it('returns by itself once it has memory, and is not copied in vain before that', () => {
-    const rig = calm();
-    rig.arrive(frameOf(['a'], lasting));
-    runFull(rig, timing.outAfterMs + limits.retryBackoffMaxMs, ['far']);
-    runFull(rig, limits.fullCopyPauseMs / 2, ['far']);
-    const copies = () => rig.changes.filter(({ event }) => event === 'copying').length;
+    const harness = calm();
+    harness.arrive(frameOf(['a'], lasting));
+    runFull(harness, timing.outAfterMs + limits.retryBackoffMaxMs, ['far']);
+    runFull(harness, limits.fullCopyPauseMs / 2, ['far']);
+    const copies = () => harness.changes.filter(({ event }) => event === 'copying').length;
     expect(copies()).toBeLessThanOrEqual(1);
-    runFull(rig, 2 * limits.outProbeBackoffMaxMs, []);
-    expect(rig.statusOf('far')).toMatchObject({ state: 'voter', cause: null });
+    runFull(harness, 2 * limits.outProbeBackoffMaxMs, []);
+    expect(harness.statusOf('far')).toMatchObject({ state: 'voter', cause: null });
   });
 
   it('does not vote again while it is full, though it has missed nothing', () => {
-    const rig = calm();
-    rig.arrive(frameOf(['a'], { notAfter: rig.now + timing.outAfterMs + 100 }));
-    rig.order({ kind: 'put-out', region: 'far', reason: 'for a test' });
-    runFull(rig, 200, ['far']);
-    rig.order({ kind: 'return', region: 'far', whole: false, force: false });
-    runFull(rig, limits.fullCopyPauseMs / 2, ['far']);
-    expect(rig.statusOf('far').state).toBe('out');
-    expect(rig.changes.filter(({ event }) => event === 'copying').length).toBeLessThanOrEqual(2);
+    const harness = calm();
+    harness.arrive(frameOf(['a'], { notAfter: harness.now + timing.outAfterMs + 100 }));
+    harness.order({ kind: 'put-out', region: 'far', reason: 'for a test' });
+    runFull(harness, 200, ['far']);
+    harness.order({ kind: 'return', region: 'far', whole: false, force: false });
+    runFull(harness, limits.fullCopyPauseMs / 2, ['far']);
+    expect(harness.statusOf('far').state).toBe('out');
+    expect(harness.changes.filter(({ event }) => event === 'copying').length).toBeLessThanOrEqual(
+      2,
+    );
   });
 
   it('stays if too few would be left without it, and the write is refused by name', () => {
-    const rig = calm({ minVoters: 3 });
-    const ticket = rig.arrive(frameOf(['a'], lasting));
-    runFull(rig, 200, ['far']);
-    expect(rig.told(ticket)).toMatchObject({
+    const harness = calm({ minVoters: 3 });
+    const ticket = harness.arrive(frameOf(['a'], lasting));
+    runFull(harness, 200, ['far']);
+    expect(harness.answerTo(ticket)).toMatchObject({
       kind: 'unavailable',
       code: 'full',
       faults: [{ region: 'far', reason: expect.stringContaining('out of memory') }],
     });
-    runFull(rig, 2 * timing.outAfterMs, ['far']);
-    expect(rig.statusOf('far').state).toBe('voter');
+    runFull(harness, 2 * timing.outAfterMs, ['far']);
+    expect(harness.statusOf('far').state).toBe('voter');
   });
 
   it('stays while the others are silent', () => {
-    const rig = calm();
-    rig.arrive(frameOf(['a'], lasting));
-    runFull(rig, timing.outAfterMs / 2, ['far'], ['near', 'middle']);
-    expect(rig.statusOf('far').state).toBe('voter');
+    const harness = calm();
+    harness.arrive(frameOf(['a'], lasting));
+    runFull(harness, timing.outAfterMs / 2, ['far'], ['near', 'middle']);
+    expect(harness.statusOf('far').state).toBe('voter');
   });
 });
 
 describe('every voter out of memory', () => {
   it('has what takes memory refused by name at once, naming each, and puts nobody out', () => {
-    const rig = calm();
-    const ticket = rig.arrive(frameOf(['a'], lasting));
-    runFull(rig, 100, rig.regions);
-    const told = rig.told(ticket);
+    const harness = calm();
+    const ticket = harness.arrive(frameOf(['a'], lasting));
+    runFull(harness, 100, harness.regions);
+    const told = harness.answerTo(ticket);
     expect(told).toMatchObject({ kind: 'unavailable', code: 'full' });
     const faults = told?.kind === 'unavailable' ? told.faults.map(({ region }) => region) : [];
-    expect(faults.toSorted()).toEqual([...rig.regions].sort());
+    expect(faults.toSorted()).toEqual([...harness.regions].sort());
     for (let waited = 0; waited < 3 * timing.outAfterMs; waited += 500) {
-      rig.arrive(frameOf(['a'], lasting));
-      runFull(rig, 500, rig.regions);
+      harness.arrive(frameOf(['a'], lasting));
+      runFull(harness, 500, harness.regions);
     }
-    expect(rig.changes).toEqual([]);
+    expect(harness.changes).toEqual([]);
   });
 
   it('lets those stay that have memory a moment later than the first', () => {
-    const rig = calm();
+    const harness = calm();
     for (let waited = 0; waited < 2 * timing.outAfterMs; waited += 500) {
-      rig.arrive(frameOf(['a'], lasting));
-      runFull(rig, 500, rig.regions);
+      harness.arrive(frameOf(['a'], lasting));
+      runFull(harness, 500, harness.regions);
     }
-    const ticket = rig.arrive(frameOf(['a'], lasting));
-    runFull(rig, timing.outAfterMs / 2, ['far']);
-    expect(rig.statusOf('far').state).toBe('voter');
-    runFull(rig, limits.retryBackoffMaxMs, []);
-    expect(rig.record(ticket).votes).toHaveLength(3);
-    expect(rig.changes).toEqual([]);
+    const ticket = harness.arrive(frameOf(['a'], lasting));
+    runFull(harness, timing.outAfterMs / 2, ['far']);
+    expect(harness.statusOf('far').state).toBe('voter');
+    runFull(harness, limits.retryBackoffMaxMs, []);
+    expect(harness.record(ticket).votes).toHaveLength(3);
+    expect(harness.changes).toEqual([]);
   });
 
   it('carries out what takes none, also if it came together with what takes some', () => {
-    const rig = calm();
-    const tickets = rig.arriveTogether([
+    const harness = calm();
+    const tickets = harness.arriveTogether([
       frameOf(['a'], lasting),
       frameOf(['a'], { ...lasting, operations: [deleting('a')] }),
     ]);
-    runFull(rig, 200, rig.regions);
+    runFull(harness, 200, harness.regions);
     const [refused, done] = tickets;
-    expect(rig.told(refused ?? 0)).toMatchObject({ kind: 'unavailable', code: 'full' });
-    expect(rig.record(done ?? 0).outcome).toBe('committed');
+    expect(harness.answerTo(refused ?? 0)).toMatchObject({ kind: 'unavailable', code: 'full' });
+    expect(harness.record(done ?? 0).outcome).toBe('committed');
   });
 });
 
@@ -200,31 +207,31 @@ describe('a voter whose server refuses to write', () => {
   const readOnly = { kind: 'silent', reason: 'READONLY', code: 'READONLY' } as const;
 
   it('is put out though it answers the probes in between', () => {
-    const rig = calm();
-    const ticket = rig.arrive(frameOf(['a'], lasting));
+    const harness = calm();
+    const ticket = harness.arrive(frameOf(['a'], lasting));
     for (let waited = 0; waited <= timing.outAfterMs + 2 * limits.probeBackoffMaxMs; waited += 10) {
-      for (const send of rig.flights) {
+      for (const send of harness.flights) {
         const isProbe = send.round.prepares.length + send.round.decisions.length === 0;
-        if (send.region === 'far' && !isProbe) rig.end(send, readOnly);
-        else rig.execute(send);
+        if (send.region === 'far' && !isProbe) harness.end(send, readOnly);
+        else harness.execute(send);
       }
-      rig.advance(10);
+      harness.advance(10);
     }
-    expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'refusing' });
-    expect(rig.record(ticket).votes).toHaveLength(2);
+    expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'refusing' });
+    expect(harness.record(ticket).votes).toHaveLength(2);
   });
 
   it('is named as refusing if it answers nothing else', () => {
-    const rig = calm();
-    rig.arrive(frameOf(['a'], lasting));
+    const harness = calm();
+    harness.arrive(frameOf(['a'], lasting));
     for (let waited = 0; waited <= timing.outAfterMs; waited += 10) {
-      for (const send of rig.flights) {
-        if (send.region === 'far') rig.end(send, readOnly);
-        else rig.execute(send);
+      for (const send of harness.flights) {
+        if (send.region === 'far') harness.end(send, readOnly);
+        else harness.execute(send);
       }
-      rig.advance(10);
+      harness.advance(10);
     }
-    expect(rig.statusOf('far')).toMatchObject({ state: 'out', cause: 'refusing' });
-    expect(rig.statusOf('far').detail).toContain('READONLY');
+    expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'refusing' });
+    expect(harness.statusOf('far').detail).toContain('READONLY');
   });
 });

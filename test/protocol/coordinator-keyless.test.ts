@@ -8,7 +8,7 @@ import { limits } from '../../shared/limits.ts';
 import type { SentRound } from '../../shared/protocol/io/events.ts';
 import { requestOf } from '../coordinator/requests.ts';
 import { RegionModel } from '../region/model.ts';
-import { Rig, start } from './core-harness.ts';
+import { CoreHarness, start } from './core-harness.ts';
 import { voterOf } from './stored.ts';
 
 const regions: readonly RegionId[] = ['near', 'middle', 'far'];
@@ -46,11 +46,11 @@ const writes: readonly (readonly [what: string, frame: WriteFrame, messages: rea
   ];
 
 let models: ReadonlyMap<RegionId, RegionModel>;
-let rig: Rig;
+let harness: CoreHarness;
 
 beforeEach(() => {
-  models = new Map(regions.map((region) => [region, new RegionModel(() => rig.now)]));
-  rig = beginning(new Rig({ regions, stored: { regions: fresh } }));
+  models = new Map(regions.map((region) => [region, new RegionModel(() => harness.now)]));
+  harness = beginning(new CoreHarness({ regions, stored: { regions: fresh } }));
 });
 
 function modelOf(region: RegionId): RegionModel {
@@ -60,35 +60,35 @@ function modelOf(region: RegionId): RegionModel {
 }
 
 /** A life whose first rounds have been answered. */
-function beginning(life: Rig): Rig {
-  rig = life;
-  rig.tick();
+function beginning(life: CoreHarness): CoreHarness {
+  harness = life;
+  harness.tick();
   answerAll();
-  return rig;
+  return harness;
 }
 
 /** The round runs in its region, and is answered as that says. */
 function carryOut(send: SentRound): void {
-  rig.end(send, modelOf(send.region).round(send.round));
+  harness.end(send, modelOf(send.region).round(send.round));
 }
 
 /** All rounds run until nothing is on its way, and commits that linger have gone. */
 function answerAll(): void {
   for (let turn = 0; turn < 100; turn += 1) {
-    for (const send of rig.flights) carryOut(send);
-    rig.advance(limits.commitLingerMs);
-    if (rig.flights.length === 0) return;
+    for (const send of harness.flights) carryOut(send);
+    harness.advance(limits.commitLingerMs);
+    if (harness.flights.length === 0) return;
   }
   throw new Error('the rounds come to no end');
 }
 
 /** The write is decided and answered, and its commits are on their way to every region. */
 function decided(frame: WriteFrame): readonly SentRound[] {
-  const ticket = rig.arrive(frame);
-  for (const send of rig.flights) carryOut(send);
-  expect(rig.record(ticket).outcome).toBe('committed');
-  rig.advance(limits.commitLingerMs);
-  const commits = rig.flights.filter(({ round }) => round.decisions.length > 0);
+  const ticket = harness.arrive(frame);
+  for (const send of harness.flights) carryOut(send);
+  expect(harness.record(ticket).outcome).toBe('committed');
+  harness.advance(limits.commitLingerMs);
+  const commits = harness.flights.filter(({ round }) => round.decisions.length > 0);
   expect(commits.map(({ region }) => region)).toEqual(regions);
   return commits;
 }
@@ -96,7 +96,7 @@ function decided(frame: WriteFrame): readonly SentRound[] {
 /** No region has left or is to leave, nothing is locked, and each has published the messages once, in order. */
 function expectWhole(messages: readonly string[]): void {
   for (const region of regions) {
-    expect(rig.statusOf(region)).toMatchObject({
+    expect(harness.statusOf(region)).toMatchObject({
       state: 'voter',
       cause: null,
       health: 'answering',
@@ -105,8 +105,8 @@ function expectWhole(messages: readonly string[]): void {
     expect(told).toEqual(messages);
     expect(modelOf(region).locks()).toEqual([]);
   }
-  expect(rig.changes).toEqual([]);
-  expect([...rig.tables.commits.values()].map(({ confirmed }) => confirmed)).toEqual([true]);
+  expect(harness.changes).toEqual([]);
+  expect([...harness.tables.commits.values()].map(({ confirmed }) => confirmed)).toEqual([true]);
 }
 
 /** Every choice of regions in which a commit ran before its coordinator died. */
@@ -118,10 +118,10 @@ describe.each(writes)('%s whose coordinator dies before its commit is acknowledg
   const [, frame, messages] = row;
 
   it('locks something in every region, so that nobody takes a second commit for a loss', () => {
-    const ticket = rig.arrive(frame);
-    for (const send of rig.flights) carryOut(send);
+    const ticket = harness.arrive(frame);
+    for (const send of harness.flights) carryOut(send);
     for (const region of regions) expect(modelOf(region).locks()).not.toEqual([]);
-    expect(rig.record(ticket).outcome).toBe('committed');
+    expect(harness.record(ticket).outcome).toBe('committed');
   });
 
   it.each(choices.map((ran) => ({ ran })))(
@@ -130,14 +130,14 @@ describe.each(writes)('%s whose coordinator dies before its commit is acknowledg
       const commits = decided(frame);
       for (const { region, round } of commits)
         if (ran.includes(region)) modelOf(region).round(round);
-      beginning(rig.restarted());
+      beginning(harness.restarted());
       expectWhole(messages);
     },
   );
 
   it('is settled by the next life, also if the commits of the dead one arrive behind it', () => {
     const commits = decided(frame);
-    beginning(rig.restarted());
+    beginning(harness.restarted());
     for (const { region, round } of commits) modelOf(region).round(round);
     answerAll();
     expectWhole(messages);
@@ -147,27 +147,27 @@ describe.each(writes)('%s whose coordinator dies before its commit is acknowledg
     const commits = decided(frame);
     const [first] = commits;
     if (first !== undefined) modelOf(first.region).round(first.round);
-    rig = rig.restarted();
-    rig.tick();
-    rig.advance(limits.commitLingerMs);
-    for (const { region, round } of rig.flights) {
+    harness = harness.restarted();
+    harness.tick();
+    harness.advance(limits.commitLingerMs);
+    for (const { region, round } of harness.flights) {
       if (region !== 'far') modelOf(region).round(round);
     }
-    beginning(rig.restarted());
+    beginning(harness.restarted());
     expectWhole(messages);
   });
 
   it('is aborted without a trace if it was not decided', () => {
-    rig.arrive(frame);
-    for (const { region, round } of rig.flights) {
+    harness.arrive(frame);
+    for (const { region, round } of harness.flights) {
       if (region !== 'far') modelOf(region).round(round);
     }
-    beginning(rig.restarted());
+    beginning(harness.restarted());
     for (const region of regions) {
-      expect(rig.statusOf(region)).toMatchObject({ state: 'voter', health: 'answering' });
+      expect(harness.statusOf(region)).toMatchObject({ state: 'voter', health: 'answering' });
       expect(modelOf(region).published).toEqual([]);
       expect(modelOf(region).locks()).toEqual([]);
     }
-    expect(rig.changes).toEqual([]);
+    expect(harness.changes).toEqual([]);
   });
 });

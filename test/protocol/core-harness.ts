@@ -41,14 +41,14 @@ import { CheckedCore } from './checked-core.ts';
 import { Replies } from './replies.ts';
 import { tablesOf, voterOf } from './stored.ts';
 
-/** Where the clock of every rig begins, ms. */
+/** Where the clock of every harness begins, ms. */
 export const start = 1_000_000;
 
 /** What a round, a deadline or a silence takes here, ms. The last is other than its default, which must not be used. */
 export const timing = { voteDeadlineMs: 2_000, roundTimeoutMs: 2_500, outAfterMs: 3_200 } as const;
 
-/** How a rig differs from three regions that have voted since ever, plenty of connections, and no other storage. */
-export interface RigOptions {
+/** How a harness differs from three regions that have voted since ever, plenty of connections, and no other storage. */
+export interface HarnessOptions {
   readonly regions?: readonly RegionId[];
   readonly connections?: number;
   readonly minVoters?: number;
@@ -89,11 +89,11 @@ export function frameOf(keys: readonly string[], given: Partial<WriteFrame> = {}
  * One core, driven by hand: frames go in, rounds come out and are answered as the test says, and the clock moves only
  * when told. Nothing is random and nothing runs by itself.
  */
-export class Rig {
+export class CoreHarness {
   now: number;
   readonly core: CoordinatorCore;
   readonly regions: readonly RegionId[];
-  readonly #options: RigOptions;
+  readonly #options: HarnessOptions;
   readonly #connections: number;
   /** What each step came to, oldest first. */
   readonly steps: Ready[] = [];
@@ -104,11 +104,11 @@ export class Rig {
   readonly #generation: number;
   readonly #flights = new Map<number, SentRound>();
   readonly #lookups = new Map<number, SentSnapshot>();
-  readonly #told = new Map<Ticket, CoordinatorReply>();
+  readonly #answers = new Map<Ticket, CoordinatorReply>();
   readonly #replies = new Replies();
   #tickets = 0;
 
-  constructor(options: RigOptions = {}) {
+  constructor(options: HarnessOptions = {}) {
     this.#options = options;
     this.regions = options.regions ?? ['near', 'middle', 'far'];
     this.#connections = options.connections ?? 100;
@@ -142,20 +142,20 @@ export class Rig {
     this.core = new CheckedCore(config, stored, this.now);
   }
 
-  /** A rig whose regions have all answered their first round: nothing is owed, waiting or on its way. */
-  static greeted(options: RigOptions = {}): Rig {
-    const rig = new Rig(options);
-    rig.tick();
-    rig.advance(10);
-    rig.settle();
-    return rig;
+  /** A harness whose regions have all answered their first round: nothing is owed, waiting or on its way. */
+  static greeted(options: HarnessOptions = {}): CoreHarness {
+    const harness = new CoreHarness(options);
+    harness.tick();
+    harness.advance(10);
+    harness.settle();
+    return harness;
   }
 
   /** A new life, from what storage holds, at the same moment. What is on its way is forgotten. */
-  restarted(options: RigOptions = {}): Rig {
+  restarted(options: HarnessOptions = {}): CoreHarness {
     this.tables.incarnation += 1;
     const stored = { ...this.tables.stored(this.#generation), ...options.stored };
-    return new Rig({ ...this.#options, now: this.now, ...options, stored });
+    return new CoreHarness({ ...this.#options, now: this.now, ...options, stored });
   }
 
   /** What the last step came to. */
@@ -286,7 +286,7 @@ export class Rig {
       recorded,
       horizon,
     });
-    const reply = this.#told.get(this.#tickets);
+    const reply = this.#answers.get(this.#tickets);
     return reply?.kind === 'resolutions' ? reply.resolutions : null;
   }
 
@@ -308,26 +308,26 @@ export class Rig {
   order(order: MemberOrder): OrderAnswer {
     this.#tickets += 1;
     this.step({ kind: 'admin-command', ticket: this.#tickets, order });
-    const reply = this.#told.get(this.#tickets);
+    const reply = this.#answers.get(this.#tickets);
     if (reply?.kind !== 'order') throw new Error('an order is answered with its step');
     return reply.answer;
   }
 
   /** What a caller was told; undefined while it waits. */
-  told(ticket: Ticket): WriteAnswer | undefined {
-    const reply = this.#told.get(ticket);
+  answerTo(ticket: Ticket): WriteAnswer | undefined {
+    const reply = this.#answers.get(ticket);
     return reply?.kind === 'write' ? reply.answer : undefined;
   }
 
   /** What a client that reads through the coordinator was told; undefined while it waits. */
-  toldRead(ticket: Ticket): ReadAnswer | undefined {
-    const reply = this.#told.get(ticket);
+  readAnswerTo(ticket: Ticket): ReadAnswer | undefined {
+    const reply = this.#answers.get(ticket);
     return reply?.kind === 'read' ? reply.answer : undefined;
   }
 
   /** The record that a caller was told; it throws where the write was not decided. */
   record(ticket: Ticket): WriteRecord {
-    const answer = this.told(ticket);
+    const answer = this.answerTo(ticket);
     if (answer?.kind !== 'decided') throw new Error(`not decided: ${JSON.stringify(answer)}`);
     return answer.record;
   }
@@ -456,8 +456,8 @@ export class Rig {
       else this.#lookups.set(send.number, send);
     }
     for (const reply of ready.replies) {
-      if (this.#told.has(reply.ticket)) throw new Error(`${reply.ticket} is answered twice`);
-      this.#told.set(reply.ticket, reply);
+      if (this.#answers.has(reply.ticket)) throw new Error(`${reply.ticket} is answered twice`);
+      this.#answers.set(reply.ticket, reply);
     }
     const waiting = this.#flights.size + this.#lookups.size;
     if (waiting > this.#connections) throw new Error('more rounds than connections');

@@ -3,7 +3,7 @@ import type { KeyCounts } from '../../shared/contracts/members.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import type { SentRound } from '../../shared/protocol/io/events.ts';
 import { RegionModel } from '../region/model.ts';
-import { Rig } from './core-harness.ts';
+import { CoreHarness } from './core-harness.ts';
 
 /** R45: a shard is founded once, whatever its instances do at the same time, and whatever arrives late. */
 
@@ -33,15 +33,15 @@ function keysIn(region: RegionId): readonly string[] {
 }
 
 /** An instance that begins on what is stored, and has not been answered yet. */
-function born(rig: Rig): Rig {
-  now = () => rig.now;
-  rig.tick();
-  return rig;
+function born(harness: CoreHarness): CoreHarness {
+  now = () => harness.now;
+  harness.tick();
+  return harness;
 }
 
 /** The round runs in its region, and is answered as that says. */
-function carryOut(rig: Rig, send: SentRound): void {
-  rig.end(send, modelOf(send.region).round(send.round));
+function carryOut(harness: CoreHarness, send: SentRound): void {
+  harness.end(send, modelOf(send.region).round(send.round));
 }
 
 /** The rounds run although nobody waits for their answers any more. */
@@ -49,57 +49,57 @@ function arriveLate(sends: readonly SentRound[]): void {
   for (const { region, round } of sends) modelOf(region).round(round);
 }
 
-function answerAll(rig: Rig): void {
-  for (const send of rig.flights) carryOut(rig, send);
+function answerAll(harness: CoreHarness): void {
+  for (const send of harness.flights) carryOut(harness, send);
 }
 
 /** Everything is answered, until all vote or nothing changes any more. */
-function calm(rig: Rig): void {
+function calm(harness: CoreHarness): void {
   for (let turn = 0; turn < 200; turn += 1) {
-    answerAll(rig);
-    rig.advance(500);
+    answerAll(harness);
+    harness.advance(500);
   }
 }
 
-function foundFrom(rig: Rig, source: RegionId, replace: KeyCounts = {}) {
-  return rig.order({ kind: 'found', source, agree: false, replace });
+function foundFrom(harness: CoreHarness, source: RegionId, replace: KeyCounts = {}) {
+  return harness.order({ kind: 'found', source, agree: false, replace });
 }
 
-function statesOf(rig: Rig): readonly string[] {
-  return rig.core.status().regions.map(({ region, state }) => `${region} ${state}`);
+function statesOf(harness: CoreHarness): readonly string[] {
+  return harness.core.status().regions.map(({ region, state }) => `${region} ${state}`);
 }
 
 const allVote = regions.map((region) => `${region} voter`);
 
 /** An instance that has been told what all regions hold, with nothing on its way. */
-function counted(options: ConstructorParameters<typeof Rig>[0] = {}): Rig {
-  const rig = born(new Rig({ regions, stored: nothing, ...options }));
-  answerAll(rig);
-  return rig;
+function counted(options: ConstructorParameters<typeof CoreHarness>[0] = {}): CoreHarness {
+  const harness = born(new CoreHarness({ regions, stored: nothing, ...options }));
+  answerAll(harness);
+  return harness;
 }
 
 describe('an instance that was left behind before its shard had members', () => {
   it('changes nothing by counts that arrive after the next one has begun', () => {
     filled({});
-    const stale = born(new Rig({ regions, stored: nothing }));
+    const stale = born(new CoreHarness({ regions, stored: nothing }));
     const counts = stale.flights;
-    const rig = born(stale.restarted());
-    answerAll(rig);
-    answerAll(rig);
-    expect(statesOf(rig)).toEqual(allVote);
+    const harness = born(stale.restarted());
+    answerAll(harness);
+    answerAll(harness);
+    expect(statesOf(harness)).toEqual(allVote);
     const before = regions.map((region) => modelOf(region).state());
     arriveLate(counts);
     expect(regions.map((region) => modelOf(region).state())).toEqual(before);
-    calm(rig);
-    expect(statesOf(rig)).toEqual(allVote);
+    calm(harness);
+    expect(statesOf(harness)).toEqual(allVote);
   });
 
   it('says nothing to an order to found that it does not store first: then it learns that it owns nothing', () => {
     filled({ near: 5 });
     const stale = counted();
-    const rig = born(stale.restarted());
-    answerAll(rig);
-    expect(foundFrom(rig, 'near').kind).toBe('taken');
+    const harness = born(stale.restarted());
+    answerAll(harness);
+    expect(foundFrom(harness, 'near').kind).toBe('taken');
     const orders = [
       () => foundFrom(stale, 'far', { near: 5 }),
       () => foundFrom(stale, 'near'),
@@ -116,11 +116,11 @@ describe('an instance that was left behind before its shard had members', () => 
 
   it('finds the next one’s state where it counts again, and begins nothing over it', () => {
     filled({});
-    const stale = born(new Rig({ regions, stored: nothing }));
-    const rig = born(stale.restarted());
-    answerAll(rig);
-    answerAll(rig);
-    expect(statesOf(rig)).toEqual(allVote);
+    const stale = born(new CoreHarness({ regions, stored: nothing }));
+    const harness = born(stale.restarted());
+    answerAll(harness);
+    answerAll(harness);
+    expect(statesOf(harness)).toEqual(allVote);
     calm(stale);
     expect(stale.persisted).toEqual([]);
     expect(stale.rounds.every(({ round }) => round.copy === null && !round.begin)).toBe(true);
@@ -134,10 +134,10 @@ describe('an instance that dies at a step of the beginning', () => {
     const first = counted();
     expect(foundFrom(first, 'near').kind).toBe('refused');
     // Nothing of the step is stored, so nothing of it leaves: the next instance knows nothing of the order.
-    const rig = counted();
-    expect(foundFrom(rig, 'far', { near: 5 }).kind).toBe('taken');
-    calm(rig);
-    expect(statesOf(rig)).toEqual(allVote);
+    const harness = counted();
+    expect(foundFrom(harness, 'far', { near: 5 }).kind).toBe('taken');
+    calm(harness);
+    expect(statesOf(harness)).toEqual(allVote);
     for (const region of regions) expect(keysIn(region)).toEqual(['far:0', 'far:1']);
   });
 
@@ -147,14 +147,16 @@ describe('an instance that dies at a step of the beginning', () => {
       const first = counted();
       expect(foundFrom(first, 'near', { far: 2 }).kind).toBe('taken');
       const late = first.flights;
-      const rig = born(first.restarted());
-      expect(foundFrom(rig, 'far', { near: 5 }).kind).toBe('refused');
+      const harness = born(first.restarted());
+      expect(foundFrom(harness, 'far', { near: 5 }).kind).toBe('refused');
       if (when === 'with its rounds on their way') arriveLate(late);
-      calm(rig);
-      expect(statesOf(rig)).toEqual(allVote);
+      calm(harness);
+      expect(statesOf(harness)).toEqual(allVote);
       for (const region of regions) expect(keysIn(region)).toHaveLength(5);
       expect(keysIn('far')).toEqual(keysIn('near'));
-      const founded = [...first.changes, ...rig.changes].filter(({ event }) => event === 'founded');
+      const founded = [...first.changes, ...harness.changes].filter(
+        ({ event }) => event === 'founded',
+      );
       expect(founded.map(({ region }) => region)).toEqual(['near']);
     },
   );
@@ -167,21 +169,21 @@ describe('an instance that dies at a step of the beginning', () => {
     (_, isLast) => {
       for (let steps = 1; steps < 40; steps += 1) {
         filled({ near: 5, far: 2 });
-        let rig = counted();
-        expect(foundFrom(rig, 'near', { far: 2 }).kind).toBe('taken');
+        let harness = counted();
+        expect(foundFrom(harness, 'near', { far: 2 }).kind).toBe('taken');
         for (let step = 0; step < steps; step += 1) {
-          const [send] = rig.flights;
-          if (send === undefined) rig.advance(500);
-          else carryOut(rig, send);
+          const [send] = harness.flights;
+          if (send === undefined) harness.advance(500);
+          else carryOut(harness, send);
         }
-        const late = rig.flights;
-        rig = born(rig.restarted());
-        answerAll(rig);
+        const late = harness.flights;
+        harness = born(harness.restarted());
+        answerAll(harness);
         if (!isLast) arriveLate(late);
-        calm(rig);
+        calm(harness);
         if (isLast) arriveLate(late);
-        calm(rig);
-        expect(statesOf(rig)).toEqual(allVote);
+        calm(harness);
+        expect(statesOf(harness)).toEqual(allVote);
         for (const region of regions) expect(keysIn(region)).toEqual(keysIn('near'));
         expect(keysIn('near')).toHaveLength(5);
       }
@@ -194,11 +196,11 @@ describe('an instance that dies at a step of the beginning', () => {
     const late = first.flights;
     expect(late.every(({ round }) => round.begin && round.takes === 0)).toBe(true);
     modelOf('far').run('SET', 'theirs', 'v');
-    const rig = born(first.restarted());
+    const harness = born(first.restarted());
     arriveLate(late);
-    calm(rig);
-    expect(statesOf(rig)).toEqual(['near voter', 'middle voter', 'far out']);
-    expect(rig.statusOf('far')).toMatchObject({ cause: 'foreign', held: true });
+    calm(harness);
+    expect(statesOf(harness)).toEqual(['near voter', 'middle voter', 'far out']);
+    expect(harness.statusOf('far')).toMatchObject({ cause: 'foreign', held: true });
     expect(keysIn('far')).toEqual(['theirs']);
   });
 });
@@ -208,7 +210,7 @@ describe('a source that is believed and has not been taken yet', () => {
     filled({ near: 5 });
     const first = counted();
     expect(foundFrom(first, 'near').kind).toBe('taken');
-    const rig = born(first.restarted());
+    const harness = born(first.restarted());
     const order = {
       kind: 'return',
       region: 'near',
@@ -216,10 +218,10 @@ describe('a source that is believed and has not been taken yet', () => {
       force: false,
       replace: 1,
     } as const;
-    expect(rig.order(order)).toMatchObject({ kind: 'taken' });
-    expect(rig.tables.regions.get('near')).toMatchObject({ takes: Number.MAX_SAFE_INTEGER });
-    calm(rig);
-    expect(statesOf(rig)).toEqual(allVote);
+    expect(harness.order(order)).toMatchObject({ kind: 'taken' });
+    expect(harness.tables.regions.get('near')).toMatchObject({ takes: Number.MAX_SAFE_INTEGER });
+    calm(harness);
+    expect(statesOf(harness)).toEqual(allVote);
     for (const region of regions) expect(keysIn(region)).toHaveLength(5);
   });
 });
@@ -237,7 +239,7 @@ describe('two coordinators with storages of their own', () => {
     carryOut(one, near);
     answerAll(two);
     for (const send of rest) carryOut(one, send);
-    for (const rig of [one, two, one, two]) calm(rig);
+    for (const harness of [one, two, one, two]) calm(harness);
     const generations = regions.map((region) => modelOf(region).state().meta?.generation);
     expect(generations).toEqual([9, 11, 11]);
     expect(one.statusOf('middle')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
@@ -251,13 +253,13 @@ describe('two coordinators with storages of their own', () => {
     expect(foundFrom(one, 'near', { far: 2 }).kind).toBe('taken');
     expect(foundFrom(two, 'far', { near: 5 }).kind).toBe('taken');
     // Each has taken its own source before the other one asks for it.
-    for (const [rig, source] of [
+    for (const [harness, source] of [
       [one, 'near'],
       [two, 'far'],
     ] as const) {
-      carryOut(rig, rig.flight(source));
+      carryOut(harness, harness.flight(source));
     }
-    for (const rig of [one, two, one, two]) calm(rig);
+    for (const harness of [one, two, one, two]) calm(harness);
     expect(keysIn('near')).toHaveLength(5);
     expect(keysIn('far')).toHaveLength(2);
     expect(one.statusOf('far')).toMatchObject({ state: 'out', cause: 'foreign', held: true });

@@ -2,12 +2,12 @@ import { describe, expect, it } from 'vitest';
 import { InvariantViolation } from '../../shared/assert.ts';
 import type { CoordinatorInternals } from '../../shared/protocol/invariants/must.ts';
 import type { RegionLink } from '../../shared/protocol/regions/region-link.ts';
-import { frameOf, Rig } from './core-harness.ts';
+import { CoreHarness, frameOf } from './core-harness.ts';
 
 /** One thing that is wrong in memory, and the claim that has to notice it in the next step. */
 interface Sabotage {
   readonly claim: string;
-  readonly spoil: (core: CoordinatorInternals, rig: Rig) => void;
+  readonly spoil: (core: CoordinatorInternals, harness: CoreHarness) => void;
 }
 
 const sabotages: readonly Sabotage[] = [
@@ -104,27 +104,27 @@ const sabotages: readonly Sabotage[] = [
 ];
 
 /** A commit that is not acknowledged anywhere, an undecided write of `b`, and one that waits for `b`. */
-function busyRig(): Rig {
-  const rig = Rig.greeted();
-  rig.arrive(frameOf(['a']));
-  rig.execute(rig.flight('near'));
-  rig.execute(rig.flight('middle'));
-  rig.execute(rig.flight('far'));
-  rig.arrive(frameOf(['b']));
-  rig.arrive(frameOf(['b']));
-  return rig;
+function busyHarness(): CoreHarness {
+  const harness = CoreHarness.greeted();
+  harness.arrive(frameOf(['a']));
+  harness.execute(harness.flight('near'));
+  harness.execute(harness.flight('middle'));
+  harness.execute(harness.flight('far'));
+  harness.arrive(frameOf(['b']));
+  harness.arrive(frameOf(['b']));
+  return harness;
 }
 
 describe('the invariants of a coordinator', () => {
   it('hold in the midst of writes', () => {
-    expect(() => busyRig().tick()).not.toThrow();
+    expect(() => busyHarness().tick()).not.toThrow();
   });
 
   it.each(sabotages)('notice that $claim', ({ claim, spoil }) => {
-    const rig = busyRig();
-    spoil(rig.core.internals, rig);
-    expect(() => rig.tick()).toThrow(InvariantViolation);
-    const again = busyRig();
+    const harness = busyHarness();
+    spoil(harness.core.internals, harness);
+    expect(() => harness.tick()).toThrow(InvariantViolation);
+    const again = busyHarness();
     spoil(again.core.internals, again);
     expect(() => again.tick()).toThrow(claim);
   });

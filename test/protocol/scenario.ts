@@ -1,7 +1,7 @@
 import type { TransactionOrder } from '../../shared/ids.ts';
 import type { Ticket } from '../../shared/protocol/io/events.ts';
 import { everyKey, flushedKey } from '../../shared/reserved-keys.ts';
-import { frameOf, Rig } from './core-harness.ts';
+import { CoreHarness, frameOf } from './core-harness.ts';
 import { linesOf, membersText } from './scenario-output.ts';
 import { outOf, voterOf } from './stored.ts';
 
@@ -10,81 +10,81 @@ import { outOf, voterOf } from './stored.ts';
  * Regions acknowledge each decision and say yes to each prepare unless a command says otherwise.
  */
 export class Scenario {
-  #rig = Rig.greeted();
+  #harness = CoreHarness.greeted();
   readonly #names = new Map<Ticket, string>();
 
   /** Carries out one command, and returns a line for each thing that the coordinator did, or what was asked for. */
   run(command: string): readonly string[] {
     const [verb = '', ...words] = command.split(/\s+/);
-    const before = this.#rig.steps.length;
+    const before = this.#harness.steps.length;
     const shown = this.#do(verb, words, command);
     if (shown !== null) return shown;
-    const steps = this.#rig.steps.slice(before);
+    const steps = this.#harness.steps.slice(before);
     return steps.flatMap((step) =>
       linesOf(step, (ticket) => this.#names.get(ticket) ?? `${ticket}`),
     );
   }
 
   #do(verb: string, words: readonly string[], command: string): readonly string[] | null {
-    const rig = this.#rig;
+    const harness = this.#harness;
     const [first = '', ...rest] = words;
     switch (verb) {
       case 'start':
         return this.#start(words);
       case 'write':
-        this.#name(rig.arrive(frameOf(rest)), first);
+        this.#name(harness.arrive(frameOf(rest)), first);
         return null;
       case 'flush':
-        this.#name(rig.arrive(frameOf([everyKey, flushedKey])), first);
+        this.#name(harness.arrive(frameOf([everyKey, flushedKey])), first);
         return null;
       case 'read':
-        this.#name(rig.read({ keys: rest }), first);
+        this.#name(harness.read({ keys: rest }), first);
         return null;
       case 'lease':
-        rig.want(first);
+        harness.want(first);
         return null;
       case 'answer':
-        for (const region of words) rig.execute(this.#oldest(region));
+        for (const region of words) harness.execute(this.#oldest(region));
         return null;
       case 'refuse': {
         const [holder = '', key = ''] = rest;
         const vote = { kind: 'locked', key, holder: orderOf(holder) } as const;
-        rig.execute(this.#oldest(first), { votes: [vote] });
+        harness.execute(this.#oldest(first), { votes: [vote] });
         return null;
       }
       case 'lists': {
         const [transaction = '', ...keys] = rest;
         const lock = { transaction: orderOf(transaction), keys };
-        rig.execute(this.#oldest(first), { older: [lock] });
+        harness.execute(this.#oldest(first), { older: [lock] });
         return null;
       }
       case 'holds':
-        rig.count(this.#oldest(first), Number(rest[0]));
+        harness.count(this.#oldest(first), Number(rest[0]));
         return null;
       case 'lose':
-        rig.silence(this.#oldest(first), 'no answer');
+        harness.silence(this.#oldest(first), 'no answer');
         return null;
       case 'snapshot':
-        for (const lookup of rig.lookups) {
-          rig.look(lookup, { kind: 'read', replies: [], locks: [] });
+        for (const lookup of harness.lookups) {
+          harness.look(lookup, { kind: 'read', replies: [], locks: [] });
         }
         return null;
       case 'question':
-        return (rig.ask([orderOf(first)]) ?? []).map(({ kind }) => `answer ${kind}`);
+        return (harness.ask([orderOf(first)]) ?? []).map(({ kind }) => `answer ${kind}`);
       case 'wait':
-        rig.advance(Number(first));
+        harness.advance(Number(first));
         return null;
       case 'run':
-        rig.run(Number(first), rest);
+        harness.run(Number(first), rest);
         return null;
       case 'crash':
-        this.#rig = rig.restarted();
-        this.#rig.tick();
+        this.#harness = harness.restarted();
+        this.#harness.tick();
         return this.run('since-crash');
       case 'since-crash':
-        return this.#rig.steps.flatMap((step) => linesOf(step, String));
+        return this.#harness.steps.flatMap((step) => linesOf(step, String));
       case 'status':
-        return membersText(rig.core.status());
+        return membersText(harness.core.status());
       default:
         throw new Error(`no such command: ${command}`);
     }
@@ -96,16 +96,16 @@ export class Scenario {
     const regions = ['near', 'middle', 'far'].map((one) =>
       one === region ? outOf(one) : voterOf(one),
     );
-    if (how === 'new') this.#rig = new Rig({ stored: { epoch: 0, regions: [] } });
+    if (how === 'new') this.#harness = new CoreHarness({ stored: { epoch: 0, regions: [] } });
     else if (how === 'without')
-      this.#rig = new Rig({ stored: { epoch: 2, sequence: 4, regions, missed } });
-    else this.#rig = new Rig();
-    this.#rig.tick();
-    return this.#rig.steps.flatMap((step) => linesOf(step, String));
+      this.#harness = new CoreHarness({ stored: { epoch: 2, sequence: 4, regions, missed } });
+    else this.#harness = new CoreHarness();
+    this.#harness.tick();
+    return this.#harness.steps.flatMap((step) => linesOf(step, String));
   }
 
   #oldest(region: string) {
-    const [send] = this.#rig.flightsTo(region);
+    const [send] = this.#harness.flightsTo(region);
     if (send === undefined) throw new Error(`no round is on its way to ${region}`);
     return send;
   }
