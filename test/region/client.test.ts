@@ -44,7 +44,7 @@ describe.each(servers)('a region client of %s', (_, start) => {
   const send = (given: Parameters<typeof roundOf>[0]) => client.round(roundOf(given), timeoutMs);
   const incr = (sequence: number) => prepareOf(sequence, ['n'], part(increment('n')));
 
-  it('runs rounds and snapshots, one request each once the server knows the script', async () => {
+  it('runs rounds and snapshots in one request each once the server knows the script', async () => {
     const keys = ['é', 'n'];
     const parts = [part(set('é', '"\0😀'), increment('n'))];
     const first = executed(await send({ prepares: [prepareOf(1, keys, ...parts)] }));
@@ -84,7 +84,7 @@ describe.each(servers)('a region client of %s', (_, start) => {
     expect(unknown).toMatchObject({ kind: 'error', message: expect.stringContaining('NOSUCH') });
   });
 
-  it('runs rounds that are sent at once before the server knows the script', async () => {
+  it('runs concurrent rounds that are sent before the server knows the script', async () => {
     const prepares = [1, 2, 3].map((index) => [
       prepareOf(index, [`k${index}`], part(set(`k${index}`, '1'))),
     ]);
@@ -102,7 +102,7 @@ describe.each(servers)('a region client of %s', (_, start) => {
     expect([gateway.meter.requests, gateway.meter.bytesIn < 1_000]).toEqual([1, true]);
   });
 
-  it('sends at most 10 kB with a write or a read of a new client to a server that knows the text', async () => {
+  it('sends at most 10 kB with a new client’s write or read to a server that knows the text', async () => {
     const read = snapshotOf(['n'], [command(['GET', 'n'])]);
     await send({ prepares: [incr(1)] });
     await client.snapshot(read, timeoutMs);
@@ -114,12 +114,12 @@ describe.each(servers)('a region client of %s', (_, start) => {
       const result = await run(connectRegion({ id: 'here', url: gateway.url, token }));
       expect(result.kind).not.toBe('silent');
       expect(gateway.meter.bytesIn).toBeLessThan(10_000);
-      // A server that knows no flags is asked for the flagged text first, and then whether it knows them.
+      // A server that does not support flags first gets the flagged text, and then a request for its features.
       expect(gateway.meter.requests).toBeLessThanOrEqual(3);
     }
   });
 
-  it('sends each text when it is first needed, and the same round has the same results by each', async () => {
+  it('sends each text with the first round that needs it, and not again', async () => {
     await server.redis.script('FLUSH');
     const texts: number[] = [];
     const kinds = [
@@ -139,13 +139,13 @@ describe.each(servers)('a region client of %s', (_, start) => {
     expect(await server.redis.mget('n', 's')).toEqual(['1', 'v']);
   });
 
-  it('sends the whole text again to a server that has forgotten the script', async () => {
+  it('sends the whole text again to a server that has lost the script', async () => {
     await send({});
     await server.redis.script('FLUSH');
     expect(outcomesOf(executed(await send({ prepares: [incr(1)] })).votes[0])).toBe('[[0,1]]');
   });
 
-  it('is silent and does not send again when the answer is lost after the round ran', async () => {
+  it('is silent and does not retry if the response is lost after the round ran', async () => {
     await send({});
     for (const kind of ['drop', 'hang'] as const) {
       gateway.faults.add({ fault: { kind, executed: true }, times: 1 });
@@ -158,7 +158,7 @@ describe.each(servers)('a region client of %s', (_, start) => {
     expect(again.votes).toEqual([{ kind: 'duplicate' }]);
   });
 
-  it('is silent on every answer that is none, and works again after it', async () => {
+  it('is silent on every invalid response, and works again after it', async () => {
     for (const answer of ['page', 'broken-json', 'status-500'] as const) {
       gateway.faults.add({ fault: { kind: 'garbage', executed: false, answer }, times: 1 });
       expect((await send({ prepares: [incr(1)] })).kind).toBe('silent');
@@ -166,7 +166,7 @@ describe.each(servers)('a region client of %s', (_, start) => {
     expect((await send({ prepares: [incr(1)] })).kind).toBe('executed');
   });
 
-  it('says that there was no answer in time', async () => {
+  it('reports that there was no answer in time', async () => {
     gateway.faults.add({ fault: { kind: 'hang', executed: false }, times: 2 });
     const result = await client.round(roundOf({}), 50);
     expect(result).toEqual({ kind: 'silent', reason: 'no answer in time' });
@@ -174,7 +174,7 @@ describe.each(servers)('a region client of %s', (_, start) => {
     expect(read).toEqual({ kind: 'silent', reason: 'no answer in time', isUnanswered: true });
   });
 
-  it('is silent with a wrong token, and if nobody listens', async () => {
+  it('is silent with a wrong token, and if nothing listens', async () => {
     const stranger = connectRegion({ id: 'here', url: gateway.url, token: 'wrong' });
     expect((await stranger.round(roundOf({}), timeoutMs)).kind).toBe('silent');
     const nobody = connectRegion({ id: 'here', url: 'http://127.0.0.1:1', token });
@@ -184,7 +184,7 @@ describe.each(servers)('a region client of %s', (_, start) => {
   });
 });
 
-describe('a region client of something else', () => {
+describe('a region client of another kind of server', () => {
   let answer = '';
   let status = 200;
   let server: Server;
@@ -217,11 +217,11 @@ describe('a region client of something else', () => {
   it.each(answers)('is silent when it answers %i %s', async (givenStatus, body) => {
     [status, answer] = [givenStatus, body];
     const round = await client.round(roundOf({}), timeoutMs);
-    // What the server itself says counts against it (R31).
+    // An error of the server itself is reported with its code (R31).
     const code = body.includes('OOM') ? { code: 'OOM' } : {};
     expect(round).toEqual({ kind: 'silent', reason: expect.any(String), ...code });
     const read = await client.snapshot(snapshotOf([], []), timeoutMs);
-    // It may have been carried out all the same, unless it is the script's reply that makes no sense.
+    // The read may have been carried out, unless only the script's reply is malformed.
     const { isUnanswered, ...told } = { isUnanswered: undefined, ...read };
     expect([true, undefined]).toContain(isUnanswered);
     expect(told).toEqual({ kind: 'silent', reason: expect.any(String) });

@@ -8,12 +8,12 @@ import { connectDirectly } from './direct.ts';
 import { abortOf, executed, outcomesOf, part, prepareOf, roundOf, snapshotOf } from './fixtures.ts';
 import { startRedisServer, type TestServer } from './servers.ts';
 
-/** So many steps are allowed here, so that small values show what large ones do. */
+/** The number of steps that these tests allow, so that small values reach the bound. */
 const allowed = 1_000;
 
 function fewSteps(text: string): string {
   const bounds = `MOST_SCANNED=${limits.stepsPerCommand},`;
-  if (text.includes('loadWork') && !text.includes(bounds)) throw new Error('there is no bound');
+  if (text.includes('loadWork') && !text.includes(bounds)) throw new Error('the text has no bound');
   return text.replace(bounds, `MOST_SCANNED=${allowed},`);
 }
 
@@ -37,7 +37,7 @@ const reads: readonly (readonly [string, string])[] = [
   ['GEORADIUS_RO g2000 0 0 1 m', 'GEORADIUS_RO g2002 0 0 1 m'],
 ];
 
-/** Of a write, or of a script. What a write stages by copying it counts as well. */
+/** Commands of a write, or of a script. The copies that staging makes count as well. */
 const writes: readonly (readonly [string, string])[] = [
   [`SUNIONSTORE new ${times(10, 's')}`, `SUNIONSTORE new ${times(11, 's')}`],
   [`SUNIONSTORE s ${times(9, 's')}`, `SUNIONSTORE s ${times(10, 's')}`],
@@ -69,7 +69,7 @@ const writes: readonly (readonly [string, string])[] = [
   ['XREAD COUNT 9 STREAMS x 0', 'XREAD STREAMS x 0'],
 ];
 
-describe('what one command takes', () => {
+describe('the work of a command', () => {
   let server: TestServer;
   let client: RegionClient;
   let sequence = 0;
@@ -107,7 +107,7 @@ describe('what one command takes', () => {
     return result.replies[0] ?? null;
   };
 
-  /** The first of these fails the write, or none. */
+  /** The vote's outcomes. At most the first of these commands fails the write. */
   const voteOn = async (...commands: readonly (readonly string[])[]): Promise<string> => {
     const compiled = compileWrite(commands, [], { now: Date.now(), seed: () => 7 });
     if (!compiled.ok) throw new Error(compiled.detail);
@@ -148,7 +148,7 @@ describe('what one command takes', () => {
     expect(await server.redis.keys('lockstep:*:*:*')).toEqual([]);
   });
 
-  it('counts what the transaction has staged, and what it copies if that was staged by elements', async () => {
+  it('includes staged elements, and the copy of a collection that was staged by elements', async () => {
     const union = (count: number, key: string) => ['SUNION', ...Array<string>(count).fill(key)];
     expect(await voteOn(union(5, 's200'))).not.toContain(tooMuch);
     expect(await voteOn(['SADD', 's200', 'new'], union(4, 's200'))).toContain(tooMuch);
@@ -157,14 +157,14 @@ describe('what one command takes', () => {
     expect(await voteOn(['DEL', 's200'], union(9, 's200'))).not.toContain(tooMuch);
   });
 
-  it('counts the copy of a collection that a script changes, and none for what addresses its elements', async () => {
+  it('includes the copy of a collection that a script changes, but none for commands on its elements', async () => {
     expect(await voteOn(['HSET', 'h1001', 'f', 'v'])).toBe('[[0,1]]');
     const scripted = (key: string) => ['EVAL', text, '0', 'HSET', key, 'f', 'v'];
     expect(await voteOn(scripted('h1000'))).toBe('[[0,1]]');
     expect(await voteOn(scripted('h1001'))).toContain(tooMuch);
   });
 
-  it('is counted before a script draws from a collection, goes through it, or through all keys', async () => {
+  it('is counted before a script draws from a collection or iterates over it or over all keys', async () => {
     for (const words of ['SRANDMEMBER s1000', 'HSCAN h1001 0', 'SPOP s1000']) {
       expect(await voteOn(['EVAL', text, '0', ...words.split(' ')])).toContain(tooMuch);
     }
@@ -175,12 +175,12 @@ describe('what one command takes', () => {
     expect(await answer(['KEYS', '*'])).toEqual({ error: expect.stringContaining(tooMuch) });
   });
 
-  it('is no more than what a small draw or a slice takes, in a snapshot', async () => {
+  it('is no more than a small draw or a slice needs, in a snapshot', async () => {
     expect(await answer(['EVAL_RO', text, '0', 'SRANDMEMBER', 's1001', '3'])).toHaveLength(3);
     expect(await answer(['EVAL_RO', text, '0', 'SSCAN', 's1001', '0'])).toHaveLength(2);
   });
 
-  it('is asked for by one command more, and by none for what reads or changes one element', async () => {
+  it('is measured with one more command, and with none for a read or change of one element', async () => {
     const callsOf = async (body: () => Promise<unknown>) => {
       await server.redis.config('RESETSTAT');
       await body();
@@ -203,7 +203,7 @@ describe('what one command takes', () => {
   });
 });
 
-describe('a read that leaves a region natively', () => {
+describe('a read that a region runs natively', () => {
   const range = String(limits.rangePerRead);
   const entries = String(limits.entriesPerRead);
   it.each([
@@ -232,7 +232,7 @@ describe('a read that leaves a region natively', () => {
     ['XINFO STREAM x FULL', 'XINFO STREAM x FULL'],
     ['GET k', 'GET k'],
     ['LRANGE l a b', 'LRANGE l a b'],
-  ])('goes from %s as %s', (given, sent) => {
+  ])('is sent from %s as %s', (given, sent) => {
     expect(boundedRead(given.split(' '))).toEqual(sent.split(' '));
   });
 

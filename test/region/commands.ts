@@ -16,16 +16,16 @@ export interface Entry {
   readonly expiry: number;
 }
 
-/** The keys that a command runs on. `get` knows nothing of what has expired. */
+/** The keys that a command runs on. `get` does not check expiries. */
 export interface Keys {
   readonly clock: number;
   get(key: string): Entry | undefined;
-  /** Of every key that is kept, expired or not. */
+  /** The names of all stored keys, expired or not. */
   names(): readonly string[];
   set(key: string, entry: Entry | undefined): void;
 }
 
-/** As Redis has it: at its expiry a key is still there, and gone a moment later. */
+/** As in Redis: at its expiry a key still exists, and a millisecond later it does not. */
 export function hasExpired(entry: Entry, clock: number): boolean {
   return entry.expiry !== -1 && entry.expiry < clock;
 }
@@ -39,10 +39,10 @@ const wrongType: ModelReply = {
 const notInteger: ModelReply = { error: 'ERR value is not an integer or out of range' };
 const syntaxError: ModelReply = { error: 'ERR syntax error' };
 
-/** Runs one command of the model's small table. `args` begins with the name; it throws for another command. */
+/** Runs a command of the model's small table. `args` begins with the name; throws for any other command. */
 export function runCommand(keys: Keys, args: readonly string[]): ModelReply {
   const [name = '', key = '', ...rest] = args;
-  // These name a second key, and keys are text.
+  // These take a second key, and keys are text.
   if (name.toUpperCase() === 'RENAME') return rename(keys, key, rest[0] ?? '');
   if (name.toUpperCase() === 'COPY') return copy(keys, key, rest[0] ?? '');
   const command = commands.get(name.toUpperCase());
@@ -50,14 +50,14 @@ export function runCommand(keys: Keys, args: readonly string[]): ModelReply {
   return command(keys, key, rest.map(bytesOf));
 }
 
-/** The value's type as TYPE names it, or null. */
+/** The value's type as TYPE returns it, or null. */
 export function typeOf(entry: Entry | undefined): RedisType | null {
   return entry?.value.type ?? null;
 }
 
 type Of<Type extends Value['type']> = Extract<Value, { readonly type: Type }>;
 
-/** The value of the wanted type, null if the key is absent, or false if it holds another. */
+/** The value if it has the wanted type, null if the key is absent, or false if it has another type. */
 function valueAs<Type extends Value['type']>(
   entry: Entry | undefined,
   type: Type,
@@ -232,7 +232,7 @@ function expireAt(
   return 1;
 }
 
-/** A condition of EXPIRE: to Redis a key without an expiry expires last of all. */
+/** A condition of EXPIRE. Redis counts a key without an expiry as one that expires last. */
 function allows(condition: string, present: number, next: number): boolean {
   if (condition === 'NX') return present === -1;
   if (condition === 'XX') return present !== -1;
@@ -300,7 +300,7 @@ function remove(keys: Keys, key: string): ModelReply {
   return Number(wasThere);
 }
 
-/** A map rather than an object, as a command's name comes from outside. */
+/** A map rather than an object, since a command's name comes from outside. */
 const commands: ReadonlyMap<string, Command> = new Map<string, Command>([
   ['GET', get],
   ['SET', set],

@@ -15,7 +15,7 @@ import { contentsOf, filling, perform } from './filling.ts';
 import { executed, roundOf } from './fixtures.ts';
 import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
 
-/** A server, and its region by the scripts. */
+/** A server, and a client of its region by the scripts. */
 interface Region {
   readonly server: TestServer;
   readonly client: RegionClient;
@@ -27,7 +27,7 @@ async function openRegion(kind: 'redis-server' | 'embedded'): Promise<Region> {
   return { server, client: connectDirectly(server.redis, text) };
 }
 
-/** Everything of `source` comes to `target`, as a coordinator would have it: in steps, and once more what did not go. */
+/** Copies everything of `source` to `target` as a coordinator does: in steps, and again for the keys left over. */
 async function copyAll(source: Region, target: Region, form: CopyForm): Promise<void> {
   let number = 1;
   const write = async (copy: CopyStep) => {
@@ -94,7 +94,7 @@ async function telling(redis: Redis, keys: readonly Buffer[]): Promise<readonly 
   return Promise.all(keys.map((key) => contentsOf(redis, key)));
 }
 
-/** The embedded server takes its time over large streams, so it is tried with fewer values. */
+/** The embedded server is slow with large streams, so it gets fewer values. */
 const ways = [
   ['redis-server', 'redis-server', 'dump', 40],
   ['redis-server', 'redis-server', 'logical', 40],
@@ -138,7 +138,7 @@ describe('a copy of a large stream', () => {
   });
   afterAll(() => Promise.all([source, target].map(({ server }) => server.stop())));
 
-  it('has in pieces what groups have pending, also of entries that were deleted', async () => {
+  it('carries the pending entries of groups in pieces, even those of deleted entries', async () => {
     const { redis } = source.server;
     const key = Buffer.from('stream');
     await redis.xgroup('CREATE', key, 'group', '0', 'MKSTREAM');
@@ -167,7 +167,7 @@ describe('a digest in redis-server', () => {
   });
   afterAll(() => region.server.stop());
 
-  it('changes with whatever changes of a key', async () => {
+  it('changes with every change of a key', async () => {
     const property = fc.asyncProperty(filling, async ({ key, commands, change }) => {
       const { redis } = region.server;
       await redis.flushall();
@@ -182,7 +182,7 @@ describe('a digest in redis-server', () => {
     await fc.assert(property, { numRuns: 100 });
   });
 
-  it('stops early where values are large, and says where to go on', async () => {
+  it('returns a cursor before the end if values are large', async () => {
     const { redis } = region.server;
     await redis.flushall();
     const keys = Array.from({ length: 40 }, (_, index) => `k${index}`);

@@ -5,7 +5,7 @@ import { limits } from '../../shared/limits.ts';
 import type { Entry, Keys, Value } from './commands.ts';
 import { bytesOf, textOf } from './replies.ts';
 
-/** What an item of the model says to its target. A whole value is a piece that is the first and the last one. */
+/** The item of a copy that the model returns. A whole value is a piece that is both the first and the last. */
 interface ItemData {
   readonly key: Bytes;
   readonly form: CopyForm;
@@ -17,14 +17,14 @@ interface ItemData {
 
 const endOfScan = null;
 
-/** The keys of `data` that come after `cursor`, about `count` of them, and where to go on. */
+/** About `count` keys of `data` after `cursor`, and the cursor of the next page. */
 export function keysAfter(
   data: ReadonlyMap<string, Entry>,
   cursor: string,
   count: number,
 ): { readonly keys: readonly Bytes[]; readonly cursor: string | null } {
   const all = [...data.keys()].filter((key) => !key.startsWith('lockstep:')).map(bytesOf);
-  // The name of the last key is a place that stays where it is, whatever comes and goes around it.
+  // The name of the last key is a stable cursor, even if keys appear and disappear around it.
   const after = all.filter((key) => cursor === '0' || key > cursor.slice(1)).sort();
   const keys = after.slice(0, count);
   const last = keys.at(-1);
@@ -32,7 +32,7 @@ export function keysAfter(
   return { keys, cursor: isEnd ? endOfScan : `k${last}` };
 }
 
-/** Reads keys for a copy, as far as the bound of a step goes. */
+/** Reads keys for a copy, up to the size of a step. */
 export function readForCopy(
   wanted: readonly CopyKey[],
   form: CopyForm,
@@ -83,10 +83,10 @@ function itemOf(key: Bytes, form: CopyForm, whole: string, from: number): CopyIt
   return { key, data: JSON.stringify(data), next: data.isLast ? null : String(end) };
 }
 
-/** Where the pieces of large values wait for their last one. */
+/** The key under which the pieces of a large value wait for the last one. */
 export type Pieces = Map<Bytes, string>;
 
-/** Writes one item; the answer is why it could not be, or null. */
+/** Writes one item. Returns the reason for a failure, or null. */
 export function writeItem(text: string, keys: Keys, pieces: Pieces, dumps: boolean): string | null {
   const data: ItemData = JSON.parse(text);
   if (data.text === null) {
@@ -108,18 +108,18 @@ export function writeItem(text: string, keys: Keys, pieces: Pieces, dumps: boole
   return null;
 }
 
-/** True if the item takes its key away. */
+/** Whether the item removes its key. */
 export function isRemoval(text: string): boolean {
   const data: ItemData = JSON.parse(text);
   return data.text === null;
 }
 
-/** How many characters the values of an entry have. */
+/** The number of characters in the values of an entry. */
 export function charactersOf({ value }: Entry): number {
   return contentsOf(value).join('').length;
 }
 
-/** The key that an item is about. */
+/** The key of an item. */
 export function keyOfItem(text: string): Bytes {
   const data: ItemData = JSON.parse(text);
   return data.key;
@@ -129,7 +129,7 @@ function textOfEntry({ value, expiry }: Entry): string {
   return JSON.stringify([expiry, value.type, contentsOf(value)]);
 }
 
-/** The parts of a value in one flat row. */
+/** The parts of a value as a flat list. */
 function contentsOf(value: Value): readonly string[] {
   switch (value.type) {
     case 'string':
@@ -173,7 +173,7 @@ function pairsOf(flat: readonly string[]): (readonly [string, string])[] {
   );
 }
 
-/** A digest of a key's type, expiry and value, whatever the order in which it is kept. */
+/** A digest of a key's type, expiry and value, independent of the order of its elements in memory. */
 export function digestOfEntry({ value, expiry }: Entry): string {
   const flat = contentsOf(value);
   const hasPairs = value.type === 'hash' || value.type === 'zset';

@@ -23,22 +23,22 @@ interface Sent {
   readonly commands: readonly (readonly string[])[];
 }
 
-/** What is sent with a script, by the last request of `ask`. */
+/** The script, its KEYS and its ARGV in the last request of `ask`. */
 async function sentBy(ask: (client: RegionClient) => Promise<unknown>): Promise<Sent> {
   let last: Sent | null = null;
   const runner: ScriptRunner = {
     async evaluate(_script, keys, [argument = '']) {
       last = { keys, argument, commands: [] };
-      return silent('nobody is asked');
+      return silent('the client sent no request');
     },
     async evaluateAhead(_script, keys, [argument = ''], commands) {
       last = { keys, argument, commands };
-      return silent('nobody is asked');
+      return silent('the client sent no request');
     },
-    run: async () => silent('nobody is asked'),
+    run: async () => silent('the client sent no request'),
   };
   await ask(clientOf(runner));
-  if (last === null) throw new Error('nothing was sent');
+  if (last === null) throw new Error('the client sent nothing');
   return last;
 }
 
@@ -55,11 +55,11 @@ describe('the KEYS of a script', () => {
     expect(keys).toEqual([...own, 'a', 'ключ', ...shadows]);
   });
 
-  it('of a round that carries nothing are the shard’s own', async () => {
+  it('of an empty round are the shard’s own', async () => {
     expect((await round({})).keys).toEqual(own);
   });
 
-  it('of a copy are those that it reads', async () => {
+  it('of a copy are the keys that it reads', async () => {
     const copy = {
       kind: 'read',
       keys: [
@@ -71,7 +71,7 @@ describe('the KEYS of a script', () => {
     expect((await round({ copy })).keys).toEqual([...own, 'a']);
   });
 
-  it('of a snapshot are those that it settles and reads in the script', async () => {
+  it('of a snapshot are the keys that it settles and reads in the script', async () => {
     const settle = [commitOf(1, ['s'])];
     const all = snapshotOf(
       ['k'],
@@ -87,28 +87,28 @@ describe('the KEYS of a script', () => {
     ]);
   });
 
-  it('of a snapshot that is read natively are not those that its commands name', async () => {
+  it('of a snapshot that is read natively do not include the keys of its commands', async () => {
     const read = snapshotOf(['k'], [command(['GET', 'k'])], { settle: [commitOf(1, ['s'])] });
     const { keys, commands } = await sentBy((client) => client.snapshot(read, 0));
     expect(keys).toEqual([...own, 's', 'lockstep:0:shadow:1.1:s']);
     expect(commands).toEqual([['GET', 'k']]);
   });
 
-  it('of an inspection are those that it compares', async () => {
+  it('of an inspection are the keys that it compares', async () => {
     const { keys } = await sentBy((client) =>
       client.inspect(0, { kind: 'keys', keys: ['a', 'b'] }, 0),
     );
     expect(keys).toEqual([...own, 'a', 'b']);
   });
 
-  it('leave out what is no UTF-8', async () => {
+  it('exclude keys that are not valid UTF-8', async () => {
     const { keys } = await round({
       prepares: [prepareOf(1, ['\udc80', 'a'], part(increment('a')))],
     });
     expect(keys).toEqual([...own, 'a', 'lockstep:0:shadow:1.1:a']);
   });
 
-  it('double no request, and are of a bounded number', async () => {
+  it('at most double a request, and have a bounded number', async () => {
     for (const [count, length] of [
       [40, 10_000],
       [9_000, 2],

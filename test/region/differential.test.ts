@@ -29,7 +29,7 @@ const hour = 3_600_000;
 
 const key = fc.constantFrom(...keys);
 const text = fc.constantFrom('', '1', '-5', '9007199254740992', 'x', 'é\0', '|s|');
-/** Expiries that have passed for nobody's clock, and lie on both sides of the transactions' clocks. */
+/** Expiries that have passed by no clock, and lie on both sides of the transactions' clocks. */
 const expiry = fc.constantFrom(hour, hour + 1, hour + 2, 2 * hour).map((ms) => String(base + ms));
 const seed = fc.integer({ min: 0, max: 2_147_483_647 });
 
@@ -90,7 +90,7 @@ const aPart: fc.Arbitrary<Part> = fc
 const transaction = fc.tuple(fc.constantFrom(1, 1, 1, 1, 1, 1, 2), fc.integer({ min: 1, max: 8 }));
 const now = fc.constantFrom(0, hour, hour + 1).map((ms) => base + ms);
 
-/** A transaction's keys follow from its name, as its decision has to name the same ones as its prepare. */
+/** A transaction's keys follow from its name, since its decision has to name the same keys as its prepare. */
 function keysOf([incarnation, sequence]: readonly [number, number]): readonly string[] {
   const given = sequence % 3 === 0 ? locked : locked.slice(sequence % 4);
   return incarnation === 2 ? given.toReversed() : given;
@@ -104,7 +104,7 @@ const prepare: fc.Arbitrary<Prepare> = fc
     parts: given.parts.map(within(given.transaction)),
   }));
 
-/** Leaves out operations and checks on keys that the transaction does not hold. */
+/** Drops operations and checks on keys that the transaction does not hold. */
 function within(of: readonly [number, number]): (given: Part) => Part {
   const held = new Set(keysOf(of));
   return ({ checks, operations, continueOnError }) => ({
@@ -126,7 +126,7 @@ const decision: fc.Arbitrary<Decision> = fc
 const token = fc.constantFrom('first', 'second');
 const number = fc.integer({ min: 1, max: 4 });
 
-/** Steps whose answers are the same everywhere. What copies is tried in copying.test.ts. */
+/** Copy steps with the same answers in every implementation. copying.test.ts covers copies of values. */
 const copy: fc.Arbitrary<CopyStep> = fc.oneof(
   fc.record({
     kind: fc.constant('begin' as const),

@@ -10,8 +10,8 @@ import type { RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 
 /**
- * A region client over a plain connection: the same scripts, encoding and decoding, without HTTP. `change` makes other
- * texts of them, or the digests of texts that the server knows.
+ * A region client over a plain connection: the same scripts, encoding and decoding, without HTTP. `change` replaces
+ * their texts, or the digests of the texts that the server knows.
  */
 export function connectDirectly(
   redis: Redis,
@@ -46,21 +46,21 @@ function directRunner(redis: Redis, textOf: (script: LuaScript) => string): Scri
       const executed = results.at(-1);
       if (executed?.status !== 'fulfilled') return { kind: 'discarded' };
       const answered: unknown = executed.value;
-      if (!Array.isArray(answered)) return silent('an answer without elements');
+      if (!Array.isArray(answered)) return silent('a response without elements');
       const [head, ...elements] = answered.map(
         (reply: unknown): Element =>
           reply instanceof Error
             ? errorElement(reply)
             : { kind: 'answered', reply: replyOfClient(reply) },
       );
-      if (head?.kind !== 'answered') return silent(head?.message ?? 'an answer without elements');
+      if (head?.kind !== 'answered') return silent(head?.message ?? 'a response without elements');
       return { ...head, elements };
     },
     run,
   };
 }
 
-/** Lets users' scripts take all the time that they need, so that it is their steps that end them on a slow machine too. */
+/** Gives users' scripts unlimited time, so that only their steps end them, on a slow machine too. */
 export function patient(script: string): string {
   const changed = script.replaceAll(`ms=${limits.scriptMs},`, 'ms=3600000,');
   assert(changed !== script || !script.includes('SCRIPT_BOUNDS'), 'the bound stands elsewhere');
@@ -72,11 +72,11 @@ function errorElement(error: unknown): Element {
   return { kind: 'error', code: message.split(' ', 1)[0] ?? '', message };
 }
 
-/** A reply as ioredis brings it in buffers. */
+/** A reply as ioredis returns it in buffers. */
 export function replyOfClient(reply: unknown): RawReply {
   if (Buffer.isBuffer(reply)) return reply.toString('latin1');
   if (Array.isArray(reply)) return reply.map(replyOfClient);
   if (reply instanceof Error) return { error: reply.message };
-  // A client of these tests may take integers as text, so that no digit is lost.
+  // A client of these tests may return integers as text, so that no digit is lost.
   return typeof reply === 'number' || typeof reply === 'string' ? integerOf(String(reply)) : null;
 }

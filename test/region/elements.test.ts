@@ -17,7 +17,7 @@ import { runCountOf } from './oracle/run-count.ts';
 import { largeKeys } from './oracle/sequences.ts';
 import { startRedisServer, type TestServer } from './servers.ts';
 
-/** Where the bound of what is copied stands in a round. */
+/** The position of the copy limit in the arguments of a round. */
 const boundsAt = 10;
 
 /** A region that copies collections of up to `copied` elements, and stages larger ones by their elements. */
@@ -46,7 +46,7 @@ class Region {
   }
 }
 
-/** Far enough, so that nothing expires meanwhile. */
+/** Late enough that nothing expires during the test. */
 const now = Date.now();
 
 const check: fc.Arbitrary<Check> = fc.oneof(
@@ -82,7 +82,7 @@ interface Transaction {
   readonly commits: boolean;
 }
 
-/** Parts of several operations, of which many fail at the end: what was done before has to be undone. */
+/** Parts of several operations, many of which fail at the end, so that the earlier ones have to be undone. */
 const transaction = fc.constantFrom(...largeValues).chain((large) => {
   const failing = fc.constant(['INCR', 'text']);
   const commands = fc
@@ -146,7 +146,7 @@ describe('a collection that is staged by its elements', () => {
       await region.redis.flushdb();
     });
 
-  it('votes, is undone, aborted and committed as one that is copied', async () => {
+  it('votes, is undone, aborted and committed like one that is copied', async () => {
     const property = fc.asyncProperty(transaction, async ({ setup, steps }) => {
       await clean();
       await agree(async ({ redis }) => {

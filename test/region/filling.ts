@@ -4,7 +4,7 @@ import { limits } from '../../shared/limits.ts';
 
 type Command = readonly (string | Buffer)[];
 
-/** Commands that make one key, and one that changes something of what it holds. */
+/** Commands that make one key, and a command that changes its value. */
 export interface Filling {
   readonly commands: readonly Command[];
   readonly change: Command;
@@ -14,7 +14,7 @@ const bytes = fc
   .uint8Array({ maxLength: 12 })
   .map((items) => Buffer.from(items))
   .filter((item) => !item.subarray(0, 9).equals(Buffer.from('lockstep:')));
-/** Some of these do not fit one step together. */
+/** Several of these do not fit into one step. */
 const large = fc
   .integer({ min: 0, max: 255 })
   .map((byte) => Buffer.alloc(limits.copyBytesPerStep / 4, byte));
@@ -28,7 +28,7 @@ const score = fc
 const far = Date.now() + 3_600_000;
 const expiry = fc.option(fc.integer({ min: far, max: far + 1_000_000_000 }), { freq: 2 });
 
-/** So many that a server keeps them in its form for many. */
+/** Enough items that a server uses its encoding for large collections. */
 const many = fc.constantFrom(1, 1, 1, 300);
 
 const row = fc.uniqueArray(value, {
@@ -37,12 +37,12 @@ const row = fc.uniqueArray(value, {
   selector: (item) => item.toString('latin1'),
 });
 
-/** Where there are many of it, it is a short one. */
+/** The item, shortened if there are many of them. */
 function cut(item: Buffer, times: number): Buffer {
   return times === 1 ? item : item.subarray(0, 40);
 }
 
-/** The items, and as many times again with a number ahead. */
+/** The items repeated `times` times, with a number in front of all but the first. */
 function numbered(items: readonly Buffer[], times: number): Buffer[] {
   return Array.from({ length: times }, (_, index) =>
     Buffer.from(index === 0 ? '' : `${index}`),
@@ -165,14 +165,14 @@ export const filling: fc.Arbitrary<Filling & { readonly key: Buffer }> = fc
     })),
   );
 
-/** Runs a command whose answer does not matter; some of a filling's are in vain. */
+/** Runs a command and ignores its reply; some commands of a filling fail. */
 export async function perform(redis: Redis, [name = '', ...args]: Command): Promise<void> {
   await redis.callBuffer(String(name), ...args).catch((error: unknown) => {
     if (!String(error).includes('ReplyError')) throw error;
   });
 }
 
-/** What plain commands tell of a key, in one text. */
+/** The type, the expiry and the value of a key by plain commands, as one text. */
 export async function contentsOf(redis: Redis, key: Buffer): Promise<string> {
   const type = await redis.type(key);
   const expiry = await redis.call('PEXPIRETIME', key);
@@ -237,7 +237,7 @@ function pairs(flat: unknown, read: (value: unknown) => unknown = (value) => val
     .sort();
 }
 
-/** Strings with one character a byte. */
+/** Strings with one character per byte. */
 function shown(reply: unknown): unknown {
   if (Buffer.isBuffer(reply)) return reply.toString('latin1');
   return Array.isArray(reply) ? reply.map(shown) : reply;

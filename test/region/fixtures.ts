@@ -19,7 +19,7 @@ import { jsonOfOutcomes } from './replies.ts';
 
 let marksMade = 0;
 
-/** A round of the first incarnation under a fresh mark, which takes any data, with what `given` says. */
+/** A round of the first incarnation with a fresh mark, which accepts any data. `given` overrides its members. */
 export function roundOf(given: Partial<Round>): Round {
   marksMade += 1;
   return {
@@ -71,7 +71,7 @@ export function checked(check: Check, ...operations: readonly Operation[]): Part
   return { checks: [check], operations, continueOnError: false };
 }
 
-/** The part, but an operation that fails answers its error among the replies, and the others stand. */
+/** The part, but with errors among its replies: an operation that fails does not undo the others. */
 export function keepingOn(given: Part): Part {
   return { ...given, continueOnError: true };
 }
@@ -93,7 +93,7 @@ export function write(...args: readonly string[]): Operation {
   return { kind: 'write', args, writes: [1], reads: [], reply: null, seed: null };
 }
 
-/** `INCR key`, answered with every digit. */
+/** `INCR key`, which returns every digit. */
 export function increment(key: string): Operation {
   return { ...write('INCR', key), reply: 'exact' };
 }
@@ -114,7 +114,7 @@ export function script(
   return { kind: 'script', args, writes, reads: [], reply: null, seed: 7 };
 }
 
-/** The text of a script as it is sent to a region. */
+/** The text of a script as the client sends it to a region. */
 export function countedText(text: string): string {
   return readLua(text).counted;
 }
@@ -170,13 +170,13 @@ export function command(args: readonly string[], reply: ReadCommand['reply'] = n
   return { args, reads: [1], reply };
 }
 
-/** The answer of a round that was executed; it throws for any other. */
+/** The reply of a round that was executed; throws for any other. */
 export function executed(result: RoundResult): RoundReply {
   if (result.kind !== 'executed') throw new Error(`not executed: ${JSON.stringify(result)}`);
   return result.reply;
 }
 
-/** The outcomes of a yes vote as JSON; it throws for any other vote. */
+/** The outcomes of a yes vote as JSON; throws for any other vote. */
 export function outcomesOf(vote: Vote | undefined): string {
   if (vote?.kind !== 'yes') throw new Error(`not a yes: ${JSON.stringify(vote)}`);
   return jsonOfOutcomes(vote.outcomes);

@@ -17,7 +17,7 @@ import { servers, type TestServer } from './servers.ts';
 const meta = 'lockstep:0:meta';
 const lock = 'lockstep:0:lock';
 
-// What a later release has left is refused by name: taken for a loss it would be copied over.
+// The region names the form of a later release, since a copy would overwrite a region that counts as lost.
 describe.each(servers)('the state of a shard in %s', (_, start, text) => {
   let server: TestServer;
   let client: RegionClient;
@@ -34,8 +34,8 @@ describe.each(servers)('the state of a shard in %s', (_, start, text) => {
   const prepare = (sequence: number, key: string) =>
     prepareOf(sequence, [key], part(set(key, 'v')));
 
-  it('that has no form is of the first release, and goes on in the present one', async () => {
-    // As release 0.1 leaves a region: a plain SET, a copy, a large list and a message, all staged.
+  it('without a form number is of the first release, and gets the present form', async () => {
+    // The state of a region of release 0.1: a plain SET, a copy, a large list and a message, all staged.
     await server.redis.hset(meta, {
       generation: '1',
       epoch: '1',
@@ -63,7 +63,7 @@ describe.each(servers)('the state of a shard in %s', (_, start, text) => {
     expect(await server.redis.exists(lock)).toBe(0);
   });
 
-  it('of a later form refuses rounds and reads, names it, and changes nothing', async () => {
+  it('of a later form makes the region refuse rounds and reads, name the form, and change nothing', async () => {
     await send({ prepares: [prepare(1, 'k')] });
     await server.redis.hset(meta, 'format', '3');
     const before = await server.redis.hgetall(meta);

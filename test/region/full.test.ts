@@ -35,7 +35,8 @@ afterAll(() => server.stop());
 const setFull = () => server.redis.config('SET', 'maxmemory', '1');
 const keysHeld = async () => (await server.redis.keys('*')).sort();
 
-// A server that knows no flags of scripts refuses the first command that takes memory, unless another one wrote before.
+// A server without support for flags refuses the first command that takes memory, unless another command wrote
+// before.
 describe.each(['flagged', 'plain'] as const)(
   'a server without memory, by the %s script',
   (text) => {
@@ -125,7 +126,7 @@ describe.each(['flagged', 'plain'] as const)(
       expect((await keysHeld()).filter((key) => key !== 'lockstep:0:done')).toEqual(before);
     });
 
-    it('says that it is full only if that was asked, and always to a round for no voter', async () => {
+    it('reports that it is full only if the round needs memory or is not for a voter', async () => {
       const asked = async (given: Parameters<typeof roundOf>[0]) => (await send(given)).isFull;
       const prepares = [prepareOf(1, ['k'], part(del('k')))];
       expect(await asked({ prepares })).toBeNull();

@@ -1,4 +1,4 @@
-/** The implementations of a region that are held to the same claims: the model, redis-server, the embedded server. */
+/** The implementations of a region that have to meet the same claims: the model, redis-server, the embedded server. */
 import type { Redis } from 'ioredis';
 import type {
   Inspection,
@@ -13,7 +13,7 @@ import { RegionModel } from './model.ts';
 import { encodeReply, type ModelReply } from './replies.ts';
 import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
 
-/** A region under test, with the operations that claims about it need. */
+/** A region under test, with the operations that the claims need. */
 export interface Implementation {
   round(round: Round): Promise<RoundResult>;
   snapshot(request: SnapshotRequest): Promise<SnapshotResult>;

@@ -24,7 +24,7 @@ describe.each(servers)('a command that %s does not know', (_, open) => {
   });
   afterAll(() => world.stop());
 
-  it('is a vote of its own that names it and its part, and leaves nothing behind', async () => {
+  it('gets a vote that names it and its part, and leaves nothing behind', async () => {
     const unknown = write('JSON.SET', 'n', '$', '1');
     const prepares = [prepareOf(1, ['n'], part(increment('n')), part(set('n', '5'), unknown))];
     const reply = executed(await world.round(roundOf({ prepares })));
@@ -34,7 +34,7 @@ describe.each(servers)('a command that %s does not know', (_, open) => {
     expect(outcomesOf(next.votes[0])).toBe('[[0,1]]');
   });
 
-  it('is not one that answers an error with such words in it', async () => {
+  it('is not confused with a command whose error contains the same words', async () => {
     const group = 'unknown command';
     const reading = ['XREADGROUP', 'GROUP', group, 'c', 'STREAMS', 's', '>'];
     const deliver = { ...write(...reading), kind: 'deliver' as const, writes: [5] };
@@ -48,7 +48,7 @@ describe.each(servers)('a command that %s does not know', (_, open) => {
     expect(read).toMatchObject({ replies: expect.not.stringContaining('server is older') });
   });
 
-  it('is told by its name in a read', async () => {
+  it('gets an error with its name in a read', async () => {
     const read = await world.snapshot(snapshotOf(['k'], [command(['JSON.GET', 'k'])]));
     const error = expect.stringContaining("unknown command 'JSON.GET'");
     expect(read).toMatchObject({ replies: [{ error }] });

@@ -16,10 +16,10 @@ const kinds: readonly (readonly [string, string])[] = [
   ['ASCII', 'x'.repeat(size)],
   ['CJK', `${'漢'.repeat(Math.floor(size / 3))}xx`],
   ['control characters', '\0'.repeat(size)],
-  ['bytes that are no UTF-8', textWithBytes(new Uint8Array(size).fill(0xfe))],
+  ['bytes that are not valid UTF-8', textWithBytes(new Uint8Array(size).fill(0xfe))],
 ];
 
-/** A key of the greatest length, which XREADGROUP and LMPOP answer as well. */
+/** A key of the greatest length, which XREADGROUP and LMPOP return as well. */
 const key = 'k'.repeat(limits.keyBytes);
 
 describe.each(servers)('a large value in %s', (_name, start, text) => {
@@ -33,7 +33,7 @@ describe.each(servers)('a large value in %s', (_name, start, text) => {
   beforeEach(() => server.redis.flushall());
   afterAll(() => server.stop());
 
-  /** Has each of the commands voted on as a part of one transaction. */
+  /** Votes on a transaction with each of the commands as a part of its own. */
   const vote = async (...commands: readonly (readonly string[])[]): Promise<Vote | undefined> => {
     sequence += 1;
     const keys = new Set<string>();
@@ -55,7 +55,7 @@ describe.each(servers)('a large value in %s', (_name, start, text) => {
     return cast.outcomes.map(decodeReply);
   };
 
-  it.each(kinds)('of %s that was stored can be taken out, by every command', async (_, value) => {
+  it.each(kinds)('of %s can be stored, and taken out by every command', async (_, value) => {
     const bytes = bytesWithin(value);
     const taken = [[0, bytes]];
     await run(['SET', key, value]);
@@ -75,7 +75,7 @@ describe.each(servers)('a large value in %s', (_name, start, text) => {
     ]);
   });
 
-  it('of the bound can be taken; one that is larger than all replies is refused, and stays', async () => {
+  it('of the maximum size can be taken; one larger than all replies is refused, and stays', async () => {
     await server.redis.set('k', 'x'.repeat(limits.takenBytes));
     const [, reply = ''] = (await run(['GETDEL', 'k']))[0] as [number, string];
     expect(reply).toHaveLength(limits.takenBytes);
@@ -97,7 +97,7 @@ describe.each(servers)('a large value in %s', (_name, start, text) => {
     ]);
   });
 
-  it('is popped by one of several that come together, who are told how many have room', async () => {
+  it('is popped by one of several parts, and the vote reports how many parts fit', async () => {
     const value = 'x'.repeat(size);
     await server.redis.rpush('list', value, value, value);
     const pops = [1, 2, 3].map(() => ['LPOP', 'list']);
@@ -107,7 +107,7 @@ describe.each(servers)('a large value in %s', (_name, start, text) => {
     expect(await server.redis.llen('list')).toBe(2);
   });
 
-  it('is no entry that XREADGROUP could not deliver', async () => {
+  it('is refused as an entry that XREADGROUP could not deliver', async () => {
     const item = 12;
     const half = 'v'.repeat(limits.takenBytes / 2 - item);
     const add = (value: string) => ['XADD', key, '5-5', half, value];

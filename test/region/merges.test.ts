@@ -45,7 +45,7 @@ async function fill({ redis }: TestServer): Promise<void> {
   await redis.rpush('l', ...members);
 }
 
-/** What the changes leave. */
+/** Expects the values that `changes` leaves. */
 async function expectChanged({ redis }: TestServer): Promise<void> {
   expect(await redis.hmget('h', 'm1', 'm2', 'm3', 'new')).toEqual(['changed', null, '3', '1']);
   expect(await redis.hlen('h')).toBe(count);
@@ -74,7 +74,7 @@ describe.each(servers)('a merge in %s', (_, start, text) => {
     (await send({ decisions: [commitOf(1, [...keys, 'n'])] })).decisions[0];
   const ownKeys = async () => (await server.redis.keys('lockstep:*')).sort();
 
-  it('brings what the transaction came to, and leaves nothing else behind', async () => {
+  it('applies the changes of the transaction, and leaves nothing else behind', async () => {
     await stage(...changes);
     expect(await server.redis.hlen(shadow('h'))).toBe(3);
     expect(await server.redis.scard(shadow('s'))).toBe(2);
@@ -85,7 +85,7 @@ describe.each(servers)('a merge in %s', (_, start, text) => {
     expect(await ownKeys()).toEqual(['lockstep:0:done', 'lockstep:0:meta']);
   });
 
-  it('leaves nothing behind after an abort, or if nothing has changed', async () => {
+  it('leaves nothing behind after an abort, or if nothing changed', async () => {
     await stage(...changes);
     await send({ decisions: [abortOf(1, [...keys, 'n'])] });
     expect(await ownKeys()).toEqual(['lockstep:0:done', 'lockstep:0:meta']);
@@ -94,7 +94,7 @@ describe.each(servers)('a merge in %s', (_, start, text) => {
     expect(await ownKeys()).toEqual(['lockstep:0:done', 'lockstep:0:lock', 'lockstep:0:meta']);
   });
 
-  it('is undone with its part, and backups go', async () => {
+  it('is undone with its part, and its backups are deleted', async () => {
     const fails = part(...changes, write('INCR', 's'));
     const parts = [part(write('SADD', 's', 'x')), fails, part(write('RPUSH', 'l', 'x')), fails];
     await send({ prepares: [prepareOf(1, keys, ...parts)] });
@@ -106,7 +106,7 @@ describe.each(servers)('a merge in %s', (_, start, text) => {
     expect(await server.redis.hlen('h')).toBe(count);
   });
 
-  it.each(keys)('whose shadow of %s is gone is a loss, and changes nothing', async (key) => {
+  it.each(keys)('is a loss if the shadow of %s is gone, and then changes nothing', async (key) => {
     await stage(...changes, increment('n'));
     await server.redis.del(shadow(key));
     expect(await commit()).toBe('lost');
@@ -116,7 +116,7 @@ describe.each(servers)('a merge in %s', (_, start, text) => {
     expect(await server.redis.hlen('lockstep:0:lock')).toBe(5);
   });
 
-  it.each(keys)('whose base %s is gone before its expiry is a loss', async (key) => {
+  it.each(keys)('is a loss if the base %s is gone before its expiry', async (key) => {
     await server.redis.pexpireat('s', Date.now() + 3_600_000);
     await stage(...changes, increment('n'));
     await server.redis.del(key);
@@ -124,7 +124,7 @@ describe.each(servers)('a merge in %s', (_, start, text) => {
     expect(await server.redis.exists(key, 'n')).toBe(0);
   });
 
-  it('is counted with no key of a user, and goes when a copy begins', async () => {
+  it('is not counted among users’ keys, and is deleted when a copy begins', async () => {
     await stage(...changes);
     const look = snapshotOf([], [{ args: ['DBSIZE'], reads: [], reply: null }], { strong: false });
     expect(await client.snapshot(look, 0)).toMatchObject({ replies: repliesOfJson('[4]') });
@@ -133,7 +133,7 @@ describe.each(servers)('a merge in %s', (_, start, text) => {
     expect(await ownKeys()).toEqual(['lockstep:0:meta']);
   });
 
-  it('takes every argument that fits a write, at once', async () => {
+  it('takes all arguments of the largest write at once', async () => {
     const many = Array.from(
       { length: limits.argumentsPerOperation - 2 },
       (_, index) => `x${index}`,
@@ -148,7 +148,7 @@ describe.each(servers)('a merge in %s', (_, start, text) => {
     expect(await server.redis.hget('h', 'x1999')).toBe('x1999');
   });
 
-  it('is settled by a reader once', async () => {
+  it('is settled by a reader only once', async () => {
     await stage(...changes);
     const settle = [commitOf(1, [...keys, 'n'])];
     const look = snapshotOf(['l'], [command(['LLEN', 'l'])], { settle });
@@ -186,13 +186,13 @@ describe('a merge that the server refuses half-way', () => {
     'lpush',
     'pexpireat',
     'rename',
-  ])('at %s is refused, and whole when it comes again', async (refused) => {
+  ])('is refused at %s, and complete after a retry', async (refused) => {
     await fill(server);
     await server.redis.pexpireat('l', Date.now() + 3_600_000);
     const prepares = [prepareOf(1, all, part(...changes, increment('n')))];
     await client.round(roundOf({ prepares }), 0);
     await server.redis.call('ACL', 'SETUSER', 'default', `-${refused}`);
-    // The locks are kept by HSET as well, but a decision takes none.
+    // Locks use HSET as well, but a decision takes no locks.
     expect(await decide()).toEqual(['refused']);
     expect(await decide()).toEqual(['refused']);
     await server.redis.call('ACL', 'SETUSER', 'default', `+${refused}`);

@@ -27,7 +27,7 @@ describe('a message, if the server refuses a part of its commit', () => {
     await server.stop();
   });
 
-  /** A client that may do all but what `rules` take away. */
+  /** A client with all permissions except those that `rules` take away. */
   async function limited(...rules: readonly string[]): Promise<RegionClient> {
     const username = `limited-${others.length}`;
     const given = ['on', 'nopass', '~*', '&*', '+@all', ...rules];
@@ -42,7 +42,7 @@ describe('a message, if the server refuses a part of its commit', () => {
     given: { readonly prepares?: readonly Prepare[]; readonly decisions?: readonly Decision[] },
   ) => executed(await client.round(roundOf(given), 0));
 
-  it('waits until the server takes all of it, and is published once then', async () => {
+  it('waits until the server accepts the whole commit, and is published once then', async () => {
     const keys = [channelKey('news'), 'k'];
     const refused = prepareOf(1, keys, part(publish('news', 'refused'), set('k', 'v')));
     const taken = prepareOf(2, [channelKey('other')], part(publish('other', 'taken')));

@@ -14,7 +14,7 @@ import { limits } from '../../shared/limits.ts';
 
 const marksAnswered = 8;
 
-/** What the model of a region keeps of its shard's generation, history and phase. Never changed in place. */
+/** The model's record of its shard's generation, history and phase. Never changed in place. */
 export interface Meta {
   readonly generation: number;
   readonly epoch: number;
@@ -42,7 +42,7 @@ function newMeta(generation: number): Meta {
   };
 }
 
-/** The state that a round is judged by: the region's, or a new one if the round's generation is taken. */
+/** The state for judging a round: the region's own, or a new one if the region adopts the round's generation. */
 export function metaFor(meta: Meta | null, round: Round, keys: number): Meta | null {
   const { generation, begin, role, copy } = round;
   const begins = copy?.kind === 'begin';
@@ -55,7 +55,7 @@ export function metaFor(meta: Meta | null, round: Round, keys: number): Meta | n
   return isAgreed || copy.replaces.includes(meta.generation) ? newMeta(generation) : meta;
 }
 
-/** Why a round or a snapshot is refused whole, or null. */
+/** The reason why a round or a snapshot is refused as a whole, or null. */
 export function refusalOf(
   meta: Meta | null,
   request: Round | SnapshotRequest,
@@ -78,10 +78,10 @@ function lossOf(meta: Meta, [counter, mark]: RoundPair): Refusal | null {
   return meta.marks[index] === mark ? null : { kind: 'lost' };
 }
 
-/** What only rises is raised; a round that does anything leaves its mark; one for a voter ends the copy phase. */
+/** Raises the fences; adds the mark of a round that does anything; ends the copy phase for a voter. */
 export function raised(meta: Meta, round: Round): Meta {
   const { decisions, prepares, copy, role } = round;
-  // A raised fence is something to lose as well: what it keeps away could come again.
+  // A rollback can lose a raised fence as well, and the refused rounds could then come again.
   const isRaised = round.epoch > meta.epoch || round.incarnation > meta.incarnation;
   const leavesMark = isRaised || decisions.length > 0 || prepares.length > 0 || copy !== null;
   return {
@@ -97,8 +97,8 @@ export function raised(meta: Meta, round: Round): Meta {
 }
 
 /**
- * The state with what the round came to behind its mark: nothing if all was done, so that a late copy of it that
- * is refused leaves another mark.
+ * The state with the outcome of the round appended to its mark. Nothing is appended if everything was done, so that a
+ * late copy of the round, which is refused, leaves a different mark.
  */
 export function outcomeNoted(
   meta: Meta,
@@ -134,7 +134,7 @@ function letterOf(copy: CopyReply | null): string {
   return copy?.kind === 'written' && copy.failed.length > 0 ? 'w' : '';
 }
 
-/** Why a copy step is not done, by a state that the round has raised already. */
+/** The reason why a copy step is refused, by a state that the round has raised already. */
 export function copyRefusal(
   step: CopyStep,
   round: Round,

@@ -52,15 +52,15 @@ interface Lock {
   readonly intent: Intent;
 }
 
-/** Everything that a region holds. Its parts are never changed in place once they are kept. */
+/** Everything that a region stores. Its parts are never changed in place once they are stored. */
 export interface ModelState {
   readonly meta: Meta | null;
   readonly data: ReadonlyMap<string, Entry>;
   readonly locks: ReadonlyMap<string, Lock>;
   readonly done: ReadonlyMap<string, TransactionOrder>;
-  /** When the lease ends by the region's own clock, ms; 0 if there is none. */
+  /** The end of the lease by the region's own clock, ms; 0 if there is none. */
   readonly lease: number;
-  /** Values of which pieces are still to come. */
+  /** Values that still lack pieces. */
   readonly pieces: ReadonlyMap<string, string>;
 }
 
@@ -74,13 +74,13 @@ const nothing: ModelState = {
 };
 
 /**
- * A region with one shard, in memory and synchronous: what a region client of a test or a simulation talks to. It follows
- * the same claims as the scripts (conformance.test.ts). Its state is a value, so that faults can take it back.
+ * A region with one shard, in memory and synchronous, for the region clients of tests and simulations. It meets the
+ * same claims as the scripts (conformance.test.ts). Its state is a value, so that faults can roll it back.
  */
 export class RegionModel {
-  /** What was published, in order. Nothing takes it back. */
+  /** The published messages, in order. No rollback removes them. */
   readonly published: Message[] = [];
-  /** The most characters that its values may have before its server refuses what takes memory. */
+  /** The number of characters in its values beyond which the server refuses commands that take memory. */
   memory = Number.POSITIVE_INFINITY;
   readonly #clock: () => number;
   readonly #dumps: boolean;
@@ -92,16 +92,18 @@ export class RegionModel {
   #done = new Map<string, TransactionOrder>();
   #lease = 0;
   #pieces: Pieces = new Map();
-  /** Whether something of the round at hand takes memory. */
+  /** Whether anything in the current round takes memory. */
   #looksAtMemory = false;
 
-  /** `clock` is the region's own, in ms since the epoch. Without `dumps` it takes no value as a server dumps it. */
+  /**
+   * `clock` is the region's own, in ms since the epoch. Without `dumps` it rejects values in a server's dump format.
+   */
   constructor(clock: () => number, dumps = true) {
     this.#clock = clock;
     this.#dumps = dumps;
   }
 
-  /** A copy of everything, as a backup or a replica that lags would have it. */
+  /** A copy of everything, like a backup or a lagging replica. */
   state(): ModelState {
     return {
       meta: this.#meta,
@@ -113,7 +115,7 @@ export class RegionModel {
     };
   }
 
-  /** Goes back to `state`: a rollback. */
+  /** Returns to `state`: a rollback. */
   restore(state: ModelState): void {
     this.#meta = state.meta;
     this.#data = new Map(state.data);
@@ -133,12 +135,12 @@ export class RegionModel {
     this.#locks.delete(key);
   }
 
-  /** The keys that are locked now, each with its holder. */
+  /** The locked keys, each with its holder. */
   locks(): readonly (readonly [key: string, holder: TransactionOrder])[] {
     return [...this.#locks].map(([key, lock]) => [key, lock.holder]);
   }
 
-  /** Runs a command as a plain client would, around Lockstep. */
+  /** Runs a command as a plain client would, bypassing Lockstep. */
   run(...args: readonly string[]): ModelReply {
     return runCommand(this.#keys(), args);
   }
@@ -225,7 +227,7 @@ export class RegionModel {
     return sizes.reduce((sum, size) => sum + size, 0) > this.memory;
   }
 
-  /** Drops what belongs to a generation, or to the time before a copy. What users wrote stays. */
+  /** Drops the state of a generation, or from before a copy. The users' keys stay. */
   #dropState(): void {
     this.#locks.clear();
     this.#done.clear();
@@ -276,12 +278,12 @@ export class RegionModel {
     });
   }
 
-  /** Besides Lockstep's own, and without what has expired. */
+  /** The number of users' keys that have not expired. */
   #countKeys(): number {
     return [...this.#live().keys()].filter((key) => !key.startsWith('lockstep:')).length;
   }
 
-  /** The data without what has expired. */
+  /** The data without expired keys. */
   #live(): ReadonlyMap<string, Entry> {
     const keys = this.#keys();
     for (const key of [...this.#data.keys()]) keys.get(key);

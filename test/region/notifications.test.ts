@@ -10,10 +10,10 @@ import { abortOf, commitOf, executed, part, prepareOf, roundOf, script } from '.
 import { listenerOf } from './implementations.ts';
 import { startRedisServer, type TestServer } from './servers.ts';
 
-/** Commands, each as words, one behind the other. */
+/** Commands, each as words, in order. */
 type Commands = readonly string[];
 
-/** More elements than are copied to stage a collection. */
+/** One element more than staging copies. */
 const many = Array.from({ length: limits.elementsCopied + 1 }, (_, index) => `e${index}`);
 const largeHash = `HSET k ${many.map((name) => `${name} v`).join(' ')}`;
 const largeSet = `SADD k ${many.join(' ')}`;
@@ -24,9 +24,9 @@ const events: readonly {
   readonly name: string;
   readonly before?: Commands;
   readonly commands: Commands;
-  /** What a region sends at the commit, each as `<key> <event>`. */
+  /** The events that a region sends at the commit, each as `<key> <event>`. */
   readonly region: Commands;
-  /** What a plain Redis sends for the same commands. */
+  /** The events that a plain Redis sends for the same commands. */
   readonly plain: Commands;
 }[] = [
   { name: 'SET', commands: ['SET k v'], region: ['k set'], plain: ['k set'] },
@@ -172,14 +172,14 @@ const events: readonly {
     plain: ['k lpop', 'k del', 'k rpush'],
   },
   {
-    name: 'a large list all of whose items are replaced',
+    name: 'a large list, all of its items replaced',
     before: [largeList],
     commands: ['LPOP k 100', 'RPUSH k x', `LPOP k ${many.length - 100}`],
     region: ['k rename_to'],
     plain: ['k lpop', 'k rpush', 'k lpop'],
   },
   {
-    name: 'a large set whose members are replaced',
+    name: 'a large set, its members replaced',
     before: [largeSet],
     commands: [`SREM k ${many.join(' ')}`, 'SADD k x'],
     region: ['k rename_to'],
@@ -261,7 +261,7 @@ describe('keyspace notifications', () => {
     await server?.stop();
   });
 
-  /** The events since the last call, but for those of Lockstep's own keys; both kinds have to tell the same. */
+  /** The events since the last call, without those of Lockstep's own keys; both kinds have to name the same events. */
   async function heard(): Promise<readonly string[]> {
     const published = (await listener.published()).filter((text) => text.startsWith('__key'));
     const perKey = published.flatMap((text) => {
@@ -297,7 +297,7 @@ describe('keyspace notifications', () => {
     expect(decisions).toEqual(['acknowledged']);
     const told = await heard();
     await send({ decisions: [commitOf(2, keys)] });
-    expect(await heard(), 'of a commit that comes again').toEqual([]);
+    expect(await heard(), 'of a repeated commit').toEqual([]);
     for (const text of told) {
       const [key = '', event] = text.split(' ');
       if (event === 'del') expect(await server.redis.exists(key), `${key}, deleted`).toBe(0);
@@ -305,7 +305,7 @@ describe('keyspace notifications', () => {
     return told;
   }
 
-  it.each(events)('of $name tell of what the commit does, and of nothing else', async (given) => {
+  it.each(events)('of $name report the changes of the commit, and nothing else', async (given) => {
     await begin(given.before ?? []);
     const told = await carryOut(partOf(given.commands));
     expect(told.toSorted()).toEqual(given.region.toSorted());
@@ -313,7 +313,7 @@ describe('keyspace notifications', () => {
     expect(await heard()).toEqual(given.plain);
   });
 
-  it('of a script tell of its keys at the commit, those of a value before those of a copy', async () => {
+  it('of a script come at the commit, those of a value before those of a copy', async () => {
     await begin(['SET k 1']);
     const told = await carryOut(part(script(twoKeys, ['k', 'j'])));
     expect(told).toEqual(['j set', 'k rename_to']);
@@ -324,11 +324,11 @@ describe('keyspace notifications', () => {
   it.each([
     ['', () => {}],
     [
-      ', also if it was stopped half-way before,',
+      ', even if it stopped half-way before,',
       () => server.redis.pexpireat('lockstep:0:shadow:1.1:k', 1),
     ],
   ])(
-    'of a commit after the expiry that it sets%s tell that the key is gone',
+    'of a commit after the expiry that it sets%s report the key as deleted',
     async (_name, stop) => {
       await begin(['SET k 1']);
       const now = Date.now() - 1000;
@@ -348,7 +348,7 @@ describe('keyspace notifications', () => {
   );
 });
 
-/** The commands as one part, at the moment `now` in ms. */
+/** The commands as one part, at the time `now` in ms. */
 function partOf(commands: Commands, now = Date.now()): Part {
   const ops = commands.map((words) => words.split(' '));
   const compiled = compileWrite(ops, [], { now, seed: () => 1, continueOnError: false });

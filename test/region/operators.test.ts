@@ -11,7 +11,7 @@ import { startEmbedded, startRedisServer, type TestServer } from './servers.ts';
 
 const token = 'token of a test';
 
-/** A region behind a gateway, as a deployment has it. */
+/** A region behind a gateway, as in a deployment. */
 interface Region {
   readonly server: TestServer;
   readonly gateway: Gateway;
@@ -40,8 +40,8 @@ function statusesOf(checks: readonly { readonly name: string; readonly status: s
   return Object.fromEntries(checks.map(({ name, status }) => [name, status]));
 }
 
-describe('the doctor at a redis-server', () => {
-  it('finds what is set, and leaves nothing behind', async () => {
+describe('the doctor on a redis-server', () => {
+  it('reports the server’s settings, and leaves nothing behind', async () => {
     const { server, client } = await open(startRedisServer);
     const probe = { client, status: null, runId: 'runId', voteDeadlineMs: 2_000 };
     const { checks, runId } = await examine({ ...probe, now: () => Date.now() });
@@ -65,7 +65,7 @@ describe('the doctor at a redis-server', () => {
     expect(await server.redis.dbsize()).toBe(0);
   });
 
-  it('sees that the policy evicts', async () => {
+  it('reports a policy that evicts keys', async () => {
     const { server, client } = await open(startRedisServer);
     await server.redis.config('SET', 'maxmemory-policy', 'allkeys-lru');
     const probe = { client, status: null, runId: 'runId', voteDeadlineMs: 2_000 };
@@ -73,7 +73,7 @@ describe('the doctor at a redis-server', () => {
     expect(statusesOf(checks)).toMatchObject({ eviction: 'problem' });
   });
 
-  it('finds two regions on one database by the marker', async () => {
+  it('recognizes two regions on one database by the marker', async () => {
     const { server, gateway } = await open(startRedisServer);
     const region = (id: string): RegionConfiguration => ({
       id,
@@ -95,8 +95,8 @@ describe('the doctor at a redis-server', () => {
   });
 });
 
-describe('the doctor at the embedded server', () => {
-  it('finds that rounds can run, and calls nothing well that it is not told', async () => {
+describe('the doctor on the embedded server', () => {
+  it('finds that rounds can run, and reports no setting as ok that the server does not report', async () => {
     const { client } = await open(startEmbedded);
     const probe = { client, status: null, runId: 'runId', voteDeadlineMs: 2_000 };
     const { checks } = await examine({ ...probe, now: () => Date.now() });
@@ -120,7 +120,7 @@ describe('a comparison of real regions', () => {
         { id: 'a', client: a.client },
         { id: 'b', client: b.client },
       ],
-      // Nothing is on its way here.
+      // No write is in progress here.
       pause: async () => {},
       now: () => Date.now(),
     };
@@ -150,7 +150,7 @@ describe('a comparison of real regions', () => {
     expect(seen.value.restless).toEqual([]);
   });
 
-  it('calls equal what was put together in another order', async () => {
+  it('reports values as equal if only their elements were added in another order', async () => {
     await first.redis.zadd('z', 1, 'a', 2, 'b');
     await second.redis.zadd('z', 2, 'b', 1, 'a');
     const compared = await compareKeys(world, ['z']);

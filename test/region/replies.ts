@@ -9,16 +9,16 @@ import {
   type RawReply,
 } from '../../shared/contracts/reply.ts';
 
-/** What a command of the model answers. Strings have one character per byte. */
+/** A reply of the model to a command. Strings have one character per byte. */
 export type ModelReply = RawReply;
 
-/** The UTF-8 of `text` with one character a byte. */
+/** The UTF-8 of `text` with one character per byte. */
 export function bytesOf(text: string): string {
   if (/^[\0-\x7f]*$/.test(text)) return text;
   return Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join('');
 }
 
-/** The text whose UTF-8 is `bytes`, one character a byte. */
+/** The text whose UTF-8 is `bytes`, with one character per byte. */
 export function textOf(bytes: string): string {
   if (/^[\0-\x7f]*$/.test(bytes)) return bytes;
   return new TextDecoder().decode(Uint8Array.from(bytes, (character) => character.charCodeAt(0)));
@@ -26,7 +26,7 @@ export function textOf(bytes: string): string {
 
 /** A JSON string as the region's scripts write it. */
 export function quote(bytes: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what has to be escaped.
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters have to be escaped.
   const escaped = bytes.replaceAll(/[\0-\x1f"\\\x7f-\xff]/g, escapeOf);
   return `"${escaped}"`;
 }
@@ -64,7 +64,7 @@ export function repliesOfJson(json: string): readonly RawReply[] {
   return rawPartOf(json);
 }
 
-/** Before, the same, or after, by bytes: each character is one. */
+/** Compares by bytes; each character is a byte. */
 export function compareBytes(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
@@ -108,11 +108,11 @@ function drawerOf(seed: number): (bound: number) => number {
   };
 }
 
-/** The reply in the one order that every region gives, and with all its digits if these matter. */
+/** The reply in the same order in every region, and with all its digits if these matter. */
 export function replyInOrder(reply: ModelReply, order: ReplyOrder): ModelReply {
   if (order === 'members') return sortMembers(reply);
   if (order === 'pairs') return sortPairs(reply);
-  // Lua's numbers are doubles; only replies asked for exactly keep every digit.
+  // Lua's numbers are doubles; only replies that are requested as exact keep every digit.
   const isExact = order === 'exact' || order === 'exact-field';
   return isExact || typeof reply !== 'bigint' ? reply : integerOf(BigInt(Number(reply)).toString());
 }

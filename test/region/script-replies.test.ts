@@ -17,14 +17,14 @@ describe('the reply of a script', () => {
   });
   afterAll(() => server.stop());
 
-  /** What the script answers as a write. */
+  /** The outcomes of the script as a write. */
   const outcome = async (words: string) => {
     sequence += 1;
     const prepares = [prepareOf(sequence, [`k${sequence}`], part(script(words)))];
     return outcomesOf(executed(await client.round(roundOf({ prepares }), 0)).votes[0]);
   };
 
-  /** What the script answers as a read. */
+  /** The reply of the script as a read. */
   const replyRead = async (words: string): Promise<RawReply | undefined> => {
     const { args } = script(words);
     const command = { args: ['EVAL_RO', ...args, '0'], reads: [], reply: null };
@@ -33,7 +33,7 @@ describe('the reply of a script', () => {
     return result.replies[0];
   };
 
-  it('has a bound of its items, of its bytes in a write, and of an error or a status', async () => {
+  it('has a limit of items, of bytes in a write, and of the length of an error or a status', async () => {
     const wide = 'local t = {} for i = 1, 22 do t = {t, t} end return t';
     expect(await outcome(wide)).toContain('too many items');
     const most = `local t = {} for i = 1, ${limits.scriptReplyItems} do t[i] = 1 end`;
@@ -42,7 +42,7 @@ describe('the reply of a script', () => {
       const told = JSON.stringify(await answer(`${most} t[#t + 1] = 1 return t`));
       expect(told).toContain('too many items');
     }
-    // A write is stored with its replies, so that these have a bound of their own, of bytes.
+    // A write is stored with its replies, so that these have a limit of their own, in bytes.
     expect(await outcome(`${most} return t`)).toContain('the replies of this write are too large');
     for (const kind of ['err', 'ok']) {
       expect(await outcome(`return {${kind} = string.rep('x', 1e6)}`)).toContain('too long');

@@ -3,7 +3,7 @@ import { connectDirectly, patient } from './direct.ts';
 import { abortOf, executed, outcomesOf, part, prepareOf, roundOf, script } from './fixtures.ts';
 import { startRedisServer, type TestServer } from './servers.ts';
 
-/** A server of its own for users' scripts that go beyond their bounds. The embedded one ends long scripts by itself. */
+/** A server for users' scripts that exceed their limits. The embedded one ends long scripts by itself. */
 export class ScriptVotes {
   readonly server: TestServer;
   readonly client: RegionClient;
@@ -18,7 +18,7 @@ export class ScriptVotes {
     return new ScriptVotes(await startRedisServer());
   }
 
-  /** The outcomes of the vote on a script that declares the key `k`; the transaction is aborted then. */
+  /** The outcomes of the vote on a script that declares the key `k`; aborts the transaction after that. */
   async outcomeOf(words: string): Promise<string> {
     this.#sequence += 1;
     const prepares = [prepareOf(this.#sequence, ['k'], part(script(words, ['k'])))];

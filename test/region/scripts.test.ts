@@ -22,7 +22,7 @@ import {
 } from './fixtures.ts';
 import { servers, startRedisServer, type TestServer } from './servers.ts';
 
-/** Names that a text could still give to its outermost block, of which Lua takes 200. */
+/** Names that a text can still declare in its outermost block, of which Lua takes 200. */
 const namesLeft = 20;
 
 describe('the texts of the scripts in redis-server', () => {
@@ -55,7 +55,7 @@ describe.each(servers)('the scripts in %s', (_, start, text) => {
     executed(await client.round(roundOf(given), 0));
   const keysHeld = async () => (await server.redis.keys('*')).sort();
 
-  it('keep what is staged under names of their own shard', async () => {
+  it('keep staged values under names of their own shard', async () => {
     const operations = [set('inline', '1'), increment('shadow'), write('SADD', 's', 'a', 'b')];
     await send({ prepares: [prepareOf(1, ['inline', 'shadow', 's'], part(...operations))] });
     const names = ['lock', 'meta', 'shadow:1.1:s', 'shadow:1.1:shadow'];
@@ -79,13 +79,13 @@ describe.each(servers)('the scripts in %s', (_, start, text) => {
     expect(await server.redis.get('n')).toBe('7');
   });
 
-  it('forget what is done once the floor has passed it', async () => {
+  it('forget settled transactions once the floor has passed them', async () => {
     await send({ decisions: [abortOf(1, ['a']), abortOf(2, ['a']), abortOf(3, ['a'])] });
     await send({ floor: [1, 2] });
     expect(await server.redis.zrange('lockstep:0:done', '0', '-1')).toEqual(['1.3']);
   });
 
-  it('vote refused and leave nothing when a staging goes wrong half-way', async () => {
+  it('vote refused and leave nothing if staging fails half-way', async () => {
     const parts = [part(increment('n')), part(increment('not listed'))];
     const reply = await send({
       prepares: [prepareOf(1, ['n'], ...parts), prepareOf(2, ['n'], part(increment('n')))],
@@ -107,7 +107,7 @@ describe.each(servers)('the scripts in %s', (_, start, text) => {
     expect(await server.redis.hlen('lockstep:0:lock')).toBe(3);
   });
 
-  it('answer nothing usable if the shard’s own keys are not theirs', async () => {
+  it('return nothing usable if the shard’s own keys have another type', async () => {
     await server.redis.set('lockstep:0:meta', 'text');
     const result = await client.round(roundOf({}), 0);
     expect(result).toMatchObject({ kind: 'silent', reason: expect.stringContaining('WRONGTYPE') });
@@ -115,7 +115,7 @@ describe.each(servers)('the scripts in %s', (_, start, text) => {
     expect(read).toMatchObject({ kind: 'silent', reason: expect.stringContaining('WRONGTYPE') });
   });
 
-  it('refuse decisions whole if what is done cannot be kept', async () => {
+  it('refuse all decisions if settled transactions cannot be recorded', async () => {
     await send({ prepares: [prepareOf(1, ['n'], part(increment('n')))] });
     await server.redis.set('lockstep:0:done', 'text');
     const decisions = [commitOf(1, ['n']), abortOf(1, ['n'])];
@@ -125,7 +125,7 @@ describe.each(servers)('the scripts in %s', (_, start, text) => {
     expect(await server.redis.get('n')).toBe('1');
   });
 
-  it('take a round at its limits: many keys in one transaction and many in one round', async () => {
+  it('execute a round at its limits: many keys in one transaction and many in one round', async () => {
     const keys = Array.from({ length: 9_001 }, (_, index) => `k${index}`);
     const operations = keys.map((key) => set(key, '1'));
     const reply = await send({ prepares: [prepareOf(1, keys, part(...operations))] });
@@ -160,7 +160,7 @@ describe.each(servers)('the scripts of a copy in %s', (_, start, text) => {
     expect(await keysHeld()).toEqual(['lockstep:0:meta']);
   });
 
-  it('clear away what nothing leads to any more while they list a target, and only there', async () => {
+  it('delete unreferenced keys while they list a target, and only then', async () => {
     const stale = ['shadow:1.1:k', 'backup:1.1:k', 'copy:k'].map((name) => `lockstep:0:${name}`);
     for (const name of [...stale, 'lockstep:1:copy:k', 'lockstep:0:else', 'k']) {
       await server.redis.set(name, '1');
@@ -175,7 +175,7 @@ describe.each(servers)('the scripts of a copy in %s', (_, start, text) => {
     expect(await keysHeld()).toEqual(left);
   });
 
-  it('report a value that the server cannot take, and write the others', async () => {
+  it('report a value that the server refuses, and write the others', async () => {
     await copying(begin);
     const data = ['[2,"bad",-1,["00ff"]]', '[1,"good",-1,"1"]', '[0,"gone",-1,0]'];
     const written = await copying({ kind: 'write', token: 'token', number: 2, data });
@@ -187,7 +187,7 @@ describe.each(servers)('the scripts of a copy in %s', (_, start, text) => {
     expect(await keysHeld()).toEqual(['good', 'lockstep:0:meta']);
   });
 
-  it('have no piece left if a whole value takes its place', async () => {
+  it('leave no piece if a whole value takes its place', async () => {
     await copying(begin);
     const piece = '[3,"k",-1,"list",1,0,0,["a"],0]';
     const wholes = ['[0,"k",-1,0]', '[1,"k",-1,"v"]', '[3,"k",-1,"list",1,1,0,["b"],0]'];
@@ -214,7 +214,7 @@ describe('the scripts in redis-server', () => {
   const send = async (given: Parameters<typeof roundOf>[0]) =>
     executed(await client.round(roundOf(given), 0));
 
-  it('refuse to prepare when memory is out, and still commit what was prepared', async () => {
+  it('refuse to prepare without memory, and still commit prepared transactions', async () => {
     await server.redis.set('n', '41');
     const keys = ['n', 'inline'];
     await send({ prepares: [prepareOf(1, keys, part(increment('n'), set('inline', '1')))] });
@@ -234,7 +234,7 @@ describe('the scripts in redis-server', () => {
     expect(after.votes[0]?.kind).toBe('yes');
   });
 
-  it('take no copies when memory is out, but removals', async () => {
+  it('write only the removals of a copy without memory', async () => {
     const copying = async (copy: CopyStep) => (await send({ role: 'copying', copy })).copy;
     await server.redis.set('gone', '1');
     await copying({ kind: 'begin', token: 'token', number: 1, replaces: [] });
@@ -249,7 +249,7 @@ describe('the scripts in redis-server', () => {
     }
   });
 
-  it('cost one command a plain SET beyond the bookkeeping of a round', async () => {
+  it('run one command per plain SET beyond the bookkeeping of a round', async () => {
     const keys = Array.from({ length: 100 }, (_, index) => `k${index}`);
     const prepares = keys.map((key, index) => prepareOf(index + 1, [key], part(set(key, 'v'))));
     const decisions = keys.map((key, index) => commitOf(index + 1, [key]));
@@ -262,7 +262,7 @@ describe('the scripts in redis-server', () => {
     expect(await commandsRun(server)).toBeLessThanOrEqual(120);
   });
 
-  it('replace each key by one command, and delete none for that', async () => {
+  it('replace each key by one command, without a separate delete', async () => {
     const keys = Array.from({ length: 100 }, (_, index) => `k${index}`);
     await server.redis.mset(keys.flatMap((key) => [key, '1']));
     const prepares = keys.map((key, index) => prepareOf(index + 1, [key], part(increment(key))));
@@ -275,7 +275,7 @@ describe('the scripts in redis-server', () => {
     expect(await server.redis.mget(keys)).toEqual(keys.map(() => '2'));
   });
 
-  it('answer the key itself if a command names the key that it popped from', async () => {
+  it('return the key itself if the reply names the key that it popped from', async () => {
     await server.redis.rpush('list', 'x', 'y');
     const args = ['LMPOP', '2', 'none', 'list', 'LEFT'];
     const operation = { ...write(...args), writes: [2, 3] };
@@ -283,7 +283,7 @@ describe('the scripts in redis-server', () => {
     expect(outcomesOf(reply.votes[0])).toBe('[[0,["list",["x"]]]]');
   });
 
-  it('refuse what is about all keys beside a lock that a scan does not find at once', async () => {
+  it('refuse a transaction over all keys while there is a lock that a scan does not find at once', async () => {
     const keys = Array.from({ length: 600 }, (_, index) => `k${index}`);
     await send({ prepares: [prepareOf(1, keys, part(...keys.map((key) => set(key, 'v'))))] });
     const lock = 'lockstep:0:lock';
@@ -306,7 +306,9 @@ describe('the scripts in redis-server', () => {
   });
 });
 
-/** Commands that ran since the last RESETSTAT, those of the scripts included, but not the looking itself. */
+/**
+ * Commands that ran since the last RESETSTAT, those of the scripts included, but not those that read the statistics.
+ */
 async function commandsRun({ redis }: TestServer): Promise<number> {
   const stats = await redis.info('commandstats');
   const calls = [...stats.matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm)];

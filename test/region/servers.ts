@@ -72,7 +72,7 @@ function accepting(server: ChildProcess): Promise<void> {
   });
 }
 
-/** The servers that every claim about the scripts is tried on, and the form in which each takes a script. */
+/** The servers on which every claim about the scripts is tested, and the form in which each takes a script. */
 export const servers = [
   ['redis-server', startRedisServer, 'flagged'],
   ['the embedded server', startEmbedded, 'plain'],

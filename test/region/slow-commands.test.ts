@@ -19,7 +19,7 @@ import { startRedisServer, type TestServer } from './servers.ts';
 
 const lookMs = 100;
 
-/** Each look at the clock is so many ms after the one before, so that nothing depends on the machine. */
+/** Each reading of the clock is `lookMs` after the one before, so that nothing depends on the machine. */
 function countingClock(text: string): string {
   const clock = 'local function moment()';
   if (!text.includes(clock)) throw new Error('the script has no clock');
@@ -42,7 +42,7 @@ describe('commands that take long', () => {
   const votesOn = async (transactions: readonly (readonly Operation[])[]) => {
     const prepares = transactions.map((operations) => {
       sequence += 1;
-      // The second one waits for nothing but time.
+      // The second transaction waits for time only, and not for a lock.
       const keys = operations[0]?.kind === 'set' ? [`k${sequence}`] : [`k${sequence}`, 'a', 'b'];
       return { ...prepareOf(sequence, keys), parts: [part(...operations)] };
     });
@@ -64,7 +64,7 @@ describe('commands that take long', () => {
     return result.kind === 'read' ? result.replies : result;
   };
 
-  it('leave what comes behind them to a later round', async () => {
+  it('leave the transactions after them to a later round', async () => {
     const many = Array.from({ length: limits.stagingMs / lookMs + 2 }, () => union(next()));
     const votes = await votesOn([many, [set(next(2), 'v')]]);
     expect(votes).toMatchObject([
@@ -74,7 +74,7 @@ describe('commands that take long', () => {
     expect(await server.redis.hexists('lockstep:0:lock', `k${sequence}`)).toBe(0);
   });
 
-  it('are refused in a transaction that takes longer than its vote may, which nothing is left of', async () => {
+  it('are refused in a transaction that takes longer than its vote may, and leave nothing', async () => {
     const many = Array.from({ length: limits.voteDeadlineMs / lookMs + 2 }, () => union(next()));
     const [vote] = await votesOn([many]);
     expect(vote).toMatchObject({
@@ -86,7 +86,7 @@ describe('commands that take long', () => {
     expect(await server.redis.keys('lockstep:*:*:*')).toEqual([]);
   });
 
-  it('go on in the other parts of their transaction, which nothing would make fewer', async () => {
+  it('continue in the other parts of their transaction, since no retry would shorten it', async () => {
     sequence += 1;
     const key = `k${sequence}`;
     const many = Array.from({ length: limits.stagingMs / lookMs + 2 }, () => union(key));
@@ -98,12 +98,12 @@ describe('commands that take long', () => {
     expect(votes).toMatchObject([{ kind: 'yes' }]);
   });
 
-  it('are the only ones for which a round looks at the clock', async () => {
+  it('are the only ones for which a round reads the clock', async () => {
     await votesOn([[set(next(), 'v')], [set(next(2), 'v')]]);
     expect(await server.redis.get('looks')).toBeNull();
   });
 
-  it('are not run any more once a snapshot has been at them for too long', async () => {
+  it('are skipped after a snapshot has run them for too long', async () => {
     const most = limits.snapshotMs / lookMs;
     await client.round(roundOf({}), 0);
     await server.redis.sadd('a', 'm');
@@ -117,7 +117,7 @@ describe('commands that take long', () => {
     ]);
   });
 
-  it('are no more LCS than a snapshot, a write or its scripts may compare', async () => {
+  it('compare by LCS no more than the limit of a snapshot, of a write and of its scripts', async () => {
     await client.round(roundOf({}), 0);
     const side = Math.sqrt(limits.lcsSteps / 2);
     await server.redis.setrange('a', Math.ceil(side) - 1, 'x');

@@ -5,7 +5,7 @@ import { connectDirectly } from './direct.ts';
 import { executed, outcomesOf, part, prepareOf, roundOf, script, set } from './fixtures.ts';
 import { startRedisServer, type TestServer } from './servers.ts';
 
-/** Each of its calls takes some ms, so that it is over by the clock long before its calls are used up. */
+/** Each of its calls takes some ms, so that it exceeds its time long before its number of calls. */
 const slow =
   `redis.call('SETRANGE', KEYS[1], ${limits.reachedBytes - 1}, 'x') ` +
   "for i = 1, 90000 do redis.call('BITCOUNT', KEYS[1]) end";
@@ -30,7 +30,7 @@ describe('slow scripts', () => {
   };
   const endless = (key = `k${sequence + 1}`) => part(script(slow, [key]));
 
-  it('end by the clock, whatever they catch, in words that tell no place', async () => {
+  it('end by the clock, even if they catch errors, with an error that shows no line of Lockstep’s own', async () => {
     const catching = `while true do pcall(function() ${slow} end) end`;
     for (const text of [slow, catching]) {
       const [vote] = await votesOn([[part(script(text, [`k${sequence + 1}`]))]]);
@@ -41,7 +41,7 @@ describe('slow scripts', () => {
     }
   });
 
-  it('leave the transactions behind them to a later round, which nothing is left of', async () => {
+  it('leave the transactions after them to a later round, which leave nothing behind', async () => {
     const first = endless();
     const votes = await votesOn([[first], [part(set(`k${sequence + 2}`, 'v'))]]);
     expect(votes).toMatchObject([
@@ -51,7 +51,7 @@ describe('slow scripts', () => {
     expect(await server.redis.hexists('lockstep:0:lock', `k${sequence}`)).toBe(0);
   });
 
-  it('that are parts of one transaction have it refused whole, which nothing is left of', async () => {
+  it('get their whole transaction refused if they share it, and leave nothing', async () => {
     const key = `k${sequence + 1}`;
     const first = part(script("return redis.call('INCR', KEYS[1])", [key]));
     const [vote] = await votesOn([[first, endless(), first]]);

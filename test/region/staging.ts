@@ -11,31 +11,33 @@ import { everyKey, flushedKey, valuesAmong } from '../../shared/reserved-keys.ts
 import { type Entry, type Keys, runCommand, typeOf } from './commands.ts';
 import { bytesOf, drawMembers, type ModelReply, replyInOrder, sortMembers } from './replies.ts';
 
-/** What a commit does to a key: nothing, to all keys, or this entry takes its place (null: the key goes). */
+/**
+ * The effect of a commit on a key: none, deleting all keys, or replacing it by this entry (null: the key is deleted).
+ */
 export type Intent =
   | { readonly kind: 'keep' }
-  /** Every key goes, and what else the transaction does comes after that. */
+  /** Deletes every key; the other changes of the transaction come after that. */
   | { readonly kind: 'flush' }
   | { readonly kind: 'put'; readonly entry: Entry | null }
   | { readonly kind: 'publish'; readonly messages: readonly Message[] };
 
-/** A message as subscribers get it, in bytes, with its place among those of its transaction. */
+/** A message as subscribers get it, in bytes, with its position among those of its transaction. */
 export interface Message {
   readonly place: number;
   readonly channel: string;
   readonly text: string;
 }
 
-/** A transaction that was staged: what its vote says, and the intent of each key, in their order. */
+/** A staged transaction: the content of its vote, and the intent of each key, in their order. */
 export interface Staged {
   readonly outcomes: readonly Bytes[];
   readonly fingerprints: readonly string[];
   readonly intents: readonly Intent[];
-  /** What scripts touch that the transaction does not list; then nothing is staged. */
+  /** Keys that scripts touch and the transaction does not list; if there are any, nothing is staged. */
   readonly unlisted: Extract<Vote, { kind: 'unlisted' }>['parts'];
-  /** Whether it came to an operation that takes memory: only then does a region look whether it has any. */
+  /** Whether it has an operation that takes memory: only then does a region check its memory. */
   readonly takesMemory: boolean;
-  /** So many of its first parts have room for their replies, if not all have; then nothing is staged. */
+  /** The number of its first parts whose replies fit, or null if all do; otherwise nothing is staged. */
   readonly most: number | null;
   /** The bytes of its outcomes. */
   readonly bytes: number;
@@ -56,18 +58,18 @@ interface Ended {
   readonly stands: boolean;
 }
 
-/** One transaction while it is staged. */
+/** A transaction during staging. */
 class Staging {
   readonly #prepare: Prepare;
   readonly #base: Keys;
   #left: number = limits.outcomeBytes;
-  /** There was no room for the replies of the current part. */
+  /** Whether the replies of the current part did not fit. */
   #isCrowded = false;
   readonly #fingerprints = new Map<string, string>();
-  /** What the parts so far have staged; null if a key is gone. A key that is missing here is as in the base. */
+  /** The staged values of the parts so far; null if a key is deleted. A key that is missing here is as in the base. */
   #staged = new Map<string, Entry | null>();
   #messages: (Message & { readonly key: string })[] = [];
-  /** What a script of the current part touches besides. */
+  /** The unlisted keys that a script of the current part touches. */
   #strays: string[] = [];
   readonly #unlisted: { readonly part: number; readonly keys: readonly string[] }[] = [];
   #takesMemory = false;
@@ -137,7 +139,7 @@ class Staging {
     return { outcome: replies, stands: true };
   }
 
-  /** The entry that an operation finds. What is staged does not expire meanwhile, whatever the region's clock says. */
+  /** The entry that an operation finds. Staged values do not expire meanwhile, regardless of the region's clock. */
   #entry(key: string): Entry | undefined {
     const staged = this.#staged.get(key);
     if (staged !== undefined) return staged ?? undefined;
@@ -163,7 +165,7 @@ class Staging {
     };
   }
 
-  /** What has expired by `now` is gone in every region alike. */
+  /** Keys that have expired by `now` are deleted in every region alike. */
   #put(key: string, entry: Entry | undefined): void {
     const isGone =
       entry === undefined || (entry.expiry !== -1 && entry.expiry <= this.#prepare.now);
@@ -217,11 +219,12 @@ class Staging {
       case 'fail':
         return { error: operation.args[0] ?? '' };
       default: {
-        // Every key that is named is looked at, also if the command fails before it needs it.
+        // Every named key is read, even if the command fails before it needs it.
         for (const at of operation.reads) this.#entry(operation.args[at] ?? '');
         for (const at of operation.writes) {
           const key = operation.args[at] ?? '';
-          // What has expired by `now` is gone with the commit, although the region's own clock may keep it a while.
+          // The commit deletes keys that have expired by `now`, although the region's own clock may keep them a
+          // while.
           if (this.#entry(key) === undefined) this.#staged.set(key, null);
         }
         return runCommand(this.#keys(), operation.args);
@@ -235,7 +238,7 @@ class Staging {
     return { status: 'OK' };
   }
 
-  /** Here the text of a script is a list of commands, as JSON; `KEYS` tells the keys without an expiry. */
+  /** Here the text of a script is a list of commands, as JSON; `KEYS` returns the keys without an expiry. */
   #script([, text = '']: readonly string[]): ModelReply {
     const commands: readonly (readonly string[])[] = JSON.parse(text);
     return commands.map((command): ModelReply => {
@@ -254,7 +257,7 @@ class Staging {
     return [...keys].filter((key) => this.#seen(key)?.expiry === -1).sort();
   }
 
-  /** Without being looked at: what is about all keys needs no more than their lock. */
+  /** Without recording a read: an operation on all keys needs no more than their lock. */
   #seen(key: string): Entry | null | undefined {
     const staged = this.#staged.get(key);
     return staged === undefined ? this.#base.get(key) : staged;

@@ -10,7 +10,7 @@ describe('a subscription in a region', () => {
   let url: string;
   let answer: (response: ServerResponse) => void;
   let asked: string[];
-  /** Fulfilled once a connection is gone. */
+  /** Fulfilled when a connection is closed. */
   let gone: Promise<void>;
 
   beforeEach(async () => {
@@ -24,7 +24,7 @@ describe('a subscription in a region', () => {
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const address = server.address();
-    if (address === null || typeof address === 'string') throw new Error('it has a port');
+    if (address === null || typeof address === 'string') throw new Error('the server has no port');
     url = `http://127.0.0.1:${address.port}/`;
   });
 
@@ -36,7 +36,7 @@ describe('a subscription in a region', () => {
   const subscribe = (timeoutMs = 5_000) =>
     subscribeIn({ id: 'here', url, token: 'secret' }, subscription, timeoutMs);
 
-  it('is open with the first that the region says, and goes on', async () => {
+  it('is open with the first chunk from the region, and continues', async () => {
     answer = (response) => response.writeHead(200, stream).write('data: subscribe,a,1\n\n');
     const subscribed = await subscribe();
     if (subscribed.kind !== 'open') throw new Error(subscribed.reason);
@@ -51,7 +51,7 @@ describe('a subscription in a region', () => {
     ['no stream', 200, {}, '{"result":"a value"}', 'it answered 200: no stream'],
     ['another address', 302, { location: '/elsewhere' }, '', 'it answered 302: '],
     ['the end at once', 200, stream, '', 'it ended the stream at once'],
-  ])('is not open if it answers %s', async (_name, status, headers, body, reason) => {
+  ])('is not open if the region answers %s', async (_name, status, headers, body, reason) => {
     answer = (response) => void response.writeHead(status, headers).end(body);
     expect(await subscribe()).toEqual({ kind: 'silent', reason });
     expect(asked).toHaveLength(1);
@@ -63,13 +63,13 @@ describe('a subscription in a region', () => {
       'a head and no more',
       (response: ServerResponse) => response.writeHead(200, stream).flushHeaders(),
     ],
-  ])('is given up if it says %s in time', async (_name, say) => {
+  ])('is given up if the region sends %s in time', async (_name, say) => {
     answer = say;
     expect(await subscribe(50)).toEqual({ kind: 'silent', reason: 'no answer in time' });
     await gone;
   });
 
-  it('is not open if the connection breaks, and shows no token', async () => {
+  it('is not open if the connection breaks, and the error contains no token', async () => {
     answer = (response) => response.destroy();
     const subscribed = await subscribe();
     expect(subscribed).toMatchObject({

@@ -36,7 +36,7 @@ describe.each(servers)('a hostile script in %s', (_, start, text) => {
     return outcomesOf(votes[0]);
   };
 
-  it('touches no key of Lockstep’s own, by whatever way', async () => {
+  it('touches none of Lockstep’s own keys, by any command', async () => {
     const tries = [
       "redis.call('DEL', 'lockstep:0:meta')",
       "redis.call('GET', 'lockstep:1:lock')",
@@ -86,7 +86,7 @@ describe.each(servers)('a hostile script in %s', (_, start, text) => {
     }
   });
 
-  it('cannot close what is put around it', async () => {
+  it('cannot close the code that wraps it', async () => {
     const texts = [
       "end)() redis.call('SET', 'k', '1') (function()",
       'end end return redis --',
@@ -107,7 +107,7 @@ describe.each(servers)('a hostile script in %s', (_, start, text) => {
     );
   });
 
-  it('refuses what no key can be', async () => {
+  it('cannot use invalid or oversized keys', async () => {
     expect(await outcome([], script("return redis.pcall('GET', '\\255').err"))).toContain(
       'not valid Unicode',
     );
@@ -116,7 +116,7 @@ describe.each(servers)('a hostile script in %s', (_, start, text) => {
     ).toContain('bytes');
   });
 
-  it('ends no server by raising what has no text', async () => {
+  it('cannot crash the server by raising a value without a text', async () => {
     for (const raised of [
       '{}',
       '{err={}}',
@@ -160,7 +160,7 @@ describe.each(servers)('a hostile script in %s', (_, start, text) => {
     }
   });
 
-  it('tells nothing that regions have each of their own', async () => {
+  it('returns nothing that differs between regions', async () => {
     const tries = [
       "collectgarbage('count')",
       'gcinfo()',
@@ -186,7 +186,7 @@ describe.each(servers)('a hostile script in %s', (_, start, text) => {
     }
   });
 
-  it('makes no loop of a text that it compiles', async () => {
+  it('cannot loop in a text that it compiles', async () => {
     const loops = script(
       "return {loadstring('while true do end') == nil, select(2, loadstring('return function() end'))}",
     );
@@ -212,7 +212,7 @@ describe('a user’s script without an end', () => {
     return outcomesOf(reply.votes[0]);
   };
 
-  it('that calls itself too deeply is told so, and of no line of Lockstep’s own', async () => {
+  it('fails with a stack overflow if it recurses too deeply, and shows no line of Lockstep’s own', async () => {
     const deep =
       "local function f(n) redis.call('SET', KEYS[1], n) return 1 + f(n + 1) end return f(1)";
     const told = await outcome(deep);
@@ -226,7 +226,7 @@ describe('a user’s script without an end', () => {
     'local function f() return f() end return f()',
     'while true do xpcall(function() error(1) end, function() while true do end end) end',
   ])(
-    'is ended although it catches what it can: %s',
+    'is ended although it catches errors: %s',
     async (text) => {
       expect(await outcome(text)).toContain('goes on for too long');
     },
@@ -250,7 +250,7 @@ describe('a user’s script without an end', () => {
     [
       'steps',
       limits.stepsPerScript,
-      // Its beginning takes two.
+      // The loop itself takes two steps.
       (count) => `for step = 3, ${count} do end return 'done'`,
       'goes on for too long',
     ],
@@ -271,10 +271,10 @@ describe('a user’s script without an end', () => {
       limits.drawsPerCall,
       (count) =>
         `redis.call('SADD', KEYS[1], 'm') return 'done ' .. #redis.call('SRANDMEMBER', KEYS[1], -${count})`,
-      'of so many is not supported',
+      'with such a count is not supported',
     ],
   ])(
-    'has as many %s as it may, and not one more',
+    'has the maximum of %s, and not one more',
     async (_name, most, textOf, refusal) => {
       expect(await outcome(textOf(most))).toContain('done');
       expect(await outcome(textOf(most + 1))).toContain(refusal);
@@ -283,7 +283,7 @@ describe('a user’s script without an end', () => {
   );
 });
 
-/** The cases of hostile scripts, which a token may send that only reads: each is refused by a bound. */
+/** The cases of hostile scripts, which even a read-only token may send: each is refused by a limit. */
 const beyondBounds: readonly (readonly [string, string, RegExp])[] = [
   ['a pattern that backtracks', "string.find(string.rep('a', 480), '.-.-.-b')", /too long/],
   [
@@ -372,7 +372,7 @@ const beyondBounds: readonly (readonly [string, string, RegExp])[] = [
   ],
 ];
 
-describe('what goes beyond a bound', () => {
+describe('a script beyond a limit', () => {
   let votes: ScriptVotes;
   beforeAll(async () => {
     votes = await ScriptVotes.start();
@@ -381,16 +381,16 @@ describe('what goes beyond a bound', () => {
 
   const outcome = (words: string) => votes.outcomeOf(words);
 
-  it.each(beyondBounds)('is refused, and the vote comes: %s', async (_name, words, refusal) => {
+  it.each(beyondBounds)('is refused, and the vote arrives: %s', async (_name, words, refusal) => {
     expect(await outcome(`return ${words}`)).toMatch(refusal);
-    // Whatever catches it cannot go on.
+    // A script that catches the error cannot continue.
     expect(
       await outcome(`pcall(function() return ${words} end) return pcall(string.len, 'x')`),
     ).toMatch(refusal);
     expect(await votes.server.redis.keys('lockstep:0:*:*')).toEqual([]);
   });
 
-  it('is as much as it may be, and not one byte more', async () => {
+  it('is refused from the first byte over the maximum on, and not before', async () => {
     const half = limits.memoryPerScript / 2;
     const words = (count: number) =>
       `local s = string.rep('${'x'.repeat(100)}', ${count}) return #s`;
@@ -398,13 +398,13 @@ describe('what goes beyond a bound', () => {
     expect(await outcome(words(limits.memoryPerScript / 100))).toContain('too much memory');
   });
 
-  it('leads to no metatable of texts', async () => {
+  it('finds no metatable of texts', async () => {
     expect(await outcome("return {type(getmetatable('')), type(getmetatable('x'))}")).toBe(
       '[[0,["nil","nil"]]]',
     );
   });
 
-  it('takes as many arguments of one command as Redis does', async () => {
+  it('can pass as many arguments to a command as in Redis', async () => {
     const push = (count: number) =>
       `local t = {} for i = 1, ${count} do t[i] = i end return redis.call('RPUSH', KEYS[1], unpack(t))`;
     expect(await outcome(push(7_900))).toBe('[[0,7900]]');
@@ -416,12 +416,12 @@ describe('what goes beyond a bound', () => {
     ['of Lockstep', 'lockstep:x', 'reserved'],
     ['of a key’s notifications', '__keyspace@0__:k', 'keyspace notifications'],
     ['of an event’s notifications', '__keyevent@0__:del', 'keyspace notifications'],
-  ])('is no message to a channel %s', async (_name, channel, words) => {
+  ])('cannot publish to a channel %s', async (_name, channel, words) => {
     expect(await outcome(`return redis.call('PUBLISH', '${channel}', '1')`)).toContain(words);
   });
 });
 
-// Depth is counted by the server, so each place at which a command can be cut off is tried.
+// The server counts depth, so the test tries each place at which a command can be cut off.
 describe('a script that has no stack left within a command', () => {
   let server: TestServer;
   let client: RegionClient;
@@ -451,7 +451,7 @@ return redis.call('STRLEN', 'a')`;
       const own = keepingOn(part(increment('a'), script(dive(depth), keys), increment('a')));
       const prepares = [prepareOf(sequence, keys, own)];
       const told = outcomesOf(executed(await client.round(roundOf({ prepares }), 0)).votes[0]);
-      // It did all of its work or none of it: the rest of its part sees nothing in between.
+      // It did all of its work or none of it: the rest of its part sees no state in between.
       expect(told).toMatch(
         /^\[\[0,1,(?:2,"ERR value|1,2\]\]|\{"e":"ERR stack overflow[^"]*"\},2\]\]|2,\{"e":"ERR value)/,
       );

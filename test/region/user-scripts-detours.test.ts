@@ -12,7 +12,7 @@ const either = /too (?:long|much)/;
 const weak = /loses what nobody else holds/;
 const letters = Array.from('abcdefghjklmnopqrsuvwxyzABCDEF').join(',');
 
-/** Ways around what is charged, each of which would take minutes of the server or gigabytes of it. */
+/** Detours around the charged operations, each of which would take minutes of the server or gigabytes of it. */
 const detours: readonly (readonly [string, string, RegExp])[] = [
   [
     'a count that is no number',
@@ -25,7 +25,7 @@ const detours: readonly (readonly [string, string, RegExp])[] = [
     tooLong,
   ],
   [
-    'items that may be left out',
+    'optional items of a pattern',
     "return string.find(string.rep('a', 1e6), 'a?a?a?a?a?a?a?a?a?a?b')",
     tooLong,
   ],
@@ -71,7 +71,7 @@ const detours: readonly (readonly [string, string, RegExp])[] = [
     tooMuch,
   ],
   [
-    'stacks of coroutines with what is compiled',
+    'stacks of coroutines with a compiled function',
     "local f = loadstring('local f, n = ... local a, b, c, d, e if n == 0 then coroutine.yield() end return 1 + f(f, n - 1)') local t = {} for i = 1, 1000 do t[i] = coroutine.create(f) coroutine.resume(t[i], f, 10000) end",
     tooMuch,
   ],
@@ -101,7 +101,7 @@ const detours: readonly (readonly [string, string, RegExp])[] = [
     weak,
   ],
   [
-    'a weak table by what is compiled',
+    'a weak table by a compiled text',
     'return loadstring("local m = ... m.__mode = \'k\'")({})',
     /nil value/,
   ],
@@ -141,14 +141,14 @@ describe('a way around the bounds of a script', () => {
     expect(await outcome(words)).toMatch(refusal);
   });
 
-  it('has a pattern as long as it may be, and not one byte longer', async () => {
+  it('has the longest allowed pattern, and not one byte longer', async () => {
     const find = (count: number) =>
       `return string.find('a', string.rep('a', ${count - 2}) .. 'b*') or 'none'`;
     expect(await outcome(find(limits.scriptPatternBytes))).toBe('[[0,"none"]]');
     expect(await outcome(find(limits.scriptPatternBytes + 1))).toContain('pattern is too long');
   });
 
-  // So many are the most that Lua hands on: what Lockstep does with them must not need more.
+  // These are the largest numbers of values that Lua passes on; Lockstep's own calls must not need more.
   it.each([7_990, 7_997, 7_998, 7_999, 8_000])(
     'is answered: %d values for a command',
     async (count) => {
@@ -170,13 +170,13 @@ describe('a way around the bounds of a script', () => {
     },
   );
 
-  it('takes no more of the server’s memory than its texts and tables may', async () => {
+  it('uses no more of the server’s memory than the limit of its texts and tables', async () => {
     const before = await luaMemory(votes.server);
     for (const [, words] of detours) await outcome(words);
     expect((await luaMemory(votes.server)) - before).toBeLessThan(5 * limits.memoryPerScript);
   });
 
-  it('leaves what scripts may do as it was', async () => {
+  it('leaves legitimate scripts unchanged', async () => {
     const errors = `
       local texts = {}
       for _, each in ipairs({

@@ -59,7 +59,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     return result;
   };
 
-  it('shows nothing before its commit, and everything after it', async () => {
+  it('is invisible before its commit, and visible as a whole after it', async () => {
     const both = script(
       "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('INCR', KEYS[2])",
       ['a', 'b'],
@@ -71,7 +71,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     expect(await server.redis.mget('a', 'b')).toEqual(['x', '1']);
   });
 
-  it('names the keys that its transaction does not list, and leaves nothing', async () => {
+  it('is refused with the unlisted keys that it touches, and leaves nothing', async () => {
     const wide = script(
       "redis.call('INCR', 'one') redis.call('GET', 'two') return redis.call('DEL', KEYS[1])",
       ['k'],
@@ -82,7 +82,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     expect(await outcome(['k', 'n', 'one', 'two'], increment('n'), wide)).toBe('[[0,1,0]]');
   });
 
-  it('names for each part what its scripts touch', async () => {
+  it('is refused with the unlisted keys per part', async () => {
     sequence += 1;
     const touch = (key: string) => part(script(`return redis.call('GET', '${key}')`));
     const parts = [touch('ü'), part(set('k', '1')), touch('two'), touch('ü')];
@@ -95,7 +95,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     expect(votes[0]).toEqual({ kind: 'unlisted', parts: named });
   });
 
-  it('tells by a digest what it wrote, of which its results need not tell', async () => {
+  it('has a digest of its writes in the vote, since its reply need not show them', async () => {
     const digest = async (text: string) => {
       const vote = await prepare(['k'], script(text, ['k']));
       await send({ decisions: [abortOf(sequence, ['k'])] });
@@ -108,7 +108,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     expect(await digest("return redis.call('GET', KEYS[1])")).toBeUndefined();
   });
 
-  it('publishes with its commit, holding the channel, and nothing if it errs', async () => {
+  it('publishes with its commit, locking the channel, and publishes nothing if it fails', async () => {
     const publish = script(
       "redis.call('SET', 'k', '1') return redis.call('PUBLISH', 'news', 'text')",
       ['k'],
@@ -135,7 +135,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     expect(messages).toEqual(['text']);
   });
 
-  it('is undone whole if it errs, and its part with it', async () => {
+  it('is undone as a whole with its part if it fails', async () => {
     await server.redis.set('n', '5');
     const errs = script("redis.call('INCR', 'n') redis.call('SET', 'm', '1') error('no')");
     expect(await outcome(['n', 'm'], increment('n'), errs)).toMatch(
@@ -146,7 +146,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     expect(await server.redis.get('n')).toBe('5');
   });
 
-  it('is undone alone in a part that keeps going', async () => {
+  it('is undone alone in a part that continues on errors', async () => {
     await server.redis.rpush('l', 'x');
     const keys = ['n', 'm', 'l', 'inline', 'gone'];
     const errs = script(
@@ -184,14 +184,14 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     expect(await keysHeld()).toEqual(['lockstep:0:done', 'lockstep:0:meta', 'n']);
   });
 
-  it('stands with the error that it returns rather than raises', async () => {
+  it('stands if it returns an error and does not raise it', async () => {
     const limited = script("redis.call('INCR', 'n') return redis.error_reply('LIMIT reached')");
     expect(await outcome(['n'], limited)).toBe('[[0,{"e":"LIMIT reached"}]]');
     await commit(['n']);
     expect(await server.redis.get('n')).toBe('1');
   });
 
-  it('looks at all keys only if it holds what stands for them', async () => {
+  it('can read all keys only if its transaction locks them all', async () => {
     await server.redis.mset('a', '1', 'b', '2', 'past', '3');
     await server.redis.pexpire('past', 50_000);
     const count = script(
@@ -211,7 +211,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     });
   });
 
-  it('sees no key behind a flush of its transaction', async () => {
+  it('sees no keys after a flush of its transaction', async () => {
     await server.redis.mset('a', '1', 'b', '2');
     const args = [everyKey, flushedKey];
     const flush = { ...set('', ''), kind: 'flush' as const, args, writes: [0, 1] };
@@ -223,7 +223,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     expect(await server.redis.exists('a', 'b', 'c')).toBe(1);
   });
 
-  it('tells by the fingerprint of all keys that some expire soon', async () => {
+  it('has in the fingerprint of all keys the expiry of a key that expires soon', async () => {
     await server.redis.set('soon', '1', 'PX', 1_500);
     const vote = await prepare([everyKey], script("return redis.call('DBSIZE')"));
     const expiry = String(await server.redis.pexpiretime('soon'));
@@ -233,7 +233,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     });
   });
 
-  it('sees what it sets to expire before the region’s clock, to its end', async () => {
+  it('sees its own values until its end, even if they expire before the region’s clock', async () => {
     const own = script(
       "redis.call('SET', 'k', 'v', 'PX', '100') redis.call('SET', 'm', 'v', 'PX', '100', 'NX') redis.call('INCR', 'n') " +
         "redis.call('PEXPIRE', 'n', '100') return {redis.call('GET', 'k'), redis.call('PTTL', 'm'), redis.call('INCR', 'n'), " +
@@ -249,7 +249,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     expect(await server.redis.keys('lockstep:0:shadow:*')).toEqual([]);
   });
 
-  it('draws the same with the same seed, and otherwise with another', async () => {
+  it('draws the same with the same seed, and differently with another', async () => {
     await server.redis.sadd('s', ...Array.from({ length: 50 }, (_, index) => `m${index}`));
     const draw = script(
       "return {math.random(1000000), redis.call('SRANDMEMBER', 's', 3), redis.call('SPOP', 's'), redis.call('SPOP', 's', 2)}",
@@ -261,7 +261,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     expect(await outcome(['s'], { ...draw, seed: 8 })).not.toBe(first);
   });
 
-  it('has the time of its transaction, and ids of streams by it', async () => {
+  it('has the time of its transaction, and stream ids of that time', async () => {
     const timed = script(
       "local t = redis.call('TIME') return {t[1], t[2], redis.call('XADD', 'x', '*', 'f', 'v')}",
     );
@@ -284,7 +284,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     "redis.call('SETRANGE', KEYS[1], 400000000, 'x')",
     "redis.call('BITFIELD', KEYS[1], 'SET', 'u8', '#400000000', 1)",
     "redis.call('bitfield', KEYS[1], 'GET', 'u8', 0, 'incrby', 'i5', 4000000000, 1)",
-  ])('has no region allocate far beyond what is there: %s', async (text) => {
+  ])('cannot make a region allocate far beyond a value’s end: %s', async (text) => {
     expect(await outcome(['k'], script(text, ['k']))).toContain('so far out is not supported');
     expect(await server.redis.exists('k')).toBe(0);
   });
@@ -314,7 +314,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
       ]);
     });
 
-    it('meets the locks of keys that it does not declare', async () => {
+    it('returns the locks of keys that it does not declare', async () => {
       await outcome(['a', 'b'], set('a', '1'), increment('b'));
       const holder = [1, sequence];
       const reads = reading("return {redis.call('GET', 'a'), redis.call('GET', 'c')}");
@@ -342,7 +342,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     });
   });
 
-  it(`answers in ${name} what every region answers`, async () => {
+  it(`has in ${name} the same reply as in every region`, async () => {
     await server.redis.hset('h', 'a', '1', 'b', '2');
     const shown = script(
       "local t = {} local f = function() end return {tostring(t), tostring(f), tostring(t), redis.call('HKEYS', 'h'), " +

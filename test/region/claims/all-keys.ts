@@ -23,7 +23,7 @@ import { repliesOfJson } from '../replies.ts';
 
 const all = [everyKey, flushedKey];
 
-/** Claims about transactions that are about all keys (rule R41). */
+/** Claims about transactions that hold all keys (rule R41). */
 export function claimAllKeys(world: () => Implementation): void {
   const send = async (given: Parameters<typeof roundOf>[0]) =>
     executed(await world().round(roundOf(given)));
@@ -40,7 +40,7 @@ export function claimAllKeys(world: () => Implementation): void {
   describe('a flush', () => {
     beforeEach(fill);
 
-    it('deletes every key with its commit, no sooner, and nothing of the shard’s own', async () => {
+    it('deletes every key at its commit and not before, and none of the shard’s own keys', async () => {
       const reply = await stage(all, part(flush));
       expect(outcomesOf(reply.votes[0])).toBe('[[0,{"s":"OK"}]]');
       expect([await value('a'), await value('b')]).toEqual(['"1"', '"2"']);
@@ -49,7 +49,7 @@ export function claimAllKeys(world: () => Implementation): void {
       expect((await commit(all)).decisions).toEqual(['acknowledged']);
     });
 
-    it('deletes more than one scan tells', async () => {
+    it('deletes more keys than a single scan returns', async () => {
       const keys = Array.from({ length: 2_500 }, (_, at) => `k${at}`);
       await Promise.all(keys.map((key) => world().run('SET', key, 'v')));
       await stage(all, part(flush));
@@ -58,7 +58,7 @@ export function claimAllKeys(world: () => Implementation): void {
       expect(answers).toEqual(['null', 'null', 'null', 'null']);
     });
 
-    it('is seen by what comes after it in its transaction, which stands behind it', async () => {
+    it('applies in order with the other operations of its transaction, before and after it', async () => {
       const keys = [...all, 'a', 'b', 'c'];
       const operations = [increment('a'), flush, read(['GET', 'a']), increment('a'), set('c', 'x')];
       const reply = await stage(keys, part(...operations));
@@ -67,7 +67,7 @@ export function claimAllKeys(world: () => Implementation): void {
       expect(await Promise.all(['a', 'b', 'c'].map(value))).toEqual(['"1"', 'null', '"x"']);
     });
 
-    it('is undone with its part', async () => {
+    it('is undone together with its part', async () => {
       const keys = [...all, 'a'];
       const reply = await stage(keys, part(flush, set('a', 'x'), write('HSET', 'a', 'f', '1')));
       expect(outcomesOf(reply.votes[0])).toMatch(/^\[\[2,2,"WRONGTYPE/);
@@ -75,13 +75,13 @@ export function claimAllKeys(world: () => Implementation): void {
       expect([await value('a'), await value('b')]).toEqual(['"1"', '"2"']);
     });
 
-    it('that is aborted changes nothing', async () => {
+    it('changes nothing if it is aborted', async () => {
       await stage(all, part(flush));
       expect((await send({ decisions: [abortOf(1, all)] })).decisions).toEqual(['acknowledged']);
       expect(await value('a')).toBe('"1"');
     });
 
-    it('is met by every strong read, which can apply its commit', async () => {
+    it('shows its lock to every strong read, which can apply its commit', async () => {
       await stage(all, part(flush));
       const commands = [command(['GET', 'a'])];
       const holder = [1, 1];
@@ -99,14 +99,14 @@ export function claimAllKeys(world: () => Implementation): void {
     });
   });
 
-  describe('a transaction about all keys', () => {
-    it('is met by every other prepare', async () => {
+  describe('a transaction that holds all keys', () => {
+    it('blocks every other prepare', async () => {
       await stage([everyKey], part());
       const reply = await send({ prepares: [prepareOf(2, ['z'], part(set('z', '1')))] });
       expect(reply.votes).toEqual([{ kind: 'locked', key: everyKey, holder: [1, 1] }]);
     });
 
-    it('gives the source of a copy no value, of any key', async () => {
+    it('withholds every key from the source of a copy', async () => {
       await fill();
       await stage(all, part(flush));
       const keys = ['a', 'b', 'none'].map((key) => ({ key, from: '' }));
@@ -116,14 +116,14 @@ export function claimAllKeys(world: () => Implementation): void {
       }
     });
 
-    it('holds each key, as an inspection tells', async () => {
+    it('is reported by an inspection as the holder of each key', async () => {
       await fill();
       await stage(all, part(flush));
       const found = await world().inspect({ kind: 'keys', keys: ['a'] });
       expect(found).toMatchObject({ keys: [{ key: 'a', holder: [1, 1] }] });
     });
 
-    it('is not staged beside any other, in the same round or before', async () => {
+    it('is refused while any other transaction is staged, in the same round or an earlier one', async () => {
       const prepares = [prepareOf(1, ['z'], part(set('z', '1'))), prepareOf(2, all, part(flush))];
       const first = await send({ prepares });
       expect(first.votes[1]).toEqual({ kind: 'locked', key: 'z', holder: [1, 1] });
@@ -132,21 +132,21 @@ export function claimAllKeys(world: () => Implementation): void {
     });
   });
 
-  describe('an operation that fails by itself', () => {
+  describe('an operation that always fails', () => {
     beforeEach(fill);
 
     const fails = {
       kind: 'fail',
-      args: ['ERR told'],
+      args: ['ERR refused'],
       writes: [],
       reads: [],
       reply: null,
       seed: null,
     } as const;
 
-    it('fails its part, or answers among the replies of one that keeps going', async () => {
+    it('fails its part, or puts its error among the replies of a part that continues on errors', async () => {
       const reply = await stage(['a'], part(fails), keepingOn(part(fails, increment('a'))));
-      expect(outcomesOf(reply.votes[0])).toBe('[[2,0,"ERR told"],[0,{"e":"ERR told"},2]]');
+      expect(outcomesOf(reply.votes[0])).toBe('[[2,0,"ERR refused"],[0,{"e":"ERR refused"},2]]');
     });
   });
 }

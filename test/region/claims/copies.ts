@@ -15,7 +15,7 @@ type Read = Extract<CopyReply, { kind: 'read' }>;
 
 const forms = ['dump', 'logical'] as const;
 
-/** Claims about what a source answers, and what a target makes of it. */
+/** Claims about the replies of a source, and about their effect on a target. */
 export function claimCopies(world: () => Implementation): void {
   const send = async (given: Partial<Round>) => executed(await world().round(roundOf(given)));
   const ask = async (copy: CopyStep, given: Partial<Round> = {}): Promise<Read> => {
@@ -66,7 +66,7 @@ export function claimCopies(world: () => Implementation): void {
 
   describe('a copy of keys', () => {
     it.each(forms)(
-      'has all types, bytes and expiries at the target, in the form %s',
+      'gives the target all types, bytes and expiries, in the form %s',
       async (form) => {
         const keys = await fill();
         const before = await digests(keys);
@@ -85,13 +85,13 @@ export function claimCopies(world: () => Implementation): void {
         expect(await world().run('GET', 'ключ é')).toBe(
           '"\\u00c3\\u00bf\\u0000\\u0022\\u005c\\u00e2\\u0082\\u00ac"',
         );
-        // What was written once can be written again.
+        // Writing the same items again changes nothing.
         expect(await write(found.items)).toEqual(written);
         expect(await digests(keys)).toEqual(before);
       },
     );
 
-    it.each(forms)('takes the bytes of a key that is no text, in the form %s', async (form) => {
+    it.each(forms)('carries a key that is not valid UTF-8, in the form %s', async (form) => {
       await send({});
       const key = '\u0000\u00ff\u00c3"';
       const found = await ask({ kind: 'read', keys: [{ key, from: '' }], form });
@@ -100,7 +100,7 @@ export function claimCopies(world: () => Implementation): void {
       expect(await write(found.items)).toEqual(written);
     });
 
-    it('removes what the source does not have, in every form', async () => {
+    it('removes the keys that the source does not have, in every form', async () => {
       for (const form of [...forms, 'absent'] as const) {
         await world().run('SET', 'there', '1');
         await world().run('SET', 'expired', '1', 'PXAT', '1000');
@@ -118,7 +118,7 @@ export function claimCopies(world: () => Implementation): void {
       }
     });
 
-    it('leaves out keys under a lock, also those that are not there', async () => {
+    it('skips keys under a lock, and reports them, even if they do not exist', async () => {
       await world().run('SET', 'a', '1');
       await world().run('SET', 'é', '1');
       const parts = part(set('é', '2'), set('new', '2'));
@@ -130,14 +130,14 @@ export function claimCopies(world: () => Implementation): void {
       }
     });
 
-    it('is to be removed first if it has an expiry, since it may be gone before it is copied', async () => {
+    it('removes a key with an expiry first, since it may expire before it is copied', async () => {
       await world().run('SET', 'stays', 'v');
       await world().run('SET', 'expires', 'v', 'PXAT', '9999999999999');
       const found = await read(['stays', 'expires'], 'absent');
       expect(found.items.map(({ key }) => key)).toEqual(['expires']);
     });
 
-    it('is absent at the target if it has expired on the way', async () => {
+    it('leaves a key absent at the target if it expired on the way', async () => {
       const soon = Date.now() + 50;
       await world().run('SET', 'string', 'v', 'PXAT', String(soon));
       await world().run('HSET', 'hash', 'f', 'v');
@@ -168,7 +168,7 @@ export function claimCopies(world: () => Implementation): void {
       return items;
     };
 
-    it('meets every key, and none of Lockstep’s own', async () => {
+    it('returns every key, and none of Lockstep’s own', async () => {
       const keys = Array.from({ length: 60 }, (_, index) => `é${index}`);
       for (const key of keys) await world().run('SET', key, key);
       await send({ prepares: [prepareOf(1, ['other'], part(set('other', '1')))] });
@@ -179,7 +179,7 @@ export function claimCopies(world: () => Implementation): void {
       expect(await scanAll('absent', 100)).toEqual([]);
     });
 
-    it('is answered with all keys of the target, also in the middle of a copy', async () => {
+    it('returns all keys of the target, even in the middle of a copy', async () => {
       await begin();
       const keys = Array.from({ length: 30 }, (_, index) => `é${index}`);
       for (const key of keys) await world().run('SET', key, key);
@@ -199,7 +199,7 @@ export function claimCopies(world: () => Implementation): void {
   describe('a step of a copy', () => {
     const large = limits.copyBytesPerStep;
 
-    it('leaves the keys for later that it has no room for, but takes one always', async () => {
+    it('leaves keys that exceed its size for a later step, but always takes at least one', async () => {
       const keys = ['a', 'b', 'c', 'gone', 'd'];
       for (const key of ['a', 'b', 'c', 'd']) {
         await world().run('SET', key, 'x'.repeat(Math.floor(large * 0.4)));
@@ -228,7 +228,7 @@ export function claimCopies(world: () => Implementation): void {
     const elements = Array.from({ length: 600 }, (_, at) => `${at} é ${'x'.repeat(large / 250)}`);
 
     it.each(values)(
-      'takes a large %s in pieces, which replace the old value together',
+      'copies a large %s in pieces, and replaces the old value only with the last piece',
       async (_, make) => {
         await send({});
         await make();
@@ -241,7 +241,7 @@ export function claimCopies(world: () => Implementation): void {
         await world().run('SET', 'big', 'old');
         const missing = await write(pieces.slice(1, 2));
         expect(missing).toMatchObject({ failed: [{ key: 'big' }] });
-        // A piece that comes again, and a value that is begun again.
+        // A piece is sent again, and the value is started again.
         for (const piece of [...pieces.slice(0, 2), ...pieces.slice(0, -1)]) {
           expect(await write([piece])).toEqual(written);
           expect(await world().run('GET', 'big')).toBe('"old"');
@@ -258,14 +258,14 @@ export function claimCopies(world: () => Implementation): void {
       while (from !== null) {
         const copy: CopyStep = { kind: 'read', keys: [{ key, from }], form: 'dump' };
         const [item]: readonly CopyItem[] = (await ask(copy)).items;
-        if (item === undefined) throw new Error('no piece was answered');
+        if (item === undefined) throw new Error('the source returned no piece');
         pieces.push(item);
         from = item.next;
       }
       return pieces;
     };
 
-    it('begins a value anew, or removes it, that is no longer what its pieces were of', async () => {
+    it('removes a value whose source was deleted between two pieces', async () => {
       await send({});
       await world().run('SET', 'big', 'x'.repeat(large + 1));
       const [first] = await piecesOf('big');

@@ -13,14 +13,14 @@ import {
 } from '../fixtures.ts';
 import type { Implementation } from '../implementations.ts';
 
-/** Claims about prepares and decisions as they come late, twice, or out of order. */
+/** Claims about prepares and decisions that arrive late, twice, or out of order. */
 export function claimDecisions(world: () => Implementation): void {
   const send = async (given: Parameters<typeof roundOf>[0]) =>
     executed(await world().round(roundOf(given)));
   const incr = (sequence: number, key = 'n') => prepareOf(sequence, [key], part(increment(key)));
 
   describe('a prepare', () => {
-    it('is refused as late after its abort overtook it', async () => {
+    it('is refused as late if its abort arrived first', async () => {
       expect((await send({ decisions: [abortOf(1, ['n'])] })).decisions).toEqual(['acknowledged']);
       expect((await send({ prepares: [incr(1)] })).votes).toEqual([{ kind: 'late' }]);
       expect((await send({ prepares: [incr(2)] })).votes[0]?.kind).toBe('yes');
@@ -35,24 +35,24 @@ export function claimDecisions(world: () => Implementation): void {
       expect(await world().run('GET', 'm')).toBe('null');
     });
 
-    it('is refused as late in the very round that aborts it', async () => {
+    it('is refused as late in the same round that aborts it', async () => {
       const reply = await send({ decisions: [abortOf(1, ['n'])], prepares: [incr(1)] });
       expect(reply.votes).toEqual([{ kind: 'late' }]);
     });
 
-    it('is refused as late in the very round that commits it', async () => {
+    it('is refused as late in the same round that commits it', async () => {
       await send({ prepares: [incr(1)] });
       const reply = await send({ decisions: [commitOf(1, ['n'])], prepares: [incr(1)] });
       expect(reply.votes).toEqual([{ kind: 'late' }]);
     });
 
-    it('is refused as late at and below the floor, although nothing else is known of it', async () => {
+    it('is refused as late at and below the floor, even if the region has no record of it', async () => {
       await send({ floor: [1, 5] });
       const reply = await send({ prepares: [incr(4), incr(5), incr(6)] });
       expect(reply.votes.map((vote) => vote.kind)).toEqual(['late', 'late', 'yes']);
     });
 
-    it('does not vote or run again when it comes twice, in one round or in two', async () => {
+    it('votes and runs only once if it arrives twice, in one round or in two', async () => {
       const reply = await send({ prepares: [incr(1), incr(1)] });
       expect(reply.votes.map((vote) => vote.kind)).toEqual(['yes', 'duplicate']);
       expect((await send({ prepares: [incr(1)] })).votes).toEqual([{ kind: 'duplicate' }]);
@@ -60,7 +60,7 @@ export function claimDecisions(world: () => Implementation): void {
       expect(await world().run('GET', 'n')).toBe('"1"');
     });
 
-    it('meets the lock of another transaction, of the same round too, and names it', async () => {
+    it('is refused with the name of the transaction that holds its key, even in the same round', async () => {
       const both = prepareOf(2, ['free', 'n'], part(set('free', '1'), set('n', '1')));
       const reply = await send({ prepares: [incr(1), both] });
       expect(reply.votes[1]).toEqual({ kind: 'locked', key: 'n', holder: [1, 1] });
@@ -68,7 +68,7 @@ export function claimDecisions(world: () => Implementation): void {
       expect(third.votes[0]?.kind).toBe('yes');
     });
 
-    it('takes a key whose lock a decision of the same round drops', async () => {
+    it('takes a key whose lock a decision of the same round releases', async () => {
       await send({ prepares: [incr(1)] });
       const reply = await send({ decisions: [commitOf(1, ['n'])], prepares: [incr(2)] });
       expect(outcomesOf(reply.votes[0])).toBe('[[0,2]]');
@@ -77,7 +77,7 @@ export function claimDecisions(world: () => Implementation): void {
       expect(await world().run('GET', 'n')).toBe('"2"');
     });
 
-    it('holds its locks however much later somebody asks for them', async () => {
+    it('keeps its locks until it is decided, however long that takes', async () => {
       await send({ prepares: [incr(1)] });
       for (let sequence = 2; sequence < 5; sequence += 1) {
         const reply = await send({ prepares: [incr(sequence)] });
@@ -87,7 +87,7 @@ export function claimDecisions(world: () => Implementation): void {
   });
 
   describe('a decision', () => {
-    it('applies a commit once when it comes twice', async () => {
+    it('applies a commit only once if it arrives twice', async () => {
       await send({ prepares: [incr(1)] });
       expect((await send({ decisions: [commitOf(1, ['n'])] })).decisions).toEqual(['acknowledged']);
       await world().run('SET', 'n', '10');
@@ -95,12 +95,12 @@ export function claimDecisions(world: () => Implementation): void {
       expect(await world().run('GET', 'n')).toBe('"10"');
     });
 
-    it('reports a commit that finds neither its locks nor a record as lost', async () => {
+    it('reports a commit as lost if it finds neither its locks nor a record', async () => {
       expect((await send({ decisions: [commitOf(1, ['n'])] })).decisions).toEqual(['lost']);
       expect((await send({ decisions: [commitOf(1, ['n'])] })).decisions).toEqual(['lost']);
     });
 
-    it('reports a decision that finds a part of its locks as lost, and changes nothing', async () => {
+    it('reports a decision as lost if it finds only some of its locks, and changes nothing', async () => {
       await send({ prepares: [prepareOf(1, ['a', 'b'], part(set('a', '1'), set('b', '1')))] });
       await world().dropLock('b');
       const decisions = [commitOf(1, ['a', 'b'])];
@@ -111,7 +111,7 @@ export function claimDecisions(world: () => Implementation): void {
       expect((await send({ prepares: [incr(2, 'a')] })).votes[0]).toMatchObject({ kind: 'locked' });
     });
 
-    it('does not act on a lock that names another transaction', async () => {
+    it('ignores a lock that names another transaction', async () => {
       await send({ prepares: [incr(2)] });
       const reply = await send({ decisions: [abortOf(1, ['n']), commitOf(3, ['n'])] });
       expect(reply.decisions).toEqual(['acknowledged', 'lost']);
@@ -119,14 +119,14 @@ export function claimDecisions(world: () => Implementation): void {
       expect(await world().run('GET', 'n')).toBe('"1"');
     });
 
-    it('is acknowledged at and below the floor, whatever it says', async () => {
+    it('is acknowledged at and below the floor, whether it commits or aborts', async () => {
       await send({ floor: [1, 3] });
       const decisions = [commitOf(2, ['a']), commitOf(3, ['b']), abortOf(1, ['c'])];
       const expected = ['acknowledged', 'acknowledged', 'acknowledged'];
       expect((await send({ decisions })).decisions).toEqual(expected);
     });
 
-    it('stays settled when a late round with a lower floor comes', async () => {
+    it('stays settled when a late round with a lower floor arrives', async () => {
       await send({ floor: [1, 3] });
       const reply = await send({ floor: [1, 1], prepares: [incr(2)] });
       expect(reply.votes).toEqual([{ kind: 'late' }]);
@@ -140,7 +140,7 @@ export function claimDecisions(world: () => Implementation): void {
       expect(reply.decisions).toEqual(['acknowledged']);
     });
 
-    it('drops what an abort had staged, and leaves the key as it was', async () => {
+    it('discards the staged values of an abort, and leaves the key unchanged', async () => {
       await world().run('SET', 'n', '5');
       await send({ prepares: [incr(1)] });
       await send({ decisions: [abortOf(1, ['n'])] });
@@ -148,7 +148,7 @@ export function claimDecisions(world: () => Implementation): void {
       expect(outcomesOf((await send({ prepares: [incr(2)] })).votes[0])).toBe('[[0,6]]');
     });
 
-    it('shows nothing to a plain client before the commit, and everything after it', async () => {
+    it('is invisible to a plain client before the commit, and visible as a whole after it', async () => {
       await world().run('SET', 'old', '1');
       const operations = [
         set('new', '1'),
@@ -165,7 +165,7 @@ export function claimDecisions(world: () => Implementation): void {
       expect(await world().run('LRANGE', 'list', '0', '-1')).toBe('["x"]');
     });
 
-    it('stands beside others of its round that cannot be applied', async () => {
+    it('is applied even if other decisions of its round cannot be', async () => {
       await send({ prepares: [incr(1), incr(2, 'm')] });
       const decisions = [commitOf(9, ['x']), commitOf(1, ['n']), commitOf(2, ['m'])];
       const expected = ['lost', 'acknowledged', 'acknowledged'];
@@ -173,7 +173,7 @@ export function claimDecisions(world: () => Implementation): void {
       expect(await world().run('GET', 'm')).toBe('"1"');
     });
 
-    it('answers the same for each copy of it in one round', async () => {
+    it('has the same reply for each copy of it in a round', async () => {
       await send({ prepares: [incr(1)] });
       const decisions = [commitOf(1, ['n']), commitOf(1, ['n'])];
       expect((await send({ decisions })).decisions).toEqual(['acknowledged', 'acknowledged']);

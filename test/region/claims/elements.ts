@@ -27,7 +27,7 @@ const numbers = Array.from({ length: count }, (_, index) => index);
 const members = numbers.map((number) => `m${number}`);
 const keys = ['h', 's', 'z', 'l'];
 
-/** Claims about collections that are too large to be copied for what changes some of their elements. */
+/** Claims about collections that are too large to copy for a change of some of their elements. */
 export function claimElements(world: () => Implementation): void {
   const stage = async (named: readonly string[], ...parts: readonly Part[]) => {
     const prepares = [prepareOf(1, named, ...parts)];
@@ -58,7 +58,7 @@ export function claimElements(world: () => Implementation): void {
       write('RPUSH', 'l', 'last'),
     ];
 
-    it('answers what addresses elements as the whole does, and takes the change', async () => {
+    it('answers commands on elements as a small collection does, and takes their changes', async () => {
       const outcomes = await stage(keys, part(...changes));
       expect(outcomes).toBe(`[[0,1,12,1,1,1,${count + 1},${count + 2}]]`);
       await commit(...keys);
@@ -73,7 +73,7 @@ export function claimElements(world: () => Implementation): void {
       expect(await value('LRANGE', 'l', '-2', '-1')).toBe(`["m${count - 1}","last"]`);
     });
 
-    it('shows nothing of a change before it is committed, and nothing after its abort', async () => {
+    it('shows no change before its commit, and none after its abort', async () => {
       await stage(keys, part(...changes));
       expect(await value('HGET', 'h', 'm1')).toBe('"1"');
       expect(await sizeOf('SMEMBERS', 's')).toBe(count);
@@ -82,7 +82,7 @@ export function claimElements(world: () => Implementation): void {
       expect(await value('LRANGE', 'l', '0', '0')).toBe('["m0"]');
     });
 
-    it('shows later parts what earlier ones have changed, without what was undone', async () => {
+    it('shows later parts the changes of earlier ones, without those that were undone', async () => {
       const undone = part(write('HSET', 'h', 'm1', 'b', 'more', '1'), write('LPUSH', 'h', 'x'));
       const check = checked({ kind: 'field', key: 'h', field: 'm2', value: '2' });
       const missed = checked({ kind: 'field', key: 'h', field: 'm2', value: '3' });
@@ -106,7 +106,7 @@ export function claimElements(world: () => Implementation): void {
       expect(await value('HGET', 'h', 'more')).toBe('null');
     });
 
-    it('is seen whole by what takes it whole after a change', async () => {
+    it('is returned whole, with its changes, by a command that reads all of it', async () => {
       const outcomes = await stage(
         ['s', 'h'],
         part(write('SADD', 's', 'new'), read(['SMEMBERS', 's'], 'members')),
@@ -119,7 +119,7 @@ export function claimElements(world: () => Implementation): void {
       expect(await sizeOf('SMEMBERS', 's')).toBe(count + 1);
     });
 
-    it('is gone once its last element is, and what is made then has no expiry', async () => {
+    it('is gone once its last element is, and a value made after that has no expiry', async () => {
       await value('PEXPIREAT', 's', String(Date.now() + hour));
       const operations = [
         write('SREM', 's', ...members),
@@ -133,7 +133,7 @@ export function claimElements(world: () => Implementation): void {
       expect(await value('PERSIST', 's')).toBe('0');
     });
 
-    it('can be deleted or set after a change, and undone', async () => {
+    it('can be deleted or set after a change, and the change can be undone', async () => {
       const undone = [del('h'), set('s', '1'), write('HSET', 's', 'f', '1')];
       const first = part(write('HSET', 'h', 'new', '1'), write('SADD', 's', 'new'));
       const outcomes = await stage(['h', 's'], first, part(...undone), part(del('h')));
@@ -184,7 +184,7 @@ export function claimElements(world: () => Implementation): void {
       expect(await value('EXISTS', 's')).toBe('0');
     });
 
-    it('that has expired between prepare and commit leaves nothing', async () => {
+    it('leaves nothing if it expires between prepare and commit', async () => {
       const soon = Date.now() + 1_500;
       await value('PEXPIREAT', 's', String(soon));
       await value('PEXPIREAT', 'l', String(soon));
@@ -195,7 +195,7 @@ export function claimElements(world: () => Implementation): void {
       for (const key of ['s', 'l', 'h']) expect(await value('EXISTS', key)).toBe('0');
     });
 
-    it('is as it was if nothing has changed it', async () => {
+    it('is unchanged if no operation changed it', async () => {
       await stage(['s', 'h'], part(write('SADD', 's', 'm1'), write('HSET', 'h', 'm1', '1')));
       await commit('s', 'h');
       expect(await sizeOf('SMEMBERS', 's')).toBe(count);

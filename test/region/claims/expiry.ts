@@ -20,7 +20,7 @@ import { outcomesOfJson } from '../replies.ts';
 
 const hour = 3_600_000;
 
-/** Claims about fingerprints and the moment of a key's expiry. */
+/** Claims about fingerprints and the time at which a key expires. */
 export function claimExpiry(world: () => Implementation): void {
   const vote = async (prepare: Prepare) =>
     executed(await world().round(roundOf({ prepares: [prepare] }))).votes[0];
@@ -32,7 +32,7 @@ export function claimExpiry(world: () => Implementation): void {
   });
 
   describe('a fingerprint', () => {
-    it('tells absent, persistent and the expiry of a key whose old value matters', async () => {
+    it('distinguishes absent, persistent and expiring keys if their old values matter', async () => {
       const expiry = String(Date.now() + hour);
       await world().run('SET', 'persistent', '1');
       await world().run('SET', 'expiring', '1', 'PXAT', expiry);
@@ -42,7 +42,7 @@ export function claimExpiry(world: () => Implementation): void {
       expect(found).toMatchObject({ fingerprints: ['absent', 'persistent', expiry] });
     });
 
-    it('is empty for a plain SET and for a key that nothing touches, and stays when a part is undone', async () => {
+    it('is empty for a plain SET and for an unused key, and stays if a part is undone', async () => {
       await world().run('SET', 'a', '1');
       const keys = ['a', 'idle', 'looked at', 'set and read'];
       const parts = [
@@ -70,7 +70,7 @@ export function claimExpiry(world: () => Implementation): void {
       });
     });
 
-    it('lets a value made on an absent-counted base stand without the old expiry', async () => {
+    it('gives no old expiry to a value that replaces a key counted as absent', async () => {
       const expiry = Date.now() + hour;
       await world().run('SET', 'k', '5', 'PXAT', String(expiry));
       await vote(at(expiry + 1, ['k'], part(increment('k'), ttl('TTL', 'k'))));
@@ -79,7 +79,7 @@ export function claimExpiry(world: () => Implementation): void {
       expect(await world().run('PERSIST', 'k')).toBe('0');
     });
 
-    it('deletes nothing that is counted as absent, and says so', async () => {
+    it('reports no deletion of a key that is counted as absent', async () => {
       const expiry = Date.now() + hour;
       await world().run('SET', 'k', '5', 'PXAT', String(expiry));
       const found = await vote(at(expiry, ['k'], part(del('k'))));
@@ -91,7 +91,7 @@ export function claimExpiry(world: () => Implementation): void {
   });
 
   describe('an expiry', () => {
-    it('is kept by a change, set by an inline SET, and dropped by one without it', async () => {
+    it('is kept by a change, set by an inline SET, and dropped by a SET without one', async () => {
       const expiry = String(Date.now() + hour);
       await world().run('SET', 'changed', '1', 'PXAT', expiry);
       await world().run('SET', 'dropped', '1', 'PXAT', expiry);
@@ -121,7 +121,7 @@ export function claimExpiry(world: () => Implementation): void {
       });
     });
 
-    it('leaves a key absent that had expired between prepare and commit', async () => {
+    it('leaves a key absent if it expired between prepare and commit', async () => {
       await world().run('SET', 'old', '1');
       const soon = Date.now() + 30;
       const operations = [
@@ -129,7 +129,7 @@ export function claimExpiry(world: () => Implementation): void {
         write('PEXPIREAT', 'old', String(soon)),
       ];
       await vote(prepareOf(1, ['inline', 'old'], part(...operations)));
-      // The region's clock is the real one here, and a key's end is the event to wait for.
+      // The region uses the real clock here, and the test waits until the key expires.
       while (Date.now() <= soon + 1) await world().run('EXISTS', 'old');
       const reply = executed(
         await world().round(roundOf({ decisions: [commitOf(1, ['inline', 'old'])] })),
@@ -139,7 +139,7 @@ export function claimExpiry(world: () => Implementation): void {
       expect(await world().run('EXISTS', 'old')).toBe('0');
     });
 
-    it('kept, dropped or put off by a later step counts from the same moment', async () => {
+    it('counts from the same time whether a later step keeps, drops or postpones it', async () => {
       const now = Date.now() + hour;
       const soon = String(now + 800);
       const operations = [
@@ -169,7 +169,7 @@ export function claimExpiry(world: () => Implementation): void {
       expect(seen).toMatchObject({ outcomes: outcomesOfJson('[[0,799,1,-1,0,-2,0,899,1]]') });
     });
 
-    it('that the region’s clock has passed is still to come for its own transaction', async () => {
+    it('is still ahead for its own transaction if only the region’s clock has passed it', async () => {
       const now = Date.now() - hour;
       const soon = String(now + 800);
       await world().run('SET', 'old', '5');
@@ -201,7 +201,7 @@ export function claimExpiry(world: () => Implementation): void {
       expect(await world().run('GET', 'kept')).toBe('"12"');
     });
 
-    it('of an earlier part counts for the later ones, whatever the region’s clock says', async () => {
+    it('of an earlier part counts for the later parts, regardless of the region’s clock', async () => {
       const now = Date.now() - hour;
       const lock = (holder: string) =>
         part(write('SET', 'lock', holder, 'NX', 'PXAT', String(now + 800)));

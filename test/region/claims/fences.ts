@@ -14,7 +14,7 @@ import {
 } from '../fixtures.ts';
 import type { Implementation } from '../implementations.ts';
 
-/** Claims about who is heard: generation, epoch, incarnation, and the loss check. */
+/** Claims about the rounds that a region accepts: generation, epoch, incarnation, and the loss check. */
 export function claimFences(world: () => Implementation): void {
   const send = (given: Parameters<typeof roundOf>[0]) => world().round(roundOf(given));
   const write = (sequence: number) => prepareOf(sequence, ['k'], part(set('k', String(sequence))));
@@ -27,7 +27,7 @@ export function claimFences(world: () => Implementation): void {
       expect((await send({ begin: false })).kind).toBe('executed');
     });
 
-    it('refuses a round of another one whole, lower or higher', async () => {
+    it('refuses a whole round of another generation, lower or higher', async () => {
       await send({ generation: 5, prepares: [write(1)] });
       for (const generation of [4, 6]) {
         const decisions = [commitOf(1, ['k'])];
@@ -42,14 +42,14 @@ export function claimFences(world: () => Implementation): void {
       expect(after.votes[0]).toMatchObject({ kind: 'locked' });
     });
 
-    it('refuses a snapshot of another one, and of a region without state', async () => {
+    it('refuses a snapshot of another generation, and of a region without state', async () => {
       const request = snapshotOf(['k'], []);
       expect(await world().snapshot(request)).toMatchObject({ refusal: { has: 0 } });
       await send({ generation: 2 });
       expect(await world().snapshot(request)).toMatchObject({ refusal: { has: 2 } });
     });
 
-    it('is taken over no more keys than the round says, and a refusal says how many there are', async () => {
+    it('replaces no more keys than the round allows, and a refusal reports their number', async () => {
       for (const key of ['x', 'y']) await world().run('SET', key, '1');
       await world().run('SET', 'lockstep:doctor:mark', '1');
       await world().run('SET', 'gone', '1', 'PXAT', '1');
@@ -66,14 +66,14 @@ export function claimFences(world: () => Implementation): void {
       expect((await send({ takes: 0 })).kind).toBe('executed');
     });
 
-    it('counts many keys as well, and takes no fewer for that', async () => {
+    it('counts a large number of keys too, and still takes no fewer', async () => {
       for (let key = 0; key < 1_001; key += 1) await world().run('SET', `many:${key}`, '');
       const refusal = { kind: 'generation', has: 0, keys: 1_001 };
       expect(await send({ takes: 1_000 })).toEqual({ kind: 'refused', refusal });
       expect((await send({ takes: 1_001 })).kind).toBe('executed');
     });
 
-    it('is not taken again by a region that was wiped, for a round that does not begin it', async () => {
+    it('is not begun again in a wiped region by a round that does not begin it', async () => {
       await send({ prepares: [write(1)] });
       await world().wipe();
       const result = await send({ begin: false, decisions: [commitOf(1, ['k'])] });
@@ -105,7 +105,7 @@ export function claimFences(world: () => Implementation): void {
       expect(reply.votes).toEqual([{ kind: 'fenced', by: 'incarnation' }]);
     });
 
-    it('refuses a decision about a transaction of a higher one than its sender', async () => {
+    it('refuses a decision about a transaction of a higher incarnation than its sender', async () => {
       await send({ incarnation: 2, prepares: [ofIncarnation(2, write(1))] });
       for (const decision of [commitOf(1, ['k']), abortOf(1, ['k'])]) {
         const decisions = [ofIncarnation(2, decision)];
@@ -118,7 +118,7 @@ export function claimFences(world: () => Implementation): void {
       expect(after.decisions).toEqual(['acknowledged']);
     });
 
-    it('lists the locks of older ones with all their keys, after the decisions', async () => {
+    it('lists the locks of older incarnations with all their keys, after the decisions', async () => {
       const both = prepareOf(2, ['ä', 'b'], part(set('b', '2'), set('ä', '2')));
       await send({ prepares: [write(1), both, prepareOf(3, ['c'], part(set('c', '3')))] });
       const own = ofIncarnation(2, prepareOf(1, ['c']));
@@ -132,7 +132,7 @@ export function claimFences(world: () => Implementation): void {
       expect(reply.olderTruncated).toBe(false);
     });
 
-    it('says that locks were left out when there are more than one answer lists', async () => {
+    it('reports that the list of locks is truncated if it exceeds its limit', async () => {
       const keys = Array.from({ length: limits.olderLocksPerAnswer }, (_, index) => `k${index}`);
       await send({ prepares: [prepareOf(1, keys), prepareOf(2, ['one more'])] });
       const reply = executed(await send({ incarnation: 2, askOlder: true }));
@@ -152,13 +152,13 @@ export function claimFences(world: () => Implementation): void {
       return result.kind === 'refused' ? result.refusal.kind : result.kind;
     };
 
-    it('executes a round whose pair it has', async () => {
+    it('executes a round whose pair it contains', async () => {
       await leaveMarks(3);
       expect(await refusalFor([3, 'mark3'])).toBe('executed');
       expect(await refusalFor([1, 'mark1'])).toBe('executed');
     });
 
-    it('is lost if the pair lies beyond it, has another mark, or everything is gone', async () => {
+    it('is lost if the pair is newer, has another mark, or everything is gone', async () => {
       await leaveMarks(3);
       expect(await refusalFor([4, 'mark4'])).toBe('lost');
       expect(await refusalFor([2, 'other'])).toBe('lost');
@@ -166,7 +166,7 @@ export function claimFences(world: () => Implementation): void {
       expect(await refusalFor([3, 'mark3'])).toBe('lost');
     });
 
-    it('is lost after a rollback, also if late rounds have filled it again', async () => {
+    it('is lost after a rollback, even if late rounds have filled it again', async () => {
       await leaveMarks(2);
       const restore = await world().backup();
       await leaveMarks(2);
@@ -177,7 +177,7 @@ export function claimFences(world: () => Implementation): void {
       expect(await refusalFor([4, 'mark2'])).toBe('lost');
     });
 
-    it('refuses a pair older than it keeps, which is no loss, and keeps the oldest one exactly', async () => {
+    it('refuses a pair older than its oldest, which is no loss, and compares the oldest exactly', async () => {
       await leaveMarks(limits.historyPairs + 1);
       expect(await refusalFor([1, 'mark1'])).toBe('history');
       expect(await refusalFor([2, 'other'])).toBe('lost');
@@ -185,7 +185,7 @@ export function claimFences(world: () => Implementation): void {
       expect(await refusalFor([2, 'mark2'])).toBe('history');
     });
 
-    it('does nothing of a refused round', async () => {
+    it('is unchanged by a refused round', async () => {
       await leaveMarks(1);
       const result = await send({ seen: [7, 'x'], epoch: 9, incarnation: 9, prepares: [write(5)] });
       expect(result).toEqual({ kind: 'refused', refusal: { kind: 'lost' } });
@@ -194,14 +194,14 @@ export function claimFences(world: () => Implementation): void {
       expect(reply.marks.map(([counter]) => counter)).toEqual([1, 2]);
     });
 
-    it('answers its last marks, newest last, and a round without work leaves none', async () => {
+    it('is returned as its last marks, newest last, and a round without work adds none', async () => {
       await leaveMarks(10);
       const expected = [3, 4, 5, 6, 7, 8, 9, 10].map((index) => [index, `mark${index}`]);
       const probe = executed(await send({ seen: [10, 'mark10'] }));
       expect(probe.marks).toEqual(expected);
     });
 
-    it('leaves another pair if it did not do all that it was asked, and that one counts as well', async () => {
+    it('records another pair for a round that was not executed completely, and accepts that pair', async () => {
       const marks: RoundPair[] = [];
       for (const sequence of [1, 1]) {
         const reply = executed(
@@ -219,7 +219,7 @@ export function claimFences(world: () => Implementation): void {
       expect(await refusalFor(last)).toBe('executed');
     });
 
-    it('keeps a mark of each round that raises a fence, so that its loss is noticed', async () => {
+    it('keeps a mark of each round that raises a fence, so that its loss is detected', async () => {
       await leaveMarks(1);
       const raises = [{ epoch: 2 }, { epoch: 2, incarnation: 2 }, { epoch: 2, incarnation: 2 }];
       const marks = [];

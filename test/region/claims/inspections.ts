@@ -4,7 +4,7 @@ import { executed, part, prepareOf, roundOf, set } from '../fixtures.ts';
 import type { Implementation } from '../implementations.ts';
 import { bytesOf } from '../replies.ts';
 
-/** Claims about looks at keys and locks. */
+/** Claims about inspections of keys and locks. */
 export function claimInspections(world: () => Implementation): void {
   const inspect = async (inspection: Inspection) => {
     const result = await world().inspect(inspection);
@@ -18,7 +18,7 @@ export function claimInspections(world: () => Implementation): void {
   const later = (ms: number) => String(Date.now() + 3_600_000 + ms);
 
   describe('a digest', () => {
-    it('is the same for equal values, however they came to be', async () => {
+    it('is the same for equal values, however they were made', async () => {
       const { run } = world();
       await run('SADD', 'a', '1', '2', '3');
       await run('SADD', 'b', '3', 'x', '1');
@@ -38,7 +38,7 @@ export function claimInspections(world: () => Implementation): void {
       expect(await digestOf('g')).toBe(await digestOf('h'));
     });
 
-    it('is another where type, expiry, order or any part differs', async () => {
+    it('differs if the type, the expiry, the order or any part differs', async () => {
       const { run } = world();
       const [one, two] = [later(0), later(1)];
       const values: readonly (readonly string[])[] = [
@@ -74,7 +74,7 @@ export function claimInspections(world: () => Implementation): void {
       expect(digests.size).toBe(values.length + 1);
     });
 
-    it('is null for a key that is not there, or has expired', async () => {
+    it('is null for a key that does not exist or has expired', async () => {
       await world().run('SET', 'k', 'v', 'PXAT', '1000');
       expect(await digestOf('k')).toBe(null);
       expect(await digestOf('none')).toBe(null);
@@ -88,7 +88,7 @@ export function claimInspections(world: () => Implementation): void {
       expect(await world().round(roundOf({ begin: false }))).toMatchObject({ refusal: { has: 0 } });
     });
 
-    it('names the holders of locks, and what the keys held before them', async () => {
+    it('returns the holders of locks, and digests of the values from before them', async () => {
       await world().run('SET', 'é', '1');
       const before = await digestOf('é');
       const prepare = prepareOf(4, ['é', 'new'], part(set('é', '2'), set('new', '2')));
@@ -120,7 +120,7 @@ export function claimInspections(world: () => Implementation): void {
       expect(new Set(found.values()).size).toBe(names.length);
     });
 
-    it('lists locks, and says where some were left out', async () => {
+    it('lists locks, and reports whether the list is truncated', async () => {
       const keys = Array.from({ length: 20 }, (_, index) => `é${index}`);
       await world().round(roundOf({ prepares: [prepareOf(3, keys)] }));
       const all = await inspect({ kind: 'locks', count: 20 });

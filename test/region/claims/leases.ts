@@ -24,7 +24,7 @@ export function claimLeases(world: () => Implementation): void {
     world().snapshot(snapshotOf(['k'], [command(['GET', 'k'])], { leased: true, ...given }));
   const clock = async () => {
     const reply = await send({ lease: { reading: null, ttlMs } });
-    if (reply.clock === null) throw new Error('no clock was answered');
+    if (reply.clock === null) throw new Error('the region returned no clock');
     return reply.clock;
   };
   const grant = async (given: Partial<Round> = {}) =>
@@ -32,7 +32,7 @@ export function claimLeases(world: () => Implementation): void {
   const begin = { kind: 'begin', token: 'first', number: 1, replaces: [1] } as const;
 
   describe('a lease', () => {
-    it('is lent by a round that answers a reading of the clock, and by nothing else', async () => {
+    it('is granted only by a round that carries a reading of the clock', async () => {
       expect((await send({})).clock).toBe(null);
       const reading = await clock();
       expect(Math.abs(reading - Date.now())).toBeLessThan(limits.clockSkewMs);
@@ -41,7 +41,7 @@ export function claimLeases(world: () => Implementation): void {
       expect(await read()).toMatchObject({ kind: 'read' });
     });
 
-    it('lasts from the reading on, so that a late round lends none, and shortens none', async () => {
+    it('lasts from that reading on, so that a late round grants none, and shortens none', async () => {
       const late = { reading: (await clock()) - 10_000, ttlMs: limits.leaseTtlMs };
       await send({ lease: late });
       expect(await read()).toEqual(refused);
@@ -51,14 +51,14 @@ export function claimLeases(world: () => Implementation): void {
       expect(await read()).toMatchObject({ kind: 'read' });
     });
 
-    it('is lent to no region but a voter', async () => {
+    it('is granted only to a voter', async () => {
       await send({});
       await grant({ role: 'out' });
       await grant({ role: 'copying' });
       expect(await read()).toEqual(refused);
     });
 
-    it('is lent in no epoch and by no incarnation lower than the highest seen', async () => {
+    it('is granted in no epoch and by no incarnation lower than the highest seen', async () => {
       await send({ epoch: 2, incarnation: 2 });
       await grant({ epoch: 1, incarnation: 2 });
       await grant({ epoch: 2, incarnation: 1 });
@@ -67,7 +67,7 @@ export function claimLeases(world: () => Implementation): void {
       expect(await read()).toMatchObject({ kind: 'read' });
     });
 
-    it('is not lent by a round that is refused', async () => {
+    it('is not granted by a round that is refused', async () => {
       const reading = await clock();
       const result = await world().round(roundOf({ seen: [1, 'x'], lease: { reading, ttlMs } }));
       expect(result.kind).toBe('refused');
@@ -85,7 +85,7 @@ export function claimLeases(world: () => Implementation): void {
       }
     });
 
-    it('is asked for only if a read is strong and goes without its coordinator', async () => {
+    it('is required only by a strong read that bypasses the coordinator', async () => {
       await send({});
       await world().run('SET', 'k', 'v');
       const expected = { kind: 'read', replies: repliesOfJson('["v"]') };
@@ -95,8 +95,8 @@ export function claimLeases(world: () => Implementation): void {
     });
   });
 
-  describe('a region that is copied', () => {
-    it('answers no strong read, with a lease or without, and others as ever', async () => {
+  describe('a region that is being copied', () => {
+    it('refuses strong reads, with a lease or without, and answers others as before', async () => {
       await send({ role: 'copying', copy: begin });
       await world().run('SET', 'k', 'v');
       expect(await read({ leased: false })).toEqual(refused);
@@ -108,7 +108,7 @@ export function claimLeases(world: () => Implementation): void {
   });
 
   describe('a snapshot that names a pair', () => {
-    it('is refused if the region has lost it, or keeps it no more', async () => {
+    it('is refused if the region has lost the pair, or no longer keeps it', async () => {
       await send({ mark: 'one', decisions: [abortOf(1, ['k'])] });
       expect(await read({ leased: false, seen: [1, 'one'] })).toMatchObject({ kind: 'read' });
       const lost = { kind: 'refused', refusal: { kind: 'lost' } };

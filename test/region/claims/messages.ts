@@ -35,7 +35,7 @@ export function claimMessages(world: () => Implementation): void {
       await published();
     });
 
-    it('is published by the commit, once, and answered with none that has received it', async () => {
+    it('is published once, by the commit, and its reply counts no receivers', async () => {
       expect(await prepare(1, keysOf('news'), part(publish('news', 'one')))).toBe('[[0,0]]');
       expect(await published()).toEqual([]);
       const decisions = [commitOf(1, keysOf('news'))];
@@ -66,7 +66,7 @@ export function claimMessages(world: () => Implementation): void {
       expect(await world().run('GET', 'k')).toBe('"v"');
     });
 
-    it('of a part that is undone is not published, and those around it are', async () => {
+    it('is not published if its part is undone, and messages of other parts are', async () => {
       await world().run('SET', 'text', 'x');
       const keys = [...keysOf('news'), 'text'];
       const outcomes = await prepare(
@@ -83,7 +83,7 @@ export function claimMessages(world: () => Implementation): void {
       expect(await published()).toEqual(['news before', 'news kept']);
     });
 
-    it('keeps its bytes, whatever they are', async () => {
+    it('keeps its bytes, even if they are not valid UTF-8', async () => {
       const texts = ['', 'm|1,2,3|', 'a\r\nb\0', 'é✓', '\udcff\udc80', '|'.repeat(7_000)];
       const bytes = ['', 'm|1,2,3|', 'a\r\nb\0', 'Ã©â\x9c\x93', '\xff\x80', '|'.repeat(7_000)];
       const channels = texts.map((text) => `c${text.slice(0, 9)}`);
@@ -94,7 +94,7 @@ export function claimMessages(world: () => Implementation): void {
       expect(heard).toEqual(bytes.map((text) => `c${text.slice(0, 9)} ${text}`));
     });
 
-    it('holds its channel, so that the next one waits for its decision', async () => {
+    it('locks its channel, so that the next one waits for its decision', async () => {
       await prepare(1, keysOf('news'), part(publish('news', 'one')));
       const next = prepareOf(2, keysOf('news'), part(publish('news', 'two')));
       const reply = await send({ prepares: [next] });
@@ -103,7 +103,7 @@ export function claimMessages(world: () => Implementation): void {
       expect((await send({ prepares: [other] })).votes[0]?.kind).toBe('yes');
     });
 
-    it('is published by a reader that applies the commit, and not again by the round after it', async () => {
+    it('is published by a reader that applies the commit, and not again by the next round', async () => {
       const keys = [...keysOf('news'), 'k'];
       await prepare(1, keys, part(set('k', 'v'), publish('news', 'one')));
       const settle = [commitOf(1, keys)];
@@ -114,7 +114,7 @@ export function claimMessages(world: () => Implementation): void {
       expect(await published()).toEqual([]);
     });
 
-    it('of a commit that finds a part of its locks is not published', async () => {
+    it('is not published by a commit that finds only some of its locks', async () => {
       const keys = [...keysOf('news'), 'k'];
       await prepare(1, keys, part(set('k', 'v'), publish('news', 'one')));
       await world().dropLock('k');
@@ -122,7 +122,7 @@ export function claimMessages(world: () => Implementation): void {
       expect(await published()).toEqual([]);
     });
 
-    it('comes after everything that its write has changed', async () => {
+    it('is published after all changes of its write', async () => {
       const keys = ['list', ...keysOf('news')];
       await prepare(1, keys, part(publish('news', 'pushed'), write('LPUSH', 'list', 'x')));
       await send({ decisions: [commitOf(1, keys)] });

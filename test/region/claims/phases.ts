@@ -20,7 +20,7 @@ const begin = (given: Partial<Extract<CopyStep, { kind: 'begin' }>> = {}): CopyS
   ...given,
 });
 
-/** Claims about the beginning and the end of a copy, and about steps that come late. */
+/** Claims about the beginning and the end of a copy, and about late steps. */
 export function claimPhases(world: () => Implementation): void {
   const ask = (given: Partial<Round>) => world().round(roundOf(given));
   const send = async (given: Partial<Round>) => executed(await ask(given));
@@ -37,7 +37,7 @@ export function claimPhases(world: () => Implementation): void {
   const written = { kind: 'written', failed: [] };
 
   describe('the beginning of a copy', () => {
-    it('gives its generation to a region without state, which others do not', async () => {
+    it('sets the generation of a region without state, which no other step does', async () => {
       for (const role of ['copying', 'out'] as const) {
         const refusal = { kind: 'generation', has: 0, keys: 0 };
         expect(await ask({ role })).toEqual({ kind: 'refused', refusal });
@@ -46,7 +46,7 @@ export function claimPhases(world: () => Implementation): void {
       expect((await ask({ generation: 7, epoch: 2 })).kind).toBe('executed');
     });
 
-    it('takes a region that holds keys only if it says so, and leaves them where they are', async () => {
+    it('accepts a region that holds keys only if the round allows it, and leaves the keys', async () => {
       await world().run('SET', 'x', '1');
       const copying = { role: 'copying', generation: 4, copy: begin() } as const;
       const refusal = { kind: 'generation', has: 0, keys: 1 };
@@ -55,7 +55,7 @@ export function claimPhases(world: () => Implementation): void {
       expect(await step(begin(), { generation: 4, takes: 1 })).toEqual({ kind: 'begun' });
     });
 
-    it('takes the place of a generation that it names, and of no other', async () => {
+    it('replaces a generation that it names, and no other', async () => {
       const refusal = { kind: 'generation', has: 5, keys: 0 };
       await send({ generation: 5 });
       const copying = { role: 'copying', generation: 4 } as const;
@@ -68,7 +68,7 @@ export function claimPhases(world: () => Implementation): void {
       expect(other).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 4, keys: 0 } });
     });
 
-    it('takes the place of a state that is agreed to, with so many keys and no more', async () => {
+    it('replaces a state that an operator agreed to, with that number of keys and no more', async () => {
       await send({ generation: 5 });
       await world().run('SET', 'x', '1');
       const copying = { role: 'copying', generation: 4 } as const;
@@ -83,7 +83,7 @@ export function claimPhases(world: () => Implementation): void {
       expect(await step(begin({ agreed: 5 }), { ...copying, takes: 1 })).toEqual({ kind: 'begun' });
     });
 
-    it('starts a history in a new generation, and keeps what users wrote', async () => {
+    it('starts a history in a new generation, and keeps the users’ keys', async () => {
       await world().run('SET', 'user', 'v');
       await send({ epoch: 9, incarnation: 9, decisions: [abortOf(1, ['k'])] });
       const copy = begin({ replaces: [1] });
@@ -94,7 +94,7 @@ export function claimPhases(world: () => Implementation): void {
       expect(next).toEqual(written);
     });
 
-    it('goes on with the history of the same generation, whose pair it names', async () => {
+    it('continues the history of the same generation, whose pair it names', async () => {
       await send({ mark: 'old', decisions: [abortOf(1, ['k'])] });
       const lost = await ask({ role: 'copying', seen: [1, 'other'], copy: begin() });
       expect(lost).toEqual({ kind: 'refused', refusal: { kind: 'lost' } });
@@ -106,7 +106,7 @@ export function claimPhases(world: () => Implementation): void {
       ]);
     });
 
-    it('drops what was prepared, so that a late commit finds nothing and changes nothing', async () => {
+    it('drops staged transactions, so that a late commit finds nothing and changes nothing', async () => {
       for (const generation of [1, 2]) {
         await world().run('SET', 'k', '1');
         await send({ prepares: [prepare(1)] });
@@ -125,7 +125,7 @@ export function claimPhases(world: () => Implementation): void {
   });
 
   describe('a copy phase', () => {
-    it('refuses rounds for a voter whole until one of a higher epoch ends it', async () => {
+    it('makes the region refuse rounds for a voter until one of a higher epoch ends the copy', async () => {
       await step(begin(), { epoch: 3 });
       for (const epoch of [2, 3]) {
         const result = await ask({ epoch, incarnation: 9, prepares: [prepare(1)] });
@@ -137,14 +137,14 @@ export function claimPhases(world: () => Implementation): void {
       expect(await step(write('first', 3), { epoch: 4 })).toEqual(refusedBy('token'));
     });
 
-    it('is left alone by rounds for a region that is out', async () => {
+    it('is not affected by rounds for a region that is out', async () => {
       await step(begin());
       await send({ role: 'out', epoch: 2 });
       await send({ role: 'copying', epoch: 3 });
       expect(await step(write('first', 2), { epoch: 3 })).toEqual(written);
     });
 
-    it('is no source', async () => {
+    it('makes the region refuse to be a source', async () => {
       await step(begin());
       const scan = { kind: 'scan', cursor: '0', count: 10, form: 'dump' } as const;
       expect(await step(scan)).toEqual(refusedBy('token'));
@@ -191,7 +191,7 @@ export function claimPhases(world: () => Implementation): void {
       expect(await step(begin(), { epoch: 2, incarnation: 2 })).toEqual({ kind: 'begun' });
     });
 
-    it('leaves a mark, also if it is refused', async () => {
+    it('leaves a mark, even if it is refused', async () => {
       const first = await send({ mark: 'a', copy: write('none', 1) });
       expect(first.copy).toEqual(refusedBy('token'));
       const second = await send({ mark: 'b', copy: { kind: 'list', cursor: '0', count: 10 } });

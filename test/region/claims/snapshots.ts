@@ -29,7 +29,7 @@ export function claimSnapshots(world: () => Implementation): void {
   const get = (key: string) => command(['GET', key]);
 
   describe('a snapshot', () => {
-    it('reads values, sorted if they have no order, and gives an error in its place', async () => {
+    it('reads values, sorts them if they have no order, and returns an error in place of a failed read', async () => {
       await send({});
       await world().run('SET', 'ключ', 'é\0');
       await world().run('SADD', 's', 'b', 'a');
@@ -52,7 +52,7 @@ export function claimSnapshots(world: () => Implementation): void {
       });
     });
 
-    it('meets the locks of its keys and reads the old values', async () => {
+    it('returns the locks of its keys and reads the old values', async () => {
       await send({ prepares: [prepare(1, 'a', 'ä'), prepare(2, 'other')] });
       expect(await read(['a', 'ä', 'free'], [get('a')])).toEqual({
         kind: 'read',
@@ -64,12 +64,12 @@ export function claimSnapshots(world: () => Implementation): void {
       });
     });
 
-    it('skips the locks if it need not be strong', async () => {
+    it('ignores locks if the read need not be strong', async () => {
       await send({ prepares: [prepare(1, 'a')] });
       expect(await read(['a'], [get('a')], { strong: false })).toMatchObject({ locks: [] });
     });
 
-    it('applies confirmed commits first, and a late prepare or commit changes nothing then', async () => {
+    it('applies confirmed commits first, and a late prepare or commit changes nothing after that', async () => {
       await send({ prepares: [prepareOf(1, ['n'], part(increment('n')))] });
       const settle = [commitOf(1, ['n'])];
       const found = await read(['n'], [get('n')], { settle });
@@ -81,7 +81,7 @@ export function claimSnapshots(world: () => Implementation): void {
       expect(await world().run('GET', 'n')).toBe('"1"');
     });
 
-    it('leaves a commit alone whose locks are not all there, and an abort', async () => {
+    it('applies no commit that finds only some of its locks, and no abort', async () => {
       await send({ prepares: [prepare(1, 'a', 'b'), prepare(2, 'c')] });
       await world().dropLock('b');
       const settle = [commitOf(1, ['a', 'b']), commitOf(7, ['x']), abortOf(2, ['c'])];
@@ -96,7 +96,7 @@ export function claimSnapshots(world: () => Implementation): void {
       expect((await send({ decisions: [commitOf(7, ['x'])] })).decisions).toEqual(['lost']);
     });
 
-    it('answers an error in place of what passes the bound of all replies together', async () => {
+    it('returns an error in place of each reply beyond the limit of all replies together', async () => {
       await send({});
       await world().run('SET', 'big', 'x'.repeat(limits.snapshotBytes / 2));
       await world().run('SET', 'small', 'y');

@@ -22,7 +22,7 @@ import type { Implementation } from '../implementations.ts';
 
 const wrongType = 'WRONGTYPE Operation against a key holding the wrong kind of value';
 
-/** Claims about parts: what they answer, and what is undone. */
+/** Claims about parts: their replies, and how they are undone. */
 export function claimStaging(world: () => Implementation): void {
   const stage = async (keys: readonly string[], ...parts: readonly Part[]) => {
     const prepares = [prepareOf(1, keys, ...parts)];
@@ -37,14 +37,14 @@ export function claimStaging(world: () => Implementation): void {
   const value = (...args: readonly string[]) => world().run(...args);
 
   describe('a part', () => {
-    it('sees what the parts before it have staged', async () => {
+    it('reads the staged values of the parts before it', async () => {
       const parts = [part(increment('n')), part(increment('n')), part(read(['GET', 'n']))];
       expect(await stage(['n'], ...parts)).toBe('[[0,1],[0,2],[0,"2"]]');
       await commit('n');
       expect(await value('GET', 'n')).toBe('"2"');
     });
 
-    it('is undone when its check fails, and the parts around it stand', async () => {
+    it('is undone if its check fails, and the parts around it stand', async () => {
       const fails = checked({ kind: 'equals', key: 'n', value: '7' }, increment('n'));
       const outcomes = await stage(['n'], part(increment('n')), fails, part(increment('n')));
       expect(outcomes).toBe('[[0,1],[1,0,"1"],[0,2]]');
@@ -52,7 +52,7 @@ export function claimStaging(world: () => Implementation): void {
       expect(await value('GET', 'n')).toBe('"2"');
     });
 
-    it('is undone as a whole when a later operation errs, over shadows of earlier parts too', async () => {
+    it('is undone as a whole if a later operation fails, even over shadows of earlier parts', async () => {
       await value('SET', 's', 'text');
       const broken = part(increment('n'), set('m', '1'), del('n'), write('HSET', 's', 'f', '1'));
       const outcomes = await stage(
@@ -68,7 +68,7 @@ export function claimStaging(world: () => Implementation): void {
       expect(await value('GET', 's')).toBe('"text"');
     });
 
-    it('gives an inline value back when it is undone after reading and changing it', async () => {
+    it('restores an inline value that it read and changed, if it is undone', async () => {
       const broken = part(write('APPEND', 'n', 'x'), write('HSET', 'n', 'f', '1'));
       const outcomes = await stage(['n'], part(set('n', 'a')), broken, part(read(['GET', 'n'])));
       expect(outcomes).toBe(`[[0,{"s":"OK"}],[2,1,"${wrongType}"],[0,"a"]]`);
@@ -76,7 +76,7 @@ export function claimStaging(world: () => Implementation): void {
       expect(await value('GET', 'n')).toBe('"a"');
     });
 
-    it('gives an inline value back when it is undone after setting another', async () => {
+    it('restores an inline value that it replaced, if it is undone', async () => {
       const broken = part(set('n', 'b'), write('INCRBY', 'n', 'x'));
       const notInteger = 'ERR value is not an integer or out of range';
       const outcomes = await stage(['n'], part(set('n', 'a')), broken);
@@ -85,13 +85,13 @@ export function claimStaging(world: () => Implementation): void {
       expect(await value('GET', 'n')).toBe('"a"');
     });
 
-    it('leaves nothing of what it had made for the parts after it', async () => {
+    it('leaves no value that it made for the parts after it, if it is undone', async () => {
       const broken = part(increment('n'), write('HSET', 'n', 'f', '1'));
       const outcomes = await stage(['n'], broken, part(increment('n')));
       expect(outcomes).toBe(`[[2,1,"${wrongType}"],[0,1]]`);
     });
 
-    it('gives a key that an earlier part renamed away back as absent', async () => {
+    it('restores a key that an earlier part renamed as absent, if it is undone', async () => {
       await value('SET', 'a', '1');
       const broken = part(increment('a'), write('HSET', 'a', 'f', '1'));
       const parts = [part(rename('a', 'b')), broken, part(read(['EXISTS', 'a']))];
@@ -100,7 +100,7 @@ export function claimStaging(world: () => Implementation): void {
       expect(await value('EXISTS', 'a')).toBe('0');
     });
 
-    it('gives a deleted key back when it is undone, and one that it had made stays away', async () => {
+    it('restores a key that it deleted and removes a key that it made, if it is undone', async () => {
       await value('SET', 'old', '1');
       const broken = part(del('old'), set('new', '1'), write('INCRBY', 'new', 'x'));
       const outcomes = await stage(['old', 'new'], broken);
@@ -110,7 +110,7 @@ export function claimStaging(world: () => Implementation): void {
       expect(await value('EXISTS', 'new')).toBe('0');
     });
 
-    it('gives a key that an earlier part deleted back as deleted', async () => {
+    it('restores a key that an earlier part deleted as deleted, if it is undone', async () => {
       await value('SET', 'k', '1');
       const broken = part(write('APPEND', 'k', 'x'), write('HSET', 'k', 'f', '1'));
       const outcomes = await stage(['k'], part(del('k')), broken, part(read(['EXISTS', 'k'])));
@@ -119,7 +119,7 @@ export function claimStaging(world: () => Implementation): void {
       expect(await value('EXISTS', 'k')).toBe('0');
     });
 
-    it('votes yes and takes its locks although every part fails', async () => {
+    it('votes yes and takes its locks even if every part fails', async () => {
       const fails = checked({ kind: 'exists', key: 'k' }, set('k', '1'));
       expect(await stage(['k'], fails, fails)).toBe('[[1,0,null],[1,0,null]]');
       const second = prepareOf(2, ['k'], part(set('k', '2')));
@@ -130,8 +130,8 @@ export function claimStaging(world: () => Implementation): void {
     });
   });
 
-  describe('a part that keeps going', () => {
-    it('answers the error of what fails in its place, and the rest stands', async () => {
+  describe('a part that continues on errors', () => {
+    it('returns the error of a failed operation in its place, and the other operations stand', async () => {
       await value('SET', 's', 'text');
       const operations = [increment('n'), write('HSET', 's', 'f', '1'), increment('s')];
       const mixed = keepingOn(part(...operations, write('APPEND', 's', '!'), increment('n')));
@@ -144,7 +144,7 @@ export function claimStaging(world: () => Implementation): void {
       expect(await value('GET', 's')).toBe('"text!"');
     });
 
-    it('leaves absent what a failed operation did not make, and unchanged what it looked at', async () => {
+    it('leaves the keys of a failed operation absent or unchanged', async () => {
       await value('SET', 's', 'text');
       const failing = [rename('none', 's'), write('HSET', 's', 'f', '1'), pop('s', '', 1)];
       const outcomes = await stage(['none', 's'], keepingOn(part(...failing)));
@@ -156,12 +156,12 @@ export function claimStaging(world: () => Implementation): void {
       expect(await value('GET', 's')).toBe('"text"');
     });
 
-    it('is undone whole when its check fails', async () => {
+    it('is undone as a whole if its check fails', async () => {
       const fails = keepingOn(checked({ kind: 'exists', key: 'n' }, increment('n')));
       expect(await stage(['n'], fails, part(increment('n')))).toBe('[[1,0,null],[0,1]]');
     });
 
-    it('is undone whole when its replies are too large', async () => {
+    it('is undone as a whole if its replies are too large', async () => {
       await value('SET', 'big', 'x'.repeat(limits.outcomeBytes / 2));
       const reads = [read(['GET', 'big']), read(['GET', 'big']), increment('big')];
       const outcomes = await stage(['n', 'big'], keepingOn(part(increment('n'), ...reads)));
@@ -172,7 +172,7 @@ export function claimStaging(world: () => Implementation): void {
   });
 
   describe('a check', () => {
-    it('compares what is there, and tells what it found', async () => {
+    it('compares values, and returns the value that failed it', async () => {
       await value('SET', 's', 'v');
       await value('HSET', 'h', 'f', '1');
       const checks = [
@@ -209,7 +209,7 @@ export function claimStaging(world: () => Implementation): void {
       );
     });
 
-    it('sees what earlier parts have staged: inline, changed, deleted', async () => {
+    it('compares the values that earlier parts staged: inline, changed, deleted', async () => {
       await value('SET', 'gone', '1');
       const parts = [
         part(set('a', 'x'), increment('n'), del('gone')),
@@ -222,7 +222,7 @@ export function claimStaging(world: () => Implementation): void {
   });
 
   describe('an operation', () => {
-    it('renames over several keys, and errs if the source is absent', async () => {
+    it('renames over several keys, and fails if the source is absent', async () => {
       await value('SET', 'a', '1');
       await value('SET', 'b', '2');
       const parts = [part(rename('a', 'b')), part(rename('a', 'c'))];
@@ -235,7 +235,7 @@ export function claimStaging(world: () => Implementation): void {
       expect(await value('EXISTS', 'c')).toBe('0');
     });
 
-    it('counts what it deletes, once each', async () => {
+    it('counts each key that it deletes once', async () => {
       await value('SET', 'a', '1');
       const parts = [part(set('b', '1'), increment('n'), del('a', 'b', 'n', 'none', 'a'))];
       expect(await stage(['a', 'b', 'n', 'none'], ...parts)).toBe('[[0,{"s":"OK"},1,3]]');
@@ -297,7 +297,7 @@ export function claimStaging(world: () => Implementation): void {
       expect(JSON.parse(left)).toHaveLength(16);
     });
 
-    it('pops a set empty, and errs on another type', async () => {
+    it('pops a set empty, and fails on another type', async () => {
       await value('SADD', 's', 'a', 'b');
       await value('SET', 'text', '1');
       const parts = [part(pop('s', '9', 4)), part(pop('text', '', 4)), part(pop('s', '-1', 4))];
@@ -321,7 +321,7 @@ export function claimStaging(world: () => Implementation): void {
       'x'.repeat(10_000),
     ];
 
-    it('goes through inline and shadow byte by byte, under any key', async () => {
+    it('passes through inline and shadow unchanged, byte by byte, under any key', async () => {
       const keys = odd.map((text) => text.slice(0, 50));
       const sets = odd.map((text, index) => set(keys[index] ?? '', text));
       const appends = odd.map((text, index) => write('APPEND', keys[index] ?? '', text));
@@ -339,7 +339,7 @@ export function claimStaging(world: () => Implementation): void {
       }
     });
 
-    it('comes back in outcomes with one character a byte', async () => {
+    it('is returned in outcomes with one character per byte', async () => {
       const parts = odd.map((text, index) =>
         part(set(`k${index}`, text), read(['GET', `k${index}`])),
       );
@@ -349,7 +349,7 @@ export function claimStaging(world: () => Implementation): void {
       expect(outcomes).toEqual(expected);
     });
 
-    it('fails a part whose replies pass the bound, and undoes it alone', async () => {
+    it('fails and undoes only the part whose replies exceed the limit', async () => {
       const half = 'x'.repeat(limits.outcomeBytes / 2);
       await world().run('SET', 'big', half);
       const reads = part(set('k', '1'), read(['GET', 'big']), read(['GET', 'big']));
@@ -362,7 +362,7 @@ export function claimStaging(world: () => Implementation): void {
       expect(await value('EXISTS', 'k')).toBe('0');
     });
 
-    it('undoes a part of a single operation whose reply passes the bound', async () => {
+    it('undoes a part of a single operation whose reply exceeds the limit', async () => {
       const large = 'x'.repeat(limits.outcomeBytes);
       await world().run('SADD', 's', large, '1');
       const outcomes = await stage(['s'], part(pop('s', '2', 1)), part(read(['EXISTS', 's'])));
@@ -374,7 +374,7 @@ export function claimStaging(world: () => Implementation): void {
       expect(JSON.parse(await value('SMEMBERS', 's'))).toHaveLength(2);
     });
 
-    it('is refused with how many parts have room if one after the first has none', async () => {
+    it('refuses a vote with the number of parts that fit, if a part after the first does not', async () => {
       const half = 'x'.repeat(limits.outcomeBytes / 2);
       await world().run('SET', 'big', half);
       const take = part(read(['GET', 'big']));
@@ -384,12 +384,12 @@ export function claimStaging(world: () => Implementation): void {
       expect(votes).toEqual([
         { kind: 'refused', reason: expect.stringContaining('no room'), most: 2 },
       ]);
-      // Nothing is left of it: the same may be staged.
+      // It left nothing behind: the parts that fit can be staged.
       const outcomes = await stage(['n', 'big'], ...parts.slice(0, 2));
       expect(outcomes).toBe(`[[0,1],[0,"${half}"]]`);
     });
 
-    it('waits for another round if the votes of its own are large together', async () => {
+    it('waits for another round if the votes of its round are too large together', async () => {
       const size = 600_000;
       const count = Math.ceil(limits.roundOutcomeBytes / size) + 3;
       const keys = Array.from({ length: count }, (_, at) => `key ${at}`);
@@ -401,7 +401,7 @@ export function claimStaging(world: () => Implementation): void {
       expect(kinds.slice(-3)).toEqual(['refused', 'refused', 'refused']);
     });
 
-    it('shows the beginning of a long value that fails a check', async () => {
+    it('returns only the beginning of a long value that fails a check', async () => {
       await world().run('SET', 'big', 'x'.repeat(2_000));
       const check = checked({ kind: 'equals', key: 'big', value: 'y' });
       expect(await stage(['big'], check)).toBe(`[[1,0,"${'x'.repeat(1_000)}"]]`);

@@ -17,7 +17,7 @@ let redis: Redis;
 
 beforeAll(async () => {
   const [place] = placesFor(1);
-  if (place === undefined) throw new Error('one place was asked for');
+  if (place === undefined) throw new Error('placesFor(1) has to return a place');
   region = await startRegion(place, stateDirectory, redisKind());
   redis = connectTo(region.port);
 });
@@ -32,24 +32,26 @@ async function ask(...[name = '', ...rest]: readonly string[]): Promise<unknown>
   return redis.call(name, ...rest);
 }
 
-/** As {@link ask}, with an error as the text that a client is shown. */
+/** As {@link ask}, with an error as the text that a client gets. */
 async function replyOf(words: readonly string[]): Promise<unknown> {
   return ask(...words).catch((error: Error) => ({ error: error.message }));
 }
 
-/** What Redis's own table says of some keys: it counts what a command keeps for itself, or leaves out what it changes. */
+/**
+ * Differences to the flags of Redis's own table: it counts values that a command stores for itself, or lacks changes.
+ */
 const claimedOtherwise: ReadonlyMap<string, readonly string[]> = new Map([
-  // What was counted is kept in the key, unless there are two.
+  // PFCOUNT caches its count in the key, unless there are two.
   ['PFCOUNT', ['from', 'from2']],
-  // What was delivered is recorded in the stream.
+  // The stream records the deliveries.
   ['XREADGROUP', []],
-  // Among writes they hold their keys as other scripts do.
+  // Among writes they lock their keys as other scripts do.
   ['EVAL_RO', []],
   ['EVALSHA_RO', []],
 ]);
 
-describe('the command table beside a real server', () => {
-  it('names every command that the server has had since Redis 7.0, and no other', async () => {
+describe('the command table, compared with a real server,', () => {
+  it('lists every command that the server has had since Redis 7.0, and no other', async () => {
     const documentation = (await ask('COMMAND', 'DOCS')) as readonly unknown[];
     const listed: string[] = [];
     for (let at = 0; at < documentation.length; at += 2) {
@@ -57,7 +59,7 @@ describe('the command table beside a real server', () => {
       const since = String(facts[facts.indexOf('since') + 1]);
       if (Number.parseFloat(since) <= 7) listed.push(String(documentation[at]).toUpperCase());
     }
-    // Those by which the fields of a hash expire came later, and are refused.
+    // Commands for the expiry of hash fields came later, and are refused.
     const later = /^H(?:P?(?:EXPIRE(?:AT|TIME)?|TTL)|PERSIST|GETDEL|GETEX|SETEX)$/;
     const rows = commandTable.filter(({ group, name }) => group !== 'json' && !later.test(name));
     expect(rows.map((row) => row.name).sort()).toEqual(listed.sort());
@@ -71,7 +73,7 @@ describe('the command table beside a real server', () => {
     const row = findCommand(name);
     if (row === null || row.class === 'refused') throw new Error(`${name} has no arity`);
     const [information] = (await ask('COMMAND', 'INFO', name)) as readonly (readonly unknown[])[];
-    // A later server may take more than Redis 7.0 did: ZRANK grew an option.
+    // A later server may accept more than Redis 7.0 did: ZRANK gained an option.
     const grown = row.arity > 0 ? [row.arity, -row.arity] : [row.arity];
     expect(grown).toContain(information?.[1]);
   });
@@ -88,7 +90,7 @@ describe('the command table beside a real server', () => {
   ]);
   const named = known.filter((words) => !aboutNoKey.has(words.split(' ')[0] ?? ''));
 
-  it.each(named)('agrees about the keys of %s and what happens to them', async (words) => {
+  it.each(named)('agrees about the keys of %s and which of them it changes', async (words) => {
     const args = words.split(' ');
     const found = (await ask('COMMAND', 'GETKEYSANDFLAGS', ...args)) as readonly [
       string,
@@ -112,7 +114,7 @@ function keysInOrder(words: string): readonly string[] {
   return compiled.keys;
 }
 
-describe('a rewritten command beside its original', () => {
+describe('a rewritten command, compared with its original,', () => {
   beforeEach(async () => {
     await ask('FLUSHALL');
   });
@@ -150,23 +152,27 @@ describe('a rewritten command beside its original', () => {
   ];
   const pairs = cases.flatMap((words) => bases.map(([base, setup]) => ({ words, base, setup })));
 
-  it.each(pairs)('answers and leaves the same: $words on $base', async ({ words, setup }) => {
-    const outcomeOf = async (args: readonly string[]) => {
-      await ask('DEL', 'k');
-      if (setup !== null) await ask(...setup);
-      const reply = await replyOf(args);
-      const moment = Number(await ask('PEXPIRETIME', 'k'));
-      // What was relative differs by the time between the two runs; it lies within a day, all else far beyond.
-      const isRelative = moment > 0 && moment < Date.now() + 86_400_000;
-      return { reply, value: await ask('GET', 'k'), expiry: isRelative ? 'relative' : moment };
-    };
-    const now = Date.now();
-    const compiled = compileWrite([words.split(' ')], [], { now, seed: () => 0 });
-    if (!compiled.ok) throw new Error(compiled.detail);
-    const carried = compiled.operations.map((operation) => operationAt(operation, now));
-    const [rewritten = []] = carried.map(commandOf);
-    expect(await outcomeOf(rewritten)).toEqual(await outcomeOf(words.split(' ')));
-  });
+  it.each(pairs)(
+    'has the same reply and leaves the same value: $words on $base',
+    async ({ words, setup }) => {
+      const outcomeOf = async (args: readonly string[]) => {
+        await ask('DEL', 'k');
+        if (setup !== null) await ask(...setup);
+        const reply = await replyOf(args);
+        const moment = Number(await ask('PEXPIRETIME', 'k'));
+        // A relative expiry differs by the time between the two runs; it lies within a day, every other expiry far
+        // beyond.
+        const isRelative = moment > 0 && moment < Date.now() + 86_400_000;
+        return { reply, value: await ask('GET', 'k'), expiry: isRelative ? 'relative' : moment };
+      };
+      const now = Date.now();
+      const compiled = compileWrite([words.split(' ')], [], { now, seed: () => 0 });
+      if (!compiled.ok) throw new Error(compiled.detail);
+      const carried = compiled.operations.map((operation) => operationAt(operation, now));
+      const [rewritten = []] = carried.map(commandOf);
+      expect(await outcomeOf(rewritten)).toEqual(await outcomeOf(words.split(' ')));
+    },
+  );
 });
 
 /** The Redis command that an operation stands for. */
@@ -176,7 +182,7 @@ function commandOf({ kind, args }: Operation): readonly string[] {
   return expiry === '' ? ['SET', key, value] : ['SET', key, value, 'PXAT', expiry];
 }
 
-describe('what the compiler refuses as malformed', () => {
+describe('a command that the compiler refuses as malformed', () => {
   it.each([
     'GET',
     'MSET a b c',

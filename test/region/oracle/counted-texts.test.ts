@@ -11,12 +11,12 @@ beforeAll(async () => {
 
 afterAll(() => redis?.stop());
 
-/** What the server says to a text: nothing, or its error. */
+/** The error of the server when it loads the text, or an empty text. */
 async function compiled(text: string): Promise<string> {
   return redis.client.call('SCRIPT', 'LOAD', text).then(() => '', String);
 }
 
-/** Pieces of Lua, of which many meet the lexer's corners, alone and beside each other. */
+/** Pieces of Lua, many of which are edge cases of the lexer, alone and combined. */
 const pieces = [
   ...['do', 'end', 'while x do', 'repeat', 'until x', 'for i = 1, 2 do', 'if x then', 'else'],
   ...['function f(a, b)', 'function(...)', 'local function g()', 'function a.b:c(d)', 'function'],
@@ -50,7 +50,7 @@ const pieces = [
   ],
 ] as const;
 
-/** Statements that are whole, so that some texts are. */
+/** Complete statements, so that some of the texts compile. */
 const whole = [
   ...['while f() do x = 1 break end', 'repeat local y = "do" until y', 'do (f)() end', 'do end'],
   ...['for k, v in pairs({}) do --[[ do ]] end', 'local g = function(...) return ... end'],
@@ -64,7 +64,7 @@ function randomText(random: Random): string {
   return words.join(random.pick([' ', ' ', '\n', '']));
 }
 
-/** Statements that reach `redis` in ways that can be seen and ways that cannot. */
+/** Statements that reach `redis` in detectable and undetectable ways. */
 const statements = [
   'redis.call("GET", KEYS[1])',
   "redis.pcall('hget', KEYS[1], 'f')",
@@ -93,8 +93,8 @@ const statements = [
   'getfenv().redis.call("SET", KEYS[1], 1)',
 ] as const;
 
-describe('a text with its loops counted, beside the text as it is', () => {
-  it('is taken or refused by a server in the same words', async () => {
+describe('a text with its loops counted, compared with the original text,', () => {
+  it('compiles or fails on a server with the same error', async () => {
     const random = new Random(7);
     let taken = 0;
     for (let round = 0; round < 4_000; round += 1) {
@@ -109,8 +109,8 @@ describe('a text with its loops counted, beside the text as it is', () => {
   });
 });
 
-describe('a script that shows that it only reads', () => {
-  it('is never refused as one that writes', async () => {
+describe('a script that is recognized as read-only', () => {
+  it('is never refused as a script that writes', async () => {
     const random = new Random(11);
     let shown = 0;
     for (let round = 0; round < 2_000; round += 1) {

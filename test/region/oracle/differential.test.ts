@@ -20,7 +20,7 @@ describe('random sequences of commands', () => {
   };
 
   it(
-    'answer as one plain Redis does, and leave what it has',
+    'have the same replies as in one plain Redis, and leave the same data',
     () => agree(sequences, 2_000),
     300_000,
   );

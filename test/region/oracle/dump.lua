@@ -1,6 +1,6 @@
--- Every key of the database but Lockstep's own, with all that makes its value, whatever its encoding and order.
--- It takes nothing, and changes nothing.
--- Replies: one flat list a key: name, type, expiry in ms, and the elements of the value in an order of their own.
+-- Every key of the database except Lockstep's own, with its whole value, independent of its encoding and order.
+-- Takes no arguments, and changes nothing.
+-- Replies: a flat list per key: name, type, expiry in ms, and the elements of the value in sorted order.
 local function named(flat)
   local values = {}
   for index = 1, #flat, 2 do values[flat[index]] = flat[index + 1] end

@@ -1,12 +1,12 @@
 import { normalizeClientReply, type OracleReply } from './redis-oracle.ts';
 
 /**
- * The oracle's moments are so much later than those of the transactions, in ms: no expiry passes on its clock while it
- * compares them. What has passed by then is deleted in it.
+ * The difference between the oracle's times and those of the transactions, in ms. It is large enough that no expiry
+ * passes on the oracle's clock during a comparison; expired keys are deleted from the oracle explicitly.
  */
 export const oracleLaterMs = 365 * 86_400_000;
 
-/** A command as the oracle runs it, and what its reply says of the original's. */
+/** A command for the oracle, and the conversion of its reply to the original command's. */
 export interface Translated {
   readonly words: readonly string[];
   readonly told: (reply: unknown) => OracleReply;
@@ -22,8 +22,8 @@ const expires: Readonly<Record<string, readonly [unitMs: number, isLifetime: boo
 };
 
 /**
- * The command with each expiry as one moment of the oracle, counted from `now`, ms: a plain Redis 7.0 counts lifetimes from
- * a clock that goes on within MULTI, so that the oracle would differ from itself.
+ * The command with each expiry as a fixed time of the oracle, counted from `now`, ms: a plain Redis 7.0 counts
+ * lifetimes from a clock that advances within MULTI, so that the oracle would differ from itself.
  */
 export function translated(words: readonly string[], now: number): Translated {
   const [name = '', key = '', ...rest] = words;

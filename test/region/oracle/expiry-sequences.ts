@@ -2,8 +2,8 @@
 import fc from 'fast-check';
 
 /**
- * Commands that set, keep, move and tell short expiries: $k a key, $v a number, $d a lifetime in ms, $e one in s, $t a
- * moment near the transaction's, in ms; $u the same in s.
+ * Commands that set, keep, move and return short expiries: $k a key, $v a number, $d a lifetime in ms, $e one in s,
+ * $t a time near the transaction's, in ms; $u the same in s.
  */
 const templates =
   `SET $k $v|SET $k $v PX $d|SET $k $v PX $d|SET $k $v EX $e|SET $k $v NX PX $d|SET $k $v XX PX $d
@@ -22,7 +22,7 @@ const words: Readonly<Record<string, fc.Arbitrary<string>>> = {
   $v: fc.constantFrom('1', '7', '42'),
   $d: fc.constantFrom('1', '2', '60', '799', '800', '1000', '2000'),
   $e: fc.constantFrom('1', '2'),
-  // What it says stands for the number of ms, or s, after the transaction's moment.
+  // The number is an offset from the transaction's time, in ms or in s.
   $t: fc.constantFrom('@-5', '@0', '@1', '@800', '@2000'),
   $u: fc.constantFrom('@@-1', '@@1', '@@2'),
 };
@@ -43,7 +43,7 @@ export const timelessCommands: fc.Arbitrary<readonly (readonly string[])[]> = fc
   { minLength: 1, maxLength: 8 },
 );
 
-/** How the commands of a part come: one by itself, several as after MULTI, or several called by one script. */
+/** The form of a part's commands: a single command, several as after MULTI, or several called by one script. */
 export type Form = 'alone' | 'multi' | 'script';
 
 /** One client's write. */
@@ -54,9 +54,9 @@ export interface ExpiringPart {
 
 /** One transaction: parts of several clients. */
 export interface ExpiringStep {
-  /** So many ms after the transaction before. */
+  /** The time since the previous transaction, ms. */
   readonly afterMs: number;
-  /** How long its parts have waited, ms. */
+  /** The time for which its parts have waited, ms. */
   readonly waitedMs: number;
   readonly parts: readonly ExpiringPart[];
   readonly isCommitted: boolean;
@@ -87,7 +87,7 @@ export const expiringSequences: fc.Arbitrary<readonly ExpiringStep[]> = fc.array
   { minLength: 1, maxLength: 6 },
 );
 
-/** The words with their moments, for a transaction of this `now`, ms. */
+/** The words with absolute times, for a transaction of this `now`, ms. */
 export function spelledAt(given: readonly string[], now: number): readonly string[] {
   return given.map((word) => {
     if (word.startsWith('@@')) return String(Math.floor(now / 1_000) + Number(word.slice(2)));

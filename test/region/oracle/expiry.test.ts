@@ -48,8 +48,8 @@ beforeAll(async () => {
 afterAll(() => oracle.stop());
 
 /**
- * How a region's clock stands to the moments of the transactions: all expiries of a sequence lie before it, so that they
- * pass before each commit, or after it; or first before and then after.
+ * The difference of a region's clock from the times of the transactions: all expiries of a sequence lie before it, so
+ * that they pass before each commit, or after it; or first before and then after.
  */
 const leads = fc.constantFrom<(at: number) => number>(
   () => hour,
@@ -70,7 +70,7 @@ function partOf({ form, commands }: ExpiringPart, arrivedAt: number, now: number
   return form === 'multi' ? keepingOn(given) : given;
 }
 
-/** What the region answers to each command of each part. */
+/** The region's replies to each command of each part. */
 function repliesOf(outcomes: unknown, parts: readonly ExpiringPart[]): readonly OracleReply[][] {
   if (!Array.isArray(outcomes)) throw new Error('outcomes are an array');
   return parts.map(({ form }, at) => {
@@ -82,7 +82,7 @@ function repliesOf(outcomes: unknown, parts: readonly ExpiringPart[]): readonly 
   });
 }
 
-/** Runs the commands in one MULTI of the plain Redis, and tells what each would have answered at `now`. */
+/** Runs the commands in one MULTI of the plain Redis, and returns the replies that each would have had at `now`. */
 async function ask(parts: readonly ExpiringPart[], now: number): Promise<readonly OracleReply[][]> {
   const asked = parts.map(({ commands }) =>
     commands.map((words) => translated(spelledAt(words, now), now)),
@@ -103,7 +103,7 @@ async function ask(parts: readonly ExpiringPart[], now: number): Promise<readonl
   );
 }
 
-/** An error inside a script has words of its own. */
+/** The error of a script has its own message. */
 const blurred = (told: readonly OracleReply[][]) =>
   told.map((replies) =>
     replies.map((reply) =>
@@ -111,7 +111,10 @@ const blurred = (told: readonly OracleReply[][]) =>
     ),
   );
 
-/** Keys with type, expiry and value; `laterMs` is taken off each expiry. What has passed at `moment` is left out. */
+/**
+ * Keys with type, expiry and value, without those that have expired at `moment`. Subtracts `laterMs` from each
+ * expiry.
+ */
 async function dumpAt(redis: RegionWithOracle['plain'], laterMs: number, moment: number) {
   const told = normalizeClientReply(await redis.callBuffer('EVAL', dumpScript, '0'));
   if (!Array.isArray(told)) throw new Error('a dump is an array');
@@ -121,7 +124,7 @@ async function dumpAt(redis: RegionWithOracle['plain'], laterMs: number, moment:
   });
 }
 
-/** Deletes from the oracle what has expired at `moment`. */
+/** Deletes the keys from the oracle that have expired at `moment`. */
 async function expireUntil(moment: number): Promise<void> {
   for (const key of await oracle.plain.keys('*')) {
     const expiry = Number(await oracle.plain.pexpiretime(key));
@@ -156,7 +159,7 @@ async function agree(steps: readonly ExpiringStep[], lead: (at: number) => numbe
 }
 
 describe('random sequences that set short expiries', () => {
-  it('answer what one Redis answers whose clock stands still in each transaction, and leave what it has', async () => {
+  it('have the same replies as in a Redis whose clock stops during each transaction, and leave the same data', async () => {
     const property = fc.asyncProperty(expiringSequences, leads, agree);
     await fc.assert(property, runCountOf(500));
   });

@@ -22,7 +22,7 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
   ],
   [
     'string',
-    'looks for the key before it looks at the time in GETEX, and takes moments however far',
+    'checks the key before the time in GETEX, and accepts times however far',
     `
     GETEX none EX 0; GETEX none PX soon; GETEX none EXAT -1; GETEX none EX 0 NONSENSE; SET k v; GETEX k EX 0; GETEX k PX x; GETEX k EXAT -5
     GETEX k EX 9223372036854775807; EXPIREAT none 9007199254740993; EXPIREAT none 9223372036854775807; PEXPIRE none 9223372036854775807
@@ -31,7 +31,7 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
   ],
   [
     'string',
-    'sets nothing by MSETNX if one key is there, and deletes by GETDEL',
+    'sets nothing by MSETNX if one key exists, and deletes by GETDEL',
     `
     SET a 1; MSETNX b 1 a 2; EXISTS b; MSETNX b 1 c 2; GETDEL b; GETDEL b; GETDEL c; EXISTS a b c`,
   ],
@@ -73,7 +73,7 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
   ],
   [
     'key',
-    'copies with expiry, and over another only when told',
+    'copies with expiry, and replaces another key only with REPLACE',
     `
     HSET a f v; PEXPIREAT a 4000000000000; COPY a b; PEXPIRETIME b; SET c 1; COPY a c; COPY a c REPLACE; TYPE c; COPY a a
     COPY none b REPLACE; EXISTS b; COPY a a REPLACE; COPY a b NONSENSE`,
@@ -88,21 +88,21 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
   ],
   [
     'hash',
-    'goes with its last field, and keeps its expiry until then',
+    'is deleted with its last field, and keeps its expiry until then',
     `
     HSET h a 1 b 2; PEXPIREAT h 4000000000000; HDEL h a none; PEXPIRETIME h; HDEL h b; EXISTS h; HDEL h b; HSET h c 3; PEXPIRETIME h
     HINCRBY h c x; HINCRBY h text 5; HSETNX h c 9; HGETALL h; HSET s; SET s 1; HSET s f v; HGETALL s; HDEL s f; HINCRBY s f 1`,
   ],
   [
     'set',
-    'goes with its last member, also by SMOVE and stores of nothing',
+    'is deleted with its last member, also by SMOVE and stores of nothing',
     `
     SADD a 1; SADD b 2; SMOVE a b 1; EXISTS a; SMOVE a b 1; SMOVE b b 2; SINTERSTORE b none b; EXISTS b; SADD c 1 2; SDIFFSTORE c c c
     EXISTS c; SADD c x; SET s 1; SMOVE c s x; SUNIONSTORE c s; SUNIONSTORE s c; TYPE s; SMOVE none s x; SADD c 1 x é; SREM c 1 x é`,
   ],
   [
     'sorted set',
-    'orders equal scores by bytes, and goes with its last member',
+    'orders equal scores by bytes, and is deleted with its last member',
     `
     ZADD z 1 b 1 a 1 B 1 é; ZRANGE z 0 -1; ZREM z a b B; ZPOPMIN z 5; EXISTS z; ZPOPMAX z; ZADD z nan a; ZADD z inf a; ZINCRBY z -inf a
     ZADD z NX XX 1 a; ZADD z GT LT 1 a; ZADD z INCR 1 a 2 b; ZADD z XX INCR 1 none; ZADD z 1; ZADD z 1 a b; ZADD z -0 n; ZSCORE z n
@@ -110,14 +110,14 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
   ],
   [
     'sorted set',
-    'takes sets for sorted ones, and pops from the first that holds some',
+    'accepts sets as sorted sets, and pops from the first that has members',
     `
     SADD s a b; ZADD z 2 b 3 c; ZUNIONSTORE d 2 s z WEIGHTS 10 1; ZRANGE d 0 -1 WITHSCORES; ZMPOP 3 none z d MAX; ZMPOP 2 s z MIN
     ZINTERSTORE d 2 s z AGGREGATE MAX; ZDIFFSTORE d 2 z s; ZMPOP 2 none other MIN; ZUNIONSTORE d 2 s z WEIGHTS 1; ZMPOP 0 z MIN`,
   ],
   [
     'list',
-    'goes with its last element, also when it moves to itself or elsewhere',
+    'is deleted with its last element, even if that moves to the same list or to another',
     `
     RPUSH l a b; LMOVE l l LEFT RIGHT; RPOPLPUSH l l; LMOVE l m LEFT LEFT; LMOVE l m LEFT RIGHT; EXISTS l; LRANGE m 0 -1; LPUSHX l x
     LMPOP 2 l m RIGHT COUNT 9; EXISTS m; RPUSH l x; SET s 1; LMOVE l s LEFT LEFT; LLEN l; LMOVE none s LEFT LEFT; LTRIM l 5 9; EXISTS l
@@ -125,7 +125,7 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
   ],
   [
     'stream',
-    'stays when it is emptied, and takes only rising ids',
+    'exists without entries, and takes only rising ids',
     `
     XADD s 5-1 f v; XADD s 5-1 f v; XADD s 5 f v; XADD s 0-0 f v; XADD s 5-* f v; XADD s 6-* f v; XDEL s 5-1 5-2 6-0; XLEN s; EXISTS s
     XADD s 6-* f v; XADD none NOMKSTREAM 1 f v; EXISTS none; XADD s 7 f; XADD s 18446744073709551615-18446744073709551615 f v
@@ -133,7 +133,7 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
   ],
   [
     'stream',
-    'goes on with the next ms behind the last sequence of one, and ends with the last id of all',
+    'continues at the next ms after the last sequence of a ms, and ends with the last id of all',
     `
     XADD s 5000000000000-18446744073709551615 f v; XADD s * f v; XADD s * f v
     XADD t 5999999999999-18446744073709551615 f v; XADD t * f v; XADD u 18446744073709551615-5 f v; XADD u * f v
@@ -142,7 +142,7 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
   ],
   [
     'stream',
-    'does not wait in a transaction, whatever BLOCK says',
+    'does not wait in a transaction, even with BLOCK',
     `
     XADD s 1-1 f v; XGROUP CREATE s g 0; XREAD BLOCK 1 STREAMS s $; XREAD BLOCK 5 COUNT 1 STREAMS s 0; XREAD BLOCK x STREAMS s 0
     XREADGROUP GROUP g c BLOCK 100 STREAMS s >; XREADGROUP GROUP g c BLOCK 1 STREAMS s >; XREADGROUP BLOCK -1 GROUP g c STREAMS s >`,
@@ -157,7 +157,7 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
   ],
   [
     'stream',
-    'hands pending entries on, and forgets those that were deleted',
+    'passes pending entries on, and forgets deleted ones',
     `
     XGROUP CREATE s g 0 MKSTREAM; XADD s 1-1 a 1; XADD s 2-1 b 2; XADD s 3-1 c 3; XREADGROUP GROUP g one STREAMS s >; XPENDING s g
     XDEL s 2-1; XCLAIM s g two 0 1-1 2-1 9-9; XPENDING s g; XREADGROUP GROUP g two STREAMS s 0; XCLAIM s g two 5000000 3-1
@@ -166,7 +166,7 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
   ],
   [
     'stream',
-    'keeps pending what was deleted since, and its history',
+    'keeps deleted entries pending, and keeps its history',
     `
     XGROUP CREATE s g 0 MKSTREAM; XADD s 1-1 a 1; XADD s 2-1 b 2; XREADGROUP GROUP g c STREAMS s >; XDEL s 1-1
     XREADGROUP GROUP g c STREAMS s 0; XPENDING s g; XREADGROUP GROUP g c NOACK STREAMS s 0; XPENDING s g; XGROUP SETID s g 0
@@ -174,7 +174,7 @@ const scenarios: readonly (readonly [family: string, claim: string, script: stri
   ],
   [
     'geo',
-    'measures, finds and stores by place',
+    'measures distances, searches, and stores the results',
     `
     GEOADD g 13.361389 38.115556 P 15.087269 37.502669 C; GEODIST g P C km; GEODIST g P none; GEOHASH g P none; GEOPOS g C none
     GEOSEARCH g FROMLONLAT 15 37 BYRADIUS 200 km ASC WITHDIST; GEOSEARCHSTORE d g FROMLONLAT 15 37 BYRADIUS 100 km; ZCARD d
@@ -232,7 +232,7 @@ describe('a stream by the clock of the coordinator', () => {
     await oracle.end();
   });
 
-  it('records deliveries at one moment for all regions, which no clock of them has before it', async () => {
+  it('records deliveries at the same time in all regions, and at none that their clocks have not reached', async () => {
     await oracle.agree([]);
     const before = Date.now();
     await run('XGROUP CREATE s g 0 MKSTREAM', 'XADD s 1-1 f v', 'XREADGROUP GROUP g c STREAMS s >');

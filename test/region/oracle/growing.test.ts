@@ -21,7 +21,7 @@ async function flagsOf(names: readonly string[]): Promise<ReadonlyMap<string, re
 }
 
 describe('the commands that a server without memory refuses', () => {
-  it('are those that a real one says it denies', async () => {
+  it('are those with the flag of a real server for denial without memory', async () => {
     const rows = commandTable.filter((row) => row.class === 'write' && row.subcommands === null);
     const names = rows.map(({ name }) => name).filter((name) => !name.startsWith('JSON.'));
     const flags = await flagsOf(names);
@@ -30,7 +30,7 @@ describe('the commands that a server without memory refuses', () => {
     expect(listed.sort()).toEqual(denied.sort());
   });
 
-  it('are the same of the commands of groups', async () => {
+  it('are the same for subcommands', async () => {
     const groups = commandTable.find(({ name }) => name === 'XGROUP');
     const subcommands = Object.keys(
       (groups && 'subcommands' in groups && groups.subcommands) || {},

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { limits } from '../../../shared/limits.ts';
 import { commandLike, type Step, stepOf } from './sequences.ts';
 
-/** One type of collection: how a large one is made, and commands of it that mostly address its elements. */
+/** A type of collection: the command that makes a large one, and commands that mostly address its elements. */
 export interface Large {
   readonly make: (key: string, count: number) => readonly string[];
   readonly templates: string;
@@ -12,17 +12,17 @@ function numbers(count: number): readonly number[] {
   return Array.from({ length: count }, (_, index) => index);
 }
 
-/** What the placeholders of commands name is among the elements, as are some beyond ASCII. */
+/** The elements include those of the placeholders of commands, and some beyond ASCII. */
 const named = ['m', 'n', '7', '', 'ü', '\udcfe'];
 
 function members(count: number): readonly string[] {
   return [...named, ...numbers(count - named.length).map((number) => `e${number}`)];
 }
 
-/** So many that some collections are empty without them, and others almost. */
+/** Enough elements that removing them empties some collections, and almost empties others. */
 const most = members(limits.elementsCopied + 3).join(' ');
 
-/** The elements that commands name are at both ends. */
+/** Elements that commands name are at both ends. */
 function scoreAt(at: number): string {
   if (at < named.length) return String(at < 3 ? -30 - at : 30 + at);
   return String((at % 40) - 20);
@@ -84,7 +84,7 @@ GEOHASH $l $m|ZREM $l $m|ZCARD $l|ZSCORE $l $m|GEOSEARCH $l FROMMEMBER $m BYRADI
   },
 ];
 
-/** On both sides of the limit. */
+/** Sizes on both sides of the limit. */
 const counts = fc.constantFrom(-1, 0, 1, 1, 3, 20, 100).map((more) => limits.elementsCopied + more);
 
 const expiries = [

@@ -22,7 +22,7 @@ beforeAll(async () => {
 
 afterAll(() => oracle.stop());
 
-/** Three keys are applied, one is staged inline and one by a shadow. */
+/** Three keys are applied, another is staged inline and another by a shadow. */
 beforeEach(async () => {
   await oracle.staged.flushdb();
   const applied = ['a', 'b', 'c'];
@@ -43,8 +43,8 @@ async function look(words: string, settle: readonly Decision[] = [], strong = tr
   return { reply, locks: result.locks.map(({ key }) => key).sort() };
 }
 
-describe('a look at all keys', () => {
-  it('leaves out what Lockstep keeps and stages', async () => {
+describe('a read over all keys', () => {
+  it('excludes Lockstep’s own keys and staged values', async () => {
     expect(await oracle.staged.keys('lockstep:*')).not.toEqual([]);
     expect((await look('KEYS *')).reply.sort()).toEqual(['a', 'b', 'c']);
     expect((await look('KEYS lockstep:*')).reply).toEqual([]);
@@ -55,7 +55,7 @@ describe('a look at all keys', () => {
     expect((await look('SCAN 0 COUNT 100 TYPE hash')).reply).toEqual(['0', []]);
   });
 
-  it('finds no key by chance but one of its clients', async () => {
+  it('returns only users’ keys from RANDOMKEY', async () => {
     for (let time = 0; time < 50; time += 1) {
       expect(['a', 'b', 'c']).toContain((await look('RANDOMKEY')).reply);
     }
@@ -65,7 +65,7 @@ describe('a look at all keys', () => {
     expect((await look('RANDOMKEY')).reply).toBe('last');
   });
 
-  it('meets every lock, so that no answered write is missing in it', async () => {
+  it('returns every lock, so that it misses no acknowledged write', async () => {
     const first = await look('KEYS *');
     expect(first.locks).toEqual(['a', 'new']);
     const again = await look('KEYS *', [commitOf(2, ['a', 'new'])]);
@@ -73,25 +73,25 @@ describe('a look at all keys', () => {
     expect((await look('DBSIZE')).reply).toBe(4);
   });
 
-  it('does not wait for what is locked after it has been told once', async () => {
+  it('ignores locks taken after a commit that it settles', async () => {
     await look('DBSIZE', [commitOf(2, ['a', 'new'])]);
     const next = roundOf({ prepares: [prepareOf(3, ['b'], part(increment('b')))] });
     executed(await oracle.region.round(next, 0));
     expect((await look('DBSIZE', [commitOf(2, ['a', 'new'])])).locks).toEqual([]);
   });
 
-  it('meets no lock if it may be old', async () => {
+  it('returns no locks if it may be stale', async () => {
     expect(await look('DBSIZE', [], false)).toEqual({ reply: 3, locks: [] });
   });
 
-  it('says what Redis says of a wrong cursor or pattern', async () => {
+  it('returns the errors of Redis for an invalid cursor or pattern', async () => {
     expect((await look('SCAN x')).reply).toEqual({ e: 'ERR invalid cursor' });
     expect((await look('SCAN 0 COUNT 0')).reply).toEqual({ e: 'ERR syntax error' });
   });
 });
 
 describe('a count of a HyperLogLog', () => {
-  it('leaves no trace in the one region that is asked', async () => {
+  it('changes nothing in the region that it reads', async () => {
     await oracle.staged.pfadd('h', 'a', 'b');
     const before = await oracle.staged.getBuffer('h');
     expect((await look('PFCOUNT h')).reply).toBe(2);

@@ -25,7 +25,7 @@ import { dumpOf, inOrder, normalizeClientReply, normalizeRegionReply } from './r
 import { runCountOf } from './run-count.ts';
 import type { Step } from './sequences.ts';
 
-/** How a command runs: as it is, by a script, or by a script that fails once it has done it. */
+/** The way in which a command runs: as it is, by a script, or by a script that fails after it. */
 type Way = 'plain' | 'script' | 'failing script';
 
 interface Task {
@@ -33,10 +33,10 @@ interface Task {
   readonly operation: Operation;
 }
 
-/** One transaction: its parts, whether each keeps going, and what is decided. */
+/** A transaction: its parts, whether each continues on errors, and its decision. */
 interface Deed {
   readonly ways: readonly Way[];
-  /** After how many commands each part ends, in turn. */
+  /** The number of commands per part, in turn. */
   readonly sizes: readonly number[];
   readonly continueOnError: readonly boolean[];
   readonly outcome: 'commit' | 'abort';
@@ -78,7 +78,7 @@ function keysOf({ args, writes, reads }: Operation): readonly string[] {
   return [...writes, ...reads].map((position) => args[position] ?? '');
 }
 
-/** What draws at random, or makes an id, is told of elsewhere; so is what Redis refuses before it runs. */
+/** Omits random draws, generated ids and commands that Redis refuses before it runs them; other tests cover these. */
 function taskOf(words: readonly string[], way: Way): readonly Task[] {
   if (words[0] === 'SPOP' || (words[0] === 'XADD' && words.includes('*'))) return [];
   const now = Date.now();
@@ -102,7 +102,7 @@ function partsOf({ commands }: Step, { ways, sizes }: Deed): readonly (readonly 
   return parts;
 }
 
-/** What the plain Redis answers to what stood, compared with what the region has answered. */
+/** Runs the commands that stood in the plain Redis, and compares its replies with those of the region. */
 async function follow(tasks: readonly Task[], replies: readonly unknown[]): Promise<void> {
   for (const [at, { words, operation }] of tasks.entries()) {
     const found = normalizeRegionReply(replies[at]);
@@ -144,7 +144,7 @@ async function run(step: Step, deed: Deed): Promise<void> {
   const outcomes = parseExact(outcomesOf(votes[0]));
   if (!Array.isArray(outcomes)) throw new Error('outcomes are an array');
   const decision = (deed.outcome === 'commit' ? commitOf : abortOf)(transactions, keys);
-  // The second time finds that it is done.
+  // The second commit finds the transaction settled.
   for (const _ of [1, 2]) {
     const reply = executed(await region.round(roundOf({ decisions: [decision] }), 0));
     expect(reply.decisions).toEqual(['acknowledged']);
@@ -177,8 +177,8 @@ const worlds = largeSequences.chain((steps) =>
   ),
 );
 
-describe('parts that succeed, fail and are scripts, beside each other on large collections', () => {
-  it('leave what those that stood leave in one Redis, and nothing if they are aborted', async () => {
+describe('parts that succeed, fail and are scripts, combined on large collections,', () => {
+  it('leave in one Redis the data of those that stood, and none if they are aborted', async () => {
     await fc.assert(fc.asyncProperty(worlds, agree), runCountOf(200));
   });
 });

@@ -6,7 +6,7 @@ import { limits } from '../../../shared/limits.ts';
 import { countedText, snapshotOf } from '../fixtures.ts';
 import { RedisOracle } from './redis-oracle.ts';
 
-/** Reads whose reply a server words otherwise than it is asked for. */
+/** Reads whose server replies differ from the requested form. */
 
 let oracle: RedisOracle;
 
@@ -34,7 +34,7 @@ type Ask = (words: string) => Promise<RawReply>;
 
 const native: Ask = async (words) => (await readAll(words.split(' ')))[0] ?? null;
 
-/** LCS has to run in the script, and all others of its snapshot with it. */
+/** LCS has to run in the script, and so do all other commands of its snapshot. */
 const inScript: Ask = async (words) =>
   (await readAll(words.split(' '), ['LCS', 'none', 'none']))[0] ?? null;
 
@@ -65,14 +65,14 @@ describe.each([
     return { from, to };
   };
 
-  it('is as old as it is', async () => {
+  it('has an idle time no longer than its real age', async () => {
     const { from } = await begin();
     const reply = JSON.stringify(await ask('XPENDING s g - + 1'));
     const [, idle = ''] = /^\[\["1-1","c",(\d+),1\]\]$/.exec(reply) ?? [];
     expect(Number(idle)).toBeLessThanOrEqual(Date.now() - from);
   });
 
-  it('has the coordinator’s moment', async () => {
+  it('has the coordinator’s time', async () => {
     const { from, to } = await begin();
     const reply = JSON.stringify(await ask('XINFO STREAM s FULL'));
     const moments = [...reply.matchAll(/\["1-1",(?:"c",)?(\d+),1\]/g)].map(([, ms]) => Number(ms));
@@ -83,10 +83,10 @@ describe.each([
     }
   });
 
-  it('has the moment that a claim gave it', async () => {
+  it('has the time that a claim gave it', async () => {
     await begin();
     const moment = Date.now() - 5_000_000;
-    // The names are words that a claim has for its options.
+    // The names are the same words as the options of a claim.
     await write('XGROUP CREATE s TIME 0', 'XREADGROUP GROUP TIME TIME COUNT 1 STREAMS s >');
     await write(`XCLAIM s g c 0 1-1 TIME ${moment}`, `XCLAIM s TIME TIME 0 1-1 TIME ${moment}`);
     await oracle.end();
@@ -95,7 +95,7 @@ describe.each([
     expect(full).toContain(`["1-1","TIME",${moment},2]`);
     expect(await ask('XPENDING s g IDLE 5000000 - + 9')).toHaveLength(1);
     expect(await ask('XPENDING s g IDLE 9000000 - + 9')).toHaveLength(0);
-    // Of the other one the allowance is no idle time.
+    // The idle time of the other delivery does not include the allowance.
     expect(await ask('XPENDING s g IDLE 4000000 - + 9')).toHaveLength(1);
   });
 });
@@ -104,7 +104,7 @@ describe.each([
   ['natively', native],
   ['in a script', inScript],
 ])('a read %s', (_, ask) => {
-  it('leaves out the values of a hash', async () => {
+  it('omits the values of a hash', async () => {
     await write('HSET h f 1 g 2');
     await oracle.end();
     expect(await ask('HSCAN h 0 COUNT 9 novalues')).toEqual(['0', ['f', 'g']]);
@@ -112,7 +112,7 @@ describe.each([
     expect(await ask('HSCAN h 0')).toEqual(['0', ['f', '1', 'g', '2']]);
   });
 
-  it('tells what a key takes', async () => {
+  it('returns the memory that a key uses', async () => {
     await write('SET k v');
     await oracle.end();
     expect(await ask('MEMORY USAGE k')).toBeGreaterThan(0);
@@ -120,12 +120,12 @@ describe.each([
   });
 });
 
-describe('a look at what a key takes', () => {
+describe('a read of the memory that a key uses', () => {
   it.each([
     ['0', limits.memorySamples],
     [String(limits.memorySamples + 1), limits.memorySamples],
     ['7', 7],
-  ])('looks at %s elements as %i', (given, taken) => {
+  ])('samples %s elements as %i', (given, taken) => {
     const compiled = compileReads([['MEMORY', 'USAGE', 'k', 'SAMPLES', given]]);
     expect(compiled).toMatchObject({
       commands: [{ args: ['MEMORY', 'USAGE', 'k', 'SAMPLES', String(taken)], reads: [2] }],

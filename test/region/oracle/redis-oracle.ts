@@ -59,8 +59,8 @@ function tryOut(words: readonly string[], now: number): Tried | null {
 }
 
 /**
- * The command for the plain Redis. It gets the entry id that Lockstep generated, counts without caching the count in the
- * key, and removes the members that Lockstep drew.
+ * The command for the plain Redis. It gets the entry id that Lockstep generated, counts without caching the count in
+ * the key, and removes the members that Lockstep drew.
  */
 function plainly({ words, operation }: Tried, reply: OracleReply): readonly Buffer[] {
   const drawn = operation?.kind === 'pop' ? [reply].flat().map(String) : [];
@@ -77,7 +77,7 @@ function plainly({ words, operation }: Tried, reply: OracleReply): readonly Buff
   return given.map((word) => Buffer.from(bytesWithin(word), 'latin1'));
 }
 
-/** A reply in the one order that it has in both, if servers give it any. */
+/** A reply in the order that it has in both, if servers give it any. */
 export function inOrder(told: OracleReply, order: ReplyOrder): OracleReply {
   if (!Array.isArray(told)) return told;
   const flat = told.map(String);
@@ -112,7 +112,7 @@ export class RegionWithOracle {
     expect(reply.decisions).toEqual(decisions.map(() => 'acknowledged'));
   }
 
-  /** Compares all data of both sides, when nothing is staged. */
+  /** Compares all data of both sides, if nothing is staged. */
   async compare(): Promise<void> {
     const [found, expected] = await Promise.all([this.staged, this.plain].map(dumpOf));
     expect(found).toEqual(expected);
@@ -208,8 +208,8 @@ function normalizeOutcomes(outcome: unknown): OracleReply[] {
 }
 
 /**
- * All that a Redis has but Lockstep’s own keys. Expiries that lie within a day are relative ones, and differ by the time
- * between the two runs.
+ * All data of a Redis without Lockstep’s own keys. Expiries that lie within a day are relative ones, and differ by
+ * the time between the two runs.
  */
 export async function dumpOf(redis: Redis): Promise<OracleReply> {
   const keys = normalizeClientReply(await redis.callBuffer('EVAL', dumpScript, '0'));

@@ -1,12 +1,12 @@
-/** How many runs of a random test there are, and the seed from which they follow. */
+/** The number of runs of a random test, and their seed. */
 export interface Runs {
   readonly numRuns: number;
   readonly seed: number;
 }
 
 /**
- * The runs of a random test, `count` if the environment does not say otherwise: `SEQUENCES` is their number, and `SEED`
- * makes them others. Without it they are the same each time, so that what fails has failed for a reason in the change.
+ * The runs of a random test, `count` unless the environment says otherwise: `SEQUENCES` sets their number, and `SEED`
+ * changes them. Without it they are the same each time, so that a failure comes from the change under test.
  */
 export function runCountOf(count: number): Runs {
   return {

@@ -10,13 +10,13 @@ import { normalizeClientReply, normalizeRegionReply } from './redis-oracle.ts';
 import { runCountOf } from './run-count.ts';
 
 /**
- * The functions that scripts are given in place of the server's own, beside these: random calls of them in one script, which
- * a plain server runs as it is.
+ * Compares the functions that scripts get with the server's own: random calls in one script, which a plain server
+ * runs unchanged.
  */
 
 let server: TestServer;
 let client: RegionClient;
-/** A region that leaves no pattern to its server. */
+/** A region that runs every pattern in Lockstep's own matcher. */
 let ownMatcher: RegionClient;
 
 beforeAll(async () => {
@@ -43,7 +43,7 @@ async function compare(region: RegionClient, text: string, argv: readonly string
   expect(told, `${text} ${JSON.stringify(argv)}`).toEqual(normalizeClientReply(plain));
 }
 
-/** Gathers what each call returns or raises. */
+/** Collects the results or the error of each call. */
 const gathering = `
 local out = {}
 local function shown(value) return tostring(value):gsub('0x%x+', '0x') .. '' end
@@ -115,9 +115,9 @@ const cases = fc.array(fc.tuple(subject, pattern, init, replacement), {
 
 describe('patterns of scripts', () => {
   it.each([
-    ['by whoever is cheaper', () => client],
+    ['by the cheaper matcher', () => client],
     ['by Lockstep’s own matcher', () => ownMatcher],
-  ])('match what those of one plain server match: %s', async (_, region) => {
+  ])('match as in a plain server: %s', async (_, region) => {
     const property = fc.asyncProperty(cases, (each) => compare(region(), matching, each.flat()));
     await fc.assert(property, runCountOf(150));
   });
@@ -180,7 +180,7 @@ local u = t
 `;
 
 describe('functions, methods and operators of scripts', () => {
-  it('return and raise what those of one plain server do', async () => {
+  it('return and raise the same as in a plain server', async () => {
     const property = fc.asyncProperty(lines, (each) =>
       compare(client, `${beginning}${each.join('\n')}\nreturn out`, []),
     );

@@ -1,6 +1,6 @@
 /**
- * Scripts as applications have them: each with the calls of it that follow one another, the keys and the arguments of a
- * call separated by a bar.
+ * Scripts of the kinds that applications use, each with a sequence of calls; a bar separates the keys of a call from
+ * its arguments.
  */
 export const scriptLives: Readonly<
   Record<string, { readonly text: string; readonly calls: readonly string[] }>
@@ -14,7 +14,7 @@ if hits > most then return { 0, most, redis.call('PTTL', KEYS[1]) > 0 } end
 return { 1, most - hits }`,
     calls: ['w|5000000 1 3', 'w|5000000 1 3', 'w|5000000 2 3', 'w|5000000 1 3', 'v|5000000 9 3'],
   },
-  'two windows of which one slides out': {
+  'two windows, the older of which counts in part': {
     text: `
 local most, share = tonumber(ARGV[1]), tonumber(ARGV[2])
 local now, before = redis.call('GET', KEYS[1]), redis.call('GET', KEYS[2])

@@ -46,7 +46,7 @@ redis.call('SELECT', '1')
 for _, key in ipairs(redis.call('KEYS', '*')) do redis.call('COPY', key, key, 'DB', ARGV[1]) end`;
 
 /**
- * Each script runs in both, and has to be answered the same and to leave the same; but one that raises an error leaves
+ * Runs each script in both and expects the same reply and the same data; but a script that raises an error leaves
  * nothing in Lockstep.
  */
 export class ScriptOracle extends RegionWithOracle {

@@ -94,7 +94,7 @@ const ending: fc.Arbitrary<string> = fc.oneof(
   ),
 );
 
-/** Statements and an end, each on a line of its own, so that errors tell lines. */
+/** Statements and an end, each on a line of its own, so that errors have line numbers. */
 const text = fc
   .tuple(fc.array(statement, { minLength: 1, maxLength: 7 }), ending)
   .map(([statements, end]) => ['local p, q, r', ...statements, end].join('\n'));

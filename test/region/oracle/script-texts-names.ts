@@ -1,6 +1,6 @@
 /** Further scripts in the form of `scriptTexts`. */
 export const scriptTextsOfNames: Readonly<Record<string, string>> = {
-  'what a script sees': `
+  'the environment of a script': `
 return redis.sha1hex('abc')
 return redis.sha1hex(5)
 return redis.sha1hex()

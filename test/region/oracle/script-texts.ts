@@ -1,6 +1,6 @@
 /**
- * Scripts that a plain Redis and Lockstep have to answer alike, one a line; `~` stands for the end of a line in them. They
- * get the keys `k1` and `k2` and the arguments `a1` and `a2`, and find what `scriptBeginning` says.
+ * Scripts that a plain Redis and Lockstep have to answer alike, one per line; `~` stands for a line break in them.
+ * They get the keys `k1` and `k2` and the arguments `a1` and `a2`, and run on the data of `scriptBeginning`.
  */
 export const scriptTexts: Readonly<Record<string, string>> = {
   'values that scripts return': `
@@ -356,7 +356,7 @@ return redis.call('incr','lasting') + redis.call('expiretime','lasting')
 return redis.call('rename','lasting','moved') and redis.call('expiretime','moved')`,
 };
 
-/** What the scripts find. */
+/** The data that the scripts run on. */
 export const scriptBeginning: readonly (readonly string[])[] = [
   'SET k v',
   'SET lasting 5 PXAT 4000000000000',

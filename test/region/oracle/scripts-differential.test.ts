@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => oracle.stop());
 
 describe('random scripts', () => {
-  it('answer as one plain Redis does, and leave what it has', async () => {
+  it('have the same replies as in one plain Redis, and leave the same data', async () => {
     const property = fc.asyncProperty(scriptSequences, async (scripts) => {
       await oracle.begin([]);
       for (const script of scripts) await oracle.run(script);
@@ -25,9 +25,9 @@ describe('random scripts', () => {
   });
 });
 
-// A script gives its arguments to redis.call, so that every command is tried as scripts call it.
+// A script passes its arguments to redis.call, so that every command is called by a script.
 describe('random commands of scripts', () => {
-  it('are answered as one plain Redis does, and leave what it has', async () => {
+  it('have the same replies as in one plain Redis, and leave the same data', async () => {
     const property = fc.asyncProperty(sequences, async (steps) => {
       await oracle.begin([]);
       for (const words of steps.flatMap(({ commands }) => commands)) await call(words);
@@ -37,7 +37,7 @@ describe('random commands of scripts', () => {
   });
 });
 
-/** Leaves out what is refused by name, or follows chance or the clock, or keeps in a key what was counted. */
+/** Skips commands that are refused by name, depend on chance or the clock, or cache a count in a key. */
 const incomparable = new Set(['pop', 'append', 'flush', 'publish']);
 
 async function call(words: readonly string[]): Promise<void> {

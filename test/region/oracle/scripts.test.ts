@@ -19,7 +19,7 @@ function textsOf(list: string): readonly string[] {
 
 describe('scripts', () => {
   it.each(Object.entries({ ...scriptTexts, ...scriptTextsOfNames }))(
-    'answer and leave what one plain Redis does: %s',
+    'have the same reply and leave the same data as in one plain Redis: %s',
     async (_, list) => {
       for (const text of textsOf(list)) {
         await oracle.begin(scriptBeginning);
@@ -31,7 +31,7 @@ describe('scripts', () => {
   );
 
   it.each(Object.entries(scriptLives))(
-    'serve as on one plain Redis: %s',
+    'serve applications as in one plain Redis: %s',
     async (_, { text, calls }) => {
       await oracle.begin([
         ['RPUSH', 'jobs', 'one', 'two'],
@@ -43,7 +43,7 @@ describe('scripts', () => {
     },
   );
 
-  it('read as one plain Redis does', async () => {
+  it('have the same reply as a read as in one plain Redis', async () => {
     const lists = Object.values({ ...scriptTexts, ...scriptTextsOfNames });
     for (const text of lists.flatMap(textsOf).filter((each) => !isOfWrites(each))) {
       await oracle.begin(scriptBeginning);
@@ -57,7 +57,7 @@ function callOf(text: string, call: string): Script {
   return { text, keys: keys.split(' '), argv: argv === '' ? [] : argv.split(' ') };
 }
 
-/** PFCOUNT counts as a write in a plain Redis, and what draws gets other draws. */
+/** Whether the script draws at random, or counts with PFCOUNT, which is a write in a plain Redis. */
 function isOfWrites(text: string): boolean {
   return /pfcount|s.?rand|randomkey|[hz]randfield/.test(text);
 }

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 
 /**
- * Commands by family, with placeholders: $k a key, $v a value, $m a member or field, $i an integer, $f a number, $n a small
- * count, $t a moment of expiry in ms, $x an id of a stream, $s a stream with groups, $g a group, $c a consumer,
- * $l a key that may hold a large collection, $r a name that Lockstep uses within.
+ * Commands by family, with placeholders: $k a key, $v a value, $m a member or field, $i an integer, $f a number, $n a
+ * small count, $t a time of expiry in ms, $x an id of a stream, $s a stream with groups, $g a group, $c a consumer,
+ * $l a key that may hold a large collection, $r a name that Lockstep uses internally.
  */
 const families: readonly string[] = [
   `SET $k $v|SET $k $v NX|SET $k $v XX GET|SET $k $v PXAT $t|SET $k $v EX 5000 GET|SET $k $v KEEPTTL|GET $k|GETDEL $k
@@ -50,7 +50,10 @@ GEORADIUS $k 15 37 200 km STORE $k|GEORADIUSBYMEMBER $k $m 2000 km WITHHASH|GEOR
   `PFADD $k $m $m|PFADD $k|PFADD $k $v $i|PFCOUNT $k|PFCOUNT $k $k|PFMERGE $k $k $k|PFMERGE $k`,
 ];
 
-/** What a sequence of a family may begin with, in the same order: values on which more of its commands do something. */
+/**
+ * Optional first commands of a sequence, by family and in the same order: values on which more of its commands have
+ * an effect.
+ */
 const beginnings: readonly string[] = [
   'SET a 10 PXAT 4000000000000|SET b text',
   'SET a abc|SETBIT b 100 1',
@@ -67,15 +70,15 @@ const beginnings: readonly string[] = [
 
 const templates = families.map((family) => family.trim().split(/[|\n]/));
 
-/** Moments far from now, and such as have passed; they are far enough apart to tell them from relative ones. */
+/** Times far in the future or in the past; they are far enough away to distinguish them from relative ones. */
 const moments = ['1', '4000000000000', '4000000000001', '5000000000000'];
 
-/** Large collections are few, so that commands meet them. */
+/** There are few large collections, so that commands hit them. */
 export const largeKeys = fc.constantFrom('a', 'a', 'a', 'b', 'b', 'c', '');
 
 const words: Readonly<Record<string, fc.Arbitrary<string>>> = {
   $k: fc.constantFrom('a', 'b', 'c', 'ключ|0', ''),
-  // The last ones hold bytes that are no UTF-8, as halves of characters.
+  // The last ones hold bytes that are not valid UTF-8, as halves of characters.
   $v: fc.constantFrom(
     '',
     'v',
@@ -132,9 +135,9 @@ const words: Readonly<Record<string, fc.Arbitrary<string>>> = {
     'x',
   ),
   $l: largeKeys,
-  // What Lockstep puts into the shadow of a large collection.
+  // The name that Lockstep adds to the shadow of a large collection.
   $r: fc.constant(`lockstep:0:rest${'.'.repeat(60)}`),
-  // Streams with groups are few, so that they meet.
+  // There are few streams with groups, so that commands hit them.
   $s: fc.constantFrom('a', 'a', 'a', 'b'),
   $g: fc.constantFrom('g', 'g', 'g', 'h'),
   $c: fc.constantFrom('one', 'two'),
@@ -148,7 +151,7 @@ function wordFor(token: string): fc.Arbitrary<string> {
   return arbitrary.map((word) => `${prefix}${word}`);
 }
 
-/** Commands like a template with placeholders; now and then one has a word too many or too few. */
+/** Commands like a template with placeholders, sometimes with a word too many or too few. */
 export function commandLike(template: string): fc.Arbitrary<readonly string[]> {
   const exact = fc.tuple(...template.split(' ').map(wordFor));
   const other = fc.oneof(
@@ -164,7 +167,7 @@ export function commandLike(template: string): fc.Arbitrary<readonly string[]> {
 
 const everything = fc.constantFrom(...templates.flat()).chain(commandLike);
 
-/** Commands that go together: as one write that keeps going, or each as a write of its own in one transaction. */
+/** Commands of a step: one write that continues on errors, or a write per command in one transaction. */
 export interface Step {
   readonly together: boolean;
   readonly commands: readonly (readonly string[])[];
@@ -178,7 +181,7 @@ export function stepOf(command: fc.Arbitrary<readonly string[]>): fc.Arbitrary<S
   });
 }
 
-/** Mostly of one family, so that its commands meet values of their type. */
+/** Most commands are of one family, so that they find values of their type. */
 export const sequences: fc.Arbitrary<readonly Step[]> = fc
   .nat(templates.length - 1)
   .chain((which) => {

@@ -4,7 +4,10 @@ import { abortOf, executed, part, prepareOf, roundOf } from '../fixtures.ts';
 import { startRedisServer } from '../servers.ts';
 import { RegionWithOracle } from './redis-oracle.ts';
 
-/** Distances that a server stores are in its vote, since the reply, a count, would hide a last digit that differs. */
+/**
+ * The vote contains the distances that a server stores, since the reply, a count, would hide a last digit that
+ * differs.
+ */
 
 let oracle: RegionWithOracle;
 let sequence = 0;
@@ -27,7 +30,7 @@ async function fingerprintsOf(words: string): Promise<readonly string[]> {
   return vote.fingerprints;
 }
 
-it('differ in the vote if a place differs, and are the same if it does not', async () => {
+it('change the vote if a place differs, and do not if none does', async () => {
   const words = 'GEOSEARCHSTORE d g FROMLONLAT 15 37 BYRADIUS 400 km STOREDIST';
   await oracle.staged.geoadd('g', 13.361389, 38.115556, 'P', 15.087269, 37.502669, 'C');
   const first = await fingerprintsOf(words);

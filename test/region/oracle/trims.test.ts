@@ -5,7 +5,10 @@ import { commitOf, executed, part, prepareOf, roundOf, script } from '../fixture
 import { startRedisServer } from '../servers.ts';
 import { RegionWithOracle } from './redis-oracle.ts';
 
-/** Trimming with a LIMIT: a server removes whole nodes of its own, so no other server can be compared with. */
+/**
+ * Trimming with a LIMIT: a server removes whole nodes of its own, so the result cannot be compared with another
+ * server.
+ */
 
 let oracle: RegionWithOracle;
 let sequence = 0;
@@ -55,7 +58,7 @@ async function expectLeft(length: number, first: string | undefined): Promise<vo
 }
 
 describe('an approximate trimming with a LIMIT', () => {
-  it.each(trims)('removes no more entries than that: %s', async (words, length, first) => {
+  it.each(trims)('removes no more entries than the LIMIT: %s', async (words, length, first) => {
     await write(words);
     await expectLeft(length, first);
   });

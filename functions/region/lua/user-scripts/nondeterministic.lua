@@ -47,7 +47,7 @@ local function drawFrom(command)
   -- What is wrong in it, Redis says best.
   if given[3] and (not count or (#given > 3 and not isWhole)) then return run({ name, staged, unpack(given, 3) }) end
   if count and count < -SCRIPT_BOUNDS.draws then
-    return nil, refusalOf(name .. ' of so many', 'draw at most ' .. SCRIPT_BOUNDS.draws .. ' at once')
+    return nil, refusalOf(name .. ' with such a count', 'draw at most ' .. SCRIPT_BOUNDS.draws .. ' at once')
   end
   local items, failure = itemsOf(name, staged)
   if not items then return nil, failure end
