@@ -7,7 +7,7 @@ import { addressingOf } from './addressing.ts';
 import applyText from './lua/apply.lua';
 import baseText from './lua/base.lua';
 import addressingText from './lua/collections/addressing.lua';
-import elementWaysText from './lua/collections/element-commands.lua';
+import elementCommandsText from './lua/collections/element-commands.lua';
 import elementsText from './lua/collections/elements.lua';
 import mergeText from './lua/collections/merge.lua';
 import copyText from './lua/copy/copy.lua';
@@ -26,18 +26,18 @@ import stateText from './lua/staging/state.lua';
 import streamsText from './lua/staging/streams.lua';
 import workStagedText from './lua/staging/work-staged.lua';
 import scriptBudgetText from './lua/user-scripts/budget.lua';
-import scriptSameText from './lua/user-scripts/determinism.lua';
+import scriptDeterminismText from './lua/user-scripts/determinism.lua';
 import scriptNamesText from './lua/user-scripts/names.lua';
-import scriptLooksText from './lua/user-scripts/nondeterministic.lua';
+import scriptNondeterministicText from './lua/user-scripts/nondeterministic.lua';
 import scriptPacksText from './lua/user-scripts/packs.lua';
 import scriptPatternsText from './lua/user-scripts/patterns.lua';
-import scriptSnapshotsText from './lua/user-scripts/read-host.lua';
-import scriptCommandsText from './lua/user-scripts/rewrites.lua';
+import scriptReadHostText from './lua/user-scripts/read-host.lua';
+import scriptRewritesText from './lua/user-scripts/rewrites.lua';
 import scriptRunText from './lua/user-scripts/run.lua';
-import scriptSightText from './lua/user-scripts/sandbox.lua';
+import scriptSandboxText from './lua/user-scripts/sandbox.lua';
 import scriptTablesText from './lua/user-scripts/tables.lua';
 import scriptTextsText from './lua/user-scripts/texts.lua';
-import scriptRoundsText from './lua/user-scripts/write-host.lua';
+import scriptWriteHostText from './lua/user-scripts/write-host.lua';
 import workText from './lua/work.lua';
 import workReadText from './lua/work-read.lua';
 import { copyingCommands, measuredCommands } from './measured-commands.ts';
@@ -65,13 +65,13 @@ const textOrOperator =
   /('(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|\[(=*)\[[\s\S]*?\]\2\])| *([=~<>]=|[=<>,{}+*#]) */g;
 
 /** The environment of users' scripts: one module, in this order, because each file uses names of earlier ones. */
-const sightTexts = [
-  scriptSightText,
+const sandboxTexts = [
+  scriptSandboxText,
   scriptBudgetText,
   scriptPatternsText,
   scriptTextsText,
   scriptTablesText,
-  scriptSameText,
+  scriptDeterminismText,
   scriptPacksText,
   scriptNamesText,
 ];
@@ -79,25 +79,22 @@ const sightTexts = [
 /** The runner of users' scripts and their environment. */
 const userScripts = [
   scriptTable(),
-  moduleOf('scriptSight', sightTexts.join('\n')),
+  moduleOf('scriptSandbox', sandboxTexts.join('\n')),
   moduleOf('userScripts', scriptRunText),
 ];
 
 /** Lua allows 200 local variables per function, so all of this is one module. */
-const scriptsInRounds = moduleOf(
-  'scriptStage',
+const scriptWriteHost = moduleOf(
+  'scriptWriteHost',
   [
     ...userScripts,
-    moduleOf('scriptCommands', scriptCommandsText),
-    moduleOf('scriptLooks', scriptLooksText),
-    scriptRoundsText,
+    moduleOf('scriptRewrites', scriptRewritesText),
+    moduleOf('scriptNondeterministic', scriptNondeterministicText),
+    scriptWriteHostText,
   ].join('\n'),
 );
 
-const scriptsInSnapshots = moduleOf(
-  'scriptReads',
-  [...userScripts, scriptSnapshotsText].join('\n'),
-);
+const scriptReadHost = moduleOf('scriptReadHost', [...userScripts, scriptReadHostText].join('\n'));
 
 /** apply.lua declares this name already, because its functions use it. */
 const mergeModule = `loadMergers = function()\n${mergeText}\nend`;
@@ -141,7 +138,7 @@ const wholeText =
 const elementTexts = [
   workTexts,
   workStagedText,
-  moduleOf('loadElements', `${elementsText}\n${elementWaysText}`),
+  moduleOf('loadElements', `${elementsText}\n${elementCommandsText}`),
   addressingText,
   runnersText,
 ];
@@ -151,9 +148,9 @@ const anyTexts = [
   ...decidingTexts,
   ...elementTexts,
   stageText,
-  scriptsInRounds,
+  scriptWriteHost,
   // The runner of scripts is created with the first script.
-  'function runScript(operation) runScript = scriptStage() return runScript(operation) end',
+  'function runScript(operation) runScript = scriptWriteHost() return runScript(operation) end',
 ];
 
 const copyTexts = [
@@ -239,7 +236,7 @@ const snapshotScripts = {
   plain: scriptOf('snapshot', [...readingTexts, slowCommandsText, snapshotText]),
   scripts: scriptOf('snapshot with scripts', [
     ...readingTexts,
-    scriptsInSnapshots,
+    scriptReadHost,
     slowCommandsText,
     snapshotText,
   ]),

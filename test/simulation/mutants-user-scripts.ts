@@ -3,8 +3,8 @@ import type { Mutant } from './mutants.ts';
 /** R43: what keeps users' scripts from seeing their region, or leaving in it what they should not. */
 
 const names = 'functions/region/lua/user-scripts/names.lua';
-const looks = 'functions/region/lua/user-scripts/nondeterministic.lua';
-const stage = 'functions/region/lua/user-scripts/write-host.lua';
+const nondeterministic = 'functions/region/lua/user-scripts/nondeterministic.lua';
+const writeHost = 'functions/region/lua/user-scripts/write-host.lua';
 
 function mutant(name: string, file: string, find: string, replace: string): Mutant {
   return {
@@ -27,25 +27,25 @@ export const userScriptMutants: readonly Mutant[] = [
   mutant('scripts-reach-the-real-redis', names, '  redis = redis, KEYS', '  redis = native, KEYS'),
   mutant(
     'scripts-read-the-clock',
-    looks,
+    nondeterministic,
     '{ whole(math.floor(tx.now / 1000)), whole(tx.now % 1000 * 1000) }',
     "must('TIME')",
   ),
   mutant(
     'scripts-draw-from-members-as-they-come',
-    looks,
+    nondeterministic,
     'if width == 1 then sortByBytes(flat) end',
     '',
   ),
   mutant(
     'scripts-keep-what-failed',
-    stage,
+    writeHost,
     '  if failure then\n    undo()\n',
     '  if failure then\n',
   ),
   mutant(
     'scripts-tell-nothing-of-their-writes',
-    stage,
+    writeHost,
     "if command.row.class == 'write' then noteEffect(command) end",
     '',
   ),

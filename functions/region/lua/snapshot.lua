@@ -187,7 +187,7 @@ local read
 function read(arguments)
   local own = aboutAll[arguments[1]]
   if own then return own(arguments) end
-  if arguments[1] == 'EVAL_RO' then return scriptReads()(arguments, touched, aboutAll, read) end
+  if arguments[1] == 'EVAL_RO' then return scriptReadHost()(arguments, touched, aboutAll, read) end
   if arguments[1] == 'LCS' then return compare(arguments) end
   local tooMuch = excess(arguments)
   if tooMuch then return { err = tooMuch } end

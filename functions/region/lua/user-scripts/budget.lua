@@ -1,19 +1,18 @@
--- What a user's script may do and make, in steps and in bytes. All that it can call charges for its work before it does
--- it, by sizes alone, so that every region comes to the same end; the clock is looked at only as a last resort.
+-- Limits the work of a user's script, in steps, and its memory, in bytes. Every function that it can call charges for
+-- its work in advance, by sizes alone, so that all regions end it at the same point; the clock is only a last resort.
 --
--- This text belongs to the module that sandbox.lua begins. It gives the others `spend` and `charge`, and the functions
--- that the text of a script calls, which lua-rewrite.ts writes into it.
+-- This text belongs to the module that sandbox.lua begins. It defines `spend` and `charge` for the other texts, and
+-- the functions that lua-rewrite.ts writes into the text of a script.
 
 local memory, heaviest = given.memory, 1
--- How many steps are left when the clock is looked at next, and how many lie between two looks: few where they take
--- long.
+-- The steps left at the next reading of the clock, and the steps between two readings: few if steps are slow.
 local nextLook, stride = steps, 1
--- A text of so many bytes makes every later step count for more: comparing or converting it is one step of Lua.
+-- A string of HEAVY bytes makes every later step cost more: comparing or converting it is one step of Lua.
 local HEAVY = 1000000
 for _, list in ipairs({ given.keys, given.arguments }) do
   for _, text in ipairs(list) do heaviest = math.max(heaviest, 1 + floor(#text / HEAVY)) end
 end
--- What is copied at the price of a step, and what a text takes besides its bytes.
+-- The bytes that a step copies, and the overhead of a string in bytes.
 local BYTES_PER_STEP, OVERHEAD = 1024, 24
 local ITEM = 16
 
@@ -21,7 +20,7 @@ local ITEM = 16
 local function spend(count)
   steps = steps - count * heaviest
   if steps > nextLook then return end
-  -- What is no number any more is no bound either.
+  -- NaN is over the limit too.
   if not (steps >= 0) then
     stop('ERR the script goes on for too long: it takes more than ' .. given.steps .. ' steps')
   end
@@ -29,7 +28,7 @@ local function spend(count)
   nextLook = math.max(steps - stride, 0)
 end
 
--- Charges for bytes that are about to be made, or have just been.
+-- Charges for bytes that are about to be allocated, or have just been.
 function charge(bytes)
   memory = memory - bytes
   if not (memory >= 0) then
@@ -39,42 +38,43 @@ function charge(bytes)
   spend(1 + floor(bytes / BYTES_PER_STEP))
 end
 
--- Called wherever a script may come again and again, with what one time takes.
+-- Called at each pass of a loop, with the steps and bytes of one pass.
 local function step(count, bytes)
   memory = memory - bytes
   steps = steps - count * heaviest
   if memory < 0 then charge(0) end
-  -- How often that is depends on the clock, so it must not count for anything.
+  -- The number of these calls depends on the clock, so they must cost nothing.
   if steps <= nextLook then spend(0) end
 end
 
--- What tells whether a coroutine runs, once there is one. Each has a stack of its own, and keeps it while it waits.
+-- Returns whether a coroutine runs; nil until the script creates one. Each has its own stack, and keeps it while it is
+-- suspended.
 local running
 
--- The same at the beginning of a function, which takes `frame` bytes of a stack.
+-- Called at the start of a function, which takes `frame` bytes of a stack.
 local function enter(count, bytes, frame)
   if running and running() then bytes = bytes + frame end
   return step(count, bytes)
 end
 
--- The same for a function that takes any number of arguments, and keeps them all.
+-- The same for a function with any number of arguments, which all stay on the stack.
 local function enterWith(count, bytes, frame, ...)
   local values = select('#', ...)
   return enter(count + floor(values / ITEM), bytes + values * ITEM, frame)
 end
 
--- The same for one that is given them as a table besides, as Lua does if it does not name them.
+-- The same for a function that gets its arguments as a table as well: Lua does so if it does not use `...`.
 local function enterWithTable(count, bytes, frame, values)
   return enter(count + floor(values.n / ITEM), bytes + values.n * 2 * ITEM, frame)
 end
 
--- A text that is put into an order by the server's locale, whose price grows with its length.
+-- Charges for a string that is compared: the server's locale does it, at a cost that grows with the length.
 local function compared(value)
   if type(value) == 'string' and #value > 64 then spend(floor(#value / 64)) end
   return value
 end
 
--- Counts a text that operators have made.
+-- Counts a string that operators have made.
 local function joined(value)
   if type(value) ~= 'string' then return value end
   local size = #value
@@ -86,14 +86,14 @@ local function joined(value)
   return value
 end
 
--- Counts the items of a table whose text does not show how many there are.
+-- Counts the items of a table if the script's text does not show their number.
 local function counted(items)
   local size = #items
   if size > 4 then charge(size * ITEM) end
   return items
 end
 
--- What a reply of the server takes, in bytes.
+-- Returns the memory of a server's reply, in bytes.
 local function sizeOf(reply)
   if type(reply) == 'string' then return #reply + OVERHEAD end
   if type(reply) ~= 'table' then return ITEM end
@@ -108,29 +108,28 @@ function charged(reply)
   return reply
 end
 
--- A table that loses what nobody else holds, which a field of its metatable makes of it.
+-- A field of its metatable makes a table weak: it loses items that nothing else refers to.
 local WEAK = 'a table that loses what nobody else holds is not supported: when it does so differs between regions'
 local function weak() complain(WEAK) end
 
--- The key of what a script assigns.
+-- Checks the key of an assignment, and returns it.
 local function keyed(key)
   if key == '__mode' then complain(WEAK) end
   return key
 end
 
--- A call in the last place of a function would hide where it was made; this one comes behind it.
+-- Prevents a tail call, which would lose the place of its caller.
 local function placed(...) return ... end
 
 local function notRead() stop('ERR the script is not supported: its text could not be read as Lua 5.1') end
 
--- What a protected call of one of the server's functions has come to: its results, or its error in the name of the
--- script.
+-- Returns the results of a protected call of a function of the server, or raises its error in the script's name.
 local function finished(name, isDone, ...)
   if isDone then return ... end
   complain((string.gsub(tostring((...)), "'%?'", "'" .. name .. "'")), 2)
 end
 
--- Raises what the server's own function says of arguments that it does not take.
+-- Raises the server's own error for arguments that its function does not accept.
 local function asNative(name, own, ...)
   finished(name, pcall(own, ...))
   complain('bad arguments to ' .. name, 2)

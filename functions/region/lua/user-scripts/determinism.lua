@@ -1,10 +1,10 @@
--- What a user's script sees that could tell one region from another: the same everywhere, or refused by name. This text
--- belongs to the module that sandbox.lua begins, behind budget.lua.
+-- Functions of a user's script whose results could differ between regions: they give the same result everywhere, or
+-- refuse by name. This text belongs to the module that sandbox.lua begins, behind budget.lua.
 --
--- Objects have other addresses in each region, which show in their texts and in the order of tables that have them as
--- keys; memory is freed at other times; chance is another one.
+-- Regions differ in the addresses of objects, which show in their texts and in the order of tables that have objects
+-- as keys; in the moments at which memory is freed; and in random numbers.
 
--- A table that can be read, and nothing else.
+-- Returns a read-only view of a table.
 local function sealed(values)
   local copy = setmetatable({}, { __index = values, __newindex = readonly, __metatable = OWN })
   contents[copy] = values
@@ -39,7 +39,7 @@ local function allPairs(...)
   if type(value) ~= 'table' then argumentError(1, 'pairs', 'table', ...) end
   spend(1)
   if hasObjectKey(value) then refuseObject() end
-  -- What Lockstep relies on stays out of the script's hands.
+  -- A script must not get the table on which Lockstep relies.
   if contents[value] then return following, value, nil end
   return next, value, nil
 end
@@ -47,7 +47,7 @@ end
 function following(...)
   local value, key = ...
   if type(value) ~= 'table' then argumentError(1, 'next', 'table', ...) end
-  -- It may pass any number of places that are empty.
+  -- The server may skip any number of empty slots.
   spend(1)
   local found, content = next(contents[value] or value, key)
   if isObject[type(found)] then refuseObject() end
@@ -77,7 +77,7 @@ end
 
 local function metatableOf(...)
   if select('#', ...) == 0 then complain("bad argument #1 to 'getmetatable' (value expected)") end
-  -- That of texts is the server's own, and is shared by all its scripts.
+  -- The metatable of strings belongs to the server, and all of its scripts share it.
   if type((...)) == 'string' then return nil end
   local meta = getmetatable((...))
   if meta ~= OWN then return meta end

@@ -1,13 +1,13 @@
--- The names that a user's script sees. This text ends the module that sandbox.lua begins, whose header says what it is
--- given and returns.
+-- The names that a user's script sees. This text ends the module that sandbox.lua begins; the header there lists its
+-- arguments and results.
 --
--- A text that a script compiles itself is not rewritten, so nothing may be in it that goes on, makes texts, or comes to
--- functions of the server.
+-- A text that a script compiles itself is not rewritten, so it must not loop, make strings, or reach functions of the
+-- server.
 
 -- Texts that become functions -----------------------------------------------------------------------------------------
 
--- Loops and functions come again, `..` and constructors make texts and tables, and strings and tables lead to functions
--- of the server by `:`, `[` and their names.
+-- Loops and functions can repeat, `..` and constructors allocate, and strings and tables lead to functions of the
+-- server by `:`, `[` and their names.
 local function needsCounting(text)
   for _, word in ipairs({ 'while', 'for', 'repeat', 'function', '[', '{', ':', '__lockstep', '__mode' }) do
     if find(text, word, 1, true) then return true end
@@ -51,7 +51,7 @@ local function loadPieces(...)
   return compiled(table.concat(pieces), name or '=(load)')
 end
 
--- What pcall gives ----------------------------------------------------------------------------------------------------
+-- Results of pcall -----------------------------------------------------------------------------------------------------
 
 local function withText(isDone, ...)
   local raised = ...
@@ -59,14 +59,15 @@ local function withText(isDone, ...)
   return false, rawget(raised, 'err')
 end
 
--- Redis 7.0 gives the text of an error in place of its table. Servers that give the table get this one instead.
+-- Redis 7.0 returns the text of an error instead of its table. Servers that return the table get this function
+-- instead.
 local function textOfErrors(...) return withText(pcall(...)) end
 
 local _, caught = pcall(error, { err = 'text' })
 
 -- The names ----------------------------------------------------------------------------------------------------------
 
--- The functions of a table of the server's own, with others in place of some.
+-- Returns a copy of a server's table with some of its functions replaced.
 local function withOwn(from, replaced)
   local fields = {}
   for name, value in next, from do fields[name] = value end
@@ -74,7 +75,7 @@ local function withOwn(from, replaced)
   return sealed(fields)
 end
 
--- The same with nothing that is not known here: a server may have more.
+-- The same without functions that are unknown here: a server may have more.
 local function only(from, replaced)
   local fields = {}
   for name, value in next, from do
@@ -84,7 +85,7 @@ local function only(from, replaced)
   return sealed(fields)
 end
 
--- A coroutine has a stack of its own.
+-- The bytes of a coroutine's stack.
 local COROUTINE = 2000
 local function begun(own)
   return function(...)
@@ -115,7 +116,7 @@ local function replying(own)
   end
 end
 
--- Errors are texts that are made with the place before them.
+-- An error's text starts with its place.
 local function placeOrNone(level)
   local place = placeAt(level + 1)
   return isOwn(place) and '' or place
@@ -172,11 +173,11 @@ values = {
   cmsgpack = only(cmsgpack, packs.cmsgpack),
   struct = type(struct) == 'table' and only(struct, packs.struct) or nil,
   pcall = type(caught) == 'table' and textOfErrors or nil,
-  -- An instance of its own, whose settings end with the script.
+  -- An instance for this script alone, whose settings end with it.
   cjson = sealed(packs.jsonOf(cjson.new and cjson.new() or cjson)),
 }
 
--- Names that are the same everywhere, and lead nowhere else.
+-- Names whose values are equal in every region, and do not lead to others.
 local harmless = {}
 for name in string.gmatch([[_VERSION ipairs pcall rawequal select
   type xpcall __redis__err__handler]], '%S+') do harmless[name] = true end
@@ -186,7 +187,7 @@ for name, value in next, globals do
   if harmless[name] then
     seen[name] = value
   elseif values[name] == nil and match(name, '^[%a_][%w_]*$') then
-    -- What a server has beyond Redis 7.0.
+    -- Names that a server has beyond Redis 7.0.
     values[name] = false
   end
 end

@@ -1,15 +1,14 @@
--- Commands of a user's script in a round that regions would answer each in its own way: what draws at random draws
--- with the operation's seed, what goes on with a cursor is answered at once and in order, and time is the
--- transaction's.
+-- Commands of a user's script in a round whose replies would differ between regions. Random draws use the operation's
+-- seed, scans with a cursor return everything at once and in order, and TIME is the transaction's.
 --
--- This text is a module: lua-bundle.ts makes it a function's body. It is given what reads an integer, what makes the
--- text of a refusal, what gives a fresh seed, and what notes a key. It returns the commands by name; each takes a
+-- This text is a module: lua-bundle.ts makes it a function's body. It takes integerOf and refusalOf of run.lua, a
+-- function that returns a fresh seed, and one that notes a key. Returns functions by command name: each takes a
 -- command of run.lua, and returns its reply, or nil and the text of the error.
 local integerOf, refusalOf, freshSeed, note = ...
 
 -- Draws ---------------------------------------------------------------------------------------------------------------
 
--- Of `items`, each a list of texts: `count` different ones, or where it is negative as many with repetition.
+-- Draws from `items`, each a list of strings: `count` different ones, or -count with repetition if it is negative.
 local function drawItems(items, count)
   if #items == 0 then return {} end
   if count >= 0 then return drawMembers(items, count, freshSeed()) end
@@ -19,7 +18,7 @@ local function drawItems(items, count)
   return drawn
 end
 
--- How each type is read: in one order in every region.
+-- Readers by command; itemsOf gives their replies an order that is equal in all regions.
 local readers = {
   SRANDMEMBER = function(name) return run({ 'SMEMBERS', name }) end,
   HRANDFIELD = function(name) return run({ 'HGETALL', name }) end,
@@ -44,7 +43,7 @@ local function drawFrom(command)
   local staged = nameToRead(given[2])
   local count = given[3] and integerOf(given[3])
   local isWhole = #given == 4 and valued[name] and string.upper(given[4]) == valued[name]
-  -- What is wrong in it, Redis says best.
+  -- Redis reports an error in the arguments.
   if given[3] and (not count or (#given > 3 and not isWhole)) then return run({ name, staged, unpack(given, 3) }) end
   if count and count < -SCRIPT_BOUNDS.draws then
     return nil, refusalOf(name .. ' with such a count', 'draw at most ' .. SCRIPT_BOUNDS.draws .. ' at once')
@@ -64,14 +63,14 @@ end
 local function pop(command)
   local given = command.arguments
   if #given > 3 then return nil, 'ERR syntax error' end
-  -- To the operation, no count is an empty one.
+  -- The operation stands for no count by an empty one, so this must not reach it.
   if given[3] == '' then return nil, 'ERR value is out of range, must be positive' end
   return runAny({ POP, given[2], given[3] or '', freshSeed() })
 end
 
 -- Cursors -------------------------------------------------------------------------------------------------------------
 
--- HSCAN, SSCAN, ZSCAN: all at once, and then there is no cursor to go on with.
+-- HSCAN, SSCAN, ZSCAN: everything at once, so that no cursor is left to continue with.
 local function scanValue(command)
   local name, given = command.name, command.arguments
   local staged, cursor, items, seen = nameToRead(given[2]), given[3], {}, {}
@@ -94,8 +93,8 @@ end
 
 -- All keys ------------------------------------------------------------------------------------------------------------
 
--- Notes what tells regions apart that have seen keys expire and those that have not: the latest of the expiries that
--- are near, how many there are, and their sum. Regions that differ in it wait for them to pass.
+-- Notes the expiries that are near: the latest, their number and their sum. They differ between regions of which one
+-- has already expired such a key, and these wait until all of them have passed.
 local function noteExpiries(expiries)
   local state = tx.states[EVERY]
   local soon = state.soon or { latest = 0, count = 0, sum = 0 }
@@ -107,8 +106,8 @@ local function noteExpiries(expiries)
   state.fingerprint = isNone and 'absent' or concat({ whole(soon.latest), whole(soon.count), whole(soon.sum) }, '.')
 end
 
--- The keys like the pattern as they are staged so far, in order; or nil and the error. Shadows are matched under
--- their own names, by the pattern behind what these begin with.
+-- Returns the staged keys that match the pattern, in order; or nil and the error. Shadows are matched by their own
+-- names, so the pattern gets their prefix.
 local function keysLike(pattern)
   note(EVERY)
   for key, state in pairs(tx.states) do
@@ -152,7 +151,7 @@ end
 
 local SCANNED = { MATCH = true, COUNT = true, TYPE = true }
 
--- The options of SCAN, or nil if Redis will refuse them.
+-- Returns the options of SCAN, or nil if Redis will refuse them.
 local function scanOptions(given)
   local options = { MATCH = '*' }
   for index = 3, #given, 2 do

@@ -1,25 +1,25 @@
--- What makes one text of many values, or values of a text: cjson, cmsgpack and struct. The server's own functions go
--- through all of a value at once, so it is gone through here first, with each item charged for.
+-- The libraries cjson, cmsgpack and struct of a user's script, which pack values into one text and unpack them. The
+-- server's own functions process a value at once, so these functions walk it first and charge for each item.
 --
--- This text belongs to the module that sandbox.lua begins, behind budget.lua. It sets `packs`: the functions of each of
--- these tables by their names.
+-- This text belongs to the module that sandbox.lua begins, behind budget.lua. It defines `packs`, the functions of
+-- each library by name.
 local packs
 do
 
--- Going through an item takes so many steps, and the server's own function some more.
+-- The steps per item: for the walk, and for the server's own function behind it.
 local STEPS_PER_ITEM = 8
--- What an item takes as a text, and what a value that is read from one takes, in bytes.
+-- The bytes of an item in a text, and those of a value that a text is unpacked to.
 local PACKED, READ = 24, 72
--- Deeper than this neither cjson nor the way through a value goes; and cmsgpack.
+-- The greatest depth of cjson and of the walk; and that of cmsgpack.
 local DEEPEST, DEEPEST_PACKED = 3000, 16
--- A longer text of cmsgpack is not read: a byte of it may stand for a table.
+-- The longest text that cmsgpack unpacks: each of its bytes may stand for a table.
 local UNPACKED_BYTES = 1000000
 
 local function weighText(text, isJson)
   local bytes = #text + PACKED
   if isJson and #text > 0 then
     spend(floor(#text / 256))
-    -- Six bytes for one.
+    -- Escapes take six bytes per byte.
     if find(text, '[%c"\\/\127]') then bytes = bytes + 5 * select(2, string.gsub(text, '[%c"\\/\127]', '')) end
   end
   charge(bytes)
@@ -37,7 +37,7 @@ local function weighTable(value, depth, isJson)
     weigh(key, depth + 1, isJson)
     weigh(content, depth + 1, isJson)
   end
-  -- A list with holes may be filled up.
+  -- JSON fills the holes of a list.
   if isJson and isList and greatest > items then charge((greatest - items) * 5) end
 end
 
@@ -65,7 +65,7 @@ local function packer(name, own, isJson)
   end
 end
 
--- A reader of a text; `cost` tells what its values take at most.
+-- A function that unpacks a text; `cost` charges for its values in advance.
 local function reader(name, own, cost)
   return own and function(...)
     for index = 1, math.min(select('#', ...), 2) do
@@ -81,7 +81,7 @@ local function costOfJson(text)
   charge(select(2, string.gsub(text, '[%[{,:]', '')) * READ)
 end
 
--- A byte of these is a list or a map, as long as it is no part of a text.
+-- Each of these bytes is a list or a map, unless it belongs to a string.
 local LISTS, TABLE = '[\128-\159\220-\223]', 56
 
 local function costOfPacked(text)
@@ -94,7 +94,7 @@ end
 
 local function costOfFields(text) charge(#text * ITEM) end
 
--- Sums up what a form and its arguments take.
+-- A function that packs arguments by a format: charges for all of them.
 local function fieldPacker(name, own)
   return own and function(...)
     local values = { ... }
@@ -106,7 +106,7 @@ local function fieldPacker(name, own)
   end
 end
 
--- What an instance of cjson has. Its settings are its own; another instance is another one of these.
+-- The functions of an instance of cjson. An instance has its own settings.
 local jsonOf
 function jsonOf(own)
   local functions = {}

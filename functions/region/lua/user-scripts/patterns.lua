@@ -1,16 +1,15 @@
--- Patterns of Lua 5.1 for users' scripts. The server's own functions go through a text again and again as a pattern
--- says, without a bound, so they are used only where few comparisons can come of it; elsewhere a matcher of Lockstep's
--- own counts each one.
+-- Patterns of Lua 5.1 for users' scripts. The server's own functions may backtrack without a bound, so they are used
+-- only if a pattern can cause few comparisons; otherwise a matcher of Lockstep's own counts each one.
 --
--- This text belongs to the module that sandbox.lua begins, behind budget.lua. It sets `patternOf`, which reads a
--- pattern, `matchAt`, which finds its first match at or after a place, as { first, last, captures }, and `allCaptures`,
--- which returns these.
+-- This text belongs to the module that sandbox.lua begins, behind budget.lua. It defines `patternOf`, which parses a
+-- pattern; `matchAt`, which finds its first match at or after a position, as { first, last, captures }; and
+-- `allCaptures`, which returns these.
 local patternOf, matchAt, allCaptures
 do
 
--- One comparison here is worth so many steps.
+-- The price of a comparison here, in steps.
 local STEPS_PER_COMPARISON = 20
--- Comparisons that the server's own function may come to, and how many of these make a step.
+-- The comparisons that the server's own function may cause, and the number of them per step.
 local FEW, COMPARISONS_PER_STEP = 20000, 50
 local PATTERN_BYTES = SCRIPT_BOUNDS.patternBytes
 local CAPTURES = 32
@@ -21,7 +20,7 @@ local known = {}
 
 -- Reading -------------------------------------------------------------------------------------------------------------
 
--- Where the class ends that begins at `at`, or nil and what is wrong in it.
+-- Returns the position behind the class that begins at `at`, or nil and the error in it.
 local function classEnd(pattern, at)
   local first = sub(pattern, at, at)
   if first == '%' then
@@ -40,7 +39,7 @@ local function classEnd(pattern, at)
   return next + 1
 end
 
--- The set of bytes of a class. The server says of each byte whether it is in it, once.
+-- The set of bytes of a class. The server decides for each byte whether it belongs to it, once.
 local function setOf(class)
   if #class == 1 and class ~= '.' and find(class, '%p') then class = '%' .. class end
   return { test = '^' .. class }
@@ -56,7 +55,7 @@ local function isIn(set, code)
   return answer
 end
 
--- Reads the item at `at` of a pattern into `item`, and returns where the next one begins; nil at what is wrong.
+-- Parses the item at `at` of a pattern into `item`. Returns the position behind it, or nil if the item is malformed.
 local function readItem(pattern, at, item)
   local first, second = sub(pattern, at, at), sub(pattern, at + 1, at + 1)
   if first == '(' then
@@ -101,8 +100,8 @@ local function readItem(pattern, at, item)
   return past + 1
 end
 
--- How the comparisons grow with the text: by its size to the power of `degree`, times `factor`. What ends a pattern
--- need not be tried again. The server reads a set anew for each byte.
+-- Estimates how comparisons grow with the text: by its size to the power of `degree`, times `factor`. The last item of
+-- a pattern needs no backtracking. The server parses a set again for each byte.
 local function measure(read)
   local degree, factor, last, opened, least = read.isAnchored and 0 or 1, 1, nil, {}, 0
   local bytes = 0
@@ -123,7 +122,7 @@ local function measure(read)
   read.degree, read.factor = math.max(least, degree), factor * math.max(1, bytes)
 end
 
--- The pattern as a list of items. `mayAnchor` is false if ^ stands for itself, as in gmatch.
+-- Returns the pattern as a list of items. `mayAnchor` is false if ^ stands for itself, as in gmatch.
 function patternOf(given, mayAnchor)
   local kept = known[mayAnchor] or {}
   known[mayAnchor] = kept
@@ -133,7 +132,7 @@ function patternOf(given, mayAnchor)
   local zero = find(given, '%z')
   local pattern = zero and sub(given, 1, zero - 1) or given
   read = { text = given, captures = 0, isAnchored = mayAnchor and sub(pattern, 1, 1) == '^' }
-  -- What no text of this size may take is not read at all.
+  -- A pattern that is too long for any text is not parsed.
   local isLong = #pattern > PATTERN_BYTES
   if isLong and find(pattern, '[*+?%-(]') then
     stop('ERR a pattern is too long: it has more than ' .. PATTERN_BYTES .. ' bytes')
@@ -156,7 +155,7 @@ end
 local subject, size, items, level, starts, lengths
 local comparisons = 0
 
--- So many comparisons are paid for together.
+-- Comparisons that are paid for together.
 local PAID = 32
 
 local function pay()
@@ -171,7 +170,7 @@ end
 
 local go
 
--- What is wrong in the pattern that is being matched.
+-- The error of the pattern that is being matched.
 local fault
 
 local function blame(words)
@@ -179,7 +178,7 @@ local function blame(words)
   error(words, 0)
 end
 
--- This is what a pattern spends its time on, so it calls as little as it can.
+-- The inner loop of the matcher, so it calls as little as it can.
 local function holds(item, at)
   comparisons = comparisons + 1
   if comparisons >= PAID then pay() end
@@ -255,7 +254,7 @@ local function repeated(item, at)
   return at + length
 end
 
--- Where the items from `index` on match at `at`, the place behind it; else nil.
+-- Matches the items from `index` on at `at`. Returns the position behind the match, or nil.
 function go(at, index)
   while true do
     local item = items[index]
@@ -291,8 +290,8 @@ function go(at, index)
   end
 end
 
--- The captures of a match from `first` to before `past`, as a list, false for one that never ends; the whole where
--- there are none and `orWhole`.
+-- Returns the captures of a match from `first` to before `past` as a list, with false for an unfinished one. Without
+-- captures, the list has the whole match if `orWhole`.
 local function capturesOf(first, past, orWhole)
   local list = {}
   if level == 0 and orWhole then list[1] = sub(subject, first, past - 1) end
@@ -331,18 +330,18 @@ local function foundBy(first, last, ...)
   return { first = first, last = last, captures = { ... } }
 end
 
--- The first match at or after `from`, or nil. Without a capture the whole is the only one, where `orWhole` asks for it.
+-- Returns the first match at or after `from`, or nil. Without captures, the whole match is the only one if `orWhole`.
 function matchAt(text, read, from, orWhole)
   local left = #text - from + 2
   local most = left ^ read.degree * read.factor
-  -- One way through a text is left to the server as long as the script could pay for all of it.
+  -- The server makes a single pass over a text if the script could pay for all of it.
   local bound = read.degree > 1 and FEW or steps / heaviest * COMPARISONS_PER_STEP
   if read.isOwn or most > bound then return matchByOwn(text, read, from, orWhole) end
   if read.degree > 1 then spend(1 + floor(most / COMPARISONS_PER_STEP)) end
-  -- Captures that would not fit are not made.
+  -- Stops before the server makes captures that would not fit.
   if read.captures * left > memory then charge(read.captures * left) end
   local found = foundBy(find(text, read.text, from))
-  -- One way through a text is soon over, so it is charged for as far as it went.
+  -- A single pass is short, so the script pays for the part of the text that it read.
   if read.degree <= 1 then
     local gone = found and found.last - from + 2 or left
     spend(1 + floor(gone * read.factor / COMPARISONS_PER_STEP))

@@ -1,11 +1,11 @@
--- Runs a user's script in a snapshot: on the keys themselves, by the region's clock. It changes nothing; the locks of
--- the keys that it does not declare are met like those of the others.
+-- Runs a user's script in a snapshot: on the keys themselves, by the region's clock. It changes nothing. Keys that it
+-- does not declare are checked for locks like the others.
 --
 -- A command is ['EVAL_RO', sha, text, count of keys, key…, argument…].
 --
--- This text is a module: lua-bundle.ts makes it a function's body. It returns what runs such a command.
+-- This text is a module: lua-bundle.ts makes it a function's body. Returns a function that runs such a command.
 
--- SORT_RO by patterns reads keys whose locks nobody would meet.
+-- SORT_RO with a pattern reads keys that no command names, so nothing would check their locks.
 local function readsUnnamed(command)
   if command.name ~= 'SORT_RO' then return false end
   for index = 3, #command.arguments do
@@ -14,7 +14,7 @@ local function readsUnnamed(command)
   return false
 end
 
--- Moments of delivery are recorded less the allowance for clocks; see read-forms.ts, which does the same.
+-- Recorded delivery times lie in the past by the allowance for clocks; read-forms.ts corrects them likewise.
 local function deliveredIn(items)
   for index, item in ipairs(items) do
     if type(item) == 'table' and items[index - 1] == 'pending' then
@@ -48,8 +48,8 @@ local function boundSamples(arguments)
   if samples == 0 or samples > SCRIPT_BOUNDS.samples then arguments[5] = whole(SCRIPT_BOUNDS.samples) end
 end
 
--- Returns the script's reply; the keys that it touched go into `touched`, whose field `all` tells that it looked at
--- all. `read` runs a command, `aboutAll` has those that tell of all keys.
+-- Returns the script's reply. Adds the keys that it touched to `touched`, and sets its field `all` if the script read
+-- all keys. `read` runs a command; `aboutAll` has the commands that read all keys.
 return function(given, touched, aboutAll, read)
   local launchScript, _, refusalOf = userScripts()
   local count, keys, arguments = tonumber(given[4]), {}, {}

@@ -1,10 +1,10 @@
--- Makes operations of the commands that a user's script calls in a round: what commands.ts does with those of a
--- write. Relative expiries become absolute, ids of streams get the transaction's time, and so on; rows.ts
--- says what each rewriting does. What Redis takes as an error stays as it came, so that Redis finds the words.
+-- Turns the commands that a user's script calls in a round into operations, as rewrites.ts does for those of a write:
+-- relative expiries become absolute, ids of streams get the transaction's time, and so on; rows.ts lists the rewrites.
+-- A command with an error stays as it is, so that Redis reports the error.
 --
--- This text is a module: lua-bundle.ts makes it a function's body. It is given what reads an integer, and what makes
--- the text of a refusal, and returns what gives an operation of stage.lua's form for a command of run.lua, or nil and
--- an error.
+-- This text is a module: lua-bundle.ts makes it a function's body. It takes integerOf and refusalOf of run.lua.
+-- Returns a function that takes a command of run.lua and returns an operation in the form of stage.lua, or nil and an
+-- error.
 local integerOf, refusalOf = ...
 local WRITE, READ, APPEND, DELIVER, CLAIM, TRIM, DISTANCES = 0, 1, 6, 7, 8, 14, 15
 
@@ -23,7 +23,7 @@ local function areMore(digits, most)
   return before(most, digits)
 end
 
--- The greatest amount, in digits, whose moment in ms is an integer of 64 bits if it counts from `base` on.
+-- Returns the greatest amount, in digits, whose time in ms still is an integer of 64 bits if it counts from `base`.
 local function mostOf(unit, base)
   local high, low = math.floor(base / 1e9), math.fmod(base, 1e9)
   local borrowed = low > LONGEST[2] and 1 or 0
@@ -31,8 +31,8 @@ local function mostOf(unit, base)
   return unit == 1000 and sub(most, 1, -4) or most
 end
 
--- The moment that a word tells, as ms since the epoch; nil if Redis refuses it, and the word with which every region
--- refuses it, whatever its clock says. A moment that has passed for the transaction has passed for every clock.
+-- Returns the time of an expiry's amount, in ms since the epoch; or nil, and an amount that every region refuses,
+-- regardless of its clock. A time that has passed for the transaction becomes one that has passed for every clock.
 local function momentOf(word, measure, mayHavePassed)
   local amount = integerOf(word)
   if not amount or (amount <= 0 and not mayHavePassed) then return nil, word end
@@ -44,8 +44,8 @@ local function momentOf(word, measure, mayHavePassed)
   return moment <= tx.now and '1' or whole(math.min(moment, SCRIPT_BOUNDS.farthestExpiry))
 end
 
--- Goes through the options of SET and GETEX. Returns the absolute moment, '' without one, and the other options; nil
--- where Redis will refuse them. The same option may come twice, and the last one counts.
+-- Parses the options of SET and GETEX. Returns the absolute time, or '' if there is none, and the other options; nil
+-- if Redis will refuse them. The same option may come twice, and the last one counts.
 local function expiryIn(arguments, first)
   local measured, place, others, at = nil, nil, {}, first
   while at <= #arguments do
@@ -137,7 +137,7 @@ rewriters['one-database'] = function(command)
   return asItIs(command)
 end
 
--- What Redis refuses without allocating anything, it refuses in its own words.
+-- Redis refuses longer strings in its own words, without allocating anything.
 local STRING_BYTES = 536870912
 
 local function reachFault(name, bytes)
@@ -156,7 +156,7 @@ function rewriters.reach(command)
   return asItIs(command)
 end
 
--- Numbers of scripts are as wide as Lua's, in Redis as here.
+-- Integers of scripts are numbers of Lua, in Redis as well as here.
 rewriters['wide-bits'] = function(command)
   local given = command.arguments
   for index, word in ipairs(given) do
@@ -174,7 +174,7 @@ end
 
 function rewriters.subcommand(command) return asItIs(command) end
 
--- Plain commands leave BLOCK out, as in a transaction; scripts get Redis's own words.
+-- Plain commands ignore BLOCK, as in a transaction; scripts get Redis's own error.
 local function blockRefused(name) return 'ERR ' .. name .. ' command is not allowed with BLOCK option from scripts' end
 
 function rewriters.streams(command)
@@ -185,7 +185,7 @@ function rewriters.streams(command)
   return asItIs(command)
 end
 
--- Counting one key would keep the count in it.
+-- PFCOUNT of one key would store the count in it.
 function rewriters.count(command)
   local given = command.arguments
   if #given > 2 then return asItIs(command) end
@@ -224,8 +224,8 @@ end
 
 -- Streams -------------------------------------------------------------------------------------------------------------
 
--- The arguments of XADD and XTRIM with exact trimming, where their options end, and whether there is a LIMIT behind
--- the threshold, which streams.lua turns into another threshold; nil if Redis refuses them.
+-- Returns the arguments of XADD and XTRIM with exact trimming, the position behind their options, and whether a LIMIT
+-- follows the threshold: streams.lua computes another threshold from it. Returns nil if Redis refuses them.
 local function exactTrim(given, isAdd)
   local kept, strategy, isApproximate, limit, at = { given[1], given[2] }, nil, false, nil, 3
   while at <= #given do
@@ -278,7 +278,7 @@ function rewriters.trim(command)
   return withArguments(command, kept or command.arguments, isLimited and TRIM or nil)
 end
 
--- XREADGROUP with its group first, as streams.lua reads it. Where the streams begin was found with the keys.
+-- Moves the group of XREADGROUP to the front, as streams.lua expects. The keys were found before.
 function rewriters.deliver(command)
   local given, first, group, options, at = command.arguments, command.positions[1], nil, {}, 2
   while at < first - 1 do
@@ -310,7 +310,7 @@ local function claimedAt(option, amount)
   return (moment < 0 or moment > tx.now) and tx.now or moment
 end
 
--- XCLAIM with TIME right behind its ids; nil if Redis will refuse it.
+-- Returns XCLAIM with TIME directly behind its ids; nil if Redis will refuse it.
 local function claimArguments(given)
   local arguments, at = {}, 6
   while given[at] and (match(given[at], '^%d+$') or match(given[at], '^%d+%-%d+$')) do at = at + 1 end
@@ -337,7 +337,7 @@ local function claimArguments(given)
   return arguments
 end
 
--- XAUTOCLAIM with COUNT; nil if Redis will refuse it.
+-- Returns XAUTOCLAIM with COUNT; nil if Redis will refuse it.
 local function autoclaimArguments(given)
   local count, isBrief, at = '100', false, 7
   while at <= #given do
@@ -353,7 +353,7 @@ local function autoclaimArguments(given)
     at = at + 1
   end
   if (integerOf(count) or 0) < 1 then return nil end
-  -- It may claim fewer than COUNT and say where to go on.
+  -- XAUTOCLAIM may claim fewer than COUNT entries, and returns the id to continue from.
   count = whole(math.min(integerOf(count), SCRIPT_BOUNDS.claimed))
   local arguments = { unpack(given, 1, 6) }
   for _, word in ipairs({ 'COUNT', count, isBrief and 'JUSTID' or nil }) do insert(arguments, word) end
@@ -383,7 +383,7 @@ return function(command)
   if row.reason then return nil, refusalOf(command.name, row.reason) end
   local rewrite = rewriters[row.rewrite]
   if rewrite then return rewrite(command) end
-  -- What has no key, or is changed in a way that is not known here, cannot be staged as a command.
+  -- A command without keys, or with an effect that is unknown here, cannot be staged.
   if row.rewrite ~= '-' or #command.positions == 0 then
     return nil, refusalOf(command.name, 'send it as an operation of its own')
   end

@@ -1,19 +1,19 @@
--- Runs a user's script inside Lockstep's own. What it calls goes through what the caller of this module gives, so
--- that a round runs it on staged keys and a snapshot on the keys themselves.
+-- Runs a user's script inside Lockstep's own. Its caller gives the function that performs the script's commands, so
+-- that a round runs them on staged keys and a snapshot on the keys themselves.
 --
 -- This text is a module: lua-bundle.ts makes it a function's body, so that only rounds and snapshots with scripts pay
--- for it. lua-bundle.ts puts SCRIPT_TABLE before it, a text, and the module of sandbox.lua.
+-- for it. lua-bundle.ts puts the text SCRIPT_TABLE and the module of sandbox.lua before it.
 --
--- It returns what runs a script, what reads an integer, and what makes the text of a refusal. The first is given
---   sha, text, keys, arguments, seed; isReadOnly; isPlain where it must declare itself as `no-writes` if it has flags
---   perform(command, stop)   the command is { name, row, arguments, positions of its keys }, counted from 1;
---                            `stop` ends the script for a reason, whatever it catches
--- and returns the reply for `encode`, or nil and the text of the error, and then true if one of its commands was cut
--- off half-way, since no stack was left. A refusal of the server is raised.
+-- Returns runScript, integerOf and refusalOf. runScript takes a table of
+--  sha, text, keys, arguments, seed; isReadOnly; isPlain if flags of the script have to include `no-writes`
+--  perform(command, stop)   the command is { name, row, arguments, positions of its keys }, counted from 1;
+--                           `stop` ends the script for a reason, even if the script catches errors
+-- and returns the reply for `encode`, or nil and the text of the error, then true if the end of the stack cut a
+-- command off half-way. It raises errors with which the server refuses a command.
 
 -- Commands ------------------------------------------------------------------------------------------------------------
 
--- More cannot be handed on to a server: Lua keeps 8,000 values for a call.
+-- The maximum that a server accepts: Lua keeps 8,000 values for a call.
 local MOST_ARGUMENTS = 8000
 local UNKNOWN = 'ERR Unknown Redis command called from script'
 local NOT_ALLOWED = 'ERR This Redis command is not allowed from script'
@@ -57,7 +57,7 @@ local function integerOf(word)
   return tonumber(word)
 end
 
--- What Redis says to a count of keys that is none, or more than there are keys.
+-- Returns Redis's error for a count of keys that is below 1, or above the number of keys.
 local function keyCountError(name, count)
   local isTooSmall = not count or count < 1
   if name == 'LMPOP' or name == 'ZMPOP' or name == 'SINTERCARD' then
@@ -77,7 +77,7 @@ local function countedKeys(name, arguments, at)
   return positions
 end
 
--- The first half of what follows STREAMS.
+-- Returns the positions of the keys: the first half of the words after STREAMS.
 local function streamKeys(arguments)
   local at, count = 2, #arguments
   while at <= count do
@@ -98,7 +98,7 @@ local function streamKeys(arguments)
   return positions
 end
 
--- The first argument, and the key that SORT or GEORADIUS stores to: the last one counts.
+-- Returns the positions of the first argument, and of the key that SORT or GEORADIUS stores to: the last one counts.
 local function storeKeys(name, arguments)
   local isSort, positions = name == 'SORT', { 2 }
   local taken = isSort and { LIMIT = 2, GET = 1, BY = 1 } or {}
@@ -116,7 +116,7 @@ local function storeKeys(name, arguments)
   return positions
 end
 
--- True for what is UTF-8 as a key has to be: no surrogate, and nothing that is longer than it needs to be.
+-- True if the key is UTF-8 in the form that keys must have: no surrogates, and no overlong sequences.
 local function isText(key)
   if not string.find(key, '[\128-\255]') then return true end
   local left = string.gsub(key, '[\1-\127%z]+', ' ')
@@ -133,7 +133,7 @@ local function isText(key)
   return not string.find(left, '[\128-\255]')
 end
 
--- Where the keys of a command stand, counted from 1, the name; or nil and the error.
+-- Returns the positions of a command's keys in `arguments`, the name being 1; or nil and the error.
 local function positionsOf(name, row, arguments)
   local kind = row.kind
   if kind == 'none' then return {} end
@@ -158,7 +158,7 @@ local function positionsOf(name, row, arguments)
   return positions
 end
 
--- What forbids a key, or nil.
+-- Returns the error of a forbidden key, or nil.
 local function keyError(key)
   if sub(key, 1, #RESERVED) == RESERVED then
     return 'ERR a key begins with "' .. RESERVED .. '", which is reserved; give it another name'
@@ -171,7 +171,7 @@ end
 
 local function refusalOf(name, reason) return 'ERR ' .. name .. ' is not supported in a script: ' .. reason end
 
--- The row of the command, whose arguments are texts, or nil and the error.
+-- Returns the row of the command, whose arguments are strings, or nil and the error.
 local function lookUp(arguments)
   local name = string.upper(arguments[1])
   local row = rowOf(name)
@@ -191,7 +191,7 @@ local function lookUp(arguments)
   return row
 end
 
--- The command with its keys found and allowed, or nil and the error.
+-- Returns the command with its keys found and allowed, or nil and the error.
 local function commandOf(arguments, isReadOnly)
   local row, failure = lookUp(arguments)
   if not row then return nil, failure end
@@ -205,7 +205,8 @@ local function commandOf(arguments, isReadOnly)
   return { name = arguments[1], row = row, arguments = arguments, positions = positions }
 end
 
--- The arguments as texts, as Redis makes them of a script's; or nil and the error. `charge` is told of their bytes.
+-- Returns the arguments as the strings that Redis makes of a script's, or nil and the error. Passes their bytes to
+-- `charge`.
 local function textsOf(charge, ...)
   local count, arguments, bytes = select('#', ...), { ... }, 0
   if count == 0 then return nil, NO_ARGUMENT end
@@ -225,8 +226,8 @@ end
 
 -- Pieces -------------------------------------------------------------------------------------------------------------
 
--- So many values are asked for at once where a command may ask for the same one again and again: what they take is
--- known only when they are there.
+-- Values requested at once, if a command may request the same one repeatedly: the size of a reply is known only after
+-- the server has made it.
 local PIECE = 16
 
 local function slice(arguments, kept, first)
@@ -235,8 +236,8 @@ local function slice(arguments, kept, first)
   return words
 end
 
--- The commands that together are MGET or HMGET, or one that draws with repetition; nil if it is small, or none of
--- these.
+-- Returns commands that together do the work of a large MGET, HMGET or draw with repetition; nil for any other
+-- command.
 local function piecesOf(name, arguments)
   local pieces, kept = {}, ({ MGET = 1, HMGET = 2 })[name]
   if kept and #arguments > kept + PIECE then
@@ -252,7 +253,7 @@ local function piecesOf(name, arguments)
   return pieces
 end
 
--- Carries out a command, which may be by several. Returns its reply, or nil and the error.
+-- Performs a command, possibly in pieces. Returns its reply, or nil and the error.
 local function carryOut(command, isReadOnly, perform, stop, charged)
   local pieces = piecesOf(command.name, command.arguments)
   if not pieces then return perform(command, stop) end
@@ -271,7 +272,7 @@ end
 
 local function oneLine(value) return (string.gsub(value, '[\r\n]', ' ')) end
 
--- As a cast to 64 bits makes it of a number: what does not fit becomes the least one.
+-- Converts a number as a cast to 64 bits does: if it does not fit, it becomes the least integer.
 local function integerReply(number)
   if number ~= number or number >= 9223372036854775808 or number < -9223372036854775808 then
     return { digits = '-9223372036854775808' }
@@ -327,7 +328,7 @@ local function tableReply(value, depth)
   return items
 end
 
--- The reply of Redis if a script returns this, in the form that `encode` takes.
+-- Returns Redis's reply for a value that a script returns, in the form that `encode` takes.
 function converted(value, depth)
   itemsLeft = itemsLeft - 1
   if itemsLeft < 0 then
@@ -342,15 +343,15 @@ end
 
 -- Texts ---------------------------------------------------------------------------------------------------------------
 
--- Those of Redis, and Upstash's own, by which scripts lock no more than the keys that they declare; its libraries use
+-- The flags of Redis, and Upstash's own, with which a script locks only the keys that it declares; its libraries use
 -- it.
 local FLAGS = {
   ['no-writes'] = true, ['allow-oom'] = true, ['allow-stale'] = true, ['no-cluster'] = true,
   ['allow-cross-slot-keys'] = true, ['allow-key-locking'] = true,
 }
 
--- Reads the first line where it is one of flags. Returns what follows it, whose lines keep their numbers, and the
--- flags, false without such a line; or nil and the error.
+-- Reads the first line if it has flags. Returns the text behind it, whose lines keep their numbers, and the flags,
+-- false without such a line; or nil and the error.
 local function withoutFlags(given)
   if sub(given, 1, 2) ~= '#!' then return given, false end
   local last = string.find(given, '\n', 1, true)
@@ -374,8 +375,8 @@ local function withoutFlags(given)
   return sub(given, last), flags
 end
 
--- Makes a function of a text, which sees `values` in place of the globals of their names. Alone the text has to be
--- whole first: so nothing of it closes what is put around it, and Redis's words are those of the text as it is.
+-- Compiles a text to a function that sees `values` in place of the globals of their names. The text must compile alone
+-- first, so that it cannot close the function around it, and so that Redis's errors are about the text itself.
 local checked = {}
 local function compile(source, name, values)
   if byte(source, 1) == 27 then
@@ -397,7 +398,7 @@ local function compile(source, name, values)
   return made(unpack(list, 1, #names))
 end
 
--- ` script: <sha>, on @user_script:<line>.`; a text that the script compiled itself has its own name there.
+-- Returns ` script: <sha>, on @user_script:<line>.`; a text that the script compiled itself has its own name there.
 local function origin(sha, place)
   local source, line = match(place, '^(.*):(%d+): $')
   if not source then return ' script: ' .. sha .. ', on @user_script.' end
@@ -405,14 +406,15 @@ local function origin(sha, place)
   return ' script: ' .. sha .. ', on ' .. (inner or '@' .. source) .. ':' .. line .. '.'
 end
 
--- What a script with these flags may not be, or nil.
+-- Returns the error if these flags do not allow the call, or nil.
 local function objectionTo(given, flags)
   if not given.isPlain or not flags or flags['no-writes'] then return nil end
   return 'ERR Can not execute a script with write flag using *_ro command.'
 end
 
--- Looks at the clock for a script that begins now, and returns how many ms have passed since the last look. The second
--- result tells whether it was too late; where the script was then is another place in each region.
+-- Returns two functions of a script that begins now. The first reads the clock, ends the script if its time is over,
+-- and returns the ms since the last reading. The second returns whether it ended the script: an error then has no
+-- place, because regions would name different ones.
 local function lookout()
   local last, isLate = moment(), false
   local latest = last + SCRIPT_BOUNDS.ms
@@ -448,7 +450,7 @@ local function runScript(given)
   local launch, whyEnded
   local _, breaks = string.gsub(source, '\n', '\n')
   local lines = breaks + 1
-  values, launch, whyEnded = scriptSight({
+  values, launch, whyEnded = scriptSandbox({
     keys = given.keys, arguments = given.arguments, seed = given.seed, steps = SCRIPT_BOUNDS.steps,
     memory = SCRIPT_BOUNDS.memory, errorBytes = SCRIPT_BOUNDS.errorBytes, perform = perform, look = look,
     lines = lines, place = lines == 1 and 'user_script:1: ' or '',
@@ -466,7 +468,7 @@ local function runScript(given)
     return nil, oneLine(ending .. origin(given.sha, (isDone or isLate()) and '' or result.place)), isCutOff
   end
   if not isDone then return nil, oneLine(result.message .. origin(given.sha, result.place)) end
-  -- The reply itself is none of its items.
+  -- The reply itself is not counted among its items.
   itemsLeft = SCRIPT_BOUNDS.items + 1
   local isRight, reply = pcall(converted, result, 1)
   if not isRight then return nil, reply end

@@ -1,14 +1,17 @@
--- What a user's script sees in place of Redis's own globals, so that it can do nothing that Lockstep does not know
--- of, and sees nothing that regions could see differently.
+-- The environment of a user's script, in place of Redis's own globals: a script can reach nothing beyond it, and read
+-- nothing that differs between regions.
 --
--- This text and those that lua-bundle.ts puts behind it are a module: it makes them a function's body. run.lua calls it
--- with
---   { keys, arguments, seed, steps, memory, errorBytes, lines, place, perform, look, compile, isKnown }
--- `lines` is how many the script has, and `place` where it is if nothing tells it: '' or its only line. `perform`
--- runs what a user passed to redis.call: it returns the reply, or nil and the text of the error. `look` ends the script
--- where its time is over, and tells how many ms the last steps took. `compile` makes a
--- function of a text that sees the same names, and `isKnown` tells of a command whether Redis has it. Returns the
--- values by name; what launches the script; and what tells why it was ended, and whether the server did it.
+-- This text and those that lua-bundle.ts puts behind it are a module: it makes them a function's body. run.lua calls
+-- it with
+--  { keys, arguments, seed, steps, memory, errorBytes, lines, place, perform, look, compile, isKnown }
+--  lines     the number of lines of the script
+--  place     the place of an error if no function knows it: the script's only line, or ''
+--  perform   runs a command of redis.call: returns the reply, or nil and the text of the error
+--  look      ends the script if its time is over; returns the ms since the last call
+--  compile   compiles a text to a function that sees the same names
+--  isKnown   returns whether Redis has a command of this name
+-- Returns the values by name; a function that launches the script; and one that returns why the script was ended, the
+-- server's refusal, and whether a command was cut off half-way.
 local given = ...
 local format, match, find = string.format, string.match, string.find
 local error, floor, next, pcall, rawget, select, type = error, math.floor, next, pcall, rawget, select, type
@@ -16,7 +19,7 @@ local globals, native, nativeMath = _G, redis, math
 
 -- Errors --------------------------------------------------------------------------------------------------------------
 
--- Why the script may not go on, whatever it catches; and the server's own error, where that is the reason.
+-- The reason why the script must not continue, even if it catches errors; and the server's own error, if that is it.
 local ending, refusal
 local steps = given.steps
 
@@ -25,28 +28,28 @@ local function stop(reason)
   error(ending, 0)
 end
 
--- Where the function runs that stands `level` levels above the caller of this one, as `name:line: `. It is '' for a
--- function of C, and for one that has made a tail call and so is gone.
+-- Returns the place of the function `level` levels above the caller of this one, as `name:line: `. It is '' for a
+-- function of C, and for one that made a tail call and so has left the stack.
 local function placeAt(level)
   local _, place = pcall(error, '', level + 3)
   return place
 end
 
--- Where the script last looked up a function of `redis`: that is where it calls from if that was a tail call.
+-- The place of the script's last access to a field of `redis`: the place of a command that it called by a tail call.
 local lastLook = given.place
 
 -- The places of errors that commands have raised.
 local places = setmetatable({}, { __mode = 'k' })
 
--- Redis gives Lockstep's script and the user's the same name, so lines tell them apart: this one's come behind those of
--- any text that is not very long.
+-- Redis gives Lockstep's script and the user's the same name, so line numbers distinguish them: this one's are above
+-- those of any text that is not very long.
 local function isOwn(place)
   local line = match(place, '^user_script:(%d+): $')
   return line ~= nil and tonumber(line) > given.lines
 end
 
--- Where the script was that raised what is handled, and whether a function of this module did so for it. Beyond the
--- next function of this module, nothing is the script's.
+-- Returns the place in the script of the error that is being handled, and whether a function of this module raised it
+-- for the script. Levels beyond the next function of this module do not belong to the script.
 local function placeOfError()
   local place, isByOwn, isPast = '', false, false
   for level = 2, 12 do
@@ -59,20 +62,20 @@ local function placeOfError()
   return lastLook, isByOwn
 end
 
--- What the script sees as a local of the text around it is a global to Redis.
+-- Renames upvalues in errors: locals of the text around the script are globals to Redis.
 local values
 local function kindOf(name) return values[name] ~= nil and "global '" .. name .. "'" or nil end
 
--- An error is a text for people, and stands in places that have little room.
+-- Errors are for people, and are stored in fields of limited size.
 local function shortened(message) return sub(message, 1, given.errorBytes) end
 
--- Handles what nobody has caught: returns its text, and where it was raised.
+-- Handles an error that the script did not catch: returns its text and its place.
 local function handled(raised)
   local place, isByOwn = placeOfError()
-  -- An address is another one in each region.
+  -- Addresses differ between regions.
   if type(raised) ~= 'table' then
     local message = string.gsub(shortened(tostring(raised)), '^(%a+): 0x%x+$', '%1')
-    -- The stack may end while a function of this module is called: the script called it.
+    -- The stack may end in a function of this module that the script called.
     local told = match(message, '^user_script:%d+: ')
     if told and isOwn(told) then message = place .. sub(message, #told + 1) end
     return { message = 'ERR ' .. string.gsub(message, "upvalue '([%w_]+)'", kindOf), place = place }
@@ -83,7 +86,7 @@ local function handled(raised)
   return { message = shortened(message), place = isByOwn and places[raised] or place }
 end
 
--- True while a function runs that was called as a method: its first argument stands before the others then.
+-- True while a function runs that was called as a method: then the object is its first argument.
 local isMethod = false
 
 local function ofMethod(message)
@@ -104,8 +107,8 @@ local function asMethod(own, ...)
   return ended(own(...))
 end
 
--- Raises what a function of C would raise, for the script that has called the one that calls this, by way of functions
--- of this module or not.
+-- Raises an error as a function of C would: at the place in the script that called the caller of this function, even
+-- if other functions of this module are in between.
 local function complain(message, level)
   level = (level or 1) + 1
   local place = placeAt(level)
@@ -123,11 +126,11 @@ local function readonly() complain('Attempt to modify a readonly table') end
 
 local function failureOf(message) return { err = message, ignore_error_stats_update = true } end
 
--- What charges for bytes, and for the reply of a command; budget.lua sets them.
+-- Charge for bytes, and for the reply of a command; budget.lua defines them.
 local charge, charged
 
--- True while a command runs. If the script goes on and it still is, the command was cut off half-way, because there
--- was no stack left to end it.
+-- True while a command runs. If it still is when the script continues, the end of the stack cut the command off
+-- half-way.
 local isInside = false
 
 local function run(...)
@@ -139,7 +142,7 @@ local function run(...)
     isInside = false
     return charged(reply), failure
   end
-  -- A script that calls itself too deeply fails by its own fault; all else is the server's.
+  -- A recursion that is too deep is the script's own fault; any other error comes from the server.
   local isTooDeep = find(tostring(reply), 'stack overflow', 1, true)
   isInside = isTooDeep and not ending
   if not ending and not isTooDeep then refusal = reply end
@@ -166,7 +169,7 @@ local function refuse(message)
   error(raised, 0)
 end
 
--- Functions that do as Redis's do, and nothing.
+-- Functions that check their arguments as Redis's do, and have no effect.
 local function log(...)
   if select('#', ...) < 2 then refuse('ERR redis.log() requires two arguments or more.') end
   local level = tonumber((...))
@@ -209,13 +212,13 @@ local fields = {
   debug = function() end,
   LOG_DEBUG = 0, LOG_VERBOSE = 1, LOG_NOTICE = 2, LOG_WARNING = 3,
   REPL_NONE = 0, REPL_AOF = 1, REPL_SLAVE = 2, REPL_REPLICA = 2, REPL_ALL = 3,
-  -- What scripts are made for, whatever a region runs.
+  -- The version that scripts are written for, independent of the region's server.
   REDIS_VERSION = '7.0.15', REDIS_VERSION_NUM = 458767,
 }
 
--- What getmetatable finds of tables that Redis has without one.
+-- The value that getmetatable returns for tables that have no metatable in Redis.
 local OWN = 'lockstep'
--- What is in a table of which a part is found through its metatable.
+-- The contents of tables that the script reads through a metatable.
 local contents = {}
 
 local redis = setmetatable({}, {

@@ -1,8 +1,8 @@
--- What a user's script sees as `table`, and what goes through tables: each function charges for its work before it does
--- it. Sorting is Lua's own way of it, so that it comes to the same order, with each comparison counted.
+-- The table `table` of a user's script, and other functions that iterate over tables: each charges for its work in
+-- advance. Sorting follows Lua's own algorithm, so that it gives the same order, and counts each comparison.
 --
--- This text belongs to the module that sandbox.lua begins, behind budget.lua. It sets `tables`, the functions by name,
--- and `ownUnpack`, `ownRawset`.
+-- This text belongs to the module that sandbox.lua begins, behind budget.lua. It defines `tables`, the functions by
+-- name, and `ownUnpack`, `ownRawset`.
 local tables, ownUnpack, ownRawset
 do
 
@@ -15,7 +15,7 @@ local function tableOf(name, own, ...)
   return value
 end
 
--- A place as the server takes it, which cuts numbers to 32 bits; nil for what is none.
+-- Returns a position as the server takes it, which truncates numbers to 32 bits; nil if it is none.
 local function placeIn(value, otherwise)
   if value == nil then return otherwise end
   local number = tonumber(value)
@@ -23,14 +23,14 @@ local function placeIn(value, otherwise)
   return number < 0 and nativeMath.ceil(number) or floor(number)
 end
 
--- How many places move up if an item comes to `at`, which may be far below the first one.
+-- Returns the number of items that move up if an item is inserted at `at`, which may be far below the first one.
 local function movedUp(list, at)
   local place = placeIn(at, nil)
   if not place and tonumber(at) then complain('a place is out of range', 2) end
   return place and math.max(#list + 1 - place, 0) or 0
 end
 
--- How many items move down if the one at `at` goes: none if that is none of their places.
+-- Returns the number of items that move down if the one at `at` is removed; 0 if there is none.
 local function movedDown(list, at)
   local size, place = #list, placeIn(at, nil)
   if not place or place < 1 or place > size then return 0 end
@@ -42,7 +42,7 @@ local function joinAll(...)
   tableOf('concat', natives.concat, ...)
   first, last = placeIn(first, 1), placeIn(last, #list)
   if not first or not last then
-    -- Numbers of other sizes are some other places to the server.
+    -- The server takes numbers out of range for other positions.
     if tonumber((select(3, ...)) or 1) and tonumber((select(4, ...)) or 1) then complain('a place is out of range') end
     asNative('concat', natives.concat, ...)
   end
@@ -109,7 +109,7 @@ end
 
 local function isLess(a, b) return a < b end
 
--- Texts are compared by the server's locale, whose price grows with their length.
+-- The server's locale compares strings, at a cost that grows with their length.
 local function plainly(a, b)
   spend(1)
   local kind = type(a)
@@ -122,7 +122,7 @@ local function plainly(a, b)
   error((string.gsub(tostring(answer), '^user_script:%d+: ', '')), 0)
 end
 
--- Moves the lowest, the middle and the highest of a stretch into their order. Returns the middle one.
+-- Sorts the lowest, the middle and the highest item of a stretch. Returns the middle one.
 local function middleOf(list, low, high, isBefore)
   if isBefore(list[high], list[low]) then list[low], list[high] = list[high], list[low] end
   if high - low == 1 then return nil end
@@ -138,7 +138,7 @@ local function middleOf(list, low, high, isBefore)
   return pivot
 end
 
--- Parts a stretch by its middle one. Returns where that comes to stand.
+-- Partitions a stretch by its pivot. Returns the pivot's position.
 local function parted(list, low, high, pivot, isBefore)
   local up, down = low, high - 1
   while true do
@@ -164,7 +164,7 @@ local function sortStretch(list, low, high, isBefore)
     local pivot = middleOf(list, low, high, isBefore)
     if pivot == nil then return end
     local at = parted(list, low, high, pivot, isBefore)
-    -- The shorter side by a call, the longer one by going on.
+    -- Recurses into the shorter side only, so that the stack stays small.
     if at - low < high - at then
       sortStretch(list, low, at - 1, isBefore)
       low = at + 1
@@ -175,7 +175,7 @@ local function sortStretch(list, low, high, isBefore)
   end
 end
 
--- A short list of what is short is left to the server: at its worst it compares each with each.
+-- The server sorts a short list of short items: in the worst case it compares each with each.
 local function isSmall(list)
   local longest = 0
   for index = 1, #list do
@@ -210,7 +210,7 @@ function ownUnpack(...)
   if type(list) ~= 'table' then asNative('unpack', unpack, ...) end
   local count = (tonumber(last) or #list) - (tonumber(first) or 1) + 1
   if count <= 8 and first == nil and last == nil then return unpack(list) end
-  -- The server cuts places in a way of its own, and takes no more than so many.
+  -- The server truncates positions in its own way, and returns at most 8,000 values.
   charge((count > 8 and count < 8000 and count or 8000) * ITEM)
   return finished('unpack', pcall(unpack, ...))
 end

@@ -1,13 +1,14 @@
--- What a user's script sees as `string`: each function charges for its work and for what it makes before it does it,
--- and then mostly has the server's own do it.
+-- The table `string` of a user's script: each function charges for its work and its result in advance, and most then
+-- call the server's own function.
 --
--- This text belongs to the module that sandbox.lua begins, behind patterns.lua. It sets `texts`, the functions by name;
--- `guarded`, which keeps the server's own ones from the text of a script; and `method`, which finds one as a method.
+-- This text belongs to the module that sandbox.lua begins, behind patterns.lua. It defines `texts`, the functions by
+-- name; `guarded`, which replaces the server's own functions in values that a script reads; and `method`, which finds
+-- a function as a method.
 local texts, guarded, method
 do
 
 local strings = string
--- What %d and its like make at most, and %q of each byte.
+-- The greatest result of %d and its like, in bytes, and of %q per byte.
 local FORMATTED, QUOTED = 512, 4
 
 local function textOf(value)
@@ -15,8 +16,8 @@ local function textOf(value)
   return value
 end
 
--- The number that is meant, cut as the server cuts it; or nil. The server takes what is no number for the least one,
--- which is none of the places or counts of a text, as 0 is.
+-- Returns the number of a position or count, truncated as the server does, or nil. NaN becomes 0: the server takes it
+-- for the least integer, which is as invalid as 0.
 local function wholeOf(value)
   local number = tonumber(value)
   if not number then return nil end
@@ -24,10 +25,10 @@ local function wholeOf(value)
   return number < 0 and nativeMath.ceil(number) or floor(number)
 end
 
--- Charges for work on a whole text, in proportion.
+-- Charges for work in proportion to a text.
 local function chargeFor(text) spend(1 + floor(#text / 256)) end
 
--- A function of one text that makes one of its size.
+-- A function of one text whose result has the same size.
 local function simple(name)
   local own = strings[name]
   return function(...)
@@ -38,7 +39,7 @@ local function simple(name)
   end
 end
 
--- The text, the pattern, and where to begin, as the server takes them.
+-- Returns the text, the pattern, and the first position, converted as the server does.
 local function prepared(name, own, hasPlace, ...)
   local text, pattern, from = ...
   if not hasPlace then from = nil end
@@ -91,7 +92,7 @@ local function matchEach(...)
   end
 end
 
--- What stands for a match, as the text `repl` says.
+-- Returns the replacement of a match, with the captures that `repl` names in it.
 local function expanded(repl, found, whole)
   local pieces, from = {}, 1
   while true do
@@ -171,7 +172,7 @@ local function repeatText(...)
   local text, count = textOf((...)), wholeOf((select(2, ...)))
   if type(text) ~= 'string' or not count then return asNative('rep', strings.rep, ...) end
   charge(#text * math.max(count, 0))
-  -- The server joins them one by one.
+  -- The server appends the copies one by one.
   spend(floor(math.max(count, 0) / 4))
   return (strings.rep(...))
 end
@@ -194,7 +195,7 @@ local function bytesOf(...)
   if last == nil and type(first) == 'number' and type(text) == 'string' then return strings.byte(text, first) end
   first = wholeOf(first) or 1
   last = wholeOf(last) or first
-  -- The server takes no more than some thousands.
+  -- The server returns at most some thousands.
   charge((last < 0 or last - first > 8) and 8000 * ITEM or 0)
   return finished('byte', pcall(strings.byte, ...))
 end
@@ -237,19 +238,19 @@ if strings.gfind then
   end
 end
 
--- Lockstep's own function in place of one of the server's, which any text has by its name.
+-- Lockstep's functions by the server's own ones, which a script can reach by their names on any string.
 local standIns = {}
 for name, own in next, strings do
   if texts[name] then standIns[own] = texts[name] end
 end
--- What a server has beyond Lua 5.1.
+-- Functions of the server beyond Lua 5.1.
 for _, own in next, strings do
   standIns[own] = standIns[own] or function() complain('this function is not supported in a script') end
 end
 
 function guarded(value) return standIns[value] or value end
 
--- What `value:name` calls; `named` is what Lua calls the value.
+-- Returns the function of a call `value:name()`; `named` is Lua's description of the value.
 function method(value, name, named)
   local kind, own = type(value), nil
   if kind == 'string' then

@@ -1,15 +1,14 @@
--- Runs a user's script on the staged state of its transaction's keys, all of it or nothing. This text is a
--- module: lua-bundle.ts makes it a function's body, with the other modules of scripts before it. It returns what runs
--- an operation of this kind.
+-- Runs a user's script on the staged state of its transaction's keys, all of it or nothing. This text is a module:
+-- lua-bundle.ts makes it a function's body, behind the other modules of scripts. Returns a function that runs a
+-- script's operation.
 --
--- It calls commands by the names of the keys, declared or not. A key that the transaction does not list is staged all
--- the same, so that the script goes on, and noted: then all is dropped, and the vote names what is to be listed.
--- Every region comes to the same names as long as they hold the same data; where they do not, each names what it
--- needs itself.
+-- A script may use keys that it does not declare. A key that the transaction does not list is staged and noted, so
+-- that the script can continue; then everything is dropped, and the vote names the missing keys. Regions with equal
+-- data name the same keys; others name the keys that they need themselves.
 
-local launchScript, operationOf, looks, draw
+local launchScript, operationOf, nondeterministic, draw
 
--- The vote of a transaction whose scripts touched keys that it does not list.
+-- Returns the vote of a transaction whose scripts touched keys that it does not list.
 local function unlistedVote()
   local items = {}
   for index, notes in pairs(tx.unlisted) do
@@ -19,7 +18,7 @@ local function unlistedVote()
   return { 'u', items }
 end
 
--- The keys that are noted for the part that runs, as a list and a set.
+-- Returns the keys that are noted for the current part, as a list and a set.
 local function notesOfPart()
   local notes = tx.unlisted or {}
   tx.unlisted, tx.unlistedVote = notes, unlistedVote
@@ -27,7 +26,7 @@ local function notesOfPart()
   return notes[tx.part]
 end
 
--- Notes a key that the transaction does not list. A key that an earlier script noted counts for this part too.
+-- Notes a key that the transaction does not list, also if a script of an earlier part noted it.
 local function note(key)
   local state = tx.states[key]
   if state and not state.isUnlisted then return end
@@ -39,7 +38,7 @@ local function note(key)
   notes.bytes = notes.bytes + #key
 end
 
--- A script that touches more keys than any write may hold fails instead.
+-- Fails a script that touches more keys than any write may list.
 local function boundNotes(stop)
   local notes = tx.unlisted and tx.unlisted[tx.part]
   if not notes or (#notes.keys <= SCRIPT_BOUNDS.keys and notes.bytes <= SCRIPT_BOUNDS.foundBytes) then return end
@@ -49,7 +48,7 @@ local function boundNotes(stop)
   stop('ERR the script touches too many keys that it does not declare: more than ' .. bound)
 end
 
--- Adds a command to what the vote tells of the scripts' changes, as their results need not tell of them.
+-- Adds a command to the digest of the scripts' changes in the vote, because a script's result need not depend on them.
 local function noteEffect(command)
   local sizes = {}
   for index, argument in ipairs(command.arguments) do sizes[index] = whole(#argument) end
@@ -61,17 +60,17 @@ local function performCommand(command, stop)
   if command.row.class == 'write' then noteEffect(command) end
   for _, position in ipairs(command.positions) do note(command.arguments[position]) end
   boundNotes(stop)
-  local look = looks[command.name]
-  if look then
-    -- What draws at random, or goes on with a cursor, is read whole.
+  local answerOf = nondeterministic[command.name]
+  if answerOf then
+    -- Random draws and scans read the whole value.
     local tooMuch = excess({ 1, command.arguments, {}, {} })
     if tooMuch then return nil, tooMuch end
-    return look(command)
+    return answerOf(command)
   end
   local operation, failure = operationOf(command)
   if not operation then return nil, failure end
   local isDone, reply, wrong = pcall(runAny, operation)
-  -- The server refuses it: that is no result of the script, whatever it makes of errors.
+  -- The server's refusal ends the transaction, even if the script would catch the error.
   if not isDone and type(reply) == 'string' and denialOf(reply) then deny(reply) end
   if not isDone then error(reply, 0) end
   if wrong then return nil, wrong end
@@ -80,8 +79,7 @@ end
 
 local function backupsKept() return { saved = tx.saved, backups = tx.backups, names = tx.backupMark } end
 
--- Joins what the script has kept for undoing with what its part had: where both have a state of a key, the part's is
--- the older one.
+-- Merges the script's backups into those of its part. If both have a state of a key, the part's is the older one.
 local function joinBackups(outer)
   for key, old in pairs(tx.saved) do
     if outer.saved[key] == nil then
@@ -98,8 +96,8 @@ local function joinBackups(outer)
   end
 end
 
--- Runs `body`, which returns a reply, or nil and the text of an error. Where it fails, all that it changed is undone
--- and what its part has done before stands.
+-- Runs `body`, which returns a reply, or nil and the text of an error. If it fails, undoes all of its changes, and no
+-- earlier ones of its part.
 local function undoable(body)
   local outer, published = backupsKept(), #tx.messages
   tx.saved, tx.backups, tx.backupMark, tx.isLong = {}, {}, (outer.names or '') .. 's', true
@@ -114,11 +112,11 @@ local function undoable(body)
   return reply, failure
 end
 
--- Once a round, so that only rounds with scripts pay for it.
+-- Runs once per round, so that only rounds with scripts pay for it.
 local function prepareScripts()
   local run, integerOf, refusalOf = userScripts()
-  launchScript, operationOf = run, scriptCommands(integerOf, refusalOf)
-  looks = scriptLooks(integerOf, refusalOf, function() return draw(2147483647) end, note)
+  launchScript, operationOf = run, scriptRewrites(integerOf, refusalOf)
+  nondeterministic = scriptNondeterministic(integerOf, refusalOf, function() return draw(2147483647) end, note)
 end
 
 -- [10, [sha, text, key…, argument…], positions of the keys, [], order, seed]
