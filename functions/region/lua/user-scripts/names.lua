@@ -51,7 +51,7 @@ local function loadPieces(...)
   return compiled(table.concat(pieces), name or '=(load)')
 end
 
--- Results of pcall -----------------------------------------------------------------------------------------------------
+-- Results of pcall --------------------------------------------------------------------------------------------------
 
 local function withText(isDone, ...)
   local raised = ...
