@@ -27,7 +27,7 @@ function queueOf(...frames: readonly Waiting[]): FrameQueue {
 const free = () => false;
 
 describe('the queue of frames', () => {
-  it('goes by priority, then by arrival, in whatever order frames are put in', () => {
+  it('is ordered by priority, then by arrival, regardless of the order of insertion', () => {
     const first = waiting(['a']);
     const second = waiting(['a']);
     const urgent = waiting(['a'], { frame: frameOf(['a'], { priority: 5 }) });
@@ -43,7 +43,7 @@ describe('the queue of frames', () => {
     expect(queue.frames).toEqual([first, second, third]);
   });
 
-  it('knows the awaited keys and its size until the last frame on a key has left', () => {
+  it('reports the awaited keys and its size until the last frame on a key has left', () => {
     const [first, second] = [waiting(['a', 'b']), waiting(['b', 'c'])];
     const queue = queueOf(first, second);
     expect([queue.length, queue.bytes]).toEqual([2, 200]);
@@ -73,7 +73,7 @@ describe('a batch', () => {
     expect(takeBatch(queueOf(a, b, alsoA, both), free, 0)).toEqual([[a, b, alsoA, both]]);
   });
 
-  it('leaves a frame whose key is held, and every later frame on any of its keys', () => {
+  it('leaves behind a frame whose key is locked, and every later frame on any of its keys', () => {
     const multi = waiting(['held', 'a']);
     const later = waiting(['a']);
     const latest = waiting(['a', 'b']);
@@ -83,7 +83,7 @@ describe('a batch', () => {
     expect(queue.frames).toEqual([multi, later, latest]);
   });
 
-  it('leaves a frame that pauses, and lets others have its keys meanwhile', () => {
+  it('leaves behind a frame that pauses, and lets other frames use its keys meanwhile', () => {
     const paused = waiting(['a'], { retryAt: 50 });
     const other = waiting(['a']);
     const queue = queueOf(paused, other);
@@ -91,7 +91,7 @@ describe('a batch', () => {
     expect(takeBatch(queue, free, 50)).toEqual([[paused]]);
   });
 
-  it('lets none of those overtake a frame that pauses which came in together with it', () => {
+  it('keeps frames that arrive together with a pausing frame behind it', () => {
     const paused = waiting(['a', 'b'], { retryAt: 50, together: 1 });
     const behind = waiting(['b', 'c'], { together: 1 });
     const last = waiting(['c'], { together: 1 });
@@ -102,14 +102,14 @@ describe('a batch', () => {
     expect(takeBatch(queue, free, 50)).toEqual([[paused, behind, last]]);
   });
 
-  it('takes as many parts as a transaction may have, and leaves one more for the next', () => {
+  it('takes no more parts than a transaction may have, and leaves the next frame behind', () => {
     const frames = Array.from({ length: limits.partsPerTransaction + 1 }, () => waiting(['a']));
     const queue = queueOf(...frames);
     expect(takeBatch(queue, free, 0)).toEqual([frames.slice(0, -1)]);
     expect(takeBatch(queue, free, 0)).toEqual([frames.slice(-1)]);
   });
 
-  it('takes as many bytes as a transaction may have, and leaves one more for the next', () => {
+  it('takes no more bytes than a transaction may have, and leaves the next frame behind', () => {
     const sized = (bytes: number) => waiting(['a'], { frame: frameOf(['a'], { bytes }) });
     const half = limits.transactionBytes / 2;
     const full = [sized(half), sized(half)];
@@ -118,7 +118,7 @@ describe('a batch', () => {
     expect(takeBatch(queueOf(first, second), free, 0)).toEqual([[first]]);
   });
 
-  it('takes a frame that alone is larger than a transaction of several', () => {
+  it('takes a frame that alone exceeds the byte limit of a shared transaction', () => {
     const large = waiting(['a'], { frame: frameOf(['a'], { bytes: limits.transactionBytes + 1 }) });
     expect(takeBatch(queueOf(large), free, 0)).toEqual([[large]]);
   });
@@ -158,7 +158,7 @@ describe('any batch', () => {
     );
   });
 
-  it('never puts one key into two transactions, and never takes a key that is held', () => {
+  it('never puts one key into two transactions, and never takes a locked key', () => {
     fc.assert(
       fc.property(world, (given) => {
         const { groups, held } = take(given);

@@ -10,7 +10,7 @@ import { partOfJson } from '../region/replies.ts';
 
 const done = '[0,{"s":"OK"}]';
 
-/** An agreement without what only follows the order of the votes. */
+/** An agreement without the fields that only follow the order of the votes. */
 function unordered(agreement: Agreement) {
   if (agreement.kind !== 'diverged') return agreement;
   return { ...agreement, minority: agreement.minority.toSorted(), detail: null };
@@ -27,7 +27,7 @@ function vote(region: string, fingerprints: readonly string[], ...parts: string[
 
 // R5: the yes votes agree in results and in the bases that mattered.
 describe('the agreement', () => {
-  it('holds where every region computed the same on the same bases', () => {
+  it('holds if every region computed the same results on the same bases', () => {
     const votes = ['near', 'far'].map((region) => vote(region, ['absent', '2000'], done, '[0,7]'));
     expect(agreementOf(votes, keys, partsOfKey)).toEqual({
       kind: 'agreed',
@@ -35,7 +35,7 @@ describe('the agreement', () => {
     });
   });
 
-  it('holds for one region alone', () => {
+  it('holds for a single region', () => {
     const votes = [vote('only', ['', ''])];
     expect(agreementOf(votes, keys, partsOfKey)).toEqual({
       kind: 'agreed',
@@ -43,23 +43,23 @@ describe('the agreement', () => {
     });
   });
 
-  it('is put off past the expiry that some regions saw and others did not', () => {
+  it('is postponed past an expiry that some regions saw and others did not', () => {
     const votes = [vote('near', ['2000', '']), vote('far', ['absent', ''])];
     expect(agreementOf(votes, keys, partsOfKey)).toEqual({ kind: 'expiring', retryAt: 2_001 });
   });
 
-  it('is put off past the latest of several expiries', () => {
+  it('is postponed past the latest of several expiries', () => {
     const votes = [vote('near', ['2000', 'absent']), vote('far', ['absent', '3000'])];
     expect(agreementOf(votes, keys, partsOfKey)).toEqual({ kind: 'expiring', retryAt: 3_001 });
   });
 
-  it('is put off, and not refused, where the expiry kept a region from looking at another key', () => {
+  it('is postponed, and not refused, if the expiry kept a region from reading another key', () => {
     const failed = '[1,0,null]';
     const votes = [vote('near', ['2000', 'persistent'], done), vote('far', ['absent', ''], failed)];
     expect(agreementOf(votes, keys, partsOfKey)).toEqual({ kind: 'expiring', retryAt: 2_001 });
   });
 
-  it('is put off where regions that looked at all keys have seen others expire', () => {
+  it('is postponed if regions that read all keys have seen others expire', () => {
     const all = ['a', everyKey];
     const near = vote('near', ['', '3000.2.5000'], done, '[0,["a","b"]]');
     const far = vote('far', ['', '3000.1.3000'], done, '[0,["b"]]');
@@ -70,7 +70,7 @@ describe('the agreement', () => {
     expect(agreementOf([near, alike], all, partsOfKey)).toMatchObject({ kind: 'agreed' });
   });
 
-  it('fails where a key is absent in one region whose expiry no clock can have passed', () => {
+  it('fails if a key is absent in one region although no clock can have passed its expiry', () => {
     const votes = [
       vote('near', ['2000', '']),
       vote('middle', ['2000', '']),
@@ -98,7 +98,7 @@ describe('the agreement', () => {
     expect(agreement).toHaveProperty('detail', expect.stringContaining(`far: ${there}`));
   });
 
-  it('fails for every part of a key that three regions see in three ways', () => {
+  it('fails for every part on a key that three regions see in three ways', () => {
     const votes = [
       vote('near', ['', 'absent']),
       vote('middle', ['', '2000']),
@@ -108,14 +108,14 @@ describe('the agreement', () => {
     expect(agreement).toMatchObject({ kind: 'diverged', parts: [0, 1] });
   });
 
-  it('fails for the parts with different results alone, naming the regions', () => {
+  it('fails only for the parts with different results, naming the regions', () => {
     const votes = [vote('near', ['', ''], done, '[0,7]'), vote('far', ['', ''], done, '[0,8]')];
     const agreement = agreementOf(votes, keys, partsOfKey);
     expect(agreement).toMatchObject({ kind: 'diverged', parts: [1] });
     expect(agreement).toHaveProperty('detail', expect.stringContaining('near, far'));
   });
 
-  it('fails by the results where a key mattered to one region only because its check passed', () => {
+  it('fails by the results if a key mattered to one region only because its check passed', () => {
     const votes = [
       vote('near', ['', 'absent'], done, '[0,1]'),
       vote('far', ['', ''], done, '[1,0,null]'),
@@ -123,13 +123,13 @@ describe('the agreement', () => {
     expect(agreementOf(votes, keys, partsOfKey)).toMatchObject({ kind: 'diverged', parts: [1] });
   });
 
-  it('fails where the results are alike but a key mattered to one region only', () => {
+  it('fails if the results are alike but a key mattered to one region only', () => {
     const votes = [vote('near', ['absent', '']), vote('far', ['', ''])];
     expect(agreementOf(votes, keys, partsOfKey)).toMatchObject({ kind: 'diverged', parts: [0] });
   });
 
-  // R39: those who are put out are fewer than those who stay.
-  it('fails where scripts wrote other values with the same results', () => {
+  // R39: fewer regions are evicted than stay.
+  it('fails if scripts wrote different values with the same results', () => {
     const votes = ['near', 'middle', 'far'].map((region) =>
       vote(region, ['', '', region === 'far' ? 'digest 2' : 'digest 1']),
     );
@@ -141,7 +141,7 @@ describe('the agreement', () => {
     expect(agreementOf(votes.slice(0, 2), keys, partsOfKey).kind).toBe('agreed');
   });
 
-  it('that fails names those outside the majority, by their results or by the base that differs', () => {
+  it('that fails names the regions outside the majority, by their results or by the base that differs', () => {
     const byResults = ['[0,7]', '[0,8]', '[0,7]'].map((part, at) =>
       vote(`r${at}`, ['', ''], part, done),
     );
@@ -157,7 +157,7 @@ describe('the agreement', () => {
     [['[0,7]', '[0,8]']],
     [['[0,7]', '[0,8]', '[0,9]']],
     [['[0,7]', '[0,7]', '[0,8]', '[0,8]']],
-  ])('that fails names nobody where no result has more than half of the votes: %j', (results) => {
+  ])('that fails names no region if no result has more than half of the votes: %j', (results) => {
     const votes = results.map((part, at) => vote(`r${at}`, ['', ''], part, done));
     const agreement = agreementOf(votes, keys, partsOfKey);
     expect(agreement).toMatchObject({ kind: 'diverged', minority: [] });
@@ -177,7 +177,7 @@ describe('the agreement', () => {
     maxLength: 5,
   });
 
-  it('is the same in whatever order the votes are held against each other', () => {
+  it('does not depend on the order in which the votes are compared', () => {
     fc.assert(
       fc.property(cast, (given) => {
         const votes = given.map(([a, b, part], at) => vote(`r${at}`, [a, b], part, done));
@@ -188,7 +188,7 @@ describe('the agreement', () => {
     );
   });
 
-  it('never lets through votes that differ, and never puts them off for ever', () => {
+  it('never accepts votes that differ, and never postpones them for ever', () => {
     fc.assert(
       fc.property(cast, (given) => {
         const votes = given.map(([a, b, part], at) => vote(`r${at}`, [a, b], part, done));

@@ -53,7 +53,7 @@ function writeOf(
   return { record, keys: ['stock:1'], commands: [['INCR', 'stock:1']], callback: null, ...given };
 }
 
-describe('what is owed', () => {
+describe('an event in the outbox', () => {
   it('goes to the callback for the events that it names, under an id that does not change', () => {
     const confirmations = new Confirmations([]);
     const write = writeOf({ callback });
@@ -74,7 +74,7 @@ describe('what is owed', () => {
     });
   });
 
-  it('goes to each subscription whose prefix a key has, and to none that is disabled', () => {
+  it('goes to each enabled subscription whose prefix matches a key', () => {
     const disabled = { at: 1, reason: 'it failed' };
     const confirmations = new Confirmations([
       subscriptionOf({ endpoint: 'all' }),
@@ -101,7 +101,7 @@ describe('what is owed', () => {
     ]);
   });
 
-  it('carries commands and exact replies where values are asked for, and nothing of them elsewhere', () => {
+  it('carries commands and exact replies if values are requested, and neither otherwise', () => {
     const confirmations = new Confirmations([
       subscriptionOf({ endpoint: 'thin' }),
       subscriptionOf({ endpoint: 'whole', values: true }),
@@ -113,14 +113,14 @@ describe('what is owed', () => {
     );
   });
 
-  it('leaves values out that are too large to send, and says so', () => {
+  it('omits values that are too large to send, and says so', () => {
     const confirmations = new Confirmations([subscriptionOf({ values: true })]);
     const commands = [['SET', 'stock:1', 'x'.repeat(limits.eventBytes)]];
     const [event] = confirmations.decided(writeOf({ commands }));
     expect(bodyOf(event).data).toMatchObject({ id: '0-a', valuesOmitted: true });
   });
 
-  it('leaves values and keys out that are too large to send to all, and says so', () => {
+  it('omits values and keys that are too large to send to all, and says so', () => {
     const many = Array.from({ length: 30 }, (_, index) =>
       subscriptionOf({ endpoint: `ep_${index}`, values: true }),
     );
@@ -137,7 +137,7 @@ describe('what is owed', () => {
     expect(omitted).toMatchObject({ keys: [], keysOmitted: true });
   });
 
-  it('leaves keys out whose text no row can hold, whatever it is made of', () => {
+  it('omits keys whose text exceeds a row, regardless of their characters', () => {
     const bodyWith = (key: string) => {
       const confirmations = new Confirmations([subscriptionOf({})]);
       const write = writeOf({ keys: ['stock:1', `stock:${key}`] });
@@ -152,7 +152,7 @@ describe('what is owed', () => {
     }
   });
 
-  it('is kept for a confirmation only where somebody is to hear of it, with values where they are wanted', () => {
+  it('is kept for a confirmation only if an endpoint subscribes to it, with values if they are requested', () => {
     const nobody = new Confirmations([subscriptionOf({ events: ['write.aborted'] })]);
     expect(nobody.keptFor(writeOf())).toEqual([]);
     const thin = nobody.keptFor(writeOf({ callback }))[0];
@@ -163,7 +163,7 @@ describe('what is owed', () => {
 });
 
 describe('the end of an endpoint', () => {
-  it('is told to the other subscriptions that ask for it', () => {
+  it('is sent to the other subscriptions that ask for it', () => {
     const subscriptions = [
       subscriptionOf({ endpoint: 'gone' }),
       subscriptionOf({ endpoint: 'other' }),

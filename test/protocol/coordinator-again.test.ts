@@ -10,9 +10,9 @@ const callback: Callback = {
   values: false,
 };
 
-// The edge sends a write again under its own id where the coordinator that had it gave no answer.
-describe('a write that comes again under its own id', () => {
-  it('joins itself where it is still on its way', () => {
+// The edge sends a write again under the same id if the coordinator gave no answer.
+describe('a write that is sent again under its own id', () => {
+  it('joins itself while it is still under way', () => {
     const harness = CoreHarness.greeted();
     const frame = frameOf(['a']);
     const first = harness.arrive(frame);
@@ -23,7 +23,7 @@ describe('a write that comes again under its own id', () => {
     expect(harness.core.status().sequence).toBe(1);
   });
 
-  it('is answered from its record, not as a repetition, and after a proof', () => {
+  it('is answered from its record, not as a repetition, and after a proof of ownership', () => {
     const harness = CoreHarness.greeted();
     const frame = frameOf(['a']);
     const first = harness.arrive(frame);
@@ -35,14 +35,14 @@ describe('a write that comes again under its own id', () => {
     expect(harness.core.status().sequence).toBe(1);
   });
 
-  it('is tried anew where no instance has decided it', () => {
+  it('is tried again if no instance has decided it', () => {
     const harness = CoreHarness.greeted();
     const ticket = harness.arrive(frameOf(['a']), { again: true });
     harness.settle();
     expect(harness.record(ticket)).toMatchObject({ outcome: 'committed', sequence: 1 });
   });
 
-  it('is not tried anew once its time is over, and its sender learns that nothing was written', () => {
+  it('is not tried again after its notAfter, and its sender learns that nothing was written', () => {
     const harness = CoreHarness.greeted();
     const ticket = harness.arrive(frameOf(['a'], { notAfter: start }), { again: true });
     expect(harness.answerTo(ticket)).toMatchObject({ kind: 'unavailable', faults: [], code: null });
@@ -50,7 +50,7 @@ describe('a write that comes again under its own id', () => {
     expect(harness.core.status()).toMatchObject({ undecided: 0, queued: 0 });
   });
 
-  it('tells who asked for it that it is aborted, when its time is over', () => {
+  it('is reported as aborted to a reader after its notAfter', () => {
     const harness = CoreHarness.greeted();
     const frame = frameOf(['a'], { callback, notAfter: start });
     harness.arrive(frame, { again: true });
@@ -60,7 +60,7 @@ describe('a write that comes again under its own id', () => {
     expect(events.map(({ type }) => type)).toEqual(['write.aborted']);
   });
 
-  it('is not tried anew where somebody was told that it is aborted', () => {
+  it('is not tried again once a reader has heard that it is aborted', () => {
     const harness = CoreHarness.greeted();
     const frame = frameOf(['a'], { callback });
     const ticket = harness.arrive(frame, { again: true, abandoned: 'it was too late' });
@@ -84,7 +84,7 @@ describe('a coordinator with little room', () => {
     expect(harness.last.persist).toEqual([]);
   });
 
-  it('refuses writes with keys before, and carries the others out', () => {
+  it('refuses writes with idempotency keys first, and carries the others out', () => {
     const harness = CoreHarness.greeted();
     const refused = harness.arrive(frameOf(['a'], keyed), { room: short });
     expect(harness.answerTo(refused)).toEqual({ kind: 'full', what: 'keys' });
@@ -93,7 +93,7 @@ describe('a coordinator with little room', () => {
     expect(harness.record(ticket).outcome).toBe('committed');
   });
 
-  it('answers a repetition all the same', () => {
+  it('still answers a repetition', () => {
     const harness = CoreHarness.greeted();
     const first = harness.arrive(frameOf(['a'], keyed));
     harness.settle();
@@ -102,7 +102,7 @@ describe('a coordinator with little room', () => {
     expect(harness.answerTo(ticket)).toMatchObject({ kind: 'decided', replayed: true });
   });
 
-  it('names in the answer the moment until which its key is kept, by the room at its arrival', () => {
+  it('returns until when the idempotency key is kept, by the free room at its arrival', () => {
     const harness = CoreHarness.greeted();
     const room = { isFull: false, isPressed: true, keysKeptMs: 7_200_000 };
     const ticket = harness.arrive(frameOf(['a'], keyed), { room });

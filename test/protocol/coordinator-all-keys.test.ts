@@ -30,9 +30,9 @@ function without(
   return harness;
 }
 
-// R41: what all regions are to see at one moment must be the same moment in all of them.
-describe('a frame about all keys', () => {
-  it('waits until everything before it is decided, and what comes later waits for it', () => {
+// R41: a snapshot across all regions must be of the same moment in each of them.
+describe('a frame on all keys', () => {
+  it('waits until everything before it is decided, and later frames wait for it', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a']));
     harness.arrive(flushing());
@@ -46,7 +46,7 @@ describe('a frame about all keys', () => {
     expect(harness.record(last).sequence).toBe(3);
   });
 
-  it('waits for what waits before it, and shares its transaction with none', () => {
+  it('waits for frames that wait before it, and shares its transaction with none', () => {
     const harness = CoreHarness.greeted();
     harness.arriveTogether([frameOf(['a']), flushing(), flushing(), frameOf(['a'])]);
     expect(prepared(harness)).toEqual([['a']]);
@@ -58,7 +58,7 @@ describe('a frame about all keys', () => {
     expect(harness.core.status()).toMatchObject({ sequence: 4, queued: 0, undecided: 0 });
   });
 
-  it('of a higher priority does not wait for what is undecided', () => {
+  it('of a higher priority does not wait for undecided transactions', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a'], lasting));
     harness.arrive(flushing({ priority: 5 }));
@@ -67,7 +67,7 @@ describe('a frame about all keys', () => {
     expect(harness.core.status()).toMatchObject({ sequence: 2, queued: 0 });
   });
 
-  it('makes a region that is out and misses it come back by a copy of everything', () => {
+  it('makes an evicted region that misses it return by a copy of everything', () => {
     const harness = without();
     harness.arrive(flushing());
     harness.run(20, others);
@@ -76,7 +76,7 @@ describe('a frame about all keys', () => {
     expect(stored?.membership).toMatchObject({ state: 'out', whole: true });
   });
 
-  it('makes a region that has not acknowledged it as it leaves come back so, too', () => {
+  it('makes a region that leaves before acknowledging it return by a copy of everything', () => {
     const harness = CoreHarness.greeted();
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     harness.arrive(flushing());
@@ -86,7 +86,7 @@ describe('a frame about all keys', () => {
     expect(harness.tables.missed.get('far') ?? new Map()).toEqual(new Map());
   });
 
-  it('ends the copy that is under way: it began before that', () => {
+  it('ends the copy that is under way, since that began before it', () => {
     const harness = without({ cause: 'lost', whole: true });
     while (harness.flightsTo('far').length === 0) harness.run(10, others);
     harness.execute(harness.flight('far'));
@@ -119,9 +119,9 @@ const unlisted = (...keys: readonly string[]) => ({
   votes: [{ kind: 'unlisted' as const, parts: [{ part: 0, keys }] }],
 });
 
-// R42: what a script touches is locked before it counts.
-describe('a script that touches more than it declares', () => {
-  it('is tried again at once, with what it touched locked as well', () => {
+// R42: keys that a script touches are locked before its result counts.
+describe('a script that touches undeclared keys', () => {
+  it('is retried at once, with the touched keys locked as well', () => {
     const harness = CoreHarness.greeted();
     const ticket = harness.arrive(script('a'));
     harness.execute(harness.flight('near'), unlisted('b', 'c'));
@@ -131,7 +131,7 @@ describe('a script that touches more than it declares', () => {
     expect(harness.record(ticket)).toMatchObject({ outcome: 'committed', attempts: 2 });
   });
 
-  it('waits for the keys that it turns out to touch', () => {
+  it('waits for the undeclared keys that it touches', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['b'], lasting));
     harness.arrive(script('a'));
@@ -143,7 +143,7 @@ describe('a script that touches more than it declares', () => {
     expect(harness.core.status()).toMatchObject({ sequence: 2, queued: 0 });
   });
 
-  it('is not changed by an answer that comes after its attempt was over', () => {
+  it('ignores an answer that comes after its attempt has ended', () => {
     const harness = CoreHarness.greeted();
     const ticket = harness.arrive(script('a'));
     const late = harness.flight('far');
@@ -155,7 +155,7 @@ describe('a script that touches more than it declares', () => {
     expect(commit).toMatchObject({ keys: ['a', 'b'] });
   });
 
-  it('is refused where it touches others each time, or too many', () => {
+  it('is refused if it touches different keys on each attempt, or too many', () => {
     const harness = CoreHarness.greeted();
     const ticket = harness.arrive(script('a'));
     for (let times = 0; times <= limits.searchesPerWrite; times += 1) {
@@ -174,7 +174,7 @@ describe('a script that touches more than it declares', () => {
     expect(harness.answerTo(other)).toMatchObject({ kind: 'refused', problem: 'too-large' });
   });
 
-  it('is refused where their names are longer than what is stored with a decision', () => {
+  it('is refused if the names of its keys exceed the limit of a stored decision', () => {
     const harness = CoreHarness.greeted();
     const fits = harness.arrive(script('a'));
     const limit = limits.requestStoredBytes;
@@ -208,7 +208,7 @@ describe('scripts that take too long together', () => {
     harness.advance(limits.retryBackoffMaxMs);
   };
 
-  it('are tried by fewer at a time, in their order, until each goes alone', () => {
+  it('are retried in smaller groups, in order, until each goes alone', () => {
     const harness = CoreHarness.greeted();
     const tickets = harness.arriveTogether(Array.from({ length: 100 }, () => script('a')));
     const sizes: number[] = [];
@@ -222,7 +222,7 @@ describe('scripts that take too long together', () => {
     expect(sequences).toEqual(tickets.map((_, index) => index + 1));
   });
 
-  it('do not keep writes without a script from going together', () => {
+  it('do not keep writes without a script from sharing a round', () => {
     const harness = CoreHarness.greeted();
     harness.arriveTogether(Array.from({ length: 100 }, () => frameOf(['a'], lasting)));
     refuse(harness);
@@ -230,7 +230,7 @@ describe('scripts that take too long together', () => {
   });
 });
 
-describe('a write that takes a region longer than its vote may', () => {
+describe('a write that takes a region longer than the vote deadline', () => {
   const endless = {
     votes: [{ kind: 'refused' as const, reason: 'takes longer', isEndless: true as const }],
   };
@@ -258,7 +258,7 @@ describe('a write that takes a region longer than its vote may', () => {
     expect(harness.core.status().blockedKeys).toBe(0);
   });
 
-  it('goes alone before it is refused, so that nothing else is', () => {
+  it('goes alone before it is refused, so that no other write is refused with it', () => {
     const harness = CoreHarness.greeted();
     harness.arriveTogether(Array.from({ length: 100 }, () => frameOf(['a'], lasting)));
     const sizes = Array.from({ length: 5 }, () => attempt(harness));
@@ -266,12 +266,12 @@ describe('a write that takes a region longer than its vote may', () => {
   });
 });
 
-describe('writes whose replies have no room together', () => {
+describe('writes whose replies together exceed the room for replies', () => {
   const refused = (most: number) => ({
     votes: [{ kind: 'refused' as const, reason: 'had no room left', most }],
   });
 
-  it('are tried by as many as have room, in their order', () => {
+  it('are retried in groups that fit, in order', () => {
     const harness = CoreHarness.greeted();
     const frames = Array.from({ length: 7 }, () => frameOf(['a'], lasting));
     const tickets = harness.arriveTogether(frames);
@@ -293,7 +293,7 @@ describe('writes whose replies have no room together', () => {
 });
 
 describe('a script that gives other results in another region', () => {
-  it('is refused at last, and no region is put out for it', () => {
+  it('is refused after its last attempt, and no region is evicted for it', () => {
     const harness = CoreHarness.greeted();
     const ticket = harness.arrive(script('a'));
     for (let times = 0; times <= limits.doubtsPerWrite; times += 1) {
@@ -316,7 +316,7 @@ describe('a script that gives other results in another region', () => {
 });
 
 describe('a command that a region does not know', () => {
-  it('is refused at once, naming both, and what shares its transaction goes on', () => {
+  it('is refused at once, naming both, and the rest of its transaction goes on', () => {
     const harness = CoreHarness.greeted();
     const frames = [frameOf(['a'], lasting), frameOf(['a'], lasting)];
     const [ticket = 0, other = 0] = harness.arriveTogether(frames);

@@ -6,7 +6,7 @@ import { yes } from './replies.ts';
 
 describe('a commit', () => {
   // R1: the record is in the same Ready as the answer; the shell stores it before it answers.
-  it('is stored by the very step that answers and sends it, and nothing leaves before', () => {
+  it('is stored by the same step that answers and sends it, and nothing is sent before', () => {
     const harness = CoreHarness.greeted();
     const before = harness.steps.length;
     const ticket = harness.arrive(frameOf(['a']));
@@ -27,7 +27,7 @@ describe('a commit', () => {
     }
   });
 
-  it('needs one round to each region, all sent at once', () => {
+  it('needs one round per region, all sent at once', () => {
     const harness = CoreHarness.greeted();
     const { now } = harness;
     const ticket = harness.arrive(frameOf(['a']));
@@ -41,7 +41,7 @@ describe('a commit', () => {
     expect(harness.record(ticket)).toMatchObject({ attempts: 1, ms: 70, decidedAt: now + 70 });
   });
 
-  it('tells how each region voted, and how long that took', () => {
+  it('reports how each region voted, and how long that took', () => {
     const harness = CoreHarness.greeted();
     const ticket = harness.arrive(frameOf(['a']));
     for (const region of ['near', 'middle', 'far']) {
@@ -55,7 +55,7 @@ describe('a commit', () => {
     ]);
   });
 
-  it('counts committed writes from where storage left off, without gaps', () => {
+  it('continues the count of committed writes from the stored number, without gaps', () => {
     const harness = CoreHarness.greeted({ stored: { sequence: 41 } });
     const first = harness.arrive(frameOf(['a']));
     const second = harness.arrive(frameOf(['b']));
@@ -63,7 +63,7 @@ describe('a commit', () => {
     expect([first, second].map((ticket) => harness.record(ticket).sequence)).toEqual([42, 43]);
   });
 
-  it('is confirmed, and stored as such, once every region has acknowledged it', () => {
+  it('is confirmed, and stored as confirmed, once every region has acknowledged it', () => {
     const harness = CoreHarness.greeted();
     const ticket = harness.arrive(frameOf(['a']));
     harness.executeAll();
@@ -83,15 +83,15 @@ describe('a commit', () => {
   });
 });
 
-// R3: only commits are recorded; what has no record is aborted.
+// R3: only commits are recorded; a transaction without a record is aborted.
 describe('a transaction that a reader asks about', () => {
   const committed = { transaction: [2, 8], keys: ['a', 'b'] } as const;
 
-  it('is aborted where an earlier life left no record of it', () => {
+  it('is aborted if an earlier instance left no record of it', () => {
     expect(CoreHarness.greeted().ask([[2, 7]])).toEqual([{ kind: 'aborted', transaction: [2, 7] }]);
   });
 
-  it('is committed, with its keys, where an earlier life recorded it', () => {
+  it('is committed, with its keys, if an earlier instance recorded it', () => {
     const resolutions = CoreHarness.greeted().ask([[2, 7], committed.transaction], [committed]);
     expect(resolutions).toEqual([
       { kind: 'aborted', transaction: [2, 7] },
@@ -99,7 +99,7 @@ describe('a transaction that a reader asks about', () => {
     ]);
   });
 
-  it('is pending while it is undecided here, and no longer once it is aborted', () => {
+  it('is pending until it is decided, and aborted afterwards if it failed', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a'], { notAfter: start + 100 }));
     expect(harness.ask([[3, 1]])).toEqual([{ kind: 'pending', transaction: [3, 1] }]);
@@ -120,15 +120,15 @@ describe('a transaction that a reader asks about', () => {
     expect(resolutions?.map(({ kind }) => kind)).toEqual(['forgotten', 'forgotten', 'aborted']);
   });
 
-  it('is committed below the horizon too, where its record is still kept', () => {
+  it('is committed below the horizon too, if its record is still kept', () => {
     const resolutions = CoreHarness.greeted().ask([committed.transaction], [committed], [2, 9]);
     expect(resolutions).toEqual([{ kind: 'committed', ...committed }]);
   });
 });
 
-// R17: only a storage write tells a stale instance that it is stale.
+// R17: only a storage write shows a stale instance that it is stale.
 describe('the proof of ownership', () => {
-  it('goes with the answer to a question, in the same step', () => {
+  it('goes with the answer to a reader, in the same step', () => {
     const harness = CoreHarness.greeted();
     harness.ask([[2, 7]]);
     expect(harness.last.persist).toEqual([{ kind: 'prove' }]);
@@ -142,14 +142,14 @@ describe('the proof of ownership', () => {
     expect(harness.last.persist).toEqual([{ kind: 'clock', now: harness.now }]);
   });
 
-  it('is not needed to say that a frame was taken in', () => {
+  it('is not needed to acknowledge the receipt of a frame', () => {
     const harness = CoreHarness.greeted();
     const ticket = harness.arrive(frameOf(['a']), { async: true });
     expect(harness.answerTo(ticket)?.kind).toBe('accepted');
     expect(harness.last.persist).toEqual([]);
   });
 
-  it('makes the instance end itself when it is asked about a later incarnation', () => {
+  it('ends the instance if a reader names a later incarnation', () => {
     const harness = CoreHarness.greeted();
     expect(harness.ask([[4, 1]])).toBeNull();
     expect(harness.last.ended).toContain('4.1');
@@ -167,18 +167,18 @@ describe('the proof of ownership', () => {
     },
   );
 
-  it('leaves an instance that has ended without a further step', () => {
+  it('keeps an instance that has ended from taking a further step', () => {
     const harness = CoreHarness.greeted();
     harness.ask([[4, 1]]);
     expect(() => harness.tick()).toThrow('an instance that has ended takes no events');
   });
 });
 
-// R6: a failed check is an observation, recorded before it is told.
+// R6: a failed check is an observation, recorded before it is answered.
 describe('a failed check', () => {
   const failed = '[1,0,null]';
 
-  it('is recorded under its key in the step that tells it, once every region reported the same', () => {
+  it('is recorded under its key in the step that answers it, once every region reported the same', () => {
     const harness = CoreHarness.greeted();
     const idempotency = { key: 'once', digest: 'd' };
     const frame = frameOf(['a'], { idempotency });
@@ -197,7 +197,7 @@ describe('a failed check', () => {
     );
   });
 
-  it('drops its locks by an abort, and leaves the sequence as it was', () => {
+  it('releases its locks by an abort, and does not advance the sequence', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a']));
     for (const send of harness.flights) harness.execute(send, { votes: [yes(['absent'], failed)] });
@@ -210,7 +210,7 @@ describe('a failed check', () => {
     expect(harness.core.status().sequence).toBe(0);
   });
 
-  it('stands beside the committed parts of its transaction', () => {
+  it('is answered beside the committed parts of its transaction', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a']));
     const [first, second] = [harness.arrive(frameOf(['a'])), harness.arrive(frameOf(['a']))];

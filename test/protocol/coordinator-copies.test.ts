@@ -46,7 +46,7 @@ function begun(given: Given = {}): CoreHarness {
   return harness;
 }
 
-/** The same where everything is copied to `far`, which was lost, with nothing to remove there. */
+/** The same, but everything is copied to `far`, which was lost and has nothing to remove. */
 function listed(options: HarnessOptions = {}): CoreHarness {
   const harness = begun({ far: lost, missed: {}, options });
   harness.execute(stepOf(harness, 'list'));
@@ -61,7 +61,7 @@ function stepOf(harness: CoreHarness, kind: CopyStep['kind']): SentRound {
 }
 
 // R34: nothing prepared or decided before can reach it any more.
-describe('the beginning of a copy', () => {
+describe('the start of a copy', () => {
   it('is stored with an epoch and a token of its own before it is sent', () => {
     const harness = probed();
     harness.execute(harness.flight('far'));
@@ -82,14 +82,14 @@ describe('the beginning of a copy', () => {
     expect(round).toMatchObject({ role: 'copying', epoch: 5, generation: 7, begin: false });
   });
 
-  it('takes the floor at the last transaction given out, decided or not', () => {
+  it('sets the low watermark to the last assigned transaction, decided or not', () => {
     const harness = probed();
     for (const key of ['c', 'd']) harness.arrive(frameOf([key], lasting));
     harness.execute(harness.flight('far'));
     expect(harness.flight('far').round.floor).toEqual([3, 2]);
   });
 
-  it('gives a region that was lost a generation of its own, which replaces those that it had', () => {
+  it('gives a region that was lost a generation of its own, which replaces its earlier ones', () => {
     const far = voterOf('far', { ...lost, former: [5], pair: [80, 'old'] });
     const harness = probed({ far, missed: {} });
     harness.end(harness.flight('far'), { kind: 'refused', refusal: { kind: 'lost' } });
@@ -104,7 +104,7 @@ describe('the beginning of a copy', () => {
     });
   });
 
-  it('drops what the region has where nobody can tell any more whether it lost something', () => {
+  it('drops the region’s data if a loss there can no longer be ruled out', () => {
     const harness = probed();
     harness.end(harness.flight('far'), { kind: 'refused', refusal: { kind: 'history' } });
     expect(harness.statusOf('far')).toMatchObject({ cause: 'lost', missedKeys: null });
@@ -113,7 +113,7 @@ describe('the beginning of a copy', () => {
     expect(round.generation).toBeGreaterThan(start);
   });
 
-  it('waits for a voter that can be copied from', () => {
+  it('waits for a voter that can serve as the source', () => {
     const regions = [voterOf('near'), outOf('far', { since: start })];
     const harness = new CoreHarness({ regions: ['near', 'far'], stored: { regions } });
     harness.tick();
@@ -124,7 +124,7 @@ describe('the beginning of a copy', () => {
     expect(harness.statusOf('far').state).toBe('voter');
   });
 
-  it('is made for one region at a time', () => {
+  it('happens in one region at a time', () => {
     const regions = [voterOf('near'), outOf('middle'), outOf('far')];
     const harness = new CoreHarness({ stored: { regions } });
     harness.tick();
@@ -138,8 +138,8 @@ describe('the beginning of a copy', () => {
   });
 });
 
-describe('a region that is copied', () => {
-  it('votes on nothing, is told nothing, and every decision marks its keys', () => {
+describe('a region that receives a copy', () => {
+  it('casts no votes and is sent no decisions, and every decision marks its keys as missed', () => {
     const harness = listed();
     const ticket = harness.arrive(frameOf(['c'], lasting));
     harness.executeAll(others);
@@ -150,7 +150,7 @@ describe('a region that is copied', () => {
     }
   });
 
-  it('has every step of its copy acknowledged like any round: both ends pass the loss check', () => {
+  it('acknowledges each step of its copy like any round: both ends pass the loss check', () => {
     const harness = listed();
     harness.execute(stepOf(harness, 'scan'), { copy: readingOf(['a'], { total: 1 }) });
     const write = stepOf(harness, 'write');
@@ -159,7 +159,7 @@ describe('a region that is copied', () => {
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'lost' });
   });
 
-  it('gets no step with a round of prepares: no vote waits for a copy', () => {
+  it('gets no copy step together with prepares: no vote waits for a copy', () => {
     const harness = listed({ connections: 3 });
     harness.arrive(frameOf(['c'], lasting));
     harness.arrive(frameOf(['d'], lasting));
@@ -176,7 +176,7 @@ describe('a region that is copied', () => {
     );
   });
 
-  it('has its marks settled in storage as its keys are written, and no sooner', () => {
+  it('has its missed keys settled in storage as they are written, and no sooner', () => {
     const harness = begun();
     harness.execute(stepOf(harness, 'read'));
     expect(harness.tables.missed.get('far')?.size).toBe(2);
@@ -189,7 +189,7 @@ describe('a region that is copied', () => {
     expect(harness.tables.missed.get('far')?.size).toBe(0);
   });
 
-  it('is read from the voter that is nearest, and anew from another where that one has lost writes', () => {
+  it('is copied from the nearest voter, and from the start from another if that one has lost writes', () => {
     const harness = listed();
     const scan = stepOf(harness, 'scan');
     harness.execute(scan, { copy: readingOf(['a'], { cursor: '17', total: 1_000 }) });
@@ -199,7 +199,7 @@ describe('a region that is copied', () => {
     expect(next.round.copy).toMatchObject({ cursor: '0' });
   });
 
-  it('goes on where it was when its source has not answered once', () => {
+  it('continues its copy if its source fails to answer once', () => {
     const harness = listed();
     harness.execute(stepOf(harness, 'scan'), {
       copy: readingOf(['a'], { cursor: '17', total: 1_000 }),
@@ -212,7 +212,7 @@ describe('a region that is copied', () => {
     expect(next).not.toBe(unanswered);
   });
 
-  it('is out again where it is silent for outAfterMs, and is copied under a new token when it answers', () => {
+  it('is evicted again after outAfterMs of silence, and is copied under a new token when it answers', () => {
     const harness = begun();
     harness.run(timing.outAfterMs + 100, others);
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'silent' });
@@ -224,7 +224,7 @@ describe('a region that is copied', () => {
     expect(new Set(tokens)).toEqual(new Set(['3-5', '3-7']));
   });
 
-  it('that refuses the token is out again, and tried again after a pause', () => {
+  it('that refuses the token is evicted again, and retried after a pause', () => {
     const harness = begun();
     harness.execute(stepOf(harness, 'read'));
     harness.execute(stepOf(harness, 'write'), { copy: { kind: 'refused', by: 'token' } });
@@ -237,7 +237,7 @@ describe('a region that is copied', () => {
     expect(harness.statusOf('far').state).toBe('voter');
   });
 
-  it('goes on under a new token after a crash, without the marks that were settled before', () => {
+  it('continues under a new token after a crash, without the keys that were settled before', () => {
     const before = begun();
     before.execute(stepOf(before, 'read'), { copy: readingOf(['a'], { left: ['b'] }) });
     before.execute(stepOf(before, 'write'));
@@ -254,7 +254,7 @@ describe('a region that is copied', () => {
     ]);
   });
 
-  it('does not count what was on its way when an earlier copy of it was given up', () => {
+  it('ignores answers to the steps of an earlier copy that was given up', () => {
     const harness = begun();
     harness.execute(stepOf(harness, 'read'));
     const late = stepOf(harness, 'write');
@@ -270,7 +270,7 @@ describe('a region that is copied', () => {
     expect(harness.statusOf('far').state).toBe('copying');
   });
 
-  it('shows how far it has come', () => {
+  it('shows the progress of its copy', () => {
     const harness = listed();
     harness.advance(1_000);
     harness.execute(stepOf(harness, 'scan'), {

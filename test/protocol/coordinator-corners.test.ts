@@ -23,7 +23,7 @@ const without = (missed: readonly (readonly [string, number])[] = []) => {
 };
 
 describe('a change of members that meets another one, a crash, or work under way', () => {
-  it('what waited for a silent voter is prepared in the step that puts it out', () => {
+  it('prepares the waiting writes in the step that evicts a silent voter', () => {
     const harness = calm();
     harness.arrive(frameOf(['a'], lasting));
     const lost = harness.flight('far');
@@ -36,7 +36,7 @@ describe('a change of members that meets another one, a crash, or work under way
     );
     expect(prepares?.map(({ region }) => region).sort()).toEqual(['middle', 'near']);
   });
-  it('what waited for a hold is prepared in the step that gives the hold up', () => {
+  it('prepares the waiting writes in the step that ends the write pause early', () => {
     const harness = without([['m', 9]]);
     harness.execute(harness.flight('far'));
     harness.execute(harness.flight('far'));
@@ -46,7 +46,7 @@ describe('a change of members that meets another one, a crash, or work under way
     harness.run(limits.copyWritePauseMs + 50, others, read);
     expect(harness.answerTo(ticket)).toBeDefined();
   });
-  it('a lost voter that is removed is forgotten once it is out', () => {
+  it('forgets a lost voter that is removed once it is evicted', () => {
     const harness = calm();
     harness.want('far');
     harness.run(0);
@@ -56,14 +56,14 @@ describe('a change of members that meets another one, a crash, or work under way
     harness.run(20_000);
     expect(harness.core.status().regions.map(({ region }) => region)).toEqual(others);
   });
-  it('a voter that is to be repaired or has lost writes stays out where it is ordered so', () => {
+  it('keeps a voter evicted by an operator out, even if it needs a repair or has lost writes', () => {
     const harness = calm();
     harness.order({ kind: 'repair', source: 'near', keys: [{ key: 'a', regions: ['far'] }] });
     expect(harness.order({ kind: 'put-out', region: 'far', reason: 'x' }).kind).toBe('taken');
     harness.run(20_000);
     expect(harness.statusOf('far').state).toBe('out');
   });
-  it('nothing is decided while a lease may last elsewhere, after an operator named a region to believe', () => {
+  it('decides nothing while a lease may last elsewhere after a force-recovery', () => {
     const harness = calm();
     harness.want(...harness.regions);
     harness.run(0);
@@ -78,7 +78,7 @@ describe('a change of members that meets another one, a crash, or work under way
       [harness.answerTo(ticket), harness.answerTo(second)].map((answer) => answer?.kind),
     ).not.toContain('decided');
   });
-  it('a repair ends the block though a write comes before the regions have left', () => {
+  it('ends the block by a repair, though a write arrives before the regions have left', () => {
     const harness = calm({ regions: ['near', 'far'] });
     harness.want('far');
     harness.run(0);
@@ -98,7 +98,7 @@ describe('a change of members that meets another one, a crash, or work under way
     expect(harness.statusOf('far').state).toBe('voter');
     expect(harness.core.status().blockedKeys).toBe(0);
   });
-  it('a lost voter that has not left keeps the instance busy', () => {
+  it('keeps the instance busy while a lost voter has not left', () => {
     const harness = calm();
     harness.arrive(frameOf(['a'], { notAfter: harness.now + 200 }));
     const rig2 = harness;
@@ -109,7 +109,7 @@ describe('a change of members that meets another one, a crash, or work under way
     expect(again.statusOf('far').state).toBe('voter');
     expect(again.core.busy).toBe(true);
   });
-  it('a believed region is believed still after a crash', () => {
+  it('remembers a force-recovered region after a crash', () => {
     const harness = calm();
     harness.order({ kind: 'believe', region: 'near' });
     const again = harness.restarted();
@@ -117,13 +117,13 @@ describe('a change of members that meets another one, a crash, or work under way
     again.run(30_000);
     expect(again.statusOf('near').state).toBe('voter');
   });
-  it('a scan goes on where it was, where its only source failed to answer once', () => {
+  it('resumes a scan after its only source failed to answer once', () => {
     const regions = [voterOf('near'), outOf('far', { cause: 'lost', whole: true })];
     const harness = new CoreHarness({ regions: ['near', 'far'], stored: { regions } });
     harness.tick();
     harness.run(20, ['near']);
     while (harness.flightsTo('far').length === 0) harness.run(10, ['near']);
-    // The probe, the beginning of the copy, and the list of what may have to be removed.
+    // The probe, the start of the copy, and the list of keys that may have to be removed.
     for (let round = 0; round < 3; round++) harness.execute(harness.flight('far'));
     harness.execute(harness.flight('near'), {
       copy: readingOf(['a'], { cursor: '17', total: 1000 }),
@@ -135,7 +135,7 @@ describe('a change of members that meets another one, a crash, or work under way
     harness.execute(harness.flight('near'));
     expect(harness.flight('near').round.copy).toMatchObject({ kind: 'scan', cursor: '17' });
   });
-  it('a large value is copied without holding up writes for all of it', () => {
+  it('copies a large value without delaying writes for all of it', () => {
     const harness = without([['m', 9]]);
     harness.execute(harness.flight('far'));
     harness.execute(harness.flight('far'));
@@ -153,7 +153,7 @@ describe('a change of members that meets another one, a crash, or work under way
     }
     expect({ pieces, heldMs: heldSteps * 10 }).toEqual({ pieces: 100, heldMs: 0 });
   });
-  it('a copy ends where its region is removed', () => {
+  it('ends a copy if its region is removed', () => {
     const harness = without([['m', 9]]);
     harness.execute(harness.flight('far'));
     harness.order({ kind: 'remove', region: 'far' });

@@ -26,7 +26,7 @@ function vote(harness: CoreHarness, results: Readonly<Record<RegionId, number>>)
   }
 }
 
-// R39: there is no telling which one is right, but where most say the same.
+// R39: only a majority can show which value is right.
 describe('a divergence with a majority', () => {
   /** A harness in which `far` has just said something else than the others about a write to `a`. */
   function diverged() {
@@ -38,7 +38,7 @@ describe('a divergence with a majority', () => {
     return { harness, ticket };
   }
 
-  it('makes the others untrusted at once: nothing is prepared before they are out', () => {
+  it('makes the others untrusted at once: nothing is prepared before they are evicted', () => {
     const { harness, ticket } = diverged();
     expect(harness.statusOf('far')).toMatchObject({
       state: 'voter',
@@ -52,7 +52,7 @@ describe('a divergence with a majority', () => {
     expect(harness.preparing('near')).toEqual([]);
   });
 
-  it('puts them out when their leases are over, copies all of them, and decides the write without them', () => {
+  it('evicts the others when their leases end, copies all of them, and decides the write without them', () => {
     const { harness, ticket } = diverged();
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs, ['near', 'middle']);
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'diverged', held: false });
@@ -67,7 +67,7 @@ describe('a divergence with a majority', () => {
     expect(steps).toContain('scan');
   });
 
-  it('is told of: an entry of the history and an event', () => {
+  it('is reported by an entry of the history and an event', () => {
     const { harness } = diverged();
     expect(harness.changes).toMatchObject([
       { region: 'far', event: 'diverged', cause: 'diverged', epoch: 1 },
@@ -75,7 +75,7 @@ describe('a divergence with a majority', () => {
     expect(harness.changes[0]?.detail).toContain('computed different results');
   });
 
-  it('aborts what else is undecided: the vote of those outside counts no more', () => {
+  it('aborts the other undecided transactions, as votes outside the majority no longer count', () => {
     const harness = calm();
     harness.arrive(frameOf(['a'], lasting));
     const [other] = [harness.arrive(frameOf(['b'], lasting))];
@@ -108,7 +108,7 @@ describe('a divergence without a majority', () => {
     keys: [{ key: 'a', regions: ['far'] }],
   } as const;
 
-  it('refuses the write and every later one to the key, by name, and puts nobody out', () => {
+  it('refuses the write and every later one to the key, by name, and evicts no region', () => {
     const { harness, ticket } = torn();
     const refusal = { kind: 'unavailable', code: 'diverged' };
     expect(harness.answerTo(ticket)).toMatchObject(refusal);
@@ -120,7 +120,7 @@ describe('a divergence without a majority', () => {
     ]);
   });
 
-  it('stores the key as blocked before anybody is told, with an entry for every voter', () => {
+  it('stores the key as blocked before anyone is answered, with an entry per voter', () => {
     const { harness } = torn();
     const detail = expect.stringContaining('different results');
     expect(harness.last.persist).toContainEqual({ kind: 'block', keys: [{ key: 'a', detail }] });
@@ -138,7 +138,7 @@ describe('a divergence without a majority', () => {
     expect(harness.record(ticket)).toMatchObject({ outcome: 'committed', attempts: 1 });
   });
 
-  it('gives up what waits for the key', () => {
+  it('gives up the writes that wait for the key', () => {
     const harness = calm({ regions: ['near', 'far'] });
     harness.arrive(frameOf(['a'], lasting));
     const waiting = harness.arrive(frameOf(['a', 'c'], lasting));
@@ -147,7 +147,7 @@ describe('a divergence without a majority', () => {
     expect(harness.core.status().queued).toBe(0);
   });
 
-  it('is still refused after a restart', () => {
+  it('still refuses writes to the key after a restart', () => {
     const harness = torn().harness.restarted();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     expect(harness.answerTo(ticket)).toMatchObject({ kind: 'unavailable', code: 'diverged' });

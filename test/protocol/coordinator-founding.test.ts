@@ -29,7 +29,7 @@ function nextTo(harness: CoreHarness, region: string): SentRound {
 describe('a shard without members', () => {
   const nothing = { epoch: 0, regions: [], generation: 9 };
 
-  /** One whose regions have all said that they are empty, and been told to begin (founding.test.ts). */
+  /** A shard whose regions have all reported that they are empty, and have begun (founding.test.ts). */
   function founded(): CoreHarness {
     const harness = new CoreHarness({ stored: nothing });
     harness.tick();
@@ -37,7 +37,7 @@ describe('a shard without members', () => {
     return harness;
   }
 
-  it('has granted no lease: one that never answers is put out without waiting for the end of one', () => {
+  it('has granted no lease: a region that never answers is evicted without waiting for the end of one', () => {
     const harness = founded();
     harness.arrive(frameOf(['a'], lasting));
     harness.run(leaseMs - 500, others);
@@ -66,7 +66,7 @@ describe('a shard without members', () => {
   });
 });
 
-describe('a region that is configured anew', () => {
+describe('a region that is new in the configuration', () => {
   it('is out when the next instance begins, and votes when everything is copied to it', () => {
     const stored = { regions: others.map((region) => voterOf(region)), epoch: 4, sequence: 7 };
     const harness = new CoreHarness({ stored });
@@ -85,7 +85,7 @@ describe('a region that is configured anew', () => {
     expect(begin?.round.generation).toBeGreaterThanOrEqual(start);
   });
 
-  it('that holds the state of another Lockstep is held, and nothing is copied over it', () => {
+  it('that holds the state of another Lockstep returns only manually, and nothing is copied over it', () => {
     const harness = new CoreHarness({
       stored: { regions: others.map((region) => voterOf(region)) },
     });
@@ -101,8 +101,8 @@ describe('a region that is configured anew', () => {
   });
 });
 
-describe('a region that is not configured any more', () => {
-  it('is put out and forgotten when its lease is over, as the next instance finds', () => {
+describe('a region that is no longer in the configuration', () => {
+  it('is evicted and forgotten when its lease is over, as the next instance begins', () => {
     const harness = calm().restarted({ regions: others });
     harness.tick();
     expect(harness.statusOf('far')).toMatchObject({ state: 'voter', cause: 'removed' });
@@ -113,7 +113,7 @@ describe('a region that is not configured any more', () => {
     expect([...harness.tables.regions.keys()]).toEqual(others);
   });
 
-  it('is forgotten where it was out as soon as no lease is left that an earlier life may have granted', () => {
+  it('is forgotten, if it was out, as soon as no lease of an earlier instance can last', () => {
     const regions = [voterOf('near'), outOf('far')];
     const harness = new CoreHarness({ regions: ['near'], stored: { regions } });
     harness.tick();
@@ -122,7 +122,7 @@ describe('a region that is not configured any more', () => {
     expect(harness.persisted).toContainEqual({ kind: 'forget', region: 'far' });
   });
 
-  it('stays where it is the last one that votes, until another one has returned', () => {
+  it('stays if it is the last voter, until another one has returned', () => {
     const harness = new CoreHarness({ regions: ['new'], stored: { regions: [voterOf('old')] } });
     harness.tick();
     harness.run(leaseMs, ['old']);
@@ -132,9 +132,9 @@ describe('a region that is not configured any more', () => {
   });
 });
 
-// R38: where every voter has lost writes, somebody has to say what is right.
+// R38: if every voter has lost writes, an operator has to say which region to trust.
 describe('a shard whose voters have all lost writes', () => {
-  /** A harness of two regions, both of which say that they have lost what they acknowledged. */
+  /** A harness of two regions, both of which report that they have lost acknowledged writes. */
   function lost() {
     const harness = calm({ regions: ['near', 'far'] });
     const ticket = harness.arrive(frameOf(['a'], lasting));
@@ -144,7 +144,7 @@ describe('a shard whose voters have all lost writes', () => {
     return { harness, ticket };
   }
 
-  it('refuses every write, and puts nobody out', () => {
+  it('refuses every write, and evicts no region', () => {
     const { harness, ticket } = lost();
     const refusal = { kind: 'unavailable', code: 'lost', faults: [{}, {}] };
     expect(harness.answerTo(ticket)).toMatchObject(refusal);
@@ -153,7 +153,7 @@ describe('a shard whose voters have all lost writes', () => {
     expect(harness.core.status().regions.map(({ state }) => state)).toEqual(['voter', 'voter']);
   });
 
-  it('takes the one for right that an operator names: it alone votes, and the other is copied from it', () => {
+  it('trusts the region that an operator names: it alone votes, and the other is copied from it', () => {
     const { harness } = lost();
     expect(harness.order({ kind: 'believe', region: 'far' }).kind).toBe('taken');
     const [begin] = harness.sent;
@@ -173,7 +173,7 @@ describe('a shard whose voters have all lost writes', () => {
     expect(steps).toEqual(['far begin', 'near begin', 'near list', 'far scan']);
   });
 
-  it('gives up what was under way when somebody is believed, since nobody votes for a moment', () => {
+  it('gives up the writes under way on a force-recovery, since no region votes for a moment', () => {
     const harness = calm({ regions: ['near', 'far'] });
     const ticket = harness.arrive(frameOf(['a'], lasting));
     harness.order({ kind: 'believe', region: 'far' });
@@ -181,7 +181,7 @@ describe('a shard whose voters have all lost writes', () => {
     expect(harness.answerTo(ticket)).toMatchObject(refusal);
   });
 
-  it('keeps the order in its history, and tells those who asked', () => {
+  it('keeps the force-recovery in its history, and notifies the subscribers', () => {
     const { harness } = lost();
     harness.order({ kind: 'believe', region: 'far' });
     const events = harness.changes.map(({ region, event }) => `${region} ${event}`);

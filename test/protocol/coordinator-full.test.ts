@@ -26,7 +26,7 @@ function deleting(key: string): Operation {
   return { kind: 'delete', args: ['DEL', key], writes: [1], reads: [], reply: null, seed: null };
 }
 
-/** What a region answers that is out of memory, or is not. */
+/** The answer of a region that is out of memory, or is not. */
 function answerOf({ round }: SentRound, isFull: boolean): Partial<RoundReply> {
   const grows = round.prepares.some(({ parts }) =>
     parts.some(({ operations }) => operations.some(isGrowing)),
@@ -59,7 +59,7 @@ function runFull(
 
 // R31: a server's refusals are no usable answer, so one that goes on refusing must not stop all writes.
 describe('a voter whose server is out of memory', () => {
-  it('is put out after outAfterMs, with its reason, and the write is decided by the others', () => {
+  it('is evicted after outAfterMs, with its reason, and the others decide the write', () => {
     const harness = calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     runFull(harness, timing.outAfterMs - 100, ['far']);
@@ -83,7 +83,7 @@ describe('a voter whose server is out of memory', () => {
     ]);
   });
 
-  it('takes part in what takes no memory, which does not count as the end of its refusals', () => {
+  it('executes commands that take no memory, which do not count as the end of its refusals', () => {
     const harness = calm();
     harness.arrive(frameOf(['a'], lasting));
     for (let waited = 0; waited <= timing.outAfterMs + limits.retryBackoffMaxMs; waited += 200) {
@@ -94,7 +94,7 @@ describe('a voter whose server is out of memory', () => {
     expect(harness.statusOf('far').state).toBe('out');
   });
 
-  it('stays if it takes a write again before that', () => {
+  it('stays if it accepts a write again before that', () => {
     const harness = calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     runFull(harness, timing.outAfterMs - 100, ['far']);
@@ -115,7 +115,7 @@ describe('a voter whose server is out of memory', () => {
     expect(harness.changes).toEqual([]);
   });
 
-  it('returns by itself once it has memory, and is not copied in vain before that', () => {
+  it('returns by itself once it has memory, and is not copied before that', () => {
     const harness = calm();
     harness.arrive(frameOf(['a'], lasting));
     runFull(harness, timing.outAfterMs + limits.retryBackoffMaxMs, ['far']);
@@ -139,7 +139,7 @@ describe('a voter whose server is out of memory', () => {
     );
   });
 
-  it('stays if too few would be left without it, and the write is refused by name', () => {
+  it('stays if too few voters would remain, and the write is refused by name', () => {
     const harness = calm({ minVoters: 3 });
     const ticket = harness.arrive(frameOf(['a'], lasting));
     runFull(harness, 200, ['far']);
@@ -161,7 +161,7 @@ describe('a voter whose server is out of memory', () => {
 });
 
 describe('every voter out of memory', () => {
-  it('has what takes memory refused by name at once, naming each, and puts nobody out', () => {
+  it('refuses commands that take memory at once, naming each voter, and evicts none', () => {
     const harness = calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     runFull(harness, 100, harness.regions);
@@ -176,7 +176,7 @@ describe('every voter out of memory', () => {
     expect(harness.changes).toEqual([]);
   });
 
-  it('lets those stay that have memory a moment later than the first', () => {
+  it('keeps the voters that have memory again a moment later than the first', () => {
     const harness = calm();
     for (let waited = 0; waited < 2 * timing.outAfterMs; waited += 500) {
       harness.arrive(frameOf(['a'], lasting));
@@ -190,7 +190,7 @@ describe('every voter out of memory', () => {
     expect(harness.changes).toEqual([]);
   });
 
-  it('carries out what takes none, also if it came together with what takes some', () => {
+  it('carries out commands that take no memory, also beside commands that do', () => {
     const harness = calm();
     const tickets = harness.arriveTogether([
       frameOf(['a'], lasting),
@@ -206,7 +206,7 @@ describe('every voter out of memory', () => {
 describe('a voter whose server refuses to write', () => {
   const readOnly = { kind: 'silent', reason: 'READONLY', code: 'READONLY' } as const;
 
-  it('is put out though it answers the probes in between', () => {
+  it('is evicted though it answers the probes in between', () => {
     const harness = calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     for (let waited = 0; waited <= timing.outAfterMs + 2 * limits.probeBackoffMaxMs; waited += 10) {

@@ -35,7 +35,7 @@ describe('an idempotency key', () => {
     expect(harness.record(second)).toEqual(harness.record(first));
   });
 
-  it('tells a caller that joins without waiting the id of the first', () => {
+  it('returns the id of the first write to a repetition that joins without waiting', () => {
     const harness = CoreHarness.greeted();
     const frame = again();
     harness.arrive(frame);
@@ -43,7 +43,7 @@ describe('an idempotency key', () => {
     expect(harness.answerTo(ticket)).toEqual({ kind: 'accepted', id: frame.id });
   });
 
-  it('is refused with another content, while the first is under way', () => {
+  it('is refused with other content while the first write is under way', () => {
     const harness = CoreHarness.greeted();
     const frame = again();
     harness.arrive(frame);
@@ -53,14 +53,14 @@ describe('an idempotency key', () => {
     expect(harness.answerTo(ticket)).toEqual({ kind: 'key-reused', id: frame.id });
   });
 
-  it('is refused with another content, once the first is recorded', () => {
+  it('is refused with other content once the first write is recorded', () => {
     const { harness, recorded } = committed();
     const frame = frameOf(['a'], { idempotency: { ...idempotency, digest: 'other' } });
     const ticket = harness.arrive(frame, { recorded });
     expect(harness.answerTo(ticket)).toEqual({ kind: 'key-reused', id: recorded.record.id });
   });
 
-  it('is answered from the record, with a proof and without a transaction', () => {
+  it('is answered from the record, with a proof of ownership and without a transaction', () => {
     const { harness, recorded } = committed();
     const ticket = harness.arrive(again(), { recorded });
     expect(harness.answerTo(ticket)).toMatchObject({ kind: 'decided', replayed: true });
@@ -75,8 +75,8 @@ describe('an idempotency key', () => {
     expect(harness.answerTo(ticket)).toMatchObject({ kind: 'decided', replayed: true });
   });
 
-  // R6: what was told as failed stays failed.
-  it('replays a failed check, whatever has become of the key since', () => {
+  // R6: a check that was answered as failed stays failed.
+  it('replays a failed check, regardless of later changes of the key', () => {
     const harness = CoreHarness.greeted();
     const first = harness.arrive(again());
     for (const send of harness.flights) {
@@ -94,7 +94,7 @@ describe('an idempotency key', () => {
     });
   });
 
-  it('begins anew after the first was given up, as nothing was written', () => {
+  it('starts again after the first write was given up, as nothing was written', () => {
     const harness = CoreHarness.greeted();
     const first = harness.arrive(frameOf(['a'], { idempotency, notAfter: harness.now + 5 }));
     harness.advance(5);
@@ -105,7 +105,7 @@ describe('an idempotency key', () => {
   });
 });
 
-describe('a caller that asked for the confirmation', () => {
+describe('a caller that requested the confirmation', () => {
   const confirmed = { ack: 'confirmed', idempotency } as const;
 
   it('is answered once the last region has acknowledged, and not before', () => {
@@ -119,7 +119,7 @@ describe('a caller that asked for the confirmation', () => {
     expect(harness.last.persist).toContainEqual(expect.objectContaining({ kind: 'confirm' }));
   });
 
-  it('is told at its deadline that the write is committed but not confirmed, and where it is', () => {
+  it('hears at its deadline that the write is committed but not confirmed, and which regions have applied it', () => {
     const harness = CoreHarness.greeted();
     const ticket = harness.arrive(
       frameOf(['a'], { ack: 'confirmed', notAfter: harness.now + 100 }),
@@ -135,7 +135,7 @@ describe('a caller that asked for the confirmation', () => {
     });
   });
 
-  it('is answered at once where its check failed, as there is nothing to apply', () => {
+  it('is answered at once if its check failed, as there is nothing to apply', () => {
     const harness = CoreHarness.greeted();
     const ticket = harness.arrive(frameOf(['a'], { ack: 'confirmed' }));
     for (const send of harness.flights) {
@@ -166,7 +166,7 @@ describe('a caller that asked for the confirmation', () => {
     expect(harness.answerTo(ticket)).toMatchObject({ kind: 'decided', replayed: true });
   });
 
-  it('is not told of a confirmation that has not come, where it cannot wait', () => {
+  it('is answered as unconfirmed before the confirmation arrives if it cannot wait', () => {
     const { harness, recorded } = committed();
     const late = harness.arrive(frameOf(['a'], { ...confirmed, notAfter: harness.now }), {
       recorded,

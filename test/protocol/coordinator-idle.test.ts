@@ -33,7 +33,7 @@ describe('an idle coordinator', () => {
     expect(harness.last.wakeAt).toBeNull();
   });
 
-  it('sends nothing in a new life either, however often one begins', () => {
+  it('sends nothing after a restart either, regardless of the number of restarts', () => {
     let harness = resting();
     for (let life = 0; life < 120; life += 1) {
       harness = harness.restarted();
@@ -56,7 +56,7 @@ describe('an idle coordinator', () => {
     expect(harness.record(ticket).outcome).toBe('committed');
   });
 
-  it('takes its word back with the first prepare, before that leaves, so that a crash finds older locks', () => {
+  it('clears its idle record before the first prepare leaves, so that older locks are found after a crash', () => {
     const harness = resting();
     harness.arrive(frameOf(['a'], lasting));
     expect(harness.last.persist).toContainEqual({ kind: 'rest', isResting: false });
@@ -67,7 +67,7 @@ describe('an idle coordinator', () => {
     expect(next.rounds.map(({ round }) => round.askOlder)).toEqual([true, true, true]);
   });
 
-  it('does not give its word while something is open, or has been a moment ago', () => {
+  it('is not recorded as idle while a write is open, or shortly after', () => {
     const harness = CoreHarness.greeted({ regions: ['only'] });
     harness.arrive(frameOf(['a'], lasting));
     harness.executeAll();
@@ -80,7 +80,7 @@ describe('an idle coordinator', () => {
     expect(harness.tables.isResting).toBe(true);
   });
 
-  it('stores its word once, and takes it back once', () => {
+  it('stores its idle record once, and clears it once', () => {
     const harness = resting();
     for (const key of ['a', 'b', 'c']) harness.arrive(frameOf([key], lasting));
     harness.run(3 * limits.restAfterMs);
@@ -90,7 +90,7 @@ describe('an idle coordinator', () => {
     expect(words).toEqual([true, false, true]);
   });
 
-  it('takes its word back with a change of members', () => {
+  it('clears its idle record with a change of members', () => {
     const harness = resting();
     harness.order({ kind: 'put-out', region: 'far', reason: 'for repairs' });
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
@@ -101,7 +101,7 @@ describe('an idle coordinator', () => {
     expect(words).toEqual([true, false]);
   });
 
-  it('can put a region out in a life in which nobody has been asked so far', () => {
+  it('can evict a region after a restart before it has sent any round', () => {
     const harness = resting().restarted();
     harness.tick();
     harness.order({ kind: 'put-out', region: 'far', reason: 'for repairs' });
@@ -126,7 +126,7 @@ describe('a region that is out of an idle coordinator', () => {
     return harness;
   }
 
-  it('alone is probed, with pauses that grow to a minute', () => {
+  it('is probed alone, with pauses that grow to a minute', () => {
     const harness = awaiting(0);
     harness.run(10 * 60_000, others);
     const counts = roundsTo(harness, () => harness.run(hourMs, others));
@@ -137,7 +137,7 @@ describe('a region that is out of an idle coordinator', () => {
     expect(harness.core.awaitsReturn).toBe(true);
   });
 
-  it('is not probed more often because a new life begins', () => {
+  it('is not probed more often after a restart', () => {
     const harness = awaiting(hourMs);
     expect(
       roundsTo(harness, () => harness.run(3 * limits.idleProbeBackoffMaxMs, others)),
@@ -146,7 +146,7 @@ describe('a region that is out of an idle coordinator', () => {
     });
   });
 
-  it('is probed within seconds once a client writes', () => {
+  it('is probed within seconds after a client writes', () => {
     const harness = awaiting(hourMs);
     harness.run(2 * limits.idleProbeBackoffMaxMs, others);
     const work = () => {

@@ -23,7 +23,7 @@ function compiled(request: WriteRequest): WriteFrame {
   return frame;
 }
 
-/** Writes that leave no value anywhere, and what each region is to publish of them. */
+/** Writes that leave no value in a region, and the messages that each region is to publish for them. */
 const writes: readonly (readonly [what: string, frame: WriteFrame, messages: readonly string[]])[] =
   [
     ['a message alone', compiled(requestOf(id, ['PUBLISH', 'news', 'one'])), ['news one']],
@@ -37,9 +37,9 @@ const writes: readonly (readonly [what: string, frame: WriteFrame, messages: rea
       { ...compiled(requestOf(id, ['GET', 'k'])), checks: [{ kind: 'absent', key: 'k' }] },
       [],
     ],
-    // What a script does when it touches no key: the model knows no scripts, and any operation without a key will do.
+    // A script that touches no key: the model has no scripts, so any operation without a key stands in for it.
     [
-      'what asks for no key',
+      'a script without a key',
       { ...compiled(requestOf(id, ['EVAL', 'return 1', '0'])), operations: [] },
       [],
     ],
@@ -117,7 +117,7 @@ const choices = [0, 1, 2, 3, 4, 5, 6, 7].map((bits) =>
 describe.each(writes)('%s whose coordinator dies before its commit is acknowledged', (...row) => {
   const [, frame, messages] = row;
 
-  it('locks something in every region, so that nobody takes a second commit for a loss', () => {
+  it('locks a key in every region, so that a second commit is not mistaken for a loss', () => {
     const ticket = harness.arrive(frame);
     for (const send of harness.flights) carryOut(send);
     for (const region of regions) expect(modelOf(region).locks()).not.toEqual([]);
@@ -125,7 +125,7 @@ describe.each(writes)('%s whose coordinator dies before its commit is acknowledg
   });
 
   it.each(choices.map((ran) => ({ ran })))(
-    'is settled by the next life if its commit ran in $ran',
+    'is settled by the next instance if its commit ran in $ran',
     ({ ran }) => {
       const commits = decided(frame);
       for (const { region, round } of commits)
@@ -135,7 +135,7 @@ describe.each(writes)('%s whose coordinator dies before its commit is acknowledg
     },
   );
 
-  it('is settled by the next life, also if the commits of the dead one arrive behind it', () => {
+  it('is settled by the next instance, also if the commits of the dead one arrive later', () => {
     const commits = decided(frame);
     beginning(harness.restarted());
     for (const { region, round } of commits) modelOf(region).round(round);
@@ -143,7 +143,7 @@ describe.each(writes)('%s whose coordinator dies before its commit is acknowledg
     expectWhole(messages);
   });
 
-  it('is settled by a third life if the second one dies with its own commits on their way', () => {
+  it('is settled by a third instance if the second one dies with its own commits on their way', () => {
     const commits = decided(frame);
     const [first] = commits;
     if (first !== undefined) modelOf(first.region).round(first.round);

@@ -27,7 +27,7 @@ function leasesOrdered(harness: CoreHarness): readonly SentRound[] {
 
 // R30: clocks need not agree, and a stale instance must not renew.
 describe('a lease', () => {
-  it('is asked of nobody where nobody reads', () => {
+  it('is not requested while no client reads', () => {
     const harness = calm();
     harness.arrive(frameOf(['a'], lasting));
     harness.settle();
@@ -36,7 +36,7 @@ describe('a lease', () => {
     expect(harness.core.busy).toBe(false);
   });
 
-  it('is asked for at once where somebody reads, and granted with the next round on what was read', () => {
+  it('is requested at once if a client reads, and granted with the next round on that clock reading', () => {
     const harness = calm();
     harness.want('far');
     expect(harness.flight('far').round.lease).toEqual({ reading: null, ttlMs: limits.leaseTtlMs });
@@ -48,7 +48,7 @@ describe('a lease', () => {
     expect(harness.statusOf('near').leaseMs).toBe(0);
   });
 
-  it('is over so long after the reading came, however late the renewal was answered', () => {
+  it('ends a fixed time after the clock reading came, however late the renewal was answered', () => {
     const harness = calm();
     harness.want('far');
     harness.execute(harness.flight('far'));
@@ -58,7 +58,7 @@ describe('a lease', () => {
     expect(harness.statusOf('far').leaseMs).toBe(leaseMs - 1_000);
   });
 
-  it('is renewed by steps that store something, each of them', () => {
+  it('is stored in each step that renews it', () => {
     const harness = calm();
     harness.want(...harness.regions);
     harness.run(limits.leaseWantedMinMs);
@@ -69,13 +69,13 @@ describe('a lease', () => {
     for (const { persist } of steps) expect(persist).not.toEqual([]);
   });
 
-  it('needs no storage write for a reading alone', () => {
+  it('needs no storage write for a clock reading alone', () => {
     const harness = calm();
     harness.want('far');
     expect(harness.last.persist).toEqual([]);
   });
 
-  it('rides with rounds that go anyway, and then needs none of its own', () => {
+  it('rides with rounds that are sent anyway, and then needs none of its own', () => {
     const harness = calm();
     harness.want('far');
     harness.run(0);
@@ -91,7 +91,7 @@ describe('a lease', () => {
     expect(renewals(harness).length).toBeGreaterThan(5);
   });
 
-  it('holds without a gap while somebody reads', () => {
+  it('has no gap while clients read', () => {
     const harness = calm();
     harness.want('far');
     harness.run(0);
@@ -102,7 +102,7 @@ describe('a lease', () => {
     }
   });
 
-  it('ceases when nobody has read for so long, and then nothing is sent', () => {
+  it('ceases after a time without reads, and then nothing is sent', () => {
     const harness = calm();
     harness.want('far');
     harness.run(limits.leaseWantedMinMs + leaseMs);
@@ -136,7 +136,7 @@ describe('a lease', () => {
     expect(probes.map(({ round }) => round.lease)).toEqual([null, null]);
   });
 
-  it('is dropped with the vote: a region that returns begins with a reading', () => {
+  it('is dropped with the vote: a region that returns starts with a clock reading', () => {
     const harness = calm();
     harness.want('far');
     harness.run(100);
@@ -157,7 +157,7 @@ describe('a lease', () => {
     expect(leases[1]).toEqual(['voter', expect.any(Number)]);
   });
 
-  it('of an earlier life counts as granted when the first answer of this one comes', () => {
+  it('of an earlier instance counts as granted when the first answer of this one comes', () => {
     const harness = new CoreHarness();
     harness.tick();
     harness.advance(300);
@@ -170,7 +170,7 @@ describe('a lease', () => {
     ]);
   });
 
-  it('of an earlier life counts so also where the first answer is none', () => {
+  it('of an earlier instance counts as granted also if the first answer is lost', () => {
     const harness = new CoreHarness();
     harness.tick();
     harness.advance(300);

@@ -3,7 +3,7 @@ import { limits } from '../../shared/limits.ts';
 import { CoreHarness, frameOf, start } from './core-harness.ts';
 
 describe('the admission', () => {
-  it('takes as many frames as the queue may have, and says busy to one more', () => {
+  it('takes no more frames than the limit of the queue, and answers busy to the next', () => {
     const harness = CoreHarness.greeted();
     const frames = Array.from({ length: limits.framesQueued }, () => frameOf(['a']));
     for (const frame of frames) harness.arrive(frame, { async: true });
@@ -14,7 +14,7 @@ describe('the admission', () => {
     expect(harness.preparing('near')).toContainEqual([3, 3]);
   });
 
-  it('takes as many bytes as the queue may have, and says busy to one more', () => {
+  it('takes no more bytes than the limit of the queue, and answers busy to the next', () => {
     const harness = CoreHarness.greeted();
     // It is undecided, and in memory as well as those that wait.
     const held = frameOf(['a']);
@@ -48,7 +48,7 @@ describe('the admission', () => {
 describe('the clock', () => {
   const nowOf = (harness: CoreHarness) => harness.flights.at(-1)?.round.prepares.at(-1)?.now;
 
-  it('does not go back with the machine that it is read from, and goes on at half speed until that catches up', () => {
+  it('does not go back with the machine’s clock, and runs at half speed until that catches up', () => {
     const harness = CoreHarness.greeted({ regions: ['only'] });
     const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
     const arrive = () => {
@@ -68,7 +68,7 @@ describe('the clock', () => {
     expect(nowOf(harness)).toBe(before + 5_000);
   });
 
-  it('that was far ahead in an earlier life refuses no write for it, and passes its deadlines', () => {
+  it('that was far ahead in an earlier instance refuses no write for it, and its deadlines still pass', () => {
     const hour = 3_600_000;
     const harness = new CoreHarness({ stored: { now: start + hour } });
     const clock = () => harness.core.clockAt(harness.now);
@@ -82,7 +82,7 @@ describe('the clock', () => {
     expect(clock()).toBe(harness.now);
   });
 
-  it('by which a write was too late is stored before that is said, so that no later life decides it', () => {
+  it('by which a write was too late is stored before the refusal, so that no later instance decides the write', () => {
     const harness = CoreHarness.greeted();
     const frame = frameOf(['a'], { notAfter: harness.now + 50 });
     const ticket = harness.arrive(frame);
@@ -94,7 +94,7 @@ describe('the clock', () => {
     expect(behind.answerTo(again)).toMatchObject({ kind: 'too-late' });
   });
 
-  it('is stored as well where a frame came too late, and where nobody waits for the answer', () => {
+  it('is stored as well if a frame came too late, and if no caller waits for the answer', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a'], { notAfter: harness.now }));
     expect(harness.last.persist).toEqual([{ kind: 'clock', now: harness.now }]);
@@ -105,13 +105,13 @@ describe('the clock', () => {
     expect(harness.tables.now).toBeGreaterThanOrEqual(id.notAfter);
   });
 
-  it('does not start before the last reading that an earlier life has used', () => {
+  it('does not start before the last time that an earlier instance has used', () => {
     const harness = new CoreHarness({ regions: ['only'], stored: { now: start + 300 } });
     harness.arrive(frameOf(['a']));
     expect(nowOf(harness)).toBe(start + 300);
   });
 
-  it('is stored as the transaction had it, with each decision', () => {
+  it('is stored with each decision as the transaction had it', () => {
     const harness = CoreHarness.greeted({ regions: ['only'] });
     harness.arrive(frameOf(['a']));
     const used = nowOf(harness);
@@ -123,9 +123,9 @@ describe('the clock', () => {
   });
 });
 
-// R20: at most so many rounds wait for an answer; the harness throws where there are more.
+// R20: a bounded number of rounds wait for an answer; the harness throws if there are more.
 describe('the connections', () => {
-  it('are never more than there are, and nobody waits for ever', () => {
+  it('stay within their limit, and no round waits for ever', () => {
     for (const connections of [1, 2, 3, 6]) {
       const harness = new CoreHarness({ connections });
       harness.tick();
@@ -148,7 +148,7 @@ describe('the connections', () => {
     expect(harness.last.sends.map(({ region }) => region)).toEqual(['far', 'middle', 'near']);
   });
 
-  it('when short let a commit linger, and ride with the next prepare', () => {
+  it('when short let a commit linger, and send it with the next prepare', () => {
     const harness = CoreHarness.greeted({ connections: 3 });
     harness.arrive(frameOf(['a']));
     harness.executeAll();
@@ -172,21 +172,21 @@ describe('the connections', () => {
     expect(harness.flights).toHaveLength(3);
   });
 
-  it('when plenty carry a commit at once', () => {
+  it('when plentiful carry a commit at once', () => {
     const harness = CoreHarness.greeted({ connections: 9 });
     harness.arrive(frameOf(['a']));
     harness.executeAll();
     expect(harness.last.sends).toHaveLength(3);
   });
 
-  it('carry a commit at once where a caller waits for its confirmation', () => {
+  it('carry a commit at once if a caller waits for its confirmation', () => {
     const harness = CoreHarness.greeted({ connections: 3 });
     harness.arrive(frameOf(['a'], { ack: 'confirmed' }));
     harness.executeAll();
     expect(harness.last.sends).toHaveLength(3);
   });
 
-  it('leave room for other regions: no region has more rounds on its way than its share', () => {
+  it('leave room for other regions: no region has more rounds on their way than its share', () => {
     const harness = CoreHarness.greeted();
     for (let frame = 0; frame < 10; frame++) harness.arrive(frameOf([`k${frame}`]));
     for (const region of harness.regions) {

@@ -37,7 +37,7 @@ function only(harness: CoreHarness): SentSnapshot {
 
 // R40: the snapshot comes after the question, and the proof after the snapshot.
 describe('a read through the coordinator', () => {
-  it('is taken at once in the voter that answers fastest, with the loss check and without a lease', () => {
+  it('goes at once to the voter that answers fastest, with the loss check and without a lease', () => {
     const harness = spread();
     const commands = [command(['GET', 'a'])];
     harness.read({ keys: ['a'], commands });
@@ -58,13 +58,13 @@ describe('a read through the coordinator', () => {
     });
   });
 
-  it('is taken in the region that is asked for', () => {
+  it('goes to the requested region', () => {
     const harness = spread();
     harness.read({ region: 'far' });
     expect(only(harness).region).toBe('far');
   });
 
-  it('is taken elsewhere for a while once a region has let another read wait', () => {
+  it('goes to another region for a while after one has let a read wait', () => {
     const harness = spread();
     harness.read();
     harness.look(only(harness), silent);
@@ -78,7 +78,7 @@ describe('a read through the coordinator', () => {
     expect(only(harness).region).toBe('near');
   });
 
-  it('is answered in a step that proves the instance, and not before the snapshot has come', () => {
+  it('is answered in a step that proves ownership, and not before the snapshot has come', () => {
     const harness = spread();
     const ticket = harness.read();
     expect(harness.readAnswerTo(ticket)).toBeUndefined();
@@ -92,7 +92,7 @@ describe('a read through the coordinator', () => {
     expect(harness.last.persist).toEqual([{ kind: 'prove' }]);
   });
 
-  it('is answered by the old values where every lock is pending or aborted', () => {
+  it('is answered by the old values if every lock is pending or aborted', () => {
     const harness = spread();
     harness.arrive(frameOf(['a'], lasting));
     const ticket = harness.read();
@@ -103,7 +103,7 @@ describe('a read through the coordinator', () => {
     });
   });
 
-  it('has committed locks settled by the next snapshot, and is answered by that', () => {
+  it('settles committed locks by the next snapshot, and is answered by that', () => {
     const harness = spread();
     const ticket = harness.read();
     const recorded = [{ transaction: [3, 7] as const, keys: ['a', 'b'] }];
@@ -116,7 +116,7 @@ describe('a read through the coordinator', () => {
     expect(harness.readAnswerTo(ticket)).toMatchObject({ kind: 'read' });
   });
 
-  it('goes to the next voter where one does not answer, or has no state to read', () => {
+  it('goes to the next voter if one does not answer, or has no state to read', () => {
     const harness = spread();
     const ticket = harness.read();
     harness.look(only(harness), silent);
@@ -127,7 +127,7 @@ describe('a read through the coordinator', () => {
     expect(harness.readAnswerTo(ticket)).toMatchObject({ kind: 'read', region: 'far' });
   });
 
-  it('goes to the next voter where one holds a lock of a transaction that nobody remembers', () => {
+  it('goes to the next voter if one has a lock of a forgotten transaction', () => {
     const harness = spread();
     const ticket = harness.read();
     harness.look(only(harness), readOf([2, 9]), [], [2, 9]);
@@ -139,33 +139,30 @@ describe('a read through the coordinator', () => {
     ['a read', ['GET', 'a'], 0, ['near', 'middle']],
     ['a read that the edge has sent once', ['GET', 'a'], 1, ['near']],
     ['a script', ['EVAL_RO', 'sha', 'return 1', '0'], 0, ['near']],
-  ])(
-    'is sent to no more regions where it is not answered: %s',
-    (_name, args, unanswered, regions) => {
-      const harness = spread();
-      const ticket = harness.read({ commands: [command(args)], unanswered });
-      for (const region of regions) {
-        expect(harness.readAnswerTo(ticket)).toBeUndefined();
-        expect(only(harness).region).toBe(region);
-        harness.look(only(harness), {
-          kind: 'silent',
-          reason: 'no answer in time',
-          isUnanswered: true,
-        });
-      }
-      expect(harness.lookups).toEqual([]);
-      const faults = regions.map((region) => ({ region, reason: 'no answer in time' }));
-      expect(harness.readAnswerTo(ticket)).toEqual({
-        kind: 'unavailable',
-        faults,
+  ])('is sent to no more regions if it is not answered: %s', (_name, args, unanswered, regions) => {
+    const harness = spread();
+    const ticket = harness.read({ commands: [command(args)], unanswered });
+    for (const region of regions) {
+      expect(harness.readAnswerTo(ticket)).toBeUndefined();
+      expect(only(harness).region).toBe(region);
+      harness.look(only(harness), {
+        kind: 'silent',
+        reason: 'no answer in time',
         isUnanswered: true,
       });
-      harness.advance(limits.timeoutMsDefault);
-      expect(harness.lookups).toEqual([]);
-    },
-  );
+    }
+    expect(harness.lookups).toEqual([]);
+    const faults = regions.map((region) => ({ region, reason: 'no answer in time' }));
+    expect(harness.readAnswerTo(ticket)).toEqual({
+      kind: 'unavailable',
+      faults,
+      isUnanswered: true,
+    });
+    harness.advance(limits.timeoutMsDefault);
+    expect(harness.lookups).toEqual([]);
+  });
 
-  it('of a script goes on where a region has refused it, and so has not run it', () => {
+  it('of a script continues if a region has refused the script, and so has not run it', () => {
     const harness = spread();
     const ticket = harness.read({ commands: [command(['EVAL_RO', 'sha', 'return 1', '0'])] });
     harness.look(only(harness), silent);
@@ -173,7 +170,7 @@ describe('a read through the coordinator', () => {
     expect(harness.readAnswerTo(ticket)).toMatchObject({ kind: 'read', region: 'middle' });
   });
 
-  it('is given up where each voter has failed it too often, with what each of them said', () => {
+  it('is given up if each voter has failed it too often, with the failure of each', () => {
     const harness = spread();
     const ticket = harness.read();
     for (let look = 0; look < 3 * limits.readFailuresPerRegion; look++) {
@@ -191,7 +188,7 @@ describe('a read through the coordinator', () => {
     expect(harness.last.persist).toEqual([{ kind: 'prove' }]);
   });
 
-  it('is given up at once where the region that is asked for does not vote', () => {
+  it('is given up at once if the requested region does not vote', () => {
     const regions = [voterOf('near'), outOf('far')];
     const harness = CoreHarness.greeted({ regions: ['near', 'far'], stored: { regions } });
     const ticket = harness.read({ region: 'far' });
@@ -210,7 +207,7 @@ describe('a read through the coordinator', () => {
     expect(only(harness).region).toBe('far');
   });
 
-  it('is not answered by what came from a region that was put out meanwhile', () => {
+  it('ignores the answer of a region that was evicted meanwhile', () => {
     const harness = spread();
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     const ticket = harness.read({ region: 'far' });
@@ -221,7 +218,7 @@ describe('a read through the coordinator', () => {
     expect(harness.readAnswerTo(ticket)).toMatchObject({ kind: 'unavailable' });
   });
 
-  it('is not answered by what came from a region that has left and returned meanwhile', () => {
+  it('ignores the answer of a region that has left and returned meanwhile', () => {
     const harness = spread();
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     const ticket = harness.read();
@@ -247,7 +244,7 @@ describe('the number of reads through the coordinator', () => {
     for (const ticket of tickets) expect(harness.readAnswerTo(ticket)?.kind).toBe('read');
   });
 
-  it('that wait is bounded; one more is told so', () => {
+  it('that wait is bounded, and one more is refused', () => {
     const harness = spread();
     for (let read = 0; read < limits.readsInFlight + limits.readsQueued; read++) harness.read();
     const ticket = harness.read();
@@ -273,7 +270,7 @@ describe('the number of reads through the coordinator', () => {
       harness.look(only(harness), readOf([2, look]), recorded);
     }
     expect(harness.lookups).toEqual([]);
-    // The regions are well: what keeps the read from its answer are writes, and a client is told so.
+    // The regions are healthy: writes delay the read, and the client's answer says so.
     const contendedIn = expect.any(String);
     expect(harness.readAnswerTo(ticket)).toEqual({ kind: 'unavailable', faults: [], contendedIn });
   });
@@ -288,7 +285,7 @@ describe('the number of reads through the coordinator', () => {
     expect(harness.readAnswerTo(ticket)).toMatchObject({ kind: 'read' });
   });
 
-  it('of attempts is more for one key if the lock was not settled, or another region answers', () => {
+  it('of attempts is higher for one key if the lock was not settled, or another region answers', () => {
     const harness = spread();
     const ticket = harness.read();
     const recorded = (sequence: number) => [{ transaction: [2, sequence] as const, keys: ['a'] }];
@@ -302,7 +299,7 @@ describe('the number of reads through the coordinator', () => {
     expect(harness.readAnswerTo(ticket)).toMatchObject({ kind: 'read' });
   });
 
-  it('takes connections from rounds, and never more than there are', () => {
+  it('takes connections from rounds, and stays within their limit', () => {
     const harness = CoreHarness.greeted({ connections: 3 });
     harness.read();
     harness.read();

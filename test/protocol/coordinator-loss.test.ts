@@ -52,24 +52,27 @@ describe('a region that has lost writes', () => {
       ],
     ];
 
-  it.each(ways)('is stored as leaving when it %s, and what is undecided is aborted', (_, lose) => {
-    const given = busy();
-    lose(given);
-    const { harness, ticket } = given;
-    const leaving = expect.objectContaining({ cause: 'lost', whole: true, held: false });
-    expect(harness.last.persist).toContainEqual({
-      kind: 'region',
-      region: expect.objectContaining({
-        region: 'far',
-        membership: { state: 'voter', since: 0, leaving },
-      }),
-    });
-    expect(harness.ask([[3, 2]])).toEqual([{ kind: 'aborted', transaction: [3, 2] }]);
-    expect(harness.core.status()).toMatchObject({ undecided: 0, queued: 1 });
-    expect(harness.answerTo(ticket)).toBeUndefined();
-  });
+  it.each(ways)(
+    'is stored as leaving when it %s, and undecided transactions are aborted',
+    (_, lose) => {
+      const given = busy();
+      lose(given);
+      const { harness, ticket } = given;
+      const leaving = expect.objectContaining({ cause: 'lost', whole: true, held: false });
+      expect(harness.last.persist).toContainEqual({
+        kind: 'region',
+        region: expect.objectContaining({
+          region: 'far',
+          membership: { state: 'voter', since: 0, leaving },
+        }),
+      });
+      expect(harness.ask([[3, 2]])).toEqual([{ kind: 'aborted', transaction: [3, 2] }]);
+      expect(harness.core.status()).toMatchObject({ undecided: 0, queued: 1 });
+      expect(harness.answerTo(ticket)).toBeUndefined();
+    },
+  );
 
-  it('is asked nothing more, and nobody is asked to prepare anything before it is out', () => {
+  it('is sent no more rounds, and no region prepares anything before it is evicted', () => {
     const { harness, commit } = busy();
     harness.execute(commit, { decisions: ['lost'] });
     const before = harness.rounds.length;
@@ -86,7 +89,7 @@ describe('a region that has lost writes', () => {
     });
   });
 
-  it('is put out when its lease is over, and what waited is decided by the others', () => {
+  it('is evicted when its lease is over, and the others decide the waiting writes', () => {
     const { harness, commit, ticket } = busy();
     harness.execute(commit, { decisions: ['lost'] });
     harness.run(leasesOverAt - harness.now, ['near', 'middle']);
@@ -104,7 +107,7 @@ describe('a region that has lost writes', () => {
     ]);
   });
 
-  it('has its vote counted no more, even where it was on its way as a yes', () => {
+  it('has its vote ignored, even if it was on its way as a yes', () => {
     const { harness, commit, ticket } = busy();
     harness.execute(commit, { decisions: ['lost'] });
     harness.executeAll();
@@ -114,7 +117,7 @@ describe('a region that has lost writes', () => {
     expect(harness.statusOf('far').health).toBe('lost');
   });
 
-  it('stays lost after a restart: it is asked nothing, and put out without having answered', () => {
+  it('stays lost after a restart: it is sent nothing, and is evicted without having answered', () => {
     const { harness: before, commit } = busy();
     before.execute(commit, { decisions: ['lost'] });
     const harness = before.restarted();
@@ -131,7 +134,7 @@ describe('a region that has lost writes', () => {
     expect(harness.record(ticket).votes.map(({ region }) => region)).toEqual(['near', 'middle']);
   });
 
-  it('is found by the mark that storage kept, also after a restart', () => {
+  it('is found by its stored acknowledged pair, also after a restart', () => {
     const stored = voterOf('only', { pair: [9, 'kept'] });
     const harness = new CoreHarness({ regions: ['only'], stored: { regions: [stored] } });
     harness.tick();
@@ -168,7 +171,7 @@ describe('a refusal that shows no loss', () => {
     expect(harness.record(ticket)).toMatchObject({ outcome: 'committed', attempts: 2 });
   });
 
-  it('of generation 0 says nothing of a region that has never answered', () => {
+  it('with generation 0 is ignored if the region has never answered', () => {
     const regions = [voterOf('only', { begun: false })];
     const harness = new CoreHarness({ regions: ['only'], stored: { regions } });
     harness.tick();
@@ -178,7 +181,7 @@ describe('a refusal that shows no loss', () => {
     expect(harness.statusOf('only')).toMatchObject({ health: 'answering', cause: null });
   });
 
-  it('of a round that left before the region became what it is says nothing', () => {
+  it('is ignored if its round left before the region was evicted', () => {
     const { harness, commit } = busy();
     const late = harness.flightsTo('far').find((send) => send !== commit);
     if (late === undefined) throw new Error('two rounds are on their way');
@@ -194,7 +197,7 @@ describe('a refusal that shows no loss', () => {
 
 // R16: the stored pair has to be in the region's history still after a restart.
 describe('the highest acknowledged pair', () => {
-  it('is stored in the step of each commit, as it then is', () => {
+  it('is stored in the step of each commit, with its value then', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a']));
     const marks = new Map(harness.flights.map(({ region, round }) => [region, round.mark]));
@@ -207,7 +210,7 @@ describe('the highest acknowledged pair', () => {
     }
   });
 
-  it('is stored at least every so many rounds, also where nothing is committed', () => {
+  it('is stored after a bounded number of rounds, also if nothing is committed', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a'], { notAfter: harness.now + 60_000 }));
     for (let round = 0; round < 60; round++) {
@@ -228,7 +231,7 @@ describe('the highest acknowledged pair', () => {
     }, 0);
   });
 
-  it('never goes back, whatever the order in which rounds are answered', () => {
+  it('never goes back, regardless of the order in which rounds are answered', () => {
     const harness = CoreHarness.greeted({ regions: ['only'] });
     for (const key of ['a', 'b', 'c']) harness.arrive(frameOf([key]));
     const [first, second, third] = harness.flights;

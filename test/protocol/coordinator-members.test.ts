@@ -25,7 +25,7 @@ const putOutFar = { kind: 'put-out', region: 'far', reason: 'for repairs' } as c
 
 // R31: writes wait for every voter, so one that fails must leave, and one that does not need not.
 describe('a voter that is silent', () => {
-  it('for less than outAfterMs stays, and the write is decided by all', () => {
+  it('for less than outAfterMs stays, and all regions decide the write', () => {
     const { harness, ticket } = silent();
     harness.run(timing.outAfterMs - 200, others);
     expect(harness.statusOf('far')).toMatchObject({
@@ -39,7 +39,7 @@ describe('a voter that is silent', () => {
     expect(harness.core.status().epoch).toBe(1);
   });
 
-  it('for outAfterMs is put out, and the write is decided by the others in a new epoch', () => {
+  it('for outAfterMs is evicted, and the others decide the write in a new epoch', () => {
     const { harness, ticket } = silent();
     harness.run(timing.outAfterMs, others);
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'silent', held: false });
@@ -49,7 +49,7 @@ describe('a voter that is silent', () => {
     for (const { round } of harness.rounds.slice(-2)) expect(round.epoch).toBe(2);
   });
 
-  it('counts as silent from when the first round left that it has not answered', () => {
+  it('counts as silent from the time at which its first unanswered round left', () => {
     const harness = calm();
     harness.arrive(frameOf(['a'], lasting));
     const lost = harness.flight('far');
@@ -59,7 +59,7 @@ describe('a voter that is silent', () => {
     expect(harness.statusOf('far').state).toBe('out');
   });
 
-  it('counts anew from the next silence, once it has answered a probe', () => {
+  it('counts as silent only from the next silence, once it has answered a probe', () => {
     const { harness } = silent();
     harness.run(timing.outAfterMs - 200, others);
     harness.run(limits.probeBackoffMaxMs);
@@ -68,7 +68,7 @@ describe('a voter that is silent', () => {
     expect(harness.statusOf('far').state).toBe('voter');
   });
 
-  it('leaves together with another in one epoch, where both have been silent for so long', () => {
+  it('leaves together with another one in one epoch, if both have been silent for outAfterMs', () => {
     const harness = calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     harness.run(timing.outAfterMs + limits.probeBackoffMaxMs, ['near']);
@@ -79,7 +79,7 @@ describe('a voter that is silent', () => {
     expect(harness.record(ticket).votes.map(({ region }) => region)).toEqual(['near']);
   });
 
-  it('stays where nobody answers: a coordinator without a network strips itself of nobody', () => {
+  it('stays if no region answers: a coordinator without a network evicts no region', () => {
     const harness = calm();
     harness.arrive(frameOf(['a'], lasting));
     harness.run(20 * timing.outAfterMs, []);
@@ -91,7 +91,7 @@ describe('a voter that is silent', () => {
     expect(harness.changes).toEqual([]);
   });
 
-  it('stays where it is the last one, and the write is decided once it answers', () => {
+  it('stays if it is the last one, and the write is decided once it answers', () => {
     const harness = calm({ regions: ['only'] });
     const ticket = harness.arrive(frameOf(['a'], lasting));
     harness.run(20 * timing.outAfterMs, []);
@@ -100,7 +100,7 @@ describe('a voter that is silent', () => {
     expect(harness.core.status().epoch).toBe(1);
   });
 
-  it('that holds the state of another coordinator all the time is put out as foreign, and is held', () => {
+  it('that holds the state of another coordinator for as long is evicted as foreign, and returns only manually', () => {
     const harness = calm();
     harness.arrive(frameOf(['a'], lasting));
     for (let waited = 0; waited <= timing.outAfterMs; waited += 100) {
@@ -129,7 +129,7 @@ describe('a voter that is to leave', () => {
     expect(harness.statusOf('far').state).toBe('out');
   });
 
-  it('stays until a lease is over that an earlier life may have granted', () => {
+  it('stays until a lease is over that an earlier instance may have granted', () => {
     const harness = new CoreHarness();
     harness.tick();
     harness.run(100, others);
@@ -141,7 +141,7 @@ describe('a voter that is to leave', () => {
     expect(harness.statusOf('far').state).toBe('out');
   });
 
-  it('stays until every voter that stays has executed a round that left after the suspicion', () => {
+  it('stays until every other voter has executed a round that left after the suspicion', () => {
     const harness = calm();
     harness.arrive(frameOf(['a'], lasting));
     harness.advance(5);
@@ -171,7 +171,7 @@ describe('a voter that is to leave', () => {
     expect(harness.statusOf('far').state).toBe('out');
   });
 
-  it('stays where the only other one turns out to have lost writes, which then leaves in its place', () => {
+  it('stays if the only other voter turns out to have lost writes, which then leaves in its place', () => {
     const harness = calm({ regions: ['near', 'far'] });
     harness.arrive(frameOf(['a'], lasting));
     harness.execute(harness.flight('near'));
@@ -184,7 +184,7 @@ describe('a voter that is to leave', () => {
     expect(harness.statusOf('far')).toMatchObject({ state: 'voter', cause: null });
   });
 
-  it('and may, stays while the other must leave, and leaves when that one has returned', () => {
+  it('by an admin command stays while another must leave, and leaves when that one has returned', () => {
     const harness = calm({ regions: ['near', 'far'] });
     harness.order(putOutFar);
     harness.end(harness.flight('near'), { kind: 'refused', refusal: { kind: 'lost' } });
@@ -202,7 +202,7 @@ describe('a voter that is to leave', () => {
     ]);
   });
 
-  it('has what is undecided when it leaves aborted, and tried again by those who stay', () => {
+  it('has the undecided transactions aborted when it leaves, and the others retry them', () => {
     const harness = calm();
     harness.order(putOutFar);
     const checks = harness.flights;
@@ -220,7 +220,7 @@ describe('a voter that is to leave', () => {
     expect(harness.deciding('far')).toEqual([]);
   });
 
-  it('is let go only by what a region says of this epoch: a vote fenced by an older one ends nothing', () => {
+  it('is released only by answers of this epoch: a vote fenced by an older one ends nothing', () => {
     const harness = calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     const late = harness.flight('near');
@@ -235,7 +235,7 @@ describe('a voter that is to leave', () => {
     expect(harness.record(ticket)).toMatchObject({ outcome: 'committed', attempts: 2 });
   });
 
-  it('still ends an instance whose epoch of today is fenced', () => {
+  it('still ends an instance whose current epoch is fenced', () => {
     const harness = calm();
     harness.order(putOutFar);
     harness.settle();
@@ -246,8 +246,8 @@ describe('a voter that is to leave', () => {
 });
 
 // Every change is one storage write with a new epoch and an entry of the history.
-describe('the storage write that puts a voter out', () => {
-  it('holds the epoch, the entry, the membership and the events owed, in one step', () => {
+describe('the storage write that evicts a voter', () => {
+  it('holds the epoch, the entry, the membership and the events of the outbox, in one step', () => {
     const subscriptions = [
       {
         endpoint: 'ep_all',

@@ -30,7 +30,7 @@ function marksOf(harness: CoreHarness, region: string): unknown {
   return Object.fromEntries(harness.tables.missed.get(region) ?? []);
 }
 
-// R33: what returns has to be complete, after a crash at any moment too.
+// R33: a region that returns has to be complete, after a crash at any moment too.
 describe('the keys that a region has missed', () => {
   /** A harness in which `far` has voted for two writes and acknowledges none of them. */
   function unacknowledged(given: Partial<Parameters<typeof frameOf>[1]> = {}) {
@@ -43,7 +43,7 @@ describe('the keys that a region has missed', () => {
     return { harness, tickets };
   }
 
-  it('are marked with the storage write that puts it out, each with the sequence of its commit', () => {
+  it('are stored with the write that evicts the region, each with the sequence of its commit', () => {
     const { harness } = unacknowledged();
     const step = harness.steps.find(({ persist }) => persist.some(({ kind }) => kind === 'missed'));
     const keys = [
@@ -61,7 +61,7 @@ describe('the keys that a region has missed', () => {
     expect(harness.statusOf('far')).toMatchObject({ missedKeys: 3, unacknowledged: 0 });
   });
 
-  it('are no reason for anybody to wait: the writes are confirmed, and tell who has applied them', () => {
+  it('delay no confirmation: the writes are confirmed, and report the regions that have applied them', () => {
     const { harness, tickets } = unacknowledged({ ack: 'confirmed' });
     for (const ticket of tickets) expect(harness.record(ticket).appliedIn).toEqual(others);
     const confirmed = harness.persisted.flatMap((write) =>
@@ -73,7 +73,7 @@ describe('the keys that a region has missed', () => {
     ]);
   });
 
-  it('count with their last commit, where several are unacknowledged', () => {
+  it('have the sequence of their last commit, if several are unacknowledged', () => {
     const owed = new OwedDecisions();
     const decisions = [
       { transaction: [1, 1], outcome: 'commit', keys: ['a', 'b'] },
@@ -88,7 +88,7 @@ describe('the keys that a region has missed', () => {
     expect(owed.count).toBe(0);
   });
 
-  it('are not those of transactions that were aborted', () => {
+  it('do not include those of transactions that were aborted', () => {
     const harness = CoreHarness.greeted();
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     harness.arrive(frameOf(['a'], { notAfter: harness.now + 100 }));
@@ -107,7 +107,7 @@ describe('the keys that a region has missed', () => {
     expect(harness.statusOf('far').missedKeys).toBe(2);
   });
 
-  it('are none of a message, of which there is nothing to copy, and nobody is told a key', () => {
+  it('do not include those of a message, which leaves nothing to copy, and no subscriber is sent a key', () => {
     const harness = without();
     commit(harness, ['a', channelKey('news')]);
     commit(harness, [channelKey('news')]);
@@ -122,7 +122,7 @@ describe('the keys that a region has missed', () => {
     ]);
   });
 
-  it('are none of a message that was not acknowledged either', () => {
+  it('do not include those of a message that was not acknowledged either', () => {
     const harness = CoreHarness.greeted();
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     harness.arrive(frameOf(['a', channelKey('news')], lasting));
@@ -132,7 +132,7 @@ describe('the keys that a region has missed', () => {
     expect(marksOf(harness, 'far')).toEqual({ a: 1 });
   });
 
-  it('are those of no region where all vote', () => {
+  it('are not recorded while all regions vote', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a']));
     harness.settle();
@@ -141,7 +141,7 @@ describe('the keys that a region has missed', () => {
     );
   });
 
-  it('are known after a restart, and grow', () => {
+  it('are kept after a restart, and grow', () => {
     const before = without();
     commit(before, ['a']);
     const harness = before.restarted();
@@ -152,7 +152,7 @@ describe('the keys that a region has missed', () => {
     expect(harness.statusOf('far').missedKeys).toBe(2);
   });
 
-  it('are noted by nobody where all of them will be copied', () => {
+  it('are not recorded if all keys will be copied', () => {
     const harness = without({ whole: true, cause: 'lost' });
     commit(harness, ['a']);
     expect(harness.persisted).toContainEqual(
@@ -161,7 +161,7 @@ describe('the keys that a region has missed', () => {
     expect(harness.statusOf('far').missedKeys).toBeNull();
   });
 
-  it('are noted again from the moment at which a whole copy begins', () => {
+  it('are recorded again as soon as everything is being copied', () => {
     const harness = without({ whole: true, cause: 'lost' });
     harness.run(limits.probeBackoffMinMs - 20, others);
     harness.execute(harness.flight('far'));
@@ -173,7 +173,7 @@ describe('the keys that a region has missed', () => {
     );
   });
 
-  it('are forgotten where the region turns out to have lost writes: all of it is copied then', () => {
+  it('are forgotten if the region turns out to have lost writes: all of it is copied then', () => {
     const harness = without({}, { stored: { missed: [{ region: 'far', keys: [['a', 1]] }] } });
     harness.run(limits.probeBackoffMinMs, others, []);
     for (const send of harness.flightsTo('far')) {
@@ -185,7 +185,7 @@ describe('the keys that a region has missed', () => {
     });
   });
 
-  it('are as many as there may be; with one more, everything is copied instead', () => {
+  it('are bounded; with one more, everything is copied instead', () => {
     const keys = Array.from(
       { length: limits.missedKeysPerRegion - 1 },
       (_, at) => [`k${at}`, 1] as const,
@@ -213,14 +213,14 @@ describe('a shard with too few voters', () => {
     faults: [{ region: 'far', reason: 'connection refused' }],
   };
 
-  it('refuses writes at once, naming those who cannot vote', () => {
+  it('refuses writes at once, naming the regions that cannot vote', () => {
     const harness = without({}, { minVoters: 3 });
     expect(harness.answerTo(harness.arrive(frameOf(['a'], lasting)))).toMatchObject(refusal);
     expect(harness.last.persist).toEqual([{ kind: 'prove' }]);
     expect(harness.rounds.flatMap(({ round }) => round.prepares)).toEqual([]);
   });
 
-  it('gives up what waits in the step in which it becomes one', () => {
+  it('gives up the waiting writes in the step in which the shard has too few voters', () => {
     const harness = CoreHarness.greeted({ minVoters: 3 });
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     const ticket = harness.arrive(frameOf(['a'], lasting));
@@ -230,7 +230,7 @@ describe('a shard with too few voters', () => {
     expect(harness.core.status()).toMatchObject({ queued: 0, undecided: 0 });
   });
 
-  it('takes the vote of one that fails all the same', () => {
+  it('still counts the vote of a voter that fails', () => {
     const harness = CoreHarness.greeted({ minVoters: 3 });
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     harness.order({ kind: 'put-out', region: 'far', reason: 'for repairs' });
@@ -238,7 +238,7 @@ describe('a shard with too few voters', () => {
     expect(harness.statusOf('far').state).toBe('out');
   });
 
-  it('writes again as soon as the missing one has returned', () => {
+  it('writes again as soon as the missing region has returned', () => {
     const harness = without({}, { minVoters: 3 });
     harness.run(limits.outProbeBackoffMaxMs);
     expect(harness.statusOf('far').state).toBe('voter');
@@ -247,7 +247,7 @@ describe('a shard with too few voters', () => {
     expect(harness.record(ticket).votes).toHaveLength(3);
   });
 
-  it('takes writes with exactly as many as it needs', () => {
+  it('accepts writes with exactly as many voters as it needs', () => {
     const harness = without({}, { minVoters: 2 });
     const ticket = harness.arrive(frameOf(['a'], lasting));
     harness.run(20, others);

@@ -9,7 +9,7 @@ function preparedKeys(harness: CoreHarness): readonly (readonly string[])[] {
 
 // R7: a key belongs to one undecided transaction.
 describe('frames on one key', () => {
-  it('join one transaction as parts in their order, where they waited together', () => {
+  it('join one transaction as parts in their order, if they waited together', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a']));
     const waiting = [frameOf(['a', 'b']), frameOf(['b']), frameOf(['a'])];
@@ -44,7 +44,7 @@ describe('frames on one key', () => {
     expect(preparedKeys(harness)).toEqual([['a'], ['b'], ['c', 'd']]);
   });
 
-  it('do not starve one with several keys: later ones on any of them wait behind it', () => {
+  it('do not starve a frame with several keys: later ones on any of them wait behind it', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a']));
     const multi = harness.arrive(frameOf(['a', 'b']));
@@ -64,7 +64,7 @@ describe('frames on one key', () => {
     expect([first, second].map((ticket) => harness.record(ticket).attempts)).toEqual([2, 1]);
   });
 
-  it('beyond what one transaction may have wait for the next', () => {
+  it('beyond the limit of a transaction wait for the next one', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a']));
     const tickets = Array.from({ length: limits.partsPerTransaction + 1 }, () =>
@@ -79,7 +79,7 @@ describe('frames on one key', () => {
 
 // R8: a frame of higher priority does not wait for an undecided one of lower priority.
 describe('a frame of higher priority', () => {
-  it('aborts the lower one that holds its key, and goes before it', () => {
+  it('aborts a transaction of lower priority that holds its key, and goes before it', () => {
     const harness = CoreHarness.greeted();
     const lower = harness.arrive(frameOf(['a', 'b'], { priority: 1 }));
     const higher = harness.arrive(frameOf(['b'], { priority: 2 }));
@@ -98,7 +98,7 @@ describe('a frame of higher priority', () => {
     expect(harness.record(lower)).toMatchObject({ sequence: 2, attempts: 2 });
   });
 
-  it('is no reason to abort one of the same priority', () => {
+  it('does not abort a transaction of the same priority', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a'], { priority: 2 }));
     harness.arrive(frameOf(['a'], { priority: 2 }));
@@ -106,7 +106,7 @@ describe('a frame of higher priority', () => {
     expect(harness.core.status()).toMatchObject({ undecided: 1, queued: 1 });
   });
 
-  it('aborts nothing where one of its keys is held by its equal, as it could not go anyway', () => {
+  it('aborts nothing if another of its keys is held by an equal, as it could not go anyway', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a']));
     harness.arrive(frameOf(['b'], { priority: 2 }));
@@ -114,14 +114,14 @@ describe('a frame of higher priority', () => {
     expect(harness.core.status()).toMatchObject({ undecided: 2, queued: 1 });
   });
 
-  it('leaves alone what holds other keys', () => {
+  it('leaves transactions on other keys alone', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a']));
     harness.arrive(frameOf(['b'], { priority: 9 }));
     expect(harness.core.status()).toMatchObject({ undecided: 2, queued: 0 });
   });
 
-  it('sends the preempted one back to its old place, before those that came after it', () => {
+  it('sends the preempted frame back to its old place, before those that came after it', () => {
     const harness = CoreHarness.greeted();
     const first = harness.arrive(frameOf(['a']));
     const second = harness.arrive(frameOf(['a']));

@@ -39,7 +39,7 @@ function probed(given: Parameters<typeof outOf>[1] = {}): CoreHarness {
   return harness;
 }
 
-describe('an order', () => {
+describe('an admin command', () => {
   it('is stored in the step that answers it', () => {
     const harness = calm();
     harness.order(putOutFar);
@@ -52,7 +52,7 @@ describe('an order', () => {
     });
   });
 
-  it('that is refused is answered with a proof all the same', () => {
+  it('that is refused is answered with a proof of ownership all the same', () => {
     const harness = calm();
     expect(harness.order({ ...putOutFar, region: 'nowhere' }).kind).toBe('unknown-region');
     expect(harness.last.persist).toEqual([{ kind: 'prove' }]);
@@ -64,20 +64,17 @@ describe('an order', () => {
     { kind: 'remove', region: 'nowhere' },
     { kind: 'believe', region: 'nowhere' },
     { kind: 'repair', source: 'nowhere', keys: [] },
-  ] as const)(
-    'about a region that the shard does not have names those that it has: $kind',
-    (order) => {
-      const answer = calm().order(order);
-      expect(answer).toMatchObject({
-        kind: 'unknown-region',
-        detail: expect.stringContaining('far'),
-      });
-    },
-  );
+  ] as const)('about an unknown region names the regions of the shard: $kind', (order) => {
+    const answer = calm().order(order);
+    expect(answer).toMatchObject({
+      kind: 'unknown-region',
+      detail: expect.stringContaining('far'),
+    });
+  });
 });
 
-describe('the order to put out', () => {
-  it('puts a region out that answers, and it stays out though it could be copied', () => {
+describe('the admin command to evict', () => {
+  it('evicts a region that answers, which stays out though it could be copied', () => {
     const harness = calm();
     harness.order(putOutFar);
     harness.run(10 * limits.outProbeBackoffMaxMs);
@@ -93,7 +90,7 @@ describe('the order to put out', () => {
     expect(answer).toMatchObject({ kind: 'refused', detail: expect.stringContaining('last') });
   });
 
-  it('keeps out a region that is out already, whatever put it out', () => {
+  it('keeps a region out that is out already, for any reason', () => {
     const harness = without();
     expect(harness.order(putOutFar).kind).toBe('taken');
     harness.run(10 * limits.outProbeBackoffMaxMs);
@@ -112,8 +109,8 @@ describe('the order to put out', () => {
   });
 });
 
-describe('the order to return', () => {
-  it('copies what was missed, and gives the vote back', () => {
+describe('the admin command to return', () => {
+  it('copies the missed keys, and restores the vote', () => {
     const harness = calm();
     harness.order(putOutFar);
     harness.run(100);
@@ -131,7 +128,7 @@ describe('the order to return', () => {
     ]);
   });
 
-  it('copies everything where that is asked for', () => {
+  it('copies everything on request', () => {
     const harness = calm();
     harness.order(putOutFar);
     harness.run(100);
@@ -170,7 +167,7 @@ describe('the order to return', () => {
 });
 
 // A voter that is about to leave has its vote still, and its data: nothing has to be copied to keep both.
-describe('the order to return for a region that has not left yet', () => {
+describe('the admin command to return for a region that has not left yet', () => {
   /** A harness in which `far` has a lease, so that it takes a while until it is out. */
   function leased(): CoreHarness {
     const harness = calm();
@@ -179,7 +176,7 @@ describe('the order to return for a region that has not left yet', () => {
     return harness;
   }
 
-  it('takes the order to put it out back: it stays, votes, and keeps its lease', () => {
+  it('cancels the command to evict: the region stays, votes, and keeps its lease', () => {
     const harness = leased();
     harness.order(putOutFar);
     expect(harness.statusOf('far')).toMatchObject({ state: 'voter', cause: 'ordered' });
@@ -193,7 +190,7 @@ describe('the order to return for a region that has not left yet', () => {
     expect(harness.changes.map(({ event }) => event)).toEqual(['leaving', 'stayed']);
   });
 
-  it('copies nothing to a region that votes still, and has one come back by itself that has lost writes', () => {
+  it('copies nothing to a region that still votes, and lets one that has lost writes return by itself', () => {
     const harness = leased();
     harness.order(putOutFar);
     expect(harness.order({ ...returnFar, whole: true }).kind).toBe('refused');
@@ -206,7 +203,7 @@ describe('the order to return for a region that has not left yet', () => {
     expect(lost.statusOf('far')).toMatchObject({ cause: 'lost', held: false });
   });
 
-  it('is refused where it is being removed, or is to stay anyway', () => {
+  it('is refused if the region is being removed, or is to stay anyway', () => {
     const harness = leased();
     expect(harness.order(returnFar).kind).toBe('refused');
     harness.order({ kind: 'remove', region: 'far' });
@@ -214,7 +211,7 @@ describe('the order to return for a region that has not left yet', () => {
   });
 });
 
-describe('the order to add', () => {
+describe('the admin command to add', () => {
   it('has everything copied to the new region under a generation of its own, and then lets it vote', () => {
     const harness = calm({ regions: others });
     expect(harness.order({ kind: 'add', region: 'new' }).kind).toBe('taken');
@@ -230,12 +227,12 @@ describe('the order to add', () => {
     ]);
   });
 
-  it('is refused for a region that is one already', () => {
+  it('is refused for a region that exists already', () => {
     expect(calm().order({ kind: 'add', region: 'far' }).kind).toBe('refused');
   });
 });
 
-describe('the order to remove', () => {
+describe('the admin command to remove', () => {
   it('forgets a voter as soon as its lease is over', () => {
     const harness = calm();
     harness.want('far');
@@ -249,7 +246,7 @@ describe('the order to remove', () => {
     expect(harness.changes.map(({ event }) => event)).toEqual(['leaving', 'out', 'removed']);
   });
 
-  it('forgets a region that is out as soon as no lease of an earlier life is left there, with what it missed', () => {
+  it('forgets a region that is out, with its missed keys, once no lease of an earlier instance is left there', () => {
     const harness = without({}, { missed: [{ region: 'far', keys: [['a', 1]] }] });
     harness.order({ kind: 'remove', region: 'far' });
     harness.run(limits.leaseTtlMs, ['near']);
@@ -261,7 +258,7 @@ describe('the order to remove', () => {
     expect(harness.tables.missed.size).toBe(0);
   });
 
-  it('forgets a region at once that this life has put out: it has no lease', () => {
+  it('forgets a region that this instance has evicted at once: it has no lease', () => {
     const harness = calm();
     harness.order(putOutFar);
     harness.run(100, others);
@@ -270,7 +267,7 @@ describe('the order to remove', () => {
     expect(harness.last.persist).toContainEqual({ kind: 'forget', region: 'far' });
   });
 
-  it('leaves nobody to serve strong reads beside the region that is believed', () => {
+  it('leaves no region to serve strong reads beside the region that is force-recovered', () => {
     const harness = calm();
     harness.want('near');
     harness.run(2 * limits.leaseRenewMs);
@@ -284,7 +281,7 @@ describe('the order to remove', () => {
     expect(harness.statusOf('far').state).toBe('voter');
   });
 
-  it('leaves nobody to serve strong reads over the death of the coordinator either', () => {
+  it('leaves no region to serve strong reads after the death of the coordinator either', () => {
     const before = calm({ regions: ['near', 'far'] });
     before.want('near');
     before.run(2 * limits.leaseRenewMs);
@@ -297,7 +294,7 @@ describe('the order to remove', () => {
     expect(harness.now).toBeGreaterThan(since + limits.leaseTtlMs);
   });
 
-  it('and to add again has no effect on a probe that hangs, which takes its connection as long as it does', () => {
+  it('and then to add has no effect on a probe that hangs, which keeps its connection until it ends', () => {
     const harness = calm();
     harness.order(putOutFar);
     harness.run(100, others);
@@ -313,7 +310,7 @@ describe('the order to remove', () => {
     expect(harness.statusOf('far').state).toBe('voter');
   });
 
-  it('keeps to the connections while a round to a region that is gone has not ended', () => {
+  it('stays within the connections while a round to a removed region has not ended', () => {
     const harness = CoreHarness.greeted({ connections: 3 });
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     harness.order(putOutFar);
@@ -332,7 +329,7 @@ describe('the order to remove', () => {
     expect(harness.order({ kind: 'remove', region: 'only' }).kind).toBe('refused');
   });
 
-  it('leaves answers of the region to what was on its way without effect', () => {
+  it('ignores later answers of the region to rounds that were on their way', () => {
     const harness = calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     const late = harness.flight('far');
@@ -345,10 +342,10 @@ describe('the order to remove', () => {
   });
 });
 
-describe('the order to repair', () => {
+describe('the admin command to repair', () => {
   const keys = [{ key: 'a', regions: ['far'] }];
 
-  it('is refused where the source does not vote, or is to leave itself', () => {
+  it('is refused if the source does not vote, or is to leave itself', () => {
     const harness = calm();
     harness.order(putOutFar);
     const order = {
@@ -361,7 +358,7 @@ describe('the order to repair', () => {
     expect(harness.order(order).kind).toBe('refused');
   });
 
-  it('is refused where a region would be repaired from itself', () => {
+  it('is refused if a region would be repaired from itself', () => {
     expect(calm().order({ kind: 'repair', source: 'far', keys }).kind).toBe('refused');
   });
 
@@ -383,8 +380,8 @@ describe('the order to repair', () => {
   });
 });
 
-describe('the order to settle', () => {
-  it('aborts a transaction that is undecided, and its write is tried again', () => {
+describe('the admin command to settle', () => {
+  it('aborts a transaction that is undecided, and its write is retried', () => {
     const harness = calm();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     expect(harness.order({ kind: 'settle', transaction: [3, 1] }).kind).toBe('taken');
@@ -393,7 +390,7 @@ describe('the order to settle', () => {
     expect(harness.record(ticket)).toMatchObject({ transaction: '0.3.2', attempts: 2 });
   });
 
-  it('asks every voter for its older locks where nothing is undecided, and settles them', () => {
+  it('asks every voter for its older locks if nothing is undecided, and settles them', () => {
     const harness = calm({ regions: ['only'] });
     harness.order({ kind: 'settle', transaction: [2, 7] });
     expect(harness.flight('only').round.askOlder).toBe(true);

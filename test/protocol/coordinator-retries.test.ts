@@ -13,7 +13,7 @@ function withSilence(notAfter = start + 10_000) {
 }
 
 describe('a write that could not be decided', () => {
-  it('is tried again by itself under a new transaction, within the time of its caller', () => {
+  it('is retried by itself under a new transaction, within the time of its caller', () => {
     const { harness, ticket } = withSilence();
     harness.advance(limits.probeBackoffMinMs);
     harness.execute(harness.flight('middle'));
@@ -26,7 +26,7 @@ describe('a write that could not be decided', () => {
     });
   });
 
-  // R19: no attempt starts after notAfter, and none is under way when the caller is told.
+  // R19: no attempt starts after notAfter, and none is under way when the caller is answered.
   it('is given up at notAfter, naming the region that is silent', () => {
     const { harness, ticket } = withSilence(start + 400);
     for (let probes = 0; probes < 3; probes++) {
@@ -43,7 +43,7 @@ describe('a write that could not be decided', () => {
     expect(harness.core.status()).toMatchObject({ queued: 0, undecided: 0 });
   });
 
-  it('is told at notAfter also where its vote deadline would be later', () => {
+  it('is answered at notAfter also if its vote deadline would be later', () => {
     const harness = CoreHarness.greeted();
     const frame = frameOf(['a'], { notAfter: harness.now + 60 });
     const ticket = harness.arrive(frame);
@@ -53,7 +53,7 @@ describe('a write that could not be decided', () => {
     expect(harness.core.status().undecided).toBe(0);
   });
 
-  it('is not committed by votes that come after its caller was told', () => {
+  it('is not committed by votes that come after its caller was answered', () => {
     const harness = CoreHarness.greeted();
     const ticket = harness.arrive(frameOf(['a'], { notAfter: harness.now + 60 }));
     const late = harness.flights;
@@ -64,7 +64,7 @@ describe('a write that could not be decided', () => {
     expect(harness.persisted).not.toContainEqual(expect.objectContaining({ kind: 'commit' }));
   });
 
-  it('is not tried again past its notAfter, where a longer-lived one took it along and is preempted', () => {
+  it('is not retried past its notAfter, if a longer-lived write took it along and is preempted', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a']));
     const short = harness.arrive(frameOf(['a'], { notAfter: harness.now + 60 }));
@@ -78,7 +78,7 @@ describe('a write that could not be decided', () => {
     expect([urgent, long].map((ticket) => harness.record(ticket).sequence)).toEqual([2, 3]);
   });
 
-  it('pauses before it asks a region again that refused, twice as long each time', () => {
+  it('is sent to a region that refused only after a pause, twice as long each time', () => {
     const harness = CoreHarness.greeted({ regions: ['only'] });
     harness.arrive(frameOf(['a']));
     const pauses: number[] = [];
@@ -107,7 +107,7 @@ describe('the gate', () => {
     expect(harness.core.status()).toMatchObject({ queued: 2, undecided: 0 });
   });
 
-  it('is probed by rounds that carry nothing, though decisions are owed', () => {
+  it('sends probes that carry nothing, though decisions are unacknowledged', () => {
     const { harness } = withSilence();
     harness.advance(limits.probeBackoffMinMs);
     expect(harness.core.status().regions[1]).toMatchObject({ health: 'silent', unacknowledged: 1 });
@@ -115,7 +115,7 @@ describe('the gate', () => {
     expect(harness.flight('middle').round).toMatchObject({ decisions: [], prepares: [] });
   });
 
-  it('is probed after pauses that double, up to the longest', () => {
+  it('sends probes after pauses that double, up to the longest', () => {
     const { harness } = withSilence();
     const pauses: number[] = [];
     for (let probe = 0; probe < 7; probe++) {
@@ -128,7 +128,7 @@ describe('the gate', () => {
     expect(pauses).toEqual([50, 100, 200, 400, 800, 1_000, 1_000]);
   });
 
-  it('is probed again after the first pause, once the region has answered a round in between', () => {
+  it('sends a probe after the first pause again, once the region has answered a round in between', () => {
     const { harness } = withSilence();
     for (let probe = 0; probe < 3; probe++) {
       while (harness.flights.length === 0)
@@ -153,7 +153,7 @@ describe('the gate', () => {
     expect(harness.flightsTo('middle')).toHaveLength(1);
   });
 
-  it('opens with the answer to a probe: what is owed goes first, and the writes follow', () => {
+  it('opens with the answer to a probe: unacknowledged decisions go first, and the writes follow', () => {
     const { harness } = withSilence();
     const other = harness.arrive(frameOf(['b']));
     harness.advance(limits.probeBackoffMinMs);
@@ -176,7 +176,7 @@ describe('the gate', () => {
     expect(harness.preparing('near')).toEqual([]);
   });
 
-  it('closes when a region refuses to apply a decision, and tells of it', () => {
+  it('closes when a region refuses to apply a decision, and reports it', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a']));
     harness.executeAll();
@@ -189,7 +189,7 @@ describe('the gate', () => {
     });
   });
 
-  it('closes where a region has too many decisions to acknowledge', () => {
+  it('closes if a region has too many unacknowledged decisions', () => {
     const unconfirmed = Array.from({ length: limits.unacknowledgedPerRegion }, (_, at) => ({
       transaction: [2, at + 1] as const,
       keys: [`k${at}`],

@@ -9,7 +9,7 @@ import { outOf, voterOf } from './stored.ts';
 const others = ['near', 'middle'];
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 
-/** A harness in which `far` has missed so many keys, and its copy has begun. */
+/** A harness in which `far` has missed the given number of keys, and its copy has begun. */
 function begun(missed = 2): CoreHarness {
   const keys = Array.from({ length: missed }, (_, at) => [`m${at}`, 9] as const);
   const regions = [voterOf('near'), voterOf('middle'), outOf('far')];
@@ -30,7 +30,7 @@ function stepOf(harness: CoreHarness, kind: CopyStep['kind']): SentRound {
 }
 
 // R37: it holds all that was decided, and votes on all that will be.
-describe('the hold', () => {
+describe('the write pause', () => {
   it('begins when few keys are left: nothing new begins, and writes wait', () => {
     const harness = begun();
     harness.execute(stepOf(harness, 'begin'));
@@ -40,7 +40,7 @@ describe('the hold', () => {
     expect(harness.statusOf('far').copy?.phase).toBe('hold');
   });
 
-  it('names the region that returns to whoever has no time to wait', () => {
+  it('names the region that returns to each caller that has no time to wait', () => {
     const harness = begun();
     harness.execute(stepOf(harness, 'begin'));
     const ticket = harness.arrive(frameOf(['c'], { notAfter: harness.now + 50 }));
@@ -68,7 +68,7 @@ describe('the hold', () => {
     expect(harness.core.status().held).toBe(false);
   });
 
-  it('waits for what is undecided, and reads its keys after that', () => {
+  it('waits for undecided transactions, and reads its keys after that', () => {
     const harness = begun();
     const ticket = harness.arrive(frameOf(['c'], lasting));
     harness.execute(stepOf(harness, 'begin'));
@@ -82,7 +82,7 @@ describe('the hold', () => {
     });
   });
 
-  it('waits until the source has applied what was decided', () => {
+  it('waits until the source has applied the decisions', () => {
     const harness = begun();
     harness.arrive(frameOf(['c'], lasting));
     harness.executeAll(others);
@@ -157,7 +157,7 @@ describe('the hold', () => {
     expect(written).toBeLessThan(10);
   });
 
-  it('is cut short where its keys do not fit one step: they go without it, and it comes again at once', () => {
+  it('ends early if its keys do not fit one step: they are copied without it, and it comes again at once', () => {
     const harness = begun();
     harness.execute(stepOf(harness, 'begin'));
     const ticket = harness.arrive(frameOf(['c'], lasting));
@@ -171,7 +171,7 @@ describe('the hold', () => {
     expect(harness.now - now).toBeLessThan(limits.copyPauseMs);
   });
 
-  it('is cut short only so many times where a large key is written to in between, and then copies it', () => {
+  it('ends early only a bounded number of times if a large key is written meanwhile, and then copies it', () => {
     const harness = begun(1);
     let holds = 0;
     let outgrown = 0;
@@ -193,7 +193,7 @@ describe('the hold', () => {
     });
   });
 
-  it('is given up where it does not end in time: the writes go on, and the next one comes after a pause', () => {
+  it('is given up if it does not end in time: the writes go on, and the next one comes after a pause', () => {
     const harness = begun();
     harness.execute(stepOf(harness, 'begin'));
     const heldAt = harness.now;
@@ -213,7 +213,7 @@ describe('the hold', () => {
     expect(harness.statusOf('far').state).toBe('voter');
   });
 
-  it('copies what was missed after it had been given up, too', () => {
+  it('also copies the keys that were missed after it had been given up', () => {
     const harness = begun();
     harness.execute(stepOf(harness, 'begin'));
     const read = stepOf(harness, 'read');
@@ -228,7 +228,7 @@ describe('the hold', () => {
     expect(harness.tables.missed.get('far')?.size).toBe(0);
   });
 
-  it('reads keys again that were locked, now that nothing holds them', () => {
+  it('reads keys again that were locked before', () => {
     const harness = begun(limits.copyHoldKeys + 1);
     harness.execute(stepOf(harness, 'begin'));
     const keys = Array.from({ length: limits.copyHoldKeys }, (_, at) => `m${at}`);
@@ -243,7 +243,7 @@ describe('the hold', () => {
     });
   });
 
-  it('ends with the copy where the region falls silent in it, and the writes go on', () => {
+  it('ends with the copy if the region falls silent in it, and the writes go on', () => {
     const harness = begun();
     harness.execute(stepOf(harness, 'begin'));
     harness.execute(stepOf(harness, 'read'));

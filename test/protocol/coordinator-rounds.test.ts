@@ -50,7 +50,7 @@ describe('a round', () => {
     expect(harness.deciding('far')).toEqual([]);
   });
 
-  it('carries no prepare while more decisions are owed than fit', () => {
+  it('carries no prepare while more decisions are unacknowledged than fit', () => {
     const harness = new CoreHarness({
       stored: { unconfirmed: unconfirmed(limits.decisionsPerRound + 1) },
     });
@@ -72,7 +72,7 @@ describe('a round', () => {
     expect(harness.preparing('far')).toEqual([[3, 1]]);
   });
 
-  it('names the highest acknowledged pair, and has a mark that no other round has', () => {
+  it('names the highest acknowledged pair, and has a nonce of its own', () => {
     const harness = committing();
     const sends = harness.rounds;
     expect(new Set(sends.map(({ round }) => round.mark)).size).toBe(sends.length);
@@ -90,7 +90,7 @@ describe('a round', () => {
     expect(harness.flight('far').round).toMatchObject({ begin: false, askOlder: false });
   });
 
-  it('asks for older locks in a new life, but does not begin where an earlier life did', () => {
+  it('asks for older locks in a new instance, but does not begin if an earlier one did', () => {
     const harness = new CoreHarness({ regions: ['only'] });
     harness.tick();
     harness.advance(limits.commitLingerMs);
@@ -112,7 +112,7 @@ describe('a round', () => {
 });
 
 // R12: everything at or below the floor is settled in that region.
-describe('the floor', () => {
+describe('the low watermark', () => {
   const floorOf = (harness: CoreHarness, region: string) =>
     harness.flightsTo(region).at(-1)?.round.floor;
 
@@ -149,7 +149,7 @@ describe('the floor', () => {
     for (const region of harness.regions) expect(floorOf(harness, region)).toEqual([3, 3]);
   });
 
-  it('stays below a commit of an earlier life until that is acknowledged', () => {
+  it('stays below a commit of an earlier instance until that is acknowledged', () => {
     const harness = new CoreHarness({ regions: ['only'], stored: { unconfirmed: unconfirmed(2) } });
     harness.tick();
     harness.advance(limits.commitLingerMs);
@@ -159,7 +159,7 @@ describe('the floor', () => {
   });
 });
 
-describe('the locks of an earlier life', () => {
+describe('the locks of an earlier instance', () => {
   const older = [{ transaction: [2, 7] as const, keys: ['a', 'b'] }];
 
   /** A harness whose only region lists `older` in its first answer. */
@@ -171,7 +171,7 @@ describe('the locks of an earlier life', () => {
     return harness;
   }
 
-  it('are aborted where storage has no record of them', () => {
+  it('are aborted if storage has no record of them', () => {
     const harness = listing(false);
     harness.advance(limits.commitLingerMs);
     const { round } = harness.flight('only');
@@ -179,7 +179,7 @@ describe('the locks of an earlier life', () => {
     expect(round.floor).toEqual([2, 6]);
   });
 
-  it('are left to their commit where that is owed', () => {
+  it('are left to their commit if that is unacknowledged', () => {
     const unconfirmed = older.map((lock) => ({ ...lock, sequence: 7, writes: [] }));
     const harness = new CoreHarness({ regions: ['only'], stored: { unconfirmed } });
     harness.tick();
@@ -193,7 +193,7 @@ describe('the locks of an earlier life', () => {
     ]);
   });
 
-  it('show a loss where their commit is recorded and was applied by every region', () => {
+  it('show a loss if their commit is recorded and was applied by every region', () => {
     const harness = listing(true);
     expect(harness.core.status().regions[0]).toMatchObject({
       health: 'lost',
@@ -201,7 +201,7 @@ describe('the locks of an earlier life', () => {
     });
   });
 
-  it('show no loss in an answer that comes after the acknowledgement, but is of an earlier round', () => {
+  it('show no loss in an answer that comes after the acknowledgement, but belongs to an earlier round', () => {
     const keys = Array.from({ length: limits.keysPerWrite }, (_, at) => `${at}`.padEnd(900, 'x'));
     const two = [
       { transaction: [2, 6] as const, keys, sequence: 6, writes: [] },
@@ -223,7 +223,7 @@ describe('the locks of an earlier life', () => {
     expect(harness.core.status().regions[0]?.health).toBe('answering');
   });
 
-  it('are asked for again when a prepare meets one', () => {
+  it('are requested again when a prepare meets one', () => {
     const harness = CoreHarness.greeted({ regions: ['only'] });
     harness.arrive(frameOf(['a']));
     const holder = [2, 7] as const;

@@ -22,7 +22,7 @@ describe('frames that arrive together', () => {
     );
   });
 
-  it('become parts of one transaction in their order where they share keys', () => {
+  it('become parts of one transaction in their order if they share keys', () => {
     const harness = CoreHarness.greeted();
     const frames = [frameOf(['a']), frameOf(['a', 'b']), frameOf(['b']), frameOf(['c'])];
     const tickets = harness.arriveTogether(frames);
@@ -58,7 +58,7 @@ describe('frames that arrive together', () => {
     expect(sequences).toEqual([2, 3]);
   });
 
-  it('are more than a transaction takes: the rest follows in the next one', () => {
+  it('beyond the limit of a transaction follow in the next one', () => {
     const harness = CoreHarness.greeted();
     const count = limits.partsPerTransaction + 1;
     const tickets = harness.arriveTogether(Array.from({ length: count }, () => frameOf(['a'])));
@@ -68,7 +68,7 @@ describe('frames that arrive together', () => {
     expect(sequences).toEqual(tickets.map((_, index) => index + 1));
   });
 
-  it('keep their order where the first transaction of them pauses', () => {
+  it('keep their order if the first transaction of them pauses', () => {
     const harness = CoreHarness.greeted();
     const count = limits.partsPerTransaction + 1;
     const tickets = harness.arriveTogether(Array.from({ length: count }, () => frameOf(['a'])));
@@ -83,7 +83,7 @@ describe('frames that arrive together', () => {
     expect(sequences).toEqual(tickets.map((_, index) => index + 1));
   });
 
-  it('are refused one by one where the queue is full', () => {
+  it('are refused one by one if the queue is full', () => {
     const harness = CoreHarness.greeted();
     const half = limits.queuedBytes / 2;
     const large = () => frameOf(['a'], { bytes: half });
@@ -95,7 +95,7 @@ describe('frames that arrive together', () => {
     ]);
   });
 
-  it('are one where two come under one idempotency key', () => {
+  it('are one if two have the same idempotency key', () => {
     const harness = CoreHarness.greeted();
     const idempotency = { key: 'k', digest: 'd' };
     const tickets = harness.arriveTogether([

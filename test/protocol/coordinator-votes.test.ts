@@ -20,7 +20,7 @@ describe('a vote', () => {
     expect(harness.persisted).not.toContainEqual(expect.objectContaining({ kind: 'commit' }));
   });
 
-  it('is missing where its round gave no answer, and the others are aborted at once', () => {
+  it('is missing if its round gave no answer, and the others are aborted at once', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a']));
     harness.executeAll(['near']);
@@ -66,7 +66,7 @@ describe('a vote', () => {
     expect(harness.persisted).not.toContainEqual(expect.objectContaining({ kind: 'commit' }));
   });
 
-  it('is given only by regions that were asked: where no connection was free, none is aborted', () => {
+  it('is given only by regions that got a prepare: a region without a free connection is sent no abort', () => {
     const harness = CoreHarness.greeted({ connections: 2 });
     const ticket = harness.arrive(frameOf(['a']));
     const asked = harness.flights.map(({ region }) => region);
@@ -108,7 +108,7 @@ describe('a divergence', () => {
     expect(harness.deciding('near')).toEqual([abort]);
   });
 
-  it('without a majority is refused for the parts on its keys alone; the others are tried again', () => {
+  it('without a majority is refused for the parts on its keys alone; the others are retried', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a', 'b']));
     const concerned = [harness.arrive(frameOf(['a'])), harness.arrive(frameOf(['a', 'b']))];
@@ -126,7 +126,7 @@ describe('a divergence', () => {
     expect(harness.record(right)).toMatchObject({ outcome: 'committed', attempts: 2 });
   });
 
-  it('is not seen in an expiry that only some regions noticed: that is waited out', () => {
+  it('is not reported for an expiry that only some regions noticed: the coordinator waits past it', () => {
     const harness = CoreHarness.greeted();
     const ticket = harness.arrive(frameOf(['a']));
     const expiry = start + 300;
@@ -161,7 +161,7 @@ describe('a divergence', () => {
 describe('a lifetime', () => {
   const operations = [{ ...set('a', 'value', '500'), lifetimeAt: 2 }];
 
-  it('counts from the moment of each attempt, and is recorded as the moment of its end', () => {
+  it('counts from the time of each attempt, and is recorded as the time of its end', () => {
     const harness = CoreHarness.greeted();
     const begunAt = harness.now;
     const ticket = harness.arrive(frameOf(['a'], { operations }));

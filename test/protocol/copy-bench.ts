@@ -28,7 +28,7 @@ export class Bench {
     return bench;
   }
 
-  /** A whole one that has begun at its target, where there is nothing to remove. */
+  /** A copy of everything that has begun at its target and has nothing to remove. */
   static listed(missed: Readonly<Record<string, number>> = {}): Bench {
     const bench = Bench.begun(true, missed);
     bench.answer(bench.atTarget());
@@ -42,7 +42,7 @@ export class Bench {
     return bench;
   }
 
-  /** The next step at the target; it throws where there is none. */
+  /** The next step at the target; it throws if there is none. */
   atTarget(): CopyStep {
     return this.#take(this.target);
   }
@@ -51,7 +51,7 @@ export class Bench {
     return this.#take(this.source);
   }
 
-  /** True where nothing is to be done at `link` now. */
+  /** True if nothing is to be done at `link` now. */
   isIdle(link: RegionLink): boolean {
     this.copy.plan(this.sequence, true);
     return link.copyStep === null;
@@ -61,7 +61,7 @@ export class Bench {
     return this.copy.answered(step, reply, this.sequence);
   }
 
-  /** The source answers `reply` to what it is asked, and the target takes what comes of it. Both steps come back. */
+  /** The source answers `reply` to its step, and the target executes the step that follows. Returns both steps. */
   move(reply?: CopyReply): readonly [read: CopyStep, write: CopyStep] {
     const read = this.atSource();
     this.answer(read, reply);
@@ -70,7 +70,7 @@ export class Bench {
     return [read, write];
   }
 
-  /** What is asked of `other`, which becomes the source. */
+  /** The step sent to `other`, which becomes the source. */
   atOther(other: RegionLink): CopyStep | null {
     this.copy.readFrom(other);
     this.copy.plan(this.sequence, true);

@@ -3,7 +3,7 @@ import { limits } from '../../shared/limits.ts';
 import { Bench, key, startedAt } from './copy-bench.ts';
 import { itemOf, readingOf } from './replies.ts';
 
-/** So many missed keys that they are copied without a hold at first. */
+/** A number of missed keys that is copied without a write pause at first. */
 function tooManyForHold(): Readonly<Record<string, number>> {
   const names = Array.from({ length: limits.copyHoldKeys + 1 }, (_, at) => `m${at}`);
   return Object.fromEntries(names.map((name) => [name, 9]));
@@ -17,9 +17,9 @@ function outgrown(): Bench {
   return bench;
 }
 
-// R37: a hold is for what one step can bring over.
+// R37: a write pause is for keys that fit one step.
 describe('the last few keys', () => {
-  it('are left to the hold', () => {
+  it('are left to the write pause', () => {
     const bench = Bench.begun(false, { a: 9, b: 9 });
     expect(bench.isIdle(bench.source)).toBe(true);
     expect(bench.copy.nearsEnd).toBe(true);
@@ -27,7 +27,7 @@ describe('the last few keys', () => {
     expect(bench.atSource()).toMatchObject({ kind: 'read', keys: [key('a'), key('b')] });
   });
 
-  it('are left to the hold though new ones are missed all the time: what is on its way ends', () => {
+  it('are left to the write pause though new ones are missed all the time: steps on their way end', () => {
     const bench = Bench.begun(false, tooManyForHold());
     const miss = (name: string): void => {
       bench.sequence += 1;
@@ -51,7 +51,7 @@ describe('the last few keys', () => {
     expect([...bench.target.missed.keys()]).toEqual(['n3', 'n4']);
   });
 
-  it('are not left to the hold while they are not all: a scan goes on', () => {
+  it('are not left to the write pause while others remain: a scan goes on', () => {
     const bench = Bench.listed({ a: 9 });
     bench.answer(bench.atSource(), readingOf([], { cursor: '17', locked: ['b'] }));
     expect(bench.copy.nearsEnd).toBe(false);
@@ -59,11 +59,11 @@ describe('the last few keys', () => {
   });
 });
 
-describe('what a hold finds too large for one step', () => {
+describe('a value that a write pause finds too large for one step', () => {
   it.each([
     ['keys without room', readingOf(['a'], { left: ['b'] })],
     ['a value in pieces', readingOf(['a'], { items: [itemOf('a', '512')] })],
-  ])('ends the hold at once: %s', (_, reply) => {
+  ])('ends the write pause at once: %s', (_, reply) => {
     const bench = Bench.begun(false, { a: 9, b: 9 });
     bench.copy.hold(startedAt);
     expect(bench.copy.isOutgrown).toBe(false);
@@ -71,7 +71,7 @@ describe('what a hold finds too large for one step', () => {
     expect(bench.copy.isOutgrown).toBe(true);
   });
 
-  it('is copied without a hold, and then the hold comes again for what was missed meanwhile', () => {
+  it('is copied without a write pause, and then the pause comes again for the keys missed meanwhile', () => {
     const bench = outgrown();
     bench.copy.release(startedAt);
     bench.move(readingOf(['a'], { left: ['b'] }));
@@ -91,7 +91,7 @@ describe('what a hold finds too large for one step', () => {
     expect(bench.copy.isComplete).toBe(true);
   });
 
-  it('is left to the next hold where it is locked by then, since only a hold keeps it free', () => {
+  it('is left to the next write pause if it is locked by then, since only a pause keeps it free', () => {
     const bench = outgrown();
     bench.copy.release(startedAt);
     bench.answer(bench.atSource(), readingOf([], { locked: ['a', 'b'] }));
@@ -100,7 +100,7 @@ describe('what a hold finds too large for one step', () => {
     expect([...bench.target.missed.keys()]).toEqual(['a', 'b']);
   });
 
-  it('is copied in a hold at last, where it was too large so many times', () => {
+  it('is copied in a write pause in the end, after it was too large several times', () => {
     const bench = Bench.begun(false, { a: 9 });
     for (let hold = 1; hold <= limits.copyHoldsCutShort; hold++) {
       bench.copy.hold(startedAt);
@@ -119,8 +119,8 @@ describe('what a hold finds too large for one step', () => {
   });
 });
 
-describe('a hold that was too short', () => {
-  it('is followed by a pass without one over all that is left', () => {
+describe('a write pause that was too short', () => {
+  it('is followed by a pass without one over all remaining keys', () => {
     const bench = Bench.begun(false, { a: 9 });
     bench.copy.hold(startedAt);
     bench.answer(bench.atSource(), null);

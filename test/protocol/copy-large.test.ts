@@ -3,12 +3,12 @@ import { limits } from '../../shared/limits.ts';
 import { Bench, key, startedAt } from './copy-bench.ts';
 import { itemOf, readingOf } from './replies.ts';
 
-describe('what is too large for one step', () => {
+describe('a value too large for one step', () => {
   it.each([
     ['has no room', readingOf([], { left: ['a'] })],
     ['goes in pieces', readingOf([], { items: [itemOf('a', '512')] })],
   ])(
-    'ends the hold at once where it is an unmarked key that was locked before: it %s',
+    'ends the write pause at once if it is an unmarked key that was locked before: it %s',
     (_, reply) => {
       const bench = Bench.listed();
       bench.answer(bench.atSource(), readingOf([], { locked: ['a'], total: 1 }));
@@ -18,7 +18,7 @@ describe('what is too large for one step', () => {
     },
   );
 
-  it('comes to a hold though it is written to between its pieces', () => {
+  it('gets a write pause though it is written to between its pieces', () => {
     const bench = Bench.begun(false, { a: 9 });
     bench.copy.hold(startedAt);
     bench.answer(bench.atSource(), readingOf([], { left: ['a'] }));
@@ -55,7 +55,7 @@ describe('a later piece that does not fit the earlier ones', () => {
     expect(bench.atSource()).toEqual({ kind: 'read', keys: [key('a')], form: 'dump' });
   });
 
-  it('gives the copy up where it never fits', () => {
+  it('fails the copy if it never fits', () => {
     const bench = Bench.held({ a: 9 });
     for (let times = 0; times < limits.copyPiecesBroken; times += 1) {
       expect(breakPiece(bench).kind).toBe('going');

@@ -5,8 +5,8 @@ import { Bench, key, startedAt } from './copy-bench.ts';
 import { itemOf, readingOf } from './replies.ts';
 import { voterOf } from './stored.ts';
 
-// R34: nothing is read before what was there has been dropped.
-describe('the beginning of a copy', () => {
+// R34: nothing is read before the old data has been dropped.
+describe('the start of a copy', () => {
   it('names its token and the generations that it may replace, and nothing is read before it is over', () => {
     const bench = new Bench(true);
     const begin = bench.atTarget();
@@ -18,7 +18,7 @@ describe('the beginning of a copy', () => {
     expect(bench.atSource()).toMatchObject({ kind: 'scan', cursor: '0', form: 'dump' });
   });
 
-  it('is said again under a higher number where no answer came, or where its number was too low', () => {
+  it('is sent again under a higher number if no answer came, or if its number was too low', () => {
     const bench = new Bench(false, { a: 1 });
     bench.answer(bench.atTarget(), null);
     const second = bench.atTarget();
@@ -28,13 +28,13 @@ describe('the beginning of a copy', () => {
     expect(bench.isIdle(bench.source)).toBe(true);
   });
 
-  it('fails where the target refuses it by its token', () => {
+  it('fails if the target refuses it by its token', () => {
     const bench = new Bench(false);
     const turn = bench.answer(bench.atTarget(), { kind: 'refused', by: 'token' });
     expect(turn).toMatchObject({ kind: 'failed', reason: expect.stringContaining('token') });
   });
 
-  it('is said again where it was under way when the epoch rose', () => {
+  it('is sent again if it was under way when the epoch rose', () => {
     const bench = new Bench(false);
     expect(bench.answer(bench.atTarget(), { kind: 'refused', by: 'epoch' }).kind).toBe('going');
     expect(bench.atTarget()).toMatchObject({ kind: 'begin', number: 2 });
@@ -53,7 +53,7 @@ describe('the mark of a missed key', () => {
     expect(bench.copy.isComplete).toBe(true);
   });
 
-  it('stays where the key was missed again after the source had been asked, and the key is read once more', () => {
+  it('stays if the key was missed again after the source was read, and the key is read once more', () => {
     const bench = Bench.held({ a: 9 });
     const read = bench.atSource();
     bench.sequence = 11;
@@ -67,7 +67,7 @@ describe('the mark of a missed key', () => {
     expect(bench.copy.isComplete).toBe(true);
   });
 
-  it('stays where the target gave no answer: the key is written again, under a higher number', () => {
+  it('stays if the target gave no answer: the key is written again, under a higher number', () => {
     const bench = Bench.held({ a: 9 });
     bench.answer(bench.atSource());
     const first = bench.atTarget();
@@ -81,7 +81,7 @@ describe('the mark of a missed key', () => {
     expect(bench.target.missed.size).toBe(0);
   });
 
-  it('stays where the target refused the write by its number', () => {
+  it('stays if the target refused the write by its number', () => {
     const bench = Bench.held({ a: 9 });
     bench.answer(bench.atSource());
     const turn = bench.answer(bench.atTarget(), { kind: 'refused', by: 'number' });
@@ -91,14 +91,14 @@ describe('the mark of a missed key', () => {
     expect(bench.target.missed.size).toBe(0);
   });
 
-  it('stays where the key was locked at the source', () => {
+  it('stays if the key was locked at the source', () => {
     const bench = Bench.held({ a: 9 });
     bench.answer(bench.atSource(), readingOf([], { locked: ['a'] }));
     expect(bench.target.missed.size).toBe(1);
     expect(bench.copy.isComplete).toBe(false);
   });
 
-  it('is that of the text, where the key is not plain ASCII and travels as bytes', () => {
+  it('is that of the text, if the key is not plain ASCII and travels as bytes', () => {
     const bench = Bench.held({ schlüssel: 9 });
     const [read] = bench.move();
     expect(read).toMatchObject({ keys: [{ key: 'schl\u00c3\u00bcssel' }] });
@@ -107,14 +107,14 @@ describe('the mark of a missed key', () => {
 });
 
 describe('the keys of a whole copy', () => {
-  it('are scanned from cursor to cursor, while what was read is written', () => {
+  it('are scanned from cursor to cursor, while the keys read so far are written', () => {
     const bench = Bench.listed();
     bench.answer(bench.atSource(), readingOf(['a'], { cursor: '17', total: 2 }));
     expect(bench.atSource()).toMatchObject({ kind: 'scan', cursor: '17' });
     expect(bench.atTarget()).toMatchObject({ kind: 'write', data: ['data of a'], number: 2 });
   });
 
-  it('are read no further ahead of the target than a few steps', () => {
+  it('are read at most a few steps ahead of the target', () => {
     const bench = Bench.listed();
     for (let step = 0; step <= limits.copyStepsAhead; step++) {
       bench.answer(bench.atSource(), readingOf([`k${step}`], { cursor: `${step + 1}` }));
@@ -131,7 +131,7 @@ describe('the keys of a whole copy', () => {
     expect(bench.atSource()).toEqual({ kind: 'read', keys: [key('a'), key('b')], form: 'dump' });
   });
 
-  it('that a step found which gave no answer are found by the same step again', () => {
+  it('of a scan step without an answer are found by the same step again', () => {
     const bench = Bench.listed();
     bench.answer(bench.atSource(), readingOf([], { cursor: '17' }));
     bench.answer(bench.atSource(), null);
@@ -150,7 +150,7 @@ describe('the keys of a whole copy', () => {
 });
 
 describe('the keys that the source lacks', () => {
-  it('are removed: listed at the target, asked for at the source', () => {
+  it('are removed: listed at the target, and looked up at the source', () => {
     const bench = Bench.begun(true);
     const list = bench.atTarget();
     expect(list).toMatchObject({ kind: 'list', cursor: '0' });
@@ -161,7 +161,7 @@ describe('the keys that the source lacks', () => {
     expect(bench.atTarget()).toMatchObject({ kind: 'write', data: ['data of b'] });
   });
 
-  it('are sought before anything is scanned: to the end of the list, and until the source has answered', () => {
+  it('are found before anything is scanned: to the end of the list, and until the source has answered', () => {
     const bench = Bench.begun(true);
     expect(bench.isIdle(bench.source)).toBe(true);
     bench.answer(bench.atTarget(), { kind: 'listed', keys: ['a'], cursor: '9' });
@@ -177,7 +177,7 @@ describe('the keys that the source lacks', () => {
     expect(bench.atSource()).toMatchObject({ kind: 'scan', cursor: '0' });
   });
 
-  it('are listed no further ahead of the source than one step', () => {
+  it('are listed at most one step ahead of the source', () => {
     const bench = Bench.begun(true);
     const keys = Array.from({ length: limits.copyKeysPerStep }, (_, at) => `k${at}`);
     bench.copy.readFrom(null);
@@ -188,7 +188,7 @@ describe('the keys that the source lacks', () => {
     expect(bench.atTarget()).toMatchObject({ kind: 'list', cursor: '9' });
   });
 
-  it('are asked for again where the source gave no answer', () => {
+  it('are looked up again if the source gave no answer', () => {
     const bench = Bench.begun(true);
     bench.answer(bench.atTarget(), { kind: 'listed', keys: ['a'], cursor: null });
     bench.answer(bench.atSource(), null);
@@ -196,7 +196,7 @@ describe('the keys that the source lacks', () => {
     expect(bench.atSource()).toMatchObject({ keys: [key('a')], form: 'absent' });
   });
 
-  it('are read by name where they were locked, since a lock may mean their return', () => {
+  it('are read by name if they were locked, since a lock may mean their return', () => {
     const bench = Bench.begun(true);
     bench.answer(bench.atTarget(), { kind: 'listed', keys: ['a'], cursor: null });
     bench.answer(bench.atSource(), readingOf([], { locked: ['a'] }));
@@ -205,7 +205,7 @@ describe('the keys that the source lacks', () => {
     expect(bench.atSource()).toEqual({ kind: 'read', keys: [key('a')], form: 'dump' });
   });
 
-  it('are listed again from where the last answer ended, where the target gave none', () => {
+  it('are listed again from the end of the last answer, if the target gave none', () => {
     const bench = Bench.begun(true);
     bench.answer(bench.atTarget(), { kind: 'listed', keys: [], cursor: '4' });
     bench.answer(bench.atTarget(), null);
@@ -217,7 +217,7 @@ describe('the keys that the source lacks', () => {
 describe('another source', () => {
   const other = () => new RegionLink(voterOf('middle'), Number.NEGATIVE_INFINITY, 0);
 
-  it('is scanned from the beginning, and nothing is listed against it anew', () => {
+  it('is scanned from the beginning, and nothing is listed against it again', () => {
     const bench = Bench.listed();
     bench.answer(bench.atSource(), readingOf(['a'], { cursor: '17' }));
     const late = bench.atSource();
@@ -234,7 +234,7 @@ describe('another source', () => {
     expect(bench.copy.isComplete).toBe(true);
   });
 
-  it('is asked for the missed keys that the last one was asked for, and the late answer is nobody’s', () => {
+  it('is asked for the missed keys requested from the last one, whose late answer is ignored', () => {
     const bench = Bench.held({ a: 9 });
     const late = bench.atSource();
     const read = bench.atOther(other());
@@ -243,7 +243,7 @@ describe('another source', () => {
     expect(read).toMatchObject({ kind: 'read', keys: [key('a')] });
   });
 
-  it('is asked which keys it lacks where the last one has not said so, and no others', () => {
+  it('is asked which keys it lacks if the last one has not answered that, and no others', () => {
     const bench = Bench.begun(true);
     bench.answer(bench.atTarget(), { kind: 'listed', keys: ['a'], cursor: '9' });
     bench.answer(bench.atSource(), readingOf([]));
@@ -253,7 +253,7 @@ describe('another source', () => {
     expect(bench.isIdle(bench.target)).toBe(true);
   });
 
-  it('is asked for nothing new in the hold, where the scan was over already', () => {
+  it('is asked for nothing new in the write pause, if the scan was over already', () => {
     const bench = Bench.listed();
     bench.answer(bench.atSource());
     bench.copy.phase = 'hold';
@@ -263,7 +263,7 @@ describe('another source', () => {
 });
 
 describe('a value too large for one round', () => {
-  it('goes in pieces, each read from where the last one ended', () => {
+  it('goes in pieces, each read from the end of the last one', () => {
     const bench = Bench.held({ a: 9 });
     bench.move(readingOf([], { items: [itemOf('a', '512')] }));
     expect(bench.target.missed.size).toBe(1);
@@ -272,7 +272,7 @@ describe('a value too large for one round', () => {
     expect(bench.target.missed.size).toBe(0);
   });
 
-  it('is begun again where the key was missed again meanwhile', () => {
+  it('starts again if the key was missed again meanwhile', () => {
     const bench = Bench.held({ a: 9 });
     bench.move(readingOf([], { items: [itemOf('a', '512')] }));
     bench.sequence = 11;
@@ -282,7 +282,7 @@ describe('a value too large for one round', () => {
     expect(bench.target.missed.size).toBe(0);
   });
 
-  it('is settled only up to what had been given out when its first piece was read', () => {
+  it('is settled only up to the last transaction assigned when its first piece was read', () => {
     const bench = Bench.held({ a: 9 });
     bench.move(readingOf([], { items: [itemOf('a', '512')] }));
     const last = bench.atSource();
@@ -294,7 +294,7 @@ describe('a value too large for one round', () => {
     expect(bench.target.missed.size).toBe(1);
   });
 
-  it('is begun again at another source', () => {
+  it('starts again at another source', () => {
     const bench = Bench.held({ a: 9 });
     bench.move(readingOf([], { items: [itemOf('a', '512')] }));
     const other = new RegionLink(voterOf('middle'), Number.NEGATIVE_INFINITY, 0);
@@ -317,7 +317,7 @@ describe('a key that the target cannot take', () => {
     expect(bench.target.missed.size).toBe(0);
   });
 
-  it('in the logical form either makes the copy fail, with what its server said', () => {
+  it('in the logical form either makes the copy fail, with the error of its server', () => {
     const bench = Bench.held({ a: 9 });
     const turns = ['dump', 'logical'].map((form) => {
       const read = bench.atSource();
@@ -333,7 +333,7 @@ describe('a key that the target cannot take', () => {
 });
 
 describe('the progress of a copy', () => {
-  it('tells keys copied and left, their rate, and when they will be done', () => {
+  it('reports keys copied and left, their rate, and when they will be done', () => {
     const bench = Bench.listed();
     bench.move(readingOf(['a', 'b'], { cursor: '17', total: 10 }));
     expect(bench.copy.progress(startedAt + 1_000)).toEqual({
@@ -358,14 +358,14 @@ describe('the progress of a copy', () => {
     });
   });
 
-  it('counts what was missed, where that is all that is copied', () => {
+  it('counts the missed keys, if only those are copied', () => {
     const bench = Bench.held({ a: 1, b: 2 });
     expect(bench.copy.progress(startedAt)).toMatchObject({ whole: false, left: 2, done: 0 });
     bench.move();
     expect(bench.copy.progress(startedAt)).toMatchObject({ left: 0, done: 2, etaMs: 0 });
   });
 
-  it('says when only removals are made, and that nobody has counted yet', () => {
+  it('names the phase of removals, and says that nobody has counted yet', () => {
     const bench = Bench.begun(true);
     expect(bench.copy.progress(startedAt)).toMatchObject({ phase: 'removals', left: null });
     bench.answer(bench.atTarget());

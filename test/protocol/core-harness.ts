@@ -41,13 +41,13 @@ import { CheckedCore } from './checked-core.ts';
 import { Replies } from './replies.ts';
 import { tablesOf, voterOf } from './stored.ts';
 
-/** Where the clock of every harness begins, ms. */
+/** The time at which the clock of every harness begins, ms. */
 export const start = 1_000_000;
 
-/** What a round, a deadline or a silence takes here, ms. The last is other than its default, which must not be used. */
+/** The timings of a round, a vote and a silence here, ms. The last differs from its default, which must not be used. */
 export const timing = { voteDeadlineMs: 2_000, roundTimeoutMs: 2_500, outAfterMs: 3_200 } as const;
 
-/** How a harness differs from three regions that have voted since ever, plenty of connections, and no other storage. */
+/** Differences from three regions that have always voted, plenty of connections, and no other stored state. */
 export interface HarnessOptions {
   readonly regions?: readonly RegionId[];
   readonly connections?: number;
@@ -66,7 +66,7 @@ function newestOf({ unconfirmed = [], missed = [] }: Partial<Stored> = {}): numb
   return Math.max(0, ...unconfirmed.map(({ sequence }) => sequence), ...marks);
 }
 
-/** A frame that sets each of `keys`, with what `given` says. It may be tried for ten seconds. */
+/** A frame that sets each of `keys`, with the fields of `given`. It may be tried for ten seconds. */
 export function frameOf(keys: readonly string[], given: Partial<WriteFrame> = {}): WriteFrame {
   framesMade += 1;
   return {
@@ -86,8 +86,8 @@ export function frameOf(keys: readonly string[], given: Partial<WriteFrame> = {}
 }
 
 /**
- * One core, driven by hand: frames go in, rounds come out and are answered as the test says, and the clock moves only
- * when told. Nothing is random and nothing runs by itself.
+ * Drives one core by hand: frames go in, rounds come out and are answered as the test says, and only the test moves
+ * the clock. Nothing is random and nothing runs by itself.
  */
 export class CoreHarness {
   now: number;
@@ -95,11 +95,11 @@ export class CoreHarness {
   readonly regions: readonly RegionId[];
   readonly #options: HarnessOptions;
   readonly #connections: number;
-  /** What each step came to, oldest first. */
+  /** The output of each step, oldest first. */
   readonly steps: Ready[] = [];
-  /** What storage holds after the last step. */
+  /** The contents of storage after the last step. */
   readonly tables: Tables;
-  /** How many keys each region holds before the shard begins; 0 where none is named. */
+  /** The number of keys that each region holds before the shard begins; 0 for a region without an entry. */
   readonly holds = new Map<RegionId, number>();
   readonly #generation: number;
   readonly #flights = new Map<number, SentRound>();
@@ -142,7 +142,7 @@ export class CoreHarness {
     this.core = new CheckedCore(config, stored, this.now);
   }
 
-  /** A harness whose regions have all answered their first round: nothing is owed, waiting or on its way. */
+  /** A harness whose regions have all answered their first round: nothing is unacknowledged, waiting or on its way. */
   static greeted(options: HarnessOptions = {}): CoreHarness {
     const harness = new CoreHarness(options);
     harness.tick();
@@ -151,14 +151,14 @@ export class CoreHarness {
     return harness;
   }
 
-  /** A new life, from what storage holds, at the same moment. What is on its way is forgotten. */
+  /** A new instance on the stored state, at the same moment. All messages on their way are lost. */
   restarted(options: HarnessOptions = {}): CoreHarness {
     this.tables.incarnation += 1;
     const stored = { ...this.tables.stored(this.#generation), ...options.stored };
     return new CoreHarness({ ...this.#options, now: this.now, ...options, stored });
   }
 
-  /** What the last step came to. */
+  /** The output of the last step. */
   get last(): Ready {
     const last = this.steps.at(-1);
     if (last === undefined) throw new Error('no step was made');
@@ -195,7 +195,7 @@ export class CoreHarness {
     return this.steps.flatMap(({ sends }) => sends.filter((send) => send.kind === 'round'));
   }
 
-  /** The only round on its way to `region`; it throws where there is none or several. */
+  /** The only round on its way to `region`; it throws if there is none or several. */
   flight(region: RegionId): SentRound {
     const [only, ...more] = this.flightsTo(region);
     if (only === undefined || more.length > 0) {
@@ -272,7 +272,7 @@ export class CoreHarness {
     return arrivals.map(({ ticket }) => ticket);
   }
 
-  /** A reader asks; what it is told comes back. */
+  /** A reader asks for outcomes; returns the answer. */
   ask(
     transactions: readonly TransactionOrder[],
     recorded: readonly StoredDecision[] = [],
@@ -304,7 +304,7 @@ export class CoreHarness {
     this.step({ kind: 'lease-requested', wishes });
   }
 
-  /** An operator orders; what is answered comes back. */
+  /** An operator sends an admin command; returns the answer. */
   order(order: MemberOrder): OrderAnswer {
     this.#tickets += 1;
     this.step({ kind: 'admin-command', ticket: this.#tickets, order });
@@ -313,19 +313,19 @@ export class CoreHarness {
     return reply.answer;
   }
 
-  /** What a caller was told; undefined while it waits. */
+  /** The answer to a caller; undefined while it waits. */
   answerTo(ticket: Ticket): WriteAnswer | undefined {
     const reply = this.#answers.get(ticket);
     return reply?.kind === 'write' ? reply.answer : undefined;
   }
 
-  /** What a client that reads through the coordinator was told; undefined while it waits. */
+  /** The answer to a client that reads through the coordinator; undefined while it waits. */
   readAnswerTo(ticket: Ticket): ReadAnswer | undefined {
     const reply = this.#answers.get(ticket);
     return reply?.kind === 'read' ? reply.answer : undefined;
   }
 
-  /** The record that a caller was told; it throws where the write was not decided. */
+  /** The record that answered a caller; it throws if the write was not decided. */
   record(ticket: Ticket): WriteRecord {
     const answer = this.answerTo(ticket);
     if (answer?.kind !== 'decided') throw new Error(`not decided: ${JSON.stringify(answer)}`);
@@ -333,8 +333,8 @@ export class CoreHarness {
   }
 
   /**
-   * A round is executed: every decision is acknowledged, every prepare gets a yes, and a step of a copy finds or takes
-   * what it asks for, unless `given` says otherwise.
+   * Executes a round: every decision is acknowledged, every prepare gets a yes, and a step of a copy finds or takes
+   * everything that it names, unless `given` says otherwise.
    */
   execute(
     send: SentRound,
@@ -352,12 +352,12 @@ export class CoreHarness {
     );
   }
 
-  /** A region without the shard's state refuses a round, and says what it holds. */
+  /** A region without the shard's state refuses a round, and reports its number of keys. */
   count(send: SentRound, keys = this.holds.get(send.region) ?? 0, has = 0): void {
     this.end(send, { kind: 'refused', refusal: { kind: 'generation', has, keys } });
   }
 
-  /** The comparison that the last step asked for; it throws where there is none. */
+  /** The comparison that the last step requested; it throws if there is none. */
   get comparison(): ComparisonRequest {
     const { comparison } = this.last;
     if (comparison === null) throw new Error('nothing is to be compared');
@@ -446,7 +446,7 @@ export class CoreHarness {
     this.step({ kind: 'tick' });
   }
 
-  /** One event. Whatever a test is about, no step may use more connections than there are (R20). */
+  /** Handles one event. In every test, no step may use more connections than there are (R20). */
   step(event: CoordinatorEvent): void {
     const ready = this.core.step(event, this.now, `e${this.steps.length}-`);
     this.steps.push(ready);

@@ -55,8 +55,8 @@ describe('a decision', () => {
     expect(writes.map(({ record }) => record.outcome)).toEqual(['committed', 'rejected']);
   });
 
-  // R6: where every part was rejected there is nothing to apply, but the answers are kept.
-  it('is a rejection where no part is left to commit', () => {
+  // R6: if every part was rejected there is nothing to apply, but the answers are kept.
+  it('is a rejection if no part is left to commit', () => {
     const { storage, sequence, writes } = recordDecision(
       transactionOf(frameOf(['a']), frameOf(['a'])),
       [failed, erred],
@@ -68,7 +68,7 @@ describe('a decision', () => {
     expect(sequence).toBe(41);
   });
 
-  it('tells of each write what its regions said, how often it was tried, and how long it took', () => {
+  it('reports per write the votes of its regions, its attempts, and its duration', () => {
     const transaction = transactionOf(frameOf(['a']), frameOf(['a']));
     transaction.sent('far', 1_060);
     transaction.count('far', { state: 'yes', outcomes: [], fingerprints: [] }, 1_160);

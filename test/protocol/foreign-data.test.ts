@@ -28,7 +28,7 @@ function begunCopies(harness: CoreHarness): number {
   return harness.rounds.filter(({ round }) => round.copy?.kind === 'begin').length;
 }
 
-// R45: what another Lockstep has left is somebody's data too.
+// R45: data that another Lockstep has left belongs to somebody too.
 describe('a region that holds the state of another Lockstep', () => {
   it('is not replaced by force alone, but only once the number of its keys is sent back', () => {
     const harness = probed();
@@ -54,7 +54,7 @@ describe('a region that holds the state of another Lockstep', () => {
     expect(round).toMatchObject({ takes: 40, copy: { kind: 'begin', replaces: [7], agreed: 12 } });
   });
 
-  it('is no longer that if it executes a round: a late copy has begun there, and any order to return is taken', () => {
+  it('is no longer foreign once it executes a round: a late copy has begun, and a plain command to return works', () => {
     for (const order of [returnFar, { ...returnFar, force: true }]) {
       const harness = probed();
       harness.count(harness.flight('far'), 40, 12);
@@ -95,7 +95,7 @@ describe('a region that holds the state of another Lockstep', () => {
     expect(begunCopies(harness)).toBe(0);
   });
 
-  it('is replaced by the next instance if its coordinator dies after the number was sent back, and once only', () => {
+  it('is replaced once, by the next instance, if its coordinator dies after the number was sent back', () => {
     const before = probed();
     before.count(before.flight('far'), 40, 12);
     before.order({ ...returnFar, force: true, replace: 40 });
@@ -108,7 +108,7 @@ describe('a region that holds the state of another Lockstep', () => {
     expect(harness.tables.regions.get('far')).toMatchObject({ takes: 0, agreed: null });
   });
 
-  it('is not forced before it has said what it holds', () => {
+  it('is not forced before it has reported the number of its keys', () => {
     const harness = probed();
     expect(harness.order({ ...returnFar, force: true, replace: 40 })).toMatchObject({
       kind: 'refused',
@@ -116,7 +116,7 @@ describe('a region that holds the state of another Lockstep', () => {
     });
   });
 
-  it('is added without its keys being lost, whatever number came with the addition', () => {
+  it('is added without losing its keys, regardless of the number sent with the addition', () => {
     const harness = CoreHarness.greeted();
     harness.order({ kind: 'add', region: 'new', replace: 1_000 });
     const until = harness.now + limits.outProbeBackoffMaxMs;
@@ -129,9 +129,9 @@ describe('a region that holds the state of another Lockstep', () => {
   });
 });
 
-// Whoever is believed keeps all that it holds, and nobody has said how much that is.
-describe('a region that was believed and is not any more', () => {
-  /** A harness of two regions, of which `far` was believed, and then `near` instead. */
+// A force-recovered region keeps all its data, and nobody has said how much that is.
+describe('a region that was force-recovered and is superseded', () => {
+  /** A harness of two regions: first `far` was force-recovered, and then `near` instead. */
   function rebelieved(): CoreHarness {
     const harness = CoreHarness.greeted({ regions: ['near', 'far'] });
     harness.arrive(frameOf(['a'], lasting));
@@ -144,7 +144,7 @@ describe('a region that was believed and is not any more', () => {
     return harness;
   }
 
-  it('loses none of them to a copy from the one that was force-recovered instead, before their number is sent back', () => {
+  it('loses no key to a copy from the one that was force-recovered instead, before their number is sent back', () => {
     const harness = rebelieved();
     for (let turn = 0; turn < 4; turn += 1) {
       const send = nextToFar(harness);
@@ -157,7 +157,7 @@ describe('a region that was believed and is not any more', () => {
     expect(harness.order({ ...returnFar, replace: 30 }).kind).toBe('taken');
   });
 
-  it('nor to another Lockstep whose state it held', () => {
+  it('loses no key to another Lockstep whose state it held', () => {
     const harness = probed();
     harness.count(harness.flight('far'), 40, 12);
     harness.order({ kind: 'believe', region: 'far' });
@@ -168,8 +168,8 @@ describe('a region that was believed and is not any more', () => {
   });
 });
 
-// Between the order and its first vote no region votes: what it holds is all that is left.
-describe('a region that is believed and does not vote yet', () => {
+// Between the force-recovery and its first vote no region votes: its data is all that is left.
+describe('a region that is force-recovered and does not vote yet', () => {
   function believed(): CoreHarness {
     const harness = CoreHarness.greeted({ regions: ['near', 'far'] });
     harness.order({ kind: 'believe', region: 'far' });
@@ -192,7 +192,7 @@ describe('a region that is believed and does not vote yet', () => {
     },
   );
 
-  it('is not forgotten by the next instance if it is not configured any more, before it has been copied', () => {
+  it('is not forgotten by the next instance before it has been copied, even if it has left the configuration', () => {
     const harness = believed().restarted({ regions: ['near'] });
     harness.tick();
     harness.run(2 * limits.outProbeBackoffMaxMs, ['near', 'far']);

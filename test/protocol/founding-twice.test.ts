@@ -5,7 +5,7 @@ import type { SentRound } from '../../shared/protocol/io/events.ts';
 import { RegionModel } from '../region/model.ts';
 import { CoreHarness } from './core-harness.ts';
 
-/** R45: a shard is founded once, whatever its instances do at the same time, and whatever arrives late. */
+/** R45: a shard is founded once, even if two of its instances act at the same time, and if messages arrive late. */
 
 const regions: readonly RegionId[] = ['near', 'middle', 'far'];
 const nothing = { epoch: 0, regions: [], generation: 9 };
@@ -13,7 +13,7 @@ const nothing = { epoch: 0, regions: [], generation: 9 };
 let models: ReadonlyMap<RegionId, RegionModel>;
 let now: () => number;
 
-/** Regions with so many keys each, which Lockstep did not put there. */
+/** Regions that hold the given numbers of keys, which Lockstep did not put there. */
 function filled(counts: Readonly<Record<RegionId, number>>): void {
   models = new Map(regions.map((region) => [region, new RegionModel(() => now())]));
   for (const [region, count] of Object.entries(counts)) {
@@ -32,7 +32,7 @@ function keysIn(region: RegionId): readonly string[] {
   return [...modelOf(region).state().data.keys()].sort();
 }
 
-/** An instance that begins on what is stored, and has not been answered yet. */
+/** An instance that begins on the stored state, and has not been answered yet. */
 function born(harness: CoreHarness): CoreHarness {
   now = () => harness.now;
   harness.tick();
@@ -71,7 +71,7 @@ function statesOf(harness: CoreHarness): readonly string[] {
 
 const allVote = regions.map((region) => `${region} voter`);
 
-/** An instance that has been told what all regions hold, with nothing on its way. */
+/** An instance that knows the key counts of all regions, with nothing on its way. */
 function counted(options: ConstructorParameters<typeof CoreHarness>[0] = {}): CoreHarness {
   const harness = born(new CoreHarness({ regions, stored: nothing, ...options }));
   answerAll(harness);
@@ -94,7 +94,7 @@ describe('an instance that was left behind before its shard had members', () => 
     expect(statesOf(harness)).toEqual(allVote);
   });
 
-  it('says nothing to an order to found that it does not store first: then it learns that it owns nothing', () => {
+  it('stores a command to found before it answers: then it learns that it owns nothing', () => {
     filled({ near: 5 });
     const stale = counted();
     const harness = born(stale.restarted());
@@ -114,7 +114,7 @@ describe('an instance that was left behind before its shard had members', () => 
     }
   });
 
-  it('finds the next one’s state where it counts again, and begins nothing over it', () => {
+  it('finds the next one’s state if it counts again, and begins nothing over it', () => {
     filled({});
     const stale = born(new CoreHarness({ regions, stored: nothing }));
     const harness = born(stale.restarted());
@@ -127,7 +127,7 @@ describe('an instance that was left behind before its shard had members', () => 
   });
 });
 
-describe('an instance that dies at a step of the beginning', () => {
+describe('an instance that dies at a step of the founding', () => {
   beforeEach(() => filled({ near: 5, far: 2 }));
 
   it('before its source is stored leaves the choice free, and nothing is lost', () => {
@@ -165,7 +165,7 @@ describe('an instance that dies at a step of the beginning', () => {
     ['as the next one copies', false],
     ['when the next one has copied', true],
   ])(
-    'at each step of its copies is followed by one that ends them, what arrives %s',
+    'at each step of its copies is followed by one that ends them, with messages that arrive %s',
     (_, isLast) => {
       for (let steps = 1; steps < 40; steps += 1) {
         filled({ near: 5, far: 2 });
@@ -205,8 +205,8 @@ describe('an instance that dies at a step of the beginning', () => {
   });
 });
 
-describe('a source that is believed and has not been taken yet', () => {
-  it('keeps all its keys if it is called back with a smaller number, also by the next instance', () => {
+describe('a source that is force-recovered and does not vote yet', () => {
+  it('keeps all its keys if a command to return names a smaller number, also in the next instance', () => {
     filled({ near: 5 });
     const first = counted();
     expect(foundFrom(first, 'near').kind).toBe('taken');
@@ -230,7 +230,7 @@ describe('two coordinators with storages of their own', () => {
   /** A second one over the same regions, with another generation. */
   const other = { stored: { ...nothing, generation: 11 } };
 
-  it('that begin over empty regions each keep what they took first, and none replaces the other', () => {
+  it('that begin over empty regions each keep the regions that they took first, and neither replaces the other', () => {
     filled({});
     const one = counted();
     const two = counted(other);
@@ -246,7 +246,7 @@ describe('two coordinators with storages of their own', () => {
     expect(two.statusOf('near')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
   });
 
-  it('that are founded from different regions lose nothing that was not named to the one that replaces it', () => {
+  it('that are founded from different regions lose only keys that an operator named to the second one', () => {
     filled({ near: 5, far: 2 });
     const one = counted();
     const two = counted(other);

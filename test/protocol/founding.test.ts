@@ -7,7 +7,7 @@ import { voterOf } from './stored.ts';
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 const nothing = { epoch: 0, regions: [], generation: 9 };
 
-/** A shard without members, whose regions have said that they hold so many keys. */
+/** A shard without members, whose regions have reported the given numbers of keys. */
 function counted(
   counts: Readonly<Record<string, number>>,
   options: HarnessOptions = {},
@@ -39,8 +39,8 @@ function copies(harness: CoreHarness): readonly string[] {
 }
 
 // R45: nothing is begun over data that Lockstep did not write.
-describe('a shard that begins', () => {
-  it('asks every region what it holds, by a round that none executes, and stores nothing before', () => {
+describe('a shard that is founded', () => {
+  it('asks every region for its number of keys, by a round that none executes, and stores nothing before', () => {
     const harness = new CoreHarness({ stored: nothing });
     harness.tick();
     expect(harness.sent.map(({ region }) => region).sort()).toEqual(['far', 'middle', 'near']);
@@ -67,7 +67,7 @@ describe('a shard that begins', () => {
     expect(harness.core.status().founding).toBeNull();
   });
 
-  it('has writes and reads wait for it that came before, and answers them', () => {
+  it('answers the writes and reads that waited for it', () => {
     const harness = new CoreHarness({ stored: nothing });
     const ticket = harness.arrive(frameOf(['a']));
     const read = harness.read();
@@ -80,7 +80,7 @@ describe('a shard that begins', () => {
     expect(harness.readAnswerTo(read)).toMatchObject({ kind: 'read' });
   });
 
-  it('refuses writes and strong reads where one region holds data and the others are empty', () => {
+  it('refuses writes and strong reads if one region holds data and the others are empty', () => {
     const harness = counted({ near: 500 });
     const ticket = harness.arrive(frameOf(['a'], lasting));
     expect(harness.answerTo(ticket)).toMatchObject({
@@ -101,7 +101,7 @@ describe('a shard that begins', () => {
     });
   });
 
-  it('refuses those that had waited, as soon as the regions have said what they hold', () => {
+  it('refuses the writes and reads that had waited, as soon as the regions have answered', () => {
     const harness = new CoreHarness({ stored: nothing });
     harness.holds.set('far', 1);
     const ticket = harness.arrive(frameOf(['a'], lasting));
@@ -111,7 +111,7 @@ describe('a shard that begins', () => {
     expect(harness.readAnswerTo(read)).toMatchObject({ kind: 'unavailable' });
   });
 
-  it('stores nothing and copies nothing while it waits for an operator, and asks less and less', () => {
+  it('stores and copies nothing while it waits for an operator, and asks at growing intervals', () => {
     const harness = counted({ near: 500, middle: 499, far: 500 });
     harness.run(600_000);
     expect(harness.persisted).toEqual([]);
@@ -121,7 +121,7 @@ describe('a shard that begins', () => {
     expect(toNear).toBeGreaterThan(10);
   });
 
-  it('begins by itself once an operator has emptied what was full', () => {
+  it('begins by itself after an operator has emptied the regions that held data', () => {
     const harness = counted({ near: 500 });
     harness.holds.clear();
     harness.run(limits.foundingRecountBackoffMinMs + 10);
@@ -144,7 +144,7 @@ describe('a shard that begins', () => {
     expect(harness.core.status().founding).toBeNull();
   });
 
-  it('asks once more before it begins, what was said a while ago may have changed', () => {
+  it('asks once more before it begins, as an earlier answer may be out of date', () => {
     const harness = counted({}, { regions: ['near'] });
     expect(harness.core.status().founding).toBeNull();
     const late = new CoreHarness({ stored: nothing });
@@ -155,7 +155,7 @@ describe('a shard that begins', () => {
     expect(late.core.status().founding).toMatchObject({ phase: 'waiting', keys: { near: 3 } });
   });
 
-  it('begins with the regions that are left where an operator removes the silent one, and with one added', () => {
+  it('begins with the remaining regions if an operator removes the silent one, and with one added', () => {
     const harness = new CoreHarness({ stored: nothing });
     harness.tick();
     harness.run(100, ['near', 'middle']);
@@ -167,7 +167,7 @@ describe('a shard that begins', () => {
     expect(states.sort()).toEqual(['middle voter', 'near voter', 'new voter']);
   });
 
-  it('takes no order about members that it does not have, and keeps its last region', () => {
+  it('takes no admin command about members before it has any, and keeps its last region', () => {
     const harness = counted({ near: 5 }, { regions: ['near', 'far'] });
     for (const order of [
       { kind: 'return', region: 'near', whole: true, force: true },
@@ -197,7 +197,7 @@ describe('a shard that begins', () => {
     }
   });
 
-  it('forgets all counts where its coordinator dies, and begins anew', () => {
+  it('forgets all counts if its coordinator dies, and begins again', () => {
     const before = counted({ near: 500 });
     const harness = before.restarted();
     harness.tick();
@@ -207,8 +207,8 @@ describe('a shard that begins', () => {
   });
 });
 
-describe('an order to found a shard', () => {
-  it('from a region has it vote alone, over all that it holds, and everything copied to the others', () => {
+describe('an admin command to found a shard', () => {
+  it('from a region has it vote alone, over all its data, and everything copied to the others', () => {
     const harness = counted({ near: 500 });
     expect(found(harness, { source: 'near' })).toMatchObject({ kind: 'taken' });
     const [begin] = harness.sent;
@@ -228,7 +228,7 @@ describe('an order to found a shard', () => {
     expect(harness.changes[0]).toMatchObject({ region: 'near', event: 'founded' });
   });
 
-  it('is refused with the numbers where others would lose keys, until these are sent back', () => {
+  it('is refused with the numbers if others would lose keys, until these are sent back', () => {
     const harness = counted({ near: 500, far: 12 });
     const refused = found(harness, { source: 'near' });
     expect(refused).toMatchObject({ kind: 'refused', detail: expect.stringContaining('12') });
@@ -239,7 +239,7 @@ describe('an order to found a shard', () => {
     expect(harness.tables.regions.get('far')).toMatchObject({ takes: 12 });
   });
 
-  it('holds back from a region that was silent then, and proves to hold keys', () => {
+  it('overwrites no region that was silent then, and proves to hold keys', () => {
     const harness = new CoreHarness({ stored: nothing });
     harness.holds.set('near', 500);
     harness.tick();
@@ -261,7 +261,7 @@ describe('an order to found a shard', () => {
     expect(copies(harness).filter((step) => step.startsWith('far'))).toEqual([]);
   });
 
-  it('survives the death of its coordinator at each moment: the source is taken over, and no other', () => {
+  it('survives the death of its coordinator at each moment: the named source is taken over, and no other', () => {
     const harness = counted({ near: 500 });
     found(harness, { source: 'near' });
     const next = harness.restarted();
@@ -275,11 +275,11 @@ describe('an order to found a shard', () => {
       'voter',
     ]);
     expect(copies(next)[0]).toBe('near begin');
-    // What was allowed once is not allowed for ever.
+    // A permission that was given once does not last for ever.
     for (const { takes } of next.tables.regions.values()) expect(takes).toBe(0);
   });
 
-  it('that all hold the same begins with the counts seen, and is refused where these differ', () => {
+  it('that all hold the same begins with the counts seen, and is refused if these differ', () => {
     const harness = counted({ near: 500, middle: 500, far: 499 });
     expect(keysOf(found(harness, { agree: true }))).toEqual({ near: 500, middle: 500, far: 499 });
     const alike = counted({ near: 3, middle: 3, far: 3 });
@@ -298,7 +298,7 @@ describe('an order to found a shard', () => {
     }
   });
 
-  it('that names nothing has the regions asked once more', () => {
+  it('without a source has the regions asked once more', () => {
     const harness = counted({ near: 500 });
     harness.holds.clear();
     expect(found(harness, {}).kind).toBe('taken');
@@ -310,7 +310,7 @@ describe('an order to found a shard', () => {
 describe('regions that hold equally many keys', () => {
   const compared = { kind: 'compared', checked: 2, differing: 0 } as const;
 
-  it('are compared slice by slice, and the shard begins where they hold the same', () => {
+  it('are compared slice by slice, and the shard begins if they hold the same', () => {
     const harness = counted({ near: 4, middle: 4, far: 4 });
     const first = harness.comparison;
     expect(first).toMatchObject({ regions: ['near', 'middle', 'far'], cursor: null });
@@ -328,7 +328,7 @@ describe('regions that hold equally many keys', () => {
     for (const { round } of harness.sent) expect(round).toMatchObject({ begin: true, takes: 4 });
   });
 
-  it('wait for an operator where one key differs, and are not compared again before he asks', () => {
+  it('wait for an operator if one key differs, and are not compared again before he asks', () => {
     const harness = counted({ near: 4, middle: 4, far: 4 });
     const { number } = harness.comparison;
     harness.step({
@@ -347,7 +347,7 @@ describe('regions that hold equally many keys', () => {
     expect(harness.steps.filter(({ comparison }) => comparison !== null)).toHaveLength(2);
   });
 
-  it('are compared again from where it stopped when a region was silent, and anew with other counts', () => {
+  it('resume a comparison that stopped at a silent region, and restart it with other counts', () => {
     const harness = counted({ near: 4, middle: 4, far: 4 });
     const { number } = harness.comparison;
     const result = { kind: 'silent', region: 'far', reason: 'no answer' } as const;
@@ -363,7 +363,7 @@ describe('regions that hold equally many keys', () => {
     expect(anew?.cursor).toBeNull();
   });
 
-  it('are compared anew where a region comes or goes meanwhile', () => {
+  it('are compared again from the start if a region is added or removed meanwhile', () => {
     const harness = counted({ near: 4, middle: 4, far: 4, new: 4 });
     const { number } = harness.comparison;
     harness.order({ kind: 'add', region: 'new' });
@@ -378,7 +378,7 @@ describe('regions that hold equally many keys', () => {
     expect(harness.core.status().founding).not.toBeNull();
   });
 
-  it('need no comparison where there is only one', () => {
+  it('need no comparison if there is only one', () => {
     const harness = counted({ near: 4 }, { regions: ['near'] });
     expect(harness.core.status().founding).toBeNull();
     expect(harness.flight('near').round).toMatchObject({ begin: true, takes: 4 });
@@ -386,7 +386,7 @@ describe('regions that hold equally many keys', () => {
 });
 
 describe('a region with keys that Lockstep did not put there', () => {
-  it('that is added or configured is held, with their number, and nothing is copied over them', () => {
+  it('that is added or configured returns only manually, with their number, and nothing is copied over them', () => {
     const harness = CoreHarness.greeted();
     harness.order({ kind: 'add', region: 'new' });
     harness.run(100, harness.regions);
@@ -408,7 +408,7 @@ describe('a region with keys that Lockstep did not put there', () => {
     expect(harness.flight('new').round).toMatchObject({ takes: 100, copy: { kind: 'begin' } });
   });
 
-  it('that come while a copy begins keep it out as well', () => {
+  it('is kept out as well if they come while a copy begins', () => {
     const harness = CoreHarness.greeted();
     harness.order({ kind: 'add', region: 'new', replace: 2 });
     for (let waited = 0; waited < 20_000 && harness.flightsTo('new').length === 0; waited += 10) {
@@ -421,7 +421,7 @@ describe('a region with keys that Lockstep did not put there', () => {
     expect(harness.statusOf('new')).toMatchObject({ state: 'out', cause: 'foreign', held: true });
   });
 
-  it('may return without a number once an operator has emptied it', () => {
+  it('may return without a number after an operator has emptied it', () => {
     const harness = CoreHarness.greeted();
     harness.order({ kind: 'add', region: 'new' });
     const probe = () => {
@@ -437,7 +437,7 @@ describe('a region with keys that Lockstep did not put there', () => {
     expect(harness.order(order).kind).toBe('taken');
   });
 
-  it('is one that has lost what it acknowledged and was filled by somebody else', () => {
+  it('is one that has lost acknowledged writes and was filled by somebody else', () => {
     const harness = CoreHarness.greeted();
     harness.arrive(frameOf(['a'], lasting));
     harness.count(harness.flight('far'), 30);

@@ -23,20 +23,20 @@ function read(): Lease {
 
 // R30: a delayed renewal cannot reach beyond the reading that it answers.
 describe('a lease', () => {
-  it('is asked for by a reading first, which grants nothing', () => {
+  it('starts with a request for a clock reading, which grants nothing', () => {
     const lease = new Lease(never);
     lease.want(0, leaseWantedMs);
     expect(lease.orderFor(0)).toEqual({ reading: null, ttlMs });
     expect(lease.endsAt).toBe(never);
   });
 
-  it('is granted on the reading as soon as that has come', () => {
+  it('is granted on the clock reading as soon as that has come', () => {
     const lease = read();
     expect(lease.dueAt(0)).toBe(0);
     expect(lease.orderFor(0)).toEqual({ reading: clock, ttlMs });
   });
 
-  it('ends for the coordinator by when the reading came, not by when the renewal left', () => {
+  it('ends for the coordinator by the arrival of the reading, not by the departure of the renewal', () => {
     const lease = read();
     lease.orderFor(700);
     expect(lease.endsAt).toBe(ttlMs + leaseDriftMs);
@@ -62,7 +62,7 @@ describe('a lease', () => {
     expect(lease.endsAt).toBe(ttlMs + leaseDriftMs);
   });
 
-  it('rides with a round that goes anyway, no more often than it needs', () => {
+  it('rides with a round that is sent anyway, no more often than it needs', () => {
     const lease = read();
     lease.orderFor(0);
     lease.learn(clock, 0);
@@ -70,21 +70,21 @@ describe('a lease', () => {
     expect(lease.orderFor(leaseRideMs)).not.toBeNull();
   });
 
-  it('gets a round of its own where none goes anyway', () => {
+  it('gets a round of its own if none is sent anyway', () => {
     const lease = read();
     lease.orderFor(0);
     lease.learn(clock, 0);
     expect(lease.dueAt(0)).toBe(leaseRenewMs);
   });
 
-  it('is due at once where it is short and a reading waits, but not twice on the same reading', () => {
+  it('is due at once if it is short and a reading waits, but not twice on the same reading', () => {
     const lease = read();
     expect(lease.dueAt(0)).toBe(0);
     lease.orderFor(0);
     expect(lease.dueAt(1)).toBe(leaseRenewMs);
   });
 
-  it('is neither due nor ordered once nobody has asked for it for so long', () => {
+  it('is neither due nor granted once no client has requested it for long enough', () => {
     const lease = read();
     expect(lease.isWanted(leaseWantedMs - 1)).toBe(true);
     expect(lease.isWanted(leaseWantedMs)).toBe(false);
@@ -92,7 +92,7 @@ describe('a lease', () => {
     expect(lease.orderFor(leaseWantedMs)).toBeNull();
   });
 
-  it('that an earlier instance may have granted ends at no moment that could be told before the first answer', () => {
+  it('that an earlier instance may have granted has no known end before the first answer', () => {
     const lease = new Lease(Number.POSITIVE_INFINITY);
     expect(lease.endsAt).toBe(Number.POSITIVE_INFINITY);
     lease.begin(500);
@@ -101,7 +101,7 @@ describe('a lease', () => {
     expect(lease.endsAt).toBe(500 + ttlMs + leaseDriftMs);
   });
 
-  it('is none where it was dropped, and begins with a reading again', () => {
+  it('is none if it was dropped, and begins with a reading again', () => {
     const lease = read();
     lease.orderFor(0);
     lease.drop();

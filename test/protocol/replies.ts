@@ -12,7 +12,7 @@ import { partOfJson } from '../region/replies.ts';
 /** How far the clocks of all regions are ahead of the coordinator's, ms: nobody may mistake one for the other. */
 export const clockAheadMs = 700_000;
 
-/** What regions answer to rounds with which nothing is wrong. */
+/** The answers of healthy regions to rounds. */
 export class Replies {
   /** The last pair of each region under each of its generations. */
   readonly #pairs = new Map<string, RoundPair>();
@@ -53,7 +53,7 @@ export function itemOf(key: string, next: string | null = null): CopyItem {
   return { key, data: `data of ${key}`, next };
 }
 
-/** What a source answers that holds these keys and no other. */
+/** The answer of a source that holds these keys and no other. */
 export function readingOf(
   keys: readonly string[],
   given: Partial<Extract<CopyReply, { kind: 'read' }>> = {},
@@ -63,8 +63,8 @@ export function readingOf(
 }
 
 /**
- * What a region answers to a step of a copy where nothing stands in its way: every key that is asked for by name has a
- * value and is no larger than a round, and a scan or a list finds none.
+ * The answer of a healthy region to a step of a copy: every key that is requested by name has a value no larger than
+ * a round, and a scan or a list finds none.
  */
 export function copyReplyTo(step: CopyStep): CopyReply {
   switch (step.kind) {

@@ -7,7 +7,7 @@ import type {
   Ticket,
 } from '../../shared/protocol/io/events.ts';
 
-/** What one step came to, as a line each: what is stored, sent and answered, in this order. */
+/** The output of one step, as one line per effect: stored, sent and answered, in this order. */
 export function linesOf(step: Ready, nameOf: (ticket: Ticket) => string): readonly string[] {
   return [
     ...step.persist.flatMap(storedLines),

@@ -6,14 +6,14 @@ import { linesOf, membersText } from './scenario-output.ts';
 import { outOf, voterOf } from './stored.ts';
 
 /**
- * Runs scenarios of the protocol that are written as text: commands, a line of dashes, and what the coordinator did.
- * Regions acknowledge each decision and say yes to each prepare unless a command says otherwise.
+ * Runs scenarios of the protocol that are written as text: commands, a line of dashes, and the effects that the
+ * coordinator had. Regions acknowledge each decision and say yes to each prepare unless a command says otherwise.
  */
 export class Scenario {
   #harness = CoreHarness.greeted();
   readonly #names = new Map<Ticket, string>();
 
-  /** Carries out one command, and returns a line for each thing that the coordinator did, or what was asked for. */
+  /** Carries out one command, and returns a line per effect of the coordinator, or the requested state. */
   run(command: string): readonly string[] {
     const [verb = '', ...words] = command.split(/\s+/);
     const before = this.#harness.steps.length;

@@ -7,8 +7,8 @@ const folder = fileURLToPath(new URL('scenarios/', import.meta.url));
 const names = readdirSync(folder).filter((name) => name.endsWith('.txt'));
 
 /**
- * The text with what the coordinator really did. A block is a line with a command, and lines that begin with two spaces:
- * what came of it. Lines that begin with # say why, and empty lines part blocks.
+ * The text with the real effects of the coordinator. A block is a line with a command, followed by its effects: lines
+ * that begin with two spaces. Lines that begin with # say why, and empty lines separate blocks.
  */
 function played(text: string): string {
   const scenario = new Scenario();
@@ -23,14 +23,14 @@ function played(text: string): string {
 }
 
 describe('a scenario', () => {
-  it.each(names)('of %s goes as it is written; UPDATE=1 writes it anew', (name) => {
+  it.each(names)('of %s runs as it is written; UPDATE=1 rewrites it', (name) => {
     const text = readFileSync(`${folder}${name}`, 'utf8');
     const wanted = played(text);
     if (process.env.UPDATE === '1') writeFileSync(`${folder}${name}`, wanted);
     else expect(wanted).toBe(text);
   });
 
-  it('is told for each of the ways of a write and of a region', () => {
+  it('exists for each course of a write and of a region', () => {
     expect(names.length).toBeGreaterThanOrEqual(10);
   });
 });

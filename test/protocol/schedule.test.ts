@@ -11,7 +11,7 @@ import { waitingOf } from './waiting.ts';
 const now = 5_000;
 const later = now + 1;
 
-/** A link that has answered before, `roundTripMs` away, and to which nothing is owed. */
+/** A link that has answered before, `roundTripMs` away, without unacknowledged decisions. */
 function linkOf(region: string, roundTripMs: number): RegionLink {
   const link = new RegionLink(voterOf(region), Number.NEGATIVE_INFINITY, 0);
   send(link);
@@ -53,11 +53,11 @@ function copy(link: RegionLink, since: number): void {
 
 // R20: prepares before commits that travel alone, the oldest first, the farthest first among equals.
 describe('the next connection', () => {
-  it('goes to nobody where nothing is to be said', () => {
+  it('goes to no region if there is nothing to send', () => {
     expect(nextLink([linkOf('near', 10), linkOf('far', 200)], 6, now)).toBeNull();
   });
 
-  it('goes to nobody where none is free', () => {
+  it('goes to no region if no connection is free', () => {
     const link = linkOf('near', 10);
     prepare(link, 1);
     expect(nextLink([link], 0, now)).toBeNull();
@@ -78,7 +78,7 @@ describe('the next connection', () => {
     expect(nextLink([far, near], 1, now)).toBe(near);
   });
 
-  it('goes to the farthest region where prepares are equally old', () => {
+  it('goes to the farthest region if prepares are equally old', () => {
     const [near, far] = [linkOf('near', 10), linkOf('far', 200)];
     prepare(near, 1);
     prepare(far, 1);
@@ -111,7 +111,7 @@ describe('the next connection', () => {
     expect(nextLink([near, far], 4, now)).not.toBeNull();
   });
 
-  it('goes to no region that has its share of rounds on the way', () => {
+  it('goes to no region that already has its share of rounds on the way', () => {
     const link = linkOf('near', 10);
     for (let number = 2; number <= limits.roundsInFlightPerRegion; number++) send(link, number);
     prepare(link, 1);
@@ -133,7 +133,7 @@ describe('the next connection', () => {
     expect(nextLink([link], 6, probeAt)).toBeNull();
   });
 
-  it('goes to a lease that is due after all but a step of a copy', () => {
+  it('goes to a due lease after a commit, but before a step of a copy', () => {
     const [reader, owing, copied] = ['reader', 'owing', 'copied'].map((one) => linkOf(one, 10));
     if (reader === undefined || owing === undefined || copied === undefined) throw new Error();
     reader.lease.want(now, limits.leaseWantedMinMs);
@@ -155,8 +155,8 @@ describe('the next connection', () => {
 
 const overdue = now - limits.fairAfterMs;
 
-// R20: whatever has waited for long goes first, so no kind of request keeps another from ever leaving.
-describe('the next connection, once something has waited for long', () => {
+// R20: requests that have waited for long go first, so no kind of request keeps another from ever leaving.
+describe('the next connection, after a request has waited for long', () => {
   it('goes to a step of a copy before a younger prepare, in a round that takes no prepare', () => {
     const link = linkOf('near', 10);
     prepare(link, 1);
@@ -165,7 +165,7 @@ describe('the next connection, once something has waited for long', () => {
     expect(nextTurn([link], null, 6, now + 1)).toEqual({ kind: 'round', link, copies: true });
   });
 
-  it('goes to a round whose prepares wait for another one if a step of a copy has waited', () => {
+  it('goes to a round whose prepares wait for another if a step of a copy has waited', () => {
     const link = linkOf('near', 10);
     prepare(link, 1);
     copy(link, overdue);

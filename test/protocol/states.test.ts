@@ -54,7 +54,7 @@ function tableOfStates(): string {
 }
 
 describe('the states of a region', () => {
-  it('stand in PROTOCOL.md; UPDATE=1 writes them', () => {
+  it('are listed in PROTOCOL.md; UPDATE=1 writes them', () => {
     const text = readFileSync(page, 'utf8');
     const parts = /(<!-- region-states -->)[\s\S]*?(<!-- \/region-states -->)/;
     const wanted = text.replace(parts, `$1\n\n${tableOfStates()}\n\n$2`);

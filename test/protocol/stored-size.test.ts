@@ -41,7 +41,7 @@ describe('a decision that is too large for a row', () => {
   });
 });
 
-describe('the bound of what is in memory', () => {
+describe('the bound on memory', () => {
   it('counts undecided frames as well as those that wait', () => {
     const harness = CoreHarness.greeted();
     const half = limits.queuedBytes / 2;

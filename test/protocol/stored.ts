@@ -2,7 +2,7 @@ import type { RegionId } from '../../shared/ids.ts';
 import type { Absence, Leaving, Stored, StoredRegion } from '../../shared/protocol/io/events.ts';
 import { Tables } from '../simulation/storage.ts';
 
-/** What storage knows of a region that votes since ever and has answered before. */
+/** The stored state of a region that has always voted and has answered before. */
 export function voterOf(region: RegionId, given: Partial<StoredRegion> = {}): StoredRegion {
   const membership = { state: 'voter', since: 0, leaving: null } as const;
   return {

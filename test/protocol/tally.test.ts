@@ -23,7 +23,7 @@ describe('the tally', () => {
   const states = fc.constantFrom<VoteState>('waiting', 'yes', 'no', 'missing');
   const votes = fc.array(states, { minLength: 1, maxLength: 16 });
 
-  it('is won only where every vote is a yes', () => {
+  it('is won only if every vote is a yes', () => {
     fc.assert(
       fc.property(votes, (cast) => {
         expect(tallyOf(cast) === 'won').toBe(cast.every((vote) => vote === 'yes'));
@@ -31,7 +31,7 @@ describe('the tally', () => {
     );
   });
 
-  it('stays lost whatever the votes still out will say', () => {
+  it('stays lost regardless of the votes still out', () => {
     fc.assert(
       fc.property(votes, states, (cast, late) => {
         fc.pre(tallyOf(cast) === 'lost');
