@@ -1,9 +1,10 @@
+/** Makes one attempt to deliver an event: checks the target, signs, sends, and reads the start of the response. */
 import { limits } from '../../shared/limits.ts';
 import type { AttemptOutcome } from '../../shared/webhooks/retry-policy.ts';
 import type { WebhookSigner } from '../../shared/webhooks/signature.ts';
 import { checkTarget, type TargetPolicy, webhookHeader } from '../../shared/webhooks/target.ts';
 
-/** What is sent, where, and under which bounds. */
+/** A signed request to make, and its limits. */
 export interface Attempt {
   readonly id: string;
   readonly body: string;
@@ -13,15 +14,15 @@ export interface Attempt {
   readonly timeoutMs: number;
 }
 
-/** The endpoint was not called, or gave no full answer. Its message is shown to people. */
+/** The target was not called, or gave no complete response. The message is shown to operators. */
 class Unanswered extends Error {}
 
-/** Makes one attempt. Never throws: whatever goes wrong is an outcome. */
+/** Makes one attempt. Never rejects: every failure is an outcome. */
 export async function makeAttempt(attempt: Attempt): Promise<AttemptOutcome> {
   const startedAt = Date.now();
   const controller = new AbortController();
   const { signal } = controller;
-  // Cleared in the end: a timer that still runs keeps the object in memory, which is billed.
+  // Cleared at the end: a running timer keeps the object in memory, which is billed.
   const timer = setTimeout(() => controller.abort(), attempt.timeoutMs);
   try {
     const answered = await send(attempt, startedAt, signal);
@@ -41,7 +42,7 @@ async function send(
   startedAt: number,
   signal: AbortSignal,
 ) {
-  // What was safe when the endpoint was set may have become unsafe by a change of the rules.
+  // The rules for targets may have changed since the endpoint was set.
   const target = checkTarget(url, policy);
   if (!target.ok) throw new Unanswered(target.reason);
   const headers = await signedHeaders(signer, id, Math.floor(startedAt / 1_000), body);
@@ -54,7 +55,7 @@ async function send(
       ...headers,
     },
     body,
-    // A redirect leads to where nobody has checked.
+    // A redirect may lead to a target that was never checked.
     redirect: 'manual',
     signal,
   });
@@ -75,18 +76,18 @@ async function signedHeaders(
   try {
     return await (await signer()).sign(id, timestamp, body);
   } catch {
-    // The error may hold what it could not read, which is a secret.
+    // The original error may quote its input, which is a secret.
     throw new Unanswered('The secret or the signing key is unusable. Rotate the secret.');
   }
 }
 
-/** The first bytes of an answer as text. The rest is never read: an endpoint may send without end. */
+/** The first bytes of a response as text. The rest is not read, since an endpoint may send without end. */
 async function beginningOf(response: Response, signal: AbortSignal): Promise<string> {
   if (response.body === null) return '';
   const reader = response.body.getReader();
   const chunks: Uint8Array[] = [];
   let missing: number = limits.deliveryAnswerBytes;
-  // The signal of a request need not reach a read that already waits.
+  // The abort signal of a request does not always end a read that is pending.
   const aborted = new Promise<never>((_, reject) => {
     const fail = () => reject(signal.reason);
     if (signal.aborted) fail();
@@ -107,19 +108,21 @@ async function beginningOf(response: Response, signal: AbortSignal): Promise<str
   return textOf(chunks);
 }
 
-/** A character that the bound cuts in two is left out, and so is what a terminal would obey. */
+/** Drops a character that the limit cuts in two, and control characters, which a terminal would obey. */
 function textOf(chunks: readonly Uint8Array[]): string {
   const decoder = new TextDecoder();
   const text = chunks.map((chunk) => decoder.decode(chunk, { stream: true })).join('');
   return text.replaceAll(/\p{Cc}+/gu, ' ').trim();
 }
 
-/** What Retry-After asks for, in seconds or as a date, as ms from `now`; null where there is none that can be read. */
+/**
+ * The pause that Retry-After requests, in seconds or as a date, in ms from `now`. Null if it is missing or malformed.
+ */
 export function retryAfterMs(header: string | null, now: number): number | null {
   if (header === null) return null;
   const text = header.trim();
   if (/^\d{1,9}$/.test(text)) return Number(text) * 1_000;
-  // Only the form of HTTP: the parser would take a bare year for a date as well.
+  // Only the date format of HTTP: Date.parse would also accept a bare year.
   if (!/^[A-Z][a-z]+, .* GMT$/.test(text)) return null;
   const at = Date.parse(text);
   return Number.isNaN(at) ? null : Math.max(0, at - now);

@@ -1,3 +1,4 @@
+/** The running courier of one endpoint: stores events, sends them, and retries. */
 import { assert } from '../../shared/assert.ts';
 import { type Proof, remote, type Served } from '../../shared/contracts/rpc.ts';
 import type {
@@ -18,7 +19,7 @@ import { makeAttempt } from './attempt.ts';
 import { type CourierSettings, readSettings } from './settings.ts';
 import { CourierStorage, type DueDelivery, type Endpoint } from './storage.ts';
 
-/** The coordinator that keeps the subscriptions: the one shard that exists. */
+/** The name of the coordinator that keeps the subscriptions, that of the only shard. */
 const coordinatorName = 'shard-0';
 
 const storedBefore: Proof = {
@@ -26,32 +27,32 @@ const storedBefore: Proof = {
 };
 
 /**
- * A life of the courier of one endpoint: it stores what it is handed, sends it at once, and sends it again by
- * a schedule until it is taken. As it serves a single endpoint, one that is slow or dead delays no other.
+ * One life of an endpoint's courier, from its construction until the object leaves memory. It stores events, sends them
+ * at once, and retries by a schedule. Each endpoint has its own courier, so a slow or dead endpoint delays no other.
  *
- * Each event is delivered at least once. It is durable before it is acknowledged; while one waits, an alarm is set,
- * which outlives a crash; and it is noted as delivered only after the endpoint has said so. A crash in between sends
- * it again, under the same `webhook-id`.
+ * Each event is delivered at least once. It is durable before it is acknowledged. While an event waits, an alarm is
+ * set, which survives a crash. An event is marked as delivered only after the endpoint's response; after a crash in
+ * between it is sent again, with the same `webhook-id`.
  */
 export class CourierLife implements CourierApi {
   readonly #context: DurableObjectState;
   readonly #environment: Env;
   readonly #storage: CourierStorage;
   readonly #settings: CourierSettings;
-  /** The events that are being sent, and since when, ms. */
+  /** The events being sent, each with the time at which its attempt began, in ms. */
   readonly #inFlight = new Map<string, number>();
   #signer: { readonly of: string; readonly signer: Promise<WebhookSigner> } | null = null;
-  /** The alarm, as far as this instance knows. */
+  /** The time of the alarm, as far as this instance knows, in ms. */
   #alarmAt: number | null = null;
   #prunedAt = 0;
   #hasMoreToPrune = false;
   #isReporting = false;
-  /** When the coordinator handed something over last, ms. */
+  /** The time of the coordinator's last handover, in ms. */
   #handedOverAt = 0;
-  /** The host rests until then, as far as the coordinator has said, ms. */
+  /** The end of the host's rest, as far as the coordinator has reported it, in ms. */
   #hostRestsUntil = 0;
 
-  /** Throws {@link UnknownStorageFormat} where this release cannot read the storage, which is left as it is. */
+  /** Throws {@link UnknownStorageFormat} if this release cannot read the storage, which is left unchanged. */
   constructor(context: DurableObjectState, environment: Env) {
     this.#context = context;
     this.#environment = environment;
@@ -60,7 +61,7 @@ export class CourierLife implements CourierApi {
     this.#proceed();
   }
 
-  /** The methods that can be called. */
+  /** The methods that can be called by RPC. */
   get served(): Served<CourierApi> {
     const stored = <Run>(run: Run) => ({ proof: storedBefore, run });
     return {
@@ -76,7 +77,7 @@ export class CourierLife implements CourierApi {
     };
   }
 
-  /** Sets or changes the target of a subscription. It has to be set before events are handed over. */
+  /** Sets or changes the target of a subscription, which is required before the first handover. */
   async configure(target: {
     readonly endpoint: EndpointId;
     readonly url: string;
@@ -92,7 +93,10 @@ export class CourierLife implements CourierApi {
     this.#proceed();
   }
 
-  /** Takes over events. Those for a subscription that nobody has configured, or that was removed, are dropped. */
+  /**
+   * Stores events and sends them. Drops the events of a subscription that was not configured or was removed. Returns
+   * the time in ms for which the coordinator need not hand over more.
+   */
   async deliver(endpoint: EndpointId, handover: Handover): Promise<{ readonly restMs: number }> {
     const { target, signingKey, events } = handover;
     const now = Date.now();
@@ -104,7 +108,7 @@ export class CourierLife implements CourierApi {
     return { restMs: this.#restMs(now) };
   }
 
-  /** For how long nothing more need be handed over: the endpoint rests, is disabled, or has let an attempt wait. */
+  /** The time, in ms, for which further events would only wait here: the endpoint rests, is disabled, or is slow. */
   #restMs(now: number): number {
     const endpoint = this.#storage.endpoint;
     if (endpoint === null) return 0;
@@ -141,12 +145,12 @@ export class CourierLife implements CourierApi {
     this.#proceed();
   }
 
-  /** The caller knows of it, so that the coordinator is not told. */
+  /** Not reported to the coordinator, which is the caller. */
   async disable(reason: string): Promise<void> {
     this.#storage.disable(reason, Date.now(), true);
   }
 
-  /** Forgets everything; what is being sent may still arrive. An object without storage ceases to exist. */
+  /** Deletes everything, after which the object ceases to exist. A request that is being sent may still arrive. */
   async remove(): Promise<void> {
     await this.#context.blockConcurrencyWhile(async () => {
       await this.#context.storage.deleteAlarm();
@@ -157,7 +161,7 @@ export class CourierLife implements CourierApi {
     });
   }
 
-  /** Takes up what is due, also what a crash has left. */
+  /** Sends the events that are due, including those of a life that crashed. */
   async alarm(): Promise<void> {
     this.#alarmAt = null;
     this.#proceed();
@@ -165,19 +169,22 @@ export class CourierLife implements CourierApi {
   }
 
   /**
-   * True for the endpoint of callbacks of which nothing is left that a later event would find changed: the next event
-   * brings its target along, and starts the courier anew. Nobody deletes such an endpoint, and there may be one per write.
+   * True for an endpoint of callbacks without any state that its next event would need: that event brings the target
+   * with it. Nobody deletes such an endpoint, and every write may create one.
    */
   #isForgettable(now: number): boolean {
     const endpoint = this.#storage.endpoint;
     if (endpoint === null || !isCallback(endpoint)) return false;
-    const { disabledAt, restUntil, told } = endpoint;
+    const { disabledAt, restUntil, isReported } = endpoint;
     const isEnabled = disabledAt === null || now - disabledAt >= limits.callbackDisabledMs;
-    const isQuiet = told && this.#inFlight.size === 0 && now >= restUntil;
+    const isQuiet = isReported && this.#inFlight.size === 0 && now >= restUntil;
     return isEnabled && isQuiet && this.#storage.isEmpty;
   }
 
-  /** The target of callbacks comes with each handover, and nobody else looks after it. */
+  /**
+   * Sets the target of callbacks, which comes with each handover, and enables the endpoint again after a while, as no
+   * caller does that for callbacks.
+   */
   #aimAt(
     id: EndpointId,
     target: {
@@ -194,21 +201,21 @@ export class CourierLife implements CourierApi {
     }
   }
 
-  /** Drops what is too old, starts what may be started now, and sees to it that the object is woken for the rest. */
+  /** Prunes, starts the attempts that are due, and sets the alarm for the rest. */
   #proceed(): void {
     const endpoint = this.#storage.endpoint;
     if (endpoint === null) return;
     const now = Date.now();
-    // Not in the alarm alone: an instance that begins with one sets another, and the first need not be run.
+    // Not only in alarms: each new life sets another alarm, so the first one need never run.
     const { keptMs } = this.#settings;
     if (now - this.#prunedAt >= Math.min(limits.pruneEveryMs, keptMs / 7)) {
-      // One slice at a time: the next turn goes on with what is left.
+      // One slice at a time: the next alarm continues.
       this.#hasMoreToPrune = this.#storage.prune(now, keptMs);
       if (!this.#hasMoreToPrune) this.#prunedAt = now;
     }
     const restUntil = Math.max(endpoint.restUntil, this.#hostRestsUntil);
     if (endpoint.disabledAt === null && now >= restUntil) {
-      // What is failing is probed by one attempt at a time.
+      // A failing endpoint gets one attempt at a time.
       const places = endpoint.failingSince === null ? limits.deliveriesInFlight : 1;
       const free = Math.max(0, places - this.#inFlight.size);
       for (const delivery of this.#storage.due(now, free, new Set(this.#inFlight.keys()))) {
@@ -216,7 +223,7 @@ export class CourierLife implements CourierApi {
         void this.#attempt(endpoint, delivery);
       }
     }
-    if (!endpoint.told) void this.#reportDisabled(endpoint);
+    if (!endpoint.isReported) void this.#reportDisabled(endpoint);
     this.#arm(endpoint, now);
   }
 
@@ -234,7 +241,7 @@ export class CourierLife implements CourierApi {
       this.#settle(event, step + 1, outcome);
       this.#proceed();
     } catch (error) {
-      // To go on without the note would send the same again and again; the alarm begins a new life.
+      // Continuing without the record would send the same event again and again. The alarm starts a new life.
       console.error('the courier ends itself', error);
       this.#context.abort(String(error));
     }
@@ -242,7 +249,7 @@ export class CourierLife implements CourierApi {
 
   #settle(event: string, step: number, outcome: AttemptOutcome): void {
     const endpoint = this.#storage.endpoint;
-    // It was removed meanwhile.
+    // The endpoint was removed during the attempt.
     if (endpoint === null) return;
     const now = Date.now();
     const { failingSince } = endpoint;
@@ -257,10 +264,10 @@ export class CourierLife implements CourierApi {
     if (judgement.hostRestMs > 0) void this.#restHost(endpoint, judgement.hostRestMs, now);
   }
 
-  /** Has all endpoints of the host rest, as far as the coordinator hands anything over to them; it is advice. */
+  /** Lets every endpoint of the host rest, through the coordinator. This is advisory: a failure is only logged. */
   async #restHost({ url }: Endpoint, restMs: number, now: number): Promise<void> {
-    // Said once per rest: each word is a request. To a coordinator that has handed nothing over of late it would be of no
-    // use, and would wake it for nothing.
+    // Reported once per rest, as each report is a request. A coordinator that has handed nothing over for a while does
+    // not need it, and would be woken for it.
     if (now < this.#hostRestsUntil || now - this.#handedOverAt > limits.hostRestMsMost) return;
     this.#hostRestsUntil = now + restMs;
     try {
@@ -269,7 +276,7 @@ export class CourierLife implements CourierApi {
     } catch (error) {
       console.error('the coordinator did not take the message that a host is pausing', error);
     }
-    // Nothing that is due is forgotten: the alarm is set anew, past the rest.
+    // Sets the alarm to the end of the rest.
     this.#proceed();
   }
 
@@ -280,7 +287,7 @@ export class CourierLife implements CourierApi {
     );
   }
 
-  /** The signer of what is in force. Keys are imported once, as it costs more than signing. */
+  /** The signer with the secrets in force. Cached, because importing keys costs more than signing. */
   #signerOf(endpoint: Endpoint, now: number): Promise<WebhookSigner> {
     const { secret, previousSecret, previousUntil, privateKey } = endpoint;
     const previous = now < previousUntil ? previousSecret : null;
@@ -291,7 +298,7 @@ export class CourierLife implements CourierApi {
     return this.#signer.signer;
   }
 
-  /** Says to the coordinator that the endpoint was given up, until it has heard it. */
+  /** Reports to the coordinator that the endpoint was disabled. The alarm repeats this until it succeeds. */
   async #reportDisabled({ id, disabledReason }: Endpoint): Promise<void> {
     if (this.#isReporting) return;
     this.#isReporting = true;
@@ -305,20 +312,23 @@ export class CourierLife implements CourierApi {
     }
   }
 
-  /** What is being sent or told is looked after soon, in case this instance dies with it. */
+  /**
+   * Sets the alarm for the next thing to do. An attempt or a report in progress is checked soon, in case this instance
+   * dies.
+   */
   #arm(endpoint: Endpoint, now: number): void {
     const wakes: number[] = [];
-    const isActive = this.#inFlight.size > 0 || !endpoint.told;
+    const isActive = this.#inFlight.size > 0 || !endpoint.isReported;
     if (this.#hasMoreToPrune) wakes.push(now + limits.pruneSliceMs);
     if (isActive) wakes.push(now + limits.alarmMs);
-    // Looks for what has become too old to keep.
+    // Wakes to prune entries that have become too old.
     else if (isCallback(endpoint) || !this.#storage.isEmpty) {
       wakes.push(now + this.#settings.keptMs / 7);
     }
     const dueAt =
       endpoint.disabledAt === null ? this.#storage.nextDueAt(new Set(this.#inFlight.keys())) : null;
     const nextAt = Math.max(dueAt ?? 0, endpoint.restUntil, this.#hostRestsUntil);
-    // What is due by now waits for a place, which the end of an attempt will give it.
+    // A delivery that is due already waits for a free slot, and the end of an attempt starts it.
     if (dueAt !== null && nextAt > now) wakes.push(nextAt);
     if (wakes.length === 0) return;
     const at = Math.min(...wakes);

@@ -1,15 +1,16 @@
+/** The operator's settings for deliveries. */
 import { z } from 'zod';
 import { limits } from '../../shared/limits.ts';
 import { type TargetPolicy, targetPolicyOf } from '../../shared/webhooks/target.ts';
 
-/** What an operator sets for deliveries. */
+/** The settings for deliveries. */
 export interface CourierSettings {
   readonly policy: TargetPolicy;
-  /** An attempt without a full answer by then has failed, ms. */
+  /** The time after which an attempt without a complete response fails, in ms. */
   readonly timeoutMs: number;
-  /** Before each attempt, ms; their number is the number of attempts. */
+  /** The pause before each attempt, in ms. Their number is the number of attempts. */
   readonly pausesMs: readonly number[];
-  /** The log keeps what has ended for so long, ms. */
+  /** The time for which the log keeps ended deliveries, in ms. */
   readonly keptMs: number;
 }
 
@@ -20,7 +21,7 @@ const pauseMsMaximum = 24 * 60 * 60 * 1_000;
 const keptMsMinimum = 100;
 const keptMsMaximum = 90 * 24 * 60 * 60 * 1_000;
 
-/** The variables of deliveries. Descriptions are for the page of configuration. */
+/** The variables for deliveries. The descriptions appear on the page of configuration. */
 export const settingsSchema = z.object({
   LOCKSTEP_DELIVERY_TIMEOUT_MS: z.coerce
     .number('use a whole number of milliseconds')
@@ -49,7 +50,7 @@ export const settingsSchema = z.object({
 /**
  * Reads the settings from the Worker's environment.
  *
- * @throws Error that names the variable at fault and the rule it breaks.
+ * @throws Error that names the invalid variable and the rule that it breaks.
  */
 export function readSettings(environment: object): CourierSettings {
   const parsed = settingsSchema.safeParse(environment);

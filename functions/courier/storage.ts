@@ -1,3 +1,4 @@
+/** The SQLite storage of one courier. */
 import type {
   DeliveryAttempt,
   DeliveryDetail,
@@ -15,8 +16,8 @@ import type { Sql, SqlObjectStorage } from '../coordinator/storage/sql.ts';
 import { hasTable, writtenFormat } from '../platform/storage-form.ts';
 
 /**
- * The form of a courier's storage. Format 1 is that of release 0.1, which wrote no number. Raise it with each change that
- * the release before would misread, and turn the old form into the new one when a life begins.
+ * The format of a courier's storage. Release 0.1 wrote format 1, without a number. A change that the previous release
+ * would misread raises the number, and the constructor converts the old format.
  */
 export const courierFormat = 2;
 
@@ -39,62 +40,62 @@ const schema = `
   CREATE INDEX IF NOT EXISTS by_state ON delivery (state, position);
 `;
 
-/** The endpoint of a courier. Holds secrets: it is never logged, and never leaves the object. */
+/** The endpoint of a courier. Contains secrets: never log it, never send it outside the object. */
 export interface Endpoint {
   readonly id: string;
   readonly url: string;
   readonly secret: string | null;
-  /** Signs too, until this moment, ms. */
+  /** Also signs, until `previousUntil`, in ms. */
   readonly previousSecret: string | null;
   readonly previousUntil: number;
   readonly privateKey: string;
   readonly failingSince: number | null;
-  /** Nothing is sent before, ms. */
+  /** The time before which nothing is sent, in ms. */
   readonly restUntil: number;
   readonly disabledAt: number | null;
   readonly disabledReason: string | null;
-  /** Whether the coordinator knows what it has to know of the endpoint's being disabled. */
-  readonly told: boolean;
+  /** False while the coordinator has yet to learn that the endpoint is disabled. */
+  readonly isReported: boolean;
 }
 
-/** What sets or changes where to send. */
+/** The target to set. */
 export interface Target {
   readonly id: string;
   readonly url: string;
-  /** Null keeps the present one. */
+  /** Null keeps the current secret. */
   readonly secret: string | null;
   readonly signingKey: SigningKey;
 }
 
-/** A delivery to be attempted. */
+/** A delivery that is due for an attempt. */
 export interface DueDelivery {
   readonly event: string;
   readonly body: string;
   readonly step: number;
 }
 
-/** So many go at once where there is too little room: more than one handover brings. */
+/** The number of rows that are deleted at once if there is too little room: more than one handover adds. */
 const roomRows = 10 * limits.eventsPerHandover;
 
 type Row = Record<string, string | number | null>;
 
-/** The storage of an object as far as a courier uses it, so that a test can stand in for it. */
+/** The part of an object's storage that a courier uses, so that tests can replace it. */
 export interface CourierSqlStorage extends SqlObjectStorage {
-  /** `databaseSize` counts the bytes in use. */
+  /** `databaseSize` is the number of bytes in use. */
   readonly sql: Sql & { readonly databaseSize: number };
 }
 
 /**
- * The durable state of one courier: its endpoint, what waits, and the log. `since` is when a delivery began to wait, or
- * when it ended. Every method is synchronous, and the runtime's output gate holds back answers and requests until
- * what was written before them is durable.
+ * The durable state of one courier: its endpoint, the waiting deliveries, and the log. `since` is the time at which a
+ * delivery began to wait, or ended. All methods are synchronous; the runtime's output gate holds back responses and
+ * requests until earlier writes are durable.
  */
 export class CourierStorage {
   readonly #storage: CourierSqlStorage;
-  /** At least as many as wait: it is counted anew only when it reaches the bound. */
+  /** An upper bound of the number of waiting deliveries, so that they are counted only if it reaches the limit. */
   #waitingAtMost = 0;
   #endpoint: Endpoint | null = null;
-  /** False until there are tables. */
+  /** False until the tables exist. */
   #exists = false;
 
   constructor(storage: CourierSqlStorage) {
@@ -102,36 +103,34 @@ export class CourierStorage {
     this.begin();
   }
 
-  /**
-   * Takes up what is stored, or begins with nothing. Throws {@link UnknownStorageFormat} before anything is written.
-   */
+  /** Reads the stored state, or starts without one. Throws {@link UnknownStorageFormat} before anything is written. */
   begin(): void {
     const { sql } = this.#storage;
-    // An object that holds nothing costs nothing, so that asking for an unknown endpoint must not leave tables behind.
+    // An object without storage costs nothing, so a request for an unknown endpoint must not create tables.
     this.#exists = hasTable(sql, 'meta') || hasTable(sql, 'endpoint');
     if (this.#exists) this.#create(writtenFormat(sql, 'courier', courierFormat));
     this.#waitingAtMost = this.#exists ? this.#kept() : 0;
     this.#endpoint = this.#exists ? this.#readEndpoint() : null;
   }
 
-  /** The tables, in the form of this release. `format` is that of what is stored, or null where nothing is. */
+  /** Creates the tables in the current format. `format` is the format of the stored ones, or null if there are none. */
   #create(format: number | null): void {
     const { sql } = this.#storage;
     this.#storage.transactionSync(() => {
       const deliveries = this.#tableText('delivery');
-      // Release 0.1 kept the last attempt alone.
+      // Release 0.1 kept only the last attempt.
       if (format === 1 && deliveries !== null && !deliveries.includes('history TEXT')) {
         sql.exec(`ALTER TABLE delivery ADD COLUMN history TEXT NOT NULL DEFAULT '[]'`);
       }
       sql.exec(schema);
-      // Rows written are billed: each life after the first finds it.
+      // Skipped in every life after the first, because written rows are billed.
       if (format === courierFormat) return;
       sql.exec("INSERT OR REPLACE INTO meta (name, value) VALUES ('format', ?)", courierFormat);
     });
     this.#exists = true;
   }
 
-  /** The statement that made a table, or null. */
+  /** The statement that created a table, or null. */
   #tableText(name: string): string | null {
     const [row] = this.#storage.sql
       .exec<Row>(`SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?`, name)
@@ -139,12 +138,12 @@ export class CourierStorage {
     return textOrNull(row?.sql);
   }
 
-  /** Null until one is set. */
+  /** Null until a target is set. */
   get endpoint(): Endpoint | null {
     return this.#endpoint;
   }
 
-  /** Sets or changes the target, whose past is not held against another URL. A new secret gets no overlap here. */
+  /** Sets or changes the target. Another URL starts without failures or rest. A new secret replaces the old at once. */
   setTarget({ id, url, secret, signingKey }: Target): void {
     const present = this.#endpoint;
     const { privateKey } = signingKey;
@@ -163,9 +162,9 @@ export class CourierStorage {
     );
   }
 
-  /** The present secret becomes the previous one, in force until `previousUntil`. */
+  /** Makes the current secret the previous one, in force until `previousUntil`. */
   rotate(secret: string, previousUntil: number): void {
-    // The same rotation, sent again: the secret before it goes on to overlap.
+    // A repeated call must not shorten the overlap with the secret before it.
     if (this.#endpoint?.secret === secret) return;
     this.#change(
       'UPDATE endpoint SET previous_secret = secret, previous_until = ?, secret = ?',
@@ -173,11 +172,11 @@ export class CourierStorage {
     );
   }
 
-  /** `told` is false where the coordinator has yet to hear of it. */
-  disable(reason: string, now: number, told: boolean): void {
+  /** Disables the endpoint. `isReported` is false if the coordinator has yet to learn of it. */
+  disable(reason: string, now: number, isReported: boolean): void {
     this.#change(
       'UPDATE endpoint SET disabled_at = ?, disabled_reason = ?, told = ? WHERE disabled_at IS NULL',
-      ...[now, reason, told ? 1 : 0],
+      ...[now, reason, isReported ? 1 : 0],
     );
   }
 
@@ -185,13 +184,13 @@ export class CourierStorage {
     this.#change('UPDATE endpoint SET told = 1');
   }
 
-  /** Forgets failures and wishes for rest; what waits is due now, in the order of arrival. */
+  /** Enables the endpoint, and forgets failures and rests. Waiting deliveries are due now, in order of arrival. */
   enable(now: number): void {
     if (!this.#exists) return;
     this.#change(
       `UPDATE endpoint SET disabled_at = NULL, disabled_reason = NULL, told = 1, failing_since = NULL, rest_until = 0`,
     );
-    // Asked for twice, it writes nothing the second time: rows written are billed.
+    // A second call writes nothing, because written rows are billed.
     this.#storage.sql.exec(
       `UPDATE delivery INDEXED BY by_state SET due_at = ?1, step = 0, since = ?1
        WHERE state = 'waiting' AND (due_at > ?1 OR step > 0)`,
@@ -199,7 +198,7 @@ export class CourierStorage {
     );
   }
 
-  /** Takes over what is not known yet. Beyond the bound the oldest that wait are given up. */
+  /** Adds events that are new. Beyond the limit, the oldest waiting deliveries fail. */
   add(events: readonly OwedEvent[], now: number): void {
     this.#storage.transactionSync(() => {
       for (const { id, type, at, body } of events) {
@@ -217,11 +216,11 @@ export class CourierStorage {
     });
   }
 
-  /** The deliveries due, the longest due first, then in the order of arrival; at most `count`, none of `excluded`. */
+  /** Up to `count` due deliveries without those in `excluded`, by due time and then by arrival. */
   due(now: number, count: number, excluded: ReadonlySet<string>): readonly DueDelivery[] {
     return this.#storage.sql
       .exec<Row>(
-        // The planner knows nothing of how many rows are in which state, and would sort all that wait.
+        // The planner does not know how few rows are in each state, and would sort all waiting deliveries.
         `SELECT event, body, step FROM delivery INDEXED BY due WHERE state = 'waiting' AND due_at <= ?
          ORDER BY due_at, position LIMIT ?`,
         ...[now, count + excluded.size],
@@ -236,7 +235,7 @@ export class CourierStorage {
       .slice(0, count);
   }
 
-  /** When the next delivery is due that is none of `excluded`; null where nothing waits. */
+  /** The time at which the next delivery outside `excluded` is due; null if none waits. */
   nextDueAt(excluded: ReadonlySet<string>): number | null {
     const next = this.#storage.sql
       .exec<Row>(
@@ -255,13 +254,13 @@ export class CourierStorage {
     return any.toArray().length === 0;
   }
 
-  /** Notes how an attempt ended and what follows. Of a delivery that is gone meanwhile, nothing is noted. */
+  /** Records the outcome of an attempt and its consequences. Ignores a delivery that has been deleted meanwhile. */
   settle(event: string, outcome: AttemptOutcome, judgement: Judgement, now: number): void {
     const { state, nextAttemptAt, failingSince, restUntil } = judgement;
     const status = outcome.kind === 'answered' ? outcome.status : null;
     const answer = outcome.kind === 'answered' ? outcome.answer : outcome.reason;
     this.#storage.transactionSync(() => {
-      // The attempts stand in the row itself: rows written are billed.
+      // The attempts are a column instead of rows, because written rows are billed.
       this.#storage.sql.exec(
         `UPDATE delivery SET state = ?1, due_at = ?2, step = step + 1, attempts = attempts + 1, status = ?3, ms = ?4,
          answer = ?5, last_attempt_at = ?6, since = CASE ?1 WHEN 'waiting' THEN since ELSE ?6 END,
@@ -280,11 +279,14 @@ export class CourierStorage {
     });
   }
 
-  /** Has deliveries wait again, from the start of the schedule. Answers how many; at most a bounded number. */
+  /**
+   * Queues deliveries again, from the start of the schedule. Returns their number, at most
+   * `limits.deliveriesPerReplay`.
+   */
   replay(what: ReplayQuery, now: number): number {
     if (!this.#exists) return 0;
     const { sql } = this.#storage;
-    // Release 0.1 dropped the bodies of what it delivered.
+    // Release 0.1 dropped the bodies of delivered events.
     const replayed =
       'event' in what
         ? sql.exec(
@@ -304,7 +306,7 @@ export class CourierStorage {
     return count;
   }
 
-  /** A page of the log, the newest first. */
+  /** A page of the log, newest first. */
   page({ state, before, limit }: DeliveryQuery): DeliveryPage {
     if (!this.#exists) return { deliveries: [], before: null };
     const { sql } = this.#storage;
@@ -327,7 +329,7 @@ export class CourierStorage {
     return { deliveries: shown.map(recordOf), before: isEnd ? null : Number(last.position) };
   }
 
-  /** One delivery with all that is kept of it, or null. */
+  /** One delivery with its body and attempts, or null. */
   detail(event: string): DeliveryDetail | null {
     if (!this.#exists) return null;
     const [row] = this.#storage.sql
@@ -339,8 +341,8 @@ export class CourierStorage {
   }
 
   /**
-   * Drops what ended too long ago or before too many newer events, and gives up what has waited too long, as it does at a
-   * disabled endpoint. One call touches a bounded number of rows; true: there is more to do.
+   * Deletes deliveries that ended before `now - keptMs`, or that too many newer ones follow, and fails those that have
+   * waited that long at a disabled endpoint. A call touches a bounded number of rows; true if more are left.
    */
   prune(now: number, keptMs: number): boolean {
     const before = now - keptMs;
@@ -357,7 +359,7 @@ export class CourierStorage {
         ...[this.#newest() - limits.eventsPerEndpoint, roomRows],
       );
       const isFull = [old, excess].some((dropped) => dropped.toArray().length === roomRows);
-      // An endpoint in use comes to the end of its schedule long before.
+      // At an enabled endpoint, the schedule ends long before.
       if ((this.#endpoint?.disabledAt ?? null) === null) return isFull;
       const waitedTooLong = sql.exec(
         `UPDATE delivery SET state = 'failed', due_at = NULL, since = ?, answer = ? WHERE position IN
@@ -369,7 +371,7 @@ export class CourierStorage {
     });
   }
 
-  /** Keeps the object far below the platform's bound: beyond that, nothing could be taken over any more. */
+  /** Keeps the storage far below the platform's limit, beyond which nothing could be added. */
   #makeRoom(now: number): void {
     const { sql } = this.#storage;
     if (sql.databaseSize <= limits.courierLogBytes) return;
@@ -394,7 +396,7 @@ export class CourierStorage {
     );
   }
 
-  /** The position of the newest event; 0 if there is none. */
+  /** The position of the newest delivery; 0 if there is none. */
   #newest(): number {
     const [row] = this.#storage.sql
       .exec<Row>('SELECT max(position) AS newest FROM delivery')
@@ -402,7 +404,10 @@ export class CourierStorage {
     return Number(row?.newest ?? 0);
   }
 
-  /** At least as many as are kept. Positions tell it without a look at the rows: each start of a life asks. */
+  /**
+   * An upper bound of the number of stored deliveries, by their positions: counting would read every row in each new
+   * life.
+   */
   #kept(): number {
     const [row] = this.#storage.sql
       .exec<Row>('SELECT min(position) AS oldest FROM delivery')
@@ -419,7 +424,7 @@ export class CourierStorage {
     return Number(row?.waiting ?? 0);
   }
 
-  /** Changes the endpoint; of one that was never set, nothing. */
+  /** Changes the endpoint, if one is set. */
   #change(statement: string, ...values: readonly (string | number | null)[]): void {
     if (!this.#exists) return;
     this.#storage.sql.exec(statement, ...values);
@@ -440,12 +445,12 @@ export class CourierStorage {
       restUntil: Number(row.rest_until),
       disabledAt: numberOrNull(row.disabled_at),
       disabledReason: textOrNull(row.disabled_reason),
-      told: row.told === 1,
+      isReported: row.told === 1,
     };
   }
 }
 
-/** An attempt as the log keeps it. The answer is cut: a schedule has many attempts. */
+/** The JSON of an attempt. Its response is shortened, because a schedule has many attempts. */
 function attemptText(status: number | null, ms: number, answer: string, at: number): string {
   const attempt: DeliveryAttempt = {
     at,
@@ -459,7 +464,7 @@ function attemptText(status: number | null, ms: number, answer: string, at: numb
 function recordOf(row: Row): DeliveryRecord {
   return {
     event: String(row.event),
-    // Both were written from these types.
+    // Both columns were written from these types.
     type: String(row.type) as EventType,
     state: String(row.state) as DeliveryRecord['state'],
     attempts: Number(row.attempts),

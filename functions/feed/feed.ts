@@ -1,3 +1,4 @@
+/** The Durable Object of the change feed. */
 import { DurableObject } from 'cloudflare:workers';
 import { unreachable } from '../../shared/assert.ts';
 import {
@@ -21,25 +22,25 @@ import { beatText, changeText, parseAcknowledgement, parseFollowing } from './me
 
 type FetchEffect = Extract<FeedEffect, { kind: 'fetch' }>;
 
-/** The coordinator's side of the feed. */
+/** The part of the coordinator that the feed calls. */
 type ChangeLog = Pick<SubscriptionsApi, 'changes' | 'follow'>;
 
 /**
- * Brings the changes of one shard to those who follow them, each over a WebSocket that outlives this object's sleep. It
- * stores nothing: where a follower stands is attached to its socket, and all changes are in the coordinator's log.
+ * Sends the changes of a shard to its followers, each over a WebSocket that survives the object's hibernation. The
+ * object stores nothing: each follower's position is attached to its socket, and the coordinator's log has all changes.
  *
- * A client says `{"ack":<next>}` once it is through with a message; at least every few thousand changes, or it is cut off
- * as too slow, with the place from which it can go on.
+ * A client acknowledges each message by `{"ack":<next>}`. A client that falls some thousand changes behind is
+ * disconnected as too slow, with the position from which it can continue.
  */
 export class ChangeFeed extends DurableObject<Env> implements FeedApi {
   readonly #core = new FeedCore(changeText);
   readonly #log: ChangeLog;
   readonly #sockets = new Map<FollowerId, WebSocket>();
   readonly #ids = new Map<WebSocket, FollowerId>();
-  /** Pages that wait for others to come. */
+  /** Pages that wait for a free slot. */
   readonly #pages: FetchEffect[] = [];
   #pagesInFlight = 0;
-  /** Followers on their way in; the coordinator is not to stop because of the moment before they are in. */
+  /** The number of followers being accepted. They count, so that the coordinator does not stop publishing meanwhile. */
   #arriving = 0;
   #lastId = 0;
   #servedAt = 0;
@@ -54,8 +55,9 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
   }
 
   /**
-   * A follower comes, with `since`, `prefix`, `values` and `members` in the query. Without `since` it begins with the next change.
-   * The edge has authenticated it. 503 where the feed is full, or the coordinator cannot be asked.
+   * Accepts a follower, with `since`, `prefix`, `values` and `members` in the query. Without `since`, it starts after
+   * the newest change. The edge has authenticated the client. 503 if the feed is full or the coordinator does not
+   * answer.
    */
   override async fetch(request: Request): Promise<Response> {
     if (request.headers.get('upgrade')?.toLowerCase() !== 'websocket') {
@@ -83,7 +85,7 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
     }
   }
 
-  /** Carries out a call of a method of `FeedApi`. */
+  /** Calls a method of `FeedApi`. */
   call(call: RpcCall): Promise<RpcAnswer> {
     const proof = { none: 'it stores nothing' };
     const served: Served<FeedApi> = {
@@ -92,7 +94,10 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
     return serveCall(served, null, call);
   }
 
-  /** The coordinator's newest changes. They go out together with what else comes within a moment. */
+  /**
+   * Receives the coordinator's newest changes, to be sent with those of the next `limits.feedCoalesceMs`. Returns the
+   * number of followers.
+   */
   async publish(changes: readonly Change[]): Promise<number> {
     this.#core.publish(changes);
     this.#serveSoon();
@@ -114,7 +119,7 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
 
   override webSocketClose(socket: WebSocket): void {
     this.#forget(socket);
-    // Without an answer to its close the client would wait for one until it gives up.
+    // Completes the closing handshake, for which the client would otherwise wait until its timeout.
     socket.close(1_000);
   }
 
@@ -123,8 +128,8 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
   }
 
   /**
-   * The heartbeat. Pages that did not come are asked for again with it. The coordinator publishes each change until this
-   * object has it, so it is asked how far it is only now and then: each question would start it anew where it sleeps.
+   * Sends heartbeats, and requests missing pages again. The coordinator publishes each change until this object has it,
+   * so it is rarely asked for its newest change: each request would wake it.
    */
   override async alarm(): Promise<void> {
     if (this.#core.size === 0) return;
@@ -139,7 +144,7 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
   async #askHowFar(): Promise<void> {
     try {
       const newest = await this.#log.follow();
-      // What is being published at this moment needs no page.
+      // Delayed, because a change that is being published right now needs no page.
       setTimeout(() => this.#perform(this.#core.raise(newest)), limits.heartbeatMs / 10);
     } catch (error) {
       console.error('the coordinator did not report its newest change', error);
@@ -224,12 +229,12 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
 
   #wake(socket: WebSocket): void {
     if (socket.readyState !== WebSocket.OPEN) return;
-    // Only `#keep` attaches anything.
+    // Only `#keep` attaches a value.
     const follower: Follower | null = socket.deserializeAttachment();
     if (follower !== null) this.#core.restore(this.#know(socket), follower);
   }
 
-  /** Attaches to the socket what has to outlive this object's sleep. */
+  /** Attaches the follower's state to its socket, which survives hibernation. */
   #keep(id: FollowerId): void {
     const follower = this.#core.follower(id);
     if (follower !== null) this.#sockets.get(id)?.serializeAttachment(follower);
@@ -249,7 +254,9 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
   }
 }
 
-/** Counts the periods in which one question is asked: this object remembers nothing while it sleeps. */
+/**
+ * The number of the period in which `now` lies. The object asks once per period, and remembers nothing in hibernation.
+ */
 function asksAt(now: number): number {
   return Math.floor(now / limits.feedAsksEveryMs);
 }

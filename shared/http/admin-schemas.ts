@@ -1,3 +1,4 @@
+/** Schemas of the requests and responses of operators' routes. */
 import { z } from '@hono/zod-openapi';
 import { regionEntrySchema, regionTokenSchema } from '../config/configuration.ts';
 import type { MemberEvent, OutCause } from '../contracts/members.ts';
@@ -38,7 +39,7 @@ const replaceText =
   'The number of keys not written by Lockstep that this region may lose. If it holds more, nothing is copied to it.';
 const causeSchema = z.enum(outCauses).nullable();
 
-/** A change of members, as the feed and the history tell it. */
+/** A membership change, as in the feed and in the history. */
 export const memberSchema = z
   .object({
     region: regionSchema,
@@ -49,7 +50,7 @@ export const memberSchema = z
   })
   .openapi('MemberChange');
 
-/** What `GET /v1/regions` tells of one region. The host alone is told of its address. */
+/** A region in `GET /v1/regions`. Of its URL, only the host is shown. */
 export const regionSchemaOfAll = z.object({
   id: regionSchema,
   host: z.string().nullable().describe('Null for a region that is being removed and still votes.'),
@@ -90,12 +91,12 @@ const coordinatorSchema = z.record(z.string(), z.unknown()).openapi({
     'Per shard: incarnation, epoch, sequence, minVoters, held, founding, blockedKeys, queued, undecided. `founding` is null once the shard has members; before that it has the key count of each region, and the reason why the shard waits.',
 });
 
-/** The answer to `GET /v1/regions`. */
+/** The response to `GET /v1/regions`. */
 export const regionsAnswerSchema = z
   .object({ regions: z.array(regionSchemaOfAll), coordinators: z.array(coordinatorSchema) })
   .openapi('Regions');
 
-/** The answer to `GET /v1/admin/regions`. */
+/** The response to `GET /v1/admin/regions`. */
 export const adminRegionsSchema = z
   .object({
     regions: z.array(
@@ -175,10 +176,10 @@ export const forceRecoverSchema = z
   .strictObject({ confirm: z.string().openapi({ description: 'Must repeat the id.' }) })
   .openapi('ForceRecover');
 
-/** The path of everything about one region. */
+/** The path of the routes of one region. */
 export const regionParams = z.object({ id: regionSchema });
 
-/** The answer to an order that was taken. */
+/** The response to an accepted command. */
 export const orderAnswerSchema = z
   .object({ detail: z.string().openapi({ description: 'The next step.' }) })
   .openapi('OrderTaken');
@@ -189,7 +190,7 @@ export const historyQuerySchema = z.strictObject({
   limit: wholeNumber(1, limits.memberChangesPerPage).default(limits.memberChangesPerPage),
 });
 
-/** The answer to `GET /v1/admin/members`. */
+/** The response to `GET /v1/admin/members`. */
 export const historyAnswerSchema = z
   .object({
     members: z.array(z.object({ sequence: z.int(), at: z.string(), member: memberSchema })),
@@ -200,7 +201,7 @@ export const historyAnswerSchema = z
   })
   .openapi('MemberHistory');
 
-/** The answer to `GET /v1/admin/in-doubt`. */
+/** The response to `GET /v1/admin/in-doubt`. */
 export const inDoubtSchema = z
   .object({
     transactions: z.array(
@@ -268,7 +269,7 @@ const reportedKeySchema = z.object({
   keyEncoding: z.literal('base64').optional(),
 });
 
-/** The answer to `POST /v1/admin/verify`. */
+/** The response to `POST /v1/admin/verify`. */
 export const verifyAnswerSchema = z
   .object({
     checked: z.int().openapi({ description: 'The number of keys that this call compared.' }),
@@ -327,7 +328,7 @@ const checkSchema = z
   })
   .openapi('DoctorCheck');
 
-/** The answer to `GET /v1/admin/doctor`. */
+/** The response to `GET /v1/admin/doctor`. */
 export const doctorAnswerSchema = z
   .object({
     verdict: z.enum(['ok', 'warning', 'problem']),

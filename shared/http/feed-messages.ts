@@ -1,33 +1,36 @@
+/** The messages of the change feed, and the form in which clients see changes. */
 import { assert } from '../assert.ts';
 import { parseExact, parsePartOutcome } from '../commands/replies.ts';
 import type { MemberChange } from '../contracts/members.ts';
 import type { Change } from '../contracts/webhooks-and-feed.ts';
 import { valuesAmong } from '../reserved-keys.ts';
 
-/** What a follower's connection was closed with: one of these, or a code of the network. */
+/** The codes with which the feed closes a connection. */
 export const feedCloseCodes = {
-  /** The follower was too slow; the reason is the sequence from which it can go on. */
+  /** The follower was too slow. The reason is the sequence from which it can continue. */
   slow: 4_008,
-  /** Its place lies before the kept log. */
+  /** The log no longer has the changes after its position. */
   expired: 4_010,
-  /** Its place lies after the newest change, which is the reason. */
+  /** Its position is beyond the newest change, whose sequence is the reason. */
   ahead: 4_011,
-  /** It has acknowledged what it was not sent. */
+  /** It has acknowledged a change that it was never sent. */
   unsent: 4_012,
 } as const;
 
-/** A message of the feed to a follower, with the changes in the form in which clients see them. */
+/** A message of the feed to a follower. */
 export interface FeedMessage {
   readonly changes: readonly ChangeResponse[];
-  /** Every change up to it has been looked at. */
+  /**
+   * The position of the follower after this message: every change up to here is in a message, or outside its filter.
+   */
   readonly next: number;
   readonly heartbeat: boolean;
 }
 
-/** A change as clients see it, in pages and in the feed alike. */
+/** A change as clients see it, in pages and in the feed. */
 export type ChangeResponse = Readonly<Record<string, unknown>> & { readonly sequence: number };
 
-/** From a change as it is kept to what a client sees; commands and results stand in it where `change` holds them. */
+/** Presents a stored change to clients, with commands and results if `change` has them. */
 export function presentChange(change: Change): ChangeResponse {
   const { sequence, id, transaction, at, keys, commands, part, member } = change;
   if (member !== undefined) return presentMemberChange(member);
@@ -44,7 +47,7 @@ export function presentChange(change: Change): ChangeResponse {
   return { ...told, commands, results: outcome.results };
 }
 
-/** A change of members as clients see it, in the feed and in the history. */
+/** Presents a membership change to clients, in the feed and in the history. */
 export function presentMemberChange({ sequence, at, ...member }: MemberChange): ChangeResponse {
   const { region, event, epoch, cause, detail } = member;
   return {
@@ -54,7 +57,9 @@ export function presentMemberChange({ sequence, at, ...member }: MemberChange): 
   };
 }
 
-/** Reads a message of the feed; no integer loses a digit. Throws where it has no such form: both ends are ours. */
+/**
+ * Parses a message of the feed, keeping every digit of integers. Throws if it is malformed, since both ends are ours.
+ */
 export function parseFeedMessage(text: string): FeedMessage {
   const message = parseExact(text);
   assert(typeof message === 'object' && message !== null, 'a message of the feed is an object');

@@ -1,14 +1,14 @@
-/** Idempotency keys as the coordinator keeps them, and what of a request makes it the same as another. */
+/** Idempotency keys: the form in which they are stored, and the parts of a request that a retry must repeat. */
 
 /**
- * The key as it is kept: it belongs to the token's id, so that no client gets the answer of another, and a rotation of the
- * secret loses none. `place` is that of a command in its pipeline, where each has a key of its own.
+ * The stored key. It contains the id of the token, so that no client gets another's response, and a rotated secret
+ * keeps its keys. `place` is a command's position in a pipeline, whose commands have separate keys.
  */
 export function keptKeyOf(token: string, key: string, place: number | null): string {
   return `${token}:${place ?? ''}:${key}`;
 }
 
-/** The same as release 0.1 kept it, which belongs to no token. */
+/** The same key in the form of release 0.1, which did not contain the token. */
 export function plainKeyOf(kept: string): string {
   const [, place = '', ...key] = kept.split(':');
   const plain = key.join(':');
@@ -16,9 +16,9 @@ export function plainKeyOf(kept: string): string {
 }
 
 /**
- * What a body of `POST /v1/writes` asks for: as it was sent, without the bounds and defaults of a release, which may be
- * others when it is sent again. Numbers count as their texts. A callback's secret is left out, since a repetition may come
- * with a rotated one, and so is all that says how long and how urgently the write is tried.
+ * The parts of a `POST /v1/writes` body that a retry must repeat, as they were sent: defaults may differ between
+ * releases. Numbers count as their texts. Omits the callback's secret, which may be rotated before a retry, and the
+ * members that only say for how long and how urgently to try.
  */
 export function askedByWrite(body: unknown): unknown {
   const { ops, checks, callback } = membersOf(body);
@@ -30,7 +30,10 @@ export function askedByWrite(body: unknown): unknown {
   ];
 }
 
-/** What a `PUT` or `DELETE` of a key asks for, under the conditions of its headers. `body` is null for a `DELETE`. */
+/**
+ * The parts of a `PUT` or `DELETE` of a key that a retry must repeat, with the conditions of its headers. `body` is
+ * null for a `DELETE`.
+ */
 export function askedOfKey(
   key: string,
   body: unknown,
@@ -47,7 +50,7 @@ function membersOf(value: unknown): Readonly<Record<string, unknown>> {
   return isRecord ? Object.fromEntries(Object.entries(value)) : {};
 }
 
-/** Equal for values that say the same: members in one order, and numbers as texts. */
+/** Equal for equivalent values: sorts members, and turns numbers into texts. */
 function canonical(value: unknown): unknown {
   if (typeof value === 'number') return String(value);
   if (Array.isArray(value)) return value.map(canonical);

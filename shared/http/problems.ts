@@ -1,6 +1,6 @@
 /**
- * Every problem that a client can be told (RFC 9457). The name is the stable end of its `type`; `remedy` says what to
- * do about it, and is what `GET /problems/<name>` explains.
+ * Every problem that clients can get (RFC 9457). The name is the stable end of its `type`. `title` says when it occurs,
+ * and `remedy` how to proceed; `GET /problems/<name>` returns both.
  */
 export const problemKinds = {
   'invalid-json': {
@@ -256,13 +256,13 @@ export const problemKinds = {
   Record<string, { readonly status: number; readonly title: string; readonly remedy: string }>
 >;
 
-/** The stable name of a kind of problem. */
+/** The stable name of a problem type. */
 export type ProblemName = keyof typeof problemKinds;
 
-/** One problem, as a function returns it and as the edge answers it. */
+/** A problem of one request. */
 export interface Problem {
   readonly name: ProblemName;
-  /** What happened this time, and what to do, for people. */
+  /** The cause in this request, and the remedy. */
   readonly detail: string;
   /** Further members of the problem's JSON. */
   readonly members?: Readonly<Record<string, unknown>>;
@@ -270,17 +270,17 @@ export interface Problem {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** A value, or the problem that stands in its way. */
+/** A value, or the problem that prevented it. */
 export type Result<Value> =
   | { readonly ok: true; readonly value: Value }
   | { readonly ok: false; readonly problem: Problem };
 
-/** An attempt that came to `value`. */
+/** The result of a call that succeeded. */
 export function success<Value>(value: Value): Result<Value> {
   return { ok: true, value };
 }
 
-/** An attempt that ended in the problem `name`. */
+/** The result of a call that failed with the problem `name`. */
 export function failure(
   name: ProblemName,
   detail: string,
@@ -293,7 +293,7 @@ export function failure(
   };
 }
 
-/** The JSON of a problem. `instance` is the id of the request that met it. */
+/** The JSON of a problem. `instance` is the id of the request. */
 export function problemBody(problem: Problem, instance: string): Readonly<Record<string, unknown>> {
   const { status, title } = problemKinds[problem.name];
   const fixed = {
@@ -303,16 +303,16 @@ export function problemBody(problem: Problem, instance: string): Readonly<Record
     detail: problem.detail,
     instance,
   };
-  // Twice: first for the order in which people read it, last so that no member can take the place of a fixed one.
+  // Fixed members are first for readers, and repeated at the end so that no other member can replace them.
   return { ...fixed, ...problem.members, ...fixed };
 }
 
-/** The `type` of a problem: an address of the Worker itself, which explains it. */
+/** The `type` of a problem: a path of the Worker that explains it. */
 export function problemType(name: ProblemName): string {
   return `/problems/${name}`;
 }
 
-/** True where `text` names a kind of problem. */
+/** True if `text` is the name of a problem type. */
 export function isProblemName(text: string): text is ProblemName {
   return Object.hasOwn(problemKinds, text);
 }

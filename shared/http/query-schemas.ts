@@ -1,9 +1,10 @@
+/** Schemas of query parameters, which arrive as text. */
 import { z } from '@hono/zod-openapi';
 
-/** The greatest place in a log. Fifteen digits are kept exactly, and no log comes so far. */
+/** The maximum position in a log: fifteen digits are exact in a double, and no log becomes as long. */
 export const positionMaximum = 999_999_999_999_999;
 
-/** A whole number as the text of a query. */
+/** A whole number, as text. */
 export function wholeNumber(minimum: number, maximum: number) {
   const rule = `is a whole number from ${minimum} to ${maximum}`;
   return z
@@ -13,7 +14,7 @@ export function wholeNumber(minimum: number, maximum: number) {
     .refine((value) => value >= minimum && value <= maximum, { message: rule });
 }
 
-/** `true` or `false` as the text of a query; false where it is left out. */
+/** `true` or `false`, as text; false if omitted. */
 export function flag() {
   return z
     .enum(['true', 'false'])

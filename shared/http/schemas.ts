@@ -1,10 +1,11 @@
+/** Schemas of the requests and responses of writes, reads and keys. */
 import { z } from '@hono/zod-openapi';
 import type { Check } from '../contracts/frame.ts';
 import { limits } from '../limits.ts';
 import { problemType } from './problems.ts';
 import { callbackSchema } from './webhook-schemas.ts';
 
-/** An argument of a command. Numbers are taken as JSON writes them; the body's reader refuses those it cannot keep exact. */
+/** An argument of a command. The parser of bodies has refused numbers that it would alter. */
 const argumentSchema = z
   .union([z.string(), z.number()], { error: 'an argument is a string or a number' })
   .openapi({ description: 'Integers beyond 2^53 must be strings.' });
@@ -24,7 +25,7 @@ const typeCheck = z.strictObject({
 });
 const fieldCheck = z.strictObject({ key: keySchema, field: z.string(), equals: argumentSchema });
 
-/** A precondition as a client spells it. */
+/** A check in the form in which clients send it. */
 export const checkSchema = z
   .union([absentCheck, existsCheck, equalsCheck, typeCheck, fieldCheck], {
     error:
@@ -62,7 +63,7 @@ export const writeSchema = z
     }),
     callback: callbackSchema.optional(),
   })
-  // Without it, a page that sends the example would call whatever the callback's example names.
+  // An example without `callback`: the documentation page would otherwise send events to the example's URL.
   .openapi('Write', {
     example: {
       ops: [
@@ -104,15 +105,17 @@ export const keyQuerySchema = z.strictObject({
   region: z.string().optional(),
 });
 
-/** Whether a read heeds locks (`strong`) or takes what is committed in its region (`local`). */
+/**
+ * Whether a read is of the newest state (`strong`), or of one region's committed and possibly stale state (`local`).
+ */
 export type Consistency = z.infer<typeof readSchema>['consistency'];
 
-/** A command as the coordinator and the regions take it. */
+/** A command with its numbers as texts. */
 export function textsOf(command: readonly (string | number)[]): readonly string[] {
   return command.map(String);
 }
 
-/** A precondition as the coordinator takes it. */
+/** A check in the form that the coordinator takes. */
 export function checkOf(check: z.infer<typeof checkSchema>): Check {
   const { key } = check;
   if ('absent' in check) return { kind: 'absent', key };
@@ -136,7 +139,7 @@ const voteSchema = z.object({
   reason: z.string().optional(),
 });
 
-/** The answer to a write that was committed. */
+/** The response to a committed write. */
 export const writeAnswerSchema = z
   .object({
     id: z.string().openapi({ example: '0-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2' }),
@@ -162,7 +165,7 @@ export const writeAnswerSchema = z
   })
   .openapi('WriteAnswer');
 
-/** What is recorded of a write. */
+/** The recorded outcome of a write. */
 export const writeStatusSchema = z
   .object({
     id: z.string(),
@@ -183,7 +186,7 @@ export const writeStatusSchema = z
   })
   .openapi('WriteStatus');
 
-/** The answer to `POST /v1/reads`. */
+/** The response to `POST /v1/reads`. */
 export const readAnswerSchema = z
   .object({
     results: z.array(resultSchema).openapi({ example: ['7', ['total', '12']] }),
@@ -197,7 +200,7 @@ export const readAnswerSchema = z
   })
   .openapi('ReadAnswer');
 
-/** The answer to `GET /v1/keys/{key}`. */
+/** The response to `GET /v1/keys/{key}`. */
 export const keyAnswerSchema = z
   .object({
     key: keySchema,

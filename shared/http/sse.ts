@@ -1,11 +1,12 @@
+/** Writes and filters the lines of server-sent events. */
 import { limits } from '../limits.ts';
 
 const lineEnd = /\r\n|\r|\n/;
 
 /**
- * An event of server-sent events with `text` as its data. Clients of Upstash take each line that begins with `data: `
- * for a message of its own, so that further lines of a text come without that space: they see its first line, those that
- * know the format see all, and neither is told what nobody has published.
+ * A server-sent event with `text` as its data. Upstash's clients treat each line that begins with `data: ` as a
+ * message, so further lines of a text have no space after the colon. Those clients then see the first line only,
+ * clients that follow the standard see all, and no client sees a message that nobody published.
  */
 export function eventText(text: string): string {
   const [first = '', ...more] = text.split(lineEnd);
@@ -13,22 +14,22 @@ export function eventText(text: string): string {
   return `data: ${first}\n${further.join('')}\n`;
 }
 
-/** Passes on the lines of a stream of events whose first line `isShown` takes, and no comments. */
+/** Passes on the events of a stream whose first line `isShown` accepts, without comments. */
 export class EventLines {
   readonly #isShown: (text: string) => boolean;
   readonly #decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
   #rest = '';
-  /** True while the event that is passed on may have further lines. */
+  /** True if further lines belong to an event that is passed on. */
   #isOpen = false;
 
   constructor(isShown: (text: string) => boolean) {
     this.#isShown = isShown;
   }
 
-  /** What goes on of `chunk`, or null where a line is longer than anything that a client would take. */
+  /** The text of `chunk` to pass on, or null if a line is longer than any client would accept. */
   pass(chunk: Uint8Array): string | null {
     const text = this.#rest + this.#decoder.decode(chunk, { stream: true });
-    // A line feed behind it may be still to come.
+    // The line feed of this carriage return may be in the next chunk.
     const whole = text.endsWith('\r') ? text.slice(0, -1) : text;
     const lines = whole.split(lineEnd);
     const unfinished = lines.pop() ?? '';
@@ -38,9 +39,9 @@ export class EventLines {
   }
 
   #pass(line: string): string {
-    // With a second space it is a further line that begins with one.
+    // Two spaces begin a further line whose text begins with a space.
     if (/^data: (?! )/.test(line)) {
-      // Not every server ends its events before it begins the next.
+      // Some servers begin an event before they have ended the previous one.
       const end = this.#isOpen ? '\n' : '';
       this.#isOpen = this.#isShown(line.slice('data: '.length));
       return this.#isOpen ? `${end}${line}\n` : end;

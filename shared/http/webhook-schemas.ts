@@ -1,3 +1,4 @@
+/** Schemas of the requests and responses of webhooks and the change feed. */
 import { z } from '@hono/zod-openapi';
 import { eventTypes } from '../contracts/webhooks-and-feed.ts';
 import { limits } from '../limits.ts';
@@ -45,7 +46,7 @@ const valuesSchema = z.boolean().openapi({
 
 const descriptionSchema = z.string().max(limits.descriptionCharacters);
 
-/** `callback` of a write: who is told what became of it. */
+/** The `callback` of a write: the receiver of its outcome. */
 export const callbackSchema = z
   .strictObject({
     url: urlSchema,
@@ -141,7 +142,7 @@ export const changesQuerySchema = z.strictObject({
   }),
 });
 
-/** The path of everything about one endpoint. */
+/** The path of the routes of one endpoint. */
 export const endpointParams = z.object({ id: z.string().openapi({ example }) });
 
 /** The path of one delivery. */
@@ -166,17 +167,17 @@ export const webhookAnswerSchema = z
   })
   .openapi('Webhook');
 
-/** A subscription with the secret, which is shown this once. */
+/** A new subscription with its secret, which is shown only in this response. */
 export const createdWebhookSchema = webhookAnswerSchema
   .extend({ secret: secretSchema })
   .openapi('CreatedWebhook');
 
-/** The answer to `GET /v1/webhooks`. */
+/** The response to `GET /v1/webhooks`. */
 export const webhooksAnswerSchema = z
   .object({ webhooks: z.array(webhookAnswerSchema) })
   .openapi('Webhooks');
 
-/** The answer to a rotation. */
+/** The response to a rotation. */
 export const rotatedSchema = z
   .object({ secret: secretSchema, overlapMs: z.int() })
   .openapi('Rotated');
@@ -199,7 +200,7 @@ const deliverySchema = z.object({
   nextAttemptAt: z.string().nullable(),
 });
 
-/** One delivery, with what is kept of it. */
+/** One delivery with its attempts and payload. */
 export const deliveryAnswerSchema = deliverySchema
   .extend({
     history: z
@@ -220,7 +221,7 @@ export const deliveryAnswerSchema = deliverySchema
   })
   .openapi('Delivery');
 
-/** The log of deliveries, a page of it, the newest first. */
+/** A page of the delivery log, newest first. */
 export const deliveriesAnswerSchema = z
   .object({
     deliveries: z.array(deliverySchema),
@@ -231,7 +232,7 @@ export const deliveriesAnswerSchema = z
   })
   .openapi('Deliveries');
 
-/** The public keys, as a JWK set; `publicKey` is the form of Standard Webhooks. */
+/** The public keys as a JWK set. `publicKey` is the same key in the format of Standard Webhooks. */
 export const webhookKeysSchema = z
   .object({
     keys: z.array(
@@ -268,7 +269,7 @@ export const changesAnswerSchema = z
   })
   .openapi('Changes');
 
-/** True where `id` can be the id of an endpoint. */
+/** True if `id` has the form of an endpoint id. */
 export function isEndpointId(id: string): boolean {
   return endpointPattern.test(id);
 }

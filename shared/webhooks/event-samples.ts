@@ -1,3 +1,4 @@
+/** Sample events for testing webhooks. */
 import { unreachable } from '../assert.ts';
 import type { MemberChange } from '../contracts/members.ts';
 import type { EndpointId, EventType, RegionEventType } from '../contracts/webhooks-and-feed.ts';
@@ -5,22 +6,21 @@ import type { RegionId } from '../ids.ts';
 import type { OwedWriteEvent } from '../protocol/io/events.ts';
 import { disabledEventText, regionEventText, writeEventText } from './event-text.ts';
 
-/** What a sample tells of, so that it looks like what its receiver will be sent. */
+/** The details of a sample, so that it resembles the receiver's real events. */
 export interface Sample {
   readonly endpoint: EndpointId;
   /** A UUID. */
   readonly id: string;
-  /** ms since the epoch. */
+  /** ms since 1970. */
   readonly at: number;
   readonly regions: readonly RegionId[];
-  /** The key of its write begins with it. */
+  /** The prefix of its key. */
   readonly prefix: string;
   readonly values: boolean;
 }
 
 /**
- * The body of an event that never happened, made by the code that makes real ones. It differs in nothing but `data.test`,
- * which is true.
+ * The body of a sample event, made by the code that makes real ones. Its only difference is `data.test`, which is true.
  */
 export function sampleEvent(type: EventType, sample: Sample): string {
   const body: { readonly data: object } = JSON.parse(textOf(type, sample));
@@ -62,7 +62,7 @@ function writeOf({ endpoint, id, at, prefix, values }: Sample): Omit<OwedWriteEv
   return { endpoint, id: `test_${id}`, at, write, values };
 }
 
-/** Causes and texts as the core gives them. */
+/** Causes and texts as in real events. */
 const changes: Readonly<Record<RegionEventType, Pick<MemberChange, 'event' | 'cause' | 'detail'>>> =
   {
     'region.out': { event: 'out', cause: 'silent', detail: 'it did not answer' },

@@ -1,6 +1,5 @@
+/** Schemas of the bodies of webhook events, for the OpenAPI document. event-text.ts writes the bodies. */
 import { z } from '@hono/zod-openapi';
-
-/** What webhooks send, for the OpenAPI document. The texts themselves are written by event-text.ts. */
 
 const timestamp = z.iso.datetime().openapi({ example: '2026-11-30T12:00:00.000Z' });
 

@@ -1,3 +1,4 @@
+/** Writes the bodies of webhook events. */
 import { jsonText, parsePartOutcome } from '../commands/replies.ts';
 import type {
   EndpointId,
@@ -11,9 +12,9 @@ import { bytesInUtf8 } from '../protocol/transactions/bytes.ts';
 import { valuesAmong } from '../reserved-keys.ts';
 
 /**
- * The body of an event about a write (WriteEventBody). It is thin unless values are asked for, and also if all copies of it
- * would be too large to send: a write of some bytes may read and remove a large value, and everybody who asks for values
- * would be sent that. So it is with many keys. Integers beyond 2^53 stay exact.
+ * The body of an event about a write (WriteEventBody). Omits values if they were not requested, or if all copies
+ * together would be too large: a small write may read and remove a large value, which every receiver with values would
+ * get. Omits keys if they are too large. Keeps integers beyond 2^53 exact.
  */
 export function writeEventText(
   event: OwedWriteEvent,
@@ -51,13 +52,13 @@ export function writeEventText(
   return JSON.stringify({ type, timestamp, data: { ...data, valuesOmitted: true } });
 }
 
-/** How many endpoints are sent the same event, and how many of them with values. */
+/** The number of endpoints that get the same event, and how many of them with values. */
 interface Copies {
   readonly all: number;
   readonly withValues: number;
 }
 
-/** Events that tell of the same, in the form in which they are kept and sent. The text is made once for all endpoints. */
+/** The events of one write as they are stored and sent. The body is made once for all endpoints. */
 export function owedEventsOf(events: readonly OwedWriteEvent[]): readonly OwedEvent[] {
   const texts = new Map<boolean, string>();
   const withValues = events.filter(({ values }) => values).length;
@@ -85,7 +86,7 @@ export function regionEventText({
   return JSON.stringify(body);
 }
 
-/** Events about regions in the form in which they are kept and sent. */
+/** Events about regions as they are stored and sent. */
 export function owedRegionEventsOf(events: readonly OwedRegionEvent[]): readonly OwedEvent[] {
   return events.map((event) => {
     const { endpoint, id, type, change } = event;
@@ -93,13 +94,15 @@ export function owedRegionEventsOf(events: readonly OwedRegionEvent[]): readonly
   });
 }
 
-/** The body of the event that an endpoint was switched off. */
+/** The body of the event `endpoint.disabled`. */
 export function disabledEventText(endpoint: EndpointId, reason: string, at: number): string {
   const timestamp = new Date(at).toISOString();
   return JSON.stringify({ type: 'endpoint.disabled', timestamp, data: { endpoint, reason } });
 }
 
-/** What the other subscriptions are owed when an endpoint is switched off. Told twice within the hour, it is one event. */
+/**
+ * The events for other subscriptions that an endpoint was disabled. A repeated report within the hour has the same id.
+ */
 export function disabledEvents(
   subscriptions: readonly Subscription[],
   endpoint: EndpointId,

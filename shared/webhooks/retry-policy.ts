@@ -1,56 +1,60 @@
+/** The retry policy of webhooks: decides, after each attempt, when to retry and when to give up. */
 import { limits } from '../limits.ts';
 
-/** How one attempt ended. */
+/** The outcome of an attempt. */
 export type AttemptOutcome =
   | {
       readonly kind: 'answered';
       readonly status: number;
-      /** What its Retry-After asks for, ms from now; null where it asks for nothing. */
+      /** The pause that Retry-After requests, in ms; null without one. */
       readonly retryAfterMs: number | null;
-      /** The beginning of the answer. */
+      /** The beginning of the response. */
       readonly answer: string;
       readonly ms: number;
     }
-  /** No full answer in time, no connection, or a target that may not be sent to. */
+  /** No complete response in time, no connection, or a target that is not allowed. */
   | { readonly kind: 'unanswered'; readonly reason: string; readonly ms: number };
 
-/** What a delivery and its endpoint have been through when an attempt ends. */
+/** The history of a delivery and its endpoint at the end of an attempt. */
 export interface DeliveryPast {
-  /** Attempts made on this run through the schedule, the one that ends included. */
+  /** The attempts of this run through the schedule, including the one that ended. */
   readonly step: number;
-  /** The endpoint's first failure after which nothing succeeded; null where the last attempt did. */
+  /** The time of the endpoint's first failure since its last success; null if the last attempt succeeded. */
   readonly failingSince: number | null;
 }
 
-/** What is needed to decide what follows, beside the outcome. */
+/** The inputs of a decision besides the outcome and the history. */
 export interface Circumstances {
   readonly now: number;
-  /** At least 0 and below 1. */
+  /** A random number of at least 0 and below 1. */
   readonly entropy: number;
-  /** Before each attempt, ms. */
+  /** The pause before each attempt, in ms. */
   readonly pausesMs: readonly number[];
 }
 
-/** What follows an attempt, for the delivery and for its endpoint. */
+/** The consequences of an attempt for the delivery and its endpoint. */
 export interface Judgement {
   readonly state: 'delivered' | 'waiting' | 'failed';
-  /** Set exactly while waiting. */
+  /** Null unless `state` is waiting. */
   readonly nextAttemptAt: number | null;
   readonly failingSince: number | null;
-  /** The endpoint asked for rest, or does not answer: nothing at all is sent to it before. Null: no rest. */
+  /**
+   * The time before which nothing is sent to the endpoint, because it asked for a pause or does not answer. Null for no
+   * rest.
+   */
   readonly restUntil: number | null;
-  /** For so long events for any address of the same host wait, ms; 0: they need not. */
+  /** The time for which events for every URL of the host wait, in ms; 0 for none. */
   readonly hostRestMs: number;
-  /** Why the endpoint is to be disabled; null: it is not. */
+  /** The reason to disable the endpoint, or null. */
   readonly disable: string | null;
 }
 
-/** Pauses grow by up to this part, so that what failed together does not come back together. */
+/** Pauses are lengthened by up to this fraction, so that deliveries that failed together are not retried together. */
 const jitter = 0.2;
 
 /**
- * Decides what follows an attempt. Only a status from 200 to 299 is a success: a redirect is not followed, because its
- * target was never checked, and so has failed.
+ * Decides the consequences of an attempt. Only a status from 200 to 299 is a success. A redirect is a failure: it is
+ * not followed, because its target was never checked.
  */
 export function judge(
   outcome: AttemptOutcome,
@@ -83,8 +87,8 @@ export function judge(
 }
 
 /**
- * When to try again after `step` attempts, ms since the epoch, or null where the schedule has come to its end. Never
- * earlier than the schedule says, nor than the endpoint has asked for.
+ * The time of the next attempt after `step` attempts, in ms since 1970, or null at the end of the schedule. Never
+ * earlier than the schedule or the endpoint's Retry-After allows.
  */
 export function nextAttempt(
   step: number,
@@ -109,8 +113,9 @@ function boundedRest(retryAfterMs: number | null): number {
 }
 
 /**
- * With 429 and 503 Retry-After speaks of the endpoint; with others, of the one request. An endpoint that does not answer
- * at all rests for as long as it has failed: trying every event on it would cost much and tell nothing.
+ * The end of the endpoint's rest. Retry-After concerns the endpoint only with 429 and 503; with other statuses, only
+ * the request. An endpoint that does not answer rests for as long as it has failed: attempts with every event would
+ * cost much and reveal nothing.
  */
 function restUntil(
   outcome: AttemptOutcome,
@@ -127,11 +132,11 @@ function restUntil(
 }
 
 /**
- * For how long the host of an endpoint is left alone. Hosts are shared, as by the customers of a relay, so this has to weigh
- * two harms: one who makes many addresses of a host could have it called without a rest, and one whose address answers
- * badly could silence the others. So a host rests for a short time only, and then all its addresses have their turn:
- * up to a minute if it asks for it (429 or 503 with Retry-After), a second after no answer, and after 410. What lasts
- * longer counts for the one address: its own rests, its failing, and above all 410, which disables nobody else.
+ * The time for which the host of an endpoint rests. Customers of a relay share its host, so this weighs two harms: a
+ * client with many URLs of a host could have it called without a pause, and a client whose URL fails could silence the
+ * others. So a host rests only briefly: up to a minute if it asks for it (429 or 503 with Retry-After), and a second
+ * after no answer or 410. Longer consequences concern only the one URL: its own rests, its failing, and 410, which
+ * disables no other URL.
  */
 function hostRestMs(outcome: AttemptOutcome, askedMs: number): number {
   if (outcome.kind === 'unanswered' || outcome.status === 410) return limits.hostRestMsLeast;

@@ -1,10 +1,9 @@
+/**
+ * Signs webhooks according to Standard Webhooks. The signed content is `${id}.${timestamp}.${body}` in UTF-8. `v1` is
+ * an HMAC-SHA256 with a shared secret; `v1a` is an Ed25519 signature, which a receiver can check without a secret.
+ */
 import { assert } from '../assert.ts';
 import type { SigningKey } from '../contracts/webhooks-and-feed.ts';
-
-/**
- * Signatures as Standard Webhooks has them. What is signed is `${id}.${timestamp}.${body}`, in UTF-8: `v1` is an
- * HMAC-SHA256 under a shared secret, `v1a` an Ed25519 signature, which a receiver checks without holding a secret.
- */
 
 const secretPrefix = 'whsec_';
 const publicKeyPrefix = 'whpk_';
@@ -12,17 +11,17 @@ const secretBytesMinimum = 24;
 const secretBytesMaximum = 64;
 const secretBytesGenerated = 32;
 
-/** Node and the Worker name this type differently. */
+/** The name of this type differs between Node and the Worker. */
 type ImportedKey = Awaited<ReturnType<typeof crypto.subtle.importKey>>;
 
-/** One attempt's headers. */
+/** The headers of one attempt. */
 export type WebhookHeaders = Readonly<
   Record<'webhook-id' | 'webhook-timestamp' | 'webhook-signature', string>
 >;
 
-/** Signs for one endpoint, with all that is in force there. */
+/** Signs the events of one endpoint with every key in force. */
 export interface WebhookSigner {
-  /** `timestamp` is the moment of the attempt, seconds since the epoch. */
+  /** `timestamp` is the time of the attempt, in seconds since 1970. */
   sign(id: string, timestamp: number, body: string): Promise<WebhookHeaders>;
 }
 
@@ -31,12 +30,12 @@ export function generateSecret(): string {
   return `${secretPrefix}${toBase64(crypto.getRandomValues(new Uint8Array(secretBytesGenerated)))}`;
 }
 
-/** Whether `text` is `whsec_` with 24 to 64 bytes in base64, spelled as an encoder would. */
+/** True if `text` is `whsec_` followed by 24 to 64 bytes in canonical base64. */
 export function isSecret(text: string): boolean {
   return secretBytes(text) !== null;
 }
 
-/** The deployment's public key as receivers take it: `whpk_` and its 32 bytes in base64. */
+/** The deployment's public key in the format of Standard Webhooks: `whpk_` and its 32 bytes in base64. */
 export function publicKeyText(key: Pick<SigningKey, 'publicKey'>): string {
   const { x }: { readonly x?: unknown } = JSON.parse(key.publicKey);
   assert(typeof x === 'string', 'a signing key is an Ed25519 key pair');
@@ -44,10 +43,7 @@ export function publicKeyText(key: Pick<SigningKey, 'publicKey'>): string {
   return `${publicKeyPrefix}${toBase64(bytes)}`;
 }
 
-/**
- * A signer with each of `secrets`, of which there are two while a rotation overlaps and none where only the asymmetric
- * signature is wanted.
- */
+/** A signer with `secrets`: two during the overlap of a rotation, none if only the asymmetric signature is wanted. */
 export async function createSigner(
   secrets: readonly string[],
   key: Pick<SigningKey, 'privateKey'>,
@@ -90,11 +86,11 @@ function importPrivateKey(text: string): Promise<ImportedKey> {
   return crypto.subtle.importKey('jwk', JSON.parse(text), { name: 'Ed25519' }, false, ['sign']);
 }
 
-/** The bytes of a secret, or null where it is none. */
+/** The bytes of a secret, or null if it is malformed. */
 function secretBytes(text: string): Uint8Array | null {
   if (!text.startsWith(secretPrefix)) return null;
   const encoded = text.slice(secretPrefix.length);
-  // Decoders differ in what else they take; only the one spelling means the same bytes to all of them.
+  // Decoders differ in the other spellings that they accept; all agree on the canonical one.
   if (!/^[A-Za-z0-9+/]+={0,2}$/.test(encoded) || encoded.length % 4 !== 0) return null;
   const bytes = fromBase64(encoded);
   if (toBase64(bytes) !== encoded) return null;

@@ -1,30 +1,32 @@
+/**
+ * The rules for webhook targets. Clients choose the URLs that the Worker calls: without rules, any client could reach
+ * services that only the Worker's network can reach.
+ *
+ * A host name is judged by its spelling alone. A Worker can neither resolve a name nor pin a request to a checked
+ * address, so a public name that resolves to a private address passes. The platform does not route requests of Workers
+ * into private networks; a deployment inside such a network needs an outgoing proxy.
+ */
 import ipaddr from 'ipaddr.js';
 import { limits } from '../limits.ts';
 
-/**
- * Which addresses may be sent to. A client chooses them, and the Worker would call them: without these rules, anybody
- * with a token could reach what only the Worker's own network reaches.
- *
- * A name is judged by its spelling alone. A Worker can neither resolve a name itself nor hold a request to an address
- * that it has checked, so a public name that resolves to a private address is not seen here; the platform does not
- * route requests of Workers into private networks. Whoever runs Lockstep inside a private network needs a proxy for
- * what goes out.
- */
-
-/** Every delivery has this header, and Lockstep refuses what has it. */
+/** Every delivery has this header, and Lockstep refuses requests that have it. */
 export const webhookHeader = 'Lockstep-Webhook';
 
-/** What an operator allows beyond the rules. */
+/** The operator's changes to the rules. */
 export interface TargetPolicy {
   /** Development only: http and https to this machine, on any port. */
   readonly allowLoopback: boolean;
-  /** Where Lockstep itself is served, with or without a port: never called, as each call could cause the next. */
+  /**
+   * The hosts of Lockstep itself, with or without a port. They are never called, since each call could cause another.
+   */
   readonly ownHosts: readonly string[];
-  /** The only hosts that are called: names, or `*.` and a name for all below it. Empty: any public host. */
+  /**
+   * The only hosts that are called: names, or `*.` and a name for all of its subdomains. If empty, every public host.
+   */
   readonly allowedHosts: readonly string[];
 }
 
-/** A target that may be sent to, in its normal spelling, or why not and what to do. */
+/** The canonical URL of an allowed target, or the reason to refuse it, with a remedy. */
 export type TargetResult =
   | { readonly ok: true; readonly url: string }
   | { readonly ok: false; readonly reason: string };
@@ -35,23 +37,23 @@ const metadataNames: ReadonlySet<string> = new Set([
   'instance-data.ec2.internal',
 ]);
 
-/** Public by their numbers, but a platform answers there with what belongs to its machines. */
+/** Public addresses at which platforms answer with the metadata of their machines. */
 const metadataAddresses: ReadonlySet<string> = new Set(['168.63.129.16']);
 
-/** The last labels of names that no public server has. */
+/** Top-level labels of names that no public server has. */
 const privateZones: ReadonlySet<string> = new Set([
   ...['localhost', 'localdomain', 'local', 'internal', 'intranet', 'private'],
   ...['corp', 'home', 'lan', 'arpa', 'onion', 'invalid'],
 ]);
 
-/** Ports below it belong to the system's services, some of which act on what an HTTP request looks like to them. */
+/** Lower ports belong to system services, some of which may act on the text of an HTTP request. */
 const unprivilegedPort = 1_024;
 const hostLengthMaximum = 253;
 
 /**
- * The policy of an environment: LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS, LOCKSTEP_OWN_HOSTS and LOCKSTEP_WEBHOOK_HOSTS.
+ * The policy by LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS, LOCKSTEP_OWN_HOSTS and LOCKSTEP_WEBHOOK_HOSTS.
  *
- * @throws Error if a list of hosts cannot be read; the configuration is checked before.
+ * @throws Error if a list of hosts is malformed; the configuration is checked before.
  */
 export function targetPolicyOf(environment: object): TargetPolicy {
   const variables: Readonly<Record<string, unknown>> = { ...environment };
@@ -67,11 +69,11 @@ export function targetPolicyOf(environment: object): TargetPolicy {
   };
 }
 
-/** The form of a list of hosts, for an operator. */
+/** The format of a list of hosts, for operators. */
 export const hostsRule =
   'use host names separated by commas, such as a.example.com,*.b.example.com';
 
-/** The hosts of a list with commas, or null if it has another form. */
+/** The hosts of a comma-separated list, or null if it is malformed. */
 export function hostsOf(text: string): readonly string[] | null {
   const hosts = text
     .split(',')
@@ -83,12 +85,12 @@ export function hostsOf(text: string): readonly string[] | null {
     );
   return hosts.every(isHost) ? hosts : null;
 }
-/** Judges the URL of an endpoint. It is judged when it is set, and again before each attempt. Never throws. */
+/** Checks the URL of an endpoint, when it is set and again before each attempt. Never throws. */
 export function checkTarget(text: string, policy: TargetPolicy): TargetResult {
   if (new TextEncoder().encode(text).length > limits.urlBytes) {
     return refuse(`The URL is too long. Use at most ${limits.urlBytes} bytes.`);
   }
-  // The parser drops these silently, so that what people see is not what is called.
+  // The URL parser drops these characters silently, so that another URL would be called than the one that is shown.
   if (/[\s\p{Cc}\\]/u.test(text)) {
     return refuse('The URL contains a space, a control character or a backslash. Encode it.');
   }
@@ -118,7 +120,9 @@ function faultOf(url: URL, text: string, policy: TargetPolicy): TargetResult | n
   return hostFault(host) ?? listFault(host, policy.allowedHosts);
 }
 
-/** The own host that the URL of a request names. Only this machine serves others on other ports of the same name. */
+/**
+ * The host of Lockstep in a request's URL. The port counts only on this machine, whose other ports are other servers.
+ */
 export function ownHostOf(url: URL): string {
   return isLoopback(url.hostname) ? `${url.hostname}:${portOf(url)}` : url.hostname;
 }
@@ -127,7 +131,7 @@ function portOf({ port, protocol }: URL): string {
   return port !== '' ? port : protocol === 'https:' ? '443' : '80';
 }
 
-/** True if `own`, with or without a port, stands for the host of a URL. One machine has many names for itself. */
+/** True if `own`, with or without a port, is the host of a URL. All names of this machine count as one. */
 function isOwnHost(own: string, host: string, port: string): boolean {
   const [, name = own, ownPort = ''] = /^(.*?)(?::(\d+))?$/.exec(own) ?? [];
   if (isLoopback(name) && isLoopback(host)) return ownPort === '' || ownPort === port;
@@ -142,7 +146,7 @@ function listFault(host: string, allowedHosts: readonly string[]): TargetResult 
   return refuse(`The host ${host} is not one that the operator allows (LOCKSTEP_WEBHOOK_HOSTS).`);
 }
 
-/** By now the URL parser has brought decimal, octal, hexadecimal, short and full-width forms to the usual one. */
+/** The URL parser has already normalized decimal, octal, hexadecimal, short and full-width addresses. */
 function hostFault(host: string): TargetResult | null {
   const literal = host.startsWith('[') ? host.slice(1, -1) : host;
   if (ipaddr.isValid(literal)) return addressFault(literal);
@@ -161,7 +165,7 @@ function hostFault(host: string): TargetResult | null {
 
 function addressFault(literal: string): TargetResult | null {
   const address = ipaddr.parse(literal);
-  // Other IPv6 addresses either are not public or carry an IPv4 address, which would be reached.
+  // Other IPv6 addresses are not public, or carry an IPv4 address that would be reached.
   const isGlobal = address.kind() === 'ipv4' || /^[23][0-9a-f]{3}:/.test(address.toString());
   if (isGlobal && address.range() === 'unicast' && !metadataAddresses.has(literal)) return null;
   return refuse(`The address ${literal} is not public. Use the name of a public server.`);
