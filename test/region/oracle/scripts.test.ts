@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { scriptLives } from './script-lives.ts';
+import { scriptLives } from './application-scripts.ts';
 import { type Script, ScriptOracle } from './script-oracle.ts';
 import { scriptBeginning, scriptTexts } from './script-texts.ts';
 import { scriptTextsOfNames } from './script-texts-names.ts';
