@@ -45,15 +45,15 @@ async function expected(commands: Commands): Promise<unknown> {
     multi.callBuffer(name, ...rest);
   }
   const replies = (await multi.exec()) ?? [];
-  return asked.slice(1).map(({ told }, index) => {
+  return asked.slice(1).map(({ replyOf }, index) => {
     const [error, reply] = replies[index + 1] ?? [];
-    return error ? 'an error' : asJson(told(reply));
+    return error ? 'an error' : asJson(replyOf(reply));
   });
 }
 
-function asJson(told: OracleReply): unknown {
-  if (typeof told === 'bigint') return Number(told);
-  return Array.isArray(told) ? told.map(asJson) : told;
+function asJson(reply: OracleReply): unknown {
+  if (typeof reply === 'bigint') return Number(reply);
+  return Array.isArray(reply) ? reply.map(asJson) : reply;
 }
 
 /** Each key with its expiry and type where it has not expired yet. */

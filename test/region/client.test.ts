@@ -222,9 +222,9 @@ describe('a region client of another kind of server', () => {
     expect(round).toEqual({ kind: 'silent', reason: expect.any(String), ...code });
     const read = await client.snapshot(snapshotOf([], []), timeoutMs);
     // The read may have been carried out, unless only the script's reply is malformed.
-    const { isUnanswered, ...told } = { isUnanswered: undefined, ...read };
+    const { isUnanswered, ...rest } = { isUnanswered: undefined, ...read };
     expect([true, undefined]).toContain(isUnanswered);
-    expect(told).toEqual({ kind: 'silent', reason: expect.any(String) });
+    expect(rest).toEqual({ kind: 'silent', reason: expect.any(String) });
     const seen = await client.inspect(0, { kind: 'locks', count: 1 }, timeoutMs);
     expect(seen).toEqual({ kind: 'silent', reason: expect.any(String) });
   });

@@ -163,29 +163,29 @@ const round: fc.Arbitrary<Round> = fc
   .map((given) => roundOf(given));
 
 describe('random rounds', () => {
-  let opened: { readonly name: string; readonly world: Implementation }[] = [];
+  let opened: { readonly name: string; readonly region: Implementation }[] = [];
   beforeAll(async () => {
     opened = await Promise.all(
-      implementations.map(async ([name, open]) => ({ name, world: await open() })),
+      implementations.map(async ([name, open]) => ({ name, region: await open() })),
     );
   });
-  afterAll(() => Promise.all(opened.map(({ world }) => world.stop())));
+  afterAll(() => Promise.all(opened.map(({ region }) => region.stop())));
 
-  const agree = async (ask: (world: Implementation) => Promise<unknown>) => {
+  const agree = async (ask: (region: Implementation) => Promise<unknown>) => {
     const [model, ...others] = opened;
     if (model === undefined) throw new Error('no region is open');
-    const expected = await ask(model.world);
-    for (const { name, world } of others) expect(await ask(world), name).toEqual(expected);
+    const expected = await ask(model.region);
+    for (const { name, region } of others) expect(await ask(region), name).toEqual(expected);
   };
 
   it('have the same results and leave the same values in each implementation', async () => {
     const property = fc.asyncProperty(
       fc.array(round, { minLength: 1, maxLength: 8 }),
       async (rounds) => {
-        await Promise.all(opened.map(({ world }) => world.wipe()));
-        await Promise.all(opened.map(({ world }) => world.published()));
-        for (const given of rounds) await agree((world) => world.round(given));
-        await agree((world) => world.published());
+        await Promise.all(opened.map(({ region }) => region.wipe()));
+        await Promise.all(opened.map(({ region }) => region.published()));
+        for (const given of rounds) await agree((region) => region.round(given));
+        await agree((region) => region.published());
         const reads = keys.flatMap((name) => [
           command(['TYPE', name]),
           command(['GET', name]),
@@ -193,8 +193,8 @@ describe('random rounds', () => {
           command(['SMEMBERS', name], 'members'),
           command(['LRANGE', name, '0', '-1']),
         ]);
-        await agree((world) => world.snapshot(snapshotOf(keys, reads)));
-        await agree((world) => world.snapshot(snapshotOf(keys, reads, { strong: false })));
+        await agree((region) => region.snapshot(snapshotOf(keys, reads)));
+        await agree((region) => region.snapshot(snapshotOf(keys, reads, { strong: false })));
       },
     );
     await fc.assert(property, { numRuns: Number(process.env.ROUNDS ?? 150) });

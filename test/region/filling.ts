@@ -205,7 +205,7 @@ type Ask = (name: string, ...args: readonly (string | Buffer)[]) => Promise<unkn
 async function streamParts(ask: Ask, key: Buffer): Promise<unknown> {
   const info = rowOf(await ask('XINFO', 'STREAM', key));
   const groups = rowOf(await ask('XINFO', 'GROUPS', key)).map(rowOf);
-  const told = await Promise.all(
+  const states = await Promise.all(
     groups.map(async (group) => {
       const name = Buffer.from(String(group[1]), 'latin1');
       const pending = rowOf(await ask('XPENDING', key, name, '-', '+', '10000')).map(rowOf);
@@ -218,7 +218,7 @@ async function streamParts(ask: Ask, key: Buffer): Promise<unknown> {
     }),
   );
   const last = info[info.indexOf('last-generated-id') + 1];
-  return [await ask('XRANGE', key, '-', '+'), last, sorted(told)];
+  return [await ask('XRANGE', key, '-', '+'), last, sorted(states)];
 }
 
 function sorted(items: readonly unknown[]): readonly string[] {

@@ -72,7 +72,7 @@ export function checked(check: Check, ...operations: readonly Operation[]): Part
 }
 
 /** The part, but with errors among its replies: an operation that fails does not undo the others. */
-export function keepingOn(given: Part): Part {
+export function continuingOnError(given: Part): Part {
   return { ...given, continueOnError: true };
 }
 

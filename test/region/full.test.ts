@@ -5,11 +5,11 @@ import { connectDirectly } from './direct.ts';
 import {
   abortOf,
   commitOf,
+  continuingOnError,
   del,
   executed,
   flush,
   increment,
-  keepingOn,
   part,
   pop,
   prepareOf,
@@ -118,7 +118,7 @@ describe.each(['flagged', 'plain'] as const)(
       const before = await keysHeld();
       await setFull();
       const keys = ['k', 'n', 'list'];
-      const parts = [part(del('list')), keepingOn(part(operation))];
+      const parts = [part(del('list')), continuingOnError(part(operation))];
       const { votes, isFull } = await send({ prepares: [prepareOf(1, keys, ...parts)] });
       expect(votes).toEqual([{ kind: 'denied', code: 'OOM', reason: expect.any(String), part: 1 }]);
       expect(isFull).toBe(true);

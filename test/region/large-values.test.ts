@@ -86,8 +86,8 @@ describe.each(servers)('a large value in %s', (_name, start, text) => {
       ['GETDEL', 'k'],
       ['LPOP', 'list'],
     ]) {
-      const told = expect.stringMatching(/too large: the limit is 900000 bytes.*GETRANGE.*DEL/);
-      expect(await run(command)).toEqual([[2, 0, told]]);
+      const tooLarge = expect.stringMatching(/too large: the limit is 900000 bytes.*GETRANGE.*DEL/);
+      expect(await run(command)).toEqual([[2, 0, tooLarge]]);
     }
     expect(await server.redis.strlen('k')).toBe(larger.length);
     expect(await server.redis.llen('list')).toBe(1);

@@ -126,8 +126,10 @@ describe.each(servers)('a merge in %s', (_, start, text) => {
 
   it('is not counted among users’ keys, and is deleted when a copy begins', async () => {
     await stage(...changes);
-    const look = snapshotOf([], [{ args: ['DBSIZE'], reads: [], reply: null }], { strong: false });
-    expect(await client.snapshot(look, 0)).toMatchObject({ replies: repliesOfJson('[4]') });
+    const request = snapshotOf([], [{ args: ['DBSIZE'], reads: [], reply: null }], {
+      strong: false,
+    });
+    expect(await client.snapshot(request, 0)).toMatchObject({ replies: repliesOfJson('[4]') });
     const copy = { kind: 'begin', token: 'token', number: 1, replaces: [] } as const;
     await send({ role: 'copying', copy });
     expect(await ownKeys()).toEqual(['lockstep:0:meta']);
@@ -151,9 +153,9 @@ describe.each(servers)('a merge in %s', (_, start, text) => {
   it('is settled by a reader only once', async () => {
     await stage(...changes);
     const settle = [commitOf(1, [...keys, 'n'])];
-    const look = snapshotOf(['l'], [command(['LLEN', 'l'])], { settle });
+    const request = snapshotOf(['l'], [command(['LLEN', 'l'])], { settle });
     for (let time = 0; time < 2; time += 1) {
-      expect(await client.snapshot(look, 0)).toMatchObject({ replies: [count], locks: [] });
+      expect(await client.snapshot(request, 0)).toMatchObject({ replies: [count], locks: [] });
     }
     await expectChanged(server);
   });

@@ -295,28 +295,28 @@ describe('keyspace notifications', () => {
     expect(await heard(), 'of a prepare').toEqual([]);
     const { decisions } = await send({ decisions: [commitOf(2, keys)] });
     expect(decisions).toEqual(['acknowledged']);
-    const told = await heard();
+    const sent = await heard();
     await send({ decisions: [commitOf(2, keys)] });
     expect(await heard(), 'of a repeated commit').toEqual([]);
-    for (const text of told) {
+    for (const text of sent) {
       const [key = '', event] = text.split(' ');
       if (event === 'del') expect(await server.redis.exists(key), `${key}, deleted`).toBe(0);
     }
-    return told;
+    return sent;
   }
 
   it.each(events)('of $name report the changes of the commit, and nothing else', async (given) => {
     await begin(given.before ?? []);
-    const told = await carryOut(partOf(given.commands));
-    expect(told.toSorted()).toEqual(given.region.toSorted());
+    const sent = await carryOut(partOf(given.commands));
+    expect(sent.toSorted()).toEqual(given.region.toSorted());
     for (const words of given.commands) await call(plain, words);
     expect(await heard()).toEqual(given.plain);
   });
 
   it('of a script come at the commit, those of a value before those of a copy', async () => {
     await begin(['SET k 1']);
-    const told = await carryOut(part(script(twoKeys, ['k', 'j'])));
-    expect(told).toEqual(['j set', 'k rename_to']);
+    const sent = await carryOut(part(script(twoKeys, ['k', 'j'])));
+    expect(sent).toEqual(['j set', 'k rename_to']);
     await plain.eval(twoKeys, 2, 'k', 'j');
     expect(await heard()).toEqual(['k incrby', 'j set']);
   });

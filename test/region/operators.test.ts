@@ -81,7 +81,7 @@ describe('the doctor on a redis-server', () => {
       token,
       location: [0, 0],
     });
-    const told = await diagnose({
+    const report = await diagnose({
       configuration: { tokens: [], voteDeadlineMs: 2_000 },
       regions: [region('a'), region('b')],
       status: null,
@@ -89,7 +89,7 @@ describe('the doctor on a redis-server', () => {
       regionOf: (one) => connectRegion(one),
       now: () => Date.now(),
     });
-    const databases = told.deployment.find(({ name }) => name === 'databases');
+    const databases = report.deployment.find(({ name }) => name === 'databases');
     expect(databases).toMatchObject({ status: 'problem', found: 'the same: a and b' });
     expect(await server.redis.dbsize()).toBe(0);
   });

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { RawReply } from '../../shared/contracts/reply.ts';
 import type { RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import { connectDirectly, patient } from './direct.ts';
+import { connectDirectly, withoutTimeLimit } from './direct.ts';
 import { executed, outcomesOf, part, prepareOf, roundOf, script, snapshotOf } from './fixtures.ts';
 import { startRedisServer, type TestServer } from './servers.ts';
 
@@ -13,7 +13,7 @@ describe('the reply of a script', () => {
   let sequence = 0;
   beforeAll(async () => {
     server = await startRedisServer();
-    client = connectDirectly(server.redis, 'flagged', patient);
+    client = connectDirectly(server.redis, 'flagged', withoutTimeLimit);
   });
   afterAll(() => server.stop());
 
@@ -39,8 +39,8 @@ describe('the reply of a script', () => {
     const most = `local t = {} for i = 1, ${limits.scriptReplyItems} do t[i] = 1 end`;
     expect(await replyRead(`${most} return t`)).toEqual(Array(limits.scriptReplyItems).fill(1));
     for (const answer of [outcome, replyRead]) {
-      const told = JSON.stringify(await answer(`${most} t[#t + 1] = 1 return t`));
-      expect(told).toContain('too many items');
+      const reply = JSON.stringify(await answer(`${most} t[#t + 1] = 1 return t`));
+      expect(reply).toContain('too many items');
     }
     // A write is stored with its replies, so that these have a limit of their own, in bytes.
     expect(await outcome(`${most} return t`)).toContain('the replies of this write are too large');

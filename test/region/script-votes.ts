@@ -1,5 +1,5 @@
 import type { RegionClient } from '../../shared/contracts/round.ts';
-import { connectDirectly, patient } from './direct.ts';
+import { connectDirectly, withoutTimeLimit } from './direct.ts';
 import { abortOf, executed, outcomesOf, part, prepareOf, roundOf, script } from './fixtures.ts';
 import { startRedisServer, type TestServer } from './servers.ts';
 
@@ -11,7 +11,7 @@ export class ScriptVotes {
 
   private constructor(server: TestServer) {
     this.server = server;
-    this.client = connectDirectly(server.redis, 'flagged', patient);
+    this.client = connectDirectly(server.redis, 'flagged', withoutTimeLimit);
   }
 
   static async start(): Promise<ScriptVotes> {

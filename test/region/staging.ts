@@ -301,8 +301,8 @@ class Staging {
     const entry = this.#entry(key);
     if (entry === undefined) return -2;
     if (entry.expiry === -1) return -1;
-    const told = name.endsWith('TTL') ? entry.expiry - this.#prepare.now : entry.expiry;
-    return name.startsWith('P') ? told : Math.floor((told + 500) / 1000);
+    const ms = name.endsWith('TTL') ? entry.expiry - this.#prepare.now : entry.expiry;
+    return name.startsWith('P') ? ms : Math.floor((ms + 500) / 1000);
   }
 
   #publish([key = '', channel = '', text = '']: readonly string[]): ModelReply {

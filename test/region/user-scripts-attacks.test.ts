@@ -2,12 +2,12 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Operation } from '../../shared/contracts/frame.ts';
 import type { RegionClient } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import { connectDirectly, patient } from './direct.ts';
+import { connectDirectly, withoutTimeLimit } from './direct.ts';
 import {
   abortOf,
+  continuingOnError,
   executed,
   increment,
-  keepingOn,
   outcomesOf,
   part,
   prepareOf,
@@ -201,7 +201,7 @@ describe('a user’s script without an end', () => {
   let sequence = 0;
   beforeAll(async () => {
     server = await startRedisServer();
-    client = connectDirectly(server.redis, 'flagged', patient);
+    client = connectDirectly(server.redis, 'flagged', withoutTimeLimit);
   });
   afterAll(() => server.stop());
 
@@ -215,9 +215,9 @@ describe('a user’s script without an end', () => {
   it('fails with a stack overflow if it recurses too deeply, and shows no line of Lockstep’s own', async () => {
     const deep =
       "local function f(n) redis.call('SET', KEYS[1], n) return 1 + f(n + 1) end return f(1)";
-    const told = await outcome(deep);
-    expect(told).toMatch(/^\[\[2,0,"ERR stack overflow script: /);
-    expect(told).toContain(', on @user_script:1."');
+    const answered = await outcome(deep);
+    expect(answered).toMatch(/^\[\[2,0,"ERR stack overflow script: /);
+    expect(answered).toContain(', on @user_script:1."');
     expect(await server.redis.keys('lockstep:*:shadow:*')).toEqual([]);
   });
 
@@ -427,7 +427,7 @@ describe('a script that has no stack left within a command', () => {
   let client: RegionClient;
   beforeAll(async () => {
     server = await startRedisServer();
-    client = connectDirectly(server.redis, 'flagged', patient);
+    client = connectDirectly(server.redis, 'flagged', withoutTimeLimit);
   });
   afterAll(() => server.stop());
 
@@ -448,19 +448,21 @@ return redis.call('STRLEN', 'a')`;
     let failed = 0;
     for (let depth = 19_900; depth <= 20_000; depth += 1) {
       const sequence = depth;
-      const own = keepingOn(part(increment('a'), script(dive(depth), keys), increment('a')));
+      const own = continuingOnError(
+        part(increment('a'), script(dive(depth), keys), increment('a')),
+      );
       const prepares = [prepareOf(sequence, keys, own)];
-      const told = outcomesOf(executed(await client.round(roundOf({ prepares }), 0)).votes[0]);
+      const answered = outcomesOf(executed(await client.round(roundOf({ prepares }), 0)).votes[0]);
       // It did all of its work or none of it: the rest of its part sees no state in between.
-      expect(told).toMatch(
+      expect(answered).toMatch(
         /^\[\[0,1,(?:2,"ERR value|1,2\]\]|\{"e":"ERR stack overflow[^"]*"\},2\]\]|2,\{"e":"ERR value)/,
       );
-      if (told.includes('stack overflow')) failed += 1;
+      if (answered.includes('stack overflow')) failed += 1;
       await client.round(roundOf({ decisions: [abortOf(sequence, keys)] }), 0);
       const left = (await server.redis.keys('*')).sort();
       expect(
         left.filter((key) => !/^lockstep:0:(?:meta|done)$/.test(key)),
-        told,
+        answered,
       ).toEqual(['h']);
     }
     expect(failed).toBeGreaterThan(5);

@@ -154,8 +154,8 @@ describe('a way around the bounds of a script', () => {
     async (count) => {
       const words = (first: string) =>
         `local t = {${first}, KEYS[1] or 'k'} for i = 3, ${count} do t[i] = 'v' end return redis.call(unpack(t))`;
-      const told = await outcome(words("'RPUSH'"));
-      expect(told).toMatch(new RegExp(`^\\[\\[0,${count - 2}\\]\\]$|too many|stack overflow`));
+      const answered = await outcome(words("'RPUSH'"));
+      expect(answered).toMatch(new RegExp(`^\\[\\[0,${count - 2}\\]\\]$|too many|stack overflow`));
       const handed = `local t = {} for i = 1, ${count} do t[i] = 'v' end return redis.call('RPUSH', KEYS[1], unpack(t))`;
       expect(await outcome(handed)).toMatch(
         new RegExp(`^\\[\\[0,${count}\\]\\]$|too many|stack overflow`),

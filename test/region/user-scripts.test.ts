@@ -9,10 +9,10 @@ import { connectDirectly } from './direct.ts';
 import {
   abortOf,
   commitOf,
+  continuingOnError,
   countedText,
   executed,
   increment,
-  keepingOn,
   outcomesOf,
   part,
   prepareOf,
@@ -163,7 +163,7 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
       "redis.call('INCR', 'n') redis.call('APPEND', 'inline', '!') return redis.call('LLEN', 'l')",
     );
     sequence += 1;
-    const parts = [keepingOn(part(...before, errs, fine, increment('n')))];
+    const parts = [continuingOnError(part(...before, errs, fine, increment('n')))];
     const { votes } = await send({ prepares: [prepareOf(sequence, keys, ...parts)] });
     expect(outcomesOf(votes[0])).toMatch(
       /^\[\[0,1,\{"s":"OK"\},0,2,\{"e":"WRONGTYPE .*"\},2,3\]\]$/,
@@ -215,10 +215,12 @@ describe.each(servers)('a user’s script in %s', (name, start, text) => {
     await server.redis.mset('a', '1', 'b', '2');
     const args = [everyKey, flushedKey];
     const flush = { ...set('', ''), kind: 'flush' as const, args, writes: [0, 1] };
-    const look = script(
+    const listing = script(
       "redis.call('SET', 'c', '1') return {redis.call('KEYS', '*'), redis.call('GET', 'a')}",
     );
-    expect(await outcome([...args, 'a', 'c'], flush, look)).toBe('[[0,{"s":"OK"},[["c"],null]]]');
+    expect(await outcome([...args, 'a', 'c'], flush, listing)).toBe(
+      '[[0,{"s":"OK"},[["c"],null]]]',
+    );
     await commit([...args, 'a', 'c']);
     expect(await server.redis.exists('a', 'b', 'c')).toBe(1);
   });

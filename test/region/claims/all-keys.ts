@@ -5,10 +5,10 @@ import {
   abortOf,
   command,
   commitOf,
+  continuingOnError,
   executed,
   flush,
   increment,
-  keepingOn,
   outcomesOf,
   part,
   prepareOf,
@@ -24,17 +24,17 @@ import { repliesOfJson } from '../replies.ts';
 const all = [everyKey, flushedKey];
 
 /** Claims about transactions that hold all keys (rule R41). */
-export function claimAllKeys(world: () => Implementation): void {
+export function claimAllKeys(region: () => Implementation): void {
   const send = async (given: Parameters<typeof roundOf>[0]) =>
-    executed(await world().round(roundOf(given)));
+    executed(await region().round(roundOf(given)));
   const stage = (keys: readonly string[], ...parts: readonly Part[]) =>
     send({ prepares: [prepareOf(1, keys, ...parts)] });
   const commit = (keys: readonly string[]) => send({ decisions: [commitOf(1, keys)] });
-  const value = (key: string) => world().run('GET', key);
+  const value = (key: string) => region().run('GET', key);
 
   const fill = async () => {
-    await world().run('SET', 'a', '1');
-    await world().run('SET', 'b', '2');
+    await region().run('SET', 'a', '1');
+    await region().run('SET', 'b', '2');
   };
 
   describe('a flush', () => {
@@ -51,7 +51,7 @@ export function claimAllKeys(world: () => Implementation): void {
 
     it('deletes more keys than a single scan returns', async () => {
       const keys = Array.from({ length: 2_500 }, (_, at) => `k${at}`);
-      await Promise.all(keys.map((key) => world().run('SET', key, 'v')));
+      await Promise.all(keys.map((key) => region().run('SET', key, 'v')));
       await stage(all, part(flush));
       await commit(all);
       const answers = await Promise.all(['a', 'k0', 'k1234', 'k2499'].map(value));
@@ -85,13 +85,13 @@ export function claimAllKeys(world: () => Implementation): void {
       await stage(all, part(flush));
       const commands = [command(['GET', 'a'])];
       const holder = [1, 1];
-      expect(await world().snapshot(snapshotOf(['a'], commands))).toEqual({
+      expect(await region().snapshot(snapshotOf(['a'], commands))).toEqual({
         kind: 'read',
         replies: repliesOfJson('["1"]'),
         locks: [{ key: everyKey, holder }],
       });
       const settle = [commitOf(1, all)];
-      expect(await world().snapshot(snapshotOf(['a'], commands, { settle }))).toEqual({
+      expect(await region().snapshot(snapshotOf(['a'], commands, { settle }))).toEqual({
         kind: 'read',
         replies: repliesOfJson('[null]'),
         locks: [],
@@ -119,7 +119,7 @@ export function claimAllKeys(world: () => Implementation): void {
     it('is reported by an inspection as the holder of each key', async () => {
       await fill();
       await stage(all, part(flush));
-      const found = await world().inspect({ kind: 'keys', keys: ['a'] });
+      const found = await region().inspect({ kind: 'keys', keys: ['a'] });
       expect(found).toMatchObject({ keys: [{ key: 'a', holder: [1, 1] }] });
     });
 
@@ -145,7 +145,7 @@ export function claimAllKeys(world: () => Implementation): void {
     } as const;
 
     it('fails its part, or puts its error among the replies of a part that continues on errors', async () => {
-      const reply = await stage(['a'], part(fails), keepingOn(part(fails, increment('a'))));
+      const reply = await stage(['a'], part(fails), continuingOnError(part(fails, increment('a'))));
       expect(outcomesOf(reply.votes[0])).toBe('[[2,0,"ERR refused"],[0,{"e":"ERR refused"},2]]');
     });
   });

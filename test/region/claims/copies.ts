@@ -16,8 +16,8 @@ type Read = Extract<CopyReply, { kind: 'read' }>;
 const forms = ['dump', 'logical'] as const;
 
 /** Claims about the replies of a source, and about their effect on a target. */
-export function claimCopies(world: () => Implementation): void {
-  const send = async (given: Partial<Round>) => executed(await world().round(roundOf(given)));
+export function claimCopies(region: () => Implementation): void {
+  const send = async (given: Partial<Round>) => executed(await region().round(roundOf(given)));
   const ask = async (copy: CopyStep, given: Partial<Round> = {}): Promise<Read> => {
     const reply = await send({ copy, ...given });
     if (reply.copy?.kind !== 'read') throw new Error(`not read: ${JSON.stringify(reply.copy)}`);
@@ -26,7 +26,7 @@ export function claimCopies(world: () => Implementation): void {
   const read = (keys: readonly string[], form: CopyForm) =>
     ask({ kind: 'read', keys: keys.map((key) => ({ key: bytesOf(key), from: '' })), form });
   const digests = async (keys: readonly string[]) => {
-    const found = await world().inspect({ kind: 'keys', keys: keys.map(bytesOf) });
+    const found = await region().inspect({ kind: 'keys', keys: keys.map(bytesOf) });
     if (found.kind !== 'inspected') throw new Error(found.reason);
     return found.keys.map(({ digest }) => digest);
   };
@@ -51,7 +51,7 @@ export function claimCopies(world: () => Implementation): void {
 
   const far = String(Date.now() + 3_600_000);
   const fill = async () => {
-    const { run } = world();
+    const { run } = region();
     await run('SET', 's', 'text');
     await run('SET', 'ключ é', 'ÿ\u0000"\\€');
     await run('SET', 'empty', '');
@@ -77,12 +77,12 @@ export function claimCopies(world: () => Implementation): void {
         );
         expect(found).toMatchObject({ locked: [], left: [], cursor: null, total: null });
         await begin();
-        for (const key of keys) await world().run('DEL', key);
-        await world().run('SADD', 's', 'of another type');
-        await world().run('SADD', 'set', 'superfluous');
+        for (const key of keys) await region().run('DEL', key);
+        await region().run('SADD', 's', 'of another type');
+        await region().run('SADD', 'set', 'superfluous');
         expect(await write(found.items)).toEqual(written);
         expect(await digests(keys)).toEqual(before);
-        expect(await world().run('GET', 'ключ é')).toBe(
+        expect(await region().run('GET', 'ключ é')).toBe(
           '"\\u00c3\\u00bf\\u0000\\u0022\\u005c\\u00e2\\u0082\\u00ac"',
         );
         // Writing the same items again changes nothing.
@@ -102,25 +102,25 @@ export function claimCopies(world: () => Implementation): void {
 
     it('removes the keys that the source does not have, in every form', async () => {
       for (const form of [...forms, 'absent'] as const) {
-        await world().run('SET', 'there', '1');
-        await world().run('SET', 'expired', '1', 'PXAT', '1000');
+        await region().run('SET', 'there', '1');
+        await region().run('SET', 'expired', '1', 'PXAT', '1000');
         const found = await read(['there', 'gone', 'expired'], form);
         const expected = form === 'absent' ? ['gone', 'expired'] : ['there', 'gone', 'expired'];
         expect(found.items.map(({ key }) => key)).toEqual(expected);
         await begin();
-        await world().run('SET', 'gone', 'stale');
-        await world().run('SADD', 'expired', 'stale');
+        await region().run('SET', 'gone', 'stale');
+        await region().run('SADD', 'expired', 'stale');
         expect(await write(found.items)).toEqual(written);
         expect(await digests(['gone', 'expired'])).toEqual([null, null]);
-        expect(await world().run('GET', 'there')).toBe('"1"');
-        await world().wipe();
+        expect(await region().run('GET', 'there')).toBe('"1"');
+        await region().wipe();
         generation = 1;
       }
     });
 
     it('skips keys under a lock, and reports them, even if they do not exist', async () => {
-      await world().run('SET', 'a', '1');
-      await world().run('SET', 'é', '1');
+      await region().run('SET', 'a', '1');
+      await region().run('SET', 'é', '1');
       const parts = part(set('é', '2'), set('new', '2'));
       await send({ prepares: [prepareOf(1, ['é', 'new'], parts)] });
       for (const form of [...forms, 'absent'] as const) {
@@ -131,24 +131,24 @@ export function claimCopies(world: () => Implementation): void {
     });
 
     it('removes a key with an expiry first, since it may expire before it is copied', async () => {
-      await world().run('SET', 'stays', 'v');
-      await world().run('SET', 'expires', 'v', 'PXAT', '9999999999999');
+      await region().run('SET', 'stays', 'v');
+      await region().run('SET', 'expires', 'v', 'PXAT', '9999999999999');
       const found = await read(['stays', 'expires'], 'absent');
       expect(found.items.map(({ key }) => key)).toEqual(['expires']);
     });
 
     it('leaves a key absent at the target if it expired on the way', async () => {
       const soon = Date.now() + 50;
-      await world().run('SET', 'string', 'v', 'PXAT', String(soon));
-      await world().run('HSET', 'hash', 'f', 'v');
-      await world().run('PEXPIREAT', 'hash', String(soon));
+      await region().run('SET', 'string', 'v', 'PXAT', String(soon));
+      await region().run('HSET', 'hash', 'f', 'v');
+      await region().run('PEXPIREAT', 'hash', String(soon));
       const found = await Promise.all(forms.map((form) => read(['string', 'hash'], form)));
       const isOver = async () => (await send({ lease: { reading: null, ttlMs: 1 } })).clock ?? 0;
       while ((await isOver()) <= soon + 1);
       await begin();
       for (const { items } of found) {
-        await world().run('SET', 'string', 'stale');
-        await world().run('SET', 'hash', 'stale');
+        await region().run('SET', 'string', 'stale');
+        await region().run('SET', 'hash', 'stale');
         expect(await write(items)).toEqual(written);
         expect(await digests(['string', 'hash'])).toEqual([null, null]);
       }
@@ -170,7 +170,7 @@ export function claimCopies(world: () => Implementation): void {
 
     it('returns every key, and none of Lockstep’s own', async () => {
       const keys = Array.from({ length: 60 }, (_, index) => `é${index}`);
-      for (const key of keys) await world().run('SET', key, key);
+      for (const key of keys) await region().run('SET', key, key);
       await send({ prepares: [prepareOf(1, ['other'], part(set('other', '1')))] });
       for (const form of forms) {
         const names = (await scanAll(form, 7)).map(({ key }) => key);
@@ -182,7 +182,7 @@ export function claimCopies(world: () => Implementation): void {
     it('returns all keys of the target, even in the middle of a copy', async () => {
       await begin();
       const keys = Array.from({ length: 30 }, (_, index) => `é${index}`);
-      for (const key of keys) await world().run('SET', key, key);
+      for (const key of keys) await region().run('SET', key, key);
       const names: string[] = [];
       let cursor: string | null = '0';
       while (cursor !== null) {
@@ -202,27 +202,27 @@ export function claimCopies(world: () => Implementation): void {
     it('leaves keys that exceed its size for a later step, but always takes at least one', async () => {
       const keys = ['a', 'b', 'c', 'gone', 'd'];
       for (const key of ['a', 'b', 'c', 'd']) {
-        await world().run('SET', key, 'x'.repeat(Math.floor(large * 0.4)));
+        await region().run('SET', key, 'x'.repeat(Math.floor(large * 0.4)));
       }
       for (const form of forms) {
         const found = await read(keys, form);
         expect(found.items.map(({ key }) => key)).toEqual(['a', 'b', 'gone']);
         expect(found.left).toEqual(['c', 'd']);
       }
-      await world().run('SET', 'c', 'x'.repeat(large * 2));
+      await region().run('SET', 'c', 'x'.repeat(large * 2));
       expect((await read(['a', 'c', 'b'], 'dump')).left).toEqual(['c', 'b']);
       expect((await read(['c', 'a', 'b'], 'dump')).left).toEqual(['a', 'b']);
       expect((await read(['a', 'b', 'c', 'd'], 'absent')).left).toEqual([]);
     });
 
     const values: readonly (readonly [type: string, fill: () => Promise<unknown>])[] = [
-      ['string', () => world().run('SET', 'big', 'é'.repeat(large))],
-      ['list', () => world().run('RPUSH', 'big', ...elements)],
-      ['hash', () => world().run('HSET', 'big', ...elements)],
-      ['set', () => world().run('SADD', 'big', ...elements)],
+      ['string', () => region().run('SET', 'big', 'é'.repeat(large))],
+      ['list', () => region().run('RPUSH', 'big', ...elements)],
+      ['hash', () => region().run('HSET', 'big', ...elements)],
+      ['set', () => region().run('SADD', 'big', ...elements)],
       [
         'zset',
-        () => world().run('ZADD', 'big', ...elements.flatMap((item, at) => [`${at}.5`, item])),
+        () => region().run('ZADD', 'big', ...elements.flatMap((item, at) => [`${at}.5`, item])),
       ],
     ];
     const elements = Array.from({ length: 600 }, (_, at) => `${at} é ${'x'.repeat(large / 250)}`);
@@ -232,19 +232,19 @@ export function claimCopies(world: () => Implementation): void {
       async (_, make) => {
         await send({});
         await make();
-        await world().run('PEXPIREAT', 'big', far);
+        await region().run('PEXPIREAT', 'big', far);
         const [before] = await digests(['big']);
         const pieces = await piecesOf('big');
         expect(pieces.length).toBeGreaterThan(2);
         for (const { data } of pieces) expect(data.length).toBeLessThan(limits.roundBytes);
         await begin();
-        await world().run('SET', 'big', 'old');
+        await region().run('SET', 'big', 'old');
         const missing = await write(pieces.slice(1, 2));
         expect(missing).toMatchObject({ failed: [{ key: 'big' }] });
         // A piece is sent again, and the value is started again.
         for (const piece of [...pieces.slice(0, 2), ...pieces.slice(0, -1)]) {
           expect(await write([piece])).toEqual(written);
-          expect(await world().run('GET', 'big')).toBe('"old"');
+          expect(await region().run('GET', 'big')).toBe('"old"');
         }
         const last = pieces.slice(-1);
         expect(await write(last)).toEqual(written);
@@ -267,14 +267,14 @@ export function claimCopies(world: () => Implementation): void {
 
     it('removes a value whose source was deleted between two pieces', async () => {
       await send({});
-      await world().run('SET', 'big', 'x'.repeat(large + 1));
+      await region().run('SET', 'big', 'x'.repeat(large + 1));
       const [first] = await piecesOf('big');
       const from = first?.next ?? '';
-      await world().run('DEL', 'big');
+      await region().run('DEL', 'big');
       const copy: CopyStep = { kind: 'read', keys: [{ key: 'big', from }], form: 'dump' };
       const gone = await ask(copy);
       await begin();
-      await world().run('SET', 'big', 'stale');
+      await region().run('SET', 'big', 'stale');
       expect(await write(gone.items)).toEqual(written);
       expect(await digests(['big'])).toEqual([null]);
     });

@@ -14,9 +14,9 @@ import {
 import type { Implementation } from '../implementations.ts';
 
 /** Claims about prepares and decisions that arrive late, twice, or out of order. */
-export function claimDecisions(world: () => Implementation): void {
+export function claimDecisions(region: () => Implementation): void {
   const send = async (given: Parameters<typeof roundOf>[0]) =>
-    executed(await world().round(roundOf(given)));
+    executed(await region().round(roundOf(given)));
   const incr = (sequence: number, key = 'n') => prepareOf(sequence, [key], part(increment(key)));
 
   describe('a prepare', () => {
@@ -31,8 +31,8 @@ export function claimDecisions(world: () => Implementation): void {
       await send({ decisions: [commitOf(1, ['n']), abortOf(2, ['m'])] });
       const reply = await send({ prepares: [incr(1), incr(2, 'm')] });
       expect(reply.votes).toEqual([{ kind: 'late' }, { kind: 'late' }]);
-      expect(await world().run('GET', 'n')).toBe('"1"');
-      expect(await world().run('GET', 'm')).toBe('null');
+      expect(await region().run('GET', 'n')).toBe('"1"');
+      expect(await region().run('GET', 'm')).toBe('null');
     });
 
     it('is refused as late in the same round that aborts it', async () => {
@@ -57,7 +57,7 @@ export function claimDecisions(world: () => Implementation): void {
       expect(reply.votes.map((vote) => vote.kind)).toEqual(['yes', 'duplicate']);
       expect((await send({ prepares: [incr(1)] })).votes).toEqual([{ kind: 'duplicate' }]);
       await send({ decisions: [commitOf(1, ['n'])] });
-      expect(await world().run('GET', 'n')).toBe('"1"');
+      expect(await region().run('GET', 'n')).toBe('"1"');
     });
 
     it('is refused with the name of the transaction that holds its key, even in the same round', async () => {
@@ -74,7 +74,7 @@ export function claimDecisions(world: () => Implementation): void {
       expect(outcomesOf(reply.votes[0])).toBe('[[0,2]]');
       expect((await send({ prepares: [incr(3)] })).votes[0]).toMatchObject({ kind: 'locked' });
       await send({ decisions: [commitOf(2, ['n'])] });
-      expect(await world().run('GET', 'n')).toBe('"2"');
+      expect(await region().run('GET', 'n')).toBe('"2"');
     });
 
     it('keeps its locks until it is decided, however long that takes', async () => {
@@ -90,9 +90,9 @@ export function claimDecisions(world: () => Implementation): void {
     it('applies a commit only once if it arrives twice', async () => {
       await send({ prepares: [incr(1)] });
       expect((await send({ decisions: [commitOf(1, ['n'])] })).decisions).toEqual(['acknowledged']);
-      await world().run('SET', 'n', '10');
+      await region().run('SET', 'n', '10');
       expect((await send({ decisions: [commitOf(1, ['n'])] })).decisions).toEqual(['acknowledged']);
-      expect(await world().run('GET', 'n')).toBe('"10"');
+      expect(await region().run('GET', 'n')).toBe('"10"');
     });
 
     it('reports a commit as lost if it finds neither its locks nor a record', async () => {
@@ -102,12 +102,12 @@ export function claimDecisions(world: () => Implementation): void {
 
     it('reports a decision as lost if it finds only some of its locks, and changes nothing', async () => {
       await send({ prepares: [prepareOf(1, ['a', 'b'], part(set('a', '1'), set('b', '1')))] });
-      await world().dropLock('b');
+      await region().dropLock('b');
       const decisions = [commitOf(1, ['a', 'b'])];
       expect((await send({ decisions })).decisions).toEqual(['lost']);
       const aborts = [abortOf(1, ['a', 'b'])];
       expect((await send({ decisions: aborts })).decisions).toEqual(['lost']);
-      expect(await world().run('GET', 'a')).toBe('null');
+      expect(await region().run('GET', 'a')).toBe('null');
       expect((await send({ prepares: [incr(2, 'a')] })).votes[0]).toMatchObject({ kind: 'locked' });
     });
 
@@ -116,7 +116,7 @@ export function claimDecisions(world: () => Implementation): void {
       const reply = await send({ decisions: [abortOf(1, ['n']), commitOf(3, ['n'])] });
       expect(reply.decisions).toEqual(['acknowledged', 'lost']);
       await send({ decisions: [commitOf(2, ['n'])] });
-      expect(await world().run('GET', 'n')).toBe('"1"');
+      expect(await region().run('GET', 'n')).toBe('"1"');
     });
 
     it('is acknowledged at and below the floor, whether it commits or aborts', async () => {
@@ -141,28 +141,28 @@ export function claimDecisions(world: () => Implementation): void {
     });
 
     it('discards the staged values of an abort, and leaves the key unchanged', async () => {
-      await world().run('SET', 'n', '5');
+      await region().run('SET', 'n', '5');
       await send({ prepares: [incr(1)] });
       await send({ decisions: [abortOf(1, ['n'])] });
-      expect(await world().run('GET', 'n')).toBe('"5"');
+      expect(await region().run('GET', 'n')).toBe('"5"');
       expect(outcomesOf((await send({ prepares: [incr(2)] })).votes[0])).toBe('[[0,6]]');
     });
 
     it('is invisible to a plain client before the commit, and visible as a whole after it', async () => {
-      await world().run('SET', 'old', '1');
+      await region().run('SET', 'old', '1');
       const operations = [
         set('new', '1'),
         write('APPEND', 'old', '2'),
         write('LPUSH', 'list', 'x'),
       ];
       await send({ prepares: [prepareOf(1, ['new', 'old', 'list'], part(...operations))] });
-      expect(await world().run('EXISTS', 'new')).toBe('0');
-      expect(await world().run('EXISTS', 'list')).toBe('0');
-      expect(await world().run('GET', 'old')).toBe('"1"');
+      expect(await region().run('EXISTS', 'new')).toBe('0');
+      expect(await region().run('EXISTS', 'list')).toBe('0');
+      expect(await region().run('GET', 'old')).toBe('"1"');
       await send({ decisions: [commitOf(1, ['new', 'old', 'list'])] });
-      expect(await world().run('GET', 'new')).toBe('"1"');
-      expect(await world().run('GET', 'old')).toBe('"12"');
-      expect(await world().run('LRANGE', 'list', '0', '-1')).toBe('["x"]');
+      expect(await region().run('GET', 'new')).toBe('"1"');
+      expect(await region().run('GET', 'old')).toBe('"12"');
+      expect(await region().run('LRANGE', 'list', '0', '-1')).toBe('["x"]');
     });
 
     it('is applied even if other decisions of its round cannot be', async () => {
@@ -170,7 +170,7 @@ export function claimDecisions(world: () => Implementation): void {
       const decisions = [commitOf(9, ['x']), commitOf(1, ['n']), commitOf(2, ['m'])];
       const expected = ['lost', 'acknowledged', 'acknowledged'];
       expect((await send({ decisions })).decisions).toEqual(expected);
-      expect(await world().run('GET', 'm')).toBe('"1"');
+      expect(await region().run('GET', 'm')).toBe('"1"');
     });
 
     it('has the same reply for each copy of it in a round', async () => {

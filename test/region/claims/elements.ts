@@ -28,16 +28,16 @@ const members = numbers.map((number) => `m${number}`);
 const keys = ['h', 's', 'z', 'l'];
 
 /** Claims about collections that are too large to copy for a change of some of their elements. */
-export function claimElements(world: () => Implementation): void {
+export function claimElements(region: () => Implementation): void {
   const stage = async (named: readonly string[], ...parts: readonly Part[]) => {
     const prepares = [prepareOf(1, named, ...parts)];
-    return outcomesOf(executed(await world().round(roundOf({ prepares }))).votes[0]);
+    return outcomesOf(executed(await region().round(roundOf({ prepares }))).votes[0]);
   };
   const commit = async (...named: readonly string[]) => {
-    const reply = executed(await world().round(roundOf({ decisions: [commitOf(1, named)] })));
+    const reply = executed(await region().round(roundOf({ decisions: [commitOf(1, named)] })));
     expect(reply.decisions).toEqual(['acknowledged']);
   };
-  const value = (...args: readonly string[]) => world().run(...args);
+  const value = (...args: readonly string[]) => region().run(...args);
   const sizeOf = async (...args: readonly string[]) => JSON.parse(await value(...args)).length;
 
   describe('a large collection', () => {
@@ -77,7 +77,7 @@ export function claimElements(world: () => Implementation): void {
       await stage(keys, part(...changes));
       expect(await value('HGET', 'h', 'm1')).toBe('"1"');
       expect(await sizeOf('SMEMBERS', 's')).toBe(count);
-      await world().round(roundOf({ decisions: [abortOf(1, keys)] }));
+      await region().round(roundOf({ decisions: [abortOf(1, keys)] }));
       expect(await value('HGET', 'h', 'm1')).toBe('"1"');
       expect(await value('LRANGE', 'l', '0', '0')).toBe('["m0"]');
     });
@@ -152,7 +152,7 @@ export function claimElements(world: () => Implementation): void {
         part(write('SADD', 's', 'new'), ttl('PTTL', 's')),
         part(write('PEXPIREAT', 'h', String(expiry)), write('HSET', 'h', 'new', '1')),
       );
-      const reply = executed(await world().round(roundOf({ prepares: [prepare] })));
+      const reply = executed(await region().round(roundOf({ prepares: [prepare] })));
       expect(reply.votes[0]).toMatchObject({
         outcomes: outcomesOfJson(`[[0,1,${expiry - prepare.now}],[0,1,1]]`),
         fingerprints: [String(expiry), 'persistent'],
@@ -205,7 +205,7 @@ export function claimElements(world: () => Implementation): void {
       await stage(keys, part(...changes));
       const reads = [command(['HGET', 'h', 'm1']), command(['LRANGE', 'l', '0', '0'])];
       const settle = [commitOf(1, keys)];
-      const result = await world().snapshot(snapshotOf(['h', 'l'], reads, { settle }));
+      const result = await region().snapshot(snapshotOf(['h', 'l'], reads, { settle }));
       expect(result).toMatchObject({
         kind: 'read',
         replies: repliesOfJson('["changed",["first"]]'),

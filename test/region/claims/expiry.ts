@@ -21,11 +21,11 @@ import { outcomesOfJson } from '../replies.ts';
 const hour = 3_600_000;
 
 /** Claims about fingerprints and the time at which a key expires. */
-export function claimExpiry(world: () => Implementation): void {
+export function claimExpiry(region: () => Implementation): void {
   const vote = async (prepare: Prepare) =>
-    executed(await world().round(roundOf({ prepares: [prepare] }))).votes[0];
+    executed(await region().round(roundOf({ prepares: [prepare] }))).votes[0];
   const commit = (...keys: readonly string[]) =>
-    world().round(roundOf({ decisions: [commitOf(1, keys)] }));
+    region().round(roundOf({ decisions: [commitOf(1, keys)] }));
   const at = (now: number, keys: readonly string[], ...parts: readonly Part[]) => ({
     ...prepareOf(1, keys, ...parts),
     now,
@@ -34,8 +34,8 @@ export function claimExpiry(world: () => Implementation): void {
   describe('a fingerprint', () => {
     it('distinguishes absent, persistent and expiring keys if their old values matter', async () => {
       const expiry = String(Date.now() + hour);
-      await world().run('SET', 'persistent', '1');
-      await world().run('SET', 'expiring', '1', 'PXAT', expiry);
+      await region().run('SET', 'persistent', '1');
+      await region().run('SET', 'expiring', '1', 'PXAT', expiry);
       const keys = ['none', 'persistent', 'expiring'];
       const operations = keys.map((key) => increment(key));
       const found = await vote(prepareOf(1, keys, part(...operations)));
@@ -43,7 +43,7 @@ export function claimExpiry(world: () => Implementation): void {
     });
 
     it('is empty for a plain SET and for an unused key, and stays if a part is undone', async () => {
-      await world().run('SET', 'a', '1');
+      await region().run('SET', 'a', '1');
       const keys = ['a', 'idle', 'looked at', 'set and read'];
       const parts = [
         part(set('a', '2')),
@@ -56,14 +56,14 @@ export function claimExpiry(world: () => Implementation): void {
 
     it('counts a key as absent from its expiry on, by the transaction’s clock', async () => {
       const expiry = Date.now() + hour;
-      await world().run('SET', 'k', '5', 'PXAT', String(expiry));
+      await region().run('SET', 'k', '5', 'PXAT', String(expiry));
       const parts = [part(read(['GET', 'k'])), part(ttl('PTTL', 'k')), part(increment('k'))];
       expect(await vote(at(expiry - 1, ['k'], ...parts))).toMatchObject({
         outcomes: outcomesOfJson('[[0,"5"],[0,1],[0,6]]'),
         fingerprints: [String(expiry)],
       });
-      await world().wipe();
-      await world().run('SET', 'k', '5', 'PXAT', String(expiry));
+      await region().wipe();
+      await region().run('SET', 'k', '5', 'PXAT', String(expiry));
       expect(await vote(at(expiry, ['k'], ...parts))).toMatchObject({
         outcomes: outcomesOfJson('[[0,null],[0,-2],[0,1]]'),
         fingerprints: ['absent'],
@@ -72,16 +72,16 @@ export function claimExpiry(world: () => Implementation): void {
 
     it('gives no old expiry to a value that replaces a key counted as absent', async () => {
       const expiry = Date.now() + hour;
-      await world().run('SET', 'k', '5', 'PXAT', String(expiry));
+      await region().run('SET', 'k', '5', 'PXAT', String(expiry));
       await vote(at(expiry + 1, ['k'], part(increment('k'), ttl('TTL', 'k'))));
       await commit('k');
-      expect(await world().run('GET', 'k')).toBe('"1"');
-      expect(await world().run('PERSIST', 'k')).toBe('0');
+      expect(await region().run('GET', 'k')).toBe('"1"');
+      expect(await region().run('PERSIST', 'k')).toBe('0');
     });
 
     it('reports no deletion of a key that is counted as absent', async () => {
       const expiry = Date.now() + hour;
-      await world().run('SET', 'k', '5', 'PXAT', String(expiry));
+      await region().run('SET', 'k', '5', 'PXAT', String(expiry));
       const found = await vote(at(expiry, ['k'], part(del('k'))));
       expect(found).toMatchObject({
         outcomes: outcomesOfJson('[[0,0]]'),
@@ -93,14 +93,14 @@ export function claimExpiry(world: () => Implementation): void {
   describe('an expiry', () => {
     it('is kept by a change, set by an inline SET, and dropped by a SET without one', async () => {
       const expiry = String(Date.now() + hour);
-      await world().run('SET', 'changed', '1', 'PXAT', expiry);
-      await world().run('SET', 'dropped', '1', 'PXAT', expiry);
+      await region().run('SET', 'changed', '1', 'PXAT', expiry);
+      await region().run('SET', 'dropped', '1', 'PXAT', expiry);
       const operations = [increment('changed'), set('dropped', '2'), set('set', '3', expiry)];
       await vote(prepareOf(1, ['changed', 'dropped', 'set'], part(...operations)));
       await commit('changed', 'dropped', 'set');
-      expect(await world().run('PERSIST', 'changed')).toBe('1');
-      expect(await world().run('PERSIST', 'dropped')).toBe('0');
-      expect(await world().run('PERSIST', 'set')).toBe('1');
+      expect(await region().run('PERSIST', 'changed')).toBe('1');
+      expect(await region().run('PERSIST', 'dropped')).toBe('0');
+      expect(await region().run('PERSIST', 'set')).toBe('1');
     });
 
     it('is answered from the staged state and the transaction’s clock', async () => {
@@ -122,7 +122,7 @@ export function claimExpiry(world: () => Implementation): void {
     });
 
     it('leaves a key absent if it expired between prepare and commit', async () => {
-      await world().run('SET', 'old', '1');
+      await region().run('SET', 'old', '1');
       const soon = Date.now() + 30;
       const operations = [
         set('inline', '1', String(soon)),
@@ -130,13 +130,13 @@ export function claimExpiry(world: () => Implementation): void {
       ];
       await vote(prepareOf(1, ['inline', 'old'], part(...operations)));
       // The region uses the real clock here, and the test waits until the key expires.
-      while (Date.now() <= soon + 1) await world().run('EXISTS', 'old');
+      while (Date.now() <= soon + 1) await region().run('EXISTS', 'old');
       const reply = executed(
-        await world().round(roundOf({ decisions: [commitOf(1, ['inline', 'old'])] })),
+        await region().round(roundOf({ decisions: [commitOf(1, ['inline', 'old'])] })),
       );
       expect(reply.decisions).toEqual(['acknowledged']);
-      expect(await world().run('EXISTS', 'inline')).toBe('0');
-      expect(await world().run('EXISTS', 'old')).toBe('0');
+      expect(await region().run('EXISTS', 'inline')).toBe('0');
+      expect(await region().run('EXISTS', 'old')).toBe('0');
     });
 
     it('counts from the same time whether a later step keeps, drops or postpones it', async () => {
@@ -172,7 +172,7 @@ export function claimExpiry(world: () => Implementation): void {
     it('is still ahead for its own transaction if only the region’s clock has passed it', async () => {
       const now = Date.now() - hour;
       const soon = String(now + 800);
-      await world().run('SET', 'old', '5');
+      await region().run('SET', 'old', '5');
       const operations = [
         set('new', '1', soon),
         increment('new'),
@@ -196,9 +196,9 @@ export function claimExpiry(world: () => Implementation): void {
       });
       await commit(...all);
       for (const key of ['new', 'old', 'gone', 'to']) {
-        expect(await world().run('EXISTS', key), key).toBe('0');
+        expect(await region().run('EXISTS', key), key).toBe('0');
       }
-      expect(await world().run('GET', 'kept')).toBe('"12"');
+      expect(await region().run('GET', 'kept')).toBe('"12"');
     });
 
     it('of an earlier part counts for the later parts, regardless of the region’s clock', async () => {
@@ -213,25 +213,25 @@ export function claimExpiry(world: () => Implementation): void {
 
     it('at the transaction’s clock deletes the key in a region whose own clock is behind', async () => {
       const now = Date.now() + hour;
-      await world().run('SET', 'a', '1');
+      await region().run('SET', 'a', '1');
       const operations = [write('PEXPIREAT', 'a', String(now)), set('b', '1', String(now))];
       await vote(at(now, ['a', 'b'], part(...operations)));
       await commit('a', 'b');
-      expect(await world().run('EXISTS', 'a')).toBe('0');
-      expect(await world().run('EXISTS', 'b')).toBe('0');
+      expect(await region().run('EXISTS', 'a')).toBe('0');
+      expect(await region().run('EXISTS', 'b')).toBe('0');
     });
 
     it('in the past deletes the key', async () => {
-      await world().run('SET', 'a', '1');
-      await world().run('SET', 'b', '1');
+      await region().run('SET', 'a', '1');
+      await region().run('SET', 'b', '1');
       const operations = [write('PEXPIREAT', 'a', '1'), read(['EXISTS', 'a']), set('b', '2', '1')];
       const found = await vote(
         prepareOf(1, ['a', 'b'], part(...operations, read(['EXISTS', 'b']))),
       );
       expect(found).toMatchObject({ outcomes: outcomesOfJson('[[0,1,0,{"s":"OK"},0]]') });
       await commit('a', 'b');
-      expect(await world().run('EXISTS', 'a')).toBe('0');
-      expect(await world().run('EXISTS', 'b')).toBe('0');
+      expect(await region().run('EXISTS', 'a')).toBe('0');
+      expect(await region().run('EXISTS', 'b')).toBe('0');
     });
   });
 }

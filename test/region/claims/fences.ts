@@ -15,8 +15,8 @@ import {
 import type { Implementation } from '../implementations.ts';
 
 /** Claims about the rounds that a region accepts: generation, epoch, incarnation, and the loss check. */
-export function claimFences(world: () => Implementation): void {
-  const send = (given: Parameters<typeof roundOf>[0]) => world().round(roundOf(given));
+export function claimFences(region: () => Implementation): void {
+  const send = (given: Parameters<typeof roundOf>[0]) => region().round(roundOf(given));
   const write = (sequence: number) => prepareOf(sequence, ['k'], part(set('k', String(sequence))));
 
   describe('generation', () => {
@@ -37,22 +37,22 @@ export function claimFences(world: () => Implementation): void {
           refusal: { kind: 'generation', has: 5, keys: 0 },
         });
       }
-      expect(await world().run('GET', 'k')).toBe('null');
+      expect(await region().run('GET', 'k')).toBe('null');
       const after = executed(await send({ generation: 5, prepares: [write(2)] }));
       expect(after.votes[0]).toMatchObject({ kind: 'locked' });
     });
 
     it('refuses a snapshot of another generation, and of a region without state', async () => {
       const request = snapshotOf(['k'], []);
-      expect(await world().snapshot(request)).toMatchObject({ refusal: { has: 0 } });
+      expect(await region().snapshot(request)).toMatchObject({ refusal: { has: 0 } });
       await send({ generation: 2 });
-      expect(await world().snapshot(request)).toMatchObject({ refusal: { has: 2 } });
+      expect(await region().snapshot(request)).toMatchObject({ refusal: { has: 2 } });
     });
 
     it('replaces no more keys than the round allows, and a refusal reports their number', async () => {
-      for (const key of ['x', 'y']) await world().run('SET', key, '1');
-      await world().run('SET', 'lockstep:doctor:mark', '1');
-      await world().run('SET', 'gone', '1', 'PXAT', '1');
+      for (const key of ['x', 'y']) await region().run('SET', key, '1');
+      await region().run('SET', 'lockstep:doctor:mark', '1');
+      await region().run('SET', 'gone', '1', 'PXAT', '1');
       for (const takes of [0, 1]) {
         const result = await send({ takes, prepares: [write(1)] });
         expect(result).toEqual({
@@ -67,7 +67,7 @@ export function claimFences(world: () => Implementation): void {
     });
 
     it('counts a large number of keys too, and still takes no fewer', async () => {
-      for (let key = 0; key < 1_001; key += 1) await world().run('SET', `many:${key}`, '');
+      for (let key = 0; key < 1_001; key += 1) await region().run('SET', `many:${key}`, '');
       const refusal = { kind: 'generation', has: 0, keys: 1_001 };
       expect(await send({ takes: 1_000 })).toEqual({ kind: 'refused', refusal });
       expect((await send({ takes: 1_001 })).kind).toBe('executed');
@@ -75,7 +75,7 @@ export function claimFences(world: () => Implementation): void {
 
     it('is not begun again in a wiped region by a round that does not begin it', async () => {
       await send({ prepares: [write(1)] });
-      await world().wipe();
+      await region().wipe();
       const result = await send({ begin: false, decisions: [commitOf(1, ['k'])] });
       expect(result).toEqual({ kind: 'refused', refusal: { kind: 'generation', has: 0, keys: 0 } });
     });
@@ -88,7 +88,7 @@ export function claimFences(world: () => Implementation): void {
       const reply = executed(await send(round));
       expect(reply.decisions).toEqual(['acknowledged']);
       expect(reply.votes).toEqual([{ kind: 'fenced', by: 'epoch' }]);
-      expect(await world().run('GET', 'k')).toBe('"1"');
+      expect(await region().run('GET', 'k')).toBe('"1"');
     });
 
     it('is raised by a round that carries nothing else', async () => {
@@ -162,13 +162,13 @@ export function claimFences(world: () => Implementation): void {
       await leaveMarks(3);
       expect(await refusalFor([4, 'mark4'])).toBe('lost');
       expect(await refusalFor([2, 'other'])).toBe('lost');
-      await world().wipe();
+      await region().wipe();
       expect(await refusalFor([3, 'mark3'])).toBe('lost');
     });
 
     it('is lost after a rollback, even if late rounds have filled it again', async () => {
       await leaveMarks(2);
-      const restore = await world().backup();
+      const restore = await region().backup();
       await leaveMarks(2);
       await restore();
       expect(await refusalFor([4, 'mark2'])).toBe('lost');

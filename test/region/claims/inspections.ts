@@ -5,9 +5,9 @@ import type { Implementation } from '../implementations.ts';
 import { bytesOf } from '../replies.ts';
 
 /** Claims about inspections of keys and locks. */
-export function claimInspections(world: () => Implementation): void {
+export function claimInspections(region: () => Implementation): void {
   const inspect = async (inspection: Inspection) => {
-    const result = await world().inspect(inspection);
+    const result = await region().inspect(inspection);
     if (result.kind !== 'inspected') throw new Error(`not inspected: ${result.reason}`);
     return result;
   };
@@ -19,7 +19,7 @@ export function claimInspections(world: () => Implementation): void {
 
   describe('a digest', () => {
     it('is the same for equal values, however they were made', async () => {
-      const { run } = world();
+      const { run } = region();
       await run('SADD', 'a', '1', '2', '3');
       await run('SADD', 'b', '3', 'x', '1');
       await run('SREM', 'b', 'x');
@@ -39,7 +39,7 @@ export function claimInspections(world: () => Implementation): void {
     });
 
     it('differs if the type, the expiry, the order or any part differs', async () => {
-      const { run } = world();
+      const { run } = region();
       const [one, two] = [later(0), later(1)];
       const values: readonly (readonly string[])[] = [
         ['SET', 'k', ''],
@@ -75,7 +75,7 @@ export function claimInspections(world: () => Implementation): void {
     });
 
     it('is null for a key that does not exist or has expired', async () => {
-      await world().run('SET', 'k', 'v', 'PXAT', '1000');
+      await region().run('SET', 'k', 'v', 'PXAT', '1000');
       expect(await digestOf('k')).toBe(null);
       expect(await digestOf('none')).toBe(null);
     });
@@ -83,16 +83,18 @@ export function claimInspections(world: () => Implementation): void {
 
   describe('an inspection', () => {
     it('needs no generation, and changes nothing', async () => {
-      await world().run('SET', 'k', 'v');
+      await region().run('SET', 'k', 'v');
       expect((await inspect({ kind: 'scan', cursor: '0', count: 10 })).keys).toHaveLength(1);
-      expect(await world().round(roundOf({ begin: false }))).toMatchObject({ refusal: { has: 0 } });
+      expect(await region().round(roundOf({ begin: false }))).toMatchObject({
+        refusal: { has: 0 },
+      });
     });
 
     it('returns the holders of locks, and digests of the values from before them', async () => {
-      await world().run('SET', 'é', '1');
+      await region().run('SET', 'é', '1');
       const before = await digestOf('é');
       const prepare = prepareOf(4, ['é', 'new'], part(set('é', '2'), set('new', '2')));
-      executed(await world().round(roundOf({ prepares: [prepare] })));
+      executed(await region().round(roundOf({ prepares: [prepare] })));
       const { keys } = await inspect({ kind: 'keys', keys: [bytesOf('é'), 'new', 'free'] });
       expect(keys).toEqual([
         { key: bytesOf('é'), digest: before, holder: [1, 4] },
@@ -103,9 +105,9 @@ export function claimInspections(world: () => Implementation): void {
 
     it('scans every key with its digest, without Lockstep’s own', async () => {
       const names = Array.from({ length: 50 }, (_, index) => `é${index}`);
-      for (const name of names) await world().run('SET', name, name);
+      for (const name of names) await region().run('SET', name, name);
       const prepare = prepareOf(1, ['é7', 'new'], part(set('é7', '2')));
-      await world().round(roundOf({ prepares: [prepare] }));
+      await region().round(roundOf({ prepares: [prepare] }));
       const found = new Map<string, string>();
       let cursor: string | null = '0';
       while (cursor !== null) {
@@ -122,7 +124,7 @@ export function claimInspections(world: () => Implementation): void {
 
     it('lists locks, and reports whether the list is truncated', async () => {
       const keys = Array.from({ length: 20 }, (_, index) => `é${index}`);
-      await world().round(roundOf({ prepares: [prepareOf(3, keys)] }));
+      await region().round(roundOf({ prepares: [prepareOf(3, keys)] }));
       const all = await inspect({ kind: 'locks', count: 20 });
       expect(all.more).toBe(false);
       expect(all.keys.map(({ key }) => key).sort()).toEqual(keys.map(bytesOf).sort());

@@ -18,10 +18,10 @@ const refused = { kind: 'refused', refusal: { kind: 'lease' } };
 const ttlMs = 60_000;
 
 /** Claims about leases, and about reads that need one. */
-export function claimLeases(world: () => Implementation): void {
-  const send = async (given: Partial<Round>) => executed(await world().round(roundOf(given)));
+export function claimLeases(region: () => Implementation): void {
+  const send = async (given: Partial<Round>) => executed(await region().round(roundOf(given)));
   const read = (given: Partial<SnapshotRequest> = {}) =>
-    world().snapshot(snapshotOf(['k'], [command(['GET', 'k'])], { leased: true, ...given }));
+    region().snapshot(snapshotOf(['k'], [command(['GET', 'k'])], { leased: true, ...given }));
   const clock = async () => {
     const reply = await send({ lease: { reading: null, ttlMs } });
     if (reply.clock === null) throw new Error('the region returned no clock');
@@ -69,7 +69,7 @@ export function claimLeases(world: () => Implementation): void {
 
     it('is not granted by a round that is refused', async () => {
       const reading = await clock();
-      const result = await world().round(roundOf({ seen: [1, 'x'], lease: { reading, ttlMs } }));
+      const result = await region().round(roundOf({ seen: [1, 'x'], lease: { reading, ttlMs } }));
       expect(result.kind).toBe('refused');
       expect(await read()).toEqual(refused);
     });
@@ -81,13 +81,13 @@ export function claimLeases(world: () => Implementation): void {
         expect(await read({ generation })).toEqual(refused);
         await send({ generation, epoch: 2 });
         expect(await read({ generation })).toEqual(refused);
-        await world().wipe();
+        await region().wipe();
       }
     });
 
     it('is required only by a strong read that bypasses the coordinator', async () => {
       await send({});
-      await world().run('SET', 'k', 'v');
+      await region().run('SET', 'k', 'v');
       const expected = { kind: 'read', replies: repliesOfJson('["v"]') };
       expect(await read({ leased: false })).toMatchObject(expected);
       expect(await read({ strong: false })).toMatchObject(expected);
@@ -98,7 +98,7 @@ export function claimLeases(world: () => Implementation): void {
   describe('a region that is being copied', () => {
     it('refuses strong reads, with a lease or without, and answers others as before', async () => {
       await send({ role: 'copying', copy: begin });
-      await world().run('SET', 'k', 'v');
+      await region().run('SET', 'k', 'v');
       expect(await read({ leased: false })).toEqual(refused);
       expect(await read()).toEqual(refused);
       expect(await read({ strong: false })).toMatchObject({ replies: repliesOfJson('["v"]') });
@@ -125,7 +125,7 @@ export function claimLeases(world: () => Implementation): void {
       await send({ prepares: [prepareOf(1, ['k'], part(set('k', 'v')))] });
       const settle = [{ transaction: [1, 1], outcome: 'commit', keys: ['k'] }] as const;
       expect(await read({ settle })).toEqual(refused);
-      expect(await world().run('GET', 'k')).toBe('null');
+      expect(await region().run('GET', 'k')).toBe('null');
     });
   });
 }

@@ -6,9 +6,9 @@ import {
   checked,
   command,
   commitOf,
+  continuingOnError,
   executed,
   increment,
-  keepingOn,
   outcomesOf,
   part,
   prepareOf,
@@ -22,11 +22,11 @@ import type { Implementation } from '../implementations.ts';
 import { repliesOfJson } from '../replies.ts';
 
 /** Claims about messages: staged with a write, published by its commit. */
-export function claimMessages(world: () => Implementation): void {
+export function claimMessages(region: () => Implementation): void {
   const send = async (given: Parameters<typeof roundOf>[0]) =>
-    executed(await world().round(roundOf(given)));
+    executed(await region().round(roundOf(given)));
   const keysOf = (...channels: readonly string[]) => channels.map(channelKey);
-  const published = () => world().published();
+  const published = () => region().published();
   const prepare = async (sequence: number, keys: readonly string[], ...parts: readonly Part[]) =>
     outcomesOf((await send({ prepares: [prepareOf(sequence, keys, ...parts)] })).votes[0]);
 
@@ -53,7 +53,7 @@ export function claimMessages(world: () => Implementation): void {
       await prepare(2, keysOf('news'), part(publish('news', 'two')));
       await send({ decisions: [commitOf(2, keysOf('news'))] });
       expect(await published()).toEqual(['news two']);
-      expect(await world().run('EXISTS', ...keysOf('news'))).toBe('0');
+      expect(await region().run('EXISTS', ...keysOf('news'))).toBe('0');
     });
 
     it('keeps the order of its transaction over several channels and parts', async () => {
@@ -63,11 +63,11 @@ export function claimMessages(world: () => Implementation): void {
       expect(await prepare(1, keys, first, second)).toBe('[[0,0,{"s":"OK"},0],[0,0,0,0]]');
       await send({ decisions: [commitOf(1, keys)] });
       expect(await published()).toEqual(['a 1', 'b 2', 'a 3', 'b 4', 'a 5']);
-      expect(await world().run('GET', 'k')).toBe('"v"');
+      expect(await region().run('GET', 'k')).toBe('"v"');
     });
 
     it('is not published if its part is undone, and messages of other parts are', async () => {
-      await world().run('SET', 'text', 'x');
+      await region().run('SET', 'text', 'x');
       const keys = [...keysOf('news'), 'text'];
       const outcomes = await prepare(
         1,
@@ -75,7 +75,7 @@ export function claimMessages(world: () => Implementation): void {
         part(publish('news', 'before')),
         part(publish('news', 'undone'), increment('text')),
         checked({ kind: 'absent', key: 'text' }, publish('news', 'unmet')),
-        keepingOn(part(publish('news', 'kept'), increment('text'))),
+        continuingOnError(part(publish('news', 'kept'), increment('text'))),
       );
       const error = '"ERR value is not an integer or out of range"';
       expect(outcomes).toBe(`[[0,0],[2,1,${error}],[1,0,"string"],[0,0,{"e":${error}}]]`);
@@ -107,7 +107,7 @@ export function claimMessages(world: () => Implementation): void {
       const keys = [...keysOf('news'), 'k'];
       await prepare(1, keys, part(set('k', 'v'), publish('news', 'one')));
       const settle = [commitOf(1, keys)];
-      const read = await world().snapshot(snapshotOf(['k'], [command(['GET', 'k'])], { settle }));
+      const read = await region().snapshot(snapshotOf(['k'], [command(['GET', 'k'])], { settle }));
       expect(read).toEqual({ kind: 'read', replies: repliesOfJson('["v"]'), locks: [] });
       expect(await published()).toEqual(['news one']);
       expect((await send({ decisions: settle })).decisions).toEqual(['acknowledged']);
@@ -117,7 +117,7 @@ export function claimMessages(world: () => Implementation): void {
     it('is not published by a commit that finds only some of its locks', async () => {
       const keys = [...keysOf('news'), 'k'];
       await prepare(1, keys, part(set('k', 'v'), publish('news', 'one')));
-      await world().dropLock('k');
+      await region().dropLock('k');
       expect((await send({ decisions: [commitOf(1, keys)] })).decisions).toEqual(['lost']);
       expect(await published()).toEqual([]);
     });
@@ -127,7 +127,7 @@ export function claimMessages(world: () => Implementation): void {
       await prepare(1, keys, part(publish('news', 'pushed'), write('LPUSH', 'list', 'x')));
       await send({ decisions: [commitOf(1, keys)] });
       expect(await published()).toEqual(['news pushed']);
-      expect(await world().run('LRANGE', 'list', '0', '-1')).toBe('["x"]');
+      expect(await region().run('LRANGE', 'list', '0', '-1')).toBe('["x"]');
     });
   });
 }

@@ -21,8 +21,8 @@ const begin = (given: Partial<Extract<CopyStep, { kind: 'begin' }>> = {}): CopyS
 });
 
 /** Claims about the beginning and the end of a copy, and about late steps. */
-export function claimPhases(world: () => Implementation): void {
-  const ask = (given: Partial<Round>) => world().round(roundOf(given));
+export function claimPhases(region: () => Implementation): void {
+  const ask = (given: Partial<Round>) => region().round(roundOf(given));
   const send = async (given: Partial<Round>) => executed(await ask(given));
   const step = async (copy: CopyStep, given: Partial<Round> = {}) =>
     (await send({ role: 'copying', begin: false, copy, ...given })).copy;
@@ -47,11 +47,11 @@ export function claimPhases(world: () => Implementation): void {
     });
 
     it('accepts a region that holds keys only if the round allows it, and leaves the keys', async () => {
-      await world().run('SET', 'x', '1');
+      await region().run('SET', 'x', '1');
       const copying = { role: 'copying', generation: 4, copy: begin() } as const;
       const refusal = { kind: 'generation', has: 0, keys: 1 };
       expect(await ask({ ...copying, takes: 0 })).toEqual({ kind: 'refused', refusal });
-      expect(await world().run('GET', 'x')).toBe('"1"');
+      expect(await region().run('GET', 'x')).toBe('"1"');
       expect(await step(begin(), { generation: 4, takes: 1 })).toEqual({ kind: 'begun' });
     });
 
@@ -70,7 +70,7 @@ export function claimPhases(world: () => Implementation): void {
 
     it('replaces a state that an operator agreed to, with that number of keys and no more', async () => {
       await send({ generation: 5 });
-      await world().run('SET', 'x', '1');
+      await region().run('SET', 'x', '1');
       const copying = { role: 'copying', generation: 4 } as const;
       const refusal = { kind: 'generation', has: 5, keys: 1 };
       for (const [agreed, takes] of [
@@ -84,12 +84,12 @@ export function claimPhases(world: () => Implementation): void {
     });
 
     it('starts a history in a new generation, and keeps the users’ keys', async () => {
-      await world().run('SET', 'user', 'v');
+      await region().run('SET', 'user', 'v');
       await send({ epoch: 9, incarnation: 9, decisions: [abortOf(1, ['k'])] });
       const copy = begin({ replaces: [1] });
       const reply = await send({ role: 'copying', generation: 2, mark: 'new', copy });
       expect(reply.marks).toEqual([[1, 'new']]);
-      expect(await world().run('GET', 'user')).toBe('"v"');
+      expect(await region().run('GET', 'user')).toBe('"v"');
       const next = await step(write('first', 2), { generation: 2, seen: [1, 'new'] });
       expect(next).toEqual(written);
     });
@@ -108,7 +108,7 @@ export function claimPhases(world: () => Implementation): void {
 
     it('drops staged transactions, so that a late commit finds nothing and changes nothing', async () => {
       for (const generation of [1, 2]) {
-        await world().run('SET', 'k', '1');
+        await region().run('SET', 'k', '1');
         await send({ prepares: [prepare(1)] });
         await send({ decisions: [abortOf(7, ['other'])] });
         const floor = [1, 5] as const;
@@ -116,10 +116,10 @@ export function claimPhases(world: () => Implementation): void {
         const decisions = [commitOf(1, ['k']), commitOf(6, ['k']), commitOf(7, ['other'])];
         const late = await send({ role: 'out', generation, epoch: 2, decisions });
         expect(late.decisions).toEqual(['acknowledged', 'lost', 'lost']);
-        expect(await world().run('GET', 'k')).toBe('"1"');
-        const locks = await world().inspect({ kind: 'locks', count: 10 });
+        expect(await region().run('GET', 'k')).toBe('"1"');
+        const locks = await region().inspect({ kind: 'locks', count: 10 });
         expect(locks).toMatchObject({ keys: [], more: false });
-        await world().wipe();
+        await region().wipe();
       }
     });
   });
@@ -175,7 +175,7 @@ export function claimPhases(world: () => Implementation): void {
 
     it('is refused in a lower epoch and by a lower incarnation than the highest seen', async () => {
       await send({ epoch: 2, incarnation: 2 });
-      await world().run('SET', 'k', '1');
+      await region().run('SET', 'k', '1');
       await send({ epoch: 2, incarnation: 2, prepares: [{ ...prepare(1), transaction: [2, 1] }] });
       const list = { kind: 'list', cursor: '0', count: 10 } as const;
       for (const [epoch, incarnation] of [
@@ -186,7 +186,7 @@ export function claimPhases(world: () => Implementation): void {
           expect(await step(copy, { epoch, incarnation })).toEqual(refusedBy('epoch'));
         }
       }
-      const locks = await world().inspect({ kind: 'locks', count: 10 });
+      const locks = await region().inspect({ kind: 'locks', count: 10 });
       expect(locks).toMatchObject({ keys: [{ key: 'k', holder: [2, 1] }] });
       expect(await step(begin(), { epoch: 2, incarnation: 2 })).toEqual({ kind: 'begun' });
     });

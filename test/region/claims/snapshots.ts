@@ -16,14 +16,14 @@ import type { Implementation } from '../implementations.ts';
 import { encodeReply } from '../replies.ts';
 
 /** Claims about reads. */
-export function claimSnapshots(world: () => Implementation): void {
+export function claimSnapshots(region: () => Implementation): void {
   const prepare = (sequence: number, ...keys: readonly string[]) =>
     prepareOf(sequence, keys, part(...keys.map((key) => set(key, String(sequence)))));
   const send = async (given: Parameters<typeof roundOf>[0]) =>
-    executed(await world().round(roundOf(given)));
+    executed(await region().round(roundOf(given)));
   /** The replies as JSON. */
   const read = async (...args: Parameters<typeof snapshotOf>) => {
-    const result = await world().snapshot(snapshotOf(...args));
+    const result = await region().snapshot(snapshotOf(...args));
     return result.kind === 'read' ? { ...result, replies: encodeReply(result.replies) } : result;
   };
   const get = (key: string) => command(['GET', key]);
@@ -31,9 +31,9 @@ export function claimSnapshots(world: () => Implementation): void {
   describe('a snapshot', () => {
     it('reads values, sorts them if they have no order, and returns an error in place of a failed read', async () => {
       await send({});
-      await world().run('SET', 'ключ', 'é\0');
-      await world().run('SADD', 's', 'b', 'a');
-      await world().run('HSET', 'h', 'z', '1', 'a', '2');
+      await region().run('SET', 'ключ', 'é\0');
+      await region().run('SADD', 's', 'b', 'a');
+      await region().run('HSET', 'h', 'z', '1', 'a', '2');
       const commands = [
         get('ключ'),
         get('none'),
@@ -78,12 +78,12 @@ export function claimSnapshots(world: () => Implementation): void {
       expect(again.decisions).toEqual(['acknowledged']);
       const late = await send({ prepares: [prepareOf(1, ['n'], part(increment('n')))] });
       expect(late.votes).toEqual([{ kind: 'late' }]);
-      expect(await world().run('GET', 'n')).toBe('"1"');
+      expect(await region().run('GET', 'n')).toBe('"1"');
     });
 
     it('applies no commit that finds only some of its locks, and no abort', async () => {
       await send({ prepares: [prepare(1, 'a', 'b'), prepare(2, 'c')] });
-      await world().dropLock('b');
+      await region().dropLock('b');
       const settle = [commitOf(1, ['a', 'b']), commitOf(7, ['x']), abortOf(2, ['c'])];
       const found = await read(['a', 'c'], [get('a')], { settle });
       expect(found).toMatchObject({
@@ -98,8 +98,8 @@ export function claimSnapshots(world: () => Implementation): void {
 
     it('returns an error in place of each reply beyond the limit of all replies together', async () => {
       await send({});
-      await world().run('SET', 'big', 'x'.repeat(limits.snapshotBytes / 2));
-      await world().run('SET', 'small', 'y');
+      await region().run('SET', 'big', 'x'.repeat(limits.snapshotBytes / 2));
+      await region().run('SET', 'small', 'y');
       const commands = [get('big'), get('big'), get('small')];
       const found = await read(['big', 'small'], commands);
       const replies = found.kind === 'read' ? JSON.parse(found.replies) : [];

@@ -4,10 +4,10 @@ import { limits } from '../../../shared/limits.ts';
 import {
   checked,
   commitOf,
+  continuingOnError,
   del,
   executed,
   increment,
-  keepingOn,
   outcomesOf,
   part,
   pop,
@@ -23,18 +23,18 @@ import type { Implementation } from '../implementations.ts';
 const wrongType = 'WRONGTYPE Operation against a key holding the wrong kind of value';
 
 /** Claims about parts: their replies, and how they are undone. */
-export function claimStaging(world: () => Implementation): void {
+export function claimStaging(region: () => Implementation): void {
   const stage = async (keys: readonly string[], ...parts: readonly Part[]) => {
     const prepares = [prepareOf(1, keys, ...parts)];
-    const reply = executed(await world().round(roundOf({ prepares })));
+    const reply = executed(await region().round(roundOf({ prepares })));
     return outcomesOf(reply.votes[0]);
   };
   const commit = async (...keys: readonly string[]) => {
     const decisions = [commitOf(1, keys)];
-    const reply = executed(await world().round(roundOf({ decisions })));
+    const reply = executed(await region().round(roundOf({ decisions })));
     expect(reply.decisions).toEqual(['acknowledged']);
   };
-  const value = (...args: readonly string[]) => world().run(...args);
+  const value = (...args: readonly string[]) => region().run(...args);
 
   describe('a part', () => {
     it('reads the staged values of the parts before it', async () => {
@@ -123,7 +123,7 @@ export function claimStaging(world: () => Implementation): void {
       const fails = checked({ kind: 'exists', key: 'k' }, set('k', '1'));
       expect(await stage(['k'], fails, fails)).toBe('[[1,0,null],[1,0,null]]');
       const second = prepareOf(2, ['k'], part(set('k', '2')));
-      const reply = executed(await world().round(roundOf({ prepares: [second] })));
+      const reply = executed(await region().round(roundOf({ prepares: [second] })));
       expect(reply.votes[0]).toMatchObject({ kind: 'locked' });
       await commit('k');
       expect(await value('EXISTS', 'k')).toBe('0');
@@ -134,7 +134,9 @@ export function claimStaging(world: () => Implementation): void {
     it('returns the error of a failed operation in its place, and the other operations stand', async () => {
       await value('SET', 's', 'text');
       const operations = [increment('n'), write('HSET', 's', 'f', '1'), increment('s')];
-      const mixed = keepingOn(part(...operations, write('APPEND', 's', '!'), increment('n')));
+      const mixed = continuingOnError(
+        part(...operations, write('APPEND', 's', '!'), increment('n')),
+      );
       const notInteger = 'ERR value is not an integer or out of range';
       expect(await stage(['n', 's'], mixed)).toBe(
         `[[0,1,{"e":"${wrongType}"},{"e":"${notInteger}"},5,2]]`,
@@ -147,7 +149,7 @@ export function claimStaging(world: () => Implementation): void {
     it('leaves the keys of a failed operation absent or unchanged', async () => {
       await value('SET', 's', 'text');
       const failing = [rename('none', 's'), write('HSET', 's', 'f', '1'), pop('s', '', 1)];
-      const outcomes = await stage(['none', 's'], keepingOn(part(...failing)));
+      const outcomes = await stage(['none', 's'], continuingOnError(part(...failing)));
       expect(outcomes).toBe(
         `[[0,{"e":"ERR no such key"},{"e":"${wrongType}"},{"e":"${wrongType}"}]]`,
       );
@@ -157,14 +159,14 @@ export function claimStaging(world: () => Implementation): void {
     });
 
     it('is undone as a whole if its check fails', async () => {
-      const fails = keepingOn(checked({ kind: 'exists', key: 'n' }, increment('n')));
+      const fails = continuingOnError(checked({ kind: 'exists', key: 'n' }, increment('n')));
       expect(await stage(['n'], fails, part(increment('n')))).toBe('[[1,0,null],[0,1]]');
     });
 
     it('is undone as a whole if its replies are too large', async () => {
       await value('SET', 'big', 'x'.repeat(limits.outcomeBytes / 2));
       const reads = [read(['GET', 'big']), read(['GET', 'big']), increment('big')];
-      const outcomes = await stage(['n', 'big'], keepingOn(part(increment('n'), ...reads)));
+      const outcomes = await stage(['n', 'big'], continuingOnError(part(increment('n'), ...reads)));
       expect(JSON.parse(outcomes)).toEqual([[2, 3, expect.stringContaining('too large')]]);
       await commit('n', 'big');
       expect(await value('EXISTS', 'n')).toBe('0');
@@ -332,8 +334,8 @@ export function claimStaging(world: () => Implementation): void {
         expect(await textOf(value('GET', keys[index] ?? ''))).toBe(text);
       }
       const again = [{ ...prepareOf(2, keys, part(...appends)) }];
-      await world().round(roundOf({ prepares: again }));
-      await world().round(roundOf({ decisions: [commitOf(2, keys)] }));
+      await region().round(roundOf({ prepares: again }));
+      await region().round(roundOf({ decisions: [commitOf(2, keys)] }));
       for (const [index, text] of odd.entries()) {
         expect(await textOf(value('GET', keys[index] ?? ''))).toBe(text + text);
       }
@@ -351,7 +353,7 @@ export function claimStaging(world: () => Implementation): void {
 
     it('fails and undoes only the part whose replies exceed the limit', async () => {
       const half = 'x'.repeat(limits.outcomeBytes / 2);
-      await world().run('SET', 'big', half);
+      await region().run('SET', 'big', half);
       const reads = part(set('k', '1'), read(['GET', 'big']), read(['GET', 'big']));
       const outcomes = await stage(['k', 'big'], reads, part(read(['GET', 'big'])));
       const [first, second] = JSON.parse(outcomes);
@@ -364,7 +366,7 @@ export function claimStaging(world: () => Implementation): void {
 
     it('undoes a part of a single operation whose reply exceeds the limit', async () => {
       const large = 'x'.repeat(limits.outcomeBytes);
-      await world().run('SADD', 's', large, '1');
+      await region().run('SADD', 's', large, '1');
       const outcomes = await stage(['s'], part(pop('s', '2', 1)), part(read(['EXISTS', 's'])));
       expect(JSON.parse(outcomes)).toEqual([
         [2, 0, expect.stringContaining('too large')],
@@ -376,11 +378,11 @@ export function claimStaging(world: () => Implementation): void {
 
     it('refuses a vote with the number of parts that fit, if a part after the first does not', async () => {
       const half = 'x'.repeat(limits.outcomeBytes / 2);
-      await world().run('SET', 'big', half);
+      await region().run('SET', 'big', half);
       const take = part(read(['GET', 'big']));
       const parts = [part(increment('n')), take, take, part(increment('n'))];
       const prepares = [prepareOf(1, ['n', 'big'], ...parts)];
-      const { votes } = executed(await world().round(roundOf({ prepares })));
+      const { votes } = executed(await region().round(roundOf({ prepares })));
       expect(votes).toEqual([
         { kind: 'refused', reason: expect.stringContaining('no room'), most: 2 },
       ]);
@@ -393,16 +395,16 @@ export function claimStaging(world: () => Implementation): void {
       const size = 600_000;
       const count = Math.ceil(limits.roundOutcomeBytes / size) + 3;
       const keys = Array.from({ length: count }, (_, at) => `key ${at}`);
-      for (const key of keys) await world().run('SET', key, 'x'.repeat(size));
+      for (const key of keys) await region().run('SET', key, 'x'.repeat(size));
       const prepares = keys.map((key, at) => prepareOf(at + 1, [key], part(read(['GET', key]))));
-      const { votes } = executed(await world().round(roundOf({ prepares })));
+      const { votes } = executed(await region().round(roundOf({ prepares })));
       const kinds = votes.map(({ kind }) => kind);
       expect(kinds.slice(0, -3)).toEqual(Array.from({ length: count - 3 }, () => 'yes'));
       expect(kinds.slice(-3)).toEqual(['refused', 'refused', 'refused']);
     });
 
     it('returns only the beginning of a long value that fails a check', async () => {
-      await world().run('SET', 'big', 'x'.repeat(2_000));
+      await region().run('SET', 'big', 'x'.repeat(2_000));
       const check = checked({ kind: 'equals', key: 'big', value: 'y' });
       expect(await stage(['big'], check)).toBe(`[[1,0,"${'x'.repeat(1_000)}"]]`);
     });

@@ -33,7 +33,7 @@ beforeEach(async () => {
   executed(await round({ decisions: [commitOf(1, applied)], prepares: [next] }));
 });
 
-async function look(words: string, settle: readonly Decision[] = [], strong = true) {
+async function read(words: string, settle: readonly Decision[] = [], strong = true) {
   const compiled = compileReads([words.split(' ')]);
   if (!compiled.ok) throw new Error(compiled.detail);
   const request = snapshotOf(compiled.keys, compiled.commands, { settle, strong });
@@ -46,47 +46,47 @@ async function look(words: string, settle: readonly Decision[] = [], strong = tr
 describe('a read over all keys', () => {
   it('excludes Lockstep’s own keys and staged values', async () => {
     expect(await oracle.staged.keys('lockstep:*')).not.toEqual([]);
-    expect((await look('KEYS *')).reply.sort()).toEqual(['a', 'b', 'c']);
-    expect((await look('KEYS lockstep:*')).reply).toEqual([]);
-    expect((await look('DBSIZE')).reply).toBe(3);
-    const [cursor, found] = (await look('SCAN 0 COUNT 100')).reply;
+    expect((await read('KEYS *')).reply.sort()).toEqual(['a', 'b', 'c']);
+    expect((await read('KEYS lockstep:*')).reply).toEqual([]);
+    expect((await read('DBSIZE')).reply).toBe(3);
+    const [cursor, found] = (await read('SCAN 0 COUNT 100')).reply;
     expect([cursor, found.sort()]).toEqual(['0', ['a', 'b', 'c']]);
-    expect((await look('SCAN 0 MATCH lockstep:* COUNT 100')).reply).toEqual(['0', []]);
-    expect((await look('SCAN 0 COUNT 100 TYPE hash')).reply).toEqual(['0', []]);
+    expect((await read('SCAN 0 MATCH lockstep:* COUNT 100')).reply).toEqual(['0', []]);
+    expect((await read('SCAN 0 COUNT 100 TYPE hash')).reply).toEqual(['0', []]);
   });
 
   it('returns only users’ keys from RANDOMKEY', async () => {
     for (let time = 0; time < 50; time += 1) {
-      expect(['a', 'b', 'c']).toContain((await look('RANDOMKEY')).reply);
+      expect(['a', 'b', 'c']).toContain((await read('RANDOMKEY')).reply);
     }
     await oracle.staged.del('a', 'b', 'c');
-    expect((await look('RANDOMKEY')).reply).toBeNull();
+    expect((await read('RANDOMKEY')).reply).toBeNull();
     await oracle.staged.set('last', '1');
-    expect((await look('RANDOMKEY')).reply).toBe('last');
+    expect((await read('RANDOMKEY')).reply).toBe('last');
   });
 
   it('returns every lock, so that it misses no acknowledged write', async () => {
-    const first = await look('KEYS *');
+    const first = await read('KEYS *');
     expect(first.locks).toEqual(['a', 'new']);
-    const again = await look('KEYS *', [commitOf(2, ['a', 'new'])]);
+    const again = await read('KEYS *', [commitOf(2, ['a', 'new'])]);
     expect(again.reply.sort()).toEqual(['a', 'b', 'c', 'new']);
-    expect((await look('DBSIZE')).reply).toBe(4);
+    expect((await read('DBSIZE')).reply).toBe(4);
   });
 
   it('ignores locks taken after a commit that it settles', async () => {
-    await look('DBSIZE', [commitOf(2, ['a', 'new'])]);
+    await read('DBSIZE', [commitOf(2, ['a', 'new'])]);
     const next = roundOf({ prepares: [prepareOf(3, ['b'], part(increment('b')))] });
     executed(await oracle.region.round(next, 0));
-    expect((await look('DBSIZE', [commitOf(2, ['a', 'new'])])).locks).toEqual([]);
+    expect((await read('DBSIZE', [commitOf(2, ['a', 'new'])])).locks).toEqual([]);
   });
 
   it('returns no locks if it may be stale', async () => {
-    expect(await look('DBSIZE', [], false)).toEqual({ reply: 3, locks: [] });
+    expect(await read('DBSIZE', [], false)).toEqual({ reply: 3, locks: [] });
   });
 
   it('returns the errors of Redis for an invalid cursor or pattern', async () => {
-    expect((await look('SCAN x')).reply).toEqual({ e: 'ERR invalid cursor' });
-    expect((await look('SCAN 0 COUNT 0')).reply).toEqual({ e: 'ERR syntax error' });
+    expect((await read('SCAN x')).reply).toEqual({ e: 'ERR invalid cursor' });
+    expect((await read('SCAN 0 COUNT 0')).reply).toEqual({ e: 'ERR syntax error' });
   });
 });
 
@@ -94,7 +94,7 @@ describe('a count of a HyperLogLog', () => {
   it('changes nothing in the region that it reads', async () => {
     await oracle.staged.pfadd('h', 'a', 'b');
     const before = await oracle.staged.getBuffer('h');
-    expect((await look('PFCOUNT h')).reply).toBe(2);
+    expect((await read('PFCOUNT h')).reply).toBe(2);
     expect(await oracle.staged.getBuffer('h')).toEqual(before);
   });
 });

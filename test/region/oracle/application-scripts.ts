@@ -2,7 +2,7 @@
  * Scripts of the kinds that applications use, each with a sequence of calls; a bar separates the keys of a call from
  * its arguments.
  */
-export const scriptLives: Readonly<
+export const applicationScripts: Readonly<
   Record<string, { readonly text: string; readonly calls: readonly string[] }>
 > = {
   'a counter that a window ends': {

@@ -9,7 +9,7 @@ export const oracleLaterMs = 365 * 86_400_000;
 /** A command for the oracle, and the conversion of its reply to the original command's. */
 export interface Translated {
   readonly words: readonly string[];
-  readonly told: (reply: unknown) => OracleReply;
+  readonly replyOf: (reply: unknown) => OracleReply;
 }
 
 const lifetimes: Readonly<Record<string, number>> = { EX: 1_000, PX: 1 };
@@ -28,28 +28,28 @@ const expires: Readonly<Record<string, readonly [unitMs: number, isLifetime: boo
 export function translated(words: readonly string[], now: number): Translated {
   const [name = '', key = '', ...rest] = words;
   const at = (moment: number) => (moment <= now ? '1' : String(moment + oracleLaterMs));
-  const told = normalizeClientReply;
+  const replyOf = normalizeClientReply;
   const expire = expires[name];
   if (expire !== undefined) {
     const [unitMs, isLifetime] = expire;
     const moment = Number(rest[0]) * unitMs + (isLifetime ? now : 0);
-    return { words: ['PEXPIREAT', key, at(moment), ...rest.slice(1)], told };
+    return { words: ['PEXPIREAT', key, at(moment), ...rest.slice(1)], replyOf };
   }
   if (name === 'SETEX' || name === 'PSETEX') {
     const moment = now + Number(rest[0]) * (name === 'SETEX' ? 1_000 : 1);
-    return { words: ['SET', key, rest[1] ?? '', 'PXAT', at(moment)], told };
+    return { words: ['SET', key, rest[1] ?? '', 'PXAT', at(moment)], replyOf };
   }
   if (/^P?(?:TTL|EXPIRETIME)$/.test(name)) {
-    return { words: ['PEXPIRETIME', key], told: (reply) => toldOfExpiry(name, reply, now) };
+    return { words: ['PEXPIRETIME', key], replyOf: (reply) => replyOfExpiry(name, reply, now) };
   }
   const option = words.at(-2) ?? '';
   const unitMs = lifetimes[option] ?? moments[option];
-  if (!['SET', 'GETEX'].includes(name) || unitMs === undefined) return { words, told };
+  if (!['SET', 'GETEX'].includes(name) || unitMs === undefined) return { words, replyOf };
   const moment = Number(words.at(-1)) * unitMs + (option in lifetimes ? now : 0);
-  return { words: [...words.slice(0, -2), 'PXAT', at(moment)], told };
+  return { words: [...words.slice(0, -2), 'PXAT', at(moment)], replyOf };
 }
 
-function toldOfExpiry(name: string, reply: unknown, now: number): OracleReply {
+function replyOfExpiry(name: string, reply: unknown, now: number): OracleReply {
   const expiry = Number(reply);
   if (expiry < 0) return BigInt(expiry);
   const moment = expiry - oracleLaterMs - (name.endsWith('TTL') ? now : 0);

@@ -7,8 +7,8 @@ import type { Part } from '../../../shared/contracts/round.ts';
 import {
   abortOf,
   commitOf,
+  continuingOnError,
   executed,
-  keepingOn,
   outcomesOf,
   part,
   roundOf,
@@ -67,7 +67,7 @@ function partOf({ form, commands }: ExpiringPart, arrivedAt: number, now: number
   });
   if (!compiled.ok) throw new Error(compiled.detail);
   const given = part(...compiled.operations.map((operation) => operationAt(operation, now)));
-  return form === 'multi' ? keepingOn(given) : given;
+  return form === 'multi' ? continuingOnError(given) : given;
 }
 
 /** The region's replies to each command of each part. */
@@ -76,9 +76,9 @@ function repliesOf(outcomes: unknown, parts: readonly ExpiringPart[]): readonly 
   return parts.map(({ form }, at) => {
     const [tag, ...replies] = outcomes[at];
     if (tag === 2) return [{ error: String(replies[1]) }];
-    const told = replies.map(normalizeRegionReply);
-    const [first] = told;
-    return form === 'script' && Array.isArray(first) ? [...first] : told;
+    const ordered = replies.map(normalizeRegionReply);
+    const [first] = ordered;
+    return form === 'script' && Array.isArray(first) ? [...first] : ordered;
   });
 }
 
@@ -95,17 +95,17 @@ async function ask(parts: readonly ExpiringPart[], now: number): Promise<readonl
   const replies = (await multi.exec()) ?? [];
   let next = 0;
   return asked.map((commands) =>
-    commands.map(({ told }) => {
+    commands.map(({ replyOf }) => {
       const [error, reply] = replies[next] ?? [];
       next += 1;
-      return error ? normalizeClientReply(error) : told(reply);
+      return error ? normalizeClientReply(error) : replyOf(reply);
     }),
   );
 }
 
 /** The error of a script has its own message. */
-const blurred = (told: readonly OracleReply[][]) =>
-  told.map((replies) =>
+const blurred = (perPart: readonly OracleReply[][]) =>
+  perPart.map((replies) =>
     replies.map((reply) =>
       typeof reply === 'object' && reply !== null && 'error' in reply ? 'an error' : reply,
     ),
@@ -116,9 +116,9 @@ const blurred = (told: readonly OracleReply[][]) =>
  * expiry.
  */
 async function dumpAt(redis: RegionWithOracle['plain'], laterMs: number, moment: number) {
-  const told = normalizeClientReply(await redis.callBuffer('EVAL', dumpScript, '0'));
-  if (!Array.isArray(told)) throw new Error('a dump is an array');
-  return told.flatMap(([name, type, expiry, value]) => {
+  const dump = normalizeClientReply(await redis.callBuffer('EVAL', dumpScript, '0'));
+  if (!Array.isArray(dump)) throw new Error('a dump is an array');
+  return dump.flatMap(([name, type, expiry, value]) => {
     const at = expiry < 0n ? -1 : Number(expiry) - laterMs;
     return at !== -1 && at <= moment ? [] : [[name, type, at, value]];
   });

@@ -11,8 +11,8 @@ import { connectDirectly } from '../direct.ts';
 import {
   abortOf,
   commitOf,
+  continuingOnError,
   executed,
-  keepingOn,
   outcomesOf,
   part,
   prepareOf,
@@ -34,7 +34,7 @@ interface Task {
 }
 
 /** A transaction: its parts, whether each continues on errors, and its decision. */
-interface Deed {
+interface Transaction {
   readonly ways: readonly Way[];
   /** The number of commands per part, in turn. */
   readonly sizes: readonly number[];
@@ -42,7 +42,7 @@ interface Deed {
   readonly outcome: 'commit' | 'abort';
 }
 
-const deeds: fc.Arbitrary<Deed> = fc.record({
+const anyTransaction: fc.Arbitrary<Transaction> = fc.record({
   ways: fc.array(fc.constantFrom<Way>('plain', 'plain', 'script', 'failing script'), {
     minLength: 1,
     maxLength: 6,
@@ -91,7 +91,7 @@ function taskOf(words: readonly string[], way: Way): readonly Task[] {
   return [{ words, operation: script(text, keysOf(operation), words) }];
 }
 
-function partsOf({ commands }: Step, { ways, sizes }: Deed): readonly (readonly Task[])[] {
+function partsOf({ commands }: Step, { ways, sizes }: Transaction): readonly (readonly Task[])[] {
   const tasks = commands.flatMap((words, at) => taskOf(words, ways[at % ways.length] ?? 'plain'));
   const parts: Task[][] = [];
   for (let at = 0, turn = 0; at < tasks.length; turn += 1) {
@@ -121,8 +121,8 @@ async function follow(tasks: readonly Task[], replies: readonly unknown[]): Prom
   }
 }
 
-async function run(step: Step, deed: Deed): Promise<void> {
-  const parts = partsOf(step, deed);
+async function run(step: Step, transaction: Transaction): Promise<void> {
+  const parts = partsOf(step, transaction);
   const keys = [
     ...new Set(
       parts.flat().flatMap(({ operation, words }) => {
@@ -134,51 +134,56 @@ async function run(step: Step, deed: Deed): Promise<void> {
   ];
   if (parts.length === 0 || keys.length === 0) return;
   transactions += 1;
-  const { continueOnError } = deed;
+  const { continueOnError } = transaction;
   const given = parts.map((tasks, at) => {
     const one = part(...tasks.map(({ operation }) => operation));
-    return continueOnError[at % continueOnError.length] ? keepingOn(one) : one;
+    return continueOnError[at % continueOnError.length] ? continuingOnError(one) : one;
   });
   const prepares = [prepareOf(transactions, keys, ...given)];
   const { votes } = executed(await region.round(roundOf({ prepares }), 0));
   const outcomes = parseExact(outcomesOf(votes[0]));
   if (!Array.isArray(outcomes)) throw new Error('outcomes are an array');
-  const decision = (deed.outcome === 'commit' ? commitOf : abortOf)(transactions, keys);
+  const decision = (transaction.outcome === 'commit' ? commitOf : abortOf)(transactions, keys);
   // The second commit finds the transaction settled.
   for (const _ of [1, 2]) {
     const reply = executed(await region.round(roundOf({ decisions: [decision] }), 0));
     expect(reply.decisions).toEqual(['acknowledged']);
   }
-  if (deed.outcome === 'abort') return;
+  if (transaction.outcome === 'abort') return;
   for (const [at, [tag, ...replies]] of outcomes.entries()) {
     if (tag === 0) await follow(parts[at] ?? [], replies);
   }
 }
 
-async function agree(steps: readonly (readonly [Step, Deed])[]): Promise<void> {
+async function agree(steps: readonly (readonly [Step, Transaction])[]): Promise<void> {
   await Promise.all([staged.flushdb(), plain.flushdb()]);
   transactions = 0;
-  for (const [at, [step, deed]] of steps.entries()) {
-    const first: Deed = { ways: ['plain'], sizes: [9], continueOnError: [true], outcome: 'commit' };
-    await run(step, at === 0 ? first : deed);
+  for (const [at, [step, transaction]] of steps.entries()) {
+    const first: Transaction = {
+      ways: ['plain'],
+      sizes: [9],
+      continueOnError: [true],
+      outcome: 'commit',
+    };
+    await run(step, at === 0 ? first : transaction);
     const [found, expected] = await Promise.all([staged, plain].map(dumpOf));
-    expect(found, JSON.stringify([step.commands, deed])).toEqual(expected);
+    expect(found, JSON.stringify([step.commands, transaction])).toEqual(expected);
     expect(await staged.keys('lockstep:*:*:*')).toEqual([]);
     expect(await staged.hkeys('lockstep:0:lock')).toEqual([]);
   }
 }
 
-const worlds = largeSequences.chain((steps) =>
-  fc.array(deeds, { minLength: steps.length, maxLength: steps.length }).map((decided) =>
+const scenarios = largeSequences.chain((steps) =>
+  fc.array(anyTransaction, { minLength: steps.length, maxLength: steps.length }).map((decided) =>
     steps.flatMap((step, at) => {
-      const deed = decided[at];
-      return deed === undefined ? [] : [[step, deed] as const];
+      const transaction = decided[at];
+      return transaction === undefined ? [] : [[step, transaction] as const];
     }),
   ),
 );
 
 describe('parts that succeed, fail and are scripts, combined on large collections,', () => {
   it('leave in one Redis the data of those that stood, and none if they are aborted', async () => {
-    await fc.assert(fc.asyncProperty(worlds, agree), runCountOf(200));
+    await fc.assert(fc.asyncProperty(scenarios, agree), runCountOf(200));
   });
 });

@@ -8,7 +8,7 @@ import { operationAt, type ReplyOrder } from '../../../shared/contracts/frame.ts
 import type { Decision, Part, RegionClient } from '../../../shared/contracts/round.ts';
 import { connectTo } from '../../support/redis.ts';
 import { connectDirectly } from '../direct.ts';
-import { commitOf, executed, keepingOn, outcomesOf, part, roundOf } from '../fixtures.ts';
+import { commitOf, continuingOnError, executed, outcomesOf, part, roundOf } from '../fixtures.ts';
 import { startRedisServer, type TestServer } from '../servers.ts';
 import dumpScript from './dump.lua';
 import type { Step } from './sequences.ts';
@@ -78,11 +78,11 @@ function plainly({ words, operation }: Tried, reply: OracleReply): readonly Buff
 }
 
 /** A reply in the order that it has in both, if servers give it any. */
-export function inOrder(told: OracleReply, order: ReplyOrder): OracleReply {
-  if (!Array.isArray(told)) return told;
-  const flat = told.map(String);
+export function inOrder(reply: OracleReply, order: ReplyOrder): OracleReply {
+  if (!Array.isArray(reply)) return reply;
+  const flat = reply.map(String);
   if (order === 'members') return flat.sort();
-  if (order !== 'pairs') return told;
+  if (order !== 'pairs') return reply;
   return flat.flatMap((name, at) => (at % 2 === 0 ? [`${name}\0${flat[at + 1]}`] : [])).sort();
 }
 
@@ -144,10 +144,10 @@ export class RedisOracle extends RegionWithOracle {
     const now = Date.now();
     const tried = commands.flatMap((words) => tryOut(words, now) ?? []);
     const replies = await this.#stage(tried, together, now);
-    const told: OracleReply[] = [];
+    const compared: OracleReply[] = [];
     for (const [index, each] of tried.entries()) {
       const reply = each.error === null ? (replies.shift() ?? null) : { error: each.error };
-      told.push(reply);
+      compared.push(reply);
       const [name, ...rest] = plainly(each, reply);
       const answer = await this.plain
         .callBuffer(name?.toString('latin1') ?? '', ...rest)
@@ -162,12 +162,14 @@ export class RedisOracle extends RegionWithOracle {
         expected,
       );
     }
-    return told;
+    return compared;
   }
 
   async #stage(tried: readonly Tried[], together: boolean, now: number): Promise<OracleReply[]> {
     const operations = tried.flatMap(({ operation }) => operation ?? []);
-    const parts = together ? [keepingOn(part(...operations))] : operations.map((one) => part(one));
+    const parts = together
+      ? [continuingOnError(part(...operations))]
+      : operations.map((one) => part(one));
     if (operations.length === 0) return [];
     const keys = [
       ...new Set(

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseExact } from '../../../shared/commands/replies.ts';
 import type { RegionClient } from '../../../shared/contracts/round.ts';
-import { connectDirectly, patient } from '../direct.ts';
+import { connectDirectly, withoutTimeLimit } from '../direct.ts';
 import { countedText, roundOf, snapshotOf } from '../fixtures.ts';
 import { encodeReply } from '../replies.ts';
 import { startRedisServer, type TestServer } from '../servers.ts';
@@ -21,11 +21,11 @@ let ownMatcher: RegionClient;
 
 beforeAll(async () => {
   server = await startRedisServer();
-  client = connectDirectly(server.redis, 'flagged', patient);
+  client = connectDirectly(server.redis, 'flagged', withoutTimeLimit);
   const alwaysOwn = (script: string) => {
     const changed = script.replace('if read.isOwn or', 'if true or');
     expect(changed).not.toBe(script);
-    return patient(changed);
+    return withoutTimeLimit(changed);
   };
   ownMatcher = connectDirectly(server.redis, 'flagged', alwaysOwn);
   await client.round(roundOf({ askOlder: true }), 0);
@@ -38,9 +38,9 @@ async function compare(region: RegionClient, text: string, argv: readonly string
   const result = await region.snapshot(snapshotOf([], [{ args, reads: [], reply: null }]), 0);
   if (result.kind !== 'read') throw new Error(JSON.stringify(result));
   const replies = parseExact(encodeReply(result.replies));
-  const told = normalizeRegionReply(Array.isArray(replies) ? replies[0] : replies);
+  const reply = normalizeRegionReply(Array.isArray(replies) ? replies[0] : replies);
   const plain = await server.redis.callBuffer('EVAL', text, '0', ...argv).catch(String);
-  expect(told, `${text} ${JSON.stringify(argv)}`).toEqual(normalizeClientReply(plain));
+  expect(reply, `${text} ${JSON.stringify(argv)}`).toEqual(normalizeClientReply(plain));
 }
 
 /** Collects the results or the error of each call. */

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { scriptLives } from './application-scripts.ts';
+import { applicationScripts } from './application-scripts.ts';
 import { type Script, ScriptOracle } from './script-oracle.ts';
 import { scriptBeginning, scriptTexts } from './script-texts.ts';
 import { scriptTextsOfNames } from './script-texts-names.ts';
@@ -30,7 +30,7 @@ describe('scripts', () => {
     },
   );
 
-  it.each(Object.entries(scriptLives))(
+  it.each(Object.entries(applicationScripts))(
     'serve applications as in one plain Redis: %s',
     async (_, { text, calls }) => {
       await oracle.begin([
