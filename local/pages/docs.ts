@@ -37,7 +37,7 @@ const pages: Readonly<Record<string, () => string | Promise<string>>> = {
 };
 
 /** The page of mutants is made by the simulation, which no other program imports. */
-const mutantProgram = join('test', 'simulation', 'hunt.ts');
+const mutantProgram = join('test', 'simulation', 'mutation-run.ts');
 
 async function main(): Promise<number> {
   const { values } = readArguments(help, {

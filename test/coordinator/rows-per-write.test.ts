@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { CoordinatorStorage } from '../../functions/coordinator/storage/coordinator-storage.ts';
 import { limits } from '../../shared/limits.ts';
 import { frameOf } from '../protocol/core-harness.ts';
-import { Lone } from '../simulation/lone.ts';
+import { Lone } from '../simulation/single-instance.ts';
 import { MemoryStorage } from './sqlite.ts';
 import { begun, pruneAll } from './stored.ts';
 

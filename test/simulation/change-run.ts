@@ -1,8 +1,8 @@
 import { Random } from './random.ts';
-import { type Run, Simulation } from './simulation.ts';
+import { World } from './simulation.ts';
 import { Timeline } from './timeline.ts';
 import { changeWeatherOf } from './weather.ts';
-import { World } from './world.ts';
+import { type Run, Simulation } from './workload.ts';
 
 /** One seeded run in which operators add and remove regions while clients write and read. */
 export function run(seed: number): Run {

@@ -10,7 +10,7 @@ import { limits } from '../../shared/limits.ts';
 import { type ReadEntry, textOfReplies } from './history.ts';
 import type { Instance } from './instance.ts';
 import type { Random } from './random.ts';
-import type { World } from './world.ts';
+import type { World } from './simulation.ts';
 
 /** No read takes longer than all its ways one after the other, ms. */
 const patienceMs = 120_000;

@@ -1,8 +1,8 @@
 import { Random } from './random.ts';
-import { type Run, Simulation } from './simulation.ts';
+import { World } from './simulation.ts';
 import { Timeline } from './timeline.ts';
 import { edgeWeatherOf } from './weather.ts';
-import { World } from './world.ts';
+import { type Run, Simulation } from './workload.ts';
 
 /** One seeded run in which clients read by the edge's own code, its circuit breakers included. */
 export async function run(seed: number): Promise<Run> {

@@ -1,8 +1,8 @@
 import { Random } from './random.ts';
-import { type Run, Simulation } from './simulation.ts';
+import { World } from './simulation.ts';
 import { Timeline } from './timeline.ts';
 import { expiryWeatherOf } from './weather.ts';
-import { World } from './world.ts';
+import { type Run, Simulation } from './workload.ts';
 
 /** One seeded run in which keys expire while they are written, and decisions come late. */
 export function run(seed: number): Run {

@@ -4,8 +4,8 @@ import type { RegionId } from '../../shared/ids.ts';
 import type { ComparisonRequest, SentRound } from '../../shared/protocol/io/events.ts';
 import { RegionModel } from '../region/model.ts';
 import { FoundingShard, type Life } from './founding-shard.ts';
-import { start } from './lone.ts';
 import { Random } from './random.ts';
+import { start } from './single-instance.ts';
 
 /**
  * One seeded run of coordinators that begin over regions with data of somebody else's: rounds are lost and late, instances

@@ -9,8 +9,8 @@ import type {
   SentRound,
 } from '../../shared/protocol/io/events.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
-import { configOf } from './lone.ts';
 import type { Random } from './random.ts';
+import { configOf } from './single-instance.ts';
 import { Tables } from './storage.ts';
 
 /** One instance of a coordinator: what it has on its way, and what it has been told of the regions. */

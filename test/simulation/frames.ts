@@ -2,7 +2,7 @@ import { compileWrite } from '../../shared/commands/compile.ts';
 import type { Check, WriteFrame } from '../../shared/contracts/frame.ts';
 import type { Callback } from '../../shared/contracts/webhooks-and-feed.ts';
 import { keyOfWrite } from '../../shared/reserved-keys.ts';
-import type { World } from './world.ts';
+import type { World } from './simulation.ts';
 
 const callback: Callback = {
   endpoint: 'cb_1',

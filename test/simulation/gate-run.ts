@@ -1,7 +1,7 @@
 import type { SentRound } from '../../shared/protocol/io/events.ts';
 import { frameOf } from '../protocol/core-harness.ts';
-import { Lone } from './lone.ts';
 import { Random } from './random.ts';
+import { Lone } from './single-instance.ts';
 
 const names = ['near', 'middle', 'far'];
 

@@ -16,9 +16,9 @@ import type {
 } from '../../shared/protocol/io/events.ts';
 import { ampleRoom } from '../../shared/protocol/io/room.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
+import type { World } from './simulation.ts';
 import { noHorizon, type Tables } from './storage.ts';
 import { type Asker, generation } from './weather.ts';
-import type { World } from './world.ts';
 
 /** One life of the coordinator: the core, with storage that is durable a little later, and a network that fails. */
 export class Instance {

@@ -1,7 +1,7 @@
 import type { RoundPair } from '../../shared/contracts/round.ts';
 import { frameOf } from '../protocol/core-harness.ts';
-import { Lone } from './lone.ts';
 import { Random } from './random.ts';
+import { Lone } from './single-instance.ts';
 
 /**
  * A scene that chance hardly ever shows: a region votes yes to a write, which is answered as committed; then it goes

@@ -1,8 +1,8 @@
 import { Random } from './random.ts';
-import { type Run, Simulation } from './simulation.ts';
+import { World } from './simulation.ts';
 import { Timeline } from './timeline.ts';
 import { memberWeatherOf } from './weather.ts';
-import { World } from './world.ts';
+import { type Run, Simulation } from './workload.ts';
 
 /** One seeded run in which regions leave and return all the time. The limits of copies are small here (runners.ts). */
 export function run(seed: number): Run {

@@ -3,8 +3,8 @@ import { availableParallelism } from 'node:os';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type Mutant, mutantPage, mutantPagePath, mutants } from './mutants.ts';
 import { patched, treeRoot } from './mutation.ts';
+import { type Outcome, spread } from './parallel-runner.ts';
 import type { RunnerName } from './runners.ts';
-import { type Outcome, spread } from './spread.ts';
 
 const page = readFileSync(`${treeRoot}shared/protocol/PROTOCOL.md`, 'utf8');
 

@@ -1,5 +1,5 @@
+import type { World } from './simulation.ts';
 import { generation } from './weather.ts';
-import type { World } from './world.ts';
 
 /** How often held regions are called back and missing ones added while regions come and go, ms. */
 const visitsEveryMs = 2_000;

@@ -1,6 +1,6 @@
 import { frameOf } from '../protocol/core-harness.ts';
-import { Lone, start } from './lone.ts';
 import { Random } from './random.ts';
+import { Lone, start } from './single-instance.ts';
 
 /**
  * One seeded run of one coordinator: frames of low priority begin, then an urgent one wants the same key, and the clock

@@ -3,9 +3,9 @@ import { limits } from '../../shared/limits.ts';
 import { Frames } from './frames.ts';
 import { contentsOf } from './history.ts';
 import { Random } from './random.ts';
+import { World } from './simulation.ts';
 import { Timeline } from './timeline.ts';
 import { calmWeather } from './weather.ts';
-import { World } from './world.ts';
 
 /** Where time begins. */
 const start = new Timeline().now;

@@ -1,8 +1,8 @@
 import { Random } from './random.ts';
-import { type Run, Simulation } from './simulation.ts';
+import { World } from './simulation.ts';
 import { Timeline } from './timeline.ts';
 import { readWeatherOf } from './weather.ts';
-import { World } from './world.ts';
+import { type Run, Simulation } from './workload.ts';
 
 /** One seeded run in which there are two coordinators at times, and many read through them. */
 export function run(seed: number): Run {

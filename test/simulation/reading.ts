@@ -6,7 +6,7 @@ import { limits } from '../../shared/limits.ts';
 import { EdgeReader } from './edge-reading.ts';
 import type { ReadEntry } from './history.ts';
 import type { Random } from './random.ts';
-import type { World } from './world.ts';
+import type { World } from './simulation.ts';
 
 /** Strong reads, as the edge does them, and by its own code. */
 export class Reader {

@@ -6,8 +6,8 @@ import { ampleRoom } from '../../shared/protocol/io/room.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
 import { frameOf } from '../protocol/core-harness.ts';
 import { RegionModel } from '../region/model.ts';
-import { configOf, nothingStored } from './lone.ts';
 import { Random } from './random.ts';
+import { configOf, nothingStored } from './single-instance.ts';
 import { Tables } from './storage.ts';
 import { Timeline } from './timeline.ts';
 

@@ -13,7 +13,7 @@ export interface Runner {
 /** Every kind of seeded run. A child process loads the one that it is to run, after it has been patched. */
 export const runners = {
   /** Coordinators, regions and clients in bad weather. */
-  simulation: (): Promise<Runner> => import('./run.ts'),
+  simulation: (): Promise<Runner> => import('./simulation-run.ts'),
   /** The same with members that come and go, copied in many small steps. */
   members: (): Promise<Runner> => import('./member-run.ts'),
   /** The same with operators who send regions away and call them back. */

@@ -11,8 +11,8 @@ import { ampleRoom } from '../../shared/protocol/io/room.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
 import { frameOf } from '../protocol/core-harness.ts';
 import { RegionModel } from '../region/model.ts';
-import { configOf, nothingStored, start } from './lone.ts';
 import { Random } from './random.ts';
+import { configOf, nothingStored, start } from './single-instance.ts';
 import { noHorizon } from './storage.ts';
 import { Timeline } from './timeline.ts';
 

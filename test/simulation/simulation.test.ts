@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { describe, expect, it } from 'vitest';
-import { replayOf, spread } from './spread.ts';
+import { replayOf, spread } from './parallel-runner.ts';
 
 const first = Number(process.env.SEED ?? 1);
 const count = Number(process.env.SEEDS ?? (process.env.SEED === undefined ? 5_000 : 1));

@@ -1,254 +1,299 @@
-import type { WriteAnswer } from '../../shared/contracts/coordinator.ts';
-import type { WriteFrame } from '../../shared/contracts/frame.ts';
+import type { Round, SnapshotRequest, SnapshotResult } from '../../shared/contracts/round.ts';
+import { keyOf } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
-import { Frames } from './frames.ts';
-import { checkHistory, contentsOf, type WriteEntry } from './history.ts';
+import { type ModelState, RegionModel } from '../region/model.ts';
+import { Instance } from './instance.ts';
+import { Operator } from './operator.ts';
 import type { Random } from './random.ts';
-import { Reader } from './reading.ts';
-import type { World } from './world.ts';
+import { SimulatedStorage } from './storage.ts';
+import type { Timeline } from './timeline.ts';
+import { Watch } from './watch.ts';
+import type { Asker, Weather } from './weather.ts';
 
-/** What a run came to. */
-export interface Run {
-  readonly committed: number;
-  readonly rejected: number;
-  readonly unavailable: number;
-  readonly unknown: number;
-  readonly reads: number;
-  readonly incarnations: number;
-}
+/** Regions, a network between them and the coordinator, and what befalls them. */
+export class World {
+  readonly regions = new Map<string, RegionModel>();
+  readonly storage = new SimulatedStorage();
+  readonly watch = new Watch(this);
+  readonly operator: Operator;
+  readonly timeline: Timeline;
+  readonly random: Random;
+  readonly weather: Weather;
+  /** The instance that calls are led to, and those that do not know that they are not. */
+  instance: Instance | null = null;
+  readonly zombies: Instance[] = [];
+  /** No faults happen any more. */
+  calm = false;
+  /** The clock reading that each transaction went out with, for the replay. */
+  readonly clocks = new Map<string, number>();
+  readonly #clocks = new Map<string, () => number>();
+  readonly #distance = new Map<string, number>();
+  /** Until when nothing gets through, by asker and region. */
+  readonly #downUntil = new Map<string, number>();
+  /** Older states of each region, as backups or lagging replicas would have them. */
+  readonly #backups = new Map<string, ModelState[]>();
+  readonly #moments = new Map<string, ModelState[]>();
+  /** Regions that have lost data, and when: until they have been copied since, they are not to be relied on. */
+  readonly #damagedAt = new Map<string, number>();
 
-/** Clients write and read through bad weather; then it clears up, and everything has to be right. */
-export class Simulation {
-  readonly #world: World;
-  readonly #random: Random;
-  readonly #writes: WriteEntry[] = [];
-  readonly #frames: Frames;
-  readonly #reader: Reader;
-  #open = 0;
-
-  constructor(world: World, random: Random) {
-    this.#world = world;
-    this.#random = random;
-    this.#frames = new Frames(world);
-    this.#reader = new Reader(world, random);
-  }
-
-  run(): Run {
-    const { timeline } = this.#world;
-    for (const forMs of this.#phases()) timeline.run(timeline.now + forMs, 2_000_000);
-    return this.#summary();
-  }
-
-  /** The same with reads at the edge, whose code waits for promises. */
-  async runAtEdge(): Promise<Run> {
-    const { timeline } = this.#world;
-    for (const forMs of this.#phases()) {
-      const until = timeline.now + forMs;
-      await timeline.runAwaited(until, 2_000_000, () => this.#reader.isAwaited);
+  constructor(timeline: Timeline, random: Random, weather: Weather) {
+    this.timeline = timeline;
+    this.random = random;
+    this.weather = weather;
+    for (let number = 0; number < weather.regions; number++) {
+      const region = `region-${number}`;
+      const clock = this.#clock();
+      this.#clocks.set(region, clock);
+      this.regions.set(region, new RegionModel(clock));
+      this.#distance.set(region, random.between(1, weather.farMs));
+      this.#backups.set(region, []);
     }
-    return this.#summary();
+    this.operator = new Operator(this);
+    this.#plan(weather.crashEveryMs, () => this.crash());
+    this.#plan(weather.outageEveryMs, () => this.#outage());
+    this.#plan(weather.lossEveryMs / 3, () => this.#backUp());
+    this.#plan(weather.lossEveryMs, () => this.#loseData());
+    this.#plan(weather.ordersEveryMs, () => this.#order());
+    this.#plan(weather.changesEveryMs, () => this.operator.change());
   }
 
-  /** The run, step by step: after each, so many ms have to pass. */
-  *#phases(): Generator<number> {
-    const { weather } = this.#world;
-    if (weather.fill)
-      this.#write(
-        this.#frames.of(
-          weather.keys.map((key) => ['SET', key, key]),
-          [],
-        ),
-        3,
-        () => {},
-      );
-    const clients = this.#random.between(1, 6);
-    const [least, most] = weather.turns;
-    for (let client = 0; client < clients; client++) {
-      this.#client(this.#random.between(least, most));
+  /** A clock that is off by a constant, and besides runs fast and slow in turn, by up to 5 %. */
+  #clock(): () => number {
+    const { skewMs } = this.weather;
+    const skew = this.random.between(-skewMs, skewMs);
+    const wobble = this.random.pick([0, ...this.weather.wobblesMs]);
+    const phase = this.random.between(0, 8_000);
+    return () => {
+      const { now } = this.timeline;
+      const position = ((now + phase) % 8_000) / 8_000;
+      const swing = position < 0.5 ? 4 * position - 1 : 3 - 4 * position;
+      return Math.round(now + skew + wobble * swing);
+    };
+  }
+
+  /** Of one region, or of several at once. */
+  #outage(): void {
+    const count = this.random.between(1, this.weather.outagesAtOnce);
+    for (let number = 0; number < count; number += 1) {
+      const lasts = this.random.between(100, this.random.pick([1_000, 6_000, 20_000]));
+      this.#failOne(this.random.pick([...this.regions.keys()]), this.timeline.now + lasts);
     }
-    yield 40_000;
-    this.#world.calm = true;
-    this.#world.bringBack();
-    for (const zombie of this.#world.zombies) zombie.die();
-    yield limits.timeoutMsMaximum;
-    void this.#world.coordinator;
-    yield 20_000;
-    this.#world.bringBack();
-    // What a region lost unnoticed is found by the next round.
-    this.#write(this.#frames.of([['INCR', 'n']], []), 0, () => {});
-    yield 40_000;
-    if (this.#open > 0) throw new Error(`${this.#open} clients were never answered`);
-    this.#checkRegions();
-    this.#checkEvents();
   }
 
-  // A client does one thing after the other.
-
-  #client(left: number): void {
-    if (left === 0) return;
-    this.#open += 1;
-    const next = () => {
-      this.#open -= 1;
-      const pauseMs = this.#random.between(0, this.#world.weather.pauseMs);
-      this.#world.timeline.after(pauseMs, () => this.#client(left - 1));
-    };
-    if (this.#random.chance(this.#world.weather.reads)) this.#reader.read(next);
-    else this.#write(this.#frames.any(), this.#random.between(0, 3), next);
-  }
-
-  /** Sends a frame; where the answer is lost, a client with an idempotency key tries again. */
-  #write(frame: WriteFrame, retries: number, done: () => void): void {
-    const { timeline } = this.#world;
-    const entry: WriteEntry = {
-      kind: 'write',
-      frame,
-      invokedAt: timeline.now,
-      answeredAt: Number.POSITIVE_INFINITY,
-      answer: null,
-    };
-    this.#writes.push(entry);
-    this.#send(entry, retries, false, done);
-  }
-
-  /** The edge sends it again under its own id where no answer came, and a client under its key and a new id. */
-  #send(entry: WriteEntry, retries: number, again: boolean, done: () => void): void {
-    const { timeline, random } = this.#world;
-    const { frame } = entry;
-    timeline.after(random.between(0, 30), () => {
-      this.#world.anyCoordinator().write(frame, again, (reply) => {
-        timeline.after(random.between(0, 30), () => {
-          entry.answeredAt = timeline.now;
-          if (reply?.kind === 'write') entry.answer = reply.answer;
-          if (entry.answer?.kind === 'unavailable' && entry.answer.reason.includes('diverged')) {
-            throw new Error(entry.answer.reason);
-          }
-          if (entry.answer !== null) this.#duplicate(entry, entry.answer);
-          if (reply !== null || retries === 0) return done();
-          if (frame.idempotency === null || random.chance(0.5)) {
-            return this.#send(entry, retries - 1, true, done);
-          }
-          const id = this.#frames.nextId();
-          const notAfter = timeline.now + 5_000;
-          this.#write({ ...frame, id, notAfter }, retries - 1, done);
-        });
-      });
-    });
-  }
-
-  /** Delivers an answered request once more, much later: what its sender was told has to stay true. */
-  #duplicate({ frame }: WriteEntry, first: WriteAnswer): void {
-    const { timeline, random } = this.#world;
-    if (frame.idempotency === null || !random.chance(0.3)) return;
-    // One that was refused before its time was over, for want of voters, may be sent again.
-    if (first.kind === 'unavailable' && first.code !== null) return;
-    const { renewals } = this.#world.weather;
-    if (renewals > 0 && random.chance(renewals)) {
-      timeline.after(random.between(100, 5_000), () => this.#repeatAnew(frame, first));
+  #failOne(region: string, until: number): void {
+    if (this.instance !== null && this.random.chance(this.weather.splits)) {
+      this.cut(region, ['coordinator'], this.timeline.now + this.random.between(9_000, 20_000));
+      this.#replace(this.instance, true);
       return;
     }
-    const late = { ...frame, id: this.#frames.nextId() };
-    timeline.after(random.between(100, 5_000), () => {
-      this.#world.anyCoordinator().write(late, false, (reply) => {
-        if (reply?.kind !== 'write') return;
-        const { answer } = reply;
-        const kept = checkRepeated(first, answer);
-        if ((first.kind === 'unavailable' || first.kind === 'too-late') && kept) {
-          throw new Error('a duplicate was decided after its sender was told no');
-        }
+    const askers = this.random.pick<readonly Asker[]>([
+      ['coordinator', 'stale', 'edge'],
+      ['coordinator', 'stale', 'edge'],
+      ['coordinator', 'stale'],
+      ['coordinator'],
+      ['edge'],
+    ]);
+    this.cut(region, askers, until);
+  }
+
+  /** Until then nothing gets through between them. */
+  cut(region: string, askers: readonly Asker[], until: number): void {
+    for (const asker of askers) this.#downUntil.set(`${asker} ${region}`, until);
+  }
+
+  /** The states of a region before the last few things that it did. */
+  #remember(region: string, model: RegionModel): void {
+    if (this.weather.recentLosses === 0) return;
+    const moments = this.#moments.get(region) ?? [];
+    this.#moments.set(region, moments);
+    moments.push(model.state());
+    if (moments.length > 4) moments.shift();
+  }
+
+  #backUp(): void {
+    for (const [region, model] of this.regions) {
+      const backups = this.#backups.get(region);
+      backups?.push(model.state());
+      if (backups !== undefined && backups.length > 4) backups.shift();
+    }
+  }
+
+  /**
+   * A region goes back to an older state, or loses everything. Lockstep rests on one voter that keeps what it
+   * acknowledged, so there is always another one that has not lost anything since it was last copied.
+   */
+  #loseData(chosen: string | null = null): void {
+    const { regions } = this.storage.durable;
+    const sound = [...regions.values()].filter(
+      ({ region, membership }) =>
+        membership.state === 'voter' && membership.leaving === null && !this.isDamaged(region),
+    );
+    const victim = chosen ?? this.random.pick([...this.regions.keys()]);
+    // One that gives no answers may be about to be put out, with all that it holds.
+    const answering = new Set(
+      this.instance?.core
+        .status()
+        .regions.flatMap(({ region, health }) => (health === 'answering' ? [region] : [])),
+    );
+    const isKept = ({ region }: { readonly region: string }) =>
+      region !== victim && answering.has(region);
+    if (!sound.some(isKept)) return;
+    const isRecent = this.random.chance(this.weather.recentLosses);
+    const states = (isRecent ? this.#moments : this.#backups).get(victim) ?? [];
+    this.lose(victim, this.random.pick([null, ...states]));
+  }
+
+  /** A region goes back to an older state; null: to none. */
+  lose(region: string, backup: ModelState | null): void {
+    const model = this.regions.get(region);
+    this.#damagedAt.set(region, this.timeline.now);
+    if (backup === null) model?.wipe();
+    else model?.restore(backup);
+  }
+
+  /** True from a loss of data on, until the region has become a voter by a copy that began after it. */
+  isDamaged(region: string): boolean {
+    const at = this.#damagedAt.get(region);
+    if (at === undefined) return false;
+    const membership = this.storage.durable.regions.get(region)?.membership;
+    const isBack = membership?.state === 'voter' && membership.since > at + 1_000;
+    return !isBack || this.watch.isHollow(region);
+  }
+
+  /** When the region last lost data, ms; 0 where it never did. */
+  lostAt(region: string): number {
+    return this.#damagedAt.get(region) ?? 0;
+  }
+
+  /** For how long the region may serve strong reads by its own clock, ms. */
+  leaseLeftMs(region: string): number {
+    const until = this.regions.get(region)?.state().lease ?? 0;
+    return Math.max(0, until - (this.#clocks.get(region)?.() ?? 0));
+  }
+
+  #order(): void {
+    const region = this.random.pick([...this.regions.keys()]);
+    const { coordinator } = this;
+    if (this.random.chance(0.5)) coordinator.order({ kind: 'put-out', region, reason: 'a test' });
+    else {
+      const whole = this.random.chance(0.5);
+      coordinator.order({ kind: 'return', region, whole, force: false });
+    }
+  }
+
+  /** A copy has begun: the coordinator dies, or a region loses its data, before it is over. */
+  disturb(): void {
+    if (this.calm || !this.random.chance(this.weather.disturbs)) return;
+    this.timeline.after(this.random.between(0, this.random.pick([100, 400, 1_500])), () => {
+      if (this.calm) return;
+      const copies = this.instance?.core.status().regions.flatMap(({ copy }) => copy ?? []) ?? [];
+      if (this.random.chance(0.3)) this.crash();
+      else if (this.weather.lossEveryMs > 0) this.#loseData(copies[0]?.source || null);
+    });
+  }
+
+  /** Somebody reads there; every instance that lives may hear of it. */
+  want(region: string, forMs: number = limits.leaseWantedMinMs): void {
+    this.coordinator.want(region, forMs);
+    if (!this.weather.staleWants) return;
+    for (const zombie of this.zombies) if (zombie.alive) zombie.want(region, forMs);
+  }
+
+  /** The present coordinator; it is started where none lives. */
+  get coordinator(): Instance {
+    if (this.instance === null || !this.instance.alive) this.instance = new Instance(this);
+    return this.instance;
+  }
+
+  /** Whoever a caller with an old connection may reach. */
+  anyCoordinator(astray = this.weather.astray): Instance {
+    const zombie = this.zombies.find((one) => one.alive);
+    return zombie !== undefined && this.random.chance(astray) ? zombie : this.coordinator;
+  }
+
+  /** An operator lets every region return that waits for one. */
+  bringBack(): void {
+    for (const { region, membership } of this.storage.durable.regions.values()) {
+      if (membership.state !== 'out' || !membership.held) continue;
+      this.coordinator.order({ kind: 'return', region, whole: false, force: false });
+    }
+  }
+
+  /** The instance dies, or is left behind without knowing; its alarm brings up the next one. */
+  crash(): void {
+    const old = this.instance;
+    if (old === null) return;
+    this.#replace(old, this.random.chance(this.weather.zombies));
+  }
+
+  #replace(old: Instance, livesOn: boolean): void {
+    this.instance = null;
+    if (livesOn) this.zombies.push(old);
+    else old.die();
+    this.timeline.after(this.random.between(0, 1_500), () => this.coordinator);
+  }
+
+  /** One request to a region: each way it may be lost, late, or run twice. Silence is no answer at all. */
+  exchange<Answer>(
+    region: string,
+    asker: Asker,
+    run: (model: RegionModel) => Answer,
+    give: (answer: Answer) => void,
+  ): void {
+    const model = this.regions.get(region);
+    if (model === undefined) throw new Error(`no region ${region}`);
+    this.#carry(region, asker, () => {
+      this.#remember(region, model);
+      const answer = run(model);
+      this.#carry(region, asker, () => give(answer));
+    });
+    if (!this.calm && this.random.chance(this.weather.duplication)) {
+      this.timeline.after(this.random.between(0, this.random.pick([500, 4_000])), () => {
+        if (!this.#isDown(region, asker)) run(model);
       });
-    });
-  }
-
-  /** A request that names no `notAfter` gets a new one each time it arrives, so what was refused may be carried out now. */
-  #repeatAnew(frame: WriteFrame, first: WriteAnswer): void {
-    const { timeline, random } = this.#world;
-    const notAfter = timeline.now + random.between(300, 5_000);
-    const at = this.#writes.length;
-    this.#write({ ...frame, id: this.#frames.nextId(), notAfter }, 0, () => {
-      const answer = this.#writes[at]?.answer ?? null;
-      if (answer !== null) checkRepeated(first, answer);
-    });
-  }
-
-  // After the storm.
-
-  #checkRegions(): void {
-    const { storage, regions, clocks, timeline } = this.#world;
-    const { committed } = storage.durable;
-    const expected = contentsOf(
-      checkHistory(committed, this.#writes, this.#reader.reads, clocks),
-      timeline.now,
-    );
-    for (const [region, model] of regions) {
-      const locks = model.locks();
-      if (locks.length > 0) throw new Error(`${region} is left with the locks ${locks.join(' ')}`);
-      const contents = contentsOf(model, timeline.now);
-      if (contents !== expected) throw new Error(`${region} holds ${contents}, not ${expected}`);
-    }
-    for (const commit of storage.durable.commits.values()) {
-      if (!commit.confirmed)
-        throw new Error(`transaction ${commit.transaction} was never confirmed`);
-    }
-    for (const { region, membership } of storage.durable.regions.values()) {
-      if (membership.state !== 'voter' || membership.leaving !== null) {
-        throw new Error(`${region} has not come back: ${JSON.stringify(membership)}`);
-      }
     }
   }
 
-  /** Each committed write is confirmed once, each abandoned one is told of, and never both. */
-  #checkEvents(): void {
-    const { owed, committed } = this.#world.storage.durable;
-    const decided = new Set(committed.map(({ id }) => id));
-    for (const { frame, answer } of this.#writes) {
-      const expected: string[] = [];
-      const asked = frame.callback !== null;
-      if (asked && decided.has(frame.id)) expected.push('write.committed', 'write.confirmed');
-      else if (asked && isRefusal(answer, frame.id)) expected.push('write.aborted');
-      const types = ['write.committed', 'write.confirmed', 'write.aborted'];
-      const told = types.filter((type) => owed.has(`${frame.id}.${type}`));
-      const unheard = asked && answer === null && told.join() === 'write.aborted';
-      // Refused on arrival, nobody is told of it; given up while it waited, somebody is.
-      if (answer?.kind === 'unavailable' && answer.code !== null) continue;
-      if (!unheard && told.join() !== expected.join()) {
-        throw new Error(`write ${frame.id} owes ${told.join()}, not ${expected.join()}`);
-      }
-    }
-  }
-
-  #summary(): Run {
-    const answers = this.#writes.map(({ answer }) => answer);
-    const count = (matches: (answer: WriteEntry['answer']) => boolean) =>
-      answers.filter(matches).length;
-    return {
-      committed: this.#world.storage.durable.committed.length,
-      rejected: count(
-        (answer) => answer?.kind === 'decided' && answer.record.outcome === 'rejected',
-      ),
-      unavailable: count((answer) => answer?.kind === 'unavailable'),
-      unknown: count((answer) => answer === null),
-      reads: this.#reader.reads.length,
-      incarnations: this.#world.storage.durable.incarnation,
+  snapshot(region: string, request: SnapshotRequest, give: (result: SnapshotResult) => void): void {
+    const look = (model: RegionModel): SnapshotResult => {
+      const result = model.snapshot(request);
+      // Until its lease is over a region that has lost data may answer from what is left, and nobody promises otherwise.
+      if (!request.leased || !this.#mayBeOld(region)) return result;
+      return { kind: 'silent', reason: 'what it answers may be old' };
     };
+    this.exchange(region, 'edge', look, give);
   }
-}
 
-/** The frame itself was decided against or given up; one that only joined or repeated another was not. */
-function isRefusal(answer: WriteAnswer | null, id: string): boolean {
-  if (answer?.kind === 'unavailable') return answer.id === id;
-  return (
-    answer?.kind === 'decided' && answer.record.id === id && answer.record.outcome === 'rejected'
-  );
-}
-
-/** A request that was decided is answered the same when it arrives again. True if the repeated one was decided. */
-function checkRepeated(first: WriteAnswer, answer: WriteAnswer): boolean {
-  const same = first.kind === 'decided' || first.kind === 'unconfirmed';
-  const kept = answer.kind === 'decided' || answer.kind === 'unconfirmed';
-  if (same && (!kept || answer.record.id !== first.record.id)) {
-    throw new Error(
-      `a duplicate was answered ${answer.kind}, not as the first: ${first.record.part}`,
-    );
+  #mayBeOld(region: string): boolean {
+    const at = this.#damagedAt.get(region) ?? Number.NEGATIVE_INFINITY;
+    return this.timeline.now <= at + limits.leaseTtlMs + limits.leaseDriftMs;
   }
-  return kept;
+
+  noteClocks(round: Round): void {
+    for (const { transaction, now } of round.prepares) this.clocks.set(keyOf(transaction), now);
+  }
+
+  #carry(region: string, asker: Asker, arrive: () => void): void {
+    const { random, weather } = this;
+    if (!this.calm && (random.chance(weather.loss) || this.#isDown(region, asker))) return;
+    const straggles = !this.calm && random.chance(weather.straggling);
+    const distance = this.#distance.get(region) ?? 0;
+    const delay = straggles ? random.between(500, 6_000) : (distance * (1 + random.next())) / 2;
+    this.timeline.after(delay, () => {
+      if (this.calm || !this.#isDown(region, asker)) arrive();
+    });
+  }
+
+  #isDown(region: string, asker: Asker): boolean {
+    return (this.#downUntil.get(`${asker} ${region}`) ?? 0) > this.timeline.now;
+  }
+
+  #plan(everyMs: number, happen: () => void): void {
+    if (everyMs === 0) return;
+    this.timeline.after(this.random.between(1, 2 * everyMs), () => {
+      if (this.calm) return;
+      happen();
+      this.#plan(everyMs, happen);
+    });
+  }
 }

@@ -1,8 +1,8 @@
 import { availableParallelism } from 'node:os';
 import process from 'node:process';
 import { readArguments, refuse } from '../../local/command-line.ts';
+import { type Failure, type Outcome, replayOf, spread } from './parallel-runner.ts';
 import { type RunnerName, runners } from './runners.ts';
-import { type Failure, type Outcome, replayOf, spread } from './spread.ts';
 
 /** `npm run soak`: seeded runs by the thousand, on every core. */
 

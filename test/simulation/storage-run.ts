@@ -14,8 +14,8 @@ import { CheckedCore } from '../protocol/checked-core.ts';
 import { frameOf } from '../protocol/core-harness.ts';
 import { set } from '../region/fixtures.ts';
 import { RegionModel } from '../region/model.ts';
-import { configOf, start } from './lone.ts';
 import { Random } from './random.ts';
+import { configOf, start } from './single-instance.ts';
 
 const hour = 60 * 60 * 1_000;
 const region = 'here';

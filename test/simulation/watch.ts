@@ -7,7 +7,7 @@ import { areAll } from '../../shared/reserved-keys.ts';
 import type { RegionModel } from '../region/model.ts';
 import { textOfEntry } from './history.ts';
 import type { Instance } from './instance.ts';
-import type { World } from './world.ts';
+import type { World } from './simulation.ts';
 
 type Commit = Extract<StorageWrite, { kind: 'commit' }>;
 

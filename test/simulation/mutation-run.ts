@@ -4,7 +4,7 @@ import process from 'node:process';
 import { readArguments, refuse } from '../../local/command-line.ts';
 import { mutantPage, mutantPagePath, mutants } from './mutants.ts';
 import { treeRoot } from './mutation.ts';
-import { spread } from './spread.ts';
+import { spread } from './parallel-runner.ts';
 
 /** `npm run mutants`: runs seeds against the patched sources, and shows which seeds notice each mutant. */
 
