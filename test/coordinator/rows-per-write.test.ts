@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { CoordinatorStorage } from '../../functions/coordinator/storage/coordinator-storage.ts';
 import { limits } from '../../shared/limits.ts';
 import { frameOf } from '../protocol/core-harness.ts';
-import { Lone } from '../simulation/single-instance.ts';
+import { SingleInstance } from '../simulation/single-instance.ts';
 import { MemoryStorage } from './sqlite.ts';
 import { begun, pruneAll } from './stored.ts';
 
@@ -13,12 +13,12 @@ import { begun, pruneAll } from './stored.ts';
 
 const regions = ['near', 'middle', 'far'];
 
-/** Stores what `lone` has to store, since it was last asked to. */
-function storing(lone: Lone, storage: CoordinatorStorage): () => void {
+/** Stores what `instance` has to store, since it was last asked to. */
+function storing(instance: SingleInstance, storage: CoordinatorStorage): () => void {
   let persisted = 0;
   return () => {
-    for (const step of lone.steps.slice(persisted)) storage.write(step.persist);
-    persisted = lone.steps.length;
+    for (const step of instance.steps.slice(persisted)) storage.write(step.persist);
+    persisted = instance.steps.length;
   };
 }
 
@@ -26,12 +26,12 @@ function storing(lone: Lone, storage: CoordinatorStorage): () => void {
 function rowsPerWrite(together: boolean): { readonly written: number; readonly dropped: number } {
   const memory = new MemoryStorage();
   const { storage, stored } = begun(memory);
-  const lone = new Lone(regions, stored);
-  const store = storing(lone, storage);
+  const instance = new SingleInstance(regions, stored);
+  const store = storing(instance, storage);
   const send = (first: number, count: number) => {
     const frames = Array.from({ length: count }, (_, index) => frameOf([`key:${first + index}`]));
-    for (const frame of frames) lone.arrive(frame);
-    lone.settle();
+    for (const frame of frames) instance.arrive(frame);
+    instance.settle();
     store();
   };
   send(0, 1);
@@ -40,7 +40,7 @@ function rowsPerWrite(together: boolean): { readonly written: number; readonly d
   else for (let number = 0; number < 20; number += 1) send(100 + number, 1);
   const written = (memory.rowsWritten - before) / 20;
   const beforeDropping = memory.rowsWritten;
-  pruneAll(storage, lone.now + 100 * 86_400_000);
+  pruneAll(storage, instance.now + 100 * 86_400_000);
   return { written, dropped: (memory.rowsWritten - beforeDropping) / 21 };
 }
 
@@ -60,21 +60,21 @@ describe('a lease', () => {
   it('writes a row per renewal, and is renewed at most 45 times per minute', () => {
     const memory = new MemoryStorage();
     const { storage, stored } = begun(memory);
-    const lone = new Lone(regions, stored);
-    const store = storing(lone, storage);
-    lone.arrive(frameOf(['key']));
-    lone.settle();
+    const instance = new SingleInstance(regions, stored);
+    const store = storing(instance, storage);
+    instance.arrive(frameOf(['key']));
+    instance.settle();
     // The coordinator comes to rest, and stores that.
-    lone.advance(2 * limits.restAfterMs);
-    lone.executeAll();
+    instance.advance(2 * limits.restAfterMs);
+    instance.executeAll();
     store();
     const before = memory.rowsWritten;
     let rounds = 0;
     for (let tenths = 0; tenths < 600; tenths += 1) {
-      if (tenths % 50 === 0) lone.want('near', limits.leaseWantedMinMs);
-      lone.advance(100);
-      rounds += lone.flights.length;
-      lone.executeAll();
+      if (tenths % 50 === 0) instance.want('near', limits.leaseWantedMinMs);
+      instance.advance(100);
+      rounds += instance.flights.length;
+      instance.executeAll();
       store();
     }
     expect(rounds).toBeGreaterThan(10);

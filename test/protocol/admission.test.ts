@@ -132,13 +132,13 @@ describe('any batch', () => {
     bytes: fc.constantFrom(100, limits.transactionBytes / 3, limits.transactionBytes),
     retryAt: fc.constantFrom(0, 0, 0, 100),
   });
-  const world = fc.record({
+  const inputs = fc.record({
     frames: fc.array(frame, { maxLength: 30 }),
     held: fc.uniqueArray(key, { maxLength: 2 }),
   });
 
-  /** Takes one batch of a world at moment 0. */
-  function take({ frames, held }: typeof world extends fc.Arbitrary<infer World> ? World : never) {
+  /** Takes one batch of the given frames at time 0. */
+  function take({ frames, held }: typeof inputs extends fc.Arbitrary<infer Input> ? Input : never) {
     const all = frames.map(({ keys, priority, bytes, retryAt }) =>
       waiting(keys, { frame: frameOf(keys, { priority, bytes }), retryAt }),
     );
@@ -150,7 +150,7 @@ describe('any batch', () => {
 
   it('loses no frame, and takes none twice', () => {
     fc.assert(
-      fc.property(world, (given) => {
+      fc.property(inputs, (given) => {
         const { all, taken, left } = take(given);
         expect(new Set([...taken, ...left])).toEqual(new Set(all));
         expect(taken.length + left.length).toBe(all.length);
@@ -160,7 +160,7 @@ describe('any batch', () => {
 
   it('never puts one key into two transactions, and never takes a locked key', () => {
     fc.assert(
-      fc.property(world, (given) => {
+      fc.property(inputs, (given) => {
         const { groups, held } = take(given);
         const names = groups.flatMap((group) => [
           ...new Set(group.flatMap((one) => one.frame.keys)),
@@ -173,7 +173,7 @@ describe('any batch', () => {
 
   it('keeps the order inside a transaction, and stays within its limits', () => {
     fc.assert(
-      fc.property(world, (given) => {
+      fc.property(inputs, (given) => {
         for (const group of take(given).groups) {
           const pairs = group.slice(1).map((part, at) => [group[at] ?? part, part] as const);
           expect(pairs.every(([one, next]) => goesBefore(one, next))).toBe(true);
@@ -186,7 +186,7 @@ describe('any batch', () => {
 
   it('never lets a frame overtake an earlier one on the same key, unless that one pauses', () => {
     fc.assert(
-      fc.property(world, (given) => {
+      fc.property(inputs, (given) => {
         const { inOrder, taken } = take(given);
         const passed = new Set<string>();
         for (const one of inOrder) {
@@ -200,7 +200,7 @@ describe('any batch', () => {
 
   it('leaves only frames that have a reason to wait', () => {
     fc.assert(
-      fc.property(world, (given) => {
+      fc.property(inputs, (given) => {
         const { left, held, all } = take(given);
         if (held.length > 0 || all.some((one) => one.retryAt > 0)) return;
         const bytes = all.reduce((sum, one) => sum + one.frame.bytes, 0);

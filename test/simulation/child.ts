@@ -4,13 +4,13 @@ import { loadPatched, type Patch } from './mutation.ts';
 import { type Runner, type RunnerName, runners, settings, type Totals } from './runners.ts';
 
 /** What a child process is told in its environment. */
-export interface Errand {
+export interface Task {
   readonly runner: RunnerName;
   readonly patches: readonly Patch[];
 }
 
 /** Seeds that a child is to run, one after the other. */
-export interface Order {
+export interface SeedRange {
   readonly from: number;
   readonly count: number;
 }
@@ -22,42 +22,42 @@ export type Report =
   | { readonly kind: 'passed'; readonly seed: number; readonly totals: Totals }
   | { readonly kind: 'violated'; readonly seed: number; readonly reason: string };
 
-/** The environment variable that holds the errand, as JSON. */
-export const errandVariable = 'LOCKSTEP_SIMULATION_ERRAND';
+/** The environment variable that holds the task, as JSON. */
+export const taskVariable = 'LOCKSTEP_SIMULATION_TASK';
 
-const given = process.env[errandVariable];
+const given = process.env[taskVariable];
 // Imported for its types and names, this file does nothing.
 if (given !== undefined && process.send !== undefined) await serve(JSON.parse(given));
 
-async function serve({ runner: name, patches }: Errand): Promise<void> {
-  // Most of a short errand is loading, and mutants load the same files but for one.
+async function serve({ runner: name, patches }: Task): Promise<void> {
+  // Most of a short task is loading, and mutants load the same files but for one.
   enableCompileCache();
   let runner: Runner | null = null;
   // The parent has what it wanted, or is gone.
-  process.on('disconnect', () => void leave(runner));
+  process.on('disconnect', () => void endRunner(runner));
   try {
     const unloaded = loadPatched([...(settings[name] ?? []), ...patches]);
     runner = await runners[name]();
     if (unloaded().length > 0) throw new Error(`the runner ${name} does not load ${unloaded()}`);
     const begun = runner;
-    process.on('message', (order: Order) => void obey(begun, order));
-    say({ kind: 'ready' });
+    process.on('message', (range: SeedRange) => void runSeeds(begun, range));
+    report({ kind: 'ready' });
   } catch (error) {
-    say({ kind: 'broken', reason: textOf(error) });
+    report({ kind: 'broken', reason: textOf(error) });
   }
 }
 
-async function leave(runner: Runner | null): Promise<void> {
+async function endRunner(runner: Runner | null): Promise<void> {
   await runner?.end?.();
   process.exit();
 }
 
-async function obey(runner: Runner, { from, count }: Order): Promise<void> {
+async function runSeeds(runner: Runner, { from, count }: SeedRange): Promise<void> {
   for (let seed = from; seed < from + count; seed += 1) {
     try {
-      say({ kind: 'passed', seed, totals: numbersOf(await runner.run(seed)) });
+      report({ kind: 'passed', seed, totals: numbersOf(await runner.run(seed)) });
     } catch (error) {
-      say({ kind: 'violated', seed, reason: textOf(error) });
+      report({ kind: 'violated', seed, reason: textOf(error) });
     }
   }
 }
@@ -71,6 +71,6 @@ function textOf(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
 }
 
-function say(report: Report): void {
+function report(report: Report): void {
   process.send?.(report);
 }

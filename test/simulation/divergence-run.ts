@@ -3,7 +3,7 @@ import { encodeReply } from '../../shared/contracts/reply.ts';
 import { Frames } from './frames.ts';
 import { contentsOf } from './history.ts';
 import { Random } from './random.ts';
-import { World } from './simulation.ts';
+import { Simulation } from './simulation.ts';
 import { Timeline } from './timeline.ts';
 import { calmWeather } from './weather.ts';
 
@@ -17,34 +17,37 @@ const keys = ['a', 'b', 'c'];
 export function run(seed: number): { readonly writes: number } {
   const random = new Random(seed);
   const crashEveryMs = random.pick([0, 0, 15_000]);
-  const world = new World(new Timeline(), random, { ...calmWeather(random), crashEveryMs });
-  const run = new Divergence(world, random);
+  const simulation = new Simulation(new Timeline(), random, {
+    ...calmWeather(random),
+    crashEveryMs,
+  });
+  const run = new Divergence(simulation, random);
   return { writes: run.run() };
 }
 
 class Divergence {
-  readonly #world: World;
+  readonly #simulation: Simulation;
   readonly #random: Random;
   readonly #frames: Frames;
   readonly #values = new Map<string, string>();
   #writes = 0;
 
-  constructor(world: World, random: Random) {
-    this.#world = world;
+  constructor(simulation: Simulation, random: Random) {
+    this.#simulation = simulation;
     this.#random = random;
-    this.#frames = new Frames(world);
+    this.#frames = new Frames(simulation);
   }
 
   run(): number {
     for (const key of keys) this.#append(key);
-    const victim = this.#random.pick([...this.#world.regions.keys()]);
+    const victim = this.#random.pick([...this.#simulation.regions.keys()]);
     const key = this.#random.pick(keys);
-    const { timeline } = this.#world;
+    const { timeline } = this.#simulation;
     // A commit that is applied after it would undo the change.
     timeline.run(timeline.now + 5_000, 100_000);
-    const model = this.#world.regions.get(victim);
+    const model = this.#simulation.regions.get(victim);
     model?.run('APPEND', key, 'around');
-    const hasMajority = this.#world.regions.size > 2;
+    const hasMajority = this.#simulation.regions.size > 2;
     // A key that no write touches is compared by nobody; a whole copy mends it all the same.
     if (hasMajority) model?.run('SET', 'untouched', 'around');
     if (hasMajority) this.#append(key);
@@ -56,19 +59,19 @@ class Divergence {
 
   /** Nobody can tell which of two regions is right. */
   #meetBlocked(key: string, victim: string): void {
-    const { regions } = this.#world;
+    const { regions } = this.#simulation;
     this.#expectRefusal(['APPEND', key, 'x']);
     for (const other of keys) if (other !== key) this.#append(other);
-    this.#world.crash();
+    this.#simulation.crash();
     // Whatever is written there, also where it shows no difference.
     this.#expectRefusal(['SET', key, 'x']);
     const [source] = [...regions.keys()].filter((region) => region !== victim);
     const repaired = { key, regions: [victim] };
     if (source === undefined) throw new Error('there is another region');
-    const { timeline, storage } = this.#world;
+    const { timeline, storage } = this.#simulation;
     // An operator whose order has died with the coordinator gives it again.
     for (let attempt = 0; attempt < 3 && storage.durable.blocked.size > 0; attempt += 1) {
-      this.#world.coordinator.order({ kind: 'repair', source, keys: [repaired] });
+      this.#simulation.coordinator.order({ kind: 'repair', source, keys: [repaired] });
       timeline.run(timeline.now + 20_000, 1_000_000);
     }
   }
@@ -94,14 +97,14 @@ class Divergence {
 
   /** Sends a write again until it is answered, as a client with an idempotency key does. */
   #send(operation: readonly string[]): WriteAnswer | null {
-    const { timeline } = this.#world;
+    const { timeline } = this.#simulation;
     const idempotency = { key: `key-${this.#writes}`, digest: 'same' };
     let answer: WriteAnswer | null = null;
     for (let attempt = 0; attempt < 5 && answer === null; attempt += 1) {
       const frame = this.#frames.of([[...operation]], []);
       const notAfter = timeline.now + 25_000;
       this.#writes += 1;
-      this.#world.coordinator.write(
+      this.#simulation.coordinator.write(
         { ...frame, notAfter, ack: 'committed', idempotency },
         false,
         (reply) => {
@@ -115,9 +118,9 @@ class Divergence {
   }
 
   #expectAlike(): void {
-    const { timeline, regions, storage } = this.#world;
-    this.#world.calm = true;
-    void this.#world.coordinator;
+    const { timeline, regions, storage } = this.#simulation;
+    this.#simulation.calm = true;
+    void this.#simulation.coordinator;
     timeline.run(timeline.now + 30_000, 1_000_000);
     for (const { region, membership } of storage.durable.regions.values()) {
       if (membership.state !== 'voter') throw new Error(`${region} has not come back`);

@@ -10,7 +10,7 @@ import { limits } from '../../shared/limits.ts';
 import { type ReadEntry, textOfReplies } from './history.ts';
 import type { Instance } from './instance.ts';
 import type { Random } from './random.ts';
-import type { World } from './simulation.ts';
+import type { Simulation } from './simulation.ts';
 
 /** No read takes longer than all its ways one after the other, ms. */
 const patienceMs = 120_000;
@@ -20,18 +20,18 @@ type Ask<Answer> = (instance: Instance, give: (answer: Answer | null) => void) =
 
 /**
  * Strong reads by the edge's own code, in isolates that come and go. Its region clients and its coordinator are those of
- * the simulated world, and so is its clock.
+ * the simulated environment, and so is its clock.
  */
 export class EdgeReader {
-  readonly #world: World;
+  readonly #simulation: Simulation;
   readonly #random: Random;
   readonly #give: (entry: ReadEntry) => void;
   readonly #isolates: RegionReader[];
   #open = 0;
 
   /** `give` gets each read that a client was answered. */
-  constructor(world: World, random: Random, give: (entry: ReadEntry) => void) {
-    this.#world = world;
+  constructor(simulation: Simulation, random: Random, give: (entry: ReadEntry) => void) {
+    this.#simulation = simulation;
     this.#random = random;
     this.#give = give;
     this.#isolates = [this.#isolate(), this.#isolate()];
@@ -49,7 +49,7 @@ export class EdgeReader {
     const isolate = random.pick(this.#isolates);
     // Of a client that goes away nobody hears what was read; what has been sent goes on.
     const leaves = random.chance(0.1);
-    if (leaves) this.#world.timeline.after(random.between(0, 500), done);
+    if (leaves) this.#simulation.timeline.after(random.between(0, 500), done);
     void this.#readIn(isolate, request, region, leaves ? () => {} : done, leaves);
   }
 
@@ -60,7 +60,7 @@ export class EdgeReader {
     done: () => void,
     isIgnored: boolean,
   ): Promise<void> {
-    const { timeline } = this.#world;
+    const { timeline } = this.#simulation;
     const invokedAt = timeline.now;
     this.#open += 1;
     const { keys, commands } = request;
@@ -85,8 +85,8 @@ export class EdgeReader {
   }
 
   #isolate(): RegionReader {
-    const { timeline } = this.#world;
-    const regions = [...this.#world.regions.keys()].map((id, index) => {
+    const { timeline } = this.#simulation;
+    const regions = [...this.#simulation.regions.keys()].map((id, index) => {
       const location = [0, index] as const;
       return { id, url: `https://${id}.example.com`, token: '', location };
     });
@@ -104,8 +104,8 @@ export class EdgeReader {
     const snapshot = (request: SnapshotRequest, timeoutMs: number) =>
       new Promise<SnapshotResult>((resolve) => {
         const silent = { kind: 'silent', reason: 'no answer in time' } as const;
-        this.#world.timeline.after(timeoutMs, () => resolve(silent));
-        this.#world.snapshot(region, request, resolve);
+        this.#simulation.timeline.after(timeoutMs, () => resolve(silent));
+        this.#simulation.snapshot(region, request, resolve);
       });
     return { round: unexpected, inspect: unexpected, run: unexpected, snapshot };
   }
@@ -114,7 +114,7 @@ export class EdgeReader {
     regions: ReadDependencies['configuration']['regions'],
   ): ReturnType<ReadDependencies['coordinatorOf']> {
     const attend = async (wishes: readonly LeaseWish[]) => {
-      for (const { region, forMs } of wishes) this.#world.want(region, forMs);
+      for (const { region, forMs } of wishes) this.#simulation.want(region, forMs);
       const status = await this.#call<ReturnType<Instance['core']['status']>>((instance, give) =>
         instance.describe(give),
       );
@@ -138,10 +138,10 @@ export class EdgeReader {
 
   /** A call of the coordinator. It rejects if that dies before it has answered. */
   #call<Answer>(ask: Ask<Answer>): Promise<Answer> {
-    const { timeline, random } = this.#world;
+    const { timeline, random } = this.#simulation;
     return new Promise((resolve, reject) => {
       timeline.after(random.between(0, 60), () =>
-        ask(this.#world.anyCoordinator(), (answer) =>
+        ask(this.#simulation.anyCoordinator(), (answer) =>
           timeline.after(random.between(0, 60), () => {
             if (answer === null) reject(new Error('the object was reset'));
             else resolve(answer);

@@ -2,7 +2,7 @@ import { compileWrite } from '../../shared/commands/compile.ts';
 import type { Check, WriteFrame } from '../../shared/contracts/frame.ts';
 import type { Callback } from '../../shared/contracts/webhooks-and-feed.ts';
 import { keyOfWrite } from '../../shared/reserved-keys.ts';
-import type { World } from './simulation.ts';
+import type { Simulation } from './simulation.ts';
 
 const callback: Callback = {
   endpoint: 'cb_1',
@@ -14,11 +14,11 @@ const callback: Callback = {
 
 /** What clients write. */
 export class Frames {
-  readonly #world: World;
+  readonly #simulation: Simulation;
   #tokens = 0;
 
-  constructor(world: World) {
-    this.#world = world;
+  constructor(simulation: Simulation) {
+    this.#simulation = simulation;
   }
 
   /** An id that no frame has had. */
@@ -29,12 +29,12 @@ export class Frames {
 
   /** Any frame. */
   any(): WriteFrame {
-    const { random } = this.#world;
-    const { keys, flushes, expiries } = this.#world.weather;
+    const { random } = this.#simulation;
+    const { keys, flushes, expiries } = this.#simulation.weather;
     if (flushes > 0 && random.chance(flushes)) return this.#flush();
     if (flushes > 0 && random.chance(2 * flushes)) return this.#script();
     if (expiries > 0 && random.chance(expiries)) return this.#expiring();
-    if (random.chance(this.#world.weather.deletes))
+    if (random.chance(this.#simulation.weather.deletes))
       return this.of([['DEL', random.pick(keys)]], []);
     const token = `${this.#tokens + 1},`;
     const key = random.pick(keys);
@@ -89,7 +89,7 @@ export class Frames {
 
   /** Every key is deleted, and some are written in the same step. */
   #flush(): WriteFrame {
-    const { random, weather } = this.#world;
+    const { random, weather } = this.#simulation;
     const key = random.pick(weather.keys);
     const token = `${this.#tokens + 1},`;
     const ops = random.pick<string[][]>([
@@ -102,7 +102,7 @@ export class Frames {
 
   /** A key gets a short expiry, and something else happens to it: in one step, or in those of others. */
   #expiring(): WriteFrame {
-    const { random } = this.#world;
+    const { random } = this.#simulation;
     const token = `${this.#tokens + 1},`;
     const soon = `${random.pick([1, 20, 90, 300, 900, 2_000])}`;
     const later = `${random.pick([1, 150, 1_200])}`;
@@ -152,7 +152,7 @@ export class Frames {
 
   /** A script, in the language of the model, that declares some of its keys or none. */
   #script(): WriteFrame {
-    const { random, weather } = this.#world;
+    const { random, weather } = this.#simulation;
     const [key, other] = [random.pick(weather.keys), random.pick(weather.keys)];
     const token = `${this.#tokens + 1},`;
     const commands = random.pick<string[][]>([
@@ -175,7 +175,7 @@ export class Frames {
   /** The frame of these commands. */
   of(ops: readonly string[][], checks: readonly Check[]): WriteFrame {
     const id = this.nextId();
-    const { random, timeline } = this.#world;
+    const { random, timeline } = this.#simulation;
     const now = timeline.now;
     const compiled = compileWrite(ops, checks, { now, seed: () => random.between(0, 1_000_000) });
     if (!compiled.ok) throw new Error(compiled.detail);

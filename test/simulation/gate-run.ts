@@ -1,7 +1,7 @@
 import type { SentRound } from '../../shared/protocol/io/events.ts';
 import { frameOf } from '../protocol/core-harness.ts';
 import { Random } from './random.ts';
-import { Lone } from './single-instance.ts';
+import { SingleInstance } from './single-instance.ts';
 
 const names = ['near', 'middle', 'far'];
 
@@ -12,42 +12,43 @@ const names = ['near', 'middle', 'far'];
  */
 export function run(seed: number): { readonly rounds: number } {
   const random = new Random(seed);
-  const lone = new Lone(names);
+  const instance = new SingleInstance(names);
   const deaf = new Set(random.chance(0.5) ? names : [random.pick(names)]);
   let rounds = 0;
   const turn = (isDeaf: boolean, ms: number) => {
-    for (const send of lone.flights) {
+    for (const send of instance.flights) {
       rounds += 1;
-      const result = lone.run(send);
+      const result = instance.run(send);
       const isLost = isDeaf && deaf.has(send.region);
-      lone.end(send, isLost ? { kind: 'silent', reason: 'timed out' } : result);
+      instance.end(send, isLost ? { kind: 'silent', reason: 'timed out' } : result);
     }
-    lone.advance(ms);
+    instance.advance(ms);
   };
-  lone.tick();
+  instance.tick();
   for (let count = 0; count < random.between(2, 6); count += 1) {
-    lone.arrive(frameOf([random.pick(['a', 'b', 'c'])]));
+    instance.arrive(frameOf([random.pick(['a', 'b', 'c'])]));
     turn(false, random.between(1, 30));
   }
-  lone.arrive(frameOf(['d']));
+  instance.arrive(frameOf(['d']));
   turn(true, 1);
   for (let count = 0; count < 300; count += 1) {
-    if (random.chance(0.2)) lone.arrive(frameOf([random.pick(['a', 'b', 'c', 'd'])], later(lone)));
-    if (count > 5) checkPrepares(lone, lone.flights);
+    if (random.chance(0.2))
+      instance.arrive(frameOf([random.pick(['a', 'b', 'c', 'd'])], later(instance)));
+    if (count > 5) checkPrepares(instance, instance.flights);
     turn(true, random.between(300, 1_200));
   }
   for (let count = 0; count < 30; count += 1) turn(false, 1_000);
-  const ticket = lone.arrive(frameOf(['a'], later(lone)));
+  const ticket = instance.arrive(frameOf(['a'], later(instance)));
   for (let count = 0; count < 10; count += 1) turn(false, 100);
-  const told = lone.told(ticket)?.kind;
+  const told = instance.answerTo(ticket)?.kind;
   if (told !== 'decided') throw new Error(`the first write after the silence was answered ${told}`);
-  const absent = lone.core.status().regions.filter(({ state }) => state !== 'voter');
+  const absent = instance.core.status().regions.filter(({ state }) => state !== 'voter');
   if (absent.length > 0) throw new Error(`${absent.map(({ region }) => region)} has not come back`);
   return { rounds };
 }
 
-function checkPrepares(lone: Lone, flights: readonly SentRound[]): void {
-  const { regions } = lone.core.status();
+function checkPrepares(instance: SingleInstance, flights: readonly SentRound[]): void {
+  const { regions } = instance.core.status();
   const isSilent = regions.some(({ state, health }) => state === 'voter' && health !== 'answering');
   const prepared = flights.filter(({ round }) => round.prepares.length > 0);
   if (isSilent && prepared.length > 0) {
@@ -55,6 +56,6 @@ function checkPrepares(lone: Lone, flights: readonly SentRound[]): void {
   }
 }
 
-function later(lone: Lone): { readonly notAfter: number } {
-  return { notAfter: lone.now + 10_000 };
+function later(instance: SingleInstance): { readonly notAfter: number } {
+  return { notAfter: instance.now + 10_000 };
 }

@@ -16,7 +16,7 @@ import type {
 } from '../../shared/protocol/io/events.ts';
 import { ampleRoom } from '../../shared/protocol/io/room.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
-import type { World } from './simulation.ts';
+import type { Simulation } from './simulation.ts';
 import { noHorizon, type Tables } from './storage.ts';
 import { type Asker, generation } from './weather.ts';
 
@@ -24,7 +24,7 @@ import { type Asker, generation } from './weather.ts';
 export class Instance {
   alive = true;
   readonly core: CoordinatorCore;
-  readonly #world: World;
+  readonly #simulation: Simulation;
   readonly #tables: Tables;
   readonly #outputs: Ready[] = [];
   readonly #callers = new Map<Ticket, (reply: CoordinatorReply | null) => void>();
@@ -34,18 +34,18 @@ export class Instance {
   /** Instances run on different machines: their clocks differ, ms. */
   readonly #offset: number;
 
-  constructor(world: World) {
-    this.#world = world;
-    this.#offset = world.random.between(-20, 20);
-    this.#tables = world.storage.takeOver(this);
+  constructor(simulation: Simulation) {
+    this.#simulation = simulation;
+    this.#offset = simulation.random.between(-20, 20);
+    this.#tables = simulation.storage.takeOver(this);
     const config = {
       shard: 0,
-      regions: [...world.operator.configured],
-      connections: world.weather.connections,
+      regions: [...simulation.operator.configured],
+      connections: simulation.weather.connections,
       voteDeadlineMs: limits.voteDeadlineMs,
       roundTimeoutMs: limits.roundTimeoutMs,
       outAfterMs: limits.outAfterMs,
-      minVoters: world.weather.minVoters,
+      minVoters: simulation.weather.minVoters,
     };
     this.core = new CheckedCore(config, this.#tables.stored(generation), this.#now);
     this.step({ kind: 'tick' });
@@ -83,7 +83,7 @@ export class Instance {
 
   /** How the shard stands, once a storage write has proved that this instance owns its storage; null if it dies first. */
   describe(give: (status: ReturnType<CoordinatorCore['status']> | null) => void): void {
-    const { timeline, random, storage } = this.#world;
+    const { timeline, random, storage } = this.#simulation;
     timeline.after(random.between(1, 4), () => {
       if (!this.alive) give(null);
       // What is not durable yet is not told.
@@ -102,11 +102,11 @@ export class Instance {
 
   /** One that was left behind talks on ways of its own. */
   get #asker(): Asker {
-    return this.#world.instance === this ? 'coordinator' : 'stale';
+    return this.#simulation.instance === this ? 'coordinator' : 'stale';
   }
 
   get #now(): number {
-    return this.#world.timeline.now + this.#offset;
+    return this.#simulation.timeline.now + this.#offset;
   }
 
   die(): void {
@@ -118,16 +118,16 @@ export class Instance {
 
   step(event: CoordinatorEvent): void {
     if (!this.alive) return;
-    const { timeline, random } = this.#world;
+    const { timeline, random } = this.#simulation;
     const entropy = random.between(0, 0xffffffff).toString(36);
     const ready = this.core.step(event, this.#now, entropy);
-    this.#world.watch.spoken(ready);
+    this.#simulation.watch.spoken(ready);
     if (ready.ended !== null) {
       this.die();
       return;
     }
     this.#tables.apply(ready.persist);
-    if (this.#tables.isCopying) this.#world.watch.held(this, this.core.status().held);
+    if (this.#tables.isCopying) this.#simulation.watch.held(this, this.core.status().held);
     this.#outputs.push(ready);
     this.#flush();
     this.#wakes += 1;
@@ -150,10 +150,10 @@ export class Instance {
       return;
     }
     this.#flushing = true;
-    this.#world.timeline.after(this.#world.random.between(0, 4), () => {
+    this.#simulation.timeline.after(this.#simulation.random.between(0, 4), () => {
       this.#flushing = false;
       if (!this.alive) return;
-      const { storage, watch } = this.#world;
+      const { storage, watch } = this.#simulation;
       if (storage.owner === this) watch.storing(ready.persist);
       if (!storage.commit(this, ready.persist)) {
         this.die();
@@ -189,25 +189,27 @@ export class Instance {
   }
 
   #sendRound({ region, number, round, timeoutMs }: SentRound, once: Once): void {
-    this.#world.noteClocks(round);
-    this.#world.watch.asked(region, round);
-    const sentAt = this.#world.timeline.now;
+    this.#simulation.noteClocks(round);
+    this.#simulation.watch.asked(region, round);
+    const sentAt = this.#simulation.timeline.now;
     const answer = once((result: RoundResult) => {
       if (result.kind === 'executed') {
-        this.#world.watch.stepped(region, sentAt, result.reply.copy);
+        this.#simulation.watch.stepped(region, sentAt, result.reply.copy);
       }
       const older = result.kind === 'executed' ? result.reply.older : [];
       const asked = older.map(({ transaction }) => transaction);
       const recorded = this.#tables.decisionsOf(asked).map(({ transaction }) => transaction);
       this.step({ kind: 'round-completed', region, round: number, result, recorded });
     });
-    this.#world.timeline.after(timeoutMs, () => answer({ kind: 'silent', reason: 'timed out' }));
-    this.#world.exchange(
+    this.#simulation.timeline.after(timeoutMs, () =>
+      answer({ kind: 'silent', reason: 'timed out' }),
+    );
+    this.#simulation.exchange(
       region,
       this.#asker,
       (model) => {
         const result = model.round(round);
-        if (round.lease !== null) this.#world.watch.leases();
+        if (round.lease !== null) this.#simulation.watch.leases();
         return result;
       },
       answer,
@@ -227,8 +229,10 @@ export class Instance {
         horizon: noHorizon,
       });
     });
-    this.#world.timeline.after(timeoutMs, () => answer({ kind: 'silent', reason: 'timed out' }));
-    this.#world.exchange(region, this.#asker, (model) => model.snapshot(request), answer);
+    this.#simulation.timeline.after(timeoutMs, () =>
+      answer({ kind: 'silent', reason: 'timed out' }),
+    );
+    this.#simulation.exchange(region, this.#asker, (model) => model.snapshot(request), answer);
   }
 
   #expect(give: (reply: CoordinatorReply | null) => void): Ticket {

@@ -1,7 +1,7 @@
 import type { RoundPair } from '../../shared/contracts/round.ts';
 import { frameOf } from '../protocol/core-harness.ts';
 import { Random } from './random.ts';
-import { Lone } from './single-instance.ts';
+import { SingleInstance } from './single-instance.ts';
 
 /**
  * A scene that chance hardly ever shows: a region votes yes to a write, which is answered as committed; then it goes
@@ -10,27 +10,27 @@ import { Lone } from './single-instance.ts';
  */
 export function run(seed: number): { readonly writes: number } {
   const random = new Random(seed);
-  const lone = new Lone(['near', 'far']);
-  const far = lone.models.get('far');
+  const instance = new SingleInstance(['near', 'far']);
+  const far = instance.models.get('far');
   if (far === undefined) throw new Error('there is a far region');
-  lone.tick();
-  lone.settle();
+  instance.tick();
+  instance.settle();
   const before = random.between(1, 4);
   for (let count = 0; count < before; count++) {
-    lone.arrive(frameOf([random.pick(['a', 'b'])]));
-    lone.settle();
+    instance.arrive(frameOf([random.pick(['a', 'b'])]));
+    instance.settle();
   }
   const backup = far.state();
   const keys = random.pick([['a'], ['b'], ['a', 'b']]);
-  const ticket = lone.arrive(frameOf(keys));
-  const sent = lone.flights.find(({ region }) => region === 'far');
+  const ticket = instance.arrive(frameOf(keys));
+  const sent = instance.flights.find(({ region }) => region === 'far');
   if (sent === undefined) throw new Error('a round is on its way');
-  const result = lone.run(sent);
+  const result = instance.run(sent);
   const pair: RoundPair | undefined =
     result.kind === 'executed' ? result.reply.marks.at(-1) : undefined;
-  lone.end(sent, result);
-  lone.executeAll(['near']);
-  if (lone.told(ticket)?.kind !== 'decided') throw new Error('the write is decided');
+  instance.end(sent, result);
+  instance.executeAll(['near']);
+  if (instance.answerTo(ticket)?.kind !== 'decided') throw new Error('the write is decided');
   far.restore(backup);
   far.memory = -1;
   far.round(sent.round);

@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type Mutant, mutantPage, mutantPagePath, mutants } from './mutants.ts';
 import { patched, treeRoot } from './mutation.ts';
-import { type Outcome, spread } from './parallel-runner.ts';
+import { type Outcome, runInParallel } from './parallel-runner.ts';
 import type { RunnerName } from './runners.ts';
 
 const page = readFileSync(`${treeRoot}shared/protocol/PROTOCOL.md`, 'utf8');
@@ -64,7 +64,7 @@ describe('a seeded run without a mutant', () => {
     async (runner, count) => {
       const jobs = availableParallelism();
       const work = { runner, patches: [], from: 1, count, jobs, onlyFirst: false };
-      const { done, failures } = await spread(work);
+      const { done, failures } = await runInParallel(work);
       expect(failures).toEqual([]);
       expect(done).toBe(count);
     },
@@ -96,7 +96,7 @@ async function outcomeOf({
 }: Mutant): Promise<Outcome | Error> {
   const count = last - from + 1;
   try {
-    return await spread({ runner, patches, from, count, jobs: 1, onlyFirst: true });
+    return await runInParallel({ runner, patches, from, count, jobs: 1, onlyFirst: true });
   } catch (error) {
     return error instanceof Error ? error : new Error(String(error));
   }

@@ -4,7 +4,7 @@ import process from 'node:process';
 import { readArguments, refuse } from '../../local/command-line.ts';
 import { mutantPage, mutantPagePath, mutants } from './mutants.ts';
 import { treeRoot } from './mutation.ts';
-import { spread } from './parallel-runner.ts';
+import { runInParallel } from './parallel-runner.ts';
 
 /** `npm run mutants`: runs seeds against the patched sources, and shows which seeds notice each mutant. */
 
@@ -31,16 +31,16 @@ const { values, positionals } = readArguments(help, {
 });
 
 if (values.page) writePage();
-else await hunt();
+else await showKillers();
 
-async function hunt(): Promise<void> {
+async function showKillers(): Promise<void> {
   const wanted = mutants.filter(
     ({ rule, name }) =>
       positionals.length === 0 || positionals.some((one) => one === rule || name === one),
   );
   if (wanted.length === 0) refuse(help, `No mutant or rule is named ${positionals.join(' or ')}.`);
   for (const { rule, name, patches, runner, seeds } of wanted) {
-    const { failures } = await spread({
+    const { failures } = await runInParallel({
       runner,
       patches,
       from: Number(values.from),

@@ -1,4 +1,4 @@
-import type { World } from './simulation.ts';
+import type { Simulation } from './simulation.ts';
 import { generation } from './weather.ts';
 
 /** How often held regions are called back and missing ones added while regions come and go, ms. */
@@ -11,25 +11,25 @@ const replace = 1_000;
 export class Operator {
   /** Stored in the step in which the coordinator takes an order to add or to remove, which is one that it does not refuse. */
   readonly configured: Set<string>;
-  readonly #world: World;
+  readonly #simulation: Simulation;
   readonly #generations = new Map<string, number>();
 
-  constructor(world: World) {
-    this.#world = world;
-    this.configured = new Set(world.regions.keys());
-    if (world.weather.changesEveryMs > 0) this.#visit();
+  constructor(simulation: Simulation) {
+    this.#simulation = simulation;
+    this.configured = new Set(simulation.regions.keys());
+    if (simulation.weather.changesEveryMs > 0) this.#visit();
   }
 
   /** The generation under which readers know the region, though it may have been removed since. */
   generationOf(region: string): number {
-    const known = this.#world.storage.durable.regions.get(region)?.generation;
+    const known = this.#simulation.storage.durable.regions.get(region)?.generation;
     if (known !== undefined) this.#generations.set(region, known);
     return this.#generations.get(region) ?? generation;
   }
 
   /** A region comes or goes. */
   change(): void {
-    const { random, regions, storage, weather } = this.#world;
+    const { random, regions, storage, weather } = this.#simulation;
     // Before it has members, a shard takes other regions without a word in its history.
     if (storage.durable.epoch === 0) return;
     const region = random.pick([...regions.keys()]);
@@ -41,14 +41,14 @@ export class Operator {
   }
 
   #add(region: string): void {
-    const { coordinator } = this.#world;
+    const { coordinator } = this.#simulation;
     if (coordinator.core.status().regions.some((known) => known.region === region)) return;
     this.configured.add(region);
     coordinator.order({ kind: 'add', region, replace });
   }
 
   #remove(region: string): void {
-    const { coordinator } = this.#world;
+    const { coordinator } = this.#simulation;
     this.generationOf(region);
     const staying = coordinator.core
       .status()
@@ -62,7 +62,7 @@ export class Operator {
 
   /** Nothing is lost by believing a voter that has applied every decision. */
   #believe(besides: string): void {
-    const { coordinator, random } = this.#world;
+    const { coordinator, random } = this.#simulation;
     const whole = coordinator.core
       .status()
       .regions.filter(
@@ -79,9 +79,9 @@ export class Operator {
 
   /** In the end every region is to be a member. */
   #visit(): void {
-    const { timeline, storage, regions } = this.#world;
+    const { timeline, storage, regions } = this.#simulation;
     timeline.after(visitsEveryMs, () => {
-      if (this.#world.calm) {
+      if (this.#simulation.calm) {
         const missing = [...regions.keys()].filter(
           (region) => !storage.durable.regions.has(region),
         );
@@ -90,7 +90,7 @@ export class Operator {
       for (const { region, membership } of storage.durable.regions.values()) {
         if (membership.state !== 'out' || !membership.held) continue;
         const order = { kind: 'return', region, whole: false, force: true, replace } as const;
-        this.#world.coordinator.order(order);
+        this.#simulation.coordinator.order(order);
       }
       this.#visit();
     });

@@ -3,7 +3,7 @@ import { limits } from '../../shared/limits.ts';
 import { Frames } from './frames.ts';
 import { contentsOf } from './history.ts';
 import { Random } from './random.ts';
-import { World } from './simulation.ts';
+import { Simulation } from './simulation.ts';
 import { Timeline } from './timeline.ts';
 import { calmWeather } from './weather.ts';
 
@@ -46,9 +46,9 @@ export function run(seed: number): { readonly writes: number } {
 
 /** P8: writes go on once the region has been put out, and it comes back. */
 function oneIsSilent(trial: Trial): void {
-  const { world, random } = trial;
+  const { simulation, random } = trial;
   const from = trial.goOn(2_000);
-  world.cut(random.pick(trial.regions), ['coordinator', 'edge'], from + 30_000);
+  simulation.cut(random.pick(trial.regions), ['coordinator', 'edge'], from + 30_000);
   trial.goOn(30_000);
   trial.goOn(15_000);
   trial.expectAll((sentAt) => sentAt < from - 1_000 || sentAt > from + 9_000, 'decided', 1_000);
@@ -57,16 +57,16 @@ function oneIsSilent(trial: Trial): void {
 
 /** A region without memory leaves as a silent one does, takes what needs none until then, and returns by itself (R31). */
 function oneIsFull(trial: Trial): void {
-  const { world, random } = trial;
+  const { simulation, random } = trial;
   const from = trial.goOn(2_000);
-  const full = world.regions.get(random.pick(trial.regions));
+  const full = simulation.regions.get(random.pick(trial.regions));
   if (full === undefined) throw new Error('there is a region');
   full.memory = -1;
   for (let second = 0; second < 30; second++) {
     trial.remove('f');
     trial.goOn(1_000);
   }
-  const { epoch } = world.coordinator.core.status();
+  const { epoch } = simulation.coordinator.core.status();
   if (epoch < 2 || epoch > 6) throw new Error(`a full region has led to epoch ${epoch}`);
   full.memory = Number.POSITIVE_INFINITY;
   trial.goOn(20_000);
@@ -78,21 +78,21 @@ function oneIsFull(trial: Trial): void {
 
 /** If every region is full, what takes memory is refused at once, and what makes room makes room (R31). */
 function allAreFull(trial: Trial): void {
-  const { world } = trial;
+  const { simulation } = trial;
   const from = trial.goOn(2_000);
-  for (const model of world.regions.values()) model.memory = 0;
+  for (const model of simulation.regions.values()) model.memory = 0;
   trial.goOn(15_000);
-  const until = world.timeline.now;
+  const until = simulation.timeline.now;
   trial.expectAll((sentAt) => sentAt > from + 2_000 && sentAt < until, 'full', 1_500);
-  for (const model of world.regions.values()) model.memory = 1_000;
+  for (const model of simulation.regions.values()) model.memory = 1_000;
   // What is left is more than there is room for, until some of it is deleted.
-  for (const model of world.regions.values()) model.run('SET', 'a', 'x'.repeat(2_000));
+  for (const model of simulation.regions.values()) model.run('SET', 'a', 'x'.repeat(2_000));
   trial.goOn(5_000);
   trial.remove('a');
   trial.goOn(10_000);
   trial.expectRemoved(1_000);
   trial.expectAll((sentAt) => sentAt > until + 8_000, 'decided', 1_000);
-  const { history } = world.storage.durable;
+  const { history } = simulation.storage.durable;
   if (history.some(({ event }) => event === 'out'))
     throw new Error(`a region was put out ${JSON.stringify(history)}`);
   trial.expectBack();
@@ -100,11 +100,12 @@ function allAreFull(trial: Trial): void {
 
 /** A coordinator without a network puts nobody out (R32). */
 function allAreSilent(trial: Trial): void {
-  const { world } = trial;
+  const { simulation } = trial;
   const from = trial.goOn(2_000);
-  for (const region of trial.regions) world.cut(region, ['coordinator', 'edge'], from + 30_000);
+  for (const region of trial.regions)
+    simulation.cut(region, ['coordinator', 'edge'], from + 30_000);
   trial.goOn(30_000);
-  const { history } = world.storage.durable;
+  const { history } = simulation.storage.durable;
   if (history.some(({ event }) => event === 'out')) throw new Error('a region was put out');
   trial.goOn(15_000);
   trial.expectAll((sentAt) => sentAt < from - 1_000 || sentAt > from + 35_000, 'decided', 1_000);
@@ -113,10 +114,10 @@ function allAreSilent(trial: Trial): void {
 
 /** With fewer voters than `minVoters` every write is refused at once (R38). */
 function tooFewAreLeft(trial: Trial): void {
-  const { world, random } = trial;
+  const { simulation, random } = trial;
   const from = trial.goOn(2_000);
-  world.cut(random.pick(trial.regions), ['coordinator', 'edge'], from + 30_000);
-  const { minVoters } = world.weather;
+  simulation.cut(random.pick(trial.regions), ['coordinator', 'edge'], from + 30_000);
+  const { minVoters } = simulation.weather;
   trial.goOn(30_000);
   const isShort = trial.regions.length - 1 < minVoters;
   trial.goOn(20_000);
@@ -128,17 +129,17 @@ function tooFewAreLeft(trial: Trial): void {
 
 /** Where every voter has lost writes, nothing is written before an operator has said which one is right (R38). */
 function allLoseData(trial: Trial): void {
-  const { world, random } = trial;
-  const backups = trial.regions.map((region) => world.regions.get(region)?.state());
+  const { simulation, random } = trial;
+  const backups = trial.regions.map((region) => simulation.regions.get(region)?.state());
   const from = trial.goOn(5_000);
   trial.regions.forEach((region, index) => {
     const backup = backups[index];
-    if (backup !== undefined) world.lose(region, backup);
+    if (backup !== undefined) simulation.lose(region, backup);
   });
   trial.goOn(20_000);
   trial.expectAll((sentAt) => sentAt > from + 9_000, 'lost', 100);
   const believed = random.pick(trial.regions);
-  world.coordinator.order({ kind: 'believe', region: believed });
+  simulation.coordinator.order({ kind: 'believe', region: believed });
   const until = trial.goOn(20_000);
   trial.expectAll((sentAt) => sentAt > until - 10_000, 'decided', 1_000);
   trial.expectBack();
@@ -146,18 +147,18 @@ function allLoseData(trial: Trial): void {
 
 /** Who is to leave stays where the other one has lost its data, until that one is back (R32). */
 function oneLosesWhileOneLeaves(trial: Trial): void {
-  const { world, random } = trial;
+  const { simulation, random } = trial;
   const [leaving, losing, ...others] = trial.regions;
   if (leaving === undefined || losing === undefined) throw new Error('there are two regions');
   const from = trial.goOn(5_000);
   // Its lease keeps it in the vote for a while.
-  world.want(leaving);
+  simulation.want(leaving);
   trial.goOn(2_000);
-  world.coordinator.order({ kind: 'put-out', region: leaving, reason: 'a test' });
+  simulation.coordinator.order({ kind: 'put-out', region: leaving, reason: 'a test' });
   trial.goOn(random.between(100, 1_000));
-  for (const region of [losing, ...others]) world.lose(region, null);
+  for (const region of [losing, ...others]) simulation.lose(region, null);
   trial.goOn(40_000);
-  world.bringBack();
+  simulation.bringBack();
   const until = trial.goOn(20_000);
   trial.expectAll((sentAt) => sentAt < from || sentAt > until - 10_000, 'decided', 1_000);
   trial.expectBack();
@@ -165,31 +166,33 @@ function oneLosesWhileOneLeaves(trial: Trial): void {
 
 /** What is copied from has lost data, and nothing but the next step of the copy can tell (R35). */
 function theSourceLosesData(trial: Trial): void {
-  const { world, random } = trial;
-  const { timeline, storage } = world;
+  const { simulation, random } = trial;
+  const { timeline, storage } = simulation;
   const from = trial.goOn(2_000);
   const target = random.pick(trial.regions);
-  world.cut(target, ['coordinator', 'edge'], from + 20_000);
+  simulation.cut(target, ['coordinator', 'edge'], from + 20_000);
   trial.goOn(12_000);
-  const backups = new Map([...world.regions].map(([region, model]) => [region, model.state()]));
+  const backups = new Map(
+    [...simulation.regions].map(([region, model]) => [region, model.state()]),
+  );
   trial.goOn(8_000);
   const isCopying = () => storage.durable.regions.get(target)?.membership.state === 'copying';
   const latest = timeline.now + 20_000;
   while (!isCopying() && timeline.now < latest) timeline.run(timeline.now + 1, 1_000);
-  const copies = world.coordinator.core.status().regions.flatMap(({ copy }) => copy ?? []);
+  const copies = simulation.coordinator.core.status().regions.flatMap(({ copy }) => copy ?? []);
   const source = copies[0]?.source ?? '';
   // With two regions nobody else holds what it loses.
   const backup = trial.regions.length > 2 ? backups.get(source) : undefined;
-  if (backup !== undefined) world.lose(source, backup);
+  if (backup !== undefined) simulation.lose(source, backup);
   timeline.run(timeline.now + 20_000, 1_000_000);
   const until = trial.goOn(30_000);
   trial.expectAll((sentAt) => sentAt > until - 10_000, 'decided', 1_000);
   trial.expectBack();
 }
 
-/** A world in fair weather, with writes that come again and again. */
+/** A simulation in fair weather, with writes that come again and again. */
 class Trial {
-  readonly world: World;
+  readonly simulation: Simulation;
   readonly random: Random;
   readonly asked: Asked[] = [];
   /** The deletions, which take no memory. */
@@ -198,17 +201,17 @@ class Trial {
 
   constructor(random: Random, minVoters: number) {
     this.random = random;
-    this.world = new World(new Timeline(), random, { ...calmWeather(random), minVoters });
-    this.#frames = new Frames(this.world);
+    this.simulation = new Simulation(new Timeline(), random, { ...calmWeather(random), minVoters });
+    this.#frames = new Frames(this.simulation);
   }
 
   get regions(): readonly string[] {
-    return [...this.world.regions.keys()];
+    return [...this.simulation.regions.keys()];
   }
 
   /** Lets time pass, with a write every now and then; returns the time after it. */
   goOn(ms: number): number {
-    const { timeline } = this.world;
+    const { timeline } = this.simulation;
     const end = timeline.now + ms;
     while (timeline.now < end) {
       this.#write();
@@ -219,7 +222,7 @@ class Trial {
 
   /** The writes that were sent at these times were all answered so, within `ms`. */
   expectAll(isMeant: (sentAt: number) => boolean, how: string, ms: number): void {
-    const { timeline } = this.world;
+    const { timeline } = this.simulation;
     for (const { sentAt, answer, answeredAt } of this.asked) {
       if (!isMeant(sentAt) || sentAt > timeline.now - 2_000) continue;
       const got = answer?.kind === 'unavailable' ? answer.code : (answer?.kind ?? 'nothing');
@@ -248,7 +251,7 @@ class Trial {
 
   /** In the end every region votes and holds the same. */
   expectBack(): void {
-    const { timeline, storage, regions } = this.world;
+    const { timeline, storage, regions } = this.simulation;
     timeline.run(timeline.now + 15_000, 1_000_000);
     for (const { region, membership } of storage.durable.regions.values()) {
       const stays = membership.state === 'voter' && membership.leaving === null;
@@ -264,13 +267,17 @@ class Trial {
   }
 
   #send(ops: readonly string[][], key: string): Asked {
-    const { timeline } = this.world;
+    const { timeline } = this.simulation;
     const frame = { ...this.#frames.of(ops, []), ack: 'committed' as const };
     const asked: Asked = { sentAt: timeline.now, keys: [key], answer: null, answeredAt: Infinity };
-    this.world.coordinator.write({ ...frame, notAfter: timeline.now + 5_000 }, false, (reply) => {
-      asked.answeredAt = timeline.now;
-      if (reply?.kind === 'write') asked.answer = reply.answer;
-    });
+    this.simulation.coordinator.write(
+      { ...frame, notAfter: timeline.now + 5_000 },
+      false,
+      (reply) => {
+        asked.answeredAt = timeline.now;
+        if (reply?.kind === 'write') asked.answer = reply.answer;
+      },
+    );
     return asked;
   }
 }

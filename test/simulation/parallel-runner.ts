@@ -1,11 +1,11 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import process from 'node:process';
 import { fileURLToPath } from 'node:url';
-import { type Errand, errandVariable, type Order, type Report } from './child.ts';
+import { type Report, type SeedRange, type Task, taskVariable } from './child.ts';
 import type { RunnerName } from './runners.ts';
 
 /** Seeded runs to make, and how. */
-export interface Work extends Errand {
+export interface Work extends Task {
   readonly from: number;
   readonly count: number;
   /** Child processes at once. */
@@ -44,13 +44,13 @@ export function replayOf(runner: RunnerName, seed: number): string {
 }
 
 /** Makes the runs. It throws where they cannot be made at all, as with a patch whose source has moved. */
-export async function spread(work: Work): Promise<Outcome> {
-  const spreading = new Spreading(work);
-  await Promise.all(Array.from({ length: work.jobs }, () => spreading.lane()));
-  return spreading.outcome;
+export async function runInParallel(work: Work): Promise<Outcome> {
+  const runner = new ParallelRunner(work);
+  await Promise.all(Array.from({ length: work.jobs }, () => runner.lane()));
+  return runner.outcome;
 }
 
-class Spreading {
+class ParallelRunner {
   readonly #work: Work;
   readonly #totals = new Map<string, number>();
   readonly #failures: Failure[] = [];
@@ -70,8 +70,8 @@ class Spreading {
   async lane(): Promise<void> {
     let child: Child | null = null;
     try {
-      for (let order = this.#take(); order !== null; order = this.#take()) {
-        let left: Order | null = order;
+      for (let range = this.#take(); range !== null; range = this.#take()) {
+        let left: SeedRange | null = range;
         while (left !== null && left.count > 0 && !this.#isOver) {
           child ??= await Child.start(this.#work);
           left = await child.run(left, (report) => this.#note(report));
@@ -87,7 +87,7 @@ class Spreading {
     return this.#work.onlyFirst && this.#failures.length > 0;
   }
 
-  #take(): Order | null {
+  #take(): SeedRange | null {
     const { from: first, count: all, jobs, onlyFirst } = this.#work;
     const remaining = first + all - this.#next;
     if (remaining <= 0 || this.#isOver) return null;
@@ -120,11 +120,11 @@ class Child {
     this.#process = started;
   }
 
-  static start({ runner, patches }: Errand): Promise<Child> {
-    const errand: Errand = { runner, patches };
+  static start({ runner, patches }: Task): Promise<Child> {
+    const task: Task = { runner, patches };
     const started = fork(fileURLToPath(new URL('./child.ts', import.meta.url)), [], {
       execArgv: [`--max-old-space-size=${heapMegabytes}`],
-      env: { ...process.env, [errandVariable]: JSON.stringify(errand) },
+      env: { ...process.env, [taskVariable]: JSON.stringify(task) },
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
     return new Promise((resolve, reject) => {
@@ -140,17 +140,17 @@ class Child {
   }
 
   /** Runs seeds. Where the process did not survive one, the seeds after that are left, and returned. */
-  run(order: Order, note: Note): Promise<Order | null> {
-    const { promise, resolve } = Promise.withResolvers<Order | null>();
-    const end = order.from + order.count;
-    let seed = order.from;
+  run(range: SeedRange, note: Note): Promise<SeedRange | null> {
+    const { promise, resolve } = Promise.withResolvers<SeedRange | null>();
+    const end = range.from + range.count;
+    let seed = range.from;
     let why = 'its process died';
     const give = () => {
       why = `it came to no end within ${patienceMs} ms`;
       this.#process.kill('SIGKILL');
     };
     let timer = setTimeout(give, patienceMs);
-    const finish = (left: Order | null) => {
+    const finish = (left: SeedRange | null) => {
       clearTimeout(timer);
       this.#process.off('message', onMessage);
       this.#process.off('exit', onExit);
@@ -170,7 +170,7 @@ class Child {
     };
     this.#process.on('message', onMessage);
     this.#process.on('exit', onExit);
-    this.#process.send(order);
+    this.#process.send(range);
     return promise;
   }
 

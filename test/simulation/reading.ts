@@ -6,22 +6,22 @@ import { limits } from '../../shared/limits.ts';
 import { EdgeReader } from './edge-reading.ts';
 import type { ReadEntry } from './history.ts';
 import type { Random } from './random.ts';
-import type { World } from './simulation.ts';
+import type { Simulation } from './simulation.ts';
 
 /** Strong reads, as the edge does them, and by its own code. */
 export class Reader {
   /** Those that were answered. */
   readonly reads: ReadEntry[] = [];
-  readonly #world: World;
+  readonly #simulation: Simulation;
   readonly #random: Random;
 
   readonly #edge: EdgeReader | null;
 
-  constructor(world: World, random: Random) {
-    this.#world = world;
+  constructor(simulation: Simulation, random: Random) {
+    this.#simulation = simulation;
     this.#random = random;
     const take = (entry: ReadEntry) => void this.reads.push(entry);
-    this.#edge = world.weather.atEdge > 0 ? new EdgeReader(world, random, take) : null;
+    this.#edge = simulation.weather.atEdge > 0 ? new EdgeReader(simulation, random, take) : null;
   }
 
   /** True while the edge's own code waits for something. */
@@ -31,9 +31,9 @@ export class Reader {
 
   /** One read, in the region that is given or in any. */
   read(done: () => void): void {
-    const { timeline } = this.#world;
+    const { timeline } = this.#simulation;
     const random = this.#random;
-    const { keys } = this.#world.weather;
+    const { keys } = this.#simulation.weather;
     const key = random.pick(keys);
     const other = random.pick(keys);
     const commands = random.pick<string[][]>([
@@ -60,9 +60,9 @@ export class Reader {
     ]);
     const compiled = compileReads(commands);
     if (!compiled.ok) throw new Error(compiled.detail);
-    const regions = [...this.#world.regions.keys()];
-    const region = this.#world.weather.readsInOne ? 'region-0' : random.pick(regions);
-    const known = this.#world.operator.generationOf(region);
+    const regions = [...this.#simulation.regions.keys()];
+    const region = this.#simulation.weather.readsInOne ? 'region-0' : random.pick(regions);
+    const known = this.#simulation.operator.generationOf(region);
     const request = {
       shard: 0,
       generation: known,
@@ -72,12 +72,12 @@ export class Reader {
       settle: [],
       ...compiled,
     };
-    if (this.#edge !== null && random.chance(this.#world.weather.atEdge)) {
+    if (this.#edge !== null && random.chance(this.#simulation.weather.atEdge)) {
       this.#edge.read(request, random.chance(0.5) ? region : null, done);
-    } else if (random.chance(this.#world.weather.through))
+    } else if (random.chance(this.#simulation.weather.through))
       this.#readThroughCoordinator(region, request, timeline.now, done);
     else {
-      timeline.after(random.between(0, 60), () => this.#world.want(region));
+      timeline.after(random.between(0, 60), () => this.#simulation.want(region));
       this.#snapshot(region, request, timeline.now, 6, done);
     }
   }
@@ -88,11 +88,11 @@ export class Reader {
     invokedAt: number,
     done: () => void,
   ): void {
-    const { timeline, random } = this.#world;
+    const { timeline, random } = this.#simulation;
     const { keys: read, commands } = request;
     timeline.after(random.between(0, 60), () => {
       const asked = { keys: read, commands, region: random.chance(0.5) ? region : null };
-      this.#world.anyCoordinator(0.5).read(asked, (reply) => {
+      this.#simulation.anyCoordinator(0.5).read(asked, (reply) => {
         timeline.after(random.between(0, 60), () => {
           if (reply?.kind === 'read' && reply.answer.kind === 'read') {
             const { replies } = reply.answer;
@@ -118,7 +118,7 @@ export class Reader {
     attempts: number,
     done: () => void,
   ): void {
-    const { timeline } = this.#world;
+    const { timeline } = this.#simulation;
     let open = true;
     const once = (finish: () => void) => {
       if (!open) return;
@@ -126,7 +126,7 @@ export class Reader {
       finish();
     };
     timeline.after(limits.readTimeoutMs, () => once(done));
-    this.#world.snapshot(region, request, (result) =>
+    this.#simulation.snapshot(region, request, (result) =>
       once(() => {
         const isUnleased = result.kind === 'refused' && result.refusal.kind === 'lease';
         if (isUnleased) return this.#readThroughCoordinator(region, request, invokedAt, done);
@@ -164,9 +164,9 @@ export class Reader {
     holders: readonly TransactionOrder[],
     give: (settle: readonly Decision[] | null) => void,
   ): void {
-    const { timeline, random } = this.#world;
+    const { timeline, random } = this.#simulation;
     timeline.after(random.between(0, 60), () => {
-      this.#world.anyCoordinator().ask(holders, (reply) => {
+      this.#simulation.anyCoordinator().ask(holders, (reply) => {
         timeline.after(random.between(0, 60), () => {
           if (reply?.kind !== 'resolutions') return give(null);
           give(

@@ -37,10 +37,10 @@ const opened = await Promise.all(
 
 /** Ends the embedded server. */
 export async function end(): Promise<void> {
-  await Promise.all(opened.map((world) => world.stop()));
+  await Promise.all(opened.map((implementation) => implementation.stop()));
 }
 
-/** What each world has read for copies, read by read: their items have forms of their own. */
+/** What each implementation has read for copies, read by read: their items have forms of their own. */
 let copied: (readonly (readonly string[])[])[] = [];
 
 /**
@@ -53,8 +53,9 @@ export async function run(seed: number): Promise<{ readonly rounds: number }> {
   copied = [];
   // In some runs the region is copied for most of the time.
   const roles = random.chance(0.3) ? rolesOfTarget : rolesOfVoter;
-  await Promise.all(opened.map((world) => world.wipe()));
-  for (const args of initialOf(random)) await agree(args.join(' '), (world) => world.run(...args));
+  await Promise.all(opened.map((implementation) => implementation.wipe()));
+  for (const args of initialOf(random))
+    await agree(args.join(' '), (implementation) => implementation.run(...args));
   for (let count = 0; count < rounds; count += 1) {
     await exchange(roundOfChance(random, roles), random.between(0, 100));
     if (random.chance(0.5)) await look(random);
@@ -74,14 +75,14 @@ function initialOf(random: Random): readonly (readonly string[])[] {
   ];
 }
 
-/** One round in every world; a copy's write brings what the world itself has read before. */
+/** One round in every implementation; a copy's write brings what the implementation itself has read before. */
 async function exchange(round: Round, choice: number): Promise<void> {
   const read: (readonly string[])[] = [];
-  await agree(`round ${JSON.stringify(round)}`, async (world) => {
-    const index = opened.indexOf(world);
+  await agree(`round ${JSON.stringify(round)}`, async (implementation) => {
+    const index = opened.indexOf(implementation);
     const data = copied[choice % Math.max(1, copied.length)]?.[index] ?? [];
     const copy = round.copy?.kind === 'write' ? { ...round.copy, data } : round.copy;
-    const result = await world.round({ ...round, copy });
+    const result = await implementation.round({ ...round, copy });
     if (result.kind !== 'executed') return result;
     // Whether the memory was looked at depends on how far an attempt came.
     const { clock, copy: reply, isFull: _, ...rest } = result.reply;
@@ -110,14 +111,18 @@ async function look(random: Random): Promise<void> {
     generation: rarely(random, 2, 1),
     leased: random.chance(0.3),
   });
-  await agree(`snapshot ${JSON.stringify(request)}`, (world) => world.snapshot(request));
+  await agree(`snapshot ${JSON.stringify(request)}`, (implementation) =>
+    implementation.snapshot(request),
+  );
 }
 
 async function agree(
   asked: string,
-  ask: (world: Implementation) => Promise<unknown>,
+  ask: (implementation: Implementation) => Promise<unknown>,
 ): Promise<void> {
-  const answers = await Promise.all(opened.map(async (world) => JSON.stringify(await ask(world))));
+  const answers = await Promise.all(
+    opened.map(async (implementation) => JSON.stringify(await ask(implementation))),
+  );
   const [model, ...others] = answers;
   for (const other of others) {
     if (other !== model) throw new Error(`${asked}: the model said ${model}, the scripts ${other}`);

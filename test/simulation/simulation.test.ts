@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { describe, expect, it } from 'vitest';
-import { replayOf, spread } from './parallel-runner.ts';
+import { replayOf, runInParallel } from './parallel-runner.ts';
 
 const first = Number(process.env.SEED ?? 1);
 const count = Number(process.env.SEEDS ?? (process.env.SEED === undefined ? 5_000 : 1));
@@ -9,7 +9,7 @@ describe('the coordinator in bad weather', () => {
   it(`keeps every promise in ${count} seeded runs from seed ${first}`, {
     timeout: 3_000_000,
   }, async () => {
-    const { done, totals, failures } = await spread({
+    const { done, totals, failures } = await runInParallel({
       runner: 'simulation',
       patches: [],
       from: first,

@@ -11,7 +11,7 @@ import { Watch } from './watch.ts';
 import type { Asker, Weather } from './weather.ts';
 
 /** Regions, a network between them and the coordinator, and what befalls them. */
-export class World {
+export class Simulation {
   readonly regions = new Map<string, RegionModel>();
   readonly storage = new SimulatedStorage();
   readonly watch = new Watch(this);

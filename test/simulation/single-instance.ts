@@ -50,14 +50,14 @@ export function configOf(regions: readonly RegionId[], connections: number): Coo
 }
 
 /** One core that is driven by hand, and its regions; nothing happens by itself, and storage is durable at once. */
-export class Lone {
+export class SingleInstance {
   now = start;
   readonly core: CoordinatorCore;
   readonly models: ReadonlyMap<RegionId, RegionModel>;
   /** What each step came to, oldest first. */
   readonly steps: Ready[] = [];
   readonly #flights = new Map<number, SentRound>();
-  readonly #told = new Map<Ticket, WriteAnswer>();
+  readonly #answers = new Map<Ticket, WriteAnswer>();
   #tickets = 0;
 
   constructor(regions: readonly RegionId[], stored: Partial<Stored> = {}) {
@@ -99,8 +99,8 @@ export class Lone {
   }
 
   /** What a caller was told; undefined while it waits. */
-  told(ticket: Ticket): WriteAnswer | undefined {
-    return this.#told.get(ticket);
+  answerTo(ticket: Ticket): WriteAnswer | undefined {
+    return this.#answers.get(ticket);
   }
 
   /** Runs a round in its region. */
@@ -155,7 +155,7 @@ export class Lone {
     this.steps.push(ready);
     for (const send of ready.sends) if (send.kind === 'round') this.#flights.set(send.number, send);
     for (const reply of ready.replies) {
-      if (reply.kind === 'write') this.#told.set(reply.ticket, reply.answer);
+      if (reply.kind === 'write') this.#answers.set(reply.ticket, reply.answer);
     }
   }
 }

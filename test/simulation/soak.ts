@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import process from 'node:process';
 import { readArguments, refuse } from '../../local/command-line.ts';
-import { type Failure, type Outcome, replayOf, spread } from './parallel-runner.ts';
+import { type Failure, type Outcome, replayOf, runInParallel } from './parallel-runner.ts';
 import { type RunnerName, runners } from './runners.ts';
 
 /** `npm run soak`: seeded runs by the thousand, on every core. */
@@ -41,9 +41,9 @@ const isTerminal = process.stderr.isTTY === true;
 
 const startedAt = performance.now();
 let drawnAt = startedAt;
-let told = 0;
+let printed = 0;
 
-const outcome = await spread({
+const outcome = await runInParallel({
   runner,
   patches: [],
   from,
@@ -57,8 +57,8 @@ drawTotals(outcome);
 process.exitCode = outcome.failures.length > 0 || outcome.done < count ? 1 : 0;
 
 function onProgress(progress: Outcome): void {
-  for (const failure of progress.failures.slice(told)) tell(failure);
-  told = progress.failures.length;
+  for (const failure of progress.failures.slice(printed)) printViolation(failure);
+  printed = progress.failures.length;
   const now = performance.now();
   if (now - drawnAt < (isTerminal ? drawEveryMs : logEveryMs)) return;
   drawnAt = now;
@@ -71,12 +71,12 @@ function progressLine({ done, failures }: Outcome, seconds: number): string {
   const left = Math.ceil((count - done) / rate);
   const share = ((100 * done) / count).toFixed(1);
   return (
-    `${done} of ${count} seeds (${share} %), ${rate.toFixed(0)} a second, ` +
+    `${done} of ${count} seeds (${share} %), ${rate.toFixed(0)} per second, ` +
     `${left} s left, ${failures.length} violations`
   );
 }
 
-function tell({ seed, reason }: Failure): void {
+function printViolation({ seed, reason }: Failure): void {
   if (isTerminal) process.stderr.write('\r\u001b[K');
   console.log(`VIOLATION at seed ${seed}; repeat it by\n  ${replayOf(runner, seed)}\n${reason}\n`);
 }

@@ -29,7 +29,7 @@ const opened = await Promise.all(
 
 /** Ends the embedded server. */
 export async function end(): Promise<void> {
-  await Promise.all(opened.map((world) => world.stop()));
+  await Promise.all(opened.map((implementation) => implementation.stop()));
 }
 
 /**
@@ -41,9 +41,9 @@ export async function run(seed: number): Promise<{ readonly transactions: number
   const random = new Random(seed);
   const transactions = random.between(3, 7);
   const base = Date.now();
-  await Promise.all(opened.map((world) => world.wipe()));
+  await Promise.all(opened.map((implementation) => implementation.wipe()));
   for (const args of initialOf(random, base)) {
-    await agree(args.slice(0, 3).join(' '), (world) => world.run(...args));
+    await agree(args.slice(0, 3).join(' '), (implementation) => implementation.run(...args));
   }
   for (let sequence = 1; sequence <= transactions; sequence += 1) {
     const now = base + random.pick([hour, hour, -hour]) + random.between(0, 3_000);
@@ -73,8 +73,10 @@ async function exchange(
   name: string,
   given: { readonly prepares?: readonly Prepare[]; readonly decisions?: readonly Decision[] },
 ): Promise<void> {
-  await agree(`${name}: ${JSON.stringify(given)}`, async (world) => {
-    const result = await world.round(roundOf({ ...given, mark: name.replaceAll(/\W/g, '-') }));
+  await agree(`${name}: ${JSON.stringify(given)}`, async (implementation) => {
+    const result = await implementation.round(
+      roundOf({ ...given, mark: name.replaceAll(/\W/g, '-') }),
+    );
     return result.kind === 'executed' ? [result.reply.votes, result.reply.decisions] : result;
   });
 }
@@ -85,14 +87,16 @@ async function look(): Promise<void> {
   const request = snapshotOf(keys, [...reads, command(['SMEMBERS', 's'], 'members')], {
     strong: false,
   });
-  await agree('a look', (world) => world.snapshot(request));
+  await agree('a look', (implementation) => implementation.snapshot(request));
 }
 
 async function agree(
   asked: string,
-  ask: (world: Implementation) => Promise<unknown>,
+  ask: (implementation: Implementation) => Promise<unknown>,
 ): Promise<void> {
-  const answers = await Promise.all(opened.map(async (world) => JSON.stringify(await ask(world))));
+  const answers = await Promise.all(
+    opened.map(async (implementation) => JSON.stringify(await ask(implementation))),
+  );
   const [model, ...others] = answers;
   for (const other of others) {
     if (other !== model) throw new Error(`${asked}: the model said ${model}, the scripts ${other}`);

@@ -32,7 +32,7 @@ export class Timeline {
   }
 
   /**
-   * As {@link run}, for a world in which promises wait for what happens: after each event, while `isAwaited`, all that
+   * As {@link run}, for a simulation in which promises wait for what happens: after each event, while `isAwaited`, all that
    * follows from it by promises has been done before the next one, and nothing of that takes time.
    */
   async runAwaited(until: number, steps: number, isAwaited: () => boolean): Promise<void> {

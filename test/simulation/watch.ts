@@ -7,7 +7,7 @@ import { areAll } from '../../shared/reserved-keys.ts';
 import type { RegionModel } from '../region/model.ts';
 import { textOfEntry } from './history.ts';
 import type { Instance } from './instance.ts';
-import type { World } from './simulation.ts';
+import type { Simulation } from './simulation.ts';
 
 type Commit = Extract<StorageWrite, { kind: 'commit' }>;
 
@@ -30,7 +30,7 @@ const successors: Record<MemberEvent, readonly MemberEvent[]> = {
 
 /** Looks at every step of a run for what must never be so, whether anybody would notice in the end or not. */
 export class Watch {
-  readonly #world: World;
+  readonly #simulation: Simulation;
   readonly #lastEvents = new Map<string, MemberEvent>();
   /** Where scans may go on, by region. */
   readonly #cursors = new Map<string, Set<string>>();
@@ -40,13 +40,13 @@ export class Watch {
   readonly #hollow = new Set<string>();
   #heldSince: { readonly instance: Instance; readonly at: number } | null = null;
 
-  constructor(world: World) {
-    this.#world = world;
+  constructor(simulation: Simulation) {
+    this.#simulation = simulation;
   }
 
   /** Whether a connection limit or an order of output is broken shows here. */
   spoken(ready: Ready): void {
-    if (ready.sends.length > this.#world.weather.connections) {
+    if (ready.sends.length > this.#simulation.weather.connections) {
       throw new Error('too many rounds at once');
     }
   }
@@ -85,7 +85,7 @@ export class Watch {
 
   /** Admission is held, or not (R37). */
   held(instance: Instance, isHeld: boolean): void {
-    const { now } = this.#world.timeline;
+    const { now } = this.#simulation.timeline;
     if (!isHeld) this.#heldSince = null;
     else if (this.#heldSince?.instance !== instance) this.#heldSince = { instance, at: now };
     else if (now - this.#heldSince.at > limits.copyWritePauseMaxMs + 50) {
@@ -95,7 +95,7 @@ export class Watch {
 
   /** At the moment of a decision every voter holds the write, or somebody could lose it (P1, P3). */
   #committed({ transaction, keys }: Commit): void {
-    const { storage, weather } = this.#world;
+    const { storage, weather } = this.#simulation;
     const voters = [...storage.durable.regions.values()].filter(
       ({ membership }) => membership.state === 'voter',
     );
@@ -103,8 +103,8 @@ export class Watch {
       throw new Error(`a write was decided with ${voters.length} voters`);
     }
     for (const { region } of voters) {
-      const model = this.#world.regions.get(region);
-      if (model === undefined || this.#world.isDamaged(region)) continue;
+      const model = this.#simulation.regions.get(region);
+      if (model === undefined || this.#simulation.isDamaged(region)) continue;
       if (!holds(model, keyOf(transaction), keys)) {
         throw new Error(`${region} votes and does not hold ${keyOf(transaction)}, now decided`);
       }
@@ -115,7 +115,7 @@ export class Watch {
     const last = this.#lastEvents.get(region) ?? 'returned';
     // Who is believed puts all others out.
     if (event === 'believed') {
-      for (const one of this.#world.regions.keys()) {
+      for (const one of this.#simulation.regions.keys()) {
         if (this.#lastEvents.get(one) !== 'removed') this.#lastEvents.set(one, 'out');
       }
     } else if (!successors[last].includes(event)) {
@@ -123,7 +123,7 @@ export class Watch {
     }
     this.#lastEvents.set(region, event);
     if (event === 'returned') this.#returned(region);
-    if (event === 'copying') this.#world.disturb();
+    if (event === 'copying') this.#simulation.disturb();
   }
 
   /** It votes again without what it has lost in the last step before, which nobody has found so far. */
@@ -133,19 +133,19 @@ export class Watch {
 
   /** What votes again holds what every other voter does, but for what is under way there (R37). */
   #returned(region: string): void {
-    const { storage, timeline } = this.#world;
+    const { storage, timeline } = this.#simulation;
     // What it has lost since the last step that it took is found with its first round as a voter.
-    const isHollow = this.#world.lostAt(region) >= (this.#steppedAt.get(region) ?? 0);
+    const isHollow = this.#simulation.lostAt(region) >= (this.#steppedAt.get(region) ?? 0);
     if (isHollow) this.#hollow.add(region);
     else this.#hollow.delete(region);
     if (isHollow) return;
-    const own = entriesOf(this.#world.regions.get(region));
+    const own = entriesOf(this.#simulation.regions.get(region));
     for (const other of storage.durable.regions.values()) {
       const { membership } = other;
       const isSound = membership.state === 'voter' && membership.leaving === null;
-      const isLost = this.#world.isDamaged(other.region) || this.#hollow.has(other.region);
+      const isLost = this.#simulation.isDamaged(other.region) || this.#hollow.has(other.region);
       if (other.region === region || !isSound || isLost) continue;
-      const model = this.#world.regions.get(other.region);
+      const model = this.#simulation.regions.get(other.region);
       const theirs = entriesOf(model);
       const locked = new Set(model?.locks().map(([key]) => key));
       if (areAll([...locked])) continue;
@@ -166,17 +166,17 @@ export class Watch {
   /** What has no vote has no lease: a write asks nothing of it any more (R30, R32). */
   leases(): void {
     // Whoever was put out by a belief keeps its lease: nothing is decided before that is over, as the history shows.
-    if (this.#world.weather.believes > 0) return;
-    for (const { region, membership } of this.#world.storage.durable.regions.values()) {
+    if (this.#simulation.weather.believes > 0) return;
+    for (const { region, membership } of this.#simulation.storage.durable.regions.values()) {
       if (membership.state === 'voter') continue;
-      const leftMs = this.#world.leaseLeftMs(region);
+      const leftMs = this.#simulation.leaseLeftMs(region);
       if (leftMs > 0) throw new Error(`${region} has no vote and a lease for ${leftMs} ms`);
     }
   }
 
   /** A region that votes has missed nothing; nobody remembers too much of one that does not (R33). */
   #marks(): void {
-    const { regions, missed } = this.#world.storage.durable;
+    const { regions, missed } = this.#simulation.storage.durable;
     for (const [region, keys] of missed) {
       const membership = regions.get(region)?.membership;
       const stays = membership?.state === 'voter' && membership.leaving === null;

@@ -5,7 +5,7 @@ import { Frames } from './frames.ts';
 import { checkHistory, contentsOf, type WriteEntry } from './history.ts';
 import type { Random } from './random.ts';
 import { Reader } from './reading.ts';
-import type { World } from './simulation.ts';
+import type { Simulation } from './simulation.ts';
 
 /** What a run came to. */
 export interface Run {
@@ -18,30 +18,30 @@ export interface Run {
 }
 
 /** Clients write and read through bad weather; then it clears up, and everything has to be right. */
-export class Simulation {
-  readonly #world: World;
+export class Workload {
+  readonly #simulation: Simulation;
   readonly #random: Random;
   readonly #writes: WriteEntry[] = [];
   readonly #frames: Frames;
   readonly #reader: Reader;
   #open = 0;
 
-  constructor(world: World, random: Random) {
-    this.#world = world;
+  constructor(simulation: Simulation, random: Random) {
+    this.#simulation = simulation;
     this.#random = random;
-    this.#frames = new Frames(world);
-    this.#reader = new Reader(world, random);
+    this.#frames = new Frames(simulation);
+    this.#reader = new Reader(simulation, random);
   }
 
   run(): Run {
-    const { timeline } = this.#world;
+    const { timeline } = this.#simulation;
     for (const forMs of this.#phases()) timeline.run(timeline.now + forMs, 2_000_000);
     return this.#summary();
   }
 
   /** The same with reads at the edge, whose code waits for promises. */
   async runAtEdge(): Promise<Run> {
-    const { timeline } = this.#world;
+    const { timeline } = this.#simulation;
     for (const forMs of this.#phases()) {
       const until = timeline.now + forMs;
       await timeline.runAwaited(until, 2_000_000, () => this.#reader.isAwaited);
@@ -51,7 +51,7 @@ export class Simulation {
 
   /** The run, step by step: after each, so many ms have to pass. */
   *#phases(): Generator<number> {
-    const { weather } = this.#world;
+    const { weather } = this.#simulation;
     if (weather.fill)
       this.#write(
         this.#frames.of(
@@ -67,13 +67,13 @@ export class Simulation {
       this.#client(this.#random.between(least, most));
     }
     yield 40_000;
-    this.#world.calm = true;
-    this.#world.bringBack();
-    for (const zombie of this.#world.zombies) zombie.die();
+    this.#simulation.calm = true;
+    this.#simulation.bringBack();
+    for (const zombie of this.#simulation.zombies) zombie.die();
     yield limits.timeoutMsMaximum;
-    void this.#world.coordinator;
+    void this.#simulation.coordinator;
     yield 20_000;
-    this.#world.bringBack();
+    this.#simulation.bringBack();
     // What a region lost unnoticed is found by the next round.
     this.#write(this.#frames.of([['INCR', 'n']], []), 0, () => {});
     yield 40_000;
@@ -89,16 +89,16 @@ export class Simulation {
     this.#open += 1;
     const next = () => {
       this.#open -= 1;
-      const pauseMs = this.#random.between(0, this.#world.weather.pauseMs);
-      this.#world.timeline.after(pauseMs, () => this.#client(left - 1));
+      const pauseMs = this.#random.between(0, this.#simulation.weather.pauseMs);
+      this.#simulation.timeline.after(pauseMs, () => this.#client(left - 1));
     };
-    if (this.#random.chance(this.#world.weather.reads)) this.#reader.read(next);
+    if (this.#random.chance(this.#simulation.weather.reads)) this.#reader.read(next);
     else this.#write(this.#frames.any(), this.#random.between(0, 3), next);
   }
 
   /** Sends a frame; where the answer is lost, a client with an idempotency key tries again. */
   #write(frame: WriteFrame, retries: number, done: () => void): void {
-    const { timeline } = this.#world;
+    const { timeline } = this.#simulation;
     const entry: WriteEntry = {
       kind: 'write',
       frame,
@@ -112,10 +112,10 @@ export class Simulation {
 
   /** The edge sends it again under its own id where no answer came, and a client under its key and a new id. */
   #send(entry: WriteEntry, retries: number, again: boolean, done: () => void): void {
-    const { timeline, random } = this.#world;
+    const { timeline, random } = this.#simulation;
     const { frame } = entry;
     timeline.after(random.between(0, 30), () => {
-      this.#world.anyCoordinator().write(frame, again, (reply) => {
+      this.#simulation.anyCoordinator().write(frame, again, (reply) => {
         timeline.after(random.between(0, 30), () => {
           entry.answeredAt = timeline.now;
           if (reply?.kind === 'write') entry.answer = reply.answer;
@@ -137,18 +137,18 @@ export class Simulation {
 
   /** Delivers an answered request once more, much later: what its sender was told has to stay true. */
   #duplicate({ frame }: WriteEntry, first: WriteAnswer): void {
-    const { timeline, random } = this.#world;
+    const { timeline, random } = this.#simulation;
     if (frame.idempotency === null || !random.chance(0.3)) return;
     // One that was refused before its time was over, for want of voters, may be sent again.
     if (first.kind === 'unavailable' && first.code !== null) return;
-    const { renewals } = this.#world.weather;
+    const { renewals } = this.#simulation.weather;
     if (renewals > 0 && random.chance(renewals)) {
       timeline.after(random.between(100, 5_000), () => this.#repeatAnew(frame, first));
       return;
     }
     const late = { ...frame, id: this.#frames.nextId() };
     timeline.after(random.between(100, 5_000), () => {
-      this.#world.anyCoordinator().write(late, false, (reply) => {
+      this.#simulation.anyCoordinator().write(late, false, (reply) => {
         if (reply?.kind !== 'write') return;
         const { answer } = reply;
         const kept = checkRepeated(first, answer);
@@ -161,7 +161,7 @@ export class Simulation {
 
   /** A request that names no `notAfter` gets a new one each time it arrives, so what was refused may be carried out now. */
   #repeatAnew(frame: WriteFrame, first: WriteAnswer): void {
-    const { timeline, random } = this.#world;
+    const { timeline, random } = this.#simulation;
     const notAfter = timeline.now + random.between(300, 5_000);
     const at = this.#writes.length;
     this.#write({ ...frame, id: this.#frames.nextId(), notAfter }, 0, () => {
@@ -173,7 +173,7 @@ export class Simulation {
   // After the storm.
 
   #checkRegions(): void {
-    const { storage, regions, clocks, timeline } = this.#world;
+    const { storage, regions, clocks, timeline } = this.#simulation;
     const { committed } = storage.durable;
     const expected = contentsOf(
       checkHistory(committed, this.#writes, this.#reader.reads, clocks),
@@ -198,7 +198,7 @@ export class Simulation {
 
   /** Each committed write is confirmed once, each abandoned one is told of, and never both. */
   #checkEvents(): void {
-    const { owed, committed } = this.#world.storage.durable;
+    const { owed, committed } = this.#simulation.storage.durable;
     const decided = new Set(committed.map(({ id }) => id));
     for (const { frame, answer } of this.#writes) {
       const expected: string[] = [];
@@ -221,14 +221,14 @@ export class Simulation {
     const count = (matches: (answer: WriteEntry['answer']) => boolean) =>
       answers.filter(matches).length;
     return {
-      committed: this.#world.storage.durable.committed.length,
+      committed: this.#simulation.storage.durable.committed.length,
       rejected: count(
         (answer) => answer?.kind === 'decided' && answer.record.outcome === 'rejected',
       ),
       unavailable: count((answer) => answer?.kind === 'unavailable'),
       unknown: count((answer) => answer === null),
       reads: this.#reader.reads.length,
-      incarnations: this.#world.storage.durable.incarnation,
+      incarnations: this.#simulation.storage.durable.incarnation,
     };
   }
 }
