@@ -1,3 +1,8 @@
+/**
+ * The coordinator's surface for the Worker: writes, reads through it, users' scripts and operators' commands, with
+ * their answers, as types.
+ */
+
 import type { RegionId, TransactionOrder, WriteId } from '../ids.ts';
 import type { Bytes } from './bytes.ts';
 import type { Check } from './frame.ts';
@@ -27,7 +32,7 @@ export interface WriteRequest {
   /** For how long the coordinator tries, in ms from the arrival. */
   readonly timeoutMs: number;
   readonly priority: number;
-  /** The client's key as it is kept (`keptKeyOf`), and a digest of what it asked for, or null. */
+  /** The client's key as it is kept (`keptKeyOf`), and a digest of its request, or null. */
   readonly idempotency: { readonly key: string; readonly digest: string } | null;
   /** No attempt starts after it (ms since the epoch, coordinator's clock); null: `timeoutMs` alone bounds it. */
   readonly notAfter: number | null;
@@ -36,7 +41,10 @@ export interface WriteRequest {
   readonly again: boolean;
 }
 
-/** Asks for the answer to a write under its idempotency key, without the write: what it asked for may be refused today. */
+/**
+ * Asks for the answer to a write under its idempotency key. The write itself does not come along: it may be refused
+ * today.
+ */
 export type RecallRequest = Pick<WriteRequest, 'id' | 'ack' | 'timeoutMs'> & {
   readonly idempotency: NonNullable<WriteRequest['idempotency']>;
   readonly notAfter: null;
@@ -47,28 +55,28 @@ export type RecallRequest = Pick<WriteRequest, 'id' | 'ack' | 'timeoutMs'> & {
 export interface VoteRecord {
   readonly region: RegionId;
   readonly vote: 'yes' | 'no' | 'missing';
-  /** From the sending of the prepare to its answer, ms; null where none came. */
+  /** From the sending of the prepare to its answer, ms; null if none came. */
   readonly ms: number | null;
-  /** Why not, for people; null for yes. */
+  /** Why not yes, for people; null for yes. */
   readonly reason: string | null;
 }
 
-/** What is recorded of a write that was answered for good. */
+/** The record of a write that has its final answer. */
 export interface WriteRecord {
   readonly id: WriteId;
   readonly outcome: 'committed' | 'rejected';
   /** `shard.incarnation.sequence` of the transaction that carried it. */
   readonly transaction: string;
-  /** Its place among the changes of the shard: writes that were committed, and changes of members; null where rejected. */
+  /** Its place among the changes of the shard, committed writes and changes of members alike; null if rejected. */
   readonly sequence: number | null;
   /** Its outcome (shared/contracts/round.ts, PartOutcomeTag). Release 0.1 stored it as JSON: see rawPartOf. */
   readonly part: string;
   readonly votes: readonly VoteRecord[];
   /** ms since the epoch. */
   readonly decidedAt: number;
-  /** Until when the answer is kept under its idempotency key at least, ms since the epoch; absent where it has none. */
+  /** Until when the answer is kept under its idempotency key at least, ms since the epoch; absent if it has none. */
   readonly keptUntil?: number;
-  /** How many transactions were tried, the last one included. */
+  /** The number of transactions that were tried, the last one included. */
   readonly attempts: number;
   /** The regions that have acknowledged the decision. For a rejected write: none, nothing is applied. */
   readonly appliedIn: readonly RegionId[];
@@ -76,17 +84,17 @@ export interface WriteRecord {
   readonly ms: number;
 }
 
-/** Why a write could not be decided in its time: the regions at fault, by name. Nothing is visible anywhere. */
+/** A region that kept a write or read from being answered, and how. */
 export interface RegionFault {
   readonly region: RegionId;
   readonly reason: string;
 }
 
-/** What the coordinator answers to a write. */
+/** The coordinator's answer to a write. */
 export type WriteAnswer =
   /** Decided. `replayed`: the answer was recorded before, under the same idempotency key. */
   | { readonly kind: 'decided'; readonly record: WriteRecord; readonly replayed: boolean }
-  /** Taken in; the answer is to be asked for later (`Prefer: respond-async`). */
+  /** Taken in; the client asks for the answer later (`Prefer: respond-async`). */
   | { readonly kind: 'accepted'; readonly id: WriteId }
   /** Decided to commit, but some region has not acknowledged within the client's time (`ack: confirmed`). */
   | { readonly kind: 'unconfirmed'; readonly record: WriteRecord }
@@ -96,7 +104,9 @@ export type WriteAnswer =
       readonly id: WriteId;
       readonly faults: readonly RegionFault[];
       readonly reason: string;
-      /** What stands against every write, or every write to a key of it; null or absent: nothing but this attempt. */
+      /**
+       * The obstacle to every write, or to every write to one of its keys; null or absent: only this attempt failed.
+       */
       readonly code?: UnavailableCode | null;
     }
   /** Its `notAfter` had passed when it arrived. Nothing was written and no attempt will start. */
@@ -107,23 +117,25 @@ export type WriteAnswer =
   | { readonly kind: 'full'; readonly what: 'writes' | 'keys' }
   /** Another write was sent under this idempotency key. */
   | { readonly kind: 'key-reused'; readonly id: WriteId }
-  /** A command or check is refused; `problem` is a problem type of problems.ts, `detail` says why and what to do. */
+  /**
+   * A command or check is refused; `problem` is a problem type of problems.ts, `detail` says why, and how to mend it.
+   */
   | {
       readonly kind: 'refused';
       readonly problem: 'invalid-command' | 'unsupported-command' | 'reserved-key' | 'too-large';
       readonly detail: string;
-      /** What Redis says to it, where it refuses it too. */
+      /** Redis's own error, if Redis refuses it too. */
       readonly error?: string;
     };
 
 /**
- * Too few regions can vote; those that vote are out of memory, and this write takes some; a key differs between regions
- * and no majority says which is right; every voter has lost writes; the regions held data before the shard began, and
- * nobody has said what becomes of them.
+ * In order: too few regions can vote; the voters are out of memory, and this write takes some; a key differs between
+ * regions and no majority says which is right; every voter has lost writes; the regions held data before the shard
+ * began, and no operator has decided about them.
  */
 export type UnavailableCode = 'too-few-voters' | 'full' | 'diverged' | 'lost' | 'not-founded';
 
-/** What is known of a write by its id. */
+/** The state of the write with an id. */
 export type WriteStatus =
   | { readonly kind: 'recorded'; readonly record: WriteRecord; readonly confirmed: boolean }
   | { readonly kind: 'pending' }
@@ -132,13 +144,13 @@ export type WriteStatus =
       readonly kind: 'unavailable';
       readonly faults: readonly RegionFault[];
       readonly reason: string;
-      /** What an operator has to do something about; null where time may mend it. */
+      /** The problem that needs an operator; null if time may solve it. */
       readonly code: UnavailableCode | null;
     }
   /** Never seen, or aborted by a restart, or older than the kept log. */
   | { readonly kind: 'unknown' };
 
-/** What a coordinator says of a transaction in doubt. */
+/** The coordinator's word on a transaction in doubt. */
 export type Resolution =
   | {
       readonly kind: 'committed';
@@ -147,30 +159,30 @@ export type Resolution =
     }
   | { readonly kind: 'pending'; readonly transaction: TransactionOrder }
   | { readonly kind: 'aborted'; readonly transaction: TransactionOrder }
-  /** Older than the kept log: the region that holds its lock is not to be believed. */
+  /** Older than the kept log: the region that holds its lock cannot be trusted. */
   | { readonly kind: 'forgotten'; readonly transaction: TransactionOrder };
 
-/** A read that is taken through the coordinator, where no region near the client has a lease. */
+/** A read through the coordinator, for clients without a leased region nearby. */
 export interface ReadRequest {
   readonly keys: readonly string[];
   readonly commands: readonly ReadCommand[];
   /** The region to read in, or null for the one that answers fastest. */
   readonly region: RegionId | null;
-  /** How many regions were sent it before and have not answered; 0 if it is left out. */
+  /** How many regions got it before and have not answered; 0 if omitted. */
   readonly unanswered?: number;
 }
 
-/** What came of it. `replies` are those of SnapshotResult, as one text (shared/contracts/reply.ts). */
+/** The answer to such a read. `replies` are those of SnapshotResult, as one text (shared/contracts/reply.ts). */
 export type ReadAnswer =
   | { readonly kind: 'read'; readonly replies: Bytes; readonly region: RegionId }
   | {
       readonly kind: 'unavailable';
       readonly faults: readonly RegionFault[];
-      /** Set where the shard has no members yet: why not, and what to do. */
+      /** Set if the shard has no members yet: why, and how to go on. */
       readonly notFounded?: string;
-      /** Set if it was sent as often as it may be without an answer, and is not sent again. */
+      /** Set if as many regions as may be got it and did not answer; no other one gets it. */
       readonly isUnanswered?: true;
-      /** Set if a region answered, and its keys were locked by another committed write at each look. */
+      /** Set if a region answered, and its keys were locked by another committed write each time. */
       readonly contendedIn?: RegionId;
     };
 
@@ -182,7 +194,7 @@ export interface CoordinatorStatus {
   readonly sequence: number;
   /** With fewer voters nothing is written. */
   readonly minVoters: number;
-  /** True while admission is held for the last step of a copy. */
+  /** True during the write pause at the end of a copy. */
   readonly held: boolean;
   /** Null once the shard has members. */
   readonly founding: FoundingStatus | null;
@@ -193,29 +205,29 @@ export interface CoordinatorStatus {
   readonly regions: readonly RegionStatus[];
 }
 
-/** Strong reads come to a region: it should have a lease for so long, ms. The coordinator bounds it. */
+/** A region that strong reads go to should have a lease for `forMs`, ms. The coordinator bounds it. */
 export interface LeaseWish {
   readonly region: RegionId;
   readonly forMs: number;
 }
 
-/** Which regions there are and how they stand. It holds their tokens, so it never leaves the Worker. */
+/** The regions and their state. It holds their tokens, so it never leaves the Worker. */
 export interface Directory {
   readonly regions: readonly RegionConfiguration[];
   readonly status: CoordinatorStatus;
 }
 
-/** What the edge calls on a coordinator, by RPC. */
+/** The methods of a coordinator for the edge's writes and reads, by RPC. */
 export interface CoordinatorApi {
   write(request: WriteRequest): Promise<WriteAnswer>;
   /**
-   * As {@link write} for each, in order, but all go out together: one round trip where nothing stands in their way. Each
-   * is a write of its own, and finds what those before it have left. One answer each.
+   * As {@link write} for each, in order, but all leave together: one round trip if they meet no obstacle. Each is a
+   * write of its own, and sees the effects of those before it. One answer per request.
    */
   writeAll(requests: readonly WriteRequest[]): Promise<readonly WriteAnswer[]>;
-  /** As {@link write}, but answers as soon as the frame is queued, or at once where it cannot be. */
+  /** As {@link write}, but answers as soon as the frame is queued, or at once if it cannot be. */
   accept(request: WriteRequest): Promise<WriteAnswer>;
-  /** What came of writes under these idempotency keys, also of one on its way; null where none came. */
+  /** The answers to writes under these idempotency keys, also to one on its way; null for a key without a write. */
   recall(requests: readonly RecallRequest[]): Promise<readonly (WriteAnswer | null)[]>;
   status(id: WriteId): Promise<WriteStatus>;
   /** Follows a storage write begun after the call, so a stale instance cannot answer. */
@@ -223,34 +235,37 @@ export interface CoordinatorApi {
   describe(): Promise<CoordinatorStatus>;
   /** A strong read that needs no lease. */
   read(request: ReadRequest): Promise<ReadAnswer>;
-  /** Strong reads come to regions, which should have leases for a while. Answers what a reader has to know of all. */
+  /**
+   * Strong reads go to these regions, which should have leases for a while. Answers a reader's directory of all
+   * regions.
+   */
   attend(wishes: readonly LeaseWish[]): Promise<Directory>;
   /** The regions that are configured or were added, without those removed; with tokens, so it never leaves the Worker. */
   regions(): Promise<readonly RegionConfiguration[]>;
 }
 
-/** What the edge asks of a coordinator about users' scripts, by RPC. Each answer follows a storage write. */
+/** The record of users' scripts, by RPC. Each answer follows a storage write. */
 export interface ScriptsApi {
   /**
-   * Keeps texts; `loaded` ones stay until they are flushed. One answer each; `full`: those that stay leave no room, and
-   * this one is not kept.
+   * Keeps texts; `loaded` ones stay until they are flushed. One answer per text; `full`: the texts that stay leave no
+   * room, and this one is not kept.
    */
   keepScripts(texts: readonly string[], loaded: boolean): Promise<readonly ('kept' | 'full')[]>;
-  /** The texts of digests (in lower case); null where there is none. */
+  /** The texts of digests (in lower case); null for an unknown one. */
   scriptTexts(shas: readonly string[]): Promise<readonly (string | null)[]>;
-  /** Which of the digests are known. */
+  /** True for each digest that is known. */
   scriptsKnown(shas: readonly string[]): Promise<readonly boolean[]>;
   flushScripts(): Promise<void>;
 }
 
-/** What operators ask of a coordinator, by RPC. */
+/** The methods of a coordinator for operators, by RPC. */
 export interface MembersApi {
   /** `address` comes with the order to add a region. */
   order(order: MemberOrder, address: RegionConfiguration | null): Promise<OrderAnswer>;
   /** Newest first, those before a sequence (null: from the newest). */
   history(before: number | null, limit: number): Promise<readonly MemberChange[]>;
   inDoubt(): Promise<InDoubt>;
-  /** The newest kept write to each of `keys`, as its sequence; null where the kept log has none. */
+  /** The newest kept write to each of `keys`, as its sequence; null if the kept log has none. */
   lastWrites(keys: readonly string[]): Promise<readonly (number | null)[]>;
 }
 

@@ -2,8 +2,8 @@ import type { Operation } from './frame.ts';
 
 /**
  * The write commands that a Redis without memory refuses (its flag `denyoom`), as far as writes may hold them. Every
- * other command goes through in a region that is full: it may be what makes room. `test/region/oracle/growing.test.ts` holds the
- * list against a server.
+ * other command goes through in a region that is full, since it may free memory. `test/region/oracle/growing.test.ts`
+ * compares the list with a server.
  */
 export const growingCommands: ReadonlySet<string> = new Set(
   (
@@ -15,10 +15,10 @@ export const growingCommands: ReadonlySet<string> = new Set(
   ).split(' '),
 );
 
-/** Of XGROUP these grow, and its others do not. */
+/** The subcommands of XGROUP that take memory. */
 export const growingOfGroups: ReadonlySet<string> = new Set(['CREATE', 'CREATECONSUMER']);
 
-/** True if a server without memory refuses the operation. What a script comes to nobody knows before it has run. */
+/** True if a server without memory refuses the operation. Of a script nobody knows before it has run. */
 export function isGrowing({ kind, args }: Operation): boolean {
   switch (kind) {
     case 'set':

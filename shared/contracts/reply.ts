@@ -2,7 +2,7 @@ import { assert } from '../assert.ts';
 import type { Bytes } from './bytes.ts';
 
 /**
- * A reply of a region with nothing lost: strings have one character per byte (U+0000 to U+00FF), and an integer that a
+ * A reply of a region, without loss: strings have one character per byte (U+0000 to U+00FF), and an integer that a
  * number does not hold exactly is a bigint.
  */
 export type RawReply =
@@ -17,7 +17,7 @@ export type RawReply =
 /** How deeply arrays may be nested in a text that is read; regions answer less. */
 const depthMaximum = 1_000;
 
-/** The reply with the tags of {@link RawReply}, told from an array. */
+/** True for a status or an error, the two tagged kinds of {@link RawReply}. */
 export function isTagged(
   reply: RawReply,
 ): reply is { readonly status: Bytes } | { readonly error: Bytes } {
@@ -26,7 +26,7 @@ export function isTagged(
 
 /**
  * The reply as RESP2, one character per byte. Equal replies have equal texts, and the text is as long as the bytes of
- * the reply plus a few per item, whatever the bytes are.
+ * the reply plus a few per item, for any bytes.
  */
 export function encodeReply(reply: RawReply): Bytes {
   const pieces: string[] = [];
@@ -34,7 +34,7 @@ export function encodeReply(reply: RawReply): Bytes {
   return pieces.join('');
 }
 
-/** Reads what {@link encodeReply} made. Throws InvariantViolation for any other text. */
+/** Reads a text of {@link encodeReply}. Throws InvariantViolation for any other text. */
 export function decodeReply(text: Bytes): RawReply {
   const [reply, end] = replyAt(text, 0, 0);
   assert(end === text.length, 'a reply ends where its text ends');

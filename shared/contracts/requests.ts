@@ -21,11 +21,11 @@ export interface KeptResponse {
   readonly body: string;
 }
 
-/** What is known of a request when it comes. */
+/** The state of a request as it arrives. */
 export type RequestBegun =
   /**
-   * It is to be carried out. Ids and secrets that it makes follow from `seed`, which is that of its first attempt: an
-   * attempt that was cut off and the next one make the same.
+   * It is to be carried out. Its ids and secrets follow from `seed`, which is that of the first attempt, so an attempt
+   * that was cut off and the next one make the same.
    */
   | { readonly kind: 'begun'; readonly seed: string; readonly keptUntil: number }
   | { readonly kind: 'done'; readonly response: KeptResponse; readonly keptUntil: number }
@@ -36,12 +36,12 @@ export type RequestBegun =
   /** As many requests are kept as there may be, of this token or of all. */
   | { readonly kind: 'full' };
 
-/** How an attempt ended: with a response that is kept, with nothing done (the key is free again), or nobody knows. */
+/** How an attempt ended: with a response that is kept, with nothing done (the key is free again), or unknown. */
 export type RequestEnd = KeptResponse | 'nothing-done' | 'unknown';
 
-/** What a coordinator keeps of such requests, by RPC. */
+/** The record of such requests that a coordinator keeps, by RPC. */
 export interface RequestsApi {
-  /** Asked twice with the same attempt, it answers the same. */
+  /** Repeated with the same attempt, it answers the same. */
   beginRequest(request: KeyedRequest): Promise<RequestBegun>;
   endRequest(request: KeyedRequest, end: RequestEnd): Promise<void>;
 }

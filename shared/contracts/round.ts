@@ -1,15 +1,20 @@
+/**
+ * The requests to a region and its answers: rounds, snapshots and inspections, as types. `functions/region` encodes
+ * them.
+ */
+
 import type { TransactionOrder } from '../ids.ts';
 import type { Bytes } from './bytes.ts';
 import type { Check, Operation } from './frame.ts';
 import type { RawReply } from './reply.ts';
 
 /**
- * The counter of an executed round and the fresh mark that it left in the region's history. Behind the mark stands a dot
- * and a digest of what the round came to, unless all that it asked for was done.
+ * The counter of an executed round and the fresh nonce that it left in the region's history. Unless all that the round
+ * asked for was done, a dot and a digest of its results follow the nonce.
  */
 export type RoundPair = readonly [counter: number, mark: string];
 
-/** What a region is told about a transaction: commit or abort, on all of its keys. */
+/** The decision about a transaction, as sent to a region: commit or abort, on all of its keys. */
 export interface Decision {
   readonly transaction: TransactionOrder;
   readonly outcome: 'commit' | 'abort';
@@ -21,9 +26,9 @@ export interface Part {
   readonly checks: readonly Check[];
   readonly operations: readonly Operation[];
   /**
-   * What an operation does that fails, as with WRONGTYPE. False: the part is undone whole. True: its error stands among
-   * the part's replies, the operation has changed nothing, and the others stand, as after MULTI and EXEC. A failed check
-   * and replies that are too large undo the part in both cases.
+   * The effect of an operation that fails, as with WRONGTYPE. False: the whole part is undone. True: its error stands
+   * among the part's replies, the operation has changed nothing, and the others stand, as after MULTI and EXEC. A
+   * failed check and replies that are too large undo the part in both cases.
    */
   readonly continueOnError: boolean;
 }
@@ -38,40 +43,41 @@ export interface Prepare {
 }
 
 /**
- * What the coordinator takes the region for when it sends a round. A round for a `voter` ends the copy phase of a region
- * whose epoch is lower. Rounds for others carry no decisions, prepares or lease.
+ * The region's role, as its coordinator sees it. A round for a `voter` ends the copy phase of a region whose epoch is
+ * lower. Rounds for others carry no decisions, prepares or lease.
  */
 export type Role = 'voter' | 'copying' | 'out';
 
-/** A lease is asked for with every round to a voter that should have one (rule Leases). */
+/** The lease that a round asks for: every round to a voter that should have one asks for it (rule R30). */
 export interface LeaseOrder {
   /**
-   * What the region's clock read in an earlier answer, ms: its lease lasts until this plus `ttlMs`, so that a delayed
-   * round cannot reach beyond the reading that it answers. Null grants nothing: only a reading is wanted.
+   * The region's clock in an earlier answer, ms: its lease lasts until this plus `ttlMs`, so that a delayed round
+   * cannot reach beyond the reading that it answers. Null grants nothing: only a reading is requested.
    */
   readonly reading: number | null;
   readonly ttlMs: number;
 }
 
-/** One key to be read for a copy, and from where on; '' is the beginning of its value. */
+/** One key to read for a copy, and the position to read from; '' is the beginning of its value. */
 export interface CopyKey {
   readonly key: Bytes;
   readonly from: string;
 }
 
 /**
- * How a key's value travels: as the server dumps it; as elements of its type, where a server knows no dump or the value
- * is too large for one round; or `absent`: only the keys that do not exist are answered, to be removed at the target,
+ * How a key's value travels: as the server dumps it; as elements of its type, if a server knows no dump or the value is
+ * too large for one round; or `absent`: the answer lists only the keys that do not exist, to be removed at the target,
  * and those that have an expiry, since they may be gone before they are copied.
  */
 export type CopyForm = 'dump' | 'logical' | 'absent';
 
-/** What a round does for a copy, after its decisions and prepares. */
+/** The step of a copy that a round takes, after its decisions and prepares. */
 export type CopyStep =
   /**
    * At the target: the copy `token` begins. Drops the shard's locks, shadows, `done` and lease, and takes the round's
-   * floor. The region may hold no state, the round's generation, or one of `replaces`, which is dropped for the round's.
-   * So is that of `agreed`, the state of another Lockstep, if the region holds no more keys than the round `takes`.
+   * low watermark. The region may hold no state, the round's generation, or one of `replaces`, which is dropped for the
+   * round's. So is that of `agreed`, the state of another Lockstep, if the region holds no more keys than the round
+   * `takes`.
    */
   | {
       readonly kind: 'begin';
@@ -89,7 +95,7 @@ export type CopyStep =
     }
   /** At the source: these keys with their values. */
   | { readonly kind: 'read'; readonly keys: readonly CopyKey[]; readonly form: CopyForm }
-  /** At the target: what the source answered. `data` is CopyItem's, as it came. */
+  /** At the target: the answer of the source. `data` is CopyItem's, unchanged. */
   | {
       readonly kind: 'write';
       readonly token: string;
@@ -99,29 +105,29 @@ export type CopyStep =
   /** At the target: the keys from `cursor` on, without values. */
   | { readonly kind: 'list'; readonly cursor: string; readonly count: number };
 
-/** A key as the source has it at one moment without a lock; what to write at the target is in `data`. */
+/** A key as the source has it at one moment without a lock, and in `data` how to write it at the target. */
 export interface CopyItem {
   readonly key: Bytes;
-  /** The JSON text that the target's script reads; nobody looks into it on the way. */
+  /** The JSON text that the target's script reads; opaque on the way. */
   readonly data: string;
-  /** From where the value goes on; null where this was the last of it. */
+  /** The position at which the value goes on; null if this was the last piece. */
   readonly next: string | null;
 }
 
-/** What came of a copy step. */
+/** The result of a copy step. */
 export type CopyReply =
   | { readonly kind: 'begun' }
   /** Of a scan or a read. */
   | {
       readonly kind: 'read';
       readonly items: readonly CopyItem[];
-      /** Keys under a lock: their next value is on its way, so they are to be read again later. */
+      /** Keys under a lock: their next value is on its way, so they have to be read again later. */
       readonly locked: readonly Bytes[];
-      /** Keys that the answer had no room for. */
+      /** Keys for which the answer had no room. */
       readonly left: readonly Bytes[];
-      /** Where the scan goes on; null at its end and for a read. */
+      /** The cursor of the next scan; null at the end and for a read. */
       readonly cursor: string | null;
-      /** For a scan: how many keys the source holds, as DBSIZE says; null for a read. */
+      /** For a scan: the number of keys in the source, by DBSIZE; null for a read. */
       readonly total: number | null;
     }
   /** `failed` are the keys that this server could not take in this form, with its reason. */
@@ -130,7 +136,9 @@ export type CopyReply =
       readonly failed: readonly { readonly key: Bytes; readonly reason: string }[];
     }
   | { readonly kind: 'listed'; readonly keys: readonly Bytes[]; readonly cursor: string | null }
-  /** The token is not that of the region's copy phase, the number is not above the highest seen, or the epoch is old. */
+  /**
+   * The token is not that of the region's copy phase, the number is not above the highest seen, or the epoch is old.
+   */
   | { readonly kind: 'refused'; readonly by: 'token' | 'number' | 'epoch' };
 
 /** One request to one region: every decision that it has not acknowledged, then prepares. Runs as one script. */
@@ -144,8 +152,8 @@ export interface Round {
   /** True until the region has answered once under this generation: it may take it if it holds no state at all. */
   readonly begin: boolean;
   /**
-   * A region without state is taken, by `begin` or by the beginning of a copy, only if it holds no more keys than this.
-   * They are none of Lockstep's: 0, unless an operator has agreed to a number.
+   * A region without state takes the generation, by `begin` or by the first step of a copy, only if it holds no more
+   * keys than this. They are none of Lockstep's: 0, unless an operator has agreed to a number.
    */
   readonly takes: number;
   /** True until the region has answered once in this incarnation: it lists the locks of older ones. */
@@ -154,7 +162,9 @@ export interface Round {
   readonly floor: TransactionOrder;
   /** The highest acknowledged pair, or null before the first. */
   readonly seen: RoundPair | null;
-  /** A fresh mark for this round. One that raises no fence and has no decision, prepare or copy step leaves none. */
+  /**
+   * A fresh nonce for this round. A round that raises no fence and has no decision, prepare or copy step leaves none.
+   */
   readonly mark: string;
   readonly decisions: readonly Decision[];
   readonly prepares: readonly Prepare[];
@@ -173,11 +183,14 @@ export type Refusal =
   /** A round for a voter came to a region that is being copied and has seen its epoch. */
   | { readonly kind: 'phase' };
 
-/** What became of one decision. */
+/** The result of one decision. */
 export type DecisionReply =
   /** Applied now, or settled before. */
   | 'acknowledged'
-  /** A commit above the floor that finds neither its locks nor a record in `done`: a prepared transaction is gone. */
+  /**
+   * A commit above the low watermark that finds neither its locks nor a record in `done`: a prepared transaction is
+   * gone.
+   */
   | 'lost'
   /** It holds locks in a form of a later release, which nobody here can apply; they stay. */
   | 'unreadable'
@@ -185,9 +198,10 @@ export type DecisionReply =
   | 'refused';
 
 /**
- * A vote. `yes` carries the outcome of every part as a text (PartOutcomeTag) that is equal in every region that holds
- * the same data, and one fingerprint per key, in the order of the prepare's keys: '' where the old value did not matter, `absent`,
- * `persistent` (no expiry), or the expiry in ms. Behind them stands a digest of what scripts wrote, where there are any.
+ * A vote. `yes` carries the outcome of every part as a text (PartOutcomeTag) that is equal in every region with the
+ * same data, and one fingerprint per key, in the order of the prepare's keys: '' if the old value did not matter,
+ * `absent`, `persistent` (no expiry), or the expiry in ms. A digest of the commands by which scripts wrote follows, if
+ * there are any.
  */
 export type Vote =
   | {
@@ -195,7 +209,7 @@ export type Vote =
       readonly outcomes: readonly Bytes[];
       readonly fingerprints: readonly string[];
     }
-  /** At or below the floor, or already in `done`. */
+  /** The transaction is at or below the low watermark, or already in `done`. */
   | { readonly kind: 'late' }
   /** It holds its locks already; nothing ran. Not a vote. */
   | { readonly kind: 'duplicate' }
@@ -204,8 +218,8 @@ export type Vote =
   /** The region has seen a higher epoch or incarnation than this round's. */
   | { readonly kind: 'fenced'; readonly by: 'epoch' | 'incarnation' }
   /**
-   * Scripts of these parts touched keys that their transaction does not list, `everyKey` among them where they looked at
-   * all keys. Nothing is staged; with these keys listed as well it may be.
+   * Scripts of these parts touched keys that their transaction does not list; `everyKey` is among them if a script
+   * looked at all keys. Nothing is staged; a transaction that lists these keys too may be.
    */
   | {
       readonly kind: 'unlisted';
@@ -215,7 +229,7 @@ export type Vote =
   | { readonly kind: 'lacking'; readonly part: number; readonly command: string }
   /**
    * The server itself refused a step that others may carry out: it has no memory left, is a replica, cannot write to
-   * its disk. `code` is that of its error, such as OOM; `part` is whose step it was, null if of none. Nothing is staged.
+   * its disk. `code` is that of its error, such as OOM; `part` is the part that it refused, or null. Nothing is staged.
    */
   | {
       readonly kind: 'denied';
@@ -224,8 +238,8 @@ export type Vote =
       readonly part: number | null;
     }
   /**
-   * It could not be staged, or not in time. `isEndless`: staging it alone took longer than its vote may. `most`: only so
-   * many of its first parts have room for their replies together.
+   * It could not be staged, or not in time. `isEndless`: staging it alone took longer than its vote may. `most`: the
+   * number of its first parts whose replies have room together.
    */
   | {
       readonly kind: 'refused';
@@ -235,10 +249,10 @@ export type Vote =
     };
 
 /**
- * The outcome of a part begins with its tag, and is written as RESP2 with one character per byte (reply.ts):
- * `[0, reply, …]` with one reply per operation; `[1, i, actual]` if check `i` failed, `actual` being what was found
- * (nil: absent; at most its first 1,000 bytes); `[2, i, text]` if operation `i` failed with the error `text`. An
- * operation of a part that keeps going, and failed, has an error as its reply.
+ * The outcome of a part begins with its tag, and is written as RESP2 with one character per byte (reply.ts): `[0,
+ * reply, …]` with one reply per operation; `[1, i, actual]` if check `i` failed, with the actual value (nil: absent; at
+ * most its first 1,000 bytes); `[2, i, text]` if operation `i` failed with the error `text`. In a part with
+ * `continueOnError`, an operation that failed has an error as its reply.
  */
 export type PartOutcomeTag = 0 | 1 | 2;
 
@@ -250,16 +264,16 @@ export interface OlderLock {
 
 /** A region's answer to a round that it executed. */
 export interface RoundReply {
-  /** One a decision, in order. */
+  /** One per decision, in order. */
   readonly decisions: readonly DecisionReply[];
-  /** One a prepare, in order. */
+  /** One per prepare, in order. */
   readonly votes: readonly Vote[];
   /** The last pairs of the region's history, newest last. */
   readonly marks: readonly RoundPair[];
   readonly older: readonly OlderLock[];
-  /** True where more locks of older incarnations are left than one answer lists. */
+  /** True if one answer cannot list all locks of older incarnations. */
   readonly olderTruncated: boolean;
-  /** The region's clock, ms, where the round asked for a lease; else null. */
+  /** The region's clock, ms, if the round asked for a lease; else null. */
   readonly clock: number | null;
   readonly copy: CopyReply | null;
   /**
@@ -269,7 +283,7 @@ export interface RoundReply {
   readonly isFull: boolean | null;
 }
 
-/** What comes of a round: an answer, a refusal, or nothing that can be trusted. */
+/** The result of a round: an answer, a refusal, or nothing that can be trusted. */
 export type RoundResult =
   | { readonly kind: 'executed'; readonly reply: RoundReply }
   | { readonly kind: 'refused'; readonly refusal: Refusal }
@@ -292,20 +306,24 @@ export interface SnapshotRequest {
   readonly generation: number;
   /** False skips the lease and the locks: committed, possibly old. */
   readonly strong: boolean;
-  /** True where the region has to have a lease: it is asked without its coordinator. Counts for a strong snapshot only. */
+  /**
+   * True if the region needs a lease: the reader does not go through the coordinator. Counts for a strong snapshot
+   * only.
+   */
   readonly leased: boolean;
-  /** The region has to have this pair in its history, or it has lost writes; null where nobody can name one. */
+  /** The pair that has to be in the region's history, or it has lost writes; null if the reader knows none. */
   readonly seen: RoundPair | null;
-  /** Commits that a coordinator has confirmed; they are applied first, where their locks are found. */
+  /** Commits that a coordinator has confirmed; the region applies them first, if it finds their locks. */
   readonly settle: readonly Decision[];
   readonly keys: readonly string[];
   readonly commands: readonly ReadCommand[];
 }
 
-/** What comes of a snapshot. */
+/** The result of a snapshot. */
 export type SnapshotResult =
   /**
-   * `replies`: one per command; a command that failed has an error there. `locks`: the locks met on the keys; empty where `strong` is false.
+   * `replies`: one per command; a command that failed has an error there. `locks`: the locks met on the keys; empty if
+   * `strong` is false.
    */
   | {
       readonly kind: 'read';
@@ -316,12 +334,15 @@ export type SnapshotResult =
   /** `isUnanswered`: it was sent and nothing came back, so the region may still be at it. */
   | { readonly kind: 'silent'; readonly reason: string; readonly isUnanswered?: true };
 
-/** True if a user's script is among `commands`: what that does in one region it would do in the next one too. */
+/** True if a user's script is among `commands`: a script that blocks one region would block the next one too. */
 export function holdScript(commands: readonly ReadCommand[]): boolean {
   return commands.some(({ args }) => args[0] === 'EVAL_RO');
 }
 
-/** A look at keys or locks of a region, for operators. It changes nothing, leaves no mark and needs no generation. */
+/**
+ * An inspection of keys or locks of a region, for operators. It changes nothing, leaves no nonce and needs no
+ * generation.
+ */
 export type Inspection =
   /** The keys from `cursor` on, about `count`, without Lockstep's own. */
   | { readonly kind: 'scan'; readonly cursor: string; readonly count: number }
@@ -332,12 +353,12 @@ export type Inspection =
 /** A key as an inspection finds it. */
 export interface InspectedKey {
   readonly key: Bytes;
-  /** Null where the key does not exist; '' where locks alone were asked for. */
+  /** Null if the key does not exist; '' if only locks were requested. */
   readonly digest: string | null;
   readonly holder: TransactionOrder | null;
 }
 
-/** What comes of an inspection; `cursor` is null at the end, `more` true where locks were left out. */
+/** The result of an inspection; `cursor` is null at the end, and `more` is true if not all locks are listed. */
 export type InspectionResult =
   | {
       readonly kind: 'inspected';
@@ -347,20 +368,20 @@ export type InspectionResult =
     }
   | { readonly kind: 'silent'; readonly reason: string };
 
-/** What a plain command brought; `error` is the server's own. */
+/** The result of a plain command; `error` is the server's own. */
 export type CommandResult =
   | { readonly kind: 'answered'; readonly reply: unknown }
   | { readonly kind: 'error'; readonly message: string }
   | { readonly kind: 'silent'; readonly reason: string };
 
-/** One region, as the shells see it. What has no usable answer is a value, never a throw. */
+/** One region, as the shells see it. The lack of a usable answer is a value, never a throw. */
 export interface RegionClient {
   /** Sends the round exactly once. Silent after `timeoutMs`. */
   round(round: Round, timeoutMs: number): Promise<RoundResult>;
   snapshot(request: SnapshotRequest, timeoutMs: number): Promise<SnapshotResult>;
   /**
-   * A digest of each key is of its type, its expiry and its value, whatever the order or encoding in which a server
-   * keeps it, so that equal keys have equal digests in every region.
+   * The digest of a key covers its type, expiry and value, but not the order or encoding in which a server keeps it, so
+   * equal keys have equal digests in every region.
    */
   inspect(shard: number, inspection: Inspection, timeoutMs: number): Promise<InspectionResult>;
   /** A plain command, for the doctor. It is sent once. */

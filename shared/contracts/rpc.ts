@@ -17,12 +17,12 @@ export interface RpcCall {
   readonly values: readonly unknown[];
 }
 
-/** What a call came to. `unfit`: this object and its caller, or its storage, do not fit together; nothing was done. */
+/** The result of a call. `unfit`: this object and its caller, or its storage, do not fit together; nothing was done. */
 export type RpcAnswer =
   | { readonly kind: 'answered'; readonly value: unknown }
   | { readonly kind: 'unfit'; readonly detail: string };
 
-/** An object that can be called: what each of them offers by RPC, and all that it offers. */
+/** An object that can be called: this method is all that it offers by RPC. */
 export interface RpcTarget {
   call(call: RpcCall): Promise<RpcAnswer>;
 }
@@ -30,13 +30,16 @@ export interface RpcTarget {
 /**
  * How an answer is proved to come from the owner of the storage (rule R17).
  *
- * - `stored`: the answer follows a storage write begun after the question came; where there was none, one is made.
+ * - `stored`: the answer follows a storage write begun after the request came; if there was none, one is made.
  * - `core`: the core decides in each step whether its answers need a proof, and makes it.
  * - `none`: the answer shows no state; the text says why.
  */
 export type Proof = 'stored' | 'core' | { readonly none: string };
 
-/** Methods that an object serves, each with the proof of its answers. An entry is missed by the compiler. */
+/**
+ * The methods that an object serves, each with the proof of its answers. The compiler misses an entry that is not
+ * there.
+ */
 export type Served<Api> = {
   readonly [Name in keyof Api]: { readonly proof: Proof; readonly run: Api[Name] };
 };
@@ -49,14 +52,14 @@ export interface ProvingStorage {
   prove(): void;
 }
 
-/** Thrown where the two ends of a call do not fit together: nothing was done, and a repetition may find that they do. */
+/** Thrown if the two ends of a call do not fit together: nothing was done, and a retry may find that they do. */
 export class UnfitVersion extends Error {
   override readonly name = 'UnfitVersion';
 }
 
 type Method = { readonly proof: Proof; readonly run: (...values: never[]) => Promise<unknown> };
 
-/** Carries out a call. Rejects with what the method throws. `storage` is null for an object that proves nothing. */
+/** Carries out a call. Rejects with the error of the method. `storage` is null for an object that proves nothing. */
 export async function serveCall<Api>(
   served: Served<Api>,
   storage: ProvingStorage | null,
@@ -76,11 +79,11 @@ export async function serveCall<Api>(
   return { kind: 'answered', value };
 }
 
-/** Calls an object as if it were here. `target` is asked for with each call, since a stub that has failed stays so. */
+/** Calls an object as if it were local. `target` is called each time, since a stub that has failed stays broken. */
 export function remote<Api extends object>(target: () => RpcTarget): Api {
   const handler: ProxyHandler<object> = {
     get(_, method) {
-      // Whoever awaits the proxy itself asks for this one.
+      // `await` on the proxy itself looks for this method.
       if (typeof method !== 'string' || method === 'then') return undefined;
       return async (...values: readonly unknown[]) => {
         const answer = await target().call({ version: rpcVersion, method, values });

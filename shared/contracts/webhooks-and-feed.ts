@@ -1,7 +1,12 @@
+/**
+ * Webhook endpoints and the change feed: the messages between the coordinator, the couriers, the feed and the edge, as
+ * types.
+ */
+
 import type { RegionId, WriteId } from '../ids.ts';
 import type { MemberChange } from './members.ts';
 
-/** What a client can be told of by a signed callback. */
+/** The events for which a client can get a signed callback. */
 export const eventTypes = [
   /** The decision is durable. */
   'write.committed',
@@ -52,20 +57,20 @@ export interface Subscription {
   readonly createdAt: number;
 }
 
-/** What may be changed of a subscription. */
+/** The changeable fields of a subscription. */
 export type SubscriptionPatch = Partial<
   Pick<Subscription, 'url' | 'events' | 'prefixes' | 'values' | 'description' | 'disabled'>
 >;
 
-/** What became of a new subscription. */
+/** The result of a new subscription. */
 export type Subscribed =
   | { readonly kind: 'created' }
-  /** Its owner has one that asks for the same already. */
+  /** Its owner has an equal subscription already. */
   | { readonly kind: 'known'; readonly subscription: Subscription }
-  /** There are as many as there can be; `detail` says of what. */
+  /** There is no room for another; `detail` names the limit. */
   | { readonly kind: 'full'; readonly detail: string };
 
-/** What became of a change of a subscription. */
+/** The result of a change of a subscription. */
 export type SubscriptionChange =
   | { readonly kind: 'changed'; readonly subscription: Subscription }
   | { readonly kind: 'unknown' }
@@ -104,16 +109,16 @@ export interface WriteEventBody {
     readonly transaction: string | null;
     readonly sequence: number | null;
     readonly keys: readonly string[];
-    /** True if they are too large to send to all who are told of the write; then `keys` is empty. */
+    /** True if they are too large to send to everybody who gets the event; then `keys` is empty. */
     readonly keysOmitted?: boolean;
-    /** For `write.confirmed`: ms from the decision to each region's acknowledgement; null where a restart lies between. */
+    /** For `write.confirmed`: ms from the decision to each region's acknowledgement; null if a restart lies between. */
     readonly regions?: Readonly<Record<RegionId, number | null>>;
     /** For `write.aborted`: why. */
     readonly reason?: string;
-    /** On request, for a committed write: the commands as every region ran them, and what each answered. */
+    /** On request, for a committed write: the commands as every region ran them, and the reply of each. */
     readonly commands?: readonly (readonly string[])[];
     readonly results?: readonly unknown[];
-    /** True where they were asked for and are too large to send. */
+    /** True if they were requested and are too large to send. */
     readonly valuesOmitted?: boolean;
   };
 }
@@ -125,7 +130,7 @@ export interface SigningKey {
   readonly publicKey: string;
 }
 
-/** What a coordinator hands over to a courier. */
+/** The events that a coordinator hands over to a courier. */
 export interface Handover {
   /** For an endpoint of callbacks, its target; null for a subscription, whose courier has been configured. */
   readonly target: { readonly url: string; readonly secret: string | null } | null;
@@ -133,13 +138,13 @@ export interface Handover {
   readonly events: readonly OwedEvent[];
 }
 
-/** A delivery, done or still to come, as the log tells it. */
+/** A delivery in the log, done or still to come. */
 export interface DeliveryRecord {
   readonly event: string;
   readonly type: EventType;
   readonly state: 'waiting' | 'delivered' | 'failed';
   readonly attempts: number;
-  /** Of the last attempt: the status, or null where there was no answer. */
+  /** Of the last attempt: the status, or null if there was no answer. */
   readonly status: number | null;
   readonly ms: number | null;
   /** The beginning of the answer, or why there was none. */
@@ -160,7 +165,7 @@ export interface DeliveryAttempt {
   readonly answer: string;
 }
 
-/** A delivery with all that is kept of it. */
+/** A delivery with everything that is kept of it. */
 export interface DeliveryDetail extends DeliveryRecord {
   /** The JSON text that is sent. */
   readonly body: string;
@@ -188,7 +193,7 @@ export interface DeliveryPage {
   readonly before: number | null;
 }
 
-/** What is called on a courier, by RPC. One courier object an endpoint; its name is the endpoint's id. */
+/** The methods of a courier, by RPC. There is one courier object per endpoint; its name is the endpoint's id. */
 export interface CourierApi {
   /** Sets or changes the target of a subscription. `secret` null keeps the present one. */
   configure(target: {
@@ -198,8 +203,9 @@ export interface CourierApi {
     readonly signingKey: SigningKey;
   }): Promise<void>;
   /**
-   * Takes over events; answers when they are durable. The same event handed over twice is one delivery. It asks that
-   * nothing be handed over for `restMs`: 0, unless the endpoint is failing and would not be sent anything sooner.
+   * Takes over events; answers when they are durable. The same event handed over twice is one delivery. `restMs` is the
+   * time for which nothing more should be handed over: 0, unless the endpoint is failing and would not be sent anything
+   * sooner.
    */
   deliver(endpoint: EndpointId, handover: Handover): Promise<{ readonly restMs: number }>;
   /** Signs with both secrets until `overlapMs` have passed, then with the new one alone. */
@@ -207,17 +213,19 @@ export interface CourierApi {
   deliveries(query: DeliveryQuery): Promise<DeliveryPage>;
   /** One delivery with its payload and its attempts; null if the log has none of this event. */
   delivery(event: string): Promise<DeliveryDetail | null>;
-  /** Sends deliveries that have ended again, under their ids. Answers how many; at most limits.deliveriesPerReplay. */
+  /**
+   * Sends deliveries that have ended again, under their ids. Answers their number; at most limits.deliveriesPerReplay.
+   */
   replay(what: ReplayQuery): Promise<number>;
-  /** Goes on after `endpoint.disabled`; what is owed is sent. */
+  /** Goes on after `endpoint.disabled`; the outbox is sent. */
   enable(): Promise<void>;
-  /** Stops sending; what is owed is kept. */
+  /** Stops sending; the outbox is kept. */
   disable(reason: string): Promise<void>;
   /** Forgets everything. */
   remove(): Promise<void>;
 }
 
-/** A committed write, as the change feed tells it; or a change of members, which has no id, transaction and keys. */
+/** A committed write in the change feed; or a change of members, which has no id, transaction and keys. */
 export interface Change {
   readonly sequence: number;
   readonly id: WriteId;
@@ -228,7 +236,7 @@ export interface Change {
   /** With values: the deterministic commands, in order, and the part text with their replies (PartOutcomeTag). */
   readonly commands?: readonly (readonly string[])[];
   readonly part?: string;
-  /** Set for a change of members; told only to those who ask for them. */
+  /** Set for a change of members; only those who ask for them get it. */
   readonly member?: MemberChange;
 }
 
@@ -248,17 +256,17 @@ export type ChangesAnswer =
   | {
       readonly kind: 'page';
       readonly changes: readonly Change[];
-      /** Where to go on: every change up to it has been looked at. */
+      /** The cursor of the next page: every change up to it has been looked at. */
       readonly next: number;
       /** The newest sequence. */
       readonly newest: number;
     }
-  /** The asked place is older than the kept log, whose oldest change has the sequence `oldest`. */
+  /** The requested cursor is older than the kept log, whose oldest change has the sequence `oldest`. */
   | { readonly kind: 'expired'; readonly oldest: number }
-  /** The asked place lies after the newest change. */
+  /** The requested cursor lies after the newest change. */
   | { readonly kind: 'ahead'; readonly newest: number };
 
-/** What a coordinator answers about the feed and the subscriptions of its shard, by RPC. */
+/** The feed and the subscriptions of a coordinator's shard, by RPC. */
 export interface SubscriptionsApi {
   changes(query: ChangesQuery): Promise<ChangesAnswer>;
   /** The feed has followers: commits are published to it from now on. Answers the newest sequence. */
@@ -267,20 +275,23 @@ export interface SubscriptionsApi {
   subscriptions(): Promise<readonly Subscription[]>;
   changeSubscription(endpoint: EndpointId, patch: SubscriptionPatch): Promise<SubscriptionChange>;
   unsubscribe(endpoint: EndpointId): Promise<boolean>;
-  /** Owes a subscription once more what it asks for since a moment, ms; null where there is none. */
+  /**
+   * Queues for a subscription again the events that it asks for since a moment, ms. Answers their number; null if there
+   * is no such subscription.
+   */
   recover(endpoint: EndpointId, since: number): Promise<number | null>;
   signingKey(): Promise<SigningKey>;
-  /** A courier has given an endpoint up. Marks it, and tells the other subscriptions. */
+  /** A courier has given an endpoint up. Marks it, and notifies the other subscriptions. */
   disabled(endpoint: EndpointId, reason: string): Promise<void>;
   /**
-   * A courier had an answer after which nothing is to be sent to any address of a host for `restMs`. Answers for how long
-   * the host rests in all, ms: others may have said the same.
+   * A courier had an answer after which nothing should be sent to any address of a host for `restMs`. Answers for how
+   * long the host rests in all, ms: other couriers may have reported the same.
    */
   hostRests(host: string, restMs: number): Promise<number>;
 }
 
-/** What is called on the feed's fan-out object, by RPC. Followers come by `fetch` with an upgrade to WebSocket. */
+/** The methods of the feed's fan-out object, by RPC. Followers come by `fetch` with an upgrade to WebSocket. */
 export interface FeedApi {
-  /** New changes, contiguous and in order, with values. Answers how many follow; 0 stops the publishing. */
+  /** New changes, contiguous and in order, with values. Answers the number of followers; 0 stops the publishing. */
   publish(changes: readonly Change[]): Promise<number>;
 }

@@ -35,9 +35,9 @@ import { Transactions } from './transactions/transactions.ts';
 type Event<Kind> = Extract<CoordinatorEvent, { kind: Kind }>;
 
 /**
- * The coordinator of one shard: two-phase commit over its voters, and the regions' way out of the vote and back. It does
- * no I/O; each event goes in by `step`, and what is to be stored, sent and answered comes out. PROTOCOL.md says why each
- * rule is there.
+ * The coordinator of one shard: two-phase commit over its voters, and the regions' way out of the vote and back. It
+ * does no I/O; each event goes in by `step`, and the writes to store, the requests to send and the replies come out.
+ * PROTOCOL.md says why each rule is there.
  */
 export class CoordinatorCore implements CoordinatorView {
   readonly #config: CoordinatorConfig;
@@ -118,7 +118,10 @@ export class CoordinatorCore implements CoordinatorView {
     this.#takeUpUnconfirmed();
   }
 
-  /** Takes in one event at `now` (ms). `entropy` is fresh randomness, short and without spaces, for marks of rounds. */
+  /**
+   * Takes in one event at `now` (ms). `entropy` is fresh randomness, short and without spaces, for the nonces of
+   * rounds.
+   */
   step(event: CoordinatorEvent, now: number, entropy: string): Ready {
     assert(this.#ready.ended === null, 'an instance that has ended takes no events');
     this.#ready.begin(now);
@@ -130,7 +133,7 @@ export class CoordinatorCore implements CoordinatorView {
     if (this.#ready.due) this.#sweep();
     this.#deciding.batch();
     this.#members.advance();
-    // What a change of members lets go need not wait for the next event.
+    // A change of members may free frames; they need not wait for the next event.
     this.#deciding.batch();
     if (this.#ready.ended === null) this.#send(entropy);
     this.#noteRest(epoch);
@@ -138,7 +141,9 @@ export class CoordinatorCore implements CoordinatorView {
     return this.#ready.build();
   }
 
-  /** True while something is undecided, unacknowledged or unsaid: the instance has to be woken after a crash. */
+  /**
+   * True while something is undecided, unacknowledged or still to be sent: the instance has to be woken after a crash.
+   */
   get busy(): boolean {
     if (this.#members.founding.isComparing) return true;
     return this.#frames.pendingCount > 0 || this.#links.busy || this.#lookups.busy;
@@ -150,8 +155,8 @@ export class CoordinatorCore implements CoordinatorView {
   }
 
   /**
-   * What this coordinator's clock shows when the machine's shows `given`, ms: by it moments are judged that a caller names,
-   * and those count that follow from a length of time.
+   * The reading of this coordinator's clock when the machine's reads `given`, ms. Moments that a caller names are
+   * judged by it, and moments that follow from a length of time are counted on it.
    */
   clockAt(given: number): number {
     return this.#clock.read(given);
@@ -316,7 +321,7 @@ export class CoordinatorCore implements CoordinatorView {
   }
 }
 
-/** True for what clients and operators want; all else is the coordinator's own. */
+/** True for events from clients and operators; all others are the coordinator's own. */
 function isWork({ kind }: CoordinatorEvent): boolean {
   switch (kind) {
     case 'write-received':

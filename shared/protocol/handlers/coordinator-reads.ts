@@ -21,15 +21,18 @@ interface Lookup {
   readonly since: number;
   readonly until: number;
   settle: readonly Decision[];
-  /** Where the last look met a lock of a committed write; null if it met none. */
+  /** The region whose last snapshot met a lock of a committed write; null if it met none. */
   contendedIn: RegionId | null;
   looks: number;
-  /** Regions that were sent it and have not answered. */
+  /** The number of regions that got it and have not answered. */
   unanswered: number;
   readonly faults: RegionFault[];
 }
 
-/** A snapshot on its way. `since` is when its region became a voter: it has to be the same vote when it answers. */
+/**
+ * A snapshot on its way. `since` is when its region became a voter: the answer counts only if it is the same vote
+ * still.
+ */
 interface Look {
   readonly lookup: Lookup;
   readonly link: RegionLink;
@@ -37,8 +40,8 @@ interface Look {
 }
 
 /**
- * Strong reads without a lease (rule R25). The snapshot is taken in a voter, after the read came; the proof follows it,
- * so no other instance can have decided anything by then, and what this one decided is under a lock in that voter.
+ * Strong reads without a lease (rule R40). The snapshot is taken in a voter, after the read came; the proof follows it,
+ * so no other instance can have decided anything by then, and the decisions of this one are under a lock in that voter.
  */
 export class CoordinatorReads {
   readonly #ready: ReadyBuilder;
@@ -96,7 +99,7 @@ export class CoordinatorReads {
     });
   }
 
-  /** The shard has no members: nobody can be asked. */
+  /** The shard has no members, so no region can answer. */
   refuseAll({ faults, reason }: WriteRefusal): void {
     for (const { ticket } of this.#waiting.splice(0)) {
       const answer = { kind: 'unavailable', faults, notFounded: reason } as const;
@@ -153,7 +156,7 @@ export class CoordinatorReads {
       if (result.kind === 'silent' && result.isUnanswered) lookup.unanswered += 1;
       if (isSpent(lookup)) this.#giveUp(lookup);
       else this.#waiting.push(lookup);
-      // One that lets a read wait would let each read wait anew.
+      // Without this, a region that lets one read wait would let every read wait.
       if (result.kind === 'silent')
         link.readsElsewhereUntil = this.#ready.now + limits.silentRegionAvoidedMs;
       return;
@@ -227,7 +230,7 @@ export class CoordinatorReads {
     );
     const wanted = request.region;
     const places = able.filter(({ region }) => wanted === null || region === wanted);
-    // Where all have failed, the one that failed least often is tried again: a connection may have been lost.
+    // If all have failed, the one that failed least often is tried again: a connection may have been lost.
     const failures = (link: RegionLink) =>
       faults.filter(({ region }) => region === link.region).length;
     const isAvoided = (link: RegionLink) => Number(link.readsElsewhereUntil > this.#ready.now);
@@ -250,7 +253,7 @@ export class CoordinatorReads {
         const ailing = health.kind === 'answering' ? 'it is no voter' : health.reason;
         return { region, reason: leaving?.detail ?? ailing };
       });
-    // What each region said last.
+    // The last fault of each region.
     const last = new Map([...unable, ...faults].map((fault) => [fault.region, fault]));
     const spent = isSpent(lookup) ? ({ isUnanswered: true } as const) : {};
     const answer = {
@@ -264,10 +267,11 @@ export class CoordinatorReads {
 }
 
 /**
- * True if the look settled the lock that the last one had met in this region, and the one key is locked by a later write
- * already. That write was prepared here after the first look, so it was decided after the read had begun, if at all: the
- * value between the two writes was the present one at a moment of the read. Without this rule a key that is written all
- * the time could not be read. For several keys it would not do: two readers could see two writes in different orders.
+ * True if this snapshot settled the lock that the last one met in this region, and the one key is locked by a later
+ * write already. That write was prepared here after the first snapshot, so it was decided after the read had begun, if
+ * at all: the value between the two writes was the present one at a moment of the read. Without this rule a key that is
+ * written all the time could not be read. It does not hold for several keys: two readers could see two writes in
+ * different orders.
  */
 function isOutrun({ request, settle }: Lookup, holders: ReadonlyMap<string, unknown>): boolean {
   const isOfOneKey = request.keys.length === 1 && !holdScript(request.commands);
@@ -275,7 +279,7 @@ function isOutrun({ request, settle }: Lookup, holders: ReadonlyMap<string, unkn
   return !settle.some(({ transaction }) => holders.has(keyOf(transaction)));
 }
 
-/** True if a read was sent as often as it may be without an answer (R40). */
+/** True if as many regions as may be got the read and did not answer (R40). */
 function isSpent({ request, unanswered }: Lookup): boolean {
   const most = holdScript(request.commands) ? limits.unansweredPerScript : limits.unansweredPerRead;
   return unanswered >= most;

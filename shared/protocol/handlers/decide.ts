@@ -20,7 +20,7 @@ import { isTooLargeToStore, storageFault, storedBytes } from '../transactions/st
 import type { Transaction } from '../transactions/transaction.ts';
 import type { Transactions } from '../transactions/transactions.ts';
 
-/** All that deciding works on. */
+/** The parts of the coordinator that decisions change. */
 export interface DecidingParts {
   readonly config: CoordinatorConfig;
   readonly ready: ReadyBuilder;
@@ -35,14 +35,14 @@ export interface DecidingParts {
 
 type Diverged = Extract<Agreement, { kind: 'diverged' }>;
 
-/** From queued frames to transactions, and from their votes to decisions. */
+/** Turns queued frames into transactions, and their votes into decisions. */
 export class TransactionManager {
   readonly #parts: DecidingParts;
   readonly #members: () => Members;
-  /** Set where a queued frame may be able to go that could not before. */
+  /** Set if a queued frame may be able to begin that could not before. */
   #stirred = false;
 
-  /** `members` is asked for later: it needs this one first. */
+  /** `members` is a function because Members needs this one first. */
   constructor(parts: DecidingParts, members: () => Members) {
     this.#parts = parts;
     this.#members = members;
@@ -52,12 +52,12 @@ export class TransactionManager {
     this.#stirred = true;
   }
 
-  /** Begins what can begin. */
+  /** Begins every queued frame that can begin. */
   batch(): void {
     const { links, transactions, frames, ready } = this.#parts;
     if (!this.#stirred || links.obstacles.length > 0) return;
     const members = this.#members();
-    // With too few voters, or none, nothing may begin; what waits is refused before the step ends.
+    // With too few voters, or none, nothing may begin; the queued frames are refused before the step ends.
     if (members.isPaused || members.refusal !== null) return;
     this.#stirred = false;
     this.#preempt();
@@ -74,7 +74,7 @@ export class TransactionManager {
     ready.schedule(transaction.deadline);
   }
 
-  /** Decides where the votes allow it. A transaction that is decided already is left alone. */
+  /** Decides if the votes allow it. A transaction that is decided already stays as it is. */
   settle(transaction: Transaction): void {
     const { transactions, ready } = this.#parts;
     if (!transactions.isUndecided(transaction.order)) return;
@@ -91,7 +91,10 @@ export class TransactionManager {
     }
   }
 
-  /** What a vote tells of the parts themselves. An attempt that is over has its parts queued again, or answered. */
+  /**
+   * Notes the news in a vote about the parts themselves. An attempt that is over has its parts queued again, or
+   * answered.
+   */
   learn(transaction: Transaction, region: RegionId, vote: Vote): void {
     if (!this.#parts.transactions.isUndecided(transaction.order)) return;
     if (vote.kind === 'unlisted') transaction.search(vote.parts);
@@ -104,7 +107,7 @@ export class TransactionManager {
     if (vote.kind === 'denied' && vote.code === outOfMemory) transaction.deny(vote);
   }
 
-  /** Closes the votes whose time is over. */
+  /** Closes the votes whose deadline has passed. */
   sweep(): void {
     const { transactions, ready, frames, links } = this.#parts;
     for (const transaction of transactions.undecided) {
@@ -130,7 +133,7 @@ export class TransactionManager {
     }
   }
 
-  /** Refuses a frame that a region cannot run, or that a script has made larger than it may be. */
+  /** Refuses a frame that a region cannot run, or that a script has made too large. */
   #refuse(part: Waiting, { isEndless, parts }: Transaction): boolean {
     const { frames, blocked } = this.#parts;
     if (part.lacking !== null) {
@@ -186,7 +189,7 @@ export class TransactionManager {
     for (const transaction of transactions.undecided) this.abort(transaction, ready.now);
   }
 
-  /** Gives up every frame that waits. */
+  /** Gives up every queued frame. */
   refuseAll({ faults, reason, code }: WriteRefusal): void {
     const { frames } = this.#parts;
     for (const part of frames.queue.take(() => true)) frames.giveUp(part, faults, reason, code);
@@ -204,7 +207,7 @@ export class TransactionManager {
     }
   }
 
-  /** All voters said yes: what they said has to be the same. */
+  /** All voters said yes: their results have to be the same. */
   #agree(transaction: Transaction): void {
     const { yesVotes, keys } = transaction;
     const partsOfKey = (position: number) => transaction.partsOfKey(position);
@@ -225,14 +228,14 @@ export class TransactionManager {
     }
   }
 
-  /** Regions see a key expire at moments of their own: the write is tried again once all of them do. */
+  /** Each region sees a key expire at a moment of its own: the write is tried again once all of them do. */
   #awaitExpiry(transaction: Transaction, retryAt: number): void {
     const reason = 'saw a key of the write expire that another still held';
     transaction.blame(transaction.yesVotes.map(({ region }) => ({ region, reason })));
     this.abort(transaction, retryAt);
   }
 
-  /** The minority is put out, and the write tried again without it; where there is none, somebody has to decide. */
+  /** The minority is evicted, and the write tried again without it; if there is none, an operator has to decide. */
   #diverge(transaction: Transaction, { minority, keys, detail }: Diverged): void {
     const { ready, links, frames, blocked } = this.#parts;
     const members = this.#members();
@@ -258,8 +261,8 @@ export class TransactionManager {
   }
 
   /**
-   * A script may itself be what differs from region to region, so no region is put out for its results: it is tried
-   * again, and then refused. If the data differ, plain writes and verify find that.
+   * The script itself may differ from region to region, so no region is evicted for its results: it is tried again, and
+   * then refused. If the data differ, plain writes and verify find that.
    */
   #doubt(transaction: Transaction, detail: string): void {
     const { ready, frames } = this.#parts;
@@ -326,7 +329,7 @@ export class TransactionManager {
     applications.add(order, transaction.voters, committed, confirming, true);
   }
 
-  /** Refuses the largest part of what cannot be stored, and tries the others again without it. */
+  /** Refuses the largest part of a decision that cannot be stored, and tries the others again without it. */
   #refuseLargest(transaction: Transaction, { writes }: Decided): void {
     const sizes = writes.map(storedBytes);
     const largest = sizes.indexOf(Math.max(...sizes));

@@ -11,7 +11,7 @@ import type { RegionLinks } from '../regions/region-links.ts';
 import type { Transaction } from '../transactions/transaction.ts';
 import type { Transactions } from '../transactions/transactions.ts';
 
-/** What orders work on. */
+/** The parts of the coordinator that commands of operators change. */
 export interface OrdersParts {
   readonly links: RegionLinks;
   readonly members: Members;
@@ -23,7 +23,10 @@ export interface OrdersParts {
 
 type Order<Kind> = Extract<MemberOrder, { kind: Kind }>;
 
-/** What operators have done. An order is stored before it is answered; what it asks for follows as soon as it can. */
+/**
+ * Carries out the commands of operators. A command is stored before it is answered; its effect follows as soon as it
+ * can.
+ */
 export class Orders {
   readonly #parts: OrdersParts;
 
@@ -55,7 +58,7 @@ export class Orders {
     }
   }
 
-  /** Before the shard has members it can be said which regions those are to be, and how it begins. */
+  /** Before the shard has members, an operator may choose which regions those will be, and how it begins. */
   #takeBefore(order: MemberOrder): OrderAnswer {
     const { founding } = this.#parts.members;
     switch (order.kind) {
@@ -129,7 +132,7 @@ export class Orders {
       return refused(`${link.region} is being copied, and votes when that is over`);
     }
     if (isBelieved(link)) {
-      // All that it holds is kept, whatever number comes along: nobody else holds what is right.
+      // All its data are kept, even if a number comes along: no other region has the right ones.
       members.askAgain(link);
       return taken(`${link.region} was force-recovered: it votes as soon as it answers`);
     }
@@ -145,7 +148,7 @@ export class Orders {
     return taken(`${link.region} is copied as soon as it answers; then it votes`);
   }
 
-  /** A region that has not left yet stays, if its data are whole; one that must leave is not held when it is out. */
+  /** A region that has not left yet stays, if its data are whole; one that must leave returns by itself afterwards. */
   #stay(link: RegionLink, leaving: Leaving | null, whole: boolean): OrderAnswer {
     const { region, membership } = link;
     const { members } = this.#parts;
@@ -153,10 +156,10 @@ export class Orders {
       return refused(`${region} is not out: it votes`);
     }
     if (leaving.cause === 'removed') return refused(isRemoved(region));
-    // Its votes count for as long as it has not left, so its data cannot be called untrusted meanwhile.
+    // Its votes count until it has left, so its data cannot be called untrusted meanwhile.
     if (whole)
       return refused(`${region} has not left yet: send it without whole, or once it is out`);
-    // What it misses already, or does not hold as others do, has to be copied.
+    // Keys that it has missed, or that differ from those of others, have to be copied.
     if (leaving.whole || leaving.cause !== 'ordered' || link.missed.size > 0) {
       members.set(link, { ...membership, leaving: { ...leaving, held: false } }, 'recalled');
       return taken(`${region} leaves, is copied, and votes again by itself`);
@@ -189,7 +192,7 @@ export class Orders {
         members.suspect(link, { cause: 'repair', detail, whole: false, held: false });
       }
     }
-    // As long as one that differs votes, a write would find the difference once more.
+    // While a region with another value votes, a write would find the difference again.
     const differs = (key: string) => links.voters.some(({ missed }) => missed.has(key));
     blocked.remove(keys.map(({ key }) => key).filter((key) => !differs(key)));
     return taken(`${keys.length} keys are copied from ${source.region}`);
@@ -205,7 +208,7 @@ export class Orders {
     return taken('it is not undecided; every voter is asked for the locks that it holds');
   }
 
-  /** It votes, or is about to as it is believed, and no other voter is to stay. */
+  /** True if it votes, or is about to after a force-recovery, and no other voter stays. */
   #isNeeded(link: RegionLink): boolean {
     const { voters } = this.#parts.links;
     const isLast = voters.every((other) => other === link || other.leaving !== null);
@@ -213,19 +216,19 @@ export class Orders {
   }
 }
 
-/** Why what the region holds must not be lost without more being said, or null. */
+/** The objection to the loss of the region's data, or null. */
 function objectionTo(link: RegionLink, force: boolean, replace: number): OrderAnswer | null {
   const { region, contents, membership } = link;
   const isForeign = membership.state === 'out' && membership.cause === 'foreign';
   if (contents === null) {
-    // It has executed a round since: a copy that was given up has begun there after all, so its data are Lockstep's.
+    // It has executed a round since: a copy that was given up did begin there, so its data are Lockstep's.
     if (link.begun && link.health.kind === 'answering') return null;
     if (isForeign && force) {
       return refused(
         `${region} has not reported its key count yet: check that it answers, then retry`,
       );
     }
-    // This instance has not found out yet what it holds.
+    // This instance does not know its contents yet.
     if (!isForeign || replace > 0) return null;
     return refused(`${region} is not Lockstep's: ${membership.detail}`);
   }

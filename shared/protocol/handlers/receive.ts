@@ -13,7 +13,7 @@ import { type PendingWrites, tooLate } from '../transactions/pending-writes.ts';
 import { storageFault } from '../transactions/stored-size.ts';
 import type { Transactions } from '../transactions/transactions.ts';
 
-/** All that receiving works on. */
+/** The parts of the coordinator that the intake of frames changes. */
 export interface ReceptionParts {
   readonly ready: ReadyBuilder;
   readonly links: RegionLinks;
@@ -25,7 +25,7 @@ export interface ReceptionParts {
   readonly blocked: BlockedKeys;
 }
 
-/** Where frames come in: repeated ones find the answer of the first, others are queued, refused, or may go at once. */
+/** Takes in frames: a repeated one finds the answer of the first, others are queued, refused, or may begin at once. */
 export class WriteIntake {
   readonly #ready: ReadyBuilder;
   readonly #links: RegionLinks;
@@ -48,8 +48,8 @@ export class WriteIntake {
   }
 
   /**
-   * Takes in a frame. Returns it where nothing stands in its way, so that a transaction may begin with it now. `together`
-   * is what those have in common that came in together.
+   * Takes in a frame. Returns it if it meets no obstacle, so that a transaction may begin with it now. `together` is
+   * the same for frames that came in together.
    */
   receive(event: Arrival, together: number | null = null): Waiting | null {
     const { frame, ticket, recorded } = event;
@@ -66,14 +66,14 @@ export class WriteIntake {
     return null;
   }
 
-  /** The same request on its way: under its key, or under its own id where it came again. */
+  /** The same request on its way: under its key, or under its own id if it came again. */
   #underway({ frame, again }: Arrival): Waiting | undefined {
     const key = frame.idempotency?.key;
     const known = key === undefined ? undefined : this.#frames.under(key);
     return known ?? (again ? this.#frames.withId(frame.id) : undefined);
   }
 
-  /** One that came again, and that was answered before as not written, is answered so once more. */
+  /** One that came again, and was answered as not written before, gets the same answer. */
   #wasGivenUp({ frame, ticket, again }: Arrival): boolean {
     const { id } = frame;
     const live = again ? this.#frames.live(id) : null;

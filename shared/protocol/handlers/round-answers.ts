@@ -12,7 +12,7 @@ import type { PendingWrites } from '../transactions/pending-writes.ts';
 import { ballotOf } from '../transactions/transaction.ts';
 import type { TransactionManager } from './decide.ts';
 
-/** All that the answers of regions work on. */
+/** The parts of the coordinator that the results of rounds change. */
 export interface RoundAnswersParts {
   readonly stored: Stored;
   readonly ready: ReadyBuilder;
@@ -23,7 +23,7 @@ export interface RoundAnswersParts {
   readonly deciding: TransactionManager;
 }
 
-/** Takes in how rounds ended. */
+/** Takes in the results of rounds. */
 export class RoundAnswers {
   readonly #parts: RoundAnswersParts;
 
@@ -48,7 +48,7 @@ export class RoundAnswers {
     if (isHeard) this.#judge(link, flight, result, recorded);
     else if (flight.lease !== null) link.lease.learn(null, ready.now);
     if (flight.copy !== null) {
-      // What a region says that has lost writes, or was something else when it was asked, is no answer.
+      // The reply of a region that has lost writes, or has changed its role since the round left, does not count.
       const reply =
         isHeard && !link.isQuarantined && result.kind === 'executed' ? result.reply.copy : null;
       members.returns.answered(flight.copy, reply);
@@ -107,11 +107,11 @@ export class RoundAnswers {
     else members.met(link, false);
   }
 
-  /** Before a shard has members, a region refuses every round, and says what it holds. */
+  /** Before a shard has members, a region refuses every round, and reports its contents. */
   #counted(link: RegionLink, flight: Flight, refusal: Refusal): void {
     const { members, ready } = this.#parts;
     const { now } = ready;
-    // One that knows the round's generation was this shard's before its coordinator forgot that.
+    // A region with the round's generation was this shard's before its coordinator lost its storage.
     const found = refusal.kind === 'generation' ? refusal : { has: flight.generation, keys: 0 };
     link.contents = { generation: found.has, keys: found.keys, at: now };
     members.founding.counted(link);
@@ -144,7 +144,7 @@ export class RoundAnswers {
     flight.transactions.forEach((transaction, position) => {
       const vote = reply.votes[position];
       if (vote === undefined) return;
-      // A round that was under way when the epoch rose is refused by a region that has heard of it: no news.
+      // A round that was under way when the epoch rose is refused by a region that knows the new epoch: no news.
       const isNews =
         vote.kind === 'fenced' && (vote.by !== 'epoch' || flight.epoch === members.epoch);
       if (isNews) ready.ended ??= `${link.region} has seen a later ${vote.by}`;
@@ -180,7 +180,7 @@ export class RoundAnswers {
   }
 }
 
-/** What left before the region became what it is now says nothing about it. */
+/** A round that left before the region took its present role says nothing about it. */
 function isCurrent(link: RegionLink, flight: Flight): boolean {
   return flight.sentAt >= link.membership.since && flight.generation === link.generation;
 }

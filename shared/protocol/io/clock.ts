@@ -1,15 +1,15 @@
 /**
- * The clock of a coordinator (rule R18). It never goes back: after a machine whose clock was ahead, or when the clock
- * that it is read from is set back, it goes at half speed until that has caught up. It never stands still either, so
- * deadlines pass, and what a frame is given of time is worth something.
+ * The clock of a coordinator (rule R18). It never goes back: after a machine whose clock was ahead, or when its source
+ * clock is set back, it goes at half speed until the source has caught up. It never stands still either, so deadlines
+ * pass, and the time that a frame is given keeps its worth.
  */
 export class Clock {
-  /** The last reading that it was given, ms. */
+  /** The last reading of the source clock, ms. */
   #given: number;
   /** ms, with fractions while it is ahead. */
   #now: number;
 
-  /** `given` is the reading of now, `last` the last one that an earlier life has used, ms. */
+  /** `given` is the present reading of the source clock, `last` the last reading that an earlier life has used, ms. */
   constructor(given: number, last: number) {
     this.#given = given;
     this.#now = Math.max(given, last);
@@ -20,7 +20,7 @@ export class Clock {
     return Math.floor(this.#now);
   }
 
-  /** What it shows when the clock that it is read from shows `given`, ms. */
+  /** The reading of this clock when the source clock reads `given`, ms. */
   read(given: number): number {
     const passed = Math.max(0, given - this.#given);
     this.#given = given;
@@ -28,7 +28,7 @@ export class Clock {
     return this.now;
   }
 
-  /** What the clock that it is read from shows when this one has come to `moment`, ms. */
+  /** The reading of the source clock when this one has come to `moment`, ms. */
   whenGiven(moment: number): number {
     const wait = moment - this.#now;
     const ahead = this.#now - this.#given;

@@ -1,3 +1,8 @@
+/**
+ * The core's input and output: the events, the state that an instance starts from, and the storage writes, requests and
+ * replies of a step.
+ */
+
 import type {
   CoordinatorStatus,
   LeaseWish,
@@ -35,19 +40,19 @@ import type {
 import type { RegionId, ShardId, TransactionOrder, WriteId } from '../../ids.ts';
 import type { Room } from './room.ts';
 
-/** What stays the same for the life of an instance. */
+/** The settings of an instance, constant for its life. */
 export interface CoordinatorConfig {
   readonly shard: ShardId;
   /** Every configured region, and those that were added. All are voters when a shard begins; later ones are copied first. */
   readonly regions: readonly RegionId[];
   /**
-   * A shard that begins over this region's data, and over no other, is founded from it without an order; null or absent:
-   * an operator has to say so.
+   * A shard that begins over this region's data, and over no other, is founded from it without a command; null or
+   * absent: an operator has to found it.
    */
   readonly source?: RegionId | null;
   /** With fewer voters nothing is written. */
   readonly minVoters: number;
-  /** A voter without a usable answer for so long is put out, ms. */
+  /** A voter without a usable answer for this time is evicted, ms. */
   readonly outAfterMs: number;
   /** How many rounds may wait for an answer at once, over all regions. */
   readonly connections: number;
@@ -60,13 +65,16 @@ export interface CoordinatorConfig {
 /** Names a caller that waits for an answer. Given by the shell, never used twice in one instance. */
 export type Ticket = number;
 
-/** A write that was recorded under an idempotency key; `digest` is null where it was found by its own id. */
+/** A write that was recorded under an idempotency key; `digest` is null if it was found by its own id. */
 export interface RecordedWrite {
   readonly record: WriteRecord;
   readonly digest: string | null;
 }
 
-/** A frame that came in. `recorded` is what storage holds under its idempotency key, or under its id where it came again. */
+/**
+ * A frame that came in. `recorded` is the record in storage under its idempotency key, or under its id if it came
+ * again.
+ */
 export interface Arrival {
   readonly ticket: Ticket;
   readonly frame: WriteFrame;
@@ -75,18 +83,18 @@ export interface Arrival {
   readonly recorded: RecordedWrite | null;
   /** It came before under the same id, and its sender got no answer. */
   readonly again: boolean;
-  /** Why an earlier instance gave it up and told so, as storage has it of one that came again; else null. */
+  /** Of a frame that came again: why an earlier instance gave it up and answered so, from storage; else null. */
   readonly abandoned: string | null;
-  /** What the storage has room for. */
+  /** The room that is left in storage. */
   readonly room: Room;
 }
 
-/** What has happened. Each event comes with the clock's reading (ms) and fresh entropy (hex). */
+/** The events that drive the core. Each comes with the clock's reading (ms) and fresh entropy (hex). */
 export type CoordinatorEvent =
   | (Arrival & { readonly kind: 'write-received' })
   /** Frames came in together, in order: those that are free go in one batch. */
   | { readonly kind: 'writes-received'; readonly arrivals: readonly Arrival[] }
-  /** A round ended. `recorded` names those of the listed older locks that storage holds a commit of. */
+  /** A round ended. `recorded` names those of the listed older locks of which storage has a commit. */
   | {
       readonly kind: 'round-completed';
       readonly region: RegionId;
@@ -94,7 +102,7 @@ export type CoordinatorEvent =
       readonly result: RoundResult;
       readonly recorded: readonly TransactionOrder[];
     }
-  /** A reader asks about transactions whose locks it met. `recorded` is what storage holds of them. */
+  /** A reader asks about transactions whose locks it met. `recorded` has the commits of these in storage. */
   | {
       readonly kind: 'resolution-requested';
       readonly ticket: Ticket;
@@ -103,7 +111,7 @@ export type CoordinatorEvent =
       /** Decisions of transactions at or below it may have been dropped from storage. */
       readonly horizon: TransactionOrder;
     }
-  /** A snapshot that was sent as `Send` ended. `recorded` holds what storage has of the locks that it met. */
+  /** A snapshot that was sent as `Send` ended. `recorded` has the commits in storage for the locks that it met. */
   | {
       readonly kind: 'snapshot-completed';
       readonly region: RegionId;
@@ -129,14 +137,14 @@ export type CoordinatorEvent =
   /** The moment of `Ready.wakeAt` has come. */
   | { readonly kind: 'tick' };
 
-/** What comes of comparing a slice of all keys in all regions. */
+/** The result of comparing a slice of all keys in all regions. */
 export type ComparisonResult =
   | {
       readonly kind: 'compared';
       readonly checked: number;
-      /** Keys that differ, or that changed at each look. */
+      /** Keys that differ, or that changed each time. */
       readonly differing: number;
-      /** Where to go on; null at the end. */
+      /** The cursor of the next slice; null at the end. */
       readonly next: string | null;
     }
   | { readonly kind: 'silent'; readonly region: RegionId; readonly reason: string };
@@ -147,20 +155,22 @@ export interface StoredDecision {
   readonly keys: readonly string[];
 }
 
-/** A commit that some voter has not acknowledged, with the writes whose confirmation it still owes. */
+/** A commit that some voter has not acknowledged, with the writes whose confirmation is still to come. */
 export interface UnconfirmedDecision extends StoredDecision {
   /** Of its last write. */
   readonly sequence: number;
   readonly writes: readonly CommittedWrite[];
 }
 
-/** Why a voter is about to be put out, and how it may come back. */
+/** Why a voter is about to be evicted, and how it may come back. */
 export interface Leaving {
   readonly cause: OutCause;
   readonly detail: string;
-  /** It does not hold what it acknowledged, or not what others hold: all of it is copied when it returns. */
+  /**
+   * It does not hold the writes that it acknowledged, or not the same as others: everything is copied when it returns.
+   */
   readonly whole: boolean;
-  /** It returns only when an operator says so. */
+  /** It returns only at an operator's command. */
   readonly held: boolean;
 }
 
@@ -169,14 +179,14 @@ export interface Absence extends Leaving {
   readonly since: number;
 }
 
-/** A region's place among the members, as storage keeps it. */
+/** A region's membership, as storage keeps it. */
 export type Membership =
-  /** `leaving`: it is to be put out as soon as its lease is over; null for one that stays. */
+  /** `leaving`: it is evicted as soon as its lease is over; null for one that stays. */
   | { readonly state: 'voter'; readonly since: number; readonly leaving: Leaving | null }
   | ({ readonly state: 'out' } & Absence)
   | ({ readonly state: 'copying'; readonly token: string } & Absence);
 
-/** What storage knows of a region. */
+/** The record of a region in storage. */
 export interface StoredRegion {
   readonly region: RegionId;
   /** It accepts rounds of this generation alone. */
@@ -185,26 +195,26 @@ export interface StoredRegion {
   readonly former: readonly number[];
   /** It has answered under this generation. */
   readonly begun: boolean;
-  /** How many keys that Lockstep did not put there an operator lets be taken over or lost in it. */
+  /** The number of keys not put there by Lockstep that an operator lets it take over or lose. */
   readonly takes: number;
-  /** The generation of another Lockstep's state that an operator lets be replaced, with so many keys; or null. */
+  /** The generation of another Lockstep's state that an operator lets be replaced, with that many keys; or null. */
   readonly agreed: number | null;
   /** The highest pair that it has acknowledged. */
   readonly pair: RoundPair | null;
   readonly membership: Membership;
 }
 
-/** The keys that a region has missed, each with the sequence of the last write that it missed of it. */
+/** The keys that a region has missed, each with the sequence of the last missed write to it. */
 export interface MissedKeys {
   readonly region: RegionId;
   readonly keys: readonly (readonly [key: string, sequence: number])[];
 }
 
-/** What an instance starts from. The incarnation has been raised, durably, for it alone. */
+/** The state that an instance starts from. The incarnation has been raised, durably, for it alone. */
 export interface Stored {
   /** The generation of the regions with which this storage began. */
   readonly generation: number;
-  /** Of the members; 0 where there have never been any. */
+  /** Of the members; 0 if there have never been any. */
   readonly epoch: number;
   readonly incarnation: number;
   /** The sequence of the last change. */
@@ -221,7 +231,7 @@ export interface Stored {
   readonly isResting: boolean;
 }
 
-/** What is told of a committed write, by the change feed and by confirmations. */
+/** A committed write, as the change feed and confirmations report it. */
 export interface CommittedWrite {
   readonly record: WriteRecord;
   readonly keys: readonly string[];
@@ -230,15 +240,15 @@ export interface CommittedWrite {
   readonly callback: Callback | null;
 }
 
-/** A write's record with what storage needs beside it. */
+/** A write's record with the fields that storage alone needs. */
 export interface DecidedWrite extends CommittedWrite {
   readonly idempotency: WriteFrame['idempotency'];
 }
 
-/** An event about a write that an endpoint is owed; the shell puts it into words. */
+/** An event about a write for an endpoint's outbox; the shell makes its text. */
 export interface OwedWriteEvent {
   readonly endpoint: EndpointId;
-  /** The same for all attempts, and for all endpoints that hear of it. */
+  /** The same for all attempts, and for all endpoints that get it. */
   readonly id: string;
   readonly type: WriteEventBody['type'];
   /** When it happened, ms since the epoch. */
@@ -250,7 +260,7 @@ export interface OwedWriteEvent {
   readonly values: boolean;
 }
 
-/** An event about a region that an endpoint is owed. */
+/** An event about a region for an endpoint's outbox. */
 export interface OwedRegionEvent {
   readonly endpoint: EndpointId;
   readonly id: string;
@@ -258,14 +268,14 @@ export interface OwedRegionEvent {
   readonly change: MemberChange;
 }
 
-/** A write as far as an event tells of it. One that was given up has no transaction. */
+/** The fields of a write that its events report. A write that was given up has no transaction. */
 export interface EventSubject extends Omit<CommittedWrite, 'record'> {
   readonly record: Pick<WriteRecord, 'id' | 'sequence' | 'part'> & {
     readonly transaction: string | null;
   };
 }
 
-/** What has to be stored. All writes of one `Ready` are one storage transaction. */
+/** Something to store. All writes of one `Ready` are one storage transaction. */
 export type StorageWrite =
   /** A commit; `writes` holds its rejected parts too. */
   | {
@@ -282,11 +292,11 @@ export type StorageWrite =
     }
   /** Every part was rejected: the answers are kept, nothing is applied. */
   | { readonly kind: 'reject'; readonly writes: readonly DecidedWrite[]; readonly now: number }
-  /** Events that endpoints are owed from now on, until their couriers have taken them over. */
+  /** Events for the outbox, until their couriers have taken them over. */
   | {
       readonly kind: 'owe';
       readonly events: readonly OwedWriteEvent[];
-      /** Where events of callbacks go; null where only subscriptions are owed. */
+      /** The target of events for callbacks; null if only subscriptions get them. */
       readonly callback: Callback | null;
     }
   /** Every region has acknowledged these commits. */
@@ -296,7 +306,7 @@ export type StorageWrite =
       readonly now: number;
     }
   | { readonly kind: 'region'; readonly region: StoredRegion }
-  /** The region is forgotten, with what it missed. */
+  /** The region is forgotten, with its missed keys. */
   | { readonly kind: 'forget'; readonly region: RegionId }
   /** The members have changed: the epoch is new, and the entries go to their history and to the change log. */
   | {
@@ -307,22 +317,25 @@ export type StorageWrite =
     }
   /** These keys have been missed. */
   | { readonly kind: 'missed'; readonly missed: MissedKeys }
-  /** These keys are missed no more; null: none is. */
+  /** These keys are missed no more; null: none is missed any more. */
   | {
       readonly kind: 'copied';
       readonly region: RegionId;
       readonly keys: readonly string[] | null;
     }
-  /** Nothing is written to these keys until an operator has named a source. */
+  /** These keys take no writes until an operator has named a source. */
   | { readonly kind: 'block'; readonly keys: readonly BlockedKey[] }
   | { readonly kind: 'unblock'; readonly keys: readonly string[] }
-  /** Events about regions that endpoints are owed. */
+  /** Events about regions for the outbox. */
   | { readonly kind: 'owe-region'; readonly events: readonly OwedRegionEvent[] }
-  /** Whether nothing is open at any voter (rule R44). */
+  /** True if nothing is open at any voter (rule R44). */
   | { readonly kind: 'rest'; readonly isResting: boolean }
-  /** The clock has come so far: what was given up by it is not to be decided by a later instance whose clock is behind. */
+  /**
+   * The clock has come to `now`: a later instance whose clock is behind must not decide a write that was given up by
+   * it.
+   */
   | { readonly kind: 'clock'; readonly now: number }
-  /** Changes nothing that counts; its success proves that this instance is the owner of its storage. */
+  /** Has no effect but its success, which proves that this instance owns its storage. */
   | { readonly kind: 'prove' };
 
 /** A round to send, or a snapshot to take, once. Its end is the event `round-completed` or `snapshot-completed`. */
@@ -332,10 +345,10 @@ export type Send = SentRound | SentSnapshot;
 export interface SentRound {
   readonly kind: 'round';
   readonly region: RegionId;
-  /** Names it in the event of its end. */
+  /** The name of the round in the event of its end. */
   readonly number: number;
   readonly round: Round;
-  /** After so long without an answer it is silent. */
+  /** Without an answer after this time, the region counts as silent. */
   readonly timeoutMs: number;
 }
 
@@ -348,11 +361,11 @@ export interface SentSnapshot {
   readonly timeoutMs: number;
 }
 
-/** A slice of all keys, to be compared in these regions. Its end is the event `compared`. */
+/** A slice of all keys, to be compared in these regions. Its end is the event `comparison-completed`. */
 export interface ComparisonRequest {
   readonly number: number;
   readonly regions: readonly RegionId[];
-  /** Where to go on; null: from the beginning. */
+  /** The cursor of the slice; null: the first. */
   readonly cursor: string | null;
 }
 
@@ -368,13 +381,13 @@ export type CoordinatorReply =
   | { readonly kind: 'order'; readonly ticket: Ticket; readonly answer: OrderAnswer };
 
 /**
- * What the shell has to do, in this order: store `persist` in one transaction, and only when that is durable send
- * `sends` and give `replies`. If storing fails or its outcome is unknown, the instance ends and nothing leaves.
+ * The work of the shell, in this order: store `persist` in one transaction, and only when that is durable send `sends`
+ * and give `replies`. If storing fails or its outcome is unknown, the instance ends and nothing leaves.
  */
 export interface Ready {
   readonly persist: readonly StorageWrite[];
   readonly sends: readonly Send[];
-  /** What is to be compared, once; null: nothing. */
+  /** The slice to compare, once; null: none. */
   readonly comparison: ComparisonRequest | null;
   readonly replies: readonly CoordinatorReply[];
   /** When a `tick` event is due, by the clock that steps are given, ms; null: not before another event. */
@@ -383,7 +396,7 @@ export interface Ready {
   readonly ended: string | null;
 }
 
-/** What a running instance knows of a write that is not in storage. */
+/** The state of a write that a running instance has and storage has not. */
 export type LiveWrite =
   | { readonly kind: 'pending' }
   | {
@@ -394,12 +407,12 @@ export type LiveWrite =
     }
   | { readonly kind: 'unknown' };
 
-/** What a live instance can be asked without changing it. */
+/** Questions to a live instance that do not change it. */
 export interface CoordinatorView {
   write(id: WriteId): LiveWrite;
-  /** True for a frame that is on its way under the same key, or that came again and of which this instance knows. */
+  /** True for a frame that is on its way under the same key, or that came again and is known to this instance. */
   isUnderway(frame: Pick<WriteFrame, 'id' | 'idempotency'> & Pick<Arrival, 'again'>): boolean;
-  /** The regions that have applied a recorded write, or null where it is not being applied any more, or never was. */
+  /** The regions that have applied a recorded write, or null if it is not being applied any more, or never was. */
   appliedIn(record: WriteRecord): readonly RegionId[] | null;
   status(): CoordinatorStatus;
   inDoubt(): InDoubt;

@@ -33,7 +33,7 @@ export class ReadyBuilder {
     this.now = clock.now;
   }
 
-  /** True where something of this step is to be stored. */
+  /** True if this step stores anything. */
   get writes(): boolean {
     return this.#persist.length > 0;
   }
@@ -53,7 +53,7 @@ export class ReadyBuilder {
     return this.#wakeAt;
   }
 
-  /** A step begins, at a reading of the clock that the coordinator's own is read from, ms. */
+  /** A step begins, at a reading of the source clock, ms. */
   begin(given: number): void {
     this.now = this.#clock.read(given);
     this.#mustProve = false;
@@ -72,8 +72,8 @@ export class ReadyBuilder {
   }
 
   /**
-   * Somebody hears that a write was too late by this clock: the next life, whose machine may be behind, must not decide it
-   * after all (rule R18).
+   * A caller hears that a write was too late by this clock: the next life, whose machine may be behind, must not decide
+   * it after all (rule R18).
    */
   tellLate(): void {
     this.#isLate = true;
@@ -84,7 +84,7 @@ export class ReadyBuilder {
     this.#mustProve = true;
   }
 
-  /** The events are stored with whatever else this step stores, so that no crash comes between. */
+  /** The events are stored in the transaction of this step, so no crash comes between. */
   owe(events: readonly OwedWriteEvent[], callback: Callback | null): void {
     if (events.length > 0) this.persist({ kind: 'owe', events, callback });
   }
@@ -112,14 +112,14 @@ export class ReadyBuilder {
     }
   }
 
-  /** Forgets all moments, before those that still matter are scheduled anew. */
+  /** Forgets all moments; the caller schedules those that still matter again. */
   clearSchedule(): void {
     this.#wakeAt = Number.POSITIVE_INFINITY;
   }
 
   /**
-   * What the step comes to. An answer that says anything of what was written, also that nothing was, must follow a
-   * storage write of its own step: a stale instance does not know that it is stale, and only a write tells (rule R17).
+   * The output of the step. An answer that says whether something was written must follow a storage write of its own
+   * step: a stale instance does not know that it is stale, and only a write shows it (rule R17).
    */
   build(): Ready {
     const isLate = this.#isLate || this.#replies.some(tellsTooLate);
@@ -137,18 +137,18 @@ export class ReadyBuilder {
   }
 }
 
-/** That a frame was taken in, or that there was no room, says nothing of what was written. */
+/** That a frame was taken in, or that there was no room, does not say whether it was written. */
 function tellsState(reply: CoordinatorReply): boolean {
   if (reply.kind !== 'write') return true;
   const { kind } = reply.answer;
   return kind !== 'accepted' && kind !== 'busy' && kind !== 'full';
 }
 
-/** That nothing was written, and nothing will be: by the clock of this instance the time was over. */
+/** True if the answer is that nothing was or will be written: by the clock of this instance the time was over. */
 function tellsTooLate(reply: CoordinatorReply): boolean {
   if (reply.kind !== 'write') return false;
   const { answer } = reply;
-  // What stands against every write, as a code says, stands in storage.
+  // An obstacle to every write, which has a code, stands in storage.
   if (answer.kind === 'unavailable') return (answer.code ?? null) === null;
   return answer.kind === 'too-late';
 }

@@ -1,3 +1,8 @@
+/**
+ * Decides from the size of the database what a coordinator may still take in, and for how long it may promise to keep
+ * answers (rule R47).
+ */
+
 import { limits } from '../../limits.ts';
 
 /** How much of its storage a coordinator may use, and for how long it means to keep the answers of keyed writes. */
@@ -8,15 +13,15 @@ export interface RoomBounds {
   readonly keysKeptMs: number;
 }
 
-/** What the storage of a coordinator has room for. */
+/** The room that is left in a coordinator's storage. */
 export interface Room {
   /** No write is taken in any more. Reads go on. */
   readonly isFull: boolean;
-  /** What is kept by time and number alone has to go early. */
+  /** Rows that are kept by time and number alone have to go early. */
   readonly isPressed: boolean;
   /**
-   * For how long the answer of a write that is taken in now will be kept under its idempotency key, ms. 0: a write with a
-   * key is not taken in, because nothing as short as that would be a promise.
+   * For how long the answer of a write that is taken in now will be kept under its idempotency key, ms. 0: a write with
+   * a key is not taken in, because so short a time would be no promise.
    */
   readonly keysKeptMs: number;
 }
@@ -29,9 +34,9 @@ export const ampleRoom: Room = {
 };
 
 /**
- * The room that `bytes` of the database leave. As it gets short, the change log goes first, then new answers are promised
- * for a shorter time, down to an hour, then writes with keys are refused, and at last all writes. What was promised is
- * kept: so the promises shrink long before the bound.
+ * The room that `bytes` of the database leave. As it gets short, the change log goes first, then new answers are
+ * promised for a shorter time, down to an hour, then writes with keys are refused, and at last all writes. Promises are
+ * kept, so they shrink long before the bound.
  */
 export function roomOf(bytes: number, { keptBytes, keysKeptMs }: RoomBounds): Room {
   const percent = (100 * bytes) / keptBytes;

@@ -1,4 +1,4 @@
-/** What a shard has come to. One object, shared by all that moves it on. */
+/** The newest epoch and sequence of a shard. One object, shared by all parts that raise them. */
 export interface ShardState {
   /** Of the members: it rises with each change of them. */
   epoch: number;
