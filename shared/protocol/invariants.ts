@@ -13,7 +13,7 @@ import {
 import type { Membership, Ready, StorageWrite } from './io/events.ts';
 import type { RegionLink } from './regions/region-link.ts';
 
-/** What of a region may only rise. */
+/** The values of a region that may only rise. */
 interface RegionBefore {
   readonly link: RegionLink;
   readonly generation: number;
@@ -22,9 +22,9 @@ interface RegionBefore {
 }
 
 /**
- * What must hold of a coordinator after each step, whatever event it took. Tests and the simulation check it after every
- * step, and fail with an `InvariantViolation` that names the claim; production does not run it, since it reads all that
- * is in memory. An instance that has ended itself is not checked: nothing of its step leaves.
+ * Claims that hold of a coordinator after each step, for any event. Tests and the simulation check them after every
+ * step, and fail with an `InvariantViolation` that names the claim; production does not, since the check reads
+ * everything in memory. An instance that has ended itself is not checked: nothing of its step leaves.
  */
 export class Invariants {
   readonly #core: CoordinatorInternals;
@@ -49,7 +49,7 @@ export class Invariants {
     }
   }
 
-  /** Checks everything after the step that came to `ready`. */
+  /** Checks everything after the step whose output is `ready`. */
   check(ready: Ready): void {
     if (ready.ended !== null) return;
     const core = this.#core;
@@ -70,7 +70,7 @@ export class Invariants {
     this.#checkStored(ready.persist);
   }
 
-  /** What never goes back. */
+  /** Values that never go back. */
   #checkProgress({ persist, sends, comparison }: Ready): void {
     const { state, ready, transactions, members } = this.#core;
     must(state.epoch >= this.#epoch, 'the epoch of the members rises', state.epoch);
@@ -107,7 +107,7 @@ export class Invariants {
   #checkSequences(persist: readonly StorageWrite[]): void {
     // A flush ends a copy, which is noted with a later sequence and before the flush itself (R41).
     for (const sequence of persist.flatMap(sequencesOf).sort(byValue)) {
-      must(sequence === this.#sequence + 1, 'no sequence is left out or used twice (P2)', sequence);
+      must(sequence === this.#sequence + 1, 'no sequence is skipped or used twice (P2)', sequence);
       this.#sequence = sequence;
     }
     const { sequence } = this.#core.state;
@@ -119,7 +119,7 @@ export class Invariants {
     const before = this.#regions.get(region);
     const counter = link.pair?.[0] ?? -1;
     this.#regions.set(region, { link, generation, begun, counter });
-    // One that was forgotten and added again begins anew.
+    // A region that was forgotten and added again starts from the beginning.
     if (before === undefined || before.link !== link) return;
     must(generation >= before.generation, 'the generation of a region rises (R13)', region);
     if (generation !== before.generation) return;
@@ -153,12 +153,12 @@ export class Invariants {
     for (const { region, flights, owed } of links.voters) {
       const isPreparing = [...flights.values()].some(({ transactions }) => transactions.length > 0);
       must(!isPreparing, 'no prepare is on its way at rest (R44)', region);
-      must(owed.count === 0, 'nothing is owed at rest (R44)', region);
+      must(owed.count === 0, 'nothing is unacknowledged at rest (R44)', region);
     }
     must(applications.open.length === 0, 'nothing is unconfirmed at rest (R44)');
   }
 
-  /** What memory says of the members is what storage says. */
+  /** The members in memory are those in storage. */
   #checkStored(persist: readonly StorageWrite[]): void {
     for (const write of persist) {
       if (write.kind === 'region')
@@ -190,7 +190,7 @@ function sequencesOf(write: StorageWrite): readonly number[] {
   );
 }
 
-/** The same, but for when it began: a later instance whose clock is behind reckons from its own. */
+/** True if both are the same but for their beginning: a later instance whose clock is behind counts from its own. */
 function isSameMembership(a: Membership, b: Membership): boolean {
   if (a === b) return true;
   if (a.state === 'voter' || b.state === 'voter') {

@@ -35,11 +35,11 @@ const sabotages: readonly Sabotage[] = [
     spoil: ({ links }) => void links.voters[0]?.land(lastFlightOf(links.voters[0])),
   },
   {
-    claim: 'a voter is owed what it has not acknowledged',
+    claim: 'a commit without acknowledgement is queued for its voter',
     spoil: ({ links }) => links.voters[1]?.owed.remove([3, 1]),
   },
   {
-    claim: 'no voter is owed a commit that it has acknowledged',
+    claim: 'no acknowledged commit is queued for a voter',
     spoil: ({ applications }) => applications.acknowledge([3, 1], 'near'),
   },
   {
@@ -51,7 +51,7 @@ const sabotages: readonly Sabotage[] = [
     },
   },
   {
-    claim: 'what is owed is decided',
+    claim: 'an unacknowledged decision is of a decided transaction',
     spoil: ({ links, ready }) => {
       const abort = { transaction: [3, 2], outcome: 'abort', keys: ['b'] } as const;
       links.voters[0]?.owed.add(abort, 0, 1, ready.now);

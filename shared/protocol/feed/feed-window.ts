@@ -6,14 +6,14 @@ import { type Chunk, type Filter, type Follower, isWanted } from './follower.ts'
 /** A change as the text that clients get, with its values or without. */
 export type TextOf = (change: Change, values: boolean) => string;
 
-/** What a follower at some place gets: messages of bounded size, and where it stands after the last one. */
+/** The changes for a follower at its cursor: messages of bounded size, and its cursor after the last one. */
 export interface Helping {
   readonly chunks: readonly Chunk[];
-  /** Every change up to it was looked at, also where the last ones are not wanted. */
+  /** Every change up to it was looked at, even if the filter drops the last ones. */
   readonly upTo: number;
 }
 
-/** A change and its texts, which are made when somebody wants them, and then once for all. */
+/** A change and its texts, each of which is made once, for the first follower that needs it. */
 interface Held {
   readonly change: Change;
   readonly size: number;
@@ -21,7 +21,7 @@ interface Held {
   full: string | null;
 }
 
-/** The newest published changes, contiguous: those after `floor` up to `head`. */
+/** The newest published changes, contiguous: those after `firstKept` up to `head`. */
 export class FeedWindow {
   readonly #textOf: TextOf;
   #held: Held[] = [];
@@ -32,7 +32,7 @@ export class FeedWindow {
     this.#textOf = textOf;
   }
 
-  /** The newest sequence that was published; 0 where none was. */
+  /** The newest sequence that was published; 0 if there is none. */
   get head(): number {
     return this.#head;
   }
@@ -41,12 +41,12 @@ export class FeedWindow {
     return this.#head - this.#held.length;
   }
 
-  /** True where changes after `place` are held, and none of those after it is missing. */
+  /** True if all changes after `cursor` are in the window, and there are some. */
   reaches(place: number): boolean {
     return place >= this.floor && place < this.#head;
   }
 
-  /** Takes in changes. Those known are ignored; what lies in a gap is in the coordinator's log, and is not held. */
+  /** Takes in changes and ignores known ones. Changes in a gap are in the coordinator's log, and not in the window. */
   publish(changes: readonly Change[]): void {
     for (const change of changes) {
       if (change.sequence <= this.#head) continue;
@@ -58,7 +58,7 @@ export class FeedWindow {
     }
   }
 
-  /** What the window holds for a follower whose place it reaches. */
+  /** The changes in the window for a follower whose cursor it reaches. */
   helpingOf(follower: Follower): Helping {
     assert(this.reaches(follower.next), 'what follows the place is held');
     const held = this.#held.slice(follower.next - this.floor);
@@ -66,7 +66,7 @@ export class FeedWindow {
     return cut(wanted, follower, this.#head, this.#textOf);
   }
 
-  /** Drops the oldest beyond the bounds. The newest stay for those who come back soon. */
+  /** Drops the oldest beyond the bounds. The newest stay for followers that come back soon. */
   trim(): void {
     let surplus = 0;
     let size = this.#size;
@@ -87,7 +87,7 @@ export class FeedWindow {
   }
 }
 
-/** What a page of the coordinator's log holds for a follower with the filter that it was asked for with. */
+/** The changes of a page of the coordinator's log, for a follower with the filter of its request. */
 export function helpingOfPage(
   page: { readonly changes: readonly Change[]; readonly next: number },
   filter: Filter,
@@ -131,7 +131,7 @@ function textOfHeld(held: Held, values: boolean, textOf: TextOf): string {
   return held.bare;
 }
 
-/** About the characters that a change takes; its texts take about as many again. */
+/** The approximate number of characters in a change; its texts take about as many again. */
 export function sizeOf({ keys, commands = [], part = '', member }: Change): number {
   let size = part.length + (member?.detail.length ?? 0);
   for (const text of [...keys, ...commands.flat()]) size += text.length;

@@ -18,20 +18,20 @@ export type FollowerId = number;
 /** Names a page that was asked for. */
 export type PageTicket = number;
 
-/** Why a follower is sent away, and what `place` is then. */
+/** Why a follower is closed, and the meaning of `place` then. */
 export type CloseReason =
-  /** It has acknowledged too little of what it was sent; it can go on from `place`. */
+  /** It has acknowledged too few of its changes; it can go on from `place`. */
   | 'slow'
-  /** Its place lies before the kept log, whose oldest change is `place`. */
+  /** Its cursor lies before the kept log, whose oldest change is `place`. */
   | 'expired'
-  /** Its place lies after the newest change, which is `place`. */
+  /** Its cursor lies after the newest change, which is `place`. */
   | 'ahead'
-  /** It has acknowledged more than it was sent, which is up to `place`. */
+  /** It has acknowledged more than was sent to it, which is up to `place`. */
   | 'unsent';
 
-/** What is to be done, in the stated order. */
+/** The work of the shell, in the given order. */
 export type FeedEffect =
-  /** One text for all of them. Their state is to be kept with it: see {@link FeedCore.follower}. */
+  /** One text for all of them. Their state has to be kept with it: see {@link FeedCore.follower}. */
   | { readonly kind: 'send'; readonly to: readonly FollowerId[]; readonly text: string }
   /** The answer goes to {@link FeedCore.paged}, the lack of one to {@link FeedCore.missed}. */
   | { readonly kind: 'fetch'; readonly ticket: PageTicket; readonly query: ChangesQuery }
@@ -52,10 +52,10 @@ interface Member {
 }
 
 /**
- * Decides what each follower of a shard's changes gets. Whoever stands within the window of newest changes is served
- * from there; whoever stands before it gets pages of the coordinator's log. A follower's place alone decides what comes
- * next, so that repeated publishing, gaps, and a life that forgot everything but the followers neither lose a change
- * nor send one twice.
+ * Decides which changes each follower of a shard gets. A follower within the window of newest changes is served from
+ * there; one before it gets pages of the coordinator's log. A follower's cursor alone decides which change comes next,
+ * so that repeated publishing, gaps, and a life that forgot everything but the followers neither lose a change nor send
+ * one twice.
  */
 export class FeedCore {
   readonly #textOf: TextOf;
@@ -69,17 +69,17 @@ export class FeedCore {
     this.#window = new FeedWindow(textOf);
   }
 
-  /** How many follow. */
+  /** The number of followers. */
   get size(): number {
     return this.#members.size;
   }
 
-  /** What is to be kept of a follower, or null where it is gone. */
+  /** The state of a follower, to be kept by the shell; null if it is gone. */
   follower(id: FollowerId): Follower | null {
     return this.#members.get(id)?.follower ?? null;
   }
 
-  /** Takes back a follower that an earlier life has left. It is served with the others. */
+  /** Restores a follower of an earlier life. It is served with the others. */
   restore(id: FollowerId, follower: Follower): void {
     this.#members.set(id, { id, group: groupOf(follower), follower, isFetching: false });
   }
@@ -103,7 +103,10 @@ export class FeedCore {
     this.#window.publish(changes);
   }
 
-  /** Gives every follower what it lacks, as far as that is held, and asks for the pages of those who stand before it. */
+  /**
+   * Gives every follower the changes that it lacks from the window, and fetches pages for those whose cursor lies
+   * before it.
+   */
   serve(): readonly FeedEffect[] {
     const turn = new Turn();
     this.#serve(this.#members.values(), turn);
@@ -131,7 +134,7 @@ export class FeedCore {
           raise(member, answer.newest);
           this.#help(member, helping, 'catching up', turn);
         }
-        // A page that leads nowhere is asked for again only when something else happens.
+        // A page without progress is fetched again only when something else happens.
         if (hasProgress) this.#serve(members, turn);
         return turn.effects;
       }
@@ -158,7 +161,10 @@ export class FeedCore {
     return this.#serveThose(id);
   }
 
-  /** Tells every follower where it stands, and cuts those who were left waiting for an acknowledgement at the last one. */
+  /**
+   * Sends every follower its cursor, and closes those that were left waiting for an acknowledgement at the last
+   * heartbeat.
+   */
   heartbeat(beatOf: (next: number) => string): readonly FeedEffect[] {
     const turn = new Turn();
     const beats = new Map<number, Chunk>();
@@ -176,7 +182,7 @@ export class FeedCore {
     return turn.effects;
   }
 
-  /** The coordinator has changes up to `newest`: what of them is not published is fetched. */
+  /** The coordinator has changes up to `newest`: unpublished ones are fetched. */
   raise(newest: number): readonly FeedEffect[] {
     for (const member of this.#members.values()) raise(member, newest);
     return this.serve();
@@ -216,7 +222,7 @@ export class FeedCore {
     member.follower = { ...member.follower, next: upTo };
   }
 
-  /** Asks for the page that a member needs, once for all that need the same. */
+  /** Fetches the page that a member needs, once for all that need the same. */
   #fetch(member: Member, turn: Turn): void {
     const { next, target, pausedBeats, prefixes, values, members } = member.follower;
     const { floor, head } = this.#window;

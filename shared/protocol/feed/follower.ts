@@ -1,45 +1,51 @@
+/**
+ * A follower of the change feed as data: its filter, its cursor, and a bound on the changes that it has not
+ * acknowledged.
+ */
+
 import type { Change } from '../../contracts/webhooks-and-feed.ts';
 import { limits } from '../../limits.ts';
 import { concerns } from '../../reserved-keys.ts';
 
-/** What has been sent and not acknowledged. */
+/** Changes that were sent and not acknowledged. */
 export interface Outstanding {
   readonly changes: number;
   readonly bytes: number;
 }
 
-/** What a follower wants to see. */
+/** The changes that a follower wants. */
 export interface Filter {
   /** Only changes of a key that begins with one of these; empty: all. */
   readonly prefixes: readonly string[];
   /** True adds commands and results. */
   readonly values: boolean;
-  /** True adds the changes of members, whatever the prefixes. */
+  /** True adds the changes of members, with any prefixes. */
   readonly members: boolean;
 }
 
-/** All that is kept of one follower, also while its feed sleeps. */
+/** The whole state of one follower, which is kept while its feed sleeps. */
 export interface Follower extends Filter {
   /** Every change up to it has been looked at: sent, or not wanted. */
   readonly next: number;
   /** Changes are known to exist up to here, although none of them may have been published. */
   readonly target: number;
   /**
-   * A place at or before `next`. Two sums stand for what is outstanding, instead of a list of all messages: an
-   * acknowledgement of `mark` or more settles what was sent up to it. The sums are never less than what is outstanding.
+   * A cursor at or before `next`. Two sums stand for the outstanding changes, instead of a list of all messages: an
+   * acknowledgement of it or of a later one settles those sent up to it. The sums are never less than the outstanding
+   * changes.
    */
   readonly mark: number;
   readonly upToMark: Outstanding;
   readonly afterMark: Outstanding;
-  /** Heartbeats since it was left waiting for an acknowledgement in the midst of catching up; null: it is not. */
+  /** Heartbeats since it was left waiting for an acknowledgement before it had caught up; null: it is not. */
   readonly pausedBeats: number | null;
 }
 
-/** A message as it goes to every follower that stands at the same place with the same filter. */
+/** A message for every follower with the same cursor and the same filter. */
 export interface Chunk {
   readonly text: string;
   readonly changes: number;
-  /** Where a follower stands once it has it. */
+  /** The cursor of a follower that has it. */
   readonly next: number;
 }
 
@@ -58,12 +64,15 @@ export function beginFollower(since: number, newest: number, filter: Filter): Fo
   };
 }
 
-/** At most so much has been sent and not acknowledged. */
+/** An upper bound of the changes that were sent and not acknowledged. */
 export function outstandingOf({ upToMark, afterMark }: Follower): Outstanding {
   return sum(upToMark, afterMark);
 }
 
-/** True where `chunk` may be sent without an acknowledgement first. To one that owes none, anything may. */
+/**
+ * True if `chunk` may be sent without an acknowledgement first. A follower that has acknowledged all may get a chunk of
+ * any size.
+ */
 export function hasRoomFor(follower: Follower, chunk: Chunk): boolean {
   const { changes, bytes } = outstandingOf(follower);
   if (changes === 0) return true;
@@ -73,7 +82,7 @@ export function hasRoomFor(follower: Follower, chunk: Chunk): boolean {
   );
 }
 
-/** True where a page of older changes may be asked for: it will fit, as far as can be known. */
+/** True if a page of older changes may be fetched: it will fit, as far as can be known. */
 export function hasRoomForPage(follower: Follower): boolean {
   const { changes, bytes } = outstandingOf(follower);
   if (changes === 0) return true;
@@ -89,7 +98,7 @@ export function afterSending(follower: Follower, chunk: Chunk): Follower {
   return { ...follower, next: chunk.next, afterMark: sum(follower.afterMark, sent) };
 }
 
-/** After the client said that it has everything up to `acked`, which is at most `next`. */
+/** After the client has acknowledged everything up to `acked`, which is at most `next`. */
 export function afterAcknowledgement(follower: Follower, acked: number): Follower {
   const { next, mark, afterMark } = follower;
   if (acked >= next) {
@@ -99,7 +108,7 @@ export function afterAcknowledgement(follower: Follower, acked: number): Followe
   return { ...follower, mark: next, upToMark: afterMark, afterMark: nothing, pausedBeats: null };
 }
 
-/** True where a filter lets a change through. */
+/** True if a filter lets a change through. */
 export function isWanted(
   { prefixes, members }: Omit<Filter, 'values'>,
   { keys, member }: Pick<Change, 'keys' | 'member'>,

@@ -267,11 +267,10 @@ export class CoordinatorReads {
 }
 
 /**
- * True if this snapshot settled the lock that the last one met in this region, and the one key is locked by a later
- * write already. That write was prepared here after the first snapshot, so it was decided after the read had begun, if
- * at all: the value between the two writes was the present one at a moment of the read. Without this rule a key that is
- * written all the time could not be read. It does not hold for several keys: two readers could see two writes in
- * different orders.
+ * True if this snapshot settled the lock that the last one met in this region, and a later write has already locked the
+ * single key again. That write was prepared here after the first snapshot, so it was decided after the read had begun,
+ * if at all: the value between the two writes was the present one at a moment of the read. Without this rule a key
+ * under constant writes could not be read. With several keys, two readers could see two writes in different orders.
  */
 function isOutrun({ request, settle }: Lookup, holders: ReadonlyMap<string, unknown>): boolean {
   const isOfOneKey = request.keys.length === 1 && !holdScript(request.commands);

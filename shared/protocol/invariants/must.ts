@@ -27,7 +27,9 @@ export interface CoordinatorInternals {
   readonly rest: Rest;
 }
 
-/** Throws unless `condition` holds. `claim` says what must hold, `subject` of what; texts are joined only to fail. */
+/**
+ * Throws unless `condition` holds. `claim` is the broken claim, `subject` its subject; texts are joined only to fail.
+ */
 export function must(condition: boolean, claim: string, ...subject: readonly unknown[]): void {
   if (condition) return;
   const named = subject.length === 0 ? '' : `: ${subject.map(String).join(', ')}`;

@@ -4,7 +4,7 @@ import type { CoordinatorReply, Ready, SentRound, StorageWrite } from '../io/eve
 import type { RegionLink } from '../regions/region-link.ts';
 import { type CoordinatorInternals, must } from './must.ts';
 
-/** What must hold of a step's output: what is stored, sent and answered. */
+/** Claims about a step's output: its storage writes, requests and replies. */
 export function checkReady(ready: Ready, core: CoordinatorInternals): void {
   const { persist, sends, replies } = ready;
   const tickets = new Set<number>();
@@ -50,7 +50,7 @@ function checkStorageWrite(write: StorageWrite, { links, state }: CoordinatorInt
   }
 }
 
-/** A round says what the region needs, and no more than its state allows. */
+/** A round carries no more than the state of its region allows. */
 function checkRound(send: SentRound, link: RegionLink, core: CoordinatorInternals): void {
   const { region, number, round } = send;
   const { state, stored, transactions } = core;
@@ -58,7 +58,7 @@ function checkRound(send: SentRound, link: RegionLink, core: CoordinatorInternal
   must(round.epoch === state.epoch, 'a round is of the present epoch (R13)', region, number);
   must(round.incarnation === stored.incarnation, 'a round is of this life (R13)', region, number);
   must(round.generation === link.generation, 'a round names the generation (R13)', region, number);
-  must(round.role === link.role, 'a round says what the region is', region, number);
+  must(round.role === link.role, 'a round names the role of its region', region, number);
   must(link.flights.has(number), 'a round is on its way once it is sent', region, number);
   must(prepares.length <= limits.preparesPerRound, 'a round has few prepares', region, number);
   must(decisions.length <= limits.decisionsPerRound, 'a round has few decisions', region, number);
@@ -75,7 +75,7 @@ function checkRound(send: SentRound, link: RegionLink, core: CoordinatorInternal
   must(!round.begin || link.isVoter, 'only a voter begins (R13)', region, number);
   for (const { transaction } of prepares) {
     const isOpen = transactions.isUndecided(transaction);
-    must(isOpen, 'only what is undecided is prepared', region, keyOf(transaction));
+    must(isOpen, 'only undecided transactions are prepared', region, keyOf(transaction));
   }
   if (prepares.length > 0) {
     must(
@@ -90,13 +90,13 @@ function checkRound(send: SentRound, link: RegionLink, core: CoordinatorInternal
   const { oldestUndecided } = transactions;
   must(
     oldest === null || compareOrder(floor, oldest) < 0,
-    'the low watermark stays below what is owed (R12)',
+    'the low watermark stays below unacknowledged decisions (R12)',
     region,
     number,
   );
   must(
     oldestUndecided === null || compareOrder(floor, oldestUndecided) < 0,
-    'the low watermark stays below what is undecided (R12)',
+    'the low watermark stays below undecided transactions (R12)',
     region,
     number,
   );

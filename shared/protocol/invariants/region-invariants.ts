@@ -5,9 +5,9 @@ import type { RegionLink } from '../regions/region-link.ts';
 import { bytesInUtf8 } from '../transactions/bytes.ts';
 import { type CoordinatorInternals, must } from './must.ts';
 
-/** What must hold of the regions, their membership, their leases and the rounds on their way, after each step. */
+/** Claims about the regions, their membership, their leases and the rounds on their way, after each step. */
 
-/** Who votes, and who is copied. */
+/** The voters, and the region that is copied. */
 export function checkMembers({ links, members, state, transactions }: CoordinatorInternals): void {
   const { founding, returns } = members;
   const copying = links.all.filter(({ membership }) => membership.state === 'copying');
@@ -19,10 +19,10 @@ export function checkMembers({ links, members, state, transactions }: Coordinato
     must(transactions.count === 0, 'nothing is decided before the shard begins (R45)');
     return;
   }
-  // One that is believed may turn out to hold another coordinator's state: then an operator is asked again.
+  // A force-recovered region may turn out to hold another coordinator's state: then an operator has to decide again.
   must(
     links.voters.length > 0 || links.all.some((link) => isBelieved(link) || isForeign(link)),
-    'the last voter is not evicted unless one is believed (R32)',
+    'the last voter is not evicted without a force-recovered region (R32)',
   );
   if (transactions.count > 0) {
     must(!links.voters.some((link) => link.isQuarantined), 'no untrusted voter decides (R31)');
@@ -46,14 +46,14 @@ function isForeign({ leaving }: RegionLink): boolean {
   return leaving?.cause === 'foreign';
 }
 
-/** What must hold of each region by itself. */
+/** Claims about each region by itself. */
 export function checkRegion(link: RegionLink, core: CoordinatorInternals): void {
   const { ready, state, stored } = core;
   const { region, membership, generation, former, health } = link;
   must(membership.since <= ready.now, 'a membership has begun', region);
   must(!former.includes(generation), 'a former generation is not the present one (R13)', region);
   must(former.length <= limits.formerGenerations + 1, 'former generations are bounded', region);
-  must(link.takes >= 0, 'what may be taken over is a count', region);
+  must(link.takes >= 0, 'the keys that may be taken over are a count', region);
   if (membership.state === 'copying') {
     const isOwn = membership.token.startsWith(`${stored.incarnation}-`);
     must(isOwn, 'a copy goes under a token of this instance (R34)', region);
@@ -61,7 +61,7 @@ export function checkRegion(link: RegionLink, core: CoordinatorInternals): void 
   if (membership.state === 'voter') {
     must(link.takes === 0 || !link.begun, 'a voter that has begun takes nothing over', region);
   } else {
-    must(link.owed.count === 0, 'a region without a vote is owed no decision', region);
+    must(link.owed.count === 0, 'no decision is queued for a region without a vote', region);
     must(link.prepares.length === 0, 'a region without a vote is asked for none', region);
   }
   if (health.kind !== 'answering') {
@@ -77,7 +77,7 @@ export function checkRegion(link: RegionLink, core: CoordinatorInternals): void 
 
 function checkMissed({ region, missed, isVoter }: RegionLink, newest: number): void {
   if (missed.size === 0) {
-    must(missed.bytes === 0, 'what is not missed takes no memory', region);
+    must(missed.bytes === 0, 'no missed keys take no memory', region);
     return;
   }
   let bytes = 0;
@@ -91,7 +91,7 @@ function checkMissed({ region, missed, isVoter }: RegionLink, newest: number): v
   must(bytes <= limits.missedBytesPerRegion, 'their bytes are bounded (R33)', region);
 }
 
-/** A lease never outlives what the coordinator reckons with (R30). */
+/** A lease never outlives the coordinator's estimate of it (R30). */
 function checkLease(link: RegionLink, { ready }: CoordinatorInternals): void {
   const { region, lease } = link;
   const latest = ready.now + limits.leaseTtlMs + limits.leaseDriftMs;
@@ -149,20 +149,25 @@ function checkOwed(
   }
   for (const { decision, sequence, since, carried: count } of owed.decisions) {
     const key = keyOf(decision.transaction);
-    must(!transactions.isUndecided(decision.transaction), 'what is owed is decided', region, key);
+    must(
+      !transactions.isUndecided(decision.transaction),
+      'an unacknowledged decision is of a decided transaction',
+      region,
+      key,
+    );
     must(count === (carried.get(key) ?? 0), 'the rounds with a decision are counted', region, key);
     must(sequence <= state.sequence, 'a decision has a sequence that was given out', region, key);
-    must(since <= ready.now, 'a decision has been owed for a while', region, key);
+    must(since <= ready.now, 'a decision has been unacknowledged since a past moment', region, key);
     must(
       compareOrder(decision.transaction, transactions.newest) <= 0,
-      'what is owed was given out, in this life or before',
+      'a decision is of a transaction that has begun, in this life or before',
       region,
       key,
     );
   }
   for (const transaction of link.prepares) {
     const isOpen = transactions.isUndecided(transaction.order);
-    must(isOpen, 'no region is asked for a vote on what is decided', region);
+    must(isOpen, 'no region is asked to vote on a decided transaction', region);
   }
   const isTold = !link.hasUnsaid || link.isQuarantined || link.health.kind !== 'answering';
   must(

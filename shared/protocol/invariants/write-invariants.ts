@@ -6,7 +6,7 @@ import { goesBefore, type Waiting } from '../transactions/admission.ts';
 import type { Transaction } from '../transactions/transaction.ts';
 import { type CoordinatorInternals, must } from './must.ts';
 
-/** What must hold of transactions and of the writes that wait, after each step. */
+/** Claims about transactions and pending writes, after each step. */
 
 /** Undecided transactions, their locks, and their votes. */
 export function checkTransactions(core: CoordinatorInternals): void {
@@ -31,7 +31,7 @@ export function checkTransactions(core: CoordinatorInternals): void {
     }
     lockedKeys += transaction.keys.length;
     if (areAll(transaction.keys)) {
-      must(undecided.length === 1, 'what is about all keys goes alone (R41)', name);
+      must(undecided.length === 1, 'a transaction about all keys goes alone (R41)', name);
     }
     checkParts(core, transaction, name);
     must(
@@ -141,13 +141,13 @@ export function checkPending({ frames }: CoordinatorInternals): void {
       id,
     );
   }
-  must(pendingBytes === bytes, 'the pending bytes are the sum of what was admitted', pendingBytes);
+  must(pendingBytes === bytes, 'the pending bytes are the sum over admitted frames', pendingBytes);
   must(pendingByKey.size === keyed, 'only pending writes are found by a key');
   must(pending.size <= limits.framesQueued, 'pending writes are bounded', pending.size);
   must(bytes <= limits.queuedBytes, 'the bytes of pending writes are bounded', bytes);
 }
 
-/** Nothing waits that nobody will wake: the first frame that is not paused waits for a key, or for a pause to end. */
+/** Nothing waits without being woken: the first frame that is not paused waits for a key, or for a pause to end. */
 function checkWakeable({
   frames,
   transactions,
@@ -158,7 +158,11 @@ function checkWakeable({
   const { frames: queued } = frames.queue;
   const { refusal } = members;
   if (queued.length === 0) return;
-  must(refusal === null, 'what waits is refused if nothing can be decided (R38)', refusal?.reason);
+  must(
+    refusal === null,
+    'queued frames are refused if nothing can be decided (R38)',
+    refusal?.reason,
+  );
   if (members.isPaused || links.obstacles.length > 0) return;
   const first = queued.find(({ retryAt }) => retryAt <= ready.now);
   if (first === undefined || first.together !== null) return;
@@ -177,13 +181,18 @@ function checkWakeable({
 export function checkConfirmations({ applications, links, ready }: CoordinatorInternals): void {
   const missingOf = new Map(applications.open);
   for (const [key, missing] of missingOf) {
-    must(missing.length > 0, 'what every voter has acknowledged is confirmed', key);
+    must(missing.length > 0, 'a commit that every voter has acknowledged is confirmed', key);
     for (const region of missing) {
       const link = links.find(region);
       must(link?.isVoter === true, 'only a voter is waited for', key, region);
-      // One whose data are not trusted is sent nothing, and leaves.
+      // A region with untrusted data is sent nothing, and leaves.
       if (link === null || link.isQuarantined) continue;
-      must(link.owed.hasKey(key), 'a voter is owed what it has not acknowledged', key, region);
+      must(
+        link.owed.hasKey(key),
+        'a commit without acknowledgement is queued for its voter',
+        key,
+        region,
+      );
     }
   }
   for (const link of links.all) {
@@ -195,7 +204,7 @@ export function checkConfirmations({ applications, links, ready }: CoordinatorIn
       }
       must(
         missingOf.get(key)?.includes(link.region) === true,
-        'no voter is owed a commit that it has acknowledged',
+        'no acknowledged commit is queued for a voter',
         key,
         link.region,
       );

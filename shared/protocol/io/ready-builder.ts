@@ -11,9 +11,9 @@ import type {
   Ticket,
 } from './events.ts';
 
-/** Collects what one step asks of the shell, and the moment of the next tick. */
+/** Collects the output of one step, and the moment of the next tick. */
 export class ReadyBuilder {
-  /** What the clock shows in this step, ms. */
+  /** The clock's reading in this step, ms. */
   now: number;
   /** Why this instance must end itself, once it must. */
   ended: string | null = null;

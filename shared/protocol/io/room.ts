@@ -1,6 +1,6 @@
 /**
- * Decides from the size of the database what a coordinator may still take in, and for how long it may promise to keep
- * answers (rule R47).
+ * Derives from the size of the database which writes a coordinator may still take in, and for how long it may promise
+ * to keep their answers (rule R47).
  */
 
 import { limits } from '../../limits.ts';

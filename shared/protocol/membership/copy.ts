@@ -7,7 +7,7 @@ import type { RegionLink } from '../regions/region-link.ts';
 import { bytesOfText, textOfBytes } from '../transactions/bytes.ts';
 import { askedFor, type Batch, type Reading, type RetryKey } from './copy-work.ts';
 
-/** What a copy comes to with an answer. */
+/** The result of a copy's step. */
 export type CopyTurn =
   | { readonly kind: 'going' }
   /** The target follows another token, or cannot take a key at all. */
@@ -25,21 +25,21 @@ const phaseTransitions: Record<CopyPhase, readonly CopyPhase[]> = {
 const going: CopyTurn = { kind: 'going' };
 
 /**
- * The copy of one region, from the drop of its locks to the last key (rules R34 to R37). It asks a voter for keys and
- * values and passes them on, with one step on its way at the source and one at the target. Every step is a round, so
- * that neither end is believed when it has lost writes.
+ * The copy of one region, from the drop of its locks to the last key (rules R34 to R37). It reads keys and values from
+ * a voter and writes them to the target, with one step on its way at each. Every step is a round, so that neither end
+ * is trusted if it has lost writes.
  */
 export class Copy {
   readonly target: RegionLink;
   readonly token: string;
   readonly whole: boolean;
   source: RegionLink | null = null;
-  /** Whose keys the cursors are about. */
+  /** The source whose scan the cursors belong to. */
   #scanned: RegionLink | null = null;
   #phase: CopyPhase = 'beginning';
-  /** Until when admission is held, ms; null while it is not. */
+  /** Until when the write pause lasts, ms; null outside of one. */
   holdUntil: number | null = null;
-  /** No hold before this moment, ms. */
+  /** No write pause begins before this moment, ms. */
   holdAfter = 0;
   readonly #replaces: readonly number[];
   readonly #agreed: number | null;
@@ -56,7 +56,7 @@ export class Copy {
   readonly #open = new Set<CopyStep>();
   #isBeginning = false;
   #isListing = false;
-  /** What has to be copied without a hold before the next one: a hold was too short for it. */
+  /** Keys that must be copied before the next write pause: the last one was too short for them. */
   readonly #pass = new Set<Bytes>();
   #holds = 0;
   #isLogical = false;
@@ -97,17 +97,17 @@ export class Copy {
     this.#phase = next;
   }
 
-  /** Keys that are known to be copied still, besides those that a scan will find. */
+  /** The number of keys that are known to lack in the target, besides those that a scan will find. */
   get left(): number {
     return this.target.missed.size + this.#again.size;
   }
 
-  /** True where nothing but the last few keys is left to copy, and none is on its way. */
+  /** True if only the last few keys are left to copy, and none is on its way. */
   get nearsEnd(): boolean {
     return this.phase !== 'beginning' && this.#isQuiet && this.#isFew;
   }
 
-  /** Admission is held from now on. Each hold of this copy may last twice as long as the one before. */
+  /** Begins a write pause. Each pause of this copy may last twice as long as the one before. */
   hold(now: number): void {
     const doubled = limits.copyWritePauseMs * 2 ** Math.min(this.#holds, 16);
     this.holdUntil = now + Math.min(doubled, limits.copyWritePauseMaxMs);
@@ -116,14 +116,14 @@ export class Copy {
   }
 
   /**
-   * What was left proves too large for one step: it is copied while writes go on, and another hold follows. A value that
-   * is written to each time in between is copied in a hold at last, or its region would never return.
+   * True if the keys left prove too large for one step: they are copied while writes go on, and another pause follows.
+   * A value that is written to each time in between is copied in a pause at last, or its region would never return.
    */
   get isOutgrown(): boolean {
     return this.#pass.size > 0 && this.#holds <= limits.copyHoldsCutShort;
   }
 
-  /** The hold is over, and the next one comes no sooner than `after`, ms. */
+  /** Ends the write pause; the next one comes no sooner than `after`, ms. */
   release(after: number): void {
     this.holdUntil = null;
     this.holdAfter = after;
@@ -131,18 +131,20 @@ export class Copy {
     this.#beginPass();
   }
 
-  /** True where the target holds all that the source does, as long as nothing is decided. */
+  /** True if the target holds all keys of the source, as long as nothing is decided. */
   get isComplete(): boolean {
     return this.nearsEnd && this.left === 0;
   }
 
-  /** Another voter becomes the source. A scan of one says nothing about the scan of another, so it begins anew. */
+  /**
+   * Makes another voter the source. Its scan has nothing to do with that of the last one, so it begins from the start.
+   */
   readFrom(source: RegionLink | null): void {
     if (this.source === source) return;
     if (this.source !== null) this.source.copyStep = null;
     this.source = source;
     this.#giveBack();
-    // What has changed since a scan was over is marked, whoever is asked for it.
+    // After the end of a scan, changed keys are noted as missed, for any source.
     if (source === null || source === this.#scanned || this.#cursor === null) return;
     this.#scanned = source;
     this.#cursor = '0';
@@ -150,8 +152,8 @@ export class Copy {
   }
 
   /**
-   * Puts the next steps where the links find them. `sequence` is the one given out last; `isStill`: nothing is undecided
-   * or unapplied at the source, so in a hold what is read now is the last.
+   * Hands the next steps to the links. `sequence` is the newest one; `isStill`: nothing is undecided or unapplied at
+   * the source, so a read in a write pause is the last.
    */
   plan(sequence: number, isStill: boolean): void {
     const { source, target } = this;
@@ -163,9 +165,9 @@ export class Copy {
 
   /** A step has ended; null: without a usable answer. */
   answered(step: CopyStep, reply: CopyReply | null, sequence: number): CopyTurn {
-    // One of a copy that was given up may still end.
+    // A step of a copy that was given up may still end.
     if (!this.#open.delete(step)) return going;
-    // A step under way when the epoch rose, or overtaken by a later one, is asked again.
+    // A step under way when the epoch rose, or overtaken by a later one, is sent again.
     if (reply?.kind === 'refused' && reply.by === 'token') {
       return { kind: 'failed', reason: 'it refused a step of the copy by its token' };
     }
@@ -190,7 +192,7 @@ export class Copy {
     }
   }
 
-  /** How far it has come. */
+  /** The progress of the copy. */
   progress(now: number): CopyProgress {
     const seconds = Math.max(0.001, (now - this.#startedAt) / 1_000);
     const keysPerSecond = Math.round(this.#done / seconds);
@@ -214,12 +216,12 @@ export class Copy {
     return step;
   }
 
-  /** What the source lacks is removed first, so that what is listed has not been copied. */
+  /** Keys that the source lacks are removed first, so that no listed key has been copied. */
   get #isRemoving(): boolean {
     return this.#listCursor !== null || this.#isListing || this.#removable.length > 0;
   }
 
-  /** True where what is left may go in a hold: few keys, and none of them known to be too much. */
+  /** True if the keys left may go in a write pause: there are few, and none of them is known to be too large. */
   get #isFew(): boolean {
     if (this.#cursor !== null || this.#isRemoving) return false;
     if (this.left === 0) return true;
@@ -272,7 +274,7 @@ export class Copy {
       const count = limits.copyKeysPerStep;
       return this.#ask({ kind: 'scan', cursor: this.#cursor, count, form }, [], noted);
     }
-    // What is left is read in the hold, when nothing is locked or written.
+    // The last few keys are read in the write pause, when nothing is locked or written.
     if (this.phase !== 'hold' && this.#isFew) return null;
     const keys = this.#keysToRead(noted);
     if (keys.length === 0) return null;
@@ -284,7 +286,7 @@ export class Copy {
     return step;
   }
 
-  /** Keys to be read once more, then missed ones. A key goes in pieces only as long as nothing is written to it. */
+  /** Keys to read again, then missed ones. A key goes in pieces only as long as it is not written to. */
   #keysToRead(noted: number): readonly RetryKey[] {
     const keys: RetryKey[] = [];
     for (const again of this.#again.values()) {
@@ -293,7 +295,7 @@ export class Copy {
       const mark = text === null ? undefined : this.target.missed.get(text);
       const isChanged = mark !== undefined && mark > again.noted;
       if (isChanged && again.from !== '') {
-        // A value that is written to in the midst of its pieces begins anew, in the hold if nothing else is left.
+        // A value that is written to between its pieces begins again, in the pause if nothing else is left.
         this.#pass.delete(again.key);
         this.#again.set(again.key, { key: again.key, from: '', noted });
         if (this.phase !== 'hold') continue;
@@ -323,7 +325,7 @@ export class Copy {
     sequence: number,
   ): void {
     const reading = this.#reading;
-    // A source that is none any more may still answer.
+    // A former source may still answer.
     if (reading === null || reading.step !== step) return;
     this.#reading = null;
     if (reply === null) {
@@ -376,7 +378,7 @@ export class Copy {
       return going;
     }
     const refused = new Set(failed.map(({ key }) => key));
-    // A later piece does not fit the earlier ones where a write came between: that says nothing of the target.
+    // A later piece does not fit the earlier ones if a write came between: that is no fault of the target.
     const [first] = failed.filter(({ key }) => !batch.pieces.has(key));
     const [broken] = failed.filter(({ key }) => batch.pieces.has(key));
     if (broken !== undefined) this.#brokenPieces += 1;
@@ -406,7 +408,7 @@ export class Copy {
     for (const text of this.target.missed.keys()) this.#pass.add(bytesOfText(text));
   }
 
-  /** What was asked of a source that is none any more is asked of the next one. */
+  /** Requests to a former source go to the next one. */
   #giveBack(): void {
     const reading = this.#reading;
     this.#reading = null;

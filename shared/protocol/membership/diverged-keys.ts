@@ -2,7 +2,7 @@ import type { BlockedKey } from '../../contracts/members.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { WriteRefusal } from '../io/refusal.ts';
 
-/** The keys about which the regions disagree without a majority: nothing is written to them until somebody decides. */
+/** The keys about which the regions disagree without a majority: they take no writes until an operator decides. */
 export class BlockedKeys {
   readonly #ready: ReadyBuilder;
   readonly #details = new Map<string, string>();
@@ -20,7 +20,7 @@ export class BlockedKeys {
     return this.#details.size;
   }
 
-  /** Why nothing can be written to all of these keys, or null. */
+  /** Why one of these keys takes no writes, or null. */
   refusalOf(keys: readonly string[]): WriteRefusal | null {
     const key = keys.find((one) => this.#details.has(one));
     if (key === undefined) return null;

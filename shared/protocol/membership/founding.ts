@@ -14,9 +14,9 @@ import type { RegionLink } from '../regions/region-link.ts';
 import type { MemberChanges, MembersParts } from './members-parts.ts';
 import { assertTransition } from './region-states.ts';
 
-/** How far the comparison of regions that hold equally many keys has come. */
+/** The progress of comparing regions that hold equally many keys. */
 interface ComparisonState {
-  /** The keys of each region when it began; with other counts it begins anew. */
+  /** The number of keys in each region at its beginning; with another number it begins again. */
   readonly keys: number;
   /** The slice on its way, or null. */
   number: number | null;
@@ -27,9 +27,9 @@ interface ComparisonState {
   retryAt: number;
 }
 
-/** What the regions say together. */
+/** The reports of all regions together. */
 type Verdict =
-  /** Not all have said. */
+  /** Some have not reported. */
   | { readonly kind: 'counting'; readonly missing: readonly RegionLink[] }
   | { readonly kind: 'empty' }
   /** All hold equally many keys, and no state. */
@@ -37,8 +37,8 @@ type Verdict =
   | { readonly kind: 'differs'; readonly reason: string };
 
 /**
- * The time before a shard has members. Every region says what it holds before any of them is told to begin: Lockstep
- * begins over empty regions, or over regions that hold the same, and otherwise as an operator says (rule R45). Nothing is
+ * The time before a shard has members. Every region reports its contents before any of them begins: Lockstep begins
+ * over empty regions, or over regions with the same data, and otherwise as an operator chooses (rule R45). Nothing is
  * stored before that, so an instance that dies on the way leaves nothing behind.
  */
 export class Founding {
@@ -64,12 +64,12 @@ export class Founding {
     return this.#comparison !== null && !this.#comparison.isOver;
   }
 
-  /** True while writes and reads wait, since the regions may be about to say that they are empty. */
+  /** True while writes and reads wait, since the regions may be about to report that they are empty. */
   get isCounting(): boolean {
     return this.#isOpen && this.refusal === null;
   }
 
-  /** Why nothing can be written or read strongly, or null where the shard has members, or may have them in a moment. */
+  /** Why nothing can be written or read strongly; null if the shard has members, or may have them in a moment. */
   get refusal(): WriteRefusal | null {
     if (!this.#isOpen) return null;
     const verdict = this.#verdict;
@@ -84,7 +84,7 @@ export class Founding {
     return { code: 'not-founded', faults: this.#faults, reason: this.#reasonFor(verdict) };
   }
 
-  /** What every write waits for meanwhile. */
+  /** The regions for which every write waits meanwhile. */
   get obstacles(): readonly RegionFault[] {
     return this.#isOpen ? this.#faults.filter((_, at) => this.#links[at]?.contents === null) : [];
   }
@@ -106,10 +106,10 @@ export class Founding {
     for (const region of this.#parts.config.regions) this.join(region);
   }
 
-  /** A region that is to be a member from the beginning. */
+  /** A region that will be a member from the beginning. */
   join(region: RegionId): void {
     const { links, ready, stored } = this.#parts;
-    // What was compared was compared without it.
+    // The comparison so far did not include it.
     this.#comparison = null;
     const detail = 'the shard has not begun';
     const absence = { cause: 'new', detail, whole: true, held: true } as const;
@@ -118,14 +118,14 @@ export class Founding {
     links.add(region, stored.generation, [], membership).asksContents = true;
   }
 
-  /** A region is not to be a member after all. */
+  /** A region will not be a member after all. */
   drop(link: RegionLink): void {
     assertTransition('forgotten', link.membership, null);
     this.#comparison = null;
     this.#parts.links.remove(link.region);
   }
 
-  /** A region has said what it holds: `link.contents`. */
+  /** A region has reported its contents: `link.contents`. */
   counted(link: RegionLink): void {
     link.recover();
     link.asksContents = false;
@@ -150,7 +150,7 @@ export class Founding {
     }
   }
 
-  /** Begins as soon as it can, and asks again what it has to know. Called in each step, after its event. */
+  /** Begins as soon as it can, and asks the regions again if it has to. Called in each step, after its event. */
   advance(): void {
     if (!this.#isOpen) return;
     const verdict = this.#verdict;
@@ -171,7 +171,7 @@ export class Founding {
     this.#recount();
   }
 
-  /** What an operator says of the beginning. */
+  /** Carries out an operator's choice of the beginning. */
   found({ source, agree, replace }: Extract<MemberOrder, { kind: 'found' }>): OrderAnswer {
     if (!this.#isOpen) {
       const detail =
@@ -232,7 +232,9 @@ export class Founding {
     }
   }
 
-  /** What was said a while ago may have changed since: true where a region is asked again before the shard begins. */
+  /**
+   * Drops reports that are too old to rely on. True if it did, so the regions are asked again before the shard begins.
+   */
   #countAgain(): boolean {
     const { now } = this.#parts.ready;
     const old = this.#links.filter(
@@ -245,7 +247,7 @@ export class Founding {
     return old.length > 0;
   }
 
-  /** While an operator is awaited the regions are asked now and then: he may empty one, or fill one. */
+  /** While an operator is awaited, the regions are asked from time to time: one may have been emptied or filled. */
   #recount(): void {
     const { ready } = this.#parts;
     if (ready.now >= this.#recountAt) {
@@ -259,7 +261,7 @@ export class Founding {
     ready.schedule(this.#recountAt);
   }
 
-  /** The configuration may name whose data to begin with, but not what other regions are to lose. */
+  /** The configuration may name the region whose data to begin with, but not which data of others may be lost. */
   #isFoundByConfiguration({ kind }: Verdict): boolean {
     const { source = null } = this.#parts.config;
     const areOthersEmpty = this.#links.every(
@@ -280,7 +282,7 @@ export class Founding {
     const comparison = this.#comparison;
     ready.schedule(comparison.retryAt);
     if (comparison.isOver || comparison.number !== null || comparison.retryAt > ready.now) return;
-    // One region has nothing to be compared with.
+    // With a single region there is nothing to compare.
     if (this.#links.length === 1) {
       this.#begin(`its only region held ${keys} keys`);
       return;
@@ -291,7 +293,7 @@ export class Founding {
     ready.compare({ number, regions, cursor });
   }
 
-  /** Every region votes, over what it holds. `detail` says why that may be, where it is anything. */
+  /** Every region votes, with the data that it holds. `detail` says why that is right; null if all are empty. */
   #begin(detail: string | null): void {
     const { links, ready, state, host } = this.#parts;
     this.#isOpen = false;

@@ -1,6 +1,10 @@
+/** Reasons for which a region leaves, and how two of them add up. */
+
 import type { Leaving } from '../io/events.ts';
 
-/** A second reason beside a first one: nothing of either is forgotten. `known` itself where the second adds nothing. */
+/**
+ * A second reason added to the first: the stricter of both counts. Returns `known` itself if the second adds nothing.
+ */
 export function bothOf(known: Leaving, added: Leaving): Leaving {
   const adds = (added.whole && !known.whole) || (added.held && !known.held);
   const isGoingForGood = added.cause === 'removed' && known.cause !== 'removed';
@@ -9,7 +13,7 @@ export function bothOf(known: Leaving, added: Leaving): Leaving {
   return { cause, detail, whole: known.whole || added.whole, held: known.held || added.held };
 }
 
-/** Why a region that is not configured any more leaves. */
+/** The reason of a region that is not configured any more. */
 export const removal: Leaving = {
   cause: 'removed',
   detail: 'it is not among the configured regions',

@@ -1,3 +1,5 @@
+/** The interfaces between the parts that change the members, and between them and the rest of the coordinator. */
+
 import type { MemberEvent, OutCause } from '../../contracts/members.ts';
 import type { RegionId } from '../../ids.ts';
 import type { CoordinatorConfig, Leaving, Membership, Stored } from '../io/events.ts';
@@ -11,18 +13,18 @@ import type { PendingConfirmations } from '../transactions/pending-confirmations
 import type { BlockedKeys } from './diverged-keys.ts';
 import type { RegionEvent } from './region-states.ts';
 
-/** What a change of members needs of the rest of the coordinator. */
+/** The services of the rest of the coordinator for a change of members. */
 export interface MembersHost {
   /** Aborts every undecided transaction; their parts are tried again at once. */
   abortAll(): void;
-  /** Gives up every frame that waits. */
+  /** Gives up every queued frame. */
   refuseAll(refusal: WriteRefusal): void;
-  /** Frames that waited may go now. */
+  /** Queued frames may be able to begin now. */
   requestBatch(): void;
   readonly undecided: number;
 }
 
-/** All that Members works on. */
+/** The parts of the coordinator that changes of members work on. */
 export interface MembersParts {
   readonly config: CoordinatorConfig;
   readonly stored: Stored;
@@ -41,7 +43,7 @@ export interface MemberChanges {
   set(link: RegionLink, membership: Membership, event: RegionEvent): void;
   /** Takes the vote of a region, or confirms that it has none, for the reason given. */
   leave(link: RegionLink, leaving: Leaving, event: RegionEvent): void;
-  /** Adds an entry to the history and to the change feed, with the events that subscriptions are owed. */
+  /** Adds an entry to the history and to the change feed, and queues the events about it. */
   note(region: RegionId, event: MemberEvent, cause: OutCause | null, detail: string): void;
   /** Makes this region the only voter; the others are copied from it. */
   trust(link: RegionLink, why: Trust): void;

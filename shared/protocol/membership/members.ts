@@ -14,15 +14,16 @@ import { assertTransition, type RegionEvent } from './region-states.ts';
 import { isBelieved, Rejoin } from './rejoin.ts';
 
 /**
- * Who votes. A voter that fails, has lost writes, or diverged is put out once its lease is over; what it misses from
- * then on is noted with each decision; when it can be reached again it is copied, and votes again (rules R31 to R38).
+ * The members of the shard. A voter that fails, has lost writes, or diverged is evicted once its lease is over; from
+ * then on each decision notes the keys that it misses; when it can be reached again it is copied, and votes again
+ * (rules R31 to R38).
  */
 export class Members implements MemberChanges {
   readonly returns: Rejoin;
   readonly founding: Founding;
   readonly #parts: MembersParts;
   #isBegun = false;
-  /** When each voter that is to leave was first seen to, ms. */
+  /** When each voter that is about to leave was first seen to, ms. */
   readonly #suspectedAt = new Map<RegionId, number>();
 
   constructor(parts: MembersParts) {
@@ -31,12 +32,12 @@ export class Members implements MemberChanges {
     this.founding = new Founding(parts, this);
   }
 
-  /** True where nothing may begin for the moment, and what waits is not refused for that. */
+  /** True if nothing may begin for the moment, and queued frames are not refused for that. */
   get isPaused(): boolean {
     return this.returns.held || this.founding.isOpen;
   }
 
-  /** What every write waits for, besides voters that do not answer. */
+  /** The regions for which every write waits, besides voters that do not answer. */
   get obstacles(): readonly RegionFault[] {
     return [...this.returns.obstacles, ...this.founding.obstacles];
   }
@@ -60,8 +61,8 @@ export class Members implements MemberChanges {
   }
 
   /**
-   * The voters that are out of memory, if too few would be left without them: then they stay, since what frees memory
-   * goes through everywhere, and what takes some is refused. Empty if others can go on without them.
+   * The voters that are out of memory, if too few would be left without them: then they stay, since commands that free
+   * memory go through everywhere, and those that take some are refused. Empty if others can go on without them.
    */
   get fullRegions(): readonly RegionFault[] {
     const { links, config } = this.#parts;
@@ -74,7 +75,7 @@ export class Members implements MemberChanges {
     );
   }
 
-  /** Once an instance: founds the shard, or brings its members together with the configuration. */
+  /** The first step of an instance: founds the shard, or brings its members in line with the configuration. */
   begin(): void {
     if (this.#isBegun) return;
     this.#isBegun = true;
@@ -82,12 +83,12 @@ export class Members implements MemberChanges {
     else this.#reconcile();
   }
 
-  /** What it holds is not what it acknowledged: its votes count no more, and all of it has to be copied. */
+  /** It does not hold the writes that it acknowledged: its votes count no more, and everything has to be copied. */
   lose(link: RegionLink, detail: string): void {
     this.suspect(link, { cause: 'lost', detail, whole: true, held: false });
   }
 
-  /** The region is to lose its vote, or, where it has none, to come back in another way. */
+  /** The region is about to lose its vote, or, if it has none, to come back in another way. */
   suspect(link: RegionLink, leaving: Leaving): void {
     const { membership, leaving: known } = link;
     const both = known === null ? leaving : bothOf(known, leaving);
@@ -107,7 +108,10 @@ export class Members implements MemberChanges {
     if (leaving.whole) this.#parts.host.abortAll();
   }
 
-  /** The keys of a commit are missed by those that did not vote on it; their names are stored with the decision. */
+  /**
+   * Notes the keys of a commit as missed by the regions that did not vote on it; the step stores them with the
+   * decision.
+   */
   missedBy(keys: readonly string[], sequence: number): readonly RegionId[] {
     const absent = this.#parts.links.all.filter(({ membership }) =>
       membership.state === 'out' ? !membership.whole : membership.state === 'copying',
@@ -121,7 +125,7 @@ export class Members implements MemberChanges {
     return absent.map(({ region }) => region);
   }
 
-  /** It has missed what was done to all keys. A copy under way began before that. */
+  /** It has missed a write to all keys. A copy under way began before that. */
   #missAll(link: RegionLink): void {
     const { leaving } = link;
     assert(leaving !== null, 'a region without a vote has left for a reason');
@@ -133,7 +137,7 @@ export class Members implements MemberChanges {
     return this.#parts.state.epoch;
   }
 
-  /** A region without a vote holds the state of another coordinator: nothing is copied over it without an operator. */
+  /** A region without a vote holds the state of another coordinator: no copy overwrites it without an operator. */
   findForeign(link: RegionLink, detail: string): void {
     const { membership } = link;
     const leaving: Leaving = { cause: 'foreign', detail, whole: true, held: true };
@@ -147,18 +151,18 @@ export class Members implements MemberChanges {
     }
   }
 
-  /** A region that is out or copied has answered: it can be reached, and what it holds can be built on or not. */
+  /** A region that is out has answered, so it can be reached. `passedCheck`: its data can be built on. */
   met(link: RegionLink, passedCheck: boolean): void {
     const { membership } = link;
     if (membership.state !== 'out') return;
     link.reachable ||= passedCheck || membership.whole;
-    // It is asked again until it has memory.
+    // It is probed until it has memory.
     if (link.isFull) {
       this.#parts.links.fail(link, 'its server is out of memory', this.#parts.ready.now);
     }
   }
 
-  /** Moves on what can be moved on. Called in each step, after its event. */
+  /** Makes every change of members that is possible now. Called in each step, after its event. */
   advance(): void {
     this.founding.advance();
     this.#depart();
@@ -168,8 +172,8 @@ export class Members implements MemberChanges {
   }
 
   /**
-   * The region is forgotten once nobody can read in it any more: whoever was force-recovered instead must not decide before
-   * that, in the next life of this coordinator neither (rules R30 and R38).
+   * The region is forgotten once no reader can use it any more: a region that was force-recovered instead must not
+   * decide before that, nor in the next life of this coordinator (rules R30 and R38).
    */
   remove(link: RegionLink): void {
     if (link.isVoter) this.suspect(link, removal);
@@ -197,7 +201,7 @@ export class Members implements MemberChanges {
     this.note(link.region, 'removed', 'removed', 'it is no region of this shard any more');
   }
 
-  /** An operator takes what this region holds for right, whatever was lost. */
+  /** An operator chooses the data of this region as the right ones, even if it has lost writes. */
   believe(link: RegionLink): void {
     // If a coordinator has lost its storage, its regions hold the state of another one.
     link.agree(Number.MAX_SAFE_INTEGER, link.foreignGeneration);
@@ -209,7 +213,9 @@ export class Members implements MemberChanges {
     });
   }
 
-  /** This region alone is right from now on, whatever it holds. It votes once it has dropped what it was in the midst of. */
+  /**
+   * This region alone is right from now on, with any data. It votes once it has dropped its unfinished transactions.
+   */
   trust(link: RegionLink, why: Trust): void {
     const { links, state } = this.#parts;
     this.returns.cancel();
@@ -225,7 +231,7 @@ export class Members implements MemberChanges {
     this.returns.begin(link);
   }
 
-  /** The region is asked anew whether it can be copied. */
+  /** Probes the region again to find out whether it can be copied. */
   askAgain(link: RegionLink): void {
     const { now } = this.#parts.ready;
     link.reachable = false;
@@ -234,7 +240,7 @@ export class Members implements MemberChanges {
     this.#parts.links.fail(link, 'it has not been asked yet', now);
   }
 
-  /** An entry of the history, and of the change feed; and the events that are owed about it. */
+  /** Adds an entry to the history and to the change feed, and queues the events about it. */
   note(region: RegionId, event: MemberEvent, cause: OutCause | null, detail: string): void {
     const { state, ready, confirmations } = this.#parts;
     state.sequence += 1;
@@ -245,7 +251,7 @@ export class Members implements MemberChanges {
     if (events.length > 0) ready.persist({ kind: 'owe-region', events });
   }
 
-  /** These keys of a region have to be copied. */
+  /** Notes keys of a region that have to be copied. */
   mark(link: RegionLink, missed: readonly (readonly [key: string, sequence: number])[]): void {
     const keys = missed.filter(([key]) => !key.startsWith(reservedPrefix));
     if (keys.length === 0) return;
@@ -253,7 +259,7 @@ export class Members implements MemberChanges {
     this.#parts.ready.persist({ kind: 'missed', missed: { region: link.region, keys } });
   }
 
-  /** The membership of a region, stored with this step. */
+  /** Changes the membership of a region, and stores it with this step. */
   set(link: RegionLink, membership: Membership, event: RegionEvent): void {
     assertTransition(event, link.membership, membership);
     link.membership = membership;
@@ -269,13 +275,13 @@ export class Members implements MemberChanges {
     for (const link of links.all) {
       const { membership } = link;
       if (membership.state === 'copying') {
-        // It goes on under a new token: what the last instance sent may still be on its way.
+        // It goes on under a new token: steps of the last instance may still be on their way.
         const { token: _, ...absence } = membership;
         this.set(link, { ...absence, state: 'out' }, 'copy-interrupted');
       }
       if (!link.isVoter) links.fail(link, 'it has not been asked yet', ready.now);
       if (config.regions.includes(link.region)) continue;
-      // Nobody else holds what is right: a later instance removes it, once it has been copied.
+      // No other region has the right data: a later instance removes it, once it has been copied.
       if (isBelieved(link) && links.voters.length === 0) continue;
       this.remove(link);
     }
@@ -306,15 +312,13 @@ export class Members implements MemberChanges {
     this.note(region, 'added', 'new', detail);
   }
 
-  // Out.
-
-  /** A voter whose server goes on refusing what others carry out is to leave, as long as enough others stay. */
+  /** Suspects a voter whose server keeps refusing writes that others carry out, as long as enough others stay. */
   #suspectRefusing(): void {
     const { links, config, ready } = this.#parts;
     const others = links.voters.filter((link) => link.isLeased && link.refusals === null);
     const isEnough = others.length >= Math.max(1, config.minVoters);
     for (const link of links.voters) {
-      // It is measured against others, so the time counts from when these carry out what it refuses.
+      // It is measured against others, so the time counts from when these carry out the writes that it refuses.
       if (!isEnough) link.refusesFrom(ready.now);
       const { refusals, leaving } = link;
       if (refusals === null || leaving !== null) continue;
@@ -342,7 +346,7 @@ export class Members implements MemberChanges {
       if (!this.#suspectedAt.has(region)) this.#suspectedAt.set(region, now);
     }
     const staying = links.voters.filter((link) => !departing.includes(link));
-    // Who may leave stays where those who must would leave nobody behind.
+    // Sound ones may leave; they stay if without them no voter would be left.
     const willing = departing.filter((link) => link.isSound);
     if (staying.length > 0) this.#mayDepart(departing, staying);
     else if (willing.length < departing.length && willing.length > 0) {
@@ -355,18 +359,20 @@ export class Members implements MemberChanges {
     if (refusal !== null) this.#parts.host.refuseAll(refusal);
   }
 
-  /** They leave once no lease is left and every voter that stays has shown since that it has lost nothing (rule R32). */
+  /**
+   * They leave once no lease is left and every voter that stays has shown since that it has lost nothing (rule R32).
+   */
   #mayDepart(departing: readonly RegionLink[], staying: readonly RegionLink[]): void {
     if (departing.length === 0) return;
     const { ready } = this.#parts;
     const leasesEndAt = Math.max(...departing.map((link) => link.lease.endsAt));
     ready.schedule(leasesEndAt);
     if (leasesEndAt === Number.POSITIVE_INFINITY) {
-      // It can be told once anybody has answered in this life, and a resting instance has asked nobody.
+      // The end is known once any region has answered in this life, and a resting instance has asked none.
       for (const link of staying) link.requireCheck(ready.now);
     }
     if (leasesEndAt > ready.now) return;
-    // Asked for as late as can be: a voter that stays may lose its data while the leases run out.
+    // Required as late as can be: a voter that stays may lose its data while the leases run out.
     const since = Math.max(leasesEndAt, ...this.#suspectedAt.values());
     for (const link of staying) if (!link.hasPassedCheck(since)) link.requireCheck(since);
     const isShown = staying.every(
@@ -401,7 +407,7 @@ export class Members implements MemberChanges {
     const { now } = this.#parts.ready;
     const missed = link.leave();
     const { cause, detail, held } = leaving;
-    // Nobody knows what a region holds that has never answered.
+    // The contents of a region that has never answered are unknown.
     const isFlushed = missed.some(([key]) => key === flushedKey);
     const whole = leaving.whole || isFlushed || !link.begun;
     this.set(link, { state: 'out', since: now, cause, detail, whole, held }, event);
@@ -410,7 +416,7 @@ export class Members implements MemberChanges {
     this.#parts.links.fail(link, 'it is out', now);
   }
 
-  /** Who differed about a key has no vote any more: it may be written to again. */
+  /** The region that differed about a key has no vote any more, so the key may be written to again. */
   #unblockRepaired(departed: readonly RegionLink[]): void {
     const { blocked, links } = this.#parts;
     const repaired = departed.filter(({ leaving }) => leaving?.cause === 'repair');
@@ -421,14 +427,14 @@ export class Members implements MemberChanges {
     blocked.remove(keys);
   }
 
-  /** Where everything is copied, nobody needs to know what has been missed. */
+  /** If everything is copied, the list of missed keys is of no use. */
   #clearMissed(link: RegionLink): void {
     if (link.missed.size === 0) return;
     link.missed.clear();
     this.#parts.ready.persist({ kind: 'copied', region: link.region, keys: null });
   }
 
-  /** A region that is out for too long has missed so much that everything is copied. */
+  /** A region that has missed too many keys to list is copied whole. */
   #boundMarks(): void {
     const { missedKeysPerRegion, missedBytesPerRegion } = limits;
     for (const link of this.#parts.links.all) {
@@ -445,7 +451,7 @@ export class Members implements MemberChanges {
   }
 }
 
-/** Whether its server refused to the last, or nothing usable came at all. */
+/** The cause of an eviction: its server refused to the last, or no usable answer came. */
 function causeOf({ health, refusals }: RegionLink): OutCause {
   const isRefusing = health.kind !== 'answering' && refusals !== null;
   return isRefusing && refusals.last >= health.since ? 'refusing' : 'silent';

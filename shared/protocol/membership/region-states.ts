@@ -2,16 +2,16 @@ import { assert } from '../../assert.ts';
 import type { Membership } from '../io/events.ts';
 
 /**
- * The states of a region among the members of a shard, and what each event may make of them. Every assignment of a
- * membership is asserted against this table, and PROTOCOL.md shows it. It decides nothing: which event happens is
- * decided by `members.ts`, `rejoin.ts`, `founding.ts` and the commands of operators.
+ * The states of a region among the members of a shard, and the transitions that each event allows. Every assignment of
+ * a membership is asserted against this table, and PROTOCOL.md shows it. It decides nothing: `members.ts`, `rejoin.ts`,
+ * `founding.ts` and the commands of operators decide which event happens.
  */
 
-/** What a region is to its shard. `Membership` holds the data of each state. */
+/** The state of a region in its shard. `Membership` holds the data of each state. */
 export type RegionState =
   /** No region of this shard. */
   | 'absent'
-  /** It votes, and is to stay. */
+  /** It votes, and stays. */
   | 'voter'
   /** It votes until it is evicted; its votes count. */
   | 'leaving'
@@ -19,18 +19,21 @@ export type RegionState =
   | 'quarantined'
   /** It has no vote, and is copied as soon as it can be reached. */
   | 'out'
-  /** It has no vote, and returns only if an operator says so. */
+  /** It has no vote, and returns only at an operator's command. */
   | 'held'
   /** It has no vote, and is being copied. */
   | 'copying';
 
-/** What changes the membership of a region. */
+/** An event that changes the membership of a region. */
 export type RegionEvent =
   /** A region joins the shard, or a shard that has not begun. */
   | 'added'
   /** The shard begins with this region as a voter (R45). */
   | 'founded'
-  /** It failed, lost writes, diverged or was sent away: it is to lose its vote, or to come back in another way (R31). */
+  /**
+   * It failed, lost writes, diverged or was sent away: it is about to lose its vote, or to come back in another way
+   * (R31).
+   */
   | 'suspected'
   /** An operator lets it return. */
   | 'recalled'
@@ -126,7 +129,7 @@ export const regionTransitions: Record<RegionState, Record<RegionEvent, readonly
   },
 };
 
-/** The state that a membership amounts to; null: the region is none of the shard's. */
+/** The state of a membership; null: the region is none of the shard's. */
 export function regionStateOf(membership: Membership | null): RegionState {
   if (membership === null) return 'absent';
   switch (membership.state) {

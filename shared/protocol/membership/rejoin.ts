@@ -9,8 +9,8 @@ import { Copy } from './copy.ts';
 import type { MemberChanges, MembersParts } from './members-parts.ts';
 
 /**
- * How a region that is out gets its vote back: by a copy of what it lacks, one region at a time (rules R34 to R38).
- * Bootstrap of a new region, catch-up after an outage, and repair after a loss or divergence are all this.
+ * How a region that is out gets its vote back: by a copy of the keys that it lacks, one region at a time (rules R34 to
+ * R38). A new region, one that was unreachable, and one that lost writes or diverged all return this way.
  */
 export class Rejoin {
   readonly #parts: MembersParts;
@@ -27,12 +27,12 @@ export class Rejoin {
     return this.#copy;
   }
 
-  /** True while nothing new may begin, because the last step of a copy is being taken. */
+  /** True during the write pause at the end of a copy, in which nothing new may begin. */
   get held(): boolean {
     return this.#copy !== null && this.#copy.holdUntil !== null;
   }
 
-  /** What every write waits for meanwhile. */
+  /** The region for which every write waits meanwhile. */
   get obstacles(): readonly RegionFault[] {
     if (this.#copy === null || !this.held) return [];
     const reason = 'returns: writes wait until its last keys are copied';
@@ -54,13 +54,13 @@ export class Rejoin {
     this.fail({ ...leaving, detail: turn.reason });
   }
 
-  /** Begins a copy where one can begin, and moves on the one that is under way. */
+  /** Begins a copy if one can begin, and advances the one that is under way. */
   advance(): void {
     if (this.#copy === null) this.#beginNext();
     if (this.#copy !== null) this.#advanceCopy(this.#copy);
   }
 
-  /** The copy under way is given up; its region is out again, as `leaving` says. */
+  /** Gives up the copy under way; its region is out again, for the reason of `leaving`. */
   fail(leaving: Leaving): void {
     const copy = this.#copy;
     if (copy === null) return;
@@ -89,9 +89,9 @@ export class Rejoin {
     const next = links.all.find((link) => {
       const { membership, reachable, copyAfter, isFull, fullSince } = link;
       if (membership.state !== 'out' || membership.held || !reachable) return false;
-      // As long as nobody votes, only a region that is believed can begin, whoever stands before it.
+      // As long as there is no voter, only a force-recovered region can begin, even if others come before it.
       if (!hasSource && !isBelieved(link)) return false;
-      // A copy would fail; now and then it is tried, since it may remove what fills the region.
+      // A copy would fail; from time to time it is tried, since it may remove the keys that fill the region.
       const after = isFull ? Math.max(copyAfter, fullSince + limits.fullCopyPauseMs) : copyAfter;
       ready.schedule(after);
       return after <= ready.now;
@@ -99,7 +99,7 @@ export class Rejoin {
     if (next !== undefined) this.begin(next);
   }
 
-  /** The region, which is out, is copied from now on. One that is believed only drops what it was in the midst of. */
+  /** Begins to copy the region, which is out. A force-recovered one only drops its unfinished transactions. */
   begin(link: RegionLink): void {
     const { stored, state, ready } = this.#parts;
     const { now } = ready;
@@ -130,7 +130,7 @@ export class Rejoin {
         return;
       }
     }
-    // One that is silent for a moment may answer again; a scan of another one would begin anew.
+    // A source that is silent for a moment may answer again; the scan of another one would begin from the start.
     if (copy.source?.isVoter !== true || copy.source.isQuarantined)
       copy.readFrom(this.#bestSource());
     if (this.#hold(copy)) return;
@@ -138,7 +138,7 @@ export class Rejoin {
     copy.plan(state.sequence, isStill);
   }
 
-  /** The last step: nothing new begins until the last keys are copied. True if the copy is over: the region votes again, or cannot. */
+  /** Begins and ends write pauses. True if the copy is over: the region votes again, or cannot. */
   #hold(copy: Copy): boolean {
     const { ready, host } = this.#parts;
     const { now } = ready;
@@ -174,7 +174,7 @@ export class Rejoin {
     host.requestBatch();
   }
 
-  /** No region without a vote may serve strong reads any more: there is such a lease where somebody was believed. */
+  /** No region without a vote may serve strong reads any more: after a force-recovery one may still have a lease. */
   #leasesAreOver(target: RegionLink): boolean {
     const { links, ready } = this.#parts;
     const absent = links.all.filter((link) => !link.isVoter && link !== target);
@@ -183,7 +183,7 @@ export class Rejoin {
     return ends.every((end) => end <= ready.now);
   }
 
-  /** The nearest voter that is to stay. */
+  /** The nearest voter that stays. */
   #bestSource(): RegionLink | null {
     const sound = this.#parts.links.voters.filter((link) => link.isSound);
     const nearest = sound.sort((a, b) => (a.roundTripMs ?? 0) - (b.roundTripMs ?? 0));
@@ -191,7 +191,7 @@ export class Rejoin {
   }
 }
 
-/** An operator takes what it holds for right, and it does not vote yet: all others will be copied from it. */
+/** True if an operator has force-recovered the region and it does not vote yet: all others will be copied from it. */
 export function isBelieved({ membership }: RegionLink): boolean {
   return membership.state !== 'voter' && membership.cause === 'believed';
 }

@@ -1,10 +1,12 @@
+/** The data of one region's link: how it answers, its contents, and the rounds on their way to it. */
+
 import type { CopyStep, Decision, LeaseOrder } from '../../contracts/round.ts';
 import type { TransactionOrder } from '../../ids.ts';
 import type { Transaction } from '../transactions/transaction.ts';
 
 /**
  * How a region answers. `silent` and `foreign` (it holds another coordinator's state) are probed until they answer as
- * they should. `since` is when the first request left that was not answered.
+ * they should. `since` is when the first unanswered request left.
  */
 export type Health =
   | { readonly kind: 'answering' }
@@ -15,7 +17,7 @@ export type Health =
       readonly probeAt: number;
     };
 
-/** Errors of a region's server in a row, by which it refused what other servers may carry out. */
+/** Errors in a row by which a region's server refused steps that other servers may carry out. */
 export interface Refusals {
   /** Of the last of them, such as OOM. */
   readonly code: string;
@@ -25,10 +27,10 @@ export interface Refusals {
   readonly last: number;
 }
 
-/** What a region holds that does not hold this shard's state: the generation of other state (0: none), and its keys. */
+/** The contents of a region without this shard's state: the generation of other state (0: none), and its keys. */
 export interface Contents {
   readonly generation: number;
-  /** Besides Lockstep's own. */
+  /** Without Lockstep's own. */
   readonly keys: number;
   /** ms. */
   readonly at: number;
@@ -47,18 +49,18 @@ export interface Flight {
   /** It asked for the locks of older incarnations. */
   readonly asked: boolean;
   /**
-   * The transactions that other rounds settled since it left. It may have run before those, so a lock that it lists
-   * for one of them says nothing.
+   * The transactions that other rounds settled since it left. It may have run before those, so it may list locks of
+   * them that are gone by now.
    */
   readonly settledMeanwhile: Set<string>;
 }
 
-/** What every round to any region says alike. */
+/** The fields that are the same in every round to any region. */
 export interface RoundHead {
   readonly shard: number;
   readonly epoch: number;
   readonly incarnation: number;
-  /** The last transaction given out, whatever became of it. */
+  /** The newest transaction, decided or not. */
   readonly newest: TransactionOrder;
   /** The oldest undecided transaction, or null. */
   readonly oldestUndecided: TransactionOrder | null;

@@ -8,9 +8,9 @@ interface Reading {
 }
 
 /**
- * The lease of one region, as its coordinator reckons it. The region's clock and the coordinator's need not agree: a
- * lease ends `leaseTtlMs` after a reading of the region's own clock, and that reading was taken before its answer came,
- * so it is over here once `leaseTtlMs` and the drift have passed since then (rule R30).
+ * The lease of one region, by its coordinator's clock. The region's clock and the coordinator's need not agree: a lease
+ * ends `leaseTtlMs` after a reading of the region's own clock, and that reading was taken before its answer came, so it
+ * is over here once `leaseTtlMs` and the drift have passed since then (rule R30).
  */
 export class Lease {
   #wantedSince = Number.NEGATIVE_INFINITY;
@@ -23,12 +23,12 @@ export class Lease {
   #orderedAt = Number.NEGATIVE_INFINITY;
   #grantedUntil: number;
 
-  /** `grantedUntil`: until when a lease may last that nobody here knows of, ms; infinity before that can be told. */
+  /** `grantedUntil`: until when a lease of a former instance may last, ms; infinity before that is known. */
   constructor(grantedUntil: number) {
     this.#grantedUntil = grantedUntil;
   }
 
-  /** From then on the region serves no strong reads, ms. Infinity where that cannot be told yet. */
+  /** From then on the region serves no strong reads, ms. Infinity if that is not known yet. */
   get endsAt(): number {
     return this.#grantedUntil + limits.leaseDriftMs;
   }
@@ -40,7 +40,7 @@ export class Lease {
     }
   }
 
-  /** Somebody reads there, and will for `forMs`, as far as that is within the bound. */
+  /** Clients read there, and will for `forMs`, as far as that is within the bound. */
   want(now: number, forMs: number): void {
     if (!this.isWanted(now)) this.#wantedSince = now;
     const until = now + Math.min(forMs, limits.leaseWantedMaxMs);
@@ -51,7 +51,7 @@ export class Lease {
     return now < this.#wantedUntil;
   }
 
-  /** When a round became due for the lease alone, or becomes so, ms; infinity where nobody wants it. */
+  /** When a round became due for the lease alone, or becomes so, ms; infinity if nobody reads there. */
   dueAt(now: number): number {
     if (!this.isWanted(now)) return Number.POSITIVE_INFINITY;
     const shortFrom = this.#grantedUntil - limits.leaseTtlMs / 4;
@@ -61,7 +61,7 @@ export class Lease {
   }
 
   /**
-   * What a round that leaves now says of the lease. The step that sends it must store something: that proves that this
+   * The lease that a round leaving now asks for. The step that sends it must store something: that proves that this
    * instance still owns its storage, after the reading came and before the renewal leaves (rule R17).
    */
   orderFor(now: number): LeaseOrder | null {
@@ -86,7 +86,7 @@ export class Lease {
     this.#isFresh = true;
   }
 
-  /** It is not renewed any more; what has been granted runs out. */
+  /** It is not renewed any more; the present lease runs out. */
   cease(): void {
     this.#reading = null;
     this.#isFresh = false;
@@ -94,7 +94,7 @@ export class Lease {
     this.#orderedAt = Number.NEGATIVE_INFINITY;
   }
 
-  /** It has none and gets none before it is asked for anew: the region has been told to drop it. */
+  /** It has none, and gets none before a round asks for one again: the region has dropped it. */
   drop(): void {
     this.cease();
     this.#grantedUntil = Number.NEGATIVE_INFINITY;

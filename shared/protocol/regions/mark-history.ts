@@ -1,7 +1,7 @@
 import type { RoundPair } from '../../contracts/round.ts';
 import { limits } from '../../limits.ts';
 
-/** What the coordinator knows of one region's history of rounds (rule R16). */
+/** The coordinator's copy of the newest pairs of one region's history of rounds (rule R16). */
 export class MarkHistory {
   /** The highest pair that the region has acknowledged. */
   highest: RoundPair | null;
@@ -12,7 +12,7 @@ export class MarkHistory {
     if (highest !== null) this.#marks.set(...highest);
   }
 
-  /** The first of `pairs` that names another mark than the region gave before: its history has been written anew. */
+  /** The first of `pairs` with another nonce than the region gave before: its history has been rewritten. */
   contradictionIn(pairs: readonly RoundPair[]): RoundPair | undefined {
     return pairs.find(([counter, mark]) => {
       const known = this.#marks.get(counter);

@@ -1,6 +1,6 @@
 import { bytesInUtf8 } from '../transactions/bytes.ts';
 
-/** The keys that a region has missed, each with its last missed sequence, and how much memory their names take. */
+/** The keys that a region has missed, each with its last missed sequence, and the memory that their names take. */
 export class MissedMarks extends Map<string, number> {
   #bytes = 0;
 

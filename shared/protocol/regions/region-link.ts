@@ -12,10 +12,13 @@ import { OwedDecisions } from './unacknowledged.ts';
 
 const nothingSettled: TransactionOrder = [0, 0];
 
-/** The code of the error by which a server refuses what takes memory. */
+/** The code of the error by which a server refuses commands that take memory. */
 export const outOfMemory = 'OOM';
 
-/** One region as the coordinator deals with it: what it owes, what waits for it, and what is on its way. */
+/**
+ * The coordinator's view of one region: its unacknowledged decisions, the requests that wait for a round, and the
+ * rounds on their way.
+ */
 export class RegionLink {
   readonly region: RegionId;
   health: Health = { kind: 'answering' };
@@ -24,53 +27,53 @@ export class RegionLink {
   /** No round goes out for decisions alone before this moment, ms. */
   lingerUntil = 0;
   generation: number;
-  /** Generations that it had before: what holds one of them is not foreign. */
+  /** Generations that it had before: a region with one of them is not foreign. */
   former: readonly number[];
   begun: boolean;
-  /** How many keys that Lockstep did not put there may be taken over or lost in it. */
+  /** The number of keys not put there by Lockstep that it may take over or lose. */
   takes: number;
   /** The generation of another Lockstep's state that may be replaced with them, or null. */
   agreed: number | null;
   membership: Membership;
   readonly lease: Lease;
   readonly owed = new OwedDecisions();
-  /** Where it is no voter, or on the way to be none: the keys that it misses, each with its last missed sequence. */
+  /** The keys that it misses, each with its last missed sequence. Empty for a voter that stays. */
   readonly missed = new MissedMarks();
   /** The step of a copy that waits for a round; Copy puts it here. */
   copyStep: CopyStep | null = null;
   /** It is copied no sooner, ms. */
   copyAfter = 0;
-  /** Reads are taken elsewhere until then, ms: it let a snapshot wait. */
+  /** Reads are taken elsewhere until then, ms: it kept a snapshot waiting. */
   readsElsewhereUntil = 0;
-  /** It has answered in any way since it was put out: a copy may begin. */
+  /** It has answered in any way since it was evicted: a copy may begin. */
   reachable = false;
   /** It is known to be out of memory: a copy would fail. */
   isFull = false;
-  /** When a copy last failed as it was out of memory, ms. */
+  /** When a copy last failed because it was out of memory, ms. */
   fullSince = Number.NEGATIVE_INFINITY;
-  /** What it held when it last refused a round for its generation; null before that. */
+  /** Its contents when it last refused a round for its generation; null before that. */
   contents: Contents | null = null;
-  /** It is to say what it holds: the shard has no members yet. */
+  /** It has to report its contents: the shard has no members yet. */
   asksContents = false;
-  /** A round that leaves no sooner has to be executed: it passes the loss check then. */
+  /** A round that leaves at this moment or later has to pass the loss check, ms; null if none has to. */
   #checkAfter: number | null = null;
   /** When the last round left that passed the loss check, ms. */
   #checkedAt = Number.NEGATIVE_INFINITY;
-  /** It has answered in this incarnation and all its older locks are known. */
+  /** It has answered in this incarnation, and all its older locks are known. */
   #greeted = false;
-  /** It may hold older locks, so it is asked for them also if there is nothing else to say. */
+  /** It may hold older locks, so it is asked for them even if there is nothing else to send. */
   #owesGreeting = true;
   #copySince: number | null = null;
   #refusals: Refusals | null = null;
   #settledMarks: string[] = [];
-  /** What storage knew when it was last brought up to date. */
+  /** The newest record of it in storage. */
   #lastStored: StoredRegion;
   #failures = 0;
   #history: MarkHistory;
   #prepares: Transaction[] = [];
   readonly #flights = new Map<number, Flight>();
 
-  /** `leaseUntil`: until when a lease may last that this instance did not grant, ms. */
+  /** `leaseUntil`: until when a lease of a former instance may last, ms. */
   constructor(stored: StoredRegion, leaseUntil: number, now: number) {
     this.region = stored.region;
     this.generation = stored.generation;
@@ -97,7 +100,9 @@ export class RegionLink {
     return isOwn ? null : found;
   }
 
-  /** An operator lets up to `keys` keys be taken over or lost there, and the state of another Lockstep with them. */
+  /**
+   * An operator lets it take over or lose up to `keys` keys, and another Lockstep's state of this generation with them.
+   */
   agree(keys: number, generation: number | null): void {
     this.takes = keys;
     this.agreed = generation;
@@ -107,27 +112,27 @@ export class RegionLink {
     return this.membership.state === 'voter';
   }
 
-  /** Why it is no voter, or will not be one for long. */
+  /** Why it is no voter, or is about to lose its vote. */
   get leaving(): Leaving | null {
     return this.membership.state === 'voter' ? this.membership.leaving : this.membership;
   }
 
-  /** It votes, but what it holds is not to be trusted: its votes count no more, and it hears nothing. */
+  /** A voter with untrusted data: its votes are ignored and it is sent no decisions. */
   get isQuarantined(): boolean {
     return this.isVoter && this.leaving?.whole === true;
   }
 
-  /** It votes and answers, and what it holds is to be trusted. */
+  /** It votes and answers, and its data are trusted. */
   get isSound(): boolean {
     return this.isVoter && !this.isQuarantined && this.health.kind === 'answering';
   }
 
-  /** It should have a lease where somebody reads: it is sound, and to stay. */
+  /** It should have a lease if clients read there: it is healthy, and stays. */
   get isLeased(): boolean {
     return this.isSound && this.leaving === null;
   }
 
-  /** Its server refuses what others carry out, in a row, for so long; null if it does not. */
+  /** The refusals of its server, in a row, of steps that others carry out; null if there are none. */
   get refusals(): Refusals | null {
     return this.#refusals;
   }
@@ -171,12 +176,12 @@ export class RegionLink {
     this.#checkAfter ??= now;
   }
 
-  /** True where a round passed the loss check that left at `since` or later. */
+  /** True if a round that left at `since` or later passed the loss check. */
   hasPassedCheck(since: number): boolean {
     return this.#checkedAt >= since;
   }
 
-  /** True where something besides prepares is to be said and no round in flight says it already. */
+  /** True if something besides prepares has to be sent and no round in flight carries it already. */
   get hasUnsaid(): boolean {
     if (!this.isVoter) return false;
     if (!this.#isKnown && this.#flights.size === 0) return true;
@@ -184,24 +189,26 @@ export class RegionLink {
     return this.owed.isUnsaid;
   }
 
-  /** When the oldest round in flight left, ms; null where none is. */
+  /** When the oldest round in flight left, ms; null if there is none. */
   get oldestSentAt(): number | null {
     const [oldest] = this.#flights.values();
     return oldest?.sentAt ?? null;
   }
 
-  /** True where a round has been out for `deadlineMs` or longer. */
+  /** True if a round has been on its way for `deadlineMs` or longer. */
   isOverdue(now: number, deadlineMs: number): boolean {
     return this.oldestSentAt !== null && this.oldestSentAt + deadlineMs <= now;
   }
 
-  /** True where a probe is on its way. */
+  /** True if a probe is on its way. */
   get probing(): boolean {
     for (const flight of this.#flights.values()) if (flight.probe) return true;
     return false;
   }
 
-  /** True where nothing is owed, waiting or on its way; for a region that is no voter, where nobody waits for it. */
+  /**
+   * True if nothing is unacknowledged, waiting or on its way; for a region that is no voter, if no return is awaited.
+   */
   get settled(): boolean {
     if (this.membership.state === 'out') return this.membership.held;
     if (this.membership.state === 'copying' || this.leaving !== null) return false;
@@ -238,8 +245,8 @@ export class RegionLink {
   }
 
   /**
-   * The region votes no more: nothing that it has been told matters any longer. What it has not acknowledged of commits
-   * is returned: it has missed these keys.
+   * The region has no vote any more, so nothing that was sent to it matters. Returns the keys of its unacknowledged
+   * commits, which it has missed.
    */
   leave(): ReturnType<OwedDecisions['abandon']> {
     this.#prepares = [];
@@ -250,7 +257,7 @@ export class RegionLink {
     return this.owed.abandon();
   }
 
-  /** Its copy begins: what older rounds left there is dropped. A new generation has no history. */
+  /** Its copy begins, which drops the locks of older rounds. A new generation has no history. */
   beginCopy(generation: number): void {
     if (generation !== this.generation) {
       this.former = [this.generation, ...this.former].slice(0, limits.formerGenerations);
@@ -263,7 +270,7 @@ export class RegionLink {
     this.greetAgain();
   }
 
-  /** The keys have been copied as they were when `noted` was the sequence given out last. */
+  /** The keys have been copied as they were when `noted` was the newest sequence. */
   copied(keys: readonly string[], noted: number): void {
     const settled = keys.filter((key) => {
       const mark = this.missed.get(key);
@@ -273,7 +280,7 @@ export class RegionLink {
     this.#settledMarks.push(...settled);
   }
 
-  /** The marks that were settled since this was last asked. */
+  /** The missed keys that were copied since the last call. */
   takeSettledMarks(): readonly string[] {
     return this.#settledMarks.splice(0);
   }
@@ -285,9 +292,9 @@ export class RegionLink {
   }
 
   /**
-   * The next round, and what of it is on its way. Unacknowledged decisions come first, all of them; where they do
-   * not fit one round, no prepare goes along (rule Order of a round). A silent region gets a probe, which carries
-   * nothing and leaves no mark. With `copies`, prepares wait for another round: a step of a copy goes in this one.
+   * The next round, which is noted as on its way. Unacknowledged decisions come first, all of them; if they do not fit
+   * one round, no prepare goes along (rule R9). A silent region gets a probe, which carries nothing and leaves no
+   * nonce. With `copies`, prepares wait for another round: a step of a copy goes in this one.
    */
   nextRound(number: number, head: RoundHead, mark: string, now: number, copies = false): Round {
     const speaks = this.isVoter && !this.isQuarantined && this.health.kind === 'answering';
@@ -332,7 +339,7 @@ export class RegionLink {
     };
   }
 
-  /** Ends the flight of a round, whatever came of it. */
+  /** Ends the flight of a round, with any result. */
   land(number: number): Flight {
     const flight = this.#flights.get(number);
     assert(flight !== undefined, `round ${number} to ${this.region} is in flight`);
@@ -350,7 +357,7 @@ export class RegionLink {
     }
   }
 
-  /** Takes in what an executed round says of the region itself. A string is the loss that it shows. */
+  /** Updates the region's state by an executed round. Returns the loss that the reply shows, or null. */
   learn(reply: RoundReply, flight: Flight, now: number): string | null {
     assert(
       reply.decisions.length === flight.decisions.length &&
@@ -364,7 +371,7 @@ export class RegionLink {
     this.#history.learn(reply.marks);
     this.begun = true;
     this.#endRefusals(reply);
-    // What it holds is Lockstep's from now on; who fills it behind its back has to be asked anew.
+    // Its contents are Lockstep's from now on; keys that come from elsewhere later need a new agreement.
     this.agree(0, null);
     this.contents = null;
     this.#greeted ||= flight.asked && !reply.olderTruncated;
@@ -395,21 +402,21 @@ export class RegionLink {
     if (this.#refusals !== null) this.#refusals = { ...this.#refusals, since: now };
   }
 
-  /** What an executed round says of its server's refusals: that they are over, or nothing. */
+  /** Ends the row of refusals if an executed round shows that its server accepts writes again. */
   #endRefusals({ isFull, votes, decisions }: RoundReply): void {
     if (isFull !== null) this.isFull = isFull;
     if (this.#refusals === null) return;
     const hasWritten =
       votes.some(({ kind }) => kind === 'yes') ||
       (decisions.length > 0 && decisions.every((reply) => reply === 'acknowledged'));
-    // What takes no memory goes through in a region that is full.
+    // Commands that take no memory go through in a region that is full.
     const isOver = this.#refusals.code === outOfMemory ? isFull === false : hasWritten;
     if (isOver) this.#refusals = null;
   }
 
   /**
-   * No usable answer: the region is asked again after a pause that doubles with each failure in a row, or grows with the
-   * time for which it has been out, up to `longestMs`.
+   * No usable answer came: the region is probed after a pause that doubles with each failure in a row, or grows with
+   * the time for which it has been out, up to `longestMs`.
    */
   fail(
     reason: string,
@@ -420,7 +427,7 @@ export class RegionLink {
   ): void {
     const doubled = limits.probeBackoffMinMs * 2 ** Math.min(this.#failures, 16);
     const { membership } = this;
-    // A new instance does not know how often it was asked before, but since when it has been out.
+    // A new instance does not know the number of former probes, but since when the region has been out.
     const grown =
       membership.state === 'out' ? (now - membership.since) / limits.outProbesPerAge : 0;
     const isFirst = this.#failures === 0;
@@ -431,7 +438,7 @@ export class RegionLink {
     this.health = { kind, reason, since, probeAt };
   }
 
-  /** Work has come: a region that is silent is asked no later than after `longestMs`. */
+  /** Work has come: a silent region is probed no later than after `longestMs`. */
   hasten(now: number, longestMs: number): void {
     if (this.health.kind === 'answering') return;
     const probeAt = Math.min(this.health.probeAt, now + longestMs);
@@ -439,8 +446,8 @@ export class RegionLink {
   }
 
   /**
-   * What storage should know of the region now; null where it knows enough. The highest acknowledged pair goes along
-   * with every write that leaves anyway (`writing`), and alone when it has moved far enough.
+   * The record of the region to store now; null if storage knows enough. The highest acknowledged pair goes along with
+   * every write that is made anyway (`writing`), and alone when it has moved far enough.
    */
   takeStorable(writing: boolean): StoredRegion | null {
     const { begun, takes, agreed, pair } = this.#lastStored;
@@ -457,9 +464,12 @@ export class RegionLink {
     return { region, generation, former, begun, takes, agreed, pair, membership };
   }
 
-  /** Everything at or below it is settled here: below the oldest undecided or unacknowledged transaction. */
+  /**
+   * The low watermark: everything up to the oldest undecided or unacknowledged transaction, without it, is settled
+   * here.
+   */
   #floor(head: RoundHead): TransactionOrder {
-    // The locks of a region that is copied are dropped: nothing given out so far can mean anything there any more.
+    // The copy drops the region's locks, so no transaction up to the newest can have any there.
     if (this.membership.state === 'copying') return head.newest;
     if (!this.#greeted) return nothingSettled;
     const { oldest: owed } = this.owed;

@@ -8,15 +8,15 @@ import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { RoundHead } from './flight.ts';
 import { RegionLink } from './region-link.ts';
 
-/** What a refused round shows of a region's state. Null: nothing. */
+/** The finding about a region's state in the refusal of a round. Null: none. */
 export type Finding =
-  /** It does not hold what it acknowledged. */
+  /** It does not hold the writes that it acknowledged. */
   | { readonly kind: 'lost'; readonly reason: string }
-  /** What it holds is another coordinator's state, or keys of nobody's. */
+  /** It holds another coordinator's state, or keys that Lockstep did not put there. */
   | { readonly kind: 'foreign'; readonly reason: string }
   | null;
 
-/** All regions of a shard: what each is owed, and whose turn it is to get a round. */
+/** All regions of a shard: sends them rounds and decisions, and notes how they answer. */
 export class RegionLinks {
   readonly #links = new Map<RegionId, RegionLink>();
   readonly #config: CoordinatorConfig;
@@ -24,7 +24,7 @@ export class RegionLinks {
   /** The rounds on their way to regions that have left. */
   readonly #orphans = new Set<number>();
   #sent = 0;
-  /** When work last came from outside, ms. */
+  /** When clients or operators last asked for something, ms. */
   #workedAt: number;
 
   constructor(config: CoordinatorConfig, stored: Stored, ready: ReadyBuilder) {
@@ -36,7 +36,8 @@ export class RegionLinks {
       for (const [key, sequence] of keys) link?.missed.set(key, sequence);
     }
     if (stored.isResting) for (const link of this.voters) link.rest();
-    // A new instance is idle until somebody wants something of it; a shard that begins has to find its regions.
+    // A new instance is idle until a client or an operator asks for something; a shard that begins has to find its
+    // regions.
     this.#workedAt = stored.epoch === 0 ? ready.now : Number.NEGATIVE_INFINITY;
     ready.schedule(ready.now + limits.commitLingerMs);
   }
@@ -78,31 +79,31 @@ export class RegionLinks {
   }
 
   /**
-   * The region to which a round went, or null where it has left since, also if it has been added again: the round is of
-   * no interest then, and gives its connection free.
+   * The region to which a round went, or null if it has left since, even if it has been added again: then the result
+   * does not matter, and only the connection becomes free.
    */
   receiverOf(region: RegionId, round: number): RegionLink | null {
     if (this.#orphans.delete(round)) return null;
     return this.find(region);
   }
 
-  /** The region is none of this shard's any more. What is on its way to it keeps its connection until it ends. */
+  /** The region leaves the shard. Requests on their way to it keep their connections until they end. */
   remove(region: RegionId): void {
     for (const number of this.#links.get(region)?.flights.keys() ?? []) this.#orphans.add(number);
     this.#links.delete(region);
   }
 
-  /** True while no voter can be read from, and one is about to be told that it votes. */
+  /** True while no voter can be read from, and the first round to one is about to leave. */
   get isBeginning(): boolean {
     const { voters } = this;
     const isBegun = voters.some(({ begun }) => begun);
     return !isBegun && voters.some(({ health }) => health.kind === 'answering');
   }
 
-  /** True while some region has something to hear or to answer. */
+  /** True while some region has an answer or a request outstanding. */
   get busy(): boolean {
     const { now } = this.#ready;
-    // One that has lost writes is put out, as long as another one could stay.
+    // A region that has lost writes is evicted, as long as another one could stay.
     const mayLeave = this.voters.some((link) => !link.isQuarantined);
     return this.all.some(
       (link) =>
@@ -121,7 +122,7 @@ export class RegionLinks {
     return this.voters.every((link) => link.isSound && link.settled);
   }
 
-  /** Clients or operators want something: silent regions are asked soon again. */
+  /** Clients or operators ask for something: silent regions are probed soon. */
   work(): void {
     const { now } = this.#ready;
     const wasIdle = this.#isIdle;
@@ -133,7 +134,7 @@ export class RegionLinks {
     }
   }
 
-  /** An operator was told how `link` was when it last answered: it is asked now, so that the next answer is newer. */
+  /** An operator saw an old answer of `link`: it is probed now, so that the next answer is newer. */
   askNow(link: RegionLink): void {
     link.hasten(this.#ready.now, 0);
     this.#plan(link);
@@ -153,7 +154,9 @@ export class RegionLinks {
     return this.all.reduce((sum, link) => sum + link.flightCount, this.#orphans.size);
   }
 
-  /** The voters because of which nothing can be prepared now. While there is one, none is asked to lock anything. */
+  /**
+   * The voters because of which nothing can be prepared now. While there is one, no voter is asked to lock anything.
+   */
   get obstacles(): readonly RegionFault[] {
     const faults: RegionFault[] = [];
     for (const { region, health, owed, isQuarantined, leaving } of this.voters) {
@@ -166,7 +169,7 @@ export class RegionLinks {
     return faults;
   }
 
-  /** `link` has to hear `decision`. It waits a moment for a prepare to ride with, unless it is `urgent`. */
+  /** Queues `decision` for `link`. It waits a moment for a prepare to ride with, unless it is `urgent`. */
   owe(
     link: RegionLink,
     decision: Decision,
@@ -180,13 +183,13 @@ export class RegionLinks {
     this.#ready.schedule(link.lingerUntil);
   }
 
-  /** Every voter has to hear `decision`; `sequence` is that of a commit's last write. */
+  /** Queues `decision` for every voter; `sequence` is that of a commit's last write. */
   oweAll(decision: Decision, sequence: number, urgent: boolean): void {
     const bytes = bytesOf(decision);
     for (const link of this.#links.values()) this.owe(link, decision, { sequence, bytes, urgent });
   }
 
-  /** No usable answer came from `link` to what left at `sentAt`. */
+  /** No usable answer came from `link` to the request that left at `sentAt`. */
   fail(
     link: RegionLink,
     reason: string,
@@ -197,7 +200,7 @@ export class RegionLinks {
     this.#plan(link);
   }
 
-  /** `link` refused a whole round that left at `sentAt`, under its generation then. */
+  /** `link` refused a whole round, which left at `sentAt` under its present generation. */
   refused(link: RegionLink, refusal: Refusal, sentAt: number): Finding {
     switch (refusal.kind) {
       case 'lost':
@@ -206,7 +209,7 @@ export class RegionLinks {
       case 'history': {
         const reason = 'its history has moved past the last acknowledged round';
         this.fail(link, reason, sentAt);
-        // Nobody can tell any more whether it has lost something.
+        // There is no way left to find out whether it has lost something.
         return link.isVoter ? null : { kind: 'lost', reason };
       }
       case 'phase':
@@ -221,7 +224,7 @@ export class RegionLinks {
           return { kind: 'lost', reason: lossOf(has) };
         }
         const isAgreed = (has === 0 || has === link.agreed) && keys <= link.takes;
-        // A region that is to be copied may be empty still, or hold what the copy replaces.
+        // A region about to be copied may be empty still, or hold data that the copy replaces.
         if (isAgreed || (isKnown && has !== 0)) {
           link.recover();
           return null;
@@ -235,7 +238,7 @@ export class RegionLinks {
     }
   }
 
-  /** Notices the regions that take too long, and plans for all. */
+  /** Counts regions that take too long as silent, and plans for all. */
   sweep(): void {
     const { now } = this.#ready;
     for (const link of this.#links.values()) {
@@ -249,7 +252,7 @@ export class RegionLinks {
     }
   }
 
-  /** Names the next round or snapshot. */
+  /** The number of the next round or snapshot. */
   nextNumber(): number {
     this.#sent += 1;
     return this.#sent;
@@ -275,7 +278,7 @@ export class RegionLinks {
     for (const link of this.all) if (link.isLeased) this.#ready.schedule(link.lease.dueAt(now));
   }
 
-  /** What storage has to know of the regions goes with the writes of this step. */
+  /** Stores the changes of regions that storage needs, together with the writes of this step. */
   persist(): void {
     for (const link of this.#links.values()) {
       const keys = link.takeSettledMarks();
@@ -323,7 +326,7 @@ function foreignnessOf(generation: number, keys: number): string {
   return `it holds the state of another Lockstep (generation ${generation}), and ${keys} keys`;
 }
 
-/** What a decision takes of a round, about. */
+/** The approximate size of a decision in a round, bytes. */
 export function bytesOf({ keys }: Decision): number {
   return keys.reduce((sum, key) => sum + 3 * key.length + 8, 32);
 }

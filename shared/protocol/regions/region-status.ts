@@ -17,7 +17,7 @@ export function statusOf(link: RegionLink, copy: CopyProgress | null, now: numbe
     circuit: circuitOf(link),
     detail: leaving?.detail ?? (health.kind === 'answering' ? refusal : health.reason),
     generation: link.generation,
-    // What a former instance may have granted is not known before this one has been answered.
+    // The leases of a former instance are not known before a region has answered this one.
     leaseMs: Number.isFinite(leaseMs) ? leaseMs : 0,
     roundTripMs: link.roundTripMs,
     roundsInFlight: link.flightCount,

@@ -1,18 +1,18 @@
 import { limits } from '../../limits.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 
-/** What Rest has to know of the coordinator at the end of a step. */
+/** The coordinator's state at the end of a step, as far as rest depends on it. */
 export interface Calm {
-  /** Nothing is open at any voter: nothing undecided, unacknowledged, unsaid or on its way, and no older lock. */
+  /** Nothing is open at any voter: nothing undecided, unacknowledged, unsent or on its way, and no older lock. */
   readonly isCalm: boolean;
   /** A prepare leaves with this step, or the members change. */
   readonly stirs: boolean;
 }
 
 /**
- * Whether storage says that nothing is open anywhere (rule R44). If it does, no voter holds a lock, so the next instance
- * need not ask for older ones before it has something else to say. The word is stored once all has been calm for
- * a while, and taken back in the step of the next prepare, before that leaves.
+ * Keeps the note in storage that nothing is open anywhere (rule R44). With it no voter holds a lock, so the next
+ * instance need not ask for older ones before it has something else to send. The note is stored once all has been calm
+ * for a while, and removed in the step of the next prepare, before that leaves.
  */
 export class Rest {
   readonly #ready: ReadyBuilder;
@@ -29,7 +29,7 @@ export class Rest {
     return this.#isStored;
   }
 
-  /** The end of a step: stores what has changed. */
+  /** The end of a step: stores the note if it changes. */
   note({ isCalm, stirs }: Calm): void {
     if (stirs || !isCalm) this.#calmSince = null;
     if (stirs) this.#store(false);

@@ -11,7 +11,10 @@ export type Turn =
     }
   | { readonly kind: 'snapshot' };
 
-/** Something that waits for a connection, and since when, ms. Among what has not waited long, lower ranks go first. */
+/**
+ * A request that waits for a connection, and since when, ms. Among those that have not waited long, lower ranks go
+ * first.
+ */
 interface Candidate {
   readonly turn: Turn;
   readonly since: number;
@@ -25,7 +28,7 @@ interface Candidate {
  * The request that gets the next of `free` connections, or null if none may leave now. `readSince` is when the oldest
  * read came that waits for a snapshot, ms; null if none may be taken.
  *
- * Whatever has waited for `fairAfterMs` goes first, whatever its kind, in the order in which it began to wait, so no
+ * A request that has waited for `fairAfterMs` goes first, of any kind, in the order in which they began to wait, so no
  * kind of request can keep another from ever leaving. Before that, prepares go first, the oldest first; if several
  * regions wait equally long, the farthest goes first, since its answer takes longest: with one connection more than
  * regions, a write that begins while the commits of the last one are on their way is still answered after one round
@@ -38,7 +41,7 @@ export function nextTurn(
   now: number,
 ): Turn | null {
   if (free <= 0) return null;
-  // Plenty: after all that could leave now, a prepare to every region still finds a connection.
+  // Plenty: after every request that could leave now, a prepare to every region still finds a connection.
   const plenty = free >= links.length + links.filter((link) => link.hasUnsaid).length;
   const probes = links.filter((link) => link.probing).length;
   const candidates = links

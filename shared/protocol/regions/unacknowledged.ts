@@ -9,11 +9,11 @@ interface Owed {
   readonly sequence: number;
   readonly since: number;
   readonly bytes: number;
-  /** How many rounds in flight carry it. */
+  /** The number of rounds in flight that carry it. */
   carried: number;
 }
 
-/** What one region has to be told and has not acknowledged. Every round says all of it again, as far as it fits. */
+/** The decisions that one region has not acknowledged. Every round carries all of them again, as far as they fit. */
 export class OwedDecisions {
   readonly #owed = new Map<string, Owed>();
 
@@ -21,13 +21,13 @@ export class OwedDecisions {
     return this.#owed.size;
   }
 
-  /** True where no round in flight says some of it. */
+  /** True if some of them are in no round on its way. */
   get isUnsaid(): boolean {
     for (const owed of this.#owed.values()) if (owed.carried === 0) return true;
     return false;
   }
 
-  /** The transaction that is oldest in its order, or null where nothing is owed. */
+  /** The transaction that is oldest in its order, or null if all are acknowledged. */
   get oldest(): TransactionOrder | null {
     let oldest: TransactionOrder | null = null;
     for (const { decision } of this.#owed.values()) {
@@ -41,7 +41,7 @@ export class OwedDecisions {
     return [...this.#owed.values()];
   }
 
-  /** For how long the first of it has been owed, ms; null where nothing is. */
+  /** The time for which the first of them has been unacknowledged, ms; null if there is none. */
   ageMs(now: number): number | null {
     const [first] = this.#owed.values();
     return first === undefined ? null : now - first.since;
@@ -51,18 +51,18 @@ export class OwedDecisions {
     return this.#owed.has(keyOf(transaction));
   }
 
-  /** The same by the name of the transaction, as `keyOf` makes it. */
+  /** The same by the transaction's key, as `keyOf` makes it. */
   hasKey(key: string): boolean {
     return this.#owed.has(key);
   }
 
-  /** `sequence` as in Owed. */
+  /** `sequence` is that of a commit's last write; 0 for an abort. */
   add(decision: Decision, sequence: number, bytes: number, now: number): void {
     const since = now;
     this.#owed.set(keyOf(decision.transaction), { decision, sequence, since, bytes, carried: 0 });
   }
 
-  /** It has been acknowledged; false where it was not owed. */
+  /** It has been acknowledged; false if it was not among them. */
   remove(transaction: TransactionOrder): boolean {
     return this.#owed.delete(keyOf(transaction));
   }
@@ -73,7 +73,7 @@ export class OwedDecisions {
     if (owed !== undefined) owed.carried += by;
   }
 
-  /** What of it fits one round, its bytes, and whether that is all. */
+  /** The decisions that fit one round, their bytes, and whether they are all. */
   thatFit() {
     const decisions: Decision[] = [];
     let bytes = 0;
@@ -88,7 +88,10 @@ export class OwedDecisions {
     return { decisions, bytes, whole: true };
   }
 
-  /** Forgets all of it. Returns the keys of the commits among it, each with the last sequence: they are missed. */
+  /**
+   * Forgets all of them. Returns the keys of the commits among them, each with the last sequence: the region misses
+   * them.
+   */
   abandon(): readonly (readonly [key: string, sequence: number])[] {
     const missed = new Map<string, number>();
     for (const { decision, sequence } of this.#owed.values()) {

@@ -1,3 +1,5 @@
+/** The frames that wait, in their order, and how they become the parts of transactions (rules R7 and R8). */
+
 import type { RegionFault } from '../../contracts/coordinator.ts';
 import type { WriteFrame } from '../../contracts/frame.ts';
 import type { RegionId } from '../../ids.ts';
@@ -17,36 +19,36 @@ export interface Caller {
 export interface Waiting {
   /** Its keys may grow: a script may touch more than it declares. */
   frame: WriteFrame;
-  /** Its place among all arrivals of this instance; kept over attempts. */
+  /** Its position among all arrivals of this instance; kept over attempts. */
   readonly arrival: number;
   readonly arrivedAt: number;
   /** For how long its answer will be kept under its idempotency key, ms. */
   readonly keysKeptMs: number;
-  /** What counted for it when it was admitted: its keys may grow. */
+  /** The bytes that counted for it when it was admitted: its keys may grow. */
   readonly admittedBytes: number;
-  /** The first arrival of those that came in together with it, in order; null where it came alone. */
+  /** The first arrival of those that came in together with it, in order; null if it came alone. */
   readonly together: number | null;
   readonly callers: Caller[];
   attempts: number;
-  /** How many attempts only found keys that it touches and did not list. */
+  /** The number of attempts that only found keys which its script touches and does not list. */
   keyDiscoveryAttempts: number;
-  /** How many attempts a region could not carry out, or not in time. */
+  /** The number of attempts that a region could not carry out, or not in time. */
   timeouts: number;
-  /** How many attempts took a region longer than a vote may. */
+  /** The number of attempts that took a region longer than a vote may. */
   overruns: number;
-  /** No more parts than this go together with it: of more there was no room for the replies. */
+  /** The most parts that may go together with it: the replies of more had no room. */
   most: number;
   /** A region whose server does not know one of its commands. */
   lacking: { readonly region: RegionId; readonly command: string } | null;
-  /** The last attempt met a region without memory, and this is what takes some. */
+  /** The last attempt met a region without memory, and this frame takes some. */
   isDenied: boolean;
-  /** How many attempts of its script gave different results in different regions. */
+  /** The number of attempts whose script gave different results in different regions. */
   divergentAttempts: number;
-  /** What it came to cannot be stored. */
+  /** Its results are too large to be stored. */
   isTooLarge: boolean;
   /** No attempt before this moment, ms. */
   retryAt: number;
-  /** What stood in the way of the last attempt. */
+  /** The regions at fault for the failure of the last attempt. */
   faults: readonly RegionFault[];
 }
 
@@ -83,7 +85,7 @@ export class FrameQueue {
     return this.#waitedKeys;
   }
 
-  /** True where a queued frame names one of `keys`. */
+  /** True if a queued frame names one of `keys`. */
   waitsFor(keys: readonly string[]): boolean {
     if (areAll(keys)) return this.#frames.length > 0;
     return this.#waitedKeys.has(everyKey) || keys.some((key) => this.#waitedKeys.has(key));
@@ -102,7 +104,7 @@ export class FrameQueue {
     this.#count(waiting, 1);
   }
 
-  /** Takes out every frame that `leaves` picks, in order. */
+  /** Removes every frame that `leaves` picks, and returns them in order. */
   take(leaves: (waiting: Waiting) => boolean): readonly Waiting[] {
     const taken: Waiting[] = [];
     const kept: Waiting[] = [];
@@ -127,14 +129,14 @@ interface Group {
   readonly parts: Waiting[];
   readonly keys: Set<string>;
   bytes: number;
-  /** How many parts it may have. */
+  /** The number of parts that it may have. */
   most: number;
 }
 
 /**
- * How many parts a transaction with this frame may have. Scripts take time, and so may commands, and many together more
- * than a vote has: with each attempt that took too long fewer go together, until each goes alone. So it is with replies
- * for which there was no room.
+ * The number of parts that a transaction with this frame may have. Scripts and some commands take time, and many of
+ * them together more than a vote has: with each attempt that took too long fewer go together, until each goes alone. So
+ * it is with replies that had no room.
  */
 function mostWith({ frame, timeouts, overruns, most }: Waiting): number {
   const hasScripts = frame.operations.some(({ kind }) => kind === 'script');
@@ -144,8 +146,8 @@ function mostWith({ frame, timeouts, overruns, most }: Waiting): number {
 
 /**
  * Takes from the queue every frame that can go at `now`, grouped into transactions. `held` says whether an undecided
- * transaction holds a key. A frame whose group would grow past the limits waits for the next batch. One that pauses lets
- * others have its keys, but not those that came in together with it: they keep their order.
+ * transaction holds a key. A frame whose group would grow past the limits waits for the next batch. One that pauses
+ * lets others have its keys, but not those that came in together with it: they keep their order.
  */
 export function takeBatch(
   queue: FrameQueue,
@@ -175,7 +177,7 @@ export function takeBatch(
   );
 }
 
-/** What is about all keys goes alone, and what came after it waits for it. */
+/** A frame about all keys goes alone, and later ones wait for it. */
 function mayStandBeside(
   keys: readonly string[],
   going: ReadonlyMap<string, Group>,
@@ -185,7 +187,9 @@ function mayStandBeside(
   return !going.has(everyKey) && !blocked.has(everyKey);
 }
 
-/** Puts a frame into the one group that its keys lead to, merging groups that it connects; false where too large. */
+/**
+ * Puts a frame into the one group that its keys lead to, merging groups that it connects; false if that is too large.
+ */
 function join(waiting: Waiting, groupOfKey: Map<string, Group>): boolean {
   const touched = new Set<Group>();
   for (const key of waiting.frame.keys) {

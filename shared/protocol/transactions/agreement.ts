@@ -1,3 +1,8 @@
+/**
+ * Compares the yes votes of all voters on a transaction: the regions agree, or hold different data (PROTOCOL.md,
+ * Agreement).
+ */
+
 import type { Bytes } from '../../contracts/bytes.ts';
 import type { RegionId } from '../../ids.ts';
 import { everyKey } from '../../reserved-keys.ts';
@@ -10,7 +15,7 @@ export interface YesVote {
   readonly fingerprints: readonly string[];
 }
 
-/** What the yes votes of all voters say together (PROTOCOL.md, Agreement). */
+/** The result of comparing the yes votes of all voters. */
 export type Agreement =
   | { readonly kind: 'agreed'; readonly parts: readonly Bytes[] }
   /** A region saw a key expire that another still holds: nothing is decided before `retryAt`, ms. */
@@ -21,7 +26,7 @@ export type Agreement =
       readonly parts: readonly number[];
       /** The positions of the keys that show it. */
       readonly keys: readonly number[];
-      /** The regions that differ from the majority; empty where there is no majority. */
+      /** The regions that differ from the majority; empty if there is no majority. */
       readonly minority: readonly RegionId[];
       readonly detail: string;
     };
@@ -29,9 +34,9 @@ export type Agreement =
 type PartsOfKey = (position: number) => readonly number[];
 
 /**
- * Holds the votes of all voters against each other. `partsOfKey` gives the positions of the parts that touch the key
- * at a position, `keys` the keys themselves. By no region's clock can it be later than `latest` (ms): a key whose expiry
- * lies after it has not expired anywhere.
+ * Compares the votes of all voters. `partsOfKey` gives the positions of the parts that touch the key at a position,
+ * `keys` the keys themselves. By no region's clock can it be later than `latest` (ms): a key whose expiry lies after it
+ * has not expired anywhere.
  *
  * A part ends at its first failed check, so a region that saw a key expire may not have looked at the keys that come
  * after it. That is why expiries are compared before results, and a base that a region did not look at comes last.
@@ -83,8 +88,9 @@ function compareBases(
 }
 
 /**
- * Who looks at all keys tells of those that expire soon: the latest of them, how many, and a sum of their expiries. Where
- * regions differ in it some have seen keys expire, which is not to be taken for other data.
+ * A script that looks at all keys has in its fingerprint those that expire soon: the latest of them, their number, and
+ * a sum of their expiries. If regions differ in it, some have seen keys expire, which does not mean that their data
+ * differ.
  */
 function latestOf(fingerprint: string): number {
   return fingerprint === 'absent' ? 0 : Number(fingerprint.split('.', 1)[0]) + 1;
@@ -126,7 +132,9 @@ function compareAttention(
   return position < 0 ? null : divergedAt(position, votes, keys, partsOfKey);
 }
 
-/** What scripts wrote, of which their results need not tell. Its digest stands behind the fingerprints of the keys. */
+/**
+ * Compares the writes of scripts, which their results need not show. Their digest follows the fingerprints of the keys.
+ */
 function compareEffects(
   votes: readonly YesVote[],
   first: YesVote,
@@ -143,7 +151,7 @@ function compareEffects(
   };
 }
 
-/** All outcomes as one text: each says itself how long it is. */
+/** All outcomes as one text: each contains its own length. */
 function sayingOf({ outcomes }: YesVote): Bytes {
   return outcomes.join('');
 }
@@ -170,7 +178,7 @@ function divergedAt(
   };
 }
 
-/** The regions that do not say what more than half of all say; none where no saying has so many. */
+/** The regions that differ from more than half of all; none if no such majority agrees. */
 function minorityOf(votes: readonly YesVote[], saying: (vote: YesVote) => string): RegionId[] {
   const counts = new Map<string, number>();
   for (const vote of votes) counts.set(saying(vote), (counts.get(saying(vote)) ?? 0) + 1);

@@ -1,6 +1,6 @@
 import type { Bytes } from '../../contracts/bytes.ts';
 
-/** The UTF-8 of `text`, one character a byte. `text` has no lone surrogates: keys are checked for them. */
+/** The UTF-8 of `text`, one character per byte. `text` has no lone surrogates: keys are checked for them. */
 export function bytesOfText(text: string): Bytes {
   if (isAscii(text)) return text;
   return encodeURIComponent(text).replaceAll(/%([0-9A-F]{2})/g, (_, code: string) =>
@@ -8,7 +8,7 @@ export function bytesOfText(text: string): Bytes {
   );
 }
 
-/** The text whose UTF-8 is `bytes`, or null where it is none: such a key was not written by Lockstep. */
+/** The text whose UTF-8 is `bytes`, or null if they are no UTF-8: such a key was not written by Lockstep. */
 export function textOfBytes(bytes: Bytes): string | null {
   if (isAscii(bytes)) return bytes;
   const escaped = Array.from(
@@ -27,8 +27,8 @@ function isAscii(text: string): boolean {
 }
 
 /**
- * How many bytes a text takes in UTF-8. A byte that is no UTF-8 stands in it as half a character (raw-bytes.ts), and
- * counts as the one that it is.
+ * The number of bytes that a text takes in UTF-8. A byte that is no UTF-8 stands in it as half a character
+ * (raw-bytes.ts), and counts as the one that it is.
  */
 export function bytesInUtf8(text: string): number {
   let bytes = text.length;

@@ -5,9 +5,9 @@ import type { DecidedWrite, StorageWrite } from '../io/events.ts';
 import { commandOf } from './owed-events.ts';
 import type { Transaction } from './transaction.ts';
 
-/** A decision with what has to be stored of it. */
+/** A decision with the writes that storage gets for it. */
 export interface Decided {
-  /** Who misses its keys is known to the members alone. */
+  /** Only the members know which regions miss its keys. */
   readonly storage:
     | Omit<Extract<StorageWrite, { kind: 'commit' }>, 'missedBy'>
     | Extract<StorageWrite, { kind: 'reject' }>;
@@ -18,8 +18,8 @@ export interface Decided {
 
 /**
  * Records the outcome of each part. `parts` are the texts on which all voters agree (PartOutcomeTag in round.ts): the
- * tag 0 makes a part committed and gives it the next sequence, any other tag is a rejection that every voter
- * observed. Where no part is left to commit, there is nothing to apply and the decision is to reject.
+ * tag 0 makes a part committed and gives it the next sequence, any other tag is a rejection that every voter observed.
+ * If no part is left to commit, there is nothing to apply and the decision is to reject.
  */
 export function recordDecision(
   transaction: Transaction,
@@ -52,7 +52,7 @@ export function recordDecision(
     };
     const { callback, idempotency } = frame;
     const keys = withoutChannels(frame.keys);
-    // As the regions ran them: what is told names the moment of an expiry, not how long something was to live.
+    // As the regions ran them, so they name the moment of an expiry, not a lifetime.
     const commands = transaction.prepare.parts[position]?.operations.map(commandOf) ?? [];
     return { record, keys, callback, idempotency, commands };
   });
@@ -64,7 +64,7 @@ export function recordDecision(
   return { storage, writes, sequence };
 }
 
-/** True if the outcome has the tag 0. A value is not read for that, however large it is. */
+/** True if the outcome has the tag 0. It reads no value, however large. */
 function isDone(part: Bytes): boolean {
   return /^\*\d+\r\n:0\r\n/.test(part);
 }

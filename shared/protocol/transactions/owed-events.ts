@@ -15,10 +15,10 @@ import type {
   OwedWriteEvent,
 } from '../io/events.ts';
 
-/** What an event tells besides the write itself. */
+/** The fields of an event besides the write itself. */
 type Told = Pick<OwedWriteEvent, 'type' | 'at' | 'regions' | 'reason'>;
 
-/** The changes of members of which somebody is told. */
+/** The changes of members that are events. */
 const regionEvents: Readonly<Record<MemberEvent, RegionEventType | null>> = {
   added: null,
   leaving: null,
@@ -32,7 +32,7 @@ const regionEvents: Readonly<Record<MemberEvent, RegionEventType | null>> = {
   diverged: 'region.diverged',
 };
 
-/** Who is owed which event. What is owed is stored together with what it tells of (rule R28). */
+/** Decides which endpoint gets which event. An event is stored together with the change that it reports (rule R28). */
 export class Confirmations {
   #subscriptions: readonly Subscription[];
 
@@ -44,7 +44,7 @@ export class Confirmations {
     this.#subscriptions = subscriptions;
   }
 
-  /** The decision about `write` is stored with these events. */
+  /** The events about the decision on `write`; the caller stores them with it. */
   decided(write: CommittedWrite): readonly OwedWriteEvent[] {
     const { decidedAt: at, outcome, part } = write.record;
     if (outcome === 'committed') return this.#owed(write, { type: 'write.committed', at });
@@ -52,7 +52,7 @@ export class Confirmations {
     return this.#owed(write, { type: 'write.aborted', at, reason });
   }
 
-  /** What has to be kept of a write until it is confirmed: nothing where nobody is to hear of that. */
+  /** The data of a write to keep until it is confirmed: none if no endpoint gets that event. */
   keptFor(write: CommittedWrite): readonly CommittedWrite[] {
     const listeners = this.#listeners(write, 'write.confirmed');
     if (listeners.length === 0) return [];
@@ -60,7 +60,7 @@ export class Confirmations {
     return [{ ...write, commands: [], record: { ...write.record, part: '' } }];
   }
 
-  /** Every region has applied `write`; `regions` says after how many ms each. */
+  /** Every region has applied `write`; `regions` has the ms after which each did. */
   confirmed(
     write: CommittedWrite,
     at: number,
@@ -69,7 +69,7 @@ export class Confirmations {
     return this.#owed(write, { type: 'write.confirmed', at, regions });
   }
 
-  /** The frame was given up, and its callers are told so. */
+  /** The frame was given up, and its callers are answered so. */
   abandoned(
     { id, keys, callback }: WriteFrame,
     at: number,
@@ -80,7 +80,7 @@ export class Confirmations {
     return this.#owed(write, { type: 'write.aborted', at, reason });
   }
 
-  /** A change of members is stored with these events. */
+  /** The events about a change of members; the caller stores them with it. */
   ofMember(change: MemberChange): readonly OwedRegionEvent[] {
     const type = regionEvents[change.event];
     if (type === null) return [];
@@ -118,7 +118,7 @@ function wants(
   return disabled === null && events.includes(type) && concerns(keys, prefixes);
 }
 
-/** The Redis command that an operation stands for. A script is told by its digest. */
+/** The Redis command of an operation. A script is named by its digest. */
 export function commandOf({ kind, args, writes }: Operation): readonly string[] {
   const [key = '', second = '', third = ''] = args;
   switch (kind) {

@@ -5,7 +5,7 @@ import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { Caller } from './admission.ts';
 import type { Confirmations } from './owed-events.ts';
 
-/** A caller that waits until every region has applied its write, and what it is then told. */
+/** A caller that waits until every region has applied its write, and the answer that it then gets. */
 export interface Confirming {
   readonly caller: Caller;
   readonly answer: Extract<WriteAnswer, { kind: 'decided' }>;
@@ -15,16 +15,16 @@ interface Application {
   /** The voters when it was decided. */
   readonly voters: readonly RegionId[];
   readonly missing: Set<RegionId>;
-  /** Those that were put out before they acknowledged. */
+  /** Those that were evicted before they acknowledged. */
   readonly dismissed: Set<RegionId>;
   waiting: Confirming[];
-  /** The writes of which somebody is to hear that they are confirmed. */
+  /** The writes with an event about their confirmation. */
   readonly told: readonly CommittedWrite[];
-  /** When each region acknowledged, ms since the epoch; null where this instance did not make the decision. */
+  /** When each region acknowledged, ms since the epoch; null if a former instance made the decision. */
   readonly acknowledgedAt: Map<RegionId, number> | null;
 }
 
-/** The commits that some region has not acknowledged, and who waits for that. */
+/** The commits that some region has not acknowledged, and the callers that wait for that. */
 export class PendingConfirmations {
   readonly #ready: ReadyBuilder;
   readonly #confirmations: Confirmations;
@@ -60,13 +60,15 @@ export class PendingConfirmations {
     this.#ready.schedule(confirming.caller.until);
   }
 
-  /** The regions that have applied the write, or null where it is not being applied. */
+  /** The regions that have applied the write, or null if it is not being applied. */
   appliedIn(record: WriteRecord): readonly RegionId[] | null {
     const application = this.#of(record);
     return application === undefined ? null : this.#applied(application);
   }
 
-  /** A region has acknowledged; with the last one the write is confirmed, stored as such, and its callers are told. */
+  /**
+   * A region has acknowledged; with the last one the write is confirmed, stored as such, and its callers are answered.
+   */
   acknowledge(transaction: TransactionOrder, region: RegionId): void {
     const application = this.#byTransaction.get(keyOf(transaction));
     if (application === undefined || !application.missing.delete(region)) return;
@@ -74,7 +76,7 @@ export class PendingConfirmations {
     if (application.missing.size === 0) this.#confirm(transaction, application);
   }
 
-  /** The region votes no more: nobody waits for it. */
+  /** The region has no vote any more, so no write waits for it. */
   dismiss(region: RegionId): void {
     for (const [key, application] of this.#byTransaction) {
       if (!application.missing.delete(region)) continue;
@@ -110,7 +112,7 @@ export class PendingConfirmations {
     }
   }
 
-  /** Tells the callers whose time is over that the write is committed but not confirmed, and plans for the others. */
+  /** Answers the callers whose time is over that the write is committed but not confirmed, and plans for the others. */
   sweep(): void {
     for (const application of this.#byTransaction.values()) {
       application.waiting = application.waiting.filter(({ caller, answer }) => {
@@ -143,7 +145,7 @@ export class PendingConfirmations {
     return Object.fromEntries(moments);
   }
 
-  /** One that was put out before it acknowledged is not told of: it votes no more. */
+  /** A region that was evicted before it acknowledged is not listed: it has no vote any more. */
   #applied({ missing, voters, dismissed }: Application): readonly RegionId[] {
     return voters.filter((region) => !missing.has(region) && !dismissed.has(region));
   }

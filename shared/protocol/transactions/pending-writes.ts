@@ -15,7 +15,7 @@ export class PendingWrites {
   readonly #pendingByKey = new Map<string, Waiting>();
   readonly #unavailable = new Map<WriteId, LiveWrite & { kind: 'unavailable' }>();
   #arrivals = 0;
-  /** Of all that were admitted and are not answered: the undecided ones are in memory as well as those that wait. */
+  /** Of all that were admitted and are not answered: undecided ones take memory as well as queued ones. */
   #pendingBytes = 0;
 
   constructor(ready: ReadyBuilder, confirmations: Confirmations) {
@@ -33,7 +33,7 @@ export class PendingWrites {
     return this.#pendingByKey;
   }
 
-  /** What all of them took when they were admitted, bytes. */
+  /** The sum of their sizes when they were admitted, bytes. */
   get pendingBytes(): number {
     return this.#pendingBytes;
   }
@@ -42,7 +42,7 @@ export class PendingWrites {
     return this.#pending.size;
   }
 
-  /** True where a frame of this size is one too many. */
+  /** True if a frame of this size is one too many. */
   isFull(bytes: number): boolean {
     const many = this.#pending.size >= limits.framesQueued;
     return many || this.#pendingBytes + bytes > limits.queuedBytes;
@@ -63,7 +63,7 @@ export class PendingWrites {
     return this.#unavailable.get(id) ?? { kind: 'unknown' };
   }
 
-  /** The place that the next frame gets among all arrivals. */
+  /** The position that the next frame gets among all arrivals. */
   get nextArrival(): number {
     return this.#arrivals + 1;
   }
@@ -97,7 +97,7 @@ export class PendingWrites {
     return waiting;
   }
 
-  /** One more caller waits for the frame; one that does not wait is told that it has been taken in. */
+  /** One more caller waits for the frame; one that does not wait is answered that it has been taken in. */
   attend(waiting: Waiting, { async, ticket, frame }: Arrival): void {
     if (async) this.#ready.answer(ticket, { kind: 'accepted', id: waiting.frame.id });
     else waiting.callers.push({ ticket, ack: frame.ack, until: frame.notAfter });
@@ -109,7 +109,7 @@ export class PendingWrites {
     this.#ready.schedule(waiting.frame.notAfter, waiting.retryAt);
   }
 
-  /** Notes what the frame waits for, where it is these: they may be gone when its time is over. */
+  /** Notes the obstacles of a waiting frame, if there are any: they may be gone when its time is over. */
   hinder(waiting: Waiting, obstacles: readonly RegionFault[]): void {
     if (obstacles.length > 0) waiting.faults = obstacles;
   }
@@ -169,5 +169,5 @@ export class PendingWrites {
   }
 }
 
-/** The reason that a caller hears whose write was not decided in time. */
+/** The reason in the answer to a write that was not decided in time. */
 export const tooLate = 'it could not be decided in the time given';

@@ -3,9 +3,9 @@ import { compareOrder, type TransactionOrder } from '../../ids.ts';
 import type { StoredDecision } from '../io/events.ts';
 
 /**
- * What became of a transaction whose lock somebody met (rule R3). No record and not undecided here means aborted,
- * except at or below the horizon, where a record may have been dropped: a lock that old belongs to a region that
- * went back in time, and nothing can be said of it.
+ * The outcome of a transaction whose lock a reader met (rule R3). No record and not undecided here means aborted,
+ * except at or below the horizon, as such a record may have been dropped: a lock that old belongs to a region that went
+ * back in time, and its outcome is unknown.
  */
 export function resolutionOf(
   transaction: TransactionOrder,

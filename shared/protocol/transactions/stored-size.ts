@@ -1,3 +1,5 @@
+/** The size of writes in storage, measured before they are staged and again before they are stored (rule R47). */
+
 import { operationAt, type WriteFrame } from '../../contracts/frame.ts';
 import { limits } from '../../limits.ts';
 import { withoutChannels } from '../../reserved-keys.ts';
@@ -6,7 +8,7 @@ import { bytesInUtf8 } from './bytes.ts';
 import type { Decided } from './decision.ts';
 import { commandOf } from './owed-events.ts';
 
-/** What a request is at least measured by: packed, an item takes no more than so many bytes besides its own. */
+/** The most bytes that an item of a packed request takes besides its own; enough for a first estimate. */
 const itemBytes = 10;
 
 /**
@@ -30,17 +32,17 @@ export function storedRequestBytes({
 }
 
 /**
- * Why a request cannot be stored, in words for its sender; null if it can. It is measured before anything of it is staged:
- * its replies have a bound of their own.
+ * Why a request cannot be stored, in words for its sender; null if it can. It is measured before anything of it is
+ * staged: its replies have a bound of their own.
  */
 export function storageFault(frame: WriteFrame): string | null {
   const limit = limits.requestStoredBytes;
   const items = frame.operations.reduce((sum, { args }) => sum + args.length, frame.keys.length);
-  // Nearly always: then nothing has to be measured.
+  // Nearly always: then the exact size does not matter.
   if (2 * frame.bytes + itemBytes * items + limits.recordBytes <= limit) return null;
   const bytes = storedRequestBytes({
     keys: withoutChannels(frame.keys),
-    // The moment of an expiry may have more digits than how long something is to live.
+    // The moment of an expiry may have more digits than a lifetime.
     commands: frame.operations.map((one) => commandOf(operationAt(one, limits.expiryMsMaximum))),
     callback: frame.callback,
   });
@@ -49,8 +51,9 @@ export function storageFault(frame: WriteFrame): string | null {
 }
 
 /**
- * True if a decision cannot be stored: the platform refuses rows that are too large, and with the row all that is stored
- * with it. Bounds at admission keep it from that; this is the last look before what they forgot ends everybody's writes.
+ * True if a decision cannot be stored: the platform refuses rows that are too large, and everything else in their
+ * storage transaction with them. Bounds at admission prevent that; this check catches a case that they miss before it
+ * ends the instance.
  */
 export function isTooLargeToStore({ storage, writes }: Decided): boolean {
   const most = limits.rowBytes - limits.recordBytes;
@@ -61,7 +64,7 @@ export function isTooLargeToStore({ storage, writes }: Decided): boolean {
   );
 }
 
-/** What a decided write stores, bytes. */
+/** The bytes that a decided write takes in storage. */
 export function storedBytes(write: DecidedWrite): number {
   return write.record.part.length + storedRequestBytes(write);
 }

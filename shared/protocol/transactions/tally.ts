@@ -1,9 +1,9 @@
 import type { VoteState } from './transaction-states.ts';
 
-/** Where the votes of one transaction stand: all voters must say yes. */
+/** The state of the votes on one transaction: all voters must say yes. */
 export type Tally = 'pending' | 'won' | 'lost';
 
-/** One no, or one vote that cannot come, loses; anything still out leaves it pending. */
+/** One no, or one vote that cannot come, loses; if any vote is still out and none has lost, it is pending. */
 export function tallyOf(votes: Iterable<VoteState>): Tally {
   let tally: Tally = 'won';
   for (const vote of votes) {

@@ -1,11 +1,11 @@
 import { assert } from '../../assert.ts';
 
 /**
- * The states of a transaction and of one vote on it, and what each event may make of them. Every assignment of either is
- * asserted against these tables. They decide nothing: `decide.ts` does.
+ * The states of a transaction and of one vote on it, and the transitions that each event allows. Every assignment of
+ * either is asserted against these tables. They decide nothing: `decide.ts` does.
  */
 
-/** What has become of a transaction. Only commits and rejections are stored (R3). */
+/** The state of a transaction. Only commits and rejections are stored (R3). */
 export type TransactionState =
   /** It holds its keys, and waits for votes. */
   | 'undecided'
@@ -16,7 +16,7 @@ export type TransactionState =
   /** Nothing is applied; its parts wait for another attempt, or are answered. */
   | 'aborted';
 
-/** What happens to a transaction. */
+/** An event in the life of a transaction. */
 export type TransactionEvent =
   /** A vote came, or cannot come any more. */
   | 'vote-counted'
@@ -45,10 +45,10 @@ export const transactionTransitions: Record<
   aborted: over,
 };
 
-/** Where one voter of a transaction stands. `missing` is a vote that will not come any more. */
+/** The state of one voter's vote. `missing` is a vote that will not come any more. */
 export type VoteState = 'waiting' | 'yes' | 'no' | 'missing';
 
-/** What a vote may become: it is counted once (R4). */
+/** The transitions of a vote: it is counted once (R4). */
 export const voteTransitions: Record<VoteState, readonly VoteState[]> = {
   waiting: ['yes', 'no', 'missing'],
   yes: [],

@@ -16,7 +16,7 @@ import {
   type VoteState,
 } from './transaction-states.ts';
 
-/** One voter's place in an undecided transaction. */
+/** One voter's part in an undecided transaction. */
 interface Voter {
   state: VoteState;
   /** When the prepare left, ms; null while it waits for a round. */
@@ -27,7 +27,7 @@ interface Voter {
   fingerprints: readonly string[];
 }
 
-/** What a region said to a prepare: a yes with its outcomes, or why not. */
+/** A region's answer to a prepare: a yes with its outcomes, or why not. */
 export type Ballot =
   | {
       readonly state: 'yes';
@@ -43,7 +43,7 @@ export class Transaction {
   readonly keys: readonly string[];
   readonly priority: number;
   readonly bytes: number;
-  /** The clock reading that its regions work with, ms. */
+  /** The clock's reading for its regions, ms. */
   readonly now: number;
   /** A vote not in by then is a no, ms. */
   readonly deadline: number;
@@ -51,9 +51,9 @@ export class Transaction {
   readonly prepare: Prepare;
   #state: TransactionState = 'undecided';
   #isSearch = false;
-  /** True where a region could not carry it out, or not in time. */
+  /** True if a region could not carry it out, or not in time. */
   isStalled = false;
-  /** True where staging it took a region longer than its vote may. */
+  /** True if staging it took a region longer than its vote may. */
   isEndless = false;
 
   constructor(
@@ -83,12 +83,12 @@ export class Transaction {
     };
   }
 
-  /** Who votes on it. */
+  /** The regions that vote on it. */
   get voters(): readonly RegionId[] {
     return [...this.#voters.keys()];
   }
 
-  /** Whose vote is still out. */
+  /** The regions whose vote is still out. */
   get waitsFor(): readonly RegionId[] {
     return [...this.#voters].flatMap(([region, { state }]) =>
       state === 'waiting' ? [region] : [],
@@ -114,7 +114,7 @@ export class Transaction {
     return this.parts.some(({ frame }) => frame.operations.some(({ kind }) => kind === 'script'));
   }
 
-  /** The regions to which the prepare has gone: it may stand there. */
+  /** The regions to which the prepare has gone: they may have staged it. */
   get reached(): readonly RegionId[] {
     return [...this.#voters].filter(([, voter]) => voter.sentAt !== null).map(([region]) => region);
   }
@@ -125,7 +125,7 @@ export class Transaction {
     if (voter !== undefined) voter.sentAt = now;
   }
 
-  /** Counts the vote of `region`, once: whatever comes after the first is ignored. */
+  /** Counts the vote of `region`, once: any later one is ignored. */
   count(region: RegionId, ballot: Ballot, now: number): void {
     const voter = this.#voters.get(region);
     if (this.#state !== 'undecided') return;
@@ -141,7 +141,7 @@ export class Transaction {
     if (ballot.state !== 'missing' && voter.sentAt !== null) voter.ms = now - voter.sentAt;
   }
 
-  /** Scripts of these parts touch keys that are not listed: they are from now on, for the next attempt. */
+  /** Scripts of these parts touch keys that are not listed: lists them for the next attempt. */
   search(parts: Extract<Vote, { kind: 'unlisted' }>['parts']): void {
     this.#isSearch = true;
     for (const { part, keys } of parts) {
@@ -155,7 +155,7 @@ export class Transaction {
     }
   }
 
-  /** Of its parts only so many have room for their replies: no more than that go together from now on. */
+  /** Only the replies of `most` parts have room: no more of these parts go together from now on. */
   crowd(most: number): void {
     for (const part of this.parts) part.most = Math.max(1, Math.min(part.most, most));
   }
@@ -188,14 +188,15 @@ export class Transaction {
     );
   }
 
-  /** Notes for the callers what stood in the way of this attempt. */
+  /** Notes the obstacles to this attempt, for the callers. */
   blame(faults: readonly RegionFault[]): void {
     for (const part of this.parts) part.faults = faults;
   }
 
   /**
-   * The pause before the parts are tried again, ms. It doubles with each attempt that a region refused; a vote that
-   * is missing needs none, since nothing is prepared before the silent region has answered a probe. Nor does a search.
+   * The pause before the parts are tried again, ms. It doubles with each attempt that a region refused; a vote that is
+   * missing needs none, since nothing is prepared before the silent region has answered a probe. An attempt that found
+   * keys needs none either.
    */
   get pauseMs(): number {
     if (this.#isSearch) return 0;

@@ -23,12 +23,12 @@ export class Transactions {
     return this.#undecided.size;
   }
 
-  /** The last transaction given out, whatever became of it. */
+  /** The last transaction that began, decided or not. */
   get newest(): TransactionOrder {
     return [this.#incarnation, this.#last];
   }
 
-  /** Which undecided transaction holds each key. */
+  /** The undecided transaction that holds each key. */
   get locks(): ReadonlyMap<string, Transaction> {
     return this.#holders;
   }
