@@ -269,8 +269,8 @@ export class CoordinatorReads {
 /**
  * True if this snapshot settled the lock that the last one met in this region, and a later write has already locked the
  * single key again. That write was prepared here after the first snapshot, so it was decided after the read had begun,
- * if at all: the value between the two writes was the present one at a moment of the read. Without this rule a key
- * under constant writes could not be read. With several keys, two readers could see two writes in different orders.
+ * if at all: the value between the two writes was current while the read lasted. Without this rule a key under constant
+ * writes could not be read. With several keys, two readers could see two writes in different orders.
  */
 function isOutrun({ request, settle }: Lookup, holders: ReadonlyMap<string, unknown>): boolean {
   const isOfOneKey = request.keys.length === 1 && !holdScript(request.commands);

@@ -177,7 +177,7 @@ function checkWakeable({
   must(isHeld || isBehind, 'a frame that can go does not wait', id);
 }
 
-/** Commits that voters have not acknowledged, and who waits for that. */
+/** Commits that voters have not acknowledged, and the callers that wait for that. */
 export function checkConfirmations({ applications, links, ready }: CoordinatorInternals): void {
   const missingOf = new Map(applications.open);
   for (const [key, missing] of missingOf) {
