@@ -7,6 +7,7 @@ const members = 'shared/protocol/membership/members.ts';
 const returns = 'shared/protocol/membership/rejoin.ts';
 const link = 'shared/protocol/regions/region-link.ts';
 const links = 'shared/protocol/regions/region-links.ts';
+const refusals = 'shared/protocol/regions/server-refusals.ts';
 const lease = 'shared/protocol/regions/lease.ts';
 const lookups = 'shared/protocol/handlers/coordinator-reads.ts';
 const deciding = 'shared/protocol/handlers/decide.ts';
@@ -163,7 +164,7 @@ export const memberMutants: readonly Mutant[] = [
     'puts-out-all-that-refuse',
     'outage',
     [1, 40],
-    [members, 'if (!isEnough) link.refusesFrom(ready.now);', ''],
+    [members, 'if (!isEnough) link.refusals.countFrom(ready.now);', ''],
     [
       members,
       'if (others.length >= Math.max(1, config.minVoters)) return [];',
@@ -175,7 +176,7 @@ export const memberMutants: readonly Mutant[] = [
     'forgives-refusals-for-what-takes-no-memory',
     'outage',
     [1, 40],
-    [link, '? isFull === false : hasWritten', '? hasWritten : hasWritten'],
+    [refusals, '? isFull === false : hasWritten', '? hasWritten : hasWritten'],
   ),
   mutant(
     'R31',
@@ -204,7 +205,7 @@ export const memberMutants: readonly Mutant[] = [
     [1, 180],
     [
       members,
-      "(link) => link.health.kind === 'answering' && link.hasPassedCheck(since)",
+      "(link) => link.health.kind === 'answering' && link.lossCheck.hasPassed(since)",
       "(link) => link.health.kind === 'answering'",
     ],
   ),

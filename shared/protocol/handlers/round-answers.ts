@@ -73,7 +73,7 @@ export class RoundAnswers {
     switch (result.kind) {
       case 'silent':
         links.fail(link, result.reason, flight.sentAt);
-        if (result.code !== undefined) link.refuses(result.code, result.reason, ready.now);
+        if (result.code !== undefined) link.refusals.add(result.code, result.reason, ready.now);
         break;
       case 'refused':
         this.#refused(link, flight, result.refusal);
@@ -137,7 +137,7 @@ export class RoundAnswers {
             ? 'it holds a lock of a later release of Lockstep, which this one cannot apply: deploy that release'
             : 'its server refused to apply a decision';
         links.fail(link, reason, flight.sentAt);
-        link.refuses('ERR', reason, ready.now);
+        link.refusals.add('ERR', reason, ready.now);
       }
     });
     this.#settleOlder(link, flight, reply, recorded);
@@ -151,7 +151,7 @@ export class RoundAnswers {
       if (vote.kind === 'locked' && vote.holder[0] < this.#parts.stored.incarnation) {
         link.greetAgain();
       }
-      if (vote.kind === 'denied') link.refuses(vote.code, vote.reason, ready.now);
+      if (vote.kind === 'denied') link.refusals.add(vote.code, vote.reason, ready.now);
       deciding.learn(transaction, link.region, vote);
       transaction.count(link.region, ballotOf(vote), ready.now);
     });

@@ -6,7 +6,8 @@ import { limits } from '../../limits.ts';
 import { flushedKey, reservedPrefix, valuesAmong } from '../../reserved-keys.ts';
 import type { Leaving, Membership } from '../io/events.ts';
 import type { WriteRefusal } from '../io/refusal.ts';
-import { outOfMemory, type RegionLink } from '../regions/region-link.ts';
+import type { RegionLink } from '../regions/region-link.ts';
+import { outOfMemory } from '../regions/server-refusals.ts';
 import { Founding } from './founding.ts';
 import { bothOf, removal } from './leaving.ts';
 import type { MemberChanges, MembersParts, Trust } from './members-parts.ts';
@@ -67,11 +68,11 @@ export class Members implements MemberChanges {
   get fullRegions(): readonly RegionFault[] {
     const { links, config } = this.#parts;
     const others = links.voters.filter(
-      (link) => !link.isQuarantined && link.leaving === null && link.refusals === null,
+      (link) => !link.isQuarantined && link.leaving === null && link.refusals.inRow === null,
     );
     if (others.length >= Math.max(1, config.minVoters)) return [];
-    return links.voters.flatMap(({ region, refusals }) =>
-      refusals?.code === outOfMemory ? [{ region, reason: refusals.reason }] : [],
+    return links.voters.flatMap(({ region, refusals: { inRow } }) =>
+      inRow?.code === outOfMemory ? [{ region, reason: inRow.reason }] : [],
     );
   }
 
@@ -157,7 +158,7 @@ export class Members implements MemberChanges {
     if (membership.state !== 'out') return;
     link.reachable ||= passedCheck || membership.whole;
     // It is probed until it has memory.
-    if (link.isFull) {
+    if (link.refusals.isFull) {
       this.#parts.links.fail(link, 'its server is out of memory', this.#parts.ready.now);
     }
   }
@@ -315,15 +316,16 @@ export class Members implements MemberChanges {
   /** Suspects a voter whose server keeps refusing writes that others carry out, as long as enough others stay. */
   #suspectRefusing(): void {
     const { links, config, ready } = this.#parts;
-    const others = links.voters.filter((link) => link.isLeased && link.refusals === null);
+    const others = links.voters.filter((link) => link.isLeased && link.refusals.inRow === null);
     const isEnough = others.length >= Math.max(1, config.minVoters);
     for (const link of links.voters) {
       // It is measured against others, so the time counts from when these carry out the writes that it refuses.
-      if (!isEnough) link.refusesFrom(ready.now);
-      const { refusals, leaving } = link;
-      if (refusals === null || leaving !== null) continue;
-      if (refusals.last - refusals.since < config.outAfterMs) continue;
-      const detail = `its server refuses writes that others accept: ${refusals.reason}`;
+      if (!isEnough) link.refusals.countFrom(ready.now);
+      const { leaving } = link;
+      const { inRow } = link.refusals;
+      if (inRow === null || leaving !== null) continue;
+      if (inRow.last - inRow.since < config.outAfterMs) continue;
+      const detail = `its server refuses writes that others accept: ${inRow.reason}`;
       this.suspect(link, { cause: 'refusing', detail, whole: false, held: false });
     }
   }
@@ -369,14 +371,14 @@ export class Members implements MemberChanges {
     ready.schedule(leasesEndAt);
     if (leasesEndAt === Number.POSITIVE_INFINITY) {
       // The end is known once any region has answered in this life, and a resting instance has asked none.
-      for (const link of staying) link.requireCheck(ready.now);
+      for (const { lossCheck } of staying) lossCheck.require(ready.now);
     }
     if (leasesEndAt > ready.now) return;
     // Required as late as can be: a voter that stays may lose its data while the leases run out.
     const since = Math.max(leasesEndAt, ...this.#suspectedAt.values());
-    for (const link of staying) if (!link.hasPassedCheck(since)) link.requireCheck(since);
+    for (const { lossCheck } of staying) if (!lossCheck.hasPassed(since)) lossCheck.require(since);
     const isShown = staying.every(
-      (link) => link.health.kind === 'answering' && link.hasPassedCheck(since),
+      (link) => link.health.kind === 'answering' && link.lossCheck.hasPassed(since),
     );
     if (isShown) this.#putOut(departing);
   }
@@ -452,7 +454,7 @@ export class Members implements MemberChanges {
 }
 
 /** The cause of an eviction: its server refused to the last, or no usable answer came. */
-function causeOf({ health, refusals }: RegionLink): OutCause {
-  const isRefusing = health.kind !== 'answering' && refusals !== null;
-  return isRefusing && refusals.last >= health.since ? 'refusing' : 'silent';
+function causeOf({ health, refusals: { inRow } }: RegionLink): OutCause {
+  const isRefusing = health.kind !== 'answering' && inRow !== null;
+  return isRefusing && inRow.last >= health.since ? 'refusing' : 'silent';
 }

@@ -69,7 +69,7 @@ export class Rejoin {
     this.#parts.state.epoch += 1;
     this.#members.leave(target, leaving, 'copy-failed');
     target.copyAfter = this.#parts.ready.now + limits.copyPauseMs;
-    if (target.isFull) target.fullSince = this.#parts.ready.now;
+    if (target.refusals.isFull) target.fullSince = this.#parts.ready.now;
     this.#members.note(target.region, 'out', leaving.cause, leaving.detail);
   }
 
@@ -87,7 +87,8 @@ export class Rejoin {
     const { links, ready } = this.#parts;
     const hasSource = this.#bestSource() !== null;
     const next = links.all.find((link) => {
-      const { membership, reachable, copyAfter, isFull, fullSince } = link;
+      const { membership, reachable, copyAfter, fullSince } = link;
+      const { isFull } = link.refusals;
       if (membership.state !== 'out' || membership.held || !reachable) return false;
       // As long as there is no voter, only a force-recovered region can begin, even if others come before it.
       if (!hasSource && !isBelieved(link)) return false;
@@ -142,8 +143,8 @@ export class Rejoin {
   #hold(copy: Copy): boolean {
     const { ready, host } = this.#parts;
     const { now } = ready;
-    const { isFull, leaving } = copy.target;
-    if (copy.isComplete && isFull && leaving !== null) {
+    const { leaving, refusals } = copy.target;
+    if (copy.isComplete && refusals.isFull && leaving !== null) {
       // It would refuse the next write, and hold up all of them.
       this.fail({ ...leaving, detail: 'its server is out of memory' });
       return true;

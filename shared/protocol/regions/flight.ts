@@ -1,31 +1,8 @@
-/** The data of one region's link: how it answers, its contents, and the rounds on their way to it. */
+/** The data of one region's link: its contents, and the rounds on their way to it. */
 
 import type { CopyStep, Decision, LeaseOrder } from '../../contracts/round.ts';
 import type { TransactionOrder } from '../../ids.ts';
 import type { Transaction } from '../transactions/transaction.ts';
-
-/**
- * How a region answers. `silent` and `foreign` (it holds another coordinator's state) are probed until they answer as
- * they should. `since` is when the first unanswered request left.
- */
-export type Health =
-  | { readonly kind: 'answering' }
-  | {
-      readonly kind: 'silent' | 'foreign';
-      readonly reason: string;
-      readonly since: number;
-      readonly probeAt: number;
-    };
-
-/** Errors in a row by which a region's server refused steps that other servers may carry out. */
-export interface Refusals {
-  /** Of the last of them, such as OOM. */
-  readonly code: string;
-  readonly reason: string;
-  /** When the first and the last came, ms. */
-  readonly since: number;
-  readonly last: number;
-}
 
 /** The contents of a region without this shard's state: the generation of other state (0: none), and its keys. */
 export interface Contents {

@@ -4,16 +4,16 @@ import { compareOrder, keyOf, type RegionId, type TransactionOrder } from '../..
 import { limits } from '../../limits.ts';
 import type { Leaving, Membership, StoredRegion } from '../io/events.ts';
 import type { Transaction } from '../transactions/transaction.ts';
-import type { Contents, Flight, Health, Refusals, RoundHead } from './flight.ts';
+import type { Contents, Flight, RoundHead } from './flight.ts';
 import { Lease } from './lease.ts';
+import { LossCheck } from './loss-check.ts';
 import { MarkHistory } from './mark-history.ts';
 import { MissedMarks } from './missed-marks.ts';
+import { type Health, RegionHealth } from './region-health.ts';
+import { ServerRefusals } from './server-refusals.ts';
 import { OwedDecisions } from './unacknowledged.ts';
 
 const nothingSettled: TransactionOrder = [0, 0];
-
-/** The code of the error by which a server refuses commands that take memory. */
-export const outOfMemory = 'OOM';
 
 /**
  * The coordinator's view of one region: its unacknowledged decisions, the requests that wait for a round, and the
@@ -21,7 +21,6 @@ export const outOfMemory = 'OOM';
  */
 export class RegionLink {
   readonly region: RegionId;
-  health: Health = { kind: 'answering' };
   /** Smoothed time of a round, ms. */
   roundTripMs: number | null = null;
   /** No round goes out for decisions alone before this moment, ms. */
@@ -36,6 +35,8 @@ export class RegionLink {
   agreed: number | null;
   membership: Membership;
   readonly lease: Lease;
+  readonly refusals = new ServerRefusals();
+  readonly lossCheck = new LossCheck();
   readonly owed = new OwedDecisions();
   /** The keys that it misses, each with its last missed sequence. Empty for a voter that stays. */
   readonly missed = new MissedMarks();
@@ -47,28 +48,21 @@ export class RegionLink {
   readsElsewhereUntil = 0;
   /** It has answered in any way since it was evicted: a copy may begin. */
   reachable = false;
-  /** It is known to be out of memory: a copy would fail. */
-  isFull = false;
   /** When a copy last failed because it was out of memory, ms. */
   fullSince = Number.NEGATIVE_INFINITY;
   /** Its contents when it last refused a round for its generation; null before that. */
   contents: Contents | null = null;
   /** It has to report its contents: the shard has no members yet. */
   asksContents = false;
-  /** A round that leaves at this moment or later has to pass the loss check, ms; null if none has to. */
-  #checkAfter: number | null = null;
-  /** When the last round left that passed the loss check, ms. */
-  #checkedAt = Number.NEGATIVE_INFINITY;
   /** It has answered in this incarnation, and all its older locks are known. */
   #greeted = false;
   /** It may hold older locks, so it is asked for them even if there is nothing else to send. */
   #owesGreeting = true;
   #copySince: number | null = null;
-  #refusals: Refusals | null = null;
   #settledMarks: string[] = [];
   /** The newest record of it in storage. */
   #lastStored: StoredRegion;
-  #failures = 0;
+  readonly #health = new RegionHealth();
   #history: MarkHistory;
   #prepares: Transaction[] = [];
   readonly #flights = new Map<number, Flight>();
@@ -132,9 +126,8 @@ export class RegionLink {
     return this.isSound && this.leaving === null;
   }
 
-  /** The refusals of its server, in a row, of steps that others carry out; null if there are none. */
-  get refusals(): Refusals | null {
-    return this.#refusals;
+  get health(): Health {
+    return this.#health.current;
   }
 
   get role(): Role {
@@ -171,21 +164,12 @@ export class RegionLink {
     else this.#copySince ??= now;
   }
 
-  /** A round that leaves from now on has to pass the loss check. */
-  requireCheck(now: number): void {
-    this.#checkAfter ??= now;
-  }
-
-  /** True if a round that left at `since` or later passed the loss check. */
-  hasPassedCheck(since: number): boolean {
-    return this.#checkedAt >= since;
-  }
-
   /** True if something besides prepares has to be sent and no round in flight carries it already. */
   get hasUnsaid(): boolean {
     if (!this.isVoter) return false;
     if (!this.#isKnown && this.#flights.size === 0) return true;
-    if (this.#checkAfter !== null && !this.#checkIsOnItsWay(this.#checkAfter)) return true;
+    const { requiredFrom } = this.lossCheck;
+    if (requiredFrom !== null && !this.#isCheckOnItsWay(requiredFrom)) return true;
     return this.owed.isUnsaid;
   }
 
@@ -250,8 +234,8 @@ export class RegionLink {
    */
   leave(): ReturnType<OwedDecisions['abandon']> {
     this.#prepares = [];
-    this.#checkAfter = null;
-    this.#refusals = null;
+    this.lossCheck.cancel();
+    this.refusals.forget();
     this.lease.cease();
     this.reachable = false;
     return this.owed.abandon();
@@ -370,15 +354,13 @@ export class RegionLink {
     }
     this.#history.learn(reply.marks);
     this.begun = true;
-    this.#endRefusals(reply);
+    this.refusals.update(reply);
     // Its contents are Lockstep's from now on; keys that come from elsewhere later need a new agreement.
     this.agree(0, null);
     this.contents = null;
     this.#greeted ||= flight.asked && !reply.olderTruncated;
-    this.health = { kind: 'answering' };
-    this.#checkedAt = Math.max(this.#checkedAt, flight.sentAt);
-    if (this.#checkAfter !== null && flight.sentAt >= this.#checkAfter) this.#checkAfter = null;
-    if (!flight.probe) this.#failures = 0;
+    this.#health.answered(flight.probe);
+    this.lossCheck.pass(flight.sentAt);
     const took = now - flight.sentAt;
     this.roundTripMs = this.roundTripMs === null ? took : this.roundTripMs * 0.8 + took * 0.2;
     return null;
@@ -386,38 +368,10 @@ export class RegionLink {
 
   /** The failures of the past count no more. */
   recover(): void {
-    this.#failures = 0;
-    this.health = { kind: 'answering' };
+    this.#health.recover();
   }
 
-  /** Its server refused a step by an error of its own. Refusals that are far apart are not in a row. */
-  refuses(code: string, reason: string, now: number): void {
-    const known = this.#refusals;
-    const isInRow = known !== null && now - known.last <= limits.refusalsApartMs;
-    this.#refusals = { code, reason, since: isInRow ? known.since : now, last: now };
-  }
-
-  /** Its refusals count from now on, if there are any. */
-  refusesFrom(now: number): void {
-    if (this.#refusals !== null) this.#refusals = { ...this.#refusals, since: now };
-  }
-
-  /** Ends the row of refusals if an executed round shows that its server accepts writes again. */
-  #endRefusals({ isFull, votes, decisions }: RoundReply): void {
-    if (isFull !== null) this.isFull = isFull;
-    if (this.#refusals === null) return;
-    const hasWritten =
-      votes.some(({ kind }) => kind === 'yes') ||
-      (decisions.length > 0 && decisions.every((reply) => reply === 'acknowledged'));
-    // Commands that take no memory go through in a region that is full.
-    const isOver = this.#refusals.code === outOfMemory ? isFull === false : hasWritten;
-    if (isOver) this.#refusals = null;
-  }
-
-  /**
-   * No usable answer came: the region is probed after a pause that doubles with each failure in a row, or grows with
-   * the time for which it has been out, up to `longestMs`.
-   */
+  /** No usable answer came to the request that left at `sentAt`: the region is probed after at most `longestMs`. */
   fail(
     reason: string,
     now: number,
@@ -425,24 +379,13 @@ export class RegionLink {
     longestMs: number,
     kind: 'silent' | 'foreign' = 'silent',
   ): void {
-    const doubled = limits.probeBackoffMinMs * 2 ** Math.min(this.#failures, 16);
-    const { membership } = this;
-    // A new instance does not know the number of former probes, but since when the region has been out.
-    const grown =
-      membership.state === 'out' ? (now - membership.since) / limits.outProbesPerAge : 0;
-    const isFirst = this.#failures === 0;
-    this.#failures += 1;
-    const probeAt =
-      now + Math.ceil(Math.min(isFirst ? doubled : Math.max(doubled, grown), longestMs));
-    const since = this.health.kind === 'answering' ? sentAt : this.health.since;
-    this.health = { kind, reason, since, probeAt };
+    const { state, since } = this.membership;
+    this.#health.fail({ kind, reason, sentAt }, state === 'out' ? since : null, now, longestMs);
   }
 
   /** Work has come: a silent region is probed no later than after `longestMs`. */
   hasten(now: number, longestMs: number): void {
-    if (this.health.kind === 'answering') return;
-    const probeAt = Math.min(this.health.probeAt, now + longestMs);
-    this.health = { ...this.health, probeAt };
+    this.#health.hasten(now, longestMs);
   }
 
   /**
@@ -498,7 +441,7 @@ export class RegionLink {
     return step;
   }
 
-  #checkIsOnItsWay(since: number): boolean {
+  #isCheckOnItsWay(since: number): boolean {
     for (const flight of this.#flights.values()) if (flight.sentAt >= since) return true;
     return false;
   }

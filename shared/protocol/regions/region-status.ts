@@ -4,8 +4,9 @@ import type { RegionLink } from './region-link.ts';
 /** A region as its coordinator sees it at `now`, ms. */
 export function statusOf(link: RegionLink, copy: CopyProgress | null, now: number): RegionStatus {
   const { region, membership, health, leaving } = link;
+  const { inRow } = link.refusals;
   const isLost = leaving?.cause === 'lost';
-  const refusal = link.refusals === null ? null : `its server refuses: ${link.refusals.reason}`;
+  const refusal = inRow === null ? null : `its server refuses: ${inRow.reason}`;
   const leaseMs = Math.max(0, link.lease.endsAt - now);
   return {
     region,
@@ -29,7 +30,7 @@ export function statusOf(link: RegionLink, copy: CopyProgress | null, now: numbe
 }
 
 function healthOf({ health, refusals }: RegionLink): RegionStatus['health'] {
-  return health.kind === 'answering' && refusals !== null ? 'refusing' : health.kind;
+  return health.kind === 'answering' && refusals.inRow !== null ? 'refusing' : health.kind;
 }
 
 function circuitOf(link: RegionLink): RegionStatus['circuit'] {
