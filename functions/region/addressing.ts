@@ -1,4 +1,4 @@
-/** Tells element-commands.lua how each command addresses the elements of a collection. */
+/** The letters by which element-commands.lua knows how a command addresses the elements of a collection. */
 import type { Addressing, CommandGroup } from '../../shared/commands/rows.ts';
 import { commandTable } from '../../shared/commands/table.ts';
 

@@ -12,7 +12,7 @@ const byBounds: ReadonlySet<string> = new Set([
 ]);
 const byIndex: ReadonlySet<string> = new Set(['LRANGE', 'ZRANGE', 'ZREVRANGE']);
 
-/** The command with the number of what it reads bounded, where that changes no reply that could be answered. */
+/** Returns the command with the number of elements that it reads bounded, if it is too great for any reply. */
 export function boundedRead(args: readonly string[]): readonly string[] {
   const [name = ''] = args;
   if (name === 'XRANGE' || name === 'XREVRANGE') {
@@ -28,7 +28,7 @@ export function boundedRead(args: readonly string[]): readonly string[] {
   return byIndex.has(name) ? boundedIndices(args) : args;
 }
 
-/** True if nothing bounds what the command reads but the sizes of its values, which a script has to ask for. */
+/** True if only the sizes of its values bound the work of the command, so that a script has to read them first. */
 export function needsMeasure(args: readonly string[]): boolean {
   const [name = ''] = args;
   if (name === 'XREAD') {
@@ -58,7 +58,7 @@ function boundedIndices(args: readonly string[]): readonly string[] {
   const farthest = first + limits.rangePerRead;
   const isToEnd = first >= 0 && last === -1;
   const isBeyond = first >= 0 === last >= 0 && last > farthest;
-  // What counts from the end may not pass it.
+  // An index from the end must not pass it.
   const isMade = isToEnd || (isBeyond && (first >= 0 || farthest < 0));
   return isMade && Number.isSafeInteger(farthest) ? args.with(3, String(farthest)) : args;
 }

@@ -1,18 +1,18 @@
--- A look at keys, or at locks. Changes nothing but what has expired, and needs no generation.
+-- Inspects keys or locks. Changes nothing, except that expired keys may be removed, and needs no generation.
 --
--- Guarantees: a digest is of the key's type, expiry and value, and the same wherever these are, however the server
--- keeps or orders them. It works within a bound of bytes, but for the last key that it looks at.
+-- Guarantees: a digest covers the key's type, expiry and value, and is equal if these are, independent of the server's
+-- encoding and order of elements. The script stops at a bound of bytes, after the key that exceeds it.
 --
 -- ARGV[1]: a JSON text, written by encoding.ts: ['s', cursor, count, bound], ['k', keys, bound], or ['l', count]
---   Keys have one character a byte.
+--  Keys have one character per byte.
 --
 -- Replies, one ASCII JSON text each, read by decoding.ts:
---   {"i":[[key,digest|null,incarnation,sequence]…],"n":cursor|null,"t":0|1}   sequence is -1 if there is no lock
---   {"x":text}                                                                failed
+--  {"i":[[key,digest|null,incarnation,sequence]…],"n":cursor|null,"t":0|1}   sequence is -1 if there is no lock
+--  {"x":text}                                                                failed
 --
--- Of `keys` those are missing at the end that the bound left no room for. A digest is a SHA-1 in hexadecimal digits, of
--- `type|expiry|body`. The body is of chunks of fixed numbers of elements, each one's hash taken over the hash before
--- and the elements; where elements have no order it is the sum of their hashes. Each string in it has its length ahead.
+-- If the bound is exceeded, the last of `keys` are missing. A digest is the SHA-1 of `type|expiry|body` in hexadecimal
+-- digits. The body chains hashes: each covers the hash before it and a chunk with a fixed number of elements. If
+-- elements have no order, it is the sum of their hashes. Each string in it is prefixed by its length.
 local UNDIGESTED = '""'
 local CHUNK_BYTES, CHUNK_ELEMENTS, KEYS_AT_ONCE = 262144, 64, 16
 local HALF = 16777216
@@ -20,7 +20,7 @@ local HALF = 16777216
 local hash = redis.sha1hex
 local spent = 0
 
--- A string that cannot be taken for others put together.
+-- Prefixes a string with its length, so that no two lists of strings give the same text.
 local function sized(value)
   value = tostring(value)
   spent = spent + #value
@@ -64,7 +64,7 @@ local function digestList(key)
   return digest
 end
 
--- The score's digits, the same wherever the number is the same.
+-- Returns the score's digits, which are the same for equal numbers.
 local function scoreText(score)
   local number = tonumber(score)
   if number == math.huge then return 'inf' end
@@ -103,7 +103,7 @@ local function named(flat)
   return values
 end
 
--- Chains the digests of what `fetch` answers from an id on, each item being made a string by `write`.
+-- Chains the digests of the items that `fetch` returns from an id on; `write` turns an item into a string.
 local function chain(fetch, write)
   local digest, from = '', '-'
   while true do
@@ -154,7 +154,7 @@ local bodies = {
   stream = digestStream,
 }
 
--- The digest in JSON, null if the key is not there.
+-- Returns the digest in JSON, null if the key does not exist.
 local function digestOf(key)
   local kind, expiry = must('TYPE', key).ok, must('PEXPIRETIME', key)
   if kind == 'none' or expiry == -2 then return 'null' end
@@ -172,7 +172,7 @@ local function reply(items, cursor, isMore)
   return '{"i":[' .. concat(items, ',') .. '],"n":' .. cursor .. ',"t":' .. isMore .. '}'
 end
 
--- Adds the keys to `items`, as long as the bound is not passed.
+-- Adds the keys to `items`, until the bound is exceeded.
 local function inspectKeys(keys, items, bound)
   local locks, all = readLocks(keys), readLocks({ EVERY })[EVERY]
   for _, key in ipairs(keys) do
@@ -182,7 +182,7 @@ local function inspectKeys(keys, items, bound)
   end
 end
 
--- A few keys at a time, as a cursor can only stand between the answers of SCAN.
+-- Scans a few keys at a time, as a cursor can only stand between the replies of SCAN.
 local function scan(cursor, count, bound)
   local items, seen = {}, 0
   repeat

@@ -1,11 +1,11 @@
--- What a server without memory still does: all that Redis itself would do then, as that may be what makes room. GROWING
--- and GROWING_GROUPS, which stand before this text, name the commands that Redis refuses (growing.ts).
+-- Decides which operations a server without memory still runs: the same as in Redis itself, because they may free
+-- memory. GROWING and GROWING_GROUPS, defined before this text, name the commands that Redis refuses (growing.ts).
 --
--- The flag allow-oom lets commits and the copies that staging makes through, so the bound is looked at here. A server
--- that does not tell its bound to scripts is trusted.
+-- The flag allow-oom admits commits and the copies that staging makes, so the bound is checked here. A server that
+-- does not report its bound to scripts is assumed to have memory.
 local module = { FAILURE = 'OOM out of memory' }
 
--- True if the server has no memory left now. What it would not evict for is not counted, as Redis does.
+-- True if the server has no memory left now. Like Redis, it does not count memory that eviction cannot free.
 function module.look()
   local info = redis.pcall('INFO', 'memory')
   if type(info) ~= 'string' then return false end
@@ -14,13 +14,13 @@ function module.look()
   return tonumber(used) - tonumber(match(info, 'mem_not_counted_for_evict:(%d+)') or 0) > tonumber(bound)
 end
 
--- The same for the whole round: true, false, or nil if nothing has asked yet.
+-- The same for the whole round: true, false, or nil before the first check.
 module.isFull = nil
 
--- True if the operation is refused as there is no memory.
+-- True if the operation is refused because there is no memory.
 function module.refuses(operation)
   local kind, arguments = operation[1], operation[2]
-  -- set, append and bits grow; of writes some do.
+  -- set, append and bits grow a value; of writes, only some do.
   if kind == 0 then
     local name = arguments[1]
     if name == 'XGROUP' then

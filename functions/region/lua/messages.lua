@@ -1,12 +1,12 @@
--- Messages that a transaction publishes. They are staged in the lock record of their channel's key, and published as
--- the commit is applied, when everything else of it is in place and its locks are gone.
+-- Messages that a transaction publishes. They are staged in the lock record of their channel's key, and published when
+-- the commit has been applied and its locks are gone.
 --
--- Guarantees: none is published before the commit, and none for an abort; those of one transaction come in their order;
--- those of one channel in the order of its transactions. They come once: a plan that the server refused has published
--- nothing, and one that is applied is not applied again, unless the server forgets that.
+-- Guarantees: none is published before the commit, and none for an abort; those of one transaction come in their
+-- order; those of one channel in the order of its transactions. Each is published once: a plan that the server refused
+-- has published nothing, and one that was applied is not applied again, unless the server loses that data.
 --
--- In a lock record, `m|` is followed by one item a message: `<place>,<bytes of the channel>,<bytes of the message>|`,
--- and these bytes. The place is its number among the messages of its transaction.
+-- In a lock record, `m|` is followed by the messages: `<place>,<bytes of the channel>,<bytes of the message>|` and
+-- these bytes for each. The place is its number among the messages of its transaction.
 
 local function packMessage(place, channel, message)
   return whole(place) .. ',' .. whole(#channel) .. ',' .. whole(#message) .. '|' .. channel .. message
@@ -23,7 +23,7 @@ local function unpackMessages(record, at, messages)
   end
 end
 
--- What follows `m|` in the lock record of each key, of all messages that a transaction has staged.
+-- Returns by key the text behind `m|` in its lock record, for all messages that a transaction has staged.
 local function packedByKey(messages)
   local items, packed = {}, {}
   for place, message in ipairs(messages) do
@@ -34,8 +34,8 @@ local function packedByKey(messages)
   return packed
 end
 
--- Publishes what plans that were applied hold. A server that refuses one, as it does not let its user into the channel,
--- loses it there: nothing of the transaction can be taken back for it.
+-- Publishes the messages of applied plans. If a server refuses one, e.g. because its user lacks access to the channel,
+-- the message is lost there: the transaction cannot be undone for it.
 local function publishAll(plans)
   for _, plan in ipairs(plans) do
     table.sort(plan.messages, function(a, b) return a.place < b.place end)

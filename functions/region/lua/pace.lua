@@ -1,13 +1,12 @@
--- How long a round has been at what may take long, by the region's clock. HEAVY, which stands before this text, has the
--- names of commands whose work grows with the values of their keys. A round that has none of them never looks at the
--- clock.
+-- Bounds the time of slow commands in a round, by the region's clock. HEAVY, defined before this text, names the
+-- commands whose work grows with the values of their keys. A round without them never reads the clock.
 local module = {}
 
--- When the last transaction of the round is to begin, and when nobody waits for its votes any more.
+-- The times in ms by which the last transaction of the round has to begin, and by which votes have to be sent.
 local beginBy, voteBy
 local hasScripts = false
 
--- Called before what may take long.
+-- Called before slow work.
 function module.begin(isScript)
   hasScripts = hasScripts or isScript == true
   if beginBy then return end
@@ -15,14 +14,14 @@ function module.begin(isScript)
   beginBy, voteBy = now + tx.longest, now + tx.voteMs
 end
 
--- True if what has not begun yet is to wait for a later round.
+-- True if transactions that have not begun have to wait for a later round.
 function module.isLate() return beginBy ~= nil and moment() > beginBy end
 
--- The same for a part of a transaction. Only where there are scripts do fewer parts go together at the next attempt.
+-- The same for a part of a transaction. Only with scripts does the next attempt have fewer parts per transaction.
 function module.isLateForParts() return hasScripts and module.isLate() end
 
--- Ends the staging of a transaction whose vote would be missed: no other region waits for it, and this one would do
--- nothing else meanwhile.
+-- Ends the staging of a transaction whose vote would be late: no other region waits for it, and it would block this
+-- one.
 function module.watch(name)
   if not isNamed(HEAVY, name) then return end
   if not beginBy then return module.begin() end

@@ -1,6 +1,6 @@
--- What a command of a snapshot takes (work.lua), on the keys themselves. `excess` returns the error of one that takes
--- too much, or nil; `hasWorked` tells whether a good deal was done since it was asked last; `boundScan` bounds how much
--- one step of a scan goes through.
+-- Estimates the work of a command of a snapshot (work.lua). `excess` returns the error of one that takes too much, or
+-- nil; `hasWorked` returns whether much was done since its last call that returned true; `boundScan` bounds the work
+-- of one step of a scan.
 local excess, hasWorked, boundScan
 do
 
@@ -15,7 +15,7 @@ end
 
 local function kindOf(key) return must('TYPE', key).ok end
 
--- The COUNT of a scan is a hint; `first` is where its options begin.
+-- Reduces the COUNT of a scan, which is a hint; `first` is the position of its options.
 function boundScan(arguments, first)
   for index = first, #arguments - 1 do
     local isCount = string.upper(arguments[index]) == 'COUNT' and (tonumber(arguments[index + 1]) or 0) > MOST_SCANNED
@@ -23,7 +23,7 @@ function boundScan(arguments, first)
   end
 end
 
--- Nothing is put into an order here, so that what goes on with a cursor, and what draws few, is small work.
+-- True for scans and draws of a few elements: a snapshot does not sort them, so they are small work.
 local function isSlice(arguments)
   if match(arguments[1], '^%uSCAN$') then
     boundScan(arguments, 4)

@@ -1,11 +1,12 @@
--- What one command takes, before it is run: in steps, each about what a set takes to go through one of its elements. A
--- command that would take more than STEPS_PER_COMMAND is refused, since a server does nothing else meanwhile. It is
--- judged by numbers of elements and by lengths, which are the same in every region, as often as it names a key.
+-- Estimates the work of a command before it runs, in steps: a step is the time in which a set visits one of its
+-- elements. A command above STEPS_PER_COMMAND is refused, because a server does nothing else meanwhile. The estimate
+-- uses numbers of elements and lengths only, which are the same in every region, and counts a key as often as the
+-- command names it.
 --
--- This text is a module: lua-bundle.ts makes it a function's body. It is given `ask(command, key, …)`, which has a
--- server's integer for a key, or 0, and `kindOf(key)`, its type. It returns what takes a command and the steps of what
--- is copied for it, and returns its steps, and its error if they are too many. `perElement` is what an element takes of
--- a value that is read whole.
+-- This text is a module: lua-bundle.ts makes it a function's body. It takes `ask(command, key, …)`, which returns a
+-- server's integer for a key, or 0; `kindOf(key)`, which returns its type; and `perElement`, the steps per element of
+-- a value that is read whole. Returns a function that takes a command and the steps of copies made for it, and returns
+-- its steps, and its error if they are too many.
 local ask, kindOf, perElement = ...
 
 local LENGTHS = { hash = 'HLEN', set = 'SCARD', zset = 'ZCARD', list = 'LLEN', stream = 'XLEN' }
@@ -17,7 +18,7 @@ local function sizeOf(key)
   return command and ask(command, key) or 0
 end
 
--- The number that stands `distance` words behind an option, or nil. The last one counts.
+-- Returns the integer `distance` words behind an option, or nil. The last one counts.
 local function optionIn(arguments, first, name, distance, last)
   local found
   for index = first, last or #arguments do
@@ -35,7 +36,7 @@ end
 
 -- Commands on many keys -----------------------------------------------------------------------------------------------
 
--- How many keys stand in a row, what all of them have together, what the least of them has, and the first.
+-- Returns the number of keys in a range of words, the sum and the minimum of their sizes, and the size of the first.
 local function sizesOf(arguments, first, last, measure)
   local known, count, sum, least = {}, 0, 0, nil
   for index = first, math.min(last, #arguments) do
@@ -52,10 +53,10 @@ function combined.UNION(_, sum) return sum end
 
 function combined.INTER(count, _, least) return least * (1 + count / 2) end
 
--- Redis takes the better of two ways.
+-- Redis takes the better of two algorithms.
 function combined.DIFF(count, sum, _, first) return first + math.min(first * count / 2, sum) end
 
--- SUNION, ZINTERSTORE and their kin; nil for any other command.
+-- Steps of SUNION, ZINTERSTORE and similar commands; nil for any other command.
 local function combining(arguments)
   local letter, way, ending = match(arguments[1], '^([SZ])(%u-)(S?T?O?R?E?)$')
   if ending ~= 'STORE' then way, ending = match(arguments[1], '^%u(.*)$'), '' end
@@ -65,12 +66,12 @@ local function combining(arguments)
   if letter == 'Z' or match(arguments[1], 'CARD$') then
     last, first = first + (integerIn(arguments[first]) or 0), first + 1
   end
-  -- Sorted sets are combined with sets as well.
+  -- Sorted sets can be combined with sets.
   local measure = letter == 'Z' and sizeOf or function(key) return ask('SCARD', key) end
   return combined[way](sizesOf(arguments, first, last, measure))
 end
 
--- Each byte of the longest, for each of the strings.
+-- Steps of BITOP: the bytes of the longest string, times the number of strings.
 local function bytesCombined(arguments)
   local longest = 0
   local count = sizesOf(arguments, 4, #arguments, function(key)
@@ -82,7 +83,7 @@ end
 
 -- Ranges --------------------------------------------------------------------------------------------------------------
 
--- How many lie between two indices, of which negative ones count from the end.
+-- Returns the number of elements between two indexes, of which negative ones count from the end.
 local function between(size, first, last)
   if not first or not last then return size end
   if first < 0 then first = math.max(size + first, 0) end
@@ -97,13 +98,13 @@ local function indices(command, arguments, at)
   return between(ask(command, arguments[at - 1]), first, last)
 end
 
--- Those of a sorted set between two bounds, at most `limit` of them.
+-- Returns the number of elements of a sorted set between two bounds, at most `limit`.
 local function bounded(command, key, least, most, limit)
   if limit and limit >= 0 and limit < 1000 then return limit end
   return math.min(ask(command, key, least, most), limit and limit >= 0 and limit or math.huge)
 end
 
--- ZRANGE from its key on, which stands at `at`.
+-- Returns the number of elements of ZRANGE, whose key is at `at`.
 local function rangeOf(arguments, at)
   local limit = optionIn(arguments, at + 3, 'LIMIT', 2)
   local least, most = arguments[at + 1] or '', arguments[at + 2] or ''
@@ -118,7 +119,7 @@ local function entriesOf(key, count)
   return count and count > 0 and math.min(size, count) or size
 end
 
--- What reads streams behind the ids that it names: XREAD, and XREADGROUP, whose group stands first.
+-- Steps of XREAD, and of XREADGROUP, which starts with its group.
 local function streams(arguments)
   local first
   for index = arguments[1] == 'XREAD' and 2 or 5, #arguments do
@@ -131,18 +132,18 @@ local function streams(arguments)
   return 4 * sum
 end
 
--- How many lie between two ids nobody knows before. More than MOST_ENTRIES fit no reply and no script, so that no more
--- are read: who asks for them gets to hear that there are too many.
+-- Bounds XRANGE and XREVRANGE: the number of entries between two ids is unknown in advance, and a reply of more than
+-- MOST_ENTRIES is refused as too large, so no more are read. Returns no steps.
 local function entries(arguments)
   local count = optionIn(arguments, 5, 'COUNT')
   if count and count <= MOST_ENTRIES or ask('XLEN', arguments[2]) <= MOST_ENTRIES then return 0 end
-  -- What Redis takes for wrong stays so.
+  -- Keeps the errors that Redis reports.
   if #arguments == 4 then insert(arguments, 'COUNT') end
   if #arguments >= 5 then arguments[6] = whole(MOST_ENTRIES) end
   return 0
 end
 
--- What pops many, which a script goes through to stage it.
+-- Steps of a pop of many elements: a script iterates over them to stage it.
 local function popped(command, arguments)
   local count = integerIn(arguments[3])
   return count and count > 1000 and 2 * math.min(count, ask(command, arguments[2])) or 0
@@ -160,7 +161,7 @@ end
 
 local TAKEN_BY_SORT = { BY = 1, GET = 1, STORE = 1, LIMIT = 2 }
 
--- Each element is looked at, and each of those that are answered once for each GET.
+-- Steps of SORT: each element is visited, and each element of the reply once per GET.
 local function sorted(arguments)
   local size, gets, at = sizeOf(arguments[2]), 0, 3
   local answered = size
@@ -176,7 +177,7 @@ local function sorted(arguments)
   return size * 2 + answered * gets / 4
 end
 
--- The area may have all of them.
+-- Steps of a geo search: the area may contain all elements.
 local function located(arguments, at, first)
   local size, count = ask('ZCARD', arguments[at]), optionIn(arguments, first, 'COUNT')
   local doesStore = arguments[1] == 'GEOSEARCHSTORE' or hasOption(arguments, first, 'STORE')
@@ -184,7 +185,7 @@ local function located(arguments, at, first)
   return size / 2 + (doesStore and 4 * math.min(size, count and count > 0 and count or size) or 0)
 end
 
--- ZRANGEBYSCORE and its kin.
+-- ZRANGEBYSCORE and similar commands.
 local function byBounds(arguments)
   local isReversed = sub(arguments[1], 1, 4) == 'ZREV'
   local least, most = arguments[isReversed and 4 or 3], arguments[isReversed and 3 or 4]
@@ -192,14 +193,14 @@ local function byBounds(arguments)
   return 2 * bounded(command, arguments[2], least, most, optionIn(arguments, 5, 'LIMIT', 2))
 end
 
--- A value that is read whole.
+-- Commands that read a whole value.
 local CARDINALITIES = { H = 'HLEN', S = 'SCARD', Z = 'ZCARD' }
 local function entire(arguments) return perElement * ask(CARDINALITIES[sub(arguments[1], 1, 1)], arguments[2]) end
 
--- Of a list each element is small work.
+-- An element of a list is less work than one of a set.
 local function searched(arguments) return ask('LLEN', arguments[2]) / 16 end
 
--- Steps by the name of the command, in the order in which small commands come most.
+-- Returns the steps of a command. Frequent small commands come first.
 local function stepsOf(arguments)
   local name = arguments[1]
   local function isOne(names) return isNamed(names, name) end
@@ -226,14 +227,14 @@ local function stepsOf(arguments)
   if name == 'GEOSEARCH' then return located(arguments, 2, 3) end
   if name == 'GEOSEARCHSTORE' then return located(arguments, 3, 4) end
   if match(name, '^GEORADIUS') then return located(arguments, 2, 5) end
-  -- What tells of all keys.
+  -- Commands that read all keys.
   if isOne(' DBSIZE KEYS RANDOMKEY SCAN ') then return perElement * must('DBSIZE') end
   return combining(arguments) or 0
 end
 
 return function(arguments, copied)
   local steps = stepsOf(arguments) + (copied or 0)
-  -- What is no number is no bound either.
+  -- NaN is over the limit too.
   if steps <= STEPS_PER_COMMAND then return steps end
   return 0, 'ERR ' .. arguments[1] .. ' takes too long: it takes more than ' .. whole(STEPS_PER_COMMAND)
     .. ' steps, about one for each element of its keys, as often as they are named; name fewer or smaller keys, ask '

@@ -1,13 +1,13 @@
--- Which keys of a command are staged by their elements (elements.lua).
+-- Decides which keys of a command are staged by their elements (elements.lua).
 --
--- What that costs small collections and other commands is in this text alone: a command that may address elements asks
--- for the length of the collection that it is the first to change.
+-- Small collections and other commands pay for this text alone: a command that may address elements reads the length
+-- of a collection that it is the first to change.
 local isAddressed
 do
   local typesByLetter = { h = 'hash', s = 'set', z = 'zset', l = 'list' }
 
-  -- True if the key is staged by its elements from now on: it was already, or a command that addresses elements is
-  -- the first to change it, and it is too large to be copied for that.
+  -- True if the key is staged by its elements from now on: it was already, or a command that addresses elements is the
+  -- first to change it, and it is too large to be copied for that.
   local function isByElements(key, kind)
     local state = stateOf(key)
     if state.at == 'part' then return true end
@@ -22,7 +22,7 @@ do
     return elements.begin(key, state, kind, length)
   end
 
-  -- True if a key of the command is staged by its elements, and the command tells which ones it addresses.
+  -- True if a key of the command is staged by its elements, and the command addresses elements.
   function isAddressed(operation)
     local code, found = operation[6], false
     if type(code) ~= 'string' then return false end

@@ -1,19 +1,19 @@
 -- The ways in which commands address the elements of a collection, by the letters of addressing.ts: the type, and the
--- way. A way's `load` gets what the command will look at into the shadow, and may put other arguments in the place of
--- the command's; it answers false if the key has to be staged whole. `after` follows what the command has done.
+-- way. A way's `load` adds the elements that the command will read to the shadow, and may replace arguments of the
+-- command; it returns false if the key has to be staged whole. `after` records the effect of the command.
 --
--- What a command would not take goes to it as it is: it answers its error on the shadow as on the whole.
+-- A command with invalid arguments runs as it is: its error is the same on the shadow as on the whole.
 local ways = {}
 
--- What is too much of a collection, in elements: copying it whole costs no more. A list is copied a hundred times
--- faster than a script goes through it.
+-- True if `count` elements are so many that copying the whole collection costs no more. A list is copied a hundred
+-- times faster than a script iterates over it.
 local function isTooMuch(part, count)
   return count > part.size / 2 or (part.kind == 'list' and count > 10000)
 end
 
 local FAR = 1000000000000000
 
--- The integer that Redis would read, as far as it matters, or nil.
+-- Returns the integer as Redis parses it, within a range that no collection exceeds; or nil.
 local function integerOf(word)
   if word == '0' then return 0 end
   local sign, digits = match(word or '', '^(%-?)([1-9]%d*)$')
@@ -24,7 +24,7 @@ local function integerOf(word)
   return sign == '-' and -number or number
 end
 
--- The first and the last index from 0 on of a range, as Redis counts them; nil if the words are no integers.
+-- Returns the first and the last index of a range, from 0 on; nil if the words are no integers.
 local function rangeOf(args, length)
   local first, last = integerOf(args[3]), integerOf(args[4])
   if not first or not last then return nil end
@@ -33,8 +33,8 @@ local function rangeOf(args, length)
   return first, math.min(last, length - 1)
 end
 
--- Loads a range of indexes from the end that is nearer to all of it, by `load(isFromEnd, count)`, and names them from
--- there.
+-- Loads a range of indexes by `load(isFromEnd, count)`, from the end from which fewer elements are needed, and
+-- replaces the indexes by ones that count from there.
 local function loadBetween(args, length, replaced, load)
   local from, to = rangeOf(args, length)
   if not from then return true end
@@ -54,7 +54,7 @@ local function slice(args, from, step)
   return items
 end
 
--- Where the elements of ZADD and GEOADD begin: behind the options.
+-- Returns the position of the first element of ZADD and GEOADD, behind the options.
 local options = { NX = true, XX = true, GT = true, LT = true, CH = true, INCR = true }
 local function behindOptions(args)
   local at = 3
@@ -81,8 +81,8 @@ ways.hp = addressing(function(args) return slice(args, 3, 2) end)
 ways.zc = addressing(function(args) return slice(args, behindOptions(args) + 1, 2) end)
 ways.zg = addressing(function(args) return slice(args, behindOptions(args) + 2, 3) end)
 
--- Its expiry. Where the base has one and is to live longer, a region that applies the commit late could find the base
--- gone, of which others have kept what the transaction left: then the commit has to bring the whole value.
+-- Expiries. If the base has one and the command extends it, a region that applies the commit late could have lost the
+-- base, while others kept the transaction's result: then the commit has to bring the whole value.
 ways.kx = {
   load = function(key, _, args)
     local print = stateOf(key).fingerprint
@@ -107,8 +107,8 @@ local function isFarther(a, b, side)
   return before(b[1], a[1])
 end
 
--- Makes sure that the `count` elements nearest to the end are in the shadow: of the base everything is, up to an edge,
--- and the shadow has so many up to there. False if that takes too much.
+-- Makes sure that the shadow has the `count` elements nearest to the end: it has all of the base's up to an edge, and
+-- at least `count` in all up to there. False if that takes too much.
 local function reach(key, part, side, count)
   local name, range = shadowName(tx.id, key), side == LOW and 'ZRANGE' or 'ZREVRANGE'
   local at = whole(count - 1)
@@ -135,7 +135,7 @@ local function reachScores(key, part, min, max, isReverse, count)
     part.ranges[id] = take(key, part, must('ZRANGEBYSCORE', key, min, max, 'WITHSCORES'))
     return part.ranges[id]
   end
-  -- So many of the base may be gone from the range, or stand elsewhere by now.
+  -- Each known element of the base may have left the range by now.
   count = count and count + part.present
   if not count or isTooMuch(part, count) then return false end
   if isReverse then min, max = max, min end
@@ -143,7 +143,7 @@ local function reachScores(key, part, min, max, isReverse, count)
   return take(key, part, must(range, key, min, max, 'WITHSCORES', 'LIMIT', '0', whole(count)))
 end
 
--- The options of a range: by what, whether it is reversed, and how many elements from its beginning it goes.
+-- Returns the options of a range: its kind, whether it is reversed, and the number of elements from its start, or nil.
 local function rangeOptions(args)
   local by, isReverse, count, at = 'RANK', sub(args[1], 1, 4) == 'ZREV', nil, 5
   if match(args[1], 'BYSCORE$') or args[1] == 'ZCOUNT' then by = 'SCORE' end
@@ -187,7 +187,7 @@ ways.ze = {
   hidesRest = true,
 }
 
--- Of ZMPOP and LMPOP: the word behind the keys, and the count.
+-- Returns the word behind the keys of ZMPOP or LMPOP, and the count.
 local function popOf(args)
   local at = 3 + (integerOf(args[2]) or 0)
   return string.upper(args[at] or ''), args[at + 2]
@@ -268,7 +268,7 @@ local function loadPopped(key, part, side, countText)
   return reachItems(key, part, side, math.min(count, module.lengthOf(key, part)))
 end
 
--- The ends of LMOVE and RPOPLPUSH: where it takes from, and where it puts to.
+-- Returns the ends of LMOVE and RPOPLPUSH: the one that loses an item, and the one that gets it.
 local function endsOf(args)
   if args[1] == 'RPOPLPUSH' then return HIGH, LOW end
   return sideOf(args[4]), sideOf(args[5])
@@ -313,7 +313,7 @@ ways.lm = {
 
 -- Running ------------------------------------------------------------------------------------------------------------
 
--- Takes the one more out of the way of commands that go by order. Returns the expiry, which may go with it.
+-- Removes the placeholder while a command runs that depends on the order. Returns the expiry, which may go with it.
 local function hide(key, part)
   local name = shadowName(tx.id, key)
   part.isHidden = true
@@ -329,7 +329,7 @@ local function show(key, part, expiry)
   if expiry >= 0 then must('PEXPIREAT', name, whole(expiry)) end
 end
 
--- The keys of the command that stay staged by their elements, each once with its part and its hidden expiry.
+-- Returns the keys of the command that stay staged by their elements, each once with its part and its hidden expiry.
 local function loadKeys(operation, way, replaced)
   local args, kept, seen = operation[2], {}, {}
   local isAny = sub(operation[6], 1, 1) == 'k'
@@ -357,7 +357,7 @@ local function loadKeys(operation, way, replaced)
   return kept
 end
 
--- A collection that has become empty, or has expired, is gone.
+-- Drops a collection that has become empty or has expired.
 local function settle(item, way)
   local mayExpire = way == ways.kx or (item.expiry and item.expiry >= 0)
   local expiry = mayExpire and stagedExpiry(shadowName(tx.id, item.key)) or -1
@@ -372,7 +372,7 @@ local answersLength = {
 }
 
 -- Runs a command of which at least one key is staged by its elements. Returns its reply, or nil and the text of its
--- error; then the arguments and the keys by the names in them.
+-- error; then its arguments as sent, and the keys by the names in them.
 function module.run(operation, renamed, run)
   local way, replaced = ways[operation[6]], {}
   local kept = loadKeys(operation, way, replaced)

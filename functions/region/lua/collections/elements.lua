@@ -1,31 +1,32 @@
--- Staging of large collections by their elements: the shadow holds those alone that the transaction addresses, and one
--- more, so that it is never empty and has the collection's type, and its expiry put off. Commands run on it as they
--- are, and answer what they would on the whole; what counts all elements is put right. merge.lua has what a commit
--- does.
+-- Staging of large collections by their elements: the shadow holds only the elements that the transaction addresses,
+-- and a placeholder, so that it is never empty and has the collection's type and its postponed expiry. Commands run on
+-- the shadow unchanged and reply as they would on the whole; lengths in their replies are corrected. merge.lua applies
+-- a commit.
 --
--- This text and element-commands.lua are a module: lua-bundle.ts makes them a function's body, so that only rounds that
--- touch large collections pay for it.
+-- This text and element-commands.lua are a module: lua-bundle.ts makes them a function's body, so that only rounds
+-- that touch large collections pay for it.
 --
 -- state.part: { kind, size, expiry, present, known, journal, … }
---   kind      the type; size: how many elements the base has; expiry: in ms, or -1
---   isNew     true until the shadow is made; mayExpire: true if a command may have changed its expiry
---   known     by element: false if the base has it not, else its value there (true for a member of a set)
---   journal   what is known, in the order in which it came to be; present: how many of these the base has
---   reached, edges, ranges   of a sorted set: how many of the lowest and of the highest are known, with the last of
---             each as { member, score }; and score ranges of which all is known
---   isHidden  true while the one more of a sorted set is out of the way
---   cut, side   of a list: how many items of the base's two ends are in the shadow, and how many items the shadow has
---             there now; the one more stands between them, for the rest
+--  kind      the type; size: the number of elements of the base; expiry: in ms, or -1
+--  isNew     true until the shadow is made; mayExpire: true if a command may have changed its expiry
+--  known     by element: its value in the base (true for a member of a set), or false if the base does not have it
+--  journal   the known elements, in the order in which they were read; present: the number of them in the base
+--  reached, edges, ranges   of a sorted set: the number of known elements at each end, with the last of them as
+--            { member, score }; and the score ranges that are known completely
+--  isHidden  true while the placeholder of a sorted set is removed
+--  cut, side   of a list: the number of items of the base's two ends that were moved to the shadow, and the number of
+--            items that the shadow has there now; the placeholder stands between them, for the rest
 local REST, LOW, HIGH = (mergers or loadMergers()).REST, 1, 2
 local finders = { hash = 'HMGET', set = 'SMISMEMBER', zset = 'ZMSCORE' }
 local letters = { hash = 'h', set = 's', zset = 'z', list = 'l' }
 
--- A base that expires so soon is copied, in ms: it could be gone before this script ends.
+-- A base that expires within this time is copied, in ms: it could be gone before this script ends.
 local SOON = 1000
 
 local adders = { hash = 'HSET', set = 'SADD', zset = 'ZADD', list = 'RPUSH' }
 
--- Adds elements to the shadow, as arguments of their command. The first ones bring the one more, and the expiry.
+-- Adds elements to the shadow, as arguments of their command. The first call adds the placeholder, and sets the
+-- expiry.
 local function addAll(part, name, added)
   local isNew = part.isNew
   part.isNew = false
@@ -42,7 +43,7 @@ end
 
 local module = {}
 
--- Makes the shadow, if that was not done yet.
+-- Makes the shadow, unless it exists.
 function module.make(key, part)
   if part.isNew then addAll(part, shadowName(tx.id, key), {}) end
 end
@@ -51,7 +52,7 @@ end
 function module.begin(key, state, kind, size)
   local print = fingerprint(key, state)
   if print ~= 'persistent' and tonumber(print) <= clock() + SOON then
-    -- One that takes long to copy is over before that is done.
+    -- The base would expire before a long copy ends.
     if size > STEPS_PER_COMMAND / 4 then error('is about to expire, and too large to copy', 0) end
     return false
   end
@@ -64,12 +65,12 @@ function module.begin(key, state, kind, size)
   return true
 end
 
--- What rewind needs, to go back to how a part is now.
+-- Returns the state of a part to which `rewind` goes back.
 function module.markOf(part)
   return { #part.journal, part.cut[LOW], part.cut[HIGH], part.side[LOW], part.side[HIGH] }
 end
 
--- Forgets what came to be known since the mark: the shadow is again as it was then.
+-- Forgets everything that was read since the mark: the shadow is again as it was then.
 function module.rewind(part, mark)
   for index = #part.journal, mark[1] + 1, -1 do
     local element = part.journal[index]
@@ -80,7 +81,7 @@ function module.rewind(part, mark)
   part.cut, part.side = { mark[2], mark[3] }, { mark[4], mark[5] }
 end
 
--- Notes an element that was not known, with what the base has of it, and adds it to what goes into the shadow.
+-- Notes an element that was unknown, with its value in the base, and adds it to the elements for the shadow.
 local function note(part, element, value, added)
   part.known[element] = value
   insert(part.journal, element)
@@ -91,7 +92,7 @@ local function note(part, element, value, added)
   if part.kind == 'hash' then insert(added, value) end
 end
 
--- Gets elements into the shadow. False if one has the name of the one more.
+-- Loads elements into the shadow by name. False if one has the name of the placeholder.
 local function find(key, part, wanted)
   local asked, added = {}, {}
   for _, element in ipairs(wanted) do
@@ -114,7 +115,7 @@ local function find(key, part, wanted)
   return true
 end
 
--- Gets (member, score)s of the base into the shadow.
+-- Loads members of the base with their scores into the shadow.
 local function take(key, part, flat)
   local added = {}
   for index = 1, #flat, 2 do
@@ -127,14 +128,14 @@ local function take(key, part, flat)
   return true
 end
 
--- How many elements the staged collection has.
+-- Returns the number of elements of the staged collection.
 function module.lengthOf(key, part)
   if part.kind == 'list' then return part.size - part.cut[LOW] - part.cut[HIGH] + part.side[LOW] + part.side[HIGH] end
   local count = must(lengths[part.kind], shadowName(tx.id, key))
   return part.size - part.present + count - (part.isHidden and 0 or 1)
 end
 
--- Puts other items in the place of a list's.
+-- Replaces the items of a list.
 local function rewrite(name, items)
   local expiry = must('PEXPIRETIME', name)
   must('UNLINK', name)
@@ -157,7 +158,7 @@ local function sealItems(part, name)
   return concat(numbers, ',')
 end
 
--- Leaves in the shadow what has changed. Returns the rest of the intent, or nil if nothing has.
+-- Removes unchanged elements from the shadow. Returns the rest of the intent, or nil if nothing has changed.
 local function sealElements(part, name)
   local letter = letters[part.kind]
   local flat, width = mergers.elementsOf(letter, name)
@@ -176,7 +177,7 @@ local function sealElements(part, name)
   return concat(removed)
 end
 
--- Readies a shadow, found under `name`, for its merge. Returns its expiry, and the rest of the intent or nil if no
+-- Prepares a shadow, found under `name`, for its merge. Returns its expiry, and the rest of the intent or nil if no
 -- element has changed.
 local function seal(part, name)
   local expiry = part.mayExpire and stagedExpiry(name) or part.expiry
@@ -185,7 +186,7 @@ local function seal(part, name)
   return expiry, sealElements(part, name)
 end
 
--- The intent of a lock record.
+-- Returns the intent of a lock record.
 function module.intentOf(key, state)
   local part, name = state.part, shadowName(tx.id, key)
   local expiry, rest = seal(part, name)
@@ -196,9 +197,9 @@ function module.intentOf(key, state)
   return concat({ 'e', rest and letters[part.kind] or 'x', whole(expiry), rest or '' }, '|')
 end
 
--- Stages the key whole instead: a copy of the base, with what was staged so far merged into it.
+-- Stages the whole key instead: copies the base, and merges the staged changes into the copy.
 function module.makeWhole(key, state)
-  -- Commands that need it whole are refused before, but for those whose need shows only now.
+  -- Most commands that need the whole are refused earlier; some show this need only while they load.
   local isFast = state.part.kind == 'list' or state.part.kind == 'stream'
   if state.part.size > STEPS_PER_COMMAND and not isFast then error('has too many elements to copy', 0) end
   local part, name, work = state.part, shadowName(tx.id, key), PREFIX .. 'work:' .. tx.id .. ':' .. key
@@ -213,7 +214,7 @@ function module.makeWhole(key, state)
   state.at, state.part = 'shadow', nil
 end
 
--- Drops what is staged: the key is to be deleted, or set anew.
+-- Drops the staged elements, because the key is to be deleted or set.
 function module.leave(key, state)
   protect(key, state)
   save(key, state)
@@ -221,7 +222,7 @@ function module.leave(key, state)
   state.at, state.part = 'gone', nil
 end
 
--- True if a check can look at the shadow; `field` is the one that it compares, or false.
+-- True if a check can read the shadow; `field` is the one that it compares, or false.
 function module.canCheck(key, state, field)
   if not field or state.part.kind ~= 'hash' then return true end
   return find(key, state.part, { field })

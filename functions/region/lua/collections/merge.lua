@@ -1,27 +1,27 @@
--- How a commit changes a collection that was staged by its elements (elements.lua): by what the transaction came to,
--- not by running its commands again.
+-- Commits a collection that was staged by its elements (elements.lua): merges the result of the transaction into it,
+-- instead of running the commands again.
 --
--- The intent is `e|<kind>|<expiry>|<rest>`. The kind is h hash, s set, z sorted set, l list, or x where only the expiry
--- changes. The expiry is what the key has afterwards, in ms, or -1; the shadow has it put off.
---   h, s, z   the shadow holds the elements that are to be there; the rest lists those that are not, each as
---             <bytes>:<element>
---   l         <length>,<cut left>,<cut right>,<left>,<right>: the length that the list had, how many items go at its
---             ends, and how many come there. The shadow holds those, in the order in which they are pushed.
--- Every shadow holds one element more, so that it exists although there is nothing to add.
+-- The intent is `e|<kind>|<expiry>|<rest>`. The kind is h hash, s set, z sorted set, l list, or x if only the expiry
+-- changes. The expiry is the key's afterwards, in ms, or -1; the shadow's own is later.
+--  h, s, z   the shadow holds the elements to add or overwrite; the rest lists those to remove, each as
+--            <bytes>:<element>
+--  l         <length>,<cut left>,<cut right>,<left>,<right>: the length of the base, the numbers of items to cut at its
+--            ends, and to push there. The shadow holds the items to push, in that order.
+-- Every shadow also holds a placeholder, so that it exists even if there is nothing to add.
 --
--- A merge can be repeated, also one that stopped half-way: elements are there or not, however often they are written;
--- and of a list, its length tells what was cut and what was pushed.
+-- A merge can be repeated, also one that stopped half-way: adding and removing elements are idempotent, and the length
+-- of a list shows which items were already cut and pushed.
 --
 -- This text is a module: lua-bundle.ts makes it a function's body, so that only rounds that merge pay for it.
 
--- Its length keeps a sorted set from the packed form of small ones, which has no -0.
+-- A sorted set with so long a member leaves the listpack encoding, which has no -0.
 local REST = PREFIX .. 'rest' .. string.rep('.', 60)
 local adders = { h = 'HSET', s = 'SADD', z = 'ZADD' }
 local removers = { h = 'HDEL', s = 'SREM', z = 'ZREM' }
 
 local module = { REST = REST, removers = removers }
 
--- The elements in one flat row, and how many items of it make one: (field, value)s, members, or (member, score)s.
+-- Returns the elements as a flat list, and the items per element: fields with values, members, or members with scores.
 function module.elementsOf(kind, name)
   if kind == 'h' then return must('HGETALL', name), 2 end
   if kind == 's' then return must('SMEMBERS', name), 1 end
@@ -57,7 +57,7 @@ local function mergeElements(kind, from, into, rest)
   raising(overMany(removers[kind], into, readItems(rest)))
 end
 
--- The length of the list after the cut is noted at the end of the shadow. Returns it.
+-- Cuts the ends of the list, once: stores its length after the cut at the end of the shadow. Returns that length.
 local function cutOnce(from, into, count, length, cutLeft, cutRight)
   if must('LLEN', from) > count + 1 then return tonumber(must('LINDEX', from, '-1')) end
   local found = must('LLEN', into)
@@ -85,18 +85,18 @@ local function mergeItems(from, into, rest)
   end
 end
 
--- Changes the collection `into` as the shadow `from` and the intent say; raises what the server refuses.
+-- Merges the shadow `from` into the collection `into` according to the intent; raises the server's refusals.
 function module.merge(kind, from, into, expiry, rest)
   if kind == 'l' then
     mergeItems(from, into, rest)
   elseif kind ~= 'x' then
     mergeElements(kind, from, into, rest)
   end
-  -- Also if it was the same before: if the key has expired meanwhile, nothing of it may come back.
+  -- Also if the expiry is unchanged: if the key has expired meanwhile, nothing of it may come back.
   if expiry ~= -1 then must('PEXPIREAT', into, whole(expiry)) end
 end
 
--- Adds to the plan what a decision does with the intent's text behind its `e|`.
+-- Adds the effect of a decision to the plan; `text` is the intent behind its `e|`.
 function module.plan(plan, isCommit, key, text)
   local shadow = shadowName(plan.id, key)
   if not isCommit then
@@ -120,7 +120,7 @@ function module.name(plan, names)
   end
 end
 
--- False if a shadow or its collection is missing before its expiry. Of what has expired nothing is left to change.
+-- False if a shadow or its collection is missing before its expiry. A collection that has expired needs no merge.
 function module.stand(plan)
   local standing = {}
   for _, item in ipairs(plan.merges) do

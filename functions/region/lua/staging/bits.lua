@@ -1,12 +1,12 @@
--- Commands whose results need a hand. BITFIELD of fields that are wider than the numbers of a script: each field
--- runs by itself, and a wide one is read back in two halves; the form of every field was checked before, so that none
--- fails behind one that has changed something. And what stores distances.
+-- Commands whose results need more than one call. BITFIELD with fields wider than the numbers of a script runs each
+-- field by itself, and reads wide ones back in two halves; the fields were checked before, so that none can fail after
+-- another has changed something. Others are bounded, or add their effect to the vote.
 --
--- It is given the command under its staged names, and what runs a command: that returns the reply, or nil and the text
--- of the error. So does this.
+-- Each function takes the command under its staged names, and a function that runs a command. Both return the reply,
+-- or nil and the text of the error.
 local HALF = 4294967296
 
--- The digits of high * 2^32 + low, whose parts are whole numbers below 2^32. Each step stays below 2^53.
+-- Returns the digits of high * 2^32 + low, whose parts are whole numbers below 2^32. Each step stays below 2^53.
 local function digitsOf(high, low)
   local rest, parts = 0, {}
   -- From base 2^16 to base 10^6, by long division.
@@ -22,20 +22,20 @@ local function digitsOf(high, low)
   return (string.gsub(concat(parts), '^0+(%d)', '%1'))
 end
 
--- The integer in a wide field, as its digits.
+-- Returns the integer in a wide field, as its digits.
 local function wideAt(name, isSigned, width, offset)
   local halves = must('BITFIELD_RO', name, 'GET', 'u' .. whole(width - 32), whole(offset), 'GET', 'u32',
     whole(offset + width - 32))
   local high, low = halves[1], halves[2]
   local bound = 2 ^ (width - 32)
   if not isSigned or high < bound / 2 then return { digits = digitsOf(high, low) } end
-  -- The value below zero is that of all bits turned, and one more.
+  -- In two's complement, the absolute value is that of the inverted bits, plus one.
   high, low = bound - 1 - high, HALF - low
   if low == HALF then high, low = high + 1, 0 end
   return { digits = '-' .. digitsOf(high, low) }
 end
 
--- The words of one field from `at` on, and where the next one begins.
+-- Returns the operation's name, its words from `at` on, and the position of the next operation.
 local function fieldAt(arguments, at)
   local name = string.upper(arguments[at])
   local length = ({ OVERFLOW = 2, GET = 3 })[name] or 4
@@ -72,7 +72,8 @@ local function runBits(arguments, _, run)
   return replies
 end
 
--- GEOSEARCHSTORE, or GEORADIUS and its kin, with STOREDIST: a digest of what they have stored goes with the vote.
+-- Runs GEOSEARCHSTORE, or GEORADIUS and its variants, with STOREDIST. A digest of the stored distances goes into the
+-- vote.
 local function storeDistances(arguments, _, run)
   local reply, failure = run(arguments)
   if failure then return nil, failure end
@@ -86,7 +87,7 @@ local function storeDistances(arguments, _, run)
   return reply
 end
 
--- LCS compares each byte with each; what all of a transaction may compare is bounded.
+-- Runs LCS, which compares each byte with each, within a bound for all of a transaction's.
 local function compare(arguments, _, run)
   local steps = 1
   for index = 2, 3 do
@@ -100,7 +101,7 @@ local function compare(arguments, _, run)
   return run(arguments)
 end
 
--- What runs an operation of these kinds, or a command of this name; lua-bundle.ts declares the name.
+-- The functions by the kind of an operation, or by the name of a command; lua-bundle.ts declares the name.
 runners = {
   LCS = compare, [6] = append, [7] = deliver, [8] = claimAny, [9] = runBits, [14] = trim, [15] = storeDistances,
 }

@@ -1,11 +1,10 @@
--- Commands on streams whose result would depend on the clock of the region. What they do and record follows from the
--- transaction's `now` instead, less the allowance for clocks: a region whose clock is behind would put its own time in
--- place of one that it takes for the future.
+-- Commands on streams whose result depends on the region's clock: they use the transaction's `now` instead. Times are
+-- recorded less the allowance for clocks, because a region whose clock is behind replaces a future time by its own.
 --
--- Each is given the command under its staged names, the allowance in ms, and what runs a command: that returns the
--- reply, or nil and the text of the error. So do these.
+-- Each function takes the command under its staged names, the allowance in ms, and a function that runs a command.
+-- Both return the reply, or nil and the text of the error.
 
--- Digits of a number of 64 bits, which a Lua number does not hold.
+-- The digits of the greatest integer of 64 bits, which a Lua number cannot hold.
 local LAST_SEQUENCE = '18446744073709551615'
 
 local function increased(digits)
@@ -29,8 +28,8 @@ local function isIdBelow(a, b)
   return isBelow(aSequence, bSequence == '' and '0' or bSequence)
 end
 
--- The id of the entry behind the first `limit` ones, or nil if there are no more. It is found in pieces, as a limit
--- may be any number.
+-- Returns the id of the entry behind the first `limit` ones, or nil if there are no more. It reads in chunks, because
+-- a limit may be any number.
 local function idBehind(name, limit)
   local from, left = '-', limit + 1
   while true do
@@ -42,7 +41,7 @@ local function idBehind(name, limit)
   end
 end
 
--- XADD or XTRIM whose threshold has LIMIT behind it, with the threshold that trims at most so many entries.
+-- Returns an XADD or XTRIM with LIMIT as one without, whose threshold trims at most that number of entries.
 local function limited(arguments)
   local at = arguments[3] == 'NOMKSTREAM' and 4 or 3
   local isTrimming = (arguments[at] == 'MAXLEN' or arguments[at] == 'MINID') and arguments[at + 1] == '='
@@ -53,7 +52,7 @@ local function limited(arguments)
     if index ~= at + 3 and index ~= at + 4 then insert(kept, word) end
   end
   local length = redis.pcall('XLEN', name)
-  -- What is wrong with the key or the threshold, the command itself has the words for.
+  -- The command itself reports an error of the key or the threshold.
   if type(length) ~= 'number' then return kept end
   local least = tonumber(threshold)
   if arguments[at] == 'MAXLEN' and least then
@@ -68,14 +67,13 @@ end
 
 local function trim(arguments, _, run) return run(limited(arguments)) end
 
--- The id that follows the newest one of a stream, but for its sequence: that is the next ms where none is left in its
--- own.
+-- Returns the ms of the id that follows the newest one of a stream: the next ms if its own has no sequence left.
 local function msBehind(last)
   local ms, sequence = match(last, '^(%d+)%-(%d+)$')
   return sequence == LAST_SEQUENCE and ms ~= LAST_SEQUENCE and increased(ms) or ms
 end
 
--- XADD with the id `<ms>-*`. Where the stream is ahead of it, the id follows the newest one, as with `*`.
+-- Runs XADD with the id `<ms>-*`. If the stream is ahead of it, the id follows the newest one, as with `*`.
 local function append(given, _, run)
   local arguments = limited(given)
   local reply, failure = run(arguments)
@@ -86,14 +84,14 @@ local function append(given, _, run)
     if info[index] == 'last-generated-id' then arguments[position] = msBehind(info[index + 1]) .. '-*' end
   end
   reply, failure = run(arguments)
-  -- In the words of `*`: only the last id of all has none behind it.
+  -- The error of `*`: only the last possible id has no successor.
   if failure and string.find(failure, 'equal or smaller', 1, true) then
     return nil, 'ERR The stream has exhausted the last possible ID, unable to add more items'
   end
   return reply, failure
 end
 
--- Sets the time of delivery of pending entries, and nothing else of them.
+-- Sets the delivery time of pending entries, and changes nothing else of them.
 local function setDelivered(name, group, consumer, ids, moment)
   for first = 1, #ids, CHUNK do
     local claim = { 'XCLAIM', name, group, consumer, '0' }
@@ -103,8 +101,8 @@ local function setDelivered(name, group, consumer, ids, moment)
   end
 end
 
--- Of XREADGROUP: the id asked for in a stream, of those from `from` on, and where that stream stands. The streams of a
--- reply are in the order of the command, without those that had nothing.
+-- Returns the id that an XREADGROUP requests of a stream, and the position of that stream at or after `from`. The
+-- streams of a reply are in the order of the command, without those that had no entries.
 local function askedOf(arguments, name, from)
   local first = 5
   while arguments[first] ~= 'STREAMS' do first = first + (arguments[first] == 'COUNT' and 2 or 1) end
@@ -129,7 +127,8 @@ local function deliver(arguments, skew, run)
     local ids = {}
     asked, at = askedOf(arguments, stream[1], at + 1)
     for _, entry in ipairs(stream[2]) do
-      -- One that was deleted stays pending, and a claim would end that. What was not recorded may be pending elsewhere.
+      -- A claim would remove a deleted entry from the pending ones. An entry that was not recorded may be pending
+      -- elsewhere.
       if entry[2] and (isPending or asked ~= '>') then insert(ids, entry[1]) end
     end
     setDelivered(stream[1], arguments[3], arguments[4], ids, whole(tx.now - skew))
@@ -142,8 +141,8 @@ local function exactClock()
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 end
 
--- Pending entries with the moment of their delivery in place of the idle time; or nil and the error. Idle times are
--- counted by the region's clock, which must not move on meanwhile.
+-- Returns pending entries with the time of their delivery instead of the idle time; or nil and the error. Idle times
+-- depend on the region's clock, which must not advance meanwhile.
 local function pendingOf(name, group, first, last, count)
   while true do
     local clockBefore = exactClock()
@@ -158,7 +157,7 @@ end
 
 local function exists(name, id) return #must('XRANGE', name, id, id) > 0 end
 
--- XCLAIM key group consumer idle id … TIME moment …: without the ids that are not idle for long enough. The moment is
+-- Runs XCLAIM key group consumer idle id … TIME time … without the ids whose idle time is too short. The time is
 -- recorded less the allowance, as those of deliveries are.
 local function claim(arguments, skew, run)
   local name, group, least = arguments[2], arguments[3], tonumber(arguments[5])
@@ -181,7 +180,7 @@ local function claim(arguments, skew, run)
   return run(kept)
 end
 
--- Goes through pending entries as XAUTOCLAIM does. Returns the ids to claim, those that are deleted, and the next id.
+-- Visits pending entries as XAUTOCLAIM does. Returns the ids to claim, the deleted ones, and the next id.
 local function seekIdle(name, items, least, count, moment)
   local claimed, deleted, visited = {}, {}, 0
   while visited < count * 10 and #claimed + #deleted < count and items[visited + 1] do
@@ -202,7 +201,7 @@ local function autoclaim(arguments, skew, run)
   local name, group, consumer = arguments[2], arguments[3], arguments[4]
   local count, moment = tonumber(arguments[8]), tx.now - skew
   local items = pendingOf(name, group, arguments[6], '+', count * 10 + 1)
-  -- The command itself has the right words for what is wrong.
+  -- The command itself reports the error.
   if not items then return run(arguments) end
   local claimed, deleted, following = seekIdle(name, items, tonumber(arguments[5]), count, moment)
   local entries = {}

@@ -1,7 +1,8 @@
--- What an operation of a round takes (work.lua), on the staged state of its keys. `excess` returns the error of one
--- that takes too much, or nil; `hasWorked` tells whether a good deal was done since it was asked last.
+-- Estimates the work of an operation of a round (work.lua) on the staged state of its keys. `excess` returns the error
+-- of one that takes too much, or nil; `hasWorked` returns whether much was done since its last call that returned
+-- true.
 --
--- Regions may hold one key in two ways, by its elements or whole. Its number of elements is the same in both.
+-- Regions may hold a key by its elements or whole. Its number of elements is the same in both.
 local excess, hasWorked
 do
 
@@ -9,7 +10,7 @@ local MUCH_WORK = 200000
 local work
 local taken = 0
 
--- The name that a command would read; nothing is staged for it.
+-- Returns the name that a command would read; nothing is staged for it.
 local function nameOf(key, state)
   if state.at == 'shadow' then return shadowName(tx.id, key) end
   if state.at == 'part' or (state.at == 'base' and fingerprint(key, state) ~= 'absent') then return key end
@@ -30,10 +31,10 @@ local function kindOf(key)
   return state and state.at ~= 'inline' and must('TYPE', nameOf(key, state)).ok or 'none'
 end
 
--- Lists, streams and texts are copied in no time beside these.
+-- The types that are slow to copy. Lists, streams and strings are copied in almost no time.
 local COPIED = { hash = 'HLEN', set = 'SCARD', zset = 'ZCARD' }
 
--- How many elements are copied before the command runs, each key once.
+-- Returns the number of elements that are copied before the command runs, each key once.
 local function copiedFor(operation, name, written, read)
   if type(operation[6]) == 'string' then return 0 end
   local sum, isCopying, seen = 0, #written > 0 and isNamed(COPYING, name), {}
@@ -50,7 +51,7 @@ local function copiedFor(operation, name, written, read)
   return sum
 end
 
--- What Redis itself answers in no time is gone through if the key is staged by its elements.
+-- True if a count, which is fast in Redis, is a scan because the key is staged by its elements.
 local function isCounting(arguments)
   local state = arguments[1] == 'ZCOUNT' and tx.states[arguments[2]]
   return state and state.at == 'part'
@@ -60,7 +61,7 @@ local function measure(arguments, copied)
   local isMeasured = isNamed(MEASURED, arguments[1]) or isCounting(arguments)
   taken = taken + copied
   if not isMeasured and copied <= STEPS_PER_COMMAND then return nil end
-  -- What pops a few needs no more than a look at its words.
+  -- A pop of a few elements is small work: its words are enough to judge it.
   local isPop = isNamed(' LPOP RPOP ZPOPMIN ZPOPMAX ', arguments[1])
   if isPop and copied == 0 and (tonumber(arguments[3] or '1') or 1) <= 1000 then return nil end
   work = work or loadWork(ask, kindOf, 2)
@@ -75,7 +76,7 @@ function excess(operation)
   if kind == 4 then
     return measure({ 'SPOP', arguments }, copiedFor({ 4, { 'SPOP', arguments } }, 'SPOP', { 1 }, {}))
   end
-  -- Those that write, read, deliver and store distances.
+  -- The kinds that write, read, deliver and store distances.
   if kind ~= 0 and kind ~= 1 and kind ~= 7 and kind ~= 15 then return nil end
   return measure(arguments, copiedFor(operation, arguments[1], operation[3], operation[4]))
 end
