@@ -1,5 +1,7 @@
 -- Bounds the time of slow commands in a round, by the region's clock. HEAVY, defined before this text, names the
 -- commands whose work grows with the values of their keys. A round without them never reads the clock.
+--
+-- This text is a module: lua-bundle.ts makes it a function's body. `watch` raises an error if a vote would be late.
 local module = {}
 
 -- The times in ms by which the last transaction of the round has to begin, and by which votes have to be sent.
