@@ -1,11 +1,10 @@
 import { uuidv7 } from 'uuidv7';
-import type { ShardId } from '../shared/ids.ts';
 import '../shared/limit-relations.ts';
-import { type LocationHint, parseConfiguration } from '../shared/config/configuration.ts';
-import type { CoordinatorMethods } from '../shared/contracts/coordinator.ts';
+import { parseConfiguration } from '../shared/config/configuration.ts';
 import type { RegionConfiguration } from '../shared/contracts/members.ts';
+import { coordinatorIn, courierIn } from '../shared/contracts/objects.ts';
 import type { RegionClient } from '../shared/contracts/round.ts';
-import { remote } from '../shared/contracts/rpc.ts';
+import { shardNameOf } from '../shared/ids.ts';
 import { targetPolicyOf } from '../shared/webhooks/target.ts';
 import { createApp, createMisconfiguredApp, type EdgeApp } from './edge/app.ts';
 import type { EdgeDependencies, Location } from './edge/http/dependencies.ts';
@@ -32,18 +31,13 @@ function start(environment: Env): EdgeApp {
   if (!parsed.ok) return createMisconfiguredApp(parsed, log);
   const { configuration } = parsed;
   const { coordinatorLocation: locationHint } = configuration;
-  const coordinator = (shard: ShardId) =>
-    coordinatorOf(environment.COORDINATOR, shard, locationHint);
+  const options = locationHint === null ? {} : { locationHint };
   const dependencies: EdgeDependencies = {
     configuration,
     targetPolicy: targetPolicyOf(environment),
-    coordinatorOf: coordinator,
-    membersOf: coordinator,
-    hooksOf: coordinator,
-    requestsOf: coordinator,
-    scriptsOf: coordinator,
-    courierOf: (endpoint) => remote(() => environment.COURIER.getByName(endpoint)),
-    feedOf: (shard) => connectFeed(environment.FEED.getByName(`shard-${shard}`)),
+    coordinatorOf: (shard) => coordinatorIn(environment.COORDINATOR, shard, options),
+    courierOf: (endpoint) => courierIn(environment.COURIER, endpoint),
+    feedOf: (shard) => connectFeed(environment.FEED.getByName(shardNameOf(shard))),
     regionOf: connectRegions(),
     subscribe: (region, subscription) =>
       subscribeIn(region, subscription, configuration.readTimeoutMs),
@@ -71,17 +65,6 @@ function connectRegions(): (region: RegionConfiguration) => RegionClient {
     clients.set(region.id, { address, client });
     return client;
   };
-}
-
-/** The coordinator of a shard, whose every call asks for a stub of its own: one that has failed stays broken. */
-function coordinatorOf(
-  namespace: Env['COORDINATOR'],
-  shard: ShardId,
-  locationHint: LocationHint | null,
-): CoordinatorMethods {
-  const options = locationHint === null ? {} : { locationHint };
-  const id = namespace.idFromName(`shard-${shard}`);
-  return remote(() => namespace.get(id, options));
 }
 
 /** Where the platform places the client. It sends text, and nothing on a local machine. */

@@ -6,6 +6,11 @@ export type ShardId = number;
 /** The only shard today. Where there are more, the slot of the first key says which. */
 export const onlyShard: ShardId = 0;
 
+/** The name of the Durable Objects of a shard: its coordinator, and its feed. */
+export function shardNameOf(shard: ShardId): string {
+  return `shard-${shard}`;
+}
+
 /** The id of a region as configured, such as `us-east-1`. */
 export type RegionId = string;
 

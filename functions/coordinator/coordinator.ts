@@ -1,6 +1,6 @@
 import { parseConfiguration } from '../../shared/config/configuration.ts';
 import type {
-  CoordinatorMethods,
+  CoordinatorApi,
   RecallRequest,
   Resolution,
   WriteAnswer,
@@ -12,8 +12,9 @@ import type {
   OrderAnswer,
   RegionConfiguration,
 } from '../../shared/contracts/members.ts';
-import { type RpcTarget, remote, type Served } from '../../shared/contracts/rpc.ts';
-import type { CourierApi, FeedApi, SigningKey } from '../../shared/contracts/webhooks-and-feed.ts';
+import { courierIn, feedIn, type ObjectNamespace } from '../../shared/contracts/objects.ts';
+import type { Served } from '../../shared/contracts/rpc.ts';
+import type { SigningKey } from '../../shared/contracts/webhooks-and-feed.ts';
 import type { RegionId, TransactionOrder, WriteId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoordinatorCore } from '../../shared/protocol/coordinator.ts';
@@ -52,8 +53,8 @@ export interface LifeContext {
 
 /** The other objects, and the variables that `parseConfiguration` reads. */
 export interface LifeEnvironment {
-  readonly COURIER: { getByName(name: string): RpcTarget };
-  readonly FEED: { getByName(name: string): RpcTarget };
+  readonly COURIER: ObjectNamespace;
+  readonly FEED: ObjectNamespace;
 }
 
 /**
@@ -64,7 +65,7 @@ export interface LifeEnvironment {
  */
 export class CoordinatorLife {
   /** All that is served by RPC, and how each answer is proved (rule R17). */
-  readonly served: Served<CoordinatorMethods>;
+  readonly served: Served<CoordinatorApi>;
   readonly #context: LifeContext;
   readonly #storage: CoordinatorStorage;
   readonly #core: CoordinatorCore;
@@ -89,9 +90,9 @@ export class CoordinatorLife {
     this.#scripts = new ScriptRegistry(scripts, () => this.#storage.prove());
     this.served = this.#serve();
     const { COURIER, FEED } = environment;
-    const courierOf = (endpoint: string) => remote<CourierApi>(() => COURIER.getByName(endpoint));
+    const courierOf = (endpoint: string) => courierIn(COURIER, endpoint);
     this.#handover = new CourierDispatcher(hooks, courierOf, () => this.#desk.signingKey());
-    this.#publisher = new Publisher(() => remote<FeedApi>(() => FEED.getByName(`shard-${shard}`)));
+    this.#publisher = new Publisher(() => feedIn(FEED, shard));
     this.#desk = new WebhookSubscriptions(hooks, changes, {
       voters: () => this.#voters,
       resubscribe: () =>
@@ -120,7 +121,7 @@ export class CoordinatorLife {
     return this.#storage;
   }
 
-  #serve(): Served<CoordinatorMethods> {
+  #serve(): Served<CoordinatorApi> {
     const core = <Run>(run: Run) => ({ proof: 'core' as const, run });
     const stored = <Run>(run: Run) => ({ proof: 'stored' as const, run });
     const hooks = () => this.#storage.hooks;

@@ -17,7 +17,7 @@ export class Coordinator extends DurableObject<Env> {
     this.#life = begin(context, environment);
   }
 
-  /** Carries out a call of a method of `CoordinatorMethods`. */
+  /** Carries out a call of a method of `CoordinatorApi`. */
   async call(call: RpcCall): Promise<RpcAnswer> {
     const life = this.#life;
     if (life instanceof UnknownStorageFormat) return { kind: 'unfit', detail: life.message };

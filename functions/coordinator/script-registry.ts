@@ -4,7 +4,11 @@ import {
   scriptOf,
   type UserScript,
 } from '../../shared/commands/user-scripts.ts';
-import type { ScriptsApi, WriteAnswer, WriteRequest } from '../../shared/contracts/coordinator.ts';
+import type {
+  CoordinatorApi,
+  WriteAnswer,
+  WriteRequest,
+} from '../../shared/contracts/coordinator.ts';
 import { isTagged } from '../../shared/contracts/reply.ts';
 import { rawOutcomeOf } from '../../shared/upstash/replies.ts';
 import { sha1Of } from '../platform/sha1.ts';
@@ -49,7 +53,10 @@ export class ScriptRegistry implements ScriptLookup {
     }
   }
 
-  keep(texts: readonly string[], loaded: boolean): Awaited<ReturnType<ScriptsApi['keepScripts']>> {
+  keep(
+    texts: readonly string[],
+    loaded: boolean,
+  ): Awaited<ReturnType<CoordinatorApi['keepScripts']>> {
     this.#prove();
     return texts.map((text) => this.#scripts.keep(scriptOf(text, sha1Of(text)), loaded));
   }

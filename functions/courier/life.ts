@@ -1,6 +1,8 @@
 /** The running courier of one endpoint: stores events, sends them, and retries. */
 import { assert } from '../../shared/assert.ts';
-import { type Proof, remote, type Served } from '../../shared/contracts/rpc.ts';
+import type { CoordinatorApi } from '../../shared/contracts/coordinator.ts';
+import { coordinatorIn } from '../../shared/contracts/objects.ts';
+import type { Proof, Served } from '../../shared/contracts/rpc.ts';
 import type {
   CourierApi,
   DeliveryDetail,
@@ -10,17 +12,14 @@ import type {
   Handover,
   ReplayQuery,
   SigningKey,
-  SubscriptionsApi,
 } from '../../shared/contracts/webhooks-and-feed.ts';
+import { onlyShard } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { type AttemptOutcome, judge } from '../../shared/webhooks/retry-policy.ts';
 import { createSigner, isSecret, type WebhookSigner } from '../../shared/webhooks/signature.ts';
 import { makeAttempt } from './attempt.ts';
 import { type CourierSettings, readSettings } from './settings.ts';
 import { CourierStorage, type DueDelivery, type Endpoint } from './storage.ts';
-
-/** The name of the coordinator that keeps the subscriptions, that of the only shard. */
-const coordinatorName = 'shard-0';
 
 const storedBefore: Proof = {
   none: 'everything that it acknowledges was stored while it owned its storage, and its log is for people',
@@ -280,11 +279,9 @@ export class CourierLife implements CourierApi {
     this.#proceed();
   }
 
-  get #coordinator(): Pick<SubscriptionsApi, 'disabled' | 'hostRests'> {
-    const { COORDINATOR } = this.#environment;
-    return remote<Pick<SubscriptionsApi, 'disabled' | 'hostRests'>>(() =>
-      COORDINATOR.getByName(coordinatorName),
-    );
+  /** The coordinator that keeps the subscriptions. */
+  get #coordinator(): CoordinatorApi {
+    return coordinatorIn(this.#environment.COORDINATOR, onlyShard);
   }
 
   /** The signer with the secrets in force. Cached, because importing keys costs more than signing. */

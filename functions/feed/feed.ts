@@ -1,29 +1,23 @@
 /** The Durable Object of the change feed. */
 import { DurableObject } from 'cloudflare:workers';
 import { unreachable } from '../../shared/assert.ts';
+import type { CoordinatorApi } from '../../shared/contracts/coordinator.ts';
+import { coordinatorIn } from '../../shared/contracts/objects.ts';
 import {
   type RpcAnswer,
   type RpcCall,
-  remote,
   type Served,
   serveCall,
 } from '../../shared/contracts/rpc.ts';
-import type {
-  Change,
-  ChangesAnswer,
-  FeedApi,
-  SubscriptionsApi,
-} from '../../shared/contracts/webhooks-and-feed.ts';
+import type { Change, ChangesAnswer, FeedApi } from '../../shared/contracts/webhooks-and-feed.ts';
 import { feedCloseCodes } from '../../shared/http/feed-messages.ts';
+import { onlyShard } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import { FeedCore, type FeedEffect, type FollowerId } from '../../shared/protocol/feed/feed.ts';
 import { beginFollower, type Follower } from '../../shared/protocol/feed/follower.ts';
 import { beatText, changeText, parseAcknowledgement, parseFollowing } from './messages.ts';
 
 type FetchEffect = Extract<FeedEffect, { kind: 'fetch' }>;
-
-/** The part of the coordinator that the feed calls. */
-type ChangeLog = Pick<SubscriptionsApi, 'changes' | 'follow'>;
 
 /**
  * Sends the changes of a shard to its followers, each over a WebSocket that survives the object's hibernation. The
@@ -34,7 +28,7 @@ type ChangeLog = Pick<SubscriptionsApi, 'changes' | 'follow'>;
  */
 export class ChangeFeed extends DurableObject<Env> implements FeedApi {
   readonly #core = new FeedCore(changeText);
-  readonly #log: ChangeLog;
+  readonly #coordinator: CoordinatorApi;
   readonly #sockets = new Map<FollowerId, WebSocket>();
   readonly #ids = new Map<WebSocket, FollowerId>();
   /** Pages that wait for a free slot. */
@@ -48,9 +42,7 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
 
   constructor(context: DurableObjectState, environment: Env) {
     super(context, environment);
-    const name = context.id.name ?? 'shard-0';
-    const coordinators = environment.COORDINATOR;
-    this.#log = remote(() => coordinators.get(coordinators.idFromName(name)));
+    this.#coordinator = coordinatorIn(environment.COORDINATOR, onlyShard);
     for (const socket of context.getWebSockets()) this.#wake(socket);
   }
 
@@ -68,7 +60,7 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
     if (this.#core.size + this.#arriving >= limits.followers) return unavailable();
     this.#arriving += 1;
     try {
-      const newest = await this.#log.follow();
+      const newest = await this.#coordinator.follow();
       const { since = newest, ...filter } = following;
       const { 0: client, 1: server } = new WebSocketPair();
       this.ctx.acceptWebSocket(server);
@@ -143,7 +135,7 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
 
   async #askHowFar(): Promise<void> {
     try {
-      const newest = await this.#log.follow();
+      const newest = await this.#coordinator.follow();
       // Delayed, because a change that is being published right now needs no page.
       setTimeout(() => this.#perform(this.#core.raise(newest)), limits.heartbeatMs / 10);
     } catch (error) {
@@ -213,7 +205,7 @@ export class ChangeFeed extends DurableObject<Env> implements FeedApi {
 
   async #ask(query: FetchEffect['query']): Promise<ChangesAnswer | null> {
     try {
-      return await this.#log.changes(query);
+      return await this.#coordinator.changes(query);
     } catch (error) {
       console.error('a page of changes did not arrive', error);
       return null;

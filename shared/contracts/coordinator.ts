@@ -15,9 +15,19 @@ import type {
   RegionConfiguration,
   RegionStatus,
 } from './members.ts';
-import type { RequestsApi } from './requests.ts';
+import type { KeyedRequest, RequestBegun, RequestEnd } from './requests.ts';
 import type { ReadCommand } from './round.ts';
-import type { Callback, SubscriptionsApi } from './webhooks-and-feed.ts';
+import type {
+  Callback,
+  ChangesAnswer,
+  ChangesQuery,
+  EndpointId,
+  SigningKey,
+  Subscribed,
+  Subscription,
+  SubscriptionChange,
+  SubscriptionPatch,
+} from './webhooks-and-feed.ts';
 
 /** A write as the edge hands it to the coordinator of its shard: checked for shape, not yet made deterministic. */
 export interface WriteRequest {
@@ -217,61 +227,80 @@ export interface Directory {
   readonly status: CoordinatorStatus;
 }
 
-/** The methods of a coordinator for the edge's writes and reads, by RPC. */
+/**
+ * All that a coordinator offers by RPC, to the edge, the couriers and the feed. A new method is added here: the compiler
+ * then asks for its implementation with the proof of its answers (CoordinatorLife) and, if the edge calls it other than
+ * to send writes, for its rule of repetition (functions/edge/http/coordinator-calls.ts).
+ */
 export interface CoordinatorApi {
+  // Writes
   write(request: WriteRequest): Promise<WriteAnswer>;
   /**
    * As {@link write} for each, in order, but all leave together: one round trip if they meet no obstacle. Each is a
-   * write of its own, and sees the effects of those before it. One answer per request.
+   * write of its own, and sees the effects of those before it. Returns one answer per request.
    */
   writeAll(requests: readonly WriteRequest[]): Promise<readonly WriteAnswer[]>;
-  /** As {@link write}, but answers as soon as the frame is queued, or at once if it cannot be. */
+  /** As {@link write}, but answers as soon as the frame is queued, or at once if it is refused. */
   accept(request: WriteRequest): Promise<WriteAnswer>;
-  /** The answers to writes under these idempotency keys, also to one on its way; null for a key without a write. */
+  /** The answers to writes under these idempotency keys, pending ones included; null for a key without a write. */
   recall(requests: readonly RecallRequest[]): Promise<readonly (WriteAnswer | null)[]>;
   status(id: WriteId): Promise<WriteStatus>;
   /** Follows a storage write begun after the call, so a stale instance cannot answer. */
   resolve(transactions: readonly TransactionOrder[]): Promise<readonly Resolution[]>;
+
+  // Reads and regions
   describe(): Promise<CoordinatorStatus>;
   /** A strong read that needs no lease. */
   read(request: ReadRequest): Promise<ReadAnswer>;
-  /**
-   * Strong reads go to these regions, which should have leases for a while. Answers a reader's directory of all
-   * regions.
-   */
+  /** Requests leases for regions that serve strong reads. Returns the state of all regions, as a reader needs it. */
   attend(wishes: readonly LeaseWish[]): Promise<Directory>;
   /** The regions that are configured or were added, without those removed; with tokens, so it never leaves the Worker. */
   regions(): Promise<readonly RegionConfiguration[]>;
-}
 
-/** The record of users' scripts, by RPC. Each answer follows a storage write. */
-export interface ScriptsApi {
+  // Operators
+  /** `address` is set for an order that adds a region. */
+  order(order: MemberOrder, address: RegionConfiguration | null): Promise<OrderAnswer>;
+  /** The changes of members before a sequence (null: from the newest), newest first. */
+  history(before: number | null, limit: number): Promise<readonly MemberChange[]>;
+  inDoubt(): Promise<InDoubt>;
+  /** The sequence of the newest kept write per key; null if the kept log has none. */
+  lastWrites(keys: readonly string[]): Promise<readonly (number | null)[]>;
+
+  // The change feed
+  changes(query: ChangesQuery): Promise<ChangesAnswer>;
+  /** The feed has followers: commits are published to it from now on. Returns the newest sequence. */
+  follow(): Promise<number>;
+
+  // Webhooks
+  subscribe(subscription: Subscription): Promise<Subscribed>;
+  subscriptions(): Promise<readonly Subscription[]>;
+  changeSubscription(endpoint: EndpointId, patch: SubscriptionPatch): Promise<SubscriptionChange>;
+  unsubscribe(endpoint: EndpointId): Promise<boolean>;
+  /** Queues the subscription's events since a moment, ms, once more. Returns their number; null for an unknown endpoint. */
+  recover(endpoint: EndpointId, since: number): Promise<number | null>;
+  signingKey(): Promise<SigningKey>;
+  /** A courier has given an endpoint up: the coordinator marks it, and notifies the other subscriptions. */
+  disabled(endpoint: EndpointId, reason: string): Promise<void>;
   /**
-   * Keeps texts; `loaded` ones stay until they are flushed. One answer per text; `full`: the texts that stay leave no
-   * room, and this one is not kept.
+   * A courier had a response after which nothing should be sent to any address of a host for `restMs`. Returns for how
+   * long the host rests in all, ms: other couriers may have reported the same.
+   */
+  hostRests(host: string, restMs: number): Promise<number>;
+
+  // Requests under idempotency keys that are not writes (requests.ts)
+  /** Repeated with the same attempt, it returns the same answer. */
+  beginRequest(request: KeyedRequest): Promise<RequestBegun>;
+  endRequest(request: KeyedRequest, end: RequestEnd): Promise<void>;
+
+  // Users' scripts: each answer follows a storage write
+  /**
+   * Keeps texts; `loaded` ones stay until they are flushed. Returns one answer per text; `full`: the texts that stay
+   * leave no room, and this one is not kept.
    */
   keepScripts(texts: readonly string[], loaded: boolean): Promise<readonly ('kept' | 'full')[]>;
-  /** The texts of digests (in lower case); null for an unknown one. */
+  /** The texts of digests (in lower case); null for an unknown digest. */
   scriptTexts(shas: readonly string[]): Promise<readonly (string | null)[]>;
   /** True for each digest that is known. */
   scriptsKnown(shas: readonly string[]): Promise<readonly boolean[]>;
   flushScripts(): Promise<void>;
 }
-
-/** The methods of a coordinator for operators, by RPC. */
-export interface MembersApi {
-  /** `address` comes with the order to add a region. */
-  order(order: MemberOrder, address: RegionConfiguration | null): Promise<OrderAnswer>;
-  /** Newest first, those before a sequence (null: from the newest). */
-  history(before: number | null, limit: number): Promise<readonly MemberChange[]>;
-  inDoubt(): Promise<InDoubt>;
-  /** The newest kept write to each of `keys`, as its sequence; null if the kept log has none. */
-  lastWrites(keys: readonly string[]): Promise<readonly (number | null)[]>;
-}
-
-/** All that a coordinator offers by RPC. */
-export type CoordinatorMethods = CoordinatorApi &
-  MembersApi &
-  SubscriptionsApi &
-  RequestsApi &
-  ScriptsApi;

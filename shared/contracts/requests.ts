@@ -38,10 +38,3 @@ export type RequestBegun =
 
 /** How an attempt ended: with a response that is kept, with nothing done (the key is free again), or unknown. */
 export type RequestEnd = KeptResponse | 'nothing-done' | 'unknown';
-
-/** The record of such requests that a coordinator keeps, by RPC. */
-export interface RequestsApi {
-  /** Repeated with the same attempt, it answers the same. */
-  beginRequest(request: KeyedRequest): Promise<RequestBegun>;
-  endRequest(request: KeyedRequest, end: RequestEnd): Promise<void>;
-}

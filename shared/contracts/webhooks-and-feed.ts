@@ -266,30 +266,6 @@ export type ChangesAnswer =
   /** The requested cursor lies after the newest change. */
   | { readonly kind: 'ahead'; readonly newest: number };
 
-/** The feed and the subscriptions of a coordinator's shard, by RPC. */
-export interface SubscriptionsApi {
-  changes(query: ChangesQuery): Promise<ChangesAnswer>;
-  /** The feed has followers: commits are published to it from now on. Answers the newest sequence. */
-  follow(): Promise<number>;
-  subscribe(subscription: Subscription): Promise<Subscribed>;
-  subscriptions(): Promise<readonly Subscription[]>;
-  changeSubscription(endpoint: EndpointId, patch: SubscriptionPatch): Promise<SubscriptionChange>;
-  unsubscribe(endpoint: EndpointId): Promise<boolean>;
-  /**
-   * Queues for a subscription again the events that it asks for since a moment, ms. Answers their number; null if there
-   * is no such subscription.
-   */
-  recover(endpoint: EndpointId, since: number): Promise<number | null>;
-  signingKey(): Promise<SigningKey>;
-  /** A courier has given an endpoint up. Marks it, and notifies the other subscriptions. */
-  disabled(endpoint: EndpointId, reason: string): Promise<void>;
-  /**
-   * A courier had an answer after which nothing should be sent to any address of a host for `restMs`. Answers for how
-   * long the host rests in all, ms: other couriers may have reported the same.
-   */
-  hostRests(host: string, restMs: number): Promise<number>;
-}
-
 /** The methods of the feed's fan-out object, by RPC. Followers come by `fetch` with an upgrade to WebSocket. */
 export interface FeedApi {
   /** New changes, contiguous and in order, with values. Answers the number of followers; 0 stops the publishing. */

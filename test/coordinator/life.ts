@@ -1,5 +1,5 @@
 import { CoordinatorLife, type LifeEnvironment } from '../../functions/coordinator/coordinator.ts';
-import type { CoordinatorMethods } from '../../shared/contracts/coordinator.ts';
+import type { CoordinatorApi } from '../../shared/contracts/coordinator.ts';
 import { type RpcTarget, remote, serveCall } from '../../shared/contracts/rpc.ts';
 import { newSigningKey } from '../courier/keys.ts';
 import type { MemoryStorage } from './sqlite.ts';
@@ -36,7 +36,7 @@ export function environmentWith(variables: Readonly<Record<string, string>>): Li
 export class LifeUnderTest {
   readonly life: CoordinatorLife;
   readonly target: RpcTarget;
-  readonly methods: CoordinatorMethods;
+  readonly methods: CoordinatorApi;
   /** When the platform was asked to wake it, ms. */
   readonly alarms: number[] = [];
   /** Why the life has ended itself, if it has. */

@@ -28,7 +28,7 @@ function ask(edge: EdgeUnderTest, method: string, path: string, more: Question =
 function edgeOrdering(answer: OrderAnswer = { kind: 'taken', detail: 'So be it.' }) {
   const edge = new EdgeUnderTest();
   const orders: MemberOrder[] = [];
-  edge.members.order = async (order) => {
+  edge.coordinator.order = async (order) => {
     orders.push(order);
     return answer;
   };
@@ -167,7 +167,7 @@ describe('an order', () => {
 
   it('without an answer says that its outcome is unknown, and is sent once', async () => {
     const edge = new EdgeUnderTest();
-    edge.members.order = () => Promise.reject(new Error('the object was reset'));
+    edge.coordinator.order = () => Promise.reject(new Error('the object was reset'));
     const told = await ask(edge, 'DELETE', 'regions/eu-west-1');
     expect([told.status, problemOf(told)]).toEqual([503, 'coordinator-unavailable']);
     expect(told.json.detail).toMatch(/unknown.*\/v1\/admin\/regions/);
@@ -211,7 +211,7 @@ describe('a region that is added', () => {
     const told = await ask(edge, 'POST', 'regions', { body: added });
     expect(told.status).toBe(202);
     const order = { kind: 'add', region: added.id, replace: 0 };
-    expect(edge.calls).toEqual([['members', 'order', order, added]]);
+    expect(edge.calls).toEqual([['coordinator', 'order', order, added]]);
     expect(told.text).not.toContain(secret);
   });
 
@@ -247,7 +247,7 @@ describe('the history of members', () => {
   it('comes in pages, the newest first', async () => {
     const edge = new EdgeUnderTest();
     const asked: unknown[] = [];
-    edge.members.history = async (before, limit) => {
+    edge.coordinator.history = async (before, limit) => {
       asked.push([before, limit]);
       return [change(9), change(7)];
     };
@@ -287,7 +287,7 @@ describe('what is in doubt', () => {
       resolved.push(...transactions);
       return transactions.map((transaction) => ({ kind: 'committed', transaction, keys: ['k'] }));
     };
-    edge.members.inDoubt = async () => ({
+    edge.coordinator.inDoubt = async () => ({
       transactions: [open],
       blocked: [{ key: 'b', detail: 'eu-west-1 and us-east-1 disagree' }],
     });

@@ -21,7 +21,7 @@ function change(sequence: number, more: Partial<Change> = {}): Change {
 function edgeWith(feed: Feed = new FeedStandIn(), changes: readonly Change[] = []): EdgeUnderTest {
   const edge = new EdgeUnderTest();
   edge.feed = feed;
-  edge.hooks = {
+  edge.coordinator = {
     changes: async ({ since }: ChangesQuery): Promise<ChangesAnswer> => {
       if (since < 4) return { kind: 'expired', oldest: 5 };
       if (since > newest) return { kind: 'ahead', newest };
@@ -102,9 +102,9 @@ describe('a page of changes', () => {
 
   it('whose coordinator was just reset is asked for again', async () => {
     const edge = edgeWith();
-    const changes = edge.hooks.changes;
-    edge.hooks.changes = async (query) => {
-      edge.hooks = { ...(changes && { changes }) };
+    const changes = edge.coordinator.changes;
+    edge.coordinator.changes = async (query) => {
+      edge.coordinator = { ...(changes && { changes }) };
       throw new Error(`the object was reset at ${query.since}`);
     };
     expect((await edge.ask('GET', '/v1/changes?since=5')).status).toBe(200);

@@ -9,11 +9,10 @@ function edgeThatKeeps(): EdgeUnderTest {
   const edge = edgeWith();
   const storage = new RequestStorage(new MemoryStorage());
   storage.begin();
-  edge.requests = {
+  edge.coordinator = {
+    ...edge.coordinator,
     beginRequest: async (request) => storage.beginRequest(request, edge.now),
     endRequest: async (request, end) => storage.endRequest(request, end, edge.now),
-  };
-  edge.members = {
     order: async () => ({ kind: 'taken', detail: 'It is taken.' }),
   };
   return edge;
@@ -21,7 +20,7 @@ function edgeThatKeeps(): EdgeUnderTest {
 
 /** What was done, requests under their keys aside. */
 function done(edge: EdgeUnderTest) {
-  return changesIn(edge).filter(([object]) => object !== 'requests');
+  return changesIn(edge).filter(([, method]) => !/^(begin|end)Request$/.test(method));
 }
 
 const body = { url: 'https://example.com/hooks' };
@@ -85,11 +84,11 @@ describe('a request under an Idempotency-Key', () => {
 
   it('that was cut off makes the same id and secret again', async () => {
     const edge = edgeThatKeeps();
-    const { subscribe } = edge.hooks;
-    edge.hooks.subscribe = () => Promise.reject(new Error('the object was reset'));
+    const { subscribe } = edge.coordinator;
+    edge.coordinator.subscribe = () => Promise.reject(new Error('the object was reset'));
     const lost = await edge.ask('POST', '/v1/webhooks', { ...keyed, body });
     expect([lost.status, problemOf(lost)]).toEqual([503, 'coordinator-unavailable']);
-    edge.hooks = { ...edge.hooks, ...(subscribe && { subscribe }) };
+    edge.coordinator = { ...edge.coordinator, ...(subscribe && { subscribe }) };
     const made = await edge.ask('POST', '/v1/webhooks', { ...keyed, body });
     expect(made.status).toBe(201);
     const targets = done(edge).filter(([, method]) => method === 'configure');
@@ -109,7 +108,7 @@ describe('a request under an Idempotency-Key', () => {
 
   it('gets 409 while it is being carried out', async () => {
     const edge = edgeThatKeeps();
-    edge.requests.beginRequest = async () => ({ kind: 'underway' });
+    edge.coordinator.beginRequest = async () => ({ kind: 'underway' });
     const told = await edge.ask('POST', '/v1/webhooks', { ...keyed, body });
     expect([told.status, problemOf(told)]).toEqual([409, 'idempotency-key-in-use']);
     expect(told.headers.get('retry-after')).toBe('1');
@@ -117,10 +116,10 @@ describe('a request under an Idempotency-Key', () => {
 
   it('gets 429 if there is no room for its key, and 503 if nobody answers, with nothing done', async () => {
     const edge = edgeThatKeeps();
-    edge.requests.beginRequest = async () => ({ kind: 'full' });
+    edge.coordinator.beginRequest = async () => ({ kind: 'full' });
     const full = await edge.ask('POST', '/v1/webhooks', { ...keyed, body });
     expect([full.status, problemOf(full)]).toEqual([429, 'too-many-keys']);
-    edge.requests.beginRequest = () => Promise.reject(new Error('the object was reset'));
+    edge.coordinator.beginRequest = () => Promise.reject(new Error('the object was reset'));
     const lost = await edge.ask('POST', '/v1/webhooks', { ...keyed, body });
     expect(lost.status).toBe(503);
     expect(done(edge)).toEqual([]);

@@ -13,7 +13,8 @@ export const shaOfWriting = sha1Of(writing);
 export function edgeWith(texts: readonly string[] = [], replies = '["v"]', part = '[0,"w"]') {
   const edge = edgeOf(replies, part);
   const kept = new Map(texts.map((text) => [sha1Of(text), text]));
-  edge.scripts = {
+  edge.coordinator = {
+    ...edge.coordinator,
     keepScripts: async (brought) => {
       for (const text of brought) kept.set(sha1Of(text), text);
       return brought.map(() => 'kept' as const);
@@ -26,7 +27,7 @@ export function edgeWith(texts: readonly string[] = [], replies = '["v"]', part 
 }
 
 export function askedOf(edge: EdgeUnderTest): readonly string[] {
-  return edge.calls.filter(([object]) => object === 'scripts').map(([, method]) => method);
+  return edge.calls.filter(([object]) => object === 'coordinator').map(([, method]) => method);
 }
 
 export function ro(text: string, ...tail: readonly string[]) {

@@ -10,14 +10,11 @@ import type { Configuration } from '../../shared/config/configuration.ts';
 import type {
   CoordinatorApi,
   CoordinatorStatus,
-  MembersApi,
-  ScriptsApi,
   WriteAnswer,
   WriteRecord,
   WriteRequest,
 } from '../../shared/contracts/coordinator.ts';
 import type { RegionStatus } from '../../shared/contracts/members.ts';
-import type { RequestsApi } from '../../shared/contracts/requests.ts';
 import type {
   CommandResult,
   Inspection,
@@ -26,7 +23,7 @@ import type {
   SnapshotRequest,
   SnapshotResult,
 } from '../../shared/contracts/round.ts';
-import type { CourierApi, SubscriptionsApi } from '../../shared/contracts/webhooks-and-feed.ts';
+import type { CourierApi } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
 import { repliesOfJson } from '../region/replies.ts';
 
@@ -203,13 +200,33 @@ export class FeedStandIn implements Feed {
   }
 }
 
-/** The methods of a stand-in that are given; each call is noted, and one of any other fails. */
-function standInFor<Api extends object>(name: string, given: Partial<Api>, calls: Call[]): Api {
+/** The methods that every coordinator here has. Their calls are not noted. */
+type StandingMethods = Pick<
+  CoordinatorApi,
+  | 'write'
+  | 'writeAll'
+  | 'accept'
+  | 'recall'
+  | 'status'
+  | 'resolve'
+  | 'describe'
+  | 'read'
+  | 'regions'
+  | 'attend'
+>;
+
+/** The given methods of a stand-in. A call of any other fails, and all are noted but those of `unnoted` methods. */
+function standInFor<Api extends object>(
+  name: string,
+  given: Partial<Api>,
+  calls: Call[],
+  unnoted: readonly string[] = [],
+): Api {
   const handler: ProxyHandler<Partial<Api>> = {
     get: (target, method) => {
       const implementation: unknown = Reflect.get(target, method);
       return async (...args: readonly unknown[]) => {
-        calls.push([name, String(method), ...args]);
+        if (!unnoted.includes(String(method))) calls.push([name, String(method), ...args]);
         if (typeof implementation !== 'function') throw new Error(`no ${String(method)} expected`);
         return implementation(...args);
       };
@@ -225,12 +242,8 @@ export class EdgeUnderTest {
   readonly batches: number[] = [];
   readonly snapshots: { readonly region: string; readonly request: SnapshotRequest }[] = [];
   readonly logged: string[] = [];
-  /** What was asked of the coordinator's hooks and of couriers. */
+  /** Calls of couriers, and of the coordinator except for writes, reads, and the regions' state. */
   readonly calls: Call[] = [];
-  hooks: Partial<SubscriptionsApi> = {};
-  members: Partial<MembersApi> = {};
-  requests: Partial<RequestsApi> = {};
-  scripts: Partial<ScriptsApi> = {};
   /** What a region answers to the looks and plain commands of operators. */
   inspect: (region: string, inspection: Inspection) => InspectionResult = notExpected;
   run: (region: string, command: readonly string[]) => CommandResult = notExpected;
@@ -259,7 +272,7 @@ export class EdgeUnderTest {
     coordinator: Partial<CoordinatorApi> = {},
     regions: Record<string, readonly SnapshotResult[]> = {},
   ) {
-    this.coordinator = coordinator;
+    this.coordinator = { ...coordinator };
     this.regions = regions;
     this.app = createApp(this.#dependencies());
   }
@@ -313,10 +326,6 @@ export class EdgeUnderTest {
         ownHosts: ['lockstep.example.com'],
         allowedHosts: [],
       },
-      membersOf: () => standInFor<MembersApi>('members', this.members, this.calls),
-      requestsOf: () => standInFor<RequestsApi>('requests', this.requests, this.calls),
-      scriptsOf: () => standInFor<ScriptsApi>('scripts', this.scripts, this.calls),
-      hooksOf: () => standInFor<SubscriptionsApi>('hooks', this.hooks, this.calls),
       courierOf: (endpoint) => standInFor<CourierApi>(endpoint, this.courier, this.calls),
       feedOf: () => this.feed,
       coordinatorOf: () => this.#coordinator(),
@@ -342,9 +351,9 @@ export class EdgeUnderTest {
     const unexpected = async () => {
       throw new Error('the coordinator is not expected to be asked');
     };
-    const defaults: CoordinatorApi = {
+    const standing: StandingMethods = {
       write: unexpected,
-      writeAll: (requests) => Promise.all(requests.map((request) => defaults.write(request))),
+      writeAll: (requests) => Promise.all(requests.map((request) => given.write(request))),
       accept: unexpected,
       recall: async (requests) => requests.map(() => null),
       status: unexpected,
@@ -354,11 +363,10 @@ export class EdgeUnderTest {
       regions: async () => configuration.regions,
       attend: async (wishes) => {
         this.wanted.push(...wishes.map(({ region }) => region));
-        const { regions, describe } = { ...defaults, ...this.coordinator };
-        return { regions: await regions(), status: await describe() };
+        return { regions: await given.regions(), status: await given.describe() };
       },
-      ...this.coordinator,
     };
+    const given = { ...standing, ...this.coordinator };
     const noted = (call: CoordinatorApi['write']) => (request: WriteRequest) => {
       this.writes.push(request);
       return call(request);
@@ -366,10 +374,11 @@ export class EdgeUnderTest {
     const writeAll = async (requests: readonly WriteRequest[]) => {
       this.batches.push(requests.length);
       this.writes.push(...requests);
-      return defaults.writeAll(requests);
+      return given.writeAll(requests);
     };
-    const [write, accept] = [noted(defaults.write), noted(defaults.accept)];
-    return { ...defaults, write, writeAll, accept };
+    const [write, accept] = [noted(given.write), noted(given.accept)];
+    const methods = { ...given, write, writeAll, accept };
+    return standInFor<CoordinatorApi>('coordinator', methods, this.calls, Object.keys(standing));
   }
 
   #region(id: string): RegionClient {

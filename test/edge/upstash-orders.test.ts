@@ -20,7 +20,7 @@ describe('SCRIPT', () => {
       strong: false,
       commands: [{ args: ['EVAL_RO', shaOfReading, `do return 1 end; ${reading}`, '0'] }],
     });
-    expect(edge.calls).toEqual([['scripts', 'keepScripts', [reading], true]]);
+    expect(edge.calls).toEqual([['coordinator', 'keepScripts', [reading], true]]);
   });
 
   it('LOAD answers what the region says to a text that is no Lua', async () => {
@@ -33,7 +33,7 @@ describe('SCRIPT', () => {
 
   it('LOAD says that the store is full', async () => {
     const edge = edgeWith();
-    edge.scripts.keepScripts = async () => ['full'];
+    edge.coordinator.keepScripts = async () => ['full'];
     const told = await post(edge, '/', ['SCRIPT', 'LOAD', reading]);
     expect(told.json.error).toContain(`keeps ${limits.scriptsKept} scripts`);
   });

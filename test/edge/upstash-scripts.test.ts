@@ -29,7 +29,7 @@ describe('a script that shows that it only reads', () => {
       { strong: true, keys: ['k'], commands: [ro(reading, '1', 'k', 'a')] },
       { strong: true, keys: ['k'] },
     ]);
-    expect(edge.calls).toEqual([['scripts', 'keepScripts', [reading], false]]);
+    expect(edge.calls).toEqual([['coordinator', 'keepScripts', [reading], false]]);
     expect(edge.writes).toEqual([]);
   });
 
@@ -55,7 +55,7 @@ describe('a script that shows that it only reads', () => {
     await evalsha();
     expect(askedOf(edge)).toHaveLength(2);
     edge.now += limits.scriptKnownMs;
-    await edge.scripts.flushScripts?.();
+    await edge.coordinator.flushScripts?.();
     edge.coordinator.write = async () => ({
       kind: 'refused',
       problem: 'invalid-command',
@@ -135,13 +135,13 @@ describe('a script that shows that it only reads', () => {
 
   it('whose telling fails is told of again', async () => {
     const edge = edgeWith();
-    const keep = edge.scripts.keepScripts;
-    edge.scripts.keepScripts = async () => {
+    const keep = edge.coordinator.keepScripts;
+    edge.coordinator.keepScripts = async () => {
       throw new Error('reset');
     };
     await post(edge, '/', ['EVAL', reading, 1, 'k']);
     await edge.settled();
-    if (keep !== undefined) edge.scripts.keepScripts = keep;
+    if (keep !== undefined) edge.coordinator.keepScripts = keep;
     await post(edge, '/', ['EVAL', reading, 1, 'k']);
     await edge.settled();
     expect((await post(edge, '/', ['SCRIPT', 'EXISTS', shaOfReading])).json.result).toEqual([1]);
@@ -226,7 +226,7 @@ describe('a read-only script by its digest', () => {
 
   it('is an error with status 503 where the coordinator cannot be asked for its text', async () => {
     const edge = edgeWith();
-    edge.scripts = {};
+    edge.coordinator = {};
     const told = await get(edge, `/evalsha_ro/${shaOfReading}/0`);
     expect(told.status).toBe(503);
     expect((await post(edge, '/', ['EVAL_RO', reading, 0])).status).toBe(200);

@@ -15,7 +15,8 @@ function edgeOver(contents: Contents, lastWrites: Readonly<Record<string, number
     return { kind: 'inspected', keys, cursor: null, more: false };
   };
   const orders: MemberOrder[] = [];
-  edge.members = {
+  edge.coordinator = {
+    ...edge.coordinator,
     lastWrites: async (keys) => keys.map((key) => lastWrites[key] ?? null),
     inDoubt: async () => ({ transactions: [], blocked: [] }),
     order: async (order) => {
@@ -72,7 +73,7 @@ describe('a call of verify', () => {
       { key: '/w==', keyEncoding: 'base64', kind: 'around', lastWrite: null },
     ]);
     const asked = edge.calls.filter(([, method]) => method === 'lastWrites');
-    expect(asked).toEqual([['members', 'lastWrites', ['differs', 'partly', 'around']]]);
+    expect(asked).toEqual([['coordinator', 'lastWrites', ['differs', 'partly', 'around']]]);
   });
 
   it('goes on where the cursor says, also in another isolate', async () => {
@@ -159,7 +160,7 @@ describe('a call of repair', () => {
 
   it('for a key that waits for an operator needs a source', async () => {
     const { edge, orders } = edgeOver(equal);
-    edge.members.inDoubt = async () => ({
+    edge.coordinator.inDoubt = async () => ({
       transactions: [],
       blocked: [{ key: 'k', detail: 'eu-west-1 and us-east-1 disagree' }],
     });
@@ -171,7 +172,7 @@ describe('a call of repair', () => {
 
   it('that the coordinator refuses is told its words', async () => {
     const { edge } = edgeOver(differing);
-    edge.members.order = async () => ({ kind: 'refused', detail: 'Too few would vote.' });
+    edge.coordinator.order = async () => ({ kind: 'refused', detail: 'Too few would vote.' });
     const told = await repair(edge, { keys: ['k'] });
     expect([told.status, told.json.detail]).toEqual([409, 'Too few would vote.']);
   });
@@ -189,7 +190,7 @@ describe('a call of repair', () => {
       { kind: 'refused', detail: 'too few would vote' },
     ] as const;
     const left = [...answers];
-    edge.members.order = async () => left.shift() ?? answers[1];
+    edge.coordinator.order = async () => left.shift() ?? answers[1];
     const told = await repair(edge, { keys: ['a', 'b', 'c'] });
     expect(told.status).toBe(202);
     expect(told.json.detail).toBe(

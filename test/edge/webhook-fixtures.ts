@@ -26,7 +26,7 @@ export const subscription: Subscription = {
 
 export function edgeWith(known: readonly Subscription[] = [subscription]): EdgeUnderTest {
   const edge = new EdgeUnderTest();
-  edge.hooks = {
+  edge.coordinator = {
     signingKey: async () => signingKey,
     subscribe: async () => ({ kind: 'created' }),
     subscriptions: async () => known,

@@ -54,7 +54,7 @@ describe('a new webhook', () => {
     const [configured, subscribed] = changesIn(edge);
     const url = 'https://example.com/hooks';
     expect(configured).toEqual([id, 'configure', { endpoint: id, url, secret, signingKey }]);
-    expect(subscribed).toMatchObject(['hooks', 'subscribe', { endpoint: id, url }]);
+    expect(subscribed).toMatchObject(['coordinator', 'subscribe', { endpoint: id, url }]);
     expect(JSON.stringify(subscribed)).not.toContain(secret);
   });
 
@@ -69,7 +69,7 @@ describe('a new webhook', () => {
 
   it('that is one too many gets 409, and its courier forgets it', async () => {
     const edge = edgeWith();
-    edge.hooks.subscribe = async () => ({ kind: 'full', detail: 'There are 3 already.' });
+    edge.coordinator.subscribe = async () => ({ kind: 'full', detail: 'There are 3 already.' });
     const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
     expect([told.status, problemOf(told)]).toEqual([409, 'too-many-webhooks']);
     expect(changesIn(edge).map(([, method]) => method)).toEqual([
@@ -81,7 +81,7 @@ describe('a new webhook', () => {
 
   it('that its token has already is answered as it is, and its new courier forgets it', async () => {
     const edge = edgeWith();
-    edge.hooks.subscribe = async () => ({ kind: 'known', subscription });
+    edge.coordinator.subscribe = async () => ({ kind: 'known', subscription });
     const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
     expect([told.status, told.json.id, told.json.secret]).toEqual([200, endpoint, undefined]);
     expect(told.headers.get('location')).toBe(`/v1/webhooks/${endpoint}`);
@@ -108,7 +108,7 @@ describe('a new webhook', () => {
 
   it('whose coordinator is reset in the midst gets 503, and is subscribed once', async () => {
     const edge = edgeWith();
-    edge.hooks.subscribe = () => Promise.reject(new Error('the object was reset'));
+    edge.coordinator.subscribe = () => Promise.reject(new Error('the object was reset'));
     const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
     expect([told.status, problemOf(told)]).toEqual([503, 'coordinator-unavailable']);
     expect(changesIn(edge).filter(([, method]) => method === 'subscribe')).toHaveLength(1);
@@ -214,7 +214,7 @@ describe('the webhooks', () => {
       // Whatever a client writes there must not become the name of an object; a DELETE ends what a crash has left.
       const touched = changesIn(edge).map(([object, call]) => `${object} ${call}`);
       const isDeletion = method === 'DELETE' && id === stranger;
-      expect(touched).toEqual(isDeletion ? ['hooks unsubscribe', `${stranger} remove`] : []);
+      expect(touched).toEqual(isDeletion ? ['coordinator unsubscribe', `${stranger} remove`] : []);
     }
   });
 
@@ -224,7 +224,7 @@ describe('the webhooks', () => {
     const told = await edge.ask('PATCH', path, { body: { values: true } });
     expect([told.status, told.json.values]).toEqual([200, true]);
     const patch = { url: subscription.url, values: true };
-    expect(changesIn(edge)).toEqual([['hooks', 'changeSubscription', endpoint, patch]]);
+    expect(changesIn(edge)).toEqual([['coordinator', 'changeSubscription', endpoint, patch]]);
   });
 
   it('that move are counted first, and keep their secret', async () => {
@@ -232,7 +232,7 @@ describe('the webhooks', () => {
     const url = 'https://example.org/';
     await edge.ask('PATCH', `/v1/webhooks/${endpoint}`, { body: { url } });
     expect(changesIn(edge)).toEqual([
-      ['hooks', 'changeSubscription', endpoint, { url }],
+      ['coordinator', 'changeSubscription', endpoint, { url }],
       [endpoint, 'configure', { endpoint, url, secret: null, signingKey }],
     ]);
   });
@@ -254,7 +254,7 @@ describe('the webhooks', () => {
     const told = await edge.ask('DELETE', `/v1/webhooks/${endpoint}`);
     expect([told.status, told.text]).toEqual([204, '']);
     expect(changesIn(edge)).toEqual([
-      ['hooks', 'unsubscribe', endpoint],
+      ['coordinator', 'unsubscribe', endpoint],
       [endpoint, 'remove'],
     ]);
   });
@@ -346,7 +346,7 @@ describe('an endpoint', () => {
     expect((await edge.ask('POST', `/v1/webhooks/${endpoint}/enable`)).status).toBe(204);
     expect(changesIn(edge)).toEqual([
       [endpoint, 'enable'],
-      ['hooks', 'changeSubscription', endpoint, { disabled: null }],
+      ['coordinator', 'changeSubscription', endpoint, { disabled: null }],
     ]);
   });
 
@@ -431,15 +431,15 @@ describe('the public keys', () => {
     expect(told.json).toEqual({ keys: [key] });
     expect(told.text).not.toContain('private-half');
     await edge.ask('GET', '/v1/webhooks/keys', { token: null });
-    expect(edge.calls).toEqual([['hooks', 'signingKey']]);
+    expect(edge.calls).toEqual([['coordinator', 'signingKey']]);
   });
 
   it('get 503 while the coordinator does not answer, and 200 after that', async () => {
     const edge = edgeWith();
-    edge.hooks.signingKey = () => Promise.reject(new Error('the object was reset'));
+    edge.coordinator.signingKey = () => Promise.reject(new Error('the object was reset'));
     const failed = await edge.ask('GET', '/v1/webhooks/keys', { token: null });
     expect([failed.status, problemOf(failed)]).toEqual([503, 'coordinator-unavailable']);
-    edge.hooks.signingKey = async () => signingKey;
+    edge.coordinator.signingKey = async () => signingKey;
     expect((await edge.ask('GET', '/v1/webhooks/keys', { token: null })).status).toBe(200);
   });
 });

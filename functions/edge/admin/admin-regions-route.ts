@@ -18,7 +18,7 @@ import { limits } from '../../../shared/limits.ts';
 import { allRegions } from '../cache/region-directory.ts';
 import type { Guard } from '../http/authenticate.ts';
 import { readBody, readBodyIfAny } from '../http/body.ts';
-import { askMembers } from '../http/coordinator-calls.ts';
+import { callCoordinator } from '../http/coordinator-calls.ts';
 import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
 import { repeatable, repeatableHeaders } from '../http/repeatable.ts';
@@ -207,9 +207,7 @@ export async function sendOrder(
   order: MemberOrder,
   address: RegionConfiguration | null = null,
 ): Promise<Response> {
-  const answer = await askMembers(dependencies, onlyShard, 'write', (members) =>
-    members.order(order, address),
-  );
+  const answer = await callCoordinator(dependencies, onlyShard, 'order', order, address);
   if (!answer.ok) return answerProblem(context, answer.problem);
   const { kind, detail } = answer.value;
   switch (kind) {

@@ -22,7 +22,7 @@ import { limits } from '../../../shared/limits.ts';
 import { allRegions } from '../cache/region-directory.ts';
 import type { Guard } from '../http/authenticate.ts';
 import { checkShape, readBody } from '../http/body.ts';
-import { askCoordinator, askMembers } from '../http/coordinator-calls.ts';
+import { callCoordinator } from '../http/coordinator-calls.ts';
 import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
 import { repeatable, repeatableHeaders } from '../http/repeatable.ts';
@@ -108,9 +108,7 @@ async function presentHistory(
   const query = checkShape(context.req.query(), historyQuerySchema);
   if (!query.ok) return answerProblem(context, query.problem);
   const { before = null, limit } = query.value;
-  const history = await askMembers(dependencies, onlyShard, 'read', (members) =>
-    members.history(before, limit),
-  );
+  const history = await callCoordinator(dependencies, onlyShard, 'history', before, limit);
   if (!history.ok) return answerProblem(context, history.problem);
   const last = history.value.at(-1)?.sequence ?? null;
   return answerJson(context, {
@@ -142,7 +140,7 @@ async function presentInDoubt(
   dependencies: EdgeDependencies,
 ): Promise<Response> {
   const [doubt, regions] = await Promise.all([
-    askMembers(dependencies, onlyShard, 'read', (members) => members.inDoubt()),
+    callCoordinator(dependencies, onlyShard, 'inDoubt'),
     allRegions(dependencies),
   ]);
   if (!doubt.ok) return answerProblem(context, doubt.problem);
@@ -205,14 +203,10 @@ async function resolutionsOf(
 ): Promise<ReadonlyMap<string, string>> {
   const all = [...new Map(locks.map(({ holder }) => [keyOf(holder), holder])).values()];
   if (all.length === 0) return new Map();
-  const status = await askCoordinator(dependencies, onlyShard, (coordinator) =>
-    coordinator.describe(),
-  );
+  const status = await callCoordinator(dependencies, onlyShard, 'describe');
   if (!status.ok) return new Map();
   const holders = all.filter(([incarnation]) => incarnation <= status.value.incarnation);
-  const resolved = await askCoordinator(dependencies, onlyShard, (coordinator) =>
-    coordinator.resolve(holders),
-  );
+  const resolved = await callCoordinator(dependencies, onlyShard, 'resolve', holders);
   if (!resolved.ok) return new Map();
   return new Map(resolved.value.map(({ transaction, kind }) => [keyOf(transaction), kind]));
 }

@@ -7,7 +7,7 @@ import type { Problem } from '../../../shared/http/problems.ts';
 import type { RegionId } from '../../../shared/ids.ts';
 import { allRegions } from '../cache/region-directory.ts';
 import type { Guard } from '../http/authenticate.ts';
-import { askCoordinator } from '../http/coordinator-calls.ts';
+import { callCoordinator } from '../http/coordinator-calls.ts';
 import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
 import { jsonResponse, problemResponses, secured } from '../http/openapi.ts';
 import { answerJson, type EdgeEnvironment } from '../http/respond.ts';
@@ -51,7 +51,7 @@ export type RegionsKnown = { readonly regions: readonly RegionConfiguration[] } 
 export async function askRegions(dependencies: EdgeDependencies): Promise<RegionsKnown> {
   const [regions, asked] = await Promise.all([
     allRegions(dependencies),
-    askCoordinator(dependencies, onlyShard, (coordinator) => coordinator.describe()),
+    callCoordinator(dependencies, onlyShard, 'describe'),
   ]);
   return asked.ok
     ? { regions, status: asked.value, problem: null }

@@ -21,7 +21,7 @@ import {
 } from '../../region/verification.ts';
 import type { Guard } from '../http/authenticate.ts';
 import { readBody, readBodyIfAny } from '../http/body.ts';
-import { askMembers } from '../http/coordinator-calls.ts';
+import { callCoordinator } from '../http/coordinator-calls.ts';
 import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
 import { repeatable, repeatableHeaders } from '../http/repeatable.ts';
@@ -196,7 +196,7 @@ async function presentDifferences(
   const written =
     texts.length === 0
       ? success([])
-      : await askMembers(dependencies, onlyShard, 'read', (members) => members.lastWrites(texts));
+      : await callCoordinator(dependencies, onlyShard, 'lastWrites', texts);
   if (!written.ok) return written;
   const lastWrites = new Map(texts.map((text, index) => [text, written.value[index] ?? null]));
   return success(
@@ -220,7 +220,7 @@ async function repair(context: EdgeContext, dependencies: EdgeDependencies): Pro
     const detail = `\`source\` must be a voter: ${voters.join(', ')}.`;
     return answerProblem(context, failure('order-refused', detail).problem);
   }
-  const doubt = await askMembers(dependencies, onlyShard, 'read', (members) => members.inDoubt());
+  const doubt = await callCoordinator(dependencies, onlyShard, 'inDoubt');
   if (!doubt.ok) return answerProblem(context, doubt.problem);
   const blocked = new Set(doubt.value.blocked.map(({ key }) => key));
   const world = worldOf(dependencies, regions, voters);
@@ -228,9 +228,7 @@ async function repair(context: EdgeContext, dependencies: EdgeDependencies): Pro
   if (!orders.ok) return answerProblem(context, orders.problem);
   const details: string[] = [];
   for (const order of orders.value) {
-    const answer = await askMembers(dependencies, onlyShard, 'write', (members) =>
-      members.order(order, null),
-    );
+    const answer = await callCoordinator(dependencies, onlyShard, 'order', order, null);
     // Commands that were accepted stay accepted if a later one fails, so the response lists both.
     const isFirst = details.length === 0;
     if (!answer.ok && isFirst) return answerProblem(context, answer.problem);

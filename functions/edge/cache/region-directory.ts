@@ -4,7 +4,7 @@ import type { RegionConfiguration, RegionStatus } from '../../../shared/contract
 import { type Result, success } from '../../../shared/http/problems.ts';
 import type { RegionId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
-import { askCoordinator } from '../http/coordinator-calls.ts';
+import { callCoordinator } from '../http/coordinator-calls.ts';
 import { onlyShard, type ReadDependencies } from '../http/dependencies.ts';
 
 /** Keeps work running after the response. */
@@ -52,9 +52,7 @@ export class RegionDirectory {
   }
 
   async #ask(wishes: readonly LeaseWish[]): Promise<Result<Directory>> {
-    const asked = await askCoordinator(this.#dependencies, onlyShard, (coordinator) =>
-      coordinator.attend(wishes),
-    );
+    const asked = await callCoordinator(this.#dependencies, onlyShard, 'attend', wishes);
     if (asked.ok) this.#known = { directory: asked.value, at: this.#dependencies.now() };
     return asked;
   }
@@ -74,9 +72,7 @@ function freshMsOf({ status }: Directory): number {
 export async function allRegions(
   dependencies: ReadDependencies,
 ): Promise<readonly RegionConfiguration[]> {
-  const asked = await askCoordinator(dependencies, onlyShard, (coordinator) =>
-    coordinator.regions(),
-  );
+  const asked = await callCoordinator(dependencies, onlyShard, 'regions');
   return asked.ok ? asked.value : dependencies.configuration.regions;
 }
 

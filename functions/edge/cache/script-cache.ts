@@ -8,7 +8,7 @@ import {
 import { type Result, success } from '../../../shared/http/problems.ts';
 import { limits } from '../../../shared/limits.ts';
 import { sha1Of } from '../../platform/sha1.ts';
-import { askScripts } from '../http/coordinator-calls.ts';
+import { callCoordinator } from '../http/coordinator-calls.ts';
 import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
 import type { Background } from './region-directory.ts';
 
@@ -110,9 +110,7 @@ export class EdgeScripts {
   }
 
   async #ask(shas: readonly string[]): Promise<Result<null>> {
-    const told = await askScripts(this.#dependencies, onlyShard, (scripts) =>
-      scripts.scriptTexts(shas),
-    );
+    const told = await callCoordinator(this.#dependencies, onlyShard, 'scriptTexts', shas);
     if (!told.ok) return told;
     for (const [index, sha] of shas.entries()) {
       const text = told.value[index] ?? null;
@@ -124,9 +122,7 @@ export class EdgeScripts {
 
   async #send(scripts: readonly UserScript[]): Promise<void> {
     const texts = scripts.map(({ text }) => text);
-    const told = await askScripts(this.#dependencies, onlyShard, (coordinator) =>
-      coordinator.keepScripts(texts, false),
-    );
+    const told = await callCoordinator(this.#dependencies, onlyShard, 'keepScripts', texts, false);
     for (const script of scripts) {
       // A script that was not confirmed is sent again by the next EVAL.
       if (told.ok) this.kept(script);

@@ -7,7 +7,7 @@ import { changesAnswerSchema, changesQuerySchema } from '../../../shared/http/we
 import { limits } from '../../../shared/limits.ts';
 import type { Guard } from '../http/authenticate.ts';
 import { checkShape } from '../http/body.ts';
-import { askHooks } from '../http/coordinator-calls.ts';
+import { callCoordinator } from '../http/coordinator-calls.ts';
 import { type EdgeDependencies, type FollowQuery, onlyShard } from '../http/dependencies.ts';
 import { problemResponses, secured } from '../http/openapi.ts';
 import {
@@ -138,9 +138,10 @@ async function lookUp(
   dependencies: EdgeDependencies,
   { since, ...rest }: Asked,
 ): Promise<Result<Page>> {
-  const answer = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
-    hooks.changes({ ...rest, since: since ?? beyond }),
-  );
+  const answer = await callCoordinator(dependencies, onlyShard, 'changes', {
+    ...rest,
+    since: since ?? beyond,
+  });
   if (!answer.ok) return answer;
   switch (answer.value.kind) {
     case 'page':

@@ -1,91 +1,95 @@
-/** Calls the coordinator and turns its failures into problems. Writes are sent by `writes/send-writes.ts` instead. */
-import type { MembersApi, ScriptsApi } from '../../../shared/contracts/coordinator.ts';
-import type { RequestsApi } from '../../../shared/contracts/requests.ts';
+/** Calls a coordinator and turns its failures into problems. Writes are sent by `writes/send-writes.ts` instead. */
+import type { CoordinatorApi } from '../../../shared/contracts/coordinator.ts';
 import { UnfitVersion } from '../../../shared/contracts/rpc.ts';
-import type { SubscriptionsApi } from '../../../shared/contracts/webhooks-and-feed.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { ShardId } from '../../../shared/ids.ts';
 import type { EdgeDependencies } from './dependencies.ts';
 
-/** A `read` may be sent twice, a `write` may not. */
-type Kind = 'read' | 'write';
+/** Methods that send writes, which have ids and are resent under them, and methods that other objects call. */
+type NotCalledHere = 'write' | 'writeAll' | 'accept' | 'follow' | 'disabled' | 'hostRests';
+
+/** A method that {@link callCoordinator} calls. */
+export type CalledMethod = Exclude<keyof CoordinatorApi, NotCalledHere>;
+
+const checkWebhooks =
+  'The outcome of the change is unknown. Check GET /v1/webhooks, then retry if needed.';
 
 /**
- * Calls the coordinator of `shard`. A call throws if the object was reset, is overloaded or cannot be reached; unless
- * it is overloaded, a second call goes to the new instance. Returns `coordinator-unavailable` if that fails too.
+ * The reaction to a call without an answer. `repeat`: it is made once more, since the method changes nothing, or has the
+ * same effect if it is executed twice. Otherwise the call is not repeated, and the client gets this detail.
  */
-export async function askCoordinator<Answer, Asked>(
-  dependencies: Pick<EdgeDependencies, 'log'> & { coordinatorOf(shard: ShardId): Asked },
-  shard: ShardId,
-  call: (coordinator: Asked) => Promise<Answer>,
-): Promise<Result<Answer>> {
-  return ask(dependencies, shard, 'read', () => call(dependencies.coordinatorOf(shard)), '');
-}
+const ifUnanswered: Readonly<Record<CalledMethod, 'repeat' | { readonly detail: string }>> = {
+  recall: 'repeat',
+  status: 'repeat',
+  resolve: 'repeat',
+  describe: 'repeat',
+  read: 'repeat',
+  attend: 'repeat',
+  regions: 'repeat',
+  order: {
+    detail:
+      'The outcome of the command is unknown. Check GET /v1/admin/regions, then retry if needed.',
+  },
+  history: 'repeat',
+  inDoubt: 'repeat',
+  lastWrites: 'repeat',
+  changes: 'repeat',
+  subscribe: { detail: checkWebhooks },
+  subscriptions: 'repeat',
+  changeSubscription: 'repeat',
+  unsubscribe: { detail: checkWebhooks },
+  recover: { detail: checkWebhooks },
+  signingKey: 'repeat',
+  beginRequest: 'repeat',
+  endRequest: 'repeat',
+  keepScripts: 'repeat',
+  scriptTexts: 'repeat',
+  scriptsKnown: 'repeat',
+  flushScripts: 'repeat',
+};
 
-/** As {@link askCoordinator}, for the change feed and subscriptions. A `write` is sent only once. */
-export async function askHooks<Answer>(
-  dependencies: EdgeDependencies,
-  shard: ShardId,
-  kind: Kind,
-  call: (hooks: SubscriptionsApi) => Promise<Answer>,
-): Promise<Result<Answer>> {
-  const unknown =
-    'The outcome of the change is unknown. Check GET /v1/webhooks, then retry if needed.';
-  return ask(dependencies, shard, kind, () => call(dependencies.hooksOf(shard)), unknown);
-}
+type Answer<Name extends CalledMethod> = Awaited<ReturnType<CoordinatorApi[Name]>>;
 
-/** As {@link askCoordinator}, for the commands of operators. A `write` is sent only once. */
-export async function askMembers<Answer>(
-  dependencies: EdgeDependencies,
-  shard: ShardId,
-  kind: Kind,
-  call: (members: MembersApi) => Promise<Answer>,
-): Promise<Result<Answer>> {
-  const unknown =
-    'The outcome of the command is unknown. Check GET /v1/admin/regions, then retry if needed.';
-  return ask(dependencies, shard, kind, () => call(dependencies.membersOf(shard)), unknown);
-}
+/** Dependencies with coordinators that have the method `Name`. */
+type Dependencies<Name extends CalledMethod> = Pick<EdgeDependencies, 'log'> & {
+  coordinatorOf(shard: ShardId): {
+    readonly [Each in Name]: (...values: Parameters<CoordinatorApi[Each]>) => Promise<Answer<Each>>;
+  };
+};
 
-/** As {@link askCoordinator}, for requests with an Idempotency-Key. Each of these calls is idempotent. */
-export async function askRequests<Answer>(
-  dependencies: EdgeDependencies,
+/**
+ * Calls a method of the coordinator of `shard`. A call that throws found the object reset, overloaded or unreachable. A
+ * method that may be repeated is then called once more, on the fresh instance, unless the object is overloaded.
+ */
+export async function callCoordinator<Name extends CalledMethod>(
+  dependencies: Dependencies<Name>,
   shard: ShardId,
-  call: (requests: RequestsApi) => Promise<Answer>,
-): Promise<Result<Answer>> {
-  return ask(dependencies, shard, 'read', () => call(dependencies.requestsOf(shard)), '');
-}
-
-/** As {@link askCoordinator}, for users' scripts. Each of these calls is idempotent. */
-export async function askScripts<Answer>(
-  dependencies: EdgeDependencies,
-  shard: ShardId,
-  call: (scripts: ScriptsApi) => Promise<Answer>,
-): Promise<Result<Answer>> {
-  return ask(dependencies, shard, 'read', () => call(dependencies.scriptsOf(shard)), '');
-}
-
-const later = { 'Retry-After': '1' };
-
-async function ask<Answer>(
-  dependencies: Pick<EdgeDependencies, 'log'>,
-  shard: ShardId,
-  kind: Kind,
-  call: () => Promise<Answer>,
-  unknown: string,
-): Promise<Result<Answer>> {
-  const sends = kind === 'read' ? 2 : 1;
-  for (let send = 1; send <= sends; send += 1) {
+  method: Name,
+  ...values: Parameters<CoordinatorApi[Name]>
+): Promise<Result<Answer<Name>>> {
+  const rule = ifUnanswered[method];
+  const calls = rule === 'repeat' ? 2 : 1;
+  for (let call = 1; call <= calls; call += 1) {
     try {
-      return success(await call());
+      const coordinator = dependencies.coordinatorOf(shard);
+      return success(await coordinator[method](...values));
     } catch (error) {
-      dependencies.log('coordinator did not answer', { shard, kind, send, error: String(error) });
-      if (error instanceof UnfitVersion)
-        return failure('version-unknown', error.message, {}, later);
+      const details = { shard, method, call, error: String(error) };
+      dependencies.log('coordinator did not answer', details);
+      if (error instanceof UnfitVersion) return versionUnknown(error);
       if (isOverloaded(error)) break;
     }
   }
-  const detail = kind === 'write' ? unknown : 'The request could not be answered. Retry.';
-  return failure('coordinator-unavailable', detail, {}, later);
+  const detail = rule === 'repeat' ? 'The request could not be answered. Retry.' : rule.detail;
+  return failure('coordinator-unavailable', detail, {}, retryLater);
+}
+
+/** The headers of a problem after which a retry may succeed at once. */
+export const retryLater = { 'Retry-After': '1' } as const;
+
+/** The problem of a call between releases that do not understand each other; the deployment that explains it ends soon. */
+export function versionUnknown(error: UnfitVersion): ReturnType<typeof failure> {
+  return failure('version-unknown', error.message, {}, retryLater);
 }
 
 /** True for the platform's error of an overloaded object: another call would add to its load. */

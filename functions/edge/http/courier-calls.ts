@@ -2,12 +2,11 @@
 import { UnfitVersion } from '../../../shared/contracts/rpc.ts';
 import type { CourierApi, EndpointId } from '../../../shared/contracts/webhooks-and-feed.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
+import { retryLater, versionUnknown } from './coordinator-calls.ts';
 import type { EdgeDependencies } from './dependencies.ts';
 
-const later = { 'Retry-After': '1' };
-
 /** Calls the courier of `endpoint`, once. If the call throws, its outcome is unknown: `courier-unavailable`. */
-export async function askCourier<Answer>(
+export async function callCourier<Answer>(
   dependencies: EdgeDependencies,
   endpoint: EndpointId,
   call: (courier: CourierApi) => Promise<Answer>,
@@ -16,8 +15,8 @@ export async function askCourier<Answer>(
     return success(await call(dependencies.courierOf(endpoint)));
   } catch (error) {
     dependencies.log('courier did not answer', { endpoint, error: String(error) });
-    if (error instanceof UnfitVersion) return failure('version-unknown', error.message, {}, later);
+    if (error instanceof UnfitVersion) return versionUnknown(error);
     const detail = 'The outcome is unknown. Check the webhook, then retry.';
-    return failure('courier-unavailable', detail, {}, later);
+    return failure('courier-unavailable', detail, {}, retryLater);
   }
 }

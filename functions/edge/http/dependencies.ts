@@ -1,18 +1,12 @@
 /** The dependencies of the edge as interfaces, so that tests can replace them by fakes. */
 import type { Configuration } from '../../../shared/config/configuration.ts';
-import type {
-  CoordinatorApi,
-  MembersApi,
-  ScriptsApi,
-} from '../../../shared/contracts/coordinator.ts';
+import type { CoordinatorApi } from '../../../shared/contracts/coordinator.ts';
 import type { RegionConfiguration } from '../../../shared/contracts/members.ts';
-import type { RequestsApi } from '../../../shared/contracts/requests.ts';
 import type { RegionClient } from '../../../shared/contracts/round.ts';
 import type {
   ChangesQuery,
   CourierApi,
   EndpointId,
-  SubscriptionsApi,
 } from '../../../shared/contracts/webhooks-and-feed.ts';
 import type { ShardId } from '../../../shared/ids.ts';
 import type { TargetPolicy } from '../../../shared/webhooks/target.ts';
@@ -58,14 +52,6 @@ export interface EdgeDependencies {
   readonly targetPolicy: TargetPolicy;
   /** The methods of the result reject if the object cannot be reached, was reset, or is overloaded. */
   coordinatorOf(shard: ShardId): CoordinatorApi;
-  /** The commands of operators; rejects as `coordinatorOf` does. */
-  membersOf(shard: ShardId): MembersApi;
-  /** The change feed and subscriptions; rejects as `coordinatorOf` does. */
-  hooksOf(shard: ShardId): SubscriptionsApi;
-  /** Requests with an Idempotency-Key; rejects as `coordinatorOf` does. */
-  requestsOf(shard: ShardId): RequestsApi;
-  /** Users' scripts; rejects as `coordinatorOf` does. */
-  scriptsOf(shard: ShardId): ScriptsApi;
   /** Rejects as `coordinatorOf` does. */
   courierOf(endpoint: EndpointId): CourierApi;
   feedOf(shard: ShardId): Feed;

@@ -4,7 +4,7 @@ import { keptKeyOf } from '../../../shared/http/idempotency.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import { writeIdOf } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
-import { askCoordinator } from './coordinator-calls.ts';
+import { callCoordinator } from './coordinator-calls.ts';
 import { type EdgeDependencies, onlyShard } from './dependencies.ts';
 import type { EdgeContext } from './respond.ts';
 
@@ -71,7 +71,7 @@ export async function recall(
     again: false as const,
     idempotency: { key: keptKeyOf(key.token, key.key, place), digest: key.digest },
   }));
-  return askCoordinator(dependencies, onlyShard, (coordinator) => coordinator.recall(requests));
+  return callCoordinator(dependencies, onlyShard, 'recall', requests);
 }
 
 /** The header `Idempotency-Kept-Until`: every one of the answers is kept until then. Empty if none is kept. */

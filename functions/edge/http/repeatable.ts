@@ -6,7 +6,7 @@ import { failure } from '../../../shared/http/problems.ts';
 import { limits } from '../../../shared/limits.ts';
 import { generateSecret } from '../../../shared/webhooks/signature.ts';
 import { readBytes } from './body.ts';
-import { askRequests } from './coordinator-calls.ts';
+import { callCoordinator } from './coordinator-calls.ts';
 import { type EdgeDependencies, onlyShard } from './dependencies.ts';
 import { idempotencyKeyOf } from './idempotency.ts';
 import { answerProblem, type EdgeContext, type EdgeEnvironment } from './respond.ts';
@@ -41,9 +41,7 @@ export function repeatable(dependencies: EdgeDependencies): MiddlewareHandler<Ed
       digest: await digestOf(context, body.value),
       attempt: dependencies.uuid(),
     };
-    const begun = await askRequests(dependencies, onlyShard, (requests) =>
-      requests.beginRequest(request),
-    );
+    const begun = await callCoordinator(dependencies, onlyShard, 'beginRequest', request);
     if (!begun.ok) return answerProblem(context, begun.problem);
     switch (begun.value.kind) {
       case 'begun':
@@ -83,7 +81,7 @@ async function carryOut(
   await next();
   const end = await endOf(context.res);
   // The problem of this call is ignored: a client that got no response retries, and the stored seed makes that safe.
-  await askRequests(dependencies, onlyShard, (requests) => requests.endRequest(request, end));
+  await callCoordinator(dependencies, onlyShard, 'endRequest', request, end);
   if (typeof end === 'object') markKept(context, keptUntil);
 }
 

@@ -10,7 +10,7 @@ import { limits } from '../../../shared/limits.ts';
 import { Circuits } from '../cache/circuit-breakers.ts';
 import { Leases } from '../cache/lease-hints.ts';
 import { type Background, RegionDirectory, statusOf } from '../cache/region-directory.ts';
-import { askCoordinator } from '../http/coordinator-calls.ts';
+import { callCoordinator } from '../http/coordinator-calls.ts';
 import {
   type EdgeDependencies,
   type Location,
@@ -167,9 +167,7 @@ export class RegionReader {
     const { keys, commands } = query;
     // The coordinator may read in another region, in which a key that is always locked here may be free.
     const request = { keys, commands, region: query.region, unanswered: sent };
-    const answer = await askCoordinator(this.#dependencies, onlyShard, (coordinator) =>
-      coordinator.read(request),
-    );
+    const answer = await callCoordinator(this.#dependencies, onlyShard, 'read', request);
     if (answer.ok && answer.value.kind === 'read') {
       const { region } = answer.value;
       const replies = parseSnapshotReplies(answer.value.replies, commands.length);

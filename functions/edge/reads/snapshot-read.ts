@@ -16,7 +16,7 @@ import type { Consistency } from '../../../shared/http/schemas.ts';
 import { compareOrder, type RegionId, type TransactionOrder } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import { type RegionDirectory, statusOf } from '../cache/region-directory.ts';
-import { askCoordinator } from '../http/coordinator-calls.ts';
+import { callCoordinator } from '../http/coordinator-calls.ts';
 import { onlyShard, type ReadDependencies } from '../http/dependencies.ts';
 
 /** The keys and commands of a snapshot, and its consistency. */
@@ -130,9 +130,7 @@ export class RegionSnapshotRead {
 
   async #resolve(holders: readonly TransactionOrder[]): Promise<Result<readonly Resolution[]>> {
     if (holders.length === 0) return success([]);
-    const resolved = await askCoordinator(this.#dependencies, onlyShard, (coordinator) =>
-      coordinator.resolve(holders),
-    );
+    const resolved = await callCoordinator(this.#dependencies, onlyShard, 'resolve', holders);
     // A lock without a resolution would let a committed value pass for an undecided one.
     if (resolved.ok) assert(resolved.value.length === holders.length, 'each holder is resolved');
     return resolved;

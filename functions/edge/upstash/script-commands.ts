@@ -5,7 +5,7 @@ import type { UserScript } from '../../../shared/commands/user-scripts.ts';
 import { limits } from '../../../shared/limits.ts';
 import type { UpstashElement } from '../../../shared/upstash/replies.ts';
 import type { ScriptOrder } from '../../../shared/upstash/script-commands.ts';
-import { askScripts } from '../http/coordinator-calls.ts';
+import { callCoordinator } from '../http/coordinator-calls.ts';
 import { onlyShard } from '../http/dependencies.ts';
 import { failed, type UpstashRun } from './request.ts';
 
@@ -75,9 +75,7 @@ async function keepAll(
   scripts: readonly UserScript[],
 ): Promise<readonly UpstashElement[]> {
   const texts = scripts.map(({ text }) => text);
-  const kept = await askScripts(run.dependencies, onlyShard, (coordinator) =>
-    coordinator.keepScripts(texts, true),
-  );
+  const kept = await callCoordinator(run.dependencies, onlyShard, 'keepScripts', texts, true);
   return scripts.map((script, index) => {
     if (!kept.ok) return failed(kept.problem);
     if (kept.value[index] !== 'kept') return { error: storeIsFull, status: 400 };
@@ -92,9 +90,7 @@ async function existAll(
 ): Promise<readonly UpstashElement[]> {
   const shas = [...new Set(orders.flatMap((order) => order.shas.filter((sha) => sha !== null)))];
   await scripts.settle(shas);
-  const known = await askScripts(dependencies, onlyShard, (coordinator) =>
-    coordinator.scriptsKnown(shas),
-  );
+  const known = await callCoordinator(dependencies, onlyShard, 'scriptsKnown', shas);
   return orders.map((order) => {
     if (!known.ok) return failed(known.problem);
     const isKnown = (sha: string | null) => sha !== null && known.value[shas.indexOf(sha)] === true;
@@ -106,9 +102,7 @@ async function flush(
   { dependencies, scripts }: UpstashRun,
   count: number,
 ): Promise<readonly UpstashElement[]> {
-  const flushed = await askScripts(dependencies, onlyShard, (coordinator) =>
-    coordinator.flushScripts(),
-  );
+  const flushed = await callCoordinator(dependencies, onlyShard, 'flushScripts');
   scripts.forgetAll();
   const element: UpstashElement = flushed.ok
     ? { reply: { status: 'OK' }, isNullArray: false }

@@ -26,8 +26,8 @@ import { sampleEvent } from '../../../shared/webhooks/event-samples.ts';
 import { publicKeyText } from '../../../shared/webhooks/signature.ts';
 import type { Guard } from '../http/authenticate.ts';
 import { checkShape, readBody, readBodyIfAny } from '../http/body.ts';
-import { askHooks } from '../http/coordinator-calls.ts';
-import { askCourier } from '../http/courier-calls.ts';
+import { callCoordinator } from '../http/coordinator-calls.ts';
+import { callCourier } from '../http/courier-calls.ts';
 import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
 import { repeatable, repeatableHeaders, secretOf, uuidOf } from '../http/repeatable.ts';
@@ -186,7 +186,7 @@ function mountWebhookKeys(app: OpenAPIHono<EdgeEnvironment>, dependencies: EdgeD
   let keys: readonly unknown[] | null = null;
   app.get(keysRoute.getRoutingPath(), async (context) => {
     if (keys === null) {
-      const key = await askHooks(dependencies, onlyShard, 'read', (hooks) => hooks.signingKey());
+      const key = await callCoordinator(dependencies, onlyShard, 'signingKey');
       if (!key.ok) return answerProblem(context, key.problem);
       keys = [presentKey(key.value)];
     }
@@ -199,12 +199,12 @@ async function sendTest(context: EdgeContext, dependencies: EdgeDependencies): P
   if (!body.ok) return answerProblem(context, body.problem);
   const found = await findOwnWebhook(context, dependencies);
   if (!found.ok) return answerProblem(context, found.problem);
-  const key = await askHooks(dependencies, onlyShard, 'read', (hooks) => hooks.signingKey());
+  const key = await callCoordinator(dependencies, onlyShard, 'signingKey');
   if (!key.ok) return answerProblem(context, key.problem);
   const id = await uuidOf(context, dependencies, 'event');
   const event = testEvent(found.value, body.value.type, id, dependencies);
   const handover = { target: null, signingKey: key.value, events: [event] };
-  const sent = await askCourier(dependencies, event.endpoint, (courier) =>
+  const sent = await callCourier(dependencies, event.endpoint, (courier) =>
     courier.deliver(event.endpoint, handover),
   );
   if (!sent.ok) return answerProblem(context, sent.problem);
@@ -232,7 +232,7 @@ async function rotate(context: EdgeContext, dependencies: EdgeDependencies): Pro
   const found = await findOwnWebhook(context, dependencies);
   if (!found.ok) return answerProblem(context, found.problem);
   const { secret = await secretOf(context, 'secret'), overlapMs } = body.value;
-  const rotated = await askCourier(dependencies, found.value.endpoint, (courier) =>
+  const rotated = await callCourier(dependencies, found.value.endpoint, (courier) =>
     courier.rotate(secret, overlapMs),
   );
   if (!rotated.ok) return answerProblem(context, rotated.problem);
@@ -245,11 +245,15 @@ async function rotate(context: EdgeContext, dependencies: EdgeDependencies): Pro
 async function enable(context: EdgeContext, dependencies: EdgeDependencies): Promise<Response> {
   const endpoint = await findOwnEndpoint(context, dependencies);
   if (!endpoint.ok) return answerProblem(context, endpoint.problem);
-  const enabled = await askCourier(dependencies, endpoint.value, (courier) => courier.enable());
+  const enabled = await callCourier(dependencies, endpoint.value, (courier) => courier.enable());
   if (!enabled.ok) return answerProblem(context, enabled.problem);
   if (!isCallback(endpoint.value)) {
-    const marked = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
-      hooks.changeSubscription(endpoint.value, { disabled: null }),
+    const marked = await callCoordinator(
+      dependencies,
+      onlyShard,
+      'changeSubscription',
+      endpoint.value,
+      { disabled: null },
     );
     if (!marked.ok) return answerProblem(context, marked.problem);
   }
@@ -263,7 +267,7 @@ async function list(context: EdgeContext, dependencies: EdgeDependencies): Promi
   if (!found.ok) return answerProblem(context, found.problem);
   const { endpoint, whole } = found.value;
   const { state = null, before = null, limit } = query.value;
-  const page = await askCourier(dependencies, endpoint, (courier) =>
+  const page = await callCourier(dependencies, endpoint, (courier) =>
     courier.deliveries({ state, before, limit }),
   );
   if (!page.ok) return answerProblem(context, page.problem);
@@ -276,7 +280,7 @@ async function show(context: EdgeContext, dependencies: EdgeDependencies): Promi
   if (!found.ok) return answerProblem(context, found.problem);
   const { endpoint, whole } = found.value;
   const event = context.req.param('event') ?? '';
-  const detail = await askCourier(dependencies, endpoint, (courier) => courier.delivery(event));
+  const detail = await callCourier(dependencies, endpoint, (courier) => courier.delivery(event));
   if (!detail.ok) return answerProblem(context, detail.problem);
   if (detail.value !== null) return answerJson(context, presentDetail(detail.value, whole));
   return answerProblem(context, unknownDelivery().problem);
@@ -297,14 +301,14 @@ async function replay(context: EdgeContext, dependencies: EdgeDependencies): Pro
     'event' in asked
       ? asked
       : { since: new Date(asked.since).getTime(), delivered: asked.delivered };
-  const replayed = await askCourier(dependencies, endpoint.value, (courier) =>
+  const replayed = await callCourier(dependencies, endpoint.value, (courier) =>
     courier.replay(what),
   );
   if (!replayed.ok) return answerProblem(context, replayed.problem);
   if ('event' in what && replayed.value === 0) {
     // Zero replays: the event is queued already, or the log does not have it, which is an error.
     const { event } = what;
-    const known = await askCourier(dependencies, endpoint.value, (courier) =>
+    const known = await callCourier(dependencies, endpoint.value, (courier) =>
       courier.delivery(event),
     );
     if (!known.ok) return answerProblem(context, known.problem);
@@ -313,8 +317,12 @@ async function replay(context: EdgeContext, dependencies: EdgeDependencies): Pro
   if (!('since' in what) || isCallback(endpoint.value)) {
     return answerJson(context, { replayed: replayed.value, recovered: 0 });
   }
-  const recovered = await askHooks(dependencies, onlyShard, 'write', (hooks) =>
-    hooks.recover(endpoint.value, what.since),
+  const recovered = await callCoordinator(
+    dependencies,
+    onlyShard,
+    'recover',
+    endpoint.value,
+    what.since,
   );
   if (!recovered.ok) return answerProblem(context, recovered.problem);
   return answerJson(context, { replayed: replayed.value, recovered: recovered.value ?? 0 });

@@ -13,8 +13,8 @@ import {
 } from '../../../shared/http/webhook-schemas.ts';
 import type { Guard } from '../http/authenticate.ts';
 import { readBody } from '../http/body.ts';
-import { askHooks } from '../http/coordinator-calls.ts';
-import { askCourier } from '../http/courier-calls.ts';
+import { callCoordinator } from '../http/coordinator-calls.ts';
+import { callCourier } from '../http/courier-calls.ts';
 import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
 import { jsonBody, jsonResponse, problemResponses, secured } from '../http/openapi.ts';
 import { repeatable, repeatableHeaders, secretOf, uuidOf } from '../http/repeatable.ts';
@@ -125,9 +125,7 @@ export async function findWebhook(
 ): Promise<Result<Subscription>> {
   const id = context.req.param('id') ?? '';
   if (!isEndpointId(id)) return unknownWebhook();
-  const subscriptions = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
-    hooks.subscriptions(),
-  );
+  const subscriptions = await callCoordinator(dependencies, onlyShard, 'subscriptions');
   if (!subscriptions.ok) return subscriptions;
   const found = subscriptions.value.find(({ endpoint }) => endpoint === id);
   return found === undefined ? unknownWebhook() : success(found);
@@ -183,19 +181,17 @@ async function subscribe(
   secret: string,
 ): Promise<Result<Subscription | null>> {
   const { endpoint, url } = subscription;
-  const signingKey = await askHooks(dependencies, onlyShard, 'read', (hooks) => hooks.signingKey());
+  const signingKey = await callCoordinator(dependencies, onlyShard, 'signingKey');
   if (!signingKey.ok) return signingKey;
   const target = { endpoint, url, secret, signingKey: signingKey.value };
-  const configured = await askCourier(dependencies, endpoint, (courier) =>
+  const configured = await callCourier(dependencies, endpoint, (courier) =>
     courier.configure(target),
   );
   if (!configured.ok) return configured;
-  const result = await askHooks(dependencies, onlyShard, 'write', (hooks) =>
-    hooks.subscribe(subscription),
-  );
+  const result = await callCoordinator(dependencies, onlyShard, 'subscribe', subscription);
   if (!result.ok) return result;
   if (result.value.kind === 'created') return success(null);
-  await askCourier(dependencies, endpoint, (courier) => courier.remove());
+  await callCourier(dependencies, endpoint, (courier) => courier.remove());
   return result.value.kind === 'known'
     ? success(result.value.subscription)
     : tooManyWebhooks(result.value.detail);
@@ -210,9 +206,7 @@ async function listWebhooks(
   context: EdgeContext,
   dependencies: EdgeDependencies,
 ): Promise<Response> {
-  const subscriptions = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
-    hooks.subscriptions(),
-  );
+  const subscriptions = await callCoordinator(dependencies, onlyShard, 'subscriptions');
   if (!subscriptions.ok) return answerProblem(context, subscriptions.problem);
   const caller = context.get('caller');
   const webhooks = subscriptions.value.map((one) => presentWebhook(one, caller));
@@ -248,8 +242,12 @@ async function change(
   if (!url.ok) return url;
   const patch = { ...defined(rest), url: url.value };
   // The change is idempotent, so a call that failed may be repeated.
-  const changed = await askHooks(dependencies, onlyShard, 'read', (hooks) =>
-    hooks.changeSubscription(endpoint, patch),
+  const changed = await callCoordinator(
+    dependencies,
+    onlyShard,
+    'changeSubscription',
+    endpoint,
+    patch,
   );
   if (!changed.ok) return changed;
   if (changed.value.kind === 'unknown') return unknownWebhook();
@@ -267,10 +265,10 @@ async function moveCourier(
   endpoint: string,
   url: string,
 ): Promise<Result<void>> {
-  const signingKey = await askHooks(dependencies, onlyShard, 'read', (hooks) => hooks.signingKey());
+  const signingKey = await callCoordinator(dependencies, onlyShard, 'signingKey');
   if (!signingKey.ok) return signingKey;
   const target = { endpoint, url, secret: null, signingKey: signingKey.value };
-  return askCourier(dependencies, endpoint, (courier) => courier.configure(target));
+  return callCourier(dependencies, endpoint, (courier) => courier.configure(target));
 }
 
 /**
@@ -289,11 +287,9 @@ async function deleteWebhook(
   if (!found.ok && found.problem.name !== 'webhook-unknown') {
     return answerProblem(context, found.problem);
   }
-  const removed = await askHooks(dependencies, onlyShard, 'write', (hooks) =>
-    hooks.unsubscribe(id),
-  );
+  const removed = await callCoordinator(dependencies, onlyShard, 'unsubscribe', id);
   if (!removed.ok) return answerProblem(context, removed.problem);
-  const forgotten = await askCourier(dependencies, id, (courier) => courier.remove());
+  const forgotten = await callCourier(dependencies, id, (courier) => courier.remove());
   if (!forgotten.ok) return answerProblem(context, forgotten.problem);
   if (!removed.value) return answerProblem(context, unknownWebhook().problem);
   return context.body(null, 204);

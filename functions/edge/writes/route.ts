@@ -16,7 +16,7 @@ import { shardOfWriteId, writeIdOf } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import { type Guard, scriptsFault } from '../http/authenticate.ts';
 import { checkShape, readJson } from '../http/body.ts';
-import { askCoordinator } from '../http/coordinator-calls.ts';
+import { callCoordinator } from '../http/coordinator-calls.ts';
 import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
 import {
   type ClientKey,
@@ -110,9 +110,7 @@ export function mountWrites(
       const detail = 'This is not a write id. Use the id that POST /v1/writes returned.';
       return answerProblem(context, failure('write-unknown', detail).problem);
     }
-    const status = await askCoordinator(dependencies, onlyShard, (coordinator) =>
-      coordinator.status(id),
-    );
+    const status = await callCoordinator(dependencies, onlyShard, 'status', id);
     const told = status.ok ? presentStatus(id, status.value) : status;
     return told.ok ? answerJson(context, told.value) : answerProblem(context, told.problem);
   });

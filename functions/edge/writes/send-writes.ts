@@ -3,11 +3,14 @@ import type { CoordinatorApi, WriteRequest } from '../../../shared/contracts/coo
 import { UnfitVersion } from '../../../shared/contracts/rpc.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import { limits } from '../../../shared/limits.ts';
-import { isOverloaded } from '../http/coordinator-calls.ts';
+import { isOverloaded, retryLater, versionUnknown } from '../http/coordinator-calls.ts';
 import { type EdgeDependencies, onlyShard } from '../http/dependencies.ts';
 
 const unknown =
   'The outcome of the write is unknown. Retry with the same Idempotency-Key, which executes it at most once; without one, read the keys first.';
+
+/** A coordinator as far as writes go to it. */
+export type WritingCoordinator = Pick<CoordinatorApi, 'write' | 'writeAll' | 'accept'>;
 
 /**
  * Calls the coordinator with writes. If the call throws, the object was reset (as by each deployment) or unreachable,
@@ -18,7 +21,7 @@ const unknown =
 export async function sendWrites<Answer>(
   dependencies: EdgeDependencies,
   requests: readonly WriteRequest[],
-  call: (coordinator: CoordinatorApi, requests: readonly WriteRequest[]) => Promise<Answer>,
+  call: (coordinator: WritingCoordinator, requests: readonly WriteRequest[]) => Promise<Answer>,
 ): Promise<Result<Answer>> {
   const startedAt = dependencies.now();
   let sent = requests;
@@ -26,11 +29,14 @@ export async function sendWrites<Answer>(
     try {
       return success(await call(dependencies.coordinatorOf(onlyShard), sent));
     } catch (error) {
-      const details = { shard: onlyShard, kind: 'write', send: resends + 1, error: String(error) };
+      const details = {
+        shard: onlyShard,
+        method: 'write',
+        call: resends + 1,
+        error: String(error),
+      };
       dependencies.log('coordinator did not answer', details);
-      if (error instanceof UnfitVersion) {
-        return failure('version-unknown', error.message, {}, { 'Retry-After': '1' });
-      }
+      if (error instanceof UnfitVersion) return versionUnknown(error);
       if (isOverloaded(error) || resends === limits.resendsPerWrite) break;
     }
     // Randomized: the writes of all clients fail at the same moment, and should not all return at once.
@@ -39,7 +45,7 @@ export async function sendWrites<Answer>(
     const passedMs = dependencies.now() - startedAt;
     sent = requests.map((request) => againAfter(request, passedMs));
   }
-  return failure('coordinator-unavailable', unknown, {}, { 'Retry-After': '1' });
+  return failure('coordinator-unavailable', unknown, {}, retryLater);
 }
 
 /** A write whose time is over is not executed, but its recorded outcome is still returned. */
