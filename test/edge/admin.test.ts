@@ -24,7 +24,7 @@ function ask(edge: EdgeUnderTest, method: string, path: string, more: Question =
   return edge.ask(method, `/v1/admin/${path}`, { token: tokens.admin, ...more });
 }
 
-/** An edge whose coordinator takes or refuses every order, and the orders. */
+/** An edge whose coordinator accepts or refuses every order, and the orders that it got. */
 function edgeOrdering(answer: OrderAnswer = { kind: 'taken', detail: 'So be it.' }) {
   const edge = new EdgeUnderTest();
   const orders: MemberOrder[] = [];
@@ -35,7 +35,7 @@ function edgeOrdering(answer: OrderAnswer = { kind: 'taken', detail: 'So be it.'
   return { edge, orders };
 }
 
-describe('what is for operators', () => {
+describe('an admin request', () => {
   it.each([
     ['GET', 'regions'],
     ['POST', 'regions'],
@@ -50,7 +50,7 @@ describe('what is for operators', () => {
     ['POST', 'verify'],
     ['POST', 'repair'],
     ['GET', 'doctor'],
-  ])('%s %s needs the scope admin, and asks nobody before', async (method, path) => {
+  ])('%s %s needs the scope admin, and calls no object without it', async (method, path) => {
     const edge = new EdgeUnderTest();
     for (const [token, status] of [
       [tokens.write, 403],
@@ -65,8 +65,8 @@ describe('what is for operators', () => {
   });
 });
 
-describe('the regions as operators see them', () => {
-  it('have all that their coordinator knows, and no token', async () => {
+describe('the list of regions for operators', () => {
+  it('contains the whole status of the coordinator, and no token', async () => {
     const describe = async () =>
       statusWith({
         'eu-west-1': {
@@ -111,7 +111,7 @@ describe('the regions as operators see them', () => {
     expect(told.text).not.toContain('/secret');
   });
 
-  it('are told as long as they vote, although they have been removed', async () => {
+  it('contains removed regions until they stop voting', async () => {
     const edge = new EdgeUnderTest();
     const { regions } = configuration;
     edge.coordinator.regions = async () => regions.filter(({ id }) => id !== 'eu-west-1');
@@ -122,7 +122,7 @@ describe('the regions as operators see them', () => {
     expect(told.json.regions).toHaveLength(regions.length);
   });
 
-  it('are told without a coordinator too', async () => {
+  it('is returned even if the coordinator does not answer', async () => {
     const describe = () => Promise.reject(new Error('the object was reset'));
     const told = await ask(new EdgeUnderTest({ describe }), 'GET', 'regions');
     expect(told.json).toMatchObject({ regions: [{ circuit: 'unknown' }, {}, {}] });
@@ -143,29 +143,32 @@ describe('an order', () => {
     ['POST', 'regions/eu-west-1/return', { whole: true }, { kind: 'return', whole: true }],
     ['POST', 'regions/eu-west-1/force-recover', { confirm: 'eu-west-1' }, { kind: 'believe' }],
     ['POST', 'regions/eu-west-1/believe', { confirm: 'eu-west-1' }, { kind: 'believe' }],
-  ])('%s %s is handed to the coordinator, and answered 202 with its words', async (...order) => {
-    const [method, path, body, expected] = order;
-    const { edge, orders } = edgeOrdering();
-    const told = await ask(edge, method, path, { body });
-    expect([told.status, told.json]).toEqual([202, { detail: 'So be it.' }]);
-    expect(orders).toMatchObject([{ region: 'eu-west-1', ...expected }]);
-  });
+  ])(
+    '%s %s goes to the coordinator, and returns 202 with the coordinator’s detail',
+    async (...order) => {
+      const [method, path, body, expected] = order;
+      const { edge, orders } = edgeOrdering();
+      const told = await ask(edge, method, path, { body });
+      expect([told.status, told.json]).toEqual([202, { detail: 'So be it.' }]);
+      expect(orders).toMatchObject([{ region: 'eu-west-1', ...expected }]);
+    },
+  );
 
-  it('that the coordinator refuses gets 409 with its words', async () => {
+  it('returns 409 with the coordinator’s detail if the coordinator refuses it', async () => {
     const { edge } = edgeOrdering({ kind: 'refused', detail: 'It is the last voter.' });
     const told = await ask(edge, 'POST', 'regions/eu-west-1/out');
     expect([told.status, problemOf(told)]).toEqual([409, 'order-refused']);
     expect(told.json.detail).toBe('It is the last voter.');
   });
 
-  it('about a region that does not exist gets 404 with those that do', async () => {
+  it('returns 404 with the known regions if its region does not exist', async () => {
     const { edge } = edgeOrdering({ kind: 'unknown-region', detail: 'The regions are a, b.' });
     const told = await ask(edge, 'POST', 'regions/mars/out');
     expect([told.status, problemOf(told)]).toEqual([404, 'region-unknown']);
     expect(told.json.detail).toBe('The regions are a, b.');
   });
 
-  it('without an answer says that its outcome is unknown, and is sent once', async () => {
+  it('returns an unknown outcome if the coordinator does not answer, and is sent only once', async () => {
     const edge = new EdgeUnderTest();
     edge.coordinator.order = () => Promise.reject(new Error('the object was reset'));
     const told = await ask(edge, 'DELETE', 'regions/eu-west-1');
@@ -181,7 +184,7 @@ describe('an order', () => {
     ['out', { reason: 7 }],
     ['return', { whole: 'yes' }],
     ['return', { everything: true }],
-  ])('%s with the body %j reaches nobody', async (order, body) => {
+  ])('%s with the body %j is refused before the coordinator', async (order, body) => {
     const { edge, orders } = edgeOrdering();
     const told = await ask(edge, 'POST', `regions/eu-west-1/${order}`, { body });
     expect([400, 415]).toContain(told.status);
@@ -196,7 +199,7 @@ describe('an order', () => {
   });
 
   it.each(['3.17', '0.3.17.1', 'x', '', '1.3.17'])(
-    'to settle %j is refused',
+    'to settle the transaction %j is refused',
     async (transaction) => {
       const { edge, orders } = edgeOrdering();
       const told = await ask(edge, 'POST', 'in-doubt/settle', { body: { transaction } });
@@ -205,8 +208,8 @@ describe('an order', () => {
   );
 });
 
-describe('a region that is added', () => {
-  it('is handed over with its token, which no answer shows', async () => {
+describe('a new region', () => {
+  it('goes to the coordinator with its token, which no response contains', async () => {
     const { edge } = edgeOrdering();
     const told = await ask(edge, 'POST', 'regions', { body: added });
     expect(told.status).toBe(202);
@@ -220,17 +223,20 @@ describe('a region that is added', () => {
     ['an address that is not https', { url: 'http://sae1.example.com' }, 400],
     ['an address with a password', { url: 'https://a:b@sae1.example.com' }, 400],
     ['no token', { token: '' }, 400],
-    ['a place outside the world', { location: [91, 0] }, 400],
-    ['a field too many', { role: 'leader' }, 400],
-    ['an id that is taken', { id: 'eu-west-1' }, 409],
-    ['the address of another', { url: 'https://EUW1.example.com/' }, 409],
-  ])('with %s is refused, and its token is not shown', async (_fault, changes, status) => {
-    const { edge, orders } = edgeOrdering();
-    const body = { ...added, ...changes };
-    const told: EdgeResponse = await ask(edge, 'POST', 'regions', { body });
-    expect([told.status, orders]).toEqual([status, []]);
-    expect(told.text).not.toContain(secret);
-  });
+    ['coordinates outside the globe', { location: [91, 0] }, 400],
+    ['an unknown member', { role: 'leader' }, 400],
+    ['an id that is in use', { id: 'eu-west-1' }, 409],
+    ['the URL of another region', { url: 'https://EUW1.example.com/' }, 409],
+  ])(
+    'with %s is refused, and its token is not in the response',
+    async (_fault, changes, status) => {
+      const { edge, orders } = edgeOrdering();
+      const body = { ...added, ...changes };
+      const told: EdgeResponse = await ask(edge, 'POST', 'regions', { body });
+      expect([told.status, orders]).toEqual([status, []]);
+      expect(told.text).not.toContain(secret);
+    },
+  );
 });
 
 describe('the history of members', () => {
@@ -244,7 +250,7 @@ describe('the history of members', () => {
     detail: 'no answer for 3 s',
   });
 
-  it('comes in pages, the newest first', async () => {
+  it('returns pages, the newest first', async () => {
     const edge = new EdgeUnderTest();
     const asked: unknown[] = [];
     edge.coordinator.history = async (before, limit) => {
@@ -263,7 +269,7 @@ describe('the history of members', () => {
   });
 
   it.each(['limit=0', 'limit=101', 'before=-1', 'before=x', 'after=1'])(
-    'is not given for %s',
+    'refuses the query %s',
     async (query) => {
       const told = await ask(new EdgeUnderTest(), 'GET', `members?${query}`);
       expect(told.status).toBe(400);
@@ -271,7 +277,7 @@ describe('the history of members', () => {
   );
 });
 
-describe('what is in doubt', () => {
+describe('the list of in-doubt transactions', () => {
   const open = {
     transaction: '0.1.4',
     state: 'committing',
@@ -299,7 +305,7 @@ describe('what is in doubt', () => {
     return { kind: 'inspected', keys: [{ key, digest: '', holder }], cursor: null, more: false };
   }
 
-  it('lists every lock with its holder, what became of it, and its age', async () => {
+  it('contains every lock with its holder, its resolution, and its age', async () => {
     const { edge } = edgeInDoubt({ 'eu-west-1': holding('k', [1, 4]) });
     const told = await ask(edge, 'GET', 'in-doubt');
     expect(told.json).toEqual({
@@ -319,7 +325,7 @@ describe('what is in doubt', () => {
     });
   });
 
-  it('says which region could not be looked at, or holds more', async () => {
+  it('names the regions that did not answer or hold more locks', async () => {
     const more = { ...holding('k', [1, 4]), more: true } as InspectionResult;
     const silent = { kind: 'silent', reason: 'no answer in time' } as const;
     const { edge } = edgeInDoubt({ 'eu-west-1': silent, 'us-east-1': more });
@@ -329,14 +335,14 @@ describe('what is in doubt', () => {
     });
   });
 
-  it('does not ask the coordinator about a holder that cannot be its own', async () => {
+  it('calls the coordinator for no holder of a later incarnation', async () => {
     const { edge, resolved } = edgeInDoubt({ 'eu-west-1': holding('k', [9, 4]) });
     const told = await ask(edge, 'GET', 'in-doubt');
     expect(told.json.locks).toMatchObject([{ transaction: '0.9.4', resolution: 'unknown' }]);
     expect(resolved).toEqual([]);
   });
 
-  it('spells keys that are no text in base64', async () => {
+  it('encodes keys that are not valid UTF-8 in base64', async () => {
     const { edge } = edgeInDoubt({ 'eu-west-1': holding('\u00ff', [1, 4]) });
     const told = await ask(edge, 'GET', 'in-doubt');
     expect(told.json.locks).toMatchObject([{ key: '/w==', keyEncoding: 'base64' }]);

@@ -44,7 +44,7 @@ describe('authentication', () => {
     expect(told.text).not.toContain(tokens.write);
   });
 
-  it.each(routes)('minds the scope on $method $path', async ({ method, path, body, needs }) => {
+  it.each(routes)('checks the scope on $method $path', async ({ method, path, body, needs }) => {
     for (const scope of ['read', 'write', 'admin'] as const) {
       const told = await edge().ask(method, path, { token: tokens[scope], body });
       const isTooSmall = needs === 'write' && scope === 'read';
@@ -65,14 +65,14 @@ describe('authentication', () => {
     expect(told.status).toBe(401);
   });
 
-  it('takes the scheme in any case', async () => {
+  it('accepts the scheme in any case', async () => {
     const headers = { authorization: `bearer ${tokens.read}` };
     const told = await edge().ask('GET', '/v1/regions', { token: null, headers });
     expect(told.status).toBe(200);
   });
 
   it.each(['/healthz', '/openapi.json', '/docs', '/problems/check-failed'])(
-    'is not asked for on %s',
+    'requires no token on %s',
     async (path) => {
       expect((await edge().ask('GET', path, { token: null })).status).toBe(200);
     },
@@ -82,7 +82,7 @@ describe('authentication', () => {
 describe('the id of a token', () => {
   const secret = 's'.repeat(32);
 
-  it('is the one that the configuration gives', async () => {
+  it('is the one in the configuration', async () => {
     const authenticate = createAuthenticate([
       { id: 'shop', token: secret, scope: 'write', scripts: true },
     ]);
@@ -90,7 +90,7 @@ describe('the id of a token', () => {
     expect(await authenticate(`Bearer ${secret}`)).toEqual({ ok: true, value: caller });
   });
 
-  it('is a prefix of the digest of its secret if the configuration gives none', async () => {
+  it('is a prefix of the digest of its secret if the configuration has none', async () => {
     const authenticate = createAuthenticate([
       { id: null, token: secret, scope: 'read', scripts: false },
     ]);

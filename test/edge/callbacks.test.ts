@@ -12,7 +12,7 @@ describe('a callback', () => {
   const ops = [['SET', 'k', 'v']];
   const url = 'https://example.com/done';
 
-  it('goes along with its write, confirmed and without values by default', async () => {
+  it('is sent with its write, for the confirmation and without values by default', async () => {
     const edge = edgeThatCommits();
     await edge.write({ ops, callback: { url, secret } });
     expect(edge.writes[0]?.callback).toEqual({
@@ -24,7 +24,7 @@ describe('a callback', () => {
     });
   });
 
-  it('has one endpoint for equal targets, and another for another secret', async () => {
+  it('has the same endpoint for equal targets, and another for another secret', async () => {
     const edge = edgeThatCommits();
     const callbacks = [
       { url },
@@ -39,7 +39,7 @@ describe('a callback', () => {
     expect(edge.writes[0]?.callback?.secret).toBeNull();
   });
 
-  it('tells its endpoint with every answer to its write, also with a problem', async () => {
+  it('returns its endpoint with every response to its write, even with a problem', async () => {
     const committed = await edgeThatCommits().write({ ops, callback: { url, secret } });
     const id = committed.headers.get('lockstep-callback');
     expect(id).toMatch(/^cb_[A-Za-z0-9_-]{22}$/);
@@ -50,7 +50,7 @@ describe('a callback', () => {
     expect(plain.headers.has('lockstep-callback')).toBe(false);
   });
 
-  it('makes another request of a write with an idempotency key, and a new secret does not', async () => {
+  it('changes the digest of a write with an idempotency key, except by its secret', async () => {
     const edge = edgeThatCommits();
     const key = { 'idempotency-key': 'order 7' };
     const callbacks = [
@@ -66,7 +66,7 @@ describe('a callback', () => {
     expect(new Set(digests).size).toBe(4);
   });
 
-  it('to an unsafe target gets 422, and nothing is written', async () => {
+  it('to an unsafe target is refused with 422, and nothing is written', async () => {
     const edge = edgeThatCommits();
     const told = await edge.write({ ops, callback: { url: 'http://169.254.169.254/' } });
     expect([told.status, problemOf(told)]).toEqual([422, 'target-refused']);
@@ -80,7 +80,7 @@ describe('a callback', () => {
     { url, secret: 'weak' },
     { url, endpoint },
     {},
-  ])('of the form %j gets 400, and nothing is written', async (callback) => {
+  ])('of the form %j is refused with 400, and nothing is written', async (callback) => {
     const edge = edgeThatCommits();
     const told = await edge.write({ ops, callback });
     expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);

@@ -36,7 +36,7 @@ function askedOf(edge: EdgeUnderTest): readonly unknown[] {
 }
 
 describe('a page of changes', () => {
-  it('tells them, where to go on, and the newest', async () => {
+  it('contains the changes, the position after them, and the newest position', async () => {
     const edge = edgeWith(new FeedStandIn(), [change(5), change(6, { keys: ['a', 'b'] })]);
     const path = '/v1/changes?since=4&limit=2&prefix=a&prefix=k&values=false';
     const told = await edge.ask('GET', path, { token: tokens.read });
@@ -56,7 +56,7 @@ describe('a page of changes', () => {
     ]);
   });
 
-  it('carries commands and results on request, and no integer loses a digit', async () => {
+  it('contains commands and results on request, and integers with all digits', async () => {
     const part = '[0,{"s":"OK"},9223372036854775807,"\u00c3\u00a9",[null]]';
     const commands = [['SET', 'k', '1']];
     const edge = edgeWith(new FeedStandIn(), [change(5, { commands, part })]);
@@ -66,7 +66,7 @@ describe('a page of changes', () => {
     expect(askedOf(edge)).toMatchObject([{ values: true, limit: 100 }]);
   });
 
-  it('tells changes of members on request', async () => {
+  it('contains changes of members on request', async () => {
     const fixed = { region: 'eu-west-1', event: 'out', epoch: 2, cause: 'silent' } as const;
     const at = 1_795_000_000_000;
     const member = { ...fixed, sequence: 6, at, detail: 'no answer for 3 s' };
@@ -83,24 +83,24 @@ describe('a page of changes', () => {
     expect(askedOf(edge)).toMatchObject([{ members: true }]);
   });
 
-  it('without a place is empty and says where the newest stands', async () => {
+  it('is empty without a position, and names the newest', async () => {
     const told = await edgeWith().ask('GET', '/v1/changes');
     expect([told.status, told.json]).toEqual([200, { changes: [], next: newest, newest }]);
   });
 
-  it('that is no longer kept gets 410, the oldest that is, and what to do', async () => {
+  it('returns 410 for an expired position, with the oldest position and the way to resume', async () => {
     const told = await edgeWith().ask('GET', '/v1/changes?since=0');
     expect([told.status, problemOf(told), told.json.oldest]).toEqual([410, 'changes-expired', 5]);
     expect(told.json.detail).toMatch(/once without `since`, then read .+ again, then continue/);
   });
 
-  it('from a place that does not exist yet gets 400', async () => {
+  it('returns 400 for a position that does not exist yet', async () => {
     const told = await edgeWith().ask('GET', '/v1/changes?since=13');
     expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
     expect(told.json.newest).toBe(newest);
   });
 
-  it('whose coordinator was just reset is asked for again', async () => {
+  it('is requested again if the coordinator was just reset', async () => {
     const edge = edgeWith();
     const changes = edge.coordinator.changes;
     edge.coordinator.changes = async (query) => {
@@ -127,7 +127,7 @@ describe('a page of changes', () => {
     [`prefix=${'a&prefix='.repeat(32)}a`],
     ['sinse=4'],
     ['__proto__=4'],
-  ])('is not given for %s', async (query) => {
+  ])('refuses the query %s', async (query) => {
     const edge = edgeWith();
     const told = await edge.ask('GET', `/v1/changes?${query}`);
     expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
@@ -135,18 +135,18 @@ describe('a page of changes', () => {
   });
 });
 
-describe('a token in the address', () => {
-  it('is taken for changes, which browsers open without headers', async () => {
+describe('a token in the query', () => {
+  it('is accepted for changes, which browsers open without headers', async () => {
     const told = await edgeWith().ask('GET', `/v1/changes?_token=${tokens.read}`, { token: null });
     expect(told.status).toBe(200);
   });
 
-  it('that is wrong gets 401', async () => {
+  it('is refused with 401 if it is wrong', async () => {
     const told = await edgeWith().ask('GET', '/v1/changes?_token=guess', { token: null });
     expect(told.status).toBe(401);
   });
 
-  it('is taken nowhere else', async () => {
+  it('is not accepted for other addresses', async () => {
     for (const path of ['/v1/regions', '/v1/webhooks']) {
       const told = await edgeWith().ask('GET', `${path}?_token=${tokens.read}`, { token: null });
       expect(told.status).toBe(401);
@@ -155,7 +155,7 @@ describe('a token in the address', () => {
 });
 
 describe('the event stream', () => {
-  it('begins with a place and brings each change as one event', async () => {
+  it('begins with a position and sends each change as an event', async () => {
     const changes = [change(6), change(7)];
     const feed = new FeedStandIn([{ changes, next: 7 }]);
     const told = await edgeWith(feed).ask('GET', '/v1/changes?since=5', { headers: events });
@@ -171,7 +171,7 @@ describe('the event stream', () => {
     ]);
   });
 
-  it('moves the place past changes that the client does not want, without an event', async () => {
+  it('advances the position past changes that the client filters out, without an event', async () => {
     const feed = new FeedStandIn([
       { changes: [], next: 8 },
       { changes: [change(9)], next: 11 },
@@ -188,7 +188,7 @@ describe('the event stream', () => {
     expect(feed.followed).toEqual([{ since: 5, prefixes: ['k'], values: false, members: false }]);
   });
 
-  it('keeps a change on one line and every digit of it', async () => {
+  it('keeps a change on one line, with every digit', async () => {
     const text =
       '{"changes":[{"sequence":6,"results":[9223372036854775807,"a\\nid: 99\\r\\n\\n"]}],"next":6}';
     const feed = new FeedStandIn([text]);
@@ -200,20 +200,20 @@ describe('the event stream', () => {
     expect(told.text.match(/^id: /gm)).toHaveLength(2);
   });
 
-  it('goes on after Last-Event-ID, whatever since says', async () => {
+  it('resumes after Last-Event-ID, and ignores since', async () => {
     const feed = new FeedStandIn();
     const headers = { ...events, 'last-event-id': '9' };
     await edgeWith(feed).ask('GET', '/v1/changes?since=5', { headers });
     expect(feed.followed).toMatchObject([{ since: 9 }]);
   });
 
-  it('begins at the newest change where no place is given', async () => {
+  it('begins at the newest change if the request has no position', async () => {
     const feed = new FeedStandIn();
     await edgeWith(feed).ask('GET', '/v1/changes', { headers: events });
     expect(feed.followed).toMatchObject([{ since: newest }]);
   });
 
-  it('is not opened at a place that is no longer kept, ahead, or no place', async () => {
+  it('is not opened at a position that has expired, lies ahead, or is malformed', async () => {
     const feed = new FeedStandIn();
     for (const [place, status] of [
       ['0', 410],
@@ -228,7 +228,7 @@ describe('the event stream', () => {
     expect(feed.followed).toEqual([]);
   });
 
-  it('acknowledges what was written, and only then', async () => {
+  it('acknowledges changes only after it has written them', async () => {
     const feed = new FeedStandIn([
       { changes: [change(6)], next: 6 },
       { changes: [change(7)], next: 7 },
@@ -246,7 +246,7 @@ describe('the event stream', () => {
     expect(feed.acknowledged).toEqual([6, 7]);
   });
 
-  it('ends its connection to the feed when the client goes', async () => {
+  it('ends its connection to the feed when the client leaves', async () => {
     const feed = new FeedStandIn([{ changes: [change(6)], next: 6 }], null);
     const headers = { authorization: `Bearer ${tokens.read}`, ...events };
     const response = await edgeWith(feed).app.request('/v1/changes?since=5', { headers });
@@ -256,21 +256,21 @@ describe('the event stream', () => {
     await feed.closed;
   });
 
-  it('ends with a place to resume where the client is too slow', async () => {
+  it('ends with a position to resume from if the client is too slow', async () => {
     const feed = new FeedStandIn([{ changes: [change(6)], next: 6 }], feedCloseCodes.slow);
     const told = await edgeWith(feed).ask('GET', '/v1/changes?since=5', { headers: events });
     expect(told.text.split('\n\n').at(-2)).toBe(': too slow');
     expect(told.text.match(/^id: \d+$/gm)?.at(-1)).toBe('id: 6');
   });
 
-  it('ends with the problem where its place expires on the way', async () => {
+  it('ends with a problem if its position expires meanwhile', async () => {
     const feed = new FeedStandIn([], feedCloseCodes.expired);
     const told = await edgeWith(feed).ask('GET', '/v1/changes?since=5', { headers: events });
     const data = /event: problem\ndata: (.*)\n\n$/.exec(told.text)?.[1] ?? '{}';
     expect(JSON.parse(data)).toMatchObject({ type: '/problems/changes-expired', status: 410 });
   });
 
-  it('gets 503 where the feed cannot be reached', async () => {
+  it('returns 503 if the feed is unreachable', async () => {
     const feed = new FeedStandIn();
     feed.open = () => Promise.reject(new Error('the object was reset'));
     const told = await edgeWith(feed).ask('GET', '/v1/changes', { headers: events });
@@ -279,7 +279,7 @@ describe('the event stream', () => {
     expect(told.text).not.toContain('the object was reset');
   });
 
-  it('is not opened for HEAD, which nobody would end', async () => {
+  it('is not opened for HEAD, since nothing would end it', async () => {
     const feed = new FeedStandIn();
     expect((await edgeWith(feed).ask('HEAD', '/v1/changes', { headers: events })).status).toBe(200);
     expect(feed.followed).toEqual([]);
@@ -296,7 +296,7 @@ describe('the event stream', () => {
 });
 
 describe('an upgrade to WebSocket', () => {
-  it('is handed to the feed with the checked query, and without the token', async () => {
+  it('goes to the feed with the validated query, and without the token', async () => {
     const feed = new FeedStandIn();
     const path = `/v1/changes?since=7&prefix=k&values=true&members=true&_token=${tokens.read}`;
     const told = await edgeWith(feed).ask('GET', path, { token: null, headers: websocket });
@@ -304,7 +304,7 @@ describe('an upgrade to WebSocket', () => {
     expect(feed.followed).toEqual([{ since: 7, prefixes: ['k'], values: true, members: true }]);
   });
 
-  it('leaves its place to the feed, which closes it with a reason that a browser sees', async () => {
+  it('leaves the position to the feed, which closes with a reason that a browser can read', async () => {
     for (const [query, since] of [
       ['', null],
       ['?since=0', 0],
@@ -322,7 +322,7 @@ describe('an upgrade to WebSocket', () => {
     ['no token', { token: null }, '', 401],
     ['a wrong query', {}, '?since=x', 400],
     ['long prefixes', {}, `?prefix=${'a'.repeat(9_000)}`, 400],
-  ])('with %s is refused before the feed hears of it', async (_fault, question, query, status) => {
+  ])('with %s is refused before it reaches the feed', async (_fault, question, query, status) => {
     const feed = new FeedStandIn();
     const told = await edgeWith(feed).ask('GET', `/v1/changes${query}`, {
       ...question,
@@ -332,7 +332,7 @@ describe('an upgrade to WebSocket', () => {
     expect(feed.followed).toEqual([]);
   });
 
-  it('gets 503 where the feed cannot be reached', async () => {
+  it('returns 503 if the feed is unreachable', async () => {
     const feed = new FeedStandIn();
     feed.upgrade = () => Promise.reject(new Error('the object was reset'));
     const told = await edgeWith(feed).ask('GET', '/v1/changes', { headers: websocket });

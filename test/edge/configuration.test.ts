@@ -21,7 +21,7 @@ function withTokens(...tokens: readonly unknown[]) {
 }
 
 describe('the configuration', () => {
-  it('joins regions with their tokens and fills in what is optional', () => {
+  it('combines regions with their tokens, and applies defaults', () => {
     expect(parseConfiguration(environment)).toEqual({
       ok: true,
       configuration: {
@@ -47,7 +47,7 @@ describe('the configuration', () => {
     });
   });
 
-  it('lets a token run scripts or not, as it says', () => {
+  it('allows or forbids scripts per token', () => {
     const tokens = [
       { ...readToken, scripts: true },
       { ...writeToken, scripts: false },
@@ -57,7 +57,7 @@ describe('the configuration', () => {
     ).toMatchObject({ configuration: { tokens } });
   });
 
-  it('takes numbers as text and lists already parsed', () => {
+  it('accepts numbers as text and lists that are already parsed', () => {
     const more = {
       LOCKSTEP_REGIONS: [region],
       LOCKSTEP_VOTE_DEADLINE_MS: '500',
@@ -70,7 +70,7 @@ describe('the configuration', () => {
 
   it.each([
     ['no regions', { LOCKSTEP_REGIONS: undefined }, 'LOCKSTEP_REGIONS', 'is not set'],
-    ['regions that are no JSON', { LOCKSTEP_REGIONS: '[{' }, 'LOCKSTEP_REGIONS', 'not valid JSON'],
+    ['regions that are not JSON', { LOCKSTEP_REGIONS: '[{' }, 'LOCKSTEP_REGIONS', 'not valid JSON'],
     ['an empty list of regions', withRegions(), 'LOCKSTEP_REGIONS', 'at least one'],
     [
       'too many regions',
@@ -98,7 +98,7 @@ describe('the configuration', () => {
     ],
     ['a region in capitals', withRegions({ ...region, id: 'A' }), 'LOCKSTEP_REGIONS', '[0].id'],
     [
-      'a URL in the clear',
+      'a URL without TLS',
       withRegions({ ...region, url: 'http://a.example.com' }),
       'LOCKSTEP_REGIONS',
       '[0].url',
@@ -110,7 +110,7 @@ describe('the configuration', () => {
       '[0].url',
     ],
     [
-      'a place off the globe',
+      'coordinates outside the globe',
       withRegions({ ...region, location: [91, 0] }),
       'LOCKSTEP_REGIONS',
       '[0].location',
@@ -141,7 +141,7 @@ describe('the configuration', () => {
       'once',
     ],
     [
-      'an id of a token that is no word',
+      'an id of a token that is not a word',
       withTokens({ ...writeToken, id: 'a b' }, readToken),
       'LOCKSTEP_TOKENS',
       'letters, digits',
@@ -161,7 +161,7 @@ describe('the configuration', () => {
       '[0]',
     ],
     [
-      'an unknown place',
+      'an unknown location',
       { LOCKSTEP_COORDINATOR_LOCATION: 'mars' },
       'LOCKSTEP_COORDINATOR_LOCATION',
       'enam',
@@ -187,7 +187,7 @@ describe('the configuration', () => {
     },
   );
 
-  it('has the form that .dev.vars.example shows', () => {
+  it('has the form of .dev.vars.example', () => {
     const example = readFileSync(new URL('../../.dev.vars.example', import.meta.url), 'utf8');
     const secrets = [...example.matchAll(/^(LOCKSTEP_\w+)=(.*)$/gm)].map(([, name, value]) => [
       name,
@@ -199,7 +199,7 @@ describe('the configuration', () => {
       ...Object.fromEntries(secrets),
       ...withRegions(...regions),
     });
-    // The placeholders are to be refused: nobody may go live with them.
+    // The placeholders have to be refused, so that nobody goes live with them.
     expect(result).toMatchObject({ ok: false, variable: 'LOCKSTEP_TOKENS' });
   });
 });

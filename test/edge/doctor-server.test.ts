@@ -12,7 +12,7 @@ const timeoutMs = 5_000;
 
 let server: TestServer;
 let gateway: Gateway;
-/** In front of the gateway; changes what it answers. */
+/** A proxy of the gateway, which changes its responses. */
 let layer: Server;
 let url: string;
 let change: (answer: string, command: readonly string[]) => string;
@@ -54,8 +54,8 @@ async function look(): Promise<ReadonlyMap<string, { status: string; found: stri
 
 const base64 = (bytes: string) => Buffer.from(bytes, 'latin1').toString('base64');
 
-describe('the doctor at a redis-server', () => {
-  it('runs rounds and snapshots, finds nothing, and leaves nothing behind', async () => {
+describe('the doctor on a redis-server', () => {
+  it('runs rounds and snapshots, finds no problem, and leaves nothing behind', async () => {
     await server.redis.set('k', 'v');
     await server.redis.set('lockstep:0:meta', 'not looked at');
     const checks = await look();
@@ -73,7 +73,7 @@ describe('the doctor at a redis-server', () => {
     expect((await server.redis.keys('*')).sort()).toEqual(['k', 'lockstep:0:meta']);
   });
 
-  it('leaves nothing behind of a round that fails', async () => {
+  it('leaves nothing behind after a round that fails', async () => {
     await server.redis.call('ACL', 'SETUSER', 'default', '-pexpireat', '-hmget');
     try {
       const checks = await look();
@@ -150,7 +150,7 @@ describe('the doctor at a redis-server', () => {
       (answer, command) =>
         (command[1]?.length ?? 0) > 150_000 ? '{"error":"ERR Error compiling script"}' : answer,
     ],
-  ])('finds a problem with %s: %s', async (name, found, fault) => {
+  ])('reports a problem with %s: %s', async (name, found, fault) => {
     change = fault;
     expect((await look()).get(name)).toEqual({
       status: 'problem',
@@ -159,7 +159,7 @@ describe('the doctor at a redis-server', () => {
     });
   });
 
-  it('warns of libraries that only users’ scripts may miss', async () => {
+  it('warns of missing libraries that only users’ scripts need', async () => {
     change = (answer, command) =>
       command[1]?.includes('goto as a name')
         ? JSON.stringify({ result: [base64('cmsgpack')] })
@@ -168,8 +168,8 @@ describe('the doctor at a redis-server', () => {
   });
 });
 
-describe.each(servers)('the doctor at %s', (_, start) => {
-  it('finds nothing that has to be mended', async () => {
+describe.each(servers)('the doctor on %s', (_, start) => {
+  it('finds no problem', async () => {
     const other = await start();
     const before = await startGateway({ redisPort: other.port, token, roundTripMs: 0 });
     try {

@@ -21,11 +21,11 @@ type Reply = CommandResult | unknown;
 const noCommand: CommandResult = { kind: 'error', message: 'ERR unknown command' };
 const now = 1_795_000_000_000;
 
-/** A region as it has to be; `told` names what it answers otherwise, by the beginning of a command. */
+/** Healthy regions. `overrides` replaces responses, by the beginning of a command. */
 class Clinic {
   readonly edge = new EdgeUnderTest();
   readonly commands: (readonly string[])[] = [];
-  /** What each region holds. Two names for one map are two regions on one database. */
+  /** The keys in each region. Regions that share a set are on the same database. */
   readonly stored = new Map(regionIds.map((id) => [id as string, new Set<string>()]));
 
   constructor(told: Readonly<Record<string, Reply>> = {}, only: string | null = null) {
@@ -92,7 +92,7 @@ const probed = [
   ...['ZMSCORE', 'HSET', 'HSCAN', 'SCAN', 'TIME'],
 ].flatMap((name) => [name, 'ok']);
 
-/** A prepare that answers 42, its commit, and a read. */
+/** A prepare that returns 42, its commit, and a read. */
 function rounds(value: string | null): Reply {
   return [
     ['d', '', [['y', [[0, 42]], '', []]]],
@@ -101,11 +101,11 @@ function rounds(value: string | null): Reply {
   ];
 }
 
-/** Replies to the doctor's scripts, by what stands in their texts. */
+/** Replies to the doctor's scripts, by a fragment of their texts. */
 const evaluated: Readonly<Record<string, Reply>> = {
-  'local told = {}': probed,
+  'local results = {}': probed,
   'local failed = {}': [],
-  'local given, told': rounds('42'),
+  'local given, replies': rounds('42'),
   ':undeclared': 0,
   "{1, false, 'x'}": [1, null, 'x'],
   "{1, {false, {'x', {}}}}": [1, [null, ['x', []]]],
@@ -130,7 +130,7 @@ function resultOf(reply: Reply): CommandResult {
   return isResult ? (reply as CommandResult) : { kind: 'answered', reply };
 }
 
-/** What the first region's check of this name came to. */
+/** The result of this check in the first region. */
 function checkOf({ regions }: Diagnosis, name: string): ToldCheck | undefined {
   return regions[0]?.checks.find((check) => check.name === name);
 }
@@ -140,7 +140,7 @@ function deploymentOf({ deployment }: Diagnosis, name: string): ToldCheck | unde
 }
 
 describe('the doctor', () => {
-  it('finds nothing in regions that are as they have to be', async () => {
+  it('finds no problem in healthy regions', async () => {
     const clinic = new Clinic();
     const told = await clinic.ask();
     const all = [...told.deployment, ...told.regions.flatMap(({ checks }) => checks)];
@@ -149,7 +149,7 @@ describe('the doctor', () => {
     expect(told.regions.map(({ id }) => id)).toEqual([...regionIds]);
   });
 
-  it('writes only keys of its own that go by themselves, and removes its markers', async () => {
+  it('writes only expiring keys of its own, and removes its markers', async () => {
     const clinic = new Clinic();
     await clinic.ask();
     for (const stored of clinic.stored.values()) expect([...stored]).toEqual([]);
@@ -172,10 +172,10 @@ describe('the doctor', () => {
     ['memory', { 'INFO memory': 'used_memory:95\r\nmaxmemory:100\r\n' }],
     ['clock', { TIME: [String(now / 1_000 + 2), '0'] }],
     ['scripts', { EVAL: noCommand }],
-    ['commands', { 'EVAL local told': ['PXAT', 'ok', 'COPY', 'ERR unknown command'] }],
-    ['commands', { 'EVAL local told': probed.map((one) => (one === 'ZMSCORE' ? 'none' : one)) }],
+    ['commands', { 'EVAL local results': ['PXAT', 'ok', 'COPY', 'ERR unknown command'] }],
+    ['commands', { 'EVAL local results': probed.map((one) => (one === 'ZMSCORE' ? 'none' : one)) }],
     ['answers', { PING: { kind: 'silent', reason: 'no answer in time' } }],
-  ] as const)('finds a problem with %s, and says what to do', async (name, told) => {
+  ] as const)('reports a problem with %s, with advice', async (name, told) => {
     const diagnosis = await new Clinic(told, 'us-east-1').ask();
     expect(checkOf(diagnosis, name)).toMatchObject({
       status: 'problem',
@@ -196,7 +196,7 @@ describe('the doctor', () => {
     expect(diagnosis.verdict).toBe('warning');
   });
 
-  it('says of what a managed server keeps to itself that it is unknown, and what to look at', async () => {
+  it('reports facts that a managed server hides as unknown, with advice', async () => {
     const diagnosis = await new Clinic(
       { INFO: noCommand, CONFIG: noCommand, ROLE: noCommand, TIME: noCommand, DBSIZE: noCommand },
       'us-east-1',
@@ -210,15 +210,15 @@ describe('the doctor', () => {
     expect(diagnosis.verdict).toBe('warning');
   });
 
-  it('takes a server without DUMP for slower to copy, not for ill', async () => {
-    const told = { 'EVAL local told': probed.map((one) => (one === 'DUMP' ? 'none' : one)) };
+  it('accepts a server without DUMP, and reports that copying is slower', async () => {
+    const told = { 'EVAL local results': probed.map((one) => (one === 'DUMP' ? 'none' : one)) };
     expect(checkOf(await new Clinic(told).ask(), 'copy')).toMatchObject({
       status: 'ok',
       found: expect.stringContaining('element by element'),
     });
   });
 
-  it('finds two regions on one database', async () => {
+  it('detects two regions on one database', async () => {
     const clinic = new Clinic();
     clinic.stored.set('eu-west-1', clinic.stored.get('us-east-1') ?? new Set());
     expect(deploymentOf(await clinic.ask(), 'databases')).toMatchObject({
@@ -227,24 +227,24 @@ describe('the doctor', () => {
     });
   });
 
-  it('finds two regions on one server by its run_id', async () => {
+  it('detects two regions on one server by its run_id', async () => {
     const clinic = new Clinic({ 'INFO server': 'redis_version:7.2.0\r\nrun_id:one\r\n' });
     expect(deploymentOf(await clinic.ask(), 'databases')).toMatchObject({ status: 'problem' });
   });
 
-  it('does not call databases different where one took no marker', async () => {
+  it('reports databases as unknown if a region took no marker', async () => {
     const clinic = new Clinic({ MGET: noCommand }, 'us-east-1');
     expect(deploymentOf(await clinic.ask(), 'databases')).toMatchObject({ status: 'unknown' });
   });
 
-  it('finds clocks that are apart further than keys may expire', async () => {
+  it('detects clocks that differ by more than the allowed skew', async () => {
     const clinic = new Clinic({ TIME: [String(now / 1_000 + 3), '0'] }, 'eu-west-1');
     expect(deploymentOf(await clinic.ask(), 'clocks')).toMatchObject({ status: 'problem' });
     expect(limits.clockSkewMs).toBeLessThan(3_000);
   });
 
   it.each([
-    ['fewer voters than it takes', { state: 'out' }, 'problem'],
+    ['fewer voters than required', { state: 'out' }, 'problem'],
     ['all voters', {}, 'ok'],
   ] as const)('judges %s', async (_what, changes, status) => {
     const clinic = new Clinic();
@@ -253,7 +253,7 @@ describe('the doctor', () => {
     expect(deploymentOf(await clinic.ask(), 'voters')).toMatchObject({ status });
   });
 
-  it('finds voters that hold more or fewer keys than others, as long as nothing is under way', async () => {
+  it('warns of voters with different numbers of keys, unless writes are in progress', async () => {
     const clinic = new Clinic({ DBSIZE: 512 }, 'us-east-1');
     expect(deploymentOf(await clinic.ask(), 'key counts')).toMatchObject({
       status: 'warning',
@@ -266,7 +266,7 @@ describe('the doctor', () => {
     expect(deploymentOf(await clinic.ask(), 'key counts')).toMatchObject({ status: 'ok' });
   });
 
-  it('says what a shard waits for that has not begun', async () => {
+  it('reports the reason why a shard has not begun', async () => {
     const clinic = new Clinic();
     const keys = { 'us-east-1': 500, 'eu-west-1': 0, 'ap-northeast-1': null };
     const founding = { phase: 'waiting', detail: 'they differ', keys, compared: null } as const;
@@ -278,13 +278,13 @@ describe('the doctor', () => {
     });
   });
 
-  it('tells of keys that wait for an operator', async () => {
+  it('reports keys that wait for an operator', async () => {
     const clinic = new Clinic();
     clinic.edge.coordinator.describe = async () => ({ ...statusWith(), blockedKeys: 2 });
     expect(deploymentOf(await clinic.ask(), 'blocked keys')).toMatchObject({ status: 'problem' });
   });
 
-  it('looks at the regions without a coordinator too', async () => {
+  it('checks the regions even if the coordinator does not answer', async () => {
     const clinic = new Clinic();
     const reset = () => Promise.reject(new Error('the object was reset'));
     clinic.edge.coordinator = { describe: reset, regions: reset };

@@ -16,6 +16,9 @@ interface Operation {
   readonly responses: Readonly<Record<string, { readonly description: string }>>;
 }
 
+/** The former path of force-recover, which clients may still use. */
+const forceRecoverAlias = '/v1/admin/regions/{id}/believe';
+
 async function openApi(): Promise<OpenApi> {
   const told = await new EdgeUnderTest().ask('GET', '/openapi.json', { token: null });
   return JSON.parse(told.text);
@@ -55,7 +58,7 @@ describe('the OpenAPI document', () => {
       'post /v1/admin/found',
       'post /v1/admin/in-doubt/settle',
       'post /v1/admin/regions',
-      'post /v1/admin/regions/{id}/believe',
+      `post ${forceRecoverAlias}`,
       'post /v1/admin/regions/{id}/force-recover',
       'post /v1/admin/regions/{id}/out',
       'post /v1/admin/regions/{id}/return',
@@ -85,7 +88,7 @@ describe('the OpenAPI document', () => {
     const { paths } = await openApi();
     for (const [path, operation] of operationsOf(paths)) {
       expect(operation.summary).toMatch(/\S/);
-      // Receivers check signatures, and have no token.
+      // Webhook receivers check signatures, and have no token.
       if (!path.startsWith('/v1/') || path === '/v1/webhooks/keys') continue;
       expect(operation.security).toEqual([
         { bearer: [expect.stringMatching(/^(?:read|write|admin)$/)] },
@@ -96,12 +99,12 @@ describe('the OpenAPI document', () => {
 });
 
 describe('the documentation page', () => {
-  it('is where the root leads', async () => {
+  it('is the target of the root’s redirect', async () => {
     const told = await new EdgeUnderTest().ask('GET', '/', { token: null });
     expect([told.status, told.headers.get('location')]).toEqual([302, '/docs']);
   });
 
-  it('loads nothing from elsewhere', async () => {
+  it('loads nothing from other origins', async () => {
     const told = await new EdgeUnderTest().ask('GET', '/docs', { token: null });
     const policy = told.headers.get('content-security-policy');
     expect(policy).toContain("default-src 'none'");
@@ -116,7 +119,7 @@ describe('the documentation page', () => {
     }
   });
 
-  it('serves no other file of its assets', async () => {
+  it('serves no other file of its package', async () => {
     const told = await new EdgeUnderTest().ask('GET', '/docs/package.json', { token: null });
     expect(told.status).toBe(404);
   });
@@ -139,7 +142,7 @@ describe('the address of a problem', () => {
 });
 
 describe('the regions', () => {
-  it('are told with their health, and without what their URLs may hide', async () => {
+  it('are listed with their health, and without secrets in their URLs', async () => {
     const told = await new EdgeUnderTest().ask('GET', '/v1/regions');
     expect(told.status).toBe(200);
     expect(told.text).not.toContain('secret');
@@ -161,7 +164,7 @@ describe('the regions', () => {
     });
   });
 
-  it('are told without a coordinator too', async () => {
+  it('are listed even if the coordinator does not answer', async () => {
     const describe = () => Promise.reject(new Error('the object was reset'));
     const told = await new EdgeUnderTest({ describe }).ask('GET', '/v1/regions');
     expect(told.status).toBe(200);
@@ -173,15 +176,15 @@ describe('the regions', () => {
 });
 
 describe('the edge', () => {
-  it('answers /healthz without asking anyone', async () => {
-    const describe = () => Promise.reject(new Error('not to be asked'));
+  it('answers /healthz without calling an object', async () => {
+    const describe = () => Promise.reject(new Error('describe is not expected'));
     const edge = new EdgeUnderTest({ describe });
     expect((await edge.ask('GET', '/healthz', { token: null })).json).toEqual({ ok: true });
     expect(edge.logged).toEqual([]);
   });
 
   it.each(['/healthz', '/docs', '/openapi.json', '/v1/regions', '/nowhere'])(
-    'answers %s with the headers that keep a browser from misusing it',
+    'sends the security headers of a browser with %s',
     async (path) => {
       const { headers } = await new EdgeUnderTest().ask('GET', path, { token: null });
       expect(headers.get('content-security-policy')).toContain("frame-ancestors 'none'");
@@ -192,7 +195,7 @@ describe('the edge', () => {
     },
   );
 
-  it('lets pages of any origin call, and see its headers', async () => {
+  it('lets pages of any origin call it, and read its headers', async () => {
     const edge = new EdgeUnderTest();
     const headers = { origin: 'https://example.com', 'access-control-request-method': 'PUT' };
     const preflight = await edge.ask('OPTIONS', '/v1/keys/k', { token: null, headers });
@@ -206,7 +209,7 @@ describe('the edge', () => {
     expect(exposed).toEqual([...new Set(exposed)]);
   });
 
-  it('answers every request with the variable at fault where it is not configured', async () => {
+  it('returns 503 with the faulty variable for every request if the configuration is invalid', async () => {
     const logged: string[] = [];
     const fault = {
       ok: false,

@@ -12,7 +12,7 @@ import { encodeReply } from '../../shared/contracts/reply.ts';
 
 const text = fc.string({ unit: 'grapheme' });
 
-/** Values that JSON spells and that lose nothing in a double, nested less deep than the limit. */
+/** JSON values that a double holds exactly, nested less deep than the limit. */
 const value = fc.letrec((tie) => ({
   value: fc.oneof(
     { maxDepth: 4, withCrossShrink: true },
@@ -37,7 +37,7 @@ function parsed(json: string): unknown {
 }
 
 describe('a strict JSON body', () => {
-  it('reads whatever loses nothing exactly as JSON.parse does', () => {
+  it('reads every value that a double holds exactly like JSON.parse', () => {
     fc.assert(
       fc.property(value, fc.constantFrom(undefined, 2), (original, indent) => {
         const json = JSON.stringify(original, null, indent);
@@ -56,14 +56,14 @@ describe('a strict JSON body', () => {
     );
   });
 
-  it('does not take what stands in a string for anything else', () => {
+  it('does not confuse the content of a string with JSON', () => {
     const tricky = '{"a":"{\\"a\\":1,\\"a\\":2} 9007199254740993 [[[[[[[[[[[","b":"\\\\","c":":"}';
     expect(parsed(tricky)).toEqual({ ok: true, value: JSON.parse(tricky) });
   });
 });
 
 describe('a reply', () => {
-  it('keeps every digit of a 64-bit integer on its way to the client, as a string beyond 2^53', () => {
+  it('keeps every digit of a 64-bit integer, and returns it as a string beyond 2^53', () => {
     const integer = fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n });
     fc.assert(
       fc.property(fc.array(integer), (integers) => {
@@ -76,7 +76,7 @@ describe('a reply', () => {
     );
   });
 
-  it('keeps every character of a text on its way through bytes', () => {
+  it('keeps every character of a text that is converted to bytes and back', () => {
     fc.assert(
       fc.property(text, (original) => {
         expect(textOfBytes(bytesOfText(original))).toBe(original);
@@ -86,7 +86,7 @@ describe('a reply', () => {
     );
   });
 
-  it('spells a long number inside a string as a string', () => {
+  it('returns a long number inside a string as a string', () => {
     expect(parsePartOutcome('[0,"9007199254740993"]')).toEqual({
       kind: 'done',
       results: ['9007199254740993'],
@@ -94,7 +94,7 @@ describe('a reply', () => {
   });
 
   it.each(['', '{}', '[', '[1]', '[{"x":1}]', '[true]', 'null'])(
-    'of a snapshot that reads %j counts as garbage',
+    'of a snapshot with the text %j counts as malformed',
     (garbage) => {
       expect(parseSnapshotReplies(garbage, garbage === '[1]' ? 2 : 1)).toBeNull();
     },

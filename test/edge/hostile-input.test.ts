@@ -4,7 +4,7 @@ import { EdgeUnderTest, problemOf } from './stand-ins.ts';
 
 const edge = new EdgeUnderTest();
 
-/** Nothing that is refused here may have reached the coordinator or a region. */
+/** No request that is refused here may reach the coordinator or a region. */
 afterEach(() => {
   expect(edge.writes).toEqual([]);
   expect(edge.snapshots).toEqual([]);
@@ -100,7 +100,7 @@ describe('a hostile body of a write', () => {
     expect(told.text.length).toBeLessThan(4_000);
   });
 
-  it('that is no UTF-8 is refused', async () => {
+  it('is refused if it is not valid UTF-8', async () => {
     const body = new Uint8Array([0x7b, 0x22, 0xff, 0x22, 0x7d]);
     expect(problemOf(await edge.write(body))).toBe('invalid-json');
   });
@@ -108,13 +108,13 @@ describe('a hostile body of a write', () => {
   it.each([
     ['one byte past the limit', limits.bodyBytes + 1, 413],
     ['at the limit', limits.bodyBytes, 400],
-  ])('of a size %s is measured to the byte', async (_fault, bytes, status) => {
-    // At the limit it is read, and then found to be no object.
+  ])('is refused or accepted exactly by its size: %s', async (_fault, bytes, status) => {
+    // At the limit it is read, and refused because it is no object.
     const told = await edge.write(`"${'a'.repeat(bytes - 2)}"`);
     expect(told.status).toBe(status);
   });
 
-  it('that hides its size in a stream is refused, and read no further than the bound of what is drained', async () => {
+  it('is refused if a stream hides its size, and read no further than the drain limit', async () => {
     let sent = 0;
     const endless = new ReadableStream<Uint8Array>({
       pull(controller) {
@@ -137,7 +137,7 @@ describe('a hostile body of a write', () => {
     ['a form', 'application/x-www-form-urlencoded'],
     ['text', 'text/plain'],
     ['another charset', 'application/json; charset=latin1'],
-  ])('with %s as its content type is refused', async (_fault, type) => {
+  ])('with the content type %s is refused', async (_fault, type) => {
     const headers = type === undefined ? {} : { 'content-type': type };
     const body = new TextEncoder().encode('{"ops":[["SET","k","v"]]}');
     const request = {
@@ -168,14 +168,14 @@ describe('a hostile body of a write', () => {
       'arguments',
       { ops: [['DEL', ...Array.from({ length: limits.argumentsPerOperation }, () => 'k')]] },
     ],
-  ])('with one of the %s too many is refused', async (_fault, body) => {
+  ])('with one more of %s than the limit is refused', async (_fault, body) => {
     expect((await edge.write(body)).status).toBe(400);
   });
 
   it.each([
     ['a key', [['SET', 'k'.repeat(limits.keyBytes + 1), 'v']]],
     ['a value', [['SET', 'k', 'v'.repeat(limits.valueBytes + 1)]]],
-  ])('with %s too large is refused', async (_fault, ops) => {
+  ])('with %s above its limit is refused with 413', async (_fault, ops) => {
     const told = await edge.write({ ops });
     expect([told.status, problemOf(told)]).toEqual([413, 'too-large']);
   });
@@ -189,7 +189,7 @@ describe('a hostile body of a write', () => {
     expect(problemOf(told)).toBe('invalid-request');
   });
 
-  it('points at each difference', async () => {
+  it('gets a pointer for each error', async () => {
     const told = await edge.write({ ops: [['SET', 'k', true]], priority: 10 });
     expect(told.json.errors).toEqual([
       { pointer: '/ops/0/2', detail: 'an argument is a string or a number' },
@@ -197,7 +197,7 @@ describe('a hostile body of a write', () => {
     ]);
   });
 
-  it('is told to send a large integer as a string', async () => {
+  it('gets the advice to send a large integer as a string', async () => {
     const told = await edge.write('{"ops":[["INCRBY","k",9007199254740993]]}');
     expect(told.json.detail).toContain('send it as a string, "9007199254740993"');
   });
@@ -205,7 +205,7 @@ describe('a hostile body of a write', () => {
 
 describe('a hostile address', () => {
   it.each([
-    ['a key that is no UTF-8', 'GET', '/v1/keys/%FF', 400],
+    ['a key that is not valid UTF-8', 'GET', '/v1/keys/%FF', 400],
     ['a broken percent sign', 'GET', '/v1/keys/%zz', 400],
     ['a reserved key', 'GET', '/v1/keys/lockstep:0:meta', 400],
     ['an unknown consistency', 'GET', '/v1/keys/k?consistency=maybe', 400],
@@ -213,7 +213,7 @@ describe('a hostile address', () => {
     ['an unknown region', 'GET', '/v1/keys/k?region=mars', 404],
     ['no key', 'GET', '/v1/keys/', 404],
     ['an unknown address', 'GET', '/v2/writes', 404],
-    ['an id that is none', 'GET', '/v1/writes/abc', 404],
+    ['a malformed id', 'GET', '/v1/writes/abc', 404],
     ['an id of another shard', 'GET', '/v1/writes/7-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2', 404],
     ['another method', 'GET', '/v1/writes', 405],
     ['another method on a key', 'POST', '/v1/keys/k', 405],

@@ -7,7 +7,7 @@ import { decided, EdgeUnderTest, problemOf, regionIds, tokens } from './stand-in
 const keptUntil = 1_795_086_400_000;
 const first = decided({ keptUntil }, true);
 
-/** An edge whose coordinator knows the first answer to everything, and notes what it is asked for. */
+/** An edge whose coordinator returns the first answer for every key, and the recall requests that it got. */
 function recalling(answer: WriteAnswer | null = first) {
   const recalled: RecallRequest[] = [];
   const edge = new EdgeUnderTest({
@@ -24,7 +24,7 @@ function recalling(answer: WriteAnswer | null = first) {
 
 const key = { 'idempotency-key': 'order 7' };
 
-describe('a request with a key that this release would refuse', () => {
+describe('a repeated request that this release would refuse', () => {
   const refused: readonly (readonly [why: string, method: string, path: string, body: unknown])[] =
     [
       ['a command that is not supported', 'POST', '/v1/writes', { ops: [['KEYS', '*']] }],
@@ -43,7 +43,7 @@ describe('a request with a key that this release would refuse', () => {
     ];
 
   it.each(refused)(
-    'for %s is answered as the first time: %s %s',
+    'for %s gets the first response again: %s %s',
     async (why, method, path, body) => {
       const headers = why.startsWith('conditions') ? { ...key, 'if-match': '"e"' } : key;
       const question = { headers, ...(body !== undefined && { body }) };
@@ -55,7 +55,7 @@ describe('a request with a key that this release would refuse', () => {
       expect(edge.writes).toEqual([]);
       const unknown = recalling(null);
       expect((await unknown.edge.ask(method, path, question)).status).toBeGreaterThanOrEqual(400);
-      // Without a key nothing is asked for.
+      // Without a key the edge recalls nothing.
       const keyless = recalling();
       const bare = why.startsWith('conditions') ? { 'if-match': '"e"' } : {};
       await keyless.edge.ask(method, path, { ...question, headers: bare });
@@ -63,19 +63,19 @@ describe('a request with a key that this release would refuse', () => {
     },
   );
 
-  it('is not told that nothing was written where the coordinator cannot be asked', async () => {
+  it('gets no claim that nothing was written if the coordinator does not answer', async () => {
     const edge = new EdgeUnderTest({ recall: () => Promise.reject(new Error('reset')) });
     const told = await edge.write({ ops: [['KEYS', '*']] }, key);
     expect(problemOf(told)).toBe('coordinator-unavailable');
   });
 
-  it('pays for no further call where it is not refused', async () => {
+  it('makes no additional call if it is not refused', async () => {
     const { edge, recalled } = recalling();
     await edge.write({ ops: [['SET', 'k', 1]] }, key);
     expect([edge.writes.length, recalled.length]).toEqual([1, 0]);
   });
 
-  it('is recalled by the same digest as it was sent with', async () => {
+  it('is recalled with the same digest as its first time', async () => {
     const { edge, recalled } = recalling();
     await edge.write({ ops: [['SET', 'k', 1]] }, key);
     await edge.write({ ops: [['SET', 'k', '1']], timeoutMs: 1 }, key);
@@ -83,8 +83,8 @@ describe('a request with a key that this release would refuse', () => {
   });
 });
 
-describe('a request in the form of Upstash that this release would refuse', () => {
-  it('brings the first answers, command by command', async () => {
+describe('a repeated request of the Upstash dialect that this release would refuse', () => {
+  it('gets the first responses, command by command', async () => {
     const { edge, recalled } = recalling(decided({ part: '[0,{"s":"first"}]' }, true));
     const told = await edge.ask('POST', '/pipeline', {
       headers: key,
@@ -101,7 +101,7 @@ describe('a request in the form of Upstash that this release would refuse', () =
     ]);
   });
 
-  it('brings the first answer of a transaction', async () => {
+  it('gets the first response of a transaction', async () => {
     const { edge } = recalling(decided({ part: '[0,{"s":"OK"},{"s":"first"}]' }, true));
     const body = [
       ['SET', 'k', 'v'],
@@ -113,7 +113,7 @@ describe('a request in the form of Upstash that this release would refuse', () =
 });
 
 describe('an idempotency key', () => {
-  it('belongs to the token: the same request of another client is another', async () => {
+  it('belongs to its token: the same request of another client is a different one', async () => {
     const { edge } = recalling();
     await edge.ask('POST', '/v1/writes', { headers: key, body: { ops: [['INCR', 'k']] } });
     const admin = { headers: key, token: tokens.admin, body: { ops: [['INCR', 'k']] } };
@@ -123,7 +123,7 @@ describe('an idempotency key', () => {
     expect(one?.key).not.toBe(other?.key);
   });
 
-  it('says in the answer until when it is kept, in both forms', async () => {
+  it('returns the time until which it is kept, in both dialects', async () => {
     const { edge } = recalling();
     const moment = new Date(keptUntil).toISOString();
     const told = await edge.write({ ops: [['INCR', 'k']] }, key);
@@ -136,17 +136,20 @@ describe('an idempotency key', () => {
   it.each([
     ['writes', 'LOCKSTEP_KEPT_BYTES'],
     ['keys', 'without the key'],
-  ] as const)('or a write for which there is no room is refused: %s', async (what, advice) => {
-    const edge = new EdgeUnderTest({ write: async () => ({ kind: 'full', what }) });
-    const told = await edge.write({ ops: [['INCR', 'k']] }, key);
-    expect([told.status, problemOf(told)]).toEqual([507, 'storage-full']);
-    expect(told.json.detail).toContain(advice);
-    expect(told.headers.get('retry-after')).toBe('60');
-    const upstash = await edge.ask('POST', '/', { headers: key, body: ['INCR', 'k'] });
-    expect([upstash.status, upstash.json.error]).toEqual([507, expect.stringContaining(advice)]);
-  });
+  ] as const)(
+    'or a write that exceeds the storage is refused with 507: %s',
+    async (what, advice) => {
+      const edge = new EdgeUnderTest({ write: async () => ({ kind: 'full', what }) });
+      const told = await edge.write({ ops: [['INCR', 'k']] }, key);
+      expect([told.status, problemOf(told)]).toEqual([507, 'storage-full']);
+      expect(told.json.detail).toContain(advice);
+      expect(told.headers.get('retry-after')).toBe('60');
+      const upstash = await edge.ask('POST', '/', { headers: key, body: ['INCR', 'k'] });
+      expect([upstash.status, upstash.json.error]).toEqual([507, expect.stringContaining(advice)]);
+    },
+  );
 
-  it('stands for what the body says, however it is spelled', () => {
+  it('has a digest of the body’s content, not of its spelling', () => {
     const asked = (body: unknown) => JSON.stringify(askedByWrite(body));
     const check = { key: 'a', equals: 1 };
     expect(asked({ checks: [check], ops: [['SET', 'k', 1]] })).toBe(

@@ -15,7 +15,7 @@ async function etagOf(value: string): Promise<string> {
 }
 
 describe('GET of a key', () => {
-  it('answers a string with a strong ETag that depends on the value alone', async () => {
+  it('returns a string with a strong ETag that depends on the value alone', async () => {
     const told = await edgeHolding(string('v')).ask('GET', path);
     expect(told.json).toEqual({ key: 'k', type: 'string', value: 'v' });
     expect(told.headers.get('etag')).toMatch(/^"[\w-]{22}"$/);
@@ -23,7 +23,7 @@ describe('GET of a key', () => {
     expect(await etagOf('w')).not.toBe(told.headers.get('etag'));
   });
 
-  it('gets 404 where the key is absent', async () => {
+  it('returns 404 if the key is absent', async () => {
     const told = await edgeHolding(absent).ask('GET', path);
     expect([told.status, problemOf(told)]).toEqual([404, 'key-absent']);
   });
@@ -50,20 +50,17 @@ describe('GET of a key', () => {
   it.each([
     ['set', '["b","a","\\u00ff"]', '["\\u00ff","b","a"]', '["b","a"]'],
     ['hash', '["f","1","e","2"]', '["e","2","f","1"]', '["e","1","f","2"]'],
-  ])(
-    'has one ETag for a %s, in whatever order its region lists it',
-    async (type, one, same, other) => {
-      const tagFor = async (reply: string) => {
-        const first = read(`[{"s":"${type}"},${wrongType}]`);
-        const edge = edgeHolding(first, read(`[{"s":"${type}"},${reply}]`));
-        return (await edge.ask('GET', path)).headers.get('etag');
-      };
-      expect(await tagFor(same)).toBe(await tagFor(one));
-      expect(await tagFor(other)).not.toBe(await tagFor(one));
-    },
-  );
+  ])('has the same ETag for a %s in any order of its elements', async (type, one, same, other) => {
+    const tagFor = async (reply: string) => {
+      const first = read(`[{"s":"${type}"},${wrongType}]`);
+      const edge = edgeHolding(first, read(`[{"s":"${type}"},${reply}]`));
+      return (await edge.ask('GET', path)).headers.get('etag');
+    };
+    expect(await tagFor(same)).toBe(await tagFor(one));
+    expect(await tagFor(other)).not.toBe(await tagFor(one));
+  });
 
-  it('gets 422 for a stream', async () => {
+  it('returns 422 for a stream', async () => {
     const told = await edgeHolding(read(`[{"s":"stream"},${wrongType}]`)).ask('GET', path);
     expect([told.status, problemOf(told)]).toEqual([422, 'unsupported-type']);
   });
@@ -73,14 +70,14 @@ describe('GET of a key', () => {
     ['its weak form', (etag: string) => `W/${etag}`],
     ['a list with it', (etag: string) => `"other", ${etag}`],
     ['an asterisk', () => '*'],
-  ])('gets 304 where If-None-Match is %s', async (_form, headerOf) => {
+  ])('returns 304 if If-None-Match is %s', async (_form, headerOf) => {
     const headers = { 'if-none-match': headerOf(await etagOf('v')) };
     const told = await edgeHolding(string('v')).ask('GET', path, { headers });
     expect([told.status, told.text]).toEqual([304, '']);
     expect(told.headers.get('etag')).toBe(await etagOf('v'));
   });
 
-  it('answers anew where the value has changed', async () => {
+  it('returns the value if it has changed', async () => {
     const headers = { 'if-none-match': await etagOf('v') };
     const told = await edgeHolding(string('w')).ask('GET', path, { headers });
     expect([told.status, told.json.value]).toEqual([200, 'w']);
@@ -93,7 +90,7 @@ describe('GET of a key', () => {
     ['a%252Fb', 'a%2Fb'],
     ['%C3%A9%00', 'é\0'],
     ['a+b%20c', 'a+b c'],
-  ])('reads %s as the key it spells', async (encoded, key) => {
+  ])('decodes %s to its key', async (encoded, key) => {
     const edge = edgeHolding(string('v'));
     await edge.ask('GET', `/v1/keys/${encoded}`);
     expect(edge.snapshots[0]?.request.keys).toEqual([key]);
@@ -114,7 +111,7 @@ describe('an address that names a key', () => {
     ['/v1/keys/tenant1/../tenant2/x', 'tenant1/../tenant2/x'],
     ['/v1/keys/a//b/', 'a//b/'],
     ['/v1/%6Beys/x', 'x'],
-  ])('of the form %s is taken as it was sent', async (target, key) => {
+  ])('of the form %s is used without normalization', async (target, key) => {
     const edge = edgeHolding(string('v'));
     expect((await edge.askRaw(target)).status).toBe(200);
     expect(edge.snapshots[0]?.request.keys).toEqual([key]);
@@ -124,7 +121,7 @@ describe('an address that names a key', () => {
 describe('PUT of a key', () => {
   const body = { value: 'w' };
 
-  it('sets the key and tells the ETag that a GET will have', async () => {
+  it('sets the key and returns the ETag of a later GET', async () => {
     const edge = edgeHolding();
     const told = await edge.ask('PUT', path, { body: { value: 'é' } });
     expect(told.status).toBe(200);
@@ -160,21 +157,21 @@ describe('PUT of a key', () => {
   it.each([
     ['another value', string('x')],
     ['nothing', absent],
-  ])('with the ETag of a former value gets 412 where there is now %s', async (_now, result) => {
+  ])('with the ETag of a former value returns 412 if the key now has %s', async (_now, result) => {
     const edge = edgeHolding(result);
     const told = await edge.ask('PUT', path, { body, headers: { 'if-match': await etagOf('v') } });
     expect([told.status, problemOf(told)]).toEqual([412, 'precondition-failed']);
     expect(edge.writes).toEqual([]);
   });
 
-  it('gets 412 where the value changes between the comparison and the commit', async () => {
+  it('returns 412 if the value changes between the comparison and the commit', async () => {
     const lost = decided({ outcome: 'rejected', sequence: null, part: '[1,0,"x"]' });
     const edge = new EdgeUnderTest({ write: async () => lost }, { 'us-east-1': [string('v')] });
     const told = await edge.ask('PUT', path, { body, headers: { 'if-match': await etagOf('v') } });
     expect([told.status, problemOf(told)]).toEqual([412, 'precondition-failed']);
   });
 
-  it('sent again with its idempotency key is told its first answer, though the ETag no longer matches', async () => {
+  it('returns its first response for its idempotency key, even if the ETag no longer matches', async () => {
     const headers = { 'if-match': await etagOf('v'), 'idempotency-key': 'put 1' };
     const first = edgeHolding(string('v'));
     await first.ask('PUT', path, { body, headers });
@@ -185,14 +182,14 @@ describe('PUT of a key', () => {
     const told = await second.ask('PUT', path, { body, headers });
     expect([told.status, told.json.replayed]).toEqual([200, true]);
     expect(second.writes[0]?.idempotency).toEqual(first.writes[0]?.idempotency);
-    // Should the coordinator not know the key, then these checks fail whatever the key holds.
+    // If the coordinator does not know the key, these checks fail with any value.
     expect(second.writes[0]?.checks.map(({ kind }) => kind)).toEqual(['absent', 'exists']);
   });
 
   it.each([
     ['a hash', [read(`[{"s":"hash"},${wrongType}]`), read('[{"s":"hash"},["f","1"]]')]],
-    ['bytes that are no text', [string('\u00ff')]],
-  ])('cannot be guarded by the ETag of %s', async (_what, results) => {
+    ['bytes that are not valid UTF-8', [string('\u00ff')]],
+  ])('refuses a condition with the ETag of %s', async (_what, results) => {
     const etag = (await edgeHolding(...results).ask('GET', path)).headers.get('etag') ?? '';
     const told = await edgeHolding(...results).ask('PUT', path, {
       body,
@@ -219,7 +216,7 @@ describe('PUT of a key', () => {
 });
 
 describe.each(['PUT', 'DELETE'] as const)('%s of a key', (method) => {
-  it('writes nothing if a query follows, which may have been meant for the key or the body', async () => {
+  it('writes nothing if the request has a query, which may belong to the key or the body', async () => {
     const edge = edgeHolding();
     const body = method === 'PUT' ? { value: 'v' } : undefined;
     for (const query of ['?what', '?expiresInMs=1000', '?region=us-east-1']) {
@@ -232,7 +229,7 @@ describe.each(['PUT', 'DELETE'] as const)('%s of a key', (method) => {
 });
 
 describe('DELETE of a key', () => {
-  it('deletes it under its conditions', async () => {
+  it('deletes the key under its conditions', async () => {
     const edge = edgeHolding(string('v'));
     const told = await edge.ask('DELETE', path, { headers: { 'if-match': await etagOf('v') } });
     expect(told.status).toBe(200);

@@ -23,7 +23,7 @@ const unavailable: ReadAnswer = {
   faults: [{ region: 'eu-west-1', reason: 'no answer in time' }],
 };
 
-/** An edge whose coordinator reads `answer`, and what it was asked to read. */
+/** An edge whose coordinator returns `answer` for reads, and the reads that it got. */
 function edgeReading(answer: ReadAnswer, regions: Record<string, readonly SnapshotResult[]>) {
   const asked: ReadRequest[] = [];
   const edge = new EdgeUnderTest(
@@ -52,7 +52,7 @@ function askedRegions(edge: EdgeUnderTest): readonly string[] {
 }
 
 describe('a strong read with a lease', () => {
-  it('asks the region for one, under its own generation, and says that it went that way', async () => {
+  it('uses the lease of a region under its own generation, and returns that path', async () => {
     const describe = async () => statusWith({ 'us-east-1': { generation: 9 } });
     const edge = new EdgeUnderTest({ describe }, { 'us-east-1': [read('["v"]')] });
     const told = await ask(edge);
@@ -66,7 +66,7 @@ describe('a strong read with a lease', () => {
     });
   });
 
-  it('goes to the next region that has one, and says where it would like one', async () => {
+  it('uses the next region that has a lease, and requests one for the nearest', async () => {
     const regions = { 'us-east-1': [noLease], 'eu-west-1': [read('["v"]')] };
     const edge = new EdgeUnderTest({}, regions);
     expect((await ask(edge)).json).toMatchObject({ region: 'eu-west-1', via: 'lease' });
@@ -74,7 +74,7 @@ describe('a strong read with a lease', () => {
     expect(edge.wanted).toEqual(['us-east-1']);
   });
 
-  it('keeps the lease of the region that answers it, and says so once in a while', async () => {
+  it('renews the lease of the region that it reads, at intervals', async () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
     for (const _ of [1, 2, 3]) await ask(edge);
     await edge.settled();
@@ -85,7 +85,7 @@ describe('a strong read with a lease', () => {
     expect(edge.wanted).toEqual(['us-east-1', 'us-east-1']);
   });
 
-  it('says it again at once where the word did not reach the coordinator', async () => {
+  it('requests the lease again at once if the request did not reach the coordinator', async () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
     await ask(edge);
     await edge.settled();
@@ -103,7 +103,7 @@ describe('a strong read with a lease', () => {
     expect(said).toEqual([{ region: 'us-east-1', forMs: limits.leaseWantedMinMs }]);
   });
 
-  it('costs the coordinator one call in half a minute at most, however often it is asked for', async () => {
+  it('calls the coordinator at most every 30 s, at any rate of reads', async () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
     const calls: { readonly at: number; readonly wishes: readonly LeaseWish[] }[] = [];
     edge.coordinator.attend = async (wishes) => {
@@ -119,7 +119,7 @@ describe('a strong read with a lease', () => {
     const steady = calls.filter(({ at }) => at > begunAt + 300_000);
     expect(steady.length).toBeGreaterThan(0);
     expect(steady.length * 30_000).toBeLessThanOrEqual(900_000);
-    // And yet a lease is asked for again before the time is over for which it was asked for.
+    // The edge still requests each lease again before the requested time has passed.
     const wished = calls.filter(({ wishes }) => wishes.length > 0);
     const gaps = wished.slice(1).map(({ at }, index) => {
       const before = wished[index];
@@ -128,7 +128,7 @@ describe('a strong read with a lease', () => {
     expect(Math.max(...gaps)).toBeLessThan(-limits.leaseTtlMs / 2);
   });
 
-  it('is asked for as long as at first once nobody has read for a while', async () => {
+  it('requests the initial duration again after a time without reads', async () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
     const said: number[] = [];
     edge.coordinator.attend = async (wishes) => {
@@ -144,7 +144,7 @@ describe('a strong read with a lease', () => {
     expect(said).toEqual([first, 2 * first, first]);
   });
 
-  it('does not ask a region without a vote', async () => {
+  it('skips regions without a vote', async () => {
     const describe = async () =>
       statusWith({ 'us-east-1': { state: 'out' }, 'eu-west-1': { state: 'copying' } });
     const edge = new EdgeUnderTest({ describe }, { 'ap-northeast-1': [read('["v"]')] });
@@ -154,8 +154,8 @@ describe('a strong read with a lease', () => {
   });
 });
 
-describe('a strong read where no region has a lease', () => {
-  it('goes through the coordinator, and says so', async () => {
+describe('a strong read without a lease in any region', () => {
+  it('goes through the coordinator, and returns that path', async () => {
     const { edge, asked } = edgeReading(through, nowhere);
     const told = await ask(edge);
     const expected = { results: ['v'], region: 'eu-west-1', via: 'coordinator' };
@@ -166,7 +166,7 @@ describe('a strong read where no region has a lease', () => {
     expect(askedRegions(edge)).toEqual(regionIds);
   });
 
-  it('does not ask them all in vain each time, but again after a while', async () => {
+  it('skips regions without a lease for a while, and then tries them again', async () => {
     const { edge, asked } = edgeReading(through, nowhere);
     for (const _ of [1, 2, 3]) await ask(edge);
     expect([askedRegions(edge).length, asked.length]).toEqual([3, 3]);
@@ -175,14 +175,14 @@ describe('a strong read where no region has a lease', () => {
     expect(askedRegions(edge)).toHaveLength(6);
   });
 
-  it('wants a lease for the nearest alone', async () => {
+  it('requests a lease for the nearest region only', async () => {
     const { edge } = edgeReading(through, nowhere);
     await ask(edge);
     await edge.settled();
     expect(edge.wanted).toEqual(['us-east-1']);
   });
 
-  it('has the coordinator read in the region that was asked for', async () => {
+  it('makes the coordinator read in the requested region', async () => {
     const { edge, asked } = edgeReading(through, nowhere);
     expect((await ask(edge, { region: 'eu-west-1' })).json.via).toBe('coordinator');
     expect([asked[0]?.region, askedRegions(edge)]).toEqual(['eu-west-1', ['eu-west-1']]);
@@ -190,7 +190,7 @@ describe('a strong read where no region has a lease', () => {
     expect(edge.wanted).toEqual(['eu-west-1']);
   });
 
-  it('names every fault where the coordinator finds no region either', async () => {
+  it('returns every fault if the coordinator finds no region either', async () => {
     const { edge } = edgeReading(unavailable, { ...nowhere, 'us-east-1': [silent] });
     const told = await ask(edge);
     expect([told.status, problemOf(told)]).toEqual([503, 'region-unavailable']);
@@ -199,14 +199,14 @@ describe('a strong read where no region has a lease', () => {
     );
   });
 
-  it('is called contended, and not a fault of regions, if the coordinator met writes alone', async () => {
+  it('fails as contended, not as unavailable, if only writes blocked the coordinator', async () => {
     const busy = { kind: 'unavailable', faults: [], contendedIn: 'ap-northeast-1' } as const;
     const told = await ask(edgeReading(busy, nowhere).edge, { region: 'ap-northeast-1' });
     expect([told.status, problemOf(told)]).toEqual([503, 'read-contended']);
     expect([told.json.region, told.headers.get('retry-after')]).toEqual(['ap-northeast-1', '1']);
   });
 
-  it('is not answered with replies of another form', async () => {
+  it('fails if the coordinator returns malformed replies', async () => {
     const { edge } = edgeReading(
       { kind: 'read', replies: encodeReply([]), region: 'eu-west-1' },
       nowhere,
@@ -214,7 +214,7 @@ describe('a strong read where no region has a lease', () => {
     expect((await ask(edge)).status).toBe(503);
   });
 
-  it('of keys that are always busy is read by the coordinator, without asking another region', async () => {
+  it('of contended keys goes through the coordinator, and to no other region', async () => {
     const { edge } = edgeReading(through, { 'us-east-1': [read('["a"]', 4)] });
     expect((await ask(edge)).json).toMatchObject({ results: ['v'], via: 'coordinator' });
     expect(edge.snapshots).toHaveLength(limits.readAttempts);
@@ -222,7 +222,7 @@ describe('a strong read where no region has a lease', () => {
 });
 
 describe('a local read', () => {
-  it('says that it went without lease and coordinator, and wants no lease', async () => {
+  it('returns the local path, and requests no lease', async () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
     const told = await ask(edge, { consistency: 'local' });
     expect([told.json.via, told.headers.get('lockstep-via')]).toEqual(['local', 'local']);
@@ -231,7 +231,7 @@ describe('a local read', () => {
     expect(edge.wanted).toEqual([]);
   });
 
-  it('asks a region that is out for its silence last', async () => {
+  it('tries a region that is out for its silence last', async () => {
     const describe = async () => statusWith({ 'us-east-1': { state: 'out', cause: 'silent' } });
     const regions = {
       'us-east-1': [read('["old"]')],
@@ -246,7 +246,7 @@ describe('a local read', () => {
   it.each([
     ['is being copied', { state: 'copying' }, /it is being copied/],
     ['has lost writes', { state: 'out', cause: 'lost' }, /it is out: lost/],
-  ] as const)('is not answered by a region that %s', async (_fault, changes, reason) => {
+  ] as const)('is refused for a region that %s', async (_fault, changes, reason) => {
     const describe = async () => statusWith({ 'us-east-1': changes });
     const edge = new EdgeUnderTest({ describe });
     const told = await ask(edge, { consistency: 'local', region: 'us-east-1' });
@@ -256,10 +256,10 @@ describe('a local read', () => {
   });
 });
 
-describe('the circuit of a region', () => {
+describe('the circuit breaker of a region', () => {
   const regions = { 'us-east-1': [silent], 'eu-west-1': [read('["v"]')] };
 
-  it('opens with one silence, and lets one read try the region after a while', async () => {
+  it('opens after one silence, and lets one read try the region later', async () => {
     const edge = new EdgeUnderTest({}, regions);
     for (const _ of [1, 2, 3]) expect((await ask(edge)).status).toBe(200);
     expect(askedRegions(edge).filter((id) => id === 'us-east-1')).toHaveLength(1);
@@ -268,23 +268,23 @@ describe('the circuit of a region', () => {
     expect(askedRegions(edge).filter((id) => id === 'us-east-1')).toHaveLength(2);
   });
 
-  it('closes once the region answers', async () => {
+  it('closes after the region answers', async () => {
     const edge = new EdgeUnderTest({}, { ...regions, 'us-east-1': [silent, read('["v"]')] });
     await ask(edge);
     edge.now += limits.silentRegionAvoidedMs;
     for (const _ of [1, 2]) expect((await ask(edge)).json.region).toBe('us-east-1');
   });
 
-  it('does not stay half open where the request that tried the region was cut off', async () => {
+  it('does not stay half-open if the request that tried the region was aborted', async () => {
     const edge = new EdgeUnderTest({}, regions);
     await ask(edge);
     edge.now += limits.silentRegionAvoidedMs;
-    // Requests overtake each other before they reach a region, as their tokens are digested on other threads.
+    // Requests overtake each other before they reach a region, since their tokens are digested on other threads.
     const hung = Promise.withResolvers<void>();
     edge.hanging.set('us-east-1', hung.resolve);
     void ask(edge);
     await hung.promise;
-    // The one that hangs waits for its region, and the others neither for it nor for that one.
+    // The hanging read waits for its region; the others wait neither for it nor for that region.
     expect((await ask(edge)).json.region).toBe('eu-west-1');
     edge.hanging.delete('us-east-1');
     edge.regions = { ...regions, 'us-east-1': [read('["back"]')] };
@@ -299,7 +299,7 @@ describe('the circuit of a region', () => {
     expect((await ask(edge)).json.region).toBe('us-east-1');
   });
 
-  it('that is open leaves a local read the region where no other answers', async () => {
+  it('lets a local read use an open region if no other answers', async () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [silent, read('["v"]')] });
     const local = { consistency: 'local', region: 'us-east-1' };
     expect((await ask(edge, local)).status).toBe(503);
@@ -307,12 +307,12 @@ describe('the circuit of a region', () => {
   });
 });
 
-describe('the regions that an isolate knows', () => {
+describe('the region directory of an isolate', () => {
   const added = { id: 'sa-east-1', url: 'https://sae1.example.com', token: 't4' };
   const sao = { ...added, location: [-23.5, -46.6] as const };
   const answering = { 'us-east-1': [read('["v"]')], 'sa-east-1': [read('["new"]')] };
 
-  it('are asked for once, and anew beside a read after a while', async () => {
+  it('is read once, and refreshed in the background after a while', async () => {
     let asked = 0;
     const describe = async () => {
       asked += 1;
@@ -327,7 +327,7 @@ describe('the regions that an isolate knows', () => {
     expect(asked).toBe(2);
   });
 
-  it('are asked for at once where a read names one that is not known', async () => {
+  it('is refreshed at once for a read of an unknown region', async () => {
     const edge = new EdgeUnderTest({}, answering);
     await ask(edge);
     const status = statusWith();
@@ -337,7 +337,7 @@ describe('the regions that an isolate knows', () => {
     expect((await ask(edge, { region: 'sa-east-1' })).json.results).toEqual(['new']);
   });
 
-  it('are asked for sooner while one of them is not as it should be', async () => {
+  it('is refreshed sooner while a region is not a healthy voter', async () => {
     let asked = 0;
     const describe = async () => {
       asked += 1;
@@ -351,7 +351,7 @@ describe('the regions that an isolate knows', () => {
     expect(asked).toBe(2);
   });
 
-  it('stand as they were where the coordinator cannot be reached', async () => {
+  it('stays in use if the coordinator is unreachable', async () => {
     const edge = new EdgeUnderTest({}, answering);
     await ask(edge);
     edge.coordinator.describe = () => Promise.reject(new Error('the object was reset'));

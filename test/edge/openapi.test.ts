@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { eventTypes } from '../../shared/contracts/webhooks-and-feed.ts';
 import { EdgeUnderTest, problemOf, tokens } from './stand-ins.ts';
 
-/** The OpenAPI document as tools and their users meet it. */
+/** The OpenAPI document as tools and their users see it. */
 
 interface Operation {
   readonly operationId?: string;
@@ -39,8 +39,8 @@ function operations() {
 }
 
 describe('the OpenAPI document', () => {
-  it('has nothing that a linter calls an error or a warning', async () => {
-    // What asks for no token and takes no argument refuses nobody.
+  it('passes a strict linter without errors and warnings', async () => {
+    // An operation without a token and without arguments refuses no request.
     const rules = { 'operation-4xx-response': 'off' } as const;
     const config = await createConfig({ extends: ['recommended-strict'], rules });
     const problems = await lintFromString({ source: text, absoluteRef: '/openapi.json', config });
@@ -55,7 +55,7 @@ describe('the OpenAPI document', () => {
     expect(ids.filter((id, at) => id === undefined || ids.indexOf(id) !== at)).toEqual([]);
   });
 
-  it('names the scope that each operation of /v1 needs, and no token of a lesser one will do', async () => {
+  it('names the scope that each operation of /v1 needs, and a token of a lesser scope is refused', async () => {
     const lesser = { read: null, write: 'read', admin: 'write' } as const;
     for (const { path, method, operation } of operations()) {
       const scope = operation.security?.[0]?.bearer?.[0] as keyof typeof tokens | undefined;
@@ -69,7 +69,7 @@ describe('the OpenAPI document', () => {
     }
   });
 
-  it('takes an Idempotency-Key with each POST that creates or triggers something', () => {
+  it('accepts an Idempotency-Key with each POST that creates or triggers something', () => {
     const questions = ['/v1/reads', '/v1/admin/verify'];
     const without = operations().filter(({ path, method, operation }) => {
       if (method !== 'post' || !path.startsWith('/v1') || questions.includes(path)) return false;
@@ -78,7 +78,7 @@ describe('the OpenAPI document', () => {
     expect(without.map(({ path }) => path)).toEqual([]);
   });
 
-  it('spells headers as they are written, and names those of responses', () => {
+  it('spells headers in their usual case, and names those of responses', () => {
     const headers = operations().flatMap(({ operation }) =>
       (operation.parameters ?? []).filter((parameter) => parameter.in === 'header'),
     );
@@ -93,7 +93,7 @@ describe('the OpenAPI document', () => {
     }
   });
 
-  it('says that a write of a key may be accepted before it is carried out', () => {
+  it('lists 202 for writes of keys that may be accepted before they are carried out', () => {
     for (const method of ['put', 'delete']) {
       expect(Object.keys(document.paths['/v1/keys/{key}']?.[method]?.responses ?? {})).toContain(
         '202',
@@ -101,7 +101,7 @@ describe('the OpenAPI document', () => {
     }
   });
 
-  it('has every event of webhooks, and the addresses outside of /v1', () => {
+  it('has every webhook event, and the addresses outside of /v1', () => {
     expect(Object.keys(document.webhooks)).toEqual([...eventTypes]);
     const others = Object.keys(document.paths).filter((path) => !path.startsWith('/v1'));
     expect(others).toEqual([
@@ -117,7 +117,7 @@ describe('the OpenAPI document', () => {
     ]);
   });
 
-  it('is filled in with no callback to anybody', () => {
+  it('has an example of a write without a callback', () => {
     expect(document.components.schemas.Write?.example).toEqual({
       ops: [
         ['SET', 'stock:42', 7],
@@ -126,7 +126,7 @@ describe('the OpenAPI document', () => {
     });
   });
 
-  it('is made once, and not sent again to a client that has it', async () => {
+  it('is generated once, and not sent again to a client that has it', async () => {
     const edge = new EdgeUnderTest();
     const first = await edge.ask('GET', '/openapi.json', { token: null });
     const etag = first.headers.get('etag') ?? '';
@@ -137,8 +137,8 @@ describe('the OpenAPI document', () => {
   });
 });
 
-describe('a client that is generated from it', () => {
-  it('compiles the smallest write, which leaves out all that has a default', async () => {
+describe('a generated client', () => {
+  it('compiles the smallest write, without any optional member', async () => {
     mkdirSync('.lockstep', { recursive: true });
     const directory = mkdtempSync(resolve('.lockstep', 'client-'));
     try {

@@ -9,7 +9,7 @@ const silent: SnapshotResult = { kind: 'silent', reason: 'no answer within 2500 
 
 type Kind = Resolution['kind'];
 
-/** An edge whose coordinator resolves every transaction to the next of `kinds`, the last one for all that follow. */
+/** An edge whose coordinator resolves every transaction to the next of `kinds`, and to the last one after that. */
 function edgeResolving(kinds: readonly Kind[], regions: Record<string, readonly SnapshotResult[]>) {
   const asked: (readonly (readonly [number, number])[])[] = [];
   const resolve = async (transactions: readonly (readonly [number, number])[]) => {
@@ -28,7 +28,7 @@ function ask(edge: EdgeUnderTest, more: object = {}) {
 }
 
 describe('a strong read', () => {
-  it('of keys without locks is answered by one snapshot, without the coordinator resolving', async () => {
+  it('of keys without locks takes one snapshot, and the coordinator resolves nothing', async () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
     const told = await ask(edge);
     expect(told.status).toBe(200);
@@ -50,7 +50,7 @@ describe('a strong read', () => {
   });
 
   it.each(['pending', 'aborted'] as const)(
-    'that meets a lock of a %s write answers the value before it',
+    'returns the value before a lock of a %s write',
     async (kind) => {
       const { edge, asked } = edgeResolving([kind], { 'us-east-1': [read('["old"]', 4)] });
       const told = await ask(edge);
@@ -59,7 +59,7 @@ describe('a strong read', () => {
     },
   );
 
-  it('that meets a lock of a committed write applies it and looks again', async () => {
+  it('applies a committed write whose lock it finds, and reads again', async () => {
     const regions = { 'us-east-1': [read('["old"]', 4, 4), read('["new"]')] };
     const { edge, asked } = edgeResolving(['committed'], regions);
     const told = await ask(edge);
@@ -70,7 +70,7 @@ describe('a strong read', () => {
     ]);
   });
 
-  it('of several keys asks anew about a lock that it meets after applying another', async () => {
+  it('of several keys resolves a lock that it finds after applying another', async () => {
     const two = [['MGET', 'k', 'other']];
     const regions = { 'us-east-1': [read('["a"]', 4), read('["b"]', 5), read('["c"]')] };
     const { edge, asked } = edgeResolving(['committed', 'pending'], regions);
@@ -78,14 +78,14 @@ describe('a strong read', () => {
     expect(asked).toEqual([[[1, 4]], [[1, 5]]]);
   });
 
-  it('of one key answers what stood between a commit that it applied and a later lock', async () => {
+  it('of one key returns the value between a commit that it applied and a later lock', async () => {
     const regions = { 'us-east-1': [read('["a"]', 4), read('["b"]', 5), read('["c"]')] };
     const { edge, asked } = edgeResolving(['committed', 'committed'], regions);
     expect((await ask(edge)).json).toMatchObject({ results: ['b'], attempts: 2 });
     expect(asked).toEqual([[[1, 4]]]);
   });
 
-  it('by a script of one key asks anew: it may have read others', async () => {
+  it('by a script with one declared key resolves later locks, since it may read other keys', async () => {
     const script = [['EVAL_RO', "return redis.call('MGET', KEYS[1], 'other')", '1', 'k']];
     const regions = { 'us-east-1': [read('["a"]', 4), read('["b"]', 5), read('["c"]')] };
     const { edge, asked } = edgeResolving(['committed', 'committed'], regions);
@@ -94,7 +94,7 @@ describe('a strong read', () => {
     expect(asked).toEqual([[[1, 4]], [[1, 5]]]);
   });
 
-  it('whose keys change each time gives up after a bounded number of snapshots', async () => {
+  it('fails as contended after a bounded number of snapshots if its keys change each time', async () => {
     const { edge } = edgeResolving(['committed'], { 'us-east-1': [read('["v"]', 4)] });
     const told = await ask(edge);
     expect([told.status, problemOf(told)]).toEqual([503, 'read-contended']);
@@ -109,19 +109,19 @@ describe('a strong read', () => {
       'belongs to another generation',
       { kind: 'refused', refusal: { kind: 'generation', has: 3, keys: 0 } },
     ],
-    ['answers too few replies', read('[]')],
-  ] as const)('goes to the next region where one %s', async (_fault, fault) => {
+    ['returns too few replies', read('[]')],
+  ] as const)('goes to the next region if the first %s', async (_fault, fault) => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [fault], 'eu-west-1': [read('["v"]')] });
     expect((await ask(edge)).json).toMatchObject({ results: ['v'], region: 'eu-west-1' });
   });
 
-  it('goes to the next region where a lock is older than the kept log', async () => {
+  it('goes to the next region if a lock is older than the kept log', async () => {
     const regions = { 'us-east-1': [read('["?"]', 4)], 'eu-west-1': [read('["v"]')] };
     const { edge } = edgeResolving(['forgotten'], regions);
     expect((await ask(edge)).json).toMatchObject({ results: ['v'], region: 'eu-west-1' });
   });
 
-  it('asks a region that was silent last, for a while', async () => {
+  it('tries a silent region last, for a while', async () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [silent], 'eu-west-1': [read('["v"]')] });
     await ask(edge);
     await ask(edge);
@@ -132,7 +132,7 @@ describe('a strong read', () => {
     ]);
   });
 
-  it('learns a newer generation from the coordinator where a region refuses the old one', async () => {
+  it('learns a newer generation from the coordinator if a region refuses the old one', async () => {
     const regions: Record<string, readonly SnapshotResult[]> = {
       'us-east-1': [
         { kind: 'refused', refusal: { kind: 'generation', has: 8, keys: 0 } },
@@ -153,7 +153,7 @@ describe('a strong read', () => {
     ['a read', ['GET', 'k'], ['us-east-1', 'eu-west-1']],
     ['a script', ['EVAL_RO', "return redis.call('GET', 'k')", '0'], ['us-east-1']],
   ])(
-    'is sent to no more regions where it is not answered, nor through the coordinator: %s',
+    'goes to no more regions after unanswered requests, nor through the coordinator: %s',
     async (_name, words, asked) => {
       for (const consistency of ['strong', 'local']) {
         const unanswered = { ...silent, isUnanswered: true } as const;
@@ -170,7 +170,7 @@ describe('a strong read', () => {
     },
   );
 
-  it('tells the coordinator how many regions were sent it and have not answered', async () => {
+  it('passes the number of unanswered requests to the coordinator', async () => {
     const unanswered = { ...silent, isUnanswered: true } as const;
     const lease: SnapshotResult = { kind: 'refused', refusal: { kind: 'lease' } };
     const requests: unknown[] = [];
@@ -188,20 +188,20 @@ describe('a strong read', () => {
     expect([told.status, problemOf(told)]).toEqual([504, 'read-unanswered']);
   });
 
-  it('names every region where none answers', async () => {
+  it('returns every region’s fault if none answers', async () => {
     const regions = { 'us-east-1': [silent], 'eu-west-1': [silent], 'ap-northeast-1': [silent] };
     const told = await ask(new EdgeUnderTest({}, regions));
     expect([told.status, problemOf(told)]).toEqual([503, 'region-unavailable']);
     expect(told.json.detail).toMatch(/us-east-1.*eu-west-1.*ap-northeast-1/);
   });
 
-  it('is not answered by guessing where the coordinator cannot say what a lock means', async () => {
+  it('fails if the coordinator cannot resolve a lock', async () => {
     const resolve = () => Promise.reject(new Error('the object was reset'));
     const told = await ask(new EdgeUnderTest({ resolve }, { 'us-east-1': [read('["v"]', 4)] }));
     expect([told.status, problemOf(told)]).toEqual([503, 'coordinator-unavailable']);
   });
 
-  it('with a failing command gets 422 naming it', async () => {
+  it('with a failing command returns 422 naming it', async () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v",{"e":"WRONGTYPE x"}]')] });
     const told = await ask(edge, {
       reads: [
@@ -232,19 +232,19 @@ describe('the region of a read', () => {
     expect((await ask(edge)).json.region).toBe(expected);
   });
 
-  it('can be chosen', async () => {
+  it('can be requested', async () => {
     const told = await ask(new EdgeUnderTest({}, regions), { region: 'ap-northeast-1' });
     expect(told.json.region).toBe('ap-northeast-1');
   });
 
-  it('that was chosen and is silent is not replaced by another', async () => {
+  it('is not replaced if it was requested and is silent', async () => {
     const edge = new EdgeUnderTest({}, { ...regions, 'eu-west-1': [silent] });
     const told = await ask(edge, { region: 'eu-west-1' });
     expect([told.status, problemOf(told)]).toEqual([503, 'region-unavailable']);
     expect(edge.snapshots).toHaveLength(1);
   });
 
-  it('that does not exist gets 404 with those that do', async () => {
+  it('is refused with 404 and the known regions if it does not exist', async () => {
     const told = await ask(new EdgeUnderTest({}, regions), { region: 'mars' });
     expect(told.status).toBe(404);
     expect(told.json.regions).toContain('eu-west-1');
@@ -252,7 +252,7 @@ describe('the region of a read', () => {
 });
 
 describe('a local read', () => {
-  it('says so, and skips the locks', async () => {
+  it('returns its consistency, and ignores locks', async () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
     const told = await ask(edge, { consistency: 'local' });
     expect(told.headers.get('lockstep-consistency')).toBe('local');
@@ -260,13 +260,13 @@ describe('a local read', () => {
   });
 });
 
-describe('a read that is refused', () => {
+describe('an invalid read', () => {
   it.each([
     ['a write command', { reads: [['SET', 'k', 'v']] }],
     ['no commands', { reads: [] }],
     ['an unknown consistency', { ...body, consistency: 'maybe' }],
     ['a reserved key', { reads: [['GET', 'lockstep:0:meta']] }],
-  ])('for %s reaches no region', async (_fault, refused) => {
+  ])('with %s reaches no region', async (_fault, refused) => {
     const edge = new EdgeUnderTest();
     expect((await edge.ask('POST', '/v1/reads', { body: refused })).status).toBe(400);
     expect(edge.snapshots).toEqual([]);

@@ -4,7 +4,7 @@ import { MemoryStorage } from '../coordinator/sqlite.ts';
 import { type EdgeUnderTest, problemOf, tokens } from './stand-ins.ts';
 import { changesIn, edgeWith, endpoint } from './webhook-fixtures.ts';
 
-/** An edge over a coordinator that keeps requests as the real one does. */
+/** An edge whose coordinator stores requests like the real one. */
 function edgeThatKeeps(): EdgeUnderTest {
   const edge = edgeWith();
   const storage = new RequestStorage(new MemoryStorage());
@@ -18,7 +18,7 @@ function edgeThatKeeps(): EdgeUnderTest {
   return edge;
 }
 
-/** What was done, requests under their keys aside. */
+/** The changes that the edge made, except those to requests under their keys. */
 function done(edge: EdgeUnderTest) {
   return changesIn(edge).filter(([, method]) => !/^(begin|end)Request$/.test(method));
 }
@@ -29,7 +29,7 @@ const operator = { token: tokens.admin };
 const url = 'https://eu-north-1.example.com';
 const region = { id: 'eu-north-1', url, token: 't', location: [1, 2] };
 
-describe('a request under an Idempotency-Key', () => {
+describe('a request with an Idempotency-Key', () => {
   it.each([
     ['/v1/webhooks', body, {}],
     [`/v1/webhooks/${endpoint}/test`, {}, {}],
@@ -41,7 +41,7 @@ describe('a request under an Idempotency-Key', () => {
     ['/v1/admin/regions/us-east-1/return', {}, operator],
     ['/v1/admin/regions/us-east-1/force-recover', { confirm: 'us-east-1' }, operator],
     ['/v1/admin/in-doubt/settle', { transaction: '0.1.1' }, operator],
-  ])('is carried out once, and answered alike: POST %s', async (path, sent, who) => {
+  ])('runs once, and returns the same response again: POST %s', async (path, sent, who) => {
     const edge = edgeThatKeeps();
     const question = { ...keyed, ...who, body: sent };
     const first = await edge.ask('POST', path, question);
@@ -59,7 +59,7 @@ describe('a request under an Idempotency-Key', () => {
     expect(first.headers.get('idempotency-kept-until')).toMatch(/^\d{4}-.*Z$/);
   });
 
-  it('is another one with another body or address, and refused', async () => {
+  it('is refused with 422 if its key came with another body or address', async () => {
     const edge = edgeThatKeeps();
     await edge.ask('POST', '/v1/webhooks', { ...keyed, body });
     const calls = done(edge).length;
@@ -82,7 +82,7 @@ describe('a request under an Idempotency-Key', () => {
     expect(other.json.id).not.toBe(one.json.id);
   });
 
-  it('that was cut off makes the same id and secret again', async () => {
+  it('creates the same id and secret again after an interruption', async () => {
     const edge = edgeThatKeeps();
     const { subscribe } = edge.coordinator;
     edge.coordinator.subscribe = () => Promise.reject(new Error('the object was reset'));
@@ -98,7 +98,7 @@ describe('a request under an Idempotency-Key', () => {
     expect(second).toMatchObject({ endpoint: made.json.id, secret: made.json.secret });
   });
 
-  it('that is refused leaves its key free', async () => {
+  it('leaves its key free if it is refused', async () => {
     const edge = edgeThatKeeps();
     const refused = await edge.ask('POST', '/v1/webhooks', { ...keyed, body: { url: 'hooks' } });
     expect(refused.status).toBe(422);
@@ -106,7 +106,7 @@ describe('a request under an Idempotency-Key', () => {
     expect((await edge.ask('POST', '/v1/webhooks', { ...keyed, body })).status).toBe(201);
   });
 
-  it('gets 409 while it is being carried out', async () => {
+  it('gets 409 while the first one is running', async () => {
     const edge = edgeThatKeeps();
     edge.coordinator.beginRequest = async () => ({ kind: 'underway' });
     const told = await edge.ask('POST', '/v1/webhooks', { ...keyed, body });
@@ -114,7 +114,7 @@ describe('a request under an Idempotency-Key', () => {
     expect(told.headers.get('retry-after')).toBe('1');
   });
 
-  it('gets 429 if there is no room for its key, and 503 if nobody answers, with nothing done', async () => {
+  it('gets 429 if its key has no room and 503 if the coordinator does not answer, and does nothing', async () => {
     const edge = edgeThatKeeps();
     edge.coordinator.beginRequest = async () => ({ kind: 'full' });
     const full = await edge.ask('POST', '/v1/webhooks', { ...keyed, body });
@@ -125,7 +125,7 @@ describe('a request under an Idempotency-Key', () => {
     expect(done(edge)).toEqual([]);
   });
 
-  it('is not taken with a key that is no text, nor by a token that may not ask for it', async () => {
+  it('is refused with an invalid key, and with a token of a lesser scope', async () => {
     const edge = edgeThatKeeps();
     const headers = { 'Idempotency-Key': 'k'.repeat(256) };
     expect((await edge.ask('POST', '/v1/webhooks', { headers, body })).status).toBe(400);

@@ -5,7 +5,7 @@ import { decided, EdgeUnderTest, problemOf } from './stand-ins.ts';
 
 const body = { ops: [['INCR', 'k']] };
 
-/** A coordinator that is reset while it carries out the first calls, so many of them; each call takes a while. */
+/** A coordinator that is reset during its first `resets` calls. Each call takes 100 ms. */
 function resetting(resets: number, failure: object = {}) {
   let calls = 0;
   const answer = () => {
@@ -23,7 +23,7 @@ function resetting(resets: number, failure: object = {}) {
 }
 
 describe('a write whose coordinator is reset', () => {
-  it('is sent again under its own id, and tells its client the real outcome', async () => {
+  it('is retried under its own id, and returns the real outcome', async () => {
     const edge = resetting(1);
     const told = await edge.write(body);
     expect([told.status, told.json.replayed]).toEqual([200, false]);
@@ -34,13 +34,13 @@ describe('a write whose coordinator is reset', () => {
     expect(edge.pauses).toHaveLength(1);
   });
 
-  it('is tried anew only in the time that is left of its own', async () => {
+  it('is retried only within its own remaining time', async () => {
     const edge = resetting(2);
     await edge.write({ ...body, timeoutMs: 150 });
     expect(edge.writes.map(({ timeoutMs }) => timeoutMs)).toEqual([150, 50, 0]);
   });
 
-  it('is given up after a few times, each after a longer pause', async () => {
+  it('is given up after a bounded number of retries, with longer and longer pauses', async () => {
     const edge = resetting(100);
     const told = await edge.write(body);
     expect([told.status, problemOf(told)]).toEqual([503, 'coordinator-unavailable']);
@@ -52,13 +52,13 @@ describe('a write whose coordinator is reset', () => {
     });
   });
 
-  it('is not sent again to one that is overloaded', async () => {
+  it('is not retried if the coordinator is overloaded', async () => {
     const edge = resetting(1, { overloaded: true });
     expect((await edge.write(body)).status).toBe(503);
     expect(edge.writes).toHaveLength(1);
   });
 
-  it('is sent again without an answer to wait for, too', async () => {
+  it('is retried even if its client does not wait for the outcome', async () => {
     const edge = resetting(1);
     await edge.write(body, { prefer: 'respond-async' });
     expect(edge.writes.map(({ again }) => again)).toEqual([false, true]);

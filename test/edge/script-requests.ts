@@ -9,7 +9,7 @@ export const writing = "return redis.call('SET', KEYS[1], ARGV[1])";
 export const shaOfReading = sha1Of(reading);
 export const shaOfWriting = sha1Of(writing);
 
-/** An edge whose coordinator keeps texts, those given at first. */
+/** An edge whose coordinator stores texts, initially `known`. */
 export function edgeWith(texts: readonly string[] = [], replies = '["v"]', part = '[0,"w"]') {
   const edge = edgeOf(replies, part);
   const kept = new Map(texts.map((text) => [sha1Of(text), text]));
@@ -39,5 +39,5 @@ export function counted(text: string): string {
   return readLua(text).counted;
 }
 
-/** Who may run scripts, and only read. */
+/** A token that may run scripts, and only read. */
 export const reader = { token: scriptedToken };

@@ -33,7 +33,7 @@ export const tokens = {
   admin: `admin-${'a'.repeat(32)}`,
 } as const;
 
-/** Of one who reads, by scripts too. */
+/** A token that reads, also by scripts. */
 export const scriptedToken = `scripted-${'s'.repeat(32)}`;
 
 export const regionIds = ['us-east-1', 'eu-west-1', 'ap-northeast-1'] as const;
@@ -72,7 +72,7 @@ export const configuration: Configuration = {
   retention: { keptMs: 60_000, keptWrites: 100, keptBytes: 1_000_000_000, keysKeptMs: 3_600_000 },
 };
 
-/** A voter that answers, unless said otherwise. */
+/** A voter that answers, with `changes`. */
 export function statusOf(region: string, changes: Partial<RegionStatus> = {}): RegionStatus {
   return {
     region,
@@ -95,7 +95,7 @@ export function statusOf(region: string, changes: Partial<RegionStatus> = {}): R
   };
 }
 
-/** The state of a shard with these regions; those that are not named are voters that answer. */
+/** The state of a shard with these regions; the others are voters that answer. */
 export function statusWith(
   changes: Readonly<Record<string, Partial<RegionStatus>>> = {},
 ): CoordinatorStatus {
@@ -116,7 +116,7 @@ export function statusWith(
 
 export const coordinatorStatus: CoordinatorStatus = statusWith();
 
-/** A record of a write that was committed with one result, unless said otherwise. */
+/** A record of a write that was committed with one result, with `changes`. */
 export function recordOf(changes: Partial<WriteRecord> = {}): WriteRecord {
   return {
     id: writeId,
@@ -147,7 +147,7 @@ export function read(replies: string, ...holders: readonly number[]): SnapshotRe
 export interface Question {
   readonly token?: string | null;
   readonly headers?: Readonly<Record<string, string>>;
-  /** Sent as it is where it is a string or bytes, else as JSON. */
+  /** A string or bytes are sent unchanged, any other value as JSON. */
   readonly body?: unknown;
 }
 
@@ -158,10 +158,10 @@ export interface EdgeResponse {
   readonly json: Readonly<Record<string, unknown>>;
 }
 
-/** A call on a stand-in, as it was made: which object, which method, and with what. */
+/** A call of a fake: the object, the method, and the arguments. */
 export type Call = readonly [object: string, method: string, ...args: readonly unknown[]];
 
-/** A feed that says what it is told to, in order; then its connection is closed as `end` says. */
+/** A feed that sends `messages` in order; after that its connection closes with `code`. */
 export class FeedStandIn implements Feed {
   readonly followed: FollowQuery[] = [];
   readonly acknowledged: number[] = [];
@@ -200,7 +200,7 @@ export class FeedStandIn implements Feed {
   }
 }
 
-/** The methods that every coordinator here has. Their calls are not noted. */
+/** The methods that every coordinator here has. Their calls are not recorded. */
 type StandingMethods = Pick<
   CoordinatorApi,
   | 'write'
@@ -215,7 +215,7 @@ type StandingMethods = Pick<
   | 'attend'
 >;
 
-/** The given methods of a stand-in. A call of any other fails, and all are noted but those of `unnoted` methods. */
+/** A fake of an object with the methods `given`. Records the calls of all but `unnoted` methods; any other method fails. */
 function standInFor<Api extends object>(
   name: string,
   given: Partial<Api>,
@@ -235,28 +235,28 @@ function standInFor<Api extends object>(
   return new Proxy(given, handler) as Api;
 }
 
-/** An edge over stand-ins: what is not given must not be called. `calls` lists what was. */
+/** An edge over fakes. A call of a method that the test did not give fails; `calls` lists the calls. */
 export class EdgeUnderTest {
   readonly writes: WriteRequest[] = [];
-  /** How many writes came with each call that brings several. */
+  /** The number of writes in each call of `writeAll`. */
   readonly batches: number[] = [];
   readonly snapshots: { readonly region: string; readonly request: SnapshotRequest }[] = [];
   readonly logged: string[] = [];
   /** Calls of couriers, and of the coordinator except for writes, reads, and the regions' state. */
   readonly calls: Call[] = [];
-  /** What a region answers to the looks and plain commands of operators. */
+  /** A region's answers to inspections and plain commands of operators. */
   inspect: (region: string, inspection: Inspection) => InspectionResult = notExpected;
   run: (region: string, command: readonly string[]) => CommandResult = notExpected;
-  /** Regions whose snapshots are never answered, and what is called with each of these. */
+  /** Regions that never answer snapshots, each with a callback for every snapshot. */
   readonly hanging = new Map<string, () => void>();
-  /** The regions of which the coordinator was told that strong reads come. */
+  /** The regions for which the edge requested leases. */
   readonly wanted: string[] = [];
   /** The pauses that the edge made, ms. */
   readonly pauses: number[] = [];
   now = 1_795_000_000_000;
-  /** What a region answers to who subscribes. */
+  /** A region's answers to subscriptions. */
   subscribe: EdgeDependencies['subscribe'] = async ({ id }) => notExpected(id);
-  /** Fulfilled when the heartbeat of a stream is due; never, unless said otherwise. */
+  /** Fulfilled when the heartbeat of a stream is due; never by default. */
   beat: () => Promise<void> = () => new Promise(() => {});
   readonly #background: Promise<void>[] = [];
   courier: Partial<CourierApi> = {};
@@ -264,7 +264,7 @@ export class EdgeUnderTest {
   allowLoopback = false;
   location: Location | null = null;
   coordinator: Partial<CoordinatorApi>;
-  /** For each region, what its snapshots come to, in order; the last one stands for all that follow. */
+  /** The results of each region's snapshots, in order; the last one is repeated. */
   regions: Record<string, readonly SnapshotResult[]>;
   readonly app: ReturnType<typeof createApp>;
 
@@ -296,7 +296,7 @@ export class EdgeUnderTest {
     return { status, headers: response.headers, text, json: isJson ? JSON.parse(text) : {} };
   }
 
-  /** A GET of a target that is sent as it stands, as workerd gives it: a Request made here would resolve its dots. */
+  /** A GET of a target without normalization, as in workerd: a Request made here would resolve its dots. */
   async askRaw(target: string): Promise<Response> {
     const request = new Request('http://localhost/', {
       headers: { authorization: `Bearer ${tokens.write}` },
@@ -305,7 +305,7 @@ export class EdgeUnderTest {
     return this.app.fetch(request);
   }
 
-  /** Fulfilled once all that requests left to be done after their answers is done. */
+  /** Fulfilled once the background work of all requests is done. */
   async settled(): Promise<void> {
     while (this.#background.length > 0) await this.#background.shift();
   }
@@ -349,7 +349,7 @@ export class EdgeUnderTest {
 
   #coordinator(): CoordinatorApi {
     const unexpected = async () => {
-      throw new Error('the coordinator is not expected to be asked');
+      throw new Error('no call of the coordinator is expected');
     };
     const standing: StandingMethods = {
       write: unexpected,
@@ -394,7 +394,7 @@ export class EdgeUnderTest {
         this.snapshots.push({ region: id, request });
         const results = this.regions[id] ?? [];
         const result = results[Math.min(asked, results.length - 1)];
-        if (result === undefined) throw new Error(`${id} is not expected to be asked`);
+        if (result === undefined) throw new Error(`no snapshot in ${id} is expected`);
         return result;
       },
       inspect: async (_shard, inspection) => this.inspect(id, inspection),
@@ -404,10 +404,10 @@ export class EdgeUnderTest {
 }
 
 function notExpected(region: string): never {
-  throw new Error(`${region} is not expected to be asked`);
+  throw new Error(`no call of ${region} is expected`);
 }
 
-/** The last part of a problem's type. */
+/** The last segment of a problem's type. */
 export function problemOf(told: EdgeResponse): string {
   return String(told.json.type).replace('/problems/', '');
 }

@@ -4,7 +4,7 @@ import { edgeOf, get, post } from './upstash-requests.ts';
 const resp2 = { 'Upstash-Response-Format': 'resp2' };
 const base64 = { 'Upstash-Encoding': 'base64' };
 
-describe('the format of an answer', () => {
+describe('the format of a response', () => {
   const reply = '[["v",{"s":"OK"},null,-3,["\\u00c3\\u00a9"],{"e":"ERR x"}]]';
 
   it('is JSON, with every digit of an integer', async () => {
@@ -15,14 +15,14 @@ describe('the format of an answer', () => {
     expect(nested.text).toBe('{"result":["v","OK",null,-3,["é"],"ERR x"]}');
   });
 
-  it('is base64 at every depth where asked for; only an OK of its own stays plain', async () => {
+  it('is base64 at every depth on request; only a status OK stays plain', async () => {
     const told = await post(edgeOf(reply), '/', ['MGET', 'k'], { headers: base64 });
     expect(told.text).toBe('{"result":["dg==","T0s=",null,-3,["w6k="],"RVJSIHg="]}');
     const ok = await get(edgeOf(), '/set/k/v', { headers: base64 });
     expect(ok.text).toBe('{"result":"OK"}');
   });
 
-  it('is RESP2 in bytes where asked for, also of errors and of a pipeline', async () => {
+  it('is RESP2 in bytes on request, also of errors and of a pipeline', async () => {
     const told = await post(edgeOf(reply), '/', ['MGET', 'k'], { headers: resp2 });
     expect(told.text).toBe('*6\r\n$1\r\nv\r\n+OK\r\n$-1\r\n:-3\r\n*1\r\n$2\r\né\r\n-ERR x\r\n');
     expect(told.headers.get('content-type')).toBe('application/octet-stream');
@@ -34,7 +34,7 @@ describe('the format of an answer', () => {
     expect(pipeline.text).toBe(`*-1\r\n$-1\r\n${unknown}`);
   });
 
-  it('of a transaction is JSON whatever is asked for', async () => {
+  it('of a transaction is always JSON', async () => {
     const told = await post(edgeOf(), '/multi-exec', [['SET', 'a', 1]], { headers: resp2 });
     expect(told.text).toBe('[{"result":"OK"}]');
   });
@@ -42,7 +42,7 @@ describe('the format of an answer', () => {
   it.each([
     ['both at once', { ...base64, ...resp2 }],
     ['another one', { 'Upstash-Response-Format': 'resp3' }],
-  ])('is refused where %s is asked for', async (_name, headers) => {
+  ])('is refused if the request names %s', async (_name, headers) => {
     const told = await get(edgeOf(), '/get/k', { headers });
     expect(told.status).toBe(400);
     expect(told.json.error).toMatch(/^ERR .*Upstash-Response-Format/);

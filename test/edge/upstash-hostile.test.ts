@@ -8,11 +8,11 @@ import { decided, EdgeUnderTest, tokens } from './stand-ins.ts';
 
 const all: readonly string[] = [everyKey, flushedKey];
 
-/** Reads go through the coordinator here, which knows how many replies each wants. */
+/** Reads go through the coordinator here, which knows the number of replies for each. */
 const silent = [{ kind: 'silent', reason: 'not now' }] as const;
 
-describe('hostile requests in the form of Upstash', () => {
-  it('are answered without a fault, and name no key of Lockstep to coordinator or region', async () => {
+describe('hostile requests of the Upstash dialect', () => {
+  it('get only known statuses, and never reach Lockstep’s own keys', async () => {
     const read: string[] = [];
     const edge = new EdgeUnderTest(
       {
@@ -31,12 +31,12 @@ describe('hostile requests in the form of Upstash', () => {
         path,
         body === undefined ? init : { ...init, body },
       );
-      // A GET of / is led to the documentation.
+      // A GET of / is redirected to the documentation.
       expect([...statuses, 302], `seed ${seed}: ${method} ${path}`).toContain(status);
     }
     const written = edge.writes.flatMap(({ ops }) => {
       const compiled = compileWrite(ops, [], { now: edge.now, seed: () => 0 });
-      return compiled.ok ? compiled.keys : ['lockstep: is what it was not compiled for'];
+      return compiled.ok ? compiled.keys : ['lockstep: the text was not compiled'];
     });
     expect(written.length).toBeGreaterThan(100);
     expect(read.length).toBeGreaterThan(100);

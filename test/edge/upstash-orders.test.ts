@@ -12,7 +12,7 @@ import {
 import { get, post } from './upstash-requests.ts';
 
 describe('SCRIPT', () => {
-  it('LOAD has a region compile the text, keeps it for good, and answers its digest', async () => {
+  it('LOAD compiles the text in a region, stores it permanently, and returns its digest', async () => {
     const edge = edgeWith();
     const told = await post(edge, '/', ['script', 'load', reading]);
     expect(told.json).toEqual({ result: shaOfReading });
@@ -23,7 +23,7 @@ describe('SCRIPT', () => {
     expect(edge.calls).toEqual([['coordinator', 'keepScripts', [reading], true]]);
   });
 
-  it('LOAD answers what the region says to a text that is no Lua', async () => {
+  it('LOAD returns the error of the region for a text that does not compile', async () => {
     const error = 'ERR Error compiling script (new function): user_script:1: x';
     const edge = edgeWith([], JSON.stringify([{ e: error }]));
     const told = await post(edge, '/', ['SCRIPT', 'LOAD', 'bad(']);
@@ -31,14 +31,14 @@ describe('SCRIPT', () => {
     expect(askedOf(edge)).toEqual([]);
   });
 
-  it('LOAD says that the store is full', async () => {
+  it('LOAD reports that the store is full', async () => {
     const edge = edgeWith();
     edge.coordinator.keepScripts = async () => ['full'];
     const told = await post(edge, '/', ['SCRIPT', 'LOAD', reading]);
     expect(told.json.error).toContain(`keeps ${limits.scriptsKept} scripts`);
   });
 
-  it('EXISTS asks the coordinator, which has been told by then of what was run here', async () => {
+  it('EXISTS reads from the coordinator, after it has stored the texts that ran here', async () => {
     const edge = edgeWith();
     await post(edge, '/', ['EVAL', reading, 1, 'k']);
     const shas = [shaOfReading.toUpperCase(), 'x', shaOfWriting, shaOfReading];
@@ -46,7 +46,7 @@ describe('SCRIPT', () => {
     expect(told.json).toEqual({ result: [1, 0, 0, 1] });
   });
 
-  it('FLUSH forgets the texts here as well', async () => {
+  it('FLUSH forgets the texts in the isolate as well', async () => {
     const edge = edgeWith([reading]);
     await get(edge, `/evalsha_ro/${shaOfReading}/0`);
     expect((await get(edge, '/script/flush/async')).json).toEqual({ result: 'OK' });
@@ -62,7 +62,7 @@ describe('SCRIPT', () => {
     [['SCRIPT', 'FLUSH', 'x'], 'ERR SCRIPT FLUSH only support SYNC|ASYNC option'],
     [['SCRIPT', 'FLUSH', 'SYNC', 'ASYNC'], 'ERR SCRIPT FLUSH only support SYNC|ASYNC option'],
     [['SCRIPT', 'NOPE'], "ERR unknown subcommand 'NOPE'. Try SCRIPT HELP."],
-  ])('%j is refused in Redis’s words', async (command, error) => {
+  ])('%j is refused with the error of Redis', async (command, error) => {
     const told = await post(edgeWith(), '/', command);
     expect([told.status, told.json]).toEqual([400, { error }]);
   });

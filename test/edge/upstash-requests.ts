@@ -1,6 +1,6 @@
 import { decided, type EdgeResponse, EdgeUnderTest, type Question, read } from './stand-ins.ts';
 
-/** An edge whose nearest region answers snapshots with `replies`, and whose coordinator commits with `part`. */
+/** An edge whose nearest region returns `replies` for snapshots, and whose coordinator commits with `part`. */
 export function edgeOf(replies = '[]', part = '[0,{"s":"OK"}]'): EdgeUnderTest {
   return new EdgeUnderTest(
     { write: async () => decided({ part }) },

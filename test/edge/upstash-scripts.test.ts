@@ -16,8 +16,8 @@ import {
 import { decided, read, tokens } from './stand-ins.ts';
 import { get, post } from './upstash-requests.ts';
 
-describe('a script that shows that it only reads', () => {
-  it('is a strong snapshot, and the coordinator is told of it once, beside the answer', async () => {
+describe('a script that is recognized as read-only', () => {
+  it('runs as a strong snapshot, and its text goes to the coordinator once, in the background', async () => {
     const edge = edgeWith();
     for (const _ of [1, 2]) {
       const told = await post(edge, '/', ['EVAL', reading, 1, 'k', 'a']);
@@ -33,7 +33,7 @@ describe('a script that shows that it only reads', () => {
     expect(edge.writes).toEqual([]);
   });
 
-  it('is known by its digest from then on, without asking the coordinator', async () => {
+  it('is known by its digest after that, without a call of the coordinator', async () => {
     const edge = edgeWith();
     await post(edge, '/', ['EVAL', reading, 1, 'k']);
     await edge.settled();
@@ -43,7 +43,7 @@ describe('a script that shows that it only reads', () => {
     expect(askedOf(edge)).toEqual(['keepScripts']);
   });
 
-  it('is asked for anew after a while, first beside the answer and then before it', async () => {
+  it('is refreshed after a while, first in the background and then before it runs', async () => {
     const edge = edgeWith([reading]);
     const evalsha = async () => (await get(edge, `/evalsha/${shaOfReading}/1/k`)).json;
     await get(edge, `/evalsha_ro/${shaOfReading}/1/k`);
@@ -65,7 +65,7 @@ describe('a script that shows that it only reads', () => {
     expect(await evalsha()).toEqual({ error: unknownScriptError });
   });
 
-  it('by a digest that nobody remembers is a write, and its text is asked for beside it', async () => {
+  it('runs as a write by an unknown digest, and the edge requests its text in the background', async () => {
     const edge = edgeWith([reading, writing]);
     for (const _ of [1, 2]) {
       await get(edge, `/evalsha/${shaOfReading}/1/k`);
@@ -81,8 +81,8 @@ describe('a script that shows that it only reads', () => {
     expect(askedOf(edge)).toEqual(['scriptTexts', 'scriptTexts']);
   });
 
-  it('is remembered as long as there is room, and forgotten when one more comes', async () => {
-    // Remembered are its text, and the text as regions run it.
+  it('stays in the cache while there is room, and is evicted by the next one', async () => {
+    // The cache holds its text, and the text as regions run it.
     const bytes = 100_000;
     const own = counted(reading).length - reading.length;
     const most = Math.floor(limits.scriptBytesRemembered / (2 * bytes + own));
@@ -101,7 +101,7 @@ describe('a script that shows that it only reads', () => {
     expect(edge.writes.map(({ ops }) => ops[0]?.[0])).toEqual(['evalsha']);
   });
 
-  it('goes as a write where a region finds that it writes after all', async () => {
+  it('runs as a write if a region finds that it writes', async () => {
     const refused = [{ e: 'ERR Write commands are not allowed from read-only scripts. script: x' }];
     const edge = edgeWith([], JSON.stringify(refused));
     const told = await post(edge, '/', ['EVAL', reading, 1, 'k']);
@@ -112,7 +112,7 @@ describe('a script that shows that it only reads', () => {
     expect(edge.writes).toHaveLength(1);
   });
 
-  it('that has flags need not promise to write nothing: the promise is added', async () => {
+  it('gets the flag no-writes added to its other flags', async () => {
     const edge = edgeWith();
     const text = `#!lua flags=allow-key-locking\n${reading}`;
     await post(edge, '/', ['EVAL', text, 1, 'k']);
@@ -125,7 +125,7 @@ describe('a script that shows that it only reads', () => {
     ]);
   });
 
-  it('is not kept where a region finds that it is no Lua', async () => {
+  it('is not stored if a region finds that it does not compile', async () => {
     const error = 'ERR Error compiling script (new function): user_script:1: x';
     const edge = edgeWith([], JSON.stringify([{ e: error }]));
     const told = await post(edge, '/', ['EVAL', 'return (', 0]);
@@ -133,7 +133,7 @@ describe('a script that shows that it only reads', () => {
     expect([told.json, askedOf(edge)]).toEqual([{ error }, []]);
   });
 
-  it('whose telling fails is told of again', async () => {
+  it('is sent to the coordinator again if that failed', async () => {
     const edge = edgeWith();
     const keep = edge.coordinator.keepScripts;
     edge.coordinator.keepScripts = async () => {
@@ -149,7 +149,7 @@ describe('a script that shows that it only reads', () => {
 });
 
 describe('a script that writes', () => {
-  it('is a write of its own, and is taken to the coordinator as it came', async () => {
+  it('is a write of its own, and goes to the coordinator unchanged', async () => {
     const edge = edgeWith();
     const told = await post(edge, '/', ['EVAL', writing, 1, 'k', 'v']);
     expect(told.json).toEqual({ result: 'w' });
@@ -157,7 +157,7 @@ describe('a script that writes', () => {
     expect([edge.snapshots, askedOf(edge)]).toEqual([[], []]);
   });
 
-  it('is refused in Redis’s words by the coordinator that does not know its digest', async () => {
+  it('is refused with the error of Redis by a coordinator that does not know its digest', async () => {
     const edge = edgeWith();
     edge.coordinator.write = async () => ({
       kind: 'refused',
@@ -169,17 +169,17 @@ describe('a script that writes', () => {
     expect([told.status, told.json]).toEqual([400, { error: unknownScriptError }]);
   });
 
-  it('may not be sent with a token that only reads: a region holds it to that', async () => {
+  it('is refused by a region if its token only reads', async () => {
     const edge = edgeWith();
     await post(edge, '/', ['EVAL', writing, 1, 'k', 'v'], reader);
     await edge.settled();
     expect(edge.snapshots[0]?.request.commands).toEqual([ro(writing, '1', 'k', 'v')]);
-    // Nothing is left behind.
+    // The refused script changed nothing.
     expect([edge.writes, askedOf(edge)]).toEqual([[], []]);
   });
 });
 
-describe('a token that may not run scripts', () => {
+describe('a token without permission for scripts', () => {
   it.each([
     ['EVAL', reading, '1', 'k'],
     ['eval_ro', reading, '1', 'k'],
@@ -188,7 +188,7 @@ describe('a token that may not run scripts', () => {
     ['SCRIPT', 'LOAD', reading],
     ['SCRIPT', 'EXISTS', shaOfReading],
     ['SCRIPT', 'FLUSH'],
-  ])('is refused in Redis’s words: %s', async (...command) => {
+  ])('is refused with the error of Redis: %s', async (...command) => {
     const edge = edgeWith([reading]);
     const told = await post(edge, '/', command, { token: tokens.read });
     const error = `NOPERM this user has no permissions to run the '${command[0].toLowerCase()}' command`;
@@ -198,7 +198,7 @@ describe('a token that may not run scripts', () => {
     expect([edge.snapshots, edge.writes, edge.calls]).toEqual([[], [], []]);
   });
 
-  it('is refused by a problem that names the permission', async () => {
+  it('is refused with a problem that names the permission', async () => {
     const edge = edgeWith([reading]);
     const body = JSON.stringify({
       reads: [
@@ -216,7 +216,7 @@ describe('a token that may not run scripts', () => {
 });
 
 describe('a read-only script by its digest', () => {
-  it('is unknown in Redis’s words', async () => {
+  it('is refused with the error of Redis if it is unknown', async () => {
     const edge = edgeWith();
     const told = await get(edge, `/evalsha_ro/${shaOfReading}/0`);
     expect([told.status, told.json]).toEqual([400, { error: unknownScriptError }]);
@@ -224,7 +224,7 @@ describe('a read-only script by its digest', () => {
     expect(edge.writes).toEqual([]);
   });
 
-  it('is an error with status 503 where the coordinator cannot be asked for its text', async () => {
+  it('returns status 503 if the coordinator does not return its text', async () => {
     const edge = edgeWith();
     edge.coordinator = {};
     const told = await get(edge, `/evalsha_ro/${shaOfReading}/0`);
@@ -234,7 +234,7 @@ describe('a read-only script by its digest', () => {
 });
 
 describe('a pipeline with scripts', () => {
-  it('knows by its digest what was loaded before, and no more what was flushed before', async () => {
+  it('finds texts by digest after LOAD in it, and not after FLUSH in it', async () => {
     const edge = edgeWith([], '["v"]');
     const told = await post(edge, '/pipeline', [
       ['EVALSHA_RO', shaOfReading, 0],
@@ -254,7 +254,7 @@ describe('a pipeline with scripts', () => {
     ]);
   });
 
-  it('knows by its digest what EVAL brought before', async () => {
+  it('finds the text of an earlier EVAL by its digest', async () => {
     const edge = edgeWith([], '["v","w"]');
     const told = await post(edge, '/pipeline', [
       ['EVAL', reading, 1, 'k'],
@@ -264,7 +264,7 @@ describe('a pipeline with scripts', () => {
     expect(edge.snapshots).toHaveLength(1);
   });
 
-  it('has those that read among those that write where it writes', async () => {
+  it('runs read-only scripts among its writes if it writes', async () => {
     const edge = edgeWith();
     await post(edge, '/pipeline', [
       ['SET', 'k', 'v'],
@@ -275,7 +275,7 @@ describe('a pipeline with scripts', () => {
     expect(edge.snapshots).toEqual([]);
   });
 
-  it('takes several snapshots where the texts are too many for one', async () => {
+  it('takes several snapshots if the texts are too large for one', async () => {
     const own = counted(reading).length - reading.length;
     const long = `${reading} --`.padEnd(limits.scriptBytes - own, '-');
     const edge = edgeWith([long]);
@@ -288,7 +288,7 @@ describe('a pipeline with scripts', () => {
     expect(whole.json.error).toContain('at most 256000 bytes');
   });
 
-  it('loads many texts with one look and one call', async () => {
+  it('loads many texts with one snapshot and one call', async () => {
     const edge = edgeWith([], JSON.stringify(Array(50).fill(1)));
     const texts = Array.from({ length: 50 }, (_, index) => `return ${index}`);
     const told = await post(
@@ -302,7 +302,7 @@ describe('a pipeline with scripts', () => {
 });
 
 describe('a transaction with scripts', () => {
-  it('of reads is one snapshot, and of writes one frame that keeps going', async () => {
+  it('of reads is one snapshot, and of writes one frame that continues on errors', async () => {
     const edge = edgeWith([], '["v","v"]', '[0,"OK","w"]');
     const reads = await post(edge, '/multi-exec', [
       ['GET', 'k'],
@@ -320,7 +320,7 @@ describe('a transaction with scripts', () => {
     ]);
   });
 
-  it('answers the error of one that cannot be run in its place', async () => {
+  it('returns the error of an invalid script in its place', async () => {
     const edge = edgeWith([], '["v"]');
     const told = await post(edge, '/multi-exec', [
       ['GET', 'k'],
@@ -334,7 +334,7 @@ describe('a transaction with scripts', () => {
     ]);
   });
 
-  it('is discarded with SCRIPT in it, and with a read-only script that may write', async () => {
+  it('is discarded if it has SCRIPT or a read-only script that may write', async () => {
     const edge = edgeWith();
     for (const command of [
       ['SCRIPT', 'EXISTS', 'x'],
@@ -347,7 +347,7 @@ describe('a transaction with scripts', () => {
   });
 });
 
-describe('a script in Lockstep’s own forms', () => {
+describe('a script in Lockstep’s own dialect', () => {
   it('is a command of a write', async () => {
     const edge = edgeWith();
     const told = await edge.write({ ops: [['EVALSHA', shaOfWriting, 1, 'k', 'v']] });

@@ -4,7 +4,7 @@ import { limits } from '../../shared/limits.ts';
 import { EdgeUnderTest, FeedStandIn, regionIds, statusWith, tokens } from './stand-ins.ts';
 import { post } from './upstash-requests.ts';
 
-/** A region's stream that says what it is told to. */
+/** A region's stream, controlled by the test. */
 class RegionStream {
   readonly #controller: ReadableStreamDefaultController<Uint8Array>;
   readonly #body: ReadableStream<Uint8Array>;
@@ -22,7 +22,7 @@ class RegionStream {
         resolve();
       },
     });
-    if (opened === null) throw new Error('a stream starts at once');
+    if (opened === null) throw new Error('the stream has no controller');
     this.#controller = opened;
     this.left = promise;
   }
@@ -30,7 +30,7 @@ class RegionStream {
   /** Fulfilled once the edge has ended it. */
   readonly left: Promise<void>;
 
-  /** The stream as the edge gets it, with what it begins with. */
+  /** The open stream, with its first chunk. */
   open(first: string): RegionStreamResult {
     const rest = this.#body.getReader();
     return { kind: 'open', first: new TextEncoder().encode(first), rest };
@@ -52,7 +52,7 @@ class RegionStream {
 async function open(edge: EdgeUnderTest, path: string, token: string = tokens.read) {
   const headers = { authorization: `Bearer ${token}` };
   const response = await edge.app.request(path, { method: 'POST', headers, body: '[]' });
-  if (response.body === null) throw new Error('an answer has a body');
+  if (response.body === null) throw new Error('the response has no body');
   const reader: ReadableStreamDefaultReader<Uint8Array> = response.body.getReader();
   const next = async () => {
     const { done, value } = await reader.read();
@@ -74,7 +74,7 @@ function edgeWithStream(first = 'data: subscribe,a,1\n\n') {
 }
 
 describe('a subscription', () => {
-  it('is opened in the nearest region and passed on', async () => {
+  it('is opened in the nearest region and forwarded', async () => {
     const { edge, stream, asked } = edgeWithStream();
     edge.location = [53, -6];
     const { response, next } = await open(edge, '/subscribe/a/b%2Fc');
@@ -90,7 +90,7 @@ describe('a subscription', () => {
     expect(edge.logged).toEqual([]);
   });
 
-  it('goes to the next region where one does not answer, and to none without a vote', async () => {
+  it('goes to the next region if the first does not answer, and to none without a vote', async () => {
     const { edge, stream } = edgeWithStream();
     const asked: string[] = [];
     edge.coordinator.describe = async () => statusWith({ 'us-east-1': { state: 'copying' } });
@@ -105,7 +105,7 @@ describe('a subscription', () => {
     expect(asked).toEqual(['eu-west-1', 'ap-northeast-1']);
   });
 
-  it('is answered 503 with each region’s reason where none streams', async () => {
+  it('gets 503 with each region’s reason if none streams', async () => {
     const edge = new EdgeUnderTest();
     edge.subscribe = async () => ({ kind: 'silent', reason: 'it answered 400: no' });
     const told = await post(edge, '/subscribe/a', '[]');
@@ -115,7 +115,7 @@ describe('a subscription', () => {
     }
   });
 
-  it('beats while nothing comes, and loses nothing by it', async () => {
+  it('sends heartbeats while it is idle, and loses no message', async () => {
     const { edge, stream } = edgeWithStream();
     const beats: (() => void)[] = [];
     edge.beat = () => new Promise((resolve) => beats.push(resolve));
@@ -130,7 +130,7 @@ describe('a subscription', () => {
     expect(beats).toHaveLength(2);
   });
 
-  it('ends once its region has no vote any more: others publish what it misses', async () => {
+  it('ends once its region loses its vote, since it would miss messages', async () => {
     const { edge, stream } = edgeWithStream();
     let status = statusWith();
     edge.coordinator.describe = async () => status;
@@ -163,7 +163,7 @@ describe('a subscription', () => {
       'has a line without an end',
       (stream: RegionStream) => stream.say('x'.repeat(limits.streamLineCharacters + 1)),
     ],
-  ])('ends cleanly where the region’s stream %s', async (_name, fail) => {
+  ])('ends cleanly if the region’s stream %s', async (_name, fail) => {
     const { edge, stream } = edgeWithStream();
     const { next } = await open(edge, '/subscribe/a');
     await next();
@@ -175,12 +175,12 @@ describe('a subscription', () => {
     ['/subscribe', 400],
     ['/subscribe/lockstep:x', 400],
     [`/subscribe${'/a'.repeat(limits.channelsPerStream + 1)}`, 400],
-  ])('%.40s is refused with %i, and no region is asked', async (path, status) => {
+  ])('%.40s is refused with %i, and no region is called', async (path, status) => {
     const told = await post(new EdgeUnderTest(), path, '[]');
     expect([told.status, told.json]).toEqual([status, { error: expect.stringMatching(/^ERR /) }]);
   });
 
-  it('needs a token, and gives HEAD nothing to wait for', async () => {
+  it('needs a token, and refuses HEAD', async () => {
     const edge = new EdgeUnderTest();
     expect((await post(edge, '/subscribe/a', '[]', { token: null })).status).toBe(401);
     expect((await edge.ask('HEAD', '/subscribe/a')).status).toBe(405);
@@ -205,7 +205,7 @@ describe('a subscription', () => {
     ]);
     await opened[0]?.leave();
     expect((await open(edge, '/subscribe/a')).response.status).toBe(200);
-    // Those whose end nobody noticed count no more after a while.
+    // After a while, streams without a noticed end no longer count.
     edge.now += 4 * limits.heartbeatMs;
     expect((await open(edge, '/subscribe/a')).response.status).toBe(200);
   });
@@ -219,7 +219,7 @@ describe('a monitor', () => {
     commands,
   });
 
-  it('begins with OK, and tells each command of each write', async () => {
+  it('begins with OK, and sends each command of each write', async () => {
     const edge = new EdgeUnderTest();
     const feed = new FeedStandIn([
       { heartbeat: true, next: 6 },
@@ -259,7 +259,7 @@ describe('a monitor', () => {
     await feed.closed;
   });
 
-  it('is refused to who may only read, and where the feed is away', async () => {
+  it('is refused for a token that only reads, and if the feed is unreachable', async () => {
     const edge = new EdgeUnderTest();
     const read = await post(edge, '/monitor', '', { token: tokens.read });
     expect([read.status, read.json.error]).toEqual([400, expect.stringContaining('NOPERM')]);

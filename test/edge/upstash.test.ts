@@ -3,8 +3,8 @@ import { limits } from '../../shared/limits.ts';
 import { decided, EdgeUnderTest, recordOf, tokens } from './stand-ins.ts';
 import { edgeOf, get, post } from './upstash-requests.ts';
 
-describe('a read in the form of Upstash', () => {
-  it('is one strong snapshot in the nearest region, and says where it was taken', async () => {
+describe('a read of the Upstash dialect', () => {
+  it('is a strong snapshot in the nearest region, and returns its path', async () => {
     const edge = edgeOf('["v"]');
     const told = await get(edge, '/get/k');
     expect([told.status, told.json]).toEqual([200, { result: 'v' }]);
@@ -16,14 +16,14 @@ describe('a read in the form of Upstash', () => {
     expect(edge.writes).toEqual([]);
   });
 
-  it('is local where its header asks for that', async () => {
+  it('is local if its header requests that', async () => {
     const edge = edgeOf('["v"]');
     const told = await get(edge, '/get/k', { headers: { 'Lockstep-Consistency': 'local' } });
     expect(told.headers.get('lockstep-consistency')).toBe('local');
     expect(edge.snapshots[0]?.request.strong).toBe(false);
   });
 
-  it('is refused where its header asks for something else', async () => {
+  it('is refused if its header requests anything else', async () => {
     const told = await get(edgeOf(), '/get/k', { headers: { 'Lockstep-Consistency': 'most' } });
     expect([told.status, told.json]).toEqual([
       400,
@@ -31,7 +31,7 @@ describe('a read in the form of Upstash', () => {
     ]);
   });
 
-  it('in a pipeline with other reads is one snapshot, however many they are', async () => {
+  it('in a pipeline with other reads is one snapshot', async () => {
     const count = limits.readsPerSnapshot * 3;
     const edge = edgeOf(JSON.stringify(Array(count).fill('v')));
     const told = await post(edge, '/pipeline', Array(count).fill(['GET', 'k']));
@@ -39,7 +39,7 @@ describe('a read in the form of Upstash', () => {
     expect(edge.snapshots).toHaveLength(1);
   });
 
-  it('that no region can take is an error with status 503 and the reason', async () => {
+  it('returns status 503 and the reason if no region answers', async () => {
     const edge = new EdgeUnderTest({}, {});
     for (const region of ['us-east-1', 'eu-west-1', 'ap-northeast-1']) {
       edge.regions[region] = [{ kind: 'silent', reason: 'connection refused' }];
@@ -49,7 +49,7 @@ describe('a read in the form of Upstash', () => {
     expect(told.json.error).toMatch(/^ERR .*connection refused/);
   });
 
-  it('keeps the token that its client sent, and gets one where it sent none', async () => {
+  it('keeps the client’s sync token, and creates one if there is none', async () => {
     const edge = edgeOf('["v"]');
     const sent = await get(edge, '/get/k', { headers: { 'Upstash-Sync-Token': 'given' } });
     const none = await get(edge, '/get/k');
@@ -58,8 +58,8 @@ describe('a read in the form of Upstash', () => {
   });
 });
 
-describe('a write in the form of Upstash', () => {
-  it('is one frame of its own, without an idempotency key, and changes the sync token', async () => {
+describe('a write of the Upstash dialect', () => {
+  it('is a frame of its own, without an idempotency key, and changes the sync token', async () => {
     const edge = edgeOf();
     const headers = { 'Upstash-Sync-Token': 'given' };
     const told = await get(edge, '/set/k/v?EX=100', { headers });
@@ -75,7 +75,7 @@ describe('a write in the form of Upstash', () => {
     expect(told.headers.get('upstash-sync-token')).not.toBe('given');
   });
 
-  it('is told in Redis’s own words that it failed', async () => {
+  it('returns the error of Redis if it fails', async () => {
     const edge = edgeOf('[]', '[2,0,"WRONGTYPE Operation against a key"]');
     const told = await get(edge, '/lpush/k/v');
     expect([told.status, told.json]).toEqual([400, { error: 'WRONGTYPE Operation against a key' }]);
@@ -88,14 +88,14 @@ describe('a write in the form of Upstash', () => {
       { kind: 'unavailable', id: 'x', faults: [], reason: 'too late', code: null } as const,
       503,
     ],
-  ])('that is %s says that nothing was written', async (_name, answer, status) => {
+  ])('reports that nothing was written if it is %s', async (_name, answer, status) => {
     const edge = new EdgeUnderTest({ write: async () => answer });
     const told = await get(edge, '/incr/k');
     expect(told.status).toBe(status);
     expect(told.json.error).toMatch(/^ERR Nothing was written/);
   });
 
-  it('whose coordinator does not answer says that its outcome is unknown, after it was sent again', async () => {
+  it('reports an unknown outcome after its retries if the coordinator does not answer', async () => {
     let calls = 0;
     const write = async () => {
       calls += 1;
@@ -106,7 +106,7 @@ describe('a write in the form of Upstash', () => {
     expect(told.json.error).toContain('is unknown');
   });
 
-  it('has the idempotency key of its header, one for each command of a pipeline', async () => {
+  it('has the idempotency key of its header, made distinct per command of a pipeline', async () => {
     const edge = edgeOf();
     const headers = { 'Idempotency-Key': 'once' };
     await post(edge, '/', ['INCR', 'k'], { headers });
@@ -125,7 +125,7 @@ describe('a write in the form of Upstash', () => {
     expect(digests.size).toBe(2);
   });
 
-  it('carries bytes that are no UTF-8 in a path or a body, and no such key', async () => {
+  it('carries invalid UTF-8 in a path or a body, but not in a key', async () => {
     const edge = edgeOf();
     await edge.ask('POST', '/set/k', { body: new Uint8Array([0x61, 0xff, 0xc3, 0xa9]) });
     await get(edge, '/set/k/%80x');
@@ -155,7 +155,7 @@ describe('a pipeline with writes', () => {
     ]);
   });
 
-  it('goes on past a command that is refused, and one that fails', async () => {
+  it('continues after a command that is refused or fails', async () => {
     const write: (typeof EdgeUnderTest.prototype.coordinator)['write'] = async ({ ops }) =>
       decided(ops[0]?.[0] === 'INCR' ? { part: '[2,0,"ERR no"]', outcome: 'rejected' } : {});
     const edge = new EdgeUnderTest({ write });
@@ -176,7 +176,7 @@ describe('a pipeline with writes', () => {
     ]);
   });
 
-  it('takes a read that cannot stand among writes by itself, in its place', async () => {
+  it('runs a read that is not allowed in writes by itself, in its place', async () => {
     const edge = edgeOf('["m"]');
     const told = await post(edge, '/pipeline', [
       ['SADD', 's', 'm'],
@@ -189,8 +189,8 @@ describe('a pipeline with writes', () => {
   });
 });
 
-describe('a transaction in the form of Upstash', () => {
-  it('is one frame that keeps going, each error in its place', async () => {
+describe('a transaction of the Upstash dialect', () => {
+  it('is one frame that continues on errors, each error in its place', async () => {
     const edge = edgeOf('[]', '[0,{"s":"OK"},{"e":"ERR no"},9007199254740993]');
     const commands = [
       ['SET', 'a', 'x'],
@@ -232,7 +232,7 @@ describe('a transaction in the form of Upstash', () => {
     ['a command that is not supported', ['FCALL', 'f', 0], 'FCALL is not supported'],
     ['a key of Lockstep’s own', ['GET', 'lockstep:0:meta'], 'reserved'],
     ['a random choice beside a write', ['SRANDMEMBER', 's'], 'is not allowed in a transaction'],
-  ])('with %s is discarded whole, with the reason', async (_name, command, reason) => {
+  ])('with %s is discarded as a whole, with the reason', async (_name, command, reason) => {
     const edge = edgeOf();
     const told = await post(edge, '/multi-exec', [['SET', 'a', 1], command]);
     expect(told.status).toBe(400);
@@ -244,8 +244,8 @@ describe('a transaction in the form of Upstash', () => {
   });
 });
 
-describe('who may send commands', () => {
-  it('is asked for a token, in the header or in the query', async () => {
+describe('a command of the Upstash dialect', () => {
+  it('needs a token, in the header or in the query', async () => {
     const edge = edgeOf('["v"]');
     const none = await get(edge, '/get/k', { token: null });
     expect([none.status, none.json]).toEqual([
@@ -256,7 +256,7 @@ describe('who may send commands', () => {
     expect([query.status, query.json]).toEqual([200, { result: 'v' }]);
   });
 
-  it('reads with a token for reading, and writes nothing', async () => {
+  it('reads with a token of scope read, and writes nothing', async () => {
     const edge = edgeOf('["v"]');
     const commands = [
       ['GET', 'k'],
@@ -271,39 +271,39 @@ describe('who may send commands', () => {
   });
 });
 
-describe('the addresses of Lockstep', () => {
+describe('an address of Lockstep', () => {
   it.each([
     ['GET', '/v1/nothing', 404],
     ['GET', '/v1/writes', 405],
     ['GET', '/docs/nothing', 404],
     ['POST', '/healthz', 405],
     ['GET', '/9lives/x', 404],
-  ])('stay its own: %s %s is a problem of status %i', async (method, path, status) => {
+  ])('is not a command: %s %s is a problem of status %i', async (method, path, status) => {
     const told = await edgeOf().ask(method, path);
     expect(told.status).toBe(status);
     expect(told.headers.get('content-type')).toContain('application/problem+json');
   });
 
-  it('are not taken by a command that a page asks for: GET / shows the documentation', async () => {
+  it('is not a command at the root: GET / redirects to the documentation', async () => {
     const told = await get(edgeOf(), '/');
     expect([told.status, told.headers.get('location')]).toEqual([302, '/docs']);
   });
 });
 
-describe('a command that cannot be carried out', () => {
+describe('an unsupported command', () => {
   it.each([
     ['a function', '/fcall/f/0', 'ERR FCALL is not supported: '],
     ['the end of a subscription', '/unsubscribe/channel', 'ERR UNSUBSCRIBE is not supported: '],
     ['a message to a shard', '/spublish/channel/x', 'ERR SPUBLISH is not supported: '],
     ['a wait', '/blpop/l/0', 'ERR BLPOP is not supported: '],
-  ])('because it is %s is told why', async (_name, path, beginning) => {
+  ])('returns the reason: %s', async (_name, path, beginning) => {
     const told = await post(edgeOf(), path, '');
     expect(told.status).toBe(400);
     expect(String(told.json.error).startsWith(beginning)).toBe(true);
   });
 
   it.each(['SUBSCRIBE', 'PSUBSCRIBE', 'MONITOR'])(
-    'because %s has no end is told of its stream',
+    'returns the address of the stream for %s',
     async (name) => {
       const told = await post(edgeOf(), '/', [name, 'a']);
       expect(told.status).toBe(400);
@@ -313,7 +313,7 @@ describe('a command that cannot be carried out', () => {
     },
   );
 
-  it('because its value or its request is too large is told the limit', async () => {
+  it('returns the limit if its value or its request is too large', async () => {
     const value = await post(edgeOf(), '/set/k', 'v'.repeat(limits.valueBytes + 1));
     expect([value.status, value.json.error]).toEqual([
       400,
@@ -333,8 +333,8 @@ describe('a command that cannot be carried out', () => {
   });
 });
 
-describe('a record that makes no sense', () => {
-  it('is a fault of Lockstep, told without its inside', async () => {
+describe('a malformed record', () => {
+  it('is reported as an internal error without details', async () => {
     const edge = new EdgeUnderTest({
       write: async () => ({ kind: 'decided', record: recordOf({ part: '{}' }), replayed: false }),
     });

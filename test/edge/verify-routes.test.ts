@@ -5,7 +5,7 @@ import { EdgeUnderTest, problemOf, regionIds, statusWith, tokens } from './stand
 
 type Contents = Readonly<Record<string, Readonly<Record<string, string>>>>;
 
-/** An edge over regions that hold these digests by key, and whose log knows the writes to these keys. */
+/** An edge over regions with these digests by key, and a log of the last writes to these keys. */
 function edgeOver(contents: Contents, lastWrites: Readonly<Record<string, number>> = {}) {
   const edge = new EdgeUnderTest();
   edge.inspect = (region: string, asked: Inspection): InspectionResult => {
@@ -38,7 +38,7 @@ function repair(edge: EdgeUnderTest, body: unknown) {
 }
 
 describe('a call of verify', () => {
-  it('compares all voters, and says how far it is', async () => {
+  it('compares all voters, and returns its progress', async () => {
     const told = await verify(edgeOver(equal).edge);
     expect(told.json).toEqual({
       checked: 1,
@@ -50,7 +50,7 @@ describe('a call of verify', () => {
     });
   });
 
-  it('leaves out what has no vote', async () => {
+  it('skips regions without a vote', async () => {
     const { edge } = edgeOver({ ...equal, 'eu-west-1': { k: '2' } });
     edge.coordinator.describe = async () => statusWith({ 'eu-west-1': { state: 'out' } });
     expect((await verify(edge)).json).toMatchObject({ differing: [] });
@@ -58,7 +58,7 @@ describe('a call of verify', () => {
     expect((await verify(edge, { regions })).json).toMatchObject({ differing: [{ key: 'k' }] });
   });
 
-  it('tells of what kind each difference is, as far as the kept log can say', async () => {
+  it('returns the kind of each difference, as far as the kept log shows it', async () => {
     const contents = {
       'us-east-1': { differs: '1', partly: '1', around: '1', '\u00ff': '1' },
       'eu-west-1': { differs: '2', partly: '1', around: '2', '\u00ff': '2' },
@@ -76,7 +76,7 @@ describe('a call of verify', () => {
     expect(asked).toEqual([['coordinator', 'lastWrites', ['differs', 'partly', 'around']]]);
   });
 
-  it('goes on where the cursor says, also in another isolate', async () => {
+  it('continues at the cursor, even in another isolate', async () => {
     const contents = Object.fromEntries(regionIds.map((id) => [id, { k1: '1', k2: '1' }]));
     const first = await verify(edgeOver(contents).edge, { limit: 1 });
     expect(first.json).toMatchObject({ checked: 2, done: { region: 'eu-west-1' } });
@@ -84,7 +84,7 @@ describe('a call of verify', () => {
     expect(second.json).toMatchObject({ checked: 0, next: null, done: { checked: 2 } });
   });
 
-  it('is refused to go on over a region that has lost its vote since', async () => {
+  it('is refused with 409 if a region of its cursor has lost its vote', async () => {
     const first = await verify(edgeOver(equal).edge, { limit: 1 });
     const { edge } = edgeOver(equal);
     edge.coordinator.describe = async () => statusWith({ 'eu-west-1': { state: 'out' } });
@@ -93,7 +93,7 @@ describe('a call of verify', () => {
     expect(told.json.detail).toMatch(/eu-west-1.*Start again/);
   });
 
-  it('has nothing to compare with one voter', async () => {
+  it('is refused with 409 if there is only one voter', async () => {
     const { edge } = edgeOver(equal);
     const out = { state: 'out' } as const;
     const describe = async () => statusWith({ 'eu-west-1': out, 'us-east-1': out });
@@ -101,7 +101,7 @@ describe('a call of verify', () => {
     expect((await verify(edge)).status).toBe(409);
   });
 
-  it('whose region gives no answer gets 503 naming it', async () => {
+  it('returns 503 naming a region that does not answer', async () => {
     const { edge } = edgeOver(equal);
     edge.inspect = () => ({ kind: 'silent', reason: 'no answer in time' });
     const told = await verify(edge);
@@ -133,7 +133,7 @@ describe('a call of verify', () => {
 describe('a call of repair', () => {
   const differing = { ...equal, 'eu-west-1': { k: '2' } };
 
-  it('orders the copies that are needed', async () => {
+  it('orders the necessary copies', async () => {
     const { edge, orders } = edgeOver(differing);
     const told = await repair(edge, { keys: ['k'] });
     expect([told.status, told.json]).toEqual([202, { detail: 'k is copied.' }]);
@@ -141,24 +141,20 @@ describe('a call of repair', () => {
     expect(orders).toEqual([{ kind: 'repair', source: 'us-east-1', keys }]);
   });
 
-  it('for keys that all voters hold alike orders nothing', async () => {
+  it('orders nothing for keys that are equal in all voters', async () => {
     const { edge, orders } = edgeOver(equal);
     const told = await repair(edge, { keys: ['k'], source: 'eu-west-1' });
     expect([told.status, orders]).toEqual([200, []]);
   });
 
-  it.each(['mars', 'ap-northeast-1'])(
-    'from %s, which does not vote, is refused',
-    async (source) => {
-      const { edge, orders } = edgeOver(differing);
-      edge.coordinator.describe = async () =>
-        statusWith({ 'ap-northeast-1': { state: 'copying' } });
-      const told = await repair(edge, { keys: ['k'], source });
-      expect([told.status, problemOf(told), orders]).toEqual([409, 'order-refused', []]);
-    },
-  );
+  it.each(['mars', 'ap-northeast-1'])('is refused from %s, which does not vote', async (source) => {
+    const { edge, orders } = edgeOver(differing);
+    edge.coordinator.describe = async () => statusWith({ 'ap-northeast-1': { state: 'copying' } });
+    const told = await repair(edge, { keys: ['k'], source });
+    expect([told.status, problemOf(told), orders]).toEqual([409, 'order-refused', []]);
+  });
 
-  it('for a key that waits for an operator needs a source', async () => {
+  it('needs a source for a key that waits for an operator', async () => {
     const { edge, orders } = edgeOver(equal);
     edge.coordinator.inDoubt = async () => ({
       transactions: [],
@@ -170,14 +166,14 @@ describe('a call of repair', () => {
     expect(orders).toEqual([{ kind: 'repair', source: 'us-east-1', keys }]);
   });
 
-  it('that the coordinator refuses is told its words', async () => {
+  it('returns the coordinator’s detail if the coordinator refuses it', async () => {
     const { edge } = edgeOver(differing);
     edge.coordinator.order = async () => ({ kind: 'refused', detail: 'Too few would vote.' });
     const told = await repair(edge, { keys: ['k'] });
     expect([told.status, told.json.detail]).toEqual([409, 'Too few would vote.']);
   });
 
-  it('of keys with different majorities says which were not taken, where some were', async () => {
+  it('names the keys that were refused if only some were accepted', async () => {
     const voters: readonly string[] = regionIds;
     const other = (id: string, odd: number) => (voters.indexOf(id) === odd ? '2' : '1');
     const { edge } = edgeOver(

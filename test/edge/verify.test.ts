@@ -15,19 +15,19 @@ import { bytesOfText } from '../../shared/commands/replies.ts';
 import type { Inspection, InspectionResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 
-/** A region as an inspection finds it: digests and locks by key. */
+/** A region under inspection: digests and locks by key. */
 class FakeRegion implements ComparedRegion {
   readonly id: string;
   readonly keys = new Map<string, string>();
   readonly locks = new Set<string>();
   readonly client = { inspect: async (_shard: number, asked: Inspection) => this.#answer(asked) };
-  /** What happens before each look at keys. */
+  /** Runs before each inspection of keys. */
   before: () => void = () => {};
   isSilent = false;
-  /** How many keys a step of a scan brings at most. A server may bring none, and not be through. */
+  /** The largest number of keys per step of a scan. A server may return none before the end. */
   scanBrings = Number.POSITIVE_INFINITY;
   largestLook = 0;
-  /** How many of the keys asked for an answer names at most: a bound of bytes leaves out the rest. */
+  /** The largest number of keys per inspection: the size limit truncates the rest. */
   lookBrings = Number.POSITIVE_INFINITY;
 
   constructor(id: string) {
@@ -36,7 +36,7 @@ class FakeRegion implements ComparedRegion {
 
   #answer(asked: Inspection): InspectionResult {
     if (this.isSilent) return { kind: 'silent', reason: 'no answer in time' };
-    if (asked.kind === 'locks') throw new Error('locks are not asked for');
+    if (asked.kind === 'locks') throw new Error('no inspection of locks is expected');
     if (asked.kind === 'keys') {
       this.before();
       this.largestLook = Math.max(this.largestLook, asked.keys.length);
@@ -51,7 +51,7 @@ class FakeRegion implements ComparedRegion {
     const from = Number(asked.cursor);
     const step = Math.max(1, Math.min(asked.count, this.scanBrings));
     const some = this.scanBrings === 0 ? [] : all.slice(from, from + step);
-    // A scan may bring a key twice.
+    // A scan may return a key twice.
     const keys = [...some, ...some.slice(0, 1)].map((key) => ({ key, digest: '', holder: null }));
     const to = from + step;
     return { kind: 'inspected', keys, cursor: to < all.length ? String(to) : null, more: false };
@@ -74,7 +74,7 @@ beforeEach(() => {
   };
 });
 
-/** Puts the same under each key into every region. */
+/** Sets the same value for each key in every region. */
 function fill(...keys: readonly string[]): void {
   for (const key of keys) for (const region of [a, b, c]) region.keys.set(key, '1');
 }
@@ -85,7 +85,7 @@ async function slice(from: VerifyPlace, limit: number, pauseMs = 0): Promise<Ver
   return seen.value;
 }
 
-/** Goes through to the end, from cursor to cursor. */
+/** Verifies to the end, from cursor to cursor. */
 async function verifyAll(limit = 1_000, prefix = '') {
   let place: VerifyPlace | null = beginVerify(['a', 'b', 'c'], false, prefix);
   const differing: VerifySlice['differing'][number][] = [];
@@ -105,7 +105,7 @@ async function verifyAll(limit = 1_000, prefix = '') {
 }
 
 describe('a verification', () => {
-  it('of equal regions compares each key once, and pauses for none', async () => {
+  it('of equal regions compares each key once, without pauses', async () => {
     fill('k1', 'k2', 'k3');
     const found = await verifyAll();
     expect(found).toEqual({ differing: [], restless: [], checked: 3, calls: 1 });
@@ -120,7 +120,7 @@ describe('a verification', () => {
     ]);
   });
 
-  it.each(['a', 'b', 'c'])('finds a key that only %s holds', async (id) => {
+  it.each(['a', 'b', 'c'])('finds a key that exists only in %s', async (id) => {
     fill('k1');
     for (const region of [a, b, c]) if (region.id === id) region.keys.set('alone', '1');
     const { differing, checked } = await verifyAll();
@@ -139,13 +139,13 @@ describe('a verification', () => {
     }
   });
 
-  it('looks at no more keys at once than its bound', async () => {
+  it('inspects no more keys at once than its limit', async () => {
     fill(...Array.from({ length: limits.verifyKeysPerLook * 2 + 3 }, (_, index) => `k${index}`));
     await verifyAll(limits.verifyKeysMaximum);
     for (const region of [a, b, c]) expect(region.largestLook).toBe(limits.verifyKeysPerLook);
   });
 
-  it('asks again for the keys that an answer has no room for, and for each of them once', async () => {
+  it('requests truncated keys again, each of them once', async () => {
     fill(...Array.from({ length: 10 }, (_, index) => `k${index}`));
     b.keys.set('k9', '2');
     for (const region of [a, b, c]) region.lookBrings = 3;
@@ -154,7 +154,7 @@ describe('a verification', () => {
     expect(checked).toBe(10);
   });
 
-  it('names a region whose answer holds none of the keys', async () => {
+  it('names a region that returns none of the keys', async () => {
     fill('k1');
     c.lookBrings = 0;
     const place = beginVerify(['a', 'b', 'c'], false, '');
@@ -163,7 +163,7 @@ describe('a verification', () => {
     });
   });
 
-  it('compares only keys with the prefix, and finds those that one region alone holds', async () => {
+  it('compares only keys with the prefix, even those that exist in one region only', async () => {
     fill('ü:1', 'x:1');
     for (const key of ['ü:1', 'ü:2', 'x:2']) c.keys.set(bytesOfText(key), '2');
     const { differing, checked } = await verifyAll(1_000, 'ü:');
@@ -171,7 +171,7 @@ describe('a verification', () => {
     expect(checked).toBe(2);
   });
 
-  it('does not report a key whose commit reaches a region only later', async () => {
+  it('does not report a key whose commit reaches a region later', async () => {
     fill('k1');
     a.keys.set('k1', '2');
     b.locks.add('k1');
@@ -193,27 +193,27 @@ describe('a verification', () => {
     expect(await verifyAll()).toMatchObject({ differing: [], restless: ['k1'] });
   });
 
-  it('calls a key restless that is another at each look', async () => {
+  it('calls a key restless that changes between inspections', async () => {
     fill('k1');
     a.before = () => a.keys.set('k1', String(pauses.length + 10));
     expect(await verifyAll()).toMatchObject({ differing: [], restless: ['k1'] });
     expect(pauses).toHaveLength(limits.verifyLooks - 1);
   });
 
-  it('waits longer than clocks differ before it reports what may only have expired', async () => {
+  it('waits longer than the clock skew before it reports a key that may have expired', async () => {
     fill('k1');
     b.keys.delete('k1');
     await verifyAll();
     expect(pauses.at(-1)).toBeGreaterThan(limits.clockSkewMs);
   });
 
-  it('rests between two looks where it is told to', async () => {
+  it('pauses between two inspections on request', async () => {
     fill(...Array.from({ length: limits.verifyKeysPerLook * 3 }, (_, index) => `k${index}`));
     await slice(beginVerify(['a', 'b', 'c'], false, ''), limits.verifyKeysMaximum, 30);
     expect(new Set(pauses)).toEqual(new Set([30]));
   });
 
-  it('ends a call early that takes too long, with the place to go on', async () => {
+  it('ends a call after its time limit, with the position to continue', async () => {
     fill(...Array.from({ length: limits.verifyKeysPerLook * 3 }, (_, index) => `k${index}`));
     let now = 0;
     world = { ...world, now: () => (now += limits.verifyMs) };
@@ -222,7 +222,7 @@ describe('a verification', () => {
     expect(found.next).toMatchObject({ region: 0, cursor: String(limits.verifyKeysPerLook) });
   });
 
-  it('ends a call after so many steps also where each of them brings nothing to compare', async () => {
+  it('ends a call after a number of steps, even if they return no keys', async () => {
     fill(...Array.from({ length: 60 }, (_, index) => `k${index}`));
     for (const region of [a, b, c]) region.scanBrings = 0;
     const found = await slice(beginVerify(['a', 'b', 'c'], false, ''), 1_000);
@@ -230,7 +230,7 @@ describe('a verification', () => {
     expect(found.next.cursor).toBe(String(limits.verifyStepsPerCall));
   });
 
-  it('names the region that gives no answer', async () => {
+  it('names the region that does not answer', async () => {
     fill('k1');
     b.isSilent = true;
     const place = beginVerify(['a', 'b', 'c'], false, '');
@@ -242,7 +242,7 @@ describe('a verification', () => {
 });
 
 describe('a cursor', () => {
-  it('is read back as the place that it stands for', () => {
+  it('decodes to the position that it encodes', () => {
     const place = { ...beginVerify(['a', 'b'], true, 'ü'), cursor: '17', checked: 3 };
     expect(placeOfCursor(cursorOf(place))).toEqual(place);
   });
@@ -256,7 +256,7 @@ describe('a cursor', () => {
     cursorOf({ ...beginVerify(['a', 'b'], true, ''), cursor: '0 MATCH x' }),
     cursorOf({ ...beginVerify(['a', 'b'], true, ''), checked: -1 }),
     cursorOf({ ...beginVerify(['a'], true, '') }),
-  ])('that is none is refused: %j', (text) => {
+  ])('is refused if it is malformed: %j', (text) => {
     expect(placeOfCursor(text)).toBeNull();
   });
 });
@@ -268,7 +268,7 @@ describe('a repair', () => {
     return planRepair(world, { keys, source, blocked });
   }
 
-  it('without a source takes what most voters hold', async () => {
+  it('without a source takes the value of the majority', async () => {
     fill('k1', 'k2', 'k3');
     a.keys.set('k1', '2');
     c.keys.delete('k2');
@@ -287,7 +287,7 @@ describe('a repair', () => {
     });
   });
 
-  it('takes as a source a region that another key of the same repair puts out, if none else is right', async () => {
+  it('uses a source that it evicts for another key, if no other is right', async () => {
     fill('k1', 'k2', 'k3');
     a.keys.set('k1', '2');
     b.keys.set('k2', '2');
@@ -300,19 +300,19 @@ describe('a repair', () => {
     });
   });
 
-  it('removes a key that a minority alone holds', async () => {
+  it('removes a key that exists only in a minority', async () => {
     c.keys.set('k1', '1');
     expect(await plan(['k1'])).toMatchObject({
       value: [{ source: 'a', keys: [{ key: 'k1', regions: ['c'] }] }],
     });
   });
 
-  it('orders nothing for keys that all hold alike', async () => {
+  it('orders nothing for keys that are equal in all regions', async () => {
     fill('k1');
     expect(await plan(['k1', 'absent'], 'a')).toEqual({ ok: true, value: [] });
   });
 
-  it('without a majority asks for a source, and takes what it is told', async () => {
+  it('needs a source without a majority, and uses the given one', async () => {
     for (const [index, region] of [a, b, c].entries()) region.keys.set('k1', String(index));
     const refused = await plan(['k1']);
     expect(refused).toMatchObject({ ok: false, problem: { name: 'order-refused' } });
@@ -322,13 +322,13 @@ describe('a repair', () => {
     });
   });
 
-  it('has no majority among two that differ', async () => {
+  it('has no majority among two regions that differ', async () => {
     world = { ...world, regions: [a, b] };
     a.keys.set('k1', '1');
     expect(await plan(['k1'])).toMatchObject({ ok: false });
   });
 
-  it('of a key that waits for an operator takes all voters from the source, equal or not', async () => {
+  it('of a key that waits for an operator copies to all voters, equal or not', async () => {
     fill('blocked');
     expect(await plan(['blocked'])).toMatchObject({ ok: false });
     expect(await plan(['blocked'], 'c')).toMatchObject({
@@ -336,7 +336,7 @@ describe('a repair', () => {
     });
   });
 
-  it('of a key that never rests needs a source, and then spares no voter', async () => {
+  it('of a restless key needs a source, and then copies to all voters', async () => {
     fill('k1');
     let look = 0;
     a.before = () => {
@@ -349,7 +349,7 @@ describe('a repair', () => {
     });
   });
 
-  it('orders nothing where a region gives no answer', async () => {
+  it('orders nothing if a region does not answer', async () => {
     fill('k1');
     c.isSilent = true;
     expect(await plan(['k1'], 'a')).toMatchObject({

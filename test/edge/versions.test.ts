@@ -7,7 +7,7 @@ const unfit = async () => {
 };
 
 describe('an object of another release', () => {
-  it('is a problem of its own, which says that nothing was done, and it is not asked again', async () => {
+  it('returns a problem of its own, which says that nothing was done, without a retry', async () => {
     const edge = new EdgeUnderTest({ write: unfit });
     const written = await edge.write({ ops: [['SET', 'k', 'v']] });
     expect([written.status, problemOf(written)]).toEqual([503, 'version-unknown']);

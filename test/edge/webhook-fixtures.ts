@@ -1,7 +1,7 @@
 import type { Subscription } from '../../shared/contracts/webhooks-and-feed.ts';
 import { type Call, EdgeUnderTest } from './stand-ins.ts';
 
-/** A subscription, and an edge over couriers and a coordinator that know it and do what they are told. */
+/** A subscription, and an edge whose couriers and coordinator know it and accept every call. */
 
 export const endpoint = 'ep_01990a5c7d3e7c1a9b642f0d8a51c7e2';
 export const callbackEndpoint = 'cb_AbCdEfGhIjKlMnOpQrStUv';

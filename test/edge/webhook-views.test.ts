@@ -3,7 +3,7 @@ import type { DeliveryDetail } from '../../shared/contracts/webhooks-and-feed.ts
 import { problemOf, tokens } from './stand-ins.ts';
 import { changesIn, edgeWith, endpoint, now, subscription } from './webhook-fixtures.ts';
 
-describe('what a webhook shows', () => {
+describe('the response about a webhook', () => {
   const url = 'https://hooks.example.com/T0/B0/secret-path?key=hidden';
   const foreign = { ...subscription, url, owner: 'somebody' };
   const path = `/v1/webhooks/${endpoint}`;
@@ -26,24 +26,27 @@ describe('what a webhook shows', () => {
     ['read', false],
     ['write', false],
     ['admin', true],
-  ] as const)('of another token to the scope %s', async (scope, isWhole) => {
-    const edge = edgeWith([foreign]);
-    edge.courier.deliveries = async () => ({ deliveries: [detail], before: null });
-    edge.courier.delivery = async () => detail;
-    const question = { token: tokens[scope] };
-    for (const asked of ['/v1/webhooks', path]) {
-      const told = await edge.ask('GET', asked, question);
-      expect(told.text.includes('secret-path')).toBe(isWhole);
-      expect(told.text.includes('hidden')).toBe(isWhole);
-      expect(told.text).toContain('https://hooks.example.com/');
-    }
-    const deliveries = await edge.ask('GET', `${path}/deliveries`, question);
-    const delivery = await edge.ask('GET', `${path}/deliveries/e1`, question);
-    expect([deliveries.status, delivery.status]).toEqual([200, 200]);
-    for (const { text } of [deliveries, delivery]) expect(text.includes('private')).toBe(isWhole);
-  });
+  ] as const)(
+    'contains secrets of another token’s webhook only for the scope admin: %s',
+    async (scope, isWhole) => {
+      const edge = edgeWith([foreign]);
+      edge.courier.deliveries = async () => ({ deliveries: [detail], before: null });
+      edge.courier.delivery = async () => detail;
+      const question = { token: tokens[scope] };
+      for (const asked of ['/v1/webhooks', path]) {
+        const told = await edge.ask('GET', asked, question);
+        expect(told.text.includes('secret-path')).toBe(isWhole);
+        expect(told.text.includes('hidden')).toBe(isWhole);
+        expect(told.text).toContain('https://hooks.example.com/');
+      }
+      const deliveries = await edge.ask('GET', `${path}/deliveries`, question);
+      const delivery = await edge.ask('GET', `${path}/deliveries/e1`, question);
+      expect([deliveries.status, delivery.status]).toEqual([200, 200]);
+      for (const { text } of [deliveries, delivery]) expect(text.includes('private')).toBe(isWhole);
+    },
+  );
 
-  it('to its owner is all of it, with the payload of each delivery', async () => {
+  it('contains everything for its owner, even the payload of each delivery', async () => {
     const edge = edgeWith([{ ...foreign, owner: 'writer' }]);
     edge.courier.delivery = async () => detail;
     expect((await edge.ask('GET', path)).json.url).toBe(url);
@@ -55,7 +58,7 @@ describe('what a webhook shows', () => {
     });
   });
 
-  it('upon a replay is whether its log has the event, or whether that waits already', async () => {
+  it('to a replay distinguishes an unknown event from one that waits already', async () => {
     const edge = edgeWith([{ ...foreign, owner: 'writer' }]);
     edge.courier.replay = async () => 0;
     edge.courier.delivery = async () => null;
@@ -67,7 +70,7 @@ describe('what a webhook shows', () => {
     expect([known.status, known.json]).toEqual([200, { replayed: 0, recovered: 0 }]);
   });
 
-  it('to the scope read is the origin alone, also if the token that created it has that scope', async () => {
+  it('contains only the origin for the scope read, even for the token that created it', async () => {
     const edge = edgeWith([{ ...foreign, owner: 'reader' }]);
     const told = await edge.ask('GET', path, { token: tokens.read });
     expect(told.json.url).toBe('https://hooks.example.com/…');
@@ -80,7 +83,7 @@ describe('what a webhook shows', () => {
     ['POST', '/rotate', {}],
     ['POST', '/enable', {}],
     ['POST', '/replay', { since: 0 }],
-  ])('stands under the same rule as its change: %s %s', async (method, rest, body) => {
+  ])('is refused together with its change for another token: %s %s', async (method, rest, body) => {
     const edge = edgeWith([foreign]);
     const told = await edge.ask(method, `${path}${rest}`, { body });
     expect([told.status, problemOf(told)]).toEqual([403, 'forbidden']);
@@ -89,7 +92,7 @@ describe('what a webhook shows', () => {
     expect(operator.status).toBeLessThan(300);
   });
 
-  it('of a delivery that is not kept is 404', async () => {
+  it('is 404 for a delivery that is not kept', async () => {
     const edge = edgeWith();
     edge.courier.delivery = async () => null;
     const told = await edge.ask('GET', `${path}/deliveries/e1`);

@@ -21,7 +21,7 @@ import {
 } from './webhook-fixtures.ts';
 
 describe('a new webhook', () => {
-  it('may ask for what becomes of regions', async () => {
+  it('accepts the events of regions', async () => {
     const edge = edgeWith();
     const events = ['region.out', 'region.returned', 'region.diverged'];
     const body = { url: 'https://example.com/hooks', events };
@@ -29,7 +29,7 @@ describe('a new webhook', () => {
     expect([told.status, told.json.events]).toEqual([201, events]);
   });
 
-  it('is told to its courier first, then to the coordinator, and shows its secret', async () => {
+  it('goes to its courier first, then to the coordinator, and returns its secret', async () => {
     const edge = edgeWith();
     const body = { url: 'https://EXAMPLE.com/hooks', prefixes: ['order:'], secret };
     const told = await edge.ask('POST', '/v1/webhooks', { body });
@@ -58,7 +58,7 @@ describe('a new webhook', () => {
     expect(JSON.stringify(subscribed)).not.toContain(secret);
   });
 
-  it('gets a secret of its own where none was given', async () => {
+  it('gets a generated secret if the request has none', async () => {
     const edge = edgeWith();
     const one = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
     const other = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
@@ -67,7 +67,7 @@ describe('a new webhook', () => {
     expect(other.json.id).not.toBe(one.json.id);
   });
 
-  it('that is one too many gets 409, and its courier forgets it', async () => {
+  it('is refused with 409 above the limit, and removed from its courier', async () => {
     const edge = edgeWith();
     edge.coordinator.subscribe = async () => ({ kind: 'full', detail: 'There are 3 already.' });
     const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
@@ -79,7 +79,7 @@ describe('a new webhook', () => {
     ]);
   });
 
-  it('that its token has already is answered as it is, and its new courier forgets it', async () => {
+  it('returns the existing webhook of its token, and is removed from its courier', async () => {
     const edge = edgeWith();
     edge.coordinator.subscribe = async () => ({ kind: 'known', subscription });
     const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
@@ -89,7 +89,7 @@ describe('a new webhook', () => {
     expect(methods).toEqual(['configure', 'subscribe', 'remove']);
   });
 
-  it('whose courier does not answer gets 503, and nobody hands anything to it', async () => {
+  it('returns 503 if the courier does not answer, and is not subscribed', async () => {
     const edge = edgeWith();
     edge.courier.configure = () => Promise.reject(new Error('the object was reset'));
     const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
@@ -98,7 +98,7 @@ describe('a new webhook', () => {
     expect(changesIn(edge).map(([, method]) => method)).toEqual(['configure']);
   });
 
-  it('whose courier is of another release gets 503, and is told so', async () => {
+  it('returns 503 with the reason if the courier is of another release', async () => {
     const edge = edgeWith();
     edge.courier.configure = () => Promise.reject(new UnfitVersion('the storage has format 99'));
     const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
@@ -106,7 +106,7 @@ describe('a new webhook', () => {
     expect(told.text).toContain('the storage has format 99');
   });
 
-  it('whose coordinator is reset in the midst gets 503, and is subscribed once', async () => {
+  it('returns 503 if the coordinator is reset during the call, and is not subscribed twice', async () => {
     const edge = edgeWith();
     edge.coordinator.subscribe = () => Promise.reject(new Error('the object was reset'));
     const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
@@ -123,7 +123,7 @@ describe('a new webhook', () => {
     ['credentials', 'https://user:hidden@example.com/'],
     ['another scheme', 'file:///etc/passwd'],
     ['a configured host of Lockstep', 'https://lockstep.example.com/incr/k?_token=t'],
-    ['the host that was asked', 'http://localhost/incr/k?_token=t'],
+    ['the host of the request', 'http://localhost/incr/k?_token=t'],
     ['no address', 'hooks'],
   ])('is refused with %s as its target', async (_fault, url) => {
     const edge = edgeWith();
@@ -167,7 +167,7 @@ describe('a new webhook', () => {
   });
 });
 
-describe('a delivery that comes to Lockstep', () => {
+describe('a delivery whose target is Lockstep', () => {
   it.each(['/v1/webhooks', '/incr/k', '/healthz'])('is refused at %s', async (path) => {
     const edge = edgeWith();
     const headers = { 'Lockstep-Webhook': '1' };
@@ -178,7 +178,7 @@ describe('a delivery that comes to Lockstep', () => {
 });
 
 describe('the webhooks', () => {
-  it('are listed with the scope read, without what is not to be shown', async () => {
+  it('are listed for the scope read, without their secrets', async () => {
     const kept = { ...subscription, disabled: { at: now, reason: 'gone' }, secret };
     const told = await edgeWith([kept]).ask('GET', '/v1/webhooks', { token: tokens.read });
     expect(told.status).toBe(200);
@@ -188,7 +188,7 @@ describe('the webhooks', () => {
     ]);
   });
 
-  it('can be looked at one by one', async () => {
+  it('can be read one by one', async () => {
     const told = await edgeWith().ask('GET', `/v1/webhooks/${endpoint}`, { token: tokens.read });
     expect([told.status, told.json.id]).toEqual([200, endpoint]);
   });
@@ -202,7 +202,7 @@ describe('the webhooks', () => {
     ['POST', '/enable'],
     ['POST', '/replay'],
     ['GET', '/deliveries'],
-  ])('that do not exist get 404 for %s %s', async (method, rest) => {
+  ])('return 404 for %s %s if they do not exist', async (method, rest) => {
     const body = rest === '/replay' ? { since: 0 } : {};
     const question = method === 'PATCH' || method === 'POST' ? { body } : {};
     const stranger = endpoint.replace('01990a5c', 'ffffffff');
@@ -211,7 +211,7 @@ describe('the webhooks', () => {
       const edge = edgeWith();
       const told = await edge.ask(method, `/v1/webhooks/${id}${rest}`, question);
       expect([told.status, problemOf(told)]).toEqual([404, 'webhook-unknown']);
-      // Whatever a client writes there must not become the name of an object; a DELETE ends what a crash has left.
+      // No text of a client may become the name of an object; a DELETE removes leftovers of a crash.
       const touched = changesIn(edge).map(([object, call]) => `${object} ${call}`);
       const isDeletion = method === 'DELETE' && id === stranger;
       expect(touched).toEqual(isDeletion ? ['coordinator unsubscribe', `${stranger} remove`] : []);
@@ -227,7 +227,7 @@ describe('the webhooks', () => {
     expect(changesIn(edge)).toEqual([['coordinator', 'changeSubscription', endpoint, patch]]);
   });
 
-  it('that move are counted first, and keep their secret', async () => {
+  it('are counted before their target changes, and keep their secret', async () => {
     const edge = edgeWith();
     const url = 'https://example.org/';
     await edge.ask('PATCH', `/v1/webhooks/${endpoint}`, { body: { url } });
@@ -249,7 +249,7 @@ describe('the webhooks', () => {
     expect(changesIn(edge)).toEqual([]);
   });
 
-  it('that are deleted get nothing more before their courier forgets them', async () => {
+  it('are unsubscribed before their courier removes them when they are deleted', async () => {
     const edge = edgeWith();
     const told = await edge.ask('DELETE', `/v1/webhooks/${endpoint}`);
     expect([told.status, told.text]).toEqual([204, '']);
@@ -261,7 +261,7 @@ describe('the webhooks', () => {
 });
 
 describe('a secret', () => {
-  it('is replaced, overlaps for a day unless told otherwise, and is shown once', async () => {
+  it('is replaced, overlaps for a day by default, and is returned once', async () => {
     const edge = edgeWith();
     const path = `/v1/webhooks/${endpoint}/rotate`;
     const told = await edge.ask('POST', path, { body: {} });
@@ -281,7 +281,7 @@ describe('a secret', () => {
   });
 });
 
-/** What real events of each type hold, where it says nothing of a moment. */
+/** The data of real events of each type. */
 const aWrite = { id: expect.stringMatching(/^0-[0-9a-f-]{36}$/), keys: ['order:test'] };
 const committed = { ...aWrite, transaction: '0.1.1', sequence: 1 };
 const results = { commands: [['SET', 'order:test', 'value']], results: ['OK'] };
@@ -306,7 +306,7 @@ const realData: Readonly<Record<EventType, unknown>> = {
 };
 
 describe('a test event', () => {
-  it('goes to the courier under an id that the deliveries will show', async () => {
+  it('goes to the courier with an id that appears in its deliveries', async () => {
     const edge = edgeWith();
     const told = await edge.ask('POST', `/v1/webhooks/${endpoint}/test`);
     expect(told.status).toBe(202);
@@ -350,45 +350,42 @@ describe('an endpoint', () => {
     ]);
   });
 
-  it('of callbacks is enabled at its courier alone', async () => {
+  it('of callbacks is enabled at its courier only', async () => {
     const edge = edgeWith();
     expect((await edge.ask('POST', `/v1/webhooks/${callbackEndpoint}/enable`)).status).toBe(204);
     expect(edge.calls).toEqual([[callbackEndpoint, 'enable']]);
   });
 
-  it.each([endpoint, callbackEndpoint])(
-    'tells its deliveries, a page at a time: %s',
-    async (id) => {
-      const edge = edgeWith();
-      const record: DeliveryRecord = {
-        event: 'e1',
-        type: 'write.confirmed',
-        state: 'failed',
-        attempts: 2,
-        status: 500,
-        ms: 12,
-        answer: 'no',
-        lastAttemptAt: now,
-        nextAttemptAt: null,
-        at: now,
-      };
-      edge.courier.deliveries = async () => ({ deliveries: [record], before: 7 });
-      const path = `/v1/webhooks/${id}/deliveries?state=failed&before=9&limit=1`;
-      const told = await edge.ask('GET', path, { token: tokens.read });
-      const at = new Date(now).toISOString();
-      // The answer of a receiver is not for the scope read.
-      const shown = { ...record, answer: null, at, lastAttemptAt: at };
-      expect([told.status, told.json]).toEqual([200, { deliveries: [shown], before: 7 }]);
-      const own = await edge.ask('GET', path);
-      expect(own.json.deliveries).toEqual([{ ...shown, answer: 'no' }]);
-      const asked = { state: 'failed', before: 9, limit: 1 };
-      const call = [id, 'deliveries', asked];
-      expect(changesIn(edge)).toEqual([call, call]);
-    },
-  );
+  it.each([endpoint, callbackEndpoint])('returns its deliveries in pages: %s', async (id) => {
+    const edge = edgeWith();
+    const record: DeliveryRecord = {
+      event: 'e1',
+      type: 'write.confirmed',
+      state: 'failed',
+      attempts: 2,
+      status: 500,
+      ms: 12,
+      answer: 'no',
+      lastAttemptAt: now,
+      nextAttemptAt: null,
+      at: now,
+    };
+    edge.courier.deliveries = async () => ({ deliveries: [record], before: 7 });
+    const path = `/v1/webhooks/${id}/deliveries?state=failed&before=9&limit=1`;
+    const told = await edge.ask('GET', path, { token: tokens.read });
+    const at = new Date(now).toISOString();
+    // The scope read does not show the receiver's answer.
+    const shown = { ...record, answer: null, at, lastAttemptAt: at };
+    expect([told.status, told.json]).toEqual([200, { deliveries: [shown], before: 7 }]);
+    const own = await edge.ask('GET', path);
+    expect(own.json.deliveries).toEqual([{ ...shown, answer: 'no' }]);
+    const asked = { state: 'failed', before: 9, limit: 1 };
+    const call = [id, 'deliveries', asked];
+    expect(changesIn(edge)).toEqual([call, call]);
+  });
 
   it.each(['state=lost', 'limit=0', 'limit=101', 'limit=ten', 'before=-1', 'page=2'])(
-    'does not answer deliveries?%s',
+    'refuses deliveries?%s',
     async (query) => {
       const told = await edgeWith().ask('GET', `/v1/webhooks/${endpoint}/deliveries?${query}`);
       expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
@@ -403,15 +400,18 @@ describe('an endpoint', () => {
       { since: Date.UTC(2026, 10, 22, 8), delivered: true },
       2,
     ],
-  ])('replays %j, and recovers what was not owed since', async (body, what, recovered) => {
-    const edge = edgeWith();
-    const told = await edge.ask('POST', `/v1/webhooks/${endpoint}/replay`, { body });
-    expect([told.status, told.json]).toEqual([200, { replayed: 3, recovered }]);
-    expect(changesIn(edge)[0]).toEqual([endpoint, 'replay', what]);
-  });
+  ])(
+    'replays %j, and recovers events that were not queued since',
+    async (body, what, recovered) => {
+      const edge = edgeWith();
+      const told = await edge.ask('POST', `/v1/webhooks/${endpoint}/replay`, { body });
+      expect([told.status, told.json]).toEqual([200, { replayed: 3, recovered }]);
+      expect(changesIn(edge)[0]).toEqual([endpoint, 'replay', what]);
+    },
+  );
 
   it.each([{}, { event: 'e1', since: 5 }, { since: 'yesterday' }, { since: -1 }, { event: '' }])(
-    'does not replay %j',
+    'refuses the replay %j',
     async (body) => {
       const edge = edgeWith();
       const told = await edge.ask('POST', `/v1/webhooks/${endpoint}/replay`, { body });
@@ -422,7 +422,7 @@ describe('an endpoint', () => {
 });
 
 describe('the public keys', () => {
-  it('are told to everyone, without the private half, and asked for once', async () => {
+  it('are returned without a token, without the private half, and fetched once', async () => {
     const edge = edgeWith();
     const told = await edge.ask('GET', '/v1/webhooks/keys', { token: null });
     expect(told.status).toBe(200);
@@ -434,7 +434,7 @@ describe('the public keys', () => {
     expect(edge.calls).toEqual([['coordinator', 'signingKey']]);
   });
 
-  it('get 503 while the coordinator does not answer, and 200 after that', async () => {
+  it('return 503 while the coordinator does not answer, and 200 after that', async () => {
     const edge = edgeWith();
     edge.coordinator.signingKey = () => Promise.reject(new Error('the object was reset'));
     const failed = await edge.ask('GET', '/v1/webhooks/keys', { token: null });

@@ -14,7 +14,7 @@ function edgeKnowing(status: WriteStatus): EdgeUnderTest {
 }
 
 describe('a write', () => {
-  it('reaches the coordinator in canonical form, with the defaults filled in', async () => {
+  it('reaches the coordinator in canonical form, with defaults', async () => {
     const edge = edgeAnswering(decided());
     await edge.write({
       ops: [
@@ -55,7 +55,7 @@ describe('a write', () => {
     ]);
   });
 
-  it('that was committed is answered with its results and votes', async () => {
+  it('returns its results and votes if it was committed', async () => {
     const part =
       '[0,{"s":"OK"},9223372036854775807,null,["a",null,{"e":"ERR x"}],"\u00c3\u00a9","\u00ff"]';
     const told = await edgeAnswering(decided({ part })).write(body);
@@ -87,19 +87,19 @@ describe('a write', () => {
     expect(told.headers.get('x-request-id')).toMatch(/\S/);
   });
 
-  it('that every region has applied is told to be confirmed', async () => {
+  it('is returned as confirmed after every region has applied it', async () => {
     const told = await edgeAnswering(decided({ appliedIn: [...regionIds] })).write(body);
     expect(told.json).toMatchObject({ outcome: 'confirmed', confirmed: true });
   });
 
-  it('that was to be confirmed and was not in time is told to be committed', async () => {
+  it('is returned as committed if its confirmation was late', async () => {
     const edge = edgeAnswering({ kind: 'unconfirmed', record: recordOf() });
     const told = await edge.write({ ...body, ack: 'confirmed' });
     expect(told.status).toBe(200);
     expect(told.json).toMatchObject({ outcome: 'committed', confirmed: false });
   });
 
-  it('whose check failed gets 412 with what was expected and found', async () => {
+  it('returns 412 with the expected and the actual value if its check failed', async () => {
     const part = '[1,0,"w"]';
     const edge = edgeAnswering(decided({ outcome: 'rejected', sequence: null, part }));
     const told = await edge.write({ ...body, checks: [{ key: 'c', equals: 'x' }] });
@@ -108,7 +108,7 @@ describe('a write', () => {
     expect(told.json.check).toEqual({ key: 'c', equals: 'x' });
   });
 
-  it('whose command failed gets 422 with the error of Redis', async () => {
+  it('returns 422 with the error of Redis if its command failed', async () => {
     const part = '[2,0,"WRONGTYPE Operation against a key"]';
     const told = await edgeAnswering(decided({ outcome: 'rejected', sequence: null, part })).write(
       body,
@@ -117,7 +117,7 @@ describe('a write', () => {
     expect(told.json).toMatchObject({ index: 0, error: 'WRONGTYPE Operation against a key' });
   });
 
-  it('that a region kept from being decided gets 503 naming the region', async () => {
+  it('returns 503 naming the region that prevented the decision', async () => {
     const faults = [{ region: 'eu-west-1', reason: 'no answer within 2000 ms' }];
     const reason = 'a vote was missing';
     const told = await edgeAnswering({ kind: 'unavailable', id: writeId, faults, reason }).write(
@@ -133,7 +133,7 @@ describe('a write', () => {
     ['too-few-voters', 'too-few-voters'],
     ['diverged', 'key-diverged'],
     ['lost', 'region-lost'],
-  ] as const)('that cannot be decided because of %s gets 503 %s', async (code, problem) => {
+  ] as const)('that cannot be decided because of %s returns 503 %s', async (code, problem) => {
     const answer = { kind: 'unavailable', id: writeId, faults: [], reason: 'so it is' } as const;
     const told = await edgeAnswering({ ...answer, code }).write(body);
     expect([told.status, problemOf(told)]).toEqual([503, problem]);
@@ -141,7 +141,7 @@ describe('a write', () => {
     expect(told.json.detail).toContain('so it is');
   });
 
-  it('that waited out its time behind others gets 503 without a region', async () => {
+  it('returns 503 without a region if it waited too long behind other writes', async () => {
     const reason = 'its keys were held by other writes';
     const told = await edgeAnswering({
       kind: 'unavailable',
@@ -152,19 +152,19 @@ describe('a write', () => {
     expect([told.status, problemOf(told)]).toEqual([503, 'not-decided']);
   });
 
-  it('that arrives after its notAfter gets 422, and is told that nothing was written', async () => {
+  it('returns 422 after its notAfter, and reports that nothing was written', async () => {
     const told = await edgeAnswering({ kind: 'too-late', id: writeId }).write(body);
     expect([told.status, problemOf(told)]).toEqual([422, 'not-after-passed']);
     expect(told.json).toMatchObject({ id: writeId, detail: expect.stringMatching(/^Nothing/) });
   });
 
-  it('that finds the queue full gets 429 and when to come back', async () => {
+  it('returns 429 and the time to retry if the queue is full', async () => {
     const told = await edgeAnswering({ kind: 'busy', retryAfterMs: 1_200 }).write(body);
     expect([told.status, problemOf(told)]).toEqual([429, 'too-many-writes']);
     expect(told.headers.get('retry-after')).toBe('2');
   });
 
-  it('that the coordinator refuses is told its reason', async () => {
+  it('returns the reason if the coordinator refuses it', async () => {
     const told = await edgeAnswering({
       kind: 'refused',
       problem: 'reserved-key',
@@ -173,7 +173,7 @@ describe('a write', () => {
     expect([told.status, told.json.detail]).toEqual([400, 'why']);
   });
 
-  it('whose coordinator stays unreachable gets 503 saying that its outcome is unknown', async () => {
+  it('returns 503 with an unknown outcome if the coordinator stays unreachable', async () => {
     const edge = new EdgeUnderTest({
       write: () => Promise.reject(new Error('the object was reset')),
     });
@@ -186,7 +186,7 @@ describe('a write', () => {
     expect(new Set(edge.logged)).toEqual(new Set(['coordinator did not answer']));
   });
 
-  it('that meets a fault of Lockstep itself gets 500 with the request id, and is logged', async () => {
+  it('returns 500 with the request id for a fault of Lockstep, and logs it', async () => {
     const edge = edgeAnswering(decided({ part: '[9]' }));
     const told = await edge.write(body);
     expect([told.status, problemOf(told)]).toEqual([500, 'internal']);
@@ -198,7 +198,7 @@ describe('a write', () => {
 describe('an idempotency key', () => {
   const key = { 'idempotency-key': 'order 7' };
 
-  it('goes along with a digest of operations and checks, and of nothing else', async () => {
+  it('is sent with a digest of operations and checks, and of nothing else', async () => {
     const edge = edgeAnswering(decided());
     await edge.write(body, key);
     await edge.write({ priority: 3, timeoutMs: 500, checks: [], ...body }, key);
@@ -212,13 +212,13 @@ describe('an idempotency key', () => {
     expect(digests[2]).not.toBe(digests[0]);
   });
 
-  it('that was used before with the same request brings the first answer, marked', async () => {
+  it('returns the first response, marked as replayed, for the same request', async () => {
     const told = await edgeAnswering(decided({}, true)).write(body, key);
     expect(told.json.replayed).toBe(true);
     expect(told.headers.get('idempotency-replayed')).toBe('true');
   });
 
-  it('that was used before with another request gets 422', async () => {
+  it('is refused with 422 for another request', async () => {
     const told = await edgeAnswering({ kind: 'key-reused', id: writeId }).write(body, key);
     expect([told.status, problemOf(told)]).toEqual([422, 'idempotency-key-reused']);
   });
@@ -227,7 +227,7 @@ describe('an idempotency key', () => {
 describe('Prefer: respond-async', () => {
   const prefer = { prefer: 'wait=10, respond-async' };
 
-  it('is answered 202 with where to ask', async () => {
+  it('returns 202 with the address of the write’s status', async () => {
     const told = await edgeAnswering({ kind: 'accepted', id: writeId }).write(body, prefer);
     expect(told.status).toBe(202);
     expect(told.headers.get('location')).toBe(`/v1/writes/${writeId}`);
@@ -235,7 +235,7 @@ describe('Prefer: respond-async', () => {
     expect(told.json).toEqual({ id: writeId, outcome: 'pending' });
   });
 
-  it('is answered 200 where the answer is known already', async () => {
+  it('returns 200 if the outcome is known already', async () => {
     const told = await edgeAnswering(decided({}, true)).write(body, prefer);
     expect([told.status, told.json.outcome]).toEqual([200, 'committed']);
   });
@@ -244,7 +244,7 @@ describe('Prefer: respond-async', () => {
 describe('the status of a write', () => {
   const path = `/v1/writes/${writeId}`;
 
-  it('tells the recorded outcome and the regions that have applied it', async () => {
+  it('returns the recorded outcome and the regions that have applied it', async () => {
     const record = recordOf({ appliedIn: ['us-east-1'] });
     const told = await edgeKnowing({ kind: 'recorded', record, confirmed: false }).ask('GET', path);
     expect(told.status).toBe(200);
@@ -256,7 +256,7 @@ describe('the status of a write', () => {
     expect(told.json.decidedAt).toBe(new Date(1_795_000_000_000).toISOString());
   });
 
-  it('tells why a write was rejected', async () => {
+  it('returns the reason why a write was rejected', async () => {
     const record = recordOf({ outcome: 'rejected', sequence: null, part: '[1,2,null]' });
     const told = await edgeKnowing({ kind: 'recorded', record, confirmed: false }).ask('GET', path);
     expect(told.json).toMatchObject({
@@ -269,17 +269,17 @@ describe('the status of a write', () => {
     [{ kind: 'pending' }, 'pending'],
     [{ kind: 'unavailable', faults: [], reason: 'late', code: null }, 'unavailable'],
     [{ kind: 'unavailable', faults: [], reason: 'few', code: 'too-few-voters' }, 'unavailable'],
-  ] as const)('of the kind $kind is told', async (status, outcome) => {
+  ] as const)('returns the kind $kind', async (status, outcome) => {
     const told = await edgeKnowing(status).ask('GET', path);
     expect([told.status, told.json.outcome]).toEqual([200, outcome]);
   });
 
-  it('that nobody knows gets 404', async () => {
+  it('returns 404 if the write is unknown', async () => {
     const told = await edgeKnowing({ kind: 'unknown' }).ask('GET', path);
     expect([told.status, problemOf(told)]).toEqual([404, 'write-unknown']);
   });
 
-  it('is asked for again where the coordinator was just reset', async () => {
+  it('is requested again if the coordinator was just reset', async () => {
     let asked = 0;
     const status = async (): Promise<WriteStatus> => {
       asked += 1;
@@ -290,7 +290,7 @@ describe('the status of a write', () => {
     expect([told.status, asked]).toEqual([200, 2]);
   });
 
-  it('is not asked for again where the coordinator is overloaded', async () => {
+  it('is not requested again if the coordinator is overloaded', async () => {
     let asked = 0;
     const status = async (): Promise<WriteStatus> => {
       asked += 1;

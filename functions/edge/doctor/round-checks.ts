@@ -74,14 +74,14 @@ end
 local function snapshot()
 ${snapshotScriptFor(emptySnapshot).plain}
 end
-local given, told = { ARGV[1], ARGV[2], ARGV[3] }, {}
+local given, replies = { ARGV[1], ARGV[2], ARGV[3] }, {}
 for index, body in ipairs({ round, round, snapshot }) do
   ARGV[1] = given[index]
   local ok, reply = pcall(body)
-  told[index] = ok and reply or { 'x', tostring(reply) }
+  replies[index] = ok and reply or { 'x', tostring(reply) }
 end
 redis.call('UNLINK', unpack(KEYS))
-return told`;
+return replies`;
 }
 
 /** Null if the operation replies 42 and the key then has `value`; otherwise a description of the fault. */

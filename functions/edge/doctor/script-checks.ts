@@ -14,12 +14,12 @@ const keyLifeMs = 60_000;
  * Tries each command that rounds and copies use, on the doctor's own keys. Returns a flat list of names, each followed
  * by `ok` or the error. KEYS are three keys; ARGV[1] is their expiry time in ms since 1970.
  */
-const probe = `local told = {}
+const probe = `local results = {}
 local function try(name, ...)
   local reply = redis.pcall(...)
   local failed = type(reply) == 'table' and reply.err
-  told[#told + 1] = name
-  told[#told + 1] = failed or 'ok'
+  results[#results + 1] = name
+  results[#results + 1] = failed or 'ok'
   return reply
 end
 try('PXAT', 'SET', KEYS[1], 'v', 'PXAT', ARGV[1])
@@ -39,7 +39,7 @@ try('HSCAN', 'HSCAN', KEYS[2], '0', 'COUNT', '10')
 redis.pcall('UNLINK', KEYS[1], KEYS[2])
 try('SCAN', 'SCAN', '0', 'COUNT', '1')
 try('TIME', 'TIME')
-return told`;
+return results`;
 
 /** The commands without which no round can run. */
 const needed = [
@@ -99,20 +99,20 @@ async function commandChecks(
     const advice = 'Allow writing for this token.';
     return [bad('commands', reasonOf(result), advice)];
   }
-  const told = new Map<string, string>();
+  const results = new Map<string, string>();
   for (let at = 0; at + 1 < result.reply.length; at += 2) {
-    told.set(String(result.reply[at]), String(result.reply[at + 1]));
+    results.set(String(result.reply[at]), String(result.reply[at + 1]));
   }
-  const failed = needed.filter((name) => told.get(name) !== 'ok');
-  const faults = failed.map((name) => `${name}: ${told.get(name) ?? 'not tried'}`).join('; ');
+  const failed = needed.filter((name) => results.get(name) !== 'ok');
+  const faults = failed.map((name) => `${name}: ${results.get(name) ?? 'not tried'}`).join('; ');
   const advice = 'Use a database that knows these commands, and a token that may use them.';
   const commands =
     failed.length === 0 ? good('commands', needed.join(', ')) : bad('commands', faults, advice);
-  return [commands, copyCheck(told)];
+  return [commands, copyCheck(results)];
 }
 
-function copyCheck(told: ReadonlyMap<string, string>): DoctorCheck {
-  const isWhole = ['DUMP', 'RESTORE'].every((name) => told.get(name) === 'ok');
+function copyCheck(results: ReadonlyMap<string, string>): DoctorCheck {
+  const isWhole = ['DUMP', 'RESTORE'].every((name) => results.get(name) === 'ok');
   if (isWhole) return good('copy', 'DUMP and RESTORE');
   return good('copy', 'without DUMP and RESTORE: element by element, which is slower');
 }
