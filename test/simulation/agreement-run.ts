@@ -18,9 +18,9 @@ import { Random } from './random.ts';
 const keys = ['a', 'b', 'n'];
 
 /**
- * One seeded run of regions of which somebody may have changed one around Lockstep. Where their votes are taken for
- * agreement, every region gave the same answer, and the keys that it touched exist and expire alike afterwards. (A value
- * on which no answer depended may differ still: only comparing regions as a whole finds that.)
+ * One seeded run in which somebody may have changed one region around Lockstep. If the votes are accepted as an
+ * agreement, every region gave the same answer, and the touched keys exist and expire alike afterwards. (A value on
+ * which no answer depended may still differ: only a comparison of whole regions finds that.)
  */
 export function run(seed: number): { readonly agreed: number; readonly refused: number } {
   const random = new Random(seed);

@@ -3,7 +3,7 @@ import process from 'node:process';
 import { loadPatched, type Patch } from './mutation.ts';
 import { type Runner, type RunnerName, runners, settings, type Totals } from './runners.ts';
 
-/** What a child process is told in its environment. */
+/** The task of a child process, in its environment. */
 export interface Task {
   readonly runner: RunnerName;
   readonly patches: readonly Patch[];
@@ -15,7 +15,7 @@ export interface SeedRange {
   readonly count: number;
 }
 
-/** What a child says: once that it is ready or cannot begin, then something of each seed. */
+/** The messages of a child: that it is ready or cannot begin, then the result of each seed. */
 export type Report =
   | { readonly kind: 'ready' }
   | { readonly kind: 'broken'; readonly reason: string }
@@ -33,7 +33,7 @@ async function serve({ runner: name, patches }: Task): Promise<void> {
   // Most of a short task is loading, and mutants load the same files but for one.
   enableCompileCache();
   let runner: Runner | null = null;
-  // The parent has what it wanted, or is gone.
+  // The parent has its results, or is gone.
   process.on('disconnect', () => void endRunner(runner));
   try {
     const unloaded = loadPatched([...(settings[name] ?? []), ...patches]);

@@ -11,8 +11,9 @@ const keys = ['a', 'b', 'c'];
 
 /**
  * One seeded run in which somebody changes a key of one region around Lockstep. With three regions the other two are
- * right: the write that shows the difference is decided, and the region is copied whole. With two nobody can tell: writes
- * to that key are refused, those to others are not, until an operator has named the region to copy from (R39).
+ * right: the write that shows the difference is decided, and the region is copied whole. With two there is no
+ * majority: writes to that key are refused, those to others are not, until an operator has named the region to copy
+ * from (R39).
  */
 export function run(seed: number): { readonly writes: number } {
   const random = new Random(seed);
@@ -48,7 +49,7 @@ class Divergence {
     const model = this.#simulation.regions.get(victim);
     model?.run('APPEND', key, 'around');
     const hasMajority = this.#simulation.regions.size > 2;
-    // A key that no write touches is compared by nobody; a whole copy mends it all the same.
+    // No region compares a key that no write touches; a copy of everything still repairs it.
     if (hasMajority) model?.run('SET', 'untouched', 'around');
     if (hasMajority) this.#append(key);
     else this.#meetBlocked(key, victim);
@@ -57,19 +58,19 @@ class Divergence {
     return this.#writes;
   }
 
-  /** Nobody can tell which of two regions is right. */
+  /** Of two regions that differ, the coordinator trusts neither. */
   #meetBlocked(key: string, victim: string): void {
     const { regions } = this.#simulation;
     this.#expectRefusal(['APPEND', key, 'x']);
     for (const other of keys) if (other !== key) this.#append(other);
     this.#simulation.crash();
-    // Whatever is written there, also where it shows no difference.
+    // Every write to the key is refused, even one that shows no difference.
     this.#expectRefusal(['SET', key, 'x']);
     const [source] = [...regions.keys()].filter((region) => region !== victim);
     const repaired = { key, regions: [victim] };
     if (source === undefined) throw new Error('there is another region');
     const { timeline, storage } = this.#simulation;
-    // An operator whose order has died with the coordinator gives it again.
+    // If the coordinator died with the admin command, the operator repeats it.
     for (let attempt = 0; attempt < 3 && storage.durable.blocked.size > 0; attempt += 1) {
       this.#simulation.coordinator.order({ kind: 'repair', source, keys: [repaired] });
       timeline.run(timeline.now + 20_000, 1_000_000);
@@ -82,7 +83,7 @@ class Divergence {
     if (code !== 'diverged') throw new Error(`a write to a key that differs was answered ${code}`);
   }
 
-  /** A write that has to be decided, and to find what the ones before it left. */
+  /** A write that has to be decided, and to find the results of the writes before it. */
   #append(key: string): void {
     const text = this.#random.pick(['x', 'yy', 'zzz']);
     const value = (this.#values.get(key) ?? '') + text;

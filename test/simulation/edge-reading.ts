@@ -12,15 +12,15 @@ import type { Instance } from './instance.ts';
 import type { Random } from './random.ts';
 import type { Simulation } from './simulation.ts';
 
-/** No read takes longer than all its ways one after the other, ms. */
+/** No read takes longer than the sum of all its attempts, ms. */
 const patienceMs = 120_000;
 
 /** Asks an instance; the answer is null if that dies first. */
 type Ask<Answer> = (instance: Instance, give: (answer: Answer | null) => void) => void;
 
 /**
- * Strong reads by the edge's own code, in isolates that come and go. Its region clients and its coordinator are those of
- * the simulated environment, and so is its clock.
+ * Strong reads by the edge's own code, in isolates that come and go. Its region clients, its coordinator and its
+ * clock are those of the simulation.
  */
 export class EdgeReader {
   readonly #simulation: Simulation;
@@ -42,12 +42,12 @@ export class EdgeReader {
     return this.#open > 0;
   }
 
-  /** One read, in the region that is given or in any; `request` says what is read. */
+  /** One read of `request`, in the given region or in any. */
   read(request: SnapshotRequest, region: string | null, done: () => void): void {
     const random = this.#random;
     if (random.chance(0.03)) this.#isolates[random.between(0, 1)] = this.#isolate();
     const isolate = random.pick(this.#isolates);
-    // Of a client that goes away nobody hears what was read; what has been sent goes on.
+    // A client that goes away gets no reply; its request goes on.
     const leaves = random.chance(0.1);
     if (leaves) this.#simulation.timeline.after(random.between(0, 500), done);
     void this.#readIn(isolate, request, region, leaves ? () => {} : done, leaves);

@@ -8,11 +8,11 @@ import { Random } from './random.ts';
 import { start } from './single-instance.ts';
 
 /**
- * One seeded run of coordinators that begin over regions with data of somebody else's: rounds are lost and late, instances
- * die in the midst of a step or go on without owning their storage, a second shard may begin over the same regions, others
- * write to the regions, and operators found, add, remove and call back. A region never loses a key that Lockstep did not
- * put there, unless an operator has named at least so many keys for it; a shard is founded once; and in calm weather it
- * comes to an end in which all voters hold the same.
+ * One seeded run of coordinators that begin over regions with foreign data: rounds are lost and late, instances die
+ * in the middle of a step or go on without owning their storage, a second shard may begin over the same regions,
+ * others write to the regions, and operators found, add, remove and return regions. A region never loses a key that
+ * Lockstep did not put there, unless an operator has named at least as many keys for it; a shard is founded once; and
+ * in calm weather all voters end with the same data.
  */
 export function run(seed: number): { readonly founded: number; readonly lost: number } {
   return new Beginning(new Random(seed)).run();
@@ -26,7 +26,7 @@ class Beginning {
   readonly #shard: FoundingShard;
   /** Another coordinator with a storage of its own, over the same regions, or null. */
   readonly #rival: FoundingShard | null;
-  /** Its operators let little be lost, so that little of what is lost is excused. */
+  /** Its operators agree to few losses, so that few losses are excused. */
   readonly #isCareful: boolean;
   #now = start;
   #lost = 0;
@@ -56,7 +56,7 @@ class Beginning {
       const shard = isRival && this.#rival !== null ? this.#rival : this.#shard;
       const life = shard.stale !== null && this.#random.chance(0.3) ? shard.stale : shard.life;
       if (life.compares !== null && this.#random.chance(0.1)) {
-        // What is being compared is not what it is to begin with.
+        // The regions under comparison are not the ones with which it is to begin.
         this.#order(shard, life, { kind: 'add', region: 'extra', replace: 0 });
         continue;
       }
@@ -133,7 +133,7 @@ class Beginning {
     shard.step(life, { kind: 'tick' });
   }
 
-  /** An operator names some number of keys, which may be what a region holds. */
+  /** An operator names a number of keys, which may be the region's own. */
   #anyOrder(): MemberOrder {
     const region = this.#random.pick([...this.#models.keys()]);
     const number = this.#random.pick(this.#isCareful ? [0, 0, 0, 0, 1] : [0, 0, 1, 2, 5]);
@@ -148,12 +148,13 @@ class Beginning {
     ]);
   }
 
-  /** Now and then the instance dies as it takes the order: before that is stored, or before anything leaves. */
+  /** Now and then the instance dies while it handles the command: before it stores, or before it sends. */
   #order(shard: FoundingShard, life: Life, order: MemberOrder, isCalm = false): void {
-    // A number counts from the moment at which it is sent, since the order may be carried out before it is answered.
+    // A number counts from the moment at which it is sent, since the command may be carried out before it is
+    // answered.
     if (order.kind === 'found')
       for (const [id, keys] of Object.entries(order.replace)) shard.agree(id, keys);
-    // Whoever says wrongly that all hold the same may lose what differs.
+    // An operator who says wrongly that all hold the same may lose the differing keys.
     if (order.kind === 'found' && order.agree) {
       shard.isTrusted = true;
       for (const [id, model] of this.#models) shard.agree(id, theirs(model));
@@ -184,7 +185,7 @@ class Beginning {
     if (causes.size > 1) throw new Error(`founded ${causes.size} times: ${[...causes].join('; ')}`);
   }
 
-  /** Nothing is lost any more, and an operator founds the shard where it waits for one: what it comes to. */
+  /** No message is lost any more, and an operator founds the shard if it waits for one; then checks the final state. */
   #calm(shard: FoundingShard): void {
     if (shard.stale !== null) shard.replace();
     for (let turn = 0; turn < 400; turn += 1) {
@@ -210,7 +211,7 @@ class Beginning {
     }
   }
 
-  /** What an operator does if the shard does not begin by itself. */
+  /** Acts as an operator if the shard does not begin by itself. */
   #help(shard: FoundingShard): void {
     if (shard.tables.epoch === 0) {
       this.#foundByCounts(shard);

@@ -13,35 +13,35 @@ import type { Random } from './random.ts';
 import { configOf } from './single-instance.ts';
 import { Tables } from './storage.ts';
 
-/** One instance of a coordinator: what it has on its way, and what it has been told of the regions. */
+/** One instance of a coordinator: its messages on their way, and the answers of its regions. */
 export interface Life {
   readonly core: CoordinatorCore;
   flights: SentRound[];
   /** The comparison that it waits for, or null. */
   compares: ComparisonRequest | null;
-  /** By region: the number of keys that it said when it was last asked. */
+  /** By region: the number of keys in its last answer. */
   readonly said: Map<RegionId, number>;
   /** The regions that a comparison has found to hold the same; null: none has ended so. */
   equal: ReadonlySet<RegionId> | null;
 }
 
-/** What of a step gets lost because its instance dies in the midst of it. */
+/** The point of a step at which its instance dies; the rest of the step is lost. */
 type Death = 'before it stores' | 'before it sends';
 
 /**
- * The coordinators of one storage: one owns it, and one that was left behind may go on until its next write is refused.
- * Whatever an instance had on its way when it died may still arrive in the regions.
+ * The coordinators of one storage: one owns it, and one that was left behind may go on until its next write is
+ * refused. Messages that an instance had on their way when it died may still arrive in the regions.
  */
 export class FoundingShard {
   readonly tables = new Tables();
-  /** By region: how many keys operators of this shard have agreed to lose there. */
+  /** By region: the number of keys that operators of this shard have agreed to lose there. */
   readonly agreed = new Map<RegionId, number>();
-  /** By region: how many keys it held when this shard took it. */
+  /** By region: the number of keys it held when this shard took it. */
   readonly taken = new Map<RegionId, number>();
   /** By region: the generations under which this shard has taken it. */
   readonly #generations = new Map<RegionId, Set<number>>();
   configured: readonly RegionId[] = ['near', 'middle', 'far'];
-  /** True once an operator has said that all hold the same: what differs may then be lost, or stay so. */
+  /** True after an operator has said that all hold the same: differing keys may then be lost, or stay so. */
   isTrusted = false;
   life: Life;
   /** An older instance that does not know yet that it owns nothing any more. */
@@ -130,7 +130,7 @@ export class FoundingShard {
     return ready;
   }
 
-  /** The first write tells it that it owns nothing any more: then nothing of that step leaves. */
+  /** Its first write shows it that it no longer owns the storage: then nothing of that step is sent. */
   #stepOfStale(life: Life, ready: Ready): void {
     if (ready.persist.length === 0 && ready.ended === null) {
       this.#leave(life, ready);
@@ -158,7 +158,10 @@ export class FoundingShard {
     return { core, flights: [], compares: null, said: new Map(), equal: null };
   }
 
-  /** A shard gets members once: when every region has said what it holds, and all hold the same or one is named. */
+  /**
+   * A shard gets members once: when every region has reported its keys, and all hold the same or an operator names
+   * one.
+   */
   #judgeBeginning({ said, equal }: Life, { persist }: Ready, event: CoordinatorEvent): void {
     const begins = persist.some((write) => write.kind === 'members' && write.epoch > 0);
     if (!begins || this.tables.epoch > 0) return;

@@ -12,7 +12,7 @@ const callback: Callback = {
   values: true,
 };
 
-/** What clients write. */
+/** The writes of clients. */
 export class Frames {
   readonly #simulation: Simulation;
   #tokens = 0;
@@ -111,11 +111,11 @@ export class Frames {
       ['y', 'x'],
     ]);
     const set = ['SET', key, token, 'PX', soon];
-    const told = ['PTTL', key];
+    const expiry = ['PTTL', key];
     const ops = random.pick<string[][]>([
       [set],
-      [['SET', key, token, 'NX', 'PX', soon], ['GET', key], told],
-      [set, ['APPEND', key, token], told],
+      [['SET', key, token, 'NX', 'PX', soon], ['GET', key], expiry],
+      [set, ['APPEND', key, token], expiry],
       [
         ['INCR', 'w'],
         ['PEXPIRE', 'w', soon],
@@ -126,12 +126,12 @@ export class Frames {
         ['PEXPIRE', 'w', soon, 'NX'],
         ['PTTL', 'w'],
       ],
-      [set, ['PEXPIRE', key, later], ['GET', key], told],
-      [set, ['PEXPIRE', key, later, random.pick(['GT', 'LT', 'NX', 'XX'])], told],
-      [set, ['PERSIST', key], told],
-      [['GETEX', key, 'PX', soon], told],
-      [set, ['GETEX', key, 'PERSIST'], told],
-      [set, ['SET', key, token, 'KEEPTTL'], told],
+      [set, ['PEXPIRE', key, later], ['GET', key], expiry],
+      [set, ['PEXPIRE', key, later, random.pick(['GT', 'LT', 'NX', 'XX'])], expiry],
+      [set, ['PERSIST', key], expiry],
+      [['GETEX', key, 'PX', soon], expiry],
+      [set, ['GETEX', key, 'PERSIST'], expiry],
+      [set, ['SET', key, token, 'KEEPTTL'], expiry],
       [set, ['RENAME', key, other], ['APPEND', other, token], ['PTTL', other], ['EXISTS', key]],
       [
         ['COPY', key, other],
@@ -144,8 +144,8 @@ export class Frames {
         ['DEL', key],
         ['APPEND', key, token],
       ],
-      [['GET', key], told, ['EXISTS', other]],
-      [['APPEND', key, token], told],
+      [['GET', key], expiry, ['EXISTS', other]],
+      [['APPEND', key, token], expiry],
     ]);
     return this.of(ops, []);
   }

@@ -40,8 +40,8 @@ export function run(seed: number): { readonly rounds: number } {
   for (let count = 0; count < 30; count += 1) turn(false, 1_000);
   const ticket = instance.arrive(frameOf(['a'], later(instance)));
   for (let count = 0; count < 10; count += 1) turn(false, 100);
-  const told = instance.answerTo(ticket)?.kind;
-  if (told !== 'decided') throw new Error(`the first write after the silence was answered ${told}`);
+  const kind = instance.answerTo(ticket)?.kind;
+  if (kind !== 'decided') throw new Error(`the first write after the silence was answered ${kind}`);
   const absent = instance.core.status().regions.filter(({ state }) => state !== 'voter');
   if (absent.length > 0) throw new Error(`${absent.map(({ region }) => region)} has not come back`);
   return { rounds };

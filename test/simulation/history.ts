@@ -8,7 +8,7 @@ import type { Entry } from '../region/commands.ts';
 import { type ModelState, RegionModel } from '../region/model.ts';
 import { clocksApartMs, generation } from './weather.ts';
 
-/** A write as its client saw it. `answer` is null where it never heard. */
+/** A write as its client saw it. `answer` is null if no answer came. */
 export interface WriteEntry {
   readonly kind: 'write';
   readonly frame: WriteFrame;
@@ -17,7 +17,7 @@ export interface WriteEntry {
   answer: WriteAnswer | null;
 }
 
-/** A strong read as its client saw it; one without an answer is left out of the history. */
+/** A strong read as its client saw it; the history omits a read without an answer. */
 export interface ReadEntry {
   readonly kind: 'read';
   readonly request: SnapshotRequest;
@@ -28,11 +28,11 @@ export interface ReadEntry {
   readonly isParsed?: boolean;
 }
 
-/** Something seen at one moment between its invocation and its answer: a read, or a rejection. */
+/** An observation of one state between its invocation and its answer: a read, or a rejection. */
 interface Observation {
   readonly invokedAt: number;
   readonly answeredAt: number;
-  /** True where the state after some prefix of the writes shows just this. */
+  /** True if the state after some prefix of the writes shows just this. */
   readonly matches: (state: RegionModel) => boolean;
   readonly describe: string;
   readonly feasible: number[];
@@ -142,14 +142,14 @@ class Expired {
   }
 }
 
-/** The moments right after the expiries of what a region holds, from `first` to `last`, ms. */
+/** The times right after the expiries of a region's keys, from `first` to `last`, ms. */
 function expiriesIn({ data }: ModelState, first: number, last: number): readonly number[] {
   const expiries = [...data.values()].map(({ expiry }) => expiry);
   const near = expiries.filter((expiry) => expiry > first && expiry <= last);
   return [...new Set(near)].sort((a, b) => a - b).map((expiry) => expiry + 1);
 }
 
-/** What was answered is what is recorded, and what was given up is nowhere. */
+/** Every answer matches its record, and no write that was given up is recorded. */
 function checkAnswers(committed: readonly WriteRecord[], writes: readonly WriteEntry[]): void {
   const records = new Map(committed.map((record) => [record.id, record]));
   const tokens = new Set<string>();
@@ -179,7 +179,7 @@ function checkRealTime(times: readonly WriteEntry[]): void {
   });
 }
 
-/** Each observation gets the first prefix that it may have seen; what was seen before is never unseen again. */
+/** Each observation gets the first prefix that it may have seen; a write that was seen once is never unseen again. */
 function placeObservations(observations: Observation[], times: readonly WriteEntry[]): void {
   const placed: { readonly answeredAt: number; readonly cut: number }[] = [];
   const inOrder = [...observations].sort((a, b) => a.invokedAt - b.invokedAt);
@@ -223,7 +223,7 @@ function observationOfRead(read: ReadEntry): Observation {
   };
 }
 
-/** The replies of a snapshot as text that is equal where they are. */
+/** The replies of a snapshot as text; equal replies give equal text. */
 export function textOfReplies(replies: readonly SnapshotReply[]): string {
   return JSON.stringify(replies.map((one) => (one.ok ? one.reply : { failed: one.error })));
 }
@@ -259,14 +259,14 @@ function begin(state: RegionModel): void {
   state.round({ ...head, decisions: [], prepares: [] });
 }
 
-/** Everything that a region holds for its users, as text that is equal where the data is. */
+/** A region's data as text, without reserved keys; equal data gives equal text. */
 export function contentsOf(model: RegionModel, now: number): string {
   const data = [...model.state().data].filter(([, { expiry }]) => expiry === -1 || expiry > now);
   const texts = data.map(([key, entry]) => `${JSON.stringify(key)} ${textOfEntry(entry)}`);
   return texts.sort().join('\n');
 }
 
-/** A value with its expiry, as text that is equal where they are. */
+/** A value with its expiry as text; equal values give equal text. */
 export function textOfEntry({ value, expiry }: Entry): string {
   const plain = (_: string, part: unknown) => {
     if (part instanceof Map) return [...part].sort();
@@ -276,7 +276,7 @@ export function textOfEntry({ value, expiry }: Entry): string {
 }
 
 /**
- * Runs a frame alone on a region at `now`; if that is null, it is only tried, and undone again. `phase` is told before
+ * Runs a frame alone on a region at `now`; if that is null, it is only tried, and undone again. Calls `phase` before
  * the frame is staged (false) and before it is committed (true).
  */
 function execute(
@@ -299,7 +299,7 @@ function execute(
   };
   phase(false);
   let vote = propose();
-  // What a script touches besides is found as the coordinator finds it.
+  // Undeclared keys of a script are found as the coordinator finds them.
   for (; vote?.kind === 'unlisted'; vote = propose()) {
     for (const key of vote.parts.flatMap((part) => part.keys)) listed.add(key);
   }

@@ -20,7 +20,7 @@ import type { Simulation } from './simulation.ts';
 import { noHorizon, type Tables } from './storage.ts';
 import { type Asker, generation } from './weather.ts';
 
-/** One life of the coordinator: the core, with storage that is durable a little later, and a network that fails. */
+/** One instance of the coordinator: the core, with storage that is durable a little later, and a network that fails. */
 export class Instance {
   alive = true;
   readonly core: CoordinatorCore;
@@ -51,7 +51,7 @@ export class Instance {
     this.step({ kind: 'tick' });
   }
 
-  /** Hands in a frame, `again` if the same came before; the answer is null where the instance dies first. */
+  /** Hands in a frame, `again` if the same came before; the answer is null if the instance dies first. */
   write(frame: WriteFrame, again: boolean, give: (reply: CoordinatorReply | null) => void): void {
     const ticket = this.#expect(give);
     const recorded = this.#tables.recordedOf(frame, again);
@@ -61,7 +61,7 @@ export class Instance {
     this.step({ kind: 'write-received', ticket, ...arrival });
   }
 
-  /** Asks about transactions. */
+  /** Asks for the outcomes of transactions. */
   ask(
     transactions: readonly TransactionOrder[],
     give: (reply: CoordinatorReply | null) => void,
@@ -76,17 +76,20 @@ export class Instance {
     this.step({ kind: 'read-requested', ticket: this.#expect(give), request });
   }
 
-  /** Somebody reads there. */
+  /** A client reads there. */
   want(region: string, forMs: number): void {
     this.step({ kind: 'lease-requested', wishes: [{ region, forMs }] });
   }
 
-  /** How the shard stands, once a storage write has proved that this instance owns its storage; null if it dies first. */
+  /**
+   * The status of the shard, after a storage write has proved this instance to own its storage; null if it dies
+   * first.
+   */
   describe(give: (status: ReturnType<CoordinatorCore['status']> | null) => void): void {
     const { timeline, random, storage } = this.#simulation;
     timeline.after(random.between(1, 4), () => {
       if (!this.alive) give(null);
-      // What is not durable yet is not told.
+      // A state that is not durable yet is not reported.
       else if (this.#outputs.length > 0) this.describe(give);
       else if (storage.commit(this, [])) give(this.core.status());
       else {
@@ -100,7 +103,7 @@ export class Instance {
     this.step({ kind: 'admin-command', ticket: this.#expect(() => {}), order });
   }
 
-  /** One that was left behind talks on ways of its own. */
+  /** An instance that was left behind has a network path of its own. */
   get #asker(): Asker {
     return this.#simulation.instance === this ? 'coordinator' : 'stale';
   }

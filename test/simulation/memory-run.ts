@@ -21,8 +21,8 @@ export function end(): Promise<void> {
 }
 
 /**
- * One seeded run of a server whose memory runs out between some prepares and others: what was prepared is committed, and
- * nothing more is.
+ * One seeded run of a server whose memory runs out between some prepares and others: every prepared transaction is
+ * committed, and nothing more is.
  */
 export async function run(seed: number): Promise<{ readonly commits: number }> {
   const random = new Random(seed);

@@ -17,7 +17,7 @@ const unlocked = [
 const beside = [model, 'areAll(keys) ? this.#locks.keys() : [', '['] as const;
 
 export const allKeysMutants: readonly Mutant[] = [
-  // The regions refuse what is not alone as well.
+  // The regions too refuse such a transaction beside others.
   mutant(
     'R41',
     'begins-beside-what-is-about-all-keys',

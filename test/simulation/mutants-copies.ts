@@ -58,7 +58,7 @@ export const copyMutants: readonly Mutant[] = [
     [1, 20],
     [returns, 'const isRenewed = membership.whole && link.begun;', 'const isRenewed = false;'],
   ),
-  // Decisions ride with the round that reads, so that what it finds locked is undecided.
+  // Decisions ride with the round that reads, so that the locks which it finds are undecided.
   mutant(
     'R35',
     'copies-what-is-locked',

@@ -1,7 +1,7 @@
 import type { Mutant } from './mutants.ts';
 import { mutant } from './mutants-members.ts';
 
-/** R45: over what a shard begins, and in which order. */
+/** R45: the data over which a shard begins, and the order of its steps. */
 
 const founding = 'shared/protocol/membership/founding.ts';
 
@@ -39,7 +39,7 @@ export const foundingMutants: readonly Mutant[] = [
       "if (missing.length > 0) return { kind: 'counting', missing };",
       "if (missing.length === links.length) return { kind: 'counting', missing };",
     ],
-    // This holds what the first one lets through.
+    // This assertion stops the transactions that the first one lets through.
     [
       founding,
       `assert(link.contents !== null, 'a shard begins when every region has said what it holds');
@@ -65,7 +65,7 @@ export const foundingMutants: readonly Mutant[] = [
     'copies-before-its-source-is-stored',
     'founding',
     [1, 60],
-    // The next step that stores anything of a region stores what this one leaves out.
+    // The next step that stores anything of a region also stores the part that this one omits.
     [
       founding,
       "    this.#members.trust(source, {\n      event: 'founded',",

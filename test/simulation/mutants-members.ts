@@ -13,7 +13,7 @@ const lookups = 'shared/protocol/handlers/coordinator-reads.ts';
 const deciding = 'shared/protocol/handlers/decide.ts';
 const model = 'test/region/model.ts';
 
-/** A mutant by its places, each with what stands there and what it puts there. */
+/** A mutant by its places, each with the text that it replaces and the replacement. */
 export function mutant(
   rule: Mutant['rule'],
   name: string,

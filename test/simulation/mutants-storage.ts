@@ -1,6 +1,6 @@
 import type { Mutant } from './mutants.ts';
 
-/** R46 and R47: what a coordinator keeps, and how it makes room. */
+/** R46 and R47: the data that a coordinator keeps, and how it makes room. */
 
 const pruner = 'functions/coordinator/storage/pruner.ts';
 

@@ -1,6 +1,6 @@
 import type { Mutant } from './mutants.ts';
 
-/** R43: what keeps users' scripts from seeing their region, or leaving in it what they should not. */
+/** R43: the walls that keep users' scripts from seeing their region, or changing more in it than they may. */
 
 const names = 'functions/region/lua/user-scripts/names.lua';
 const nondeterministic = 'functions/region/lua/user-scripts/nondeterministic.lua';

@@ -14,11 +14,11 @@ import type { RunnerName } from './runners.ts';
 
 /**
  * A rule of PROTOCOL.md that is switched off, by a patch of one place or of several, and the seeded runs that notice.
- * Where a second rule holds what the first one lets through, both are off, and a comment says so.
+ * If a second rule backs the first one up, both are off, and a comment says so.
  */
 export interface Mutant {
   readonly rule: `R${number}`;
-  /** Says what the mutant does instead, in words with hyphens. */
+  /** The mutant's behaviour, in words with hyphens. */
   readonly name: string;
   readonly patches: readonly Patch[];
   readonly runner: RunnerName;

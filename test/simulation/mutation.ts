@@ -14,7 +14,7 @@ export interface Patch {
 /** The top of the tree. */
 export const treeRoot = fileURLToPath(new URL('../../', import.meta.url));
 
-/** The source with the patch; it throws where the source has moved. */
+/** The source with the patch; it throws if the source has changed there. */
 export function patched(source: string, { file, find, replace }: Patch): string {
   const pieces = source.split(find);
   if (pieces.length !== 2) {
@@ -24,8 +24,8 @@ export function patched(source: string, { file, find, replace }: Patch): string 
 }
 
 /**
- * From now on this process loads files with their patches, in memory, and Lua as text. Returns what tells the files that
- * have not been loaded so far: a mutant of a file that nobody loads would prove nothing.
+ * From now on this process loads files with their patches, in memory, and Lua as text. Returns a function that lists
+ * the files not loaded so far: a mutant of an unloaded file would prove nothing.
  */
 export function loadPatched(patches: readonly Patch[]): () => readonly string[] {
   const waiting = new Set(patches.map(({ file }) => file));

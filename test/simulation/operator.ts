@@ -1,15 +1,15 @@
 import type { Simulation } from './simulation.ts';
 import { generation } from './weather.ts';
 
-/** How often held regions are called back and missing ones added while regions come and go, ms. */
+/** The time between rounds of the operator, who returns held regions and adds missing ones, ms. */
 const visitsEveryMs = 2_000;
 
-/** What an operator agrees to lose: more keys than any region of a run holds. */
+/** The number of keys that an operator agrees to lose: more than any region of a run holds. */
 const replace = 1_000;
 
 /** An operator who adds and removes regions at run time. Every region is configured at first. */
 export class Operator {
-  /** Stored in the step in which the coordinator takes an order to add or to remove, which is one that it does not refuse. */
+  /** Stored in the step in which the coordinator accepts a command to add or to remove. */
   readonly configured: Set<string>;
   readonly #simulation: Simulation;
   readonly #generations = new Map<string, number>();
@@ -27,10 +27,10 @@ export class Operator {
     return this.#generations.get(region) ?? generation;
   }
 
-  /** A region comes or goes. */
+  /** Adds or removes a region. */
   change(): void {
     const { random, regions, storage, weather } = this.#simulation;
-    // Before it has members, a shard takes other regions without a word in its history.
+    // Before it has members, a shard takes other regions without an entry in its history.
     if (storage.durable.epoch === 0) return;
     const region = random.pick([...regions.keys()]);
     if (!this.configured.has(region)) this.#add(region);
@@ -60,7 +60,7 @@ export class Operator {
     coordinator.order({ kind: 'remove', region });
   }
 
-  /** Nothing is lost by believing a voter that has applied every decision. */
+  /** Force-recovers a voter that has applied every decision, so nothing is lost. */
   #believe(besides: string): void {
     const { coordinator, random } = this.#simulation;
     const whole = coordinator.core

@@ -7,10 +7,10 @@ import { Simulation } from './simulation.ts';
 import { Timeline } from './timeline.ts';
 import { calmWeather } from './weather.ts';
 
-/** Where time begins. */
+/** The time at which the simulation begins, ms. */
 const start = new Timeline().now;
 
-/** What is asked of each write: when it was sent, and what was answered when. */
+/** The expectations of each write: when it was sent, and its answer with its time. */
 interface Asked {
   readonly sentAt: number;
   readonly keys: readonly string[];
@@ -18,7 +18,10 @@ interface Asked {
   answeredAt: number;
 }
 
-/** One way in which regions fail together, and what Lockstep promises then. It throws where a promise is broken. */
+/**
+ * One way in which regions fail together, and the promises that Lockstep keeps then. It throws if a promise is
+ * broken.
+ */
 type Ordeal = (trial: Trial) => void;
 
 const ordeals: readonly Ordeal[] = [
@@ -33,8 +36,9 @@ const ordeals: readonly Ordeal[] = [
 ];
 
 /**
- * One seeded run in fair weather in which one thing goes wrong, for half a minute: a region or all are silent, or all lose
- * data. Writes come all the time; what becomes of them is known beforehand, and in the end everything is as it was.
+ * One seeded run in fair weather in which one thing goes wrong, for half a minute: a region or all are silent, or all
+ * lose data. Writes come all the time; their answers are known beforehand, and the run ends in the state in which it
+ * began.
  */
 export function run(seed: number): { readonly writes: number } {
   const random = new Random(seed);
@@ -44,7 +48,7 @@ export function run(seed: number): { readonly writes: number } {
   return { writes: trial.asked.length };
 }
 
-/** P8: writes go on once the region has been put out, and it comes back. */
+/** P8: writes go on once the region has been evicted, and it returns. */
 function oneIsSilent(trial: Trial): void {
   const { simulation, random } = trial;
   const from = trial.goOn(2_000);
@@ -55,7 +59,10 @@ function oneIsSilent(trial: Trial): void {
   trial.expectBack();
 }
 
-/** A region without memory leaves as a silent one does, takes what needs none until then, and returns by itself (R31). */
+/**
+ * A region without memory leaves like a silent one, executes commands that need none until then, and returns by
+ * itself (R31).
+ */
 function oneIsFull(trial: Trial): void {
   const { simulation, random } = trial;
   const from = trial.goOn(2_000);
@@ -76,7 +83,7 @@ function oneIsFull(trial: Trial): void {
   trial.expectBack();
 }
 
-/** If every region is full, what takes memory is refused at once, and what makes room makes room (R31). */
+/** If every region is full, commands that take memory are refused at once, and deletions make room (R31). */
 function allAreFull(trial: Trial): void {
   const { simulation } = trial;
   const from = trial.goOn(2_000);
@@ -85,7 +92,7 @@ function allAreFull(trial: Trial): void {
   const until = simulation.timeline.now;
   trial.expectAll((sentAt) => sentAt > from + 2_000 && sentAt < until, 'full', 1_500);
   for (const model of simulation.regions.values()) model.memory = 1_000;
-  // What is left is more than there is room for, until some of it is deleted.
+  // The stored data exceeds the room until some of it is deleted.
   for (const model of simulation.regions.values()) model.run('SET', 'a', 'x'.repeat(2_000));
   trial.goOn(5_000);
   trial.remove('a');
@@ -94,11 +101,11 @@ function allAreFull(trial: Trial): void {
   trial.expectAll((sentAt) => sentAt > until + 8_000, 'decided', 1_000);
   const { history } = simulation.storage.durable;
   if (history.some(({ event }) => event === 'out'))
-    throw new Error(`a region was put out ${JSON.stringify(history)}`);
+    throw new Error(`a region was evicted ${JSON.stringify(history)}`);
   trial.expectBack();
 }
 
-/** A coordinator without a network puts nobody out (R32). */
+/** A coordinator without a network evicts no region (R32). */
 function allAreSilent(trial: Trial): void {
   const { simulation } = trial;
   const from = trial.goOn(2_000);
@@ -106,7 +113,7 @@ function allAreSilent(trial: Trial): void {
     simulation.cut(region, ['coordinator', 'edge'], from + 30_000);
   trial.goOn(30_000);
   const { history } = simulation.storage.durable;
-  if (history.some(({ event }) => event === 'out')) throw new Error('a region was put out');
+  if (history.some(({ event }) => event === 'out')) throw new Error('a region was evicted');
   trial.goOn(15_000);
   trial.expectAll((sentAt) => sentAt < from - 1_000 || sentAt > from + 35_000, 'decided', 1_000);
   trial.expectBack();
@@ -127,7 +134,7 @@ function tooFewAreLeft(trial: Trial): void {
   trial.expectBack();
 }
 
-/** Where every voter has lost writes, nothing is written before an operator has said which one is right (R38). */
+/** If every voter has lost writes, nothing is written before an operator has named the region to trust (R38). */
 function allLoseData(trial: Trial): void {
   const { simulation, random } = trial;
   const backups = trial.regions.map((region) => simulation.regions.get(region)?.state());
@@ -145,7 +152,7 @@ function allLoseData(trial: Trial): void {
   trial.expectBack();
 }
 
-/** Who is to leave stays where the other one has lost its data, until that one is back (R32). */
+/** A region that is to leave stays while the other one has lost its data, until that one is back (R32). */
 function oneLosesWhileOneLeaves(trial: Trial): void {
   const { simulation, random } = trial;
   const [leaving, losing, ...others] = trial.regions;
@@ -164,7 +171,7 @@ function oneLosesWhileOneLeaves(trial: Trial): void {
   trial.expectBack();
 }
 
-/** What is copied from has lost data, and nothing but the next step of the copy can tell (R35). */
+/** The source of the copy has lost data, and only the next step of the copy can show it (R35). */
 function theSourceLosesData(trial: Trial): void {
   const { simulation, random } = trial;
   const { timeline, storage } = simulation;
@@ -181,7 +188,7 @@ function theSourceLosesData(trial: Trial): void {
   while (!isCopying() && timeline.now < latest) timeline.run(timeline.now + 1, 1_000);
   const copies = simulation.coordinator.core.status().regions.flatMap(({ copy }) => copy ?? []);
   const source = copies[0]?.source ?? '';
-  // With two regions nobody else holds what it loses.
+  // With two regions no other one holds the lost data.
   const backup = trial.regions.length > 2 ? backups.get(source) : undefined;
   if (backup !== undefined) simulation.lose(source, backup);
   timeline.run(timeline.now + 20_000, 1_000_000);

@@ -4,13 +4,13 @@ import { fileURLToPath } from 'node:url';
 import { type Report, type SeedRange, type Task, taskVariable } from './child.ts';
 import type { RunnerName } from './runners.ts';
 
-/** Seeded runs to make, and how. */
+/** The seeded runs to make, and how. */
 export interface Work extends Task {
   readonly from: number;
   readonly count: number;
   /** Child processes at once. */
   readonly jobs: number;
-  /** True where one failure is all that is asked for. */
+  /** True if the first failure ends the work. */
   readonly onlyFirst: boolean;
   /** Called after each seed. */
   readonly onProgress?: (outcome: Outcome) => void;
@@ -20,18 +20,18 @@ export interface Work extends Task {
 export interface Failure {
   readonly seed: number;
   readonly reason: string;
-  /** True where the run threw; false where its process died or came to no end, which proves no rule. */
+  /** True if the run threw; false if its process died or came to no end, which proves no rule. */
   readonly thrown: boolean;
 }
 
-/** What the runs came to so far. */
+/** The results of the runs so far. */
 export interface Outcome {
   readonly done: number;
   readonly totals: ReadonlyMap<string, number>;
   readonly failures: readonly Failure[];
 }
 
-/** A run takes milliseconds; one that takes so long runs in circles, ms. */
+/** A run takes milliseconds; one that takes this long runs in circles, ms. */
 const patienceMs = 60_000;
 
 /** Enough for a run, and little enough that one which runs in circles does not take the machine along. */
@@ -43,7 +43,7 @@ export function replayOf(runner: RunnerName, seed: number): string {
   return `npm run soak -- --runner ${runner} --from ${seed} --seeds 1`;
 }
 
-/** Makes the runs. It throws where they cannot be made at all, as with a patch whose source has moved. */
+/** Makes the runs. It throws if they cannot be made at all, as with a patch whose source has changed. */
 export async function runInParallel(work: Work): Promise<Outcome> {
   const runner = new ParallelRunner(work);
   await Promise.all(Array.from({ length: work.jobs }, () => runner.lane()));
@@ -66,7 +66,7 @@ class ParallelRunner {
     return { done: this.#done, totals: this.#totals, failures: this.#failures };
   }
 
-  /** Runs batches in one child after the other, until no seed is left. A child ends early where it dies. */
+  /** Runs batches in child processes, one after the other, until no seed is left. A child that dies is replaced. */
   async lane(): Promise<void> {
     let child: Child | null = null;
     try {
@@ -139,7 +139,7 @@ class Child {
     });
   }
 
-  /** Runs seeds. Where the process did not survive one, the seeds after that are left, and returned. */
+  /** Runs seeds. If the process did not survive one, returns the seeds after that. */
   run(range: SeedRange, note: Note): Promise<SeedRange | null> {
     const { promise, resolve } = Promise.withResolvers<SeedRange | null>();
     const end = range.from + range.count;

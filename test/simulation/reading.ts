@@ -145,7 +145,7 @@ export class Reader {
         };
         const settled = new Set(request.settle.map(({ transaction }) => keyOf(transaction)));
         const repeated = locks.some(({ holder }) => settled.has(keyOf(holder)));
-        // Of one key, what stands between a commit that was applied and a later lock is an answer.
+        // For a single key, the state between a commit that was applied and a later lock is an answer.
         const outrun = request.keys.length === 1 && settled.size > 0 && !repeated;
         if (locks.length === 0 || outrun) return answer();
         this.#resolve(

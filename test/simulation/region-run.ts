@@ -40,7 +40,7 @@ export async function end(): Promise<void> {
   await Promise.all(opened.map((implementation) => implementation.stop()));
 }
 
-/** What each implementation has read for copies, read by read: their items have forms of their own. */
+/** The items that each implementation has read for copies, per read: their forms differ. */
 let copied: (readonly (readonly string[])[])[] = [];
 
 /**
@@ -64,7 +64,7 @@ export async function run(seed: number): Promise<{ readonly rounds: number }> {
   return { rounds };
 }
 
-/** What is there before: members that do not come in their order, and keys that may expire by the transactions' clock. */
+/** The initial data: members out of order, and keys that may expire by the transactions' clock. */
 function initialOf(random: Random): readonly (readonly string[])[] {
   if (random.chance(0.3)) return [];
   const expiry = String(base + random.pick([hour, 2 * hour]));
@@ -75,7 +75,7 @@ function initialOf(random: Random): readonly (readonly string[])[] {
   ];
 }
 
-/** One round in every implementation; a copy's write brings what the implementation itself has read before. */
+/** One round in every implementation; a copy's write brings the items that the implementation itself has read. */
 async function exchange(round: Round, choice: number): Promise<void> {
   const read: (readonly string[])[] = [];
   await agree(`round ${JSON.stringify(round)}`, async (implementation) => {
@@ -84,7 +84,7 @@ async function exchange(round: Round, choice: number): Promise<void> {
     const copy = round.copy?.kind === 'write' ? { ...round.copy, data } : round.copy;
     const result = await implementation.round({ ...round, copy });
     if (result.kind !== 'executed') return result;
-    // Whether the memory was looked at depends on how far an attempt came.
+    // Whether memory was checked depends on the progress of an attempt.
     const { clock, copy: reply, isFull: _, ...rest } = result.reply;
     if (reply?.kind === 'read') read[index] = reply.items.map((item) => item.data);
     return { ...rest, hasClock: clock !== null, copy: comparable(reply) };
@@ -92,7 +92,10 @@ async function exchange(round: Round, choice: number): Promise<void> {
   if (read.length > 0) copied.push(read);
 }
 
-/** What has to be the same in all implementations: they scan in orders of their own, and count their own keys too. */
+/**
+ * The part of a reply that must be the same in all implementations: they scan in orders of their own, and count their
+ * own keys too.
+ */
 function comparable(reply: CopyReply | null): unknown {
   if (reply?.kind === 'listed')
     return { keys: reply.keys.toSorted(), isEnd: reply.cursor === null };

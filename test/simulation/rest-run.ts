@@ -13,13 +13,13 @@ import { Timeline } from './timeline.ts';
 
 const hourMs = 60 * 60 * 1_000;
 
-/** A life that finds something open has settled it by then, ms. */
+/** An instance that finds open transactions has settled them by then, ms. */
 const settledMs = 60_000;
 
 /**
- * One seeded run of a coordinator that is mostly idle: now and then somebody writes, a region is deaf for a while, or the
- * instance dies. A new life then has no write to carry out, and yet no lock is left after a while; and once that is so,
- * no region hears anything in an hour, whatever number of lives begins in it.
+ * One seeded run of a coordinator that is mostly idle: now and then somebody writes, a region is unreachable for a
+ * while, or the instance dies. A new instance then has no write to carry out, and still no lock is left after a
+ * while; and from then on no region gets a message in an hour, regardless of the number of restarts in it.
  */
 export function run(seed: number): { readonly rounds: number } {
   return new Idler(new Random(seed)).run();
@@ -109,7 +109,7 @@ class Idler {
     this.#timeline.run(this.#timeline.now + ms, 100_000);
   }
 
-  /** A new life, from what storage holds; whatever the last one sent may still arrive. */
+  /** A new instance on the stored state; messages of the last one may still arrive. */
   #begin(): CoordinatorCore {
     this.#life += 1;
     this.#tables.incarnation += 1;

@@ -1,12 +1,12 @@
 import type { Patch } from './mutation.ts';
 
-/** What a seeded run comes to, in numbers that can be summed up. */
+/** The results of a seeded run, as numbers that can be added up. */
 export type Totals = Readonly<Record<string, number>>;
 
-/** One run that follows from its seed alone. It throws where a promise is broken. */
+/** One run that depends on its seed alone. It throws if a promise is broken. */
 export interface Runner {
   run(seed: number): object | Promise<object>;
-  /** Ends what it has started for all its runs. */
+  /** Releases the resources of all its runs. */
   end?(): Promise<void>;
 }
 
@@ -74,7 +74,7 @@ const smallCopies: readonly Patch[] = [
   limit('copyWritePauseMaxMs', '1_600'),
 ];
 
-/** What a kind of run changes of the sources besides any mutant: a copy of a few keys is to take several steps. */
+/** The patches that a kind of run needs besides any mutant: a copy of a few keys is to take several steps. */
 export const settings: Partial<Record<RunnerName, readonly Patch[]>> = {
   members: [...smallCopies, limit('copyKeysPerStep', '2')],
   copies: [...smallCopies, limit('copyKeysPerStep', '1')],
@@ -92,7 +92,7 @@ export const settings: Partial<Record<RunnerName, readonly Patch[]>> = {
   ],
 };
 
-/** What stands there in the file becomes a comment. */
+/** Comments out the old value in the file. */
 function limit(name: string, value: string): Patch {
   return { file: 'shared/limits.ts', find: `\n  ${name}: `, replace: `\n  ${name}: ${value}, // ` };
 }

@@ -16,7 +16,7 @@ import { configOf, nothingStored, start } from './single-instance.ts';
 import { noHorizon } from './storage.ts';
 import { Timeline } from './timeline.ts';
 
-/** How long a run goes on as it is, when some of its regions fail and answer again, and when it ends, ms. */
+/** The times at which some regions begin to hang, are out, answer again, and the run ends, ms. */
 const phases = { failure: 5_000, calm: 20_000, return: 45_000, end: 90_000 } as const;
 
 /** A read waits this long for its turn, and for a round trip of the reads before it, ms; then its snapshot is taken. */
@@ -25,12 +25,12 @@ const readPatienceMs = 500;
 /** A region that is out and can answer votes again within this time, while clients write. */
 const returnPatienceMs = 25_000;
 
-/** Two probes of one region are at most so far apart while clients write: a pause, a timeout, and its turn. */
+/** Two probes of one region are at most this far apart while clients write: a pause, a timeout, and its turn. */
 const probePatienceMs = limits.outProbeBackoffMaxMs + limits.roundTimeoutMs + 1_000;
 
 type Silence = Extract<RoundResult, { kind: 'silent' }>;
 
-/** What a run came to. */
+/** The results of a run. */
 export interface Saturation {
   readonly writes: number;
   readonly reads: number;
@@ -39,8 +39,8 @@ export interface Saturation {
 
 /**
  * One seeded run of a coordinator whose connections are always taken: more clients write, without a pause, than there
- * are connections, some read through it, one region has a lease, and some regions hang for a while and return. Nothing
- * that waits for a connection waits long, whatever its kind: reads, leases, probes, copies and writes.
+ * are connections, some read through it, one region has a lease, and some regions hang for a while and return. No
+ * kind of request waits long for a connection: reads, leases, probes, copies and writes.
  */
 export function run(seed: number): Saturation {
   return new Crowd(new Random(seed)).run();
@@ -109,7 +109,7 @@ class Crowd {
     return { writes: this.#writes, reads: this.#reads, slowestReadMs: this.#slowestReadMs };
   }
 
-  /** True where no region failed a moment ago: what began then is answered in time. */
+  /** True if no region failed shortly before: requests that began then are answered in time. */
   #wasCalm(begunAt: number): boolean {
     const [begun, ended] = [begunAt - start, this.#timeline.now - start];
     return ended < phases.failure || begun > phases.calm;
@@ -137,7 +137,10 @@ class Crowd {
     });
   }
 
-  /** Somebody reads through the coordinator, four times a second or so: more often than it can answer would prove nothing. */
+  /**
+   * A client reads through the coordinator, about four times per second: more often than it can answer would prove
+   * nothing.
+   */
   #read(): void {
     const begunAt = this.#timeline.now;
     const ticket = this.#expect((reply) => {

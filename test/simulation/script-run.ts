@@ -15,7 +15,7 @@ export async function end(): Promise<void> {
 
 const keys = ['k', 'n', 's'];
 
-/** Scripts that would tell one region from another, or leave something behind, if they could. */
+/** Scripts that would distinguish one region from another, or leave something behind, if they could. */
 const texts = [
   "return redis.call('TIME')",
   'return {math.random(1000000000), math.random(1000000000)}',
@@ -32,8 +32,8 @@ const texts = [
 ];
 
 /**
- * One seeded run of a script in two regions that hold the same data, built up in other orders: both say the same, show
- * nothing of it before its commit, and hold the same after it; one that fails has changed nothing.
+ * One seeded run of a script in two regions that hold the same data, built up in other orders: both give the same
+ * answer, show no effect of it before its commit, and hold the same after it; one that fails has changed nothing.
  */
 export async function run(seed: number): Promise<{ readonly scripts: number }> {
   const random = new Random(seed);
@@ -47,7 +47,7 @@ export async function run(seed: number): Promise<{ readonly scripts: number }> {
     }),
   );
   const before = await held();
-  // One region hears of it later than its own clock allows.
+  // One region gets it later than its own clock allows.
   const prepare = {
     transaction: [1, 1] as const,
     keys,
@@ -64,7 +64,7 @@ export async function run(seed: number): Promise<{ readonly scripts: number }> {
   const [vote] = votes;
   if (vote?.kind !== 'yes') throw new Error(`${text}: the regions said ${one}`);
   if (text.includes('SET') && vote.fingerprints.length === keys.length) {
-    throw new Error(`${text}: nothing tells what it wrote`);
+    throw new Error(`${text}: no fingerprint covers its write`);
   }
   if (text.includes('PX') && jsonOfOutcomes(vote.outcomes) !== '[[0,"2"]]') {
     throw new Error(`${text}: it answered ${vote.outcomes}`);
@@ -80,7 +80,7 @@ export async function run(seed: number): Promise<{ readonly scripts: number }> {
   return { scripts: 1 };
 }
 
-/** What both regions show, as one text. */
+/** The data that both regions show, as one text. */
 async function held(): Promise<string> {
   const shown = servers.map(async ({ redis }) => [
     (await redis.keys('*')).filter((key) => !key.startsWith('lockstep:')).sort(),

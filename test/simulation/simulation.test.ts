@@ -18,7 +18,7 @@ describe('the coordinator in bad weather', () => {
       onlyFirst: false,
     });
     console.info(JSON.stringify(Object.fromEntries(totals)));
-    // Where everything is broken, a few seeds tell enough.
+    // If everything is broken, a few seeds show enough.
     const named = failures
       .slice(0, 5)
       .map(

@@ -10,7 +10,7 @@ import type { Timeline } from './timeline.ts';
 import { Watch } from './watch.ts';
 import type { Asker, Weather } from './weather.ts';
 
-/** Regions, a network between them and the coordinator, and what befalls them. */
+/** Regions, a network between them and the coordinator, and the faults of all of them. */
 export class Simulation {
   readonly regions = new Map<string, RegionModel>();
   readonly storage = new SimulatedStorage();
@@ -19,21 +19,24 @@ export class Simulation {
   readonly timeline: Timeline;
   readonly random: Random;
   readonly weather: Weather;
-  /** The instance that calls are led to, and those that do not know that they are not. */
+  /** The instance that gets the calls, and those that were left behind without knowing. */
   instance: Instance | null = null;
   readonly zombies: Instance[] = [];
   /** No faults happen any more. */
   calm = false;
-  /** The clock reading that each transaction went out with, for the replay. */
+  /** The clock reading that each transaction carried, for the replay. */
   readonly clocks = new Map<string, number>();
   readonly #clocks = new Map<string, () => number>();
   readonly #distance = new Map<string, number>();
-  /** Until when nothing gets through, by asker and region. */
+  /** The time until which nothing gets through, by asker and region. */
   readonly #downUntil = new Map<string, number>();
   /** Older states of each region, as backups or lagging replicas would have them. */
   readonly #backups = new Map<string, ModelState[]>();
   readonly #moments = new Map<string, ModelState[]>();
-  /** Regions that have lost data, and when: until they have been copied since, they are not to be relied on. */
+  /**
+   * Regions that have lost data, with the time of the loss: until they have been copied since, they do not count as
+   * intact.
+   */
   readonly #damagedAt = new Map<string, number>();
 
   constructor(timeline: Timeline, random: Random, weather: Weather) {
@@ -71,7 +74,7 @@ export class Simulation {
     };
   }
 
-  /** Of one region, or of several at once. */
+  /** The outage of one region, or of several at once. */
   #outage(): void {
     const count = this.random.between(1, this.weather.outagesAtOnce);
     for (let number = 0; number < count; number += 1) {
@@ -119,8 +122,8 @@ export class Simulation {
   }
 
   /**
-   * A region goes back to an older state, or loses everything. Lockstep rests on one voter that keeps what it
-   * acknowledged, so there is always another one that has not lost anything since it was last copied.
+   * A region goes back to an older state, or loses everything. Lockstep relies on one voter that keeps its
+   * acknowledged writes, so there is always another one that has not lost anything since it was last copied.
    */
   #loseData(chosen: string | null = null): void {
     const { regions } = this.storage.durable;
@@ -129,7 +132,7 @@ export class Simulation {
         membership.state === 'voter' && membership.leaving === null && !this.isDamaged(region),
     );
     const victim = chosen ?? this.random.pick([...this.regions.keys()]);
-    // One that gives no answers may be about to be put out, with all that it holds.
+    // A region that gives no answers may be about to be evicted, with all its data.
     const answering = new Set(
       this.instance?.core
         .status()
@@ -160,12 +163,12 @@ export class Simulation {
     return !isBack || this.watch.isHollow(region);
   }
 
-  /** When the region last lost data, ms; 0 where it never did. */
+  /** When the region last lost data, ms; 0 if it never did. */
   lostAt(region: string): number {
     return this.#damagedAt.get(region) ?? 0;
   }
 
-  /** For how long the region may serve strong reads by its own clock, ms. */
+  /** The time for which the region may serve strong reads by its own clock, ms. */
   leaseLeftMs(region: string): number {
     const until = this.regions.get(region)?.state().lease ?? 0;
     return Math.max(0, until - (this.#clocks.get(region)?.() ?? 0));
@@ -192,26 +195,26 @@ export class Simulation {
     });
   }
 
-  /** Somebody reads there; every instance that lives may hear of it. */
+  /** A client reads there; every living instance may hear of it. */
   want(region: string, forMs: number = limits.leaseWantedMinMs): void {
     this.coordinator.want(region, forMs);
     if (!this.weather.staleWants) return;
     for (const zombie of this.zombies) if (zombie.alive) zombie.want(region, forMs);
   }
 
-  /** The present coordinator; it is started where none lives. */
+  /** The present coordinator; it is started if none lives. */
   get coordinator(): Instance {
     if (this.instance === null || !this.instance.alive) this.instance = new Instance(this);
     return this.instance;
   }
 
-  /** Whoever a caller with an old connection may reach. */
+  /** The instance that a caller with an old connection may reach. */
   anyCoordinator(astray = this.weather.astray): Instance {
     const zombie = this.zombies.find((one) => one.alive);
     return zombie !== undefined && this.random.chance(astray) ? zombie : this.coordinator;
   }
 
-  /** An operator lets every region return that waits for one. */
+  /** An operator returns every region that waits for one. */
   bringBack(): void {
     for (const { region, membership } of this.storage.durable.regions.values()) {
       if (membership.state !== 'out' || !membership.held) continue;
@@ -257,9 +260,10 @@ export class Simulation {
   snapshot(region: string, request: SnapshotRequest, give: (result: SnapshotResult) => void): void {
     const look = (model: RegionModel): SnapshotResult => {
       const result = model.snapshot(request);
-      // Until its lease is over a region that has lost data may answer from what is left, and nobody promises otherwise.
+      // Until its lease is over a region that has lost data may answer from the remaining data, as no promise covers
+      // that.
       if (!request.leased || !this.#mayBeOld(region)) return result;
-      return { kind: 'silent', reason: 'what it answers may be old' };
+      return { kind: 'silent', reason: 'its answer may be old' };
     };
     this.exchange(region, 'edge', look, give);
   }

@@ -17,7 +17,7 @@ import { ampleRoom } from '../../shared/protocol/io/room.ts';
 import { CheckedCore } from '../protocol/checked-core.ts';
 import { RegionModel } from '../region/model.ts';
 
-/** Where the clock begins, ms. */
+/** The time at which the clock begins, ms. */
 export const start = 1_000_000;
 
 /** A storage that was never written. */
@@ -54,7 +54,7 @@ export class SingleInstance {
   now = start;
   readonly core: CoordinatorCore;
   readonly models: ReadonlyMap<RegionId, RegionModel>;
-  /** What each step came to, oldest first. */
+  /** The output of each step, oldest first. */
   readonly steps: Ready[] = [];
   readonly #flights = new Map<number, SentRound>();
   readonly #answers = new Map<Ticket, WriteAnswer>();
@@ -76,7 +76,7 @@ export class SingleInstance {
     return this.steps.flatMap((step) => step.persist);
   }
 
-  /** A caller brings a frame; its ticket comes back. */
+  /** A caller brings a frame; returns its ticket. */
   arrive(frame: WriteFrame): Ticket {
     this.#tickets += 1;
     const ticket = this.#tickets;
@@ -98,7 +98,7 @@ export class SingleInstance {
     this.#step({ kind: 'lease-requested', wishes: [{ region, forMs }] });
   }
 
-  /** What a caller was told; undefined while it waits. */
+  /** The answer to a caller; undefined while it waits. */
   answerTo(ticket: Ticket): WriteAnswer | undefined {
     return this.#answers.get(ticket);
   }
@@ -116,7 +116,7 @@ export class SingleInstance {
     this.#step({ kind: 'round-completed', region, round: number, result, recorded: [] });
   }
 
-  /** Runs and ends every round on its way to `regions`, those that this brings about not. */
+  /** Runs and ends every round on its way to `regions`, but not those that follow from it. */
   executeAll(regions: Iterable<RegionId> = this.models.keys()): void {
     const wanted = new Set(regions);
     for (const send of this.flights) if (wanted.has(send.region)) this.end(send, this.run(send));
@@ -132,7 +132,7 @@ export class SingleInstance {
     throw new Error('the rounds come to no end');
   }
 
-  /** Moves the clock, with a tick wherever one was asked for. */
+  /** Moves the clock, with a tick at each requested time. */
   advance(ms: number): void {
     const until = this.now + ms;
     for (let wakeAt = this.#wakeAt; wakeAt !== null && wakeAt <= until; wakeAt = this.#wakeAt) {

@@ -34,7 +34,7 @@ const from = wholeNumber('from', values.from, 0);
 const jobs = wholeNumber('jobs', values.jobs, 1);
 const runner = runnerNamed(values.runner);
 
-/** A log grows by a line this often; a terminal's line is drawn anew more often. */
+/** A log gets a line at this interval; a terminal's line is redrawn more often. */
 const logEveryMs = 10_000;
 const drawEveryMs = 200;
 const isTerminal = process.stderr.isTTY === true;

@@ -33,9 +33,9 @@ export async function end(): Promise<void> {
 }
 
 /**
- * One seeded run of transactions that set expiries, in the model of a region and in the scripts on the embedded server:
- * both answer and leave the same. The clock of the region is an hour behind a transaction, or an hour ahead of it, so that
- * the expiries which it sets have not passed for anybody, or for the region alone.
+ * One seeded run of transactions that set expiries, in the model of a region and in the scripts on the embedded
+ * server: both answer and leave the same. The clock of the region is an hour behind a transaction, or an hour ahead
+ * of it, so that the expiries which it sets have not passed for anybody, or for the region alone.
  */
 export async function run(seed: number): Promise<{ readonly transactions: number }> {
   const random = new Random(seed);
@@ -53,9 +53,9 @@ export async function run(seed: number): Promise<{ readonly transactions: number
     await exchange(`decision ${sequence}`, { decisions });
     await look();
   }
-  const told = keys.flatMap((key) => [ttl('PTTL', key), read(['TYPE', key])]);
+  const state = keys.flatMap((key) => [ttl('PTTL', key), read(['TYPE', key])]);
   const last = { transaction: [1, transactions + 1] as const, keys, now: base + hour };
-  await exchange('what is left', { prepares: [{ ...last, parts: [part(...told)] }] });
+  await exchange('the final state', { prepares: [{ ...last, parts: [part(...state)] }] });
   return { transactions };
 }
 
@@ -81,7 +81,7 @@ async function exchange(
   });
 }
 
-/** What a plain client sees. */
+/** Looks at the data as a plain client sees it. */
 async function look(): Promise<void> {
   const reads = texts.map((key) => command(['GET', key]));
   const request = snapshotOf(keys, [...reads, command(['SMEMBERS', 's'], 'members')], {

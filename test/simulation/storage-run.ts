@@ -20,7 +20,7 @@ import { configOf, start } from './single-instance.ts';
 const hour = 60 * 60 * 1_000;
 const region = 'here';
 
-/** One answer that named a moment, and must not be forgotten before it. */
+/** A write whose answer named a time before which its key must not be forgotten. */
 interface Promised {
   readonly frame: WriteFrame;
   readonly record: WriteRecord;
@@ -28,8 +28,9 @@ interface Promised {
 }
 
 /**
- * One coordinator on the SQLite of an object, with the platform's bounds: rows that are too large, a database that gets
- * full, statements that fail. A storage that fails ends the life, and the next one begins on what is stored.
+ * One coordinator on the SQLite of an object, with the platform's bounds: rows that are too large, a database that
+ * gets full, statements that fail. A storage that fails ends the instance, and the next one begins on the stored
+ * state.
  */
 class Trial {
   now = start;
@@ -42,9 +43,9 @@ class Trial {
   readonly refused: WriteFrame[] = [];
   storage: CoordinatorStorage;
   core: CoordinatorCore;
-  /** What the platform stores beyond the coordinator's own bound. */
+  /** The room that the platform has beyond the coordinator's own bound. */
   readonly roomBytes: number;
-  /** Much is written in little time. */
+  /** Many writes come in little time. */
   readonly hurries: boolean;
   /** The region gives no answers. */
   isDown = false;
@@ -79,7 +80,7 @@ class Trial {
     return [storage, new CheckedCore(configOf([region], limits.connections), stored, this.now)];
   }
 
-  /** A new life, whose clock may be behind or ahead of the last one. */
+  /** A new instance, whose clock may be behind or ahead of the last one. */
   restart(): void {
     this.now += this.random.between(-2_000, 2_000);
     this.memory.fails = () => {};
@@ -87,7 +88,7 @@ class Trial {
     this.#settle();
   }
 
-  /** Sends a write and answers what it came to; null where the life ended first. */
+  /** Sends a write and returns its answer; null if the instance ended first. */
   send(frame: WriteFrame, again: boolean): WriteAnswer | null {
     const { storage } = this;
     this.#lastTicket += 1;
@@ -104,13 +105,13 @@ class Trial {
     return this.#answers.get(ticket) ?? null;
   }
 
-  /** Drops slices; a storage that fails ends the life. */
+  /** Drops slices; a storage that fails ends the instance. */
   prune(slices: number): void {
     try {
       for (let slice = 0; slice < slices; slice += 1) {
         const before = this.memory.rowsWritten;
         const more = this.storage.prune(this.now);
-        // Of three tables a slice's rows with their indexes, and little more.
+        // The rows of a slice in three tables, with their indexes, and little more.
         const rows = this.memory.rowsWritten - before;
         if (rows > limits.rowsPerPrune * 16 + 50) throw new Error(`a slice wrote ${rows} rows`);
         if (!more) return;
@@ -130,7 +131,7 @@ class Trial {
     }
   }
 
-  /** Runs rounds, and those that follow from them; false where the life ended. */
+  /** Runs rounds, and those that follow from them; returns false if the instance ended. */
   #run(rounds: readonly SentRound[]): boolean {
     const waiting = [...rounds];
     for (let send = waiting.shift(); send !== undefined; send = waiting.shift()) {
@@ -148,7 +149,7 @@ class Trial {
     return true;
   }
 
-  /** What is stored first, then sent and answered; null where storing failed, and a new life has begun. */
+  /** Stores the step's writes first, then sends and answers; null if storing failed, and a new instance has begun. */
   #step(event: CoordinatorEvent): readonly SentRound[] | null {
     const ready = this.core.step(event, this.now, this.random.between(0, 1e9).toString(36));
     if (ready.ended !== null) throw new Error(ready.ended);
@@ -178,9 +179,9 @@ function isOfStorage(error: unknown): boolean {
 }
 
 /**
- * One seeded run of a storage with the platform's bounds: no key is forgotten before the moment that its answer named, no
- * promise is shorter than an hour, what was told to have failed is never decided by a later life, the feed has no gap, and
- * a storage that was full takes writes again once the promises are over.
+ * One seeded run of a storage with the platform's bounds: no key is forgotten before the time that its answer named,
+ * no promise is shorter than an hour, a write that was answered as failed is never decided by a later instance, the
+ * feed has no gap, and a storage that was full takes writes again once the promises are over.
  */
 export function run(seed: number): {
   readonly committed: number;
@@ -227,7 +228,7 @@ function happen(trial: Trial, random: Random, turn: number): void {
 
 function write(trial: Trial, random: Random, turn: number): void {
   const idempotency = random.chance(0.6) ? { key: `t::${turn}`, digest: 'd' } : null;
-  // The platform keeps room for one write beyond what the coordinator takes in, however large it is.
+  // The platform keeps room for one write of any size beyond the coordinator's bound.
   const isLarge = trial.roomBytes > 700_000 && random.chance(0.03);
   const large = isLarge ? '\0'.repeat(limits.valueBytes - 10) : 'x'.repeat(20_000);
   const value = !trial.hurries && random.chance(0.4) ? 'v' : large;
@@ -261,7 +262,7 @@ function check(trial: Trial): void {
     if (frame.idempotency === null || trial.random.chance(0.8)) continue;
     const duplicate = trial.send({ ...frame, id: `${frame.id}-late` }, false);
     if (duplicate?.kind === 'decided') {
-      throw new Error('a duplicate was decided after its sender was told no');
+      throw new Error('a duplicate was decided after its sender was refused');
     }
   }
   checkFeed(storage, trial.core.status().sequence);
@@ -276,6 +277,7 @@ function checkFeed(storage: CoordinatorStorage, newest: number): void {
   if (page.kind !== 'page') throw new Error(`the log begins at ${since}, yet is ${page.kind}`);
   page.changes.forEach(({ sequence }, index) => {
     const expected = since + 1 + index;
-    if (sequence !== expected) throw new Error(`the log has ${sequence} where ${expected} is due`);
+    if (sequence !== expected)
+      throw new Error(`the log has ${sequence} in the place of ${expected}`);
   });
 }

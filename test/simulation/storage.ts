@@ -34,7 +34,7 @@ export class Tables {
   readonly commits = new Map<string, StoredCommit>();
   readonly writes = new Map<WriteId, DecidedWrite>();
   readonly byKey = new Map<string, DecidedWrite>();
-  /** Every event that was ever owed. */
+  /** Every event that was ever in the outbox. */
   readonly owed = new Map<string, OwedWriteEvent>();
 
   copy(): Tables {
@@ -82,7 +82,7 @@ export class Tables {
     return [...this.regions.values()].some(({ membership }) => membership.state === 'copying');
   }
 
-  /** What is recorded under the key of a frame, or under its own id where it came again. */
+  /** The record under the key of a frame, or under its own id if it came again. */
   recordedOf({ idempotency, id }: WriteFrame, again: boolean): RecordedWrite | null {
     const keyed = idempotency === null ? undefined : this.byKey.get(idempotency.key);
     if (keyed !== undefined) {
@@ -163,7 +163,7 @@ export class Tables {
         break;
       case 'owe':
         for (const event of write.events) {
-          if (this.owed.has(event.id)) throw new Error(`the event ${event.id} is owed once`);
+          if (this.owed.has(event.id)) throw new Error(`the event ${event.id} is queued twice`);
           this.owed.set(event.id, event);
         }
         break;
@@ -203,21 +203,21 @@ export class Tables {
 }
 
 /**
- * The storage of one object, with one owner: an instance that is not the owner any more learns of it only when it
- * writes. What is written is durable after a while; an instance that dies before has not written it.
+ * The storage of one object, with one owner: an instance that is no longer the owner learns of it only when it
+ * writes. A write is durable after a while; an instance that dies before has not written it.
  */
 export class SimulatedStorage {
   readonly durable = new Tables();
   owner: object | null = null;
 
-  /** A new instance takes over: it is given its own view, with the incarnation raised durably. */
+  /** A new instance takes over: it gets its own view, with the incarnation raised durably. */
   takeOver(owner: object): Tables {
     this.owner = owner;
     this.durable.incarnation += 1;
     return this.durable.copy();
   }
 
-  /** The moment when a write becomes durable; false where the writer has been fenced off. */
+  /** The time at which a write becomes durable; false if the writer has been fenced off. */
   commit(owner: object, writes: readonly StorageWrite[]): boolean {
     if (this.owner !== owner) return false;
     this.durable.apply(writes);

@@ -1,4 +1,4 @@
-/** Virtual time: things happen in the order of their moments, and of their planning where those are equal. */
+/** Virtual time: events happen in the order of their times, and of their planning if those are equal. */
 export class Timeline {
   now = 1_000_000;
   #heap: { readonly at: number; readonly order: number; readonly run: () => void }[] = [];
@@ -17,7 +17,7 @@ export class Timeline {
     }
   }
 
-  /** Runs everything planned up to `until`, or to the end; throws where that takes more than `steps` events. */
+  /** Runs everything planned up to `until`, or to the end; throws if that takes more than `steps` events. */
   run(until: number, steps: number): void {
     for (let taken = 0; ; taken++) {
       const [first] = this.#heap;
@@ -32,8 +32,8 @@ export class Timeline {
   }
 
   /**
-   * As {@link run}, for a simulation in which promises wait for what happens: after each event, while `isAwaited`, all that
-   * follows from it by promises has been done before the next one, and nothing of that takes time.
+   * As {@link run}, for a simulation in which promises wait for events: after each event, while `isAwaited`, all its
+   * continuations run before the next one, and none of them takes time.
    */
   async runAwaited(until: number, steps: number, isAwaited: () => boolean): Promise<void> {
     for (let taken = 0; ; taken++) {

@@ -11,10 +11,13 @@ import type { Simulation } from './simulation.ts';
 
 type Commit = Extract<StorageWrite, { kind: 'commit' }>;
 
-/** What may change what is known of missed keys. */
+/** The writes that may change the record of missed keys. */
 const marking = new Set<StorageWrite['kind']>(['commit', 'missed', 'region']);
 
-/** What may follow what in the history of a region. One that is taken up by a new instance is copied again. */
+/**
+ * The events that may follow an event in the history of a region. A region that a new instance finds in a copy is
+ * copied again.
+ */
 const successors: Record<MemberEvent, readonly MemberEvent[]> = {
   added: ['copying', 'out', 'removed'],
   leaving: ['leaving', 'stayed', 'diverged', 'out'],
@@ -28,15 +31,15 @@ const successors: Record<MemberEvent, readonly MemberEvent[]> = {
   removed: ['added'],
 };
 
-/** Looks at every step of a run for what must never be so, whether anybody would notice in the end or not. */
+/** Checks every step of a run for states that must never occur, even if no client would notice. */
 export class Watch {
   readonly #simulation: Simulation;
   readonly #lastEvents = new Map<string, MemberEvent>();
-  /** Where scans may go on, by region. */
+  /** The cursors from which scans may go on, by region. */
   readonly #cursors = new Map<string, Set<string>>();
   /** When the last step of a copy left that each region took. */
   readonly #steppedAt = new Map<string, number>();
-  /** Those that returned with less than they had been given. */
+  /** Regions that returned with less data than they had been given. */
   readonly #hollow = new Set<string>();
   #heldSince: { readonly instance: Instance; readonly at: number } | null = null;
 
@@ -44,7 +47,7 @@ export class Watch {
     this.#simulation = simulation;
   }
 
-  /** Whether a connection limit or an order of output is broken shows here. */
+  /** Checks that one step sends no more rounds than there are connections. */
   spoken(ready: Ready): void {
     if (ready.sends.length > this.#simulation.weather.connections) {
       throw new Error('too many rounds at once');
@@ -64,7 +67,7 @@ export class Watch {
     if (writes.some(({ kind }) => marking.has(kind))) this.#marks();
   }
 
-  /** A round is about to leave: a scan goes on where the same region has said. */
+  /** A round is about to leave: a scan goes on only from a cursor of the same region. */
   asked(region: string, { copy }: Round): void {
     if (copy?.kind !== 'scan' && copy?.kind !== 'list') return;
     const known = this.#cursors.get(`${copy.kind} ${region}`);
@@ -83,7 +86,7 @@ export class Watch {
     if (reply.cursor !== null) known.add(reply.cursor);
   }
 
-  /** Admission is held, or not (R37). */
+  /** The write pause begins, or ends (R37). */
   held(instance: Instance, isHeld: boolean): void {
     const { now } = this.#simulation.timeline;
     if (!isHeld) this.#heldSince = null;
@@ -113,7 +116,7 @@ export class Watch {
 
   #changed({ region, event }: MemberChange): void {
     const last = this.#lastEvents.get(region) ?? 'returned';
-    // Who is believed puts all others out.
+    // A force-recovery evicts all other regions.
     if (event === 'believed') {
       for (const one of this.#simulation.regions.keys()) {
         if (this.#lastEvents.get(one) !== 'removed') this.#lastEvents.set(one, 'out');
@@ -126,15 +129,17 @@ export class Watch {
     if (event === 'copying') this.#simulation.disturb();
   }
 
-  /** It votes again without what it has lost in the last step before, which nobody has found so far. */
+  /** True if it votes again without data that it lost after its last copy step, which no round has found so far. */
   isHollow(region: string): boolean {
     return this.#hollow.has(region);
   }
 
-  /** What votes again holds what every other voter does, but for what is under way there (R37). */
+  /**
+   * A region that votes again holds the same data as every other voter, except for keys with writes under way (R37).
+   */
   #returned(region: string): void {
     const { storage, timeline } = this.#simulation;
-    // What it has lost since the last step that it took is found with its first round as a voter.
+    // Data that it has lost since its last copy step is found with its first round as a voter.
     const isHollow = this.#simulation.lostAt(region) >= (this.#steppedAt.get(region) ?? 0);
     if (isHollow) this.#hollow.add(region);
     else this.#hollow.delete(region);
@@ -163,9 +168,10 @@ export class Watch {
     }
   }
 
-  /** What has no vote has no lease: a write asks nothing of it any more (R30, R32). */
+  /** A region without a vote has no lease: no write waits for it any more (R30, R32). */
   leases(): void {
-    // Whoever was put out by a belief keeps its lease: nothing is decided before that is over, as the history shows.
+    // A region evicted by a force-recovery keeps its lease: nothing is decided before that is over, as the history
+    // shows.
     if (this.#simulation.weather.believes > 0) return;
     for (const { region, membership } of this.#simulation.storage.durable.regions.values()) {
       if (membership.state === 'voter') continue;
@@ -174,7 +180,7 @@ export class Watch {
     }
   }
 
-  /** A region that votes has missed nothing; nobody remembers too much of one that does not (R33). */
+  /** A region that votes has missed nothing; the record of one that does not is bounded (R33). */
   #marks(): void {
     const { regions, missed } = this.#simulation.storage.durable;
     for (const [region, keys] of missed) {
@@ -189,7 +195,7 @@ export class Watch {
   }
 }
 
-/** Under its locks, or settled already. */
+/** True if all keys are under the transaction's locks, or it is settled already. */
 function holds(model: RegionModel, transaction: string, keys: readonly string[]): boolean {
   const holders = new Map(model.locks());
   const isHeld = keys.every((key) => {

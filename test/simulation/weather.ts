@@ -1,10 +1,10 @@
 import type { Random } from './random.ts';
 
-/** What goes wrong in a run, and how often. */
+/** The faults of a run, and their rates. */
 export interface Weather {
   readonly regions: number;
   readonly connections: number;
-  /** Of each message, one way. */
+  /** Of each message, one way: it is lost. */
   readonly loss: number;
   /** Of each round: it is executed a second time, later. */
   readonly duplication: number;
@@ -14,40 +14,40 @@ export interface Weather {
   readonly crashEveryMs: number;
   /** Of each crash: the old instance lives on without knowing. */
   readonly zombies: number;
-  /** How far the clock of a region may be off, ms. */
+  /** The most by which the clock of a region may be off, ms. */
   readonly skewMs: number;
-  /** Besides, a clock may run fast and slow in turn, by so much: 100 is a rate of 5 % off. */
+  /** The most by which a clock may run fast and slow in turn: 100 is a rate of 5 % off. */
   readonly wobblesMs: readonly number[];
   /** Mean time between outages of a region, ms; 0: none. An outage is of the region, or of its way to some. */
   readonly outageEveryMs: number;
-  /** So many regions may fail at once. */
+  /** The number of regions that may fail at once. */
   readonly outagesAtOnce: number;
   /** One way to the farthest region, ms. */
   readonly farMs: number;
   /** Mean time between losses of a region's data, ms; 0: none. */
   readonly lossEveryMs: number;
   readonly minVoters: number;
-  /** What clients write and read; with `fill`, all of it is there from the beginning on. */
+  /** The keys that clients write and read; with `fill`, all of them exist from the beginning. */
   readonly keys: readonly string[];
   readonly fill: boolean;
-  /** The share of reads in what clients do. */
+  /** The share of reads among the requests of clients. */
   readonly reads: number;
-  /** Of requests that arrive once more, much later: they get a new `notAfter`, as one gets that names none. */
+  /** Of requests that arrive once more, much later: they get a new `notAfter`, as a request without one does. */
   readonly renewals: number;
   /** Of all reads: they go by the edge's own code. */
   readonly atEdge: number;
   /** All clients read in the same region. */
   readonly readsInOne: boolean;
-  /** How often a client does something, at least and at most, and its longest pause in between, ms. */
+  /** The least and the most requests of a client, and its longest pause in between, ms. */
   readonly turns: readonly [least: number, most: number];
   readonly pauseMs: number;
   /** Mean time between orders of an operator, ms; 0: none. */
   readonly ordersEveryMs: number;
   /** Mean time between additions and removals of regions by an operator, ms; 0: none. */
   readonly changesEveryMs: number;
-  /** Of each removal: another region that holds everything is believed just before. */
+  /** Of each removal: another region that holds everything is force-recovered just before. */
   readonly believes: number;
-  /** The share of callers who reach an instance that was left behind, where there is one. */
+  /** The share of callers who reach an instance that was left behind, if there is one. */
   readonly astray: number;
   /** Of all reads: they go through the coordinator at once. */
   readonly through: number;
@@ -55,15 +55,15 @@ export interface Weather {
   readonly staleWants: boolean;
   /** Of each outage: the coordinator is replaced at the same time, and only the old instance reaches the region. */
   readonly splits: number;
-  /** Of each copy that begins: something happens in the midst of it. */
+  /** Of each copy that begins: a fault happens during it. */
   readonly disturbs: number;
   /** Of each loss of data: only the last few things that the region did are lost. */
   readonly recentLosses: number;
-  /** The share of deletions in what clients write, beside all others. */
+  /** The share of deletions among the writes of clients, beside all others. */
   readonly deletes: number;
-  /** Of what clients write: every key is deleted. */
+  /** Of the writes of clients: every key is deleted. */
   readonly flushes: number;
-  /** Of what clients write: it sets a short expiry, and more happens to the key in the same step. */
+  /** Of the writes of clients: it sets a short expiry, and more happens to the key in the same step. */
   readonly expiries: number;
 }
 
@@ -72,7 +72,7 @@ export type Asker = 'coordinator' | 'stale' | 'edge';
 
 export const generation = 1_000;
 
-/** The clock of a region is at most this far off, ms. */
+/** The most by which the clock of a region is off, ms. */
 export const clocksApartMs = 400;
 
 /** The weather of the simulation. */

@@ -7,7 +7,7 @@ import type { Random } from './random.ts';
 import { Reader } from './reading.ts';
 import type { Simulation } from './simulation.ts';
 
-/** What a run came to. */
+/** The results of a run. */
 export interface Run {
   readonly committed: number;
   readonly rejected: number;
@@ -49,7 +49,7 @@ export class Workload {
     return this.#summary();
   }
 
-  /** The run, step by step: after each, so many ms have to pass. */
+  /** The phases of the run: after each, the yielded number of ms has to pass. */
   *#phases(): Generator<number> {
     const { weather } = this.#simulation;
     if (weather.fill)
@@ -74,7 +74,7 @@ export class Workload {
     void this.#simulation.coordinator;
     yield 20_000;
     this.#simulation.bringBack();
-    // What a region lost unnoticed is found by the next round.
+    // The next round finds the losses of regions that were unnoticed so far.
     this.#write(this.#frames.of([['INCR', 'n']], []), 0, () => {});
     yield 40_000;
     if (this.#open > 0) throw new Error(`${this.#open} clients were never answered`);
@@ -96,7 +96,7 @@ export class Workload {
     else this.#write(this.#frames.any(), this.#random.between(0, 3), next);
   }
 
-  /** Sends a frame; where the answer is lost, a client with an idempotency key tries again. */
+  /** Sends a frame; if the answer is lost, a client with an idempotency key tries again. */
   #write(frame: WriteFrame, retries: number, done: () => void): void {
     const { timeline } = this.#simulation;
     const entry: WriteEntry = {
@@ -110,7 +110,7 @@ export class Workload {
     this.#send(entry, retries, false, done);
   }
 
-  /** The edge sends it again under its own id where no answer came, and a client under its key and a new id. */
+  /** If no answer came, the edge sends it again under its own id, and a client under its key and a new id. */
   #send(entry: WriteEntry, retries: number, again: boolean, done: () => void): void {
     const { timeline, random } = this.#simulation;
     const { frame } = entry;
@@ -135,11 +135,11 @@ export class Workload {
     });
   }
 
-  /** Delivers an answered request once more, much later: what its sender was told has to stay true. */
+  /** Delivers an answered request once more, much later: the first answer has to stay true. */
   #duplicate({ frame }: WriteEntry, first: WriteAnswer): void {
     const { timeline, random } = this.#simulation;
     if (frame.idempotency === null || !random.chance(0.3)) return;
-    // One that was refused before its time was over, for want of voters, may be sent again.
+    // A write that was refused early, for want of voters, may be sent again.
     if (first.kind === 'unavailable' && first.code !== null) return;
     const { renewals } = this.#simulation.weather;
     if (renewals > 0 && random.chance(renewals)) {
@@ -153,13 +153,13 @@ export class Workload {
         const { answer } = reply;
         const kept = checkRepeated(first, answer);
         if ((first.kind === 'unavailable' || first.kind === 'too-late') && kept) {
-          throw new Error('a duplicate was decided after its sender was told no');
+          throw new Error('a duplicate was decided after its sender was refused');
         }
       });
     });
   }
 
-  /** A request that names no `notAfter` gets a new one each time it arrives, so what was refused may be carried out now. */
+  /** A request without a `notAfter` gets a new one on each arrival, so a refused one may be carried out now. */
   #repeatAnew(frame: WriteFrame, first: WriteAnswer): void {
     const { timeline, random } = this.#simulation;
     const notAfter = timeline.now + random.between(300, 5_000);
@@ -196,7 +196,7 @@ export class Workload {
     }
   }
 
-  /** Each committed write is confirmed once, each abandoned one is told of, and never both. */
+  /** Each committed write is confirmed once, each abandoned one is reported as aborted, and no write is both. */
   #checkEvents(): void {
     const { owed, committed } = this.#simulation.storage.durable;
     const decided = new Set(committed.map(({ id }) => id));
@@ -206,12 +206,12 @@ export class Workload {
       if (asked && decided.has(frame.id)) expected.push('write.committed', 'write.confirmed');
       else if (asked && isRefusal(answer, frame.id)) expected.push('write.aborted');
       const types = ['write.committed', 'write.confirmed', 'write.aborted'];
-      const told = types.filter((type) => owed.has(`${frame.id}.${type}`));
-      const unheard = asked && answer === null && told.join() === 'write.aborted';
-      // Refused on arrival, nobody is told of it; given up while it waited, somebody is.
+      const found = types.filter((type) => owed.has(`${frame.id}.${type}`));
+      const unheard = asked && answer === null && found.join() === 'write.aborted';
+      // A write refused on arrival has no event; one that was given up while it waited has.
       if (answer?.kind === 'unavailable' && answer.code !== null) continue;
-      if (!unheard && told.join() !== expected.join()) {
-        throw new Error(`write ${frame.id} owes ${told.join()}, not ${expected.join()}`);
+      if (!unheard && found.join() !== expected.join()) {
+        throw new Error(`write ${frame.id} has the events ${found.join()}, not ${expected.join()}`);
       }
     }
   }
