@@ -1,9 +1,10 @@
+/** The ids of shards, regions, transactions and writes, and their text forms. */
 import { assert } from './assert.ts';
 
-/** The number of a shard. A single shard exists today, number 0, but each id and key name carries it. */
+/** The number of a shard. There is only shard 0, but every id and record contains the number. */
 export type ShardId = number;
 
-/** The only shard today. Where there are more, the slot of the first key says which. */
+/** The only shard. With several shards, the slot of a write's first key would determine its shard. */
 export const onlyShard: ShardId = 0;
 
 /** The name of the Durable Objects of a shard: its coordinator, and its feed. */
@@ -15,8 +16,7 @@ export function shardNameOf(shard: ShardId): string {
 export type RegionId = string;
 
 /**
- * The id of a transaction: `shard.incarnation.sequence`. Regions order the transactions of a shard by
- * (incarnation, sequence).
+ * The id of a transaction: `shard.incarnation.sequence`. (incarnation, sequence) orders the transactions of a shard.
  */
 export interface TransactionId {
   readonly shard: ShardId;
@@ -24,10 +24,10 @@ export interface TransactionId {
   readonly sequence: number;
 }
 
-/** A transaction id without its shard, as it stands inside a shard's own records: [incarnation, sequence]. */
+/** A transaction id within its shard: [incarnation, sequence]. */
 export type TransactionOrder = readonly [incarnation: number, sequence: number];
 
-/** The id of a write as its client sees it: `<shard>-<uuid v7>`. The shard leads a later question to its coordinator. */
+/** The id of a write for clients: `<shard>-<uuid v7>`. The shard identifies the coordinator that has the outcome. */
 export type WriteId = string;
 
 const transactionIdPattern = /^(\d{1,5})\.(\d{1,15})\.(\d{1,15})$/;
@@ -39,31 +39,31 @@ export function formatTransactionId(id: TransactionId): string {
   return `${id.shard}.${id.incarnation}.${id.sequence}`;
 }
 
-/** The transaction id that `text` spells, or null where it spells none. */
+/** Parses `shard.incarnation.sequence`, or returns null if `text` has another form. */
 export function parseTransactionId(text: string): TransactionId | null {
   const match = transactionIdPattern.exec(text);
   if (match === null) return null;
   return { shard: Number(match[1]), incarnation: Number(match[2]), sequence: Number(match[3]) };
 }
 
-/** Negative, zero or positive, as `a` is older than, the same as, or newer than `b`. */
+/** Negative if `a` is older than `b`, positive if it is newer, otherwise 0. */
 export function compareOrder(a: TransactionOrder, b: TransactionOrder): number {
   return a[0] - b[0] || a[1] - b[1];
 }
 
-/** Names a new write. `uuid` is a fresh UUID v7 in lower case. */
+/** The id of a new write. `uuid` is a new UUID v7 in lower case. */
 export function writeIdOf(shard: ShardId, uuid: string): WriteId {
   const id = `${shard}-${uuid}`;
   assert(shardOfWriteId(id) === shard, `a write id is <shard>-<uuid v7>, not ${id}`);
   return id;
 }
 
-/** `incarnation.sequence`, as a key of maps and for people. */
+/** `incarnation.sequence`, as a map key and for people. */
 export function keyOf(order: TransactionOrder): string {
   return `${order[0]}.${order[1]}`;
 }
 
-/** The shard that keeps the write `id`, or null where `id` is no write id. */
+/** The shard of the write `id`, or null if `id` is not a write id. */
 export function shardOfWriteId(id: string): ShardId | null {
   const match = writeIdPattern.exec(id);
   return match === null ? null : Number(match[1]);

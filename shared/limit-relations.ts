@@ -1,7 +1,8 @@
+/**
+ * Asserts the relations between limits. The Worker imports this file, so that a change that breaks one does not start.
+ */
 import { assert } from './assert.ts';
 import { limits } from './limits.ts';
-
-/** What one bound needs of another. The Worker imports this, so that a change which breaks a relation does not start. */
 
 assert(limits.valueBytes < limits.bodyBytes, 'a value fits a body');
 assert(
@@ -14,7 +15,7 @@ assert(
 );
 assert(
   limits.channelBytes * 2 <= limits.keyBytes,
-  'what stands for a channel is no longer than a key',
+  'the lock key of a channel is no longer than a key',
 );
 assert(limits.bodyBytes * 3 < limits.roundBytes, 'a frame fits a round, escaped twice');
 assert(
@@ -53,28 +54,31 @@ assert(
 );
 assert(limits.scriptBytes * 10 < limits.scriptBytesKept, 'some large scripts are kept');
 assert(limits.scriptBytes * 10 < limits.scriptBytesRemembered, 'some large scripts are remembered');
-assert(limits.leaseRideMs < limits.leaseRenewMs, 'rounds that go anyway spare rounds of their own');
+assert(
+  limits.leaseRideMs < limits.leaseRenewMs,
+  'rounds with other work renew leases before rounds of their own',
+);
 assert(limits.leaseDriftMs < limits.leaseTtlMs, 'a lease is longer than its allowance');
 assert(
   limits.leaseMissedSaidEveryMs < limits.leaseWantedMinMs &&
     limits.leaseWantedMinMs < limits.leaseWantedMaxMs,
-  'a lease that is asked for is kept up until it is asked for again, and longer each time',
+  'a requested lease lasts until its next request, and longer each time',
 );
 assert(
   limits.leaseWantedMaxMs < limits.directoryStaleMs,
-  'a steady reader is told of the regions with the leases that it asks for',
+  'a steady reader gets the directory with its lease requests, before it is stale',
 );
 assert(limits.copyBytesPerStep * 6 < limits.roundBytes, 'a step of a copy fits a round, escaped');
 assert(
   limits.retryBackoffMaxMs + limits.probeBackoffMaxMs + limits.roundTimeoutMs <
     limits.refusalsApartMs,
-  'a region that refuses each attempt refuses in a row',
+  'consecutive refusals of a region count as one row of refusals',
 );
 assert(
   limits.copyPauseMs < limits.fullCopyPauseMs,
   'a region without memory is tried less often than another',
 );
-assert(limits.copyWritePauseMs < limits.copyWritePauseMaxMs, 'holds grow');
+assert(limits.copyWritePauseMs < limits.copyWritePauseMaxMs, 'write pauses grow');
 assert(limits.copyHoldKeys <= limits.copyKeysPerStep, 'the last keys go in one step');
 assert(
   limits.copyStepsAhead < limits.historyPairs / 4,
@@ -83,7 +87,7 @@ assert(
 assert(
   limits.directoryUnsettledMs < limits.directoryFreshMs &&
     limits.directoryFreshMs < limits.directoryStaleMs,
-  'what is renewed is still used',
+  'a directory is renewed while it may still be used',
 );
 assert(limits.verifyKeysDefault <= limits.verifyKeysMaximum, 'the default slice is allowed');
 assert(
@@ -103,7 +107,7 @@ assert(
     limits.entriesPerWrite * 60 > limits.outcomeBytes &&
     limits.entriesPerScript * 250 > limits.memoryPerScript &&
     limits.rangePerRead * 12 > limits.snapshotBytes,
-  'what is not read any more would not fit',
+  'elements that a command refuses to read would not fit its reply',
 );
 assert(
   (limits.outcomeBytes / 12) * 4 < limits.stepsPerCommand,
@@ -166,24 +170,33 @@ assert(
 assert(limits.regions * 1_000 < limits.recordBytes, 'a record holds the votes of all regions');
 assert(
   limits.changesPerPage * 4 < limits.followerWindowChanges,
-  'one who catches up is ahead of its acknowledgements by some pages',
+  'a follower that catches up gets some pages ahead of its acknowledgements',
 );
-assert(limits.feedMessageBytes * 4 < limits.followerWindowBytes, 'so it is with large changes');
+assert(
+  limits.feedMessageBytes * 4 < limits.followerWindowBytes,
+  'a follower that catches up gets some large messages ahead, too',
+);
 assert(limits.decisionsKept <= limits.decisionsKeptMaximum, 'the default retention is allowed');
 assert(limits.keptMsMinimum < limits.decisionsKeptMs, 'the default retention is allowed');
 assert(limits.decisionsKeptMs < limits.keptMsMaximum, 'the default retention is allowed');
 assert(limits.endpointBackoffMinMs < limits.endpointBackoffMaxMs, 'the rests of an endpoint grow');
 assert(limits.subscriptionsPerHost < limits.subscriptions, 'one host leaves room for others');
 assert(limits.subscriptionsPerToken < limits.subscriptions, 'one token leaves room for others');
-assert(limits.bodyBytes * 2 < limits.eventKeysTogether, 'one receiver is sent all keys, escaped');
+assert(limits.bodyBytes * 2 < limits.eventKeysTogether, 'a single receiver gets all keys, escaped');
 assert(limits.bodyBytes < limits.eventKeysBytes, 'the keys of the largest body are sent');
 assert(limits.eventKeysBytes + limits.recordBytes < limits.rowBytes, 'an event fits a row');
 assert(limits.eventBytes < limits.eventBytesTogether, 'the largest event has room');
 assert(limits.requestsKeptPerToken < limits.requestsKept, 'one token leaves room for others');
-assert(limits.hostRestMsLeast < limits.hostRestMsMost, 'a host that asks for a rest may get more');
+assert(
+  limits.hostRestMsLeast < limits.hostRestMsMost,
+  'a host that asks for a rest may get a longer one',
+);
 assert(
   limits.hostRestMsMost <= limits.endpointBackoffMaxMs,
   'a host rests no longer than an endpoint that does not answer',
 );
-assert(limits.courierLogBytes < limits.courierBytes, 'the log goes before what waits');
+assert(
+  limits.courierLogBytes < limits.courierBytes,
+  'ended deliveries are deleted before waiting ones fail',
+);
 assert(limits.deliverySlowMs < limits.deliveryTimeoutMs, 'a slow attempt has not timed out');

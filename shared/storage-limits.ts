@@ -1,44 +1,48 @@
+/** The limits of a coordinator's storage, which are a part of `limits`. */
 import { assert } from './assert.ts';
 
-/** The bounds of what a coordinator stores, as a part of `limits`, where everybody finds them. */
+/** Each limit with its meaning. The page of limits is made from these comments. */
 export const storageLimits = {
   // Storage of a coordinator
-  /** The platform refuses a row of so many bytes. */
+  /** A row of SQLite, the platform's limit. */
   rowBytes: 2_000_000,
-  /** What a write stores of its request: its keys, arguments and callback, as they are packed. */
+  /** The stored part of a write's request: its keys, arguments and callback, packed. */
   requestStoredBytes: 1_060_000,
-  /** What a write stores besides its request and its replies: its id, its votes, its idempotency key. */
+  /** The stored part of a write besides its request and replies: its id, votes and idempotency key. */
   recordBytes: 30_000,
-  /** Names of keys that a region out is known to have missed, bytes, in storage and in memory. */
+  /** The names of keys that a region is known to have missed while it was out, in storage and in memory. */
   missedBytesPerRegion: 4_000_000,
-  /** What a coordinator stores, bytes: the platform gives an object 10 GB. At the bound nothing more is written. */
+  /**
+   * The storage of a coordinator if LOCKSTEP_KEPT_BYTES is not set; at this bound no write is accepted. The platform's
+   * limit is 10 GB.
+   */
   keptBytesDefault: 1_000_000_000,
   /** The lowest LOCKSTEP_KEPT_BYTES. */
   keptBytesMinimum: 10_000_000,
   /** The highest LOCKSTEP_KEPT_BYTES. */
   keptBytesMaximum: 9_000_000_000,
-  /** From so much of that on, the change log is dropped before its time. */
+  /** The share of LOCKSTEP_KEPT_BYTES from which on the change log is dropped early. */
   keptPressedPercent: 70,
-  /** From so much on, new answers promise to be kept under their idempotency keys for less and less time. */
+  /** The share of LOCKSTEP_KEPT_BYTES from which on responses are kept under their keys for less and less time. */
   keysShrinkPercent: 75,
-  /** From so much on, writes with idempotency keys are refused. */
+  /** The share of LOCKSTEP_KEPT_BYTES from which on writes with idempotency keys are refused. */
   keysRefusedPercent: 95,
-  /** The answers of writes with idempotency keys are kept for so long. */
+  /** The time for which responses are kept under idempotency keys, if LOCKSTEP_KEYS_KEPT_MS is not set. */
   keysKeptMsDefault: 24 * 60 * 60 * 1_000,
   /** The shortest LOCKSTEP_KEYS_KEPT_MS. */
   keysKeptMsMinimum: 60 * 60 * 1_000,
   /** The longest LOCKSTEP_KEYS_KEPT_MS. */
   keysKeptMsMaximum: 90 * 24 * 60 * 60 * 1_000,
-  /** They are dropped so long after their moment: the clocks of machines differ. */
+  /** The delay after LOCKSTEP_KEYS_KEPT_MS before a response is deleted, since clocks differ. */
   keysGraceMs: 60_000,
-  /** How much the database grows, in writes and in bytes, before its size is looked at again. */
+  /** The growth of the database, in writes and in bytes, after which its size is checked again. */
   roomWrites: 500,
   roomBytes: 1_000_000,
-  /** Rows of one table that are dropped at once; other work goes on before the next. */
+  /** Rows of a table that are deleted at once; other work may run before the next slice. */
   rowsPerPrune: 100,
-  /** While there is too little room, it is looked this often whether something can be dropped. */
+  /** The interval of attempts to delete rows while storage is short. */
   pruneShortMs: 1_000,
-  /** Slices that a new life drops before it writes anything, if its storage is full. */
+  /** Slices that a new life deletes before it writes anything, if its storage is full. */
   prunesAtStart: 50,
 } as const;
 

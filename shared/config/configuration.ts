@@ -1,3 +1,4 @@
+/** The configuration: the schemas of the Worker's variables and secrets, and their parsed form. */
 import { z } from 'zod';
 import type { RegionConfiguration } from '../contracts/members.ts';
 import type { RegionId } from '../ids.ts';
@@ -5,62 +6,62 @@ import { limits } from '../limits.ts';
 import type { RoomBounds } from '../protocol/io/room.ts';
 import { hostsOf, hostsRule } from '../webhooks/target.ts';
 
-/** What a client's token allows: `write` implies `read`, and `admin` implies both. */
+/** The permissions of a client's token: `write` includes `read`, and `admin` includes both. */
 export type Scope = 'read' | 'write' | 'admin';
 
 /** A bearer token that clients present. */
 export interface ClientToken {
   /**
-   * Who the token belongs to: idempotency keys and webhooks are kept under it, so that they outlive a rotation of the
-   * secret. Null: a prefix of the secret's digest stands for it. Two secrets may share an id while one replaces the other.
+   * The owner of the token. Idempotency keys and webhooks belong to it, so that they survive a rotation of the secret,
+   * during which two secrets may share an id. If null, a prefix of the secret's digest takes its place.
    */
   readonly id: string | null;
   readonly token: string;
   readonly scope: Scope;
-  /** Whether it may run scripts. */
+  /** Whether the token may run scripts. */
   readonly scripts: boolean;
 }
 
-/** Where a Durable Object may be asked to live; the platform's own words. */
+/** A hint for the location of a Durable Object, in the platform's terms. */
 export type LocationHint = (typeof locationHints)[number];
 
-/** All that an operator sets, checked. */
+/** The checked settings of the operator. */
 export interface Configuration {
   readonly regions: readonly RegionConfiguration[];
   readonly tokens: readonly ClientToken[];
   readonly coordinatorLocation: LocationHint | null;
-  /** A vote not in by then is a no, ms. */
+  /** The time after which a missing vote counts as no, in ms. */
   readonly voteDeadlineMs: number;
-  /** A round without an answer by then is given up, ms. */
+  /** The time after which a round without a response is given up, in ms. */
   readonly roundTimeoutMs: number;
-  /** A snapshot without an answer by then is asked of the next region, ms. */
+  /** The time after which a read without a response goes to the next region, in ms. */
   readonly readTimeoutMs: number;
-  /** Whose data a new deployment begins with, if all other regions are empty; null: an operator says so. */
+  /** The region with the data of a new deployment, if all others are empty. If null, an operator decides. */
   readonly source: RegionId | null;
-  /** With fewer voters writes are refused. */
+  /** The minimum number of voters. With fewer, writes are refused. */
   readonly minVoters: number;
-  /** A voter without a usable answer for so long is put out, ms. */
+  /** The time without a usable response after which a voter is evicted, in ms. */
   readonly outAfterMs: number;
   readonly retention: Retention;
 }
 
 /**
- * How long decided writes and the change feed are kept: whichever bound is reached first, but never before every region has
- * applied them. The answers of writes with idempotency keys are kept by time alone.
+ * The limits of the log of decided writes and the change feed. The first limit that is reached applies, but no write is
+ * dropped before every region has applied it. Responses under idempotency keys are kept by time alone.
  */
 export interface Retention extends RoomBounds {
   readonly keptMs: number;
   readonly keptWrites: number;
 }
 
-/** A configuration, or the first variable at fault and what to do about it. Holds no secret either way it fails. */
+/** A configuration, or the first invalid variable with its remedy. A failure contains no secret. */
 export type ConfigurationResult =
   | { readonly ok: true; readonly configuration: Configuration }
   | { readonly ok: false; readonly variable: string; readonly detail: string };
 
 const locationHints = ['wnam', 'enam', 'sam', 'weur', 'eeur', 'apac', 'oc', 'afr', 'me'] as const;
 
-/** A region without its token, as an operator names it in the configuration or adds it later. */
+/** A region without its token, as in the configuration and in requests to add a region. */
 export const regionEntrySchema = z.strictObject({
   id: z
     .string()
@@ -69,7 +70,7 @@ export const regionEntrySchema = z.strictObject({
   location: z.tuple([z.number().min(-90).max(90), z.number().min(-180).max(180)]),
 });
 
-/** A region's token. */
+/** The token of a region's REST endpoint. */
 export const regionTokenSchema = z.string().min(1, 'a token is not empty');
 
 const regionsSchema = z
@@ -77,7 +78,7 @@ const regionsSchema = z
   .min(1, 'name at least one region')
   .max(limits.regions, `name at most ${limits.regions} regions`)
   .refine((regions) => areDistinct(regions.map(({ id }) => id)), 'give each region a unique id')
-  // Two regions on one database would vote twice for one copy of the data.
+  // Two regions with one database would vote twice for one copy of the data.
   .refine((regions) => areDistinct(regions.map(({ url }) => url)), 'give each region a unique URL');
 
 const regionTokensSchema = z.record(z.string(), regionTokenSchema);
@@ -95,7 +96,7 @@ const tokensSchema = z
         .min(32, 'use at least 32 characters')
         .regex(/^[A-Za-z0-9._~+/=-]+$/, 'use letters, digits and ._~+/=- only'),
       scope: z.enum(['read', 'write', 'admin']),
-      // A script takes a region's time as no other read does.
+      // By default not with the scope `read`: no other read takes as much of a region's time as a script.
       scripts: z.boolean().optional(),
     }),
   )
@@ -117,13 +118,16 @@ const whole = (what: string, least: number, most: number) =>
 
 const milliseconds = (fallback: number) => whole('of milliseconds', 50, 60_000).default(fallback);
 
-/** Read again by those who need it (targetPolicyOf). */
+/** Parsed again by targetPolicyOf. */
 const hostList = z
   .string()
   .refine((text) => hostsOf(text) !== null, hostsRule)
   .optional();
 
-/** The variables and secrets of the Worker, but for those of deliveries. Descriptions are for the page of configuration. */
+/**
+ * The variables and secrets of the Worker, except those for deliveries. The descriptions appear on the page of
+ * configuration.
+ */
 export const environmentSchema = z
   .object({
     LOCKSTEP_REGIONS: json(regionsSchema).describe(
@@ -157,7 +161,7 @@ export const environmentSchema = z
     LOCKSTEP_WEBHOOK_HOSTS: hostList.describe(
       'The only hosts that webhooks may call, such as `hooks.example.com,*.example.org`. Not set: any public host.',
     ),
-    /** Read by targetPolicyOf. */
+    /** Parsed by targetPolicyOf. */
     LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: z
       .unknown()
       .optional()
@@ -215,15 +219,15 @@ export const environmentSchema = z
     path: ['LOCKSTEP_MIN_VOTERS'],
     message: 'use at most the number of regions',
   })
-  // A round given up before its votes are due would count a region as silent that still has time to vote.
+  // Otherwise a region would count as silent while it may still vote.
   .refine((all) => all.LOCKSTEP_VOTE_DEADLINE_MS < all.LOCKSTEP_ROUND_TIMEOUT_MS, {
     path: ['LOCKSTEP_ROUND_TIMEOUT_MS'],
     message: 'use a value greater than LOCKSTEP_VOTE_DEADLINE_MS',
   });
 
 /**
- * Reads the configuration from the Worker's environment. Never throws. The detail of a failure names the place and the
- * rule, and never what stood there, because that may be a secret.
+ * Parses the Worker's environment. Never throws. The detail of a failure names the place and the rule, but never the
+ * invalid value, which may be a secret.
  */
 export function parseConfiguration(environment: object): ConfigurationResult {
   const parsed = environmentSchema.safeParse(environment);
@@ -252,7 +256,7 @@ export function parseConfiguration(environment: object): ConfigurationResult {
   return { ok: true, configuration };
 }
 
-/** The first fault, in words for an operator. Names that stand in a secret are left out; positions are told. */
+/** The first fault, for operators. Positions in secrets are shown, but no names from them. */
 function failureOf(error: z.ZodError): ConfigurationResult {
   const issue = error.issues[0];
   const [variable, ...path] = issue?.path ?? [];
@@ -271,7 +275,7 @@ function pathOf(step: PropertyKey, isSecret: boolean): string {
   return isSecret ? '' : `.${String(step)}`;
 }
 
-/** A variable that holds JSON; one that wrangler.toml spells as a table arrives parsed. */
+/** A variable that contains JSON. A table of wrangler.toml arrives already parsed. */
 function json<Schema extends z.ZodType>(schema: Schema) {
   return z
     .unknown()
@@ -291,7 +295,7 @@ function json<Schema extends z.ZodType>(schema: Schema) {
     .pipe(schema);
 }
 
-/** HTTPS, or HTTP where the traffic stays on one machine or in one private network. */
+/** True for HTTPS, and for HTTP to this machine or to a host name without dots, as in a private network. */
 function isRegionUrl(text: string): boolean {
   const url = URL.parse(text);
   if (url === null || url.username !== '' || url.password !== '') return false;

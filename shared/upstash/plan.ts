@@ -1,3 +1,4 @@
+/** Plans the commands of Upstash requests: which are answered here, refused, read, or written. */
 import { compileReads, compileWrite, isRead } from '../commands/compile.ts';
 import type { CommandFault } from '../commands/keys.ts';
 import { bytesWithin } from '../commands/raw-bytes.ts';
@@ -9,46 +10,46 @@ import type { ReadCommand } from '../contracts/round.ts';
 import type { UpstashCommand } from './request.ts';
 import { orderOf, type ScriptOrder } from './script-commands.ts';
 
-/** What becomes of one command. */
+/** The plan for one command. */
 export type UpstashPlan =
   /** Answered without a region. */
   | { readonly kind: 'answered'; readonly reply: RawReply }
-  /** `whenQueued`: a transaction that holds it is not carried out; `error` is then the reason. */
+  /** Refused. `whenQueued`: a transaction that contains the command is discarded, with `error` as the reason. */
   | {
       readonly kind: 'refused';
       readonly error: string;
       readonly whenQueued: boolean;
-      /** Where it is not 400. */
+      /** The status, if not 400. */
       readonly status?: number;
     }
-  /** `mayBeFrame`: it can stand among writes, and then sees what is before it. */
+  /** A read. `mayBeFrame`: it can be part of a write, and then sees the effects of the commands before it. */
   | {
       readonly kind: 'read';
       readonly command: ReadCommand;
       readonly keys: readonly string[];
       readonly mayBeFrame: boolean;
-      /** It goes among writes where a region finds that it writes after all. */
+      /** True if it is sent as a write if a region finds that it writes. */
       readonly mayWrite: boolean;
-      /** The script that EVAL brings, to be known by its digest once a region has run it. */
+      /** The script of an EVAL, which later EVALSHAs may name after a region has run it. */
       readonly brings?: UserScript;
     }
   | { readonly kind: 'write' }
-  /** A user's script: a write, or a read, as its text says. `readsOnly`: it is to be refused as soon as it writes. */
+  /** A user's script, which is a read or a write by its text. `readsOnly`: it is refused when it tries to write. */
   | { readonly kind: 'script'; readonly readsOnly: boolean; readonly mayBeKept: boolean }
   | { readonly kind: 'order'; readonly order: ScriptOrder };
 
 type Refused = Extract<UpstashPlan, { kind: 'refused' }>;
 
-/** How much Redis quotes of a command that it does not know, in bytes. */
+/** The bytes of an unknown command that Redis quotes in its error. */
 const quotedBytes = 128;
 
-/** What whoever sends a command may do. */
+/** The permissions of the caller. */
 export interface Permissions {
   readonly scope: Scope;
   readonly scripts: boolean;
 }
 
-/** What becomes of `command`, sent at `now` (ms) by somebody with these permissions. */
+/** Plans `command`, sent at `now` (ms) by a caller with these permissions. */
 export function planOf(
   command: UpstashCommand,
   now: number,
@@ -61,7 +62,7 @@ export function planOf(
   if (name.toUpperCase() === 'SCRIPT') return planOfOrder(rest, scope);
   const row = findCommand(name);
   if (row === null) return refuse(unknownError(name, rest));
-  // The reason comes with its own name for the command, which is the table's and not the client's.
+  // The reason names the command as the table does, so the client's spelling is not repeated.
   if (row.class === 'refused') return refuse(`ERR ${row.name} is not supported: ${row.reason}`);
   if (row.rewrite === 'script') return planOfScript(command, now, scope);
   if (row.class === 'write' && !isRead(command)) {
@@ -77,19 +78,19 @@ export function planOf(
   return { kind: 'read', command: read, keys: compiled.keys, mayBeFrame, mayWrite: false };
 }
 
-/** Its form alone is looked at: what it does depends on a text that may have to be asked for. */
+/** Checks only the form of the command: whether it writes depends on a text that may not be known yet. */
 function planOfScript(command: UpstashCommand, now: number, scope: Scope): UpstashPlan {
   const readsOnly = scope === 'read' || /_RO$/i.test(command[0] ?? '');
   const compiled = readsOnly
     ? compileReads([asReadOnly(command)], anyScript)
     : compileWrite([command], [], { now, seed: () => 0, scripts: anyScript });
-  // Who may only read leaves nothing behind, and so does not fill the store either.
+  // A caller with only read access stores nothing, and so cannot fill the script store.
   return compiled.ok
     ? { kind: 'script', readsOnly, mayBeKept: scope !== 'read' }
     : refusalOf(compiled);
 }
 
-/** The command of a script as its read-only form. */
+/** The read-only form of a script command. */
 export function asReadOnly([name = '', ...rest]: UpstashCommand): UpstashCommand {
   return [name.toUpperCase().replace(/(?:_RO)?$/, '_RO'), ...rest];
 }
@@ -101,17 +102,17 @@ function planOfOrder(rest: readonly string[], scope: Scope): UpstashPlan {
   return notPermitted(`script|${order.kind}`);
 }
 
-/** Redis's own words. */
+/** The error of Redis. */
 function notPermitted(name: string): Refused {
   return refuse(`NOPERM this user has no permissions to run the '${name.toLowerCase()}' command`);
 }
 
-/** Commands about the connection: there is one to Lockstep, though none to a single region. */
+/** Answers commands about the connection, which concern no region. Null for all others. */
 function answerHere(name: string, rest: readonly string[], now: number): UpstashPlan | null {
   const [first] = rest;
   switch (name) {
     case 'PING':
-      // Redis finds this one only as it runs it.
+      // Redis finds this fault only on execution, not when the command is queued.
       if (rest.length > 1) return { ...wrongArity('ping'), whenQueued: false };
       return answer(first === undefined ? { status: 'PONG' } : bytesWithin(first));
     case 'ECHO':
@@ -138,14 +139,14 @@ function refuse(error: string): Refused {
   return { kind: 'refused', error, whenQueued: true };
 }
 
-/** What a client is told of a command that was refused as it was compiled alone. */
+/** The plan of a command that the compiler refused, compiled as the only one of its request. */
 export function refusalOf({ detail, redis }: CommandFault): Refused {
   if (redis !== undefined) return { kind: 'refused', ...redis };
-  // It was compiled alone, so that its place among others says nothing.
+  // Drops the position, which the compiler adds in front.
   return refuse(`ERR ${detail.replace(/^(?:ops|reads)\[0\]: /, '')}`);
 }
 
-/** Redis's own words, which quote the beginning of the arguments. Its errors are one line. */
+/** The error of Redis, which quotes the start of the arguments and is one line. */
 function unknownError(name: string, args: readonly string[]): string {
   let quoted = '';
   for (const argument of args) {

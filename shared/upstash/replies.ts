@@ -1,22 +1,23 @@
+/** Writes replies in the formats of Upstash: JSON, JSON with base64, and RESP2. */
 import { assert } from '../assert.ts';
 import { bytesOfText, rawPartOf, textOfBytes } from '../commands/replies.ts';
 import { encodeReply, isTagged, type RawReply } from '../contracts/reply.ts';
 
-/** What one command came to. `status` is that of the answer where it was the only command. */
+/** The reply or error of one command. `status` is the status of the response if the request has no other command. */
 export type UpstashElement =
   | { readonly reply: RawReply; readonly isNullArray: boolean }
   | { readonly error: string; readonly status: number };
 
-/** The form of an answer, as its request's headers choose it. */
+/** The format of a response, by its request's headers. */
 export type UpstashFormat = 'json' | 'base64' | 'resp2';
 
-/** What became of one write, with its replies as they came. */
+/** The outcome of one write, with the raw replies. */
 export type RawOutcome =
   | { readonly kind: 'done'; readonly replies: readonly RawReply[] }
-  /** Operation `index` failed, and so nothing was written. */
+  /** Operation `index` failed, so nothing was written. */
   | { readonly kind: 'failed'; readonly index: number; readonly error: string };
 
-/** Reads the recorded outcome of a write without checks. Throws InvariantViolation if it is none. */
+/** Parses the recorded outcome of a write without checks. Throws InvariantViolation if it is malformed. */
 export function rawOutcomeOf(text: string): RawOutcome {
   const [tag, ...rest] = rawPartOf(text);
   if (tag === 0) return { kind: 'done', replies: rest };
@@ -26,7 +27,7 @@ export function rawOutcomeOf(text: string): RawOutcome {
   return { kind: 'failed', index, error: textOfBytes(error) };
 }
 
-/** The element of a command's reply. An error in its place is an element of its own kind. */
+/** The element of a command's reply; an error in place of the reply becomes an error element. */
 export function elementOf(reply: RawReply, command: readonly string[]): UpstashElement {
   if (isTagged(reply) && 'error' in reply) {
     return { error: textOfBytes(reply.error), status: 400 };
@@ -34,21 +35,21 @@ export function elementOf(reply: RawReply, command: readonly string[]): UpstashE
   return { reply, isNullArray: answersNullArray(command) };
 }
 
-/** One element, as the body of an answer. */
+/** The body of a response with one element. */
 export function encodeElement(element: UpstashElement, format: UpstashFormat): string {
   if (format === 'resp2') {
     return 'error' in element ? respError(element.error) : respOf(element.reply, element);
   }
   if ('error' in element) return JSON.stringify({ error: element.error });
   const { reply } = element;
-  // Nothing in base64 reads OK, so it stays as it is, and a reader who decodes by hand is spared the step.
+  // OK is never encoded. It is not valid base64, so clients cannot mistake it for encoded text.
   if (reply === 'OK' || (isTagged(reply) && 'status' in reply && reply.status === 'OK')) {
     return '{"result":"OK"}';
   }
   return `{"result":${jsonOf(reply, format)}}`;
 }
 
-/** All elements, as the body of an answer. */
+/** The body of a response with several elements. */
 export function encodeElements(elements: readonly UpstashElement[], format: UpstashFormat): string {
   const encoded = elements.map((element) => encodeElement(element, format));
   return format === 'resp2' ? encoded.join('') : `[${encoded.join(',')}]`;
@@ -56,7 +57,7 @@ export function encodeElements(elements: readonly UpstashElement[], format: Upst
 
 function jsonOf(reply: RawReply, format: 'json' | 'base64'): string {
   if (reply === null) return 'null';
-  // Digit by digit: no integer passes through a number that could not hold it.
+  // Writes every digit: a bigint may not fit a number.
   if (typeof reply === 'number' || typeof reply === 'bigint') return reply.toString();
   if (typeof reply === 'string') return jsonText(reply, format);
   if (!isTagged(reply)) return `[${reply.map((item) => jsonOf(item, format)).join(',')}]`;
@@ -67,7 +68,7 @@ function jsonText(bytes: string, format: 'json' | 'base64'): string {
   return format === 'base64' ? `"${btoa(bytes)}"` : JSON.stringify(textOfBytes(bytes));
 }
 
-/** RESP2, one character per byte. Regions tell one kind of nothing, and RESP2 has two. */
+/** RESP2, one character per byte. Regions report one kind of null; RESP2 has two. */
 function respOf(reply: RawReply, { isNullArray }: { readonly isNullArray: boolean }): string {
   if (!isNullArray) return encodeReply(reply);
   if (reply === null) return '*-1\r\n';
@@ -76,19 +77,19 @@ function respOf(reply: RawReply, { isNullArray }: { readonly isNullArray: boolea
   return `*${items.length}\r\n${items.join('')}`;
 }
 
-/** The error's text is not from a region, so it is spelled in bytes here. */
+/** Encodes the error as UTF-8, since its text is not from a region and so not in bytes. */
 function respError(error: string): string {
   return `-${bytesOfText(error.replaceAll(/[\r\n]/g, ' '))}\r\n`;
 }
 
-/** Redis has two kinds of nothing, which regions write down alike: these commands answer that of an array only. */
+/** True for commands whose null is RESP2's null array. Regions write both kinds of null alike. */
 function answersNullArray([name = '', , count]: readonly string[]): boolean {
   const upper = name.toUpperCase();
   if (upper === 'LPOP' || upper === 'RPOP') return count !== undefined;
   return ['GEOPOS', 'LMPOP', 'XREAD', 'XREADGROUP', 'ZMPOP'].includes(upper);
 }
 
-/** The bytes of a body in which each character stands for one. */
+/** The bytes of a body that has one character per byte. */
 export function bytesOf(body: string): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(body.length);
   for (let at = 0; at < body.length; at += 1) bytes[at] = body.charCodeAt(at);

@@ -1,45 +1,46 @@
+/** Parses requests of the Upstash REST protocol: bodies, and commands in URLs. */
 import { textWithBytes } from '../commands/raw-bytes.ts';
 import { limits } from '../limits.ts';
 
-/** One Redis command as it came, its name first. */
+/** A Redis command, its name first. */
 export type UpstashCommand = readonly string[];
 
-/** What a request in the form of Upstash's REST protocol asks for. */
+/** The commands of a request, and how they belong together. */
 export type UpstashAsked =
   | { readonly kind: 'command'; readonly commands: readonly [UpstashCommand] }
   | { readonly kind: 'pipeline'; readonly commands: readonly UpstashCommand[] }
   | { readonly kind: 'transaction'; readonly commands: readonly UpstashCommand[] };
 
-/** A request that is not carried out: the status and the text of `error`. */
+/** The status and the `error` of a request that is refused. */
 export interface UpstashRefusal {
   readonly status: 400 | 401 | 404 | 405 | 413 | 429 | 503;
   readonly error: string;
 }
 
-/** A request before it is understood. `target` is the address from its path on, as it was sent. */
+/** An unparsed request. `target` is the raw URL from its path on. */
 export interface UpstashSent {
   readonly method: string;
   readonly target: string;
   readonly body: Uint8Array;
 }
 
-/** The methods that carry something out; HEAD is a GET whose answer has no body. */
+/** The accepted methods. HEAD is a GET whose response has no body. */
 const methods: ReadonlySet<string> = new Set(['GET', 'HEAD', 'POST', 'PUT']);
 
-/** The first step of a path that may name a command. Nothing else is looked for behind such an address. */
+/** The form of a first path segment that may be a command. Other URLs are not part of the protocol. */
 const commandName = /^[a-z][a-z._|-]*$/i;
 
-/** First steps of Lockstep's own addresses; `v1` is no name of a command anyway. */
+/** The first path segments of Lockstep's own URLs. `v1` is missing, because no command's name has a digit. */
 const ownNames: ReadonlySet<string> = new Set(['docs', 'healthz', 'openapi.json', 'problems']);
 
-/** True where the path belongs to this protocol: `/`, `/pipeline`, `/multi-exec`, or a command's name and arguments. */
+/** True if the path belongs to the protocol: `/`, `/pipeline`, `/multi-exec`, or a command with arguments. */
 export function isUpstashPath(path: string): boolean {
   if (path === '/') return true;
   const [, first = ''] = path.split('/', 2);
   return commandName.test(first) && !ownNames.has(first);
 }
 
-/** What the request asks for, or why it cannot be said. */
+/** Parses a request, or returns its refusal. */
 export function parseUpstash({ method, target, body }: UpstashSent): UpstashAsked | UpstashRefusal {
   if (!methods.has(method)) {
     return { status: 405, error: `ERR method ${method} is not allowed, use GET or POST` };
@@ -61,7 +62,7 @@ export function parseUpstash({ method, target, body }: UpstashSent): UpstashAske
   }
 }
 
-/** The token of `?_token=`, or null. */
+/** The token in `?_token=`, or null. */
 export function tokenInQuery(target: string): string | null {
   const [, query = ''] = splitOnce(target, '?');
   for (const pair of query.split('&')) {
@@ -89,7 +90,7 @@ function listOf(kind: 'pipeline' | 'transaction', body: Uint8Array): UpstashAske
   return { kind, commands };
 }
 
-/** `/set/key/value?EX=100`: the path, then the body, then the query, which may follow the value of a SET. */
+/** The command of a URL such as `/set/key/value?EX=100`: the path, the body, and then the query, such as options of SET. */
 function commandOfPath(path: string, query: string, body: Uint8Array | null): UpstashCommand {
   const parts: Uint8Array[] = path.slice(1).split('/').map(percentDecode);
   if (body !== null && body.length > 0) parts.push(body);
@@ -117,13 +118,13 @@ function commandOf(value: unknown): UpstashCommand | UpstashRefusal {
 }
 
 function argumentOf(value: unknown): string | null {
-  // Half a character has no bytes: what decodes JSON into UTF-8 puts the replacement character in its place.
+  // Half of a surrogate pair has no bytes. As decoders of JSON into UTF-8 do, it is replaced by U+FFFD.
   if (typeof value === 'string') return value.toWellFormed();
   if (value instanceof Digits) return value.text;
   return typeof value === 'boolean' ? String(value) : null;
 }
 
-/** A JSON number in its own digits: a number of JavaScript would round what passes 2^53. */
+/** The digits of a JSON number: a number of JavaScript would round integers beyond 2^53. */
 class Digits {
   readonly text: string;
 
@@ -132,11 +133,13 @@ class Digits {
   }
 }
 
-/** The JSON value of a body, with numbers as digits; undefined where it is none, or is not of arrays. */
+/**
+ * The JSON value of a body, with numbers as digits. Undefined if it is not JSON, or not an array of the expected depth.
+ */
 function parseJson(body: Uint8Array): unknown {
   const text = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(body);
   try {
-    // Once to know its depth: the second way calls itself for each level, and would not survive a deep one.
+    // Parsed twice: the parser with a reviver recurses into each level, so the depth is checked first.
     const plain: unknown = JSON.parse(text);
     if (!isShallow(plain)) return undefined;
     return JSON.parse(text, (_name, value: unknown, context?: { readonly source?: string }) =>
@@ -148,14 +151,14 @@ function parseJson(body: Uint8Array): unknown {
   }
 }
 
-/** True for an array of plain values, or of arrays of such. */
+/** True for an array of plain values, or of arrays of plain values. */
 function isShallow(value: unknown): boolean {
   const isPlain = (item: unknown) => typeof item !== 'object' || item === null;
   const isFlat = (item: unknown) => isPlain(item) || (Array.isArray(item) && item.every(isPlain));
   return Array.isArray(value) && value.every(isFlat);
 }
 
-/** Percent-decoding into bytes. What only looks like an escape stays as it is; a plus sign is a plus sign. */
+/** Percent-decodes into bytes. Malformed escapes and plus signs stay unchanged. */
 export function percentDecode(text: string): Uint8Array {
   const bytes = new TextEncoder().encode(text);
   if (!text.includes('%')) return bytes;

@@ -1,6 +1,7 @@
+/** Parses the subcommands of SCRIPT. */
 import { digestFrom } from '../commands/user-scripts.ts';
 
-/** What SCRIPT asks of the store of scripts. A digest that is none is null. */
+/** A parsed subcommand of SCRIPT. A malformed digest is null. */
 export type ScriptOrder =
   | { readonly kind: 'load'; readonly text: string }
   | { readonly kind: 'exists'; readonly shas: readonly (string | null)[] }
@@ -11,7 +12,7 @@ interface RefusedOrder {
   readonly whenQueued: boolean;
 }
 
-/** Those of Redis that are about a single server. */
+/** Subcommands of Redis that only make sense with a single server, with the reasons. */
 const unsupported: ReadonlyMap<string, string> = new Map([
   ['DEBUG', 'it is about a connection to a single server'],
   ['HELP', 'see the documentation'],
@@ -19,7 +20,7 @@ const unsupported: ReadonlyMap<string, string> = new Map([
   ['SHOW', 'scripts are identified by their digests only'],
 ]);
 
-/** What the words behind SCRIPT ask for, or Redis's words against them. */
+/** Parses the words after SCRIPT, or returns the error of Redis. */
 export function orderOf([given = '', ...rest]: readonly string[]): ScriptOrder | RefusedOrder {
   const [first = ''] = rest;
   if (given === '' && rest.length === 0) return refuse(wrongCount('script'));

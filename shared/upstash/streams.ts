@@ -1,3 +1,4 @@
+/** Parses requests for streams, and filters the messages of regions' streams. */
 import { asksForNotifications, channelFault, isNotificationChannel } from '../commands/keys.ts';
 import { bytesWithin, textWithBytes } from '../commands/raw-bytes.ts';
 import type { Scope } from '../config/configuration.ts';
@@ -5,19 +6,19 @@ import { limits } from '../limits.ts';
 import { reservedPrefix } from '../reserved-keys.ts';
 import { percentDecode, type UpstashRefusal } from './request.ts';
 
-/** What a client of Upstash's protocol may open as server-sent events. */
+/** A stream of server-sent events that clients may open. */
 export type UpstashStream =
   | { readonly kind: 'subscribe' | 'psubscribe'; readonly names: readonly string[] }
   | { readonly kind: 'monitor' };
 
-/** Why a subscription to keyspace notifications is refused, and what to use instead. */
+/** The refusal of a subscription to keyspace notifications. */
 const noNotifications =
   'keyspace notifications are not available: a region sends them for the commands with which Lockstep applies a ' +
   'write, not for the commands of the write itself; use /v1/changes or a webhook to follow committed writes';
 
 /**
- * What stream the address asks for, why it cannot be had, or null where it asks for none. A body says nothing here: the
- * SDK of Upstash sends an empty array.
+ * The stream that a URL asks for, the refusal, or null if it asks for none. Bodies are ignored: the SDK of Upstash
+ * sends an empty array.
  */
 export function parseStream(
   method: string,
@@ -54,23 +55,23 @@ function subscriptionOf(
     }
     const fault = channelFault(name);
     if (fault !== null) return bad(fault.detail);
-    // However it is spelled, an address takes it for a step up, and would lead to another command of the region.
+    // Every spelling of these in a URL means a step up, which would lead to another command of the region.
     if (/^\.{1,2}$/.test(name)) return bad('a URL cannot name the channel . or ..');
-    // Each line of an event is looked at by itself, and the first one has to tell whose it is.
+    // Each line of an event is filtered separately, so the first one must contain the whole name.
     if (/[\r\n]/.test(name)) return bad('a channel or pattern in a subscription is one line');
   }
   return { kind, names };
 }
 
-/** The path by which a region's own endpoint is asked for a stream. */
+/** The path of a stream at a region's own endpoint. */
 export function streamPath(kind: 'subscribe' | 'psubscribe', names: readonly string[]): string {
   return `/${[kind, ...names.map(percentEncode)].join('/')}`;
 }
 
 /**
- * True if clients may see a line of a region's stream, given without its `data: `: it belongs to one of the names that
- * they subscribed to, and is none of the messages that Lockstep keeps from them. Those are keyspace notifications, which
- * a region may send, and which match patterns such as `*`; and whatever is published in Lockstep's own channels.
+ * True if clients may see a line of a region's stream, given without its `data: `: it belongs to a name that they
+ * subscribed to, and is neither a keyspace notification (which a region may send, and which patterns such as `*` match)
+ * nor a message on a channel of Lockstep's own.
  */
 export function isShown(
   line: string,
@@ -79,7 +80,8 @@ export function isShown(
   const given = names.map((name) => name.toWellFormed());
   if (given.some((name) => line.startsWith(`${kind},${name},`))) return true;
   const type = kind === 'subscribe' ? 'message' : 'pmessage';
-  // One name may be the beginning of another, and a comma may be part of both: every channel that a line may name counts.
+  // A name may be the start of another, and both may contain commas, so every channel that the line may name is
+  // checked.
   const heads = given.map((name) => `${type},${name},`).filter((head) => line.startsWith(head));
   if (heads.length === 0) return false;
   return kind === 'subscribe' || !heads.some((head) => isWithheld(line.slice(head.length)));
