@@ -5,7 +5,7 @@ import { ScriptStorage } from '../../functions/coordinator/storage/script-storag
 import { sha1Of } from '../../functions/platform/sha1.ts';
 import { textWithBytes } from '../../shared/commands/raw-bytes.ts';
 import { limits } from '../../shared/limits.ts';
-import { decided } from '../edge/stand-ins.ts';
+import { decided } from '../edge/fakes.ts';
 import { requestOf } from './requests.ts';
 import { MemoryStorage } from './sqlite.ts';
 

@@ -9,7 +9,7 @@ import {
   type Question,
   statusWith,
   tokens,
-} from './stand-ins.ts';
+} from './fakes.ts';
 
 const none: InspectionResult = { kind: 'inspected', keys: [], cursor: null, more: false };
 const secret = 'a-token-that-nobody-sees';

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { createAuthenticate } from '../../functions/edge/http/authenticate.ts';
-import { decided, EdgeUnderTest, problemOf, read, tokens } from './stand-ins.ts';
+import { decided, EdgeUnderTest, problemOf, read, tokens } from './fakes.ts';
 
 const write = { ops: [['SET', 'k', 'v']] };
 const routes = [

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { decided, EdgeUnderTest, problemOf } from './stand-ins.ts';
+import { decided, EdgeUnderTest, problemOf } from './fakes.ts';
 
 const secret = `whsec_${btoa('a'.repeat(32))}`;
 const endpoint = 'cb_AbCdEfGhIjKlMnOpQrStUv';

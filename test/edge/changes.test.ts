@@ -6,7 +6,7 @@ import type {
   ChangesQuery,
 } from '../../shared/contracts/webhooks-and-feed.ts';
 import { feedCloseCodes } from '../../shared/http/feed-messages.ts';
-import { EdgeUnderTest, FeedStandIn, problemOf, tokens, writeId } from './stand-ins.ts';
+import { EdgeUnderTest, FeedStandIn, problemOf, tokens, writeId } from './fakes.ts';
 
 const events = { accept: 'text/event-stream' };
 const websocket = { upgrade: 'websocket', connection: 'Upgrade' };

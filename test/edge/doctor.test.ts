@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { CommandResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import { configuration, EdgeUnderTest, regionIds, statusWith, tokens } from './stand-ins.ts';
+import { configuration, EdgeUnderTest, regionIds, statusWith, tokens } from './fakes.ts';
 
 interface ToldCheck {
   readonly name: string;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createMisconfiguredApp } from '../../functions/edge/app.ts';
 import { problemKinds } from '../../shared/http/problems.ts';
-import { EdgeUnderTest, regionIds } from './stand-ins.ts';
+import { EdgeUnderTest, regionIds } from './fakes.ts';
 
 interface OpenApi {
   readonly paths: Readonly<Record<string, Readonly<Record<string, Operation>>>>;

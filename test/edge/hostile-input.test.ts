@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { EdgeUnderTest, problemOf } from './stand-ins.ts';
+import { EdgeUnderTest, problemOf } from './fakes.ts';
 
 const edge = new EdgeUnderTest();
 

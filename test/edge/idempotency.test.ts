@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { RecallRequest, WriteAnswer } from '../../shared/contracts/coordinator.ts';
 import { askedByWrite } from '../../shared/http/idempotency.ts';
 import { limits } from '../../shared/limits.ts';
-import { decided, EdgeUnderTest, problemOf, regionIds, tokens } from './stand-ins.ts';
+import { decided, EdgeUnderTest, problemOf, regionIds, tokens } from './fakes.ts';
 
 const keptUntil = 1_795_086_400_000;
 const first = decided({ keptUntil }, true);

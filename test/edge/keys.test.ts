@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { decided, EdgeUnderTest, problemOf, read } from './stand-ins.ts';
+import { decided, EdgeUnderTest, problemOf, read } from './fakes.ts';
 
 const path = '/v1/keys/k';
 const string = (value: string) => read(`[{"s":"string"},${JSON.stringify(value)}]`);

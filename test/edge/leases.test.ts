@@ -13,7 +13,7 @@ import {
   statusOf,
   statusWith,
   tokens,
-} from './stand-ins.ts';
+} from './fakes.ts';
 
 const noLease: SnapshotResult = { kind: 'refused', refusal: { kind: 'lease' } };
 const silent: SnapshotResult = { kind: 'silent', reason: 'no answer in time' };

@@ -5,7 +5,7 @@ import { createConfig, lintFromString } from '@redocly/openapi-core';
 import { generate, HttpClient } from 'openapi-typescript-codegen';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { eventTypes } from '../../shared/contracts/webhooks-and-feed.ts';
-import { EdgeUnderTest, problemOf, tokens } from './stand-ins.ts';
+import { EdgeUnderTest, problemOf, tokens } from './fakes.ts';
 
 /** The OpenAPI document as tools and their users see it. */
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Resolution } from '../../shared/contracts/coordinator.ts';
 import type { SnapshotResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
-import { EdgeUnderTest, problemOf, read, regionIds, statusWith, tokens } from './stand-ins.ts';
+import { EdgeUnderTest, problemOf, read, regionIds, statusWith, tokens } from './fakes.ts';
 
 const body = { reads: [['GET', 'k']] };
 const silent: SnapshotResult = { kind: 'silent', reason: 'no answer within 2500 ms' };

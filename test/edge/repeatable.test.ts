@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { RequestStorage } from '../../functions/coordinator/storage/request-storage.ts';
 import { MemoryStorage } from '../coordinator/sqlite.ts';
-import { type EdgeUnderTest, problemOf, tokens } from './stand-ins.ts';
+import { type EdgeUnderTest, problemOf, tokens } from './fakes.ts';
 import { changesIn, edgeWith, endpoint } from './webhook-fixtures.ts';
 
 /** An edge whose coordinator stores requests like the real one. */

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { WriteRequest } from '../../shared/contracts/coordinator.ts';
 import { limits } from '../../shared/limits.ts';
-import { decided, EdgeUnderTest, problemOf } from './stand-ins.ts';
+import { decided, EdgeUnderTest, problemOf } from './fakes.ts';
 
 const body = { ops: [['INCR', 'k']] };
 

@@ -1,7 +1,7 @@
 import { expect } from 'vitest';
 import { sha1Of } from '../../functions/platform/sha1.ts';
 import { readLua } from '../../shared/commands/lua-text.ts';
-import { type EdgeUnderTest, scriptedToken } from './stand-ins.ts';
+import { type EdgeUnderTest, scriptedToken } from './fakes.ts';
 import { edgeOf } from './upstash-requests.ts';
 
 export const reading = "return redis.call('GET', KEYS[1])";

@@ -4,7 +4,7 @@ import { encodeReply } from '../../shared/contracts/reply.ts';
 import { everyKey, flushedKey } from '../../shared/reserved-keys.ts';
 import { hostileForm, statuses } from '../e2e/upstash-hostile.ts';
 import { Random } from '../simulation/random.ts';
-import { decided, EdgeUnderTest, tokens } from './stand-ins.ts';
+import { decided, EdgeUnderTest, tokens } from './fakes.ts';
 
 const all: readonly string[] = [everyKey, flushedKey];
 

@@ -1,4 +1,4 @@
-import { decided, type EdgeResponse, EdgeUnderTest, type Question, read } from './stand-ins.ts';
+import { decided, type EdgeResponse, EdgeUnderTest, type Question, read } from './fakes.ts';
 
 /** An edge whose nearest region returns `replies` for snapshots, and whose coordinator commits with `part`. */
 export function edgeOf(replies = '[]', part = '[0,{"s":"OK"}]'): EdgeUnderTest {

@@ -13,7 +13,7 @@ import {
   shaOfWriting,
   writing,
 } from './script-requests.ts';
-import { decided, read, tokens } from './stand-ins.ts';
+import { decided, read, tokens } from './fakes.ts';
 import { get, post } from './upstash-requests.ts';
 
 describe('a script that is recognized as read-only', () => {

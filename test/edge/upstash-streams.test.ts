@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { RegionStreamResult } from '../../functions/region/subscribe.ts';
 import { limits } from '../../shared/limits.ts';
-import { EdgeUnderTest, FeedStandIn, regionIds, statusWith, tokens } from './stand-ins.ts';
+import { EdgeUnderTest, FeedStandIn, regionIds, statusWith, tokens } from './fakes.ts';
 import { post } from './upstash-requests.ts';
 
 /** A region's stream, controlled by the test. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { decided, EdgeUnderTest, recordOf, tokens } from './stand-ins.ts';
+import { decided, EdgeUnderTest, recordOf, tokens } from './fakes.ts';
 import { edgeOf, get, post } from './upstash-requests.ts';
 
 describe('a read of the Upstash dialect', () => {

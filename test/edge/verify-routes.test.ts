@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { MemberOrder } from '../../shared/contracts/members.ts';
 import type { Inspection, InspectionResult } from '../../shared/contracts/round.ts';
-import { EdgeUnderTest, problemOf, regionIds, statusWith, tokens } from './stand-ins.ts';
+import { EdgeUnderTest, problemOf, regionIds, statusWith, tokens } from './fakes.ts';
 
 type Contents = Readonly<Record<string, Readonly<Record<string, string>>>>;
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { UnfitVersion } from '../../shared/contracts/rpc.ts';
-import { EdgeUnderTest, problemOf } from './stand-ins.ts';
+import { EdgeUnderTest, problemOf } from './fakes.ts';
 
 const unfit = async () => {
   throw new UnfitVersion('a call has version 3, and this object supports 2 to 2');

@@ -1,5 +1,5 @@
 import type { Subscription } from '../../shared/contracts/webhooks-and-feed.ts';
-import { type Call, EdgeUnderTest } from './stand-ins.ts';
+import { type Call, EdgeUnderTest } from './fakes.ts';
 
 /** A subscription, and an edge whose couriers and coordinator know it and accept every call. */
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { DeliveryDetail } from '../../shared/contracts/webhooks-and-feed.ts';
-import { problemOf, tokens } from './stand-ins.ts';
+import { problemOf, tokens } from './fakes.ts';
 import { changesIn, edgeWith, endpoint, now, subscription } from './webhook-fixtures.ts';
 
 describe('the response about a webhook', () => {

@@ -8,7 +8,7 @@ import {
 } from '../../shared/contracts/webhooks-and-feed.ts';
 import { eventSchemas } from '../../shared/webhooks/event-schemas.ts';
 import { isSecret } from '../../shared/webhooks/signature.ts';
-import { problemOf, tokens } from './stand-ins.ts';
+import { problemOf, tokens } from './fakes.ts';
 import {
   callbackEndpoint,
   changesIn,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { WriteAnswer, WriteStatus } from '../../shared/contracts/coordinator.ts';
 import { limits } from '../../shared/limits.ts';
-import { decided, EdgeUnderTest, problemOf, recordOf, regionIds, writeId } from './stand-ins.ts';
+import { decided, EdgeUnderTest, problemOf, recordOf, regionIds, writeId } from './fakes.ts';
 
 const body = { ops: [['SET', 'k', 'v']] };
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { EdgeUnderTest } from '../edge/stand-ins.ts';
+import { EdgeUnderTest } from '../edge/fakes.ts';
 import { countHabit, habitNames, habits, retiredNames } from './habits.ts';
 import { countedPaths, heldCounts, placesInTexts, presentCounts, risen } from './left.ts';
 import { proseOf } from './texts.ts';
