@@ -89,8 +89,8 @@ describe('the list of regions for operators', () => {
           },
         },
       });
-    const told = await ask(new EdgeUnderTest({ describe }), 'GET', 'regions');
-    expect(told.json.regions).toMatchObject([
+    const response = await ask(new EdgeUnderTest({ describe }), 'GET', 'regions');
+    expect(response.json.regions).toMatchObject([
       { id: 'us-east-1', state: 'voter', circuit: 'closed', held: false, leaseMs: 4_000 },
       {
         id: 'eu-west-1',
@@ -106,9 +106,10 @@ describe('the list of regions for operators', () => {
       {},
     ]);
     const coordinator = { epoch: 1, minVoters: 2, held: false, blockedKeys: 0 };
-    expect(told.json.coordinators).toMatchObject([coordinator]);
-    for (const { token } of configuration.regions) expect(told.text).not.toContain(`"${token}"`);
-    expect(told.text).not.toContain('/secret');
+    expect(response.json.coordinators).toMatchObject([coordinator]);
+    for (const { token } of configuration.regions)
+      expect(response.text).not.toContain(`"${token}"`);
+    expect(response.text).not.toContain('/secret');
   });
 
   it('contains removed regions until they stop voting', async () => {
@@ -116,16 +117,16 @@ describe('the list of regions for operators', () => {
     const { regions } = configuration;
     edge.coordinator.regions = async () => regions.filter(({ id }) => id !== 'eu-west-1');
     edge.coordinator.describe = async () => statusWith({});
-    const told = await ask(edge, 'GET', 'regions');
+    const response = await ask(edge, 'GET', 'regions');
     const leaving = { id: 'eu-west-1', state: 'voter', host: null, location: null };
-    expect(told.json.regions).toContainEqual(expect.objectContaining(leaving));
-    expect(told.json.regions).toHaveLength(regions.length);
+    expect(response.json.regions).toContainEqual(expect.objectContaining(leaving));
+    expect(response.json.regions).toHaveLength(regions.length);
   });
 
   it('is returned even if the coordinator does not answer', async () => {
     const describe = () => Promise.reject(new Error('the object was reset'));
-    const told = await ask(new EdgeUnderTest({ describe }), 'GET', 'regions');
-    expect(told.json).toMatchObject({ regions: [{ circuit: 'unknown' }, {}, {}] });
+    const response = await ask(new EdgeUnderTest({ describe }), 'GET', 'regions');
+    expect(response.json).toMatchObject({ regions: [{ circuit: 'unknown' }, {}, {}] });
   });
 });
 
@@ -148,32 +149,32 @@ describe('an order', () => {
     async (...order) => {
       const [method, path, body, expected] = order;
       const { edge, orders } = edgeOrdering();
-      const told = await ask(edge, method, path, { body });
-      expect([told.status, told.json]).toEqual([202, { detail: 'So be it.' }]);
+      const response = await ask(edge, method, path, { body });
+      expect([response.status, response.json]).toEqual([202, { detail: 'So be it.' }]);
       expect(orders).toMatchObject([{ region: 'eu-west-1', ...expected }]);
     },
   );
 
   it('returns 409 with the coordinator’s detail if the coordinator refuses it', async () => {
     const { edge } = edgeOrdering({ kind: 'refused', detail: 'It is the last voter.' });
-    const told = await ask(edge, 'POST', 'regions/eu-west-1/out');
-    expect([told.status, problemOf(told)]).toEqual([409, 'order-refused']);
-    expect(told.json.detail).toBe('It is the last voter.');
+    const response = await ask(edge, 'POST', 'regions/eu-west-1/out');
+    expect([response.status, problemOf(response)]).toEqual([409, 'order-refused']);
+    expect(response.json.detail).toBe('It is the last voter.');
   });
 
   it('returns 404 with the known regions if its region does not exist', async () => {
     const { edge } = edgeOrdering({ kind: 'unknown-region', detail: 'The regions are a, b.' });
-    const told = await ask(edge, 'POST', 'regions/mars/out');
-    expect([told.status, problemOf(told)]).toEqual([404, 'region-unknown']);
-    expect(told.json.detail).toBe('The regions are a, b.');
+    const response = await ask(edge, 'POST', 'regions/mars/out');
+    expect([response.status, problemOf(response)]).toEqual([404, 'region-unknown']);
+    expect(response.json.detail).toBe('The regions are a, b.');
   });
 
   it('returns an unknown outcome if the coordinator does not answer, and is sent only once', async () => {
     const edge = new EdgeUnderTest();
     edge.coordinator.order = () => Promise.reject(new Error('the object was reset'));
-    const told = await ask(edge, 'DELETE', 'regions/eu-west-1');
-    expect([told.status, problemOf(told)]).toEqual([503, 'coordinator-unavailable']);
-    expect(told.json.detail).toMatch(/unknown.*\/v1\/admin\/regions/);
+    const response = await ask(edge, 'DELETE', 'regions/eu-west-1');
+    expect([response.status, problemOf(response)]).toEqual([503, 'coordinator-unavailable']);
+    expect(response.json.detail).toMatch(/unknown.*\/v1\/admin\/regions/);
     expect(edge.calls).toHaveLength(1);
   });
 
@@ -186,8 +187,8 @@ describe('an order', () => {
     ['return', { everything: true }],
   ])('%s with the body %j is refused before the coordinator', async (order, body) => {
     const { edge, orders } = edgeOrdering();
-    const told = await ask(edge, 'POST', `regions/eu-west-1/${order}`, { body });
-    expect([400, 415]).toContain(told.status);
+    const response = await ask(edge, 'POST', `regions/eu-west-1/${order}`, { body });
+    expect([400, 415]).toContain(response.status);
     expect(orders).toEqual([]);
   });
 
@@ -202,8 +203,8 @@ describe('an order', () => {
     'to settle the transaction %j is refused',
     async (transaction) => {
       const { edge, orders } = edgeOrdering();
-      const told = await ask(edge, 'POST', 'in-doubt/settle', { body: { transaction } });
-      expect([told.status, orders]).toEqual([400, []]);
+      const response = await ask(edge, 'POST', 'in-doubt/settle', { body: { transaction } });
+      expect([response.status, orders]).toEqual([400, []]);
     },
   );
 });
@@ -211,11 +212,11 @@ describe('an order', () => {
 describe('a new region', () => {
   it('goes to the coordinator with its token, which no response contains', async () => {
     const { edge } = edgeOrdering();
-    const told = await ask(edge, 'POST', 'regions', { body: added });
-    expect(told.status).toBe(202);
+    const response = await ask(edge, 'POST', 'regions', { body: added });
+    expect(response.status).toBe(202);
     const order = { kind: 'add', region: added.id, replace: 0 };
     expect(edge.calls).toEqual([['coordinator', 'order', order, added]]);
-    expect(told.text).not.toContain(secret);
+    expect(response.text).not.toContain(secret);
   });
 
   it.each([
@@ -232,9 +233,9 @@ describe('a new region', () => {
     async (_fault, changes, status) => {
       const { edge, orders } = edgeOrdering();
       const body = { ...added, ...changes };
-      const told: EdgeResponse = await ask(edge, 'POST', 'regions', { body });
-      expect([told.status, orders]).toEqual([status, []]);
-      expect(told.text).not.toContain(secret);
+      const response: EdgeResponse = await ask(edge, 'POST', 'regions', { body });
+      expect([response.status, orders]).toEqual([status, []]);
+      expect(response.text).not.toContain(secret);
     },
   );
 });
@@ -271,8 +272,8 @@ describe('the history of members', () => {
   it.each(['limit=0', 'limit=101', 'before=-1', 'before=x', 'after=1'])(
     'refuses the query %s',
     async (query) => {
-      const told = await ask(new EdgeUnderTest(), 'GET', `members?${query}`);
-      expect(told.status).toBe(400);
+      const response = await ask(new EdgeUnderTest(), 'GET', `members?${query}`);
+      expect(response.status).toBe(400);
     },
   );
 });
@@ -307,8 +308,8 @@ describe('the list of in-doubt transactions', () => {
 
   it('contains every lock with its holder, its resolution, and its age', async () => {
     const { edge } = edgeInDoubt({ 'eu-west-1': holding('k', [1, 4]) });
-    const told = await ask(edge, 'GET', 'in-doubt');
-    expect(told.json).toEqual({
+    const response = await ask(edge, 'GET', 'in-doubt');
+    expect(response.json).toEqual({
       transactions: [open],
       blocked: [{ key: 'b', detail: 'eu-west-1 and us-east-1 disagree' }],
       locks: [
@@ -337,14 +338,14 @@ describe('the list of in-doubt transactions', () => {
 
   it('calls the coordinator for no holder of a later incarnation', async () => {
     const { edge, resolved } = edgeInDoubt({ 'eu-west-1': holding('k', [9, 4]) });
-    const told = await ask(edge, 'GET', 'in-doubt');
-    expect(told.json.locks).toMatchObject([{ transaction: '0.9.4', resolution: 'unknown' }]);
+    const response = await ask(edge, 'GET', 'in-doubt');
+    expect(response.json.locks).toMatchObject([{ transaction: '0.9.4', resolution: 'unknown' }]);
     expect(resolved).toEqual([]);
   });
 
   it('encodes keys that are not valid UTF-8 in base64', async () => {
     const { edge } = edgeInDoubt({ 'eu-west-1': holding('\u00ff', [1, 4]) });
-    const told = await ask(edge, 'GET', 'in-doubt');
-    expect(told.json.locks).toMatchObject([{ key: '/w==', keyEncoding: 'base64' }]);
+    const response = await ask(edge, 'GET', 'in-doubt');
+    expect(response.json.locks).toMatchObject([{ key: '/w==', keyEncoding: 'base64' }]);
   });
 });

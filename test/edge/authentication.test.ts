@@ -31,25 +31,25 @@ function edge(): EdgeUnderTest {
 
 describe('authentication', () => {
   it.each(routes)('refuses $method $path without a token', async ({ method, path, body }) => {
-    const told = await edge().ask(method, path, { token: null, body });
-    expect(told.status).toBe(401);
-    expect(problemOf(told)).toBe('unauthenticated');
-    expect(told.headers.get('www-authenticate')).toBe('Bearer realm="lockstep"');
+    const response = await edge().ask(method, path, { token: null, body });
+    expect(response.status).toBe(401);
+    expect(problemOf(response)).toBe('unauthenticated');
+    expect(response.headers.get('www-authenticate')).toBe('Bearer realm="lockstep"');
   });
 
   it.each(routes)('refuses $method $path with a wrong token', async ({ method, path, body }) => {
-    const told = await edge().ask(method, path, { token: `${tokens.write}x`, body });
-    expect(told.status).toBe(401);
-    expect(told.headers.get('www-authenticate')).toContain('error="invalid_token"');
-    expect(told.text).not.toContain(tokens.write);
+    const response = await edge().ask(method, path, { token: `${tokens.write}x`, body });
+    expect(response.status).toBe(401);
+    expect(response.headers.get('www-authenticate')).toContain('error="invalid_token"');
+    expect(response.text).not.toContain(tokens.write);
   });
 
   it.each(routes)('checks the scope on $method $path', async ({ method, path, body, needs }) => {
     for (const scope of ['read', 'write', 'admin'] as const) {
-      const told = await edge().ask(method, path, { token: tokens[scope], body });
+      const response = await edge().ask(method, path, { token: tokens[scope], body });
       const isTooSmall = needs === 'write' && scope === 'read';
-      expect(told.status === 403).toBe(isTooSmall);
-      if (isTooSmall) expect(told.json.needs).toBe('write');
+      expect(response.status === 403).toBe(isTooSmall);
+      if (isTooSmall) expect(response.json.needs).toBe('write');
     }
   });
 
@@ -58,17 +58,17 @@ describe('authentication', () => {
     ['no token after the scheme', 'Bearer '],
     ['two tokens', `Bearer ${tokens.read} ${tokens.write}`],
   ])('refuses %s', async (_fault, authorization) => {
-    const told = await edge().ask('GET', '/v1/regions', {
+    const response = await edge().ask('GET', '/v1/regions', {
       token: null,
       headers: { authorization },
     });
-    expect(told.status).toBe(401);
+    expect(response.status).toBe(401);
   });
 
   it('accepts the scheme in any case', async () => {
     const headers = { authorization: `bearer ${tokens.read}` };
-    const told = await edge().ask('GET', '/v1/regions', { token: null, headers });
-    expect(told.status).toBe(200);
+    const response = await edge().ask('GET', '/v1/regions', { token: null, headers });
+    expect(response.status).toBe(200);
   });
 
   it.each(['/healthz', '/openapi.json', '/docs', '/problems/check-failed'])(

@@ -68,8 +68,8 @@ describe('a callback', () => {
 
   it('to an unsafe target is refused with 422, and nothing is written', async () => {
     const edge = edgeThatCommits();
-    const told = await edge.write({ ops, callback: { url: 'http://169.254.169.254/' } });
-    expect([told.status, problemOf(told)]).toEqual([422, 'target-refused']);
+    const response = await edge.write({ ops, callback: { url: 'http://169.254.169.254/' } });
+    expect([response.status, problemOf(response)]).toEqual([422, 'target-refused']);
     expect(edge.writes).toEqual([]);
   });
 
@@ -82,8 +82,8 @@ describe('a callback', () => {
     {},
   ])('of the form %j is refused with 400, and nothing is written', async (callback) => {
     const edge = edgeThatCommits();
-    const told = await edge.write({ ops, callback });
-    expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+    const response = await edge.write({ ops, callback });
+    expect([response.status, problemOf(response)]).toEqual([400, 'invalid-request']);
     expect(edge.writes).toEqual([]);
   });
 });

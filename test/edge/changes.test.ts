@@ -6,7 +6,7 @@ import type {
   ChangesQuery,
 } from '../../shared/contracts/webhooks-and-feed.ts';
 import { feedCloseCodes } from '../../shared/http/feed-messages.ts';
-import { EdgeUnderTest, FeedStandIn, problemOf, tokens, writeId } from './fakes.ts';
+import { EdgeUnderTest, FakeFeed, problemOf, tokens, writeId } from './fakes.ts';
 
 const events = { accept: 'text/event-stream' };
 const websocket = { upgrade: 'websocket', connection: 'Upgrade' };
@@ -18,7 +18,7 @@ function change(sequence: number, more: Partial<Change> = {}): Change {
 }
 
 /** A coordinator with the changes 5 to 12, and the feed. */
-function edgeWith(feed: Feed = new FeedStandIn(), changes: readonly Change[] = []): EdgeUnderTest {
+function edgeWith(feed: Feed = new FakeFeed(), changes: readonly Change[] = []): EdgeUnderTest {
   const edge = new EdgeUnderTest();
   edge.feed = feed;
   edge.coordinator = {
@@ -37,13 +37,13 @@ function askedOf(edge: EdgeUnderTest): readonly unknown[] {
 
 describe('a page of changes', () => {
   it('contains the changes, the position after them, and the newest position', async () => {
-    const edge = edgeWith(new FeedStandIn(), [change(5), change(6, { keys: ['a', 'b'] })]);
+    const edge = edgeWith(new FakeFeed(), [change(5), change(6, { keys: ['a', 'b'] })]);
     const path = '/v1/changes?since=4&limit=2&prefix=a&prefix=k&values=false';
-    const told = await edge.ask('GET', path, { token: tokens.read });
-    expect(told.status).toBe(200);
-    expect(told.headers.get('cache-control')).toBe('no-store');
+    const response = await edge.ask('GET', path, { token: tokens.read });
+    expect(response.status).toBe(200);
+    expect(response.headers.get('cache-control')).toBe('no-store');
     const at = new Date(1_795_000_000_000).toISOString();
-    expect(told.json).toEqual({
+    expect(response.json).toEqual({
       changes: [
         { sequence: 5, id: writeId, transaction: '0.1.5', at, keys: ['k'] },
         { sequence: 6, id: writeId, transaction: '0.1.6', at, keys: ['a', 'b'] },
@@ -59,10 +59,10 @@ describe('a page of changes', () => {
   it('contains commands and results on request, and integers with all digits', async () => {
     const part = '[0,{"s":"OK"},9223372036854775807,"\u00c3\u00a9",[null]]';
     const commands = [['SET', 'k', '1']];
-    const edge = edgeWith(new FeedStandIn(), [change(5, { commands, part })]);
-    const told = await edge.ask('GET', '/v1/changes?since=4&values=true');
-    expect(told.text).toContain('"commands":[["SET","k","1"]]');
-    expect(told.text).toContain('"results":["OK","9223372036854775807","é",[null]]');
+    const edge = edgeWith(new FakeFeed(), [change(5, { commands, part })]);
+    const response = await edge.ask('GET', '/v1/changes?since=4&values=true');
+    expect(response.text).toContain('"commands":[["SET","k","1"]]');
+    expect(response.text).toContain('"results":["OK","9223372036854775807","é",[null]]');
     expect(askedOf(edge)).toMatchObject([{ values: true, limit: 100 }]);
   });
 
@@ -71,9 +71,9 @@ describe('a page of changes', () => {
     const at = 1_795_000_000_000;
     const member = { ...fixed, sequence: 6, at, detail: 'no answer for 3 s' };
     const bare = { id: '', transaction: '', keys: [] };
-    const edge = edgeWith(new FeedStandIn(), [change(6, { ...bare, member })]);
-    const told = await edge.ask('GET', '/v1/changes?since=5&members=true');
-    expect(told.json.changes).toEqual([
+    const edge = edgeWith(new FakeFeed(), [change(6, { ...bare, member })]);
+    const response = await edge.ask('GET', '/v1/changes?since=5&members=true');
+    expect(response.json.changes).toEqual([
       {
         sequence: 6,
         at: new Date(at).toISOString(),
@@ -84,20 +84,24 @@ describe('a page of changes', () => {
   });
 
   it('is empty without a position, and names the newest', async () => {
-    const told = await edgeWith().ask('GET', '/v1/changes');
-    expect([told.status, told.json]).toEqual([200, { changes: [], next: newest, newest }]);
+    const response = await edgeWith().ask('GET', '/v1/changes');
+    expect([response.status, response.json]).toEqual([200, { changes: [], next: newest, newest }]);
   });
 
   it('returns 410 for an expired position, with the oldest position and the way to resume', async () => {
-    const told = await edgeWith().ask('GET', '/v1/changes?since=0');
-    expect([told.status, problemOf(told), told.json.oldest]).toEqual([410, 'changes-expired', 5]);
-    expect(told.json.detail).toMatch(/once without `since`, then read .+ again, then continue/);
+    const response = await edgeWith().ask('GET', '/v1/changes?since=0');
+    expect([response.status, problemOf(response), response.json.oldest]).toEqual([
+      410,
+      'changes-expired',
+      5,
+    ]);
+    expect(response.json.detail).toMatch(/once without `since`, then read .+ again, then continue/);
   });
 
   it('returns 400 for a position that does not exist yet', async () => {
-    const told = await edgeWith().ask('GET', '/v1/changes?since=13');
-    expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
-    expect(told.json.newest).toBe(newest);
+    const response = await edgeWith().ask('GET', '/v1/changes?since=13');
+    expect([response.status, problemOf(response)]).toEqual([400, 'invalid-request']);
+    expect(response.json.newest).toBe(newest);
   });
 
   it('is requested again if the coordinator was just reset', async () => {
@@ -129,27 +133,31 @@ describe('a page of changes', () => {
     ['__proto__=4'],
   ])('refuses the query %s', async (query) => {
     const edge = edgeWith();
-    const told = await edge.ask('GET', `/v1/changes?${query}`);
-    expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+    const response = await edge.ask('GET', `/v1/changes?${query}`);
+    expect([response.status, problemOf(response)]).toEqual([400, 'invalid-request']);
     expect(edge.calls).toEqual([]);
   });
 });
 
 describe('a token in the query', () => {
   it('is accepted for changes, which browsers open without headers', async () => {
-    const told = await edgeWith().ask('GET', `/v1/changes?_token=${tokens.read}`, { token: null });
-    expect(told.status).toBe(200);
+    const response = await edgeWith().ask('GET', `/v1/changes?_token=${tokens.read}`, {
+      token: null,
+    });
+    expect(response.status).toBe(200);
   });
 
   it('is refused with 401 if it is wrong', async () => {
-    const told = await edgeWith().ask('GET', '/v1/changes?_token=guess', { token: null });
-    expect(told.status).toBe(401);
+    const response = await edgeWith().ask('GET', '/v1/changes?_token=guess', { token: null });
+    expect(response.status).toBe(401);
   });
 
   it('is not accepted for other addresses', async () => {
     for (const path of ['/v1/regions', '/v1/webhooks']) {
-      const told = await edgeWith().ask('GET', `${path}?_token=${tokens.read}`, { token: null });
-      expect(told.status).toBe(401);
+      const response = await edgeWith().ask('GET', `${path}?_token=${tokens.read}`, {
+        token: null,
+      });
+      expect(response.status).toBe(401);
     }
   });
 });
@@ -157,12 +165,12 @@ describe('a token in the query', () => {
 describe('the event stream', () => {
   it('begins with a position and sends each change as an event', async () => {
     const changes = [change(6), change(7)];
-    const feed = new FeedStandIn([{ changes, next: 7 }]);
-    const told = await edgeWith(feed).ask('GET', '/v1/changes?since=5', { headers: events });
-    expect(told.status).toBe(200);
-    expect(told.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
-    expect(told.headers.get('cache-control')).toBe('no-store, no-transform');
-    expect(told.text.split('\n\n')).toEqual([
+    const feed = new FakeFeed([{ changes, next: 7 }]);
+    const response = await edgeWith(feed).ask('GET', '/v1/changes?since=5', { headers: events });
+    expect(response.status).toBe(200);
+    expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8');
+    expect(response.headers.get('cache-control')).toBe('no-store, no-transform');
+    expect(response.text.split('\n\n')).toEqual([
       'retry: 1000\nid: 5',
       `id: 6\nevent: change\ndata: ${JSON.stringify(changes[0])}`,
       `id: 7\nevent: change\ndata: ${JSON.stringify(changes[1])}`,
@@ -172,14 +180,14 @@ describe('the event stream', () => {
   });
 
   it('advances the position past changes that the client filters out, without an event', async () => {
-    const feed = new FeedStandIn([
+    const feed = new FakeFeed([
       { changes: [], next: 8 },
       { changes: [change(9)], next: 11 },
       { heartbeat: true, next: 12 },
     ]);
     const path = '/v1/changes?since=5&prefix=k';
-    const told = await edgeWith(feed).ask('GET', path, { headers: events });
-    expect(told.text.split('\n\n').slice(1, -2)).toEqual([
+    const response = await edgeWith(feed).ask('GET', path, { headers: events });
+    expect(response.text.split('\n\n').slice(1, -2)).toEqual([
       'id: 8',
       expect.stringMatching(/^id: 9\nevent: change\n/),
       'id: 11',
@@ -191,45 +199,45 @@ describe('the event stream', () => {
   it('keeps a change on one line, with every digit', async () => {
     const text =
       '{"changes":[{"sequence":6,"results":[9223372036854775807,"a\\nid: 99\\r\\n\\n"]}],"next":6}';
-    const feed = new FeedStandIn([text]);
-    const told = await edgeWith(feed).ask('GET', '/v1/changes?since=5&values=true', {
+    const feed = new FakeFeed([text]);
+    const response = await edgeWith(feed).ask('GET', '/v1/changes?since=5&values=true', {
       headers: events,
     });
     const data = '{"sequence":6,"results":["9223372036854775807","a\\nid: 99\\r\\n\\n"]}';
-    expect(told.text).toContain(`id: 6\nevent: change\ndata: ${data}\n\n`);
-    expect(told.text.match(/^id: /gm)).toHaveLength(2);
+    expect(response.text).toContain(`id: 6\nevent: change\ndata: ${data}\n\n`);
+    expect(response.text.match(/^id: /gm)).toHaveLength(2);
   });
 
   it('resumes after Last-Event-ID, and ignores since', async () => {
-    const feed = new FeedStandIn();
+    const feed = new FakeFeed();
     const headers = { ...events, 'last-event-id': '9' };
     await edgeWith(feed).ask('GET', '/v1/changes?since=5', { headers });
     expect(feed.followed).toMatchObject([{ since: 9 }]);
   });
 
   it('begins at the newest change if the request has no position', async () => {
-    const feed = new FeedStandIn();
+    const feed = new FakeFeed();
     await edgeWith(feed).ask('GET', '/v1/changes', { headers: events });
     expect(feed.followed).toMatchObject([{ since: newest }]);
   });
 
   it('is not opened at a position that has expired, lies ahead, or is malformed', async () => {
-    const feed = new FeedStandIn();
+    const feed = new FakeFeed();
     for (const [place, status] of [
       ['0', 410],
       ['13', 400],
       ['x', 400],
     ] as const) {
       const headers = { ...events, 'last-event-id': place };
-      const told = await edgeWith(feed).ask('GET', '/v1/changes', { headers });
-      expect(told.status).toBe(status);
-      if (status === 400) expect(told.json.detail).toContain('Last-Event-ID');
+      const response = await edgeWith(feed).ask('GET', '/v1/changes', { headers });
+      expect(response.status).toBe(status);
+      if (status === 400) expect(response.json.detail).toContain('Last-Event-ID');
     }
     expect(feed.followed).toEqual([]);
   });
 
   it('acknowledges changes only after it has written them', async () => {
-    const feed = new FeedStandIn([
+    const feed = new FakeFeed([
       { changes: [change(6)], next: 6 },
       { changes: [change(7)], next: 7 },
     ]);
@@ -247,7 +255,7 @@ describe('the event stream', () => {
   });
 
   it('ends its connection to the feed when the client leaves', async () => {
-    const feed = new FeedStandIn([{ changes: [change(6)], next: 6 }], null);
+    const feed = new FakeFeed([{ changes: [change(6)], next: 6 }], null);
     const headers = { authorization: `Bearer ${tokens.read}`, ...events };
     const response = await edgeWith(feed).app.request('/v1/changes?since=5', { headers });
     const reader = response.body?.getReader();
@@ -257,39 +265,39 @@ describe('the event stream', () => {
   });
 
   it('ends with a position to resume from if the client is too slow', async () => {
-    const feed = new FeedStandIn([{ changes: [change(6)], next: 6 }], feedCloseCodes.slow);
-    const told = await edgeWith(feed).ask('GET', '/v1/changes?since=5', { headers: events });
-    expect(told.text.split('\n\n').at(-2)).toBe(': too slow');
-    expect(told.text.match(/^id: \d+$/gm)?.at(-1)).toBe('id: 6');
+    const feed = new FakeFeed([{ changes: [change(6)], next: 6 }], feedCloseCodes.slow);
+    const response = await edgeWith(feed).ask('GET', '/v1/changes?since=5', { headers: events });
+    expect(response.text.split('\n\n').at(-2)).toBe(': too slow');
+    expect(response.text.match(/^id: \d+$/gm)?.at(-1)).toBe('id: 6');
   });
 
   it('ends with a problem if its position expires meanwhile', async () => {
-    const feed = new FeedStandIn([], feedCloseCodes.expired);
-    const told = await edgeWith(feed).ask('GET', '/v1/changes?since=5', { headers: events });
-    const data = /event: problem\ndata: (.*)\n\n$/.exec(told.text)?.[1] ?? '{}';
+    const feed = new FakeFeed([], feedCloseCodes.expired);
+    const response = await edgeWith(feed).ask('GET', '/v1/changes?since=5', { headers: events });
+    const data = /event: problem\ndata: (.*)\n\n$/.exec(response.text)?.[1] ?? '{}';
     expect(JSON.parse(data)).toMatchObject({ type: '/problems/changes-expired', status: 410 });
   });
 
   it('returns 503 if the feed is unreachable', async () => {
-    const feed = new FeedStandIn();
+    const feed = new FakeFeed();
     feed.open = () => Promise.reject(new Error('the object was reset'));
-    const told = await edgeWith(feed).ask('GET', '/v1/changes', { headers: events });
-    expect([told.status, problemOf(told)]).toEqual([503, 'feed-unavailable']);
-    expect(told.headers.get('retry-after')).toBe('1');
-    expect(told.text).not.toContain('the object was reset');
+    const response = await edgeWith(feed).ask('GET', '/v1/changes', { headers: events });
+    expect([response.status, problemOf(response)]).toEqual([503, 'feed-unavailable']);
+    expect(response.headers.get('retry-after')).toBe('1');
+    expect(response.text).not.toContain('the object was reset');
   });
 
   it('is not opened for HEAD, since nothing would end it', async () => {
-    const feed = new FeedStandIn();
+    const feed = new FakeFeed();
     expect((await edgeWith(feed).ask('HEAD', '/v1/changes', { headers: events })).status).toBe(200);
     expect(feed.followed).toEqual([]);
   });
 
   it('is not opened with more prefixes than the feed keeps', async () => {
-    const feed = new FeedStandIn();
+    const feed = new FakeFeed();
     const path = `/v1/changes?prefix=${'a'.repeat(9_000)}`;
-    const told = await edgeWith(feed).ask('GET', path, { headers: events });
-    expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+    const response = await edgeWith(feed).ask('GET', path, { headers: events });
+    expect([response.status, problemOf(response)]).toEqual([400, 'invalid-request']);
     expect((await edgeWith(feed).ask('GET', path)).status).toBe(200);
     expect(feed.followed).toEqual([]);
   });
@@ -297,10 +305,10 @@ describe('the event stream', () => {
 
 describe('an upgrade to WebSocket', () => {
   it('goes to the feed with the validated query, and without the token', async () => {
-    const feed = new FeedStandIn();
+    const feed = new FakeFeed();
     const path = `/v1/changes?since=7&prefix=k&values=true&members=true&_token=${tokens.read}`;
-    const told = await edgeWith(feed).ask('GET', path, { token: null, headers: websocket });
-    expect([told.status, told.text]).toEqual([200, 'upgraded']);
+    const response = await edgeWith(feed).ask('GET', path, { token: null, headers: websocket });
+    expect([response.status, response.text]).toEqual([200, 'upgraded']);
     expect(feed.followed).toEqual([{ since: 7, prefixes: ['k'], values: true, members: true }]);
   });
 
@@ -310,7 +318,7 @@ describe('an upgrade to WebSocket', () => {
       ['?since=0', 0],
       ['?since=13', 13],
     ] as const) {
-      const feed = new FeedStandIn();
+      const feed = new FakeFeed();
       const edge = edgeWith(feed);
       await edge.ask('GET', `/v1/changes${query}`, { headers: websocket });
       expect(feed.followed).toMatchObject([{ since }]);
@@ -323,19 +331,19 @@ describe('an upgrade to WebSocket', () => {
     ['a wrong query', {}, '?since=x', 400],
     ['long prefixes', {}, `?prefix=${'a'.repeat(9_000)}`, 400],
   ])('with %s is refused before it reaches the feed', async (_fault, question, query, status) => {
-    const feed = new FeedStandIn();
-    const told = await edgeWith(feed).ask('GET', `/v1/changes${query}`, {
+    const feed = new FakeFeed();
+    const response = await edgeWith(feed).ask('GET', `/v1/changes${query}`, {
       ...question,
       headers: websocket,
     });
-    expect(told.status).toBe(status);
+    expect(response.status).toBe(status);
     expect(feed.followed).toEqual([]);
   });
 
   it('returns 503 if the feed is unreachable', async () => {
-    const feed = new FeedStandIn();
+    const feed = new FakeFeed();
     feed.upgrade = () => Promise.reject(new Error('the object was reset'));
-    const told = await edgeWith(feed).ask('GET', '/v1/changes', { headers: websocket });
-    expect([told.status, problemOf(told)]).toEqual([503, 'feed-unavailable']);
+    const response = await edgeWith(feed).ask('GET', '/v1/changes', { headers: websocket });
+    expect([response.status, problemOf(response)]).toEqual([503, 'feed-unavailable']);
   });
 });

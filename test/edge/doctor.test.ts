@@ -3,7 +3,7 @@ import type { CommandResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 import { configuration, EdgeUnderTest, regionIds, statusWith, tokens } from './fakes.ts';
 
-interface ToldCheck {
+interface CheckResponse {
   readonly name: string;
   readonly status: string;
   readonly found: string;
@@ -12,8 +12,8 @@ interface ToldCheck {
 
 interface Diagnosis {
   readonly verdict: string;
-  readonly deployment: readonly ToldCheck[];
-  readonly regions: readonly { readonly id: string; readonly checks: readonly ToldCheck[] }[];
+  readonly deployment: readonly CheckResponse[];
+  readonly regions: readonly { readonly id: string; readonly checks: readonly CheckResponse[] }[];
 }
 
 type Reply = CommandResult | unknown;
@@ -22,29 +22,29 @@ const noCommand: CommandResult = { kind: 'error', message: 'ERR unknown command'
 const now = 1_795_000_000_000;
 
 /** Healthy regions. `overrides` replaces responses, by the beginning of a command. */
-class Clinic {
+class DoctorHarness {
   readonly edge = new EdgeUnderTest();
   readonly commands: (readonly string[])[] = [];
   /** The keys in each region. Regions that share a set are on the same database. */
   readonly stored = new Map(regionIds.map((id) => [id as string, new Set<string>()]));
 
-  constructor(told: Readonly<Record<string, Reply>> = {}, only: string | null = null) {
+  constructor(overrides: Readonly<Record<string, Reply>> = {}, only: string | null = null) {
     this.edge.run = (region, command) => {
       this.commands.push(command);
       const applies = only === null || only === region;
       const line = command.join(' ');
-      const name = Object.keys(told).find((one) => applies && line.startsWith(one));
-      return resultOf(name === undefined ? this.#healthy(region, command) : told[name]);
+      const name = Object.keys(overrides).find((one) => applies && line.startsWith(one));
+      return resultOf(name === undefined ? this.#healthy(region, command) : overrides[name]);
     };
   }
 
   async ask(): Promise<Diagnosis> {
-    const told = await this.edge.ask('GET', '/v1/admin/doctor', { token: tokens.admin });
-    expect(told.status).toBe(200);
+    const response = await this.edge.ask('GET', '/v1/admin/doctor', { token: tokens.admin });
+    expect(response.status).toBe(200);
     for (const { token } of [...configuration.regions, ...configuration.tokens]) {
-      expect(told.text).not.toContain(`"${token}"`);
+      expect(response.text).not.toContain(`"${token}"`);
     }
-    return JSON.parse(told.text);
+    return JSON.parse(response.text);
   }
 
   #healthy(region: string, [name = '', ...args]: readonly string[]): Reply {
@@ -131,34 +131,34 @@ function resultOf(reply: Reply): CommandResult {
 }
 
 /** The result of this check in the first region. */
-function checkOf({ regions }: Diagnosis, name: string): ToldCheck | undefined {
+function checkOf({ regions }: Diagnosis, name: string): CheckResponse | undefined {
   return regions[0]?.checks.find((check) => check.name === name);
 }
 
-function deploymentOf({ deployment }: Diagnosis, name: string): ToldCheck | undefined {
+function deploymentOf({ deployment }: Diagnosis, name: string): CheckResponse | undefined {
   return deployment.find((check) => check.name === name);
 }
 
 describe('the doctor', () => {
   it('finds no problem in healthy regions', async () => {
-    const clinic = new Clinic();
-    const told = await clinic.ask();
-    const all = [...told.deployment, ...told.regions.flatMap(({ checks }) => checks)];
+    const harness = new DoctorHarness();
+    const diagnosis = await harness.ask();
+    const all = [...diagnosis.deployment, ...diagnosis.regions.flatMap(({ checks }) => checks)];
     expect(all.filter(({ status }) => status !== 'ok')).toEqual([]);
-    expect(told.verdict).toBe('ok');
-    expect(told.regions.map(({ id }) => id)).toEqual([...regionIds]);
+    expect(diagnosis.verdict).toBe('ok');
+    expect(diagnosis.regions.map(({ id }) => id)).toEqual([...regionIds]);
   });
 
   it('writes only expiring keys of its own, and removes its markers', async () => {
-    const clinic = new Clinic();
-    await clinic.ask();
-    for (const stored of clinic.stored.values()) expect([...stored]).toEqual([]);
-    const written = clinic.commands.filter(([name]) => name === 'SET');
+    const harness = new DoctorHarness();
+    await harness.ask();
+    for (const stored of harness.stored.values()) expect([...stored]).toEqual([]);
+    const written = harness.commands.filter(([name]) => name === 'SET');
     expect(written).toHaveLength(2 * regionIds.length);
     for (const [, key, , expiry] of written) {
       expect([key, expiry]).toEqual([expect.stringMatching(/^lockstep:doctor:/), 'PX']);
     }
-    const probes = clinic.commands.filter(([name, , count]) => name === 'EVAL' && count !== '0');
+    const probes = harness.commands.filter(([name, , count]) => name === 'EVAL' && count !== '0');
     expect(probes).toHaveLength(6 * regionIds.length);
     for (const [, , count, ...rest] of probes) {
       for (const key of rest.slice(0, Number(count))) expect(key).toMatch(/^lockstep:doctor:/);
@@ -175,8 +175,8 @@ describe('the doctor', () => {
     ['commands', { 'EVAL local results': ['PXAT', 'ok', 'COPY', 'ERR unknown command'] }],
     ['commands', { 'EVAL local results': probed.map((one) => (one === 'ZMSCORE' ? 'none' : one)) }],
     ['answers', { PING: { kind: 'silent', reason: 'no answer in time' } }],
-  ] as const)('reports a problem with %s, with advice', async (name, told) => {
-    const diagnosis = await new Clinic(told, 'us-east-1').ask();
+  ] as const)('reports a problem with %s, with advice', async (name, overrides) => {
+    const diagnosis = await new DoctorHarness(overrides, 'us-east-1').ask();
     expect(checkOf(diagnosis, name)).toMatchObject({
       status: 'problem',
       advice: expect.stringMatching(/\w/),
@@ -190,14 +190,14 @@ describe('the doctor', () => {
     ['memory', { 'INFO memory': 'used_memory:80\r\nmaxmemory:100\r\n' }],
     ['script flags', { 'EVAL #!lua': noCommand }],
     ['EVALSHA', { EVALSHA: { kind: 'error', message: 'NOSCRIPT No matching script' } }],
-  ] as const)('warns of %s', async (name, told) => {
-    const diagnosis = await new Clinic(told, 'us-east-1').ask();
+  ] as const)('warns of %s', async (name, overrides) => {
+    const diagnosis = await new DoctorHarness(overrides, 'us-east-1').ask();
     expect(checkOf(diagnosis, name)).toMatchObject({ status: 'warning' });
     expect(diagnosis.verdict).toBe('warning');
   });
 
   it('reports facts that a managed server hides as unknown, with advice', async () => {
-    const diagnosis = await new Clinic(
+    const diagnosis = await new DoctorHarness(
       { INFO: noCommand, CONFIG: noCommand, ROLE: noCommand, TIME: noCommand, DBSIZE: noCommand },
       'us-east-1',
     ).ask();
@@ -211,35 +211,37 @@ describe('the doctor', () => {
   });
 
   it('accepts a server without DUMP, and reports that copying is slower', async () => {
-    const told = { 'EVAL local results': probed.map((one) => (one === 'DUMP' ? 'none' : one)) };
-    expect(checkOf(await new Clinic(told).ask(), 'copy')).toMatchObject({
+    const overrides = {
+      'EVAL local results': probed.map((one) => (one === 'DUMP' ? 'none' : one)),
+    };
+    expect(checkOf(await new DoctorHarness(overrides).ask(), 'copy')).toMatchObject({
       status: 'ok',
       found: expect.stringContaining('element by element'),
     });
   });
 
   it('detects two regions on one database', async () => {
-    const clinic = new Clinic();
-    clinic.stored.set('eu-west-1', clinic.stored.get('us-east-1') ?? new Set());
-    expect(deploymentOf(await clinic.ask(), 'databases')).toMatchObject({
+    const harness = new DoctorHarness();
+    harness.stored.set('eu-west-1', harness.stored.get('us-east-1') ?? new Set());
+    expect(deploymentOf(await harness.ask(), 'databases')).toMatchObject({
       status: 'problem',
       found: 'the same: eu-west-1 and us-east-1',
     });
   });
 
   it('detects two regions on one server by its run_id', async () => {
-    const clinic = new Clinic({ 'INFO server': 'redis_version:7.2.0\r\nrun_id:one\r\n' });
-    expect(deploymentOf(await clinic.ask(), 'databases')).toMatchObject({ status: 'problem' });
+    const harness = new DoctorHarness({ 'INFO server': 'redis_version:7.2.0\r\nrun_id:one\r\n' });
+    expect(deploymentOf(await harness.ask(), 'databases')).toMatchObject({ status: 'problem' });
   });
 
   it('reports databases as unknown if a region took no marker', async () => {
-    const clinic = new Clinic({ MGET: noCommand }, 'us-east-1');
-    expect(deploymentOf(await clinic.ask(), 'databases')).toMatchObject({ status: 'unknown' });
+    const harness = new DoctorHarness({ MGET: noCommand }, 'us-east-1');
+    expect(deploymentOf(await harness.ask(), 'databases')).toMatchObject({ status: 'unknown' });
   });
 
   it('detects clocks that differ by more than the allowed skew', async () => {
-    const clinic = new Clinic({ TIME: [String(now / 1_000 + 3), '0'] }, 'eu-west-1');
-    expect(deploymentOf(await clinic.ask(), 'clocks')).toMatchObject({ status: 'problem' });
+    const harness = new DoctorHarness({ TIME: [String(now / 1_000 + 3), '0'] }, 'eu-west-1');
+    expect(deploymentOf(await harness.ask(), 'clocks')).toMatchObject({ status: 'problem' });
     expect(limits.clockSkewMs).toBeLessThan(3_000);
   });
 
@@ -247,31 +249,31 @@ describe('the doctor', () => {
     ['fewer voters than required', { state: 'out' }, 'problem'],
     ['all voters', {}, 'ok'],
   ] as const)('judges %s', async (_what, changes, status) => {
-    const clinic = new Clinic();
+    const harness = new DoctorHarness();
     const describe = async () => statusWith({ 'eu-west-1': changes, 'us-east-1': changes });
-    clinic.edge.coordinator.describe = describe;
-    expect(deploymentOf(await clinic.ask(), 'voters')).toMatchObject({ status });
+    harness.edge.coordinator.describe = describe;
+    expect(deploymentOf(await harness.ask(), 'voters')).toMatchObject({ status });
   });
 
   it('warns of voters with different numbers of keys, unless writes are in progress', async () => {
-    const clinic = new Clinic({ DBSIZE: 512 }, 'us-east-1');
-    expect(deploymentOf(await clinic.ask(), 'key counts')).toMatchObject({
+    const harness = new DoctorHarness({ DBSIZE: 512 }, 'us-east-1');
+    expect(deploymentOf(await harness.ask(), 'key counts')).toMatchObject({
       status: 'warning',
       found: 'us-east-1 510, eu-west-1 10, ap-northeast-1 10',
     });
-    clinic.edge.coordinator.describe = async () => ({ ...statusWith(), undecided: 500 });
-    expect(deploymentOf(await clinic.ask(), 'key counts')).toMatchObject({ status: 'ok' });
+    harness.edge.coordinator.describe = async () => ({ ...statusWith(), undecided: 500 });
+    expect(deploymentOf(await harness.ask(), 'key counts')).toMatchObject({ status: 'ok' });
     const out = { 'us-east-1': { state: 'out' } } as const;
-    clinic.edge.coordinator.describe = async () => statusWith(out);
-    expect(deploymentOf(await clinic.ask(), 'key counts')).toMatchObject({ status: 'ok' });
+    harness.edge.coordinator.describe = async () => statusWith(out);
+    expect(deploymentOf(await harness.ask(), 'key counts')).toMatchObject({ status: 'ok' });
   });
 
   it('reports the reason why a shard has not begun', async () => {
-    const clinic = new Clinic();
+    const harness = new DoctorHarness();
     const keys = { 'us-east-1': 500, 'eu-west-1': 0, 'ap-northeast-1': null };
     const founding = { phase: 'waiting', detail: 'they differ', keys, compared: null } as const;
-    clinic.edge.coordinator.describe = async () => ({ ...statusWith(), founding });
-    expect(deploymentOf(await clinic.ask(), 'key counts')).toMatchObject({
+    harness.edge.coordinator.describe = async () => ({ ...statusWith(), founding });
+    expect(deploymentOf(await harness.ask(), 'key counts')).toMatchObject({
       status: 'problem',
       found: 'they differ',
       advice: expect.stringContaining('POST /v1/admin/found'),
@@ -279,18 +281,18 @@ describe('the doctor', () => {
   });
 
   it('reports keys that wait for an operator', async () => {
-    const clinic = new Clinic();
-    clinic.edge.coordinator.describe = async () => ({ ...statusWith(), blockedKeys: 2 });
-    expect(deploymentOf(await clinic.ask(), 'blocked keys')).toMatchObject({ status: 'problem' });
+    const harness = new DoctorHarness();
+    harness.edge.coordinator.describe = async () => ({ ...statusWith(), blockedKeys: 2 });
+    expect(deploymentOf(await harness.ask(), 'blocked keys')).toMatchObject({ status: 'problem' });
   });
 
   it('checks the regions even if the coordinator does not answer', async () => {
-    const clinic = new Clinic();
+    const harness = new DoctorHarness();
     const reset = () => Promise.reject(new Error('the object was reset'));
-    clinic.edge.coordinator = { describe: reset, regions: reset };
-    const told = await clinic.ask();
-    expect(deploymentOf(told, 'coordinator')).toMatchObject({ status: 'problem' });
-    expect(checkOf(told, 'answers')).toMatchObject({ status: 'ok' });
-    expect(checkOf(told, 'state')).toMatchObject({ status: 'unknown' });
+    harness.edge.coordinator = { describe: reset, regions: reset };
+    const diagnosis = await harness.ask();
+    expect(deploymentOf(diagnosis, 'coordinator')).toMatchObject({ status: 'problem' });
+    expect(checkOf(diagnosis, 'answers')).toMatchObject({ status: 'ok' });
+    expect(checkOf(diagnosis, 'state')).toMatchObject({ status: 'unknown' });
   });
 });

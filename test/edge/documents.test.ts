@@ -20,8 +20,8 @@ interface Operation {
 const forceRecoverAlias = '/v1/admin/regions/{id}/believe';
 
 async function openApi(): Promise<OpenApi> {
-  const told = await new EdgeUnderTest().ask('GET', '/openapi.json', { token: null });
-  return JSON.parse(told.text);
+  const response = await new EdgeUnderTest().ask('GET', '/openapi.json', { token: null });
+  return JSON.parse(response.text);
 }
 
 function operationsOf(paths: OpenApi['paths']): readonly (readonly [string, Operation])[] {
@@ -100,16 +100,16 @@ describe('the OpenAPI document', () => {
 
 describe('the documentation page', () => {
   it('is the target of the root’s redirect', async () => {
-    const told = await new EdgeUnderTest().ask('GET', '/', { token: null });
-    expect([told.status, told.headers.get('location')]).toEqual([302, '/docs']);
+    const response = await new EdgeUnderTest().ask('GET', '/', { token: null });
+    expect([response.status, response.headers.get('location')]).toEqual([302, '/docs']);
   });
 
   it('loads nothing from other origins', async () => {
-    const told = await new EdgeUnderTest().ask('GET', '/docs', { token: null });
-    const policy = told.headers.get('content-security-policy');
+    const response = await new EdgeUnderTest().ask('GET', '/docs', { token: null });
+    const policy = response.headers.get('content-security-policy');
     expect(policy).toContain("default-src 'none'");
     expect(policy).toContain("frame-ancestors 'none'");
-    const addresses = [...told.text.matchAll(/(?:src|href)="([^"]*)"/g)].map(
+    const addresses = [...response.text.matchAll(/(?:src|href)="([^"]*)"/g)].map(
       ([, address]) => address,
     );
     expect(addresses.length).toBeGreaterThan(3);
@@ -120,34 +120,34 @@ describe('the documentation page', () => {
   });
 
   it('serves no other file of its package', async () => {
-    const told = await new EdgeUnderTest().ask('GET', '/docs/package.json', { token: null });
-    expect(told.status).toBe(404);
+    const response = await new EdgeUnderTest().ask('GET', '/docs/package.json', { token: null });
+    expect(response.status).toBe(404);
   });
 });
 
 describe('the address of a problem', () => {
   it.each(Object.keys(problemKinds))('explains %s', async (name) => {
-    const told = await new EdgeUnderTest().ask('GET', `/problems/${name}`, { token: null });
-    expect(told.status).toBe(200);
-    expect(told.json).toMatchObject({
+    const response = await new EdgeUnderTest().ask('GET', `/problems/${name}`, { token: null });
+    expect(response.status).toBe(200);
+    expect(response.json).toMatchObject({
       type: `/problems/${name}`,
       remedy: expect.stringMatching(/\S/),
     });
   });
 
   it.each(['nothing', '__proto__', 'toString'])('gets 404 for %s', async (name) => {
-    const told = await new EdgeUnderTest().ask('GET', `/problems/${name}`, { token: null });
-    expect(told.status).toBe(404);
+    const response = await new EdgeUnderTest().ask('GET', `/problems/${name}`, { token: null });
+    expect(response.status).toBe(404);
   });
 });
 
 describe('the regions', () => {
   it('are listed with their health, and without secrets in their URLs', async () => {
-    const told = await new EdgeUnderTest().ask('GET', '/v1/regions');
-    expect(told.status).toBe(200);
-    expect(told.text).not.toContain('secret');
-    expect(told.json.regions).toHaveLength(regionIds.length);
-    expect(told.json).toMatchObject({
+    const response = await new EdgeUnderTest().ask('GET', '/v1/regions');
+    expect(response.status).toBe(200);
+    expect(response.text).not.toContain('secret');
+    expect(response.json.regions).toHaveLength(regionIds.length);
+    expect(response.json).toMatchObject({
       regions: [
         {
           id: 'us-east-1',
@@ -166,9 +166,9 @@ describe('the regions', () => {
 
   it('are listed even if the coordinator does not answer', async () => {
     const describe = () => Promise.reject(new Error('the object was reset'));
-    const told = await new EdgeUnderTest({ describe }).ask('GET', '/v1/regions');
-    expect(told.status).toBe(200);
-    expect(told.json).toMatchObject({
+    const response = await new EdgeUnderTest({ describe }).ask('GET', '/v1/regions');
+    expect(response.status).toBe(200);
+    expect(response.json).toMatchObject({
       regions: [{ state: 'unknown', health: 'unknown' }, {}, {}],
       coordinators: [],
     });

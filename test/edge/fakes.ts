@@ -162,7 +162,7 @@ export interface EdgeResponse {
 export type Call = readonly [object: string, method: string, ...args: readonly unknown[]];
 
 /** A feed that sends `messages` in order; after that its connection closes with `code`. */
-export class FeedStandIn implements Feed {
+export class FakeFeed implements Feed {
   readonly followed: FollowQuery[] = [];
   readonly acknowledged: number[] = [];
   readonly #events: FeedEvent[];
@@ -201,7 +201,7 @@ export class FeedStandIn implements Feed {
 }
 
 /** The methods that every coordinator here has. Their calls are not recorded. */
-type StandingMethods = Pick<
+type DefaultMethods = Pick<
   CoordinatorApi,
   | 'write'
   | 'writeAll'
@@ -215,18 +215,18 @@ type StandingMethods = Pick<
   | 'attend'
 >;
 
-/** A fake of an object with the methods `given`. Records the calls of all but `unnoted` methods; any other method fails. */
-function standInFor<Api extends object>(
+/** A fake of an object with the methods `given`. Records the calls of all but `unrecorded` methods; any other method fails. */
+function fakeOf<Api extends object>(
   name: string,
   given: Partial<Api>,
   calls: Call[],
-  unnoted: readonly string[] = [],
+  unrecorded: readonly string[] = [],
 ): Api {
   const handler: ProxyHandler<Partial<Api>> = {
     get: (target, method) => {
       const implementation: unknown = Reflect.get(target, method);
       return async (...args: readonly unknown[]) => {
-        if (!unnoted.includes(String(method))) calls.push([name, String(method), ...args]);
+        if (!unrecorded.includes(String(method))) calls.push([name, String(method), ...args]);
         if (typeof implementation !== 'function') throw new Error(`no ${String(method)} expected`);
         return implementation(...args);
       };
@@ -260,7 +260,7 @@ export class EdgeUnderTest {
   beat: () => Promise<void> = () => new Promise(() => {});
   readonly #background: Promise<void>[] = [];
   courier: Partial<CourierApi> = {};
-  feed: Feed = new FeedStandIn();
+  feed: Feed = new FakeFeed();
   allowLoopback = false;
   location: Location | null = null;
   coordinator: Partial<CoordinatorApi>;
@@ -326,7 +326,7 @@ export class EdgeUnderTest {
         ownHosts: ['lockstep.example.com'],
         allowedHosts: [],
       },
-      courierOf: (endpoint) => standInFor<CourierApi>(endpoint, this.courier, this.calls),
+      courierOf: (endpoint) => fakeOf<CourierApi>(endpoint, this.courier, this.calls),
       feedOf: () => this.feed,
       coordinatorOf: () => this.#coordinator(),
       regionOf: ({ id }) => this.#region(id),
@@ -351,7 +351,7 @@ export class EdgeUnderTest {
     const unexpected = async () => {
       throw new Error('no call of the coordinator is expected');
     };
-    const standing: StandingMethods = {
+    const standing: DefaultMethods = {
       write: unexpected,
       writeAll: (requests) => Promise.all(requests.map((request) => given.write(request))),
       accept: unexpected,
@@ -378,7 +378,7 @@ export class EdgeUnderTest {
     };
     const [write, accept] = [noted(given.write), noted(given.accept)];
     const methods = { ...given, write, writeAll, accept };
-    return standInFor<CoordinatorApi>('coordinator', methods, this.calls, Object.keys(standing));
+    return fakeOf<CoordinatorApi>('coordinator', methods, this.calls, Object.keys(standing));
   }
 
   #region(id: string): RegionClient {
@@ -408,6 +408,6 @@ function notExpected(region: string): never {
 }
 
 /** The last segment of a problem's type. */
-export function problemOf(told: EdgeResponse): string {
-  return String(told.json.type).replace('/problems/', '');
+export function problemOf(response: EdgeResponse): string {
+  return String(response.json.type).replace('/problems/', '');
 }

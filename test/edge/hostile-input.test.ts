@@ -93,11 +93,11 @@ describe('a hostile body of a write', () => {
       'reserved-key',
     ],
   ])('%s is refused', async (_fault, body, status, problem) => {
-    const told = await edge.write(body);
-    expect([told.status, problemOf(told)]).toEqual([status, problem]);
-    expect(told.headers.get('content-type')).toContain('application/problem+json');
-    expect(told.json.detail).toMatch(/\S/);
-    expect(told.text.length).toBeLessThan(4_000);
+    const response = await edge.write(body);
+    expect([response.status, problemOf(response)]).toEqual([status, problem]);
+    expect(response.headers.get('content-type')).toContain('application/problem+json');
+    expect(response.json.detail).toMatch(/\S/);
+    expect(response.text.length).toBeLessThan(4_000);
   });
 
   it('is refused if it is not valid UTF-8', async () => {
@@ -110,8 +110,8 @@ describe('a hostile body of a write', () => {
     ['at the limit', limits.bodyBytes, 400],
   ])('is refused or accepted exactly by its size: %s', async (_fault, bytes, status) => {
     // At the limit it is read, and refused because it is no object.
-    const told = await edge.write(`"${'a'.repeat(bytes - 2)}"`);
-    expect(told.status).toBe(status);
+    const response = await edge.write(`"${'a'.repeat(bytes - 2)}"`);
+    expect(response.status).toBe(status);
   });
 
   it('is refused if a stream hides its size, and read no further than the drain limit', async () => {
@@ -176,8 +176,8 @@ describe('a hostile body of a write', () => {
     ['a key', [['SET', 'k'.repeat(limits.keyBytes + 1), 'v']]],
     ['a value', [['SET', 'k', 'v'.repeat(limits.valueBytes + 1)]]],
   ])('with %s above its limit is refused with 413', async (_fault, ops) => {
-    const told = await edge.write({ ops });
-    expect([told.status, problemOf(told)]).toEqual([413, 'too-large']);
+    const response = await edge.write({ ops });
+    expect([response.status, problemOf(response)]).toEqual([413, 'too-large']);
   });
 
   it.each([
@@ -185,21 +185,21 @@ describe('a hostile body of a write', () => {
     ['too long', 'k'.repeat(limits.idempotencyKeyBytes + 1)],
     ['not ASCII', 'k\u00e9y'],
   ])('with an idempotency key that is %s is refused', async (_fault, key) => {
-    const told = await edge.write({ ops: [['SET', 'k', 'v']] }, { 'idempotency-key': key });
-    expect(problemOf(told)).toBe('invalid-request');
+    const response = await edge.write({ ops: [['SET', 'k', 'v']] }, { 'idempotency-key': key });
+    expect(problemOf(response)).toBe('invalid-request');
   });
 
   it('gets a pointer for each error', async () => {
-    const told = await edge.write({ ops: [['SET', 'k', true]], priority: 10 });
-    expect(told.json.errors).toEqual([
+    const response = await edge.write({ ops: [['SET', 'k', true]], priority: 10 });
+    expect(response.json.errors).toEqual([
       { pointer: '/ops/0/2', detail: 'an argument is a string or a number' },
       { pointer: '/priority', detail: expect.stringContaining('9') },
     ]);
   });
 
   it('gets the advice to send a large integer as a string', async () => {
-    const told = await edge.write('{"ops":[["INCRBY","k",9007199254740993]]}');
-    expect(told.json.detail).toContain('send it as a string, "9007199254740993"');
+    const response = await edge.write('{"ops":[["INCRBY","k",9007199254740993]]}');
+    expect(response.json.detail).toContain('send it as a string, "9007199254740993"');
   });
 });
 
@@ -218,9 +218,9 @@ describe('a hostile address', () => {
     ['another method', 'GET', '/v1/writes', 405],
     ['another method on a key', 'POST', '/v1/keys/k', 405],
   ])('with %s gets a problem', async (_fault, method, path, status) => {
-    const told = await edge.ask(method, path);
-    expect(told.status).toBe(status);
-    expect(told.headers.get('content-type')).toContain('application/problem+json');
-    if (status === 405) expect(told.headers.get('allow')).toMatch(/[A-Z]/);
+    const response = await edge.ask(method, path);
+    expect(response.status).toBe(status);
+    expect(response.headers.get('content-type')).toContain('application/problem+json');
+    if (status === 405) expect(response.headers.get('allow')).toMatch(/[A-Z]/);
   });
 });

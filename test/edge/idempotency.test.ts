@@ -48,9 +48,14 @@ describe('a repeated request that this release would refuse', () => {
       const headers = why.startsWith('conditions') ? { ...key, 'if-match': '"e"' } : key;
       const question = { headers, ...(body !== undefined && { body }) };
       const { edge, recalled } = recalling();
-      const told = await edge.ask(method, path, question);
-      expect([told.status, told.headers.get('idempotency-replayed')]).toEqual([200, 'true']);
-      expect(told.headers.get('idempotency-kept-until')).toBe(new Date(keptUntil).toISOString());
+      const response = await edge.ask(method, path, question);
+      expect([response.status, response.headers.get('idempotency-replayed')]).toEqual([
+        200,
+        'true',
+      ]);
+      expect(response.headers.get('idempotency-kept-until')).toBe(
+        new Date(keptUntil).toISOString(),
+      );
       expect(recalled).toHaveLength(1);
       expect(edge.writes).toEqual([]);
       const unknown = recalling(null);
@@ -65,8 +70,8 @@ describe('a repeated request that this release would refuse', () => {
 
   it('gets no claim that nothing was written if the coordinator does not answer', async () => {
     const edge = new EdgeUnderTest({ recall: () => Promise.reject(new Error('reset')) });
-    const told = await edge.write({ ops: [['KEYS', '*']] }, key);
-    expect(problemOf(told)).toBe('coordinator-unavailable');
+    const response = await edge.write({ ops: [['KEYS', '*']] }, key);
+    expect(problemOf(response)).toBe('coordinator-unavailable');
   });
 
   it('makes no additional call if it is not refused', async () => {
@@ -86,11 +91,11 @@ describe('a repeated request that this release would refuse', () => {
 describe('a repeated request of the Upstash dialect that this release would refuse', () => {
   it('gets the first responses, command by command', async () => {
     const { edge, recalled } = recalling(decided({ part: '[0,{"s":"first"}]' }, true));
-    const told = await edge.ask('POST', '/pipeline', {
+    const response = await edge.ask('POST', '/pipeline', {
       headers: key,
       body: [['KEYS'], ['PING'], ['CLUSTER', 'INFO']],
     });
-    expect(JSON.parse(told.text)).toEqual([
+    expect(JSON.parse(response.text)).toEqual([
       { result: 'first' },
       { result: 'PONG' },
       { result: 'first' },
@@ -107,8 +112,8 @@ describe('a repeated request of the Upstash dialect that this release would refu
       ['SET', 'k', 'v'],
       ['CLUSTER', 'INFO'],
     ];
-    const told = await edge.ask('POST', '/multi-exec', { headers: key, body });
-    expect(JSON.parse(told.text)).toEqual([{ result: 'OK' }, { result: 'first' }]);
+    const response = await edge.ask('POST', '/multi-exec', { headers: key, body });
+    expect(JSON.parse(response.text)).toEqual([{ result: 'OK' }, { result: 'first' }]);
   });
 });
 
@@ -126,9 +131,9 @@ describe('an idempotency key', () => {
   it('returns the time until which it is kept, in both dialects', async () => {
     const { edge } = recalling();
     const moment = new Date(keptUntil).toISOString();
-    const told = await edge.write({ ops: [['INCR', 'k']] }, key);
-    expect(told.json.keptUntil).toBe(moment);
-    expect(told.headers.get('idempotency-kept-until')).toBe(moment);
+    const response = await edge.write({ ops: [['INCR', 'k']] }, key);
+    expect(response.json.keptUntil).toBe(moment);
+    expect(response.headers.get('idempotency-kept-until')).toBe(moment);
     const upstash = await edge.ask('POST', '/', { headers: key, body: ['INCR', 'k'] });
     expect(upstash.headers.get('idempotency-kept-until')).toBe(moment);
   });
@@ -140,10 +145,10 @@ describe('an idempotency key', () => {
     'or a write that exceeds the storage is refused with 507: %s',
     async (what, advice) => {
       const edge = new EdgeUnderTest({ write: async () => ({ kind: 'full', what }) });
-      const told = await edge.write({ ops: [['INCR', 'k']] }, key);
-      expect([told.status, problemOf(told)]).toEqual([507, 'storage-full']);
-      expect(told.json.detail).toContain(advice);
-      expect(told.headers.get('retry-after')).toBe('60');
+      const response = await edge.write({ ops: [['INCR', 'k']] }, key);
+      expect([response.status, problemOf(response)]).toEqual([507, 'storage-full']);
+      expect(response.json.detail).toContain(advice);
+      expect(response.headers.get('retry-after')).toBe('60');
       const upstash = await edge.ask('POST', '/', { headers: key, body: ['INCR', 'k'] });
       expect([upstash.status, upstash.json.error]).toEqual([507, expect.stringContaining(advice)]);
     },

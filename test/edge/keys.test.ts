@@ -16,16 +16,16 @@ async function etagOf(value: string): Promise<string> {
 
 describe('GET of a key', () => {
   it('returns a string with a strong ETag that depends on the value alone', async () => {
-    const told = await edgeHolding(string('v')).ask('GET', path);
-    expect(told.json).toEqual({ key: 'k', type: 'string', value: 'v' });
-    expect(told.headers.get('etag')).toMatch(/^"[\w-]{22}"$/);
-    expect(await etagOf('v')).toBe(told.headers.get('etag'));
-    expect(await etagOf('w')).not.toBe(told.headers.get('etag'));
+    const response = await edgeHolding(string('v')).ask('GET', path);
+    expect(response.json).toEqual({ key: 'k', type: 'string', value: 'v' });
+    expect(response.headers.get('etag')).toMatch(/^"[\w-]{22}"$/);
+    expect(await etagOf('v')).toBe(response.headers.get('etag'));
+    expect(await etagOf('w')).not.toBe(response.headers.get('etag'));
   });
 
   it('returns 404 if the key is absent', async () => {
-    const told = await edgeHolding(absent).ask('GET', path);
-    expect([told.status, problemOf(told)]).toEqual([404, 'key-absent']);
+    const response = await edgeHolding(absent).ask('GET', path);
+    expect([response.status, problemOf(response)]).toEqual([404, 'key-absent']);
   });
 
   it.each([
@@ -43,8 +43,8 @@ describe('GET of a key', () => {
   ])('answers a %s whole', async (type, reply, value) => {
     const first = read(`[{"s":"${type}"},${wrongType}]`);
     const edge = edgeHolding(first, read(`[{"s":"${type}"},${reply}]`));
-    const told = await edge.ask('GET', path);
-    expect(told.json).toEqual({ key: 'k', type, value });
+    const response = await edge.ask('GET', path);
+    expect(response.json).toEqual({ key: 'k', type, value });
   });
 
   it.each([
@@ -61,8 +61,8 @@ describe('GET of a key', () => {
   });
 
   it('returns 422 for a stream', async () => {
-    const told = await edgeHolding(read(`[{"s":"stream"},${wrongType}]`)).ask('GET', path);
-    expect([told.status, problemOf(told)]).toEqual([422, 'unsupported-type']);
+    const response = await edgeHolding(read(`[{"s":"stream"},${wrongType}]`)).ask('GET', path);
+    expect([response.status, problemOf(response)]).toEqual([422, 'unsupported-type']);
   });
 
   it.each([
@@ -72,15 +72,15 @@ describe('GET of a key', () => {
     ['an asterisk', () => '*'],
   ])('returns 304 if If-None-Match is %s', async (_form, headerOf) => {
     const headers = { 'if-none-match': headerOf(await etagOf('v')) };
-    const told = await edgeHolding(string('v')).ask('GET', path, { headers });
-    expect([told.status, told.text]).toEqual([304, '']);
-    expect(told.headers.get('etag')).toBe(await etagOf('v'));
+    const response = await edgeHolding(string('v')).ask('GET', path, { headers });
+    expect([response.status, response.text]).toEqual([304, '']);
+    expect(response.headers.get('etag')).toBe(await etagOf('v'));
   });
 
   it('returns the value if it has changed', async () => {
     const headers = { 'if-none-match': await etagOf('v') };
-    const told = await edgeHolding(string('w')).ask('GET', path, { headers });
-    expect([told.status, told.json.value]).toEqual([200, 'w']);
+    const response = await edgeHolding(string('w')).ask('GET', path, { headers });
+    expect([response.status, response.json.value]).toEqual([200, 'w']);
   });
 
   it.each([
@@ -98,8 +98,8 @@ describe('GET of a key', () => {
 
   it('passes consistency and region on', async () => {
     const edge = new EdgeUnderTest({}, { 'eu-west-1': [string('v')] });
-    const told = await edge.ask('GET', `${path}?consistency=local&region=eu-west-1`);
-    expect(told.headers.get('lockstep-region')).toBe('eu-west-1');
+    const response = await edge.ask('GET', `${path}?consistency=local&region=eu-west-1`);
+    expect(response.headers.get('lockstep-region')).toBe('eu-west-1');
     expect(edge.snapshots[0]?.request.strong).toBe(false);
   });
 });
@@ -123,10 +123,10 @@ describe('PUT of a key', () => {
 
   it('sets the key and returns the ETag of a later GET', async () => {
     const edge = edgeHolding();
-    const told = await edge.ask('PUT', path, { body: { value: 'é' } });
-    expect(told.status).toBe(200);
+    const response = await edge.ask('PUT', path, { body: { value: 'é' } });
+    expect(response.status).toBe(200);
     expect(edge.writes[0]).toMatchObject({ ops: [['SET', 'k', 'é']], checks: [] });
-    expect(told.headers.get('etag')).toBe(await etagOf('\u00c3\u00a9'));
+    expect(response.headers.get('etag')).toBe(await etagOf('\u00c3\u00a9'));
   });
 
   it('sets an expiry', async () => {
@@ -159,16 +159,22 @@ describe('PUT of a key', () => {
     ['nothing', absent],
   ])('with the ETag of a former value returns 412 if the key now has %s', async (_now, result) => {
     const edge = edgeHolding(result);
-    const told = await edge.ask('PUT', path, { body, headers: { 'if-match': await etagOf('v') } });
-    expect([told.status, problemOf(told)]).toEqual([412, 'precondition-failed']);
+    const response = await edge.ask('PUT', path, {
+      body,
+      headers: { 'if-match': await etagOf('v') },
+    });
+    expect([response.status, problemOf(response)]).toEqual([412, 'precondition-failed']);
     expect(edge.writes).toEqual([]);
   });
 
   it('returns 412 if the value changes between the comparison and the commit', async () => {
     const lost = decided({ outcome: 'rejected', sequence: null, part: '[1,0,"x"]' });
     const edge = new EdgeUnderTest({ write: async () => lost }, { 'us-east-1': [string('v')] });
-    const told = await edge.ask('PUT', path, { body, headers: { 'if-match': await etagOf('v') } });
-    expect([told.status, problemOf(told)]).toEqual([412, 'precondition-failed']);
+    const response = await edge.ask('PUT', path, {
+      body,
+      headers: { 'if-match': await etagOf('v') },
+    });
+    expect([response.status, problemOf(response)]).toEqual([412, 'precondition-failed']);
   });
 
   it('returns its first response for its idempotency key, even if the ETag no longer matches', async () => {
@@ -179,8 +185,8 @@ describe('PUT of a key', () => {
       { write: async () => decided({}, true) },
       { 'us-east-1': [string('w')] },
     );
-    const told = await second.ask('PUT', path, { body, headers });
-    expect([told.status, told.json.replayed]).toEqual([200, true]);
+    const response = await second.ask('PUT', path, { body, headers });
+    expect([response.status, response.json.replayed]).toEqual([200, true]);
     expect(second.writes[0]?.idempotency).toEqual(first.writes[0]?.idempotency);
     // If the coordinator does not know the key, these checks fail with any value.
     expect(second.writes[0]?.checks.map(({ kind }) => kind)).toEqual(['absent', 'exists']);
@@ -191,11 +197,11 @@ describe('PUT of a key', () => {
     ['bytes that are not valid UTF-8', [string('\u00ff')]],
   ])('refuses a condition with the ETag of %s', async (_what, results) => {
     const etag = (await edgeHolding(...results).ask('GET', path)).headers.get('etag') ?? '';
-    const told = await edgeHolding(...results).ask('PUT', path, {
+    const response = await edgeHolding(...results).ask('PUT', path, {
       body,
       headers: { 'if-match': etag },
     });
-    expect([told.status, problemOf(told)]).toEqual([422, 'unsupported-type']);
+    expect([response.status, problemOf(response)]).toEqual([422, 'unsupported-type']);
   });
 
   it.each([
@@ -203,8 +209,8 @@ describe('PUT of a key', () => {
     ['both conditions', { 'if-none-match': '*', 'if-match': '*' }],
     ['a malformed If-Match', { 'if-match': 'abc' }],
   ])('refuses %s', async (_fault, headers) => {
-    const told = await edgeHolding().ask('PUT', path, { body, headers });
-    expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+    const response = await edgeHolding().ask('PUT', path, { body, headers });
+    expect([response.status, problemOf(response)]).toEqual([400, 'invalid-request']);
   });
 
   it.each([{ value: null }, { value: ['a'] }, {}, { value: 'v', expiresInMs: 0 }])(
@@ -220,9 +226,9 @@ describe.each(['PUT', 'DELETE'] as const)('%s of a key', (method) => {
     const edge = edgeHolding();
     const body = method === 'PUT' ? { value: 'v' } : undefined;
     for (const query of ['?what', '?expiresInMs=1000', '?region=us-east-1']) {
-      const told = await edge.ask(method, `${path}${query}`, { body });
-      expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
-      expect(told.json.detail).toMatch(/query.*%3F/);
+      const response = await edge.ask(method, `${path}${query}`, { body });
+      expect([response.status, problemOf(response)]).toEqual([400, 'invalid-request']);
+      expect(response.json.detail).toMatch(/query.*%3F/);
     }
     expect(edge.writes).toEqual([]);
   });
@@ -231,8 +237,8 @@ describe.each(['PUT', 'DELETE'] as const)('%s of a key', (method) => {
 describe('DELETE of a key', () => {
   it('deletes the key under its conditions', async () => {
     const edge = edgeHolding(string('v'));
-    const told = await edge.ask('DELETE', path, { headers: { 'if-match': await etagOf('v') } });
-    expect(told.status).toBe(200);
+    const response = await edge.ask('DELETE', path, { headers: { 'if-match': await etagOf('v') } });
+    expect(response.status).toBe(200);
     expect(edge.writes[0]).toMatchObject({
       ops: [['DEL', 'k']],
       checks: [{ kind: 'equals', key: 'k', value: 'v' }],

@@ -55,9 +55,9 @@ describe('a strong read with a lease', () => {
   it('uses the lease of a region under its own generation, and returns that path', async () => {
     const describe = async () => statusWith({ 'us-east-1': { generation: 9 } });
     const edge = new EdgeUnderTest({ describe }, { 'us-east-1': [read('["v"]')] });
-    const told = await ask(edge);
-    expect(told.json).toMatchObject({ results: ['v'], region: 'us-east-1', via: 'lease' });
-    expect(told.headers.get('lockstep-via')).toBe('lease');
+    const response = await ask(edge);
+    expect(response.json).toMatchObject({ results: ['v'], region: 'us-east-1', via: 'lease' });
+    expect(response.headers.get('lockstep-via')).toBe('lease');
     expect(edge.snapshots[0]?.request).toMatchObject({
       strong: true,
       leased: true,
@@ -157,11 +157,11 @@ describe('a strong read with a lease', () => {
 describe('a strong read without a lease in any region', () => {
   it('goes through the coordinator, and returns that path', async () => {
     const { edge, asked } = edgeReading(through, nowhere);
-    const told = await ask(edge);
+    const response = await ask(edge);
     const expected = { results: ['v'], region: 'eu-west-1', via: 'coordinator' };
-    expect(told.json).toMatchObject(expected);
-    expect(told.headers.get('lockstep-via')).toBe('coordinator');
-    expect(told.headers.get('lockstep-region')).toBe('eu-west-1');
+    expect(response.json).toMatchObject(expected);
+    expect(response.headers.get('lockstep-via')).toBe('coordinator');
+    expect(response.headers.get('lockstep-region')).toBe('eu-west-1');
     expect(asked).toMatchObject([{ keys: ['k'], region: null }]);
     expect(askedRegions(edge)).toEqual(regionIds);
   });
@@ -192,18 +192,21 @@ describe('a strong read without a lease in any region', () => {
 
   it('returns every fault if the coordinator finds no region either', async () => {
     const { edge } = edgeReading(unavailable, { ...nowhere, 'us-east-1': [silent] });
-    const told = await ask(edge);
-    expect([told.status, problemOf(told)]).toEqual([503, 'region-unavailable']);
-    expect(told.json.detail).toMatch(
+    const response = await ask(edge);
+    expect([response.status, problemOf(response)]).toEqual([503, 'region-unavailable']);
+    expect(response.json.detail).toMatch(
       /us-east-1: no answer in time; ap-northeast-1: it has no lease; eu-west-1: no answer in time/,
     );
   });
 
   it('fails as contended, not as unavailable, if only writes blocked the coordinator', async () => {
     const busy = { kind: 'unavailable', faults: [], contendedIn: 'ap-northeast-1' } as const;
-    const told = await ask(edgeReading(busy, nowhere).edge, { region: 'ap-northeast-1' });
-    expect([told.status, problemOf(told)]).toEqual([503, 'read-contended']);
-    expect([told.json.region, told.headers.get('retry-after')]).toEqual(['ap-northeast-1', '1']);
+    const response = await ask(edgeReading(busy, nowhere).edge, { region: 'ap-northeast-1' });
+    expect([response.status, problemOf(response)]).toEqual([503, 'read-contended']);
+    expect([response.json.region, response.headers.get('retry-after')]).toEqual([
+      'ap-northeast-1',
+      '1',
+    ]);
   });
 
   it('fails if the coordinator returns malformed replies', async () => {
@@ -224,8 +227,8 @@ describe('a strong read without a lease in any region', () => {
 describe('a local read', () => {
   it('returns the local path, and requests no lease', async () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
-    const told = await ask(edge, { consistency: 'local' });
-    expect([told.json.via, told.headers.get('lockstep-via')]).toEqual(['local', 'local']);
+    const response = await ask(edge, { consistency: 'local' });
+    expect([response.json.via, response.headers.get('lockstep-via')]).toEqual(['local', 'local']);
     expect(edge.snapshots[0]?.request).toMatchObject({ strong: false, leased: false });
     await edge.settled();
     expect(edge.wanted).toEqual([]);
@@ -249,9 +252,9 @@ describe('a local read', () => {
   ] as const)('is refused for a region that %s', async (_fault, changes, reason) => {
     const describe = async () => statusWith({ 'us-east-1': changes });
     const edge = new EdgeUnderTest({ describe });
-    const told = await ask(edge, { consistency: 'local', region: 'us-east-1' });
-    expect([told.status, problemOf(told)]).toEqual([503, 'region-unavailable']);
-    expect(told.json.detail).toMatch(reason);
+    const response = await ask(edge, { consistency: 'local', region: 'us-east-1' });
+    expect([response.status, problemOf(response)]).toEqual([503, 'region-unavailable']);
+    expect(response.json.detail).toMatch(reason);
     expect(edge.snapshots).toEqual([]);
   });
 });

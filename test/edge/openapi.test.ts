@@ -44,10 +44,10 @@ describe('the OpenAPI document', () => {
     const rules = { 'operation-4xx-response': 'off' } as const;
     const config = await createConfig({ extends: ['recommended-strict'], rules });
     const problems = await lintFromString({ source: text, absoluteRef: '/openapi.json', config });
-    const told = problems.map(
+    const found = problems.map(
       ({ ruleId, message, location }) => `${ruleId}: ${message} ${location[0]?.pointer}`,
     );
-    expect(told).toEqual([]);
+    expect(found).toEqual([]);
   });
 
   it('gives each operation an id of its own', () => {
@@ -63,9 +63,9 @@ describe('the OpenAPI document', () => {
       const below = lesser[scope];
       const token = below === null ? null : tokens[below];
       const address = path.replaceAll(/\{[^}]*\}/g, 'x');
-      const told = await new EdgeUnderTest().ask(method.toUpperCase(), address, { token });
+      const response = await new EdgeUnderTest().ask(method.toUpperCase(), address, { token });
       const kind = below === null ? 'unauthenticated' : 'forbidden';
-      expect([method, path, problemOf(told)]).toEqual([method, path, kind]);
+      expect([method, path, problemOf(response)]).toEqual([method, path, kind]);
     }
   });
 

@@ -30,17 +30,17 @@ function ask(edge: EdgeUnderTest, more: object = {}) {
 describe('a strong read', () => {
   it('of keys without locks takes one snapshot, and the coordinator resolves nothing', async () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
-    const told = await ask(edge);
-    expect(told.status).toBe(200);
-    expect(told.json).toEqual({
+    const response = await ask(edge);
+    expect(response.status).toBe(200);
+    expect(response.json).toEqual({
       results: ['v'],
       region: 'us-east-1',
       consistency: 'strong',
       via: 'lease',
       attempts: 1,
     });
-    expect(told.headers.get('lockstep-region')).toBe('us-east-1');
-    expect(told.headers.get('lockstep-consistency')).toBe('strong');
+    expect(response.headers.get('lockstep-region')).toBe('us-east-1');
+    expect(response.headers.get('lockstep-consistency')).toBe('strong');
     expect(edge.snapshots[0]?.request).toMatchObject({
       strong: true,
       generation: 7,
@@ -53,8 +53,8 @@ describe('a strong read', () => {
     'returns the value before a lock of a %s write',
     async (kind) => {
       const { edge, asked } = edgeResolving([kind], { 'us-east-1': [read('["old"]', 4)] });
-      const told = await ask(edge);
-      expect(told.json).toMatchObject({ results: ['old'], attempts: 1 });
+      const response = await ask(edge);
+      expect(response.json).toMatchObject({ results: ['old'], attempts: 1 });
       expect(asked).toEqual([[[1, 4]]]);
     },
   );
@@ -62,8 +62,8 @@ describe('a strong read', () => {
   it('applies a committed write whose lock it finds, and reads again', async () => {
     const regions = { 'us-east-1': [read('["old"]', 4, 4), read('["new"]')] };
     const { edge, asked } = edgeResolving(['committed'], regions);
-    const told = await ask(edge);
-    expect(told.json).toMatchObject({ results: ['new'], attempts: 2 });
+    const response = await ask(edge);
+    expect(response.json).toMatchObject({ results: ['new'], attempts: 2 });
     expect(asked).toEqual([[[1, 4]]]);
     expect(edge.snapshots[1]?.request.settle).toEqual([
       { transaction: [1, 4], outcome: 'commit', keys: ['k', 'other'] },
@@ -96,10 +96,10 @@ describe('a strong read', () => {
 
   it('fails as contended after a bounded number of snapshots if its keys change each time', async () => {
     const { edge } = edgeResolving(['committed'], { 'us-east-1': [read('["v"]', 4)] });
-    const told = await ask(edge);
-    expect([told.status, problemOf(told)]).toEqual([503, 'read-contended']);
+    const response = await ask(edge);
+    expect([response.status, problemOf(response)]).toEqual([503, 'read-contended']);
     expect(edge.snapshots).toHaveLength(limits.readAttempts);
-    expect(told.headers.get('retry-after')).toBe('1');
+    expect(response.headers.get('retry-after')).toBe('1');
   });
 
   it.each([
@@ -159,11 +159,11 @@ describe('a strong read', () => {
         const unanswered = { ...silent, isUnanswered: true } as const;
         const regions = Object.fromEntries(regionIds.map((region) => [region, [unanswered]]));
         const edge = new EdgeUnderTest({}, regions);
-        const told = await edge.ask('POST', '/v1/reads', {
+        const response = await edge.ask('POST', '/v1/reads', {
           body: { reads: [words], consistency },
           token: tokens.write,
         });
-        expect([told.status, problemOf(told)]).toEqual([504, 'read-unanswered']);
+        expect([response.status, problemOf(response)]).toEqual([504, 'read-unanswered']);
         expect(edge.snapshots.map(({ region }) => region)).toEqual(asked);
         expect(edge.calls.filter(([, method]) => method === 'read')).toEqual([]);
       }
@@ -183,34 +183,34 @@ describe('a strong read', () => {
       },
       { 'us-east-1': [unanswered], 'eu-west-1': [lease], 'ap-northeast-1': [lease] },
     );
-    const told = await ask(edge);
+    const response = await ask(edge);
     expect(requests).toMatchObject([{ unanswered: 1 }]);
-    expect([told.status, problemOf(told)]).toEqual([504, 'read-unanswered']);
+    expect([response.status, problemOf(response)]).toEqual([504, 'read-unanswered']);
   });
 
   it('returns every region’s fault if none answers', async () => {
     const regions = { 'us-east-1': [silent], 'eu-west-1': [silent], 'ap-northeast-1': [silent] };
-    const told = await ask(new EdgeUnderTest({}, regions));
-    expect([told.status, problemOf(told)]).toEqual([503, 'region-unavailable']);
-    expect(told.json.detail).toMatch(/us-east-1.*eu-west-1.*ap-northeast-1/);
+    const response = await ask(new EdgeUnderTest({}, regions));
+    expect([response.status, problemOf(response)]).toEqual([503, 'region-unavailable']);
+    expect(response.json.detail).toMatch(/us-east-1.*eu-west-1.*ap-northeast-1/);
   });
 
   it('fails if the coordinator cannot resolve a lock', async () => {
     const resolve = () => Promise.reject(new Error('the object was reset'));
-    const told = await ask(new EdgeUnderTest({ resolve }, { 'us-east-1': [read('["v"]', 4)] }));
-    expect([told.status, problemOf(told)]).toEqual([503, 'coordinator-unavailable']);
+    const response = await ask(new EdgeUnderTest({ resolve }, { 'us-east-1': [read('["v"]', 4)] }));
+    expect([response.status, problemOf(response)]).toEqual([503, 'coordinator-unavailable']);
   });
 
   it('with a failing command returns 422 naming it', async () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v",{"e":"WRONGTYPE x"}]')] });
-    const told = await ask(edge, {
+    const response = await ask(edge, {
       reads: [
         ['GET', 'k'],
         ['HGETALL', 'k'],
       ],
     });
-    expect([told.status, problemOf(told)]).toEqual([422, 'command-failed']);
-    expect(told.json).toMatchObject({ index: 1, error: 'WRONGTYPE x' });
+    expect([response.status, problemOf(response)]).toEqual([422, 'command-failed']);
+    expect(response.json).toMatchObject({ index: 1, error: 'WRONGTYPE x' });
   });
 });
 
@@ -233,29 +233,29 @@ describe('the region of a read', () => {
   });
 
   it('can be requested', async () => {
-    const told = await ask(new EdgeUnderTest({}, regions), { region: 'ap-northeast-1' });
-    expect(told.json.region).toBe('ap-northeast-1');
+    const response = await ask(new EdgeUnderTest({}, regions), { region: 'ap-northeast-1' });
+    expect(response.json.region).toBe('ap-northeast-1');
   });
 
   it('is not replaced if it was requested and is silent', async () => {
     const edge = new EdgeUnderTest({}, { ...regions, 'eu-west-1': [silent] });
-    const told = await ask(edge, { region: 'eu-west-1' });
-    expect([told.status, problemOf(told)]).toEqual([503, 'region-unavailable']);
+    const response = await ask(edge, { region: 'eu-west-1' });
+    expect([response.status, problemOf(response)]).toEqual([503, 'region-unavailable']);
     expect(edge.snapshots).toHaveLength(1);
   });
 
   it('is refused with 404 and the known regions if it does not exist', async () => {
-    const told = await ask(new EdgeUnderTest({}, regions), { region: 'mars' });
-    expect(told.status).toBe(404);
-    expect(told.json.regions).toContain('eu-west-1');
+    const response = await ask(new EdgeUnderTest({}, regions), { region: 'mars' });
+    expect(response.status).toBe(404);
+    expect(response.json.regions).toContain('eu-west-1');
   });
 });
 
 describe('a local read', () => {
   it('returns its consistency, and ignores locks', async () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
-    const told = await ask(edge, { consistency: 'local' });
-    expect(told.headers.get('lockstep-consistency')).toBe('local');
+    const response = await ask(edge, { consistency: 'local' });
+    expect(response.headers.get('lockstep-consistency')).toBe('local');
     expect(edge.snapshots[0]?.request.strong).toBe(false);
   });
 });

@@ -68,8 +68,8 @@ describe('a request with an Idempotency-Key', () => {
       [`/v1/webhooks/${endpoint}/test`, body],
     ] as const;
     for (const [path, other] of others) {
-      const told = await edge.ask('POST', path, { ...keyed, body: other });
-      expect([told.status, problemOf(told)]).toEqual([422, 'idempotency-key-reused']);
+      const response = await edge.ask('POST', path, { ...keyed, body: other });
+      expect([response.status, problemOf(response)]).toEqual([422, 'idempotency-key-reused']);
     }
     expect(done(edge)).toHaveLength(calls);
   });
@@ -109,9 +109,9 @@ describe('a request with an Idempotency-Key', () => {
   it('gets 409 while the first one is running', async () => {
     const edge = edgeThatKeeps();
     edge.coordinator.beginRequest = async () => ({ kind: 'underway' });
-    const told = await edge.ask('POST', '/v1/webhooks', { ...keyed, body });
-    expect([told.status, problemOf(told)]).toEqual([409, 'idempotency-key-in-use']);
-    expect(told.headers.get('retry-after')).toBe('1');
+    const response = await edge.ask('POST', '/v1/webhooks', { ...keyed, body });
+    expect([response.status, problemOf(response)]).toEqual([409, 'idempotency-key-in-use']);
+    expect(response.headers.get('retry-after')).toBe('1');
   });
 
   it('gets 429 if its key has no room and 503 if the coordinator does not answer, and does nothing', async () => {

@@ -25,8 +25,8 @@ function resetting(resets: number, failure: object = {}) {
 describe('a write whose coordinator is reset', () => {
   it('is retried under its own id, and returns the real outcome', async () => {
     const edge = resetting(1);
-    const told = await edge.write(body);
-    expect([told.status, told.json.replayed]).toEqual([200, false]);
+    const response = await edge.write(body);
+    expect([response.status, response.json.replayed]).toEqual([200, false]);
     const [first, second] = edge.writes;
     expect(edge.writes).toHaveLength(2);
     expect(second?.id).toBe(first?.id);
@@ -42,8 +42,8 @@ describe('a write whose coordinator is reset', () => {
 
   it('is given up after a bounded number of retries, with longer and longer pauses', async () => {
     const edge = resetting(100);
-    const told = await edge.write(body);
-    expect([told.status, problemOf(told)]).toEqual([503, 'coordinator-unavailable']);
+    const response = await edge.write(body);
+    expect([response.status, problemOf(response)]).toEqual([503, 'coordinator-unavailable']);
     expect(edge.writes).toHaveLength(1 + limits.resendsPerWrite);
     edge.pauses.forEach((pause, resends) => {
       const planned = limits.resendPauseMs * 4 ** resends;
@@ -67,8 +67,8 @@ describe('a write whose coordinator is reset', () => {
   it('keeps its id in a pipeline and in a transaction', async () => {
     for (const path of ['/pipeline', '/multi-exec']) {
       const edge = resetting(1);
-      const told = await edge.ask('POST', path, { body: [['INCR', 'k']] });
-      expect(told.status).toBe(200);
+      const response = await edge.ask('POST', path, { body: [['INCR', 'k']] });
+      expect(response.status).toBe(200);
       const ids = edge.writes.map(({ id }: WriteRequest) => id);
       expect([ids.length, new Set(ids).size]).toEqual([2, 1]);
     }

@@ -14,8 +14,8 @@ import { get, post } from './upstash-requests.ts';
 describe('SCRIPT', () => {
   it('LOAD compiles the text in a region, stores it permanently, and returns its digest', async () => {
     const edge = edgeWith();
-    const told = await post(edge, '/', ['script', 'load', reading]);
-    expect(told.json).toEqual({ result: shaOfReading });
+    const response = await post(edge, '/', ['script', 'load', reading]);
+    expect(response.json).toEqual({ result: shaOfReading });
     expect(edge.snapshots[0]?.request).toMatchObject({
       strong: false,
       commands: [{ args: ['EVAL_RO', shaOfReading, `do return 1 end; ${reading}`, '0'] }],
@@ -26,32 +26,32 @@ describe('SCRIPT', () => {
   it('LOAD returns the error of the region for a text that does not compile', async () => {
     const error = 'ERR Error compiling script (new function): user_script:1: x';
     const edge = edgeWith([], JSON.stringify([{ e: error }]));
-    const told = await post(edge, '/', ['SCRIPT', 'LOAD', 'bad(']);
-    expect([told.status, told.json]).toEqual([400, { error }]);
+    const response = await post(edge, '/', ['SCRIPT', 'LOAD', 'bad(']);
+    expect([response.status, response.json]).toEqual([400, { error }]);
     expect(askedOf(edge)).toEqual([]);
   });
 
   it('LOAD reports that the store is full', async () => {
     const edge = edgeWith();
     edge.coordinator.keepScripts = async () => ['full'];
-    const told = await post(edge, '/', ['SCRIPT', 'LOAD', reading]);
-    expect(told.json.error).toContain(`keeps ${limits.scriptsKept} scripts`);
+    const response = await post(edge, '/', ['SCRIPT', 'LOAD', reading]);
+    expect(response.json.error).toContain(`keeps ${limits.scriptsKept} scripts`);
   });
 
   it('EXISTS reads from the coordinator, after it has stored the texts that ran here', async () => {
     const edge = edgeWith();
     await post(edge, '/', ['EVAL', reading, 1, 'k']);
     const shas = [shaOfReading.toUpperCase(), 'x', shaOfWriting, shaOfReading];
-    const told = await post(edge, '/', ['SCRIPT', 'EXISTS', ...shas], reader);
-    expect(told.json).toEqual({ result: [1, 0, 0, 1] });
+    const response = await post(edge, '/', ['SCRIPT', 'EXISTS', ...shas], reader);
+    expect(response.json).toEqual({ result: [1, 0, 0, 1] });
   });
 
   it('FLUSH forgets the texts in the isolate as well', async () => {
     const edge = edgeWith([reading]);
     await get(edge, `/evalsha_ro/${shaOfReading}/0`);
     expect((await get(edge, '/script/flush/async')).json).toEqual({ result: 'OK' });
-    const told = await get(edge, `/evalsha_ro/${shaOfReading}/0`);
-    expect(told.json).toEqual({ error: unknownScriptError });
+    const response = await get(edge, `/evalsha_ro/${shaOfReading}/0`);
+    expect(response.json).toEqual({ error: unknownScriptError });
   });
 
   it.each([
@@ -63,18 +63,18 @@ describe('SCRIPT', () => {
     [['SCRIPT', 'FLUSH', 'SYNC', 'ASYNC'], 'ERR SCRIPT FLUSH only support SYNC|ASYNC option'],
     [['SCRIPT', 'NOPE'], "ERR unknown subcommand 'NOPE'. Try SCRIPT HELP."],
   ])('%j is refused with the error of Redis', async (command, error) => {
-    const told = await post(edgeWith(), '/', command);
-    expect([told.status, told.json]).toEqual([400, { error }]);
+    const response = await post(edgeWith(), '/', command);
+    expect([response.status, response.json]).toEqual([400, { error }]);
   });
 
   it.each(['KILL', 'DEBUG', 'SHOW', 'HELP'])('%s is refused by name', async (name) => {
-    const told = await post(edgeWith(), '/', ['SCRIPT', name, 'x']);
-    expect(told.json.error).toContain(`ERR SCRIPT ${name} is not supported: `);
+    const response = await post(edgeWith(), '/', ['SCRIPT', name, 'x']);
+    expect(response.json.error).toContain(`ERR SCRIPT ${name} is not supported: `);
   });
 
   it.each(['LOAD', 'FLUSH'])('%s needs a token that writes', async (name) => {
     const command = name === 'LOAD' ? ['SCRIPT', 'LOAD', reading] : ['SCRIPT', 'FLUSH'];
-    const told = await post(edgeWith(), '/', command, reader);
-    expect(told.json.error).toMatch(/^NOPERM .*'script\|/);
+    const response = await post(edgeWith(), '/', command, reader);
+    expect(response.json.error).toMatch(/^NOPERM .*'script\|/);
   });
 });

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { sha1Of } from '../../functions/platform/sha1.ts';
 import { unknownScriptError } from '../../shared/commands/user-scripts.ts';
 import { limits } from '../../shared/limits.ts';
+import { decided, read, tokens } from './fakes.ts';
 import {
   askedOf,
   counted,
@@ -13,16 +14,15 @@ import {
   shaOfWriting,
   writing,
 } from './script-requests.ts';
-import { decided, read, tokens } from './fakes.ts';
 import { get, post } from './upstash-requests.ts';
 
 describe('a script that is recognized as read-only', () => {
   it('runs as a strong snapshot, and its text goes to the coordinator once, in the background', async () => {
     const edge = edgeWith();
     for (const _ of [1, 2]) {
-      const told = await post(edge, '/', ['EVAL', reading, 1, 'k', 'a']);
-      expect([told.status, told.json]).toEqual([200, { result: 'v' }]);
-      expect(told.headers.get('lockstep-via')).toBe('lease');
+      const response = await post(edge, '/', ['EVAL', reading, 1, 'k', 'a']);
+      expect([response.status, response.json]).toEqual([200, { result: 'v' }]);
+      expect(response.headers.get('lockstep-via')).toBe('lease');
       await edge.settled();
     }
     expect(edge.snapshots.map(({ request }) => request)).toMatchObject([
@@ -37,8 +37,8 @@ describe('a script that is recognized as read-only', () => {
     const edge = edgeWith();
     await post(edge, '/', ['EVAL', reading, 1, 'k']);
     await edge.settled();
-    const told = await get(edge, `/evalsha/${shaOfReading.toUpperCase()}/1/k`);
-    expect(told.json).toEqual({ result: 'v' });
+    const response = await get(edge, `/evalsha/${shaOfReading.toUpperCase()}/1/k`);
+    expect(response.json).toEqual({ result: 'v' });
     expect(edge.snapshots[1]?.request.commands).toEqual([ro(reading, '1', 'k')]);
     expect(askedOf(edge)).toEqual(['keepScripts']);
   });
@@ -104,8 +104,8 @@ describe('a script that is recognized as read-only', () => {
   it('runs as a write if a region finds that it writes', async () => {
     const refused = [{ e: 'ERR Write commands are not allowed from read-only scripts. script: x' }];
     const edge = edgeWith([], JSON.stringify(refused));
-    const told = await post(edge, '/', ['EVAL', reading, 1, 'k']);
-    expect(told.json).toEqual({ result: 'w' });
+    const response = await post(edge, '/', ['EVAL', reading, 1, 'k']);
+    expect(response.json).toEqual({ result: 'w' });
     expect(edge.writes).toHaveLength(1);
     const only = await post(edge, '/', ['EVAL_RO', reading, 1, 'k']);
     expect(only.json.error).toContain('Write commands are not allowed');
@@ -128,9 +128,9 @@ describe('a script that is recognized as read-only', () => {
   it('is not stored if a region finds that it does not compile', async () => {
     const error = 'ERR Error compiling script (new function): user_script:1: x';
     const edge = edgeWith([], JSON.stringify([{ e: error }]));
-    const told = await post(edge, '/', ['EVAL', 'return (', 0]);
+    const response = await post(edge, '/', ['EVAL', 'return (', 0]);
     await edge.settled();
-    expect([told.json, askedOf(edge)]).toEqual([{ error }, []]);
+    expect([response.json, askedOf(edge)]).toEqual([{ error }, []]);
   });
 
   it('is sent to the coordinator again if that failed', async () => {
@@ -151,8 +151,8 @@ describe('a script that is recognized as read-only', () => {
 describe('a script that writes', () => {
   it('is a write of its own, and goes to the coordinator unchanged', async () => {
     const edge = edgeWith();
-    const told = await post(edge, '/', ['EVAL', writing, 1, 'k', 'v']);
-    expect(told.json).toEqual({ result: 'w' });
+    const response = await post(edge, '/', ['EVAL', writing, 1, 'k', 'v']);
+    expect(response.json).toEqual({ result: 'w' });
     expect(edge.writes).toMatchObject([{ ops: [['EVAL', writing, '1', 'k', 'v']] }]);
     expect([edge.snapshots, askedOf(edge)]).toEqual([[], []]);
   });
@@ -165,8 +165,8 @@ describe('a script that writes', () => {
       detail: 'ops[0]: x',
       error: unknownScriptError,
     });
-    const told = await get(edge, `/evalsha/${shaOfWriting}/0`);
-    expect([told.status, told.json]).toEqual([400, { error: unknownScriptError }]);
+    const response = await get(edge, `/evalsha/${shaOfWriting}/0`);
+    expect([response.status, response.json]).toEqual([400, { error: unknownScriptError }]);
   });
 
   it('is refused by a region if its token only reads', async () => {
@@ -190,9 +190,9 @@ describe('a token without permission for scripts', () => {
     ['SCRIPT', 'FLUSH'],
   ])('is refused with the error of Redis: %s', async (...command) => {
     const edge = edgeWith([reading]);
-    const told = await post(edge, '/', command, { token: tokens.read });
+    const response = await post(edge, '/', command, { token: tokens.read });
     const error = `NOPERM this user has no permissions to run the '${command[0].toLowerCase()}' command`;
-    expect([told.status, told.json]).toEqual([400, { error }]);
+    expect([response.status, response.json]).toEqual([400, { error }]);
     const whole = await post(edge, '/multi-exec', [command], { token: tokens.read });
     expect(whole.json.error).toContain('NOPERM');
     expect([edge.snapshots, edge.writes, edge.calls]).toEqual([[], [], []]);
@@ -206,8 +206,8 @@ describe('a token without permission for scripts', () => {
         ['EVAL_RO', reading, '1', 'k'],
       ],
     });
-    const told = await edge.ask('POST', '/v1/reads', { body, token: tokens.read });
-    expect([told.status, told.json]).toEqual([
+    const response = await edge.ask('POST', '/v1/reads', { body, token: tokens.read });
+    expect([response.status, response.json]).toEqual([
       403,
       expect.objectContaining({ type: '/problems/forbidden', needs: 'scripts' }),
     ]);
@@ -218,17 +218,17 @@ describe('a token without permission for scripts', () => {
 describe('a read-only script by its digest', () => {
   it('is refused with the error of Redis if it is unknown', async () => {
     const edge = edgeWith();
-    const told = await get(edge, `/evalsha_ro/${shaOfReading}/0`);
-    expect([told.status, told.json]).toEqual([400, { error: unknownScriptError }]);
-    expect((await get(edge, `/evalsha/${shaOfReading}/0`, reader)).json).toEqual(told.json);
+    const response = await get(edge, `/evalsha_ro/${shaOfReading}/0`);
+    expect([response.status, response.json]).toEqual([400, { error: unknownScriptError }]);
+    expect((await get(edge, `/evalsha/${shaOfReading}/0`, reader)).json).toEqual(response.json);
     expect(edge.writes).toEqual([]);
   });
 
   it('returns status 503 if the coordinator does not return its text', async () => {
     const edge = edgeWith();
     edge.coordinator = {};
-    const told = await get(edge, `/evalsha_ro/${shaOfReading}/0`);
-    expect(told.status).toBe(503);
+    const response = await get(edge, `/evalsha_ro/${shaOfReading}/0`);
+    expect(response.status).toBe(503);
     expect((await post(edge, '/', ['EVAL_RO', reading, 0])).status).toBe(200);
   });
 });
@@ -236,7 +236,7 @@ describe('a read-only script by its digest', () => {
 describe('a pipeline with scripts', () => {
   it('finds texts by digest after LOAD in it, and not after FLUSH in it', async () => {
     const edge = edgeWith([], '["v"]');
-    const told = await post(edge, '/pipeline', [
+    const response = await post(edge, '/pipeline', [
       ['EVALSHA_RO', shaOfReading, 0],
       ['SCRIPT', 'LOAD', reading],
       ['SCRIPT', 'EXISTS', shaOfReading],
@@ -244,7 +244,7 @@ describe('a pipeline with scripts', () => {
       ['SCRIPT', 'FLUSH'],
       ['EVALSHA_RO', shaOfReading, 0],
     ]);
-    expect(JSON.parse(told.text)).toEqual([
+    expect(JSON.parse(response.text)).toEqual([
       { error: unknownScriptError },
       { result: shaOfReading },
       { result: [1] },
@@ -256,11 +256,11 @@ describe('a pipeline with scripts', () => {
 
   it('finds the text of an earlier EVAL by its digest', async () => {
     const edge = edgeWith([], '["v","w"]');
-    const told = await post(edge, '/pipeline', [
+    const response = await post(edge, '/pipeline', [
       ['EVAL', reading, 1, 'k'],
       ['EVALSHA_RO', shaOfReading, 1, 'k'],
     ]);
-    expect(JSON.parse(told.text)).toEqual([{ result: 'v' }, { result: 'w' }]);
+    expect(JSON.parse(response.text)).toEqual([{ result: 'v' }, { result: 'w' }]);
     expect(edge.snapshots).toHaveLength(1);
   });
 
@@ -281,8 +281,8 @@ describe('a pipeline with scripts', () => {
     const edge = edgeWith([long]);
     edge.regions['us-east-1'] = ['["v","v"]', '["v","v"]', '["v"]'].map((replies) => read(replies));
     const commands = Array.from({ length: 5 }, () => ['EVALSHA_RO', sha1Of(long), 1, 'k']);
-    const told = await post(edge, '/pipeline', commands);
-    expect(JSON.parse(told.text)).toEqual(commands.map(() => ({ result: 'v' })));
+    const response = await post(edge, '/pipeline', commands);
+    expect(JSON.parse(response.text)).toEqual(commands.map(() => ({ result: 'v' })));
     expect(edge.snapshots.map(({ request }) => request.commands.length)).toEqual([2, 2, 1]);
     const whole = await post(edge, '/multi-exec', commands);
     expect(whole.json.error).toContain('at most 256000 bytes');
@@ -291,12 +291,12 @@ describe('a pipeline with scripts', () => {
   it('loads many texts with one snapshot and one call', async () => {
     const edge = edgeWith([], JSON.stringify(Array(50).fill(1)));
     const texts = Array.from({ length: 50 }, (_, index) => `return ${index}`);
-    const told = await post(
+    const response = await post(
       edge,
       '/pipeline',
       texts.map((text) => ['SCRIPT', 'LOAD', text]),
     );
-    expect(JSON.parse(told.text)).toEqual(texts.map((text) => ({ result: sha1Of(text) })));
+    expect(JSON.parse(response.text)).toEqual(texts.map((text) => ({ result: sha1Of(text) })));
     expect([edge.snapshots.length, askedOf(edge)]).toEqual([1, ['keepScripts']]);
   });
 });
@@ -322,12 +322,12 @@ describe('a transaction with scripts', () => {
 
   it('returns the error of an invalid script in its place', async () => {
     const edge = edgeWith([], '["v"]');
-    const told = await post(edge, '/multi-exec', [
+    const response = await post(edge, '/multi-exec', [
       ['GET', 'k'],
       ['EVAL', reading, 5],
       ['EVALSHA_RO', shaOfReading, 0],
     ]);
-    expect(JSON.parse(told.text)).toEqual([
+    expect(JSON.parse(response.text)).toEqual([
       { result: 'v' },
       { error: "ERR Number of keys can't be greater than number of args" },
       { error: unknownScriptError },
@@ -340,8 +340,8 @@ describe('a transaction with scripts', () => {
       ['SCRIPT', 'EXISTS', 'x'],
       ['EVAL_RO', 'return f(redis)', 0],
     ]) {
-      const told = await post(edge, '/multi-exec', [['SET', 'k', 'v'], command]);
-      expect(told.json.error).toMatch(/^EXECABORT .*is not allowed in a transaction/);
+      const response = await post(edge, '/multi-exec', [['SET', 'k', 'v'], command]);
+      expect(response.json.error).toMatch(/^EXECABORT .*is not allowed in a transaction/);
     }
     expect(edge.writes).toEqual([]);
   });
@@ -350,8 +350,8 @@ describe('a transaction with scripts', () => {
 describe('a script in Lockstep’s own dialect', () => {
   it('is a command of a write', async () => {
     const edge = edgeWith();
-    const told = await edge.write({ ops: [['EVALSHA', shaOfWriting, 1, 'k', 'v']] });
-    expect([told.status, told.json.results]).toEqual([200, ['w']]);
+    const response = await edge.write({ ops: [['EVALSHA', shaOfWriting, 1, 'k', 'v']] });
+    expect([response.status, response.json.results]).toEqual([200, ['w']]);
     const refused = await edge.write({ ops: [['EVAL', writing, 2, 'k']] });
     expect([refused.status, refused.json.detail]).toEqual([
       400,
@@ -362,8 +362,8 @@ describe('a script in Lockstep’s own dialect', () => {
   it('is a command of a snapshot', async () => {
     const edge = edgeWith([reading]);
     const body = { reads: [['EVALSHA_RO', shaOfReading, 1, 'k']] };
-    const told = await edge.ask('POST', '/v1/reads', { body, ...reader });
-    expect([told.status, told.json.results]).toEqual([200, ['v']]);
+    const response = await edge.ask('POST', '/v1/reads', { body, ...reader });
+    expect([response.status, response.json.results]).toEqual([200, ['v']]);
     const unknown = { reads: [['EVALSHA_RO', shaOfWriting, 0]] };
     const refused = await edge.ask('POST', '/v1/reads', { body: unknown });
     expect([refused.status, refused.json.detail]).toEqual([

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import type { RegionStreamResult } from '../../functions/region/subscribe.ts';
 import { limits } from '../../shared/limits.ts';
-import { EdgeUnderTest, FeedStandIn, regionIds, statusWith, tokens } from './fakes.ts';
+import { EdgeUnderTest, FakeFeed, regionIds, statusWith, tokens } from './fakes.ts';
 import { post } from './upstash-requests.ts';
 
 /** A region's stream, controlled by the test. */
-class RegionStream {
+class FakeRegionStream {
   readonly #controller: ReadableStreamDefaultController<Uint8Array>;
   readonly #body: ReadableStream<Uint8Array>;
   isLeft = false;
@@ -64,7 +64,7 @@ async function open(edge: EdgeUnderTest, path: string, token: string = tokens.re
 /** An edge with one stream in its nearest region. */
 function edgeWithStream(first = 'data: subscribe,a,1\n\n') {
   const edge = new EdgeUnderTest();
-  const stream = new RegionStream();
+  const stream = new FakeRegionStream();
   const asked: unknown[] = [];
   edge.subscribe = async ({ id }, subscription) => {
     asked.push([id, subscription]);
@@ -108,10 +108,10 @@ describe('a subscription', () => {
   it('gets 503 with each region’s reason if none streams', async () => {
     const edge = new EdgeUnderTest();
     edge.subscribe = async () => ({ kind: 'silent', reason: 'it answered 400: no' });
-    const told = await post(edge, '/subscribe/a', '[]');
-    expect(told.status).toBe(503);
+    const response = await post(edge, '/subscribe/a', '[]');
+    expect(response.status).toBe(503);
     for (const region of regionIds) {
-      expect(told.json.error).toContain(`${region}: it answered 400: no`);
+      expect(response.json.error).toContain(`${region}: it answered 400: no`);
     }
   });
 
@@ -158,10 +158,10 @@ describe('a subscription', () => {
   });
 
   it.each([
-    ['breaks', (stream: RegionStream) => stream.break()],
+    ['breaks', (stream: FakeRegionStream) => stream.break()],
     [
       'has a line without an end',
-      (stream: RegionStream) => stream.say('x'.repeat(limits.streamLineCharacters + 1)),
+      (stream: FakeRegionStream) => stream.say('x'.repeat(limits.streamLineCharacters + 1)),
     ],
   ])('ends cleanly if the region’s stream %s', async (_name, fail) => {
     const { edge, stream } = edgeWithStream();
@@ -176,8 +176,11 @@ describe('a subscription', () => {
     ['/subscribe/lockstep:x', 400],
     [`/subscribe${'/a'.repeat(limits.channelsPerStream + 1)}`, 400],
   ])('%.40s is refused with %i, and no region is called', async (path, status) => {
-    const told = await post(new EdgeUnderTest(), path, '[]');
-    expect([told.status, told.json]).toEqual([status, { error: expect.stringMatching(/^ERR /) }]);
+    const response = await post(new EdgeUnderTest(), path, '[]');
+    expect([response.status, response.json]).toEqual([
+      status,
+      { error: expect.stringMatching(/^ERR /) },
+    ]);
   });
 
   it('needs a token, and refuses HEAD', async () => {
@@ -188,9 +191,9 @@ describe('a subscription', () => {
 
   it('is refused beyond the streams of an isolate, until one ends', async () => {
     const { edge } = edgeWithStream();
-    const streams: RegionStream[] = [];
+    const streams: FakeRegionStream[] = [];
     edge.subscribe = async () => {
-      const stream = new RegionStream();
+      const stream = new FakeRegionStream();
       streams.push(stream);
       return stream.open('data: subscribe,a,1\n\n');
     };
@@ -221,7 +224,7 @@ describe('a monitor', () => {
 
   it('begins with OK, and sends each command of each write', async () => {
     const edge = new EdgeUnderTest();
-    const feed = new FeedStandIn([
+    const feed = new FakeFeed([
       { heartbeat: true, next: 6 },
       {
         changes: [
@@ -251,7 +254,7 @@ describe('a monitor', () => {
 
   it('leaves the feed when its client leaves', async () => {
     const edge = new EdgeUnderTest();
-    const feed = new FeedStandIn([], null);
+    const feed = new FakeFeed([], null);
     edge.feed = feed;
     const { next, leave } = await open(edge, '/monitor', tokens.admin);
     await next();

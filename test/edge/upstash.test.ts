@@ -6,26 +6,26 @@ import { edgeOf, get, post } from './upstash-requests.ts';
 describe('a read of the Upstash dialect', () => {
   it('is a strong snapshot in the nearest region, and returns its path', async () => {
     const edge = edgeOf('["v"]');
-    const told = await get(edge, '/get/k');
-    expect([told.status, told.json]).toEqual([200, { result: 'v' }]);
+    const response = await get(edge, '/get/k');
+    expect([response.status, response.json]).toEqual([200, { result: 'v' }]);
     expect(edge.snapshots).toMatchObject([
       { region: 'us-east-1', request: { strong: true, keys: ['k'] } },
     ]);
-    expect(told.headers.get('lockstep-region')).toBe('us-east-1');
-    expect(told.headers.get('lockstep-consistency')).toBe('strong');
+    expect(response.headers.get('lockstep-region')).toBe('us-east-1');
+    expect(response.headers.get('lockstep-consistency')).toBe('strong');
     expect(edge.writes).toEqual([]);
   });
 
   it('is local if its header requests that', async () => {
     const edge = edgeOf('["v"]');
-    const told = await get(edge, '/get/k', { headers: { 'Lockstep-Consistency': 'local' } });
-    expect(told.headers.get('lockstep-consistency')).toBe('local');
+    const response = await get(edge, '/get/k', { headers: { 'Lockstep-Consistency': 'local' } });
+    expect(response.headers.get('lockstep-consistency')).toBe('local');
     expect(edge.snapshots[0]?.request.strong).toBe(false);
   });
 
   it('is refused if its header requests anything else', async () => {
-    const told = await get(edgeOf(), '/get/k', { headers: { 'Lockstep-Consistency': 'most' } });
-    expect([told.status, told.json]).toEqual([
+    const response = await get(edgeOf(), '/get/k', { headers: { 'Lockstep-Consistency': 'most' } });
+    expect([response.status, response.json]).toEqual([
       400,
       { error: 'ERR the header Lockstep-Consistency is strong or local' },
     ]);
@@ -34,8 +34,8 @@ describe('a read of the Upstash dialect', () => {
   it('in a pipeline with other reads is one snapshot', async () => {
     const count = limits.readsPerSnapshot * 3;
     const edge = edgeOf(JSON.stringify(Array(count).fill('v')));
-    const told = await post(edge, '/pipeline', Array(count).fill(['GET', 'k']));
-    expect(told.text).toBe(JSON.stringify(Array(count).fill({ result: 'v' })));
+    const response = await post(edge, '/pipeline', Array(count).fill(['GET', 'k']));
+    expect(response.text).toBe(JSON.stringify(Array(count).fill({ result: 'v' })));
     expect(edge.snapshots).toHaveLength(1);
   });
 
@@ -44,9 +44,9 @@ describe('a read of the Upstash dialect', () => {
     for (const region of ['us-east-1', 'eu-west-1', 'ap-northeast-1']) {
       edge.regions[region] = [{ kind: 'silent', reason: 'connection refused' }];
     }
-    const told = await get(edge, '/get/k');
-    expect(told.status).toBe(503);
-    expect(told.json.error).toMatch(/^ERR .*connection refused/);
+    const response = await get(edge, '/get/k');
+    expect(response.status).toBe(503);
+    expect(response.json.error).toMatch(/^ERR .*connection refused/);
   });
 
   it('keeps the client’s sync token, and creates one if there is none', async () => {
@@ -62,8 +62,8 @@ describe('a write of the Upstash dialect', () => {
   it('is a frame of its own, without an idempotency key, and changes the sync token', async () => {
     const edge = edgeOf();
     const headers = { 'Upstash-Sync-Token': 'given' };
-    const told = await get(edge, '/set/k/v?EX=100', { headers });
-    expect([told.status, told.json]).toEqual([200, { result: 'OK' }]);
+    const response = await get(edge, '/set/k/v?EX=100', { headers });
+    expect([response.status, response.json]).toEqual([200, { result: 'OK' }]);
     expect(edge.writes).toMatchObject([
       {
         ops: [['set', 'k', 'v', 'EX', '100']],
@@ -72,13 +72,16 @@ describe('a write of the Upstash dialect', () => {
         idempotency: null,
       },
     ]);
-    expect(told.headers.get('upstash-sync-token')).not.toBe('given');
+    expect(response.headers.get('upstash-sync-token')).not.toBe('given');
   });
 
   it('returns the error of Redis if it fails', async () => {
     const edge = edgeOf('[]', '[2,0,"WRONGTYPE Operation against a key"]');
-    const told = await get(edge, '/lpush/k/v');
-    expect([told.status, told.json]).toEqual([400, { error: 'WRONGTYPE Operation against a key' }]);
+    const response = await get(edge, '/lpush/k/v');
+    expect([response.status, response.json]).toEqual([
+      400,
+      { error: 'WRONGTYPE Operation against a key' },
+    ]);
   });
 
   it.each([
@@ -90,9 +93,9 @@ describe('a write of the Upstash dialect', () => {
     ],
   ])('reports that nothing was written if it is %s', async (_name, answer, status) => {
     const edge = new EdgeUnderTest({ write: async () => answer });
-    const told = await get(edge, '/incr/k');
-    expect(told.status).toBe(status);
-    expect(told.json.error).toMatch(/^ERR Nothing was written/);
+    const response = await get(edge, '/incr/k');
+    expect(response.status).toBe(status);
+    expect(response.json.error).toMatch(/^ERR Nothing was written/);
   });
 
   it('reports an unknown outcome after its retries if the coordinator does not answer', async () => {
@@ -101,9 +104,9 @@ describe('a write of the Upstash dialect', () => {
       calls += 1;
       throw new Error('reset');
     };
-    const told = await get(new EdgeUnderTest({ write }), '/incr/k');
-    expect([told.status, calls]).toEqual([503, 1 + limits.resendsPerWrite]);
-    expect(told.json.error).toContain('is unknown');
+    const response = await get(new EdgeUnderTest({ write }), '/incr/k');
+    expect([response.status, calls]).toEqual([503, 1 + limits.resendsPerWrite]);
+    expect(response.json.error).toContain('is unknown');
   });
 
   it('has the idempotency key of its header, made distinct per command of a pipeline', async () => {
@@ -139,13 +142,15 @@ describe('a write of the Upstash dialect', () => {
 describe('a pipeline with writes', () => {
   it('is one call of the coordinator, its reads among the frames', async () => {
     const edge = edgeOf();
-    const told = await post(edge, '/pipeline', [
+    const response = await post(edge, '/pipeline', [
       ['SET', 'a', 1],
       ['GET', 'a'],
       ['PING'],
       ['INCR', 'b'],
     ]);
-    expect(told.text).toBe('[{"result":"OK"},{"result":"OK"},{"result":"PONG"},{"result":"OK"}]');
+    expect(response.text).toBe(
+      '[{"result":"OK"},{"result":"OK"},{"result":"PONG"},{"result":"OK"}]',
+    );
     expect(edge.batches).toEqual([3]);
     expect(edge.snapshots).toEqual([]);
     expect(edge.writes.map(({ ops }) => ops)).toEqual([
@@ -159,13 +164,13 @@ describe('a pipeline with writes', () => {
     const write: (typeof EdgeUnderTest.prototype.coordinator)['write'] = async ({ ops }) =>
       decided(ops[0]?.[0] === 'INCR' ? { part: '[2,0,"ERR no"]', outcome: 'rejected' } : {});
     const edge = new EdgeUnderTest({ write });
-    const told = await post(edge, '/pipeline', [
+    const response = await post(edge, '/pipeline', [
       ['SET', 'a', 1],
       ['NOPE'],
       ['INCR', 'a'],
       ['SET', 'b', 1],
     ]);
-    expect([told.status, told.json]).toMatchObject([
+    expect([response.status, response.json]).toMatchObject([
       200,
       [
         { result: 'OK' },
@@ -178,12 +183,12 @@ describe('a pipeline with writes', () => {
 
   it('runs a read that is not allowed in writes by itself, in its place', async () => {
     const edge = edgeOf('["m"]');
-    const told = await post(edge, '/pipeline', [
+    const response = await post(edge, '/pipeline', [
       ['SADD', 's', 'm'],
       ['SRANDMEMBER', 's'],
       ['SREM', 's', 'm'],
     ]);
-    expect(told.text).toBe('[{"result":"OK"},{"result":"m"},{"result":"OK"}]');
+    expect(response.text).toBe('[{"result":"OK"},{"result":"m"},{"result":"OK"}]');
     expect(edge.batches).toEqual([1, 1]);
     expect(edge.snapshots).toHaveLength(1);
   });
@@ -199,8 +204,8 @@ describe('a transaction of the Upstash dialect', () => {
       ['INCR', 'b'],
       ['SET', 'a', 1, 'EX', 0],
     ];
-    const told = await post(edge, '/multi-exec', commands);
-    expect(told.text).toBe(
+    const response = await post(edge, '/multi-exec', commands);
+    expect(response.text).toBe(
       '[{"result":"OK"},{"error":"ERR no"},{"result":"PONG"},{"result":9007199254740993},' +
         '{"error":"ERR invalid expire time in \'set\' command"}]',
     );
@@ -218,11 +223,11 @@ describe('a transaction of the Upstash dialect', () => {
 
   it('of reads is one snapshot', async () => {
     const edge = edgeOf('["v",2]');
-    const told = await post(edge, '/multi-exec', [
+    const response = await post(edge, '/multi-exec', [
       ['GET', 'a'],
       ['LLEN', 'l'],
     ]);
-    expect(told.text).toBe('[{"result":"v"},{"result":2}]');
+    expect(response.text).toBe('[{"result":"v"},{"result":2}]');
     expect(edge.snapshots).toHaveLength(1);
   });
 
@@ -234,12 +239,12 @@ describe('a transaction of the Upstash dialect', () => {
     ['a random choice beside a write', ['SRANDMEMBER', 's'], 'is not allowed in a transaction'],
   ])('with %s is discarded as a whole, with the reason', async (_name, command, reason) => {
     const edge = edgeOf();
-    const told = await post(edge, '/multi-exec', [['SET', 'a', 1], command]);
-    expect(told.status).toBe(400);
-    expect(told.json.error).toMatch(
+    const response = await post(edge, '/multi-exec', [['SET', 'a', 1], command]);
+    expect(response.status).toBe(400);
+    expect(response.json.error).toMatch(
       /^EXECABORT Transaction discarded because of previous errors\./,
     );
-    expect(told.json.error).toContain(reason);
+    expect(response.json.error).toContain(reason);
     expect(edge.writes).toEqual([]);
   });
 });
@@ -262,9 +267,9 @@ describe('a command of the Upstash dialect', () => {
       ['GET', 'k'],
       ['SET', 'k', 'v'],
     ];
-    const told = await post(edge, '/pipeline', commands, { token: tokens.read });
+    const response = await post(edge, '/pipeline', commands, { token: tokens.read });
     const error = "NOPERM this user has no permissions to run the 'set' command";
-    expect(told.json).toEqual([{ result: 'v' }, { error }]);
+    expect(response.json).toEqual([{ result: 'v' }, { error }]);
     const multi = await post(edge, '/multi-exec', commands, { token: tokens.read });
     expect(multi.json.error).toContain(error);
     expect(edge.writes).toEqual([]);
@@ -279,14 +284,14 @@ describe('an address of Lockstep', () => {
     ['POST', '/healthz', 405],
     ['GET', '/9lives/x', 404],
   ])('is not a command: %s %s is a problem of status %i', async (method, path, status) => {
-    const told = await edgeOf().ask(method, path);
-    expect(told.status).toBe(status);
-    expect(told.headers.get('content-type')).toContain('application/problem+json');
+    const response = await edgeOf().ask(method, path);
+    expect(response.status).toBe(status);
+    expect(response.headers.get('content-type')).toContain('application/problem+json');
   });
 
   it('is not a command at the root: GET / redirects to the documentation', async () => {
-    const told = await get(edgeOf(), '/');
-    expect([told.status, told.headers.get('location')]).toEqual([302, '/docs']);
+    const response = await get(edgeOf(), '/');
+    expect([response.status, response.headers.get('location')]).toEqual([302, '/docs']);
   });
 });
 
@@ -297,17 +302,17 @@ describe('an unsupported command', () => {
     ['a message to a shard', '/spublish/channel/x', 'ERR SPUBLISH is not supported: '],
     ['a wait', '/blpop/l/0', 'ERR BLPOP is not supported: '],
   ])('returns the reason: %s', async (_name, path, beginning) => {
-    const told = await post(edgeOf(), path, '');
-    expect(told.status).toBe(400);
-    expect(String(told.json.error).startsWith(beginning)).toBe(true);
+    const response = await post(edgeOf(), path, '');
+    expect(response.status).toBe(400);
+    expect(String(response.json.error).startsWith(beginning)).toBe(true);
   });
 
   it.each(['SUBSCRIBE', 'PSUBSCRIBE', 'MONITOR'])(
     'returns the address of the stream for %s',
     async (name) => {
-      const told = await post(edgeOf(), '/', [name, 'a']);
-      expect(told.status).toBe(400);
-      expect(told.json.error).toMatch(
+      const response = await post(edgeOf(), '/', [name, 'a']);
+      expect(response.status).toBe(400);
+      expect(response.json.error).toMatch(
         new RegExp(`^ERR ${name} is not supported: .* /${name.toLowerCase()}`),
       );
     },
@@ -338,9 +343,9 @@ describe('a malformed record', () => {
     const edge = new EdgeUnderTest({
       write: async () => ({ kind: 'decided', record: recordOf({ part: '{}' }), replayed: false }),
     });
-    const told = await get(edge, '/incr/k');
-    expect(told.status).toBe(500);
-    expect(told.json.error).toMatch(/^ERR internal error in Lockstep\./);
+    const response = await get(edge, '/incr/k');
+    expect(response.status).toBe(500);
+    expect(response.json.error).toMatch(/^ERR internal error in Lockstep\./);
     expect(edge.logged).toEqual(['request failed']);
   });
 });

@@ -39,8 +39,8 @@ function repair(edge: EdgeUnderTest, body: unknown) {
 
 describe('a call of verify', () => {
   it('compares all voters, and returns its progress', async () => {
-    const told = await verify(edgeOver(equal).edge);
-    expect(told.json).toEqual({
+    const response = await verify(edgeOver(equal).edge);
+    expect(response.json).toEqual({
       checked: 1,
       differing: [],
       undecided: [],
@@ -65,8 +65,8 @@ describe('a call of verify', () => {
       'ap-northeast-1': { differs: '1', around: '1', '\u00ff': '1' },
     };
     const { edge } = edgeOver(contents, { differs: 7, partly: 9 });
-    const told = await verify(edge);
-    expect(told.json.differing).toMatchObject([
+    const response = await verify(edge);
+    expect(response.json.differing).toMatchObject([
       { key: 'differs', kind: 'differs', lastWrite: 7, regions: { 'eu-west-1': '2' } },
       { key: 'partly', kind: 'only-in', lastWrite: 9, regions: { 'ap-northeast-1': null } },
       { key: 'around', kind: 'around', lastWrite: null },
@@ -88,9 +88,9 @@ describe('a call of verify', () => {
     const first = await verify(edgeOver(equal).edge, { limit: 1 });
     const { edge } = edgeOver(equal);
     edge.coordinator.describe = async () => statusWith({ 'eu-west-1': { state: 'out' } });
-    const told = await verify(edge, { cursor: first.json.next });
-    expect([told.status, problemOf(told)]).toEqual([409, 'order-refused']);
-    expect(told.json.detail).toMatch(/eu-west-1.*Start again/);
+    const response = await verify(edge, { cursor: first.json.next });
+    expect([response.status, problemOf(response)]).toEqual([409, 'order-refused']);
+    expect(response.json.detail).toMatch(/eu-west-1.*Start again/);
   });
 
   it('is refused with 409 if there is only one voter', async () => {
@@ -104,9 +104,9 @@ describe('a call of verify', () => {
   it('returns 503 naming a region that does not answer', async () => {
     const { edge } = edgeOver(equal);
     edge.inspect = () => ({ kind: 'silent', reason: 'no answer in time' });
-    const told = await verify(edge);
-    expect([told.status, problemOf(told)]).toEqual([503, 'region-unavailable']);
-    expect(told.json.detail).toMatch(/us-east-1.*no answer in time/);
+    const response = await verify(edge);
+    expect([response.status, problemOf(response)]).toEqual([503, 'region-unavailable']);
+    expect(response.json.detail).toMatch(/us-east-1.*no answer in time/);
   });
 
   it.each([
@@ -120,13 +120,13 @@ describe('a call of verify', () => {
     [{ prefix: 'x'.repeat(501) }],
     [{ everything: true }],
   ])('with the body %j gets 400', async (body) => {
-    const told = await verify(edgeOver(equal).edge, body);
-    expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+    const response = await verify(edgeOver(equal).edge, body);
+    expect([response.status, problemOf(response)]).toEqual([400, 'invalid-request']);
   });
 
   it('of a region that does not exist gets 404', async () => {
-    const told = await verify(edgeOver(equal).edge, { regions: ['us-east-1', 'mars'] });
-    expect([told.status, problemOf(told)]).toEqual([404, 'region-unknown']);
+    const response = await verify(edgeOver(equal).edge, { regions: ['us-east-1', 'mars'] });
+    expect([response.status, problemOf(response)]).toEqual([404, 'region-unknown']);
   });
 });
 
@@ -135,23 +135,23 @@ describe('a call of repair', () => {
 
   it('orders the necessary copies', async () => {
     const { edge, orders } = edgeOver(differing);
-    const told = await repair(edge, { keys: ['k'] });
-    expect([told.status, told.json]).toEqual([202, { detail: 'k is copied.' }]);
+    const response = await repair(edge, { keys: ['k'] });
+    expect([response.status, response.json]).toEqual([202, { detail: 'k is copied.' }]);
     const keys = [{ key: 'k', regions: ['eu-west-1'] }];
     expect(orders).toEqual([{ kind: 'repair', source: 'us-east-1', keys }]);
   });
 
   it('orders nothing for keys that are equal in all voters', async () => {
     const { edge, orders } = edgeOver(equal);
-    const told = await repair(edge, { keys: ['k'], source: 'eu-west-1' });
-    expect([told.status, orders]).toEqual([200, []]);
+    const response = await repair(edge, { keys: ['k'], source: 'eu-west-1' });
+    expect([response.status, orders]).toEqual([200, []]);
   });
 
   it.each(['mars', 'ap-northeast-1'])('is refused from %s, which does not vote', async (source) => {
     const { edge, orders } = edgeOver(differing);
     edge.coordinator.describe = async () => statusWith({ 'ap-northeast-1': { state: 'copying' } });
-    const told = await repair(edge, { keys: ['k'], source });
-    expect([told.status, problemOf(told), orders]).toEqual([409, 'order-refused', []]);
+    const response = await repair(edge, { keys: ['k'], source });
+    expect([response.status, problemOf(response), orders]).toEqual([409, 'order-refused', []]);
   });
 
   it('needs a source for a key that waits for an operator', async () => {
@@ -169,8 +169,8 @@ describe('a call of repair', () => {
   it('returns the coordinator’s detail if the coordinator refuses it', async () => {
     const { edge } = edgeOver(differing);
     edge.coordinator.order = async () => ({ kind: 'refused', detail: 'Too few would vote.' });
-    const told = await repair(edge, { keys: ['k'] });
-    expect([told.status, told.json.detail]).toEqual([409, 'Too few would vote.']);
+    const response = await repair(edge, { keys: ['k'] });
+    expect([response.status, response.json.detail]).toEqual([409, 'Too few would vote.']);
   });
 
   it('names the keys that were refused if only some were accepted', async () => {
@@ -187,9 +187,9 @@ describe('a call of repair', () => {
     ] as const;
     const left = [...answers];
     edge.coordinator.order = async () => left.shift() ?? answers[1];
-    const told = await repair(edge, { keys: ['a', 'b', 'c'] });
-    expect(told.status).toBe(202);
-    expect(told.json.detail).toBe(
+    const response = await repair(edge, { keys: ['a', 'b', 'c'] });
+    expect(response.status).toBe(202);
+    expect(response.json.detail).toBe(
       'the first is copied. Not accepted for "b", "c": too few would vote. Retry with these keys.',
     );
   });

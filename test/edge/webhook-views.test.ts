@@ -34,10 +34,10 @@ describe('the response about a webhook', () => {
       edge.courier.delivery = async () => detail;
       const question = { token: tokens[scope] };
       for (const asked of ['/v1/webhooks', path]) {
-        const told = await edge.ask('GET', asked, question);
-        expect(told.text.includes('secret-path')).toBe(isWhole);
-        expect(told.text.includes('hidden')).toBe(isWhole);
-        expect(told.text).toContain('https://hooks.example.com/');
+        const response = await edge.ask('GET', asked, question);
+        expect(response.text.includes('secret-path')).toBe(isWhole);
+        expect(response.text.includes('hidden')).toBe(isWhole);
+        expect(response.text).toContain('https://hooks.example.com/');
       }
       const deliveries = await edge.ask('GET', `${path}/deliveries`, question);
       const delivery = await edge.ask('GET', `${path}/deliveries/e1`, question);
@@ -50,9 +50,9 @@ describe('the response about a webhook', () => {
     const edge = edgeWith([{ ...foreign, owner: 'writer' }]);
     edge.courier.delivery = async () => detail;
     expect((await edge.ask('GET', path)).json.url).toBe(url);
-    const told = await edge.ask('GET', `${path}/deliveries/e1`);
+    const response = await edge.ask('GET', `${path}/deliveries/e1`);
     const at = new Date(now).toISOString();
-    expect(told.json).toMatchObject({
+    expect(response.json).toMatchObject({
       payload: detail.body,
       history: [{ at, status: 200, ms: 1, answer: 'private answer' }],
     });
@@ -72,8 +72,8 @@ describe('the response about a webhook', () => {
 
   it('contains only the origin for the scope read, even for the token that created it', async () => {
     const edge = edgeWith([{ ...foreign, owner: 'reader' }]);
-    const told = await edge.ask('GET', path, { token: tokens.read });
-    expect(told.json.url).toBe('https://hooks.example.com/…');
+    const response = await edge.ask('GET', path, { token: tokens.read });
+    expect(response.json.url).toBe('https://hooks.example.com/…');
   });
 
   it.each([
@@ -85,8 +85,8 @@ describe('the response about a webhook', () => {
     ['POST', '/replay', { since: 0 }],
   ])('is refused together with its change for another token: %s %s', async (method, rest, body) => {
     const edge = edgeWith([foreign]);
-    const told = await edge.ask(method, `${path}${rest}`, { body });
-    expect([told.status, problemOf(told)]).toEqual([403, 'forbidden']);
+    const response = await edge.ask(method, `${path}${rest}`, { body });
+    expect([response.status, problemOf(response)]).toEqual([403, 'forbidden']);
     expect(changesIn(edge)).toEqual([]);
     const operator = await edge.ask(method, `${path}${rest}`, { body, token: tokens.admin });
     expect(operator.status).toBeLessThan(300);
@@ -95,7 +95,7 @@ describe('the response about a webhook', () => {
   it('is 404 for a delivery that is not kept', async () => {
     const edge = edgeWith();
     edge.courier.delivery = async () => null;
-    const told = await edge.ask('GET', `${path}/deliveries/e1`);
-    expect([told.status, problemOf(told)]).toEqual([404, 'delivery-unknown']);
+    const response = await edge.ask('GET', `${path}/deliveries/e1`);
+    expect([response.status, problemOf(response)]).toEqual([404, 'delivery-unknown']);
   });
 });

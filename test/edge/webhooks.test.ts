@@ -25,19 +25,19 @@ describe('a new webhook', () => {
     const edge = edgeWith();
     const events = ['region.out', 'region.returned', 'region.diverged'];
     const body = { url: 'https://example.com/hooks', events };
-    const told = await edge.ask('POST', '/v1/webhooks', { body });
-    expect([told.status, told.json.events]).toEqual([201, events]);
+    const response = await edge.ask('POST', '/v1/webhooks', { body });
+    expect([response.status, response.json.events]).toEqual([201, events]);
   });
 
   it('goes to its courier first, then to the coordinator, and returns its secret', async () => {
     const edge = edgeWith();
     const body = { url: 'https://EXAMPLE.com/hooks', prefixes: ['order:'], secret };
-    const told = await edge.ask('POST', '/v1/webhooks', { body });
-    expect(told.status).toBe(201);
-    const id = String(told.json.id);
+    const response = await edge.ask('POST', '/v1/webhooks', { body });
+    expect(response.status).toBe(201);
+    const id = String(response.json.id);
     expect(id).toMatch(/^ep_[0-9a-f]{32}$/);
-    expect(told.headers.get('location')).toBe(`/v1/webhooks/${id}`);
-    expect(told.json).toEqual({
+    expect(response.headers.get('location')).toBe(`/v1/webhooks/${id}`);
+    expect(response.json).toEqual({
       id,
       url: 'https://example.com/hooks',
       events: [
@@ -70,8 +70,8 @@ describe('a new webhook', () => {
   it('is refused with 409 above the limit, and removed from its courier', async () => {
     const edge = edgeWith();
     edge.coordinator.subscribe = async () => ({ kind: 'full', detail: 'There are 3 already.' });
-    const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
-    expect([told.status, problemOf(told)]).toEqual([409, 'too-many-webhooks']);
+    const response = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
+    expect([response.status, problemOf(response)]).toEqual([409, 'too-many-webhooks']);
     expect(changesIn(edge).map(([, method]) => method)).toEqual([
       'configure',
       'subscribe',
@@ -82,9 +82,13 @@ describe('a new webhook', () => {
   it('returns the existing webhook of its token, and is removed from its courier', async () => {
     const edge = edgeWith();
     edge.coordinator.subscribe = async () => ({ kind: 'known', subscription });
-    const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
-    expect([told.status, told.json.id, told.json.secret]).toEqual([200, endpoint, undefined]);
-    expect(told.headers.get('location')).toBe(`/v1/webhooks/${endpoint}`);
+    const response = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
+    expect([response.status, response.json.id, response.json.secret]).toEqual([
+      200,
+      endpoint,
+      undefined,
+    ]);
+    expect(response.headers.get('location')).toBe(`/v1/webhooks/${endpoint}`);
     const methods = changesIn(edge).map(([, method]) => method);
     expect(methods).toEqual(['configure', 'subscribe', 'remove']);
   });
@@ -92,25 +96,25 @@ describe('a new webhook', () => {
   it('returns 503 if the courier does not answer, and is not subscribed', async () => {
     const edge = edgeWith();
     edge.courier.configure = () => Promise.reject(new Error('the object was reset'));
-    const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
-    expect([told.status, problemOf(told)]).toEqual([503, 'courier-unavailable']);
-    expect(told.text).not.toContain('the object was reset');
+    const response = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
+    expect([response.status, problemOf(response)]).toEqual([503, 'courier-unavailable']);
+    expect(response.text).not.toContain('the object was reset');
     expect(changesIn(edge).map(([, method]) => method)).toEqual(['configure']);
   });
 
   it('returns 503 with the reason if the courier is of another release', async () => {
     const edge = edgeWith();
     edge.courier.configure = () => Promise.reject(new UnfitVersion('the storage has format 99'));
-    const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
-    expect([told.status, problemOf(told)]).toEqual([503, 'version-unknown']);
-    expect(told.text).toContain('the storage has format 99');
+    const response = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
+    expect([response.status, problemOf(response)]).toEqual([503, 'version-unknown']);
+    expect(response.text).toContain('the storage has format 99');
   });
 
   it('returns 503 if the coordinator is reset during the call, and is not subscribed twice', async () => {
     const edge = edgeWith();
     edge.coordinator.subscribe = () => Promise.reject(new Error('the object was reset'));
-    const told = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
-    expect([told.status, problemOf(told)]).toEqual([503, 'coordinator-unavailable']);
+    const response = await edge.ask('POST', '/v1/webhooks', { body: { url: subscription.url } });
+    expect([response.status, problemOf(response)]).toEqual([503, 'coordinator-unavailable']);
     expect(changesIn(edge).filter(([, method]) => method === 'subscribe')).toHaveLength(1);
   });
 
@@ -127,9 +131,9 @@ describe('a new webhook', () => {
     ['no address', 'hooks'],
   ])('is refused with %s as its target', async (_fault, url) => {
     const edge = edgeWith();
-    const told = await edge.ask('POST', '/v1/webhooks', { body: { url } });
-    expect([told.status, problemOf(told)]).toEqual([422, 'target-refused']);
-    expect(told.text).not.toContain('hidden');
+    const response = await edge.ask('POST', '/v1/webhooks', { body: { url } });
+    expect([response.status, problemOf(response)]).toEqual([422, 'target-refused']);
+    expect(response.text).not.toContain('hidden');
     expect(edge.calls).toEqual([]);
   });
 
@@ -153,17 +157,17 @@ describe('a new webhook', () => {
     ['a state', { url: subscription.url, disabled: null }],
   ])('with %s gets 400', async (_fault, body) => {
     const edge = edgeWith();
-    const told = await edge.ask('POST', '/v1/webhooks', { body });
-    expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+    const response = await edge.ask('POST', '/v1/webhooks', { body });
+    expect([response.status, problemOf(response)]).toEqual([400, 'invalid-request']);
     expect(edge.calls).toEqual([]);
   });
 
   it('does not get its secret back in a problem', async () => {
     const wrong = `${secret}!`;
     const body = { url: subscription.url, secret: wrong };
-    const told = await edgeWith().ask('POST', '/v1/webhooks', { body });
-    expect(told.status).toBe(400);
-    expect(told.text).not.toContain(secret);
+    const response = await edgeWith().ask('POST', '/v1/webhooks', { body });
+    expect(response.status).toBe(400);
+    expect(response.text).not.toContain(secret);
   });
 });
 
@@ -171,8 +175,8 @@ describe('a delivery whose target is Lockstep', () => {
   it.each(['/v1/webhooks', '/incr/k', '/healthz'])('is refused at %s', async (path) => {
     const edge = edgeWith();
     const headers = { 'Lockstep-Webhook': '1' };
-    const told = await edge.ask('POST', path, { headers, body: {} });
-    expect([told.status, problemOf(told)]).toEqual([508, 'webhook-loop']);
+    const response = await edge.ask('POST', path, { headers, body: {} });
+    expect([response.status, problemOf(response)]).toEqual([508, 'webhook-loop']);
     expect(edge.calls).toEqual([]);
   });
 });
@@ -180,17 +184,19 @@ describe('a delivery whose target is Lockstep', () => {
 describe('the webhooks', () => {
   it('are listed for the scope read, without their secrets', async () => {
     const kept = { ...subscription, disabled: { at: now, reason: 'gone' }, secret };
-    const told = await edgeWith([kept]).ask('GET', '/v1/webhooks', { token: tokens.read });
-    expect(told.status).toBe(200);
-    expect(told.text).not.toContain('whsec_');
-    expect(told.json.webhooks).toMatchObject([
+    const response = await edgeWith([kept]).ask('GET', '/v1/webhooks', { token: tokens.read });
+    expect(response.status).toBe(200);
+    expect(response.text).not.toContain('whsec_');
+    expect(response.json.webhooks).toMatchObject([
       { id: endpoint, disabled: { at: new Date(now).toISOString(), reason: 'gone' } },
     ]);
   });
 
   it('can be read one by one', async () => {
-    const told = await edgeWith().ask('GET', `/v1/webhooks/${endpoint}`, { token: tokens.read });
-    expect([told.status, told.json.id]).toEqual([200, endpoint]);
+    const response = await edgeWith().ask('GET', `/v1/webhooks/${endpoint}`, {
+      token: tokens.read,
+    });
+    expect([response.status, response.json.id]).toEqual([200, endpoint]);
   });
 
   it.each([
@@ -209,8 +215,8 @@ describe('the webhooks', () => {
     const idle = ['coordinator', '..%2Fshard-0', `${endpoint}x`, 'cb_short', stranger];
     for (const id of idle) {
       const edge = edgeWith();
-      const told = await edge.ask(method, `/v1/webhooks/${id}${rest}`, question);
-      expect([told.status, problemOf(told)]).toEqual([404, 'webhook-unknown']);
+      const response = await edge.ask(method, `/v1/webhooks/${id}${rest}`, question);
+      expect([response.status, problemOf(response)]).toEqual([404, 'webhook-unknown']);
       // No text of a client may become the name of an object; a DELETE removes leftovers of a crash.
       const touched = changesIn(edge).map(([object, call]) => `${object} ${call}`);
       const isDeletion = method === 'DELETE' && id === stranger;
@@ -221,8 +227,8 @@ describe('the webhooks', () => {
   it('are changed member by member', async () => {
     const edge = edgeWith();
     const path = `/v1/webhooks/${endpoint}`;
-    const told = await edge.ask('PATCH', path, { body: { values: true } });
-    expect([told.status, told.json.values]).toEqual([200, true]);
+    const response = await edge.ask('PATCH', path, { body: { values: true } });
+    expect([response.status, response.json.values]).toEqual([200, true]);
     const patch = { url: subscription.url, values: true };
     expect(changesIn(edge)).toEqual([['coordinator', 'changeSubscription', endpoint, patch]]);
   });
@@ -244,15 +250,15 @@ describe('the webhooks', () => {
     [{ events: [] }, 400],
   ])('are not changed by %j', async (body, status) => {
     const edge = edgeWith();
-    const told = await edge.ask('PATCH', `/v1/webhooks/${endpoint}`, { body });
-    expect(told.status).toBe(status);
+    const response = await edge.ask('PATCH', `/v1/webhooks/${endpoint}`, { body });
+    expect(response.status).toBe(status);
     expect(changesIn(edge)).toEqual([]);
   });
 
   it('are unsubscribed before their courier removes them when they are deleted', async () => {
     const edge = edgeWith();
-    const told = await edge.ask('DELETE', `/v1/webhooks/${endpoint}`);
-    expect([told.status, told.text]).toEqual([204, '']);
+    const response = await edge.ask('DELETE', `/v1/webhooks/${endpoint}`);
+    expect([response.status, response.text]).toEqual([204, '']);
     expect(changesIn(edge)).toEqual([
       ['coordinator', 'unsubscribe', endpoint],
       [endpoint, 'remove'],
@@ -264,20 +270,20 @@ describe('a secret', () => {
   it('is replaced, overlaps for a day by default, and is returned once', async () => {
     const edge = edgeWith();
     const path = `/v1/webhooks/${endpoint}/rotate`;
-    const told = await edge.ask('POST', path, { body: {} });
-    expect([told.status, told.json.overlapMs]).toEqual([200, 86_400_000]);
+    const response = await edge.ask('POST', path, { body: {} });
+    expect([response.status, response.json.overlapMs]).toEqual([200, 86_400_000]);
     const given = await edge.ask('POST', path, { body: { secret, overlapMs: 0 } });
     expect(given.json).toEqual({ secret, overlapMs: 0 });
     expect(changesIn(edge)).toEqual([
-      [endpoint, 'rotate', told.json.secret, 86_400_000],
+      [endpoint, 'rotate', response.json.secret, 86_400_000],
       [endpoint, 'rotate', secret, 0],
     ]);
   });
 
   it('does not overlap for longer than the limit', async () => {
     const body = { overlapMs: 604_800_001 };
-    const told = await edgeWith().ask('POST', `/v1/webhooks/${endpoint}/rotate`, { body });
-    expect(told.status).toBe(400);
+    const response = await edgeWith().ask('POST', `/v1/webhooks/${endpoint}/rotate`, { body });
+    expect(response.status).toBe(400);
   });
 });
 
@@ -308,10 +314,10 @@ const realData: Readonly<Record<EventType, unknown>> = {
 describe('a test event', () => {
   it('goes to the courier with an id that appears in its deliveries', async () => {
     const edge = edgeWith();
-    const told = await edge.ask('POST', `/v1/webhooks/${endpoint}/test`);
-    expect(told.status).toBe(202);
+    const response = await edge.ask('POST', `/v1/webhooks/${endpoint}/test`);
+    expect(response.status).toBe(202);
     const [delivered] = changesIn(edge);
-    const event = { endpoint, id: told.json.event, type: 'write.confirmed', at: now };
+    const event = { endpoint, id: response.json.event, type: 'write.confirmed', at: now };
     const handover = { target: null, signingKey, events: [event] };
     expect(delivered).toMatchObject([endpoint, 'deliver', endpoint, handover]);
     expect(JSON.stringify(delivered)).toContain('\\"test\\":true');
@@ -319,8 +325,8 @@ describe('a test event', () => {
 
   it.each(eventTypes)('of the type %s has the form of a real one', async (type) => {
     const edge = edgeWith([{ ...subscription, values: true }]);
-    const told = await edge.ask('POST', `/v1/webhooks/${endpoint}/test`, { body: { type } });
-    expect(told.status).toBe(202);
+    const response = await edge.ask('POST', `/v1/webhooks/${endpoint}/test`, { body: { type } });
+    expect(response.status).toBe(202);
     const [, , , handover] = changesIn(edge)[0] ?? [];
     const [event] = (handover as Handover).events;
     const { data, ...rest }: { readonly data: Readonly<Record<string, unknown>> } = JSON.parse(
@@ -335,8 +341,8 @@ describe('a test event', () => {
 
   it('of an unknown type gets 400', async () => {
     const body = { type: 'write.imagined' };
-    const told = await edgeWith().ask('POST', `/v1/webhooks/${endpoint}/test`, { body });
-    expect(told.status).toBe(400);
+    const response = await edgeWith().ask('POST', `/v1/webhooks/${endpoint}/test`, { body });
+    expect(response.status).toBe(400);
   });
 });
 
@@ -372,11 +378,11 @@ describe('an endpoint', () => {
     };
     edge.courier.deliveries = async () => ({ deliveries: [record], before: 7 });
     const path = `/v1/webhooks/${id}/deliveries?state=failed&before=9&limit=1`;
-    const told = await edge.ask('GET', path, { token: tokens.read });
+    const response = await edge.ask('GET', path, { token: tokens.read });
     const at = new Date(now).toISOString();
     // The scope read does not show the receiver's answer.
     const shown = { ...record, answer: null, at, lastAttemptAt: at };
-    expect([told.status, told.json]).toEqual([200, { deliveries: [shown], before: 7 }]);
+    expect([response.status, response.json]).toEqual([200, { deliveries: [shown], before: 7 }]);
     const own = await edge.ask('GET', path);
     expect(own.json.deliveries).toEqual([{ ...shown, answer: 'no' }]);
     const asked = { state: 'failed', before: 9, limit: 1 };
@@ -387,8 +393,8 @@ describe('an endpoint', () => {
   it.each(['state=lost', 'limit=0', 'limit=101', 'limit=ten', 'before=-1', 'page=2'])(
     'refuses deliveries?%s',
     async (query) => {
-      const told = await edgeWith().ask('GET', `/v1/webhooks/${endpoint}/deliveries?${query}`);
-      expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+      const response = await edgeWith().ask('GET', `/v1/webhooks/${endpoint}/deliveries?${query}`);
+      expect([response.status, problemOf(response)]).toEqual([400, 'invalid-request']);
     },
   );
 
@@ -404,8 +410,8 @@ describe('an endpoint', () => {
     'replays %j, and recovers events that were not queued since',
     async (body, what, recovered) => {
       const edge = edgeWith();
-      const told = await edge.ask('POST', `/v1/webhooks/${endpoint}/replay`, { body });
-      expect([told.status, told.json]).toEqual([200, { replayed: 3, recovered }]);
+      const response = await edge.ask('POST', `/v1/webhooks/${endpoint}/replay`, { body });
+      expect([response.status, response.json]).toEqual([200, { replayed: 3, recovered }]);
       expect(changesIn(edge)[0]).toEqual([endpoint, 'replay', what]);
     },
   );
@@ -414,8 +420,8 @@ describe('an endpoint', () => {
     'refuses the replay %j',
     async (body) => {
       const edge = edgeWith();
-      const told = await edge.ask('POST', `/v1/webhooks/${endpoint}/replay`, { body });
-      expect([told.status, problemOf(told)]).toEqual([400, 'invalid-request']);
+      const response = await edge.ask('POST', `/v1/webhooks/${endpoint}/replay`, { body });
+      expect([response.status, problemOf(response)]).toEqual([400, 'invalid-request']);
       expect(edge.calls).toEqual([]);
     },
   );
@@ -424,12 +430,12 @@ describe('an endpoint', () => {
 describe('the public keys', () => {
   it('are returned without a token, without the private half, and fetched once', async () => {
     const edge = edgeWith();
-    const told = await edge.ask('GET', '/v1/webhooks/keys', { token: null });
-    expect(told.status).toBe(200);
-    expect(told.headers.get('cache-control')).toBe('public, max-age=300');
+    const response = await edge.ask('GET', '/v1/webhooks/keys', { token: null });
+    expect(response.status).toBe(200);
+    expect(response.headers.get('cache-control')).toBe('public, max-age=300');
     const key = { kid: 'key-1', kty: 'OKP', crv: 'Ed25519', x: '-_8', publicKey: 'whpk_+/8=' };
-    expect(told.json).toEqual({ keys: [key] });
-    expect(told.text).not.toContain('private-half');
+    expect(response.json).toEqual({ keys: [key] });
+    expect(response.text).not.toContain('private-half');
     await edge.ask('GET', '/v1/webhooks/keys', { token: null });
     expect(edge.calls).toEqual([['coordinator', 'signingKey']]);
   });

@@ -58,10 +58,10 @@ describe('a write', () => {
   it('returns its results and votes if it was committed', async () => {
     const part =
       '[0,{"s":"OK"},9223372036854775807,null,["a",null,{"e":"ERR x"}],"\u00c3\u00a9","\u00ff"]';
-    const told = await edgeAnswering(decided({ part })).write(body);
-    expect(told.status).toBe(200);
-    expect(told.text).toContain('9223372036854775807');
-    expect(told.json).toMatchObject({
+    const response = await edgeAnswering(decided({ part })).write(body);
+    expect(response.status).toBe(200);
+    expect(response.text).toContain('9223372036854775807');
+    expect(response.json).toMatchObject({
       id: writeId,
       outcome: 'committed',
       confirmed: false,
@@ -72,7 +72,7 @@ describe('a write', () => {
       replayed: false,
       votes: regionIds.map((region) => ({ region, vote: 'yes', ms: 2 })),
     });
-    const results = told.json.results;
+    const results = response.json.results;
     expect(results).toEqual([
       'OK',
       '9223372036854775807',
@@ -81,52 +81,55 @@ describe('a write', () => {
       'é',
       '\ufffd',
     ]);
-    expect(told.headers.get('server-timing')).toMatch(
+    expect(response.headers.get('server-timing')).toMatch(
       /^parse;dur=0, coordinator;dur=0, vote;desc="us-east-1";dur=2/,
     );
-    expect(told.headers.get('x-request-id')).toMatch(/\S/);
+    expect(response.headers.get('x-request-id')).toMatch(/\S/);
   });
 
   it('is returned as confirmed after every region has applied it', async () => {
-    const told = await edgeAnswering(decided({ appliedIn: [...regionIds] })).write(body);
-    expect(told.json).toMatchObject({ outcome: 'confirmed', confirmed: true });
+    const response = await edgeAnswering(decided({ appliedIn: [...regionIds] })).write(body);
+    expect(response.json).toMatchObject({ outcome: 'confirmed', confirmed: true });
   });
 
   it('is returned as committed if its confirmation was late', async () => {
     const edge = edgeAnswering({ kind: 'unconfirmed', record: recordOf() });
-    const told = await edge.write({ ...body, ack: 'confirmed' });
-    expect(told.status).toBe(200);
-    expect(told.json).toMatchObject({ outcome: 'committed', confirmed: false });
+    const response = await edge.write({ ...body, ack: 'confirmed' });
+    expect(response.status).toBe(200);
+    expect(response.json).toMatchObject({ outcome: 'committed', confirmed: false });
   });
 
   it('returns 412 with the expected and the actual value if its check failed', async () => {
     const part = '[1,0,"w"]';
     const edge = edgeAnswering(decided({ outcome: 'rejected', sequence: null, part }));
-    const told = await edge.write({ ...body, checks: [{ key: 'c', equals: 'x' }] });
-    expect([told.status, problemOf(told)]).toEqual([412, 'check-failed']);
-    expect(told.json).toMatchObject({ id: writeId, index: 0, expected: 'x', actual: 'w' });
-    expect(told.json.check).toEqual({ key: 'c', equals: 'x' });
+    const response = await edge.write({ ...body, checks: [{ key: 'c', equals: 'x' }] });
+    expect([response.status, problemOf(response)]).toEqual([412, 'check-failed']);
+    expect(response.json).toMatchObject({ id: writeId, index: 0, expected: 'x', actual: 'w' });
+    expect(response.json.check).toEqual({ key: 'c', equals: 'x' });
   });
 
   it('returns 422 with the error of Redis if its command failed', async () => {
     const part = '[2,0,"WRONGTYPE Operation against a key"]';
-    const told = await edgeAnswering(decided({ outcome: 'rejected', sequence: null, part })).write(
-      body,
-    );
-    expect([told.status, problemOf(told)]).toEqual([422, 'command-failed']);
-    expect(told.json).toMatchObject({ index: 0, error: 'WRONGTYPE Operation against a key' });
+    const response = await edgeAnswering(
+      decided({ outcome: 'rejected', sequence: null, part }),
+    ).write(body);
+    expect([response.status, problemOf(response)]).toEqual([422, 'command-failed']);
+    expect(response.json).toMatchObject({ index: 0, error: 'WRONGTYPE Operation against a key' });
   });
 
   it('returns 503 naming the region that prevented the decision', async () => {
     const faults = [{ region: 'eu-west-1', reason: 'no answer within 2000 ms' }];
     const reason = 'a vote was missing';
-    const told = await edgeAnswering({ kind: 'unavailable', id: writeId, faults, reason }).write(
-      body,
-    );
-    expect([told.status, problemOf(told)]).toEqual([503, 'region-unavailable']);
-    expect(told.json.regions).toEqual(faults);
-    expect(told.json.detail).toContain('eu-west-1');
-    expect(told.headers.get('retry-after')).toBe('1');
+    const response = await edgeAnswering({
+      kind: 'unavailable',
+      id: writeId,
+      faults,
+      reason,
+    }).write(body);
+    expect([response.status, problemOf(response)]).toEqual([503, 'region-unavailable']);
+    expect(response.json.regions).toEqual(faults);
+    expect(response.json.detail).toContain('eu-west-1');
+    expect(response.headers.get('retry-after')).toBe('1');
   });
 
   it.each([
@@ -135,62 +138,62 @@ describe('a write', () => {
     ['lost', 'region-lost'],
   ] as const)('that cannot be decided because of %s returns 503 %s', async (code, problem) => {
     const answer = { kind: 'unavailable', id: writeId, faults: [], reason: 'so it is' } as const;
-    const told = await edgeAnswering({ ...answer, code }).write(body);
-    expect([told.status, problemOf(told)]).toEqual([503, problem]);
-    expect(told.headers.get('retry-after')).toBe('1');
-    expect(told.json.detail).toContain('so it is');
+    const response = await edgeAnswering({ ...answer, code }).write(body);
+    expect([response.status, problemOf(response)]).toEqual([503, problem]);
+    expect(response.headers.get('retry-after')).toBe('1');
+    expect(response.json.detail).toContain('so it is');
   });
 
   it('returns 503 without a region if it waited too long behind other writes', async () => {
     const reason = 'its keys were held by other writes';
-    const told = await edgeAnswering({
+    const response = await edgeAnswering({
       kind: 'unavailable',
       id: writeId,
       faults: [],
       reason,
     }).write(body);
-    expect([told.status, problemOf(told)]).toEqual([503, 'not-decided']);
+    expect([response.status, problemOf(response)]).toEqual([503, 'not-decided']);
   });
 
   it('returns 422 after its notAfter, and reports that nothing was written', async () => {
-    const told = await edgeAnswering({ kind: 'too-late', id: writeId }).write(body);
-    expect([told.status, problemOf(told)]).toEqual([422, 'not-after-passed']);
-    expect(told.json).toMatchObject({ id: writeId, detail: expect.stringMatching(/^Nothing/) });
+    const response = await edgeAnswering({ kind: 'too-late', id: writeId }).write(body);
+    expect([response.status, problemOf(response)]).toEqual([422, 'not-after-passed']);
+    expect(response.json).toMatchObject({ id: writeId, detail: expect.stringMatching(/^Nothing/) });
   });
 
   it('returns 429 and the time to retry if the queue is full', async () => {
-    const told = await edgeAnswering({ kind: 'busy', retryAfterMs: 1_200 }).write(body);
-    expect([told.status, problemOf(told)]).toEqual([429, 'too-many-writes']);
-    expect(told.headers.get('retry-after')).toBe('2');
+    const response = await edgeAnswering({ kind: 'busy', retryAfterMs: 1_200 }).write(body);
+    expect([response.status, problemOf(response)]).toEqual([429, 'too-many-writes']);
+    expect(response.headers.get('retry-after')).toBe('2');
   });
 
   it('returns the reason if the coordinator refuses it', async () => {
-    const told = await edgeAnswering({
+    const response = await edgeAnswering({
       kind: 'refused',
       problem: 'reserved-key',
       detail: 'why',
     }).write(body);
-    expect([told.status, told.json.detail]).toEqual([400, 'why']);
+    expect([response.status, response.json.detail]).toEqual([400, 'why']);
   });
 
   it('returns 503 with an unknown outcome if the coordinator stays unreachable', async () => {
     const edge = new EdgeUnderTest({
       write: () => Promise.reject(new Error('the object was reset')),
     });
-    const told = await edge.write(body);
-    expect([told.status, problemOf(told)]).toEqual([503, 'coordinator-unavailable']);
-    expect(told.json.detail).toContain('unknown');
-    expect(told.json.detail).toContain('Idempotency-Key');
-    expect(told.text).not.toContain('the object was reset');
+    const response = await edge.write(body);
+    expect([response.status, problemOf(response)]).toEqual([503, 'coordinator-unavailable']);
+    expect(response.json.detail).toContain('unknown');
+    expect(response.json.detail).toContain('Idempotency-Key');
+    expect(response.text).not.toContain('the object was reset');
     expect(edge.writes).toHaveLength(1 + limits.resendsPerWrite);
     expect(new Set(edge.logged)).toEqual(new Set(['coordinator did not answer']));
   });
 
   it('returns 500 with the request id for a fault of Lockstep, and logs it', async () => {
     const edge = edgeAnswering(decided({ part: '[9]' }));
-    const told = await edge.write(body);
-    expect([told.status, problemOf(told)]).toEqual([500, 'internal']);
-    expect(told.json.instance).toBe(told.headers.get('x-request-id'));
+    const response = await edge.write(body);
+    expect([response.status, problemOf(response)]).toEqual([500, 'internal']);
+    expect(response.json.instance).toBe(response.headers.get('x-request-id'));
     expect(edge.logged).toEqual(['request failed']);
   });
 });
@@ -213,14 +216,14 @@ describe('an idempotency key', () => {
   });
 
   it('returns the first response, marked as replayed, for the same request', async () => {
-    const told = await edgeAnswering(decided({}, true)).write(body, key);
-    expect(told.json.replayed).toBe(true);
-    expect(told.headers.get('idempotency-replayed')).toBe('true');
+    const response = await edgeAnswering(decided({}, true)).write(body, key);
+    expect(response.json.replayed).toBe(true);
+    expect(response.headers.get('idempotency-replayed')).toBe('true');
   });
 
   it('is refused with 422 for another request', async () => {
-    const told = await edgeAnswering({ kind: 'key-reused', id: writeId }).write(body, key);
-    expect([told.status, problemOf(told)]).toEqual([422, 'idempotency-key-reused']);
+    const response = await edgeAnswering({ kind: 'key-reused', id: writeId }).write(body, key);
+    expect([response.status, problemOf(response)]).toEqual([422, 'idempotency-key-reused']);
   });
 });
 
@@ -228,16 +231,16 @@ describe('Prefer: respond-async', () => {
   const prefer = { prefer: 'wait=10, respond-async' };
 
   it('returns 202 with the address of the write’s status', async () => {
-    const told = await edgeAnswering({ kind: 'accepted', id: writeId }).write(body, prefer);
-    expect(told.status).toBe(202);
-    expect(told.headers.get('location')).toBe(`/v1/writes/${writeId}`);
-    expect(told.headers.get('preference-applied')).toBe('respond-async');
-    expect(told.json).toEqual({ id: writeId, outcome: 'pending' });
+    const response = await edgeAnswering({ kind: 'accepted', id: writeId }).write(body, prefer);
+    expect(response.status).toBe(202);
+    expect(response.headers.get('location')).toBe(`/v1/writes/${writeId}`);
+    expect(response.headers.get('preference-applied')).toBe('respond-async');
+    expect(response.json).toEqual({ id: writeId, outcome: 'pending' });
   });
 
   it('returns 200 if the outcome is known already', async () => {
-    const told = await edgeAnswering(decided({}, true)).write(body, prefer);
-    expect([told.status, told.json.outcome]).toEqual([200, 'committed']);
+    const response = await edgeAnswering(decided({}, true)).write(body, prefer);
+    expect([response.status, response.json.outcome]).toEqual([200, 'committed']);
   });
 });
 
@@ -246,20 +249,26 @@ describe('the status of a write', () => {
 
   it('returns the recorded outcome and the regions that have applied it', async () => {
     const record = recordOf({ appliedIn: ['us-east-1'] });
-    const told = await edgeKnowing({ kind: 'recorded', record, confirmed: false }).ask('GET', path);
-    expect(told.status).toBe(200);
-    expect(told.json).toMatchObject({
+    const response = await edgeKnowing({ kind: 'recorded', record, confirmed: false }).ask(
+      'GET',
+      path,
+    );
+    expect(response.status).toBe(200);
+    expect(response.json).toMatchObject({
       outcome: 'committed',
       appliedIn: ['us-east-1'],
       results: ['OK'],
     });
-    expect(told.json.decidedAt).toBe(new Date(1_795_000_000_000).toISOString());
+    expect(response.json.decidedAt).toBe(new Date(1_795_000_000_000).toISOString());
   });
 
   it('returns the reason why a write was rejected', async () => {
     const record = recordOf({ outcome: 'rejected', sequence: null, part: '[1,2,null]' });
-    const told = await edgeKnowing({ kind: 'recorded', record, confirmed: false }).ask('GET', path);
-    expect(told.json).toMatchObject({
+    const response = await edgeKnowing({ kind: 'recorded', record, confirmed: false }).ask(
+      'GET',
+      path,
+    );
+    expect(response.json).toMatchObject({
       outcome: 'rejected',
       rejection: { type: '/problems/check-failed', index: 2, actual: null },
     });
@@ -270,13 +279,13 @@ describe('the status of a write', () => {
     [{ kind: 'unavailable', faults: [], reason: 'late', code: null }, 'unavailable'],
     [{ kind: 'unavailable', faults: [], reason: 'few', code: 'too-few-voters' }, 'unavailable'],
   ] as const)('returns the kind $kind', async (status, outcome) => {
-    const told = await edgeKnowing(status).ask('GET', path);
-    expect([told.status, told.json.outcome]).toEqual([200, outcome]);
+    const response = await edgeKnowing(status).ask('GET', path);
+    expect([response.status, response.json.outcome]).toEqual([200, outcome]);
   });
 
   it('returns 404 if the write is unknown', async () => {
-    const told = await edgeKnowing({ kind: 'unknown' }).ask('GET', path);
-    expect([told.status, problemOf(told)]).toEqual([404, 'write-unknown']);
+    const response = await edgeKnowing({ kind: 'unknown' }).ask('GET', path);
+    expect([response.status, problemOf(response)]).toEqual([404, 'write-unknown']);
   });
 
   it('is requested again if the coordinator was just reset', async () => {
@@ -286,8 +295,8 @@ describe('the status of a write', () => {
       if (asked === 1) throw new Error('the object was reset');
       return { kind: 'pending' };
     };
-    const told = await new EdgeUnderTest({ status }).ask('GET', path);
-    expect([told.status, asked]).toEqual([200, 2]);
+    const response = await new EdgeUnderTest({ status }).ask('GET', path);
+    expect([response.status, asked]).toEqual([200, 2]);
   });
 
   it('is not requested again if the coordinator is overloaded', async () => {
@@ -296,7 +305,7 @@ describe('the status of a write', () => {
       asked += 1;
       throw Object.assign(new Error('busy'), { overloaded: true });
     };
-    const told = await new EdgeUnderTest({ status }).ask('GET', path);
-    expect([told.status, asked]).toEqual([503, 1]);
+    const response = await new EdgeUnderTest({ status }).ask('GET', path);
+    expect([response.status, asked]).toEqual([503, 1]);
   });
 });
