@@ -1,6 +1,7 @@
 /** Takes snapshots: decides which commands a region runs natively and which in the script. */
+
 import { assert } from '../../shared/assert.ts';
-import { bytesOfText } from '../../shared/commands/replies.ts';
+import { bytesOfText } from '../../shared/contracts/bytes.ts';
 import { isTagged, type RawReply } from '../../shared/contracts/reply.ts';
 import type { ReadCommand, SnapshotRequest, SnapshotResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';

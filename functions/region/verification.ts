@@ -1,7 +1,7 @@
 /** Verifies that all regions hold the same data, in slices that any isolate can continue. */
+
 import { z } from 'zod';
-import { bytesOfText } from '../../shared/commands/replies.ts';
-import type { Bytes } from '../../shared/contracts/bytes.ts';
+import { type Bytes, bytesOfText } from '../../shared/contracts/bytes.ts';
 import { onlyShard, type RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
 import {

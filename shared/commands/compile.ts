@@ -2,13 +2,15 @@
  * Compiles the commands of a write or a snapshot: checks their form, finds their keys and rewrites them, so that every
  * region runs the same deterministic operations. It knows no data: errors that depend on data are the regions' part.
  */
+
 import { list as everyCommand, getKeyIndexes } from '@ioredis/commands';
 import { assert } from '../assert.ts';
+import { utf8Length } from '../contracts/bytes.ts';
 import type { Check, Operation } from '../contracts/frame.ts';
 import type { ReadCommand } from '../contracts/round.ts';
 import { limits } from '../limits.ts';
 import type { CheckedCommand, CompileContext } from './compile-context.ts';
-import { type CommandFault, keyFault, utf8Length } from './keys.ts';
+import { type CommandFault, keyFault } from './keys.ts';
 import { hasBytes } from './raw-bytes.ts';
 import { rewriters } from './rewrites.ts';
 import type { CommandRow, ReadRow, WriteRow } from './rows.ts';

@@ -1,7 +1,7 @@
 /** Keys and channels: the rules for users' names, the names of Lockstep's own records, and the slots of keys. */
+import { utf8Length } from '../contracts/bytes.ts';
 import { formatTransactionId, type ShardId, type TransactionId } from '../ids.ts';
 import { limits } from '../limits.ts';
-import { bytesInUtf8 } from '../protocol/transactions/bytes.ts';
 import { channelPrefix, reservedPrefix } from '../reserved-keys.ts';
 
 /**
@@ -109,12 +109,6 @@ export function keyFault(key: string): CommandFault | null {
     problem: 'too-large',
     detail: `a key has ${bytes} bytes; the limit is ${limits.keyBytes}`,
   };
-}
-
-/** The size of `text` in UTF-8, in bytes. */
-export function utf8Length(text: string): number {
-  // The encoder would write three bytes for a lone surrogate.
-  return text.isWellFormed() ? encoder.encode(text).byteLength : bytesInUtf8(text);
 }
 
 /**

@@ -1,4 +1,4 @@
-import { bytesOfText, charactersOf, codesOf } from './replies.ts';
+import { bytesOfText, charactersOf, codesOf } from '../contracts/bytes.ts';
 
 /**
  * Arguments of commands are text that may contain bytes of invalid UTF-8: each such byte is represented by a lone

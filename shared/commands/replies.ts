@@ -1,6 +1,7 @@
 /** Turns the replies of regions into the JSON that clients get, and strings into their bytes and back. */
+
 import { assert, InvariantViolation } from '../assert.ts';
-import type { Bytes } from '../contracts/bytes.ts';
+import { type Bytes, textOfBytes } from '../contracts/bytes.ts';
 import { decodeReply, isTagged, type RawReply } from '../contracts/reply.ts';
 
 /**
@@ -8,9 +9,6 @@ import { decodeReply, isTagged, type RawReply } from '../contracts/reply.ts';
  * string in JSON); an error inside an array is `{error}`.
  */
 export type Reply = null | string | number | bigint | readonly Reply[] | { readonly error: string };
-
-/** Every JavaScript engine accepts this many arguments in one call. */
-const charactersAtOnce = 8_192;
 
 /** The outcome of one write in its transaction. */
 export type PartOutcome =
@@ -69,34 +67,6 @@ export function snapshotReplyOf(raw: RawReply): SnapshotReply {
   return { ok: true, reply: presentReply(raw), raw };
 }
 
-/** Encodes `text` in UTF-8, as a string with one character per byte: the form of strings in regions' responses. */
-export function bytesOfText(text: string): string {
-  if (isAscii(text)) return text;
-  return charactersOf(new TextEncoder().encode(text));
-}
-
-/** The bytes as a string with one character per byte. */
-export function charactersOf(bytes: Uint8Array): Bytes {
-  const pieces: string[] = [];
-  for (let from = 0; from < bytes.length; from += charactersAtOnce) {
-    pieces.push(String.fromCharCode(...bytes.subarray(from, from + charactersAtOnce)));
-  }
-  return pieces.join('');
-}
-
-/** The bytes of a string with one character per byte. */
-export function codesOf(text: Bytes): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(text.length);
-  for (let index = 0; index < text.length; index += 1) bytes[index] = text.charCodeAt(index);
-  return bytes;
-}
-
-/** Decodes a string with one character per byte from UTF-8. Invalid UTF-8 becomes U+FFFD. */
-export function textOfBytes(bytes: string): string {
-  if (isAscii(bytes)) return bytes;
-  return new TextDecoder('utf-8', { fatal: false, ignoreBOM: true }).decode(codesOf(bytes));
-}
-
 /**
  * The JSON text of plain data. An integer beyond 2^53 becomes a string of its digits, because most clients would round a
  * number. Undefined members are omitted.
@@ -136,9 +106,4 @@ export function parseExact(text: string): unknown {
     const isUnsafe = typeof value === 'number' && !Number.isSafeInteger(value);
     return isUnsafe && source !== undefined && /^-?\d+$/.test(source) ? BigInt(source) : value;
   });
-}
-
-function isAscii(text: string): boolean {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: the whole range of single-byte characters is meant.
-  return /^[\x00-\x7f]*$/.test(text);
 }

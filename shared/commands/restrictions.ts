@@ -1,9 +1,10 @@
 /** Rewriters that restrict a command: limits on its cost, and options that regions could not run alike. */
+import { utf8Length } from '../contracts/bytes.ts';
 import type { Operation } from '../contracts/frame.ts';
 import { limits } from '../limits.ts';
 import type { CheckedCommand } from './compile-context.ts';
 import { argumentFault, parseInteger, unsupportedOption } from './faults.ts';
-import { type CommandFault, utf8Length } from './keys.ts';
+import type { CommandFault } from './keys.ts';
 
 /** Lua represents integers of at most this many bits exactly. */
 const exactBits = 53;

@@ -1,7 +1,7 @@
 /** Rewriters of stream commands: ids and times come from the coordinator, trimming is exact, nothing blocks. */
+import { utf8Length } from '../contracts/bytes.ts';
 import type { Operation } from '../contracts/frame.ts';
 import { limits } from '../limits.ts';
-import { bytesInUtf8 } from '../protocol/transactions/bytes.ts';
 import type { CheckedCommand, CompileContext } from './compile-context.ts';
 import {
   argumentFault,
@@ -37,7 +37,7 @@ const itemBytes = 12;
 
 /** Refuses an entry that is too large to be delivered later: XREADGROUP replies an entry as a whole. */
 function entryFault(words: readonly string[]): CommandFault | null {
-  const bytes = words.reduce((sum, word) => sum + bytesInUtf8(word) + itemBytes, 0);
+  const bytes = words.reduce((sum, word) => sum + utf8Length(word) + itemBytes, 0);
   if (bytes <= limits.takenBytes) return null;
   const detail = `the entry has ${bytes} bytes, including ${itemBytes} per field and value; the limit is ${limits.takenBytes}`;
   return { problem: 'too-large', detail };

@@ -1,6 +1,6 @@
 /** Users' scripts: their digests, their lookup, and the reasons why a script cannot run. */
+import { utf8Length } from '../contracts/bytes.ts';
 import { limits } from '../limits.ts';
-import { utf8Length } from './keys.ts';
 import { counterName } from './lua-rewrite.ts';
 import { readLua } from './lua-text.ts';
 

@@ -1,6 +1,7 @@
 /** Writes replies in the formats of Upstash: JSON, JSON with base64, and RESP2. */
 import { assert } from '../assert.ts';
-import { bytesOfText, rawPartOf, textOfBytes } from '../commands/replies.ts';
+import { rawPartOf } from '../commands/replies.ts';
+import { bytesOfText, textOfBytes } from '../contracts/bytes.ts';
 import { encodeReply, isTagged, type RawReply } from '../contracts/reply.ts';
 
 /** The reply or error of one command. `status` is the status of the response if the request has no other command. */

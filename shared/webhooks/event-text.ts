@@ -1,5 +1,7 @@
 /** Writes the bodies of webhook events. */
+
 import { jsonText, parsePartOutcome } from '../commands/replies.ts';
+import { utf8Length } from '../contracts/bytes.ts';
 import type {
   EndpointId,
   OwedEvent,
@@ -8,7 +10,6 @@ import type {
 } from '../contracts/webhooks-and-feed.ts';
 import { limits } from '../limits.ts';
 import type { OwedRegionEvent, OwedWriteEvent } from '../protocol/io/events.ts';
-import { bytesInUtf8 } from '../protocol/transactions/bytes.ts';
 import { valuesAmong } from '../reserved-keys.ts';
 
 /**
@@ -27,7 +28,7 @@ export function writeEventText(
   const keyText = JSON.stringify(named);
   const areTooMany =
     keyText.length * copies.all > limits.eventKeysTogether ||
-    bytesInUtf8(keyText) > limits.eventKeysBytes;
+    utf8Length(keyText) > limits.eventKeysBytes;
   const data = {
     id,
     transaction,

@@ -1,8 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { utf8Length } from '../../shared/commands/keys.ts';
 import { bytesWithin, hasBytes, textWithBytes } from '../../shared/commands/raw-bytes.ts';
-import { bytesInUtf8 } from '../../shared/protocol/transactions/bytes.ts';
+import { utf8Length } from '../../shared/contracts/bytes.ts';
 
 /** Bytes that are now UTF-8, now not, with halves of characters among them. */
 const anyBytes = fc
@@ -38,7 +37,7 @@ describe('a text with bytes', () => {
     fc.assert(
       fc.property(anyBytes, (bytes) => {
         const text = textWithBytes(bytes);
-        expect([bytesInUtf8(text), utf8Length(text)]).toEqual([bytes.length, bytes.length]);
+        expect([utf8Length(text), utf8Length(text)]).toEqual([bytes.length, bytes.length]);
       }),
     );
   });

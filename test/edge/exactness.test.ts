@@ -1,13 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parseStrictJson } from '../../functions/edge/http/body.ts';
-import {
-  bytesOfText,
-  jsonText,
-  parsePartOutcome,
-  parseSnapshotReplies,
-  textOfBytes,
-} from '../../shared/commands/replies.ts';
+import { jsonText, parsePartOutcome, parseSnapshotReplies } from '../../shared/commands/replies.ts';
+import { bytesOfText, textOfBytes } from '../../shared/contracts/bytes.ts';
 import { encodeReply } from '../../shared/contracts/reply.ts';
 
 const text = fc.string({ unit: 'grapheme' });

@@ -11,7 +11,7 @@ import {
   type VerifyWorld,
   verifySlice,
 } from '../../functions/region/verification.ts';
-import { bytesOfText } from '../../shared/commands/replies.ts';
+import { bytesOfText } from '../../shared/contracts/bytes.ts';
 import type { Inspection, InspectionResult } from '../../shared/contracts/round.ts';
 import { limits } from '../../shared/limits.ts';
 

@@ -52,6 +52,7 @@ export const retiredNames: Readonly<Record<string, string>> = {
   askHooks: 'callCoordinator',
   askMembers: 'callCoordinator',
   believeSchema: 'forceRecoverSchema',
+  bytesInUtf8: 'utf8Length',
   keepsGoing: 'continueOnError',
   retell: 'mapProblem',
   tellAnswer: 'presentAnswer',

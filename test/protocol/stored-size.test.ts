@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { utf8Length } from '../../shared/contracts/bytes.ts';
 import { limits } from '../../shared/limits.ts';
 import { MissedMarks } from '../../shared/protocol/regions/missed-marks.ts';
-import { bytesInUtf8 } from '../../shared/protocol/transactions/bytes.ts';
 import { partOfJson } from '../region/replies.ts';
 import { CoreHarness, frameOf, start } from './core-harness.ts';
 
@@ -59,7 +59,7 @@ describe('the bound on memory', () => {
   it('counts the names of missed keys in bytes, each once', () => {
     const marks = new MissedMarks();
     for (const text of ['', 'a', 'é', '한', '😀', 'a😀é']) {
-      expect(bytesInUtf8(text)).toBe(Buffer.byteLength(text));
+      expect(utf8Length(text)).toBe(Buffer.byteLength(text));
       marks.set(text, 1).set(text, 2);
     }
     expect([marks.size, marks.bytes]).toEqual([6, 1 + 2 + 3 + 4 + 7]);

@@ -47,7 +47,7 @@ export const invariantMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'shared/protocol/regions/missed-marks.ts',
-        find: 'if (had) this.#bytes -= bytesInUtf8(key);',
+        find: 'if (had) this.#bytes -= utf8Length(key);',
         replace: '',
       },
     ],

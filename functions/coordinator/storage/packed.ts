@@ -1,7 +1,6 @@
 import { assert } from '../../../shared/assert.ts';
 import { bytesWithin, textWithBytes } from '../../../shared/commands/raw-bytes.ts';
-import { charactersOf, codesOf } from '../../../shared/commands/replies.ts';
-import type { Bytes } from '../../../shared/contracts/bytes.ts';
+import { type Bytes, charactersOf, codesOf } from '../../../shared/contracts/bytes.ts';
 
 /**
  * The stored form of keys, commands and replies: their bytes, whatever these are, as a BLOB. JSON would take six bytes

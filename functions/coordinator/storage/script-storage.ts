@@ -1,5 +1,5 @@
-import { utf8Length } from '../../../shared/commands/keys.ts';
 import { scriptOf, type UserScript } from '../../../shared/commands/user-scripts.ts';
+import { utf8Length } from '../../../shared/contracts/bytes.ts';
 import { limits } from '../../../shared/limits.ts';
 import type { Sql, SqlObjectStorage } from './sql.ts';
 

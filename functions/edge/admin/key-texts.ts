@@ -1,6 +1,5 @@
 /** Presents the keys of regions, which are bytes, in JSON. */
-import { bytesOfText, textOfBytes } from '../../../shared/commands/replies.ts';
-import type { Bytes } from '../../../shared/contracts/bytes.ts';
+import { type Bytes, exactTextOf } from '../../../shared/contracts/bytes.ts';
 
 /** A key as operators see it: as text, or in base64 if it is not valid UTF-8. */
 export interface KeyResponse {
@@ -10,12 +9,6 @@ export interface KeyResponse {
 
 /** A region's key, with one character per byte, for JSON. */
 export function presentKey(key: Bytes): KeyResponse {
-  const text = textOfKey(key);
+  const text = exactTextOf(key);
   return text === null ? { key: btoa(key), keyEncoding: 'base64' } : { key: text };
-}
-
-/** The key as text, or null if it is not valid UTF-8, so that Lockstep cannot have written it. */
-export function textOfKey(key: Bytes): string | null {
-  const text = textOfBytes(key);
-  return bytesOfText(text) === key ? text : null;
 }

@@ -1,5 +1,5 @@
 /** Plans the repair of keys that regions hold differently. It sends nothing. */
-import { bytesOfText } from '../../../shared/commands/replies.ts';
+import { bytesOfText } from '../../../shared/contracts/bytes.ts';
 import type { MemberOrder } from '../../../shared/contracts/members.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { RegionId } from '../../../shared/ids.ts';

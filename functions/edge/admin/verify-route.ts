@@ -1,5 +1,6 @@
 /** The routes by which operators compare regions and repair keys. */
 import { createRoute, type OpenAPIHono, type z } from '@hono/zod-openapi';
+import { exactTextOf } from '../../../shared/contracts/bytes.ts';
 import type { RegionConfiguration } from '../../../shared/contracts/members.ts';
 import {
   orderAnswerSchema,
@@ -31,7 +32,7 @@ import {
   type EdgeContext,
   type EdgeEnvironment,
 } from '../http/respond.ts';
-import { presentKey, textOfKey } from './key-texts.ts';
+import { presentKey } from './key-texts.ts';
 import { askRegions } from './regions-route.ts';
 import { planRepair } from './repair.ts';
 
@@ -192,7 +193,7 @@ async function presentDifferences(
   dependencies: EdgeDependencies,
   differing: readonly DigestDifference[],
 ): Promise<Result<readonly unknown[]>> {
-  const texts = differing.flatMap(({ key }) => textOfKey(key) ?? []);
+  const texts = differing.flatMap(({ key }) => exactTextOf(key) ?? []);
   const written =
     texts.length === 0
       ? success([])
@@ -201,7 +202,7 @@ async function presentDifferences(
   const lastWrites = new Map(texts.map((text, index) => [text, written.value[index] ?? null]));
   return success(
     differing.map(({ key, digests }) => {
-      const lastWrite = lastWrites.get(textOfKey(key) ?? '') ?? null;
+      const lastWrite = lastWrites.get(exactTextOf(key) ?? '') ?? null;
       const isMissing = Object.values(digests).includes(null);
       const kind = lastWrite === null ? 'around' : isMissing ? 'only-in' : 'differs';
       return { ...presentKey(key), regions: digests, kind, lastWrite };

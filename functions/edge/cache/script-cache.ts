@@ -1,10 +1,11 @@
 /** Caches the texts of users' scripts. */
-import { utf8Length } from '../../../shared/commands/keys.ts';
+
 import {
   type ScriptLookup,
   scriptOf,
   type UserScript,
 } from '../../../shared/commands/user-scripts.ts';
+import { utf8Length } from '../../../shared/contracts/bytes.ts';
 import { type Result, success } from '../../../shared/http/problems.ts';
 import { limits } from '../../../shared/limits.ts';
 import { sha1Of } from '../../platform/sha1.ts';

@@ -1,5 +1,5 @@
 /** The conditions of PUT and DELETE of a key: turns If-Match and If-None-Match into checks of a write. */
-import { bytesOfText } from '../../../shared/commands/replies.ts';
+import { bytesOfText } from '../../../shared/contracts/bytes.ts';
 import type { Check } from '../../../shared/contracts/frame.ts';
 import { failure, type Problem, type Result, success } from '../../../shared/http/problems.ts';
 import type { EdgeDependencies } from '../http/dependencies.ts';

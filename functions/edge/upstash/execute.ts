@@ -1,6 +1,7 @@
 /** Executes the plan of a request of the Upstash protocol: pipelines and transactions. */
-import { utf8Length } from '../../../shared/commands/keys.ts';
+
 import { saysNoScript } from '../../../shared/commands/user-scripts.ts';
+import { utf8Length } from '../../../shared/contracts/bytes.ts';
 import type { WriteAnswer, WriteRequest } from '../../../shared/contracts/coordinator.ts';
 import { writeIdOf } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';

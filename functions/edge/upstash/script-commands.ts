@@ -1,7 +1,8 @@
 /** Executes the subcommands of SCRIPT: LOAD, EXISTS and FLUSH. */
-import { utf8Length } from '../../../shared/commands/keys.ts';
+
 import { uncalled } from '../../../shared/commands/lua-text.ts';
 import type { UserScript } from '../../../shared/commands/user-scripts.ts';
+import { utf8Length } from '../../../shared/contracts/bytes.ts';
 import { limits } from '../../../shared/limits.ts';
 import type { UpstashElement } from '../../../shared/upstash/replies.ts';
 import type { ScriptOrder } from '../../../shared/upstash/script-commands.ts';

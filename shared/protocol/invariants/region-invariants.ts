@@ -1,8 +1,8 @@
+import { utf8Length } from '../../contracts/bytes.ts';
 import { compareOrder, keyOf } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import { isBelieved } from '../membership/rejoin.ts';
 import type { RegionLink } from '../regions/region-link.ts';
-import { bytesInUtf8 } from '../transactions/bytes.ts';
 import { type CoordinatorInternals, must } from './must.ts';
 
 /** Claims about the regions, their membership, their leases and the rounds on their way, after each step. */
@@ -82,7 +82,7 @@ function checkMissed({ region, missed, isVoter }: RegionLink, newest: number): v
   }
   let bytes = 0;
   for (const [key, sequence] of missed) {
-    bytes += bytesInUtf8(key);
+    bytes += utf8Length(key);
     must(sequence <= newest, 'a key is missed at a sequence that was given out', region, key);
   }
   must(missed.bytes === bytes, 'the bytes of missed keys are their sum', region);

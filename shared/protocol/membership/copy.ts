@@ -1,10 +1,9 @@
 import { assert } from '../../assert.ts';
-import type { Bytes } from '../../contracts/bytes.ts';
+import { type Bytes, bytesOfText, exactTextOf } from '../../contracts/bytes.ts';
 import type { CopyProgress } from '../../contracts/members.ts';
 import type { CopyItem, CopyReply, CopyStep } from '../../contracts/round.ts';
 import { limits } from '../../limits.ts';
 import type { RegionLink } from '../regions/region-link.ts';
-import { bytesOfText, textOfBytes } from '../transactions/bytes.ts';
 import { askedFor, type Batch, type Reading, type RetryKey } from './copy-work.ts';
 
 /** The result of a copy's step. */
@@ -291,7 +290,7 @@ export class Copy {
     const keys: RetryKey[] = [];
     for (const again of this.#again.values()) {
       if (keys.length === limits.copyKeysPerStep) break;
-      const text = textOfBytes(again.key);
+      const text = exactTextOf(again.key);
       const mark = text === null ? undefined : this.target.missed.get(text);
       const isChanged = mark !== undefined && mark > again.noted;
       if (isChanged && again.from !== '') {
@@ -395,7 +394,7 @@ export class Copy {
       else {
         this.#done += 1;
         this.#pass.delete(key);
-        const text = textOfBytes(key);
+        const text = exactTextOf(key);
         if (text !== null) copied.push(text);
       }
     }

@@ -1,4 +1,4 @@
-import { bytesInUtf8 } from '../transactions/bytes.ts';
+import { utf8Length } from '../../contracts/bytes.ts';
 
 /** The keys that a region has missed, each with its last missed sequence, and the memory that their names take. */
 export class MissedMarks extends Map<string, number> {
@@ -10,13 +10,13 @@ export class MissedMarks extends Map<string, number> {
   }
 
   override set(key: string, sequence: number): this {
-    if (!this.has(key)) this.#bytes += bytesInUtf8(key);
+    if (!this.has(key)) this.#bytes += utf8Length(key);
     return super.set(key, sequence);
   }
 
   override delete(key: string): boolean {
     const had = super.delete(key);
-    if (had) this.#bytes -= bytesInUtf8(key);
+    if (had) this.#bytes -= utf8Length(key);
     return had;
   }
 

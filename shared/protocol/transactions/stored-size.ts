@@ -1,10 +1,10 @@
 /** The size of writes in storage, measured before they are staged and again before they are stored (rule R47). */
 
+import { utf8Length } from '../../contracts/bytes.ts';
 import { operationAt, type WriteFrame } from '../../contracts/frame.ts';
 import { limits } from '../../limits.ts';
 import { withoutChannels } from '../../reserved-keys.ts';
 import type { DecidedWrite } from '../io/events.ts';
-import { bytesInUtf8 } from './bytes.ts';
 import type { Decided } from './decision.ts';
 import { commandOf } from './owed-events.ts';
 
@@ -23,7 +23,7 @@ export function storedRequestBytes({
   const positions = new Map(keys.map((key, position) => [key, `#${position};`.length]));
   const ofWord = (word: string) =>
     Math.min(packedBytes(word), positions.get(word) ?? Number.POSITIVE_INFINITY);
-  let bytes = callback === null ? 0 : bytesInUtf8(JSON.stringify(callback));
+  let bytes = callback === null ? 0 : utf8Length(JSON.stringify(callback));
   bytes += sumOf(keys, packedBytes);
   for (const command of commands) {
     bytes += `*${command.length};`.length + sumOf(command, ofWord);
@@ -70,7 +70,7 @@ export function storedBytes(write: DecidedWrite): number {
 }
 
 function packedBytes(text: string): number {
-  const bytes = bytesInUtf8(text);
+  const bytes = utf8Length(text);
   return String(bytes).length + 1 + bytes;
 }
 

@@ -1,5 +1,5 @@
 import { unreachable } from '../../assert.ts';
-import type { Bytes } from '../../contracts/bytes.ts';
+import { type Bytes, bytesOfText } from '../../contracts/bytes.ts';
 import type { RegionFault, VoteRecord } from '../../contracts/coordinator.ts';
 import { operationAt } from '../../contracts/frame.ts';
 import { isGrowing } from '../../contracts/growing.ts';
@@ -7,7 +7,6 @@ import type { Prepare, Vote } from '../../contracts/round.ts';
 import { keyOf, type RegionId, type TransactionOrder } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { Waiting } from './admission.ts';
-import { bytesOfText } from './bytes.ts';
 import { type Tally, tallyOf } from './tally.ts';
 import {
   assertTransactionTransition,

@@ -1,9 +1,11 @@
 /** Runs commands in a region and in one plain Redis, and compares their replies and their data. */
+
 import type { Redis } from 'ioredis';
 import { expect } from 'vitest';
 import { compileWrite } from '../../../shared/commands/compile.ts';
 import { bytesWithin } from '../../../shared/commands/raw-bytes.ts';
-import { bytesOfText, parseExact } from '../../../shared/commands/replies.ts';
+import { parseExact } from '../../../shared/commands/replies.ts';
+import { bytesOfText } from '../../../shared/contracts/bytes.ts';
 import { operationAt, type ReplyOrder } from '../../../shared/contracts/frame.ts';
 import type { Decision, Part, RegionClient } from '../../../shared/contracts/round.ts';
 import { connectTo } from '../../support/redis.ts';
