@@ -1,3 +1,4 @@
+/** The configuration of vitest: test files, time limits, and Lua as text. */
 import { defineConfig } from 'vitest/config';
 
 /** Imports Lua as text, as wrangler's Text rule does. */
@@ -11,11 +12,11 @@ export default defineConfig({
   plugins: [luaAsText],
   test: {
     include: ['test/**/*.test.ts'],
-    // One generous bound for all: a test must not fail because the machine is slow, only because it hangs.
+    // One generous limit for all tests: a test should fail if it hangs, but not if the machine is slow.
     testTimeout: 300_000,
     hookTimeout: 300_000,
     teardownTimeout: 300_000,
-    // Half of the suite waits for servers: a core must not idle meanwhile.
+    // Half of the tests wait for servers, so fewer workers would leave cores idle.
     maxWorkers: '100%',
     expect: { poll: { timeout: 120_000 } },
   },

@@ -5,8 +5,8 @@ import process from 'node:process';
 import { requireRedis } from './stack/require-redis.ts';
 
 /**
- * `npm test`, `npm run check`: decides whether a change is ready. All steps run even if one fails, so that one run shows
- * everything that is wrong.
+ * `npm test`, `npm run check`: decides whether a change is ready. Runs all steps even if one fails, so that one run
+ * shows all faults.
  */
 
 const help = `Usage: npm test [-- files or options of vitest]
@@ -40,7 +40,7 @@ const testReport = join('.lockstep', 'tests.json');
 const environment = {
   ...process.env,
   CI: '1',
-  // Colours would make a log unreadable.
+  // A log file is unreadable with colours.
   ...(process.stdout.isTTY === true ? {} : { NO_COLOR: '1' }),
   WRANGLER_SEND_METRICS: 'false',
   WRANGLER_SEND_ERROR_REPORTS: 'false',
@@ -73,7 +73,7 @@ function testsPass(args: readonly string[]): boolean {
   return result.status === 0;
 }
 
-/** The number of tests, on a line that a program can find; null if they did not run. */
+/** The numbers of tests, on a line that programs can find; null if the tests did not run. */
 function countTests(): string | null {
   if (!existsSync(testReport)) return null;
   const report: { readonly numPassedTests: number; readonly numFailedTests: number } = JSON.parse(

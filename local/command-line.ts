@@ -1,11 +1,10 @@
+/** Arguments and errors of the scripts of package.json: each has `--help`, and none shows a stack trace or JSON. */
 import process from 'node:process';
 import { type ParseArgsConfig, parseArgs } from 'node:util';
 
-/** Arguments and failures of the scripts of package.json: each has `--help`, and none shows a stack trace or JSON. */
-
 /**
- * Reads the arguments of this process. With `--help` it prints the help and ends the process with exit code 0; if the
- * arguments make no sense, it says why, prints the help and ends with 1.
+ * Parses the arguments of this process. With `--help`, prints the help and exits with 0; if the arguments are invalid,
+ * prints the reason and the help and exits with 1.
  */
 export function readArguments<const Config extends ParseArgsConfig>(
   help: string,
@@ -22,13 +21,13 @@ export function readArguments<const Config extends ParseArgsConfig>(
   }
 }
 
-/** Says what is wrong with the arguments, and ends the process with exit code 1. */
+/** Prints the fault of the arguments and the help, and exits with 1. */
 export function refuse(help: string, reason: string): never {
   console.error(`${reason}\n\n${help.trimEnd()}`);
   process.exit(1);
 }
 
-/** The message of something that was thrown. */
+/** The message of a thrown value. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
@@ -41,7 +40,7 @@ export function problemIn(body: string): string {
     const words = [title, detail].filter((text) => typeof text === 'string');
     if (words.length > 0) return words.join('. ');
   } catch {
-    // It is no JSON, as from a proxy in between.
+    // Not JSON, such as the response of a proxy.
   }
   return body.slice(0, 200);
 }

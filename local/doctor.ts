@@ -1,16 +1,15 @@
+/** `npm run doctor`: checks that each region meets the requirements, and shows the remedy for each fault. */
 import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import process from 'node:process';
 import { messageOf, problemIn, readArguments } from './command-line.ts';
-import { drawDiagnosis, type ToldDiagnosis } from './pages/doctor-table.ts';
+import { type DiagnosisResponse, drawDiagnosis } from './pages/doctor-table.ts';
 import { printableLines } from './pages/printable.ts';
 import { paintFor } from './playground/timeline.ts';
 
-/** `npm run doctor`: checks that each region meets the requirements, and says what to do if one does not. */
-
 const help = `Usage: npm run doctor -- [options]
 
-Checks the regions of the stack that npm start runs here, or of a deployment, and says what to do.
+Checks the regions of the stack of npm start, or of a deployment, and shows a remedy for each fault.
 
   --url <address>     the address of the API
   --token <token>     a token with the scope admin. The environment variable LOCKSTEP_TOKEN is safer: lists of processes
@@ -21,9 +20,9 @@ The exit code is 1 if a check finds a problem.
 `;
 
 const localFile = resolve('.lockstep', 'local.json');
-/** A region that does not answer takes some seconds, and there may be several. */
+/** In ms. A silent region takes some seconds, and there may be several. */
 const timeoutMs = 120_000;
-/** For a file or a pipe, which have no width. */
+/** The width for files and pipes, which have none. */
 const columnsDefault = 100;
 
 interface Target {
@@ -31,7 +30,7 @@ interface Target {
   readonly token: string;
 }
 
-/** Finds the deployment to diagnose. */
+/** The deployment to check, by the arguments, or the local one. */
 function readTarget(): Target {
   const { values } = readArguments(help, {
     options: { url: { type: 'string' }, token: { type: 'string' } },
@@ -53,8 +52,8 @@ function readTarget(): Target {
   return { url: local.url, token: values.token ?? local.tokens.admin };
 }
 
-/** Requests the diagnosis. Throws an Error with a message for people if the request fails. */
-async function askDoctor({ url, token }: Target): Promise<ToldDiagnosis> {
+/** Requests the diagnosis. Throws an Error with a message for users if that fails. */
+async function askDoctor({ url, token }: Target): Promise<DiagnosisResponse> {
   const address = new URL('/v1/admin/doctor', url);
   const headers = { authorization: `Bearer ${token}` };
   const signal = AbortSignal.timeout(timeoutMs);

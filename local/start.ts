@@ -1,3 +1,4 @@
+/** `npm start`: starts regions, gateways and the Worker on this machine, shows a first write, and serves the API. */
 import { rmSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import process from 'node:process';
@@ -16,8 +17,6 @@ import { redisKind } from './stack/regions.ts';
 import type { Stack, StackOptions } from './stack/stack.ts';
 import { startStack } from './stack/stack.ts';
 
-/** `npm start`: regions, gateways and the Worker on this machine; it shows a first write, and then serves the API. */
-
 const help = `Usage: npm start -- [options]
 
 Starts regions and the Worker on this machine, shows a first write, and serves the API until Ctrl-C.
@@ -31,11 +30,11 @@ Starts regions and the Worker on this machine, shows a first write, and serves t
 
 const stateDirectory = resolve('.lockstep');
 const localFile = join(stateDirectory, 'local.json');
-/** How long the start waits for the first event, ms. */
+/** The time for which the start waits for the first event, in ms. */
 const patienceMs = 3_000;
 /** The number of signals to stop so far. */
 let signals = 0;
-/** The keys, if there is a keyboard. */
+/** The playground, if there is a keyboard. */
 let play: Play | null = null;
 const screen = new Screen(process.stdout);
 const paint = paintFor(process.stdout.isTTY === true && process.env.NO_COLOR === undefined);
@@ -62,7 +61,7 @@ function readOptions(): StackOptions {
     redis: redisKind(),
     port,
     fresh: values.fresh,
-    // The receiver is on this machine.
+    // The receiver runs on this machine.
     variables: { LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: 'true' },
     progress: say,
   };
@@ -95,7 +94,7 @@ async function main(): Promise<void> {
     throw new Error(`${messageOf(error)}\n${whereToLook(stack)}`);
   }
   const reason = await Promise.race([stopping, stack.worker.ended]);
-  // The Worker ends after a signal too, before all the rest has.
+  // The Worker also ends after a signal, before the rest has ended.
   if (reason === null || signals > 0) {
     await stopping;
     return;
@@ -109,7 +108,7 @@ function whereToLook({ worker }: Stack): string {
   return `Its log is ${worker.logFile}. To begin with empty regions: npm start -- --fresh`;
 }
 
-/** Shows the events that the receiver gets, as they come; the first ones wait for their place on the screen. */
+/** Shows the events that the receiver gets. The first ones wait until the heading is printed. */
 class Confirmations {
   private readonly waiting: VerifiedEvent[] = [];
   private readonly arrivals = new Map<string, () => void>();
@@ -136,8 +135,8 @@ class Confirmations {
 }
 
 /**
- * Shows the timeline of a first write, and returns its id. Returns null if the API refuses the write: the stack goes on,
- * because the operator's remedies, such as adopting existing data, are requests to it.
+ * Shows the timeline of a first write, and returns its id. Returns null if the API refuses the write: the stack keeps
+ * running, because the operator's remedies, such as adopting existing data, are requests to it.
  */
 async function showFirstWrite(
   stack: Stack,
@@ -195,15 +194,19 @@ function showHowToTry({ url, tokens, regions }: Stack): void {
 Programs find the same in .lockstep/local.json. Ctrl-C stops everything; ${kept}.`);
 }
 
-/** Starts the keys. Returns null without a keyboard, as in a test or a service, and if the stack is being stopped. */
+/**
+ * Starts the playground. Returns null without a keyboard, as in a test or a service, and if the stack is being stopped.
+ */
 function playWith(stack: Stack): Play | null {
   if (process.stdin.isTTY !== true || signals > 0) return null;
-  // As in a terminal that is not raw: a second Ctrl-C does not wait.
+  // As without raw mode, a second Ctrl-C ends the process at once.
   const quit = () => process.kill(process.pid, 'SIGINT');
   return startPlay({ stack, keyboard: process.stdin, screen, paint, quit });
 }
 
-/** Resolves with null once a signal has arrived and everything has stopped. A second signal ends the process at once. */
+/**
+ * Resolves with null when a signal has arrived and everything has stopped. A second signal ends the process at once.
+ */
 function stopOnSignal(stack: Stack): Promise<null> {
   const { promise, resolve: stopped, reject } = Promise.withResolvers<null>();
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {

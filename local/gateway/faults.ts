@@ -1,6 +1,7 @@
+/** Fault injection for gateways: rules for single requests, and the state of a gateway's network. */
 import type { Asked } from './protocol.ts';
 
-/** A request as a fault rule sees it. */
+/** A request in the view of a fault rule. */
 export interface SeenRequest {
   readonly method: string;
   readonly path: string;
@@ -9,40 +10,42 @@ export interface SeenRequest {
   readonly text: string;
 }
 
-/** Something that goes wrong with one request at one gateway. `executed` says on which side of Redis it happens. */
+/** A fault of one request at one gateway. `executed`: it occurs after the commands ran. */
 export type Fault =
   /** The connection is reset before the request is read. */
   | { readonly kind: 'refuse' }
   /** The connection is reset, before or after the commands ran. */
   | { readonly kind: 'drop'; readonly executed: boolean }
-  /** No answer ever comes. */
+  /** The request is never answered. */
   | { readonly kind: 'hang'; readonly executed: boolean }
-  /** The request waits until the promise is settled, then goes on as if nothing had been. */
+  /** The request waits until the promise settles, and then continues. */
   | { readonly kind: 'hold'; readonly executed: boolean; readonly until: Promise<unknown> }
-  /** An answer that no Redis gave. */
+  /** A response that no Redis gives. */
   | { readonly kind: 'garbage'; readonly executed: boolean; readonly answer: Garbage }
-  /** So many ms more before the commands run. */
+  /** A delay before the commands run, in ms. */
   | { readonly kind: 'slow'; readonly ms: number }
-  /** The commands run twice, and the first answer is given. */
+  /** The commands run twice, and the first reply is returned. */
   | { readonly kind: 'duplicate' };
 
-/** Answers seen from broken proxies: a page under status 200, JSON cut short under status 200, a plain status 500. */
+/** Responses of broken proxies: a page or truncated JSON with status 200, and a status 500 without JSON. */
 export type Garbage = 'page' | 'broken-json' | 'status-500';
 
-/** Which requests meet a fault. */
+/** A fault, and the requests that it applies to. */
 export interface FaultRule {
   readonly fault: Fault;
-  /** Only requests for which this holds; all by default. A request that cannot be read matches only without it. */
+  /**
+   * Applies to requests for which this returns true; by default to all. A malformed request matches only without it.
+   */
   readonly matches?: (request: SeenRequest) => boolean;
-  /** How many requests meet it; until it is removed by default. */
+  /** The number of requests that it applies to; by default all until it is removed. */
   readonly times?: number;
 }
 
-/** A fault rule in force. */
+/** An active rule. */
 export interface FaultHandle {
   /** How many requests have met it. */
   readonly hits: number;
-  /** Resolves when the first request meets it; for `executed` faults that is after its commands ran. */
+  /** Resolves when it first applies to a request; if `executed`, after the commands ran. */
   readonly hit: Promise<void>;
   remove(): void;
 }
@@ -54,43 +57,43 @@ interface ActiveRule {
   hits: number;
 }
 
-/** A fault that a request has met. Call `reached` once it is at the point where the fault acts. */
+/** A fault that applies to a request. Call `reached` at the point at which the fault acts. */
 export interface MetFault {
   readonly fault: Fault;
   readonly reached: () => void;
 }
 
-/** How the network between a gateway and all who call it does. */
+/** The state of the network between a gateway and its clients. */
 export interface Line {
   /**
-   * `cut`: no request arrives, and its sender waits in vain. `answers-lost`: requests arrive and run, and their senders
-   * wait in vain.
+   * `cut`: no request arrives, and its sender gets no response. `answers-lost`: requests arrive and run, but their
+   * senders get no response.
    */
   readonly reach: 'whole' | 'cut' | 'answers-lost';
-  /** Added to each request's round trip, ms. */
+  /** The delay that is added to each request's round trip, in ms. */
   readonly slowMs: number;
 }
 
-/** A line with nothing the matter. */
+/** A line without faults. */
 export const wholeLine: Line = { reach: 'whole', slowMs: 0 };
 
-/** The faults of one gateway. Of several rules that match a request the oldest applies; of the line's, if none does. */
+/** The faults of one gateway. The oldest matching rule applies; without one, the state of the line. */
 export class Faults {
   private rules: ActiveRule[] = [];
   private currentLine = wholeLine;
-  /** How many requests the line has swallowed, or their answers. */
+  /** The number of requests, or responses, lost on the line. */
   lostOnLine = 0;
 
   get line(): Line {
     return this.currentLine;
   }
 
-  /** Changes the line for requests that arrive from now on. Those that were lost on it stay lost. */
+  /** Changes the line for future requests. Those that were lost stay lost. */
   setLine(change: Partial<Line>): void {
     this.currentLine = { ...this.currentLine, ...change };
   }
 
-  /** Puts a rule in force for requests that arrive from now on. */
+  /** Adds a rule for future requests. */
   add(rule: FaultRule): FaultHandle {
     const { promise, resolve } = Promise.withResolvers<void>();
     const active: ActiveRule = {
@@ -111,18 +114,18 @@ export class Faults {
     };
   }
 
-  /** Removes all rules and makes the line whole. Requests that a fault already holds stay held. */
+  /** Removes all rules and restores the line. Requests that a fault holds stay held. */
   clear(): void {
     this.rules = [];
     this.currentLine = wholeLine;
   }
 
-  /** The fault that resets connections before anything is read, if one is in force for every request. */
+  /** The fault that resets a connection before a request is read, if a rule for all requests has it. */
   onConnection(): MetFault | null {
     return this.take((rule) => rule.fault.kind === 'refuse' && rule.matches === undefined);
   }
 
-  /** The fault that `request` meets, if any; null stands for a request that could not be read. */
+  /** The fault of `request`, if any. Null stands for a malformed request. */
   onRequest(request: SeenRequest | null): MetFault | null {
     const met = this.take((rule) => {
       if (rule.matches === undefined) return true;
@@ -131,7 +134,7 @@ export class Faults {
     return met ?? this.metOnLine();
   }
 
-  /** What a request meets on the line. One that is lost need not be slow too. */
+  /** The fault of the line. A lost request is not delayed as well. */
   private metOnLine(): MetFault | null {
     const { reach, slowMs } = this.currentLine;
     if (reach === 'whole') {

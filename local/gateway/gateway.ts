@@ -1,3 +1,4 @@
+/** A gateway: an HTTP server with the Upstash REST protocol in front of one Redis, with round trips and faults. */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { createServer } from 'node:http';
@@ -16,13 +17,13 @@ import {
 import { RedisLink, RegionUnreachable, TooManyBlocked } from './redis-link.ts';
 import { type AskedStream, GatewayStreams, streamOf } from './streams.ts';
 
-/** A request's body, in bytes; Upstash takes 10 MB on its smallest plans. */
+/** The maximum request body in bytes, that of Upstash's smallest plans. */
 const bodyBytesMaximum = 10_000_000;
 
-/** Timers are not exact to the millisecond, so that a shorter round trip would come out several times too long. */
+/** Shorter round trips are not simulated: timers are too inexact for them. */
 const shortestDelayMs = 1;
 
-/** Counts requests and those among them that wait for an answer. One meter may serve several gateways. */
+/** Counts requests, and those in flight. Several gateways may share a meter. */
 export class Meter {
   requests = 0;
   bytesIn = 0;
@@ -30,19 +31,19 @@ export class Meter {
   inFlight = 0;
   inFlightMaximum = 0;
 
-  /** A request has arrived. */
+  /** Counts a request that has arrived. */
   started(): void {
     this.requests += 1;
     this.inFlight += 1;
     this.inFlightMaximum = Math.max(this.inFlightMaximum, this.inFlight);
   }
 
-  /** It was answered, or its connection is gone. */
+  /** Counts a request that was answered, or whose connection is gone. */
   ended(): void {
     this.inFlight -= 1;
   }
 
-  /** Starts the counts again. Requests in flight go on to be counted as such. */
+  /** Resets the counts. Requests in flight stay counted as such. */
   reset(): void {
     this.requests = 0;
     this.bytesIn = 0;
@@ -51,21 +52,21 @@ export class Meter {
   }
 }
 
-/** What a gateway stands in front of, and how far away it pretends to be. */
+/** The Redis of a gateway, and its simulated distance. */
 export interface GatewayOptions {
   /** The port of the region's Redis on 127.0.0.1. */
   readonly redisPort: number;
-  /** The bearer token that requests must bring. */
+  /** The bearer token that requests need. */
   readonly token: string;
-  /** Added to each request, in ms: half before its commands run, half after. Below 1 ms nothing is added. */
+  /** The delay added to each request, in ms: half before its commands run, half after. Below 1 ms, none. */
   readonly roundTripMs: number;
-  /** The port to listen on, on 127.0.0.1; 0 or absent: any free one. */
+  /** The port to listen on, on 127.0.0.1. 0 or undefined: any free one. */
   readonly port?: number;
-  /** A meter shared with other gateways, beside the gateway's own. */
+  /** A further meter, shared with other gateways. */
   readonly total?: Meter;
 }
 
-/** The time from a request's arrival to its end, by `performance.now()`. The added round trip lies within. */
+/** The time from a request's arrival to its end, by `performance.now()`, with the added round trip. */
 export interface Span {
   readonly fromMs: number;
   readonly toMs: number;
@@ -78,18 +79,18 @@ export interface Gateway {
   readonly token: string;
   readonly faults: Faults;
   readonly meter: Meter;
-  /** How many streams are open. */
+  /** The number of open streams. */
   readonly streams: { readonly size: number };
-  /** Each is called when a request has ended. */
+  /** Called at the end of each request. */
   readonly observers: Set<(span: Span) => void>;
   /** Resolves once the region's Redis is connected. */
   ready(): Promise<void>;
-  /** Ends all connections. Requests in flight are reset. */
+  /** Closes all connections. Requests in flight are reset. */
   close(): Promise<void>;
 }
 
 /**
- * Starts a gateway on 127.0.0.1. It answers at once; as long as its Redis is away, with status 503.
+ * Starts a gateway on 127.0.0.1. While its Redis is unreachable, it answers with 503.
  *
  * @throws the error of `listen` if the port is taken.
  */
@@ -105,7 +106,7 @@ interface Answer {
   readonly body: string;
 }
 
-/** What becomes of a request: it is answered, at once or as a stream, or its connection is reset. */
+/** The end of a request: a response, a stream, or a reset of the connection. */
 type Ending = Answer | { readonly stream: AskedStream } | 'reset';
 
 class GatewayServer implements Gateway {
@@ -130,7 +131,8 @@ class GatewayServer implements Gateway {
     this.server = createServer({ noDelay: true }, (request, response) => {
       void this.serve(request, response);
     });
-    // A client that uses an idle connection just as the server ends it loses that request. So idle ones stay.
+    // A client may send a request on an idle connection just as the server closes it, and lose it. So idle ones stay
+    // open.
     this.server.keepAliveTimeout = 0;
   }
 
@@ -167,14 +169,14 @@ class GatewayServer implements Gateway {
   private async serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const fromMs = performance.now();
     for (const meter of this.meters) meter.started();
-    // `close` follows an answer as well as a reset. A stream is no request in flight: its sender has its answer.
+    // `close` follows both a response and a reset. A stream is not in flight, since its response has begun.
     let hasEnded = false;
     const ended = () => {
       if (!hasEnded) for (const meter of this.meters) meter.ended();
       hasEnded = true;
     };
     response.once('close', ended);
-    // Reading fails where the client went away; then nobody is left to be told.
+    // Reading fails if the client has gone, so there is no one to answer.
     const gone = new AbortController();
     response.once('close', () => gone.abort());
     const ending = await this.endingOf(request, gone.signal).catch((): Ending => 'reset');
@@ -201,7 +203,7 @@ class GatewayServer implements Gateway {
     response.writeHead(answer.status, {
       'content-type': answer.type,
       'content-length': body.length,
-      // Clients hand it back to read what they wrote. It has to change with each write, and may with each answer.
+      // Clients return it to read their own writes. It must change with each write, and may with each response.
       'upstash-sync-token': `${this.instance}=${this.answered}`,
     });
     response.end(body);
@@ -217,14 +219,14 @@ class GatewayServer implements Gateway {
     const read = await this.read(request);
     const met = this.faults.onRequest('request' in read ? read.request : null);
     await travel(this.roundTripMs / 2);
-    // Timers are off by up to a millisecond, by more when the machine is busy. The way back makes up for it.
+    // Timers are late by a millisecond or more. The way back compensates for it.
     const wayThereMs = performance.now() - arrivedAt;
     const ending = await this.spoiled(read, met, gone);
     await travel(this.roundTripMs - wayThereMs);
     return ending;
   }
 
-  /** The request's ending, with the fault that it met on its side of Redis. */
+  /** Runs a request, with its fault before or after the commands. */
   private async spoiled(
     read: ReadRequest,
     met: MetFault | null,
@@ -265,7 +267,7 @@ class GatewayServer implements Gateway {
     }
   }
 
-  /** Compares digests, so that the time it takes says nothing about the token. */
+  /** Compares digests, so that timing reveals nothing about the token. */
   private authorize(request: IncomingMessage, url: URL): void {
     const bearer = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '')?.[1];
     const given = bearer ?? url.searchParams.get('_token');
@@ -307,7 +309,7 @@ interface GoodRequest {
 
 type ReadRequest = GoodRequest | { readonly refused: Answer } | { readonly stream: AskedStream };
 
-/** The body, or null if it is too large. It is read to its end all the same, so that the refusal can be read. */
+/** The body, or null if it is too large. Reads it to its end in any case, so that the client sees the refusal. */
 async function readBody(request: IncomingMessage): Promise<Buffer | null> {
   const chunks: Buffer[] = [];
   let length = 0;
@@ -330,7 +332,7 @@ function isAfterExecution(fault: Fault): boolean {
   return 'executed' in fault && fault.executed;
 }
 
-/** Lets a fault act. `on`: the request goes on. A hang never returns. */
+/** Applies a fault. `on`: the request continues. A hang never resolves. */
 async function interfere(met: MetFault): Promise<Ending | 'on'> {
   met.reached();
   switch (met.fault.kind) {
@@ -370,7 +372,7 @@ function digest(text: string): Buffer {
   return createHash('sha256').update(text).digest();
 }
 
-/** Waits as a message on its way would. */
+/** Waits as long as a message would travel. */
 async function travel(ms: number): Promise<void> {
   if (ms >= shortestDelayMs) await delay(ms);
 }

@@ -1,21 +1,18 @@
-/**
- * The Upstash REST protocol as text and bytes: what an HTTP request asks for, and how a Redis reply is written down.
- * No I/O happens here.
- */
+/** Parses requests of the Upstash REST protocol, and writes its replies. It does no I/O. */
 
-/** One argument of a command. Bytes come from paths and bodies, text from JSON. */
+/** An argument of a command. Bytes are from paths and bodies, text is from JSON. */
 export type Argument = string | Buffer;
 
-/** One Redis command, its name first. */
+/** A Redis command, its name first. */
 export type RespCommand = readonly Argument[];
 
-/** What a request asks for. A transaction runs between MULTI and EXEC. */
+/** The commands of a request. A transaction runs between MULTI and EXEC. */
 export type Asked =
   | { readonly kind: 'command'; readonly commands: readonly [RespCommand] }
   | { readonly kind: 'pipeline'; readonly commands: readonly RespCommand[] }
   | { readonly kind: 'transaction'; readonly commands: readonly RespCommand[] };
 
-/** A request that cannot be run. `message` is what the client reads. */
+/** A malformed request. The client gets `message`. */
 export class BadRequest extends Error {
   readonly status: 400 | 401 | 405 | 413;
 
@@ -26,17 +23,17 @@ export class BadRequest extends Error {
 }
 
 /**
- * A reply of Redis as the client library hands it over with `returnBuffers` and `stringNumbers`: strings are buffers,
- * integers are text with every digit, errors are errors.
+ * A reply from the client library with `returnBuffers` and `stringNumbers`: strings are buffers, integers are text with
+ * every digit, errors are errors.
  */
 export type RedisReply = Buffer | string | null | Error | readonly RedisReply[];
 
-/** What a pipeline or transaction answers for one command. */
+/** The reply to one command of a pipeline or transaction. */
 export type ElementReply = { readonly result: RedisReply } | { readonly error: string };
 
 /**
- * Commands that change the connection itself or wait on it. All requests of a gateway share one connection, so one
- * of these would reach into the others. (XREAD and XREADGROUP that wait get one of their own.)
+ * Commands that change the connection or block it. All requests of a gateway share one connection, so one of these
+ * would affect the others. (XREAD and XREADGROUP that block get a connection of their own.)
  */
 const refusedCommands: ReadonlySet<string> = new Set([
   ...['auth', 'client', 'discard', 'exec', 'hello', 'monitor', 'multi', 'psubscribe', 'quit'],
@@ -46,7 +43,7 @@ const refusedCommands: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * What the request asks for.
+ * Parses a request.
  *
  * @throws BadRequest if it is malformed or names a command that a gateway cannot run.
  */
@@ -59,7 +56,7 @@ export function parseRequest(method: string, url: URL, body: Buffer): Asked {
   return asked;
 }
 
-/** True for a command that waits for data, unless it stands in a transaction: Redis does not wait there. */
+/** True for a command that waits for data. In a transaction, Redis does not wait. */
 export function waits([name = '', ...args]: RespCommand): boolean {
   if (!/^XREAD(?:GROUP)?$/i.test(String(name))) return false;
   const words = args.map((argument) => String(argument).toUpperCase());
@@ -88,7 +85,7 @@ function refuseUnusable(command: RespCommand): void {
   }
 }
 
-/** `/set/key/value?EX=100`: the path, then the body of a POST, then the query. */
+/** The command of a URL such as `/set/key/value?EX=100`: the path, the body of a POST, and then the query. */
 function commandOfPath(method: string, url: URL, body: Buffer): RespCommand {
   const command: Argument[] = url.pathname.slice(1).split('/').map(percentDecode);
   if (method === 'POST' && body.length > 0) command.push(body);
@@ -106,7 +103,7 @@ function splitOnce(text: string, separator: string): readonly [string, string | 
   return at < 0 ? [text, undefined] : [text.slice(0, at), text.slice(at + separator.length)];
 }
 
-/** Percent-decoding into bytes: a key or value need not be UTF-8, which `decodeURIComponent` would insist on. */
+/** Percent-decodes into bytes, since keys and values need not be UTF-8, as `decodeURIComponent` requires. */
 export function percentDecode(text: string): Buffer {
   const bytes = Buffer.from(text, 'utf8');
   const decoded: number[] = [];
@@ -120,7 +117,7 @@ export function percentDecode(text: string): Buffer {
   return Buffer.from(decoded);
 }
 
-/** A JSON number in its own digits. `JSON.parse` would round what passes 2^53. */
+/** The digits of a JSON number: `JSON.parse` would round integers beyond 2^53. */
 class Digits {
   readonly text: string;
 
@@ -158,14 +155,14 @@ function argumentOf(value: unknown): string {
   throw new BadRequest(400, 'ERR an argument of a command is a string, a number or a boolean');
 }
 
-/** The JSON text of `{"result": …}` for one command. */
+/** The JSON `{"result": …}` of one command. */
 export function encodeResult(reply: RedisReply, base64: boolean): string {
-  // Nothing in base64 reads OK, so that it may stay as it is, and a reader who decodes by hand is spared the step.
+  // OK is never encoded. It is not valid base64, so clients cannot mistake it for encoded text.
   const isOk = Buffer.isBuffer(reply) && reply.length === 2 && reply.toString('latin1') === 'OK';
   return `{"result":${isOk ? '"OK"' : encodeReply(reply, base64)}}`;
 }
 
-/** The JSON text of a pipeline's or transaction's answer. */
+/** The JSON of a pipeline's or transaction's replies. */
 export function encodeElements(elements: readonly ElementReply[], base64: boolean): string {
   const encoded = elements.map((element) =>
     'error' in element ? encodeError(element.error) : encodeResult(element.result, base64),
@@ -173,14 +170,14 @@ export function encodeElements(elements: readonly ElementReply[], base64: boolea
   return `[${encoded.join(',')}]`;
 }
 
-/** The JSON text of `{"error": …}`. */
+/** The JSON `{"error": …}`. */
 export function encodeError(message: string): string {
   return JSON.stringify({ error: message });
 }
 
 function encodeReply(reply: RedisReply, base64: boolean): string {
   if (reply === null) return 'null';
-  // An integer goes out digit by digit, since a number of JavaScript would not hold all 64 bits.
+  // Every digit: a number of JavaScript does not hold all 64 bits.
   if (typeof reply === 'string') return reply;
   if (reply instanceof Error) return encodeText(Buffer.from(reply.message), base64);
   if (Buffer.isBuffer(reply)) return encodeText(reply, base64);

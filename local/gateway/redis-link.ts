@@ -1,18 +1,21 @@
+/** A gateway's connections to its Redis. */
 import { connect, type Socket } from 'node:net';
 import { AbstractConnector, Redis, ReplyError } from 'ioredis';
 import type { ElementReply, RedisReply, RespCommand } from './protocol.ts';
 import { ReplyGuard } from './reply-guard.ts';
 
-/** The region's Redis gave no answer: it is not connected, or went away in between. Commands may or may not have run. */
+/**
+ * The region's Redis did not answer: it is not connected, or the connection broke. Commands may or may not have run.
+ */
 export class RegionUnreachable extends Error {}
 
-/** More requests wait on Redis at once than one client should hold connections. */
+/** More requests wait for data than a client should hold connections for. */
 export class TooManyBlocked extends Error {}
 
-/** Connections at once for commands that wait, e.g. XREAD BLOCK. */
+/** The maximum number of connections for commands that wait, such as XREAD BLOCK. */
 const blockedMaximum = 100;
 
-/** Connects as the library would, with a guard between the socket and its parser. */
+/** Connects as the library does, with a guard between the socket and its parser. */
 class GuardedConnector extends AbstractConnector {
   private readonly address: { readonly host: string; readonly port: number };
 
@@ -40,7 +43,7 @@ class GuardedConnector extends AbstractConnector {
   }
 }
 
-/** One connection to one Redis, over which commands are sent at most once; and others for commands that wait. */
+/** One connection to one Redis, which sends each command at most once, and further ones for commands that wait. */
 export class RedisLink {
   private readonly redis: Redis;
   private readonly blocked = new Set<Redis>();
@@ -51,27 +54,27 @@ export class RedisLink {
       host: '127.0.0.1',
       port,
       lazyConnect: true,
-      // What an Upstash endpoint answers has the types of RESP2, and so does what the guard can read.
+      // RESP2 has the types of Upstash's replies, and is the version that the guard parses.
       protocol: 2,
-      // Keeps all 64 bits of an integer, as text.
+      // Keeps all 64 bits of integers, as text.
       stringNumbers: true,
-      // A command must not run after its sender was told that the region is away.
+      // A command must not run after its sender was answered that the region is unreachable.
       enableOfflineQueue: false,
       autoResendUnfulfilledCommands: false,
-      // The embedded server may not know the commands with which a client introduces itself.
+      // The embedded server may lack the commands by which clients introduce themselves.
       disableClientInfo: true,
       retryStrategy: (attempt) => Math.min(20 * attempt, 250),
     });
-    // Each command in flight reports the failure by itself, and the connection is tried again by itself.
+    // Each command in flight reports the failure, and the library reconnects.
     this.redis.on('error', () => {});
   }
 
-  /** Connects. Resolves even if that fails: the connection is tried again until `close`. */
+  /** Connects. Resolves even if that fails; the library retries until `close`. */
   async connect(): Promise<void> {
     await this.redis.connect().catch(() => {});
   }
 
-  /** Resolves once the connection is up. */
+  /** Resolves once the connection is ready. */
   async ready(): Promise<void> {
     if (this.redis.status === 'ready') return;
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -85,10 +88,10 @@ export class RedisLink {
   }
 
   /**
-   * Runs commands of which some wait, over a connection of their own: on the shared one they would keep everybody else
-   * waiting. `gone` ends it, for a client that went away.
+   * Runs commands, some of which wait, over a connection of their own, since they would block the shared one. `gone`
+   * ends it if the client disconnects.
    *
-   * @throws RegionUnreachable if one of them got no reply; TooManyBlocked if too many wait already.
+   * @throws RegionUnreachable if a command got no reply; TooManyBlocked if too many requests wait already.
    */
   async pipelineThatWaits(
     commands: readonly RespCommand[],
@@ -114,19 +117,20 @@ export class RedisLink {
   }
 
   /**
-   * Runs commands one after another; others may come in between.
+   * Runs commands one after another, perhaps with other requests' commands in between.
    *
-   * @throws RegionUnreachable if one of them got no answer.
+   * @throws RegionUnreachable if a command got no reply.
    */
   async pipeline(commands: readonly RespCommand[]): Promise<readonly ElementReply[]> {
     return settleAll(commands.map((command) => send(this.redis, command)));
   }
 
   /**
-   * Runs commands between MULTI and EXEC. All are handed to the connection in one turn, so that nothing comes between.
+   * Runs commands between MULTI and EXEC. Sends all at once, so that no other command comes in between.
    *
-   * @returns one reply a command, or the error with which Redis discarded the transaction.
-   * @throws RegionUnreachable if there was no answer.
+   * @returns one reply per command, or the error with which Redis discarded the transaction.
+   *
+   * @throws RegionUnreachable if there was no reply.
    */
   async transaction(commands: readonly RespCommand[]): Promise<readonly ElementReply[] | string> {
     const all: readonly RespCommand[] = [['MULTI'], ...commands, ['EXEC']];
@@ -142,7 +146,7 @@ export class RedisLink {
 
 async function send(redis: Redis, command: RespCommand): Promise<RedisReply> {
   const [name = '', ...args] = command;
-  // The library reshapes the replies of names in lower case, such as hgetall's. In upper case they come as they are.
+  // The library reshapes the replies to lower-case names, such as hgetall, but not those to upper-case names.
   const reply = await redis.callBuffer(String(name).toUpperCase(), args);
   return reply as RedisReply;
 }

@@ -1,31 +1,31 @@
 /**
- * Stands between a Redis and the parser of its client library, which calls itself once per level of nesting: a script
- * may return a table that holds itself, and the reply would end the process. Replies that are nested too deeply, or are
- * too large to be held, become an error of their own; all others pass as they came.
+ * Guards the parser of the Redis client library, which recurses into nested replies: a script may return a table that
+ * contains itself, and its reply would crash the process. Replies that are nested too deeply or too large become
+ * errors; all others pass unchanged.
  */
 
-/** What one reply may be. */
+/** The limits of a reply. */
 export interface ReplyBounds {
-  /** Arrays within arrays. */
+  /** Nested arrays. */
   readonly depth: number;
   readonly bytes: number;
 }
 
-/** More than any command replies by itself: XINFO STREAM FULL comes to five levels. */
+/** More than any command returns by itself: XINFO STREAM FULL has five levels. */
 const boundsDefault: ReplyBounds = { depth: 128, bytes: 256_000_000 };
 
 const newline = 0x0a;
-/** Of a line the type and a length are read, which are shorter. */
+/** The part of a line that is read: its type and length, which are shorter. */
 const headCharacters = 24;
 
-/** Follows the replies of one connection in the format RESP2, without calling itself. */
+/** Follows the RESP2 replies of one connection, without recursion. */
 export class ReplyGuard {
   private readonly bounds: ReplyBounds;
-  /** The beginning of a line that has not ended yet. */
+  /** The beginning of an incomplete line. */
   private head = '';
-  /** Bytes of a bulk string still to come, with its line break. */
+  /** The missing bytes of a bulk string, including its line break. */
   private bulkLeft = 0;
-  /** Elements still to come, per array that is open. */
+  /** The missing elements of each open array. */
   private readonly open: number[] = [];
   private held: Buffer[] = [];
   private heldBytes = 0;
@@ -35,7 +35,7 @@ export class ReplyGuard {
     this.bounds = bounds;
   }
 
-  /** Takes what came from the server. Returns the replies that are complete with it, for the parser. */
+  /** Takes a chunk from the server. Returns the replies that it completes, for the parser. */
   push(chunk: Buffer): readonly Buffer[] {
     const passed: Buffer[] = [];
     let from = 0;

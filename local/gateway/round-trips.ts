@@ -1,15 +1,17 @@
-/** A place where a local region pretends to be. */
+/** The simulated places of local regions, and the round trips to them. */
+
+/** The simulated place of a local region. */
 export interface Coordinates {
   readonly id: string;
   /** Latitude and longitude in degrees. */
   readonly location: readonly [latitude: number, longitude: number];
-  /** Round trip from the coordinator's place, us-east-1, in ms, as measured between AWS regions in June 2020. */
+  /** The round trip from the coordinator, in us-east-1, in ms, as measured between AWS regions in June 2020. */
   readonly awsRttMs: number;
 }
 
 /**
- * The places of local regions. The coordinator stands at the first one, so that only the first row of the matrix of
- * round trips matters here: no region ever talks to another.
+ * The places of local regions. The coordinator is at the first, and regions never talk to each other, so only its row
+ * of the matrix of round trips is needed.
  */
 export const places: readonly Coordinates[] = [
   { id: 'us-east-1', location: [38.9, -77.4], awsRttMs: 0.3 },
@@ -19,7 +21,7 @@ export const places: readonly Coordinates[] = [
   { id: 'ap-southeast-2', location: [-33.9, 151.2], awsRttMs: 198.0 },
 ];
 
-/** Which round trips the gateways add: none, those measured between AWS regions, or the same number of ms for all. */
+/** The round trips that gateways add: none, those between AWS regions, or the same number of ms for all. */
 export type RoundTrips = 'none' | 'aws' | number;
 
 const roundTripMsMaximum = 10_000;
@@ -27,7 +29,7 @@ const roundTripMsMaximum = 10_000;
 /**
  * The first `count` places.
  *
- * @throws Error with a sentence for people if `count` is not an integer from 1 to 5.
+ * @throws Error with a message for users if `count` is not an integer from 1 to 5.
  */
 export function placesFor(count: number): readonly Coordinates[] {
   if (!Number.isInteger(count) || count < 1 || count > places.length) {
@@ -39,9 +41,9 @@ export function placesFor(count: number): readonly Coordinates[] {
 }
 
 /**
- * Reads `--rtt none|aws|<ms>`.
+ * Parses `--rtt none|aws|<ms>`.
  *
- * @throws Error with a sentence for people if `text` is none of these.
+ * @throws Error with a message for users if `text` has another form.
  */
 export function parseRoundTrips(text: string): RoundTrips {
   if (text === 'none' || text === 'aws') return text;

@@ -1,24 +1,25 @@
+/** The streams of a gateway: SUBSCRIBE and PSUBSCRIBE as server-sent events. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Redis } from 'ioredis';
 import { eventText } from '../../shared/http/sse.ts';
 import { BadRequest, percentDecode } from './protocol.ts';
 
-/** Channels or patterns that a client hears of by server-sent events. */
+/** The channels or patterns of a stream. */
 export interface AskedStream {
   readonly kind: 'subscribe' | 'psubscribe';
   readonly names: readonly Buffer[];
 }
 
-/** What a client has not taken yet, in bytes; one that takes nothing is cut off, as Redis does with its subscribers. */
+/** The maximum of unsent bytes of a client. Above it, it is disconnected, as Redis does with slow subscribers. */
 const unsentBytesMaximum = 8_000_000;
 
-/** A comment that finds out whether the client is still there, every so many ms. */
+/** The interval of comments that detect whether the client is still connected. */
 const heartbeatMs = 15_000;
 
 /**
- * The stream that an address asks for, or null if it asks for none. A body says nothing here.
+ * The stream that a URL asks for, or null if it asks for none. Bodies are ignored.
  *
- * @throws BadRequest if it is not well-formed.
+ * @throws BadRequest if it is malformed.
  */
 export function streamOf(method: string, url: URL): AskedStream | null {
   const [first = '', ...steps] = url.pathname.slice(1).split('/');
@@ -33,7 +34,7 @@ export function streamOf(method: string, url: URL): AskedStream | null {
   return { kind, names: steps.map(percentDecode) };
 }
 
-/** The streams of one gateway, each with a connection of its own to the region's Redis. */
+/** The streams of one gateway, each with its own connection to the region's Redis. */
 export class GatewayStreams {
   private readonly port: number;
   private readonly roundTripMs: number;
@@ -44,19 +45,19 @@ export class GatewayStreams {
     this.roundTripMs = roundTripMs;
   }
 
-  /** How many are open. */
+  /** The number of open streams. */
   get size(): number {
     return this.open.size;
   }
 
-  /** Ends all of them. */
+  /** Closes all streams. */
   close(): void {
     for (const response of this.open) response.destroy();
   }
 
   /**
-   * Answers with the stream; it goes on until either side ends it. Resolves once the region has confirmed it, or to false
-   * where it did not.
+   * Answers with a stream that lasts until either side ends it. Resolves to true once the region has confirmed the
+   * subscription, or to false if it did not.
    */
   async serve(
     { kind, names }: AskedStream,
@@ -64,7 +65,7 @@ export class GatewayStreams {
     response: ServerResponse,
   ): Promise<boolean> {
     const redis = this.connection();
-    // A message may be heard in the same breath as the word that its channel is subscribed to.
+    // A message may arrive together with the confirmation of its channel.
     const subscribed = Promise.withResolvers<void>();
     redis.on('messageBuffer', async (channel: Buffer, message: Buffer) => {
       await subscribed.promise;
@@ -74,7 +75,7 @@ export class GatewayStreams {
       await subscribed.promise;
       this.say(response, ['pmessage', pattern, channel, message]);
     });
-    // Whether the gateway, the region or the client ends it, the other sides end too.
+    // If the gateway, the region or the client closes its end, the others close as well.
     redis.once('close', () => response.destroy());
     response.once('close', () => {
       this.open.delete(response);
@@ -82,7 +83,7 @@ export class GatewayStreams {
     });
     try {
       await redis.connect();
-      // One by one, so that each is confirmed with its own count.
+      // One by one, so that each confirmation has its own count.
       for (const [index, name] of names.entries()) {
         await redis.call(kind, name);
         if (index === 0) this.begin(request, response);
@@ -105,7 +106,7 @@ export class GatewayStreams {
       disableClientInfo: true,
       retryStrategy: () => null,
     });
-    // Its end says all that matters.
+    // The `close` event is all that matters.
     redis.on('error', () => {});
     return redis;
   }
@@ -122,7 +123,7 @@ export class GatewayStreams {
     request.resume();
   }
 
-  /** Timers of one length end in the order in which they began, so that messages stay in theirs. */
+  /** Delayed by timers of equal length, which keep the order of messages. */
   private say(response: ServerResponse, words: readonly (string | Buffer)[]): void {
     const text = eventText(words.map((word) => word.toString('utf8')).join(','));
     setTimeout(() => {

@@ -1,9 +1,8 @@
+/** Reads the OpenAPI document without a Worker, since it depends only on the routes. */
 import { z } from 'zod';
 import type { EdgeDependencies } from '../../functions/edge/http/dependencies.ts';
 
-/** Reads the OpenAPI document that the Worker serves, without a Worker: it depends on the routes alone. */
-
-/** A JSON Schema, as far as the page shows it. */
+/** The part of a JSON Schema that the page shows. */
 export interface JsonSchema {
   readonly type?: string | readonly string[] | undefined;
   readonly enum?: readonly (string | number | boolean | null)[] | undefined;
@@ -77,15 +76,15 @@ const documentSchema = z.object({
   webhooks: z.record(z.string(), z.record(z.string(), operationSchema)),
 });
 
-/** One method of an address, or an event that a webhook is sent. */
+/** One method of a path, or one event of webhooks. */
 export type ApiOperation = z.infer<typeof operationSchema>;
 
-/** The OpenAPI document, as far as the page shows it. */
+/** The part of the OpenAPI document that the page shows. */
 export type ApiDocument = z.infer<typeof documentSchema>;
 
 /** The document that `GET /openapi.json` returns. */
 export async function readApiDocument(): Promise<ApiDocument> {
-  // The app imports the scripts of regions, which Node can load only from here on.
+  // The app imports the scripts of regions, which Node can load only after this import.
   await import('./lua-imports.ts');
   const { createApp } = await import('../../functions/edge/app.ts');
   const response = await createApp(unusedDependencies).request('/openapi.json');

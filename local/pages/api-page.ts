@@ -1,7 +1,6 @@
+/** Makes the page of the HTTP API from the OpenAPI document. */
 import type { ApiDocument, ApiOperation, JsonSchema } from './api-document.ts';
 import { anchorOf, generatedNotice, markdownTable } from './markdown.ts';
-
-/** The page of the HTTP API, made from the OpenAPI document. */
 
 const introduction = `# HTTP API
 
@@ -13,7 +12,7 @@ The same as \`GET /openapi.json\`, which \`GET /docs\` shows with a form to try 
 const eventsHeading = 'Events of webhooks';
 const schemasHeading = 'Schemas';
 
-/** The generated page of the API, not yet formatted. */
+/** The page of the HTTP API, not yet formatted. */
 export function apiPage(document: ApiDocument): string {
   const { info, tags, paths, webhooks, components } = document;
   const operations = Object.entries(paths).flatMap(([path, methods]) =>
@@ -36,7 +35,7 @@ export function apiPage(document: ApiDocument): string {
   return [
     introduction,
     `${info.description}\n`,
-    markdownTable(['request', 'scope', 'what it does'], overview),
+    markdownTable(['request', 'scope', 'summary'], overview),
     ...groups.map(({ name, description, own }) =>
       [
         `## ${name}\n\n${description}\n`,
@@ -65,7 +64,7 @@ function operationSection(title: string, operation: ApiOperation): string {
     ...(parameters.length === 0 ? [] : [parameterTable(parameters)]),
     ...body.map(
       ([type, { schema }]) =>
-        `Body${requestBody?.required === true ? '' : ' (may be left out)'}: \`${type}\`, ${typeOf(schema ?? {})}.\n`,
+        `Body${requestBody?.required === true ? '' : ' (optional)'}: \`${type}\`, ${typeOf(schema ?? {})}.\n`,
     ),
     responseTable(responses),
     problemLines(responses),
@@ -82,7 +81,7 @@ function parameterTable(parameters: ApiOperation['parameters']): string {
   return markdownTable(['parameter', 'in', 'type', 'meaning'], rows);
 }
 
-/** A parameter and its schema may both have a description, of which one says more. */
+/** A parameter and its schema may both have a description; the longer one includes the default. */
 function longer(first = '', second = ''): string {
   return first.length >= second.length ? first : second;
 }
@@ -107,7 +106,7 @@ function responseTable(responses: Responses): string {
   return markdownTable(['status', 'when', 'body', 'headers'], rows);
 }
 
-/** The names of the problems per status; their page says what each means. */
+/** The names of the problems per status, with links to their page. */
 function problemLines(responses: Responses): string {
   const lines = Object.entries(responses)
     .filter(([, response]) => isProblem(response))

@@ -1,8 +1,7 @@
+/** Makes the page of benchmarks from the committed record of a run. */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { generatedNotice, markdownTable } from './markdown.ts';
-
-/** The page of benchmarks, made from the record of a run that is committed beside it. */
 
 const recordPath = 'docs/reference/benchmarks.json';
 
@@ -18,12 +17,12 @@ const recordSchema = z.strictObject({
         z.strictObject({
           figure: z.string(),
           measured: z.string(),
-          /** Beyond it the benchmark fails; null: the figure is there to compare with. */
+          /** The benchmark fails above this value. Null: the figure is only for comparison. */
           atMost: z.string().nullable(),
         }),
       ),
       note: z.string().optional(),
-      /** Lines as the benchmark prints them. */
+      /** The printed lines of the benchmark. */
       terminal: z.array(z.string()).optional(),
     }),
   ),
@@ -31,7 +30,7 @@ const recordSchema = z.strictObject({
 
 type Part = z.infer<typeof recordSchema>['parts'][number];
 
-/** The generated page of benchmarks, not yet formatted. */
+/** The page of benchmarks, not yet formatted. */
 export function benchmarkPage(): string {
   const { recorded, machine, versions, parts } = recordSchema.parse(
     JSON.parse(readFileSync(recordPath, 'utf8')),
@@ -41,8 +40,8 @@ export function benchmarkPage(): string {
 
 ${generatedNotice}
 
-\`npm run bench\` measures all of this. It starts five regions with the round trips between AWS regions, and three for what
-becomes of regions that fail. The command of each part measures that part alone.
+\`npm run bench\` measures all of this. It starts five regions with the round trips between AWS regions, and
+three regions to measure failures. The command of each part measures that part alone.
 
 Recorded on ${recorded} with ${programs.join(', ')}.
 ${machine}

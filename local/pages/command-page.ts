@@ -1,43 +1,42 @@
+/** Makes the page of commands from the table by which they are compiled. */
 import { type CommandGroup, type CommandRow, rewriteNotes } from '../../shared/commands/rows.ts';
 import { commandTable } from '../../shared/commands/table.ts';
 import { jsonNote } from '../../shared/commands/table-json.ts';
 import { limits } from '../../shared/limits.ts';
 import { generatedNotice, markdownTable } from './markdown.ts';
 
-/** The page of all commands, made from the table that compiles them. */
-
 const introduction = `# Commands
 
 ${generatedNotice}
 
-Every command of Redis 7.0, and what becomes of it.
+Every command of Redis 7.0, with its class, its cost and its restrictions.
 
 - **write** changes keys: in \`POST /v1/writes\`, and by the protocol of Upstash. **read** changes nothing: in
   \`POST /v1/reads\`, by the protocol of Upstash, and also among the commands of a write, unless its row says otherwise.
-- A write's command has to give the same in every region. Replies without an order are sorted; what depends on a clock or
-  on chance is rewritten or refused.
-- Moments lie before 2^53 ms since the epoch, where Redis takes later ones too.
-- The cost is what a region does to stage the command, beside running it. **elements**: it grows with the elements that
-  the command names, is answered or removes, and not with their collection. **whole**: the value is copied, and of a
-  collection all elements; a command that reads costs that only after a change in the same write. **none**: nothing of the
-  old value is copied. A collection of up to ${limits.elementsCopied} elements is copied anyway.
-- What stages _elements_ comes to a copy of the whole where a command of the same write takes the whole of the key, where
-  a range or a count goes beyond half of the collection or to elements far from both ends of a list, and where the expiry
-  of a key that has one is changed together with it.
+- A write must have the same effect and the same reply in every region. Replies without an order are sorted. Commands
+  that depend on a clock or on chance are rewritten or refused.
+- Expiries later than ${limits.expiryMsMaximum.toLocaleString('en-US')} ms since 1970 are reduced to that time.
+- The cost is the work of staging the command, besides running it. **elements**: it grows with the elements that the
+  command names, returns or removes, but not with the size of their collection. **whole**: the value is copied with all
+  of its elements; a command that reads costs this only after a change in the same write. **none**: nothing of the old
+  value is copied. A collection of up to ${limits.elementsCopied} elements is copied in any case.
+- A command with the cost _elements_ costs a copy of the whole if another command of the write needs the whole key, if a
+  range or a count covers more than half of the collection or elements far from both ends of a list, or if the write also
+  changes an expiry that the key has.
 - Keys are text in UTF-8. Those that begin with \`lockstep:\` are refused.
-- A user's script may call the same commands, but for those that flush. Random choices, cursors and looks at all keys are
-  answered alike in every region there.
-- By the protocol of Upstash, Lockstep itself answers \`PING\`, \`ECHO\` and \`TIME\`, and takes \`SCRIPT\` with \`LOAD\`,
-  \`EXISTS\` and \`FLUSH\`, although their rows refuse them.
+- A user's script may call the same commands, except those that flush. Random choices, cursors and commands about all keys
+  return the same in every region there.
+- By the protocol of Upstash, Lockstep itself answers \`PING\`, \`ECHO\` and \`TIME\`, and supports \`SCRIPT\` with
+  \`LOAD\`, \`EXISTS\` and \`FLUSH\`, although their rows refuse them.
 `;
 
-/** Of the groups whose names have capitals of their own. */
+/** Titles of groups whose names have capitals of their own. */
 const titles: Partial<Readonly<Record<CommandGroup, string>>> = {
   hyperloglog: 'HyperLogLog',
   json: 'JSON',
 };
 
-/** The generated page of commands, not yet formatted. */
+/** The page of commands, not yet formatted. */
 export function commandPage(): string {
   const groups = [...new Set(commandTable.map(({ group }) => group))];
   return [introduction, ...groups.map(sectionOf)].join('\n');
@@ -54,10 +53,10 @@ function sectionOf(group: CommandGroup): string {
 
 function tableOf(rows: readonly CommandRow[]): string {
   const body = rows.map((row) => [`\`${row.name}\``, row.class, costOf(row), noteOf(row)]);
-  return markdownTable(['command', 'is a', 'cost in a write', 'what to know'], body);
+  return markdownTable(['command', 'class', 'cost in a write', 'notes'], body);
 }
 
-/** What stages the command without a copy of what was there. */
+/** Commands that are staged without a copy of the old value. */
 const copyless: ReadonlySet<string> = new Set(
   'DEL FLUSHALL FLUSHDB PSETEX PUBLISH SETEX UNLINK'.split(' '),
 );
@@ -82,7 +81,7 @@ function noteOf(row: CommandRow): string {
     .join(' ');
 }
 
-/** One line for each reason. */
+/** A line per reason. */
 function refusalsOf(rows: readonly CommandRow[]): readonly string[] {
   const byReason = new Map<string, string[]>();
   for (const row of rows) {

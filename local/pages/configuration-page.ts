@@ -1,11 +1,10 @@
+/** Makes the page of configuration from the schemas by which the Worker checks variables and secrets. */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 import { settingsSchema } from '../../functions/courier/settings.ts';
 import { environmentSchema } from '../../shared/config/configuration.ts';
 import { duration } from './limit-page.ts';
 import { generatedNotice, markdownTable } from './markdown.ts';
-
-/** The page of all variables and secrets, made from the schemas that the Worker checks them with. */
 
 const requiredMark = 'required';
 
@@ -29,7 +28,7 @@ const formSchema = z.object({
 });
 type Form = z.infer<typeof formSchema>;
 
-/** The generated page of configuration, not yet formatted. */
+/** The page of configuration, not yet formatted. */
 export function configurationPage(): string {
   const schemas = Object.entries({ ...environmentSchema.shape, ...settingsSchema.shape });
   const secrets = secretNames();

@@ -1,3 +1,4 @@
+/** `npm run docs`: writes the generated pages of docs/reference, or with `--check` reports the stale ones. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -14,8 +15,6 @@ import { llmsPage } from './llms-page.ts';
 import { formatMarkdown } from './markdown.ts';
 import { problemPage } from './problem-page.ts';
 
-/** `npm run docs`: writes the generated pages of docs/reference, or with `--check` says which are stale. */
-
 const help = `Usage: npm run docs [-- --check]
 
 Writes the generated pages of docs/reference: the HTTP API, commands, problems, configuration,
@@ -25,7 +24,7 @@ limits, mutants and benchmarks, and docs/llms.txt, the list of all pages.
   --help    show this text
 `;
 
-/** The pages, by their paths from the root of the tree, and what makes each. */
+/** The pages by path, each with the function that makes it. */
 const pages: Readonly<Record<string, () => string | Promise<string>>> = {
   'docs/llms.txt': llmsPage,
   'docs/reference/benchmarks.md': benchmarkPage,
@@ -43,7 +42,7 @@ async function main(): Promise<number> {
   const { values } = readArguments(help, {
     options: { check: { type: 'boolean', default: false } },
   });
-  // The sources that are read are named from the root of the tree.
+  // Paths of sources are relative to the root of the project.
   process.chdir(projectDirectory);
   let stale = 0;
   for (const [path, make] of Object.entries(pages)) {

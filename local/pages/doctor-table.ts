@@ -1,26 +1,27 @@
+/** Draws the result of the doctor as a table for a terminal. */
 import type { Colour, Paint } from '../playground/timeline.ts';
 import { printable } from './printable.ts';
 
-/** One check as `GET /v1/admin/doctor` tells it. */
-export interface ToldCheck {
+/** A check in the response of `GET /v1/admin/doctor`. */
+export interface CheckResponse {
   readonly name: string;
   readonly status: 'ok' | 'warning' | 'problem' | 'unknown';
   readonly found: string;
   readonly advice: string | null;
 }
 
-/** The answer of `GET /v1/admin/doctor`. */
-export interface ToldDiagnosis {
+/** The response of `GET /v1/admin/doctor`. */
+export interface DiagnosisResponse {
   readonly verdict: 'ok' | 'warning' | 'problem';
-  readonly deployment: readonly ToldCheck[];
+  readonly deployment: readonly CheckResponse[];
   readonly regions: readonly {
     readonly id: string;
     readonly host: string;
-    readonly checks: readonly ToldCheck[];
+    readonly checks: readonly CheckResponse[];
   }[];
 }
 
-const looks: Record<ToldCheck['status'], readonly [sign: string, colour: Colour]> = {
+const looks: Record<CheckResponse['status'], readonly [sign: string, colour: Colour]> = {
   ok: ['ok', 'green'],
   warning: ['warning', 'yellow'],
   problem: ['PROBLEM', 'red'],
@@ -29,20 +30,20 @@ const looks: Record<ToldCheck['status'], readonly [sign: string, colour: Colour]
 
 const statusColumns = 9;
 const nameColumnsMinimum = 12;
-/** A narrower text could not be read. */
+/** Narrower texts would be unreadable. */
 const textColumnsMinimum = 24;
-/** A wider one would be read no better. */
+/** Wider texts would be hard to read. */
 const textColumnsMaximum = 88;
 
-/** The diagnosis as lines of text, for a terminal of so many columns. What to do stands below what was found. */
+/** The diagnosis as lines for a terminal of `columns` columns. Advice follows the finding, on lines of its own. */
 export function drawDiagnosis(
-  { deployment, regions }: ToldDiagnosis,
+  { deployment, regions }: DiagnosisResponse,
   columns: number,
   paint: Paint,
 ): readonly string[] {
   const all = [...deployment, ...regions.flatMap(({ checks }) => checks)];
   const nameColumns = 2 + Math.max(nameColumnsMinimum, ...all.map(({ name }) => name.length));
-  const rows = (checks: readonly ToldCheck[]) =>
+  const rows = (checks: readonly CheckResponse[]) =>
     checks.flatMap((check) => drawCheck(check, { nameColumns, columns }, paint));
   return [
     paint('bold', 'Deployment'),
@@ -58,7 +59,7 @@ export function drawDiagnosis(
 }
 
 function drawCheck(
-  { name, status, found, advice }: ToldCheck,
+  { name, status, found, advice }: CheckResponse,
   { nameColumns, columns }: { readonly nameColumns: number; readonly columns: number },
   paint: Paint,
 ): readonly string[] {
@@ -76,8 +77,8 @@ function drawCheck(
   );
 }
 
-function drawSum(checks: readonly ToldCheck[], paint: Paint): string {
-  const count = (status: ToldCheck['status']) =>
+function drawSum(checks: readonly CheckResponse[], paint: Paint): string {
+  const count = (status: CheckResponse['status']) =>
     checks.filter((check) => check.status === status).length;
   const counts = [
     [count('problem'), 'problem', 'problems'],
@@ -92,7 +93,7 @@ function drawSum(checks: readonly ToldCheck[], paint: Paint): string {
   return paint(count('problem') > 0 ? 'red' : 'yellow', `${told.join(', ')}.`);
 }
 
-/** Breaks at spaces; a word that is too long for a line is cut. */
+/** Breaks at spaces, and within words that are longer than a line. */
 function wrap(text: string, columns: number): readonly string[] {
   const lines: string[] = [];
   let line = '';

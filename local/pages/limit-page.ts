@@ -1,8 +1,7 @@
+/** Makes the page of limits: values from the code, meanings from the doc comments in the sources. */
 import { readFileSync } from 'node:fs';
 import { limits } from '../../shared/limits.ts';
 import { generatedNotice, markdownTable } from './markdown.ts';
-
-/** The page of all limits: values from the code, meanings from the doc comments in the sources. */
 
 const introduction = `# Limits
 
@@ -24,7 +23,7 @@ interface Section {
   readonly described: readonly DescribedLimit[];
 }
 
-/** The generated page of limits, not yet formatted. */
+/** The page of limits, not yet formatted. */
 export function limitPage(): string {
   const values = new Map<string, number | readonly number[]>(Object.entries(limits));
   const sections = sources.flatMap((path) => sectionsOf(readFileSync(path, 'utf8')));
@@ -42,7 +41,10 @@ export function limitPage(): string {
   return [introduction, ...tables].join('\n');
 }
 
-/** A limit without a comment of its own shares the one of the limit before it. `// Title` begins a section. */
+/**
+ * The described limits of a source. A limit without a comment shares that of the limit before it. `// Title` begins a
+ * section.
+ */
 function sectionsOf(source: string): readonly Section[] {
   const part = /^ {2}(?:\/\/ (?<title>.+)|\/\*\*(?<comment>[\s\S]*?)\*\/|(?<name>\w+):)/gm;
   const sections: { title: string; described: DescribedLimit[] }[] = [];
@@ -64,7 +66,7 @@ function sectionsOf(source: string): readonly Section[] {
 function withUnit(name: string, value: number | readonly number[]): string {
   if (typeof value !== 'number') return value.map((each) => withUnit(name, each)).join(', ');
   const stem = name.replace(/(?:Default|Minimum|Maximum)$/, '');
-  // A moment, not a time.
+  // A time in ms since 1970, not a duration.
   if (name === 'expiryMsMaximum') return `${spelled(value)} ms`;
   if (/Ms(?:Least|Most)?$/.test(stem)) return duration(value);
   if (/Bytes(?:Kept|Remembered|Together|PerWrite|PerRegion|PerStep|InScript)?$/i.test(stem)) {
@@ -82,7 +84,7 @@ const units = [
   ['s', 1_000],
 ] as const;
 
-/** A time in the largest unit that divides it. */
+/** A duration in the largest unit that divides it. */
 export function duration(ms: number): string {
   if (ms === units[0][1]) return '24 h';
   const unit = units.find(([, length]) => ms > 0 && ms % length === 0);

@@ -1,6 +1,5 @@
+/** Makes `docs/llms.txt`, the list of all pages for language models (llmstxt.org), from the index of the pages. */
 import { readFileSync } from 'node:fs';
-
-/** `docs/llms.txt`, the list of all pages for programs that read (llmstxt.org), made from the index of the pages. */
 
 const indexPath = 'docs/README.md';
 
@@ -10,7 +9,7 @@ const introduction = `# Lockstep
 > runs two-phase commit over ordinary Redis databases behind Upstash's REST protocol.
 `;
 
-/** The generated list. Links count from the folder of the pages. */
+/** The list. Links are relative to the folder of the pages. */
 export function llmsPage(): string {
   const line =
     /^## (?<title>.+)$|^\| \[(?<page>[^\]]+)\]\((?<path>[^)]+)\) +\| (?<answers>.+?) +\|$/gm;

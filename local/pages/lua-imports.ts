@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { registerHooks } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
-// Node imports Lua as text from here on, as wrangler's Text rule does. What needs it is imported after this module ran.
+// Lets Node import Lua as text, as wrangler's Text rule does. Modules that need it must be imported after this one.
 registerHooks({
   load(url, context, next) {
     if (!url.endsWith('.lua')) return next(url, context);

@@ -1,20 +1,20 @@
 /**
- * Text for a terminal. A key, an error or a webhook's payload may hold control characters that move the cursor, retitle
- * the window or hide what was printed before; nothing of that may reach a terminal raw.
+ * Makes text safe for a terminal. Keys, errors and webhook payloads may contain control characters that move the
+ * cursor, retitle the window or hide earlier output.
  */
 
-/** C0 and C1 controls, DEL, and the characters that turn the direction of text around. */
+/** C0 and C1 controls, DEL, and the characters that change the direction of text. */
 const unprintable = /[\p{Cc}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu;
 
-/** As {@link unprintable}; line breaks and the colours that this program sets itself are matched first, and kept. */
+/** As {@link unprintable}, but first matches line breaks and this program's own colours, which are kept. */
 const unprintableInLines = new RegExp(`\\n|\\u001b\\[\\d+m|${unprintable.source}`, 'gu');
 
-/** A text from outside on one line: each control character stands as its escape, e.g. `\n` or `\x1b`. */
+/** Foreign text as one line: control characters become escapes, such as `\n` or `\x1b`. */
 export function printable(text: string): string {
   return text.replaceAll(unprintable, escaped);
 }
 
-/** Lines of this program's own, colours included; every other control character stands as its escape. */
+/** Lines of this program, with its colours. All other control characters become escapes. */
 export function printableLines(text: string): string {
   return text.replaceAll(unprintableInLines, (found) =>
     found === '\n' || found.length > 1 ? found : escaped(found),

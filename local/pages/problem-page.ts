@@ -1,7 +1,6 @@
+/** Makes the page of problem types from the table by which the Worker answers. */
 import { problemKinds } from '../../shared/http/problems.ts';
 import { generatedNotice, markdownTable } from './markdown.ts';
-
-/** The page of all problem types, made from the table that the Worker answers from. */
 
 const introduction = `# Problems
 
@@ -9,7 +8,7 @@ ${generatedNotice}
 
 Lockstep returns errors as problem details ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)), with the content type
 \`application/problem+json\`. \`type\` is \`/problems/\` followed by a name of this page. It is stable, and
-\`GET /problems/<name>\` returns the same text as JSON. \`detail\` says what happened to this request, and \`instance\` is
+\`GET /problems/<name>\` returns the same text as JSON. \`detail\` gives the cause and the remedy for this request, and \`instance\` is
 the id of the request, which every response carries as \`X-Request-Id\`.
 
 \`\`\`sh
@@ -24,7 +23,7 @@ curl $URL/problems/check-failed
 Send an \`Idempotency-Key\` with every write whose response you might lose.
 `;
 
-/** The generated page of problems, not yet formatted. */
+/** The page of problems, not yet formatted. */
 export function problemPage(): string {
   const all = Object.entries(problemKinds).toSorted(
     ([a, { status: left }], [b, { status: right }]) => left - right || (a < b ? -1 : 1),

@@ -1,3 +1,4 @@
+/** The actions of the playground on regions. */
 import type { Line } from '../gateway/faults.ts';
 import { wholeLine } from '../gateway/faults.ts';
 import type { StackRegion } from '../stack/stack.ts';
@@ -8,7 +9,8 @@ import { slowDownMs } from './keys.ts';
  * Performs an action on a region.
  *
  * @returns the result, as the end of a sentence about the region.
- * @throws Error with a sentence for people if it cannot be done.
+ *
+ * @throws Error with a message for users if it is impossible.
  */
 export function performAction(action: RegionAction, region: StackRegion): Promise<string> {
   return regionActions[action](region);
@@ -36,7 +38,7 @@ const regionActions: Readonly<Record<RegionAction, (region: StackRegion) => Prom
   },
   'roll-back': async ({ redis }) => {
     await redis.rollback();
-    return 'rolled back: started on its snapshot, what it took since is gone';
+    return 'rolled back: started on its snapshot, later writes are lost';
   },
   'slow-down': async ({ gateway }) => {
     const slowMs = gateway.faults.line.slowMs === 0 ? slowDownMs : 0;

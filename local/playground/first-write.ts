@@ -1,9 +1,10 @@
+/** Makes a first write, and records its requests to each region. */
 import { problemIn } from '../command-line.ts';
 import type { Span } from '../gateway/gateway.ts';
 import type { Stack } from '../stack/stack.ts';
 import type { RegionStory, WriteStory } from './timeline.ts';
 
-/** The part of an answer to `POST /v1/writes` that is shown. */
+/** The part of the response to `POST /v1/writes` that is shown. */
 interface FirstWriteResponse {
   readonly id: string;
   readonly votes: readonly {
@@ -13,7 +14,7 @@ interface FirstWriteResponse {
   }[];
 }
 
-/** The first write, as made and as seen. */
+/** The first write, with its timeline. */
 export interface FirstWrite {
   readonly kind: 'confirmed';
   readonly id: string;
@@ -22,18 +23,20 @@ export interface FirstWrite {
   readonly story: WriteStory;
 }
 
-/** A first write that the API refused, as over data that were there before. */
+/** A first write that the API refused, as happens if regions hold earlier data. */
 export interface RefusedWrite {
   readonly kind: 'refused';
   readonly reason: string;
 }
 
 /**
- * Makes a real write through the API, waits until it is confirmed, and watches it at the gateways.
+ * Makes a real write through the API, waits until it is confirmed, and observes it at the gateways.
  *
- * @param callback who is told of it, too.
- * @returns the write, or the API's own words if it was refused.
- * @throws Error if the API gives no answer.
+ * @param callback the receiver of its confirmation.
+ *
+ * @returns the write, or the API's reason to refuse it.
+ *
+ * @throws Error if the API does not respond.
  */
 export async function writeFirst(
   stack: Stack,
@@ -63,7 +66,7 @@ export async function writeFirst(
   const told: FirstWriteResponse = JSON.parse(text);
   const regions = stack.regions.map(({ place }, index): RegionStory => {
     const vote = told.votes.find(({ region }) => region === place.id);
-    // A coordinator that has just started may still be busy with rounds of its own.
+    // A coordinator that has just started may still send rounds of its own.
     const spans = watches[index]?.spans.filter(({ fromMs }) => fromMs >= sentAt) ?? [];
     return {
       region: place.id,
@@ -83,8 +86,8 @@ export async function writeFirst(
 }
 
 /**
- * The clocks of this process and the Worker's are not compared. A confirmed write ends with a commit in each region, and the
- * first of these leaves at the moment of the decision.
+ * The time of the decision, without comparing the clocks of this process and the Worker: a confirmed write ends with a
+ * commit in each region, the first of which is sent at the decision.
  */
 function decisionOf(regions: readonly RegionStory[], confirmedAtMs: number): number {
   const commits = regions.flatMap(({ requests }) => requests.slice(-1));

@@ -1,4 +1,4 @@
-/** The keys to play with in `npm start`, and what they stand for. No I/O happens here. */
+/** The keys of the playground of `npm start`, and their actions. It does no I/O. */
 
 /** An action on the chosen region. */
 export type RegionAction =
@@ -9,13 +9,13 @@ export type RegionAction =
   | 'wipe'
   | 'snapshot'
   | 'roll-back'
-  /** This one and the next ones are switched on, and off again by the same key. */
+  /** From here on, each action is switched off by the same key. */
   | 'slow-down'
   | 'cut-off'
   | 'lose-answers'
   | 'pause';
 
-/** The action of a pressed key. */
+/** The action of a key. */
 export type PlayAction =
   | { readonly kind: 'choose' /** From 0. */; readonly index: number }
   | { readonly kind: 'region'; readonly regionAction: RegionAction }
@@ -28,7 +28,7 @@ interface Key {
   readonly what: string;
 }
 
-/** How much the key `l` slows a region down, ms. */
+/** The delay that the key `l` adds to a region's requests, in ms. */
 export const slowDownMs = 500;
 
 const keys: Readonly<Record<string, Key>> = {
@@ -51,8 +51,8 @@ const escapeCode = '\u001b';
 const controlC = '\u0003';
 
 /**
- * What a terminal in raw mode has sent, as actions. Keys without a meaning are left out; so are arrows and the like, which
- * come as an escape with letters behind it.
+ * The actions of the input from a terminal in raw mode. Ignores unknown keys, and arrow and function keys, which arrive
+ * as escape sequences.
  */
 export function actionsOf(input: string, regionCount: number): readonly PlayAction[] {
   if (input.startsWith(escapeCode)) return [];
@@ -60,7 +60,7 @@ export function actionsOf(input: string, regionCount: number): readonly PlayActi
 }
 
 function actionOf(key: string, regionCount: number): PlayAction | null {
-  // A terminal in raw mode turns it into no signal.
+  // In raw mode, Ctrl-C sends no signal.
   if (key === controlC) return { kind: 'quit' };
   const number = /^[1-9]$/.test(key) ? Number(key) : null;
   if (number !== null) {
@@ -69,7 +69,7 @@ function actionOf(key: string, regionCount: number): PlayAction | null {
   return Object.hasOwn(keys, key) ? (keys[key]?.action ?? null) : null;
 }
 
-/** The list of keys for people. */
+/** The list of keys, for users. */
 export function keyHelp(regionCount: number): readonly string[] {
   const numbers = regionCount === 1 ? '1' : `1-${regionCount}`;
   return [

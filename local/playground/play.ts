@@ -1,3 +1,4 @@
+/** The playground of `npm start`: keys that act on regions, and a status line per region. */
 import process from 'node:process';
 import type { Stack, StackRegion } from '../stack/stack.ts';
 import { performAction } from './actions.ts';
@@ -8,7 +9,7 @@ import type { Paint } from './timeline.ts';
 import type { PlayedRegion, RegionReport, SampleAnswer, WriteOutcome } from './view.ts';
 import { statusLine, writeText } from './view.ts';
 
-/** What is read of a terminal's keyboard. */
+/** The part of a terminal's keyboard that is used. */
 export interface Keyboard {
   setRawMode(isRaw: boolean): unknown;
   setEncoding(encoding: 'utf8'): unknown;
@@ -23,13 +24,13 @@ export interface PlayOptions {
   readonly keyboard: Keyboard;
   readonly screen: Screen;
   readonly paint: Paint;
-  /** Is called for the keys that quit; raw mode is over by then. */
+  /** Called for the keys that quit, after raw mode has ended. */
   readonly quit: () => void;
 }
 
-/** Keys that act on regions, and a line for each region below all else. */
+/** A running playground. */
 export interface Play {
-  /** Gives the terminal back, at once, and resolves when nothing is being done to a region any more. */
+  /** Restores the terminal at once, and resolves when no action on a region is in progress. */
   end(): Promise<void>;
 }
 
@@ -40,9 +41,9 @@ export function startPlay(options: PlayOptions): Play {
   return playing;
 }
 
-/** Time between two requests for the state of the regions, ms. */
+/** The pause between two requests for the state of the regions, in ms. */
 const lookEveryMs = 500;
-/** Time limit of such a request, ms. */
+/** The timeout of such a request, in ms. */
 const lookPatienceMs = 2_000;
 /** The key that `g` increments. */
 const sampleKey = 'plays';
@@ -51,7 +52,7 @@ class Playing implements Play {
   private readonly options: PlayOptions;
   private readonly over = new AbortController();
   private readonly working = new Set<Promise<void>>();
-  /** What is done to a region waits for what is being done to it. */
+  /** The last action on each region, for which the next one waits. */
   private readonly last = new Map<StackRegion, Promise<void>>();
   private readonly restoreTerminal: () => void;
   private reports: readonly RegionReport[] = [];
@@ -66,7 +67,7 @@ class Playing implements Play {
 
   start(): void {
     const { keyboard, screen } = this.options;
-    // A terminal that was closed has nothing to say and cannot be restored.
+    // A closed terminal has no input and cannot be restored.
     keyboard.on('error', () => {});
     keyboard.on('data', (input) => this.press(input));
     keyboard.setEncoding('utf8');
@@ -129,7 +130,7 @@ class Playing implements Play {
     if (region === undefined) return;
     const before = this.last.get(region) ?? Promise.resolve();
     const done = before.then(async () => {
-      // What was only waiting when the end came is not begun.
+      // Actions that were still waiting at the end are dropped.
       if (this.over.signal.aborted) return;
       const said = await performAction(action, region).catch(messageOf);
       this.tell(`${region.place.id}: ${said}`);
@@ -157,7 +158,7 @@ class Playing implements Play {
     return { status: response.status, body: parse(text), ms: performance.now() - sentAt };
   }
 
-  /** Requests the state of the regions, shows it, and repeats that after a while. */
+  /** Shows the state of the regions, and repeats that after a pause. */
   private async look(): Promise<void> {
     this.reports = await this.askRegions().catch(() => []);
     if (this.over.signal.aborted) return;
@@ -203,7 +204,7 @@ class Playing implements Play {
   private reportOf(region: string): RegionReport | null {
     const report = this.reports.find(({ id }) => id === region);
     if (report === undefined) return null;
-    // It changes all the time, and where nothing is drawn anew each change is another line.
+    // The round trip changes constantly, and without a redrawn panel each change would print a line.
     return this.options.screen.isDrawn ? report : { ...report, roundTripMs: null };
   }
 

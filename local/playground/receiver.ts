@@ -1,3 +1,4 @@
+/** The webhook receiver of `npm start`: verifies events, and shows them. */
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import type { IncomingHttpHeaders, Server } from 'node:http';
@@ -9,7 +10,7 @@ import { printable } from '../pages/printable.ts';
 import { freePort } from '../stack/free-port.ts';
 import type { Stack } from '../stack/stack.ts';
 
-/** A webhook whose signature is right. */
+/** A webhook with a valid signature. */
 export interface VerifiedEvent {
   readonly type: string;
   /** ISO 8601. */
@@ -20,27 +21,27 @@ export interface VerifiedEvent {
     readonly keys?: readonly string[];
     readonly regions?: Readonly<Record<string, number | null>>;
     readonly reason?: string;
-    /** Of an event about a region, as is `detail`: the reason, for people. */
+    /** Of an event about a region, as is `detail`, its reason. */
     readonly region?: string;
     readonly detail?: string;
   };
 }
 
-/** A server that takes webhooks, as a client of Lockstep would run one. */
+/** A webhook receiver, such as a client of Lockstep would run. */
 export interface LocalReceiver {
   readonly url: string;
   readonly secret: string;
   stop(): Promise<void>;
 }
 
-/** What is kept from one run to the next: the same address and secret, and the subscription made for them. */
+/** The state between runs: the address, the secret, and the subscription for them. */
 interface Kept {
   readonly port: number;
   readonly secret: string;
   readonly subscription: string | null;
 }
 
-/** A body beyond it is cut, bytes, and its signature is then wrong. Lockstep sends less. */
+/** The bytes after which a body is cut, which invalidates its signature. Lockstep sends less. */
 const bodyBytesMaximum = 1_000_000;
 
 const events = [
@@ -52,19 +53,19 @@ const events = [
 ];
 
 /**
- * Starts a receiver on 127.0.0.1. It checks each signature with the published library of Standard Webhooks, and tells of
- * an event once, however often it comes.
+ * Starts a receiver on 127.0.0.1. It verifies signatures with the published library of Standard Webhooks, and calls
+ * `show` once per event, even if it is delivered several times.
  */
 export async function startReceiver(
   stateDirectory: string,
-  tell: (event: VerifiedEvent) => void,
+  show: (event: VerifiedEvent) => void,
 ): Promise<LocalReceiver> {
   const kept = readKept(stateDirectory);
   const secret = kept?.secret ?? `whsec_${randomBytes(32).toString('base64')}`;
   const port = await freePort(kept?.port);
   keep(stateDirectory, { port, secret, subscription: kept?.subscription ?? null });
   const webhook = new Webhook(secret);
-  const told = new Set<string>();
+  const shown = new Set<string>();
   const server = createServer((request, response) => {
     const chunks: Buffer[] = [];
     let size = 0;
@@ -77,9 +78,9 @@ export async function startReceiver(
       response.statusCode = event === null ? 401 : 204;
       response.end();
       const id = String(request.headers['webhook-id']);
-      if (event === null || told.has(id)) return;
-      told.add(id);
-      tell(event);
+      if (event === null || shown.has(id)) return;
+      shown.add(id);
+      show(event);
     });
   });
   await listen(server, port);
@@ -87,10 +88,10 @@ export async function startReceiver(
 }
 
 /**
- * Sees to it that the receiver hears of every write: its subscription is made once, and mended where the address has
- * changed or it was switched off while nobody listened.
+ * Subscribes the receiver to every write. Reuses the subscription of an earlier run: updates its URL, and enables it if
+ * it was disabled while no receiver ran.
  *
- * @throws Error with the API's own words if it is refused.
+ * @throws Error with the API's reason if it is refused.
  */
 export async function subscribeReceiver(
   stateDirectory: string,
@@ -100,7 +101,7 @@ export async function subscribeReceiver(
   const kept = readKept(stateDirectory);
   const path = `/v1/webhooks/${kept?.subscription}`;
   if (kept?.subscription && (await isThere(stack, path))) {
-    // An earlier release may have asked for fewer events.
+    // A subscription of an earlier release may have fewer events.
     await call(stack, 'PATCH', path, { url, events });
     await call(stack, 'POST', `${path}/enable`);
     return;
@@ -149,7 +150,7 @@ function keep(stateDirectory: string, kept: Kept): void {
   writeFileSync(file, `${JSON.stringify(kept)}\n`, { mode: 0o600 });
 }
 
-/** An event as one line for people. */
+/** An event as one line. */
 export function lineOf({ type, timestamp, data }: VerifiedEvent): string {
   const time = timestamp.slice(11, 23);
   const keys = data.keys?.map(printable).join(' ') ?? '';
@@ -162,7 +163,7 @@ export function lineOf({ type, timestamp, data }: VerifiedEvent): string {
   return `${time}  ${type.padEnd(16)}  ${details}`;
 }
 
-/** What happened to a region, as a sentence; empty for other events. */
+/** A sentence about a region's event; empty for other events. */
 function regionText(type: string, { region, detail }: VerifiedEvent['data']): string {
   if (region === undefined) return '';
   const id = printable(region);
@@ -184,7 +185,7 @@ function verify(
   } catch {
     return null;
   }
-  // The signature is right, so that this is Lockstep's own JSON.
+  // The signature is valid, so this is Lockstep's own JSON.
   const event: VerifiedEvent = JSON.parse(body);
   return event;
 }

@@ -1,7 +1,8 @@
+/** Prints lines above a panel that is redrawn in place. */
 import { stripVTControlCharacters } from 'node:util';
 import { printableLines } from '../pages/printable.ts';
 
-/** What a screen needs of a terminal. */
+/** The part of a terminal that a screen uses. */
 export interface Terminal {
   readonly isTTY?: boolean | undefined;
   readonly columns?: number | undefined;
@@ -9,8 +10,8 @@ export interface Terminal {
 }
 
 /**
- * Lines that scroll, and below them a few that are drawn anew in their place. Where the output is no terminal nothing can
- * be drawn anew, and lines of the panel that have changed are written like all others.
+ * Lines that scroll, above a panel of lines that are redrawn in place. If the output is not a terminal, changed lines
+ * of the panel are printed like all others.
  */
 export class Screen {
   private readonly terminal: Terminal;
@@ -20,7 +21,7 @@ export class Screen {
     this.terminal = terminal;
   }
 
-  /** Writes a line, or several, above the panel. */
+  /** Prints one or more lines above the panel. */
   say(text: string): void {
     this.terminal.write(`${this.erasing()}${printableLines(text)}\n${this.drawing()}`);
   }
@@ -36,12 +37,12 @@ export class Screen {
     else for (const line of changed) this.terminal.write(`${line}\n`);
   }
 
-  /** Leaves the panel where it is, as lines like all others. */
+  /** Turns the panel into ordinary lines. */
   release(): void {
     this.panel = [];
   }
 
-  /** Whether the panel is drawn anew in its place. */
+  /** True if the panel is redrawn in place. */
   get isDrawn(): boolean {
     return this.terminal.isTTY === true;
   }
@@ -53,14 +54,14 @@ export class Screen {
 
   private drawing(): string {
     if (!this.isDrawn) return '';
-    // A line that is too long would take two, and the panel would no more be as high as it has lines.
-    // A terminal that does not know its width says 0.
+    // A line that wraps would make the panel higher than its number of lines. A terminal that does not know its width
+    // reports 0 columns.
     const columns = this.terminal.columns || 80;
     return this.panel.map((line) => `${cut(line, columns)}\n`).join('');
   }
 }
 
-/** The line, of fewer than `columns` characters; colours take no room, and end with the line. */
+/** Cuts a line to fewer than `columns` characters. Colours have no width, and end with the line. */
 function cut(line: string, columns: number): string {
   if ([...stripVTControlCharacters(line)].length < columns) return line;
   let left = columns - 2;

@@ -1,34 +1,35 @@
+/** Draws the timeline of a write. */
 import type { Span } from '../gateway/gateway.ts';
 import { printable } from '../pages/printable.ts';
 
-/** What happened to one write, in ms since it was sent. */
+/** The events of one write, in ms since it was sent. */
 export interface WriteStory {
-  /** The operation, for people. */
+  /** The operation, for users. */
   readonly frame: string;
   readonly regions: readonly RegionStory[];
-  /** When the coordinator had decided. */
+  /** The time of the coordinator's decision. */
   readonly decidedAtMs: number;
-  /** When the client was told that every region has applied it. */
+  /** The time of the response that every region has applied it. */
   readonly confirmedAtMs: number;
 }
 
-/** What one region had to do with it. */
+/** The events of one region. */
 export interface RegionStory {
   readonly region: string;
   readonly vote: string;
-  /** As the coordinator measured it; null if no vote came. */
+  /** As measured by the coordinator; null without a vote. */
   readonly voteMs: number | null;
-  /** The requests that its gateway answered in that time. */
+  /** The requests that its gateway answered during the write. */
   readonly requests: readonly Span[];
 }
 
-/** Puts a colour around a text, or does not. */
+/** Colours a text, or returns it unchanged. */
 export type Paint = (colour: Colour, text: string) => string;
 export type Colour = 'blue' | 'green' | 'red' | 'yellow' | 'dim' | 'bold';
 
 const codes: Record<Colour, number> = { blue: 34, green: 32, red: 31, yellow: 33, dim: 2, bold: 1 };
 
-/** Colours for a terminal; none for anything else. */
+/** Colours for terminals, none for other outputs. */
 export function paintFor(isTerminal: boolean): Paint {
   return isTerminal
     ? (colour, text) => `\u001b[${codes[colour]}m${text}\u001b[0m`
@@ -38,7 +39,7 @@ export function paintFor(isTerminal: boolean): Paint {
 const barColumns = 44;
 const nameColumns = 16;
 
-/** The write's way as lines of text: one bar for each step, all to one scale. */
+/** The timeline as lines of text, with a bar per step, all to one scale. */
 export function drawTimeline(story: WriteStory, paint: Paint): readonly string[] {
   const scale = (ms: number) => Math.round((ms / Math.max(story.confirmedAtMs, 1)) * barColumns);
   const bar = (colour: Colour, { fromMs, toMs }: Span) => {
@@ -83,7 +84,7 @@ export function drawTimeline(story: WriteStory, paint: Paint): readonly string[]
   ];
 }
 
-/** A region may need several requests for one step: the first one of all hands the script over. They make one bar. */
+/** One bar for all requests of a region's step: the first of all rounds also sends the script. */
 function drawAll(spans: readonly Span[], draw: (span: Span) => string): string {
   const [first] = spans;
   if (first === undefined) return '';

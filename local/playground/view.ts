@@ -1,50 +1,49 @@
+/** The texts of the playground: status lines of regions, and outcomes of writes. It does no I/O. */
 import type { Line } from '../gateway/faults.ts';
 import { printable } from '../pages/printable.ts';
 import type { RegionCondition } from '../stack/regions.ts';
 import type { Paint } from './timeline.ts';
 
-/** What is shown of the regions while one plays with them. No I/O happens here. */
-
-/** How far the copying of a region has come. */
+/** The progress of copying a region. */
 export interface CopyView {
-  /** Keys. */
+  /** The number of copied keys. */
   readonly done: number;
-  /** Null where nobody has counted. */
+  /** The number of keys left; null if they were not counted. */
   readonly left: number | null;
   readonly keysPerSecond: number;
-  /** Until it is through, ms; null if that cannot be told yet. */
+  /** The estimated time to the end, in ms; null if it cannot be estimated yet. */
   readonly etaMs: number | null;
 }
 
-/** The part of a region's entry in `GET /v1/regions` that is shown. */
+/** The part of a region in `GET /v1/regions` that is shown. */
 export interface RegionReport {
   readonly id: string;
   /** `voter`, `out` or `copying`. */
   readonly state?: string | null;
   readonly health: string;
-  /** What is the matter, for people; null for nothing. */
+  /** The fault of the region, for users; null without one. */
   readonly detail: string | null;
   readonly roundTripMs: number | null;
-  /** Decisions that it has yet to apply; null if nobody knows. */
+  /** The number of decisions that it has yet to apply; null if unknown. */
   readonly unacknowledged: number | null;
-  /** Keys that it lacks where it does not vote; null for all of them. */
+  /** The number of keys that it lacks while it has no vote; null means all keys. */
   readonly missedKeys?: number | null;
   readonly copy?: CopyView | null;
 }
 
-/** A region as seen from this machine and by its coordinator. */
+/** A region as this machine and its coordinator see it. */
 export interface PlayedRegion {
-  /** From 1: the key that chooses it. */
+  /** The key that chooses it, from 1. */
   readonly number: number;
   readonly id: string;
   readonly isChosen: boolean;
   readonly condition: RegionCondition;
   readonly line: Line;
-  /** Null where the Worker did not say. */
+  /** Null if the Worker did not report it. */
   readonly report: RegionReport | null;
 }
 
-/** One line for one region: what was done to it, then what its coordinator makes of it. */
+/** The status line of a region: its state on this machine, then its state at the coordinator. */
 export function statusLine(region: PlayedRegion, paint: Paint): string {
   const mark = region.isChosen ? paint('yellow', '▶') : ' ';
   const condition = region.condition.padEnd(9);
@@ -72,7 +71,7 @@ function reportWords(report: RegionReport | null, paint: Paint): readonly string
   return words;
 }
 
-/** `400 of 1000 keys (40 %), 200/s, 3 s left`. What is left may grow while writes go on. */
+/** `400 of 1000 keys (40 %), 200/s, 3 s left`. The number of keys may grow while writes continue. */
 export function copyText({ done, left, keysPerSecond, etaMs }: CopyView): string {
   if (left === null) return `${done} keys, ${Math.round(keysPerSecond)}/s`;
   const all = done + left;
@@ -102,14 +101,14 @@ function oneLine(text: string): string {
   return printable(text.replaceAll(/\s+/g, ' ').trim());
 }
 
-/** What a write answered: its status, the parsed body (null if it was no JSON), and how long it took. */
+/** The response to a write: its status, its parsed body (null if it is not JSON), and its duration. */
 export interface WriteOutcome {
   readonly status: number;
   readonly body: SampleAnswer | null;
   readonly ms: number;
 }
 
-/** The part of an answer to `POST /v1/writes` that is shown, be it a result or a problem. */
+/** The part of the response to `POST /v1/writes` that is shown, for a result or a problem. */
 export interface SampleAnswer {
   readonly outcome?: string;
   readonly results?: readonly unknown[];
@@ -118,7 +117,7 @@ export interface SampleAnswer {
   readonly detail?: string;
 }
 
-/** `write: committed after 203 ms, plays = 4`, or why not. */
+/** `write: committed after 203 ms, plays = 4`, or the reason of a failure. */
 export function writeText(key: string, { status, body, ms }: WriteOutcome): string {
   const took = `${Math.round(ms)} ms`;
   if (status !== 200) {

@@ -1,20 +1,23 @@
+/** Copies and restores the append-only files of a Redis, for snapshots and rollbacks of regions. */
 import { copyFile, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** Where a Redis keeps its data within its directory, and the list of the files that belong to it. */
+/** The directory of the append-only files within a Redis' data directory, and the list of them. */
 const directoryName = 'appendonlydir';
 const manifestName = 'appendonly.aof.manifest';
 
-/** A rewrite changes the files a few times, seconds apart. Somebody who always meets one does something else wrong. */
+/** A rewrite changes the list a few times, seconds apart. More attempts than these would not help. */
 const attemptsMaximum = 10;
 
 /**
- * Copies a Redis' append-only files as they were at one moment, while the server writes them or after it has ended. What
- * it had acknowledged before the call is in the copy, and of what came later a part without gaps. The copy replaces
- * an earlier one only when it is complete.
+ * Copies the append-only files of a Redis as they were at one moment, while the server runs or after it has ended. The
+ * copy has everything that was acknowledged before the call, and a gapless part of later commands. It replaces an
+ * earlier copy only when it is complete.
  *
  * @param from the server's data directory.
- * @param to the copy's directory, which may not exist.
+ *
+ * @param to the copy's directory, which need not exist.
+ *
  * @throws Error if there are no data.
  */
 export async function copyAppendOnly(from: string, to: string): Promise<void> {
@@ -27,9 +30,9 @@ export async function copyAppendOnly(from: string, to: string): Promise<void> {
 }
 
 /**
- * Puts such a copy in place of the data of a server that does not run. The copy stays.
+ * Replaces the data of a server that does not run by such a copy, and keeps the copy.
  *
- * @throws the error of the file system if there is no copy; the data are as they were then.
+ * @throws the error of the file system if there is no copy, before the data are changed.
  */
 export async function restoreAppendOnly(copy: string, to: string): Promise<void> {
   const directory = join(to, directoryName);
@@ -40,9 +43,9 @@ export async function restoreAppendOnly(copy: string, to: string): Promise<void>
 }
 
 /**
- * A file is only ever appended to, and the server appends before it answers. So a copy that was cut off by the file's end
- * of that moment is the state of that moment; the server drops a last command that is not whole, and a whole script with it.
- * Only a rewrite puts other files in their place, and it changes the list.
+ * Copies the files of one list. Files only grow, and the server appends before it answers, so a copy up to the current
+ * end of a file is its state at that moment; the server drops an incomplete last command or script. Only a rewrite
+ * replaces files, and it changes the list.
  *
  * @returns whether the list was the same before and after.
  */
@@ -64,14 +67,14 @@ function readManifest(directory: string): Promise<string> {
 async function copyListed(from: string, to: string, manifest: string): Promise<void> {
   await rm(to, { recursive: true, force: true });
   await mkdir(to, { recursive: true });
-  // One after the other, as they were written: what is missing at the end of one is then missing in the next ones too.
+  // In the order in which they were written, so that a later file never has commands that an earlier one lacks.
   for (const name of filesOf(manifest)) {
     await copyFile(join(from, name), join(to, name));
   }
   await writeFile(join(to, manifestName), manifest);
 }
 
-/** The base (`type b`) and what was appended to it (`type i`). Of type h are those about to be deleted. */
+/** The base (`type b`) and the increments (`type i`). Files of type h are about to be deleted. */
 function filesOf(manifest: string): readonly string[] {
   return [...manifest.matchAll(/^file (\S+) seq \d+ type [bi]/gm)].map(([, name = '']) => name);
 }

@@ -1,3 +1,4 @@
+/** Bundles the Worker with wrangler. */
 import { readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -5,7 +6,7 @@ import process from 'node:process';
 import { fileURLToPath } from 'node:url';
 import { lastLines, startProcess } from './processes.ts';
 
-/** The project's root, wherever it was started from. */
+/** The root of the project, independent of the working directory. */
 export const projectDirectory = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 
 const require = createRequire(import.meta.url);
@@ -13,16 +14,16 @@ const wranglerEntry = require.resolve('wrangler');
 
 /** The Worker as it would be deployed. */
 export interface Bundle {
-  /** Holds `worker.js` and the texts that it imports. */
+  /** The directory of `worker.js` and the texts that it imports. */
   readonly directory: string;
   /** From wrangler.toml. */
   readonly compatibilityDate: string;
 }
 
 /**
- * Bundles the Worker with wrangler, exactly as for a deployment, into the state directory.
+ * Bundles the Worker into the state directory, exactly as for a deployment.
  *
- * @throws Error with what wrangler says if that fails.
+ * @throws Error with wrangler's output if that fails.
  */
 export async function bundleWorker(stateDirectory: string): Promise<Bundle> {
   const directory = join(stateDirectory, 'bundle');
@@ -47,13 +48,13 @@ export async function bundleWorker(stateDirectory: string): Promise<Bundle> {
   return { directory, compatibilityDate: compatibilityDate() };
 }
 
-/** The workerd that came with wrangler. */
+/** The path of the workerd that is installed with wrangler. */
 export function workerdProgram(): string {
   const manifest = createRequire(wranglerEntry).resolve('workerd/package.json');
   return join(dirname(manifest), 'bin', 'workerd');
 }
 
-/** Keeps wrangler from asking questions, from calling home, and from writing elsewhere. */
+/** Keeps wrangler from asking questions, sending data, and writing files elsewhere. */
 export const quietWrangler: Readonly<Record<string, string>> = {
   CI: '1',
   NO_COLOR: '1',

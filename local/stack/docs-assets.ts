@@ -1,3 +1,7 @@
+/**
+ * Copies the files of the documentation page to the directory of assets in wrangler.toml, before wrangler bundles. The
+ * package has 30 files and 12 MB, of which three are served.
+ */
 import { copyFileSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -5,12 +9,7 @@ import process from 'node:process';
 import { docsAssets } from '../../functions/edge/http/docs-assets.ts';
 import { projectDirectory } from './bundle.ts';
 
-/**
- * Copies the files that the page of documentation loads to where wrangler.toml finds its assets. wrangler runs it before
- * it bundles: the package has 30 files and 12 MB, of which three are served.
- */
-
-/** Where the assets of a deployment lie. */
+/** The directory of a deployment's assets. */
 export const docsAssetsDirectory = join(projectDirectory, '.lockstep', 'docs-assets');
 
 function copyDocsAssets(): void {
@@ -21,7 +20,7 @@ function copyDocsAssets(): void {
     if (!served.has(name)) rmSync(join(docsAssetsDirectory, name), { force: true });
   }
   for (const name of docsAssets) {
-    // Another Worker may be reading the file, or another process copying it.
+    // Written to a temporary file first: another Worker may be reading the file, or another process copying it.
     const part = join(dirname(docsAssetsDirectory), `${name}.${process.pid}.part`);
     copyFileSync(join(source, name), part);
     renameSync(part, join(docsAssetsDirectory, name));

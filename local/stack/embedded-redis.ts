@@ -1,3 +1,4 @@
+/** A Redis server in this process. */
 import type { Server, Socket } from 'node:net';
 import { createServer } from 'node:net';
 import {
@@ -7,7 +8,7 @@ import {
   SocketConnectionTransport,
 } from 'js-redis-server/core';
 
-/** A Redis in this process, for machines without one. It keeps nothing when it is stopped. */
+/** A Redis in this process, for machines without one. It loses its data when it stops. */
 export class EmbeddedRedis {
   private readonly server: Server;
   private readonly state: RedisServerState;
@@ -19,14 +20,14 @@ export class EmbeddedRedis {
     this.server = createServer({ noDelay: true }, (socket) => {
       this.sockets.add(socket);
       socket.once('close', () => this.sockets.delete(socket));
-      // A connection that breaks is its client's business.
+      // A broken connection concerns only its client.
       socket.on('error', () => {});
       attachSession(new SocketConnectionTransport(socket), { state: this.state, executor });
     });
   }
 
   /**
-   * Starts one on 127.0.0.1. (The package's own server listens on every interface, without a password.)
+   * Starts a server on 127.0.0.1. (The package's own listens on every interface, without a password.)
    *
    * @throws the error of `listen` if the port is taken.
    */

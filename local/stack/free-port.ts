@@ -1,8 +1,8 @@
 import { createServer } from 'node:net';
 
 /**
- * A port of 127.0.0.1 that nobody listens on: `preferred` or the next ones above it, or any where `preferred` is 0 or
- * all of those are taken. Somebody else may take it before it is used, so that whoever listens has to be ready to fail.
+ * A free port of 127.0.0.1: `preferred` or the next free one above it, or any if `preferred` is 0 or those are taken.
+ * Another process may take it before it is used, so the caller's `listen` may fail.
  */
 export async function freePort(preferred = 0): Promise<number> {
   const candidatesMaximum = 50;
@@ -14,7 +14,7 @@ export async function freePort(preferred = 0): Promise<number> {
   return port;
 }
 
-/** Listens on `port` for a moment. The port listened on, or null if it is taken. */
+/** Listens on `port` briefly. Returns the port, or null if it is taken. */
 async function bind(port: number): Promise<number | null> {
   const { promise, resolve } = Promise.withResolvers<number | null>();
   const server = createServer();

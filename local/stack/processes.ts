@@ -1,3 +1,4 @@
+/** Starts processes in groups of their own, and makes sure that none outlives its purpose. */
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import {
@@ -16,33 +17,33 @@ import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
 import { stripVTControlCharacters } from 'node:util';
 
-/** What to run, and where its output goes. */
+/** A program to run, and its output file. */
 export interface ProcessOptions {
-  /** A name for people and for the pid file, unique within the state directory. */
+  /** The name for users and for the pid file, unique within the state directory. */
   readonly name: string;
   readonly command: string;
   readonly args: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
   readonly workingDirectory?: string;
-  /** An absolute path. Either `args` name it or `workingDirectory` lies in it; see {@link endStale}. */
+  /** An absolute path. It must appear in `args`, or contain `workingDirectory`; see {@link endStale}. */
   readonly stateDirectory: string;
-  /** Both outputs go to this file, which is emptied first. */
+  /** The file for stdout and stderr, which is emptied first. */
   readonly logFile: string;
 }
 
-/** How long a process has to end by itself after SIGTERM, in ms. */
+/** The time for which a process may run after SIGTERM, in ms. */
 const graceMs = 5_000;
 
-/** Every group that this process has started and not seen end, to be ended when it ends itself. */
+/** The running groups, which are ended when this process ends. */
 const running = new Set<OwnProcess>();
 
-/** A process that leads a process group of its own, so that all it starts can be ended with it. */
+/** A process that leads a group of its own, so that the processes that it starts end with it. */
 export class OwnProcess {
   readonly name: string;
   readonly pid: number;
-  /** Resolves with what is left to say of it, once it has ended. */
+  /** Resolves when it has ended, with its signal or exit code. */
   readonly ended: Promise<string>;
-  /** 0 where it has ended by itself and is content. */
+  /** 0 if it has ended by itself without an error. */
   exitCode: number | null = null;
   private readonly pidFile: string;
   private over = false;
@@ -65,28 +66,28 @@ export class OwnProcess {
     return !this.over;
   }
 
-  /** Held by {@link pause}: it runs no more and has not ended. */
+  /** True if it is stopped by {@link pause} and has not ended. */
   get isPaused(): boolean {
     return this.isRunning && this.paused;
   }
 
-  /** Holds the group where it is, with its connections open and unanswered. */
+  /** Stops the group (SIGSTOP). Its connections stay open and unanswered. */
   pause(): void {
     if (this.isRunning) signalGroup(this.pid, 'SIGSTOP');
     this.paused = this.isRunning;
   }
 
-  /** Lets a paused group go on. */
+  /** Continues a paused group. */
   resume(): void {
     if (this.isRunning) signalGroup(this.pid, 'SIGCONT');
     this.paused = false;
   }
 
-  /** Ends the group: SIGTERM, and SIGKILL for what is left when its leader has ended or its time is over. */
+  /** Ends the group by SIGTERM, and the rest of it by SIGKILL after its leader has ended or the grace period is over. */
   async stop(): Promise<void> {
     if (this.isRunning) {
       signalGroup(this.pid, 'SIGTERM');
-      // One that is paused would not hear of it.
+      // A paused process would not receive SIGTERM.
       this.resume();
       const timer = setTimeout(() => signalGroup(this.pid, 'SIGKILL'), graceMs);
       await this.ended;
@@ -95,13 +96,13 @@ export class OwnProcess {
     signalGroup(this.pid, 'SIGKILL');
   }
 
-  /** Ends the group with SIGKILL: nothing in it gets to do anything more. */
+  /** Ends the group by SIGKILL. */
   async kill(): Promise<void> {
     signalGroup(this.pid, 'SIGKILL');
     await this.ended;
   }
 
-  /** As {@link kill}, without waiting: for the end of this process. */
+  /** As {@link kill} without waiting, for the end of this process. */
   killNow(): void {
     signalGroup(this.pid, 'SIGKILL');
     rmSync(this.pidFile, { force: true });
@@ -115,7 +116,7 @@ export class OwnProcess {
   }
 }
 
-/** Starts a process in a group of its own, and notes its pid in the state directory. */
+/** Starts a process in a group of its own, and writes its pid to the state directory. */
 export function startProcess(options: ProcessOptions): OwnProcess {
   endWithThisProcess();
   const log = openSync(options.logFile, 'w');
@@ -134,10 +135,11 @@ export function startProcess(options: ProcessOptions): OwnProcess {
 }
 
 /**
- * Makes this process the owner of the state directory, and ends what a killed owner left running in it.
+ * Makes this process the owner of the state directory, and ends processes that a killed owner left running in it.
  *
- * @returns the names of what was ended.
- * @throws Error with a sentence for people if another owner is alive.
+ * @returns the names of the ended processes.
+ *
+ * @throws Error with a message for users if another owner is alive.
  */
 export async function ownStateDirectory(stateDirectory: string): Promise<readonly string[]> {
   mkdirSync(stateDirectory, { recursive: true });
@@ -151,19 +153,19 @@ export async function ownStateDirectory(stateDirectory: string): Promise<readonl
   return endStale(stateDirectory);
 }
 
-/** The pid and the moment of its start, which together never come again while the machine is up. */
+/** The pid and the start time, which together are unique while the machine is up. */
 function birthOf(pid: string): string {
   const startedAt = statOf(pid)[19];
   return startedAt === undefined ? '' : `${pid} ${startedAt}`;
 }
 
 /**
- * Ends what an earlier owner of the state directory left behind because it was killed with SIGKILL: two servers must
- * not write one directory. Pids are given out anew, so a noted pid may by now belong to a stranger. Only a group in which
- * some process still names this state directory in its command line, or works inside of it, is ours and is ended.
- * Where there is no /proc, nothing can be told apart and nothing is ended.
+ * Ends the processes that an earlier owner of the state directory left behind when it was killed with SIGKILL: two
+ * servers must not write one directory. A pid may have been reused since, so only a group with a process that names
+ * this state directory in its command line, or works inside of it, is ended. Without /proc, groups cannot be
+ * recognized, and none is ended.
  *
- * @returns the names of what was ended.
+ * @returns the names of the ended processes.
  */
 async function endStale(stateDirectory: string): Promise<readonly string[]> {
   const directory = pidDirectory(stateDirectory);
@@ -198,8 +200,8 @@ function isOurs(group: number, stateDirectory: string): boolean {
 }
 
 /**
- * True while a process of the group runs. One that is dying names no directory any more, while a thread of it may still
- * hold its port: it is over when it is gone, or a zombie without other threads.
+ * True while a process of the group runs. A dying process has no working directory any more, while one of its threads
+ * may still hold its port: it has ended if it is gone, or a zombie without other threads.
  */
 function isAlive(group: number): boolean {
   return readdirSync('/proc')
@@ -213,9 +215,9 @@ function groupOf(pid: string): number {
   return Number(statOf(pid)[2]);
 }
 
-/** What Linux tells of a process, from its state on: the parent, the group, and so forth. */
+/** The fields of a process in /proc, from its state on: the parent, the group, and so on. */
 function statOf(pid: string): readonly string[] {
-  // The name in brackets before it may hold anything.
+  // The name in brackets before them may contain any character.
   return readProc(pid, 'stat').split(') ').at(-1)?.split(' ') ?? [];
 }
 
@@ -223,7 +225,7 @@ function readProc(pid: string, file: 'cmdline' | 'stat'): string {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'utf8');
   } catch {
-    // It has ended meanwhile.
+    // The process has ended meanwhile.
     return '';
   }
 }
@@ -242,20 +244,21 @@ function signalGroup(group: number, signal: NodeJS.Signals): void {
   try {
     process.kill(-group, signal);
   } catch {
-    // Nobody is left in it.
+    // The group is empty.
   }
 }
 
 let watching = false;
 
-/** Has all that was started end when this process ends, unless by SIGKILL, which nobody is told of. */
+/** Ends all started processes when this process ends, except by SIGKILL, which cannot be handled. */
 function endWithThisProcess(): void {
   if (watching) return;
   watching = true;
   process.on('exit', () => {
     for (const own of running) own.killNow();
   });
-  // Without a listener these would end the process with no `exit` event. Whoever wants to stop in order listens too.
+  // Without a listener, these signals would end the process without an `exit` event. Code that stops in order listens
+  // as well.
   for (const [signal, code] of [
     ['SIGINT', 130],
     ['SIGTERM', 143],
@@ -267,7 +270,7 @@ function endWithThisProcess(): void {
   }
 }
 
-/** The last lines of a log without its colours, for people; empty if there is none. */
+/** The last lines of a log, without colours; empty if it does not exist. */
 export function lastLines(logFile: string, count = 20): string {
   if (!existsSync(logFile)) return '';
   return stripVTControlCharacters(readFileSync(logFile, 'utf8'))

@@ -1,3 +1,4 @@
+/** Starts and controls the Redis servers of local regions. */
 import { accessSync, constants, existsSync, mkdirSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
@@ -11,16 +12,16 @@ import { freePort } from './free-port.ts';
 import type { OwnProcess } from './processes.ts';
 import { lastLines, startProcess } from './processes.ts';
 
-/** What a region's database is. `embedded` is a server in this process that keeps nothing. */
+/** The server of a region. `embedded` runs in this process and keeps no data. */
 export type RedisKind = 'redis-server' | 'valkey-server' | 'embedded';
 
-/** How long a server may load its data before it counts as broken, in ms. */
+/** The time for which a server may load its data, in ms. */
 const startDeadlineMs = 20_000;
 
-/** Somebody may take a free port between the probing and the listening. */
+/** Another process may take a free port before it is used. */
 const startAttempts = 3;
 
-/** The server program on the PATH, or `embedded` where there is none. */
+/** The server program on the PATH, or `embedded` if there is none. */
 export function redisKind(): RedisKind {
   for (const kind of ['redis-server', 'valkey-server'] as const) {
     if (findProgram(kind) !== null) return kind;
@@ -35,56 +36,56 @@ function findProgram(name: string): string | null {
       accessSync(path, constants.X_OK);
       return path;
     } catch {
-      // It is not in this directory.
+      // Not in this directory.
     }
   }
   return null;
 }
 
-/** What a region's server does. A paused one holds its connections and answers nothing. */
+/** The state of a region's server. A paused one keeps its connections and answers nothing. */
 export type RegionCondition = 'running' | 'paused' | 'stopped';
 
-/** One region's Redis on this machine. */
+/** The Redis of one region on this machine. */
 export interface LocalRegion {
   readonly place: Coordinates;
   readonly kind: RedisKind;
-  /** Stays the same when the region is started again. */
+  /** Stays the same after a restart. */
   readonly port: number;
   readonly condition: RegionCondition;
-  /** Ends it in order; what it acknowledged is on disk. */
+  /** Stops it in order. Everything that it acknowledged is on disk. */
   stop(): Promise<void>;
-  /** Ends it with SIGKILL. */
+  /** Ends it by SIGKILL. */
   kill(): Promise<void>;
-  /** Starts it again on its data after `stop` or `kill`. An embedded one starts empty. */
+  /** Starts it with its data after `stop` or `kill`. An embedded one starts empty. */
   restart(): Promise<void>;
-  /** Ends it with SIGKILL, deletes its data, and starts it again. A snapshot stays. */
+  /** Ends it by SIGKILL, deletes its data, and starts it. Keeps a snapshot. */
   wipe(): Promise<void>;
   /**
-   * Keeps a copy of its data on disk, in place of an earlier one. All that was acknowledged before the call is in it.
+   * Copies its data on disk, including everything acknowledged before the call. Replaces an earlier snapshot.
    *
    * @throws Error for an embedded region, which has nothing on disk.
    */
   snapshot(): Promise<void>;
   /**
-   * Ends it with SIGKILL, puts the snapshot in place of its data, and starts it again. What it acknowledged since is gone.
+   * Ends it by SIGKILL, replaces its data by the snapshot, and starts it. Later writes are lost.
    *
-   * @throws Error if there is no snapshot; it runs on then.
+   * @throws Error if there is no snapshot; the server keeps running.
    */
   rollback(): Promise<void>;
   /**
-   * Holds the server where it is (SIGSTOP), until `resume`, `stop` or `kill`.
+   * Stops the process (SIGSTOP) until `resume`, `stop` or `kill`.
    *
    * @throws Error for an embedded region, which has no process of its own.
    */
   pause(): void;
-  /** Lets a paused server go on (SIGCONT). */
+  /** Continues a paused process (SIGCONT). */
   resume(): void;
 }
 
 /**
- * Starts one region; its data live in `<stateDirectory>/regions/<id>` and outlive it.
+ * Starts one region. Its data are in `<stateDirectory>/regions/<id>`, and are kept between runs.
  *
- * @throws Error with the log's last lines if the server does not come up.
+ * @throws Error with the log's last lines if the server does not start.
  */
 export async function startRegion(
   place: Coordinates,
@@ -219,7 +220,7 @@ class RealRegion implements LocalRegion {
     return join(this.stateDirectory, 'regions', this.place.id);
   }
 
-  /** Beside the data, so that it outlives a wipe and is cleared with all regions. */
+  /** Outside of the data, so that a wipe keeps it, but cleared together with all regions. */
   private get snapshotDirectory(): string {
     return `${this.directory}.snapshot`;
   }
@@ -245,8 +246,8 @@ class RealRegion implements LocalRegion {
 }
 
 /**
- * An append-only file is written before a command is answered, so that nothing answered is lost with the process; with
- * the machine, a second's worth. Eviction is off: a lock must never be evicted.
+ * The append-only file is written before a command is answered, so a crash of the process loses nothing, and a crash of
+ * the machine up to a second of writes. Eviction is off, because a lock must never be evicted.
  */
 function serverArguments(port: number, directory: string): readonly string[] {
   const settings: Readonly<Record<string, string>> = {
@@ -262,7 +263,7 @@ function serverArguments(port: number, directory: string): readonly string[] {
   return Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
 }
 
-/** True once the server answers commands; false if it ends before, or takes too long. */
+/** True once the server answers commands; false if it ends first, or takes too long. */
 async function answers(server: OwnProcess, port: number): Promise<boolean> {
   const deadline = performance.now() + startDeadlineMs;
   while (server.isRunning && performance.now() < deadline) {

@@ -1,10 +1,11 @@
+/** Makes sure that tests have a real Redis. */
 import { spawnSync } from 'node:child_process';
 import process from 'node:process';
 import { redisKind } from './regions.ts';
 
 /**
- * Makes sure that a real Redis is on the PATH, because the tests are about what one does. Installs it where that needs no
- * question: with apt, as root. Returns false, having said how to, if there is none.
+ * Makes sure that a real Redis is on the PATH, since the tests depend on its behaviour. Installs one if that needs no
+ * question: by apt, as root. Otherwise prints how to install one, and returns false.
  */
 export function requireRedis(): boolean {
   if (redisKind() !== 'embedded') return true;
@@ -21,12 +22,12 @@ function installWithApt(): void {
   const environment = {
     ...process.env,
     DEBIAN_FRONTEND: 'noninteractive',
-    // Tells the package not to start a server on the machine: only the program is needed.
+    // Keeps the package from starting a server on the machine: only the program is needed.
     RUNLEVEL: '1',
   };
   const run = (...args: readonly string[]) =>
     spawnSync('apt-get', args, { env: environment, stdio: ['ignore', 'ignore', 'inherit'] });
-  // A machine whose lists are fresh enough need not reach every archive that it knows.
+  // If the package lists are fresh enough, a failed update does not matter.
   run('update', '-q');
   run('install', '-q', '-y', '--no-install-recommends', 'redis-server');
 }

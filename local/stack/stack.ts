@@ -1,3 +1,4 @@
+/** Starts and stops the whole local stack: regions, gateways and the Worker. */
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -15,15 +16,15 @@ import type { LocalWorker, WorkerOptions } from './worker.ts';
 import { startWorker, workerStorage } from './worker.ts';
 
 export interface StackOptions {
-  /** An absolute path. Everything that outlives a run is in it. */
+  /** An absolute path, for everything that is kept between runs. */
   readonly stateDirectory: string;
-  /** How many regions, from 1 to 5. */
+  /** The number of regions, from 1 to 5. */
   readonly regions: number;
   readonly roundTrips: RoundTrips;
   readonly redis: RedisKind;
   /** The Worker's port, or the next free one above it; 0: any. */
   readonly port: number;
-  /** Begin with empty regions and an empty Worker. */
+  /** Start with empty regions and an empty Worker. */
   readonly fresh: boolean;
   /** Further variables of the Worker, by name. */
   readonly variables?: Readonly<Record<string, string>>;
@@ -31,47 +32,48 @@ export interface StackOptions {
   readonly progress?: (line: string) => void;
 }
 
-/** Tokens of clients, by what they allow. */
+/** The clients' tokens, by scope. */
 export interface StackTokens {
   readonly read: string;
   readonly write: string;
   readonly admin: string;
 }
 
-/** One region of the stack: its database and the gateway in front of it. */
+/** One region of the stack: its database, and the gateway in front of it. */
 export interface StackRegion {
   readonly place: Coordinates;
   readonly redis: LocalRegion;
   readonly gateway: Gateway;
 }
 
-/** Regions, gateways and the Worker, all on this machine. */
+/** Regions, gateways and the Worker on this machine. */
 export interface Stack {
   readonly url: string;
   readonly tokens: StackTokens;
   readonly regions: readonly StackRegion[];
-  /** Counts over all gateways. */
+  /** The counts of all gateways together. */
   readonly total: Meter;
-  /** The Worker of now; another one after a restart. */
+  /** The current Worker. A restart replaces it. */
   readonly worker: LocalWorker;
-  /** Ends the Worker with SIGKILL. */
+  /** Ends the Worker by SIGKILL. */
   killWorker(): Promise<void>;
-  /** Starts the Worker again, at the same address and on its storage; ends the one that runs. */
+  /** Restarts the Worker, with the same address and storage. */
   restartWorker(): Promise<void>;
-  /** Ends all in order. Nothing is left running, and the state is kept. */
+  /** Stops everything in order, and keeps the state. */
   stop(): Promise<void>;
 }
 
 /**
- * Brings everything up.
+ * Starts everything.
  *
- * @throws Error with a sentence for people; nothing is left running then.
+ * @throws Error with a message for users, after stopping everything.
  */
 export async function startStack(options: StackOptions): Promise<Stack> {
   const places = placesFor(options.regions);
   const progress = options.progress ?? (() => {});
   const stale = await ownStateDirectory(options.stateDirectory);
-  if (stale.length > 0) progress(`Ended what a killed run had left: ${stale.join(', ')}.`);
+  if (stale.length > 0)
+    progress(`Ended processes that a killed run had left: ${stale.join(', ')}.`);
   const identity = openState(options, places, progress);
   const stack = new RunningStack(options, identity.tokens, identity.gatewayToken);
   progress('Starting the regions and bundling the Worker. This takes some seconds.');
@@ -91,7 +93,7 @@ function nameOf(redis: RedisKind): string {
   return 'embedded, in memory: there is no redis-server or valkey-server on the PATH';
 }
 
-/** What ties a state directory together. */
+/** The facts that a state directory depends on. */
 interface Identity {
   readonly regions: readonly string[];
   readonly redis: RedisKind;
@@ -100,8 +102,8 @@ interface Identity {
 }
 
 /**
- * The coordinator's storage says what it knows of each region, so that it and the regions' data are kept together or
- * cleared together. They are cleared where they would not fit: the regions forget everything, or they are others.
+ * Opens the state directory. The coordinator's storage refers to the regions' data, so both are kept or both are
+ * cleared: they are cleared if they would not match, because the regions lost their data or are different ones.
  */
 function openState(
   options: StackOptions,
@@ -190,7 +192,7 @@ class RunningStack implements Stack {
         total: this.total,
       });
       const region: StackRegion = { place, redis, gateway };
-      // One by one, so that those that did start are stopped where another one fails.
+      // One by one, so that those that started are stopped if another one fails.
       this.started = [...this.started, region];
     });
     const failed = (await Promise.allSettled(starting)).find(({ status }) => status === 'rejected');

@@ -1,3 +1,4 @@
+/** Runs the Worker under workerd. */
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -8,7 +9,7 @@ import { docsAssetsDirectory } from './docs-assets.ts';
 import type { OwnProcess } from './processes.ts';
 import { lastLines, startProcess } from './processes.ts';
 
-/** A region as the Worker is told of it. */
+/** A region in the Worker's configuration. */
 export interface WorkerRegion {
   readonly id: string;
   readonly url: string;
@@ -16,14 +17,14 @@ export interface WorkerRegion {
   readonly location: readonly [latitude: number, longitude: number];
 }
 
-/** A client's token and what it may do. */
+/** A client's token and its scope. */
 export interface StackToken {
   readonly token: string;
   readonly scope: 'read' | 'write' | 'admin';
 }
 
 export interface WorkerOptions {
-  /** An absolute path. The Worker's storage, settings and log live in it. */
+  /** An absolute path, for the Worker's storage, settings and log. */
   readonly stateDirectory: string;
   readonly bundle: Bundle;
   /** On 127.0.0.1. */
@@ -34,31 +35,31 @@ export interface WorkerOptions {
   readonly variables?: Readonly<Record<string, string>>;
 }
 
-/** How long the Worker may take to answer for the first time, in ms. */
+/** The time within which the Worker must give its first response, in ms. */
 const startDeadlineMs = 60_000;
 
 /** The Worker under workerd, in a process of its own. */
 export interface LocalWorker {
   readonly url: string;
   readonly logFile: string;
-  /** Resolves with a reason when the process ends, whoever ended it. */
+  /** Resolves when the process ends, with its signal or exit code. */
   readonly ended: Promise<string>;
-  /** Ends it in order. */
+  /** Stops it in order. */
   stop(): Promise<void>;
-  /** Ends it with SIGKILL. */
+  /** Ends it by SIGKILL. */
   kill(): Promise<void>;
 }
 
-/** Where the Worker's storage lives: it belongs to the regions' data beside it. */
+/** The directory of the Worker's storage, which belongs to the data of the regions. */
 export function workerStorage(stateDirectory: string): string {
   return join(stateDirectory, 'worker');
 }
 
 /**
- * Starts the Worker, and waits until it answers. It runs in the bare runtime: what `wrangler dev` puts in front of a
- * Worker costs several ms a request, and sends some requests again after a crash, which would hide what tests look for.
+ * Starts the Worker, and waits for its first response. It runs in the bare runtime: the proxy of `wrangler dev` costs
+ * several ms per request, and resends some requests after a crash, which would hide faults from tests.
  *
- * @throws Error with the reason if it does not answer in time; its cause is the end of the log.
+ * @throws Error with the reason if it does not start in time; its cause is the end of the log.
  */
 export async function startWorker(options: WorkerOptions): Promise<LocalWorker> {
   mkdirSync(workerStorage(options.stateDirectory), { recursive: true });
@@ -89,7 +90,7 @@ export async function startWorker(options: WorkerOptions): Promise<LocalWorker> 
   };
 }
 
-/** What workerd serves, in its own language. It stands for wrangler.toml and for the platform around a deployment. */
+/** The configuration of workerd, in the place of wrangler.toml and the platform. */
 function configurationText(options: WorkerOptions): string {
   const { bundle, port, stateDirectory } = options;
   return `using Workerd = import "/workerd/workerd.capnp";
@@ -102,7 +103,7 @@ const config :Workerd.Config = (
     (name = "storage", disk = (path = ${quote(workerStorage(stateDirectory))}, writable = true)),
     (name = "internet", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
   ],
-  # A request may say in this header where it comes from, as the platform does: {"latitude": "…", "longitude": "…"}.
+  # Requests may give their location in this header, in the form of the platform: {"latitude": "…", "longitude": "…"}.
   sockets = [(name = "http", address = "127.0.0.1:${port}", http = (cfBlobHeader = "CF-Blob"), service = "worker")],
 );
 
@@ -134,7 +135,10 @@ const assets :Workerd.Worker = (
 `;
 }
 
-/** The platform's static files: the runtime's own say of no file what it is, and a browser takes no such stylesheet. */
+/**
+ * Serves static files as the platform does: workerd's own file service sets no content type, without which browsers
+ * refuse stylesheets.
+ */
 const assetsModule = `
 const types = { css: 'text/css', html: 'text/html', js: 'text/javascript', png: 'image/png' };
 export default {
@@ -148,9 +152,9 @@ export default {
 `;
 
 function modules({ directory }: Bundle): readonly string[] {
-  // Such a path counts from the file that names it, which lies beside the bundle.
+  // Such a path is relative to the configuration file, which is in the same directory as the bundle.
   const embed = (file: string) => `embed ${quote(`${basename(directory)}/${file}`)}`;
-  // A module imports the others by names relative to its own, so that each is named as its file.
+  // Modules are named like their files, because imports are relative to the module's name.
   const texts = readdirSync(directory).filter((file) => file.endsWith('.lua'));
   return [
     `(name = "worker.js", esModule = ${embed('worker.js')})`,
@@ -158,7 +162,7 @@ function modules({ directory }: Bundle): readonly string[] {
   ];
 }
 
-/** What a deployment has as variables and secrets. */
+/** The variables and secrets of the Worker. */
 function variables(options: WorkerOptions): readonly string[] {
   const regions = options.regions.map(({ id, url, location }) => ({ id, url, location }));
   const regionTokens = Object.fromEntries(options.regions.map(({ id, token }) => [id, token]));
@@ -166,7 +170,7 @@ function variables(options: WorkerOptions): readonly string[] {
     LOCKSTEP_REGIONS: JSON.stringify(regions),
     LOCKSTEP_REGION_TOKENS: JSON.stringify(regionTokens),
     LOCKSTEP_TOKENS: JSON.stringify(options.tokens),
-    // Receivers run beside it.
+    // Receivers run on this machine.
     LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: 'true',
     ...options.variables,
   };
@@ -175,7 +179,7 @@ function variables(options: WorkerOptions): readonly string[] {
   );
 }
 
-/** A text as Cap'n Proto writes it, byte by byte where it is more than plain ASCII. */
+/** A text of Cap'n Proto, with bytes outside of plain ASCII as escapes. */
 function quote(text: string): string {
   const quoted = [...Buffer.from(text, 'utf8')].map((byte) => {
     const character = String.fromCharCode(byte);
@@ -186,16 +190,16 @@ function quote(text: string): string {
 }
 
 /**
- * Waits for the first answer.
+ * Waits for the first response.
  *
- * @returns null once the Worker is well; else what it says is wrong, or that it says nothing.
+ * @returns null once the Worker is well, otherwise its complaint.
  */
 async function firstComplaint(workerd: OwnProcess, url: string): Promise<string | null> {
   const deadline = performance.now() + startDeadlineMs;
   while (workerd.isRunning && performance.now() < deadline) {
     const response = await fetch(url).catch(() => null);
     const text = await response?.text().catch(() => '');
-    // The process may have ended because another server has the port, which then answers in its place.
+    // The process may have ended because another server has the port, which then answers instead.
     if (response !== null && workerd.isRunning) {
       return response.status === 200
         ? null

@@ -1,21 +1,21 @@
 import { describe, expect, it } from 'vitest';
 import {
+  type CheckResponse,
+  type DiagnosisResponse,
   drawDiagnosis,
-  type ToldCheck,
-  type ToldDiagnosis,
 } from '../../local/pages/doctor-table.ts';
 import { paintFor } from '../../local/playground/timeline.ts';
 
 const plain = paintFor(false);
-const well: ToldCheck = { name: 'role', status: 'ok', found: 'primary', advice: null };
-const ill: ToldCheck = {
+const well: CheckResponse = { name: 'role', status: 'ok', found: 'primary', advice: null };
+const ill: CheckResponse = {
   name: 'eviction',
   status: 'problem',
   found: 'allkeys-lru',
   advice: 'Set `maxmemory-policy noeviction`: evicted keys are lost in this region alone.',
 };
 
-function diagnosisOf(...checks: readonly ToldCheck[]): ToldDiagnosis {
+function diagnosisOf(...checks: readonly CheckResponse[]): DiagnosisResponse {
   const regions = [{ id: 'eu-west-1', host: 'euw1.example.com', checks }];
   return { verdict: 'ok', deployment: [well], regions };
 }
@@ -58,7 +58,7 @@ describe('the table of the doctor', () => {
   });
 
   it('counts what is to be done', () => {
-    const unknown: ToldCheck = { ...ill, status: 'unknown' };
+    const unknown: CheckResponse = { ...ill, status: 'unknown' };
     const lines = drawDiagnosis(diagnosisOf(ill, ill, unknown), 80, plain);
     expect(lines.at(-1)).toBe('2 problems, 1 thing to look at by hand.');
     expect(drawDiagnosis(diagnosisOf(well), 80, plain).at(-1)).toBe(
