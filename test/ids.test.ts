@@ -29,7 +29,7 @@ describe('a transaction id', () => {
   });
 
   it.each(['', '0.1', '0.1.2.3', '0.1.-2', '0.1.x', ' 0.1.2', '0.1.2\n', '0.1.1234567890123456'])(
-    'is not spelled %j',
+    'is refused as %j',
     (text) => {
       expect(parseTransactionId(text)).toBeNull();
     },
@@ -40,7 +40,7 @@ describe('the order of transactions', () => {
   const number = fc.nat({ max: 3 });
   const order = fc.tuple(number, number);
 
-  it('looks at the incarnation before the sequence', () => {
+  it('compares the incarnation before the sequence', () => {
     const inOrder: readonly TransactionOrder[] = [
       [1, 9],
       [2, 1],
@@ -50,7 +50,7 @@ describe('the order of transactions', () => {
     expect(inOrder.toReversed().sort(compareOrder)).toEqual(inOrder);
   });
 
-  it('is total: two are alike only where their keys are', () => {
+  it('is total: two transactions are equal only if their keys are', () => {
     fc.assert(
       fc.property(order, order, (a, b) => {
         expect(compareOrder(a, b) === 0).toBe(keyOf(a) === keyOf(b));
@@ -61,7 +61,7 @@ describe('the order of transactions', () => {
 });
 
 describe('a write id', () => {
-  it('leads back to its shard', () => {
+  it('names its shard', () => {
     expect(shardOfWriteId(writeIdOf(0, uuid))).toBe(0);
     expect(shardOfWriteId(writeIdOf(417, uuid))).toBe(417);
   });
@@ -73,11 +73,11 @@ describe('a write id', () => {
     `x-${uuid}`,
     `0-${uuid} `,
     '0-01890a5d-ac96-474b-bcce-b302099a8057',
-  ])('is not spelled %j', (text) => {
+  ])('is refused as %j', (text) => {
     expect(shardOfWriteId(text)).toBeNull();
   });
 
-  it('is not made of anything but a version 7 UUID in lower case', () => {
+  it('is made only of a version 7 UUID in lower case', () => {
     expect(() => writeIdOf(0, uuid.toUpperCase())).toThrow('a write id is');
     expect(() => writeIdOf(0, '01890a5d-ac96-474b-bcce-b302099a8057')).toThrow('a write id is');
   });

@@ -5,7 +5,7 @@ import { limits } from '../shared/limits.ts';
 
 describe('the limits', () => {
   it.each(Object.entries(limits))('have a whole number above zero for %s', (_, limit) => {
-    // The first attempt at a delivery waits for nothing; each later one waits.
+    // The first attempt at a delivery has no pause; each later one has.
     const numbers: readonly unknown[] = Array.isArray(limit) ? limit.slice(1) : [limit];
     for (const number of numbers) {
       expect(Number.isSafeInteger(number)).toBe(true);
@@ -18,17 +18,17 @@ describe('the limits', () => {
     expect(limits.retryBackoffMinMs).toBeLessThan(limits.retryBackoffMaxMs);
   });
 
-  it('let a region that answers at all be found answering within the default timeout', () => {
+  it('let a region that answers at all be found within the default timeout', () => {
     const { roundTimeoutMs, probeBackoffMaxMs, timeoutMsDefault } = limits;
     expect(roundTimeoutMs + probeBackoffMaxMs + roundTimeoutMs).toBeLessThan(timeoutMsDefault);
   });
 
-  it('let a commit linger for less than anybody notices, and less than any probe pauses', () => {
+  it('let a commit linger unnoticeably, and for less than any probe pauses', () => {
     expect(limits.commitLingerMs).toBeLessThan(limits.timeoutMsMinimum);
     expect(limits.commitLingerMs).toBeLessThan(limits.probeBackoffMinMs);
   });
 
-  it('let a region owe more decisions than a round carries, but only a few rounds of them', () => {
+  it('let a region have more unacknowledged decisions than a round carries, but only by a few rounds', () => {
     expect(limits.decisionsPerRound).toBeLessThan(limits.unacknowledgedPerRegion);
     expect(limits.unacknowledgedPerRegion).toBeLessThanOrEqual(4 * limits.decisionsPerRound);
   });

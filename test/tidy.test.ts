@@ -5,8 +5,8 @@ import { describe, expect, it } from 'vitest';
 import { problemKinds } from '../shared/http/problems.ts';
 
 /**
- * The house rules that no compiler and no linter keeps. Each test lists what breaks its rule, as `path:line: text`.
- * New files count before they are committed; what git ignores does not.
+ * The house rules that no compiler and no linter keeps. Each test lists the violations of its rule, as `path:line:
+ * text`. New files count before they are committed; files that git ignores do not.
  */
 
 const files = filesOfTree();
@@ -66,12 +66,12 @@ const testFolders = [
 ];
 
 describe('the tree', () => {
-  it('has nothing at its top that is not on the list', () => {
+  it('has only the listed entries at its top', () => {
     const names = new Set(files.map((path) => path.split('/')[0]));
     expect([...names].sort()).toEqual(topLevel);
   });
 
-  it('has no file whose name hides what is in it, and no barrel', () => {
+  it('has no barrel, and no file whose name hides its content', () => {
     const vague = /(?:^|\/)(?:utils?|helpers?|lib|common|misc)(?:\.[a-z]+)?(?:\/|$)/;
     const barrel = /(?:^|\/)(?:types|index)\.tsx?$/;
     expect(files.filter((path) => vague.test(path) || barrel.test(path))).toEqual([]);
@@ -106,7 +106,7 @@ describe('the types', () => {
     expect(linesWith(sources, /\bas\s+unknown\s+as\b/)).toEqual([]);
   });
 
-  it('hold without telling the compiler to look away', () => {
+  it('hold without comments that suppress compiler errors', () => {
     // Such an order is a comment, so comments are searched too.
     expect(linesWith(sources, /@ts-(?:ignore|nocheck)/, textOf)).toEqual([]);
   });
@@ -133,7 +133,7 @@ describe('an import', () => {
     expect(importsOf(functions).filter(({ target }) => isOutside.test(target))).toEqual([]);
   });
 
-  it('of what objects and regions are made of does not go to the edge', () => {
+  it('of objects and regions does not go to the edge', () => {
     const inner = sources.filter((path) =>
       /^functions\/(?:coordinator|courier|feed|region)\//.test(path),
     );
@@ -178,7 +178,7 @@ describe('CONTRIBUTING.md and AGENTS.md', () => {
     expect(named.length).toBeGreaterThan(40);
   });
 
-  it('say what each folder is for', () => {
+  it('give the purpose of each folder', () => {
     const text = textOf('CONTRIBUTING.md');
     const folders = new Set(
       files
@@ -198,7 +198,7 @@ describe('the core', () => {
   });
 });
 
-describe('what shared exports', () => {
+describe('an export of shared', () => {
   it('has a doc comment', () => {
     const declaration = /^export (?:async |abstract )*(?:function|interface|type|class|const)\b/;
     const bare = shared.flatMap((path) => {
@@ -245,12 +245,12 @@ describe('PROTOCOL.md', () => {
     expect(numbers.length).toBeGreaterThan(0);
   });
 
-  it('says of each rule why it exists, and what enforces it', () => {
+  it('gives each rule a reason and an enforcement', () => {
     const bare = rules.filter(({ why, enforcedBy }) => why === '' || enforcedBy === '');
     expect(bare.map(({ number }) => `R${number}`)).toEqual([]);
   });
 
-  it('names files and symbols that exist for what enforces a rule', () => {
+  it('names only existing files and symbols that enforce a rule', () => {
     const unknown = rules.flatMap(({ number, enforcedBy }) =>
       unknownNames(enforcedBy).map((name) => `R${number} names ${name}, which does not exist`),
     );
@@ -286,13 +286,13 @@ describe('a problem', () => {
     expect(missing.map(([name]) => name)).toEqual([]);
   });
 
-  it('is told somewhere', () => {
-    const tellers = sources.filter((path) => /^(?:functions|shared)\//.test(path));
-    const texts = tellers.filter((path) => !path.endsWith('/problems.ts')).map(textOf);
-    const silent = Object.keys(problemKinds).filter(
+  it('is used somewhere', () => {
+    const users = sources.filter((path) => /^(?:functions|shared)\//.test(path));
+    const texts = users.filter((path) => !path.endsWith('/problems.ts')).map(textOf);
+    const unused = Object.keys(problemKinds).filter(
       (name) => !texts.some((text) => text.includes(`'${name}'`)),
     );
-    expect(silent).toEqual([]);
+    expect(unused).toEqual([]);
   });
 });
 
@@ -421,7 +421,7 @@ function pathsIn(page: string): readonly string[] {
     .filter((path) => !path.includes('*'));
 }
 
-/** What the comment at the head of a Lua file leaves out. */
+/** The faults of the comment at the head of a Lua file. */
 function contractFaults(path: string): readonly string[] {
   const lines = textOf(path).split('\n');
   const end = lines.findIndex((line) => !line.startsWith('--'));
@@ -433,7 +433,7 @@ function contractFaults(path: string): readonly string[] {
     if (code.includes(`${name}[`) && !header.includes(name))
       faults.push(`does not explain ${name}`);
   }
-  // What takes an argument is a whole script, and answers.
+  // A script that takes arguments is a whole one, and has replies.
   if (code.includes('ARGV[') && !/Guarantees:/.test(header))
     faults.push('does not say Guarantees:');
   if (code.includes('ARGV[') && !/Replies/.test(header)) faults.push('does not list its replies');
@@ -447,17 +447,22 @@ interface Rule {
   readonly tests: string;
 }
 
-/** The rules of PROTOCOL.md: each has a heading, and says why it exists, what enforces it, and which tests check it. */
+/** The rules of PROTOCOL.md: each has a heading, its reason, its enforcement, and the tests that check it. */
 function rulesOfProtocol(): readonly Rule[] {
   const text = textOf('shared/protocol/PROTOCOL.md');
   const rules = [...text.matchAll(/^### R(\d+)\. .*\n([\s\S]*?)(?=^##|$(?!\n))/gm)];
   return rules.map(([, number, body = '']) => {
-    const said = (name: string) =>
+    const fieldOf = (name: string) =>
       new RegExp(`^\\*\\*${name}:\\*\\* ([\\s\\S]*?)(?=\\n\\n|\\n*$(?!\\n))`, 'm').exec(
         body,
       )?.[1] ?? '';
-    const tests = said('Tests');
-    return { number: Number(number), why: said('Why'), enforcedBy: said('Enforced by'), tests };
+    const tests = fieldOf('Tests');
+    return {
+      number: Number(number),
+      why: fieldOf('Why'),
+      enforcedBy: fieldOf('Enforced by'),
+      tests,
+    };
   });
 }
 

@@ -21,7 +21,7 @@ const replies = fc.letrec<{ reply: RawReply; items: RawReply[] }>((tie) => ({
 })).reply;
 
 describe('the text of a reply', () => {
-  it('gives the reply back, whatever its bytes and its nesting', () => {
+  it('gives the reply back, for any bytes and any nesting', () => {
     fc.assert(
       fc.property(replies, (reply) => {
         expect(decodeReply(encodeReply(reply))).toEqual(reply);
@@ -43,7 +43,7 @@ describe('the text of a reply', () => {
   });
 
   it.each(['', '$', '$5\r\nab\r\n', '*2\r\n:1\r\n', ':1\r\n:2\r\n', '$-2\r\n', '[0]', 'x\r\n'])(
-    'is not taken from the text %j',
+    'is refused as the text %j',
     (text) => {
       expect(() => decodeReply(text)).toThrow(InvariantViolation);
     },

@@ -7,7 +7,7 @@ import { begun, change, changeAt, commit, confirm, writeOf } from './stored.ts';
 
 const plain = { limit: 100, prefixes: [] as readonly string[], values: false, members: false };
 
-/** Keeps nothing that need not be kept. */
+/** Keeps only the data that must be kept. */
 const drop = { keptMs: 0, keptWrites: 100 };
 
 /** Writes 1, 3 and 5, confirmed, and changes of members 2, 4 and 6. */
@@ -42,7 +42,7 @@ describe('a log with changes of members', () => {
     expect(follow(storage, { ...plain, limit, members: true })).toEqual([1, 2, 3, 4, 5, 6]);
   });
 
-  it('tells changes of members to those who ask, whatever the keys that they ask for', () => {
+  it('returns changes of members on request, regardless of the requested prefixes', () => {
     const storage = mixed();
     const asked = { ...plain, members: true, prefixes: ['key:3'] };
     expect(follow(storage, asked)).toEqual([2, 3, 4, 6]);
@@ -52,7 +52,7 @@ describe('a log with changes of members', () => {
     expect(page).toEqual({ kind: 'page', changes: [told], next: 6, newest: 6 });
   });
 
-  it('goes past a page of nothing but changes of members that nobody asked for', () => {
+  it('skips a page that holds only changes of members which were not requested', () => {
     const { storage } = begun(new MemoryStorage());
     const newest = limits.changesPerPage + 1;
     const changes = Array.from({ length: newest }, (_, index) => changeAt(index + 1));
@@ -73,7 +73,7 @@ describe('a log with changes of members', () => {
     expect(storage.recordOf('0-5')).not.toBeNull();
   });
 
-  it('keeps a change of members that follows a write that is not confirmed', () => {
+  it('keeps a change of members that follows an unconfirmed write', () => {
     const { storage } = begun(new MemoryStorage());
     commit(storage, 1);
     change(storage, 2);
@@ -83,7 +83,7 @@ describe('a log with changes of members', () => {
     });
   });
 
-  it('has no gap where the clock of a new instance is behind a change of members', () => {
+  it('has no gap if the clock of a new instance is behind a change of members', () => {
     const { storage } = begun(new MemoryStorage());
     change(storage, 1, 100);
     commit(storage, 2, { at: 50 });
@@ -125,7 +125,7 @@ describe('the last write to a key', () => {
     expect(last).toEqual([3, 2, null]);
   });
 
-  it('is not that to a key whose text holds the other', () => {
+  it('is not a write to a key whose text contains it', () => {
     const { storage } = begun(new MemoryStorage());
     commit(storage, 1, { key: 'a' });
     commit(storage, 2, { key: 'b","a' });
@@ -136,8 +136,8 @@ describe('the last write to a key', () => {
   });
 });
 
-describe('what a step adds to the log', () => {
-  it('goes to the feed in the order of the log, with values', () => {
+describe('the changes that a step adds to the log', () => {
+  it('go to the feed in the order of the log, with values', () => {
     const write = writeOf(1, 5);
     const { keys } = write;
     const changes = changesIn([

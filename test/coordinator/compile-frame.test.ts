@@ -4,8 +4,8 @@ import { noScripts, unknownScriptError } from '../../shared/commands/user-script
 import { keyOfWrite } from '../../shared/reserved-keys.ts';
 import { requestOf } from './requests.ts';
 
-describe('writes that come together', () => {
-  it('are bound to their order from the first script on, which may touch any key', () => {
+describe('writes that arrive together', () => {
+  it('share a lock that keeps their order from the first script on, which may touch any key', () => {
     const requests = [
       requestOf('0-1', ['SET', 'a', '1']),
       requestOf('0-2', ['eval', 'return 1', '0']),
@@ -21,9 +21,14 @@ describe('writes that come together', () => {
 describe('the frame of a write', () => {
   it.each([
     ['its keys alone', requestOf('0-1', ['SET', 'a', '1']), null, ['a']],
-    ['what it is bound by as well', requestOf('0-1', ['SET', 'a', '1']), 'lock', ['a', 'lock']],
     [
-      'that alone where it has no key',
+      'its keys and the lock that keeps its order',
+      requestOf('0-1', ['SET', 'a', '1']),
+      'lock',
+      ['a', 'lock'],
+    ],
+    [
+      'only that lock if it has no key',
       requestOf('0-1', ['EVAL', 'return 1', '0']),
       'lock',
       ['lock'],
@@ -38,7 +43,7 @@ describe('the frame of a write', () => {
     expect(frameOf(request, 1, noScripts, lock)).toMatchObject({ keys });
   });
 
-  it('is refused in Redis’s words where Redis refuses it too', () => {
+  it('is refused in Redis’s words if Redis refuses it too', () => {
     const request = requestOf('0-1', ['EVALSHA', 'f'.repeat(40), '0']);
     expect(frameOf(request, 1, noScripts)).toMatchObject({ error: unknownScriptError });
     expect(frameOf({ ...request, continueOnError: true }, 1, noScripts)).toMatchObject({

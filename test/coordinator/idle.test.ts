@@ -18,7 +18,7 @@ beforeEach(() => {
   vi.spyOn(console, 'error').mockImplementation(() => {});
 });
 
-/** The real one: timers are fake while a test runs. */
+/** The real one, as timers are fake while a test runs. */
 const immediately = setImmediate;
 
 afterEach(() => {
@@ -27,7 +27,7 @@ afterEach(() => {
   vi.restoreAllMocks();
 });
 
-/** A feed that nobody follows, and that takes what is published. */
+/** A feed without followers, which accepts all published changes. */
 function feedThat(notes: (call: RpcCall) => void): LifeEnvironment['FEED'] {
   const call = async (given: RpcCall) => {
     notes(given);
@@ -36,7 +36,10 @@ function feedThat(notes: (call: RpcCall) => void): LifeEnvironment['FEED'] {
   return { getByName: () => ({ call }) };
 }
 
-/** What a life left that had carried out a write, with nothing open anywhere; it had stored so, or not yet. */
+/**
+ * The storage of an instance that had carried out a write, with nothing open anywhere; its idle record is stored, or
+ * not yet.
+ */
 function leftBehind(isResting: boolean): MemoryStorage {
   const memory = new MemoryStorage();
   const { storage } = begun(memory);
@@ -52,8 +55,8 @@ function leftBehind(isResting: boolean): MemoryStorage {
 }
 
 // R44: an idle deployment costs its regions nothing.
-describe('a life that finds nothing open', () => {
-  it('sends no request to a region in an hour, whatever it is asked, and is not woken again', async () => {
+describe('an instance that finds nothing open', () => {
+  it('sends no request to a region in an hour, even if it is called, and sets no alarm', async () => {
     const memory = leftBehind(true);
     for (let life = 0; life < 4; life += 1) {
       const { methods, alarms } = new LifeUnderTest(
@@ -70,7 +73,7 @@ describe('a life that finds nothing open', () => {
     expect(fetch).not.toHaveBeenCalled();
   });
 
-  it('asks each region for older locks if that was not stored', async () => {
+  it('asks each region for older locks if it was not stored as idle', async () => {
     new LifeUnderTest(leftBehind(false));
     await vi.advanceTimersByTimeAsync(limits.commitLingerMs);
     // The first requests are digested before they leave, which takes real time.
@@ -78,7 +81,7 @@ describe('a life that finds nothing open', () => {
     expect(fetch).toHaveBeenCalledTimes(2);
   });
 
-  it('tells the feed of the newest change once, as the last life may not have', async () => {
+  it('sends the newest change to the feed once, as the last instance may not have', async () => {
     const published: unknown[] = [];
     new LifeUnderTest(
       leftBehind(true),

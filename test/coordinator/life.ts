@@ -4,7 +4,7 @@ import { type RpcTarget, remote, serveCall } from '../../shared/contracts/rpc.ts
 import { newSigningKey } from '../courier/keys.ts';
 import type { MemoryStorage } from './sqlite.ts';
 
-/** Regions that nobody answers for: what is asked of a life here needs none. */
+/** Regions without a server: the calls of these tests need none. */
 const regions = ['alpha', 'beta'].map((id, index) => ({
   id,
   url: `http://127.0.0.1:${index + 1}`,
@@ -32,14 +32,14 @@ export function environmentWith(variables: Readonly<Record<string, string>>): Li
   return given;
 }
 
-/** A life of a coordinator on `storage`, called as other objects call it. */
+/** An instance of a coordinator on `storage`, called as other objects call it. */
 export class LifeUnderTest {
   readonly life: CoordinatorLife;
   readonly target: RpcTarget;
   readonly methods: CoordinatorApi;
-  /** When the platform was asked to wake it, ms. */
+  /** The times for which it has set alarms, ms. */
   readonly alarms: number[] = [];
-  /** Why the life has ended itself, if it has. */
+  /** Why the instance has ended itself, if it has. */
   ended: string | null = null;
 
   constructor(

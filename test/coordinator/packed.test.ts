@@ -13,7 +13,7 @@ import { encodeReply } from '../../shared/contracts/reply.ts';
 import { MemoryStorage } from './sqlite.ts';
 import { begun, writeOf } from './stored.ts';
 
-/** Texts of every kind that can be an argument: with control characters, and with bytes that are no UTF-8. */
+/** Texts of every kind that can be an argument: with control characters, and with bytes of invalid UTF-8. */
 const anyText = fc.oneof(
   fc.string({ unit: 'binary' }),
   fc.uint8Array({ maxLength: 20 }).map((bytes) => textWithBytes(Uint8Array.from(bytes))),
@@ -31,8 +31,8 @@ const kinds: readonly (readonly [string, string])[] = [
   ['bytes that are no UTF-8', textWithBytes(new Uint8Array(size).fill(0xfe))],
 ];
 
-describe('what is packed', () => {
-  it('is unpacked as it was, whatever it is', () => {
+describe('a packed text', () => {
+  it('is unpacked as it was, for any text', () => {
     fc.assert(
       fc.property(
         fc.array(anyText),
@@ -49,7 +49,7 @@ describe('what is packed', () => {
     );
   });
 
-  it('names a key by its place where that is shorter', () => {
+  it('names a key by its index if that is shorter', () => {
     const key = 'k'.repeat(1_000);
     expect(packCommands([['SET', key, 'v']], [key]).byteLength).toBeLessThan(30);
     expect(unpackBytes(packCommands([['DEL', 'k']], ['k']))).toBe('*2;3:DEL1:k');
@@ -63,7 +63,7 @@ describe('what is packed', () => {
     expect(packBytes(encodeReply([0, bytes])).byteLength).toBeLessThan(size * 1.01);
   });
 
-  it.each(['', '1:', '3:ab', 'x', '*1;', '*1;#3;', '*;'])('is not %j', (text) => {
+  it.each(['', '1:', '3:ab', 'x', '*1;', '*1;#3;', '*;'])('is refused as %j', (text) => {
     expect(() => unpackCommands(packBytes(text), []).concat([[]])[0]?.[0] ?? fail()).toThrow();
   });
 });
@@ -100,7 +100,7 @@ describe.each(kinds)('a write of %s', (_kind, value) => {
 });
 
 describe('the last write to a key', () => {
-  it('is found for keys of every kind, and of a key whose name holds another', () => {
+  it('is found for keys of every kind, and for a key whose name contains another', () => {
     const { storage } = begun(new MemoryStorage());
     const keys = ['a', '1:a', '\0"\\', '漢', textWithBytes(Uint8Array.of(0x61, 0xff))];
     keys.forEach((key, index) => {

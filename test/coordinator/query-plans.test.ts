@@ -8,28 +8,29 @@ import { MemoryStorage } from './sqlite.ts';
 import { retention } from './stored.ts';
 
 /**
- * The statements that may look through a whole table or sort it, by their beginning, and why. Each of them runs once in
- * the life of an object, or on behalf of an operator. Every other statement has to find its rows by an index.
+ * The statements that may scan a whole table or sort it, by their beginning, and why. Each of them runs once in the
+ * life of an object, or on behalf of an operator. Every other statement has to find its rows by an index.
  */
 const exceptions: Readonly<Record<string, string>> = {
   'SELECT endpoint, count(*) AS count FROM owed': 'counts once, at the start of a life',
   'SELECT value FROM subscription': 'reads a table of at most as many rows as limits.subscriptions',
   'SELECT token, count(*) AS count FROM request':
-    'counts at most limits.requestsKept rows, once a life',
+    'counts at most limits.requestsKept rows, once per life',
   'SELECT * FROM signing_key LIMIT 1': 'reads a table of one row',
   'SELECT * FROM endpoint': 'reads a table of one row',
-  'SELECT name FROM pragma_table_info': 'reads the columns of a table, once a life',
+  'SELECT name FROM pragma_table_info': 'reads the columns of a table, once per life',
   'SELECT 1 FROM sqlite_master': 'reads the list of tables',
   'SELECT sql FROM sqlite_master': 'reads the list of tables',
   'UPDATE endpoint SET': 'writes a table of one row',
-  'SELECT * FROM member ORDER BY id': 'reads one row per region, once a life',
-  'SELECT region, key, sequence FROM missed': 'reads what every region missed, once a life',
-  'SELECT key, detail FROM blocked': 'reads the blocked keys, once a life',
-  'SELECT id, value FROM region_address': 'reads one row per region, once a life',
-  'SELECT sha, text, loaded, added FROM script': 'reads the scripts, once a life',
+  'SELECT * FROM member ORDER BY id': 'reads one row per region, once per life',
+  'SELECT region, key, sequence FROM missed':
+    'reads the missed keys of every region, once per life',
+  'SELECT key, detail FROM blocked': 'reads the blocked keys, once per life',
+  'SELECT id, value FROM region_address': 'reads one row per region, once per life',
+  'SELECT sha, text, loaded, added FROM script': 'reads the scripts, once per life',
   'DELETE FROM script': 'SCRIPT FLUSH drops all of them',
   'SELECT incarnation, number, keys, sequence FROM decision WHERE confirmed_at IS NULL':
-    'reads what is unconfirmed, once a life',
+    'reads the unconfirmed decisions, once per life',
   'SELECT max(position) AS newest': 'finds one end of an index',
   'SELECT min(position) AS oldest': 'finds one end of an index',
   'SELECT max(sequence) AS value FROM change_log': 'finds one end of an index',
@@ -92,7 +93,7 @@ function isExcepted(text: string): boolean {
 describe('the plan of every statement on an object’s SQLite', () => {
   const memory = tables();
 
-  it('is looked at: all files with statements are known', () => {
+  it('is checked: each statement is a single text', () => {
     expect(statements.length).toBeGreaterThan(50);
     for (const { file, text } of statements) {
       expect(text, `${file}: a statement is one text, so that its plan can be seen`).not.toContain(
@@ -112,7 +113,7 @@ describe('the plan of every statement on an object’s SQLite', () => {
     },
   );
 
-  it.each(Object.keys(exceptions))('is excepted only if it is there: %s', (beginning) => {
+  it.each(Object.keys(exceptions))('is excepted only if the statement exists: %s', (beginning) => {
     expect(statements.some(({ text }) => text.startsWith(beginning))).toBe(true);
   });
 });

@@ -14,8 +14,8 @@ function requestsIn(memory = new MemoryStorage()): RequestStorage {
   return storage;
 }
 
-describe('a request under a key', () => {
-  it('is answered with its first response, for as long as that says, also in a later life', () => {
+describe('a request under an idempotency key', () => {
+  it('is answered with its first response until the key expires, also by a later instance', () => {
     const memory = new MemoryStorage();
     const storage = requestsIn(memory);
     const keptUntil = 10 + limits.requestsKeptMs;
@@ -36,19 +36,19 @@ describe('a request under a key', () => {
     expect(storage.beginRequest(again, 5)).toMatchObject({ kind: 'done', response });
   });
 
-  it('is refused if another one stands under its key, of the same token alone', () => {
+  it('is refused if another request of the same token has its key', () => {
     const storage = requestsIn();
     storage.beginRequest(request, 1);
     expect(storage.beginRequest({ ...again, digest: 'd2' }, 2)).toEqual({ kind: 'reused' });
     expect(storage.beginRequest({ ...again, token: 'other', digest: 'd2' }, 2).kind).toBe('begun');
   });
 
-  it('waits while another attempt is being carried out, and takes over its seed once that is lost', () => {
+  it('waits while another attempt is under way, and takes over its seed once that is lost', () => {
     const memory = new MemoryStorage();
     const storage = requestsIn(memory);
     storage.beginRequest(request, 1);
     expect(storage.beginRequest(again, 2)).toEqual({ kind: 'underway' });
-    // The same call, made twice because its answer was lost.
+    // The same call, repeated because its answer was lost.
     expect(storage.beginRequest(request, 3)).toMatchObject({ kind: 'begun', seed: 'a1' });
     const lost = 3 + limits.requestUnderwayMs;
     expect(storage.beginRequest(again, lost)).toMatchObject({ kind: 'begun', seed: 'a1' });
@@ -58,7 +58,7 @@ describe('a request under a key', () => {
     });
   });
 
-  it('leaves its key free if nothing was done, and its seed if nobody knows', () => {
+  it('frees its key if nothing was done, and keeps its seed if the result is unknown', () => {
     const storage = requestsIn();
     storage.beginRequest(request, 1);
     storage.endRequest(request, 'unknown', 2);
@@ -68,7 +68,7 @@ describe('a request under a key', () => {
     expect(storage.beginRequest(other, 5)).toMatchObject({ kind: 'begun', seed: 'a3' });
   });
 
-  it('is not forgotten by an attempt that ends while another one is underway', () => {
+  it('is not forgotten by an attempt that ends while another one is under way', () => {
     const storage = requestsIn();
     storage.beginRequest(request, 1);
     const lost = 1 + limits.requestUnderwayMs;
@@ -86,7 +86,7 @@ describe('a request under a key', () => {
     expect(storage.beginRequest(again, 3)).toMatchObject({ kind: 'begun', seed: 'a1' });
   });
 
-  it('is refused beyond the most of one token, until the time of others is over', () => {
+  it('is refused beyond the limit of its token, until other keys expire', () => {
     const memory = new MemoryStorage();
     const storage = requestsIn(memory);
     const numbered = (number: number) => ({ ...request, key: `k${number}` });

@@ -9,7 +9,7 @@ import { begun, commit, confirm, pruneAll, writeOf } from './stored.ts';
 const hour = 60 * 60 * 1_000;
 const all = { limit: 1_000, prefixes: [], values: false, members: false };
 
-/** A committed write under a key, which was promised until a moment; its record has `bytes` of reply. */
+/** A committed write under a key that is promised until a given time; its record has `bytes` of reply. */
 function keyed(storage: CoordinatorStorage, sequence: number, keptUntil: number, bytes = 2): void {
   const write = writeOf(sequence, sequence);
   const record = { ...write.record, keptUntil, part: `[0,{"s":"${'x'.repeat(bytes)}"}]` };
@@ -35,7 +35,7 @@ const countOf = (memory: MemoryStorage, table: string) =>
   Number(memory.sql.exec(`SELECT count(*) AS n FROM ${table}`).toArray()[0]?.n);
 
 describe('an idempotency key', () => {
-  it('outlives the change log, which goes by number, until the moment that its answer named', () => {
+  it('outlives the change log, which is bounded by number, until the time that its answer named', () => {
     const memory = new MemoryStorage();
     const { storage } = begun(memory, { keptWrites: 5 });
     const moment = 10 * hour;
@@ -52,7 +52,7 @@ describe('an idempotency key', () => {
     expect(countOf(memory, 'write')).toBe(5);
   });
 
-  it('goes at its moment, and its record stays for as long as the log has the change', () => {
+  it('expires at its time, and its record stays while the log has the change', () => {
     const memory = new MemoryStorage();
     const { storage } = begun(memory);
     keyed(storage, 1, hour);
@@ -70,7 +70,7 @@ describe('an idempotency key', () => {
 describe('the room of a storage', () => {
   const bounds = { keptBytes: 1_000, keysKeptMs: 24 * hour };
 
-  it('lets the log go first, then promises shrink to an hour, then keys, then writes are refused', () => {
+  it('shrinks the log first, then the promises to an hour, then drops keys, then refuses writes', () => {
     const rooms = [0, 699, 700, 749, 750, 850, 949, 950, 999, 1_000, 5_000].map((bytes) => {
       const { isFull, isPressed, keysKeptMs } = roomOf(bytes, bounds);
       return [bytes, isPressed, Math.round((keysKeptMs / hour) * 10) / 10, isFull];
@@ -90,7 +90,7 @@ describe('the room of a storage', () => {
     ]);
   });
 
-  it('is never less than an hour, where a key is taken in at all', () => {
+  it('promises no key for less than an hour', () => {
     for (let bytes = 0; bytes <= 1_000; bytes += 1) {
       const { keysKeptMs } = roomOf(bytes, bounds);
       expect(keysKeptMs === 0 || keysKeptMs >= hour).toBe(true);
@@ -99,7 +99,7 @@ describe('the room of a storage', () => {
 });
 
 describe('pruning', () => {
-  it('takes steps of a few rows, however much is kept, and begins where it ended', () => {
+  it('takes steps of a few rows, regardless of the stored amount, and then finds nothing more', () => {
     const memory = new MemoryStorage();
     const { storage } = begun(memory);
     const count = 10 * limits.rowsPerPrune;
@@ -114,10 +114,10 @@ describe('pruning', () => {
       more = storage.prune(count / 2, kept);
       sizes.push(memory.rowsWritten - before);
     }
-    // Of each table a slice's rows, with their entries in indexes, and the horizon.
+    // The rows of a slice per table, with their entries in indexes, and the horizon.
     expect(Math.max(...sizes)).toBeLessThanOrEqual(limits.rowsPerPrune * 3 * 4 + 10);
     expect(sizes.length).toBeGreaterThan(5);
-    // A new life has nothing to go through: it looks, and writes nothing.
+    // A new instance finds nothing to drop: it reads, and writes nothing.
     const next = begun(memory).storage;
     const before = memory.rowsWritten;
     expect(next.prune(count / 2, kept)).toBe(false);
@@ -178,7 +178,7 @@ describe('a storage that is full', () => {
     return { memory, bounds, last: sequence - 1 };
   }
 
-  it('is emptied of its log by the next life, before that writes anything', () => {
+  it('is emptied of its log by the next instance, before that writes anything', () => {
     const { memory, bounds, last } = filled(null);
     const { storage, stored } = begun(memory, bounds);
     expect(stored.incarnation).toBe(2);
@@ -187,7 +187,7 @@ describe('a storage that is full', () => {
     store(storage, [writeOf(last + 1, 1)], last + 1);
   });
 
-  it('keeps what was promised: a life begins, takes in no write, and answers what it promised', () => {
+  it('keeps its promises: an instance begins, refuses new writes, and answers promised keys', () => {
     const { memory, bounds, last } = filled(100 * hour);
     const { storage, stored } = begun(memory, bounds);
     expect(stored.incarnation).toBe(2);
@@ -223,7 +223,7 @@ describe('a storage that is full', () => {
 });
 
 describe('a write', () => {
-  it('takes no more rows than it did: one of a plain write is found by its log alone', () => {
+  it('takes a fixed number of rows: the log alone finds a plain write', () => {
     const memory = new MemoryStorage();
     const { storage } = begun(memory);
     const before = rowsOf(memory);

@@ -7,13 +7,13 @@ import { MemoryStorage } from './sqlite.ts';
 import { begun, pruneAll } from './stored.ts';
 
 /**
- * Rows written to the coordinator's storage are billed. docs/operate/costs.md computes with the figures held here; rows of
- * indexes count, as the platform bills them.
+ * Rows written to the coordinator's storage are billed. docs/operate/costs.md computes with the figures held here;
+ * rows of indexes count, as the platform bills them.
  */
 
 const regions = ['near', 'middle', 'far'];
 
-/** Stores what `instance` has to store, since it was last asked to. */
+/** Stores the writes of all steps since the last call. */
 function storing(instance: SingleInstance, storage: CoordinatorStorage): () => void {
   let persisted = 0;
   return () => {
@@ -22,7 +22,10 @@ function storing(instance: SingleInstance, storage: CoordinatorStorage): () => v
   };
 }
 
-/** Rows written per write, of 20 writes that are sent one after the other or `together`, and rows to drop them again. */
+/**
+ * The rows written per write, of 20 writes that are sent one after the other or `together`, and the rows to drop
+ * them.
+ */
 function rowsPerWrite(together: boolean): { readonly written: number; readonly dropped: number } {
   const memory = new MemoryStorage();
   const { storage, stored } = begun(memory);
@@ -64,7 +67,7 @@ describe('a lease', () => {
     const store = storing(instance, storage);
     instance.arrive(frameOf(['key']));
     instance.settle();
-    // The coordinator comes to rest, and stores that.
+    // The coordinator becomes idle, and stores that.
     instance.advance(2 * limits.restAfterMs);
     instance.executeAll();
     store();

@@ -62,7 +62,7 @@ describe('an object that is called', () => {
     }
   });
 
-  it('refuses a version that it does not know, and a method too, without doing anything', async () => {
+  it('refuses an unknown version or method, without doing anything', async () => {
     const { target, storage, methods } = counting('stored', 1);
     for (const version of [rpcVersion + 1, 0, 1, Number.NaN]) {
       await expect(target.call({ version, method: 'run', values: [] })).resolves.toMatchObject({
@@ -78,7 +78,7 @@ describe('an object that is called', () => {
     await expect(methods.run()).resolves.toBe(1);
   });
 
-  it('offers call alone, besides what the platform calls', () => {
+  it('offers only call, besides the methods that the platform calls', () => {
     const files = ['coordinator/object.ts', 'courier/object.ts'];
     for (const file of files) {
       const source = readFileSync(`functions/${file}`, 'utf8');
@@ -97,7 +97,7 @@ describe('a coordinator', () => {
     return { ...life, begun };
   };
 
-  it('follows a proof with each answer about subscriptions, also one that changes nothing', async () => {
+  it('adds a proof of ownership to each answer about subscriptions, also one that changes nothing', async () => {
     const { methods, begun } = started();
     const asks: readonly (() => Promise<unknown>)[] = [
       () => methods.changeSubscription('wh_none', { values: true }),
@@ -122,7 +122,7 @@ describe('a coordinator', () => {
     expect(begun()).toBeGreaterThan(writes);
   });
 
-  it('does not begin on a storage of a later release, and leaves it as it is', () => {
+  it('refuses a storage of a later release, and leaves it unchanged', () => {
     const memory = new MemoryStorage();
     void new LifeUnderTest(memory);
     const rows = () => memory.sql.exec('SELECT name, value FROM meta').toArray();
@@ -132,7 +132,7 @@ describe('a coordinator', () => {
     expect(rows()).toEqual(stored);
   });
 
-  it('follows a proof with each answer about the shard and its scripts', async () => {
+  it('adds a proof of ownership to each answer about the shard and its scripts', async () => {
     const { methods, begun } = started();
     const sha = 'e0e1f9fabfc9d4800c877a703b823ac0578ff8db';
     const asks: readonly (() => Promise<unknown>)[] = [
@@ -187,7 +187,7 @@ describe('a keyed write', () => {
     expect(fresh).toMatchObject({ kind: 'refused', error: expect.stringContaining('NOSCRIPT') });
   });
 
-  it('is recalled without its commands, and what never came is not', async () => {
+  it('is recalled without its commands, and an unknown one is not', async () => {
     const { methods } = recorded();
     const asked = { id: '0-2', ack: 'committed', timeoutMs: 1_000, notAfter: null } as const;
     const recall = (idempotency: typeof key) => ({ ...asked, again: false as const, idempotency });

@@ -27,9 +27,9 @@ function rowOf(row: Record<string, SQLOutputValue>): Record<string, SQLOutputVal
 /** The SQLite of one object, in memory, with the bounds of the platform. */
 export class MemoryStorage implements SqlObjectStorage {
   readonly #database = new DatabaseSync(':memory:');
-  /** What the database says of its size, unless a test sets it. */
+  /** The database size that it reports, unless a test sets it. */
   #databaseSize: number | null = null;
-  /** Throws what a statement is to fail with. */
+  /** Throws the error with which a statement is to fail. */
   fails: (statement: string, values: readonly SqlValue[]) => void = () => {};
   readonly sql: Sql & { databaseSize: number };
 
@@ -58,12 +58,12 @@ export class MemoryStorage implements SqlObjectStorage {
     };
   }
 
-  /** Lets the database grow to so many bytes, and no further: then it is full, as the platform's is at its bound. */
+  /** Lets the database grow to `bytes`, and no further: then it is full, as the platform's is at its bound. */
   limit(bytes: number): void {
     this.#database.exec(`PRAGMA max_page_count = ${Math.ceil(bytes / pageBytes)}`);
   }
 
-  /** Rows that were written so far: those of tables, and those of their indexes, as the platform bills them. */
+  /** The rows written so far, of tables and of their indexes, as the platform bills them. */
   get rowsWritten(): number {
     return this.#rowsWritten;
   }
@@ -90,7 +90,7 @@ export class MemoryStorage implements SqlObjectStorage {
     if (Buffer.byteLength(text) > statementBytes) throw new Error('statement too long');
     const bytes = values.reduce<number>((sum, value) => sum + bytesOf(value), 0);
     if (bytes >= rowBytes) throw new Error('string or blob too big: SQLITE_TOOBIG');
-    // Several statements in one text have no values.
+    // A text with several statements has no values.
     if (/;\s*\S/.test(text)) {
       this.#database.exec(text);
       return [];
@@ -111,7 +111,7 @@ export class MemoryStorage implements SqlObjectStorage {
     return Number(this.#prepared('SELECT total_changes() AS n').get()?.n ?? 0);
   }
 
-  /** How many indexes the table of a statement has, at most: partial ones count, too. */
+  /** The most indexes that the table of a statement has: partial ones count, too. */
   #indexesOf(text: string): number {
     const [, table = ''] = /(?:INTO|UPDATE|FROM)\s+(\w+)/i.exec(text) ?? [];
     const named = "SELECT count(*) AS n FROM sqlite_master WHERE type = 'index' AND tbl_name = ?";

@@ -6,7 +6,7 @@ import { limits } from '../../shared/limits.ts';
 import type { DecidedWrite } from '../../shared/protocol/io/events.ts';
 import type { MemoryStorage } from './sqlite.ts';
 
-/** What a coordinator keeps by default. */
+/** The default retention of a coordinator. */
 export const retention: Retention = {
   keptMs: limits.decisionsKeptMs,
   keptWrites: limits.decisionsKept,
@@ -14,13 +14,13 @@ export const retention: Retention = {
   keysKeptMs: limits.keysKeptMsDefault,
 };
 
-/** A new life of a coordinator on what is stored, and what it starts from. */
+/** A new instance of a coordinator on the stored state, and the state that it starts from. */
 export function begun(memory: MemoryStorage, changes: Partial<Retention> = {}) {
   const storage = new CoordinatorStorage(memory, { ...retention, ...changes });
   return { storage, stored: storage.begin(1) };
 }
 
-/** Drops all that may be dropped at `now`, slice by slice. Returns how many slices that took. */
+/** Drops all that may be dropped at `now`, slice by slice. Returns the number of slices. */
 export function pruneAll(
   storage: CoordinatorStorage,
   now: number,
@@ -57,7 +57,7 @@ export function writeOf(
   };
 }
 
-/** What a {@link commit} may say besides its sequence. */
+/** The optional parts of a {@link commit}, besides its sequence. */
 interface Committed {
   readonly at?: number;
   readonly key?: string;
@@ -81,7 +81,7 @@ export function confirm(storage: CoordinatorStorage, sequence: number, now: numb
   storage.write([{ kind: 'confirm', transactions: [[1, sequence]], now }]);
 }
 
-/** The region `beta` was put out. */
+/** The change that evicts the region `beta`. */
 export function changeAt(sequence: number, at = sequence): MemberChange {
   return {
     sequence,
