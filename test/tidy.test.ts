@@ -452,17 +452,12 @@ function rulesOfProtocol(): readonly Rule[] {
   const text = textOf('shared/protocol/PROTOCOL.md');
   const rules = [...text.matchAll(/^### R(\d+)\. .*\n([\s\S]*?)(?=^##|$(?!\n))/gm)];
   return rules.map(([, number, body = '']) => {
-    const fieldOf = (name: string) =>
+    const field = (name: string) =>
       new RegExp(`^\\*\\*${name}:\\*\\* ([\\s\\S]*?)(?=\\n\\n|\\n*$(?!\\n))`, 'm').exec(
         body,
       )?.[1] ?? '';
-    const tests = fieldOf('Tests');
-    return {
-      number: Number(number),
-      why: fieldOf('Why'),
-      enforcedBy: fieldOf('Enforced by'),
-      tests,
-    };
+    const tests = field('Tests');
+    return { number: Number(number), why: field('Why'), enforcedBy: field('Enforced by'), tests };
   });
 }
 
