@@ -27,7 +27,7 @@ afterEach(() => receiver.stop());
 
 afterAll(() => rig?.stop(), 60_000);
 
-/** Waits until the courier's log says of the event that it has ended in this state. */
+/** Waits until the courier's log has the event in this final state. */
 async function expectState(id: string, state: string): Promise<void> {
   await expect.poll(() => rig.states(name, [id]), patience).toEqual([state]);
 }
@@ -56,7 +56,7 @@ describe('a delivery', () => {
     });
   });
 
-  it('handed over again is still one, while it waits and after it has arrived', async () => {
+  it('arrives once even if it is handed over again, while it waits or after it has arrived', async () => {
     const ids = ['evt_1', 'evt_2'];
     await Promise.all([
       rig.deliver(name, receiver, ids),
@@ -69,7 +69,7 @@ describe('a delivery', () => {
     expect(receiver.ids.toSorted()).toEqual(['evt_1', 'evt_2', 'evt_3']);
   });
 
-  it('is repeated after errors under one id, each attempt with a signature of its own', async () => {
+  it('is retried after errors under one id, each attempt with a signature of its own', async () => {
     receiver.answer = (response, _, attempt) => {
       response.statusCode = attempt < 3 ? 500 : 204;
       response.end();
@@ -83,7 +83,7 @@ describe('a delivery', () => {
     expect(await recordOf('evt_1')).toMatchObject({ attempts: 3, status: 204, answer: '' });
   });
 
-  it('is repeated where the connection breaks', async () => {
+  it('is retried if the connection breaks', async () => {
     receiver.answer = (response, _, attempt) => {
       if (attempt === 1) response.destroy();
       else response.end();
@@ -93,7 +93,7 @@ describe('a delivery', () => {
     expect(receiver.attempts('evt_1')).toBe(2);
   });
 
-  it('fails where its attempts are used up, and a replay sends it anew under the same id', async () => {
+  it('fails after its last attempt, and a replay sends it again under the same id', async () => {
     receiver.answer = (response) => {
       response.statusCode = 500;
       response.end('out of order');
@@ -122,7 +122,7 @@ describe('a delivery', () => {
     });
   });
 
-  it('keeps its payload and each attempt, and goes again though it was delivered', async () => {
+  it('keeps its payload and each attempt, and can be sent again after its delivery', async () => {
     receiver.answer = (response, _received, attempt) => {
       response.statusCode = attempt === 1 ? 500 : 200;
       response.end(attempt === 1 ? 'out of order' : 'taken');
@@ -145,7 +145,7 @@ describe('a delivery', () => {
     expect(await rig.call(name, 'delivery', 'evt_2')).toBeNull();
   });
 
-  it('does not follow a redirect, which has failed', async () => {
+  it('does not follow a redirect, and fails', async () => {
     receiver.answer = (response) => {
       response.writeHead(307, { location: '/elsewhere' });
       response.end();
@@ -156,7 +156,7 @@ describe('a delivery', () => {
     expect(await recordOf('evt_1')).toMatchObject({ status: 307, attempts });
   });
 
-  it('has failed where the answer hangs, before or after its status', async () => {
+  it('fails if the response hangs, before or after its status', async () => {
     receiver.answer = (response, _, attempt) => {
       if (attempt % 2 === 0) response.write('not all of it');
     };
@@ -169,7 +169,7 @@ describe('a delivery', () => {
     });
   });
 
-  it('reads only the beginning of an endless answer, and keeps no control characters', async () => {
+  it('reads only the beginning of an endless response, and keeps no control characters', async () => {
     receiver.answer = (response) => {
       const more = () => {
         while (response.write('\u0000\u001b[2Jä'.repeat(1_000)));
@@ -187,7 +187,7 @@ describe('a delivery', () => {
 });
 
 describe('the log', () => {
-  it('is told in pages, the newest first, of one state or all', async () => {
+  it('returns pages, the newest first, filtered by state', async () => {
     receiver.answer = (response, { id }) => {
       response.statusCode = id === 'evt_2' ? 500 : 200;
       response.end();
@@ -213,7 +213,7 @@ describe('the log', () => {
     expect(failed.before).toBeNull();
   });
 
-  it('never holds a secret, also where it cannot be used', async () => {
+  it('never contains a secret, even an unusable one', async () => {
     const secret = 'whsec_dGhpcyBpcyBubyBnb29kIHNlY3JldA';
     const handover = rig.handover(name, receiver, ['evt_1']);
     const target = { url: receiver.url, secret };
@@ -226,7 +226,7 @@ describe('the log', () => {
     expect(receiver.received).toEqual([]);
   });
 
-  it('gives the oldest up where one event too many waits', async () => {
+  it('drops the oldest event above the limit of waiting events', async () => {
     await rig.deliver(name, receiver, ['evt_first']);
     await expectState('evt_first', 'delivered');
     await rig.call(name, 'disable', 'to let them wait');

@@ -13,8 +13,8 @@ beforeEach(async () => {
 afterEach(() => receiver.stop());
 
 describe('a kill -9', () => {
-  it('between the handover and the answer loses nothing: the same id comes again by itself', async () => {
-    // No attempt is given up before the kill.
+  it('between the handover and the response loses nothing: the same id is sent again without a call', async () => {
+    // No attempt times out before the kill.
     const rig = await CourierHarness.start({ ...variables, LOCKSTEP_DELIVERY_TIMEOUT_MS: '60000' });
     try {
       receiver.answer = () => {};
@@ -24,7 +24,7 @@ describe('a kill -9', () => {
       await rig.kill();
       receiver.answer = (response) => response.end();
       await rig.restart();
-      // Nobody calls the courier: its alarm alone wakes it.
+      // No call reaches the courier: its alarm alone wakes it.
       await expect.poll(() => new Set(receiver.ids).size, patience).toBe(ids.length);
       const delivered = ids.map(() => 'delivered');
       await expect.poll(() => rig.states(name, ids), patience).toEqual(delivered);
@@ -39,7 +39,7 @@ describe('a kill -9', () => {
 });
 
 describe('a deployment', () => {
-  it('of a release older than the one that wrote the storage changes nothing, and the next one goes on', async () => {
+  it('of a release older than the storage changes nothing, and the next release continues', async () => {
     const rig = await CourierHarness.start({ ...variables, LOCKSTEP_DELIVERY_TIMEOUT_MS: '60000' });
     try {
       receiver.answer = () => {};
@@ -68,7 +68,7 @@ describe('a deployment', () => {
     }
   });
 
-  it('that does not allow it never calls this machine, and says why in the log', async () => {
+  it('without permission for this machine never calls it, and logs the reason', async () => {
     const { LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: _, ...others } = variables;
     const deployed = await CourierHarness.start(others);
     try {

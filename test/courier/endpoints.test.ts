@@ -24,7 +24,7 @@ afterEach(() => receiver.stop());
 
 afterAll(() => rig?.stop(), 60_000);
 
-/** Waits until the courier's log says of the event that it has ended in this state. */
+/** Waits until the courier's log has the event in this final state. */
 async function expectState(id: string, state: string): Promise<void> {
   await expect.poll(() => rig.states(name, [id]), patience).toEqual([state]);
 }
@@ -34,7 +34,7 @@ async function recordOf(id: string) {
 }
 
 describe('an endpoint', () => {
-  it('that asks for a pause gets it, for all that is sent to it', async () => {
+  it('that requests a pause gets it, for all of its events', async () => {
     receiver.answer = (response, { id }, attempt) => {
       response.writeHead(id === 'evt_1' && attempt === 1 ? 429 : 200, { 'retry-after': '3600' });
       response.end();
@@ -52,7 +52,7 @@ describe('an endpoint', () => {
     await expectState('evt_2', 'delivered');
   });
 
-  it('that asks for a pause has its host rest, of which the coordinator is told once', async () => {
+  it('that requests a pause gets it for its whole host, and the coordinator is called once', async () => {
     receiver.answer = (response) => {
       response.writeHead(429, { 'retry-after': '7' });
       response.end();
@@ -64,7 +64,7 @@ describe('an endpoint', () => {
       .toBe('rests for 7000 ms');
   });
 
-  it('that answers 410 is disabled, the coordinator told, and what waits is sent once it is enabled', async () => {
+  it('that returns 410 is disabled and reported, and gets its waiting events after it is enabled', async () => {
     receiver.answer = (response) => {
       response.statusCode = 410;
       response.end();
@@ -72,7 +72,7 @@ describe('an endpoint', () => {
     await rig.deliver(name, receiver, ['evt_1']);
     await expectState('evt_1', 'failed');
     await rig.deliver(name, receiver, ['evt_2']);
-    // The stand-in refuses the first call, so that it takes a second one.
+    // The fake coordinator refuses the first call, so that the courier makes a second one.
     const told = async () => (await rig.told())[`reason:${name}`];
     await expect.poll(told, patience).toContain('410');
     expect(receiver.ids).toEqual(['evt_1']);
@@ -107,7 +107,7 @@ describe('an endpoint', () => {
     await hanging.stop();
   });
 
-  it('gets later events though an earlier one keeps failing', async () => {
+  it('gets later events although an earlier one keeps failing', async () => {
     receiver.answer = (response, { id }) => {
       response.statusCode = id === 'evt_0' ? 500 : 200;
       response.end();
@@ -133,7 +133,7 @@ describe('an endpoint', () => {
     await rig.deliver(name, receiver, ids.slice(50));
     await expect.poll(() => receiver.ids.length, patience).toBe(ids.length);
     expect(openMaximum).toBeLessThanOrEqual(limits.deliveriesInFlight);
-    // What is under way at once may overtake; nothing else.
+    // Only concurrent events may overtake each other.
     const shifts = receiver.ids.map((id, place) => Math.abs(ids.indexOf(id) - place));
     expect(Math.max(...shifts)).toBeLessThan(limits.deliveriesInFlight * 2);
   });
@@ -150,7 +150,7 @@ describe('a subscription', () => {
   const deliver = (ids: readonly string[]) =>
     rig.call(name, 'deliver', name, { ...rig.handover(name, receiver, ids), target: null });
 
-  it('is sent to where it was configured, and keeps its secret where that is not changed', async () => {
+  it('gets events at its configured target, and keeps its secret if a change has none', async () => {
     await configure(receiver.secret);
     await configure(null);
     await deliver(['evt_1']);
@@ -159,7 +159,7 @@ describe('a subscription', () => {
     expect(received && verified(received, receiver.secret)).toBeDefined();
   });
 
-  it('signs with both secrets while a rotation overlaps, and with the new one alone after it', async () => {
+  it('signs with both secrets during the overlap of a rotation, and only with the new one after it', async () => {
     const [fresh, last] = [generateSecret(), generateSecret()];
     await configure(receiver.secret);
     await rig.call(name, 'rotate', fresh, 3_600_000);
@@ -175,7 +175,7 @@ describe('a subscription', () => {
     expect(() => verified(after, fresh)).toThrow('No matching signature');
   });
 
-  it('that nobody has configured, or that was removed, takes no events and has no log', async () => {
+  it('that was never configured, or was removed, takes no events and has no log', async () => {
     await deliver(['evt_1']);
     expect(await rig.deliveries(name)).toEqual([]);
     await configure(receiver.secret);

@@ -10,7 +10,7 @@ import { Webhook } from 'standardwebhooks';
 import type { SigningKey } from '../../shared/contracts/webhooks-and-feed.ts';
 import { generateSecret } from '../../shared/webhooks/signature.ts';
 
-/** One request as it came in. */
+/** One received request. */
 export interface Received {
   readonly id: string;
   readonly path: string;
@@ -18,7 +18,7 @@ export interface Received {
   readonly body: string;
 }
 
-/** Answers a request, or leaves it hanging. `attempt` counts those with its id from 1. */
+/** Answers a request, or leaves it hanging. `attempt` counts the requests with its id from 1. */
 export type Answerer = (response: ServerResponse, received: Received, attempt: number) => void;
 
 /** An endpoint of webhooks on 127.0.0.1. */
@@ -56,12 +56,12 @@ export class Receiver {
     return `http://127.0.0.1:${port}/hooks`;
   }
 
-  /** The ids in the order in which they came. */
+  /** The ids in the order of their arrival. */
   get ids(): readonly string[] {
     return this.received.map(({ id }) => id);
   }
 
-  /** How often this id has come in. */
+  /** The number of requests with this id. */
   attempts(id: string): number {
     return this.ids.filter((each) => each === id).length;
   }
@@ -74,7 +74,7 @@ export class Receiver {
   }
 }
 
-/** The body, checked by the published library under `secret`. Throws where no signature is right. */
+/** The body, checked by the published library under `secret`. Throws if no signature is right. */
 export function verified({ headers, body }: Received, secret: string): unknown {
   return new Webhook(secret).verify(body, signatureHeaders(headers));
 }

@@ -16,7 +16,7 @@ afterAll(async () => {
 }, 60_000);
 
 describe('a courier', () => {
-  it('stores nothing if it is only asked', async () => {
+  it('stores nothing for a query', async () => {
     expect(await rig.deliveries('cb_unknown')).toEqual([]);
     expect(await rig.call('cb_unknown', 'delivery', 'evt_1')).toBeNull();
     expect(await rig.call('cb_unknown', 'replay', { event: 'evt_1' })).toBe(0);
@@ -27,7 +27,7 @@ describe('a courier', () => {
     expect(rig.storedTables()).toEqual([]);
   });
 
-  it('of callbacks forgets everything once its log is over, and starts anew with the next event', async () => {
+  it('of callbacks deletes everything after its log has ended, and starts again with the next event', async () => {
     for (const life of [1, 2]) {
       await rig.deliver('cb_idle', receiver, [`evt_${life}`]);
       await expect.poll(() => receiver.attempts(`evt_${life}`), patience).toBe(1);
@@ -36,7 +36,7 @@ describe('a courier', () => {
     expect(await rig.deliveries('cb_idle')).toEqual([]);
   });
 
-  it('that was disabled does not forget that, nor does one of a subscription forget its target', async () => {
+  it('stays disabled, and keeps the target of a subscription', async () => {
     receiver.answer = (response) => {
       response.statusCode = 410;
       response.end();

@@ -10,10 +10,13 @@ import type { CourierApi, Handover, OwedEvent } from '../../shared/contracts/web
 import { newSigningKey } from './keys.ts';
 import type { Receiver } from './receiver.ts';
 
-/** How long a condition may take to come true. It is no claim about speed: it only ends a test that would never end. */
+/**
+ * The time within which a condition has to hold. It is no claim about speed: it only ends a test that would never
+ * end.
+ */
 export const patience = { timeout: 120_000, interval: 20 } as const;
 
-/** Four attempts that follow each other closely, none of which may hang for long. */
+/** Four attempts in quick succession, none of which may hang for long. */
 export const variables = {
   LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: 'true',
   LOCKSTEP_DELIVERY_TIMEOUT_MS: '500',
@@ -43,7 +46,7 @@ export class CourierHarness {
     return rig;
   }
 
-  /** Starts the runtime, on the storage that an earlier life has left. */
+  /** Starts the runtime, on the storage of an earlier life. */
   async restart(): Promise<void> {
     const logFile = join(this.directory, 'worker.log');
     this.workerd = startProcess({
@@ -100,12 +103,12 @@ export class CourierHarness {
     }
   }
 
-  /** What the runtime has said. */
+  /** The log of the runtime. */
   get log(): string {
     return readFileSync(join(this.directory, 'worker.log'), 'utf8');
   }
 
-  /** Calls the courier of this name, and rejects with what it throws. */
+  /** Calls the courier of this name, and rejects with its error. */
   async call<Method extends keyof CourierApi>(
     name: string,
     method: Method,
@@ -122,7 +125,7 @@ export class CourierHarness {
     return told.answer as Awaited<ReturnType<CourierApi[Method]>>;
   }
 
-  /** The reasons that the coordinator was told, by endpoint. */
+  /** The reasons that the coordinator got, by endpoint. */
   async told(): Promise<Readonly<Record<string, string>>> {
     const response = await fetch(`http://127.0.0.1:${this.port}/told`);
     return JSON.parse(await response.text());
@@ -151,7 +154,7 @@ export class CourierHarness {
     return page.deliveries;
   }
 
-  /** The states of these events, undefined where the log has none. */
+  /** The states of these events, undefined for an event that is not in the log. */
   async states(name: string, ids: readonly string[]) {
     const all = await this.deliveries(name);
     return ids.map((id) => all.find(({ event }) => event === id)?.state);

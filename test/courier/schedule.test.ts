@@ -22,7 +22,7 @@ function judged(
 }
 
 describe('a status', () => {
-  it.each([200, 201, 202, 204, 299])('%d delivers, and forgets earlier failures', (status) => {
+  it.each([200, 201, 202, 204, 299])('%d is a delivery, and clears earlier failures', (status) => {
     expect(judged(answered(status), { failingSince: now - hourMs })).toEqual({
       state: 'delivered',
       nextAttemptAt: null,
@@ -34,17 +34,17 @@ describe('a status', () => {
   });
 
   const failures = [100, 199, 300, 301, 302, 304, 307, 308, 400, 401, 404, 408, 429, 500, 503, 599];
-  it.each(failures)('%d is tried again, and disables nothing', (status) => {
+  it.each(failures)('%d is retried, and disables nothing', (status) => {
     expect(judged(answered(status))).toMatchObject({ state: 'waiting', disable: null });
   });
 
-  it('410 fails for good and disables the endpoint at once', () => {
+  it('410 fails permanently and disables the endpoint at once', () => {
     const judgement = judged(answered(410, 60_000));
     expect(judgement).toMatchObject({ state: 'failed', nextAttemptAt: null });
     expect(judgement.disable).toContain('410');
   });
 
-  it('that never came is tried again, and the endpoint rests for as long as it has failed', () => {
+  it('is retried if it never came, and the endpoint rests for as long as it has failed', () => {
     const restOf = (failedMs: number) => {
       const { state, restUntil } = judged(unanswered, { failingSince: now - failedMs });
       return [state, (restUntil ?? 0) - now];
@@ -65,7 +65,7 @@ describe('the schedule', () => {
     expect(pauses.at(-1)).toMatchObject({ state: 'failed', disable: null });
   });
 
-  it('is never left early, and exceeded by a fifth at most', () => {
+  it('is never shortened, and exceeded by a fifth at most', () => {
     const steps = fc.integer({ min: 1, max: pausesMs.length - 1 });
     const entropies = fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true });
     fc.assert(
@@ -78,13 +78,13 @@ describe('the schedule', () => {
     );
   });
 
-  it('scatters what failed together', () => {
+  it('scatters retries of concurrent failures', () => {
     expect(judged(unanswered, { entropy: 0.9 })).not.toEqual(judged(unanswered, { entropy: 0.1 }));
   });
 });
 
-describe('a wish for a pause', () => {
-  it('is granted where it is longer than the schedule, and bounded to a day', () => {
+describe('a Retry-After header', () => {
+  it('extends the schedule, up to a day', () => {
     expect(judged(answered(500, 60_000)).nextAttemptAt).toBe(now + 60_000);
     expect(judged(answered(500, 1_000)).nextAttemptAt).toBe(now + 5_000);
     expect(judged(answered(500, 900 * hourMs)).nextAttemptAt).toBe(now + 24 * hourMs);
@@ -114,7 +114,7 @@ describe('a wish for a pause', () => {
     ['2027-01-15T08:01:00Z', null],
     ['Fri, nonsense GMT', null],
     ['9999999999', null],
-  ])('spelled %j means %j ms', (header, expected) => {
+  ])('of the form %j means %j ms', (header, expected) => {
     expect(new Date(now).toISOString()).toBe('2027-01-15T08:00:00.000Z');
     expect(retryAfterMs(header, now)).toBe(expected);
   });
@@ -124,15 +124,18 @@ describe('a host', () => {
   it.each([
     ['200', answered(200), 0],
     ['500', answered(500), 0],
-    ['500 that asks for an hour', answered(500, hourMs), 0],
-    ['429 that asks for nothing', answered(429), 0],
-    ['429 that asks for five seconds', answered(429, 5_000), 5_000],
-    ['503 that asks for a day', answered(503, 24 * hourMs), limits.hostRestMsMost],
+    ['500 with an hour', answered(500, hourMs), 0],
+    ['429 without a time', answered(429), 0],
+    ['429 with five seconds', answered(429, 5_000), 5_000],
+    ['503 with a day', answered(503, 24 * hourMs), limits.hostRestMsMost],
     ['410', answered(410), limits.hostRestMsLeast],
     ['no answer', unanswered, limits.hostRestMsLeast],
-  ] as const)('rests after %s of one of its addresses for a bounded time', (_, outcome, restMs) => {
-    expect(judged(outcome).hostRestMs).toBe(restMs);
-  });
+  ] as const)(
+    'rests for a bounded time after %s from one of its addresses',
+    (_, outcome, restMs) => {
+      expect(judged(outcome).hostRestMs).toBe(restMs);
+    },
+  );
 });
 
 describe('an endpoint that keeps failing', () => {
@@ -141,7 +144,7 @@ describe('an endpoint that keeps failing', () => {
     expect(judged(unanswered, { failingSince: now - 7 }).failingSince).toBe(now - 7);
   });
 
-  it('is disabled when five days have passed, and not a moment before', () => {
+  it('is disabled after five days, and not a millisecond earlier', () => {
     const since = now - limits.endpointFailingMs;
     expect(judged(unanswered, { failingSince: since + 1 }).disable).toBeNull();
     expect(judged(unanswered, { failingSince: since }).disable).toContain('last 5 days');

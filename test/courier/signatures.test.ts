@@ -18,7 +18,7 @@ function secretOf(bytes: number): string {
 }
 
 describe('a secret', () => {
-  it('that is generated is valid, holds 32 bytes and is another each time', () => {
+  it('that is generated is valid, holds 32 bytes and is different each time', () => {
     const secrets = Array.from({ length: 20 }, generateSecret);
     expect(secrets.every(isSecret)).toBe(true);
     expect(new Set(secrets).size).toBe(20);
@@ -41,8 +41,8 @@ describe('a secret', () => {
     [secretOf(32).replace('+', '-'), 'the URL alphabet'],
     [secretOf(32).replace('+', ' '), 'a space'],
     [`${secretOf(24)}\n`, 'a line end'],
-    [secretOf(25).replace('w==', 'x=='), 'bits behind its end'],
-  ])('%j is refused, as it has %s', (secret) => {
+    [secretOf(25).replace('w==', 'x=='), 'bits after its end'],
+  ])('%j is refused, since it has %s', (secret) => {
     expect(isSecret(secret)).toBe(false);
   });
 });
@@ -77,7 +77,7 @@ describe('a signature', () => {
     expect(() => new Webhook(generateSecret()).verify(body, headers)).toThrow('No matching');
   });
 
-  it('is there for both secrets while a rotation overlaps', async () => {
+  it('is made with both secrets during the overlap of a rotation', async () => {
     const [old, fresh] = [generateSecret(), generateSecret()];
     const headers = await (await createSigner([fresh, old], newSigningKey())).sign(id, now(), body);
     expect(new Webhook(old).verify(body, headers)).toEqual(JSON.parse(body));
@@ -86,7 +86,7 @@ describe('a signature', () => {
     expect(versions).toEqual(['v1', 'v1', 'v1a']);
   });
 
-  it('can be checked with the public key alone, also where there is no secret', async () => {
+  it('can be checked with the public key alone, even without a secret', async () => {
     const key = newSigningKey();
     const headers = await (await createSigner([], key)).sign(id, 1_700_000_000, body);
     const [version, encoded = ''] = headers['webhook-signature'].split(',');
@@ -100,7 +100,7 @@ describe('a signature', () => {
 });
 
 describe('the public key', () => {
-  it('is told as whpk_ and its bytes in base64', () => {
+  it('is returned as whpk_ and its bytes in base64', () => {
     const { publicKey } = generateKeyPairSync('ed25519');
     const raw = publicKey.export({ format: 'der', type: 'spki' }).subarray(-32);
     const text = publicKeyText({ publicKey: JSON.stringify(publicKey.export({ format: 'jwk' })) });

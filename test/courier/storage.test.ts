@@ -47,7 +47,7 @@ function deliver(storage: CourierStorage, ids: readonly OwedEvent[], now: number
 }
 
 describe('the storage of a courier', () => {
-  it('prunes in slices, says whether more is left, and keeps what is young', () => {
+  it('prunes in slices, returns whether more is left, and keeps young records', () => {
     const storage = courier();
     const old = events(2_500);
     storage.add(old, 1);
@@ -65,7 +65,7 @@ describe('the storage of a courier', () => {
     expect(kept).toEqual(['evt_5002', 'evt_5001', 'evt_5000']);
   });
 
-  it('gives up what has waited too long at an endpoint that is disabled, and nothing elsewhere', () => {
+  it('drops events that have waited too long at a disabled endpoint, and at no other', () => {
     const storage = courier();
     storage.add(events(2), 1);
     const now = 2 + limits.deliveriesKeptMs;
@@ -85,7 +85,7 @@ describe('the storage of a courier', () => {
     expect([secret, previousSecret, previousUntil]).toEqual(['whsec_two', 'whsec_one', 20]);
   });
 
-  it('takes what is due the longest first, and leaves out what is on its way', () => {
+  it('takes the events that have been due the longest, without those in progress', () => {
     const storage = courier();
     storage.add(events(2, 10), 5);
     storage.add(events(2), 3);
@@ -96,7 +96,7 @@ describe('the storage of a courier', () => {
     expect(storage.nextDueAt(new Set(['evt_0', 'evt_1']))).toBe(5);
   });
 
-  it('gives up the oldest that wait beyond its bound, also in a later life', () => {
+  it('drops the oldest waiting events above its limit, even in a later life', () => {
     const memory = new MemoryStorage();
     const storage = courier(memory);
     storage.add(events(limits.eventsPerEndpoint), 1);
@@ -108,7 +108,7 @@ describe('the storage of a courier', () => {
 });
 
 describe('the storage of a courier of release 0.1', () => {
-  it('goes on: what waits is sent, and what has no payload any more is not sent again', () => {
+  it('stays in use: waiting events are sent, and events without a payload are not sent again', () => {
     const memory = new MemoryStorage();
     memory.sql.exec(readFileSync('test/storage-formats/courier-0.1.sql', 'utf8'));
     const storage = new CourierStorage(memory);
@@ -121,7 +121,7 @@ describe('the storage of a courier of release 0.1', () => {
     expect(storage.detail('evt_1')).toMatchObject({ state: 'delivered', body: '', history: [] });
   });
 
-  it('is turned into the form of this release once: later lives write nothing', () => {
+  it('is migrated to the format of this release once: later lives write nothing', () => {
     const memory = new MemoryStorage();
     memory.sql.exec(readFileSync('test/storage-formats/courier-0.1.sql', 'utf8'));
     void new CourierStorage(memory);
@@ -132,7 +132,7 @@ describe('the storage of a courier of release 0.1', () => {
     expect(new CourierStorage(memory).endpoint).toMatchObject({ id: 'cb_1' });
   });
 
-  it('stays as it was if the life that turns it ends in the midst', () => {
+  it('is unchanged if the life that migrates it ends before it is done', () => {
     const memory = new MemoryStorage();
     memory.sql.exec(readFileSync('test/storage-formats/courier-0.1.sql', 'utf8'));
     memory.fails = (statement) => {
@@ -145,7 +145,7 @@ describe('the storage of a courier of release 0.1', () => {
 });
 
 describe('the storage of a courier of a later release', () => {
-  it('is refused, and left as it is', () => {
+  it('is refused, and unchanged', () => {
     const memory = new MemoryStorage();
     courier(memory).add(events(1), 1);
     memory.sql.exec("UPDATE meta SET value = 99 WHERE name = 'format'");
@@ -157,7 +157,7 @@ describe('the storage of a courier of a later release', () => {
     expect(formatIn(memory)).toEqual([{ value: 99 }]);
   });
 
-  it('is refused too if no table of this release is in it any more', () => {
+  it('is refused even if it contains no table of this release', () => {
     const memory = new MemoryStorage();
     courier(memory);
     memory.sql.exec("UPDATE meta SET value = 99 WHERE name = 'format'");

@@ -34,7 +34,7 @@ describe('an unsafe target', () => {
     'http://8.8.8.8/',
     'http://127.0.0.1:8080/',
     'http://localhost/',
-  ])('%s is refused, as it is not encrypted', (url) => {
+  ])('%s is refused, since it is not encrypted', (url) => {
     expect(verdict(url)).toContain('Use https.');
   });
 
@@ -44,7 +44,7 @@ describe('an unsafe target', () => {
     ...['https://1.2.3.4.5/', 'https://08.0.0.1/', 'https://example.com:65536/'],
     ...['https://[fe80::1%25eth0]/', 'https://[fe80::1%eth0]/', 'https://[::1', 'https://a.0x1/'],
     ...['https://localhost%00.example.com/', 'https://%/'],
-  ])('%j is refused, as it cannot be read', (url) => {
+  ])('%j is refused, since it cannot be read', (url) => {
     expect(verdict(url)).toContain('cannot be read');
   });
 
@@ -57,12 +57,12 @@ describe('an unsafe target', () => {
     'https:\\\\127.0.0.1\\',
     'https://example.com\\@127.0.0.1/',
     'https://example.com/\u00a0',
-  ])('%j is refused, as a parser would hide a part of it', (url) => {
+  ])('%j is refused, since a parser would hide a part of it', (url) => {
     expect(verdict(url)).toContain('a space, a control character or a backslash');
   });
 
   it.each([
-    // As people write them.
+    // In the usual form.
     ...['127.0.0.1', '127.8.9.10', '10.0.0.1', '172.16.0.1', '172.31.255.255', '192.168.1.1'],
     ...['169.254.169.254', '169.254.0.1', '100.64.0.1', '100.100.100.200', '100.127.255.255'],
     ...['0.0.0.0', '0.1.2.3', '255.255.255.255', '224.0.0.1', '239.255.255.255', '240.0.0.1'],
@@ -79,13 +79,13 @@ describe('an unsafe target', () => {
     ...['[::127.0.0.1]', '[::8.8.8.8]', '[::ffff:0:127.0.0.1]', '[64:ff9b::7f00:1]'],
     ...['[64:ff9b::8.8.8.8]', '[64:ff9b:1::a00:1]', '[2002:7f00:1::]', '[2002:a9fe:a9fe::1]'],
     ...['[2001::1]', '[2001:0:4136:e378:8000:63bf:3fff:fdd2]', '[4000::1]', '[fe80::5efe:a00:1]'],
-  ])('https://%s is refused, as its address is not public', (host) => {
+  ])('https://%s is refused, since its address is not public', (host) => {
     expect(verdict(`https://${host}/`)).toContain('is not public');
   });
 
   it.each([
     ...['localhost', 'LOCALHOST', 'localhost.', 'redis', 'metadata', 'loc\u00adalhost', 'intranet'],
-  ])('https://%s is refused, as a single label is no public name', (host) => {
+  ])('https://%s is refused, since a single label is no public name', (host) => {
     expect(verdict(`https://${host}/`)).toContain('is no public name');
   });
 
@@ -100,12 +100,12 @@ describe('an unsafe target', () => {
       'a.INTERNAL',
       'a.onion',
     ],
-  ])('https://%s is refused, as its name is private', (host) => {
+  ])('https://%s is refused, since its name is private', (host) => {
     expect(verdict(`https://${host}/`)).toContain('is private');
   });
 
   it.each(['a..b.com', 'example.com..', `${'a'.repeat(64)}.com`, `${'a.'.repeat(127)}com`])(
-    'https://%s is refused, as the name is invalid',
+    'https://%s is refused, since the name is invalid',
     (host) => {
       expect(verdict(`https://${host}/`)).toContain('name is invalid');
     },
@@ -118,12 +118,12 @@ describe('an unsafe target', () => {
     'https://:@example.com/',
     'https://example.com@127.0.0.1/',
     'https://example.com%2f@example.org/',
-  ])('%s is refused, as it carries credentials', (url) => {
+  ])('%s is refused, since it carries credentials', (url) => {
     expect(verdict(url)).toContain('carries credentials');
   });
 
   it.each(['https://example.com/#', 'https://example.com/?a#b', 'https://example.com#a@b'])(
-    '%s is refused, as it has a fragment',
+    '%s is refused, since it has a fragment',
     (url) => {
       expect(verdict(url)).toContain('has a fragment');
     },
@@ -133,7 +133,7 @@ describe('an unsafe target', () => {
     expect(verdict(`https://example.com:${port}/`)).toContain(`Port ${port} is not allowed.`);
   });
 
-  it('is refused where it is one byte too long, and not at the limit', () => {
+  it('is refused if it is one byte too long, and not at the limit', () => {
     const start = 'https://example.com/';
     const longest = start + 'a'.repeat(limits.urlBytes - start.length);
     expect(verdict(longest)).toBe('allowed');
@@ -177,7 +177,7 @@ describe('development', () => {
     expect(verdict(url, development)).not.toBe('allowed');
   });
 
-  it('is what one value of one variable says, and nothing else', () => {
+  it('is enabled by exactly one value of one variable', () => {
     const policyWith = (value: unknown) =>
       targetPolicyOf({ LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: value });
     expect(policyWith('true')).toEqual(development);
@@ -204,11 +204,11 @@ describe('Lockstep itself', () => {
     'https://example.com/',
     'https://internal.example.com/',
     'https://a.lockstep.example.com/',
-  ])('is not taken for %s', (url) => {
+  ])('is not confused with %s', (url) => {
     expect(verdict(url, policy)).toBe('allowed');
   });
 
-  it('is known by every name of this machine', () => {
+  it('is recognized by every name of this machine', () => {
     const own = { ...development, ownHosts: ['127.0.0.1:8787'] };
     expect(verdict('http://localhost:8787/', own)).toContain('Lockstep itself');
     expect(verdict('http://[::1]:8787/', own)).toContain('Lockstep itself');
@@ -233,7 +233,7 @@ describe('a list of allowed hosts', () => {
     },
   );
 
-  it.each(['https://example.com', 'a b', '*.', '*'])('is not read from %s', (text) => {
+  it.each(['https://example.com', 'a b', '*.', '*'])('is refused in the form %s', (text) => {
     expect(() => targetPolicyOf({ LOCKSTEP_WEBHOOK_HOSTS: text })).toThrow('use host names');
   });
 });

@@ -3,13 +3,13 @@ import { Courier } from '../../functions/courier/object.ts';
 import { type RpcAnswer, type RpcCall, remote, serveCall } from '../../shared/contracts/rpc.ts';
 
 /**
- * A Worker for tests of the courier alone: it passes calls on to couriers, and stands in for the coordinator that
+ * A Worker for tests of the courier alone. It passes calls on to couriers, and has a fake of the coordinator that
  * couriers call.
  */
 
 export { Courier };
 
-/** Remembers which endpoints were given up, each time it is told. The first of each endpoint is refused. */
+/** Records the endpoints that were given up, per call. The first call of each endpoint is refused. */
 export class CoordinatorFake extends DurableObject {
   call(call: RpcCall): Promise<RpcAnswer> {
     const disabled = (endpoint: string, reason: string) => this.#disabled(endpoint, reason);
@@ -38,7 +38,7 @@ export class CoordinatorFake extends DurableObject {
   }
 }
 
-/** A call of a method, as a test sends it. */
+/** A call of a method from a test. */
 interface Call {
   readonly name: string;
   readonly method: string;

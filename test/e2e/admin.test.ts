@@ -31,7 +31,7 @@ afterEach(() => stack?.heal());
 
 afterAll(() => stack?.stop(), 60_000);
 
-/** An order that is taken. Its words say what happens now. */
+/** Sends an order and expects 202. Returns the detail of the response. */
 async function ordered(method: string, path: string, body?: unknown): Promise<string> {
   const answer = await ask(stack, method, path, body);
   expect(answer.status).toBe(202);
@@ -46,14 +46,14 @@ async function remove(id: string): Promise<void> {
   expect(await memberOf(stack, id)).toBeNull();
 }
 
-/** Sets a string everywhere, whoever votes. */
+/** Sets a string in every region, voter or not. */
 async function set(key: string, value: string): Promise<void> {
   const answer = await write(stack, [['SET', key, value]], { ack: 'confirmed', timeoutMs: 30_000 });
   expect(answer.status).toBe(200);
 }
 
-describe('a region that is put out by order', () => {
-  it('stays out though it answers, also over a kill -9, and returns when it is told to', async () => {
+describe('a region that an operator evicts', () => {
+  it('stays out although it answers, even over a kill -9, and returns on the operator’s order', async () => {
     const since = await newestChange(stack);
     await set('ordered', '1');
     await ordered('POST', `regions/${second.id}/out`, { reason: 'a new disk' });
@@ -78,7 +78,7 @@ describe('a region that is put out by order', () => {
     expect(events).toEqual(['leaving', 'out', 'copying', 'returned']);
   });
 
-  it('is refused where it is the last that votes', async () => {
+  it('is not evicted if it is the last voter', async () => {
     for (const { id } of [second, third]) {
       await ordered('POST', `regions/${id}/out`);
       await untilState(stack, id, 'out');
@@ -90,7 +90,7 @@ describe('a region that is put out by order', () => {
   });
 });
 
-describe('a region that comes and goes at run time', () => {
+describe('a region that is added and removed at run time', () => {
   let spare: Spare;
 
   beforeAll(async () => {
@@ -99,7 +99,7 @@ describe('a region that comes and goes at run time', () => {
 
   afterAll(() => spare?.stop(), 60_000);
 
-  it('gets a copy of everything and votes, and keeps what it has when it is removed', async () => {
+  it('gets a copy of everything and votes, and keeps its data when it is removed', async () => {
     await write(stack, [
       ['SET', 'full', 'v', 'PX', '3600000'],
       ['HSET', 'full:hash', 'a', '1', 'b', '2'],
@@ -121,7 +121,7 @@ describe('a region that comes and goes at run time', () => {
     await expectWhole(stack);
   });
 
-  it('holds another state when it is added again, and is copied only once the number of its keys is sent back', async () => {
+  it('returns with foreign data only after the operator confirms the number of its keys', async () => {
     await ordered('POST', 'regions', spare.addition);
     await expect
       .poll(() => memberOf(stack, spare.id), patience)
@@ -129,7 +129,7 @@ describe('a region that comes and goes at run time', () => {
     await spare.client.set('stray', 'here alone');
     const held = (await contentOf(spare)).length;
     const path = `regions/${spare.id}/return`;
-    // A refusal names the number that the region told last, and asks it again.
+    // A refusal contains the number that the region reported last, and requests it again.
     const named = async () => (await ask(stack, 'POST', path, {})).body;
     await expect.poll(named, patience).toMatchObject({ keys: { [spare.id]: held } });
     for (const body of [{}, { force: true }, { force: true, replace: held - 1 }]) {
@@ -144,7 +144,7 @@ describe('a region that comes and goes at run time', () => {
     await remove(spare.id);
   });
 
-  it('may be one that is configured: it comes back by order, and not with the next start of the Worker', async () => {
+  it('may be a configured one: it comes back by order, and not by a restart of the Worker', async () => {
     await remove(third.id);
     await stack.killWorker();
     await stack.restartWorker();
@@ -158,7 +158,7 @@ describe('a region that comes and goes at run time', () => {
 });
 
 describe('a verification', () => {
-  it('finds what was changed around Lockstep, and a repair takes what most regions hold', async () => {
+  it('finds keys that were changed outside of Lockstep, and a repair restores the majority’s values', async () => {
     await Promise.all(['a', 'b'].map((key) => set(`verify:${key}`, 'right')));
     await second.client.set('verify:a', 'wrong');
     await second.client.del('verify:b');
@@ -179,7 +179,7 @@ describe('a verification', () => {
     expect(again.status).toBe(200);
   });
 
-  it('and a repair go through beside values larger than one answer may read', async () => {
+  it('finishes together with a repair over values larger than the limit of one response', async () => {
     const large = ['large:1', 'large:2', 'large:3'];
     for (const key of large) await write(stack, [['SETBIT', key, '40000000', '1']]);
     for (const key of ['large:a', 'large:z']) await set(key, 'right');
@@ -193,7 +193,7 @@ describe('a verification', () => {
     await write(stack, [['DEL', ...large]]);
   });
 
-  it('of regions each of which is wrong about another key ends well where repair is sent until all is', async () => {
+  it('ends in agreement after repeated repairs if each region is wrong about another key', async () => {
     const keys = stack.regions.map(({ id }) => `wrong:${id}`);
     for (const key of keys) await set(key, 'right');
     for (const { id, client } of stack.regions) await client.set(`wrong:${id}`, 'wrong');
@@ -205,7 +205,7 @@ describe('a verification', () => {
     }
   });
 
-  it('goes through many keys by slices, while they are written', async () => {
+  it('covers many keys in slices, while they are written', async () => {
     const ops = Array.from({ length: 100 }, (_, number) => ['SET', `slice:${number}`, 'x']);
     await write(stack, [...ops, ['SET', 'slice:busy', '0']], { ack: 'confirmed' });
     let isOver = false;
@@ -236,7 +236,7 @@ describe('a verification', () => {
   });
 });
 
-describe('what is in doubt', () => {
+describe('the list of in-doubt transactions', () => {
   interface Doubt {
     readonly transactions: readonly {
       readonly transaction: string;
@@ -252,7 +252,7 @@ describe('what is in doubt', () => {
   }
   const doubt = async () => (await ask(stack, 'GET', 'in-doubt')).body as Doubt;
 
-  it('is listed with its locks; settled, an undecided write is tried again and commits', async () => {
+  it('contains an undecided write with its locks; settled, the write is retried and commits', async () => {
     const held = hangIn([second], true, preparesOf('doubt'));
     const undecided = write(stack, [['INCR', 'doubt']], { timeoutMs: 30_000 });
     await met(held);
@@ -271,7 +271,7 @@ describe('what is in doubt', () => {
     await expect.poll(doubt, patience).toMatchObject({ transactions: [], locks: [] });
   });
 
-  it('is said to be committed where a region has not heard of it', async () => {
+  it('contains a write as committed if a region has not received its commit', async () => {
     const [held] = hangIn([third], false, commitsOf('doubt:late'));
     await write(stack, [['SET', 'doubt:late', '1']]);
     await held?.hit;
@@ -283,9 +283,9 @@ describe('what is in doubt', () => {
   });
 });
 
-/** It comes last: it loses data. */
-describe('a region that is believed', () => {
-  it('brings a stack back of which no whole copy is left, with what that region holds', async () => {
+/** This test comes last: it loses data. */
+describe('a region that is force-recovered', () => {
+  it('restores a stack without a complete copy from the data of that region', async () => {
     await set('believed', 'old');
     await first.redis.snapshot();
     await set('believed', 'new');

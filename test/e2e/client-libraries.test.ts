@@ -19,8 +19,8 @@ afterAll(async () => {
 });
 
 /**
- * The flag of the rate limiter's scripts is Upstash's own. A plain Redis refuses it, so it is taken out on the way there;
- * the digests that the library sends are then never known, and it sends each text.
+ * The flag of the rate limiter's scripts is Upstash's own. A plain Redis refuses it, so the proxy removes it; the
+ * digests that the library sends are then never known, and it sends each text.
  */
 const flagOfUpstash = /^#!lua flags=allow-key-locking/;
 
@@ -41,23 +41,26 @@ function lockstep(): Tried {
 }
 
 describe('a client library', () => {
-  it.each(Object.keys(libraries))('%s finds all as on one plain Redis', async (name) => {
-    const run = libraries[name];
-    if (run === undefined) throw new Error('a library has a run');
-    await plain.client.flushall();
-    const [first] = stack.regions;
-    if (first === undefined) throw new Error('a stack has regions');
-    const old = await first.client.keys('*');
-    const { redis } = lockstep();
-    await redis.del('none', ...old.filter((key) => !key.startsWith('lockstep:')));
-    expect(await run(lockstep())).toEqual(await run(ordinary()));
-    // Some values are moments or made by chance.
-    const names = async (content: ReturnType<typeof contentOf>) =>
-      (await content).map((entry) => (Array.isArray(entry) ? entry.slice(0, 2) : entry));
-    const expected = await names(contentOf(plain.client));
-    for (const { client } of stack.regions) {
-      await expect.poll(() => names(contentOf(client)), patience).toEqual(expected);
-      expect(await contentOf(client)).toEqual(await contentOf(first.client));
-    }
-  });
+  it.each(Object.keys(libraries))(
+    '%s gets the same results as on one plain Redis',
+    async (name) => {
+      const run = libraries[name];
+      if (run === undefined) throw new Error('every library has a run');
+      await plain.client.flushall();
+      const [first] = stack.regions;
+      if (first === undefined) throw new Error('the stack has no region');
+      const old = await first.client.keys('*');
+      const { redis } = lockstep();
+      await redis.del('none', ...old.filter((key) => !key.startsWith('lockstep:')));
+      expect(await run(lockstep())).toEqual(await run(ordinary()));
+      // Some values are times or random.
+      const names = async (content: ReturnType<typeof contentOf>) =>
+        (await content).map((entry) => (Array.isArray(entry) ? entry.slice(0, 2) : entry));
+      const expected = await names(contentOf(plain.client));
+      for (const { client } of stack.regions) {
+        await expect.poll(() => names(contentOf(client)), patience).toEqual(expected);
+        expect(await contentOf(client)).toEqual(await contentOf(first.client));
+      }
+    },
+  );
 });

@@ -6,18 +6,18 @@ import upstashDriver from 'unstorage/drivers/upstash';
 import { outcomes } from './upstash-families.ts';
 import type { UpstashEndpoint } from './upstash-forms.ts';
 
-/** What a library is tried with: an endpoint, and the SDK pointed at it for libraries that take one. */
+/** The input of a library's run: an endpoint, and the SDK pointed at it for libraries that take one. */
 export interface Tried {
   readonly endpoint: UpstashEndpoint;
   readonly redis: Redis;
 }
 
-/** So long that no test meets its end, and that its number is the same all the time. */
+/** Long enough that no test reaches the end of a window, and that its number stays the same. */
 const age = '36500 d';
 
 type Limited = Awaited<ReturnType<Ratelimit['limit']>>;
 
-/** What a limiter answers, without what depends on the moment. */
+/** A limiter's answer, without the members that depend on the time. */
 async function shown(limiting: Promise<Limited>): Promise<unknown> {
   const { success, limit, remaining, reason, pending } = await limiting;
   await pending;
@@ -29,7 +29,7 @@ async function shownRemaining(asking: ReturnType<Ratelimit['getRemaining']>): Pr
   return { remaining, limit };
 }
 
-/** All that is done with a limiter, each step finding what those before it have left. */
+/** Uses every method of a limiter, each step on the results of the steps before it. */
 function useLimiter(limiter: Ratelimit): Promise<readonly unknown[]> {
   const limit = (user: string) => () => shown(limiter.limit(user));
   return outcomes(
@@ -69,7 +69,7 @@ async function untilEmpty(redis: Redis): Promise<void> {
   for (;;) if ((await redis.dbsize()) === 0) return;
 }
 
-/** What a caller can see of it, on any endpoint. */
+/** The results that a caller sees, per library, on any endpoint. */
 export const libraries: Readonly<Record<string, (tried: Tried) => Promise<readonly unknown[]>>> = {
   ...Object.fromEntries(limiters),
 
@@ -162,7 +162,7 @@ export const libraries: Readonly<Record<string, (tried: Tried) => Promise<readon
       () => other.extend(1_000),
       () => mine.extend(10_000),
       async () => (await redis.pttl('lock')) > 60_000,
-      // Its script hands a fraction to EXPIRE.
+      // Its script passes a fraction to EXPIRE.
       () => mine.extend(1_500),
       () => mine.release(),
       () => mine.release(),
@@ -176,7 +176,7 @@ export const libraries: Readonly<Record<string, (tried: Tried) => Promise<readon
   },
 
   'the client of Vercel': async ({ endpoint: { url, token } }) => {
-    // Loading it looks for its default client's address.
+    // The module reads its default client's address when it is loaded.
     process.env.KV_REST_API_URL = url;
     process.env.KV_REST_API_TOKEN = token;
     const { createClient } = await import('@vercel/kv');

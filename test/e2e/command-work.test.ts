@@ -4,7 +4,7 @@ import { membersOf } from './members.ts';
 import { sendForm } from './upstash-forms.ts';
 import { patience } from './writes.ts';
 
-/** One command of 7,000 words that name it comes to more than a thousand million steps. */
+/** A command of 7,000 words that names it takes more than a billion steps. */
 const members = 200_000;
 
 describe('a command that would take a region minutes', () => {

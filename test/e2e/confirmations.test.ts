@@ -56,7 +56,7 @@ function writeWithCallback(key: string, more: object = {}): Promise<string> {
   });
 }
 
-/** The types of what was heard of a write, each as often as it came; signatures are checked on the way. */
+/** The types of the events that the receiver got about a write, repeated ones included. Checks signatures. */
 function heardOf(id: string): readonly string[] {
   return receiver.received
     .map((one) => verified(one, receiver.secret) as { type: string; data: { id: string } })
@@ -71,7 +71,7 @@ async function crash(): Promise<void> {
 }
 
 describe('a webhook', () => {
-  it('that is created under an Idempotency-Key is one, with one secret, also past a crash', async () => {
+  it('with an Idempotency-Key is created once, with one secret, even after a crash', async () => {
     const sent = { headers: { 'idempotency-key': 'one webhook' } };
     const body = { url: receiver.url, events: ['write.committed'], prefixes: ['keyed:'] };
     const create = () => stack.send('POST', '/v1/webhooks', body, sent);
@@ -91,7 +91,7 @@ describe('a webhook', () => {
     expect((await stack.send('DELETE', `/v1/webhooks/${id}`)).status).toBe(204);
   });
 
-  it('does not call Lockstep, by its address or through a receiver that passes it on', async () => {
+  it('does not call Lockstep, directly or through a receiver that forwards it', async () => {
     const url = `${stack.url}/incr/loop?_token=${stack.tokens.write}`;
     const refused = await stack.send('POST', '/v1/webhooks', { url });
     expect(refused.status).toBe(422);
@@ -107,27 +107,27 @@ describe('a webhook', () => {
 });
 
 describe('a confirmation', () => {
-  it('of a committed write comes signed, one of the decision and one of all regions', async () => {
+  it('of a committed write arrives signed, once for the decision and once for all regions', async () => {
     const id = await writeWithCallback('plain');
     await expect.poll(() => heardOf(id).toSorted(), patience).toHaveLength(2);
     expect(heardOf(id).toSorted()).toEqual(['write.committed', 'write.confirmed']);
     expect(receiver.ids.toSorted()).toEqual([`${id}.write.committed`, `${id}.write.confirmed`]);
   });
 
-  it('of an aborted write says so, and nothing else', async () => {
+  it('of an aborted write arrives, and no other event does', async () => {
     const checks = [{ key: 'missing', exists: true }];
     const id = await writeWithCallback('aborted', { checks });
     await expect.poll(() => heardOf(id), patience).toEqual(['write.aborted']);
   });
 
-  it('is sent after a kill -9 at the moment of the decision, for a write that nobody got an answer to', async () => {
+  it('is sent after a kill -9 at the moment of the decision, although the client got no response', async () => {
     const key = 'decided';
     const held = hangIn(stack.regions, false, commitsOf(key));
     const lost = attempt(stack, [['INCR', key]], { key, ...callback() });
     await met(held);
     await crash();
     await lost;
-    // The retry tells which write it was; it is not carried out a second time.
+    // The retry returns the id of the write; it is not carried out again.
     const retried = await write(stack, [['INCR', key]], { key, ...callback() });
     expect(toldBy(retried)).toMatchObject({ results: [1], replayed: true });
     const { id = '' } = toldBy(retried);
@@ -135,7 +135,7 @@ describe('a confirmation', () => {
     expect(new Set(receiver.ids).size).toBe(2);
   });
 
-  it('is not sent before a region that is late has applied the write, also over a kill -9', async () => {
+  it('is not sent before a late region has applied the write, even over a kill -9', async () => {
     const key = 'late';
     const [late] = stack.regions;
     const held = hangIn(late === undefined ? [] : [late], false, commitsOf(key));
@@ -147,7 +147,7 @@ describe('a confirmation', () => {
     expect(await stack.everywhere(key)).toEqual(['1', '1', '1']);
   });
 
-  it('comes again under its id after a kill -9 between its sending and its answer', async () => {
+  it('is sent again under its id after a kill -9 between its request and its response', async () => {
     receiver.answer = () => {};
     const id = await writeWithCallback('unanswered');
     await expect.poll(() => receiver.received.length, patience).toBe(2);
@@ -159,7 +159,7 @@ describe('a confirmation', () => {
 });
 
 describe('confirmations under load', () => {
-  it('come for each committed write and for no aborted one, over three kills', async () => {
+  it('arrive for each committed write and for no aborted one, over three kills', async () => {
     const report = await soakCallbacks(stack, {
       writes: 1_000,
       clients: 16,
@@ -191,7 +191,7 @@ describe('a follower of the changes', () => {
     return typeof body === 'object' && body !== null && 'newest' in body ? Number(body.newest) : 0;
   }
 
-  /** Writes until it is stopped; what is not answered is written again. */
+  /** Writes until it is stopped, and repeats unanswered writes. */
   function writeOn(keys: readonly string[]): () => Promise<void> {
     let running = true;
     const loops = keys.map(async (key) => {
@@ -221,7 +221,7 @@ describe('a follower of the changes', () => {
     expect(seen.at(-1)).toBe(await newest());
   });
 
-  it.each(ways)('over %s goes on after each of three kills', async (_, follow) => {
+  it.each(ways)('over %s continues after each of three kills', async (_, follow) => {
     const since = await newest();
     const reader = newReader(since, 'prefix=feed:b&values=true');
     const stop = writeOn(['feed:a', 'feed:b']);
@@ -234,7 +234,7 @@ describe('a follower of the changes', () => {
       expect(await broken).not.toBe('left');
     }
     await stop();
-    // The last change is one that the reader wants, so that its place is told at once.
+    // The reader's filter includes the last change, so that its position arrives at once.
     await write(stack, [['INCR', 'feed:b']], { ack: 'confirmed' });
     await catchUp(reader, follow);
     const [first] = reader.changes;

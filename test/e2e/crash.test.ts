@@ -4,7 +4,7 @@ import { Load } from './load.ts';
 import { commitsOf, hangIn, met, preparesOf, roundCounter } from './rounds.ts';
 import { attempt, patience, strongEverywhere, strongRead, toldBy, wake, write } from './writes.ts';
 
-/** No deadline of the coordinator passes while a test holds a round, and no region is put out meanwhile. */
+/** No deadline of the coordinator passes while a test holds a round, and no region is evicted meanwhile. */
 const variables = {
   LOCKSTEP_VOTE_DEADLINE_MS: '20000',
   LOCKSTEP_ROUND_TIMEOUT_MS: '20500',
@@ -26,7 +26,7 @@ function everyRegion<Value>(value: Value): readonly Value[] {
   return stack.regions.map(() => value);
 }
 
-/** SIGKILL, and a new life. Faults are gone, unless `keep` says otherwise. */
+/** SIGKILL, and a restart. Removes all faults, unless `keep` says otherwise. */
 async function crash(keep: 'heal' | 'keep faults' = 'heal'): Promise<void> {
   await stack.killWorker();
   if (keep === 'heal') stack.heal();
@@ -38,7 +38,7 @@ async function expectNoLocks(): Promise<void> {
 }
 
 describe('a kill -9 between prepare and decision', () => {
-  it('loses an unanswered write whole, and its retry under the same key commits once', async () => {
+  it('loses an unanswered write completely, and its retry under the same key commits once', async () => {
     const key = 'prepared:everywhere';
     const held = hangIn(stack.regions, true, preparesOf(key));
     const lost = attempt(stack, [['INCR', key]], { key });
@@ -47,7 +47,7 @@ describe('a kill -9 between prepare and decision', () => {
     expect(await stack.everywhere(key)).toEqual(everyRegion(null));
     await crash();
     expect(await lost).toBeNull();
-    // Nobody asks for anything: the alarm alone wakes the coordinator.
+    // No request arrives: the alarm alone wakes the coordinator.
     await expectNoLocks();
     expect(await stack.everywhere(key)).toEqual(everyRegion(null));
 
@@ -106,7 +106,7 @@ describe('a kill -9 between prepare and decision', () => {
 });
 
 describe('a kill -9 between decision and commit', () => {
-  it('brings the answered write to every region, also to one whose commit is still withheld', async () => {
+  it('applies the acknowledged write in every region, even in one whose commit is withheld', async () => {
     const key = 'decided';
     await write(stack, [['SET', key, 'old']], { ack: 'confirmed' });
     const held = hangIn(stack.regions, false, commitsOf(key));
@@ -119,7 +119,7 @@ describe('a kill -9 between decision and commit', () => {
     const [withheld, ...others] = stack.regions;
     for (const { gateway } of others) gateway.faults.clear();
     await stack.restartWorker();
-    // The first thing that reaches the new life is a strong read in the region that has not heard of the commit.
+    // The first request of the new life is a strong read in the region that has not received the commit.
     expect(await strongRead(stack, key, withheld?.id ?? '')).toBe('old+new');
     expect(await strongEverywhere(stack, key)).toEqual(everyRegion('old+new'));
     const path = `/v1/writes/${toldBy(answered).id}`;
@@ -127,7 +127,7 @@ describe('a kill -9 between decision and commit', () => {
     const applied = async () => toldBy(await stack.send('GET', path)).appliedIn?.toSorted();
     await expect.poll(applied, patience).toEqual(elsewhere);
 
-    // The round that brought the commit hangs until the end of its time; another life does not wait for that.
+    // The round with the commit hangs until it times out; a further life does not wait for that.
     await crash();
     await wake(stack);
     await expectNoLocks();
@@ -137,7 +137,7 @@ describe('a kill -9 between decision and commit', () => {
     expect(toldBy(replay)).toMatchObject({ results: [7], replayed: true });
   });
 
-  it('does not apply a second time what was applied before its acknowledgements were lost', async () => {
+  it('does not apply a commit again if its acknowledgements were lost', async () => {
     const key = 'decided:applied';
     const held = hangIn(stack.regions, true, commitsOf(key));
     const answered = await write(stack, [['RPUSH', key, 'one']], { key });
@@ -177,7 +177,7 @@ describe('a kill -9 between decision and commit', () => {
 });
 
 describe('a kill -9 after the commit', () => {
-  it('changes nothing: values, records and answers by key stay what they were', async () => {
+  it('changes nothing: values, records and answers by key stay the same', async () => {
     const key = 'committed';
     const done = await write(stack, [['INCRBY', key, 5]], { key, ack: 'confirmed' });
     const failed = await write(stack, [['INCRBY', key, 5]], {
@@ -203,7 +203,7 @@ describe('a kill -9 after the commit', () => {
   });
 });
 
-/** What has to hold when all of a load's writes are acknowledged: each counted once, in every region, and on record. */
+/** Holds after all of a load's writes are acknowledged: each is counted once, in every region, and recorded. */
 async function expectExactlyOnce(load: Load, counter: string): Promise<void> {
   const count = load.acknowledged.length;
   const values = load.acknowledged.map(({ value }) => Number(value));
@@ -236,7 +236,7 @@ describe('a kill -9 under load', () => {
     await expectExactlyOnce(load, 'load');
   });
 
-  it('of a region is told by its name, and heals by itself when the region is back', async () => {
+  it('of a region fails writes with its name, and writes succeed again when it is back', async () => {
     const [, region] = stack.regions;
     const id = region?.id ?? '';
     const clients = 4;
@@ -245,7 +245,7 @@ describe('a kill -9 under load', () => {
     for (const _ of [0, 1]) {
       await load.more(20);
       await region?.redis.kill();
-      // Each client may have had one write under way, which fails for what it met before.
+      // Each client may have had one write in progress, which fails for the fault before.
       const first = load.failures.length + clients;
       await expect.poll(() => load.failures.length, patience).toBeGreaterThan(first + clients);
       dead.push(...load.failures.slice(first, first + clients));

@@ -19,8 +19,8 @@ async function blocked(): Promise<readonly string[]> {
 
 const increment = (key: string) => write(stack, [['INCR', key]], { timeoutMs: 30_000 });
 
-describe('a key that differs where there is no majority', () => {
-  it('takes no write until an operator names the region that is right, and others do', async () => {
+describe('a key that differs without a majority', () => {
+  it('refuses writes until an operator names the right region, and other keys take writes', async () => {
     const [, second] = stack.regions;
     await write(stack, [['SET', 'count', '1']], { ack: 'confirmed' });
     await second?.client.set('count', '5');
@@ -29,7 +29,7 @@ describe('a key that differs where there is no majority', () => {
     expect((await increment('other')).status).toBe(200);
     expect(await blocked()).toEqual(['count']);
 
-    // It is no matter of one life.
+    // The next life of the coordinator still refuses them.
     await stack.killWorker();
     await stack.restartWorker();
     const still = await write(stack, [['SET', 'count', '9']]);

@@ -14,7 +14,7 @@ beforeAll(async () => {
 
 afterAll(() => stack?.stop(), 60_000);
 
-describe('a region in this process, which forgets all when it is restarted', {
+describe('a region in this process, which loses its data when it restarts', {
   timeout: 300_000,
 }, () => {
   it('is copied without DUMP and RESTORE: each type, each expiry, and a value of many steps', async () => {
@@ -34,7 +34,7 @@ describe('a region in this process, which forgets all when it is restarted', {
       const some = many.slice(from, from + 1_000);
       await write(stack, [['SADD', 'large', ...some]], { ack: 'confirmed' });
     }
-    // Streams come from elsewhere: Lockstep writes none yet.
+    // The test writes the streams directly, since Lockstep does not write any yet.
     for (const { client } of stack.regions) {
       await client.xadd('stream', '1-1', 'field', 'value');
       await client.xadd('stream', '2-1', 'field', 'other');

@@ -99,7 +99,7 @@ async function incarnation(): Promise<number> {
   return told.coordinators?.[0]?.incarnation ?? 0;
 }
 
-/** Has every picked request of some regions hang; resolves when each of them has got one. */
+/** Makes every matching request of some regions hang; resolves when each of them has got one. */
 function hang(some: readonly Region[], executed: boolean, matches: Picks): Promise<unknown> {
   const faults = some.map(({ gateway }) =>
     gateway.faults.add({ fault: { kind: 'hang', executed }, matches }),
@@ -108,8 +108,8 @@ function hang(some: readonly Region[], executed: boolean, matches: Picks): Promi
 }
 
 /**
- * Resets the object in the midst of its work, and leaves the process alone: a region says that it has heard of a later
- * incarnation, so the instance that asks it must be stale, and ends itself.
+ * Resets the object during its work, without ending the process: a region claims to know a later incarnation, so the
+ * instance that calls it must be stale, and ends itself.
  */
 async function reset(): Promise<void> {
   const before = await incarnation();
@@ -117,7 +117,7 @@ async function reset(): Promise<void> {
   const trapped = send('/v1/writes', { ops: [['SET', 'trap', '1']] });
   await expect.poll(incarnation, patience).toBe(before + 1);
   heal();
-  // The edge sends it again, and the next instance carries it out.
+  // The edge retries it, and the next instance carries it out.
   expect(await trapped).toMatchObject([200, { results: ['OK'] }]);
 }
 
@@ -125,9 +125,9 @@ function heal(): void {
   for (const { gateway } of regions) gateway.faults.clear();
 }
 
-/** It comes first: as long as somebody reads, leases are kept up, and the object is not idle. */
+/** This test comes first: after reads, the coordinator renews leases, and the object is not idle. */
 describe('an eviction of the idle object', () => {
-  it('changes nothing but the incarnation: a repeated write gets its first answer', async () => {
+  it('changes nothing but the incarnation: a repeated write gets its first response', async () => {
     const key = 'evicted';
     const body = { ops: [['INCR', key]], ack: 'confirmed' };
     const first = await send('/v1/writes', body, key);
@@ -141,7 +141,7 @@ describe('an eviction of the idle object', () => {
 });
 
 describe('a reset of the object between prepare and decision', () => {
-  it('is carried out once by the next instance, and its client sees the real outcome', async () => {
+  it('lets the next instance carry out the write once, and its client gets the real outcome', async () => {
     const key = 'reset:prepared';
     const held = hang(regions, true, preparesOf(key));
     const lost = send('/v1/writes', { ops: [['INCR', key]], timeoutMs: 30_000 }, key);
@@ -158,7 +158,7 @@ describe('a reset of the object between prepare and decision', () => {
 });
 
 describe('a reset of the object between decision and commit', () => {
-  it('brings the answered write to a region that has not heard of it', async () => {
+  it('brings the acknowledged write to a region that has not received it', async () => {
     const key = 'reset:decided';
     const held = hang(regions.slice(0, 1), false, commitsOf(key));
     const [status] = await send('/v1/writes', { ops: [['SET', key, 'v']] }, key);

@@ -11,7 +11,7 @@ import { write } from './writes.ts';
 type Commands = readonly (readonly string[])[];
 
 const keys = ['a', 'b', 'c'];
-/** Makes its keys new to the transaction, so that nothing depends on how long the last step took. */
+/** Makes its keys new to the transaction, so that nothing depends on the duration of the last step. */
 const anew = ['DEL', ...keys];
 
 let stack: TestStack;
@@ -26,7 +26,7 @@ afterAll(async () => {
   await plain?.stop();
 });
 
-/** What Lockstep answers to the commands behind the first. */
+/** Lockstep's replies to the commands after the first. */
 async function found(path: '/pipeline' | '/multi-exec', commands: Commands): Promise<unknown> {
   const { body } = await stack.send('POST', path, [anew, ...commands]);
   if (!Array.isArray(body)) throw new Error(JSON.stringify(body));
@@ -36,7 +36,7 @@ async function found(path: '/pipeline' | '/multi-exec', commands: Commands): Pro
   });
 }
 
-/** What one Redis answers in one MULTI, at whatever moment. */
+/** The replies of one Redis in one MULTI, at any time. */
 async function expected(commands: Commands): Promise<unknown> {
   const asked = [anew, ...commands].map((words) => translated(words, Date.now()));
   const multi = plain.client.multi();
@@ -56,7 +56,7 @@ function asJson(reply: OracleReply): unknown {
   return Array.isArray(reply) ? reply.map(asJson) : reply;
 }
 
-/** Each key with its expiry and type where it has not expired yet. */
+/** Each key that has not expired yet, with its expiry and type. */
 async function left(client: TestStack['regions'][number]['client']) {
   const entries = keys.map(async (key) => {
     const [expiry, type] = await Promise.all([client.pexpiretime(key), client.type(key)]);
@@ -67,7 +67,7 @@ async function left(client: TestStack['regions'][number]['client']) {
   );
 }
 
-/** What lasts is in every region, and what does not has the same expiry wherever it is still there. */
+/** Lasting keys are in every region, and an expiring key has the same expiry in every region that still has it. */
 async function agreeEverywhere(): Promise<void> {
   await write(stack, [['SET', 'end', '1']], { ack: 'confirmed' });
   const all = await Promise.all(stack.regions.map(({ client }) => left(client)));
@@ -83,7 +83,7 @@ async function agreeEverywhere(): Promise<void> {
 
 describe('random transactions and pipelines that set short expiries', () => {
   it.each(['/multi-exec', '/pipeline'] as const)(
-    'by %s answer as one Redis whose clock stands still, and leave the same in every region',
+    'by %s have the same replies as one Redis whose clock stands still, and leave the same data in every region',
     async (path) => {
       const property = fc.asyncProperty(timelessCommands, async (commands) => {
         expect(await found(path, commands), JSON.stringify(commands)).toEqual(

@@ -13,7 +13,7 @@ import {
 } from './rounds.ts';
 import { patience, strongEverywhere, strongRead, toldBy, wake, write } from './writes.ts';
 
-/** Short deadlines, so that tests of silence do not take long; and nobody is put out for it. */
+/** Short deadlines, so that tests of silence do not take long; and no region is evicted for silence. */
 const variables = {
   LOCKSTEP_VOTE_DEADLINE_MS: '250',
   LOCKSTEP_ROUND_TIMEOUT_MS: '300',
@@ -42,14 +42,16 @@ function everyRegion<Value>(value: Value): readonly Value[] {
   return stack.regions.map(() => value);
 }
 
-/** Resolves when writes go through again, by themselves, and no region is left with a lock. */
+/** Resolves when writes succeed again without help, and no region has a lock left. */
 async function recovered(): Promise<void> {
   const tried = () => write(stack, [['SET', 'probe', 'x']], { ack: 'confirmed' });
   await expect.poll(async () => (await tried()).status, patience).toBe(200);
   await expect.poll(() => stack.locks(), patience).toEqual([]);
 }
 
-/** The claim about every fault: an increment ends as committed, or as a 503 that names the region and left no trace. */
+/**
+ * The claim about every fault: an increment either commits, or gets a 503 that names the region and leaves no trace.
+ */
 async function expectAllOrNothing(key: string, timeoutMs = 700): Promise<'committed' | '503'> {
   const answer = await write(stack, [['INCR', key]], { key, timeoutMs });
   const told = toldBy(answer);
@@ -72,7 +74,7 @@ async function expectAllOrNothing(key: string, timeoutMs = 700): Promise<'commit
   return committed ? 'committed' : '503';
 }
 
-describe('a region that fails for as long as a write tries', () => {
+describe('a region that fails for the whole time of a write', () => {
   it.each<[string, Fault]>([
     ['refuses connections', { kind: 'refuse' }],
     ['loses requests', { kind: 'drop', executed: false }],
@@ -88,12 +90,15 @@ describe('a region that fails for as long as a write tries', () => {
     ],
     ['answers status 500', { kind: 'garbage', executed: false, answer: 'status-500' }],
     ['executes and answers status 500', { kind: 'garbage', executed: true, answer: 'status-500' }],
-  ])('that %s is named by a 503 that wrote nothing, and heals by itself', async (name, fault) => {
-    faulty.gateway.faults.add({ fault });
-    expect(await expectAllOrNothing(`lasting:${name}`)).toBe('503');
-  });
+  ])(
+    'that %s is named by a 503 that wrote nothing, and recovers without help',
+    async (name, fault) => {
+      faulty.gateway.faults.add({ fault });
+      expect(await expectAllOrNothing(`lasting:${name}`)).toBe('503');
+    },
+  );
 
-  it('because its Redis is down is named by a 503 that wrote nothing, and heals by itself', async () => {
+  it('without its Redis is named by a 503 that wrote nothing, and recovers without help', async () => {
     await faulty.redis.kill();
     const answer = await write(stack, [['INCR', 'down']], { key: 'down', timeoutMs: 400 });
     expect(answer.status).toBe(503);
@@ -112,7 +117,7 @@ describe('a region that fails for as long as a write tries', () => {
     expect(await expectAllOrNothing('slow', 5_000)).toBe('committed');
   });
 
-  it('gets every request twice, and nothing happens twice', async () => {
+  it('gets every request twice, and applies each once', async () => {
     for (const { gateway } of stack.regions) gateway.faults.add({ fault: { kind: 'duplicate' } });
     expect(await expectAllOrNothing('twice', 5_000)).toBe('committed');
     for (const { gateway } of stack.regions) gateway.faults.add({ fault: { kind: 'duplicate' } });
@@ -140,7 +145,7 @@ describe('a region that fails once', () => {
   ];
 
   it.each(faults)(
-    'as it %s of a prepare is asked again, and the write commits once',
+    '%s of a prepare, gets the prepare again, and the write commits once',
     async (name, fault) => {
       const key = `prepare:${name}`;
       const met = faulty.gateway.faults.add({ fault, matches: preparesOf(key), times: 1 });
@@ -152,7 +157,7 @@ describe('a region that fails once', () => {
   );
 
   it.each(faults)(
-    'as it %s of a commit hears of it again, and applies it once',
+    '%s of a commit, gets the commit again, and applies it once',
     async (name, fault) => {
       const key = `commit:${name}`;
       const met = faulty.gateway.faults.add({ fault, matches: commitsOf(key), times: 1 });
@@ -163,9 +168,9 @@ describe('a region that fails once', () => {
     },
   );
 
-  it('just as its commit is withheld, leaves the write committed, and says where it is not applied', async () => {
+  it('without the commit leaves the write committed, and the response lists the other regions', async () => {
     const key = 'withheld';
-    // With a lease the region answers reads by itself, whatever becomes of its rounds meanwhile.
+    // With a lease the region answers reads without the coordinator, even if its rounds hang.
     const query = { reads: [['GET', key]], region: faulty.id };
     const way = async () =>
       (await stack.send('POST', '/v1/reads', query, { scope: 'read' })).headers.get('lockstep-via');
@@ -188,10 +193,10 @@ describe('a region that fails once', () => {
 });
 
 describe('a read while a region is silent', () => {
-  it('is answered by another region; if it asks for the silent one alone, 504 names that one', async () => {
+  it('is answered by another region; a read of the silent one alone gets 504 with its name', async () => {
     await write(stack, [['SET', 'read', 'here']], { ack: 'confirmed' });
     const [nearest] = stack.regions;
-    // Rounds go on, so nobody knows better than to send a read.
+    // Rounds continue, so no component knows that the region does not answer reads.
     nearest?.gateway.faults.add({ fault: { kind: 'hang', executed: false }, matches: snapshots });
     const query = { reads: [['GET', 'read']], consistency: 'strong' };
     const answer = await stack.send('POST', '/v1/reads', query, { scope: 'read' });
@@ -204,7 +209,7 @@ describe('a read while a region is silent', () => {
     expect(toldBy(only).regions?.map(({ region }) => region)).toEqual([nearest?.id]);
   });
 
-  it('sees the old value of a write that is undecided, and the new one of a write that is answered', async () => {
+  it('returns the old value of an undecided write, and the new one of an acknowledged write', async () => {
     const key = 'read:undecided';
     await write(stack, [['SET', key, 'old']], { ack: 'confirmed' });
     const held = hangIn([faulty], true, preparesOf(key));
@@ -222,7 +227,7 @@ describe('a region without memory', () => {
   const usedBytes = async () =>
     Number(/used_memory:(\d+)/.exec(await faulty.client.info('memory'))?.[1]);
 
-  it('is named by a 503 that says so and wrote nothing, and heals when it has memory again', async () => {
+  it('is named by a 503 with the reason, which wrote nothing, and recovers when it has memory again', async () => {
     const before = await sizes(stack);
     await setMaximum((await usedBytes()) - 100_000);
     const answer = await write(stack, [['SET', 'full', 'x'.repeat(10_000)]], { timeoutMs: 500 });
@@ -238,7 +243,7 @@ describe('a region without memory', () => {
     expect(toldBy(retry).outcome).toBe('confirmed');
   });
 
-  it('still commits what it has prepared, and a strong read there sees it', async () => {
+  it('still commits its prepared writes, and a strong read there returns them', async () => {
     const key = 'full:prepared';
     const gate = Promise.withResolvers<void>();
     const held = faulty.gateway.faults.add({
@@ -259,8 +264,8 @@ describe('a region without memory', () => {
   });
 });
 
-describe('data changed behind the back of Lockstep', () => {
-  it('in one region of three lets that one be copied anew, and the increment commits without it', async () => {
+describe('data changed outside of Lockstep', () => {
+  it('in one region of three makes Lockstep copy that region, and the increment commits without it', async () => {
     const key = 'diverged';
     await write(stack, [['SET', key, '1']], { ack: 'confirmed' });
     await faulty.client.set(key, '5');
@@ -269,7 +274,7 @@ describe('data changed behind the back of Lockstep', () => {
     await expect.poll(() => stack.everywhere(key), patience).toEqual(everyRegion('2'));
   });
 
-  it('does not keep other keys, nor other writes of the same batch, from being written', async () => {
+  it('does not prevent writes of other keys, nor other writes of the same batch', async () => {
     const key = 'diverged:list';
     await faulty.client.rpush(key, 'stranger');
     const [wrong, right] = await Promise.all([
@@ -283,7 +288,7 @@ describe('data changed behind the back of Lockstep', () => {
 });
 
 describe('respond-async', () => {
-  it('answers 202 while a region is silent, and the record is there once it has voted', async () => {
+  it('returns 202 while a region is silent, and the record exists once it has voted', async () => {
     const key = 'async';
     const held = hangIn([faulty], false, rounds);
     const headers = { prefer: 'respond-async' };
@@ -302,7 +307,7 @@ describe('respond-async', () => {
     expect(await stack.everywhere(key)).toEqual(everyRegion('1'));
   });
 
-  it('tells of a write that was given up which region was at fault', async () => {
+  it('reports the failed region of a write that was given up', async () => {
     faulty.gateway.faults.add({ fault: { kind: 'hang', executed: false } });
     const headers = { prefer: 'respond-async' };
     const answer = await write(stack, [['INCR', 'given-up']], { headers, timeoutMs: 400 });

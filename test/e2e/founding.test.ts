@@ -11,7 +11,7 @@ afterEach(async () => {
   for (const one of opened.splice(0).reverse()) await one.stop();
 }, 60_000);
 
-/** A stack whose Worker has not been asked for anything yet. */
+/** A stack whose Worker has not got any request yet. */
 async function freshStack(): Promise<readonly [TestStack, TestRegion, TestRegion, TestRegion]> {
   const stack = await startTestStack();
   opened.push(stack);
@@ -25,12 +25,12 @@ async function fill({ client }: Pick<TestRegion, 'client'>, count: number): Prom
   await client.mset(pairs.flat());
 }
 
-/** How many keys of users each region holds. */
+/** The number of users' keys in each region. */
 function counts(regions: readonly Pick<TestRegion, 'client'>[]): Promise<readonly number[]> {
   return Promise.all(regions.map(async ({ client }) => (await client.keys('user:*')).length));
 }
 
-/** How the shard stands before it has members; null once it has them. */
+/** The shard's state before it has members; null once it has them. */
 async function foundingOf(stack: TestStack): Promise<unknown> {
   const { body } = await ask(stack, 'GET', 'regions');
   const [coordinator] = listIn<{ readonly founding: unknown }>(body, 'coordinators');
@@ -78,7 +78,7 @@ describe('a deployment over data that Lockstep did not write', () => {
     expect(await foundingOf(stack)).toBeNull();
   });
 
-  it('is founded over a kill -9 in the midst of its copies, with nothing lost', async () => {
+  it('is founded over a kill -9 during its copies, with nothing lost', async () => {
     const [stack, one, two] = await freshStack();
     await fill(one, 300);
     expect(await refusedWith(stack)).toEqual(notFounded);
@@ -95,7 +95,7 @@ describe('a deployment over data that Lockstep did not write', () => {
     expect(await counts(stack.regions)).toEqual([300, 300, 300]);
   });
 
-  it('begins by itself where all regions hold the same, and not where one value differs', async () => {
+  it('begins without an order if all regions hold the same data, and does not if one value differs', async () => {
     const [stack, ...regions] = await freshStack();
     for (const region of regions) await fill(region, 40);
     await regions[2].client.set('user:7', 'another');
@@ -124,8 +124,8 @@ describe('a key with a far expiry that is missing in one region', () => {
   });
 });
 
-describe('a region that holds keys which Lockstep did not put there', () => {
-  it('is not added before their number is sent back, and keeps them', async () => {
+describe('a region with keys that Lockstep did not write', () => {
+  it('is not added until the operator confirms their number, and keeps them until then', async () => {
     const [stack] = await freshStack();
     await write(stack, [['SET', 'kept', 'v']], { ack: 'confirmed' });
     const spare: Spare = await startSpare(stack);

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';
 import { patience, toldBy, wake, write } from './writes.ts';
 
-/** A voter that refuses leaves soon, so that tests of it do not take long. */
+/** A voter that refuses is evicted soon, so that its tests do not take long. */
 const variables = { LOCKSTEP_OUT_AFTER_MS: '500' };
 
 let stack: TestStack;
@@ -23,7 +23,7 @@ function setMaximum({ client }: TestRegion, bytes: number): Promise<unknown> {
   return client.config('SET', 'maxmemory', bytes);
 }
 
-/** The region's server has less memory than it uses. */
+/** Gives the region's server less memory than it uses. */
 async function fill(region: TestRegion): Promise<void> {
   await setMaximum(region, 500_000);
 }
@@ -48,7 +48,7 @@ function everyRegion<Value>(value: Value): readonly Value[] {
   return stack.regions.map(() => value);
 }
 
-/** One command, as a client of Upstash sends it. */
+/** Sends one command like a client of Upstash. */
 async function upstash(...command: readonly string[]): Promise<unknown> {
   return (await stack.send('POST', '/', command)).body;
 }
@@ -56,7 +56,7 @@ async function upstash(...command: readonly string[]): Promise<unknown> {
 describe('every region full', () => {
   const large = 'x'.repeat(100_000);
 
-  it('refuses what takes memory by name, and carries out what makes room', async () => {
+  it('refuses commands that take memory by name, and carries out commands that free some', async () => {
     const kept = ['a', 'b', 'c', 'list'];
     for (const key of ['a', 'b', 'c']) await write(stack, [['SET', key, large]]);
     await write(stack, [['RPUSH', 'list', large, large]], { ack: 'confirmed' });
@@ -83,7 +83,7 @@ describe('every region full', () => {
     expect(await states()).toEqual(everyRegion('voter'));
   });
 
-  it('deletes every key, and takes writes again', async () => {
+  it('deletes every key, and accepts writes again', async () => {
     for (let at = 0; at < 20; at++) await write(stack, [['SET', `filler:${at}`, large]]);
     const used = async ({ client }: TestRegion) =>
       Number(/used_memory:(\d+)/.exec(await client.info('memory'))?.[1]);
@@ -99,7 +99,7 @@ describe('every region full', () => {
 });
 
 describe('one region full', () => {
-  it('is put out with its cause, the write commits, and it returns once it has memory', async () => {
+  it('is evicted with its cause, the write commits, and it returns once it has memory', async () => {
     const [, full] = stack.regions;
     if (full === undefined) throw new Error('the stack has three regions');
     await fill(full);
@@ -118,7 +118,7 @@ describe('one region full', () => {
     expect(await stack.everywhere('k')).toEqual(everyRegion('v'));
   });
 
-  it('whose server refuses to write is put out as well', async () => {
+  it('is evicted as well if its server refuses to write', async () => {
     const [first] = stack.regions;
     if (first === undefined) throw new Error('the stack has three regions');
     await first.client.config('SET', 'min-replicas-to-write', '1');

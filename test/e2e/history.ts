@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import type { Answer, TestStack } from '../support/stack/stack.ts';
 import { toldBy, write } from './writes.ts';
 
-/** One increment or read of a counter, with the value that its client was told. */
+/** One increment or read of a counter, with the value that its client got. */
 export interface RecordedOperation {
   readonly kind: 'increment' | 'read';
   readonly key: string;
@@ -11,11 +11,11 @@ export interface RecordedOperation {
   readonly value: number;
 }
 
-/** What clients did and saw. All clocks are one clock. */
+/** The operations of clients and their results. All clocks are one clock. */
 export class History {
   readonly all: RecordedOperation[] = [];
 
-  /** Increments the counter, and notes what came of it. */
+  /** Increments the counter, and records the result. */
   async increment(stack: TestStack, key: string): Promise<void> {
     const startedAt = performance.now();
     const answer = await write(stack, [['INCR', key]], { timeoutMs: 30_000 });
@@ -23,7 +23,7 @@ export class History {
     this.note('increment', key, startedAt, toldBy(answer).results?.[0]);
   }
 
-  /** Reads the counter in `region` until that is answered, and notes what came of it. */
+  /** Reads the counter in `region` until the read is answered, and records the result. */
   async read(stack: TestStack, key: string, region: string): Promise<void> {
     const query = { reads: [['GET', key]], consistency: 'strong', region };
     for (;;) {
@@ -47,23 +47,26 @@ export class History {
   }
 }
 
-/** True for a strong read that met a write each time, and for one whose region had no lease and no answer just then. */
+/**
+ * True for a strong read that found a pending write each time, and for one whose region had no lease and no answer at
+ * that time.
+ */
 export function mayBeSentAgain(answer: Answer): boolean {
   const { type } = toldBy(answer);
   return type === '/problems/read-contended' || type === '/problems/region-unavailable';
 }
 
 /**
- * What keeps the operations on one counter from having happened one after the other, each at some moment between its
- * start and its end; empty where nothing does. For a counter that is only incremented by one these conditions suffice: the values
- * fix the order of the increments, and put each read behind one of them.
+ * The reasons why the operations on one counter cannot have happened one after another, each at some time between its
+ * start and its end; empty if there are none. For a counter that is only incremented by one these conditions suffice:
+ * the values fix the order of the increments, and put each read after one of them.
  */
 export function contradictions(operations: readonly RecordedOperation[]): readonly string[] {
   const increments = operations.filter(({ kind }) => kind === 'increment');
   const byValue = new Map(increments.map((increment) => [increment.value, increment]));
   const found: string[] = [];
   for (let value = 1; value <= increments.length; value += 1) {
-    if (!byValue.has(value)) found.push(`no increment came to ${value}`);
+    if (!byValue.has(value)) found.push(`no increment resulted in ${value}`);
   }
   for (const later of operations) {
     const source = byValue.get(later.value);

@@ -7,7 +7,7 @@ import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 import { patience, write } from './writes.ts';
 
 const stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-attack-'));
-/** No courier comes up with these. */
+/** A courier does not start with these. */
 const broken = { LOCKSTEP_DELIVERY_PAUSES_MS: 'soon' };
 
 let stack: TestStack;
@@ -24,8 +24,8 @@ afterAll(async () => {
   rmSync(stateDirectory, { recursive: true });
 });
 
-describe('couriers that nobody can reach', () => {
-  it('hold up no write, and in a later life bring every event once, without a secret in any log', async () => {
+describe('unreachable couriers', () => {
+  it('delay no write, and in a later life deliver every event once, without a secret in any log', async () => {
     const { secret, url } = receiver;
     const ids: string[] = [];
     for (let number = 0; number < 20; number += 1) {
@@ -53,11 +53,11 @@ describe('couriers that nobody can reach', () => {
     }
   });
 
-  it('are handed far more than one call takes, once they are well', async () => {
+  it('get more events than fit into one call, once they are reachable', async () => {
     const large = Array.from({ length: 25 }, (_, index) => `${index}:\u4e2d${'k'.repeat(31_000)}`);
     const sent = 24;
     const callback = { url: receiver.url, secret: receiver.secret, events: ['write.committed'] };
-    // What was on its way when the Worker stopped is sent again, under its id.
+    // Events that were in progress when the Worker stopped are sent again, under their ids.
     const events = () => new Set(receiver.ids).size;
     const before = events();
     await stack.stop();

@@ -5,7 +5,7 @@ import { memberChanges, membersOf, newestChange, untilAllVote } from './members.
 import { commits, hangIn, met, prepares, roundCounter } from './rounds.ts';
 import { patience, toldBy, type WriteOperation, type WriteOptions, wake, write } from './writes.ts';
 
-/** No deadline of the coordinator passes while a test holds a round, and no region is put out meanwhile. */
+/** No deadline of the coordinator passes while a test holds a round, and no region is evicted meanwhile. */
 const variables = {
   LOCKSTEP_VOTE_DEADLINE_MS: '20000',
   LOCKSTEP_ROUND_TIMEOUT_MS: '20500',
@@ -13,7 +13,7 @@ const variables = {
 };
 
 let stack: TestStack;
-/** What subscribers straight in each region have heard, by region. */
+/** The messages that direct subscribers of each region have got, by region. */
 const heard = new Map<string, string[]>();
 const subscribers: { disconnect(): void }[] = [];
 
@@ -36,7 +36,7 @@ afterAll(async () => {
   await stack?.stop();
 }, 60_000);
 
-/** A write that leaves no value anywhere, and what each region is to publish of it. */
+/** A write that leaves no value in any region, and the messages that each region has to publish for it. */
 interface Keyless {
   readonly ops: readonly WriteOperation[];
   readonly options?: WriteOptions;
@@ -69,21 +69,22 @@ const writes: Readonly<Record<string, (channel: string) => Keyless>> = {
   }),
 };
 
-/** In which regions the commit hangs. */
-const places: Readonly<Record<string, (all: readonly TestRegion[]) => readonly TestRegion[]>> = {
-  one: (all) => all.slice(0, 1),
-  all: (all) => all,
-};
+/** The regions in which the commit hangs. */
+const regionsWith: Readonly<Record<string, (all: readonly TestRegion[]) => readonly TestRegion[]>> =
+  {
+    one: (all) => all.slice(0, 1),
+    all: (all) => all,
+  };
 
-const cases = Object.keys(writes).flatMap((what) =>
-  Object.keys(places).flatMap((where) =>
-    (['before', 'after'] as const).map((when) => ({ what, where, when })),
+const cases = Object.keys(writes).flatMap((sends) =>
+  Object.keys(regionsWith).flatMap((regions) =>
+    (['before', 'after'] as const).map((when) => ({ sends, regions, when })),
   ),
 );
 
 let made = 0;
 
-/** Sends the write, and kills the Worker once it is answered and its commits hang as `held` says. */
+/** Sends the write, and kills the Worker after the response, while its commits hang by `hang`. */
 async function killedAfter(
   make: (channel: string) => Keyless,
   hang: () => readonly FaultHandle[],
@@ -102,11 +103,11 @@ async function killedAfter(
   return { id: toldBy(answered).id ?? '', since, messages };
 }
 
-/** No region has left or is about to, nothing is locked, and each region has published all messages once, in order. */
+/** No region is out or leaving, nothing is locked, and each region has published all messages once, in order. */
 async function expectWhole(id: string, since: number, messages: readonly string[]): Promise<void> {
   const appliedIn = async () => toldBy(await stack.send('GET', `/v1/writes/${id}`)).appliedIn ?? [];
   await expect.poll(async () => (await appliedIn()).length, patience).toBe(stack.regions.length);
-  // The next write goes through every region, and its message comes behind all that was published.
+  // The next write goes through every region, and its message comes after all others.
   const next = await write(stack, [['PUBLISH', 'end', id]], { ack: 'confirmed' });
   expect(toldBy(next)).toMatchObject({ outcome: 'confirmed', attempts: 1 });
   for (const lines of heard.values()) {
@@ -121,15 +122,16 @@ async function expectWhole(id: string, since: number, messages: readonly string[
   expect(await memberChanges(stack, since)).toEqual([]);
 }
 
-describe('a kill -9 before the commit is acknowledged of', () => {
+describe('a kill -9 before the commit is acknowledged', () => {
   it.each(cases)(
-    '$what, which hangs in $where $when it was executed, puts no region out and publishes once',
-    async ({ what, where, when }) => {
-      const make = writes[what];
-      const place = places[where];
-      if (make === undefined || place === undefined) throw new Error('every case has both');
+    '$sends: keeps every region and publishes once if the commit hangs in $regions $when it was executed',
+    async ({ sends, regions, when }) => {
+      const make = writes[sends];
+      const choose = regionsWith[regions];
+      if (make === undefined || choose === undefined)
+        throw new Error('every case has a write and regions');
       const { id, since, messages } = await killedAfter(make, () =>
-        hangIn(place(stack.regions), when === 'after', commits),
+        hangIn(choose(stack.regions), when === 'after', commits),
       );
       stack.heal();
       await stack.restartWorker();
@@ -139,10 +141,10 @@ describe('a kill -9 before the commit is acknowledged of', () => {
   );
 
   it.each(Object.keys(writes))(
-    '%s, whose commits arrive after those of the next life, publishes once all the same',
-    async (what) => {
-      const make = writes[what];
-      if (make === undefined) throw new Error('every case has it');
+    '%s: publishes once even if its commits arrive after those of the next life',
+    async (name) => {
+      const make = writes[name];
+      if (make === undefined) throw new Error('every case has a write');
       const gate = Promise.withResolvers<void>();
       const { id, since, messages } = await killedAfter(make, () =>
         stack.regions.map(({ gateway }) =>
@@ -166,8 +168,8 @@ describe('a kill -9 before the commit is acknowledged of', () => {
   );
 });
 
-describe('a transaction that asks nothing of a region', () => {
-  it('is answered while every region hangs: nothing is prepared for it', async () => {
+describe('a transaction without commands for a region', () => {
+  it('is answered while every region hangs, since nothing is prepared for it', async () => {
     const held = hangIn(stack.regions, false, prepares);
     const body = [['PING'], ['ECHO', 'x']];
     expect(await stack.send('POST', '/multi-exec', body)).toMatchObject({

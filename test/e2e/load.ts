@@ -2,28 +2,28 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { TestStack } from '../support/stack/stack.ts';
 import { attempt, type StackResponse, toldBy } from './writes.ts';
 
-/** A write that was acknowledged: the counter's value that it was told. */
+/** A write that was acknowledged, with the counter's value in its response. */
 export interface Acknowledged {
   readonly key: string;
   readonly value: unknown;
   readonly id: string;
 }
 
-/** What became of the attempts that were not acknowledged. */
+/** The result of an attempt that was not acknowledged. */
 export type LoadFailure =
   | 'connection broken'
   | { readonly status: number; readonly told: StackResponse };
 
 /**
- * Clients that increment one counter, each write under a key of its own and tried until it is acknowledged. `everyMs`: a
- * client begins no sooner than that after it began the last one.
+ * Clients that increment one counter. Each write has a key of its own and is retried until it is acknowledged.
+ * `everyMs`: the minimum time between the starts of a client's writes.
  */
 export class Load {
   readonly acknowledged: Acknowledged[] = [];
   readonly failures: LoadFailure[] = [];
   private readonly stack: TestStack;
   readonly counter: string;
-  /** The highest value that a client was told. */
+  /** The highest value that a client got. */
   highest = 0;
   private readonly timeoutMs: number;
   private readonly everyMs: number;
@@ -45,7 +45,7 @@ export class Load {
     this.clients = Array.from({ length: clients }, (_, client) => this.run(client));
   }
 
-  /** Resolves when so many more writes have been acknowledged. */
+  /** Resolves when `count` more writes have been acknowledged. */
   async more(count: number): Promise<void> {
     const target = this.acknowledged.length + count;
     while (this.acknowledged.length < target) {
@@ -53,7 +53,7 @@ export class Load {
     }
   }
 
-  /** Begins no further write; resolves when each that was begun has been acknowledged. */
+  /** Begins no further write; resolves when all begun writes have been acknowledged. */
   async finish(): Promise<void> {
     this.running = false;
     await Promise.all(this.clients);
@@ -84,7 +84,7 @@ export class Load {
       this.failures.push(
         answer === null ? 'connection broken' : { status: answer.status, told: toldBy(answer) },
       );
-      // As a client does that heeds Retry-After, though less patiently.
+      // Like a client that respects Retry-After, but with a shorter pause.
       await delay(20);
     }
   }

@@ -24,9 +24,9 @@ afterEach(() => stack?.heal());
 afterAll(() => stack?.stop(), 60_000);
 
 describe('a region that has lost its data', () => {
-  it('is put out, so that the write it interrupted commits, and returns complete', async () => {
+  it('is evicted, so that the interrupted write commits, and returns complete', async () => {
     const since = await newestChange(stack);
-    // A vote that comes late, and not one that never comes: its round would fail in the midst of what follows.
+    // The vote comes late rather than never: otherwise its round would fail during the next steps.
     const gate = Promise.withResolvers<void>();
     const held = other.gateway.faults.add({
       fault: { kind: 'hold', executed: true, until: gate.promise },
@@ -68,7 +68,7 @@ describe('a region that has lost its data', () => {
     expect(await strongRead(stack, 'kept', lost.id)).toBe('w');
   });
 
-  it('while the Worker was down is found by its first round, and returns complete', async () => {
+  it('while the Worker was down is detected by its first round, and returns complete', async () => {
     await stack.killWorker();
     await lost.client.flushall();
     await stack.restartWorker();
@@ -79,9 +79,9 @@ describe('a region that has lost its data', () => {
   });
 });
 
-/** These go in order. */
+/** These tests run in order. */
 describe('a coordinator that has lost its storage', () => {
-  it('is a stranger to its regions: it writes nothing over what they hold, and says why', async () => {
+  it('is a stranger to its regions: it does not overwrite their data, and reports the reason', async () => {
     await stack.killWorker();
     rmSync(workerStorage(stack.stateDirectory), { recursive: true });
     await stack.restartWorker();
@@ -95,7 +95,7 @@ describe('a coordinator that has lost its storage', () => {
     expect(await strongRead(stack, 'kept', first.id)).toBe(503);
   });
 
-  it('goes on with what one region holds once an operator says which, and how many keys the others lose', async () => {
+  it('continues with the data of one region after an operator confirms it and the others’ counts', async () => {
     const believed = await ask(stack, 'POST', `regions/${first.id}/force-recover`, {
       confirm: first.id,
     });

@@ -7,7 +7,7 @@ import { Readers } from './readers.ts';
 import { copiesBy, hangIn, rounds } from './rounds.ts';
 import { patience } from './writes.ts';
 
-/** A region is out soon, so that tests do not take long; leases last as long as anywhere. */
+/** A region is evicted soon, so that tests do not take long; leases last as long as by default. */
 const variables = {
   LOCKSTEP_VOTE_DEADLINE_MS: '1000',
   LOCKSTEP_ROUND_TIMEOUT_MS: '1200',
@@ -15,7 +15,7 @@ const variables = {
   LOCKSTEP_OUT_AFTER_MS: '1500',
 };
 
-/** Five clients for each of four counters, ten writes a second each. */
+/** Five clients for each of four counters, with ten writes per second each. */
 const counters = 4;
 const clientsEach = 5;
 const everyMs = 100;
@@ -40,7 +40,7 @@ afterAll(async () => {
   await stack?.stop();
 });
 
-/** What webhooks told of the region, each event once, in the order of the changes. */
+/** The webhook events about the region, each event once, in the order of the changes. */
 function heard(since: number): readonly string[] {
   const events = new Map(
     receiver.received.map((received) => {
@@ -57,7 +57,7 @@ function heard(since: number): readonly string[] {
     .map(({ type }) => type);
 }
 
-/** All that was acknowledged is there, each once, in every region. */
+/** All acknowledged writes exist, each once, in every region. */
 async function expectExactlyOnce(load: Load): Promise<void> {
   const values = load.acknowledged.map(({ value }) => Number(value));
   expect(values.toSorted((a, b) => a - b)).toEqual(values.map((_, index) => index + 1));
@@ -69,7 +69,7 @@ async function expectExactlyOnce(load: Load): Promise<void> {
 
 const tellsOut = ['region.out', 'region.returned'];
 
-/** Writes and reads, in the midst of which `trouble` comes and goes. */
+/** Writes and reads, during which `trouble` happens and ends. */
 async function underLoad(name: string, trouble: (loads: readonly Load[]) => Promise<void>) {
   const since = await newestChange(stack);
   const loads = Array.from(
@@ -78,7 +78,7 @@ async function underLoad(name: string, trouble: (loads: readonly Load[]) => Prom
   );
   const readers = new Readers(stack, loads);
   await Promise.all(loads.map((load) => load.more(20)));
-  // Where it is a lease that lets reads be wrong, there has to be one.
+  // There has to be a lease, since reads could be stale by it.
   await expect.poll(() => readers.leased.has(faulty.id), patience).toBe(true);
   await trouble(loads);
   await expect.poll(() => eventsOf(stack, faulty.id, since), patience).toContain('returned');
@@ -98,14 +98,14 @@ async function underLoad(name: string, trouble: (loads: readonly Load[]) => Prom
   await expect.poll(() => heard(since), patience).toEqual(tellsOut);
 }
 
-/** While it is out, writes go on: each load gets some answered. */
+/** While the region is out, writes continue: each load gets some acknowledged. */
 async function outForAWhile(loads: readonly Load[]): Promise<void> {
   await untilState(stack, faulty.id, 'out');
   await Promise.all(loads.map((load) => load.more(20)));
 }
 
-describe('200 writes a second, and strong reads everywhere', () => {
-  it('lose nothing where a region is killed, and restarted after it was put out', async () => {
+describe('200 writes per second, and strong reads in every region', () => {
+  it('lose nothing if a region is killed, evicted, and restarted', async () => {
     await underLoad('killed', async (loads) => {
       await faulty.redis.kill();
       await outForAWhile(loads);
@@ -113,7 +113,7 @@ describe('200 writes a second, and strong reads everywhere', () => {
     });
   });
 
-  it('lose nothing where the rounds of a region are lost until it was put out, and reads are not', async () => {
+  it('lose nothing if a region loses its rounds until it is evicted, but not its reads', async () => {
     await underLoad('deaf', async (loads) => {
       hangIn([faulty], false, rounds);
       await outForAWhile(loads);
@@ -121,7 +121,7 @@ describe('200 writes a second, and strong reads everywhere', () => {
     });
   });
 
-  it('lose nothing where a region is cut off until it was put out', async () => {
+  it('lose nothing if a region is cut off until it is evicted', async () => {
     await underLoad('cut', async (loads) => {
       faulty.gateway.faults.setLine({ reach: 'cut' });
       await outForAWhile(loads);
@@ -129,7 +129,7 @@ describe('200 writes a second, and strong reads everywhere', () => {
     });
   });
 
-  it('lose nothing where the answers of a region are lost until it was put out', async () => {
+  it('lose nothing if a region’s responses are lost until it is evicted', async () => {
     await underLoad('unheard', async (loads) => {
       faulty.gateway.faults.setLine({ reach: 'answers-lost' });
       await outForAWhile(loads);
@@ -137,7 +137,7 @@ describe('200 writes a second, and strong reads everywhere', () => {
     });
   });
 
-  it('lose nothing where the coordinator is killed twice: while a region is out, and while it is copied', async () => {
+  it('lose nothing if the coordinator is killed twice: while a region is out, and while it is copied', async () => {
     await underLoad('killed-both', async (loads) => {
       faulty.gateway.faults.setLine({ reach: 'cut' });
       await outForAWhile(loads);
@@ -156,11 +156,11 @@ describe('200 writes a second, and strong reads everywhere', () => {
     });
   });
 
-  it('lose nothing where a region is started empty', async () => {
+  it('lose nothing if a region restarts empty', async () => {
     await underLoad('empty', () => faulty.redis.wipe());
   });
 
-  it('lose nothing where a region is set back to a snapshot that is 5 s old', async () => {
+  it('lose nothing if a region is rolled back to a snapshot that is 5 s old', async () => {
     await underLoad('old', async (loads) => {
       await faulty.redis.snapshot();
       const takenAt = Date.now();

@@ -12,7 +12,7 @@ import {
 import { copiesBy } from './rounds.ts';
 import { attempt, patience, strongRead, toldBy, wake, write } from './writes.ts';
 
-/** A region is out soon, so that tests do not take long. */
+/** A region is evicted soon, so that tests do not take long. */
 const soonOut = {
   LOCKSTEP_VOTE_DEADLINE_MS: '500',
   LOCKSTEP_ROUND_TIMEOUT_MS: '600',
@@ -44,19 +44,19 @@ class Three {
   }
 }
 
-/** A write that is tried for so long that the regions which fail are out by then. */
+/** A write with a timeout long enough that failed regions are evicted by then. */
 function patientWrite(stack: TestStack, key: string, value: string): Promise<unknown> {
   return write(stack, [['SET', key, value]], { timeoutMs: 30_000 }).then(({ status }) => status);
 }
 
-/** What a write of now is refused with: the end of the problem's type; null where it is not. */
+/** The last segment of the problem with which a write is refused now; null if it is not refused. */
 async function refusal(stack: TestStack): Promise<string | null> {
   const answer = await attempt(stack, [['INCR', 'refused']], { timeoutMs: 200 });
   const { type } = answer === null ? {} : toldBy(answer);
   return type?.split('/').at(-1) ?? null;
 }
 
-/** Holds the next step of a copy that writes in this region, until the gate is opened. */
+/** Holds the next copy step that writes in this region, until the gate opens. */
 function holdCopy({ gateway }: TestRegion) {
   const gate = Promise.withResolvers<void>();
   const held = gateway.faults.add({
@@ -67,7 +67,7 @@ function holdCopy({ gateway }: TestRegion) {
   return { gate, met: held.hit };
 }
 
-/** Resolves when a request has ended that had arrived by now. */
+/** Resolves when a request has ended that had arrived before this call. */
 function whenOldEnds({ gateway: { observers } }: TestRegion): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   const now = performance.now();
@@ -83,7 +83,7 @@ function whenOldEnds({ gateway: { observers } }: TestRegion): Promise<void> {
 describe('a kill -9 of the coordinator', () => {
   const three = new Three(soonOut);
 
-  it('while a region is copied lets the next life copy it, and a step of the last one comes too late', async () => {
+  it('while a region is copied makes the next life copy it, and a late step of the last one fails', async () => {
     const [stack, , target] = three.running;
     for (let number = 0; number < 20; number += 1) {
       await write(stack, [['SET', `copied:${number}`, 'old']]);
@@ -106,7 +106,7 @@ describe('a kill -9 of the coordinator', () => {
     expect(await stack.everywhere('kept')).toEqual(['w', 'w', 'w']);
   });
 
-  it('while a region is out forgets nothing that it has missed', async () => {
+  it('while a region is out loses none of its missed keys', async () => {
     const [stack, , absent] = three.running;
     const since = await newestChange(stack);
     absent.gateway.faults.setLine({ reach: 'cut' });
@@ -126,7 +126,7 @@ describe('a kill -9 of the coordinator', () => {
 describe('two regions that fail at once', () => {
   const three = new Three(soonOut);
 
-  it('leave too few where two have to vote: writes are refused by that name until one is back', async () => {
+  it('leave too few voters if two are required, and writes are refused until one is back', async () => {
     const [stack, one, two, rest] = three.running;
     await Promise.all([one.redis.kill(), two.redis.kill()]);
     await expect.poll(() => refusal(stack), patience).toBe('too-few-voters');
@@ -137,11 +137,11 @@ describe('two regions that fail at once', () => {
     await two.redis.restart();
     await expectWhole(stack);
     expect(await stack.everywhere('kept')).toEqual(['w', 'w', 'w']);
-    // What was refused was written nowhere.
+    // The refused writes left nothing.
     expect(await stack.everywhere('refused')).toEqual([null, null, null]);
   });
 
-  it('do no harm where one of them fails by losing its data while the other is copied', async () => {
+  it('lose nothing if one of them loses its data while the other is copied', async () => {
     const [stack, one, two] = three.running;
     await write(stack, [['SET', 'only', 'here']], { ack: 'confirmed' });
     const copy = holdCopy(one);
@@ -157,10 +157,10 @@ describe('two regions that fail at once', () => {
   });
 });
 
-describe('a stack in which one vote suffices', () => {
+describe('a stack that requires one voter', () => {
   const three = new Three({ ...soonOut, LOCKSTEP_MIN_VOTERS: '1' });
 
-  it('goes on with one region, puts that one out never, and has all back in the end', async () => {
+  it('continues with one region, never evicts it, and has all back in the end', async () => {
     const [stack, one, two, last] = three.running;
     await Promise.all([one.redis.kill(), two.redis.kill()]);
     expect(await patientWrite(stack, 'kept', 'w')).toBe(200);
@@ -169,7 +169,7 @@ describe('a stack in which one vote suffices', () => {
       .poll(async () => (await memberOf(stack, last.id))?.health, patience)
       .toBe('silent');
     expect(await refusal(stack)).toBe('region-unavailable');
-    // The others come back first, but what they hold is old.
+    // The others come back first, but their data is old.
     await Promise.all([one.redis.restart(), two.redis.restart()]);
     expect(await refusal(stack)).toBe('region-unavailable');
     const states = (await membersOf(stack)).map(({ state }) => state);

@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import type { Answer, TestRegion, TestStack } from '../support/stack/stack.ts';
 import { patience } from './writes.ts';
 
-/** What operators are told of one region; only what tests look at. */
+/** An operator's view of one region; only the members that tests read. */
 export interface Member {
   readonly id: string;
   readonly state: string;
@@ -13,7 +13,7 @@ export interface Member {
   readonly missedKeys: number | null;
 }
 
-/** One change of members, as history and feed tell it. */
+/** One change of members, as history and feed return it. */
 export interface MemberEntry {
   readonly sequence: number;
   readonly member: {
@@ -24,7 +24,7 @@ export interface MemberEntry {
   };
 }
 
-/** A key whose regions differ, as `verify` tells it. */
+/** A key whose regions differ, as `verify` returns it. */
 export interface ReportedDifference {
   readonly key: string;
   readonly kind: string;
@@ -38,7 +38,7 @@ export interface Verified {
   readonly undecided: readonly unknown[];
 }
 
-/** Asks with the token of an operator. */
+/** Sends a request with the token of an operator. */
 export function ask(
   stack: TestStack,
   method: string,
@@ -48,23 +48,23 @@ export function ask(
   return stack.send(method, `/v1/admin/${path}`, body, { scope: 'admin' });
 }
 
-/** Every region as its coordinator sees it. */
+/** Every region in the coordinator's view. */
 export async function membersOf(stack: TestStack): Promise<readonly Member[]> {
   const { body } = await ask(stack, 'GET', 'regions');
   return listIn<Member>(body, 'regions');
 }
 
-/** One region as its coordinator sees it; null where it knows none of this id. */
+/** One region in the coordinator's view; null if it does not know this id. */
 export async function memberOf(stack: TestStack, id: string): Promise<Member | null> {
   return (await membersOf(stack)).find((member) => member.id === id) ?? null;
 }
 
-/** Resolves once the region is `voter`, `out` or `copying`. A state that is gone before anybody looks is not seen. */
+/** Resolves once the region is `voter`, `out` or `copying`. Misses a state that ends between two polls. */
 export async function untilState(stack: TestStack, id: string, state: string): Promise<void> {
   await expect.poll(async () => (await memberOf(stack, id))?.state, patience).toBe(state);
 }
 
-/** Resolves once every region of the stack votes, and is to stay. */
+/** Resolves once every region of the stack votes, and none is leaving. */
 export async function untilAllVote(stack: TestStack): Promise<void> {
   const rest = async () =>
     (await membersOf(stack)).filter(({ state, cause }) => state !== 'voter' || cause !== null);
@@ -77,14 +77,14 @@ export async function newestChange(stack: TestStack): Promise<number> {
   return typeof body === 'object' && body !== null && 'newest' in body ? Number(body.newest) : 0;
 }
 
-/** The changes of members after a sequence, oldest first, as the feed tells them. */
+/** The changes of members after a sequence, oldest first, as the feed returns them. */
 export async function memberChanges(
   stack: TestStack,
   since: number,
 ): Promise<readonly MemberEntry[]> {
   const found: MemberEntry[] = [];
   for (let next = since; ; ) {
-    // Writes are filtered away by a prefix that none of them has; a flush is news to all.
+    // A prefix that no write has filters writes out; a flush passes every filter.
     const path = `/v1/changes?since=${next}&members=true&prefix=no-such-key&limit=1000`;
     const { body } = await stack.send('GET', path);
     found.push(...listIn<MemberEntry>(body, 'changes').filter((change) => 'member' in change));
@@ -94,7 +94,7 @@ export async function memberChanges(
   }
 }
 
-/** What happened to one region after a sequence, in order: `out`, `copying`, `returned` and the like. */
+/** The events of one region after a sequence, in order: `out`, `copying`, `returned` etc. */
 export async function eventsOf(
   stack: TestStack,
   id: string,
@@ -121,7 +121,7 @@ export async function verify(stack: TestStack): Promise<Verified> {
   }
 }
 
-/** What has to hold once everything has come back: all vote, nothing is locked, and no key differs. */
+/** Holds after every region has come back: all vote, nothing is locked, and no key differs. */
 export async function expectWhole(stack: TestStack): Promise<void> {
   await untilAllVote(stack);
   await expect.poll(() => stack.locks(), patience).toEqual([]);
@@ -129,7 +129,9 @@ export async function expectWhole(stack: TestStack): Promise<void> {
   expect({ differing, undecided }).toEqual({ differing: [], undecided: [] });
 }
 
-/** The whole content of one region but Lockstep's own keys, as plain commands read it; what has no order is sorted. */
+/**
+ * The whole content of one region without Lockstep's own keys, read by plain commands; unordered replies are sorted.
+ */
 export async function contentOf({
   client,
 }: Pick<TestRegion, 'client'>): Promise<readonly unknown[]> {

@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 
-/** Requests as they stand on the wire: addresses whose dots nobody resolves, and bodies that are too large. */
+/** Raw requests: addresses whose dots no client resolves, and bodies that are too large. */
 
 let stack: TestStack;
 
@@ -31,10 +31,10 @@ async function put(target: string, value: string): Promise<string> {
 describe('a body over the limit', () => {
   it.each([
     ['of a write', '/v1/writes', 1_100_000],
-    ['of a write, many times too large', '/v1/writes', 12_000_000],
+    ['of a write, far over the limit', '/v1/writes', 12_000_000],
     ['of a command', '/set/key', 3_000_000],
     ['of a pipeline', '/pipeline', 3_000_000],
-  ])('%s is refused in words that its sender gets to see', async (_what, path, bytes) => {
+  ])('%s is refused with a response that its sender can read', async (_what, path, bytes) => {
     for (let time = 1; time <= 5; time += 1) {
       const response = await fetch(`${stack.url}${path}`, {
         method: 'POST',

@@ -3,17 +3,17 @@ import type { TestStack } from '../support/stack/stack.ts';
 import type { Load } from './load.ts';
 import { toldBy } from './writes.ts';
 
-/** How a reader asks: that region and no other, or the nearest that answers from where that region is. */
+/** The target of a reader: only that region, or the nearest one that answers from that region's location. */
 type Way = 'pinned' | 'near';
 
 /**
- * Strong readers near every region, each of which reads all the counters of some loads over and over. What one of them is
- * told has to be no less than what any client was told before it asked.
+ * Strong readers near every region, each of which reads all the counters of some loads over and over. Each value has
+ * to be no less than every value that a client had got before the read began.
  */
 export class Readers {
-  /** What must not be: a value less than one that somebody knew when the read began. */
+  /** Violations: values less than one that was known when the read began. */
   readonly stale: string[] = [];
-  /** Answers by the way of the reader and, for those that are pinned, by the region. */
+  /** Answers by the reader's target and region. */
   readonly answered = new Map<string, number>();
   /** The regions that have answered by their lease. */
   readonly leased = new Set<string>();
@@ -32,7 +32,7 @@ export class Readers {
     ]);
   }
 
-  /** Begins no further read; resolves when those that were begun are over. */
+  /** Begins no further read; resolves when all begun reads are over. */
   async finish(): Promise<void> {
     this.#isRunning = false;
     await Promise.all(this.#readers);
@@ -54,7 +54,7 @@ export class Readers {
     const headers = { 'cf-blob': JSON.stringify(place) };
     const sent = this.#stack.send('POST', '/v1/reads', query, { scope: 'read', headers });
     const answer = await sent.catch(() => null);
-    // A region without a vote says so, and so do all while the Worker is away. That is no wrong answer.
+    // A region without a vote refuses, and so do all while the Worker is down. That is no wrong answer.
     if (answer?.status !== 200) return;
     const name = `${way} ${region}`;
     this.answered.set(name, (this.answered.get(name) ?? 0) + 1);

@@ -5,7 +5,7 @@ import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 const keptWrites = 50;
 const written = 80;
 
-/** What a test reads of an answer. */
+/** The members of a response that a test reads. */
 interface Body {
   readonly changes?: readonly { readonly sequence: number }[];
   readonly oldest?: number;
@@ -20,14 +20,14 @@ let receiver: Server;
 let receiverUrl = '';
 const received = new Set<string>();
 
-/** Asks until `done`, within a bound; the alarm prunes when it comes. */
+/** Requests the path until `done`, at most 300 times; the alarm prunes at a time of its own. */
 async function until(path: string, done: (status: number, body: Body) => boolean): Promise<Body> {
   for (let attempt = 0; attempt < 300; attempt++) {
     const { status, body } = await ask('GET', path);
     if (done(status, body)) return body;
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
-  throw new Error(`${path} never came to what was awaited`);
+  throw new Error(`${path} did not reach the expected state`);
 }
 
 async function ask(method: string, path: string, sent?: unknown) {
@@ -52,8 +52,8 @@ afterAll(async () => {
   await stack?.stop();
 });
 
-describe('a log with a bound', () => {
-  it('forgets from its beginning, without a gap, and says where it begins', {
+describe('a log with a limit', () => {
+  it('forgets from its beginning, without a gap, and returns its new beginning', {
     timeout: 300_000,
   }, async () => {
     const ids: string[] = [];
@@ -73,7 +73,7 @@ describe('a log with a bound', () => {
     expect(newest.body).toMatchObject({ outcome: 'confirmed', confirmed: true });
   });
 
-  it('owes a subscription what it kept, when that is recovered since a date', {
+  it('queues its kept events for a new subscription, when it replays since a date', {
     timeout: 300_000,
   }, async () => {
     const events = ['write.confirmed'];

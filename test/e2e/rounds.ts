@@ -1,7 +1,7 @@
 import type { FaultHandle, SeenRequest } from '../../local/gateway/faults.ts';
 import type { TestRegion, TestStack } from '../support/stack/stack.ts';
 
-/** The part of a round's JSON (functions/region/lua/round.lua) that says what it carries. */
+/** Positions in a round's JSON (functions/region/lua/round.lua). */
 const decisionsAt = 8;
 const preparesAt = 9;
 const copyAt = 14;
@@ -10,7 +10,7 @@ const roundFields = 15;
 /** A predicate for fault rules. */
 export type Picks = (request: SeenRequest) => boolean;
 
-/** The JSON argument of a script, or null where the request runs none. */
+/** The JSON argument of a script, or null if the request runs none. */
 function argumentOf({ asked }: SeenRequest): readonly unknown[] | null {
   const [command] = asked.commands;
   if (command === undefined || !/^eval/i.test(String(command[0]))) return null;
@@ -28,39 +28,39 @@ function names(keys: unknown, key: string): boolean {
   return Array.isArray(keys) && keys.includes(key);
 }
 
-/** Picks every round, probes included, and no read. */
+/** Matches every round, probes included, and no read. */
 export const rounds: Picks = (request) => argumentOf(request)?.length === roundFields;
 
-/** Picks every read. */
+/** Matches every read. */
 export const snapshots: Picks = (request) => argumentOf(request) !== null && !rounds(request);
 
-/** Picks rounds that prepare a transaction on `key`. */
+/** Matches rounds that prepare a transaction on `key`. */
 export function preparesOf(key: string): Picks {
   return (request) => itemsOf(request, preparesAt).some((prepare) => names(prepare[3], key));
 }
 
-/** Picks rounds that bring a decision, to commit or to abort, about a transaction on `key`. */
+/** Matches rounds with a decision, to commit or to abort, about a transaction on `key`. */
 export function decisionsOn(key: string): Picks {
   return (request) => itemsOf(request, decisionsAt).some((decision) => names(decision[3], key));
 }
 
-/** Picks rounds that commit a transaction on `key`. */
+/** Matches rounds that commit a transaction on `key`. */
 export function commitsOf(key: string): Picks {
   return (request) =>
     itemsOf(request, decisionsAt).some((decision) => decision[2] === 1 && names(decision[3], key));
 }
 
-/** Picks rounds that prepare anything. */
+/** Matches rounds that prepare anything. */
 export const prepares: Picks = (request) => itemsOf(request, preparesAt).length > 0;
 
-/** Picks rounds that commit anything. */
+/** Matches rounds that commit anything. */
 export const commits: Picks = (request) =>
   itemsOf(request, decisionsAt).some((decision) => decision[2] === 1);
 
-/** The steps of a copy, as a round spells them. */
+/** The steps of a copy, as encoded in a round. */
 const copyLetters = { begin: 'b', scan: 's', read: 'r', write: 'w', list: 'l' } as const;
 
-/** Picks rounds that carry this step of a copy: `begin`, `write` and `list` go to its target, the others to its source. */
+/** Matches rounds with this step of a copy: `begin`, `write` and `list` go to its target, the others to its source. */
 export function copiesBy(step: keyof typeof copyLetters): Picks {
   return (request) => {
     const [letter] = itemsOf(request, copyAt);
@@ -68,7 +68,7 @@ export function copiesBy(step: keyof typeof copyLetters): Picks {
   };
 }
 
-/** Has every picked request of these regions hang, before or after it was executed. */
+/** Makes every matching request of these regions hang, before or after it was executed. */
 export function hangIn(
   regions: readonly TestRegion[],
   executed: boolean,
@@ -84,12 +84,15 @@ export async function met(faults: readonly FaultHandle[]): Promise<void> {
   await Promise.all(faults.map(({ hit }) => hit));
 }
 
-/** How many rounds the region has executed that left a mark, whoever sent them. */
+/** The number of rounds with a mark that the region has executed. */
 export async function roundCounter({ client }: TestRegion): Promise<number> {
   return Number(await client.hget('lockstep:0:meta', 'counter'));
 }
 
-/** The number of keys of each region's database, Lockstep's own among them, but for the lease, which comes and goes. */
+/**
+ * The number of keys in each region's database, Lockstep's own among them, except the lease, which appears and
+ * expires.
+ */
 export function sizes({ regions }: TestStack): Promise<readonly number[]> {
   const counts = regions.map(async ({ client }) => {
     const both = await client.multi().exists('lockstep:0:lease').dbsize().exec();

@@ -17,7 +17,7 @@ afterAll(() => stack?.stop(), 60_000);
 
 const endpoint = () => ({ url: stack.url, token: stack.tokens.write });
 
-/** Lua that means harm, and what a careless hand leaves. */
+/** Malicious and careless Lua. */
 const pieces = [
   'redis.call(unpack(ARGV))',
   'redis.pcall(unpack(ARGV))',
@@ -82,7 +82,7 @@ function hostileForm(random: Random): UpstashForm {
 }
 
 describe('hostile scripts', () => {
-  it('are answered without a fault, and leave every region alike with its records as they were', async () => {
+  it('get only known statuses, and leave every region with the same data and intact records', async () => {
     for (let seed = 1; seed <= 400; seed += 1) {
       const form = hostileForm(new Random(seed));
       const { status, body } = await sendForm(endpoint(), form);
@@ -114,7 +114,7 @@ describe('hostile scripts', () => {
     expect([status, body]).toEqual([400, { error: expect.stringContaining('the limit is') }]);
   });
 
-  it('by a digest a thousand times over are answered one by one', async () => {
+  it('by the same digest, a thousand at once, are answered one by one', async () => {
     const text = `return #ARGV -- ${'x'.repeat(20_000)}`;
     const load = { method: 'POST', path: '/', body: JSON.stringify(['SCRIPT', 'LOAD', text]) };
     const { body } = await sendForm(endpoint(), load);

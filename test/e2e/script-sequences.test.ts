@@ -21,20 +21,20 @@ afterAll(async () => {
   await plain?.stop();
 });
 
-/** Its keys are declared or not, and the command is one that its text does not tell. */
+/** Its keys are declared or not, and its text does not show the command. */
 const text = 'return redis.call(unpack(ARGV))';
 
-/** Every third command as it is, every third by a script that declares its keys, and every third by one that does not. */
+/** A third of the commands plain, a third by a script that declares its keys, and a third by one that does not. */
 function scripted(command: Command, position: number): Command {
-  // A script of Lockstep cannot flush, which docs/reference/commands.md says.
+  // A script of Lockstep cannot flush (docs/reference/commands.md).
   if (position % 3 === 0 || /^FLUSH/.test(command[0] ?? '')) return command;
   const compiled = compileWrite([command], [], { now: Date.now(), seed: () => 1 });
   const keys = compiled.ok && position % 3 === 1 ? valuesAmong(compiled.keys) : [];
   return ['EVAL', text, String(keys.length), ...keys, ...command];
 }
 
-describe('random sequences of commands, of which scripts run most', () => {
-  it('answer as one plain Redis does, and leave in every region what it has', async () => {
+describe('random sequences of commands, most of which run by scripts', () => {
+  it('have the same replies as in one plain Redis, and leave the same data in every region', async () => {
     const property = fc.asyncProperty(sequences, (steps) => agree(stack, plain, steps, scripted));
     await fc.assert(property, runCountOf(100));
   });

@@ -11,8 +11,8 @@ import { write } from './writes.ts';
 export type Command = readonly string[];
 
 /**
- * What can be compared from outside: a command that Lockstep does not refuse by name, that draws nothing at random and
- * takes no time of its own, and whose words are text. PFCOUNT of one key keeps its result in a plain Redis.
+ * Whether a command can be compared from outside: Lockstep does not refuse it by name, it draws nothing at random,
+ * takes no time of its own, and its words are text. PFCOUNT of one key caches its result in a plain Redis.
  */
 function isComparable(command: Command): boolean {
   if (!command.every((word) => word.isWellFormed())) return false;
@@ -24,8 +24,8 @@ function isComparable(command: Command): boolean {
 }
 
 /**
- * Sends the steps to Lockstep and to one plain Redis, both empty at first: each has to be answered alike, and every region
- * to hold in the end what the plain Redis does. `carried` is what is sent in place of a command.
+ * Sends the steps to Lockstep and to one plain Redis, both empty at first. Expects equal replies, and the data of the
+ * plain Redis in every region at the end. `carried` replaces a command by the one to send.
  */
 export async function agree(
   stack: TestStack,
@@ -45,7 +45,7 @@ export async function agree(
     ]);
     expect(found, JSON.stringify(commands)).toEqual(expected);
   }
-  // A write that every region has acknowledged comes behind all others.
+  // A write that every region has acknowledged comes after all others.
   await write(stack, [['SET', 'end', '1']], { ack: 'confirmed' });
   await plain.client.set('end', '1');
   const expected = await dumpOf(plain.client);
@@ -53,8 +53,8 @@ export async function agree(
 }
 
 /**
- * Sends the commands as a pipeline or as a transaction; the replies with their integers as bigints where they are large.
- * `meant` are the commands whose replies come, where others carry them.
+ * Sends the commands as a pipeline or as a transaction. Returns the replies, with large integers as bigints. `meant`
+ * are the commands that the sent ones stand for.
  */
 async function send(
   { url, token }: { readonly url: string; readonly token: string },
@@ -70,7 +70,7 @@ async function send(
   return { status: response.status, told: inOrder(parseExact(await response.text()), meant) };
 }
 
-/** Unordered replies sorted. Lockstep says why a transaction was discarded, which Redis told before. */
+/** Sorts unordered replies. Lockstep adds the reason why a transaction was discarded, which Redis reports earlier. */
 function inOrder(told: unknown, commands: readonly Command[]): unknown {
   if (!Array.isArray(told)) {
     const error = typeof told === 'object' && told !== null && 'error' in told ? told.error : told;

@@ -14,10 +14,10 @@ beforeAll(async () => {
 
 afterAll(() => stack?.stop());
 
-/** A client of its own, as another process would have it. */
+/** A client of its own, as in a separate process. */
 const redisOf = () => new Redis({ url: stack.url, token: stack.tokens.write });
 
-/** What all clients are answered at once, and how many spans of `spanMs` have passed by the last answer. */
+/** The answers of all clients to concurrent requests, and the number of spans of `spanMs` until the last answer. */
 async function atOnce<Value>(spanMs: number, ask: (client: number) => Promise<Value>) {
   const sentAt = performance.now();
   const answers = await Promise.all(Array.from({ length: clients }, (_, client) => ask(client)));
@@ -25,7 +25,7 @@ async function atOnce<Value>(spanMs: number, ask: (client: number) => Promise<Va
 }
 
 describe('a lock whose lease is shorter than a second', () => {
-  it.each([300, 500, 900])('of %i ms is acquired by one of many at a time', async (lease) => {
+  it.each([300, 500, 900])('of %i ms is held by only one client at a time', async (lease) => {
     const { answers, spans } = await atOnce(lease, () =>
       new Lock({
         id: `lock ${lease}`,
@@ -45,7 +45,7 @@ describe('a rate limiter whose window is a second', () => {
     ['fixed', Ratelimit.fixedWindow(3, '1 s')],
     ['sliding', Ratelimit.slidingWindow(3, '1 s')],
     ['token bucket', Ratelimit.tokenBucket(3, '1 s', 3)],
-  ] as const)('lets as many through as its %s window says', async (name, limiter) => {
+  ] as const)('allows no more requests than its %s window', async (name, limiter) => {
     const { answers, spans } = await atOnce(1_000, () =>
       new Ratelimit({ redis: redisOf(), limiter, prefix: name, ephemeralCache: false }).limit(
         'ann',
@@ -53,7 +53,7 @@ describe('a rate limiter whose window is a second', () => {
     );
     const allowed = answers.filter(({ success }) => success).length;
     expect(allowed).toBeGreaterThanOrEqual(3);
-    // The requests may meet one window more than whole ones have passed.
+    // The requests may fall into one window more than the number of whole ones that have passed.
     expect(allowed).toBeLessThanOrEqual(3 * (spans + 2));
     if (spans === 0) expect(allowed).toBeLessThan(clients);
   });

@@ -8,7 +8,7 @@ import { expectWhole, memberChanges, untilState } from './members.ts';
 import { groups, readsOf, Storm } from './storm.ts';
 import { patience, type WriteOperation, write } from './writes.ts';
 
-/** A region is out soon, so that it is out and back in the time of a test. */
+/** A region is evicted soon, so that it is out and back within a test. */
 const variables = {
   LOCKSTEP_VOTE_DEADLINE_MS: '1000',
   LOCKSTEP_ROUND_TIMEOUT_MS: '1200',
@@ -40,7 +40,7 @@ async function outAndBack(region: TestRegion, between: () => Promise<void>): Pro
   await between();
 }
 
-/** All that may happen to a storm, one after another. */
+/** All the troubles of a storm, one after another. */
 function troubles(storm: Storm, random: Random): readonly (() => Promise<void>)[] {
   const region = () => random.pick(stack.regions);
   return [
@@ -76,7 +76,7 @@ function troubles(storm: Storm, random: Random): readonly (() => Promise<void>)[
   ];
 }
 
-/** Replies in one form: integers and texts alike, what has no order sorted. */
+/** Replies in one form: integers and texts alike, unordered ones sorted. */
 function told(reply: unknown, [name]: WriteOperation): unknown {
   if (!Array.isArray(reply)) return reply === null ? null : String(reply);
   const items = reply.map((item) => told(item, ['']));
@@ -90,7 +90,7 @@ async function ask(ops: readonly WriteOperation[]): Promise<readonly unknown[]> 
   return replies.map((reply, at) => told(reply, ops[at] ?? ['']));
 }
 
-/** One Redis does what was done, in its order. Everything has to be answered as it was. */
+/** Repeats the writes in one Redis, in their order, and expects the same replies and reads. */
 async function expectAsOne({ done, seen }: Storm): Promise<void> {
   const inOrder = done.toSorted((one, other) => one.sequence - other.sequence);
   expect(new Set(inOrder.map(({ sequence }) => sequence)).size).toBe(done.length);
@@ -116,7 +116,7 @@ async function expectAsOne({ done, seen }: Storm): Promise<void> {
 }
 
 describe('a storm of scripts, flushes, messages and writes to large collections', () => {
-  it('leaves what one Redis would have, however coordinator and regions are killed', async () => {
+  it('leaves the same data as one Redis, although coordinator and regions are killed', async () => {
     const random = new Random(seed);
     const storm = new Storm(stack, seed, 6);
     for (const trouble of troubles(storm, random)) {
@@ -137,7 +137,7 @@ describe('a storm of scripts, flushes, messages and writes to large collections'
       await expect.poll(left, patience).toEqual([]);
     }
     expect(storm.done.length).toBeGreaterThan(200);
-    // Whoever was put out had been silent: nobody has lost anything, or differed.
+    // Every eviction was for silence: no region lost data, or diverged.
     const changes = await memberChanges(stack, 0);
     const causes = changes.flatMap(({ member }) => (member.event === 'out' ? [member.cause] : []));
     expect(new Set(causes)).toEqual(new Set(['silent']));

@@ -4,11 +4,14 @@ import { Random } from '../simulation/random.ts';
 import type { TestStack } from '../support/stack/stack.ts';
 import { attempt, toldBy, type WriteOperation } from './writes.ts';
 
-/** Each write names itself in `last` of the groups whose keys it changes, so that a read tells where it stands. */
+/**
+ * Each write sets its id in `last` of the groups whose keys it changes, so that a read shows its position in the
+ * order.
+ */
 export const groups = ['a', 'b', 'c'] as const;
 type Group = (typeof groups)[number];
 
-/** A write that was answered, with its place in the order of all. */
+/** An acknowledged write, with its position in the order of all. */
 export interface Done {
   readonly id: string;
   readonly sequence: number;
@@ -16,7 +19,7 @@ export interface Done {
   readonly results: readonly unknown[];
 }
 
-/** A strong read of a group: the write that it has seen last, and all that it read. `least` was known when it began. */
+/** A strong read of a group: the last write that it has seen, and its values. `least` was known when it began. */
 export interface StormRead {
   readonly group: Group;
   readonly last: string | null;
@@ -28,7 +31,7 @@ export interface StormRead {
 const count = limits.elementsCopied + 40;
 const all = Array.from({ length: count }, (_, index) => index);
 
-/** Nobody could answer, or the region that was asked did not (R40). */
+/** No region could answer, or the requested region did not (R40). */
 function mayFail(status: number): boolean {
   return status === 503 || status === 504;
 }
@@ -43,7 +46,7 @@ function filling(group: Group): readonly WriteOperation[] {
   ];
 }
 
-/** It may declare its keys or not. */
+/** Moves an item; may run with declared or undeclared keys. */
 const moving = `local from, to = ARGV[1], ARGV[2]
 local item = redis.call('RPOP', 'l:' .. from)
 if item then redis.call('LPUSH', 'l:' .. to, item) end
@@ -51,7 +54,7 @@ redis.call('HINCRBY', 'h:' .. from, 'moved', -1)
 redis.call('HINCRBY', 'h:' .. to, 'moved', 1)
 return {item, redis.call('LLEN', 'l:' .. to)}`;
 
-/** What it touches it reads first, and somebody else changes that meanwhile. */
+/** Its keys follow from a value that it reads, and that other writes change meanwhile. */
 const chasing = `local at = redis.call('HGET', 'h:' .. ARGV[1], 'at') or '0'
 redis.call('SADD', 'chased:' .. at, ARGV[2])
 redis.call('HSET', 'h:' .. ARGV[1], 'at', (at + 1) % 40)
@@ -69,14 +72,14 @@ until cursor == '0'
 redis.call('SET', 'counted:' .. ARGV[1], count)
 return count`;
 
-/** It fails in the midst, and what it has caught stands. */
+/** Fails half-way, and its caught error does not undo its changes. */
 const failing = `redis.call('HSET', KEYS[1], 'caught', ARGV[1])
 redis.pcall('LPUSH', KEYS[1], 'x')
 redis.call('ZADD', KEYS[2], 5, 'caught')
 if ARGV[2] == '1' then return redis.call('LPUSH', KEYS[1], 'x') end
 return redis.call('ZPOPMIN', KEYS[2])`;
 
-/** What a snapshot of a group reads, and the same as a script of no writes. */
+/** The reads of a group, in a snapshot or in a read-only script. */
 export function readsOf(group: Group): readonly WriteOperation[] {
   return [
     ['GET', `last:${group}`],
@@ -120,7 +123,7 @@ function elementOf(random: Random, group: Group): WriteOperation {
   return random.pick(templates)();
 }
 
-/** The groups that a write changes, and what it does to them. */
+/** The groups that a write changes, and its operations. */
 function writeOf(random: Random): readonly [readonly Group[], readonly WriteOperation[]] {
   const group = random.pick(groups);
   const other = random.pick(groups);
@@ -151,15 +154,15 @@ function writeOf(random: Random): readonly [readonly Group[], readonly WriteOper
 }
 
 /**
- * Clients that write at random, each write under a key of its own and tried until it is answered; and readers near every
- * region. What came of it is for those who compare it with one Redis that does the same in the order of the sequences.
+ * Clients that write at random, each write under a key of its own and retried until it is answered; and readers near
+ * every region. The test compares the results with one Redis that runs the same writes in the order of the sequences.
  */
 export class Storm {
   readonly done: Done[] = [];
   readonly seen: StormRead[] = [];
   /** Answers that no fault explains. */
   readonly strange: unknown[] = [];
-  /** How many attempts were not answered, and how many writes failed for what they asked. */
+  /** The numbers of unanswered attempts, and of writes that failed with an error of their own. */
   readonly counts = { unanswered: 0, failed: 0 };
   readonly #stack: TestStack;
   readonly #known = new Map<Group, number>();
@@ -177,7 +180,7 @@ export class Storm {
     ];
   }
 
-  /** Resolves when so many more writes have been answered. */
+  /** Resolves when `wanted` more writes have been answered. */
   async more(wanted: number): Promise<void> {
     const target = this.done.length + wanted;
     while (this.done.length < target) {
@@ -185,7 +188,7 @@ export class Storm {
     }
   }
 
-  /** Begins nothing more; resolves when all that was begun has been answered. */
+  /** Begins nothing more; resolves when all begun writes and reads have been answered. */
   async finish(): Promise<void> {
     this.#isRunning = false;
     await Promise.all(this.#tasks);

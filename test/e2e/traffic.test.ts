@@ -11,7 +11,7 @@ let stack: TestStack;
 
 beforeAll(async () => {
   stack = await startTestStack({ roundTrips: 3 });
-  // From here on no key of Lockstep's own comes or goes while nothing is written.
+  // After this no key of Lockstep's own appears or disappears without a write.
   await write(stack, [['SET', 'first', '1']], { ack: 'confirmed' });
   await write(stack, [['SET', 'first', '2']], { ack: 'confirmed' });
 });
@@ -27,7 +27,7 @@ async function expectNoLocks(): Promise<void> {
 }
 
 describe('hostile input over HTTP', () => {
-  /** Everything of a database but its round counter, to tell that nothing at all was written. */
+  /** Everything in the databases except their round counters, to detect any write at all. */
   const present = async () => {
     const keys = stack.regions.map(async ({ client }) => (await client.keys('*')).toSorted());
     return { sizes: await sizes(stack), keys: await Promise.all(keys) };
@@ -47,15 +47,19 @@ describe('hostile input over HTTP', () => {
     ['a constructor', 400, `{${ops},"constructor":{"prototype":{}}}`],
     ['deep JSON', 400, `{${ops},"x":${'['.repeat(5_000)}${']'.repeat(5_000)}}`],
     ['a lone surrogate', 400, '{"ops":[["SET","hostile","\\ud800"]]}'],
-    ['bytes that are no UTF-8', 400, Buffer.from([...Buffer.from('{"ops":[["SET","'), 0xff])],
+    [
+      'bytes that are not valid UTF-8',
+      400,
+      Buffer.from([...Buffer.from('{"ops":[["SET","'), 0xff]),
+    ],
     ['an integer beyond 2^53', 400, '{"ops":[["SET","hostile",9007199254740993]]}'],
     ['a huge exponent', 400, '{"ops":[["SET","hostile",1e999]]}'],
     ['a null argument', 400, '{"ops":[["SET","hostile",null]]}'],
     ['a wrong arity', 400, '{"ops":[["SET","hostile"]]}'],
     ['an unknown command', 400, '{"ops":[["SETT","hostile","1"]]}'],
-    ['a command in disguise', 400, '{"ops":[["SET\\r\\nFLUSHALL","hostile","1"]]}'],
-    ['a script with fewer keys than none', 400, '{"ops":[["EVAL","return 1","-1"]]}'],
-    ['a script that nobody has', 400, `{"ops":[["EVALSHA","${'0'.repeat(40)}","0"]]}`],
+    ['a disguised command', 400, '{"ops":[["SET\\r\\nFLUSHALL","hostile","1"]]}'],
+    ['a script with a negative number of keys', 400, '{"ops":[["EVAL","return 1","-1"]]}'],
+    ['a script with an unknown digest', 400, `{"ops":[["EVALSHA","${'0'.repeat(40)}","0"]]}`],
     ['an administrative command', 400, '{"ops":[["SHUTDOWN"]]}'],
     ['a blocking command', 400, '{"ops":[["BLPOP","hostile","0"]]}'],
     ['a reserved key', 400, '{"ops":[["DEL","lockstep:0:lock"]]}'],
@@ -65,23 +69,26 @@ describe('hostile input over HTTP', () => {
     ['a value past the limit', 413, `{"ops":[["SET","hostile","${'x'.repeat(512_001)}"]]}`],
     ['a key past the limit', 413, `{"ops":[["SET","${'k'.repeat(32_001)}","1"]]}`],
     ['a body past the limit', 413, `{${ops},"x":"${'x'.repeat(1_000_000)}"}`],
-  ])('with %s is refused as a problem, and writes nothing anywhere', async (_, status, body) => {
-    const before = await present();
-    const response = await fetch(`${stack.url}/v1/writes`, {
-      method: 'POST',
-      headers: {
-        authorization: `Bearer ${stack.tokens.write}`,
-        'content-type': 'application/json',
-      },
-      body,
-    });
-    const problem: unknown = await response.json();
-    expect(problem).toMatchObject({ status, type: expect.stringMatching(/^\/problems\//) });
-    expect(response.status).toBe(status);
-    expect(await present()).toEqual(before);
-  });
+  ])(
+    'with %s is refused with a problem, and writes nothing in any region',
+    async (_, status, body) => {
+      const before = await present();
+      const response = await fetch(`${stack.url}/v1/writes`, {
+        method: 'POST',
+        headers: {
+          authorization: `Bearer ${stack.tokens.write}`,
+          'content-type': 'application/json',
+        },
+        body,
+      });
+      const problem: unknown = await response.json();
+      expect(problem).toMatchObject({ status, type: expect.stringMatching(/^\/problems\//) });
+      expect(response.status).toBe(status);
+      expect(await present()).toEqual(before);
+    },
+  );
 
-  it('that breaks off in the midst of its body writes nothing, and others are served', async () => {
+  it('with an interrupted body writes nothing, and other requests are served', async () => {
     const before = await present();
     const { port } = new URL(stack.url);
     const body = '{"ops":[["SET","hostile","1"]]}';
@@ -110,7 +117,7 @@ describe('hostile input over HTTP', () => {
 });
 
 describe('writes near the limits', () => {
-  it('carry a value of 500,000 bytes, of any characters, to every region as it is', async () => {
+  it('carry a value of 500,000 bytes, of any characters, unchanged to every region', async () => {
     const values = {
       plain: 'x'.repeat(500_000),
       quotes: '"\\'.repeat(120_000),
@@ -125,7 +132,7 @@ describe('writes near the limits', () => {
     }
   });
 
-  it('change as many keys by 128 operations as a write may, and no more', async () => {
+  it('change the maximum number of keys by 128 operations, and no more', async () => {
     const each = limits.keysPerWrite / 128;
     const named = (name: string, count: number) => [
       'MSET',
@@ -142,7 +149,7 @@ describe('writes near the limits', () => {
     expect(many.status).toBe(413);
   });
 
-  it('are all carried out where ten of 900,000 bytes come at once, on keys of their own or on one', async () => {
+  it('are all carried out if ten of 900,000 bytes arrive at once, on keys of their own or on one', async () => {
     const first = 'x'.repeat(450_000);
     const second = 'y'.repeat(450_000);
     const bodies = Array.from({ length: 10 }, (_, index) => `heavy:${index % 7}`);
@@ -164,7 +171,7 @@ describe('writes near the limits', () => {
     expect(await stack.everywhere('heavy:6:2')).toEqual(everyRegion(second));
   });
 
-  it('fail by themselves where their replies cannot be kept, and hold up nobody else', async () => {
+  it('fail alone if their replies exceed the limit, and delay no other write', async () => {
     await write(stack, [['SET', 'replies', 'é'.repeat(200_000)]], { ack: 'confirmed' });
     const reads = Array.from({ length: 127 }, () => ['GET', 'replies']);
     const [greedy, modest] = await Promise.all([
@@ -181,7 +188,7 @@ describe('writes near the limits', () => {
 });
 
 describe('many clients at once', () => {
-  it('see one order of increments and strong reads in all regions, also when votes get lost', async () => {
+  it('see one order of increments and strong reads in all regions, even if votes get lost', async () => {
     const counters = ['order:a', 'order:b', 'order:c'];
     const ids = stack.regions.map(({ id }) => id);
     for (const [index, { gateway }] of stack.regions.entries()) {
@@ -211,7 +218,7 @@ describe('many clients at once', () => {
     }
   });
 
-  it('never see a write of two keys by halves, in any region', async () => {
+  it('never see half of a write of two keys, in any region', async () => {
     const reads = [
       ['GET', 'pair:left'],
       ['GET', 'pair:right'],
@@ -240,7 +247,7 @@ describe('many clients at once', () => {
     expect(await stack.everywhere('pair:left')).toEqual(everyRegion('50'));
   });
 
-  it('that send one request under one key get one answer, and it is carried out once', async () => {
+  it('get one response if they send one request under one key, and it is carried out once', async () => {
     const key = 'same';
     const answers = await Promise.all(
       Array.from({ length: 20 }, () => write(stack, [['INCR', key]], { key, ack: 'confirmed' })),
@@ -251,7 +258,7 @@ describe('many clients at once', () => {
     expect([other.status, toldBy(other).type]).toEqual([422, '/problems/idempotency-key-reused']);
   });
 
-  it('that go away before they are answered are counted once each when they come back', async () => {
+  it('are counted once each if they disconnect early and come back', async () => {
     const key = 'impatient';
     const keys = Array.from({ length: 24 }, (_, index) => `${key}:${index}`);
     const body = { ops: [['INCR', key]] };

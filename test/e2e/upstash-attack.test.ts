@@ -21,7 +21,7 @@ afterAll(() => stack?.stop(), 60_000);
 const endpoint = () => ({ url: stack.url, token: stack.tokens.write });
 
 describe('hostile requests of every form', () => {
-  it('are answered without a fault, and leave every region alike with its records as they were', async () => {
+  it('get only known statuses, and leave every region with the same data and intact records', async () => {
     for (let seed = 1; seed <= 500; seed += 1) {
       const form = hostileForm(new Random(seed));
       const { status } = await sendForm(endpoint(), form);
@@ -37,7 +37,7 @@ describe('hostile requests of every form', () => {
       const records = (await client.keys('lockstep:*')).map((key) =>
         key.replace(/^lockstep:0:/, ''),
       );
-      // Whatever stands under the prefix is Lockstep's own, and of the form that it gave it.
+      // Only Lockstep's own records have its prefix, in their usual form.
       for (const record of records) expect(record).toMatch(/^(?:meta|lock|done|lease)$/);
       expect(await client.type('lockstep:0:meta')).toBe('hash');
     }
@@ -49,9 +49,9 @@ describe('hostile requests of every form', () => {
     ['deleted with others', ['DEL', 'first', 'lockstep:0:lock']],
     ['copied from', ['COPY', 'lockstep:0:meta', 'copy']],
     ['renamed to', ['RENAME', 'first', 'lockstep:0:lock']],
-    ['read behind a count', ['ZUNION', '2', 'first', 'lockstep:0:done']],
+    ['read after a count', ['ZUNION', '2', 'first', 'lockstep:0:done']],
     ['stored into', ['SUNIONSTORE', 'lockstep:0:done', 'first']],
-  ])('do not have a record of Lockstep %s', async (_deed, command) => {
+  ])('cannot get a record of Lockstep %s', async (_deed, command) => {
     const alone = { method: 'POST', path: '/', body: JSON.stringify(command) };
     const steps = command.map((step) => step.replaceAll(/./g, escapeByte)).join('/');
     const list = JSON.stringify([command]);
@@ -63,7 +63,7 @@ describe('hostile requests of every form', () => {
     });
     const multi = { method: 'POST', path: '/multi-exec', body: list };
     expect(await sendForm(endpoint(), multi)).toEqual({ status: 400, body: refused });
-    // The name is matched as it is sent; the arguments are what their escapes spell.
+    // The name is compared undecoded; the arguments are decoded.
     const path = `/${command[0]}/${steps.slice(steps.indexOf('/') + 1)}`;
     expect(await sendForm(endpoint(), { method: 'GET', path })).toEqual({
       status: 400,
@@ -105,7 +105,7 @@ describe('hostile requests of every form', () => {
     expect(await stack.everywhere('k')).toEqual(stack.regions.map(() => null));
   });
 
-  it('that break off in the midst of their body write nothing, and others are served', async () => {
+  it('with an interrupted body write nothing, and other requests are served', async () => {
     const { port } = new URL(stack.url);
     const body = '[["SET","broken","1"]]';
     for (const path of ['/pipeline', '/multi-exec', '/set/broken']) {
@@ -122,7 +122,7 @@ describe('hostile requests of every form', () => {
 });
 
 describe('hostile requests for streams', () => {
-  /** Sends a request as it is written, without what a client of HTTP makes of its path; answers the socket. */
+  /** Sends a request with its path unchanged, which an HTTP client would normalize; returns the socket. */
   const sendRaw = async (path: string) => {
     const { port } = new URL(stack.url);
     const socket = connect(Number(port), '127.0.0.1');
@@ -140,14 +140,14 @@ describe('hostile requests for streams', () => {
     [`/subscribe/${'x'.repeat(16_001)}`, 400],
     [`/subscribe${'/a'.repeat(5_000)}`, 400],
     ['/monitor/x', 400],
-    // The runtime takes these steps, so that Lockstep sees another address: here a command that does not exist.
+    // The runtime resolves these steps, so that Lockstep sees another address: here a command that does not exist.
     ['/subscribe/../nosuch/x', 400],
     ['/subscribe/%2e%2E/nosuch/x', 400],
     ['/psubscribe/a/.%2e/../nosuch/x', 400],
   ];
   const titled = addresses.map(([path, status]) => [path.slice(0, 60), status, path] as const);
 
-  it.each(titled)('as %s are answered %i, and are no streams', async (_title, status, path) => {
+  it.each(titled)('to %s get %i, and no stream', async (_title, status, path) => {
     const socket = await sendRaw(path);
     const [answer] = await once(socket, 'data');
     socket.destroy();
@@ -155,7 +155,7 @@ describe('hostile requests for streams', () => {
     expect(String(answer)).not.toContain('event-stream');
   });
 
-  it('by clients that take nothing neither stop the writes nor those that listen', async () => {
+  it('by clients that stop reading delay neither writes nor other subscribers', async () => {
     const silent = await sendRaw('/subscribe/flood');
     await once(silent, 'data');
     silent.pause();

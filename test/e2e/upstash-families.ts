@@ -1,6 +1,6 @@
 import type { Redis } from '@upstash/redis';
 
-/** What came of each call, in order; of one that failed, its message. */
+/** The results of the calls, in order; the message of each call that failed. */
 export async function outcomes(
   ...calls: readonly (() => Promise<unknown>)[]
 ): Promise<readonly unknown[]> {
@@ -11,7 +11,7 @@ export async function outcomes(
 
 const sorted = (list: readonly unknown[]) => list.map(String).toSorted();
 
-/** What users do with each family of commands, by the methods of the SDK. */
+/** Typical uses of each family of commands, by the methods of the SDK. */
 export const families: Readonly<Record<string, (redis: Redis) => Promise<readonly unknown[]>>> = {
   connections: (redis) =>
     outcomes(

@@ -39,21 +39,21 @@ const get = (path: string, headers: UpstashForm['headers'] = {}): UpstashForm =>
   path,
   headers,
 });
-/** Among them halves of characters, and what looks like an escape. */
+/** Bytes that include halves of characters, and text that resembles an escape. */
 const someBytes = Uint8Array.from([
   ...[0, 255, 128, 0x5c, 0xc3, 0x28, 0xed, 0xa0, 0x80, 10],
   ...Buffer.from('\\udc80 \\\\udcff "é😀'),
 ]);
 const base64 = { 'Upstash-Encoding': 'base64' };
 
-/** In order: each finds what those before it have left. */
+/** In order: each request runs on the data that those before it have left. */
 const forms: readonly (readonly [string, UpstashForm])[] = [
   ['a command in the path', get('/set/path/v')],
   ['a read of it', get('/get/path')],
   ['the method PUT', { method: 'PUT', path: '/', body: '["GET","path"]' }],
   ['lower and upper case', get('/GeT/path')],
   ['percent signs', get('/set/p%20%2F%25/a%2Fb%3F%23')],
-  ['what only looks like an escape', get('/set/broken/%zz%4')],
+  ['a broken escape', get('/set/broken/%zz%4')],
   ['a plus sign', get('/set/plus/a+b')],
   ['an empty argument', get('/set//empty')],
   ['a slash at the end', get('/get/')],
@@ -68,7 +68,10 @@ const forms: readonly (readonly [string, UpstashForm])[] = [
   ['an increment past it', post('/', ['INCR', 'big'])],
   ['half a character', { method: 'POST', path: '/', body: '["ECHO","a\\ud800b"]' }],
   ['a member named __proto__', post('/', ['HSET', 'proto', '__proto__', 'x'])],
-  ['bytes that are no UTF-8 as its body', { method: 'POST', path: '/set/bytes', body: someBytes }],
+  [
+    'bytes that are not valid UTF-8 as its body',
+    { method: 'POST', path: '/set/bytes', body: someBytes },
+  ],
   ['those bytes read as text', get('/get/bytes')],
   ['those bytes read in base64', get('/get/bytes', base64)],
   ['a range of those bytes', get('/getrange/bytes/1/2', base64)],
@@ -133,7 +136,7 @@ const forms: readonly (readonly [string, UpstashForm])[] = [
       ['APPEND', 't', 'y'],
     ]),
   ],
-  ['what it left', get('/get/t')],
+  ['the key that it left', get('/get/t')],
   [
     'a transaction that fails as it runs',
     post('/multi-exec', [
@@ -165,20 +168,20 @@ const forms: readonly (readonly [string, UpstashForm])[] = [
   ['the method PATCH', { method: 'PATCH', path: '/get/path' }],
 ];
 
-/** Where the words are the gateway's own, and stand for no reply of Redis. */
+/** Errors with the gateway's own text, which are no replies of Redis. */
 const ownWords =
   /^(?:ERR (?:failed|the body|an argument|empty|a command)|Unauthorized|WRONGPASS|Method|ERR method)/;
 
 function comparable(body: unknown): unknown {
   const isError = typeof body === 'object' && body !== null && 'error' in body;
-  return isError && ownWords.test(String(body.error)) ? 'an error in its own words' : body;
+  return isError && ownWords.test(String(body.error)) ? 'an error of the gateway' : body;
 }
 
-describe('the form of Upstash', () => {
-  it.each(forms)('with %s is answered as by one plain Redis', async (_name, form) => {
+describe('a request of the Upstash dialect', () => {
+  it.each(forms)('with %s gets the same response as from one plain Redis', async (_name, form) => {
     const expected = await sendForm(plain, form);
     const answer = await sendForm(lockstep, form);
-    // The plain gateway takes two methods; Upstash, and so Lockstep, a third.
+    // The plain gateway accepts two methods; Upstash, and therefore Lockstep, a third.
     if (form.method === 'PUT') expect(answer.status).toBe(200);
     else {
       expect(answer.status).toBe(expected.status);
@@ -186,7 +189,7 @@ describe('the form of Upstash', () => {
     }
   });
 
-  it('takes its token from the query', async () => {
+  it('accepts its token in the query', async () => {
     const path = `/get/path?_token=${lockstep.token}`;
     expect(await sendForm(lockstep, get(path, { authorization: '' }))).toEqual({
       status: 200,
@@ -194,7 +197,7 @@ describe('the form of Upstash', () => {
     });
   });
 
-  it('discards a transaction at a command that cannot be queued, as Redis does, and says which', async () => {
+  it('discards a transaction at a command that cannot be queued, as Redis does, and names the reason', async () => {
     const form = post('/multi-exec', [['SET', 'discarded', 1], ['NOPE', 'x'], ['GET']]);
     const expected = await sendForm(plain, form);
     const answer = await sendForm(lockstep, form);
@@ -211,7 +214,7 @@ describe('the form of Upstash', () => {
     });
   });
 
-  it('in RESP2 has no difference to what the same Redis says over its own protocol', async () => {
+  it('in RESP2 gets the same bytes as from the same Redis over its own protocol', async () => {
     const headers = { 'Upstash-Response-Format': 'resp2' };
     await plain.client.flushall();
     const gone = await stack.regions[0]?.client.keys('*');
@@ -228,7 +231,7 @@ describe('the form of Upstash', () => {
     }
   });
 
-  it('has no difference to one plain Redis in random requests of every form', async () => {
+  it('gets the same response as from one plain Redis for random requests of every form', async () => {
     for (let seed = 1; seed <= 400; seed += 1) {
       const { form, commands } = randomForm(new Random(seed));
       const expected = inOneOrder(await sendForm(plain, form), commands);

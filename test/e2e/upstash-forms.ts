@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis';
 import type { Random } from '../simulation/random.ts';
 
-/** A request in the form of Upstash's REST protocol. */
+/** A request of Upstash's REST protocol. */
 export interface UpstashForm {
   readonly method: string;
   readonly path: string;
@@ -9,19 +9,19 @@ export interface UpstashForm {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** What it came to. `body` is the parsed JSON, or the bytes as hex where it is none. */
+/** The response to a form. `body` is the parsed JSON, or the bytes as text if it is not JSON. */
 export interface FormAnswer {
   readonly status: number;
   readonly body: unknown;
 }
 
-/** Where to send it. */
+/** The target of a request. */
 export interface UpstashEndpoint {
   readonly url: string;
   readonly token: string;
 }
 
-/** Sends a request with the endpoint's token, unless its own headers bring another. */
+/** Sends a request with the endpoint's token, unless its own headers have another. */
 export async function sendForm(endpoint: UpstashEndpoint, form: UpstashForm): Promise<FormAnswer> {
   const response = await fetch(`${endpoint.url}${form.path}`, {
     method: form.method,
@@ -37,10 +37,10 @@ export async function sendForm(endpoint: UpstashEndpoint, form: UpstashForm): Pr
   };
 }
 
-/** Commands whose replies have no order of their own: Lockstep may answer them in another one than Redis. */
+/** Commands whose replies have no order of their own: Lockstep may order them differently from Redis. */
 export const unordered = /^(?:HGETALL|HKEYS|HVALS|SMEMBERS|SDIFF|SINTER|SUNION)$/i;
 
-/** Random commands over a few keys, right and wrong ones. Each is as likely to meet another type as its own. */
+/** Random commands over a few keys, valid and invalid ones. A command often finds a key of another type. */
 export function randomCommand(random: Random): readonly string[] {
   const key = () => `k${random.between(1, 5)}`;
   const value = () =>
@@ -115,7 +115,7 @@ export function randomCommand(random: Random): readonly string[] {
   return random.pick(templates)();
 }
 
-/** A request that carries random commands in a random form, and those commands. */
+/** A request with random commands in a random form, and those commands. */
 export function randomForm(random: Random): {
   readonly form: UpstashForm;
   readonly commands: readonly (readonly string[])[];
@@ -147,7 +147,7 @@ export function randomForm(random: Random): {
   return { form, commands };
 }
 
-/** The answer with replies that have no order put into one. */
+/** The answer with its unordered replies sorted. */
 export function inOneOrder(
   answer: FormAnswer,
   commands: readonly (readonly string[])[],
@@ -170,7 +170,7 @@ function pairsOf(flat: readonly unknown[]): readonly string[] {
   return pairs.toSorted();
 }
 
-/** Every key of a user with its value, as a database holds it. */
+/** Every key of a user with its value in a database. */
 export async function contentOf(client: Redis): Promise<readonly unknown[]> {
   const keys = (await client.keys('*')).filter((key) => !key.startsWith('lockstep:')).toSorted();
   return Promise.all(

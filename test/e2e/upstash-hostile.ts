@@ -1,10 +1,10 @@
 import type { Random } from '../simulation/random.ts';
 import { randomCommand, type UpstashForm } from './upstash-forms.ts';
 
-/** The statuses of this protocol. Lockstep's own 404 is for addresses that can name no command. */
+/** The statuses of this protocol. Lockstep's own 404 is for addresses that cannot name a command. */
 export const statuses = [200, 400, 401, 404, 405, 413];
 
-/** Bytes of every kind: text that means something here, halves of it, and noise. */
+/** Bytes of every kind: text with a meaning here, halves of it, and noise. */
 function hostileBytes(random: Random): Buffer<ArrayBuffer> {
   const pieces = [
     'lockstep:0:meta',
@@ -32,7 +32,7 @@ function hostileBytes(random: Random): Buffer<ArrayBuffer> {
   return Buffer.concat(parts);
 }
 
-/** A path of such bytes, each escaped or not, as far as a client of HTTP lets it through. */
+/** A path of such bytes, each escaped or not, as far as an HTTP client passes it. */
 function hostilePath(random: Random): string {
   const escaped = (bytes: Buffer) =>
     [...bytes].map((byte) => `%${byte.toString(16).padStart(2, '0')}`).join('');
@@ -67,7 +67,7 @@ function hostilePath(random: Random): string {
   return `/${steps.join('/')}${query}`;
 }
 
-/** A good request with something wrong about it, or nothing but noise. */
+/** A good request with something wrong about it, or only noise. */
 export function hostileForm(random: Random): UpstashForm {
   const headers: Record<string, string> = random.chance(0.2)
     ? {

@@ -21,12 +21,12 @@ afterAll(async () => {
 });
 
 const clients: readonly (readonly [string, Omit<Partial<RedisConfigNodejs>, 'url' | 'token'>])[] = [
-  ['as it comes', {}],
+  ['with default settings', {}],
   ['without base64', { responseEncoding: false }],
   ['without its own JSON', { automaticDeserialization: false, enableAutoPipelining: false }],
 ];
 
-/** What subscribers of the SDK hear of some messages, and what they are told of their own subscriptions. */
+/** The messages that subscribers of the SDK get, and the responses to their own subscriptions. */
 async function conversation(redis: Redis): Promise<unknown> {
   const heard: unknown[] = [];
   const told: string[] = [];
@@ -55,7 +55,7 @@ async function conversation(redis: Redis): Promise<unknown> {
 }
 
 describe('messages of the SDK', () => {
-  it.each(clients)('%s reach its subscribers as through one plain Redis', async (_name, given) => {
+  it.each(clients)('reach its subscribers as through one plain Redis: %s', async (_name, given) => {
     const ours = await conversation(new Redis({ ...lockstep, ...given }));
     expect(ours).toEqual(
       await conversation(new Redis({ url: plain.url, token: plain.token, ...given })),
@@ -67,7 +67,7 @@ describe('messages of the SDK', () => {
   });
 });
 
-/** Subscribers to all channels, straight in each region, and what they have heard. */
+/** Direct subscribers to all channels of each region, and the messages that they got. */
 async function everywhere(): Promise<readonly { readonly heard: string[]; stop(): void }[]> {
   return Promise.all(
     stack.regions.map(async ({ client }) => {
@@ -81,7 +81,7 @@ async function everywhere(): Promise<readonly { readonly heard: string[]; stop()
 }
 
 describe('a message', () => {
-  it('comes once in every region after its commit, in the order of its channel', async () => {
+  it('arrives once in every region after its commit, in the order of its channel', async () => {
     const regions = await everywhere();
     const numbers = Array.from({ length: 100 }, (_, index) => index);
     const commands = numbers.map((number) => ['PUBLISH', `c${number % 2}`, String(number)]);
@@ -101,7 +101,7 @@ describe('a message', () => {
     await expect.poll(() => stack.locks(), patience).toEqual([]);
   });
 
-  it('of a write that is aborted, rejected or refused comes nowhere', async () => {
+  it('of a write that is aborted, rejected or refused is not published', async () => {
     const regions = await everywhere();
     await stack.send('POST', '/v1/writes', { ops: [['SET', 'text', 'x']] });
     const message = ['PUBLISH', 'never', 'x'];
@@ -127,7 +127,7 @@ describe('a message', () => {
 });
 
 describe('a subscription', () => {
-  it('has the lines of the plain gateway, whatever is published', async () => {
+  it('has the same lines as the plain gateway, for any message', async () => {
     const hear = async (endpoint: UpstashEndpoint) => {
       const listener = await Listener.open(endpoint, '/subscribe/c/d,e');
       const patterns = await Listener.open(endpoint, '/psubscribe/*', 'GET');
@@ -152,7 +152,7 @@ describe('a subscription', () => {
     expect(await hear(lockstep)).toEqual(await hear(plain));
   });
 
-  it('is told of by PUBSUB, in the region that it is in', async () => {
+  it('is counted by PUBSUB, in its region', async () => {
     const ask = async (endpoint: UpstashEndpoint) => {
       const channels = await Listener.open(endpoint, '/subscribe/one/two');
       const patterns = await Listener.open(endpoint, '/psubscribe/o*/p*');
@@ -168,7 +168,7 @@ describe('a subscription', () => {
       ];
       const answers: unknown[] = [];
       for (const words of asked) {
-        // A strong read goes to another region where the nearest has no lease at the moment.
+        // A strong read goes to another region if the nearest has no lease at the moment.
         const headers = { 'lockstep-consistency': 'local' };
         answers.push(
           await sendForm(endpoint, { method: 'GET', path: `/pubsub/${words}`, headers }),
@@ -181,7 +181,7 @@ describe('a subscription', () => {
     expect(await ask(lockstep)).toEqual(await ask(plain));
   });
 
-  it('tells nothing of keys, of which a region may notify', async () => {
+  it('does not contain keyspace notifications of its region', async () => {
     for (const { client } of stack.regions) {
       await client.config('SET', 'notify-keyspace-events', 'KEA');
     }
@@ -216,14 +216,14 @@ describe('a subscription', () => {
     });
   });
 
-  it('ends in the region too when there is something to tell and its client has left', async () => {
+  it('ends in the region, too, at the next message after its client has left', async () => {
     const open = () => stack.regions.reduce((sum, { gateway }) => sum + gateway.streams.size, 0);
     const told = async () => {
       const ops = ['c', 'news', 'a b', 'one', 'p'].map((channel) => ['PUBLISH', channel, '1']);
       await stack.send('POST', '/v1/writes', { ops });
       return open();
     };
-    // Those of the tests before.
+    // Subscriptions of the previous tests.
     await expect.poll(told, patience).toBe(0);
     const listeners = await Promise.all(
       Array.from({ length: 5 }, () => Listener.open(lockstep, '/subscribe/c')),
@@ -234,7 +234,7 @@ describe('a subscription', () => {
     await expect.poll(told, patience).toBe(0);
   });
 
-  it('ends with its region, and is opened anew in the next one', async () => {
+  it('ends with its region, and opens again in the next one', async () => {
     const listener = await Listener.open(lockstep, '/subscribe/c');
     await listener.lines(1);
     const region = listener.response.headers.get('lockstep-region') ?? '';
@@ -254,7 +254,7 @@ describe('a subscription', () => {
 });
 
 describe('a monitor', () => {
-  it('tells of committed writes as MONITOR tells of commands', async () => {
+  it('shows committed writes as MONITOR shows commands', async () => {
     const listener = await Listener.open(lockstep, '/monitor');
     expect(await listener.lines(1)).toEqual(['data: "OK"']);
     const commands = [
@@ -277,7 +277,7 @@ describe('a monitor', () => {
     listener.leave();
   });
 
-  it('is not shown to who may only read', async () => {
+  it('is refused for a token that only reads', async () => {
     const reader = { url: stack.url, token: stack.tokens.read };
     expect(await sendForm(reader, { method: 'GET', path: '/monitor' })).toEqual({
       status: 400,

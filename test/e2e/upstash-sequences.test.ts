@@ -19,7 +19,7 @@ afterAll(async () => {
 });
 
 describe('random sequences of pipelines and transactions', () => {
-  it('answer as one plain Redis does, and leave in every region what it has', async () => {
+  it('have the same replies as in one plain Redis, and leave the same data in every region', async () => {
     const property = fc.asyncProperty(sequences, (steps) => agree(stack, plain, steps));
     await fc.assert(property, runCountOf(250));
   });

@@ -21,7 +21,7 @@ afterAll(async () => {
 
 type Settings = Omit<Partial<RedisConfigNodejs>, 'url' | 'token'>;
 
-/** The SDK as it comes, but for `settings`, pointed at Lockstep. */
+/** The SDK with default settings, except for `settings`, pointed at Lockstep. */
 function lockstep(settings: Settings = {}): Redis {
   return new Redis({ url: stack.url, token: stack.tokens.write, ...settings });
 }
@@ -32,21 +32,24 @@ function ordinary(settings: Settings = {}): Redis {
 }
 
 const clients: readonly (readonly [string, Settings])[] = [
-  ['as it comes', {}],
+  ['with default settings', {}],
   ['without base64', { responseEncoding: false }],
   ['without its own JSON', { automaticDeserialization: false, enableAutoPipelining: false }],
 ];
 
 describe.each(clients)('the SDK of Upstash %s', (_name, settings) => {
-  it.each(Object.keys(families))('finds %s as on one plain Redis', async (family) => {
-    const run = families[family];
-    if (run === undefined) throw new Error('a family has a run');
-    await plain.client.flushall();
-    const keys = await stack.regions[0]?.client.keys('*');
-    const names = keys?.filter((key) => !key.startsWith('lockstep:')) ?? [];
-    await lockstep().del('none', ...names);
-    expect(await run(lockstep(settings))).toEqual(await run(ordinary(settings)));
-  });
+  it.each(Object.keys(families))(
+    'has the same results for %s as on one plain Redis',
+    async (family) => {
+      const run = families[family];
+      if (run === undefined) throw new Error('every family has a run');
+      await plain.client.flushall();
+      const keys = await stack.regions[0]?.client.keys('*');
+      const names = keys?.filter((key) => !key.startsWith('lockstep:')) ?? [];
+      await lockstep().del('none', ...names);
+      expect(await run(lockstep(settings))).toEqual(await run(ordinary(settings)));
+    },
+  );
 });
 
 describe('a command that regions do not know', () => {
@@ -67,7 +70,7 @@ describe('a command that regions do not know', () => {
 });
 
 describe('calls of the SDK at the same time', () => {
-  it('each get their own answer, and reads what was written before them', async () => {
+  it('each get their own answer, and read the values that were written before them', async () => {
     const redis = lockstep();
     const calls = Array.from({ length: 50 }, (_, index) => redis.set(`auto:${index}`, index));
     expect(await Promise.all(calls)).toEqual(Array(50).fill('OK'));
@@ -125,7 +128,7 @@ describe('a request with an idempotency key', () => {
       ],
       [{ result: 1 }, { result: '1' }],
     ],
-  ])('to %s is carried out once, however often it is sent', async (path, commands, body) => {
+  ])('to %s is carried out once if it is sent twice', async (path, commands, body) => {
     const headers = { 'Idempotency-Key': `key of ${path}` };
     const form = { method: 'POST', path, body: JSON.stringify(commands), headers };
     const endpoint = { url: stack.url, token: stack.tokens.write };
@@ -139,8 +142,8 @@ describe('a request with an idempotency key', () => {
   });
 });
 
-describe('what Lockstep does not do', () => {
-  it('is told to the SDK by the name of the command and a reason', async () => {
+describe('an operation that Lockstep does not support', () => {
+  it('fails in the SDK with the name of the command and a reason', async () => {
     const redis = lockstep();
     expect(
       await outcomes(
@@ -158,7 +161,7 @@ describe('what Lockstep does not do', () => {
     expect(await redis.get('never')).toBeNull();
   });
 
-  it('with a token that only reads is to write', async () => {
+  it('fails in the SDK if its token only reads', async () => {
     const redis = new Redis({ url: stack.url, token: stack.tokens.read });
     expect(await redis.get('none')).toBeNull();
     await expect(redis.set('never', 1)).rejects.toThrow('NOPERM');

@@ -35,9 +35,9 @@ const failing = 'redis.call("GET", KEYS[1]) return redis.call("LPUSH", KEYS[1], 
 const unused = 'return "never sent before"';
 const none = 'f'.repeat(40);
 
-/** In order: each finds what those before it have left. */
+/** In order: each request runs on the data that those before it have left. */
 const forms: readonly (readonly [string, UpstashForm])[] = [
-  ['a digest that nobody knows', command('EVALSHA', shaOf(adding), 1, 'n', 2)],
+  ['an unknown digest', command('EVALSHA', shaOf(adding), 1, 'n', 2)],
   ['a script that writes', command('EVAL', adding, 1, 'n', 2)],
   ['its digest', command('EVALSHA', shaOf(adding), 1, 'n', 2)],
   ['its digest in capitals', command('EVALSHA', shaOf(adding).toUpperCase(), 1, 'n', 2)],
@@ -50,20 +50,23 @@ const forms: readonly (readonly [string, UpstashForm])[] = [
   ],
   ['a script that reads', command('EVAL', reading, 1, 'n')],
   ['its digest, later', command('EVALSHA', shaOf(reading), 1, 'n')],
-  ['a script that reads, as such', command('EVAL_RO', reading, 1, 'n')],
+  ['a script that reads, by EVAL_RO', command('EVAL_RO', reading, 1, 'n')],
   ['a script that reads another key', command('EVALSHA_RO', shaOf(reading), 1, 'other')],
   ['a script that fails', command('EVAL', failing, 1, 'n')],
   [
-    'what SCRIPT EXISTS tells',
+    'the reply of SCRIPT EXISTS',
     command('SCRIPT', 'EXISTS', shaOf(adding), none, 'x', shaOf(reading)),
   ],
-  ['a script that is no Lua', command('EVAL', 'return (', 0)],
+  ['a script that does not compile', command('EVAL', 'return (', 0)],
   ['the digest of that', command('EVALSHA', shaOf('return ('), 0)],
-  ['a script that is no Lua, as a read', command('EVAL_RO', 'local = 1', 0)],
-  ['loading what is no Lua', command('SCRIPT', 'LOAD', 'if x then')],
-  ['loading what has unknown flags', command('SCRIPT', 'LOAD', '#!lua flags=nope\nreturn 1')],
-  ['loading what has flags', command('SCRIPT', 'LOAD', '#!lua flags=allow-oom\nreturn 1')],
-  ['loading what has flags and is no Lua', command('SCRIPT', 'LOAD', '#!lua\n\nreturn (')],
+  ['a script that does not compile, as a read', command('EVAL_RO', 'local = 1', 0)],
+  ['loading a text that does not compile', command('SCRIPT', 'LOAD', 'if x then')],
+  ['loading a text with unknown flags', command('SCRIPT', 'LOAD', '#!lua flags=nope\nreturn 1')],
+  ['loading a text with flags', command('SCRIPT', 'LOAD', '#!lua flags=allow-oom\nreturn 1')],
+  [
+    'loading a text with flags that does not compile',
+    command('SCRIPT', 'LOAD', '#!lua\n\nreturn ('),
+  ],
   ['another language', command('SCRIPT', 'LOAD', '#!js\nreturn 1')],
   ['flags alone', command('SCRIPT', 'LOAD', '#!lua')],
   ['flags as a read', command('EVAL_RO', '#!lua\nreturn 1', 0)],
@@ -91,7 +94,7 @@ const forms: readonly (readonly [string, UpstashForm])[] = [
     }),
   ],
   ['too many keys', command('EVAL', adding, 3, 'n', 2)],
-  ['keys that are no number', command('EVAL', adding, 'x')],
+  ['keys that are not a number', command('EVAL', adding, 'x')],
   ['keys below none', command('EVALSHA_RO', shaOf(reading), -1)],
   ['too few arguments', command('EVAL', adding)],
   ['a write that it may not do', command('EVAL_RO', adding, 1, 'n', 1)],
@@ -132,7 +135,7 @@ const forms: readonly (readonly [string, UpstashForm])[] = [
       ['EVALSHA_RO', none, 0],
     ]),
   ],
-  ['a transaction of nothing that is known', post('/multi-exec', [['EVALSHA', none, 0]])],
+  ['a transaction of unknown scripts only', post('/multi-exec', [['EVALSHA', none, 0]])],
   [
     'keys that it does not declare',
     command(
@@ -147,7 +150,7 @@ const forms: readonly (readonly [string, UpstashForm])[] = [
     command('EVAL', 'local names = redis.call("KEYS", "un*") table.sort(names) return names', 0),
   ],
   [
-    'deleting what it finds',
+    'deleting the keys that it finds',
     command(
       'EVAL',
       'for _, name in ipairs(redis.call("KEYS", "un*")) do redis.call("DEL", name) end',
@@ -160,8 +163,8 @@ const forms: readonly (readonly [string, UpstashForm])[] = [
   ['a script after that', command('EVAL', adding, 1, 'n', 2)],
 ];
 
-describe('a script sent in the form of Upstash', () => {
-  it.each(forms)('with %s is answered as by one plain Redis', async (_name, form) => {
+describe('a script sent in the Upstash dialect', () => {
+  it.each(forms)('gets the same response as from one plain Redis: %s', async (_name, form) => {
     const expected = await sendForm(plain, form);
     expect(await sendForm(lockstep, form)).toEqual(expected);
     const content = await contentOf(plain.client);
@@ -172,7 +175,7 @@ describe('a script sent in the form of Upstash', () => {
 });
 
 describe('a script', () => {
-  it('that fails half-way has changed nothing, where Redis keeps the first half', async () => {
+  it('that fails half-way has changed nothing, unlike in Redis, which keeps the first half', async () => {
     const text = 'redis.call("SET", KEYS[1], "half") return redis.call("LPUSH", KEYS[1], 1)';
     const form = command('EVAL', text, 1, 'half');
     expect(await sendForm(lockstep, form)).toEqual(await sendForm(plain, form));
@@ -182,7 +185,7 @@ describe('a script', () => {
 
   it.each([
     ['that never ends', 'pcall(type, 1)', 'goes on for too long'],
-    ['that makes ever more', 'pcall(function() end)', 'takes too much memory'],
+    ['that allocates without end', 'pcall(function() end)', 'takes too much memory'],
   ])('%s is ended, and has changed nothing', async (_what, step, reason) => {
     const text = `redis.call("SET", KEYS[1], 1) while true do ${step} end`;
     const { status, body } = await sendForm(lockstep, command('EVAL', text, 1, 'endless'));
@@ -191,7 +194,7 @@ describe('a script', () => {
     await expect.poll(() => stack.locks(), patience).toEqual([]);
   });
 
-  it('draws the same and sees the same time in every region', async () => {
+  it('draws the same and gets the same time in every region', async () => {
     const text =
       'redis.call("SET", KEYS[1], math.random() .. ":" .. table.concat(redis.call("TIME"), "."))';
     await sendForm(lockstep, command('EVAL', text, 1, 'drawn'));
@@ -224,7 +227,7 @@ describe('a script', () => {
     expect(JSON.stringify(changes.body)).toContain(`["EVALSHA","${shaOf(adding)}","1","op","5"]`);
   });
 
-  it('that reads is taken in the nearest region by its lease, also by its digest', async () => {
+  it('that reads runs in the nearest region by its lease, even by its digest', async () => {
     for (const words of [
       ['EVAL', reading, 1, 'op'],
       ['EVALSHA', shaOf(reading), 1, 'op'],
@@ -239,7 +242,7 @@ describe('a script', () => {
     }
   });
 
-  it('may not run with a token that only reads, unless its entry says so', async () => {
+  it('is refused for a token that only reads, unless its entry allows scripts', async () => {
     const reader: UpstashEndpoint = { url: stack.url, token: stack.tokens.read };
     for (const words of [
       ['EVAL', reading, 1, 'op'],
@@ -256,7 +259,7 @@ describe('a script', () => {
     expect(await stack.everywhere('op')).toEqual(['5', '5', '5']);
   });
 
-  it('reaches no key of Lockstep, by whatever name', async () => {
+  it('reaches no key of Lockstep, by any name', async () => {
     for (const text of [
       'return redis.call("HGETALL", "lockstep:0:meta")',
       'return redis.call("DEL", "lockstep:0:lock")',

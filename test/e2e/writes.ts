@@ -1,9 +1,12 @@
 import type { Answer, SendOptions, TestStack } from '../support/stack/stack.ts';
 
-/** How long a condition may take to come true. It is no claim about speed: it only ends a test that would never end. */
+/**
+ * The time within which a condition has to hold. It is no claim about speed: it only ends a test that would never
+ * end.
+ */
 export const patience = { timeout: 120_000, interval: 20 } as const;
 
-/** What the tests read of an answer; absent members are undefined. */
+/** The members of a response that the tests read; absent members are undefined. */
 export interface StackResponse {
   readonly id?: string;
   readonly type?: string;
@@ -30,12 +33,12 @@ export interface WriteOptions {
 
 export type WriteOperation = readonly (string | number)[];
 
-/** The JSON object of an answer; an empty one where it is none. */
+/** The JSON object of a response; an empty one if it has none. */
 export function toldBy({ body }: Answer): StackResponse {
   return typeof body === 'object' && body !== null ? body : {};
 }
 
-/** Posts a write. `key` is its Idempotency-Key. Rejects where the connection breaks. */
+/** Posts a write. `key` is its Idempotency-Key. Rejects if the connection breaks. */
 export function write(
   stack: TestStack,
   ops: readonly WriteOperation[],
@@ -47,7 +50,7 @@ export function write(
   return stack.send('POST', '/v1/writes', { ops, ...options }, sent);
 }
 
-/** Posts a write whose answer may never come; resolves with null then. */
+/** Posts a write that may get no response; resolves with null then. */
 export function attempt(
   stack: TestStack,
   ops: readonly WriteOperation[],
@@ -56,7 +59,7 @@ export function attempt(
   return write(stack, ops, options).catch(() => null);
 }
 
-/** A strong read of one string in one region; the status where it is not answered. */
+/** A strong read of one string in one region; the status if it is not answered with 200. */
 export async function strongRead(stack: TestStack, key: string, region: string): Promise<unknown> {
   const query = { reads: [['GET', key]], consistency: 'strong', region };
   const answer = await stack.send('POST', '/v1/reads', query, { scope: 'read' });
@@ -69,7 +72,7 @@ export function strongEverywhere(stack: TestStack, key: string): Promise<readonl
   return Promise.all(stack.regions.map(({ id }) => strongRead(stack, key, id)));
 }
 
-/** Asks for the coordinator's state, which starts it where it does not run: it takes up what was left. */
+/** Requests the coordinator's state, which starts the coordinator if it does not run, and it resumes its work. */
 export async function wake(stack: TestStack): Promise<Answer> {
   return stack.send('GET', '/v1/regions', undefined, { scope: 'read' });
 }
