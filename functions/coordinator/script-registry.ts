@@ -1,16 +1,18 @@
+import { rawOutcomeOf } from '../../shared/commands/replies.ts';
 import {
   type ScriptLookup,
-  saysNoScript,
+  scriptErrorKindOf,
   scriptOf,
   type UserScript,
 } from '../../shared/commands/user-scripts.ts';
+import type { Bytes } from '../../shared/contracts/bytes.ts';
 import type {
   CoordinatorApi,
   WriteAnswer,
   WriteRequest,
 } from '../../shared/contracts/coordinator.ts';
+import type { RawOutcome } from '../../shared/contracts/outcome.ts';
 import { isTagged } from '../../shared/contracts/reply.ts';
-import { rawOutcomeOf } from '../../shared/upstash/replies.ts';
 import { sha1Of } from '../platform/sha1.ts';
 import type { ScriptStorage } from './storage/script-storage.ts';
 
@@ -36,20 +38,20 @@ export class ScriptRegistry implements ScriptLookup {
     return this.#scripts.find(sha);
   }
 
-  /** Drops what a write brought by EVAL where a region found that it is no script: Redis keeps no such text. */
-  judge({ ops }: WriteRequest, answer: WriteAnswer): void {
+  /** Drops a text that a write sent by EVAL, if a region found that it is not a script: Redis keeps no such text. */
+  judge({ ops, continueOnError }: WriteRequest, answer: WriteAnswer): void {
     if (answer.kind === 'refused' && answer.error !== undefined) this.#prove();
     if (answer.kind !== 'decided' && answer.kind !== 'unconfirmed') return;
-    const outcome = /compiling|shebang/.test(answer.record.part)
-      ? rawOutcomeOf(answer.record.part)
-      : null;
-    if (outcome === null) return;
-    for (const [index, [name = '', text = '']] of ops.entries()) {
-      if (name.toUpperCase() !== 'EVAL') continue;
-      const reply = outcome.kind === 'done' ? (outcome.replies[index] ?? null) : null;
-      const failed = outcome.kind === 'failed' && outcome.index === index ? outcome.error : '';
-      const found = isTagged(reply) && 'error' in reply ? reply.error : failed;
-      if (saysNoScript(found)) this.#scripts.drop(sha1Of(text));
+    // Without `continueOnError`, a write that is committed has no error among its replies, which may be large.
+    if (answer.record.outcome === 'committed' && !continueOnError) return;
+    if (!ops.some(isEval)) return;
+    const outcome = rawOutcomeOf(answer.record.part);
+    for (const [index, op] of ops.entries()) {
+      if (!isEval(op)) continue;
+      const error = errorAt(outcome, index);
+      if (error !== null && scriptErrorKindOf(error) === 'not-a-script') {
+        this.#scripts.drop(sha1Of(op[1] ?? ''));
+      }
     }
   }
 
@@ -75,4 +77,15 @@ export class ScriptRegistry implements ScriptLookup {
     this.#scripts.flush();
     this.#prove();
   }
+}
+
+function isEval([name = '']: readonly string[]): boolean {
+  return name.toUpperCase() === 'EVAL';
+}
+
+/** The error of one operation, in the place of its reply or as the reason of the whole part; null if it has none. */
+function errorAt(outcome: RawOutcome, index: number): Bytes | null {
+  if (outcome.kind === 'command-failed') return outcome.index === index ? outcome.error : null;
+  const reply = outcome.kind === 'done' ? (outcome.replies[index] ?? null) : null;
+  return isTagged(reply) && 'error' in reply ? reply.error : null;
 }

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { assert, InvariantViolation } from '../../shared/assert.ts';
 import type { Bytes } from '../../shared/contracts/bytes.ts';
+import { isOutcome } from '../../shared/contracts/outcome.ts';
 import { encodeReply, type RawReply } from '../../shared/contracts/reply.ts';
 import type {
   CopyReply,
@@ -270,7 +271,7 @@ function outcomesOf(
   { parts }: Prepare,
 ): readonly Bytes[] | null {
   const shaped = shapedOf(outcomes, shape);
-  if (shaped === null || shaped.length !== parts.length) return null;
+  if (shaped?.length !== parts.length || !shaped.every(isOutcome)) return null;
   return shaped.map((outcome, at) => {
     if (!Array.isArray(outcome) || outcome[0] !== 0) return encodeReply(outcome);
     const replies: readonly RawReply[] = outcome;

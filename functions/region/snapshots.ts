@@ -1,5 +1,4 @@
 /** Takes snapshots: decides which commands a region runs natively and which in the script. */
-
 import { assert } from '../../shared/assert.ts';
 import { bytesOfText } from '../../shared/contracts/bytes.ts';
 import { isTagged, type RawReply } from '../../shared/contracts/reply.ts';

@@ -1,5 +1,4 @@
 /** Verifies that all regions hold the same data, in slices that any isolate can continue. */
-
 import { z } from 'zod';
 import { type Bytes, bytesOfText } from '../../shared/contracts/bytes.ts';
 import { onlyShard, type RegionId } from '../../shared/ids.ts';

@@ -2,7 +2,6 @@
  * Compiles the commands of a write or a snapshot: checks their form, finds their keys and rewrites them, so that every
  * region runs the same deterministic operations. It knows no data: errors that depend on data are the regions' part.
  */
-
 import { list as everyCommand, getKeyIndexes } from '@ioredis/commands';
 import { assert } from '../assert.ts';
 import { utf8Length } from '../contracts/bytes.ts';

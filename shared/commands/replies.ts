@@ -1,7 +1,7 @@
 /** Turns the replies of regions into the JSON that clients get, and strings into their bytes and back. */
-
 import { assert, InvariantViolation } from '../assert.ts';
 import { type Bytes, textOfBytes } from '../contracts/bytes.ts';
+import { outcomeIn, type RawOutcome } from '../contracts/outcome.ts';
 import { decodeReply, isTagged, type RawReply } from '../contracts/reply.ts';
 
 /**
@@ -20,24 +20,28 @@ export type PartOutcome =
 
 /** Parses the recorded outcome of a part. Throws InvariantViolation if the text has another form. */
 export function parsePartOutcome(text: string): PartOutcome {
-  const part = rawPartOf(text);
-  const [tag, ...rest] = part;
-  if (tag === 0) return { kind: 'done', results: rest.map(presentReply) };
-  const [index, found] = rest;
-  assert(typeof index === 'number', 'a failed part names its check or operation');
-  if (tag === 1) return { kind: 'check-failed', index, actual: presentReply(found ?? null) };
-  assert(tag === 2 && typeof found === 'string', 'a failed operation carries its error text');
-  return { kind: 'command-failed', index, error: textOfBytes(found) };
+  const outcome = rawOutcomeOf(text);
+  switch (outcome.kind) {
+    case 'done':
+      return { kind: outcome.kind, results: outcome.replies.map(presentReply) };
+    case 'check-failed':
+      return { ...outcome, actual: presentReply(outcome.actual) };
+    case 'command-failed':
+      return { ...outcome, error: textOfBytes(outcome.error) };
+  }
 }
 
 /**
- * Decodes the recorded outcome of a part (PartOutcomeTag in shared/contracts/round.ts). Release 0.1 recorded it as JSON,
- * which begins with a bracket. Throws InvariantViolation if the text has neither form.
+ * Decodes the recorded outcome of a part. Release 0.1 recorded it as JSON, which begins with a bracket. Throws
+ * InvariantViolation if the text has neither form.
  */
-export function rawPartOf(text: string): readonly RawReply[] {
-  const part = text.startsWith('[') ? replyOfJson(parseExact(text)) : decodeReply(text);
-  assert(Array.isArray(part), 'the outcome of a part is an array');
-  return part;
+export function rawOutcomeOf(text: string): RawOutcome {
+  return outcomeIn(text.startsWith('[') ? replyOfJson(text) : decodeReply(text));
+}
+
+/** A reply from the JSON text in which release 0.1 recorded it: `{"s":…}` is a status, `{"e":…}` an error. */
+export function replyOfJson(text: string): RawReply {
+  return replyOfValue(parseExact(text));
 }
 
 /** One reply of a snapshot: the reply, or the error text of a command that failed. */
@@ -87,11 +91,10 @@ export function presentReply(raw: RawReply): Reply {
   return 'status' in raw ? textOfBytes(raw.status) : { error: textOfBytes(raw.error) };
 }
 
-/** A reply in the JSON of release 0.1: `{"s":…}` is a status, `{"e":…}` an error. */
-function replyOfJson(value: unknown): RawReply {
+function replyOfValue(value: unknown): RawReply {
   if (value === null || typeof value === 'string') return value;
   if (typeof value === 'number' || typeof value === 'bigint') return value;
-  if (Array.isArray(value)) return value.map(replyOfJson);
+  if (Array.isArray(value)) return value.map(replyOfValue);
   assert(typeof value === 'object', 'a reply is null, a number, a string, an array or tagged');
   if ('s' in value && typeof value.s === 'string') return { status: value.s };
   assert('e' in value && typeof value.e === 'string', 'a tagged reply is a status or an error');

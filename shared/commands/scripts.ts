@@ -4,7 +4,13 @@ import type { CheckedCommand, CompileContext } from './compile-context.ts';
 import { parseInteger } from './faults.ts';
 import type { CommandFault } from './keys.ts';
 import { mayWriteByFlags } from './lua-text.ts';
-import { digestFrom, noScripts, type UserScript, unknownScriptError } from './user-scripts.ts';
+import {
+  digestFrom,
+  noScripts,
+  type ScriptFault,
+  type UserScript,
+  unknownScriptError,
+} from './user-scripts.ts';
 
 /** The positions of the keys of EVAL and its relatives; empty if numkeys is wrong. */
 export function scriptKeys(args: readonly string[]): readonly number[] {
@@ -70,13 +76,8 @@ function redisFault(error: string): CommandFault {
   return { problem: 'invalid-command', detail: error.replace(/^ERR /, ''), redis };
 }
 
-function scriptFault(detail: string): CommandFault {
-  const redis = { error: `ERR ${detail}`, whenQueued: false };
-  return {
-    problem: detail.includes('the limit is') ? 'too-large' : 'unsupported-command',
-    detail,
-    redis,
-  };
+function scriptFault(fault: ScriptFault): CommandFault {
+  return { ...fault, redis: { error: `ERR ${fault.detail}`, whenQueued: false } };
 }
 
 /** An operation whose reply is `error`, for a failing command in a transaction that continues. */

@@ -4,6 +4,12 @@ import { limits } from '../limits.ts';
 import { counterName } from './lua-rewrite.ts';
 import { readLua } from './lua-text.ts';
 
+/** The reason why a script cannot run. `detail` is for users. */
+export interface ScriptFault {
+  readonly problem: 'too-large' | 'unsupported-command';
+  readonly detail: string;
+}
+
 /** A user's script. */
 export interface UserScript {
   /** The SHA-1 of its text, in lower-case hex. */
@@ -13,8 +19,8 @@ export interface UserScript {
   readonly counted: string;
   /** True if its text shows that it changes nothing. */
   readonly readsOnly: boolean;
-  /** The reason why it cannot run, for users, or null. */
-  readonly fault: string | null;
+  /** The reason why it cannot run, or null. */
+  readonly fault: ScriptFault | null;
 }
 
 /** Finds scripts for the compiler. */
@@ -28,13 +34,22 @@ export interface ScriptLookup {
 /** The error of Redis for an unknown digest. Clients match this text. */
 export const unknownScriptError = 'NOSCRIPT No matching script. Please use EVAL.';
 
+/** A class of the errors that a region reports about a script: its text is not Lua, or it writes but may only read. */
+export type ScriptErrorKind = 'not-a-script' | 'writes';
+
 /** The errors of Redis for a text that is not a script, which Redis does not store. */
 const notAScript =
   /^ERR (?:Error compiling script|Invalid (?:script|engine in script) shebang|Unexpected (?:engine|flag) in script|Unknown lua shebang)/;
 
-/** True if the error means that the text is not a script. */
-export function saysNoScript(error: string): boolean {
-  return notAScript.test(error);
+/** The error of Redis for a write command in a script that may only read. */
+const writesAfterAll = 'ERR Write commands are not allowed from read-only scripts';
+
+/**
+ * The kind of a script's error; null for any other error. Redis has no codes for these, so its text decides, here alone.
+ */
+export function scriptErrorKindOf(error: string): ScriptErrorKind | null {
+  if (notAScript.test(error)) return 'not-a-script';
+  return error.startsWith(writesAfterAll) ? 'writes' : null;
 }
 
 /** Returns the script of this text; `sha` must be its digest, or '' if the digest is not needed. */
@@ -60,14 +75,20 @@ export const anyScript: ScriptLookup = {
   find: (sha) => ({ sha, text: '', counted: '', readsOnly: true, fault: null }),
 };
 
-function faultOf(text: string, counted: string, usesCounter: boolean): string | null {
+function faultOf(text: string, counted: string, usesCounter: boolean): ScriptFault | null {
   const bytes = utf8Length(counted);
   if (bytes > limits.scriptBytes) {
-    return `the script has ${bytes} bytes, including the code that counts its steps; the limit is ${limits.scriptBytes}`;
+    const detail = `the script has ${bytes} bytes, including the code that counts its steps; the limit is ${limits.scriptBytes}`;
+    return { problem: 'too-large', detail };
   }
   // The loops of bytecode could not be counted, and the server would not verify it.
-  if (text.startsWith('\x1b')) return 'a script is Lua source text, not bytecode';
-  if (usesCounter)
-    return `the script uses a name that begins with ${counterName}, which is reserved; use another name`;
-  return null;
+  if (text.startsWith('\x1b')) {
+    return {
+      problem: 'unsupported-command',
+      detail: 'a script is Lua source text, not bytecode',
+    };
+  }
+  if (!usesCounter) return null;
+  const detail = `the script uses a name that begins with ${counterName}, which is reserved; use another name`;
+  return { problem: 'unsupported-command', detail };
 }

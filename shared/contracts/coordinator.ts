@@ -79,7 +79,7 @@ export interface WriteRecord {
   readonly transaction: string;
   /** Its place among the changes of the shard, committed writes and changes of members alike; null if rejected. */
   readonly sequence: number | null;
-  /** Its outcome (shared/contracts/round.ts, PartOutcomeTag). Release 0.1 stored it as JSON: see rawPartOf. */
+  /** Its outcome (shared/contracts/round.ts, PartOutcomeTag). Release 0.1 stored it as JSON: see rawOutcomeOf. */
   readonly part: string;
   readonly votes: readonly VoteRecord[];
   /** ms since the epoch. */

@@ -41,6 +41,13 @@ export function decodeReply(text: Bytes): RawReply {
   return reply;
 }
 
+/** The first item of an encoded array, without reading the others. Throws InvariantViolation if there is none. */
+export function firstItemOf(text: Bytes): RawReply {
+  const lineEnd = text.indexOf('\r\n');
+  assert(text[0] === '*' && lengthOf(text.slice(1, lineEnd)) > 0, 'an array has a first item');
+  return replyAt(text, lineEnd + 2, 1)[0];
+}
+
 /** The integer that the digits spell: a number if that holds it exactly. */
 export function integerOf(digits: string): number | bigint {
   const value = Number(digits);

@@ -1,6 +1,4 @@
 /** Writes replies in the formats of Upstash: JSON, JSON with base64, and RESP2. */
-import { assert } from '../assert.ts';
-import { rawPartOf } from '../commands/replies.ts';
 import { bytesOfText, textOfBytes } from '../contracts/bytes.ts';
 import { encodeReply, isTagged, type RawReply } from '../contracts/reply.ts';
 
@@ -11,22 +9,6 @@ export type UpstashElement =
 
 /** The format of a response, by its request's headers. */
 export type UpstashFormat = 'json' | 'base64' | 'resp2';
-
-/** The outcome of one write, with the raw replies. */
-export type RawOutcome =
-  | { readonly kind: 'done'; readonly replies: readonly RawReply[] }
-  /** Operation `index` failed, so nothing was written. */
-  | { readonly kind: 'failed'; readonly index: number; readonly error: string };
-
-/** Parses the recorded outcome of a write without checks. Throws InvariantViolation if it is malformed. */
-export function rawOutcomeOf(text: string): RawOutcome {
-  const [tag, ...rest] = rawPartOf(text);
-  if (tag === 0) return { kind: 'done', replies: rest };
-  const [index, error] = rest;
-  assert(tag === 2 && typeof index === 'number', 'a write without checks is done or has failed');
-  assert(typeof error === 'string', 'a failed operation carries its error text');
-  return { kind: 'failed', index, error: textOfBytes(error) };
-}
 
 /** The element of a command's reply; an error in place of the reply becomes an error element. */
 export function elementOf(reply: RawReply, command: readonly string[]): UpstashElement {

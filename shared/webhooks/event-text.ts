@@ -1,5 +1,4 @@
 /** Writes the bodies of webhook events. */
-
 import { jsonText, parsePartOutcome } from '../commands/replies.ts';
 import { utf8Length } from '../contracts/bytes.ts';
 import type {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { InvariantViolation } from '../../shared/assert.ts';
-import { rawPartOf } from '../../shared/commands/replies.ts';
+import { rawOutcomeOf } from '../../shared/commands/replies.ts';
 import { decodeReply, encodeReply, type RawReply } from '../../shared/contracts/reply.ts';
 
 const bytes = fc.uint8Array().map((values) => String.fromCharCode(...values));
@@ -54,7 +54,8 @@ describe('the recorded outcome of a part', () => {
   it('is read as release 0.1 recorded it, and as it is recorded now', () => {
     const recorded = '[0,{"s":"OK"},"\\u00e9",null,9007199254740993,[1,{"e":"ERR no"}]]';
     const outcome = [0, { status: 'OK' }, 'é', null, 9007199254740993n, [1, { error: 'ERR no' }]];
-    expect(rawPartOf(recorded)).toEqual(outcome);
-    expect(rawPartOf(encodeReply(outcome))).toEqual(outcome);
+    const done = { kind: 'done', replies: outcome.slice(1) };
+    expect(rawOutcomeOf(recorded)).toEqual(done);
+    expect(rawOutcomeOf(encodeReply(outcome))).toEqual(done);
   });
 });

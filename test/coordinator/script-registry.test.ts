@@ -138,7 +138,9 @@ describe('the store of scripts', () => {
   ])('drops a script that a region could not compile, %s', (_name, ops, part) => {
     const { registry } = begun();
     const shas = ['bad(', 'return 1'].map((text) => registry.evaluated(text).sha);
-    registry.judge(requestOf('0-1', ...ops), decided({ part }));
+    const outcome = part.startsWith('[0') ? 'committed' : 'rejected';
+    const request = { ...requestOf('0-1', ...ops), continueOnError: outcome === 'committed' };
+    registry.judge(request, decided({ part, outcome }));
     expect(registry.known(shas)).toEqual([false, true]);
   });
 });

@@ -95,8 +95,8 @@ const probed = [
 /** A prepare that returns 42, its commit, and a read. */
 function rounds(value: string | null): Reply {
   return [
-    ['d', '', [['y', [[0, 42]], '', []]]],
-    ['d', 'a', []],
+    ['d', '', [['y', [[0, 42]], '', ['']]], [], [], 0, null, null, 0],
+    ['d', 'a', [], [], [], 0, null, null, null],
     ['q', [value], '', []],
   ];
 }

@@ -4,6 +4,7 @@ import { limits } from '../../shared/limits.ts';
 import type { CommittedWrite, OwedWriteEvent } from '../../shared/protocol/io/events.ts';
 import { Confirmations, commandOf } from '../../shared/protocol/transactions/owed-events.ts';
 import { disabledEvents, owedEventsOf, writeEventText } from '../../shared/webhooks/event-text.ts';
+import { partOfJson } from '../region/replies.ts';
 import { frameOf } from './core-harness.ts';
 
 const callback: Callback = {
@@ -36,14 +37,15 @@ function subscriptionOf(given: Partial<Subscription> = {}): Subscription {
 
 function writeOf(
   given: Partial<CommittedWrite> = {},
-  part = '[0,9007199254740993]',
+  json = '[0,9007199254740993]',
 ): CommittedWrite {
+  const isDone = json.startsWith('[0');
   const record = {
     id: '0-a',
-    outcome: part.startsWith('[0') ? ('committed' as const) : ('rejected' as const),
+    outcome: isDone ? ('committed' as const) : ('rejected' as const),
     transaction: '0.1.2',
-    sequence: part.startsWith('[0') ? 7 : null,
-    part,
+    sequence: isDone ? 7 : null,
+    part: partOfJson(json),
     votes: [],
     decidedAt: 1_000,
     attempts: 1,

@@ -1,4 +1,5 @@
-import { rawPartOf } from '../../shared/commands/replies.ts';
+import { assert } from '../../shared/assert.ts';
+import { replyOfJson } from '../../shared/commands/replies.ts';
 import type { Bytes } from '../../shared/contracts/bytes.ts';
 import type { ReplyOrder } from '../../shared/contracts/frame.ts';
 import {
@@ -46,12 +47,12 @@ export function encodeReply(reply: ModelReply): string {
 
 /** The outcome of a part, from its JSON. */
 export function partOfJson(json: string): Bytes {
-  return encodeResp(rawPartOf(json));
+  return encodeResp(replyOfJson(json));
 }
 
 /** Outcomes of a vote, from the JSON of a list of them. */
 export function outcomesOfJson(json: string): readonly Bytes[] {
-  return rawPartOf(json).map(encodeResp);
+  return itemsOfJson(json).map(encodeResp);
 }
 
 /** The outcomes of a vote as the JSON of a list. */
@@ -61,7 +62,13 @@ export function jsonOfOutcomes(outcomes: readonly Bytes[]): string {
 
 /** Replies of a snapshot, from the JSON of a list of them. */
 export function repliesOfJson(json: string): readonly RawReply[] {
-  return rawPartOf(json);
+  return itemsOfJson(json);
+}
+
+function itemsOfJson(json: string): readonly RawReply[] {
+  const reply = replyOfJson(json);
+  assert(Array.isArray(reply), 'a list of replies is a list');
+  return reply;
 }
 
 /** Compares by bytes; each character is a byte. */

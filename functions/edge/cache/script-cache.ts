@@ -1,5 +1,4 @@
 /** Caches the texts of users' scripts. */
-
 import {
   type ScriptLookup,
   scriptOf,

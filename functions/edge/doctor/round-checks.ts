@@ -3,9 +3,17 @@
  * then removes all of its keys, so that nothing remains even if the doctor is interrupted.
  */
 import { readLua } from '../../../shared/commands/lua-text.ts';
+import { rawOutcomeOf } from '../../../shared/commands/replies.ts';
 import type { Operation } from '../../../shared/contracts/frame.ts';
-import type { Prepare, Round, SnapshotRequest } from '../../../shared/contracts/round.ts';
+import type {
+  Prepare,
+  Round,
+  RoundResult,
+  SnapshotRequest,
+  SnapshotResult,
+} from '../../../shared/contracts/round.ts';
 import { limits } from '../../../shared/limits.ts';
+import { decodeRound, decodeSnapshot } from '../../region/decoding.ts';
 import { encodeRound, encodeSnapshot } from '../../region/encoding.ts';
 import {
   digestOf,
@@ -97,25 +105,26 @@ async function attempted(
   const prepare: Prepare = { transaction, keys: [key], now: 0, parts: [part] };
   const decision = { transaction, outcome: 'commit', keys: [key] } as const;
   const get = { args: ['GET', key], reads: [1], reply: null };
+  const prepared: Round = { ...emptyRound, mark: 'one', prepares: [prepare] };
+  const committed: Round = { ...emptyRound, mark: 'two', decisions: [decision] };
+  const read: SnapshotRequest = { ...emptySnapshot, commands: [get] };
   const argv = [
-    encodeRound({ ...emptyRound, mark: 'one', prepares: [prepare] }),
-    encodeRound({ ...emptyRound, mark: 'two', decisions: [decision] }),
-    encodeSnapshot({ ...emptySnapshot, commands: [get] }, limits.snapshotBytes),
+    encodeRound(prepared),
+    encodeRound(committed),
+    encodeSnapshot(read, limits.snapshotBytes),
   ];
   const keys = [...own, key, shadow];
   const result = await run('EVAL', text, String(keys.length), ...keys, ...argv);
   if (result.kind !== 'answered') return reasonOf(result);
-  const replies = JSON.stringify(result.reply, (_, value: unknown) =>
-    typeof value === 'bigint' ? String(value) : value,
-  );
   const [first, second, third] = Array.isArray(result.reply) ? result.reply : [];
-  if (answerOf(first) !== '42') return `it does not prepare: ${shown(first, replies)}`;
-  if (!Array.isArray(second) || second[0] !== 'd' || second[1] !== 'a') {
-    return `it does not commit: ${shown(second, replies)}`;
-  }
-  const read: unknown = Array.isArray(third) && third[0] === 'q' ? third[1] : null;
-  if (Array.isArray(read) && read[0] === value) return null;
-  return `it does not read: ${shown(third, replies)}`;
+  const voted = decodeRound(first, prepared);
+  if (resultOf(voted) !== '42') return `it does not prepare: ${shown(voted)}`;
+  const applied = decodeRound(second, committed);
+  const isApplied = applied.kind === 'executed' && applied.reply.decisions[0] === 'acknowledged';
+  if (!isApplied) return `it does not commit: ${shown(applied)}`;
+  const found = decodeSnapshot(third, read);
+  const isFound = found !== 'large' && found.kind === 'read' && found.replies[0] === value;
+  return isFound ? null : `it does not read: ${shown(found)}`;
 }
 
 /** Shard 0 stands for any shard: the names of the keys are the doctor's own. */
@@ -149,17 +158,19 @@ const emptySnapshot: SnapshotRequest = {
 };
 
 /** The reply of the only operation of the only transaction; null unless the vote is yes and the operation succeeded. */
-function answerOf(reply: unknown): string | null {
-  if (!Array.isArray(reply) || reply[0] !== 'd' || !Array.isArray(reply[2])) return null;
-  const vote: unknown = reply[2][0];
-  if (!Array.isArray(vote) || vote[0] !== 'y' || !Array.isArray(vote[1])) return null;
-  const outcome: unknown = vote[1][0];
-  return Array.isArray(outcome) && outcome[0] === 0 ? String(outcome[1]) : null;
+function resultOf(result: RoundResult): string | null {
+  const vote = result.kind === 'executed' ? result.reply.votes[0] : undefined;
+  const outcome = vote?.kind === 'yes' ? rawOutcomeOf(vote.outcomes[0] ?? '') : null;
+  return outcome?.kind === 'done' ? String(outcome.replies[0]) : null;
 }
 
-function shown(reply: unknown, all: string): string {
-  if (Array.isArray(reply) && reply[0] === 'x') return String(reply[1]);
-  return all.slice(0, 300);
+/** The reason of a failure, or the decoded answer if it gives none. */
+function shown(result: RoundResult | SnapshotResult | 'large'): string {
+  if (result !== 'large' && result.kind === 'silent') return result.reason;
+  const text = JSON.stringify(result, (_, value: unknown) =>
+    typeof value === 'bigint' ? String(value) : value,
+  );
+  return text.slice(0, 300);
 }
 
 function roundCheck(name: string, fault: string | null): DoctorCheck {

@@ -1,5 +1,4 @@
 /** `/v1/keys/{key}`: reads, sets and deletes single keys, with ETags and conditions. */
-
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import { bytesOfText } from '../../../shared/contracts/bytes.ts';
 import { askedOfKey } from '../../../shared/http/idempotency.ts';

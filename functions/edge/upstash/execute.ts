@@ -1,11 +1,13 @@
 /** Executes the plan of a request of the Upstash protocol: pipelines and transactions. */
-
-import { saysNoScript } from '../../../shared/commands/user-scripts.ts';
-import { utf8Length } from '../../../shared/contracts/bytes.ts';
+import { assert } from '../../../shared/assert.ts';
+import { rawOutcomeOf } from '../../../shared/commands/replies.ts';
+import { scriptErrorKindOf } from '../../../shared/commands/user-scripts.ts';
+import { textOfBytes, utf8Length } from '../../../shared/contracts/bytes.ts';
 import type { WriteAnswer, WriteRequest } from '../../../shared/contracts/coordinator.ts';
+import type { RawOutcome } from '../../../shared/contracts/outcome.ts';
 import { writeIdOf } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
-import { elementOf, rawOutcomeOf, type UpstashElement } from '../../../shared/upstash/replies.ts';
+import { elementOf, type UpstashElement } from '../../../shared/upstash/replies.ts';
 import type { UpstashCommand } from '../../../shared/upstash/request.ts';
 import { onlyShard } from '../http/dependencies.ts';
 import { keptHeaders, keptUnder, recall } from '../http/idempotency.ts';
@@ -29,9 +31,6 @@ export interface UpstashOutcome {
 export type TransactionOutcome =
   | (UpstashOutcome & { readonly kind: 'done' })
   | { readonly kind: 'discarded'; readonly error: string; readonly status: number };
-
-/** The beginning of Redis' error of a read-only script that calls a write command. */
-const writesAfterAll = 'ERR Write commands are not allowed from read-only scripts';
 
 /** Commands for one round trip: as writes, or as one snapshot. */
 interface Segment {
@@ -253,11 +252,12 @@ async function readBatch(
     next += 1;
     if (reply === undefined) return { error: 'ERR the region did not answer', status: 503 };
     const { brings } = each.plan;
-    if (brings !== undefined && (reply.ok || !saysNoScript(reply.error))) {
+    const fault = reply.ok ? null : scriptErrorKindOf(reply.error);
+    if (brings !== undefined && fault !== 'not-a-script') {
       scripts.evaluated(brings, place.background);
     }
     if (!reply.ok) {
-      mustWrite ||= each.plan.mayWrite && reply.error.startsWith(writesAfterAll);
+      mustWrite ||= each.plan.mayWrite && fault === 'writes';
       return { error: reply.error, status: 400 };
     }
     return elementOf(reply.raw, each.command);
@@ -349,14 +349,16 @@ function requestOf(
 }
 
 type Outcome =
-  | Extract<ReturnType<typeof rawOutcomeOf>, { kind: 'done' }>
+  | Extract<RawOutcome, { kind: 'done' }>
   | { readonly error: string; readonly status: number };
 
 /** The replies of a write, or the error for its client. */
 function outcomeOf(answer: WriteAnswer): Outcome {
   if (answer.kind === 'decided' || answer.kind === 'unconfirmed') {
     const outcome = rawOutcomeOf(answer.record.part);
-    return outcome.kind === 'done' ? outcome : { error: outcome.error, status: 400 };
+    if (outcome.kind === 'done') return outcome;
+    assert(outcome.kind === 'command-failed', 'a write without checks is done or has failed');
+    return { error: textOfBytes(outcome.error), status: 400 };
   }
   if (answer.kind === 'refused' && answer.error !== undefined) {
     return { error: answer.error, status: 400 };

@@ -1,5 +1,4 @@
 /** Executes the subcommands of SCRIPT: LOAD, EXISTS and FLUSH. */
-
 import { uncalled } from '../../../shared/commands/lua-text.ts';
 import type { UserScript } from '../../../shared/commands/user-scripts.ts';
 import { utf8Length } from '../../../shared/contracts/bytes.ts';
@@ -64,7 +63,7 @@ async function compileAll(
   const asked = { ...place, consistency: 'local', keys: [], commands } as const;
   const snapshot = await reader.read(asked);
   return scripts.map(({ fault }, index) => {
-    if (fault !== null) return { error: `ERR ${fault}`, status: 400 };
+    if (fault !== null) return { error: `ERR ${fault.detail}`, status: 400 };
     if (!snapshot.ok) return failed(snapshot.problem);
     const reply = snapshot.value.replies[index];
     return reply?.ok === false ? { error: reply.error, status: 400 } : null;

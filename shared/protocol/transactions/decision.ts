@@ -1,4 +1,6 @@
+import { assert } from '../../assert.ts';
 import type { Bytes } from '../../contracts/bytes.ts';
+import { outcomeKindOf } from '../../contracts/outcome.ts';
 import { formatTransactionId, type ShardId } from '../../ids.ts';
 import { withoutChannels } from '../../reserved-keys.ts';
 import type { DecidedWrite, StorageWrite } from '../io/events.ts';
@@ -34,8 +36,9 @@ export function recordDecision(
   let sequence = lastSequence;
   const writes = transaction.parts.map((waiting, position): DecidedWrite => {
     const { frame, arrivedAt, attempts, keysKeptMs } = waiting;
-    const part = parts[position] ?? '';
-    const committed = isDone(part);
+    const part = parts[position];
+    assert(part !== undefined, 'a decided part has an outcome');
+    const committed = outcomeKindOf(part) === 'done';
     if (committed) sequence += 1;
     const record = {
       id: frame.id,
@@ -62,9 +65,4 @@ export function recordDecision(
       ? { kind: 'commit', transaction: order, keys, writes, sequence, now: transaction.now }
       : { kind: 'reject', writes, now: transaction.now };
   return { storage, writes, sequence };
-}
-
-/** True if the outcome has the tag 0. It reads no value, however large. */
-function isDone(part: Bytes): boolean {
-  return /^\*\d+\r\n:0\r\n/.test(part);
 }

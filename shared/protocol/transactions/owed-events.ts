@@ -1,5 +1,6 @@
 import type { Operation, WriteFrame } from '../../contracts/frame.ts';
 import type { MemberChange, MemberEvent } from '../../contracts/members.ts';
+import { outcomeKindOf } from '../../contracts/outcome.ts';
 import type {
   Callback,
   EventType,
@@ -48,7 +49,8 @@ export class Confirmations {
   decided(write: CommittedWrite): readonly OwedWriteEvent[] {
     const { decidedAt: at, outcome, part } = write.record;
     if (outcome === 'committed') return this.#owed(write, { type: 'write.committed', at });
-    const reason = part.startsWith('[1') ? 'a check did not hold' : 'a command failed';
+    const isCheck = outcomeKindOf(part) === 'check-failed';
+    const reason = isCheck ? 'a check did not hold' : 'a command failed';
     return this.#owed(write, { type: 'write.aborted', at, reason });
   }
 
