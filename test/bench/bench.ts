@@ -20,8 +20,8 @@ import { measurePipeline } from './pipeline.ts';
 import { measureReads } from './reads.ts';
 
 /**
- * `npm run bench`: five regions with the round trips between AWS regions. It judges ratios and counts within this run, so
- * that another machine comes to the same verdict.
+ * `npm run bench`: five regions with the round trips between AWS regions. It judges ratios and counts within this
+ * run, so that another machine comes to the same verdict.
  */
 
 const help = `Usage: npm run bench [-- part]
@@ -60,7 +60,7 @@ function say(line: string): void {
   console.log(line);
 }
 
-/** A hundred increments of one key sent at once. */
+/** A hundred concurrent increments of one key. */
 async function measureIncrements(
   { stack, client }: Bench,
   farthestMs: number,
@@ -96,7 +96,7 @@ async function measureIncrements(
   ];
 }
 
-/** Many clients on distinct keys: what a write costs in requests and in Redis commands. */
+/** Many clients on distinct keys: the requests and Redis commands per write. */
 async function measureLoad({ stack, client }: Bench): Promise<readonly Figure[]> {
   await client.settled();
   const redises = stack.regions.map(({ redis }) => connectTo(redis.port));
@@ -167,7 +167,7 @@ async function measureWrites(bench: Bench): Promise<readonly Figure[]> {
   return [...figures, ...increments, ...reads, ...(await measureLoad(bench))];
 }
 
-/** Five regions, with the round trips between them: writes, reads, and what callbacks cost. */
+/** Five regions, with the round trips between them: writes, reads, and the cost of callbacks. */
 async function measureOverDistance(part: string | undefined): Promise<readonly Figure[]> {
   const stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-bench-'));
   const stack = await startStack({
@@ -195,21 +195,21 @@ async function measureOverDistance(part: string | undefined): Promise<readonly F
   }
 }
 
-/** It runs the regions' scripts itself. */
+/** Runs the regions' scripts itself. */
 async function measureInScripts(): Promise<readonly Figure[]> {
   await import('../../local/pages/lua-imports.ts');
   const { measureElements } = await import('./elements.ts');
   return measureElements(say);
 }
 
-/** It runs the regions' scripts itself, too. */
+/** Runs the regions' scripts itself. */
 async function measureRepliesOfRegions(): Promise<readonly Figure[]> {
   await import('../../local/pages/lua-imports.ts');
   const { measureReplies } = await import('./replies.ts');
   return measureReplies(say);
 }
 
-/** It sends scripts to one region of its own. */
+/** Sends scripts to one region of its own. */
 async function measureUserScripts(): Promise<readonly Figure[]> {
   await import('../../local/pages/lua-imports.ts');
   const { measureScripts } = await import('./scripts.ts');

@@ -1,15 +1,15 @@
-/** Something that happened at a moment. */
+/** A labelled point in time. */
 export interface Mark {
   readonly what: string;
   readonly atMs: number;
 }
 
-/** Writes answered over time, and what happened meanwhile. Moments are in ms since `fromMs`, which is its beginning. */
+/** Acknowledged writes over time, with marks. Times are in ms since 1970; the chart begins at `fromMs`. */
 export interface TimelineChart {
   readonly title: string;
   readonly fromMs: number;
   readonly toMs: number;
-  /** How many writes a second were sent. */
+  /** The number of writes sent per second. */
   readonly perSecond: number;
   readonly answeredAtMs: readonly number[];
   readonly marks: readonly Mark[];
@@ -18,7 +18,7 @@ export interface TimelineChart {
 const nameColumns = 18;
 const levels = '▁▂▃▄▅▆▇█';
 
-/** A column for each second: how many writes were answered in it, against twice as many as were sent. */
+/** A column per second: the number of acknowledged writes, against twice the number sent. */
 export function drawOutage(timeline: TimelineChart): readonly string[] {
   const { title, fromMs, perSecond, marks } = timeline;
   const bars = countsPer(timeline, 1_000).map((count) => {
@@ -67,7 +67,7 @@ export function plotOutages(timelines: readonly TimelineChart[]): string {
   ].join('\n');
 }
 
-/** Bars up to twice the rate at which writes were sent: what had waited is answered at once, and would dwarf the rest. */
+/** Bars up to twice the rate of sending: queued writes are acknowledged at once, and would dwarf the rest. */
 function panelOf(timeline: TimelineChart, scale: (ms: number) => number): string {
   const { title, fromMs, toMs, perSecond, marks } = timeline;
   const topY = 45;
@@ -81,7 +81,7 @@ function panelOf(timeline: TimelineChart, scale: (ms: number) => number): string
   });
   const lines = marks.map(({ what, atMs }, at) => {
     const x = round(scale(atMs - fromMs));
-    // Labels that follow each other closely go on two heights.
+    // Labels that follow each other closely alternate between two heights.
     const y = at % 2 === 0 ? topY - 14 : topY - 3;
     return `<line x1="${x}" x2="${x}" y1="${topY}" y2="${floorY}" stroke="#c0392b"/><text x="${x}" y="${y}" fill="#c0392b">${what}</text>`;
   });

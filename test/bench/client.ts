@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Stack, StackRegion } from '../../local/stack/stack.ts';
 
-/** What `GET /v1/regions` says that matters here. */
+/** The members of `GET /v1/regions` that the benchmark reads. */
 interface Described {
   readonly regions: readonly {
     readonly id: string;
@@ -12,19 +12,19 @@ interface Described {
   readonly coordinators: readonly { readonly held: boolean }[];
 }
 
-/** What came of an attempt: committed with results, refused with nothing written, or nobody knows. */
+/** The result of an attempt: committed with results, refused with nothing written, or unknown. */
 export type Attempted =
   | { readonly kind: 'committed'; readonly results: readonly unknown[] }
   | { readonly kind: 'refused'; readonly problem: string }
   | { readonly kind: 'unknown' };
 
-/** What a read that was answered was told. */
+/** The answer to a read. */
 export interface BenchReadAnswer {
   readonly results: readonly unknown[];
   readonly via: string;
 }
 
-/** A change of members, with its moment in ms since 1970. */
+/** A change of members, with its time in ms since 1970. */
 export interface BenchMemberChange {
   readonly sequence: number;
   readonly atMs: number;
@@ -32,7 +32,7 @@ export interface BenchMemberChange {
   readonly event: string;
 }
 
-/** What a comparison of the regions came to. */
+/** The result of a comparison of the regions. */
 export interface BenchComparison {
   readonly checked: number;
   readonly differing: number;
@@ -59,28 +59,28 @@ export class BenchClient {
     await this.post('/v1/writes', body);
   }
 
-  /** Sends one command in the form of Upstash. Throws unless it is carried out. */
+  /** Sends one command of the Upstash dialect. Throws unless it is carried out. */
   async command(command: readonly string[]): Promise<void> {
     await this.post('/', command);
   }
 
-  /** Sends commands as a pipeline in the form of Upstash. Throws unless all are carried out. */
+  /** Sends commands as a pipeline of the Upstash dialect. Throws unless all are carried out. */
   async pipeline(commands: readonly (readonly string[])[]): Promise<void> {
     const answers: readonly { readonly error?: string }[] = JSON.parse(
       await this.post('/pipeline', commands),
     );
     const failed = answers.find(({ error }) => error !== undefined);
     if (failed !== undefined || answers.length !== commands.length) {
-      throw new Error(`a pipeline came to ${failed?.error ?? `${answers.length} answers`}`);
+      throw new Error(`a pipeline returned ${failed?.error ?? `${answers.length} answers`}`);
     }
   }
 
-  /** Reads one key in `region` by way of the Worker. */
+  /** Reads one key in `region` through the Worker. */
   async read(key: string, region: string, consistency: 'strong' | 'local'): Promise<void> {
     await this.post('/v1/reads', { reads: [['GET', key]], region, consistency });
   }
 
-  /** Makes a write, and says what came of it. */
+  /** Makes a write, and returns the result of the attempt. */
   async attempt(body: WriteBody): Promise<Attempted> {
     const answer = await this.exchange('POST', '/v1/writes', 'write', body).catch(() => null);
     if (answer === null) return { kind: 'unknown' };
@@ -91,7 +91,7 @@ export class BenchClient {
     return isUnknown ? { kind: 'unknown' } : { kind: 'refused', problem };
   }
 
-  /** Reads several keys in `region` as one snapshot; null where it was not answered. */
+  /** Reads several keys in `region` as one snapshot; null if it was not answered. */
   async snapshot(
     keys: readonly string[],
     region: string,
@@ -102,7 +102,7 @@ export class BenchClient {
     return answer?.status === 200 ? JSON.parse(answer.text) : null;
   }
 
-  /** Gives an operator's order. Throws unless it is taken. */
+  /** Sends an operator's order. Throws unless it is accepted. */
   async order(path: string, body: unknown): Promise<void> {
     const { status, text } = await this.exchange('POST', `/v1/admin${path}`, 'admin', body);
     if (status !== 202) throw new Error(`${path} answered ${status}: ${text}`);
@@ -123,7 +123,7 @@ export class BenchClient {
       .reverse();
   }
 
-  /** What copies a region just now, or null. */
+  /** The present copy into a region, or null. */
   async copyOf(region: string): Promise<{ readonly source: string } | null> {
     const { text } = await this.exchange('GET', '/v1/regions', 'admin');
     const { regions }: Described = JSON.parse(text);
@@ -153,7 +153,7 @@ export class BenchClient {
     return sum;
   }
 
-  /** SETs a key in every region at once, past Lockstep: what a client without any guarantee would do. */
+  /** SETs a key in every region concurrently, past Lockstep, like a client without any guarantee. */
   async bareSet(key: string, value: string): Promise<void> {
     await Promise.all(
       this.stack.regions.map((region) => gatewayCommand(region, ['SET', key, value])),
@@ -182,7 +182,7 @@ export class BenchClient {
     }
   }
 
-  /** Subscribes an address to all events; answers the path of the subscription. */
+  /** Subscribes an address to all events; returns the path of the subscription. */
   async subscribe(url: string): Promise<string> {
     const created = await this.post('/v1/webhooks', { url }, 201);
     const { id }: { readonly id: string } = JSON.parse(created);

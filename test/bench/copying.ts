@@ -6,15 +6,15 @@ import { BenchLoad, lengthMs, longestStop, nowMs } from './load.ts';
 import { type Figure, median, timed } from './measure.ts';
 import { copyByRest, copyPlainly } from './plain-copy.ts';
 
-/** A whole copy of many small keys into an empty region, while writes go on. */
+/** A whole copy of many small keys into an empty region, under continuous writes. */
 
 const keys = 100_000;
-/** Every so many-th key is a hash; the others are strings of 50 bytes. */
+/** One key per this number is a hash; the others are strings of 50 bytes. */
 const hashEvery = 5;
 const fieldsPerHash = 5;
 const keysPerPipeline = 1_000;
 const writesPerSecond = 50;
-/** Both ways to copy alternate, so that a slow moment of the machine meets both. */
+/** Both ways to copy alternate, so that a slow moment of the machine affects both. */
 const runs = 3;
 const keysByRest = 3_000;
 const patienceMs = 120_000;
@@ -91,7 +91,7 @@ interface Sample {
   readonly source: string;
 }
 
-/** One plain copy and one of Lockstep, each into the emptied region, which is out all the while. */
+/** One plain copy and one of Lockstep, each into the emptied region, which stays out meanwhile. */
 async function measureOnce(
   client: BenchClient,
   target: StackRegion,
@@ -102,7 +102,7 @@ async function measureOnce(
   await client.order(`/regions/${id}/out`, {});
   await changed(client, id, 'out', since);
   await target.redis.wipe();
-  // The writes go on: the plain copy meets what Lockstep's does.
+  // Writes continue, so that both copies run under the same load.
   const source = regions.find(({ place }) => place.id !== id);
   if (source === undefined) throw new Error('a copy takes two regions');
   const plainMs = await timed(() => copyPlainly(source, target));
@@ -116,7 +116,7 @@ async function measureOnce(
   return { copyMs, plainMs, source: await sourceOfCopy };
 }
 
-/** Without any writes of Lockstep. The region is copied again by Lockstep in the end. */
+/** Without any writes of Lockstep. Lockstep copies the region again in the end. */
 async function measureIdle(
   client: BenchClient,
   source: StackRegion,
@@ -138,7 +138,7 @@ async function measureIdle(
   return { plainMs: median(plainMs), restMs: (ms / copied) * keys };
 }
 
-/** The region that the copy under way reads from. */
+/** The source of the copy in progress. */
 async function sourceOf(client: BenchClient, region: string): Promise<string> {
   for (;;) {
     const copy = await client.copyOf(region);
@@ -162,7 +162,7 @@ async function changed(
   throw new Error(`${region} is not ${event} after ${patienceMs} ms`);
 }
 
-/** Past Lockstep, alike in all regions. */
+/** Fills past Lockstep, with the same data in all regions. */
 async function fill({ redis }: StackRegion): Promise<void> {
   const client = connectTo(redis.port);
   for (let first = 0; first < keys; first += keysPerPipeline) {

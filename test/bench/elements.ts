@@ -10,17 +10,17 @@ import { startRedisServer } from '../region/servers.ts';
 import { type Figure, median } from './measure.ts';
 
 /**
- * A write of one element, prepared and committed, in a large collection against a small one: the time that the region
- * itself takes, as its server counts it, without any network.
+ * A write of one element, prepared and committed, in a large collection against a small one: the time of the region
+ * itself, as its server counts it, without any network.
  */
 
 const small = 10;
 const large = 1_000_000;
 const elementsPerCommand = 1_000;
-/** Both sizes take turns, so that a slow moment of the machine meets both. */
+/** Both sizes take turns, so that a slow moment of the machine affects both. */
 const turns = 40;
 const writesPerTurn = 25;
-/** Writes go here and there: a prime. */
+/** A prime, so that writes are spread over the collection. */
 const stride = 7_919;
 
 type Say = (line: string) => void;
@@ -55,7 +55,7 @@ const kinds: readonly Kind[] = [
   },
 ];
 
-/** Measures each kind of collection. The server is one of its own. */
+/** Measures each kind of collection, on a server of its own. */
 export async function measureElements(say: Say): Promise<readonly Figure[]> {
   const server = await startRedisServer();
   try {
@@ -77,7 +77,7 @@ async function measureKind(redis: Redis, rounds: Rounds, kind: Kind): Promise<re
   const many: number[] = [];
   await fill(redis, kind, large);
   for (let turn = 0; turn < turns; turn += 1) {
-    // What is written makes it grow.
+    // The writes make the collection grow.
     await fill(redis, kind, small);
     few.push(await measureTurn(redis, rounds, kind, { size: small, turn }));
     many.push(await measureTurn(redis, rounds, kind, { size: large, turn }));
@@ -98,7 +98,7 @@ async function measureKind(redis: Redis, rounds: Rounds, kind: Kind): Promise<re
   ];
 }
 
-/** Microseconds of the region's time for a write. */
+/** The region's time for a write, in microseconds. */
 async function measureTurn(
   redis: Redis,
   rounds: Rounds,
@@ -158,7 +158,7 @@ class Rounds {
     this.#last = key;
     const operations = compiled.operations.map((operation) => operationAt(operation, now));
     const prepares = [prepareOf(this.#sequence, [key], part(...operations))];
-    // What is settled leaves nothing behind.
+    // Settled transactions leave nothing behind.
     const floor = [1, Math.max(0, this.#sequence - 2)] as const;
     const round = roundOf({ decisions, prepares, floor });
     const argv = [this.#digest, '4', ...keysOf(0), encodeRound(round)];

@@ -14,16 +14,16 @@ import {
 import type { BenchClient } from './client.ts';
 import { type Figure, median, percentile } from './measure.ts';
 
-/** The change feed, on a stack without round trips: what is measured is the feed alone. */
+/** The change feed, on a stack without round trips, so that only the feed is measured. */
 
 const latencyWrites = 200;
 const crowd = 1_000;
 const crowdCommitsPerSecond = 100;
 const crowdSeconds = 20;
-/** The last changes reach the last of the crowd within this, or they are lost. */
+/** Changes that have not reached every client within this time are lost. */
 const crowdPatienceMs = 60_000;
 const disconnections = 100;
-/** A client acknowledges after so many changes. */
+/** A client acknowledges after this number of changes. */
 const acknowledgedEvery = 500;
 
 export interface FeedBench {
@@ -32,7 +32,10 @@ export interface FeedBench {
   readonly stateDirectory: string;
 }
 
-/** From a decision to a connected client, one write after the other. The clocks are one: all is on this machine. */
+/**
+ * From a decision to a connected client, one write after another. There is one clock: everything runs on this
+ * machine.
+ */
 export async function measureFeedLatency({ stack, client }: FeedBench): Promise<readonly Figure[]> {
   const newest = await newestOf(stack);
   const reader = newReader(newest);
@@ -92,7 +95,7 @@ export async function measureResumption(bench: FeedBench): Promise<readonly Figu
   return figures;
 }
 
-/** Many followers of many commits, and what they cost the Worker in memory. */
+/** Many followers of many commits, and the Worker's memory for them. */
 export async function measureCrowd(bench: FeedBench): Promise<readonly Figure[]> {
   const since = await newestOf(bench.stack);
   const beforeBytes = residentBytes(bench);
@@ -134,7 +137,7 @@ export async function measureCrowd(bench: FeedBench): Promise<readonly Figure[]>
   ];
 }
 
-/** One of many: it checks what comes and keeps none of it. */
+/** One of many followers: it checks its changes and keeps none of them. */
 interface Member {
   readonly socket: WebSocket;
   readonly delaysMs: number[];
@@ -193,7 +196,7 @@ class Writing {
 
   constructor(client: BenchClient, perSecond: number) {
     this.client = client;
-    // A timer that comes late makes up for it.
+    // A late timer catches up.
     this.timer = setInterval(() => {
       const due = ((performance.now() - this.startedAt) * perSecond) / 1_000;
       while (this.begun < due) this.begin();
@@ -222,7 +225,7 @@ async function newestOf({ url, tokens }: Stack): Promise<number> {
   return told.newest;
 }
 
-/** What the Worker's process has in memory. */
+/** The resident memory of the Worker's process. */
 function residentBytes({ stateDirectory }: FeedBench): number {
   const pid = readFileSync(join(stateDirectory, 'pids', 'worker'), 'utf8');
   const [, kilobytes = '0'] =

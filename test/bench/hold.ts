@@ -5,32 +5,32 @@ import { addedMs } from './latency.ts';
 import { BenchLoad, lengthMs, longestStop, nowMs } from './load.ts';
 import { type Figure, median } from './measure.ts';
 
-/** How long a region that returns holds all writes: few keys, and the round trips between AWS regions. */
+/** The time for which a returning region holds all writes: few keys, and the round trips between AWS regions. */
 
 const writesPerSecond = 200;
 const returnsPerRegion = 3;
 const outMs = 1_000;
-/** Around the moment of a return. */
+/** The time before and after a return. */
 const aroundMs = 1_500;
 const askedEveryMs = 5;
 const patienceMs = 60_000;
 
-/** What one return came to. */
+/** The measurements of one return. */
 interface Sample {
-  /** The hold: what was told or what was seen, whichever is shorter, as each adds delays of its own. */
+  /** The hold: the shorter one of `heldMs` and `gapMs`, since each contains delays of its own. */
   readonly holdMs: number;
-  /** From the first answer that said `held` to the first one that did not; of several holds the longest. */
+  /** From the first response with `held` to the first one without; the longest of several holds. */
   readonly heldMs: number;
   /** Holds that ended before the region voted. */
   readonly givenUp: number;
   /**
-   * The longest time between two answered writes around the return. The last ones before were answered a round trip
-   * after they began, and so are the first ones after, so that it is no shorter than the hold.
+   * The longest time between two acknowledged writes around the return. The last ones before were acknowledged a
+   * round trip after they began, and so are the first ones after, so that it is no shorter than the hold.
    */
   readonly gapMs: number;
 }
 
-/** Every region goes and returns some times. */
+/** Every region leaves and returns a few times. */
 export async function measureHold(
   stack: Stack,
   client: BenchClient,
@@ -83,7 +83,7 @@ function figuresOf(
   ];
 }
 
-/** Puts a region out and lets it return. */
+/** Evicts a region and lets it return. */
 async function measureReturn(
   client: BenchClient,
   region: string,
@@ -102,13 +102,13 @@ async function measureReturn(
   await delay(aroundMs);
   const around = { fromMs: backMs - aroundMs, toMs: backMs + aroundMs };
   const gapMs = lengthMs(longestStop(load.answeredAtMs, around));
-  // A hold may be shorter than the time between two questions.
+  // A hold may be shorter than the time between two polls.
   const heldMs = holdsMs.length === 0 ? gapMs : Math.max(...holdsMs);
   const givenUp = Math.max(0, holdsMs.length - 1);
   return { holdMs: Math.min(heldMs, gapMs), heldMs, gapMs, givenUp };
 }
 
-/** How long each hold was that was seen, until `isOver` and none is left. */
+/** The durations of the observed holds, until `isOver` and none is left. */
 async function watchHolds(client: BenchClient, isOver: () => boolean): Promise<readonly number[]> {
   const holdsMs: number[] = [];
   let sinceMs: number | null = null;

@@ -10,10 +10,10 @@ import { BenchClient } from './client.ts';
 import { measureCrowd, measureFeedLatency, measureResumption } from './followers.ts';
 import { type Figure, median, timed } from './measure.ts';
 
-/** What the Worker needs to call the receivers of a benchmark. */
+/** The Worker's variables for calls of a benchmark's receivers. */
 export const hookVariables = { LOCKSTEP_ALLOW_LOOPBACK_WEBHOOKS: 'true' } as const;
 
-/** Series of the kinds alternate, so that a slow moment of the machine meets all alike. */
+/** Series of the kinds alternate, so that a slow moment of the machine affects all of them. */
 const rounds = 6;
 const writesPerSeries = 8;
 const deadEndpoints = 100;
@@ -25,7 +25,7 @@ const soakKills = 5;
 
 type Kind = 'plain' | 'callback' | 'dead';
 
-/** What a callback, and endpoints that take nothing, cost a write. `client` writes one after the other. */
+/** The cost of a callback, and of dead endpoints, per write. `client` makes one write after another. */
 export async function measureCallbackCost(
   client: BenchClient,
   say: (line: string) => void,
@@ -78,7 +78,7 @@ async function measureSeries(
   }
 }
 
-/** Half of them refuse the connection; the other half take it and say nothing. */
+/** Half of them refuse the connection; the other half accept it and do not answer. */
 async function subscribeDead(
   client: BenchClient,
   silent: readonly Receiver[],
@@ -143,7 +143,7 @@ function figuresOf(report: SoakReport): readonly Figure[] {
     count('deliveries that came again', report.repeated, null),
     count('committed writes without a confirmation', report.unconfirmed, 0),
     count('other writes with one', report.confirmedInVain, 0),
-    count('aborted writes that nobody was told of', report.unaborted, 0),
+    count('aborted writes without an event', report.unaborted, 0),
     count('events under a second id or with a second text', report.unstable, 0),
     count('wrong signatures', report.badSignatures, 0),
     count('sequences out of order', report.outOfOrder, 0),

@@ -4,21 +4,21 @@ import type { BenchClient } from './client.ts';
 import type { Figure } from './measure.ts';
 import { median, timed } from './measure.ts';
 
-/** Series of one kind alternate with those of the others, so that a slow moment of the machine meets all alike. */
+/** Series of the kinds alternate, so that a slow moment of the machine affects all of them. */
 const rounds = 5;
 const requestsPerSeries = 6;
 
 type WriteKind = 'write' | 'sameKey' | 'checked';
 type Kind = WriteKind | 'farthest' | 'bare' | 'twoPhase';
 
-/** One client near the coordinator, one request after the other. */
+/** One client near the coordinator, one request after another. */
 export interface Latency {
-  /** The round trip to the farthest region as this run has it: one plain command by way of its gateway, p50, in ms. */
+  /** The round trip to the farthest region in this run: one plain command through its gateway, p50, in ms. */
   readonly farthestMs: number;
   readonly figures: readonly Figure[];
 }
 
-/** Measures writes, and what they are compared with. */
+/** Measures writes, and the operations that they are compared with. */
 export async function measureLatency(
   stack: Stack,
   client: BenchClient,
@@ -63,7 +63,7 @@ export async function measureLatency(
   return { farthestMs: median(samples.farthest), figures };
 }
 
-/** What the gateway of the farthest region adds, ms. */
+/** The round trip that the gateway of the farthest region adds, ms. */
 export function addedMs(stack: Stack): number {
   return Math.max(...stack.regions.map(({ place }) => place.awsRttMs));
 }

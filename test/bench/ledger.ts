@@ -3,27 +3,27 @@ import type { Stack } from '../../local/stack/stack.ts';
 import { connectTo } from '../support/redis.ts';
 import type { Attempted, BenchClient, WriteBody } from './client.ts';
 
-/** So many counters; each has a hash of the writes that incremented it. */
+/** The number of counters; each has a hash of the writes that incremented it. */
 const counters = 50;
-/** Of each reader: the counters in one snapshot, and its pause before the next one. */
+/** Of each reader: the number of counters per snapshot, and its pause before the next one. */
 const countersPerRead = 8;
 const readPauseMs = 10;
 const readPauseMsAfterFailure = 100;
 
 /**
- * Writes that leave a trace which can be checked, and reads that check it. Each write increments a counter and notes
- * its own number beside it. A counter only grows, so a strong read must show at least what anybody was answered before
- * the read began.
+ * Writes that leave a verifiable trace, and reads that verify it. Each write increments a counter and records its own
+ * number beside it. A counter only grows, so a strong read must return at least every value that a client had got
+ * before the read began.
  */
 export class Ledger {
   readonly committed = new Set<number>();
   readonly refused = new Set<number>();
-  /** Reads that were answered, by the way they went. */
+  /** Answered reads, by their path. */
   readonly reads = new Map<string, number>();
   readsUnanswered = 0;
   staleReads = 0;
   private readonly name: string;
-  /** The highest value of each counter that anybody has been told. */
+  /** The highest value of each counter that a client has got. */
   private readonly known: number[] = Array.from({ length: counters }, () => 0);
 
   constructor(name: string) {
@@ -41,7 +41,7 @@ export class Ledger {
     };
   }
 
-  /** What became of the write of this number. */
+  /** Records the result of the write of this number. */
   ended(number: number, attempted: Attempted): void {
     if (attempted.kind === 'refused') this.refused.add(number);
     if (attempted.kind !== 'committed') return;
@@ -49,7 +49,7 @@ export class Ledger {
     this.learn(number % counters, Number(attempted.results[0]));
   }
 
-  /** Reads in `region`, one snapshot after the other, until `isOver`. */
+  /** Reads in `region`, one snapshot after another, until `isOver`. */
   async readUntil(client: BenchClient, region: string, isOver: () => boolean): Promise<void> {
     for (let first = 0; !isOver(); first = (first + countersPerRead) % counters) {
       const asked = Array.from({ length: countersPerRead }, (_, at) => (first + at) % counters);
@@ -68,7 +68,7 @@ export class Ledger {
     }
   }
 
-  /** What the regions hold in the end, read past Lockstep. Each number is a sum over all regions. */
+  /** Compares the regions' data in the end, read past Lockstep. Each number is a sum over all regions. */
   async audit(stack: Stack): Promise<Audit> {
     const sum = { lost: 0, inVain: 0, miscounted: 0 };
     for (const { redis } of stack.regions) {
@@ -95,12 +95,12 @@ export class Ledger {
   private readonly notesKey = (counter: number) => `${this.name}:notes:${counter}`;
 }
 
-/** What is wrong in the regions after all. */
+/** The errors in the regions' data. */
 export interface Audit {
-  /** Writes that were answered as committed and are not there. */
+  /** Writes that were reported as committed and are missing. */
   readonly lost: number;
-  /** Writes that were answered as not written and are there. */
+  /** Writes that were reported as not written and exist. */
   readonly inVain: number;
-  /** Counters that do not show the number of writes noted beside them. */
+  /** Counters that differ from the number of recorded writes. */
   readonly miscounted: number;
 }

@@ -1,22 +1,22 @@
 import type { Attempted, BenchClient, WriteBody } from './client.ts';
 
-/** The time of now, in ms since 1970, finer than `Date.now`. */
+/** The current time, in ms since 1970, finer than `Date.now`. */
 export function nowMs(): number {
   return performance.timeOrigin + performance.now();
 }
 
-/** A stretch of time without an answered write, in ms since 1970. */
+/** A period without an acknowledged write, in ms since 1970. */
 export interface Stop {
   readonly fromMs: number;
   readonly toMs: number;
 }
 
-/** Writes at a steady rate, however many are unanswered, until it is stopped. It keeps what each came to. */
+/** Writes at a steady rate, with any number of unanswered writes, until it is stopped. Keeps the result of each. */
 export class BenchLoad {
   readonly startedAtMs = nowMs();
-  /** When writes were answered as committed, in this order. */
+  /** The times at which writes were reported as committed, in this order. */
   readonly answeredAtMs: number[] = [];
-  /** Why writes were refused, and how often. */
+  /** The numbers of refusals by their problem. */
   readonly refusals = new Map<string, number>();
   unknown = 0;
   begun = 0;
@@ -37,7 +37,7 @@ export class BenchLoad {
     this.perSecond = perSecond;
     this.bodyOf = bodyOf;
     this.ended = ended;
-    // A timer that comes late makes up for it.
+    // A late timer catches up.
     this.timer = setInterval(() => this.beginDue(), 5);
   }
 
@@ -69,7 +69,7 @@ export class BenchLoad {
   }
 }
 
-/** The longest stretch between two answers one after the other, within the moments given. */
+/** The longest period between two consecutive answers, within the given times. */
 export function longestStop(answeredAtMs: readonly number[], within: Stop): Stop {
   const inside = answeredAtMs.filter((at) => at > within.fromMs && at < within.toMs);
   let longest: Stop = { fromMs: within.fromMs, toMs: within.fromMs };
@@ -81,7 +81,7 @@ export function longestStop(answeredAtMs: readonly number[], within: Stop): Stop
   return longest;
 }
 
-/** How long it is, ms. */
+/** The length, ms. */
 export function lengthMs({ fromMs, toMs }: Stop): number {
   return toMs - fromMs;
 }

@@ -1,32 +1,32 @@
-/** The middle one of the samples: half are at or below it. NaN where there are none. */
+/** The median of the samples: half are at or below it. NaN if there are none. */
 export function median(samples: readonly number[]): number {
   return percentile(samples, 50);
 }
 
-/** So many percent of the samples are at or below it. NaN where there are none. */
+/** This percentage of the samples is at or below it. NaN if there are none. */
 export function percentile(samples: readonly number[], percent: number): number {
   const sorted = samples.toSorted((a, b) => a - b);
   return sorted[Math.ceil((sorted.length * percent) / 100) - 1] ?? Number.NaN;
 }
 
-/** How long `work` takes, in ms. */
+/** The duration of `work`, in ms. */
 export async function timed(work: () => Promise<unknown>): Promise<number> {
   const startedAt = performance.now();
   await work();
   return performance.now() - startedAt;
 }
 
-/** A measured figure. One without a limit is there to compare with. */
+/** A measured figure. One without a limit is for comparison. */
 export interface Figure {
   readonly name: string;
   readonly value: number;
-  /** What it counts; a ratio counts nothing. */
+  /** The unit of the value; a ratio has none. */
   readonly unit: 'ms' | 'ratio' | 'count' | 'writes' | 'writes/s' | 'MB' | 'kB';
-  /** The most that it may be, or null. */
+  /** The maximum that passes, or null. */
   readonly limit: number | null;
 }
 
-/** True where the figure is within its limit. A figure that could not be measured is not. */
+/** True if the figure is within its limit. A figure that could not be measured is not. */
 export function isWithin({ value, limit }: Figure): boolean {
   return limit === null || value <= limit;
 }

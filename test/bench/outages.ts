@@ -8,7 +8,7 @@ import { type Audit, Ledger } from './ledger.ts';
 import { BenchLoad, lengthMs, longestStop, nowMs } from './load.ts';
 import type { Figure } from './measure.ts';
 
-/** Regions that fail and come back while writes and strong reads go on. */
+/** Regions that fail and come back during continuous writes and strong reads. */
 
 const writesPerSecond = 200;
 const readersPerRegion = 2;
@@ -16,7 +16,7 @@ const calmBeforeMs = 5_000;
 const calmAfterMs = 3_000;
 /** A region that does not vote again by then counts as one that never will. */
 const returnPatienceMs = 90_000;
-/** The longest that writes may stop: a lease, and two seconds. */
+/** The longest time for which writes may stop: a lease, and two seconds. */
 const stopMs = limits.leaseTtlMs + limits.leaseDriftMs + 2_000;
 
 const downMs = 10_000;
@@ -24,7 +24,7 @@ const cutMs = 30_000;
 const snapshotAgeMs = 5_000;
 
 type Say = (line: string) => void;
-/** Notes that something was done now. */
+/** Records a label at the present time. */
 type Note = (what: string) => void;
 
 /** One way to fail. `fail` ends when the region could answer again. */
@@ -80,13 +80,13 @@ const cases: readonly Case[] = [
   },
 ];
 
-/** What one case came to. */
+/** The results of one case. */
 export interface Outage {
   readonly timeline: TimelineChart;
   readonly figures: readonly Figure[];
 }
 
-/** Each way to fail, one after the other, on one stack of three regions. */
+/** Each way to fail, one after another, on one stack of three regions. */
 export async function measureOutages(
   stack: Stack,
   client: BenchClient,
@@ -147,7 +147,7 @@ async function measureOutage(
   return { timeline, figures: figuresOf(timeline, load, ledger, checked) };
 }
 
-/** What became of the region, up to the moment at which it votes again; without that where it does not. */
+/** The changes of the region up to its return; without the return if it does not vote again in time. */
 async function returned(
   client: BenchClient,
   region: string,
@@ -192,7 +192,7 @@ function figuresOf(
   ];
 }
 
-/** From the moment at which the region could answer to the one at which it votes. NaN where it never does. */
+/** From the time at which the region could answer to the time at which it votes. NaN if it never does. */
 function absenceMs({ marks }: TimelineChart): number {
   const back = marks.find(({ what }) => what === 'returned');
   const start = marks.findLast(({ what }) => /^(?:started|connected)/.test(what));

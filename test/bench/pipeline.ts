@@ -1,12 +1,12 @@
 import type { BenchClient } from './client.ts';
 import { type Figure, median, timed } from './measure.ts';
 
-/** Series of one kind alternate with those of the other, so that a slow moment of the machine meets both alike. */
+/** Series of the two kinds alternate, so that a slow moment of the machine affects both. */
 const rounds = 8;
 const requestsPerSeries = 5;
 const commandsPerPipeline = 100;
 
-/** A pipeline in the form of Upstash against one of its commands alone, from one client near the coordinator. */
+/** A pipeline of the Upstash dialect against one of its commands alone, from one client near the coordinator. */
 export async function measurePipeline(
   client: BenchClient,
   say: (line: string) => void,
@@ -32,7 +32,7 @@ export async function measurePipeline(
   const aloneMs = median(alone);
   const togetherMs = median(together);
   return [
-    { name: 'one SET in the form of Upstash, p50', value: aloneMs, unit: 'ms', limit: null },
+    { name: 'one SET of the Upstash dialect, p50', value: aloneMs, unit: 'ms', limit: null },
     {
       name: `a pipeline of ${commandsPerPipeline} SETs, p50`,
       value: togetherMs,

@@ -4,7 +4,7 @@ import { connectTo } from '../support/redis.ts';
 
 /** Keys in one pipeline. */
 const keysPerBatch = 1_000;
-/** Requests in flight at once by REST: as many as the platform allows a Durable Object. */
+/** Concurrent requests by REST: as many as the platform allows a Durable Object. */
 const requestsAtOnce = 6;
 
 interface Dumped {
@@ -14,9 +14,9 @@ interface Dumped {
 }
 
 /**
- * What a copy by hand does at best, with no guarantee: straight over TCP from server to server, past gateways and
- * Worker. SCAN, then DUMP and PTTL in pipelines of a thousand keys, RESTORE in such pipelines; one batch is read while
- * the one before it is written.
+ * The fastest copy by hand, with no guarantee: over TCP from server to server, past gateways and Worker. SCAN, then
+ * DUMP and PTTL in pipelines of a thousand keys, RESTORE in such pipelines; one batch is read while the one before it
+ * is written.
  */
 export async function copyPlainly(from: StackRegion, to: StackRegion): Promise<number> {
   const source = connectTo(from.redis.port);
@@ -63,9 +63,9 @@ async function restoreAll(target: Redis, batch: readonly Dumped[]): Promise<void
 }
 
 /**
- * The same by the gateways' REST protocol, for the first keys alone: DUMP goes in pipelines, but RESTORE's argument is
- * binary, which the JSON of a pipeline cannot hold. So each RESTORE is a request with the dump as its body. Answers how
- * many keys were copied.
+ * The same by the gateways' REST protocol, for the first keys alone: DUMP goes in pipelines, but RESTORE's argument
+ * is binary, which the JSON of a pipeline cannot hold. So each RESTORE is a request with the dump as its body.
+ * Returns the number of copied keys.
  */
 export async function copyByRest(
   from: StackRegion,

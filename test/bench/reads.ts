@@ -7,7 +7,7 @@ const readPairs = 500;
 /** The first strong reads of a region get it a lease, and are not counted. */
 const leasePatienceMs = 10_000;
 
-/** A strong read under a lease against one that proves nothing, both by way of the Worker, in the region next to it. */
+/** A strong read under a lease against a local one, both through the Worker, in the nearest region. */
 export async function measureReads(
   stack: Stack,
   client: BenchClient,

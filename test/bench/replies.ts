@@ -6,7 +6,7 @@ import { executed, roundOf, snapshotOf } from '../region/fixtures.ts';
 import { startRedisServer } from '../region/servers.ts';
 import { type Figure, median } from './measure.ts';
 
-/** What a reply costs the server's main thread by way of a region's snapshot, against the command alone. */
+/** The cost of a reply for the server's main thread in a region's snapshot, against the command alone. */
 
 const runs = 9;
 const documents = 13;
@@ -27,7 +27,7 @@ interface Compared {
   readonly times: number;
 }
 
-/** Measures each reply in turns of both ways. The server is one of its own. */
+/** Measures each reply in turns of both ways, on a server of its own. */
 export async function measureReplies(say: (line: string) => void): Promise<readonly Figure[]> {
   say('Replies …');
   const server = await startRedisServer();
@@ -52,14 +52,14 @@ export async function measureReplies(say: (line: string) => void): Promise<reado
     const compared: readonly Compared[] = [
       ...large,
       { name: 'GETRANGE of NULs', commands: [range], native: range, times: 50 },
-      // With what a snapshot judges first: the state, the lease and the locks.
+      // Includes the checks of a snapshot: the state, the lease and the locks.
       {
         name: 'one small GET, of a bare EVAL',
         commands: [['GET', 'small']],
         native: bare,
         times: 5_000,
       },
-      // A small reply itself.
+      // The cost of a small reply itself.
       {
         name: `${smallValues} small GETs, of a bare EVAL`,
         commands: small.map((name) => ['GET', name]),
@@ -77,7 +77,7 @@ export async function measureReplies(say: (line: string) => void): Promise<reado
 
 async function compare(redis: Redis, one: Compared): Promise<readonly Figure[]> {
   const loaded = new Set<string>();
-  // As a region runs them: by their digests.
+  // Like a region: by the digests of the texts.
   const client = connectDirectly(redis, 'flagged', (text) => {
     const sha = createHash('sha1').update(text).digest('hex');
     if (!loaded.has(sha)) void redis.script('LOAD', text);
@@ -112,7 +112,7 @@ async function compare(redis: Redis, one: Compared): Promise<readonly Figure[]> 
   ];
 }
 
-/** The CPU of the server's main thread, s: commandstats would leave out the writing of replies. */
+/** The CPU time of the server's main thread, s: commandstats would omit the writing of replies. */
 async function cpuOf(redis: Redis, work: () => Promise<unknown>, times: number): Promise<number> {
   const before = await cpuSeconds(redis);
   for (let time = 0; time < times; time += 1) await work();

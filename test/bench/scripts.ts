@@ -16,13 +16,16 @@ import { startRedisServer } from '../region/servers.ts';
 import { type Figure, median } from './measure.ts';
 
 /**
- * What users' scripts take of a region's main thread, as its server counts it (`INFO cpu`): well-known ones beside the same
- * in a bare EVALSHA, and what an attacker would send.
+ * The time of users' scripts on a region's main thread, as its server counts it (`INFO cpu`): well-known scripts,
+ * each against a bare EVALSHA, and scripts of an attacker.
  */
 
 const runs = 7;
 const callsPerRun = 100;
-/** A pattern that backtracks holds a region for no longer than this; the others end by their bounds of steps and bytes. */
+/**
+ * The longest time for which a pattern that backtracks may hold a region; the others end by their limits of steps and
+ * bytes.
+ */
 const patternMsMaximum = 100;
 
 type Say = (line: string) => void;
@@ -71,7 +74,7 @@ const attacks: Readonly<Record<string, string>> = {
     'local t = {1} for i = 1, 22 do t = {t, t} end return #cjson.encode(t)',
 };
 
-/** Measures both. The server is one of its own. */
+/** Measures both, on a server of its own. */
 export async function measureScripts(say: Say): Promise<readonly Figure[]> {
   const server = await startRedisServer();
   const token = 'bench';
@@ -133,12 +136,12 @@ async function measureAttack(
   return { name, value: median(samples), unit: 'ms', limit };
 }
 
-/** Runs a script a number of times, each way, and answers the time of the main thread in ms. */
+/** Runs a script a number of times, each way, and returns the time of the main thread in ms. */
 class Rounds {
   private readonly client: RegionClient;
   private readonly redis: Redis;
   private sequence = 0;
-  /** Of the transaction before. */
+  /** The keys of the previous transaction. */
   private keys: readonly string[] = [];
 
   constructor(client: RegionClient, redis: Redis) {
@@ -156,7 +159,7 @@ class Rounds {
     return (await mainThreadMs(this.redis)) - before;
   }
 
-  /** Each round commits what the one before has prepared. */
+  /** Each round commits the transaction that the previous one prepared. */
   async staged({ name, text, argv }: Kind): Promise<number> {
     const keys = [name, `${name}:job`];
     const before = await mainThreadMs(this.redis);

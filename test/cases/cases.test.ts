@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startTestStack, type TestStack } from '../support/stack/stack.ts';
 import { type Case, cases, filled, filledRight, type TogetherCase } from './cases.ts';
 
-/** Sends a request to the Upstash endpoint, and returns the JSON that it answers. */
+/** Sends a request to the Upstash endpoint, and returns the JSON of the response. */
 async function ask(
   stack: TestStack,
   path: string,
@@ -13,7 +13,7 @@ async function ask(
   return answer.body;
 }
 
-/** The result in an answer, or the answer if it has none. */
+/** The result in a response, or the response if it has none. */
 function resultOf(answer: unknown): unknown {
   return typeof answer === 'object' && answer !== null && 'result' in answer
     ? answer.result
@@ -38,7 +38,10 @@ async function send(stack: TestStack, one: Case, client: number): Promise<unknow
   return Array.isArray(answer) ? answer.map(resultOf) : answer;
 }
 
-/** The replies with what is right put in the place of a number that lies within its bounds, or a list of its length. */
+/**
+ * The replies, with the expected value in place of each number within its bounds and each list of the expected
+ * length.
+ */
 function compared(found: unknown, right: unknown): unknown {
   if (Array.isArray(right) && Array.isArray(found)) {
     return found.map((reply, index) => compared(reply, right[index]));
@@ -54,7 +57,10 @@ function compared(found: unknown, right: unknown): unknown {
   return found;
 }
 
-/** Sends one command for many clients at once; how long that takes tells how often the key may have expired meanwhile. */
+/**
+ * Sends one command for many clients concurrently. The duration bounds the number of times that the key may have
+ * expired.
+ */
 async function agreeTogether(stack: TestStack, one: TogetherCase): Promise<void> {
   const { right, repeat } = one;
   const key = 'holds' in right ? right.holds : right.keeps;
@@ -88,7 +94,7 @@ async function agree(stack: TestStack, one: Case): Promise<void> {
   expect(compared(found, right)).toEqual(right);
 }
 
-/** No region that votes has fallen silent. */
+/** No voter has fallen silent. */
 async function expectAllVote(stack: TestStack): Promise<void> {
   const { body } = await stack.send('GET', '/v1/admin/regions', undefined, { scope: 'admin' });
   const told = JSON.stringify(body);

@@ -1,18 +1,21 @@
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
 
-/** A reply: exactly this, with placeholders filled in; a number within bounds; a list of so many; or a part of an error. */
+/**
+ * A reply: an exact value, with placeholders filled in; a number within bounds; a list of a length; or a part of an
+ * error.
+ */
 const replySchema = z.json();
 
-/** What has to come of requests that are sent at once. */
+/** The expected replies of concurrent requests. */
 const togetherSchema = z.union([
-  /** One request gets the key and all others nil, as long as it holds the key. */
+  /** One request gets the key and all others nil, for as long as it holds the key. */
   z.object({ holds: z.string(), forMs: z.number() }).strict(),
-  /** All are answered OK, and the key has one of their values for as long. */
+  /** All are answered OK, and the key keeps one of their values for this time. */
   z.object({ keeps: z.string(), forMs: z.number() }).strict(),
 ]);
 
-/** `in-turn` sends each command by itself, once the one before is answered. */
+/** `in-turn` sends each command by itself, after the response to the one before. */
 const forms = z.enum(['single', 'in-turn', 'pipeline', 'multi-exec']);
 
 const caseSchema = z.union([
@@ -21,7 +24,7 @@ const caseSchema = z.union([
       topic: z.string(),
       name: z.string(),
       form: z.literal('together'),
-      /** So many clients send it. */
+      /** The number of clients that send it. */
       repeat: z.number(),
       commands: z.array(z.array(z.string())).length(1),
       right: togetherSchema,
@@ -32,7 +35,7 @@ const caseSchema = z.union([
       topic: z.string(),
       name: z.string(),
       form: forms,
-      /** So often, one after the other; `right` has the replies of each time. */
+      /** The number of runs, one after another; `right` has the replies of each run. */
       repeat: z.number().optional(),
       commands: z.array(z.array(z.string())),
       right: replySchema,
@@ -40,10 +43,10 @@ const caseSchema = z.union([
     .strict(),
 ]);
 
-/** One case: commands for the Upstash endpoint, and what is right. */
+/** One case: commands for the Upstash endpoint, and their expected replies. */
 export type Case = z.infer<typeof caseSchema>;
 
-/** A case whose requests are sent at once. */
+/** A case whose requests are concurrent. */
 export type TogetherCase = Extract<Case, { form: 'together' }>;
 
 /** All cases. */
@@ -51,7 +54,7 @@ export const cases: readonly Case[] = z
   .array(caseSchema)
   .parse(JSON.parse(readFileSync(new URL('./cases.json', import.meta.url), 'utf8')));
 
-/** So many bytes of Chinese text. */
+/** Chinese text of this number of bytes. */
 function han(bytes: number): string {
   return '漢'.repeat(Math.floor(bytes / 3)).padEnd(Math.floor(bytes / 3) + (bytes % 3), 'x');
 }
@@ -77,7 +80,7 @@ function largeWords(word: string): readonly string[] | null {
   }
 }
 
-/** What is right, with the placeholders of large values filled in. */
+/** The expected value, with the placeholders of large values filled in. */
 export function filledRight(right: unknown): unknown {
   if (typeof right === 'string') return largeWords(right)?.[0] ?? right;
   if (!Array.isArray(right)) return right;
@@ -89,8 +92,8 @@ export function filledRight(right: unknown): unknown {
 }
 
 /**
- * A command with its placeholders filled in: $client, $many:<count> words, and $pairs:<count> of them with values; and
- * large values.
+ * A command with its placeholders filled in: $client, $many:<count> words, and $pairs:<count> of them with values;
+ * and large values.
  */
 export function filled(command: readonly string[], client: number): readonly string[] {
   return command.flatMap((word) => {

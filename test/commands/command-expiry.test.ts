@@ -52,7 +52,7 @@ describe('an expiry', () => {
   });
 
   it.each(['SET k v PX 10', 'SET k v NX PX 10', 'GETEX k PX 10', 'PEXPIRE k 10 GT'])(
-    'of %s counts from the moment of its transaction, and is a moment by then',
+    'of %s counts from the time of its transaction, and is an absolute time by then',
     (words) => {
       const later = operationAt(operationOf(words), now + 5_000);
       expect(later.args).toContain(String(now + 5_010));
@@ -61,12 +61,12 @@ describe('an expiry', () => {
     },
   );
 
-  it('that names its moment keeps it, whenever its transaction begins', () => {
+  it('with an absolute time keeps it, independently of its transaction’s time', () => {
     const words = ['SET k v PXAT 1900000000001', 'PEXPIREAT k 1900000000001', 'EXPIRE k -1'];
     for (const given of words.map(operationOf)) expect(operationAt(given, now + 1)).toEqual(given);
   });
 
-  it('reaches to a bound, and what Redis takes beyond it becomes that', () => {
+  it('beyond the maximum becomes the maximum', () => {
     const last = limits.expiryMsMaximum;
     expect(carried(`PEXPIRE k ${last - now}`).args[2]).toBe(String(last));
     expect(operationOf(`PEXPIRE k ${last - now + 1}`).args[2]).toBe(String(last));
@@ -85,7 +85,7 @@ describe('an expiry', () => {
     expect(operationOf(words).args).toEqual(['PEXPIREAT', 'k', '1']);
   });
 
-  it('that is wrong in GETEX is left to the region, which looks for the key first', () => {
+  it('that is invalid in GETEX goes to the region, which looks for the key first', () => {
     expect(operationOf('GETEX k EX 0').args).toEqual(['GETEX', 'k', 'PXAT', '0']);
     expect(operationOf('GETEX k EXAT soon').args).toEqual(['GETEX', 'k', 'PXAT', 'x']);
     expect(operationOf('GETEX k EX 9223372036854775807').args).toEqual(['GETEX', 'k', 'PXAT', '0']);

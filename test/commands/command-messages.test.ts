@@ -7,7 +7,7 @@ import { withoutChannels } from '../../shared/reserved-keys.ts';
 import { context, operationOf, refusalOf } from './command-samples.ts';
 
 describe('PUBLISH', () => {
-  it('is one operation on what stands for its channel, and told as the command it is', () => {
+  it('compiles to one operation on the key of its channel, and is reported as a command', () => {
     const operation = operationOf('publish news hello');
     expect(operation).toMatchObject({
       kind: 'publish',
@@ -19,7 +19,7 @@ describe('PUBLISH', () => {
     expect(commandOf(operation)).toEqual(['PUBLISH', 'news', 'hello']);
   });
 
-  it('adds its channel to the keys of a write, and nothing to those that anybody is told of', () => {
+  it('adds its channel to the locked keys of a write, and not to its visible keys', () => {
     const ops = [
       ['SET', 'k', 'v'],
       ['PUBLISH', 'a', '1'],
@@ -32,7 +32,7 @@ describe('PUBLISH', () => {
     expect(withoutChannels(compiled.keys)).toEqual(['k']);
   });
 
-  it('takes any bytes, in a channel as in a message, and locks by text', () => {
+  it('accepts any bytes, in a channel and in a message, and locks by text', () => {
     const compiled = compileWrite([['PUBLISH', 'c\udcff', '\udc80']], [], context);
     expect(compiled).toMatchObject({
       keys: ['lockstep:channel:c\ufffd'],
@@ -40,7 +40,7 @@ describe('PUBLISH', () => {
     });
   });
 
-  it('is refused on channels of Lockstep’s own and of notifications, beyond its limit, and with a half of a character', () => {
+  it('is refused on reserved channels, beyond its limit, and with half a character', () => {
     for (const channel of ['lockstep:x', '__keyspace@0__:k', '__keyevent@0__:set']) {
       expect(refusalOf(['PUBLISH', channel, 'm'])).toMatchObject({ problem: 'reserved-key' });
     }

@@ -38,7 +38,7 @@ describe('the compiler', () => {
     { minLength: 1, maxLength: 9 },
   );
 
-  it('never throws, and says something of what it refuses', () => {
+  it('never throws, and gives the reason of every refusal', () => {
     fc.assert(
       fc.property(fc.oneof(ops, fc.array(fc.array(word))), (given) => {
         for (const compiled of [compileWrite(given, [], context), compileReads(given)]) {
@@ -51,7 +51,7 @@ describe('the compiler', () => {
     );
   });
 
-  it('gives equal output for equal input and context', () => {
+  it('returns equal output for equal input and context', () => {
     fc.assert(
       fc.property(fc.oneof(ops, sampled), (given) => {
         expect(compileWrite(given, [], context)).toEqual(compileWrite(given, [], context));
@@ -74,7 +74,7 @@ describe('the compiler', () => {
     );
   });
 
-  it('changes neither keys nor arguments of what it compiled before', () => {
+  it('leaves the keys and arguments of compiled commands unchanged', () => {
     fc.assert(
       fc.property(sampled, (given) => {
         const first = compileWrite(given, [], context);
@@ -83,7 +83,7 @@ describe('the compiler', () => {
         const again = carried.map(commandOf);
         const later = compileWrite(again, [], { ...context, now: now + 1 });
         expect(later).toMatchObject({ keys: first.keys });
-        // An id that is given is the client's own: nothing stands in its place if the stream is ahead.
+        // An explicit id is the client's own: Lockstep never replaces it, even if the stream is ahead.
         const expected = carried.map((operation) =>
           operation.kind === 'append' ? { ...operation, kind: 'write' } : operation,
         );

@@ -64,7 +64,7 @@ describe('a refusal', () => {
   });
 
   it.each(commandTable.filter((row) => row.class === 'refused').map((row) => row.name))(
-    'of %s says why',
+    'of %s gives the reason',
     (name) => {
       for (const compiled of [compileWrite([[name]], [], context), compileReads([[name]])]) {
         if (compiled.ok) throw new Error(`${name} is taken`);
@@ -78,14 +78,14 @@ describe('a refusal', () => {
     ['DOCTOR', 'single server'],
     ['BURN', "unknown subcommand 'BURN'"],
     ['USAGE', "wrong number of arguments for 'memory|usage' command"],
-  ])('of MEMORY %s says why', (subcommand, detail) => {
+  ])('of MEMORY %s gives the reason', (subcommand, detail) => {
     expect(compileReads([['MEMORY', subcommand]])).toHaveProperty(
       'detail',
       expect.stringContaining(detail),
     );
   });
 
-  it('says which operation or check it is about', () => {
+  it('names the operation or check that it is about', () => {
     const ops = [['GET', 'a'], ['GET']];
     expect(compileWrite(ops, [], context)).toMatchObject({
       detail: expect.stringMatching(/^ops\[1\]: /),
@@ -102,14 +102,14 @@ describe('a refusal', () => {
     [['SET', '\udc00', 'v']],
     [['\ud800']],
     [['HSET', 'k', '\ud83d', 'v']],
-  ])('of a lone surrogate says that it is no text', (op) => {
+  ])('of a lone surrogate reports invalid Unicode', (op) => {
     const refusal = refusalOf(op);
     expect(refusal.problem).toBe('invalid-command');
     expect(refusal.detail).toContain('not valid Unicode text');
     expect(refusal.detail.isWellFormed()).toBe(true);
   });
 
-  it('of an empty write or operation says what is missing', () => {
+  it('of an empty write or operation is an invalid command', () => {
     expect(compileWrite([], [], context)).toMatchObject({ ok: false, problem: 'invalid-command' });
     expect(compileWrite([[]], [], context)).toMatchObject({
       ok: false,
@@ -119,7 +119,7 @@ describe('a refusal', () => {
     expect(compileReads([[]])).toMatchObject({ ok: false, problem: 'invalid-command' });
   });
 
-  it('of a lone surrogate in a check says that it is no text', () => {
+  it('of a lone surrogate in a check is an invalid command', () => {
     const check: Check = { kind: 'field', key: 'k', field: '\ud800', value: '' };
     expect(compileWrite([], [check], context)).toMatchObject({ problem: 'invalid-command' });
   });

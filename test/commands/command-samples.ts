@@ -5,7 +5,7 @@ import type { Operation } from '../../shared/contracts/frame.ts';
 
 export const now = 1_800_000_000_000;
 
-/** A book that knows one script, which only reads, by a digest that is not its own. */
+/** A lookup with one script, which only reads, under a digest that is not its own. */
 export const knownSha = 'f0'.repeat(20);
 const scripts: ScriptLookup = {
   evaluated: (text) => scriptOf(text, knownSha),
@@ -13,7 +13,7 @@ const scripts: ScriptLookup = {
 };
 export const context = { now, seed: () => 42, scripts };
 
-/** Compiles one operation given as words, and expects it to be taken. */
+/** Compiles one operation given as words, and expects it to be accepted. */
 export function operationOf(words: string): Operation {
   const compiled = compileWrite([words.split(' ')], [], context);
   if (!compiled.ok) throw new Error(compiled.detail);
@@ -35,8 +35,8 @@ export function keysAt(operation: Operation, positions: readonly number[]): read
 }
 
 /**
- * One well-formed use of every supported command, its words separated by spaces. The keys are named `from`, `from2` where
- * they are only read and `to`, `to2` if they may be changed; so is the channel of a message.
+ * One well-formed use of every supported command, its words separated by spaces. The keys are named `from`, `from2`
+ * if they are only read and `to`, `to2` if they may be changed; so is the channel of a message.
  */
 export const samples: readonly string[] = `
 GET from|GETRANGE from 0 -1|LCS from from2 LEN|MGET from from2|STRLEN from|SUBSTR from 0 -1
@@ -79,7 +79,7 @@ PUBSUB NUMSUB c d|PUBLISH to m
   .trim()
   .split(/[|\n]/);
 
-/** The samples that may stand in a write. */
+/** The samples that a write may contain. */
 export const writable = samples.filter((words) => {
   const row = findCommand(words.split(' ')[0] ?? '');
   return row?.class === 'write' || (row?.class === 'read' && row.refusedInWrites === null);

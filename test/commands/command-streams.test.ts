@@ -42,11 +42,11 @@ describe('an operation on a stream', () => {
     ['XAUTOCLAIM s g c 5 0', 'claim', 'XAUTOCLAIM s g c 5 0 COUNT 100'],
     ['XAUTOCLAIM s g c 5 0 justid count 7', 'claim', 'XAUTOCLAIM s g c 5 0 COUNT 7 JUSTID'],
     ['xgroup create s g $ mkstream', 'write', 'XGROUP CREATE s g $ mkstream'],
-  ])('goes from %s as %s: %s', (words, kind, args) => {
+  ])('compiles %s as %s: %s', (words, kind, args) => {
     expect(operationOf(words)).toMatchObject({ kind, args: args.split(' ') });
   });
 
-  it('adds no entry that is larger than what can be delivered', () => {
+  it('refuses an entry that is too large to be delivered', () => {
     const pair = (bytes: number) => ['XADD', 's', 'MAXLEN', '9', '*', 'f', 'v'.repeat(bytes)];
     const item = 12;
     const most = limits.valueBytes;
@@ -61,7 +61,7 @@ describe('an operation on a stream', () => {
     });
   });
 
-  it('has the keys of XREADGROUP where they stand after its words are put in order', () => {
+  it('has the keys of XREADGROUP at their positions after its words are reordered', () => {
     expect(operationOf('XREADGROUP COUNT 2 GROUP g c STREAMS a b > >').writes).toEqual([7, 8]);
     expect(operationOf('XREAD count 2 STREAMS streams b $ $').reads).toEqual([4, 5]);
   });
@@ -75,7 +75,7 @@ describe('an operation on a stream', () => {
     'XCLAIM s g c soon 1-1',
     'XCLAIM s g c 0 1-1 WHEN 5',
     'XAUTOCLAIM s g c 0 0 COUNT 0',
-  ])('goes as it is if Redis refuses it: %s', (words) => {
+  ])('is sent unchanged if Redis refuses it: %s', (words) => {
     expect(operationOf(words)).toMatchObject({ kind: 'write', args: words.split(' ') });
   });
 });

@@ -36,7 +36,7 @@ describe('the command table', () => {
 });
 
 describe('an operation', () => {
-  it.each(writable)('has the keys of %s in their places', (words) => {
+  it.each(writable)('has the keys of %s at their positions', (words) => {
     const operation = operationOf(words);
     const named = words.split(' ').filter((word) => /^(from|to)2?$/.test(word));
     const isChannel = (key: string) => key.startsWith(channelPrefix);
@@ -108,7 +108,7 @@ describe('a random command', () => {
     'SSCAN k 0',
     'HSCAN k 0',
     'ZSCAN k 0',
-  ])('that only reads, %s, is refused in a write and taken in a snapshot', (words) => {
+  ])('that only reads, %s, is refused in a write and accepted in a snapshot', (words) => {
     expect(refusalOf(words).problem).toBe('unsupported-command');
     expect(refusalOf(words).detail).toContain('/v1/reads');
     expect(compileReads([words.split(' ')]).ok).toBe(true);
@@ -165,7 +165,7 @@ describe('a snapshot', () => {
     ['SORT l BY nosort GET STORE', 'SORT_RO l BY nosort GET STORE'],
     ['GEORADIUS g 1 2 3 m WITHDIST', 'GEORADIUS_RO g 1 2 3 m WITHDIST'],
     ['GEORADIUSBYMEMBER g m 3 m', 'GEORADIUSBYMEMBER_RO g m 3 m'],
-  ])('takes %s, which stores nothing, as %s', (words, sent) => {
+  ])('accepts %s, which stores nothing, as %s', (words, sent) => {
     const args = sent.split(' ');
     const mayRead = { scope: 'read', scripts: false } as const;
     expect(planOf(words.split(' '), now, mayRead)).toMatchObject({ kind: 'read', keys: [args[1]] });
@@ -179,7 +179,7 @@ describe('a snapshot', () => {
   it.each([
     ['SORT', "for 'sort' command"],
     ['GEORADIUS g 1', "for 'georadius' command"],
-  ])('refuses %s by the name that it was given', (words, detail) => {
+  ])('refuses %s by its given name', (words, detail) => {
     expect(compileReads([words.split(' ')])).toHaveProperty(
       'detail',
       expect.stringContaining(detail),

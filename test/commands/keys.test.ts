@@ -53,7 +53,7 @@ describe('a slot', () => {
     expect(slotOf(key)).toBe(slot);
   });
 
-  it('is the one of cluster-key-slot wherever no tag is empty', () => {
+  it('equals that of cluster-key-slot if the tag is empty', () => {
     const text = fc.string({ unit: fc.constantFrom('a', '{', '}', 'ß', '🔑', '0') });
     fc.assert(
       fc.property(text, (key) => {

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { bytesWithin, hasBytes, textWithBytes } from '../../shared/commands/raw-bytes.ts';
 import { utf8Length } from '../../shared/contracts/bytes.ts';
 
-/** Bytes that are now UTF-8, now not, with halves of characters among them. */
+/** Bytes, some of them valid UTF-8 and some not, with halves of characters among them. */
 const anyBytes = fc
   .array(
     fc.oneof(
@@ -23,7 +23,7 @@ const anyBytes = fc
   .map((parts) => Uint8Array.from(parts.flatMap((part) => [...part])));
 
 describe('a text with bytes', () => {
-  it('gives back the bytes that it was made of, whatever they are', () => {
+  it('returns the bytes that it was made of, for any bytes', () => {
     fc.assert(
       fc.property(anyBytes, (bytes) => {
         const text = textWithBytes(bytes);
@@ -33,7 +33,7 @@ describe('a text with bytes', () => {
     );
   });
 
-  it('is as long as its bytes, by which every bound of texts counts', () => {
+  it('has the length of its bytes, which every limit of texts counts', () => {
     fc.assert(
       fc.property(anyBytes, (bytes) => {
         const text = textWithBytes(bytes);
@@ -50,11 +50,11 @@ describe('a text with bytes', () => {
     );
   });
 
-  it('spells as Node does which bytes are UTF-8', () => {
+  it('agrees with Node about the bytes that are valid UTF-8', () => {
     fc.assert(
       fc.property(anyBytes, (bytes) => {
         const replaced = textWithBytes(bytes).replaceAll(/[\udc80-\udcff]/gu, '');
-        // Node puts one U+FFFD for several bytes at times, so that only what remains is compared.
+        // Node sometimes replaces several bytes by one U+FFFD, so that only the other characters are compared.
         const decoded = Buffer.from(bytes).toString('utf8').replaceAll('\ufffd', '');
         expect(replaced.replaceAll('\ufffd', '')).toBe(decoded);
       }),
@@ -63,7 +63,7 @@ describe('a text with bytes', () => {
 
   it.each([
     ['the first half of a character', '\ud800', false],
-    ['a second half that stands for no byte', '\udc00', false],
+    ['a second half that encodes no byte', '\udc00', false],
     ['a second half beyond the bytes', '\udd00', false],
     ['a whole character', '😀', true],
     ['a whole character before a byte', '😀\udc80', true],

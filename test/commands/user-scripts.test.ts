@@ -35,7 +35,7 @@ describe('a script’s text', () => {
     ['t[1] = 2', 40, 't[1] = 2'],
     ['local t = {...}', 96, 'local t = __lockstep_t({...})'],
     ['f{...}', 96, 'f(__lockstep_t({...}))'],
-  ])('is counted with what it makes: %j', (text, bytes, counted) => {
+  ])('is counted with its allocations: %j', (text, bytes, counted) => {
     expect(readLua(text).counted).toBe(` __lockstep(1,${bytes});${counted}`);
   });
 
@@ -83,7 +83,7 @@ describe('a script’s text', () => {
     ["return string.rep('x', 2)", "return __lockstep_p(string.rep('x', 2))"],
     ["local string = f return string.rep('x')", null],
     ['string = f return string.len', null],
-  ])('goes around operators and the methods of strings: %j', (text, expected) => {
+  ])('wraps operators and the methods of strings: %j', (text, expected) => {
     const { counted } = readLua(text);
     const [, body = ''] = /^ __lockstep\(\d+,\d+\);(.*)$/.exec(counted) ?? [];
     if (expected === null) expect(body).toContain('__lockstep_g(');
@@ -92,7 +92,7 @@ describe('a script’s text', () => {
 
   it.each([
     'do "not closed end',
-    // Deeper than Lua itself goes.
+    // Deeper than the limit of Lua itself.
     `${'do '.repeat(250)}${'end '.repeat(250)}`,
     'do --[[ not closed',
     'do [==[ not closed ]=]',
@@ -102,7 +102,7 @@ describe('a script’s text', () => {
     'return f\n(x)',
     `return ${'('.repeat(20_000)}`,
     `return 1${' + 1'.repeat(30_000)}`,
-  ])('does not run if it cannot be read: %#', (text) => {
+  ])('does not run if it cannot be parsed: %#', (text) => {
     expect(readLua(text).counted).toBe(` __lockstep_x(); ${text}`);
   });
 
@@ -124,7 +124,7 @@ describe('a script’s text', () => {
     '#!lua flags=no-writes flags=allow-oom\nreturn f(redis)',
     '#!lua flags=allow-oom\nreturn redis.call("GET", KEYS[1])',
     "return 'redis.call' -- redis.call('SET')",
-  ])('shows that it only reads: %j', (text) => {
+  ])('is recognized as read-only: %j', (text) => {
     expect(readLua(text).readsOnly).toBe(true);
   });
 
@@ -142,24 +142,24 @@ describe('a script’s text', () => {
     "return redis.call('\\83ET', KEYS[1], 1)",
     "return redis.call('NOSUCH')",
     '#!lua flags=no-writes',
-  ])('does not show that it only reads: %j', (text) => {
+  ])('is not recognized as read-only: %j', (text) => {
     expect(readLua(text).readsOnly).toBe(false);
   });
 
-  it('can be checked without being run, on the lines that it has', () => {
+  it('can be checked without being run, on its own lines', () => {
     expect(uncalled('x = = 1')).toBe('do return 1 end; x = = 1');
     expect(uncalled('#!lua\nx')).toBe('#!lua flags=no-writes\ndo return 1 end; x');
     expect(uncalled('#!lua')).toBe('#!lua');
   });
 
-  it('promises by its first line to write nothing, if it has one', () => {
+  it('declares no writes in its first line, if it has flags', () => {
     expect(promised('return 1')).toBe('return 1');
     expect(promised('#!lua flags=no-writes\nx')).toBe('#!lua flags=no-writes\nx');
     expect(promised('#!lua flags=allow-oom\nx')).toBe('#!lua flags=allow-oom flags=no-writes\nx');
     expect(promised('#!lua')).toBe('#!lua');
   });
 
-  it('of its largest size is read, without going through it twice', () => {
+  it('of the maximum size is parsed in a single pass', () => {
     for (const text of ["'", '[[', '--[[', '"\\', 'do ', '(', '[=', '1', 'e', '-']) {
       const long = text.repeat(limits.scriptBytes / text.length);
       expect(readLua(long).counted.length).toBeGreaterThanOrEqual(long.length);
@@ -206,7 +206,7 @@ describe('EVAL in a write', () => {
     });
   });
 
-  it('is no read-only one if its first line does not promise it', () => {
+  it('is not read-only if its first line does not declare it', () => {
     const error = 'ERR Can not execute a script with write flag using *_ro command.';
     const { redis } = refusalOf(['EVAL_RO', '#!lua\nreturn 1', '0']);
     expect(redis).toEqual({ error, whenQueued: false });
@@ -222,7 +222,7 @@ describe('EVAL in a write', () => {
     [`EVALSHA ${'a'.repeat(40)} 0`, unknownScriptError],
     [`EVALSHA ${'a'.repeat(40)} 1`, "ERR Number of keys can't be greater than number of args"],
     [`EVALSHA ${knownSha}0 0`, unknownScriptError],
-  ])('%s is refused in Redis’s words', (words, error) => {
+  ])('%s is refused with the error of Redis', (words, error) => {
     expect(refusalOf(words).redis).toEqual({ error, whenQueued: false });
     const alone = { ...context, continueOnError: true };
     expect(compileWrite([words.split(' ')], [], alone)).toMatchObject({
@@ -233,14 +233,10 @@ describe('EVAL in a write', () => {
 
   it.each([
     ['a key of Lockstep', ['EVAL', 'x', '1', 'lockstep:x'], 'reserved-key'],
-    ['what is compiled', ['EVAL', '\x1bLua', '0'], 'unsupported-command'],
+    ['a compiled text', ['EVAL', '\x1bLua', '0'], 'unsupported-command'],
     ['the counter', ['EVAL', 'local __lockstep = 1', '0'], 'unsupported-command'],
     ['much text', ['EVAL', 'x'.repeat(limits.scriptBytes + 1), '0'], 'too-large'],
-    [
-      'much to count',
-      ['EVAL', 'repeat until x '.repeat(limits.scriptBytes / 20), '0'],
-      'too-large',
-    ],
+    ['many loops', ['EVAL', 'repeat until x '.repeat(limits.scriptBytes / 20), '0'], 'too-large'],
   ])('with %s is refused', (_name, op, problem) => {
     expect(refusalOf(op).problem).toBe(problem);
   });
@@ -267,7 +263,7 @@ describe('EVAL_RO in a snapshot', () => {
     });
   });
 
-  it('is known by EVAL_RO alone: EVAL is a write', () => {
+  it('is supported by EVAL_RO only: EVAL is a write', () => {
     expect(compileReads([['EVAL', 'return 1', '0']])).toMatchObject({ ok: false });
     expect(compileReads([['EVALSHA_RO', knownSha, '0']])).toMatchObject({
       redis: { error: unknownScriptError },

@@ -10,25 +10,25 @@ import { PageShell } from './page-shell.ts';
 /**
  * Runs the examples of all pages from the pages' own text, against a whole stack. Every command has to succeed, every
  * response has to have a status that the page shows or a status of success, and the names and messages that the page
- * shows have to come. Blocks that cannot run here say why in a comment `<!-- no-run: … -->`.
+ * shows have to appear. Blocks that cannot run here give the reason in a comment `<!-- no-run: … -->`.
  */
 
 const pages = listedPages();
 const examples = new Map(pages.map((page) => [page, examplesOf(blocksOf(page))]));
 const all = [...examples.values()].flat();
 const idPattern = /\b0-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\bep_[0-9a-f]{32}/g;
-/** Where the receiver of the pages listens. */
+/** The port of the pages' receiver. */
 const receiverPort = '9000';
 
-/** What a page takes for granted, beside a running stack. */
+/** The data that a page assumes, besides a running stack. */
 const prepare: Readonly<Record<string, (stack: TestStack) => Promise<unknown>>> = {
   'docs/guides/change-feed.md': (stack) =>
     stack.send('POST', '/v1/writes', { ops: [['INCR', 'order:8:items']] }),
   'docs/operate/verify-and-repair.md': async (stack) => {
     await stack.send('POST', '/v1/writes', { ops: [['SET', 'a', '1']], ack: 'confirmed' });
     const client = stack.regions[0]?.client;
-    await client?.set('a', 'written around Lockstep');
-    await client?.set('strange', 'written around Lockstep');
+    await client?.set('a', 'written outside of Lockstep');
+    await client?.set('strange', 'written outside of Lockstep');
   },
 };
 
@@ -71,7 +71,7 @@ describe('the examples', () => {
     }
   });
 
-  it('in TypeScript have the types that they need', () => {
+  it('in TypeScript compile with strict types', () => {
     const directory = mkdtempSync(resolve('.lockstep', 'examples-types-'));
     try {
       const files = all
@@ -109,7 +109,7 @@ describe('a block', () => {
     expect(strange.map(({ page, line, language }) => `${page}:${line}: ${language}`)).toEqual([]);
   });
 
-  it('that does not run says why, and few do not', () => {
+  it('gives the reason if it does not run, and few do not', () => {
     const skipped = all.filter((example) => !isRun(example));
     const run = all.length - skipped.length;
     console.log(`${run} examples of ${pages.length} pages run, ${skipped.length} do not:`);
@@ -122,11 +122,11 @@ describe('a block', () => {
 const notRunMaximum = 6;
 const runMinimum = 30;
 
-/** The examples of one page, with what they show in place of what ran. */
+/** Runs the examples of one page, with real ids in place of those that the page shows. */
 class PageRun {
   readonly #shell: PageShell;
   readonly #port: string;
-  /** What stands for an id that the page shows. */
+  /** The real id for each id that the page shows. */
   readonly #ids = new Map<string, string>();
 
   constructor(shell: PageShell, port: string) {
@@ -171,7 +171,9 @@ class PageRun {
       if (missing().length > 0 && isReading) await this.#shell.run(text);
       return missing();
     };
-    await expect.poll(left, { message: `${page}:${line} shows what does not come` }).toEqual([]);
+    await expect
+      .poll(left, { message: `${page}:${line} shows output that does not appear` })
+      .toEqual([]);
   }
 
   async #runScript(example: Example): Promise<void> {
@@ -198,7 +200,7 @@ function statusesIn(shown: string): readonly number[] {
   return [...found].map(([, body, line]) => Number(body ?? line));
 }
 
-/** What has to come of what a page shows: the names of members and headers, and events as they stand. */
+/** The parts of a page's output that have to appear: the names of members and headers, and whole events. */
 function partsOf(shown: string): readonly string[] {
   const names = [...shown.matchAll(/"\w+":/g)].map(([name]) => name);
   const headers = [...shown.matchAll(/^[A-Z][\w-]+: /gm)].map(([name]) => name);
@@ -206,7 +208,7 @@ function partsOf(shown: string): readonly string[] {
   return [...new Set([...names, ...headers, ...events])];
 }
 
-/** An example may have put a region out. */
+/** An example may have evicted a region. */
 async function allVote(stack: TestStack): Promise<void> {
   await expect
     .poll(

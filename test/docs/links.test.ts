@@ -3,7 +3,10 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path/posix';
 import { describe, expect, it } from 'vitest';
 
-/** The pages lead somewhere: links to files, headings and other pages. Addresses outside of the project are not called. */
+/**
+ * The targets of the pages' links exist: files, headings and other pages. Addresses outside of the project are not
+ * requested.
+ */
 
 const frontPageLines = 150;
 const pages = listed('*.md');
@@ -42,7 +45,7 @@ describe('a picture', () => {
 });
 
 interface Link {
-  /** As it stands in the page. */
+  /** The link's text in the page. */
   readonly text: string;
   /** From the top of the tree. */
   readonly path: string;

@@ -11,7 +11,10 @@ export interface Block {
   readonly text: string;
   /** The paragraph before the block. */
   readonly lead: string;
-  /** Why the test does not run it, or does not expect it as output: `<!-- no-run: … -->` stands before the block. */
+  /**
+   * The reason why the test does not run the block, or does not expect it as output: `<!-- no-run: … -->` before the
+   * block.
+   */
   readonly notRun: string | null;
 }
 

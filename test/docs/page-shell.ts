@@ -12,13 +12,16 @@ import process from 'node:process';
 import { setTimeout as delay } from 'node:timers/promises';
 
 /**
- * A bash in which the examples of one page run, one after the other, as a reader would run them in a terminal. A `curl`
- * before the real one on the PATH notes the status of each response.
+ * A bash that runs the examples of one page one after another, like a reader's terminal. A `curl` before the real one
+ * on the PATH records the status of each response.
  */
 
 const pollMs = 20;
 
-/** Notes the status of the response, and ends its output with a line end. With -N it tells of the first event. */
+/**
+ * Records the status of the response, and ends its output with a line end. With -N it also creates a file at the
+ * first event.
+ */
 const curlText = `#!/usr/bin/env bash
 headers=$(mktemp "$EXAMPLES/headers.XXXXXX")
 note() { awk '/^HTTP/ { status = $2 } END { print status }' "$headers" >> "$EXAMPLES/statuses"; }
@@ -35,7 +38,7 @@ else
 fi
 `;
 
-/** A stream that was started in the background is waited for until its first event, so that it misses nothing. */
+/** Waits for the first event of a stream in the background, so that the reader misses nothing. */
 const prelude = `set -E
 trap 'echo "line $LINENO: $BASH_COMMAND" >> "$EXAMPLES/errors"' ERR
 streams=0
@@ -45,16 +48,16 @@ stream_begins() {
 }
 `;
 
-/** What one example did. */
+/** The results of one example. */
 export interface Ran {
   readonly statuses: readonly number[];
-  /** Of this example so far; what it started in the background may add to it. */
+  /** Of this example so far; its background processes may add to it. */
   output(): string;
   /** Commands that failed. */
   readonly errors: string;
 }
 
-/** The shell of one page. Close it, whatever happens. */
+/** The shell of one page. Always close it. */
 export class PageShell {
   readonly #directory: string;
   readonly #shell: ChildProcess;
@@ -73,7 +76,7 @@ export class PageShell {
     writeFileSync(join(directory, 'statuses'), '');
     this.#shell = spawn('bash', ['--noprofile', '--norc'], {
       cwd: directory,
-      // A group of its own, so that what it leaves in the background ends with it.
+      // A group of its own, so that its background processes end with it.
       detached: true,
       env: {
         ...process.env,
@@ -91,7 +94,7 @@ export class PageShell {
     this.#shell.stdin?.write(prelude);
   }
 
-  /** All that came so far, of all examples and of what they started. */
+  /** All output so far, of all examples and of their background processes. */
   get output(): string {
     return this.#output;
   }
@@ -121,7 +124,7 @@ export class PageShell {
     };
   }
 
-  /** Ends the shell and all that it started. */
+  /** Ends the shell and all of its processes. */
   async close(): Promise<void> {
     const { pid } = this.#shell;
     const ended = new Promise((resolved) => this.#shell.once('close', resolved));
@@ -131,7 +134,7 @@ export class PageShell {
   }
 }
 
-/** Resolves once `holds`; a test that never gets there ends by the bound of all tests. */
+/** Resolves once `holds`; the timeout of all tests ends a test that never gets there. */
 async function until(holds: () => boolean): Promise<void> {
   while (!holds()) await delay(pollMs);
 }

@@ -10,7 +10,7 @@ const filter = fc.record({
 });
 const part = fc.double({ min: 0, max: 1, noNaN: true });
 
-/** One thing that may happen, and what it is to be told by where it fails. */
+/** An event of a run; fast-check prints it in a failure. */
 const happening = fc.oneof(
   { weight: 6, arbitrary: fc.record({ kind: fc.constant('commit' as const), keys }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('changeMembers' as const) }) },
@@ -18,7 +18,7 @@ const happening = fc.oneof(
     weight: 5,
     arbitrary: fc.record({
       kind: fc.constant('publish' as const),
-      // How far it begins before what was published last, or after it.
+      // The position of the first change, relative to the last published one.
       back: fc.integer({ min: -3, max: 3 }),
       count: fc.integer({ min: 1, max: 6 }),
     }),
@@ -86,7 +86,7 @@ function expectInOrder({ places, since }: Client): void {
 }
 
 describe('a follower', () => {
-  it('gets each matching change once and in order, however publishing, pages and sleep interleave', () => {
+  it('gets each matching change once and in order, for any interleaving of publishing, pages and sleep', () => {
     fc.assert(
       fc.property(fc.array(happening, { maxLength: 120, size: 'max' }), (events) => {
         const run = new Run();
@@ -103,7 +103,7 @@ describe('a follower', () => {
     );
   });
 
-  it('has at every moment got a beginning of what it is to get, up to the place that it was told', () => {
+  it('has at every time got exactly the changes up to its latest position', () => {
     fc.assert(
       fc.property(fc.array(happening, { maxLength: 60, size: 'max' }), (events) => {
         const run = new Run();

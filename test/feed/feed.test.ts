@@ -17,7 +17,7 @@ function live(count: number, key = 'key'): void {
 }
 
 describe('the feed', () => {
-  it('sends followers with equal filters at one place one message, made once', () => {
+  it('sends one message to all followers with equal filters and positions', () => {
     world.join(0);
     world.join(0);
     world.join(0, { prefixes: ['k'], values: false, members: false });
@@ -28,7 +28,7 @@ describe('the feed', () => {
     expect(effects).toMatchObject([{ to: [1, 2] }, { to: [3] }]);
   });
 
-  it('asks for one page for all who come back to one place', () => {
+  it('requests one page for all followers who come back to the same position', () => {
     live(5);
     world.sleep();
     world.join(2);
@@ -39,13 +39,13 @@ describe('the feed', () => {
     expect(world.clients.map(({ sequences }) => sequences)).toEqual([[3, 4, 5], [3, 4, 5], []]);
   });
 
-  it('serves one who comes back soon from what it holds, without a page', () => {
+  it('serves a follower who comes back soon from memory, without a page', () => {
     live(5);
     expect(world.join(2).sequences).toEqual([3, 4, 5]);
     expect(world.pages).toEqual([]);
   });
 
-  it('holds no more than its bound, and has the rest come as pages', () => {
+  it('keeps a bounded number of changes, and requests older ones as pages', () => {
     live(limits.feedHeldChanges + 5);
     expect(world.join(4).sequences).toEqual([]);
     expect(world.pages).toHaveLength(1);
@@ -53,7 +53,7 @@ describe('the feed', () => {
     expect(world.pages).toHaveLength(1);
   });
 
-  it('fetches what lies in a gap of the publishing, and sends nothing twice', () => {
+  it('requests the changes in a gap of the publishing, and sends nothing twice', () => {
     const client = world.join(0);
     live(2);
     for (const _ of [3, 4, 5]) world.commit('key');
@@ -67,7 +67,7 @@ describe('the feed', () => {
     expect(client.sequences).toEqual([1, 2, 3, 4, 5]);
   });
 
-  it('tells a follower that wants none of it how far it has looked', () => {
+  it('sends the position to a follower whose filter excludes all changes', () => {
     const client = world.join(0, { prefixes: ['other'], values: false, members: false });
     live(3);
     expect(client.places).toEqual([]);
@@ -75,7 +75,7 @@ describe('the feed', () => {
     expect(client).toMatchObject({ sequences: [], places: [3] });
   });
 
-  it('tells changes of members to those who ask for them, whatever their prefixes', () => {
+  it('sends changes of members to followers who request them, with any prefixes', () => {
     const asking = world.join(0, { prefixes: ['other'], values: false, members: true });
     const other = world.join(0);
     world.commit('key');
@@ -86,7 +86,7 @@ describe('the feed', () => {
     expect(other).toMatchObject({ sequences: [1], places: [2] });
   });
 
-  it('tells them from the log too', () => {
+  it('sends changes of members from the log, too', () => {
     world.changeMembers();
     live(1);
     world.sleep();
@@ -97,7 +97,7 @@ describe('the feed', () => {
     expect(other.sequences).toEqual([2]);
   });
 
-  it('asks again for a page that did not come', () => {
+  it('requests a page again if it was missed', () => {
     live(3);
     world.sleep();
     const client = world.join(0);
@@ -107,12 +107,12 @@ describe('the feed', () => {
     expect(client.sequences).toEqual([1, 2, 3]);
   });
 
-  it('refuses a place after the newest change', () => {
+  it('refuses a position after the newest change', () => {
     live(3);
     expect(world.join(4).farewell).toEqual({ why: 'ahead', place: 3 });
   });
 
-  it('sends one away whose place is older than the log, with the oldest that is kept', () => {
+  it('closes a follower whose position is older than the log, with the oldest kept position', () => {
     live(3);
     world.sleep();
     const client = world.join(0);
@@ -122,7 +122,7 @@ describe('the feed', () => {
     expect(world.core.size).toBe(0);
   });
 
-  it('begins a further message where one would be too large', () => {
+  it('splits a message that would be too large', () => {
     const client = world.join(0);
     live(limits.changesPerPage * 2 + 1);
     expect(client.places).toEqual([
@@ -136,7 +136,7 @@ describe('the feed', () => {
 describe('a slow follower', () => {
   const window = limits.followerWindowChanges;
 
-  it('is sent as many changes as the window holds, and cut at one more, with its place', () => {
+  it('gets as many changes as the window holds, and is closed at one more, with its position', () => {
     const client = world.join(0);
     live(window);
     expect(client.sequences).toHaveLength(window);
@@ -146,7 +146,7 @@ describe('a slow follower', () => {
     expect(client.sequences).toEqual(world.expectedOf(client, window));
   });
 
-  it('is not cut while it acknowledges', () => {
+  it('stays open while it acknowledges', () => {
     const client = world.join(0);
     for (let round = 0; round < 30; round += 1) {
       live(limits.changesPerPage);
@@ -156,7 +156,7 @@ describe('a slow follower', () => {
     expect(client.sequences).toEqual(world.expectedOf(client));
   });
 
-  it('gets older changes only as it acknowledges, and is cut at the second heartbeat in vain', () => {
+  it('gets older changes only as it acknowledges, and is closed after two heartbeats without one', () => {
     for (let made = 0; made < window * 2; made += 1) world.commit('key');
     const client = world.join(0);
     while (world.pages.length > 0) world.page(0, limits.changesPerPage);
@@ -174,7 +174,7 @@ describe('a slow follower', () => {
     expect(client.farewell).toBeNull();
   });
 
-  it('is cut where few changes are large, too', () => {
+  it('is closed even if few changes are large', () => {
     const client = world.join(0);
     const large = 'x'.repeat(limits.feedMessageBytes - 100);
     const fitting = Math.floor(limits.followerWindowBytes / limits.feedMessageBytes);
@@ -184,14 +184,14 @@ describe('a slow follower', () => {
     expect(client.farewell).toEqual({ why: 'slow', place: fitting });
   });
 
-  it('that acknowledges what it was not sent is sent away', () => {
+  it('is closed if it acknowledges changes that it was not sent', () => {
     const client = world.join(0);
     live(2);
     world.acknowledge(client, 3);
     expect(client.farewell).toEqual({ why: 'unsent', place: 2 });
   });
 
-  it('is the only one that is cut', () => {
+  it('is the only one that is closed', () => {
     const slow = world.join(0);
     const quick = world.join(0);
     for (let round = 0; round < 12; round += 1) {

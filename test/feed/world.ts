@@ -12,12 +12,12 @@ import {
   isWanted,
 } from '../../shared/protocol/feed/follower.ts';
 
-/** A change with these keys, as the coordinator would tell it. */
+/** A change with these keys, as the coordinator returns it. */
 export function changeOf(sequence: number, keys: readonly string[] = ['key']): Change {
   return { sequence, id: `0-${sequence}`, transaction: `0.1.${sequence}`, at: sequence, keys };
 }
 
-/** A change of members, as the coordinator would tell it. */
+/** A change of members, as the coordinator returns it. */
 export function memberChangeOf(sequence: number): Change {
   const fixed = { at: sequence, epoch: 2, region: 'a', event: 'out', cause: 'silent' } as const;
   const member: MemberChange = { ...fixed, sequence, detail: 'it did not answer' };
@@ -29,13 +29,13 @@ export function changesOf(from: number, to: number, keys?: readonly string[]): r
   return Array.from({ length: to - from + 1 }, (_, index) => changeOf(from + index, keys));
 }
 
-/** What a client has got. */
+/** The messages that a client has got. */
 export interface Client {
   readonly id: FollowerId;
   readonly since: number;
   readonly filter: Filter;
   readonly sequences: number[];
-  /** The places that it was told, in order. */
+  /** The positions that it got, in order. */
   readonly places: number[];
   farewell: { readonly why: string; readonly place: number } | null;
 }
@@ -45,11 +45,11 @@ interface Message {
   readonly next: number;
 }
 
-/** A coordinator's log, a feed with its followers, and their clients; every delay is the caller's. */
+/** A coordinator's log, a feed with its followers, and their clients; the caller controls every delay. */
 export class FeedWorld {
   readonly log: Change[] = [];
   readonly clients: Client[] = [];
-  /** Pages that were asked for and have not come. */
+  /** Pages that were requested and have not arrived. */
   pages: Extract<FeedEffect, { kind: 'fetch' }>[] = [];
   core: FeedCore;
   readonly #attached = new Map<FollowerId, Follower>();
@@ -66,7 +66,7 @@ export class FeedWorld {
     this.log.push(changeOf(this.newest + 1, keys));
   }
 
-  /** The members change: a region goes, or comes back. */
+  /** Changes the members: a region leaves, or comes back. */
   changeMembers(): void {
     this.log.push(memberChangeOf(this.newest + 1));
   }
@@ -93,7 +93,7 @@ export class FeedWorld {
     this.keep(client.id);
   }
 
-  /** Has the page come that was asked for as number `index`, with at most `limit` changes. */
+  /** Delivers the requested page number `index`, with at most `limit` changes. */
   page(index = 0, limit = Number.POSITIVE_INFINITY): void {
     const [fetch] = this.pages.splice(index, 1);
     if (fetch !== undefined) {
@@ -112,26 +112,26 @@ export class FeedWorld {
     for (const id of this.#attached.keys()) this.keep(id);
   }
 
-  /** The newest change is published once more: the coordinator does not know that the feed has it. */
+  /** Publishes the newest change again: the coordinator does not know that the feed has it. */
   announce(): void {
     this.publish(this.log.slice(-1));
   }
 
-  /** The feed forgets everything but what is attached to its sockets. */
+  /** The feed loses its memory except the state attached to its sockets. */
   sleep(): void {
     this.pages = [];
     this.core = this.#newCore();
     for (const [id, follower] of this.#attached) this.core.restore(id, follower);
   }
 
-  /** Lets everything come that is on its way. */
+  /** Delivers everything that is in progress. */
   settle(): void {
     this.announce();
     this.heartbeat();
     while (this.pages.length > 0) this.page();
   }
 
-  /** What a client is to have got in the end. */
+  /** The changes that a client has to get in the end. */
   expectedOf({ since, filter }: Client, upTo = this.newest): readonly number[] {
     return this.log
       .filter(
@@ -148,7 +148,7 @@ export class FeedWorld {
       }
       if (effect.kind !== 'close') continue;
       const client = this.#client(effect.follower);
-      if (client.farewell !== null) throw new Error('it was closed before');
+      if (client.farewell !== null) throw new Error('the client was closed before');
       client.farewell = { why: effect.why, place: effect.place };
       this.#attached.delete(effect.follower);
     }
@@ -161,10 +161,10 @@ export class FeedWorld {
 
   #receive(id: FollowerId, { changes = [], next }: Message): void {
     const client = this.#client(id);
-    if (client.farewell !== null) throw new Error('it was sent something after its end');
+    if (client.farewell !== null) throw new Error('the client got a message after its end');
     client.sequences.push(...changes.map(({ sequence }) => sequence));
     if (changes.some(({ values }) => values !== client.filter.values)) {
-      throw new Error('it was sent what it did not ask for');
+      throw new Error('the client got values against its filter');
     }
     client.places.push(next);
     this.keep(id);

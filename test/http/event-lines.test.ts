@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { EventLines, eventText } from '../../shared/http/sse.ts';
 import { limits } from '../../shared/limits.ts';
 
-/** What a client finds that reads server-sent events by the book: the data of each. */
+/** The data of each event that a standard client of server-sent events reads. */
 function byTheBook(text: string): readonly string[] {
   const found: string[] = [];
   let data: string[] = [];
@@ -15,7 +15,7 @@ function byTheBook(text: string): readonly string[] {
   return found;
 }
 
-/** What the SDK of Upstash finds: each line of data by itself. */
+/** The data that the SDK of Upstash reads: each line of data by itself. */
 function byTheSdk(text: string): readonly string[] {
   return text
     .split('\n')
@@ -65,7 +65,7 @@ describe('the text of an event', () => {
 });
 
 describe('the lines of a region', () => {
-  it('go on as they came, however they were cut, without what is not shown', () => {
+  it('pass unchanged, in chunks of any size, without hidden lines', () => {
     const texts = fc.array(fc.tuple(fc.boolean(), nasty), { maxLength: 5 });
     fc.assert(
       fc.property(texts, fc.infiniteStream(fc.integer({ min: 1, max: 7 })), (given, cuts) => {
@@ -86,7 +86,7 @@ describe('the lines of a region', () => {
     );
   });
 
-  it('end an event where a server begins the next one without an end', () => {
+  it('end an event if a server begins the next one without ending it', () => {
     const chunk = encoder.encode(
       'data: subscribe,a,1\ndata: message,a,x\ndata: no\ndata: message,a,y\n',
     );
@@ -94,7 +94,7 @@ describe('the lines of a region', () => {
     expect(lines.pass(chunk)).toBe('data: message,a,x\n\ndata: message,a,y\n');
   });
 
-  it('are given up where one of them has no end', () => {
+  it('are given up if one of them has no end', () => {
     const lines = new EventLines(() => true);
     const half = encoder.encode('x'.repeat(limits.streamLineCharacters / 2));
     expect(lines.pass(half)).toBe('');

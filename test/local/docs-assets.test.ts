@@ -15,7 +15,7 @@ describe('the assets of a deployment', () => {
     expect(readdirSync(docsAssetsDirectory).sort()).toEqual([...docsAssets].sort());
   });
 
-  it('are what wrangler.toml names, and are made before the Worker is bundled', () => {
+  it('are the directory in wrangler.toml, and are made before the Worker is bundled', () => {
     const settings = readFileSync('wrangler.toml', 'utf8');
     expect(join(process.cwd(), /^directory = "(.+)"$/m.exec(settings)?.[1] ?? '')).toBe(
       docsAssetsDirectory,

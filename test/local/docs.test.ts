@@ -13,7 +13,7 @@ describe('npm run docs', () => {
     expect(status).toBe(0);
   });
 
-  it('says with --help what it does', () => {
+  it('describes itself with --help', () => {
     const { stdout, status } = docs('--help');
     expect(stdout).toContain('--check');
     expect(status).toBe(0);

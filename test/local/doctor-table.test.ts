@@ -21,7 +21,7 @@ function diagnosisOf(...checks: readonly CheckResponse[]): DiagnosisResponse {
 }
 
 describe('the table of the doctor', () => {
-  it('has a line for each check, and what to do below it', () => {
+  it('has a line for each check, and its advice below it', () => {
     expect(drawDiagnosis(diagnosisOf(well, ill), 130, plain)).toEqual([
       'Deployment',
       '  role          ok       primary',
@@ -35,7 +35,7 @@ describe('the table of the doctor', () => {
     ]);
   });
 
-  it('keeps the columns apart, however long the names of the checks are', () => {
+  it('keeps the columns apart for any length of the checks’ names', () => {
     const long = { ...well, name: 'undeclared keys' };
     expect(drawDiagnosis(diagnosisOf(well, long), 130, plain).slice(4, 6)).toEqual([
       '  role             ok       primary',
@@ -43,7 +43,7 @@ describe('the table of the doctor', () => {
     ]);
   });
 
-  it.each([60, 80, 100])('keeps to %i columns, also with a word that is longer', (columns) => {
+  it.each([60, 80, 100])('keeps to %i columns, even with a longer word', (columns) => {
     const long = { ...ill, found: 'x'.repeat(200) };
     const lines = drawDiagnosis(diagnosisOf(long), columns, plain);
     expect(lines.filter((line) => line.length > columns)).toEqual([]);
@@ -57,7 +57,7 @@ describe('the table of the doctor', () => {
     expect(Math.max(...widths)).toBeGreaterThan(40);
   });
 
-  it('counts what is to be done', () => {
+  it('counts problems and checks that need a look', () => {
     const unknown: CheckResponse = { ...ill, status: 'unknown' };
     const lines = drawDiagnosis(diagnosisOf(ill, ill, unknown), 80, plain);
     expect(lines.at(-1)).toBe('2 problems, 1 thing to look at by hand.');

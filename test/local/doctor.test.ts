@@ -36,7 +36,7 @@ afterEach(async () => {
   rmSync(directory, { recursive: true });
 });
 
-/** `npm run doctor` in a directory where nothing runs: what it says, and how it ends. */
+/** Runs `npm run doctor` in a directory without a running stack. Returns its output and its exit code. */
 async function run(args: readonly string[], more: Readonly<Record<string, string>> = {}) {
   const doctor = spawn(process.execPath, [resolve('local/doctor.ts'), ...args], {
     cwd: directory,
@@ -50,7 +50,7 @@ async function run(args: readonly string[], more: Readonly<Record<string, string
 }
 
 describe('npm run doctor', () => {
-  it('shows what a deployment answers, and ends with 0 where all is well', async () => {
+  it('shows the diagnosis of a deployment, and ends with 0 if there is no problem', async () => {
     const { code, said } = await run(['--url', url], { LOCKSTEP_TOKEN: token });
     expect(authorization).toBe(`Bearer ${token}`);
     expect([code, said.trimEnd().split('\n').at(-1)]).toEqual([
@@ -71,7 +71,7 @@ describe('npm run doctor', () => {
     expect(said).toContain('→ Mend it.');
   });
 
-  it('tells the problem that it is answered, and ends with 1', async () => {
+  it('shows the problem of the response, and ends with 1', async () => {
     answer = { status: 403, body: { title: 'Not allowed', detail: 'This needs admin.' } };
     const { code, complained } = await run(['--url', url], { LOCKSTEP_TOKEN: token });
     expect([code, complained.trim()]).toEqual([
@@ -80,14 +80,14 @@ describe('npm run doctor', () => {
     ]);
   });
 
-  it('says so where nothing can be reached', async () => {
+  it('reports an unreachable deployment', async () => {
     server.close();
     const { code, complained } = await run(['--url', url], { LOCKSTEP_TOKEN: token });
     expect(code).toBe(1);
     expect(complained).toMatch(/cannot be reached: .*ECONNREFUSED/);
   });
 
-  it('says what is missing where nothing runs here, or no token is given', async () => {
+  it('names the missing option if no stack runs here, or no token is given', async () => {
     expect((await run([])).complained).toMatch(/Run npm start .*--url/);
     const { code, complained } = await run(['--url', url], { LOCKSTEP_TOKEN: '' });
     expect([code, complained]).toEqual([1, expect.stringContaining('LOCKSTEP_TOKEN')]);

@@ -34,7 +34,7 @@ describe.each([
     await expect.poll(() => gateway.streams.size).toBe(0);
   });
 
-  it('streams what matches patterns', async () => {
+  it('streams the messages that match patterns', async () => {
     const listener = await Listener.open(gateway, '/PSUBSCRIBE/n%2A', 'GET');
     expect(await listener.lines(1)).toEqual(['data: psubscribe,n*,1']);
     await server.redis.publish('news', 'one');
@@ -42,7 +42,7 @@ describe.each([
     listener.leave();
   });
 
-  it('keeps a message with line ends from looking like several', async () => {
+  it('encodes line ends, so that a message cannot forge another one', async () => {
     const listener = await Listener.open(gateway, '/subscribe/a');
     await listener.lines(1);
     await server.redis.publish('a', 'x\ndata: message,b,forged\r message,b,forged\r\n\nend');

@@ -70,7 +70,7 @@ describe('a command as JSON', () => {
     expect(await redis.get('key')).toBe('välue');
   });
 
-  it('takes numbers and booleans as they are written', async () => {
+  it('accepts numbers and booleans in their JSON form', async () => {
     await send('/', { body: '["SET","number",9007199254740993]' });
     await send('/', { body: '["SET","boolean",true]' });
     expect(await redis.mget('number', 'boolean')).toEqual(['9007199254740993', 'true']);
@@ -81,12 +81,12 @@ describe('a command as JSON', () => {
     expect((await post('/', ['INCR', 'counter'])).text).toBe('{"result":9223372036854775807}');
   });
 
-  it('gives the reply of a hash command as the flat array that Redis sent', async () => {
+  it('returns the reply of a hash command as the flat array that Redis sent', async () => {
     await post('/', ['hset', 'hash', 'a', '1', 'b', '2']);
     expect((await post('/', ['hgetall', 'hash'])).text).toBe('{"result":["a","1","b","2"]}');
   });
 
-  it("answers 400 with Redis's own words where Redis refuses it", async () => {
+  it('returns 400 with the error of Redis if Redis refuses it', async () => {
     await redis.set('text', 'x');
     const wrongType = await post('/', ['LPUSH', 'text', 'y']);
     expect(wrongType.status).toBe(400);
@@ -103,7 +103,7 @@ describe('a command as JSON', () => {
     ['an argument that is null', '["SET","a",null]'],
     ['a command that would hold the shared connection', '["BLPOP","a",0]'],
     ['a command that would change the shared connection', '["select","1"]'],
-  ])('answers 400 to %s', async (_what, body) => {
+  ])('returns 400 for %s', async (_what, body) => {
     const answer = await send('/', { body });
     expect(answer.status).toBe(400);
     expect(JSON.parse(answer.text).error).toMatch(/^ERR /);
@@ -121,7 +121,7 @@ describe('a command as a path', () => {
     expect(await redis.ttl('body')).toBeGreaterThan(90);
   });
 
-  it('keeps bytes that are no UTF-8', async () => {
+  it('keeps bytes that are not valid UTF-8', async () => {
     await send('/set/path/%ff%00');
     await send('/set/body', { body: new Uint8Array([0xff, 0x00]) });
     const bytes = Buffer.from([0xff, 0x00]);
@@ -135,7 +135,7 @@ describe('a command as a path', () => {
 });
 
 describe('a pipeline', () => {
-  it('answers each command by itself', async () => {
+  it('returns a result or an error for each command', async () => {
     const answer = await post('/pipeline', [
       ['SET', 'a', '1'],
       ['LPUSH', 'a', 'x'],
@@ -151,7 +151,7 @@ describe('a pipeline', () => {
 });
 
 describe('a transaction', () => {
-  it('runs all commands with none of another request in between', async () => {
+  it('runs its commands without any of another request in between', async () => {
     const increments = Array.from({ length: 20 }, () => ['INCR', 'counter']);
     const answers = await Promise.all([
       post('/multi-exec', increments),
@@ -166,7 +166,7 @@ describe('a transaction', () => {
     expect(await redis.get('counter')).toBe('60');
   });
 
-  it('goes on after a command that fails as it runs', async () => {
+  it('continues after a command that fails', async () => {
     const answer = await post('/multi-exec', [
       ['SET', 'a', 'x'],
       ['INCR', 'a'],
@@ -179,7 +179,7 @@ describe('a transaction', () => {
     ]);
   });
 
-  it('is discarded whole where a command is malformed, and leaves the connection usable', async () => {
+  it('is discarded as a whole if a command is malformed, and leaves the connection usable', async () => {
     const answer = await post('/multi-exec', [['SET', 'a', '1'], ['GET']]);
     expect(answer.status).toBe(400);
     expect(JSON.parse(answer.text).error).toMatch(/^EXECABORT /);
@@ -210,7 +210,7 @@ describe('base64', () => {
 });
 
 describe('the door', () => {
-  it('takes the token from the header or the query, and answers 401 to a missing or wrong one', async () => {
+  it('accepts the token in the header or the query, and returns 401 for a missing or wrong one', async () => {
     await redis.set('key', 'value');
     const plain = (path: string, headers = {}) => fetch(`${gateway.url}${path}`, { headers });
     expect((await plain(`/get/key?_token=${token}`)).status).toBe(200);
@@ -222,15 +222,15 @@ describe('the door', () => {
     }
   });
 
-  it('answers 405 to other methods', async () => {
+  it('returns 405 for other methods', async () => {
     expect((await send('/get/key', { method: 'DELETE' })).status).toBe(405);
   });
 
-  it('answers 413 to a body of more than 10 MB', async () => {
+  it('returns 413 for a body of more than 10 MB', async () => {
     expect((await send('/', { body: 'x'.repeat(10_000_001) })).status).toBe(413);
   });
 
-  it('gives each answer another sync token', async () => {
+  it('returns a new sync token with each response', async () => {
     const headers = { authorization: `Bearer ${token}` };
     const first = await fetch(`${gateway.url}/incr/a`, { headers });
     const second = await fetch(`${gateway.url}/incr/a`, { headers });
@@ -243,7 +243,7 @@ describe('the door', () => {
 describe('the Upstash client', () => {
   const upstash = () => new Upstash({ url: gateway.url, token, retry: { retries: 0 } });
 
-  it('reads what it wrote, through commands, pipelines, transactions and scripts', async () => {
+  it('reads its own writes, through commands, pipelines, transactions and scripts', async () => {
     const client = upstash();
     await client.set('object', { deep: ['ü', 1, null] }, { ex: 100 });
     expect(await client.get('object')).toEqual({ deep: ['ü', 1, null] });
@@ -259,7 +259,7 @@ describe('the Upstash client', () => {
     ]);
   });
 
-  it('throws what Redis says', async () => {
+  it('throws the error of Redis', async () => {
     const client = upstash();
     await client.set('text', 'x');
     await expect(client.incr('text')).rejects.toThrow('not an integer');
@@ -270,7 +270,7 @@ describe('a fault', () => {
   const increment = () => post('/', ['INCR', 'counter']);
   const counter = () => redis.get('counter');
 
-  it('that drops a request leaves nothing behind, for as many requests as it says', async () => {
+  it('that drops a request leaves nothing behind, for the given number of requests', async () => {
     gateway.faults.add({ fault: { kind: 'drop', executed: false }, times: 1 });
     await expect(increment()).rejects.toThrow();
     expect(await counter()).toBe(null);
@@ -286,13 +286,13 @@ describe('a fault', () => {
     expect(refusal.hits).toBe(2);
   });
 
-  it('that drops an answer comes after the execution', async () => {
+  it('that drops a response comes after the execution', async () => {
     gateway.faults.add({ fault: { kind: 'drop', executed: true }, times: 1 });
     await expect(increment()).rejects.toThrow();
     expect(await counter()).toBe('1');
   });
 
-  it('that duplicates runs the request twice and answers once', async () => {
+  it('that duplicates runs the request twice and responds once', async () => {
     gateway.faults.add({ fault: { kind: 'duplicate' }, times: 1 });
     expect((await increment()).text).toBe('{"result":1}');
     expect(await counter()).toBe('2');
@@ -308,7 +308,7 @@ describe('a fault', () => {
     await expect(asked).rejects.toThrow('aborted');
   });
 
-  it('that holds lets the request go on when told, even after its sender has gone', async () => {
+  it('that holds lets the request continue when its gate opens, even if its sender has left', async () => {
     const gate = Promise.withResolvers<void>();
     const executed = gateway.faults.add({
       fault: { kind: 'hold', executed: false, until: gate.promise },
@@ -323,7 +323,7 @@ describe('a fault', () => {
     await expect.poll(counter).toBe('1');
   });
 
-  it('meets only the requests that match', async () => {
+  it('affects only the matching requests', async () => {
     gateway.faults.add({
       fault: { kind: 'garbage', executed: false, answer: 'status-500' },
       matches: ({ text }) => text.includes('INCR'),
@@ -332,7 +332,7 @@ describe('a fault', () => {
     expect((await increment()).status).toBe(500);
   });
 
-  it('that answers garbage under status 200 gives a page or half a JSON', async () => {
+  it('that responds with garbage and status 200 sends a page or half a JSON text', async () => {
     gateway.faults.add({ fault: { kind: 'garbage', executed: true, answer: 'page' }, times: 1 });
     gateway.faults.add({ fault: { kind: 'garbage', executed: true, answer: 'broken-json' } });
     expect(await increment()).toMatchObject({ status: 200, text: expect.stringContaining('<') });
@@ -343,8 +343,8 @@ describe('a fault', () => {
   });
 });
 
-describe('a gateway whose region is away', () => {
-  it('answers 503, and serves again by itself once the region is back with its data', async () => {
+describe('a gateway whose region is down', () => {
+  it('returns 503, and serves again when the region is back with its data', async () => {
     await redis.set('kept', '1');
     await region.kill();
     expect((await post('/', ['GET', 'kept'])).status).toBe(503);
@@ -355,7 +355,7 @@ describe('a gateway whose region is away', () => {
 });
 
 describe('a hostile request', () => {
-  it('for a reply that holds itself gets an error, and the gateway serves on', async () => {
+  it('for a reply that contains itself gets an error, and the gateway keeps serving', async () => {
     const itself = ['EVAL', 'local t = {} t[1] = t return t', '0'];
     expect((await post('/', itself)).text).toMatch(/nested deeper/);
     const both = await post('/pipeline', [itself, ['INCR', 'counter']]);
@@ -364,7 +364,7 @@ describe('a hostile request', () => {
     expect((await post('/', ['GET', 'counter'])).text).toBe('{"result":"2"}');
   });
 
-  it('that waits for a stream keeps nobody else waiting, and gets what comes', async () => {
+  it('that waits for a stream blocks no other request, and gets the new entry', async () => {
     const waiting = post('/', ['XREAD', 'BLOCK', '0', 'STREAMS', 'news', '$']);
     await expect.poll(async () => String(await redis.client('LIST'))).toMatch(/ flags=[A-Za-z]*b/);
     expect((await post('/', ['INCR', 'counter'])).status).toBe(200);
@@ -372,7 +372,7 @@ describe('a hostile request', () => {
     expect((await waiting).text).toBe('{"result":[["news",[["1-1",["f","v"]]]]]}');
   });
 
-  it('that waits and whose sender goes away leaves no connection behind', async () => {
+  it('that waits leaves no connection behind if its sender leaves', async () => {
     const sender = new AbortController();
     const asked = fetch(`${gateway.url}/?_token=${token}`, {
       method: 'POST',
@@ -388,7 +388,7 @@ describe('a hostile request', () => {
 });
 
 describe('a meter', () => {
-  it('counts the requests that wait at the same time', async () => {
+  it('counts concurrent requests', async () => {
     const gate = Promise.withResolvers<void>();
     gateway.faults.add({ fault: { kind: 'hold', executed: false, until: gate.promise } });
     gateway.meter.reset();
@@ -404,13 +404,13 @@ describe('a meter', () => {
 });
 
 describe('a round trip', () => {
-  it('is added once to each request, and nothing where there is none', async () => {
+  it('is added once to each request', async () => {
     const far = await startGateway({ redisPort: region.port, token, roundTripMs: 120 });
     const startedAt = performance.now();
     await fetch(`${far.url}/incr/counter?_token=${token}`);
     const ms = performance.now() - startedAt;
     await far.close();
-    // Only the lower bound is sure: a busy machine may add to it at will.
+    // Only the lower bound is certain: a busy machine may add any time to it.
     expect(ms).toBeGreaterThan(118);
   });
 });

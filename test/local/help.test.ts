@@ -8,7 +8,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 const { scripts }: { readonly scripts: Readonly<Record<string, string>> } = JSON.parse(
   readFileSync('package.json', 'utf8'),
 );
-/** Programs of this project, which take paths from the working directory; others bring their own help. */
+/** Programs of this project, which take paths from the working directory; other programs have their own help. */
 const own = Object.entries(scripts).filter(([, line]) => /node\.mjs (?:local|test)\//.test(line));
 const launcher = resolve('local/node.mjs');
 let directory: string;

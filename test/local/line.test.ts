@@ -10,7 +10,7 @@ import type { LocalRegion } from '../../local/stack/regions.ts';
 import { redisKind, startRegion } from '../../local/stack/regions.ts';
 import { connectTo } from '../support/redis.ts';
 
-/** A busy machine may take longer than a poll usually waits. */
+/** A busy machine may take longer than the default time of a poll. */
 const patience = { timeout: 120_000 };
 const token = 'token-of-the-gateway';
 const stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-line-'));
@@ -51,7 +51,7 @@ function increment() {
 }
 
 describe('a line', () => {
-  it('that is cut lets nothing arrive, and what was lost on it stays lost when it is whole again', async () => {
+  it('that is cut lets nothing arrive, and lost requests stay lost when it is whole again', async () => {
     const lostBefore = gateway.faults.lostOnLine;
     gateway.faults.setLine({ reach: 'cut' });
     const lost = increment();
@@ -64,7 +64,7 @@ describe('a line', () => {
     expect(await counter()).toBe('1');
   });
 
-  it('that loses answers lets requests arrive and run', async () => {
+  it('that loses responses lets requests arrive and run', async () => {
     gateway.faults.setLine({ reach: 'answers-lost' });
     const unanswered = increment();
     await expect.poll(counter, patience).toBe('1');
@@ -72,17 +72,17 @@ describe('a line', () => {
     await expect(unanswered.answer).rejects.toThrow('aborted');
   });
 
-  it('that is slow adds to the round trip, until it is no more', async () => {
+  it('that is slow adds to the round trip, until it is fast again', async () => {
     gateway.faults.setLine({ slowMs: 120 });
     const startedAt = performance.now();
     await increment().answer;
-    // Only the lower bound is sure: a busy machine may add to it at will.
+    // Only the lower bound is certain: a busy machine may add any time to it.
     expect(performance.now() - startedAt).toBeGreaterThan(118);
     gateway.faults.setLine({ slowMs: 0 });
     expect(gateway.faults.onRequest(null)).toBe(null);
   });
 
-  it('keeps how slow it is while it is cut', () => {
+  it('keeps its slowness while it is cut', () => {
     gateway.faults.setLine({ slowMs: 120 });
     gateway.faults.setLine({ reach: 'cut' });
     expect(gateway.faults.onRequest(null)?.fault).toEqual({ kind: 'hang', executed: false });
@@ -90,7 +90,7 @@ describe('a line', () => {
     expect(gateway.faults.onRequest(null)?.fault).toEqual({ kind: 'slow', ms: 120 });
   });
 
-  it('comes after rules, and is whole when all faults are cleared', () => {
+  it('applies after rules, and is whole when all faults are cleared', () => {
     gateway.faults.setLine({ reach: 'cut' });
     gateway.faults.add({ fault: { kind: 'duplicate' }, times: 1 });
     expect(gateway.faults.onRequest(null)?.fault.kind).toBe('duplicate');

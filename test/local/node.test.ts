@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-/** Makes the launcher take its Node for another one. The Node that it goes on with does not load this. */
+/** Makes the launcher see another version of its Node. The Node that it starts does not load this. */
 const pretending = (version: string) => {
   const versions = `{ value: { ...process.versions, node: '${version}' } }`;
   return `--import=data:text/javascript,${encodeURIComponent(`Object.defineProperty(process, 'versions', ${versions})`)}`;
@@ -25,7 +25,7 @@ afterEach(() => {
   rmSync(directory, { recursive: true });
 });
 
-/** An npx in front of all others on the PATH: a shell script that notes its arguments. */
+/** An npx in front of all others on the PATH: a shell script that records its arguments. */
 function environmentWithNpx(lines: string): NodeJS.ProcessEnv {
   const npx = join(directory, 'npx');
   writeFileSync(npx, `#!/bin/sh\necho "$@" >> '${join(directory, 'npx-calls')}'\n${lines}\n`);
@@ -55,7 +55,7 @@ describe('the launcher of the npm scripts', () => {
   );
 
   it.each(['18.20.0', '20.20.2', '22.17.9', '23.11.0', '24.1.0'])(
-    'goes on under a Node that npm fetched if Node is %s, and says so in one line',
+    'continues under a Node that npm fetched if Node is %s, and reports that in one line',
     (version) => {
       const { status, stdout, stderr } = launch(version, findsThisNode);
       expect([status, stdout]).toEqual([3, 'true one --two']);
@@ -65,14 +65,14 @@ describe('the launcher of the npm scripts', () => {
     },
   );
 
-  it('says what to do if npm can fetch none', () => {
+  it('describes the remedy if npm cannot fetch Node', () => {
     const { status, stdout, stderr } = launch('20.20.2', 'echo no network >&2; exit 1');
     expect([status, stdout]).toEqual([1, '']);
     expect(stderr).toContain('no network\nnpm could not fetch Node');
     expect(stderr).toContain('install Node 22.18 or later');
   });
 
-  it('hands a SIGTERM on, and ends as the script ends', async () => {
+  it('forwards a SIGTERM, and ends with the exit code of the script', async () => {
     const waiting =
       "process.on('SIGTERM', () => process.exit(5)); console.log('up'); setInterval(() => {}, 1e6);";
     writeFileSync(join(directory, 'script.mts'), waiting);
@@ -91,7 +91,7 @@ describe('the launcher of the npm scripts', () => {
 });
 
 describe('package.json', () => {
-  it('asks for a current Node, and installs none', () => {
+  it('requires a current Node, and installs none', () => {
     const wanted: {
       readonly engines: unknown;
       readonly devDependencies: Readonly<Record<string, string>>;
@@ -102,7 +102,7 @@ describe('package.json', () => {
 });
 
 describe('a script of package.json', () => {
-  it('goes through the launcher, or needs no current Node', () => {
+  it('starts with the launcher, or needs no current Node', () => {
     const { scripts }: { readonly scripts: Readonly<Record<string, string>> } = JSON.parse(
       readFileSync('package.json', 'utf8'),
     );

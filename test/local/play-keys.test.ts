@@ -16,7 +16,7 @@ describe('a key', () => {
     ['c', 'cut-off'],
     ['a', 'lose-answers'],
     ['p', 'pause'],
-  ])('%s stands for an action on a region: %s', (key, regionAction) => {
+  ])('%s is an action on a region: %s', (key, regionAction) => {
     expect(actionsOf(key, 3)).toEqual([{ kind: 'region', regionAction }]);
   });
 
@@ -25,11 +25,11 @@ describe('a key', () => {
     ['?', 'help'],
     ['q', 'quit'],
     [controlC, 'quit'],
-  ])('%j stands for an action of its own: %s', (key, kind) => {
+  ])('%j is an action of its own: %s', (key, kind) => {
     expect(actionsOf(key, 3)).toEqual([{ kind }]);
   });
 
-  it('that is a number chooses a region, if there is one of that number', () => {
+  it('that is a number chooses the region of that number, if there is one', () => {
     expect(actionsOf('1', 3)).toEqual([{ kind: 'choose', index: 0 }]);
     expect(actionsOf('3', 3)).toEqual([{ kind: 'choose', index: 2 }]);
     expect(actionsOf('4', 3)).toEqual([]);
@@ -52,7 +52,7 @@ describe('a key', () => {
 });
 
 describe('the list of keys', () => {
-  it('has every key that does something, once', () => {
+  it('has every key with an action, once', () => {
     const [numbers, ...others] = keyHelp(3).map((line) => line.trim().split(/ +/)[0] ?? '');
     expect(numbers).toBe('1-3');
     expect(new Set(others).size).toBe(others.length);
@@ -61,7 +61,7 @@ describe('the list of keys', () => {
     expect(others.toSorted()).toEqual(acting.toSorted());
   });
 
-  it('names the one region by its number alone', () => {
+  it('names a single region by its number alone', () => {
     expect(keyHelp(1)[0]?.trim().split(' ')[0]).toBe('1');
   });
 });

@@ -23,7 +23,7 @@ const region: PlayedRegion = {
   report,
 };
 
-/** The line's words; wide gaps separate nothing that is looked for. */
+/** The words of the line, separated by single spaces. */
 const shown = (change: Partial<PlayedRegion>) =>
   statusLine({ ...region, ...change }, paintFor(false))
     .trim()
@@ -32,15 +32,15 @@ const shown = (change: Partial<PlayedRegion>) =>
 const reported = (change: Partial<RegionReport>) => shown({ report: { ...report, ...change } });
 
 describe('the line of a region', () => {
-  it('says that all is well', () => {
+  it('shows a healthy voter', () => {
     expect(shown({})).toBe('2 eu-west-1 running voter answering 71 ms');
   });
 
-  it('marks the chosen one', () => {
+  it('marks the chosen region', () => {
     expect(shown({ isChosen: true })).toMatch(/^▶ 2 eu-west-1 /);
   });
 
-  it('says that it is out, why, and how much it has yet to apply', () => {
+  it('shows the cause and the backlog of a region that is out', () => {
     const out = {
       state: 'out',
       health: 'silent',
@@ -54,27 +54,27 @@ describe('the line of a region', () => {
     expect(reported({ state: 'out', missedKeys: null })).toContain('all keys to copy');
   });
 
-  it('says how far its copying has come', () => {
+  it('shows the progress of a copy', () => {
     const copy = { done: 400, left: 600, keysPerSecond: 199.7, etaMs: 2_400 };
     expect(reported({ state: 'copying', copy })).toBe(
       '2 eu-west-1 running copying answering 71 ms 400 of 1000 keys (40 %), 200/s, 3 s left',
     );
   });
 
-  it('says what is wrong with its line', () => {
+  it('shows the faults of its line', () => {
     expect(shown({ line: { reach: 'whole', slowMs: 500 } })).toMatch(/ms slowed by 500 ms$/);
     expect(shown({ line: { reach: 'cut', slowMs: 500 } })).toMatch(/slowed by 500 ms cut off$/);
     expect(shown({ line: { reach: 'answers-lost', slowMs: 0 } })).toMatch(/ms answers lost$/);
   });
 
-  it('does without what a coordinator does not tell', () => {
+  it('omits members that a coordinator does not report', () => {
     const bare = { id: 'eu-west-1', health: 'unknown', detail: null };
     const told: RegionReport = { ...bare, roundTripMs: null, unacknowledged: null };
     expect(shown({ report: told })).toBe('2 eu-west-1 running unknown');
     expect(shown({ report: null })).toBe('2 eu-west-1 running not known');
   });
 
-  it('has its columns where those of the other regions are', () => {
+  it('aligns its columns with those of the other regions', () => {
     const lines = [region, { ...region, id: 'ap-northeast-1', condition: 'paused' as const }];
     const places = lines.map((each) => statusLine(each, paintFor(false)).indexOf('answering'));
     expect(places[0]).toBe(places[1]);
@@ -82,7 +82,7 @@ describe('the line of a region', () => {
 });
 
 describe('the progress of a copy', () => {
-  it('can be told before there is a rate, and when nothing had to be copied', () => {
+  it('has a text before there is a rate, and for an empty copy', () => {
     expect(copyText({ done: 0, left: 10, keysPerSecond: 0, etaMs: null })).toBe(
       '0 of 10 keys (0 %), 0/s',
     );
@@ -91,18 +91,18 @@ describe('the progress of a copy', () => {
     );
   });
 
-  it('is told without a share where nobody has counted', () => {
+  it('has no percentage if the number of keys is unknown', () => {
     const uncounted = { done: 30, left: null, keysPerSecond: 99.6, etaMs: null };
     expect(copyText(uncounted)).toBe('30 keys, 100/s');
   });
 
-  it('is not said to be through before it is', () => {
+  it('stays below 100 % until the copy is complete', () => {
     expect(copyText({ done: 999, left: 1, keysPerSecond: 10, etaMs: 100 })).toContain('(99 %)');
   });
 });
 
 describe('the outcome of a write', () => {
-  it('is what became of it, how long it took, and its result', () => {
+  it('shows the outcome, the duration, and the result', () => {
     const body = { outcome: 'committed', results: [4], attempts: 1 };
     expect(writeText('plays', { status: 200, body, ms: 203.4 })).toBe(
       'write: committed after 203 ms, plays = 4',
@@ -112,7 +112,7 @@ describe('the outcome of a write', () => {
     );
   });
 
-  it('is the reason where nothing was written', () => {
+  it('shows the reason if nothing was written', () => {
     const body = { title: 'A region is missing', detail: 'Nothing was written:\neu-west-1' };
     expect(writeText('plays', { status: 503, body, ms: 5_000 })).toBe(
       'write: 503 after 5000 ms. Nothing was written: eu-west-1',

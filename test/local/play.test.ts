@@ -17,10 +17,10 @@ import { redisKind, startRegion } from '../../local/stack/regions.ts';
 import type { StackRegion } from '../../local/stack/stack.ts';
 import { connectTo } from '../support/redis.ts';
 
-/** A busy machine may take longer than a poll usually waits. */
+/** A busy machine may take longer than the default time of a poll. */
 const patience = { timeout: 120_000 };
 
-/** Keys that a test presses. */
+/** A keyboard whose keys the test presses. */
 class FakeKeyboard implements Keyboard {
   isRaw = false;
   isListened = false;
@@ -45,7 +45,7 @@ class FakeKeyboard implements Keyboard {
   }
 }
 
-/** Answers as the Worker would: what a test puts into `regions` and `write`. */
+/** A Worker that responds with the test's `regions` and `write`. */
 class FakeWorker {
   regions: readonly object[] = [];
   write: (response: ServerResponse) => void = () => {};
@@ -139,7 +139,7 @@ afterEach(async () => {
   for (const { gateway } of regions) gateway.faults.clear();
 });
 
-/** Presses keys, and waits until something is said of it. */
+/** Presses keys, and waits until the screen shows `said`. */
 async function pressUntil(keys: string, said: string | RegExp): Promise<void> {
   shown = '';
   keyboard.press(keys);
@@ -167,14 +167,14 @@ describe('a key that is pressed', () => {
     expect(await redis.get('key')).toBe(null);
   });
 
-  it('pauses a region and lets it go on', async () => {
+  it('pauses a region and resumes it', async () => {
     await pressUntil('1p', 'us-east-1: paused');
     expect(regionOf(0).redis.condition).toBe('paused');
     await pressUntil('p', 'us-east-1: goes on');
     expect(regionOf(0).redis.condition).toBe('running');
   });
 
-  it('slows the line of the chosen region down, cuts it and makes it whole', async () => {
+  it('slows the line of the chosen region down, cuts it and restores it', async () => {
     const { faults } = regionOf(1).gateway;
     await pressUntil('2lc', 'cut off: no request arrives');
     expect(faults.line).toEqual({ reach: 'cut', slowMs: 500 });
@@ -186,19 +186,19 @@ describe('a key that is pressed', () => {
     expect(regionOf(0).gateway.faults.line).toEqual(faults.line);
   });
 
-  it('says why where it can do nothing, and the next key works', async () => {
+  it('gives the reason if it can do nothing, and the next key works', async () => {
     await pressUntil('2b', 'eu-west-1 is embedded, in memory');
     await pressUntil('k', 'eu-west-1: killed');
     await pressUntil('r', 'eu-west-1: started empty');
   });
 
-  it('waits for what the key before it does to the same region', async () => {
+  it('waits for the action of the previous key on the same region', async () => {
     await pressUntil('1kskrb', /us-east-1: has a snapshot/);
     const said = [...shown.matchAll(/us-east-1: (\w+)/g)].map(([, word]) => word);
     expect(said).toEqual(['killed', 'started', 'killed', 'started', 'has']);
   });
 
-  it('writes, and says what came of it', async () => {
+  it('writes, and shows the outcome', async () => {
     worker.write = (response) =>
       response.end(JSON.stringify({ outcome: 'committed', results: [7], attempts: 1 }));
     await pressUntil('g', /write: committed after \d+ ms, plays = 7/);
@@ -217,7 +217,7 @@ describe('a key that is pressed', () => {
 });
 
 describe('the lines of the regions', () => {
-  it('follow what the coordinator says', async () => {
+  it('show the coordinator’s report', async () => {
     const told = { id: 'us-east-1', health: 'silent', detail: 'no answer in time' };
     worker.regions = [{ ...told, roundTripMs: 3, unacknowledged: 2, state: 'out' }];
     await expect
@@ -242,7 +242,7 @@ describe('the end of a play', () => {
     expect(quits).toBe(1);
   });
 
-  it('waits for what is being done to a region, and begins nothing more', async () => {
+  it('waits for the action on a region, and begins nothing more', async () => {
     keyboard.press('1wk');
     // The wipe has begun, as soon as the turn of the key is over; the kill has not.
     await Promise.resolve();
@@ -254,7 +254,7 @@ describe('the end of a play', () => {
     expect(regionOf(0).redis.condition).toBe('running');
   });
 
-  it('gives up a write that is under way', async () => {
+  it('aborts a write that is in progress', async () => {
     const { promise, resolve } = Promise.withResolvers<void>();
     worker.write = () => resolve();
     shown = '';

@@ -13,13 +13,13 @@ const raw = /[^\P{Cc}\n]|[\u202a-\u202e\u2066-\u2069]/u;
 const plain = paintFor(false);
 
 describe('a text from outside', () => {
-  it('keeps what can be printed, and has each control character as its escape', () => {
+  it('keeps printable characters, and escapes each control character', () => {
     expect(printable('Grüße, 漢字 😀')).toBe('Grüße, 漢字 😀');
     expect(printable('a\nb\r\u001b[31m\u0085')).toBe('a\\nb\\r\\x1b[31m\\x85');
     expect(printable('\u202e')).toBe('\\u202e');
   });
 
-  it('never leaves a control character, whatever it holds', () => {
+  it('never contains a control character, for any input', () => {
     const text = fc.string({ unit: 'binary' });
     fc.assert(
       fc.property(
@@ -79,7 +79,7 @@ describe('a text from outside', () => {
 });
 
 describe('a screen', () => {
-  it('lets colours and line breaks through, and nothing else that moves a terminal', () => {
+  it('lets colours and line breaks through, and no other control sequence', () => {
     const written: string[] = [];
     const screen = new Screen({ isTTY: false, write: (text) => written.push(text) });
     screen.say(`${paintFor(true)('red', 'no')}\n\u001b[2J\u0007`);

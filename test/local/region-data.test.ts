@@ -11,7 +11,7 @@ import { connectTo } from '../support/redis.ts';
 const [place] = placesFor(1);
 if (place === undefined) throw new Error('there is a first place');
 
-/** A busy machine may take longer than a poll usually waits. */
+/** A busy machine may take longer than the default time of a poll. */
 const patience = { timeout: 120_000 };
 let stateDirectory: string;
 let region: LocalRegion;
@@ -21,7 +21,7 @@ beforeEach(async () => {
   stateDirectory = mkdtempSync(join(tmpdir(), 'lockstep-data-'));
   region = await startRegion(place, stateDirectory, redisKind());
   redis = connectTo(region.port, { retryStrategy: () => 20 });
-  // A region that a test has ended is not news to it.
+  // The client ignores a connection that the test ends.
   redis.on('error', () => {});
 });
 
@@ -31,11 +31,11 @@ afterEach(async () => {
   rmSync(stateDirectory, { recursive: true });
 });
 
-/** Two keys that only ever change together. */
+/** Two keys that only change together. */
 const incrementBoth = 'redis.call("INCR", KEYS[1]) return redis.call("INCR", KEYS[2])';
 const both = () => redis.mget('one', 'other');
 
-/** Increments both keys until told to stop, some at a time; `acknowledged` is what has been answered. */
+/** Increments both keys until `stop`, in batches; `acknowledged` is the latest acknowledged value. */
 function incrementing() {
   const state = { acknowledged: 0, isOver: false };
   const client = connectTo(region.port, { retryStrategy: () => null });
@@ -57,7 +57,7 @@ function incrementing() {
 }
 
 describe('a wiped region', () => {
-  it('is empty at the same port, and keeps what it takes from then on', async () => {
+  it('is empty at the same port, and keeps later writes', async () => {
     await redis.set('before', '1');
     await region.wipe();
     expect(region.condition).toBe('running');
@@ -68,7 +68,7 @@ describe('a wiped region', () => {
     expect(await redis.mget('before', 'after')).toEqual([null, '1']);
   });
 
-  it('can be one that was stopped or paused', async () => {
+  it('may have been stopped or paused', async () => {
     await redis.set('before', '1');
     await region.stop();
     await region.wipe();
@@ -79,7 +79,7 @@ describe('a wiped region', () => {
 });
 
 describe('a region rolled back to its snapshot', () => {
-  it('has what it had then, with every expiry, and has it after further starts', async () => {
+  it('has the snapshot’s data, with every expiry, and keeps it over restarts', async () => {
     await redis.mset('kept', 'old', 'removed', '1');
     await redis.pexpireat('removed', Date.now() + 1_000_000);
     const expiry = await redis.pexpiretime('removed');
@@ -103,7 +103,7 @@ describe('a region rolled back to its snapshot', () => {
     expect(await redis.get('key')).toBe('old');
   });
 
-  it('goes back to the last one of two snapshots', async () => {
+  it('goes back to the later of two snapshots', async () => {
     await redis.set('key', 'first');
     await region.snapshot();
     await redis.set('key', 'second');
@@ -114,7 +114,7 @@ describe('a region rolled back to its snapshot', () => {
   });
 
   it.each([false, true])(
-    'has all that was acknowledged before, and no half of a script, though it was written to (rewritten: %s)',
+    'has all writes acknowledged before, and no half of a script, even under load (rewritten: %s)',
     async (isRewritten) => {
       const writer = incrementing();
       await expect.poll(() => writer.state.acknowledged, patience).toBeGreaterThan(200);
@@ -140,7 +140,7 @@ describe('a region rolled back to its snapshot', () => {
     expect(await redis.get('key')).toBe('old');
   });
 
-  it('needs one: without, it says so and runs on with its data', async () => {
+  it('without a snapshot reports that, and continues with its data', async () => {
     await redis.set('key', 'value');
     await expect(region.rollback()).rejects.toThrow('no snapshot of us-east-1');
     expect(await redis.get('key')).toBe('value');
@@ -148,10 +148,10 @@ describe('a region rolled back to its snapshot', () => {
 });
 
 describe('a paused region', () => {
-  /** `T` for a process that is held. */
+  /** `T` for a stopped process. */
   const letterOf = (pid: string) => readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.[0];
 
-  it('holds what it is sent until it goes on', async () => {
+  it('queues its requests until it resumes', async () => {
     const pid = /process_id:(\d+)/.exec(await redis.info('server'))?.[1] ?? '';
     region.pause();
     expect(region.condition).toBe('paused');
@@ -162,7 +162,7 @@ describe('a paused region', () => {
     expect(region.condition).toBe('running');
   });
 
-  it('ends in order when it is stopped, with what it had acknowledged', async () => {
+  it('ends cleanly when it is stopped, with all acknowledged writes', async () => {
     await redis.set('key', 'value');
     region.pause();
     await region.stop();
@@ -173,7 +173,7 @@ describe('a paused region', () => {
 });
 
 describe('an embedded region', () => {
-  it('can be wiped, and says why it can do no more', async () => {
+  it('can be wiped, and gives the reason why it can do no more', async () => {
     const embedded = await startRegion(place, stateDirectory, 'embedded');
     const client = connectTo(embedded.port, { retryStrategy: () => 20 });
     client.on('error', () => {});

@@ -44,7 +44,7 @@ async function isListening(port: number): Promise<boolean> {
   return listening;
 }
 
-/** A process that starts a region, says its port, and then does `then`. */
+/** A process that starts a region, prints its port, and then does `then`. */
 async function startOwner(then: string) {
   const script = `
     import { ownStateDirectory } from '${resolve('local/stack/processes.ts')}';
@@ -64,7 +64,7 @@ async function startOwner(then: string) {
 }
 
 describe('a region', () => {
-  it('has what it acknowledged after SIGKILL, at the same port', async () => {
+  it('has its acknowledged writes after SIGKILL, at the same port', async () => {
     const region = await startRegion(place, stateDirectory, redisKind());
     await withClient(region, (redis) => redis.set('key', 'value'));
     await region.kill();
@@ -98,8 +98,8 @@ describe('a process that owns a state directory', () => {
   it.each([
     ['exits', 'process.exit(0);'],
     ['fails', "throw new Error('unforeseen');"],
-    ['is told to stop', "process.kill(process.pid, 'SIGTERM'); await new Promise(() => {});"],
-  ])('takes its regions with it when it %s', async (_how, then) => {
+    ['gets a SIGTERM', "process.kill(process.pid, 'SIGTERM'); await new Promise(() => {});"],
+  ])('ends its regions when it %s', async (_how, then) => {
     const { exited, port } = await startOwner(then);
     await exited;
     await expect.poll(() => isListening(port)).toBe(false);
@@ -130,11 +130,11 @@ describe('round trips', () => {
     expect(parseRoundTrips('12.5')).toBe(12.5);
   });
 
-  it.each(['', 'fast', '-1', '10001', '1e3'])('are refused where they read %j', (text) => {
+  it.each(['', 'fast', '-1', '10001', '1e3'])('are refused in the form %j', (text) => {
     expect(() => parseRoundTrips(text)).toThrow('--rtt');
   });
 
-  it('are those between AWS regions, none, or one for all', () => {
+  it('are those between AWS regions, none, or the same for all', () => {
     const [, second] = placesFor(2);
     if (second === undefined) throw new Error('there is a second place');
     expect(roundTripMsOf(second, 'aws')).toBe(70.5);
@@ -144,7 +144,7 @@ describe('round trips', () => {
 });
 
 describe('places', () => {
-  it('are as many as asked for, the coordinator first', () => {
+  it('are the given number, the coordinator first', () => {
     expect(placesFor(2).map(({ id }) => id)).toEqual(['us-east-1', 'eu-west-1']);
   });
 

@@ -20,7 +20,7 @@ function nested(depth: number): string {
   return `${'*1\r\n'.repeat(depth)}:1\r\n`;
 }
 
-/** What comes out of a guard that is given the text in pieces of these lengths. */
+/** The output of a guard that gets the text in pieces of these lengths. */
 function through(guard: ReplyGuard, text: string, lengths: readonly number[]): string {
   const passed: Buffer[] = [];
   let left = text;
@@ -35,7 +35,7 @@ function through(guard: ReplyGuard, text: string, lengths: readonly number[]): s
 const pieces = fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 1 });
 
 describe('a guard of replies', () => {
-  it('lets replies pass as they came, however they are cut into pieces', () => {
+  it('lets replies pass unchanged, in pieces of any size', () => {
     fc.assert(
       fc.property(fc.array(reply), pieces, (replies, lengths) => {
         expect(through(new ReplyGuard(), replies.join(''), lengths)).toBe(replies.join(''));
@@ -43,7 +43,7 @@ describe('a guard of replies', () => {
     );
   });
 
-  it('has an error in the place of a reply that is nested too deeply, and no other reply changed', () => {
+  it('replaces a reply that is nested too deeply by an error, and leaves the others unchanged', () => {
     const bounds = { depth: 10, bytes: 1_000_000 };
     fc.assert(
       fc.property(
@@ -61,12 +61,12 @@ describe('a guard of replies', () => {
     expect(through(new ReplyGuard(bounds), nested(10), [3])).toBe(nested(10));
   });
 
-  it('does not call itself, so that no depth ends the process', () => {
+  it('does not recurse, so that no depth ends the process', () => {
     const text = through(new ReplyGuard(), `${nested(1_000_000)}+OK\r\n`, [65_536]);
     expect(text).toMatch(/^-ERR the reply is nested deeper.*\r\n\+OK\r\n$/s);
   });
 
-  it('holds no reply that is too large', () => {
+  it('replaces a reply that is too large by an error', () => {
     const bounds = { depth: 10, bytes: 100 };
     const large = `$200\r\n${'x'.repeat(200)}\r\n`;
     const text = through(new ReplyGuard(bounds), `${large}+OK\r\n`, [50]);

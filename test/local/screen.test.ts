@@ -5,8 +5,8 @@ import { Screen } from '../../local/playground/screen.ts';
 const escapeCode = '\u001b';
 
 /**
- * A terminal of endless height: it understands how many lines to go up, and to clear from there on, which is all that a
- * screen asks for.
+ * A terminal of unlimited height. It supports only the sequences of a screen: going up a number of lines, and
+ * clearing from there on.
  */
 class FakeTerminal {
   readonly isTTY: boolean;
@@ -30,7 +30,7 @@ class FakeTerminal {
 }
 
 describe('a screen', () => {
-  it('keeps its panel below what is said', () => {
+  it('keeps its panel below its messages', () => {
     const terminal = new FakeTerminal(true);
     const screen = new Screen(terminal);
     screen.say('first');
@@ -41,7 +41,7 @@ describe('a screen', () => {
     expect(terminal.lines).toEqual(['first', 'second', 'third', 'one', 'two, changed', '']);
   });
 
-  it('writes nothing where the panel is the same', () => {
+  it('writes nothing if the panel is unchanged', () => {
     const terminal = new FakeTerminal(true);
     const screen = new Screen(terminal);
     screen.show(['one']);
@@ -67,13 +67,13 @@ describe('a screen', () => {
     expect(terminal.raw).toContain(`${escapeCode}[31m01234567${escapeCode}[0m…`);
   });
 
-  it('knows no width where the terminal says 0, and takes the usual one', () => {
+  it('takes the default width if the terminal reports 0', () => {
     const terminal = new FakeTerminal(true, 0);
     new Screen(terminal).show(['x'.repeat(100)]);
     expect(terminal.lines[0]).toBe(`${'x'.repeat(78)}…`);
   });
 
-  it('that is no terminal writes the lines that have changed, whole and without codes', () => {
+  it('writes whole changed lines without control codes if it is not a terminal', () => {
     const file = new FakeTerminal(false, 10);
     const screen = new Screen(file);
     screen.show(['0123456789012', 'two']);

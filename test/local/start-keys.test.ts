@@ -15,7 +15,7 @@ let terminal: ChildProcess;
 let exited: Promise<unknown[]>;
 let output: string;
 
-/** `npm start` on a terminal, as the program `script` of Linux makes one; then a look at how it leaves the terminal. */
+/** Runs `npm start` on a terminal that the program `script` of Linux makes, and then prints the terminal's settings. */
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'lockstep-keys-'));
   output = '';
@@ -32,7 +32,7 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
-  // The terminal goes with it, and what runs on it hears of that and ends.
+  // This closes the terminal, and the programs on it end.
   terminal.kill('SIGTERM');
   await exited;
   rmSync(directory, { recursive: true });
@@ -44,13 +44,13 @@ async function pressUntil(keys: string, shown: string | RegExp): Promise<void> {
   await expect.poll(() => output.slice(before), patience).toMatch(shown);
 }
 
-/** How a region was drawn last. */
+/** The last drawn line of a region. */
 function lastLine(id: string): string {
   const drawn = [...output.matchAll(new RegExp(`${id} +(?:running|stopped|paused) .*`, 'g'))];
   return stripVTControlCharacters(drawn.at(-1)?.[0] ?? '');
 }
 
-/** A key of one region, asked of that region alone. */
+/** A key's value in one region. */
 async function valueIn(id: string, key: string): Promise<unknown> {
   const file = join(directory, '.lockstep', 'local.json');
   const { regions }: { readonly regions: readonly LocalRegion[] } = JSON.parse(
@@ -68,7 +68,7 @@ interface LocalRegion {
 
 describe('npm start on a terminal', () => {
   it(
-    'takes keys, shows what becomes of the regions, and leaves the terminal as it was',
+    'acts on keys, shows the state of the regions, and restores the terminal',
     async () => {
       await pressUntil('', /us-east-1 +running.*answering[\s\S]*eu-west-1 +running.*answering/);
       const { url } = JSON.parse(readFileSync(join(directory, '.lockstep', 'local.json'), 'utf8'));
@@ -77,7 +77,8 @@ describe('npm start on a terminal', () => {
       await pressUntil('k', /eu-west-1 +.*stopped/);
       await pressUntil('r', 'eu-west-1: started on the data it had');
       await pressUntil('g', /write: committed after .*, plays = 2/);
-      // What a region has lost is found with the next write, which waits until it is out; then it is copied by itself.
+      // The next write detects the lost data, and waits until the region is out; then the region is copied without a
+      // key.
       await pressUntil('o', 'eu-west-1: rolled back');
       await pressUntil('g', /write: committed after .*, plays = 3/);
       await expect.poll(() => valueIn('eu-west-1', 'plays'), patience).toEqual({ result: '3' });
@@ -85,7 +86,7 @@ describe('npm start on a terminal', () => {
       await pressUntil('g', /write: committed after .*, plays = 4/);
       await expect.poll(() => valueIn('eu-west-1', 'plays'), patience).toEqual({ result: '4' });
       await expect.poll(() => lastLine('eu-west-1'), patience).toMatch(/running +voter +answering/);
-      // Both times, the receiver heard of it.
+      // Both times, the receiver got the events.
       for (const line of [
         /region\.out +eu-west-1 is out: .*\. Writes go on without it\./,
         /region\.returned +eu-west-1 is back: its data were copied, and it votes again\./,

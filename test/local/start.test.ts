@@ -111,7 +111,7 @@ describe('npm start', () => {
   );
 
   it(
-    'goes on with the data of the run before, even one that was killed',
+    'continues with the data of the previous run, even a killed one',
     async () => {
       const first = new Started(['--port', '0', '--rtt', 'none']);
       const before = await first.serving();
@@ -135,7 +135,7 @@ describe('npm start', () => {
   );
 
   it(
-    'uses embedded regions where there is no Redis on the PATH, and says so',
+    'uses embedded regions if there is no Redis on the PATH, and reports that',
     async () => {
       const path = [dirname(process.execPath), '/bin'].join(delimiter);
       const environment = existsSync('/bin/redis-server')
@@ -150,13 +150,13 @@ describe('npm start', () => {
   );
 
   it(
-    'over data that were there before says how to begin, and goes on so that it can be told to',
+    'over existing data describes how to found the deployment, and stays up for that',
     async () => {
       const first = new Started(['--port', '0', '--rtt', 'none']);
       const before = await first.serving();
       expect((await write(before, [['INCR', 'counter']])).status).toBe(200);
       await first.end('SIGINT');
-      // The coordinator has lost its storage: to the next one, what the regions hold is another's.
+      // The coordinator has lost its storage, so that the next one finds foreign data in the regions.
       rmSync(join(directory, '.lockstep', 'worker'), { recursive: true });
       const second = new Started(['--port', '0', '--rtt', 'none']);
       const local = await second.serving();
@@ -182,7 +182,7 @@ describe('npm start', () => {
   );
 
   it(
-    'takes the next free port where its own is taken',
+    'uses the next free port if its own is in use',
     async () => {
       const taken = createServer().listen(0, '127.0.0.1');
       await once(taken, 'listening');
@@ -195,7 +195,7 @@ describe('npm start', () => {
     timeoutMs,
   );
 
-  it('refuses options that make no sense, and starts nothing', async () => {
+  it('refuses invalid options, and starts nothing', async () => {
     const run = new Started(['--regions', '6']);
     expect((await run.exited)[0]).toBe(1);
     expect(run.output).toContain('--regions takes a number from 1 to 5');

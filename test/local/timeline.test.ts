@@ -45,7 +45,7 @@ describe('a timeline', () => {
     ]);
   });
 
-  it('draws what takes as long as half of it over half of its width', () => {
+  it('draws bars in proportion to their durations', () => {
     const lines = drawTimeline(story, paintFor(false));
     const widths = lines.map((line) => barOf(line).split('█').length - 1);
     expect(widths).toEqual([0, 1, 22, 0, 1, 22, 0]);

@@ -17,7 +17,7 @@ describe('a request for a stream', () => {
     ['/get/subscribe', null],
     ['/subscribes/a', null],
     ['/', null],
-  ])('to %s is understood', (target, expected) => {
+  ])('to %s is parsed', (target, expected) => {
     expect(parseStream('POST', target, 'write')).toEqual(expected);
   });
 
@@ -54,7 +54,7 @@ describe('a request for a stream', () => {
     },
   );
 
-  it('takes as many channels as there may be, each as long as may be', () => {
+  it('accepts the maximum number of channels of the maximum length', () => {
     const name = 'x'.repeat(limits.channelBytes);
     const asked = parseStream(
       'GET',
@@ -64,13 +64,13 @@ describe('a request for a stream', () => {
     expect(asked).toHaveProperty('names.length', limits.channelsPerStream);
   });
 
-  it('comes by GET or POST', () => {
+  it('is refused unless it is a GET or a POST', () => {
     for (const method of ['HEAD', 'DELETE', 'PATCH', 'OPTIONS']) {
       expect(parseStream(method, '/subscribe/a', 'write')).toMatchObject({ status: 405 });
     }
   });
 
-  it('to subscribe is open to who may read, and to monitor is not', () => {
+  it('to subscribe needs a token that reads, and to monitor one that writes', () => {
     expect(parseStream('GET', '/subscribe/a', 'read')).toMatchObject({ kind: 'subscribe' });
     expect(parseStream('GET', '/monitor', 'read')).toMatchObject({
       error: expect.stringContaining('NOPERM'),
@@ -80,7 +80,7 @@ describe('a request for a stream', () => {
 });
 
 describe('the path to a region', () => {
-  it('spells every byte of a name, and can lead nowhere else', () => {
+  it('encodes every byte of a name, and cannot lead to another path', () => {
     const names = ['a', 'a/../b?c#d', '', '\udcff é', '...', '%2E%2E', '\\..\\', '..;'];
     const path = streamPath('subscribe', names);
     expect(path).toBe(
@@ -101,7 +101,7 @@ describe('a line of a region', () => {
     'message,b,c,text',
     'message,a,lockstep:0:meta',
     'message,a,__keyspace@0__:k',
-  ])('that is for a subscriber is shown: %s', (line) => {
+  ])('for a subscriber is shown: %s', (line) => {
     expect(isShown(line, channels)).toBe(true);
   });
 
@@ -113,7 +113,7 @@ describe('a line of a region', () => {
     'anything',
     '',
     'message,__keyevent@0__:set,k',
-  ])('that is for nobody is not: %s', (line) => {
+  ])('for no subscriber is hidden: %s', (line) => {
     expect(isShown(line, channels)).toBe(false);
   });
 
@@ -138,7 +138,7 @@ describe('a line of a region', () => {
     'pmessage,*,x,__keyspace@0__:lockstep:0:lock,hset',
     'pmessage,other,news,text',
   ])(
-    'that is a keyspace notification, or in a channel of Lockstep’s own, or in none subscribed to, is not: %s',
+    'that is a keyspace notification, in a reserved channel, or not subscribed to is hidden: %s',
     (line) => {
       expect(isShown(line, patterns)).toBe(false);
     },

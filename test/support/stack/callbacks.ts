@@ -2,26 +2,26 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Stack } from '../../../local/stack/stack.ts';
 import { isSignedBy, type Received, Receiver, verified } from '../../courier/receiver.ts';
 
-/** What is called on the stack: the one under test, or the one of a benchmark. */
+/** The members of a stack that a soak uses: the stack of a test, or that of a benchmark. */
 export type HookedStack = Pick<Stack, 'url' | 'tokens' | 'killWorker' | 'restartWorker'>;
 
 export interface SoakOptions {
   readonly writes: number;
   readonly clients: number;
-  /** How often the Worker is ended with SIGKILL, evenly among the writes. */
+  /** The number of SIGKILLs of the Worker, evenly spread among the writes. */
   readonly kills: number;
-  /** How long the last confirmations may take after the last write, ms. */
+  /** The time that the last confirmations may take after the last write, ms. */
   readonly patienceMs: number;
 }
 
-/** What a soak has counted. All from `unconfirmed` on is to be 0. */
+/** The counts of a soak. All from `unconfirmed` on have to be 0. */
 export interface SoakReport {
   readonly writes: number;
   readonly committed: number;
   readonly aborted: number;
   readonly kills: number;
   readonly brokenConnections: number;
-  /** Requests that came in, and those among them that had come in before. */
+  /** Received requests, and those among them that were repeated. */
   readonly received: number;
   readonly repeated: number;
   /** Committed writes without a `write.confirmed`. */
@@ -30,14 +30,14 @@ export interface SoakReport {
   readonly confirmedInVain: number;
   /** Aborted writes without a `write.aborted`. */
   readonly unaborted: number;
-  /** Events that came under more than one `webhook-id`, and ids that stand for more than one text. */
+  /** Events that came under more than one `webhook-id`, and ids that came with more than one text. */
   readonly unstable: number;
   readonly badSignatures: number;
-  /** Confirmations whose sequence is not the write's, and sequences in whose order a counter does not count up. */
+  /** Confirmations whose sequence is not the write's, and counters that do not rise in the order of the sequences. */
   readonly outOfOrder: number;
 }
 
-/** What a client was told of a write in the end. */
+/** The final outcome of a write, as its client got it. */
 interface Final {
   readonly id: string;
   readonly outcome: 'committed' | 'aborted';
@@ -57,15 +57,15 @@ interface CallbackResponse {
   readonly results?: readonly unknown[];
 }
 
-/** Endpoints that the callbacks name: each has a courier of its own. */
+/** Endpoints of the callbacks: each has a courier of its own. */
 const endpoints = 4;
 const counters = 4;
-/** One write in so many fails its check. */
+/** One write per this number fails its check. */
 const abortedEvery = 10;
 
 /**
- * Clients that write with a callback, each write under a key of its own and sent again until it is answered for good,
- * while the Worker is killed again and again; and what their receiver has heard in the end.
+ * Clients that write with a callback, each write under a key of its own and retried until its outcome is final, while
+ * the Worker is killed again and again. Counts the events of their receiver in the end.
  */
 export async function soakCallbacks(stack: HookedStack, options: SoakOptions): Promise<SoakReport> {
   const receiver = await Receiver.start();
@@ -159,7 +159,7 @@ class Soak {
     }
   }
 
-  /** What the write has come to, or null where it is to be sent again. */
+  /** The final outcome of the write, or null if it has to be retried. */
   private async attempt(number: number, counter: string): Promise<Final | null> {
     const isDoomed = number % abortedEvery === 0;
     const response = await fetch(`${this.stack.url}/v1/writes`, {
@@ -197,7 +197,7 @@ function isOwed(finals: readonly Final[], receiver: Receiver): boolean {
 }
 
 function missing(ids: ReadonlySet<string>, { ids: received }: Receiver, type: string): number {
-  // By the body alone it would be the same, at the price of reading all of them again and again.
+  // The bodies alone would give the same result, but all of them would have to be parsed again and again.
   const heard = new Set(received);
   return [...ids].filter((id) => !heard.has(`${id}.${type}`)).length;
 }

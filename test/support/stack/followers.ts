@@ -1,18 +1,18 @@
 import type { Stack } from '../../../local/stack/stack.ts';
 
-/** What following needs of a stack. */
+/** The members of a stack that followers use. */
 export type FollowedStack = Pick<Stack, 'url' | 'tokens'>;
 
-/** What a client of the change feed has seen, over all its connections. */
+/** The changes that a client of the change feed has got, over all its connections. */
 export interface FeedReader {
-  /** The query besides the place, such as `prefix=a&values=true`. */
+  /** The query besides the position, such as `prefix=a&values=true`. */
   readonly query: string;
-  /** Where it resumes. */
+  /** The position from which it resumes. */
   next: number;
   readonly changes: SeenChange[];
 }
 
-/** The members of a change that are looked at. */
+/** The members of a change that tests read. */
 export interface SeenChange {
   readonly sequence: number;
   readonly at: string;
@@ -25,28 +25,28 @@ interface Message {
   readonly next: number;
 }
 
-/** Why a connection ended that its client did not end. */
+/** The reason why a connection ended without its client. */
 export type Ending = 'left' | { readonly code: number; readonly reason: string };
 
-/** Follows until `isEnough` says so after a message, or the connection ends. Never rejects. */
+/** Follows until `isEnough` is true after a message, or the connection ends. Never rejects. */
 export type Follow = (
   stack: FollowedStack,
   reader: FeedReader,
   isEnough: () => boolean,
 ) => Promise<Ending>;
 
-/** One that has seen nothing yet. */
+/** A reader that has got nothing yet. */
 export function newReader(since: number, query = ''): FeedReader {
   return { query, next: since, changes: [] };
 }
 
-/** Over a WebSocket, every message of which is acknowledged. A token goes in the query, as a browser's does. */
+/** Over a WebSocket, every message of which is acknowledged. The token is in the query, as a browser's is. */
 export const followBySocket: Follow = (stack, reader, isEnough) => {
   const socket = openSocket(stack, reader);
   const { promise, resolve } = Promise.withResolvers<Ending>();
   let hasLeft = false;
   socket.addEventListener('message', ({ data }) => {
-    // What comes after the client has left is not seen, as if it had been lost on the way.
+    // Messages after the client has left are dropped, as if they were lost in transit.
     if (hasLeft) return;
     const message: Message = JSON.parse(String(data));
     reader.changes.push(...(message.changes ?? []));
@@ -63,13 +63,13 @@ export const followBySocket: Follow = (stack, reader, isEnough) => {
   return promise;
 };
 
-/** A WebSocket of the feed from the reader's place on, for those who read its messages themselves. */
+/** A WebSocket of the feed from the reader's position on, for callers that read its messages themselves. */
 export function openSocket({ url, tokens }: FollowedStack, { next, query }: FeedReader): WebSocket {
   const address = `${url.replace('http', 'ws')}/v1/changes`;
   return new WebSocket(`${address}?since=${next}&_token=${tokens.read}&${query}`);
 }
 
-/** As server-sent events, resumed by Last-Event-ID. The connection is cut wherever its text happens to be then. */
+/** As server-sent events, resumed by Last-Event-ID. The connection is cut at an arbitrary place of its text. */
 export const followByEvents: Follow = async ({ url, tokens }, reader, isEnough) => {
   const leaving = new AbortController();
   try {
@@ -110,7 +110,7 @@ async function* eventsOf(response: Response): AsyncGenerator<ReadonlyMap<string,
   }
 }
 
-/** Follows with so many disconnections, each after a random number of messages, and then up to `newest`. */
+/** Follows over the given number of disconnections, each after a random number of messages. */
 export async function followInPieces(
   stack: FollowedStack,
   reader: FeedReader,

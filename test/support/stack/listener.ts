@@ -1,4 +1,4 @@
-/** A stream of server-sent events, read as its client sees it. */
+/** A stream of server-sent events, as its client reads it. */
 export class Listener {
   readonly response: Response;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
@@ -6,13 +6,13 @@ export class Listener {
   #rest = '';
 
   private constructor(response: Response, abort: AbortController) {
-    if (response.body === null) throw new Error('a stream has a body');
+    if (response.body === null) throw new Error('the response has no body');
     this.response = response;
     this.#reader = response.body.getReader();
     this.#abort = abort;
   }
 
-  /** Opens it, however it is answered. */
+  /** Opens the stream, with any status. */
   static async open(
     endpoint: { readonly url: string; readonly token: string },
     path: string,
@@ -28,7 +28,7 @@ export class Listener {
     return new Listener(response, abort);
   }
 
-  /** The next `count` lines of data, comments and ends of events left out; fewer where the stream ends before. */
+  /** The next `count` lines of data, without comments and ends of events; fewer if the stream ends before. */
   async lines(count: number): Promise<readonly string[]> {
     const found: string[] = [];
     while (found.length < count) {
@@ -51,11 +51,11 @@ export class Listener {
     try {
       while (!(await this.#reader.read()).done);
     } catch {
-      // It was broken off.
+      // The connection broke.
     }
   }
 
-  /** Goes away, as a client does that is closed. */
+  /** Leaves, like a client that is closed. */
   leave(): void {
     this.#abort.abort();
   }

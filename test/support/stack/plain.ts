@@ -9,18 +9,18 @@ import { placesFor } from '../../../local/gateway/round-trips.ts';
 import { redisKind, startRegion } from '../../../local/stack/regions.ts';
 import { connectTo } from '../redis.ts';
 
-/** One plain Redis behind one plain gateway: what Lockstep is compared with. */
+/** One plain Redis behind one plain gateway, for comparison with Lockstep. */
 export interface PlainRedis {
   readonly url: string;
   readonly token: string;
-  /** Straight to the Redis, past the gateway. */
+  /** A direct client of the Redis, past the gateway. */
   readonly client: Redis;
-  /** What the Redis answers to commands over its own protocol, one character a byte. */
+  /** The replies of the Redis to commands over its own protocol, with one character per byte. */
   say(commands: readonly (readonly string[])[]): Promise<string>;
   stop(): Promise<void>;
 }
 
-/** Starts it on free ports, with nothing in it. */
+/** Starts it on free ports, empty. */
 export async function startPlainRedis(): Promise<PlainRedis> {
   const [place] = placesFor(1);
   if (place === undefined) throw new Error('there is a first place');
@@ -44,7 +44,7 @@ export async function startPlainRedis(): Promise<PlainRedis> {
   };
 }
 
-/** Nothing else answers this, so that it ends what came before it. */
+/** No other reply equals this, so that it marks the end of the others. */
 const end = 'the-end-of-all-replies';
 
 async function say(port: number, commands: readonly (readonly string[])[]): Promise<string> {

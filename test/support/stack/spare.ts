@@ -4,7 +4,7 @@ import { redisKind, startRegion } from '../../../local/stack/regions.ts';
 import { connectTo } from '../redis.ts';
 import type { TestRegion, TestStack } from './stack.ts';
 
-/** A region that runs beside a stack, and that nobody has told its Worker of. */
+/** A region in addition to those of a stack, unknown to its Worker. */
 export interface Spare extends TestRegion {
   /** The body that adds it. */
   readonly addition: Addition;
@@ -19,10 +19,10 @@ export interface Addition {
   readonly location: readonly [number, number];
 }
 
-/** Starts a region more than `stack` has. Its data are in the stack's directory. Stop it before the stack. */
+/** Starts a region in addition to those of `stack`. Its data are in the stack's directory. Stop it before the stack. */
 export async function startSpare(stack: TestStack): Promise<Spare> {
   const place = placesFor(stack.regions.length + 1).at(-1);
-  if (place === undefined) throw new Error('there is one more place');
+  if (place === undefined) throw new Error('there is no further place');
   const redis = await startRegion(place, stack.stateDirectory, redisKind());
   const token = 'the-token-of-a-spare-region';
   const gateway = await startGateway({ redisPort: redis.port, token, roundTripMs: 0 });
@@ -40,7 +40,7 @@ export async function startSpare(stack: TestStack): Promise<Spare> {
   };
 }
 
-/** How a region is added that is known already, or was. */
+/** The body that adds a region of a stack again. */
 export function additionOf(place: TestRegion['place'], { url, token }: Gateway): Addition {
   return { id: place.id, url, token, location: place.location };
 }

@@ -8,44 +8,44 @@ import type { Stack, StackRegion } from '../../../local/stack/stack.ts';
 import { startStack } from '../../../local/stack/stack.ts';
 import { connectTo } from '../redis.ts';
 
-/** How a stack under test differs from three regions without round trips, in a directory of its own. */
+/** The differences of a stack under test from three regions without round trips, in a directory of its own. */
 export interface TestStackOptions {
   readonly regions?: number;
   readonly roundTrips?: RoundTrips;
-  /** What is on the PATH by default. */
+  /** The Redis on the PATH by default. */
   readonly redis?: RedisKind;
-  /** An absolute path that is kept, for a stack that goes on from an earlier one's state. */
+  /** An absolute path that is kept, for a stack that continues with an earlier one's state. */
   readonly stateDirectory?: string;
   readonly variables?: Readonly<Record<string, string>>;
 }
 
-/** A region with a client straight on its Redis, past the gateway. */
+/** A region with a direct client of its Redis, past the gateway. */
 export interface TestRegion extends StackRegion {
   readonly id: string;
   readonly client: Redis;
 }
 
-/** What the Worker answered. */
+/** A response of the Worker. */
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
-  /** The parsed JSON, or the text where it is none. */
+  /** The parsed JSON, or the text if it is not JSON. */
   readonly body: unknown;
 }
 
-/** A whole stack, with all that a test does to it. Stop it in `afterAll`, also where `beforeAll` failed half-way. */
+/** A whole stack, with the operations of tests. Stop it in `afterAll`, even if `beforeAll` failed half-way. */
 export interface TestStack extends Omit<Stack, 'regions'> {
   readonly regions: readonly TestRegion[];
   readonly stateDirectory: string;
   /** The region of this id. */
   region(id: string): TestRegion;
-  /** Sends JSON with the token of `scope`, `write` by default. Rejects where the connection breaks. */
+  /** Sends JSON with the token of `scope`, `write` by default. Rejects if the connection breaks. */
   send(method: string, path: string, body?: unknown, sent?: SendOptions): Promise<Answer>;
   /** The key's string in every region, read past Lockstep, in the order of the regions. */
   everywhere(key: string): Promise<readonly (string | null)[]>;
-  /** The names of Lockstep's own keys that hold a lock in some region; empty where nothing is locked. */
+  /** The names of Lockstep's own keys that hold a lock in some region; empty if nothing is locked. */
   locks(): Promise<readonly string[]>;
-  /** Clears faults, round trips stay. */
+  /** Clears faults; round trips stay. */
   heal(): void;
 }
 
@@ -55,7 +55,7 @@ export interface SendOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Starts a stack on free ports. Needs redis-server, or a Redis that keeps what it acknowledged. */
+/** Starts a stack on free ports. Needs redis-server, or a Redis that keeps acknowledged writes. */
 export async function startTestStack(options: TestStackOptions = {}): Promise<TestStack> {
   const stateDirectory = options.stateDirectory ?? mkdtempSync(join(tmpdir(), 'lockstep-stack-'));
   const stack = await startStack({
@@ -82,7 +82,7 @@ class RunningTestStack implements TestStack {
     this.keepsState = keepsState;
     this.regions = stack.regions.map((region) => {
       const client = connectTo(region.redis.port, { lazyConnect: true });
-      // A region that a test has ended is not news to it.
+      // The client ignores a connection that the test ends.
       client.on('error', () => {});
       return { ...region, id: region.place.id, client };
     });
