@@ -4,7 +4,7 @@ import { regionEntrySchema, regionTokenSchema } from '../config/configuration.ts
 import type { MemberEvent, OutCause } from '../contracts/members.ts';
 import { parseTransactionId } from '../ids.ts';
 import { limits } from '../limits.ts';
-import { positionMaximum, wholeNumber } from './query-schemas.ts';
+import { pageCursor, pageSize } from './query-schemas.ts';
 
 const outCauses = [
   'new',
@@ -177,7 +177,9 @@ export const forceRecoverSchema = z
   .openapi('ForceRecover');
 
 /** The path of the routes of one region. */
-export const regionParams = z.object({ id: regionSchema });
+export const regionParams = z.object({
+  id: regionSchema.openapi({ description: 'The id of the region.' }),
+});
 
 /** The response to an accepted command. */
 export const orderAnswerSchema = z
@@ -186,8 +188,8 @@ export const orderAnswerSchema = z
 
 /** The query of `GET /v1/admin/members`. */
 export const historyQuerySchema = z.strictObject({
-  before: wholeNumber(0, positionMaximum).optional(),
-  limit: wholeNumber(1, limits.memberChangesPerPage).default(limits.memberChangesPerPage),
+  before: pageCursor(),
+  limit: pageSize(limits.memberChangesPerPage, limits.memberChangesPerPage),
 });
 
 /** The response to `GET /v1/admin/members`. */

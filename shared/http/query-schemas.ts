@@ -14,6 +14,20 @@ export function wholeNumber(minimum: number, maximum: number) {
     .refine((value) => value >= minimum && value <= maximum, { message: rule });
 }
 
+/** The `limit` of a page: the number of its entries. */
+export function pageSize(maximum: number, initial: number) {
+  return wholeNumber(1, maximum)
+    .default(initial)
+    .openapi({ description: `The number of entries of the page, 1 to ${maximum}.` });
+}
+
+/** The `before` of a page, newest first: the cursor that the previous page returned. */
+export function pageCursor() {
+  return wholeNumber(0, positionMaximum)
+    .optional()
+    .openapi({ description: 'The `before` of the previous page; omitted for the newest entries.' });
+}
+
 /** `true` or `false`, as text; false if omitted. */
 export function flag() {
   return z

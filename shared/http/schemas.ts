@@ -73,6 +73,14 @@ export const writeSchema = z
     },
   });
 
+const consistencySchema = z.enum(['strong', 'local']).default('strong').openapi({
+  description:
+    '`strong` reads the newest committed state; `local` reads the state of one region, which may be stale.',
+});
+const regionSchema = z
+  .string()
+  .openapi({ description: 'Read from this region instead of the nearest.' });
+
 /** The body of `POST /v1/reads`. */
 export const readSchema = z
   .strictObject({
@@ -86,11 +94,8 @@ export const readSchema = z
           ['HGETALL', 'order:7'],
         ],
       }),
-    consistency: z.enum(['strong', 'local']).default('strong'),
-    region: z
-      .string()
-      .optional()
-      .openapi({ description: 'Read from this region instead of the nearest.' }),
+    consistency: consistencySchema,
+    region: regionSchema.optional(),
   })
   .openapi('Read');
 
@@ -101,8 +106,8 @@ export const putSchema = z
 
 /** The query of `GET /v1/keys/{key}`. */
 export const keyQuerySchema = z.strictObject({
-  consistency: z.enum(['strong', 'local']).default('strong'),
-  region: z.string().optional(),
+  consistency: consistencySchema,
+  region: regionSchema.optional(),
 });
 
 /**

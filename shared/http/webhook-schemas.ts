@@ -4,7 +4,7 @@ import { eventTypes } from '../contracts/webhooks-and-feed.ts';
 import { limits } from '../limits.ts';
 import { isSecret } from '../webhooks/signature.ts';
 import { memberSchema } from './admin-schemas.ts';
-import { flag, positionMaximum, wholeNumber } from './query-schemas.ts';
+import { flag, pageCursor, pageSize, positionMaximum, wholeNumber } from './query-schemas.ts';
 
 const endpointPattern = /^(?:ep_[0-9a-f]{32}|cb_[A-Za-z0-9_-]{22})$/;
 const example = 'ep_01990a5c7d3e7c1a9b642f0d8a51c7e2';
@@ -123,9 +123,12 @@ export const replaySchema = z
 
 /** The query of `GET /v1/webhooks/{id}/deliveries`. */
 export const deliveriesQuerySchema = z.strictObject({
-  state: z.enum(['waiting', 'delivered', 'failed']).optional(),
-  before: wholeNumber(0, positionMaximum).optional(),
-  limit: wholeNumber(1, limits.deliveriesPerPage).default(limits.deliveriesPerPage),
+  state: z
+    .enum(['waiting', 'delivered', 'failed'])
+    .optional()
+    .openapi({ description: 'Only deliveries in this state.' }),
+  before: pageCursor(),
+  limit: pageSize(limits.deliveriesPerPage, limits.deliveriesPerPage),
 });
 
 /** The query of `GET /v1/changes`; `prefix` may be repeated. */
@@ -134,20 +137,37 @@ export const changesQuerySchema = z.strictObject({
     description:
       'Changes after this sequence; 0 means from the first. If omitted, changes from now on.',
   }),
-  limit: wholeNumber(1, limits.changesPerPage).default(limits.changesPerPageDefault),
-  prefix: z.array(prefixSchema).max(limits.prefixesPerSubscription).default([]),
-  values: flag(),
+  limit: pageSize(limits.changesPerPage, limits.changesPerPageDefault),
+  prefix: z.array(prefixSchema).max(limits.prefixesPerSubscription).default([]).openapi({
+    description: 'Only writes that touch a key with this prefix. May be repeated.',
+  }),
+  values: flag().openapi({
+    description: 'True adds the commands of each write and their results.',
+  }),
   members: flag().openapi({
     description: 'True adds membership changes, regardless of the prefixes, in the field `member`.',
   }),
 });
 
-/** The path of the routes of one endpoint. */
-export const endpointParams = z.object({ id: z.string().openapi({ example }) });
+/** The path of the routes of one webhook. */
+export const endpointParams = z.object({
+  id: z.string().openapi({ description: 'The id of the webhook.', example }),
+});
+
+/** The path of the routes that also serve callbacks. */
+export const webhookOrCallbackParams = z.object({
+  id: z.string().openapi({
+    description: 'The id of the webhook, or the endpoint id of callbacks from Lockstep-Callback.',
+    example,
+  }),
+});
 
 /** The path of one delivery. */
-export const deliveryParams = endpointParams.extend({
-  event: z.string().openapi({ example: '0-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2.write.confirmed' }),
+export const deliveryParams = webhookOrCallbackParams.extend({
+  event: z.string().openapi({
+    description: 'The id of the event, which its delivery has in the header webhook-id.',
+    example: '0-01990a5c-7d3e-7c1a-9b64-2f0d8a51c7e2.write.confirmed',
+  }),
 });
 
 /** A subscription as clients see it. */

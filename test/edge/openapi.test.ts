@@ -12,7 +12,11 @@ import { EdgeUnderTest, problemOf, tokens } from './fakes.ts';
 interface Operation {
   readonly operationId?: string;
   readonly security?: readonly { readonly bearer?: readonly string[] }[];
-  readonly parameters?: readonly { readonly name: string; readonly in: string }[];
+  readonly parameters?: readonly {
+    readonly name: string;
+    readonly in: string;
+    readonly description?: string;
+  }[];
   readonly responses: Readonly<Record<string, { readonly headers?: object }>>;
 }
 
@@ -91,6 +95,15 @@ describe('the OpenAPI document', () => {
         expect(Object.keys(response.headers ?? {})).toContain('X-Request-Id');
       }
     }
+  });
+
+  it('describes each parameter', () => {
+    const bare = operations().flatMap(({ path, method, operation }) =>
+      (operation.parameters ?? [])
+        .filter(({ description = '' }) => description === '')
+        .map(({ name }) => `${method} ${path}: ${name}`),
+    );
+    expect(bare).toEqual([]);
   });
 
   it('lists 202 for writes of keys that may be accepted before they are carried out', () => {

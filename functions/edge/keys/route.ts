@@ -22,7 +22,7 @@ import {
 } from '../http/respond.ts';
 import { type RegionReader, readTargetOf } from '../reads/region-reader.ts';
 import { snapshotHeaders } from '../reads/route.ts';
-import { acceptedResponse, draftOf, sendWrite } from '../writes/route.ts';
+import { acceptedResponse, draftOf, sendWrite, writeHeaders } from '../writes/route.ts';
 import { etagOf, parseTags } from './etags.ts';
 import {
   conditionsOf,
@@ -36,11 +36,9 @@ const pattern = '/v1/keys/:key{.+}';
 const params = z.object({
   key: z.string().openapi({ description: 'Percent-encoded, slashes as %2F.', example: 'stock:42' }),
 });
-const conditionHeaders = z.object({
+const conditionHeaders = writeHeaders.extend({
   'If-Match': z.string().optional().openapi({ description: 'The ETag that the key must have.' }),
-  'If-None-Match': z.string().optional().openapi({ description: '* : the key must not exist.' }),
-  'Idempotency-Key': z.string().optional(),
-  Prefer: z.string().optional().openapi({ example: 'respond-async' }),
+  'If-None-Match': z.string().optional().openapi({ description: '`*`: the key must not exist.' }),
 });
 
 const readHeaders = ['ETag', 'Lockstep-Region', 'Lockstep-Consistency', 'Lockstep-Via'] as const;

@@ -21,6 +21,7 @@ import {
   rotationSchema,
   testSchema,
   webhookKeysSchema,
+  webhookOrCallbackParams,
 } from '../../../shared/http/webhook-schemas.ts';
 import { sampleEvent } from '../../../shared/webhooks/event-samples.ts';
 import { publicKeyText } from '../../../shared/webhooks/signature.ts';
@@ -42,6 +43,7 @@ import { isCallback, isOwn, ownsCallbacks, presentDelivery, presentDetail } from
 
 const tags = ['Webhooks'];
 const request = { params: endpointParams };
+const anyRequest = { params: webhookOrCallbackParams };
 
 const keysRoute = createRoute({
   method: 'get',
@@ -97,7 +99,7 @@ const enableRoute = createRoute({
   tags,
   summary: 'Enable an endpoint that was disabled',
   ...secured('write'),
-  request: { ...request, headers: repeatableHeaders },
+  request: { ...anyRequest, headers: repeatableHeaders },
   responses: {
     204: { description: 'Enabled; queued events are sent' },
     ...problemResponses(400, 401, 403, 404, 409, 413, 422, 429, 503),
@@ -111,7 +113,7 @@ const deliveriesRoute = createRoute({
   tags,
   summary: 'List deliveries, newest first',
   ...secured('read'),
-  request: { ...request, query: deliveriesQuerySchema },
+  request: { ...anyRequest, query: deliveriesQuerySchema },
   responses: {
     200: jsonResponse('A page of the log', deliveriesAnswerSchema),
     ...problemResponses(400, 401, 403, 404, 503),
@@ -141,7 +143,7 @@ const replayRoute = createRoute({
   tags,
   summary: 'Resend deliveries, or recover all events since a date',
   ...secured('write'),
-  request: { ...request, headers: repeatableHeaders, body: jsonBody(replaySchema) },
+  request: { ...anyRequest, headers: repeatableHeaders, body: jsonBody(replaySchema) },
   responses: {
     200: jsonResponse(
       'The number of deliveries to resend, with their original ids, and of events to deliver again. With `since`, delivered ones are resent only if `delivered` is true',

@@ -36,12 +36,17 @@ import { callbackOf } from '../webhooks/targets.ts';
 import { presentAnswer, presentStatus } from './present.ts';
 import { sendWrites } from './send-writes.ts';
 
-const writeHeaders = z.object({
+/** For OpenAPI: the headers of a write. */
+export const writeHeaders = z.object({
   'Idempotency-Key': z.string().optional().openapi({
     description:
       'Up to 255 printable ASCII characters. A request with the same key is executed once and gets the same response.',
   }),
-  Prefer: z.string().optional().openapi({ example: 'respond-async' }),
+  Prefer: z.string().optional().openapi({
+    description:
+      '`respond-async`: respond at once with 202 and the URL of the outcome in Location, before the write is executed.',
+    example: 'respond-async',
+  }),
 });
 
 /** For OpenAPI: the response to a write that is executed after its response. */
@@ -78,7 +83,11 @@ const getRoute = createRoute({
   tags: ['Writes'],
   summary: 'Get the outcome of a write, and the regions that have applied it',
   ...secured('read'),
-  request: { params: z.object({ id: z.string() }) },
+  request: {
+    params: z.object({
+      id: z.string().openapi({ description: 'The id that the write returned.' }),
+    }),
+  },
   responses: {
     200: jsonResponse('The recorded outcome, or `pending`', writeStatusSchema),
     ...problemResponses(401, 403, 404, 503),
