@@ -6,6 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { messageOf, readArguments } from './command-line.ts';
 import { parseRoundTrips, placesFor } from './gateway/round-trips.ts';
 import { printableLines } from './pages/printable.ts';
+import { type CopyWatch, watchCopies } from './playground/copies.ts';
 import { writeFirst } from './playground/first-write.ts';
 import type { Play } from './playground/play.ts';
 import { startPlay } from './playground/play.ts';
@@ -36,6 +37,8 @@ const patienceMs = 3_000;
 let signals = 0;
 /** The playground, if there is a keyboard. */
 let play: Play | null = null;
+/** The watch for copies, from the first write on. */
+let copies: CopyWatch | null = null;
 const screen = new Screen(process.stdout);
 const paint = paintFor(process.stdout.isTTY === true && process.env.NO_COLOR === undefined);
 
@@ -88,6 +91,7 @@ async function main(): Promise<void> {
     writeLocalFile(stack);
     showHowToTry(stack);
     heard.show();
+    if (signals === 0) copies = watchCopies(stack, say);
     play = playWith(stack);
   } catch (error) {
     await stack.stop();
@@ -99,7 +103,7 @@ async function main(): Promise<void> {
     await stopping;
     return;
   }
-  await play?.end();
+  await Promise.all([play?.end(), copies?.stop()]);
   await stack.stop();
   throw new Error(`The Worker ended (${reason}).\n${whereToLook(stack)}`);
 }
@@ -215,7 +219,7 @@ function stopOnSignal(stack: Stack): Promise<null> {
       if (signals > 1) process.exit(130);
       say('\nStopping.');
       rmSync(localFile, { force: true });
-      const ended = play?.end() ?? Promise.resolve();
+      const ended = Promise.all([play?.end(), copies?.stop()]);
       ended.then(() => stack.stop()).then(() => stopped(null), reject);
     });
   }

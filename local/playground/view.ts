@@ -1,4 +1,5 @@
 /** The texts of the playground: status lines of regions, and outcomes of writes. It does no I/O. */
+import { counted } from '../../shared/counted.ts';
 import type { Line } from '../gateway/faults.ts';
 import { printable } from '../pages/printable.ts';
 import type { RegionCondition } from '../stack/regions.ts';
@@ -73,16 +74,16 @@ function reportWords(report: RegionReport | null, paint: Paint): readonly string
 
 /** `400 of 1000 keys (40 %), 200/s, 3 s left`. The number of keys may grow while writes continue. */
 export function copyText({ done, left, keysPerSecond, etaMs }: CopyView): string {
-  if (left === null) return `${done} keys, ${Math.round(keysPerSecond)}/s`;
+  if (left === null) return `${counted(done, 'key')}, ${Math.round(keysPerSecond)}/s`;
   const all = done + left;
   const percent = all === 0 ? 100 : Math.floor((100 * done) / all);
   const rate = `${Math.round(keysPerSecond)}/s`;
   const rest = etaMs === null ? [] : [`${Math.ceil(etaMs / 1_000)} s left`];
-  return [`${done} of ${all} keys (${percent} %)`, rate, ...rest].join(', ');
+  return [`${done} of ${counted(all, 'key')} (${percent} %)`, rate, ...rest].join(', ');
 }
 
 function missedText(keys: number | null): string {
-  return keys === 1 ? '1 key to copy' : `${keys ?? 'all'} keys to copy`;
+  return keys === null ? 'all keys to copy' : `${counted(keys, 'key')} to copy`;
 }
 
 function lineWords({ reach, slowMs }: Line): readonly string[] {

@@ -96,6 +96,12 @@ describe('the progress of a copy', () => {
     expect(copyText(uncounted)).toBe('30 keys, 100/s');
   });
 
+  it('uses the singular for one key', () => {
+    const one = { done: 1, left: null, keysPerSecond: 1, etaMs: null };
+    expect(copyText(one)).toBe('1 key, 1/s');
+    expect(copyText({ ...one, left: 0 })).toBe('1 of 1 key (100 %), 1/s');
+  });
+
   it('stays below 100 % until the copy is complete', () => {
     expect(copyText({ done: 999, left: 1, keysPerSecond: 10, etaMs: 100 })).toContain('(99 %)');
   });

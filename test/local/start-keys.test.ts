@@ -89,6 +89,7 @@ describe('npm start on a terminal', () => {
       // Both times, the receiver got the events.
       for (const line of [
         /region\.out +eu-west-1 is out: .*\. Writes go on without it\./,
+        /eu-west-1: its missing data are being copied/,
         /region\.returned +eu-west-1 is back: its data were copied, and it votes again\./,
       ]) {
         await expect.poll(() => output, patience).toMatch(line);

@@ -2,6 +2,7 @@
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
 import type { MemberOrder, RegionConfiguration } from '../../../shared/contracts/members.ts';
 import type { Round } from '../../../shared/contracts/round.ts';
+import { counted } from '../../../shared/counted.ts';
 import {
   addRegionSchema,
   adminRegionsSchema,
@@ -287,7 +288,7 @@ async function strangersIn(
   const { has, keys } = result.refusal;
   // The region has the state of a Lockstep. Only the coordinator knows whether it is its own.
   if (has !== 0 || keys <= replace) return success(null);
-  const detail = `The database of ${region.id} holds ${keys} keys that Lockstep did not write; a copy would delete them. To accept the loss, send "replace": ${keys}.`;
+  const detail = `The database of ${region.id} holds ${counted(keys, 'key')} not written by Lockstep, which a copy would delete. To accept the loss, send "replace": ${keys}.`;
   return failure('order-refused', detail, { keys: { [region.id]: keys } });
 }
 

@@ -82,7 +82,7 @@ function coordinatorChecks(status: CoordinatorStatus | null): readonly DoctorChe
   const answering = good('coordinator', `answers, incarnation ${incarnation}, epoch ${epoch}`);
   if (blockedKeys === 0) return [answering];
   const advice = 'Name the correct region: GET /v1/admin/in-doubt, POST /v1/admin/repair.';
-  return [answering, bad('blocked keys', `${blockedKeys} wait for an operator`, advice)];
+  return [answering, bad('blocked keys', `waiting for an operator: ${blockedKeys}`, advice)];
 }
 
 /** Checks that the voters hold the same number of keys, apart from writes in progress. */
