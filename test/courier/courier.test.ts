@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { DeliveryPage } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
+import { CourierHarness, patience, variables } from './harness.ts';
 import { isSignedBy, Receiver, verified } from './receiver.ts';
-import { CourierHarness, patience, variables } from './rig.ts';
 
 /** As many as there are pauses. */
 const attempts = 4;

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
+import { CourierHarness, patience, variables } from './harness.ts';
 import { Receiver, verified } from './receiver.ts';
-import { CourierHarness, patience, variables } from './rig.ts';
 
 const name = 'cb_1';
 let receiver: Receiver;

@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
 import { generateSecret } from '../../shared/webhooks/signature.ts';
+import { CourierHarness, patience, variables } from './harness.ts';
 import { Receiver, verified } from './receiver.ts';
-import { CourierHarness, patience, variables } from './rig.ts';
 
 let rig: CourierHarness;
 let receiver: Receiver;

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { CourierHarness, patience, variables } from './harness.ts';
 import { Receiver } from './receiver.ts';
-import { CourierHarness, patience, variables } from './rig.ts';
 
 let rig: CourierHarness;
 let receiver: Receiver;

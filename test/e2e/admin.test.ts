@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { additionOf, type Spare, startSpare } from '../support/stack/spare.ts';
+import { additionOf, type Spare, startSpare } from '../support/stack/extra-region.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';
 import {
   ask,

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { type Spare, startSpare } from '../support/stack/spare.ts';
+import { type Spare, startSpare } from '../support/stack/extra-region.ts';
 import { startTestStack, type TestRegion, type TestStack } from '../support/stack/stack.ts';
 import { ask, eventsOf, listIn, memberOf, untilAllVote } from './members.ts';
 import { copiesBy } from './rounds.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type Client, FeedWorld } from './world.ts';
+import { type Client, FeedWorld } from './harness.ts';
 
 const keys = fc.subarray(['a:1', 'a:2', 'b:1', 'c'], { minLength: 1, maxLength: 2 });
 const filter = fc.record({

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { limits } from '../../shared/limits.ts';
-import { changesOf, FeedWorld } from './world.ts';
+import { changesOf, FeedWorld } from './harness.ts';
 
 let world: FeedWorld;
 

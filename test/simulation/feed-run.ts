@@ -1,5 +1,5 @@
 import type { Filter } from '../../shared/protocol/feed/follower.ts';
-import { type Client, FeedWorld } from '../feed/world.ts';
+import { type Client, FeedWorld } from '../feed/harness.ts';
 import { Random } from './random.ts';
 
 const keys = ['a:1', 'a:2', 'b:1', 'c'];
