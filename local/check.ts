@@ -1,13 +1,12 @@
+/**
+ * `npm test`, `npm run check`: decides whether a change is ready. Runs all steps even if one fails, so that one run
+ * shows all faults.
+ */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import process from 'node:process';
 import { requireRedis } from './stack/require-redis.ts';
-
-/**
- * `npm test`, `npm run check`: decides whether a change is ready. Runs all steps even if one fails, so that one run
- * shows all faults.
- */
 
 const help = `Usage: npm test [-- files or options of vitest]
 

@@ -1,9 +1,7 @@
+/** Every limit of Lockstep. limit-relations.ts asserts the relations between them. */
 import { storageLimits } from './storage-limits.ts';
 
-/**
- * Every limit of Lockstep. Names end with their units, and the page of limits shows the comments. limit-relations.ts
- * asserts the relations between limits.
- */
+/** Each limit with its meaning. Names end with their units. The page of limits shows the comments. */
 export const limits = {
   ...storageLimits,
   // Requests and commands

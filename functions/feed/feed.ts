@@ -21,7 +21,7 @@ type FetchEffect = Extract<FeedEffect, { kind: 'fetch' }>;
 
 /**
  * Sends the changes of a shard to its followers, each over a WebSocket that survives the object's hibernation. The
- * object stores nothing: each follower's position is attached to its socket, and the coordinator's log has all changes.
+ * object stores nothing: each follower's position is attached to its socket, and the coordinator's log has all changes (R29).
  *
  * A client acknowledges each message by `{"ack":<next>}`. A client that falls some thousand changes behind is
  * disconnected as too slow, with the position from which it can continue.

@@ -1,8 +1,8 @@
+/** Lets Node import Lua as text, as wrangler's Text rule does. Modules that need it must be imported after this one. */
 import { readFileSync } from 'node:fs';
 import { registerHooks } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
-// Lets Node import Lua as text, as wrangler's Text rule does. Modules that need it must be imported after this one.
 registerHooks({
   load(url, context, next) {
     if (!url.endsWith('.lua')) return next(url, context);

@@ -2,6 +2,8 @@
 import { problemKinds } from '../../shared/http/problems.ts';
 import { generatedNotice, markdownTable } from './markdown.ts';
 
+const example = problemKinds['check-failed'];
+
 const introduction = `# Problems
 
 ${generatedNotice}
@@ -16,8 +18,8 @@ curl $URL/problems/check-failed
 \`\`\`
 
 \`\`\`
-{"type":"/problems/check-failed","title":"A check did not hold","status":412,
- "remedy":"Nothing was written. Read the current values and decide again."}
+{"type":"/problems/check-failed","title":"${example.title}","status":${example.status},
+ "remedy":"${example.remedy}"}
 \`\`\`
 
 Send an \`Idempotency-Key\` with every write whose response you might lose.
@@ -36,5 +38,5 @@ export function problemPage(): string {
   const sections = all.map(
     ([name, { status, title, remedy }]) => `## ${name}\n\n**${status}** ${title}.\n\n${remedy}\n`,
   );
-  return [introduction, markdownTable(['type', 'status', 'meaning'], rows), ...sections].join('\n');
+  return [introduction, markdownTable(['type', 'status', 'when'], rows), ...sections].join('\n');
 }

@@ -19,6 +19,7 @@ export interface Keyboard {
   pause(): unknown;
 }
 
+/** The stack to play with, and the terminal. */
 export interface PlayOptions {
   readonly stack: Pick<Stack, 'url' | 'tokens' | 'regions'>;
   readonly keyboard: Keyboard;

@@ -25,6 +25,7 @@ export interface RegionStory {
 
 /** Colours a text, or returns it unchanged. */
 export type Paint = (colour: Colour, text: string) => string;
+/** A colour or weight of text. */
 export type Colour = 'blue' | 'green' | 'red' | 'yellow' | 'dim' | 'bold';
 
 const codes: Record<Colour, number> = { blue: 34, green: 32, red: 31, yellow: 33, dim: 2, bold: 1 };

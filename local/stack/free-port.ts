@@ -1,3 +1,4 @@
+/** Finds free ports of 127.0.0.1. */
 import { createServer } from 'node:net';
 
 /**

@@ -15,6 +15,7 @@ import { startRegion } from './regions.ts';
 import type { LocalWorker, WorkerOptions } from './worker.ts';
 import { startWorker, workerStorage } from './worker.ts';
 
+/** The regions, the ports and the state of a stack. */
 export interface StackOptions {
   /** An absolute path, for everything that is kept between runs. */
   readonly stateDirectory: string;

@@ -23,6 +23,7 @@ export interface StackToken {
   readonly scope: 'read' | 'write' | 'admin';
 }
 
+/** The configuration of a local Worker. */
 export interface WorkerOptions {
   /** An absolute path, for the Worker's storage, settings and log. */
   readonly stateDirectory: string;

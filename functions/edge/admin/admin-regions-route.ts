@@ -276,7 +276,7 @@ function isAddable(
 
 /**
  * Refuses a region that holds more foreign keys than `replace` allows to delete. If the region does not answer now, or
- * gets its keys later, the coordinator finds them, and does not copy over them either.
+ * gets its keys later, the coordinator finds them, and does not copy over them either (R45).
  */
 async function strangersIn(
   dependencies: EdgeDependencies,

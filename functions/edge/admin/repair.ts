@@ -1,4 +1,4 @@
-/** Plans the repair of keys that regions hold differently. It sends nothing. */
+/** Plans the repair of keys that regions hold differently (R39). It sends nothing. */
 import { bytesOfText } from '../../../shared/contracts/bytes.ts';
 import type { MemberOrder } from '../../../shared/contracts/members.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';

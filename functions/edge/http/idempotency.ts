@@ -1,4 +1,4 @@
-/** Idempotency keys of writes: reads them from requests, and finds the responses that are kept under them. */
+/** Idempotency keys of writes: reads them from requests, and finds the responses that are kept under them (R46). */
 import type { WriteAnswer, WriteRequest } from '../../../shared/contracts/coordinator.ts';
 import { keptKeyOf } from '../../../shared/http/idempotency.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';

@@ -22,6 +22,7 @@ export interface EdgeEnvironment {
   Variables: { requestId: string; caller: AuthenticatedCaller; seed: string | undefined };
 }
 
+/** A request in the edge, with its variables. */
 export type EdgeContext = Context<EdgeEnvironment>;
 
 /**

@@ -1,4 +1,4 @@
-/** Chooses the region that answers a read: the nearest with a lease, otherwise by way of the coordinator. */
+/** Answers reads: from the nearest region with a lease (R25), through the coordinator (R40), or without a lease (R26). */
 import { parseSnapshotReplies } from '../../../shared/commands/replies.ts';
 import type { Directory, RegionFault } from '../../../shared/contracts/coordinator.ts';
 import type { RegionConfiguration, RegionStatus } from '../../../shared/contracts/members.ts';

@@ -1,6 +1,4 @@
-/**
- * Reads a snapshot from one region, by the read protocol of PROTOCOL.md: meets locks, resolves them, and reads again.
- */
+/** Reads a snapshot from one region (R25): meets locks, has their transactions resolved, and reads again. */
 import { assert } from '../../../shared/assert.ts';
 import { type SnapshotReply, snapshotReplyOf } from '../../../shared/commands/replies.ts';
 import type { Directory, Resolution } from '../../../shared/contracts/coordinator.ts';

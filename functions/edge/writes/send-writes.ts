@@ -1,4 +1,4 @@
-/** Sends writes to the coordinator, and sends them again if a call fails. */
+/** Sends writes to the coordinator, and sends them again if a call fails (R46). */
 import type { CoordinatorApi, WriteRequest } from '../../../shared/contracts/coordinator.ts';
 import { UnfitVersion } from '../../../shared/contracts/rpc.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
