@@ -49,7 +49,13 @@ function notAfterOf({ timeoutMs, notAfter }: Repeatable, now: number): number {
   return Math.min(now + timeoutMs, notAfter ?? Number.POSITIVE_INFINITY);
 }
 
-/** The write frame of a request, or the answer that refuses it. `lock` is locked besides its keys. */
+/**
+ * The write frame of a request, or the answer that refuses it. `lock` is locked besides its keys.
+ *
+ * The edge has checked the same commands, but its compilation is not taken over: expiries need this coordinator's clock,
+ * random draws its seeds and EVALSHA its texts, and during a deployment the edge may be of another release, with other
+ * rules and limits. Only the shape is trusted, which the edge has parsed: texts, checks and options of the right types.
+ */
 export function frameOf(
   request: WriteRequest,
   now: number,

@@ -88,6 +88,37 @@ export function compileWrite(
 }
 
 /**
+ * The fault for which {@link compileWrite} refuses a write at `now`, or null. The edge asks it, so that a faulty write
+ * costs the coordinator nothing. The operations are not handed on: they depend on the coordinator's clock, on its seeds
+ * and on the texts of scripts that it keeps.
+ */
+export function faultOfWrite(
+  ops: readonly (readonly string[])[],
+  checks: readonly Check[],
+  now: number,
+  scripts: ScriptLookup,
+): CommandFault | null {
+  const compiled = compileWrite(ops, checks, { now, seed: () => 0, scripts });
+  return compiled.ok ? null : compiled;
+}
+
+/** True if `command`, which is compiled as a read of `keys`, may also be one of the operations of a write at `now`. */
+export function isReadOfWrites(
+  command: readonly string[],
+  keys: readonly string[],
+  now: number,
+  scripts: ScriptLookup = noScripts,
+): boolean {
+  const row = findCommand(command[0] ?? '');
+  if (row?.class === 'read') {
+    if (row.refusedInWrites !== null) return false;
+    // Without a rewrite it runs in a write as it does in a snapshot, and only the bound on its keys differs.
+    if (row.rewrite === null) return keys.length <= limits.keysPerWrite;
+  }
+  return faultOfWrite([command], [], now, scripts) === null;
+}
+
+/**
  * Compiles the read commands of a snapshot. They run as given, with the name in upper case; scripts run as EVAL_RO, with
  * the digest before the text. Refuses commands that write, and too many commands or keys.
  */
@@ -279,6 +310,8 @@ function arityFault(
 function textFault(args: readonly string[]): CommandFault | null {
   for (const [position, text] of args.entries()) {
     if (!hasBytes(text)) return invalid(`argument ${position} is not valid Unicode text`);
+    // A UTF-16 code unit has at most three bytes in UTF-8, so most texts need not be measured.
+    if (3 * text.length <= limits.valueBytes) continue;
     const bytes = utf8Length(text);
     if (bytes <= limits.valueBytes) continue;
     const detail = `argument ${position} has ${bytes} bytes; the limit is ${limits.valueBytes}`;

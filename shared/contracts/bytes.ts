@@ -9,6 +9,9 @@ export type Bytes = string;
 /** Every JavaScript engine accepts this many arguments in one call. */
 const charactersAtOnce = 8_192;
 
+/** From this length on, in characters, the encoder measures a text faster than a loop. */
+const longText = 4_096;
+
 const encoder = new TextEncoder();
 
 // A byte order mark is kept: it is the value's own.
@@ -56,6 +59,7 @@ export function codesOf(text: Bytes): Uint8Array<ArrayBuffer> {
  * valid UTF-8 (raw-bytes.ts), and counts as that byte.
  */
 export function utf8Length(text: string): number {
+  if (text.length >= longText && text.isWellFormed()) return encoder.encode(text).byteLength;
   if (isAscii(text)) return text.length;
   let bytes = text.length;
   let isPaired = false;

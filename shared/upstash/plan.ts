@@ -1,9 +1,14 @@
 /** Plans the commands of Upstash requests: which are answered here, refused, read, or written. */
-import { compileReads, compileWrite, isRead } from '../commands/compile.ts';
+import { compileReads, faultOfWrite, isRead, isReadOfWrites } from '../commands/compile.ts';
 import type { CommandFault } from '../commands/keys.ts';
 import { bytesWithin } from '../commands/raw-bytes.ts';
 import { findCommand } from '../commands/table.ts';
-import { anyScript, type UserScript } from '../commands/user-scripts.ts';
+import {
+  anyScript,
+  noScripts,
+  type ScriptLookup,
+  type UserScript,
+} from '../commands/user-scripts.ts';
 import type { Scope } from '../config/configuration.ts';
 import type { RawReply } from '../contracts/reply.ts';
 import type { ReadCommand } from '../contracts/round.ts';
@@ -35,7 +40,13 @@ export type UpstashPlan =
     }
   | { readonly kind: 'write' }
   /** A user's script, which is a read or a write by its text. `readsOnly`: it is refused when it tries to write. */
-  | { readonly kind: 'script'; readonly readsOnly: boolean; readonly mayBeKept: boolean }
+  | {
+      readonly kind: 'script';
+      readonly readsOnly: boolean;
+      readonly mayBeKept: boolean;
+      /** The script of an EVAL; null if the command has a digest. */
+      readonly script: UserScript | null;
+    }
   | { readonly kind: 'order'; readonly order: ScriptOrder };
 
 type Refused = Extract<UpstashPlan, { kind: 'refused' }>;
@@ -49,11 +60,12 @@ export interface Permissions {
   readonly scripts: boolean;
 }
 
-/** Plans `command`, sent at `now` (ms) by a caller with these permissions. */
+/** Plans `command`, sent at `now` (ms) by a caller with these permissions. `lookup` has to accept every digest. */
 export function planOf(
   command: UpstashCommand,
   now: number,
   { scope, scripts }: Permissions,
+  lookup: ScriptLookup = anyScript,
 ): UpstashPlan {
   const [name = '', ...rest] = command;
   const own = answerHere(name.toUpperCase(), rest, now);
@@ -64,30 +76,54 @@ export function planOf(
   if (row === null) return refuse(unknownError(name, rest));
   // The reason names the command as the table does, so the client's spelling is not repeated.
   if (row.class === 'refused') return refuse(`ERR ${row.name} is not supported: ${row.reason}`);
-  if (row.rewrite === 'script') return planOfScript(command, now, scope);
+  if (row.rewrite === 'script') return planOfScript(command, now, scope, lookup);
   if (row.class === 'write' && !isRead(command)) {
     if (scope === 'read') return notPermitted(name);
-    const compiled = compileWrite([command], [], { now, seed: () => 0 });
-    return compiled.ok ? { kind: 'write' } : refusalOf(compiled);
+    const fault = faultOfWrite([command], [], now, noScripts);
+    return fault === null ? { kind: 'write' } : refusalOf(fault);
   }
   const compiled = compileReads([command]);
   if (!compiled.ok) return refusalOf(compiled);
   const [read] = compiled.commands;
   if (read === undefined) return refuse('ERR empty command');
-  const mayBeFrame = compileWrite([command], [], { now, seed: () => 0 }).ok;
-  return { kind: 'read', command: read, keys: compiled.keys, mayBeFrame, mayWrite: false };
+  const { keys } = compiled;
+  const mayBeFrame = isReadOfWrites(command, keys, now);
+  return { kind: 'read', command: read, keys, mayBeFrame, mayWrite: false };
 }
 
 /** Checks only the form of the command: whether it writes depends on a text that may not be known yet. */
-function planOfScript(command: UpstashCommand, now: number, scope: Scope): UpstashPlan {
+function planOfScript(
+  command: UpstashCommand,
+  now: number,
+  scope: Scope,
+  lookup: ScriptLookup,
+): UpstashPlan {
   const readsOnly = scope === 'read' || /_RO$/i.test(command[0] ?? '');
-  const compiled = readsOnly
-    ? compileReads([asReadOnly(command)], anyScript)
-    : compileWrite([command], [], { now, seed: () => 0, scripts: anyScript });
+  // Kept in the plan, because the analysis of a text takes longer than everything else here.
+  const evaluated: UserScript[] = [];
+  const scripts: ScriptLookup = {
+    ...lookup,
+    evaluated(text) {
+      const script = lookup.evaluated(text);
+      evaluated.push(script);
+      return script;
+    },
+  };
+  const fault = readsOnly
+    ? faultOfReads([asReadOnly(command)], scripts)
+    : faultOfWrite([command], [], now, scripts);
+  if (fault !== null) return refusalOf(fault);
+  const [script = null] = evaluated;
   // A caller with only read access stores nothing, and so cannot fill the script store.
-  return compiled.ok
-    ? { kind: 'script', readsOnly, mayBeKept: scope !== 'read' }
-    : refusalOf(compiled);
+  return { kind: 'script', readsOnly, mayBeKept: scope !== 'read', script };
+}
+
+function faultOfReads(
+  commands: readonly UpstashCommand[],
+  scripts: ScriptLookup,
+): CommandFault | null {
+  const compiled = compileReads(commands, scripts);
+  return compiled.ok ? null : compiled;
 }
 
 /** The read-only form of a script command. */

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { compileReads, compileWrite } from '../../shared/commands/compile.ts';
+import { compileReads, compileWrite, isReadOfWrites } from '../../shared/commands/compile.ts';
 import { commandTable, findCommand } from '../../shared/commands/table.ts';
 import type { Check } from '../../shared/contracts/frame.ts';
+import { limits } from '../../shared/limits.ts';
 import { channelPrefix, valuesAmong } from '../../shared/reserved-keys.ts';
 import { planOf } from '../../shared/upstash/plan.ts';
 import {
@@ -174,6 +175,23 @@ describe('a snapshot', () => {
       commands: [{ args, reads: [1], reply: null }],
       keys: [args[1]],
     });
+  });
+
+  it('may also be part of a write exactly if the compiler of writes accepts it', () => {
+    const many = [
+      'EXISTS',
+      ...Array.from({ length: limits.keysPerWrite + 1 }, (_, index) => `k${index}`),
+    ];
+    const reads = [...samples.map((words) => words.split(' ')), many].flatMap((words) => {
+      const compiled = compileReads([words], context.scripts);
+      return compiled.ok ? [{ words, keys: compiled.keys }] : [];
+    });
+    expect(reads.length).toBeGreaterThan(80);
+    const accepted = reads.filter(({ words, keys }) =>
+      isReadOfWrites(words, keys, now, context.scripts),
+    );
+    expect(accepted).toEqual(reads.filter(({ words }) => compileWrite([words], [], context).ok));
+    expect(accepted.map(({ words }) => words[0])).not.toContain('SCAN');
   });
 
   it.each([

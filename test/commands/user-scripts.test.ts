@@ -1,8 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { compileReads, compileWrite } from '../../shared/commands/compile.ts';
 import { promised, readLua, uncalled } from '../../shared/commands/lua-text.ts';
-import { scriptOf, unknownScriptError } from '../../shared/commands/user-scripts.ts';
+import {
+  anyScript,
+  type ScriptLookup,
+  scriptOf,
+  unknownScriptError,
+} from '../../shared/commands/user-scripts.ts';
 import { limits } from '../../shared/limits.ts';
+import { planOf } from '../../shared/upstash/plan.ts';
 import { context, knownSha, refusalOf } from './command-samples.ts';
 
 const tick = ' __lockstep(1,1);';
@@ -268,5 +274,28 @@ describe('EVAL_RO in a snapshot', () => {
     expect(compileReads([['EVALSHA_RO', knownSha, '0']])).toMatchObject({
       redis: { error: unknownScriptError },
     });
+  });
+});
+
+describe('the plan of an EVAL', () => {
+  it.each(['EVAL', 'EVAL_RO'])('by %s has the script, whose text is analyzed once', (name) => {
+    const analyzed: string[] = [];
+    const lookup: ScriptLookup = {
+      ...anyScript,
+      evaluated(text) {
+        analyzed.push(text);
+        return scriptOf(text, knownSha);
+      },
+    };
+    const caller = { scope: 'write', scripts: true } as const;
+    const plan = planOf([name, 'return 1', '0'], context.now, caller, lookup);
+    expect(plan).toMatchObject({ kind: 'script', script: { sha: knownSha, text: 'return 1' } });
+    expect(analyzed).toEqual(['return 1']);
+  });
+
+  it('has no script if the command names a digest', () => {
+    const caller = { scope: 'write', scripts: true } as const;
+    const plan = planOf(['EVALSHA', knownSha, '0'], context.now, caller);
+    expect(plan).toMatchObject({ kind: 'script', script: null });
   });
 });

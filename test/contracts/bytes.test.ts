@@ -71,5 +71,7 @@ describe('bytes as a string with one character per byte', () => {
 
   it('count an escape for a byte that is not UTF-8 as one byte', () => {
     expect(utf8Length('ü\udcff\udc80')).toBe(4);
+    expect(utf8Length('ü\udcff'.repeat(5_000))).toBe(15_000);
+    expect(utf8Length('ü'.repeat(5_000))).toBe(10_000);
   });
 });

@@ -1,5 +1,6 @@
 /** Caches the texts of users' scripts. */
 import {
+  anyScript,
   type ScriptLookup,
   scriptOf,
   type UserScript,
@@ -44,6 +45,9 @@ export class EdgeScripts {
     evaluated: (text) => this.read(text),
     find: (sha) => this.find(sha),
   };
+
+  /** For checking the form of commands: it accepts every digest. */
+  readonly forms: ScriptLookup = { ...anyScript, evaluated: this.book.evaluated };
 
   /** The script of a text, analyzed if it is not remembered. */
   read(text: string): UserScript {

@@ -1,5 +1,5 @@
 /** Plans users' scripts: as reads if they only read, otherwise as writes. */
-import { compileReads, compileWrite } from '../../../shared/commands/compile.ts';
+import { compileReads, isReadOfWrites } from '../../../shared/commands/compile.ts';
 import { promised } from '../../../shared/commands/lua-text.ts';
 import {
   digestFrom,
@@ -32,7 +32,7 @@ export async function planScripts(
     const call = callOf(one);
     if (call === null) return one;
     const { command, plan, sha } = call;
-    const script = sha === null ? run.scripts.read(command[1] ?? '') : run.scripts.find(sha);
+    const script = sha === null ? plan.script : run.scripts.find(sha);
     if (script !== null && plan.mayBeKept) brought.set(script.sha, script);
     const known = script ?? brought.get(sha ?? '') ?? null;
     // A read by digest needs the text here; for a write, the coordinator finds it.
@@ -79,11 +79,11 @@ function planOfCall(
   if (!compiled.ok) return refusalOf(compiled);
   const [read] = compiled.commands;
   if (read === undefined) return { kind: 'write' };
-  const context = { now: dependencies.now(), seed: () => 0, scripts: bookOf(script) };
-  const mayBeFrame = mayBeKept && compileWrite([command], [], context).ok;
+  const { keys } = compiled;
+  const mayBeFrame = mayBeKept && isReadOfWrites(command, keys, dependencies.now(), bookOf(script));
   const mayWrite = !readsOnly && mayBeFrame;
   const brings = sha === null && script !== null && mayBeKept ? { brings: script } : {};
-  return { kind: 'read', command: read, keys: compiled.keys, mayBeFrame, mayWrite, ...brings };
+  return { kind: 'read', command: read, keys, mayBeFrame, mayWrite, ...brings };
 }
 
 /** A lookup that finds one script, or none. */

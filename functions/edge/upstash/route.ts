@@ -118,7 +118,7 @@ async function carryOut(
   const now = run.dependencies.now();
   const planned = asked.commands.map((command) => ({
     command,
-    plan: planOf(command, now, caller),
+    plan: planOf(command, now, caller, run.scripts.forms),
   }));
   if (asked.kind === 'transaction') {
     // Upstash answers transactions only in JSON.

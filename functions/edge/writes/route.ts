@@ -1,6 +1,6 @@
 /** The routes of writes, and `sendWrite`, by which every route sends a write to the coordinator. */
 import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
-import { compileWrite } from '../../../shared/commands/compile.ts';
+import { faultOfWrite } from '../../../shared/commands/compile.ts';
 import { anyScript } from '../../../shared/commands/user-scripts.ts';
 import type { WriteAnswer, WriteRequest } from '../../../shared/contracts/coordinator.ts';
 import { askedByWrite } from '../../../shared/http/idempotency.ts';
@@ -168,11 +168,11 @@ export async function sendWrite(
 ): Promise<Response> {
   const key = await clientKeyOf(context, asked);
   if (!key.ok) return answerProblem(context, key.problem);
-  const checked = draft.ok ? compiled(draft.value, dependencies) : draft;
-  if (!checked.ok) return presentFirst(context, dependencies, key.value, checked.problem, telling);
+  const sound = draft.ok ? checked(draft.value, dependencies) : draft;
+  if (!sound.ok) return presentFirst(context, dependencies, key.value, sound.problem, telling);
   const id = writeIdOf(onlyShard, dependencies.uuid());
   const idempotency = keptUnder(key.value, null);
-  const request: WriteRequest = { ...checked.value, id, idempotency, again: false };
+  const request: WriteRequest = { ...sound.value, id, idempotency, again: false };
   const isAsync = prefersAsync(context.req.header('prefer'));
   // Set before the outcome: the delivery log of the callback is found only by this id, also if the write fails.
   if (request.callback !== null) {
@@ -218,16 +218,10 @@ async function presentFirst(
   return present(context, first, { ops: [], checks: [], ack: 'committed' }, telling);
 }
 
-/**
- * Refuses a faulty write before it costs the coordinator time. The coordinator compiles it again, with its own clock.
- */
-function compiled(draft: WriteDraft, dependencies: EdgeDependencies): Result<WriteDraft> {
-  const result = compileWrite(draft.ops, draft.checks, {
-    now: dependencies.now(),
-    seed: () => 0,
-    scripts: anyScript,
-  });
-  return result.ok ? success(draft) : failure(result.problem, result.detail);
+/** Refuses a faulty write before it costs the coordinator time, which compiles it itself: see `frameOf` there. */
+function checked(draft: WriteDraft, dependencies: EdgeDependencies): Result<WriteDraft> {
+  const fault = faultOfWrite(draft.ops, draft.checks, dependencies.now(), anyScript);
+  return fault === null ? success(draft) : failure(fault.problem, fault.detail);
 }
 
 /** A write of `ops` and `checks` with the default options. */
