@@ -60,12 +60,12 @@ assert(
 );
 assert(limits.leaseDriftMs < limits.leaseTtlMs, 'a lease is longer than its allowance');
 assert(
-  limits.leaseMissedSaidEveryMs < limits.leaseWantedMinMs &&
-    limits.leaseWantedMinMs < limits.leaseWantedMaxMs,
+  limits.leaseMissedSaidEveryMs < limits.leaseReadersMinMs &&
+    limits.leaseReadersMinMs < limits.leaseReadersMaxMs,
   'a requested lease lasts until its next request, and longer each time',
 );
 assert(
-  limits.leaseWantedMaxMs < limits.directoryStaleMs,
+  limits.leaseReadersMaxMs < limits.directoryStaleMs,
   'a steady reader gets the directory with its lease requests, before it is stale',
 );
 assert(limits.copyBytesPerStep * 6 < limits.roundBytes, 'a step of a copy fits a round, escaped');
@@ -79,7 +79,7 @@ assert(
   'a region without memory is tried less often than another',
 );
 assert(limits.copyWritePauseMs < limits.copyWritePauseMaxMs, 'write pauses grow');
-assert(limits.copyHoldKeys <= limits.copyKeysPerStep, 'the last keys go in one step');
+assert(limits.copyWritePauseKeys <= limits.copyKeysPerStep, 'the last keys go in one step');
 assert(
   limits.copyStepsAhead < limits.historyPairs / 4,
   'steps of a copy do not push the acknowledged pair out of the history',

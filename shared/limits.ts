@@ -220,8 +220,8 @@ export const limits = {
    * The time for which an isolate of the edge requests a lease. Doubles from the minimum to the maximum
    * while reads go on, so that steady readers rarely ask, and a single read costs few renewals.
    */
-  leaseWantedMinMs: 10_000,
-  leaseWantedMaxMs: 90_000,
+  leaseReadersMinMs: 10_000,
+  leaseReadersMaxMs: 90_000,
   /** The interval at which an isolate requests a lease for a region that has none. */
   leaseMissedSaidEveryMs: 3_000,
 
@@ -247,12 +247,12 @@ export const limits = {
   /** Batches of a copy that are read ahead of the one being written. */
   copyStepsAhead: 2,
   /** The number of keys left at which the last step of a copy pauses writes. */
-  copyHoldKeys: 500,
+  copyWritePauseKeys: 500,
   /** The time after which a write pause is given up. The next one may last twice as long, up to the maximum. */
   copyWritePauseMs: 1_500,
   copyWritePauseMaxMs: 12_000,
   /** Write pauses of a copy that end at once because the rest does not fit one step. */
-  copyHoldsCutShort: 3,
+  copyWritePausesCutShort: 3,
   /** The number of times that the pieces of a value may not fit together in one copy, because of writes in between. */
   copyPiecesBroken: 20,
   /** The pause before the next write pause, and before a region whose copy failed is copied again. */
@@ -431,8 +431,8 @@ export const limits = {
   /** A message of the feed, unless a single change is larger. */
   feedMessageBytes: 500_000,
   /** The newest changes that the feed keeps in memory, by number and by approximate characters. */
-  feedHeldChanges: 1_000,
-  feedHeldBytes: 8_000_000,
+  feedKeptChanges: 1_000,
+  feedKeptBytes: 8_000_000,
   /** The time after which publishing a change to the feed is given up. The feed then reads it from the log. */
   publishTimeoutMs: 10_000,
   /** The pause before a change is published to the feed again. Doubles from the minimum to the maximum. */

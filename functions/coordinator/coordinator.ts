@@ -8,8 +8,8 @@ import type {
   WriteStatus,
 } from '../../shared/contracts/coordinator.ts';
 import type {
-  MemberOrder,
-  OrderAnswer,
+  AdminCommand,
+  AdminCommandAnswer,
   RegionConfiguration,
 } from '../../shared/contracts/members.ts';
 import { courierIn, feedIn, type ObjectNamespace } from '../../shared/contracts/objects.ts';
@@ -30,7 +30,7 @@ import { connectRegion } from '../region/client.ts';
 import { AlarmScheduler } from './alarm.ts';
 import { compareSlice } from './comparing.ts';
 import { frameOf, orderLocks, type Repeatable, repeatedFrameOf } from './compile-frame.ts';
-import { coreConfig, entropy, owesMore, shard } from './core-config.ts';
+import { coreConfig, entropy, queuesEvents, shard } from './core-config.ts';
 import { CourierDispatcher } from './notify/courier-dispatcher.ts';
 import { Publisher } from './notify/feed-publisher.ts';
 import { WebhookSubscriptions } from './notify/subscriptions.ts';
@@ -97,7 +97,7 @@ export class CoordinatorLife {
       voters: () => this.#voters,
       resubscribe: () =>
         this.#step({ kind: 'subscriptions-changed', subscriptions: hooks.subscriptions() }),
-      owed: () => this.#handOver(),
+      outboxGrew: () => this.#handOver(),
       newSigningKey: () => context.newSigningKey(),
     });
     const now = Date.now();
@@ -222,12 +222,15 @@ export class CoordinatorLife {
   }
 
   /** Carries out an order of an operator. What it changes of the regions is kept, unless the core refuses it. */
-  async #order(order: MemberOrder, address: RegionConfiguration | null): Promise<OrderAnswer> {
+  async #order(
+    command: AdminCommand,
+    address: RegionConfiguration | null,
+  ): Promise<AdminCommandAnswer> {
     const members = this.#core.status().regions.map(({ region }) => region);
-    const noted = this.#regions.note(order, address, members);
+    const noted = this.#regions.note(command, address, members);
     if (noted.kind === 'refused') return noted;
     const answer = await this.#callers.order.expect((ticket) =>
-      this.#step({ kind: 'admin-command', ticket, order }),
+      this.#step({ kind: 'admin-command', ticket, command }),
     );
     if (answer.kind !== 'taken') noted.undo();
     return answer;
@@ -330,7 +333,7 @@ export class CoordinatorLife {
     try {
       const ready = this.#core.step(event, Date.now(), entropy());
       if (ready.ended !== null) throw new Error(`another instance has taken over: ${ready.ended}`);
-      if (this.#isBusy || owesMore(ready.persist)) this.#waking.armAlarm();
+      if (this.#isBusy || queuesEvents(ready.persist)) this.#waking.armAlarm();
       else if (this.#core.awaitsReturn) this.#waking.armAlarm(ready.wakeAt ?? 0);
       this.#storage.write(ready.persist);
       for (const send of ready.sends) this.#send(send);
@@ -352,7 +355,7 @@ export class CoordinatorLife {
   }
 
   get #isBusy(): boolean {
-    return this.#core.busy || this.#storage.hooks.owes || this.#publisher.owes;
+    return this.#core.busy || this.#storage.hooks.hasOutbox || this.#publisher.hasUnpublished;
   }
 
   /** What was stored goes on to those who hook in. The output gate holds it until it is durable. */
@@ -375,7 +378,7 @@ export class CoordinatorLife {
   #compare(comparison: ComparisonRequest): void {
     const { number } = comparison;
     void compareSlice(comparison, (region) => this.#regions.clientOf(region)).then((result) =>
-      this.#step({ kind: 'compared', number, result }),
+      this.#step({ kind: 'comparison-completed', number, result }),
     );
   }
 

@@ -24,8 +24,8 @@ export function coreConfig(
 }
 
 /** True where more is owed to couriers once it is stored. */
-export function owesMore(writes: readonly StorageWrite[]): boolean {
-  return writes.some(({ kind }) => kind === 'owe' || kind === 'owe-region');
+export function queuesEvents(writes: readonly StorageWrite[]): boolean {
+  return writes.some(({ kind }) => kind === 'queue-events' || kind === 'queue-region-events');
 }
 
 /** Chance, for one step of the core. */

@@ -1,6 +1,6 @@
 import { unreachable } from '../../shared/assert.ts';
 import type { ReadAnswer, Resolution, WriteAnswer } from '../../shared/contracts/coordinator.ts';
-import type { OrderAnswer } from '../../shared/contracts/members.ts';
+import type { AdminCommandAnswer } from '../../shared/contracts/members.ts';
 import type { CoordinatorReply, Ticket } from '../../shared/protocol/io/events.ts';
 
 /** PendingCalls that wait for one kind of answer. */
@@ -38,7 +38,7 @@ export class PendingCalls {
   readonly write = new Waiting<WriteAnswer>(this.#nextTicket);
   readonly resolve = new Waiting<readonly Resolution[]>(this.#nextTicket);
   readonly read = new Waiting<ReadAnswer>(this.#nextTicket);
-  readonly order = new Waiting<OrderAnswer>(this.#nextTicket);
+  readonly order = new Waiting<AdminCommandAnswer>(this.#nextTicket);
 
   /** Answers the caller of a reply. */
   give(reply: CoordinatorReply): void {
@@ -52,7 +52,7 @@ export class PendingCalls {
       case 'read':
         this.read.give(reply.ticket, reply.answer);
         break;
-      case 'order':
+      case 'admin-command':
         this.order.give(reply.ticket, reply.answer);
         break;
       default:

@@ -1,4 +1,4 @@
-import type { MemberOrder, RegionConfiguration } from '../../shared/contracts/members.ts';
+import type { AdminCommand, RegionConfiguration } from '../../shared/contracts/members.ts';
 import type { RegionClient } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
@@ -61,7 +61,7 @@ export class RegionRegistry {
    * core knows, also where they are about to leave.
    */
   note(
-    order: MemberOrder,
+    order: AdminCommand,
     address: RegionConfiguration | null,
     members: readonly RegionId[],
   ): Noted {

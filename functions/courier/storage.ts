@@ -6,7 +6,7 @@ import type {
   DeliveryQuery,
   DeliveryRecord,
   EventType,
-  OwedEvent,
+  OutboxEvent,
   ReplayQuery,
   SigningKey,
 } from '../../shared/contracts/webhooks-and-feed.ts';
@@ -199,7 +199,7 @@ export class CourierStorage {
   }
 
   /** Adds events that are new. Beyond the limit, the oldest waiting deliveries fail. */
-  add(events: readonly OwedEvent[], now: number): void {
+  add(events: readonly OutboxEvent[], now: number): void {
     this.#storage.transactionSync(() => {
       for (const { id, type, at, body } of events) {
         this.#storage.sql.exec(

@@ -132,7 +132,7 @@ export function decodeRound(answer: RawReply, round: Round): RoundResult {
     if (data[1] === 'format') return silent(laterRelease(data[2]));
     return { kind: 'refused', refusal: refusalOf(data) };
   }
-  const [, decisions, votes, marks, older, truncated, clock, copyText, full] = data;
+  const [, decisions, votes, history, older, truncated, clock, copyText, full] = data;
   const copy = copyText === null ? null : copySchema.safeParse(parse(copyText));
   const isOther =
     decisions.length !== round.decisions.length ||
@@ -147,7 +147,7 @@ export function decodeRound(answer: RawReply, round: Round): RoundResult {
     reply: {
       decisions: Array.from(decisions, decisionReplyOf),
       votes: given,
-      marks,
+      history,
       older: older.map(([incarnation, sequence, keys]) => ({
         transaction: [incarnation, sequence],
         keys: keys.map(textOf),

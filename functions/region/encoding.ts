@@ -1,6 +1,6 @@
 /** Encodes the arguments of the region scripts; the header of each script describes the form. */
 import { assert } from '../../shared/assert.ts';
-import type { Check, Operation, OperationKind, ReplyOrder } from '../../shared/contracts/frame.ts';
+import type { Check, Operation, OperationKind, ReplySort } from '../../shared/contracts/frame.ts';
 import type {
   CopyForm,
   CopyStep,
@@ -43,7 +43,7 @@ const operationCodes: Record<OperationKind, number> = {
   distances: 15,
 };
 
-const orderCodes: Record<Exclude<ReplyOrder, null>, number> = {
+const orderCodes: Record<Exclude<ReplySort, null>, number> = {
   members: 1,
   pairs: 2,
   exact: 3,
@@ -63,16 +63,16 @@ export function keysOf(shard: number): string[] {
 
 /** ARGV[1] of round.lua; its header describes the form. */
 export function encodeRound(round: Round): string {
-  assert(markPattern.test(round.mark), `a mark is of letters and digits, not ${round.mark}`);
+  assert(markPattern.test(round.nonce), `a mark is of letters and digits, not ${round.nonce}`);
   const form: Json = [
     round.generation,
     round.epoch,
     round.incarnation,
     Number(round.begin),
     Number(round.askOlder),
-    round.floor,
-    round.seen ?? 0,
-    round.mark,
+    round.lowWatermark,
+    round.lastAcknowledged ?? 0,
+    round.nonce,
     round.decisions.map(decisionForm),
     round.prepares.map(prepareForm),
     [
@@ -131,7 +131,7 @@ export function encodeSnapshot(request: SnapshotRequest, inScript: number): stri
     request.commands.map(({ args }) => [args]),
     limits.snapshotBytes,
     Number(request.leased),
-    request.seen ?? 0,
+    request.lastAcknowledged ?? 0,
     inScript,
     limits.lcsSteps,
     limits.snapshotMs,
@@ -207,6 +207,6 @@ function commandParts({ kind, args, writes, reads, reply }: Operation): readonly
   return [operationCodes[kind], args, writes, reads, orderCode(reply)];
 }
 
-function orderCode(order: ReplyOrder): number {
+function orderCode(order: ReplySort): number {
   return order === null ? 0 : orderCodes[order];
 }

@@ -1,6 +1,6 @@
 /** Restores the types of replies from the shape that a script sends beside them. */
 import { assert } from '../../shared/assert.ts';
-import type { ReplyOrder } from '../../shared/contracts/frame.ts';
+import type { ReplySort } from '../../shared/contracts/frame.ts';
 import { integerOf, type RawReply } from '../../shared/contracts/reply.ts';
 
 /**
@@ -35,7 +35,7 @@ export function bytesOf(reply: RawReply): number {
 }
 
 /** Sorts the reply, if the order of its command is undefined, so that it is equal in every region. */
-export function inOrder(reply: RawReply, order: ReplyOrder): RawReply {
+export function inOrder(reply: RawReply, order: ReplySort): RawReply {
   if (!Array.isArray(reply) || (order !== 'members' && order !== 'pairs')) return reply;
   const items: readonly RawReply[] = reply;
   if (order === 'members') return items.toSorted(compareBytes);

@@ -66,7 +66,7 @@ export interface RecordNames {
   readonly meta: string;
   /** Hash: locked key to the intent that holds the lock. */
   readonly lock: string;
-  /** The finished transactions above the floor. */
+  /** The finished transactions above the low watermark. */
   readonly done: string;
   /** String: the lease, with its expiry on the region's own clock. */
   readonly lease: string;

@@ -2,7 +2,7 @@
  * The shape of a row of the command table, the functions that make rows, and the notes that the documentation prints
  * for each rewrite. The rows themselves are in table*.ts.
  */
-import type { ReplyOrder } from '../contracts/frame.ts';
+import type { ReplySort } from '../contracts/frame.ts';
 
 /** The group that the documentation of Redis lists a command in. */
 export type CommandGroup =
@@ -124,7 +124,7 @@ interface SupportedRow extends RowBase {
   /** Of a container: the arity of each subcommand, in upper case; or null. */
   readonly subcommands: Readonly<Record<string, number>> | null;
   /** How a write sorts the reply so that all regions agree; a plain read keeps the order of its region. */
-  readonly reply: ReplyOrder;
+  readonly reply: ReplySort;
   readonly rewrite: Rewrite | null;
   /** How it addresses elements, or null if it takes whole values: then a region copies the value to stage the command. */
   readonly addresses: Addressing | null;

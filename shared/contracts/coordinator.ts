@@ -7,11 +7,11 @@ import type { RegionId, TransactionOrder, WriteId } from '../ids.ts';
 import type { Bytes } from './bytes.ts';
 import type { Check } from './frame.ts';
 import type {
+  AdminCommand,
+  AdminCommandAnswer,
   FoundingStatus,
   InDoubt,
   MemberChange,
-  MemberOrder,
-  OrderAnswer,
   RegionConfiguration,
   RegionStatus,
 } from './members.ts';
@@ -259,7 +259,7 @@ export interface CoordinatorApi {
 
   // Operators
   /** `address` is set for an order that adds a region. */
-  order(order: MemberOrder, address: RegionConfiguration | null): Promise<OrderAnswer>;
+  order(order: AdminCommand, address: RegionConfiguration | null): Promise<AdminCommandAnswer>;
   /** The changes of members before a sequence (null: from the newest), newest first. */
   history(before: number | null, limit: number): Promise<readonly MemberChange[]>;
   inDoubt(): Promise<InDoubt>;

@@ -57,7 +57,7 @@ export type OperationKind =
  * sort a flat array of fields and values by field. `exact`: read back an integer that may pass 2^53, exactly;
  * `exact-field`: the same for a hash field.
  */
-export type ReplyOrder = 'members' | 'pairs' | 'exact' | 'exact-field' | null;
+export type ReplySort = 'members' | 'pairs' | 'exact' | 'exact-field' | null;
 
 /** One Redis command: checked, deterministic, its keys found. Positions in `args` count from 0, the command's name. */
 export interface Operation {
@@ -68,7 +68,7 @@ export interface Operation {
   readonly writes: readonly number[];
   /** Positions in `args` of keys that it only reads. */
   readonly reads: readonly number[];
-  readonly reply: ReplyOrder;
+  readonly reply: ReplySort;
   /** For `pop` and `script` only: the seed of random draws, an integer from 0 to 2^31 - 1. */
   readonly seed: number | null;
   /**

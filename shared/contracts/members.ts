@@ -117,7 +117,7 @@ export interface RegionStatus {
 }
 
 /** A command of an operator about the members. */
-export type MemberOrder =
+export type AdminCommand =
   /**
    * A shard without members begins: with the data of `source`, which is copied to all others, or with the data of all
    * regions if they `agree`. With neither, the regions are asked again for their contents. `replace` is the number of
@@ -182,7 +182,7 @@ export interface FoundingStatus {
 }
 
 /** The answer to an operator's command, which is durable by then; a region leaves or returns after that. */
-export type OrderAnswer =
+export type AdminCommandAnswer =
   | { readonly kind: 'taken'; readonly detail: string }
   /** Nothing was done; `detail` says why, and how to go on. `keys`: the keys that would be lost, by region. */
   | { readonly kind: 'refused'; readonly detail: string; readonly keys?: KeyCounts }

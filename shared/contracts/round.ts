@@ -49,7 +49,7 @@ export interface Prepare {
 export type Role = 'voter' | 'copying' | 'out';
 
 /** The lease that a round asks for: every round to a voter that should have one asks for it (rule R30). */
-export interface LeaseOrder {
+export interface LeaseRequest {
   /**
    * The region's clock in an earlier answer, ms: its lease lasts until this plus `ttlMs`, so that a delayed round
    * cannot reach beyond the reading that it answers. Null grants nothing: only a reading is requested.
@@ -159,16 +159,16 @@ export interface Round {
   /** True until the region has answered once in this incarnation: it lists the locks of older ones. */
   readonly askOlder: boolean;
   /** Transactions at or below it are settled in this region. */
-  readonly floor: TransactionOrder;
+  readonly lowWatermark: TransactionOrder;
   /** The highest acknowledged pair, or null before the first. */
-  readonly seen: RoundPair | null;
+  readonly lastAcknowledged: RoundPair | null;
   /**
    * A fresh nonce for this round. A round that raises no fence and has no decision, prepare or copy step leaves none.
    */
-  readonly mark: string;
+  readonly nonce: string;
   readonly decisions: readonly Decision[];
   readonly prepares: readonly Prepare[];
-  readonly lease: LeaseOrder | null;
+  readonly lease: LeaseRequest | null;
   readonly copy: CopyStep | null;
 }
 
@@ -269,7 +269,7 @@ export interface RoundReply {
   /** One per prepare, in order. */
   readonly votes: readonly Vote[];
   /** The last pairs of the region's history, newest last. */
-  readonly marks: readonly RoundPair[];
+  readonly history: readonly RoundPair[];
   readonly older: readonly OlderLock[];
   /** True if one answer cannot list all locks of older incarnations. */
   readonly olderTruncated: boolean;
@@ -312,7 +312,7 @@ export interface SnapshotRequest {
    */
   readonly leased: boolean;
   /** The pair that has to be in the region's history, or it has lost writes; null if the reader knows none. */
-  readonly seen: RoundPair | null;
+  readonly lastAcknowledged: RoundPair | null;
   /** Commits that a coordinator has confirmed; the region applies them first, if it finds their locks. */
   readonly settle: readonly Decision[];
   readonly keys: readonly string[];

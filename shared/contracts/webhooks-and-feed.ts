@@ -77,7 +77,7 @@ export type SubscriptionChange =
   | { readonly kind: 'full'; readonly detail: string };
 
 /** One event for one endpoint. */
-export interface OwedEvent {
+export interface OutboxEvent {
   readonly endpoint: EndpointId;
   /** The `webhook-id`: the same over all attempts, and after crashes. */
   readonly id: string;
@@ -135,7 +135,7 @@ export interface Handover {
   /** For an endpoint of callbacks, its target; null for a subscription, whose courier has been configured. */
   readonly target: { readonly url: string; readonly secret: string | null } | null;
   readonly signingKey: SigningKey;
-  readonly events: readonly OwedEvent[];
+  readonly events: readonly OutboxEvent[];
 }
 
 /** A delivery in the log, done or still to come. */

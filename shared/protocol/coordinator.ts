@@ -2,10 +2,10 @@ import { assert, unreachable } from '../assert.ts';
 import type { CoordinatorStatus, WriteRecord } from '../contracts/coordinator.ts';
 import type { InDoubt } from '../contracts/members.ts';
 import { formatTransactionId, keyOf, type RegionId, type WriteId } from '../ids.ts';
+import { AdminCommands } from './handlers/admin-commands.ts';
 import { CoordinatorReads } from './handlers/coordinator-reads.ts';
 import { TransactionManager } from './handlers/decide.ts';
 import { openTransactionsOf } from './handlers/in-doubt.ts';
-import { Orders } from './handlers/operator-orders.ts';
 import { WriteIntake } from './handlers/receive.ts';
 import { RoundAnswers } from './handlers/round-answers.ts';
 import type { CoordinatorInternals } from './invariants/must.ts';
@@ -22,11 +22,12 @@ import { ReadyBuilder } from './io/ready-builder.ts';
 import type { ShardState } from './io/shard-state.ts';
 import { BlockedKeys } from './membership/diverged-keys.ts';
 import { Members } from './membership/members.ts';
+import type { MembersHost } from './membership/members-parts.ts';
 import { RegionLinks } from './regions/region-links.ts';
 import { statusOf } from './regions/region-status.ts';
 import { Rest } from './regions/rest.ts';
 import { nextTurn } from './regions/schedule.ts';
-import { Confirmations } from './transactions/owed-events.ts';
+import { EventRouter } from './transactions/event-router.ts';
 import { PendingConfirmations } from './transactions/pending-confirmations.ts';
 import { PendingWrites } from './transactions/pending-writes.ts';
 import { resolutionOf } from './transactions/resolution.ts';
@@ -46,17 +47,17 @@ export class CoordinatorCore implements CoordinatorView {
   readonly #clock: Clock;
   readonly #ready: ReadyBuilder;
   readonly #links: RegionLinks;
-  readonly #frames: PendingWrites;
-  readonly #confirmations: Confirmations;
-  readonly #applications: PendingConfirmations;
+  readonly #pendingWrites: PendingWrites;
+  readonly #eventRouter: EventRouter;
+  readonly #pendingConfirmations: PendingConfirmations;
   readonly #transactions: Transactions;
   readonly #blocked: BlockedKeys;
-  readonly #deciding: TransactionManager;
+  readonly #transactionManager: TransactionManager;
   readonly #members: Members;
-  readonly #answers: RoundAnswers;
-  readonly #reception: WriteIntake;
-  readonly #lookups: CoordinatorReads;
-  readonly #orders: Orders;
+  readonly #roundAnswers: RoundAnswers;
+  readonly #intake: WriteIntake;
+  readonly #reads: CoordinatorReads;
+  readonly #adminCommands: AdminCommands;
   readonly #rest: Rest;
   /** For its invariants alone. */
   readonly internals: CoordinatorInternals;
@@ -69,50 +70,55 @@ export class CoordinatorCore implements CoordinatorView {
     this.#clock = new Clock(now, stored.now);
     const ready = new ReadyBuilder(this.#clock);
     const links = new RegionLinks(config, stored, ready);
-    const confirmations = new Confirmations(stored.subscriptions);
-    const frames = new PendingWrites(ready, confirmations);
+    const eventRouter = new EventRouter(stored.subscriptions);
+    const pendingWrites = new PendingWrites(ready, eventRouter);
     const transactions = new Transactions(stored.incarnation);
-    const applications = new PendingConfirmations(ready, confirmations);
+    const pendingConfirmations = new PendingConfirmations(ready, eventRouter);
     const blocked = new BlockedKeys(stored.blocked, ready);
-    const parts = { config, ready, links, applications, confirmations, state };
-    const deciding = new TransactionManager(
-      { ...parts, frames, transactions, blocked },
+    const parts = { config, ready, links, pendingConfirmations, eventRouter, state };
+    const transactionManager = new TransactionManager(
+      { ...parts, pendingWrites, transactions, blocked },
       () => this.#members,
     );
-    const host = {
-      abortAll: () => deciding.abortAll(),
-      refuseAll: (refusal: Parameters<TransactionManager['refuseAll']>[0]) =>
-        deciding.refuseAll(refusal),
-      requestBatch: () => deciding.requestBatch(),
-      get undecided() {
-        return transactions.count;
-      },
-    };
+    const host = hostOf(transactionManager, transactions);
     const members = new Members({ ...parts, stored, blocked, host });
     this.#rest = new Rest(stored.isResting, ready);
     this.#ready = ready;
     this.#links = links;
-    this.#confirmations = confirmations;
-    this.#frames = frames;
+    this.#eventRouter = eventRouter;
+    this.#pendingWrites = pendingWrites;
     this.#transactions = transactions;
-    this.#applications = applications;
+    this.#pendingConfirmations = pendingConfirmations;
     this.#blocked = blocked;
-    this.#deciding = deciding;
+    this.#transactionManager = transactionManager;
     this.#members = members;
-    this.#answers = new RoundAnswers({ ...parts, stored, frames, members, deciding });
-    this.#reception = new WriteIntake({ ...parts, frames, transactions, members, blocked });
-    this.#lookups = new CoordinatorReads(ready, links, transactions, config.roundTimeoutMs);
+    this.#roundAnswers = new RoundAnswers({
+      ...parts,
+      stored,
+      pendingWrites,
+      members,
+      transactionManager,
+    });
+    this.#intake = new WriteIntake({ ...parts, pendingWrites, transactions, members, blocked });
+    this.#reads = new CoordinatorReads(ready, links, transactions, config.roundTimeoutMs);
     const abort = (transaction: Parameters<TransactionManager['abort']>[0]) =>
-      deciding.abort(transaction, ready.now);
-    this.#orders = new Orders({ links, members, blocked, transactions, state, abort });
+      transactionManager.abort(transaction, ready.now);
+    this.#adminCommands = new AdminCommands({
+      links,
+      members,
+      blocked,
+      transactions,
+      state,
+      abort,
+    });
     this.internals = {
       ...parts,
       stored,
-      frames,
+      pendingWrites,
       transactions,
       blocked,
       members,
-      reads: this.#lookups,
+      reads: this.#reads,
       rest: this.#rest,
     };
     this.#takeUpUnconfirmed();
@@ -127,14 +133,14 @@ export class CoordinatorCore implements CoordinatorView {
     this.#ready.begin(now);
     const { epoch } = this.#state;
     this.#members.begin();
-    const isAwaited = this.#frames.pendingCount > 0 || this.#lookups.busy;
-    if (isAwaited || isWork(event)) this.#links.work();
+    const isAwaited = this.#pendingWrites.pendingCount > 0 || this.#reads.busy;
+    if (isAwaited || isWork(event)) this.#links.noteWork();
     this.#take(event);
     if (this.#ready.due) this.#sweep();
-    this.#deciding.batch();
+    this.#transactionManager.batch();
     this.#members.advance();
     // A change of members may free frames; they need not wait for the next event.
-    this.#deciding.batch();
+    this.#transactionManager.batch();
     if (this.#ready.ended === null) this.#send(entropy);
     this.#noteRest(epoch);
     this.#links.persist();
@@ -146,7 +152,7 @@ export class CoordinatorCore implements CoordinatorView {
    */
   get busy(): boolean {
     if (this.#members.founding.isComparing) return true;
-    return this.#frames.pendingCount > 0 || this.#links.busy || this.#lookups.busy;
+    return this.#pendingWrites.pendingCount > 0 || this.#links.busy || this.#reads.busy;
   }
 
   /** True while a region is out that is probed from time to time. */
@@ -163,16 +169,18 @@ export class CoordinatorCore implements CoordinatorView {
   }
 
   write(id: WriteId): LiveWrite {
-    return this.#frames.live(id);
+    return this.#pendingWrites.live(id);
   }
 
   isUnderway({ id, idempotency, again }: Parameters<CoordinatorView['isUnderway']>[0]): boolean {
-    const known = again && this.#frames.live(id).kind !== 'unknown';
-    return known || (idempotency !== null && this.#frames.under(idempotency.key) !== undefined);
+    const known = again && this.#pendingWrites.live(id).kind !== 'unknown';
+    return (
+      known || (idempotency !== null && this.#pendingWrites.under(idempotency.key) !== undefined)
+    );
   }
 
   appliedIn(record: WriteRecord): readonly RegionId[] | null {
-    return this.#applications.appliedIn(record);
+    return this.#pendingConfirmations.appliedIn(record);
   }
 
   status(): CoordinatorStatus {
@@ -183,13 +191,13 @@ export class CoordinatorCore implements CoordinatorView {
       epoch: this.#state.epoch,
       sequence: this.#state.sequence,
       minVoters: this.#config.minVoters,
-      held: this.#members.returns.held,
+      held: this.#members.rejoin.admissionPaused,
       founding: this.#members.founding.status,
       blockedKeys: this.#blocked.count,
-      queued: this.#frames.queue.length,
+      queued: this.#pendingWrites.queue.length,
       undecided: this.#transactions.count,
       regions: this.#links.all.map((link) =>
-        statusOf(link, this.#members.returns.progressOf(link), now),
+        statusOf(link, this.#members.rejoin.progressOf(link), now),
       ),
     };
   }
@@ -208,39 +216,43 @@ export class CoordinatorCore implements CoordinatorView {
   #take(event: CoordinatorEvent): void {
     switch (event.kind) {
       case 'write-received':
-        this.#onArrived(event);
+        this.#onWrite(event);
         break;
       case 'writes-received':
-        this.#onArrivedTogether(event);
+        this.#onWrites(event);
         break;
       case 'round-completed':
         this.#links.beginLeases();
-        this.#answers.take(event);
+        this.#roundAnswers.take(event);
         break;
       case 'snapshot-completed':
-        this.#lookups.looked(event);
+        this.#reads.onSnapshot(event);
         break;
       case 'resolution-requested':
-        this.#onAsked(event);
+        this.#onResolutionRequested(event);
         break;
       case 'read-requested':
-        this.#lookups.read(event);
+        this.#reads.receive(event);
         break;
-      case 'compared':
-        this.#members.founding.compared(event.number, event.result);
+      case 'comparison-completed':
+        this.#members.founding.onComparison(event.number, event.result);
         break;
       case 'lease-requested':
         for (const { region, forMs } of event.wishes) {
-          this.#links.find(region)?.lease.want(this.#ready.now, forMs);
+          this.#links.find(region)?.lease.noteReaders(this.#ready.now, forMs);
         }
         break;
       case 'admin-command': {
-        const { ticket, order } = event;
-        this.#ready.reply({ kind: 'order', ticket, answer: this.#orders.take(order) });
+        const { ticket, command } = event;
+        this.#ready.reply({
+          kind: 'admin-command',
+          ticket,
+          answer: this.#adminCommands.take(command),
+        });
         break;
       }
       case 'subscriptions-changed':
-        this.#confirmations.replace(event.subscriptions);
+        this.#eventRouter.replace(event.subscriptions);
         break;
       case 'tick':
         break;
@@ -255,16 +267,16 @@ export class CoordinatorCore implements CoordinatorView {
     const { incarnation } = this.#stored;
     const head = { shard, epoch: this.#state.epoch, incarnation, newest, oldestUndecided };
     const { founding } = this.#members;
-    if (founding.refusal !== null) this.#lookups.refuseAll(founding.refusal);
-    this.#lookups.sweep();
+    if (founding.refusal !== null) this.#reads.refuseAll(founding.refusal);
+    this.#reads.sweep();
     for (const link of this.#links.all) link.noteCopyStep(this.#ready.now);
     for (;;) {
-      const free = connections - this.#links.flightCount - this.#lookups.flightCount;
+      const free = connections - this.#links.flightCount - this.#reads.flightCount;
       const waits = founding.isOpen || this.#links.isBeginning;
-      const readSince = waits ? null : this.#lookups.waitingSince;
+      const readSince = waits ? null : this.#reads.waitingSince;
       const turn = nextTurn(this.#links.all, readSince, free, this.#ready.now);
       if (turn === null) break;
-      if (turn.kind === 'snapshot') this.#lookups.sendNext(shard);
+      if (turn.kind === 'snapshot') this.#reads.sendNext(shard);
       else this.#links.sendRound(turn.link, head, entropy, turn.copies);
     }
     this.#links.planLeases();
@@ -280,28 +292,33 @@ export class CoordinatorCore implements CoordinatorView {
   #takeUpUnconfirmed(): void {
     const voters = this.#links.voters.map(({ region }) => region);
     for (const { transaction, keys, writes, sequence } of this.#stored.unconfirmed) {
-      this.#links.oweAll({ transaction, outcome: 'commit', keys }, sequence, false);
-      this.#applications.add(transaction, voters, writes, [], false);
+      this.#links.queueDecisionForAll({ transaction, outcome: 'commit', keys }, sequence, false);
+      this.#pendingConfirmations.add(transaction, voters, writes, [], false);
     }
   }
 
-  #onArrived(event: Event<'write-received'>): void {
-    const waiting = this.#reception.receive(event);
-    if (waiting !== null) this.#deciding.begin([waiting]);
-    else if (event.frame.priority > 0) this.#deciding.requestBatch();
+  #onWrite(event: Event<'write-received'>): void {
+    const waiting = this.#intake.receive(event);
+    if (waiting !== null) this.#transactionManager.begin([waiting]);
+    else if (event.frame.priority > 0) this.#transactionManager.requestBatch();
   }
 
   /** All are queued before any begins, so that those which share keys become parts of one transaction. */
-  #onArrivedTogether({ arrivals }: Event<'writes-received'>): void {
-    const together = this.#frames.nextArrival;
+  #onWrites({ arrivals }: Event<'writes-received'>): void {
+    const together = this.#pendingWrites.nextArrival;
     for (const arrival of arrivals) {
-      const waiting = this.#reception.receive(arrival, together);
-      if (waiting !== null) this.#frames.enqueue(waiting);
+      const waiting = this.#intake.receive(arrival, together);
+      if (waiting !== null) this.#pendingWrites.enqueue(waiting);
     }
-    this.#deciding.requestBatch();
+    this.#transactionManager.requestBatch();
   }
 
-  #onAsked({ ticket, transactions, recorded, horizon }: Event<'resolution-requested'>): void {
+  #onResolutionRequested({
+    ticket,
+    transactions,
+    recorded,
+    horizon,
+  }: Event<'resolution-requested'>): void {
     const later = transactions.find(([incarnation]) => incarnation > this.#stored.incarnation);
     if (later !== undefined) {
       this.#ready.ended ??= `asked about transaction ${keyOf(later)} of a later incarnation`;
@@ -316,9 +333,21 @@ export class CoordinatorCore implements CoordinatorView {
   #sweep(): void {
     this.#ready.clearSchedule();
     this.#links.sweep();
-    this.#deciding.sweep();
-    this.#applications.sweep();
+    this.#transactionManager.sweep();
+    this.#pendingConfirmations.sweep();
   }
+}
+
+/** The services of the transaction manager for a change of members. */
+function hostOf(manager: TransactionManager, transactions: Transactions): MembersHost {
+  return {
+    abortAll: () => manager.abortAll(),
+    refuseAll: (refusal) => manager.refuseAll(refusal),
+    requestBatch: () => manager.requestBatch(),
+    get undecided() {
+      return transactions.count;
+    },
+  };
 }
 
 /** True for events from clients and operators; all others are the coordinator's own. */
@@ -332,7 +361,7 @@ function isWork({ kind }: CoordinatorEvent): boolean {
     case 'admin-command':
       return true;
     case 'round-completed':
-    case 'compared':
+    case 'comparison-completed':
     case 'snapshot-completed':
     case 'subscriptions-changed':
     case 'tick':

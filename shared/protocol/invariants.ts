@@ -148,14 +148,14 @@ export class Invariants {
 
   /** While storage says that nothing is open, nothing is (R44). */
   #checkRest(): void {
-    const { rest, links, applications } = this.#core;
+    const { rest, links, pendingConfirmations } = this.#core;
     if (!rest.isStored) return;
-    for (const { region, flights, owed } of links.voters) {
+    for (const { region, flights, unacknowledged } of links.voters) {
       const isPreparing = [...flights.values()].some(({ transactions }) => transactions.length > 0);
       must(!isPreparing, 'no prepare is on its way at rest (R44)', region);
-      must(owed.count === 0, 'nothing is unacknowledged at rest (R44)', region);
+      must(unacknowledged.count === 0, 'nothing is unacknowledged at rest (R44)', region);
     }
-    must(applications.open.length === 0, 'nothing is unconfirmed at rest (R44)');
+    must(pendingConfirmations.open.length === 0, 'nothing is unconfirmed at rest (R44)');
   }
 
   /** The members in memory are those in storage. */
@@ -196,14 +196,16 @@ function isSameMembership(a: Membership, b: Membership): boolean {
   if (a.state === 'voter' || b.state === 'voter') {
     if (a.state !== b.state) return false;
     const [one, other] = [a, b].map((each) => (each.state === 'voter' ? each.leaving : null));
-    return one === other || (one?.whole === other?.whole && one?.held === other?.held);
+    return (
+      one === other || (one?.whole === other?.whole && one?.manualReturn === other?.manualReturn)
+    );
   }
   const isSameToken = a.state === 'copying' && b.state === 'copying' ? a.token === b.token : true;
   return (
     a.state === b.state &&
     a.cause === b.cause &&
     a.whole === b.whole &&
-    a.held === b.held &&
+    a.manualReturn === b.manualReturn &&
     isSameToken
   );
 }

@@ -3,7 +3,7 @@ import { unreachable } from '../assert.ts';
 import type { MemberChange } from '../contracts/members.ts';
 import type { EndpointId, EventType, RegionEventType } from '../contracts/webhooks-and-feed.ts';
 import type { RegionId } from '../ids.ts';
-import type { OwedWriteEvent } from '../protocol/io/events.ts';
+import type { OutboxWriteEvent } from '../protocol/io/events.ts';
 import { disabledEventText, regionEventText, writeEventText } from './event-text.ts';
 
 /** The details of a sample, so that it resembles the receiver's real events. */
@@ -55,7 +55,7 @@ function textOf(type: EventType, sample: Sample): string {
   }
 }
 
-function writeOf({ endpoint, id, at, prefix, values }: Sample): Omit<OwedWriteEvent, 'type'> {
+function writeOf({ endpoint, id, at, prefix, values }: Sample): Omit<OutboxWriteEvent, 'type'> {
   const key = `${prefix}test`;
   const record = { id: `0-${id}`, transaction: '0.1.1', sequence: 1, part: '[0,"OK"]' };
   const write = { record, keys: [key], callback: null, commands: [['SET', key, 'value']] };

@@ -3,12 +3,12 @@ import { jsonText, parsePartOutcome } from '../commands/replies.ts';
 import { utf8Length } from '../contracts/bytes.ts';
 import type {
   EndpointId,
-  OwedEvent,
+  OutboxEvent,
   RegionEventBody,
   Subscription,
 } from '../contracts/webhooks-and-feed.ts';
 import { limits } from '../limits.ts';
-import type { OwedRegionEvent, OwedWriteEvent } from '../protocol/io/events.ts';
+import type { OutboxRegionEvent, OutboxWriteEvent } from '../protocol/io/events.ts';
 import { valuesAmong } from '../reserved-keys.ts';
 
 /**
@@ -17,7 +17,7 @@ import { valuesAmong } from '../reserved-keys.ts';
  * get. Omits keys if they are too large. Keeps integers beyond 2^53 exact.
  */
 export function writeEventText(
-  event: OwedWriteEvent,
+  event: OutboxWriteEvent,
   copies: Copies = { all: 1, withValues: 1 },
 ): string {
   const { write, type, at, regions, reason, values } = event;
@@ -59,7 +59,7 @@ interface Copies {
 }
 
 /** The events of one write as they are stored and sent. The body is made once for all endpoints. */
-export function owedEventsOf(events: readonly OwedWriteEvent[]): readonly OwedEvent[] {
+export function outboxEventsOf(events: readonly OutboxWriteEvent[]): readonly OutboxEvent[] {
   const texts = new Map<boolean, string>();
   const withValues = events.filter(({ values }) => values).length;
   const copies = { all: events.length, withValues };
@@ -75,7 +75,7 @@ export function owedEventsOf(events: readonly OwedWriteEvent[]): readonly OwedEv
 export function regionEventText({
   type,
   change,
-}: Pick<OwedRegionEvent, 'type' | 'change'>): string {
+}: Pick<OutboxRegionEvent, 'type' | 'change'>): string {
   const { region, sequence, epoch, cause, detail } = change;
   const timestamp = new Date(change.at).toISOString();
   const body: RegionEventBody = {
@@ -87,7 +87,7 @@ export function regionEventText({
 }
 
 /** Events about regions as they are stored and sent. */
-export function owedRegionEventsOf(events: readonly OwedRegionEvent[]): readonly OwedEvent[] {
+export function outboxRegionEventsOf(events: readonly OutboxRegionEvent[]): readonly OutboxEvent[] {
   return events.map((event) => {
     const { endpoint, id, type, change } = event;
     return { endpoint, id, type, at: change.at, body: regionEventText(event) };
@@ -108,7 +108,7 @@ export function disabledEvents(
   endpoint: EndpointId,
   reason: string,
   at: number,
-): readonly OwedEvent[] {
+): readonly OutboxEvent[] {
   const type = 'endpoint.disabled';
   const body = disabledEventText(endpoint, reason, at);
   const id = `${endpoint}.${type}.${Math.floor(at / 3_600_000)}`;

@@ -159,8 +159,8 @@ class Rounds {
     const operations = compiled.operations.map((operation) => operationAt(operation, now));
     const prepares = [prepareOf(this.#sequence, [key], part(...operations))];
     // Settled transactions leave nothing behind.
-    const floor = [1, Math.max(0, this.#sequence - 2)] as const;
-    const round = roundOf({ decisions, prepares, floor });
+    const lowWatermark = [1, Math.max(0, this.#sequence - 2)] as const;
+    const round = roundOf({ decisions, prepares, lowWatermark });
     const argv = [this.#digest, '4', ...keysOf(0), encodeRound(round)];
     const reply = replyOfClient(await this.#redis.callBuffer('EVALSHA', ...argv));
     const { votes } = executed(decodeRound(reply, round));

@@ -128,7 +128,13 @@ async function measureAttack(
   const samples: number[] = [];
   for (let run = 0; run < runs; run += 1) {
     const before = await mainThreadMs(redis);
-    const request = { shard: 0, generation: 1, strong: false, leased: false, seen: null };
+    const request = {
+      shard: 0,
+      generation: 1,
+      strong: false,
+      leased: false,
+      lastAcknowledged: null,
+    };
     await client.snapshot({ ...request, settle: [], keys: [], commands }, 30_000);
     samples.push((await mainThreadMs(redis)) - before);
   }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { compileWrite } from '../../shared/commands/compile.ts';
 import { channelKey } from '../../shared/commands/keys.ts';
 import { limits } from '../../shared/limits.ts';
-import { commandOf } from '../../shared/protocol/transactions/owed-events.ts';
+import { commandOf } from '../../shared/protocol/transactions/event-router.ts';
 import { withoutChannels } from '../../shared/reserved-keys.ts';
 import { context, operationOf, refusalOf } from './command-samples.ts';
 

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { compileReads, compileWrite } from '../../shared/commands/compile.ts';
 import { commandTable } from '../../shared/commands/table.ts';
 import { operationAt } from '../../shared/contracts/frame.ts';
-import { commandOf } from '../../shared/protocol/transactions/owed-events.ts';
+import { commandOf } from '../../shared/protocol/transactions/event-router.ts';
 import { context, keysAt, now, writable } from './command-samples.ts';
 
 describe('the compiler', () => {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { CourierDispatcher } from '../../functions/coordinator/notify/courier-dispatcher.ts';
 import { HookStorage } from '../../functions/coordinator/storage/subscription-storage.ts';
-import type { OwedEvent, Subscription } from '../../shared/contracts/webhooks-and-feed.ts';
+import type { OutboxEvent, Subscription } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
 import { MemoryStorage } from './sqlite.ts';
 
@@ -33,7 +33,7 @@ class World {
     this.hooks = new HookStorage(this.storage);
     this.hooks.begin();
     const courierOf = (endpoint: string) => ({
-      deliver: async (_: string, { events }: { readonly events: readonly OwedEvent[] }) => {
+      deliver: async (_: string, { events }: { readonly events: readonly OutboxEvent[] }) => {
         this.calls.push({ endpoint, events: events.length });
         await (this.couriers.get(endpoint) ?? takes)();
         this.taken.push(...events.map(({ id }) => `${endpoint} ${id}`));
@@ -46,7 +46,7 @@ class World {
 
   owe(endpoint: string, ids: readonly string[], body = '{}'): void {
     const type = 'write.committed';
-    this.hooks.owe(ids.map((id) => ({ endpoint, id, type, at: 1, body })));
+    this.hooks.queueEvents(ids.map((id) => ({ endpoint, id, type, at: 1, body })));
     this.handover.run();
   }
 
@@ -95,7 +95,7 @@ describe('a handover', () => {
     expect(taken).toEqual(ids(limits.eventsPerHandover + 1).map((id) => `a ${id}`));
     expect(world.calls).toContainEqual({ endpoint: 'a', events: limits.eventsPerHandover });
     expect(world.taken).toContain('b e0');
-    expect(world.hooks.owes).toBe(false);
+    expect(world.hooks.hasOutbox).toBe(false);
   });
 
   it('never passes the size of a call, however large the events are', async () => {
@@ -117,7 +117,7 @@ describe('a handover', () => {
     world.couriers.delete('broken');
     await vi.runAllTimersAsync();
     expect(world.taken).toContain('broken e0');
-    expect(world.hooks.owes).toBe(false);
+    expect(world.hooks.hasOutbox).toBe(false);
   });
 
   it('goes on with the others while couriers never answer, and tries these again', async () => {
@@ -195,7 +195,7 @@ describe('a handover', () => {
     world.begin().run();
     await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
     expect(world.taken).toEqual(['a e0', 'a e1']);
-    expect(world.hooks.owes).toBe(false);
+    expect(world.hooks.hasOutbox).toBe(false);
   });
 });
 
@@ -212,7 +212,7 @@ describe('an endpoint that is unsubscribed while its events are being handed ove
     world.owe('stays', ids(1));
     await vi.advanceTimersByTimeAsync(limits.handoverLingerMs);
     expect(world.taken).toContain('stays e0');
-    expect(world.hooks.owes).toBe(false);
+    expect(world.hooks.hasOutbox).toBe(false);
   });
 
   it('is handed no more than what was under way', async () => {
@@ -224,7 +224,7 @@ describe('an endpoint that is unsubscribed while its events are being handed ove
     world.couriers.clear();
     await vi.runAllTimersAsync();
     expect(world.taken).toEqual([]);
-    expect(world.hooks.owes).toBe(false);
+    expect(world.hooks.hasOutbox).toBe(false);
   });
 
   it('leaves a courier alone for as long as it asks, and brings it then what came together', async () => {

@@ -70,7 +70,7 @@ describe('publishing', () => {
     const feed = new Feed();
     void feed.publisher.publish([changeOf(1)]);
     void feed.publisher.publish([changeOf(2)]);
-    expect(feed.publisher.owes).toBe(true);
+    expect(feed.publisher.hasUnpublished).toBe(true);
     await vi.advanceTimersByTimeAsync(limits.publishTimeoutMs + limits.publishBackoffMinMs);
     expect(feed.published).toEqual([[1], [2]]);
     await vi.advanceTimersByTimeAsync(limits.publishTimeoutMs + 2 * limits.publishBackoffMinMs);
@@ -78,7 +78,7 @@ describe('publishing', () => {
     await feed.answer(1);
     await feed.answer(1);
     await feed.answer(1);
-    expect(feed.publisher.owes).toBe(false);
+    expect(feed.publisher.hasUnpublished).toBe(false);
     await vi.advanceTimersByTimeAsync(limits.publishBackoffMaxMs);
     expect(feed.published).toHaveLength(3);
   });
@@ -86,7 +86,7 @@ describe('publishing', () => {
   it('holds a bounded amount for a feed that is slow, the newest always among it', async () => {
     const feed = new Feed();
     void feed.publisher.publish([changeOf(1)]);
-    const large = limits.feedHeldBytes / 4;
+    const large = limits.feedKeptBytes / 4;
     for (const sequence of [2, 3, 4, 5, 6, 7]) {
       void feed.publisher.publish([changeOf(sequence, large)]);
     }

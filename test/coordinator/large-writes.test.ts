@@ -7,7 +7,7 @@ import type { WriteFrame } from '../../shared/contracts/frame.ts';
 import { encodeReply } from '../../shared/contracts/reply.ts';
 import { keptKeyOf } from '../../shared/http/idempotency.ts';
 import { limits } from '../../shared/limits.ts';
-import { commandOf } from '../../shared/protocol/transactions/owed-events.ts';
+import { commandOf } from '../../shared/protocol/transactions/event-router.ts';
 import { storedRequestBytes } from '../../shared/protocol/transactions/stored-size.ts';
 import { CoreHarness, frameOf } from '../protocol/core-harness.ts';
 import { write } from '../region/fixtures.ts';
@@ -77,7 +77,7 @@ function largestPart(words: (bytes: number) => readonly string[]): Bytes {
 
 /** Has the write decided, with this outcome, and stored; returns its record. */
 function store(frame: WriteFrame, part: Bytes): WriteRecord {
-  const harness = CoreHarness.greeted();
+  const harness = CoreHarness.begun();
   const { storage } = begun(new MemoryStorage());
   const ticket = harness.arrive(frame);
   for (const send of harness.flights) {
@@ -116,7 +116,7 @@ describe.each(kinds)('a write of %s', (_kind, words) => {
   });
 
   it('is refused one byte past it, before any region hears of it', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const sent = harness.flights.length;
     const ticket = harness.arrive(writeOfBytes(limit + 1, words));
     expect(harness.answerTo(ticket)).toMatchObject({
@@ -136,7 +136,7 @@ describe('a write of many keys', () => {
     expect(
       storedRequestBytes({ ...frame, commands: frame.operations.map(commandOf) }),
     ).toBeLessThan(limits.bodyBytes * 1.04);
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     expect(harness.answerTo(harness.arrive(frame))).toBeUndefined();
   });
 });

@@ -4,7 +4,12 @@ import type { Leaving, Membership, StoredRegion } from '../../shared/protocol/io
 import { MemoryStorage } from './sqlite.ts';
 import { begun, change, changeAt, commit, pruneAll } from './stored.ts';
 
-const leaving: Leaving = { cause: 'lost', detail: 'it was wiped', whole: true, held: false };
+const leaving: Leaving = {
+  cause: 'lost',
+  detail: 'it was wiped',
+  whole: true,
+  manualReturn: false,
+};
 
 const memberships: readonly Membership[] = [
   { state: 'voter', since: 1, leaving: null },
@@ -202,8 +207,8 @@ describe('a change of members', () => {
     const events = ['ep_one', 'ep_two'].map((endpoint) => {
       return { endpoint, id, type, change: changeAt(6, 1_000) } as const;
     });
-    storage.write([{ kind: 'owe-region', events }]);
-    const owed = begun(memory).storage.hooks.owedTo('ep_two', 10).events;
+    storage.write([{ kind: 'queue-region-events', events }]);
+    const owed = begun(memory).storage.hooks.outboxOf('ep_two', 10).events;
     expect(owed).toEqual([{ endpoint: 'ep_two', id, type, at: 1_000, body: expect.any(String) }]);
     expect(JSON.parse(owed[0]?.body ?? '')).toEqual({
       type,

@@ -19,7 +19,7 @@ const snapshot: SentSnapshot = {
     generation: 1,
     strong: true,
     leased: false,
-    seen: null,
+    lastAcknowledged: null,
     settle: [],
     keys: ['a'],
     commands: [],
@@ -40,9 +40,9 @@ const round: SentRound = {
     begin: false,
     takes: 0,
     askOlder: true,
-    floor: [0, 0],
-    seen: null,
-    mark: 'm',
+    lowWatermark: [0, 0],
+    lastAcknowledged: null,
+    nonce: 'm',
     decisions: [],
     prepares: [],
     lease: null,
@@ -145,7 +145,7 @@ describe('a round', () => {
       reply: {
         decisions: [],
         votes: [],
-        marks: [],
+        history: [],
         older,
         olderTruncated: false,
         clock: null,
@@ -177,7 +177,7 @@ describe('a caller', () => {
     expect(second).not.toBe(first);
     const detail = 'it is out';
     const replies: readonly CoordinatorReply[] = [
-      { kind: 'order', ticket: second, answer: { kind: 'taken', detail } },
+      { kind: 'admin-command', ticket: second, answer: { kind: 'taken', detail } },
       { kind: 'read', ticket: first, answer: { kind: 'unavailable', faults: [] } },
       { kind: 'write', ticket: 99, answer: { kind: 'busy', retryAfterMs: 1 } },
     ];

@@ -21,7 +21,7 @@ function commit(storage: CoordinatorStorage, sequence: number, decidedAt: number
   storage.write([
     { kind: 'commit', transaction, keys, writes: [write], sequence, now: decidedAt, missedBy: [] },
     {
-      kind: 'owe',
+      kind: 'queue-events',
       events: [
         {
           endpoint: 'cb_one',
@@ -84,7 +84,7 @@ describe('dropping what is old', () => {
     storage.prune(10, drop);
     const { url, secret } = callback;
     expect(storage.hooks.targetOf('cb_one')).toEqual({ url, secret });
-    storage.hooks.settle(storage.hooks.owedTo('cb_one', 10));
+    storage.hooks.settle(storage.hooks.outboxOf('cb_one', 10));
     storage.prune(10, drop);
     expect(storage.hooks.targetOf('cb_one')).toBeNull();
   });

@@ -26,10 +26,10 @@ function deskOf(voters: readonly string[]) {
   const desk = new WebhookSubscriptions(storage.hooks, storage.changes, {
     voters: () => voters,
     resubscribe: () => told.push('resubscribe'),
-    owed: () => told.push('owed'),
+    outboxGrew: () => told.push('owed'),
     newSigningKey: async () => ({ id: 'key', privateKey: '{}', publicKey: '{}' }),
   });
-  const owedTo = (endpoint: string) => storage.hooks.owedTo(endpoint, 100).events;
+  const owedTo = (endpoint: string) => storage.hooks.outboxOf(endpoint, 100).events;
   return { storage, desk, told, owedTo };
 }
 

@@ -6,7 +6,11 @@ import { build } from 'vite';
 import { projectDirectory, workerdProgram } from '../../local/stack/bundle.ts';
 import { freePort } from '../../local/stack/free-port.ts';
 import { lastLines, type OwnProcess, startProcess } from '../../local/stack/processes.ts';
-import type { CourierApi, Handover, OwedEvent } from '../../shared/contracts/webhooks-and-feed.ts';
+import type {
+  CourierApi,
+  Handover,
+  OutboxEvent,
+} from '../../shared/contracts/webhooks-and-feed.ts';
 import { newSigningKey } from './keys.ts';
 import type { Receiver } from './receiver.ts';
 
@@ -161,7 +165,7 @@ export class CourierHarness {
   }
 }
 
-function eventOf(endpoint: string, id: string): OwedEvent {
+function eventOf(endpoint: string, id: string): OutboxEvent {
   return {
     endpoint,
     id,

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { CourierStorage, courierFormat } from '../../functions/courier/storage.ts';
 import { UnknownStorageFormat } from '../../functions/platform/storage-form.ts';
-import type { OwedEvent } from '../../shared/contracts/webhooks-and-feed.ts';
+import type { OutboxEvent } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
 import type { AttemptOutcome } from '../../shared/webhooks/retry-policy.ts';
 import { MemoryStorage } from '../coordinator/sqlite.ts';
@@ -32,7 +32,7 @@ function courier(memory = new MemoryStorage()): CourierStorage {
   return storage;
 }
 
-function events(count: number, first = 0): readonly OwedEvent[] {
+function events(count: number, first = 0): readonly OutboxEvent[] {
   return Array.from({ length: count }, (_, index) => ({
     endpoint: 'cb_1',
     id: `evt_${first + index}`,
@@ -42,7 +42,7 @@ function events(count: number, first = 0): readonly OwedEvent[] {
   }));
 }
 
-function deliver(storage: CourierStorage, ids: readonly OwedEvent[], now: number): void {
+function deliver(storage: CourierStorage, ids: readonly OutboxEvent[], now: number): void {
   for (const { id } of ids) storage.settle(id, outcome, delivered, now);
 }
 

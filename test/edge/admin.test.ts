@@ -1,5 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import type { MemberChange, MemberOrder, OrderAnswer } from '../../shared/contracts/members.ts';
+import type {
+  AdminCommand,
+  AdminCommandAnswer,
+  MemberChange,
+} from '../../shared/contracts/members.ts';
 import type { InspectionResult } from '../../shared/contracts/round.ts';
 import {
   configuration,
@@ -25,9 +29,9 @@ function ask(edge: EdgeUnderTest, method: string, path: string, more: Question =
 }
 
 /** An edge whose coordinator accepts or refuses every order, and the orders that it got. */
-function edgeOrdering(answer: OrderAnswer = { kind: 'taken', detail: 'So be it.' }) {
+function edgeOrdering(answer: AdminCommandAnswer = { kind: 'taken', detail: 'So be it.' }) {
   const edge = new EdgeUnderTest();
-  const orders: MemberOrder[] = [];
+  const orders: AdminCommand[] = [];
   edge.coordinator.order = async (order) => {
     orders.push(order);
     return answer;

@@ -61,7 +61,7 @@ describe('a strong read with a lease', () => {
     expect(edge.snapshots[0]?.request).toMatchObject({
       strong: true,
       leased: true,
-      seen: null,
+      lastAcknowledged: null,
       generation: 9,
     });
   });
@@ -79,7 +79,7 @@ describe('a strong read with a lease', () => {
     for (const _ of [1, 2, 3]) await ask(edge);
     await edge.settled();
     expect(edge.wanted).toEqual(['us-east-1']);
-    edge.now += limits.leaseWantedMinMs;
+    edge.now += limits.leaseReadersMinMs;
     await ask(edge);
     await edge.settled();
     expect(edge.wanted).toEqual(['us-east-1', 'us-east-1']);
@@ -89,7 +89,7 @@ describe('a strong read with a lease', () => {
     const edge = new EdgeUnderTest({}, { 'us-east-1': [read('["v"]')] });
     await ask(edge);
     await edge.settled();
-    edge.now += limits.leaseWantedMinMs;
+    edge.now += limits.leaseReadersMinMs;
     edge.coordinator.attend = () => Promise.reject(new Error('the object was reset'));
     await ask(edge);
     await edge.settled();
@@ -100,7 +100,7 @@ describe('a strong read with a lease', () => {
     };
     await ask(edge);
     await edge.settled();
-    expect(said).toEqual([{ region: 'us-east-1', forMs: limits.leaseWantedMinMs }]);
+    expect(said).toEqual([{ region: 'us-east-1', forMs: limits.leaseReadersMinMs }]);
   });
 
   it('calls the coordinator at most every 30 s, at any rate of reads', async () => {
@@ -135,12 +135,12 @@ describe('a strong read with a lease', () => {
       said.push(...wishes.map(({ forMs }) => forMs));
       return { regions: configuration.regions, status: statusWith() };
     };
-    for (const waitMs of [0, limits.leaseWantedMinMs, 10 * limits.leaseWantedMinMs]) {
+    for (const waitMs of [0, limits.leaseReadersMinMs, 10 * limits.leaseReadersMinMs]) {
       edge.now += waitMs;
       await ask(edge);
       await edge.settled();
     }
-    const first = limits.leaseWantedMinMs;
+    const first = limits.leaseReadersMinMs;
     expect(said).toEqual([first, 2 * first, first]);
   });
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { MemberOrder } from '../../shared/contracts/members.ts';
+import type { AdminCommand } from '../../shared/contracts/members.ts';
 import type { Inspection, InspectionResult } from '../../shared/contracts/round.ts';
 import { EdgeUnderTest, problemOf, regionIds, statusWith, tokens } from './fakes.ts';
 
@@ -14,7 +14,7 @@ function edgeOver(contents: Contents, lastWrites: Readonly<Record<string, number
     const keys = names.map((key) => ({ key, digest: held[key] ?? null, holder: null }));
     return { kind: 'inspected', keys, cursor: null, more: false };
   };
-  const orders: MemberOrder[] = [];
+  const orders: AdminCommand[] = [];
   edge.coordinator = {
     ...edge.coordinator,
     lastWrites: async (keys) => keys.map((key) => lastWrites[key] ?? null),

@@ -46,10 +46,10 @@ describe('the feed', () => {
   });
 
   it('keeps a bounded number of changes, and requests older ones as pages', () => {
-    live(limits.feedHeldChanges + 5);
+    live(limits.feedKeptChanges + 5);
     expect(world.join(4).sequences).toEqual([]);
     expect(world.pages).toHaveLength(1);
-    expect(world.join(5).sequences).toHaveLength(limits.feedHeldChanges);
+    expect(world.join(5).sequences).toHaveLength(limits.feedKeptChanges);
     expect(world.pages).toHaveLength(1);
   });
 

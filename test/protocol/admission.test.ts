@@ -4,8 +4,8 @@ import { limits } from '../../shared/limits.ts';
 import {
   FrameQueue,
   goesBefore,
+  type PendingWrite,
   takeBatch,
-  type Waiting,
 } from '../../shared/protocol/transactions/admission.ts';
 import { frameOf } from './core-harness.ts';
 import { waitingOf } from './waiting.ts';
@@ -13,12 +13,12 @@ import { waitingOf } from './waiting.ts';
 let arrivals = 0;
 
 /** A frame that waits, later than those made before. */
-function waiting(keys: readonly string[], given: Partial<Waiting> = {}): Waiting {
+function waiting(keys: readonly string[], given: Partial<PendingWrite> = {}): PendingWrite {
   arrivals += 1;
   return waitingOf(frameOf(keys), arrivals, given);
 }
 
-function queueOf(...frames: readonly Waiting[]): FrameQueue {
+function queueOf(...frames: readonly PendingWrite[]): FrameQueue {
   const queue = new FrameQueue();
   for (const frame of frames) queue.add(frame);
   return queue;

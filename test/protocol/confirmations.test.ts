@@ -1,9 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import type { Callback, Subscription } from '../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../shared/limits.ts';
-import type { CommittedWrite, OwedWriteEvent } from '../../shared/protocol/io/events.ts';
-import { Confirmations, commandOf } from '../../shared/protocol/transactions/owed-events.ts';
-import { disabledEvents, owedEventsOf, writeEventText } from '../../shared/webhooks/event-text.ts';
+import type { CommittedWrite, OutboxWriteEvent } from '../../shared/protocol/io/events.ts';
+import { commandOf, EventRouter } from '../../shared/protocol/transactions/event-router.ts';
+import {
+  disabledEvents,
+  outboxEventsOf,
+  writeEventText,
+} from '../../shared/webhooks/event-text.ts';
 import { partOfJson } from '../region/replies.ts';
 import { frameOf } from './core-harness.ts';
 
@@ -16,7 +20,7 @@ const callback: Callback = {
 };
 
 /** The body of an event, as its receiver reads it. */
-function bodyOf(event: OwedWriteEvent | undefined) {
+function bodyOf(event: OutboxWriteEvent | undefined) {
   return JSON.parse(event === undefined ? '{}' : writeEventText(event));
 }
 
@@ -57,7 +61,7 @@ function writeOf(
 
 describe('an event in the outbox', () => {
   it('goes to the callback for the events that it names, under an id that does not change', () => {
-    const confirmations = new Confirmations([]);
+    const confirmations = new EventRouter([]);
     const write = writeOf({ callback });
     expect(confirmations.decided(write)).toEqual([]);
     const owed = confirmations.confirmed(write, 1_200, { near: 20, far: null });
@@ -78,7 +82,7 @@ describe('an event in the outbox', () => {
 
   it('goes to each enabled subscription whose prefix matches a key', () => {
     const disabled = { at: 1, reason: 'it failed' };
-    const confirmations = new Confirmations([
+    const confirmations = new EventRouter([
       subscriptionOf({ endpoint: 'all' }),
       subscriptionOf({ endpoint: 'stock', prefixes: ['order:', 'stock:'] }),
       subscriptionOf({ endpoint: 'orders', prefixes: ['order:'] }),
@@ -90,7 +94,7 @@ describe('an event in the outbox', () => {
   });
 
   it('says why a write was aborted, whether voted down or given up', () => {
-    const confirmations = new Confirmations([subscriptionOf()]);
+    const confirmations = new EventRouter([subscriptionOf()]);
     const reasons = [
       ...confirmations.decided(writeOf({}, '[1,0,null]')),
       ...confirmations.decided(writeOf({}, '[2,0,"WRONGTYPE"]')),
@@ -104,7 +108,7 @@ describe('an event in the outbox', () => {
   });
 
   it('carries commands and exact replies if values are requested, and neither otherwise', () => {
-    const confirmations = new Confirmations([
+    const confirmations = new EventRouter([
       subscriptionOf({ endpoint: 'thin' }),
       subscriptionOf({ endpoint: 'whole', values: true }),
     ]);
@@ -116,7 +120,7 @@ describe('an event in the outbox', () => {
   });
 
   it('omits values that are too large to send, and says so', () => {
-    const confirmations = new Confirmations([subscriptionOf({ values: true })]);
+    const confirmations = new EventRouter([subscriptionOf({ values: true })]);
     const commands = [['SET', 'stock:1', 'x'.repeat(limits.eventBytes)]];
     const [event] = confirmations.decided(writeOf({ commands }));
     expect(bodyOf(event).data).toMatchObject({ id: '0-a', valuesOmitted: true });
@@ -128,7 +132,7 @@ describe('an event in the outbox', () => {
     );
     const commands = [['SET', 'stock:1', 'x'.repeat(limits.eventBytesTogether / 25)]];
     const bodies = (count: number, write: CommittedWrite) =>
-      owedEventsOf(new Confirmations(many.slice(0, count)).decided(write)).map(({ body }) => body);
+      outboxEventsOf(new EventRouter(many.slice(0, count)).decided(write)).map(({ body }) => body);
     expect(bodies(20, writeOf({ commands })).join('')).toContain('xxx');
     const bounded = bodies(30, writeOf({ commands }));
     expect(bounded).toHaveLength(30);
@@ -141,9 +145,9 @@ describe('an event in the outbox', () => {
 
   it('omits keys whose text exceeds a row, regardless of their characters', () => {
     const bodyWith = (key: string) => {
-      const confirmations = new Confirmations([subscriptionOf({})]);
+      const confirmations = new EventRouter([subscriptionOf({})]);
       const write = writeOf({ keys: ['stock:1', `stock:${key}`] });
-      return owedEventsOf(confirmations.decided(write))[0]?.body ?? '';
+      return outboxEventsOf(confirmations.decided(write))[0]?.body ?? '';
     };
     // A control character has six bytes there.
     for (const key of ['漢'.repeat(limits.rowBytes / 3), '\u0001'.repeat(limits.rowBytes / 6)]) {
@@ -155,7 +159,7 @@ describe('an event in the outbox', () => {
   });
 
   it('is kept for a confirmation only if an endpoint subscribes to it, with values if they are requested', () => {
-    const nobody = new Confirmations([subscriptionOf({ events: ['write.aborted'] })]);
+    const nobody = new EventRouter([subscriptionOf({ events: ['write.aborted'] })]);
     expect(nobody.keptFor(writeOf())).toEqual([]);
     const thin = nobody.keptFor(writeOf({ callback }))[0];
     expect(thin).toMatchObject({ commands: [], record: { part: '' } });

@@ -13,7 +13,7 @@ const callback: Callback = {
 // The edge sends a write again under the same id if the coordinator gave no answer.
 describe('a write that is sent again under its own id', () => {
   it('joins itself while it is still under way', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const frame = frameOf(['a']);
     const first = harness.arrive(frame);
     const second = harness.arrive(frame, { again: true });
@@ -24,7 +24,7 @@ describe('a write that is sent again under its own id', () => {
   });
 
   it('is answered from its record, not as a repetition, and after a proof of ownership', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const frame = frameOf(['a']);
     const first = harness.arrive(frame);
     harness.settle();
@@ -36,14 +36,14 @@ describe('a write that is sent again under its own id', () => {
   });
 
   it('is tried again if no instance has decided it', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a']), { again: true });
     harness.settle();
     expect(harness.record(ticket)).toMatchObject({ outcome: 'committed', sequence: 1 });
   });
 
   it('is not tried again after its notAfter, and its sender learns that nothing was written', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a'], { notAfter: start }), { again: true });
     expect(harness.answerTo(ticket)).toMatchObject({ kind: 'unavailable', faults: [], code: null });
     expect(harness.last.persist.length).toBeGreaterThan(0);
@@ -51,17 +51,17 @@ describe('a write that is sent again under its own id', () => {
   });
 
   it('is reported as aborted to a reader after its notAfter', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const frame = frameOf(['a'], { callback, notAfter: start });
     harness.arrive(frame, { again: true });
     const events = harness.last.persist.flatMap((write) =>
-      write.kind === 'owe' ? write.events : [],
+      write.kind === 'queue-events' ? write.events : [],
     );
     expect(events.map(({ type }) => type)).toEqual(['write.aborted']);
   });
 
   it('is not tried again once a reader has heard that it is aborted', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const frame = frameOf(['a'], { callback });
     const ticket = harness.arrive(frame, { again: true, abandoned: 'it was too late' });
     expect(harness.answerTo(ticket)).toMatchObject({
@@ -78,14 +78,14 @@ describe('a coordinator with little room', () => {
   const keyed = { idempotency: { key: 'once', digest: 'this' } };
 
   it('refuses every write when it is full, without storing anything', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a']), { room: full });
     expect(harness.answerTo(ticket)).toEqual({ kind: 'full', what: 'writes' });
     expect(harness.last.persist).toEqual([]);
   });
 
   it('refuses writes with idempotency keys first, and carries the others out', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const refused = harness.arrive(frameOf(['a'], keyed), { room: short });
     expect(harness.answerTo(refused)).toEqual({ kind: 'full', what: 'keys' });
     const ticket = harness.arrive(frameOf(['b']), { room: short });
@@ -94,7 +94,7 @@ describe('a coordinator with little room', () => {
   });
 
   it('still answers a repetition', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const first = harness.arrive(frameOf(['a'], keyed));
     harness.settle();
     const recorded = { record: harness.record(first), digest: 'this' };
@@ -103,7 +103,7 @@ describe('a coordinator with little room', () => {
   });
 
   it('returns until when the idempotency key is kept, by the free room at its arrival', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const room = { isFull: false, isPressed: true, keysKeptMs: 7_200_000 };
     const ticket = harness.arrive(frameOf(['a'], keyed), { room });
     const bare = harness.arrive(frameOf(['b']), { room });

@@ -33,7 +33,7 @@ function without(
 // R41: a snapshot across all regions must be of the same moment in each of them.
 describe('a frame on all keys', () => {
   it('waits until everything before it is decided, and later frames wait for it', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     harness.arrive(flushing());
     const last = harness.arrive(frameOf(['b']));
@@ -47,7 +47,7 @@ describe('a frame on all keys', () => {
   });
 
   it('waits for frames that wait before it, and shares its transaction with none', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arriveTogether([frameOf(['a']), flushing(), flushing(), frameOf(['a'])]);
     expect(prepared(harness)).toEqual([['a']]);
     harness.executeAll();
@@ -59,7 +59,7 @@ describe('a frame on all keys', () => {
   });
 
   it('of a higher priority does not wait for undecided transactions', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a'], lasting));
     harness.arrive(flushing({ priority: 5 }));
     expect(prepared(harness)).toContainEqual([everyKey, flushedKey]);
@@ -77,7 +77,7 @@ describe('a frame on all keys', () => {
   });
 
   it('makes a region that leaves before acknowledging it return by a copy of everything', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     harness.arrive(flushing());
     harness.executeAll();
@@ -122,7 +122,7 @@ const unlisted = (...keys: readonly string[]) => ({
 // R42: keys that a script touches are locked before its result counts.
 describe('a script that touches undeclared keys', () => {
   it('is retried at once, with the touched keys locked as well', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(script('a'));
     harness.execute(harness.flight('near'), unlisted('b', 'c'));
     expect(harness.preparing('near')).toEqual([[3, 2]]);
@@ -132,7 +132,7 @@ describe('a script that touches undeclared keys', () => {
   });
 
   it('waits for the undeclared keys that it touches', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['b'], lasting));
     harness.arrive(script('a'));
     const [, second] = harness.flightsTo('near');
@@ -144,7 +144,7 @@ describe('a script that touches undeclared keys', () => {
   });
 
   it('ignores an answer that comes after its attempt has ended', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(script('a'));
     const late = harness.flight('far');
     harness.execute(harness.flight('near'), unlisted('b'));
@@ -156,7 +156,7 @@ describe('a script that touches undeclared keys', () => {
   });
 
   it('is refused if it touches different keys on each attempt, or too many', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(script('a'));
     for (let times = 0; times <= limits.searchesPerWrite; times += 1) {
       harness.execute(harness.flight('near'), unlisted(`b${times}`));
@@ -175,7 +175,7 @@ describe('a script that touches undeclared keys', () => {
   });
 
   it('is refused if the names of its keys exceed the limit of a stored decision', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const fits = harness.arrive(script('a'));
     const limit = limits.requestStoredBytes;
     harness.execute(harness.flight('near'), unlisted('é'.repeat(limit / 2 - 100)));
@@ -209,7 +209,7 @@ describe('scripts that take too long together', () => {
   };
 
   it('are retried in smaller groups, in order, until each goes alone', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const tickets = harness.arriveTogether(Array.from({ length: 100 }, () => script('a')));
     const sizes: number[] = [];
     for (let times = 0; times < 5; times += 1) {
@@ -223,7 +223,7 @@ describe('scripts that take too long together', () => {
   });
 
   it('do not keep writes without a script from sharing a round', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arriveTogether(Array.from({ length: 100 }, () => frameOf(['a'], lasting)));
     refuse(harness);
     expect(partsOnTheirWay(harness)).toEqual([100]);
@@ -245,7 +245,7 @@ describe('a write that takes a region longer than the vote deadline', () => {
   };
 
   it('is refused after few attempts, and says why', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a'], lasting));
     for (let times = 0; times < limits.overrunsPerWrite; times += 1) attempt(harness);
     expect(harness.answerTo(ticket)).toBeUndefined();
@@ -259,7 +259,7 @@ describe('a write that takes a region longer than the vote deadline', () => {
   });
 
   it('goes alone before it is refused, so that no other write is refused with it', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arriveTogether(Array.from({ length: 100 }, () => frameOf(['a'], lasting)));
     const sizes = Array.from({ length: 5 }, () => attempt(harness));
     expect(sizes).toEqual([100, 64, 16, 4, 1]);
@@ -272,7 +272,7 @@ describe('writes whose replies together exceed the room for replies', () => {
   });
 
   it('are retried in groups that fit, in order', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const frames = Array.from({ length: 7 }, () => frameOf(['a'], lasting));
     const tickets = harness.arriveTogether(frames);
     const sizes: number[] = [];
@@ -294,7 +294,7 @@ describe('writes whose replies together exceed the room for replies', () => {
 
 describe('a script that gives other results in another region', () => {
   it('is refused after its last attempt, and no region is evicted for it', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(script('a'));
     for (let times = 0; times <= limits.doubtsPerWrite; times += 1) {
       for (const region of ['near', 'middle', 'far']) {
@@ -317,7 +317,7 @@ describe('a script that gives other results in another region', () => {
 
 describe('a command that a region does not know', () => {
   it('is refused at once, naming both, and the rest of its transaction goes on', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const frames = [frameOf(['a'], lasting), frameOf(['a'], lasting)];
     const [ticket = 0, other = 0] = harness.arriveTogether(frames);
     const vote = { kind: 'lacking', part: 0, command: 'JSON.SET' } as const;

@@ -7,7 +7,7 @@ import { yes } from './replies.ts';
 describe('a commit', () => {
   // R1: the record is in the same Ready as the answer; the shell stores it before it answers.
   it('is stored by the same step that answers and sends it, and nothing is sent before', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const before = harness.steps.length;
     const ticket = harness.arrive(frameOf(['a']));
     harness.executeAll(['near', 'middle']);
@@ -28,7 +28,7 @@ describe('a commit', () => {
   });
 
   it('needs one round per region, all sent at once', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const { now } = harness;
     const ticket = harness.arrive(frameOf(['a']));
     expect(harness.last.sends.map(({ region }) => region).sort()).toEqual([
@@ -42,7 +42,7 @@ describe('a commit', () => {
   });
 
   it('reports how each region voted, and how long that took', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a']));
     for (const region of ['near', 'middle', 'far']) {
       harness.now += 5;
@@ -56,7 +56,7 @@ describe('a commit', () => {
   });
 
   it('continues the count of committed writes from the stored number, without gaps', () => {
-    const harness = CoreHarness.greeted({ stored: { sequence: 41 } });
+    const harness = CoreHarness.begun({ stored: { sequence: 41 } });
     const first = harness.arrive(frameOf(['a']));
     const second = harness.arrive(frameOf(['b']));
     harness.executeAll();
@@ -64,7 +64,7 @@ describe('a commit', () => {
   });
 
   it('is confirmed, and stored as confirmed, once every region has acknowledged it', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a']));
     harness.executeAll();
     const record = harness.record(ticket);
@@ -88,11 +88,11 @@ describe('a transaction that a reader asks about', () => {
   const committed = { transaction: [2, 8], keys: ['a', 'b'] } as const;
 
   it('is aborted if an earlier instance left no record of it', () => {
-    expect(CoreHarness.greeted().ask([[2, 7]])).toEqual([{ kind: 'aborted', transaction: [2, 7] }]);
+    expect(CoreHarness.begun().ask([[2, 7]])).toEqual([{ kind: 'aborted', transaction: [2, 7] }]);
   });
 
   it('is committed, with its keys, if an earlier instance recorded it', () => {
-    const resolutions = CoreHarness.greeted().ask([[2, 7], committed.transaction], [committed]);
+    const resolutions = CoreHarness.begun().ask([[2, 7], committed.transaction], [committed]);
     expect(resolutions).toEqual([
       { kind: 'aborted', transaction: [2, 7] },
       { kind: 'committed', ...committed },
@@ -100,7 +100,7 @@ describe('a transaction that a reader asks about', () => {
   });
 
   it('is pending until it is decided, and aborted afterwards if it failed', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a'], { notAfter: start + 100 }));
     expect(harness.ask([[3, 1]])).toEqual([{ kind: 'pending', transaction: [3, 1] }]);
     harness.advance(100);
@@ -108,7 +108,7 @@ describe('a transaction that a reader asks about', () => {
   });
 
   it('is forgotten at and below the horizon of the kept records, and aborted above it', () => {
-    const resolutions = CoreHarness.greeted().ask(
+    const resolutions = CoreHarness.begun().ask(
       [
         [2, 5],
         [2, 6],
@@ -121,7 +121,7 @@ describe('a transaction that a reader asks about', () => {
   });
 
   it('is committed below the horizon too, if its record is still kept', () => {
-    const resolutions = CoreHarness.greeted().ask([committed.transaction], [committed], [2, 9]);
+    const resolutions = CoreHarness.begun().ask([committed.transaction], [committed], [2, 9]);
     expect(resolutions).toEqual([{ kind: 'committed', ...committed }]);
   });
 });
@@ -129,13 +129,13 @@ describe('a transaction that a reader asks about', () => {
 // R17: only a storage write shows a stale instance that it is stale.
 describe('the proof of ownership', () => {
   it('goes with the answer to a reader, in the same step', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.ask([[2, 7]]);
     expect(harness.last.persist).toEqual([{ kind: 'prove' }]);
   });
 
   it('goes with the answer that nothing was written', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a'], { notAfter: start }));
     expect(harness.last.replies).toHaveLength(1);
     // The clock by which it came too late is the proof.
@@ -143,14 +143,14 @@ describe('the proof of ownership', () => {
   });
 
   it('is not needed to acknowledge the receipt of a frame', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a']), { async: true });
     expect(harness.answerTo(ticket)?.kind).toBe('accepted');
     expect(harness.last.persist).toEqual([]);
   });
 
   it('ends the instance if a reader names a later incarnation', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     expect(harness.ask([[4, 1]])).toBeNull();
     expect(harness.last.ended).toContain('4.1');
     expect(harness.last.sends).toEqual([]);
@@ -159,7 +159,7 @@ describe('the proof of ownership', () => {
   it.each(['epoch', 'incarnation'] as const)(
     'makes the instance end itself when a region has seen a later %s',
     (by) => {
-      const harness = CoreHarness.greeted();
+      const harness = CoreHarness.begun();
       const ticket = harness.arrive(frameOf(['a']));
       harness.execute(harness.flight('near'), { votes: [{ kind: 'fenced', by }] });
       expect(harness.last.ended).toContain(`near has seen a later ${by}`);
@@ -168,7 +168,7 @@ describe('the proof of ownership', () => {
   );
 
   it('keeps an instance that has ended from taking a further step', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.ask([[4, 1]]);
     expect(() => harness.tick()).toThrow('an instance that has ended takes no events');
   });
@@ -179,7 +179,7 @@ describe('a failed check', () => {
   const failed = '[1,0,null]';
 
   it('is recorded under its key in the step that answers it, once every region reported the same', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const idempotency = { key: 'once', digest: 'd' };
     const frame = frameOf(['a'], { idempotency });
     const ticket = harness.arrive(frame);
@@ -198,7 +198,7 @@ describe('a failed check', () => {
   });
 
   it('releases its locks by an abort, and does not advance the sequence', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     for (const send of harness.flights) harness.execute(send, { votes: [yes(['absent'], failed)] });
     harness.advance(limits.commitLingerMs);
@@ -211,7 +211,7 @@ describe('a failed check', () => {
   });
 
   it('is answered beside the committed parts of its transaction', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     const [first, second] = [harness.arrive(frameOf(['a'])), harness.arrive(frameOf(['a']))];
     harness.executeAll();

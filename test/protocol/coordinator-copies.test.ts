@@ -86,7 +86,7 @@ describe('the start of a copy', () => {
     const harness = probed();
     for (const key of ['c', 'd']) harness.arrive(frameOf([key], lasting));
     harness.execute(harness.flight('far'));
-    expect(harness.flight('far').round.floor).toEqual([3, 2]);
+    expect(harness.flight('far').round.lowWatermark).toEqual([3, 2]);
   });
 
   it('gives a region that was lost a generation of its own, which replaces its earlier ones', () => {
@@ -94,7 +94,7 @@ describe('the start of a copy', () => {
     const harness = probed({ far, missed: {} });
     harness.end(harness.flight('far'), { kind: 'refused', refusal: { kind: 'lost' } });
     const { round } = harness.flight('far');
-    expect(round).toMatchObject({ generation: harness.now, seen: null });
+    expect(round).toMatchObject({ generation: harness.now, lastAcknowledged: null });
     expect(round.copy).toMatchObject({ kind: 'begin', replaces: [7, 5] });
     expect(harness.tables.regions.get('far')).toMatchObject({
       generation: harness.now,
@@ -154,7 +154,7 @@ describe('a region that receives a copy', () => {
     const harness = listed();
     harness.execute(stepOf(harness, 'scan'), { copy: readingOf(['a'], { total: 1 }) });
     const write = stepOf(harness, 'write');
-    expect(write.round.seen).toEqual([2, expect.any(String)]);
+    expect(write.round.lastAcknowledged).toEqual([2, expect.any(String)]);
     harness.end(write, { kind: 'refused', refusal: { kind: 'lost' } });
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', cause: 'lost' });
   });

@@ -7,7 +7,7 @@ import { outOf, voterOf } from './stored.ts';
 const others = ['near', 'middle'];
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 function calm(options: HarnessOptions = {}): CoreHarness {
-  const harness = CoreHarness.greeted(options);
+  const harness = CoreHarness.begun(options);
   harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
   return harness;
 }
@@ -48,7 +48,7 @@ describe('a change of members that meets another one, a crash, or work under way
   });
   it('forgets a lost voter that is removed once it is evicted', () => {
     const harness = calm();
-    harness.want('far');
+    harness.requestLease('far');
     harness.run(0);
     harness.arrive(frameOf(['a'], lasting));
     harness.end(harness.flight('far'), { kind: 'refused', refusal: { kind: 'lost' } });
@@ -65,7 +65,7 @@ describe('a change of members that meets another one, a crash, or work under way
   });
   it('decides nothing while a lease may last elsewhere after a force-recovery', () => {
     const harness = calm();
-    harness.want(...harness.regions);
+    harness.requestLease(...harness.regions);
     harness.run(0);
     expect(harness.statusOf('far').leaseMs).toBe(limits.leaseTtlMs + limits.leaseDriftMs);
     harness.order({ kind: 'believe', region: 'near' });
@@ -80,7 +80,7 @@ describe('a change of members that meets another one, a crash, or work under way
   });
   it('ends the block by a repair, though a write arrives before the regions have left', () => {
     const harness = calm({ regions: ['near', 'far'] });
-    harness.want('far');
+    harness.requestLease('far');
     harness.run(0);
     const diverge = () => {
       for (const send of harness.flights) {

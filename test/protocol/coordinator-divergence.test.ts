@@ -6,9 +6,9 @@ import { yes } from './replies.ts';
 
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 
-/** A greeted harness in which no lease is left that an earlier life could have granted. */
+/** A harness that has begun in which no lease is left that an earlier life could have granted. */
 function calm(options: HarnessOptions = {}): CoreHarness {
-  const harness = CoreHarness.greeted(options);
+  const harness = CoreHarness.begun(options);
   harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
   return harness;
 }
@@ -31,7 +31,7 @@ describe('a divergence with a majority', () => {
   /** A harness in which `far` has just said something else than the others about a write to `a`. */
   function diverged() {
     const harness = calm();
-    harness.want('far');
+    harness.requestLease('far');
     harness.run(0);
     const ticket = harness.arrive(frameOf(['a'], lasting));
     vote(harness, { near: 1, middle: 1, far: 2 });

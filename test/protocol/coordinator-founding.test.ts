@@ -8,9 +8,9 @@ const others = ['near', 'middle'];
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 const leaseMs = limits.leaseTtlMs + limits.leaseDriftMs;
 
-/** A greeted harness in which no lease is left that an earlier life could have granted. */
+/** A harness that has begun in which no lease is left that an earlier life could have granted. */
 function calm(options: HarnessOptions = {}): CoreHarness {
-  const harness = CoreHarness.greeted(options);
+  const harness = CoreHarness.begun(options);
   harness.run(leaseMs);
   return harness;
 }

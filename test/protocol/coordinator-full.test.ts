@@ -14,9 +14,9 @@ const denied = {
   part: 0,
 } as const;
 
-/** A greeted harness in which no lease is left that an earlier life could have granted. */
+/** A harness that has begun in which no lease is left that an earlier life could have granted. */
 function calm(options: HarnessOptions = {}): CoreHarness {
-  const harness = CoreHarness.greeted(options);
+  const harness = CoreHarness.begun(options);
   harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
   return harness;
 }

@@ -8,7 +8,7 @@ const again = () => frameOf(['a'], { idempotency });
 
 /** A harness that has committed one write under the key; its commits are on their way. */
 function committed(): { readonly harness: CoreHarness; readonly recorded: RecordedWrite } {
-  const harness = CoreHarness.greeted();
+  const harness = CoreHarness.begun();
   const ticket = harness.arrive(again());
   harness.executeAll();
   return { harness, recorded: { record: harness.record(ticket), digest: idempotency.digest } };
@@ -17,7 +17,7 @@ function committed(): { readonly harness: CoreHarness; readonly recorded: Record
 // P4: requests with the same idempotency key and content get the first answer.
 describe('an idempotency key', () => {
   it('joins the attempt under way: one transaction, and every caller gets its answer', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const first = harness.arrive(again());
     const second = harness.arrive(again());
     expect(harness.core.status()).toMatchObject({ undecided: 1, queued: 0 });
@@ -27,7 +27,7 @@ describe('an idempotency key', () => {
   });
 
   it('joins a frame that is still queued, too', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     const [first, second] = [harness.arrive(again()), harness.arrive(again())];
     expect(harness.core.status().queued).toBe(1);
@@ -36,7 +36,7 @@ describe('an idempotency key', () => {
   });
 
   it('returns the id of the first write to a repetition that joins without waiting', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const frame = again();
     harness.arrive(frame);
     const ticket = harness.arrive(again(), { async: true });
@@ -44,7 +44,7 @@ describe('an idempotency key', () => {
   });
 
   it('is refused with other content while the first write is under way', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const frame = again();
     harness.arrive(frame);
     const ticket = harness.arrive(
@@ -77,7 +77,7 @@ describe('an idempotency key', () => {
 
   // R6: a check that was answered as failed stays failed.
   it('replays a failed check, regardless of later changes of the key', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const first = harness.arrive(again());
     for (const send of harness.flights) {
       const outcomes = '[[1,0,null]]';
@@ -95,7 +95,7 @@ describe('an idempotency key', () => {
   });
 
   it('starts again after the first write was given up, as nothing was written', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const first = harness.arrive(frameOf(['a'], { idempotency, notAfter: harness.now + 5 }));
     harness.advance(5);
     expect(harness.answerTo(first)?.kind).toBe('unavailable');
@@ -109,7 +109,7 @@ describe('a caller that requested the confirmation', () => {
   const confirmed = { ack: 'confirmed', idempotency } as const;
 
   it('is answered once the last region has acknowledged, and not before', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a'], { ack: 'confirmed' }));
     harness.executeAll();
     harness.executeAll(['near', 'middle']);
@@ -120,7 +120,7 @@ describe('a caller that requested the confirmation', () => {
   });
 
   it('hears at its deadline that the write is committed but not confirmed, and which regions have applied it', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(
       frameOf(['a'], { ack: 'confirmed', notAfter: harness.now + 100 }),
     );
@@ -136,7 +136,7 @@ describe('a caller that requested the confirmation', () => {
   });
 
   it('is answered at once if its check failed, as there is nothing to apply', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a'], { ack: 'confirmed' }));
     for (const send of harness.flights) {
       const outcomes = '[[1,0,null]]';

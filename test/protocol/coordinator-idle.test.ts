@@ -8,7 +8,7 @@ const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 
 /** A harness that has decided a write, and has stored since that nothing is open anywhere. */
 function resting(): CoreHarness {
-  const harness = CoreHarness.greeted();
+  const harness = CoreHarness.begun();
   harness.arrive(frameOf(['a'], lasting));
   harness.run(1_000);
   harness.run(limits.restAfterMs);
@@ -49,7 +49,7 @@ describe('an idle coordinator', () => {
     const ticket = harness.arrive(frameOf(['a'], lasting));
     expect(harness.flights).toHaveLength(3);
     for (const { round } of harness.flights) {
-      expect(round).toMatchObject({ askOlder: true, floor: [0, 0] });
+      expect(round).toMatchObject({ askOlder: true, lowWatermark: [0, 0] });
       expect(round.prepares).toHaveLength(1);
     }
     harness.run(1_000);
@@ -68,7 +68,7 @@ describe('an idle coordinator', () => {
   });
 
   it('is not recorded as idle while a write is open, or shortly after', () => {
-    const harness = CoreHarness.greeted({ regions: ['only'] });
+    const harness = CoreHarness.begun({ regions: ['only'] });
     harness.arrive(frameOf(['a'], lasting));
     harness.executeAll();
     harness.run(10 * limits.restAfterMs, []);

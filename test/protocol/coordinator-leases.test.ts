@@ -8,9 +8,9 @@ const others = ['near', 'middle'];
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 const leaseMs = limits.leaseTtlMs + limits.leaseDriftMs;
 
-/** A greeted harness in which no lease is left that an earlier life could have granted. */
+/** A harness that has begun in which no lease is left that an earlier life could have granted. */
 function calm(options: HarnessOptions = {}): CoreHarness {
-  const harness = CoreHarness.greeted(options);
+  const harness = CoreHarness.begun(options);
   harness.run(leaseMs);
   return harness;
 }
@@ -38,7 +38,7 @@ describe('a lease', () => {
 
   it('is requested at once if a client reads, and granted with the next round on that clock reading', () => {
     const harness = calm();
-    harness.want('far');
+    harness.requestLease('far');
     expect(harness.flight('far').round.lease).toEqual({ reading: null, ttlMs: limits.leaseTtlMs });
     harness.advance(80);
     const reading = harness.now + clockAheadMs;
@@ -50,7 +50,7 @@ describe('a lease', () => {
 
   it('ends a fixed time after the clock reading came, however late the renewal was answered', () => {
     const harness = calm();
-    harness.want('far');
+    harness.requestLease('far');
     harness.execute(harness.flight('far'));
     const late = harness.flight('far');
     harness.run(1_000, others, [late]);
@@ -60,8 +60,8 @@ describe('a lease', () => {
 
   it('is stored in each step that renews it', () => {
     const harness = calm();
-    harness.want(...harness.regions);
-    harness.run(limits.leaseWantedMinMs);
+    harness.requestLease(...harness.regions);
+    harness.run(limits.leaseReadersMinMs);
     const steps = harness.steps.filter(({ sends }) =>
       sends.some((send) => send.kind === 'round' && (send.round.lease?.reading ?? null) !== null),
     );
@@ -71,18 +71,18 @@ describe('a lease', () => {
 
   it('needs no storage write for a clock reading alone', () => {
     const harness = calm();
-    harness.want('far');
+    harness.requestLease('far');
     expect(harness.last.persist).toEqual([]);
   });
 
   it('rides with rounds that are sent anyway, and then needs none of its own', () => {
     const harness = calm();
-    harness.want('far');
+    harness.requestLease('far');
     harness.run(0);
     for (let write = 0; write < 20; write++) {
       harness.arrive(frameOf(['a'], lasting));
       harness.run(400);
-      if (write % 5 === 0) harness.want('far');
+      if (write % 5 === 0) harness.requestLease('far');
     }
     const own = leasesOrdered(harness)
       .slice(2)
@@ -93,19 +93,19 @@ describe('a lease', () => {
 
   it('has no gap while clients read', () => {
     const harness = calm();
-    harness.want('far');
+    harness.requestLease('far');
     harness.run(0);
     for (let waited = 0; waited < 30_000; waited += 50) {
       harness.run(50);
-      if (waited % (limits.leaseWantedMinMs / 2) === 0) harness.want('far');
+      if (waited % (limits.leaseReadersMinMs / 2) === 0) harness.requestLease('far');
       expect(harness.statusOf('far').leaseMs).toBeGreaterThan(limits.leaseDriftMs);
     }
   });
 
   it('ceases after a time without reads, and then nothing is sent', () => {
     const harness = calm();
-    harness.want('far');
-    harness.run(limits.leaseWantedMinMs + leaseMs);
+    harness.requestLease('far');
+    harness.run(limits.leaseReadersMinMs + leaseMs);
     const before = harness.rounds.length;
     harness.run(60_000);
     expect(harness.rounds).toHaveLength(before);
@@ -116,7 +116,7 @@ describe('a lease', () => {
 
   it('is not renewed for a voter that is to leave, nor for one that does not answer', () => {
     const harness = calm();
-    harness.want(...harness.regions);
+    harness.requestLease(...harness.regions);
     harness.run(100);
     harness.order({ kind: 'put-out', region: 'far', reason: 'for repairs' });
     harness.arrive(frameOf(['a'], lasting));
@@ -129,7 +129,7 @@ describe('a lease', () => {
 
   it('is not granted with a probe', () => {
     const harness = calm();
-    harness.want(...harness.regions);
+    harness.requestLease(...harness.regions);
     harness.arrive(frameOf(['a'], lasting));
     harness.run(1_000, others);
     const probes = harness.rounds.filter(({ region }) => region === 'far').slice(-2);
@@ -138,13 +138,13 @@ describe('a lease', () => {
 
   it('is dropped with the vote: a region that returns starts with a clock reading', () => {
     const harness = calm();
-    harness.want('far');
+    harness.requestLease('far');
     harness.run(100);
     harness.order({ kind: 'put-out', region: 'far', reason: 'for repairs' });
     harness.run(leaseMs);
     expect(harness.statusOf('far')).toMatchObject({ state: 'out', leaseMs: 0 });
     harness.order({ kind: 'return', region: 'far', whole: false, force: false });
-    harness.want('far');
+    harness.requestLease('far');
     const before = harness.rounds.length;
     harness.run(limits.copyPauseMs);
     expect(harness.statusOf('far').state).toBe('voter');

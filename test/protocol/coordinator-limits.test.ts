@@ -4,7 +4,7 @@ import { CoreHarness, frameOf, start } from './core-harness.ts';
 
 describe('the admission', () => {
   it('takes no more frames than the limit of the queue, and answers busy to the next', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const frames = Array.from({ length: limits.framesQueued }, () => frameOf(['a']));
     for (const frame of frames) harness.arrive(frame, { async: true });
     const ticket = harness.arrive(frameOf(['b']));
@@ -15,7 +15,7 @@ describe('the admission', () => {
   });
 
   it('takes no more bytes than the limit of the queue, and answers busy to the next', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     // It is undecided, and in memory as well as those that wait.
     const held = frameOf(['a']);
     harness.arrive(held);
@@ -25,7 +25,7 @@ describe('the admission', () => {
   });
 
   it('still answers a repeated request when the queue is full', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const idempotency = { key: 'once', digest: 'this' };
     harness.arrive(frameOf(['a'], { idempotency, bytes: limits.queuedBytes }));
     harness.arrive(frameOf(['a'], { bytes: limits.queuedBytes }));
@@ -36,7 +36,7 @@ describe('the admission', () => {
 
   // R19: no attempt starts after a frame's notAfter.
   it('refuses a frame whose notAfter has passed when it arrives, and tries nothing', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a'], { notAfter: harness.now }));
     expect(harness.answerTo(ticket)).toMatchObject({ kind: 'too-late' });
     expect(harness.flights).toEqual([]);
@@ -49,7 +49,7 @@ describe('the clock', () => {
   const nowOf = (harness: CoreHarness) => harness.flights.at(-1)?.round.prepares.at(-1)?.now;
 
   it('does not go back with the machine’s clock, and runs at half speed until that catches up', () => {
-    const harness = CoreHarness.greeted({ regions: ['only'] });
+    const harness = CoreHarness.begun({ regions: ['only'] });
     const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
     const arrive = () => {
       harness.executeAll();
@@ -83,7 +83,7 @@ describe('the clock', () => {
   });
 
   it('by which a write was too late is stored before the refusal, so that no later instance decides the write', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const frame = frameOf(['a'], { notAfter: harness.now + 50 });
     const ticket = harness.arrive(frame);
     harness.run(2_500, ['near']);
@@ -95,7 +95,7 @@ describe('the clock', () => {
   });
 
   it('is stored as well if a frame came too late, and if no caller waits for the answer', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a'], { notAfter: harness.now }));
     expect(harness.last.persist).toEqual([{ kind: 'clock', now: harness.now }]);
     const id = frameOf(['b'], { notAfter: harness.now + 20 });
@@ -112,7 +112,7 @@ describe('the clock', () => {
   });
 
   it('is stored with each decision as the transaction had it', () => {
-    const harness = CoreHarness.greeted({ regions: ['only'] });
+    const harness = CoreHarness.begun({ regions: ['only'] });
     harness.arrive(frameOf(['a']));
     const used = nowOf(harness);
     harness.now += 40;
@@ -149,7 +149,7 @@ describe('the connections', () => {
   });
 
   it('when short let a commit linger, and send it with the next prepare', () => {
-    const harness = CoreHarness.greeted({ connections: 3 });
+    const harness = CoreHarness.begun({ connections: 3 });
     harness.arrive(frameOf(['a']));
     harness.executeAll();
     expect(harness.flights).toEqual([]);
@@ -163,7 +163,7 @@ describe('the connections', () => {
   });
 
   it('when short carry a commit alone once it has lingered', () => {
-    const harness = CoreHarness.greeted({ connections: 3 });
+    const harness = CoreHarness.begun({ connections: 3 });
     harness.arrive(frameOf(['a']));
     harness.executeAll();
     harness.advance(limits.commitLingerMs - 1);
@@ -173,21 +173,21 @@ describe('the connections', () => {
   });
 
   it('when plentiful carry a commit at once', () => {
-    const harness = CoreHarness.greeted({ connections: 9 });
+    const harness = CoreHarness.begun({ connections: 9 });
     harness.arrive(frameOf(['a']));
     harness.executeAll();
     expect(harness.last.sends).toHaveLength(3);
   });
 
   it('carry a commit at once if a caller waits for its confirmation', () => {
-    const harness = CoreHarness.greeted({ connections: 3 });
+    const harness = CoreHarness.begun({ connections: 3 });
     harness.arrive(frameOf(['a'], { ack: 'confirmed' }));
     harness.executeAll();
     expect(harness.last.sends).toHaveLength(3);
   });
 
   it('leave room for other regions: no region has more rounds on their way than its share', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     for (let frame = 0; frame < 10; frame++) harness.arrive(frameOf([`k${frame}`]));
     for (const region of harness.regions) {
       expect(harness.flightsTo(region)).toHaveLength(limits.roundsInFlightPerRegion);

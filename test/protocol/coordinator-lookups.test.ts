@@ -16,9 +16,9 @@ function readOf(...holders: readonly (readonly [number, number])[]): SnapshotRes
   return { kind: 'read', replies: ['1'], locks };
 }
 
-/** A greeted harness whose regions are 10, 20 and 30 ms away. */
+/** A harness that has begun whose regions are 10, 20 and 30 ms away. */
 function spread(): CoreHarness {
-  const harness = CoreHarness.greeted();
+  const harness = CoreHarness.begun();
   harness.arrive(frameOf(['a']));
   for (const region of ['near', 'middle', 'far']) {
     harness.advance(10);
@@ -51,7 +51,7 @@ describe('a read through the coordinator', () => {
       generation: 7,
       strong: true,
       leased: false,
-      seen: [2, expect.any(String)],
+      lastAcknowledged: [2, expect.any(String)],
       settle: [],
       keys: ['a'],
       commands,
@@ -190,7 +190,7 @@ describe('a read through the coordinator', () => {
 
   it('is given up at once if the requested region does not vote', () => {
     const regions = [voterOf('near'), outOf('far')];
-    const harness = CoreHarness.greeted({ regions: ['near', 'far'], stored: { regions } });
+    const harness = CoreHarness.begun({ regions: ['near', 'far'], stored: { regions } });
     const ticket = harness.read({ region: 'far' });
     expect(harness.readAnswerTo(ticket)).toMatchObject({
       kind: 'unavailable',
@@ -300,7 +300,7 @@ describe('the number of reads through the coordinator', () => {
   });
 
   it('takes connections from rounds, and stays within their limit', () => {
-    const harness = CoreHarness.greeted({ connections: 3 });
+    const harness = CoreHarness.begun({ connections: 3 });
     harness.read();
     harness.read();
     harness.arrive(frameOf(['a'], lasting));

@@ -4,12 +4,12 @@ import type { StoredRegion } from '../../shared/protocol/io/events.ts';
 import { CoreHarness, frameOf, start } from './core-harness.ts';
 import { voterOf } from './stored.ts';
 
-/** A greeted harness's regions answered first then; a lease that an earlier life granted is over so long after that. */
+/** The end of a lease that an earlier life granted, for a harness that has begun: its regions answered first then. */
 const leasesOverAt = start + 10 + limits.leaseTtlMs + limits.leaseDriftMs;
 
 /** A harness that has committed `a`, with the commit on its way, and in which `b` is undecided. */
 function busy() {
-  const harness = CoreHarness.greeted();
+  const harness = CoreHarness.begun();
   harness.arrive(frameOf(['a']));
   harness.executeAll();
   const ticket = harness.arrive(frameOf(['b']));
@@ -47,8 +47,8 @@ describe('a region that has lost writes', () => {
         ({ harness, commit }) => harness.execute(commit, { decisions: ['lost'] }),
       ],
       [
-        'shows another mark for a round than it acknowledged',
-        ({ harness, commit }) => harness.execute(commit, { marks: [[1, 'another']] }),
+        'shows another nonce for a round than it acknowledged',
+        ({ harness, commit }) => harness.execute(commit, { history: [[1, 'another']] }),
       ],
     ];
 
@@ -58,7 +58,7 @@ describe('a region that has lost writes', () => {
       const given = busy();
       lose(given);
       const { harness, ticket } = given;
-      const leaving = expect.objectContaining({ cause: 'lost', whole: true, held: false });
+      const leaving = expect.objectContaining({ cause: 'lost', whole: true, manualReturn: false });
       expect(harness.last.persist).toContainEqual({
         kind: 'region',
         region: expect.objectContaining({
@@ -139,8 +139,8 @@ describe('a region that has lost writes', () => {
     const harness = new CoreHarness({ regions: ['only'], stored: { regions: [stored] } });
     harness.tick();
     harness.advance(limits.commitLingerMs);
-    expect(harness.flight('only').round.seen).toEqual([9, 'kept']);
-    harness.execute(harness.flight('only'), { marks: [[9, 'another']] });
+    expect(harness.flight('only').round.lastAcknowledged).toEqual([9, 'kept']);
+    harness.execute(harness.flight('only'), { history: [[9, 'another']] });
     expect(harness.core.status().regions[0]?.health).toBe('lost');
   });
 });
@@ -198,9 +198,9 @@ describe('a refusal that shows no loss', () => {
 // R16: the stored pair has to be in the region's history still after a restart.
 describe('the highest acknowledged pair', () => {
   it('is stored in the step of each commit, with its value then', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
-    const marks = new Map(harness.flights.map(({ region, round }) => [region, round.mark]));
+    const marks = new Map(harness.flights.map(({ region, round }) => [region, round.nonce]));
     harness.executeAll();
     for (const region of harness.regions) {
       expect(harness.last.persist).toContainEqual({
@@ -211,7 +211,7 @@ describe('the highest acknowledged pair', () => {
   });
 
   it('is stored after a bounded number of rounds, also if nothing is committed', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a'], { notAfter: harness.now + 60_000 }));
     for (let round = 0; round < 60; round++) {
       for (const send of harness.flightsTo('near')) harness.execute(send);
@@ -232,7 +232,7 @@ describe('the highest acknowledged pair', () => {
   });
 
   it('never goes back, regardless of the order in which rounds are answered', () => {
-    const harness = CoreHarness.greeted({ regions: ['only'] });
+    const harness = CoreHarness.begun({ regions: ['only'] });
     for (const key of ['a', 'b', 'c']) harness.arrive(frameOf([key]));
     const [first, second, third] = harness.flights;
     if (first === undefined || second === undefined || third === undefined) {
@@ -240,15 +240,15 @@ describe('the highest acknowledged pair', () => {
     }
     const mark = (round: number) => `m${round}`;
     harness.execute(third, {
-      marks: [
+      history: [
         [1, mark(1)],
         [2, mark(2)],
         [3, mark(3)],
       ],
     });
-    harness.execute(first, { marks: [[1, mark(1)]] });
+    harness.execute(first, { history: [[1, mark(1)]] });
     harness.execute(second, {
-      marks: [
+      history: [
         [1, mark(1)],
         [2, mark(2)],
       ],

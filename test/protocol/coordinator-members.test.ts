@@ -5,9 +5,9 @@ import { CoreHarness, frameOf, type HarnessOptions, timing } from './core-harnes
 const others = ['near', 'middle'];
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 
-/** A greeted harness in which no lease is left that an earlier life could have granted. */
+/** A harness that has begun in which no lease is left that an earlier life could have granted. */
 function calm(options: HarnessOptions = {}): CoreHarness {
-  const harness = CoreHarness.greeted(options);
+  const harness = CoreHarness.begun(options);
   harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
   return harness;
 }
@@ -118,7 +118,7 @@ describe('a voter that is silent', () => {
 describe('a voter that is to leave', () => {
   it('stays until its lease is over, though it was silent for longer', () => {
     const harness = calm();
-    harness.want('far');
+    harness.requestLease('far');
     harness.run(0);
     const { leaseMs } = harness.statusOf('far');
     expect(leaseMs).toBeGreaterThan(timing.outAfterMs);
@@ -157,7 +157,7 @@ describe('a voter that is to leave', () => {
 
   it('stays until these rounds have left after the end of its lease, too', () => {
     const harness = calm();
-    harness.want('far');
+    harness.requestLease('far');
     harness.run(0);
     const { leaseMs } = harness.statusOf('far');
     harness.order(putOutFar);
@@ -265,7 +265,7 @@ describe('the storage write that evicts a voter', () => {
     harness.order(putOutFar);
     for (const send of harness.flights) harness.execute(send);
     const step = harness.steps.find(({ persist }) =>
-      persist.some(({ kind }) => kind === 'owe-region'),
+      persist.some(({ kind }) => kind === 'queue-region-events'),
     );
     const change = {
       sequence: 43,
@@ -278,12 +278,12 @@ describe('the storage write that evicts a voter', () => {
     };
     expect(step?.persist).toContainEqual({ kind: 'members', epoch: 7, changes: [change] });
     expect(step?.persist).toContainEqual({
-      kind: 'owe-region',
+      kind: 'queue-region-events',
       events: [{ endpoint: 'ep_all', id: 'far.region.out.43', type: 'region.out', change }],
     });
     expect(harness.tables.regions.get('far')?.membership).toMatchObject({
       state: 'out',
-      held: true,
+      manualReturn: true,
     });
     expect(harness.tables).toMatchObject({ epoch: 7, sequence: 43 });
   });

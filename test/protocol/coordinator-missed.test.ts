@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { channelKey } from '../../shared/commands/keys.ts';
 import { limits } from '../../shared/limits.ts';
-import { OwedDecisions } from '../../shared/protocol/regions/unacknowledged.ts';
+import { UnacknowledgedDecisions } from '../../shared/protocol/regions/unacknowledged.ts';
 import { CoreHarness, frameOf, type HarnessOptions, timing } from './core-harness.ts';
 import { outOf, voterOf } from './stored.ts';
 
@@ -34,7 +34,7 @@ function marksOf(harness: CoreHarness, region: string): unknown {
 describe('the keys that a region has missed', () => {
   /** A harness in which `far` has voted for two writes and acknowledges none of them. */
   function unacknowledged(given: Partial<Parameters<typeof frameOf>[1]> = {}) {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     const frames = [['a', 'b'], ['c']].map((keys) => frameOf(keys, { ...lasting, ...given }));
     const tickets = frames.map((frame) => harness.arrive(frame));
@@ -74,7 +74,7 @@ describe('the keys that a region has missed', () => {
   });
 
   it('have the sequence of their last commit, if several are unacknowledged', () => {
-    const owed = new OwedDecisions();
+    const owed = new UnacknowledgedDecisions();
     const decisions = [
       { transaction: [1, 1], outcome: 'commit', keys: ['a', 'b'] },
       { transaction: [1, 2], outcome: 'commit', keys: ['b'] },
@@ -89,7 +89,7 @@ describe('the keys that a region has missed', () => {
   });
 
   it('do not include those of transactions that were aborted', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     harness.arrive(frameOf(['a'], { notAfter: harness.now + 100 }));
     harness.run(timing.outAfterMs, ['near']);
@@ -123,7 +123,7 @@ describe('the keys that a region has missed', () => {
   });
 
   it('do not include those of a message that was not acknowledged either', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     harness.arrive(frameOf(['a', channelKey('news')], lasting));
     harness.executeAll();
@@ -133,7 +133,7 @@ describe('the keys that a region has missed', () => {
   });
 
   it('are not recorded while all regions vote', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     harness.settle();
     expect(harness.persisted).toContainEqual(
@@ -221,7 +221,7 @@ describe('a shard with too few voters', () => {
   });
 
   it('gives up the waiting writes in the step in which the shard has too few voters', () => {
-    const harness = CoreHarness.greeted({ minVoters: 3 });
+    const harness = CoreHarness.begun({ minVoters: 3 });
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     const ticket = harness.arrive(frameOf(['a'], lasting));
     harness.run(timing.outAfterMs, others);
@@ -231,7 +231,7 @@ describe('a shard with too few voters', () => {
   });
 
   it('still counts the vote of a voter that fails', () => {
-    const harness = CoreHarness.greeted({ minVoters: 3 });
+    const harness = CoreHarness.begun({ minVoters: 3 });
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     harness.order({ kind: 'put-out', region: 'far', reason: 'for repairs' });
     harness.run(100, others);

@@ -10,7 +10,7 @@ function preparedKeys(harness: CoreHarness): readonly (readonly string[])[] {
 // R7: a key belongs to one undecided transaction.
 describe('frames on one key', () => {
   it('join one transaction as parts in their order, if they waited together', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     const waiting = [frameOf(['a', 'b']), frameOf(['b']), frameOf(['a'])];
     const tickets = waiting.map((frame) => harness.arrive(frame));
@@ -27,7 +27,7 @@ describe('frames on one key', () => {
   });
 
   it('wait behind an undecided holder, but not for the acknowledgements of a decided one', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     const second = harness.arrive(frameOf(['a']));
     expect(preparedKeys(harness)).toEqual([['a']]);
@@ -39,13 +39,13 @@ describe('frames on one key', () => {
   });
 
   it('do not make frames on other keys wait: those are transactions of their own', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     for (const keys of [['a'], ['b'], ['c', 'd']]) harness.arrive(frameOf(keys));
     expect(preparedKeys(harness)).toEqual([['a'], ['b'], ['c', 'd']]);
   });
 
   it('do not starve a frame with several keys: later ones on any of them wait behind it', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     const multi = harness.arrive(frameOf(['a', 'b']));
     const later = harness.arrive(frameOf(['b']));
@@ -55,7 +55,7 @@ describe('frames on one key', () => {
   });
 
   it('keep their order when the transaction that held the key is aborted', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const first = harness.arrive(frameOf(['a']));
     const second = harness.arrive(frameOf(['a']));
     harness.execute(harness.flight('near'), { votes: [{ kind: 'duplicate' }] });
@@ -65,7 +65,7 @@ describe('frames on one key', () => {
   });
 
   it('beyond the limit of a transaction wait for the next one', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     const tickets = Array.from({ length: limits.partsPerTransaction + 1 }, () =>
       harness.arrive(frameOf(['a'])),
@@ -80,7 +80,7 @@ describe('frames on one key', () => {
 // R8: a frame of higher priority does not wait for an undecided one of lower priority.
 describe('a frame of higher priority', () => {
   it('aborts a transaction of lower priority that holds its key, and goes before it', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const lower = harness.arrive(frameOf(['a', 'b'], { priority: 1 }));
     const higher = harness.arrive(frameOf(['b'], { priority: 2 }));
     expect(harness.ask([[3, 1]])).toEqual([{ kind: 'aborted', transaction: [3, 1] }]);
@@ -99,7 +99,7 @@ describe('a frame of higher priority', () => {
   });
 
   it('does not abort a transaction of the same priority', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a'], { priority: 2 }));
     harness.arrive(frameOf(['a'], { priority: 2 }));
     expect(harness.preparing('near')).toEqual([[3, 1]]);
@@ -107,7 +107,7 @@ describe('a frame of higher priority', () => {
   });
 
   it('aborts nothing if another of its keys is held by an equal, as it could not go anyway', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     harness.arrive(frameOf(['b'], { priority: 2 }));
     harness.arrive(frameOf(['a', 'b'], { priority: 2 }));
@@ -115,14 +115,14 @@ describe('a frame of higher priority', () => {
   });
 
   it('leaves transactions on other keys alone', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     harness.arrive(frameOf(['b'], { priority: 9 }));
     expect(harness.core.status()).toMatchObject({ undecided: 2, queued: 0 });
   });
 
   it('sends the preempted frame back to its old place, before those that came after it', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const first = harness.arrive(frameOf(['a']));
     const second = harness.arrive(frameOf(['a']));
     const urgent = harness.arrive(frameOf(['a'], { priority: 1 }));

@@ -6,9 +6,9 @@ import { outOf, voterOf } from './stored.ts';
 const others = ['near', 'middle'];
 const lasting = { notAfter: Number.MAX_SAFE_INTEGER };
 
-/** A greeted harness in which no lease is left that an earlier life could have granted. */
+/** A harness that has begun in which no lease is left that an earlier life could have granted. */
 function calm(options: HarnessOptions = {}): CoreHarness {
-  const harness = CoreHarness.greeted(options);
+  const harness = CoreHarness.begun(options);
   harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
   return harness;
 }
@@ -44,7 +44,7 @@ describe('an admin command', () => {
     const harness = calm();
     harness.order(putOutFar);
     const membership = expect.objectContaining({
-      leaving: { cause: 'ordered', detail: 'for repairs', whole: false, held: true },
+      leaving: { cause: 'ordered', detail: 'for repairs', whole: false, manualReturn: true },
     });
     expect(harness.last.persist).toContainEqual({
       kind: 'region',
@@ -151,7 +151,7 @@ describe('the admin command to return', () => {
   });
 
   it('is refused over the state of another Lockstep, unless it is forced', () => {
-    const harness = probed({ cause: 'foreign', whole: true, held: true });
+    const harness = probed({ cause: 'foreign', whole: true, manualReturn: true });
     harness.count(harness.flight('far'), 0, 12);
     expect(harness.order(returnFar)).toMatchObject({
       kind: 'refused',
@@ -171,7 +171,7 @@ describe('the admin command to return for a region that has not left yet', () =>
   /** A harness in which `far` has a lease, so that it takes a while until it is out. */
   function leased(): CoreHarness {
     const harness = calm();
-    harness.want('far');
+    harness.requestLease('far');
     harness.run(limits.leaseRenewMs + 100);
     return harness;
   }
@@ -235,7 +235,7 @@ describe('the admin command to add', () => {
 describe('the admin command to remove', () => {
   it('forgets a voter as soon as its lease is over', () => {
     const harness = calm();
-    harness.want('far');
+    harness.requestLease('far');
     harness.run(0);
     expect(harness.order({ kind: 'remove', region: 'far' }).kind).toBe('taken');
     harness.run(limits.leaseTtlMs);
@@ -269,7 +269,7 @@ describe('the admin command to remove', () => {
 
   it('leaves no region to serve strong reads beside the region that is force-recovered', () => {
     const harness = calm();
-    harness.want('near');
+    harness.requestLease('near');
     harness.run(2 * limits.leaseRenewMs);
     const until = harness.now + harness.statusOf('near').leaseMs;
     expect(until).toBeGreaterThan(harness.now + 1_000);
@@ -283,7 +283,7 @@ describe('the admin command to remove', () => {
 
   it('leaves no region to serve strong reads after the death of the coordinator either', () => {
     const before = calm({ regions: ['near', 'far'] });
-    before.want('near');
+    before.requestLease('near');
     before.run(2 * limits.leaseRenewMs);
     before.order({ kind: 'believe', region: 'far' });
     before.order({ kind: 'remove', region: 'near' });
@@ -311,7 +311,7 @@ describe('the admin command to remove', () => {
   });
 
   it('stays within the connections while a round to a removed region has not ended', () => {
-    const harness = CoreHarness.greeted({ connections: 3 });
+    const harness = CoreHarness.begun({ connections: 3 });
     harness.run(limits.leaseTtlMs + limits.leaseDriftMs);
     harness.order(putOutFar);
     harness.run(100, others);

@@ -4,7 +4,7 @@ import { CoreHarness, frameOf, start, timing } from './core-harness.ts';
 
 /** A harness in which `middle` has just failed to answer a prepare of `a`. The abort is said to the others. */
 function withSilence(notAfter = start + 10_000) {
-  const harness = CoreHarness.greeted();
+  const harness = CoreHarness.begun();
   const ticket = harness.arrive(frameOf(['a'], { notAfter }));
   harness.executeAll(['near', 'far']);
   harness.silence(harness.flight('middle'));
@@ -44,7 +44,7 @@ describe('a write that could not be decided', () => {
   });
 
   it('is answered at notAfter also if its vote deadline would be later', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const frame = frameOf(['a'], { notAfter: harness.now + 60 });
     const ticket = harness.arrive(frame);
     harness.advance(60);
@@ -54,7 +54,7 @@ describe('a write that could not be decided', () => {
   });
 
   it('is not committed by votes that come after its caller was answered', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a'], { notAfter: harness.now + 60 }));
     const late = harness.flights;
     harness.advance(60);
@@ -65,7 +65,7 @@ describe('a write that could not be decided', () => {
   });
 
   it('is not retried past its notAfter, if a longer-lived write took it along and is preempted', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     const short = harness.arrive(frameOf(['a'], { notAfter: harness.now + 60 }));
     const long = harness.arrive(frameOf(['a']));
@@ -79,7 +79,7 @@ describe('a write that could not be decided', () => {
   });
 
   it('is sent to a region that refused only after a pause, twice as long each time', () => {
-    const harness = CoreHarness.greeted({ regions: ['only'] });
+    const harness = CoreHarness.begun({ regions: ['only'] });
     harness.arrive(frameOf(['a']));
     const pauses: number[] = [];
     for (let attempt = 0; attempt < 9; attempt++) {
@@ -166,7 +166,7 @@ describe('the gate', () => {
   });
 
   it('closes when a round takes longer than the vote deadline', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     harness.executeAll(['near', 'far']);
     harness.advance(timing.voteDeadlineMs);
@@ -177,7 +177,7 @@ describe('the gate', () => {
   });
 
   it('closes when a region refuses to apply a decision, and reports it', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     harness.executeAll();
     harness.execute(harness.flight('far'), { decisions: ['refused'] });

@@ -52,7 +52,7 @@ describe('the write pause', () => {
   });
 
   it('does not begin while more keys are left: they are copied while writes go on', () => {
-    const harness = begun(limits.copyHoldKeys + 1);
+    const harness = begun(limits.copyWritePauseKeys + 1);
     harness.execute(stepOf(harness, 'begin'));
     expect(harness.core.status().held).toBe(false);
     const ticket = harness.arrive(frameOf(['c'], lasting));
@@ -62,7 +62,7 @@ describe('the write pause', () => {
   });
 
   it('does not begin while a key that was read is not written', () => {
-    const harness = begun(limits.copyHoldKeys + 1);
+    const harness = begun(limits.copyWritePauseKeys + 1);
     harness.execute(stepOf(harness, 'begin'));
     harness.execute(stepOf(harness, 'read'));
     expect(harness.core.status().held).toBe(false);
@@ -127,7 +127,7 @@ describe('the write pause', () => {
       role: 'voter',
       epoch: 6,
       askOlder: true,
-      floor: [0, 0],
+      lowWatermark: [0, 0],
       copy: null,
     });
   });
@@ -145,7 +145,7 @@ describe('the write pause', () => {
   });
 
   it('begins though writes go on that miss new keys all the time', () => {
-    const harness = begun(limits.copyHoldKeys + 1);
+    const harness = begun(limits.copyWritePauseKeys + 1);
     let written = 0;
     while (!harness.core.status().held && written < 100) {
       harness.arrive(frameOf([`n${written}`], lasting));
@@ -188,8 +188,8 @@ describe('the write pause', () => {
     }
     expect(harness.statusOf('far').state).toBe('voter');
     expect({ holds, outgrown }).toEqual({
-      holds: limits.copyHoldsCutShort + 1,
-      outgrown: limits.copyHoldsCutShort + 1,
+      holds: limits.copyWritePausesCutShort + 1,
+      outgrown: limits.copyWritePausesCutShort + 1,
     });
   });
 
@@ -229,10 +229,10 @@ describe('the write pause', () => {
   });
 
   it('reads keys again that were locked before', () => {
-    const harness = begun(limits.copyHoldKeys + 1);
+    const harness = begun(limits.copyWritePauseKeys + 1);
     harness.execute(stepOf(harness, 'begin'));
-    const keys = Array.from({ length: limits.copyHoldKeys }, (_, at) => `m${at}`);
-    const locked = [`m${limits.copyHoldKeys}`];
+    const keys = Array.from({ length: limits.copyWritePauseKeys }, (_, at) => `m${at}`);
+    const locked = [`m${limits.copyWritePauseKeys}`];
     harness.execute(stepOf(harness, 'read'), { copy: readingOf(keys, { locked }) });
     harness.execute(stepOf(harness, 'write'));
     expect(harness.core.status().held).toBe(false);

@@ -16,7 +16,7 @@ function unconfirmed(count: number): readonly UnconfirmedDecision[] {
 
 /** A harness in which the commit of 3.1 has just left for every region. */
 function committing(): CoreHarness {
-  const harness = CoreHarness.greeted();
+  const harness = CoreHarness.begun();
   harness.arrive(frameOf(['a']));
   harness.executeAll();
   return harness;
@@ -75,10 +75,10 @@ describe('a round', () => {
   it('names the highest acknowledged pair, and has a nonce of its own', () => {
     const harness = committing();
     const sends = harness.rounds;
-    expect(new Set(sends.map(({ round }) => round.mark)).size).toBe(sends.length);
+    expect(new Set(sends.map(({ round }) => round.nonce)).size).toBe(sends.length);
     const [prepare, commit] = sends.filter(({ region }) => region === 'far').slice(-2);
-    expect(prepare?.round.seen).toBeNull();
-    expect(commit?.round.seen).toEqual([1, prepare?.round.mark]);
+    expect(prepare?.round.lastAcknowledged).toBeNull();
+    expect(commit?.round.lastAcknowledged).toEqual([1, prepare?.round.nonce]);
   });
 
   it('says to begin, and asks for older locks, until the region has answered once', () => {
@@ -111,10 +111,10 @@ describe('a round', () => {
   });
 });
 
-// R12: everything at or below the floor is settled in that region.
+// R12: everything at or below the low watermark is settled in that region.
 describe('the low watermark', () => {
   const floorOf = (harness: CoreHarness, region: string) =>
-    harness.flightsTo(region).at(-1)?.round.floor;
+    harness.flightsTo(region).at(-1)?.round.lowWatermark;
 
   it('stays at nothing until the region has listed its older locks', () => {
     const harness = new CoreHarness();
@@ -130,7 +130,7 @@ describe('the low watermark', () => {
   });
 
   it('stays below the oldest undecided transaction', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     harness.executeAll(['far']);
     harness.arrive(frameOf(['b']));
@@ -176,7 +176,7 @@ describe('the locks of an earlier instance', () => {
     harness.advance(limits.commitLingerMs);
     const { round } = harness.flight('only');
     expect(round.decisions).toEqual([{ transaction: [2, 7], outcome: 'abort', keys: ['a', 'b'] }]);
-    expect(round.floor).toEqual([2, 6]);
+    expect(round.lowWatermark).toEqual([2, 6]);
   });
 
   it('are left to their commit if that is unacknowledged', () => {
@@ -224,11 +224,11 @@ describe('the locks of an earlier instance', () => {
   });
 
   it('are requested again when a prepare meets one', () => {
-    const harness = CoreHarness.greeted({ regions: ['only'] });
+    const harness = CoreHarness.begun({ regions: ['only'] });
     harness.arrive(frameOf(['a']));
     const holder = [2, 7] as const;
     harness.execute(harness.flight('only'), { votes: [{ kind: 'locked', key: 'a', holder }] });
-    expect(harness.flight('only').round).toMatchObject({ askOlder: true, floor: [0, 0] });
+    expect(harness.flight('only').round).toMatchObject({ askOlder: true, lowWatermark: [0, 0] });
     harness.execute(harness.flight('only'), { older });
     expect(harness.deciding('only')).toEqual([
       { transaction: [2, 7], outcome: 'abort', keys: ['a', 'b'] },

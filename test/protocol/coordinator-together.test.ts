@@ -12,7 +12,7 @@ function partsOnTheirWay(harness: CoreHarness): readonly (readonly number[])[] {
 
 describe('frames that arrive together', () => {
   it('go in one round, each on keys of its own as a transaction of its own', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const frames = Array.from({ length: 100 }, (_, index) => frameOf([`k${index}`]));
     const tickets = harness.arriveTogether(frames);
     expect(partsOnTheirWay(harness)).toEqual([Array(100).fill(1)]);
@@ -23,7 +23,7 @@ describe('frames that arrive together', () => {
   });
 
   it('become parts of one transaction in their order if they share keys', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const frames = [frameOf(['a']), frameOf(['a', 'b']), frameOf(['b']), frameOf(['c'])];
     const tickets = harness.arriveTogether(frames);
     expect(partsOnTheirWay(harness)).toEqual([[3, 1]]);
@@ -36,7 +36,7 @@ describe('frames that arrive together', () => {
   });
 
   it('wait for an undecided holder of their key, and let the others go', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     const [second, third] = harness.arriveTogether([frameOf(['a']), frameOf(['b'])]);
     expect(harness.preparing('near')).toEqual([
@@ -49,7 +49,7 @@ describe('frames that arrive together', () => {
   });
 
   it('keep their order behind one that waits for its key', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     const [both, last] = harness.arriveTogether([frameOf(['a', 'b']), frameOf(['b'])]);
     expect(harness.preparing('near')).toEqual([[3, 1]]);
@@ -59,7 +59,7 @@ describe('frames that arrive together', () => {
   });
 
   it('beyond the limit of a transaction follow in the next one', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const count = limits.partsPerTransaction + 1;
     const tickets = harness.arriveTogether(Array.from({ length: count }, () => frameOf(['a'])));
     expect(partsOnTheirWay(harness)).toEqual([[limits.partsPerTransaction]]);
@@ -69,7 +69,7 @@ describe('frames that arrive together', () => {
   });
 
   it('keep their order if the first transaction of them pauses', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const count = limits.partsPerTransaction + 1;
     const tickets = harness.arriveTogether(Array.from({ length: count }, () => frameOf(['a'])));
     harness.execute(harness.flight('near'), {
@@ -84,7 +84,7 @@ describe('frames that arrive together', () => {
   });
 
   it('are refused one by one if the queue is full', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const half = limits.queuedBytes / 2;
     const large = () => frameOf(['a'], { bytes: half });
     const tickets = harness.arriveTogether([large(), large(), large()]);
@@ -96,7 +96,7 @@ describe('frames that arrive together', () => {
   });
 
   it('are one if two have the same idempotency key', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const idempotency = { key: 'k', digest: 'd' };
     const tickets = harness.arriveTogether([
       frameOf(['a'], { idempotency }),

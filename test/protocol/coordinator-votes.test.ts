@@ -9,7 +9,7 @@ const abort = { transaction: [3, 1], outcome: 'abort', keys: ['a'] };
 // R4: all voters say yes, or it aborts; each is counted once.
 describe('a vote', () => {
   it('that is missing at the deadline aborts, and its region is named', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a'], { notAfter: start + 1_000 }));
     harness.executeAll(['near', 'far']);
     harness.advance(1_000);
@@ -21,7 +21,7 @@ describe('a vote', () => {
   });
 
   it('is missing if its round gave no answer, and the others are aborted at once', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     harness.executeAll(['near']);
     harness.silence(harness.flight('middle'));
@@ -34,7 +34,7 @@ describe('a vote', () => {
     ['a server without memory', { kind: 'refused', reason: 'OOM' }, 'OOM'],
     ['a prepare that came too late', { kind: 'late' }, 'before its prepare came'],
   ] as const)('is no after %s, and the caller hears why', (_, vote, reason) => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a'], { notAfter: harness.now + 1 }));
     harness.execute(harness.flight('middle'), { votes: [vote] });
     expect(harness.ask([[3, 1]])).toEqual([{ kind: 'aborted', transaction: [3, 1] }]);
@@ -46,7 +46,7 @@ describe('a vote', () => {
   });
 
   it('that is a duplicate is none: its first answer is lost, and so is the transaction', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a']));
     harness.executeAll(['near', 'far']);
     harness.execute(harness.flight('middle'), { votes: [{ kind: 'duplicate' }] });
@@ -56,7 +56,7 @@ describe('a vote', () => {
   });
 
   it('that comes after the abort changes nothing', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     const late = harness.flight('far');
     harness.silence(harness.flight('near'));
@@ -67,7 +67,7 @@ describe('a vote', () => {
   });
 
   it('is given only by regions that got a prepare: a region without a free connection is sent no abort', () => {
-    const harness = CoreHarness.greeted({ connections: 2 });
+    const harness = CoreHarness.begun({ connections: 2 });
     const ticket = harness.arrive(frameOf(['a']));
     const asked = harness.flights.map(({ region }) => region);
     expect(asked).toHaveLength(2);
@@ -81,7 +81,7 @@ describe('a vote', () => {
   });
 
   it('is awaited no longer than the vote deadline, however long the caller would wait', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a']));
     harness.executeAll(['near', 'far']);
     harness.advance(timing.voteDeadlineMs - 1);
@@ -95,7 +95,7 @@ describe('a vote', () => {
 // R5: regions that computed different results do not hold the same data.
 describe('a divergence', () => {
   it('without a majority is refused by name, and nothing is stored of the write', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a']));
     harness.executeAll(['near']);
     harness.execute(harness.flight('middle'), { votes: [yes([''], '[0,"another"]')] });
@@ -109,7 +109,7 @@ describe('a divergence', () => {
   });
 
   it('without a majority is refused for the parts on its keys alone; the others are retried', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a', 'b']));
     const concerned = [harness.arrive(frameOf(['a'])), harness.arrive(frameOf(['a', 'b']))];
     const right = harness.arrive(frameOf(['b']));
@@ -127,7 +127,7 @@ describe('a divergence', () => {
   });
 
   it('is not reported for an expiry that only some regions noticed: the coordinator waits past it', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a']));
     const expiry = start + 300;
     harness.executeAll(['near']);
@@ -146,7 +146,7 @@ describe('a divergence', () => {
   });
 
   it('is not risked by an expiry that a write itself sets: it is decided at once, and after the expiry too', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const expiry = harness.now + 200;
     const operations = [set('a', 'value', `${expiry}`), increment('a')];
     const ticket = harness.arrive(frameOf(['a'], { operations }));
@@ -162,7 +162,7 @@ describe('a lifetime', () => {
   const operations = [{ ...set('a', 'value', '500'), lifetimeAt: 2 }];
 
   it('counts from the time of each attempt, and is recorded as the time of its end', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const begunAt = harness.now;
     const ticket = harness.arrive(frameOf(['a'], { operations }));
     const prepares = () => harness.flightsTo('far').flatMap(({ round }) => round.prepares);

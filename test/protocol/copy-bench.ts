@@ -35,8 +35,8 @@ export class Bench {
     return bench;
   }
 
-  /** One that is held for its last keys, which have been missed. */
-  static held(missed: Readonly<Record<string, number>>): Bench {
+  /** One in the write pause for its last keys, which have been missed. */
+  static paused(missed: Readonly<Record<string, number>>): Bench {
     const bench = Bench.begun(false, missed);
     bench.copy.phase = 'hold';
     return bench;

@@ -5,14 +5,14 @@ import { itemOf, readingOf } from './replies.ts';
 
 /** A number of missed keys that is copied without a write pause at first. */
 function tooManyForHold(): Readonly<Record<string, number>> {
-  const names = Array.from({ length: limits.copyHoldKeys + 1 }, (_, at) => `m${at}`);
+  const names = Array.from({ length: limits.copyWritePauseKeys + 1 }, (_, at) => `m${at}`);
   return Object.fromEntries(names.map((name) => [name, 9]));
 }
 
 /** A copy in its first hold, in which the source has no room for the missed `a` and `b`. */
 function outgrown(): Bench {
   const bench = Bench.begun(false, { a: 9, b: 9 });
-  bench.copy.hold(startedAt);
+  bench.copy.beginPause(startedAt);
   bench.answer(bench.atSource(), readingOf([], { left: ['a', 'b'] }));
   return bench;
 }
@@ -23,7 +23,7 @@ describe('the last few keys', () => {
     const bench = Bench.begun(false, { a: 9, b: 9 });
     expect(bench.isIdle(bench.source)).toBe(true);
     expect(bench.copy.nearsEnd).toBe(true);
-    bench.copy.hold(startedAt);
+    bench.copy.beginPause(startedAt);
     expect(bench.atSource()).toMatchObject({ kind: 'read', keys: [key('a'), key('b')] });
   });
 
@@ -65,7 +65,7 @@ describe('a value that a write pause finds too large for one step', () => {
     ['a value in pieces', readingOf(['a'], { items: [itemOf('a', '512')] })],
   ])('ends the write pause at once: %s', (_, reply) => {
     const bench = Bench.begun(false, { a: 9, b: 9 });
-    bench.copy.hold(startedAt);
+    bench.copy.beginPause(startedAt);
     expect(bench.copy.isOutgrown).toBe(false);
     bench.answer(bench.atSource(), reply);
     expect(bench.copy.isOutgrown).toBe(true);
@@ -73,7 +73,7 @@ describe('a value that a write pause finds too large for one step', () => {
 
   it('is copied without a write pause, and then the pause comes again for the keys missed meanwhile', () => {
     const bench = outgrown();
-    bench.copy.release(startedAt);
+    bench.copy.endPause(startedAt);
     bench.move(readingOf(['a'], { left: ['b'] }));
     const read = bench.atSource();
     expect(read).toMatchObject({ kind: 'read', keys: [key('b')] });
@@ -85,7 +85,7 @@ describe('a value that a write pause finds too large for one step', () => {
     bench.answer(write);
     expect(bench.isIdle(bench.source)).toBe(true);
     expect(bench.copy.nearsEnd).toBe(true);
-    bench.copy.hold(startedAt);
+    bench.copy.beginPause(startedAt);
     const [last] = bench.move();
     expect(last).toMatchObject({ keys: [key('c')] });
     expect(bench.copy.isComplete).toBe(true);
@@ -93,7 +93,7 @@ describe('a value that a write pause finds too large for one step', () => {
 
   it('is left to the next write pause if it is locked by then, since only a pause keeps it free', () => {
     const bench = outgrown();
-    bench.copy.release(startedAt);
+    bench.copy.endPause(startedAt);
     bench.answer(bench.atSource(), readingOf([], { locked: ['a', 'b'] }));
     expect(bench.isIdle(bench.source)).toBe(true);
     expect(bench.copy.nearsEnd).toBe(true);
@@ -102,16 +102,16 @@ describe('a value that a write pause finds too large for one step', () => {
 
   it('is copied in a write pause in the end, after it was too large several times', () => {
     const bench = Bench.begun(false, { a: 9 });
-    for (let hold = 1; hold <= limits.copyHoldsCutShort; hold++) {
-      bench.copy.hold(startedAt);
+    for (let hold = 1; hold <= limits.copyWritePausesCutShort; hold++) {
+      bench.copy.beginPause(startedAt);
       bench.move(readingOf([], { items: [itemOf('a', '512')] }));
       expect(bench.copy.isOutgrown).toBe(true);
-      bench.copy.release(startedAt);
+      bench.copy.endPause(startedAt);
       bench.move();
       bench.sequence += 1;
       bench.target.missed.set('a', bench.sequence);
     }
-    bench.copy.hold(startedAt);
+    bench.copy.beginPause(startedAt);
     bench.move(readingOf([], { items: [itemOf('a', '512')] }));
     expect(bench.copy.isOutgrown).toBe(false);
     bench.move();
@@ -122,9 +122,9 @@ describe('a value that a write pause finds too large for one step', () => {
 describe('a write pause that was too short', () => {
   it('is followed by a pass without one over all remaining keys', () => {
     const bench = Bench.begun(false, { a: 9 });
-    bench.copy.hold(startedAt);
+    bench.copy.beginPause(startedAt);
     bench.answer(bench.atSource(), null);
-    bench.copy.release(startedAt + limits.copyPauseMs);
+    bench.copy.endPause(startedAt + limits.copyPauseMs);
     const [read] = bench.move();
     expect(read).toMatchObject({ keys: [key('a')] });
     expect(bench.copy.isComplete).toBe(true);

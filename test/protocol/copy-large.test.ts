@@ -12,7 +12,7 @@ describe('a value too large for one step', () => {
     (_, reply) => {
       const bench = Bench.listed();
       bench.answer(bench.atSource(), readingOf([], { locked: ['a'], total: 1 }));
-      bench.copy.hold(startedAt);
+      bench.copy.beginPause(startedAt);
       bench.answer(bench.atSource(), reply);
       expect(bench.copy.isOutgrown).toBe(true);
     },
@@ -20,9 +20,9 @@ describe('a value too large for one step', () => {
 
   it('gets a write pause though it is written to between its pieces', () => {
     const bench = Bench.begun(false, { a: 9 });
-    bench.copy.hold(startedAt);
+    bench.copy.beginPause(startedAt);
     bench.answer(bench.atSource(), readingOf([], { left: ['a'] }));
-    bench.copy.release(startedAt);
+    bench.copy.endPause(startedAt);
     let steps = 0;
     const pieces: Record<string, string | null> = { '': '1', '1': '2', '2': null };
     for (; !bench.copy.nearsEnd && steps < 100; steps += 1) {
@@ -50,13 +50,13 @@ describe('a later piece that does not fit the earlier ones', () => {
   };
 
   it('is read from the beginning again, in the same form', () => {
-    const bench = Bench.held({ a: 9 });
+    const bench = Bench.paused({ a: 9 });
     expect(breakPiece(bench).kind).toBe('going');
     expect(bench.atSource()).toEqual({ kind: 'read', keys: [key('a')], form: 'dump' });
   });
 
   it('fails the copy if it never fits', () => {
-    const bench = Bench.held({ a: 9 });
+    const bench = Bench.paused({ a: 9 });
     for (let times = 0; times < limits.copyPiecesBroken; times += 1) {
       expect(breakPiece(bench).kind).toBe('going');
     }

@@ -44,31 +44,31 @@ describe('the start of a copy', () => {
 // R35: a later commit must not be taken for copied.
 describe('the mark of a missed key', () => {
   it('is settled once the target has the value', () => {
-    const bench = Bench.held({ a: 9, b: 10 });
+    const bench = Bench.paused({ a: 9, b: 10 });
     const [read, write] = bench.move();
     expect(read).toEqual({ kind: 'read', keys: [key('a'), key('b')], form: 'dump' });
     expect(write).toMatchObject({ kind: 'write', data: ['data of a', 'data of b'] });
     expect(bench.target.missed.size).toBe(0);
-    expect(bench.target.takeSettledMarks()).toEqual(['a', 'b']);
+    expect(bench.target.takeCopiedKeys()).toEqual(['a', 'b']);
     expect(bench.copy.isComplete).toBe(true);
   });
 
   it('stays if the key was missed again after the source was read, and the key is read once more', () => {
-    const bench = Bench.held({ a: 9 });
+    const bench = Bench.paused({ a: 9 });
     const read = bench.atSource();
     bench.sequence = 11;
     bench.target.missed.set('a', 11);
     bench.answer(read);
     bench.answer(bench.atTarget());
-    expect(bench.target.takeSettledMarks()).toEqual([]);
+    expect(bench.target.takeCopiedKeys()).toEqual([]);
     expect(bench.copy.isComplete).toBe(false);
     bench.move();
-    expect(bench.target.takeSettledMarks()).toEqual(['a']);
+    expect(bench.target.takeCopiedKeys()).toEqual(['a']);
     expect(bench.copy.isComplete).toBe(true);
   });
 
   it('stays if the target gave no answer: the key is written again, under a higher number', () => {
-    const bench = Bench.held({ a: 9 });
+    const bench = Bench.paused({ a: 9 });
     bench.answer(bench.atSource());
     const first = bench.atTarget();
     bench.answer(first, null);
@@ -82,7 +82,7 @@ describe('the mark of a missed key', () => {
   });
 
   it('stays if the target refused the write by its number', () => {
-    const bench = Bench.held({ a: 9 });
+    const bench = Bench.paused({ a: 9 });
     bench.answer(bench.atSource());
     const turn = bench.answer(bench.atTarget(), { kind: 'refused', by: 'number' });
     expect(turn.kind).toBe('going');
@@ -92,14 +92,14 @@ describe('the mark of a missed key', () => {
   });
 
   it('stays if the key was locked at the source', () => {
-    const bench = Bench.held({ a: 9 });
+    const bench = Bench.paused({ a: 9 });
     bench.answer(bench.atSource(), readingOf([], { locked: ['a'] }));
     expect(bench.target.missed.size).toBe(1);
     expect(bench.copy.isComplete).toBe(false);
   });
 
   it('is that of the text, if the key is not plain ASCII and travels as bytes', () => {
-    const bench = Bench.held({ schlüssel: 9 });
+    const bench = Bench.paused({ schlüssel: 9 });
     const [read] = bench.move();
     expect(read).toMatchObject({ keys: [{ key: 'schl\u00c3\u00bcssel' }] });
     expect(bench.target.missed.size).toBe(0);
@@ -235,7 +235,7 @@ describe('another source', () => {
   });
 
   it('is asked for the missed keys requested from the last one, whose late answer is ignored', () => {
-    const bench = Bench.held({ a: 9 });
+    const bench = Bench.paused({ a: 9 });
     const late = bench.atSource();
     const read = bench.atOther(other());
     bench.answer(late);
@@ -264,7 +264,7 @@ describe('another source', () => {
 
 describe('a value too large for one round', () => {
   it('goes in pieces, each read from the end of the last one', () => {
-    const bench = Bench.held({ a: 9 });
+    const bench = Bench.paused({ a: 9 });
     bench.move(readingOf([], { items: [itemOf('a', '512')] }));
     expect(bench.target.missed.size).toBe(1);
     const [read] = bench.move();
@@ -273,7 +273,7 @@ describe('a value too large for one round', () => {
   });
 
   it('starts again if the key was missed again meanwhile', () => {
-    const bench = Bench.held({ a: 9 });
+    const bench = Bench.paused({ a: 9 });
     bench.move(readingOf([], { items: [itemOf('a', '512')] }));
     bench.sequence = 11;
     bench.target.missed.set('a', 11);
@@ -283,7 +283,7 @@ describe('a value too large for one round', () => {
   });
 
   it('is settled only up to the last transaction assigned when its first piece was read', () => {
-    const bench = Bench.held({ a: 9 });
+    const bench = Bench.paused({ a: 9 });
     bench.move(readingOf([], { items: [itemOf('a', '512')] }));
     const last = bench.atSource();
     expect(last).toMatchObject({ keys: [key('a', '512')] });
@@ -295,7 +295,7 @@ describe('a value too large for one round', () => {
   });
 
   it('starts again at another source', () => {
-    const bench = Bench.held({ a: 9 });
+    const bench = Bench.paused({ a: 9 });
     bench.move(readingOf([], { items: [itemOf('a', '512')] }));
     const other = new RegionLink(voterOf('middle'), Number.NEGATIVE_INFINITY, 0);
     bench.copy.readFrom(other);
@@ -308,7 +308,7 @@ describe('a key that the target cannot take', () => {
   const failed = [{ key: 'a', reason: 'bad data format' }];
 
   it('is read in the logical form, and so is every key after it', () => {
-    const bench = Bench.held({ a: 9, b: 9 });
+    const bench = Bench.paused({ a: 9, b: 9 });
     bench.answer(bench.atSource());
     expect(bench.answer(bench.atTarget(), { kind: 'written', failed }).kind).toBe('going');
     expect([...bench.target.missed.keys()]).toEqual(['a']);
@@ -318,7 +318,7 @@ describe('a key that the target cannot take', () => {
   });
 
   it('in the logical form either makes the copy fail, with the error of its server', () => {
-    const bench = Bench.held({ a: 9 });
+    const bench = Bench.paused({ a: 9 });
     const turns = ['dump', 'logical'].map((form) => {
       const read = bench.atSource();
       expect(read).toMatchObject({ form });
@@ -359,7 +359,7 @@ describe('the progress of a copy', () => {
   });
 
   it('counts the missed keys, if only those are copied', () => {
-    const bench = Bench.held({ a: 1, b: 2 });
+    const bench = Bench.paused({ a: 1, b: 2 });
     expect(bench.copy.progress(startedAt)).toMatchObject({ whole: false, left: 2, done: 0 });
     bench.move();
     expect(bench.copy.progress(startedAt)).toMatchObject({ left: 0, done: 2, etaMs: 0 });

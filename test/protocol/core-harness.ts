@@ -7,9 +7,9 @@ import type {
 } from '../../shared/contracts/coordinator.ts';
 import type { WriteFrame } from '../../shared/contracts/frame.ts';
 import type {
+  AdminCommand,
+  AdminCommandAnswer,
   MemberChange,
-  MemberOrder,
-  OrderAnswer,
   RegionStatus,
 } from '../../shared/contracts/members.ts';
 import type {
@@ -143,7 +143,7 @@ export class CoreHarness {
   }
 
   /** A harness whose regions have all answered their first round: nothing is unacknowledged, waiting or on its way. */
-  static greeted(options: HarnessOptions = {}): CoreHarness {
+  static begun(options: HarnessOptions = {}): CoreHarness {
     const harness = new CoreHarness(options);
     harness.tick();
     harness.advance(10);
@@ -299,17 +299,17 @@ export class CoreHarness {
   }
 
   /** Strong reads come to `regions`. */
-  want(...regions: readonly RegionId[]): void {
-    const wishes = regions.map((region) => ({ region, forMs: limits.leaseWantedMinMs }));
+  requestLease(...regions: readonly RegionId[]): void {
+    const wishes = regions.map((region) => ({ region, forMs: limits.leaseReadersMinMs }));
     this.step({ kind: 'lease-requested', wishes });
   }
 
   /** An operator sends an admin command; returns the answer. */
-  order(order: MemberOrder): OrderAnswer {
+  order(command: AdminCommand): AdminCommandAnswer {
     this.#tickets += 1;
-    this.step({ kind: 'admin-command', ticket: this.#tickets, order });
+    this.step({ kind: 'admin-command', ticket: this.#tickets, command });
     const reply = this.#answers.get(this.#tickets);
-    if (reply?.kind !== 'order') throw new Error('an order is answered with its step');
+    if (reply?.kind !== 'admin-command') throw new Error('a command is answered with its step');
     return reply.answer;
   }
 

@@ -117,7 +117,7 @@ describe('a region that holds the state of another Lockstep', () => {
   });
 
   it('is added without losing its keys, regardless of the number sent with the addition', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.order({ kind: 'add', region: 'new', replace: 1_000 });
     const until = harness.now + limits.outProbeBackoffMaxMs;
     while (harness.flightsTo('new').length === 0 && harness.now < until)
@@ -133,7 +133,7 @@ describe('a region that holds the state of another Lockstep', () => {
 describe('a region that was force-recovered and is superseded', () => {
   /** A harness of two regions: first `far` was force-recovered, and then `near` instead. */
   function rebelieved(): CoreHarness {
-    const harness = CoreHarness.greeted({ regions: ['near', 'far'] });
+    const harness = CoreHarness.begun({ regions: ['near', 'far'] });
     harness.arrive(frameOf(['a'], lasting));
     harness.count(harness.flight('far'), 30);
     harness.order({ kind: 'believe', region: 'far' });
@@ -171,7 +171,7 @@ describe('a region that was force-recovered and is superseded', () => {
 // Between the force-recovery and its first vote no region votes: its data is all that is left.
 describe('a region that is force-recovered and does not vote yet', () => {
   function believed(): CoreHarness {
-    const harness = CoreHarness.greeted({ regions: ['near', 'far'] });
+    const harness = CoreHarness.begun({ regions: ['near', 'far'] });
     harness.order({ kind: 'believe', region: 'far' });
     return harness;
   }

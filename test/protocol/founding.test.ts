@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { OrderAnswer } from '../../shared/contracts/members.ts';
+import type { AdminCommandAnswer } from '../../shared/contracts/members.ts';
 import { limits } from '../../shared/limits.ts';
 import { CoreHarness, frameOf, type HarnessOptions, start, timing } from './core-harness.ts';
 import { voterOf } from './stored.ts';
@@ -27,7 +27,7 @@ const found = (
   return harness.order({ kind: 'found', source, agree, replace: { ...replace } });
 };
 
-function keysOf(answer: OrderAnswer) {
+function keysOf(answer: AdminCommandAnswer) {
   return answer.kind === 'refused' ? answer.keys : undefined;
 }
 
@@ -317,13 +317,21 @@ describe('regions that hold equally many keys', () => {
     expect(harness.core.busy).toBe(true);
     expect(harness.answerTo(harness.arrive(frameOf(['a'])))).toMatchObject({ code: 'not-founded' });
     const { number } = first;
-    harness.step({ kind: 'compared', number, result: { ...compared, next: 'further' } });
+    harness.step({
+      kind: 'comparison-completed',
+      number,
+      result: { ...compared, next: 'further' },
+    });
     expect(harness.core.status().founding).toMatchObject({ phase: 'comparing', compared: 2 });
     const second = harness.comparison;
     expect(second.cursor).toBe('further');
-    harness.step({ kind: 'compared', number, result: { ...compared, next: null } });
+    harness.step({ kind: 'comparison-completed', number, result: { ...compared, next: null } });
     expect(harness.core.status().founding).not.toBeNull();
-    harness.step({ kind: 'compared', number: second.number, result: { ...compared, next: null } });
+    harness.step({
+      kind: 'comparison-completed',
+      number: second.number,
+      result: { ...compared, next: null },
+    });
     expect(harness.core.status().founding).toBeNull();
     for (const { round } of harness.sent) expect(round).toMatchObject({ begin: true, takes: 4 });
   });
@@ -332,7 +340,7 @@ describe('regions that hold equally many keys', () => {
     const harness = counted({ near: 4, middle: 4, far: 4 });
     const { number } = harness.comparison;
     harness.step({
-      kind: 'compared',
+      kind: 'comparison-completed',
       number,
       result: { ...compared, differing: 1, next: 'further' },
     });
@@ -351,7 +359,7 @@ describe('regions that hold equally many keys', () => {
     const harness = counted({ near: 4, middle: 4, far: 4 });
     const { number } = harness.comparison;
     const result = { kind: 'silent', region: 'far', reason: 'no answer' } as const;
-    harness.step({ kind: 'compared', number, result });
+    harness.step({ kind: 'comparison-completed', number, result });
     expect(harness.last.comparison).toBeNull();
     harness.run(limits.foundingRecountBackoffMinMs + 10);
     const again = harness.steps.flatMap(({ comparison }) => comparison ?? []).at(-1);
@@ -367,14 +375,18 @@ describe('regions that hold equally many keys', () => {
     const harness = counted({ near: 4, middle: 4, far: 4, new: 4 });
     const { number } = harness.comparison;
     harness.order({ kind: 'add', region: 'new' });
-    harness.step({ kind: 'compared', number, result: { ...compared, next: null } });
+    harness.step({ kind: 'comparison-completed', number, result: { ...compared, next: null } });
     expect(harness.core.status().founding).toMatchObject({ phase: 'counting' });
     harness.executeAll(['new']);
     const again = harness.comparison;
     expect(again.regions).toEqual(['near', 'middle', 'far', 'new']);
     harness.order({ kind: 'remove', region: 'new' });
     const { number: late } = again;
-    harness.step({ kind: 'compared', number: late, result: { ...compared, next: null } });
+    harness.step({
+      kind: 'comparison-completed',
+      number: late,
+      result: { ...compared, next: null },
+    });
     expect(harness.core.status().founding).not.toBeNull();
   });
 
@@ -387,7 +399,7 @@ describe('regions that hold equally many keys', () => {
 
 describe('a region with keys that Lockstep did not put there', () => {
   it('that is added or configured returns only manually, with their number, and nothing is copied over them', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.order({ kind: 'add', region: 'new' });
     harness.run(100, harness.regions);
     const probe = () => {
@@ -409,7 +421,7 @@ describe('a region with keys that Lockstep did not put there', () => {
   });
 
   it('is kept out as well if they come while a copy begins', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.order({ kind: 'add', region: 'new', replace: 2 });
     for (let waited = 0; waited < 20_000 && harness.flightsTo('new').length === 0; waited += 10) {
       harness.run(10, harness.regions);
@@ -422,7 +434,7 @@ describe('a region with keys that Lockstep did not put there', () => {
   });
 
   it('may return without a number after an operator has emptied it', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.order({ kind: 'add', region: 'new' });
     const probe = () => {
       for (let waited = 0; waited < 20_000 && harness.flightsTo('new').length === 0; waited += 10) {
@@ -438,7 +450,7 @@ describe('a region with keys that Lockstep did not put there', () => {
   });
 
   it('is one that has lost acknowledged writes and was filled by somebody else', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     harness.arrive(frameOf(['a'], lasting));
     harness.count(harness.flight('far'), 30);
     expect(harness.statusOf('far')).toMatchObject({ state: 'voter', cause: 'lost' });

@@ -13,14 +13,14 @@ interface Sabotage {
 const sabotages: readonly Sabotage[] = [
   {
     claim: 'a queued frame is a pending write',
-    spoil: ({ frames }) => {
-      const [waiting] = frames.queue.frames;
-      if (waiting !== undefined) frames.forget(waiting);
+    spoil: ({ pendingWrites }) => {
+      const [waiting] = pendingWrites.queue.frames;
+      if (waiting !== undefined) pendingWrites.forget(waiting);
     },
   },
   {
     claim: 'a pending write is queued or part of one transaction',
-    spoil: ({ frames }) => frames.queue.take(() => true),
+    spoil: ({ pendingWrites }) => pendingWrites.queue.take(() => true),
   },
   {
     claim: 'an undecided transaction locks its keys (R7)',
@@ -36,17 +36,17 @@ const sabotages: readonly Sabotage[] = [
   },
   {
     claim: 'a commit without acknowledgement is queued for its voter',
-    spoil: ({ links }) => links.voters[1]?.owed.remove([3, 1]),
+    spoil: ({ links }) => links.voters[1]?.unacknowledged.remove([3, 1]),
   },
   {
     claim: 'no acknowledged commit is queued for a voter',
-    spoil: ({ applications }) => applications.acknowledge([3, 1], 'near'),
+    spoil: ({ pendingConfirmations }) => pendingConfirmations.acknowledge([3, 1], 'near'),
   },
   {
     claim: 'the rounds with a decision are counted',
     spoil: ({ links }) => {
-      for (const { decision } of links.voters[0]?.owed.decisions ?? []) {
-        links.voters[0]?.owed.carry(decision, -1);
+      for (const { decision } of links.voters[0]?.unacknowledged.decisions ?? []) {
+        links.voters[0]?.unacknowledged.carry(decision, -1);
       }
     },
   },
@@ -54,7 +54,7 @@ const sabotages: readonly Sabotage[] = [
     claim: 'an unacknowledged decision is of a decided transaction',
     spoil: ({ links, ready }) => {
       const abort = { transaction: [3, 2], outcome: 'abort', keys: ['b'] } as const;
-      links.voters[0]?.owed.add(abort, 0, 1, ready.now);
+      links.voters[0]?.unacknowledged.add(abort, 0, 1, ready.now);
     },
   },
   {
@@ -72,7 +72,12 @@ const sabotages: readonly Sabotage[] = [
   {
     claim: 'a membership is stored by the step that changes it (R1)',
     spoil: ({ links }) => {
-      const leaving = { cause: 'lost', detail: 'a test', whole: false, held: false } as const;
+      const leaving = {
+        cause: 'lost',
+        detail: 'a test',
+        whole: false,
+        manualReturn: false,
+      } as const;
       const [link] = links.voters;
       if (link !== undefined) link.membership = { state: 'voter', since: 0, leaving };
     },
@@ -81,9 +86,9 @@ const sabotages: readonly Sabotage[] = [
     claim: 'a lease ends within its lifetime and the drift (R30)',
     spoil: ({ links, ready }) => {
       links.voters[0]?.lease.drop();
-      links.voters[0]?.lease.learn(0, ready.now + 1_000_000);
-      links.voters[0]?.lease.want(ready.now, 1_000);
-      links.voters[0]?.lease.orderFor(ready.now);
+      links.voters[0]?.lease.roundEnded(0, ready.now + 1_000_000);
+      links.voters[0]?.lease.noteReaders(ready.now, 1_000);
+      links.voters[0]?.lease.requestFor(ready.now);
     },
   },
   {
@@ -105,7 +110,7 @@ const sabotages: readonly Sabotage[] = [
 
 /** A commit that is not acknowledged anywhere, an undecided write of `b`, and one that waits for `b`. */
 function busyHarness(): CoreHarness {
-  const harness = CoreHarness.greeted();
+  const harness = CoreHarness.begun();
   harness.arrive(frameOf(['a']));
   harness.execute(harness.flight('near'));
   harness.execute(harness.flight('middle'));

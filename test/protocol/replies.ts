@@ -21,9 +21,9 @@ export class Replies {
   to({ region, round }: SentRound, now: number): RoundReply {
     const { decisions, prepares, copy } = round;
     const id = `${region} ${round.generation}`;
-    const counter = this.#pairs.get(id)?.[0] ?? round.seen?.[0] ?? 0;
+    const counter = this.#pairs.get(id)?.[0] ?? round.lastAcknowledged?.[0] ?? 0;
     const isEmpty = decisions.length + prepares.length === 0 && copy === null;
-    if (!isEmpty) this.#pairs.set(id, [counter + 1, round.mark]);
+    if (!isEmpty) this.#pairs.set(id, [counter + 1, round.nonce]);
     const pair = this.#pairs.get(id);
     return {
       decisions: decisions.map(() => 'acknowledged'),
@@ -33,7 +33,7 @@ export class Replies {
           ...parts.map(() => '[0,{"s":"OK"}]'),
         ),
       ),
-      marks: pair === undefined ? [] : [pair],
+      history: pair === undefined ? [] : [pair],
       older: [],
       olderTruncated: false,
       clock: round.lease === null ? null : now + clockAheadMs,

@@ -10,7 +10,7 @@ import { outOf, voterOf } from './stored.ts';
  * coordinator had. Regions acknowledge each decision and say yes to each prepare unless a command says otherwise.
  */
 export class Scenario {
-  #harness = CoreHarness.greeted();
+  #harness = CoreHarness.begun();
   readonly #names = new Map<Ticket, string>();
 
   /** Carries out one command, and returns a line per effect of the coordinator, or the requested state. */
@@ -41,7 +41,7 @@ export class Scenario {
         this.#name(harness.read({ keys: rest }), first);
         return null;
       case 'lease':
-        harness.want(first);
+        harness.requestLease(first);
         return null;
       case 'answer':
         for (const region of words) harness.execute(this.#oldest(region));

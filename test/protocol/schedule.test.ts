@@ -15,9 +15,9 @@ const later = now + 1;
 function linkOf(region: string, roundTripMs: number): RegionLink {
   const link = new RegionLink(voterOf(region), Number.NEGATIVE_INFINITY, 0);
   send(link);
-  const nothing = { decisions: [], votes: [], marks: [], older: [], olderTruncated: false };
+  const nothing = { decisions: [], votes: [], history: [], older: [], olderTruncated: false };
   const reply = { ...nothing, clock: null, copy: null, isFull: null };
-  link.learn(reply, link.land(1), 0);
+  link.update(reply, link.land(1), 0);
   link.roundTripMs = roundTripMs;
   return link;
 }
@@ -36,7 +36,7 @@ function prepare(link: RegionLink, sequence: number): void {
 }
 
 function commit(link: RegionLink, lingerUntil: number): void {
-  link.owed.add({ transaction: [1, 1], outcome: 'commit', keys: ['a'] }, 1, 10, 0);
+  link.unacknowledged.add({ transaction: [1, 1], outcome: 'commit', keys: ['a'] }, 1, 10, 0);
   link.lingerUntil = lingerUntil;
 }
 
@@ -136,7 +136,7 @@ describe('the next connection', () => {
   it('goes to a due lease after a commit, but before a step of a copy', () => {
     const [reader, owing, copied] = ['reader', 'owing', 'copied'].map((one) => linkOf(one, 10));
     if (reader === undefined || owing === undefined || copied === undefined) throw new Error();
-    reader.lease.want(now, limits.leaseWantedMinMs);
+    reader.lease.noteReaders(now, limits.leaseReadersMinMs);
     copy(copied, now);
     commit(owing, now - 1);
     expect(nextLink([copied, reader, owing], 1, now)).toBe(owing);
@@ -147,7 +147,12 @@ describe('the next connection', () => {
   it('never goes to a region that has lost writes', () => {
     const link = linkOf('near', 10);
     prepare(link, 1);
-    const leaving = { cause: 'lost', detail: 'it is empty', whole: true, held: false } as const;
+    const leaving = {
+      cause: 'lost',
+      detail: 'it is empty',
+      whole: true,
+      manualReturn: false,
+    } as const;
     link.membership = { state: 'voter', since: 0, leaving };
     expect(nextLink([link], 6, now)).toBeNull();
   });
@@ -192,7 +197,7 @@ describe('the next connection, after a request has waited for long', () => {
     prepare(near, 1);
     commit(owing, overdue);
     expect(nextLink([near, owing], 1, now)).toBe(owing);
-    reader.lease.want(overdue - 1, limits.leaseWantedMinMs);
+    reader.lease.noteReaders(overdue - 1, limits.leaseReadersMinMs);
     expect(nextLink([near, owing, reader], 1, now)).toBe(reader);
   });
 

@@ -15,7 +15,13 @@ import {
   voteTransitions,
 } from '../../shared/protocol/transactions/transaction-states.ts';
 
-const absence = { since: 0, cause: 'silent', detail: 'a test', whole: false, held: false } as const;
+const absence = {
+  since: 0,
+  cause: 'silent',
+  detail: 'a test',
+  whole: false,
+  manualReturn: false,
+} as const;
 const voter: Membership = { state: 'voter', since: 0, leaving: null };
 const out: Membership = { state: 'out', ...absence };
 const copying: Membership = { state: 'copying', token: '1-1', ...absence };
@@ -80,7 +86,7 @@ describe('the states of a region', () => {
         next.includes('voter') ? [`${state}: ${event}`] : [],
       ),
     );
-    expect(ways).toEqual(['leaving: recalled', 'held: founded', 'copying: returned']);
+    expect(ways).toEqual(['leaving: recalled', 'excluded: founded', 'copying: returned']);
   });
 
   it.each([

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { utf8Length } from '../../shared/contracts/bytes.ts';
 import { limits } from '../../shared/limits.ts';
-import { MissedMarks } from '../../shared/protocol/regions/missed-marks.ts';
+import { MissedKeyMap } from '../../shared/protocol/regions/missed-keys.ts';
 import { partOfJson } from '../region/replies.ts';
 import { CoreHarness, frameOf, start } from './core-harness.ts';
 
@@ -21,7 +21,7 @@ const large = `[0,{"s":"${'\\u0000'.repeat(limits.rowBytes)}"}]`;
 
 describe('a decision that is too large for a row', () => {
   it('is not stored: its write is refused, and the instance goes on', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a']));
     vote(harness, [large]);
     expect(harness.answerTo(ticket)).toMatchObject({ kind: 'refused', problem: 'too-large' });
@@ -32,7 +32,7 @@ describe('a decision that is too large for a row', () => {
   });
 
   it('takes nothing from the others of its transaction: they are tried again without it', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const [small, big] = harness.arriveTogether([frameOf(['a']), frameOf(['a'])]);
     vote(harness, ['[0,{"s":"OK"}]', large]);
     harness.settle();
@@ -43,7 +43,7 @@ describe('a decision that is too large for a row', () => {
 
 describe('the bound on memory', () => {
   it('counts undecided frames as well as those that wait', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const half = limits.queuedBytes / 2;
     const first = harness.arrive(frameOf(['a'], { bytes: half }));
     harness.arrive(frameOf(['b'], { bytes: half }));
@@ -57,7 +57,7 @@ describe('the bound on memory', () => {
   });
 
   it('counts the names of missed keys in bytes, each once', () => {
-    const marks = new MissedMarks();
+    const marks = new MissedKeyMap();
     for (const text of ['', 'a', 'é', '한', '😀', 'a😀é']) {
       expect(utf8Length(text)).toBe(Buffer.byteLength(text));
       marks.set(text, 1).set(text, 2);
@@ -73,7 +73,7 @@ describe('the bound on memory', () => {
 // Before `unavailable` is said, the clock by which a write was too late is stored.
 describe('the clock by which a write was too late', () => {
   it('is stored with the answer, in place of a mere proof', () => {
-    const harness = CoreHarness.greeted();
+    const harness = CoreHarness.begun();
     const ticket = harness.arrive(frameOf(['a'], { notAfter: harness.now + 5 }));
     harness.advance(10_000);
     expect(harness.answerTo(ticket)?.kind).toBe('unavailable');

@@ -29,7 +29,7 @@ export const silence: Leaving = {
   cause: 'silent',
   detail: 'connection refused',
   whole: false,
-  held: false,
+  manualReturn: false,
 };
 
 /** The tables that an instance finds which starts from `stored`. */

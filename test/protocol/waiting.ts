@@ -1,12 +1,12 @@
 import type { WriteFrame } from '../../shared/contracts/frame.ts';
-import type { Waiting } from '../../shared/protocol/transactions/admission.ts';
+import type { PendingWrite } from '../../shared/protocol/transactions/admission.ts';
 
 /** A frame that waits, as it stands after it was admitted; `given` says how it differs. */
 export function waitingOf(
   frame: WriteFrame,
   arrival: number,
-  given: Partial<Waiting> = {},
-): Waiting {
+  given: Partial<PendingWrite> = {},
+): PendingWrite {
   return {
     frame,
     arrival,

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { channelKey } from '../../shared/commands/keys.ts';
 import { readLua } from '../../shared/commands/lua-text.ts';
-import type { Check, Operation, ReplyOrder } from '../../shared/contracts/frame.ts';
+import type { Check, Operation, ReplySort } from '../../shared/contracts/frame.ts';
 import type {
   Decision,
   Part,
@@ -31,9 +31,9 @@ export function roundOf(given: Partial<Round>): Round {
     begin: true,
     takes: Number.MAX_SAFE_INTEGER,
     askOlder: false,
-    floor: [0, 0],
-    seen: null,
-    mark: `m${marksMade}`,
+    lowWatermark: [0, 0],
+    lastAcknowledged: null,
+    nonce: `m${marksMade}`,
     decisions: [],
     prepares: [],
     lease: null,
@@ -120,7 +120,7 @@ export function countedText(text: string): string {
 }
 
 /** A command that reads its first argument. */
-export function read(args: readonly string[], reply: ReplyOrder = null): Operation {
+export function read(args: readonly string[], reply: ReplySort = null): Operation {
   return { kind: 'read', args, writes: [], reads: [1], reply, seed: null };
 }
 
@@ -157,7 +157,7 @@ export function snapshotOf(
     generation: 1,
     strong: true,
     leased: false,
-    seen: null,
+    lastAcknowledged: null,
     settle: [],
     keys,
     commands,

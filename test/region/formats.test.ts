@@ -56,7 +56,7 @@ describe.each(servers)('the state of a shard in %s', (_, start, text) => {
       kept: '1.5|k',
       'lockstep:channel:news': '1.5|m|1,4,2|newshi',
     });
-    const reply = await send({ seen: [3, 'c'], decisions: [commitOf(5, keys)] });
+    const reply = await send({ lastAcknowledged: [3, 'c'], decisions: [commitOf(5, keys)] });
     expect(reply.decisions).toEqual(['acknowledged']);
     expect(await server.redis.mget('plain', 'copied', 'gone')).toEqual(['value', '42', null]);
     expect(await server.redis.hget(meta, 'format')).toBe('2');

@@ -61,11 +61,11 @@ export function refusalOf(
   request: Round | SnapshotRequest,
   keys: number,
 ): Refusal | null {
-  const { generation, seen } = request;
+  const { generation, lastAcknowledged } = request;
   if (meta === null || meta.generation !== generation) {
     return { kind: 'generation', has: meta?.generation ?? 0, keys };
   }
-  const loss = seen === null ? null : lossOf(meta, seen);
+  const loss = lastAcknowledged === null ? null : lossOf(meta, lastAcknowledged);
   if (loss !== null) return loss;
   const isVoter = 'role' in request && request.role === 'voter';
   return isVoter && meta.phase !== '' && request.epoch <= meta.epoch ? { kind: 'phase' } : null;
@@ -88,9 +88,9 @@ export function raised(meta: Meta, round: Round): Meta {
     generation: meta.generation,
     epoch: Math.max(meta.epoch, round.epoch),
     incarnation: Math.max(meta.incarnation, round.incarnation),
-    floor: compareOrder(round.floor, meta.floor) > 0 ? round.floor : meta.floor,
+    floor: compareOrder(round.lowWatermark, meta.floor) > 0 ? round.lowWatermark : meta.floor,
     counter: meta.counter + Number(leavesMark),
-    marks: leavesMark ? [...meta.marks, round.mark].slice(-limits.historyPairs) : meta.marks,
+    marks: leavesMark ? [...meta.marks, round.nonce].slice(-limits.historyPairs) : meta.marks,
     phase: role === 'voter' ? '' : meta.phase,
     copyNumber: role === 'voter' ? 0 : meta.copyNumber,
   };

@@ -216,9 +216,9 @@ export class RegionModel {
   ): RoundReply {
     const [older, olderTruncated] = round.askOlder ? this.#older(round.incarnation) : [[], false];
     const clock = round.lease === null ? null : this.#clock();
-    const marks = this.#meta === null ? [] : lastMarks(this.#meta);
+    const history = this.#meta === null ? [] : lastMarks(this.#meta);
     const isFull = this.#looksAtMemory || round.role !== 'voter' ? this.#isFull : null;
-    return { decisions, votes, marks, older, olderTruncated, clock, copy, isFull };
+    return { decisions, votes, history, older, olderTruncated, clock, copy, isFull };
   }
 
   get #isFull(): boolean {

@@ -1,7 +1,7 @@
 import { assert } from '../../shared/assert.ts';
 import { replyOfJson } from '../../shared/commands/replies.ts';
 import type { Bytes } from '../../shared/contracts/bytes.ts';
-import type { ReplyOrder } from '../../shared/contracts/frame.ts';
+import type { ReplySort } from '../../shared/contracts/frame.ts';
 import {
   decodeReply,
   encodeReply as encodeResp,
@@ -116,7 +116,7 @@ function drawerOf(seed: number): (bound: number) => number {
 }
 
 /** The reply in the same order in every region, and with all its digits if these matter. */
-export function replyInOrder(reply: ModelReply, order: ReplyOrder): ModelReply {
+export function replyInOrder(reply: ModelReply, order: ReplySort): ModelReply {
   if (order === 'members') return sortMembers(reply);
   if (order === 'pairs') return sortPairs(reply);
   // Lua's numbers are doubles; only replies that are requested as exact keep every digit.

@@ -79,9 +79,9 @@ describe.each(servers)('the scripts in %s', (_, start, text) => {
     expect(await server.redis.get('n')).toBe('7');
   });
 
-  it('forget settled transactions once the floor has passed them', async () => {
+  it('forget settled transactions once the low watermark has passed them', async () => {
     await send({ decisions: [abortOf(1, ['a']), abortOf(2, ['a']), abortOf(3, ['a'])] });
-    await send({ floor: [1, 2] });
+    await send({ lowWatermark: [1, 2] });
     expect(await server.redis.zrange('lockstep:0:done', '0', '-1')).toEqual(['1.3']);
   });
 
@@ -298,9 +298,9 @@ describe('the scripts in redis-server', () => {
   });
 
   it('write nothing for a round that carries nothing new', async () => {
-    await send({ floor: [1, 1], epoch: 2 });
+    await send({ lowWatermark: [1, 1], epoch: 2 });
     await server.redis.config('RESETSTAT');
-    await send({ floor: [1, 1], epoch: 2, askOlder: true });
+    await send({ lowWatermark: [1, 1], epoch: 2, askOlder: true });
     const stats = await server.redis.info('commandstats');
     expect(stats).not.toMatch(/cmdstat_(hset|zadd|zremrangebyscore|hdel)/);
   });

@@ -114,7 +114,7 @@ export class EdgeReader {
     regions: ReadDependencies['configuration']['regions'],
   ): ReturnType<ReadDependencies['coordinatorOf']> {
     const attend = async (wishes: readonly LeaseWish[]) => {
-      for (const { region, forMs } of wishes) this.#simulation.want(region, forMs);
+      for (const { region, forMs } of wishes) this.#simulation.requestLease(region, forMs);
       const status = await this.#call<ReturnType<Instance['core']['status']>>((instance, give) =>
         instance.describe(give),
       );

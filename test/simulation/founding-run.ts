@@ -1,4 +1,4 @@
-import type { MemberOrder } from '../../shared/contracts/members.ts';
+import type { AdminCommand } from '../../shared/contracts/members.ts';
 import type { RoundResult } from '../../shared/contracts/round.ts';
 import type { RegionId } from '../../shared/ids.ts';
 import type { ComparisonRequest, SentRound } from '../../shared/protocol/io/events.ts';
@@ -125,7 +125,7 @@ class Beginning {
     const differing = new Set(contents).size > 1 ? 1 : 0;
     life.equal = differing === 0 ? new Set(regions) : null;
     const result = { kind: 'compared', checked: 1, differing, next: null } as const;
-    shard.step(life, { kind: 'compared', number, result });
+    shard.step(life, { kind: 'comparison-completed', number, result });
   }
 
   #wait(shard: FoundingShard, life: Life, ms: number): void {
@@ -134,10 +134,10 @@ class Beginning {
   }
 
   /** An operator names a number of keys, which may be the region's own. */
-  #anyOrder(): MemberOrder {
+  #anyOrder(): AdminCommand {
     const region = this.#random.pick([...this.#models.keys()]);
     const number = this.#random.pick(this.#isCareful ? [0, 0, 0, 0, 1] : [0, 0, 1, 2, 5]);
-    return this.#random.pick<MemberOrder>([
+    return this.#random.pick<AdminCommand>([
       { kind: 'found', source: region, agree: false, replace: {} },
       { kind: 'found', source: region, agree: false, replace: this.#allOf(number) },
       { kind: 'found', source: null, agree: !this.#isCareful, replace: {} },
@@ -149,7 +149,7 @@ class Beginning {
   }
 
   /** Now and then the instance dies while it handles the command: before it stores, or before it sends. */
-  #order(shard: FoundingShard, life: Life, order: MemberOrder, isCalm = false): void {
+  #order(shard: FoundingShard, life: Life, order: AdminCommand, isCalm = false): void {
     // A number counts from the moment at which it is sent, since the command may be carried out before it is
     // answered.
     if (order.kind === 'found')
@@ -165,7 +165,7 @@ class Beginning {
     if (order.kind === 'add') shard.configured = [...new Set([...shard.configured, 'extra'])];
     const deaths = [null, null, 'before it stores', 'before it sends'] as const;
     const death = isCalm ? null : this.#random.pick(deaths);
-    shard.step(life, { kind: 'admin-command', ticket: shard.nextTicket(), order }, death);
+    shard.step(life, { kind: 'admin-command', ticket: shard.nextTicket(), command: order }, death);
   }
 
   #allOf(number: number): Readonly<Record<RegionId, number>> {

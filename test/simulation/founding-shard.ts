@@ -169,8 +169,8 @@ export class FoundingShard {
       write.kind === 'region' ? [write.region.region] : [],
     );
     const members = [...new Set(stored)];
-    const isOrdered = event.kind === 'admin-command' && event.order.kind === 'found';
-    if (isOrdered && event.order.source !== null) return;
+    const isOrdered = event.kind === 'admin-command' && event.command.kind === 'found';
+    if (isOrdered && event.command.source !== null) return;
     const counts = members.map((region) => said.get(region));
     if (counts.includes(undefined)) throw new Error('it begins before every region has been asked');
     if (new Set(counts).size > 1) throw new Error('it begins although the regions differ');

@@ -213,7 +213,7 @@ function observationOfRead(read: ReadEntry): Observation {
         ...read.request,
         generation,
         strong: false,
-        seen: null,
+        lastAcknowledged: null,
         settle: [],
       });
       if (now.kind !== 'read') return false;
@@ -249,9 +249,9 @@ const head = {
   begin: true,
   takes: Number.MAX_SAFE_INTEGER,
   askOlder: false,
-  floor: [0, 0],
-  seen: null,
-  mark: 'x',
+  lowWatermark: [0, 0],
+  lastAcknowledged: null,
+  nonce: 'x',
 } as const;
 
 /** Gives the region the generation of the run, so that it can be read before the first write. */
@@ -307,7 +307,12 @@ function execute(
   phase(true);
   const commit = { transaction, outcome: 'commit', keys: [...listed] } as const;
   if (base === null) {
-    state.round({ ...head, floor: [1, transaction[1] - 1], decisions: [commit], prepares: [] });
+    state.round({
+      ...head,
+      lowWatermark: [1, transaction[1] - 1],
+      decisions: [commit],
+      prepares: [],
+    });
   } else state.restore(base);
   return outcome;
 }

@@ -1,6 +1,6 @@
 import type { ReadRequest } from '../../shared/contracts/coordinator.ts';
 import type { WriteFrame } from '../../shared/contracts/frame.ts';
-import type { MemberOrder } from '../../shared/contracts/members.ts';
+import type { AdminCommand } from '../../shared/contracts/members.ts';
 import type { RoundResult, SnapshotResult } from '../../shared/contracts/round.ts';
 import type { TransactionOrder } from '../../shared/ids.ts';
 import { limits } from '../../shared/limits.ts';
@@ -56,7 +56,7 @@ export class Instance {
     const ticket = this.#expect(give);
     const recorded = this.#tables.recordedOf(frame, again);
     const abandoned =
-      again && this.#tables.owed.has(`${frame.id}.write.aborted`) ? 'given up' : null;
+      again && this.#tables.outbox.has(`${frame.id}.write.aborted`) ? 'given up' : null;
     const arrival = { frame, async: false, recorded, again, abandoned, room: ampleRoom };
     this.step({ kind: 'write-received', ticket, ...arrival });
   }
@@ -77,7 +77,7 @@ export class Instance {
   }
 
   /** A client reads there. */
-  want(region: string, forMs: number): void {
+  requestLease(region: string, forMs: number): void {
     this.step({ kind: 'lease-requested', wishes: [{ region, forMs }] });
   }
 
@@ -99,8 +99,8 @@ export class Instance {
     });
   }
 
-  order(order: MemberOrder): void {
-    this.step({ kind: 'admin-command', ticket: this.#expect(() => {}), order });
+  order(command: AdminCommand): void {
+    this.step({ kind: 'admin-command', ticket: this.#expect(() => {}), command });
   }
 
   /** An instance that was left behind has a network path of its own. */
@@ -130,7 +130,7 @@ export class Instance {
       return;
     }
     this.#tables.apply(ready.persist);
-    if (this.#tables.isCopying) this.#simulation.watch.held(this, this.core.status().held);
+    if (this.#tables.isCopying) this.#simulation.watch.notePause(this, this.core.status().held);
     this.#outputs.push(ready);
     this.#flush();
     this.#wakes += 1;

@@ -27,7 +27,7 @@ export function run(seed: number): { readonly writes: number } {
   if (sent === undefined) throw new Error('a round is on its way');
   const result = instance.run(sent);
   const pair: RoundPair | undefined =
-    result.kind === 'executed' ? result.reply.marks.at(-1) : undefined;
+    result.kind === 'executed' ? result.reply.history.at(-1) : undefined;
   instance.end(sent, result);
   instance.executeAll(['near']);
   if (instance.answerTo(ticket)?.kind !== 'decided') throw new Error('the write is decided');
@@ -40,7 +40,7 @@ export function run(seed: number): { readonly writes: number } {
     generation: sent.round.generation,
     strong: true,
     leased: false,
-    seen: pair ?? null,
+    lastAcknowledged: pair ?? null,
     settle: [],
     keys,
     commands: [],

@@ -5,7 +5,7 @@ import type { Patch } from './mutation.ts';
 
 const core = 'shared/protocol/coordinator.ts';
 const deciding = 'shared/protocol/handlers/decide.ts';
-const owed = 'shared/protocol/regions/unacknowledged.ts';
+const unacknowledged = 'shared/protocol/regions/unacknowledged.ts';
 const agreement = 'shared/protocol/transactions/agreement.ts';
 const link = 'shared/protocol/regions/region-link.ts';
 const model = 'test/region/model.ts';
@@ -50,7 +50,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'shared/protocol/handlers/round-answers.ts',
-        find: 'this.#parts.links.owe(link, decision, { sequence: 0, bytes, urgent: false });',
+        find: 'this.#parts.links.queueDecision(link, decision, { sequence: 0, bytes, urgent: false });',
         replace: '',
       },
     ],
@@ -175,14 +175,14 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R7',
-    name: 'lets-a-frame-in-whose-key-is-held',
+    name: 'lets-a-frame-in-whose-key-is-locked',
     // The region's lock would make the second one wait all the same, so locks give way as well; with that alone the first
     // rule keeps every promise.
     patches: [
       {
         file: 'shared/protocol/handlers/receive.ts',
-        find: 'const free = !held && !this.#frames.queue.waitsFor(keys);',
-        replace: 'const free = held || !held;',
+        find: 'const isFree = !isLocked && !this.#pendingWrites.queue.waitsFor(keys);',
+        replace: 'const isFree = isLocked || !isLocked;',
       },
       locksGiveWay,
     ],
@@ -215,9 +215,9 @@ export const coordinatorMutants: readonly Mutant[] = [
     // A prepare that overtakes the commit before it meets that one's lock, so locks give way as well.
     patches: [
       {
-        file: owed,
+        file: unacknowledged,
         find: 'const fits = bytes',
-        replace: 'if (owed.carried > 0) continue;\n      const fits = bytes',
+        replace: 'if (one.carried > 0) continue;\n      const fits = bytes',
       },
       locksGiveWay,
     ],
@@ -252,17 +252,17 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R12',
-    name: 'raises-the-floor-before-older-locks-are-known',
-    patches: [{ file: link, find: 'if (!this.#greeted) return nothingSettled;', replace: '' }],
+    name: 'raises-the-watermark-before-older-locks-are-known',
+    patches: [{ file: link, find: 'if (!this.#locksListed) return nothingSettled;', replace: '' }],
     runner: 'simulation',
     seeds: [1, 20],
   },
   {
     rule: 'R12',
-    name: 'raises-the-floor-past-unacknowledged-decisions',
+    name: 'raises-the-watermark-past-unacknowledged-decisions',
     patches: [
       {
-        file: owed,
+        file: unacknowledged,
         find: 'if (oldest === null || compareOrder(order, oldest) < 0) oldest = order;',
         replace: 'if (oldest === order) oldest = order;',
       },
@@ -272,7 +272,7 @@ export const coordinatorMutants: readonly Mutant[] = [
   },
   {
     rule: 'R12',
-    name: 'raises-the-floor-past-undecided-transactions',
+    name: 'raises-the-watermark-past-undecided-transactions',
     patches: [
       {
         file: link,
@@ -289,7 +289,7 @@ export const coordinatorMutants: readonly Mutant[] = [
     patches: [
       {
         file: 'shared/protocol/io/ready-builder.ts',
-        find: '(this.#mustProve || this.#replies.some(tellsState))',
+        find: '(this.#mustProve || this.#replies.some(showsState))',
         replace: 'this.#mustProve',
       },
     ],

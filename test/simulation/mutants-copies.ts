@@ -27,7 +27,7 @@ export const copyMutants: readonly Mutant[] = [
   // A prepare from before the copy is fenced by its epoch and its incarnation as well.
   mutant(
     'R34',
-    'keeps-the-floor-when-a-copy-begins',
+    'keeps-the-watermark-when-a-copy-begins',
     'members',
     [20, 120],
     [link, "if (this.membership.state === 'copying') return head.newest;", ''],
@@ -77,7 +77,7 @@ export const copyMutants: readonly Mutant[] = [
     'copies-unchecked',
     'outage',
     [1, 120],
-    [link, 'seen: this.pair,', 'seen: copy === null ? this.pair : null,'],
+    [link, 'lastAcknowledged: this.pair,', 'lastAcknowledged: copy === null ? this.pair : null,'],
     [answers, 'isHeard && !link.isQuarantined && result', 'result'],
   ),
   mutant(
@@ -85,7 +85,7 @@ export const copyMutants: readonly Mutant[] = [
     'takes-later-commits-for-copied',
     'copies',
     [1, 60],
-    [link, 'return mark !== undefined && mark <= noted;', 'return mark !== undefined;'],
+    [link, 'return missedAt !== undefined && missedAt <= noted;', 'return missedAt !== undefined;'],
   ),
   mutant(
     'R35',
@@ -163,12 +163,12 @@ export const copyMutants: readonly Mutant[] = [
   ),
   mutant(
     'R37',
-    'holds-for-ever',
+    'pauses-for-ever',
     'copies',
     [20, 150],
     [
       returns,
-      'else if (copy.holdUntil <= now || copy.isOutgrown) {',
+      'else if (copy.pauseUntil <= now || copy.isOutgrown) {',
       'else if (copy.isOutgrown) {',
     ],
   ),

@@ -46,7 +46,7 @@ export const invariantMutants: readonly Mutant[] = [
     name: 'counts-the-bytes-of-keys-that-are-copied',
     patches: [
       {
-        file: 'shared/protocol/regions/missed-marks.ts',
+        file: 'shared/protocol/regions/missed-keys.ts',
         find: 'if (had) this.#bytes -= utf8Length(key);',
         replace: '',
       },

@@ -37,7 +37,13 @@ export const memberMutants: readonly Mutant[] = [
       'if (isWhole || failed.length < 2) return meta;',
     ],
   ),
-  mutant('R16', 'names-no-pair', 'reads', [1, 110], [link, 'seen: this.pair,', 'seen: null,']),
+  mutant(
+    'R16',
+    'names-no-pair',
+    'reads',
+    [1, 110],
+    [link, 'lastAcknowledged: this.pair,', 'lastAcknowledged: null,'],
+  ),
   mutant(
     'R16',
     'stores-no-pair',
@@ -63,15 +69,15 @@ export const memberMutants: readonly Mutant[] = [
   // The pair that the next round names finds it as well.
   mutant(
     'R16',
-    'overlooks-histories-written-anew',
+    'overlooks-rewritten-histories',
     'members',
     [1, 60],
     [
-      'shared/protocol/regions/mark-history.ts',
-      'return known !== undefined && known !== mark;',
-      'return known === null && known !== mark;',
+      'shared/protocol/regions/round-history.ts',
+      'return known !== undefined && known !== nonce;',
+      'return known === null && known !== nonce;',
     ],
-    [link, 'seen: this.pair,', 'seen: null,'],
+    [link, 'lastAcknowledged: this.pair,', 'lastAcknowledged: null,'],
   ),
   mutant(
     'R16',
@@ -91,8 +97,8 @@ export const memberMutants: readonly Mutant[] = [
     [1, 20],
     [
       members,
-      "{ cause: 'lost', detail, whole: true, held: false }",
-      "{ cause: 'lost', detail, whole: false, held: false }",
+      "{ cause: 'lost', detail, whole: true, manualReturn: false }",
+      "{ cause: 'lost', detail, whole: false, manualReturn: false }",
     ],
   ),
   mutant(
@@ -161,7 +167,7 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R31',
-    'puts-out-all-that-refuse',
+    'evicts-all-that-refuse',
     'outage',
     [1, 40],
     [members, 'if (!isEnough) link.refusals.countFrom(ready.now);', ''],
@@ -222,18 +228,18 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R32',
-    'puts-the-last-one-out',
+    'evicts-the-last-voter',
     'outage',
     [1, 20],
     [
       members,
-      'if (staying.length > 0) this.#mayDepart(departing, staying);',
-      'if (departing.length > 0) this.#mayDepart(departing, staying);',
+      'if (staying.length > 0) this.#evictIfSafe(departing, staying);',
+      'if (departing.length > 0) this.#evictIfSafe(departing, staying);',
     ],
   ),
   mutant(
     'R33',
-    'marks-nothing-that-is-decided',
+    'notes-no-keys-of-decisions',
     'members',
     [1, 30],
     [
@@ -244,7 +250,7 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R33',
-    'keeps-marks-in-memory',
+    'keeps-missed-keys-in-memory',
     'members',
     [1, 60],
     [
@@ -255,10 +261,10 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R33',
-    'marks-nothing-with-the-change',
+    'notes-no-keys-with-the-eviction',
     'members',
     [60, 210],
-    [members, 'else this.mark(link, missed);', ''],
+    [members, 'else this.addMissed(link, missed);', ''],
   ),
   mutant(
     'R33',
@@ -306,12 +312,12 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R38',
-    'copies-over-whom-it-believes',
+    'copies-over-a-force-recovered-region',
     'outage',
     [1, 20],
     [
       returns,
-      'const whole = membership.whole && !isBelieved(link);',
+      'const whole = membership.whole && !isForceRecovered(link);',
       'const whole = membership.whole;',
     ],
   ),
@@ -329,13 +335,13 @@ export const memberMutants: readonly Mutant[] = [
     [1, 20],
     [
       deciding,
-      "{ cause: 'diverged', detail, whole: true, held: false }",
-      "{ cause: 'diverged', detail, whole: false, held: false }",
+      "{ cause: 'diverged', detail, whole: true, manualReturn: false }",
+      "{ cause: 'diverged', detail, whole: false, manualReturn: false }",
     ],
   ),
   mutant(
     'R39',
-    'believes-the-minority',
+    'trusts-the-minority',
     'divergence',
     [1, 20],
     [
@@ -384,7 +390,13 @@ export const memberMutants: readonly Mutant[] = [
       "if (reply.kind !== 'write') return reply.kind !== 'read';",
     ],
   ),
-  mutant('R40', 'looks-unchecked', 'reads', [1, 200], [lookups, 'seen: link.pair,', 'seen: null,']),
+  mutant(
+    'R40',
+    'looks-unchecked',
+    'reads',
+    [1, 200],
+    [lookups, 'lastAcknowledged: link.pair,', 'lastAcknowledged: null,'],
+  ),
   mutant(
     'R30',
     'script-takes-leases-of-older-epochs',
@@ -431,12 +443,12 @@ export const memberMutants: readonly Mutant[] = [
   ),
   mutant(
     'R38',
-    'removes-who-is-believed',
+    'removes-a-force-recovered-region',
     'changes',
     [1, 60],
     [
-      'shared/protocol/handlers/operator-orders.ts',
-      'return (link.isVoter || isBelieved(link)) && isLast;',
+      'shared/protocol/handlers/admin-commands.ts',
+      'return (link.isVoter || isForceRecovered(link)) && isLast;',
       'return link.isVoter && isLast;',
     ],
   ),

@@ -34,7 +34,7 @@ export const regionMutants: readonly Mutant[] = [
   },
   {
     rule: 'R14',
-    name: 'prepares-what-lies-below-the-floor',
+    name: 'prepares-below-the-watermark',
     patches: [
       {
         file: model,

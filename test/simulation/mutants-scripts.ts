@@ -92,7 +92,7 @@ export const scriptMutants: readonly Mutant[] = [
   },
   {
     rule: 'R14',
-    name: 'script-prepares-below-the-floor',
+    name: 'script-prepares-below-the-watermark',
     patches: [round('if not isAfter(prepare[1], prepare[2], meta.floor) then', 'if false then')],
     runner: 'region',
     seeds: [1, 20],
@@ -141,7 +141,7 @@ export const scriptMutants: readonly Mutant[] = [
   },
   {
     rule: 'R16',
-    name: 'script-compares-no-marks',
+    name: 'script-compares-no-nonces',
     patches: [
       { file: apply, find: "if marks[index] ~= seen[2] then return 'lost' end", replace: '' },
     ],

@@ -103,12 +103,12 @@ export const shellMutants: readonly Mutant[] = [
   },
   {
     rule: 'R28',
-    name: 'owes-nothing-with-the-decision',
+    name: 'queues-no-event-with-the-decision',
     patches: [
       {
         file: 'shared/protocol/handlers/decide.ts',
-        find: 'ready.owe(confirmations.decided(write), write.callback);',
-        replace: 'confirmations.decided(write);',
+        find: 'ready.queueEvents(eventRouter.decided(write), write.callback);',
+        replace: 'eventRouter.decided(write);',
       },
     ],
     runner: 'simulation',
@@ -116,12 +116,12 @@ export const shellMutants: readonly Mutant[] = [
   },
   {
     rule: 'R28',
-    name: 'owes-nothing-with-the-confirmation',
+    name: 'queues-no-event-with-the-confirmation',
     patches: [
       {
         file: 'shared/protocol/transactions/pending-confirmations.ts',
-        find: 'this.#ready.owe(this.#confirmations.confirmed(write, now, regions), write.callback);',
-        replace: 'this.#confirmations.confirmed(write, now, regions);',
+        find: 'this.#ready.queueEvents(this.#eventRouter.confirmed(write, now, regions), write.callback);',
+        replace: 'this.#eventRouter.confirmed(write, now, regions);',
       },
     ],
     runner: 'simulation',
@@ -129,11 +129,11 @@ export const shellMutants: readonly Mutant[] = [
   },
   {
     rule: 'R28',
-    name: 'owes-nothing-when-it-gives-up',
+    name: 'queues-no-event-when-it-gives-up',
     patches: [
       {
         file: 'shared/protocol/transactions/pending-writes.ts',
-        find: 'this.#ready.owe(events, waiting.frame.callback);',
+        find: 'this.#ready.queueEvents(events, waiting.frame.callback);',
         replace: '',
       },
     ],
@@ -199,7 +199,7 @@ export const shellMutants: readonly Mutant[] = [
       {
         file: coordinator,
         find: 'hasMembers && !this.busy && this.#links.areCalm',
-        replace: 'hasMembers && this.#frames.pendingCount === 0',
+        replace: 'hasMembers && this.#pendingWrites.pendingCount === 0',
       },
     ],
     runner: 'rest',

@@ -88,7 +88,7 @@ export class Operator {
         for (const region of missing) this.#add(region);
       }
       for (const { region, membership } of storage.durable.regions.values()) {
-        if (membership.state !== 'out' || !membership.held) continue;
+        if (membership.state !== 'out' || !membership.manualReturn) continue;
         const order = { kind: 'return', region, whole: false, force: true, replace } as const;
         this.#simulation.coordinator.order(order);
       }

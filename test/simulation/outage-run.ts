@@ -159,7 +159,7 @@ function oneLosesWhileOneLeaves(trial: Trial): void {
   if (leaving === undefined || losing === undefined) throw new Error('there are two regions');
   const from = trial.goOn(5_000);
   // Its lease keeps it in the vote for a while.
-  simulation.want(leaving);
+  simulation.requestLease(leaving);
   trial.goOn(2_000);
   simulation.coordinator.order({ kind: 'put-out', region: leaving, reason: 'a test' });
   trial.goOn(random.between(100, 1_000));

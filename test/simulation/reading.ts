@@ -68,7 +68,7 @@ export class Reader {
       generation: known,
       strong: true,
       leased: true,
-      seen: null,
+      lastAcknowledged: null,
       settle: [],
       ...compiled,
     };
@@ -77,7 +77,7 @@ export class Reader {
     } else if (random.chance(this.#simulation.weather.through))
       this.#readThroughCoordinator(region, request, timeline.now, done);
     else {
-      timeline.after(random.between(0, 60), () => this.#simulation.want(region));
+      timeline.after(random.between(0, 60), () => this.#simulation.requestLease(region));
       this.#snapshot(region, request, timeline.now, 6, done);
     }
   }

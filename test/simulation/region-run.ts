@@ -142,15 +142,15 @@ function roundOfChance(random: Random, roles: readonly Role[]): Round {
     incarnation: rarely(random, 2, 1),
     begin: random.chance(0.9),
     askOlder: random.chance(0.3),
-    floor: random.pick([
+    lowWatermark: random.pick([
       [0, 0],
       [0, 0],
       [0, 0],
       [1, 2],
       [1, 4],
     ] as const),
-    seen: random.pick([null, null, null, null, [1, 'mark'], [2, 'mark']] as const),
-    mark: rarely(random, 'other', 'mark'),
+    lastAcknowledged: random.pick([null, null, null, null, [1, 'mark'], [2, 'mark']] as const),
+    nonce: rarely(random, 'other', 'mark'),
     decisions: isVoter ? several(random, 3, () => decisionOf(random)) : [],
     prepares: isVoter ? several(random, 3, () => prepareOfChance(random)) : [],
     lease: isVoter ? leaseOf(random) : null,

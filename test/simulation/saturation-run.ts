@@ -168,9 +168,9 @@ class Crowd {
     if (now > start + limits.leaseTtlMs && this.#wasCalm(now) && leaseMs <= limits.leaseDriftMs) {
       throw new Error(`${region} is read in, and has no lease`);
     }
-    const forMs = limits.leaseWantedMinMs;
+    const forMs = limits.leaseReadersMinMs;
     this.#step({ kind: 'lease-requested', wishes: [{ region, forMs }] });
-    this.#timeline.after(limits.leaseWantedMinMs / 4, () => this.#want());
+    this.#timeline.after(limits.leaseReadersMinMs / 4, () => this.#want());
   }
 
   #statusOf(region: string) {

@@ -196,10 +196,10 @@ export class Simulation {
   }
 
   /** A client reads there; every living instance may hear of it. */
-  want(region: string, forMs: number = limits.leaseWantedMinMs): void {
-    this.coordinator.want(region, forMs);
+  requestLease(region: string, forMs: number = limits.leaseReadersMinMs): void {
+    this.coordinator.requestLease(region, forMs);
     if (!this.weather.staleWants) return;
-    for (const zombie of this.zombies) if (zombie.alive) zombie.want(region, forMs);
+    for (const zombie of this.zombies) if (zombie.alive) zombie.requestLease(region, forMs);
   }
 
   /** The present coordinator; it is started if none lives. */
@@ -217,7 +217,7 @@ export class Simulation {
   /** An operator returns every region that waits for one. */
   bringBack(): void {
     for (const { region, membership } of this.storage.durable.regions.values()) {
-      if (membership.state !== 'out' || !membership.held) continue;
+      if (membership.state !== 'out' || !membership.manualReturn) continue;
       this.coordinator.order({ kind: 'return', region, whole: false, force: false });
     }
   }

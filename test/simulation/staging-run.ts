@@ -75,7 +75,7 @@ async function exchange(
 ): Promise<void> {
   await agree(`${name}: ${JSON.stringify(given)}`, async (implementation) => {
     const result = await implementation.round(
-      roundOf({ ...given, mark: name.replaceAll(/\W/g, '-') }),
+      roundOf({ ...given, nonce: name.replaceAll(/\W/g, '-') }),
     );
     return result.kind === 'executed' ? [result.reply.votes, result.reply.decisions] : result;
   });

@@ -4,7 +4,7 @@ import type { BlockedKey, MemberChange } from '../../shared/contracts/members.ts
 import type { TransactionOrder, WriteId } from '../../shared/ids.ts';
 import type {
   DecidedWrite,
-  OwedWriteEvent,
+  OutboxWriteEvent,
   RecordedWrite,
   StorageWrite,
   Stored,
@@ -35,7 +35,7 @@ export class Tables {
   readonly writes = new Map<WriteId, DecidedWrite>();
   readonly byKey = new Map<string, DecidedWrite>();
   /** Every event that was ever in the outbox. */
-  readonly owed = new Map<string, OwedWriteEvent>();
+  readonly outbox = new Map<string, OutboxWriteEvent>();
 
   copy(): Tables {
     const copy = new Tables();
@@ -51,7 +51,7 @@ export class Tables {
     for (const [key, value] of this.commits) copy.commits.set(key, { ...value });
     for (const [key, value] of this.writes) copy.writes.set(key, value);
     for (const [key, value] of this.byKey) copy.byKey.set(key, value);
-    for (const [key, value] of this.owed) copy.owed.set(key, value);
+    for (const [key, value] of this.outbox) copy.outbox.set(key, value);
     return copy;
   }
 
@@ -159,12 +159,12 @@ export class Tables {
       case 'unblock':
         for (const key of write.keys) this.blocked.delete(key);
         break;
-      case 'owe-region':
+      case 'queue-region-events':
         break;
-      case 'owe':
+      case 'queue-events':
         for (const event of write.events) {
-          if (this.owed.has(event.id)) throw new Error(`the event ${event.id} is queued twice`);
-          this.owed.set(event.id, event);
+          if (this.outbox.has(event.id)) throw new Error(`the event ${event.id} is queued twice`);
+          this.outbox.set(event.id, event);
         }
         break;
       case 'rest':

@@ -87,7 +87,7 @@ export class Watch {
   }
 
   /** The write pause begins, or ends (R37). */
-  held(instance: Instance, isHeld: boolean): void {
+  notePause(instance: Instance, isHeld: boolean): void {
     const { now } = this.#simulation.timeline;
     if (!isHeld) this.#heldSince = null;
     else if (this.#heldSince?.instance !== instance) this.#heldSince = { instance, at: now };
@@ -147,9 +147,9 @@ export class Watch {
     const own = entriesOf(this.#simulation.regions.get(region));
     for (const other of storage.durable.regions.values()) {
       const { membership } = other;
-      const isSound = membership.state === 'voter' && membership.leaving === null;
+      const isHealthy = membership.state === 'voter' && membership.leaving === null;
       const isLost = this.#simulation.isDamaged(other.region) || this.#hollow.has(other.region);
-      if (other.region === region || !isSound || isLost) continue;
+      if (other.region === region || !isHealthy || isLost) continue;
       const model = this.#simulation.regions.get(other.region);
       const theirs = entriesOf(model);
       const locked = new Set(model?.locks().map(([key]) => key));

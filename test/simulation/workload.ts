@@ -198,7 +198,7 @@ export class Workload {
 
   /** Each committed write is confirmed once, each abandoned one is reported as aborted, and no write is both. */
   #checkEvents(): void {
-    const { owed, committed } = this.#simulation.storage.durable;
+    const { outbox, committed } = this.#simulation.storage.durable;
     const decided = new Set(committed.map(({ id }) => id));
     for (const { frame, answer } of this.#writes) {
       const expected: string[] = [];
@@ -206,7 +206,7 @@ export class Workload {
       if (asked && decided.has(frame.id)) expected.push('write.committed', 'write.confirmed');
       else if (asked && isRefusal(answer, frame.id)) expected.push('write.aborted');
       const types = ['write.committed', 'write.confirmed', 'write.aborted'];
-      const found = types.filter((type) => owed.has(`${frame.id}.${type}`));
+      const found = types.filter((type) => outbox.has(`${frame.id}.${type}`));
       const unheard = asked && answer === null && found.join() === 'write.aborted';
       // A write refused on arrival has no event; one that was given up while it waited has.
       if (answer?.kind === 'unavailable' && answer.code !== null) continue;

@@ -1,29 +1,29 @@
 import type {
   CourierApi,
   EndpointId,
-  OwedEvent,
+  OutboxEvent,
   SigningKey,
 } from '../../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../../shared/limits.ts';
 import { withTimeout } from '../../platform/timeout.ts';
 
 /** Events owed to one endpoint, and up to which position they reach. */
-export interface OwedBatch {
+export interface OutboxBatch {
   readonly endpoint: EndpointId;
-  readonly events: readonly OwedEvent[];
+  readonly events: readonly OutboxEvent[];
   readonly through: number;
 }
 
 /** Where what is owed is kept. */
 export interface HandoverStorage {
-  readonly owes: boolean;
+  readonly hasOutbox: boolean;
   /** Those that are owed events, in their turn. */
-  owedEndpoints(): Iterator<EndpointId>;
+  outboxEndpoints(): Iterator<EndpointId>;
   /** How many they are. */
-  readonly owedCount: number;
+  readonly outboxCount: number;
   hostOf(endpoint: EndpointId): string | null;
-  owedTo(endpoint: EndpointId, count: number): OwedBatch;
-  settle(batch: OwedBatch): void;
+  outboxOf(endpoint: EndpointId, count: number): OutboxBatch;
+  settle(batch: OutboxBatch): void;
   targetOf(endpoint: EndpointId): { readonly url: string; readonly secret: string | null } | null;
 }
 
@@ -58,7 +58,7 @@ export class CourierDispatcher {
 
   /** Events may be owed. They are handed over soon, and by itself until nothing is owed. Never throws. */
   run(): void {
-    if (!this.#hooks.owes || this.#lingers) return;
+    if (!this.#hooks.hasOutbox || this.#lingers) return;
     this.#lingers = true;
     setTimeout(() => {
       this.#lingers = false;
@@ -97,11 +97,11 @@ export class CourierDispatcher {
 
   /** Begins what may begin now. Of very many that are owed events it looks at some, and at the others after a while. */
   #begin(): void {
-    const { owedCount } = this.#hooks;
-    let left = Math.min(owedCount, limits.endpointsPerLook);
+    const { outboxCount } = this.#hooks;
+    let left = Math.min(outboxCount, limits.endpointsPerLook);
     while (left > 0) {
       if (this.#isFull) return;
-      this.#turn ??= this.#hooks.owedEndpoints();
+      this.#turn ??= this.#hooks.outboxEndpoints();
       const next = this.#turn.next();
       if (next.done === true) {
         // From the first again: there is one, since events are owed.
@@ -111,7 +111,7 @@ export class CourierDispatcher {
       left -= 1;
       if (this.#mayBegin(next.value)) void this.#serve(next.value);
     }
-    if (owedCount > limits.endpointsPerLook) this.run();
+    if (outboxCount > limits.endpointsPerLook) this.run();
   }
 
   #mayBegin(endpoint: EndpointId): boolean {
@@ -149,7 +149,7 @@ export class CourierDispatcher {
   /** Answers for how long its courier wants to be left alone, ms. */
   async #handOver(endpoint: string): Promise<number> {
     const signingKey = await this.#signingKey();
-    const batch = this.#hooks.owedTo(endpoint, limits.eventsPerHandover);
+    const batch = this.#hooks.outboxOf(endpoint, limits.eventsPerHandover);
     if (batch.events.length === 0) return 0;
     const target = this.#hooks.targetOf(endpoint);
     const handover = { target, signingKey, events: batch.events };

@@ -28,7 +28,7 @@ export class Publisher {
   }
 
   /** True while the feed has to hear of a change that it did not take. */
-  get owes(): boolean {
+  get hasUnpublished(): boolean {
     return this.#unheard !== null;
   }
 
@@ -87,7 +87,7 @@ export class Publisher {
       this.#waiting.push(change);
       this.#waitingSize += sizeOf(change);
       const isWithin =
-        this.#waiting.length <= limits.changesPerPage && this.#waitingSize <= limits.feedHeldBytes;
+        this.#waiting.length <= limits.changesPerPage && this.#waitingSize <= limits.feedKeptBytes;
       if (isWithin) continue;
       this.#waiting = [change];
       this.#waitingSize = sizeOf(change);

@@ -1,6 +1,6 @@
 import type {
   EndpointId,
-  OwedEvent,
+  OutboxEvent,
   SigningKey,
   Subscribed,
   Subscription,
@@ -9,8 +9,8 @@ import type {
 } from '../../../shared/contracts/webhooks-and-feed.ts';
 import type { RegionId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
-import { Confirmations } from '../../../shared/protocol/transactions/owed-events.ts';
-import { disabledEvents, owedEventsOf } from '../../../shared/webhooks/event-text.ts';
+import { EventRouter } from '../../../shared/protocol/transactions/event-router.ts';
+import { disabledEvents, outboxEventsOf } from '../../../shared/webhooks/event-text.ts';
 import type { ChangeLog, RecoveredWrite } from '../storage/change-log.ts';
 import type { HookStorage } from '../storage/subscription-storage.ts';
 
@@ -21,7 +21,7 @@ export interface HookHost {
   /** The subscriptions have changed. */
   resubscribe(): void;
   /** Events have been stored that couriers are to take over. */
-  owed(): void;
+  outboxGrew(): void;
   newSigningKey(): Promise<SigningKey>;
 }
 
@@ -85,8 +85,8 @@ export class WebhookSubscriptions {
       if (known === null) return null;
       const recovered = this.#changes.recoverable(place);
       const owed = recovered.flatMap((write) => recoveredEvents(known, write, this.#host.voters()));
-      this.#hooks.owe(owed);
-      this.#host.owed();
+      this.#hooks.queueEvents(owed);
+      this.#host.outboxGrew();
       events += owed.length;
       writes += recovered.length;
       place = recovered.at(-1)?.sequence ?? Number.MAX_SAFE_INTEGER;
@@ -107,8 +107,8 @@ export class WebhookSubscriptions {
     if (known !== null && known.disabled !== null) return;
     if (known !== null) this.#hooks.keepSubscription({ ...known, disabled: { at, reason } });
     this.#host.resubscribe();
-    this.#hooks.owe(disabledEvents(this.#hooks.subscriptions(), endpoint, reason, at));
-    this.#host.owed();
+    this.#hooks.queueEvents(disabledEvents(this.#hooks.subscriptions(), endpoint, reason, at));
+    this.#host.outboxGrew();
   }
 
   #subscriptionOf(endpoint: EndpointId): Subscription | null {
@@ -145,12 +145,12 @@ function recoveredEvents(
   subscription: Subscription,
   { write, confirmedAt }: RecoveredWrite,
   voters: readonly RegionId[],
-): readonly OwedEvent[] {
-  const confirmations = new Confirmations([{ ...subscription, disabled: null }]);
+): readonly OutboxEvent[] {
+  const confirmations = new EventRouter([{ ...subscription, disabled: null }]);
   const uncalled = { ...write, callback: null };
-  const decided = owedEventsOf(confirmations.decided(uncalled));
+  const decided = outboxEventsOf(confirmations.decided(uncalled));
   if (confirmedAt === null) return decided;
   const regions = Object.fromEntries(voters.map((id) => [id, null]));
   const confirmed = confirmations.confirmed(uncalled, confirmedAt, regions);
-  return [...decided, ...owedEventsOf(confirmed)];
+  return [...decided, ...outboxEventsOf(confirmed)];
 }

@@ -6,7 +6,7 @@ import type { TransactionOrder, WriteId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
 import type {
   DecidedWrite,
-  OwedWriteEvent,
+  OutboxWriteEvent,
   RecordedWrite,
   StorageWrite,
   Stored,
@@ -15,7 +15,7 @@ import type {
 } from '../../../shared/protocol/io/events.ts';
 import { type Room, roomOf } from '../../../shared/protocol/io/room.ts';
 import { valuesAmong } from '../../../shared/reserved-keys.ts';
-import { owedEventsOf, owedRegionEventsOf } from '../../../shared/webhooks/event-text.ts';
+import { outboxEventsOf, outboxRegionEventsOf } from '../../../shared/webhooks/event-text.ts';
 import { ChangeLog, keysOf, type RecordRow, recordIn } from './change-log.ts';
 import { MemberStorage } from './member-storage.ts';
 import { packBytes, packTexts } from './packed.ts';
@@ -271,15 +271,15 @@ export class CoordinatorStorage {
           );
         }
         break;
-      case 'owe':
-        this.hooks.owe(owedEventsOf(write.events));
+      case 'queue-events':
+        this.hooks.queueEvents(outboxEventsOf(write.events));
         this.hooks.keepTarget(write.callback);
         for (const event of write.events) {
           if (event.type === 'write.aborted') this.#recordAbandoned(event);
         }
         break;
-      case 'owe-region':
-        this.hooks.owe(owedRegionEventsOf(write.events));
+      case 'queue-region-events':
+        this.hooks.queueEvents(outboxRegionEventsOf(write.events));
         break;
       case 'region':
         this.members.keepRegion(write.region);
@@ -369,7 +369,7 @@ export class CoordinatorStorage {
   }
 
   /** Who was told that a write is aborted must not hear the contrary, should its sender send it again. */
-  #recordAbandoned({ write: { record }, at, reason = '' }: OwedWriteEvent): void {
+  #recordAbandoned({ write: { record }, at, reason = '' }: OutboxWriteEvent): void {
     this.#storage.sql.exec(
       `INSERT OR IGNORE INTO write (id, incarnation, number, decided_at, record, rejected)
        VALUES (?, 0, 0, ?, ?, 1)`,

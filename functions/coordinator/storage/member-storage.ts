@@ -5,7 +5,12 @@ import type {
 } from '../../../shared/contracts/members.ts';
 import type { RegionId } from '../../../shared/ids.ts';
 import { limits } from '../../../shared/limits.ts';
-import type { Membership, MissedKeys, StoredRegion } from '../../../shared/protocol/io/events.ts';
+import type {
+  Leaving,
+  Membership,
+  MissedKeys,
+  StoredRegion,
+} from '../../../shared/protocol/io/events.ts';
 import type { AddressStorage } from '../region-registry.ts';
 import type { Sql, SqlObjectStorage } from './sql.ts';
 
@@ -70,7 +75,7 @@ export class MemberStorage implements AddressStorage {
         takes,
         agreed,
         pair: counter === null || mark === null ? null : ([counter, mark] as const),
-        membership: parse<Membership>(membership),
+        membership: membershipOf(membership),
       }));
   }
 
@@ -85,7 +90,7 @@ export class MemberStorage implements AddressStorage {
       begun ? 1 : 0,
       pair?.[0] ?? null,
       pair?.[1] ?? null,
-      JSON.stringify(membership),
+      membershipText(membership),
       JSON.stringify(former),
       takes,
       agreed,
@@ -196,6 +201,39 @@ export class MemberStorage implements AddressStorage {
   dropAddress(region: RegionId): void {
     this.#sql.exec('DELETE FROM region_address WHERE id = ?', region);
   }
+}
+
+/** The stored form of a reason to leave, or of a membership with one: release 0.1 named `manualReturn` `held`. */
+type StoredForm<Reason extends Leaving> = Omit<Reason, 'manualReturn'> & { readonly held: boolean };
+
+/** A membership as it is stored. */
+type StoredMembership =
+  | StoredForm<Exclude<Membership, { state: 'voter' }>>
+  | {
+      readonly state: 'voter';
+      readonly since: number;
+      readonly leaving: StoredForm<Leaving> | null;
+    };
+
+function membershipText(membership: Membership): string {
+  const form = (reason: Leaving) => {
+    const { manualReturn: held, ...rest } = reason;
+    return { ...rest, held };
+  };
+  if (membership.state !== 'voter') return JSON.stringify(form(membership));
+  const { leaving } = membership;
+  return JSON.stringify({ ...membership, leaving: leaving === null ? null : form(leaving) });
+}
+
+function membershipOf(text: string): Membership {
+  const stored = parse<StoredMembership>(text);
+  if (stored.state !== 'voter') {
+    const { held: manualReturn, ...rest } = stored;
+    return { ...rest, manualReturn } as Membership;
+  }
+  if (stored.leaving === null) return { ...stored, leaving: null };
+  const { held: manualReturn, ...rest } = stored.leaving;
+  return { ...stored, leaving: { ...rest, manualReturn } };
 }
 
 /** Rows were written by this class alone, so their JSON has the shape that it gave them. */

@@ -2,12 +2,12 @@ import type {
   Callback,
   EndpointId,
   EventType,
-  OwedEvent,
+  OutboxEvent,
   SigningKey,
   Subscription,
 } from '../../../shared/contracts/webhooks-and-feed.ts';
 import { limits } from '../../../shared/limits.ts';
-import type { HandoverStorage, OwedBatch } from '../notify/courier-dispatcher.ts';
+import type { HandoverStorage, OutboxBatch } from '../notify/courier-dispatcher.ts';
 import type { Sql, SqlObjectStorage } from './sql.ts';
 
 const schema = `
@@ -21,7 +21,7 @@ const schema = `
   CREATE TABLE IF NOT EXISTS signing_key (id TEXT PRIMARY KEY, private TEXT NOT NULL, public TEXT NOT NULL) WITHOUT ROWID;
 `;
 
-type OwedRow = {
+type OutboxRow = {
   position: number;
   endpoint: string;
   id: string;
@@ -34,7 +34,7 @@ type OwedRow = {
 export class HookStorage implements HandoverStorage {
   readonly #sql: Sql;
   /** How many events each endpoint is owed, whose turn comes first at first: to ask the table would read all of it. */
-  readonly #owed = new Map<EndpointId, number>();
+  readonly #outboxCounts = new Map<EndpointId, number>();
   /** Their hosts, as far as they were asked for. */
   readonly #hosts = new Map<EndpointId, string | null>();
   /** The target that pruning looked at last. */
@@ -49,20 +49,20 @@ export class HookStorage implements HandoverStorage {
     const rows = this.#sql.exec<{ endpoint: string; count: number }>(
       'SELECT endpoint, count(*) AS count FROM owed GROUP BY endpoint ORDER BY min(position)',
     );
-    for (const { endpoint, count } of rows) this.#owed.set(endpoint, count);
+    for (const { endpoint, count } of rows) this.#outboxCounts.set(endpoint, count);
   }
 
   /** True while some courier has to take over events. */
-  get owes(): boolean {
-    return this.#owed.size > 0;
+  get hasOutbox(): boolean {
+    return this.#outboxCounts.size > 0;
   }
 
   /** How many endpoints are owed events. */
-  get owedCount(): number {
-    return this.#owed.size;
+  get outboxCount(): number {
+    return this.#outboxCounts.size;
   }
 
-  owe(events: readonly OwedEvent[]): void {
+  queueEvents(events: readonly OutboxEvent[]): void {
     for (const { endpoint, id, type, at, body } of events) {
       this.#sql.exec(
         'INSERT INTO owed (endpoint, id, type, at, body) VALUES (?, ?, ?, ?, ?)',
@@ -72,13 +72,13 @@ export class HookStorage implements HandoverStorage {
         at,
         body,
       );
-      this.#owed.set(endpoint, (this.#owed.get(endpoint) ?? 0) + 1);
+      this.#outboxCounts.set(endpoint, (this.#outboxCounts.get(endpoint) ?? 0) + 1);
     }
   }
 
   /** The endpoints that are owed events, in their turn: one that was just served comes last. Goes on as they change. */
-  owedEndpoints(): Iterator<EndpointId> {
-    return this.#owed.keys();
+  outboxEndpoints(): Iterator<EndpointId> {
+    return this.#outboxCounts.keys();
   }
 
   /** The host of an endpoint that is owed events; null if nobody knows it any more. */
@@ -88,18 +88,18 @@ export class HookStorage implements HandoverStorage {
     const subscribed = () => this.subscriptions().find((one) => one.endpoint === endpoint);
     const { url = null } = this.targetOf(endpoint) ?? subscribed() ?? {};
     const host = url === null ? null : new URL(url).host;
-    if (this.#owed.has(endpoint)) this.#hosts.set(endpoint, host);
+    if (this.#outboxCounts.has(endpoint)) this.#hosts.set(endpoint, host);
     return host;
   }
 
   /** The oldest events that an endpoint is owed, and as many as fit a call: at least one. */
-  owedTo(endpoint: EndpointId, count: number): OwedBatch {
-    const rows = this.#sql.exec<OwedRow>(
+  outboxOf(endpoint: EndpointId, count: number): OutboxBatch {
+    const rows = this.#sql.exec<OutboxRow>(
       'SELECT * FROM owed WHERE endpoint = ? ORDER BY position LIMIT ?',
       endpoint,
       count,
     );
-    const events: OwedEvent[] = [];
+    const events: OutboxEvent[] = [];
     let through = 0;
     let characters = 0;
     for (const { position, id, type, at, body } of rows) {
@@ -112,14 +112,14 @@ export class HookStorage implements HandoverStorage {
   }
 
   /** The courier has taken the batch over, durably. */
-  settle({ endpoint, through }: OwedBatch): void {
+  settle({ endpoint, through }: OutboxBatch): void {
     // Counted, as the endpoint may have been unsubscribed meanwhile, with all that it was owed.
     const settled = this.#sql
       .exec('DELETE FROM owed WHERE endpoint = ? AND position <= ? RETURNING 1', endpoint, through)
       .toArray().length;
-    const left = (this.#owed.get(endpoint) ?? 0) - settled;
-    this.#owed.delete(endpoint);
-    if (left > 0) this.#owed.set(endpoint, left);
+    const left = (this.#outboxCounts.get(endpoint) ?? 0) - settled;
+    this.#outboxCounts.delete(endpoint);
+    if (left > 0) this.#outboxCounts.set(endpoint, left);
     else this.#hosts.delete(endpoint);
   }
 
@@ -163,7 +163,7 @@ export class HookStorage implements HandoverStorage {
     const known = this.subscriptions().some((one) => one.endpoint === endpoint);
     this.#sql.exec('DELETE FROM subscription WHERE endpoint = ?', endpoint);
     this.#sql.exec('DELETE FROM owed WHERE endpoint = ?', endpoint);
-    this.#owed.delete(endpoint);
+    this.#outboxCounts.delete(endpoint);
     this.#hosts.delete(endpoint);
     return known;
   }
@@ -181,7 +181,7 @@ export class HookStorage implements HandoverStorage {
       )
       .toArray();
     for (const { endpoint } of looked) {
-      if (this.#owed.has(endpoint)) continue;
+      if (this.#outboxCounts.has(endpoint)) continue;
       this.#sql.exec('DELETE FROM target WHERE endpoint = ?', endpoint);
     }
     const isEnd = looked.length < limits.targetsPerPrune;

@@ -1,6 +1,6 @@
 /** The routes by which operators list, add, remove, evict, return and recover regions, and start a shard. */
 import { createRoute, type OpenAPIHono } from '@hono/zod-openapi';
-import type { MemberOrder, RegionConfiguration } from '../../../shared/contracts/members.ts';
+import type { AdminCommand, RegionConfiguration } from '../../../shared/contracts/members.ts';
 import type { Round } from '../../../shared/contracts/round.ts';
 import { counted } from '../../../shared/counted.ts';
 import {
@@ -205,7 +205,7 @@ export function mountAdminRegions(
 export async function sendOrder(
   context: EdgeContext,
   dependencies: EdgeDependencies,
-  order: MemberOrder,
+  order: AdminCommand,
   address: RegionConfiguration | null = null,
 ): Promise<Response> {
   const answer = await callCoordinator(dependencies, onlyShard, 'order', order, address);
@@ -302,9 +302,9 @@ const question: Round = {
   begin: false,
   takes: 0,
   askOlder: false,
-  floor: [0, 0],
-  seen: null,
-  mark: 'question',
+  lowWatermark: [0, 0],
+  lastAcknowledged: null,
+  nonce: 'question',
   decisions: [],
   prepares: [],
   lease: null,

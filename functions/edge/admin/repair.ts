@@ -1,6 +1,6 @@
 /** Plans the repair of keys that regions hold differently (R39). It sends nothing. */
 import { bytesOfText } from '../../../shared/contracts/bytes.ts';
-import type { MemberOrder } from '../../../shared/contracts/members.ts';
+import type { AdminCommand } from '../../../shared/contracts/members.ts';
 import { failure, type Result, success } from '../../../shared/http/problems.ts';
 import type { RegionId } from '../../../shared/ids.ts';
 import {
@@ -14,7 +14,7 @@ import {
  * A command of the plan: copies keys from a source to the regions that differ. Keys that all voters hold alike are
  * omitted.
  */
-export type RepairOrder = Extract<MemberOrder, { kind: 'repair' }>;
+export type RepairOrder = Extract<AdminCommand, { kind: 'repair' }>;
 
 /** The keys to repair, and the knowledge about them. */
 export interface RepairPlan {

@@ -55,8 +55,8 @@ export class Leases {
   #wishFor(region: RegionId, now: number): LeaseWish {
     const said = this.#said.get(region);
     const goesOn = said !== undefined && now - said.at < 2 * said.forMs;
-    const doubled = goesOn ? Math.min(2 * said.forMs, limits.leaseWantedMaxMs) : 0;
-    const forMs = Math.max(doubled, limits.leaseWantedMinMs);
+    const doubled = goesOn ? Math.min(2 * said.forMs, limits.leaseReadersMaxMs) : 0;
+    const forMs = Math.max(doubled, limits.leaseReadersMinMs);
     this.#said.set(region, { at: now, forMs });
     return { region, forMs };
   }

@@ -105,8 +105,8 @@ async function attempted(
   const prepare: Prepare = { transaction, keys: [key], now: 0, parts: [part] };
   const decision = { transaction, outcome: 'commit', keys: [key] } as const;
   const get = { args: ['GET', key], reads: [1], reply: null };
-  const prepared: Round = { ...emptyRound, mark: 'one', prepares: [prepare] };
-  const committed: Round = { ...emptyRound, mark: 'two', decisions: [decision] };
+  const prepared: Round = { ...emptyRound, nonce: 'one', prepares: [prepare] };
+  const committed: Round = { ...emptyRound, nonce: 'two', decisions: [decision] };
   const read: SnapshotRequest = { ...emptySnapshot, commands: [get] };
   const argv = [
     encodeRound(prepared),
@@ -137,9 +137,9 @@ const emptyRound: Round = {
   begin: true,
   takes: Number.MAX_SAFE_INTEGER,
   askOlder: false,
-  floor: [0, 0],
-  seen: null,
-  mark: 'm',
+  lowWatermark: [0, 0],
+  lastAcknowledged: null,
+  nonce: 'm',
   decisions: [],
   prepares: [],
   lease: null,
@@ -151,7 +151,7 @@ const emptySnapshot: SnapshotRequest = {
   generation: 1,
   strong: true,
   leased: false,
-  seen: null,
+  lastAcknowledged: null,
   settle: [],
   keys: [],
   commands: [],

@@ -111,7 +111,7 @@ export class RegionSnapshotRead {
       generation,
       strong,
       leased: strong,
-      seen: null,
+      lastAcknowledged: null,
       settle,
       keys,
       commands,

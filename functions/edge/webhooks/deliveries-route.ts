@@ -3,7 +3,7 @@ import { createRoute, type OpenAPIHono, z } from '@hono/zod-openapi';
 import type {
   EndpointId,
   EventType,
-  OwedEvent,
+  OutboxEvent,
   ReplayQuery,
   SigningKey,
   Subscription,
@@ -219,7 +219,7 @@ function testEvent(
   asked: EventType | undefined,
   id: string,
   { now, configuration }: EdgeDependencies,
-): OwedEvent {
+): OutboxEvent {
   const { endpoint, events, prefixes, values } = subscription;
   const type = asked ?? events[0] ?? 'write.confirmed';
   const regions = configuration.regions.map(({ id }) => id);

@@ -7,24 +7,24 @@ import { type Chunk, type Filter, type Follower, isWanted } from './follower.ts'
 export type TextOf = (change: Change, values: boolean) => string;
 
 /** The changes for a follower at its cursor: messages of bounded size, and its cursor after the last one. */
-export interface Helping {
+export interface ChunkBatch {
   readonly chunks: readonly Chunk[];
   /** Every change up to it was looked at, even if the filter drops the last ones. */
   readonly upTo: number;
 }
 
 /** A change and its texts, each of which is made once, for the first follower that needs it. */
-interface Held {
+interface KeptChange {
   readonly change: Change;
   readonly size: number;
   bare: string | null;
   full: string | null;
 }
 
-/** The newest published changes, contiguous: those after `firstKept` up to `head`. */
+/** The newest published changes, contiguous: those after `keptAfter` up to `head`. */
 export class FeedWindow {
   readonly #textOf: TextOf;
-  #held: Held[] = [];
+  #kept: KeptChange[] = [];
   #size = 0;
   #head = 0;
 
@@ -37,13 +37,13 @@ export class FeedWindow {
     return this.#head;
   }
 
-  get floor(): number {
-    return this.#head - this.#held.length;
+  get keptAfter(): number {
+    return this.#head - this.#kept.length;
   }
 
   /** True if all changes after `cursor` are in the window, and there are some. */
-  reaches(place: number): boolean {
-    return place >= this.floor && place < this.#head;
+  reaches(cursor: number): boolean {
+    return cursor >= this.keptAfter && cursor < this.#head;
   }
 
   /** Takes in changes and ignores known ones. Changes in a gap are in the coordinator's log, and not in the window. */
@@ -52,17 +52,17 @@ export class FeedWindow {
       if (change.sequence <= this.#head) continue;
       if (change.sequence > this.#head + 1) this.#empty();
       const size = sizeOf(change);
-      this.#held.push({ change, size, bare: null, full: null });
+      this.#kept.push({ change, size, bare: null, full: null });
       this.#size += size;
       this.#head = change.sequence;
     }
   }
 
   /** The changes in the window for a follower whose cursor it reaches. */
-  helpingOf(follower: Follower): Helping {
-    assert(this.reaches(follower.next), 'what follows the place is held');
-    const held = this.#held.slice(follower.next - this.floor);
-    const wanted = held.filter(({ change }) => isWanted(follower, change));
+  chunksFor(follower: Follower): ChunkBatch {
+    assert(this.reaches(follower.next), 'the changes after the cursor are in the window');
+    const kept = this.#kept.slice(follower.next - this.keptAfter);
+    const wanted = kept.filter(({ change }) => isWanted(follower, change));
     return cut(wanted, follower, this.#head, this.#textOf);
   }
 
@@ -70,35 +70,40 @@ export class FeedWindow {
   trim(): void {
     let surplus = 0;
     let size = this.#size;
-    for (const held of this.#held) {
+    for (const kept of this.#kept) {
       const isWithin =
-        size <= limits.feedHeldBytes && this.#held.length - surplus <= limits.feedHeldChanges;
+        size <= limits.feedKeptBytes && this.#kept.length - surplus <= limits.feedKeptChanges;
       if (isWithin) break;
       surplus += 1;
-      size -= held.size;
+      size -= kept.size;
     }
-    this.#held.splice(0, surplus);
+    this.#kept.splice(0, surplus);
     this.#size = size;
   }
 
   #empty(): void {
-    this.#held = [];
+    this.#kept = [];
     this.#size = 0;
   }
 }
 
 /** The changes of a page of the coordinator's log, for a follower with the filter of its request. */
-export function helpingOfPage(
+export function chunksOfPage(
   page: { readonly changes: readonly Change[]; readonly next: number },
   filter: Filter,
   textOf: TextOf,
-): Helping {
-  const held = page.changes.map((change) => ({ change, size: 0, bare: null, full: null }));
-  return cut(held, filter, page.next, textOf);
+): ChunkBatch {
+  const kept = page.changes.map((change) => ({ change, size: 0, bare: null, full: null }));
+  return cut(kept, filter, page.next, textOf);
 }
 
 /** Puts changes into messages of bounded size. The last one stands for everything up to `upTo`. */
-function cut(wanted: readonly Held[], { values }: Filter, upTo: number, textOf: TextOf): Helping {
+function cut(
+  wanted: readonly KeptChange[],
+  { values }: Filter,
+  upTo: number,
+  textOf: TextOf,
+): ChunkBatch {
   const chunks: Chunk[] = [];
   let texts: string[] = [];
   let size = 0;
@@ -110,25 +115,25 @@ function cut(wanted: readonly Held[], { values }: Filter, upTo: number, textOf: 
     texts = [];
     size = 0;
   };
-  for (const held of wanted) {
-    const text = textOfHeld(held, values, textOf);
+  for (const kept of wanted) {
+    const text = textOfKept(kept, values, textOf);
     const isFull = texts.length === limits.changesPerPage;
     if (isFull || size + text.length > limits.feedMessageBytes) finish(last);
     texts.push(text);
     size += text.length;
-    last = held.change.sequence;
+    last = kept.change.sequence;
   }
   finish(upTo);
   return { chunks, upTo };
 }
 
-function textOfHeld(held: Held, values: boolean, textOf: TextOf): string {
+function textOfKept(kept: KeptChange, values: boolean, textOf: TextOf): string {
   if (values) {
-    held.full ??= textOf(held.change, true);
-    return held.full;
+    kept.full ??= textOf(kept.change, true);
+    return kept.full;
   }
-  held.bare ??= textOf(held.change, false);
-  return held.bare;
+  kept.bare ??= textOf(kept.change, false);
+  return kept.bare;
 }
 
 /** The approximate number of characters in a change; its texts take about as many again. */

@@ -1,7 +1,7 @@
 import { assert, unreachable } from '../../assert.ts';
 import type { Change, ChangesAnswer, ChangesQuery } from '../../contracts/webhooks-and-feed.ts';
 import { limits } from '../../limits.ts';
-import { FeedWindow, type Helping, helpingOfPage, type TextOf } from './feed-window.ts';
+import { type ChunkBatch, chunksOfPage, FeedWindow, type TextOf } from './feed-window.ts';
 import {
   afterAcknowledgement,
   afterSending,
@@ -129,10 +129,10 @@ export class FeedCore {
         return turn.effects;
       case 'page': {
         const hasProgress = answer.next > first.follower.next;
-        const helping = helpingOfPage(answer, first.follower, this.#textOf);
+        const helping = chunksOfPage(answer, first.follower, this.#textOf);
         for (const member of members) {
           raise(member, answer.newest);
-          this.#help(member, helping, 'catching up', turn);
+          this.#deliver(member, helping, 'catching up', turn);
         }
         // A page without progress is fetched again only when something else happens.
         if (hasProgress) this.#serve(members, turn);
@@ -196,20 +196,25 @@ export class FeedCore {
   }
 
   #serve(members: Iterable<Member>, turn: Turn): void {
-    const helpings = new Map<string, Helping>();
+    const helpings = new Map<string, ChunkBatch>();
     for (const member of members) {
       if (member.isFetching) continue;
       if (this.#window.reaches(member.follower.next)) {
         const place = placeOf(member);
-        const helping = helpings.get(place) ?? this.#window.helpingOf(member.follower);
+        const helping = helpings.get(place) ?? this.#window.chunksFor(member.follower);
         helpings.set(place, helping);
-        this.#help(member, helping, 'live', turn);
+        this.#deliver(member, helping, 'live', turn);
       }
       this.#fetch(member, turn);
     }
   }
 
-  #help(member: Member, { chunks, upTo }: Helping, mode: 'live' | 'catching up', turn: Turn): void {
+  #deliver(
+    member: Member,
+    { chunks, upTo }: ChunkBatch,
+    mode: 'live' | 'catching up',
+    turn: Turn,
+  ): void {
     for (const chunk of chunks) {
       if (!hasRoomFor(member.follower, chunk)) {
         if (mode === 'live') this.#close(member, 'slow', member.follower.next, turn);
@@ -225,8 +230,8 @@ export class FeedCore {
   /** Fetches the page that a member needs, once for all that need the same. */
   #fetch(member: Member, turn: Turn): void {
     const { next, target, pausedBeats, prefixes, values, members } = member.follower;
-    const { floor, head } = this.#window;
-    const isBehind = next < floor || (next < target && next >= head);
+    const { keptAfter, head } = this.#window;
+    const isBehind = next < keptAfter || (next < target && next >= head);
     if (!isBehind || pausedBeats !== null || !this.#members.has(member.id)) return;
     if (!hasRoomForPage(member.follower)) {
       member.follower = { ...member.follower, pausedBeats: 0 };

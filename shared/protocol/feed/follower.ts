@@ -34,9 +34,9 @@ export interface Follower extends Filter {
    * acknowledgement of it or of a later one settles those sent up to it. The sums are never less than the outstanding
    * changes.
    */
-  readonly mark: number;
-  readonly upToMark: Outstanding;
-  readonly afterMark: Outstanding;
+  readonly ackCursor: number;
+  readonly upToAckCursor: Outstanding;
+  readonly afterAckCursor: Outstanding;
   /** Heartbeats since it was left waiting for an acknowledgement before it had caught up; null: it is not. */
   readonly pausedBeats: number | null;
 }
@@ -57,16 +57,16 @@ export function beginFollower(since: number, newest: number, filter: Filter): Fo
     ...filter,
     next: since,
     target: newest,
-    mark: since,
-    upToMark: nothing,
-    afterMark: nothing,
+    ackCursor: since,
+    upToAckCursor: nothing,
+    afterAckCursor: nothing,
     pausedBeats: null,
   };
 }
 
 /** An upper bound of the changes that were sent and not acknowledged. */
-export function outstandingOf({ upToMark, afterMark }: Follower): Outstanding {
-  return sum(upToMark, afterMark);
+export function outstandingOf({ upToAckCursor, afterAckCursor }: Follower): Outstanding {
+  return sum(upToAckCursor, afterAckCursor);
 }
 
 /**
@@ -95,17 +95,29 @@ export function hasRoomForPage(follower: Follower): boolean {
 /** After `chunk` was sent. */
 export function afterSending(follower: Follower, chunk: Chunk): Follower {
   const sent = { changes: chunk.changes, bytes: chunk.text.length };
-  return { ...follower, next: chunk.next, afterMark: sum(follower.afterMark, sent) };
+  return { ...follower, next: chunk.next, afterAckCursor: sum(follower.afterAckCursor, sent) };
 }
 
 /** After the client has acknowledged everything up to `acked`, which is at most `next`. */
 export function afterAcknowledgement(follower: Follower, acked: number): Follower {
-  const { next, mark, afterMark } = follower;
+  const { next, ackCursor, afterAckCursor } = follower;
   if (acked >= next) {
-    return { ...follower, mark: next, upToMark: nothing, afterMark: nothing, pausedBeats: null };
+    return {
+      ...follower,
+      ackCursor: next,
+      upToAckCursor: nothing,
+      afterAckCursor: nothing,
+      pausedBeats: null,
+    };
   }
-  if (acked < mark) return follower;
-  return { ...follower, mark: next, upToMark: afterMark, afterMark: nothing, pausedBeats: null };
+  if (acked < ackCursor) return follower;
+  return {
+    ...follower,
+    ackCursor: next,
+    upToAckCursor: afterAckCursor,
+    afterAckCursor: nothing,
+    pausedBeats: null,
+  };
 }
 
 /** True if a filter lets a change through. */

@@ -14,7 +14,7 @@ import type { Transactions } from '../transactions/transactions.ts';
 type ReadResult = Extract<SnapshotResult, { kind: 'read' }>;
 
 /** A read that goes through the coordinator. */
-interface Lookup {
+interface PendingRead {
   readonly ticket: Ticket;
   readonly request: ReadRequest;
   /** When it came, and until when it waits, ms. */
@@ -23,7 +23,7 @@ interface Lookup {
   settle: readonly Decision[];
   /** The region whose last snapshot met a lock of a committed write; null if it met none. */
   contendedIn: RegionId | null;
-  looks: number;
+  attempts: number;
   /** The number of regions that got it and have not answered. */
   unanswered: number;
   readonly faults: RegionFault[];
@@ -33,8 +33,8 @@ interface Lookup {
  * A snapshot on its way. `since` is when its region became a voter: the answer counts only if it is the same vote
  * still.
  */
-interface Look {
-  readonly lookup: Lookup;
+interface SnapshotFlight {
+  readonly lookup: PendingRead;
   readonly link: RegionLink;
   readonly since: number;
 }
@@ -48,8 +48,8 @@ export class CoordinatorReads {
   readonly #links: RegionLinks;
   readonly #transactions: Transactions;
   readonly #timeoutMs: number;
-  #waiting: Lookup[] = [];
-  readonly #looks = new Map<number, Look>();
+  #waiting: PendingRead[] = [];
+  readonly #flights = new Map<number, SnapshotFlight>();
 
   constructor(
     ready: ReadyBuilder,
@@ -65,7 +65,7 @@ export class CoordinatorReads {
 
   /** Snapshots on their way: each takes a connection. */
   get flightCount(): number {
-    return this.#looks.size;
+    return this.#flights.size;
   }
 
   /** Until when each read waits that has no snapshot on its way, ms. */
@@ -74,10 +74,10 @@ export class CoordinatorReads {
   }
 
   get busy(): boolean {
-    return this.#waiting.length > 0 || this.#looks.size > 0;
+    return this.#waiting.length > 0 || this.#flights.size > 0;
   }
 
-  read({ ticket, request }: Extract<CoordinatorEvent, { kind: 'read-requested' }>): void {
+  receive({ ticket, request }: Extract<CoordinatorEvent, { kind: 'read-requested' }>): void {
     if (this.#waiting.length >= limits.readsQueued) {
       const faults = [{ region: '', reason: 'too many reads wait for the coordinator' }];
       this.#ready.reply({ kind: 'read', ticket, answer: { kind: 'unavailable', faults } });
@@ -93,7 +93,7 @@ export class CoordinatorReads {
       until,
       settle: [],
       contendedIn: null,
-      looks: 0,
+      attempts: 0,
       unanswered,
       faults: [],
     });
@@ -109,14 +109,15 @@ export class CoordinatorReads {
 
   /** When the read came that has waited longest for a snapshot, ms; null if none waits, or no more may be taken now. */
   get waitingSince(): number | null {
-    if (this.#looks.size >= limits.readsInFlight) return null;
+    if (this.#flights.size >= limits.readsInFlight) return null;
     return this.#oldest?.since ?? null;
   }
 
   /** Gives up the reads whose time is over, and plans for the others. */
   sweep(): void {
     const { now } = this.#ready;
-    const isOver = ({ until, looks }: Lookup) => until <= now || looks >= limits.readAttempts;
+    const isOver = ({ until, attempts }: PendingRead) =>
+      until <= now || attempts >= limits.readAttempts;
     for (const lookup of this.#waiting) if (isOver(lookup)) this.#giveUp(lookup);
     this.#waiting = this.#waiting.filter((lookup) => !isOver(lookup));
     for (const { until } of this.#waiting) this.#ready.schedule(until);
@@ -127,25 +128,25 @@ export class CoordinatorReads {
     const lookup = this.#oldest;
     if (lookup === null) return;
     this.#waiting = this.#waiting.filter((waiting) => waiting !== lookup);
-    this.#look(lookup, shard);
+    this.#send(lookup, shard);
   }
 
-  get #oldest(): Lookup | null {
-    let oldest: Lookup | null = null;
+  get #oldest(): PendingRead | null {
+    let oldest: PendingRead | null = null;
     for (const lookup of this.#waiting)
       if (oldest === null || lookup.since < oldest.since) oldest = lookup;
     return oldest;
   }
 
-  looked({
+  onSnapshot({
     number,
     result,
     recorded,
     horizon,
   }: Extract<CoordinatorEvent, { kind: 'snapshot-completed' }>): void {
-    const look = this.#looks.get(number);
+    const look = this.#flights.get(number);
     if (look === undefined) return;
-    this.#looks.delete(number);
+    this.#flights.delete(number);
     const { lookup, link, since } = look;
     const isSettledHere = lookup.contendedIn === link.region;
     lookup.contendedIn = null;
@@ -188,21 +189,21 @@ export class CoordinatorReads {
     }
   }
 
-  #answer({ ticket }: Lookup, { region }: RegionLink, { replies }: ReadResult): void {
+  #answer({ ticket }: PendingRead, { region }: RegionLink, { replies }: ReadResult): void {
     const answer = { kind: 'read', replies: encodeReply(replies), region } as const;
     this.#ready.reply({ kind: 'read', ticket, answer });
   }
 
-  #look(lookup: Lookup, shard: number): void {
-    const link = this.#placeFor(lookup);
+  #send(lookup: PendingRead, shard: number): void {
+    const link = this.#regionFor(lookup);
     if (link === null) {
       this.#giveUp(lookup);
       return;
     }
-    lookup.looks += 1;
+    lookup.attempts += 1;
     const number = this.#links.nextNumber();
     const { since } = link.membership;
-    this.#looks.set(number, { lookup, link, since });
+    this.#flights.set(number, { lookup, link, since });
     const { keys, commands } = lookup.request;
     const { settle } = lookup;
     this.#ready.send({
@@ -214,7 +215,7 @@ export class CoordinatorReads {
         generation: link.generation,
         strong: true,
         leased: false,
-        seen: link.pair,
+        lastAcknowledged: link.pair,
         settle,
         keys,
         commands,
@@ -224,7 +225,7 @@ export class CoordinatorReads {
   }
 
   /** The voter that answers fastest, and has not failed this read yet. */
-  #placeFor({ request, faults }: Lookup): RegionLink | null {
+  #regionFor({ request, faults }: PendingRead): RegionLink | null {
     const able = this.#links.voters.filter(
       (link) => !link.isQuarantined && link.begun && link.health.kind === 'answering',
     );
@@ -244,7 +245,7 @@ export class CoordinatorReads {
     return place !== undefined && failures(place) < limits.readFailuresPerRegion ? place : null;
   }
 
-  #giveUp(lookup: Lookup): void {
+  #giveUp(lookup: PendingRead): void {
     const { ticket, request, faults, contendedIn } = lookup;
     const unable = this.#links.all
       .filter(({ region }) => request.region === null || request.region === region)
@@ -272,14 +273,17 @@ export class CoordinatorReads {
  * if at all: the value between the two writes was current while the read lasted. Without this rule a key under constant
  * writes could not be read. With several keys, two readers could see two writes in different orders.
  */
-function isOutrun({ request, settle }: Lookup, holders: ReadonlyMap<string, unknown>): boolean {
+function isOutrun(
+  { request, settle }: PendingRead,
+  holders: ReadonlyMap<string, unknown>,
+): boolean {
   const isOfOneKey = request.keys.length === 1 && !holdScript(request.commands);
   if (!isOfOneKey || settle.length === 0) return false;
   return !settle.some(({ transaction }) => holders.has(keyOf(transaction)));
 }
 
 /** True if as many regions as may be got the read and did not answer (R40). */
-function isSpent({ request, unanswered }: Lookup): boolean {
+function isSpent({ request, unanswered }: PendingRead): boolean {
   const most = holdScript(request.commands) ? limits.unansweredPerScript : limits.unansweredPerRead;
   return unanswered >= most;
 }

@@ -10,10 +10,10 @@ import type { BlockedKeys } from '../membership/diverged-keys.ts';
 import type { Members } from '../membership/members.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import { outOfMemory } from '../regions/server-refusals.ts';
-import { takeBatch, type Waiting } from '../transactions/admission.ts';
+import { type PendingWrite, takeBatch } from '../transactions/admission.ts';
 import { type Agreement, agreementOf } from '../transactions/agreement.ts';
 import { type Decided, recordDecision } from '../transactions/decision.ts';
-import type { Confirmations } from '../transactions/owed-events.ts';
+import type { EventRouter } from '../transactions/event-router.ts';
 import type { Confirming, PendingConfirmations } from '../transactions/pending-confirmations.ts';
 import { type PendingWrites, tooLate } from '../transactions/pending-writes.ts';
 import { isTooLargeToStore, storageFault, storedBytes } from '../transactions/stored-size.ts';
@@ -21,14 +21,14 @@ import type { Transaction } from '../transactions/transaction.ts';
 import type { Transactions } from '../transactions/transactions.ts';
 
 /** The parts of the coordinator that decisions change. */
-export interface DecidingParts {
+export interface TransactionManagerParts {
   readonly config: CoordinatorConfig;
   readonly ready: ReadyBuilder;
   readonly links: RegionLinks;
-  readonly frames: PendingWrites;
+  readonly pendingWrites: PendingWrites;
   readonly transactions: Transactions;
-  readonly applications: PendingConfirmations;
-  readonly confirmations: Confirmations;
+  readonly pendingConfirmations: PendingConfirmations;
+  readonly eventRouter: EventRouter;
   readonly blocked: BlockedKeys;
   readonly state: ShardState;
 }
@@ -37,35 +37,35 @@ type Diverged = Extract<Agreement, { kind: 'diverged' }>;
 
 /** Turns queued frames into transactions, and their votes into decisions. */
 export class TransactionManager {
-  readonly #parts: DecidingParts;
+  readonly #parts: TransactionManagerParts;
   readonly #members: () => Members;
   /** Set if a queued frame may be able to begin that could not before. */
-  #stirred = false;
+  #batchRequested = false;
 
   /** `members` is a function because Members needs this one first. */
-  constructor(parts: DecidingParts, members: () => Members) {
+  constructor(parts: TransactionManagerParts, members: () => Members) {
     this.#parts = parts;
     this.#members = members;
   }
 
   requestBatch(): void {
-    this.#stirred = true;
+    this.#batchRequested = true;
   }
 
   /** Begins every queued frame that can begin. */
   batch(): void {
-    const { links, transactions, frames, ready } = this.#parts;
-    if (!this.#stirred || links.obstacles.length > 0) return;
+    const { links, transactions, pendingWrites, ready } = this.#parts;
+    if (!this.#batchRequested || links.obstacles.length > 0) return;
     const members = this.#members();
     // With too few voters, or none, nothing may begin; the queued frames are refused before the step ends.
     if (members.isPaused || members.refusal !== null) return;
-    this.#stirred = false;
+    this.#batchRequested = false;
     this.#preempt();
-    const held = (key: string) => transactions.isHeld(key);
-    for (const parts of takeBatch(frames.queue, held, ready.now)) this.begin(parts);
+    const isLocked = (key: string) => transactions.isLocked(key);
+    for (const parts of takeBatch(pendingWrites.queue, isLocked, ready.now)) this.begin(parts);
   }
 
-  begin(parts: readonly Waiting[]): void {
+  begin(parts: readonly PendingWrite[]): void {
     const { config, links, transactions, ready } = this.#parts;
     const { voters } = links;
     const ids = voters.map(({ region }) => region);
@@ -82,7 +82,7 @@ export class TransactionManager {
       case 'pending':
         return;
       case 'lost': {
-        transaction.blame(transaction.dissent);
+        transaction.setFaults(transaction.dissent);
         this.abort(transaction, ready.now + transaction.pauseMs);
         return;
       }
@@ -95,73 +95,73 @@ export class TransactionManager {
    * Notes the news in a vote about the parts themselves. An attempt that is over has its parts queued again, or
    * answered.
    */
-  learn(transaction: Transaction, region: RegionId, vote: Vote): void {
+  noteVote(transaction: Transaction, region: RegionId, vote: Vote): void {
     if (!this.#parts.transactions.isUndecided(transaction.order)) return;
-    if (vote.kind === 'unlisted') transaction.search(vote.parts);
-    if (vote.kind === 'lacking') transaction.lack(region, vote);
+    if (vote.kind === 'unlisted') transaction.listFoundKeys(vote.parts);
+    if (vote.kind === 'lacking') transaction.noteUnknownCommand(region, vote);
     if (vote.kind === 'refused') {
       if (vote.most === undefined) transaction.isStalled = true;
-      else transaction.crowd(vote.most);
+      else transaction.limitParts(vote.most);
       if (vote.isEndless) transaction.isEndless = true;
     }
-    if (vote.kind === 'denied' && vote.code === outOfMemory) transaction.deny(vote);
+    if (vote.kind === 'denied' && vote.code === outOfMemory) transaction.noteDenied(vote);
   }
 
   /** Closes the votes whose deadline has passed. */
   sweep(): void {
-    const { transactions, ready, frames, links } = this.#parts;
+    const { transactions, ready, pendingWrites, links } = this.#parts;
     for (const transaction of transactions.undecided) {
       if (transaction.deadline <= ready.now) transaction.closeVoting();
       this.settle(transaction);
       ready.schedule(transaction.deadline);
     }
-    frames.sweep([...links.obstacles, ...this.#members().obstacles]);
-    if (frames.queue.length > 0) this.requestBatch();
+    pendingWrites.sweep([...links.obstacles, ...this.#members().obstacles]);
+    if (pendingWrites.queue.length > 0) this.requestBatch();
   }
 
   /** Aborts, and queues the parts again in their old places. Nothing is stored: no record means aborted. */
   abort(transaction: Transaction, retryAt: number): void {
-    const { frames, ready } = this.#parts;
+    const { pendingWrites, ready } = this.#parts;
     this.#release(transaction, 'abort');
-    this.#oweAbort(transaction);
+    this.#queueAbort(transaction);
     for (const part of transaction.parts) {
       part.retryAt = retryAt;
       if (transaction.isStalled) part.timeouts += 1;
       if (transaction.isEndless) part.overruns += 1;
-      if (part.frame.notAfter <= ready.now) frames.giveUp(part, part.faults, tooLate);
-      else if (!this.#refuse(part, transaction)) frames.enqueue(part);
+      if (part.frame.notAfter <= ready.now) pendingWrites.giveUp(part, part.faults, tooLate);
+      else if (!this.#refuse(part, transaction)) pendingWrites.enqueue(part);
     }
   }
 
   /** Refuses a frame that a region cannot run, or that a script has made too large. */
-  #refuse(part: Waiting, { isEndless, parts }: Transaction): boolean {
-    const { frames, blocked } = this.#parts;
+  #refuse(part: PendingWrite, { isEndless, parts }: Transaction): boolean {
+    const { pendingWrites, blocked } = this.#parts;
     if (part.lacking !== null) {
       const { region, command } = part.lacking;
       const detail = `${region} does not know ${command}: its server is older, or lacks a module`;
-      frames.refuse(part, 'unsupported-command', detail);
+      pendingWrites.refuse(part, 'unsupported-command', detail);
       return true;
     }
     const faults = part.isDenied ? this.#members().fullRegions : [];
     if (faults.length > 0) {
-      frames.giveUp(part, faults, 'the regions that vote are out of memory', 'full');
+      pendingWrites.giveUp(part, faults, 'the regions that vote are out of memory', 'full');
       return true;
     }
     if (part.isTooLarge) {
       const detail = `with its replies it takes more than the ${limits.rowBytes} bytes that can be stored`;
-      frames.refuse(part, 'too-large', detail);
+      pendingWrites.refuse(part, 'too-large', detail);
       return true;
     }
     if (isEndless && parts.length === 1 && part.overruns > limits.overrunsPerWrite) {
       const detail = `regions take longer than ${limits.voteDeadlineMs} ms to carry it out; send fewer of its commands at once`;
-      frames.refuse(part, 'too-large', detail);
+      pendingWrites.refuse(part, 'too-large', detail);
       return true;
     }
     if (part.keyDiscoveryAttempts === 0) return false;
     const { length } = part.frame.keys;
     if (length > limits.keysPerWrite) {
       const detail = `its script touches ${length} keys; the limit is ${limits.keysPerWrite}`;
-      frames.refuse(part, 'too-large', detail);
+      pendingWrites.refuse(part, 'too-large', detail);
       return true;
     }
     const { bytes } = part.frame;
@@ -170,17 +170,17 @@ export class TransactionManager {
         ? `it has ${bytes} bytes; the limit is ${limits.frameBytes}`
         : storageFault(part.frame);
     if (excess !== null) {
-      frames.refuse(part, 'too-large', `with the keys that its script touches ${excess}`);
+      pendingWrites.refuse(part, 'too-large', `with the keys that its script touches ${excess}`);
       return true;
     }
     if (part.keyDiscoveryAttempts > limits.searchesPerWrite) {
       const detail = 'its script touches other keys at each attempt; declare them';
-      frames.refuse(part, 'unsupported-command', detail);
+      pendingWrites.refuse(part, 'unsupported-command', detail);
       return true;
     }
     const refusal = blocked.refusalOf(part.frame.keys);
     if (refusal === null) return false;
-    frames.giveUp(part, refusal.faults, refusal.reason, refusal.code);
+    pendingWrites.giveUp(part, refusal.faults, refusal.reason, refusal.code);
     return true;
   }
 
@@ -191,14 +191,15 @@ export class TransactionManager {
 
   /** Gives up every queued frame. */
   refuseAll({ faults, reason, code }: WriteRefusal): void {
-    const { frames } = this.#parts;
-    for (const part of frames.queue.take(() => true)) frames.giveUp(part, faults, reason, code);
+    const { pendingWrites } = this.#parts;
+    for (const part of pendingWrites.queue.take(() => true))
+      pendingWrites.giveUp(part, faults, reason, code);
   }
 
   /** Aborts undecided transactions whose keys a frame of higher priority waits for. */
   #preempt(): void {
-    const { frames, transactions, ready } = this.#parts;
-    for (const { frame, retryAt } of [...frames.queue.frames]) {
+    const { pendingWrites, transactions, ready } = this.#parts;
+    for (const { frame, retryAt } of [...pendingWrites.queue.frames]) {
       if (frame.priority === 0) return;
       const holders = transactions.holdersOf(frame.keys);
       const lower = holders.every((holder) => holder.priority < frame.priority);
@@ -231,13 +232,13 @@ export class TransactionManager {
   /** Each region sees a key expire at a moment of its own: the write is tried again once all of them do. */
   #awaitExpiry(transaction: Transaction, retryAt: number): void {
     const reason = 'saw a key of the write expire that another still held';
-    transaction.blame(transaction.yesVotes.map(({ region }) => ({ region, reason })));
+    transaction.setFaults(transaction.yesVotes.map(({ region }) => ({ region, reason })));
     this.abort(transaction, retryAt);
   }
 
   /** The minority is evicted, and the write tried again without it; if there is none, an operator has to decide. */
   #diverge(transaction: Transaction, { minority, keys, detail }: Diverged): void {
-    const { ready, links, frames, blocked } = this.#parts;
+    const { ready, links, pendingWrites, blocked } = this.#parts;
     const members = this.#members();
     if (transaction.hasScripts) {
       this.#doubt(transaction, detail);
@@ -246,17 +247,19 @@ export class TransactionManager {
     this.abort(transaction, ready.now);
     for (const region of minority) {
       const link = links.find(region);
-      const leaving = { cause: 'diverged', detail, whole: true, held: false } as const;
+      const leaving = { cause: 'diverged', detail, whole: true, manualReturn: false } as const;
       if (link !== null) members.suspect(link, leaving);
     }
     if (minority.length > 0) return;
     const named = keys.flatMap((position) => transaction.keys[position] ?? []);
     blocked.add(named, detail);
     for (const { region } of links.voters) members.note(region, 'diverged', 'diverged', detail);
-    for (const part of frames.queue.take(({ frame }) => blocked.refusalOf(frame.keys) !== null)) {
+    for (const part of pendingWrites.queue.take(
+      ({ frame }) => blocked.refusalOf(frame.keys) !== null,
+    )) {
       const refusal = blocked.refusalOf(part.frame.keys);
       const { faults = [], reason = detail, code = 'diverged' } = refusal ?? {};
-      frames.giveUp(part, faults, reason, code);
+      pendingWrites.giveUp(part, faults, reason, code);
     }
   }
 
@@ -265,15 +268,15 @@ export class TransactionManager {
    * then refused. If the data differ, plain writes and verify find that.
    */
   #doubt(transaction: Transaction, detail: string): void {
-    const { ready, frames } = this.#parts;
+    const { ready, pendingWrites } = this.#parts;
     for (const part of transaction.parts) part.divergentAttempts += 1;
     this.abort(transaction, ready.now + transaction.pauseMs);
-    const isDoubtful = ({ frame, divergentAttempts }: Waiting) =>
+    const isDoubtful = ({ frame, divergentAttempts }: PendingWrite) =>
       divergentAttempts > limits.doubtsPerWrite &&
       frame.operations.some(({ kind }) => kind === 'script');
-    for (const part of frames.queue.take(isDoubtful)) {
-      const told = `its script does not do the same in every region: ${detail}`;
-      frames.refuse(part, 'unsupported-command', told);
+    for (const part of pendingWrites.queue.take(isDoubtful)) {
+      const reason = `its script does not do the same in every region: ${detail}`;
+      pendingWrites.refuse(part, 'unsupported-command', reason);
     }
   }
 
@@ -282,20 +285,20 @@ export class TransactionManager {
     this.requestBatch();
   }
 
-  #oweAbort(transaction: Transaction): void {
+  #queueAbort(transaction: Transaction): void {
     const { order, keys, bytes } = transaction;
     const decision = { transaction: order, outcome: 'abort', keys } as const;
     const reached = new Set(transaction.reached);
     for (const link of this.#parts.links.all) {
       if (!reached.has(link.region)) link.withdraw(transaction);
-      else this.#parts.links.owe(link, decision, { sequence: 0, bytes, urgent: false });
+      else this.#parts.links.queueDecision(link, decision, { sequence: 0, bytes, urgent: false });
     }
   }
 
   /** All voters said yes and agree: the decision is stored, and only then does anything leave. */
   #decide(transaction: Transaction, parts: readonly string[]): void {
     assert(parts.length === transaction.parts.length, 'a yes vote has one outcome a part');
-    const { config, state, ready, links, applications, confirmations } = this.#parts;
+    const { config, state, ready, links, pendingConfirmations, eventRouter } = this.#parts;
     const decided = recordDecision(transaction, parts, config.shard, state.sequence, ready.now);
     if (isTooLargeToStore(decided)) {
       this.#refuseLargest(transaction, decided);
@@ -311,22 +314,22 @@ export class TransactionManager {
         : storage,
     );
     for (const write of decided.writes) {
-      ready.owe(confirmations.decided(write), write.callback);
+      ready.queueEvents(eventRouter.decided(write), write.callback);
     }
     const confirming = decided.writes.flatMap(({ record }, position) => {
       const part = transaction.parts[position];
       return part === undefined
         ? []
-        : this.#tell(part, { kind: 'decided', record, replayed: false });
+        : this.#answerCallers(part, { kind: 'decided', record, replayed: false });
     });
     if (storage.kind === 'reject') {
-      this.#oweAbort(transaction);
+      this.#queueAbort(transaction);
       return;
     }
     const urgent = transaction.parts.some(({ frame }) => frame.ack === 'confirmed');
-    links.oweAll({ transaction: order, outcome: 'commit', keys }, sequence, urgent);
+    links.queueDecisionForAll({ transaction: order, outcome: 'commit', keys }, sequence, urgent);
     const committed = decided.writes.filter(({ record }) => record.outcome === 'committed');
-    applications.add(order, transaction.voters, committed, confirming, true);
+    pendingConfirmations.add(order, transaction.voters, committed, confirming, true);
   }
 
   /** Refuses the largest part of a decision that cannot be stored, and tries the others again without it. */
@@ -340,8 +343,8 @@ export class TransactionManager {
   }
 
   /** Answers the callers of a decided part; those that wait for the confirmation are returned. */
-  #tell(part: Waiting, answer: Confirming['answer']): Confirming[] {
-    this.#parts.frames.forget(part);
+  #answerCallers(part: PendingWrite, answer: Confirming['answer']): Confirming[] {
+    this.#parts.pendingWrites.forget(part);
     const confirming: Confirming[] = [];
     for (const caller of part.callers) {
       const waits = caller.ack === 'confirmed' && answer.record.outcome === 'committed';

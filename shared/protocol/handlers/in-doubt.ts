@@ -20,8 +20,8 @@ export function openTransactionsOf(
     }),
   );
   const decided = new Map<string, OpenTransaction & { readonly waitsFor: RegionId[] }>();
-  for (const { region, owed } of links) {
-    for (const { decision, since } of owed.decisions) {
+  for (const { region, unacknowledged } of links) {
+    for (const { decision, since } of unacknowledged.decisions) {
       const key = keyOf(decision.transaction);
       const known = decided.get(key);
       if (known !== undefined) known.waitsFor.push(region);

@@ -6,21 +6,21 @@ import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { BlockedKeys } from '../membership/diverged-keys.ts';
 import type { Members } from '../membership/members.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
-import type { Waiting } from '../transactions/admission.ts';
-import type { Confirmations } from '../transactions/owed-events.ts';
+import type { PendingWrite } from '../transactions/admission.ts';
+import type { EventRouter } from '../transactions/event-router.ts';
 import type { Confirming, PendingConfirmations } from '../transactions/pending-confirmations.ts';
 import { type PendingWrites, tooLate } from '../transactions/pending-writes.ts';
 import { storageFault } from '../transactions/stored-size.ts';
 import type { Transactions } from '../transactions/transactions.ts';
 
 /** The parts of the coordinator that the intake of frames changes. */
-export interface ReceptionParts {
+export interface WriteIntakeParts {
   readonly ready: ReadyBuilder;
   readonly links: RegionLinks;
-  readonly frames: PendingWrites;
+  readonly pendingWrites: PendingWrites;
   readonly transactions: Transactions;
-  readonly applications: PendingConfirmations;
-  readonly confirmations: Confirmations;
+  readonly pendingConfirmations: PendingConfirmations;
+  readonly eventRouter: EventRouter;
   readonly members: Members;
   readonly blocked: BlockedKeys;
 }
@@ -29,20 +29,20 @@ export interface ReceptionParts {
 export class WriteIntake {
   readonly #ready: ReadyBuilder;
   readonly #links: RegionLinks;
-  readonly #frames: PendingWrites;
+  readonly #pendingWrites: PendingWrites;
   readonly #transactions: Transactions;
-  readonly #applications: PendingConfirmations;
-  readonly #confirmations: Confirmations;
+  readonly #pendingConfirmations: PendingConfirmations;
+  readonly #eventRouter: EventRouter;
   readonly #members: Members;
   readonly #blocked: BlockedKeys;
 
-  constructor(parts: ReceptionParts) {
+  constructor(parts: WriteIntakeParts) {
     this.#ready = parts.ready;
     this.#links = parts.links;
-    this.#frames = parts.frames;
+    this.#pendingWrites = parts.pendingWrites;
     this.#transactions = parts.transactions;
-    this.#applications = parts.applications;
-    this.#confirmations = parts.confirmations;
+    this.#pendingConfirmations = parts.pendingConfirmations;
+    this.#eventRouter = parts.eventRouter;
     this.#members = parts.members;
     this.#blocked = parts.blocked;
   }
@@ -51,7 +51,7 @@ export class WriteIntake {
    * Takes in a frame. Returns it if it meets no obstacle, so that a transaction may begin with it now. `together` is
    * the same for frames that came in together.
    */
-  receive(event: Arrival, together: number | null = null): Waiting | null {
+  receive(event: Arrival, together: number | null = null): PendingWrite | null {
     const { frame, ticket, recorded } = event;
     const underway = this.#underway(event);
     const first = underway?.frame.idempotency?.digest;
@@ -61,22 +61,22 @@ export class WriteIntake {
       const id = recorded?.record.id ?? underway?.frame.id ?? frame.id;
       this.#ready.answer(ticket, { kind: 'key-reused', id });
     } else if (recorded !== null) this.#replay(event, recorded.record);
-    else if (underway !== undefined) this.#frames.attend(underway, event);
+    else if (underway !== undefined) this.#pendingWrites.attend(underway, event);
     else if (!this.#wasGivenUp(event)) return this.#admit(event, together);
     return null;
   }
 
   /** The same request on its way: under its key, or under its own id if it came again. */
-  #underway({ frame, again }: Arrival): Waiting | undefined {
+  #underway({ frame, again }: Arrival): PendingWrite | undefined {
     const key = frame.idempotency?.key;
-    const known = key === undefined ? undefined : this.#frames.under(key);
-    return known ?? (again ? this.#frames.withId(frame.id) : undefined);
+    const known = key === undefined ? undefined : this.#pendingWrites.under(key);
+    return known ?? (again ? this.#pendingWrites.withId(frame.id) : undefined);
   }
 
   /** One that came again, and was answered as not written before, gets the same answer. */
   #wasGivenUp({ frame, ticket, again }: Arrival): boolean {
     const { id } = frame;
-    const live = again ? this.#frames.live(id) : null;
+    const live = again ? this.#pendingWrites.live(id) : null;
     if (live?.kind !== 'unavailable') return false;
     this.#ready.answer(ticket, { ...live, id });
     return true;
@@ -88,14 +88,15 @@ export class WriteIntake {
     const replayed = record.id !== frame.id;
     const answer = { kind: 'decided', record, replayed } as const;
     const caller = { ticket, ack: frame.ack, until: frame.notAfter };
-    const appliedIn = frame.ack === 'confirmed' ? this.#applications.appliedIn(record) : null;
+    const appliedIn =
+      frame.ack === 'confirmed' ? this.#pendingConfirmations.appliedIn(record) : null;
     if (appliedIn === null) this.#ready.answer(ticket, answer);
     else if (!async && frame.notAfter > this.#ready.now) {
-      this.#applications.join({ caller, answer });
+      this.#pendingConfirmations.join({ caller, answer });
     } else this.#ready.answer(ticket, { kind: 'unconfirmed', record: { ...record, appliedIn } });
   }
 
-  #admit(event: Arrival, together: number | null): Waiting | null {
+  #admit(event: Arrival, together: number | null): PendingWrite | null {
     const { keys } = event.frame;
     assert(keys.length > 0, 'a write locks something, or nobody could tell that it was staged');
     const refusal = this.#refusalOf(event);
@@ -103,14 +104,14 @@ export class WriteIntake {
       this.#ready.answer(event.ticket, refusal);
       return null;
     }
-    const waiting = this.#frames.admit(event, together);
-    this.#frames.attend(waiting, event);
-    const held = keys.some((key) => this.#transactions.isHeld(key));
-    const free = !held && !this.#frames.queue.waitsFor(keys);
+    const waiting = this.#pendingWrites.admit(event, together);
+    this.#pendingWrites.attend(waiting, event);
+    const isLocked = keys.some((key) => this.#transactions.isLocked(key));
+    const isFree = !isLocked && !this.#pendingWrites.queue.waitsFor(keys);
     const obstacles = [...this.#links.obstacles, ...this.#members.obstacles];
-    if (free && obstacles.length === 0) return waiting;
-    this.#frames.hinder(waiting, obstacles);
-    this.#frames.enqueue(waiting);
+    if (isFree && obstacles.length === 0) return waiting;
+    this.#pendingWrites.hinder(waiting, obstacles);
+    this.#pendingWrites.enqueue(waiting);
     return null;
   }
 
@@ -118,19 +119,19 @@ export class WriteIntake {
     const { id, bytes, notAfter, keys } = frame;
     if (abandoned !== null) return unavailable(frame, abandoned);
     if (again && notAfter <= this.#ready.now) {
-      const events = this.#confirmations.abandoned(frame, this.#ready.now, tooLate);
-      this.#ready.owe(events, frame.callback);
+      const events = this.#eventRouter.abandoned(frame, this.#ready.now, tooLate);
+      this.#ready.queueEvents(events, frame.callback);
       return unavailable(frame, tooLate);
     }
     const fault = storageFault(frame);
     if (fault !== null) return { kind: 'refused', problem: 'too-large', detail: fault };
     if (room.isFull) return { kind: 'full', what: 'writes' };
     if (frame.idempotency !== null && room.keysKeptMs === 0) return { kind: 'full', what: 'keys' };
-    if (this.#frames.isFull(bytes)) {
+    if (this.#pendingWrites.isFull(bytes)) {
       return { kind: 'busy', retryAfterMs: Math.max(1_000, Math.ceil(this.#links.slowestMs)) };
     }
     if (notAfter <= this.#ready.now) {
-      this.#ready.tellLate();
+      this.#ready.noteLateAnswer();
       return { kind: 'too-late', id };
     }
     const refusal = this.#blocked.refusalOf(keys) ?? this.#members.refusal;

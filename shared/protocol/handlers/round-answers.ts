@@ -17,10 +17,10 @@ export interface RoundAnswersParts {
   readonly stored: Stored;
   readonly ready: ReadyBuilder;
   readonly links: RegionLinks;
-  readonly frames: PendingWrites;
-  readonly applications: PendingConfirmations;
+  readonly pendingWrites: PendingWrites;
+  readonly pendingConfirmations: PendingConfirmations;
   readonly members: Members;
-  readonly deciding: TransactionManager;
+  readonly transactionManager: TransactionManager;
 }
 
 /** Takes in the results of rounds. */
@@ -37,28 +37,28 @@ export class RoundAnswers {
     result,
     recorded,
   }: Extract<CoordinatorEvent, { kind: 'round-completed' }>): void {
-    const { links, ready, deciding, frames, members } = this.#parts;
+    const { links, ready, transactionManager, pendingWrites, members } = this.#parts;
     const link = links.receiverOf(region, round);
     if (link === null) {
-      if (frames.queue.length > 0) deciding.requestBatch();
+      if (pendingWrites.queue.length > 0) transactionManager.requestBatch();
       return;
     }
     const flight = link.land(round);
     const isHeard = !link.isQuarantined && isCurrent(link, flight);
     if (isHeard) this.#judge(link, flight, result, recorded);
-    else if (flight.lease !== null) link.lease.learn(null, ready.now);
+    else if (flight.lease !== null) link.lease.roundEnded(null, ready.now);
     if (flight.copy !== null) {
       // The reply of a region that has lost writes, or has changed its role since the round left, does not count.
       const reply =
         isHeard && !link.isQuarantined && result.kind === 'executed' ? result.reply.copy : null;
-      members.returns.answered(flight.copy, reply);
+      members.rejoin.answered(flight.copy, reply);
     }
     const reason = result.kind === 'silent' ? result.reason : 'gave no vote';
     for (const transaction of flight.transactions) {
       transaction.count(region, { state: 'missing', reason }, ready.now);
-      deciding.settle(transaction);
+      transactionManager.settle(transaction);
     }
-    if (frames.queue.length > 0) deciding.requestBatch();
+    if (pendingWrites.queue.length > 0) transactionManager.requestBatch();
   }
 
   #judge(
@@ -69,7 +69,7 @@ export class RoundAnswers {
   ): void {
     const { links, members, ready } = this.#parts;
     const clock = result.kind === 'executed' ? result.reply.clock : null;
-    if (flight.lease !== null) link.lease.learn(clock, ready.now);
+    if (flight.lease !== null) link.lease.roundEnded(clock, ready.now);
     switch (result.kind) {
       case 'silent':
         links.fail(link, result.reason, flight.sentAt);
@@ -81,13 +81,13 @@ export class RoundAnswers {
       case 'executed': {
         if (members.founding.isOpen) {
           link.contents = { generation: flight.generation, keys: 0, at: ready.now };
-          members.founding.counted(link);
+          members.founding.onContents(link);
           break;
         }
-        const loss = link.learn(result.reply, flight, ready.now);
+        const loss = link.update(result.reply, flight, ready.now);
         if (loss !== null) members.lose(link, loss);
         else this.#executed(link, flight, result.reply, recorded);
-        members.met(link, loss === null);
+        members.onContact(link, loss === null);
         break;
       }
       default:
@@ -104,7 +104,7 @@ export class RoundAnswers {
     const finding = links.refused(link, refusal, flight.sentAt);
     if (finding?.kind === 'lost') members.lose(link, finding.reason);
     if (finding?.kind === 'foreign') members.findForeign(link, finding.reason);
-    else members.met(link, false);
+    else members.onContact(link, false);
   }
 
   /** Before a shard has members, a region refuses every round, and reports its contents. */
@@ -114,7 +114,7 @@ export class RoundAnswers {
     // A region with the round's generation was this shard's before its coordinator lost its storage.
     const found = refusal.kind === 'generation' ? refusal : { has: flight.generation, keys: 0 };
     link.contents = { generation: found.has, keys: found.keys, at: now };
-    members.founding.counted(link);
+    members.founding.onContents(link);
   }
 
   #executed(
@@ -123,12 +123,12 @@ export class RoundAnswers {
     reply: RoundReply,
     recorded: readonly TransactionOrder[],
   ): void {
-    const { links, members, applications, ready, deciding } = this.#parts;
+    const { links, members, pendingConfirmations, ready, transactionManager } = this.#parts;
     flight.decisions.forEach(({ transaction }, position) => {
       const said = reply.decisions[position];
       if (said === 'acknowledged') {
         link.acknowledged(transaction);
-        applications.acknowledge(transaction, link.region);
+        pendingConfirmations.acknowledge(transaction, link.region);
       } else if (said === 'lost') {
         members.lose(link, `it no longer holds transaction ${keyOf(transaction)}`);
       } else {
@@ -149,10 +149,10 @@ export class RoundAnswers {
         vote.kind === 'fenced' && (vote.by !== 'epoch' || flight.epoch === members.epoch);
       if (isNews) ready.ended ??= `${link.region} has seen a later ${vote.by}`;
       if (vote.kind === 'locked' && vote.holder[0] < this.#parts.stored.incarnation) {
-        link.greetAgain();
+        link.listLocksAgain();
       }
       if (vote.kind === 'denied') link.refusals.add(vote.code, vote.reason, ready.now);
-      deciding.learn(transaction, link.region, vote);
+      transactionManager.noteVote(transaction, link.region, vote);
       transaction.count(link.region, ballotOf(vote), ready.now);
     });
   }
@@ -167,14 +167,14 @@ export class RoundAnswers {
     const committed = new Set(recorded.map(keyOf));
     for (const { transaction, keys } of reply.older) {
       const key = keyOf(transaction);
-      if (link.owed.has(transaction) || flight.settledMeanwhile.has(key)) continue;
+      if (link.unacknowledged.has(transaction) || flight.settledMeanwhile.has(key)) continue;
       if (committed.has(key)) {
         const loss = `it locks transaction ${key} again, which it had applied`;
         this.#parts.members.lose(link, loss);
       } else {
         const decision = { transaction, outcome: 'abort', keys } as const;
         const bytes = bytesOf(decision);
-        this.#parts.links.owe(link, decision, { sequence: 0, bytes, urgent: false });
+        this.#parts.links.queueDecision(link, decision, { sequence: 0, bytes, urgent: false });
       }
     }
   }

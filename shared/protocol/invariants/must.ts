@@ -18,9 +18,9 @@ export interface CoordinatorInternals {
   readonly state: ShardState;
   readonly ready: ReadyBuilder;
   readonly links: RegionLinks;
-  readonly frames: PendingWrites;
+  readonly pendingWrites: PendingWrites;
   readonly transactions: Transactions;
-  readonly applications: PendingConfirmations;
+  readonly pendingConfirmations: PendingConfirmations;
   readonly blocked: BlockedKeys;
   readonly members: Members;
   readonly reads: CoordinatorReads;

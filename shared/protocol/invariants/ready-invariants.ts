@@ -54,7 +54,7 @@ function checkStorageWrite(write: StorageWrite, { links, state }: CoordinatorInt
 function checkRound(send: SentRound, link: RegionLink, core: CoordinatorInternals): void {
   const { region, number, round } = send;
   const { state, stored, transactions } = core;
-  const { prepares, decisions, copy, lease, floor } = round;
+  const { prepares, decisions, copy, lease, lowWatermark } = round;
   must(round.epoch === state.epoch, 'a round is of the present epoch (R13)', region, number);
   must(round.incarnation === stored.incarnation, 'a round is of this life (R13)', region, number);
   must(round.generation === link.generation, 'a round names the generation (R13)', region, number);
@@ -79,23 +79,23 @@ function checkRound(send: SentRound, link: RegionLink, core: CoordinatorInternal
   }
   if (prepares.length > 0) {
     must(
-      decisions.length >= link.owed.count,
+      decisions.length >= link.unacknowledged.count,
       'no prepare overtakes a decision (R9)',
       region,
       number,
     );
   }
   if (!link.isVoter) return;
-  const { oldest } = link.owed;
+  const { oldest } = link.unacknowledged;
   const { oldestUndecided } = transactions;
   must(
-    oldest === null || compareOrder(floor, oldest) < 0,
+    oldest === null || compareOrder(lowWatermark, oldest) < 0,
     'the low watermark stays below unacknowledged decisions (R12)',
     region,
     number,
   );
   must(
-    oldestUndecided === null || compareOrder(floor, oldestUndecided) < 0,
+    oldestUndecided === null || compareOrder(lowWatermark, oldestUndecided) < 0,
     'the low watermark stays below undecided transactions (R12)',
     region,
     number,

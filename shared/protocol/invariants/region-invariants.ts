@@ -1,7 +1,7 @@
 import { utf8Length } from '../../contracts/bytes.ts';
 import { compareOrder, keyOf } from '../../ids.ts';
 import { limits } from '../../limits.ts';
-import { isBelieved } from '../membership/rejoin.ts';
+import { isForceRecovered } from '../membership/rejoin.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import { type CoordinatorInternals, must } from './must.ts';
 
@@ -9,11 +9,11 @@ import { type CoordinatorInternals, must } from './must.ts';
 
 /** The voters, and the region that is copied. */
 export function checkMembers({ links, members, state, transactions }: CoordinatorInternals): void {
-  const { founding, returns } = members;
+  const { founding, rejoin } = members;
   const copying = links.all.filter(({ membership }) => membership.state === 'copying');
   must((state.epoch === 0) === founding.isOpen, 'a shard has an epoch once it has members');
   must(copying.length <= 1, 'one region is copied at a time');
-  must(copying[0] === returns.copy?.target, 'the region that is copied has a copy');
+  must(copying[0] === rejoin.copy?.target, 'the region that is copied has a copy');
   if (founding.isOpen) {
     must(links.voters.length === 0, 'nobody votes before the shard begins (R45)');
     must(transactions.count === 0, 'nothing is decided before the shard begins (R45)');
@@ -21,13 +21,13 @@ export function checkMembers({ links, members, state, transactions }: Coordinato
   }
   // A force-recovered region may turn out to hold another coordinator's state: then an operator has to decide again.
   must(
-    links.voters.length > 0 || links.all.some((link) => isBelieved(link) || isForeign(link)),
+    links.voters.length > 0 || links.all.some((link) => isForceRecovered(link) || isForeign(link)),
     'the last voter is not evicted without a force-recovered region (R32)',
   );
   if (transactions.count > 0) {
     must(!links.voters.some((link) => link.isQuarantined), 'no untrusted voter decides (R31)');
   }
-  const copy = returns.copy;
+  const copy = rejoin.copy;
   if (copy === null) return;
   const { source, target } = copy;
   must(!target.isVoter, 'a region does not vote while it is copied (R37)');
@@ -37,7 +37,7 @@ export function checkMembers({ links, members, state, transactions }: Coordinato
     must(source.isVoter && !source.isQuarantined, 'a copy reads in a trusted voter (R35)');
   }
   must(
-    (copy.holdUntil !== null) === (copy.phase === 'hold'),
+    (copy.pauseUntil !== null) === (copy.phase === 'hold'),
     'writes pause in the last phase of a copy alone (R37)',
   );
 }
@@ -61,7 +61,11 @@ export function checkRegion(link: RegionLink, core: CoordinatorInternals): void 
   if (membership.state === 'voter') {
     must(link.takes === 0 || !link.begun, 'a voter that has begun takes nothing over', region);
   } else {
-    must(link.owed.count === 0, 'no decision is queued for a region without a vote', region);
+    must(
+      link.unacknowledged.count === 0,
+      'no decision is queued for a region without a vote',
+      region,
+    );
     must(link.prepares.length === 0, 'a region without a vote is asked for none', region);
   }
   if (health.kind !== 'answering') {
@@ -139,7 +143,7 @@ function checkOwed(
   link: RegionLink,
   { state, transactions, ready, links }: CoordinatorInternals,
 ): void {
-  const { region, flights, owed } = link;
+  const { region, flights, unacknowledged } = link;
   const carried = new Map<string, number>();
   for (const { decisions } of flights.values()) {
     for (const { transaction } of decisions) {
@@ -147,7 +151,7 @@ function checkOwed(
       carried.set(key, (carried.get(key) ?? 0) + 1);
     }
   }
-  for (const { decision, sequence, since, carried: count } of owed.decisions) {
+  for (const { decision, sequence, since, carried: count } of unacknowledged.decisions) {
     const key = keyOf(decision.transaction);
     must(
       !transactions.isUndecided(decision.transaction),
@@ -169,7 +173,7 @@ function checkOwed(
     const isOpen = transactions.isUndecided(transaction.order);
     must(isOpen, 'no region is asked to vote on a decided transaction', region);
   }
-  const isTold = !link.hasUnsaid || link.isQuarantined || link.health.kind !== 'answering';
+  const isTold = !link.hasUnsent || link.isQuarantined || link.health.kind !== 'answering';
   must(
     isTold || links.flightCount > 0 || ready.wakeAt < Infinity,
     'a decision that was not sent is sent by a tick or by the next answer',

@@ -2,7 +2,7 @@ import { keyOf } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import { areAll } from '../../reserved-keys.ts';
 import type { RegionLink } from '../regions/region-link.ts';
-import { goesBefore, type Waiting } from '../transactions/admission.ts';
+import { goesBefore, type PendingWrite } from '../transactions/admission.ts';
 import type { Transaction } from '../transactions/transaction.ts';
 import { type CoordinatorInternals, must } from './must.ts';
 
@@ -46,7 +46,7 @@ export function checkTransactions(core: CoordinatorInternals): void {
 }
 
 function checkParts(
-  { blocked, frames }: CoordinatorInternals,
+  { blocked, pendingWrites }: CoordinatorInternals,
   transaction: Transaction,
   name: string,
 ): void {
@@ -60,7 +60,11 @@ function checkParts(
   );
   for (const { frame, attempts, callers } of parts) {
     must(attempts > 0, 'a part of a transaction has been tried', frame.id);
-    must(frames.pending.get(frame.id)?.frame === frame, 'a part is a pending write', frame.id);
+    must(
+      pendingWrites.pending.get(frame.id)?.frame === frame,
+      'a part is a pending write',
+      frame.id,
+    );
     must(
       frame.keys.every((key) => keys.includes(key)),
       'a part has its keys locked',
@@ -88,12 +92,12 @@ function checkAwaited(transaction: Transaction, links: readonly RegionLink[], na
 
 /** The frames that wait, and the sums that are kept of them. */
 export function checkQueue(core: CoordinatorInternals): void {
-  const { frames, transactions, ready, blocked } = core;
-  const { queue, pending } = frames;
+  const { pendingWrites, transactions, ready, blocked } = core;
+  const { queue, pending } = pendingWrites;
   const queued = queue.frames;
   let bytes = 0;
   let names = 0;
-  let before: Waiting | null = null;
+  let before: PendingWrite | null = null;
   for (const waiting of queued) {
     const { frame, retryAt } = waiting;
     must(pending.get(frame.id) === waiting, 'a queued frame is a pending write', frame.id);
@@ -125,8 +129,8 @@ export function checkQueue(core: CoordinatorInternals): void {
 }
 
 /** The sums over everything that is pending. */
-export function checkPending({ frames }: CoordinatorInternals): void {
-  const { pending, pendingBytes, pendingByKey } = frames;
+export function checkPending({ pendingWrites }: CoordinatorInternals): void {
+  const { pending, pendingBytes, pendingByKey } = pendingWrites;
   let bytes = 0;
   let keyed = 0;
   for (const [id, waiting] of pending) {
@@ -149,13 +153,13 @@ export function checkPending({ frames }: CoordinatorInternals): void {
 
 /** Nothing waits without being woken: the first frame that is not paused waits for a key, or for a pause to end. */
 function checkWakeable({
-  frames,
+  pendingWrites,
   transactions,
   links,
   members,
   ready,
 }: CoordinatorInternals): void {
-  const { frames: queued } = frames.queue;
+  const { frames: queued } = pendingWrites.queue;
   const { refusal } = members;
   if (queued.length === 0) return;
   must(
@@ -167,7 +171,7 @@ function checkWakeable({
   const first = queued.find(({ retryAt }) => retryAt <= ready.now);
   if (first === undefined || first.together !== null) return;
   const { keys, id } = first.frame;
-  const isHeld = keys.some((key) => transactions.isHeld(key));
+  const isHeld = keys.some((key) => transactions.isLocked(key));
   // One that came while another paused waits behind it, up to the tick that ends that pause.
   const shareKeys = (others: readonly string[]) =>
     areAll(keys) || areAll(others) || others.some((key) => keys.includes(key));
@@ -178,8 +182,12 @@ function checkWakeable({
 }
 
 /** Commits that voters have not acknowledged, and the callers that wait for that. */
-export function checkConfirmations({ applications, links, ready }: CoordinatorInternals): void {
-  const missingOf = new Map(applications.open);
+export function checkConfirmations({
+  pendingConfirmations,
+  links,
+  ready,
+}: CoordinatorInternals): void {
+  const missingOf = new Map(pendingConfirmations.open);
   for (const [key, missing] of missingOf) {
     must(missing.length > 0, 'a commit that every voter has acknowledged is confirmed', key);
     for (const region of missing) {
@@ -188,7 +196,7 @@ export function checkConfirmations({ applications, links, ready }: CoordinatorIn
       // A region with untrusted data is sent nothing, and leaves.
       if (link === null || link.isQuarantined) continue;
       must(
-        link.owed.hasKey(key),
+        link.unacknowledged.hasKey(key),
         'a commit without acknowledgement is queued for its voter',
         key,
         region,
@@ -196,7 +204,7 @@ export function checkConfirmations({ applications, links, ready }: CoordinatorIn
     }
   }
   for (const link of links.all) {
-    for (const { decision, sequence } of link.owed.decisions) {
+    for (const { decision, sequence } of link.unacknowledged.decisions) {
       const key = keyOf(decision.transaction);
       if (decision.outcome === 'abort') {
         must(sequence === 0, 'an abort has no sequence', key, link.region);
@@ -211,7 +219,7 @@ export function checkConfirmations({ applications, links, ready }: CoordinatorIn
     }
   }
   // A part that gives up before the last of its transaction may be decided when its time is over: the next tick answers.
-  const { firstDeadline } = applications;
+  const { firstDeadline } = pendingConfirmations;
   const isWoken =
     firstDeadline <= ready.now ? ready.wakeAt < Infinity : ready.wakeAt <= firstDeadline;
   must(isWoken, 'a tick answers who waits for a confirmation', firstDeadline);

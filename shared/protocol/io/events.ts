@@ -16,11 +16,11 @@ import type {
 } from '../../contracts/coordinator.ts';
 import type { WriteFrame } from '../../contracts/frame.ts';
 import type {
+  AdminCommand,
+  AdminCommandAnswer,
   BlockedKey,
   InDoubt,
   MemberChange,
-  MemberOrder,
-  OrderAnswer,
   OutCause,
 } from '../../contracts/members.ts';
 import type {
@@ -126,12 +126,12 @@ export type CoordinatorEvent =
   | { readonly kind: 'lease-requested'; readonly wishes: readonly LeaseWish[] }
   /** A comparison ended. */
   | {
-      readonly kind: 'compared';
+      readonly kind: 'comparison-completed';
       readonly number: number;
       readonly result: ComparisonResult;
     }
   /** An operator changes the members. */
-  | { readonly kind: 'admin-command'; readonly ticket: Ticket; readonly order: MemberOrder }
+  | { readonly kind: 'admin-command'; readonly ticket: Ticket; readonly command: AdminCommand }
   /** The standing subscriptions have changed; these are all. */
   | { readonly kind: 'subscriptions-changed'; readonly subscriptions: readonly Subscription[] }
   /** The moment of `Ready.wakeAt` has come. */
@@ -171,7 +171,7 @@ export interface Leaving {
    */
   readonly whole: boolean;
   /** It returns only at an operator's command. */
-  readonly held: boolean;
+  readonly manualReturn: boolean;
 }
 
 /** Why a region is no voter, and since when. */
@@ -246,7 +246,7 @@ export interface DecidedWrite extends CommittedWrite {
 }
 
 /** An event about a write for an endpoint's outbox; the shell makes its text. */
-export interface OwedWriteEvent {
+export interface OutboxWriteEvent {
   readonly endpoint: EndpointId;
   /** The same for all attempts, and for all endpoints that get it. */
   readonly id: string;
@@ -261,7 +261,7 @@ export interface OwedWriteEvent {
 }
 
 /** An event about a region for an endpoint's outbox. */
-export interface OwedRegionEvent {
+export interface OutboxRegionEvent {
   readonly endpoint: EndpointId;
   readonly id: string;
   readonly type: RegionEventType;
@@ -294,8 +294,8 @@ export type StorageWrite =
   | { readonly kind: 'reject'; readonly writes: readonly DecidedWrite[]; readonly now: number }
   /** Events for the outbox, until their couriers have taken them over. */
   | {
-      readonly kind: 'owe';
-      readonly events: readonly OwedWriteEvent[];
+      readonly kind: 'queue-events';
+      readonly events: readonly OutboxWriteEvent[];
       /** The target of events for callbacks; null if only subscriptions get them. */
       readonly callback: Callback | null;
     }
@@ -327,7 +327,7 @@ export type StorageWrite =
   | { readonly kind: 'block'; readonly keys: readonly BlockedKey[] }
   | { readonly kind: 'unblock'; readonly keys: readonly string[] }
   /** Events about regions for the outbox. */
-  | { readonly kind: 'owe-region'; readonly events: readonly OwedRegionEvent[] }
+  | { readonly kind: 'queue-region-events'; readonly events: readonly OutboxRegionEvent[] }
   /** True if nothing is open at any voter (rule R44). */
   | { readonly kind: 'rest'; readonly isResting: boolean }
   /**
@@ -378,7 +378,11 @@ export type CoordinatorReply =
       readonly resolutions: readonly Resolution[];
     }
   | { readonly kind: 'read'; readonly ticket: Ticket; readonly answer: ReadAnswer }
-  | { readonly kind: 'order'; readonly ticket: Ticket; readonly answer: OrderAnswer };
+  | {
+      readonly kind: 'admin-command';
+      readonly ticket: Ticket;
+      readonly answer: AdminCommandAnswer;
+    };
 
 /**
  * The work of the shell, in this order: store `persist` in one transaction, and only when that is durable send `sends`

@@ -4,7 +4,7 @@ import type { Clock } from './clock.ts';
 import type {
   ComparisonRequest,
   CoordinatorReply,
-  OwedWriteEvent,
+  OutboxWriteEvent,
   Ready,
   Send,
   StorageWrite,
@@ -75,7 +75,7 @@ export class ReadyBuilder {
    * A caller hears that a write was too late by this clock: the next life, whose machine may be behind, must not decide
    * it after all (rule R18).
    */
-  tellLate(): void {
+  noteLateAnswer(): void {
     this.#isLate = true;
   }
 
@@ -85,8 +85,8 @@ export class ReadyBuilder {
   }
 
   /** The events are stored in the transaction of this step, so no crash comes between. */
-  owe(events: readonly OwedWriteEvent[], callback: Callback | null): void {
-    if (events.length > 0) this.persist({ kind: 'owe', events, callback });
+  queueEvents(events: readonly OutboxWriteEvent[], callback: Callback | null): void {
+    if (events.length > 0) this.persist({ kind: 'queue-events', events, callback });
   }
 
   send(send: Send): void {
@@ -122,9 +122,9 @@ export class ReadyBuilder {
    * step: a stale instance does not know that it is stale, and only a write shows it (rule R17).
    */
   build(): Ready {
-    const isLate = this.#isLate || this.#replies.some(tellsTooLate);
+    const isLate = this.#isLate || this.#replies.some(showsTooLate);
     if (isLate && this.#storedNow < this.now) this.persist({ kind: 'clock', now: this.now });
-    if ((this.#mustProve || this.#replies.some(tellsState)) && !this.writes)
+    if ((this.#mustProve || this.#replies.some(showsState)) && !this.writes)
       this.persist({ kind: 'prove' });
     return {
       persist: this.#persist,
@@ -138,14 +138,14 @@ export class ReadyBuilder {
 }
 
 /** That a frame was taken in, or that there was no room, does not say whether it was written. */
-function tellsState(reply: CoordinatorReply): boolean {
+function showsState(reply: CoordinatorReply): boolean {
   if (reply.kind !== 'write') return true;
   const { kind } = reply.answer;
   return kind !== 'accepted' && kind !== 'busy' && kind !== 'full';
 }
 
 /** True if the answer is that nothing was or will be written: by the clock of this instance the time was over. */
-function tellsTooLate(reply: CoordinatorReply): boolean {
+function showsTooLate(reply: CoordinatorReply): boolean {
   if (reply.kind !== 'write') return false;
   const { answer } = reply;
   // An obstacle to every write, which has a code, stands in storage.

@@ -37,9 +37,9 @@ export class Copy {
   #scanned: RegionLink | null = null;
   #phase: CopyPhase = 'beginning';
   /** Until when the write pause lasts, ms; null outside of one. */
-  holdUntil: number | null = null;
+  pauseUntil: number | null = null;
   /** No write pause begins before this moment, ms. */
-  holdAfter = 0;
+  pauseNotBefore = 0;
   readonly #replaces: readonly number[];
   readonly #agreed: number | null;
   readonly #startedAt: number;
@@ -47,7 +47,7 @@ export class Copy {
   #cursor: string | null;
   #listCursor: string | null;
   #removable: Bytes[] = [];
-  readonly #again = new Map<Bytes, RetryKey>();
+  readonly #retries = new Map<Bytes, RetryKey>();
   #batches: Batch[] = [];
   #reading: Reading | null = null;
   #writing: Batch | null = null;
@@ -57,10 +57,10 @@ export class Copy {
   #isListing = false;
   /** Keys that must be copied before the next write pause: the last one was too short for them. */
   readonly #pass = new Set<Bytes>();
-  #holds = 0;
+  #pauses = 0;
   #isLogical = false;
   #brokenPieces = 0;
-  #done = 0;
+  #copiedCount = 0;
   #total: number | null = null;
   #counted = 0;
 
@@ -98,7 +98,7 @@ export class Copy {
 
   /** The number of keys that are known to lack in the target, besides those that a scan will find. */
   get left(): number {
-    return this.target.missed.size + this.#again.size;
+    return this.target.missed.size + this.#retries.size;
   }
 
   /** True if only the last few keys are left to copy, and none is on its way. */
@@ -107,10 +107,10 @@ export class Copy {
   }
 
   /** Begins a write pause. Each pause of this copy may last twice as long as the one before. */
-  hold(now: number): void {
-    const doubled = limits.copyWritePauseMs * 2 ** Math.min(this.#holds, 16);
-    this.holdUntil = now + Math.min(doubled, limits.copyWritePauseMaxMs);
-    this.#holds += 1;
+  beginPause(now: number): void {
+    const doubled = limits.copyWritePauseMs * 2 ** Math.min(this.#pauses, 16);
+    this.pauseUntil = now + Math.min(doubled, limits.copyWritePauseMaxMs);
+    this.#pauses += 1;
     this.phase = 'hold';
   }
 
@@ -119,13 +119,13 @@ export class Copy {
    * A value that is written to each time in between is copied in a pause at last, or its region would never return.
    */
   get isOutgrown(): boolean {
-    return this.#pass.size > 0 && this.#holds <= limits.copyHoldsCutShort;
+    return this.#pass.size > 0 && this.#pauses <= limits.copyWritePausesCutShort;
   }
 
   /** Ends the write pause; the next one comes no sooner than `after`, ms. */
-  release(after: number): void {
-    this.holdUntil = null;
-    this.holdAfter = after;
+  endPause(after: number): void {
+    this.pauseUntil = null;
+    this.pauseNotBefore = after;
     this.phase = 'keys';
     this.#beginPass();
   }
@@ -194,7 +194,7 @@ export class Copy {
   /** The progress of the copy. */
   progress(now: number): CopyProgress {
     const seconds = Math.max(0.001, (now - this.#startedAt) / 1_000);
-    const keysPerSecond = Math.round(this.#done / seconds);
+    const keysPerSecond = Math.round(this.#copiedCount / seconds);
     const unscanned = this.#cursor === null ? 0 : this.#total;
     const left = unscanned === null ? null : Math.max(0, unscanned - this.#counted) + this.left;
     return {
@@ -202,7 +202,7 @@ export class Copy {
       source: this.source?.region ?? '',
       phase: this.phase === 'keys' && this.#isRemoving ? 'removals' : this.phase,
       startedAt: this.#startedAt,
-      done: this.#done,
+      done: this.#copiedCount,
       left,
       keysPerSecond,
       etaMs:
@@ -224,9 +224,9 @@ export class Copy {
   get #isFew(): boolean {
     if (this.#cursor !== null || this.#isRemoving) return false;
     if (this.left === 0) return true;
-    if (this.#pass.size > 0 || this.left > limits.copyHoldKeys) return false;
+    if (this.#pass.size > 0 || this.left > limits.copyWritePauseKeys) return false;
     // A value that goes in pieces is finished before.
-    return [...this.#again.values()].every(({ from }) => from === '');
+    return [...this.#retries.values()].every(({ from }) => from === '');
   }
 
   get #isQuiet(): boolean {
@@ -269,7 +269,7 @@ export class Copy {
       return this.#ask({ kind: 'read', keys: keys.map(askedFor), form: 'absent' }, keys, noted);
     }
     if (this.#isRemoving) return null;
-    if (this.#cursor !== null && this.#again.size < limits.copyKeysPerStep) {
+    if (this.#cursor !== null && this.#retries.size < limits.copyKeysPerStep) {
       const count = limits.copyKeysPerStep;
       return this.#ask({ kind: 'scan', cursor: this.#cursor, count, form }, [], noted);
     }
@@ -288,26 +288,26 @@ export class Copy {
   /** Keys to read again, then missed ones. A key goes in pieces only as long as it is not written to. */
   #keysToRead(noted: number): readonly RetryKey[] {
     const keys: RetryKey[] = [];
-    for (const again of this.#again.values()) {
+    for (const again of this.#retries.values()) {
       if (keys.length === limits.copyKeysPerStep) break;
       const text = exactTextOf(again.key);
-      const mark = text === null ? undefined : this.target.missed.get(text);
-      const isChanged = mark !== undefined && mark > again.noted;
+      const missedAt = text === null ? undefined : this.target.missed.get(text);
+      const isChanged = missedAt !== undefined && missedAt > again.noted;
       if (isChanged && again.from !== '') {
         // A value that is written to between its pieces begins again, in the pause if nothing else is left.
         this.#pass.delete(again.key);
-        this.#again.set(again.key, { key: again.key, from: '', noted });
+        this.#retries.set(again.key, { key: again.key, from: '', noted });
         if (this.phase !== 'hold') continue;
       }
       keys.push(isChanged || again.from === '' ? { key: again.key, from: '', noted } : again);
-      this.#again.delete(again.key);
+      this.#retries.delete(again.key);
     }
     const taken = new Set(keys.map(({ key }) => key));
     const onTheirWay = this.#onTheirWay();
     for (const text of this.target.missed.keys()) {
       if (keys.length >= limits.copyKeysPerStep) break;
       const key = bytesOfText(text);
-      const isKnown = taken.has(key) || onTheirWay.has(key) || this.#again.has(key);
+      const isKnown = taken.has(key) || onTheirWay.has(key) || this.#retries.has(key);
       if (!isKnown) keys.push({ key, from: '', noted });
     }
     return keys;
@@ -339,11 +339,11 @@ export class Copy {
     const asked = new Map(reading.keys.map((again) => [again.key, again]));
     for (const key of reply.locked) {
       this.#pass.delete(key);
-      this.#again.set(key, { key, from: '', noted: sequence });
+      this.#retries.set(key, { key, from: '', noted: sequence });
     }
     for (const key of reply.left) {
       const { from, noted } = asked.get(key) ?? { from: '', noted: reading.noted };
-      this.#again.set(key, { key, from, noted });
+      this.#retries.set(key, { key, from, noted });
     }
     if (step.kind === 'scan') {
       this.#cursor = reply.cursor;
@@ -364,7 +364,7 @@ export class Copy {
   #readAgain({ step, keys }: Reading): void {
     if (step.kind === 'read' && step.form === 'absent') {
       this.#removable.push(...keys.map(({ key }) => key));
-    } else for (const again of keys) this.#again.set(again.key, { ...again, from: '' });
+    } else for (const again of keys) this.#retries.set(again.key, { ...again, from: '' });
   }
 
   #wrote(failed: Extract<CopyReply, { kind: 'written' }>['failed'] | null): CopyTurn {
@@ -373,7 +373,7 @@ export class Copy {
     if (batch === null) return going;
     if (failed === null) {
       // It may have arrived or not, and may still arrive: a later one with a higher number settles that.
-      for (const { key } of batch.items) this.#again.set(key, { key, from: '', noted: 0 });
+      for (const { key } of batch.items) this.#retries.set(key, { key, from: '', noted: 0 });
       return going;
     }
     const refused = new Set(failed.map(({ key }) => key));
@@ -389,21 +389,21 @@ export class Copy {
     if (first !== undefined) this.#isLogical = true;
     const copied: string[] = [];
     for (const { key, next } of batch.items) {
-      if (refused.has(key)) this.#again.set(key, { key, from: '', noted: 0 });
-      else if (next !== null) this.#again.set(key, { key, from: next, noted: batch.noted });
+      if (refused.has(key)) this.#retries.set(key, { key, from: '', noted: 0 });
+      else if (next !== null) this.#retries.set(key, { key, from: next, noted: batch.noted });
       else {
-        this.#done += 1;
+        this.#copiedCount += 1;
         this.#pass.delete(key);
         const text = exactTextOf(key);
         if (text !== null) copied.push(text);
       }
     }
-    this.target.copied(copied, batch.noted);
+    this.target.noteCopied(copied, batch.noted);
     return going;
   }
 
   #beginPass(): void {
-    for (const key of this.#again.keys()) this.#pass.add(key);
+    for (const key of this.#retries.keys()) this.#pass.add(key);
     for (const text of this.target.missed.keys()) this.#pass.add(bytesOfText(text));
   }
 
@@ -412,6 +412,6 @@ export class Copy {
     const reading = this.#reading;
     this.#reading = null;
     if (reading !== null) this.#readAgain(reading);
-    for (const [key, again] of this.#again) this.#again.set(key, { ...again, from: '' });
+    for (const [key, again] of this.#retries) this.#retries.set(key, { ...again, from: '' });
   }
 }

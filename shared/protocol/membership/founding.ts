@@ -1,10 +1,10 @@
 import { assert } from '../../assert.ts';
 import type { RegionFault } from '../../contracts/coordinator.ts';
 import type {
+  AdminCommand,
+  AdminCommandAnswer,
   FoundingStatus,
   KeyCounts,
-  MemberOrder,
-  OrderAnswer,
 } from '../../contracts/members.ts';
 import type { RegionId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
@@ -112,10 +112,10 @@ export class Founding {
     // The comparison so far did not include it.
     this.#comparison = null;
     const detail = 'the shard has not begun';
-    const absence = { cause: 'new', detail, whole: true, held: true } as const;
+    const absence = { cause: 'new', detail, whole: true, manualReturn: true } as const;
     const membership = { state: 'out', since: ready.now, ...absence } as const;
     assertTransition('added', links.find(region)?.membership ?? null, membership);
-    links.add(region, stored.generation, [], membership).asksContents = true;
+    links.add(region, stored.generation, [], membership).mustReportContents = true;
   }
 
   /** A region will not be a member after all. */
@@ -126,13 +126,13 @@ export class Founding {
   }
 
   /** A region has reported its contents: `link.contents`. */
-  counted(link: RegionLink): void {
+  onContents(link: RegionLink): void {
     link.recover();
-    link.asksContents = false;
+    link.mustReportContents = false;
   }
 
   /** A slice of the comparison has ended. */
-  compared(number: number, result: ComparisonResult): void {
+  onComparison(number: number, result: ComparisonResult): void {
     const { ready } = this.#parts;
     const comparison = this.#comparison;
     if (!this.#isOpen || comparison?.number !== number) return;
@@ -172,7 +172,7 @@ export class Founding {
   }
 
   /** Carries out an operator's choice of the beginning. */
-  found({ source, agree, replace }: Extract<MemberOrder, { kind: 'found' }>): OrderAnswer {
+  found({ source, agree, replace }: Extract<AdminCommand, { kind: 'found' }>): AdminCommandAnswer {
     if (!this.#isOpen) {
       const detail =
         'the shard has members already: a region is filled with POST /v1/admin/regions/<id>/return';
@@ -182,7 +182,7 @@ export class Founding {
     if (agree) return this.#foundAlike();
     this.#comparison = null;
     this.#recountPauseMs = limits.foundingRecountBackoffMinMs;
-    for (const link of this.#links) link.asksContents = true;
+    for (const link of this.#links) link.mustReportContents = true;
     return { kind: 'taken', detail: 'every region is asked for its key count again' };
   }
 
@@ -242,7 +242,7 @@ export class Founding {
     );
     for (const link of old) {
       link.contents = null;
-      link.asksContents = true;
+      link.mustReportContents = true;
     }
     return old.length > 0;
   }
@@ -252,7 +252,7 @@ export class Founding {
     const { ready } = this.#parts;
     if (ready.now >= this.#recountAt) {
       this.#recountAt = Number.POSITIVE_INFINITY;
-      for (const link of this.#links) link.asksContents = true;
+      for (const link of this.#links) link.mustReportContents = true;
     }
     if (this.#recountAt === Number.POSITIVE_INFINITY) {
       this.#recountAt = ready.now + this.#recountPauseMs;
@@ -302,7 +302,7 @@ export class Founding {
     for (const link of links.all) {
       assert(link.contents !== null, 'a shard begins when every region has said what it holds');
       link.takes = link.contents.keys;
-      link.asksContents = false;
+      link.mustReportContents = false;
       this.#members.set(link, { state: 'voter', since: ready.now, leaving: null }, 'founded');
     }
     ready.persist({ kind: 'members', epoch: state.epoch, changes: [] });
@@ -312,7 +312,7 @@ export class Founding {
     host.requestBatch();
   }
 
-  #foundAlike(): OrderAnswer {
+  #foundAlike(): AdminCommandAnswer {
     const verdict = this.#verdict;
     if (verdict.kind !== 'equal' && verdict.kind !== 'empty') {
       const detail = `${this.#reasonFor(verdict)}. Name the region that is right: {"source": "<id>"}`;
@@ -322,7 +322,7 @@ export class Founding {
     return { kind: 'taken', detail: 'every region votes, with the data that it holds' };
   }
 
-  #foundFrom(region: RegionId, replace: KeyCounts): OrderAnswer {
+  #foundFrom(region: RegionId, replace: KeyCounts): AdminCommandAnswer {
     const source = this.#parts.links.find(region);
     if (source === null || source.contents === null) {
       return {
@@ -342,7 +342,7 @@ export class Founding {
     this.#isOpen = false;
     this.#comparison = null;
     for (const link of this.#links) {
-      link.asksContents = false;
+      link.mustReportContents = false;
       const keys = link === source ? Number.MAX_SAFE_INTEGER : (replace[link.region] ?? 0);
       link.agree(keys, link.foreignGeneration);
     }

@@ -6,11 +6,16 @@ import type { Leaving } from '../io/events.ts';
  * A second reason added to the first: the stricter of both counts. Returns `known` itself if the second adds nothing.
  */
 export function bothOf(known: Leaving, added: Leaving): Leaving {
-  const adds = (added.whole && !known.whole) || (added.held && !known.held);
+  const adds = (added.whole && !known.whole) || (added.manualReturn && !known.manualReturn);
   const isGoingForGood = added.cause === 'removed' && known.cause !== 'removed';
   if (!adds && !isGoingForGood) return known;
   const { cause, detail } = known.cause === 'removed' ? known : added;
-  return { cause, detail, whole: known.whole || added.whole, held: known.held || added.held };
+  return {
+    cause,
+    detail,
+    whole: known.whole || added.whole,
+    manualReturn: known.manualReturn || added.manualReturn,
+  };
 }
 
 /** The reason of a region that is not configured any more. */
@@ -18,5 +23,5 @@ export const removal: Leaving = {
   cause: 'removed',
   detail: 'it is not among the configured regions',
   whole: false,
-  held: true,
+  manualReturn: true,
 };

@@ -12,7 +12,7 @@ import { Founding } from './founding.ts';
 import { bothOf, removal } from './leaving.ts';
 import type { MemberChanges, MembersParts, Trust } from './members-parts.ts';
 import { assertTransition, type RegionEvent } from './region-states.ts';
-import { isBelieved, Rejoin } from './rejoin.ts';
+import { isForceRecovered, Rejoin } from './rejoin.ts';
 
 /**
  * The members of the shard. A voter that fails, has lost writes, or diverged is evicted once its lease is over; from
@@ -20,7 +20,7 @@ import { isBelieved, Rejoin } from './rejoin.ts';
  * (rules R31 to R38).
  */
 export class Members implements MemberChanges {
-  readonly returns: Rejoin;
+  readonly rejoin: Rejoin;
   readonly founding: Founding;
   readonly #parts: MembersParts;
   #isBegun = false;
@@ -29,18 +29,18 @@ export class Members implements MemberChanges {
 
   constructor(parts: MembersParts) {
     this.#parts = parts;
-    this.returns = new Rejoin(parts, this);
+    this.rejoin = new Rejoin(parts, this);
     this.founding = new Founding(parts, this);
   }
 
   /** True if nothing may begin for the moment, and queued frames are not refused for that. */
   get isPaused(): boolean {
-    return this.returns.held || this.founding.isOpen;
+    return this.rejoin.admissionPaused || this.founding.isOpen;
   }
 
   /** The regions for which every write waits, besides voters that do not answer. */
   get obstacles(): readonly RegionFault[] {
-    return [...this.returns.obstacles, ...this.founding.obstacles];
+    return [...this.rejoin.obstacles, ...this.founding.obstacles];
   }
 
   /** Why no write can be taken in, or null. */
@@ -86,7 +86,7 @@ export class Members implements MemberChanges {
 
   /** It does not hold the writes that it acknowledged: its votes count no more, and everything has to be copied. */
   lose(link: RegionLink, detail: string): void {
-    this.suspect(link, { cause: 'lost', detail, whole: true, held: false });
+    this.suspect(link, { cause: 'lost', detail, whole: true, manualReturn: false });
   }
 
   /** The region is about to lose its vote, or, if it has none, to come back in another way. */
@@ -94,7 +94,7 @@ export class Members implements MemberChanges {
     const { membership, leaving: known } = link;
     const both = known === null ? leaving : bothOf(known, leaving);
     if (membership.state === 'copying') {
-      this.returns.fail(both);
+      this.rejoin.fail(both);
       return;
     }
     if (both === known) return;
@@ -141,10 +141,10 @@ export class Members implements MemberChanges {
   /** A region without a vote holds the state of another coordinator: no copy overwrites it without an operator. */
   findForeign(link: RegionLink, detail: string): void {
     const { membership } = link;
-    const leaving: Leaving = { cause: 'foreign', detail, whole: true, held: true };
-    if (membership.state === 'copying') this.returns.fail(leaving);
+    const leaving: Leaving = { cause: 'foreign', detail, whole: true, manualReturn: true };
+    if (membership.state === 'copying') this.rejoin.fail(leaving);
     else if (membership.state === 'out' && membership.cause !== 'removed') {
-      const isNoted = membership.held && membership.detail === detail;
+      const isNoted = membership.manualReturn && membership.detail === detail;
       if (membership.cause === 'foreign' && isNoted) return;
       this.set(link, { ...membership, ...leaving }, 'found-foreign');
       this.#clearMissed(link);
@@ -153,7 +153,7 @@ export class Members implements MemberChanges {
   }
 
   /** A region that is out has answered, so it can be reached. `passedCheck`: its data can be built on. */
-  met(link: RegionLink, passedCheck: boolean): void {
+  onContact(link: RegionLink, passedCheck: boolean): void {
     const { membership } = link;
     if (membership.state !== 'out') return;
     link.reachable ||= passedCheck || membership.whole;
@@ -166,10 +166,10 @@ export class Members implements MemberChanges {
   /** Makes every change of members that is possible now. Called in each step, after its event. */
   advance(): void {
     this.founding.advance();
-    this.#depart();
+    this.#evictDue();
     this.#forgetRemoved();
-    this.#boundMarks();
-    this.returns.advance();
+    this.#boundMissedKeys();
+    this.rejoin.advance();
   }
 
   /**
@@ -179,7 +179,7 @@ export class Members implements MemberChanges {
   remove(link: RegionLink): void {
     if (link.isVoter) this.suspect(link, removal);
     else {
-      if (this.returns.progressOf(link) !== null) this.returns.cancel();
+      if (this.rejoin.progressOf(link) !== null) this.rejoin.cancel();
       this.leave(link, removal, 'removed');
       this.#forgetRemoved();
     }
@@ -203,7 +203,7 @@ export class Members implements MemberChanges {
   }
 
   /** An operator chooses the data of this region as the right ones, even if it has lost writes. */
-  believe(link: RegionLink): void {
+  forceRecover(link: RegionLink): void {
     // If a coordinator has lost its storage, its regions hold the state of another one.
     link.agree(Number.MAX_SAFE_INTEGER, link.foreignGeneration);
     this.trust(link, {
@@ -219,17 +219,17 @@ export class Members implements MemberChanges {
    */
   trust(link: RegionLink, why: Trust): void {
     const { links, state } = this.#parts;
-    this.returns.cancel();
+    this.rejoin.cancel();
     this.#parts.host.abortAll();
     state.epoch += 1;
     for (const other of links.all) {
       const cause = other === link ? 'believed' : why.cause;
       const detail = other === link ? 'an operator force-recovered it' : why.detailOfOthers;
-      this.#parts.applications.dismiss(other.region);
-      this.leave(other, { cause, detail, whole: true, held: false }, 'overruled');
+      this.#parts.pendingConfirmations.dismiss(other.region);
+      this.leave(other, { cause, detail, whole: true, manualReturn: false }, 'overruled');
     }
     this.note(link.region, why.event, 'believed', why.detail);
-    this.returns.begin(link);
+    this.rejoin.begin(link);
   }
 
   /** Probes the region again to find out whether it can be copied. */
@@ -243,17 +243,17 @@ export class Members implements MemberChanges {
 
   /** Adds an entry to the history and to the change feed, and queues the events about it. */
   note(region: RegionId, event: MemberEvent, cause: OutCause | null, detail: string): void {
-    const { state, ready, confirmations } = this.#parts;
+    const { state, ready, eventRouter } = this.#parts;
     state.sequence += 1;
     const { epoch, sequence } = state;
     const change = { sequence, at: ready.now, epoch, region, event, cause, detail };
     ready.persist({ kind: 'members', epoch, changes: [change] });
-    const events = confirmations.ofMember(change);
-    if (events.length > 0) ready.persist({ kind: 'owe-region', events });
+    const events = eventRouter.ofMember(change);
+    if (events.length > 0) ready.persist({ kind: 'queue-region-events', events });
   }
 
   /** Notes keys of a region that have to be copied. */
-  mark(link: RegionLink, missed: readonly (readonly [key: string, sequence: number])[]): void {
+  addMissed(link: RegionLink, missed: readonly (readonly [key: string, sequence: number])[]): void {
     const keys = missed.filter(([key]) => !key.startsWith(reservedPrefix));
     if (keys.length === 0) return;
     for (const [key, sequence] of keys) link.missed.set(key, sequence);
@@ -283,7 +283,7 @@ export class Members implements MemberChanges {
       if (!link.isVoter) links.fail(link, 'it has not been asked yet', ready.now);
       if (config.regions.includes(link.region)) continue;
       // No other region has the right data: a later instance removes it, once it has been copied.
-      if (isBelieved(link) && links.voters.length === 0) continue;
+      if (isForceRecovered(link) && links.voters.length === 0) continue;
       this.remove(link);
     }
   }
@@ -302,7 +302,7 @@ export class Members implements MemberChanges {
       cause: 'new',
       detail,
       whole: true,
-      held: false,
+      manualReturn: false,
     } as const;
     // It may have been a region of this shard before it was removed.
     assertTransition('added', links.find(region)?.membership ?? null, membership);
@@ -326,11 +326,11 @@ export class Members implements MemberChanges {
       if (inRow === null || leaving !== null) continue;
       if (inRow.last - inRow.since < config.outAfterMs) continue;
       const detail = `its server refuses writes that others accept: ${inRow.reason}`;
-      this.suspect(link, { cause: 'refusing', detail, whole: false, held: false });
+      this.suspect(link, { cause: 'refusing', detail, whole: false, manualReturn: false });
     }
   }
 
-  #depart(): void {
+  #evictDue(): void {
     const { ready, links, config } = this.#parts;
     const { now } = ready;
     this.#suspectRefusing();
@@ -349,11 +349,11 @@ export class Members implements MemberChanges {
     }
     const staying = links.voters.filter((link) => !departing.includes(link));
     // Sound ones may leave; they stay if without them no voter would be left.
-    const willing = departing.filter((link) => link.isSound);
-    if (staying.length > 0) this.#mayDepart(departing, staying);
+    const willing = departing.filter((link) => link.isHealthy);
+    if (staying.length > 0) this.#evictIfSafe(departing, staying);
     else if (willing.length < departing.length && willing.length > 0) {
-      this.#mayDepart(
-        departing.filter((link) => !link.isSound),
+      this.#evictIfSafe(
+        departing.filter((link) => !link.isHealthy),
         willing,
       );
     }
@@ -364,7 +364,7 @@ export class Members implements MemberChanges {
   /**
    * They leave once no lease is left and every voter that stays has shown since that it has lost nothing (rule R32).
    */
-  #mayDepart(departing: readonly RegionLink[], staying: readonly RegionLink[]): void {
+  #evictIfSafe(departing: readonly RegionLink[], staying: readonly RegionLink[]): void {
     if (departing.length === 0) return;
     const { ready } = this.#parts;
     const leasesEndAt = Math.max(...departing.map((link) => link.lease.endsAt));
@@ -380,11 +380,11 @@ export class Members implements MemberChanges {
     const isShown = staying.every(
       (link) => link.health.kind === 'answering' && link.lossCheck.hasPassed(since),
     );
-    if (isShown) this.#putOut(departing);
+    if (isShown) this.#evict(departing);
   }
 
-  #putOut(departing: readonly RegionLink[]): void {
-    const { host, applications, state } = this.#parts;
+  #evict(departing: readonly RegionLink[]): void {
+    const { host, pendingConfirmations, state } = this.#parts;
     host.abortAll();
     state.epoch += 1;
     for (const link of departing) {
@@ -394,9 +394,9 @@ export class Members implements MemberChanges {
         cause: isForeign ? 'foreign' : causeOf(link),
         detail: health.kind === 'answering' ? '' : health.reason,
         whole: isForeign,
-        held: isForeign,
+        manualReturn: isForeign,
       };
-      applications.dismiss(link.region);
+      pendingConfirmations.dismiss(link.region);
       this.leave(link, leaving, 'evicted');
       this.note(link.region, 'out', leaving.cause, leaving.detail);
     }
@@ -408,13 +408,13 @@ export class Members implements MemberChanges {
   leave(link: RegionLink, leaving: Leaving, event: RegionEvent): void {
     const { now } = this.#parts.ready;
     const missed = link.leave();
-    const { cause, detail, held } = leaving;
+    const { cause, detail, manualReturn } = leaving;
     // The contents of a region that has never answered are unknown.
     const isFlushed = missed.some(([key]) => key === flushedKey);
     const whole = leaving.whole || isFlushed || !link.begun;
-    this.set(link, { state: 'out', since: now, cause, detail, whole, held }, event);
+    this.set(link, { state: 'out', since: now, cause, detail, whole, manualReturn }, event);
     if (whole) this.#clearMissed(link);
-    else this.mark(link, missed);
+    else this.addMissed(link, missed);
     this.#parts.links.fail(link, 'it is out', now);
   }
 
@@ -437,7 +437,7 @@ export class Members implements MemberChanges {
   }
 
   /** A region that has missed too many keys to list is copied whole. */
-  #boundMarks(): void {
+  #boundMissedKeys(): void {
     const { missedKeysPerRegion, missedBytesPerRegion } = limits;
     for (const link of this.#parts.links.all) {
       const { size, bytes } = link.missed;
@@ -447,7 +447,7 @@ export class Members implements MemberChanges {
         cause: link.leaving?.cause ?? 'silent',
         detail,
         whole: true,
-        held: false,
+        manualReturn: false,
       });
     }
   }

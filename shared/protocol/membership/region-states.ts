@@ -20,7 +20,7 @@ export type RegionState =
   /** It has no vote, and is copied as soon as it can be reached. */
   | 'out'
   /** It has no vote, and returns only at an operator's command. */
-  | 'held'
+  | 'excluded'
   /** It has no vote, and is being copied. */
   | 'copying';
 
@@ -77,55 +77,55 @@ const nothing = {
 
 /** The states that each event may lead to from each state; none: the event must not happen in that state. */
 export const regionTransitions: Record<RegionState, Record<RegionEvent, readonly RegionState[]>> = {
-  absent: { ...nothing, added: ['out', 'held'] },
+  absent: { ...nothing, added: ['out', 'excluded'] },
   voter: {
     ...nothing,
     suspected: ['leaving', 'quarantined'],
-    evicted: ['out', 'held'],
+    evicted: ['out', 'excluded'],
     overruled: ['out'],
   },
   leaving: {
     ...nothing,
     suspected: ['leaving', 'quarantined'],
     recalled: ['voter', 'leaving'],
-    evicted: ['out', 'held'],
+    evicted: ['out', 'excluded'],
     overruled: ['out'],
   },
   quarantined: {
     ...nothing,
     suspected: ['quarantined'],
     recalled: ['quarantined'],
-    evicted: ['out', 'held'],
+    evicted: ['out', 'excluded'],
     overruled: ['out'],
   },
   out: {
     ...nothing,
-    suspected: ['out', 'held'],
+    suspected: ['out', 'excluded'],
     recalled: ['out'],
-    'kept-out': ['held'],
-    'found-foreign': ['held'],
+    'kept-out': ['excluded'],
+    'found-foreign': ['excluded'],
     'copy-begun': ['copying'],
     overruled: ['out'],
-    removed: ['held'],
+    removed: ['excluded'],
   },
-  held: {
+  excluded: {
     ...nothing,
     founded: ['voter'],
-    suspected: ['held'],
+    suspected: ['excluded'],
     recalled: ['out'],
-    'kept-out': ['held'],
-    'found-foreign': ['held'],
+    'kept-out': ['excluded'],
+    'found-foreign': ['excluded'],
     overruled: ['out'],
-    removed: ['held'],
+    removed: ['excluded'],
     forgotten: ['absent'],
   },
   copying: {
     ...nothing,
-    'copy-failed': ['out', 'held'],
+    'copy-failed': ['out', 'excluded'],
     'copy-interrupted': ['out'],
     returned: ['voter'],
     overruled: ['out'],
-    removed: ['held'],
+    removed: ['excluded'],
   },
 };
 
@@ -137,7 +137,7 @@ export function regionStateOf(membership: Membership | null): RegionState {
       if (membership.leaving === null) return 'voter';
       return membership.leaving.whole ? 'quarantined' : 'leaving';
     case 'out':
-      return membership.held ? 'held' : 'out';
+      return membership.manualReturn ? 'excluded' : 'out';
     case 'copying':
       return 'copying';
   }

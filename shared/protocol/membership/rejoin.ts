@@ -28,13 +28,13 @@ export class Rejoin {
   }
 
   /** True during the write pause at the end of a copy, in which nothing new may begin. */
-  get held(): boolean {
-    return this.#copy !== null && this.#copy.holdUntil !== null;
+  get admissionPaused(): boolean {
+    return this.#copy !== null && this.#copy.pauseUntil !== null;
   }
 
   /** The region for which every write waits meanwhile. */
   get obstacles(): readonly RegionFault[] {
-    if (this.#copy === null || !this.held) return [];
+    if (this.#copy === null || !this.admissionPaused) return [];
     const reason = 'returns: writes wait until its last keys are copied';
     return [{ region: this.#copy.target.region, reason }];
   }
@@ -89,9 +89,9 @@ export class Rejoin {
     const next = links.all.find((link) => {
       const { membership, reachable, copyAfter, fullSince } = link;
       const { isFull } = link.refusals;
-      if (membership.state !== 'out' || membership.held || !reachable) return false;
+      if (membership.state !== 'out' || membership.manualReturn || !reachable) return false;
       // As long as there is no voter, only a force-recovered region can begin, even if others come before it.
-      if (!hasSource && !isBelieved(link)) return false;
+      if (!hasSource && !isForceRecovered(link)) return false;
       // A copy would fail; from time to time it is tried, since it may remove the keys that fill the region.
       const after = isFull ? Math.max(copyAfter, fullSince + limits.fullCopyPauseMs) : copyAfter;
       ready.schedule(after);
@@ -115,7 +115,7 @@ export class Rejoin {
     const token = `${stored.incarnation}-${state.epoch}`;
     this.#members.set(link, { ...membership, state: 'copying', since: now, token }, 'copy-begun');
     this.#members.note(link.region, 'copying', membership.cause, membership.detail);
-    const whole = membership.whole && !isBelieved(link);
+    const whole = membership.whole && !isForceRecovered(link);
     const replaces = membership.whole ? link.former : [];
     const agreed = membership.whole ? link.agreed : null;
     this.#copy = new Copy(link, token, { whole, replaces, agreed, startedAt: now });
@@ -134,13 +134,13 @@ export class Rejoin {
     // A source that is silent for a moment may answer again; the scan of another one would begin from the start.
     if (copy.source?.isVoter !== true || copy.source.isQuarantined)
       copy.readFrom(this.#bestSource());
-    if (this.#hold(copy)) return;
-    const isStill = host.undecided === 0 && copy.source?.owed.count === 0;
+    if (this.#pauseOrFinish(copy)) return;
+    const isStill = host.undecided === 0 && copy.source?.unacknowledged.count === 0;
     copy.plan(state.sequence, isStill);
   }
 
   /** Begins and ends write pauses. True if the copy is over: the region votes again, or cannot. */
-  #hold(copy: Copy): boolean {
+  #pauseOrFinish(copy: Copy): boolean {
     const { ready, host } = this.#parts;
     const { now } = ready;
     const { leaving, refusals } = copy.target;
@@ -153,15 +153,15 @@ export class Rejoin {
       this.#return(copy);
       return true;
     }
-    if (copy.holdUntil === null) {
-      ready.schedule(copy.holdAfter);
-      if (!copy.nearsEnd || now < copy.holdAfter) return false;
-      copy.hold(now);
-    } else if (copy.holdUntil <= now || copy.isOutgrown) {
-      copy.release(copy.isOutgrown ? now : now + limits.copyPauseMs);
+    if (copy.pauseUntil === null) {
+      ready.schedule(copy.pauseNotBefore);
+      if (!copy.nearsEnd || now < copy.pauseNotBefore) return false;
+      copy.beginPause(now);
+    } else if (copy.pauseUntil <= now || copy.isOutgrown) {
+      copy.endPause(copy.isOutgrown ? now : now + limits.copyPauseMs);
       host.requestBatch();
     }
-    ready.schedule(copy.holdUntil ?? copy.holdAfter);
+    ready.schedule(copy.pauseUntil ?? copy.pauseNotBefore);
     return false;
   }
 
@@ -186,13 +186,13 @@ export class Rejoin {
 
   /** The nearest voter that stays. */
   #bestSource(): RegionLink | null {
-    const sound = this.#parts.links.voters.filter((link) => link.isSound);
+    const sound = this.#parts.links.voters.filter((link) => link.isHealthy);
     const nearest = sound.sort((a, b) => (a.roundTripMs ?? 0) - (b.roundTripMs ?? 0));
     return nearest[0] ?? null;
   }
 }
 
 /** True if an operator has force-recovered the region and it does not vote yet: all others will be copied from it. */
-export function isBelieved({ membership }: RegionLink): boolean {
+export function isForceRecovered({ membership }: RegionLink): boolean {
   return membership.state !== 'voter' && membership.cause === 'believed';
 }

@@ -1,6 +1,6 @@
 /** The data of one region's link: its contents, and the rounds on their way to it. */
 
-import type { CopyStep, Decision, LeaseOrder } from '../../contracts/round.ts';
+import type { CopyStep, Decision, LeaseRequest } from '../../contracts/round.ts';
 import type { TransactionOrder } from '../../ids.ts';
 import type { Transaction } from '../transactions/transaction.ts';
 
@@ -21,10 +21,10 @@ export interface Flight {
   readonly probe: boolean;
   readonly epoch: number;
   readonly generation: number;
-  readonly lease: LeaseOrder | null;
+  readonly lease: LeaseRequest | null;
   readonly copy: CopyStep | null;
   /** It asked for the locks of older incarnations. */
-  readonly asked: boolean;
+  readonly asksLocks: boolean;
   /**
    * The transactions that other rounds settled since it left. It may have run before those, so it may list locks of
    * them that are gone by now.

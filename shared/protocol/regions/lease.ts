@@ -1,4 +1,4 @@
-import type { LeaseOrder } from '../../contracts/round.ts';
+import type { LeaseRequest } from '../../contracts/round.ts';
 import { limits } from '../../limits.ts';
 
 /** A reading of the region's clock, and when its answer came, both ms. */
@@ -13,14 +13,14 @@ interface Reading {
  * is over here once `leaseTtlMs` and the drift have passed since then (rule R30).
  */
 export class Lease {
-  #wantedSince = Number.NEGATIVE_INFINITY;
-  #wantedUntil = Number.NEGATIVE_INFINITY;
+  #readersSince = Number.NEGATIVE_INFINITY;
+  #readersUntil = Number.NEGATIVE_INFINITY;
   #reading: Reading | null = null;
   /** The last reading that came has not been used for a renewal yet. */
   #isFresh = false;
   /** A round that asks for the clock is on its way. */
   #isOpen = false;
-  #orderedAt = Number.NEGATIVE_INFINITY;
+  #requestedAt = Number.NEGATIVE_INFINITY;
   #grantedUntil: number;
 
   /** `grantedUntil`: until when a lease of a former instance may last, ms; infinity before that is known. */
@@ -41,34 +41,34 @@ export class Lease {
   }
 
   /** Clients read there, and will for `forMs`, as far as that is within the bound. */
-  want(now: number, forMs: number): void {
-    if (!this.isWanted(now)) this.#wantedSince = now;
-    const until = now + Math.min(forMs, limits.leaseWantedMaxMs);
-    this.#wantedUntil = Math.max(this.#wantedUntil, until);
+  noteReaders(now: number, forMs: number): void {
+    if (!this.hasReaders(now)) this.#readersSince = now;
+    const until = now + Math.min(forMs, limits.leaseReadersMaxMs);
+    this.#readersUntil = Math.max(this.#readersUntil, until);
   }
 
-  isWanted(now: number): boolean {
-    return now < this.#wantedUntil;
+  hasReaders(now: number): boolean {
+    return now < this.#readersUntil;
   }
 
   /** When a round became due for the lease alone, or becomes so, ms; infinity if nobody reads there. */
   dueAt(now: number): number {
-    if (!this.isWanted(now)) return Number.POSITIVE_INFINITY;
+    if (!this.hasReaders(now)) return Number.POSITIVE_INFINITY;
     const shortFrom = this.#grantedUntil - limits.leaseTtlMs / 4;
     const isUsable = this.#isFresh && !this.#isOpen && this.#reading !== null;
     if (isUsable && now > shortFrom) return Math.max(shortFrom, this.#reading?.receivedAt ?? now);
-    return Math.max(this.#wantedSince, this.#orderedAt + limits.leaseRenewMs);
+    return Math.max(this.#readersSince, this.#requestedAt + limits.leaseRenewMs);
   }
 
   /**
    * The lease that a round leaving now asks for. The step that sends it must store something: that proves that this
    * instance still owns its storage, after the reading came and before the renewal leaves (rule R17).
    */
-  orderFor(now: number): LeaseOrder | null {
-    const rides = this.isWanted(now) && now >= this.#orderedAt + limits.leaseRideMs;
+  requestFor(now: number): LeaseRequest | null {
+    const rides = this.hasReaders(now) && now >= this.#requestedAt + limits.leaseRideMs;
     if (!rides && now < this.dueAt(now)) return null;
     const ttlMs = limits.leaseTtlMs;
-    this.#orderedAt = now;
+    this.#requestedAt = now;
     this.#isOpen = true;
     this.#isFresh = false;
     const reading = this.#reading;
@@ -79,7 +79,7 @@ export class Lease {
   }
 
   /** A round that asked for the clock has ended; null: without an answer. */
-  learn(clock: number | null, now: number): void {
+  roundEnded(clock: number | null, now: number): void {
     this.#isOpen = false;
     if (clock === null) return;
     this.#reading = { clock, receivedAt: now };
@@ -91,7 +91,7 @@ export class Lease {
     this.#reading = null;
     this.#isFresh = false;
     this.#isOpen = false;
-    this.#orderedAt = Number.NEGATIVE_INFINITY;
+    this.#requestedAt = Number.NEGATIVE_INFINITY;
   }
 
   /** It has none, and gets none before a round asks for one again: the region has dropped it. */

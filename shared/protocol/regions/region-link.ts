@@ -7,11 +7,11 @@ import type { Transaction } from '../transactions/transaction.ts';
 import type { Contents, Flight, RoundHead } from './flight.ts';
 import { Lease } from './lease.ts';
 import { LossCheck } from './loss-check.ts';
-import { MarkHistory } from './mark-history.ts';
-import { MissedMarks } from './missed-marks.ts';
+import { MissedKeyMap } from './missed-keys.ts';
 import { type Health, RegionHealth } from './region-health.ts';
+import { RoundHistory } from './round-history.ts';
 import { ServerRefusals } from './server-refusals.ts';
-import { OwedDecisions } from './unacknowledged.ts';
+import { UnacknowledgedDecisions } from './unacknowledged.ts';
 
 const nothingSettled: TransactionOrder = [0, 0];
 
@@ -37,9 +37,9 @@ export class RegionLink {
   readonly lease: Lease;
   readonly refusals = new ServerRefusals();
   readonly lossCheck = new LossCheck();
-  readonly owed = new OwedDecisions();
+  readonly unacknowledged = new UnacknowledgedDecisions();
   /** The keys that it misses, each with its last missed sequence. Empty for a voter that stays. */
-  readonly missed = new MissedMarks();
+  readonly missed = new MissedKeyMap();
   /** The step of a copy that waits for a round; Copy puts it here. */
   copyStep: CopyStep | null = null;
   /** It is copied no sooner, ms. */
@@ -53,17 +53,17 @@ export class RegionLink {
   /** Its contents when it last refused a round for its generation; null before that. */
   contents: Contents | null = null;
   /** It has to report its contents: the shard has no members yet. */
-  asksContents = false;
+  mustReportContents = false;
   /** It has answered in this incarnation, and all its older locks are known. */
-  #greeted = false;
+  #locksListed = false;
   /** It may hold older locks, so it is asked for them even if there is nothing else to send. */
-  #owesGreeting = true;
+  #mayHoldOlderLocks = true;
   #copySince: number | null = null;
-  #settledMarks: string[] = [];
+  #copiedKeys: string[] = [];
   /** The newest record of it in storage. */
   #lastStored: StoredRegion;
   readonly #health = new RegionHealth();
-  #history: MarkHistory;
+  #history: RoundHistory;
   #prepares: Transaction[] = [];
   readonly #flights = new Map<number, Flight>();
 
@@ -72,7 +72,7 @@ export class RegionLink {
     this.region = stored.region;
     this.generation = stored.generation;
     this.begun = stored.begun;
-    this.#history = new MarkHistory(stored.pair);
+    this.#history = new RoundHistory(stored.pair);
     this.former = stored.former;
     this.takes = stored.takes;
     this.agreed = stored.agreed;
@@ -117,13 +117,13 @@ export class RegionLink {
   }
 
   /** It votes and answers, and its data are trusted. */
-  get isSound(): boolean {
+  get isHealthy(): boolean {
     return this.isVoter && !this.isQuarantined && this.health.kind === 'answering';
   }
 
   /** It should have a lease if clients read there: it is healthy, and stays. */
   get isLeased(): boolean {
-    return this.isSound && this.leaving === null;
+    return this.isHealthy && this.leaving === null;
   }
 
   get health(): Health {
@@ -165,12 +165,12 @@ export class RegionLink {
   }
 
   /** True if something besides prepares has to be sent and no round in flight carries it already. */
-  get hasUnsaid(): boolean {
+  get hasUnsent(): boolean {
     if (!this.isVoter) return false;
-    if (!this.#isKnown && this.#flights.size === 0) return true;
+    if (!this.#areLocksKnown && this.#flights.size === 0) return true;
     const { requiredFrom } = this.lossCheck;
     if (requiredFrom !== null && !this.#isCheckOnItsWay(requiredFrom)) return true;
-    return this.owed.isUnsaid;
+    return this.unacknowledged.hasUnsent;
   }
 
   /** When the oldest round in flight left, ms; null if there is none. */
@@ -194,11 +194,11 @@ export class RegionLink {
    * True if nothing is unacknowledged, waiting or on its way; for a region that is no voter, if no return is awaited.
    */
   get settled(): boolean {
-    if (this.membership.state === 'out') return this.membership.held;
+    if (this.membership.state === 'out') return this.membership.manualReturn;
     if (this.membership.state === 'copying' || this.leaving !== null) return false;
     return (
-      this.#isKnown &&
-      this.owed.count === 0 &&
+      this.#areLocksKnown &&
+      this.unacknowledged.count === 0 &&
       this.#flights.size === 0 &&
       this.#prepares.length === 0
     );
@@ -207,16 +207,16 @@ export class RegionLink {
   /** It is out, and no copy may begin before it has answered a probe. */
   get isAwaited(): boolean {
     const { membership, reachable } = this;
-    return membership.state === 'out' && !membership.held && !reachable;
+    return membership.state === 'out' && !membership.manualReturn && !reachable;
   }
 
   /** Storage says that it holds no lock (rule R44): it need not be asked for older ones until a round leaves anyway. */
   rest(): void {
-    this.#owesGreeting = false;
+    this.#mayHoldOlderLocks = false;
   }
 
-  get #isKnown(): boolean {
-    return this.#greeted || !this.#owesGreeting;
+  get #areLocksKnown(): boolean {
+    return this.#locksListed || !this.#mayHoldOlderLocks;
   }
 
   enqueue(transaction: Transaction): void {
@@ -232,13 +232,13 @@ export class RegionLink {
    * The region has no vote any more, so nothing that was sent to it matters. Returns the keys of its unacknowledged
    * commits, which it has missed.
    */
-  leave(): ReturnType<OwedDecisions['abandon']> {
+  leave(): ReturnType<UnacknowledgedDecisions['abandon']> {
     this.#prepares = [];
     this.lossCheck.cancel();
     this.refusals.forget();
     this.lease.cease();
     this.reachable = false;
-    return this.owed.abandon();
+    return this.unacknowledged.abandon();
   }
 
   /** Its copy begins, which drops the locks of older rounds. A new generation has no history. */
@@ -247,32 +247,32 @@ export class RegionLink {
       this.former = [this.generation, ...this.former].slice(0, limits.formerGenerations);
       this.generation = generation;
       this.begun = false;
-      this.#history = new MarkHistory(null);
+      this.#history = new RoundHistory(null);
       this.#lastStored = { ...this.#lastStored, pair: null };
     }
     this.copyStep = null;
-    this.greetAgain();
+    this.listLocksAgain();
   }
 
   /** The keys have been copied as they were when `noted` was the newest sequence. */
-  copied(keys: readonly string[], noted: number): void {
+  noteCopied(keys: readonly string[], noted: number): void {
     const settled = keys.filter((key) => {
-      const mark = this.missed.get(key);
-      return mark !== undefined && mark <= noted;
+      const missedAt = this.missed.get(key);
+      return missedAt !== undefined && missedAt <= noted;
     });
     for (const key of settled) this.missed.delete(key);
-    this.#settledMarks.push(...settled);
+    this.#copiedKeys.push(...settled);
   }
 
   /** The missed keys that were copied since the last call. */
-  takeSettledMarks(): readonly string[] {
-    return this.#settledMarks.splice(0);
+  takeCopiedKeys(): readonly string[] {
+    return this.#copiedKeys.splice(0);
   }
 
   /** Makes the region list its older locks again. */
-  greetAgain(): void {
-    this.#greeted = false;
-    this.#owesGreeting = true;
+  listLocksAgain(): void {
+    this.#locksListed = false;
+    this.#mayHoldOlderLocks = true;
   }
 
   /**
@@ -280,16 +280,16 @@ export class RegionLink {
    * one round, no prepare goes along (rule R9). A silent region gets a probe, which carries nothing and leaves no
    * nonce. With `copies`, prepares wait for another round: a step of a copy goes in this one.
    */
-  nextRound(number: number, head: RoundHead, mark: string, now: number, copies = false): Round {
+  nextRound(number: number, head: RoundHead, nonce: string, now: number, copies = false): Round {
     const speaks = this.isVoter && !this.isQuarantined && this.health.kind === 'answering';
     const { decisions, bytes, whole } = speaks
-      ? this.owed.thatFit()
+      ? this.unacknowledged.fitting()
       : { decisions: [], bytes: 0, whole: false };
     const budget = limits.roundBytes / 3 - bytes;
     const transactions = whole && !copies ? this.#takePrepares(budget) : [];
     for (const transaction of transactions) transaction.sent(this.region, now);
-    for (const decision of decisions) this.owed.carry(decision, 1);
-    const lease = speaks && this.leaving === null ? this.lease.orderFor(now) : null;
+    for (const decision of decisions) this.unacknowledged.carry(decision, 1);
+    const lease = speaks && this.leaving === null ? this.lease.requestFor(now) : null;
     // A step of a copy takes its time, so no vote waits for one.
     const copy = transactions.length === 0 ? this.#takeCopyStep() : null;
     this.#flights.set(number, {
@@ -301,7 +301,7 @@ export class RegionLink {
       generation: this.generation,
       lease,
       copy,
-      asked: !this.#greeted && this.isVoter,
+      asksLocks: !this.#locksListed && this.isVoter,
       settledMeanwhile: new Set(),
     });
     return {
@@ -312,10 +312,10 @@ export class RegionLink {
       incarnation: head.incarnation,
       begin: this.isVoter && !this.begun,
       takes: this.takes,
-      askOlder: this.isVoter && !this.#greeted,
-      floor: this.#floor(head),
-      seen: this.pair,
-      mark,
+      askOlder: this.isVoter && !this.#locksListed,
+      lowWatermark: this.#lowWatermark(head),
+      lastAcknowledged: this.pair,
+      nonce,
       decisions,
       prepares: transactions.map((transaction) => transaction.prepare),
       lease,
@@ -328,37 +328,37 @@ export class RegionLink {
     const flight = this.#flights.get(number);
     assert(flight !== undefined, `round ${number} to ${this.region} is in flight`);
     this.#flights.delete(number);
-    for (const decision of flight.decisions) this.owed.carry(decision, -1);
+    for (const decision of flight.decisions) this.unacknowledged.carry(decision, -1);
     return flight;
   }
 
   /** The region has acknowledged the decision about `transaction`. */
   acknowledged(transaction: TransactionOrder): void {
     const key = keyOf(transaction);
-    if (!this.owed.remove(transaction)) return;
-    for (const { asked, settledMeanwhile } of this.#flights.values()) {
-      if (asked) settledMeanwhile.add(key);
+    if (!this.unacknowledged.remove(transaction)) return;
+    for (const { asksLocks, settledMeanwhile } of this.#flights.values()) {
+      if (asksLocks) settledMeanwhile.add(key);
     }
   }
 
   /** Updates the region's state by an executed round. Returns the loss that the reply shows, or null. */
-  learn(reply: RoundReply, flight: Flight, now: number): string | null {
+  update(reply: RoundReply, flight: Flight, now: number): string | null {
     assert(
       reply.decisions.length === flight.decisions.length &&
         reply.votes.length === flight.transactions.length,
       'an executed round answers each decision and prepare; the client has checked that',
     );
-    const contradiction = this.#history.contradictionIn(reply.marks);
+    const contradiction = this.#history.contradictionIn(reply.history);
     if (contradiction !== undefined) {
-      return `its history shows another mark for round ${contradiction[0]} than it acknowledged`;
+      return `its history shows another nonce for round ${contradiction[0]} than it acknowledged`;
     }
-    this.#history.learn(reply.marks);
+    this.#history.add(reply.history);
     this.begun = true;
     this.refusals.update(reply);
     // Its contents are Lockstep's from now on; keys that come from elsewhere later need a new agreement.
     this.agree(0, null);
     this.contents = null;
-    this.#greeted ||= flight.asked && !reply.olderTruncated;
+    this.#locksListed ||= flight.asksLocks && !reply.olderTruncated;
     this.#health.answered(flight.probe);
     this.lossCheck.pass(flight.sentAt);
     const took = now - flight.sentAt;
@@ -411,14 +411,16 @@ export class RegionLink {
    * The low watermark: everything up to the oldest undecided or unacknowledged transaction, without it, is settled
    * here.
    */
-  #floor(head: RoundHead): TransactionOrder {
+  #lowWatermark(head: RoundHead): TransactionOrder {
     // The copy drops the region's locks, so no transaction up to the newest can have any there.
     if (this.membership.state === 'copying') return head.newest;
-    if (!this.#greeted) return nothingSettled;
-    const { oldest: owed } = this.owed;
+    if (!this.#locksListed) return nothingSettled;
+    const { oldest: unacknowledged } = this.unacknowledged;
     const undecided = head.oldestUndecided;
-    const isOwedFirst = undecided === null || (owed !== null && compareOrder(owed, undecided) < 0);
-    const oldest = isOwedFirst ? owed : undecided;
+    const isUndecidedFirst =
+      unacknowledged === null ||
+      (undecided !== null && compareOrder(undecided, unacknowledged) <= 0);
+    const oldest = isUndecidedFirst ? undecided : unacknowledged;
     return oldest === null ? head.newest : [oldest[0], oldest[1] - 1];
   }
 

@@ -107,7 +107,7 @@ export class RegionLinks {
     const mayLeave = this.voters.some((link) => !link.isQuarantined);
     return this.all.some(
       (link) =>
-        link.lease.isWanted(now) ||
+        link.lease.hasReaders(now) ||
         (link.isQuarantined ? mayLeave : !link.settled && !link.isAwaited),
     );
   }
@@ -119,11 +119,11 @@ export class RegionLinks {
 
   /** True if every voter answers and nothing is open there: no lock is left anywhere (rule R44). */
   get areCalm(): boolean {
-    return this.voters.every((link) => link.isSound && link.settled);
+    return this.voters.every((link) => link.isHealthy && link.settled);
   }
 
   /** Clients or operators ask for something: silent regions are probed soon. */
-  work(): void {
+  noteWork(): void {
     const { now } = this.#ready;
     const wasIdle = this.#isIdle;
     this.#workedAt = now;
@@ -159,34 +159,35 @@ export class RegionLinks {
    */
   get obstacles(): readonly RegionFault[] {
     const faults: RegionFault[] = [];
-    for (const { region, health, owed, isQuarantined, leaving } of this.voters) {
+    for (const { region, health, unacknowledged, isQuarantined, leaving } of this.voters) {
       if (isQuarantined) faults.push({ region, reason: leaving?.detail ?? '' });
       else if (health.kind !== 'answering') faults.push({ region, reason: health.reason });
-      else if (owed.count >= limits.unacknowledgedPerRegion) {
-        faults.push({ region, reason: `has ${owed.count} decisions to acknowledge` });
+      else if (unacknowledged.count >= limits.unacknowledgedPerRegion) {
+        faults.push({ region, reason: `has ${unacknowledged.count} decisions to acknowledge` });
       }
     }
     return faults;
   }
 
   /** Queues `decision` for `link`. It waits a moment for a prepare to ride with, unless it is `urgent`. */
-  owe(
+  queueDecision(
     link: RegionLink,
     decision: Decision,
     how: { readonly sequence: number; readonly bytes: number; readonly urgent: boolean },
   ): void {
     if (!link.isVoter || link.isQuarantined) return;
-    const lingering = link.hasUnsaid;
-    link.owed.add(decision, how.sequence, how.bytes, this.#ready.now);
+    const lingering = link.hasUnsent;
+    link.unacknowledged.add(decision, how.sequence, how.bytes, this.#ready.now);
     if (how.urgent) link.lingerUntil = this.#ready.now;
     else if (!lingering) link.lingerUntil = this.#ready.now + limits.commitLingerMs;
     this.#ready.schedule(link.lingerUntil);
   }
 
   /** Queues `decision` for every voter; `sequence` is that of a commit's last write. */
-  oweAll(decision: Decision, sequence: number, urgent: boolean): void {
+  queueDecisionForAll(decision: Decision, sequence: number, urgent: boolean): void {
     const bytes = bytesOf(decision);
-    for (const link of this.#links.values()) this.owe(link, decision, { sequence, bytes, urgent });
+    for (const link of this.#links.values())
+      this.queueDecision(link, decision, { sequence, bytes, urgent });
   }
 
   /** No usable answer came from `link` to the request that left at `sentAt`. */
@@ -262,8 +263,8 @@ export class RegionLinks {
   sendRound(link: RegionLink, head: RoundHead, entropy: string, copies: boolean): void {
     const { now } = this.#ready;
     const number = this.nextNumber();
-    const mark = `${entropy}${number.toString(36)}`;
-    const round = link.nextRound(number, head, mark, now, copies);
+    const nonce = `${entropy}${number.toString(36)}`;
+    const round = link.nextRound(number, head, nonce, now, copies);
     // A renewal rests on a proof that comes after the reading and before it leaves (rule R30).
     if (round.lease !== null && round.lease.reading !== null) this.#ready.prove();
     const { region } = link;
@@ -281,7 +282,7 @@ export class RegionLinks {
   /** Stores the changes of regions that storage needs, together with the writes of this step. */
   persist(): void {
     for (const link of this.#links.values()) {
-      const keys = link.takeSettledMarks();
+      const keys = link.takeCopiedKeys();
       if (keys.length > 0) this.#ready.persist({ kind: 'copied', region: link.region, keys });
     }
     for (const link of this.#links.values()) {

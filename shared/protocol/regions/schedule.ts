@@ -42,7 +42,7 @@ export function nextTurn(
 ): Turn | null {
   if (free <= 0) return null;
   // Plenty: after every request that could leave now, a prepare to every region still finds a connection.
-  const plenty = free >= links.length + links.filter((link) => link.hasUnsaid).length;
+  const plenty = free >= links.length + links.filter((link) => link.hasUnsent).length;
   const probes = links.filter((link) => link.probing).length;
   const candidates = links
     .filter((link) => mayLeave(link, free, probes))
@@ -75,7 +75,7 @@ function candidatesOf(link: RegionLink, plenty: boolean, now: number): readonly 
     return now >= probeAt ? [{ ...waiting, since: probeAt, rank: 1 }] : [];
   }
   const candidates: Candidate[] = [];
-  if (link.asksContents && link.flightCount === 0) {
+  if (link.mustReportContents && link.flightCount === 0) {
     candidates.push({ ...waiting, since: now, rank: 1 });
   }
   const prepare = link.oldestPrepare;
@@ -84,7 +84,7 @@ function candidatesOf(link: RegionLink, plenty: boolean, now: number): readonly 
     const [, age] = prepare.order;
     candidates.push({ ...waiting, since: prepare.now, rank: 0, age });
   }
-  if (link.hasUnsaid && (plenty || now >= link.lingerUntil)) {
+  if (link.hasUnsent && (plenty || now >= link.lingerUntil)) {
     candidates.push({ ...waiting, since: link.lingerUntil, rank: 1 });
   }
   const leaseDueAt = link.isLeased ? link.lease.dueAt(now) : Number.POSITIVE_INFINITY;

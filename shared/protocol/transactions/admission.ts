@@ -16,7 +16,7 @@ export interface Caller {
 }
 
 /** A frame that has been admitted and is not decided. */
-export interface Waiting {
+export interface PendingWrite {
   /** Its keys may grow: a script may touch more than it declares. */
   frame: WriteFrame;
   /** Its position among all arrivals of this instance; kept over attempts. */
@@ -53,7 +53,7 @@ export interface Waiting {
 }
 
 /** Higher priority first, then the earlier arrival (rule Order). */
-export function goesBefore(a: Waiting, b: Waiting): boolean {
+export function goesBefore(a: PendingWrite, b: PendingWrite): boolean {
   if (a.frame.priority !== b.frame.priority) return a.frame.priority > b.frame.priority;
   return a.arrival < b.arrival;
 }
@@ -63,7 +63,7 @@ export function goesBefore(a: Waiting, b: Waiting): boolean {
  * waits for a key makes later ones on its keys wait too, so that none of them starves it.
  */
 export class FrameQueue {
-  #frames: Waiting[] = [];
+  #frames: PendingWrite[] = [];
   readonly #waitedKeys = new Map<string, number>();
   #bytes = 0;
 
@@ -76,7 +76,7 @@ export class FrameQueue {
   }
 
   /** In the order in which they go. */
-  get frames(): readonly Waiting[] {
+  get frames(): readonly PendingWrite[] {
     return this.#frames;
   }
 
@@ -91,7 +91,7 @@ export class FrameQueue {
     return this.#waitedKeys.has(everyKey) || keys.some((key) => this.#waitedKeys.has(key));
   }
 
-  add(waiting: Waiting): void {
+  add(waiting: PendingWrite): void {
     let low = 0;
     let high = this.#frames.length;
     while (low < high) {
@@ -105,16 +105,16 @@ export class FrameQueue {
   }
 
   /** Removes every frame that `leaves` picks, and returns them in order. */
-  take(leaves: (waiting: Waiting) => boolean): readonly Waiting[] {
-    const taken: Waiting[] = [];
-    const kept: Waiting[] = [];
+  take(leaves: (waiting: PendingWrite) => boolean): readonly PendingWrite[] {
+    const taken: PendingWrite[] = [];
+    const kept: PendingWrite[] = [];
     for (const waiting of this.#frames) (leaves(waiting) ? taken : kept).push(waiting);
     if (taken.length > 0) this.#frames = kept;
     for (const waiting of taken) this.#count(waiting, -1);
     return taken;
   }
 
-  #count(waiting: Waiting, by: 1 | -1): void {
+  #count(waiting: PendingWrite, by: 1 | -1): void {
     this.#bytes += by * waiting.frame.bytes;
     for (const key of waiting.frame.keys) {
       const count = (this.#waitedKeys.get(key) ?? 0) + by;
@@ -126,7 +126,7 @@ export class FrameQueue {
 
 /** A group of frames that share keys, directly or through each other: the parts of one transaction. */
 interface Group {
-  readonly parts: Waiting[];
+  readonly parts: PendingWrite[];
   readonly keys: Set<string>;
   bytes: number;
   /** The number of parts that it may have. */
@@ -138,7 +138,7 @@ interface Group {
  * them together more than a vote has: with each attempt that took too long fewer go together, until each goes alone. So
  * it is with replies that had no room.
  */
-function mostWith({ frame, timeouts, overruns, most }: Waiting): number {
+function mostWith({ frame, timeouts, overruns, most }: PendingWrite): number {
   const hasScripts = frame.operations.some(({ kind }) => kind === 'script');
   if (!hasScripts && overruns === 0) return most;
   return Math.min(most, Math.max(1, Math.floor(limits.partsPerTransaction / 4 ** timeouts)));
@@ -151,9 +151,9 @@ function mostWith({ frame, timeouts, overruns, most }: Waiting): number {
  */
 export function takeBatch(
   queue: FrameQueue,
-  held: (key: string) => boolean,
+  isLocked: (key: string) => boolean,
   now: number,
-): readonly (readonly Waiting[])[] {
+): readonly (readonly PendingWrite[])[] {
   const groupOfKey = new Map<string, Group>();
   const blocked = new Set<string>();
   const behindPause = new Set<string>();
@@ -165,7 +165,7 @@ export function takeBatch(
       for (const name of inOrder) behindPause.add(name);
       return false;
     }
-    const isFree = !keys.some((key) => blocked.has(key) || held(key));
+    const isFree = !keys.some((key) => blocked.has(key) || isLocked(key));
     if (isFree && mayStandBeside(keys, groupOfKey, blocked) && join(waiting, groupOfKey)) {
       return true;
     }
@@ -190,7 +190,7 @@ function mayStandBeside(
 /**
  * Puts a frame into the one group that its keys lead to, merging groups that it connects; false if that is too large.
  */
-function join(waiting: Waiting, groupOfKey: Map<string, Group>): boolean {
+function join(waiting: PendingWrite, groupOfKey: Map<string, Group>): boolean {
   const touched = new Set<Group>();
   for (const key of waiting.frame.keys) {
     const group = groupOfKey.get(key);

@@ -4,7 +4,7 @@ import { outcomeKindOf } from '../../contracts/outcome.ts';
 import { formatTransactionId, type ShardId } from '../../ids.ts';
 import { withoutChannels } from '../../reserved-keys.ts';
 import type { DecidedWrite, StorageWrite } from '../io/events.ts';
-import { commandOf } from './owed-events.ts';
+import { commandOf } from './event-router.ts';
 import type { Transaction } from './transaction.ts';
 
 /** A decision with the writes that storage gets for it. */

@@ -3,7 +3,7 @@ import { keyOf, parseTransactionId, type RegionId, type TransactionOrder } from 
 import type { CommittedWrite } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
 import type { Caller } from './admission.ts';
-import type { Confirmations } from './owed-events.ts';
+import type { EventRouter } from './event-router.ts';
 
 /** A caller that waits until every region has applied its write, and the answer that it then gets. */
 export interface Confirming {
@@ -11,7 +11,7 @@ export interface Confirming {
   readonly answer: Extract<WriteAnswer, { kind: 'decided' }>;
 }
 
-interface Application {
+interface PendingConfirmation {
   /** The voters when it was decided. */
   readonly voters: readonly RegionId[];
   readonly missing: Set<RegionId>;
@@ -19,7 +19,7 @@ interface Application {
   readonly dismissed: Set<RegionId>;
   waiting: Confirming[];
   /** The writes with an event about their confirmation. */
-  readonly told: readonly CommittedWrite[];
+  readonly announced: readonly CommittedWrite[];
   /** When each region acknowledged, ms since the epoch; null if a former instance made the decision. */
   readonly acknowledgedAt: Map<RegionId, number> | null;
 }
@@ -27,12 +27,12 @@ interface Application {
 /** The commits that some region has not acknowledged, and the callers that wait for that. */
 export class PendingConfirmations {
   readonly #ready: ReadyBuilder;
-  readonly #confirmations: Confirmations;
-  readonly #byTransaction = new Map<string, Application>();
+  readonly #eventRouter: EventRouter;
+  readonly #byTransaction = new Map<string, PendingConfirmation>();
 
-  constructor(ready: ReadyBuilder, confirmations: Confirmations) {
+  constructor(ready: ReadyBuilder, eventRouter: EventRouter) {
     this.#ready = ready;
-    this.#confirmations = confirmations;
+    this.#eventRouter = eventRouter;
   }
 
   /** These voters have to acknowledge `transaction` from now on. `isFresh`: it has been decided in this step. */
@@ -48,7 +48,7 @@ export class PendingConfirmations {
       missing: new Set(voters),
       dismissed: new Set(),
       waiting,
-      told: writes.flatMap((write) => this.#confirmations.keptFor(write)),
+      announced: writes.flatMap((write) => this.#eventRouter.keptFor(write)),
       acknowledgedAt: isFresh ? new Map() : null,
     });
     for (const { caller } of waiting) this.#ready.schedule(caller.until);
@@ -98,13 +98,13 @@ export class PendingConfirmations {
     return Math.min(Number.POSITIVE_INFINITY, ...waiting.map(({ caller }) => caller.until));
   }
 
-  #confirm(transaction: TransactionOrder, application: Application): void {
+  #confirm(transaction: TransactionOrder, application: PendingConfirmation): void {
     const { now } = this.#ready;
     this.#byTransaction.delete(keyOf(transaction));
     this.#ready.persist({ kind: 'confirm', transactions: [transaction], now });
-    for (const write of application.told) {
+    for (const write of application.announced) {
       const regions = this.#msOf(application, write.record.decidedAt);
-      this.#ready.owe(this.#confirmations.confirmed(write, now, regions), write.callback);
+      this.#ready.queueEvents(this.#eventRouter.confirmed(write, now, regions), write.callback);
     }
     for (const { caller, answer } of application.waiting) {
       const record = { ...answer.record, appliedIn: this.#applied(application) };
@@ -128,14 +128,14 @@ export class PendingConfirmations {
   }
 
   /** Found by the transaction that carried it: after a restart nothing else of the write is in memory. */
-  #of({ transaction, outcome }: WriteRecord): Application | undefined {
+  #of({ transaction, outcome }: WriteRecord): PendingConfirmation | undefined {
     const id = outcome === 'committed' ? parseTransactionId(transaction) : null;
     if (id === null) return undefined;
     return this.#byTransaction.get(keyOf([id.incarnation, id.sequence]));
   }
 
   #msOf(
-    { acknowledgedAt, voters }: Application,
+    { acknowledgedAt, voters }: PendingConfirmation,
     decidedAt: number,
   ): Record<RegionId, number | null> {
     const moments = voters.map((region) => {
@@ -146,7 +146,7 @@ export class PendingConfirmations {
   }
 
   /** A region that was evicted before it acknowledged is not listed: it has no vote any more. */
-  #applied({ missing, voters, dismissed }: Application): readonly RegionId[] {
+  #applied({ missing, voters, dismissed }: PendingConfirmation): readonly RegionId[] {
     return voters.filter((region) => !missing.has(region) && !dismissed.has(region));
   }
 }

@@ -3,33 +3,33 @@ import type { WriteId } from '../../ids.ts';
 import { limits } from '../../limits.ts';
 import type { Arrival, LiveWrite } from '../io/events.ts';
 import type { ReadyBuilder } from '../io/ready-builder.ts';
-import { FrameQueue, type Waiting } from './admission.ts';
-import type { Confirmations } from './owed-events.ts';
+import { FrameQueue, type PendingWrite } from './admission.ts';
+import type { EventRouter } from './event-router.ts';
 
 /** Every frame that has been admitted and not answered: queued, or part of an undecided transaction. */
 export class PendingWrites {
   readonly queue = new FrameQueue();
   readonly #ready: ReadyBuilder;
-  readonly #confirmations: Confirmations;
-  readonly #pending = new Map<WriteId, Waiting>();
-  readonly #pendingByKey = new Map<string, Waiting>();
+  readonly #eventRouter: EventRouter;
+  readonly #pending = new Map<WriteId, PendingWrite>();
+  readonly #pendingByKey = new Map<string, PendingWrite>();
   readonly #unavailable = new Map<WriteId, LiveWrite & { kind: 'unavailable' }>();
   #arrivals = 0;
   /** Of all that were admitted and are not answered: undecided ones take memory as well as queued ones. */
   #pendingBytes = 0;
 
-  constructor(ready: ReadyBuilder, confirmations: Confirmations) {
+  constructor(ready: ReadyBuilder, eventRouter: EventRouter) {
     this.#ready = ready;
-    this.#confirmations = confirmations;
+    this.#eventRouter = eventRouter;
   }
 
   /** Every admitted frame that is not answered, by its id. */
-  get pending(): ReadonlyMap<WriteId, Waiting> {
+  get pending(): ReadonlyMap<WriteId, PendingWrite> {
     return this.#pending;
   }
 
   /** Those of them that came with an idempotency key, by that key. */
-  get pendingByKey(): ReadonlyMap<string, Waiting> {
+  get pendingByKey(): ReadonlyMap<string, PendingWrite> {
     return this.#pendingByKey;
   }
 
@@ -49,12 +49,12 @@ export class PendingWrites {
   }
 
   /** The frame that is on its way under an idempotency key. */
-  under(key: string): Waiting | undefined {
+  under(key: string): PendingWrite | undefined {
     return this.#pendingByKey.get(key);
   }
 
   /** The frame that is on its way under an id. */
-  withId(id: WriteId): Waiting | undefined {
+  withId(id: WriteId): PendingWrite | undefined {
     return this.#pending.get(id);
   }
 
@@ -69,9 +69,9 @@ export class PendingWrites {
   }
 
   /** Takes a new frame in. It is not queued yet. */
-  admit({ frame, room }: Arrival, together: number | null): Waiting {
+  admit({ frame, room }: Arrival, together: number | null): PendingWrite {
     this.#arrivals += 1;
-    const waiting: Waiting = {
+    const waiting: PendingWrite = {
       frame,
       arrival: this.#arrivals,
       arrivedAt: this.#ready.now,
@@ -98,24 +98,24 @@ export class PendingWrites {
   }
 
   /** One more caller waits for the frame; one that does not wait is answered that it has been taken in. */
-  attend(waiting: Waiting, { async, ticket, frame }: Arrival): void {
+  attend(waiting: PendingWrite, { async, ticket, frame }: Arrival): void {
     if (async) this.#ready.answer(ticket, { kind: 'accepted', id: waiting.frame.id });
     else waiting.callers.push({ ticket, ack: frame.ack, until: frame.notAfter });
   }
 
   /** Queues a frame that cannot go, or not again before `waiting.retryAt`. */
-  enqueue(waiting: Waiting): void {
+  enqueue(waiting: PendingWrite): void {
     this.queue.add(waiting);
     this.#ready.schedule(waiting.frame.notAfter, waiting.retryAt);
   }
 
   /** Notes the obstacles of a waiting frame, if there are any: they may be gone when its time is over. */
-  hinder(waiting: Waiting, obstacles: readonly RegionFault[]): void {
+  hinder(waiting: PendingWrite, obstacles: readonly RegionFault[]): void {
     if (obstacles.length > 0) waiting.faults = obstacles;
   }
 
   /** The frame has been decided. */
-  forget({ frame, admittedBytes }: Waiting): void {
+  forget({ frame, admittedBytes }: PendingWrite): void {
     this.#pendingBytes -= admittedBytes;
     this.#pending.delete(frame.id);
     if (frame.idempotency !== null) this.#pendingByKey.delete(frame.idempotency.key);
@@ -123,20 +123,20 @@ export class PendingWrites {
 
   /** Answers that nothing was written: no attempt is under way, and none will start. */
   giveUp(
-    waiting: Waiting,
+    waiting: PendingWrite,
     faults: readonly RegionFault[],
     reason: string,
     code: UnavailableCode | null = null,
   ): void {
     const { id } = waiting.frame;
-    if (code === null) this.#ready.tellLate();
+    if (code === null) this.#ready.noteLateAnswer();
     this.#unavailable.set(id, { kind: 'unavailable', faults, reason, code });
     this.#end(waiting, { kind: 'unavailable', id, faults, reason, code }, reason);
   }
 
   /** Answers that the frame can never be carried out as it is: nothing was written, and no attempt is under way. */
   refuse(
-    waiting: Waiting,
+    waiting: PendingWrite,
     problem: Extract<WriteAnswer, { kind: 'refused' }>['problem'],
     detail: string,
   ): void {
@@ -145,14 +145,14 @@ export class PendingWrites {
     this.#end(waiting, { kind: 'refused', problem, detail }, detail);
   }
 
-  #end(waiting: Waiting, answer: WriteAnswer, reason: string): void {
+  #end(waiting: PendingWrite, answer: WriteAnswer, reason: string): void {
     this.forget(waiting);
     const [oldest] = this.#unavailable.keys();
     if (this.#unavailable.size > limits.framesQueued && oldest !== undefined) {
       this.#unavailable.delete(oldest);
     }
-    const events = this.#confirmations.abandoned(waiting.frame, this.#ready.now, reason);
-    this.#ready.owe(events, waiting.frame.callback);
+    const events = this.#eventRouter.abandoned(waiting.frame, this.#ready.now, reason);
+    this.#ready.queueEvents(events, waiting.frame.callback);
     for (const { ticket } of waiting.callers) this.#ready.answer(ticket, answer);
   }
 

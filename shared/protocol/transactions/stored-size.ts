@@ -6,7 +6,7 @@ import { limits } from '../../limits.ts';
 import { withoutChannels } from '../../reserved-keys.ts';
 import type { DecidedWrite } from '../io/events.ts';
 import type { Decided } from './decision.ts';
-import { commandOf } from './owed-events.ts';
+import { commandOf } from './event-router.ts';
 
 /** The most bytes that an item of a packed request takes besides its own; enough for a first estimate. */
 const itemBytes = 10;

@@ -6,7 +6,7 @@ import { isGrowing } from '../../contracts/growing.ts';
 import type { Prepare, Vote } from '../../contracts/round.ts';
 import { keyOf, type RegionId, type TransactionOrder } from '../../ids.ts';
 import { limits } from '../../limits.ts';
-import type { Waiting } from './admission.ts';
+import type { PendingWrite } from './admission.ts';
 import { type Tally, tallyOf } from './tally.ts';
 import {
   assertTransactionTransition,
@@ -38,7 +38,7 @@ export type Ballot =
 /** An undecided transaction: it holds its keys until it is decided. Each voter is counted exactly once. */
 export class Transaction {
   readonly order: TransactionOrder;
-  readonly parts: readonly Waiting[];
+  readonly parts: readonly PendingWrite[];
   readonly keys: readonly string[];
   readonly priority: number;
   readonly bytes: number;
@@ -57,7 +57,7 @@ export class Transaction {
 
   constructor(
     order: TransactionOrder,
-    parts: readonly Waiting[],
+    parts: readonly PendingWrite[],
     voters: readonly RegionId[],
     now: number,
     deadline: number,
@@ -141,7 +141,7 @@ export class Transaction {
   }
 
   /** Scripts of these parts touch keys that are not listed: lists them for the next attempt. */
-  search(parts: Extract<Vote, { kind: 'unlisted' }>['parts']): void {
+  listFoundKeys(parts: Extract<Vote, { kind: 'unlisted' }>['parts']): void {
     this.#isSearch = true;
     for (const { part, keys } of parts) {
       const waiting = this.parts[part];
@@ -155,18 +155,21 @@ export class Transaction {
   }
 
   /** Only the replies of `most` parts have room: no more of these parts go together from now on. */
-  crowd(most: number): void {
+  limitParts(most: number): void {
     for (const part of this.parts) part.most = Math.max(1, Math.min(part.most, most));
   }
 
   /** A region's server does not know a command of a part, which is refused with this attempt. */
-  lack(region: RegionId, { part, command }: Extract<Vote, { kind: 'lacking' }>): void {
+  noteUnknownCommand(
+    region: RegionId,
+    { part, command }: Extract<Vote, { kind: 'lacking' }>,
+  ): void {
     const waiting = this.parts[part];
     if (waiting !== undefined) waiting.lacking = { region, command };
   }
 
   /** A region without memory refuses a part. The others that take memory would be next. */
-  deny({ part: denied }: Extract<Vote, { kind: 'denied' }>): void {
+  noteDenied({ part: denied }: Extract<Vote, { kind: 'denied' }>): void {
     this.parts.forEach((waiting, part) => {
       if (part === denied || waiting.frame.operations.some(isGrowing)) waiting.isDenied = true;
     });
@@ -188,7 +191,7 @@ export class Transaction {
   }
 
   /** Notes the obstacles to this attempt, for the callers. */
-  blame(faults: readonly RegionFault[]): void {
+  setFaults(faults: readonly RegionFault[]): void {
     for (const part of this.parts) part.faults = faults;
   }
 

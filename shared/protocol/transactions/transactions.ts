@@ -1,6 +1,6 @@
 import { keyOf, type RegionId, type TransactionOrder } from '../../ids.ts';
 import { areAll, everyKey } from '../../reserved-keys.ts';
-import type { Waiting } from './admission.ts';
+import type { PendingWrite } from './admission.ts';
 import { Transaction } from './transaction.ts';
 
 /** The undecided transactions of one instance, and the keys that they hold. A key has one holder at most (rule R7). */
@@ -47,7 +47,7 @@ export class Transactions {
     return this.#undecided.get(keyOf(order)) ?? null;
   }
 
-  isHeld(key: string): boolean {
+  isLocked(key: string): boolean {
     if (key === everyKey) return this.#undecided.size > 0;
     return this.#holders.has(key) || this.#holders.has(everyKey);
   }
@@ -59,7 +59,7 @@ export class Transactions {
 
   /** Gives the parts the next id, and their keys to them. */
   begin(
-    parts: readonly Waiting[],
+    parts: readonly PendingWrite[],
     voters: readonly RegionId[],
     now: number,
     voteDeadlineMs: number,

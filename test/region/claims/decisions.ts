@@ -46,8 +46,8 @@ export function claimDecisions(region: () => Implementation): void {
       expect(reply.votes).toEqual([{ kind: 'late' }]);
     });
 
-    it('is refused as late at and below the floor, even if the region has no record of it', async () => {
-      await send({ floor: [1, 5] });
+    it('is refused as late at and below the low watermark, even if the region has no record of it', async () => {
+      await send({ lowWatermark: [1, 5] });
       const reply = await send({ prepares: [incr(4), incr(5), incr(6)] });
       expect(reply.votes.map((vote) => vote.kind)).toEqual(['late', 'late', 'yes']);
     });
@@ -119,23 +119,23 @@ export function claimDecisions(region: () => Implementation): void {
       expect(await region().run('GET', 'n')).toBe('"1"');
     });
 
-    it('is acknowledged at and below the floor, whether it commits or aborts', async () => {
-      await send({ floor: [1, 3] });
+    it('is acknowledged at and below the low watermark, whether it commits or aborts', async () => {
+      await send({ lowWatermark: [1, 3] });
       const decisions = [commitOf(2, ['a']), commitOf(3, ['b']), abortOf(1, ['c'])];
       const expected = ['acknowledged', 'acknowledged', 'acknowledged'];
       expect((await send({ decisions })).decisions).toEqual(expected);
     });
 
-    it('stays settled when a late round with a lower floor arrives', async () => {
-      await send({ floor: [1, 3] });
-      const reply = await send({ floor: [1, 1], prepares: [incr(2)] });
+    it('stays settled when a late round with a lower watermark arrives', async () => {
+      await send({ lowWatermark: [1, 3] });
+      const reply = await send({ lowWatermark: [1, 1], prepares: [incr(2)] });
       expect(reply.votes).toEqual([{ kind: 'late' }]);
-      const commit = await send({ floor: [1, 1], decisions: [commitOf(2, ['n'])] });
+      const commit = await send({ lowWatermark: [1, 1], decisions: [commitOf(2, ['n'])] });
       expect(commit.decisions).toEqual(['acknowledged']);
     });
 
-    it('orders the floor by incarnation before sequence', async () => {
-      await send({ incarnation: 2, floor: [2, 0] });
+    it('orders the low watermark by incarnation before sequence', async () => {
+      await send({ incarnation: 2, lowWatermark: [2, 0] });
       const reply = await send({ incarnation: 2, decisions: [commitOf(900, ['n'])] });
       expect(reply.decisions).toEqual(['acknowledged']);
     });

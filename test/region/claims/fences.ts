@@ -144,11 +144,11 @@ export function claimFences(region: () => Implementation): void {
   describe('history', () => {
     const leaveMarks = async (count: number) => {
       for (let index = 0; index < count; index += 1) {
-        await send({ mark: `mark${index + 1}`, decisions: [abortOf(index + 1, ['k'])] });
+        await send({ nonce: `mark${index + 1}`, decisions: [abortOf(index + 1, ['k'])] });
       }
     };
-    const refusalFor = async (seen: RoundPair) => {
-      const result = await send({ seen, prepares: [write(1000)] });
+    const refusalFor = async (lastAcknowledged: RoundPair) => {
+      const result = await send({ lastAcknowledged, prepares: [write(1000)] });
       return result.kind === 'refused' ? result.refusal.kind : result.kind;
     };
 
@@ -172,8 +172,8 @@ export function claimFences(region: () => Implementation): void {
       await leaveMarks(2);
       await restore();
       expect(await refusalFor([4, 'mark2'])).toBe('lost');
-      await send({ mark: 'late1', decisions: [abortOf(90, ['k'])] });
-      await send({ mark: 'late2', decisions: [abortOf(91, ['k'])] });
+      await send({ nonce: 'late1', decisions: [abortOf(90, ['k'])] });
+      await send({ nonce: 'late2', decisions: [abortOf(91, ['k'])] });
       expect(await refusalFor([4, 'mark2'])).toBe('lost');
     });
 
@@ -187,27 +187,32 @@ export function claimFences(region: () => Implementation): void {
 
     it('is unchanged by a refused round', async () => {
       await leaveMarks(1);
-      const result = await send({ seen: [7, 'x'], epoch: 9, incarnation: 9, prepares: [write(5)] });
+      const result = await send({
+        lastAcknowledged: [7, 'x'],
+        epoch: 9,
+        incarnation: 9,
+        prepares: [write(5)],
+      });
       expect(result).toEqual({ kind: 'refused', refusal: { kind: 'lost' } });
-      const reply = executed(await send({ seen: [1, 'mark1'], prepares: [write(5)] }));
+      const reply = executed(await send({ lastAcknowledged: [1, 'mark1'], prepares: [write(5)] }));
       expect(reply.votes[0]?.kind).toBe('yes');
-      expect(reply.marks.map(([counter]) => counter)).toEqual([1, 2]);
+      expect(reply.history.map(([counter]) => counter)).toEqual([1, 2]);
     });
 
     it('is returned as its last marks, newest last, and a round without work adds none', async () => {
       await leaveMarks(10);
       const expected = [3, 4, 5, 6, 7, 8, 9, 10].map((index) => [index, `mark${index}`]);
-      const probe = executed(await send({ seen: [10, 'mark10'] }));
-      expect(probe.marks).toEqual(expected);
+      const probe = executed(await send({ lastAcknowledged: [10, 'mark10'] }));
+      expect(probe.history).toEqual(expected);
     });
 
     it('records another pair for a round that was not executed completely, and accepts that pair', async () => {
       const marks: RoundPair[] = [];
       for (const sequence of [1, 1]) {
         const reply = executed(
-          await send({ mark: `try${marks.length}`, prepares: [write(sequence)] }),
+          await send({ nonce: `try${marks.length}`, prepares: [write(sequence)] }),
         );
-        marks.push(...reply.marks.slice(-1));
+        marks.push(...reply.history.slice(-1));
       }
       expect(marks).toEqual([
         [1, 'try0'],
@@ -224,7 +229,7 @@ export function claimFences(region: () => Implementation): void {
       const raises = [{ epoch: 2 }, { epoch: 2, incarnation: 2 }, { epoch: 2, incarnation: 2 }];
       const marks = [];
       for (const [index, fences] of raises.entries()) {
-        marks.push(executed(await send({ ...fences, mark: `raise${index}` })).marks.at(-1));
+        marks.push(executed(await send({ ...fences, nonce: `raise${index}` })).history.at(-1));
       }
       expect(marks).toEqual([
         [2, 'raise0'],

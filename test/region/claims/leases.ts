@@ -69,7 +69,9 @@ export function claimLeases(region: () => Implementation): void {
 
     it('is not granted by a round that is refused', async () => {
       const reading = await clock();
-      const result = await region().round(roundOf({ seen: [1, 'x'], lease: { reading, ttlMs } }));
+      const result = await region().round(
+        roundOf({ lastAcknowledged: [1, 'x'], lease: { reading, ttlMs } }),
+      );
       expect(result.kind).toBe('refused');
       expect(await read()).toEqual(refused);
     });
@@ -109,16 +111,18 @@ export function claimLeases(region: () => Implementation): void {
 
   describe('a snapshot that names a pair', () => {
     it('is refused if the region has lost the pair, or no longer keeps it', async () => {
-      await send({ mark: 'one', decisions: [abortOf(1, ['k'])] });
-      expect(await read({ leased: false, seen: [1, 'one'] })).toMatchObject({ kind: 'read' });
+      await send({ nonce: 'one', decisions: [abortOf(1, ['k'])] });
+      expect(await read({ leased: false, lastAcknowledged: [1, 'one'] })).toMatchObject({
+        kind: 'read',
+      });
       const lost = { kind: 'refused', refusal: { kind: 'lost' } };
-      expect(await read({ leased: false, seen: [1, 'other'] })).toEqual(lost);
-      expect(await read({ leased: false, seen: [2, 'one'] })).toEqual(lost);
+      expect(await read({ leased: false, lastAcknowledged: [1, 'other'] })).toEqual(lost);
+      expect(await read({ leased: false, lastAcknowledged: [2, 'one'] })).toEqual(lost);
       for (let index = 0; index < limits.historyPairs; index += 1) {
         await send({ decisions: [abortOf(index + 2, ['k'])] });
       }
       const old = { kind: 'refused', refusal: { kind: 'history' } };
-      expect(await read({ leased: false, seen: [1, 'one'] })).toEqual(old);
+      expect(await read({ leased: false, lastAcknowledged: [1, 'one'] })).toEqual(old);
     });
 
     it('settles nothing if it is refused', async () => {

@@ -87,20 +87,20 @@ export function claimPhases(region: () => Implementation): void {
       await region().run('SET', 'user', 'v');
       await send({ epoch: 9, incarnation: 9, decisions: [abortOf(1, ['k'])] });
       const copy = begin({ replaces: [1] });
-      const reply = await send({ role: 'copying', generation: 2, mark: 'new', copy });
-      expect(reply.marks).toEqual([[1, 'new']]);
+      const reply = await send({ role: 'copying', generation: 2, nonce: 'new', copy });
+      expect(reply.history).toEqual([[1, 'new']]);
       expect(await region().run('GET', 'user')).toBe('"v"');
-      const next = await step(write('first', 2), { generation: 2, seen: [1, 'new'] });
+      const next = await step(write('first', 2), { generation: 2, lastAcknowledged: [1, 'new'] });
       expect(next).toEqual(written);
     });
 
     it('continues the history of the same generation, whose pair it names', async () => {
-      await send({ mark: 'old', decisions: [abortOf(1, ['k'])] });
-      const lost = await ask({ role: 'copying', seen: [1, 'other'], copy: begin() });
+      await send({ nonce: 'old', decisions: [abortOf(1, ['k'])] });
+      const lost = await ask({ role: 'copying', lastAcknowledged: [1, 'other'], copy: begin() });
       expect(lost).toEqual({ kind: 'refused', refusal: { kind: 'lost' } });
-      const seen = [1, 'old'] as const;
-      const reply = await send({ role: 'copying', seen, mark: 'new', copy: begin() });
-      expect(reply.marks).toEqual([
+      const lastAcknowledged = [1, 'old'] as const;
+      const reply = await send({ role: 'copying', lastAcknowledged, nonce: 'new', copy: begin() });
+      expect(reply.history).toEqual([
         [1, 'old'],
         [2, 'new'],
       ]);
@@ -111,8 +111,8 @@ export function claimPhases(region: () => Implementation): void {
         await region().run('SET', 'k', '1');
         await send({ prepares: [prepare(1)] });
         await send({ decisions: [abortOf(7, ['other'])] });
-        const floor = [1, 5] as const;
-        await step(begin({ replaces: [1] }), { generation, floor, epoch: 2 });
+        const lowWatermark = [1, 5] as const;
+        await step(begin({ replaces: [1] }), { generation, lowWatermark, epoch: 2 });
         const decisions = [commitOf(1, ['k']), commitOf(6, ['k']), commitOf(7, ['other'])];
         const late = await send({ role: 'out', generation, epoch: 2, decisions });
         expect(late.decisions).toEqual(['acknowledged', 'lost', 'lost']);
@@ -192,10 +192,10 @@ export function claimPhases(region: () => Implementation): void {
     });
 
     it('leaves a mark, even if it is refused', async () => {
-      const first = await send({ mark: 'a', copy: write('none', 1) });
+      const first = await send({ nonce: 'a', copy: write('none', 1) });
       expect(first.copy).toEqual(refusedBy('token'));
-      const second = await send({ mark: 'b', copy: { kind: 'list', cursor: '0', count: 10 } });
-      expect(second.marks).toEqual([
+      const second = await send({ nonce: 'b', copy: { kind: 'list', cursor: '0', count: 10 } });
+      expect(second.history).toEqual([
         [1, expect.stringMatching(/^a\.[0-9a-f]{8}$/)],
         [2, 'b'],
       ]);

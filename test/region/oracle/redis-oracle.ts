@@ -6,7 +6,7 @@ import { compileWrite } from '../../../shared/commands/compile.ts';
 import { bytesWithin } from '../../../shared/commands/raw-bytes.ts';
 import { parseExact } from '../../../shared/commands/replies.ts';
 import { bytesOfText } from '../../../shared/contracts/bytes.ts';
-import { operationAt, type ReplyOrder } from '../../../shared/contracts/frame.ts';
+import { operationAt, type ReplySort } from '../../../shared/contracts/frame.ts';
 import type { Decision, Part, RegionClient } from '../../../shared/contracts/round.ts';
 import { connectTo } from '../../support/redis.ts';
 import { connectDirectly } from '../direct.ts';
@@ -80,7 +80,7 @@ function plainly({ words, operation }: Tried, reply: OracleReply): readonly Buff
 }
 
 /** A reply in the order that it has in both, if servers give it any. */
-export function inOrder(reply: OracleReply, order: ReplyOrder): OracleReply {
+export function inOrder(reply: OracleReply, order: ReplySort): OracleReply {
   if (!Array.isArray(reply)) return reply;
   const flat = reply.map(String);
   if (order === 'members') return flat.sort();

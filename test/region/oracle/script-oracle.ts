@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { expect } from 'vitest';
 import { bytesWithin } from '../../../shared/commands/raw-bytes.ts';
 import { parseExact } from '../../../shared/commands/replies.ts';
-import type { ReplyOrder } from '../../../shared/contracts/frame.ts';
+import type { ReplySort } from '../../../shared/contracts/frame.ts';
 import type { Decision } from '../../../shared/contracts/round.ts';
 import {
   commitOf,
@@ -68,7 +68,7 @@ export class ScriptOracle extends RegionWithOracle {
   }
 
   /** Runs the script on both sides and returns its reply. `order` sorts replies whose order is undefined. */
-  async run(script: Script, order: ReplyOrder = null): Promise<OracleReply> {
+  async run(script: Script, order: ReplySort = null): Promise<OracleReply> {
     const { reply, isUndone } = await this.stage(script);
     await this.#keep();
     const expected = await this.#evaluate('EVAL', script);

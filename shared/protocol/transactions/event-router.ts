@@ -12,12 +12,12 @@ import { concerns, withoutChannels } from '../../reserved-keys.ts';
 import type {
   CommittedWrite,
   EventSubject,
-  OwedRegionEvent,
-  OwedWriteEvent,
+  OutboxRegionEvent,
+  OutboxWriteEvent,
 } from '../io/events.ts';
 
 /** The fields of an event besides the write itself. */
-type Told = Pick<OwedWriteEvent, 'type' | 'at' | 'regions' | 'reason'>;
+type EventFields = Pick<OutboxWriteEvent, 'type' | 'at' | 'regions' | 'reason'>;
 
 /** The changes of members that are events. */
 const regionEvents: Readonly<Record<MemberEvent, RegionEventType | null>> = {
@@ -34,7 +34,7 @@ const regionEvents: Readonly<Record<MemberEvent, RegionEventType | null>> = {
 };
 
 /** Decides which endpoint gets which event. An event is stored together with the change that it reports (rule R28). */
-export class Confirmations {
+export class EventRouter {
   #subscriptions: readonly Subscription[];
 
   constructor(subscriptions: readonly Subscription[]) {
@@ -46,12 +46,12 @@ export class Confirmations {
   }
 
   /** The events about the decision on `write`; the caller stores them with it. */
-  decided(write: CommittedWrite): readonly OwedWriteEvent[] {
+  decided(write: CommittedWrite): readonly OutboxWriteEvent[] {
     const { decidedAt: at, outcome, part } = write.record;
-    if (outcome === 'committed') return this.#owed(write, { type: 'write.committed', at });
+    if (outcome === 'committed') return this.#eventsFor(write, { type: 'write.committed', at });
     const isCheck = outcomeKindOf(part) === 'check-failed';
     const reason = isCheck ? 'a check did not hold' : 'a command failed';
-    return this.#owed(write, { type: 'write.aborted', at, reason });
+    return this.#eventsFor(write, { type: 'write.aborted', at, reason });
   }
 
   /** The data of a write to keep until it is confirmed: none if no endpoint gets that event. */
@@ -67,8 +67,8 @@ export class Confirmations {
     write: CommittedWrite,
     at: number,
     regions: Readonly<Record<RegionId, number | null>>,
-  ): readonly OwedWriteEvent[] {
-    return this.#owed(write, { type: 'write.confirmed', at, regions });
+  ): readonly OutboxWriteEvent[] {
+    return this.#eventsFor(write, { type: 'write.confirmed', at, regions });
   }
 
   /** The frame was given up, and its callers are answered so. */
@@ -76,14 +76,14 @@ export class Confirmations {
     { id, keys, callback }: WriteFrame,
     at: number,
     reason: string,
-  ): readonly OwedWriteEvent[] {
+  ): readonly OutboxWriteEvent[] {
     const record = { id, transaction: null, sequence: null, part: '' };
     const write = { record, keys: withoutChannels(keys), callback, commands: [] };
-    return this.#owed(write, { type: 'write.aborted', at, reason });
+    return this.#eventsFor(write, { type: 'write.aborted', at, reason });
   }
 
   /** The events about a change of members; the caller stores them with it. */
-  ofMember(change: MemberChange): readonly OwedRegionEvent[] {
+  ofMember(change: MemberChange): readonly OutboxRegionEvent[] {
     const type = regionEvents[change.event];
     if (type === null) return [];
     const id = `${change.region}.${type}.${change.sequence}`;
@@ -92,7 +92,7 @@ export class Confirmations {
       .map(({ endpoint }) => ({ endpoint, id, type, change }));
   }
 
-  #owed(write: EventSubject, told: Told): readonly OwedWriteEvent[] {
+  #eventsFor(write: EventSubject, told: EventFields): readonly OutboxWriteEvent[] {
     const id = `${write.record.id}.${told.type}`;
     return this.#listeners(write, told.type).map(({ endpoint, values }) => ({
       endpoint,

@@ -1,18 +1,18 @@
 import { unreachable } from '../../assert.ts';
-import type { MemberOrder, OrderAnswer } from '../../contracts/members.ts';
+import type { AdminCommand, AdminCommandAnswer } from '../../contracts/members.ts';
 import { keyOf, type RegionId } from '../../ids.ts';
 import type { Leaving } from '../io/events.ts';
 import type { ShardState } from '../io/shard-state.ts';
 import type { BlockedKeys } from '../membership/diverged-keys.ts';
 import type { Members } from '../membership/members.ts';
-import { isBelieved } from '../membership/rejoin.ts';
+import { isForceRecovered } from '../membership/rejoin.ts';
 import type { RegionLink } from '../regions/region-link.ts';
 import type { RegionLinks } from '../regions/region-links.ts';
 import type { Transaction } from '../transactions/transaction.ts';
 import type { Transactions } from '../transactions/transactions.ts';
 
 /** The parts of the coordinator that commands of operators change. */
-export interface OrdersParts {
+export interface AdminCommandsParts {
   readonly links: RegionLinks;
   readonly members: Members;
   readonly blocked: BlockedKeys;
@@ -21,20 +21,20 @@ export interface OrdersParts {
   abort(transaction: Transaction): void;
 }
 
-type Order<Kind> = Extract<MemberOrder, { kind: Kind }>;
+type Command<Kind> = Extract<AdminCommand, { kind: Kind }>;
 
 /**
  * Carries out the commands of operators. A command is stored before it is answered; its effect follows as soon as it
  * can.
  */
-export class Orders {
-  readonly #parts: OrdersParts;
+export class AdminCommands {
+  readonly #parts: AdminCommandsParts;
 
-  constructor(parts: OrdersParts) {
+  constructor(parts: AdminCommandsParts) {
     this.#parts = parts;
   }
 
-  take(order: MemberOrder): OrderAnswer {
+  take(order: AdminCommand): AdminCommandAnswer {
     if (this.#parts.members.founding.isOpen) return this.#takeBefore(order);
     switch (order.kind) {
       case 'found':
@@ -44,11 +44,11 @@ export class Orders {
       case 'remove':
         return this.#with(order.region, (link) => this.#remove(link));
       case 'put-out':
-        return this.#with(order.region, (link) => this.#putOut(link, order));
+        return this.#with(order.region, (link) => this.#evict(link, order));
       case 'return':
         return this.#with(order.region, (link) => this.#return(link, order));
       case 'believe':
-        return this.#with(order.region, (link) => this.#believe(link));
+        return this.#with(order.region, (link) => this.#forceRecover(link));
       case 'repair':
         return this.#with(order.source, (link) => this.#repair(link, order));
       case 'settle':
@@ -59,7 +59,7 @@ export class Orders {
   }
 
   /** Before the shard has members, an operator may choose which regions those will be, and how it begins. */
-  #takeBefore(order: MemberOrder): OrderAnswer {
+  #takeBefore(order: AdminCommand): AdminCommandAnswer {
     const { founding } = this.#parts.members;
     switch (order.kind) {
       case 'found':
@@ -79,7 +79,7 @@ export class Orders {
     }
   }
 
-  #with(region: RegionId, act: (link: RegionLink) => OrderAnswer): OrderAnswer {
+  #with(region: RegionId, act: (link: RegionLink) => AdminCommandAnswer): AdminCommandAnswer {
     const link = this.#parts.links.find(region);
     if (link !== null) return act(link);
     const ids = this.#parts.links.all.map((known) => known.region);
@@ -89,7 +89,7 @@ export class Orders {
     };
   }
 
-  #found(order: Order<'found'>): OrderAnswer {
+  #found(order: Command<'found'>): AdminCommandAnswer {
     const { founding } = this.#parts.members;
     const { source } = order;
     return source === null
@@ -97,24 +97,24 @@ export class Orders {
       : this.#with(source, () => founding.found(order));
   }
 
-  #add({ region, replace = 0 }: Order<'add'>): OrderAnswer {
+  #add({ region, replace = 0 }: Command<'add'>): AdminCommandAnswer {
     if (this.#parts.links.has(region)) return refused(knownAlready(region));
     this.#parts.members.join(region, replace);
     return taken(`everything is copied to ${region}; then it votes`);
   }
 
-  #remove(link: RegionLink): OrderAnswer {
+  #remove(link: RegionLink): AdminCommandAnswer {
     if (this.#isNeeded(link)) return refused(lastVoter(link));
     this.#parts.members.remove(link);
     return taken(`${link.region} is forgotten as soon as its lease is over`);
   }
 
-  #putOut(link: RegionLink, { reason }: Order<'put-out'>): OrderAnswer {
-    const leaving = { cause: 'ordered', detail: reason, whole: false, held: true } as const;
+  #evict(link: RegionLink, { reason }: Command<'put-out'>): AdminCommandAnswer {
+    const leaving = { cause: 'ordered', detail: reason, whole: false, manualReturn: true } as const;
     const { membership } = link;
     if (this.#isNeeded(link)) return refused(lastVoter(link));
     if (membership.state === 'out') {
-      this.#parts.members.set(link, { ...membership, held: true }, 'kept-out');
+      this.#parts.members.set(link, { ...membership, manualReturn: true }, 'kept-out');
       return taken(
         `${link.region} was out already, and stays out until an operator lets it return`,
       );
@@ -123,7 +123,7 @@ export class Orders {
     return taken(`${link.region} is evicted as soon as its lease ends`);
   }
 
-  #return(link: RegionLink, { whole, force, replace = 0 }: Order<'return'>): OrderAnswer {
+  #return(link: RegionLink, { whole, force, replace = 0 }: Command<'return'>): AdminCommandAnswer {
     const { membership } = link;
     const { members } = this.#parts;
     if (membership.state === 'voter') return this.#stay(link, membership.leaving, whole);
@@ -131,7 +131,7 @@ export class Orders {
     if (membership.state === 'copying') {
       return refused(`${link.region} is being copied, and votes when that is over`);
     }
-    if (isBelieved(link)) {
+    if (isForceRecovered(link)) {
       // All its data are kept, even if a number comes along: no other region has the right ones.
       members.askAgain(link);
       return taken(`${link.region} was force-recovered: it votes as soon as it answers`);
@@ -143,13 +143,13 @@ export class Orders {
     }
     link.agree(replace, force ? link.foreignGeneration : null);
     const isWhole = membership.whole || whole || force || replace > 0;
-    members.set(link, { ...membership, held: false, whole: isWhole }, 'recalled');
+    members.set(link, { ...membership, manualReturn: false, whole: isWhole }, 'recalled');
     members.askAgain(link);
     return taken(`${link.region} is copied as soon as it answers; then it votes`);
   }
 
   /** A region that has not left yet stays, if its data are whole; one that must leave returns by itself afterwards. */
-  #stay(link: RegionLink, leaving: Leaving | null, whole: boolean): OrderAnswer {
+  #stay(link: RegionLink, leaving: Leaving | null, whole: boolean): AdminCommandAnswer {
     const { region, membership } = link;
     const { members } = this.#parts;
     if (membership.state !== 'voter' || leaving === null) {
@@ -161,7 +161,11 @@ export class Orders {
       return refused(`${region} has not left yet: send it without whole, or once it is out`);
     // Keys that it has missed, or that differ from those of others, have to be copied.
     if (leaving.whole || leaving.cause !== 'ordered' || link.missed.size > 0) {
-      members.set(link, { ...membership, leaving: { ...leaving, held: false } }, 'recalled');
+      members.set(
+        link,
+        { ...membership, leaving: { ...leaving, manualReturn: false } },
+        'recalled',
+      );
       return taken(`${region} leaves, is copied, and votes again by itself`);
     }
     members.set(link, { ...membership, leaving: null }, 'recalled');
@@ -169,12 +173,12 @@ export class Orders {
     return taken(`${region} had not left yet: it stays`);
   }
 
-  #believe(link: RegionLink): OrderAnswer {
-    this.#parts.members.believe(link);
+  #forceRecover(link: RegionLink): AdminCommandAnswer {
+    this.#parts.members.forceRecover(link);
     return taken(`${link.region} is the only voter; all others are copied from it`);
   }
 
-  #repair(source: RegionLink, { keys }: Order<'repair'>): OrderAnswer {
+  #repair(source: RegionLink, { keys }: Command<'repair'>): AdminCommandAnswer {
     if (!source.isLeased)
       return refused(`${source.region} does not vote, so nothing is copied from it`);
     if (keys.some(({ regions }) => regions.includes(source.region))) {
@@ -186,10 +190,10 @@ export class Orders {
         .filter(({ regions }) => regions.includes(link.region))
         .map(({ key }) => [key, state.sequence] as const);
       if (missed.length === 0 || link.leaving?.whole === true) continue;
-      members.mark(link, missed);
+      members.addMissed(link, missed);
       const detail = `${missed.length} keys are copied again from ${source.region}`;
       if (link.isVoter) {
-        members.suspect(link, { cause: 'repair', detail, whole: false, held: false });
+        members.suspect(link, { cause: 'repair', detail, whole: false, manualReturn: false });
       }
     }
     // While a region with another value votes, a write would find the difference again.
@@ -198,13 +202,13 @@ export class Orders {
     return taken(`${keys.length} keys are copied from ${source.region}`);
   }
 
-  #settle({ transaction: order }: Order<'settle'>): OrderAnswer {
+  #settle({ transaction: order }: Command<'settle'>): AdminCommandAnswer {
     const transaction = this.#parts.transactions.find(order);
     if (transaction !== null) {
       this.#parts.abort(transaction);
       return taken(`transaction ${keyOf(order)} was undecided: it is aborted and tried again`);
     }
-    for (const link of this.#parts.links.voters) link.greetAgain();
+    for (const link of this.#parts.links.voters) link.listLocksAgain();
     return taken('it is not undecided; every voter is asked for the locks that it holds');
   }
 
@@ -212,12 +216,12 @@ export class Orders {
   #isNeeded(link: RegionLink): boolean {
     const { voters } = this.#parts.links;
     const isLast = voters.every((other) => other === link || other.leaving !== null);
-    return (link.isVoter || isBelieved(link)) && isLast;
+    return (link.isVoter || isForceRecovered(link)) && isLast;
   }
 }
 
 /** The objection to the loss of the region's data, or null. */
-function objectionTo(link: RegionLink, force: boolean, replace: number): OrderAnswer | null {
+function objectionTo(link: RegionLink, force: boolean, replace: number): AdminCommandAnswer | null {
   const { region, contents, membership } = link;
   const isForeign = membership.state === 'out' && membership.cause === 'foreign';
   if (contents === null) {
@@ -251,11 +255,11 @@ function knownAlready(region: RegionId): string {
   return `${region} is a region of this shard already`;
 }
 
-function taken(detail: string): OrderAnswer {
+function taken(detail: string): AdminCommandAnswer {
   return { kind: 'taken', detail };
 }
 
-function refused(detail: string): OrderAnswer {
+function refused(detail: string): AdminCommandAnswer {
   return { kind: 'refused', detail };
 }
 

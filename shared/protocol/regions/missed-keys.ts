@@ -1,7 +1,7 @@
 import { utf8Length } from '../../contracts/bytes.ts';
 
 /** The keys that a region has missed, each with its last missed sequence, and the memory that their names take. */
-export class MissedMarks extends Map<string, number> {
+export class MissedKeyMap extends Map<string, number> {
   #bytes = 0;
 
   /** Of the names, in UTF-8. */
