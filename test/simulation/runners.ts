@@ -69,7 +69,7 @@ export type RunnerName = keyof typeof runners;
 
 const smallCopies: readonly Patch[] = [
   limit('copyBytesPerStep', '30'),
-  limit('copyHoldKeys', '1'),
+  limit('copyWritePauseKeys', '1'),
   limit('missedKeysPerRegion', '12'),
   limit('copyWritePauseMaxMs', '1_600'),
 ];
